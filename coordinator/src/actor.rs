@@ -1,0 +1,360 @@
+//! The coordinator's actor: carries out what the pure parts decide, and owns nothing they do not.
+//!
+//! Handlers only decide and return. Calls to workers run in lanes, commits in the metadata task,
+//! results in the task of whoever delivers them; all come back as messages.
+
+mod lane;
+pub(crate) mod messages;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, Arbiter, AsyncContext, Context, Handler, MessageResult, ResponseFuture};
+use futures::future::join_all;
+use tidemill_plans::ids::{JobId, OperatorId, WorkerId};
+use tidemill_plans::protocol::{Deployment, OperatorMetrics, StopMode, WorkerLink, WorkerRequest};
+use tidemill_plans::stage::Stages;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{debug, info, warn};
+
+use self::lane::{LANE_REQUESTS_MAX, Outcome, ask, run_lane};
+use self::messages::{
+    AddWorker, Heartbeat, JobChannels, JobEvent, ListWorkers, Origin, RequestEnded, ResultQueue, ShutdownWorkers,
+    StopJob, Submit, Terminate,
+};
+use crate::clock::Clock;
+use crate::cluster::{HEARTBEAT_LIMIT, Membership, WorkerInfo};
+use crate::error::Result;
+use crate::handle::ResultBatches;
+use crate::job::{Effect, Event, JobFailure, JobMachine, JobPlan, JobStatus, RequestKind};
+use crate::scheduler::place;
+
+/// How often silent workers are looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Result messages that a session may leave lying before its workers wait.
+const RESULT_MESSAGES_MAX: usize = 16;
+
+/// The actor.
+pub(crate) struct Coordinator {
+    clock: Arc<dyn Clock>,
+    members: Membership,
+    links: BTreeMap<WorkerId, Arc<dyn WorkerLink>>,
+    /// How many workers there are, for those who wait for some.
+    member_count: watch::Sender<usize>,
+    jobs: BTreeMap<JobId, Job>,
+    /// The metadata task and the lanes; aborted when the actor ends.
+    tasks: JoinSet<()>,
+}
+
+/// A job that some worker may still know of.
+struct Job {
+    machine: JobMachine,
+    status: watch::Sender<JobStatus>,
+    metrics: watch::Sender<Vec<OperatorMetrics>>,
+    newest_metrics: BTreeMap<(OperatorId, u32), OperatorMetrics>,
+    /// Gone when the job has ended, so that the session's receiver ends behind the last rows.
+    results: Option<mpsc::Sender<ResultBatches>>,
+    lanes: BTreeMap<WorkerId, mpsc::Sender<WorkerRequest>>,
+    /// Workers that got a `Deploy` whose `Release` is not answered.
+    deployed: BTreeSet<WorkerId>,
+}
+
+impl Coordinator {
+    /// An actor without workers; `tasks` holds the metadata task.
+    pub(crate) fn new(clock: Arc<dyn Clock>, member_count: watch::Sender<usize>, tasks: JoinSet<()>) -> Self {
+        Self {
+            clock,
+            members: Membership::default(),
+            links: BTreeMap::new(),
+            member_count,
+            jobs: BTreeMap::new(),
+            tasks,
+        }
+    }
+
+    fn deployment(&self, submit: Submit) -> Result<Deployment> {
+        let slots: Vec<(WorkerId, u32)> = self.members.workers().map(|worker| (worker.id, worker.slots)).collect();
+        let tasks = place(&Stages::of(&submit.graph)?, &slots)?;
+        let used: BTreeSet<WorkerId> = tasks.iter().map(|(_, worker)| *worker).collect();
+        let workers = self.members.workers().filter(|worker| used.contains(&worker.id));
+        let workers = workers.map(|worker| (worker.id, worker.data_address.clone())).collect();
+        Ok(Deployment { job: submit.job, graph: submit.graph, tasks, workers, settings: submit.settings })
+    }
+
+    fn open_lanes(&mut self, plan: &JobPlan, ctx: &Context<Self>) -> BTreeMap<WorkerId, mpsc::Sender<WorkerRequest>> {
+        let mut lanes = BTreeMap::new();
+        for worker in plan.workers() {
+            let Some(link) = self.links.get(&worker) else { continue };
+            let (lane, requests) = mpsc::channel(LANE_REQUESTS_MAX);
+            self.tasks.spawn(run_lane(plan.job(), worker, Arc::clone(link), requests, ctx.address()));
+            lanes.insert(worker, lane);
+        }
+        lanes
+    }
+
+    /// Brings an event to its job and carries out what follows.
+    fn drive(&mut self, id: JobId, event: Event, ctx: &mut Context<Self>) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            debug!(job = %id, ?event, "event of a job that is over");
+            return;
+        };
+        for effect in job.machine.on(event) {
+            self.carry_out(id, effect, ctx);
+        }
+        self.forget_if_over(id);
+    }
+
+    fn carry_out(&mut self, id: JobId, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Send(worker, request) => self.request(id, worker, request, ctx),
+            Effect::Publish(status) => self.publish(id, status),
+            Effect::After(delay, event) => {
+                ctx.run_later(delay, move |actor, ctx| actor.drive(id, event, ctx));
+            }
+            Effect::EpochCompleted(epoch) => debug!(job = %id, %epoch, "barrier passed"),
+            Effect::EpochAbandoned(epoch, cause) => {
+                warn!(job = %id, %epoch, cause = cause.message, "barrier given up");
+            }
+        }
+    }
+
+    fn request(&mut self, id: JobId, worker: WorkerId, request: WorkerRequest, ctx: &mut Context<Self>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let kind = RequestKind::of(&request);
+        if kind == RequestKind::Deploy {
+            job.deployed.insert(worker);
+            self.members.begin_job(worker, self.clock.now());
+        }
+        if job.lanes.get(&worker).is_none_or(|lane| lane.try_send(request).is_err()) {
+            let outcome = Outcome::Unreachable(String::from("its queue of requests is closed or full"));
+            ctx.notify(RequestEnded { job: id, worker, kind, outcome });
+        }
+    }
+
+    fn publish(&mut self, id: JobId, status: JobStatus) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        match &status {
+            JobStatus::Failed { domain, message } => warn!(job = %id, ?domain, message, "job failed"),
+            status => info!(job = %id, ?status, "job"),
+        }
+        if status.is_terminal() {
+            assert!(!job.status.borrow().is_terminal(), "{id} ends once");
+            job.results = None;
+        }
+        job.status.send_replace(status);
+    }
+
+    fn forget_if_over(&mut self, id: JobId) {
+        if self.jobs.get(&id).is_some_and(|job| job.machine.has_ended() && job.deployed.is_empty()) {
+            self.jobs.remove(&id);
+        }
+    }
+
+    fn take_metrics(&mut self, metrics: Vec<OperatorMetrics>) {
+        let mut touched = BTreeSet::new();
+        for newest in metrics {
+            if let Some(job) = self.jobs.get_mut(&newest.job) {
+                touched.insert(newest.job);
+                job.newest_metrics.insert((newest.operator, newest.subtask), newest);
+            }
+        }
+        for id in touched {
+            if let Some(job) = self.jobs.get(&id) {
+                job.metrics.send_replace(job.newest_metrics.values().cloned().collect());
+            }
+        }
+    }
+
+    fn lose(&mut self, worker: WorkerId, reason: &str, ctx: &mut Context<Self>) {
+        if let Some(info) = self.members.remove(worker) {
+            self.mourn(&info, reason, ctx);
+        }
+    }
+
+    /// Fails the jobs of a worker that has been removed.
+    fn mourn(&mut self, lost: &WorkerInfo, reason: &str, ctx: &mut Context<Self>) {
+        warn!(worker = %lost.id, address = lost.data_address, reason, "worker lost");
+        self.links.remove(&lost.id);
+        self.member_count.send_replace(self.members.len());
+        let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+        for job in jobs {
+            self.drive(job, Event::WorkerLost { worker: lost.id, reason: reason.to_owned() }, ctx);
+        }
+    }
+
+    fn expire(&mut self, ctx: &mut Context<Self>) {
+        // Lanes of jobs that are over have ended by themselves.
+        while self.tasks.try_join_next().is_some() {}
+        let reason = format!("no heartbeat for {} s", HEARTBEAT_LIMIT.as_secs());
+        for lost in self.members.expire(self.clock.now()) {
+            self.mourn(&lost, &reason, ctx);
+        }
+    }
+}
+
+impl Actor for Coordinator {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(EXPIRY_INTERVAL, Self::expire);
+    }
+
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        // The thread was made for this actor.
+        Arbiter::current().stop();
+    }
+}
+
+impl Handler<AddWorker> for Coordinator {
+    type Result = MessageResult<AddWorker>;
+
+    fn handle(&mut self, message: AddWorker, ctx: &mut Context<Self>) -> Self::Result {
+        if message.origin == Origin::Remote
+            && let Some(before) = self.members.find(&message.data_address)
+        {
+            self.lose(before, "its process registered again", ctx);
+        }
+        let worker = self.members.register(message.data_address.clone(), message.slots, self.clock.now());
+        info!(%worker, address = message.data_address, slots = message.slots, "worker registered");
+        self.links.insert(worker, message.link);
+        self.member_count.send_replace(self.members.len());
+        MessageResult(worker)
+    }
+}
+
+impl Handler<ListWorkers> for Coordinator {
+    type Result = MessageResult<ListWorkers>;
+
+    fn handle(&mut self, _: ListWorkers, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.members.workers().cloned().collect())
+    }
+}
+
+impl Handler<Submit> for Coordinator {
+    type Result = MessageResult<Submit>;
+
+    fn handle(&mut self, message: Submit, ctx: &mut Context<Self>) -> Self::Result {
+        let id = message.job;
+        let plan = match self.deployment(message) {
+            Ok(deployment) => JobPlan::new(deployment),
+            Err(error) => return MessageResult(Err(error)),
+        };
+        let (status_sender, status) = watch::channel(JobStatus::Scheduling);
+        let (metrics_sender, metrics) = watch::channel(Vec::new());
+        let (result_sender, results) = mpsc::channel(RESULT_MESSAGES_MAX);
+        let lanes = self.open_lanes(&plan, ctx);
+        let job = Job {
+            machine: JobMachine::new(plan),
+            status: status_sender,
+            metrics: metrics_sender,
+            newest_metrics: BTreeMap::new(),
+            results: Some(result_sender),
+            lanes,
+            deployed: BTreeSet::new(),
+        };
+        let before = self.jobs.insert(id, job);
+        assert!(before.is_none(), "{id} was given twice");
+        self.drive(id, Event::Submitted, ctx);
+        MessageResult(Ok(JobChannels { status, metrics, results }))
+    }
+}
+
+impl Handler<JobEvent> for Coordinator {
+    type Result = MessageResult<JobEvent>;
+
+    fn handle(&mut self, JobEvent(job, event): JobEvent, ctx: &mut Context<Self>) -> Self::Result {
+        self.drive(job, event, ctx);
+        MessageResult(())
+    }
+}
+
+impl Handler<StopJob> for Coordinator {
+    type Result = MessageResult<StopJob>;
+
+    fn handle(&mut self, StopJob(job, mode): StopJob, ctx: &mut Context<Self>) -> Self::Result {
+        self.drive(job, Event::StopRequested(mode), ctx);
+        MessageResult(())
+    }
+}
+
+impl Handler<Heartbeat> for Coordinator {
+    type Result = MessageResult<Heartbeat>;
+
+    fn handle(&mut self, message: Heartbeat, _: &mut Context<Self>) -> Self::Result {
+        let known = self.members.heartbeat(message.worker, self.clock.now());
+        self.take_metrics(message.metrics);
+        MessageResult(known)
+    }
+}
+
+impl Handler<ResultQueue> for Coordinator {
+    type Result = MessageResult<ResultQueue>;
+
+    fn handle(&mut self, ResultQueue(job): ResultQueue, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.jobs.get(&job).and_then(|job| job.results.clone()))
+    }
+}
+
+impl Handler<RequestEnded> for Coordinator {
+    type Result = MessageResult<RequestEnded>;
+
+    fn handle(&mut self, message: RequestEnded, ctx: &mut Context<Self>) -> Self::Result {
+        let RequestEnded { job: id, worker, kind, outcome } = message;
+        if kind == RequestKind::Release
+            && let Some(job) = self.jobs.get_mut(&id)
+            && job.deployed.remove(&worker)
+        {
+            self.members.end_job(worker);
+        }
+        let result = match outcome {
+            Outcome::Done => Ok(()),
+            Outcome::Failed(cause) => Err(cause),
+            Outcome::Unreachable(reason) => {
+                // First the loss, which names the worker, then the answer, which is then no news.
+                self.lose(worker, &reason, ctx);
+                Err(JobFailure::external(format!("{worker} cannot be reached: {reason}")))
+            }
+        };
+        self.drive(id, Event::WorkerAnswered { worker, kind, result }, ctx);
+        MessageResult(())
+    }
+}
+
+impl Handler<ShutdownWorkers> for Coordinator {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: ShutdownWorkers, ctx: &mut Context<Self>) -> Self::Result {
+        let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+        for job in jobs {
+            // Workers are about to end, so nobody waits for their tasks.
+            self.drive(job, Event::StopRequested(StopMode::Cancel), ctx);
+            self.drive(job, Event::StopTimedOut(StopMode::Cancel), ctx);
+        }
+        let links = std::mem::take(&mut self.links);
+        let requests = links.into_iter().map(|(worker, link)| async move {
+            match ask(worker, link.as_ref(), WorkerRequest::Shutdown).await {
+                Outcome::Done => {}
+                outcome => warn!(%worker, ?outcome, "worker did not confirm its shutdown"),
+            }
+        });
+        Box::pin(async move {
+            join_all(requests).await;
+        })
+    }
+}
+
+impl Handler<Terminate> for Coordinator {
+    type Result = MessageResult<Terminate>;
+
+    fn handle(&mut self, _: Terminate, ctx: &mut Context<Self>) -> Self::Result {
+        self.tasks.abort_all();
+        ctx.stop();
+        MessageResult(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! What the coordinator's actor is told and asked.
+
+use std::sync::Arc;
+
+use actix::Message;
+use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::ids::{JobId, WorkerId};
+use tidemill_plans::protocol::{OperatorMetrics, StopMode, WorkerLink};
+use tidemill_plans::settings::Settings;
+use tokio::sync::{mpsc, watch};
+
+use crate::actor::lane::Outcome;
+use crate::cluster::WorkerInfo;
+use crate::error::Result;
+use crate::handle::ResultBatches;
+use crate::job::{Event, JobStatus, RequestKind};
+
+macro_rules! message {
+    ($name:ty => $result:ty) => {
+        impl Message for $name {
+            type Result = $result;
+        }
+    };
+}
+
+/// A worker offers its slots.
+pub(crate) struct AddWorker {
+    pub data_address: String,
+    pub slots: u32,
+    pub link: Arc<dyn WorkerLink>,
+    /// Whether an earlier worker at this address is gone because of it.
+    pub origin: Origin,
+}
+message!(AddWorker => WorkerId);
+
+/// Where a worker runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// In this process; several may share an address.
+    Embedded,
+    /// In a process of its own, which is all there is at its address.
+    Remote,
+}
+
+/// Asks who is there.
+pub(crate) struct ListWorkers;
+message!(ListWorkers => Vec<WorkerInfo>);
+
+/// Runs a graph.
+pub(crate) struct Submit {
+    pub job: JobId,
+    pub graph: DataflowGraph,
+    pub settings: Settings,
+}
+message!(Submit => Result<JobChannels>);
+
+/// A job's ends for the session.
+pub(crate) struct JobChannels {
+    pub status: watch::Receiver<JobStatus>,
+    pub metrics: watch::Receiver<Vec<OperatorMetrics>>,
+    pub results: mpsc::Receiver<ResultBatches>,
+}
+
+/// Something happened to a job.
+pub(crate) struct JobEvent(pub JobId, pub Event);
+message!(JobEvent => ());
+
+/// Somebody wants a job to end.
+pub(crate) struct StopJob(pub JobId, pub StopMode);
+message!(StopJob => ());
+
+/// A worker lives; answered with whether it is registered.
+pub(crate) struct Heartbeat {
+    pub worker: WorkerId,
+    pub metrics: Vec<OperatorMetrics>,
+}
+message!(Heartbeat => bool);
+
+/// Asks where a result's rows go; nowhere once the job has ended.
+pub(crate) struct ResultQueue(pub JobId);
+message!(ResultQueue => Option<mpsc::Sender<ResultBatches>>);
+
+/// A lane has got an answer, or given up.
+pub(crate) struct RequestEnded {
+    pub job: JobId,
+    pub worker: WorkerId,
+    pub kind: RequestKind,
+    pub outcome: Outcome,
+}
+message!(RequestEnded => ());
+
+/// Ends all jobs and tells all workers to end; answered when they have answered.
+pub(crate) struct ShutdownWorkers;
+message!(ShutdownWorkers => ());
+
+/// Ends the actor and its thread.
+pub(crate) struct Terminate;
+message!(Terminate => ());

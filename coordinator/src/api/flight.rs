@@ -1,0 +1,141 @@
+//! The control endpoint: a Flight service whose one action carries workers' events.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
+    PollInfo, PutResult, SchemaResult, Ticket,
+};
+use futures::Stream;
+use futures::stream;
+use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
+use tidemill_plans::protocol::{COORDINATOR_ACTION, WorkerEvent};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::error;
+
+use crate::error::{CoordinatorError, Result};
+use crate::handle::CoordinatorHandle;
+
+/// Keeps an endpoint open; dropping it closes the endpoint.
+#[derive(Debug)]
+#[must_use = "the endpoint closes when the guard is dropped"]
+pub struct ServerGuard {
+    /// The one serving task; a `JoinSet` aborts what it holds.
+    _task: JoinSet<()>,
+}
+
+/// Opens the endpoint on `address`; returns where it listens, which differs if the port was 0.
+pub async fn serve(coordinator: CoordinatorHandle, address: SocketAddr) -> Result<(SocketAddr, ServerGuard)> {
+    let failed = |source| CoordinatorError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let service = FlightServiceServer::new(ControlService { coordinator })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        if let Err(error) = Server::builder().add_service(service).serve_with_incoming(incoming).await {
+            error!(%error, "control endpoint ended");
+        }
+    });
+    Ok((bound, ServerGuard { _task: task }))
+}
+
+struct ControlService {
+    coordinator: CoordinatorHandle,
+}
+
+impl ControlService {
+    async fn answer(&self, action: Action) -> Result<arrow_flight::Result, Status> {
+        if action.r#type != COORDINATOR_ACTION {
+            return Err(unimplemented(&format!("action '{}'", action.r#type)));
+        }
+        let event: WorkerEvent =
+            codec::decode(&action.body).map_err(|error| to_status(&CoordinatorError::Plan(error)))?;
+        let answer = self.coordinator.take(event).await.map_err(|error| to_status(&error))?;
+        let body = codec::encode(&answer).map_err(|error| to_status(&CoordinatorError::Plan(error)))?;
+        Ok(arrow_flight::Result { body: body.into() })
+    }
+}
+
+fn to_status(error: &CoordinatorError) -> Status {
+    let message = error.chain();
+    match error {
+        CoordinatorError::NotRegistered { .. } => Status::not_found(message),
+        CoordinatorError::ConnectBack { .. } => Status::failed_precondition(message),
+        CoordinatorError::ShutDown => Status::unavailable(message),
+        CoordinatorError::Plan(_) => Status::invalid_argument(message),
+        _ => Status::internal(message),
+    }
+}
+
+fn unimplemented(what: &str) -> Status {
+    Status::unimplemented(format!("{what} is not served here: this endpoint has the action '{COORDINATOR_ACTION}'"))
+}
+
+type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl FlightService for ControlService {
+    type HandshakeStream = Boxed<HandshakeResponse>;
+    type ListFlightsStream = Boxed<FlightInfo>;
+    type DoGetStream = Boxed<FlightData>;
+    type DoPutStream = Boxed<PutResult>;
+    type DoActionStream = Boxed<arrow_flight::Result>;
+    type ListActionsStream = Boxed<ActionType>;
+    type DoExchangeStream = Boxed<FlightData>;
+
+    async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        let result = self.answer(request.into_inner()).await?;
+        Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
+    }
+
+    async fn handshake(
+        &self,
+        _: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        Err(unimplemented("Handshake"))
+    }
+
+    async fn list_flights(&self, _: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
+        Err(unimplemented("ListFlights"))
+    }
+
+    async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+        Err(unimplemented("GetFlightInfo"))
+    }
+
+    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+        Err(unimplemented("PollFlightInfo"))
+    }
+
+    async fn get_schema(&self, _: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+        Err(unimplemented("GetSchema"))
+    }
+
+    async fn do_get(&self, _: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        Err(unimplemented("DoGet"))
+    }
+
+    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+        Err(unimplemented("DoPut"))
+    }
+
+    async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoExchangeStream>, Status> {
+        Err(unimplemented("DoExchange"))
+    }
+
+    async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
+        Err(unimplemented("ListActions"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

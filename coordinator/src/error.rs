@@ -1,0 +1,144 @@
+//! What can go wrong in the coordinator, and who can do something about it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+use tidemill_plans::ids::WorkerId;
+use tidemill_plans::{ErrorDomain, PlanError};
+
+/// The result of everything in this crate.
+pub type Result<T, E = CoordinatorError> = std::result::Result<T, E>;
+
+/// An error of the coordinator.
+#[derive(Debug, Error)]
+pub enum CoordinatorError {
+    /// No worker, or none with a slot, could take a job's tasks.
+    #[error("no worker with a slot is registered")]
+    NoWorkers,
+    /// Fewer workers than wanted came in time.
+    #[error("{found} of {wanted} workers registered within {timeout:?}")]
+    WorkersMissing {
+        /// How many were waited for.
+        wanted: usize,
+        /// How many there are.
+        found: usize,
+        /// For how long.
+        timeout: Duration,
+    },
+    /// A worker that registered cannot be called at the address that it gave.
+    #[error("worker at {address} cannot be called back: {reason}")]
+    ConnectBack {
+        /// The address.
+        address: String,
+        /// What happened.
+        reason: String,
+    },
+    /// An endpoint's address cannot be bound.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A worker that is not, or no longer, registered; it must register again.
+    #[error("{worker} is not registered")]
+    NotRegistered {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The coordinator was started outside an actix system.
+    #[error("the coordinator needs a running actix system")]
+    NoSystem,
+    /// The coordinator has shut down.
+    #[error("the coordinator has shut down")]
+    ShutDown,
+    /// A plan or message is not what it should be.
+    #[error("invalid plan or message")]
+    Plan(#[from] PlanError),
+    /// Another coordinator has written to the journal.
+    #[error("another coordinator has taken over: journal record {sequence} is not ours")]
+    Fenced {
+        /// The record that was to be written.
+        sequence: u64,
+    },
+    /// Another process has the metadata folder open.
+    #[error("metadata folder {} is in use by another coordinator", path.display())]
+    InUse {
+        /// The folder of the index.
+        path: PathBuf,
+    },
+    /// A record or snapshot is damaged.
+    #[error("metadata object {object} is corrupted: {reason}")]
+    Corrupted {
+        /// The object's path.
+        object: String,
+        /// How that was noticed.
+        reason: String,
+    },
+    /// A record of the journal is missing.
+    #[error("journal record {sequence} is missing")]
+    MissingRecord {
+        /// Its number.
+        sequence: u64,
+    },
+    /// The object store of the journal failed.
+    #[error("metadata object store failed")]
+    ObjectStore(#[from] object_store::Error),
+    /// The local index failed.
+    #[error("metadata index failed")]
+    Index(#[from] sled::Error),
+    /// The metadata folder cannot be created or moved.
+    #[error("cannot use metadata folder {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A thread or task of the coordinator ended without an answer.
+    #[error("the coordinator's {part} ended unexpectedly")]
+    Lost {
+        /// Which part.
+        part: &'static str,
+    },
+}
+
+impl CoordinatorError {
+    /// Who must act.
+    #[must_use]
+    pub fn domain(&self) -> ErrorDomain {
+        match self {
+            Self::Bind { .. } | Self::InUse { .. } => ErrorDomain::User,
+            Self::NoWorkers
+            | Self::WorkersMissing { .. }
+            | Self::ConnectBack { .. }
+            | Self::NotRegistered { .. }
+            | Self::Fenced { .. }
+            | Self::Corrupted { .. }
+            | Self::MissingRecord { .. }
+            | Self::ObjectStore(_)
+            | Self::Index(_)
+            | Self::Folder { .. }
+            | Self::ShutDown => ErrorDomain::External,
+            Self::NoSystem | Self::Plan(_) | Self::Lost { .. } => ErrorDomain::Internal,
+        }
+    }
+
+    /// The error with its causes, for messages that cross a process.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,262 @@
+//! The coordinator as others hold it: sessions submit jobs, workers deliver events.
+
+use std::io::Cursor;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Arbiter, Handler, Message, System};
+use arrow::array::RecordBatch;
+use arrow::ipc::reader::StreamReader;
+use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
+use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::ids::{JobId, OperatorId, WorkerId};
+use tidemill_plans::protocol::{
+    CoordinatorLink, EventResponse, LinkError, OperatorMetrics, Reply, StopMode, WorkerEvent, WorkerLink,
+};
+use tidemill_plans::settings::Settings;
+use tidemill_plans::{ErrorDomain, PlanError};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::actor::Coordinator;
+use crate::actor::messages::{
+    AddWorker, Heartbeat, JobEvent, ListWorkers, Origin, ResultQueue, ShutdownWorkers, StopJob, Submit, Terminate,
+};
+use crate::clock::{Clock, SystemClock};
+use crate::cluster::{FlightWorkerLink, WorkerInfo};
+use crate::error::{CoordinatorError, Result};
+use crate::job::{Event, JobFailure, JobStatus};
+use crate::meta::JournalStore;
+use crate::metadata::MetadataHandle;
+
+/// How a coordinator is set up.
+#[derive(Debug, Clone)]
+pub struct CoordinatorConfig {
+    /// The folder of the metadata; without one it is gone with the process.
+    pub data_dir: Option<PathBuf>,
+    /// What tells workers that are silent from workers that are not.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for CoordinatorConfig {
+    fn default() -> Self {
+        Self { data_dir: None, clock: SystemClock::shared() }
+    }
+}
+
+/// The way to a running coordinator.
+#[derive(Clone)]
+pub struct CoordinatorHandle {
+    actor: Addr<Coordinator>,
+    metadata: MetadataHandle,
+    member_count: watch::Receiver<usize>,
+}
+
+impl CoordinatorHandle {
+    /// Starts a coordinator on a thread of its own, so that no query holds its heartbeats up. Must be
+    /// called within a running actix system; returns when the metadata have been read.
+    pub fn start(config: CoordinatorConfig) -> Result<Self> {
+        System::try_current().ok_or(CoordinatorError::NoSystem)?;
+        let arbiter = Arbiter::new();
+        let (opened, wait) = std::sync::mpsc::sync_channel(1);
+        arbiter.spawn(async move {
+            // Whoever called waits below, so the send fails only if that thread died.
+            drop(opened.send(Self::open(config).await));
+        });
+        let started = wait.recv().unwrap_or(Err(CoordinatorError::Lost { part: "thread" }));
+        if started.is_err() {
+            arbiter.stop();
+        }
+        started
+    }
+
+    async fn open(config: CoordinatorConfig) -> Result<Self> {
+        let store = match &config.data_dir {
+            Some(folder) => JournalStore::in_folder(folder).await?,
+            None => JournalStore::in_memory().await?,
+        };
+        let (metadata, metadata_task) = MetadataHandle::new(Box::new(store));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(metadata_task);
+        let (count, member_count) = watch::channel(0);
+        let actor = Coordinator::new(config.clock, count, tasks).start();
+        Ok(Self { actor, metadata, member_count })
+    }
+
+    /// Takes in a worker of this process.
+    pub async fn add_worker(&self, data_address: String, slots: u32, link: Arc<dyn WorkerLink>) -> Result<WorkerId> {
+        self.ask(AddWorker { data_address, slots, link, origin: Origin::Embedded }).await
+    }
+
+    /// The registered workers.
+    pub async fn workers(&self) -> Result<Vec<WorkerInfo>> {
+        self.ask(ListWorkers).await
+    }
+
+    /// Waits until there are at least `n` workers.
+    pub async fn wait_for_workers(&self, n: usize, limit: Duration) -> Result<()> {
+        let mut count = self.member_count.clone();
+        match timeout(limit, count.wait_for(|count| *count >= n)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(CoordinatorError::ShutDown),
+            Err(_) => {
+                let found = *self.member_count.borrow();
+                Err(CoordinatorError::WorkersMissing { wanted: n, found, timeout: limit })
+            }
+        }
+    }
+
+    /// Runs a graph. The error tells that it could not be placed; what goes wrong later is a status.
+    pub async fn submit(&self, graph: DataflowGraph, settings: Settings) -> Result<JobHandle> {
+        let id = self.metadata.next_job().await?;
+        let channels = self.ask(Submit { job: id, graph, settings }).await??;
+        let (actor, status) = (self.actor.clone(), channels.status);
+        Ok(JobHandle { id, status, metrics: channels.metrics, results: channels.results, actor })
+    }
+
+    /// Records a created object, in the place of one with the same name.
+    pub async fn record_object(&self, entry: CatalogEntry) -> Result<()> {
+        self.metadata.record_object(entry).await
+    }
+
+    /// Removes an object; says whether there was one.
+    pub async fn remove_object(&self, name: &str) -> Result<bool> {
+        self.metadata.remove_object(name.to_owned()).await
+    }
+
+    /// The objects in the order in which they were created.
+    pub async fn objects(&self) -> Result<Vec<CatalogEntry>> {
+        self.metadata.objects().await
+    }
+
+    /// The newest version of each model, by name.
+    pub async fn models(&self) -> Result<Vec<ModelVersion>> {
+        self.metadata.models().await
+    }
+
+    /// The versions of a model's newest run, latest first.
+    pub async fn model_versions(&self, model: &str) -> Result<Vec<ModelVersion>> {
+        self.metadata.versions(model.to_owned()).await
+    }
+
+    /// One version of a model's newest run.
+    pub async fn model_version(&self, model: &str, version: i64) -> Result<Option<ModelVersion>> {
+        self.metadata.version(model.to_owned(), version).await
+    }
+
+    /// Ends all jobs, all workers, and the coordinator. Shutting down twice is one shutdown.
+    pub async fn shutdown(&self) {
+        // Each step fails only if an earlier shutdown has done it.
+        let _ = self.ask(ShutdownWorkers).await;
+        let _ = self.metadata.close().await;
+        let _ = self.ask(Terminate).await;
+    }
+
+    /// Takes an event of a worker.
+    pub(crate) async fn take(&self, event: WorkerEvent) -> Result<EventResponse> {
+        match event {
+            WorkerEvent::Register { data_address, slots } => return self.register(data_address, slots).await,
+            WorkerEvent::Heartbeat { worker, metrics, models } => {
+                let known = self.ask(Heartbeat { worker, metrics }).await?;
+                self.metadata.append_versions(models).await?;
+                if !known {
+                    return Err(CoordinatorError::NotRegistered { worker });
+                }
+            }
+            WorkerEvent::TaskFinished { job, task } => self.ask(JobEvent(job, Event::TaskFinished(task))).await?,
+            WorkerEvent::TaskFailed { job, task, domain, message } => {
+                let cause = JobFailure { domain, message };
+                self.ask(JobEvent(job, Event::TaskFailed { task, cause })).await?;
+            }
+            WorkerEvent::BarrierPassed { job, task, epoch } => {
+                self.ask(JobEvent(job, Event::BarrierPassed { task, epoch })).await?;
+            }
+            WorkerEvent::ResultRows { job, operator, ipc } => self.deliver(job, operator, ipc).await?,
+        }
+        Ok(EventResponse::Done)
+    }
+
+    async fn register(&self, data_address: String, slots: u32) -> Result<EventResponse> {
+        let link = Arc::new(FlightWorkerLink::connect(&data_address).await?);
+        let worker = self.ask(AddWorker { data_address, slots, link, origin: Origin::Remote }).await?;
+        Ok(EventResponse::Registered(worker))
+    }
+
+    /// Waits for room in the session's queue: this is how a slow reader slows the job down. It is the
+    /// worker's call that waits here, not the actor.
+    async fn deliver(&self, job: JobId, operator: OperatorId, ipc: Vec<u8>) -> Result<()> {
+        let batches = decode(ipc)?;
+        if let Some(queue) = self.ask(ResultQueue(job)).await? {
+            // A session that has dropped its end does not want the rows.
+            let _ = queue.send(ResultBatches { operator, batches }).await;
+        }
+        Ok(())
+    }
+
+    async fn ask<M>(&self, message: M) -> Result<M::Result>
+    where
+        M: Message<Result: Send> + Send + 'static,
+        Coordinator: Handler<M>,
+    {
+        self.actor.send(message).await.map_err(|_| CoordinatorError::ShutDown)
+    }
+}
+
+impl CoordinatorLink for CoordinatorHandle {
+    fn send(&self, event: WorkerEvent) -> Reply<EventResponse> {
+        let coordinator = self.clone();
+        Box::pin(async move {
+            let answer = coordinator.take(event).await;
+            answer.map_err(|error| LinkError { peer: String::from("coordinator"), reason: error.chain() })
+        })
+    }
+}
+
+/// Rows of a SELECT's result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResultBatches {
+    /// The sink that they come from.
+    pub operator: OperatorId,
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+}
+
+/// A submitted job, as its session holds it. Dropping it does not end the job.
+#[derive(Debug)]
+pub struct JobHandle {
+    /// The job.
+    pub id: JobId,
+    /// Where the job is in its life.
+    pub status: watch::Receiver<JobStatus>,
+    /// The newest metrics of each operator's subtask.
+    pub metrics: watch::Receiver<Vec<OperatorMetrics>>,
+    /// The rows of its SELECTs. Ends behind the last of them, after the job has ended.
+    pub results: mpsc::Receiver<ResultBatches>,
+    actor: Addr<Coordinator>,
+}
+
+impl JobHandle {
+    /// Asks the job to end; [`Self::wait`] tells when it has.
+    pub async fn stop(&self, mode: StopMode) -> Result<()> {
+        self.actor.send(StopJob(self.id, mode)).await.map_err(|_| CoordinatorError::ShutDown)
+    }
+
+    /// Waits for the job's end. Results must be read meanwhile, or the job cannot end.
+    pub async fn wait(&self) -> JobStatus {
+        let mut status = self.status.clone();
+        match status.wait_for(JobStatus::is_terminal).await {
+            Ok(status) => status.clone(),
+            Err(_) => {
+                let message = CoordinatorError::ShutDown.to_string();
+                JobStatus::Failed { domain: ErrorDomain::External, message }
+            }
+        }
+    }
+}
+
+fn decode(ipc: Vec<u8>) -> Result<Vec<RecordBatch>> {
+    let reader = StreamReader::try_new(Cursor::new(ipc), None).map_err(PlanError::from)?;
+    Ok(reader.collect::<Result<_, _>>().map_err(PlanError::from)?)
+}

@@ -1,0 +1,239 @@
+//! `(State, Event) -> (State, Vec<Effect>)`, and the vocabulary of events and effects.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tidemill_plans::ids::{Epoch, JobId, TaskId, WorkerId};
+use tidemill_plans::protocol::{Deployment, StopMode, WorkerRequest};
+
+use crate::job::state::State;
+use crate::job::{JobFailure, JobStatus};
+
+/// How long a job may drain before it is cancelled.
+pub const DRAIN_LIMIT: Duration = Duration::from_millis(1500);
+
+/// How long a cancelled job may take before it counts as ended whatever its workers say.
+pub const CANCEL_LIMIT: Duration = Duration::from_secs(5);
+
+/// What happened to a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The job was accepted and placed.
+    Submitted,
+    /// A worker answered a request, or it is clear that it will not.
+    WorkerAnswered {
+        /// The worker.
+        worker: WorkerId,
+        /// Which request.
+        kind: RequestKind,
+        /// Done, or why not.
+        result: Result<(), JobFailure>,
+    },
+    /// A task has read and written everything.
+    TaskFinished(TaskId),
+    /// A task has failed.
+    TaskFailed {
+        /// The task.
+        task: TaskId,
+        /// Why.
+        cause: JobFailure,
+    },
+    /// A worker is gone; `reason` says how that was noticed.
+    WorkerLost {
+        /// The worker.
+        worker: WorkerId,
+        /// Such as `no heartbeat for 5 s`.
+        reason: String,
+    },
+    /// Somebody wants the job to end.
+    StopRequested(StopMode),
+    /// It is time for a barrier.
+    BarrierDue,
+    /// A barrier has passed through a task.
+    BarrierPassed {
+        /// The task.
+        task: TaskId,
+        /// The barrier's epoch.
+        epoch: Epoch,
+    },
+    /// The time for ending in this mode is over. A job enters each mode at most once, so the mode
+    /// tells a timer that still matters from one that does not.
+    StopTimedOut(StopMode),
+}
+
+/// Which request an answer belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RequestKind {
+    /// [`WorkerRequest::Deploy`].
+    Deploy,
+    /// [`WorkerRequest::Start`].
+    Start,
+    /// [`WorkerRequest::Stop`] with [`StopMode::Drain`].
+    Drain,
+    /// [`WorkerRequest::Stop`] with [`StopMode::Cancel`].
+    Cancel,
+    /// [`WorkerRequest::Barrier`].
+    Barrier,
+    /// [`WorkerRequest::Release`].
+    Release,
+    /// [`WorkerRequest::Shutdown`].
+    Shutdown,
+}
+
+impl RequestKind {
+    /// The kind of a request.
+    #[must_use]
+    pub fn of(request: &WorkerRequest) -> Self {
+        match request {
+            WorkerRequest::Deploy(_) => Self::Deploy,
+            WorkerRequest::Start(_) => Self::Start,
+            WorkerRequest::Stop(_, StopMode::Drain) => Self::Drain,
+            WorkerRequest::Stop(_, StopMode::Cancel) => Self::Cancel,
+            WorkerRequest::Barrier(..) => Self::Barrier,
+            WorkerRequest::Release(_) => Self::Release,
+            WorkerRequest::Shutdown => Self::Shutdown,
+        }
+    }
+}
+
+/// What the shell must do. It sends a worker's requests for one job one after the other, each after
+/// the answer to the one before: a `Release` never overtakes the `Deploy` that it undoes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Send a request, and bring the answer back as [`Event::WorkerAnswered`].
+    Send(WorkerId, WorkerRequest),
+    /// Tell whoever watches the job.
+    Publish(JobStatus),
+    /// Bring this event back after a while.
+    After(Duration, Event),
+    /// Every task has passed the epoch's barrier.
+    EpochCompleted(Epoch),
+    /// The epoch will not complete.
+    EpochAbandoned(Epoch, JobFailure),
+}
+
+/// What stays the same over a job's life: the deployment, indexed.
+#[derive(Debug, Clone)]
+pub struct JobPlan {
+    deployment: Deployment,
+    worker_of: BTreeMap<TaskId, WorkerId>,
+}
+
+impl JobPlan {
+    /// Indexes a deployment.
+    #[must_use]
+    pub fn new(deployment: Deployment) -> Self {
+        let worker_of: BTreeMap<TaskId, WorkerId> = deployment.tasks.iter().copied().collect();
+        assert!(!worker_of.is_empty(), "a job has tasks");
+        assert!(
+            worker_of.values().all(|worker| deployment.workers.iter().any(|(id, _)| id == worker)),
+            "every task is on a worker that takes part"
+        );
+        Self { deployment, worker_of }
+    }
+
+    /// The job.
+    #[must_use]
+    pub fn job(&self) -> JobId {
+        self.deployment.job
+    }
+
+    /// The deployment as workers get it.
+    #[must_use]
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// The workers that take part.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
+        self.deployment.workers.iter().map(|(worker, _)| *worker)
+    }
+
+    /// The tasks.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.worker_of.keys().copied()
+    }
+
+    /// How many tasks there are.
+    #[must_use]
+    pub fn task_count(&self) -> usize {
+        self.worker_of.len()
+    }
+
+    /// Where a task runs; nothing for a task of another job.
+    #[must_use]
+    pub fn worker_of(&self, task: TaskId) -> Option<WorkerId> {
+        self.worker_of.get(&task).copied()
+    }
+
+    /// The tasks of a worker.
+    pub fn tasks_of(&self, worker: WorkerId) -> impl Iterator<Item = TaskId> {
+        self.worker_of.iter().filter(move |(_, on)| **on == worker).map(|(task, _)| *task)
+    }
+
+    /// Whether a worker takes part.
+    #[must_use]
+    pub fn uses(&self, worker: WorkerId) -> bool {
+        self.workers().any(|id| id == worker)
+    }
+
+    /// The time between barriers, if there are any.
+    #[must_use]
+    pub fn checkpoint_interval(&self) -> Option<Duration> {
+        let ms = self.deployment.settings.checkpoint_interval_ms;
+        (ms > 0).then(|| Duration::from_millis(ms))
+    }
+
+    /// The same request to every worker.
+    pub(crate) fn send_all(&self, request: &WorkerRequest) -> Vec<Effect> {
+        self.workers().map(|worker| Effect::Send(worker, request.clone())).collect()
+    }
+
+    /// Why a job cannot go on without `worker`.
+    pub(crate) fn lost(&self, worker: WorkerId, reason: &str) -> JobFailure {
+        let address = self.deployment.workers.iter().find(|(id, _)| *id == worker).map_or("", |(_, a)| a.as_str());
+        let place = if address.is_empty() { worker.to_string() } else { format!("{worker} at {address}") };
+        JobFailure::external(format!("{place} was lost: {reason}"))
+    }
+}
+
+/// A job: its plan and where it is in its life.
+#[derive(Debug, Clone)]
+pub struct JobMachine {
+    plan: JobPlan,
+    state: State,
+}
+
+impl JobMachine {
+    /// A job that has been placed and not begun; the first event is [`Event::Submitted`].
+    #[must_use]
+    pub fn new(plan: JobPlan) -> Self {
+        Self { plan, state: State::initial() }
+    }
+
+    /// What stays the same.
+    #[must_use]
+    pub fn plan(&self) -> &JobPlan {
+        &self.plan
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Whether the job has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended(_))
+    }
+
+    /// Takes an event; any event is legal at any time, and one that no longer matters changes nothing.
+    #[must_use = "effects that are not carried out leave workers waiting"]
+    pub fn on(&mut self, event: Event) -> Vec<Effect> {
+        let (state, effects) = std::mem::take(&mut self.state).on(&self.plan, event);
+        self.state = state;
+        effects
+    }
+}

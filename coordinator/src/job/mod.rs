@@ -1,0 +1,17 @@
+//! The life of a job as a pure state machine: events in, effects out.
+//!
+//! Nothing here waits, reads a clock or touches a network: the actor in `crate::actor` carries the
+//! effects out and brings their results back as events. So the simulation in `simulation.rs` can
+//! deliver events in any order, twice or never, and check what must hold.
+
+mod epochs;
+mod machine;
+mod progress;
+pub mod state;
+mod status;
+
+pub use machine::{CANCEL_LIMIT, DRAIN_LIMIT, Effect, Event, JobMachine, JobPlan, RequestKind};
+pub use status::{JobFailure, JobStatus};
+
+#[cfg(test)]
+mod simulation;

@@ -1,0 +1,313 @@
+//! Jobs under a seeded adversary: answers, failures, losses and timers in any order, some twice.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use tidemill_plans::ErrorDomain;
+use tidemill_plans::ids::{Epoch, JobId, StageId, TaskId, WorkerId};
+use tidemill_plans::protocol::{Deployment, StopMode, WorkerRequest};
+use tidemill_plans::settings::Settings;
+
+use super::*;
+use crate::testing::two_stage_graph;
+
+/// Steps after which timers and answers must have ended any job.
+const STEPS_MAX: usize = 400;
+
+/// A small generator (xorshift64*), so that every run can be repeated from its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let value = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(value).unwrap() % n
+    }
+}
+
+/// A job, its workers' queues, its timers, and what has been seen of it.
+struct World {
+    machine: JobMachine,
+    lanes: BTreeMap<WorkerId, VecDeque<WorkerRequest>>,
+    timers: Vec<Event>,
+    /// Requests that were carried out, by worker.
+    done: BTreeMap<WorkerId, Vec<RequestKind>>,
+    deploy_sent: BTreeSet<WorkerId>,
+    deploy_answered: BTreeSet<WorkerId>,
+    statuses: Vec<JobStatus>,
+    epochs: Vec<Epoch>,
+    first_failure: Option<String>,
+}
+
+impl World {
+    fn new(workers: u32) -> Self {
+        let tasks: Vec<(TaskId, WorkerId)> =
+            (0..2).flat_map(|stage| (0..workers).map(move |n| (task(stage, n), WorkerId(n + 1)))).collect();
+        let deployment = Deployment {
+            job: JobId(1),
+            graph: two_stage_graph(workers, workers),
+            tasks,
+            workers: (1..=workers).map(|n| (WorkerId(n), format!("http://w{n}"))).collect(),
+            settings: Settings::default(),
+        };
+        Self {
+            machine: JobMachine::new(JobPlan::new(deployment)),
+            lanes: (1..=workers).map(|n| (WorkerId(n), VecDeque::new())).collect(),
+            timers: Vec::new(),
+            done: BTreeMap::new(),
+            deploy_sent: BTreeSet::new(),
+            deploy_answered: BTreeSet::new(),
+            statuses: Vec::new(),
+            epochs: Vec::new(),
+            first_failure: None,
+        }
+    }
+
+    /// Delivers an event and takes the effects, checking what must hold at every step.
+    fn deliver(&mut self, event: Event) {
+        let failure = failure_of(&event);
+        let was_failing = self.first_failure.is_some();
+        for effect in self.machine.on(event) {
+            match effect {
+                Effect::Send(worker, request) => self.send(worker, request),
+                Effect::Publish(status) => self.publish(status),
+                Effect::After(_, event) => self.timers.push(event),
+                Effect::EpochCompleted(epoch) => self.epochs.push(epoch),
+                Effect::EpochAbandoned(..) => {}
+            }
+        }
+        let failing = matches!(self.machine.state(), state::State::Failing(_))
+            || matches!(self.statuses.last(), Some(JobStatus::Failed { .. }));
+        if failing && !was_failing {
+            self.first_failure = failure;
+            assert!(self.first_failure.is_some(), "a job fails because of something");
+        }
+    }
+
+    fn send(&mut self, worker: WorkerId, request: WorkerRequest) {
+        match RequestKind::of(&request) {
+            RequestKind::Deploy => assert!(self.deploy_sent.insert(worker), "{worker} is deployed to once"),
+            RequestKind::Start => {
+                assert_eq!(self.deploy_answered.len(), self.lanes.len(), "no Start before every Deploy is answered")
+            }
+            _ => assert!(self.deploy_sent.contains(&worker), "{worker} knows the job that it is asked about"),
+        }
+        self.lanes.get_mut(&worker).unwrap().push_back(request);
+    }
+
+    fn publish(&mut self, status: JobStatus) {
+        assert!(!self.statuses.iter().any(JobStatus::is_terminal), "{status:?} after {:?}", self.statuses);
+        self.statuses.push(status);
+    }
+
+    /// Carries out the oldest request of a worker.
+    fn answer(&mut self, worker: WorkerId, result: Result<(), JobFailure>) -> Option<Event> {
+        let request = self.lanes.get_mut(&worker)?.pop_front()?;
+        let kind = RequestKind::of(&request);
+        self.done.entry(worker).or_default().push(kind);
+        if kind == RequestKind::Deploy && result.is_ok() {
+            self.deploy_answered.insert(worker);
+        }
+        Some(Event::WorkerAnswered { worker, kind, result })
+    }
+
+    /// Answers everything and lets every timer fire until the job is over, then checks the whole.
+    fn finish(mut self) -> Self {
+        for _ in 0..STEPS_MAX {
+            let workers: Vec<WorkerId> = self.lanes.keys().copied().collect();
+            for worker in workers {
+                if let Some(event) = self.answer(worker, Ok(())) {
+                    self.deliver(event);
+                }
+            }
+            for event in std::mem::take(&mut self.timers) {
+                self.deliver(event);
+            }
+            if self.machine.has_ended() && self.lanes.values().all(VecDeque::is_empty) {
+                break;
+            }
+            self.deliver(Event::StopRequested(StopMode::Drain));
+        }
+        self.check();
+        self
+    }
+
+    fn check(&self) {
+        let terminal = self.statuses.iter().filter(|status| status.is_terminal()).count();
+        assert_eq!(terminal, 1, "exactly one end: {:?}", self.statuses);
+        for worker in &self.deploy_sent {
+            let done = &self.done[worker];
+            let releases = done.iter().filter(|kind| **kind == RequestKind::Release).count();
+            assert_eq!(releases, 1, "{worker} is released once: {done:?}");
+            assert_eq!(done.last(), Some(&RequestKind::Release), "nothing follows the release: {done:?}");
+        }
+        assert!(self.epochs.is_sorted_by(|a, b| a < b), "epochs grow: {:?}", self.epochs);
+        if let Some(JobStatus::Failed { message, .. }) = self.statuses.last() {
+            let first = self.first_failure.as_ref().unwrap();
+            assert!(message.contains(first.as_str()), "{message} is not the first cause {first}");
+        }
+    }
+}
+
+fn task(stage: u32, subtask: u32) -> TaskId {
+    TaskId { stage: StageId(stage), subtask }
+}
+
+fn failure(text: String) -> JobFailure {
+    JobFailure { domain: ErrorDomain::User, message: text }
+}
+
+fn failure_of(event: &Event) -> Option<String> {
+    match event {
+        Event::WorkerAnswered { result: Err(cause), .. } | Event::TaskFailed { cause, .. } => {
+            Some(cause.message.clone())
+        }
+        Event::WorkerLost { worker, .. } => Some(format!("{worker} at http://w{} was lost", worker.0)),
+        _ => None,
+    }
+}
+
+/// Any event, whether or not it makes sense now; `n` marks its failure.
+fn any_event(world: &mut World, random: &mut Random, trouble: usize, n: usize) -> Option<Event> {
+    let workers = world.lanes.len();
+    let worker = WorkerId(u32::try_from(random.below(workers)).unwrap() + 1);
+    let (stage, subtask) = (random.below(3), random.below(workers + 1));
+    let some_task = task(u32::try_from(stage).unwrap(), u32::try_from(subtask).unwrap());
+    let fails = trouble > 0 && random.below(100) < trouble;
+    Some(match random.below(if trouble > 0 { 12 } else { 8 }) {
+        0..=3 => {
+            let result = if fails { Err(failure(format!("answer {n}"))) } else { Ok(()) };
+            return world.answer(worker, result);
+        }
+        4 | 5 => Event::TaskFinished(some_task),
+        6 => Event::BarrierPassed { task: some_task, epoch: Epoch(random.below(4) as u64) },
+        7 => Event::BarrierDue,
+        8 if fails => Event::TaskFailed { task: some_task, cause: failure(format!("task {n}")) },
+        9 if fails => Event::WorkerLost { worker, reason: format!("loss {n}") },
+        10 if fails => Event::StopRequested(if random.below(2) == 0 { StopMode::Drain } else { StopMode::Cancel }),
+        11 if fails && !world.timers.is_empty() => {
+            let timer = random.below(world.timers.len());
+            world.timers.swap_remove(timer)
+        }
+        _ => Event::Submitted,
+    })
+}
+
+fn simulate(seed: u64, trouble: usize) -> World {
+    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut world = World::new(1 + u32::try_from(random.below(3)).unwrap());
+    let steps = random.below(STEPS_MAX);
+    for n in 0..steps {
+        if let Some(event) = any_event(&mut world, &mut random, trouble, n) {
+            world.deliver(event.clone());
+            // One in eight arrives twice.
+            if random.below(8) == 0 {
+                world.deliver(event);
+            }
+        }
+    }
+    world.deliver(Event::Submitted);
+    world.finish()
+}
+
+#[test]
+fn whatever_happens_in_whatever_order_a_job_ends_once_and_is_released() {
+    let mut ends = BTreeMap::new();
+    for trouble in [0, 5, 20, 60] {
+        for seed in 0..3000 {
+            let world = simulate(seed, trouble);
+            let end = match world.statuses.last() {
+                Some(JobStatus::Failed { .. }) => "failed",
+                Some(JobStatus::Finished) => "finished",
+                _ => "stopped",
+            };
+            *ends.entry(end).or_insert(0) += 1;
+        }
+    }
+    // The adversary is of use only if it reaches every end.
+    assert!(ends.len() == 3 && ends.values().all(|n| *n > 100), "{ends:?}");
+}
+
+/// A job without trouble, one event at a time; `disturb` is delivered before step `at`.
+fn straight_run(at: usize, disturb: Event) -> World {
+    let mut world = World::new(2);
+    let mut steps: VecDeque<Option<Event>> = VecDeque::from([Some(Event::Submitted)]);
+    let answers = 2 * 2;
+    steps.extend(std::iter::repeat_n(None, answers));
+    steps.push_back(Some(Event::BarrierDue));
+    steps.extend(std::iter::repeat_n(None, 2));
+    for (stage, n) in [(0, 0), (0, 1), (1, 0)] {
+        steps.push_back(Some(Event::BarrierPassed { task: task(stage, n), epoch: Epoch(1) }));
+    }
+    steps.extend([(1, 1), (0, 0), (0, 1), (1, 0)].map(|(stage, n)| Some(Event::TaskFinished(task(stage, n)))));
+    for (n, step) in steps.into_iter().enumerate() {
+        if n == at {
+            world.deliver(disturb.clone());
+        }
+        let busiest = world.lanes.iter().max_by_key(|(_, lane)| lane.len()).map(|(worker, _)| *worker).unwrap();
+        if let Some(event) = step.or_else(|| world.answer(busiest, Ok(()))) {
+            world.deliver(event);
+        }
+    }
+    world.finish()
+}
+
+const STRAIGHT_STEPS: usize = 15;
+
+#[test]
+fn a_job_without_trouble_finishes() {
+    let world = straight_run(usize::MAX, Event::Submitted);
+    assert_eq!(world.statuses, [JobStatus::Scheduling, JobStatus::Running, JobStatus::Finished]);
+    // The last task never passed the barrier: it finished, which counts as well.
+    assert_eq!(world.epochs, [Epoch(1)]);
+}
+
+#[test]
+fn a_task_that_fails_at_any_step_fails_the_job_with_its_cause() {
+    for at in 1..STRAIGHT_STEPS {
+        let world = straight_run(at, Event::TaskFailed { task: task(1, 0), cause: failure("boom".into()) });
+        let failed = JobStatus::Failed { domain: ErrorDomain::User, message: "boom".into() };
+        assert_eq!(world.statuses.last(), Some(&failed), "step {at}");
+    }
+}
+
+#[test]
+fn a_worker_that_is_lost_at_any_step_fails_the_job_by_name() {
+    for at in 1..STRAIGHT_STEPS {
+        let world = straight_run(at, Event::WorkerLost { worker: WorkerId(2), reason: "no heartbeat for 5 s".into() });
+        let message = String::from("worker-2 at http://w2 was lost: no heartbeat for 5 s");
+        let failed = JobStatus::Failed { domain: ErrorDomain::External, message };
+        assert_eq!(world.statuses.last(), Some(&failed), "step {at}");
+    }
+}
+
+#[test]
+fn a_stop_at_any_step_stops_the_job() {
+    for mode in [StopMode::Drain, StopMode::Cancel] {
+        for at in 0..STRAIGHT_STEPS {
+            let world = straight_run(at, Event::StopRequested(mode));
+            assert_eq!(world.statuses.last(), Some(&JobStatus::Stopped), "step {at}");
+        }
+    }
+}
+
+#[test]
+fn a_drain_that_takes_too_long_becomes_a_cancel_and_ends_by_time_alone() {
+    let mut world = World::new(1);
+    world.deliver(Event::Submitted);
+    for _ in 0..2 {
+        let event = world.answer(WorkerId(1), Ok(())).unwrap();
+        world.deliver(event);
+    }
+    world.deliver(Event::StopRequested(StopMode::Drain));
+    world.deliver(Event::StopTimedOut(StopMode::Drain));
+    let sent: Vec<RequestKind> = world.lanes[&WorkerId(1)].iter().map(RequestKind::of).collect();
+    assert_eq!(sent, [RequestKind::Drain, RequestKind::Cancel]);
+    // The old timer means nothing any more.
+    world.deliver(Event::StopTimedOut(StopMode::Drain));
+    assert!(!world.machine.has_ended());
+    world.deliver(Event::StopTimedOut(StopMode::Cancel));
+    assert_eq!(world.statuses.last(), Some(&JobStatus::Stopped));
+    world.finish();
+}

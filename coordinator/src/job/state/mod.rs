@@ -1,0 +1,64 @@
+//! The states of a job, one file each, in the order of its life.
+
+mod ended;
+mod failing;
+mod running;
+mod scheduling;
+mod starting;
+mod stopping;
+
+pub use ended::Ended;
+pub use failing::Failing;
+pub use running::Running;
+pub use scheduling::Scheduling;
+pub use starting::Starting;
+pub use stopping::Stopping;
+
+use crate::job::{Effect, Event, JobPlan};
+
+/// A state and what is to be done on the way into it.
+pub type Transition = (State, Vec<Effect>);
+
+/// Where a job is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    /// Workers create its tasks.
+    Scheduling(Scheduling),
+    /// Workers are told to run them.
+    Starting(Starting),
+    /// Tasks run.
+    Running(Running),
+    /// Tasks end on request.
+    Stopping(Stopping),
+    /// Tasks end because one of them failed.
+    Failing(Failing),
+    /// All is over; the status has been published.
+    Ended(Ended),
+}
+
+impl State {
+    /// Before [`Event::Submitted`].
+    #[must_use]
+    pub fn initial() -> Self {
+        Self::Scheduling(Scheduling::default())
+    }
+
+    /// Takes an event.
+    #[must_use]
+    pub fn on(self, plan: &JobPlan, event: Event) -> Transition {
+        match self {
+            Self::Scheduling(state) => state.on(plan, event),
+            Self::Starting(state) => state.on(plan, event),
+            Self::Running(state) => state.on(plan, event),
+            Self::Stopping(state) => state.on(plan, event),
+            Self::Failing(state) => state.on(plan, event),
+            Self::Ended(state) => (Self::Ended(state), Vec::new()),
+        }
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::initial()
+    }
+}

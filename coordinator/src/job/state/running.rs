@@ -1,0 +1,69 @@
+//! Tasks run until all have finished, one fails, or somebody stops the job. Barriers pass.
+
+use tidemill_plans::protocol::WorkerRequest;
+
+use crate::job::epochs::Epochs;
+use crate::job::progress::Progress;
+use crate::job::state::{Ended, Failing, State, Stopping, Transition};
+use crate::job::{Effect, Event, JobPlan, JobStatus, RequestKind};
+
+/// Counts tasks that end and barriers that pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    progress: Progress,
+    epochs: Epochs,
+}
+
+impl Running {
+    pub(super) fn enter(plan: &JobPlan, progress: Progress) -> Transition {
+        debug_assert!(!progress.all_ended(plan), "a job whose tasks have all ended is over");
+        let mut effects = vec![Effect::Publish(JobStatus::Running)];
+        effects.extend(next_barrier(plan));
+        (State::Running(Self { progress, epochs: Epochs::default() }), effects)
+    }
+
+    pub(super) fn on(mut self, plan: &JobPlan, event: Event) -> Transition {
+        let effects = match event {
+            Event::TaskFinished(task) => {
+                self.progress.end_task(plan, task);
+                if self.progress.all_ended(plan) {
+                    return Ended::enter(plan, JobStatus::Finished);
+                }
+                self.completed_epoch(plan)
+            }
+            Event::TaskFailed { task, cause } => return Failing::enter_for_task(plan, self.progress, task, cause),
+            Event::WorkerLost { worker, reason } if plan.uses(worker) => {
+                return Failing::enter_for_worker(plan, self.progress, worker, &reason);
+            }
+            Event::StopRequested(mode) => return Stopping::enter(plan, self.progress, mode),
+            Event::BarrierDue => self.begin_epoch(plan),
+            Event::BarrierPassed { task, epoch } => {
+                self.epochs.pass(task, epoch);
+                self.completed_epoch(plan)
+            }
+            // Nothing is stored yet, so a barrier that was not taken costs nothing but its epoch.
+            Event::WorkerAnswered { kind: RequestKind::Barrier, result: Err(cause), .. } => {
+                self.epochs.abandon().map(|epoch| Effect::EpochAbandoned(epoch, cause)).into_iter().collect()
+            }
+            _ => Vec::new(),
+        };
+        (State::Running(self), effects)
+    }
+
+    fn begin_epoch(&mut self, plan: &JobPlan) -> Vec<Effect> {
+        let mut effects = match self.epochs.begin() {
+            Some(epoch) => plan.send_all(&WorkerRequest::Barrier(plan.job(), epoch)),
+            None => Vec::new(),
+        };
+        effects.extend(next_barrier(plan));
+        effects
+    }
+
+    fn completed_epoch(&mut self, plan: &JobPlan) -> Vec<Effect> {
+        self.epochs.complete(plan, &self.progress).map(Effect::EpochCompleted).into_iter().collect()
+    }
+}
+
+fn next_barrier(plan: &JobPlan) -> Option<Effect> {
+    plan.checkpoint_interval().map(|interval| Effect::After(interval, Event::BarrierDue))
+}

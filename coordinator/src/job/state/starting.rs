@@ -1,0 +1,53 @@
+//! All tasks exist; every worker is told to run its own.
+//!
+//! A short job can finish here: tasks that already run report before the last worker has answered.
+
+use std::collections::BTreeSet;
+
+use tidemill_plans::ids::WorkerId;
+use tidemill_plans::protocol::WorkerRequest;
+
+use crate::job::progress::Progress;
+use crate::job::state::{Ended, Failing, Running, State, Stopping, Transition};
+use crate::job::{Event, JobPlan, JobStatus, RequestKind};
+
+/// Waits for the answers to `Start`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Starting {
+    waiting: BTreeSet<WorkerId>,
+    progress: Progress,
+}
+
+impl Starting {
+    pub(super) fn enter(plan: &JobPlan) -> Transition {
+        let state = Self { waiting: plan.workers().collect(), progress: Progress::default() };
+        (State::Starting(state), plan.send_all(&WorkerRequest::Start(plan.job())))
+    }
+
+    pub(super) fn on(mut self, plan: &JobPlan, event: Event) -> Transition {
+        match event {
+            Event::WorkerAnswered { worker, kind: RequestKind::Start, result: Ok(()) } => {
+                self.waiting.remove(&worker);
+                if self.waiting.is_empty() {
+                    return Running::enter(plan, self.progress);
+                }
+            }
+            Event::WorkerAnswered { kind: RequestKind::Start, result: Err(cause), .. } => {
+                return Failing::enter(plan, self.progress, cause);
+            }
+            Event::TaskFinished(task) => {
+                self.progress.end_task(plan, task);
+                if self.progress.all_ended(plan) {
+                    return Ended::enter(plan, JobStatus::Finished);
+                }
+            }
+            Event::TaskFailed { task, cause } => return Failing::enter_for_task(plan, self.progress, task, cause),
+            Event::WorkerLost { worker, reason } if plan.uses(worker) => {
+                return Failing::enter_for_worker(plan, self.progress, worker, &reason);
+            }
+            Event::StopRequested(mode) => return Stopping::enter(plan, self.progress, mode),
+            _ => {}
+        }
+        (State::Starting(self), Vec::new())
+    }
+}

@@ -1,0 +1,97 @@
+//! The job ends on request: it drains, and is cancelled if that takes too long.
+
+use tidemill_plans::ids::{TaskId, WorkerId};
+use tidemill_plans::protocol::{StopMode, WorkerRequest};
+
+use crate::job::progress::Progress;
+use crate::job::state::{Ended, Failing, State, Transition};
+use crate::job::{CANCEL_LIMIT, DRAIN_LIMIT, Effect, Event, JobPlan, JobStatus, RequestKind};
+
+/// Waits for tasks to end, in the mode that was asked for or has become necessary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopping {
+    mode: StopMode,
+    progress: Progress,
+}
+
+impl Stopping {
+    pub(super) fn enter(plan: &JobPlan, progress: Progress, mode: StopMode) -> Transition {
+        let mut effects = vec![Effect::Publish(JobStatus::Stopping)];
+        effects.extend(stop_all(plan, mode));
+        (State::Stopping(Self { mode, progress }), effects)
+    }
+
+    pub(super) fn on(self, plan: &JobPlan, event: Event) -> Transition {
+        match event {
+            Event::TaskFinished(task) => self.end_task(plan, task),
+            Event::StopTimedOut(mode) if mode == self.mode => match mode {
+                StopMode::Drain => self.escalate(plan),
+                StopMode::Cancel => Ended::enter(plan, JobStatus::Stopped),
+            },
+            event => match self.mode {
+                StopMode::Drain => self.on_while_draining(plan, event),
+                StopMode::Cancel => self.on_while_cancelling(plan, event),
+            },
+        }
+    }
+
+    /// A job that drains still owes its results: what fails now is an error.
+    fn on_while_draining(self, plan: &JobPlan, event: Event) -> Transition {
+        match event {
+            Event::StopRequested(StopMode::Cancel)
+            | Event::WorkerAnswered { kind: RequestKind::Drain, result: Err(_), .. } => self.escalate(plan),
+            Event::WorkerAnswered { kind: RequestKind::Start, result: Err(cause), .. } => {
+                Failing::enter(plan, self.progress, cause)
+            }
+            Event::TaskFailed { task, cause } => Failing::enter_for_task(plan, self.progress, task, cause),
+            Event::WorkerLost { worker, reason } if plan.uses(worker) => {
+                Failing::enter_for_worker(plan, self.progress, worker, &reason)
+            }
+            _ => (State::Stopping(self), Vec::new()),
+        }
+    }
+
+    /// A job that is cancelled owes nothing: a task or worker that is gone, however, has ended.
+    fn on_while_cancelling(self, plan: &JobPlan, event: Event) -> Transition {
+        match event {
+            Event::TaskFailed { task, .. } => self.end_task(plan, task),
+            Event::WorkerLost { worker, .. } | Event::WorkerAnswered { worker, kind: RequestKind::Cancel, .. } => {
+                self.end_worker(plan, worker)
+            }
+            _ => (State::Stopping(self), Vec::new()),
+        }
+    }
+
+    fn escalate(self, plan: &JobPlan) -> Transition {
+        let state = Self { mode: StopMode::Cancel, progress: self.progress };
+        (State::Stopping(state), stop_all(plan, StopMode::Cancel))
+    }
+
+    fn end_task(mut self, plan: &JobPlan, task: TaskId) -> Transition {
+        self.progress.end_task(plan, task);
+        self.end_if_all_ended(plan)
+    }
+
+    fn end_worker(mut self, plan: &JobPlan, worker: WorkerId) -> Transition {
+        self.progress.end_worker(plan, worker);
+        self.end_if_all_ended(plan)
+    }
+
+    fn end_if_all_ended(self, plan: &JobPlan) -> Transition {
+        if self.progress.all_ended(plan) {
+            return Ended::enter(plan, JobStatus::Stopped);
+        }
+        (State::Stopping(self), Vec::new())
+    }
+}
+
+/// Tells every worker to stop, and limits the time that it takes.
+pub(super) fn stop_all(plan: &JobPlan, mode: StopMode) -> Vec<Effect> {
+    let limit = match mode {
+        StopMode::Drain => DRAIN_LIMIT,
+        StopMode::Cancel => CANCEL_LIMIT,
+    };
+    let mut effects = plan.send_all(&WorkerRequest::Stop(plan.job(), mode));
+    effects.push(Effect::After(limit, Event::StopTimedOut(mode)));
+    effects
+}

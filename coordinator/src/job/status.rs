@@ -1,0 +1,56 @@
+//! What the outside sees of a job.
+
+use tidemill_plans::ErrorDomain;
+
+/// Where a job is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobStatus {
+    /// Its tasks are being placed and created.
+    Scheduling,
+    /// Its tasks run.
+    Running,
+    /// It was asked to end and has not ended yet.
+    Stopping,
+    /// It has read and written everything.
+    Finished,
+    /// It ended on request.
+    Stopped,
+    /// It ended because of an error.
+    Failed {
+        /// Who must act.
+        domain: ErrorDomain,
+        /// The first cause, with its chain.
+        message: String,
+    },
+}
+
+impl JobStatus {
+    /// Whether the job has ended: no status follows.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Finished | Self::Stopped | Self::Failed { .. })
+    }
+}
+
+/// Why something in a job failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFailure {
+    /// Who must act.
+    pub domain: ErrorDomain,
+    /// The whole chain of causes.
+    pub message: String,
+}
+
+impl JobFailure {
+    /// A failure of something outside, where trying again may help.
+    #[must_use]
+    pub fn external(message: String) -> Self {
+        Self { domain: ErrorDomain::External, message }
+    }
+}
+
+impl From<JobFailure> for JobStatus {
+    fn from(failure: JobFailure) -> Self {
+        Self::Failed { domain: failure.domain, message: failure.message }
+    }
+}

@@ -1,0 +1,27 @@
+//! Jobs, scheduling, the metadata store and the model registry.
+//!
+//! [`CoordinatorHandle`] is the way in. Behind it, pure parts decide — [`job`] (the life of a job),
+//! [`scheduler`] (who runs what), [`cluster::Membership`] (who is there) — and the actor in `actor.rs`
+//! carries out what they say. [`meta`] is the durable store; [`catalog`] and [`registry`] are what is
+//! kept in it. [`api`] is the network endpoint.
+
+mod actor;
+pub mod api;
+pub mod catalog;
+mod clock;
+pub mod cluster;
+mod error;
+mod handle;
+pub mod job;
+pub mod meta;
+mod metadata;
+pub mod registry;
+pub mod scheduler;
+#[cfg(test)]
+mod testing;
+
+pub use clock::{Clock, SystemClock};
+pub use cluster::WorkerInfo;
+pub use error::{CoordinatorError, Result};
+pub use handle::{CoordinatorConfig, CoordinatorHandle, JobHandle, ResultBatches};
+pub use job::JobStatus;

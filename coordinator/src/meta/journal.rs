@@ -1,0 +1,133 @@
+//! The journal: numbered objects that are created, never overwritten.
+//!
+//! Create-if-absent both orders the records and fences: of two coordinators that want to write
+//! record `n`, one gets it and the other learns that it is no longer alone. So records are never
+//! deleted either, or a coordinator that slept through a takeover could fill the gap. Snapshots
+//! only shorten the way back after the index was lost.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use tracing::warn;
+
+use super::record::Record;
+use crate::error::{CoordinatorError, Result};
+use crate::meta::MetaChange;
+
+/// The journal on an object store, and where its end is.
+#[derive(Debug)]
+pub(super) struct Journal {
+    objects: Arc<dyn ObjectStore>,
+    writer: u64,
+    /// The number of the newest record that is known.
+    last: u64,
+    fenced: bool,
+}
+
+impl Journal {
+    /// A journal of which nothing has been read yet.
+    pub(super) fn new(objects: Arc<dyn ObjectStore>, writer: u64) -> Self {
+        Self { objects, writer, last: 0, fenced: false }
+    }
+
+    /// The number of the newest record that was read or written.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Writes a record behind the last one and returns its number.
+    pub(super) async fn append(&mut self, changes: Vec<MetaChange>) -> Result<u64> {
+        let sequence = self.last + 1;
+        if self.fenced {
+            return Err(CoordinatorError::Fenced { sequence });
+        }
+        let bytes = Record { sequence, writer: self.writer, changes }.to_bytes()?;
+        match self.create(&record_path(sequence), bytes.clone()).await {
+            // An object store that lost its answer and tried again finds its own record.
+            Err(object_store::Error::AlreadyExists { .. }) if self.read(sequence).await? == bytes => {}
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                self.fenced = true;
+                return Err(CoordinatorError::Fenced { sequence });
+            }
+            other => other?,
+        }
+        self.last = sequence;
+        Ok(sequence)
+    }
+
+    /// Reads the records behind `after`, in order, and remembers the end.
+    pub(super) async fn read_after(&mut self, after: u64) -> Result<Vec<Record>> {
+        let mut sequences = self.sequences("journal", &record_path(after)).await?;
+        sequences.sort_unstable();
+        let mut records = Vec::with_capacity(sequences.len());
+        for (sequence, expected) in sequences.into_iter().zip(after + 1..) {
+            if sequence != expected {
+                return Err(CoordinatorError::MissingRecord { sequence: expected });
+            }
+            records.push(self.record(sequence).await?);
+        }
+        self.last = records.last().map_or(after, |record| record.sequence);
+        Ok(records)
+    }
+
+    /// Reads one record, if it is there.
+    pub(super) async fn find(&self, sequence: u64) -> Result<Option<Record>> {
+        match self.record(sequence).await {
+            Err(CoordinatorError::ObjectStore(object_store::Error::NotFound { .. })) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// The newest snapshot that can be read. A damaged one is passed over: the records are all there.
+    pub(super) async fn newest_snapshot(&self) -> Result<Option<Record>> {
+        let mut sequences = self.sequences("snapshot", &snapshot_path(0)).await?;
+        sequences.sort_unstable();
+        for sequence in sequences.into_iter().rev() {
+            let path = snapshot_path(sequence);
+            let bytes = self.objects.get(&path).await?.bytes().await?;
+            match Record::from_bytes(&bytes, path.as_ref(), sequence) {
+                Ok(snapshot) => return Ok(Some(snapshot)),
+                Err(error) => warn!(snapshot = %path, %error, "metadata snapshot passed over"),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes the sum of all records so far.
+    pub(super) async fn write_snapshot(&self, changes: Vec<MetaChange>) -> Result<()> {
+        let bytes = Record { sequence: self.last, writer: self.writer, changes }.to_bytes()?;
+        match self.create(&snapshot_path(self.last), bytes).await {
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    async fn create(&self, path: &Path, bytes: Vec<u8>) -> Result<(), object_store::Error> {
+        self.objects.put_opts(path, bytes.into(), PutMode::Create.into()).await.map(|_| ())
+    }
+
+    async fn record(&self, sequence: u64) -> Result<Record> {
+        Record::from_bytes(&self.read(sequence).await?, record_path(sequence).as_ref(), sequence)
+    }
+
+    async fn read(&self, sequence: u64) -> Result<Vec<u8>> {
+        Ok(self.objects.get(&record_path(sequence)).await?.bytes().await?.to_vec())
+    }
+
+    /// The numbers of the objects in a folder behind `offset`.
+    async fn sequences(&self, folder: &str, offset: &Path) -> Result<Vec<u64>> {
+        let listed: Vec<_> = self.objects.list_with_offset(Some(&Path::from(folder)), offset).try_collect().await?;
+        let number = |path: &Path| path.filename()?.split('.').next()?.parse::<u64>().ok();
+        Ok(listed.iter().filter_map(|meta| number(&meta.location)).collect())
+    }
+}
+
+fn record_path(sequence: u64) -> Path {
+    Path::from(format!("journal/{sequence:020}.rec"))
+}
+
+fn snapshot_path(sequence: u64) -> Path {
+    Path::from(format!("snapshot/{sequence:020}.snap"))
+}

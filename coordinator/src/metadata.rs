@@ -1,0 +1,139 @@
+//! The one task that owns the metadata store: requests come through a bounded queue, in order.
+//!
+//! It is apart from the actor because a commit waits for an object store, and heartbeats must not
+//! wait behind it.
+
+use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
+use tidemill_plans::codec;
+use tidemill_plans::ids::JobId;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::catalog;
+use crate::error::{CoordinatorError, Result};
+use crate::meta::{MetaChange, MetaStore};
+use crate::registry;
+
+/// Requests that may wait; more callers wait for room.
+const QUEUE_REQUESTS_MAX: usize = 64;
+
+const LAST_JOB: &[u8] = b"job/last";
+
+type Answer<T> = oneshot::Sender<Result<T>>;
+
+enum Request {
+    NextJob(Answer<JobId>),
+    RecordObject(CatalogEntry, Answer<()>),
+    RemoveObject(String, Answer<bool>),
+    Objects(Answer<Vec<CatalogEntry>>),
+    AppendVersions(Vec<(JobId, ModelVersion)>, Answer<()>),
+    Models(Answer<Vec<ModelVersion>>),
+    Versions(String, Answer<Vec<ModelVersion>>),
+    Version(String, i64, Answer<Option<ModelVersion>>),
+    Close(Answer<()>),
+}
+
+/// The way to the metadata.
+#[derive(Clone)]
+pub(crate) struct MetadataHandle {
+    queue: mpsc::Sender<Request>,
+}
+
+impl MetadataHandle {
+    /// A handle, and the task that must be spawned for it.
+    pub(crate) fn new(store: Box<dyn MetaStore>) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
+        (Self { queue }, serve(store, requests))
+    }
+
+    /// A job id that was never given before on this store.
+    pub(crate) async fn next_job(&self) -> Result<JobId> {
+        self.call(Request::NextJob).await
+    }
+
+    pub(crate) async fn record_object(&self, entry: CatalogEntry) -> Result<()> {
+        self.call(|answer| Request::RecordObject(entry, answer)).await
+    }
+
+    /// Whether there was such an object.
+    pub(crate) async fn remove_object(&self, name: String) -> Result<bool> {
+        self.call(|answer| Request::RemoveObject(name, answer)).await
+    }
+
+    pub(crate) async fn objects(&self) -> Result<Vec<CatalogEntry>> {
+        self.call(Request::Objects).await
+    }
+
+    pub(crate) async fn append_versions(&self, versions: Vec<(JobId, ModelVersion)>) -> Result<()> {
+        self.call(|answer| Request::AppendVersions(versions, answer)).await
+    }
+
+    pub(crate) async fn models(&self) -> Result<Vec<ModelVersion>> {
+        self.call(Request::Models).await
+    }
+
+    pub(crate) async fn versions(&self, model: String) -> Result<Vec<ModelVersion>> {
+        self.call(|answer| Request::Versions(model, answer)).await
+    }
+
+    pub(crate) async fn version(&self, model: String, version: i64) -> Result<Option<ModelVersion>> {
+        self.call(|answer| Request::Version(model, version, answer)).await
+    }
+
+    /// Answers what came before, then drops the store; what it holds is flushed by then.
+    pub(crate) async fn close(&self) -> Result<()> {
+        self.call(Request::Close).await
+    }
+
+    async fn call<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.queue.send(request(answer)).await.map_err(|_| CoordinatorError::ShutDown)?;
+        answered.await.map_err(|_| CoordinatorError::ShutDown)?
+    }
+}
+
+/// An answer that nobody waits for any more is dropped; the change it reports stands.
+async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Request>) {
+    while let Some(request) = requests.recv().await {
+        match request {
+            Request::NextJob(answer) => drop(answer.send(next_job(store.as_mut()).await)),
+            Request::RecordObject(entry, answer) => {
+                let change = catalog::record(store.as_ref(), &entry).map(|change| vec![change]);
+                drop(answer.send(commit(store.as_mut(), change).await));
+            }
+            Request::RemoveObject(name, answer) => drop(answer.send(remove(store.as_mut(), &name).await)),
+            Request::Objects(answer) => drop(answer.send(catalog::entries(store.as_ref()))),
+            Request::AppendVersions(versions, answer) => {
+                drop(answer.send(commit(store.as_mut(), registry::append(&versions)).await));
+            }
+            Request::Models(answer) => drop(answer.send(registry::models(store.as_ref()))),
+            Request::Versions(model, answer) => drop(answer.send(registry::versions(store.as_ref(), &model))),
+            Request::Version(model, version, answer) => {
+                drop(answer.send(registry::get(store.as_ref(), &model, version)));
+            }
+            Request::Close(answer) => {
+                drop(store);
+                drop(answer.send(Ok(())));
+                return;
+            }
+        }
+    }
+}
+
+async fn commit(store: &mut dyn MetaStore, changes: Result<Vec<MetaChange>>) -> Result<()> {
+    let changes = changes?;
+    if changes.is_empty() { Ok(()) } else { store.commit(changes).await }
+}
+
+async fn remove(store: &mut dyn MetaStore, name: &str) -> Result<bool> {
+    let change = catalog::remove(store, name)?;
+    let found = change.is_some();
+    commit(store, Ok(change.into_iter().collect())).await?;
+    Ok(found)
+}
+
+async fn next_job(store: &mut dyn MetaStore) -> Result<JobId> {
+    let last: u64 = store.get(LAST_JOB)?.map_or(Ok(0), |bytes| codec::decode(&bytes))?;
+    let next = last + 1;
+    store.commit(vec![(LAST_JOB.to_vec(), Some(codec::encode(&next)?))]).await?;
+    Ok(JobId(next))
+}

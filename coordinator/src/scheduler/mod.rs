@@ -1,0 +1,5 @@
+//! Decides which worker runs which task.
+
+mod placement;
+
+pub use placement::place;

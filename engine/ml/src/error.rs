@@ -1,0 +1,161 @@
+//! What can go wrong in this crate, one variant for each thing that the caller can act on.
+//!
+//! Bad *rows* are not here: they are data, and a [`LearnReport`](crate::LearnReport) lists them.
+
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
+use bincode::error::{DecodeError, EncodeError};
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, MlError>;
+
+/// Why a model could not be made, fed, merged, saved or restored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MlError {
+    /// `create` or `option_docs` was asked for a model type that does not exist.
+    #[error("unknown model type '{model_type}'; valid types are {valid}")]
+    UnknownModelType {
+        /// The name that was given.
+        model_type: String,
+        /// The names that would work, separated by commas.
+        valid: String,
+    },
+    /// An option's name is not one of the model type's.
+    #[error("model type '{model_type}' has no option '{option}'; valid options are {valid}")]
+    UnknownOption {
+        /// The model type that was being made.
+        model_type: &'static str,
+        /// The name that was given.
+        option: String,
+        /// The names that would work, separated by commas.
+        valid: String,
+    },
+    /// An option's value cannot be read, is out of range, or contradicts another option.
+    #[error("option {option} = '{value}' is not valid; expected {expected}")]
+    InvalidOption {
+        /// The option's name.
+        option: &'static str,
+        /// The value as it was given.
+        value: String,
+        /// What would work.
+        expected: String,
+    },
+    /// The schema has no column to learn from.
+    #[error("a model needs at least one feature column")]
+    NoFeatures,
+    /// Two feature columns share a name, so a batch's columns could not be told apart.
+    #[error("feature column '{column}' appears twice; give each feature its own alias")]
+    DuplicateFeature {
+        /// The name they share.
+        column: String,
+    },
+    /// A feature column's type is neither a number nor a category.
+    #[error("feature column '{column}' has the unsupported type {data_type}; {hint}")]
+    UnsupportedFeature {
+        /// The column's name.
+        column: String,
+        /// Its type.
+        data_type: DataType,
+        /// What would work.
+        hint: &'static str,
+    },
+    /// The label column is not boolean.
+    #[error("label column '{column}' has the unsupported type {data_type}; {hint}")]
+    UnsupportedLabel {
+        /// The column's name.
+        column: String,
+        /// Its type.
+        data_type: DataType,
+        /// What would work.
+        hint: &'static str,
+    },
+    /// A batch lacks one of the model's feature columns.
+    #[error("feature column '{column}' is missing; the batch has {available}")]
+    MissingColumn {
+        /// The column that the model was made with.
+        column: String,
+        /// The batch's column names, separated by commas.
+        available: String,
+    },
+    /// A batch's column changed from a number to a category or back.
+    #[error("feature column '{column}' was {expected} when the model was made but has type {data_type} now")]
+    ChangedColumn {
+        /// The column's name.
+        column: String,
+        /// What the model was made for: `numeric` or `categorical`.
+        expected: &'static str,
+        /// The type in the batch.
+        data_type: DataType,
+    },
+    /// Features and labels differ in length.
+    #[error("the batch has {rows} rows but {labels} labels")]
+    LabelCount {
+        /// Rows in the feature batch.
+        rows: usize,
+        /// Labels beside it.
+        labels: usize,
+    },
+    /// A column's numbers could not be read as `f64`.
+    #[error("cannot read feature column '{column}'")]
+    ReadColumn {
+        /// The column's name.
+        column: String,
+        /// What Arrow said.
+        #[source]
+        source: ArrowError,
+    },
+    /// Every row learnt had the same label, so nothing separates the classes.
+    #[error("all {rows} rows learnt have the label {class}; a classifier needs rows of both classes")]
+    OneClass {
+        /// Rows learnt.
+        rows: u64,
+        /// The label that they all have.
+        class: bool,
+    },
+    /// Models that differ in `what` cannot be averaged.
+    #[error("cannot merge models that differ in {what}; merge only copies of one model")]
+    MergeMismatch {
+        /// What differs: `model type`, `options` or `features`.
+        what: &'static str,
+    },
+    /// A snapshot was written by another version of this crate.
+    #[error("model state has version {found}, but this build reads version {supported}")]
+    StateVersion {
+        /// The version in the snapshot's first byte.
+        found: u8,
+        /// The version that this build writes and reads.
+        supported: u8,
+    },
+    /// A snapshot is larger than any that this crate writes, or a model has outgrown one.
+    #[error("model state of {bytes} bytes exceeds the limit of {bytes_max} bytes")]
+    StateTooLarge {
+        /// Its size in bytes.
+        bytes: usize,
+        /// The largest size in bytes.
+        bytes_max: usize,
+    },
+    /// A snapshot's bytes decode to nothing, or to something that no model could have written.
+    #[error("model state is corrupt: {reason}")]
+    CorruptState {
+        /// Which rule the bytes break.
+        reason: &'static str,
+        /// What the decoder said, where the decoder found it.
+        #[source]
+        source: Option<DecodeError>,
+    },
+    /// A model's state could not be written.
+    #[error("cannot encode model state")]
+    EncodeState {
+        /// What the encoder said.
+        #[source]
+        source: EncodeError,
+    },
+}
+
+impl MlError {
+    /// A snapshot that decodes but breaks one of the model's invariants.
+    pub(crate) fn corrupt(reason: &'static str) -> Self {
+        Self::CorruptState { reason, source: None }
+    }
+}

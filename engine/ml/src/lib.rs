@@ -1,0 +1,23 @@
+//! Learning algorithms and metrics on Arrow arrays; knows nothing of streams.
+//!
+//! An algorithm is an [`OnlineModel`]: it learns from one batch at a time, predicts at any moment,
+//! and turns into bytes and back. Everything is a plain function call on the caller's thread, so a
+//! test needs no runtime and a replay of the same rows in the same order gives the same bits.
+//!
+//! Reading order: [`model`] is the contract, [`registry`] makes a model from SQL options,
+//! [`linear`] holds the algorithms, and [`metrics`] says how good they are.
+
+pub mod error;
+mod feature;
+pub mod linear;
+pub mod metrics;
+pub mod model;
+pub mod registry;
+mod snapshot;
+
+pub use error::{MlError, Result};
+pub use model::{
+    ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason, RejectedRow,
+    boolean_labels, check_label_type,
+};
+pub use registry::{OptionDoc, create, option_docs, restore, valid_model_types};

@@ -1,0 +1,4 @@
+//! Linear models: a weight for each number and each category, and how the weights move.
+
+pub mod logistic_regression;
+pub mod optimizer;

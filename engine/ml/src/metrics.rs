@@ -1,0 +1,100 @@
+//! How well scores match labels: exact metrics over slices, and a streaming estimate of the AUC.
+//!
+//! The exact ones are for a finished run and for tests. [`StreamingAuc`] is for the progress line,
+//! where sorting everything seen so far once a second would cost more than the learning.
+//!
+//! `scores` are probabilities of the positive class ([`auc`] takes any finite numbers) and `labels`
+//! say whether the row was positive. A metric is `None` where it has no value: no rows, slices of
+//! different lengths, a score that is NaN or infinite, and for the AUC rows of one class only.
+
+mod streaming_auc;
+#[cfg(test)]
+mod tests;
+
+pub use streaming_auc::StreamingAuc;
+
+/// Keeps `log_loss` finite when a model is certain and wrong.
+///
+/// scikit-learn clipped at `1e-15` until 1.2 and clips at the type's epsilon, `2.2e-16`, since.
+const PROBABILITY_EPS: f64 = 1e-15;
+
+/// The area under the ROC curve: the share of (positive, negative) pairs that are ordered rightly,
+/// where a tie counts one half. In `[0, 1]`; 0.5 is a guess.
+///
+/// Computed from mid-ranks, as the Mann-Whitney statistic (Hanley and McNeil 1982), in
+/// `O(n log n)` time and `O(n)` space.
+#[must_use]
+pub fn auc(scores: &[f64], labels: &[bool]) -> Option<f64> {
+    if !is_defined(scores, labels) {
+        return None;
+    }
+    let mut rows: Vec<(f64, bool)> = scores.iter().copied().zip(labels.iter().copied()).collect();
+    rows.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+
+    let mut counts = PairCounts::default();
+    // `==` and not `total_cmp` joins the ties: -0.0 and 0.0 are one score.
+    for tied in rows.chunk_by(|a, b| a.0 == b.0) {
+        let positive = tied.iter().filter(|row| row.1).count() as u64;
+        counts.add_tied(tied.len() as u64 - positive, positive);
+    }
+    counts.auc()
+}
+
+/// The mean negative log-likelihood of the labels, in nats a row; 0 is perfect.
+///
+/// Scores are clipped to `[1e-15, 1 - 1e-15]`.
+#[must_use]
+pub fn log_loss(scores: &[f64], labels: &[bool]) -> Option<f64> {
+    mean_over_rows(scores, labels, |score, label| {
+        let clipped = score.clamp(PROBABILITY_EPS, 1.0 - PROBABILITY_EPS);
+        if label { -clipped.ln() } else { -(-clipped).ln_1p() }
+    })
+}
+
+/// The mean squared difference between the score and the label as 0 or 1, in `[0, 1]`; 0 is
+/// perfect (Brier 1950).
+#[must_use]
+pub fn brier(scores: &[f64], labels: &[bool]) -> Option<f64> {
+    mean_over_rows(scores, labels, |score, label| {
+        let difference = score - f64::from(u8::from(label));
+        difference * difference
+    })
+}
+
+/// Counts pairs of one negative and one positive row, taking the rows by ascending score.
+#[derive(Default)]
+struct PairCounts {
+    /// Negative rows taken so far.
+    negative: u64,
+    /// Positive rows taken so far.
+    positive: u64,
+    /// Twice the pairs ordered rightly, so that a tie is the integer 1 and nothing is rounded.
+    right_twice: u128,
+}
+
+impl PairCounts {
+    /// Takes the rows that share the next higher score.
+    fn add_tied(&mut self, negative: u64, positive: u64) {
+        let below = 2 * u128::from(self.negative) + u128::from(negative);
+        self.right_twice += u128::from(positive) * below;
+        self.negative += negative;
+        self.positive += positive;
+    }
+
+    fn auc(&self) -> Option<f64> {
+        let pairs = u128::from(self.negative) * u128::from(self.positive);
+        (pairs > 0).then(|| self.right_twice as f64 / (2.0 * pairs as f64))
+    }
+}
+
+fn is_defined(scores: &[f64], labels: &[bool]) -> bool {
+    !scores.is_empty() && scores.len() == labels.len() && scores.iter().all(|score| score.is_finite())
+}
+
+fn mean_over_rows(scores: &[f64], labels: &[bool], loss: impl Fn(f64, bool) -> f64) -> Option<f64> {
+    if !is_defined(scores, labels) {
+        return None;
+    }
+    let sum: f64 = scores.iter().zip(labels).map(|(&score, &label)| loss(score, label)).sum();
+    Some(sum / scores.len() as f64)
+}

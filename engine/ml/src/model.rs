@@ -1,0 +1,282 @@
+//! The contract of a model that learns from a stream: [`OnlineModel`], what it reads, what it says.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use arrow::array::{Array, BooleanArray, Float64Array, RecordBatch};
+use arrow::datatypes::{DataType, Schema};
+use bincode::{Decode, Encode};
+
+use crate::error::{MlError, Result};
+
+/// The largest magnitude of a numeric feature that can be learnt.
+///
+/// Its square, summed over a long stream and multiplied by a weight, stays within the range of `f64`;
+/// beyond that range the column's variance, and then every weight, would turn into NaN.
+pub const NUMERIC_MAGNITUDE_MAX: f64 = 1e50;
+
+/// A binary classifier that learns one batch after another and can predict at any moment.
+///
+/// One task owns a model and calls it from one thread at a time; `predict` takes `&self`, so copies
+/// for serving may be shared. Rows are learnt one by one in the order given: the same rows in the
+/// same order leave the same bits, however they were cut into batches. Implementations read no
+/// clock and draw no random numbers.
+///
+/// Feature columns are found by name, so a batch may carry other columns and any order. A batch of
+/// the wrong shape is an error and changes nothing; a bad row is reported and skipped.
+pub trait OnlineModel: Send + Sync {
+    /// The name that [`create`](crate::create) knows this model by.
+    fn model_type(&self) -> &'static str;
+
+    /// The columns that `learn` and `predict` read.
+    fn schema(&self) -> &FeatureSchema;
+
+    /// Learns every acceptable row of a batch; `labels` has one value for each row.
+    ///
+    /// # Errors
+    /// `MissingColumn`, `ChangedColumn` or `LabelCount`; the model is then as it was before.
+    fn learn(&mut self, features: &RecordBatch, labels: &BooleanArray) -> Result<LearnReport>;
+
+    /// The probability that each row is positive, in `[0, 1]`; one value for each row of the batch.
+    ///
+    /// NULL for a row that `learn` would reject for its features. A category that was never learnt
+    /// and a NULL number contribute nothing. Before the first row is learnt, every answer is 0.5.
+    ///
+    /// # Errors
+    /// `MissingColumn` or `ChangedColumn`.
+    fn predict(&self, features: &RecordBatch) -> Result<Float64Array>;
+
+    /// Averages this model with copies of it that learnt other rows, given as their snapshots.
+    ///
+    /// Each model counts by the rows it has learnt. The order of `snapshots` decides the rounding,
+    /// so a caller that replays must keep it.
+    ///
+    /// # Errors
+    /// `MergeMismatch`, or what [`restore`](crate::restore) returns for a bad snapshot; the model is
+    /// then as it was before.
+    fn merge(&mut self, snapshots: &[&[u8]]) -> Result<()>;
+
+    /// The model as bytes that [`restore`](crate::restore) reads; equal models give equal bytes.
+    ///
+    /// # Errors
+    /// `StateTooLarge` past 256 MiB.
+    fn snapshot(&self) -> Result<Vec<u8>>;
+
+    /// Rows learnt of each class, without the rejected ones.
+    fn classes(&self) -> ClassCounts;
+
+    /// Rows learnt, without the rejected ones.
+    fn rows_learnt(&self) -> u64 {
+        self.classes().rows()
+    }
+}
+
+/// What one call of [`OnlineModel::learn`] did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LearnReport {
+    /// Rows learnt.
+    pub rows: u64,
+    /// Rows not learnt, by ascending row number.
+    pub rejected: Vec<RejectedRow>,
+    /// For each row of the batch, the probability that the model gave it *before* this call: what
+    /// `predict` would have said. NULL for a rejected row. This is what prequential metrics need.
+    pub scores: Float64Array,
+}
+
+/// A row that was not learnt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedRow {
+    /// Its number within the batch, from 0.
+    pub row: usize,
+    /// Why.
+    pub reason: RejectReason,
+}
+
+/// Why a row was not learnt. Where several apply, the first in this order, then in schema order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// The label is NULL.
+    NullLabel,
+    /// A numeric feature is NaN.
+    NotANumber {
+        /// The feature's column.
+        column: String,
+    },
+    /// A numeric feature is infinite, or larger than [`NUMERIC_MAGNITUDE_MAX`].
+    TooLarge {
+        /// The feature's column.
+        column: String,
+    },
+}
+
+impl fmt::Display for RejectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NullLabel => write!(f, "the label is NULL"),
+            Self::NotANumber { column } => write!(f, "column '{column}' is NaN"),
+            Self::TooLarge { column } => {
+                write!(f, "column '{column}' is infinite or exceeds {NUMERIC_MAGNITUDE_MAX:e}")
+            }
+        }
+    }
+}
+
+/// Rows learnt of each class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct ClassCounts {
+    /// Rows whose label was false.
+    pub negative: u64,
+    /// Rows whose label was true.
+    pub positive: u64,
+}
+
+impl ClassCounts {
+    /// Rows of both classes.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.negative.saturating_add(self.positive)
+    }
+
+    /// Fails for a model that has learnt rows, but of one class only: it can only repeat itself.
+    ///
+    /// # Errors
+    /// `OneClass`.
+    pub fn require_both(&self) -> Result<()> {
+        match (self.negative, self.positive) {
+            (0, 0) => Ok(()),
+            (rows, 0) => Err(MlError::OneClass { rows, class: false }),
+            (0, rows) => Err(MlError::OneClass { rows, class: true }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn count(&mut self, label: bool) {
+        let class = if label { &mut self.positive } else { &mut self.negative };
+        *class = class.saturating_add(1);
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.negative = self.negative.saturating_add(other.negative);
+        self.positive = self.positive.saturating_add(other.positive);
+    }
+}
+
+/// The columns that a model reads, in order, each a number or a category.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct FeatureSchema {
+    fields: Vec<Feature>,
+}
+
+/// One column that a model reads.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Feature {
+    /// The column's name in every batch.
+    pub name: String,
+    /// How its values are read.
+    pub kind: FeatureKind,
+}
+
+/// How a column's values are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum FeatureKind {
+    /// Each distinct value is its own, unordered case: text and booleans. NULL is one more.
+    Categorical,
+    /// A quantity: integers and floats. NULL is missing.
+    Numeric,
+}
+
+impl FeatureSchema {
+    /// The features of a batch with this schema: every column, in order.
+    ///
+    /// # Errors
+    /// `UnsupportedFeature`, `DuplicateFeature` or `NoFeatures`.
+    pub fn from_arrow(schema: &Schema) -> Result<Self> {
+        let mut fields = Vec::with_capacity(schema.fields().len());
+        for field in schema.fields() {
+            let kind = FeatureKind::of(field.data_type()).ok_or_else(|| MlError::UnsupportedFeature {
+                column: field.name().clone(),
+                data_type: field.data_type().clone(),
+                hint: "cast it to DOUBLE PRECISION or VARCHAR",
+            })?;
+            fields.push(Feature { name: field.name().clone(), kind });
+        }
+        Self::new(fields)
+    }
+
+    /// A schema of these features.
+    ///
+    /// # Errors
+    /// `DuplicateFeature` or `NoFeatures`.
+    pub fn new(fields: Vec<Feature>) -> Result<Self> {
+        if fields.is_empty() {
+            return Err(MlError::NoFeatures);
+        }
+        let mut names = BTreeSet::new();
+        if let Some(twice) = fields.iter().find(|field| !names.insert(field.name.as_str())) {
+            return Err(MlError::DuplicateFeature { column: twice.name.clone() });
+        }
+        Ok(Self { fields })
+    }
+
+    /// The features in order.
+    #[must_use]
+    pub fn fields(&self) -> &[Feature] {
+        &self.fields
+    }
+
+    /// How many features are of this kind.
+    pub(crate) fn count(&self, kind: FeatureKind) -> usize {
+        self.fields.iter().filter(|field| field.kind == kind).count()
+    }
+}
+
+impl FeatureKind {
+    /// The kind of a column of this type, or `None` where a cast is needed first.
+    #[must_use]
+    pub fn of(data_type: &DataType) -> Option<Self> {
+        match data_type {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean => Some(Self::Categorical),
+            integer if integer.is_integer() => Some(Self::Numeric),
+            DataType::Float16 | DataType::Float32 | DataType::Float64 => Some(Self::Numeric),
+            _ => None,
+        }
+    }
+
+    /// The kind as messages spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Categorical => "categorical",
+            Self::Numeric => "numeric",
+        }
+    }
+}
+
+/// Checks, before any row exists, that a column of this type can be the label.
+///
+/// # Errors
+/// `UnsupportedLabel` unless it is boolean.
+pub fn check_label_type(column: &str, data_type: &DataType) -> Result<()> {
+    if data_type == &DataType::Boolean {
+        return Ok(());
+    }
+    Err(MlError::UnsupportedLabel {
+        column: column.to_owned(),
+        data_type: data_type.clone(),
+        hint: "write a condition that is true for positive rows, such as label = 'yes' or label <> 0",
+    })
+}
+
+/// The label column as booleans.
+///
+/// # Errors
+/// `UnsupportedLabel` unless it is boolean.
+pub fn boolean_labels<'a>(column: &str, labels: &'a dyn Array) -> Result<&'a BooleanArray> {
+    check_label_type(column, labels.data_type())?;
+    labels.as_any().downcast_ref().ok_or_else(|| MlError::UnsupportedLabel {
+        column: column.to_owned(),
+        data_type: labels.data_type().clone(),
+        hint: "pass a plain boolean array",
+    })
+}

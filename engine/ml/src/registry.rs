@@ -1,0 +1,90 @@
+//! Makes a model from what SQL gives: a type name, text options and a schema; or from a snapshot.
+//!
+//! A new algorithm is one entry in `MODEL_TYPES`; its options' names, defaults and checks stay in
+//! the algorithm's own file, and from there also feed error messages and documentation.
+
+use std::collections::BTreeMap;
+
+use crate::error::{MlError, Result};
+use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionConfig};
+use crate::model::{FeatureSchema, OnlineModel};
+use crate::snapshot;
+
+/// One option of a model type, for documentation and for error messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionDoc {
+    /// The name as SQL writes it.
+    pub name: &'static str,
+    /// What a value looks like: `number`, `integer`, `boolean`, or the words to choose from.
+    pub data_type: &'static str,
+    /// The value when the option is left out.
+    pub default: String,
+    /// What it does, in one line.
+    pub doc: &'static str,
+}
+
+type CreateModel = fn(&BTreeMap<String, String>, &FeatureSchema) -> Result<Box<dyn OnlineModel>>;
+
+/// What the crate must know of an algorithm to make it and to read it back.
+struct ModelType {
+    name: &'static str,
+    /// The byte that marks its snapshots; never reused for another algorithm.
+    tag: u8,
+    create: CreateModel,
+    restore: fn(&[u8]) -> Result<Box<dyn OnlineModel>>,
+    option_docs: fn() -> Vec<OptionDoc>,
+}
+
+const MODEL_TYPES: [ModelType; 1] = [ModelType {
+    name: LogisticRegression::MODEL_TYPE,
+    tag: LogisticRegression::SNAPSHOT_TAG,
+    create: |options, schema| {
+        let config = LogisticRegressionConfig::from_options(options)?;
+        Ok(Box::new(LogisticRegression::new(config, schema.clone())?))
+    },
+    restore: |bytes| Ok(Box::new(LogisticRegression::restore(bytes)?)),
+    option_docs: LogisticRegressionConfig::option_docs,
+}];
+
+/// Makes a model that has learnt nothing.
+///
+/// # Errors
+/// `UnknownModelType`, `UnknownOption` or `InvalidOption`; each says what would work.
+pub fn create(
+    model_type: &str,
+    options: &BTreeMap<String, String>,
+    schema: &FeatureSchema,
+) -> Result<Box<dyn OnlineModel>> {
+    (find(model_type)?.create)(options, schema)
+}
+
+/// Makes the model that wrote this snapshot.
+///
+/// # Errors
+/// `StateVersion`, `StateTooLarge` or `CorruptState`. Never panics, whatever the bytes.
+pub fn restore(bytes: &[u8]) -> Result<Box<dyn OnlineModel>> {
+    let (tag, _) = snapshot::open(bytes)?;
+    let model_type = MODEL_TYPES.iter().find(|model_type| model_type.tag == tag);
+    (model_type.ok_or(MlError::corrupt("its model tag is unknown"))?.restore)(bytes)
+}
+
+/// The model types that [`create`] knows, in the order to show them.
+#[must_use]
+pub fn valid_model_types() -> Vec<&'static str> {
+    MODEL_TYPES.iter().map(|model_type| model_type.name).collect()
+}
+
+/// The options of a model type, in the order to show them.
+///
+/// # Errors
+/// `UnknownModelType`.
+pub fn option_docs(model_type: &str) -> Result<Vec<OptionDoc>> {
+    Ok((find(model_type)?.option_docs)())
+}
+
+fn find(name: &str) -> Result<&'static ModelType> {
+    const { &MODEL_TYPES }
+        .iter()
+        .find(|model_type| model_type.name == name)
+        .ok_or_else(|| MlError::UnknownModelType { model_type: name.to_owned(), valid: valid_model_types().join(", ") })
+}

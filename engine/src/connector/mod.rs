@@ -1,0 +1,89 @@
+//! Where rows come from and go to: the only code of a task that waits for the outside.
+//!
+//! A connector's options are declared in [`tidemill_plans::connector`], where the planner checks
+//! them; here they are used. A [`Source`] runs on an I/O thread of its own, a [`Sink`] in its task's.
+
+mod blackhole;
+mod files;
+mod print;
+mod result;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use tidemill_plans::PlanError;
+use tidemill_plans::connector::RESULT_CONNECTOR;
+use tidemill_plans::ids::OperatorId;
+use tidemill_plans::node::{SinkNode, SourceNode};
+
+use crate::error::Result;
+use crate::metrics::OperatorStats;
+use crate::task::TaskEnv;
+
+/// What a source has to say.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceEvent {
+    /// Rows, with the columns that the source node declares.
+    Batch(RecordBatch),
+    /// Nothing at the moment. A source returns within 20 ms or so, that its driver can be told to stop.
+    Idle,
+    /// Nothing any more.
+    End,
+}
+
+/// Reads rows, from one thread.
+pub trait Source: Send {
+    /// The next rows. May block briefly. An error ends the job.
+    fn next_event(&mut self) -> Result<SourceEvent>;
+}
+
+/// Writes rows, from one thread.
+pub trait Sink: Send {
+    /// Writes rows.
+    fn write(&mut self, batch: &RecordBatch) -> Result<()>;
+
+    /// Completes what was written; nothing follows. A sink that is dropped before leaves nothing
+    /// behind that looks complete.
+    fn finish(&mut self) -> Result<()>;
+}
+
+/// Opens one subtask's share of a source.
+pub fn open_source(
+    node: &SourceNode,
+    env: &TaskEnv,
+    stats: Arc<OperatorStats>,
+    subtask: u32,
+    parallelism: u32,
+) -> Result<Box<dyn Source>> {
+    match node.connector.as_str() {
+        "files" => files::open_source(node, env, stats, subtask, parallelism),
+        other => Err(unknown(other)),
+    }
+}
+
+/// Opens one subtask's share of a sink for rows of `schema`.
+pub fn open_sink(
+    node: &SinkNode,
+    operator: OperatorId,
+    subtask: u32,
+    env: &TaskEnv,
+    schema: SchemaRef,
+) -> Result<Box<dyn Sink>> {
+    match node.connector.as_str() {
+        "files" => files::open_sink(node, subtask, schema),
+        "blackhole" => Ok(Box::new(blackhole::Blackhole)),
+        "print" => Ok(Box::new(print::Print::new(schema))),
+        RESULT_CONNECTOR => Ok(Box::new(result::ResultSink::new(node, operator, env, schema))),
+        other => Err(unknown(other)),
+    }
+}
+
+fn unknown(connector: &str) -> crate::error::EngineError {
+    PlanError::InvalidGraph(format!("this worker has no connector '{connector}' for that use")).into()
+}
+
+/// The value of an option.
+fn option<'a>(options: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}

@@ -1,0 +1,134 @@
+//! What can go wrong while a job runs, and who can do something about it.
+
+use std::path::PathBuf;
+
+use arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+use thiserror::Error;
+use tidemill_ml::MlError;
+use tidemill_plans::{ErrorDomain, PlanError};
+
+/// The result of everything in this crate.
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;
+
+/// An error that ends a task. Rows that cannot be used are no errors: they go to the dead letters.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// An operator failed; the source says how.
+    #[error("{operator} failed")]
+    Operator {
+        /// Name and id of the operator.
+        operator: String,
+        /// What happened.
+        #[source]
+        source: Box<EngineError>,
+    },
+    /// A file could not be opened, read or written.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried: `open`, `read`, `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is there, but is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// No file matches a source's path.
+    #[error("no file matches '{path}'; the path is relative to {}", folder.display())]
+    NoFiles {
+        /// The path as the user wrote it.
+        path: String,
+        /// The working folder.
+        folder: PathBuf,
+    },
+    /// A column that a source declares is not in its file.
+    #[error("{}: no column '{column}'; the file has {available}", path.display())]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// The declared column.
+        column: String,
+        /// The file's columns.
+        available: String,
+    },
+    /// A column's type in a file cannot become its declared type.
+    #[error("{}: column '{column}' is {found}, which cannot be read as {declared}", path.display())]
+    ColumnType {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Its type in the file.
+        found: String,
+        /// Its declared type.
+        declared: String,
+    },
+    /// A model cannot be trained on what it was given.
+    #[error("model {model}")]
+    Model {
+        /// The model's name.
+        model: String,
+        /// What is wrong.
+        #[source]
+        source: MlError,
+    },
+    /// The other end of a channel or of a result is gone.
+    #[error("{0} is gone")]
+    Disconnected(String),
+    /// An operator's code panicked: a bug.
+    #[error("panicked: {0}")]
+    Panicked(String),
+    /// The plan cannot be run.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Arrow refused a computation.
+    #[error(transparent)]
+    Arrow(#[from] ArrowError),
+    /// DataFusion refused an expression or aggregate.
+    #[error(transparent)]
+    DataFusion(#[from] DataFusionError),
+}
+
+impl EngineError {
+    /// Who must act.
+    #[must_use]
+    pub fn domain(&self) -> ErrorDomain {
+        match self {
+            Self::Operator { source, .. } => source.domain(),
+            Self::NoFiles { .. }
+            | Self::MissingColumn { .. }
+            | Self::ColumnType { .. }
+            | Self::Format { .. }
+            | Self::Model { .. }
+            | Self::Arrow(_)
+            | Self::DataFusion(_) => ErrorDomain::User,
+            Self::File { .. } | Self::Disconnected(_) => ErrorDomain::External,
+            Self::Plan(_) | Self::Panicked(_) => ErrorDomain::Internal,
+        }
+    }
+
+    /// The error and all its causes on one line, outermost first.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let part = error.to_string();
+            if !text.ends_with(&part) {
+                text.push_str(": ");
+                text.push_str(&part);
+            }
+            cause = error.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,181 @@
+//! Rows grouped by key, with DataFusion's accumulators: what both aggregations are made of.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
+use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
+use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
+use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
+use datafusion::physical_plan::aggregates::order::GroupOrdering;
+use tidemill_plans::expr::StreamExpr;
+
+use crate::error::Result;
+
+/// Aggregates whose result does not depend on the order of their input, unless it is floats.
+const ORDER_FREE: &[&str] =
+    &["count", "sum", "avg", "min", "max", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor"];
+
+/// One aggregate function call, ready to make accumulators.
+pub(super) struct AggregateCall {
+    function: Arc<AggregateFunctionExpr>,
+    arguments: Vec<Arc<dyn PhysicalExpr>>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+    /// Whether the order in which rows come can change the result.
+    pub(super) order_matters: bool,
+}
+
+impl AggregateCall {
+    pub(super) fn new(call: &StreamExpr, input: &SchemaRef) -> Result<Self> {
+        let schema = DFSchema::try_from(input.as_ref().clone())?;
+        let props = ExecutionProps::new();
+        let planning = PhysicalPlanningContext::default();
+        let lowered = LoweredAggregateBuilder::new(&call.0, &schema, input, &props, &planning)
+            .with_name(call.0.schema_name().to_string())
+            .build()?;
+        let mut arguments = lowered.aggregate.expressions();
+        // ORDER BY inside an aggregate: its columns follow the arguments, as DataFusion passes them.
+        arguments.extend(lowered.order_bys.iter().map(|order| Arc::clone(&order.expr)));
+        let mut order_matters = !ORDER_FREE.contains(&lowered.aggregate.fun().name());
+        for argument in &arguments {
+            order_matters |= argument.data_type(input)?.is_floating();
+        }
+        Ok(Self { function: lowered.aggregate, arguments, filter: lowered.filter, order_matters })
+    }
+
+    fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
+        if self.function.groups_accumulator_supported() {
+            return Ok(self.function.create_groups_accumulator()?);
+        }
+        let function = Arc::clone(&self.function);
+        Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
+    }
+
+    /// An accumulator for one group.
+    pub(super) fn single(&self) -> Result<Box<dyn Accumulator>> {
+        Ok(self.function.create_accumulator()?)
+    }
+
+    /// The arguments' columns for a batch, and which rows count.
+    pub(super) fn evaluate(&self, batch: &RecordBatch) -> Result<(Vec<ArrayRef>, Option<BooleanArray>)> {
+        let mut columns = Vec::with_capacity(self.arguments.len());
+        for argument in &self.arguments {
+            columns.push(argument.evaluate(batch)?.into_array(batch.num_rows())?);
+        }
+        let filter = match &self.filter {
+            Some(filter) => Some(filter.evaluate(batch)?.into_array(batch.num_rows())?.as_boolean().clone()),
+            None => None,
+        };
+        Ok((columns, filter))
+    }
+}
+
+/// The groups of one window or pane.
+pub(super) struct Groups {
+    /// `None` where there are no keys: everything is one group.
+    values: Option<Box<dyn GroupValues>>,
+    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    indexes: Vec<usize>,
+}
+
+/// Partial aggregates: each group's key and state.
+pub(super) struct PartialGroups {
+    keys: Vec<ArrayRef>,
+    states: Vec<Vec<ArrayRef>>,
+    rows: usize,
+}
+
+impl Groups {
+    pub(super) fn new(keys: &SchemaRef, calls: &[AggregateCall]) -> Result<Self> {
+        let values = match keys.fields().is_empty() {
+            true => None,
+            false => Some(new_group_values(Arc::clone(keys), &GroupOrdering::None)?),
+        };
+        let accumulators: Result<_> = calls.iter().map(AggregateCall::accumulator).collect();
+        Ok(Self { values, accumulators: accumulators?, indexes: Vec::new() })
+    }
+
+    /// Finds each row's group; returns how many groups there are.
+    fn intern(&mut self, keys: &[ArrayRef], rows: usize) -> Result<usize> {
+        match &mut self.values {
+            Some(values) => {
+                values.intern(keys, &mut self.indexes)?;
+                Ok(values.len())
+            }
+            None => {
+                self.indexes.clear();
+                self.indexes.resize(rows, 0);
+                Ok(1)
+            }
+        }
+    }
+
+    /// Adds rows.
+    pub(super) fn update(&mut self, keys: &[usize], calls: &[AggregateCall], batch: &RecordBatch) -> Result<()> {
+        let columns: Vec<ArrayRef> = keys.iter().map(|key| Arc::clone(batch.column(*key))).collect();
+        let total = self.intern(&columns, batch.num_rows())?;
+        for (call, accumulator) in calls.iter().zip(&mut self.accumulators) {
+            let (arguments, filter) = call.evaluate(batch)?;
+            accumulator.update_batch(&arguments, &self.indexes, filter.as_ref(), total)?;
+        }
+        Ok(())
+    }
+
+    /// Adds partial aggregates.
+    pub(super) fn merge(&mut self, partial: &PartialGroups) -> Result<()> {
+        let total = self.intern(&partial.keys, partial.rows)?;
+        for (states, accumulator) in partial.states.iter().zip(&mut self.accumulators) {
+            accumulator.merge_batch(states, &self.indexes, total)?;
+        }
+        Ok(())
+    }
+
+    /// The groups' keys and states.
+    pub(super) fn into_partial(mut self) -> Result<PartialGroups> {
+        let keys = self.take_keys()?;
+        let states: datafusion::error::Result<Vec<_>> =
+            self.accumulators.iter_mut().map(|accumulator| accumulator.state(EmitTo::All)).collect();
+        let states = states?;
+        let rows = keys.first().or_else(|| states.first().and_then(|s| s.first())).map_or(1, |column| column.len());
+        Ok(PartialGroups { keys, states, rows })
+    }
+
+    /// The groups' keys and results, one column each.
+    pub(super) fn finish(mut self) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
+        let keys = self.take_keys()?;
+        let results: datafusion::error::Result<Vec<_>> =
+            self.accumulators.iter_mut().map(|accumulator| accumulator.evaluate(EmitTo::All)).collect();
+        Ok((keys, results?))
+    }
+
+    fn take_keys(&mut self) -> Result<Vec<ArrayRef>> {
+        match &mut self.values {
+            Some(values) => Ok(values.emit(EmitTo::All)?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.values.as_ref().map_or(0, |values| values.size())
+            + self.accumulators.iter().map(|accumulator| accumulator.size()).sum::<usize>()
+    }
+}
+
+impl PartialGroups {
+    pub(super) fn bytes(&self) -> usize {
+        let columns = self.keys.iter().chain(self.states.iter().flatten());
+        columns.map(|column| column.get_array_memory_size()).sum()
+    }
+}
+
+/// The schema of some columns of `input`.
+pub(super) fn key_schema(input: &SchemaRef, keys: &[usize]) -> SchemaRef {
+    // Names play no part in grouping; numbering them avoids duplicates.
+    let field = |(i, key): (usize, &usize)| Field::new(format!("k{i}"), input.field(*key).data_type().clone(), true);
+    Arc::new(Schema::new(keys.iter().enumerate().map(field).collect::<Vec<Field>>()))
+}
+

@@ -1,0 +1,97 @@
+//! The operators, in reading order, and the trait that they share.
+//!
+//! An operator is plain synchronous code: rows in, rows out. It does no I/O, looks at no clock and
+//! starts no thread, so a test calls it directly (see [`crate::testing`]).
+
+mod filter;
+mod project;
+mod union;
+mod source;
+mod window_assign;
+mod window_aggregate;
+mod aggregate;
+mod groups;
+mod interval_join;
+mod temporal_join;
+mod train;
+mod predict;
+mod sink;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use tidemill_plans::graph::{DataflowGraph, Node};
+use tidemill_plans::ids::Epoch;
+use tidemill_plans::node::NodeKind;
+
+use crate::connector;
+use crate::error::Result;
+use crate::task::{EndReason, OperatorContext, PortWatermarks, TaskEnv};
+
+/// One instance of an operator.
+///
+/// A task calls it from one thread, one call at a time: batches and watermarks in the order of the
+/// stream, a barrier when it has come on every input, and the end last. Output goes through the
+/// context; what was emitted before a call returns is downstream before the next call. An error ends
+/// the job: rows that cannot be used go to [`OperatorContext::dead_letter`] instead.
+pub trait Operator: Send {
+    /// Rows have come on a port.
+    fn on_batch(&mut self, port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()>;
+
+    /// The watermark of a port has moved. Passes the minimum of all ports on, unless overridden.
+    fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
+        ctx.emit_watermark(watermarks.min());
+        Ok(())
+    }
+
+    /// A barrier has come on every input; it is passed on when this returns.
+    fn on_barrier(&mut self, _epoch: Epoch, _ctx: &mut OperatorContext) -> Result<()> {
+        Ok(())
+    }
+
+    /// All inputs have ended. Before a `Finished` end came the infinite watermark.
+    fn on_end(&mut self, _reason: EndReason, _ctx: &mut OperatorContext) -> Result<()> {
+        Ok(())
+    }
+
+    /// Bytes of state held; zero for operators without state.
+    fn state_bytes(&self) -> usize {
+        0
+    }
+
+    /// Whether it waits for the outside, so that its task must run on an I/O thread.
+    fn is_io(&self) -> bool {
+        false
+    }
+}
+
+/// Builds the operator of a node, for one subtask.
+pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &TaskEnv) -> Result<Box<dyn Operator>> {
+    let inputs = graph.input_schemas(node.id)?;
+    let output = Arc::clone(&node.schema.0);
+    Ok(match &node.kind {
+        NodeKind::Source(source) => Box::new(source::SourceOperator::new(source, output)?),
+        NodeKind::Project(project) => Box::new(project::Project::new(project, &inputs[0], output)?),
+        NodeKind::Filter(filter) => Box::new(filter::Filter::new(filter, &inputs[0])?),
+        NodeKind::WindowAssign(assign) => Box::new(window_assign::WindowAssign::new(assign, output)),
+        NodeKind::WindowAggregate(aggregate) => {
+            Box::new(window_aggregate::WindowAggregate::new(aggregate, Arc::clone(&inputs[0]), output)?)
+        }
+        NodeKind::Aggregate(aggregate) => {
+            Box::new(aggregate::Aggregate::new(aggregate, Arc::clone(&inputs[0]), output)?)
+        }
+        NodeKind::IntervalJoin(join) => {
+            Box::new(interval_join::IntervalJoin::new(join, &inputs[0], &inputs[1], output)?)
+        }
+        NodeKind::TemporalJoin(join) => {
+            Box::new(temporal_join::TemporalJoin::new(join, &inputs[0], &inputs[1], output)?)
+        }
+        NodeKind::Train(train) => Box::new(train::Train::new(train, Arc::clone(&inputs[0]))?),
+        NodeKind::Predict(predict) => Box::new(predict::Predict::new(predict, &inputs[0], output)),
+        NodeKind::Union(_) => Box::new(union::Union::new(output)),
+        NodeKind::Sink(sink) => {
+            let writer = connector::open_sink(sink, node.id, subtask, env, Arc::clone(&inputs[0]))?;
+            Box::new(sink::SinkOperator::new(sink, Arc::clone(&inputs[0]), writer))
+        }
+    })
+}

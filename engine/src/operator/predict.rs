@@ -1,0 +1,176 @@
+//! Adds to each row what the model says that belongs to its event time.
+//!
+//! The model's versions are the other input, aligned by watermark like any stream: a row at time t is
+//! answered by the newest version that has learnt from labels before or at t only. In consistent mode
+//! it waits until that version is certain, so a replay gives the same predictions.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
+};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Int64Type, SchemaRef};
+use tidemill_ml::{MlError, OnlineModel};
+use tidemill_plans::node::{ModelFreshness, PredictNode};
+use tidemill_plans::time::{EventTime, Watermark, event_times};
+
+use super::Operator;
+use crate::error::{EngineError, Result};
+use crate::rows::EventTimeBuffer;
+use crate::task::{OperatorContext, PortWatermarks};
+
+/// Probability from which on the label is predicted to be true.
+const THRESHOLD: f64 = 0.5;
+
+/// See [`PredictNode`].
+pub(super) struct Predict {
+    model: String,
+    time: usize,
+    freshness: ModelFreshness,
+    waiting: EventTimeBuffer,
+    watermark: Watermark,
+    /// By `learnt_to`, oldest first.
+    versions: VecDeque<Version>,
+    output: SchemaRef,
+}
+
+struct Version {
+    version: i64,
+    learnt_to: i64,
+    state: Vec<u8>,
+    /// Restored when a row first asks: many versions are never asked.
+    restored: Option<Box<dyn OnlineModel>>,
+}
+
+/// What rows of one stretch of time get.
+struct Answer {
+    probabilities: Float64Array,
+    version: Option<(i64, i64)>,
+}
+
+impl Predict {
+    pub(super) fn new(node: &PredictNode, input: &SchemaRef, output: SchemaRef) -> Self {
+        Self {
+            model: node.model.clone(),
+            time: node.time,
+            freshness: node.freshness,
+            waiting: EventTimeBuffer::new(Arc::clone(input), node.time),
+            watermark: Watermark::MIN,
+            versions: VecDeque::new(),
+            output,
+        }
+    }
+
+    fn take_versions(&mut self, batch: &RecordBatch) -> Result<()> {
+        let versions = batch.column(0).as_primitive::<Int64Type>();
+        let learnt_to = event_times(batch.column(1))?;
+        let states = batch.column(3).as_binary::<i32>();
+        for row in 0..batch.num_rows() {
+            self.versions.push_back(Version {
+                version: versions.value(row),
+                learnt_to: learnt_to.value(row),
+                state: states.value(row).to_vec(),
+                restored: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Answers rows that are in event-time order.
+    fn answer(&mut self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let times = event_times(rows.column(self.time))?;
+        let times = times.values();
+        let mut answers = Vec::new();
+        let mut start = 0;
+        while start < times.len() {
+            let known = self.versions.partition_point(|version| version.learnt_to <= times[start]);
+            let until = self.versions.get(known).map_or(i64::MAX, |next| next.learnt_to);
+            let length = times[start..].partition_point(|time| *time < until).max(1);
+            answers.push(self.ask(known.checked_sub(1), &rows.slice(start, length))?);
+            start += length;
+        }
+        output_rows(rows, &answers, &self.output)
+    }
+
+    fn ask(&mut self, version: Option<usize>, rows: &RecordBatch) -> Result<Answer> {
+        let Some(version) = version.and_then(|index| self.versions.get_mut(index)) else {
+            return Ok(Answer { probabilities: Float64Array::new_null(rows.num_rows()), version: None });
+        };
+        let failed = |source: MlError| EngineError::Model { model: self.model.clone(), source };
+        let model = match &mut version.restored {
+            Some(model) => model,
+            none => none.insert(tidemill_ml::restore(&version.state).map_err(failed)?),
+        };
+        let probabilities = model.predict(rows).map_err(failed)?;
+        Ok(Answer { probabilities, version: Some((version.version, version.learnt_to)) })
+    }
+
+    /// Drops the versions that no later row can ask for: all but the newest before `bound`.
+    fn drop_old_versions(&mut self, bound: EventTime) {
+        let known = self.versions.partition_point(|version| version.learnt_to <= bound.0);
+        self.versions.drain(..known.saturating_sub(1));
+    }
+}
+
+fn output_rows(rows: &RecordBatch, answers: &[Answer], output: &SchemaRef) -> Result<RecordBatch> {
+    let probability: Float64Array = answers.iter().flat_map(|answer| answer.probabilities.iter()).collect();
+    let label: BooleanArray = probability.iter().map(|p| p.map(|p| p >= THRESHOLD)).collect();
+    let versions = |pick: fn((i64, i64)) -> i64| {
+        answers.iter().flat_map(move |answer| {
+            std::iter::repeat_n(answer.version.map(pick), answer.probabilities.len())
+        })
+    };
+    let version: Int64Array = versions(|(version, _)| version).collect();
+    let learnt_to: TimestampMicrosecondArray = versions(|(_, learnt_to)| learnt_to).collect();
+    let mut columns = rows.columns().to_vec();
+    let added: [ArrayRef; 4] = [Arc::new(label), Arc::new(probability), Arc::new(version), Arc::new(learnt_to)];
+    columns.extend(added);
+    Ok(RecordBatch::try_new(Arc::clone(output), columns)?)
+}
+
+impl Operator for Predict {
+    fn on_batch(&mut self, port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
+        if port == 1 {
+            return self.take_versions(&batch);
+        }
+        let times = event_times(batch.column(self.time))?;
+        let watermark = self.watermark;
+        let on_time: BooleanArray = times.values().iter().map(|time| Some(EventTime(*time) >= watermark.0)).collect();
+        let late = on_time.false_count();
+        ctx.count_late(late);
+        let batch = if late == 0 { batch } else { filter_record_batch(&batch, &on_time)? };
+        self.waiting.push(batch)?;
+        if self.freshness == ModelFreshness::Latest
+            && let Some(rows) = self.waiting.take_before(EventTime::MAX)?
+        {
+            let answered = self.answer(&rows)?;
+            ctx.emit(answered);
+        }
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
+        self.watermark = watermarks.port(0);
+        if self.freshness == ModelFreshness::Latest {
+            self.drop_old_versions(watermarks.port(0).0);
+            ctx.emit_watermark(watermarks.port(0));
+            return Ok(());
+        }
+        if let Some(rows) = self.waiting.take_before(watermarks.port(1).0)? {
+            let answered = self.answer(&rows)?;
+            ctx.emit(answered);
+        }
+        self.drop_old_versions(watermarks.min().0);
+        ctx.emit_watermark(watermarks.min());
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.waiting.bytes() + self.versions.iter().map(|version| version.state.len()).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests;

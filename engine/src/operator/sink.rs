@@ -1,0 +1,93 @@
+//! Hands rows to a sink's writer in event-time order.
+//!
+//! Rows of a stream with event time are held until the watermark has passed them and written in
+//! canonical order, in chunks of a fixed size: so a file is the same, byte for byte, in every run.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use tidemill_plans::node::SinkNode;
+use tidemill_plans::time::EventTime;
+
+use super::Operator;
+use crate::connector::Sink;
+use crate::error::Result;
+use crate::rows::EventTimeBuffer;
+use crate::task::{EndReason, OperatorContext, PortWatermarks};
+
+/// Rows in a chunk.
+const CHUNK_ROWS: usize = 8192;
+
+/// See [`SinkNode`].
+pub(super) struct SinkOperator {
+    writer: Box<dyn Sink>,
+    waiting: Option<EventTimeBuffer>,
+    /// Rows in order that do not fill a chunk yet.
+    partial: Vec<RecordBatch>,
+    partial_rows: usize,
+    input: SchemaRef,
+}
+
+impl SinkOperator {
+    pub(super) fn new(node: &SinkNode, input: SchemaRef, writer: Box<dyn Sink>) -> Self {
+        let waiting = node.time.map(|time| EventTimeBuffer::new(Arc::clone(&input), time));
+        Self { writer, waiting, partial: Vec::new(), partial_rows: 0, input }
+    }
+
+    fn write_before(&mut self, bound: EventTime) -> Result<()> {
+        let Some(rows) = self.waiting.as_mut().map(|waiting| waiting.take_before(bound)).transpose()?.flatten() else {
+            return Ok(());
+        };
+        self.partial_rows += rows.num_rows();
+        self.partial.push(rows);
+        if self.partial_rows >= CHUNK_ROWS { self.write_chunks() } else { Ok(()) }
+    }
+
+    fn write_chunks(&mut self) -> Result<()> {
+        let rows = concat_batches(&self.input, &std::mem::take(&mut self.partial))?;
+        let mut start = 0;
+        while rows.num_rows() - start >= CHUNK_ROWS {
+            self.writer.write(&rows.slice(start, CHUNK_ROWS))?;
+            start += CHUNK_ROWS;
+        }
+        self.partial_rows = rows.num_rows() - start;
+        self.partial.push(rows.slice(start, self.partial_rows));
+        Ok(())
+    }
+}
+
+impl Operator for SinkOperator {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, _ctx: &mut OperatorContext) -> Result<()> {
+        match &mut self.waiting {
+            Some(waiting) => waiting.push(batch),
+            None => self.writer.write(&batch),
+        }
+    }
+
+    fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
+        self.write_before(watermarks.min().0)?;
+        ctx.emit_watermark(watermarks.min());
+        Ok(())
+    }
+
+    fn on_end(&mut self, _reason: EndReason, _ctx: &mut OperatorContext) -> Result<()> {
+        // After a stop, rows ahead of the watermark are as final as the others: only windows that
+        // were not complete are left out.
+        self.write_before(EventTime::MAX)?;
+        if self.partial_rows > 0 {
+            let rest = concat_batches(&self.input, &std::mem::take(&mut self.partial))?;
+            self.writer.write(&rest)?;
+        }
+        self.writer.finish()
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
+    }
+
+    fn is_io(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,172 @@
+//! Learns a model in event-time order and emits its versions.
+//!
+//! Rows wait until the watermark closes their interval. They are then learnt in a canonical order
+//! (event time, then all columns), and a version is emitted that says up to which event time it has
+//! learnt. So the weights do not depend on how batches interleaved or on parallelism upstream, and a
+//! replay gives the same bits.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{Schema, SchemaRef};
+use tidemill_ml::metrics::StreamingAuc;
+use tidemill_ml::{FeatureSchema, LearnReport, MlError, OnlineModel, boolean_labels};
+use tidemill_plans::catalog::ModelVersion;
+use tidemill_plans::node::{TrainNode, model_version_schema};
+use tidemill_plans::time::{EventTime, event_times};
+
+use super::Operator;
+use super::source::show_row;
+use crate::error::{EngineError, Result};
+use crate::rows::EventTimeBuffer;
+use crate::task::{EndReason, OperatorContext, PortWatermarks};
+
+/// Rows over which the prequential AUC that people watch is taken.
+const AUC_WINDOW_ROWS: u64 = 50_000;
+
+/// See [`TrainNode`].
+pub(super) struct Train {
+    name: String,
+    label: usize,
+    time: usize,
+    publish_every: i64,
+    waiting: EventTimeBuffer,
+    model: Box<dyn OnlineModel>,
+    version: i64,
+    auc: StreamingAuc,
+}
+
+impl Train {
+    pub(super) fn new(node: &TrainNode, input: SchemaRef) -> Result<Self> {
+        let failed = |source: MlError| EngineError::Model { model: node.model.clone(), source };
+        let features: Vec<_> = node.features.iter().map(|index| Arc::clone(&input.fields()[*index])).collect();
+        let schema = FeatureSchema::from_arrow(&Schema::new(features)).map_err(failed)?;
+        let options = node.options.iter().cloned().collect();
+        Ok(Self {
+            name: node.model.clone(),
+            label: node.label,
+            time: node.time,
+            publish_every: node.publish_every,
+            waiting: EventTimeBuffer::new(input, node.time),
+            model: tidemill_ml::create(&node.model_type, &options, &schema).map_err(failed)?,
+            version: 0,
+            auc: StreamingAuc::with_window(AUC_WINDOW_ROWS),
+        })
+    }
+
+    fn failed(&self, source: MlError) -> EngineError {
+        EngineError::Model { model: self.name.clone(), source }
+    }
+
+    /// End of the interval that `time` is in: when a label of that time may be used.
+    fn interval_end(&self, time: i64) -> i64 {
+        time.div_euclid(self.publish_every).saturating_add(1).saturating_mul(self.publish_every)
+    }
+
+    /// Learns rows in canonical order, one version an interval.
+    fn learn(&mut self, rows: &RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
+        let times = event_times(rows.column(self.time))?;
+        let times = times.values();
+        let mut versions = Vec::new();
+        let mut start = 0;
+        while start < times.len() {
+            let end = self.interval_end(times[start]);
+            let length = times[start..].partition_point(|time| *time < end);
+            self.learn_interval(&rows.slice(start, length), ctx)?;
+            versions.push(self.publish(end, ctx)?);
+            start += length;
+        }
+        ctx.emit(version_rows(&versions)?);
+        Ok(())
+    }
+
+    fn learn_interval(&mut self, rows: &RecordBatch, ctx: &OperatorContext) -> Result<()> {
+        let field = rows.schema_ref().field(self.label).name().clone();
+        let labels = boolean_labels(&field, rows.column(self.label)).map_err(|error| self.failed(error))?.clone();
+        let report = self.model.learn(rows, &labels).map_err(|error| self.failed(error))?;
+        let LearnReport { rejected, scores, .. } = report;
+        for row in rejected {
+            ctx.dead_letter(row.reason.to_string(), show_row(rows, row.row)?)?;
+        }
+        for (score, label) in scores.iter().zip(labels.iter()) {
+            if let (Some(score), Some(label)) = (score, label) {
+                self.auc.push(score, label);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, learnt_to: i64, ctx: &OperatorContext) -> Result<Published> {
+        self.version += 1;
+        let rows_learnt = self.model.rows_learnt() as i64;
+        ctx.report_model(ModelVersion {
+            model: self.name.clone(),
+            version: self.version,
+            learnt_to,
+            rows_learnt,
+            metrics: vec![(String::from("auc"), self.auc.auc().unwrap_or(f64::NAN))],
+        });
+        let state = self.model.snapshot().map_err(|error| self.failed(error))?;
+        Ok(Published { version: self.version, learnt_to, rows_learnt, state })
+    }
+}
+
+struct Published {
+    version: i64,
+    learnt_to: i64,
+    rows_learnt: i64,
+    state: Vec<u8>,
+}
+
+fn version_rows(versions: &[Published]) -> Result<RecordBatch> {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(versions.iter().map(|version| version.version))),
+        Arc::new(TimestampMicrosecondArray::from_iter_values(versions.iter().map(|version| version.learnt_to))),
+        Arc::new(Int64Array::from_iter_values(versions.iter().map(|version| version.rows_learnt))),
+        Arc::new(BinaryArray::from_iter_values(versions.iter().map(|version| &version.state))),
+    ];
+    Ok(RecordBatch::try_new(model_version_schema(), columns)?)
+}
+
+impl Operator for Train {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
+        let times = event_times(batch.column(self.time))?;
+        let learnt_to = ctx.watermark().0.0.div_euclid(self.publish_every).saturating_mul(self.publish_every);
+        let late: arrow::array::BooleanArray = times.values().iter().map(|time| Some(*time < learnt_to)).collect();
+        if !late.has_true() {
+            return self.waiting.push(batch);
+        }
+        // Its interval has been published: learning it now would depend on when it came.
+        ctx.count_late(late.true_count());
+        let on_time = arrow::compute::not(&late)?;
+        self.waiting.push(arrow::compute::filter_record_batch(&batch, &on_time)?)
+    }
+
+    fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
+        let watermark = watermarks.min();
+        let bound = if watermark.is_end() {
+            EventTime::MAX
+        } else {
+            EventTime(watermark.0.0.div_euclid(self.publish_every).saturating_mul(self.publish_every))
+        };
+        if let Some(rows) = self.waiting.take_before(bound)? {
+            self.learn(&rows, ctx)?;
+        }
+        ctx.emit_watermark(watermark);
+        Ok(())
+    }
+
+    fn on_end(&mut self, reason: EndReason, _ctx: &mut OperatorContext) -> Result<()> {
+        if reason == EndReason::Finished {
+            self.model.classes().require_both().map_err(|error| self.failed(error))?;
+        }
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.waiting.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests;

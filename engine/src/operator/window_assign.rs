@@ -1,0 +1,51 @@
+//! Appends each row's windows, one output row a window.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::SchemaRef;
+use tidemill_plans::node::WindowAssignNode;
+use tidemill_plans::time::{EventTime, event_times};
+
+use super::Operator;
+use crate::error::Result;
+use crate::task::OperatorContext;
+
+/// See [`WindowAssignNode`].
+pub(super) struct WindowAssign {
+    node: WindowAssignNode,
+    output: SchemaRef,
+}
+
+impl WindowAssign {
+    pub(super) fn new(node: &WindowAssignNode, output: SchemaRef) -> Self {
+        Self { node: node.clone(), output }
+    }
+}
+
+impl Operator for WindowAssign {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
+        let times = event_times(batch.column(self.node.time))?;
+        let (mut rows, mut starts) = (Vec::new(), Vec::new());
+        for (row, time) in times.values().iter().enumerate() {
+            for start in self.node.window.starts(EventTime(*time)) {
+                rows.push(row as u32);
+                starts.push(start);
+            }
+        }
+        let expanded = take_record_batch(&batch, &UInt32Array::from(rows))?;
+        let mut columns = expanded.columns().to_vec();
+        columns.extend(window_columns(&starts, self.node.window.size()));
+        ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), columns)?);
+        Ok(())
+    }
+}
+
+/// `window_start`, `window_end` and `window_time` for windows of `size` with these starts.
+pub(super) fn window_columns(starts: &[i64], size: i64) -> [ArrayRef; 3] {
+    let column = |shift: i64| -> ArrayRef {
+        Arc::new(starts.iter().map(|start| Some(start.saturating_add(shift))).collect::<TimestampMicrosecondArray>())
+    };
+    [column(0), column(size), column(size - 1)]
+}

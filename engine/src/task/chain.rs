@@ -1,0 +1,123 @@
+//! The operators of one task, as a tree: each hands its output to chained operators and to edges.
+//!
+//! There is no queue between chained operators: a batch goes down the tree depth first, before the
+//! next input is taken.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use tidemill_plans::ids::Epoch;
+
+use crate::clock;
+use crate::error::{EngineError, Result};
+use crate::metrics::OperatorStats;
+use crate::operator::Operator;
+use crate::task::{EndReason, Input, Message, OperatorContext, Outbox, PortWatermarks, batch_bytes};
+
+/// Where an operator's output goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// To another operator of the chain, on port 0.
+    Chained(usize),
+    /// To an outgoing edge of the task.
+    Edge(usize),
+}
+
+/// An operator in its place.
+pub(super) struct Slot {
+    pub(super) operator: Box<dyn Operator>,
+    pub(super) context: OperatorContext,
+    pub(super) targets: Vec<Target>,
+}
+
+/// The operators of one task; the first is the head.
+pub struct Chain {
+    slots: Vec<Slot>,
+}
+
+impl Chain {
+    pub(super) fn new(slots: Vec<Slot>) -> Self {
+        Self { slots }
+    }
+
+    /// Gives an input to the head and what follows from it to everyone else.
+    pub fn handle(&mut self, input: Input, outbox: &mut Outbox) -> Result<()> {
+        self.dispatch(0, input, outbox)
+    }
+
+    /// The counters of every operator.
+    pub fn stats(&self) -> impl Iterator<Item = Arc<OperatorStats>> {
+        self.slots.iter().map(|slot| slot.context.shared_stats())
+    }
+
+    fn dispatch(&mut self, index: usize, input: Input, outbox: &mut Outbox) -> Result<()> {
+        let slot = &mut self.slots[index];
+        let started = clock::monotonic_ns();
+        let tail = call(slot, input).map_err(|source| EngineError::Operator {
+            operator: slot.context.name().to_owned(),
+            source: Box::new(source),
+        })?;
+        let busy = clock::monotonic_ns().saturating_sub(started);
+        OperatorStats::add(&slot.context.stats().busy_ns, busy as usize);
+        let mut output = slot.context.take_output();
+        output.extend(tail);
+        let targets = slot.targets.clone();
+        for message in output {
+            for target in &targets {
+                match *target {
+                    Target::Edge(edge) => outbox.push(edge, message.clone())?,
+                    Target::Chained(next) => self.dispatch(next, to_input(message.clone()), outbox)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What one operator sends, the next one receives on its only port.
+fn to_input(message: Message) -> Input {
+    match message {
+        Message::Batch(batch) => Input::Batch(0, batch),
+        Message::Watermark(watermark) => Input::Watermarks(PortWatermarks::single(watermark)),
+        Message::Barrier(epoch) => Input::Barrier(epoch),
+        Message::End(reason) => Input::End(reason),
+    }
+}
+
+/// Calls the operator; returns the signal that follows its output, if any.
+fn call(slot: &mut Slot, input: Input) -> Result<Option<Message>> {
+    match input {
+        Input::Batch(port, batch) => on_batch(slot, port, batch).map(|()| None),
+        Input::Watermarks(watermarks) => {
+            slot.operator.on_watermark(&watermarks, &mut slot.context)?;
+            note_state(slot);
+            Ok(None)
+        }
+        Input::Barrier(epoch) => on_barrier(slot, epoch).map(Some),
+        Input::End(reason) => on_end(slot, reason).map(Some),
+    }
+}
+
+fn on_batch(slot: &mut Slot, port: usize, batch: RecordBatch) -> Result<()> {
+    let stats = slot.context.stats();
+    OperatorStats::add(&stats.rows_in, batch.num_rows());
+    OperatorStats::add(&stats.bytes_in, batch_bytes(&batch));
+    slot.operator.on_batch(port, batch, &mut slot.context)?;
+    note_state(slot);
+    Ok(())
+}
+
+fn on_barrier(slot: &mut Slot, epoch: Epoch) -> Result<Message> {
+    slot.operator.on_barrier(epoch, &mut slot.context)?;
+    Ok(Message::Barrier(epoch))
+}
+
+fn on_end(slot: &mut Slot, reason: EndReason) -> Result<Message> {
+    slot.operator.on_end(reason, &mut slot.context)?;
+    Ok(Message::End(reason))
+}
+
+fn note_state(slot: &Slot) {
+    let bytes = slot.operator.state_bytes() as u64;
+    slot.context.stats().state_bytes.store(bytes, std::sync::atomic::Ordering::Relaxed);
+}

@@ -1,0 +1,123 @@
+//! What an operator gets passed through: where its output goes, its counters, its job.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use tidemill_plans::catalog::ModelVersion;
+use tidemill_plans::ids::{JobId, OperatorId};
+use tidemill_plans::settings::Settings;
+use tidemill_plans::time::Watermark;
+
+use crate::error::Result;
+use crate::metrics::OperatorStats;
+use crate::task::{DeadLetter, DeadLetters, Message};
+
+/// Takes the rows of a SELECT's result to the session that asked.
+pub trait ResultPort: Send + Sync {
+    /// Returns once the session has taken the rows; called on an I/O thread, so it may block.
+    fn send(&self, operator: OperatorId, batch: &RecordBatch) -> Result<()>;
+}
+
+/// What all tasks of a job on one worker share.
+#[derive(Clone)]
+pub struct TaskEnv {
+    /// The job.
+    pub job: JobId,
+    /// The settings that it was started with.
+    pub settings: Settings,
+    /// Where rows go that cannot be used.
+    pub dead_letters: Arc<DeadLetters>,
+    /// Model versions that were published and not yet reported; each heartbeat takes them.
+    pub models: Arc<Mutex<Vec<ModelVersion>>>,
+    /// Where results of SELECTs go.
+    pub results: Arc<dyn ResultPort>,
+}
+
+/// One operator's surroundings. Output is queued here in order; the chain takes it after each call.
+pub struct OperatorContext {
+    name: String,
+    env: TaskEnv,
+    stats: Arc<OperatorStats>,
+    watermark: Watermark,
+    output: VecDeque<Message>,
+}
+
+impl OperatorContext {
+    /// The surroundings of the operator that `name` tells a person.
+    #[must_use]
+    pub fn new(name: String, env: TaskEnv, stats: Arc<OperatorStats>) -> Self {
+        Self { name, env, stats, watermark: Watermark::MIN, output: VecDeque::new() }
+    }
+
+    /// Emits rows; empty batches are left out.
+    pub fn emit(&mut self, batch: RecordBatch) {
+        if batch.num_rows() > 0 {
+            OperatorStats::add(&self.stats.rows_out, batch.num_rows());
+            self.output.push_back(Message::Batch(batch));
+        }
+    }
+
+    /// Emits a watermark if it is ahead of the last one: time never goes back.
+    pub fn emit_watermark(&mut self, watermark: Watermark) {
+        if watermark > self.watermark {
+            self.watermark = watermark;
+            self.stats.set_watermark(watermark);
+            self.output.push_back(Message::Watermark(watermark));
+        }
+    }
+
+    /// The last watermark emitted.
+    #[must_use]
+    pub fn watermark(&self) -> Watermark {
+        self.watermark
+    }
+
+    /// Counts rows that came after all their windows had closed.
+    pub fn count_late(&self, rows: usize) {
+        OperatorStats::add(&self.stats.late_rows, rows);
+    }
+
+    /// Counts rows that the source was told to leave out.
+    pub fn count_skipped(&self, rows: usize) {
+        OperatorStats::add(&self.stats.skipped_rows, rows);
+    }
+
+    /// Counts a row that could not be used and routes it to the dead letters.
+    pub fn dead_letter(&self, reason: String, row: String) -> Result<()> {
+        OperatorStats::add(&self.stats.dead_letter_rows, 1);
+        self.env.dead_letters.push(&DeadLetter { operator: self.name.clone(), reason, row })
+    }
+
+    /// Reports a model version to the registry.
+    pub fn report_model(&self, version: ModelVersion) {
+        if let Some(auc) = version.metrics.iter().find(|(name, _)| name == "auc") {
+            self.stats.set_quality(auc.1);
+        }
+        self.env.models.lock().unwrap_or_else(PoisonError::into_inner).push(version);
+    }
+
+    /// The operator's counters.
+    #[must_use]
+    pub fn stats(&self) -> &OperatorStats {
+        &self.stats
+    }
+
+    /// The job's settings, dead letters and result port.
+    #[must_use]
+    pub fn env(&self) -> &TaskEnv {
+        &self.env
+    }
+
+    pub(crate) fn shared_stats(&self) -> Arc<OperatorStats> {
+        Arc::clone(&self.stats)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn take_output(&mut self) -> VecDeque<Message> {
+        std::mem::take(&mut self.output)
+    }
+}

@@ -1,0 +1,72 @@
+//! Rows that could not be used: always counted, and written to a file when the user names one.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::json;
+use tidemill_plans::settings::Settings;
+use tracing::warn;
+
+use crate::error::{EngineError, Result};
+
+/// How many dead letters are logged; all are counted and written.
+const LOGGED_MAX: u64 = 5;
+
+/// One row that could not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The operator that refused it.
+    pub operator: String,
+    /// Why.
+    pub reason: String,
+    /// The row as it was, or where it is.
+    pub row: String,
+}
+
+/// A job's dead letters on one worker: JSON lines with `operator`, `reason` and `row`.
+#[derive(Debug)]
+pub struct DeadLetters {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: Option<File>,
+    rows: u64,
+}
+
+impl DeadLetters {
+    /// Opens the file that the settings name, for appending: several processes may share it, a line
+    /// is one write.
+    pub fn open(settings: &Settings) -> Result<Self> {
+        let path = PathBuf::from(&settings.dead_letter_path);
+        let file = if settings.dead_letter_path.is_empty() {
+            None
+        } else {
+            let opened = OpenOptions::new().create(true).append(true).open(&path);
+            Some(opened.map_err(|source| EngineError::File { action: "open", path: path.clone(), source })?)
+        };
+        Ok(Self { path, state: Mutex::new(State { file, rows: 0 }) })
+    }
+
+    /// Takes a row.
+    pub fn push(&self, letter: &DeadLetter) -> Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.rows += 1;
+        if state.rows <= LOGGED_MAX {
+            warn!(operator = letter.operator, reason = letter.reason, row = letter.row, "row to dead letters");
+        }
+        let Some(file) = &mut state.file else { return Ok(()) };
+        let mut line =
+            json!({ "operator": letter.operator, "reason": letter.reason, "row": letter.row }).to_string();
+        line.push('\n');
+        file.write_all(line.as_bytes()).map_err(|source| EngineError::File {
+            action: "write",
+            path: self.path.clone(),
+            source,
+        })
+    }
+}

@@ -1,0 +1,83 @@
+use std::task::Waker;
+
+use tidemill_plans::time::EventTime;
+
+use super::*;
+use crate::task::{Sender, channel};
+
+fn inbox(ports: &[usize]) -> (Vec<Sender>, Inbox) {
+    let mut senders = Vec::new();
+    let mut channels = Vec::new();
+    for (index, port) in ports.iter().enumerate() {
+        let (sender, receiver) = channel(1 << 20);
+        senders.push(sender);
+        channels.push((*port, format!("channel {index}"), receiver));
+    }
+    (senders, Inbox::new(channels))
+}
+
+fn at(time: i64) -> Watermark {
+    Watermark(EventTime(time))
+}
+
+fn next(inbox: &mut Inbox) -> Option<Input> {
+    match inbox.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(input) => Some(input.unwrap()),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn a_ports_watermark_is_the_minimum_over_its_channels_and_never_goes_back() {
+    let (senders, mut inbox) = inbox(&[0, 0]);
+    senders[0].send(Message::Watermark(at(10))).unwrap();
+    assert_eq!(next(&mut inbox), None);
+    senders[1].send(Message::Watermark(at(7))).unwrap();
+    assert_eq!(next(&mut inbox), Some(Input::Watermarks(PortWatermarks::single(at(7)))));
+    senders[1].send(Message::Watermark(at(3))).unwrap();
+    assert_eq!(next(&mut inbox), None);
+    senders[1].send(Message::Watermark(at(20))).unwrap();
+    assert_eq!(next(&mut inbox), Some(Input::Watermarks(PortWatermarks::single(at(10)))));
+}
+
+#[test]
+fn a_barrier_waits_for_every_channel_and_holds_back_those_where_it_has_come() {
+    let (senders, mut inbox) = inbox(&[0, 1]);
+    senders[0].send(Message::Barrier(Epoch(1))).unwrap();
+    senders[0].send(Message::Watermark(at(5))).unwrap();
+    assert_eq!(next(&mut inbox), None);
+    senders[1].send(Message::Barrier(Epoch(1))).unwrap();
+    assert_eq!(next(&mut inbox), Some(Input::Barrier(Epoch(1))));
+    assert_eq!(next(&mut inbox), Some(Input::Watermarks(PortWatermarks::of(vec![at(5), Watermark::MIN]))));
+}
+
+#[test]
+fn an_input_that_has_ended_does_not_hold_barriers_up() {
+    let (senders, mut inbox) = inbox(&[0, 0]);
+    senders[0].send(Message::Barrier(Epoch(1))).unwrap();
+    senders[0].send(Message::End(EndReason::Finished)).unwrap();
+    assert_eq!(next(&mut inbox), None);
+    senders[1].send(Message::End(EndReason::Finished)).unwrap();
+    assert_eq!(next(&mut inbox), Some(Input::Barrier(Epoch(1))));
+    assert_eq!(next(&mut inbox), Some(Input::Watermarks(PortWatermarks::single(Watermark::MAX))));
+    assert_eq!(next(&mut inbox), Some(Input::End(EndReason::Finished)));
+    assert_eq!(next(&mut inbox), None);
+}
+
+#[test]
+fn a_stop_brings_no_infinite_watermark() {
+    let (senders, mut inbox) = inbox(&[0, 0]);
+    senders[0].send(Message::End(EndReason::Finished)).unwrap();
+    senders[1].send(Message::End(EndReason::Stopped)).unwrap();
+    assert_eq!(next(&mut inbox), Some(Input::End(EndReason::Stopped)));
+}
+
+#[test]
+fn a_sender_that_is_lost_is_an_error_that_names_the_channel() {
+    let (senders, mut inbox) = inbox(&[0]);
+    drop(senders);
+    let Poll::Ready(Err(error)) = inbox.poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("the loss must be noticed")
+    };
+    assert_eq!(error.to_string(), "channel 0 is gone");
+}

@@ -1,0 +1,49 @@
+//! What travels on a channel between two tasks.
+
+use arrow::array::{Array, RecordBatch};
+use tidemill_plans::ids::Epoch;
+use tidemill_plans::time::Watermark;
+
+/// One element of a stream. Order on a channel is what gives watermarks and barriers their meaning:
+/// nothing overtakes anything.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    /// Rows.
+    Batch(RecordBatch),
+    /// No later row on this channel is older.
+    Watermark(Watermark),
+    /// The rows before belong to this epoch's checkpoint, the rows behind do not.
+    Barrier(Epoch),
+    /// Nothing follows.
+    End(EndReason),
+}
+
+/// Why a channel ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EndReason {
+    /// The input is complete: every open window may close.
+    Finished,
+    /// The job was stopped: what is open is incomplete and must not be emitted.
+    Stopped,
+}
+
+impl Message {
+    /// What the message counts against its queue's bound, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch_bytes(batch),
+            _ => 64,
+        }
+    }
+}
+
+/// Bytes of the rows of a batch: of a slice only its own part.
+#[must_use]
+pub fn batch_bytes(batch: &RecordBatch) -> usize {
+    let columns = batch.columns().iter();
+    // A type without a known slice size counts with its whole buffers, which is never too little.
+    64 + columns
+        .map(|column| column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size()))
+        .sum::<usize>()
+}

@@ -1,0 +1,27 @@
+//! A task: one instance of a stage, polled until its input ends.
+//!
+//! ```text
+//! channels -> Inbox (aligns watermarks and barriers) -> Chain of operators -> Outbox -> channels
+//! ```
+//! A task is plain state with a `poll` method, like a future: whoever runs it (an actor on a compute
+//! thread, an I/O thread, a test) gives it a waker and calls it until it has nothing to do.
+
+mod chain;
+mod channel;
+mod context;
+mod dead_letter;
+mod driver;
+mod inbox;
+mod message;
+mod outbox;
+mod run;
+
+pub use channel::{Gone, Receiver, Sender, channel};
+pub use chain::Chain;
+pub use context::{OperatorContext, TaskEnv, ResultPort};
+pub use dead_letter::{DeadLetter, DeadLetters};
+pub use driver::{DriverCommand, SourceDriver};
+pub use inbox::{Inbox, Input, PortWatermarks};
+pub use message::{EndReason, Message, batch_bytes};
+pub use outbox::{OutEdge, Outbox};
+pub use run::{BuiltTask, Task, TaskPlan, TaskPoll, build_task};

@@ -1,0 +1,226 @@
+//! Builds a task from the plan, and polls it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tidemill_plans::PlanError;
+use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::ids::{ChannelId, Epoch, OperatorId, TaskId};
+use tidemill_plans::node::NodeKind;
+use tidemill_plans::stage::{Stage, Stages};
+
+use crate::clock;
+use crate::connector;
+use crate::error::{EngineError, Result};
+use crate::metrics::OperatorStats;
+use crate::operator::build_operator;
+use crate::task::chain::{Slot, Target};
+use crate::task::{
+    Chain, Inbox, Input, OperatorContext, OutEdge, Outbox, Receiver, Sender, SourceDriver, TaskEnv, channel,
+};
+
+/// Inputs handled in one poll before other tasks of the same thread get their turn.
+const INPUTS_PER_POLL: usize = 16;
+
+/// What a poll came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskPoll {
+    /// There is more to do: poll again soon.
+    Yielded,
+    /// Nothing to do: the waker will be called.
+    Pending,
+    /// All input is handled, all output sent.
+    Finished,
+}
+
+/// One instance of a stage.
+pub struct Task {
+    id: TaskId,
+    is_io: bool,
+    inbox: Inbox,
+    chain: Chain,
+    outbox: Outbox,
+    head: Arc<OperatorStats>,
+    blocked_since: Option<u64>,
+    passed: Vec<Epoch>,
+    ended: bool,
+}
+
+impl Task {
+    /// Does some work. After an error the task must be dropped.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Result<TaskPoll> {
+        for _ in 0..INPUTS_PER_POLL {
+            if self.outbox.poll_flush(cx)?.is_pending() {
+                self.blocked_since.get_or_insert_with(clock::monotonic_ns);
+                return Ok(TaskPoll::Pending);
+            }
+            self.note_unblocked();
+            if self.ended {
+                return Ok(TaskPoll::Finished);
+            }
+            match self.inbox.poll(cx) {
+                Poll::Pending => return Ok(TaskPoll::Pending),
+                Poll::Ready(input) => self.handle(input?)?,
+            }
+        }
+        Ok(TaskPoll::Yielded)
+    }
+
+    fn handle(&mut self, input: Input) -> Result<()> {
+        match input {
+            Input::Barrier(epoch) => self.passed.push(epoch),
+            Input::End(_) => self.ended = true,
+            _ => {}
+        }
+        self.chain.handle(input, &mut self.outbox)
+    }
+
+    fn note_unblocked(&mut self) {
+        if let Some(since) = self.blocked_since.take() {
+            let blocked = clock::monotonic_ns().saturating_sub(since);
+            OperatorStats::add(&self.head.blocked_ns, blocked as usize);
+        }
+    }
+
+    /// Which task this is.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// The counters of its operators.
+    #[must_use]
+    pub fn stats(&self) -> Vec<Arc<OperatorStats>> {
+        self.chain.stats().collect()
+    }
+
+    /// Whether its operators wait for the outside: it must run on an I/O thread.
+    #[must_use]
+    pub fn is_io(&self) -> bool {
+        self.is_io
+    }
+
+    /// The barriers that have passed since the last call.
+    pub fn take_passed_barriers(&mut self) -> Vec<Epoch> {
+        std::mem::take(&mut self.passed)
+    }
+}
+
+/// What a task is built from.
+pub struct TaskPlan<'a> {
+    /// The job's graph.
+    pub graph: &'a DataflowGraph,
+    /// Its stages.
+    pub stages: &'a Stages,
+    /// Which task to build.
+    pub task: TaskId,
+    /// What the job's tasks on this worker share.
+    pub env: &'a TaskEnv,
+    /// The receiving ends of the channels into this task.
+    pub receivers: HashMap<ChannelId, Receiver>,
+    /// The sending ends of the channels out of this task.
+    pub senders: HashMap<ChannelId, Sender>,
+}
+
+/// A task, and the driver that feeds it if it heads a source.
+pub struct BuiltTask {
+    /// The task.
+    pub task: Task,
+    /// Reads the source; runs on an I/O thread beside the task.
+    pub driver: Option<SourceDriver>,
+}
+
+/// Builds a task. Sources are opened here, so a missing file fails the deployment, not the run.
+pub fn build_task(mut plan: TaskPlan<'_>) -> Result<BuiltTask> {
+    let stage = plan.stages.stage(plan.task.stage)?.clone();
+    let head = *stage.operators.first().ok_or_else(|| invalid("a stage without operators"))?;
+    let head_stats = Arc::new(OperatorStats::new(plan.env.job, head, plan.task.subtask));
+    let (inputs, driver) = match &plan.graph.node(head)?.kind {
+        NodeKind::Source(source) => {
+            let node = plan.graph.node(head)?;
+            let stats = Arc::clone(&head_stats);
+            let opened = connector::open_source(source, plan.env, stats, plan.task.subtask, node.parallelism)?;
+            let (sender, receiver) = channel(plan.env.settings.channel_bytes as usize);
+            (vec![(0, source.table.clone(), receiver)], Some(SourceDriver::new(opened, sender)))
+        }
+        _ => (take_inputs(&mut plan, head)?, None),
+    };
+    let (slots, edges) = build_slots(&mut plan, &stage, &head_stats)?;
+    let is_io = slots.iter().any(|slot| slot.operator.is_io());
+    let task = Task {
+        id: plan.task,
+        is_io,
+        inbox: Inbox::new(inputs),
+        chain: Chain::new(slots),
+        outbox: Outbox::new(edges),
+        head: head_stats,
+        blocked_since: None,
+        passed: Vec::new(),
+        ended: false,
+    };
+    Ok(BuiltTask { task, driver })
+}
+
+fn invalid(reason: &str) -> EngineError {
+    EngineError::Plan(PlanError::InvalidGraph(String::from(reason)))
+}
+
+/// The head's channels, each with its port. Sorted, so that the order does not depend on a hash map.
+fn take_inputs(plan: &mut TaskPlan<'_>, head: OperatorId) -> Result<Vec<(usize, String, Receiver)>> {
+    let mut channels: Vec<(ChannelId, Receiver)> = plan.receivers.drain().collect();
+    channels.sort_by_key(|(id, _)| *id);
+    let mut inputs = Vec::with_capacity(channels.len());
+    for (id, receiver) in channels {
+        let edge = plan.graph.edges.get(id.edge as usize).filter(|edge| edge.to == head);
+        let edge = edge.ok_or_else(|| invalid("a channel that does not lead to the stage's head"))?;
+        let from = plan.graph.node(edge.from)?;
+        inputs.push((edge.port as usize, format!("{} {} ({id})", from.kind.name(), from.id), receiver));
+    }
+    Ok(inputs)
+}
+
+/// The operators of a stage in their places, and the edges that leave it.
+fn build_slots(
+    plan: &mut TaskPlan<'_>,
+    stage: &Stage,
+    head: &Arc<OperatorStats>,
+) -> Result<(Vec<Slot>, Vec<OutEdge>)> {
+    let place: HashMap<OperatorId, usize> = stage.operators.iter().enumerate().map(|(i, id)| (*id, i)).collect();
+    let mut edges = Vec::new();
+    let mut slots = Vec::with_capacity(stage.operators.len());
+    for id in &stage.operators {
+        let mut targets = Vec::new();
+        for (index, edge) in plan.graph.outputs(*id) {
+            match place.get(&edge.to) {
+                Some(next) => targets.push(Target::Chained(*next)),
+                None => {
+                    let senders = take_senders(&mut plan.senders, index);
+                    if senders.is_empty() {
+                        return Err(invalid("an edge without channels"));
+                    }
+                    targets.push(Target::Edge(edges.len()));
+                    edges.push(OutEdge::new(edge.partitioning.clone(), senders, plan.task.subtask));
+                }
+            }
+        }
+        let node = plan.graph.node(*id)?;
+        let stats = match slots.is_empty() {
+            true => Arc::clone(head),
+            false => Arc::new(OperatorStats::new(plan.env.job, *id, plan.task.subtask)),
+        };
+        let name = format!("{} {id}", node.kind.name());
+        let operator = build_operator(plan.graph, node, plan.task.subtask, plan.env).map_err(|source| {
+            EngineError::Operator { operator: name.clone(), source: Box::new(source) }
+        })?;
+        slots.push(Slot { operator, context: OperatorContext::new(name, plan.env.clone(), stats), targets });
+    }
+    Ok((slots, edges))
+}
+
+/// The channels of an edge, in the order of the receiving subtasks.
+fn take_senders(senders: &mut HashMap<ChannelId, Sender>, edge: usize) -> Vec<Sender> {
+    let mut ids: Vec<ChannelId> = senders.keys().filter(|id| id.edge as usize == edge).copied().collect();
+    ids.sort();
+    ids.iter().filter_map(|id| senders.remove(id)).collect()
+}

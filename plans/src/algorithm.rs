@@ -1,0 +1,32 @@
+//! Learning algorithms as the planner knows them: their names and options.
+//!
+//! The algorithms declare both themselves, in `tidemill-ml`; this is the planner's way to them.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::Schema;
+use tidemill_ml::FeatureSchema;
+
+use crate::error::{PlanError, Result};
+
+/// Names that other systems have for our algorithms: BigQuery ML's, so far.
+const ALIASES: &[(&str, &str)] = &[("logistic_reg", "logistic_regression"), ("logistic_regression", "logistic_reg")];
+
+/// The algorithm's own name for a `model_type`; the error lists the valid ones.
+pub fn resolve_model_type(name: &str) -> Result<&'static str> {
+    let valid = tidemill_ml::valid_model_types();
+    let known = |name: &str| valid.iter().copied().find(|valid| *valid == name);
+    let alias = || ALIASES.iter().find(|(alias, _)| *alias == name).and_then(|(_, own)| known(own));
+    known(name).or_else(alias).ok_or_else(|| {
+        PlanError::InvalidOption(format!("unknown model_type '{name}'; valid are: {}", valid.join(", ")))
+    })
+}
+
+/// Checks the algorithm's own options and the features' types by making the model once.
+pub fn check_model(model_type: &str, options: &[(String, String)], features: &Schema) -> Result<()> {
+    let invalid = |error: tidemill_ml::MlError| PlanError::InvalidOption(error.to_string());
+    let features = FeatureSchema::from_arrow(features).map_err(invalid)?;
+    let options: BTreeMap<String, String> = options.iter().cloned().collect();
+    tidemill_ml::create(resolve_model_type(model_type)?, &options, &features).map_err(invalid)?;
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! What has been created: sources, sinks, views, models.
+//!
+//! The catalog keeps each object's own SQL text: it is what SHOW CREATE prints, and replaying the
+//! texts in order rebuilds the catalog, whatever the planner's types look like by then.
+
+use std::fmt;
+
+/// The kinds of objects; all share one namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, bincode::Encode, bincode::Decode)]
+pub enum ObjectKind {
+    /// CREATE SOURCE, or CREATE TABLE with a connector.
+    Source,
+    /// CREATE SINK without a query: something to INSERT INTO.
+    Sink,
+    /// CREATE VIEW.
+    View,
+    /// CREATE MATERIALIZED VIEW.
+    MaterializedView,
+    /// CREATE MODEL.
+    Model,
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Sink => "sink",
+            Self::View => "view",
+            Self::MaterializedView => "materialized view",
+            Self::Model => "model",
+        })
+    }
+}
+
+/// One created object.
+#[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct CatalogEntry {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// The statement that created it.
+    pub definition: String,
+}
+
+/// A model version as the registry keeps it.
+#[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
+pub struct ModelVersion {
+    /// The model's name.
+    pub model: String,
+    /// Counts from 1.
+    pub version: i64,
+    /// The event time up to which (exclusive) labels have been learnt, in microseconds.
+    pub learnt_to: i64,
+    /// Rows learnt since the beginning.
+    pub rows_learnt: i64,
+    /// Quality measures by name, such as the prequential `auc`; NaN where undefined.
+    pub metrics: Vec<(String, f64)>,
+}

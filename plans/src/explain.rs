@@ -1,0 +1,154 @@
+//! The tree that EXPLAIN prints: the graph that will run, sinks first, inputs below them.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+
+use crate::graph::{DataflowGraph, Edge, Node, Partitioning};
+use crate::ids::OperatorId;
+use crate::node::window_assign_micros as micros;
+use crate::node::{AggregateEmit, ModelFreshness, NodeKind, NullEventTime, TemporalJoinKind};
+
+/// The graph as text, one line an operator: its name and id, what it does, how its input arrives and
+/// at which parallelism. An operator with several consumers is printed once and referred to after.
+#[must_use]
+pub fn explain(graph: &DataflowGraph) -> String {
+    let mut text = String::new();
+    let mut printed = HashSet::new();
+    for node in graph.nodes.iter().rev().filter(|node| graph.outputs(node.id).next().is_none()) {
+        print_node(graph, node, None, 0, &mut printed, &mut text);
+    }
+    text
+}
+
+fn print_node(
+    graph: &DataflowGraph,
+    node: &Node,
+    edge: Option<&Edge>,
+    depth: usize,
+    printed: &mut HashSet<OperatorId>,
+    text: &mut String,
+) {
+    let again = !printed.insert(node.id);
+    let how = edge.map(|edge| format!(" -> {}", partitioning(graph, edge))).unwrap_or_default();
+    let what = if again { String::from("(see above)") } else { describe(graph, node) };
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "{:indent$}{} #{} {what} [x{}]{how}",
+        "",
+        node.kind.name(),
+        node.id.0,
+        node.parallelism,
+        indent = depth * 2
+    );
+    if again {
+        return;
+    }
+    for (_, edge) in graph.inputs(node.id) {
+        print_node(graph, &graph.nodes[edge.from.0 as usize], Some(edge), depth + 1, printed, text);
+    }
+}
+
+fn partitioning(graph: &DataflowGraph, edge: &Edge) -> String {
+    match &edge.partitioning {
+        Partitioning::Forward => String::from("forward"),
+        Partitioning::Hash(keys) => format!("hash({})", names(graph, edge.from, keys)),
+        Partitioning::Rebalance => String::from("rebalance"),
+        Partitioning::Broadcast => String::from("broadcast"),
+    }
+}
+
+/// The names of an operator's output columns.
+fn names(graph: &DataflowGraph, operator: OperatorId, columns: &[usize]) -> String {
+    let schema = &graph.nodes[operator.0 as usize].schema;
+    let names: Vec<&str> =
+        columns.iter().map(|c| schema.fields().get(*c).map_or("?", |field| field.name().as_str())).collect();
+    names.join(", ")
+}
+
+/// The names of columns of an operator's input on `port`.
+fn input_names(graph: &DataflowGraph, node: &Node, port: u32, columns: &[usize]) -> String {
+    match graph.inputs(node.id).find(|(_, edge)| edge.port == port) {
+        Some((_, edge)) => names(graph, edge.from, columns),
+        None => String::from("?"),
+    }
+}
+
+fn list(items: impl IntoIterator<Item = String>) -> String {
+    items.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+fn describe(graph: &DataflowGraph, node: &Node) -> String {
+    let input = |port, columns: &[usize]| input_names(graph, node, port, columns);
+    match &node.kind {
+        NodeKind::Source(source) => {
+            let time = source.event_time.as_ref().map(|time| {
+                let skip = if time.on_null == NullEventTime::Skip { ", skips NULL" } else { "" };
+                format!(" watermark({} AS {}){skip}", names(graph, node.id, &[time.column]), time.watermark)
+            });
+            format!("{} from {}{}", source.table, source.connector, time.unwrap_or_default())
+        }
+        NodeKind::Project(project) => list(project.columns.iter().map(|column| {
+            let expr = column.expr.to_string();
+            if expr == column.name { expr } else { format!("{expr} AS {}", column.name) }
+        })),
+        NodeKind::Filter(filter) => filter.predicate.to_string(),
+        NodeKind::WindowAssign(assign) => format!("{} on {}", assign.window, input(0, &[assign.time])),
+        NodeKind::WindowAggregate(aggregate) => format!(
+            "{} on {} by ({}): {}",
+            aggregate.window,
+            input(0, &[aggregate.time]),
+            input(0, &aggregate.keys),
+            list(aggregate.aggregates.iter().map(ToString::to_string))
+        ),
+        NodeKind::Aggregate(aggregate) => format!(
+            "by ({}): {} {}",
+            input(0, &aggregate.keys),
+            list(aggregate.aggregates.iter().map(ToString::to_string)),
+            if aggregate.emit == AggregateEmit::AtEnd { "at end" } else { "updating" }
+        ),
+        NodeKind::IntervalJoin(join) => format!(
+            "({}) = ({}), {} - {} in [{}, {}]{}",
+            input(0, &join.left_keys),
+            input(1, &join.right_keys),
+            input(1, &[join.right_time]),
+            input(0, &[join.left_time]),
+            micros(join.lower),
+            micros(join.upper),
+            join.filter.as_ref().map(|filter| format!(" where {filter}")).unwrap_or_default()
+        ),
+        NodeKind::TemporalJoin(join) => format!(
+            "{}({}) = ({}), newest {} as of {}",
+            if join.kind == TemporalJoinKind::Left { "left " } else { "" },
+            input(0, &join.left_keys),
+            input(1, &join.right_keys),
+            input(1, &[join.right_time]),
+            input(0, &[join.left_time])
+        ),
+        NodeKind::Train(train) => format!(
+            "{} {} label={} time={} every {}: {}",
+            train.model,
+            train.model_type,
+            input(0, &[train.label]),
+            input(0, &[train.time]),
+            micros(train.publish_every),
+            input(0, &train.features)
+        ),
+        NodeKind::Predict(predict) => format!(
+            "{} {}: {}",
+            predict.model,
+            if predict.freshness == ModelFreshness::Consistent { "consistent" } else { "latest" },
+            input(0, &predict.features)
+        ),
+        NodeKind::Union(_) => String::new(),
+        NodeKind::Sink(sink) => {
+            let order = list(sink.order_by.iter().map(|sort| {
+                let direction = if sort.descending { " desc" } else { "" };
+                format!("{}{direction}", input(0, &[sort.column]))
+            }));
+            let order = if order.is_empty() { order } else { format!(" ordered by {order}") };
+            let limit = sink.limit.map(|limit| format!(" limit {limit}")).unwrap_or_default();
+            format!("{} to {}{order}{limit}", sink.table, sink.connector)
+        }
+    }
+}

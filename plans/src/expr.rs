@@ -1,0 +1,95 @@
+//! Expressions and schemas as parts of a plan: DataFusion's own types with a wire form.
+//!
+//! An expression travels as datafusion-proto, a schema as an Arrow IPC schema message. Columns in an
+//! expression are unqualified names of the input's fields, which are unique within a stream.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::ipc::convert::IpcSchemaEncoder;
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
+use bincode::{Decode, Encode};
+use datafusion::common::DFSchema;
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::sql::unparser::expr_to_sql;
+use datafusion_proto::bytes::Serializeable;
+
+use crate::error::Result;
+use crate::functions;
+
+/// A scalar or aggregate expression over the fields of a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamExpr(pub Expr);
+
+impl StreamExpr {
+    /// The expression ready to evaluate over batches of `input`.
+    pub fn to_physical(&self, input: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
+        let schema = DFSchema::try_from(input.clone())?;
+        Ok(create_physical_expr(&self.0, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?)
+    }
+}
+
+impl fmt::Display for StreamExpr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As SQL, so that literals keep their types; the other form can print any expression.
+        match expr_to_sql(&self.0) {
+            Ok(sql) => write!(f, "{sql}"),
+            Err(_) => write!(f, "{}", self.0.human_display()),
+        }
+    }
+}
+
+impl Encode for StreamExpr {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let bytes = self.0.to_bytes().map_err(|error| EncodeError::OtherString(error.to_string()))?;
+        bytes.to_vec().encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for StreamExpr {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let bytes = Vec::<u8>::decode(decoder)?;
+        Expr::from_bytes_with_ctx(&bytes, functions::task_context())
+            .map(Self)
+            .map_err(|error| DecodeError::OtherString(error.to_string()))
+    }
+}
+
+bincode::impl_borrow_decode!(StreamExpr);
+
+/// The schema of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSchema(pub SchemaRef);
+
+impl std::ops::Deref for StreamSchema {
+    type Target = Schema;
+
+    fn deref(&self) -> &Schema {
+        &self.0
+    }
+}
+
+impl Encode for StreamSchema {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        IpcSchemaEncoder::new().schema_to_fb(&self.0).finished_data().to_vec().encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for StreamSchema {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let bytes = Vec::<u8>::decode(decoder)?;
+        let schema = arrow::ipc::root_as_schema(&bytes).map_err(|error| DecodeError::OtherString(error.to_string()))?;
+        Ok(Self(Arc::new(arrow::ipc::convert::fb_to_schema(schema))))
+    }
+}
+
+bincode::impl_borrow_decode!(StreamSchema);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The dataflow graph of a job: operators and the edges between them.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+use crate::error::{PlanError, Result};
+use crate::expr::StreamSchema;
+use crate::ids::OperatorId;
+use crate::node::NodeKind;
+
+/// How rows travel along an edge.
+#[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum Partitioning {
+    /// Subtask i to subtask i; both ends have the same parallelism, and the operators are chained.
+    Forward,
+    /// By the key group of these columns of the sending operator's output.
+    Hash(Vec<usize>),
+    /// Batches in turn to every subtask.
+    Rebalance,
+    /// Every batch to every subtask.
+    Broadcast,
+}
+
+/// An operator of the graph.
+#[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
+pub struct Node {
+    /// Its place in [`DataflowGraph::nodes`].
+    pub id: OperatorId,
+    /// What it does.
+    pub kind: NodeKind,
+    /// How many instances run.
+    pub parallelism: u32,
+    /// The schema of its output (of its input, for a sink).
+    pub schema: StreamSchema,
+}
+
+/// An edge of the graph.
+#[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct Edge {
+    /// The sending operator.
+    pub from: OperatorId,
+    /// The receiving operator.
+    pub to: OperatorId,
+    /// The receiver's port.
+    pub port: u32,
+    /// How rows are spread.
+    pub partitioning: Partitioning,
+}
+
+/// A job's operators and edges. Nodes are in topological order: an edge always goes to a larger id.
+#[derive(Debug, Clone, PartialEq, Default, bincode::Encode, bincode::Decode)]
+pub struct DataflowGraph {
+    /// The operators; [`OperatorId`] is an index into them.
+    pub nodes: Vec<Node>,
+    /// The edges; [`crate::ids::ChannelId::edge`] is an index into them.
+    pub edges: Vec<Edge>,
+}
+
+impl DataflowGraph {
+    /// Adds an operator behind those that exist.
+    pub fn add_node(&mut self, kind: NodeKind, parallelism: u32, schema: SchemaRef) -> OperatorId {
+        let id = OperatorId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        self.nodes.push(Node { id, kind, parallelism, schema: StreamSchema(schema) });
+        id
+    }
+
+    /// Adds an edge.
+    pub fn add_edge(&mut self, from: OperatorId, to: OperatorId, port: u32, partitioning: Partitioning) {
+        self.edges.push(Edge { from, to, port, partitioning });
+    }
+
+    /// The operator of this id.
+    pub fn node(&self, id: OperatorId) -> Result<&Node> {
+        self.nodes.get(id.0 as usize).ok_or_else(|| PlanError::InvalidGraph(format!("no node {id}")))
+    }
+
+    /// The schema of an operator's output.
+    pub fn schema(&self, id: OperatorId) -> Result<SchemaRef> {
+        Ok(Arc::clone(&self.node(id)?.schema.0))
+    }
+
+    /// The edges into an operator, with their indexes.
+    pub fn inputs(&self, id: OperatorId) -> impl Iterator<Item = (usize, &Edge)> {
+        self.edges.iter().enumerate().filter(move |(_, edge)| edge.to == id)
+    }
+
+    /// The edges out of an operator, with their indexes.
+    pub fn outputs(&self, id: OperatorId) -> impl Iterator<Item = (usize, &Edge)> {
+        self.edges.iter().enumerate().filter(move |(_, edge)| edge.from == id)
+    }
+
+    /// The schemas that an operator's ports receive, port 0 first.
+    pub fn input_schemas(&self, id: OperatorId) -> Result<Vec<SchemaRef>> {
+        let ports = self.node(id)?.kind.ports();
+        (0..ports)
+            .map(|port| {
+                let (_, edge) = self
+                    .inputs(id)
+                    .find(|(_, edge)| edge.port as usize == port)
+                    .ok_or_else(|| PlanError::InvalidGraph(format!("{id} has nothing on port {port}")))?;
+                self.schema(edge.from)
+            })
+            .collect()
+    }
+
+    /// Checks the rules that the rest of the engine relies on.
+    pub fn validate(&self) -> Result<()> {
+        for (index, node) in self.nodes.iter().enumerate() {
+            if node.id.0 as usize != index {
+                return Err(PlanError::InvalidGraph(format!("node {index} calls itself {}", node.id)));
+            }
+            if node.parallelism == 0 || node.parallelism > crate::key_group::KEY_GROUPS {
+                let name = node.kind.name();
+                return Err(PlanError::InvalidGraph(format!(
+                    "{name} {} has parallelism {}; 1 to {} is valid",
+                    node.id,
+                    node.parallelism,
+                    crate::key_group::KEY_GROUPS
+                )));
+            }
+            self.input_schemas(node.id)?;
+        }
+        self.edges.iter().try_for_each(|edge| self.validate_edge(edge))
+    }
+
+    fn validate_edge(&self, edge: &Edge) -> Result<()> {
+        let (from, to) = (self.node(edge.from)?, self.node(edge.to)?);
+        let invalid = |why: String| Err(PlanError::InvalidGraph(format!("edge {} to {}: {why}", edge.from, edge.to)));
+        if edge.from >= edge.to {
+            return invalid(String::from("edges go from lower to higher ids"));
+        }
+        if edge.port as usize >= to.kind.ports() {
+            return invalid(format!("{} has no port {}", to.kind.name(), edge.port));
+        }
+        match &edge.partitioning {
+            Partitioning::Forward if from.parallelism != to.parallelism => {
+                invalid(format!("forward from parallelism {} to {}", from.parallelism, to.parallelism))
+            }
+            Partitioning::Hash(keys) if keys.is_empty() => invalid(String::from("hash without keys")),
+            Partitioning::Hash(keys) if keys.iter().any(|key| *key >= from.schema.fields().len()) => {
+                invalid(format!("hash keys {keys:?} exceed the schema"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The shared vocabulary of Tidemill: what the planner, the coordinator and the workers say to each other.
+//!
+//! Nothing here runs. A [`graph::DataflowGraph`] is made by `tidemill-sql`, placed by
+//! `tidemill-coordinator`, executed by `tidemill-workers` with the operators of `tidemill-engine`;
+//! those crates never see each other's types, only these. Everything that crosses a process goes
+//! through [`codec`].
+
+pub mod algorithm;
+pub mod catalog;
+pub mod change;
+pub mod codec;
+pub mod connector;
+pub mod error;
+pub mod explain;
+pub mod expr;
+pub mod functions;
+pub mod graph;
+pub mod ids;
+pub mod key_group;
+pub mod node;
+pub mod protocol;
+pub mod settings;
+pub mod stage;
+pub mod time;
+
+pub use error::{ErrorDomain, PlanError, Result};

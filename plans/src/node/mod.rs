@@ -1,0 +1,95 @@
+//! The operators of a dataflow graph as data, one file each.
+//!
+//! A node says what to compute, never how: `tidemill-engine` has an operator of the same name for
+//! each. Column references are indexes into the node's input; expressions name input fields.
+
+mod aggregate;
+mod filter;
+mod interval_join;
+mod predict;
+mod project;
+mod sink;
+mod source;
+mod temporal_join;
+mod train;
+mod union;
+mod window_aggregate;
+mod window_assign;
+
+pub use aggregate::{AggregateEmit, AggregateNode};
+pub use filter::FilterNode;
+pub use interval_join::{IntervalJoinNode, JoinSide};
+pub use predict::{ModelFreshness, PredictNode};
+pub use project::{ProjectNode, Projection};
+pub use sink::{SinkNode, SortColumn};
+pub use source::{EventTimeSpec, NullEventTime, SourceNode};
+pub use temporal_join::{TemporalJoinKind, TemporalJoinNode};
+pub use train::{TrainNode, model_version_schema};
+pub use union::UnionNode;
+pub use window_aggregate::WindowAggregateNode;
+pub use window_assign::{WindowAssignNode, WindowSpec};
+
+/// What a node of the graph does.
+#[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
+pub enum NodeKind {
+    /// Reads rows from outside.
+    Source(SourceNode),
+    /// Computes columns.
+    Project(ProjectNode),
+    /// Keeps rows.
+    Filter(FilterNode),
+    /// Appends each row's windows, one output row a window.
+    WindowAssign(WindowAssignNode),
+    /// Groups and aggregates within windows; emits when a window closes.
+    WindowAggregate(WindowAggregateNode),
+    /// Groups and aggregates without a window; emits a changelog.
+    Aggregate(AggregateNode),
+    /// Joins rows whose times are near each other.
+    IntervalJoin(IntervalJoinNode),
+    /// Joins each row with the version of the other side that was valid at its time.
+    TemporalJoin(TemporalJoinNode),
+    /// Learns a model and emits its versions.
+    Train(TrainNode),
+    /// Applies the model version that belongs to each row's time.
+    Predict(PredictNode),
+    /// Puts several streams of one schema together.
+    Union(UnionNode),
+    /// Writes rows to the outside.
+    Sink(SinkNode),
+}
+
+impl NodeKind {
+    /// The operator's one name: in EXPLAIN, in errors and in file names.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Source(_) => "Source",
+            Self::Project(_) => "Project",
+            Self::Filter(_) => "Filter",
+            Self::WindowAssign(_) => "WindowAssign",
+            Self::WindowAggregate(_) => "WindowAggregate",
+            Self::Aggregate(_) => "Aggregate",
+            Self::IntervalJoin(_) => "IntervalJoin",
+            Self::TemporalJoin(_) => "TemporalJoin",
+            Self::Train(_) => "Train",
+            Self::Predict(_) => "Predict",
+            Self::Union(_) => "Union",
+            Self::Sink(_) => "Sink",
+        }
+    }
+
+    /// How many inputs (ports) the node has; a union takes any number on port 0.
+    #[must_use]
+    pub fn ports(&self) -> usize {
+        match self {
+            Self::Source(_) => 0,
+            Self::IntervalJoin(_) | Self::TemporalJoin(_) | Self::Predict(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// A duration in microseconds as EXPLAIN prints it, in its largest whole unit.
+pub(crate) fn window_assign_micros(micros: i64) -> impl std::fmt::Display {
+    window_assign::Micros(micros)
+}

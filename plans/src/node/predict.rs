@@ -1,0 +1,27 @@
+//! Adds a model's prediction to each row.
+
+/// Prediction. Port 0 is the rows, port 1 the model's versions. Output: the input's columns, then
+/// `predicted_<label>`, `predicted_<label>_prob`, `model_version` and `model_event_time`; all four are
+/// NULL as long as the model has learnt nothing.
+#[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
+pub struct PredictNode {
+    /// The model's name.
+    pub model: String,
+    /// The model's label column: it names the output columns.
+    pub label: String,
+    /// Indexes of the feature columns in the input, in the order that the model was trained with.
+    pub features: Vec<usize>,
+    /// Index of the event-time column in the input.
+    pub time: usize,
+    /// Which version answers.
+    pub freshness: ModelFreshness,
+}
+
+/// Which version of a model answers for a row at event time t.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum ModelFreshness {
+    /// The newest with `learnt_to <= t`; the row waits until it is certain which one that is.
+    Consistent,
+    /// The newest that has arrived and has `learnt_to <= t`; the row does not wait.
+    Latest,
+}

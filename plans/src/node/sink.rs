@@ -1,0 +1,31 @@
+//! Writes rows to a connector.
+
+/// A sink of a job's graph.
+#[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
+pub struct SinkNode {
+    /// The name it was created under, or the number of the SELECT whose result it carries.
+    pub table: String,
+    /// The connector's name, such as `files`.
+    pub connector: String,
+    /// The connector's options as the user wrote them, already checked.
+    pub options: Vec<(String, String)>,
+    /// Index of the input's event-time column, if it has one: rows are then written in its order.
+    pub time: Option<usize>,
+    /// Columns that identify a row of an updating input: a row replaces the one with equal values.
+    pub upsert_keys: Vec<usize>,
+    /// The order of a bounded result (ORDER BY of the outermost SELECT).
+    pub order_by: Vec<SortColumn>,
+    /// At most so many rows of a bounded result.
+    pub limit: Option<u64>,
+}
+
+/// One column of an ORDER BY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct SortColumn {
+    /// Index of the column.
+    pub column: usize,
+    /// Largest first.
+    pub descending: bool,
+    /// NULLs before everything else.
+    pub nulls_first: bool,
+}

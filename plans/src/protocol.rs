@@ -1,0 +1,202 @@
+//! What the coordinator and the workers say to each other.
+//!
+//! A job starts in two steps: `Deploy` makes every worker create its tasks' channels and answer, then
+//! `Start` lets the tasks run. So no task sends to a channel that does not exist yet.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use thiserror::Error;
+
+use crate::error::ErrorDomain;
+use crate::graph::DataflowGraph;
+use crate::ids::{Epoch, JobId, OperatorId, TaskId, WorkerId};
+use crate::settings::Settings;
+
+/// Everything a worker needs to know to run its part of a job.
+#[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
+pub struct Deployment {
+    /// The job.
+    pub job: JobId,
+    /// The whole graph: each worker cuts it into stages the same way.
+    pub graph: DataflowGraph,
+    /// Where each task runs.
+    pub tasks: Vec<(TaskId, WorkerId)>,
+    /// The data address (`http://host:port`) of each worker that takes part.
+    pub workers: Vec<(WorkerId, String)>,
+    /// The settings that the job was started with.
+    pub settings: Settings,
+}
+
+/// How a job ends on request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum StopMode {
+    /// Sources stop, what has been read is processed, sinks finish their files. Windows that are
+    /// still open are not emitted: they are not complete.
+    Drain,
+    /// Tasks are dropped where they are; files without a footer are removed.
+    Cancel,
+}
+
+/// From the coordinator to a worker. Every request is answered.
+#[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
+pub enum WorkerRequest {
+    /// Create the tasks that are placed on this worker, and their channels.
+    Deploy(Box<Deployment>),
+    /// Run them.
+    Start(JobId),
+    /// End them.
+    Stop(JobId, StopMode),
+    /// Sources emit the barrier of this epoch.
+    Barrier(JobId, Epoch),
+    /// Forget the job.
+    Release(JobId),
+    /// End the process, or the embedded worker.
+    Shutdown,
+}
+
+/// A worker's answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum WorkerResponse {
+    /// Done.
+    Done,
+    /// Refused.
+    Failed {
+        /// Who must act.
+        domain: ErrorDomain,
+        /// The whole chain of causes.
+        message: String,
+    },
+}
+
+/// From a worker to the coordinator.
+#[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
+pub enum WorkerEvent {
+    /// A worker process offers its slots; the answer gives it its id.
+    Register {
+        /// Where other workers reach its exchange.
+        data_address: String,
+        /// How many tasks may compute at the same time.
+        slots: u32,
+    },
+    /// The worker lives, and this is how its operators do. Sent every 200 ms while jobs run.
+    Heartbeat {
+        /// The worker.
+        worker: WorkerId,
+        /// Metrics of each of its operators' subtasks.
+        metrics: Vec<OperatorMetrics>,
+        /// Model versions published since the last heartbeat.
+        models: Vec<(JobId, crate::catalog::ModelVersion)>,
+    },
+    /// A task has read and written everything.
+    TaskFinished {
+        /// The job.
+        job: JobId,
+        /// The task.
+        task: TaskId,
+    },
+    /// A task has failed; the job must end.
+    TaskFailed {
+        /// The job.
+        job: JobId,
+        /// The task.
+        task: TaskId,
+        /// Who must act.
+        domain: ErrorDomain,
+        /// The whole chain of causes.
+        message: String,
+    },
+    /// A barrier has passed through a task.
+    BarrierPassed {
+        /// The job.
+        job: JobId,
+        /// The task.
+        task: TaskId,
+        /// The barrier's epoch.
+        epoch: Epoch,
+    },
+    /// Rows of a SELECT's result; answered when the session has taken them.
+    ResultRows {
+        /// The job.
+        job: JobId,
+        /// The result's sink.
+        operator: OperatorId,
+        /// An Arrow IPC stream.
+        ipc: Vec<u8>,
+    },
+}
+
+/// The coordinator's answer to an event.
+#[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum EventResponse {
+    /// Taken.
+    Done,
+    /// The id of a worker that registered.
+    Registered(WorkerId),
+}
+
+/// Counters and gauges of one operator's subtask, since the job's start.
+#[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
+pub struct OperatorMetrics {
+    /// The job.
+    pub job: JobId,
+    /// The operator.
+    pub operator: OperatorId,
+    /// Which instance.
+    pub subtask: u32,
+    /// Rows received.
+    pub rows_in: u64,
+    /// Rows emitted.
+    pub rows_out: u64,
+    /// Bytes of Arrow buffers received.
+    pub bytes_in: u64,
+    /// Rows left out because all their windows had closed.
+    pub late_rows: u64,
+    /// Rows that could not be used.
+    pub dead_letter_rows: u64,
+    /// Rows that the source was told to leave out.
+    pub skipped_rows: u64,
+    /// Nanoseconds spent in the operator's code.
+    pub busy_ns: u64,
+    /// Nanoseconds in which the task waited for room downstream.
+    pub blocked_ns: u64,
+    /// Bytes of state held.
+    pub state_bytes: u64,
+    /// Greatest event time seen, in microseconds; `i64::MIN` before the first row.
+    pub event_time: i64,
+    /// The watermark emitted, in microseconds.
+    pub watermark: i64,
+    /// A quality measure that the operator keeps, such as a trainer's prequential AUC.
+    pub quality: Option<f64>,
+}
+
+/// The Flight action that carries a [`WorkerRequest`] to a worker; its result is a [`WorkerResponse`].
+pub const WORKER_ACTION: &str = "tidemill.worker";
+
+/// The Flight action that carries a [`WorkerEvent`] to the coordinator; its result is an [`EventResponse`].
+pub const COORDINATOR_ACTION: &str = "tidemill.coordinator";
+
+/// The other side could not be reached, or did not answer in time.
+#[derive(Debug, Error)]
+#[error("{peer} cannot be reached: {reason}")]
+pub struct LinkError {
+    /// Who was called.
+    pub peer: String,
+    /// What happened.
+    pub reason: String,
+}
+
+/// An answer that is on its way.
+pub type Reply<T> = Pin<Box<dyn Future<Output = Result<T, LinkError>> + Send>>;
+
+/// How the coordinator speaks to one worker, in this process or another.
+pub trait WorkerLink: Send + Sync {
+    /// Sends a request. The reply fails if the worker cannot be reached.
+    fn request(&self, request: WorkerRequest) -> Reply<WorkerResponse>;
+}
+
+/// How a worker speaks to its coordinator, in this process or another.
+pub trait CoordinatorLink: Send + Sync {
+    /// Sends an event. The reply fails if the coordinator cannot be reached.
+    fn send(&self, event: WorkerEvent) -> Reply<EventResponse>;
+}

@@ -1,0 +1,153 @@
+//! Settings of a session: `SET name = value` and `--set name=value`, declared once.
+
+use crate::error::{PlanError, Result};
+
+/// One setting: its name, its default, what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettingSpec {
+    /// The name.
+    pub name: &'static str,
+    /// The value before anyone sets it.
+    pub default: &'static str,
+    /// What it does, a sentence.
+    pub doc: &'static str,
+}
+
+/// All settings.
+pub const SETTINGS: &[SettingSpec] = &[
+    SettingSpec { name: "parallelism", default: "2", doc: "Instances of each operator that can be spread, 1 to 128." },
+    SettingSpec { name: "checkpoint_interval", default: "10s", doc: "Time between checkpoint barriers; 0 for none." },
+    SettingSpec { name: "channel_bytes", default: "1048576", doc: "Bytes that a queue between two tasks holds." },
+    SettingSpec { name: "source_batch_rows", default: "4096", doc: "Rows in a batch that a source emits." },
+    SettingSpec {
+        name: "dead_letter_path",
+        default: "",
+        doc: "A file for rows that could not be used, as JSON lines.",
+    },
+    SettingSpec { name: "seed", default: "0", doc: "Seed of everything random in learning." },
+];
+
+/// The values of all settings.
+#[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct Settings {
+    /// Instances of each operator that can be spread.
+    pub parallelism: u32,
+    /// Milliseconds between checkpoint barriers; 0 for none.
+    pub checkpoint_interval_ms: u64,
+    /// Bytes that a queue between two tasks holds.
+    pub channel_bytes: u64,
+    /// Rows in a batch that a source emits.
+    pub source_batch_rows: u32,
+    /// Where rows go that could not be used; nowhere but the counters if empty.
+    pub dead_letter_path: String,
+    /// Seed of everything random in learning.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            parallelism: 2,
+            checkpoint_interval_ms: 10_000,
+            channel_bytes: 1 << 20,
+            source_batch_rows: 4096,
+            dead_letter_path: String::new(),
+            seed: 0,
+        }
+    }
+}
+
+impl Settings {
+    /// Sets one setting from its text; the error names what would be valid.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        let wrong = |wanted: &str| PlanError::InvalidOption(format!("setting {name} is '{value}', but takes {wanted}"));
+        match name {
+            "parallelism" => {
+                self.parallelism = value
+                    .parse()
+                    .ok()
+                    .filter(|n| (1..=crate::key_group::KEY_GROUPS).contains(n))
+                    .ok_or_else(|| wrong("a whole number from 1 to 128"))?;
+            }
+            "checkpoint_interval" => {
+                self.checkpoint_interval_ms =
+                    parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 10s or 500ms, or 0"))?;
+            }
+            "channel_bytes" => {
+                self.channel_bytes = value
+                    .parse()
+                    .ok()
+                    .filter(|n| *n >= 1024)
+                    .ok_or_else(|| wrong("a whole number of bytes, at least 1024"))?;
+            }
+            "source_batch_rows" => {
+                self.source_batch_rows = value
+                    .parse()
+                    .ok()
+                    .filter(|n| (1..=1_000_000).contains(n))
+                    .ok_or_else(|| wrong("a whole number from 1 to 1000000"))?;
+            }
+            "dead_letter_path" => value.clone_into(&mut self.dead_letter_path),
+            "seed" => self.seed = value.parse().map_err(|_| wrong("a whole number"))?,
+            _ => {
+                let valid: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+                return Err(PlanError::InvalidOption(format!(
+                    "unknown setting {name}; valid are: {}",
+                    valid.join(", ")
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a setting as text, as SHOW prints it.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<String> {
+        Some(match name {
+            "parallelism" => self.parallelism.to_string(),
+            "checkpoint_interval" => format!("{}ms", self.checkpoint_interval_ms),
+            "channel_bytes" => self.channel_bytes.to_string(),
+            "source_batch_rows" => self.source_batch_rows.to_string(),
+            "dead_letter_path" => self.dead_letter_path.clone(),
+            "seed" => self.seed.to_string(),
+            _ => return None,
+        })
+    }
+}
+
+/// Reads `10s`, `500ms`, `5min`, `1h`, `0` as milliseconds.
+fn parse_duration_ms(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..split].parse().ok()?;
+    let unit = match text[split..].trim() {
+        "" if number == 0 => 1,
+        "ms" => 1,
+        "s" => 1_000,
+        "min" | "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_declared_setting_can_be_read_and_set_to_its_default() {
+        let mut settings = Settings::default();
+        for spec in SETTINGS {
+            settings.set(spec.name, spec.default).unwrap();
+            assert!(settings.get(spec.name).is_some(), "{}", spec.name);
+        }
+        assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn wrong_values_say_what_is_valid() {
+        let mut settings = Settings::default();
+        assert!(settings.set("parallelism", "0").unwrap_err().to_string().contains("1 to 128"));
+        assert!(settings.set("paralelism", "1").unwrap_err().to_string().contains("valid are: parallelism"));
+    }
+}

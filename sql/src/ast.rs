@@ -1,0 +1,62 @@
+//! Small pieces of syntax that the planner makes or takes apart.
+
+use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, Query};
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::dialect::TidemillDialect;
+use crate::error::{Result, SqlError};
+
+/// An identifier as names are compared: lower case unless quoted.
+pub(crate) fn normalize(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+/// The parts of a name, normalised and joined with dots.
+pub(crate) fn dotted(name: &ObjectName) -> String {
+    let parts: Vec<String> =
+        name.0.iter().map(|part| part.as_ident().map_or_else(|| part.to_string(), normalize)).collect();
+    parts.join(".")
+}
+
+/// An identifier that means exactly this name.
+pub(crate) fn quoted(name: &str) -> Ident {
+    Ident::with_quote('"', name)
+}
+
+/// The name of an expression that is a plain column or table name.
+pub(crate) fn plain_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(normalize(ident)),
+        Expr::Nested(inner) => plain_name(inner),
+        _ => None,
+    }
+}
+
+/// `SELECT * FROM name`.
+pub(crate) fn select_all(name: &str) -> Result<Box<Query>> {
+    let dialect = TidemillDialect::default();
+    let sql = format!("SELECT * FROM {}", quoted(name));
+    let parsed = Parser::new(&dialect).try_with_sql(&sql).and_then(|mut parser| parser.parse_query());
+    let mut query = parsed.map_err(|error| SqlError::invalid(error.to_string()))?;
+    forget_positions(&mut query);
+    Ok(query)
+}
+
+/// Positions in text that the user did not write must not reach an error message.
+fn forget_positions(query: &mut Query) {
+    use datafusion::sql::sqlparser::ast::{SetExpr, TableFactor};
+    use datafusion::sql::sqlparser::tokenizer::Span;
+    if let SetExpr::Select(select) = query.body.as_mut() {
+        for table in &mut select.from {
+            if let TableFactor::Table { name, .. } = &mut table.relation {
+                *name = ObjectName::from(
+                    name.0
+                        .iter()
+                        .filter_map(|part| part.as_ident())
+                        .map(|ident| Ident { span: Span::empty(), ..ident.clone() })
+                        .collect::<Vec<_>>(),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The objects of a session, in the order they were created, each with what planning needs of it.
+//!
+//! Objects are shared and never change: a job keeps the catalog it was planned with, and a graph
+//! under construction recognises an object that it has built already by its identity.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::sql::sqlparser::ast::Query;
+use tidemill_plans::catalog::{CatalogEntry, ObjectKind};
+use tidemill_plans::node::{ModelFreshness, SourceNode};
+
+use crate::error::{Position, Result, SqlError};
+use crate::parser::parse_script;
+use crate::session::Session;
+use crate::statement::Name;
+
+/// Sources, sinks, views and models by name; no connector is involved.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    objects: Vec<Arc<Object>>,
+}
+
+/// A created object.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) name: String,
+    pub(crate) kind: ObjectKind,
+    /// The statement that created it.
+    pub(crate) definition: String,
+    /// Names of the objects it is made of.
+    pub(crate) uses: Vec<String>,
+    pub(crate) detail: Detail,
+}
+
+/// What planning needs of an object.
+#[derive(Debug)]
+pub(crate) enum Detail {
+    Source(Box<SourceNode>, StreamInfo),
+    Sink(SinkObject),
+    View(Box<Query>, StreamInfo),
+    Model(Box<ModelObject>),
+}
+
+/// A stream as its consumers see it: what columns it has and what may be done with it.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamInfo {
+    /// Its columns, without the changelog column. Names are unique.
+    pub(crate) schema: SchemaRef,
+    /// Indexes of its event-time columns, the preferred one first.
+    pub(crate) times: Vec<usize>,
+    /// Whether it ends.
+    pub(crate) bounded: bool,
+    /// Whether rows may be updated and deleted.
+    pub(crate) changelog: bool,
+    /// Indexes of the columns that identify a row of an updating stream.
+    pub(crate) upsert_keys: Vec<usize>,
+}
+
+impl StreamInfo {
+    /// The names of its event-time columns.
+    pub(crate) fn time_names(&self) -> Vec<&str> {
+        self.times.iter().map(|time| self.schema.field(*time).name().as_str()).collect()
+    }
+}
+
+/// A sink.
+#[derive(Debug, Clone)]
+pub(crate) struct SinkObject {
+    pub(crate) connector: String,
+    pub(crate) options: Vec<(String, String)>,
+    /// Its declared columns; `None` takes any.
+    pub(crate) schema: Option<SchemaRef>,
+    /// Whether it has a query of its own, so that nothing can be inserted into it.
+    pub(crate) has_query: bool,
+}
+
+/// A model and how it is trained.
+#[derive(Debug)]
+pub(crate) struct ModelObject {
+    pub(crate) query: Box<Query>,
+    pub(crate) model_type: String,
+    pub(crate) label: String,
+    /// The event-time column of the training query.
+    pub(crate) time: String,
+    /// Name and type of each feature, in order.
+    pub(crate) features: Vec<(String, DataType)>,
+    pub(crate) options: Vec<(String, String)>,
+    /// Microseconds.
+    pub(crate) publish_every: i64,
+    pub(crate) freshness: ModelFreshness,
+}
+
+impl Catalog {
+    /// All objects in creation order.
+    #[must_use]
+    pub fn entries(&self) -> Vec<CatalogEntry> {
+        let entry = |object: &Arc<Object>| CatalogEntry {
+            name: object.name.clone(),
+            kind: object.kind,
+            definition: object.definition.clone(),
+        };
+        self.objects.iter().map(entry).collect()
+    }
+
+    /// The catalog that these statements, in this order, create. Jobs are not started.
+    pub fn replay<'a>(definitions: impl Iterator<Item = &'a str>) -> Result<Self> {
+        let mut session = Session::default();
+        for definition in definitions {
+            for statement in parse_script(definition)? {
+                session.execute(&statement)?;
+            }
+        }
+        Ok(session.catalog)
+    }
+
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.objects.iter()
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Object>> {
+        self.objects.iter().find(|object| object.name == name)
+    }
+
+    /// The object of this name, or an error that lists what there is.
+    pub(crate) fn get(&self, name: &Name) -> Result<&Arc<Object>> {
+        self.find(&name.text).ok_or_else(|| self.unknown("source, view, sink or model", &name.text, name.at, |_| true))
+    }
+
+    /// The error about a name that nothing of the wanted kinds has.
+    pub(crate) fn unknown(&self, what: &str, name: &str, at: Position, wanted: fn(ObjectKind) -> bool) -> SqlError {
+        let names: Vec<&str> =
+            self.objects.iter().filter(|object| wanted(object.kind)).map(|object| object.name.as_str()).collect();
+        let hint = match names.as_slice() {
+            [] => String::from("none has been created yet"),
+            names => format!("there are: {}", names.join(", ")),
+        };
+        SqlError::Unknown { at, what: what.to_owned(), name: name.to_owned(), hint }
+    }
+
+    /// Adds an object whose name is free.
+    pub(crate) fn add(&mut self, object: Arc<Object>, at: Position) -> Result<()> {
+        if let Some(taken) = self.find(&object.name) {
+            return Err(SqlError::Duplicate { at, name: object.name.clone(), kind: taken.kind });
+        }
+        self.objects.push(object);
+        Ok(())
+    }
+
+    /// Takes an object out that nothing is made of.
+    pub(crate) fn remove(&mut self, name: &Name) -> Result<()> {
+        if let Some(user) = self.objects.iter().find(|object| object.uses.contains(&name.text)) {
+            let used_by = format!("{} '{}'", user.kind, user.name);
+            return Err(SqlError::InUse { at: name.at, name: name.text.clone(), used_by });
+        }
+        self.objects.retain(|object| object.name != name.text);
+        Ok(())
+    }
+}

@@ -1,0 +1,207 @@
+//! Jobs: statements that run, put together in one graph that shares sources, views and models.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::sql::sqlparser::ast::Query;
+use tidemill_plans::change::with_change_column;
+use tidemill_plans::connector::RESULT_CONNECTOR;
+use tidemill_plans::graph::{DataflowGraph, Partitioning};
+use tidemill_plans::ids::OperatorId;
+use tidemill_plans::node::{AggregateEmit, NodeKind};
+use tidemill_plans::settings::Settings;
+
+use crate::catalog::{Catalog, Detail, Object, StreamInfo};
+use crate::error::{Position, Result, SqlError};
+use crate::lower::sink::Target;
+use crate::lower::stream::Stream;
+use crate::planner::QueryPlanner;
+use crate::session::Session;
+use crate::stack::on_deep_stack;
+
+/// The connector of materialized views, until they can be queried.
+const VIEW_CONNECTOR: &str = "blackhole";
+
+/// A statement that has to run, with the catalog it was planned with.
+#[derive(Debug, Clone)]
+pub struct JobStatement {
+    pub(crate) catalog: Catalog,
+    pub(crate) position: Position,
+    pub(crate) text: String,
+    pub(crate) kind: JobKind,
+}
+
+impl JobStatement {
+    /// The statement as the user wrote it.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is a SELECT, whose rows the session waits for.
+    #[must_use]
+    pub fn is_select(&self) -> bool {
+        matches!(self.kind, JobKind::Select(_))
+    }
+}
+
+/// What runs.
+#[derive(Debug, Clone)]
+pub(crate) enum JobKind {
+    Select(Box<Query>),
+    /// CREATE SINK with a query, and INSERT INTO.
+    Write {
+        table: String,
+        connector: String,
+        options: Vec<(String, String)>,
+        declared: Option<SchemaRef>,
+        query: Box<Query>,
+    },
+    MaterializedView(Arc<Object>),
+    Train(Arc<Object>),
+}
+
+/// What a statement has added to a graph.
+#[derive(Debug, Clone)]
+pub struct Added {
+    /// For a SELECT: how to find its rows.
+    pub result: Option<ResultColumns>,
+}
+
+/// The rows of a SELECT.
+#[derive(Debug, Clone)]
+pub struct ResultColumns {
+    /// Its columns, without the changelog column.
+    pub schema: SchemaRef,
+    /// The sink that carries them.
+    pub operator: OperatorId,
+    /// Whether the rows come with a changelog column, last.
+    pub changelog: bool,
+}
+
+/// A graph under construction.
+#[derive(Debug)]
+pub struct JobBuilder {
+    pub(crate) graph: DataflowGraph,
+    pub(crate) settings: Settings,
+    /// What has been built of the catalog, by identity: a name may mean another object later.
+    streams: Vec<(Arc<Object>, Stream)>,
+    results: usize,
+}
+
+impl JobBuilder {
+    /// An empty graph.
+    #[must_use]
+    pub fn new(session: &Session) -> Self {
+        Self { graph: DataflowGraph::default(), settings: session.settings.clone(), streams: Vec::new(), results: 0 }
+    }
+
+    /// Whether nothing has been added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.graph.nodes.is_empty()
+    }
+
+    /// Adds a statement. After an error the graph is as it was before.
+    pub fn add(&mut self, session: &Session, statement: &JobStatement) -> Result<Added> {
+        self.settings = session.settings.clone();
+        let (nodes, edges, streams) = (self.graph.nodes.len(), self.graph.edges.len(), self.streams.len());
+        let added = on_deep_stack(|| self.build(statement))
+            .map(|(added, _)| added)
+            .map_err(|error| error.at(statement.position));
+        if added.is_err() {
+            self.graph.nodes.truncate(nodes);
+            self.graph.edges.truncate(edges);
+            self.streams.truncate(streams);
+        }
+        added
+    }
+
+    /// The graph, checked.
+    pub fn finish(self) -> Result<DataflowGraph> {
+        self.graph.validate().map_err(SqlError::Graph)?;
+        Ok(self.graph)
+    }
+
+    /// Adds a statement; also says which objects it reads.
+    pub(crate) fn build(&mut self, statement: &JobStatement) -> Result<(Added, Vec<String>)> {
+        let results = self.results;
+        let mut planner = QueryPlanner::new(self, &statement.catalog);
+        match &statement.kind {
+            JobKind::Select(query) => {
+                let table = format!("select_{}", results + 1);
+                let connector = RESULT_CONNECTOR.to_owned();
+                let sink = planner.select(query, Target { table, connector, options: Vec::new() })?;
+                let uses = planner.uses();
+                self.results += 1;
+                if sink.info.bounded {
+                    self.emit_at_end(sink.node);
+                }
+                let (schema, changelog) = (Arc::clone(sink.schema()), sink.info.changelog);
+                let result = Some(ResultColumns { schema, operator: sink.node, changelog });
+                return Ok((Added { result }, uses));
+            }
+            JobKind::Write { table, connector, options, declared, query } => {
+                let (table, connector) = (table.clone(), connector.clone());
+                let target = Target { table, connector, options: options.clone() };
+                planner.write(query, target, declared.as_ref())?;
+            }
+            JobKind::MaterializedView(object) => {
+                let stream = planner.object_stream(object)?;
+                let connector = VIEW_CONNECTOR.to_owned();
+                planner.write_stream(&stream, Target { table: object.name.clone(), connector, options: Vec::new() })?;
+            }
+            JobKind::Train(object) => {
+                if let Detail::Model(model) = &object.detail {
+                    planner.train_operator(object, model)?;
+                }
+            }
+        }
+        Ok((Added { result: None }, planner.uses()))
+    }
+
+    /// A SELECT over bounded input prints final rows only, so its aggregations need not emit before the
+    /// end. Those of views may have other readers and are left as they are.
+    fn emit_at_end(&mut self, operator: OperatorId) {
+        let shared = |id: OperatorId| self.streams.iter().any(|(_, stream)| stream.node == id);
+        let inputs: Vec<OperatorId> =
+            self.graph.inputs(operator).map(|(_, edge)| edge.from).filter(|id| !shared(*id)).collect();
+        for input in inputs {
+            match self.graph.nodes.get_mut(input.0 as usize).map(|node| &mut node.kind) {
+                Some(NodeKind::Aggregate(aggregate)) => aggregate.emit = AggregateEmit::AtEnd,
+                Some(NodeKind::Project(_) | NodeKind::Filter(_) | NodeKind::Union(_)) => self.emit_at_end(input),
+                _ => {}
+            }
+        }
+    }
+
+    /// What has been built of an object.
+    pub(crate) fn built_stream(&self, object: &Arc<Object>) -> Option<Stream> {
+        self.streams.iter().find(|(built, _)| Arc::ptr_eq(built, object)).map(|(_, stream)| stream.clone())
+    }
+
+    pub(crate) fn remember_stream(&mut self, object: &Arc<Object>, stream: &Stream) {
+        self.streams.push((Arc::clone(object), stream.clone()));
+    }
+
+    /// Adds an operator without inputs yet.
+    pub(crate) fn add_operator(&mut self, kind: NodeKind, parallelism: u32, info: StreamInfo) -> Stream {
+        let schema = if info.changelog { with_change_column(&info.schema) } else { Arc::clone(&info.schema) };
+        let node = self.graph.add_node(kind, parallelism, schema);
+        Stream { node, parallelism, info }
+    }
+
+    /// Adds an operator behind another, with its parallelism.
+    pub(crate) fn add_chained(&mut self, input: &Stream, kind: NodeKind, info: StreamInfo) -> Stream {
+        let output = self.add_operator(kind, input.parallelism, info);
+        self.connect(input, &output, 0);
+        output
+    }
+
+    /// Joins two operators where it does not matter which instance gets a row.
+    pub(crate) fn connect(&mut self, from: &Stream, to: &Stream, port: u32) {
+        let partitioning =
+            if from.parallelism == to.parallelism { Partitioning::Forward } else { Partitioning::Rebalance };
+        self.graph.add_edge(from.node, to.node, port, partitioning);
+    }
+}

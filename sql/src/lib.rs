@@ -1,0 +1,31 @@
+//! The dialect: parse, bind, optimise, lower to a dataflow graph.
+//!
+//! A script goes through [`parse_script`]; each statement through [`Session::execute`], which answers
+//! at once, changes the session, or gives a job; jobs go into a [`JobBuilder`], whose graph the
+//! coordinator runs. Nothing here reads a file or knows a connector's code.
+//!
+//! Reading order: `parser` (text to statements), `session` (what a statement does), `planner` (a query
+//! to a DataFusion plan over streams), `lower` (that plan to operators), `job` (operators to a graph).
+
+mod ast;
+mod catalog;
+mod dialect;
+mod error;
+mod interval;
+mod job;
+mod lower;
+mod parser;
+mod planner;
+mod session;
+mod show;
+mod stack;
+mod statement;
+
+pub use catalog::Catalog;
+pub use error::{Position, Result, SqlError};
+pub use job::{Added, JobBuilder, JobStatement, ResultColumns};
+pub use parser::{ParsedStatement, parse_script};
+pub use session::{Outcome, Session};
+
+#[cfg(test)]
+mod tests;

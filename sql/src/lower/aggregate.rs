@@ -1,0 +1,244 @@
+//! GROUP BY: within windows where it stands over a window function and groups by its windows, else
+//! updating.
+//!
+//! Only the columns that the aggregation reads are sent to it, keys first, by the hash of the keys.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Aggregate, Expr};
+use tidemill_plans::expr::StreamExpr;
+use tidemill_plans::graph::Partitioning;
+use tidemill_plans::node::{AggregateEmit, AggregateNode, NodeKind, WindowAggregateNode};
+
+use super::expression::{column, plain_column, resolve, unaliased, window_use};
+use super::project::Computed;
+use super::stream::{Relation, Stream, WINDOW_COLUMNS, Windows, make_unique, window_fields};
+use crate::catalog::StreamInfo;
+use crate::error::{Result, SqlError};
+use crate::planner::QueryPlanner;
+
+/// Where a GROUP BY expression comes from.
+enum Group {
+    /// The key of this number.
+    Key(usize),
+    /// One of the window columns.
+    Window(usize),
+}
+
+/// An aggregation's input, with what it is to do.
+struct Grouped {
+    input: Stream,
+    /// The windows that the aggregation takes over.
+    windows: Option<Windows>,
+    groups: Vec<Group>,
+    /// Columns of the input.
+    keys: Vec<usize>,
+    time: Option<usize>,
+    aggregates: Vec<StreamExpr>,
+}
+
+impl QueryPlanner<'_> {
+    pub(super) fn lower_aggregate(&mut self, aggregate: &Aggregate) -> Result<Relation> {
+        let schema = aggregate.input.schema();
+        let mut relation = self.lower(&aggregate.input)?;
+        if relation.stream.info.changelog {
+            let hint = "aggregate over a windowed view, or over the rows before they were aggregated";
+            return Err(SqlError::unsupported("an aggregation over updating rows", hint));
+        }
+        let by_window =
+            |expr: &Expr| plain_column(expr, &relation, schema).is_some_and(|c| relation.is_window_column(c));
+        if !aggregate.group_expr.iter().any(by_window) {
+            relation = self.assign_windows(relation)?;
+        }
+        let grouped = self.group(relation, aggregate)?;
+        Ok(match grouped.windows.clone() {
+            Some(windows) => self.window_aggregate(grouped, windows, aggregate),
+            None => self.updating_aggregate(grouped, aggregate),
+        })
+    }
+
+    /// Projects the input to what the aggregation reads: keys first, then arguments, then the time.
+    fn group(&mut self, relation: Relation, aggregate: &Aggregate) -> Result<Grouped> {
+        let schema = aggregate.input.schema();
+        let (mut groups, mut needed) = (Vec::new(), Vec::new());
+        for expr in &aggregate.group_expr {
+            match plain_column(expr, &relation, schema) {
+                Some(index) if relation.is_window_column(index) => {
+                    groups.push(Group::Window(index - relation.stream.width()));
+                }
+                _ => {
+                    refuse_window_use(expr, &relation, schema, "a GROUP BY expression")?;
+                    groups.push(Group::Key(need(&mut needed, resolve(expr, &relation, schema)?)));
+                }
+            }
+        }
+        let keys: Vec<usize> = (0..needed.len()).collect();
+        let mut aggregates = Vec::new();
+        for expr in &aggregate.aggr_expr {
+            refuse_window_use(expr, &relation, schema, "an aggregate's argument")?;
+            let call = aggregate_call(expr, &relation, schema)?;
+            for name in call.0.column_refs() {
+                need(&mut needed, Expr::Column(name.clone()));
+            }
+            aggregates.push(call);
+        }
+        let time = match &relation.windows {
+            Some(windows) => Some(windows.time),
+            None => relation.stream.info.times.first().copied(),
+        };
+        if let Some(time) = time {
+            need(&mut needed, column(&relation.name(time)));
+        }
+        // A count of all rows reads no column, but a batch without columns does not travel well.
+        if needed.is_empty() {
+            need(&mut needed, column(&relation.name(0)));
+        }
+        let time = time.map(|time| relation.name(time));
+        let windows = relation.windows.clone();
+        let input = self.project_needed(relation, needed)?;
+        // Names are unique in the input, and a key that is computed never has a plain column's name.
+        let time = time.and_then(|time| input.schema().index_of(&time).ok());
+        Ok(Grouped { input, windows, groups, keys, time, aggregates })
+    }
+
+    /// A stream of these expressions, unless the relation's stream is that already.
+    fn project_needed(&mut self, relation: Relation, needed: Vec<Expr>) -> Result<Stream> {
+        let own = relation.stream.schema().fields().iter().map(|field| column(field.name()));
+        if own.eq(needed.iter().cloned()) {
+            return Ok(relation.stream);
+        }
+        // A computed key must not take the name of a column, by which the aggregates call it.
+        let named = needed.into_iter().map(|expr| match (&expr, expr_name(&expr)) {
+            (Expr::Column(_), name) => Computed { name, expr },
+            (_, name) if relation.stream.schema().column_with_name(&name).is_some() => {
+                Computed { name: format!("computed {name}"), expr }
+            }
+            (_, name) => Computed { name, expr },
+        });
+        let named = named.collect();
+        Ok(self.compute(&relation, named)?.stream)
+    }
+
+    fn window_aggregate(&mut self, grouped: Grouped, windows: Windows, plan: &Aggregate) -> Relation {
+        let keys = grouped.keys.len();
+        let fields = grouped.key_fields().chain(window_fields()).chain(grouped.aggregate_fields(plan));
+        let info = StreamInfo {
+            schema: unique_schema(fields),
+            // The end first: from then on the aggregate is known.
+            times: vec![keys + 1, keys + 2],
+            bounded: grouped.input.info.bounded,
+            changelog: false,
+            upsert_keys: Vec::new(),
+        };
+        let kind = NodeKind::WindowAggregate(WindowAggregateNode {
+            keys: grouped.keys.clone(),
+            time: grouped.time.unwrap_or_default(),
+            window: windows.spec,
+            aggregates: grouped.aggregates,
+        });
+        let output = self.add_grouped(&grouped.input, kind, grouped.keys, info);
+        let output = self.filter_stream(output, windows.filters);
+        restore_order(output, &grouped.groups, keys, WINDOW_COLUMNS.len())
+    }
+
+    fn updating_aggregate(&mut self, grouped: Grouped, plan: &Aggregate) -> Relation {
+        let keys = grouped.keys.len();
+        let info = StreamInfo {
+            schema: unique_schema(grouped.key_fields().chain(grouped.aggregate_fields(plan))),
+            times: Vec::new(),
+            bounded: grouped.input.info.bounded,
+            changelog: true,
+            upsert_keys: (0..keys).collect(),
+        };
+        let kind = NodeKind::Aggregate(AggregateNode {
+            keys: grouped.keys.clone(),
+            time: grouped.time,
+            aggregates: grouped.aggregates,
+            emit: AggregateEmit::OnUpdate,
+        });
+        let output = self.add_grouped(&grouped.input, kind, grouped.keys, info);
+        restore_order(output, &grouped.groups, keys, 0)
+    }
+
+    /// Adds an operator behind a hash of its keys, or a single instance where there are none.
+    fn add_grouped(&mut self, input: &Stream, kind: NodeKind, keys: Vec<usize>, info: StreamInfo) -> Stream {
+        if keys.is_empty() {
+            let output = self.builder.add_operator(kind, 1, info);
+            self.builder.connect(input, &output, 0);
+            return output;
+        }
+        let output = self.builder.add_operator(kind, self.builder.settings.parallelism, info);
+        self.builder.graph.add_edge(input.node, output.node, 0, Partitioning::Hash(keys));
+        output
+    }
+}
+
+/// An aggregate call over the stream's fields, without alias.
+fn aggregate_call(expr: &Expr, relation: &Relation, schema: &DFSchema) -> Result<StreamExpr> {
+    let Expr::AggregateFunction(call) = unaliased(expr) else {
+        return Err(SqlError::unsupported(format!("'{expr}' as an aggregate"), "write an aggregate function"));
+    };
+    if !call.params.order_by.is_empty() {
+        let hint = "the order of a stream's rows is not kept; leave it out";
+        return Err(SqlError::unsupported("ORDER BY in an aggregate", hint));
+    }
+    Ok(StreamExpr(resolve(expr, relation, schema)?))
+}
+
+/// Window columns exist only behind the aggregation, so nothing before it can compute with them.
+fn refuse_window_use(expr: &Expr, relation: &Relation, schema: &DFSchema, what: &str) -> Result<()> {
+    if !window_use(expr, relation, schema).0 {
+        return Ok(());
+    }
+    let hint = "group by window_start and window_end as they are, and compute with them in an outer SELECT";
+    Err(SqlError::unsupported(format!("a window column inside {what}"), hint))
+}
+
+impl Grouped {
+    fn key_fields(&self) -> impl Iterator<Item = Field> {
+        self.keys.iter().map(|key| self.input.schema().field(*key).clone())
+    }
+
+    /// The aggregates' fields: the plan's types, and the calls as names.
+    fn aggregate_fields(&self, plan: &Aggregate) -> impl Iterator<Item = Field> {
+        let fields = plan.schema.fields().iter().skip(plan.schema.fields().len() - plan.aggr_expr.len());
+        let names = self.aggregates.iter().map(|call| expr_name(&call.0));
+        fields.zip(names).map(|(field, name)| Field::new(name, field.data_type().clone(), field.is_nullable()))
+    }
+}
+
+/// The place of an expression among those that are needed, added if it is new.
+fn need(needed: &mut Vec<Expr>, expr: Expr) -> usize {
+    let found = needed.iter().position(|other| *other == expr);
+    found.unwrap_or_else(|| {
+        needed.push(expr);
+        needed.len() - 1
+    })
+}
+
+/// What a computed column is called until the query names it.
+fn expr_name(expr: &Expr) -> String {
+    match expr {
+        Expr::Column(name) => name.name.clone(),
+        other => StreamExpr(other.clone()).to_string(),
+    }
+}
+
+fn unique_schema(fields: impl Iterator<Item = Field>) -> Arc<Schema> {
+    let fields: Vec<Field> = fields.collect();
+    let names = make_unique(fields.iter().map(|field| field.name().clone()));
+    let renamed = fields.into_iter().zip(names).map(|(field, name)| field.with_name(name));
+    Arc::new(Schema::new(renamed.collect::<Vec<_>>()))
+}
+
+/// The plan's order over the operator's: keys, window columns, aggregates.
+fn restore_order(stream: Stream, groups: &[Group], keys: usize, windows: usize) -> Relation {
+    let group_columns = groups.iter().map(|group| match group {
+        Group::Key(key) => *key,
+        Group::Window(column) => keys + column,
+    });
+    let columns = group_columns.chain(keys + windows..stream.width()).collect();
+    Relation { columns, ..Relation::all(stream) }
+}

@@ -1,0 +1,243 @@
+//! Models: what CREATE MODEL promises, the Train operator that keeps it, and ML.PREDICT.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::sql::sqlparser::ast::Ident;
+use tidemill_plans::algorithm::{check_model, resolve_model_type};
+use tidemill_plans::catalog::ObjectKind;
+use tidemill_plans::graph::Partitioning;
+use tidemill_plans::node::{ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema};
+use tidemill_plans::time::event_time_type;
+
+use super::stream::Stream;
+use crate::ast::normalize;
+use crate::catalog::{Detail, ModelObject, Object, StreamInfo};
+use crate::error::{Position, Result, SqlError};
+use crate::interval::text_micros;
+use crate::planner::QueryPlanner;
+use crate::planner::source::type_name;
+use crate::statement::CreateModel;
+
+/// The options that every model takes, for messages.
+const COMMON_OPTIONS: &str = "model_type, label, publish_every, model_freshness";
+
+/// Checks a model against its training query's columns.
+pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<ModelObject> {
+    let mut options = create.options.clone();
+    let at = options.at;
+    let mut required = |key: &str, example: &str| {
+        let missing =
+            || SqlError::invalid(format!("a model needs the option '{key}': WITH ({key} = '{example}', …)")).at(at);
+        options.take(key).ok_or_else(missing)
+    };
+    let model_type = required("model_type", "logistic_reg")?;
+    let label = required("label", "late")?;
+    let publish_every = options.take("publish_every").unwrap_or_else(|| String::from("1 hour"));
+    let publish_every = text_micros("publish_every", &publish_every).map_err(|error| error.at(at))?;
+    let freshness = freshness(options.take("model_freshness").as_deref()).map_err(|error| error.at(at))?;
+    check_label(info, &label).map_err(|error| error.at(at))?;
+    let time = training_time(info)?;
+    let features: Vec<(String, DataType)> = feature_columns(info, &label, &time);
+    let fields = features.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    check_features(&schema)?;
+    let model_type = resolve_model_type(&model_type).map_err(|error| SqlError::from(error).at(at))?;
+    check_model(model_type, &options.pairs, &schema)
+        .map_err(|error| SqlError::invalid(format!("{error}; options of every model are {COMMON_OPTIONS}")).at(at))?;
+    Ok(ModelObject {
+        query: create.query.clone(),
+        model_type: model_type.to_owned(),
+        label,
+        time,
+        features,
+        options: options.pairs,
+        publish_every,
+        freshness,
+    })
+}
+
+fn freshness(text: Option<&str>) -> Result<ModelFreshness> {
+    match text {
+        None | Some("consistent") => Ok(ModelFreshness::Consistent),
+        Some("latest") => Ok(ModelFreshness::Latest),
+        Some(other) => Err(SqlError::invalid(format!(
+            "option 'model_freshness' is '{other}', but takes one of consistent, latest"
+        ))),
+    }
+}
+
+fn check_label(info: &StreamInfo, label: &str) -> Result<()> {
+    let Some((_, field)) = info.schema.column_with_name(label) else {
+        let names: Vec<&str> = info.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let message =
+            format!("the label '{label}' is not a column of the training query; there are: {}", names.join(", "));
+        return Err(SqlError::invalid(message));
+    };
+    match field.data_type() {
+        DataType::Boolean => Ok(()),
+        other => Err(SqlError::invalid(format!(
+            "the label '{label}' must be BOOLEAN, but is {}; write a condition such as {label} = 1 AS {label}",
+            type_name(other)
+        ))),
+    }
+}
+
+fn training_time(info: &StreamInfo) -> Result<String> {
+    if info.changelog {
+        let hint = "train on a windowed view or on the rows before they were aggregated";
+        return Err(SqlError::unsupported("training on updating rows", hint));
+    }
+    info.time_names().first().map(|name| (*name).to_owned()).ok_or_else(|| {
+        SqlError::invalid(
+            "the training query has no event-time column: add the column that says when the label became known \
+             (one that its source declares WATERMARK FOR) to the SELECT; it is not a feature",
+        )
+    })
+}
+
+/// All columns but the label and the event times: the end of a window says nothing of the row.
+fn feature_columns(info: &StreamInfo, label: &str, time: &str) -> Vec<(String, DataType)> {
+    let times = info.time_names();
+    let fields = info
+        .schema
+        .fields()
+        .iter()
+        .filter(|field| field.name() != label && field.name() != time && !times.contains(&field.name().as_str()));
+    fields.map(|field| (field.name().clone(), field.data_type().clone())).collect()
+}
+
+fn check_features(schema: &Schema) -> Result<()> {
+    if schema.fields().is_empty() {
+        return Err(SqlError::invalid("a model needs at least one feature: a column besides the label and event time"));
+    }
+    match schema.fields().iter().find(|field| kind(field.data_type()).is_none()) {
+        None => Ok(()),
+        Some(field) => Err(SqlError::invalid(format!(
+            "the feature '{}' is {}, which no model reads; cast it to DOUBLE or VARCHAR, or take a part of it with EXTRACT",
+            field.name(),
+            type_name(field.data_type())
+        ))),
+    }
+}
+
+/// What a model makes of a type.
+fn kind(data_type: &DataType) -> Option<&'static str> {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some("text"),
+        DataType::Boolean => Some("a boolean"),
+        number if number.is_integer() || number.is_floating() => Some("a number"),
+        _ => None,
+    }
+}
+
+impl QueryPlanner<'_> {
+    /// The operator that trains a model, built at its first use.
+    pub(crate) fn train_operator(&mut self, object: &Arc<Object>, model: &ModelObject) -> Result<Stream> {
+        if let Some(stream) = self.builder.built_stream(object) {
+            return Ok(stream);
+        }
+        let mut planner = QueryPlanner::new(self.builder, self.catalog);
+        let plan = planner.plan(&model.query)?;
+        let input = planner.lower_to_stream(&plan, "a model's query")?;
+        let column = |name: &str| {
+            input
+                .schema()
+                .index_of(name)
+                .map_err(|_| SqlError::invalid(format!("the training query lost column '{name}'")))
+        };
+        let features = model.features.iter().map(|(name, _)| column(name)).collect::<Result<Vec<_>>>()?;
+        let node = NodeKind::Train(TrainNode {
+            model: object.name.clone(),
+            model_type: model.model_type.clone(),
+            options: model.options.clone(),
+            label: column(&model.label)?,
+            time: column(&model.time)?,
+            features,
+            publish_every: model.publish_every,
+        });
+        let info = StreamInfo {
+            schema: model_version_schema(),
+            times: Vec::new(),
+            bounded: input.info.bounded,
+            changelog: false,
+            upsert_keys: Vec::new(),
+        };
+        let stream = self.builder.add_operator(node, 1, info);
+        self.builder.connect(&input, &stream, 0);
+        self.builder.remember_stream(object, &stream);
+        Ok(stream)
+    }
+
+    /// The input's rows with the model's predictions behind them.
+    pub(crate) fn predict_stream(&mut self, model: &Ident, input: Stream) -> Result<Stream> {
+        let name = normalize(model);
+        let Some(object) = self.catalog_object(&name) else {
+            return Err(self.catalog.unknown("model", &name, Position::UNKNOWN, |kind| kind == ObjectKind::Model));
+        };
+        let Detail::Model(detail) = &object.detail else {
+            return Err(SqlError::invalid(format!("'{name}' is a {}, not a model", object.kind)));
+        };
+        let features = match_features(&name, detail, &input)?;
+        let Some(time) = input.info.times.first().copied() else {
+            return Err(SqlError::invalid(
+                "ML.PREDICT needs an event-time column in its input: it says which version of the model answers",
+            ));
+        };
+        if input.info.changelog {
+            let hint = "predict before the aggregation";
+            return Err(SqlError::unsupported("ML.PREDICT over updating rows", hint));
+        }
+        self.note_use(&name);
+        let train = self.train_operator(&object, detail)?;
+        let info = StreamInfo { schema: predicted_schema(&input, &detail.label)?, ..input.info.clone() };
+        let node = NodeKind::Predict(PredictNode {
+            model: name,
+            label: detail.label.clone(),
+            features,
+            time,
+            freshness: detail.freshness,
+        });
+        let stream = self.builder.add_chained(&input, node, info);
+        self.builder.graph.add_edge(train.node, stream.node, 1, Partitioning::Broadcast);
+        Ok(stream)
+    }
+}
+
+/// Finds the model's features among the input's columns by name.
+fn match_features(name: &str, model: &ModelObject, input: &Stream) -> Result<Vec<usize>> {
+    let mut features = Vec::new();
+    for (feature, data_type) in &model.features {
+        let Some((index, field)) = input.schema().column_with_name(feature) else {
+            return Err(SqlError::invalid(format!(
+                "model '{name}' was trained with the feature '{feature}', which the input of ML.PREDICT does not have"
+            )));
+        };
+        if kind(field.data_type()) != kind(data_type) {
+            return Err(SqlError::invalid(format!(
+                "model '{name}' was trained with the feature '{feature}' as {}, but in the input of ML.PREDICT it is {}",
+                type_name(data_type),
+                type_name(field.data_type())
+            )));
+        }
+        features.push(index);
+    }
+    Ok(features)
+}
+
+fn predicted_schema(input: &Stream, label: &str) -> Result<Arc<Schema>> {
+    let new = [
+        Field::new(format!("predicted_{label}"), DataType::Boolean, true),
+        Field::new(format!("predicted_{label}_prob"), DataType::Float64, true),
+        Field::new("model_version", DataType::Int64, true),
+        Field::new("model_event_time", event_time_type(), true),
+    ];
+    if let Some(taken) = new.iter().find(|field| input.schema().column_with_name(field.name()).is_some()) {
+        return Err(SqlError::invalid(format!(
+            "the input of ML.PREDICT has a column '{}' already; give it another name",
+            taken.name()
+        )));
+    }
+    let own = input.schema().fields().iter().map(|field| field.as_ref().clone());
+    Ok(Arc::new(Schema::new(own.chain(new).collect::<Vec<_>>())))
+}

@@ -1,0 +1,221 @@
+//! Columns and conditions: Project, Filter and WindowAssign operators, where one is needed at all.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema};
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Expr, ExprSchemable, Filter, LogicalPlan, Projection as PlanProjection};
+use tidemill_plans::expr::StreamExpr;
+use tidemill_plans::node::{FilterNode, NodeKind, ProjectNode, Projection, WindowAssignNode};
+
+use super::expression::{column, plain_column, resolve, unaliased, window_use};
+use super::stream::{Relation, Stream, WINDOW_COLUMNS, make_unique, unique_names, with_windows};
+use crate::catalog::StreamInfo;
+use crate::error::Result;
+use crate::planner::QueryPlanner;
+
+/// A column that a Project operator computes.
+pub(super) struct Computed {
+    pub(super) name: String,
+    /// Over the fields of the stream; a plain column is passed on.
+    pub(super) expr: Expr,
+}
+
+impl QueryPlanner<'_> {
+    pub(super) fn lower_projection(&mut self, projection: &PlanProjection) -> Result<Relation> {
+        let relation = self.lower(&projection.input)?;
+        self.project(relation, projection)
+    }
+
+    pub(super) fn lower_filter(&mut self, filter: &Filter) -> Result<Relation> {
+        let conditions = split_conjunction(&filter.predicate).into_iter().cloned().collect();
+        self.lower_where(&filter.input, conditions)
+    }
+
+    /// Lowers a plan and keeps the rows for which all conditions hold. A join takes them over, also
+    /// through a projection that only chooses columns.
+    pub(super) fn lower_where(&mut self, plan: &LogicalPlan, conditions: Vec<Expr>) -> Result<Relation> {
+        match plan {
+            LogicalPlan::Join(join) => return self.lower_join(join, conditions),
+            LogicalPlan::Filter(filter) => {
+                let inner = split_conjunction(&filter.predicate).into_iter().cloned();
+                return self.lower_where(&filter.input, inner.chain(conditions).collect());
+            }
+            LogicalPlan::Projection(projection) if chooses_from_join(projection) => {
+                let below = conditions.into_iter().map(|condition| below_projection(condition, projection));
+                let relation = self.lower_where(&projection.input, below.collect::<Result<_>>()?)?;
+                return self.project(relation, projection);
+            }
+            _ => {}
+        }
+        let relation = self.lower(plan)?;
+        match conditions.into_iter().reduce(Expr::and) {
+            Some(predicate) => self.filter(relation, plan.schema(), &predicate),
+            None => Ok(relation),
+        }
+    }
+
+    fn project(&mut self, relation: Relation, projection: &PlanProjection) -> Result<Relation> {
+        let (input, expr) = (projection.input.schema(), &projection.expr);
+        let plain: Vec<Option<usize>> = expr.iter().map(|expr| plain_column(expr, &relation, input)).collect();
+        if let Some(columns) = plain.iter().copied().collect::<Option<Vec<usize>>>() {
+            return Ok(Relation { columns, ..relation });
+        }
+        let mut computed = expr.iter().zip(&plain).filter(|(_, plain)| plain.is_none());
+        if computed.any(|(expr, _)| window_use(expr, &relation, input).0) {
+            let relation = self.assign_windows(relation)?;
+            return self.project(relation, projection);
+        }
+        let (mut new, mut columns, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+        for (field, (name, expr)) in unique_names(&projection.schema).into_iter().zip(expr).enumerate() {
+            match plain.get(field).copied().flatten().filter(|index| relation.is_window_column(*index)) {
+                Some(index) => waiting.push((field, index - relation.stream.width())),
+                None => new.push(Computed { name, expr: resolve(expr, &relation, input)? }),
+            }
+            columns.push(new.len().saturating_sub(1));
+        }
+        // Waiting windows need their time, whether the query still sees it or not.
+        if let Some(windows) = &relation.windows {
+            let time = column(&relation.name(windows.time));
+            if !new.iter().any(|computed| computed.expr == time) {
+                new.push(Computed { name: relation.name(windows.time), expr: time });
+            }
+        }
+        let result = self.compute(&relation, new)?;
+        for (field, window) in waiting {
+            columns[field] = result.stream.width() + window;
+        }
+        Ok(Relation { columns, ..result })
+    }
+
+    /// A Project operator. The relation that comes out has all of its columns, and still waits for its
+    /// windows if their time is among them.
+    pub(super) fn compute(&mut self, relation: &Relation, columns: Vec<Computed>) -> Result<Relation> {
+        let stream = &relation.stream;
+        let input = DFSchema::try_from(Arc::clone(stream.schema()))?;
+        let passed: Vec<Option<usize>> = columns.iter().map(|computed| passed_column(&computed.expr, stream)).collect();
+        let names = make_unique(columns.iter().map(|computed| computed.name.clone()));
+        let (mut fields, mut projections) = (Vec::new(), Vec::new());
+        for (name, Computed { expr, .. }) in names.into_iter().zip(columns) {
+            fields.push(Field::new(&name, expr.get_type(&input)?, expr.nullable(&input)?));
+            projections.push(Projection { name, expr: StreamExpr(expr) });
+        }
+        let place = |index: usize| passed.iter().position(|passed| *passed == Some(index));
+        let info = kept_info(&stream.info, place, Schema::new(fields));
+        let windows = relation.windows.clone().and_then(|mut windows| {
+            windows.time = place(windows.time)?;
+            Some(windows)
+        });
+        let kind = NodeKind::Project(ProjectNode { columns: projections });
+        let stream = self.builder.add_chained(stream, kind, info);
+        Ok(Relation { windows, ..Relation::all(stream) })
+    }
+
+    /// Keeps the rows for which `predicate`, over the plan's `schema`, is true.
+    pub(super) fn filter(&mut self, mut relation: Relation, schema: &DFSchema, predicate: &Expr) -> Result<Relation> {
+        let (mut now, mut later) = (Vec::new(), Vec::new());
+        for condition in split_conjunction(predicate) {
+            match window_use(condition, &relation, schema) {
+                (false, _) => now.push(resolve(condition, &relation, schema)?),
+                (true, false) => later.push(resolve(condition, &relation, schema)?),
+                (true, true) => {
+                    let relation = self.assign_windows(relation)?;
+                    return self.filter(relation, schema, predicate);
+                }
+            }
+        }
+        if let Some(windows) = &mut relation.windows {
+            windows.filters.append(&mut later);
+        }
+        relation.stream = self.filter_stream(relation.stream, now);
+        Ok(relation)
+    }
+
+    /// A Filter operator, if there is a condition.
+    pub(super) fn filter_stream(&mut self, stream: Stream, conditions: Vec<Expr>) -> Stream {
+        match conditions.into_iter().reduce(Expr::and) {
+            None => stream,
+            Some(predicate) => {
+                let info = stream.info.clone();
+                let kind = NodeKind::Filter(FilterNode { predicate: StreamExpr(predicate) });
+                self.builder.add_chained(&stream, kind, info)
+            }
+        }
+    }
+
+    /// Puts the rows in their windows now: no aggregation takes the window function over.
+    pub(super) fn assign_windows(&mut self, relation: Relation) -> Result<Relation> {
+        let Some(windows) = relation.windows else { return Ok(relation) };
+        let stream = relation.stream;
+        let schema = with_windows(stream.schema());
+        let info = StreamInfo { schema, ..stream.info.clone() };
+        let kind = NodeKind::WindowAssign(WindowAssignNode { time: windows.time, window: windows.spec });
+        let assigned = self.builder.add_chained(&stream, kind, info);
+        debug_assert_eq!(assigned.width(), stream.width() + WINDOW_COLUMNS.len());
+        let stream = self.filter_stream(assigned, windows.filters);
+        // The window columns are real now, at the indexes that stood for them.
+        Ok(Relation { stream, columns: relation.columns, windows: None })
+    }
+
+    /// A stream with exactly the relation's columns under these names.
+    pub(crate) fn materialize(&mut self, relation: Relation, names: &[String]) -> Result<Stream> {
+        let relation = self.assign_windows(relation)?;
+        let schema = relation.stream.schema();
+        let same_columns = relation.columns.iter().copied().eq(0..relation.stream.width());
+        if same_columns && schema.fields().iter().map(|field| field.name()).eq(names) {
+            return Ok(relation.stream);
+        }
+        let columns = relation.columns.iter().zip(names);
+        let columns =
+            columns.map(|(index, name)| Computed { name: name.clone(), expr: column(&relation.name(*index)) });
+        let columns = columns.collect();
+        Ok(self.compute(&relation, columns)?.stream)
+    }
+}
+
+/// Whether a projection over a join only chooses and renames columns.
+fn chooses_from_join(projection: &PlanProjection) -> bool {
+    let is_join = match projection.input.as_ref() {
+        LogicalPlan::Join(_) => true,
+        LogicalPlan::Projection(inner) => chooses_from_join(inner),
+        _ => false,
+    };
+    is_join && projection.expr.iter().all(|expr| matches!(unaliased(expr), Expr::Column(_)))
+}
+
+/// A condition over a projection's fields as one over its input's.
+fn below_projection(condition: Expr, projection: &PlanProjection) -> Result<Expr> {
+    let rewritten = condition.transform(|expr| match &expr {
+        Expr::Column(name) => {
+            let field = projection.schema.index_of_column(name)?;
+            Ok(match projection.expr.get(field) {
+                Some(below) => Transformed::yes(unaliased(below).clone()),
+                None => Transformed::no(expr),
+            })
+        }
+        _ => Ok(Transformed::no(expr)),
+    })?;
+    Ok(rewritten.data)
+}
+
+/// The column of the stream that an expression over it passes on.
+fn passed_column(expr: &Expr, stream: &Stream) -> Option<usize> {
+    match expr {
+        Expr::Column(name) => stream.schema().index_of(&name.name).ok(),
+        _ => None,
+    }
+}
+
+/// What is known of a stream after a projection; `place` says where one of its columns went.
+fn kept_info(info: &StreamInfo, place: impl Fn(usize) -> Option<usize>, schema: Schema) -> StreamInfo {
+    let upsert_keys = info.upsert_keys.iter().map(|key| place(*key)).collect::<Option<Vec<usize>>>();
+    StreamInfo {
+        schema: Arc::new(schema),
+        times: info.times.iter().filter_map(|time| place(*time)).collect(),
+        bounded: info.bounded,
+        changelog: info.changelog,
+        upsert_keys: upsert_keys.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,105 @@
+//! Leaves of a plan: sources, views, window functions, predictions and temporal tables.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::TableScan;
+use tidemill_plans::node::{NodeKind, WindowSpec};
+
+use super::stream::{Relation, Stream, WINDOW_COLUMNS, Windows, with_windows};
+use crate::catalog::{Detail, Object};
+use crate::error::{Position, Result, SqlError};
+use crate::planner::QueryPlanner;
+
+/// What a made-up table name stands for.
+#[derive(Debug, Clone)]
+pub(crate) enum Leaf {
+    /// A stream as it is.
+    Stream(Stream),
+    /// A stream in windows, over one of its event-time columns.
+    Windowed(Stream, WindowSpec, usize),
+    /// The versions that a temporal join looks up.
+    Temporal(Stream),
+}
+
+impl Leaf {
+    /// A windowed stream; the names of the window columns must be free.
+    pub(crate) fn windowed(stream: Stream, window: WindowSpec, time: usize) -> Result<Self> {
+        match WINDOW_COLUMNS.iter().find(|name| stream.schema().column_with_name(name).is_some()) {
+            None => Ok(Self::Windowed(stream, window, time)),
+            Some(taken) => Err(SqlError::invalid(format!(
+                "the input of a window function has a column '{taken}' already; give it another name"
+            ))),
+        }
+    }
+
+    /// The columns that a query sees.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        match self {
+            Self::Stream(stream) | Self::Temporal(stream) => Arc::clone(stream.schema()),
+            Self::Windowed(stream, ..) => with_windows(stream.schema()),
+        }
+    }
+
+    fn relation(&self) -> Relation {
+        match self {
+            Self::Stream(stream) | Self::Temporal(stream) => Relation::all(stream.clone()),
+            Self::Windowed(stream, spec, time) => {
+                let columns = (0..stream.width() + WINDOW_COLUMNS.len()).collect();
+                let windows = Some(Windows { spec: *spec, time: *time, filters: Vec::new() });
+                Relation { stream: stream.clone(), columns, windows }
+            }
+        }
+    }
+}
+
+impl QueryPlanner<'_> {
+    pub(crate) fn lower_scan(&mut self, scan: &TableScan) -> Result<Relation> {
+        let name = scan.table_name.table();
+        let mut relation = match self.leaves.get(name) {
+            Some(leaf) => leaf.relation(),
+            None => Relation::all(self.catalog_stream(name)?),
+        };
+        if let Some(projection) = &scan.projection {
+            relation.columns = projection.iter().filter_map(|column| relation.columns.get(*column).copied()).collect();
+        }
+        for filter in &scan.filters {
+            relation = self.filter(relation, &scan.projected_schema, filter)?;
+        }
+        Ok(relation)
+    }
+
+    /// The stream of a source or view, built at its first use and shared by all others.
+    pub(crate) fn catalog_stream(&mut self, name: &str) -> Result<Stream> {
+        let Some(object) = self.catalog_object(name) else {
+            return Err(self.catalog.unknown("source or view", name, Position::UNKNOWN, |_| true));
+        };
+        self.note_use(name);
+        self.object_stream(&object)
+    }
+
+    /// The stream of an object.
+    pub(crate) fn object_stream(&mut self, object: &Arc<Object>) -> Result<Stream> {
+        if let Some(stream) = self.builder.built_stream(object) {
+            return Ok(stream);
+        }
+        let stream = match &object.detail {
+            Detail::Source(node, info) => {
+                let parallelism = self.builder.settings.parallelism;
+                let kind = NodeKind::Source(node.as_ref().clone());
+                self.builder.add_operator(kind, parallelism, info.clone())
+            }
+            Detail::View(query, _) => {
+                let mut planner = QueryPlanner::new(self.builder, self.catalog);
+                let plan = planner.plan(query)?;
+                planner.lower_to_stream(&plan, "a view")?
+            }
+            Detail::Sink(_) | Detail::Model(_) => {
+                let message = format!("'{}' is a {}; only sources and views have rows", object.name, object.kind);
+                return Err(SqlError::invalid(message));
+            }
+        };
+        self.builder.remember_stream(object, &stream);
+        Ok(stream)
+    }
+}

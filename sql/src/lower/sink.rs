@@ -1,0 +1,209 @@
+//! Ends of a graph: results of SELECTs and sinks of INSERTs.
+//!
+//! A sink is a single instance in this release, so that rows are written in event-time order.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, SchemaRef};
+use datafusion::arrow::compute::can_cast_types;
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::logical_plan::{FetchType, SkipType};
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
+use datafusion::logical_expr::{Expr, ExprSchemable, Limit, LogicalPlan, SortExpr};
+use datafusion::sql::sqlparser::ast::Query;
+use tidemill_plans::connector;
+use tidemill_plans::node::{NodeKind, SinkNode, SortColumn};
+
+use super::expression::{column, unaliased};
+use super::plain_names;
+use super::project::Computed;
+use super::stream::{Relation, Stream};
+use crate::error::{Result, SqlError};
+use crate::planner::QueryPlanner;
+use crate::planner::source::type_name;
+
+/// Where rows go.
+pub(crate) struct Target {
+    /// The name of the sink.
+    pub(crate) table: String,
+    pub(crate) connector: String,
+    pub(crate) options: Vec<(String, String)>,
+}
+
+/// ORDER BY and LIMIT of the outermost SELECT, taken off its plan.
+#[derive(Default)]
+struct Presentation {
+    order_by: Vec<SortColumn>,
+    limit: Option<u64>,
+}
+
+impl QueryPlanner<'_> {
+    /// The result of a SELECT.
+    pub(crate) fn select(&mut self, query: &Query, target: Target) -> Result<Stream> {
+        let plan = self.plan(query)?;
+        let names = plain_names(plan.schema(), "the result")?;
+        let mut presentation = Presentation::default();
+        let body = presentation.peel(&plan)?;
+        let relation = self.lower(body.plan)?;
+        let columns = body.fields.iter().filter_map(|field| relation.columns.get(*field).copied()).collect();
+        let stream = self.materialize(Relation { columns, ..relation }, &names)?;
+        self.add_sink(&stream, target, presentation)
+    }
+
+    /// Rows for a sink; `declared` are the sink's columns, if it has declared them.
+    pub(crate) fn write(&mut self, query: &Query, target: Target, declared: Option<&SchemaRef>) -> Result<Stream> {
+        let plan = self.plan(query)?;
+        let mut stream = self.lower_to_stream(&plan, "the query")?;
+        if let Some(declared) = declared {
+            stream = self.fit(stream, declared, &target.table)?;
+        }
+        self.add_sink(&stream, target, Presentation::default())
+    }
+
+    /// Writes a stream as it is.
+    pub(crate) fn write_stream(&mut self, stream: &Stream, target: Target) -> Result<Stream> {
+        self.add_sink(stream, target, Presentation::default())
+    }
+
+    fn add_sink(&mut self, stream: &Stream, target: Target, presentation: Presentation) -> Result<Stream> {
+        let takes_changes = match target.connector.as_str() {
+            connector::RESULT_CONNECTOR => true,
+            name => connector::find(name)?.sink_takes_changes,
+        };
+        if stream.info.changelog && !takes_changes {
+            return Err(SqlError::invalid(format!(
+                "the rows for '{}' are updated, but the connector '{}' only takes new rows; either aggregate over \
+                 TUMBLE or HOP, whose rows are final, or write to a connector that takes updates: print, blackhole",
+                target.table, target.connector
+            )));
+        }
+        let node = NodeKind::Sink(SinkNode {
+            table: target.table,
+            connector: target.connector,
+            options: target.options,
+            time: stream.info.times.first().copied(),
+            upsert_keys: stream.info.upsert_keys.clone(),
+            order_by: presentation.order_by,
+            limit: presentation.limit,
+        });
+        let sink = self.builder.add_operator(node, 1, stream.info.clone());
+        self.builder.connect(stream, &sink, 0);
+        Ok(sink)
+    }
+
+    /// Casts and names a query's columns as a sink declares them, by position.
+    fn fit(&mut self, stream: Stream, declared: &SchemaRef, table: &str) -> Result<Stream> {
+        let (given, wanted) = (stream.width(), declared.fields().len());
+        if given != wanted {
+            let message = format!("sink '{table}' has {wanted} columns, but the query gives {given}");
+            return Err(SqlError::invalid(message));
+        }
+        let input = DFSchema::try_from(Arc::clone(stream.schema()))?;
+        let mut casts = Vec::new();
+        for (field, target) in stream.schema().fields().iter().zip(declared.fields()) {
+            check_cast(field, target, table)?;
+            let expr = column(field.name()).cast_to(target.data_type(), &input)?;
+            casts.push(Computed { name: target.name().clone(), expr });
+        }
+        let same = casts.iter().zip(stream.schema().fields()).all(|(cast, field)| cast.expr == column(field.name()));
+        if same && stream.schema().fields().iter().map(|field| field.name()).eq(casts.iter().map(|cast| &cast.name)) {
+            return Ok(stream);
+        }
+        Ok(self.compute(&Relation::all(stream), casts)?.stream)
+    }
+}
+
+/// Whether a column may go into a sink's column without an explicit cast.
+fn check_cast(given: &Field, wanted: &Field, table: &str) -> Result<()> {
+    let (from, to) = (given.data_type(), wanted.data_type());
+    let fits = from == to
+        || (can_cast_types(from, to)
+            && (comparison_coercion(from, to).as_ref() == Some(to) || (from.is_numeric() && to.is_numeric())));
+    if fits {
+        return Ok(());
+    }
+    Err(SqlError::invalid(format!(
+        "column '{}' of sink '{table}' is {}, but the query gives {} ('{}'); write CAST({} AS {})",
+        wanted.name(),
+        type_name(to),
+        type_name(from),
+        given.name(),
+        given.name(),
+        type_name(to)
+    )))
+}
+
+/// A plan without its ORDER BY and LIMIT; `fields` are the result's columns among its own.
+struct Body<'a> {
+    plan: &'a LogicalPlan,
+    fields: Vec<usize>,
+}
+
+impl Presentation {
+    /// Takes LIMIT, ORDER BY and a projection between them off the top.
+    fn peel<'a>(&mut self, plan: &'a LogicalPlan) -> Result<Body<'a>> {
+        match plan {
+            LogicalPlan::Limit(limit) => {
+                self.limit = limit_rows(limit)?;
+                self.peel(&limit.input)
+            }
+            LogicalPlan::Sort(sort) => {
+                self.limit = self.limit.or(sort.fetch.map(|fetch| fetch as u64));
+                let fields = (0..sort.input.schema().fields().len()).collect();
+                let body = Body { plan: &sort.input, fields };
+                self.order_by = sort_columns(&sort.expr, sort.input.schema(), &body.fields)?;
+                Ok(body)
+            }
+            LogicalPlan::Projection(projection) if is_sorted(&projection.input) => {
+                let input = projection.input.schema();
+                let field = |expr: &Expr| match unaliased(expr) {
+                    Expr::Column(column) => input.maybe_index_of_column(column),
+                    _ => None,
+                };
+                let fields = projection.expr.iter().map(field).collect::<Option<Vec<usize>>>();
+                let fields = fields.ok_or_else(order_hint)?;
+                let LogicalPlan::Sort(sort) = projection.input.as_ref() else { return Err(order_hint()) };
+                self.limit = self.limit.or(sort.fetch.map(|fetch| fetch as u64));
+                self.order_by = sort_columns(&sort.expr, input, &fields)?;
+                Ok(Body { plan: &sort.input, fields })
+            }
+            other => Ok(Body { plan: other, fields: (0..other.schema().fields().len()).collect() }),
+        }
+    }
+}
+
+fn is_sorted(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Sort(_))
+}
+
+fn limit_rows(limit: &Limit) -> Result<Option<u64>> {
+    match (limit.get_skip_type()?, limit.get_fetch_type()?) {
+        (SkipType::Literal(0), FetchType::Literal(fetch)) => Ok(fetch.map(|fetch| fetch as u64)),
+        (SkipType::Literal(_), FetchType::Literal(_)) => Err(SqlError::unsupported("OFFSET", "use LIMIT alone")),
+        _ => Err(SqlError::unsupported("this LIMIT", "write a whole number")),
+    }
+}
+
+/// The places of the sort columns among `fields`.
+fn sort_columns(sort: &[SortExpr], schema: &DFSchema, fields: &[usize]) -> Result<Vec<SortColumn>> {
+    let place = |expr: &Expr| match unaliased(expr) {
+        Expr::Column(column) => {
+            let field = schema.maybe_index_of_column(column)?;
+            fields.iter().position(|f| *f == field)
+        }
+        _ => None,
+    };
+    sort.iter()
+        .map(|sort| {
+            let column = place(&sort.expr).ok_or_else(order_hint)?;
+            Ok(SortColumn { column, descending: !sort.asc, nulls_first: sort.nulls_first })
+        })
+        .collect()
+}
+
+fn order_hint() -> SqlError {
+    SqlError::unsupported(
+        "ORDER BY an expression that is not a column of the result",
+        "add it to the SELECT, and order by its name or number",
+    )
+}

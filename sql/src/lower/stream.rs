@@ -1,0 +1,123 @@
+//! Streams: outputs of operators in the graph; and relations: streams as a plan's node sees them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::Expr;
+use tidemill_plans::ids::OperatorId;
+use tidemill_plans::node::WindowSpec;
+use tidemill_plans::time::event_time_type;
+
+use crate::catalog::StreamInfo;
+
+/// The columns that a window function adds.
+pub(crate) const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
+
+/// The output of an operator.
+#[derive(Debug, Clone)]
+pub(crate) struct Stream {
+    /// The operator.
+    pub(crate) node: OperatorId,
+    /// How many instances of it run.
+    pub(crate) parallelism: u32,
+    /// What it delivers.
+    pub(crate) info: StreamInfo,
+}
+
+impl Stream {
+    /// Its columns, without the changelog column.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.info.schema
+    }
+
+    /// How many columns it has, without the changelog column.
+    pub(crate) fn width(&self) -> usize {
+        self.info.schema.fields().len()
+    }
+}
+
+/// What a node of the logical plan stands for: field i of the node is column `columns[i]` of the
+/// stream. So dropping, reordering and renaming columns needs no operator.
+#[derive(Debug, Clone)]
+pub(crate) struct Relation {
+    pub(crate) stream: Stream,
+    pub(crate) columns: Vec<usize>,
+    /// Windows that the rows are to be put in, and have not been yet.
+    pub(crate) windows: Option<Windows>,
+}
+
+/// A window function that waits to be fused with the aggregation above it. Until then its columns
+/// have the indexes behind the stream's own: `width`, `width + 1` and `width + 2`.
+#[derive(Debug, Clone)]
+pub(crate) struct Windows {
+    pub(crate) spec: WindowSpec,
+    /// Index of the event-time column in the stream.
+    pub(crate) time: usize,
+    /// Conditions on the window columns, to be checked once there are windows.
+    pub(crate) filters: Vec<Expr>,
+}
+
+impl Relation {
+    /// All columns of a stream.
+    pub(crate) fn all(stream: Stream) -> Self {
+        let columns = (0..stream.width()).collect();
+        Self { stream, columns, windows: None }
+    }
+
+    /// Whether a column of the relation is one of those that a waiting window function adds.
+    pub(crate) fn is_window_column(&self, column: usize) -> bool {
+        column >= self.stream.width()
+    }
+
+    /// The name of a column, by its index in the stream.
+    pub(crate) fn name(&self, column: usize) -> String {
+        match column.checked_sub(self.stream.width()) {
+            None => self.stream.schema().field(column).name().clone(),
+            Some(window) => WINDOW_COLUMNS.get(window).copied().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// The three columns of a window function.
+pub(crate) fn window_fields() -> impl Iterator<Item = Field> {
+    WINDOW_COLUMNS.into_iter().map(|name| Field::new(name, event_time_type(), false))
+}
+
+/// A schema with the window columns behind it.
+pub(crate) fn with_windows(schema: &Schema) -> SchemaRef {
+    let own = schema.fields().iter().map(|field| field.as_ref().clone());
+    Arc::new(Schema::new(own.chain(window_fields()).collect::<Vec<_>>()))
+}
+
+/// A name for each field of a plan's schema, unique among them: the plain name where it is, else
+/// `qualifier.name`.
+pub(crate) fn unique_names(schema: &DFSchema) -> Vec<String> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for field in schema.fields() {
+        *counts.entry(field.name().as_str()).or_default() += 1;
+    }
+    let candidates = schema.iter().map(|(qualifier, field)| match qualifier {
+        Some(qualifier) if counts.get(field.name().as_str()).is_some_and(|count| *count > 1) => {
+            format!("{}.{}", qualifier.table(), field.name())
+        }
+        _ => field.name().clone(),
+    });
+    make_unique(candidates)
+}
+
+/// Numbers the names that are there already.
+pub(crate) fn make_unique(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut unique: Vec<String> = Vec::new();
+    for name in names {
+        let mut candidate = name.clone();
+        let mut number = 1;
+        while unique.contains(&candidate) {
+            number += 1;
+            candidate = format!("{name}_{number}");
+        }
+        unique.push(candidate);
+    }
+    unique
+}

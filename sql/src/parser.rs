@@ -1,0 +1,405 @@
+//! From text to statements, as DataFusion's `DFParser` does it: sqlparser reads queries, expressions
+//! and types; the statements around them are read here.
+//!
+//! A script is tokenised once and never rewritten, so every position is one in the user's own text.
+
+mod create;
+mod options;
+mod source;
+
+use datafusion::sql::sqlparser::ast::Query;
+use datafusion::sql::sqlparser::dialect::Dialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+
+use crate::dialect::{TidemillDialect, is_word};
+use crate::error::{Position, Result, SqlError};
+use crate::stack::on_deep_stack;
+use crate::statement::{DropKind, Insert, Name, Statement};
+
+/// How deep queries and expressions may nest: sqlparser recurses on the stack.
+const DEPTH_MAX: usize = 50;
+
+/// How many operators a statement may have: a chain of them is a tree as deep as it is long, and all
+/// who drop or copy it recurse.
+const OPERATORS_MAX: usize = 1_000;
+
+/// The words that a statement can start with.
+const HEADS: &str = "SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, \
+                     CREATE SINK, CREATE MODEL, DROP, SHOW, DESCRIBE, EXPLAIN, SET";
+
+/// A statement of a script.
+#[derive(Debug, Clone)]
+pub struct ParsedStatement {
+    text: String,
+    position: Position,
+    pub(crate) statement: Statement,
+}
+
+impl ParsedStatement {
+    /// The statement as the user wrote it, without the semicolon.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The line it starts in, counted from 1.
+    #[must_use]
+    pub fn line(&self) -> u64 {
+        self.position.line
+    }
+
+    /// Where it starts.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+}
+
+/// Parses a script into statements with their positions.
+pub fn parse_script(sql: &str) -> Result<Vec<ParsedStatement>> {
+    on_deep_stack(|| parse(sql))
+}
+
+fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
+    let dialect = TidemillDialect::default();
+    let mut parser = ScriptParser::new(&dialect, sql)?;
+    let mut statements = Vec::new();
+    loop {
+        while parser.inner.consume_token(&Token::SemiColon) {}
+        if parser.inner.peek_token_ref().token == Token::EOF {
+            return Ok(statements);
+        }
+        statements.push(parser.next_statement(sql)?);
+    }
+}
+
+/// sqlparser's parser with the statements around it.
+struct ScriptParser<'a> {
+    inner: Parser<'a>,
+}
+
+impl<'a> ScriptParser<'a> {
+    fn new(dialect: &'a dyn Dialect, sql: &str) -> Result<Self> {
+        let tokens = Tokenizer::new(dialect, sql).tokenize_with_location().map_err(|error| SqlError::Syntax {
+            at: error.location.into(),
+            message: error.message.trim().trim_end_matches('.').to_owned(),
+        })?;
+        check_length(&tokens)?;
+        let inner = Parser::new(dialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
+        Ok(Self { inner })
+    }
+
+    fn next_statement(&mut self, sql: &str) -> Result<ParsedStatement> {
+        let start = self.inner.peek_token_ref().span.start;
+        let statement = self.statement()?;
+        self.end_of_statement()?;
+        let end = self.inner.peek_token_ref().span.start;
+        Ok(ParsedStatement { text: slice(sql, start, end).to_owned(), position: start.into(), statement })
+    }
+
+    fn statement(&mut self) -> Result<Statement> {
+        let head = self.inner.peek_token();
+        match &head.token {
+            Token::LParen => return Ok(Statement::Query(self.query()?)),
+            Token::Word(word) if word.quote_style.is_none() => match word.keyword {
+                Keyword::SELECT | Keyword::WITH => return Ok(Statement::Query(self.query()?)),
+                Keyword::CREATE => return self.create(),
+                Keyword::INSERT => return self.insert(),
+                Keyword::DROP => return self.drop(),
+                Keyword::SET => return self.set(),
+                Keyword::SHOW => return self.show(),
+                Keyword::DESCRIBE | Keyword::DESC => {
+                    self.inner.next_token();
+                    return Ok(Statement::Describe(self.name()?));
+                }
+                Keyword::EXPLAIN => return self.explain(),
+                _ => {}
+            },
+            _ => {}
+        }
+        Err(SqlError::Syntax {
+            at: head.span.into(),
+            message: format!("no statement starts with {}; valid are: {HEADS}", shown(&head)),
+        })
+    }
+
+    fn explain(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        let next = self.inner.peek_token();
+        if is_word(&next, "ANALYZE") || is_word(&next, "VERBOSE") || next.token == Token::LParen {
+            let what = format!("EXPLAIN {}", shown(&next));
+            return Err(SqlError::unsupported(what, "write EXPLAIN and the statement").at(next.span));
+        }
+        Ok(Statement::Explain(Box::new(self.statement()?)))
+    }
+
+    fn insert(&mut self) -> Result<Statement> {
+        self.keywords(&[Keyword::INSERT, Keyword::INTO])?;
+        let sink = self.name()?;
+        let mut columns = Vec::new();
+        if self.inner.peek_token_ref().token == Token::LParen && !self.query_ahead(1) {
+            self.token(&Token::LParen)?;
+            loop {
+                columns.push(self.name()?);
+                if !self.inner.consume_token(&Token::Comma) {
+                    break;
+                }
+            }
+            self.token(&Token::RParen)?;
+        }
+        Ok(Statement::Insert(Insert { sink, columns, query: self.query()? }))
+    }
+
+    fn drop(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        let kind = self.inner.next_token();
+        let what = if is_word(&kind, "SOURCE") || is_word(&kind, "TABLE") {
+            DropKind::Source
+        } else if is_word(&kind, "SINK") {
+            DropKind::Sink
+        } else if is_word(&kind, "MODEL") {
+            DropKind::Model
+        } else if is_word(&kind, "VIEW") || (is_word(&kind, "MATERIALIZED") && self.word("VIEW")) {
+            DropKind::View
+        } else {
+            let what = format!("DROP {}", shown(&kind));
+            return Err(SqlError::unsupported(what, "SOURCE, TABLE, SINK, VIEW and MODEL can be dropped").at(kind.span));
+        };
+        let if_exists = self.inner.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
+        Ok(Statement::Drop { what, if_exists, name: self.name()? })
+    }
+
+    fn set(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        let name = self.dotted_name()?;
+        if !self.inner.consume_token(&Token::Eq) && !self.inner.parse_keyword(Keyword::TO) {
+            return Err(self.expected("= or TO behind the setting's name"));
+        }
+        // `10s` is two tokens: everything up to the end is the value.
+        let mut value = String::new();
+        while !matches!(self.inner.peek_token_ref().token, Token::SemiColon | Token::EOF) {
+            match self.inner.next_token().token {
+                Token::SingleQuotedString(text) => value.push_str(&text),
+                other => value.push_str(&other.to_string()),
+            }
+        }
+        if value.is_empty() && !matches!(self.inner.get_current_token().token, Token::SingleQuotedString(_)) {
+            return Err(self.expected("a value"));
+        }
+        Ok(Statement::Set { name, value })
+    }
+
+    fn show(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        if self.word("CREATE") {
+            for kind in ["SOURCE", "TABLE", "SINK", "MATERIALIZED", "VIEW", "MODEL"] {
+                // A kind may stand before the name, but is not needed: all objects share one namespace.
+                if is_word(self.inner.peek_token_ref(), kind)
+                    && matches!(self.inner.peek_nth_token_ref(1).token, Token::Word(_))
+                {
+                    self.inner.next_token();
+                }
+            }
+            return Ok(Statement::ShowCreate(self.name()?));
+        }
+        Ok(Statement::Show(self.dotted_name()?))
+    }
+
+    /// Reads a query; clauses of the dialect that are not there yet are named, not skipped.
+    fn query(&mut self) -> Result<Box<Query>> {
+        self.with(Parser::parse_query)
+    }
+
+    /// Whether a query starts at the token `ahead` of the next one.
+    fn query_ahead(&self, ahead: usize) -> bool {
+        let token = self.inner.peek_nth_token_ref(ahead);
+        is_word(token, "SELECT") || is_word(token, "WITH") || token.token == Token::LParen
+    }
+
+    fn end_of_statement(&mut self) -> Result<()> {
+        let next = self.inner.peek_token();
+        if matches!(next.token, Token::SemiColon | Token::EOF) {
+            return Ok(());
+        }
+        if is_word(&next, "EMIT") {
+            let hint = "leave it out: windows emit when the watermark closes them, other aggregates on every update";
+            return Err(SqlError::unsupported("EMIT", hint).at(next.span));
+        }
+        if is_word(&next, "LATE") {
+            let hint = "leave it out: rows behind a closed window are counted and left out";
+            return Err(SqlError::unsupported("LATE DATA", hint).at(next.span));
+        }
+        Err(self.expected("; or the end of the script"))
+    }
+
+    /// One name, lower case unless quoted.
+    fn name(&mut self) -> Result<Name> {
+        let token = self.inner.peek_token();
+        let Token::Word(word) = &token.token else { return Err(self.expected("a name")) };
+        let text = if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() };
+        self.inner.next_token();
+        if self.inner.peek_token_ref().token == Token::Period {
+            let hint = "objects have plain names";
+            return Err(SqlError::unsupported("a schema in a name", hint).at(token.span));
+        }
+        Ok(Name { text, at: token.span.into() })
+    }
+
+    /// A name with dots in it, such as a setting's or an option's key.
+    fn dotted_name(&mut self) -> Result<Name> {
+        let at = self.inner.peek_token_ref().span.into();
+        let mut text = String::new();
+        loop {
+            let token = self.inner.peek_token();
+            match &token.token {
+                Token::Word(word) if word.quote_style.is_some() => text.push_str(&word.value),
+                Token::Word(word) => text.push_str(&word.value.to_lowercase()),
+                Token::SingleQuotedString(key) => text.push_str(key),
+                _ => return Err(self.expected("a name")),
+            }
+            self.inner.next_token();
+            if !self.inner.consume_token(&Token::Period) {
+                return Ok(Name { text, at });
+            }
+            text.push('.');
+        }
+    }
+
+    /// Consumes this word, a keyword or not, if it comes next.
+    fn word(&mut self, word: &str) -> bool {
+        let found = is_word(self.inner.peek_token_ref(), word);
+        if found {
+            self.inner.next_token();
+        }
+        found
+    }
+
+    fn token(&mut self, token: &Token) -> Result<()> {
+        self.with(|parser| parser.expect_token(token).map(drop))
+    }
+
+    fn keywords(&mut self, keywords: &[Keyword]) -> Result<()> {
+        self.with(|parser| parser.expect_keywords(keywords))
+    }
+
+    fn expected(&self, what: &str) -> SqlError {
+        let found = self.inner.peek_token_ref();
+        let message = format!("expected {what}, found {}", shown(found));
+        SqlError::Syntax { at: self.position_of(found), message }
+    }
+
+    /// The end of the script has no place of its own: it is where the last token is.
+    fn position_of(&self, token: &TokenWithSpan) -> Position {
+        let at = Position::from(token.span);
+        if at.is_known() { at } else { self.inner.get_current_token().span.into() }
+    }
+
+    /// Runs a parser of sqlparser's and makes its error one with a position.
+    fn with<T>(&mut self, parse: impl FnOnce(&mut Parser<'a>) -> Result<T, ParserError>) -> Result<T> {
+        let start = Position::from(self.inner.peek_token_ref().span);
+        parse(&mut self.inner).map_err(|error| match error {
+            ParserError::RecursionLimitExceeded => SqlError::Syntax {
+                at: start,
+                message: format!("nested deeper than {DEPTH_MAX} levels; name the inner queries in views or WITH"),
+            },
+            ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
+                let (message, at) = split_position(&message);
+                let at = at.unwrap_or_else(|| self.position_of(self.inner.peek_token_ref()));
+                SqlError::Syntax { at, message }
+            }
+        })
+    }
+}
+
+/// Refuses statements with more operators than trees of them are safe to handle.
+fn check_length(tokens: &[TokenWithSpan]) -> Result<()> {
+    let mut operators = 0;
+    for token in tokens {
+        match &token.token {
+            Token::SemiColon => operators = 0,
+            token if is_operator(token) => operators += 1,
+            _ => {}
+        }
+        if operators > OPERATORS_MAX {
+            let hint = format!("the limit is {OPERATORS_MAX}; cut it into views");
+            return Err(SqlError::unsupported("a statement with so many operators", hint).at(token.span));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a token can join two expressions or queries to a larger one.
+fn is_operator(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => matches!(
+            word.keyword,
+            Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::UNION
+                | Keyword::EXCEPT
+                | Keyword::INTERSECT
+                | Keyword::JOIN
+        ),
+        Token::Whitespace(_) | Token::Comma | Token::Period | Token::LParen | Token::RParen | Token::EOF => false,
+        Token::Number(..) | Token::SingleQuotedString(_) | Token::EscapedStringLiteral(_) => false,
+        _ => true,
+    }
+}
+
+/// A token as an error message shows it.
+fn shown(token: &TokenWithSpan) -> String {
+    match &token.token {
+        Token::EOF => String::from("the end"),
+        token => token.to_string(),
+    }
+}
+
+/// sqlparser writes the place behind its messages: ` at Line: 3, Column: 14`.
+fn split_position(message: &str) -> (String, Option<Position>) {
+    let plain = || {
+        message
+            .replace("Expected: ", "expected ")
+            .replace("Expected ", "expected ")
+            .replace("found: EOF", "found the end")
+            .replace("found: ", "found ")
+    };
+    let Some((text, place)) = message.rsplit_once(" at Line: ") else { return (plain(), None) };
+    let Some((line, column)) = place.split_once(", Column: ") else { return (plain(), None) };
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    match (number(line), number(column)) {
+        (Some(line), Some(column)) => {
+            let (text, _) = split_position(text);
+            (text, Some(Position { line, column }))
+        }
+        _ => (plain(), None),
+    }
+}
+
+/// The text between two places; to the end of the script if the second is not known.
+fn slice(sql: &str, start: Location, end: Location) -> &str {
+    let from = offset(sql, start);
+    let to = if end.line == 0 { sql.len() } else { offset(sql, end) };
+    sql.get(from..to.max(from)).unwrap_or_default().trim_end()
+}
+
+/// The byte at a place. sqlparser ends lines at `\n` only and counts columns in characters.
+fn offset(sql: &str, place: Location) -> usize {
+    let (mut line, mut column) = (1, 1);
+    for (index, ch) in sql.char_indices() {
+        if (line, column) == (place.line, place.column) {
+            return index;
+        }
+        if ch == '\n' {
+            (line, column) = (line + 1, 1);
+        } else {
+            column += 1;
+        }
+    }
+    sql.len()
+}
+
+#[cfg(test)]
+mod tests;

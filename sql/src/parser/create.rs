@@ -1,0 +1,99 @@
+//! CREATE SOURCE, SINK, VIEW and MODEL.
+
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::{ScriptParser, shown};
+use crate::ast::select_all;
+use crate::error::{Result, SqlError};
+use crate::statement::{CreateModel, CreateSink, CreateView, Options, Statement};
+
+impl ScriptParser<'_> {
+    pub(super) fn create(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        let or_replace = self.inner.peek_token();
+        let replaces = self.inner.parse_keywords(&[Keyword::OR, Keyword::REPLACE]);
+        let kind = self.inner.peek_token();
+        if self.word("MATERIALIZED") {
+            self.keywords(&[Keyword::VIEW])?;
+            return self.create_view(replaces, true);
+        }
+        if self.word("VIEW") {
+            return self.create_view(replaces, false);
+        }
+        if replaces {
+            let hint = "only views can be replaced; DROP the old one first";
+            return Err(SqlError::unsupported("OR REPLACE", hint).at(or_replace.span));
+        }
+        if self.word("SOURCE") || self.word("TABLE") {
+            return self.create_source();
+        }
+        if self.word("SINK") {
+            return self.create_sink();
+        }
+        if self.word("MODEL") {
+            return self.create_model();
+        }
+        let hint = "SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW and MODEL can be created";
+        Err(SqlError::unsupported(format!("CREATE {}", shown(&kind)), hint).at(kind.span))
+    }
+
+    fn create_view(&mut self, or_replace: bool, materialized: bool) -> Result<Statement> {
+        let if_not_exists = self.if_not_exists();
+        let name = self.name()?;
+        if self.inner.peek_token_ref().token == Token::LParen {
+            let at = self.inner.peek_token_ref().span;
+            let hint = "name the columns in the query: SELECT x AS name";
+            return Err(SqlError::unsupported("a column list of a view", hint).at(at));
+        }
+        self.keywords(&[Keyword::AS])?;
+        let query = self.query()?;
+        Ok(Statement::CreateView(CreateView { name, if_not_exists, or_replace, materialized, query }))
+    }
+
+    fn create_sink(&mut self) -> Result<Statement> {
+        let if_not_exists = self.if_not_exists();
+        let name = self.name()?;
+        let columns = match self.inner.peek_token_ref().token {
+            Token::LParen => self.column_list()?.columns,
+            _ => Vec::new(),
+        };
+        let mut query = None;
+        if self.inner.parse_keyword(Keyword::FROM) {
+            let view = self.name()?;
+            query = Some(select_all(&view.text).map_err(|error| error.at(view.at))?);
+        }
+        let options = self.with_options(&["WITH"])?;
+        if query.is_none() && self.inner.parse_keyword(Keyword::AS) {
+            query = Some(self.query()?);
+        }
+        if let (Some(column), Some(_)) = (columns.first(), &query) {
+            let hint = "the query gives the columns";
+            return Err(SqlError::unsupported("a column list of a sink with a query", hint).at(column.name.at));
+        }
+        Ok(Statement::CreateSink(CreateSink { name, if_not_exists, columns, options, query }))
+    }
+
+    fn create_model(&mut self) -> Result<Statement> {
+        let if_not_exists = self.if_not_exists();
+        let name = self.name()?;
+        let options = self.with_options(&["WITH", "OPTIONS"])?;
+        self.keywords(&[Keyword::AS])?;
+        let query = self.query()?;
+        Ok(Statement::CreateModel(CreateModel { name, if_not_exists, options, query }))
+    }
+
+    /// Options behind one of these words; an error if none of them comes.
+    fn with_options(&mut self, words: &[&str]) -> Result<Options> {
+        for word in words {
+            if self.word(word) {
+                return self.option_list();
+            }
+        }
+        Err(self.expected(&format!("{} (…)", words.join(" or "))))
+    }
+
+    pub(super) fn if_not_exists(&mut self) -> bool {
+        self.inner.parse_keywords(&[Keyword::IF, Keyword::NOT, Keyword::EXISTS])
+    }
+}

@@ -1,0 +1,45 @@
+//! Options: `WITH (connector = 'files', path = 'x', header = true)`. Keys are bare, dotted or quoted.
+
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::ScriptParser;
+use crate::error::{Result, SqlError};
+use crate::statement::Options;
+
+impl ScriptParser<'_> {
+    /// The parenthesised list behind WITH.
+    pub(super) fn option_list(&mut self) -> Result<Options> {
+        let at = self.inner.peek_token_ref().span.into();
+        self.token(&Token::LParen)?;
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        while self.inner.peek_token_ref().token != Token::RParen {
+            let key = self.dotted_name()?;
+            self.token(&Token::Eq)?;
+            let value = self.option_value()?;
+            if pairs.iter().any(|(k, _)| *k == key.text) {
+                return Err(SqlError::Syntax { at: key.at, message: format!("option '{}' is given twice", key.text) });
+            }
+            pairs.push((key.text, value));
+            if !self.inner.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        self.token(&Token::RParen)?;
+        Ok(Options { pairs, at })
+    }
+
+    fn option_value(&mut self) -> Result<String> {
+        let negative = self.inner.consume_token(&Token::Minus);
+        let value = match &self.inner.peek_token_ref().token {
+            Token::Number(number, _) => format!("{}{number}", if negative { "-" } else { "" }),
+            Token::SingleQuotedString(text) if !negative => text.clone(),
+            Token::EscapedStringLiteral(text) if !negative => text.clone(),
+            Token::Word(word) if !negative && matches!(word.value.to_lowercase().as_str(), "true" | "false") => {
+                word.value.to_lowercase()
+            }
+            _ => return Err(self.expected("a value: 'text', a number, true or false")),
+        };
+        self.inner.next_token();
+        Ok(value)
+    }
+}

@@ -1,0 +1,40 @@
+//! Single expressions outside of a query: generated columns, watermarks, a window's sizes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::ast::{ColumnDef, DataType as SqlType, Expr as SqlExpr};
+
+use super::context::{PlanningContext, parser_options};
+use crate::ast::quoted;
+use crate::catalog::Catalog;
+use crate::error::Result;
+use crate::lower::expression::check_repeatable;
+
+/// Plans an expression over the columns of `schema`, with its types made to fit and constants folded.
+pub(crate) fn plan_expression(expr: SqlExpr, schema: &Schema) -> Result<Expr> {
+    let catalog = Catalog::default();
+    let context = PlanningContext { catalog: &catalog, relations: HashMap::new() };
+    let planner = SqlToRel::new_with_options(&context, parser_options());
+    let schema = Arc::new(DFSchema::try_from(schema.clone())?);
+    let expr = planner.sql_to_expr(expr, &schema, &mut PlannerContext::new())?;
+    check_repeatable(&expr)?;
+    let simplifier = ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::clone(&schema)).build());
+    let expr = simplifier.coerce(expr, &schema)?;
+    Ok(simplifier.simplify(expr)?)
+}
+
+/// The Arrow type of an SQL type.
+pub(crate) fn plan_type(sql_type: SqlType) -> Result<DataType> {
+    let catalog = Catalog::default();
+    let context = PlanningContext { catalog: &catalog, relations: HashMap::new() };
+    let planner = SqlToRel::new_with_options(&context, parser_options());
+    let column = ColumnDef { name: quoted("c"), data_type: sql_type, options: Vec::new() };
+    Ok(planner.build_schema(vec![column])?.field(0).data_type().clone())
+}

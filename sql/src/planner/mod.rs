@@ -1,0 +1,83 @@
+//! From a query's syntax tree to a DataFusion plan whose every leaf is a stream that exists.
+//!
+//! DataFusion knows no table function of ours and no `FOR SYSTEM_TIME AS OF`. So each of them in a
+//! FROM clause is replaced by a table with a made-up name, after its argument has been planned and
+//! lowered: [`relation`]. What is left is plain SQL, and DataFusion's planner names, types and
+//! checks it: [`context`], [`optimize`].
+
+pub(crate) mod context;
+pub(crate) mod expression;
+mod interval_product;
+mod optimize;
+mod relation;
+pub(crate) mod source;
+mod table_function;
+mod temporal;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::planner::SqlToRel;
+use datafusion::sql::sqlparser::ast::{Cte, Query, Statement};
+
+use self::context::{PlanningContext, parser_options};
+use crate::catalog::Catalog;
+use crate::error::Result;
+use crate::job::JobBuilder;
+use crate::lower::scan::Leaf;
+
+/// Plans and lowers the queries of one statement into a graph under construction.
+pub(crate) struct QueryPlanner<'a> {
+    pub(crate) builder: &'a mut JobBuilder,
+    pub(crate) catalog: &'a Catalog,
+    /// What the made-up table names of this statement stand for.
+    pub(crate) leaves: HashMap<String, Leaf>,
+    /// The WITH queries in sight.
+    scope: Vec<Cte>,
+    /// The objects that the statement reads.
+    pub(crate) uses: BTreeSet<String>,
+}
+
+impl<'a> QueryPlanner<'a> {
+    pub(crate) fn new(builder: &'a mut JobBuilder, catalog: &'a Catalog) -> Self {
+        Self { builder, catalog, leaves: HashMap::new(), scope: Vec::new(), uses: BTreeSet::new() }
+    }
+
+    /// Plans a query. Its table functions' arguments are in the graph afterwards, the rest is not.
+    pub(crate) fn plan(&mut self, query: &Query) -> Result<LogicalPlan> {
+        let mut query = query.clone();
+        self.replace_relations(&mut query)?;
+        self.plan_replaced(query)
+    }
+
+    /// Plans a query whose relations have been replaced.
+    fn plan_replaced(&mut self, query: Query) -> Result<LogicalPlan> {
+        let relations = self.leaves.iter().map(|(name, leaf)| (name.clone(), leaf.schema())).collect();
+        let context = PlanningContext { catalog: self.catalog, relations };
+        let planner = SqlToRel::new_with_options(&context, parser_options());
+        let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?;
+        optimize::optimize(plan)
+    }
+
+    /// Gives a leaf a name that no user would think of.
+    fn add_leaf(&mut self, leaf: Leaf) -> String {
+        let name = format!("__relation_{}", self.leaves.len());
+        self.leaves.insert(name.clone(), leaf);
+        name
+    }
+
+    /// The names of the objects that were read, for the catalog.
+    pub(crate) fn uses(&self) -> Vec<String> {
+        self.uses.iter().cloned().collect()
+    }
+
+    pub(crate) fn note_use(&mut self, name: &str) {
+        self.uses.insert(name.to_owned());
+    }
+
+    /// The catalog, for errors that outlive a borrow of the planner.
+    pub(crate) fn catalog_object(&self, name: &str) -> Option<Arc<crate::catalog::Object>> {
+        self.catalog.find(name).map(Arc::clone)
+    }
+}

@@ -1,0 +1,185 @@
+//! Walks a query's FROM clauses and replaces what DataFusion cannot plan.
+//!
+//! Clauses that sqlparser reads but that nobody would act on are refused here: a query must never
+//! run with a part of it left out.
+
+use datafusion::sql::sqlparser::ast::{
+    Ident, ObjectName, Query, Select, SetExpr, Spanned, TableFactor, TableWithJoins,
+};
+use datafusion::sql::sqlparser::ast::{TableAlias, With};
+
+use super::QueryPlanner;
+use crate::ast::{dotted, normalize, quoted, select_all};
+use crate::error::{Result, SqlError};
+use crate::lower::scan::Leaf;
+use crate::lower::stream::Stream;
+
+impl QueryPlanner<'_> {
+    /// Replaces the relations of a query and of all queries in it.
+    pub(super) fn replace_relations(&mut self, query: &mut Query) -> Result<()> {
+        refuse_ignored_clauses(query)?;
+        let depth = self.scope.len();
+        if let Some(with) = &mut query.with {
+            if with.recursive {
+                let hint = "name the steps one by one";
+                return Err(SqlError::unsupported("WITH RECURSIVE", hint).at(with.with_token.0.span));
+            }
+            for cte in &mut with.cte_tables {
+                self.replace_relations(&mut cte.query)?;
+                self.scope.push(cte.clone());
+            }
+        }
+        self.replace_in_body(&mut query.body)?;
+        self.scope.truncate(depth);
+        Ok(())
+    }
+
+    fn replace_in_body(&mut self, body: &mut SetExpr) -> Result<()> {
+        match body {
+            SetExpr::Select(select) => self.replace_in_select(select),
+            SetExpr::Query(query) => self.replace_relations(query),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.replace_in_body(left)?;
+                self.replace_in_body(right)
+            }
+            SetExpr::Values(_) => {
+                Err(SqlError::unsupported("VALUES", "put the rows in a file and create a source over it")
+                    .at(body.span()))
+            }
+            _ => Err(SqlError::unsupported("this query", "write SELECT … FROM …").at(body.span())),
+        }
+    }
+
+    fn replace_in_select(&mut self, select: &mut Select) -> Result<()> {
+        if select.from.is_empty() {
+            let hint = "name a source or a view in FROM";
+            return Err(SqlError::unsupported("SELECT without FROM", hint).at(select.select_token.0.span));
+        }
+        select.from.iter_mut().try_for_each(|table| self.replace_in_joins(table))
+    }
+
+    fn replace_in_joins(&mut self, table: &mut TableWithJoins) -> Result<()> {
+        self.replace_factor(&mut table.relation)?;
+        for join in &mut table.joins {
+            if super::temporal::is_temporal(&join.relation) {
+                self.replace_temporal(join)?;
+            } else {
+                self.replace_factor(&mut join.relation)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn replace_factor(&mut self, factor: &mut TableFactor) -> Result<()> {
+        let span = factor.span();
+        match factor {
+            TableFactor::Table { args: Some(_), .. } => self.replace_table_function(factor).map_err(|e| e.at(span)),
+            TableFactor::Table { .. } => refuse_ignored_hints(factor).map_err(|e| e.at(span)),
+            TableFactor::Derived { lateral: false, subquery, sample: None, .. } => self.replace_relations(subquery),
+            TableFactor::NestedJoin { table_with_joins, .. } => self.replace_in_joins(table_with_joins),
+            _ => {
+                let hint = "FROM takes sources, views, subqueries, joins, TUMBLE, HOP and ML.PREDICT";
+                Err(SqlError::unsupported(format!("'{factor}' in FROM"), hint).at(span))
+            }
+        }
+    }
+
+    /// Puts a made-up table in the place of a table factor; `default_alias` is its name where the
+    /// user gave none.
+    pub(super) fn put_leaf(&mut self, factor: &mut TableFactor, leaf: Leaf, default_alias: &str) {
+        let made_up = self.add_leaf(leaf);
+        let TableFactor::Table { name, alias, args, version, .. } = factor else { return };
+        *name = ObjectName::from(vec![quoted(&made_up)]);
+        *args = None;
+        *version = None;
+        if alias.is_none() {
+            let name = quoted(default_alias);
+            *alias = Some(TableAlias { explicit: true, name, columns: Vec::new(), at: None });
+        }
+    }
+
+    /// The stream of a name: a WITH query in sight, or an object of the catalog.
+    pub(super) fn named_stream(&mut self, ident: &Ident) -> Result<Stream> {
+        let name = normalize(ident);
+        if self.scope.iter().any(|cte| normalize(&cte.alias.name) == name) {
+            return self.scoped_stream(*select_all(&name)?);
+        }
+        self.catalog_stream(&name).map_err(|error| error.at(ident.span))
+    }
+
+    /// The stream of a subquery that stands as an argument.
+    pub(super) fn subquery_stream(&mut self, query: &Query) -> Result<Stream> {
+        let mut query = query.clone();
+        self.replace_relations(&mut query)?;
+        self.scoped_stream(query)
+    }
+
+    /// Lowers a query, whose relations have been replaced, with the WITH queries in sight before it.
+    fn scoped_stream(&mut self, mut query: Query) -> Result<Stream> {
+        if !self.scope.is_empty() {
+            let mut with = query.with.take().unwrap_or_else(|| With {
+                with_token: datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
+                recursive: false,
+                cte_tables: Vec::new(),
+            });
+            let shadowed = |name: &str| with.cte_tables.iter().any(|cte| normalize(&cte.alias.name) == name);
+            let mut tables = self.scope.clone();
+            tables.retain(|cte| !shadowed(&normalize(&cte.alias.name)));
+            tables.append(&mut with.cte_tables);
+            with.cte_tables = tables;
+            query.with = Some(with);
+        }
+        let plan = self.plan_replaced(query)?;
+        self.lower_to_stream(&plan, "a table argument")
+    }
+}
+
+/// Refuses clauses of a query that DataFusion's planner would pass over.
+fn refuse_ignored_clauses(query: &Query) -> Result<()> {
+    let clause = if query.fetch.is_some() {
+        "FETCH"
+    } else if !query.locks.is_empty() {
+        "FOR UPDATE"
+    } else if query.for_clause.is_some() {
+        "FOR"
+    } else if query.settings.is_some() {
+        "SETTINGS"
+    } else if query.format_clause.is_some() {
+        "FORMAT"
+    } else if !query.pipe_operators.is_empty() {
+        "|>"
+    } else {
+        return Ok(());
+    };
+    Err(SqlError::unsupported(clause, "leave it out; LIMIT limits a result").at(query.span()))
+}
+
+/// Refuses what may stand around a table's name and would be passed over.
+fn refuse_ignored_hints(factor: &TableFactor) -> Result<()> {
+    let TableFactor::Table {
+        name,
+        version,
+        with_hints,
+        with_ordinality,
+        partitions,
+        json_path,
+        sample,
+        index_hints,
+        ..
+    } = factor
+    else {
+        return Ok(());
+    };
+    if version.is_some() {
+        let hint = "it stands behind the right side of a join: a JOIN b FOR SYSTEM_TIME AS OF a.ts AS b ON a.k = b.k";
+        return Err(SqlError::unsupported(format!("a version of '{}' here", dotted(name)), hint));
+    }
+    if sample.is_some() {
+        return Err(SqlError::unsupported("TABLESAMPLE", "filter with WHERE"));
+    }
+    let hints = !with_hints.is_empty() || !index_hints.is_empty() || !partitions.is_empty();
+    if hints || *with_ordinality || json_path.is_some() {
+        return Err(SqlError::unsupported(format!("'{factor}'"), "write the table's name alone"));
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! CREATE SOURCE: columns, generated columns and event time, planned once, at creation.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr, ExprSchemable, col};
+use tidemill_plans::change::CHANGE_COLUMN;
+use tidemill_plans::connector::{Direction, check_options};
+use tidemill_plans::expr::{StreamExpr, StreamSchema};
+use tidemill_plans::node::{EventTimeSpec, NullEventTime, Projection, SourceNode};
+use tidemill_plans::time::event_time_type;
+
+use super::expression::{plan_expression, plan_type};
+use crate::catalog::StreamInfo;
+use crate::error::{Result, SqlError};
+use crate::lower::expression::column;
+use crate::statement::{CreateSource, Options, SourceColumn, Watermark};
+
+/// Plans a source.
+pub(crate) fn plan_source(create: &CreateSource) -> Result<(SourceNode, StreamInfo)> {
+    let (connector, options) = connector_of(&create.options, Direction::Source)?;
+    check_names(&create.columns)?;
+    let physical = physical_schema(&create.columns)?;
+    let (projection, schema) = project(&create.columns, &physical)?;
+    let event_time = match &create.watermark {
+        Some(watermark) => Some(plan_event_time(watermark, &schema, &options)?),
+        None => None,
+    };
+    let times = event_time.iter().map(|time| time.column).collect();
+    let info = StreamInfo {
+        schema: Arc::clone(&schema),
+        times,
+        // All sources of this release read files.
+        bounded: true,
+        changelog: false,
+        upsert_keys: Vec::new(),
+    };
+    let table = create.name.text.clone();
+    let columns = StreamSchema(physical);
+    Ok((SourceNode { table, connector, options, columns, projection, event_time }, info))
+}
+
+/// Takes `connector` out of the options and checks the others against what it declares.
+pub(crate) fn connector_of(options: &Options, direction: Direction) -> Result<(String, Vec<(String, String)>)> {
+    let mut options = options.clone();
+    let at = options.at;
+    let Some(connector) = options.take("connector") else {
+        return Err(SqlError::invalid("the option 'connector' is missing: WITH (connector = 'files', …)").at(at));
+    };
+    check_options(&connector, direction, &options.pairs).map_err(|error| SqlError::from(error).at(at))?;
+    Ok((connector, options.pairs))
+}
+
+/// The declared columns of a sink.
+pub(crate) fn sink_schema(columns: &[SourceColumn]) -> Result<Option<SchemaRef>> {
+    if let Some(generated) = columns.iter().find(|column| column.generated.is_some()) {
+        let hint = "compute it in the query that is inserted";
+        return Err(SqlError::unsupported("a generated column of a sink", hint).at(generated.name.at));
+    }
+    check_names(columns)?;
+    if columns.is_empty() { Ok(None) } else { physical_schema(columns).map(Some) }
+}
+
+fn check_names(columns: &[SourceColumn]) -> Result<()> {
+    for (index, column) in columns.iter().enumerate() {
+        let name = &column.name;
+        if name.text == CHANGE_COLUMN {
+            return Err(
+                SqlError::invalid(format!("the column name {CHANGE_COLUMN} is taken by changelogs")).at(name.at)
+            );
+        }
+        if columns.iter().take(index).any(|earlier| earlier.name.text == name.text) {
+            return Err(SqlError::invalid(format!("column '{}' is declared twice", name.text)).at(name.at));
+        }
+    }
+    Ok(())
+}
+
+/// The columns that the connector delivers.
+fn physical_schema(columns: &[SourceColumn]) -> Result<SchemaRef> {
+    let mut fields = Vec::new();
+    for column in columns.iter().filter(|column| column.generated.is_none()) {
+        fields.push(Field::new(&column.name.text, declared_type(column)?, !column.not_null));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn declared_type(column: &SourceColumn) -> Result<DataType> {
+    let Some(sql_type) = &column.data_type else {
+        return Err(SqlError::invalid(format!("column '{}' needs a type", column.name.text)).at(column.name.at));
+    };
+    plan_type(sql_type.clone()).map_err(|error| error.at(column.name.at))
+}
+
+/// All columns in the order they were declared, over the physical ones.
+fn project(columns: &[SourceColumn], physical: &SchemaRef) -> Result<(Vec<Projection>, SchemaRef)> {
+    let (mut projection, mut fields) = (Vec::new(), Vec::new());
+    let input = DFSchema::try_from(Arc::clone(physical))?;
+    for declared in columns {
+        let name = &declared.name.text;
+        let expr = match &declared.generated {
+            None => column(name),
+            Some(_) => generated(declared, physical, &input).map_err(|error| error.at(declared.name.at))?,
+        };
+        let (data_type, nullable) = (expr.get_type(&input)?, expr.nullable(&input)?);
+        fields.push(Field::new(name, data_type, nullable && !declared.not_null));
+        projection.push(Projection { name: name.clone(), expr: StreamExpr(expr) });
+    }
+    Ok((projection, Arc::new(Schema::new(fields))))
+}
+
+/// A generated column, cast to its declared type if it has one.
+fn generated(declared: &SourceColumn, physical: &SchemaRef, input: &DFSchema) -> Result<Expr> {
+    let Some(sql) = &declared.generated else { return Ok(col(declared.name.text.as_str())) };
+    let expr = plan_expression(sql.clone(), physical)?;
+    match &declared.data_type {
+        Some(_) => Ok(expr.cast_to(&declared_type(declared)?, input)?),
+        None => Ok(expr),
+    }
+}
+
+fn plan_event_time(watermark: &Watermark, schema: &SchemaRef, options: &[(String, String)]) -> Result<EventTimeSpec> {
+    let (name, at) = (&watermark.column.text, watermark.column.at);
+    let Some((index, field)) = schema.column_with_name(name) else {
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let message = format!("WATERMARK FOR names the column '{name}'; there are: {}", names.join(", "));
+        return Err(SqlError::invalid(message).at(at));
+    };
+    if field.data_type() != &event_time_type() {
+        let message =
+            format!("the event-time column '{name}' must be a TIMESTAMP, but is {}", type_name(field.data_type()));
+        return Err(SqlError::invalid(message).at(at));
+    }
+    let expr = plan_expression(watermark.expr.clone(), schema).map_err(|error| error.at(at))?;
+    let input = DFSchema::try_from(Arc::clone(schema))?;
+    let data_type = expr.get_type(&input)?;
+    if !matches!(data_type, DataType::Timestamp(_, None)) {
+        let message =
+            format!("a watermark is a TIMESTAMP such as {name} - INTERVAL '1 minute', not {}", type_name(&data_type));
+        return Err(SqlError::invalid(message).at(at));
+    }
+    let expr = expr.cast_to(&event_time_type(), &input)?;
+    let on_null = match options.iter().find(|(key, _)| key == "null_event_time") {
+        Some((_, value)) if value == "skip" => NullEventTime::Skip,
+        _ => NullEventTime::DeadLetter,
+    };
+    Ok(EventTimeSpec { column: index, watermark: StreamExpr(expr), on_null })
+}
+
+/// A type as SQL writes it.
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => String::from("BOOLEAN"),
+        DataType::Int8 => String::from("TINYINT"),
+        DataType::Int16 => String::from("SMALLINT"),
+        DataType::Int32 => String::from("INTEGER"),
+        DataType::Int64 => String::from("BIGINT"),
+        DataType::Float32 => String::from("REAL"),
+        DataType::Float64 => String::from("DOUBLE"),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => String::from("VARCHAR"),
+        DataType::Date32 => String::from("DATE"),
+        other if other == &event_time_type() => String::from("TIMESTAMP"),
+        other => other.to_string(),
+    }
+}

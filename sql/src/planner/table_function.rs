@@ -1,0 +1,178 @@
+//! TUMBLE, HOP and ML.PREDICT in FROM. Arguments stand in Flink's order or are named.
+
+use arrow::datatypes::Schema;
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, TableFactor};
+use tidemill_plans::node::WindowSpec;
+
+use super::QueryPlanner;
+use super::expression::plan_expression;
+use crate::ast::{dotted, normalize, plain_name};
+use crate::dialect::{MODEL_MARKER, TABLE_MARKER};
+use crate::error::{Result, SqlError};
+use crate::interval::literal_micros;
+use crate::lower::scan::Leaf;
+use crate::lower::stream::Stream;
+
+const TUMBLE: &str = "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 hour' [, offset])";
+const HOP: &str = "HOP(TABLE t, DESCRIPTOR(ts), slide INTERVAL '1 hour', size INTERVAL '6 hours' [, offset])";
+const PREDICT: &str = "ML.PREDICT(MODEL m, TABLE t), or a query in place of TABLE t";
+
+impl QueryPlanner<'_> {
+    pub(super) fn replace_table_function(&mut self, factor: &mut TableFactor) -> Result<()> {
+        let TableFactor::Table { name, args: Some(args), .. } = &*factor else { return Ok(()) };
+        let function = dotted(name);
+        let arguments = args.args.clone();
+        let leaf = match function.as_str() {
+            "tumble" => self.tumble(&arguments)?,
+            "hop" => self.hop(&arguments)?,
+            "ml.predict" | "ml_predict" => self.predict(&arguments)?,
+            "cumulate" | "session" | "ml.evaluate" | "ml_evaluate" => {
+                let hint = "TUMBLE, HOP and ML.PREDICT are";
+                return Err(SqlError::unsupported(function.to_uppercase(), hint));
+            }
+            _ => {
+                let hint = String::from("FROM takes TUMBLE, HOP and ML.PREDICT");
+                let what = String::from("table function");
+                return Err(SqlError::Unknown { at: name.span().into(), what, name: function, hint });
+            }
+        };
+        let alias = function.rsplit('.').next().unwrap_or(&function).to_owned();
+        self.put_leaf(factor, leaf, &alias);
+        Ok(())
+    }
+
+    fn tumble(&mut self, arguments: &[FunctionArg]) -> Result<Leaf> {
+        let given = assign(arguments, &["data", "timecol", "size", "offset"], TUMBLE)?;
+        let size = length(required(&given, 2, "SIZE", TUMBLE)?)?;
+        let offset = given.get(3).copied().flatten().map_or(Ok(0), micros)?;
+        self.windowed(&given, WindowSpec::Tumble { size, offset }, TUMBLE)
+    }
+
+    fn hop(&mut self, arguments: &[FunctionArg]) -> Result<Leaf> {
+        let given = assign(arguments, &["data", "timecol", "slide", "size", "offset"], HOP)?;
+        let slide = length(required(&given, 2, "SLIDE", HOP)?)?;
+        let size = length(required(&given, 3, "SIZE", HOP)?)?;
+        let offset = given.get(4).copied().flatten().map_or(Ok(0), micros)?;
+        self.windowed(&given, WindowSpec::Hop { slide, size, offset }, HOP)
+    }
+
+    fn windowed(&mut self, given: &[Option<&Expr>], window: WindowSpec, usage: &str) -> Result<Leaf> {
+        let data = required(given, 0, "DATA", usage)?;
+        let stream = self.argument_stream(data, usage)?;
+        let descriptor = required(given, 1, "TIMECOL", usage)?;
+        let time = descriptor_time(&stream, descriptor, data, usage)?;
+        Leaf::windowed(stream, window, time)
+    }
+
+    fn predict(&mut self, arguments: &[FunctionArg]) -> Result<Leaf> {
+        let (mut model, mut data) = (None, None);
+        for argument in arguments {
+            let (_, expr) = named(argument, PREDICT)?;
+            let slot = match expr {
+                Expr::Prefixed { prefix, .. } if prefix.value == MODEL_MARKER => &mut model,
+                _ => &mut data,
+            };
+            if slot.replace(expr).is_some() {
+                return Err(wrong_call(PREDICT).at(expr.span()));
+            }
+        }
+        let (Some(Expr::Prefixed { value, .. }), Some(data)) = (model, data) else { return Err(wrong_call(PREDICT)) };
+        let Expr::Identifier(model) = value.as_ref() else {
+            let hint = "name the model alone; every row gets the version that belongs to its time";
+            return Err(SqlError::unsupported(format!("model '{value}'"), hint).at(value.span()));
+        };
+        let input = self.argument_stream(data, PREDICT)?;
+        let stream = self.predict_stream(model, input).map_err(|error| error.at(model.span))?;
+        Ok(Leaf::Stream(stream))
+    }
+
+    /// The stream of `TABLE t`, a plain name or a subquery.
+    fn argument_stream(&mut self, argument: &Expr, usage: &str) -> Result<Stream> {
+        match argument {
+            Expr::Prefixed { prefix, value } if prefix.value == TABLE_MARKER => self.argument_stream(value, usage),
+            Expr::Identifier(name) => self.named_stream(name),
+            Expr::Subquery(query) => self.subquery_stream(query),
+            Expr::Nested(inner) => self.argument_stream(inner, usage),
+            _ => Err(wrong_call(usage).at(argument.span())),
+        }
+    }
+}
+
+fn wrong_call(usage: &str) -> SqlError {
+    SqlError::invalid(format!("wrong arguments; write {usage}"))
+}
+
+fn required<'a>(given: &[Option<&'a Expr>], index: usize, name: &str, usage: &str) -> Result<&'a Expr> {
+    let argument = given.get(index).copied().flatten();
+    argument.ok_or_else(|| SqlError::invalid(format!("the argument {name} is missing; write {usage}")))
+}
+
+/// An argument's name, if it has one, and value.
+fn named<'a>(argument: &'a FunctionArg, usage: &str) -> Result<(Option<String>, &'a Expr)> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok((None, expr)),
+        FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => Ok((Some(normalize(name)), expr)),
+        _ => Err(wrong_call(usage)),
+    }
+}
+
+/// Puts arguments in the order of `parameters`.
+fn assign<'a>(arguments: &'a [FunctionArg], parameters: &[&str], usage: &str) -> Result<Vec<Option<&'a Expr>>> {
+    let mut given = vec![None; parameters.len()];
+    for (position, argument) in arguments.iter().enumerate() {
+        let (name, expr) = named(argument, usage)?;
+        let index = match &name {
+            Some(name) => parameters.iter().position(|parameter| parameter == name),
+            None => Some(position).filter(|position| *position < parameters.len()),
+        };
+        let free = index.and_then(|index| given.get_mut(index)).filter(|slot| slot.is_none());
+        *free.ok_or_else(|| wrong_call(usage).at(expr.span()))? = Some(expr);
+    }
+    Ok(given)
+}
+
+/// A window's length or slide: an interval above zero.
+fn length(expr: &Expr) -> Result<i64> {
+    let micros = micros(expr)?;
+    if micros > 0 {
+        return Ok(micros);
+    }
+    Err(SqlError::invalid(format!("a window's length must be above zero, not {expr}")).at(expr.span()))
+}
+
+fn micros(expr: &Expr) -> Result<i64> {
+    let planned = plan_expression(expr.clone(), &Schema::empty()).map_err(|error| error.at(expr.span()))?;
+    literal_micros(&planned).ok_or_else(|| {
+        let message = format!("expected an interval of fixed length such as INTERVAL '1 hour', found {expr}");
+        SqlError::invalid(message).at(expr.span())
+    })
+}
+
+/// The index of the column that DESCRIPTOR names, which must be event time.
+fn descriptor_time(stream: &Stream, descriptor: &Expr, data: &Expr, usage: &str) -> Result<usize> {
+    let Some(column) = descriptor_column(descriptor) else { return Err(wrong_call(usage).at(descriptor.span())) };
+    let info = &stream.info;
+    if info.times.is_empty() {
+        let message = format!(
+            "{data} has no event-time column: declare WATERMARK FOR in its source, and keep the column in the query"
+        );
+        return Err(SqlError::invalid(message).at(data.span()));
+    }
+    let time = info.times.iter().copied().find(|time| info.schema.field(*time).name() == &column);
+    time.ok_or_else(|| {
+        let valid = info.time_names().join(" or ");
+        SqlError::invalid(format!("'{column}' is not an event-time column; DESCRIPTOR takes {valid} here"))
+            .at(descriptor.span())
+    })
+}
+
+fn descriptor_column(descriptor: &Expr) -> Option<String> {
+    let Expr::Function(function) = descriptor else { return None };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(column))] if dotted(&function.name) == "descriptor" => {
+            plain_name(column)
+        }
+        _ => None,
+    }
+}

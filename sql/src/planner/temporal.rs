@@ -1,0 +1,87 @@
+//! `a JOIN b FOR SYSTEM_TIME AS OF a.ts AS b ON a.k = b.k`.
+//!
+//! DataFusion plans it as an ordinary join: the made-up right table is known as temporal, and the
+//! condition `b.ts <= a.ts` is added to ON. So DataFusion resolves the as-of column, no rule drops
+//! the two time columns, and lowering finds them in the plan.
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Join, JoinConstraint, JoinOperator, ObjectName, Spanned, TableFactor, TableVersion,
+};
+
+use super::QueryPlanner;
+use crate::ast::{normalize, quoted};
+use crate::error::{Result, SqlError};
+use crate::lower::scan::Leaf;
+use crate::lower::stream::Stream;
+
+/// Whether a join's right side has a FOR SYSTEM_TIME AS OF.
+pub(super) fn is_temporal(factor: &TableFactor) -> bool {
+    matches!(factor, TableFactor::Table { version: Some(_), .. })
+}
+
+impl QueryPlanner<'_> {
+    pub(super) fn replace_temporal(&mut self, join: &mut Join) -> Result<()> {
+        let span = join.relation.span();
+        self.replace_temporal_table(join).map_err(|error| error.at(span))
+    }
+
+    fn replace_temporal_table(&mut self, join: &mut Join) -> Result<()> {
+        let TableFactor::Table { name, alias, version, args, .. } = &join.relation else { return Ok(()) };
+        let Some(TableVersion::ForSystemTimeAsOf(as_of)) = version else {
+            return Err(SqlError::unsupported("this kind of version", "write FOR SYSTEM_TIME AS OF a.ts"));
+        };
+        if args.is_some() {
+            let hint = "create a view over it and join that";
+            return Err(SqlError::unsupported("FOR SYSTEM_TIME AS OF behind a function", hint));
+        }
+        if !matches!(as_of, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+            let message = format!("FOR SYSTEM_TIME AS OF takes the left side's event-time column, not '{as_of}'");
+            return Err(SqlError::invalid(message).at(as_of.span()));
+        }
+        let (as_of, ObjectName(parts)) = (as_of.clone(), name.clone());
+        let [part] = parts.as_slice() else {
+            return Err(SqlError::unsupported("a schema in a name", "objects have plain names"));
+        };
+        let ident = part.as_ident().cloned().unwrap_or_else(|| quoted(&part.to_string()));
+        let alias = alias.as_ref().map_or_else(|| normalize(&ident), |alias| normalize(&alias.name));
+        let stream = self.named_stream(&ident)?;
+        let time = version_time(&stream, &normalize(&ident))?;
+        add_condition(&mut join.join_operator, &alias, &time, as_of)?;
+        self.put_leaf(&mut join.relation, Leaf::Temporal(stream), &alias);
+        Ok(())
+    }
+}
+
+/// The column that says from when on a row of the right side is valid.
+fn version_time(stream: &Stream, name: &str) -> Result<String> {
+    if stream.info.changelog {
+        let hint = "join a windowed view, whose rows do not change";
+        return Err(SqlError::unsupported(format!("'{name}', an updating view, as the versions of a join"), hint));
+    }
+    let Some(time) = stream.info.times.first() else {
+        return Err(SqlError::invalid(format!(
+            "'{name}' has no event-time column, so it has no versions; declare WATERMARK FOR in its source, and keep \
+             the column in the view"
+        )));
+    };
+    Ok(stream.info.schema.field(*time).name().clone())
+}
+
+/// Adds `alias.time <= as_of` to the ON of an inner or left join.
+fn add_condition(operator: &mut JoinOperator, alias: &str, time: &str, as_of: Expr) -> Result<()> {
+    let (JoinOperator::Join(constraint)
+    | JoinOperator::Inner(constraint)
+    | JoinOperator::Left(constraint)
+    | JoinOperator::LeftOuter(constraint)) = operator
+    else {
+        return Err(SqlError::unsupported("this kind of join with FOR SYSTEM_TIME AS OF", "write JOIN or LEFT JOIN"));
+    };
+    let JoinConstraint::On(on) = constraint else {
+        return Err(SqlError::invalid("a join with FOR SYSTEM_TIME AS OF needs ON with equal keys: ON a.k = b.k"));
+    };
+    let time = Expr::CompoundIdentifier(vec![quoted(alias), quoted(time)]);
+    let valid = Expr::BinaryOp { left: Box::new(time), op: BinaryOperator::LtEq, right: Box::new(as_of) };
+    let keys = Expr::Nested(Box::new(on.clone()));
+    *on = Expr::BinaryOp { left: Box::new(keys), op: BinaryOperator::And, right: Box::new(valid) };
+    Ok(())
+}

@@ -1,0 +1,302 @@
+//! A session: a catalog, settings, and what each statement does to them.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use tidemill_plans::catalog::ObjectKind;
+use tidemill_plans::connector::Direction;
+use tidemill_plans::explain::explain;
+use tidemill_plans::settings::Settings;
+
+use crate::catalog::{Catalog, Detail, Object, SinkObject};
+use crate::error::{Position, Result, SqlError};
+use crate::job::{JobBuilder, JobKind, JobStatement};
+use crate::lower::plan_model;
+use crate::parser::ParsedStatement;
+use crate::planner::QueryPlanner;
+use crate::planner::source::{connector_of, plan_source, sink_schema};
+use crate::show;
+use crate::stack::on_deep_stack;
+use crate::statement::{CreateModel, CreateSink, CreateSource, CreateView, DropKind, Insert, Name, Statement};
+
+/// What statements are executed in.
+#[derive(Debug, Clone, Default)]
+pub struct Session {
+    /// The objects.
+    pub catalog: Catalog,
+    /// The settings.
+    pub settings: Settings,
+}
+
+/// What a statement comes to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It took effect on the session; a message such as `CREATE SOURCE flights`.
+    Done(String),
+    /// Rows that were answered at once.
+    Rows(RecordBatch),
+    /// Something that has to run; to be added to a [`JobBuilder`].
+    Job(JobStatement),
+}
+
+/// What a statement would do, before the session is touched.
+enum Effect {
+    /// A new object, and the job that comes with it.
+    Create { object: Arc<Object>, replace: bool, job: Option<JobKind> },
+    /// A job that leaves the catalog alone.
+    Run(JobKind),
+    /// The object is there and IF NOT EXISTS was written.
+    Nothing(String),
+}
+
+impl Session {
+    /// Executes a statement. After an error the session is as it was before.
+    pub fn execute(&mut self, statement: &ParsedStatement) -> Result<Outcome> {
+        let at = statement.position();
+        on_deep_stack(|| self.execute_inner(statement).map_err(|error| error.at(at)))
+    }
+
+    fn execute_inner(&mut self, parsed: &ParsedStatement) -> Result<Outcome> {
+        match &parsed.statement {
+            Statement::Explain(inner) => self.explain(inner, parsed),
+            Statement::Set { name, value } => {
+                self.settings.set(&name.text, value).map_err(|error| SqlError::from(error).at(name.at))?;
+                Ok(Outcome::Done(format!("SET {}", name.text)))
+            }
+            Statement::Show(what) => Ok(Outcome::Rows(show::show(self, what)?)),
+            Statement::ShowCreate(name) => Ok(Outcome::Rows(show::show_create(self, name)?)),
+            Statement::Describe(name) => Ok(Outcome::Rows(show::describe(self, name)?)),
+            Statement::Drop { what, if_exists, name } => self.drop(*what, *if_exists, name),
+            statement => {
+                let effect = self.plan(statement, parsed.text())?;
+                self.take_effect(effect, parsed)
+            }
+        }
+    }
+
+    fn take_effect(&mut self, effect: Effect, parsed: &ParsedStatement) -> Result<Outcome> {
+        let (message, job) = match effect {
+            Effect::Nothing(message) => return Ok(Outcome::Done(message)),
+            Effect::Run(job) => (String::new(), Some(job)),
+            Effect::Create { object, replace, job } => {
+                let message = format!("CREATE {} {}", object.kind.to_string().to_uppercase(), object.name);
+                if replace && self.catalog.find(&object.name).is_some() {
+                    self.catalog.remove(&Name { text: object.name.clone(), at: parsed.position() })?;
+                }
+                self.catalog.add(object, parsed.position())?;
+                (message, job)
+            }
+        };
+        Ok(match job {
+            None => Outcome::Done(message),
+            Some(kind) => Outcome::Job(self.job(kind, parsed)),
+        })
+    }
+
+    fn job(&self, kind: JobKind, parsed: &ParsedStatement) -> JobStatement {
+        JobStatement {
+            catalog: self.catalog.clone(),
+            position: parsed.position(),
+            text: parsed.text().to_owned(),
+            kind,
+        }
+    }
+
+    /// What a statement would do.
+    fn plan(&self, statement: &Statement, text: &str) -> Result<Effect> {
+        match statement {
+            Statement::CreateSource(create) => self.create_source(create, text),
+            Statement::CreateSink(create) => self.create_sink(create, text),
+            Statement::CreateView(create) => self.create_view(create, text),
+            Statement::CreateModel(create) => self.create_model(create, text),
+            Statement::Insert(insert) => self.insert(insert).map(Effect::Run),
+            Statement::Query(query) => {
+                let kind = JobKind::Select(query.clone());
+                // Errors belong to the statement, not to the moment when its job is put together.
+                self.try_job(&kind)?;
+                Ok(Effect::Run(kind))
+            }
+            _ => Err(SqlError::unsupported("EXPLAIN of this statement", "explain a query, a sink, a view or a model")),
+        }
+    }
+
+    fn create_source(&self, create: &CreateSource, text: &str) -> Result<Effect> {
+        if let Some(effect) = self.exists(&create.name, create.if_not_exists, false)? {
+            return Ok(effect);
+        }
+        let (node, info) = plan_source(create)?;
+        let detail = Detail::Source(Box::new(node), info);
+        let object = object(&create.name, ObjectKind::Source, text, Vec::new(), detail);
+        Ok(Effect::Create { object, replace: false, job: None })
+    }
+
+    fn create_sink(&self, create: &CreateSink, text: &str) -> Result<Effect> {
+        if let Some(effect) = self.exists(&create.name, create.if_not_exists, false)? {
+            return Ok(effect);
+        }
+        let (connector, options) = connector_of(&create.options, Direction::Sink)?;
+        let schema = sink_schema(&create.columns)?;
+        let table = create.name.text.clone();
+        let job = create.query.as_ref().map(|query| JobKind::Write {
+            table,
+            connector: connector.clone(),
+            options: options.clone(),
+            declared: None,
+            query: query.clone(),
+        });
+        let uses = match &job {
+            Some(job) => self.try_job(job)?,
+            None => Vec::new(),
+        };
+        let detail = Detail::Sink(SinkObject { connector, options, schema, has_query: job.is_some() });
+        let object = object(&create.name, ObjectKind::Sink, text, uses, detail);
+        Ok(Effect::Create { object, replace: false, job })
+    }
+
+    fn create_view(&self, create: &CreateView, text: &str) -> Result<Effect> {
+        if let Some(effect) = self.exists(&create.name, create.if_not_exists, create.or_replace)? {
+            return Ok(effect);
+        }
+        let mut builder = JobBuilder::new(self);
+        let mut planner = QueryPlanner::new(&mut builder, &self.catalog);
+        let plan = planner.plan(&create.query)?;
+        let stream = planner.lower_to_stream(&plan, "the view")?;
+        let uses = planner.uses();
+        if uses.contains(&create.name.text) {
+            let message = format!("view '{}' cannot be made of itself", create.name.text);
+            return Err(SqlError::invalid(message).at(create.name.at));
+        }
+        let kind = if create.materialized { ObjectKind::MaterializedView } else { ObjectKind::View };
+        let detail = Detail::View(create.query.clone(), stream.info);
+        let object = object(&create.name, kind, text, uses, detail);
+        let job = create.materialized.then(|| JobKind::MaterializedView(Arc::clone(&object)));
+        Ok(Effect::Create { object, replace: create.or_replace, job })
+    }
+
+    fn create_model(&self, create: &CreateModel, text: &str) -> Result<Effect> {
+        if let Some(effect) = self.exists(&create.name, create.if_not_exists, false)? {
+            return Ok(effect);
+        }
+        let mut builder = JobBuilder::new(self);
+        let mut planner = QueryPlanner::new(&mut builder, &self.catalog);
+        let plan = planner.plan(&create.query)?;
+        let stream = planner.lower_to_stream(&plan, "the training query")?;
+        let model = plan_model(create, &stream.info)?;
+        let uses = planner.uses();
+        let object = object(&create.name, ObjectKind::Model, text, uses, Detail::Model(Box::new(model)));
+        let job = Some(JobKind::Train(Arc::clone(&object)));
+        Ok(Effect::Create { object, replace: false, job })
+    }
+
+    fn insert(&self, insert: &Insert) -> Result<JobKind> {
+        let object = self.catalog.get(&insert.sink)?;
+        let Detail::Sink(sink) = &object.detail else {
+            let message = format!("'{}' is a {}; rows can be inserted into sinks only", object.name, object.kind);
+            return Err(SqlError::invalid(message).at(insert.sink.at));
+        };
+        if sink.has_query {
+            let message =
+                format!("sink '{}' has a query of its own; create a sink without one to insert into", object.name);
+            return Err(SqlError::invalid(message).at(insert.sink.at));
+        }
+        if let Some(first) = insert.columns.first() {
+            check_insert_columns(&insert.columns, sink).map_err(|error| error.at(first.at))?;
+        }
+        let kind = JobKind::Write {
+            table: object.name.clone(),
+            connector: sink.connector.clone(),
+            options: sink.options.clone(),
+            declared: sink.schema.clone(),
+            query: insert.query.clone(),
+        };
+        self.try_job(&kind)?;
+        Ok(kind)
+    }
+
+    /// Builds a job to see whether it can be built; returns the objects it uses.
+    fn try_job(&self, kind: &JobKind) -> Result<Vec<String>> {
+        let (_, uses) = JobBuilder::new(self).build(&self.scratch_job(kind.clone()))?;
+        Ok(uses)
+    }
+
+    fn scratch_job(&self, kind: JobKind) -> JobStatement {
+        JobStatement { catalog: self.catalog.clone(), position: Position::UNKNOWN, text: String::new(), kind }
+    }
+
+    /// What to do about a name that may be taken; `None` to go on.
+    fn exists(&self, name: &Name, if_not_exists: bool, or_replace: bool) -> Result<Option<Effect>> {
+        match self.catalog.find(&name.text) {
+            None => Ok(None),
+            Some(object) if if_not_exists => {
+                Ok(Some(Effect::Nothing(format!("{} {} exists already", object.kind, object.name))))
+            }
+            Some(object) if or_replace && object.kind == ObjectKind::View => Ok(None),
+            Some(object) => Err(SqlError::Duplicate { at: name.at, name: name.text.clone(), kind: object.kind }),
+        }
+    }
+
+    fn drop(&mut self, what: DropKind, if_exists: bool, name: &Name) -> Result<Outcome> {
+        let Some(object) = self.catalog.find(&name.text) else {
+            if if_exists {
+                return Ok(Outcome::Done(format!("{} does not exist", name.text)));
+            }
+            return Err(self.catalog.get(name).err().unwrap_or_else(|| SqlError::invalid("unknown name")));
+        };
+        let kind = object.kind;
+        let matches = match what {
+            DropKind::Source => kind == ObjectKind::Source,
+            DropKind::Sink => kind == ObjectKind::Sink,
+            DropKind::View => matches!(kind, ObjectKind::View | ObjectKind::MaterializedView),
+            DropKind::Model => kind == ObjectKind::Model,
+        };
+        let shown = kind.to_string().to_uppercase();
+        if !matches {
+            let message = format!("'{}' is a {kind}; write DROP {shown} {}", name.text, name.text);
+            return Err(SqlError::invalid(message).at(name.at));
+        }
+        self.catalog.remove(name)?;
+        Ok(Outcome::Done(format!("DROP {shown} {}", name.text)))
+    }
+
+    fn explain(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<Outcome> {
+        let mut session = self.clone();
+        let effect = session.plan(statement, parsed.text())?;
+        let job = match session.take_effect(effect, parsed)? {
+            Outcome::Job(job) => job,
+            _ => self.explain_view(statement, &session, parsed)?,
+        };
+        let mut builder = JobBuilder::new(&session);
+        builder.build(&job)?;
+        let text = explain(&builder.finish()?);
+        Ok(Outcome::Rows(show::text_rows("plan", text.lines())?))
+    }
+
+    /// A view does not run by itself; what it would cost to read it is worth seeing.
+    fn explain_view(&self, statement: &Statement, session: &Self, parsed: &ParsedStatement) -> Result<JobStatement> {
+        match statement {
+            Statement::CreateView(view) => {
+                let query = JobKind::Select(view.query.clone());
+                Ok(session.job(query, parsed))
+            }
+            _ => Err(SqlError::unsupported("EXPLAIN of this statement", "explain a query, a sink, a view or a model")),
+        }
+    }
+}
+
+fn object(name: &Name, kind: ObjectKind, text: &str, uses: Vec<String>, detail: Detail) -> Arc<Object> {
+    Arc::new(Object { name: name.text.clone(), kind, definition: text.to_owned(), uses, detail })
+}
+
+/// A column list of an INSERT must be the sink's own: sinks have no defaults to fill in.
+fn check_insert_columns(columns: &[Name], sink: &SinkObject) -> Result<()> {
+    let Some(schema) = &sink.schema else {
+        let hint = "the sink declares no columns; leave the list out";
+        return Err(SqlError::unsupported("a column list", hint));
+    };
+    let same = schema.fields().iter().map(|field| field.name()).eq(columns.iter().map(|column| &column.text));
+    if same {
+        return Ok(());
+    }
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    Err(SqlError::unsupported("another order or choice of columns", format!("give all of them: {}", names.join(", "))))
+}

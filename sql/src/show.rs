@@ -1,0 +1,158 @@
+//! SHOW, SHOW CREATE and DESCRIBE: answered from the session, as rows.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use tidemill_plans::catalog::ObjectKind;
+use tidemill_plans::connector::{CONNECTORS, OptionSpec};
+use tidemill_plans::functions;
+use tidemill_plans::settings::SETTINGS;
+
+use crate::catalog::{Detail, ModelObject, StreamInfo};
+use crate::error::{Result, SqlError};
+use crate::planner::source::type_name;
+use crate::session::Session;
+use crate::statement::Name;
+
+/// One column of text.
+pub(crate) fn text_rows<'a>(column: &str, rows: impl Iterator<Item = &'a str>) -> Result<RecordBatch> {
+    table(&[column], rows.map(|row| vec![row.to_owned()]).collect())
+}
+
+/// SHOW.
+pub(crate) fn show(session: &Session, what: &Name) -> Result<RecordBatch> {
+    match what.text.as_str() {
+        "sources" | "tables" => objects(session, |kind| kind == ObjectKind::Source),
+        "sinks" => objects(session, |kind| kind == ObjectKind::Sink),
+        "views" => objects(session, |kind| matches!(kind, ObjectKind::View | ObjectKind::MaterializedView)),
+        "models" => objects(session, |kind| kind == ObjectKind::Model),
+        "connectors" => connectors(),
+        "functions" => function_names(),
+        "all" => settings(session, |_| true),
+        name if session.settings.get(name).is_some() => settings(session, |setting| setting == name),
+        name => {
+            let names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+            Err(SqlError::Unknown {
+                at: what.at,
+                what: String::from("setting or kind of object"),
+                name: name.to_owned(),
+                hint: format!(
+                    "SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, FUNCTIONS, ALL, CREATE name, or a \
+                     setting: {}",
+                    names.join(", ")
+                ),
+            })
+        }
+    }
+}
+
+/// SHOW CREATE.
+pub(crate) fn show_create(session: &Session, name: &Name) -> Result<RecordBatch> {
+    let object = session.catalog.get(name)?;
+    table(
+        &["name", "kind", "definition"],
+        vec![vec![object.name.clone(), object.kind.to_string(), object.definition.clone()]],
+    )
+}
+
+/// DESCRIBE.
+pub(crate) fn describe(session: &Session, name: &Name) -> Result<RecordBatch> {
+    match &session.catalog.get(name)?.detail {
+        Detail::Source(_, info) | Detail::View(_, info) => describe_stream(info),
+        Detail::Sink(sink) => describe_schema(sink.schema.as_deref().unwrap_or(&Schema::empty()), |_| String::new()),
+        Detail::Model(model) => describe_model(model),
+    }
+}
+
+fn describe_stream(info: &StreamInfo) -> Result<RecordBatch> {
+    describe_schema(&info.schema, |column| match info.times.first() {
+        Some(first) if *first == column => String::from("event time"),
+        _ if info.times.contains(&column) => String::from("also event time"),
+        _ if info.changelog && info.upsert_keys.contains(&column) => String::from("key"),
+        _ => String::new(),
+    })
+}
+
+fn describe_schema(schema: &Schema, role: impl Fn(usize) -> String) -> Result<RecordBatch> {
+    let columns = schema.fields();
+    let text = |values: Vec<String>| Arc::new(StringArray::from(values)) as ArrayRef;
+    let names = text(columns.iter().map(|field| field.name().clone()).collect());
+    let types = text(columns.iter().map(|field| type_name(field.data_type())).collect());
+    let nullable = Arc::new(BooleanArray::from_iter(columns.iter().map(|field| Some(field.is_nullable()))));
+    let roles = text((0..columns.len()).map(role).collect());
+    let fields = vec![
+        Field::new("column", DataType::Utf8, false),
+        Field::new("type", DataType::Utf8, false),
+        Field::new("nullable", DataType::Boolean, false),
+        Field::new("role", DataType::Utf8, false),
+    ];
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![names, types, nullable, roles])?)
+}
+
+fn describe_model(model: &ModelObject) -> Result<RecordBatch> {
+    let features = model.features.iter().map(|(name, data_type)| (name.clone(), type_name(data_type), "feature"));
+    let rows = [(model.label.clone(), String::from("BOOLEAN"), "label")]
+        .into_iter()
+        .chain([(model.time.clone(), String::from("TIMESTAMP"), "event time")])
+        .chain(features)
+        .map(|(name, data_type, role)| vec![name, data_type, role.to_owned()]);
+    table(&["column", "type", "role"], rows.collect())
+}
+
+fn objects(session: &Session, wanted: impl Fn(ObjectKind) -> bool) -> Result<RecordBatch> {
+    let chosen = session.catalog.objects().filter(|object| wanted(object.kind));
+    let rows = chosen.map(|object| vec![object.name.clone(), object.kind.to_string(), connector(&object.detail)]);
+    table(&["name", "kind", "connector"], rows.collect())
+}
+
+fn connector(detail: &Detail) -> String {
+    match detail {
+        Detail::Source(source, _) => source.connector.clone(),
+        Detail::Sink(sink) => sink.connector.clone(),
+        Detail::View(..) | Detail::Model(_) => String::new(),
+    }
+}
+
+fn connectors() -> Result<RecordBatch> {
+    let options = |specs: Option<&[OptionSpec]>| match specs {
+        None => String::from("-"),
+        Some(specs) => {
+            let names =
+                specs.iter().map(|spec| if spec.required { format!("{}*", spec.name) } else { spec.name.to_owned() });
+            names.collect::<Vec<_>>().join(", ")
+        }
+    };
+    let rows = CONNECTORS
+        .iter()
+        .map(|spec| vec![spec.name.to_owned(), spec.doc.to_owned(), options(spec.source), options(spec.sink)]);
+    table(&["name", "description", "source_options", "sink_options"], rows.collect())
+}
+
+fn function_names() -> Result<RecordBatch> {
+    let scalar = functions::scalar_names().map(|name| (name, "scalar"));
+    let mut all: Vec<(&str, &str)> =
+        functions::aggregate_names().map(|name| (name, "aggregate")).chain(scalar).collect();
+    all.extend([("tumble", "table"), ("hop", "table"), ("ml.predict", "table")]);
+    all.sort_unstable();
+    table(&["name", "kind"], all.into_iter().map(|(name, kind)| vec![name.to_owned(), kind.to_owned()]).collect())
+}
+
+fn settings(session: &Session, wanted: impl Fn(&str) -> bool) -> Result<RecordBatch> {
+    let chosen = SETTINGS.iter().filter(|setting| wanted(setting.name));
+    let rows = chosen.map(|setting| {
+        let value = session.settings.get(setting.name).unwrap_or_default();
+        vec![setting.name.to_owned(), value, setting.doc.to_owned()]
+    });
+    table(&["name", "value", "description"], rows.collect())
+}
+
+/// A batch of text columns.
+fn table(columns: &[&str], rows: Vec<Vec<String>>) -> Result<RecordBatch> {
+    let fields: Vec<Field> = columns.iter().map(|column| Field::new(*column, DataType::Utf8, false)).collect();
+    let arrays = (0..columns.len()).map(|column| {
+        let values = rows.iter().map(|row| row.get(column).map(String::as_str).unwrap_or_default());
+        Arc::new(StringArray::from_iter_values(values)) as ArrayRef
+    });
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays.collect())?)
+}

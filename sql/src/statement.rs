@@ -1,0 +1,140 @@
+//! Statements as the parser leaves them: names normalised, options as text, queries as sqlparser has them.
+
+use datafusion::sql::sqlparser::ast::{DataType, Expr, Query};
+
+use crate::error::Position;
+
+/// A name and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Name {
+    /// Lower case unless it was quoted.
+    pub(crate) text: String,
+    /// Where.
+    pub(crate) at: Position,
+}
+
+/// Options of a WITH clause.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Options {
+    /// Key and value, in the order they were written.
+    pub(crate) pairs: Vec<(String, String)>,
+    /// Where the clause starts.
+    pub(crate) at: Position,
+}
+
+impl Options {
+    /// Takes an option out.
+    pub(crate) fn take(&mut self, key: &str) -> Option<String> {
+        let index = self.pairs.iter().position(|(k, _)| k == key)?;
+        Some(self.pairs.remove(index).1)
+    }
+}
+
+/// One statement.
+#[derive(Debug, Clone)]
+pub(crate) enum Statement {
+    /// CREATE SOURCE, CREATE TABLE.
+    CreateSource(CreateSource),
+    /// CREATE SINK.
+    CreateSink(CreateSink),
+    /// CREATE [MATERIALIZED] VIEW.
+    CreateView(CreateView),
+    /// CREATE MODEL.
+    CreateModel(CreateModel),
+    /// INSERT INTO.
+    Insert(Insert),
+    /// SELECT.
+    Query(Box<Query>),
+    /// EXPLAIN.
+    Explain(Box<Statement>),
+    /// SET.
+    Set { name: Name, value: String },
+    /// SHOW.
+    Show(Name),
+    /// SHOW CREATE.
+    ShowCreate(Name),
+    /// DESCRIBE.
+    Describe(Name),
+    /// DROP.
+    Drop { what: DropKind, if_exists: bool, name: Name },
+}
+
+/// CREATE SOURCE.
+#[derive(Debug, Clone)]
+pub(crate) struct CreateSource {
+    pub(crate) name: Name,
+    pub(crate) if_not_exists: bool,
+    pub(crate) columns: Vec<SourceColumn>,
+    pub(crate) watermark: Option<Watermark>,
+    pub(crate) options: Options,
+}
+
+/// A column of a source.
+#[derive(Debug, Clone)]
+pub(crate) struct SourceColumn {
+    pub(crate) name: Name,
+    /// Always given unless the column is generated.
+    pub(crate) data_type: Option<DataType>,
+    pub(crate) not_null: bool,
+    /// The expression of a generated column.
+    pub(crate) generated: Option<Expr>,
+}
+
+/// WATERMARK FOR column AS expression.
+#[derive(Debug, Clone)]
+pub(crate) struct Watermark {
+    pub(crate) column: Name,
+    pub(crate) expr: Expr,
+}
+
+/// CREATE SINK.
+#[derive(Debug, Clone)]
+pub(crate) struct CreateSink {
+    pub(crate) name: Name,
+    pub(crate) if_not_exists: bool,
+    /// Declared columns; none means that any rows may be inserted.
+    pub(crate) columns: Vec<SourceColumn>,
+    pub(crate) options: Options,
+    /// AS SELECT …, or SELECT * FROM the view of FROM view.
+    pub(crate) query: Option<Box<Query>>,
+}
+
+/// CREATE VIEW.
+#[derive(Debug, Clone)]
+pub(crate) struct CreateView {
+    pub(crate) name: Name,
+    pub(crate) if_not_exists: bool,
+    pub(crate) or_replace: bool,
+    pub(crate) materialized: bool,
+    pub(crate) query: Box<Query>,
+}
+
+/// CREATE MODEL.
+#[derive(Debug, Clone)]
+pub(crate) struct CreateModel {
+    pub(crate) name: Name,
+    pub(crate) if_not_exists: bool,
+    pub(crate) options: Options,
+    pub(crate) query: Box<Query>,
+}
+
+/// INSERT INTO sink [(columns)] query.
+#[derive(Debug, Clone)]
+pub(crate) struct Insert {
+    pub(crate) sink: Name,
+    pub(crate) columns: Vec<Name>,
+    pub(crate) query: Box<Query>,
+}
+
+/// What DROP names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DropKind {
+    /// DROP SOURCE, DROP TABLE.
+    Source,
+    /// DROP SINK.
+    Sink,
+    /// DROP VIEW, DROP MATERIALIZED VIEW.
+    View,
+    /// DROP MODEL.
+    Model,
+}

@@ -1,0 +1,322 @@
+//! One graph for each thing that the dialect can say.
+
+use expect_test::expect;
+
+use super::{check_explain, explain_after};
+
+#[test]
+fn columns_and_conditions() {
+    check_explain(
+        "SELECT bidder AS who, price * 2 AS twice, ts FROM bids WHERE price > 10",
+        expect![[r#"
+            Sink #3 select_1 to result [x1]
+              Project #2 bidder AS who, (price * 2.0) AS twice, ts [x2] -> rebalance
+                Filter #1 (price > 10.0) [x2] -> forward
+                  Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
+fn plain_columns_need_one_projection() {
+    check_explain(
+        "SELECT b.ts, b.auction FROM (SELECT ts, auction, price FROM bids) b",
+        expect![[r#"
+            Sink #2 select_1 to result [x1]
+              Project #1 ts, auction [x2] -> rebalance
+                Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
+fn tumble_and_hop_are_fused_with_the_aggregation() {
+    check_explain(
+        "SELECT auction, window_end, count(*) AS n, avg(price) FILTER (WHERE price > 1) AS mean
+         FROM TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10 minutes') GROUP BY auction, window_start, window_end",
+        expect![[r#"
+            Sink #4 select_1 to result [x1]
+              Project #3 auction, window_end, "count(1)" AS n, "avg(price) FILTER (WHERE (price > 1.0))" AS mean [x2] -> rebalance
+                WindowAggregate #2 TUMBLE(size=10min) on ts by (auction): count(1), avg(price) FILTER (WHERE (price > 1.0)) [x2] -> forward
+                  Project #1 auction, price, ts [x2] -> hash(auction)
+                    Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+    check_explain(
+        "SELECT window_start, count(DISTINCT bidder) AS n
+         FROM HOP(DATA => TABLE bids, TIMECOL => DESCRIPTOR(ts), SLIDE => INTERVAL '1' MINUTE, SIZE => INTERVAL '1 hour') h
+         WHERE price > 3 AND window_start > TIMESTAMP '2013-01-01 00:00:00'
+         GROUP BY window_start HAVING count(DISTINCT bidder) > 2",
+        expect![[r#"
+            Sink #7 select_1 to result [x1]
+              Project #6 window_start, "count(DISTINCT bidder)" AS n [x1] -> forward
+                Filter #5 ("count(DISTINCT bidder)" > 2) [x1] -> forward
+                  Filter #4 (window_start > CAST('2013-01-01 00:00:00' AS TIMESTAMP)) [x1] -> forward
+                    WindowAggregate #3 HOP(slide=1min, size=1h) on ts by (): count(DISTINCT bidder) [x1] -> forward
+                      Project #2 bidder, ts [x2] -> rebalance
+                        Filter #1 (price > 3.0) [x2] -> forward
+                          Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
+fn windows_without_an_aggregation_are_assigned() {
+    check_explain(
+        "SELECT auction, window_start FROM TUMBLE(bids, DESCRIPTOR(ts), INTERVAL '1 hour', INTERVAL '5 minutes')",
+        expect![[r#"
+            Sink #3 select_1 to result [x1]
+              Project #2 auction, window_start [x2] -> rebalance
+                WindowAssign #1 TUMBLE(size=1h) offset=5min on ts [x2] -> forward
+                  Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+    check_explain(
+        "SELECT auction, count(*) AS n FROM TUMBLE(bids, DESCRIPTOR(ts), INTERVAL '1 hour') GROUP BY auction",
+        expect![[r#"
+            Sink #5 select_1 to result [x1]
+              Project #4 auction, "count(1)" AS n [x2] -> rebalance
+                Aggregate #3 by (auction): count(1) at end [x2] -> forward
+                  Project #2 auction, ts [x2] -> hash(auction)
+                    WindowAssign #1 TUMBLE(size=1h) on ts [x2] -> forward
+                      Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
+fn window_functions_take_subqueries_and_computed_keys() {
+    check_explain(
+        "SELECT upper(bidder) AS who, window_end, max(p) AS top
+         FROM TUMBLE((SELECT ts, bidder, price * 2 AS p FROM bids WHERE price > 1), DESCRIPTOR(ts), INTERVAL '1 hour')
+         GROUP BY upper(bidder), window_start, window_end",
+        expect![[r#"
+            Sink #6 select_1 to result [x1]
+              Project #5 "upper(bidder)" AS who, window_end, "max(p)" AS top [x2] -> rebalance
+                WindowAggregate #4 TUMBLE(size=1h) on ts by (upper(bidder)): max(p) [x2] -> forward
+                  Project #3 upper(bidder), p, ts [x2] -> hash(upper(bidder))
+                    Project #2 ts, bidder, (price * 2.0) AS p [x2] -> forward
+                      Filter #1 (price > 1.0) [x2] -> forward
+                        Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+    check_explain(
+        "WITH dear AS (SELECT * FROM bids WHERE price > 100)
+         SELECT window_end, count(*) AS n FROM TUMBLE(TABLE dear, DESCRIPTOR(ts), INTERVAL '1 hour') GROUP BY window_end",
+        expect![[r#"
+            Sink #5 select_1 to result [x1]
+              Project #4 window_end, "count(1)" AS n [x1] -> forward
+                WindowAggregate #3 TUMBLE(size=1h) on ts by (): count(1) [x1] -> forward
+                  Project #2 ts [x2] -> rebalance
+                    Filter #1 (price > 100.0) [x2] -> forward
+                      Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
+fn windows_cascade() {
+    let view = "CREATE VIEW minutes AS SELECT auction, window_end AS minute, count(*) AS n
+                FROM TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 minute') GROUP BY auction, window_start, window_end";
+    let sql = "SELECT window_end, max(n) AS top FROM TUMBLE(TABLE minutes, DESCRIPTOR(minute), INTERVAL '1 hour')
+               GROUP BY window_end";
+    expect![[r#"
+        Sink #7 select_1 to result [x1]
+          Project #6 window_end, "max(n)" AS top [x1] -> forward
+            WindowAggregate #5 TUMBLE(size=1h) on minute by (): max(n) [x1] -> forward
+              Project #4 n, "minute" AS minute [x2] -> rebalance
+                Project #3 auction, window_end AS minute, "count(1)" AS n [x2] -> forward
+                  WindowAggregate #2 TUMBLE(size=1min) on ts by (auction): count(1) [x2] -> forward
+                    Project #1 auction, ts [x2] -> hash(auction)
+                      Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(view, sql));
+}
+
+#[test]
+fn aggregations_without_windows_update() {
+    check_explain(
+        "SELECT bidder, sum(price) AS total FROM bids GROUP BY bidder HAVING sum(price) > 5",
+        expect![[r#"
+            Sink #5 select_1 to result [x1]
+              Project #4 bidder, "sum(price)" AS total [x2] -> rebalance
+                Filter #3 ("sum(price)" > 5.0) [x2] -> forward
+                  Aggregate #2 by (bidder): sum(price) at end [x2] -> forward
+                    Project #1 bidder, price, ts [x2] -> hash(bidder)
+                      Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+    check_explain(
+        "SELECT count(*) AS n FROM bids",
+        expect![[r#"
+            Sink #4 select_1 to result [x1]
+              Project #3 "count(1)" AS n [x1] -> forward
+                Aggregate #2 by (): count(1) at end [x1] -> forward
+                  Project #1 ts [x2] -> rebalance
+                    Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+    check_explain(
+        "SELECT DISTINCT bidder FROM bids",
+        expect![[r#"
+            Sink #3 select_1 to result [x1]
+              Aggregate #2 by (bidder):  at end [x2] -> rebalance
+                Project #1 bidder, ts [x2] -> hash(bidder)
+                  Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
+fn interval_joins_take_bounds_from_on_and_where() {
+    check_explain(
+        "SELECT a.id, b.price FROM auctions a JOIN bids b ON a.id = b.auction
+         AND b.ts BETWEEN a.opened AND a.opened + INTERVAL '1 hour' AND b.price > a.rating WHERE a.seller = 'x' AND b.price > 0",
+        expect![[r#"
+            Sink #7 select_1 to result [x1]
+              Project #6 id, price [x2] -> rebalance
+                IntervalJoin #5 (id) = (auction), ts - opened in [0us, 1h] where (price > CAST(rating AS DOUBLE)) [x2] -> forward
+                  Filter #1 (seller = 'x') [x2] -> hash(id)
+                    Source #0 auctions from files watermark(opened AS opened) [x2] -> forward
+                  Project #4 auction, price, ts [x2] -> hash(auction)
+                    Filter #3 (price > 0.0) [x2] -> forward
+                      Source #2 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+    check_explain(
+        "SELECT a.id, b.price, b.ts FROM auctions a, bids b
+         WHERE a.id = b.auction AND a.opened < b.ts AND b.ts - INTERVAL '5 minutes' < a.opened",
+        expect![[r#"
+            Sink #6 select_1 to result [x1]
+              Project #5 id, price, ts [x2] -> rebalance
+                IntervalJoin #4 (id) = (auction), ts - opened in [1us, 299999999us] [x2] -> forward
+                  Project #2 id, opened [x2] -> hash(id)
+                    Source #0 auctions from files watermark(opened AS opened) [x2] -> forward
+                  Project #3 auction, price, ts [x2] -> hash(auction)
+                    Source #1 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
+fn temporal_joins_chain() {
+    check_explain(
+        "SELECT b.auction, a.seller, o.rating AS other FROM bids b
+         LEFT JOIN auctions FOR SYSTEM_TIME AS OF b.ts AS a ON b.auction = a.id
+         JOIN auctions FOR SYSTEM_TIME AS OF b.ts AS o ON o.seller = b.bidder
+         WHERE b.price > 1 AND a.rating > 3",
+        expect![[r#"
+            Sink #9 select_1 to result [x1]
+              Project #8 auction, "a.seller" AS seller, "o.rating" AS other [x2] -> rebalance
+                TemporalJoin #7 (bidder) = (seller), newest opened as of ts [x2] -> forward
+                  Project #5 auction, bidder, price, ts, seller, rating [x2] -> hash(bidder)
+                    Filter #4 (rating > 3) [x2] -> forward
+                      TemporalJoin #3 left (auction) = (id), newest opened as of ts [x2] -> forward
+                        Filter #2 (price > 1.0) [x2] -> hash(auction)
+                          Source #1 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+                        Source #0 auctions from files watermark(opened AS opened) [x2] -> hash(id)
+                  Project #6 seller, opened, rating [x2] -> hash(seller)
+                    Source #0 (see above) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
+fn unions_match_by_position() {
+    check_explain(
+        "SELECT ts, price FROM bids UNION ALL SELECT opened, rating FROM auctions ORDER BY ts DESC LIMIT 10",
+        expect![[r#"
+            Sink #5 select_1 to result ordered by ts desc limit 10 [x1]
+              Union #4  [x2] -> rebalance
+                Project #1 ts, price [x2] -> forward
+                  Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+                Project #3 opened AS ts, CAST(rating AS DOUBLE) AS price [x2] -> forward
+                  Source #2 auctions from files watermark(opened AS opened) [x2] -> forward
+        "#]],
+    );
+    check_explain(
+        "SELECT 'all' AS what, count(*) AS n FROM bids UNION ALL SELECT bidder, auction FROM bids ORDER BY 1",
+        expect![[r#"
+            Sink #7 select_1 to result ordered by what [x1]
+              Union #6  [x2] -> rebalance
+                Project #3 'all' AS what, "count(1)" AS n [x1] -> rebalance
+                  Aggregate #2 by (): count(1) at end [x1] -> forward
+                    Project #1 ts [x2] -> rebalance
+                      Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+                Project #5 what, n, 0 AS __op [x2] -> forward
+                  Project #4 bidder AS what, auction AS n [x2] -> forward
+                    Source #0 (see above) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
+fn models_are_trained_once_and_their_versions_broadcast() {
+    let model =
+        "CREATE MODEL dear WITH (model_type = 'logistic_reg', label = 'expensive', publish_every = '15 minutes',
+                                         learning_rate = 0.05) AS
+                 SELECT ts, bidder, auction, price > 10 AS expensive FROM bids";
+    let sql =
+        "SELECT bidder, predicted_expensive, predicted_expensive_prob AS p FROM ML.PREDICT(MODEL dear, TABLE bids)
+               UNION ALL
+               SELECT bidder, predicted_expensive, predicted_expensive_prob FROM ML_PREDICT(TABLE bids, MODEL dear)";
+    expect![[r#"
+        Sink #8 select_1 to result [x1]
+          Union #7  [x2] -> rebalance
+            Project #5 bidder, predicted_expensive, predicted_expensive_prob AS p [x2] -> forward
+              Predict #3 dear consistent: bidder, auction [x2] -> forward
+                Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+                Train #2 dear logistic_reg label=expensive time=ts every 15min: bidder, auction [x1] -> broadcast
+                  Project #1 ts, bidder, auction, (price > 10.0) AS expensive [x2] -> rebalance
+                    Source #0 (see above) [x2] -> forward
+            Project #6 bidder, predicted_expensive, predicted_expensive_prob AS p [x2] -> forward
+              Predict #4 dear consistent: bidder, auction [x2] -> forward
+                Source #0 (see above) [x2] -> forward
+                Train #2 (see above) [x1] -> broadcast
+    "#]]
+    .assert_eq(&explain_after(model, sql));
+}
+
+#[test]
+fn sinks() {
+    check_explain(
+        "CREATE SINK out WITH (connector = 'files', path = 'out', format = 'parquet') AS SELECT ts, price FROM bids",
+        expect![[r#"
+            Sink #2 out to files [x1]
+              Project #1 ts, price [x2] -> rebalance
+                Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+    let sink = "CREATE SINK totals (who VARCHAR, total DOUBLE) WITH (connector = 'print')";
+    let sql = "INSERT INTO totals SELECT bidder, sum(auction) FROM bids GROUP BY bidder";
+    expect![[r#"
+        Sink #5 totals to print [x1]
+          Project #4 bidder AS who, CAST("sum(bids.auction)" AS DOUBLE) AS total [x2] -> rebalance
+            Project #3 bidder, "sum(auction)" AS sum(bids.auction) [x2] -> forward
+              Aggregate #2 by (bidder): sum(auction) updating [x2] -> forward
+                Project #1 bidder, auction, ts [x2] -> hash(bidder)
+                  Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(sink, sql));
+    let view = "CREATE VIEW v AS SELECT auction, ts FROM bids";
+    let sql = "CREATE SINK s FROM v WITH (connector = 'blackhole')";
+    expect![[r#"
+        Sink #2 s to blackhole [x1]
+          Project #1 auction, ts [x2] -> rebalance
+            Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(view, sql));
+}
+
+#[test]
+fn one_parallel_instance_chains_everything() {
+    expect![[r#"
+        Sink #5 select_1 to result [x1]
+          Project #4 "count(1)" AS n [x1] -> forward
+            Aggregate #3 by (): count(1) at end [x1] -> forward
+              Project #2 ts [x1] -> forward
+                Filter #1 (price > 1.0) [x1] -> forward
+                  Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x1] -> forward
+    "#]]
+    .assert_eq(&explain_after("SET parallelism = 1", "SELECT count(*) AS n FROM bids WHERE price > 1"));
+}

@@ -1,0 +1,77 @@
+//! `tidemill run FILE.sql`: runs a script on an embedded cluster, or on worker processes it starts.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use tidemill_plans::settings::Settings;
+
+use crate::cluster::Workers;
+use crate::config;
+use crate::error::{Result, TidemillError};
+use crate::output::Format;
+use crate::script::{self, End, Script};
+
+/// What the user says.
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    /// The script.
+    file: PathBuf,
+    /// Instances of each operator that can be spread; the same as --set parallelism=N.
+    #[arg(long, value_name = "N")]
+    parallelism: Option<u32>,
+    /// Start so many worker processes; without it, the work is done in this process.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    workers: Option<u32>,
+    /// Set a setting before the script starts (SHOW ALL lists them).
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// How results are printed.
+    #[arg(long, value_enum, default_value_t = FormatArgument::Table)]
+    format: FormatArgument,
+}
+
+/// The formats by name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FormatArgument {
+    /// Boxes, for people.
+    Table,
+    /// A header and rows, nothing else.
+    Csv,
+    /// One object a line.
+    Json,
+}
+
+/// Exit status of a job that was interrupted, as shells report SIGINT.
+const INTERRUPTED: u8 = 130;
+
+pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
+    let script = Script {
+        path: arguments.file.clone(),
+        text: config::read_script(&arguments.file)?,
+        settings: settings(arguments)?,
+        workers: arguments.workers.map_or(Workers::Embedded, Workers::Processes),
+        format: match arguments.format {
+            FormatArgument::Table => Format::Table,
+            FormatArgument::Csv => Format::Csv,
+            FormatArgument::Json => Format::Json,
+        },
+    };
+    let end = actix::System::new().block_on(script::run(script))?;
+    Ok(match end {
+        End::Finished => ExitCode::SUCCESS,
+        End::Interrupted => ExitCode::from(INTERRUPTED),
+    })
+}
+
+fn settings(arguments: &RunArguments) -> Result<Settings> {
+    let mut settings = Settings::default();
+    for setting in &arguments.settings {
+        let (name, value) = setting.split_once('=').ok_or_else(|| TidemillError::SetForm(setting.clone()))?;
+        settings.set(name.trim(), value.trim())?;
+    }
+    if let Some(parallelism) = arguments.parallelism {
+        settings.set("parallelism", &parallelism.to_string())?;
+    }
+    Ok(settings)
+}

@@ -1,0 +1,111 @@
+//! A coordinator and its workers on this machine: all in this process, or workers as processes.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::select_all;
+use tidemill_coordinator::api::{self, ServerGuard};
+use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle};
+use tidemill_workers::{WorkerConfig, WorkerHandle};
+use tokio::process::{Child, Command};
+
+use crate::error::{Result, TidemillError};
+
+/// How long worker processes may take to start.
+const WORKERS_START: Duration = Duration::from_secs(20);
+
+/// How long worker processes may take to end when asked to.
+const WORKERS_END: Duration = Duration::from_secs(3);
+
+/// Any free port of the loopback interface: a cluster of one machine is nobody else's business.
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Where the work is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workers {
+    /// By one worker in this process, with a slot for each core.
+    Embedded,
+    /// By so many worker processes, which share the cores.
+    Processes(u32),
+}
+
+/// A running cluster. Dropping it kills its worker processes.
+pub struct LocalCluster {
+    /// The way to the coordinator.
+    pub coordinator: CoordinatorHandle,
+    /// Kept so that the endpoint lives as long as the cluster.
+    _server: Option<ServerGuard>,
+    processes: Vec<Child>,
+}
+
+impl LocalCluster {
+    /// Starts a cluster, within an actix system; returns when every worker is there.
+    pub async fn start(workers: Workers) -> Result<Self> {
+        let coordinator = CoordinatorHandle::start(CoordinatorConfig::default())?;
+        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+        match workers {
+            Workers::Embedded => {
+                let config = WorkerConfig { slots: cores, bind: None };
+                let worker = WorkerHandle::start(config, Arc::new(coordinator.clone())).await?;
+                let link = Arc::new(worker.clone());
+                let id = coordinator.add_worker(worker.data_address(), cores, link).await?;
+                worker.set_id(id);
+                Ok(Self { coordinator, _server: None, processes: Vec::new() })
+            }
+            Workers::Processes(count) => {
+                let (address, server) = api::serve(coordinator.clone(), LOOPBACK).await?;
+                let slots = cores.div_ceil(count).max(1);
+                let processes: Result<Vec<Child>> = (0..count).map(|_| spawn(address, slots)).collect();
+                let mut cluster = Self { coordinator, _server: Some(server), processes: processes? };
+                cluster.wait_for_workers(count as usize).await?;
+                Ok(cluster)
+            }
+        }
+    }
+
+    async fn wait_for_workers(&mut self, count: usize) -> Result<()> {
+        let coordinator = self.coordinator.clone();
+        tokio::select! {
+            ready = coordinator.wait_for_workers(count, WORKERS_START) => Ok(ready?),
+            error = self.worker_ended() => Err(error),
+        }
+    }
+
+    /// Waits until a worker process ends, which none does by itself.
+    pub async fn worker_ended(&mut self) -> TidemillError {
+        if self.processes.is_empty() {
+            return std::future::pending().await;
+        }
+        let (status, ..) = select_all(self.processes.iter_mut().map(|process| Box::pin(process.wait()))).await;
+        match status {
+            Ok(status) => TidemillError::WorkerProcess(status.to_string()),
+            Err(error) => TidemillError::WorkerProcess(error.to_string()),
+        }
+    }
+
+    /// Lets the workers go, and waits until they have.
+    pub async fn shut_down(mut self) {
+        self.coordinator.shutdown().await;
+        for process in &mut self.processes {
+            if tokio::time::timeout(WORKERS_END, process.wait()).await.is_err() {
+                // It did not listen; there is nothing more to lose.
+                let _ = process.kill().await;
+            }
+        }
+    }
+}
+
+/// Starts this program again, as a worker. Its log and what `print` sinks write go where ours go.
+fn spawn(coordinator: SocketAddr, slots: u32) -> Result<Child> {
+    let program = std::env::current_exe().map_err(TidemillError::Spawn)?;
+    Command::new(program)
+        .args(["worker", "--coordinator", &coordinator.to_string(), "--slots", &slots.to_string()])
+        .stdin(Stdio::null())
+        // An interrupt at the terminal goes to the whole group; the coordinator decides what it means.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(TidemillError::Spawn)
+}

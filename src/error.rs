@@ -1,0 +1,81 @@
+//! What the command line can fail with; every message is for the person at the terminal.
+
+use std::io;
+use std::path::PathBuf;
+
+use arrow::error::ArrowError;
+use thiserror::Error;
+use tidemill_coordinator::CoordinatorError;
+use tidemill_plans::PlanError;
+use tidemill_sql::SqlError;
+use tidemill_workers::WorkersError;
+
+/// The result of everything in this crate.
+pub type Result<T, E = TidemillError> = std::result::Result<T, E>;
+
+/// An error that ends the command.
+#[derive(Debug, Error)]
+pub enum TidemillError {
+    /// A file given on the command line cannot be read.
+    #[error("cannot read {}", path.display())]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A `--set` that is not `name=value`.
+    #[error("--set takes name=value, not '{0}'")]
+    SetForm(String),
+    /// A setting that does not exist or does not take the value.
+    #[error(transparent)]
+    Setting(#[from] PlanError),
+    /// A statement that cannot be run.
+    #[error("{}: {source}", path.display())]
+    Sql {
+        /// The script.
+        path: PathBuf,
+        /// What is wrong, and where in it.
+        source: Box<SqlError>,
+    },
+    /// A job that has failed.
+    #[error("{0}")]
+    JobFailed(String),
+    /// A worker process that ended before the job did.
+    #[error("a worker process ended by itself: {0}")]
+    WorkerProcess(String),
+    /// A process that cannot be started.
+    #[error("cannot start a worker process")]
+    Spawn(#[source] io::Error),
+    /// The coordinator refused or failed.
+    #[error(transparent)]
+    Coordinator(#[from] CoordinatorError),
+    /// The worker refused or failed.
+    #[error(transparent)]
+    Worker(#[from] WorkersError),
+    /// Standard output cannot be written.
+    #[error("cannot write the results")]
+    Output(#[from] io::Error),
+    /// A result cannot be formatted.
+    #[error("cannot format the results")]
+    Format(#[from] ArrowError),
+}
+
+impl TidemillError {
+    /// The error and its causes on one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let part = error.to_string();
+            if !text.contains(&part) {
+                text.push_str(": ");
+                text.push_str(&part);
+            }
+            cause = error.source();
+        }
+        text
+    }
+}

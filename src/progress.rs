@@ -1,0 +1,159 @@
+//! What a running job is doing, on standard error: one line that is kept current on a terminal, a
+//! line a second elsewhere, and a summary at the end.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use tidemill_engine::clock;
+use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::ids::OperatorId;
+use tidemill_plans::node::NodeKind;
+use tidemill_plans::protocol::OperatorMetrics;
+use tidemill_plans::time::EventTime;
+
+/// How often a terminal's line is brought up to date.
+pub const REFRESH: Duration = Duration::from_millis(200);
+
+/// Nanoseconds between two lines where there is no terminal.
+const LINE_EVERY_NS: u64 = 1_000_000_000;
+
+/// The progress of one job.
+pub struct Progress {
+    kinds: HashMap<OperatorId, Kind>,
+    bar: Option<ProgressBar>,
+    started_ns: u64,
+    last_line_ns: u64,
+}
+
+/// What an operator's metrics mean for the whole job.
+enum Kind {
+    Source,
+    Train(String),
+    Other,
+}
+
+/// The metrics of a job, added up.
+#[derive(Debug, Default, PartialEq)]
+struct Totals {
+    rows_in: u64,
+    late: u64,
+    dead_letters: u64,
+    event_time: Option<EventTime>,
+    watermark: Option<EventTime>,
+    models: Vec<(String, f64)>,
+}
+
+impl Progress {
+    /// Progress of a job with this graph, from now on.
+    #[must_use]
+    pub fn new(graph: &DataflowGraph) -> Self {
+        let kind = |kind: &NodeKind| match kind {
+            NodeKind::Source(_) => Kind::Source,
+            NodeKind::Train(train) => Kind::Train(train.model.clone()),
+            _ => Kind::Other,
+        };
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            bar.set_style(ProgressStyle::default_spinner().tick_chars("~≈≋≈ "));
+            bar
+        });
+        let now = clock::monotonic_ns();
+        let kinds = graph.nodes.iter().map(|node| (node.id, kind(&node.kind))).collect();
+        Self { kinds, bar, started_ns: now, last_line_ns: now }
+    }
+
+    /// Shows where the job is.
+    pub fn show(&mut self, metrics: &[OperatorMetrics]) {
+        let totals = self.add_up(metrics);
+        let line = self.line(&totals);
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(line);
+                bar.tick();
+            }
+            None => {
+                let now = clock::monotonic_ns();
+                if now.saturating_sub(self.last_line_ns) >= LINE_EVERY_NS {
+                    self.last_line_ns = now;
+                    say(&line);
+                }
+            }
+        }
+    }
+
+    /// Ends with a summary.
+    pub fn finish(&mut self, metrics: &[OperatorMetrics]) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let totals = self.add_up(metrics);
+        let mut line = format!("{} rows in {:.2} s", HumanCount(totals.rows_in), self.seconds());
+        line.push_str(&format!(" ({} rows/s)", HumanCount(self.rate(&totals))));
+        for (what, rows) in [("late", totals.late), ("to dead letters", totals.dead_letters)] {
+            if rows > 0 {
+                line.push_str(&format!(", {} {what}", HumanCount(rows)));
+            }
+        }
+        for (model, auc) in &totals.models {
+            line.push_str(&format!(", model {model} auc {auc:.4}"));
+        }
+        say(&line);
+    }
+
+    fn seconds(&self) -> f64 {
+        clock::monotonic_ns().saturating_sub(self.started_ns) as f64 / 1e9
+    }
+
+    fn rate(&self, totals: &Totals) -> u64 {
+        (totals.rows_in as f64 / self.seconds().max(1e-3)) as u64
+    }
+
+    fn add_up(&self, metrics: &[OperatorMetrics]) -> Totals {
+        let mut totals = Totals::default();
+        for operator in metrics {
+            totals.late += operator.late_rows;
+            totals.dead_letters += operator.dead_letter_rows;
+            match self.kinds.get(&operator.operator) {
+                Some(Kind::Source) => {
+                    totals.rows_in += operator.rows_in;
+                    if operator.event_time > i64::MIN {
+                        totals.event_time = totals.event_time.max(Some(EventTime(operator.event_time)));
+                    }
+                }
+                Some(Kind::Train(model)) => {
+                    totals.models.extend(operator.quality.map(|auc| (model.clone(), auc)));
+                }
+                _ => {}
+            }
+            // Time has come as far as the operator that is farthest behind. Where no row has come yet,
+            // and where all have, there is nothing to wait for.
+            if operator.watermark > i64::MIN && operator.watermark < i64::MAX {
+                let watermark = EventTime(operator.watermark);
+                totals.watermark = Some(totals.watermark.map_or(watermark, |least| least.min(watermark)));
+            }
+        }
+        totals
+    }
+
+    fn line(&self, totals: &Totals) -> String {
+        let mut line = format!("{} rows, {} rows/s", HumanCount(totals.rows_in), HumanCount(self.rate(totals)));
+        if let Some(time) = totals.event_time {
+            line.push_str(&format!(", event time {time}"));
+            if let Some(watermark) = totals.watermark {
+                let hours = time.0.saturating_sub(watermark.0).max(0) as f64 / 3.6e9;
+                line.push_str(&format!(", watermark lag {hours:.1} h"));
+            }
+        }
+        for (model, auc) in &totals.models {
+            line.push_str(&format!(", model {model} auc {auc:.4}"));
+        }
+        line
+    }
+}
+
+/// A line on standard error. That it cannot be written is no reason to end a job.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

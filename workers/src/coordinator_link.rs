@@ -1,0 +1,73 @@
+//! A worker process's way to its coordinator: a Flight action an event.
+
+use std::time::Duration;
+
+use arrow_flight::Action;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use bytes::Bytes;
+use tidemill_plans::codec;
+use tidemill_plans::protocol::{COORDINATOR_ACTION, CoordinatorLink, EventResponse, LinkError, Reply, WorkerEvent};
+use tonic::transport::Channel;
+
+use crate::error::{Result, chain_of};
+use crate::exchange::{endpoint, flight_client};
+use crate::results::RESULT_PATIENCE;
+
+/// How long the coordinator may take to answer an event.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The coordinator as it is reached over Flight. Connects when first used, and again when it must.
+#[derive(Debug, Clone)]
+pub struct FlightCoordinatorLink {
+    peer: String,
+    client: FlightServiceClient<Channel>,
+}
+
+impl FlightCoordinatorLink {
+    /// A link to the coordinator at `host:port`. Must be called inside a tokio runtime, which then
+    /// holds the connection.
+    pub fn new(address: &str) -> Result<Self> {
+        let channel = endpoint(address)?.connect_lazy();
+        Ok(Self { peer: format!("coordinator {address}"), client: flight_client(channel) })
+    }
+}
+
+impl CoordinatorLink for FlightCoordinatorLink {
+    fn send(&self, event: WorkerEvent) -> Reply<EventResponse> {
+        let client = self.client.clone();
+        let peer = self.peer.clone();
+        // A session may be slow to read its rows: that is back-pressure, not a fault.
+        let limit = if matches!(event, WorkerEvent::ResultRows { .. }) { RESULT_PATIENCE } else { EVENT_TIMEOUT };
+        Box::pin(async move {
+            let answer = tokio::time::timeout(limit, call(client, &event)).await;
+            let answer = answer.unwrap_or_else(|_| Err(format!("no answer in {limit:?}")));
+            answer.map_err(|reason| LinkError { peer, reason })
+        })
+    }
+}
+
+async fn call(mut client: FlightServiceClient<Channel>, event: &WorkerEvent) -> Result<EventResponse, String> {
+    let body = Bytes::from(codec::encode(event).map_err(|error| chain_of(&error))?);
+    let action = Action { r#type: String::from(COORDINATOR_ACTION), body };
+    let mut results = client.do_action(action).await.map_err(|status| String::from(status.message()))?.into_inner();
+    let result = results.message().await.map_err(|status| String::from(status.message()))?;
+    let result = result.ok_or_else(|| String::from("an empty answer"))?;
+    codec::decode(&result.body).map_err(|error| chain_of(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemill_plans::ids::{JobId, StageId, TaskId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_coordinator_that_is_not_there_is_named() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let link = FlightCoordinatorLink::new(&free.to_string()).unwrap();
+        let task = TaskId { stage: StageId(0), subtask: 0 };
+        let refused = link.send(WorkerEvent::TaskFinished { job: JobId(1), task }).await.unwrap_err();
+        assert_eq!(refused.peer, format!("coordinator {free}"));
+        assert!(FlightCoordinatorLink::new("not an address").is_err());
+    }
+}

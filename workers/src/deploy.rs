@@ -1,0 +1,150 @@
+//! Turns a deployment into this worker's part of a job: tasks and the channels between them.
+//!
+//! Nothing runs yet, and whatever fails leaves nothing behind.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tidemill_engine::task::{BuiltTask, DeadLetters, Receiver, Sender, TaskEnv, TaskPlan, build_task, channel};
+use tidemill_plans::ids::{ChannelId, TaskId, WorkerId};
+use tidemill_plans::protocol::{CoordinatorLink, Deployment};
+use tidemill_plans::stage::Stages;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::error::{Result, WorkersError};
+use crate::exchange::Exchange;
+use crate::jobs::DeployedTask;
+use crate::results::Results;
+use crate::runner::caught;
+use crate::running::JobResources;
+
+/// Where a job is deployed: what its tasks need of their worker.
+pub(crate) struct Site {
+    /// Which worker this is.
+    pub(crate) worker: WorkerId,
+    /// The way to other workers.
+    pub(crate) exchange: Exchange,
+    /// The way to the coordinator.
+    pub(crate) coordinator: Arc<dyn CoordinatorLink>,
+    /// Where waiting is done.
+    pub(crate) runtime: Handle,
+}
+
+/// A job's part on this worker, ready to start.
+pub(crate) struct DeployedJob {
+    /// Its tasks, for the table.
+    pub(crate) tasks: Vec<DeployedTask>,
+    /// All that it holds.
+    pub(crate) resources: JobResources,
+}
+
+/// The ends of all channels of this worker's tasks.
+#[derive(Default)]
+struct Wiring {
+    receivers: HashMap<TaskId, HashMap<ChannelId, Receiver>>,
+    senders: HashMap<TaskId, HashMap<ChannelId, Sender>>,
+    remote: HashMap<TaskId, Vec<ChannelId>>,
+}
+
+impl Site {
+    /// Builds the job's tasks and channels.
+    pub(crate) async fn deploy(self, deployment: Deployment) -> Result<DeployedJob> {
+        let job = deployment.job;
+        let deployed = self.build(deployment).await;
+        if deployed.is_err() {
+            self.exchange.release(job).await;
+        }
+        deployed
+    }
+
+    async fn build(&self, deployment: Deployment) -> Result<DeployedJob> {
+        let stages = Stages::of(&deployment.graph)?;
+        let wiring = self.wire(&deployment, &stages).await?;
+        let cancelled = watch::Sender::new(false);
+        let results = Results {
+            job: deployment.job,
+            coordinator: Arc::clone(&self.coordinator),
+            runtime: self.runtime.clone(),
+            cancelled: cancelled.subscribe(),
+        };
+        let env = TaskEnv {
+            job: deployment.job,
+            settings: deployment.settings.clone(),
+            dead_letters: Arc::new(DeadLetters::open(&deployment.settings)?),
+            models: Arc::new(Mutex::default()),
+            results: Arc::new(results),
+        };
+        let here = self.worker;
+        let models = Arc::clone(&env.models);
+        // Sources open their files here, models are set up: not for a thread that others wait on.
+        let building = self.runtime.spawn_blocking(move || {
+            caught(|| Ok(build_tasks(&deployment, &stages, here, &env, wiring))).map_err(WorkersError::from)?
+        });
+        let (tasks, built) = building
+            .await
+            .map_err(|error| WorkersError::Engine(tidemill_engine::EngineError::Panicked(error.to_string())))??;
+        Ok(DeployedJob { tasks, resources: JobResources::new(built, models, cancelled) })
+    }
+
+    /// Makes every channel that begins or ends at a task of this worker.
+    async fn wire(&self, deployment: &Deployment, stages: &Stages) -> Result<Wiring> {
+        let places: HashMap<TaskId, WorkerId> = deployment.tasks.iter().copied().collect();
+        let place = |task: TaskId| places.get(&task).copied().ok_or(WorkersError::NotPlaced { task });
+        for task in stages.tasks() {
+            place(task)?;
+        }
+        let addresses: HashMap<WorkerId, &str> =
+            deployment.workers.iter().map(|(worker, address)| (*worker, address.as_str())).collect();
+        let bytes_max = deployment.settings.channel_bytes as usize;
+        let mut wiring = Wiring::default();
+        for (id, from, to) in stages.channels(deployment.job, &deployment.graph)? {
+            let edge = &deployment.graph.edges[id.edge as usize];
+            let schema = deployment.graph.schema(edge.from)?;
+            let (sends, receives) = (place(from)?, place(to)?);
+            match (sends == self.worker, receives == self.worker) {
+                (true, true) => {
+                    let (sender, receiver) = channel(bytes_max);
+                    wiring.senders.entry(from).or_default().insert(id, sender);
+                    wiring.receivers.entry(to).or_default().insert(id, receiver);
+                }
+                (true, false) => {
+                    let peer = *addresses.get(&receives).ok_or(WorkersError::NoAddress(receives))?;
+                    let sender = self.exchange.outgoing(peer, id, schema, bytes_max).await?;
+                    wiring.senders.entry(from).or_default().insert(id, sender);
+                    wiring.remote.entry(from).or_default().push(id);
+                }
+                (false, true) => {
+                    let receiver = self.exchange.incoming(id, schema, bytes_max)?;
+                    wiring.receivers.entry(to).or_default().insert(id, receiver);
+                    wiring.remote.entry(to).or_default().push(id);
+                }
+                (false, false) => {}
+            }
+        }
+        Ok(wiring)
+    }
+}
+
+fn build_tasks(
+    deployment: &Deployment,
+    stages: &Stages,
+    here: WorkerId,
+    env: &TaskEnv,
+    mut wiring: Wiring,
+) -> Result<(Vec<DeployedTask>, Vec<BuiltTask>)> {
+    let mut mine: Vec<TaskId> =
+        deployment.tasks.iter().filter(|(_, worker)| *worker == here).map(|(task, _)| *task).collect();
+    mine.sort();
+    let mut tasks = Vec::with_capacity(mine.len());
+    let mut built = Vec::with_capacity(mine.len());
+    for task in mine {
+        let receivers = wiring.receivers.remove(&task).unwrap_or_default();
+        let senders = wiring.senders.remove(&task).unwrap_or_default();
+        let one = build_task(TaskPlan { graph: &deployment.graph, stages, task, env, receivers, senders })?;
+        let remote_channels = wiring.remote.remove(&task).unwrap_or_default();
+        tasks.push(DeployedTask { id: task, has_driver: one.driver.is_some(), remote_channels });
+        built.push(one);
+    }
+    Ok((tasks, built))
+}

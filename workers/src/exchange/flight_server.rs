@@ -1,0 +1,145 @@
+//! A worker's Flight service: the data of other workers, and the requests of the coordinator.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
+    PollInfo, PutResult, Result as ActionResult, SchemaResult, Ticket,
+};
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use tidemill_plans::codec;
+use tidemill_plans::protocol::{WORKER_ACTION, WorkerLink, WorkerRequest};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::error;
+
+use crate::error::chain_of;
+use crate::exchange::frame::MESSAGE_BYTES_MAX;
+use crate::exchange::incoming::{IncomingLink, Registry};
+use crate::exchange::{CONNECTION_WINDOW, ExchangeFailures, HTTP_FRAME_BYTES, KEEP_ALIVE, STREAM_WINDOW, closed};
+
+/// The service behind a worker's data address.
+pub(crate) struct FlightServer {
+    /// The channels that tasks here receive.
+    pub(crate) registry: Arc<Registry>,
+    /// Learns which channels fail.
+    pub(crate) failures: Arc<dyn ExchangeFailures>,
+    /// What answers the coordinator's requests.
+    pub(crate) requests: Arc<OnceLock<Arc<dyn WorkerLink>>>,
+    /// True once the exchange closes.
+    pub(crate) closing: watch::Sender<bool>,
+}
+
+impl FlightServer {
+    /// Serves until the exchange closes.
+    pub(crate) async fn serve(self, listener: TcpListener) {
+        let closed = closed(&self.closing);
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let service = FlightServiceServer::new(self)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let served = Server::builder()
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(HTTP_FRAME_BYTES)
+            .add_service(service)
+            .serve_with_incoming_shutdown(incoming, closed)
+            .await;
+        if let Err(failure) = served {
+            error!(error = chain_of(&failure), "the worker's Flight server failed");
+        }
+    }
+
+    async fn answer(&self, action: Action) -> Result<ActionResult, Status> {
+        if action.r#type != WORKER_ACTION {
+            let text = format!("no action '{}'; a worker answers '{WORKER_ACTION}'", action.r#type);
+            return Err(Status::unimplemented(text));
+        }
+        let link = self.requests.get().ok_or_else(|| Status::unavailable("the worker is still starting"))?;
+        let request: WorkerRequest =
+            codec::decode(&action.body).map_err(|error| Status::invalid_argument(chain_of(&error)))?;
+        let response = link.request(request).await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let body = codec::encode(&response).map_err(|error| Status::internal(chain_of(&error)))?;
+        Ok(ActionResult { body: Bytes::from(body) })
+    }
+}
+
+/// The answer to all calls that a worker does not take.
+fn unimplemented<T>() -> Result<T, Status> {
+    Err(Status::unimplemented(format!("a worker takes DoExchange from workers and DoAction '{WORKER_ACTION}'")))
+}
+
+fn peer_name(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| String::from("an unknown worker"), |address| address.to_string())
+}
+
+#[tonic::async_trait]
+impl FlightService for FlightServer {
+    type HandshakeStream = BoxStream<'static, Result<HandshakeResponse, Status>>;
+    type ListFlightsStream = BoxStream<'static, Result<FlightInfo, Status>>;
+    type DoGetStream = BoxStream<'static, Result<FlightData, Status>>;
+    type DoPutStream = BoxStream<'static, Result<PutResult, Status>>;
+    type DoExchangeStream = IncomingLink<Streaming<FlightData>>;
+    type DoActionStream = BoxStream<'static, Result<ActionResult, Status>>;
+    type ListActionsStream = BoxStream<'static, Result<ActionType, Status>>;
+
+    async fn do_exchange(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        let peer = peer_name(request.remote_addr());
+        let registry = Arc::clone(&self.registry);
+        let failures = Arc::clone(&self.failures);
+        Ok(Response::new(IncomingLink::new(request.into_inner(), peer, registry, failures, closed(&self.closing))))
+    }
+
+    async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        let answer = self.answer(request.into_inner()).await?;
+        Ok(Response::new(Box::pin(stream::iter([Ok(answer)]))))
+    }
+
+    async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
+        let description = String::from("a request of the coordinator to this worker");
+        let action = ActionType { r#type: String::from(WORKER_ACTION), description };
+        Ok(Response::new(Box::pin(stream::iter([Ok(action)]))))
+    }
+
+    async fn handshake(
+        &self,
+        _: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        unimplemented()
+    }
+
+    async fn list_flights(&self, _: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
+        unimplemented()
+    }
+
+    async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+        unimplemented()
+    }
+
+    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+        unimplemented()
+    }
+
+    async fn get_schema(&self, _: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+        unimplemented()
+    }
+
+    async fn do_get(&self, _: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        unimplemented()
+    }
+
+    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+        unimplemented()
+    }
+}

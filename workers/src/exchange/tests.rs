@@ -1,0 +1,276 @@
+//! Two exchanges over loopback.
+
+use std::future::poll_fn;
+use std::sync::mpsc as std_mpsc;
+
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_flight::Action;
+use bytes::Bytes;
+use tidemill_engine::task::{EndReason, Gone, Message};
+use tidemill_plans::codec;
+use tidemill_plans::ids::Epoch;
+use tidemill_plans::protocol::{Reply, WORKER_ACTION, WorkerRequest, WorkerResponse};
+use tidemill_plans::time::{EventTime, Watermark};
+
+use super::*;
+
+const JOB: JobId = JobId(1);
+const GRANT: usize = 10_000;
+
+fn id(to: u32) -> ChannelId {
+    ChannelId { job: JOB, edge: 0, from: 0, to }
+}
+
+/// Collects failures as `(channel, message)`.
+struct Failures(std_mpsc::Sender<(ChannelId, String)>);
+
+impl ExchangeFailures for Failures {
+    fn channel_failed(&self, channel: ChannelId, error: &WorkersError) {
+        let _ = self.0.send((channel, error.chain()));
+    }
+}
+
+struct Peer {
+    exchange: Exchange,
+    failures: std_mpsc::Receiver<(ChannelId, String)>,
+}
+
+impl Peer {
+    async fn start() -> Self {
+        let (sender, failures) = std_mpsc::channel();
+        let bind = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let exchange = Exchange::start(Handle::current(), bind, Arc::new(Failures(sender))).await.unwrap();
+        Self { exchange, failures }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.exchange.address().unwrap())
+    }
+
+    async fn failure(self) -> (ChannelId, String) {
+        let waiting = tokio::task::spawn_blocking(move || self.failures.recv().unwrap());
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("no failure was reported").unwrap()
+    }
+}
+
+fn batch(rows: i64) -> RecordBatch {
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter((0..rows).map(|i| (i % 3 > 0).then_some(i))));
+    let texts: ArrayRef = Arc::new(StringArray::from_iter((0..rows).map(|i| (i % 2 > 0).then(|| format!("row {i}")))));
+    let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values(0..rows));
+    let flags: ArrayRef = Arc::new(BooleanArray::from_iter((0..rows).map(|i| Some(i % 5 == 0))));
+    RecordBatch::try_from_iter_with_nullable([
+        ("n", numbers, true),
+        ("s", texts, true),
+        ("t", times, true),
+        ("b", flags, true),
+    ])
+    .unwrap()
+}
+
+async fn send(sender: &Sender, message: Message) {
+    poll_fn(|cx| sender.poll_ready(cx)).await.unwrap();
+    sender.send(message).unwrap();
+}
+
+async fn receive(receiver: &mut Receiver) -> Result<Message, Gone> {
+    let next = poll_fn(|cx| receiver.poll_recv(cx));
+    tokio::time::timeout(Duration::from_secs(20), next).await.expect("nothing came")
+}
+
+/// Opened channels from `a` to `b`, one for each number.
+async fn connect_channels(a: &Peer, b: &Peer, count: u32) -> Vec<(Sender, Receiver)> {
+    let mut channels = Vec::new();
+    for to in 0..count {
+        let receiver = b.exchange.incoming(id(to), batch(1).schema(), GRANT).unwrap();
+        let sender = a.exchange.outgoing(&b.url(), id(to), batch(1).schema(), GRANT).await.unwrap();
+        channels.push((sender, receiver));
+    }
+    a.exchange.open(JOB).await.unwrap();
+    channels
+}
+
+async fn connect_one(a: &Peer, b: &Peer) -> (Sender, Receiver) {
+    connect_channels(a, b, 1).await.pop().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_message_arrives_as_it_was_sent() {
+    let (a, b) = (Peer::start().await, Peer::start().await);
+    let (sender, mut receiver) = connect_one(&a, &b).await;
+    let messages = [
+        Message::Watermark(Watermark(EventTime(7))),
+        Message::Batch(batch(1000)),
+        Message::Batch(batch(1000).slice(13, 500)),
+        Message::Batch(batch(9).slice(0, 0)),
+        Message::Barrier(Epoch(3)),
+        Message::Watermark(Watermark::MAX),
+        Message::End(EndReason::Finished),
+    ];
+    for message in &messages {
+        send(&sender, message.clone()).await;
+        assert_eq!(receive(&mut receiver).await.unwrap(), *message);
+    }
+    drop(sender);
+    assert_eq!(receive(&mut receiver).await, Err(Gone));
+    assert!(a.failures.try_recv().is_err() && b.failures.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_nobody_empties_does_not_hold_up_another_and_stops_its_own_sender() {
+    let (a, b) = (Peer::start().await, Peer::start().await);
+    let mut channels = connect_channels(&a, &b, 2).await;
+    let (fast_in, mut fast_out) = channels.pop().unwrap();
+    let (slow_in, mut slow_out) = channels.pop().unwrap();
+    let slow = Handle::current().spawn(async move {
+        for _ in 0..500 {
+            send(&slow_in, Message::Batch(batch(50))).await;
+        }
+        send(&slow_in, Message::End(EndReason::Stopped)).await;
+        slow_in
+    });
+    let fast = Handle::current().spawn(async move {
+        for _ in 0..500 {
+            send(&fast_in, Message::Batch(batch(50))).await;
+        }
+    });
+    for _ in 0..500 {
+        assert_eq!(receive(&mut fast_out).await.unwrap(), Message::Batch(batch(50)));
+    }
+    fast.await.unwrap();
+    // 500 batches are some 40 times what both queues of the slow channel hold together.
+    assert!(!slow.is_finished());
+    for _ in 0..500 {
+        assert_eq!(receive(&mut slow_out).await.unwrap(), Message::Batch(batch(50)));
+    }
+    assert_eq!(receive(&mut slow_out).await.unwrap(), Message::End(EndReason::Stopped));
+    slow.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_larger_than_the_credit_passes() {
+    let (a, b) = (Peer::start().await, Peer::start().await);
+    let (sender, mut receiver) = connect_one(&a, &b).await;
+    for _ in 0..3 {
+        send(&sender, Message::Batch(batch(20_000))).await;
+        assert_eq!(receive(&mut receiver).await.unwrap(), Message::Batch(batch(20_000)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_peer_is_noticed_on_both_sides() {
+    let (a, b) = (Peer::start().await, Peer::start().await);
+    let (sender, mut receiver) = connect_one(&a, &b).await;
+    send(&sender, Message::Barrier(Epoch(1))).await;
+    receive(&mut receiver).await.unwrap();
+    drop(a.exchange);
+    assert_eq!(receive(&mut receiver).await, Err(Gone));
+    let (channel, message) = b.failure().await;
+    assert_eq!(channel, id(0));
+    assert!(message.contains("lost the connection"), "{message}");
+
+    let (a, b) = (Peer::start().await, Peer::start().await);
+    let (sender, mut receiver) = connect_one(&a, &b).await;
+    send(&sender, Message::Barrier(Epoch(1))).await;
+    receive(&mut receiver).await.unwrap();
+    drop(b.exchange);
+    assert!(a.failure().await.1.contains("lost the connection"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_goes_without_an_end_is_noticed() {
+    let (a, b) = (Peer::start().await, Peer::start().await);
+    let mut channels = connect_channels(&a, &b, 2).await;
+    let (sender, mut receiver) = channels.pop().unwrap();
+    send(&sender, Message::Barrier(Epoch(1))).await;
+    drop(sender);
+    assert_eq!(receive(&mut receiver).await, Ok(Message::Barrier(Epoch(1))));
+    assert_eq!(receive(&mut receiver).await, Err(Gone));
+
+    let (sender, receiver) = channels.pop().unwrap();
+    drop(receiver);
+    send(&sender, Message::Barrier(Epoch(1))).await;
+    assert!(a.failure().await.1.contains("the receiving task is gone"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_channels_and_other_schemas_fail_the_channel_only() {
+    let (a, b) = (Peer::start().await, Peer::start().await);
+    let (sender, mut receiver) = connect_one(&a, &b).await;
+    let _unknown = a.exchange.outgoing(&b.url(), id(9), batch(1).schema(), GRANT).await.unwrap();
+    a.exchange.open(JOB).await.unwrap();
+    send(&sender, Message::Barrier(Epoch(1))).await;
+    assert_eq!(receive(&mut receiver).await, Ok(Message::Barrier(Epoch(1))));
+    let wrong = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]).unwrap();
+    let (channel, message) = a.failures.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!(channel, id(9));
+    assert!(message.contains("no task receives"), "{message}");
+    send(&sender, Message::Batch(wrong)).await;
+    assert_eq!(receive(&mut receiver).await, Err(Gone));
+    let (channel, message) = a.failure().await;
+    assert_eq!(channel, id(0));
+    assert!(message.contains("where the plan says"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn releasing_a_job_frees_its_channels_and_no_others() {
+    let (a, b) = (Peer::start().await, Peer::start().await);
+    let (sender, mut receiver) = connect_one(&a, &b).await;
+    let other = ChannelId { job: JobId(2), ..id(0) };
+    let mut kept = b.exchange.incoming(other, batch(1).schema(), GRANT).unwrap();
+    let keeper = a.exchange.outgoing(&b.url(), other, batch(1).schema(), GRANT).await.unwrap();
+    a.exchange.open(JobId(2)).await.unwrap();
+    a.exchange.release(JOB).await;
+    assert_eq!(receive(&mut receiver).await, Err(Gone));
+    assert_eq!(poll_fn(|cx| sender.poll_ready(cx)).await, Err(Gone));
+    send(&keeper, Message::Batch(batch(5))).await;
+    assert_eq!(receive(&mut kept).await, Ok(Message::Batch(batch(5))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_and_addresses_that_do_not_work_are_named() {
+    let peer = Peer::start().await;
+    let taken = peer.exchange.address();
+    let (sender, _failures) = std_mpsc::channel();
+    let refused = Exchange::start(Handle::current(), taken, Arc::new(Failures(sender))).await.err().unwrap();
+    assert!(refused.chain().contains(&format!("cannot listen on {}", taken.unwrap())), "{}", refused.chain());
+    let gone = peer.url();
+    drop(peer);
+    let alone = Peer::start().await;
+    let error = loop {
+        // The port is free once the server's task has been dropped.
+        match alone.exchange.outgoing(&gone, id(0), batch(1).schema(), GRANT).await {
+            Err(error) => break error,
+            Ok(_) => tokio::task::yield_now().await,
+        }
+    };
+    assert!(error.to_string().contains(&gone), "{error}");
+}
+
+struct Refuses;
+
+impl WorkerLink for Refuses {
+    fn request(&self, request: WorkerRequest) -> Reply<WorkerResponse> {
+        assert_eq!(request, WorkerRequest::Start(JOB));
+        let message = String::from("no such job");
+        Box::pin(async { Ok(WorkerResponse::Failed { domain: tidemill_plans::ErrorDomain::Internal, message }) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_answered_over_flight_and_other_actions_refused() {
+    let peer = Peer::start().await;
+    peer.exchange.serve_requests(Arc::new(Refuses));
+    let channel = endpoint(&peer.url()).unwrap().connect().await.unwrap();
+    let mut client = flight_client(channel);
+    let body = Bytes::from(codec::encode(&WorkerRequest::Start(JOB)).unwrap());
+    let action = Action { r#type: String::from(WORKER_ACTION), body };
+    let mut results = client.do_action(action).await.unwrap().into_inner();
+    let answer = results.message().await.unwrap().unwrap();
+    let answer: WorkerResponse = codec::decode(&answer.body).unwrap();
+    assert!(matches!(answer, WorkerResponse::Failed { message, .. } if message == "no such job"));
+    let wrong = Action { r#type: String::from("dance"), body: Bytes::new() };
+    let status = client.do_action(wrong).await.unwrap_err();
+    assert!(status.message().contains(WORKER_ACTION), "{status}");
+    let nonsense = Action { r#type: String::from(WORKER_ACTION), body: Bytes::from_static(b"?") };
+    assert_eq!(client.do_action(nonsense).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+}

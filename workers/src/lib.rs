@@ -1,0 +1,29 @@
+//! Actors that host tasks, and the Flight exchange between processes.
+//!
+//! Reading order: [`worker`] answers the coordinator's requests with the tables in `jobs` and `slots`
+//! behind it; `deploy` turns a deployment into tasks and channels; `task_actor` and `io_thread` run
+//! them; [`exchange`] carries channels between processes; `events` and `results` go back to the
+//! coordinator. [`process`] is a worker as a process of its own.
+
+pub mod coordinator_link;
+pub mod error;
+pub mod exchange;
+pub mod process;
+pub mod worker;
+
+mod deploy;
+mod events;
+mod io_thread;
+mod jobs;
+mod pools;
+mod results;
+mod runner;
+mod running;
+mod slots;
+mod task_actor;
+
+pub use coordinator_link::FlightCoordinatorLink;
+pub use error::{Result, WorkersError};
+pub use exchange::{Exchange, ExchangeFailures};
+pub use process::run_worker;
+pub use worker::{StopCause, WorkerConfig, WorkerHandle};

@@ -1,0 +1,123 @@
+//! Takes the rows of a SELECT's result from a sink's thread to the coordinator.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::ipc::writer::StreamWriter;
+use tidemill_engine::task::ResultPort;
+use tidemill_engine::{EngineError, Result};
+use tidemill_plans::ids::{JobId, OperatorId};
+use tidemill_plans::protocol::{CoordinatorLink, WorkerEvent};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::exchange::split;
+
+/// How long a session may take to accept rows.
+pub(crate) const RESULT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// One job's way for results.
+pub(crate) struct Results {
+    /// The job.
+    pub(crate) job: JobId,
+    /// Who takes the rows.
+    pub(crate) coordinator: Arc<dyn CoordinatorLink>,
+    /// Where the sending is done while the sink's thread waits.
+    pub(crate) runtime: Handle,
+    /// True once the job is cancelled: nobody wants the rows any more.
+    pub(crate) cancelled: watch::Receiver<bool>,
+}
+
+impl ResultPort for Results {
+    fn send(&self, operator: OperatorId, batch: &RecordBatch) -> Result<()> {
+        for part in split(batch) {
+            let ipc = to_ipc_stream(&part)?;
+            self.deliver(WorkerEvent::ResultRows { job: self.job, operator, ipc })?;
+        }
+        Ok(())
+    }
+}
+
+impl Results {
+    fn deliver(&self, event: WorkerEvent) -> Result<()> {
+        let mut cancelled = self.cancelled.clone();
+        let gone = |what: String| EngineError::Disconnected(what);
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = cancelled.wait_for(|cancelled| *cancelled) => Err(gone(self.job.to_string())),
+                answer = tokio::time::timeout(RESULT_PATIENCE, self.coordinator.send(event)) => match answer {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(failure)) => Err(gone(format!("the session that asked ({failure})"))),
+                    Err(_) => Err(gone(format!("the session that asked (no answer in {RESULT_PATIENCE:?})"))),
+                },
+            }
+        })
+    }
+}
+
+fn to_ipc_stream(batch: &RecordBatch) -> Result<Vec<u8>> {
+    let mut writer = StreamWriter::try_new(Vec::new(), batch.schema_ref())?;
+    writer.write(batch)?;
+    Ok(writer.into_inner()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use arrow::array::{ArrayRef, Int64Array};
+    use arrow::ipc::reader::StreamReader;
+    use tidemill_plans::protocol::{EventResponse, LinkError, Reply};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Session {
+        rows: Mutex<Vec<RecordBatch>>,
+    }
+
+    impl CoordinatorLink for Session {
+        fn send(&self, event: WorkerEvent) -> Reply<EventResponse> {
+            let WorkerEvent::ResultRows { ipc, .. } = event else { panic!("not rows") };
+            self.rows.lock().unwrap().extend(StreamReader::try_new(ipc.as_slice(), None).unwrap().map(Result::unwrap));
+            Box::pin(async { Ok(EventResponse::Done) })
+        }
+    }
+
+    struct Gone;
+
+    impl CoordinatorLink for Gone {
+        fn send(&self, _: WorkerEvent) -> Reply<EventResponse> {
+            Box::pin(async { Err(LinkError { peer: String::from("it"), reason: String::from("closed") }) })
+        }
+    }
+
+    struct Silent;
+
+    impl CoordinatorLink for Silent {
+        fn send(&self, _: WorkerEvent) -> Reply<EventResponse> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    fn send(coordinator: Arc<dyn CoordinatorLink>, is_cancelled: bool) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (_keep, cancelled) = watch::channel(is_cancelled);
+        let results = Results { job: JobId(1), coordinator, runtime: runtime.handle().clone(), cancelled };
+        results.send(OperatorId(3), &rows())
+    }
+
+    fn rows() -> RecordBatch {
+        RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef)]).unwrap()
+    }
+
+    #[test]
+    fn rows_arrive_as_a_stream_and_failures_name_the_cause() {
+        let session = Arc::new(Session::default());
+        send(Arc::clone(&session) as Arc<dyn CoordinatorLink>, false).unwrap();
+        assert_eq!(*session.rows.lock().unwrap(), [rows()]);
+        assert!(send(Arc::new(Gone), false).unwrap_err().to_string().contains("it cannot be reached: closed"));
+        assert!(send(Arc::new(Silent), true).unwrap_err().to_string().contains("job-1 is gone"));
+    }
+}

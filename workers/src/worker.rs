@@ -1,0 +1,392 @@
+//! A worker: runs its part of jobs as the coordinator requests, and reports how they do.
+//!
+//! The actor is a thin shell on a thread of its own. What it knows is in the job and slot tables; what
+//! takes time (building tasks, reaching other workers, waiting for threads) happens on the I/O runtime
+//! and comes back as a message.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::{ready, wrap_future};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, Arbiter, AsyncContext, Context, Handler, Message, ResponseActFuture,
+    StreamHandler, System,
+};
+use tidemill_engine::EngineError;
+use tidemill_engine::task::DriverCommand;
+use tidemill_plans::ids::{JobId, WorkerId};
+use tidemill_plans::protocol::{
+    CoordinatorLink, Deployment, LinkError, Reply, StopMode, WorkerEvent, WorkerLink, WorkerRequest, WorkerResponse,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tracing::{error, info};
+
+use crate::deploy::{DeployedJob, Site};
+use crate::error::{Result, WorkersError};
+use crate::events::{COORDINATOR_PATIENCE, EventQueue};
+use crate::exchange::Exchange;
+use crate::jobs::{Effect, JobTable};
+use crate::pools::{ComputePool, IoRuntime, start_arbiter};
+use crate::runner::{Notice, Notices};
+use crate::running::JobResources;
+use crate::slots::SlotTable;
+
+/// Time between heartbeats.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What a worker is started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerConfig {
+    /// Compute threads, and so the tasks that compute at the same time.
+    pub slots: u32,
+    /// The address for data from other workers; port 0 takes a free one. A worker that is alone in its
+    /// cluster needs none.
+    pub bind: Option<SocketAddr>,
+}
+
+/// Why a worker has stopped taking jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    /// The coordinator asked for it.
+    Shutdown,
+    /// The coordinator was out of reach for too long.
+    CoordinatorLost,
+}
+
+/// A worker in this process. Clones are the same worker; it ends, with all its jobs, when the last is
+/// dropped.
+#[derive(Clone)]
+pub struct WorkerHandle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    address: Addr<WorkerActor>,
+    data_address: Option<SocketAddr>,
+    stopped: watch::Receiver<Option<StopCause>>,
+    /// Dropped with the last handle, which ends the actor.
+    _alive: oneshot::Sender<()>,
+}
+
+impl WorkerHandle {
+    /// Starts a worker that reports to `coordinator`. Must be called inside an actix system.
+    pub async fn start(config: WorkerConfig, coordinator: Arc<dyn CoordinatorLink>) -> Result<Self> {
+        if System::try_current().is_none() {
+            return Err(WorkersError::NoSystem);
+        }
+        let io = IoRuntime::start()?;
+        let compute = ComputePool::start(config.slots as usize)?;
+        let arbiter = start_arbiter("worker")?;
+        let (sender, queued) = mpsc::unbounded_channel();
+        let notices = Notices(sender);
+        let exchange = Exchange::start(io.handle().clone(), config.bind, Arc::new(notices.clone())).await?;
+        let events = EventQueue::start(io.handle(), Arc::clone(&coordinator), COORDINATOR_PATIENCE);
+        let (stopping, stopped) = watch::channel(None);
+        let (alive, dropped) = oneshot::channel();
+        let data_address = exchange.address();
+        let actor = WorkerActor {
+            id: None,
+            slots: SlotTable::new(config.slots as usize),
+            jobs: JobTable::default(),
+            compute,
+            exchange: exchange.clone(),
+            events,
+            coordinator,
+            notices,
+            stopping,
+            queued: Some(queued),
+            dropped: Some(dropped),
+            io,
+        };
+        let address = WorkerActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
+        exchange.serve_requests(Arc::new(ActorLink(address.clone())));
+        Ok(Self { shared: Arc::new(Shared { address, data_address, stopped, _alive: alive }) })
+    }
+
+    /// Where other workers reach this one, as `http://host:port`; empty if they cannot.
+    #[must_use]
+    pub fn data_address(&self) -> String {
+        self.shared.data_address.map(|address| format!("http://{address}")).unwrap_or_default()
+    }
+
+    /// The socket that other workers' data comes in on, if there is one.
+    #[must_use]
+    pub fn bound_address(&self) -> Option<SocketAddr> {
+        self.shared.data_address
+    }
+
+    /// Tells the worker the id that the coordinator gave it; heartbeats begin.
+    pub fn set_id(&self, id: WorkerId) {
+        // The mailbox is empty when this is called, before any request.
+        if self.shared.address.try_send(SetId(id)).is_err() {
+            error!(worker = %id, "the worker has ended before it was registered");
+        }
+    }
+
+    /// Ready when the worker was told to stop, or had to.
+    pub async fn stopped(&self) -> StopCause {
+        let mut stopped = self.shared.stopped.clone();
+        let cause = stopped.wait_for(Option::is_some).await.ok().and_then(|cause| *cause);
+        cause.unwrap_or(StopCause::Shutdown)
+    }
+}
+
+impl WorkerLink for WorkerHandle {
+    fn request(&self, request: WorkerRequest) -> Reply<WorkerResponse> {
+        ActorLink(self.shared.address.clone()).request(request)
+    }
+}
+
+/// The worker's actor as a link.
+struct ActorLink(Addr<WorkerActor>);
+
+impl WorkerLink for ActorLink {
+    fn request(&self, request: WorkerRequest) -> Reply<WorkerResponse> {
+        let answer = self.0.send(Request(request));
+        Box::pin(async move {
+            answer.await.map_err(|error| LinkError { peer: String::from("the worker"), reason: error.to_string() })
+        })
+    }
+}
+
+struct WorkerActor {
+    id: Option<WorkerId>,
+    slots: SlotTable,
+    jobs: JobTable<JobResources>,
+    compute: ComputePool,
+    exchange: Exchange,
+    events: EventQueue,
+    coordinator: Arc<dyn CoordinatorLink>,
+    notices: Notices,
+    stopping: watch::Sender<Option<StopCause>>,
+    /// What tasks say; taken when the actor starts.
+    queued: Option<mpsc::UnboundedReceiver<Notice>>,
+    /// Ready when the last handle is gone; taken when the actor starts.
+    dropped: Option<oneshot::Receiver<()>>,
+    /// Last, because the others end connections on it.
+    io: IoRuntime,
+}
+
+/// A request of the coordinator.
+struct Request(WorkerRequest);
+
+impl Message for Request {
+    type Result = WorkerResponse;
+}
+
+/// The id that the coordinator gave.
+struct SetId(WorkerId);
+
+impl Message for SetId {
+    type Result = ();
+}
+
+type Answer = ResponseActFuture<WorkerActor, WorkerResponse>;
+
+impl Actor for WorkerActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(queued) = self.queued.take() {
+            ctx.add_stream(UnboundedReceiverStream::new(queued));
+        }
+        if let Some(dropped) = self.dropped.take() {
+            ctx.spawn(
+                wrap_future(dropped).then(|_, actor: &mut Self, _| {
+                    actor.tear_down_all().map(|(), _, ctx: &mut Context<Self>| ctx.stop())
+                }),
+            );
+        }
+        ctx.spawn(wrap_future(self.events.lost()).then(|(), actor: &mut Self, _| {
+            error!("stopping all jobs: the coordinator cannot be reached");
+            actor.tear_down_all().map(|(), actor, _| actor.stop(StopCause::CoordinatorLost))
+        }));
+        ctx.run_interval(HEARTBEAT_INTERVAL, |actor, _| {
+            if !actor.events.has_heartbeat() {
+                actor.heartbeat();
+            }
+        });
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        // The arbiter was started for this actor alone.
+        if let Some(arbiter) = Arbiter::try_current() {
+            arbiter.stop();
+        }
+    }
+}
+
+impl Handler<SetId> for WorkerActor {
+    type Result = ();
+
+    fn handle(&mut self, SetId(id): SetId, _: &mut Self::Context) {
+        self.id = Some(id);
+    }
+}
+
+impl Handler<Request> for WorkerActor {
+    type Result = Answer;
+
+    fn handle(&mut self, Request(request): Request, _: &mut Self::Context) -> Answer {
+        match request {
+            WorkerRequest::Deploy(deployment) => self.deploy(*deployment),
+            WorkerRequest::Start(job) => self.start_job(job),
+            WorkerRequest::Barrier(job, epoch) => done(self.command(job, DriverCommand::Barrier(epoch))),
+            // A job that is not here has stopped.
+            WorkerRequest::Stop(job, StopMode::Drain) => done(self.command(job, DriverCommand::Stop).or(Ok(()))),
+            WorkerRequest::Stop(job, StopMode::Cancel) => {
+                let held = self.jobs.cancel(job);
+                self.tear_down(job, held)
+            }
+            WorkerRequest::Release(job) => {
+                let held = self.jobs.release(job);
+                self.tear_down(job, held)
+            }
+            WorkerRequest::Shutdown => Box::pin(self.tear_down_all().map(|(), actor: &mut Self, _| {
+                actor.stop(StopCause::Shutdown);
+                WorkerResponse::Done
+            })),
+        }
+    }
+}
+
+impl StreamHandler<Notice> for WorkerActor {
+    fn handle(&mut self, notice: Notice, _: &mut Self::Context) {
+        for effect in self.jobs.notice(notice) {
+            match effect {
+                Effect::Heartbeat => self.heartbeat(),
+                Effect::Report(event) => self.events.push(event),
+            }
+        }
+    }
+}
+
+impl WorkerActor {
+    fn deploy(&mut self, deployment: Deployment) -> Answer {
+        let job = deployment.job;
+        let worker = match self.id.ok_or(WorkersError::NotRegistered) {
+            Ok(worker) => worker,
+            Err(error) => return done(Err(error)),
+        };
+        if let Err(error) = self.jobs.begin(job) {
+            return done(Err(error));
+        }
+        let site = Site {
+            worker,
+            exchange: self.exchange.clone(),
+            coordinator: Arc::clone(&self.coordinator),
+            runtime: self.io.handle().clone(),
+        };
+        let building = self.io.handle().spawn(site.deploy(deployment));
+        Box::pin(wrap_future(building).then(move |built, actor: &mut Self, _| {
+            let panicked = |error: tokio::task::JoinError| EngineError::Panicked(error.to_string());
+            let built = built.map_err(|error| WorkersError::Engine(panicked(error))).and_then(|built| built);
+            actor.deployed(job, built)
+        }))
+    }
+
+    fn deployed(&mut self, job: JobId, built: Result<DeployedJob>) -> Answer {
+        match built {
+            Ok(DeployedJob { tasks, resources }) => match self.jobs.deployed(job, &tasks, resources) {
+                Ok(()) => {
+                    info!(%job, tasks = tasks.len(), "job deployed");
+                    done(Ok(()))
+                }
+                Err(held) => {
+                    let gone = self.tear_down(job, Some(held));
+                    Box::pin(gone.map(move |_, _: &mut Self, _| respond(Err(WorkersError::Abandoned(job)))))
+                }
+            },
+            Err(error) => {
+                self.jobs.release(job);
+                done(Err(error))
+            }
+        }
+    }
+
+    fn start_job(&mut self, job: JobId) -> Answer {
+        if let Err(error) = self.jobs.start(job) {
+            return done(Err(error));
+        }
+        let exchange = self.exchange.clone();
+        let opening = async move { exchange.open(job).await };
+        Box::pin(
+            wrap_future(opening).map(move |opened, actor: &mut Self, _| respond(opened.and_then(|()| actor.run(job)))),
+        )
+    }
+
+    fn run(&mut self, job: JobId) -> Result<()> {
+        let held = self.jobs.resources(job).ok_or(WorkersError::NotDeployed(job))?;
+        held.run(job, &mut self.slots, &self.compute, &self.notices)
+    }
+
+    fn command(&mut self, job: JobId, command: DriverCommand) -> Result<()> {
+        self.jobs.resources(job).ok_or(WorkersError::NotDeployed(job))?.command(command);
+        Ok(())
+    }
+
+    /// Drops what a job held. Answered when nothing of it is left.
+    fn tear_down(&mut self, job: JobId, held: Option<JobResources>) -> Answer {
+        let Some(held) = held else { return done(Ok(())) };
+        let exchange = self.exchange.clone();
+        let tearing = self.io.handle().spawn(async move {
+            let places = held.tear_down(job).await;
+            exchange.release(job).await;
+            places
+        });
+        Box::pin(wrap_future(tearing).map(move |places, actor: &mut Self, _| {
+            for slot in places.unwrap_or_default() {
+                actor.slots.free(slot);
+            }
+            WorkerResponse::Done
+        }))
+    }
+
+    /// Ends all jobs.
+    fn tear_down_all(&mut self) -> ResponseActFuture<Self, ()> {
+        let mut all: ResponseActFuture<Self, ()> = Box::pin(ready(()));
+        for job in self.jobs.ids() {
+            let held = self.jobs.release(job);
+            let one = self.tear_down(job, held);
+            all = Box::pin(all.then(move |(), _, _| one.map(|_, _, _| ())));
+        }
+        all
+    }
+
+    fn stop(&mut self, cause: StopCause) {
+        self.stopping.send_if_modified(|stopped| {
+            let first = stopped.is_none();
+            stopped.get_or_insert(cause);
+            first
+        });
+    }
+
+    /// Queues the metrics and new models of all jobs.
+    fn heartbeat(&mut self) {
+        let Some(worker) = self.id else { return };
+        let mut metrics = Vec::new();
+        let mut models = Vec::new();
+        for (job, held) in self.jobs.all_resources() {
+            metrics.extend(held.metrics());
+            models.extend(held.take_models().into_iter().map(|model| (job, model)));
+        }
+        self.events.push(WorkerEvent::Heartbeat { worker, metrics, models });
+    }
+}
+
+/// An answer that needs no waiting.
+fn done(result: Result<()>) -> Answer {
+    Box::pin(ready(respond(result)))
+}
+
+fn respond(result: Result<()>) -> WorkerResponse {
+    match result {
+        Ok(()) => WorkerResponse::Done,
+        Err(error) => WorkerResponse::Failed { domain: error.domain(), message: error.chain() },
+    }
+}
+
+#[cfg(test)]
+mod tests;
