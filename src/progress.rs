@@ -112,15 +112,15 @@ impl Progress {
 
     fn add_up(&self, metrics: &[OperatorMetrics]) -> Totals {
         let mut totals = Totals::default();
+        let mut sources: HashMap<OperatorId, i64> = HashMap::new();
         for operator in metrics {
             totals.late += operator.late_rows;
             totals.dead_letters += operator.dead_letter_rows;
             match self.kinds.get(&operator.operator) {
                 Some(Kind::Source) => {
                     totals.rows_in += operator.rows_in;
-                    if operator.event_time > i64::MIN {
-                        totals.event_time = totals.event_time.max(Some(EventTime(operator.event_time)));
-                    }
+                    let newest = sources.entry(operator.operator).or_insert(i64::MIN);
+                    *newest = (*newest).max(operator.event_time);
                 }
                 Some(Kind::Train(model)) => {
                     totals.models.extend(operator.quality.map(|auc| (model.clone(), auc)));
@@ -134,6 +134,9 @@ impl Progress {
                 totals.watermark = Some(totals.watermark.map_or(watermark, |least| least.min(watermark)));
             }
         }
+        // The job is where its slowest source is.
+        let times = sources.into_values().filter(|time| *time > i64::MIN);
+        totals.event_time = times.min().map(EventTime);
         totals
     }
 

@@ -45,7 +45,10 @@ pub enum End {
 enum Printed {
     Rows(RecordBatch),
     /// The rows of a job's result.
-    Result { operator: OperatorId, schema: SchemaRef },
+    Result {
+        operator: OperatorId,
+        schema: SchemaRef,
+    },
 }
 
 /// Rows by the result that they belong to.

@@ -33,6 +33,9 @@ impl EventTimeBuffer {
 
     /// Holds a batch. Its event times must not be NULL: sources route such rows away.
     pub(crate) fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
         let times = event_times(batch.column(self.time))?;
         if let Some(oldest) = arrow::compute::min(&times) {
             self.oldest = self.oldest.min(EventTime(oldest));
@@ -73,7 +76,7 @@ impl EventTimeBuffer {
             return Ok(None);
         }
         let rows = concat_batches(&self.schema, &ready)?;
-        Ok(Some(canonical_order(&rows, Some(self.time))?).filter(|rows| rows.num_rows() > 0))
+        Ok(Some(canonical_order(&rows, Some(self.time))?))
     }
 
     /// Bytes held.
@@ -135,10 +138,8 @@ mod tests {
     use super::*;
 
     fn batch(times: &[i64], values: &[i64]) -> RecordBatch {
-        let schema = Schema::new(vec![
-            Field::new("v", DataType::Int64, true),
-            Field::new("t", event_time_type(), true),
-        ]);
+        let schema =
+            Schema::new(vec![Field::new("v", DataType::Int64, true), Field::new("t", event_time_type(), true)]);
         let times = cast(&int64(times.iter().copied()), &event_time_type()).unwrap();
         RecordBatch::try_new(Arc::new(schema), vec![int64(values.iter().copied()), times]).unwrap()
     }

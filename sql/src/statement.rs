@@ -34,7 +34,7 @@ impl Options {
 #[derive(Debug, Clone)]
 pub(crate) enum Statement {
     /// CREATE SOURCE, CREATE TABLE.
-    CreateSource(CreateSource),
+    CreateSource(Box<CreateSource>),
     /// CREATE SINK.
     CreateSink(CreateSink),
     /// CREATE [MATERIALIZED] VIEW.

@@ -8,6 +8,7 @@ mod files;
 mod print;
 mod result;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -42,6 +43,12 @@ pub trait Source: Send {
 pub trait Sink: Send {
     /// Writes rows.
     fn write(&mut self, batch: &RecordBatch) -> Result<()>;
+
+    /// How many rows to write at a time, where the cut shows in what is written; else rows are written
+    /// as soon as they are known.
+    fn chunk_rows(&self) -> Option<NonZeroUsize> {
+        None
+    }
 
     /// Completes what was written; nothing follows. A sink that is dropped before leaves nothing
     /// behind that looks complete.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::{SortColumn as Column, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::compute::{SortOptions, concat_batches, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use tidemill_plans::change::{change_column_index, change_ops};
@@ -53,16 +53,18 @@ impl ResultSink {
         if self.node.order_by.is_empty() {
             return Ok(batch.clone());
         }
-        let columns: Vec<Column> = self
-            .node
-            .order_by
-            .iter()
-            .map(|sort| Column {
-                values: Arc::clone(batch.column(sort.column)),
-                options: Some(SortOptions { descending: sort.descending, nulls_first: sort.nulls_first }),
-            })
-            .collect();
-        Ok(take_record_batch(batch, &lexsort_to_indices(&columns, None)?)?)
+        let (mut fields, mut columns) = (Vec::new(), Vec::new());
+        for sort in &self.node.order_by {
+            let column = Arc::clone(batch.column(sort.column));
+            let options = SortOptions { descending: sort.descending, nulls_first: sort.nulls_first };
+            fields.push(SortField::new_with_options(column.data_type().clone(), options));
+            columns.push(column);
+        }
+        let rows = RowConverter::new(fields)?.convert_columns(&columns)?;
+        let mut order: Vec<u32> = (0..batch.num_rows() as u32).collect();
+        // Stable, unlike Arrow's sort: rows that compare equal keep the order that they came in.
+        order.sort_by(|a, b| rows.row(*a as usize).cmp(&rows.row(*b as usize)));
+        Ok(take_record_batch(batch, &UInt32Array::from(order))?)
     }
 }
 

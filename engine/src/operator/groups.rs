@@ -178,4 +178,3 @@ pub(super) fn key_schema(input: &SchemaRef, keys: &[usize]) -> SchemaRef {
     let field = |(i, key): (usize, &usize)| Field::new(format!("k{i}"), input.field(*key).data_type().clone(), true);
     Arc::new(Schema::new(keys.iter().enumerate().map(field).collect::<Vec<Field>>()))
 }
-

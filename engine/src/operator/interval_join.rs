@@ -19,6 +19,9 @@ use crate::task::{OperatorContext, PortWatermarks, batch_bytes};
 
 const LEFT: usize = 0;
 
+/// Fewer rows than twice this are not worth a clean-up. Tests want to see some.
+const CLEAN_UP_ROWS: usize = if cfg!(test) { 2 } else { 1024 };
+
 /// See [`IntervalJoinNode`].
 pub(super) struct IntervalJoin {
     sides: [Side; 2],
@@ -26,6 +29,9 @@ pub(super) struct IntervalJoin {
     output_time: JoinSide,
     output: SchemaRef,
 }
+
+/// Where a row is held: its event time, its batch, its row there.
+type HeldRow = (i64, u32, u32);
 
 /// One side's rows.
 struct Side {
@@ -36,20 +42,15 @@ struct Side {
     watermark: Watermark,
     batches: Vec<RecordBatch>,
     /// Rows by key: time, batch, row.
-    rows: HashMap<Box<[u8]>, Vec<(i64, u32, u32)>>,
-    /// How many rows are held, and how many were left by the last clean-up.
+    rows: HashMap<Box<[u8]>, Vec<HeldRow>>,
+    /// How many rows the batches hold, and how many were left by the last clean-up.
     held: usize,
     kept: usize,
     bytes: usize,
 }
 
 impl IntervalJoin {
-    pub(super) fn new(
-        node: &IntervalJoinNode,
-        left: &SchemaRef,
-        right: &SchemaRef,
-        output: SchemaRef,
-    ) -> Result<Self> {
+    pub(super) fn new(node: &IntervalJoinNode, left: &SchemaRef, right: &SchemaRef, output: SchemaRef) -> Result<Self> {
         let left = Side::new(JoinKeys::new(left, &node.left_keys)?, node.left_time, (node.lower, node.upper));
         let right = Side::new(JoinKeys::new(right, &node.right_keys)?, node.right_time, (-node.upper, -node.lower));
         let filter = node.filter.as_ref().map(|filter| filter.to_physical(&output)).transpose()?;
@@ -57,7 +58,13 @@ impl IntervalJoin {
     }
 
     /// The pairs of a new batch on `port` with what the other side holds.
-    fn pairs(&self, port: usize, batch: &RecordBatch, keys: &[Option<Box<[u8]>>], times: &[i64]) -> Result<RecordBatch> {
+    fn pairs(
+        &self,
+        port: usize,
+        batch: &RecordBatch,
+        keys: &[Option<Box<[u8]>>],
+        times: &[i64],
+    ) -> Result<RecordBatch> {
         let (own, other) = (&self.sides[port], &self.sides[1 - port]);
         let (mut mine, mut theirs) = (Vec::new(), Vec::new());
         for (row, (key, time)) in keys.iter().zip(times).enumerate() {
@@ -109,9 +116,10 @@ impl Side {
         for (row, (key, time)) in keys.into_iter().zip(times).enumerate() {
             if let Some(key) = key {
                 self.rows.entry(key).or_default().push((*time, index, row as u32));
-                self.held += 1;
             }
         }
+        // Rows without a key can never match, but their batch is held as long as its other rows.
+        self.held += batch.num_rows();
         self.bytes += batch_bytes(&batch);
         self.batches.push(batch);
     }
@@ -119,7 +127,7 @@ impl Side {
     /// Drops the rows that no later row of the other side can match. Costs a pass over all rows, so
     /// it waits until there are twice as many as it left the last time.
     fn clean_up(&mut self, other: Watermark) -> Result<()> {
-        if self.held < 2 * self.kept.max(1024) && !other.is_end() {
+        if self.held < 2 * self.kept.max(CLEAN_UP_ROWS) && !other.is_end() {
             return Ok(());
         }
         let reach = self.reach.1;
@@ -176,7 +184,7 @@ impl Operator for IntervalJoin {
     }
 
     fn state_bytes(&self) -> usize {
-        self.sides.iter().map(|side| side.bytes + side.held * size_of::<(i64, u32, u32)>()).sum()
+        self.sides.iter().map(|side| side.bytes + side.held * size_of::<HeldRow>()).sum()
     }
 }
 

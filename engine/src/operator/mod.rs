@@ -3,19 +3,19 @@
 //! An operator is plain synchronous code: rows in, rows out. It does no I/O, looks at no clock and
 //! starts no thread, so a test calls it directly (see [`crate::testing`]).
 
-mod filter;
-mod project;
-mod union;
-mod source;
-mod window_assign;
-mod window_aggregate;
 mod aggregate;
+mod filter;
 mod groups;
 mod interval_join;
+mod predict;
+mod project;
+mod sink;
+mod source;
 mod temporal_join;
 mod train;
-mod predict;
-mod sink;
+mod union;
+mod window_aggregate;
+mod window_assign;
 
 use std::sync::Arc;
 

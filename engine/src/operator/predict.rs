@@ -7,9 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, SchemaRef};
 use tidemill_ml::{MlError, OnlineModel};
@@ -118,9 +116,7 @@ fn output_rows(rows: &RecordBatch, answers: &[Answer], output: &SchemaRef) -> Re
     let probability: Float64Array = answers.iter().flat_map(|answer| answer.probabilities.iter()).collect();
     let label: BooleanArray = probability.iter().map(|p| p.map(|p| p >= THRESHOLD)).collect();
     let versions = |pick: fn((i64, i64)) -> i64| {
-        answers.iter().flat_map(move |answer| {
-            std::iter::repeat_n(answer.version.map(pick), answer.probabilities.len())
-        })
+        answers.iter().flat_map(move |answer| std::iter::repeat_n(answer.version.map(pick), answer.probabilities.len()))
     };
     let version: Int64Array = versions(|(version, _)| version).collect();
     let learnt_to: TimestampMicrosecondArray = versions(|(_, learnt_to)| learnt_to).collect();

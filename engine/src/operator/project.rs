@@ -40,8 +40,7 @@ pub(super) struct Columns {
 
 impl Columns {
     pub(super) fn new(columns: &[Projection], input: &Schema, output: SchemaRef) -> Result<Self> {
-        let exprs: tidemill_plans::Result<_> =
-            columns.iter().map(|column| column.expr.to_physical(input)).collect();
+        let exprs: tidemill_plans::Result<_> = columns.iter().map(|column| column.expr.to_physical(input)).collect();
         let exprs: Vec<_> = exprs?;
         let carried = change_column_index(input).filter(|_| output.fields().len() == exprs.len() + 1);
         Ok(Self { exprs, change: carried, output })
@@ -52,7 +51,11 @@ impl Columns {
         for (expr, field) in self.exprs.iter().zip(self.output.fields()) {
             let column = expr.evaluate(batch)?.into_array(batch.num_rows())?;
             // A planned type may be narrower in its metadata only; a real difference is cast.
-            columns.push(if column.data_type() == field.data_type() { column } else { cast(&column, field.data_type())? });
+            columns.push(if column.data_type() == field.data_type() {
+                column
+            } else {
+                cast(&column, field.data_type())?
+            });
         }
         columns.extend(self.change.map(|index| Arc::clone(batch.column(index))));
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

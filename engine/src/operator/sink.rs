@@ -1,7 +1,8 @@
 //! Hands rows to a sink's writer in event-time order.
 //!
 //! Rows of a stream with event time are held until the watermark has passed them and written in
-//! canonical order, in chunks of a fixed size: so a file is the same, byte for byte, in every run.
+//! canonical order, in chunks of a fixed size where the sink asks for it: so a file is the same, byte
+//! for byte, in every run.
 
 use std::sync::Arc;
 
@@ -15,10 +16,7 @@ use super::Operator;
 use crate::connector::Sink;
 use crate::error::Result;
 use crate::rows::EventTimeBuffer;
-use crate::task::{EndReason, OperatorContext, PortWatermarks};
-
-/// Rows in a chunk.
-const CHUNK_ROWS: usize = 8192;
+use crate::task::{EndReason, OperatorContext, PortWatermarks, batch_bytes};
 
 /// See [`SinkNode`].
 pub(super) struct SinkOperator {
@@ -40,17 +38,18 @@ impl SinkOperator {
         let Some(rows) = self.waiting.as_mut().map(|waiting| waiting.take_before(bound)).transpose()?.flatten() else {
             return Ok(());
         };
+        let Some(chunk_rows) = self.writer.chunk_rows() else { return self.writer.write(&rows) };
         self.partial_rows += rows.num_rows();
         self.partial.push(rows);
-        if self.partial_rows >= CHUNK_ROWS { self.write_chunks() } else { Ok(()) }
+        if self.partial_rows >= chunk_rows.get() { self.write_chunks(chunk_rows.get()) } else { Ok(()) }
     }
 
-    fn write_chunks(&mut self) -> Result<()> {
+    fn write_chunks(&mut self, chunk_rows: usize) -> Result<()> {
         let rows = concat_batches(&self.input, &std::mem::take(&mut self.partial))?;
         let mut start = 0;
-        while rows.num_rows() - start >= CHUNK_ROWS {
-            self.writer.write(&rows.slice(start, CHUNK_ROWS))?;
-            start += CHUNK_ROWS;
+        while rows.num_rows() - start >= chunk_rows {
+            self.writer.write(&rows.slice(start, chunk_rows))?;
+            start += chunk_rows;
         }
         self.partial_rows = rows.num_rows() - start;
         self.partial.push(rows.slice(start, self.partial_rows));
@@ -84,7 +83,7 @@ impl Operator for SinkOperator {
     }
 
     fn state_bytes(&self) -> usize {
-        self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
+        self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes) + self.partial.iter().map(batch_bytes).sum::<usize>()
     }
 
     fn is_io(&self) -> bool {

@@ -7,9 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
-use arrow::compute::{interleave_record_batch, take_record_batch};
-use arrow::array::UInt32Array;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{filter_record_batch, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use tidemill_plans::node::{TemporalJoinKind, TemporalJoinNode};
@@ -19,6 +18,9 @@ use super::Operator;
 use crate::error::Result;
 use crate::rows::{EventTimeBuffer, JoinKeys};
 use crate::task::{OperatorContext, PortWatermarks, batch_bytes};
+
+/// Fewer rows than twice this are not worth a clean-up. Tests want to see some.
+const CLEAN_UP_ROWS: usize = if cfg!(test) { 2 } else { 1024 };
 
 /// See [`TemporalJoinNode`].
 pub(super) struct TemporalJoin {
@@ -39,6 +41,9 @@ struct Versions {
     order: RowConverter,
     batches: Vec<RecordBatch>,
     by_key: HashMap<Box<[u8]>, BTreeMap<i64, Version>>,
+    /// Later versions are not older than this.
+    watermark: Watermark,
+    /// How many rows the batches hold, and how many were left by the last clean-up.
     held: usize,
     kept: usize,
     bytes: usize,
@@ -52,12 +57,7 @@ struct Version {
 }
 
 impl TemporalJoin {
-    pub(super) fn new(
-        node: &TemporalJoinNode,
-        left: &SchemaRef,
-        right: &SchemaRef,
-        output: SchemaRef,
-    ) -> Result<Self> {
+    pub(super) fn new(node: &TemporalJoinNode, left: &SchemaRef, right: &SchemaRef, output: SchemaRef) -> Result<Self> {
         let fields = right.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
         Ok(Self {
             left_keys: JoinKeys::new(left, &node.left_keys)?,
@@ -71,6 +71,7 @@ impl TemporalJoin {
                 order: RowConverter::new(fields)?,
                 batches: Vec::new(),
                 by_key: HashMap::new(),
+                watermark: Watermark::MIN,
                 held: 0,
                 kept: 0,
                 bytes: 0,
@@ -109,12 +110,12 @@ impl Versions {
             let versions = self.by_key.entry(key).or_default();
             match versions.get(time) {
                 Some(known) if known.order >= order => {}
-                known => {
-                    self.held += usize::from(known.is_none());
+                _ => {
                     versions.insert(*time, Version { batch: index, row: row as u32, order });
                 }
             }
         }
+        self.held += batch.num_rows();
         self.bytes += 2 * batch_bytes(&batch);
         self.batches.push(batch);
         Ok(())
@@ -144,7 +145,7 @@ impl Versions {
     /// Drops the versions that no later row can ask for: all but the newest before `bound`. Costs a
     /// pass over all versions, so it waits until there are twice as many as it left the last time.
     fn clean_up(&mut self, bound: EventTime) -> Result<()> {
-        if self.held < 2 * self.kept.max(1024) {
+        if self.held < 2 * self.kept.max(CLEAN_UP_ROWS) {
             return Ok(());
         }
         let mut live: Vec<(usize, usize)> = Vec::new();
@@ -167,26 +168,31 @@ impl Versions {
     }
 }
 
+/// The rows that are not late, and a count of the others.
+fn on_time(batch: RecordBatch, time: usize, watermark: Watermark, ctx: &OperatorContext) -> Result<RecordBatch> {
+    let times = event_times(batch.column(time))?;
+    let on_time: BooleanArray = times.values().iter().map(|time| Some(EventTime(*time) >= watermark.0)).collect();
+    let late = on_time.false_count();
+    if late == 0 {
+        return Ok(batch);
+    }
+    ctx.count_late(late);
+    Ok(filter_record_batch(&batch, &on_time)?)
+}
+
 impl Operator for TemporalJoin {
     fn on_batch(&mut self, port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
-        if port == 1 {
-            return self.versions.push(batch);
+        // The version that a late row asks for may be gone or not, and the rows that a late version
+        // answers may have been answered or not: dropping both keeps results repeatable.
+        match port {
+            0 => self.waiting.push(on_time(batch, self.left_time, self.left_watermark, ctx)?),
+            _ => self.versions.push(on_time(batch, self.versions.time, self.versions.watermark, ctx)?),
         }
-        let times = event_times(batch.column(self.left_time))?;
-        let watermark = self.left_watermark;
-        let on_time: arrow::array::BooleanArray =
-            times.values().iter().map(|time| Some(EventTime(*time) >= watermark.0)).collect();
-        let late = on_time.false_count();
-        if late == 0 {
-            return self.waiting.push(batch);
-        }
-        // The version that a late row asks for may be gone or not: dropping it keeps results repeatable.
-        ctx.count_late(late);
-        self.waiting.push(arrow::compute::filter_record_batch(&batch, &on_time)?)
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
         self.left_watermark = watermarks.port(0);
+        self.versions.watermark = watermarks.port(1);
         if let Some(left) = self.waiting.take_before(watermarks.port(1).0)? {
             let joined = self.join(&left)?;
             ctx.emit(joined);

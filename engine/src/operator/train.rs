@@ -72,19 +72,22 @@ impl Train {
         while start < times.len() {
             let end = self.interval_end(times[start]);
             let length = times[start..].partition_point(|time| *time < end);
-            self.learn_interval(&rows.slice(start, length), ctx)?;
-            versions.push(self.publish(end, ctx)?);
+            // An interval without usable rows leaves the model as the last version has it.
+            if self.learn_interval(&rows.slice(start, length), ctx)? > 0 {
+                versions.push(self.publish(end, ctx)?);
+            }
             start += length;
         }
         ctx.emit(version_rows(&versions)?);
         Ok(())
     }
 
-    fn learn_interval(&mut self, rows: &RecordBatch, ctx: &OperatorContext) -> Result<()> {
+    /// Learns rows; returns how many could be learnt.
+    fn learn_interval(&mut self, rows: &RecordBatch, ctx: &OperatorContext) -> Result<u64> {
         let field = rows.schema_ref().field(self.label).name().clone();
         let labels = boolean_labels(&field, rows.column(self.label)).map_err(|error| self.failed(error))?.clone();
         let report = self.model.learn(rows, &labels).map_err(|error| self.failed(error))?;
-        let LearnReport { rejected, scores, .. } = report;
+        let LearnReport { rows: learnt, rejected, scores } = report;
         for row in rejected {
             ctx.dead_letter(row.reason.to_string(), show_row(rows, row.row)?)?;
         }
@@ -93,7 +96,7 @@ impl Train {
                 self.auc.push(score, label);
             }
         }
-        Ok(())
+        Ok(learnt)
     }
 
     fn publish(&mut self, learnt_to: i64, ctx: &OperatorContext) -> Result<Published> {

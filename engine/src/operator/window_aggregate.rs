@@ -39,7 +39,7 @@ pub(super) struct WindowAggregate {
     pane: i64,
     /// Panes by start.
     panes: BTreeMap<i64, Pane>,
-    /// Start of the last window that has closed.
+    /// Start of the last window that has closed, whether it had rows or not.
     closed: Option<i64>,
     watermark: Watermark,
 }
@@ -79,22 +79,20 @@ impl WindowAggregate {
         time - (time - self.window.offset()).rem_euclid(self.pane)
     }
 
-    /// Whether the last window that holds `time` is still open. (With a slide longer than the size,
-    /// a time may be in no window: such rows are in no result, which is not being late.)
-    fn is_late(&self, time: i64) -> bool {
-        let last = self.window.last_start(EventTime(time));
-        self.watermark.closes(EventTime(last.saturating_add(self.window.size())))
-    }
-
-    fn without_late(&self, batch: RecordBatch, ctx: &OperatorContext) -> Result<RecordBatch> {
+    /// The rows that are in a window that is still open.
+    fn rows_in_open_windows(&self, batch: RecordBatch, ctx: &OperatorContext) -> Result<RecordBatch> {
         let times = event_times(batch.column(self.time))?;
-        let on_time: BooleanArray = times.values().iter().map(|time| Some(!self.is_late(*time))).collect();
-        let late = on_time.false_count();
-        if late == 0 {
-            return Ok(batch);
+        let (mut keep, mut late) = (Vec::with_capacity(times.len()), 0);
+        for time in times.values() {
+            let last_end = self.window.last_start(EventTime(*time)).saturating_add(self.window.size());
+            // With a slide longer than the size, a row may be in no window: that is not being late.
+            let in_window = last_end > *time;
+            let closed = self.watermark.closes(EventTime(last_end));
+            late += usize::from(in_window && closed);
+            keep.push(in_window && !closed);
         }
         ctx.count_late(late);
-        Ok(filter_record_batch(&batch, &on_time)?)
+        if keep.contains(&false) { Ok(filter_record_batch(&batch, &BooleanArray::from(keep))?) } else { Ok(batch) }
     }
 
     /// Adds the rows of one pane.
@@ -145,7 +143,17 @@ impl WindowAggregate {
             self.drop_used_panes(start);
         }
         ctx.emit(concat_batches(&self.output, &closed)?);
+        self.close_empty_windows();
         Ok(())
+    }
+
+    /// A window that closed without rows is closed too: a late row must not open it again.
+    fn close_empty_windows(&mut self) {
+        let last_end = self.watermark.0;
+        if last_end != EventTime::MIN && last_end != EventTime::MAX {
+            let last = self.window.last_start(last_end.plus(-self.window.size()));
+            self.closed = self.closed.max(Some(last));
+        }
     }
 
     /// Drops the panes that no window after the one from `closed` holds.
@@ -169,7 +177,8 @@ impl WindowAggregate {
             }
         }
         let (mut columns, results) = groups.finish()?;
-        let rows = columns.first().or_else(|| results.first()).map_or(0, |column| column.len());
+        // Without keys and aggregates the window itself is the row.
+        let rows = columns.first().or_else(|| results.first()).map_or(1, |column| column.len());
         columns.extend(window_columns(&vec![start; rows], self.window.size()));
         columns.extend(results);
         conform(columns, &self.output)
@@ -206,7 +215,7 @@ impl Pane {
 
 impl Operator for WindowAggregate {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
-        let batch = self.without_late(batch, ctx)?;
+        let batch = self.rows_in_open_windows(batch, ctx)?;
         let times = event_times(batch.column(self.time))?;
         let mut by_pane: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
         for (row, time) in times.values().iter().enumerate() {

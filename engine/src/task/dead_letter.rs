@@ -60,8 +60,7 @@ impl DeadLetters {
             warn!(operator = letter.operator, reason = letter.reason, row = letter.row, "row to dead letters");
         }
         let Some(file) = &mut state.file else { return Ok(()) };
-        let mut line =
-            json!({ "operator": letter.operator, "reason": letter.reason, "row": letter.row }).to_string();
+        let mut line = json!({ "operator": letter.operator, "reason": letter.reason, "row": letter.row }).to_string();
         line.push('\n');
         file.write_all(line.as_bytes()).map_err(|source| EngineError::File {
             action: "write",

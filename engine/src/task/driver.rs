@@ -1,5 +1,6 @@
 //! Drives a source on an I/O thread: reads batches, puts barriers between them, sends them on.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -30,6 +31,8 @@ pub enum DriverCommand {
 pub struct SourceDriver {
     source: Box<dyn Source>,
     sender: Sender,
+    /// Commands that came while a batch waited for room; they are obeyed behind it.
+    pending: VecDeque<DriverCommand>,
 }
 
 /// Whether the driver goes on after a command.
@@ -41,7 +44,7 @@ enum Next {
 
 impl SourceDriver {
     pub(crate) fn new(source: Box<dyn Source>, sender: Sender) -> Self {
-        Self { source, sender }
+        Self { source, sender, pending: VecDeque::new() }
     }
 
     /// Runs until the source ends or a command ends it. Blocks: for an I/O thread.
@@ -51,7 +54,7 @@ impl SourceDriver {
             let end = match self.obey(&commands) {
                 Ok(Next::Read) => match self.source.next_event()? {
                     SourceEvent::Batch(batch) => {
-                        if !self.wait_for_room(&waker, &commands)? {
+                        if !self.wait_for_room(&waker, &commands) {
                             return Ok(());
                         }
                         self.send(Message::Batch(batch))?;
@@ -70,7 +73,8 @@ impl SourceDriver {
 
     fn obey(&mut self, commands: &Commands<DriverCommand>) -> Result<Next> {
         loop {
-            match commands.try_recv() {
+            let command = self.pending.pop_front().map_or_else(|| commands.try_recv(), Ok);
+            match command {
                 Ok(DriverCommand::Barrier(epoch)) => self.send(Message::Barrier(epoch))?,
                 Ok(DriverCommand::Stop) => return Ok(Next::End(EndReason::Stopped)),
                 // Whoever held the other end is gone: so is the job.
@@ -81,17 +85,19 @@ impl SourceDriver {
     }
 
     /// Waits until the task takes more; false if the job was cancelled meanwhile. A stop or a barrier
-    /// stays queued: the batch in hand goes first.
-    fn wait_for_room(&self, waker: &Waker, commands: &Commands<DriverCommand>) -> Result<bool> {
+    /// is put off: the batch in hand goes first.
+    fn wait_for_room(&mut self, waker: &Waker, commands: &Commands<DriverCommand>) -> bool {
         let mut cx = Context::from_waker(waker);
         loop {
             match self.sender.poll_ready(&mut cx) {
-                Poll::Ready(Ok(())) => return Ok(true),
-                Poll::Ready(Err(_)) => return Ok(false),
+                Poll::Ready(Ok(())) => return true,
+                Poll::Ready(Err(_)) => return false,
                 Poll::Pending => thread::park_timeout(COMMAND_POLL),
             }
-            if commands.is_empty() && commands.try_recv() == Err(TryRecvError::Disconnected) {
-                return Ok(false);
+            match commands.try_recv() {
+                Ok(DriverCommand::Cancel) | Err(TryRecvError::Disconnected) => return false,
+                Ok(command) => self.pending.push_back(command),
+                Err(TryRecvError::Empty) => {}
             }
         }
     }

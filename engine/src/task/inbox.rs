@@ -94,13 +94,7 @@ impl Inbox {
                 ended: false,
             })
             .collect();
-        Self {
-            channels,
-            watermarks: vec![Watermark::MIN; ports],
-            next: 0,
-            reason: EndReason::Finished,
-            ended: false,
-        }
+        Self { channels, watermarks: vec![Watermark::MIN; ports], next: 0, reason: EndReason::Finished, ended: false }
     }
 
     /// The next input; pending when no channel that may be read has a message.

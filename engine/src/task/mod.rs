@@ -16,9 +16,9 @@ mod message;
 mod outbox;
 mod run;
 
-pub use channel::{Gone, Receiver, Sender, channel};
 pub use chain::Chain;
-pub use context::{OperatorContext, TaskEnv, ResultPort};
+pub use channel::{Gone, Receiver, Sender, channel};
+pub use context::{OperatorContext, ResultPort, TaskEnv};
 pub use dead_letter::{DeadLetter, DeadLetters};
 pub use driver::{DriverCommand, SourceDriver};
 pub use inbox::{Inbox, Input, PortWatermarks};

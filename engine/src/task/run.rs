@@ -181,11 +181,7 @@ fn take_inputs(plan: &mut TaskPlan<'_>, head: OperatorId) -> Result<Vec<(usize, 
 }
 
 /// The operators of a stage in their places, and the edges that leave it.
-fn build_slots(
-    plan: &mut TaskPlan<'_>,
-    stage: &Stage,
-    head: &Arc<OperatorStats>,
-) -> Result<(Vec<Slot>, Vec<OutEdge>)> {
+fn build_slots(plan: &mut TaskPlan<'_>, stage: &Stage, head: &Arc<OperatorStats>) -> Result<(Vec<Slot>, Vec<OutEdge>)> {
     let place: HashMap<OperatorId, usize> = stage.operators.iter().enumerate().map(|(i, id)| (*id, i)).collect();
     let mut edges = Vec::new();
     let mut slots = Vec::with_capacity(stage.operators.len());
@@ -210,9 +206,8 @@ fn build_slots(
             false => Arc::new(OperatorStats::new(plan.env.job, *id, plan.task.subtask)),
         };
         let name = format!("{} {id}", node.kind.name());
-        let operator = build_operator(plan.graph, node, plan.task.subtask, plan.env).map_err(|source| {
-            EngineError::Operator { operator: name.clone(), source: Box::new(source) }
-        })?;
+        let operator = build_operator(plan.graph, node, plan.task.subtask, plan.env)
+            .map_err(|source| EngineError::Operator { operator: name.clone(), source: Box::new(source) })?;
         slots.push(Slot { operator, context: OperatorContext::new(name, plan.env.clone(), stats), targets });
     }
     Ok((slots, edges))
@@ -224,3 +219,6 @@ fn take_senders(senders: &mut HashMap<ChannelId, Sender>, edge: usize) -> Vec<Se
     ids.sort();
     ids.iter().filter_map(|id| senders.remove(id)).collect()
 }
+
+#[cfg(test)]
+mod tests;

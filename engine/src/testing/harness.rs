@@ -12,9 +12,7 @@ use super::table::{parse_rows, show_rows};
 use crate::error::Result;
 use crate::metrics::OperatorStats;
 use crate::operator::{Operator, build_operator};
-use crate::task::{
-    DeadLetters, EndReason, Message, OperatorContext, PortWatermarks, ResultPort, TaskEnv,
-};
+use crate::task::{DeadLetters, EndReason, Message, OperatorContext, PortWatermarks, ResultPort, TaskEnv};
 
 /// One operator under test, built from a graph as a worker would build it.
 pub struct OperatorHarness {
@@ -48,7 +46,11 @@ pub fn test_env() -> Result<TaskEnv> {
 impl OperatorHarness {
     /// Builds operator `id` of `graph`.
     pub fn new(graph: &DataflowGraph, id: OperatorId) -> Result<Self> {
-        let env = test_env()?;
+        Self::with_env(graph, id, test_env()?)
+    }
+
+    /// Builds operator `id` of `graph` in surroundings of the test's own.
+    pub fn with_env(graph: &DataflowGraph, id: OperatorId, env: TaskEnv) -> Result<Self> {
         let node = graph.node(id)?;
         let schemas = graph.input_schemas(id)?;
         let stats = Arc::new(OperatorStats::new(env.job, id, 0));
@@ -84,6 +86,11 @@ impl OperatorHarness {
         self.operator.on_end(EndReason::Finished, &mut self.context)
     }
 
+    /// The job is stopped: inputs end where they are.
+    pub fn stop(&mut self) -> Result<()> {
+        self.operator.on_end(EndReason::Stopped, &mut self.context)
+    }
+
     fn move_watermark(&mut self, port: usize, watermark: Watermark) -> Result<()> {
         self.watermarks[port] = watermark;
         self.operator.on_watermark(&PortWatermarks::of(self.watermarks.clone()), &mut self.context)
@@ -114,6 +121,11 @@ impl OperatorHarness {
                 _ => None,
             })
             .collect()
+    }
+
+    /// What tasks of the operator's job share.
+    pub fn env(&self) -> &TaskEnv {
+        self.context.env()
     }
 
     /// The operator's counters.

@@ -7,6 +7,8 @@
 //! harness.expect(expect!["+I a 1 @10 …"]);
 //! ```
 
+#[cfg(test)]
+pub(crate) mod graph;
 mod harness;
 mod table;
 

@@ -4,15 +4,14 @@
 //! another one. So only conditions on the left side go below the join.
 
 use datafusion::common::{DFSchema, JoinType};
-use datafusion::logical_expr::expr::BinaryExpr;
-use datafusion::logical_expr::{Expr, Join, Operator};
+use datafusion::logical_expr::{Expr, Join};
 use tidemill_plans::node::{NodeKind, TemporalJoinKind, TemporalJoinNode};
 
 use super::expression::plain_column;
 use super::join::{Conditions, joined, joined_info, shown_times};
 use super::stream::Relation;
 use crate::error::{Result, SqlError};
-use crate::planner::QueryPlanner;
+use crate::planner::{QueryPlanner, as_of};
 
 impl QueryPlanner<'_> {
     pub(super) fn lower_temporal_join(&mut self, join: &Join, above: Vec<Expr>) -> Result<Relation> {
@@ -68,8 +67,8 @@ fn place(relation: &Relation, column: usize) -> Result<usize> {
     found.ok_or_else(|| SqlError::invalid("the event-time column of a temporal join was projected away"))
 }
 
-/// The time columns of `right.time <= left.time`, which planning has added to ON. Anything else that is
-/// no key is refused.
+/// The time columns of the `__as_of` that planning has added to ON. Anything else that is no key is
+/// refused.
 fn as_of_columns(
     conditions: &Conditions,
     left: &Relation,
@@ -77,46 +76,24 @@ fn as_of_columns(
     left_schema: &DFSchema,
     right_schema: &DFSchema,
 ) -> Result<(usize, usize)> {
-    let mut found = None;
-    for condition in &conditions.both {
-        match as_of_pair(condition, left, right, left_schema, right_schema) {
-            Some(pair) if found.is_none() => found = Some(pair),
-            _ => return Err(extra_condition(condition)),
-        }
+    let on = || conditions.both.iter().chain(&conditions.left).chain(&conditions.right);
+    if let Some(extra) = on().find(|condition| as_of::arguments(condition).is_none()) {
+        let what = format!("the condition {} in ON of a join with FOR SYSTEM_TIME AS OF", extra.human_display());
+        let hint = "ON takes equal keys only; put the rest in WHERE, or in a view on the right side";
+        return Err(SqlError::unsupported(what, hint));
     }
-    if let Some(condition) = conditions.left.first().or(conditions.right.first()) {
-        // The as-of column may have been one of the right side's own.
-        return Err(extra_condition(condition));
-    }
-    let valid = shown_times(left, left_schema);
-    match found {
-        Some((time, right_time)) if left.stream.info.times.contains(&time) => Ok((time, right_time)),
-        _ if valid.is_empty() => Err(SqlError::invalid(
+    let columns = on().find_map(as_of::arguments).and_then(|(version_time, as_of)| {
+        let right_time = plain_column(version_time, right, right_schema)?;
+        Some((plain_column(as_of, left, left_schema)?, right_time))
+    });
+    match columns.filter(|(left_time, _)| left.stream.info.times.contains(left_time)) {
+        Some(columns) => Ok(columns),
+        None if left.stream.info.times.is_empty() => Err(SqlError::invalid(
             "the left side of a join with FOR SYSTEM_TIME AS OF has no event-time column; declare WATERMARK FOR in its source",
         )),
-        _ => Err(SqlError::invalid(format!("FOR SYSTEM_TIME AS OF takes the left side's event time: {valid}"))),
+        None => {
+            let valid = shown_times(left, left_schema);
+            Err(SqlError::invalid(format!("FOR SYSTEM_TIME AS OF takes the left side's event time: {valid}")))
+        }
     }
-}
-
-fn extra_condition(condition: &Expr) -> SqlError {
-    let what = format!("the condition {} in ON of a join with FOR SYSTEM_TIME AS OF", condition.human_display());
-    SqlError::unsupported(what, "ON takes equal keys only; put the rest in WHERE, or in a view on the right side")
-}
-
-fn as_of_pair(
-    condition: &Expr,
-    left: &Relation,
-    right: &Relation,
-    left_schema: &DFSchema,
-    right_schema: &DFSchema,
-) -> Option<(usize, usize)> {
-    let Expr::BinaryExpr(BinaryExpr { left: a, op, right: b }) = condition else { return None };
-    let (older, newer) = match op {
-        Operator::LtEq => (a, b),
-        Operator::GtEq => (b, a),
-        _ => return None,
-    };
-    let right_time = plain_column(older, right, right_schema)?;
-    let left_time = plain_column(newer, left, left_schema)?;
-    right.stream.info.times.contains(&right_time).then_some((left_time, right_time))
 }

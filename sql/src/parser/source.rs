@@ -24,7 +24,8 @@ impl ScriptParser<'_> {
             return Err(self.expected("WITH (connector = '…', …)"));
         }
         let options = self.option_list()?;
-        Ok(Statement::CreateSource(CreateSource { name, if_not_exists, columns, watermark, options }))
+        let create = CreateSource { name, if_not_exists, columns, watermark, options };
+        Ok(Statement::CreateSource(Box::new(create)))
     }
 
     pub(super) fn column_list(&mut self) -> Result<ColumnList> {

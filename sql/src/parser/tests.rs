@@ -11,22 +11,102 @@ fn check(sql: &str, expect: Expect) {
 
 #[test]
 fn errors_have_positions() {
-    check("SELEC 1", expect![[""]]);
-    check("SELECT a FROM t;\nSELECT FROM WHERE", expect![[""]]);
-    check("SELECT 'open FROM t", expect![[""]]);
-    check("CREATE SOURCE s (a INT", expect![[""]]);
-    check("CREATE SOURCE s (a INT) WITH (connector files)", expect![[""]]);
-    check("CREATE SOURCE s (a INT) WITH (connector = files)", expect![[""]]);
-    check("CREATE SOURCE s (a INT)", expect![[""]]);
-    check("CREATE SOURCE x.s (a INT) WITH ()", expect![[""]]);
-    check("CREATE SINK s AS SELECT 1", expect![[""]]);
-    check("CREATE INDEX i", expect![[""]]);
-    check("CREATE OR REPLACE SOURCE s (a INT) WITH ()", expect![[""]]);
-    check("DROP INDEX i", expect![[""]]);
-    check("SET parallelism", expect![[""]]);
-    check("SELECT a FROM t extra words", expect![[""]]);
-    check("EXPLAIN ANALYZE SELECT a FROM t", expect![[""]]);
-    check("SELECT * FROM ML.PREDICT(MODEL, TABLE t", expect![[""]]);
+    check(
+        "SELEC 1",
+        expect![[r#"
+        line 1, column 1: no statement starts with SELEC; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, DROP, SHOW, DESCRIBE, EXPLAIN, SET
+    "#]],
+    );
+    check(
+        "SELECT a FROM t;\nSELECT FROM WHERE",
+        expect![[r#"
+        line 2, column 13: expected an expression, found FROM
+    "#]],
+    );
+    check(
+        "SELECT 'open FROM t",
+        expect![[r#"
+        line 1, column 8: Unterminated string literal
+    "#]],
+    );
+    check(
+        "CREATE SOURCE s (a INT",
+        expect![[r#"
+        line 1, column 20: the end in a column is not supported; a column is: name TYPE [NOT NULL], or name [TYPE] AS (expression)
+    "#]],
+    );
+    check(
+        "CREATE SOURCE s (a INT) WITH (connector files)",
+        expect![[r#"
+        line 1, column 41: expected =, found files
+    "#]],
+    );
+    check(
+        "CREATE SOURCE s (a INT) WITH (connector = files)",
+        expect![[r#"
+        line 1, column 43: expected a value: 'text', a number, true or false, found files
+    "#]],
+    );
+    check(
+        "CREATE SOURCE s (a INT)",
+        expect![[r#"
+        line 1, column 23: expected WITH (connector = '…', …), found the end
+    "#]],
+    );
+    check(
+        "CREATE SOURCE x.s (a INT) WITH ()",
+        expect![[r#"
+        line 1, column 15: a schema in a name is not supported; objects have plain names
+    "#]],
+    );
+    check(
+        "CREATE SINK s AS SELECT 1",
+        expect![[r#"
+        line 1, column 15: expected WITH (…), found AS
+    "#]],
+    );
+    check(
+        "CREATE INDEX i",
+        expect![[r#"
+        line 1, column 8: CREATE INDEX is not supported; SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW and MODEL can be created
+    "#]],
+    );
+    check(
+        "CREATE OR REPLACE SOURCE s (a INT) WITH ()",
+        expect![[r#"
+        line 1, column 8: OR REPLACE is not supported; only views can be replaced; DROP the old one first
+    "#]],
+    );
+    check(
+        "DROP INDEX i",
+        expect![[r#"
+        line 1, column 6: DROP INDEX is not supported; SOURCE, TABLE, SINK, VIEW and MODEL can be dropped
+    "#]],
+    );
+    check(
+        "SET parallelism",
+        expect![[r#"
+        line 1, column 5: expected = or TO behind the setting's name, found the end
+    "#]],
+    );
+    check(
+        "SELECT a FROM t extra words",
+        expect![[r#"
+        line 1, column 23: expected ; or the end of the script, found words
+    "#]],
+    );
+    check(
+        "EXPLAIN ANALYZE SELECT a FROM t",
+        expect![[r#"
+        line 1, column 9: EXPLAIN ANALYZE is not supported; write EXPLAIN and the statement
+    "#]],
+    );
+    check(
+        "SELECT * FROM ML.PREDICT(MODEL, TABLE t",
+        expect![[r#"
+        line 1, column 39: expected ), found the end
+    "#]],
+    );
 }
 
 #[test]

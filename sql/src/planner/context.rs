@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
 use tidemill_plans::functions;
 use tidemill_plans::time::event_time_type;
 
+use super::as_of;
 use super::interval_product::IntervalProduct;
 use crate::catalog::{Catalog, Detail};
 
@@ -27,6 +28,8 @@ pub(crate) struct PlanningContext<'a> {
 }
 
 static OPTIONS: LazyLock<ConfigOptions> = LazyLock::new(ConfigOptions::default);
+
+static AS_OF: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(as_of::function()));
 
 static EXPR_PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> = LazyLock::new(|| {
     let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(IntervalProduct)];
@@ -84,7 +87,7 @@ impl ContextProvider for PlanningContext<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        functions::scalar(name)
+        if name == as_of::AS_OF { Some(Arc::clone(&AS_OF)) } else { functions::scalar(name) }
     }
 
     fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {

@@ -36,7 +36,6 @@ impl ExprPlanner for IntervalProduct {
 
 fn product(number: Expr, micros: i64) -> Expr {
     // Exact up to 2^53 microseconds, some 285 years.
-    #[expect(clippy::cast_precision_loss, reason = "interval literals are far below 2^53 microseconds")]
     let factor = lit(micros as f64);
     let micros = try_cast(cast(number, DataType::Float64) * factor, DataType::Int64);
     cast(micros, DataType::Duration(TimeUnit::Microsecond))

@@ -5,6 +5,7 @@
 //! lowered: [`relation`]. What is left is plain SQL, and DataFusion's planner names, types and
 //! checks it: [`context`], [`optimize`].
 
+pub(crate) mod as_of;
 pub(crate) mod context;
 pub(crate) mod expression;
 mod interval_product;

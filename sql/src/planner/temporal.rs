@@ -1,14 +1,14 @@
 //! `a JOIN b FOR SYSTEM_TIME AS OF a.ts AS b ON a.k = b.k`.
 //!
 //! DataFusion plans it as an ordinary join: the made-up right table is known as temporal, and the
-//! condition `b.ts <= a.ts` is added to ON. So DataFusion resolves the as-of column, no rule drops
+//! call `__as_of(b.ts, a.ts)` is added to ON. So DataFusion resolves the as-of column, no rule drops
 //! the two time columns, and lowering finds them in the plan.
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Join, JoinConstraint, JoinOperator, ObjectName, Spanned, TableFactor, TableVersion,
 };
 
-use super::QueryPlanner;
+use super::{QueryPlanner, as_of};
 use crate::ast::{normalize, quoted};
 use crate::error::{Result, SqlError};
 use crate::lower::scan::Leaf;
@@ -33,6 +33,10 @@ impl QueryPlanner<'_> {
         if args.is_some() {
             let hint = "create a view over it and join that";
             return Err(SqlError::unsupported("FOR SYSTEM_TIME AS OF behind a function", hint));
+        }
+        if alias.as_ref().is_some_and(|alias| !alias.columns.is_empty()) {
+            let hint = "name the table alone, and its columns in the SELECT";
+            return Err(SqlError::unsupported("a column list behind FOR SYSTEM_TIME AS OF", hint));
         }
         if !matches!(as_of, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
             let message = format!("FOR SYSTEM_TIME AS OF takes the left side's event-time column, not '{as_of}'");
@@ -67,8 +71,8 @@ fn version_time(stream: &Stream, name: &str) -> Result<String> {
     Ok(stream.info.schema.field(*time).name().clone())
 }
 
-/// Adds `alias.time <= as_of` to the ON of an inner or left join.
-fn add_condition(operator: &mut JoinOperator, alias: &str, time: &str, as_of: Expr) -> Result<()> {
+/// Adds `__as_of(alias.time, as_of)` to the ON of an inner or left join.
+fn add_condition(operator: &mut JoinOperator, alias: &str, time: &str, column: Expr) -> Result<()> {
     let (JoinOperator::Join(constraint)
     | JoinOperator::Inner(constraint)
     | JoinOperator::Left(constraint)
@@ -80,7 +84,7 @@ fn add_condition(operator: &mut JoinOperator, alias: &str, time: &str, as_of: Ex
         return Err(SqlError::invalid("a join with FOR SYSTEM_TIME AS OF needs ON with equal keys: ON a.k = b.k"));
     };
     let time = Expr::CompoundIdentifier(vec![quoted(alias), quoted(time)]);
-    let valid = Expr::BinaryOp { left: Box::new(time), op: BinaryOperator::LtEq, right: Box::new(as_of) };
+    let valid = as_of::call(time, column);
     let keys = Expr::Nested(Box::new(on.clone()));
     *on = Expr::BinaryOp { left: Box::new(keys), op: BinaryOperator::And, right: Box::new(valid) };
     Ok(())

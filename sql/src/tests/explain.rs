@@ -199,6 +199,22 @@ fn interval_joins_take_bounds_from_on_and_where() {
 }
 
 #[test]
+fn join_keys_may_be_computed() {
+    check_explain(
+        "SELECT b.price, a.opened FROM bids b JOIN auctions a ON upper(a.seller) = b.bidder AND a.opened = b.ts + INTERVAL '1 hour'",
+        expect![[r#"
+            Sink #6 select_1 to result [x1]
+              Project #5 price, opened [x2] -> rebalance
+                IntervalJoin #4 (bidder, __key0) = (__key0, opened), opened - ts in [1h, 1h] [x2] -> forward
+                  Project #2 bidder, price, ts, (ts + INTERVAL '1 HOURS') AS __key0 [x2] -> hash(bidder, __key0)
+                    Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+                  Project #3 seller, opened, upper(seller) AS __key0 [x2] -> hash(__key0, opened)
+                    Source #1 auctions from files watermark(opened AS opened) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
 fn temporal_joins_chain() {
     check_explain(
         "SELECT b.auction, a.seller, o.rating AS other FROM bids b

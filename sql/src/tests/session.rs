@@ -131,11 +131,26 @@ fn statements_share_sources_views_and_models() {
 fn objects_in_use_stay() {
     let mut session = session();
     execute(&mut session, "CREATE VIEW v AS SELECT * FROM bids; CREATE VIEW w AS SELECT * FROM v").unwrap();
-    expect![[""]].assert_eq(&error(&mut session, "DROP VIEW v"));
-    expect![[""]].assert_eq(&error(&mut session, "DROP SOURCE bids"));
-    expect![[""]].assert_eq(&error(&mut session, "CREATE OR REPLACE VIEW v AS SELECT auction FROM bids"));
-    expect![[""]].assert_eq(&error(&mut session, "DROP SOURCE v"));
-    expect![[""]].assert_eq(&error(&mut session, "CREATE OR REPLACE VIEW w AS SELECT * FROM w"));
+    expect![[r#"
+        line 1, column 11: cannot change or drop 'v': view 'w' uses it; drop that first
+    "#]]
+    .assert_eq(&error(&mut session, "DROP VIEW v"));
+    expect![[r#"
+        line 1, column 13: cannot change or drop 'bids': view 'v' uses it; drop that first
+    "#]]
+    .assert_eq(&error(&mut session, "DROP SOURCE bids"));
+    expect![[r#"
+        line 1, column 1: cannot change or drop 'v': view 'w' uses it; drop that first
+    "#]]
+    .assert_eq(&error(&mut session, "CREATE OR REPLACE VIEW v AS SELECT auction FROM bids"));
+    expect![[r#"
+        line 1, column 13: 'v' is a view; write DROP VIEW v
+    "#]]
+    .assert_eq(&error(&mut session, "DROP SOURCE v"));
+    expect![[r#"
+        line 1, column 24: view 'w' cannot be made of itself
+    "#]]
+    .assert_eq(&error(&mut session, "CREATE OR REPLACE VIEW w AS SELECT * FROM w"));
     execute(&mut session, "DROP VIEW w; DROP VIEW v; DROP SOURCE bids").unwrap();
 }
 
@@ -177,7 +192,22 @@ fn results_say_how_to_find_their_rows() {
 
 #[test]
 fn settings_say_what_is_valid() {
-    check_error("SET parallelism = 0", expect![[""]]);
-    check_error("\n  SET paralelism = 2", expect![[""]]);
-    check_error("SHOW nonsense", expect![[""]]);
+    check_error(
+        "SET parallelism = 0",
+        expect![[r#"
+        line 1, column 5: setting parallelism is '0', but takes a whole number from 1 to 128
+    "#]],
+    );
+    check_error(
+        "\n  SET paralelism = 2",
+        expect![[r#"
+        line 2, column 7: unknown setting paralelism; valid are: parallelism, checkpoint_interval, channel_bytes, source_batch_rows, dead_letter_path, seed
+    "#]],
+    );
+    check_error(
+        "SHOW nonsense",
+        expect![[r#"
+        line 1, column 6: there is no setting or kind of object 'nonsense'; SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, FUNCTIONS, ALL, CREATE name, or a setting: parallelism, checkpoint_interval, channel_bytes, source_batch_rows, dead_letter_path, seed
+    "#]],
+    );
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
+use arrow::compute::{CastOptions, cast_with_options, filter_record_batch, is_null};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
@@ -103,13 +103,15 @@ impl Conform {
         good: &mut [bool],
         place: &dyn Fn(usize) -> String,
     ) -> Result<()> {
-        if after.null_count() == before.null_count() && (field.is_nullable() || after.null_count() == 0) {
+        // Not `null_count`: a column of type Null and a dictionary of NULLs would have none.
+        let absent = is_null(before)?;
+        if after.null_count() == absent.true_count() && (field.is_nullable() || after.null_count() == 0) {
             return Ok(());
         }
         let values = ArrayFormatter::try_new(before.as_ref(), &FormatOptions::default().with_null("NULL"))?;
         for (row, good) in good.iter_mut().enumerate() {
-            let lost = after.is_null(row) && before.is_valid(row);
-            let missing = after.is_null(row) && before.is_null(row) && !field.is_nullable();
+            let lost = after.is_null(row) && !absent.value(row);
+            let missing = after.is_null(row) && absent.value(row) && !field.is_nullable();
             if *good && (lost || missing) {
                 *good = false;
                 let wanted = if lost { field.data_type().to_string() } else { String::from("NOT NULL") };
@@ -123,11 +125,12 @@ impl Conform {
 
 /// Whether values of one type are, bar some that are too large, values of another.
 fn readable_as(found: &DataType, declared: &DataType) -> bool {
-    use DataType::{Boolean, Date32, Date64, Decimal128, LargeUtf8, Null, Timestamp, Utf8, Utf8View};
+    use DataType::{Boolean, Date32, Date64, Decimal128, Dictionary, LargeUtf8, Null, Timestamp, Utf8, Utf8View};
     let text = |t: &DataType| matches!(t, Utf8 | LargeUtf8 | Utf8View);
     match (found, declared) {
         (a, b) if a == b => true,
         (Null, _) => true,
+        (Dictionary(_, values), b) => readable_as(values, b),
         (a, b) if text(a) && text(b) => true,
         (a, b) if a.is_integer() && b.is_numeric() => true,
         (a, b) if a.is_floating() && b.is_floating() => true,

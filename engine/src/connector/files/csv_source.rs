@@ -27,8 +27,7 @@ pub(super) fn splits(
     let mut splits: Vec<Box<dyn Split>> = Vec::new();
     for path in files {
         let file = File::open(path).map_err(file_error("open", path))?;
-        let mut reader =
-            ReaderBuilder::new().has_headers(header).delimiter(delimiter).flexible(true).from_reader(file);
+        let mut reader = ReaderBuilder::new().has_headers(header).delimiter(delimiter).flexible(true).from_reader(file);
         let (columns, width) = find(&mut reader, path, conform, header)?;
         splits.push(Box::new(CsvFile {
             path: path.clone(),
@@ -113,7 +112,8 @@ impl Split for CsvFile {
         if lines.is_empty() {
             return Ok(None);
         }
-        let columns: Vec<ArrayRef> = builders.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef).collect();
+        let columns: Vec<ArrayRef> =
+            builders.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef).collect();
         let path = self.path.display();
         self.conform.convert(&columns, lines.len(), &|row| format!("{path}:{}", lines[row])).map(Some)
     }

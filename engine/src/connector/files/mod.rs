@@ -38,7 +38,7 @@ pub(super) fn open_source(
     let mut splits: Vec<Box<dyn source::Split>> = match format {
         "parquet" => parquet_source::splits(&files, &conform, batch_rows)?,
         "csv" => csv_source::splits(&files, &conform, &node.options, batch_rows)?,
-        "json" => json_source::splits(&files, &conform, batch_rows),
+        "json" => json_source::splits(&files, &conform, batch_rows)?,
         other => return Err(PlanError::InvalidOption(format!("files cannot be read as '{other}'")).into()),
     };
     let mut index = 0;
@@ -64,6 +64,10 @@ fn required<'a>(options: &'a [(String, String)], name: &str) -> Result<&'a str> 
 
 /// The files that a path names: itself, a folder's files of the format, or what a glob matches.
 fn find_files(path: &str, format: &str) -> Result<Vec<PathBuf>> {
+    if Path::new(path).is_file() {
+        // Before it is read as a glob: a file's name may have brackets.
+        return Ok(vec![PathBuf::from(path)]);
+    }
     let pattern = if Path::new(path).is_dir() {
         format!("{}/*.{format}", glob::Pattern::escape(path.trim_end_matches('/')))
     } else {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use parquet::arrow::ProjectionMask;
@@ -85,7 +86,7 @@ impl Split for RowGroup {
         in_file.sort_unstable();
         in_file.dedup();
         let place = |column: &usize| in_file.binary_search(column).unwrap_or(0);
-        let columns: Vec<_> = self.columns.iter().map(|c| batch.column(place(c)).clone()).collect();
+        let columns: Vec<_> = self.columns.iter().map(|c| Arc::clone(batch.column(place(c)))).collect();
         let (path, group, first) = (self.path.display(), self.group, self.row);
         let place = move |row: usize| format!("{path}, row group {group}, row {}", first + row);
         let converted = self.conform.convert(&columns, batch.num_rows(), &place)?;

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
@@ -16,6 +17,9 @@ use super::file_error;
 use crate::connector::Sink;
 use crate::error::{EngineError, Result};
 
+/// Rows in a chunk. Parquet's pages end where a write ends, so the cut shows in the file.
+const CHUNK_ROWS: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
+
 /// The sink.
 pub(super) struct FilesSink {
     /// Where the part is written.
@@ -28,7 +32,7 @@ pub(super) struct FilesSink {
 
 enum Writer {
     Parquet(Box<ArrowWriter<File>>),
-    Csv(arrow::csv::Writer<File>),
+    Csv(Box<arrow::csv::Writer<File>>),
     Json(arrow::json::LineDelimitedWriter<File>),
 }
 
@@ -44,7 +48,12 @@ impl FilesSink {
                 let writer = ArrowWriter::try_new(file, schema, Some(properties));
                 Writer::Parquet(Box::new(writer.map_err(|error| broken(&in_progress, &error))?))
             }
-            "csv" => Writer::Csv(arrow::csv::WriterBuilder::new().with_header(true).build(file)),
+            "csv" => {
+                let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(file);
+                // The header comes with the first batch; a part without rows must have one too.
+                writer.write(&RecordBatch::new_empty(schema)).map_err(|error| broken(&in_progress, &error))?;
+                Writer::Csv(Box::new(writer))
+            }
             "json" => Writer::Json(arrow::json::LineDelimitedWriter::new(file)),
             other => return Err(PlanError::InvalidOption(format!("files cannot be written as '{other}'")).into()),
         };
@@ -65,6 +74,10 @@ impl Sink for FilesSink {
             Some(Writer::Json(writer)) => writer.write(batch).map_err(|error| broken(path, &error)),
             None => Err(broken(path, &"it is complete")),
         }
+    }
+
+    fn chunk_rows(&self) -> Option<NonZeroUsize> {
+        Some(CHUNK_ROWS)
     }
 
     fn finish(&mut self) -> Result<()> {

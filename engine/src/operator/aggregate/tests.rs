@@ -1,1 +1,283 @@
+use datafusion::logical_expr::{ExprFunctionExt, col, lit};
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use tidemill_plans::change::with_change_column;
+use tidemill_plans::node::NodeKind;
 
+use super::*;
+use crate::testing::OperatorHarness;
+use crate::testing::graph::{call, cases, exprs, harness, schema};
+
+/// `sum(v)` and `count(v)` by `k`, in event-time order.
+fn by_key(emit: AggregateEmit) -> OperatorHarness {
+    let input = schema("k:text v:int t:time");
+    let output = with_change_column(&schema("k:text sum:int count:int"));
+    let aggregates = exprs([call("sum", "v"), call("count", "v")]);
+    let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit };
+    harness(NodeKind::Aggregate(node), &[&input], output)
+}
+
+fn global(emit: AggregateEmit) -> OperatorHarness {
+    let output = with_change_column(&schema("sum:int count:int"));
+    let aggregates = exprs([call("sum", "v"), call("count", "v")]);
+    let node = AggregateNode { keys: vec![], time: None, aggregates, emit };
+    harness(NodeKind::Aggregate(node), &[&schema("v:int")], output)
+}
+
+/// Batches are parted by `---`, or by `watermark seconds`.
+fn check(mut harness: OperatorHarness, script: &str, expected: Expect) {
+    for part in script.split("---") {
+        let (rows, watermark) = part.split_once("watermark").unwrap_or((part, ""));
+        harness.push(0, rows).unwrap();
+        if let Ok(seconds) = watermark.trim().parse() {
+            harness.watermark(0, seconds).unwrap();
+        }
+    }
+    harness.finish().unwrap();
+    expected.assert_eq(&harness.output().unwrap());
+}
+
+#[test]
+fn each_changed_group_is_emitted_when_event_time_moves() {
+    let script = "a 1 @1\nb 2 @2\na 3 @3\nwatermark 5 --- a 10 @6\nwatermark 7";
+    check(
+        by_key(AggregateEmit::OnUpdate),
+        script,
+        expect![[r#"
+        +I a 4 2
+        +I b 2 1
+        watermark @5
+        -U a 4 2
+        +U a 14 3
+        watermark @7
+        watermark end
+    "#]],
+    );
+}
+
+#[test]
+fn a_result_that_stays_the_same_is_not_emitted_again() {
+    let script = "a 1 @1\nwatermark 5 --- a - @6\nwatermark 7 --- a 0 @8";
+    check(
+        by_key(AggregateEmit::OnUpdate),
+        script,
+        expect![[r#"
+        +I a 1 1
+        watermark @5
+        watermark @7
+        -U a 1 1
+        +U a 1 2
+        watermark end
+    "#]],
+    );
+}
+
+#[test]
+fn rows_count_once_the_watermark_has_passed_them() {
+    check(
+        by_key(AggregateEmit::OnUpdate),
+        "a 1 @5\na 2 @4\nwatermark 5 --- a 4 @9",
+        expect![[r#"
+        +I a 2 1
+        watermark @5
+        -U a 2 1
+        +U a 7 3
+        watermark end
+    "#]],
+    );
+}
+
+#[test]
+fn late_rows_still_count() {
+    check(
+        by_key(AggregateEmit::OnUpdate),
+        "a 1 @5\nwatermark 10 --- a 2 @3\nwatermark 11",
+        expect![[r#"
+        +I a 1 1
+        watermark @10
+        -U a 1 1
+        +U a 3 2
+        watermark @11
+        watermark end
+    "#]],
+    );
+}
+
+#[test]
+fn null_keys_are_a_group() {
+    check(
+        by_key(AggregateEmit::OnUpdate),
+        "- 1 @1\n- 2 @2",
+        expect![[r#"
+        +I - 3 2
+        watermark end
+    "#]],
+    );
+}
+
+#[test]
+fn at_the_end_each_group_is_emitted_once() {
+    check(
+        by_key(AggregateEmit::AtEnd),
+        "a 1 @1\nb 2 @2\nwatermark 5 --- a 3 @7\nwatermark 8",
+        expect![[r#"
+        watermark @5
+        watermark @8
+        watermark end
+        +I a 4 2
+        +I b 2 1
+    "#]],
+    );
+    check(
+        by_key(AggregateEmit::AtEnd),
+        "",
+        expect![[r#"
+        watermark end
+    "#]],
+    );
+}
+
+#[test]
+fn without_keys_a_count_of_nothing_is_zero() {
+    check(
+        global(AggregateEmit::AtEnd),
+        "",
+        expect![[r#"
+        watermark end
+        +I - 0
+    "#]],
+    );
+    check(
+        global(AggregateEmit::AtEnd),
+        "1\n2\n---\n4\n-",
+        expect![[r#"
+        watermark end
+        +I 7 3
+    "#]],
+    );
+    check(
+        global(AggregateEmit::OnUpdate),
+        "",
+        expect![[r#"
+        +I - 0
+        watermark end
+    "#]],
+    );
+}
+
+#[test]
+fn without_event_time_each_batch_is_an_update() {
+    check(
+        global(AggregateEmit::OnUpdate),
+        "1\n2\n---\n4\n---\n-",
+        expect![[r#"
+        +I 3 2
+        -U 3 2
+        +U 7 3
+        watermark end
+    "#]],
+    );
+}
+
+#[test]
+fn filter_and_distinct_apply_to_their_own_aggregate() {
+    let input = schema("k:text v:int t:time");
+    let output = with_change_column(&schema("k:text big:int distinct:int all:int"));
+    let big = call("sum", "v").filter(col("v").gt(lit(1i64))).build().unwrap();
+    let distinct = call("count", "v").distinct().build().unwrap();
+    let aggregates = exprs([big, distinct, call("count", "v")]);
+    let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit: AggregateEmit::OnUpdate };
+    let harness = harness(NodeKind::Aggregate(node), &[&input], output);
+    check(
+        harness,
+        "a 1 @1\na 5 @2\na - @2\nwatermark 3 --- a 5 @4\nb 1 @5\nwatermark 6 --- a 7 @7",
+        expect![[r#"
+        +I a 5 2 2
+        watermark @3
+        -U a 5 2 2
+        +U a 10 2 3
+        +I b - 1 1
+        watermark @6
+        -U a 10 2 3
+        +U a 17 3 4
+        watermark end
+    "#]],
+    );
+}
+
+#[test]
+fn keys_alone_are_the_distinct_rows() {
+    let output = with_change_column(&schema("k:text"));
+    let node = AggregateNode { keys: vec![0], time: None, aggregates: vec![], emit: AggregateEmit::OnUpdate };
+    let harness = harness(NodeKind::Aggregate(node), &[&schema("k:text")], output);
+    check(
+        harness,
+        "a\nb\na\n---\nb\nc",
+        expect![[r#"
+        +I a
+        +I b
+        +I c
+        watermark end
+    "#]],
+    );
+}
+
+#[test]
+fn a_stop_emits_nothing() {
+    let mut harness = by_key(AggregateEmit::AtEnd);
+    harness.push(0, "a 1 @1").unwrap();
+    harness.watermark(0, 5).unwrap();
+    harness.stop().unwrap();
+    expect![[r#"
+        watermark @5
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+}
+
+/// The last state of each group that a changelog leaves, having checked that every -U takes back
+/// exactly what was said before.
+fn replay(output: &str) -> std::collections::BTreeMap<String, String> {
+    let mut live = std::collections::BTreeMap::new();
+    for line in output.lines().filter(|line| !line.starts_with("watermark")) {
+        let (op, row) = line.split_once(' ').unwrap();
+        let (key, values) = row.split_once(' ').unwrap();
+        let before = match op {
+            "+I" | "+U" => live.insert(key.to_owned(), values.to_owned()),
+            _ => live.remove(key),
+        };
+        assert_eq!(before.as_deref(), (op == "-U").then_some(values), "{line}");
+    }
+    live
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    #[test]
+    fn the_result_has_the_same_bits_however_rows_interleave(
+        rows in Just((0..40i64).collect::<Vec<_>>()).prop_shuffle(),
+        batch in 1usize..12,
+    ) {
+        let run = |rows: &[i64], batch: usize, emit: AggregateEmit| {
+            let input = schema("k:text v:float t:time");
+            let output = with_change_column(&schema("k:text sum:float dev:float n:int"));
+            let distinct = call("count", "v").distinct().build().unwrap();
+            let aggregates = exprs([call("sum", "v"), call("stddev", "v"), distinct]);
+            let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit };
+            let mut harness = harness(NodeKind::Aggregate(node), &[&input], output);
+            for (index, part) in rows.chunks(batch).enumerate() {
+                let value = |i: i64| 0.1 * (i * i) as f64 * 10f64.powi((i % 7) as i32);
+                let line = |i: &i64| format!("k{} {:e} @{}\n", i % 2, value(*i), i / 2);
+                harness.push(0, &part.iter().map(line).collect::<String>()).unwrap();
+                let missing = rows[((index + 1) * batch).min(rows.len())..].iter().min();
+                harness.watermark(0, missing.map_or(20, |i| i / 2)).unwrap();
+            }
+            harness.finish().unwrap();
+            replay(&harness.output().unwrap())
+        };
+        let in_order: Vec<i64> = (0..40).collect();
+        let expected = run(&in_order, 40, AggregateEmit::AtEnd);
+        prop_assert_eq!(&run(&rows, batch, AggregateEmit::AtEnd), &expected);
+        prop_assert_eq!(&run(&rows, batch, AggregateEmit::OnUpdate), &expected);
+    }
+}

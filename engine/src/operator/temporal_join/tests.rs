@@ -1,1 +1,219 @@
+use std::sync::atomic::Ordering;
 
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use tidemill_plans::node::NodeKind;
+
+use super::*;
+use crate::testing::OperatorHarness;
+use crate::testing::graph::{cases, harness, joined, schema, sorted_rows};
+
+/// Left rows `k a t`, versions `k b t`.
+fn join(kind: TemporalJoinKind) -> OperatorHarness {
+    let (left, right) = (schema("lk:text a:int lt:time"), schema("rk:text b:int rt:time"));
+    let node = TemporalJoinNode { left_keys: vec![0], right_keys: vec![0], left_time: 2, right_time: 2, kind };
+    harness(NodeKind::TemporalJoin(node), &[&left, &right], joined(&left, &right))
+}
+
+/// A step a line: `L row`, `R row`, `L watermark seconds`, `R watermark seconds`, `end`.
+fn play(harness: &mut OperatorHarness, script: &str) {
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if line == "end" {
+            harness.finish().unwrap();
+            continue;
+        }
+        let (side, rest) = line.split_once(' ').unwrap();
+        let port = usize::from(side == "R");
+        match rest.strip_prefix("watermark ") {
+            Some(seconds) => harness.watermark(port, seconds.parse().unwrap()).unwrap(),
+            None => harness.push(port, rest).unwrap(),
+        }
+    }
+}
+
+fn check(kind: TemporalJoinKind, script: &str, expected: Expect) {
+    let mut harness = join(kind);
+    play(&mut harness, script);
+    let late = harness.stats().late_rows.load(Ordering::Relaxed);
+    expected.assert_eq(&format!("{}late {late}\n", harness.output().unwrap()));
+}
+
+#[test]
+fn the_newest_version_at_or_before_a_rows_time_joins() {
+    let script = "R k 1 @10\nR k 2 @20\nL k 5 @9.999999\nL k 6 @10\nL k 7 @19\nL k 8 @20\nL k 9 @99\nL x 0 @15\nend";
+    check(
+        TemporalJoinKind::Inner,
+        script,
+        expect![[r#"
+        k 6 @10 k 1 @10
+        k 7 @19 k 1 @10
+        k 8 @20 k 2 @20
+        k 9 @99 k 2 @20
+        watermark end
+        late 0
+    "#]],
+    );
+    check(
+        TemporalJoinKind::Left,
+        script,
+        expect![[r#"
+        k 5 @9.999999 - - -
+        k 6 @10 k 1 @10
+        x 0 @15 - - -
+        k 7 @19 k 1 @10
+        k 8 @20 k 2 @20
+        k 9 @99 k 2 @20
+        watermark end
+        late 0
+    "#]],
+    );
+}
+
+#[test]
+fn a_row_waits_until_no_version_can_come_that_it_would_see() {
+    let script = "R k 1 @1\nL k 5 @10\nL watermark 10\nR watermark 10\nR k 2 @10\nR watermark 11\nL watermark 12\nend";
+    check(
+        TemporalJoinKind::Inner,
+        script,
+        expect![[r#"
+        watermark @10
+        k 5 @10 k 2 @10
+        watermark @11
+        watermark end
+        late 0
+    "#]],
+    );
+}
+
+#[test]
+fn of_two_versions_with_one_time_the_greater_counts_whichever_comes_first() {
+    check(
+        TemporalJoinKind::Inner,
+        "R k 1 @1\nR k 2 @1\nL k 5 @3\nend",
+        expect![[r#"
+        k 5 @3 k 2 @1
+        watermark end
+        late 0
+    "#]],
+    );
+    check(
+        TemporalJoinKind::Inner,
+        "R k 2 @1\nR k 1 @1\nL k 5 @3\nend",
+        expect![[r#"
+        k 5 @3 k 2 @1
+        watermark end
+        late 0
+    "#]],
+    );
+}
+
+#[test]
+fn null_keys_match_nothing() {
+    check(
+        TemporalJoinKind::Inner,
+        "R - 1 @1\nL - 5 @3\nend",
+        expect![[r#"
+        watermark end
+        late 0
+    "#]],
+    );
+    check(
+        TemporalJoinKind::Left,
+        "R - 1 @1\nL - 5 @3\nend",
+        expect![[r#"
+        - 5 @3 - - -
+        watermark end
+        late 0
+    "#]],
+    );
+}
+
+#[test]
+fn late_rows_and_late_versions_are_counted_and_change_nothing() {
+    let script = "R k 1 @1\nR watermark 10\nR k 2 @9\nL watermark 5\nL k 5 @4\nL k 6 @9\nend";
+    check(
+        TemporalJoinKind::Inner,
+        script,
+        expect![[r#"
+        watermark @5
+        k 6 @9 k 1 @1
+        watermark @10
+        watermark end
+        late 2
+    "#]],
+    );
+}
+
+#[test]
+fn empty_batches_and_no_versions_at_all() {
+    let mut harness = join(TemporalJoinKind::Left);
+    harness.push(0, "").unwrap();
+    harness.push(1, "").unwrap();
+    play(&mut harness, "L k 5 @3\nend");
+    expect![[r#"
+        k 5 @3 - - -
+        watermark end
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+}
+
+#[test]
+fn old_versions_leave_the_state_whatever_their_keys() {
+    let mut harness = join(TemporalJoinKind::Inner);
+    for time in 0..200 {
+        play(
+            &mut harness,
+            &format!("R - 1 @{time}\nR k 1 @{time}\nR k 2 @{time}\nL watermark {time}\nR watermark {time}"),
+        );
+    }
+    assert!(harness.state_bytes() < 20_000, "{} bytes", harness.state_bytes());
+    play(&mut harness, "L k 7 @500\nend");
+    expect!["k 7 @500 k 2 @199"].assert_eq(&sorted_rows(&harness.output().unwrap()).join("\n"));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Row(usize, u8, i64),
+    Advance(usize, i64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => (0usize..2, 0u8..3, -5i64..25).prop_map(|(side, key, time)| Step::Row(side, key, time)),
+        1 => (0usize..2, 0i64..6).prop_map(|(side, by)| Step::Advance(side, by)),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #![proptest_config(cases(96))]
+
+    #[test]
+    fn every_row_gets_what_a_scan_of_all_versions_finds(steps in steps()) {
+        let mut harness = join(TemporalJoinKind::Left);
+        let (mut watermarks, mut rows, mut late) = ([i64::MIN; 2], [Vec::new(), Vec::new()], 0);
+        for (id, step) in steps.iter().enumerate() {
+            match *step {
+                Step::Row(side, key, time) => {
+                    harness.push(side, &format!("k{key} {id} @{time}")).unwrap();
+                    if time < watermarks[side] { late += 1 } else { rows[side].push((key, time, id)) }
+                }
+                Step::Advance(side, by) => {
+                    watermarks[side] = watermarks[side].max(-5) + by;
+                    harness.watermark(side, watermarks[side]).unwrap();
+                }
+            }
+        }
+        harness.finish().unwrap();
+        let mut expected = Vec::new();
+        for (key, time, id) in &rows[0] {
+            let versions = rows[1].iter().filter(|(other, valid, _)| other == key && valid <= time);
+            let newest = versions.max_by_key(|(_, valid, id)| (*valid, *id));
+            let found = newest.map_or(String::from("- - -"), |(key, valid, id)| format!("k{key} {id} @{valid}"));
+            expected.push(format!("k{key} {id} @{time} {found}"));
+        }
+        expected.sort();
+        prop_assert_eq!(sorted_rows(&harness.output().unwrap()), expected);
+        prop_assert_eq!(harness.stats().late_rows.load(Ordering::Relaxed), late);
+    }
+}

@@ -1,1 +1,387 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
+use datafusion::logical_expr::{ExprFunctionExt, col, lit};
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use tidemill_plans::node::NodeKind;
+
+use super::*;
+use crate::testing::OperatorHarness;
+use crate::testing::graph::{call, cases, exprs, harness, schema, sorted_rows};
+
+const S: i64 = 1_000_000;
+
+fn tumble(size: i64) -> WindowSpec {
+    WindowSpec::Tumble { size: size * S, offset: 0 }
+}
+
+fn hop(slide: i64, size: i64) -> WindowSpec {
+    WindowSpec::Hop { slide: slide * S, size: size * S, offset: 0 }
+}
+
+/// `sum(v)` and `count(v)` by `k`.
+fn sum_and_count(window: WindowSpec) -> OperatorHarness {
+    let input = schema("k:text v:int t:time");
+    let output = schema("k:text window_start:time window_end:time window_time:time sum:int count:int");
+    let aggregates = exprs([call("sum", "v"), call("count", "v")]);
+    let node = WindowAggregateNode { keys: vec![0], time: 2, window, aggregates };
+    harness(NodeKind::WindowAggregate(node), &[&input], output)
+}
+
+/// Plays a script: rows, `watermark seconds`, `end`, a step a line; rows that follow are one batch.
+fn play(harness: &mut OperatorHarness, script: &str) {
+    let mut rows = String::new();
+    for line in script.lines().map(str::trim).chain(["flush"]) {
+        let signal = line.strip_prefix("watermark ");
+        if signal.is_none() && !["end", "flush", "---"].contains(&line) {
+            rows.push_str(line);
+            rows.push('\n');
+            continue;
+        }
+        if !rows.is_empty() {
+            harness.push(0, &std::mem::take(&mut rows)).unwrap();
+        }
+        match (signal, line) {
+            (Some(seconds), _) => harness.watermark(0, seconds.parse().unwrap()).unwrap(),
+            (None, "end") => harness.finish().unwrap(),
+            _ => {}
+        }
+    }
+}
+
+fn late(harness: &OperatorHarness) -> u64 {
+    harness.stats().late_rows.load(Ordering::Relaxed)
+}
+
+fn check(window: WindowSpec, script: &str, expected: Expect) {
+    let mut harness = sum_and_count(window);
+    play(&mut harness, script);
+    expected.assert_eq(&format!("{}late {}\n", harness.output().unwrap(), late(&harness)));
+}
+
+#[test]
+fn a_window_is_emitted_once_the_watermark_reaches_its_end() {
+    let script = "a 1 @1\nb 2 @2\na 3 @9.999999\na 4 @10\nwatermark 9\nwatermark 10\nend";
+    check(
+        tumble(10),
+        script,
+        expect![[r#"
+        watermark @9
+        a @0 @10 @9.999999 4 2
+        b @0 @10 @9.999999 2 1
+        watermark @10
+        a @10 @20 @19.999999 4 1
+        watermark end
+        late 0
+    "#]],
+    );
+}
+
+#[test]
+fn a_row_of_an_overlapping_window_counts_in_each() {
+    check(
+        hop(5, 10),
+        "a 1 @7\nwatermark 9\nwatermark 10\na 2 @12\nwatermark 15\nend",
+        expect![[r#"
+        watermark @9
+        a @0 @10 @9.999999 1 1
+        watermark @10
+        a @5 @15 @14.999999 3 2
+        watermark @15
+        a @10 @20 @19.999999 2 1
+        watermark end
+        late 0
+    "#]],
+    );
+}
+
+#[test]
+fn a_size_that_is_no_multiple_of_the_slide_works_too() {
+    check(
+        hop(2, 5),
+        "a 1 @7\nend",
+        expect![[r#"
+        a @4 @9 @8.999999 1 1
+        a @6 @11 @10.999999 1 1
+        watermark end
+        late 0
+    "#]],
+    );
+}
+
+#[test]
+fn rows_between_sampled_windows_are_in_no_result_and_not_late() {
+    let mut harness = sum_and_count(hop(10, 2));
+    play(&mut harness, "a 1 @1\na 2 @5\nwatermark 5\na 4 @5\na 8 @11\nwatermark 20\na 16 @19");
+    assert_eq!(harness.state_bytes(), 0, "rows of no window leave nothing behind");
+    play(&mut harness, "a 32 @11\nend");
+    expect![[r#"
+        a @0 @2 @1.999999 1 1
+        watermark @5
+        a @10 @12 @11.999999 8 1
+        watermark @20
+        watermark end
+        late 1
+    "#]]
+    .assert_eq(&format!("{}late {}\n", harness.output().unwrap(), late(&harness)));
+}
+
+#[test]
+fn late_rows_are_counted_and_change_nothing() {
+    check(
+        tumble(10),
+        "a 1 @1\nwatermark 10\na 2 @9\na 4 @11\nb 8 @3\nend",
+        expect![[r#"
+        a @0 @10 @9.999999 1 1
+        watermark @10
+        a @10 @20 @19.999999 4 1
+        watermark end
+        late 2
+    "#]],
+    );
+}
+
+#[test]
+fn a_late_row_counts_in_the_windows_that_are_still_open_only() {
+    // Whether the closed window [0, 10) had rows makes no difference.
+    check(
+        hop(5, 10),
+        "watermark 12\na 2 @7\nend",
+        expect![[r#"
+        watermark @12
+        a @5 @15 @14.999999 2 1
+        watermark end
+        late 0
+    "#]],
+    );
+    check(
+        hop(5, 10),
+        "a 1 @3\nwatermark 12\na 2 @7\nend",
+        expect![[r#"
+        a @-5 @5 @4.999999 1 1
+        a @0 @10 @9.999999 1 1
+        watermark @12
+        a @5 @15 @14.999999 2 1
+        watermark end
+        late 0
+    "#]],
+    );
+}
+
+#[test]
+fn null_keys_are_a_group_and_null_values_do_not_count() {
+    check(
+        tumble(10),
+        "- 1 @1\n- 2 @2\na - @3\nend",
+        expect![[r#"
+        - @0 @10 @9.999999 3 2
+        a @0 @10 @9.999999 - 0
+        watermark end
+        late 0
+    "#]],
+    );
+}
+
+#[test]
+fn empty_batches_and_an_empty_input_emit_nothing() {
+    let mut harness = sum_and_count(tumble(10));
+    harness.push(0, "").unwrap();
+    play(&mut harness, "watermark 10\nend");
+    expect![[r#"
+        watermark @10
+        watermark end
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+}
+
+#[test]
+fn windows_start_at_the_offset_also_before_the_epoch() {
+    let window = WindowSpec::Tumble { size: 10 * S, offset: 3 * S };
+    check(
+        window,
+        "a 1 @2\na 2 @3\na 4 @-8\nend",
+        expect![[r#"
+        a @-17 @-7 @-7.000001 4 1
+        a @-7 @3 @2.999999 1 1
+        a @3 @13 @12.999999 2 1
+        watermark end
+        late 0
+    "#]],
+    );
+}
+
+#[test]
+fn without_keys_a_window_is_one_row_and_an_empty_one_none() {
+    let input = schema("v:int t:time");
+    let output = schema("window_start:time window_end:time window_time:time sum:int");
+    let aggregates = exprs([call("sum", "v")]);
+    let node = WindowAggregateNode { keys: vec![], time: 1, window: tumble(10), aggregates };
+    let mut harness = harness(NodeKind::WindowAggregate(node), &[&input], output);
+    play(&mut harness, "1 @1\n2 @2\n4 @25\nend");
+    expect![[r#"
+        @0 @10 @9.999999 3
+        @20 @30 @29.999999 4
+        watermark end
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+}
+
+#[test]
+fn windows_alone_without_keys_or_aggregates_are_rows() {
+    let input = schema("v:int t:time");
+    let output = schema("window_start:time window_end:time window_time:time");
+    let node = WindowAggregateNode { keys: vec![], time: 1, window: tumble(10), aggregates: vec![] };
+    let mut harness = harness(NodeKind::WindowAggregate(node), &[&input], output);
+    play(&mut harness, "1 @1\n2 @2\n4 @25\nend");
+    expect![[r#"
+        @0 @10 @9.999999
+        @20 @30 @29.999999
+        watermark end
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+}
+
+#[test]
+fn filter_and_distinct_apply_to_their_own_aggregate() {
+    let input = schema("k:text v:int t:time");
+    let output = schema("k:text window_start:time window_end:time window_time:time big:int distinct:int all:int");
+    let big = call("sum", "v").filter(col("v").gt(lit(1i64))).build().unwrap();
+    let distinct = call("count", "v").distinct().build().unwrap();
+    let aggregates = exprs([big, distinct, call("count", "v")]);
+    let node = WindowAggregateNode { keys: vec![0], time: 2, window: hop(5, 10), aggregates };
+    let mut harness = harness(NodeKind::WindowAggregate(node), &[&input], output);
+    play(&mut harness, "a 1 @1\na 5 @6\n---\na 5 @2\na 7 @7\nend");
+    expect![[r#"
+        a @-5 @5 @4.999999 5 2 2
+        a @0 @10 @9.999999 17 3 4
+        a @5 @15 @14.999999 12 2 2
+        watermark end
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+}
+
+/// One step of a random run, in whole seconds.
+#[derive(Debug, Clone)]
+enum Step {
+    Rows(Vec<(Option<u8>, i64, i64)>),
+    Advance(i64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let row = (prop::option::weighted(0.8, 0u8..3), -20i64..60, -9i64..9);
+    let step = prop_oneof![prop::collection::vec(row, 0..8).prop_map(Step::Rows), (0i64..15).prop_map(Step::Advance),];
+    prop::collection::vec(step, 1..20)
+}
+
+/// The windows as plain maps: start, then key, to sum and count. What comes out is by step.
+struct Reference {
+    slide: i64,
+    size: i64,
+    watermark: i64,
+    windows: BTreeMap<i64, BTreeMap<Option<u8>, (i64, i64)>>,
+    late: u64,
+}
+
+impl Reference {
+    fn row(&mut self, key: Option<u8>, time: i64, value: i64) {
+        let starts = (-200..200).map(|n| n * self.slide).filter(|start| (*start..*start + self.size).contains(&time));
+        let starts: Vec<i64> = starts.collect();
+        let open: Vec<i64> = starts.iter().copied().filter(|start| start + self.size > self.watermark).collect();
+        self.late += u64::from(open.is_empty() && !starts.is_empty());
+        for start in open {
+            let (sum, count) = self.windows.entry(start).or_default().entry(key).or_default();
+            *sum += value;
+            *count += 1;
+        }
+    }
+
+    fn close(&mut self, watermark: i64) -> Vec<String> {
+        self.watermark = watermark;
+        let mut rows = Vec::new();
+        while let Some(window) = self.windows.first_entry() {
+            let (start, end) = (*window.key(), window.key() + self.size);
+            if end > watermark {
+                break;
+            }
+            for (key, (sum, count)) in window.remove() {
+                let key = key.map_or(String::from("-"), |key| format!("k{key}"));
+                rows.push(format!("{key} @{start} @{end} @{} {sum} {count}", end as f64 - 1e-6));
+            }
+        }
+        rows.sort();
+        rows
+    }
+}
+
+fn equals_the_reference(slide: i64, size: i64, steps: &[Step]) {
+    let mut harness = sum_and_count(hop(slide, size));
+    let mut reference = Reference { slide, size, watermark: i64::MIN, windows: BTreeMap::new(), late: 0 };
+    let mut now = -20;
+    for step in steps {
+        match step {
+            Step::Rows(rows) => {
+                let mut text = String::new();
+                for (key, time, value) in rows {
+                    let shown = key.map_or(String::from("-"), |key| format!("k{key}"));
+                    text.push_str(&format!("{shown} {value} @{time}\n"));
+                    reference.row(*key, *time, *value);
+                }
+                harness.push(0, &text).unwrap();
+            }
+            Step::Advance(seconds) => {
+                now += seconds;
+                harness.watermark(0, now).unwrap();
+                assert_eq!(sorted_rows(&harness.output().unwrap()), reference.close(now), "at {now}");
+            }
+        }
+    }
+    harness.finish().unwrap();
+    assert_eq!(sorted_rows(&harness.output().unwrap()), reference.close(i64::MAX));
+    assert_eq!(late(&harness), reference.late);
+    assert_eq!(harness.state_bytes(), 0);
+}
+
+proptest! {
+    #![proptest_config(cases(48))]
+
+    #[test]
+    fn tumbling_windows_equal_the_reference(steps in steps()) {
+        equals_the_reference(10, 10, &steps);
+    }
+
+    #[test]
+    fn hopping_windows_equal_the_reference(steps in steps()) {
+        equals_the_reference(5, 15, &steps);
+        equals_the_reference(4, 10, &steps);
+    }
+
+    #[test]
+    fn sampled_windows_equal_the_reference(steps in steps()) {
+        equals_the_reference(10, 4, &steps);
+    }
+
+    #[test]
+    fn sums_of_floats_have_the_same_bits_however_rows_interleave(
+        rows in Just((0..40i64).collect::<Vec<_>>()).prop_shuffle(),
+        batch in 1usize..12,
+    ) {
+        let run = |rows: &[i64], batch: usize| {
+            let input = schema("k:text v:float t:time");
+            let output = schema("k:text window_start:time window_end:time window_time:time sum:float dev:float");
+            let aggregates = exprs([call("sum", "v"), call("stddev", "v")]);
+            let node = WindowAggregateNode { keys: vec![0], time: 2, window: hop(5, 15), aggregates };
+            let mut harness = harness(NodeKind::WindowAggregate(node), &[&input], output);
+            for (index, part) in rows.chunks(batch).enumerate() {
+                let line = |i: &i64| format!("k{} {:e} @{}\n", i % 2, 0.1 * (i * i) as f64 * 10f64.powi((*i % 7) as i32), i / 2);
+                harness.push(0, &part.iter().map(line).collect::<String>()).unwrap();
+                let missing = rows[((index + 1) * batch).min(rows.len())..].iter().min();
+                harness.watermark(0, missing.map_or(20, |i| i / 2)).unwrap();
+            }
+            harness.finish().unwrap();
+            sorted_rows(&harness.output().unwrap())
+        };
+        let in_order: Vec<i64> = (0..40).collect();
+        prop_assert_eq!(run(&rows, batch), run(&in_order, 40));
+    }
+}

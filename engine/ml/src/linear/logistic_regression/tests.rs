@@ -431,12 +431,12 @@ fn options_say_what_would_work() {
     let error = |options: &[(&str, &str)]| try_model(options, &features);
     check_error(
         create("random_forest", &BTreeMap::new(), &FeatureSchema::from_arrow(&features.schema()).unwrap()),
-        expect!["unknown model type 'random_forest'; valid types are logistic_regression"],
+        expect!["unknown model type 'random_forest'; valid types are logistic_reg"],
     );
     check_error(
         error(&[("rate", "1")]),
         expect![
-            "model type 'logistic_regression' has no option 'rate'; valid options are optimizer, learning_rate, l1, l2, initial_accumulator, eps, beta, standardize, clip, max_categories"
+            "model type 'logistic_reg' has no option 'rate'; valid options are optimizer, learning_rate, l1, l2, initial_accumulator, eps, beta, standardize, clip, max_categories"
         ],
     );
     check_error(
@@ -481,7 +481,7 @@ fn documented_defaults_are_valid_options_and_change_nothing() {
             assert_eq!(explicit.snapshot().unwrap(), plain.snapshot().unwrap(), "{}", doc.name);
         }
     }
-    check_error(option_docs("none"), expect!["unknown model type 'none'; valid types are logistic_regression"]);
+    check_error(option_docs("none"), expect!["unknown model type 'none'; valid types are logistic_reg"]);
 }
 
 #[test]

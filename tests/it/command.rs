@@ -1,0 +1,179 @@
+//! Runs the program as a user does: a script in a folder of its own, arguments, what it printed.
+//!
+//! A run that hangs is killed after a while and fails its test, whatever it has printed by then.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// How long a run may take before it counts as hanging.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a run left behind.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// The exit status; `None` for a process that a signal ended.
+    pub(crate) status: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Output {
+    /// The output of a run that went well.
+    #[track_caller]
+    pub(crate) fn success(self) -> Self {
+        assert_eq!(self.status, Some(0), "stderr:\n{}", self.stderr);
+        self.no_panic()
+    }
+
+    /// What the program said of a run that failed in an orderly way.
+    #[track_caller]
+    pub(crate) fn failure(self) -> String {
+        let output = self.no_panic();
+        assert_eq!(output.status, Some(1), "stdout:\n{}\nstderr:\n{}", output.stdout, output.stderr);
+        let message = output.stderr.lines().find(|line| line.starts_with("error: "));
+        assert!(message.is_some(), "no error in stderr:\n{}", output.stderr);
+        output.stderr
+    }
+
+    #[track_caller]
+    fn no_panic(self) -> Self {
+        assert!(!self.stderr.contains("panicked"), "stderr:\n{}", self.stderr);
+        self
+    }
+}
+
+/// A temporary folder, in which scripts run: their paths are relative to it.
+pub(crate) struct Folder {
+    dir: TempDir,
+}
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self { dir: TempDir::with_prefix("tidemill-it-").unwrap() }
+    }
+
+    /// A folder with files in it, by name and text.
+    pub(crate) fn with(files: &[(&str, &str)]) -> Self {
+        let folder = Self::new();
+        for (name, text) in files {
+            folder.write(name, text);
+        }
+        folder
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// Runs a script to its end.
+    #[track_caller]
+    pub(crate) fn run(&self, sql: &str, arguments: &[&str]) -> Output {
+        self.start(sql, arguments).output(PATIENCE)
+    }
+
+    /// Starts a script.
+    pub(crate) fn start(&self, sql: &str, arguments: &[&str]) -> Run {
+        self.write("script.sql", sql);
+        Run::start(self.dir.path(), &[&["run", "script.sql"], arguments].concat())
+    }
+}
+
+/// A process that was started and is not waited for yet.
+pub(crate) struct Run {
+    pub(crate) pid: u32,
+    ended: Receiver<ExitStatus>,
+    stdout: JoinHandle<String>,
+    stderr: JoinHandle<String>,
+    stderr_lines: Receiver<String>,
+}
+
+impl Run {
+    /// Starts the program in `folder`, deaf to what this process's environment says about logging.
+    pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut child: Child = Command::new(env!("CARGO_BIN_EXE_tidemill"))
+            .args(arguments)
+            .current_dir(folder)
+            .env_remove("TIDEMILL_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let stdout = thread::spawn(move || {
+            let mut text = String::new();
+            out.read_to_string(&mut text).unwrap();
+            text
+        });
+        let (lines, stderr_lines) = channel();
+        let stderr = thread::spawn(move || {
+            let mut text = String::new();
+            for line in BufReader::new(err).lines().map(Result::unwrap) {
+                text.push_str(&line);
+                text.push('\n');
+                // Most tests only look at the whole.
+                let _ = lines.send(line);
+            }
+            text
+        });
+        let pid = child.id();
+        let (status, ended) = channel();
+        thread::spawn(move || status.send(child.wait().unwrap()));
+        Self { pid, ended, stdout, stderr, stderr_lines }
+    }
+
+    /// Waits until a line of standard error contains `part`.
+    #[track_caller]
+    pub(crate) fn wait_for_line(&self, part: &str) {
+        loop {
+            match self.stderr_lines.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(part) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    self.signal("KILL");
+                    panic!("no line with '{part}' on stderr: {error}");
+                }
+            }
+        }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid.to_string()]).status();
+        assert!(sent.unwrap().success(), "cannot send SIG{name} to process {}", self.pid);
+    }
+
+    /// Waits for the end of the process; kills it after `limit` and panics.
+    #[track_caller]
+    pub(crate) fn output(self, limit: Duration) -> Output {
+        let Ok(status) = self.ended.recv_timeout(limit) else {
+            self.signal("KILL");
+            // Worker processes may keep the pipes open, so what was printed is not waited for.
+            let lines: Vec<String> = self.stderr_lines.try_iter().collect();
+            panic!("still running after {limit:?}; stderr:\n{}", lines.join("\n"));
+        };
+        let (stdout, stderr) = (self.stdout.join().unwrap(), self.stderr.join().unwrap());
+        Output { status: status.code(), stdout, stderr }
+    }
+}
+
+/// The rows of a CSV text, without the header, sorted.
+pub(crate) fn sorted_rows(csv: &str) -> Vec<&str> {
+    let mut rows: Vec<&str> = csv.lines().skip(1).collect();
+    rows.sort_unstable();
+    rows
+}

@@ -1,0 +1,14 @@
+//! The integration tests: one binary, which runs the real `tidemill` on SQL in a temporary folder.
+//!
+//! `command.rs` starts the program and never waits for it without a limit; each other file is a
+//! subject. What operators and the planner do in every corner is tested beside them.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests panic rather than return errors")]
+
+mod bad_input;
+mod command;
+mod flights;
+mod slt;
+mod stop;
+mod tidy;
+mod windows_and_joins;
