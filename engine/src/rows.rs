@@ -79,6 +79,11 @@ impl EventTimeBuffer {
         Ok(Some(canonical_order(&rows, Some(self.time))?))
     }
 
+    /// The event-time column.
+    pub(crate) fn time(&self) -> usize {
+        self.time
+    }
+
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

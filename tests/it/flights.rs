@@ -3,9 +3,9 @@
 //! Predictions are learnt as the job goes, so they show at once whether anything depends on how the
 //! work was spread, on which batch came first, or on rows of the future.
 
-use std::sync::Arc;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::LazyLock;
 use std::time::Duration;
 

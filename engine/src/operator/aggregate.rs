@@ -15,6 +15,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Accumulator;
 use tidemill_plans::change::{ChangeOp, change_array};
 use tidemill_plans::node::{AggregateEmit, AggregateNode};
+use tidemill_plans::time::{Watermark, event_times};
 
 use super::Operator;
 use super::groups::AggregateCall;
@@ -120,6 +121,31 @@ impl Aggregate {
         Ok(())
     }
 
+    /// Adds the rows that event time has passed.
+    ///
+    /// An accumulator sums a batch in lanes, so where one batch ends and the next begins shows in the
+    /// last bits of a float. Where that matters, the cuts must not depend on when watermarks came: a
+    /// final result takes everything at once, an updated one a point of event time after another.
+    fn take_passed(&mut self, watermark: Watermark) -> Result<()> {
+        let Some(waiting) = &mut self.waiting else { return Ok(()) };
+        let order_matters = self.calls.iter().any(|call| call.order_matters);
+        if order_matters && self.emit == AggregateEmit::AtEnd && !watermark.is_end() {
+            return Ok(());
+        }
+        let time = waiting.time();
+        let Some(batch) = waiting.take_before(watermark.0)? else { return Ok(()) };
+        if !order_matters || self.emit == AggregateEmit::AtEnd {
+            return self.add(&batch);
+        }
+        let times = event_times(batch.column(time))?;
+        let mut start = 0;
+        for same in times.values().chunk_by(|a, b| a == b) {
+            self.add(&batch.slice(start, same.len()))?;
+            start += same.len();
+        }
+        Ok(())
+    }
+
     /// Emits how the changed groups differ from what downstream knows.
     fn flush(&mut self, ctx: &mut OperatorContext) -> Result<()> {
         let (mut keys, mut rows, mut ops) = (Vec::new(), Vec::new(), Vec::new());
@@ -194,11 +220,7 @@ impl Operator for Aggregate {
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
-        if let Some(waiting) = &mut self.waiting
-            && let Some(batch) = waiting.take_before(watermarks.min().0)?
-        {
-            self.add(&batch)?;
-        }
+        self.take_passed(watermarks.min())?;
         if self.emit == AggregateEmit::OnUpdate {
             self.flush(ctx)?;
         }
