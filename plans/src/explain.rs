@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
+use datafusion::logical_expr::Expr;
+
 use crate::graph::{DataflowGraph, Edge, Node, Partitioning};
 use crate::ids::OperatorId;
 use crate::node::window_assign_micros as micros;
@@ -90,7 +92,9 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
         }
         NodeKind::Project(project) => list(project.columns.iter().map(|column| {
             let expr = column.expr.to_string();
-            if expr == column.name { expr } else { format!("{expr} AS {}", column.name) }
+            // SQL would quote a column that has a keyword's name.
+            let passed_on = matches!(&column.expr.0, Expr::Column(passed) if passed.name == column.name);
+            if passed_on || expr == column.name { column.name.clone() } else { format!("{expr} AS {}", column.name) }
         })),
         NodeKind::Filter(filter) => filter.predicate.to_string(),
         NodeKind::WindowAssign(assign) => format!("{} on {}", assign.window, input(0, &[assign.time])),

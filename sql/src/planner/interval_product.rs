@@ -40,3 +40,48 @@ fn product(number: Expr, micros: i64) -> Expr {
     let micros = try_cast(cast(number, DataType::Float64) * factor, DataType::Int64);
     cast(micros, DataType::Duration(TimeUnit::Microsecond))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+    use arrow::datatypes::{Field, Schema};
+    use datafusion::sql::sqlparser::parser::Parser;
+    use tidemill_plans::expr::StreamExpr;
+    use tidemill_plans::time::{event_time_type, event_times};
+
+    use crate::dialect::TidemillDialect;
+    use crate::planner::expression::plan_expression;
+
+    /// What an expression over `ts` = 1 minute, `x` (a DOUBLE) and `n` = 2 gives, in microseconds.
+    fn evaluate(text: &str, x: Option<f64>) -> Option<i64> {
+        let dialect = TidemillDialect::default();
+        let expr = Parser::new(&dialect).try_with_sql(text).unwrap().parse_expr().unwrap();
+        let field = |name: &str, data_type| Field::new(name, data_type, true);
+        let (double, bigint) = (super::DataType::Float64, super::DataType::Int64);
+        let schema =
+            Arc::new(Schema::new(vec![field("ts", event_time_type()), field("x", double), field("n", bigint)]));
+        let ts = Arc::new(TimestampMicrosecondArray::from(vec![60_000_000]));
+        let x = Arc::new(Float64Array::from(vec![x]));
+        let n = Arc::new(Int64Array::from(vec![2]));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![ts, x, n]).unwrap();
+        let physical = StreamExpr(plan_expression(expr, &schema).unwrap()).to_physical(&schema).unwrap();
+        let result = physical.evaluate(&batch).unwrap().into_array(1).unwrap();
+        event_times(&result).unwrap().iter().next().flatten()
+    }
+
+    #[test]
+    fn any_number_makes_a_length_of_time() {
+        assert_eq!(evaluate("ts + x * INTERVAL '1 minute'", Some(1.5)), Some(150_000_000));
+        assert_eq!(evaluate("ts - INTERVAL '1 second' * n", None), Some(58_000_000));
+        assert_eq!(evaluate("ts + INTERVAL '1 minute' * (x + n)", Some(-2.5)), Some(30_000_000));
+    }
+
+    #[test]
+    fn what_is_no_number_is_null() {
+        for x in [None, Some(f64::NAN), Some(f64::INFINITY), Some(1e300)] {
+            assert_eq!(evaluate("ts + x * INTERVAL '1 minute'", x), None);
+        }
+    }
+}

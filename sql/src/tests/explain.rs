@@ -124,7 +124,7 @@ fn windows_cascade() {
         Sink #7 select_1 to result [x1]
           Project #6 window_end, "max(n)" AS top [x1] -> forward
             WindowAggregate #5 TUMBLE(size=1h) on minute by (): max(n) [x1] -> forward
-              Project #4 n, "minute" AS minute [x2] -> rebalance
+              Project #4 n, minute [x2] -> rebalance
                 Project #3 auction, window_end AS minute, "count(1)" AS n [x2] -> forward
                   WindowAggregate #2 TUMBLE(size=1min) on ts by (auction): count(1) [x2] -> forward
                     Project #1 auction, ts [x2] -> hash(auction)

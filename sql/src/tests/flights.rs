@@ -96,16 +96,16 @@ fn the_whole_script_is_one_graph() {
               Aggregate #29 by (to_char(sched_dep_ts, '%m')): roc_auc(late, p), log_loss(late, p), brier_score(late, p), count(1), avg(CASE WHEN late THEN 1.0 ELSE 0.0 END) at end [x2] -> forward
                 Project #28 to_char(sched_dep_ts, '%m'), late, p [x2] -> hash(to_char(sched_dep_ts, '%m'))
                   Filter #27 p IS NOT NULL [x2] -> forward
-                    Project #26 "p.flight_id" AS flight_id, sched_dep_ts, "month" AS month, p, late [x2] -> forward
+                    Project #26 "p.flight_id" AS flight_id, sched_dep_ts, month, p, late [x2] -> forward
                       IntervalJoin #25 (flight_id) = (flight_id), landed_at - sched_dep_ts in [0us, 33h] [x2] -> forward
-                        Project #23 flight_id, sched_dep_ts, "month" AS month, p [x2] -> hash(flight_id)
-                          Project #21 flight_id, sched_dep_ts, "month" AS month, predicted_late, predicted_late_prob AS p, model_version [x2] -> forward
+                        Project #23 flight_id, sched_dep_ts, month, p [x2] -> hash(flight_id)
+                          Project #21 flight_id, sched_dep_ts, month, predicted_late, predicted_late_prob AS p, model_version [x2] -> forward
                             Predict #20 delay consistent: carrier, origin, dest, distance, hour, temp, wind_speed, origin_delay, origin_landings, carrier_late [x2] -> forward
-                              Project #14 flight_id, sched_dep_ts, "d.carrier" AS carrier, origin, dest, distance, date_part('HOUR', sched_dep_ts) AS hour, date_part('MONTH', sched_dep_ts) AS month, "temp" AS temp, wind_speed, origin_delay, origin_landings, carrier_late [x2] -> forward
+                              Project #14 flight_id, sched_dep_ts, "d.carrier" AS carrier, origin, dest, distance, date_part('HOUR', sched_dep_ts) AS hour, date_part('MONTH', sched_dep_ts) AS month, temp, wind_speed, origin_delay, origin_landings, carrier_late [x2] -> forward
                                 TemporalJoin #13 left (carrier) = (carrier), newest window_end as of sched_dep_ts [x2] -> forward
-                                  Project #12 flight_id, carrier, "d.origin" AS d.origin, dest, distance, sched_dep_ts, "temp" AS temp, wind_speed, origin_delay, origin_landings [x2] -> hash(carrier)
+                                  Project #12 flight_id, carrier, d.origin, dest, distance, sched_dep_ts, temp, wind_speed, origin_delay, origin_landings [x2] -> hash(carrier)
                                     TemporalJoin #11 left (d.origin) = (origin), newest window_end as of sched_dep_ts [x2] -> forward
-                                      Project #10 flight_id, carrier, "d.origin" AS d.origin, dest, distance, sched_dep_ts, "temp" AS temp, wind_speed [x2] -> hash(d.origin)
+                                      Project #10 flight_id, carrier, d.origin, dest, distance, sched_dep_ts, temp, wind_speed [x2] -> hash(d.origin)
                                         TemporalJoin #9 left (origin) = (origin), newest observed as of sched_dep_ts [x2] -> forward
                                           Source #8 departures from files watermark(sched_dep_ts AS (sched_dep_ts - INTERVAL '1 MINS')) [x2] -> hash(origin)
                                           Source #0 weather from files watermark(observed AS observed) [x2] -> hash(origin)
@@ -118,8 +118,8 @@ fn the_whole_script_is_one_graph() {
                                       Project #5 carrier, late, landed_at [x2] -> hash(carrier)
                                         Source #1 (see above) [x2] -> forward
                               Train #19 delay logistic_reg label=late time=landed_at every 1h: carrier, origin, dest, distance, hour, temp, wind_speed, origin_delay, origin_landings, carrier_late [x1] -> broadcast
-                                Project #18 landed_at, late, carrier, origin, dest, distance, "hour" AS hour, "temp" AS temp, wind_speed, origin_delay, origin_landings, carrier_late [x2] -> rebalance
-                                  Project #17 "f.flight_id" AS flight_id, sched_dep_ts, carrier, origin, dest, distance, "hour" AS hour, "month" AS month, "temp" AS temp, wind_speed, origin_delay, origin_landings, carrier_late, late, landed_at [x2] -> forward
+                                Project #18 landed_at, late, carrier, origin, dest, distance, hour, temp, wind_speed, origin_delay, origin_landings, carrier_late [x2] -> rebalance
+                                  Project #17 "f.flight_id" AS flight_id, sched_dep_ts, carrier, origin, dest, distance, hour, month, temp, wind_speed, origin_delay, origin_landings, carrier_late, late, landed_at [x2] -> forward
                                     IntervalJoin #16 (flight_id) = (flight_id), landed_at - sched_dep_ts in [0us, 33h] [x2] -> forward
                                       Project #14 (see above) [x2] -> hash(flight_id)
                                       Project #15 flight_id, landed_at, late [x2] -> hash(flight_id)
@@ -128,7 +128,7 @@ fn the_whole_script_is_one_graph() {
                           Source #1 (see above) [x2] -> forward
             Project #34 'Feb-Dec' AS month, "roc_auc(late, p)" AS auc, "log_loss(late, p)" AS log_loss, "brier_score(late, p)" AS brier, "count(1)" AS flights, "avg(CASE WHEN late THEN 1.0 ELSE 0.0 END)" AS late_share [x1] -> rebalance
               Aggregate #33 by (): roc_auc(late, p), log_loss(late, p), brier_score(late, p), count(1), avg(CASE WHEN late THEN 1.0 ELSE 0.0 END) at end [x1] -> forward
-                Project #32 p, late [x2] -> rebalance
+                Project #32 late, p [x2] -> rebalance
                   Filter #31 (p IS NOT NULL AND (date_part('MONTH', sched_dep_ts) > 1)) [x2] -> forward
                     Project #26 (see above) [x2] -> forward
         Sink #22 predictions_out to files [x1]
