@@ -8,10 +8,12 @@ use crate::error::{PlanError, Result};
 pub enum OptionKind {
     /// Any text.
     Text,
-    /// A whole number, not negative.
-    Integer,
+    /// A whole number of at least 1.
+    Count,
     /// true or false.
     Boolean,
+    /// What stands between fields; see [`delimiter`].
+    Delimiter,
     /// One of these words.
     OneOf(&'static [&'static str]),
 }
@@ -25,6 +27,8 @@ pub struct OptionSpec {
     pub kind: OptionKind,
     /// Whether it must be given.
     pub required: bool,
+    /// The only value of the option `format` with which it does anything; `None` for any.
+    pub format: Option<&'static str>,
     /// What it does, a sentence.
     pub doc: &'static str,
 }
@@ -45,11 +49,14 @@ pub struct ConnectorSpec {
 }
 
 const fn option(name: &'static str, kind: OptionKind, required: bool, doc: &'static str) -> OptionSpec {
-    OptionSpec { name, kind, required, doc }
+    OptionSpec { name, kind, required, format: None, doc }
 }
 
-const SOURCE_FORMATS: OptionKind = OptionKind::OneOf(&["parquet", "csv", "json"]);
-const SINK_FORMATS: OptionKind = OptionKind::OneOf(&["parquet", "csv", "json"]);
+const fn csv_option(name: &'static str, kind: OptionKind, doc: &'static str) -> OptionSpec {
+    OptionSpec { name, kind, required: false, format: Some("csv"), doc }
+}
+
+const FORMATS: OptionKind = OptionKind::OneOf(&["parquet", "csv", "json"]);
 
 /// All connectors.
 pub const CONNECTORS: &[ConnectorSpec] = &[
@@ -58,11 +65,11 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         doc: "Files on local disk.",
         source: Some(&[
             option("path", OptionKind::Text, true, "A file, a folder, or a glob; relative to the working folder."),
-            option("format", SOURCE_FORMATS, true, "How the files are encoded."),
-            option("header", OptionKind::Boolean, false, "CSV: whether the first line names the columns (true)."),
-            option("delimiter", OptionKind::Text, false, "CSV: the character between fields (,)."),
-            option("null_value", OptionKind::Text, false, "CSV: the text that stands for NULL (nothing)."),
-            option("rows_per_second", OptionKind::Integer, false, "Replays at this pace, each subtask its share."),
+            option("format", FORMATS, true, "How the files are encoded."),
+            csv_option("header", OptionKind::Boolean, "CSV: whether the first line names the columns (true)."),
+            csv_option("delimiter", OptionKind::Delimiter, "CSV: the character between fields (,)."),
+            csv_option("null_value", OptionKind::Text, "CSV: the text that stands for NULL (nothing)."),
+            option("rows_per_second", OptionKind::Count, false, "Replays at this pace, each subtask its share."),
             option(
                 "null_event_time",
                 OptionKind::OneOf(&["dead_letter", "skip"]),
@@ -72,7 +79,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         ]),
         sink: Some(&[
             option("path", OptionKind::Text, true, "The folder to write part files to; made if it does not exist."),
-            option("format", SINK_FORMATS, true, "How the files are encoded."),
+            option("format", FORMATS, true, "How the files are encoded."),
         ]),
         sink_takes_changes: false,
     },
@@ -94,9 +101,6 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
 
 /// The connector that carries the result of a SELECT to the session. Users cannot name it.
 pub const RESULT_CONNECTOR: &str = "result";
-
-/// Options that every source takes whatever its connector.
-pub const COMMON_OPTIONS: &[&str] = &["connector"];
 
 /// Which way rows go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,14 +129,11 @@ pub fn check_options(connector: &str, direction: Direction, options: &[(String, 
     let declared = declared
         .ok_or_else(|| PlanError::InvalidOption(format!("connector '{connector}' cannot be used as a {what}")))?;
     for (key, value) in options {
-        let Some(option) = declared.iter().find(|option| option.name == key) else {
-            let valid: Vec<&str> = declared.iter().map(|option| option.name).collect();
-            let valid = if valid.is_empty() { String::from("it takes none") } else { valid.join(", ") };
-            return Err(PlanError::InvalidOption(format!(
-                "unknown option '{key}' of {what} connector '{connector}'; valid are: {valid}"
-            )));
-        };
-        check_value(option, value)?;
+        check_value(find_option(declared, what, connector, key)?, value)?;
+    }
+    // Only now is it known that the format is one.
+    for option in declared.iter().filter(|option| options.iter().any(|(key, _)| key == option.name)) {
+        check_format(option, options)?;
     }
     match declared.iter().find(|option| option.required && !options.iter().any(|(key, _)| key == option.name)) {
         Some(missing) => Err(PlanError::InvalidOption(format!(
@@ -143,17 +144,52 @@ pub fn check_options(connector: &str, direction: Direction, options: &[(String, 
     }
 }
 
+fn find_option(declared: &'static [OptionSpec], what: &str, connector: &str, key: &str) -> Result<&'static OptionSpec> {
+    declared.iter().find(|option| option.name == key).ok_or_else(|| {
+        let valid: Vec<&str> = declared.iter().map(|option| option.name).collect();
+        let valid = if valid.is_empty() { String::from("it takes none") } else { valid.join(", ") };
+        PlanError::InvalidOption(format!(
+            "unknown option '{key}' of {what} connector '{connector}'; valid are: {valid}"
+        ))
+    })
+}
+
 fn check_value(option: &OptionSpec, value: &str) -> Result<()> {
     let wanted = match option.kind {
         OptionKind::Text => return Ok(()),
-        OptionKind::Integer if value.parse::<u64>().is_ok() => return Ok(()),
+        OptionKind::Count if value.parse::<u64>().is_ok_and(|count| count > 0) => return Ok(()),
         OptionKind::Boolean if matches!(value, "true" | "false") => return Ok(()),
         OptionKind::OneOf(words) if words.contains(&value) => return Ok(()),
-        OptionKind::Integer => String::from("a whole number"),
+        OptionKind::Delimiter => return delimiter(value).map(|_| ()),
+        OptionKind::Count => String::from("a whole number of at least 1"),
         OptionKind::Boolean => String::from("true or false"),
         OptionKind::OneOf(words) => format!("one of {}", words.join(", ")),
     };
     Err(PlanError::InvalidOption(format!("option '{}' is '{value}', but takes {wanted}", option.name)))
+}
+
+/// Refuses an option that would do nothing.
+fn check_format(option: &OptionSpec, options: &[(String, String)]) -> Result<()> {
+    let given = options.iter().find(|(key, _)| key == "format").map(|(_, format)| format.as_str());
+    match (option.format, given) {
+        (Some(wanted), Some(given)) if given != wanted => Err(PlanError::InvalidOption(format!(
+            "option '{}' belongs to the format {wanted}, but the format is {given}; leave it out",
+            option.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The character that a delimiter names: itself, or a tab by the two characters that stand for it.
+pub fn delimiter(text: &str) -> Result<u8> {
+    match text.as_bytes() {
+        br"\t" => Ok(b'\t'),
+        [character] if character.is_ascii() && !matches!(character, b'"' | b'\n' | b'\r') => Ok(*character),
+        _ => Err(PlanError::InvalidOption(format!(
+            "option 'delimiter' is '{text}', but takes one ASCII character that is no quote and no line end, or \\t \
+             for a tab"
+        ))),
+    }
 }
 
 #[cfg(test)]
@@ -173,5 +209,49 @@ mod tests {
         assert!(check("files", Direction::Sink, &[("path", "x")]).contains("needs the option 'format'"));
         assert!(check("files", Direction::Sink, &[("path", "x"), ("format", "orc")]).contains("one of parquet"));
         assert_eq!(check("files", Direction::Sink, &[("path", "x"), ("format", "csv")]), "");
+    }
+
+    #[test]
+    fn a_delimiter_is_one_ascii_character() {
+        let check =
+            |value: &str| check("files", Direction::Source, &[("path", "x"), ("format", "csv"), ("delimiter", value)]);
+        for good in [",", "|", " ", "\t", "\\t", "\u{1}"] {
+            assert_eq!(check(good), "");
+        }
+        for bad in ["", ",,", "\\n", "§", "\"", "\n", "\r"] {
+            assert_eq!(
+                check(bad),
+                format!(
+                    "option 'delimiter' is '{bad}', but takes one ASCII character that is no quote and no line end, \
+                     or \\t for a tab"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn options_of_another_format_are_refused() {
+        for (option, value) in [("header", "true"), ("delimiter", ";"), ("null_value", "NA")] {
+            for format in ["parquet", "json"] {
+                let options = [("path", "x"), (option, value), ("format", format)];
+                assert_eq!(
+                    check("files", Direction::Source, &options),
+                    format!("option '{option}' belongs to the format csv, but the format is {format}; leave it out")
+                );
+            }
+            assert_eq!(check("files", Direction::Source, &[("format", "csv"), (option, value), ("path", "x")]), "");
+        }
+        assert!(check("files", Direction::Source, &[("header", "true"), ("format", "orc")]).contains("'orc'"));
+        assert!(check("files", Direction::Source, &[("header", "true")]).contains("needs the option 'path'"));
+    }
+
+    #[test]
+    fn a_pace_of_nothing_is_refused() {
+        let check =
+            |rate| check("files", Direction::Source, &[("path", "x"), ("format", "csv"), ("rows_per_second", rate)]);
+        for bad in ["0", "-1", "fast", "1.5"] {
+            assert!(check(bad).contains("takes a whole number of at least 1"), "{}", check(bad));
+        }
+        assert_eq!(check("1"), "");
     }
 }

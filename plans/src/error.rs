@@ -1,7 +1,8 @@
-//! What can be wrong with a plan, and who can do something about it.
+//! What can be wrong with a plan, and who can do something about it; and how any error is told.
+
+use std::error::Error;
 
 use datafusion::error::DataFusionError;
-use thiserror::Error;
 
 /// The result of everything in this crate.
 pub type Result<T, E = PlanError> = std::result::Result<T, E>;
@@ -18,7 +19,7 @@ pub enum ErrorDomain {
 }
 
 /// An error in the vocabulary itself: a plan that cannot be encoded, decoded, or run as it stands.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// A message was written by another version of Tidemill.
     #[error("message has format version {found}, this build reads version {expected}")]
@@ -57,4 +58,44 @@ pub enum PlanError {
     /// An Arrow error while handling a schema or a batch.
     #[error(transparent)]
     Arrow(#[from] arrow::error::ArrowError),
+}
+
+/// An error and all its causes on one line, outermost first. A cause that the text before it ends with is
+/// left out: many errors quote their source.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let part = error.to_string();
+        if !text.ends_with(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Link {
+        text: &'static str,
+        source: Option<Box<Link>>,
+    }
+
+    fn link(text: &'static str, source: Option<Link>) -> Link {
+        Link { text, source: source.map(Box::new) }
+    }
+
+    #[test]
+    fn causes_follow_their_error_and_are_not_told_twice() {
+        assert_eq!(chain(&link("alone", None)), "alone");
+        let quoting = link("cannot open x: denied", Some(link("denied", Some(link("os error 13", None)))));
+        assert_eq!(chain(&link("job failed", Some(quoting))), "job failed: cannot open x: denied: os error 13");
+    }
 }

@@ -4,10 +4,11 @@
 //! expression are unqualified names of the input's fields, which are unique within a stream.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use arrow::ipc::convert::IpcSchemaEncoder;
+use arrow::ipc::convert::{IpcSchemaEncoder, fb_to_schema};
 use bincode::de::Decoder;
 use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
@@ -85,7 +86,10 @@ impl<C> Decode<C> for StreamSchema {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let bytes = Vec::<u8>::decode(decoder)?;
         let schema = arrow::ipc::root_as_schema(&bytes).map_err(|error| DecodeError::OtherString(error.to_string()))?;
-        Ok(Self(Arc::new(arrow::ipc::convert::fb_to_schema(schema))))
+        // A buffer can be sound and still say nonsense, such as an integer of 7 bits: Arrow panics on it.
+        let schema = catch_unwind(AssertUnwindSafe(|| fb_to_schema(schema)))
+            .map_err(|_| DecodeError::Other("the schema has a field without a type that Arrow knows"))?;
+        Ok(Self(Arc::new(schema)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 
 use crate::error::{PlanError, Result};
 use crate::expr::StreamSchema;
@@ -90,16 +90,16 @@ impl DataflowGraph {
         self.edges.iter().enumerate().filter(move |(_, edge)| edge.from == id)
     }
 
-    /// The schemas that an operator's ports receive, port 0 first.
+    /// The schemas that an operator's ports receive, port 0 first. Of several edges into a port, the
+    /// first names the columns; one is nullable if it is on any of them.
     pub fn input_schemas(&self, id: OperatorId) -> Result<Vec<SchemaRef>> {
         let ports = self.node(id)?.kind.ports();
         (0..ports)
             .map(|port| {
-                let (_, edge) = self
-                    .inputs(id)
-                    .find(|(_, edge)| edge.port as usize == port)
-                    .ok_or_else(|| PlanError::InvalidGraph(format!("{id} has nothing on port {port}")))?;
-                self.schema(edge.from)
+                let mut edges = self.inputs(id).map(|(_, edge)| edge).filter(|edge| edge.port as usize == port);
+                let first = edges.next();
+                let first = first.ok_or_else(|| PlanError::InvalidGraph(format!("{id} has nothing on port {port}")))?;
+                edges.try_fold(self.schema(first.from)?, |known, edge| Ok(join_nulls(known, &self.schema(edge.from)?)))
             })
             .collect()
     }
@@ -144,4 +144,16 @@ impl DataflowGraph {
             _ => Ok(()),
         }
     }
+}
+
+/// The first schema, with the columns nullable that are so in the other.
+fn join_nulls(first: SchemaRef, other: &SchemaRef) -> SchemaRef {
+    let nullable = |index: usize| other.fields().get(index).is_some_and(|field| field.is_nullable());
+    if first.fields().iter().enumerate().all(|(index, field)| field.is_nullable() || !nullable(index)) {
+        return first;
+    }
+    let fields = first.fields().iter().enumerate();
+    let fields =
+        fields.map(|(index, field)| field.as_ref().clone().with_nullable(field.is_nullable() || nullable(index)));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

@@ -28,12 +28,16 @@ pub struct Deployment {
     pub settings: Settings,
 }
 
-/// How a job ends on request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+/// How a job ends on request, the gentlest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, bincode::Encode, bincode::Decode)]
 pub enum StopMode {
     /// Sources stop, what has been read is processed, sinks finish their files. Windows that are
     /// still open are not emitted: they are not complete.
     Drain,
+    /// Sinks finish their files with what they have written; what is on the way to them is lost. For a
+    /// job that does not drain in time. Answered when the files are complete; then the other tasks can
+    /// be dropped without a sink mistaking the loss of its input for a failure.
+    Cut,
     /// Tasks are dropped where they are; files without a footer are removed.
     Cancel,
 }
@@ -41,8 +45,9 @@ pub enum StopMode {
 /// From the coordinator to a worker. Every request is answered.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
 pub enum WorkerRequest {
-    /// Create the tasks that are placed on this worker, and their channels.
-    Deploy(Box<Deployment>),
+    /// Create the tasks that are placed on this worker, and their channels. The id is the worker's own:
+    /// a deployment may overtake the answer to its registration.
+    Deploy(WorkerId, Box<Deployment>),
     /// Run them.
     Start(JobId),
     /// End them.
@@ -79,7 +84,8 @@ pub enum WorkerEvent {
         /// How many tasks may compute at the same time.
         slots: u32,
     },
-    /// The worker lives, and this is how its operators do. Sent every 200 ms while jobs run.
+    /// The worker lives, and this is how its operators do. Sent every 200 ms, with metrics while jobs
+    /// run, and without by a way of its own that no other event can hold up.
     Heartbeat {
         /// The worker.
         worker: WorkerId,
@@ -133,6 +139,8 @@ pub enum EventResponse {
     Done,
     /// The id of a worker that registered.
     Registered(WorkerId),
+    /// Not taken, and repeating it would change nothing; the whole chain of causes.
+    Refused(String),
 }
 
 /// Counters and gauges of one operator's subtask, since the job's start.
@@ -197,6 +205,7 @@ pub trait WorkerLink: Send + Sync {
 
 /// How a worker speaks to its coordinator, in this process or another.
 pub trait CoordinatorLink: Send + Sync {
-    /// Sends an event. The reply fails if the coordinator cannot be reached.
+    /// Sends an event. The reply fails if the coordinator cannot be reached; an event that it does not
+    /// take is [`EventResponse::Refused`].
     fn send(&self, event: WorkerEvent) -> Reply<EventResponse>;
 }

@@ -24,7 +24,11 @@ pub const SETTINGS: &[SettingSpec] = &[
         default: "",
         doc: "A file for rows that could not be used, as JSON lines.",
     },
-    SettingSpec { name: "seed", default: "0", doc: "Seed of everything random in learning." },
+    SettingSpec {
+        name: "seed",
+        default: "0",
+        doc: "Seed of what is random in learning; logistic_reg has nothing random.",
+    },
 ];
 
 /// The values of all settings.
@@ -98,6 +102,15 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// The name of a setting that differs here and in `other`, among those that hold for a whole job:
+    /// all but what is fixed in its operators.
+    #[must_use]
+    pub fn other_job_setting(&self, other: &Self) -> Option<&'static str> {
+        let of_operators = ["parallelism", "seed"];
+        let names = SETTINGS.iter().map(|setting| setting.name).filter(|name| !of_operators.contains(name));
+        names.into_iter().find(|name| self.get(name) != other.get(name))
     }
 
     /// The value of a setting as text, as SHOW prints it.

@@ -23,6 +23,17 @@ impl EventTime {
     /// After every row: a watermark here means that the input has ended.
     pub const MAX: Self = Self(i64::MAX);
 
+    /// How far from 1970 the event time of a row may be.
+    pub const YEARS_MAX: i64 = 70_000;
+
+    /// Whether a row may have this time: far enough from the ends of the range that the bounds of
+    /// windows and joins can be computed.
+    #[must_use]
+    pub fn is_valid(self) -> bool {
+        const MICROS_MAX: u64 = EventTime::YEARS_MAX.unsigned_abs() * 366 * 86_400_000_000;
+        self.0.unsigned_abs() <= MICROS_MAX
+    }
+
     /// Moves by `micros`, staying at the ends of the range: infinity minus an hour is infinity.
     #[must_use]
     pub fn plus(self, micros: i64) -> Self {
@@ -107,6 +118,14 @@ mod tests {
         assert!(!w.closes(EventTime(11)));
         assert!(!w.passed(EventTime(10)));
         assert!(w.passed(EventTime(9)));
+    }
+
+    #[test]
+    fn only_times_that_can_be_computed_with_are_valid() {
+        assert!(EventTime(0).is_valid() && EventTime(-62_135_596_800_000_000).is_valid());
+        for far in [i64::MIN, -i64::MAX, i64::MAX - 1, i64::MAX] {
+            assert!(!EventTime(far).is_valid(), "{far}");
+        }
     }
 
     #[test]

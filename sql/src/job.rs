@@ -5,7 +5,6 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast::Query;
 use tidemill_plans::change::with_change_column;
-use tidemill_plans::connector::RESULT_CONNECTOR;
 use tidemill_plans::graph::{DataflowGraph, Partitioning};
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::{AggregateEmit, NodeKind};
@@ -13,8 +12,8 @@ use tidemill_plans::settings::Settings;
 
 use crate::catalog::{Catalog, Detail, Object, StreamInfo};
 use crate::error::{Position, Result, SqlError};
-use crate::lower::sink::Target;
 use crate::lower::stream::Stream;
+use crate::lower::write::{Target, Write};
 use crate::planner::QueryPlanner;
 use crate::session::Session;
 use crate::stack::on_deep_stack;
@@ -26,6 +25,7 @@ const VIEW_CONNECTOR: &str = "blackhole";
 #[derive(Debug, Clone)]
 pub struct JobStatement {
     pub(crate) catalog: Catalog,
+    pub(crate) settings: Settings,
     pub(crate) position: Position,
     pub(crate) text: String,
     pub(crate) kind: JobKind,
@@ -61,6 +61,17 @@ pub(crate) enum JobKind {
     Train(Arc<Object>),
 }
 
+impl JobKind {
+    /// The object that the job writes or trains.
+    pub(crate) fn object(&self) -> Option<&str> {
+        match self {
+            Self::Select(_) => None,
+            Self::Write { table, .. } => Some(table),
+            Self::MaterializedView(object) | Self::Train(object) => Some(&object.name),
+        }
+    }
+}
+
 /// What a statement has added to a graph.
 #[derive(Debug, Clone)]
 pub struct Added {
@@ -86,14 +97,25 @@ pub struct JobBuilder {
     pub(crate) settings: Settings,
     /// What has been built of the catalog, by identity: a name may mean another object later.
     streams: Vec<(Arc<Object>, Stream)>,
+    /// What is written, for the sinks that the graph gets last.
+    pub(crate) writes: Vec<Write>,
     results: usize,
+    /// The settings of the first statement: those of the whole job are taken from there.
+    job_settings: Option<Settings>,
 }
 
 impl JobBuilder {
     /// An empty graph.
     #[must_use]
     pub fn new(session: &Session) -> Self {
-        Self { graph: DataflowGraph::default(), settings: session.settings.clone(), streams: Vec::new(), results: 0 }
+        Self {
+            graph: DataflowGraph::default(),
+            settings: session.settings.clone(),
+            streams: Vec::new(),
+            writes: Vec::new(),
+            results: 0,
+            job_settings: None,
+        }
     }
 
     /// Whether nothing has been added.
@@ -102,23 +124,30 @@ impl JobBuilder {
         self.graph.nodes.is_empty()
     }
 
-    /// Adds a statement. After an error the graph is as it was before.
-    pub fn add(&mut self, session: &Session, statement: &JobStatement) -> Result<Added> {
-        self.settings = session.settings.clone();
-        let (nodes, edges, streams) = (self.graph.nodes.len(), self.graph.edges.len(), self.streams.len());
-        let added = on_deep_stack(|| self.build(statement))
-            .map(|(added, _)| added)
-            .map_err(|error| error.at(statement.position));
-        if added.is_err() {
-            self.graph.nodes.truncate(nodes);
-            self.graph.edges.truncate(edges);
-            self.streams.truncate(streams);
+    /// The settings that hold for the whole job.
+    #[must_use]
+    pub fn job_settings(&self) -> &Settings {
+        self.job_settings.as_ref().unwrap_or(&self.settings)
+    }
+
+    /// Adds a statement, with the settings that were in force where it stands. After an error the
+    /// builder is of no more use.
+    pub fn add(&mut self, statement: &JobStatement) -> Result<Added> {
+        let first = self.job_settings.get_or_insert_with(|| statement.settings.clone());
+        if let Some(name) = first.other_job_setting(&statement.settings) {
+            let message = format!(
+                "the setting {name} was changed behind the first query; all queries of a script are one job, so SET \
+                 it before the first"
+            );
+            return Err(SqlError::invalid(message).at(statement.position));
         }
-        added
+        self.settings = statement.settings.clone();
+        on_deep_stack(|| self.build(statement)).map(|(added, _)| added).map_err(|error| error.at(statement.position))
     }
 
     /// The graph, checked.
-    pub fn finish(self) -> Result<DataflowGraph> {
+    pub fn finish(mut self) -> Result<DataflowGraph> {
+        self.finish_writes();
         self.graph.validate().map_err(SqlError::Graph)?;
         Ok(self.graph)
     }
@@ -129,9 +158,7 @@ impl JobBuilder {
         let mut planner = QueryPlanner::new(self, &statement.catalog);
         match &statement.kind {
             JobKind::Select(query) => {
-                let table = format!("select_{}", results + 1);
-                let connector = RESULT_CONNECTOR.to_owned();
-                let sink = planner.select(query, Target { table, connector, options: Vec::new() })?;
+                let sink = planner.select(query, format!("select_{}", results + 1))?;
                 let uses = planner.uses();
                 self.results += 1;
                 if sink.info.bounded {
@@ -148,8 +175,8 @@ impl JobBuilder {
             }
             JobKind::MaterializedView(object) => {
                 let stream = planner.object_stream(object)?;
-                let connector = VIEW_CONNECTOR.to_owned();
-                planner.write_stream(&stream, Target { table: object.name.clone(), connector, options: Vec::new() })?;
+                let (table, connector) = (object.name.clone(), VIEW_CONNECTOR.to_owned());
+                planner.builder.add_write(&stream, Target { table, connector, options: Vec::new() })?;
             }
             JobKind::Train(object) => {
                 if let Detail::Model(model) = &object.detail {

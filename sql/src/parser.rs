@@ -128,9 +128,13 @@ impl<'a> ScriptParser<'a> {
     fn explain(&mut self) -> Result<Statement> {
         self.inner.next_token();
         let next = self.inner.peek_token();
-        if is_word(&next, "ANALYZE") || is_word(&next, "VERBOSE") || next.token == Token::LParen {
+        let options = next.token == Token::LParen && !self.query_ahead(1);
+        if is_word(&next, "ANALYZE") || is_word(&next, "VERBOSE") || options {
             let what = format!("EXPLAIN {}", shown(&next));
             return Err(SqlError::unsupported(what, "write EXPLAIN and the statement").at(next.span));
+        }
+        if is_word(&next, "EXPLAIN") {
+            return Err(SqlError::unsupported("EXPLAIN of EXPLAIN", "write it once").at(next.span));
         }
         Ok(Statement::Explain(Box::new(self.statement()?)))
     }
@@ -338,6 +342,14 @@ fn is_operator(token: &Token) -> bool {
             Keyword::AND
                 | Keyword::OR
                 | Keyword::NOT
+                | Keyword::IS
+                | Keyword::IN
+                | Keyword::BETWEEN
+                | Keyword::LIKE
+                | Keyword::ILIKE
+                | Keyword::SIMILAR
+                | Keyword::COLLATE
+                | Keyword::AT
                 | Keyword::UNION
                 | Keyword::EXCEPT
                 | Keyword::INTERSECT

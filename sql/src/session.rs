@@ -1,9 +1,10 @@
 //! A session: a catalog, settings, and what each statement does to them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use tidemill_plans::catalog::ObjectKind;
+use tidemill_plans::catalog::{ModelVersion, ObjectKind};
 use tidemill_plans::connector::Direction;
 use tidemill_plans::explain::explain;
 use tidemill_plans::settings::Settings;
@@ -26,6 +27,10 @@ pub struct Session {
     pub catalog: Catalog,
     /// The settings.
     pub settings: Settings,
+    /// The newest version of each model that the registry knows.
+    pub(crate) models: Vec<ModelVersion>,
+    /// The objects that the jobs of this session write or train.
+    busy: BTreeSet<String>,
 }
 
 /// What a statement comes to.
@@ -50,6 +55,12 @@ enum Effect {
 }
 
 impl Session {
+    /// A session without objects; `models` is the newest version of each model in the registry.
+    #[must_use]
+    pub fn new(settings: Settings, models: Vec<ModelVersion>) -> Self {
+        Self { settings, models, ..Self::default() }
+    }
+
     /// Executes a statement. After an error the session is as it was before.
     pub fn execute(&mut self, statement: &ParsedStatement) -> Result<Outcome> {
         let at = statement.position();
@@ -89,13 +100,17 @@ impl Session {
         };
         Ok(match job {
             None => Outcome::Done(message),
-            Some(kind) => Outcome::Job(self.job(kind, parsed)),
+            Some(kind) => {
+                self.busy.extend(kind.object().map(str::to_owned));
+                Outcome::Job(self.job(kind, parsed))
+            }
         })
     }
 
     fn job(&self, kind: JobKind, parsed: &ParsedStatement) -> JobStatement {
         JobStatement {
             catalog: self.catalog.clone(),
+            settings: self.settings.clone(),
             position: parsed.position(),
             text: parsed.text().to_owned(),
             kind,
@@ -220,7 +235,8 @@ impl Session {
     }
 
     fn scratch_job(&self, kind: JobKind) -> JobStatement {
-        JobStatement { catalog: self.catalog.clone(), position: Position::UNKNOWN, text: String::new(), kind }
+        let (catalog, settings) = (self.catalog.clone(), self.settings.clone());
+        JobStatement { catalog, settings, position: Position::UNKNOWN, text: String::new(), kind }
     }
 
     /// What to do about a name that may be taken; `None` to go on.
@@ -252,6 +268,14 @@ impl Session {
         let shown = kind.to_string().to_uppercase();
         if !matches {
             let message = format!("'{}' is a {kind}; write DROP {shown} {}", name.text, name.text);
+            return Err(SqlError::invalid(message).at(name.at));
+        }
+        if self.busy.contains(&name.text) {
+            let message = format!(
+                "cannot drop '{}': a statement above has a job for this {kind}, which starts when all statements have \
+                 been read; leave out one of the two",
+                name.text
+            );
             return Err(SqlError::invalid(message).at(name.at));
         }
         self.catalog.remove(name)?;

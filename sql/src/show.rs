@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
-use tidemill_plans::catalog::ObjectKind;
+use tidemill_plans::catalog::{ModelVersion, ObjectKind};
 use tidemill_plans::connector::{CONNECTORS, OptionSpec};
 use tidemill_plans::functions;
 use tidemill_plans::settings::SETTINGS;
+use tidemill_plans::time::EventTime;
 
 use crate::catalog::{Detail, ModelObject, StreamInfo};
 use crate::error::{Result, SqlError};
@@ -26,7 +27,7 @@ pub(crate) fn show(session: &Session, what: &Name) -> Result<RecordBatch> {
         "sources" | "tables" => objects(session, |kind| kind == ObjectKind::Source),
         "sinks" => objects(session, |kind| kind == ObjectKind::Sink),
         "views" => objects(session, |kind| matches!(kind, ObjectKind::View | ObjectKind::MaterializedView)),
-        "models" => objects(session, |kind| kind == ObjectKind::Model),
+        "models" => models(session),
         "connectors" => connectors(),
         "functions" => function_names(),
         "all" => settings(session, |_| true),
@@ -104,6 +105,30 @@ fn objects(session: &Session, wanted: impl Fn(ObjectKind) -> bool) -> Result<Rec
     let chosen = session.catalog.objects().filter(|object| wanted(object.kind));
     let rows = chosen.map(|object| vec![object.name.clone(), object.kind.to_string(), connector(&object.detail)]);
     table(&["name", "kind", "connector"], rows.collect())
+}
+
+/// The models of the session, and those of earlier jobs, with the newest version of each.
+fn models(session: &Session) -> Result<RecordBatch> {
+    let mut rows = Vec::new();
+    for object in session.catalog.objects() {
+        if let Detail::Model(model) = &object.detail {
+            let version = session.models.iter().find(|version| version.model == object.name);
+            rows.push(model_row(&object.name, &model.model_type, version));
+        }
+    }
+    let earlier = session.models.iter().filter(|version| session.catalog.find(&version.model).is_none());
+    rows.extend(earlier.map(|version| model_row(&version.model, "", Some(version))));
+    table(&["name", "model_type", "version", "learnt_to", "rows_learnt", "metrics"], rows)
+}
+
+fn model_row(name: &str, model_type: &str, version: Option<&ModelVersion>) -> Vec<String> {
+    let mut row = vec![name.to_owned(), model_type.to_owned()];
+    if let Some(version) = version {
+        let metrics: Vec<String> = version.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        row.extend([version.version.to_string(), EventTime(version.learnt_to).to_string()]);
+        row.extend([version.rows_learnt.to_string(), metrics.join(", ")]);
+    }
+    row
 }
 
 fn connector(detail: &Detail) -> String {

@@ -82,7 +82,7 @@ fn graph(session: &mut Session, sql: &str) -> Result<DataflowGraph> {
     let mut builder = JobBuilder::new(session);
     for outcome in execute(session, sql)? {
         if let Outcome::Job(job) = outcome {
-            builder.add(session, &job)?;
+            builder.add(&job)?;
         }
     }
     builder.finish()

@@ -1,3 +1,5 @@
+//! Expressions and schemas survive the wire, and bytes that are neither are errors.
+
 use arrow::datatypes::{DataType, Field};
 use datafusion::logical_expr::{col, lit};
 
@@ -28,4 +30,27 @@ fn garbage_is_an_error() {
     let bytes = codec::encode(&vec![1u8, 2, 3]).unwrap();
     assert!(codec::decode::<StreamSchema>(&bytes).is_err());
     assert!(codec::decode::<StreamExpr>(&bytes).is_err());
+}
+
+#[test]
+fn schemas_that_are_damaged_or_cut_are_errors_or_other_schemas_but_never_panics() {
+    let schema = StreamSchema(Arc::new(Schema::new(vec![
+        Field::new("a", DataType::Int64, true),
+        Field::new("p", DataType::Float64, true),
+        Field::new("l", DataType::new_list(DataType::Utf8, true), true),
+        Field::new("t", crate::time::event_time_type(), false),
+    ])));
+    let sound: Vec<u8> = codec::decode(&codec::encode(&schema).unwrap()).unwrap();
+    let decode = |bytes: &[u8]| codec::decode::<StreamSchema>(&codec::encode(&bytes.to_vec()).unwrap());
+    assert_eq!(decode(&sound).unwrap(), schema);
+    let mut refused = 0;
+    for index in 0..sound.len() {
+        refused += usize::from(decode(&sound[..index]).is_err());
+        for value in [0, 1, 7, sound[index] ^ 0x80, 0xFF] {
+            let mut damaged = sound.clone();
+            damaged[index] = value;
+            refused += usize::from(decode(&damaged).is_err());
+        }
+    }
+    assert!(refused > sound.len(), "{refused} of {} were refused", 6 * sound.len());
 }

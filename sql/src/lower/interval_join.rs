@@ -42,9 +42,11 @@ impl QueryPlanner<'_> {
         let left_time = left.relation.columns[bounded.times.0];
         let right_time = right.relation.columns[bounded.times.1];
         let output_time = if bounded.lower >= 0 { JoinSide::Right } else { JoinSide::Left };
+        // Only the column that the output's watermark speaks of: another one, such as window_time beside
+        // window_end, may lie behind it in rows that were held.
         let times = match output_time {
-            JoinSide::Left => left.stream.info.times.clone(),
-            JoinSide::Right => right.stream.info.times.iter().map(|time| time + left.stream.width()).collect(),
+            JoinSide::Left => vec![left_time],
+            JoinSide::Right => vec![left.stream.width() + right_time],
         };
         let info = joined_info(&left.stream, &right.stream, schema, times);
         let id = tidemill_plans::ids::OperatorId::default();

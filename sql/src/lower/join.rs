@@ -42,6 +42,14 @@ pub(super) struct Side {
 impl QueryPlanner<'_> {
     /// Lowers a join; `above` are the conditions of the WHERE directly above it.
     pub(super) fn lower_join(&mut self, join: &Join, above: Vec<Expr>) -> Result<Relation> {
+        let lowered = self.lower_kind_of_join(join, above);
+        lowered.map_err(|error| match relation_name(&join.right).and_then(|name| self.joins.get(name)) {
+            Some(position) => error.at(*position),
+            None => error,
+        })
+    }
+
+    fn lower_kind_of_join(&mut self, join: &Join, above: Vec<Expr>) -> Result<Relation> {
         if self.is_temporal(&join.right) {
             return self.lower_temporal_join(join, above);
         }
@@ -107,6 +115,17 @@ impl QueryPlanner<'_> {
             let keys = Partitioning::Hash(side.keys.clone());
             self.builder.graph.add_edge(side.stream.node, join.node, port, keys);
         }
+    }
+}
+
+/// The name under which a query knows a plan, if it is one relation.
+fn relation_name(plan: &LogicalPlan) -> Option<&str> {
+    match plan {
+        LogicalPlan::SubqueryAlias(alias) => Some(alias.alias.table()),
+        LogicalPlan::TableScan(scan) => Some(scan.table_name.table()),
+        LogicalPlan::Projection(projection) => relation_name(&projection.input),
+        LogicalPlan::Filter(filter) => relation_name(&filter.input),
+        _ => None,
     }
 }
 

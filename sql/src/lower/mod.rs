@@ -15,6 +15,7 @@ pub(crate) mod stream;
 mod temporal_join;
 mod time_bounds;
 mod union;
+pub(crate) mod write;
 
 pub(crate) use model::plan_model;
 

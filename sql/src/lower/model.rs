@@ -190,7 +190,9 @@ impl QueryPlanner<'_> {
         }
         self.note_use(&name);
         let train = self.train_operator(&object, detail)?;
-        let info = StreamInfo { schema: predicted_schema(&input, &detail.label)?, ..input.info.clone() };
+        // Rows are held by this column, so the output's watermark speaks of it alone.
+        let schema = predicted_schema(&input, &detail.label)?;
+        let info = StreamInfo { schema, times: vec![time], ..input.info.clone() };
         let node = NodeKind::Predict(PredictNode {
             model: name,
             label: detail.label.clone(),

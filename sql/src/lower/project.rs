@@ -11,7 +11,7 @@ use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::node::{FilterNode, NodeKind, ProjectNode, Projection, WindowAssignNode};
 
 use super::expression::{column, plain_column, resolve, unaliased, window_use};
-use super::stream::{Relation, Stream, WINDOW_COLUMNS, make_unique, unique_names, with_windows};
+use super::stream::{Relation, Stream, WINDOW_COLUMNS, make_unique_beside, unique_names, with_windows};
 use crate::catalog::StreamInfo;
 use crate::error::Result;
 use crate::planner::QueryPlanner;
@@ -96,7 +96,9 @@ impl QueryPlanner<'_> {
         let stream = &relation.stream;
         let input = DFSchema::try_from(Arc::clone(stream.schema()))?;
         let passed: Vec<Option<usize>> = columns.iter().map(|computed| passed_column(&computed.expr, stream)).collect();
-        let names = make_unique(columns.iter().map(|computed| computed.name.clone()));
+        // While windows wait, their columns' names are taken: conditions on them are by name.
+        let reserved = if relation.windows.is_some() { &WINDOW_COLUMNS[..] } else { &[] };
+        let names = make_unique_beside(reserved, columns.iter().map(|computed| computed.name.clone()));
         let (mut fields, mut projections) = (Vec::new(), Vec::new());
         for (name, Computed { expr, .. }) in names.into_iter().zip(columns) {
             fields.push(Field::new(&name, expr.get_type(&input)?, expr.nullable(&input)?));

@@ -11,24 +11,17 @@ use datafusion::logical_expr::logical_plan::{FetchType, SkipType};
 use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::{Expr, ExprSchemable, Limit, LogicalPlan, SortExpr};
 use datafusion::sql::sqlparser::ast::Query;
-use tidemill_plans::connector;
+use tidemill_plans::connector::RESULT_CONNECTOR;
 use tidemill_plans::node::{NodeKind, SinkNode, SortColumn};
 
 use super::expression::{column, unaliased};
 use super::plain_names;
 use super::project::Computed;
 use super::stream::{Relation, Stream};
+use super::write::Target;
 use crate::error::{Result, SqlError};
 use crate::planner::QueryPlanner;
 use crate::planner::source::type_name;
-
-/// Where rows go.
-pub(crate) struct Target {
-    /// The name of the sink.
-    pub(crate) table: String,
-    pub(crate) connector: String,
-    pub(crate) options: Vec<(String, String)>,
-}
 
 /// ORDER BY and LIMIT of the outermost SELECT, taken off its plan.
 #[derive(Default)]
@@ -38,8 +31,8 @@ struct Presentation {
 }
 
 impl QueryPlanner<'_> {
-    /// The result of a SELECT.
-    pub(crate) fn select(&mut self, query: &Query, target: Target) -> Result<Stream> {
+    /// The result of a SELECT, under this name.
+    pub(crate) fn select(&mut self, query: &Query, name: String) -> Result<Stream> {
         let plan = self.plan(query)?;
         let names = plain_names(plan.schema(), "the result")?;
         let mut presentation = Presentation::default();
@@ -47,40 +40,25 @@ impl QueryPlanner<'_> {
         let relation = self.lower(body.plan)?;
         let columns = body.fields.iter().filter_map(|field| relation.columns.get(*field).copied()).collect();
         let stream = self.materialize(Relation { columns, ..relation }, &names)?;
-        self.add_sink(&stream, target, presentation)
+        Ok(self.result_sink(&stream, name, presentation))
     }
 
     /// Rows for a sink; `declared` are the sink's columns, if it has declared them.
-    pub(crate) fn write(&mut self, query: &Query, target: Target, declared: Option<&SchemaRef>) -> Result<Stream> {
+    pub(crate) fn write(&mut self, query: &Query, target: Target, declared: Option<&SchemaRef>) -> Result<()> {
         let plan = self.plan(query)?;
         let mut stream = self.lower_to_stream(&plan, "the query")?;
         if let Some(declared) = declared {
             stream = self.fit(stream, declared, &target.table)?;
         }
-        self.add_sink(&stream, target, Presentation::default())
+        self.builder.add_write(&stream, target)
     }
 
-    /// Writes a stream as it is.
-    pub(crate) fn write_stream(&mut self, stream: &Stream, target: Target) -> Result<Stream> {
-        self.add_sink(stream, target, Presentation::default())
-    }
-
-    fn add_sink(&mut self, stream: &Stream, target: Target, presentation: Presentation) -> Result<Stream> {
-        let takes_changes = match target.connector.as_str() {
-            connector::RESULT_CONNECTOR => true,
-            name => connector::find(name)?.sink_takes_changes,
-        };
-        if stream.info.changelog && !takes_changes {
-            return Err(SqlError::invalid(format!(
-                "the rows for '{}' are updated, but the connector '{}' only takes new rows; either aggregate over \
-                 TUMBLE or HOP, whose rows are final, or write to a connector that takes updates: print, blackhole",
-                target.table, target.connector
-            )));
-        }
+    /// The sink that carries the rows of a SELECT.
+    fn result_sink(&mut self, stream: &Stream, table: String, presentation: Presentation) -> Stream {
         let node = NodeKind::Sink(SinkNode {
-            table: target.table,
-            connector: target.connector,
-            options: target.options,
+            table,
+            connector: RESULT_CONNECTOR.to_owned(),
+            options: Vec::new(),
             time: stream.info.times.first().copied(),
             upsert_keys: stream.info.upsert_keys.clone(),
             order_by: presentation.order_by,
@@ -88,7 +66,7 @@ impl QueryPlanner<'_> {
         });
         let sink = self.builder.add_operator(node, 1, stream.info.clone());
         self.builder.connect(stream, &sink, 0);
-        Ok(sink)
+        sink
     }
 
     /// Casts and names a query's columns as a sink declares them, by position.
@@ -102,6 +80,7 @@ impl QueryPlanner<'_> {
         let mut casts = Vec::new();
         for (field, target) in stream.schema().fields().iter().zip(declared.fields()) {
             check_cast(field, target, table)?;
+            check_nulls(field, target, table)?;
             let expr = column(field.name()).cast_to(target.data_type(), &input)?;
             casts.push(Computed { name: target.name().clone(), expr });
         }
@@ -133,6 +112,19 @@ fn check_cast(given: &Field, wanted: &Field, table: &str) -> Result<()> {
     )))
 }
 
+/// Whether a column may go into a sink's column that is NOT NULL.
+fn check_nulls(given: &Field, wanted: &Field, table: &str) -> Result<()> {
+    if wanted.is_nullable() || !given.is_nullable() {
+        return Ok(());
+    }
+    Err(SqlError::invalid(format!(
+        "column '{}' of sink '{table}' is NOT NULL, but '{}' may be; write COALESCE({}, …), or leave NOT NULL out",
+        wanted.name(),
+        given.name(),
+        given.name()
+    )))
+}
+
 /// A plan without its ORDER BY and LIMIT; `fields` are the result's columns among its own.
 struct Body<'a> {
     plan: &'a LogicalPlan,
@@ -140,15 +132,20 @@ struct Body<'a> {
 }
 
 impl Presentation {
+    /// Takes a LIMIT in: of nested ones the least counts.
+    fn at_most(&mut self, rows: Option<u64>) {
+        self.limit = self.limit.into_iter().chain(rows).min();
+    }
+
     /// Takes LIMIT, ORDER BY and a projection between them off the top.
     fn peel<'a>(&mut self, plan: &'a LogicalPlan) -> Result<Body<'a>> {
         match plan {
             LogicalPlan::Limit(limit) => {
-                self.limit = limit_rows(limit)?;
+                self.at_most(limit_rows(limit)?);
                 self.peel(&limit.input)
             }
             LogicalPlan::Sort(sort) => {
-                self.limit = self.limit.or(sort.fetch.map(|fetch| fetch as u64));
+                self.at_most(sort.fetch.map(|fetch| fetch as u64));
                 let fields = (0..sort.input.schema().fields().len()).collect();
                 let body = Body { plan: &sort.input, fields };
                 self.order_by = sort_columns(&sort.expr, sort.input.schema(), &body.fields)?;
@@ -163,7 +160,7 @@ impl Presentation {
                 let fields = projection.expr.iter().map(field).collect::<Option<Vec<usize>>>();
                 let fields = fields.ok_or_else(order_hint)?;
                 let LogicalPlan::Sort(sort) = projection.input.as_ref() else { return Err(order_hint()) };
-                self.limit = self.limit.or(sort.fetch.map(|fetch| fetch as u64));
+                self.at_most(sort.fetch.map(|fetch| fetch as u64));
                 self.order_by = sort_columns(&sort.expr, input, &fields)?;
                 Ok(Body { plan: &sort.input, fields })
             }

@@ -109,11 +109,16 @@ pub(crate) fn unique_names(schema: &DFSchema) -> Vec<String> {
 
 /// Numbers the names that are there already.
 pub(crate) fn make_unique(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    make_unique_beside(&[], names)
+}
+
+/// Numbers the names that are there already or that are `taken`.
+pub(crate) fn make_unique_beside(taken: &[&str], names: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut unique: Vec<String> = Vec::new();
     for name in names {
         let mut candidate = name.clone();
         let mut number = 1;
-        while unique.contains(&candidate) {
+        while unique.contains(&candidate) || taken.contains(&candidate.as_str()) {
             number += 1;
             candidate = format!("{name}_{number}");
         }

@@ -43,7 +43,7 @@ impl QueryPlanner<'_> {
         let right = self.keyed_side(right, right_schema, &right_keys)?;
         let (left_time, right_time) = (left.relation.columns[left_time], right.relation.columns[right_time]);
         let (schema, columns) = joined(&left, &right, &join.schema, kind == TemporalJoinKind::Left);
-        let info = joined_info(&left.stream, &right.stream, schema, left.stream.info.times.clone());
+        let info = joined_info(&left.stream, &right.stream, schema, vec![left_time]);
         let node = NodeKind::TemporalJoin(TemporalJoinNode {
             left_keys: left.keys.clone(),
             right_keys: right.keys.clone(),

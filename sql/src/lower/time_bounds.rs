@@ -1,5 +1,6 @@
 //! Bounds on the difference of two event times, read out of a join's conditions.
 
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::logical_expr::expr::BinaryExpr;
 use datafusion::logical_expr::{Expr, Operator};
 
@@ -71,7 +72,7 @@ fn moved(expr: &Expr, side_of: &dyn Fn(&Expr) -> Option<TimeSide>) -> Option<Mov
         return Some(Moved { side, micros: 0 });
     }
     match expr {
-        Expr::Cast(cast) => moved(&cast.expr, side_of),
+        Expr::Cast(cast) if keeps_microseconds(cast.field.data_type()) => moved(&cast.expr, side_of),
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus, right }) => match literal_micros(right) {
             Some(micros) => moved(left, side_of)?.by(micros),
             None => moved(right, side_of)?.by(literal_micros(left)?),
@@ -83,6 +84,12 @@ fn moved(expr: &Expr, side_of: &dyn Fn(&Expr) -> Option<TimeSide>) -> Option<Mov
     }
 }
 
+/// Whether a cast to this type leaves an event time what it is. One to DATE or to whole seconds does
+/// not: two times of one day are not one time.
+fn keeps_microseconds(to: &DataType) -> bool {
+    matches!(to, DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Nanosecond, None))
+}
+
 impl Moved {
     fn by(self, micros: i64) -> Option<Self> {
         Some(Self { side: self.side, micros: self.micros.checked_add(micros)? })
@@ -92,7 +99,7 @@ impl Moved {
 #[cfg(test)]
 mod tests {
     use datafusion::common::ScalarValue;
-    use datafusion::logical_expr::{col, lit};
+    use datafusion::logical_expr::{cast, col, lit};
 
     use super::*;
 
@@ -133,5 +140,16 @@ mod tests {
         assert!(!bounds.narrow(&col("r").gt(col("r")), &side_of));
         assert!(!bounds.narrow(&col("r").not_eq(col("l")), &side_of));
         assert_eq!(bounds, TimeBounds::default());
+    }
+
+    #[test]
+    fn a_cast_that_loses_time_is_no_bound() {
+        let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
+        check(cast(col("r"), micros).gt_eq(col("l")), Some(0), None);
+        let mut bounds = TimeBounds::default();
+        for lossy in [DataType::Date32, DataType::Timestamp(TimeUnit::Second, None)] {
+            let same = cast(col("r"), lossy.clone()).eq(cast(col("l"), lossy));
+            assert!(!bounds.narrow(&same, &side_of), "{same}");
+        }
     }
 }

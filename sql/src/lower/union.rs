@@ -36,7 +36,10 @@ impl QueryPlanner<'_> {
             changelog,
             upsert_keys: Vec::new(),
         };
-        let parallelism = inputs.iter().map(|input| input.parallelism).max().unwrap_or(1);
+        let least = inputs.iter().map(|input| input.parallelism).min().unwrap_or(1);
+        let most = inputs.iter().map(|input| input.parallelism).max().unwrap_or(1);
+        // Dealt out to several instances, a row's deletion could overtake its insertion.
+        let parallelism = if changelog && least < most { 1 } else { most };
         let output = self.builder.add_operator(NodeKind::Union(UnionNode {}), parallelism, info);
         for input in &inputs {
             self.builder.connect(input, &output, 0);

@@ -3,10 +3,11 @@
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use super::source::ColumnList;
 use super::{ScriptParser, shown};
 use crate::ast::select_all;
 use crate::error::{Result, SqlError};
-use crate::statement::{CreateModel, CreateSink, CreateView, Options, Statement};
+use crate::statement::{CreateModel, CreateSink, CreateView, Options, SourceColumn, Statement};
 
 impl ScriptParser<'_> {
     pub(super) fn create(&mut self) -> Result<Statement> {
@@ -55,7 +56,7 @@ impl ScriptParser<'_> {
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
         let columns = match self.inner.peek_token_ref().token {
-            Token::LParen => self.column_list()?.columns,
+            Token::LParen => self.sink_columns()?,
             _ => Vec::new(),
         };
         let mut query = None;
@@ -72,6 +73,17 @@ impl ScriptParser<'_> {
             return Err(SqlError::unsupported("a column list of a sink with a query", hint).at(column.name.at));
         }
         Ok(Statement::CreateSink(CreateSink { name, if_not_exists, columns, options, query }))
+    }
+
+    fn sink_columns(&mut self) -> Result<Vec<SourceColumn>> {
+        let ColumnList { columns, watermark } = self.column_list()?;
+        match watermark {
+            None => Ok(columns),
+            Some(watermark) => {
+                let hint = "a source declares it; a sink's rows come as the query gives them";
+                Err(SqlError::unsupported("WATERMARK FOR in a sink", hint).at(watermark.column.at))
+            }
+        }
     }
 
     fn create_model(&mut self) -> Result<Statement> {

@@ -7,6 +7,7 @@
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::DFSchema;
 use datafusion::error::Result;
+use datafusion::functions::math::expr_fn as math;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{Expr, ExprSchemable, cast, lit, try_cast};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
@@ -35,9 +36,10 @@ impl ExprPlanner for IntervalProduct {
 }
 
 fn product(number: Expr, micros: i64) -> Expr {
-    // Exact up to 2^53 microseconds, some 285 years.
+    // Exact up to 2^53 microseconds, some 285 years. A cast cuts off, PostgreSQL rounds: 4.1 minutes are
+    // 246 s, although the product is a little less.
     let factor = lit(micros as f64);
-    let micros = try_cast(cast(number, DataType::Float64) * factor, DataType::Int64);
+    let micros = try_cast(math::round(vec![cast(number, DataType::Float64) * factor]), DataType::Int64);
     cast(micros, DataType::Duration(TimeUnit::Microsecond))
 }
 
@@ -76,6 +78,8 @@ mod tests {
         assert_eq!(evaluate("ts + x * INTERVAL '1 minute'", Some(1.5)), Some(150_000_000));
         assert_eq!(evaluate("ts - INTERVAL '1 second' * n", None), Some(58_000_000));
         assert_eq!(evaluate("ts + INTERVAL '1 minute' * (x + n)", Some(-2.5)), Some(30_000_000));
+        assert_eq!(evaluate("ts + x * INTERVAL '1 minute'", Some(4.1)), Some(306_000_000));
+        assert_eq!(evaluate("ts - x * INTERVAL '1 second'", Some(1.001)), Some(58_999_000));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use datafusion::sql::sqlparser::ast::{Cte, Query, Statement};
 
 use self::context::{PlanningContext, parser_options};
 use crate::catalog::Catalog;
-use crate::error::Result;
+use crate::error::{Position, Result};
 use crate::job::JobBuilder;
 use crate::lower::scan::Leaf;
 
@@ -36,13 +36,22 @@ pub(crate) struct QueryPlanner<'a> {
     pub(crate) leaves: HashMap<String, Leaf>,
     /// The WITH queries in sight.
     scope: Vec<Cte>,
+    /// Where the right sides of joins stand in the text, by their names.
+    pub(crate) joins: HashMap<String, Position>,
     /// The objects that the statement reads.
     pub(crate) uses: BTreeSet<String>,
 }
 
 impl<'a> QueryPlanner<'a> {
     pub(crate) fn new(builder: &'a mut JobBuilder, catalog: &'a Catalog) -> Self {
-        Self { builder, catalog, leaves: HashMap::new(), scope: Vec::new(), uses: BTreeSet::new() }
+        Self {
+            builder,
+            catalog,
+            leaves: HashMap::new(),
+            scope: Vec::new(),
+            joins: HashMap::new(),
+            uses: BTreeSet::new(),
+        }
     }
 
     /// Plans a query. Its table functions' arguments are in the graph afterwards, the rest is not.

@@ -3,10 +3,12 @@
 //! Clauses that sqlparser reads but that nobody would act on are refused here: a query must never
 //! run with a part of it left out.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
-    Ident, ObjectName, Query, Select, SetExpr, Spanned, TableFactor, TableWithJoins,
+    Expr, Ident, LimitClause, ObjectName, Query, Select, SetExpr, SetOperator, Spanned, TableAlias, TableFactor,
+    TableWithJoins, With, visit_expressions,
 };
-use datafusion::sql::sqlparser::ast::{TableAlias, With};
 
 use super::QueryPlanner;
 use crate::ast::{dotted, normalize, quoted, select_all};
@@ -38,7 +40,11 @@ impl QueryPlanner<'_> {
         match body {
             SetExpr::Select(select) => self.replace_in_select(select),
             SetExpr::Query(query) => self.replace_relations(query),
-            SetExpr::SetOperation { left, right, .. } => {
+            SetExpr::SetOperation { op, left, right, .. } => {
+                if *op != SetOperator::Union {
+                    let hint = "join the two, or filter with WHERE";
+                    return Err(SqlError::unsupported(op.to_string(), hint).at(right.span()));
+                }
                 self.replace_in_body(left)?;
                 self.replace_in_body(right)
             }
@@ -55,12 +61,14 @@ impl QueryPlanner<'_> {
             let hint = "name a source or a view in FROM";
             return Err(SqlError::unsupported("SELECT without FROM", hint).at(select.select_token.0.span));
         }
+        refuse_over(select)?;
         select.from.iter_mut().try_for_each(|table| self.replace_in_joins(table))
     }
 
     fn replace_in_joins(&mut self, table: &mut TableWithJoins) -> Result<()> {
         self.replace_factor(&mut table.relation)?;
         for join in &mut table.joins {
+            self.note_join(&join.relation);
             if super::temporal::is_temporal(&join.relation) {
                 self.replace_temporal(join)?;
             } else {
@@ -70,11 +78,26 @@ impl QueryPlanner<'_> {
         Ok(())
     }
 
+    /// Remembers where the right side of a join stands: a plan no longer knows.
+    fn note_join(&mut self, factor: &TableFactor) {
+        let name = match factor {
+            TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+                normalize(&alias.name)
+            }
+            TableFactor::Table { name, .. } => dotted(name),
+            _ => return,
+        };
+        self.joins.insert(name, factor.span().into());
+    }
+
     fn replace_factor(&mut self, factor: &mut TableFactor) -> Result<()> {
         let span = factor.span();
         match factor {
-            TableFactor::Table { args: Some(_), .. } => self.replace_table_function(factor).map_err(|e| e.at(span)),
-            TableFactor::Table { .. } => refuse_ignored_hints(factor).map_err(|e| e.at(span)),
+            TableFactor::Table { args, .. } => {
+                let is_function = args.is_some();
+                refuse_version(factor).and_then(|()| refuse_ignored_hints(factor)).map_err(|e| e.at(span))?;
+                if is_function { self.replace_table_function(factor).map_err(|e| e.at(span)) } else { Ok(()) }
+            }
             TableFactor::Derived { lateral: false, subquery, sample: None, .. } => self.replace_relations(subquery),
             TableFactor::NestedJoin { table_with_joins, .. } => self.replace_in_joins(table_with_joins),
             _ => {
@@ -134,8 +157,34 @@ impl QueryPlanner<'_> {
     }
 }
 
+/// Refuses window functions where their position is known.
+fn refuse_over(select: &Select) -> Result<()> {
+    let found = visit_expressions(select, |expr| match expr {
+        Expr::Function(function) if function.over.is_some() => ControlFlow::Break(expr.span()),
+        _ => ControlFlow::Continue(()),
+    });
+    match found {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(span) => Err(SqlError::unsupported("OVER", "aggregate over TUMBLE or HOP instead").at(span)),
+    }
+}
+
+/// Refuses OFFSET, but for one that skips nothing.
+fn refuse_offset(query: &Query) -> Result<()> {
+    let offset = match &query.limit_clause {
+        Some(LimitClause::LimitOffset { offset: Some(offset), .. }) => &offset.value,
+        Some(LimitClause::OffsetCommaLimit { offset, .. }) => offset,
+        _ => return Ok(()),
+    };
+    if offset.to_string() == "0" {
+        return Ok(());
+    }
+    Err(SqlError::unsupported("OFFSET", "use LIMIT alone").at(offset.span()))
+}
+
 /// Refuses clauses of a query that DataFusion's planner would pass over.
 fn refuse_ignored_clauses(query: &Query) -> Result<()> {
+    refuse_offset(query)?;
     let clause = if query.fetch.is_some() {
         "FETCH"
     } else if !query.locks.is_empty() {
@@ -154,26 +203,19 @@ fn refuse_ignored_clauses(query: &Query) -> Result<()> {
     Err(SqlError::unsupported(clause, "leave it out; LIMIT limits a result").at(query.span()))
 }
 
+/// Refuses a version where no join looks it up.
+fn refuse_version(factor: &TableFactor) -> Result<()> {
+    let TableFactor::Table { name, version: Some(_), .. } = factor else { return Ok(()) };
+    let hint = "it stands behind the right side of a join: a JOIN b FOR SYSTEM_TIME AS OF a.ts AS b ON a.k = b.k";
+    Err(SqlError::unsupported(format!("a version of '{}' here", dotted(name)), hint))
+}
+
 /// Refuses what may stand around a table's name and would be passed over.
-fn refuse_ignored_hints(factor: &TableFactor) -> Result<()> {
-    let TableFactor::Table {
-        name,
-        version,
-        with_hints,
-        with_ordinality,
-        partitions,
-        json_path,
-        sample,
-        index_hints,
-        ..
-    } = factor
+pub(super) fn refuse_ignored_hints(factor: &TableFactor) -> Result<()> {
+    let TableFactor::Table { with_hints, with_ordinality, partitions, json_path, sample, index_hints, .. } = factor
     else {
         return Ok(());
     };
-    if version.is_some() {
-        let hint = "it stands behind the right side of a join: a JOIN b FOR SYSTEM_TIME AS OF a.ts AS b ON a.k = b.k";
-        return Err(SqlError::unsupported(format!("a version of '{}' here", dotted(name)), hint));
-    }
     if sample.is_some() {
         return Err(SqlError::unsupported("TABLESAMPLE", "filter with WHERE"));
     }

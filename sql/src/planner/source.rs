@@ -25,6 +25,10 @@ pub(crate) fn plan_source(create: &CreateSource) -> Result<(SourceNode, StreamIn
     let (projection, schema) = project(&create.columns, &physical)?;
     let event_time = match &create.watermark {
         Some(watermark) => Some(plan_event_time(watermark, &schema, &options)?),
+        None if options.iter().any(|(key, _)| key == "null_event_time") => {
+            let message = "the option 'null_event_time' needs an event time: declare WATERMARK FOR";
+            return Err(SqlError::invalid(message).at(create.options.at));
+        }
         None => None,
     };
     let times = event_time.iter().map(|time| time.column).collect();

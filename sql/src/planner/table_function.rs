@@ -2,6 +2,7 @@
 
 use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, TableFactor};
+use datafusion::sql::sqlparser::tokenizer::Span;
 use tidemill_plans::node::WindowSpec;
 
 use super::QueryPlanner;
@@ -12,6 +13,9 @@ use crate::error::{Result, SqlError};
 use crate::interval::literal_micros;
 use crate::lower::scan::Leaf;
 use crate::lower::stream::Stream;
+
+/// How many windows of a HOP may hold one row: a day every 10 seconds, a week every minute.
+const WINDOWS_A_ROW_MAX: i64 = 10_080;
 
 const TUMBLE: &str = "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 hour' [, offset])";
 const HOP: &str = "HOP(TABLE t, DESCRIPTOR(ts), slide INTERVAL '1 hour', size INTERVAL '6 hours' [, offset])";
@@ -53,6 +57,7 @@ impl QueryPlanner<'_> {
         let slide = length(required(&given, 2, "SLIDE", HOP)?)?;
         let size = length(required(&given, 3, "SIZE", HOP)?)?;
         let offset = given.get(4).copied().flatten().map_or(Ok(0), micros)?;
+        check_hops(slide, size).map_err(|error| error.at(given[2].map_or_else(Span::empty, Spanned::span)))?;
         self.windowed(&given, WindowSpec::Hop { slide, size, offset }, HOP)
     }
 
@@ -129,6 +134,16 @@ fn assign<'a>(arguments: &'a [FunctionArg], parameters: &[&str], usage: &str) ->
         *free.ok_or_else(|| wrong_call(usage).at(expr.span()))? = Some(expr);
     }
     Ok(given)
+}
+
+/// Refuses a slide so short that each row would be in more windows than anyone wants to pay for.
+fn check_hops(slide: i64, size: i64) -> Result<()> {
+    if size / slide <= WINDOWS_A_ROW_MAX {
+        return Ok(());
+    }
+    let windows = size / slide;
+    let message = format!("a row would be in {windows} windows; the limit is {WINDOWS_A_ROW_MAX}: take a longer slide");
+    Err(SqlError::invalid(message))
 }
 
 /// A window's length or slide: an interval above zero.

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Join, JoinConstraint, JoinOperator, ObjectName, Spanned, TableFactor, TableVersion,
 };
 
+use super::relation::refuse_ignored_hints;
 use super::{QueryPlanner, as_of};
 use crate::ast::{normalize, quoted};
 use crate::error::{Result, SqlError};
@@ -22,6 +23,7 @@ pub(super) fn is_temporal(factor: &TableFactor) -> bool {
 impl QueryPlanner<'_> {
     pub(super) fn replace_temporal(&mut self, join: &mut Join) -> Result<()> {
         let span = join.relation.span();
+        refuse_ignored_hints(&join.relation).map_err(|error| error.at(span))?;
         self.replace_temporal_table(join).map_err(|error| error.at(span))
     }
 

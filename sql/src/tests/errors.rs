@@ -216,25 +216,25 @@ fn joins() {
     check_error(
         "SELECT b.price FROM bids b JOIN auctions a ON a.id = b.auction",
         expect![[r#"
-        line 1, column 1: a join of two streams needs bounds between their event times on both ends; add a.opened BETWEEN b.ts AND b.ts + INTERVAL '…' to ON, or join the version at that time: JOIN b FOR SYSTEM_TIME AS OF b.ts
-    "#]],
+            line 1, column 33: a join of two streams needs bounds between their event times on both ends; add a.opened BETWEEN b.ts AND b.ts + INTERVAL '…' to ON, or join the version at that time: JOIN b FOR SYSTEM_TIME AS OF b.ts
+        "#]],
     );
     check_error(
         "SELECT b.price FROM bids b JOIN plain p ON p.auction = b.auction",
         expect![[r#"
-        line 1, column 1: a join of two streams needs bounds between their event times, but the right side has no event-time column; declare WATERMARK FOR in its source, and keep the column in the query
-    "#]],
+            line 1, column 33: a join of two streams needs bounds between their event times, but the right side has no event-time column; declare WATERMARK FOR in its source, and keep the column in the query
+        "#]],
     );
     check_error(
         "SELECT b.price FROM bids b LEFT JOIN auctions a ON a.id = b.auction AND a.opened = b.ts",
         expect![[r#"
-            line 1, column 1: LEFT JOIN of two streams is not supported; streams have inner joins with time bounds, and LEFT JOIN … FOR SYSTEM_TIME AS OF for look-ups
+            line 1, column 38: LEFT JOIN of two streams is not supported; streams have inner joins with time bounds, and LEFT JOIN … FOR SYSTEM_TIME AS OF for look-ups
         "#]],
     );
     check_error(
         "SELECT b.price FROM bids b JOIN auctions a ON a.opened BETWEEN b.ts AND b.ts + INTERVAL '1 hour'",
         expect![[r#"
-            line 1, column 1: a join of two streams needs equal keys: ON a.k = b.k
+            line 1, column 33: a join of two streams needs equal keys: ON a.k = b.k
         "#]],
     );
     check_error(
@@ -246,19 +246,19 @@ fn joins() {
     check_error(
         "SELECT b.price FROM bids b JOIN auctions FOR SYSTEM_TIME AS OF b.price AS a ON a.id = b.auction",
         expect![[r#"
-            line 1, column 1: FOR SYSTEM_TIME AS OF takes the left side's event time: b.ts
+            line 1, column 33: FOR SYSTEM_TIME AS OF takes the left side's event time: b.ts
         "#]],
     );
     check_error(
         "SELECT b.price FROM bids b JOIN auctions FOR SYSTEM_TIME AS OF b.ts AS a ON a.rating > b.price",
         expect![[r#"
-            line 1, column 1: the condition a.rating > b.price in ON of a join with FOR SYSTEM_TIME AS OF is not supported; ON takes equal keys only; put the rest in WHERE, or in a view on the right side
+            line 1, column 33: the condition a.rating > b.price in ON of a join with FOR SYSTEM_TIME AS OF is not supported; ON takes equal keys only; put the rest in WHERE, or in a view on the right side
         "#]],
     );
     check_error(
         "SELECT b.price FROM bids b JOIN auctions FOR SYSTEM_TIME AS OF b.ts AS a ON a.id = b.auction AND a.rating > 3",
         expect![[r#"
-            line 1, column 1: the condition a.rating > 3 in ON of a join with FOR SYSTEM_TIME AS OF is not supported; ON takes equal keys only; put the rest in WHERE, or in a view on the right side
+            line 1, column 33: the condition a.rating > 3 in ON of a join with FOR SYSTEM_TIME AS OF is not supported; ON takes equal keys only; put the rest in WHERE, or in a view on the right side
         "#]],
     );
     check_error(
@@ -298,7 +298,7 @@ fn changelogs() {
     check_error(
         "SELECT n FROM (SELECT auction, count(*) AS n FROM bids GROUP BY auction) c JOIN auctions a ON a.id = c.auction",
         expect![[r#"
-            line 1, column 1: a join with updating rows is not supported; join windowed views, whose rows do not change
+            line 1, column 81: a join with updating rows is not supported; join windowed views, whose rows do not change
         "#]],
     );
 }
@@ -464,8 +464,8 @@ fn not_yet() {
     check_error(
         "SELECT sum(price) OVER (ORDER BY ts) FROM bids",
         expect![[r#"
-        line 1, column 1: OVER is not supported; aggregate over TUMBLE or HOP instead
-    "#]],
+            line 1, column 8: OVER is not supported; aggregate over TUMBLE or HOP instead
+        "#]],
     );
     check_error(
         "SELECT * FROM bids WHERE auction IN (SELECT id FROM auctions)",
@@ -488,8 +488,8 @@ fn not_yet() {
     check_error(
         "SELECT price FROM bids LIMIT 3 OFFSET 2",
         expect![[r#"
-        line 1, column 1: OFFSET is not supported; use LIMIT alone
-    "#]],
+            line 1, column 39: OFFSET is not supported; use LIMIT alone
+        "#]],
     );
     check_error(
         "CREATE VIEW v AS SELECT price FROM bids ORDER BY price",
@@ -616,5 +616,97 @@ fn parentheses_in_from() {
         expect![[r#"
         line 1, column 39: expected joined table, found )
     "#]],
+    );
+}
+
+#[test]
+fn nothing_around_a_table_is_passed_over() {
+    let tumble = "TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 hour')";
+    check_error(
+        &format!("SELECT * FROM {tumble} TABLESAMPLE BERNOULLI (10)"),
+        expect![[r#"
+        line 1, column 15: TABLESAMPLE is not supported; filter with WHERE
+    "#]],
+    );
+    check_error(
+        &format!("SELECT * FROM {tumble} WITH ORDINALITY"),
+        expect![[r#"
+        line 1, column 15: 'TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 hour') WITH ORDINALITY' is not supported; write the table's name alone
+    "#]],
+    );
+    check_error(
+        "SELECT * FROM bids JOIN auctions FOR SYSTEM_TIME AS OF bids.ts AS a TABLESAMPLE BERNOULLI (10) ON a.id = auction",
+        expect![[r#"
+            line 1, column 25: TABLESAMPLE is not supported; filter with WHERE
+        "#]],
+    );
+}
+
+#[test]
+fn times_that_a_cast_has_cut_are_no_bounds() {
+    check_error(
+        "SELECT a.id FROM bids b JOIN auctions a ON a.id = b.auction AND CAST(a.opened AS DATE) = CAST(b.ts AS DATE)",
+        expect![[r#"
+            line 1, column 30: a join of two streams needs bounds between their event times on both ends; add a.opened BETWEEN b.ts AND b.ts + INTERVAL '…' to ON, or join the version at that time: JOIN b FOR SYSTEM_TIME AS OF b.ts
+        "#]],
+    );
+}
+
+#[test]
+fn declarations_of_a_sink() {
+    let with = "WITH (connector = 'print')";
+    check_error(
+        &format!("CREATE SINK s (ts TIMESTAMP, WATERMARK FOR ts AS ts) {with}"),
+        expect![[r#"
+        line 1, column 44: WATERMARK FOR in a sink is not supported; a source declares it; a sink's rows come as the query gives them
+    "#]],
+    );
+    check_error(
+        &format!("CREATE SINK s (a BIGINT NOT NULL) {with};\nINSERT INTO s SELECT auction FROM bids"),
+        expect![[r#"
+            line 2, column 1: column 'a' of sink 's' is NOT NULL, but 'auction' may be; write COALESCE(auction, …), or leave NOT NULL out
+        "#]],
+    );
+    execute(
+        &mut session(),
+        &format!("CREATE SINK s (a BIGINT NOT NULL) {with}; INSERT INTO s SELECT COALESCE(auction, 0) AS a FROM bids"),
+    )
+    .unwrap();
+}
+
+#[test]
+fn windows_too_many_to_count() {
+    check_error(
+        "SELECT * FROM HOP(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 millisecond', INTERVAL '1 day')",
+        expect![[r#"
+            line 1, column 56: a row would be in 86400000 windows; the limit is 10080: take a longer slide
+        "#]],
+    );
+}
+
+#[test]
+fn statements_too_long_for_the_stack() {
+    let nulls = "IS NULL ".repeat(2_000);
+    check_error(
+        &format!("SELECT price {nulls} FROM bids"),
+        expect![[r#"
+        line 1, column 8014: a statement with so many operators is not supported; the limit is 1000; cut it into views
+    "#]],
+    );
+    check_error(
+        "EXPLAIN EXPLAIN SELECT * FROM bids",
+        expect![[r#"
+        line 1, column 9: EXPLAIN of EXPLAIN is not supported; write it once
+    "#]],
+    );
+}
+
+#[test]
+fn null_event_times_need_an_event_time() {
+    check_error(
+        "CREATE SOURCE s (a INT) WITH (connector = 'files', path = 'x', format = 'json', null_event_time = 'skip')",
+        expect![[r#"
+            line 1, column 30: the option 'null_event_time' needs an event time: declare WATERMARK FOR
+        "#]],
     );
 }

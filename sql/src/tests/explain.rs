@@ -254,12 +254,12 @@ fn unions_match_by_position() {
         "SELECT 'all' AS what, count(*) AS n FROM bids UNION ALL SELECT bidder, auction FROM bids ORDER BY 1",
         expect![[r#"
             Sink #7 select_1 to result ordered by what [x1]
-              Union #6  [x2] -> rebalance
-                Project #3 'all' AS what, "count(1)" AS n [x1] -> rebalance
+              Union #6  [x1] -> forward
+                Project #3 'all' AS what, "count(1)" AS n [x1] -> forward
                   Aggregate #2 by (): count(1) at end [x1] -> forward
                     Project #1 ts [x2] -> rebalance
                       Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
-                Project #5 what, n, 0 AS __op [x2] -> forward
+                Project #5 what, n, 0 AS __op [x2] -> rebalance
                   Project #4 bidder AS what, auction AS n [x2] -> forward
                     Source #0 (see above) [x2] -> forward
         "#]],
@@ -335,4 +335,35 @@ fn one_parallel_instance_chains_everything() {
                   Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x1] -> forward
     "#]]
     .assert_eq(&explain_after("SET parallelism = 1", "SELECT count(*) AS n FROM bids WHERE price > 1"));
+}
+
+#[test]
+fn of_nested_limits_the_least_counts() {
+    for sql in [
+        "(SELECT auction FROM bids LIMIT 10) LIMIT 5",
+        "(SELECT auction FROM bids LIMIT 5) LIMIT 10",
+        "SELECT * FROM (SELECT auction FROM bids LIMIT 10) LIMIT 5",
+        "(SELECT auction FROM bids OFFSET 0) LIMIT 5",
+    ] {
+        let text = explain_after("", sql);
+        assert!(text.contains("limit 5"), "{sql}:\n{text}");
+    }
+}
+
+#[test]
+fn behind_a_join_event_time_is_the_column_that_was_joined_by() {
+    let view = "CREATE VIEW hourly AS SELECT auction, window_end, window_time, count(*) AS n
+        FROM TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 hour') GROUP BY auction, window_start, window_end, window_time;
+        CREATE VIEW named AS SELECT h.window_end, h.window_time, a.seller FROM hourly h
+        JOIN auctions FOR SYSTEM_TIME AS OF h.window_end AS a ON a.id = h.auction;";
+    let windows = |time: &str| {
+        format!(
+            "SELECT window_start, count(*) AS n FROM TUMBLE(TABLE renamed, DESCRIPTOR({time}), INTERVAL '1 day')
+                 GROUP BY window_start, window_end"
+        )
+    };
+    let renamed = format!("{view} CREATE VIEW renamed AS SELECT window_end AS closed, window_time AS last FROM named;");
+    assert!(explain_after(&renamed, &windows("closed")).contains("WindowAggregate"));
+    let error = explain_after(&renamed, &windows("last"));
+    assert!(error.contains("'last' is not an event-time column; DESCRIPTOR takes closed here"), "{error}");
 }

@@ -90,49 +90,49 @@ fn flights() -> DataflowGraph {
 #[test]
 fn the_whole_script_is_one_graph() {
     expect![[r#"
-        Sink #36 select_1 to result ordered by month [x1]
-          Union #35  [x2] -> rebalance
-            Project #30 "to_char(sched_dep_ts, '%m')" AS month, "roc_auc(late, p)" AS auc, "log_loss(late, p)" AS log_loss, "brier_score(late, p)" AS brier, "count(1)" AS flights, "avg(CASE WHEN late THEN 1.0 ELSE 0.0 END)" AS late_share [x2] -> forward
-              Aggregate #29 by (to_char(sched_dep_ts, '%m')): roc_auc(late, p), log_loss(late, p), brier_score(late, p), count(1), avg(CASE WHEN late THEN 1.0 ELSE 0.0 END) at end [x2] -> forward
-                Project #28 to_char(sched_dep_ts, '%m'), late, p [x2] -> hash(to_char(sched_dep_ts, '%m'))
-                  Filter #27 p IS NOT NULL [x2] -> forward
-                    Project #26 "p.flight_id" AS flight_id, sched_dep_ts, month, p, late [x2] -> forward
-                      IntervalJoin #25 (flight_id) = (flight_id), landed_at - sched_dep_ts in [0us, 33h] [x2] -> forward
-                        Project #23 flight_id, sched_dep_ts, month, p [x2] -> hash(flight_id)
-                          Project #21 flight_id, sched_dep_ts, month, predicted_late, predicted_late_prob AS p, model_version [x2] -> forward
-                            Predict #20 delay consistent: carrier, origin, dest, distance, hour, temp, wind_speed, origin_delay, origin_landings, carrier_late [x2] -> forward
-                              Project #14 flight_id, sched_dep_ts, "d.carrier" AS carrier, origin, dest, distance, date_part('HOUR', sched_dep_ts) AS hour, date_part('MONTH', sched_dep_ts) AS month, temp, wind_speed, origin_delay, origin_landings, carrier_late [x2] -> forward
-                                TemporalJoin #13 left (carrier) = (carrier), newest window_end as of sched_dep_ts [x2] -> forward
-                                  Project #12 flight_id, carrier, d.origin, dest, distance, sched_dep_ts, temp, wind_speed, origin_delay, origin_landings [x2] -> hash(carrier)
-                                    TemporalJoin #11 left (d.origin) = (origin), newest window_end as of sched_dep_ts [x2] -> forward
-                                      Project #10 flight_id, carrier, d.origin, dest, distance, sched_dep_ts, temp, wind_speed [x2] -> hash(d.origin)
-                                        TemporalJoin #9 left (origin) = (origin), newest observed as of sched_dep_ts [x2] -> forward
-                                          Source #8 departures from files watermark(sched_dep_ts AS (sched_dep_ts - INTERVAL '1 MINS')) [x2] -> hash(origin)
-                                          Source #0 weather from files watermark(observed AS observed) [x2] -> hash(origin)
-                                      Project #4 origin, "avg(arr_delay)" AS origin_delay, "count(1)" AS origin_landings, window_end [x2] -> hash(origin)
-                                        WindowAggregate #3 HOP(slide=15min, size=6h) on landed_at by (origin): avg(arr_delay), count(1) [x2] -> forward
-                                          Project #2 origin, arr_delay, landed_at [x2] -> hash(origin)
-                                            Source #1 arrivals from files watermark(landed_at AS (landed_at - INTERVAL '33 HOURS')), skips NULL [x2] -> forward
-                                  Project #7 carrier, "avg(CASE WHEN late THEN 1.0 ELSE 0.0 END)" AS carrier_late, window_end [x2] -> hash(carrier)
-                                    WindowAggregate #6 HOP(slide=1h, size=1d) on landed_at by (carrier): avg(CASE WHEN late THEN 1.0 ELSE 0.0 END) [x2] -> forward
-                                      Project #5 carrier, late, landed_at [x2] -> hash(carrier)
-                                        Source #1 (see above) [x2] -> forward
-                              Train #19 delay logistic_reg label=late time=landed_at every 1h: carrier, origin, dest, distance, hour, temp, wind_speed, origin_delay, origin_landings, carrier_late [x1] -> broadcast
-                                Project #18 landed_at, late, carrier, origin, dest, distance, hour, temp, wind_speed, origin_delay, origin_landings, carrier_late [x2] -> rebalance
-                                  Project #17 "f.flight_id" AS flight_id, sched_dep_ts, carrier, origin, dest, distance, hour, month, temp, wind_speed, origin_delay, origin_landings, carrier_late, late, landed_at [x2] -> forward
-                                    IntervalJoin #16 (flight_id) = (flight_id), landed_at - sched_dep_ts in [0us, 33h] [x2] -> forward
-                                      Project #14 (see above) [x2] -> hash(flight_id)
-                                      Project #15 flight_id, landed_at, late [x2] -> hash(flight_id)
-                                        Source #1 (see above) [x2] -> forward
-                        Project #24 flight_id, landed_at, late [x2] -> hash(flight_id)
+        Sink #36 predictions_out to files [x1]
+          Project #21 flight_id, sched_dep_ts, month, predicted_late, predicted_late_prob AS p, model_version [x2] -> rebalance
+            Predict #20 delay consistent: carrier, origin, dest, distance, hour, temp, wind_speed, origin_delay, origin_landings, carrier_late [x2] -> forward
+              Project #14 flight_id, sched_dep_ts, "d.carrier" AS carrier, origin, dest, distance, date_part('HOUR', sched_dep_ts) AS hour, date_part('MONTH', sched_dep_ts) AS month, temp, wind_speed, origin_delay, origin_landings, carrier_late [x2] -> forward
+                TemporalJoin #13 left (carrier) = (carrier), newest window_end as of sched_dep_ts [x2] -> forward
+                  Project #12 flight_id, carrier, d.origin, dest, distance, sched_dep_ts, temp, wind_speed, origin_delay, origin_landings [x2] -> hash(carrier)
+                    TemporalJoin #11 left (d.origin) = (origin), newest window_end as of sched_dep_ts [x2] -> forward
+                      Project #10 flight_id, carrier, d.origin, dest, distance, sched_dep_ts, temp, wind_speed [x2] -> hash(d.origin)
+                        TemporalJoin #9 left (origin) = (origin), newest observed as of sched_dep_ts [x2] -> forward
+                          Source #8 departures from files watermark(sched_dep_ts AS (sched_dep_ts - INTERVAL '1 MINS')) [x2] -> hash(origin)
+                          Source #0 weather from files watermark(observed AS observed) [x2] -> hash(origin)
+                      Project #4 origin, "avg(arr_delay)" AS origin_delay, "count(1)" AS origin_landings, window_end [x2] -> hash(origin)
+                        WindowAggregate #3 HOP(slide=15min, size=6h) on landed_at by (origin): avg(arr_delay), count(1) [x2] -> forward
+                          Project #2 origin, arr_delay, landed_at [x2] -> hash(origin)
+                            Source #1 arrivals from files watermark(landed_at AS (landed_at - INTERVAL '33 HOURS')), skips NULL [x2] -> forward
+                  Project #7 carrier, "avg(CASE WHEN late THEN 1.0 ELSE 0.0 END)" AS carrier_late, window_end [x2] -> hash(carrier)
+                    WindowAggregate #6 HOP(slide=1h, size=1d) on landed_at by (carrier): avg(CASE WHEN late THEN 1.0 ELSE 0.0 END) [x2] -> forward
+                      Project #5 carrier, late, landed_at [x2] -> hash(carrier)
+                        Source #1 (see above) [x2] -> forward
+              Train #19 delay logistic_reg label=late time=landed_at every 1h: carrier, origin, dest, distance, hour, temp, wind_speed, origin_delay, origin_landings, carrier_late [x1] -> broadcast
+                Project #18 landed_at, late, carrier, origin, dest, distance, hour, temp, wind_speed, origin_delay, origin_landings, carrier_late [x2] -> rebalance
+                  Project #17 "f.flight_id" AS flight_id, sched_dep_ts, carrier, origin, dest, distance, hour, month, temp, wind_speed, origin_delay, origin_landings, carrier_late, late, landed_at [x2] -> forward
+                    IntervalJoin #16 (flight_id) = (flight_id), landed_at - sched_dep_ts in [0us, 33h] [x2] -> forward
+                      Project #14 (see above) [x2] -> hash(flight_id)
+                      Project #15 flight_id, landed_at, late [x2] -> hash(flight_id)
+                        Source #1 (see above) [x2] -> forward
+        Sink #35 select_1 to result ordered by month [x1]
+          Union #34  [x1] -> forward
+            Project #29 "to_char(sched_dep_ts, '%m')" AS month, "roc_auc(late, p)" AS auc, "log_loss(late, p)" AS log_loss, "brier_score(late, p)" AS brier, "count(1)" AS flights, "avg(CASE WHEN late THEN 1.0 ELSE 0.0 END)" AS late_share [x2] -> rebalance
+              Aggregate #28 by (to_char(sched_dep_ts, '%m')): roc_auc(late, p), log_loss(late, p), brier_score(late, p), count(1), avg(CASE WHEN late THEN 1.0 ELSE 0.0 END) at end [x2] -> forward
+                Project #27 to_char(sched_dep_ts, '%m'), p, late [x2] -> hash(to_char(sched_dep_ts, '%m'))
+                  Filter #26 p IS NOT NULL [x2] -> forward
+                    Project #25 "p.flight_id" AS flight_id, sched_dep_ts, month, p, late [x2] -> forward
+                      IntervalJoin #24 (flight_id) = (flight_id), landed_at - sched_dep_ts in [0us, 33h] [x2] -> forward
+                        Project #22 flight_id, sched_dep_ts, month, p [x2] -> hash(flight_id)
+                          Project #21 (see above) [x2] -> forward
+                        Project #23 flight_id, landed_at, late [x2] -> hash(flight_id)
                           Source #1 (see above) [x2] -> forward
-            Project #34 'Feb-Dec' AS month, "roc_auc(late, p)" AS auc, "log_loss(late, p)" AS log_loss, "brier_score(late, p)" AS brier, "count(1)" AS flights, "avg(CASE WHEN late THEN 1.0 ELSE 0.0 END)" AS late_share [x1] -> rebalance
-              Aggregate #33 by (): roc_auc(late, p), log_loss(late, p), brier_score(late, p), count(1), avg(CASE WHEN late THEN 1.0 ELSE 0.0 END) at end [x1] -> forward
-                Project #32 late, p [x2] -> rebalance
-                  Filter #31 (p IS NOT NULL AND (date_part('MONTH', sched_dep_ts) > 1)) [x2] -> forward
-                    Project #26 (see above) [x2] -> forward
-        Sink #22 predictions_out to files [x1]
-          Project #21 (see above) [x2] -> rebalance
+            Project #33 'Feb-Dec' AS month, "roc_auc(late, p)" AS auc, "log_loss(late, p)" AS log_loss, "brier_score(late, p)" AS brier, "count(1)" AS flights, "avg(CASE WHEN late THEN 1.0 ELSE 0.0 END)" AS late_share [x1] -> forward
+              Aggregate #32 by (): roc_auc(late, p), log_loss(late, p), brier_score(late, p), count(1), avg(CASE WHEN late THEN 1.0 ELSE 0.0 END) at end [x1] -> forward
+                Project #31 late, p [x2] -> rebalance
+                  Filter #30 (p IS NOT NULL AND (date_part('MONTH', sched_dep_ts) > 1)) [x2] -> forward
+                    Project #25 (see above) [x2] -> forward
     "#]].assert_eq(&explain(&flights()));
 }
 

@@ -1,6 +1,7 @@
 //! What statements do to a session, and what it says about itself.
 
 use expect_test::expect;
+use tidemill_plans::node::NodeKind;
 
 use super::{SOURCES, check_error, error, execute, graph, session, shown};
 use crate::{Catalog, Outcome, Session, parse_script};
@@ -10,8 +11,7 @@ fn creating_and_dropping() {
     let script = "CREATE VIEW v AS SELECT auction, ts FROM bids;
         CREATE VIEW IF NOT EXISTS v AS SELECT 1 AS x FROM nothing;
         CREATE OR REPLACE VIEW v AS SELECT price, ts FROM bids;
-        CREATE MATERIALIZED VIEW mv AS SELECT * FROM v;
-        DROP MATERIALIZED VIEW mv; DROP VIEW v; DROP VIEW IF EXISTS v;
+        DROP VIEW v; DROP VIEW IF EXISTS v;
         SET parallelism TO 3; SET checkpoint_interval = 500ms;";
     let outcomes = execute(&mut session(), script).unwrap();
     let text: String = outcomes.iter().map(|outcome| format!("{}\n", shown(outcome))).collect();
@@ -19,8 +19,6 @@ fn creating_and_dropping() {
         CREATE VIEW v
         view v exists already
         CREATE VIEW v
-        job: CREATE MATERIALIZED VIEW mv AS SELECT * FROM v
-        DROP MATERIALIZED VIEW mv
         DROP VIEW v
         v does not exist
         SET parallelism
@@ -111,18 +109,18 @@ fn statements_share_sources_views_and_models() {
         SELECT count(*) AS n FROM v; SELECT auction FROM bids;";
     let graph = graph(&mut session(), script).unwrap();
     expect![[r#"
-        Sink #9 select_2 to result [x1]
-          Project #8 auction [x2] -> rebalance
-            Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
-        Sink #7 select_1 to result [x1]
-          Project #6 "count(1)" AS n [x1] -> forward
-            Aggregate #5 by (): count(1) at end [x1] -> forward
-              Project #4 ts [x2] -> rebalance
-                Project #2 ts, auction [x2] -> forward
-                  Filter #1 (price > 1.0) [x2] -> forward
-                    Source #0 (see above) [x2] -> forward
-        Sink #3 a to print [x1]
-          Project #2 (see above) [x2] -> rebalance
+        Sink #9 a to print [x1]
+          Project #2 ts, auction [x2] -> rebalance
+            Filter #1 (price > 1.0) [x2] -> forward
+              Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        Sink #8 select_2 to result [x1]
+          Project #7 auction [x2] -> rebalance
+            Source #0 (see above) [x2] -> forward
+        Sink #6 select_1 to result [x1]
+          Project #5 "count(1)" AS n [x1] -> forward
+            Aggregate #4 by (): count(1) at end [x1] -> forward
+              Project #3 ts [x2] -> rebalance
+                Project #2 (see above) [x2] -> forward
     "#]]
     .assert_eq(&tidemill_plans::explain::explain(&graph));
 }
@@ -155,6 +153,81 @@ fn objects_in_use_stay() {
 }
 
 #[test]
+fn what_a_job_writes_is_not_dropped_before_it_has_run() {
+    let mut session = session();
+    let script = "CREATE SINK s WITH (connector = 'print') AS SELECT * FROM bids;
+        CREATE SINK t WITH (connector = 'print'); INSERT INTO t SELECT * FROM bids;
+        CREATE MATERIALIZED VIEW v AS SELECT * FROM bids; CREATE SINK unused WITH (connector = 'print')";
+    execute(&mut session, script).unwrap();
+    expect![[r#"
+        line 1, column 11: cannot drop 's': a statement above has a job for this sink, which starts when all statements have been read; leave out one of the two
+    "#]].assert_eq(&error(&mut session, "DROP SINK s"));
+    for busy in ["SINK t", "MATERIALIZED VIEW v"] {
+        assert!(error(&mut session, &format!("DROP {busy}")).contains("cannot drop"), "{busy}");
+    }
+    execute(&mut session, "DROP SINK unused").unwrap();
+}
+
+#[test]
+fn each_query_runs_with_the_settings_above_it() {
+    let script = "SELECT auction FROM bids; SET parallelism = 7; SELECT seller FROM auctions";
+    let graph = graph(&mut session(), script).unwrap();
+    let parallelism = |name: &str| {
+        let source = |kind: &NodeKind| matches!(kind, NodeKind::Source(source) if source.table == name);
+        graph.nodes.iter().find(|node| source(&node.kind)).unwrap().parallelism
+    };
+    assert_eq!((parallelism("bids"), parallelism("auctions")), (2, 7));
+}
+
+#[test]
+fn the_settings_of_the_whole_job_come_first() {
+    let script = "SELECT auction FROM bids;\nSET source_batch_rows = 1;\nSELECT seller FROM auctions";
+    expect!["line 3, column 1: the setting source_batch_rows was changed behind the first query; all queries of a script are one job, so SET it before the first"].assert_eq(&graph(&mut session(), script).unwrap_err().to_string());
+}
+
+#[test]
+fn inserts_into_one_sink_are_one_operator() {
+    let script = "CREATE SINK s (a BIGINT, at TIMESTAMP) WITH (connector = 'files', path = 'x', format = 'csv');
+        INSERT INTO s SELECT auction, ts FROM bids; INSERT INTO s SELECT id, opened FROM auctions";
+    let graph = graph(&mut session(), script).unwrap();
+    expect![[r#"
+        Sink #6 s to files [x1]
+          Project #2 auction AS a, ts AS at [x2] -> rebalance
+            Project #1 auction, ts [x2] -> forward
+              Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+          Project #5 id AS a, opened AS at [x2] -> rebalance
+            Project #4 id, opened [x2] -> forward
+              Source #3 auctions from files watermark(opened AS opened) [x2] -> forward
+    "#]]
+    .assert_eq(&tidemill_plans::explain::explain(&graph));
+}
+
+#[test]
+fn sinks_do_not_share_a_path() {
+    let sink = |name: &str, path: &str, format: &str| {
+        format!(
+            "CREATE SINK {name} WITH (connector = 'files', path = '{path}', format = '{format}') AS SELECT * FROM bids;\n"
+        )
+    };
+    let script = sink("a", "out/x", "csv") + &sink("b", "./out/x/", "parquet");
+    expect!["line 2, column 1: the sinks 'a' and 'b' write to the same path; give each its own"]
+        .assert_eq(&graph(&mut session(), &script).unwrap_err().to_string());
+    graph(&mut session(), &(sink("a", "out/x", "csv") + &sink("b", "out/y", "csv"))).unwrap();
+}
+
+#[test]
+fn inserts_into_one_sink_are_alike() {
+    let insert = |query: &str| {
+        format!(
+            "CREATE SINK s WITH (connector = 'print'); INSERT INTO s SELECT auction, ts FROM bids;\nINSERT INTO s {query}"
+        )
+    };
+    let error = |query: &str| graph(&mut session(), &insert(query)).unwrap_err().to_string();
+    expect!["line 2, column 1: the queries for sink 's' differ: one gives (auction BIGINT, ts TIMESTAMP), another (seller VARCHAR, opened TIMESTAMP); declare the sink's columns, or name them alike"].assert_eq(&error("SELECT seller, opened FROM auctions"));
+    expect!["line 2, column 1: the queries for sink 's' differ: one gives rows that are updated, another new rows only; use a sink for each"].assert_eq(&error("SELECT auction, max(ts) AS ts FROM bids GROUP BY auction"));
+}
+
+#[test]
 fn statements_keep_their_text_and_line() {
     let statements = parse_script("SELECT 1 FROM t;\n\n  -- a comment\n  SHOW\n ALL ;;").unwrap();
     let texts: Vec<(&str, u64)> = statements.iter().map(|s| (s.text(), s.line())).collect();
@@ -183,7 +256,7 @@ fn results_say_how_to_find_their_rows() {
     let mut builder = crate::JobBuilder::new(&session);
     let [Outcome::Job(job)] = outcomes.as_slice() else { panic!("{outcomes:?}") };
     assert!(builder.is_empty());
-    let result = builder.add(&session, job).unwrap().result.unwrap();
+    let result = builder.add(job).unwrap().result.unwrap();
     assert!(result.changelog);
     assert_eq!(result.schema.fields().len(), 2);
     let graph = builder.finish().unwrap();

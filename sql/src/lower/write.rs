@@ -1,0 +1,114 @@
+//! Sinks that statements write to, put into the graph when all of them are known.
+//!
+//! Several INSERTs into one sink are one operator with several inputs: it alone writes the sink's
+//! files, in one order. Two sinks must not write to one place, for each would destroy what the other
+//! has written.
+
+use arrow::datatypes::SchemaRef;
+use tidemill_plans::connector;
+use tidemill_plans::node::{NodeKind, SinkNode};
+
+use super::stream::Stream;
+use crate::error::{Result, SqlError};
+use crate::job::JobBuilder;
+use crate::planner::source::type_name;
+
+/// Where rows go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The name of the sink.
+    pub(crate) table: String,
+    pub(crate) connector: String,
+    pub(crate) options: Vec<(String, String)>,
+}
+
+/// A sink and the streams that are written to it; never none.
+#[derive(Debug)]
+pub(crate) struct Write {
+    target: Target,
+    inputs: Vec<Stream>,
+}
+
+impl JobBuilder {
+    /// Writes a stream to a target.
+    pub(crate) fn add_write(&mut self, stream: &Stream, target: Target) -> Result<()> {
+        check_changes(stream, &target)?;
+        if let Some(other) = self.writes.iter().find(|write| same_place(&write.target, &target)) {
+            let (one, two) = (&other.target.table, &target.table);
+            let message = format!("the sinks '{one}' and '{two}' write to the same path; give each its own");
+            return Err(SqlError::invalid(message));
+        }
+        match self.writes.iter_mut().find(|write| write.target == target) {
+            Some(write) => {
+                write.inputs.first().map_or(Ok(()), |first| check_alike(first, stream, &target.table))?;
+                write.inputs.push(stream.clone());
+            }
+            None => self.writes.push(Write { target, inputs: vec![stream.clone()] }),
+        }
+        Ok(())
+    }
+
+    /// Adds the operators of all sinks, behind everything that they read.
+    pub(crate) fn finish_writes(&mut self) {
+        for Write { target, inputs } in std::mem::take(&mut self.writes) {
+            let Some(first) = inputs.first() else { continue };
+            let info = first.info.clone();
+            let node = NodeKind::Sink(SinkNode {
+                table: target.table,
+                connector: target.connector,
+                options: target.options,
+                time: info.times.first().copied(),
+                // With several inputs the same keys may come from each.
+                upsert_keys: if inputs.len() == 1 { info.upsert_keys.clone() } else { Vec::new() },
+                order_by: Vec::new(),
+                limit: None,
+            });
+            let sink = self.add_operator(node, 1, info);
+            for input in &inputs {
+                self.connect(input, &sink, 0);
+            }
+        }
+    }
+}
+
+/// Refuses updating rows where only new ones are taken.
+fn check_changes(stream: &Stream, target: &Target) -> Result<()> {
+    if !stream.info.changelog || connector::find(&target.connector)?.sink_takes_changes {
+        return Ok(());
+    }
+    Err(SqlError::invalid(format!(
+        "the rows for '{}' are updated, but the connector '{}' only takes new rows; either aggregate over \
+         TUMBLE or HOP, whose rows are final, or write to a connector that takes updates: print, blackhole",
+        target.table, target.connector
+    )))
+}
+
+/// Whether two different sinks would write the same files.
+fn same_place(one: &Target, two: &Target) -> bool {
+    fn path(target: &Target) -> Option<&str> {
+        let (_, path) = target.options.iter().find(|(key, _)| key == "path")?;
+        Some(path.trim_start_matches("./").trim_end_matches('/'))
+    }
+    one.connector == two.connector && one.table != two.table && path(one).is_some() && path(one) == path(two)
+}
+
+/// Checks that two queries can be written to one sink.
+fn check_alike(first: &Stream, other: &Stream, table: &str) -> Result<()> {
+    let (one, two) = (shown_columns(first.schema()), shown_columns(other.schema()));
+    let wrong = |what: String| Err(SqlError::invalid(format!("the queries for sink '{table}' differ: {what}")));
+    if one != two {
+        return wrong(format!("one gives ({one}), another ({two}); declare the sink's columns, or name them alike"));
+    }
+    if first.info.changelog != other.info.changelog {
+        return wrong(String::from("one gives rows that are updated, another new rows only; use a sink for each"));
+    }
+    if first.info.times.first() != other.info.times.first() {
+        return wrong(String::from("their event time is in different columns; use a sink for each"));
+    }
+    Ok(())
+}
+
+fn shown_columns(schema: &SchemaRef) -> String {
+    let columns = schema.fields().iter().map(|field| format!("{} {}", field.name(), type_name(field.data_type())));
+    columns.collect::<Vec<_>>().join(", ")
+}
