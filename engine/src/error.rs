@@ -50,6 +50,21 @@ pub enum EngineError {
         /// The working folder.
         folder: PathBuf,
     },
+    /// A source's files are not those that were there when its job was deployed.
+    #[error(
+        "files of '{path}' came or went while the job was deployed, and its tasks do not agree on who reads what; run \
+         it again once they have settled"
+    )]
+    FilesChanged {
+        /// The path as the user wrote it.
+        path: String,
+    },
+    /// Two sinks write one file.
+    #[error("another job or sink is writing {}; give each sink a folder of its own", path.display())]
+    FileInUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// A column that a source declares is not in its file.
     #[error("{}: no column '{column}'; the file has {available}", path.display())]
     MissingColumn {
@@ -71,6 +86,12 @@ pub enum EngineError {
         found: String,
         /// Its declared type.
         declared: String,
+    },
+    /// A changelog takes away a row that it never added.
+    #[error("a change takes away a row that is not there: {row}; this is a bug in Tidemill")]
+    UnmatchedChange {
+        /// The row, as `column=value` pairs.
+        row: String,
     },
     /// A model cannot be trained on what it was given.
     #[error("model {model}")]
@@ -111,24 +132,16 @@ impl EngineError {
             | Self::Model { .. }
             | Self::Arrow(_)
             | Self::DataFusion(_) => ErrorDomain::User,
-            Self::File { .. } | Self::Disconnected(_) => ErrorDomain::External,
-            Self::Plan(_) | Self::Panicked(_) => ErrorDomain::Internal,
+            Self::File { .. } | Self::FilesChanged { .. } | Self::FileInUse { .. } | Self::Disconnected(_) => {
+                ErrorDomain::External
+            }
+            Self::UnmatchedChange { .. } | Self::Plan(_) | Self::Panicked(_) => ErrorDomain::Internal,
         }
     }
 
     /// The error and all its causes on one line, outermost first.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let part = error.to_string();
-            if !text.ends_with(&part) {
-                text.push_str(": ");
-                text.push_str(&part);
-            }
-            cause = error.source();
-        }
-        text
+        tidemill_plans::error::chain(self)
     }
 }

@@ -6,29 +6,50 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
-use arrow::datatypes::SchemaRef;
-use arrow::row::{RowConverter, SortField};
+use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch, UInt32Array};
+use arrow::buffer::NullBuffer;
+use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::row::{RowConverter, Rows, SortField};
 use tidemill_plans::time::{EventTime, event_times};
 
 use crate::error::Result;
 use crate::task::batch_bytes;
 
+/// Rows given out at a time by [`EventTimeBuffer::take_chunk_before`], but for rows of equal time.
+const CHUNK_ROWS: usize = 1 << 16;
+
 /// Rows by event time.
 pub(crate) struct EventTimeBuffer {
     schema: SchemaRef,
     time: usize,
-    batches: Vec<RecordBatch>,
-    /// Least event time held; nothing to do before a watermark reaches it.
-    oldest: EventTime,
+    held: Vec<Held>,
     bytes: usize,
+}
+
+/// A batch in event-time order, never empty: where a bound cuts it, both parts are slices.
+struct Held {
+    batch: RecordBatch,
+    times: PrimitiveArray<TimestampMicrosecondType>,
+    bytes: usize,
+}
+
+impl Held {
+    fn new(batch: RecordBatch, times: PrimitiveArray<TimestampMicrosecondType>) -> Self {
+        debug_assert!(times.values().is_sorted(), "a cut is a slice");
+        Self { bytes: batch_bytes(&batch), batch, times }
+    }
+
+    /// How many rows are before `bound`.
+    fn rows_before(&self, bound: EventTime) -> usize {
+        if bound == EventTime::MAX { self.times.len() } else { self.times.values().partition_point(|t| *t < bound.0) }
+    }
 }
 
 impl EventTimeBuffer {
     /// An empty buffer for rows of `schema` with event time in column `time`.
     pub(crate) fn new(schema: SchemaRef, time: usize) -> Self {
-        Self { schema, time, batches: Vec::new(), oldest: EventTime::MAX, bytes: 0 }
+        Self { schema, time, held: Vec::new(), bytes: 0 }
     }
 
     /// Holds a batch. Its event times must not be NULL: sources route such rows away.
@@ -36,47 +57,57 @@ impl EventTimeBuffer {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let times = event_times(batch.column(self.time))?;
-        if let Some(oldest) = arrow::compute::min(&times) {
-            self.oldest = self.oldest.min(EventTime(oldest));
+        let mut batch = batch;
+        let mut times = event_times(batch.column(self.time))?;
+        if !times.values().is_sorted() {
+            batch = take_record_batch(&batch, &sort_to_indices(&times, None, None)?)?;
+            times = event_times(batch.column(self.time))?;
         }
-        self.bytes += batch_bytes(&batch);
-        self.batches.push(batch);
+        let held = Held::new(batch, times);
+        self.bytes += held.bytes;
+        self.held.push(held);
         Ok(())
     }
 
-    /// Takes the rows before `bound` out, in canonical order; `None` if there are none.
+    /// Takes all rows before `bound` out, in canonical order; `None` if there are none.
     pub(crate) fn take_before(&mut self, bound: EventTime) -> Result<Option<RecordBatch>> {
-        if self.oldest >= bound && bound != EventTime::MAX {
-            return Ok(None);
-        }
         let mut ready = Vec::new();
-        let mut later = Vec::new();
-        self.oldest = EventTime::MAX;
-        self.bytes = 0;
-        for batch in std::mem::take(&mut self.batches) {
-            let times = event_times(batch.column(self.time))?;
-            let before = |time: i64| bound == EventTime::MAX || time < bound.0;
-            let mask: BooleanArray = times.values().iter().map(|time| Some(before(*time))).collect();
-            if mask.true_count() == batch.num_rows() {
-                ready.push(batch);
+        let mut later = Vec::with_capacity(self.held.len());
+        for held in std::mem::take(&mut self.held) {
+            let rows = held.rows_before(bound);
+            if rows == 0 {
+                later.push(held);
                 continue;
             }
-            if mask.has_true() {
-                ready.push(filter_record_batch(&batch, &mask)?);
-                later.push(filter_record_batch(&batch, &arrow::compute::not(&mask)?)?);
-            } else {
-                later.push(batch);
+            self.bytes -= held.bytes;
+            let rest = held.batch.num_rows() - rows;
+            if rest > 0 {
+                let kept = Held::new(held.batch.slice(rows, rest), held.times.slice(rows, rest));
+                self.bytes += kept.bytes;
+                later.push(kept);
             }
+            ready.push(held.batch.slice(0, rows));
         }
-        for batch in later {
-            self.push(batch)?;
-        }
+        self.held = later;
         if ready.is_empty() {
             return Ok(None);
         }
         let rows = concat_batches(&self.schema, &ready)?;
         Ok(Some(canonical_order(&rows, Some(self.time))?))
+    }
+
+    /// Takes the oldest rows before `bound` out, some [`CHUNK_ROWS`] of them, in canonical order;
+    /// `None` if there are none. Rows of equal time are never parted, so the chunks of a bound are the
+    /// whole in order.
+    pub(crate) fn take_chunk_before(&mut self, bound: EventTime) -> Result<Option<RecordBatch>> {
+        let ready: usize = self.held.iter().map(|held| held.rows_before(bound)).sum();
+        if ready <= CHUNK_ROWS {
+            return self.take_before(bound);
+        }
+        let before = |held: &Held| held.times.values()[..held.rows_before(bound)].to_vec();
+        let mut times: Vec<i64> = self.held.iter().flat_map(before).collect();
+        let (_, last, _) = times.select_nth_unstable(CHUNK_ROWS - 1);
+        self.take_before(EventTime(last.saturating_add(1)))
     }
 
     /// The event-time column.
@@ -99,9 +130,29 @@ pub(crate) fn canonical_order(batch: &RecordBatch, first: Option<usize>) -> Resu
     let columns: Vec<ArrayRef> = first.into_iter().chain(others).map(|c| Arc::clone(batch.column(c))).collect();
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
     let rows = RowConverter::new(fields)?.convert_columns(&columns)?;
+    let sorted = (1..batch.num_rows()).all(|row| rows.row(row - 1) <= rows.row(row));
+    if sorted {
+        return Ok(batch.clone());
+    }
     let mut order: Vec<u32> = (0..batch.num_rows() as u32).collect();
     order.sort_unstable_by(|a, b| rows.row(*a as usize).cmp(&rows.row(*b as usize)));
     Ok(take_record_batch(batch, &UInt32Array::from(order))?)
+}
+
+/// Floats that are equal become the same bits: -0.0 is 0.0, and there is one NaN. Keys are compared
+/// and hashed by their bytes, and SQL says that such keys are one.
+pub(crate) fn canonical_key(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Float64 => {
+            let one = |value: f64| if value.is_nan() { f64::NAN } else { value + 0.0 };
+            Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(one))
+        }
+        DataType::Float32 => {
+            let one = |value: f32| if value.is_nan() { f32::NAN } else { value + 0.0 };
+            Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(one))
+        }
+        _ => Arc::clone(column),
+    }
 }
 
 /// Turns key columns into bytes that are equal exactly when the keys are; `None` where a key is NULL,
@@ -119,11 +170,24 @@ impl JoinKeys {
     }
 
     /// The key of every row.
-    pub(crate) fn of(&self, batch: &RecordBatch) -> Result<Vec<Option<Box<[u8]>>>> {
-        let columns: Vec<ArrayRef> = self.columns.iter().map(|c| Arc::clone(batch.column(*c))).collect();
-        let rows = self.converter.convert_columns(&columns)?;
-        let has_null = |row: usize| columns.iter().any(|column| column.is_null(row));
-        Ok((0..batch.num_rows()).map(|row| (!has_null(row)).then(|| Box::from(rows.row(row).as_ref()))).collect())
+    pub(crate) fn of(&self, batch: &RecordBatch) -> Result<KeyRows> {
+        let columns: Vec<ArrayRef> = self.columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
+        let nulls = columns.iter().fold(None, |nulls, column| NullBuffer::union(nulls.as_ref(), column.nulls()));
+        Ok(KeyRows { rows: self.converter.convert_columns(&columns)?, nulls })
+    }
+}
+
+/// The join keys of a batch.
+pub(crate) struct KeyRows {
+    rows: Rows,
+    nulls: Option<NullBuffer>,
+}
+
+impl KeyRows {
+    /// The key of a row.
+    pub(crate) fn get(&self, row: usize) -> Option<&[u8]> {
+        let known = self.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+        known.then(|| self.rows.row(row).data())
     }
 }
 
@@ -135,9 +199,8 @@ pub(crate) fn int64(values: impl IntoIterator<Item = i64>) -> ArrayRef {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::AsArray;
     use arrow::compute::cast;
-    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use arrow::datatypes::{Field, Int64Type, Schema};
     use tidemill_plans::time::event_time_type;
 
     use super::*;
@@ -162,5 +225,26 @@ mod tests {
         assert_eq!(values(&buffer.take_before(EventTime(6)).unwrap().unwrap()), [2, 9, 1]);
         assert_eq!(values(&buffer.take_before(EventTime::MAX).unwrap().unwrap()), [4]);
         assert_eq!(buffer.bytes(), 0);
+    }
+
+    #[test]
+    fn chunks_are_the_whole_in_order_and_never_part_rows_of_one_time() {
+        let mut buffer = EventTimeBuffer::new(batch(&[], &[]).schema(), 1);
+        let rows = 3 * CHUNK_ROWS as i64;
+        // Seven rows of each time, from three batches that overlap.
+        for part in 0..3 {
+            let numbers: Vec<i64> = (0..rows).filter(|row| row % 3 == part).collect();
+            let times: Vec<i64> = numbers.iter().map(|row| row / 7).collect();
+            buffer.push(batch(&times, &numbers)).unwrap();
+        }
+        let mut given = Vec::new();
+        while let Some(chunk) = buffer.take_chunk_before(EventTime(rows / 7 - 1)).unwrap() {
+            assert!(chunk.num_rows() < CHUNK_ROWS + 7);
+            if let Some(last) = given.last() {
+                assert_ne!(last / 7, values(&chunk)[0] / 7, "a time was parted");
+            }
+            given.extend(values(&chunk));
+        }
+        assert_eq!(given, (0..(rows / 7 - 1) * 7).collect::<Vec<_>>());
     }
 }

@@ -50,6 +50,11 @@ pub trait Sink: Send {
         None
     }
 
+    /// Bytes of rows held; zero for sinks that pass rows on.
+    fn state_bytes(&self) -> usize {
+        0
+    }
+
     /// Completes what was written; nothing follows. A sink that is dropped before leaves nothing
     /// behind that looks complete.
     fn finish(&mut self) -> Result<()>;

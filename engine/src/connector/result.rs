@@ -1,23 +1,29 @@
 //! Takes the result of a SELECT to the session that asked.
 //!
-//! The rows of an append-only stream go at once. An updating stream, or one with an ORDER BY, is held
-//! to its end: then updates are merged, rows sorted and cut to the limit.
+//! Rows that come in event-time order go at once. A stream without event time, an updating one, or one
+//! with an ORDER BY is held to its end: then changes are merged, rows ordered and cut to the limit. So
+//! the same rows are printed in the same order however many tasks made them. What is held is condensed
+//! each time that it has doubled, which costs a constant per row.
 
-use std::collections::BTreeMap;
+mod changes;
+
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{SortOptions, concat_batches, take_record_batch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
-use tidemill_plans::change::{change_column_index, change_ops};
+use tidemill_plans::change::change_column_index;
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::SinkNode;
 
 use super::Sink;
 use crate::error::Result;
 use crate::rows::canonical_order;
-use crate::task::{ResultPort, TaskEnv};
+use crate::task::{ResultPort, TaskEnv, batch_bytes};
+
+/// Rows that are held before it is worth a look at which of them are needed.
+const CONDENSE_ROWS_MIN: usize = 4096;
 
 /// The sink.
 pub(super) struct ResultSink {
@@ -25,33 +31,72 @@ pub(super) struct ResultSink {
     operator: OperatorId,
     port: Arc<dyn ResultPort>,
     schema: SchemaRef,
-    held: Vec<RecordBatch>,
+    held: Held,
     sent: u64,
+}
+
+/// Rows that wait for the end.
+#[derive(Default)]
+struct Held {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+    /// How many rows were left when they were last condensed.
+    rows_condensed: usize,
+}
+
+impl Held {
+    fn push(&mut self, batch: RecordBatch) {
+        self.rows += batch.num_rows();
+        self.bytes += batch_bytes(&batch);
+        self.batches.push(batch);
+    }
+
+    fn has_doubled(&self) -> bool {
+        self.rows >= CONDENSE_ROWS_MIN.max(2 * self.rows_condensed)
+    }
+
+    fn take(&mut self, schema: &SchemaRef) -> Result<RecordBatch> {
+        Ok(concat_batches(schema, &std::mem::take(self).batches)?)
+    }
 }
 
 impl ResultSink {
     pub(super) fn new(node: &SinkNode, operator: OperatorId, env: &TaskEnv, schema: SchemaRef) -> Self {
         let port = Arc::clone(&env.results);
-        Self { node: node.clone(), operator, port, schema, held: Vec::new(), sent: 0 }
+        Self { node: node.clone(), operator, port, schema, held: Held::default(), sent: 0 }
+    }
+
+    fn is_updating(&self) -> bool {
+        change_column_index(&self.schema).is_some()
     }
 
     fn is_held(&self) -> bool {
-        change_column_index(&self.schema).is_some() || !self.node.order_by.is_empty()
+        self.is_updating() || self.node.time.is_none() || !self.node.order_by.is_empty()
     }
 
-    fn send(&mut self, batch: &RecordBatch) -> Result<()> {
-        let left = self.node.limit.map_or(u64::MAX, |limit| limit - self.sent.min(limit));
-        let rows = usize::try_from(left).unwrap_or(usize::MAX).min(batch.num_rows());
-        if rows == 0 {
+    /// Lets go of held rows that can have no part in the result.
+    fn condense(&mut self) -> Result<()> {
+        let limit = self.node.limit.and_then(|limit| usize::try_from(limit).ok());
+        if !self.is_updating() && limit.is_none() {
             return Ok(());
         }
-        self.sent += rows as u64;
-        self.port.send(self.operator, &batch.slice(0, rows))
+        let rows = self.held.take(&self.schema)?;
+        let rows = match limit {
+            Some(limit) if !self.is_updating() => self.ordered(&rows)?.slice(0, limit.min(rows.num_rows())),
+            // A change that is still to come may take any row away.
+            _ => changes::merge(&rows, &self.node.upsert_keys)?,
+        };
+        self.held.rows_condensed = rows.num_rows();
+        self.held.push(rows);
+        Ok(())
     }
 
-    fn sorted(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+    /// By ORDER BY, and by all columns where that does not tell rows apart.
+    fn ordered(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let batch = canonical_order(batch, None)?;
         if self.node.order_by.is_empty() {
-            return Ok(batch.clone());
+            return Ok(batch);
         }
         let (mut fields, mut columns) = (Vec::new(), Vec::new());
         for sort in &self.node.order_by {
@@ -64,58 +109,42 @@ impl ResultSink {
         let mut order: Vec<u32> = (0..batch.num_rows() as u32).collect();
         // Stable, unlike Arrow's sort: rows that compare equal keep the order that they came in.
         order.sort_by(|a, b| rows.row(*a as usize).cmp(&rows.row(*b as usize)));
-        Ok(take_record_batch(batch, &UInt32Array::from(order))?)
+        Ok(take_record_batch(&batch, &UInt32Array::from(order))?)
+    }
+
+    fn send(&mut self, batch: &RecordBatch) -> Result<()> {
+        let left = self.node.limit.map_or(u64::MAX, |limit| limit - self.sent.min(limit));
+        let rows = usize::try_from(left).unwrap_or(usize::MAX).min(batch.num_rows());
+        if rows == 0 {
+            return Ok(());
+        }
+        self.sent += rows as u64;
+        self.port.send(self.operator, &batch.slice(0, rows))
     }
 }
 
 impl Sink for ResultSink {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        if self.is_held() {
-            self.held.push(batch.clone());
-            return Ok(());
+        if !self.is_held() {
+            return self.send(batch);
         }
-        self.send(batch)
+        self.held.push(batch.clone());
+        if self.held.has_doubled() { self.condense() } else { Ok(()) }
     }
 
     fn finish(&mut self) -> Result<()> {
         if !self.is_held() {
             return Ok(());
         }
-        let rows = concat_batches(&self.schema, &std::mem::take(&mut self.held))?;
-        let rows = merge_changes(&rows, &self.node.upsert_keys)?;
-        // First by all columns, so that rows that the ORDER BY does not tell apart have an order too.
-        let rows = self.sorted(&canonical_order(&rows, None)?)?;
+        let rows = self.held.take(&self.schema)?;
+        let rows = changes::finish(&changes::merge(&rows, &self.node.upsert_keys)?)?;
+        let rows = self.ordered(&rows)?;
         self.send(&rows)
     }
-}
 
-/// The rows that are left once every change has been applied, without the changelog column.
-///
-/// With keys, a row replaces the one of its key; without, a change takes away one equal row.
-fn merge_changes(rows: &RecordBatch, keys: &[usize]) -> Result<RecordBatch> {
-    let Some(change) = change_column_index(rows.schema_ref()) else {
-        return Ok(rows.clone());
-    };
-    let plain = rows.project(&(0..change).collect::<Vec<_>>())?;
-    let by: Vec<usize> = if keys.is_empty() { (0..change).collect() } else { keys.to_vec() };
-    let columns: Vec<ArrayRef> = by.iter().map(|column| Arc::clone(rows.column(*column))).collect();
-    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-    let converted = RowConverter::new(fields)?.convert_columns(&columns)?;
-    let mut live: BTreeMap<Vec<u8>, Vec<u32>> = BTreeMap::new();
-    for (row, op) in change_ops(rows)?.iter().enumerate() {
-        let found = live.entry(converted.row(row).as_ref().to_vec()).or_default();
-        match (op.adds(), keys.is_empty()) {
-            (true, true) => found.push(row as u32),
-            (true, false) => *found = vec![row as u32],
-            (false, true) => {
-                found.pop();
-            }
-            (false, false) => found.clear(),
-        }
+    fn state_bytes(&self) -> usize {
+        self.held.bytes
     }
-    let live: Vec<u32> = live.into_values().flatten().collect();
-    let schema = Arc::new(Schema::new(plain.schema_ref().fields().clone()));
-    Ok(take_record_batch(&RecordBatch::try_new(schema, plain.columns().to_vec())?, &UInt32Array::from(live))?)
 }
 
 #[cfg(test)]

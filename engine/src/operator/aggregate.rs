@@ -21,7 +21,7 @@ use super::Operator;
 use super::groups::AggregateCall;
 use super::window_aggregate::conform;
 use crate::error::Result;
-use crate::rows::EventTimeBuffer;
+use crate::rows::{EventTimeBuffer, canonical_key};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// See [`AggregateNode`].
@@ -93,7 +93,7 @@ impl Aggregate {
         if self.keys.is_empty() {
             return Ok(vec![(0, (0..batch.num_rows() as u32).collect())]);
         }
-        let columns: Vec<ArrayRef> = self.keys.iter().map(|key| Arc::clone(batch.column(*key))).collect();
+        let columns: Vec<ArrayRef> = self.keys.iter().map(|key| canonical_key(batch.column(*key))).collect();
         let rows = self.converter.convert_columns(&columns)?;
         let mut by_group: Vec<(usize, Vec<u32>)> = Vec::new();
         let mut places: HashMap<usize, usize> = HashMap::new();

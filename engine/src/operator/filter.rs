@@ -1,4 +1,4 @@
-//! Keeps the rows for which a predicate is true.
+//! Keeps the rows for which a predicate is true. A row for which it cannot be said is a dead letter.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use tidemill_plans::node::FilterNode;
 
 use super::Operator;
+use super::bad_rows::evaluate_or_route;
 use crate::error::Result;
 use crate::task::OperatorContext;
 
@@ -25,8 +26,12 @@ impl Filter {
 
 impl Operator for Filter {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
-        let keep = self.predicate.evaluate(&batch)?.into_array(batch.num_rows())?;
+        let (batch, keep) =
+            evaluate_or_route(batch, ctx, |rows| Ok(self.predicate.evaluate(rows)?.into_array(rows.num_rows())?))?;
         ctx.emit(filter_record_batch(&batch, keep.as_boolean())?);
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::concat;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::execution::context::ExecutionProps;
@@ -16,9 +17,14 @@ use tidemill_plans::expr::StreamExpr;
 
 use crate::error::Result;
 
-/// Aggregates whose result does not depend on the order of their input, unless it is floats.
+/// Aggregates whose result never depends on the order of their input. (Measures of classifiers sort
+/// their pairs before they add anything up.)
 const ORDER_FREE: &[&str] =
-    &["count", "sum", "avg", "min", "max", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor"];
+    &["count", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor", "roc_auc", "log_loss", "brier_score"];
+
+/// Aggregates whose result does not depend on it unless the input is floats: a sum of floats rounds at
+/// every step, and of 0.0 and -0.0 the first is the least.
+const ORDER_FREE_BUT_FOR_FLOATS: &[&str] = &["sum", "avg", "min", "max"];
 
 /// One aggregate function call, ready to make accumulators.
 pub(super) struct AggregateCall {
@@ -40,10 +46,7 @@ impl AggregateCall {
         let mut arguments = lowered.aggregate.expressions();
         // ORDER BY inside an aggregate: its columns follow the arguments, as DataFusion passes them.
         arguments.extend(lowered.order_bys.iter().map(|order| Arc::clone(&order.expr)));
-        let mut order_matters = !ORDER_FREE.contains(&lowered.aggregate.fun().name());
-        for argument in &arguments {
-            order_matters |= argument.data_type(input)?.is_floating();
-        }
+        let order_matters = order_matters(lowered.aggregate.fun().name(), &arguments, input)?;
         Ok(Self { function: lowered.aggregate, arguments, filter: lowered.filter, order_matters })
     }
 
@@ -72,6 +75,21 @@ impl AggregateCall {
         };
         Ok((columns, filter))
     }
+}
+
+fn order_matters(function: &str, arguments: &[Arc<dyn PhysicalExpr>], input: &SchemaRef) -> Result<bool> {
+    if ORDER_FREE.contains(&function) {
+        return Ok(false);
+    }
+    if !ORDER_FREE_BUT_FOR_FLOATS.contains(&function) {
+        return Ok(true);
+    }
+    for argument in arguments {
+        if argument.data_type(input)?.is_floating() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The groups of one window or pane.
@@ -125,11 +143,16 @@ impl Groups {
         Ok(())
     }
 
-    /// Adds partial aggregates.
-    pub(super) fn merge(&mut self, partial: &PartialGroups) -> Result<()> {
-        let total = self.intern(&partial.keys, partial.rows)?;
-        for (states, accumulator) in partial.states.iter().zip(&mut self.accumulators) {
-            accumulator.merge_batch(states, &self.indexes, total)?;
+    /// Adds partial aggregates, in this order.
+    pub(super) fn merge(&mut self, partials: &[&PartialGroups]) -> Result<()> {
+        let [first, ..] = partials else { return Ok(()) };
+        // A window has many small panes: one merge of all of them costs little more than one of each.
+        let keys = concat_each(first.keys.len(), |column| partials.iter().map(|p| &p.keys[column]).collect())?;
+        let total = self.intern(&keys, partials.iter().map(|partial| partial.rows).sum())?;
+        for (call, accumulator) in self.accumulators.iter_mut().enumerate() {
+            let states = |column: usize| partials.iter().map(|p| &p.states[call][column]).collect();
+            let states = concat_each(first.states[call].len(), states)?;
+            accumulator.merge_batch(&states, &self.indexes, total)?;
         }
         Ok(())
     }
@@ -144,8 +167,8 @@ impl Groups {
         Ok(PartialGroups { keys, states, rows })
     }
 
-    /// The groups' keys and results, one column each.
-    pub(super) fn finish(mut self) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
+    /// The groups' keys and results, one column each. Afterwards there are no groups.
+    pub(super) fn finish(&mut self) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
         let keys = self.take_keys()?;
         let results: datafusion::error::Result<Vec<_>> =
             self.accumulators.iter_mut().map(|accumulator| accumulator.evaluate(EmitTo::All)).collect();
@@ -170,6 +193,18 @@ impl PartialGroups {
         let columns = self.keys.iter().chain(self.states.iter().flatten());
         columns.map(|column| column.get_array_memory_size()).sum()
     }
+}
+
+/// Each of these columns of several partials in one array.
+fn concat_each<'a>(columns: usize, of: impl Fn(usize) -> Vec<&'a ArrayRef>) -> Result<Vec<ArrayRef>> {
+    let mut whole = Vec::with_capacity(columns);
+    for column in 0..columns {
+        whole.push(match of(column).as_slice() {
+            [one] => Arc::clone(one),
+            parts => concat(&parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>())?,
+        });
+    }
+    Ok(whole)
 }
 
 /// The schema of some columns of `input`.

@@ -4,8 +4,10 @@
 //! starts no thread, so a test calls it directly (see [`crate::testing`]).
 
 mod aggregate;
+mod bad_rows;
 mod filter;
 mod groups;
+mod held_rows;
 mod interval_join;
 mod predict;
 mod project;

@@ -93,6 +93,10 @@ impl Predict {
     }
 
     fn ask(&mut self, version: Option<usize>, rows: &RecordBatch) -> Result<Answer> {
+        // Rows come in event-time order: the version before this one has answered its last.
+        if let Some(passed) = version.and_then(|index| self.versions.get_mut(index.checked_sub(1)?)) {
+            passed.restored = None;
+        }
         let Some(version) = version.and_then(|index| self.versions.get_mut(index)) else {
             return Ok(Answer { probabilities: Float64Array::new_null(rows.num_rows()), version: None });
         };
@@ -154,7 +158,7 @@ impl Operator for Predict {
             ctx.emit_watermark(watermarks.port(0));
             return Ok(());
         }
-        if let Some(rows) = self.waiting.take_before(watermarks.port(1).0)? {
+        while let Some(rows) = self.waiting.take_chunk_before(watermarks.port(1).0)? {
             let answered = self.answer(&rows)?;
             ctx.emit(answered);
         }

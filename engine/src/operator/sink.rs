@@ -83,10 +83,43 @@ impl Operator for SinkOperator {
     }
 
     fn state_bytes(&self) -> usize {
-        self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes) + self.partial.iter().map(batch_bytes).sum::<usize>()
+        self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
+            + self.partial.iter().map(batch_bytes).sum::<usize>()
+            + self.writer.state_bytes()
     }
 
     fn is_io(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemill_plans::connector::RESULT_CONNECTOR;
+    use tidemill_plans::node::NodeKind;
+
+    use super::*;
+    use crate::testing::graph::{harness, schema};
+
+    #[test]
+    fn rows_that_the_writer_holds_count_as_state() {
+        let rows = schema("k:text t:time");
+        let node = |time| SinkNode {
+            table: String::from("result"),
+            connector: String::from(RESULT_CONNECTOR),
+            options: vec![],
+            time,
+            upsert_keys: vec![],
+            order_by: vec![],
+            limit: None,
+        };
+        for time in [None, Some(1)] {
+            let mut sink = harness(NodeKind::Sink(node(time)), &[&rows], Arc::clone(&rows));
+            assert_eq!(sink.state_bytes(), 0);
+            sink.push(0, "a @1\nb @2").unwrap();
+            assert!(sink.state_bytes() > 0, "{time:?}");
+            sink.finish().unwrap();
+            assert_eq!(sink.state_bytes(), 0, "{time:?}");
+        }
     }
 }

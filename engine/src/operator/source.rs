@@ -7,14 +7,14 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
-use arrow::compute::{filter_record_batch, is_not_null, max};
+use arrow::compute::{filter_record_batch, is_not_null, is_null, max};
 use arrow::datatypes::SchemaRef;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::physical_expr::PhysicalExpr;
 use tidemill_plans::node::{EventTimeSpec, NullEventTime, SourceNode};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
+use super::bad_rows::route;
 use super::project::Columns;
 use crate::error::Result;
 use crate::task::OperatorContext;
@@ -55,19 +55,26 @@ impl Time {
         if times.null_count() == 0 {
             return Ok(batch);
         }
-        let known = is_not_null(times)?;
         match self.on_null {
-            NullEventTime::Skip => ctx.count_skipped(times.null_count()),
-            NullEventTime::DeadLetter => self.route(&batch, &known, ctx)?,
+            NullEventTime::DeadLetter => {
+                let reason = format!("event time '{}' is NULL", self.name);
+                let nulls = is_null(times)?;
+                route(batch, &nulls, &reason, ctx)
+            }
+            NullEventTime::Skip => {
+                ctx.count_skipped(times.null_count());
+                let known = is_not_null(times)?;
+                Ok(filter_record_batch(&batch, &known)?)
+            }
         }
-        Ok(filter_record_batch(&batch, &known)?)
     }
 
-    fn route(&self, batch: &RecordBatch, known: &BooleanArray, ctx: &OperatorContext) -> Result<()> {
-        for row in (0..batch.num_rows()).filter(|row| !known.value(*row)) {
-            ctx.dead_letter(format!("event time '{}' is NULL", self.name), show_row(batch, row)?)?;
-        }
-        Ok(())
+    /// Leaves out the rows that are so far away in time that windows and bounds could not be computed.
+    fn within_range(&self, batch: RecordBatch, ctx: &OperatorContext) -> Result<RecordBatch> {
+        let times = event_times(batch.column(self.column))?;
+        let far: BooleanArray = times.values().iter().map(|time| Some(!EventTime(*time).is_valid())).collect();
+        let reason = format!("event time '{}' is more than {} years from 1970", self.name, EventTime::YEARS_MAX);
+        route(batch, &far, &reason, ctx)
     }
 
     fn watermark_of(&self, batch: &RecordBatch) -> Result<Watermark> {
@@ -78,12 +85,12 @@ impl Time {
 
 impl Operator for SourceOperator {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
-        let batch = self.columns.evaluate(&batch)?;
+        let batch = self.columns.evaluate_or_route(batch, ctx)?;
         let Some(time) = &self.time else {
             ctx.emit(batch);
             return Ok(());
         };
-        let batch = time.without_nulls(batch, ctx)?;
+        let batch = time.within_range(time.without_nulls(batch, ctx)?, ctx)?;
         if let Some(newest) = max(&event_times(batch.column(time.column))?) {
             ctx.stats().see_event_time(EventTime(newest));
         }
@@ -95,17 +102,5 @@ impl Operator for SourceOperator {
     }
 }
 
-/// A row as `name=value` pairs, for people.
-pub(super) fn show_row(batch: &RecordBatch, row: usize) -> Result<String> {
-    let options = FormatOptions::default().with_null("NULL");
-    let mut text = String::new();
-    for (column, field) in batch.columns().iter().zip(batch.schema_ref().fields()) {
-        if !text.is_empty() {
-            text.push_str(", ");
-        }
-        text.push_str(field.name());
-        text.push('=');
-        text.push_str(&ArrayFormatter::try_new(column.as_ref(), &options)?.value(row).to_string());
-    }
-    Ok(text)
-}
+#[cfg(test)]
+mod tests;

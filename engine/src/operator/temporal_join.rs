@@ -4,23 +4,22 @@
 //! which version was the newest. Of two versions with the same key and time, the one that is greater
 //! in all its columns counts, so that the answer does not depend on which came first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::{filter_record_batch, interleave_record_batch, take_record_batch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, take, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
+use hashbrown::HashMap;
 use tidemill_plans::node::{TemporalJoinKind, TemporalJoinNode};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
+use super::held_rows::{HeldRows, Place};
 use crate::error::Result;
 use crate::rows::{EventTimeBuffer, JoinKeys};
-use crate::task::{OperatorContext, PortWatermarks, batch_bytes};
-
-/// Fewer rows than twice this are not worth a clean-up. Tests want to see some.
-const CLEAN_UP_ROWS: usize = if cfg!(test) { 2 } else { 1024 };
+use crate::task::{OperatorContext, PortWatermarks};
 
 /// See [`TemporalJoinNode`].
 pub(super) struct TemporalJoin {
@@ -37,21 +36,15 @@ pub(super) struct TemporalJoin {
 struct Versions {
     keys: JoinKeys,
     time: usize,
-    schema: SchemaRef,
     order: RowConverter,
-    batches: Vec<RecordBatch>,
+    held: HeldRows,
     by_key: HashMap<Box<[u8]>, BTreeMap<i64, Version>>,
     /// Later versions are not older than this.
     watermark: Watermark,
-    /// How many rows the batches hold, and how many were left by the last clean-up.
-    held: usize,
-    kept: usize,
-    bytes: usize,
 }
 
 struct Version {
-    batch: u32,
-    row: u32,
+    place: Place,
     /// All columns, comparable: decides between versions of the same time.
     order: Box<[u8]>,
 }
@@ -67,14 +60,10 @@ impl TemporalJoin {
             versions: Versions {
                 keys: JoinKeys::new(right, &node.right_keys)?,
                 time: node.right_time,
-                schema: Arc::clone(right),
                 order: RowConverter::new(fields)?,
-                batches: Vec::new(),
+                held: HeldRows::new(Arc::clone(right)),
                 by_key: HashMap::new(),
                 watermark: Watermark::MIN,
-                held: 0,
-                kept: 0,
-                bytes: 0,
             },
             kind: node.kind,
             output,
@@ -84,16 +73,23 @@ impl TemporalJoin {
     fn join(&self, left: &RecordBatch) -> Result<RecordBatch> {
         let keys = self.left_keys.of(left)?;
         let times = event_times(left.column(self.left_time))?;
-        let (mut rows, mut found) = (Vec::new(), Vec::new());
-        for (row, (key, time)) in keys.iter().zip(times.values()).enumerate() {
-            let version = key.as_ref().and_then(|key| self.versions.newest(key, *time));
-            if version.is_some() || self.kind == TemporalJoinKind::Left {
-                rows.push(row as u32);
-                found.push(version);
+        // The rows of the output, and which of the versions found is beside each.
+        let (mut rows, mut beside, mut found) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, time) in times.values().iter().enumerate() {
+            let version = keys.get(row).and_then(|key| self.versions.newest(key, *time));
+            if version.is_none() && self.kind == TemporalJoinKind::Inner {
+                continue;
             }
+            rows.push(row as u32);
+            beside.push(version.map(|_| found.len() as u32));
+            found.extend(version);
         }
-        let left = take_record_batch(left, &UInt32Array::from(rows))?;
-        let right = self.versions.take(&found)?;
+        let left = if rows.len() == left.num_rows() {
+            left.clone()
+        } else {
+            take_record_batch(left, &UInt32Array::from(rows))?
+        };
+        let right = self.versions.beside(&found, &beside)?;
         let columns = left.columns().iter().map(Arc::clone).chain(right).collect();
         Ok(RecordBatch::try_new(Arc::clone(&self.output), columns)?)
     }
@@ -101,70 +97,61 @@ impl TemporalJoin {
 
 impl Versions {
     fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
         let times = event_times(batch.column(self.time))?;
         let orders = self.order.convert_columns(batch.columns())?;
-        let index = self.batches.len() as u32;
-        for (row, (key, time)) in self.keys.of(&batch)?.into_iter().zip(times.values()).enumerate() {
-            let Some(key) = key else { continue };
-            let order = Box::from(orders.row(row).as_ref());
-            let versions = self.by_key.entry(key).or_default();
-            match versions.get(time) {
-                Some(known) if known.order >= order => {}
-                _ => {
-                    versions.insert(*time, Version { batch: index, row: row as u32, order });
-                }
+        let keys = self.keys.of(&batch)?;
+        let number = self.held.push(batch);
+        for (row, time) in times.values().iter().enumerate() {
+            let Some(key) = keys.get(row) else { continue };
+            let versions = self.by_key.entry_ref(key).or_default();
+            let order = orders.row(row).data();
+            if versions.get(time).is_none_or(|known| known.order.as_ref() < order) {
+                versions.insert(*time, Version { place: (number, row as u32), order: Box::from(order) });
             }
         }
-        self.held += batch.num_rows();
-        self.bytes += 2 * batch_bytes(&batch);
-        self.batches.push(batch);
         Ok(())
     }
 
-    fn newest(&self, key: &[u8], time: i64) -> Option<(usize, usize)> {
+    fn newest(&self, key: &[u8], time: i64) -> Option<Place> {
         let (_, version) = self.by_key.get(key)?.range(..=time).next_back()?;
-        Some((version.batch as usize, version.row as usize))
+        Some(version.place)
     }
 
-    /// The versions' columns; NULLs where there is none.
-    fn take(&self, found: &[Option<(usize, usize)>]) -> Result<Vec<ArrayRef>> {
-        let nulls: Vec<ArrayRef> = self.schema.fields().iter().map(|f| new_null_array(f.data_type(), 1)).collect();
-        let nullable: Vec<_> = self.schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        let schema = Arc::new(arrow::datatypes::Schema::new(nullable));
-        let none = RecordBatch::try_new(Arc::clone(&schema), nulls)?;
-        let mut batches = vec![none];
-        for batch in &self.batches {
-            batches.push(RecordBatch::try_new(Arc::clone(&schema), batch.columns().to_vec())?);
+    /// The columns of the versions in `found`, as `beside` picks them; NULLs where it picks none.
+    fn beside(&self, found: &[Place], beside: &[Option<u32>]) -> Result<Vec<ArrayRef>> {
+        let rows = self.held.gather(found)?;
+        if found.len() == beside.len() {
+            return Ok(rows.columns().to_vec());
         }
-        let picks: Vec<(usize, usize)> =
-            found.iter().map(|pick| pick.map_or((0, 0), |(batch, row)| (batch + 1, row))).collect();
-        let sources: Vec<&RecordBatch> = batches.iter().collect();
-        Ok(interleave_record_batch(&sources, &picks)?.columns().to_vec())
+        let picks = UInt32Array::from(beside.to_vec());
+        Ok(rows.columns().iter().map(|column| take(column, &picks, None)).collect::<Result<_, _>>()?)
     }
 
-    /// Drops the versions that no later row can ask for: all but the newest before `bound`. Costs a
-    /// pass over all versions, so it waits until there are twice as many as it left the last time.
+    /// Drops the versions that no later row can ask for: all but the newest before `bound`.
     fn clean_up(&mut self, bound: EventTime) -> Result<()> {
-        if self.held < 2 * self.kept.max(CLEAN_UP_ROWS) {
+        if !self.held.wants_clean_up() {
             return Ok(());
         }
-        let mut live: Vec<(usize, usize)> = Vec::new();
+        let mut live: Vec<Place> = Vec::new();
         for versions in self.by_key.values_mut() {
             if let Some((newest, _)) = versions.range(..=bound.0).next_back() {
                 let newest = *newest;
                 *versions = versions.split_off(&newest);
             }
             for version in versions.values_mut() {
-                live.push((version.batch as usize, version.row as usize));
-                (version.batch, version.row) = (0, live.len() as u32 - 1);
+                live.push(version.place);
+                version.place = (0, live.len() as u32 - 1);
             }
         }
-        let held: Vec<&RecordBatch> = self.batches.iter().collect();
-        self.batches = if live.is_empty() { Vec::new() } else { vec![interleave_record_batch(&held, &live)?] };
-        self.bytes = self.batches.iter().map(|batch| 2 * batch_bytes(batch)).sum();
-        self.held = live.len();
-        self.kept = live.len();
-        Ok(())
+        self.held.keep(&live)
+    }
+
+    /// Bytes held: each row as it came, and about as much again for its key and its order.
+    fn bytes(&self) -> usize {
+        2 * self.held.bytes()
     }
 }
 
@@ -193,7 +180,7 @@ impl Operator for TemporalJoin {
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
         self.left_watermark = watermarks.port(0);
         self.versions.watermark = watermarks.port(1);
-        if let Some(left) = self.waiting.take_before(watermarks.port(1).0)? {
+        while let Some(left) = self.waiting.take_chunk_before(watermarks.port(1).0)? {
             let joined = self.join(&left)?;
             ctx.emit(joined);
         }
@@ -203,7 +190,7 @@ impl Operator for TemporalJoin {
     }
 
     fn state_bytes(&self) -> usize {
-        self.waiting.bytes() + self.versions.bytes
+        self.waiting.bytes() + self.versions.bytes()
     }
 }
 

@@ -16,13 +16,16 @@ use tidemill_plans::node::{TrainNode, model_version_schema};
 use tidemill_plans::time::{EventTime, event_times};
 
 use super::Operator;
-use super::source::show_row;
+use super::bad_rows::show_row;
 use crate::error::{EngineError, Result};
 use crate::rows::EventTimeBuffer;
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Rows over which the prequential AUC that people watch is taken.
 const AUC_WINDOW_ROWS: u64 = 50_000;
+
+/// Bytes of model versions that are emitted together.
+const VERSIONS_BYTES: usize = 1 << 18;
 
 /// See [`TrainNode`].
 pub(super) struct Train {
@@ -34,6 +37,8 @@ pub(super) struct Train {
     model: Box<dyn OnlineModel>,
     version: i64,
     auc: StreamingAuc,
+    /// Bytes of the last version: about what the model takes.
+    model_bytes: usize,
 }
 
 impl Train {
@@ -51,6 +56,7 @@ impl Train {
             model: tidemill_ml::create(&node.model_type, &options, &schema).map_err(failed)?,
             version: 0,
             auc: StreamingAuc::with_window(AUC_WINDOW_ROWS),
+            model_bytes: 0,
         })
     }
 
@@ -67,14 +73,21 @@ impl Train {
     fn learn(&mut self, rows: &RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         let times = event_times(rows.column(self.time))?;
         let times = times.values();
-        let mut versions = Vec::new();
+        let (mut versions, mut bytes) = (Vec::new(), 0);
         let mut start = 0;
         while start < times.len() {
             let end = self.interval_end(times[start]);
             let length = times[start..].partition_point(|time| *time < end);
             // An interval without usable rows leaves the model as the last version has it.
             if self.learn_interval(&rows.slice(start, length), ctx)? > 0 {
-                versions.push(self.publish(end, ctx)?);
+                let version = self.publish(end, ctx)?;
+                bytes += version.state.len();
+                versions.push(version);
+            }
+            // A watermark can close any number of intervals: their versions travel in small batches.
+            if bytes >= VERSIONS_BYTES {
+                ctx.emit(version_rows(&std::mem::take(&mut versions))?);
+                bytes = 0;
             }
             start += length;
         }
@@ -110,6 +123,7 @@ impl Train {
             metrics: vec![(String::from("auc"), self.auc.auc().unwrap_or(f64::NAN))],
         });
         let state = self.model.snapshot().map_err(|error| self.failed(error))?;
+        self.model_bytes = state.len();
         Ok(Published { version: self.version, learnt_to, rows_learnt, state })
     }
 }
@@ -167,7 +181,7 @@ impl Operator for Train {
     }
 
     fn state_bytes(&self) -> usize {
-        self.waiting.bytes()
+        self.waiting.bytes() + self.model_bytes
     }
 }
 

@@ -39,6 +39,10 @@ pub(super) struct WindowAggregate {
     pane: i64,
     /// Panes by start.
     panes: BTreeMap<i64, Pane>,
+    /// Bytes that the panes hold.
+    bytes: usize,
+    /// Where the groups of the window that closes are put together.
+    closing: Groups,
     /// Start of the last window that has closed, whether it had rows or not.
     closed: Option<i64>,
     watermark: Watermark,
@@ -53,23 +57,27 @@ struct Pane {
     groups: Option<Groups>,
     /// What earlier windows have already used.
     partials: Vec<PartialGroups>,
+    bytes: usize,
 }
 
 impl WindowAggregate {
     pub(super) fn new(node: &WindowAggregateNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
         let calls: Result<Vec<_>> = node.aggregates.iter().map(|call| AggregateCall::new(call, &input)).collect();
         let calls = calls?;
+        let key_schema = key_schema(&input, &node.keys);
         Ok(Self {
+            closing: Groups::new(&key_schema, &calls)?,
             keys: node.keys.clone(),
             time: node.time,
             window: node.window,
             order_matters: calls.iter().any(|call| call.order_matters),
             calls,
-            key_schema: key_schema(&input, &node.keys),
+            key_schema,
             input,
             output,
             pane: gcd(node.window.size(), node.window.slide()),
             panes: BTreeMap::new(),
+            bytes: 0,
             closed: None,
             watermark: Watermark::MIN,
         })
@@ -98,15 +106,21 @@ impl WindowAggregate {
     /// Adds the rows of one pane.
     fn add(&mut self, start: i64, rows: RecordBatch) -> Result<()> {
         let pane = self.panes.entry(start).or_default();
+        let before = pane.bytes;
         if self.order_matters {
+            pane.bytes += batch_bytes(&rows);
             pane.rows.push(rows);
-            return Ok(());
+        } else {
+            let groups = match &mut pane.groups {
+                Some(groups) => groups,
+                none => none.insert(Groups::new(&self.key_schema, &self.calls)?),
+            };
+            let known = groups.bytes();
+            groups.update(&self.keys, &self.calls, &rows)?;
+            pane.bytes = (pane.bytes + groups.bytes()).saturating_sub(known);
         }
-        let groups = match &mut pane.groups {
-            Some(groups) => groups,
-            none => none.insert(Groups::new(&self.key_schema, &self.calls)?),
-        };
-        groups.update(&self.keys, &self.calls, &rows)
+        self.bytes = (self.bytes + pane.bytes).saturating_sub(before);
+        Ok(())
     }
 
     /// Start of the earliest window that has rows and has not closed.
@@ -162,21 +176,23 @@ impl WindowAggregate {
             if self.window.last_start(EventTime(*pane)) > closed {
                 break;
             }
-            self.panes.pop_first();
+            if let Some((_, pane)) = self.panes.pop_first() {
+                self.bytes = self.bytes.saturating_sub(pane.bytes);
+            }
         }
     }
 
     /// The rows of one window.
     fn close(&mut self, start: i64) -> Result<RecordBatch> {
         let end = start.saturating_add(self.window.size());
-        let mut groups = Groups::new(&self.key_schema, &self.calls)?;
-        for (_, pane) in self.panes.range_mut(start..end) {
-            pane.seal(&self.key_schema, &self.keys, &self.calls, &self.input)?;
-            for partial in &pane.partials {
-                groups.merge(partial)?;
-            }
+        for pane in self.panes.range_mut(start..end).map(|(_, pane)| pane).filter(|pane| !pane.is_sealed()) {
+            let before = pane.bytes;
+            pane.seal(&self.key_schema, &self.keys, &self.calls, &self.input, self.time)?;
+            self.bytes = (self.bytes + pane.bytes).saturating_sub(before);
         }
-        let (mut columns, results) = groups.finish()?;
+        let partials: Vec<&PartialGroups> = self.panes.range(start..end).flat_map(|(_, pane)| &pane.partials).collect();
+        self.closing.merge(&partials)?;
+        let (mut columns, results) = self.closing.finish()?;
         // Without keys and aggregates the window itself is the row.
         let rows = columns.first().or_else(|| results.first()).map_or(1, |column| column.len());
         columns.extend(window_columns(&vec![start; rows], self.window.size()));
@@ -186,30 +202,32 @@ impl WindowAggregate {
 }
 
 impl Pane {
-    /// Turns what has come since the last window into a partial.
+    /// Whether nothing has come since the last window.
+    fn is_sealed(&self) -> bool {
+        self.rows.is_empty() && self.groups.is_none()
+    }
+
+    /// Turns what has come since the last window into a partial. Rows whose order matters are
+    /// aggregated by event time, then by all columns.
     fn seal(
         &mut self,
         key_schema: &SchemaRef,
         keys: &[usize],
         calls: &[AggregateCall],
         input: &SchemaRef,
+        time: usize,
     ) -> Result<()> {
         if !self.rows.is_empty() {
-            let rows = canonical_order(&concat_batches(input, &std::mem::take(&mut self.rows))?, None)?;
+            let rows = concat_batches(input, &std::mem::take(&mut self.rows))?;
             let mut groups = Groups::new(key_schema, calls)?;
-            groups.update(keys, calls, &rows)?;
+            groups.update(keys, calls, &canonical_order(&rows, Some(time))?)?;
             self.partials.push(groups.into_partial()?);
         }
         if let Some(groups) = self.groups.take() {
             self.partials.push(groups.into_partial()?);
         }
+        self.bytes = self.partials.iter().map(PartialGroups::bytes).sum();
         Ok(())
-    }
-
-    fn bytes(&self) -> usize {
-        self.rows.iter().map(batch_bytes).sum::<usize>()
-            + self.groups.as_ref().map_or(0, Groups::bytes)
-            + self.partials.iter().map(PartialGroups::bytes).sum::<usize>()
     }
 }
 
@@ -238,7 +256,7 @@ impl Operator for WindowAggregate {
     }
 
     fn state_bytes(&self) -> usize {
-        self.panes.values().map(Pane::bytes).sum()
+        self.bytes
     }
 }
 

@@ -49,3 +49,6 @@ pub(super) fn window_columns(starts: &[i64], size: i64) -> [ArrayRef; 3] {
     };
     [column(0), column(size), column(size - 1)]
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 //! A watermark of a port is the minimum over its channels, and never goes back. A barrier is
 //! delivered once it has come on every channel that has not ended; until then the channels where it
 //! has come are not read (aligned checkpoints, Carbone et al. 2015). A channel that has ended takes
-//! no part in alignment, so a finished input cannot hold checkpoints up.
+//! no part in alignment, so a finished input cannot hold checkpoints up. An epoch that was given up may
+//! have come on some channels and never comes on the others: the next epoch's barrier takes its place.
 
 use std::task::{Context, Poll};
 
@@ -62,6 +63,10 @@ impl PortWatermarks {
 pub struct Inbox {
     channels: Vec<Channel>,
     watermarks: Vec<Watermark>,
+    /// The newest epoch of which a barrier has come; older ones have been given up.
+    newest: Epoch,
+    /// The last epoch that was delivered.
+    delivered: Epoch,
     /// Where the next look begins, so that no channel starves another.
     next: usize,
     reason: EndReason,
@@ -94,7 +99,15 @@ impl Inbox {
                 ended: false,
             })
             .collect();
-        Self { channels, watermarks: vec![Watermark::MIN; ports], next: 0, reason: EndReason::Finished, ended: false }
+        Self {
+            channels,
+            watermarks: vec![Watermark::MIN; ports],
+            newest: Epoch::default(),
+            delivered: Epoch::default(),
+            next: 0,
+            reason: EndReason::Finished,
+            ended: false,
+        }
     }
 
     /// The next input; pending when no channel that may be read has a message.
@@ -140,10 +153,7 @@ impl Inbox {
                 channel.watermark = channel.watermark.max(watermark);
                 self.merge_watermarks()
             }
-            Message::Barrier(epoch) => {
-                channel.barrier = Some(epoch);
-                self.aligned()
-            }
+            Message::Barrier(epoch) => self.take_barrier(index, epoch),
             Message::End(reason) => {
                 channel.ended = true;
                 self.reason = self.reason.max(reason);
@@ -170,16 +180,36 @@ impl Inbox {
         moved.then(|| Input::Watermarks(PortWatermarks(self.watermarks.clone())))
     }
 
+    /// Blocks a channel until the others have the barrier too. A newer epoch means that the one before
+    /// was given up: channels that wait for it are read on. An older one is no barrier any more.
+    fn take_barrier(&mut self, index: usize, epoch: Epoch) -> Option<Input> {
+        if epoch < self.newest || epoch <= self.delivered {
+            return None;
+        }
+        if epoch > self.newest {
+            self.newest = epoch;
+            self.unblock();
+        }
+        self.channels[index].barrier = Some(epoch);
+        self.aligned()
+    }
+
+    fn unblock(&mut self) {
+        for channel in &mut self.channels {
+            channel.barrier = None;
+        }
+    }
+
     /// The barrier, once every channel that has not ended has it; unblocks them all.
     fn aligned(&mut self) -> Option<Input> {
         let mut open = self.channels.iter().filter(|channel| !channel.ended);
         let first = open.next()?.barrier?;
+        debug_assert_eq!(first, self.newest, "channels wait for the newest epoch only");
         if !open.all(|channel| channel.barrier == Some(first)) {
             return None;
         }
-        for channel in &mut self.channels {
-            channel.barrier = None;
-        }
+        self.unblock();
+        self.delivered = first;
         Some(Input::Barrier(first))
     }
 

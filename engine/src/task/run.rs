@@ -17,7 +17,7 @@ use crate::metrics::OperatorStats;
 use crate::operator::build_operator;
 use crate::task::chain::{Slot, Target};
 use crate::task::{
-    Chain, Inbox, Input, OperatorContext, OutEdge, Outbox, Receiver, Sender, SourceDriver, TaskEnv, channel,
+    Chain, EndReason, Inbox, Input, OperatorContext, OutEdge, Outbox, Receiver, Sender, SourceDriver, TaskEnv, channel,
 };
 
 /// Inputs handled in one poll before other tasks of the same thread get their turn.
@@ -74,6 +74,12 @@ impl Task {
             _ => {}
         }
         self.chain.handle(input, &mut self.outbox)
+    }
+
+    /// Ends the task where it is, as a stop does, and leaves the input that waits: for a job that does not
+    /// drain in time. A sink completes its files with what it has.
+    pub fn cut(&mut self) -> Result<()> {
+        if self.ended { Ok(()) } else { self.handle(Input::End(EndReason::Stopped)) }
     }
 
     fn note_unblocked(&mut self) {

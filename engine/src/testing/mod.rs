@@ -1,10 +1,10 @@
 //! Tests of one operator without a runtime: rows as text in, rows as text out.
 //!
 //! ```ignore
-//! let mut harness = OperatorHarness::new(graph);
-//! harness.push(0, "a 1 @10\nb 2 @12");
-//! harness.watermark(0, 20);
-//! harness.expect(expect!["+I a 1 @10 …"]);
+//! let mut harness = OperatorHarness::new(&graph, operator)?;
+//! harness.push(0, "a 1 @10\nb 2 @12")?;
+//! harness.watermark(0, 20)?;
+//! expect!["a 1 @10\nb 2 @12\nwatermark @20\n"].assert_eq(&harness.output()?);
 //! ```
 
 #[cfg(test)]

@@ -2,14 +2,24 @@
 //!
 //! A source's files are found when it is opened, in the order of their names. They are cut into
 //! splits (a file, or a row group of a Parquet file) that are dealt out to the subtasks in turn.
+//!
+//! Each subtask finds the files for itself, in its own process. So files must not come or go while a
+//! job is deployed, or subtasks would count differently, and rows be read twice or by nobody. All of
+//! them are open before the first one reads; each looks at its files once more then, and what has
+//! changed since is an error. A file that comes later is not read.
 
 mod conform;
 mod csv_source;
 mod json_source;
+mod listing;
+mod pace;
 mod parquet_source;
+mod part;
+mod share;
 mod sink;
 mod source;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,10 +27,16 @@ use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
 use tidemill_plans::node::{SinkNode, SourceNode};
 
+use self::listing::Listing;
+use self::pace::Pace;
+use self::share::Share;
 use super::{Sink, Source, option};
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::task::TaskEnv;
+
+/// What the name of a file ends in that a sink has not finished.
+const IN_PROGRESS: &str = "inprogress";
 
 /// Opens one subtask's share of the files.
 pub(super) fn open_source(
@@ -31,24 +47,23 @@ pub(super) fn open_source(
     parallelism: u32,
 ) -> Result<Box<dyn Source>> {
     let format = required(&node.options, "format")?;
-    let files = find_files(required(&node.options, "path")?, format)?;
+    let listing = Listing::of(required(&node.options, "path")?, format)?;
     let bad_rows = conform::BadRows::new(&node.table, env, stats);
     let conform = conform::Conform::new(Arc::clone(&node.columns.0), bad_rows);
     let batch_rows = env.settings.source_batch_rows as usize;
-    let mut splits: Vec<Box<dyn source::Split>> = match format {
-        "parquet" => parquet_source::splits(&files, &conform, batch_rows)?,
-        "csv" => csv_source::splits(&files, &conform, &node.options, batch_rows)?,
-        "json" => json_source::splits(&files, &conform, batch_rows)?,
+    let share = Share { subtask, parallelism };
+    let files = &listing.files;
+    let splits = match format {
+        "parquet" => parquet_source::splits(files, &conform, batch_rows, share)?,
+        "csv" => csv_source::splits(files, &conform, &node.options, batch_rows, share)?,
+        "json" => json_source::splits(files, &conform, batch_rows, share)?,
         other => return Err(PlanError::InvalidOption(format!("files cannot be read as '{other}'")).into()),
     };
-    let mut index = 0;
-    splits.retain(|_| {
-        index += 1;
-        (index - 1) % parallelism == subtask
-    });
     let rows_per_second: Option<u64> = option(&node.options, "rows_per_second").and_then(|rate| rate.parse().ok());
-    let pace = rows_per_second.map(|rate| (rate / u64::from(parallelism)).max(1));
-    Ok(Box::new(source::FilesSource::new(splits, pace)))
+    let pace = rows_per_second.map(|rate| Pace::new(rate, share, splits.all));
+    // Who reads alone agrees with everybody.
+    let unchecked = (parallelism > 1).then_some(listing);
+    Ok(Box::new(source::FilesSource::new(splits.own, pace, unchecked)))
 }
 
 /// Opens one subtask's share of a folder of files.
@@ -62,31 +77,22 @@ fn required<'a>(options: &'a [(String, String)], name: &str) -> Result<&'a str> 
         .ok_or_else(|| PlanError::InvalidOption(format!("connector 'files' needs the option '{name}'")).into())
 }
 
-/// The files that a path names: itself, a folder's files of the format, or what a glob matches.
-fn find_files(path: &str, format: &str) -> Result<Vec<PathBuf>> {
-    if Path::new(path).is_file() {
-        // Before it is read as a glob: a file's name may have brackets.
-        return Ok(vec![PathBuf::from(path)]);
-    }
-    let pattern = if Path::new(path).is_dir() {
-        format!("{}/*.{format}", glob::Pattern::escape(path.trim_end_matches('/')))
-    } else {
-        path.to_owned()
-    };
-    let matches = glob::glob(&pattern)
-        .map_err(|error| PlanError::InvalidOption(format!("option 'path' is no valid glob: {error}")))?;
-    let mut files: Vec<PathBuf> = matches.filter_map(std::result::Result::ok).filter(|file| file.is_file()).collect();
-    files.sort();
-    if files.is_empty() {
-        let folder = std::env::current_dir().unwrap_or_default();
-        return Err(EngineError::NoFiles { path: path.to_owned(), folder });
-    }
-    Ok(files)
-}
-
-fn file_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> EngineError {
+fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
     let path = path.to_path_buf();
     move |source| EngineError::File { action, path, source }
+}
+
+/// The system's error that a format's library came upon, such as a full disk. What a library calls an
+/// I/O error itself, such as an early end, is about what the file holds.
+fn system_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(io::Error::from_raw_os_error(code));
+        }
+        cause = error.source();
+    }
+    None
 }
 
 #[cfg(test)]

@@ -1,96 +1,157 @@
 //! Reads Parquet files, a row group a split.
+//!
+//! Every subtask reads every footer when it is opened, to count the row groups, and keeps none: a
+//! footer can be large, and is read again when its file's turn has come.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 
 use super::conform::Conform;
-use super::file_error;
+use super::share::{Share, Splits};
 use super::source::Split;
+use super::{file_error, system_error};
 use crate::error::{EngineError, Result};
 
-/// Every row group of every file. Footers are read and columns checked here.
-pub(super) fn splits(files: &[PathBuf], conform: &Conform, batch_rows: usize) -> Result<Vec<Box<dyn Split>>> {
-    let mut splits: Vec<Box<dyn Split>> = Vec::new();
+/// A subtask's row groups, those of a file together. Columns are checked here.
+pub(super) fn splits(files: &[PathBuf], conform: &Conform, batch_rows: usize, share: Share) -> Result<Splits> {
+    let mut splits = Splits::default();
     for path in files {
-        let file = File::open(path).map_err(file_error("open", path))?;
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(broken(path))?;
-        let columns = conform.find_columns(path, metadata.schema())?;
-        for group in 0..metadata.metadata().num_row_groups() {
-            splits.push(Box::new(RowGroup {
+        let groups = OpenFile::open(path, conform)?.groups();
+        let first = splits.all;
+        splits.all += groups;
+        let waiting: VecDeque<usize> = (0..groups).filter(|group| share.owns(first + group)).collect();
+        if !waiting.is_empty() {
+            splits.own.push(Box::new(ParquetFile {
                 path: path.clone(),
-                metadata: metadata.clone(),
-                group,
-                columns: columns.clone(),
+                groups,
+                waiting,
+                open: None,
+                current: None,
                 conform: conform.clone(),
                 batch_rows,
-                reader: None,
-                row: 0,
             }));
         }
     }
     Ok(splits)
 }
 
-fn broken<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> EngineError {
-    let path = path.to_path_buf();
-    move |error| EngineError::Format { path: path.clone(), reason: format!("not readable as Parquet: {error}") }
-}
-
-struct RowGroup {
-    path: PathBuf,
+/// A file and its footer.
+struct OpenFile {
+    file: File,
     metadata: ArrowReaderMetadata,
-    group: usize,
+    /// Where each declared column is.
     columns: Vec<usize>,
-    conform: Conform,
-    batch_rows: usize,
-    reader: Option<ParquetRecordBatchReader>,
-    /// Rows read so far.
-    row: usize,
 }
 
-impl RowGroup {
-    fn open(&self) -> Result<ParquetRecordBatchReader> {
-        let file = File::open(&self.path).map_err(file_error("open", &self.path))?;
+impl OpenFile {
+    fn open(path: &Path, conform: &Conform) -> Result<Self> {
+        let file = File::open(path).map_err(file_error("open", path))?;
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(broken(path))?;
+        let columns = conform.find_columns(path, metadata.schema())?;
+        Ok(Self { file, metadata, columns })
+    }
+
+    fn groups(&self) -> usize {
+        self.metadata.metadata().num_row_groups()
+    }
+
+    fn read(&self, group: usize, batch_rows: usize, path: &Path) -> Result<ParquetRecordBatchReader> {
+        let file = self.file.try_clone().map_err(file_error("open", path))?;
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), self.columns.iter().copied());
         ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_projection(mask)
-            .with_row_groups(vec![self.group])
-            .with_batch_size(self.batch_rows)
+            .with_row_groups(vec![group])
+            .with_batch_size(batch_rows)
             .build()
-            .map_err(broken(&self.path))
+            .map_err(broken(path))
     }
-}
 
-impl Split for RowGroup {
-    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        let reader = match &mut self.reader {
-            Some(reader) => reader,
-            None => {
-                let reader = self.open()?;
-                self.reader.insert(reader)
-            }
-        };
-        let Some(batch) = reader.next().transpose().map_err(broken(&self.path))? else {
-            self.reader = None;
-            return Ok(None);
-        };
-        // The mask keeps the file's order of columns; a column may be declared anywhere.
-        let mut in_file: Vec<usize> = self.columns.clone();
+    /// The declared columns of a batch. The mask keeps the file's order of columns; a column may be
+    /// declared anywhere.
+    fn declared(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
+        let mut in_file = self.columns.clone();
         in_file.sort_unstable();
         in_file.dedup();
         let place = |column: &usize| in_file.binary_search(column).unwrap_or(0);
-        let columns: Vec<_> = self.columns.iter().map(|c| Arc::clone(batch.column(place(c)))).collect();
-        let (path, group, first) = (self.path.display(), self.group, self.row);
-        let place = move |row: usize| format!("{path}, row group {group}, row {}", first + row);
-        let converted = self.conform.convert(&columns, batch.num_rows(), &place)?;
-        self.row += batch.num_rows();
-        Ok(Some(converted))
+        self.columns.iter().map(|column| Arc::clone(batch.column(place(column)))).collect()
+    }
+}
+
+/// The system's error if it is one, else what is wrong with the file.
+fn broken<E: std::error::Error + 'static>(path: &Path) -> impl Fn(E) -> EngineError {
+    move |error| match system_error(&error) {
+        Some(source) => file_error("read", path)(source),
+        None => EngineError::Format { path: path.to_path_buf(), reason: format!("not readable as Parquet: {error}") },
+    }
+}
+
+struct ParquetFile {
+    path: PathBuf,
+    /// How many row groups it had when the source was opened.
+    groups: usize,
+    /// Those still to read.
+    waiting: VecDeque<usize>,
+    /// `None` until the first batch is asked for.
+    open: Option<OpenFile>,
+    current: Option<RowGroup>,
+    conform: Conform,
+    batch_rows: usize,
+}
+
+/// A row group that is being read.
+struct RowGroup {
+    number: usize,
+    reader: ParquetRecordBatchReader,
+    /// Rows read so far.
+    rows: usize,
+}
+
+impl ParquetFile {
+    fn reopen(&self) -> Result<OpenFile> {
+        let open = OpenFile::open(&self.path, &self.conform)?;
+        if open.groups() == self.groups {
+            return Ok(open);
+        }
+        // Row groups were dealt out by their number: another count means others read it as it was.
+        let (before, now) = (self.groups, open.groups());
+        let reason = format!("it had {before} row groups when the job was deployed and has {now} now");
+        Err(EngineError::Format { path: self.path.clone(), reason })
+    }
+}
+
+impl Split for ParquetFile {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let open = match &self.open {
+            Some(open) => open,
+            None => {
+                let open = self.reopen()?;
+                self.open.insert(open)
+            }
+        };
+        loop {
+            let current = match &mut self.current {
+                Some(current) => current,
+                none => {
+                    let Some(number) = self.waiting.pop_front() else { return Ok(None) };
+                    let reader = open.read(number, self.batch_rows, &self.path)?;
+                    none.insert(RowGroup { number, reader, rows: 0 })
+                }
+            };
+            if let Some(batch) = current.reader.next().transpose().map_err(broken(&self.path))? {
+                let (path, number, first) = (self.path.display(), current.number, current.rows);
+                current.rows += batch.num_rows();
+                let place = |row: usize| format!("{path}, row group {number}, row {}", first + row);
+                return self.conform.convert(&open.declared(&batch), batch.num_rows(), &place).map(Some);
+            }
+            self.current = None;
+        }
     }
 }

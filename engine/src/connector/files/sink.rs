@@ -4,16 +4,18 @@
 use std::fs::File;
 use std::io::Write;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use tidemill_plans::PlanError;
 
-use super::file_error;
+use super::part::PartFile;
+use super::{file_error, system_error};
 use crate::connector::Sink;
 use crate::error::{EngineError, Result};
 
@@ -22,57 +24,89 @@ const CHUNK_ROWS: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 
 /// The sink.
 pub(super) struct FilesSink {
-    /// Where the part is written.
-    in_progress: PathBuf,
-    /// Where it goes when it is complete.
-    complete: PathBuf,
     /// `None` once finished.
     writer: Option<Writer>,
+    part: PartFile,
 }
 
-enum Writer {
+/// Turns rows into the bytes of a format. Text is made in memory and then written, for Arrow's
+/// writers do not tell a full disk from a value that they cannot write.
+pub(super) enum Writer {
     Parquet(Box<ArrowWriter<File>>),
-    Csv(Box<arrow::csv::Writer<File>>),
-    Json(arrow::json::LineDelimitedWriter<File>),
+    Csv(File),
+    Json(File),
 }
 
 impl FilesSink {
     pub(super) fn open(folder: &Path, format: &str, subtask: u32, schema: SchemaRef) -> Result<Self> {
-        std::fs::create_dir_all(folder).map_err(file_error("make", folder))?;
-        let complete = folder.join(format!("part-{subtask}.{format}"));
-        let in_progress = folder.join(format!("part-{subtask}.{format}.inprogress"));
-        let file = File::create(&in_progress).map_err(file_error("write", &in_progress))?;
-        let writer = match format {
-            "parquet" => {
-                let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-                let writer = ArrowWriter::try_new(file, schema, Some(properties));
-                Writer::Parquet(Box::new(writer.map_err(|error| broken(&in_progress, &error))?))
-            }
-            "csv" => {
-                let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(file);
-                // The header comes with the first batch; a part without rows must have one too.
-                writer.write(&RecordBatch::new_empty(schema)).map_err(|error| broken(&in_progress, &error))?;
-                Writer::Csv(Box::new(writer))
-            }
-            "json" => Writer::Json(arrow::json::LineDelimitedWriter::new(file)),
-            other => return Err(PlanError::InvalidOption(format!("files cannot be written as '{other}'")).into()),
-        };
-        Ok(Self { in_progress, complete, writer: Some(writer) })
+        let part = PartFile::create(folder, &format!("part-{subtask}.{format}"))?;
+        let writer = Writer::new(format, part.file()?, part.path(), schema)?;
+        Ok(Self { writer: Some(writer), part })
     }
 }
 
-fn broken(path: &Path, error: &dyn std::fmt::Display) -> EngineError {
-    EngineError::Format { path: path.to_path_buf(), reason: format!("cannot be written: {error}") }
+impl Writer {
+    /// A writer to `file`, which errors call `path`.
+    pub(super) fn new(format: &str, file: File, path: &Path, schema: SchemaRef) -> Result<Self> {
+        match format {
+            "parquet" => {
+                let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+                let writer = ArrowWriter::try_new(file, schema, Some(properties)).map_err(broken(path))?;
+                Ok(Self::Parquet(Box::new(writer)))
+            }
+            "csv" => {
+                // A part without rows must have a header too.
+                write_text(&file, path, |text| write_csv(text, &RecordBatch::new_empty(schema), true))?;
+                Ok(Self::Csv(file))
+            }
+            "json" => Ok(Self::Json(file)),
+            other => Err(PlanError::InvalidOption(format!("files cannot be written as '{other}'")).into()),
+        }
+    }
+
+    pub(super) fn write(&mut self, batch: &RecordBatch, path: &Path) -> Result<()> {
+        match self {
+            Self::Parquet(writer) => writer.write(batch).map_err(broken(path)),
+            Self::Csv(file) => write_text(file, path, |text| write_csv(text, batch, false)),
+            Self::Json(file) => write_text(file, path, |text| arrow::json::LineDelimitedWriter::new(text).write(batch)),
+        }
+    }
+
+    /// Writes what is still in memory, and what ends the format.
+    pub(super) fn finish(self, path: &Path) -> Result<()> {
+        match self {
+            Self::Parquet(writer) => writer.close().map(drop).map_err(broken(path)),
+            // Text is written as it comes, and just ends.
+            Self::Csv(_) | Self::Json(_) => Ok(()),
+        }
+    }
+}
+
+fn write_csv(text: &mut Vec<u8>, batch: &RecordBatch, header: bool) -> Result<(), ArrowError> {
+    arrow::csv::WriterBuilder::new().with_header(header).build(text).write(batch)
+}
+
+/// Writes what `make` makes.
+fn write_text(mut file: &File, path: &Path, make: impl FnOnce(&mut Vec<u8>) -> Result<(), ArrowError>) -> Result<()> {
+    let mut text = Vec::new();
+    make(&mut text).map_err(broken(path))?;
+    file.write_all(&text).map_err(file_error("write", path))
+}
+
+/// The system's error if it is one, else why rows cannot be written in this format.
+fn broken<E: std::error::Error + 'static>(path: &Path) -> impl Fn(E) -> EngineError {
+    move |error| match system_error(&error) {
+        Some(source) => file_error("write", path)(source),
+        None => EngineError::Format { path: path.to_path_buf(), reason: format!("cannot be written: {error}") },
+    }
 }
 
 impl Sink for FilesSink {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let path = &self.in_progress;
+        let path = self.part.path();
         match &mut self.writer {
-            Some(Writer::Parquet(writer)) => writer.write(batch).map_err(|error| broken(path, &error)),
-            Some(Writer::Csv(writer)) => writer.write(batch).map_err(|error| broken(path, &error)),
-            Some(Writer::Json(writer)) => writer.write(batch).map_err(|error| broken(path, &error)),
-            None => Err(broken(path, &"it is complete")),
+            Some(writer) => writer.write(batch, path),
+            None => Err(EngineError::Format { path: path.to_path_buf(), reason: String::from("it is complete") }),
         }
     }
 
@@ -81,27 +115,8 @@ impl Sink for FilesSink {
     }
 
     fn finish(&mut self) -> Result<()> {
-        let path = &self.in_progress;
-        match self.writer.take() {
-            Some(Writer::Parquet(writer)) => {
-                writer.close().map_err(|error| broken(path, &error))?;
-            }
-            Some(Writer::Csv(writer)) => writer.into_inner().flush().map_err(file_error("write", path))?,
-            Some(Writer::Json(mut writer)) => {
-                writer.finish().map_err(|error| broken(path, &error))?;
-                writer.into_inner().flush().map_err(file_error("write", path))?;
-            }
-            None => return Ok(()),
-        }
-        std::fs::rename(path, &self.complete).map_err(file_error("complete", &self.complete))
-    }
-}
-
-impl Drop for FilesSink {
-    fn drop(&mut self) {
-        if self.writer.take().is_some() {
-            // Nothing is lost if it stays: its name says that it is not complete.
-            let _ = std::fs::remove_file(&self.in_progress);
-        }
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        writer.finish(self.part.path())?;
+        self.part.complete()
     }
 }

@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 
-use crate::clock;
+use super::listing::Listing;
+use super::pace::Pace;
 use crate::connector::{Source, SourceEvent};
 use crate::error::Result;
 
 /// How long the source sleeps at most before it looks at the clock again.
 const PACE_SLEEP: Duration = Duration::from_millis(20);
 
-/// A part of the files that is read from its beginning to its end.
+/// A part of the files that is read from its beginning to its end. It holds nothing open before its
+/// first batch and behind its last.
 pub(super) trait Split: Send {
-    /// The next rows; `None` at the end.
+    /// The next rows, out of so many lines as a batch has rows at most: empty if none of them is a
+    /// row. `None` at the end.
     fn next_batch(&mut self) -> Result<Option<RecordBatch>>;
 }
 
@@ -22,26 +25,14 @@ pub(super) struct FilesSource {
     /// Splits still to read, the next one last.
     splits: Vec<Box<dyn Split>>,
     pace: Option<Pace>,
-}
-
-struct Pace {
-    rows_per_second: u64,
-    started_ns: u64,
-    rows: u64,
-    /// What was read and is not due yet.
-    ahead: Option<RecordBatch>,
+    /// What must still be there when the first row is read.
+    unchecked: Option<Listing>,
 }
 
 impl FilesSource {
-    pub(super) fn new(mut splits: Vec<Box<dyn Split>>, rows_per_second: Option<u64>) -> Self {
+    pub(super) fn new(mut splits: Vec<Box<dyn Split>>, pace: Option<Pace>, unchecked: Option<Listing>) -> Self {
         splits.reverse();
-        let pace = rows_per_second.map(|rows_per_second| Pace {
-            rows_per_second,
-            started_ns: clock::monotonic_ns(),
-            rows: 0,
-            ahead: None,
-        });
-        Self { splits, pace }
+        Self { splits, pace, unchecked }
     }
 
     fn read(&mut self) -> Result<Option<RecordBatch>> {
@@ -55,33 +46,18 @@ impl FilesSource {
     }
 }
 
-impl Pace {
-    /// Rows that may have been emitted by now.
-    fn due(&self) -> u64 {
-        let elapsed = clock::monotonic_ns().saturating_sub(self.started_ns);
-        (u128::from(elapsed) * u128::from(self.rows_per_second) / 1_000_000_000) as u64
-    }
-
-    /// As much of what was read as is due.
-    fn take_due(&mut self) -> Option<RecordBatch> {
-        let allowed = self.due().saturating_sub(self.rows) as usize;
-        let batch = self.ahead.take()?;
-        let rows = allowed.min(batch.num_rows());
-        if rows < batch.num_rows() {
-            self.ahead = Some(batch.slice(rows, batch.num_rows() - rows));
-        }
-        self.rows += rows as u64;
-        (rows > 0).then(|| batch.slice(0, rows))
-    }
-}
-
 impl Source for FilesSource {
     fn next_event(&mut self) -> Result<SourceEvent> {
-        if self.pace.as_ref().is_none_or(|pace| pace.ahead.is_none()) {
-            let Some(batch) = self.read()? else { return Ok(SourceEvent::End) };
-            match &mut self.pace {
-                None => return Ok(SourceEvent::Batch(batch)),
-                Some(pace) => pace.ahead = Some(batch),
+        if let Some(listing) = self.unchecked.take() {
+            listing.check_unchanged()?;
+        }
+        if self.pace.as_ref().is_none_or(Pace::is_empty) {
+            match (self.read()?, &mut self.pace) {
+                (None, _) => return Ok(SourceEvent::End),
+                // Only bad rows: a command may have come while they were read.
+                (Some(batch), _) if batch.num_rows() == 0 => return Ok(SourceEvent::Idle),
+                (Some(batch), None) => return Ok(SourceEvent::Batch(batch)),
+                (Some(batch), Some(pace)) => pace.hold(batch),
             }
         }
         match self.pace.as_mut().and_then(Pace::take_due) {

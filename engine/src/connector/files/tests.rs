@@ -1,3 +1,9 @@
+//! Files written and read back; what does not fit is a dead letter. How subtasks share files and what
+//! sinks leave behind have files of their own.
+
+mod sharing;
+mod writing;
+
 use std::fs;
 use std::sync::atomic::Ordering;
 
@@ -53,6 +59,10 @@ impl Files {
     }
 
     fn sink(&self, subtask: u32, schema: &SchemaRef) -> Box<dyn Sink> {
+        self.try_sink(subtask, schema).unwrap()
+    }
+
+    fn try_sink(&self, subtask: u32, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
         let node = SinkNode {
             table: String::from("out"),
             connector: String::from("files"),
@@ -62,7 +72,7 @@ impl Files {
             order_by: vec![],
             limit: None,
         };
-        open_sink(&node, subtask, Arc::clone(schema)).unwrap()
+        open_sink(&node, subtask, Arc::clone(schema))
     }
 
     /// Writes parts, batches parted by `---`.
@@ -76,8 +86,8 @@ impl Files {
         }
     }
 
-    /// What one of `parallelism` subtasks reads; then `bad n` and the dead letters, if there are any.
-    fn read_share(&self, schema: &SchemaRef, subtask: u32, parallelism: u32) -> Result<String> {
+    /// Opens the source of one of `parallelism` subtasks.
+    fn open(&self, schema: &SchemaRef, subtask: u32, parallelism: u32) -> Result<Opened> {
         let letters = tempfile::NamedTempFile::new().unwrap();
         let settings = Settings {
             dead_letter_path: letters.path().display().to_string(),
@@ -95,10 +105,16 @@ impl Files {
             projection: vec![],
             event_time: None,
         };
-        let mut source = open_source(&node, &env, Arc::clone(&stats), subtask, parallelism)?;
+        let source = open_source(&node, &env, Arc::clone(&stats), subtask, parallelism)?;
+        Ok(Opened { source, stats, letters })
+    }
+
+    /// What one of `parallelism` subtasks reads; then `bad n` and the dead letters, if there are any.
+    fn read_share(&self, schema: &SchemaRef, subtask: u32, parallelism: u32) -> Result<String> {
+        let mut opened = self.open(schema, subtask, parallelism)?;
         let mut text = String::new();
         loop {
-            match source.next_event()? {
+            match opened.source.next_event()? {
                 SourceEvent::Batch(batch) => {
                     assert!(batch.num_rows() <= self.batch_rows as usize);
                     assert_eq!(&batch.schema(), schema);
@@ -108,21 +124,38 @@ impl Files {
                 SourceEvent::End => break,
             }
         }
-        let bad = stats.dead_letter_rows.load(Ordering::Relaxed);
+        let bad = opened.bad_rows();
         if bad > 0 {
-            text.push_str(&format!("bad {bad}\n{}", fs::read_to_string(letters.path()).unwrap()));
+            text.push_str(&format!("bad {bad}\n{}", fs::read_to_string(opened.letters.path()).unwrap()));
         }
-        Ok(text.replace(&self.folder.path().display().to_string(), "FOLDER"))
+        Ok(self.anonymous(&text))
+    }
+
+    /// A text without the folder's random name.
+    fn anonymous(&self, text: &str) -> String {
+        text.replace(&self.folder.path().display().to_string(), "FOLDER")
     }
 
     fn read(&self, schema: &SchemaRef) -> String {
         match self.read_share(schema, 0, 1) {
             Ok(text) => text,
             Err(error) => {
-                let text = error.chain().replace(&self.folder.path().display().to_string(), "FOLDER");
-                text.replace(&std::env::current_dir().unwrap().display().to_string(), "HERE")
+                self.anonymous(&error.chain()).replace(&std::env::current_dir().unwrap().display().to_string(), "HERE")
             }
         }
+    }
+}
+
+/// A source, with what it counts and where its dead letters go.
+struct Opened {
+    source: Box<dyn Source>,
+    stats: Arc<OperatorStats>,
+    letters: tempfile::NamedTempFile,
+}
+
+impl Opened {
+    fn bad_rows(&self) -> u64 {
+        self.stats.dead_letter_rows.load(Ordering::Relaxed)
     }
 }
 
@@ -184,19 +217,6 @@ fn columns_are_found_by_name_in_any_order() {
 }
 
 #[test]
-fn a_sink_that_is_dropped_before_its_end_leaves_nothing() {
-    for format in ["parquet", "csv", "json"] {
-        let files = Files::new(format);
-        let rows = schema("v:int");
-        let mut sink = files.sink(0, &rows);
-        sink.write(&parse_rows(&rows, "1\n2").unwrap()).unwrap();
-        assert_eq!(files.names(), [format!("part-0.{format}.inprogress")]);
-        drop(sink);
-        assert_eq!(files.names(), Vec::<String>::new());
-    }
-}
-
-#[test]
 fn files_that_are_missing_or_not_what_they_should_be_are_errors() {
     let missing = Files::new("csv").with("path", "no/such/*.csv");
     check(&missing, "v:int", expect!["no file matches 'no/such/*.csv'; the path is relative to HERE"]);
@@ -249,8 +269,8 @@ fn csv_rows_that_do_not_fit_are_dead_letters() {
         9 h, i 9
         bad 6
         {"operator":"Source t","reason":"2 fields where the file has 3","row":"FOLDER/a.csv:4: 3,c"}
-        {"operator":"Source t","reason":"4 fields where the file has 3","row":"FOLDER/a.csv:5: 4,d,4,5"}
         {"operator":"Source t","reason":"column 'v' is 'x', not Int64","row":"FOLDER/a.csv:3"}
+        {"operator":"Source t","reason":"4 fields where the file has 3","row":"FOLDER/a.csv:5: 4,d,4,5"}
         {"operator":"Source t","reason":"column 'v' is 'NULL', not NOT NULL","row":"FOLDER/a.csv:6"}
         {"operator":"Source t","reason":"CSV parse error: record 7 (line 8, field: 1, byte: 40): invalid utf-8: invalid UTF-8 in field 1 near byte index 0","row":"FOLDER/a.csv:8: "}
         {"operator":"Source t","reason":"column 'v' is '99999999999999999999', not Int64","row":"FOLDER/a.csv:10"}
@@ -372,33 +392,6 @@ fn columns_of_nulls_dictionaries_and_other_units_become_what_is_declared() {
 }
 
 #[test]
-fn the_shares_of_two_subtasks_are_all_rows_once() {
-    let parquet = Files::new("parquet");
-    let values: ArrayRef = Arc::new((0..10).map(Some).collect::<Int64Array>());
-    write_parquet(&parquet, "a.parquet", vec![("v", Arc::clone(&values))], 4);
-    write_parquet(&parquet, "b.parquet", vec![("v", values)], 100);
-    let csv = Files::new("csv");
-    let json = Files::new("json");
-    for (name, value) in [("a", 1), ("b", 2), ("c", 3)] {
-        csv.put(&format!("{name}.csv"), format!("v\n{value}\n"));
-        json.put(&format!("{name}.json"), format!("{{\"v\": {value}}}\n"));
-    }
-    let rows = schema("v:int");
-    for (files, all) in [(parquet, 20), (csv, 3), (json, 3)] {
-        let (first, second) = (files.read_share(&rows, 0, 2).unwrap(), files.read_share(&rows, 1, 2).unwrap());
-        assert!(!first.is_empty() && !second.is_empty());
-        let sorted = |text: String| {
-            let mut rows: Vec<String> = text.lines().map(String::from).collect();
-            rows.sort();
-            rows
-        };
-        assert_eq!(sorted(first + &second), sorted(files.read(&rows)));
-        assert_eq!(files.read(&rows).lines().count(), all);
-        assert_eq!(files.read_share(&rows, 7, 8).unwrap().lines().count(), 0);
-    }
-}
-
-#[test]
 fn a_path_may_be_a_file_a_glob_or_a_folder_with_odd_names() {
     let files = Files::new("csv");
     files.put("a[1].csv", "v\n1\n");
@@ -459,4 +452,130 @@ fn text_keeps_what_csv_could_confuse() {
          blank  3
     "#]],
     );
+}
+
+#[test]
+fn a_run_of_bad_rows_is_read_a_batch_of_lines_at_a_time() {
+    let rows = schema("v:int!");
+    let csv = Files::new("csv");
+    csv.put("a.csv", format!("v\n{}7\n", "1,2\n".repeat(10)));
+    let json = Files::new("json");
+    json.put("a.json", format!("{}{{\"v\": 7}}\n", "no row\n".repeat(10)));
+    for files in [csv, json] {
+        let mut opened = files.open(&rows, 0, 1).unwrap();
+        let (mut bad, mut good) = (0, String::new());
+        loop {
+            match opened.source.next_event().unwrap() {
+                SourceEvent::Batch(batch) => good.push_str(&show_rows(&batch).unwrap()),
+                SourceEvent::Idle => {}
+                SourceEvent::End => break,
+            }
+            assert!(opened.bad_rows() - bad <= 3, "{} bad rows without a look at the commands", opened.bad_rows());
+            bad = opened.bad_rows();
+        }
+        assert_eq!((bad, good.as_str()), (10, "7\n"));
+    }
+}
+
+#[test]
+fn empty_json_lines_count_as_lines_read() {
+    let files = Files::new("json");
+    files.put("a.json", format!("{}{{\"v\": 7}}\n\n", "\n".repeat(10)));
+    let mut opened = files.open(&schema("v:int"), 0, 1).unwrap();
+    assert_eq!(opened.source.next_event().unwrap(), SourceEvent::Idle);
+    check(
+        &files,
+        "v:int",
+        expect![[r#"
+        7
+    "#]],
+    );
+}
+
+#[test]
+fn good_json_lines_around_bad_ones_keep_their_order() {
+    for batch_rows in [1, 3, 64, 1000] {
+        let mut files = Files::new("json");
+        files.batch_rows = batch_rows;
+        let line =
+            |v: u32| if v.is_multiple_of(37) { String::from("{\"v\": \"x\"}\n") } else { format!("{{\"v\": {v}}}\n") };
+        files.put("a.json", (0..200).map(line).collect::<String>());
+        let good: String = (0..200).filter(|v: &u32| !v.is_multiple_of(37)).map(|v| format!("{v}\n")).collect();
+        let text = files.read(&schema("v:int"));
+        let (rows, letters) = text.split_once("bad 6\n").unwrap();
+        assert_eq!(rows, good);
+        let places: Vec<&str> = letters.lines().filter_map(|l| l.split("a.json:").nth(2)?.split(':').next()).collect();
+        assert_eq!(places, ["1", "38", "75", "112", "149", "186"]);
+    }
+}
+
+#[test]
+fn a_json_object_over_two_lines_is_none_whatever_the_batch() {
+    for batch_rows in [1, 2, 3] {
+        let mut files = Files::new("json");
+        files.batch_rows = batch_rows;
+        // As many objects as lines, but only the last line is one.
+        files.put("a.json", "{\"v\": 1\n}\n{\"v\": 2} {\"v\": 3}\n{\"v\": 4}\n");
+        let text = files.read(&schema("v:int"));
+        assert!(text.starts_with("4\nbad 3\n"), "{text}");
+    }
+}
+
+#[test]
+fn a_tab_is_a_delimiter_and_more_than_a_character_is_none() {
+    for tab in ["\t", "\\t"] {
+        let files = Files::new("csv").with("delimiter", tab);
+        files.put("a.csv", "k\tv\na,b\t1\n");
+        check(
+            &files,
+            "k:text v:int",
+            expect![[r#"
+            a,b 1
+        "#]],
+        );
+    }
+    let files = Files::new("csv").with("delimiter", "||");
+    files.put("a.csv", "v\n1\n");
+    let error = files.read(&schema("v:int"));
+    assert!(error.starts_with("option 'delimiter' is '||', but takes one ASCII character"), "{error}");
+}
+
+#[test]
+fn a_link_to_nothing_is_an_error() {
+    let files = Files::new("csv");
+    files.put("a.csv", "v\n1\n");
+    std::os::unix::fs::symlink("nowhere", files.folder.path().join("b.csv")).unwrap();
+    let error = "cannot open FOLDER/b.csv: No such file or directory (os error 2)";
+    assert_eq!(files.read(&schema("v:int")), error);
+    let path = files.folder.path().join("b.csv").display().to_string();
+    assert_eq!(files.with("path", &path).read(&schema("v:int")), error);
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_is_an_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let files = Files::new("csv");
+    let folder = files.folder.path().display().to_string();
+    files.put("a.csv", "v\n1\n");
+    let closed = files.folder.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read_dir(&closed).is_ok() {
+        return; // The superuser may read everything.
+    }
+    let files = files.with("path", &format!("{folder}/**/*.csv"));
+    assert_eq!(files.read(&schema("v:int")), "cannot read FOLDER/closed: Permission denied (os error 13)");
+    let files = files.with("path", &format!("{folder}/closed/b.csv"));
+    assert_eq!(files.read(&schema("v:int")), "cannot open FOLDER/closed/b.csv: Permission denied (os error 13)");
+    // Or nobody could clear up.
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn a_glob_leaves_out_what_a_sink_has_not_finished() {
+    let files = Files::new("csv");
+    let glob = format!("{}/*", files.folder.path().display());
+    files.put("part-0.csv", "v\n1\n");
+    files.put("part-1.csv.inprogress", "v\n2");
+    assert_eq!(files.with("path", &glob).read(&schema("v:int")), "1\n");
 }

@@ -1,3 +1,5 @@
+//! Updating aggregates by hand: what is emitted when, and that its bits do not depend on cuts.
+
 use datafusion::logical_expr::{ExprFunctionExt, col, lit};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -280,4 +282,27 @@ proptest! {
             prop_assert_eq!(run(&rows, batch, emit), run(&in_order, 40, emit));
         }
     }
+}
+
+#[test]
+fn floats_that_are_equal_are_one_key() {
+    let output = with_change_column(&schema("k:float count:int"));
+    let node = AggregateNode {
+        keys: vec![0],
+        time: None,
+        aggregates: exprs([call("count", "v")]),
+        emit: AggregateEmit::AtEnd,
+    };
+    let harness = harness(NodeKind::Aggregate(node), &[&schema("k:float v:int")], output);
+    check(
+        harness,
+        "0.0 1\n-0.0 2\nNaN 3\n-NaN 4\n1.5 5\n- 6\n- 7",
+        expect![[r#"
+        watermark end
+        +I 0.0 2
+        +I NaN 2
+        +I 1.5 1
+        +I - 2
+    "#]],
+    );
 }

@@ -1,3 +1,5 @@
+//! Interval joins by hand, and against all pairs over random streams.
+
 use std::sync::atomic::Ordering;
 
 use datafusion::logical_expr::{Expr, col};

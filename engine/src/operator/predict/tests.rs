@@ -1,3 +1,5 @@
+//! Predictions by the version that belongs to each row, and by the newest.
+
 use std::sync::atomic::Ordering;
 
 use arrow::array::BinaryArray;

@@ -1,3 +1,5 @@
+//! Look-ups as of a time: ties, waiting, late rows, clean-up.
+
 use std::sync::atomic::Ordering;
 
 use expect_test::{Expect, expect};

@@ -1,3 +1,5 @@
+//! Training in event time: intervals, versions, rows that cannot be learnt.
+
 use std::sync::atomic::Ordering;
 
 use arrow::array::AsArray;

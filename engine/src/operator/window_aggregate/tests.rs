@@ -1,3 +1,5 @@
+//! Windows by hand, and against a slow reference over random streams.
+
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
@@ -384,4 +386,19 @@ proptest! {
         let in_order: Vec<i64> = (0..40).collect();
         prop_assert_eq!(run(&rows, batch), run(&in_order, 40));
     }
+}
+
+#[test]
+fn where_order_matters_it_is_that_of_event_time() {
+    let input = schema("k:text v:int t:time");
+    let output = schema("k:text window_start:time window_end:time window_time:time first:int last:int");
+    let aggregates = exprs([call("first_value", "v"), call("last_value", "v")]);
+    let node = WindowAggregateNode { keys: vec![0], time: 2, window: tumble(10), aggregates };
+    let mut harness = harness(NodeKind::WindowAggregate(node), &[&input], output);
+    play(&mut harness, "a 5 @4\na 9 @2\n---\na 1 @6\na 7 @8\nend");
+    expect![[r#"
+        a @0 @10 @9.999999 9 7
+        watermark end
+    "#]]
+    .assert_eq(&harness.output().unwrap());
 }

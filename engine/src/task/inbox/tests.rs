@@ -1,3 +1,5 @@
+//! Watermarks, barriers and ends over channels that a test fills by hand.
+
 use std::task::Waker;
 
 use tidemill_plans::time::EventTime;
@@ -49,6 +51,37 @@ fn a_barrier_waits_for_every_channel_and_holds_back_those_where_it_has_come() {
     senders[1].send(Message::Barrier(Epoch(1))).unwrap();
     assert_eq!(next(&mut inbox), Some(Input::Barrier(Epoch(1))));
     assert_eq!(next(&mut inbox), Some(Input::Watermarks(PortWatermarks::of(vec![at(5), Watermark::MIN]))));
+}
+
+#[test]
+fn a_newer_epoch_takes_the_place_of_one_that_was_given_up() {
+    let (senders, mut inbox) = inbox(&[0, 0, 0]);
+    senders[0].send(Message::Barrier(Epoch(1))).unwrap();
+    senders[0].send(Message::Watermark(at(5))).unwrap();
+    senders[0].send(Message::Barrier(Epoch(2))).unwrap();
+    assert_eq!(next(&mut inbox), None);
+    // The first channel was waiting for epoch 1; it is read on up to its own barrier of epoch 2.
+    senders[1].send(Message::Barrier(Epoch(2))).unwrap();
+    senders[2].send(Message::Watermark(at(7))).unwrap();
+    senders[2].send(Message::Barrier(Epoch(1))).unwrap();
+    senders[2].send(Message::Barrier(Epoch(2))).unwrap();
+    assert_eq!(next(&mut inbox), Some(Input::Barrier(Epoch(2))));
+    senders[1].send(Message::Watermark(at(6))).unwrap();
+    assert_eq!(next(&mut inbox), Some(Input::Watermarks(PortWatermarks::single(at(5)))));
+}
+
+#[test]
+fn a_barrier_that_comes_too_late_holds_nothing_back() {
+    let (senders, mut inbox) = inbox(&[0, 0]);
+    for sender in &senders {
+        sender.send(Message::Barrier(Epoch(2))).unwrap();
+    }
+    assert_eq!(next(&mut inbox), Some(Input::Barrier(Epoch(2))));
+    senders[0].send(Message::Barrier(Epoch(1))).unwrap();
+    senders[0].send(Message::Barrier(Epoch(2))).unwrap();
+    senders[0].send(Message::End(EndReason::Stopped)).unwrap();
+    senders[1].send(Message::End(EndReason::Stopped)).unwrap();
+    assert_eq!(next(&mut inbox), Some(Input::End(EndReason::Stopped)));
 }
 
 #[test]

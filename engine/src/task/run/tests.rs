@@ -1,3 +1,5 @@
+//! Whole tasks, polled by hand.
+
 use std::fs;
 use std::sync::Mutex;
 use std::task::Waker;

@@ -1,0 +1,91 @@
+//! Replays rows at a pace that the subtasks of a source keep together.
+
+use arrow::array::RecordBatch;
+
+use super::share::Share;
+use crate::clock;
+
+/// Holds back what is not due yet.
+pub(super) struct Pace {
+    /// Rows a second of all subtasks together.
+    rows_per_second: u64,
+    /// How many subtasks have something to read.
+    sharers: u64,
+    /// Which of them this is, from 0 on.
+    place: u64,
+    /// When it began.
+    started_ns: u64,
+    /// Rows given out so far.
+    rows: u64,
+    /// What was read and is not due yet.
+    ahead: Option<RecordBatch>,
+}
+
+impl Pace {
+    /// A subtask's part of `rows_per_second`. Splits are dealt out in turn, so with fewer of them than
+    /// subtasks the first ones have one each, and those behind them nothing.
+    pub(super) fn new(rows_per_second: u64, share: Share, splits: usize) -> Self {
+        Self {
+            rows_per_second,
+            sharers: u64::from(share.parallelism).min(splits as u64).max(1),
+            place: u64::from(share.subtask),
+            started_ns: clock::monotonic_ns(),
+            rows: 0,
+            ahead: None,
+        }
+    }
+
+    /// Whether there is nothing to give out before more has been read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ahead.is_none()
+    }
+
+    /// Takes what was read.
+    pub(super) fn hold(&mut self, batch: RecordBatch) {
+        self.ahead = Some(batch);
+    }
+
+    /// As much of what was read as is due.
+    pub(super) fn take_due(&mut self) -> Option<RecordBatch> {
+        let elapsed = clock::monotonic_ns().saturating_sub(self.started_ns);
+        let allowed = self.due_after(elapsed).saturating_sub(self.rows) as usize;
+        let batch = self.ahead.take()?;
+        let rows = allowed.min(batch.num_rows());
+        if rows < batch.num_rows() {
+            self.ahead = Some(batch.slice(rows, batch.num_rows() - rows));
+        }
+        self.rows += rows as u64;
+        (rows > 0).then(|| batch.slice(0, rows))
+    }
+
+    /// Rows that may have been given out after so long. The rows of all are dealt out in turn, so that
+    /// together the sharers keep the pace to the row, even one of less than a row a second each.
+    fn due_after(&self, elapsed_ns: u64) -> u64 {
+        let all = u128::from(elapsed_ns) * u128::from(self.rows_per_second) / 1_000_000_000;
+        let (sharers, place) = (u128::from(self.sharers), u128::from(self.place));
+        u64::try_from((all + sharers).saturating_sub(place + 1) / sharers).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows due to each subtask after so many milliseconds.
+    fn due(rows_per_second: u64, parallelism: u32, splits: usize, elapsed_ms: u64) -> Vec<u64> {
+        let with_splits = (0..parallelism).take(splits);
+        let paces = with_splits.map(|subtask| Pace::new(rows_per_second, Share { subtask, parallelism }, splits));
+        paces.map(|pace| pace.due_after(elapsed_ms * 1_000_000)).collect()
+    }
+
+    #[test]
+    fn subtasks_with_something_to_read_share_the_pace_to_the_row() {
+        assert_eq!(due(100, 4, 100, 1000), [25, 25, 25, 25]);
+        assert_eq!(due(103, 4, 100, 1000), [26, 26, 26, 25]);
+        assert_eq!(due(100, 4, 1, 1000), [100]);
+        assert_eq!(due(101, 8, 2, 1000), [51, 50]);
+        assert_eq!(due(2, 4, 4, 1000), [1, 1, 0, 0]);
+        assert_eq!(due(2, 4, 4, 3000), [2, 2, 1, 1]);
+        assert_eq!(due(1000, 3, 9, 0), [0, 0, 0]);
+    }
+}

@@ -1,0 +1,84 @@
+//! Applies the changes of a changelog to each other, until only rows are left.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::row::{Row, RowConverter, Rows, SortField};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use tidemill_plans::change::{ChangeOp, change_array, change_column_index, change_ops};
+
+use crate::error::{EngineError, Result};
+
+/// What is left of a changelog: of a row that came and was taken away, nothing.
+///
+/// With keys, a row replaces the one of its key, and a key's changes must come in their order. Without,
+/// a change takes away one equal row, which may also come behind it: UNION ALL mixes up what several
+/// tasks send. An append-only stream is what is left of it.
+pub(super) fn merge(rows: &RecordBatch, keys: &[usize]) -> Result<RecordBatch> {
+    let Some(change) = change_column_index(rows.schema_ref()) else {
+        return Ok(rows.clone());
+    };
+    let by: Vec<usize> = if keys.is_empty() { (0..change).collect() } else { keys.to_vec() };
+    let columns: Vec<ArrayRef> = by.iter().map(|column| Arc::clone(rows.column(*column))).collect();
+    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+    let converted = RowConverter::new(fields)?.convert_columns(&columns)?;
+    let ops = change_ops(rows)?;
+    let left = if keys.is_empty() { sum(&converted, &ops) } else { replace(rows, &converted, &ops)? };
+    let (order, ops): (Vec<u32>, Vec<ChangeOp>) = left.into_iter().unzip();
+    let mut columns = take_record_batch(rows, &UInt32Array::from(order))?.columns().to_vec();
+    columns[change] = change_array(&ops);
+    Ok(RecordBatch::try_new(rows.schema(), columns)?)
+}
+
+/// The rows of a changelog that has been merged to its end, without the changelog column.
+pub(super) fn finish(rows: &RecordBatch) -> Result<RecordBatch> {
+    let Some(change) = change_column_index(rows.schema_ref()) else {
+        return Ok(rows.clone());
+    };
+    match change_ops(rows)?.iter().position(|op| !op.adds()) {
+        Some(row) => Err(unmatched(rows, row)),
+        None => Ok(rows.project(&(0..change).collect::<Vec<_>>())?),
+    }
+}
+
+/// How often each row was added more than it was taken away, or the other way round.
+fn sum(rows: &Rows, ops: &[ChangeOp]) -> Vec<(u32, ChangeOp)> {
+    let mut sums: BTreeMap<Row<'_>, (u32, i64)> = BTreeMap::new();
+    for (index, (row, op)) in rows.iter().zip(ops).enumerate() {
+        let (_, sum) = sums.entry(row).or_insert((index as u32, 0));
+        *sum += if op.adds() { 1 } else { -1 };
+    }
+    let mut left = Vec::new();
+    for (index, sum) in sums.into_values() {
+        let op = if sum > 0 { ChangeOp::Insert } else { ChangeOp::Delete };
+        left.extend((0..sum.unsigned_abs()).map(|_| (index, op)));
+    }
+    left
+}
+
+/// The last row of each key that was not taken away.
+fn replace(rows: &RecordBatch, keys: &Rows, ops: &[ChangeOp]) -> Result<Vec<(u32, ChangeOp)>> {
+    let mut live: BTreeMap<Row<'_>, u32> = BTreeMap::new();
+    for (index, (key, op)) in keys.iter().zip(ops).enumerate() {
+        if op.adds() {
+            live.insert(key, index as u32);
+        } else if live.remove(&key).is_none() {
+            return Err(unmatched(rows, index));
+        }
+    }
+    Ok(live.into_values().map(|row| (row, ChangeOp::Insert)).collect())
+}
+
+/// Names the row, whose last column is the change.
+fn unmatched(rows: &RecordBatch, row: usize) -> EngineError {
+    let options = FormatOptions::default().with_null("NULL");
+    let value = |column: &ArrayRef| match ArrayFormatter::try_new(column.as_ref(), &options) {
+        Ok(values) => values.value(row).to_string(),
+        Err(error) => error.to_string(),
+    };
+    let columns = rows.columns().iter().zip(rows.schema_ref().fields()).take(rows.num_columns() - 1);
+    let values: Vec<String> = columns.map(|(column, field)| format!("{}={}", field.name(), value(column))).collect();
+    EngineError::UnmatchedChange { row: values.join(", ") }
+}

@@ -1,0 +1,89 @@
+//! Rows that a join holds, by the batches that they came in.
+//!
+//! A row is named by its batch and its place there. What a probe finds is gathered from the batches
+//! that it names alone, so many small batches cost a probe nothing; a clean-up puts what is left into
+//! one batch.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::SchemaRef;
+use hashbrown::HashMap;
+
+use crate::error::Result;
+use crate::task::batch_bytes;
+
+/// Fewer rows than twice this are not worth a clean-up. Tests want to see some.
+const CLEAN_UP_ROWS: usize = if cfg!(test) { 2 } else { 1024 };
+
+/// Where a row is held: its batch, its row there.
+pub(super) type Place = (u32, u32);
+
+/// See the [module](self).
+pub(super) struct HeldRows {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    /// How many rows the batches hold, and how many were left by the last clean-up.
+    rows: usize,
+    kept: usize,
+    bytes: usize,
+}
+
+impl HeldRows {
+    pub(super) fn new(schema: SchemaRef) -> Self {
+        Self { schema, batches: Vec::new(), rows: 0, kept: 0, bytes: 0 }
+    }
+
+    /// Holds a batch that is not empty; returns its number.
+    pub(super) fn push(&mut self, batch: RecordBatch) -> u32 {
+        debug_assert!(batch.num_rows() > 0, "an empty batch would never be cleaned up");
+        self.rows += batch.num_rows();
+        self.bytes += batch_bytes(&batch);
+        self.batches.push(batch);
+        (self.batches.len() - 1) as u32
+    }
+
+    /// The rows in these places, in their order.
+    pub(super) fn gather(&self, places: &[Place]) -> Result<RecordBatch> {
+        if places.is_empty() {
+            return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
+        }
+        let mut named: Vec<&RecordBatch> = Vec::new();
+        let mut numbers: HashMap<u32, usize> = HashMap::new();
+        let mut picks = Vec::with_capacity(places.len());
+        for (batch, row) in places {
+            let number = *numbers.entry(*batch).or_insert_with(|| {
+                named.push(&self.batches[*batch as usize]);
+                named.len() - 1
+            });
+            picks.push((number, *row as usize));
+        }
+        Ok(interleave_record_batch(&named, &picks)?)
+    }
+
+    /// Whether enough has come since the last clean-up that the next one, a pass over all rows, is
+    /// paid for.
+    pub(super) fn wants_clean_up(&self) -> bool {
+        self.rows >= 2 * self.kept.max(CLEAN_UP_ROWS)
+    }
+
+    /// Keeps these rows only: the i-th is now in place (0, i).
+    pub(super) fn keep(&mut self, live: &[Place]) -> Result<()> {
+        self.batches = if live.is_empty() { Vec::new() } else { vec![self.gather(live)?] };
+        self.bytes = self.batches.iter().map(batch_bytes).sum();
+        self.rows = live.len();
+        self.kept = live.len();
+        Ok(())
+    }
+
+    /// How many rows are held.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
