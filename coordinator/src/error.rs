@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
+use tidemill_plans::error::chain;
 use tidemill_plans::ids::WorkerId;
 use tidemill_plans::{ErrorDomain, PlanError};
+use tidemill_sql::SqlError;
 
 /// The result of everything in this crate.
 pub type Result<T, E = CoordinatorError> = std::result::Result<T, E>;
@@ -35,6 +37,9 @@ pub enum CoordinatorError {
         /// What happened.
         reason: String,
     },
+    /// A statement of a script cannot be compiled.
+    #[error(transparent)]
+    Sql(Box<SqlError>),
     /// An endpoint's address cannot be bound.
     #[error("cannot listen on {address}")]
     Bind {
@@ -79,6 +84,20 @@ pub enum CoordinatorError {
         /// How that was noticed.
         reason: String,
     },
+    /// A record was not written to its end, and others have been written behind it.
+    #[error("metadata object {object} is incomplete: it ends after {bytes} bytes")]
+    Torn {
+        /// The object's path.
+        object: String,
+        /// How many bytes there are.
+        bytes: usize,
+    },
+    /// The index lacks a record that is in the journal, so nothing may be built on it any more.
+    #[error("metadata index has no journal record {sequence}; restart the coordinator, which rebuilds the index")]
+    IndexBehind {
+        /// The record.
+        sequence: u64,
+    },
     /// A record of the journal is missing.
     #[error("journal record {sequence} is missing")]
     MissingRecord {
@@ -113,6 +132,7 @@ impl CoordinatorError {
     #[must_use]
     pub fn domain(&self) -> ErrorDomain {
         match self {
+            Self::Sql(error) => error.domain(),
             Self::Bind { .. } | Self::InUse { .. } => ErrorDomain::User,
             Self::NoWorkers
             | Self::WorkersMissing { .. }
@@ -120,6 +140,8 @@ impl CoordinatorError {
             | Self::NotRegistered { .. }
             | Self::Fenced { .. }
             | Self::Corrupted { .. }
+            | Self::Torn { .. }
+            | Self::IndexBehind { .. }
             | Self::MissingRecord { .. }
             | Self::ObjectStore(_)
             | Self::Index(_)
@@ -132,13 +154,6 @@ impl CoordinatorError {
     /// The error with its causes, for messages that cross a process.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        chain(self)
     }
 }

@@ -26,6 +26,7 @@ use crate::actor::messages::{
 };
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{FlightWorkerLink, WorkerInfo};
+use crate::compile::{Compiled, compile};
 use crate::error::{CoordinatorError, Result};
 use crate::job::{Event, JobFailure, JobStatus};
 use crate::meta::JournalStore;
@@ -108,6 +109,18 @@ impl CoordinatorHandle {
         }
     }
 
+    /// Compiles a script; `settings` are those before its first statement.
+    pub async fn compile(&self, script: String, settings: Settings) -> Result<Compiled> {
+        let models = self.models().await?;
+        // Planning takes milliseconds and more: not on a thread that others wait for.
+        let compiled = tokio::task::spawn_blocking(move || compile(&script, settings, models)).await;
+        match compiled {
+            Ok(Ok(compiled)) => Ok(compiled),
+            Ok(Err(error)) => Err(CoordinatorError::Sql(Box::new(error))),
+            Err(_) => Err(CoordinatorError::Lost { part: "planner" }),
+        }
+    }
+
     /// Runs a graph. The error tells that it could not be placed; what goes wrong later is a status.
     pub async fn submit(&self, graph: DataflowGraph, settings: Settings) -> Result<JobHandle> {
         let id = self.metadata.next_job().await?;
@@ -154,8 +167,17 @@ impl CoordinatorHandle {
         let _ = self.ask(Terminate).await;
     }
 
-    /// Takes an event of a worker.
-    pub(crate) async fn take(&self, event: WorkerEvent) -> Result<EventResponse> {
+    /// Answers a worker's event. That it cannot be taken is an answer too; only a coordinator that has
+    /// ended gives none.
+    pub(crate) async fn answer(&self, event: WorkerEvent) -> Result<EventResponse> {
+        match self.take(event).await {
+            Ok(response) => Ok(response),
+            Err(CoordinatorError::ShutDown) => Err(CoordinatorError::ShutDown),
+            Err(error) => Ok(EventResponse::Refused(error.chain())),
+        }
+    }
+
+    async fn take(&self, event: WorkerEvent) -> Result<EventResponse> {
         match event {
             WorkerEvent::Register { data_address, slots } => return self.register(data_address, slots).await,
             WorkerEvent::Heartbeat { worker, metrics, models } => {
@@ -208,7 +230,7 @@ impl CoordinatorLink for CoordinatorHandle {
     fn send(&self, event: WorkerEvent) -> Reply<EventResponse> {
         let coordinator = self.clone();
         Box::pin(async move {
-            let answer = coordinator.take(event).await;
+            let answer = coordinator.answer(event).await;
             answer.map_err(|error| LinkError { peer: String::from("coordinator"), reason: error.chain() })
         })
     }

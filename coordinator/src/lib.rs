@@ -1,8 +1,8 @@
 //! Jobs, scheduling, the metadata store and the model registry.
 //!
-//! [`CoordinatorHandle`] is the way in. Behind it, pure parts decide — [`job`] (the life of a job),
-//! [`scheduler`] (who runs what), [`cluster::Membership`] (who is there) — and the actor in `actor.rs`
-//! carries out what they say. [`meta`] is the durable store; [`catalog`] and [`registry`] are what is
+//! [`CoordinatorHandle`] is the way in: it compiles scripts and runs jobs. Behind it, pure parts decide —
+//! [`job`] (the life of a job), [`scheduler`] (who runs what), [`cluster::Membership`] (who is there) —
+//! and the actor in `actor.rs` carries out what they say. [`meta`] is the durable store; [`catalog`] and [`registry`] are what is
 //! kept in it. [`api`] is the network endpoint.
 
 mod actor;
@@ -10,6 +10,7 @@ pub mod api;
 pub mod catalog;
 mod clock;
 pub mod cluster;
+mod compile;
 mod error;
 mod handle;
 pub mod job;
@@ -22,6 +23,7 @@ mod testing;
 
 pub use clock::{Clock, SystemClock};
 pub use cluster::WorkerInfo;
+pub use compile::{Compiled, Output, compile};
 pub use error::{CoordinatorError, Result};
 pub use handle::{CoordinatorConfig, CoordinatorHandle, JobHandle, ResultBatches};
 pub use job::JobStatus;

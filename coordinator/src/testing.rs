@@ -70,7 +70,7 @@ pub(crate) enum Script {
     Finish { results: Vec<WorkerEvent> },
     /// They run until they are drained.
     Drain,
-    /// They run until they are cancelled.
+    /// They run until they are cut or cancelled.
     Hang,
     /// The worker refuses this request.
     Refuse(RequestKind),
@@ -109,7 +109,7 @@ impl FakeWorker {
         let kind = RequestKind::of(request);
         let mut state = self.state.lock().unwrap();
         state.requests.push(format!("{kind:?}"));
-        if let WorkerRequest::Deploy(deployment) = request {
+        if let WorkerRequest::Deploy(_, deployment) = request {
             let id = state.id;
             let mine = deployment.tasks.iter().filter(|(_, on)| Some(*on) == id).map(|(task, _)| *task).collect();
             state.tasks.insert(deployment.job, mine);

@@ -6,11 +6,12 @@ use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use bytes::Bytes;
 use tidemill_plans::codec;
+use tidemill_plans::error::chain;
 use tidemill_plans::protocol::{COORDINATOR_ACTION, CoordinatorLink, EventResponse, LinkError, Reply, WorkerEvent};
 use tonic::transport::Channel;
 
-use crate::error::{Result, chain_of};
-use crate::exchange::{endpoint, flight_client};
+use crate::error::Result;
+use crate::exchange::{flight_client, flight_endpoint};
 use crate::results::RESULT_PATIENCE;
 
 /// How long the coordinator may take to answer an event.
@@ -27,7 +28,7 @@ impl FlightCoordinatorLink {
     /// A link to the coordinator at `host:port`. Must be called inside a tokio runtime, which then
     /// holds the connection.
     pub fn new(address: &str) -> Result<Self> {
-        let channel = endpoint(address)?.connect_lazy();
+        let channel = flight_endpoint(address)?.connect_lazy();
         Ok(Self { peer: format!("coordinator {address}"), client: flight_client(channel) })
     }
 }
@@ -47,12 +48,12 @@ impl CoordinatorLink for FlightCoordinatorLink {
 }
 
 async fn call(mut client: FlightServiceClient<Channel>, event: &WorkerEvent) -> Result<EventResponse, String> {
-    let body = Bytes::from(codec::encode(event).map_err(|error| chain_of(&error))?);
+    let body = Bytes::from(codec::encode(event).map_err(|error| chain(&error))?);
     let action = Action { r#type: String::from(COORDINATOR_ACTION), body };
     let mut results = client.do_action(action).await.map_err(|status| String::from(status.message()))?.into_inner();
     let result = results.message().await.map_err(|status| String::from(status.message()))?;
     let result = result.ok_or_else(|| String::from("an empty answer"))?;
-    codec::decode(&result.body).map_err(|error| chain_of(&error))
+    codec::decode(&result.body).map_err(|error| chain(&error))
 }
 
 #[cfg(test)]

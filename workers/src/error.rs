@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use arrow::error::ArrowError;
 use thiserror::Error;
 use tidemill_engine::EngineError;
+use tidemill_plans::error::chain;
 use tidemill_plans::ids::{ChannelId, JobId, TaskId, WorkerId};
 use tidemill_plans::protocol::LinkError;
 use tidemill_plans::{ErrorDomain, PlanError};
@@ -110,12 +111,14 @@ pub enum WorkersError {
         #[source]
         source: ArrowError,
     },
-    /// A row is too large for a frame.
-    #[error("{channel}: a batch of one row takes {bytes} bytes, a frame at most {limit}")]
+    /// Rows are too large for a frame, and cannot be cut any further.
+    #[error("{channel}: a batch of {rows} row(s) takes {bytes} bytes, a frame at most {limit}")]
     RowTooLarge {
         /// The channel.
         channel: ChannelId,
-        /// Size of the row in bytes.
+        /// How many rows; more than one only of types that share their bytes between rows.
+        rows: usize,
+        /// Their size in bytes.
         bytes: usize,
         /// The limit in bytes.
         limit: usize,
@@ -141,9 +144,14 @@ pub enum WorkersError {
     /// A deployment does not give a worker's address.
     #[error("the deployment has no address for {0}")]
     NoAddress(WorkerId),
-    /// The worker does not know its id yet.
-    #[error("this worker is not registered yet")]
-    NotRegistered,
+    /// A deployment or an id is for another worker.
+    #[error("this is {here}, but {addressed} was addressed")]
+    OtherWorker {
+        /// Whom the message was for.
+        addressed: WorkerId,
+        /// Who it came to.
+        here: WorkerId,
+    },
     /// The coordinator did not answer for too long.
     #[error("the coordinator cannot be reached")]
     CoordinatorLost,
@@ -186,7 +194,7 @@ impl WorkersError {
             | Self::Abandoned(_)
             | Self::NotPlaced { .. }
             | Self::NoAddress(_)
-            | Self::NotRegistered
+            | Self::OtherWorker { .. }
             | Self::Plan(_) => ErrorDomain::Internal,
             Self::Engine(error) => error.domain(),
         }
@@ -195,24 +203,6 @@ impl WorkersError {
     /// The error and all its causes on one line, outermost first.
     #[must_use]
     pub fn chain(&self) -> String {
-        if let Self::Engine(error) = self {
-            return error.chain();
-        }
-        chain_of(self)
+        chain(self)
     }
-}
-
-/// An error and all its causes on one line, outermost first; causes that repeat are left out.
-pub(crate) fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let part = error.to_string();
-        if !text.ends_with(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        cause = error.source();
-    }
-    text
 }

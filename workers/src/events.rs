@@ -1,41 +1,62 @@
-//! A worker's events on their way to the coordinator: in order, each until it is taken.
+//! A worker's events on their way to the coordinator, in order, each until it is taken; and beside them its
+//! signs of life.
+//!
+//! Signs of life have a way of their own: an event that waits for the journal, or that is repeated because
+//! the coordinator did not answer, must not make a living worker look dead. They also decide when the
+//! coordinator is given up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tidemill_plans::ids::WorkerId;
 use tidemill_plans::protocol::{CoordinatorLink, EventResponse, LinkError, WorkerEvent};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tracing::{error, warn};
 
-/// How long the coordinator may be out of reach before the worker gives up.
-pub(crate) const COORDINATOR_PATIENCE: Duration = Duration::from_secs(10);
+/// How often the coordinator is spoken to, and how long it may be out of reach.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    /// Time between two signs of life, and between two attempts to deliver an event.
+    pub(crate) interval: Duration,
+    /// How long the coordinator may be out of reach before the worker gives up.
+    pub(crate) patience: Duration,
+}
 
-/// Time between two attempts to reach the coordinator.
-const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// The timing of every worker; tests have a shorter one.
+pub(crate) const TIMING: Timing = Timing { interval: Duration::from_millis(200), patience: Duration::from_secs(10) };
 
 /// The queue of events. It has no bound of its own: tasks say little, and heartbeats wait for the last.
 pub(crate) struct EventQueue {
     events: mpsc::UnboundedSender<WorkerEvent>,
     heartbeat_queued: Arc<AtomicBool>,
+    /// Whose signs of life are given.
+    worker: watch::Sender<Option<WorkerId>>,
     lost: watch::Receiver<bool>,
-    pump: AbortHandle,
+    tasks: [AbortHandle; 2],
 }
 
 impl EventQueue {
-    /// A queue to `coordinator`, which is given up when it was out of reach for `patience`.
-    pub(crate) fn start(runtime: &Handle, coordinator: Arc<dyn CoordinatorLink>, patience: Duration) -> Self {
+    /// A queue to `coordinator`.
+    pub(crate) fn start(runtime: &Handle, coordinator: Arc<dyn CoordinatorLink>, timing: Timing) -> Self {
         let (events, queued) = mpsc::unbounded_channel();
+        let (worker, id) = watch::channel(None);
         let (lost_sender, lost) = watch::channel(false);
         let heartbeat_queued = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&heartbeat_queued);
-        let pump = runtime.spawn(async move {
-            pump(queued, coordinator, &flag, patience).await;
+        let pump =
+            runtime.spawn(pump(queued, Arc::clone(&coordinator), Arc::clone(&heartbeat_queued), timing.interval));
+        let life = runtime.spawn(async move {
+            give_signs_of_life(id, coordinator.as_ref(), timing).await;
             lost_sender.send_replace(true);
         });
-        Self { events, heartbeat_queued, lost, pump: pump.abort_handle() }
+        Self { events, heartbeat_queued, worker, lost, tasks: [pump.abort_handle(), life.abort_handle()] }
+    }
+
+    /// Begins to tell the coordinator that this worker lives.
+    pub(crate) fn begin_signs_of_life(&self, worker: WorkerId) {
+        self.worker.send_replace(Some(worker));
     }
 
     /// Queues an event.
@@ -43,7 +64,7 @@ impl EventQueue {
         if matches!(event, WorkerEvent::Heartbeat { .. }) {
             self.heartbeat_queued.store(true, Ordering::Release);
         }
-        // After the coordinator was given up nobody listens, and the worker knows.
+        // After the queue was closed nobody listens, and the worker knows.
         let _ = self.events.send(event);
     }
 
@@ -57,30 +78,34 @@ impl EventQueue {
         let mut lost = self.lost.clone();
         async move {
             if lost.wait_for(|lost| *lost).await.is_err() {
-                // The queue was dropped first: nothing was lost.
+                // The queue was closed first: nothing was lost.
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Stops sending: the coordinator is gone, or has let the worker go.
+    pub(crate) fn close(&self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
 impl Drop for EventQueue {
     fn drop(&mut self) {
-        self.pump.abort();
+        self.close();
     }
 }
 
-/// Sends events until the coordinator is given up.
+/// Sends events, each until it is answered.
 async fn pump(
     mut events: mpsc::UnboundedReceiver<WorkerEvent>,
     coordinator: Arc<dyn CoordinatorLink>,
-    heartbeat_queued: &AtomicBool,
-    patience: Duration,
+    heartbeat_queued: Arc<AtomicBool>,
+    interval: Duration,
 ) {
     while let Some(event) = events.recv().await {
-        if let Err(failure) = deliver(coordinator.as_ref(), &event, patience).await {
-            error!(error = %failure, "the coordinator cannot be reached; giving up");
-            return;
+        if let EventResponse::Refused(reason) = repeat(coordinator.as_ref(), &event, interval, |_| {}).await {
+            error!(reason, "the coordinator refuses an event");
         }
         if matches!(event, WorkerEvent::Heartbeat { .. }) {
             heartbeat_queued.store(false, Ordering::Release);
@@ -88,29 +113,59 @@ async fn pump(
     }
 }
 
-/// Sends an event again and again until it is taken or `patience` is over.
+/// Tells the coordinator that the worker lives, from when it has an id until the coordinator is out of
+/// reach for too long, or does not know the worker any more.
+async fn give_signs_of_life(
+    mut id: watch::Receiver<Option<WorkerId>>,
+    coordinator: &dyn CoordinatorLink,
+    timing: Timing,
+) {
+    let id = id.wait_for(Option::is_some).await.ok().and_then(|id| *id);
+    let Some(worker) = id else { return };
+    let sign = WorkerEvent::Heartbeat { worker, metrics: Vec::new(), models: Vec::new() };
+    loop {
+        match deliver(coordinator, &sign, timing).await {
+            Ok(EventResponse::Refused(reason)) => return error!(reason, "the coordinator does without this worker"),
+            Ok(_) => tokio::time::sleep(timing.interval).await,
+            Err(failure) => return error!(error = %failure, "the coordinator cannot be reached; giving up"),
+        }
+    }
+}
+
+/// Sends an event again and again until it is answered or the patience is over.
 pub(crate) async fn deliver(
     coordinator: &dyn CoordinatorLink,
     event: &WorkerEvent,
-    patience: Duration,
+    timing: Timing,
 ) -> Result<EventResponse, LinkError> {
-    let mut last = LinkError { peer: String::from("the coordinator"), reason: String::from("no answer in time") };
-    let mut attempts = 0_u32;
-    let attempt = async {
-        loop {
-            match coordinator.send(event.clone()).await {
-                Ok(answer) => return answer,
-                Err(failure) => last = failure,
-            }
-            attempts += 1;
-            if attempts == 1 {
-                warn!(error = %last, "the coordinator cannot be reached; trying again");
-            }
-            tokio::time::sleep(RETRY_INTERVAL).await;
+    let mut last = None;
+    let note = |failure: LinkError| {
+        if last.is_none() {
+            warn!(error = %failure, "the coordinator cannot be reached; trying again");
         }
+        last = Some(failure);
     };
-    let answer = tokio::time::timeout(patience, attempt).await;
-    answer.map_err(|_| last)
+    let answer = tokio::time::timeout(timing.patience, repeat(coordinator, event, timing.interval, note)).await;
+    answer.map_err(|_| {
+        let reason = format!("no answer in {:?}", timing.patience);
+        last.unwrap_or_else(|| LinkError { peer: String::from("the coordinator"), reason })
+    })
+}
+
+/// Sends an event until it is answered; failures on the way go to `note`.
+async fn repeat(
+    coordinator: &dyn CoordinatorLink,
+    event: &WorkerEvent,
+    interval: Duration,
+    mut note: impl FnMut(LinkError),
+) -> EventResponse {
+    loop {
+        match coordinator.send(event.clone()).await {
+            Ok(answer) => return answer,
+            Err(failure) => note(failure),
+        }
+        tokio::time::sleep(interval).await;
+    }
 }
 
 #[cfg(test)]
@@ -122,54 +177,100 @@ mod tests {
 
     use super::*;
 
-    /// Takes every second attempt only.
-    #[derive(Default)]
-    struct Flaky {
-        attempts: Mutex<u32>,
-        taken: Mutex<Vec<u32>>,
+    const SOON: Timing = Timing { interval: Duration::from_millis(1), patience: Duration::from_millis(30) };
+
+    /// A coordinator that does with each event what `answer` says, and keeps those that it takes.
+    struct Coordinator<F> {
+        answer: Mutex<F>,
+        taken: mpsc::UnboundedSender<String>,
     }
 
-    impl CoordinatorLink for Flaky {
+    impl<F: FnMut(&WorkerEvent) -> Result<EventResponse, &'static str> + Send> CoordinatorLink for Coordinator<F> {
         fn send(&self, event: WorkerEvent) -> Reply<EventResponse> {
-            let mut attempts = self.attempts.lock().unwrap();
-            *attempts += 1;
-            if *attempts % 2 == 1 {
-                let refused = LinkError { peer: String::from("test"), reason: String::from("no") };
-                return Box::pin(async { Err(refused) });
+            let answer = (self.answer.lock().unwrap())(&event);
+            if answer == Ok(EventResponse::Done) {
+                let text = match event {
+                    WorkerEvent::TaskFinished { task, .. } => task.subtask.to_string(),
+                    _ => String::from("alive"),
+                };
+                let _ = self.taken.send(text);
             }
-            if let WorkerEvent::TaskFinished { task, .. } = event {
-                self.taken.lock().unwrap().push(task.subtask);
-            }
-            Box::pin(async { Ok(EventResponse::Done) })
+            let answer = answer.map_err(|reason| LinkError { peer: String::from("test"), reason: reason.into() });
+            Box::pin(async { answer })
         }
     }
 
-    struct Dead;
-
-    impl CoordinatorLink for Dead {
-        fn send(&self, _: WorkerEvent) -> Reply<EventResponse> {
-            Box::pin(std::future::pending())
-        }
+    fn start(
+        answer: impl FnMut(&WorkerEvent) -> Result<EventResponse, &'static str> + Send + 'static,
+    ) -> (EventQueue, mpsc::UnboundedReceiver<String>) {
+        let (sender, taken) = mpsc::unbounded_channel();
+        let coordinator = Arc::new(Coordinator { answer: Mutex::new(answer), taken: sender });
+        (EventQueue::start(&Handle::current(), coordinator, SOON), taken)
     }
 
     fn finished(subtask: u32) -> WorkerEvent {
         WorkerEvent::TaskFinished { job: JobId(1), task: TaskId { stage: StageId(0), subtask } }
     }
 
-    #[tokio::test(flavor = "multi_thread")]
+    #[tokio::test]
     async fn events_are_repeated_until_taken_and_keep_their_order() {
-        let link = Arc::new(Flaky::default());
-        let coordinator = Arc::clone(&link) as Arc<dyn CoordinatorLink>;
+        let mut attempts = 0;
+        let (queue, mut taken) = start(move |_| {
+            attempts += 1;
+            if attempts % 2 == 1 { Err("not now") } else { Ok(EventResponse::Done) }
+        });
         for subtask in 0..3 {
-            deliver(coordinator.as_ref(), &finished(subtask), COORDINATOR_PATIENCE).await.unwrap();
+            queue.push(finished(subtask));
         }
-        assert_eq!(*link.taken.lock().unwrap(), [0, 1, 2]);
+        for subtask in ["0", "1", "2"] {
+            assert_eq!(taken.recv().await.unwrap(), subtask);
+        }
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_coordinator_that_never_answers_is_given_up() {
-        let queue = EventQueue::start(&Handle::current(), Arc::new(Dead), Duration::from_millis(1));
+    #[tokio::test]
+    async fn a_refused_event_does_not_hold_up_the_next() {
+        let (queue, mut taken) = start(|event| match event {
+            WorkerEvent::TaskFinished { task, .. } if task.subtask == 0 => Ok(EventResponse::Refused("no".into())),
+            _ => Ok(EventResponse::Done),
+        });
         queue.push(finished(0));
-        queue.lost().await;
+        queue.push(finished(1));
+        assert_eq!(taken.recv().await.unwrap(), "1");
+    }
+
+    #[tokio::test]
+    async fn signs_of_life_do_not_wait_behind_events() {
+        let (queue, mut taken) = start(|event| match event {
+            WorkerEvent::Heartbeat { .. } => Ok(EventResponse::Done),
+            _ => Err("the journal is stuck"),
+        });
+        queue.push(finished(0));
+        queue.begin_signs_of_life(WorkerId(1));
+        // Far longer than the patience with a coordinator that is out of reach.
+        for _ in 0..100 {
+            assert_eq!(taken.recv().await.unwrap(), "alive");
+        }
+        assert!(!*queue.lost.borrow());
+    }
+
+    #[tokio::test]
+    async fn a_coordinator_that_never_answers_or_does_not_know_the_worker_is_given_up() {
+        let answers = [Err("gone"), Ok(EventResponse::Refused("worker-1 is not registered".into()))];
+        for answer in answers {
+            let (queue, _taken) = start(move |_| answer.clone());
+            queue.begin_signs_of_life(WorkerId(1));
+            queue.lost().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_after_the_end() {
+        let (queue, mut taken) = start(|_| Ok(EventResponse::Done));
+        queue.begin_signs_of_life(WorkerId(1));
+        assert_eq!(taken.recv().await.unwrap(), "alive");
+        queue.close();
+        queue.push(finished(0));
+        while taken.recv().await.is_some_and(|taken| taken == "alive") {}
+        assert_eq!(taken.recv().await, None);
     }
 }

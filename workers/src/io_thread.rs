@@ -3,18 +3,19 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, Thread};
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use tidemill_engine::task::{DriverCommand, SourceDriver};
+use tokio::sync::watch;
 
 use crate::error::{Result, WorkersError};
 use crate::runner::{Failure, Pollable, Progress, Reporter, advance, caught};
 
-/// A thread that runs a task which may block.
+/// A thread that runs a task which may block. Dropping it cancels the task.
 pub(crate) struct IoThread {
     control: Arc<Control>,
-    thread: JoinHandle<()>,
+    ended: Ended,
 }
 
 impl IoThread {
@@ -22,24 +23,34 @@ impl IoThread {
     pub(crate) fn start<P: Pollable>(task: P, reporter: Reporter) -> Result<Self> {
         let control = Arc::new(Control::default());
         let shared = Arc::clone(&control);
-        let thread = spawn(format!("io-{}", reporter.task), move || run(task, &shared, &reporter))?;
+        let (thread, ended) = spawn(format!("io-{}", reporter.task), move || run(task, &shared, &reporter))?;
         // Here as well as there, so that a cancellation finds it at once.
-        let _ = control.thread.set(thread.thread().clone());
-        Ok(Self { control, thread })
+        let _ = control.thread.set(thread);
+        Ok(Self { control, ended })
     }
 
-    /// Asks the thread to drop its task and end; the handle is for waiting until it has.
-    pub(crate) fn cancel(self) -> JoinHandle<()> {
-        self.control.cancelled.store(true, Ordering::Release);
-        self.control.wake_by_ref();
-        self.thread
+    /// Asks the thread to end its task with what it has. The answer is whether that went well.
+    pub(crate) fn cut(&self) -> Ended {
+        self.control.order(&self.control.cut);
+        self.ended.clone()
+    }
+
+    /// Asks the thread to drop its task and end.
+    pub(crate) fn cancel(self) -> Ended {
+        self.ended.clone()
     }
 }
 
-/// A thread that reads a source.
+impl Drop for IoThread {
+    fn drop(&mut self) {
+        self.control.order(&self.control.cancelled);
+    }
+}
+
+/// A thread that reads a source. Dropping it cancels the driver, which misses its commands.
 pub(crate) struct DriverThread {
     commands: Sender<DriverCommand>,
-    thread: JoinHandle<()>,
+    ended: Ended,
 }
 
 impl DriverThread {
@@ -47,11 +58,12 @@ impl DriverThread {
     pub(crate) fn start(driver: SourceDriver, reporter: Reporter) -> Result<Self> {
         // At most a command an epoch and one for the end; the driver looks at them at every batch.
         let (commands, orders): (Sender<DriverCommand>, Receiver<DriverCommand>) = unbounded();
-        let thread = spawn(format!("src-{}", reporter.task), move || {
+        let (_, ended) = spawn(format!("src-{}", reporter.task), move || {
             let outcome = caught(|| driver.run(orders));
             reporter.driver_ended(outcome.err().as_ref().map(Failure::from));
+            Ok(())
         })?;
-        Ok(Self { commands, thread })
+        Ok(Self { commands, ended })
     }
 
     /// Tells the driver something; one that has ended does not mind.
@@ -59,15 +71,34 @@ impl DriverThread {
         let _ = self.commands.send(command);
     }
 
-    /// Asks the driver to give up; the handle is for waiting until it has.
-    pub(crate) fn cancel(self) -> JoinHandle<()> {
+    /// Asks the driver to give up.
+    pub(crate) fn cancel(self) -> Ended {
         self.command(DriverCommand::Cancel);
-        self.thread
+        self.ended
     }
 }
 
-fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    thread::Builder::new().name(name.clone()).spawn(run).map_err(|source| WorkersError::Thread { name, source })
+/// Tells when a thread has dropped its task, and what the task came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended(watch::Receiver<Option<Result<(), Failure>>>);
+
+impl Ended {
+    /// Waits for the thread's end.
+    pub(crate) async fn wait(mut self) -> Result<(), Failure> {
+        let ended = self.0.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
+        ended.unwrap_or_else(|| Err(Failure::silent()))
+    }
+}
+
+fn spawn(name: String, run: impl FnOnce() -> Result<(), Failure> + Send + 'static) -> Result<(Thread, Ended)> {
+    let (sender, ended) = watch::channel(None);
+    let body = move || {
+        sender.send_replace(Some(run()));
+    };
+    match thread::Builder::new().name(name.clone()).spawn(body) {
+        Ok(handle) => Ok((handle.thread().clone(), Ended(ended))),
+        Err(source) => Err(WorkersError::Thread { name, source }),
+    }
 }
 
 /// Wakes and ends a thread.
@@ -75,6 +106,7 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
 struct Control {
     thread: OnceLock<Thread>,
     woken: AtomicBool,
+    cut: AtomicBool,
     cancelled: AtomicBool,
 }
 
@@ -85,6 +117,12 @@ impl Control {
         while !self.woken.swap(false, Ordering::AcqRel) {
             thread::park();
         }
+    }
+
+    /// Gives an order and sees to it that the thread looks.
+    fn order(self: &Arc<Self>, order: &AtomicBool) {
+        order.store(true, Ordering::Release);
+        self.wake_by_ref();
     }
 }
 
@@ -101,32 +139,40 @@ impl Wake for Control {
     }
 }
 
-fn run<P: Pollable>(mut task: P, control: &Arc<Control>, reporter: &Reporter) {
+/// Runs a task until it has finished or is told to end. The error is that of a task which has failed
+/// and is then to complete what it has.
+fn run<P: Pollable>(mut task: P, control: &Arc<Control>, reporter: &Reporter) -> Result<(), Failure> {
     let _ = control.thread.set(thread::current());
     let waker = Waker::from(Arc::clone(control));
     let mut cx = Context::from_waker(&waker);
-    let mut failed = false;
+    let mut failed = None;
     while !control.cancelled.load(Ordering::Acquire) {
-        let progress = if failed { Progress::Failed } else { advance(&mut task, &mut cx, reporter) };
-        match progress {
+        if control.cut.load(Ordering::Acquire) {
+            return failed.map_or_else(|| caught(|| task.cut()).map_err(|error| Failure::from(&error)), Err);
+        }
+        if failed.is_some() {
+            control.wait();
+            continue;
+        }
+        match advance(&mut task, &mut cx, reporter) {
             Progress::Yielded => {}
             Progress::Pending => control.wait(),
-            Progress::Finished => return,
-            Progress::Failed => {
-                failed = true;
-                control.wait();
-            }
+            Progress::Finished => break,
+            Progress::Failed(failure) => failed = Some(failure),
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
 
+    use futures::executor::block_on;
+
     use super::*;
     use crate::runner::Notice;
-    use crate::runner::testing::{Scripted, Step, TASK, reporter};
+    use crate::runner::testing::{Ending, Scripted, Step, TASK, reporter};
 
     #[test]
     fn a_task_runs_when_woken_and_its_thread_ends_with_it() {
@@ -139,26 +185,52 @@ mod tests {
             woken.recv().unwrap().wake();
         }
         assert_eq!(notices.blocking_recv(), Some(Notice::Finished(job, TASK)));
-        thread.thread.join().unwrap();
+        assert_eq!(block_on(thread.ended.clone().wait()), Ok(()));
+    }
+
+    /// A thread whose task waits.
+    fn waiting() -> (IoThread, mpsc::Receiver<Ending>) {
+        let (wakers, woken) = mpsc::channel();
+        let (endings, ended) = mpsc::channel();
+        let task = Scripted::new(vec![Step::Wait(wakers)], Some(endings));
+        let thread = IoThread::start(task, reporter().0).unwrap();
+        woken.recv().unwrap();
+        assert!(ended.try_recv().is_err());
+        (thread, ended)
+    }
+
+    /// A thread whose task has failed.
+    fn failed() -> (IoThread, mpsc::Receiver<Ending>) {
+        let (reporter, mut notices) = reporter();
+        let (endings, ended) = mpsc::channel();
+        let thread = IoThread::start(Scripted::new(vec![Step::Panic], Some(endings)), reporter).unwrap();
+        assert!(matches!(notices.blocking_recv(), Some(Notice::Failed(..))));
+        assert!(ended.try_recv().is_err());
+        (thread, ended)
     }
 
     #[test]
     fn a_waiting_and_a_failed_task_can_be_cancelled() {
-        for step in [Step::Wait(mpsc::channel().0), Step::Panic] {
-            let (reporter, mut notices) = reporter();
-            let (dropped, gone) = mpsc::channel();
-            let (wakers, woken) = mpsc::channel();
-            let fails = matches!(step, Step::Panic);
-            let step = if fails { Step::Panic } else { Step::Wait(wakers) };
-            let thread = IoThread::start(Scripted::new(vec![step], Some(dropped)), reporter).unwrap();
-            if fails {
-                assert!(matches!(notices.blocking_recv(), Some(Notice::Failed(..))));
-            } else {
-                woken.recv().unwrap();
-            }
-            assert!(gone.try_recv().is_err());
-            thread.cancel().join().unwrap();
-            gone.recv().unwrap();
+        for (thread, ended) in [waiting(), failed()] {
+            assert_eq!(block_on(thread.cancel().wait()), Ok(()));
+            assert_eq!(ended.try_recv(), Ok(Ending::Dropped));
         }
+    }
+
+    #[test]
+    fn a_thread_that_is_dropped_cancels_its_task() {
+        let (thread, ended) = waiting();
+        drop(thread);
+        assert_eq!(ended.recv(), Ok(Ending::Dropped));
+    }
+
+    #[test]
+    fn a_task_that_is_cut_completes_and_one_that_has_failed_says_why_it_cannot() {
+        let (thread, ended) = waiting();
+        assert_eq!(block_on(thread.cut().wait()), Ok(()));
+        assert_eq!(ended.iter().collect::<Vec<_>>(), [Ending::Cut, Ending::Dropped]);
+        let (thread, ended) = failed();
+        assert_eq!(block_on(thread.cut().wait()).unwrap_err().message, "panicked: on purpose");
+        assert_eq!(ended.recv(), Ok(Ending::Dropped));
     }
 }

@@ -52,7 +52,7 @@ enum Phase {
     Deployed,
     /// Its tasks run.
     Running,
-    /// Its tasks are gone, on request: nothing that they still say matters.
+    /// Its tasks were told to end at once: nothing that they still say matters.
     Cancelled,
 }
 
@@ -114,6 +114,13 @@ impl<R> JobTable<R> {
     /// What all jobs hold.
     pub(crate) fn all_resources(&self) -> impl Iterator<Item = (JobId, &R)> {
         self.jobs.iter().filter_map(|(id, job)| Some((*id, job.resources.as_ref()?)))
+    }
+
+    /// Ends a job whose sinks are to complete what they have: they still need what the job holds.
+    pub(crate) fn cut(&mut self, job: JobId) -> Option<&R> {
+        let state = self.jobs.get_mut(&job)?;
+        state.phase = Phase::Cancelled;
+        state.resources.as_ref()
     }
 
     /// Ends a job without waiting for its tasks; what it held is to be torn down.
@@ -289,6 +296,16 @@ mod tests {
         assert_eq!(table.release(JOB), None);
         assert_eq!(table.release(JOB), None);
         check(&mut table, Notice::Finished(JOB, task(1)), "");
+    }
+
+    #[test]
+    fn a_job_that_is_cut_says_nothing_and_keeps_its_resources_until_it_is_released() {
+        let mut table = running();
+        assert_eq!(table.cut(JOB), Some(&"resources"));
+        check(&mut table, Notice::Failed(JOB, task(0), failure("a task downstream is gone", true)), "");
+        check(&mut table, Notice::Finished(JOB, task(1)), "");
+        assert_eq!(table.release(JOB), Some("resources"));
+        assert_eq!(table.cut(JOB), None);
     }
 
     #[test]

@@ -11,8 +11,11 @@ use tracing::info;
 
 use crate::coordinator_link::FlightCoordinatorLink;
 use crate::error::{Result, WorkersError};
-use crate::events::{COORDINATOR_PATIENCE, deliver};
+use crate::events::{TIMING, deliver};
 use crate::worker::{StopCause, WorkerConfig, WorkerHandle};
+
+/// How long to look for the interface that leads to the coordinator.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time for the answer to a shutdown to reach the coordinator before the connection closes.
 const FAREWELL: Duration = Duration::from_millis(200);
@@ -41,18 +44,20 @@ pub async fn run_worker(config: WorkerConfig, coordinator: &str) -> Result<()> {
 
 async fn register(link: &dyn CoordinatorLink, data_address: String, slots: u32) -> Result<WorkerId> {
     let event = WorkerEvent::Register { data_address, slots };
-    match deliver(link, &event, COORDINATOR_PATIENCE).await? {
+    match deliver(link, &event, TIMING).await? {
         EventResponse::Registered(id) => Ok(id),
-        other => Err(WorkersError::Register(format!("it answered {other:?}"))),
+        EventResponse::Refused(reason) => Err(WorkersError::Register(reason)),
+        EventResponse::Done => Err(WorkersError::Register(String::from("it answered without an id"))),
     }
 }
 
 /// The data address as other workers can use it. A worker that listens on every interface is known by
-/// the one that leads to the coordinator.
+/// the one that leads to the coordinator; where there is none, registration will say so.
 async fn advertised(worker: &WorkerHandle, coordinator: &str) -> String {
     let unspecified = worker.bound_address().filter(|address| address.ip().is_unspecified());
     let Some(address) = unspecified else { return worker.data_address() };
-    let local = TcpStream::connect(coordinator).await.and_then(|stream| stream.local_addr());
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(coordinator)).await;
+    let local = connected.ok().and_then(|stream| stream.ok()?.local_addr().ok());
     let ip = local.map_or(IpAddr::from([127, 0, 0, 1]), |local| local.ip());
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }

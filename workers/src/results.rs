@@ -8,7 +8,7 @@ use arrow::ipc::writer::StreamWriter;
 use tidemill_engine::task::ResultPort;
 use tidemill_engine::{EngineError, Result};
 use tidemill_plans::ids::{JobId, OperatorId};
-use tidemill_plans::protocol::{CoordinatorLink, WorkerEvent};
+use tidemill_plans::protocol::{CoordinatorLink, EventResponse, WorkerEvent};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -47,6 +47,7 @@ impl Results {
             tokio::select! {
                 _ = cancelled.wait_for(|cancelled| *cancelled) => Err(gone(self.job.to_string())),
                 answer = tokio::time::timeout(RESULT_PATIENCE, self.coordinator.send(event)) => match answer {
+                    Ok(Ok(EventResponse::Refused(reason))) => Err(gone(format!("the session that asked ({reason})"))),
                     Ok(Ok(_)) => Ok(()),
                     Ok(Err(failure)) => Err(gone(format!("the session that asked ({failure})"))),
                     Err(_) => Err(gone(format!("the session that asked (no answer in {RESULT_PATIENCE:?})"))),
@@ -68,7 +69,7 @@ mod tests {
 
     use arrow::array::{ArrayRef, Int64Array};
     use arrow::ipc::reader::StreamReader;
-    use tidemill_plans::protocol::{EventResponse, LinkError, Reply};
+    use tidemill_plans::protocol::{LinkError, Reply};
 
     use super::*;
 

@@ -21,6 +21,9 @@ pub(crate) trait Pollable: Send + Unpin + 'static {
     /// Does some work, as [`Task::poll`].
     fn poll(&mut self, cx: &mut Context<'_>) -> tidemill_engine::Result<TaskPoll>;
 
+    /// Ends where it is, as [`Task::cut`].
+    fn cut(&mut self) -> tidemill_engine::Result<()>;
+
     /// The barriers that have passed since the last call.
     fn take_passed_barriers(&mut self) -> Vec<Epoch>;
 }
@@ -28,6 +31,10 @@ pub(crate) trait Pollable: Send + Unpin + 'static {
 impl Pollable for Task {
     fn poll(&mut self, cx: &mut Context<'_>) -> tidemill_engine::Result<TaskPoll> {
         Task::poll(self, cx)
+    }
+
+    fn cut(&mut self) -> tidemill_engine::Result<()> {
+        Task::cut(self)
     }
 
     fn take_passed_barriers(&mut self) -> Vec<Epoch> {
@@ -44,6 +51,13 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// Whether this only says that another part of the job is gone.
     pub(crate) is_disconnect: bool,
+}
+
+impl Failure {
+    /// The failure of a thread that ended without a word: a bug.
+    pub(crate) fn silent() -> Self {
+        Self { domain: ErrorDomain::Internal, message: String::from("a task's thread is gone"), is_disconnect: false }
+    }
 }
 
 impl From<&EngineError> for Failure {
@@ -110,7 +124,7 @@ impl Reporter {
 }
 
 /// What one call of [`advance`] came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// Poll again soon.
     Yielded,
@@ -119,7 +133,7 @@ pub(crate) enum Progress {
     /// Everything is done, and reported.
     Finished,
     /// Nothing more will come of it, and this is reported. Keep it, but do not poll it again.
-    Failed,
+    Failed(Failure),
 }
 
 /// Polls a task once, and reports barriers, its end, or its failure. A panic is a failure.
@@ -136,8 +150,9 @@ pub(crate) fn advance<P: Pollable>(task: &mut P, cx: &mut Context<'_>, reporter:
             Progress::Finished
         }
         Err(error) => {
-            reporter.notices.send(Notice::Failed(reporter.job, reporter.task, Failure::from(&error)));
-            Progress::Failed
+            let failure = Failure::from(&error);
+            reporter.notices.send(Notice::Failed(reporter.job, reporter.task, failure.clone()));
+            Progress::Failed(failure)
         }
     }
 }
@@ -178,18 +193,33 @@ pub(crate) mod testing {
         Panic,
     }
 
-    /// Polls step by step, then finishes; says so when it is dropped.
+    /// How a scripted task has ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Ending {
+        /// It was cut.
+        Cut,
+        /// It was dropped.
+        Dropped,
+    }
+
+    /// Polls step by step, then finishes; says so when it is cut and when it is dropped.
     pub(crate) struct Scripted {
         /// What is left to do.
         pub(crate) steps: VecDeque<Step>,
         passed: Vec<Epoch>,
-        dropped: Option<mpsc::Sender<()>>,
+        endings: Option<mpsc::Sender<Ending>>,
     }
 
     impl Scripted {
         /// A task of these steps.
-        pub(crate) fn new(steps: Vec<Step>, dropped: Option<mpsc::Sender<()>>) -> Self {
-            Self { steps: steps.into(), passed: Vec::new(), dropped }
+        pub(crate) fn new(steps: Vec<Step>, endings: Option<mpsc::Sender<Ending>>) -> Self {
+            Self { steps: steps.into(), passed: Vec::new(), endings }
+        }
+
+        fn say(&self, ending: Ending) {
+            if let Some(endings) = &self.endings {
+                let _ = endings.send(ending);
+            }
         }
     }
 
@@ -208,6 +238,11 @@ pub(crate) mod testing {
             Ok(TaskPoll::Yielded)
         }
 
+        fn cut(&mut self) -> tidemill_engine::Result<()> {
+            self.say(Ending::Cut);
+            Ok(())
+        }
+
         fn take_passed_barriers(&mut self) -> Vec<Epoch> {
             std::mem::take(&mut self.passed)
         }
@@ -215,9 +250,7 @@ pub(crate) mod testing {
 
     impl Drop for Scripted {
         fn drop(&mut self) {
-            if let Some(dropped) = &self.dropped {
-                let _ = dropped.send(());
-            }
+            self.say(Ending::Dropped);
         }
     }
 

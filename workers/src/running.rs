@@ -1,27 +1,32 @@
 //! What one job holds on a worker, from its deployment until nothing of it is left.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
+use futures::future::{join, join_all};
 use tidemill_engine::metrics::OperatorStats;
 use tidemill_engine::task::{BuiltTask, DriverCommand, Task};
 use tidemill_plans::catalog::ModelVersion;
 use tidemill_plans::ids::JobId;
 use tidemill_plans::protocol::OperatorMetrics;
 use tokio::sync::watch;
-use tracing::warn;
+use tokio::time::timeout;
+use tracing::{debug, warn};
 
 use crate::error::Result;
 use crate::io_thread::{DriverThread, IoThread};
 use crate::pools::ComputePool;
-use crate::runner::{Notices, Reporter};
+use crate::runner::{Failure, Notices, Reporter};
 use crate::slots::{SlotId, SlotTable};
 use crate::task_actor::{Cancel, TaskActor};
 
-/// How long the threads of a cancelled job may take to end.
-const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the sinks of a cancelled job may take to end: a file that is being completed is waited for.
+const SINK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long its other tasks may. They hold nothing of the outside, so one that computes is left to find
+/// out by itself that nobody wants its result.
+const COMPUTE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A job's tasks, threads and counters.
 pub(crate) struct JobResources {
@@ -87,6 +92,13 @@ impl JobResources {
         std::mem::take(&mut *self.models.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Asks every sink to complete what it has written; the answer comes when all have. The other tasks
+    /// go on until they are torn down: a sink must not take the loss of its input for a failure.
+    pub(crate) fn cut(&self) -> impl Future<Output = Result<(), Failure>> + 'static {
+        let sinks: Vec<_> = self.threads.iter().map(|thread| thread.cut().wait()).collect();
+        async move { join_all(sinks).await.into_iter().collect() }
+    }
+
     /// Drops every task and driver where it is, and waits until they are gone. Answers with the places
     /// that are free then.
     pub(crate) async fn tear_down(self, job: JobId) -> Vec<SlotId> {
@@ -94,17 +106,18 @@ impl JobResources {
         // First: a sink's thread may wait for a session to take its rows.
         cancelled.send_replace(true);
         drop(waiting);
-        let mut handles: Vec<JoinHandle<()>> = drivers.into_iter().map(DriverThread::cancel).collect();
-        handles.extend(threads.into_iter().map(IoThread::cancel));
-        let mut places = Vec::with_capacity(actors.len());
-        for (slot, actor) in actors {
-            // An error means that the actor has stopped, as finished tasks do.
-            let _ = actor.send(Cancel).await;
-            places.push(slot);
+        let sinks = join_all(threads.into_iter().map(|thread| thread.cancel().wait()));
+        let drivers = join_all(drivers.into_iter().map(|driver| driver.cancel().wait()));
+        let (places, actors): (Vec<SlotId>, Vec<_>) = actors.into_iter().unzip();
+        // An error means that the actor has stopped, as finished tasks do.
+        let actors = join_all(actors.iter().map(|actor| actor.send(Cancel)));
+        let (sinks, others) =
+            join(timeout(SINK_PATIENCE, sinks), timeout(COMPUTE_PATIENCE, join(drivers, actors))).await;
+        if sinks.is_err() {
+            warn!(%job, "sinks of a cancelled job still wait for the outside");
         }
-        let joining = tokio::task::spawn_blocking(move || handles.into_iter().for_each(|handle| drop(handle.join())));
-        if tokio::time::timeout(JOIN_PATIENCE, joining).await.is_err() {
-            warn!(%job, "threads of a cancelled job still wait for the outside");
+        if others.is_err() {
+            debug!(%job, "tasks of a cancelled job still compute");
         }
         places
     }

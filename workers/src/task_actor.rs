@@ -72,7 +72,7 @@ impl<P: Pollable> Handler<Poll> for TaskActor<P> {
                 ctx.spawn(wrap_future(tokio::task::yield_now()).map(|(), actor: &mut Self, _| actor.wake()));
             }
             Progress::Finished => ctx.stop(),
-            Progress::Failed => self.failed = true,
+            Progress::Failed(_) => self.failed = true,
         }
     }
 }
@@ -114,9 +114,13 @@ mod tests {
 
     use super::*;
     use crate::runner::Notice;
-    use crate::runner::testing::{Scripted, Step, TASK, reporter};
+    use crate::runner::testing::{Ending, Scripted, Step, TASK, reporter};
 
-    fn start(steps: Vec<Step>, dropped: mpsc::Sender<()>, reporter: Reporter) -> (Arbiter, Addr<TaskActor<Scripted>>) {
+    fn start(
+        steps: Vec<Step>,
+        dropped: mpsc::Sender<Ending>,
+        reporter: Reporter,
+    ) -> (Arbiter, Addr<TaskActor<Scripted>>) {
         let arbiter = Arbiter::new();
         let task = Scripted::new(steps, Some(dropped));
         let address = TaskActor::start_in_arbiter(&arbiter.handle(), move |_| TaskActor::new(task, reporter));

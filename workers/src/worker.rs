@@ -25,15 +25,15 @@ use tracing::{error, info};
 
 use crate::deploy::{DeployedJob, Site};
 use crate::error::{Result, WorkersError};
-use crate::events::{COORDINATOR_PATIENCE, EventQueue};
+use crate::events::{EventQueue, TIMING};
 use crate::exchange::Exchange;
 use crate::jobs::{Effect, JobTable};
 use crate::pools::{ComputePool, IoRuntime, start_arbiter};
-use crate::runner::{Notice, Notices};
+use crate::runner::{Failure, Notice, Notices};
 use crate::running::JobResources;
 use crate::slots::SlotTable;
 
-/// Time between heartbeats.
+/// Time between reports of metrics and models.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What a worker is started with.
@@ -82,7 +82,7 @@ impl WorkerHandle {
         let (sender, queued) = mpsc::unbounded_channel();
         let notices = Notices(sender);
         let exchange = Exchange::start(io.handle().clone(), config.bind, Arc::new(notices.clone())).await?;
-        let events = EventQueue::start(io.handle(), Arc::clone(&coordinator), COORDINATOR_PATIENCE);
+        let events = EventQueue::start(io.handle(), Arc::clone(&coordinator), TIMING);
         let (stopping, stopped) = watch::channel(None);
         let (alive, dropped) = oneshot::channel();
         let data_address = exchange.address();
@@ -95,6 +95,7 @@ impl WorkerHandle {
             events,
             coordinator,
             notices,
+            tearing: watch::Sender::new(0),
             stopping,
             queued: Some(queued),
             dropped: Some(dropped),
@@ -117,9 +118,9 @@ impl WorkerHandle {
         self.shared.data_address
     }
 
-    /// Tells the worker the id that the coordinator gave it; heartbeats begin.
+    /// Tells the worker the id that the coordinator gave it; heartbeats begin. A deployment may come
+    /// first, and brings the id along.
     pub fn set_id(&self, id: WorkerId) {
-        // The mailbox is empty when this is called, before any request.
         if self.shared.address.try_send(SetId(id)).is_err() {
             error!(worker = %id, "the worker has ended before it was registered");
         }
@@ -160,6 +161,8 @@ struct WorkerActor {
     events: EventQueue,
     coordinator: Arc<dyn CoordinatorLink>,
     notices: Notices,
+    /// How many jobs are being torn down.
+    tearing: watch::Sender<usize>,
     stopping: watch::Sender<Option<StopCause>>,
     /// What tasks say; taken when the actor starts.
     queued: Option<mpsc::UnboundedReceiver<Notice>>,
@@ -222,7 +225,9 @@ impl Handler<SetId> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, SetId(id): SetId, _: &mut Self::Context) {
-        self.id = Some(id);
+        if let Err(error) = self.identify(id) {
+            error!(error = error.chain(), "the worker keeps its id");
+        }
     }
 }
 
@@ -231,11 +236,12 @@ impl Handler<Request> for WorkerActor {
 
     fn handle(&mut self, Request(request): Request, _: &mut Self::Context) -> Answer {
         match request {
-            WorkerRequest::Deploy(deployment) => self.deploy(*deployment),
+            WorkerRequest::Deploy(worker, deployment) => self.deploy(worker, *deployment),
             WorkerRequest::Start(job) => self.start_job(job),
             WorkerRequest::Barrier(job, epoch) => done(self.command(job, DriverCommand::Barrier(epoch))),
             // A job that is not here has stopped.
             WorkerRequest::Stop(job, StopMode::Drain) => done(self.command(job, DriverCommand::Stop).or(Ok(()))),
+            WorkerRequest::Stop(job, StopMode::Cut) => self.cut(job),
             WorkerRequest::Stop(job, StopMode::Cancel) => {
                 let held = self.jobs.cancel(job);
                 self.tear_down(job, held)
@@ -264,13 +270,20 @@ impl StreamHandler<Notice> for WorkerActor {
 }
 
 impl WorkerActor {
-    fn deploy(&mut self, deployment: Deployment) -> Answer {
+    /// Notes the worker's id, and begins to give signs of life.
+    fn identify(&mut self, worker: WorkerId) -> Result<()> {
+        match *self.id.get_or_insert(worker) {
+            id if id == worker => {
+                self.events.begin_signs_of_life(worker);
+                Ok(())
+            }
+            id => Err(WorkersError::OtherWorker { addressed: worker, here: id }),
+        }
+    }
+
+    fn deploy(&mut self, worker: WorkerId, deployment: Deployment) -> Answer {
         let job = deployment.job;
-        let worker = match self.id.ok_or(WorkersError::NotRegistered) {
-            Ok(worker) => worker,
-            Err(error) => return done(Err(error)),
-        };
-        if let Err(error) = self.jobs.begin(job) {
+        if let Err(error) = self.identify(worker).and_then(|()| self.jobs.begin(job)) {
             return done(Err(error));
         }
         let site = Site {
@@ -327,13 +340,25 @@ impl WorkerActor {
         Ok(())
     }
 
+    /// Lets a job's sinks complete what they have. Answered when they have.
+    fn cut(&mut self, job: JobId) -> Answer {
+        // A job that is not here has stopped.
+        let Some(held) = self.jobs.cut(job) else { return done(Ok(())) };
+        Box::pin(wrap_future(held.cut()).map(|outcome, _: &mut Self, _| match outcome {
+            Ok(()) => WorkerResponse::Done,
+            Err(Failure { domain, message, .. }) => WorkerResponse::Failed { domain, message },
+        }))
+    }
+
     /// Drops what a job held. Answered when nothing of it is left.
     fn tear_down(&mut self, job: JobId, held: Option<JobResources>) -> Answer {
         let Some(held) = held else { return done(Ok(())) };
         let exchange = self.exchange.clone();
+        let count = Counted::new(&self.tearing);
         let tearing = self.io.handle().spawn(async move {
             let places = held.tear_down(job).await;
             exchange.release(job).await;
+            drop(count);
             places
         });
         Box::pin(wrap_future(tearing).map(move |places, actor: &mut Self, _| {
@@ -344,18 +369,24 @@ impl WorkerActor {
         }))
     }
 
-    /// Ends all jobs.
+    /// Ends all jobs. Ready when nothing is left of them, nor of those that were already being torn down:
+    /// a process that ended before could end in the middle of a file.
     fn tear_down_all(&mut self) -> ResponseActFuture<Self, ()> {
-        let mut all: ResponseActFuture<Self, ()> = Box::pin(ready(()));
         for job in self.jobs.ids() {
             let held = self.jobs.release(job);
-            let one = self.tear_down(job, held);
-            all = Box::pin(all.then(move |(), _, _| one.map(|_, _, _| ())));
+            // The work is done on the I/O runtime; the places that it frees are of no more use.
+            drop(self.tear_down(job, held));
         }
-        all
+        let mut tearing = self.tearing.subscribe();
+        Box::pin(wrap_future(async move {
+            // An error means that the actor, which counts, is gone.
+            let _ = tearing.wait_for(|count| *count == 0).await;
+        }))
     }
 
+    /// The worker has ended: the coordinator expects no more of it, nor is there one to expect anything.
     fn stop(&mut self, cause: StopCause) {
+        self.events.close();
         self.stopping.send_if_modified(|stopped| {
             let first = stopped.is_none();
             stopped.get_or_insert(cause);
@@ -363,7 +394,7 @@ impl WorkerActor {
         });
     }
 
-    /// Queues the metrics and new models of all jobs.
+    /// Queues the metrics and new models of all jobs, if there are any.
     fn heartbeat(&mut self) {
         let Some(worker) = self.id else { return };
         let mut metrics = Vec::new();
@@ -372,7 +403,25 @@ impl WorkerActor {
             metrics.extend(held.metrics());
             models.extend(held.take_models().into_iter().map(|model| (job, model)));
         }
-        self.events.push(WorkerEvent::Heartbeat { worker, metrics, models });
+        if !metrics.is_empty() || !models.is_empty() {
+            self.events.push(WorkerEvent::Heartbeat { worker, metrics, models });
+        }
+    }
+}
+
+/// One more in a count, for as long as it lives.
+struct Counted(watch::Sender<usize>);
+
+impl Counted {
+    fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

@@ -145,7 +145,7 @@ fn without_workers_nothing_is_submitted() {
 }
 
 #[test]
-fn a_drained_job_stops_and_one_that_does_not_drain_is_cancelled() {
+fn a_drained_job_stops_and_one_that_does_not_drain_is_cut() {
     run(async {
         let (coordinator, workers) = cluster(&[Script::Drain]).await;
         let mut job = coordinator.submit(two_stage_graph(1, 1), Settings::default()).await.unwrap();
@@ -160,7 +160,7 @@ fn a_drained_job_stops_and_one_that_does_not_drain_is_cancelled() {
         job.status.wait_for(|status| *status == JobStatus::Running).await.unwrap();
         job.stop(StopMode::Drain).await.unwrap();
         assert_eq!(job.wait().await, JobStatus::Stopped);
-        assert_eq!(until(&workers[0], "Release").await, "Deploy Start Drain Cancel Release");
+        assert_eq!(until(&workers[0], "Release").await, "Deploy Start Drain Cut Release");
         coordinator.shutdown().await;
     });
 }
@@ -196,9 +196,11 @@ fn a_silent_worker_fails_its_job_and_must_register_again() {
         let message = String::from("worker-2 was lost: no heartbeat for 5 s");
         assert_eq!(job.wait().await, JobStatus::Failed { domain: ErrorDomain::External, message });
         assert_eq!(coordinator.workers().await.unwrap().len(), 1);
-        let error = coordinator.send(heartbeat(2)).await.unwrap_err();
-        assert_eq!(error.to_string(), "coordinator cannot be reached: worker-2 is not registered");
+        let refused = coordinator.send(heartbeat(2)).await.unwrap();
+        assert_eq!(refused, EventResponse::Refused("worker-2 is not registered".into()));
         coordinator.shutdown().await;
+        let error = coordinator.send(heartbeat(1)).await.unwrap_err();
+        assert_eq!(error.to_string(), "coordinator cannot be reached: the coordinator has shut down");
     });
 }
 

@@ -59,7 +59,7 @@ impl ControlService {
         }
         let event: WorkerEvent =
             codec::decode(&action.body).map_err(|error| to_status(&CoordinatorError::Plan(error)))?;
-        let answer = self.coordinator.take(event).await.map_err(|error| to_status(&error))?;
+        let answer = self.coordinator.answer(event).await.map_err(|error| to_status(&error))?;
         let body = codec::encode(&answer).map_err(|error| to_status(&CoordinatorError::Plan(error)))?;
         Ok(arrow_flight::Result { body: body.into() })
     }
@@ -68,8 +68,6 @@ impl ControlService {
 fn to_status(error: &CoordinatorError) -> Status {
     let message = error.chain();
     match error {
-        CoordinatorError::NotRegistered { .. } => Status::not_found(message),
-        CoordinatorError::ConnectBack { .. } => Status::failed_precondition(message),
         CoordinatorError::ShutDown => Status::unavailable(message),
         CoordinatorError::Plan(_) => Status::invalid_argument(message),
         _ => Status::internal(message),

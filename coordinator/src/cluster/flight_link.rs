@@ -5,6 +5,7 @@ use std::time::Duration;
 use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
+use tidemill_plans::error::chain;
 use tidemill_plans::protocol::{LinkError, Reply, WORKER_ACTION, WorkerLink, WorkerRequest, WorkerResponse};
 use tonic::transport::{Channel, Endpoint};
 
@@ -24,6 +25,7 @@ pub struct FlightWorkerLink {
 impl FlightWorkerLink {
     /// Connects to `http://host:port`, so that an address that leads nowhere is noticed at once.
     pub async fn connect(address: &str) -> Result<Self> {
+        // With its causes: tonic's own text is only `transport error`.
         let failed = |error: tonic::transport::Error| CoordinatorError::ConnectBack {
             address: address.to_owned(),
             reason: chain(&error),
@@ -62,16 +64,4 @@ async fn call(client: &mut FlightServiceClient<Channel>, request: &WorkerRequest
     let mut results = client.do_action(action).await.map_err(status)?.into_inner();
     let result = results.message().await.map_err(status)?.ok_or("the answer is empty")?;
     codec::decode(&result.body).map_err(|error| chain(&error))
-}
-
-/// An error with its causes: tonic's own text is only `transport error`.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

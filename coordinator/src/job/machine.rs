@@ -9,8 +9,12 @@ use tidemill_plans::protocol::{Deployment, StopMode, WorkerRequest};
 use crate::job::state::State;
 use crate::job::{JobFailure, JobStatus};
 
-/// How long a job may drain before it is cancelled.
-pub const DRAIN_LIMIT: Duration = Duration::from_millis(1500);
+/// How long a job may drain before its sinks complete what they have. An interrupted job is to end
+/// within 2 s, and completing the files and ending the processes takes some of them.
+pub const DRAIN_LIMIT: Duration = Duration::from_millis(800);
+
+/// How long the sinks may take for that before the job counts as failed.
+pub const CUT_LIMIT: Duration = Duration::from_secs(4);
 
 /// How long a cancelled job may take before it counts as ended whatever its workers say.
 pub const CANCEL_LIMIT: Duration = Duration::from_secs(5);
@@ -70,6 +74,8 @@ pub enum RequestKind {
     Start,
     /// [`WorkerRequest::Stop`] with [`StopMode::Drain`].
     Drain,
+    /// [`WorkerRequest::Stop`] with [`StopMode::Cut`].
+    Cut,
     /// [`WorkerRequest::Stop`] with [`StopMode::Cancel`].
     Cancel,
     /// [`WorkerRequest::Barrier`].
@@ -85,9 +91,10 @@ impl RequestKind {
     #[must_use]
     pub fn of(request: &WorkerRequest) -> Self {
         match request {
-            WorkerRequest::Deploy(_) => Self::Deploy,
+            WorkerRequest::Deploy(..) => Self::Deploy,
             WorkerRequest::Start(_) => Self::Start,
             WorkerRequest::Stop(_, StopMode::Drain) => Self::Drain,
+            WorkerRequest::Stop(_, StopMode::Cut) => Self::Cut,
             WorkerRequest::Stop(_, StopMode::Cancel) => Self::Cancel,
             WorkerRequest::Barrier(..) => Self::Barrier,
             WorkerRequest::Release(_) => Self::Release,

@@ -10,7 +10,7 @@ mod progress;
 pub mod state;
 mod status;
 
-pub use machine::{CANCEL_LIMIT, DRAIN_LIMIT, Effect, Event, JobMachine, JobPlan, RequestKind};
+pub use machine::{CANCEL_LIMIT, CUT_LIMIT, DRAIN_LIMIT, Effect, Event, JobMachine, JobPlan, RequestKind};
 pub use status::{JobFailure, JobStatus};
 
 #[cfg(test)]

@@ -117,7 +117,8 @@ impl World {
         for _ in 0..STEPS_MAX {
             let workers: Vec<WorkerId> = self.lanes.keys().copied().collect();
             for worker in workers {
-                if let Some(event) = self.answer(worker, Ok(())) {
+                // All of them: an answer that is late enough for a timer is what the steps before are for.
+                while let Some(event) = self.answer(worker, Ok(())) {
                     self.deliver(event);
                 }
             }
@@ -164,6 +165,7 @@ fn failure_of(event: &Event) -> Option<String> {
             Some(cause.message.clone())
         }
         Event::WorkerLost { worker, .. } => Some(format!("{worker} at http://w{} was lost", worker.0)),
+        Event::StopTimedOut(StopMode::Cut) => Some(String::from("sinks did not complete what they had")),
         _ => None,
     }
 }
@@ -185,7 +187,7 @@ fn any_event(world: &mut World, random: &mut Random, trouble: usize, n: usize) -
         7 => Event::BarrierDue,
         8 if fails => Event::TaskFailed { task: some_task, cause: failure(format!("task {n}")) },
         9 if fails => Event::WorkerLost { worker, reason: format!("loss {n}") },
-        10 if fails => Event::StopRequested(if random.below(2) == 0 { StopMode::Drain } else { StopMode::Cancel }),
+        10 if fails => Event::StopRequested([StopMode::Drain, StopMode::Cut, StopMode::Cancel][random.below(3)]),
         11 if fails && !world.timers.is_empty() => {
             let timer = random.below(world.timers.len());
             world.timers.swap_remove(timer)
@@ -284,7 +286,7 @@ fn a_worker_that_is_lost_at_any_step_fails_the_job_by_name() {
 
 #[test]
 fn a_stop_at_any_step_stops_the_job() {
-    for mode in [StopMode::Drain, StopMode::Cancel] {
+    for mode in [StopMode::Drain, StopMode::Cut, StopMode::Cancel] {
         for at in 0..STRAIGHT_STEPS {
             let world = straight_run(at, Event::StopRequested(mode));
             assert_eq!(world.statuses.last(), Some(&JobStatus::Stopped), "step {at}");
@@ -292,20 +294,63 @@ fn a_stop_at_any_step_stops_the_job() {
     }
 }
 
-#[test]
-fn a_drain_that_takes_too_long_becomes_a_cancel_and_ends_by_time_alone() {
-    let mut world = World::new(1);
+/// A running job on two workers that was asked to drain and did not in time.
+fn cut() -> World {
+    let mut world = World::new(2);
     world.deliver(Event::Submitted);
     for _ in 0..2 {
-        let event = world.answer(WorkerId(1), Ok(())).unwrap();
-        world.deliver(event);
+        for worker in [WorkerId(1), WorkerId(2)] {
+            let event = world.answer(worker, Ok(())).unwrap();
+            world.deliver(event);
+        }
     }
     world.deliver(Event::StopRequested(StopMode::Drain));
     world.deliver(Event::StopTimedOut(StopMode::Drain));
-    let sent: Vec<RequestKind> = world.lanes[&WorkerId(1)].iter().map(RequestKind::of).collect();
-    assert_eq!(sent, [RequestKind::Drain, RequestKind::Cancel]);
-    // The old timer means nothing any more.
+    world
+}
+
+fn sent(world: &World) -> Vec<RequestKind> {
+    world.lanes[&WorkerId(1)].iter().map(RequestKind::of).collect()
+}
+
+#[test]
+fn a_job_that_drains_too_slowly_ends_when_its_sinks_have_completed_what_they_have() {
+    let mut world = cut();
+    assert_eq!(sent(&world), [RequestKind::Drain, RequestKind::Cut]);
+    // The old timer means nothing any more, nor does a task whose sink is gone.
     world.deliver(Event::StopTimedOut(StopMode::Drain));
+    world.deliver(Event::TaskFailed { task: task(0, 0), cause: failure("a task downstream is gone".into()) });
+    for worker in [WorkerId(1), WorkerId(2)] {
+        assert!(!world.machine.has_ended());
+        let kind = RequestKind::Cut;
+        world.deliver(Event::WorkerAnswered { worker, kind, result: Ok(()) });
+    }
+    assert_eq!(world.statuses.last(), Some(&JobStatus::Stopped));
+    world.finish();
+}
+
+#[test]
+fn files_that_cannot_be_completed_fail_the_job() {
+    let mut world = cut();
+    let result = Err(failure("disk full".into()));
+    world.deliver(Event::WorkerAnswered { worker: WorkerId(1), kind: RequestKind::Cut, result });
+    let failed = JobStatus::Failed { domain: ErrorDomain::User, message: "disk full".into() };
+    assert_eq!(world.finish().statuses.last(), Some(&failed));
+
+    let mut world = cut();
+    world.deliver(Event::StopTimedOut(StopMode::Cut));
+    world.deliver(Event::StopTimedOut(StopMode::Cancel));
+    let message = String::from("sinks did not complete what they had within 4s");
+    assert_eq!(world.statuses.last(), Some(&JobStatus::Failed { domain: ErrorDomain::External, message }));
+    world.finish();
+}
+
+#[test]
+fn whoever_cannot_wait_for_the_files_can_cancel_and_time_alone_ends_the_job() {
+    let mut world = cut();
+    world.deliver(Event::StopRequested(StopMode::Cancel));
+    assert_eq!(sent(&world), [RequestKind::Drain, RequestKind::Cut, RequestKind::Cancel]);
+    world.deliver(Event::StopTimedOut(StopMode::Cut));
     assert!(!world.machine.has_ended());
     world.deliver(Event::StopTimedOut(StopMode::Cancel));
     assert_eq!(world.statuses.last(), Some(&JobStatus::Stopped));

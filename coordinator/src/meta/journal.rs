@@ -5,13 +5,16 @@
 //! deleted either, or a coordinator that slept through a takeover could fill the gap. Snapshots
 //! only shorten the way back after the index was lost.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
+use super::durable;
 use super::record::Record;
 use crate::error::{CoordinatorError, Result};
 use crate::meta::MetaChange;
@@ -20,6 +23,8 @@ use crate::meta::MetaChange;
 #[derive(Debug)]
 pub(super) struct Journal {
     objects: Arc<dyn ObjectStore>,
+    /// The folder that `objects` is, if it is one: then records must be flushed.
+    folder: Option<PathBuf>,
     writer: u64,
     /// The number of the newest record that is known.
     last: u64,
@@ -28,8 +33,8 @@ pub(super) struct Journal {
 
 impl Journal {
     /// A journal of which nothing has been read yet.
-    pub(super) fn new(objects: Arc<dyn ObjectStore>, writer: u64) -> Self {
-        Self { objects, writer, last: 0, fenced: false }
+    pub(super) fn new(objects: Arc<dyn ObjectStore>, folder: Option<PathBuf>, writer: u64) -> Self {
+        Self { objects, folder, writer, last: 0, fenced: false }
     }
 
     /// The number of the newest record that was read or written.
@@ -37,45 +42,69 @@ impl Journal {
         self.last
     }
 
-    /// Writes a record behind the last one and returns its number.
-    pub(super) async fn append(&mut self, changes: Vec<MetaChange>) -> Result<u64> {
+    /// Writes a record behind the last one, and returns what is there then. That is another record of
+    /// this writer if an earlier append failed after it had reached the store: it counts, and whoever
+    /// wants more must append again.
+    pub(super) async fn append(&mut self, changes: &[MetaChange]) -> Result<Record> {
         let sequence = self.last + 1;
         if self.fenced {
             return Err(CoordinatorError::Fenced { sequence });
         }
-        let bytes = Record { sequence, writer: self.writer, changes }.to_bytes()?;
-        match self.create(&record_path(sequence), bytes.clone()).await {
-            // An object store that lost its answer and tried again finds its own record.
-            Err(object_store::Error::AlreadyExists { .. }) if self.read(sequence).await? == bytes => {}
-            Err(object_store::Error::AlreadyExists { .. }) => {
-                self.fenced = true;
-                return Err(CoordinatorError::Fenced { sequence });
-            }
-            other => other?,
+        let record = Record { sequence, writer: self.writer, changes: changes.to_vec() };
+        let path = record_path(sequence);
+        let found = match self.create(&path, record.to_bytes()?).await {
+            Ok(()) => record,
+            Err(object_store::Error::AlreadyExists { .. }) => self.record(sequence).await?,
+            Err(error) => return Err(error.into()),
+        };
+        if found.writer != self.writer {
+            self.fenced = true;
+            return Err(CoordinatorError::Fenced { sequence });
         }
+        self.flush(&path).await?;
         self.last = sequence;
-        Ok(sequence)
+        Ok(found)
     }
 
-    /// Reads the records behind `after`, in order, and remembers the end.
+    /// Reads the records behind `after`, in order, and remembers the end. The last one may have been cut
+    /// short by a crash.
     pub(super) async fn read_after(&mut self, after: u64) -> Result<Vec<Record>> {
         let mut sequences = self.sequences("journal", &record_path(after)).await?;
         sequences.sort_unstable();
+        let newest = sequences.last().copied();
         let mut records = Vec::with_capacity(sequences.len());
         for (sequence, expected) in sequences.into_iter().zip(after + 1..) {
             if sequence != expected {
                 return Err(CoordinatorError::MissingRecord { sequence: expected });
             }
-            records.push(self.record(sequence).await?);
+            records.push(match self.record(sequence).await {
+                Err(error @ CoordinatorError::Torn { .. }) if Some(sequence) == newest => {
+                    warn!(%error, "the last metadata record was not written to its end; it is left out");
+                    self.replace(sequence).await?
+                }
+                record => record?,
+            });
         }
         self.last = records.last().map_or(after, |record| record.sequence);
         Ok(records)
     }
 
-    /// Reads one record, if it is there.
+    /// Puts an empty record in the place of a torn one, whose writer was never told that it is durable.
+    /// The place stays taken, as all places do.
+    async fn replace(&self, sequence: u64) -> Result<Record> {
+        let record = Record { sequence, writer: self.writer, changes: Vec::new() };
+        let path = record_path(sequence);
+        self.objects.put(&path, record.to_bytes()?.into()).await?;
+        self.flush(&path).await?;
+        Ok(record)
+    }
+
+    /// Reads one record, if it is there as a whole.
     pub(super) async fn find(&self, sequence: u64) -> Result<Option<Record>> {
         match self.record(sequence).await {
-            Err(CoordinatorError::ObjectStore(object_store::Error::NotFound { .. })) => Ok(None),
+            Err(
+                CoordinatorError::ObjectStore(object_store::Error::NotFound { .. }) | CoordinatorError::Torn { .. },
+            ) => Ok(None),
             other => other.map(Some),
         }
     }
@@ -108,12 +137,18 @@ impl Journal {
         self.objects.put_opts(path, bytes.into(), PutMode::Create.into()).await.map(|_| ())
     }
 
-    async fn record(&self, sequence: u64) -> Result<Record> {
-        Record::from_bytes(&self.read(sequence).await?, record_path(sequence).as_ref(), sequence)
+    /// Makes an object durable; only folders need to be told.
+    async fn flush(&self, path: &Path) -> Result<()> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let (root, file) = (folder.clone(), path.to_string());
+        let flushed = spawn_blocking(move || durable::flush(&root, &file)).await;
+        let flushed = flushed.unwrap_or_else(|error| Err(error.into()));
+        flushed.map_err(|source| CoordinatorError::Folder { path: folder, source })
     }
 
-    async fn read(&self, sequence: u64) -> Result<Vec<u8>> {
-        Ok(self.objects.get(&record_path(sequence)).await?.bytes().await?.to_vec())
+    async fn record(&self, sequence: u64) -> Result<Record> {
+        let path = record_path(sequence);
+        Record::from_bytes(&self.objects.get(&path).await?.bytes().await?, path.as_ref(), sequence)
     }
 
     /// The numbers of the objects in a folder behind `offset`.

@@ -4,6 +4,7 @@
 //! copy of it on the local disk ([`index`]), because a journal answers no look-up and sled 0.34 alone
 //! is not to be trusted with the truth. [`JournalStore`] keeps the two together.
 
+mod durable;
 mod index;
 mod journal;
 mod record;
@@ -34,7 +35,8 @@ pub trait MetaStore: Send {
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
 
     /// Makes all changes or none, durable when it returns. After [`crate::CoordinatorError::Fenced`]
-    /// the store takes no more changes: another coordinator owns the journal.
+    /// the store takes no more changes: another coordinator owns the journal. After another error the
+    /// changes may have been made: the next commit finds out, or the next opening of the store.
     fn commit(&mut self, changes: Vec<MetaChange>) -> Commit<'_>;
 }
 

@@ -10,6 +10,7 @@ use object_store::memory::InMemory;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
+use super::durable;
 use super::index::{Applied, Index};
 use super::journal::Journal;
 use super::record::Record;
@@ -24,8 +25,8 @@ const SNAPSHOT_EVERY: u64 = 256;
 pub struct JournalStore {
     journal: Journal,
     index: Index,
-    /// The number that marks this opening's records as its own.
-    writer: u64,
+    /// A record of the journal that the index may not have.
+    behind: Option<u64>,
 }
 
 impl JournalStore {
@@ -36,14 +37,19 @@ impl JournalStore {
 
     /// The store in a local folder: `journal/` and `snapshot/` under `meta/`, and `meta-index/`.
     pub async fn in_folder(folder: &Path) -> Result<Self> {
-        let root = folder.join("meta");
-        std::fs::create_dir_all(&root).map_err(|source| CoordinatorError::Folder { path: root.clone(), source })?;
-        Self::open(Arc::new(LocalFileSystem::new_with_prefix(&root)?), Some(folder.join("meta-index"))).await
+        let (path, index) = (folder.join("meta"), folder.join("meta-index"));
+        let root = durable::create_folder(&path).map_err(|source| CoordinatorError::Folder { path, source })?;
+        let objects = Arc::new(LocalFileSystem::new_with_prefix(&root)?);
+        Self::open_in(objects, Some(root), Some(index)).await
     }
 
     /// Opens a journal, brings the index up to it, and claims it: any other coordinator on this
     /// journal is fenced from its next commit on.
     pub async fn open(objects: Arc<dyn ObjectStore>, index: Option<PathBuf>) -> Result<Self> {
+        Self::open_in(objects, None, index).await
+    }
+
+    async fn open_in(objects: Arc<dyn ObjectStore>, folder: Option<PathBuf>, index: Option<PathBuf>) -> Result<Self> {
         let index = blocking(move || match index {
             Some(path) => Index::open(&path),
             None => Index::temporary(),
@@ -51,7 +57,7 @@ impl JournalStore {
         .await?;
         // Only has to differ between openings; nothing that is computed depends on it.
         let writer = RandomState::new().hash_one(0u8);
-        let mut store = Self { journal: Journal::new(objects, writer), index, writer };
+        let mut store = Self { journal: Journal::new(objects, folder, writer), index, behind: None };
         store.catch_up().await?;
         store.write(Vec::new()).await?;
         Ok(store)
@@ -90,14 +96,31 @@ impl JournalStore {
     }
 
     async fn write(&mut self, changes: Vec<MetaChange>) -> Result<()> {
-        let sequence = self.journal.append(changes.clone()).await?;
-        let (index, applied) = (self.index.clone(), Applied { sequence, writer: self.writer });
+        let mut is_done = false;
+        while !is_done {
+            if let Some(sequence) = self.behind {
+                return Err(CoordinatorError::IndexBehind { sequence });
+            }
+            let record = self.journal.append(&changes).await?;
+            is_done = record.changes == changes;
+            self.follow(record).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings the index up to a record that is in the journal. Without it, the records behind it must not
+    /// be applied: the index would lack it for good.
+    async fn follow(&mut self, record: Record) -> Result<()> {
+        let sequence = record.sequence;
+        self.behind = Some(sequence);
+        let (index, applied) = (self.index.clone(), Applied { sequence, writer: record.writer });
         blocking(move || {
-            index.apply(&changes, applied)?;
+            index.apply(&record.changes, applied)?;
             index.flush()
         })
         .await?;
-        if sequence % SNAPSHOT_EVERY == 0 {
+        self.behind = None;
+        if sequence.is_multiple_of(SNAPSHOT_EVERY) {
             self.snapshot().await;
         }
         Ok(())

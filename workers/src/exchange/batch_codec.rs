@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::read_record_batch;
 use arrow::ipc::root_as_message;
-use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use arrow_flight::FlightData;
 use bytes::Bytes;
 use tidemill_engine::task::batch_bytes;
@@ -33,15 +33,28 @@ pub(crate) fn check_schema(channel: ChannelId, schema: &Schema) -> Result<()> {
     }
 }
 
-/// Cuts a batch into parts by rows so that each fits a frame.
+/// Cuts a batch by rows until each part fits a frame. Rows differ in size, so each half is measured anew.
 pub(crate) fn split(batch: &RecordBatch) -> Vec<RecordBatch> {
-    let parts = batch_bytes(batch).div_ceil(FRAME_BYTES_AIM).clamp(1, batch.num_rows().max(1));
-    let rows = batch.num_rows().div_ceil(parts).max(1);
-    if parts == 1 {
-        return vec![batch.clone()];
+    let mut parts = Vec::new();
+    let mut waiting = vec![batch.clone()];
+    while let Some(part) = waiting.pop() {
+        let rows = part.num_rows();
+        if rows < 2 || fits_frame(&part) {
+            parts.push(part);
+        } else {
+            waiting.push(part.slice(rows / 2, rows - rows / 2));
+            waiting.push(part.slice(0, rows / 2));
+        }
     }
-    let starts = (0..batch.num_rows()).step_by(rows);
-    starts.map(|start| batch.slice(start, rows.min(batch.num_rows() - start))).collect()
+    parts
+}
+
+/// Measures what is sent where the rows' bytes in memory do not tell: a slice of lists has them all.
+fn fits_frame(batch: &RecordBatch) -> bool {
+    batch_bytes(batch) <= FRAME_BYTES_AIM
+        || BatchEncoder::default()
+            .write(batch)
+            .is_ok_and(|encoded| encoded.ipc_message.len() + encoded.arrow_data.len() <= FRAME_BYTES_AIM)
 }
 
 /// Writes batches; keeps its buffers from one to the next.
@@ -60,16 +73,19 @@ impl BatchEncoder {
         batch: &RecordBatch,
     ) -> Result<(Bytes, Bytes)> {
         check_columns(channel, schema, batch)?;
-        let mut dictionaries = DictionaryTracker::new(true);
-        let (_, encoded) = IpcDataGenerator {}
-            .encode(batch, &mut dictionaries, &self.options, &mut self.context)
-            .map_err(|source| WorkersError::Batch { channel, action: "encoded", source })?;
+        let encoded = self.write(batch).map_err(|source| WorkersError::Batch { channel, action: "encoded", source })?;
         let bytes = encoded.ipc_message.len() + encoded.arrow_data.len();
         let limit = MESSAGE_BYTES_MAX - OVERHEAD_BYTES;
         if bytes > limit {
-            return Err(WorkersError::RowTooLarge { channel, bytes, limit });
+            return Err(WorkersError::RowTooLarge { channel, rows: batch.num_rows(), bytes, limit });
         }
         Ok((Bytes::from(encoded.ipc_message), Bytes::from(encoded.arrow_data)))
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<EncodedData, ArrowError> {
+        let mut dictionaries = DictionaryTracker::new(true);
+        let (_, encoded) = IpcDataGenerator {}.encode(batch, &mut dictionaries, &self.options, &mut self.context)?;
+        Ok(encoded)
     }
 }
 
@@ -112,7 +128,8 @@ fn decode_message(schema: &SchemaRef, header: &[u8], body: &Buffer) -> Result<Re
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::array::{ArrayRef, Int64Array, ListBuilder, StringArray, StringBuilder};
+    use arrow::compute::concat_batches;
     use arrow::datatypes::Field;
     use tidemill_plans::ids::JobId;
 
@@ -159,14 +176,49 @@ mod tests {
         assert!(check_schema(id(), &dictionary).is_err());
     }
 
+    /// Cuts a batch, checks that nothing is lost and that every part can be sent; returns the parts' rows.
+    fn cut(batch: &RecordBatch) -> Vec<usize> {
+        let parts = split(batch);
+        assert_eq!(concat_batches(batch.schema_ref(), &parts).unwrap(), *batch);
+        for part in &parts {
+            BatchEncoder::default().encode(id(), batch.schema_ref(), part).unwrap();
+        }
+        parts.iter().map(RecordBatch::num_rows).collect()
+    }
+
+    fn texts(lengths: impl Iterator<Item = usize>) -> RecordBatch {
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(lengths.map(|length| "x".repeat(length))));
+        RecordBatch::try_from_iter([("t", texts)]).unwrap()
+    }
+
     #[test]
     fn large_batches_are_cut_and_lose_nothing() {
-        let wide: ArrayRef = Arc::new(StringArray::from_iter_values((0..50).map(|_| "x".repeat(1 << 20))));
-        let wide = RecordBatch::try_from_iter([("t", wide)]).unwrap();
-        let parts = split(&wide);
-        assert!(parts.len() >= 4, "{}", parts.len());
-        assert_eq!(parts.iter().map(RecordBatch::num_rows).sum::<usize>(), 50);
-        assert_eq!(split(&batch(10)).len(), 1);
-        assert_eq!(split(&batch(10).slice(0, 0)).len(), 1);
+        assert!(cut(&texts((0..50).map(|_| 1 << 20))).len() >= 4);
+        assert_eq!(cut(&batch(10)), [10]);
+        assert_eq!(cut(&batch(10).slice(0, 0)), [0]);
+    }
+
+    #[test]
+    fn large_rows_side_by_side_among_small_ones_are_parted() {
+        let rows = cut(&texts((0..10_000).map(|row| if (5000..5010).contains(&row) { 8 << 20 } else { 1 })));
+        assert!((6..60).contains(&rows.len()), "{rows:?}");
+    }
+
+    #[test]
+    fn lists_are_cut_by_what_is_sent_of_them() {
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for _ in 0..64 {
+            lists.append_value([Some("x".repeat(1 << 20))]);
+        }
+        let lists: ArrayRef = Arc::new(lists.finish());
+        let rows = cut(&RecordBatch::try_from_iter([("l", lists)]).unwrap());
+        assert!((4..16).contains(&rows.len()), "{rows:?}");
+    }
+
+    #[test]
+    fn a_row_that_no_cut_makes_small_enough_is_refused_with_its_size() {
+        let huge = texts(std::iter::once(64 << 20));
+        let refused = BatchEncoder::default().encode(id(), &huge.schema(), &split(&huge)[0]).unwrap_err();
+        assert!(refused.to_string().contains("a batch of 1 row(s) takes 671"), "{refused}");
     }
 }

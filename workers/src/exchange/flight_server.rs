@@ -11,6 +11,7 @@ use arrow_flight::{
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use tidemill_plans::codec;
+use tidemill_plans::error::chain;
 use tidemill_plans::protocol::{WORKER_ACTION, WorkerLink, WorkerRequest};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -19,10 +20,10 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::error;
 
-use crate::error::chain_of;
+use crate::exchange::ExchangeFailures;
+use crate::exchange::connection::{CONNECTION_WINDOW, HTTP_FRAME_BYTES, KEEP_ALIVE, STREAM_WINDOW};
 use crate::exchange::frame::MESSAGE_BYTES_MAX;
-use crate::exchange::incoming::{IncomingLink, Registry};
-use crate::exchange::{CONNECTION_WINDOW, ExchangeFailures, HTTP_FRAME_BYTES, KEEP_ALIVE, STREAM_WINDOW, closed};
+use crate::exchange::incoming::{Closed, IncomingLink, Registry};
 
 /// The service behind a worker's data address.
 pub(crate) struct FlightServer {
@@ -54,7 +55,7 @@ impl FlightServer {
             .serve_with_incoming_shutdown(incoming, closed)
             .await;
         if let Err(failure) = served {
-            error!(error = chain_of(&failure), "the worker's Flight server failed");
+            error!(error = chain(&failure), "the worker's Flight server failed");
         }
     }
 
@@ -65,9 +66,9 @@ impl FlightServer {
         }
         let link = self.requests.get().ok_or_else(|| Status::unavailable("the worker is still starting"))?;
         let request: WorkerRequest =
-            codec::decode(&action.body).map_err(|error| Status::invalid_argument(chain_of(&error)))?;
+            codec::decode(&action.body).map_err(|error| Status::invalid_argument(chain(&error)))?;
         let response = link.request(request).await.map_err(|error| Status::unavailable(error.to_string()))?;
-        let body = codec::encode(&response).map_err(|error| Status::internal(chain_of(&error)))?;
+        let body = codec::encode(&response).map_err(|error| Status::internal(chain(&error)))?;
         Ok(ActionResult { body: Bytes::from(body) })
     }
 }
@@ -75,6 +76,15 @@ impl FlightServer {
 /// The answer to all calls that a worker does not take.
 fn unimplemented<T>() -> Result<T, Status> {
     Err(Status::unimplemented(format!("a worker takes DoExchange from workers and DoAction '{WORKER_ACTION}'")))
+}
+
+/// A future that is ready when the exchange closes.
+fn closed(closing: &watch::Sender<bool>) -> Closed {
+    let mut closing = closing.subscribe();
+    Box::pin(async move {
+        // An error means that the exchange is gone, which is the same.
+        let _ = closing.wait_for(|closing| *closing).await;
+    })
 }
 
 fn peer_name(address: Option<SocketAddr>) -> String {

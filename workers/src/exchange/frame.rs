@@ -8,6 +8,7 @@ use arrow_flight::FlightData;
 use bytes::Bytes;
 use tidemill_engine::task::EndReason;
 use tidemill_plans::codec;
+use tidemill_plans::error::chain;
 use tidemill_plans::ids::{ChannelId, Epoch};
 use tidemill_plans::time::Watermark;
 
@@ -106,9 +107,7 @@ impl FrameHeader {
 
     /// Reads a frame's header.
     pub(crate) fn of(frame: &FlightData, peer: &str) -> Result<Self> {
-        codec::decode(&frame.app_metadata).map_err(|error| WorkersError::BadFrame {
-            peer: String::from(peer),
-            reason: crate::error::chain_of(&error),
-        })
+        codec::decode(&frame.app_metadata)
+            .map_err(|error| WorkersError::BadFrame { peer: String::from(peer), reason: chain(&error) })
     }
 }

@@ -76,7 +76,7 @@ pub(crate) struct IncomingLink<S> {
     channels: HashMap<ChannelId, OpenChannel>,
     /// Channels whose sender has no credit left: their queues must be watched.
     exhausted: Vec<ChannelId>,
-    /// Channels that were refused; the peer is told once.
+    /// Channels that were refused, until their last frame: people and the peer are told once.
     rejected: HashSet<ChannelId>,
     replies: VecDeque<FlightData>,
 }
@@ -122,15 +122,20 @@ where
 
     fn take(&mut self, frame: FlightData, cx: &mut Context<'_>) -> Result<()> {
         let header = FrameHeader::of(&frame, &self.peer)?;
-        match header.kind {
-            FrameKind::Open => self.open(header.channel),
+        let id = header.channel;
+        let is_last = matches!(header.kind, FrameKind::End(_) | FrameKind::Close);
+        let taken = match header.kind {
+            FrameKind::Open => self.open(id),
             FrameKind::Close => {
-                self.channels.remove(&header.channel);
-                self.rejected.remove(&header.channel);
+                self.channels.remove(&id);
                 Ok(())
             }
             _ => self.deliver(header, frame, cx),
+        };
+        if is_last {
+            self.rejected.remove(&id);
         }
+        taken
     }
 
     fn open(&mut self, id: ChannelId) -> Result<()> {
@@ -158,8 +163,9 @@ where
             }
             Ok(Taken::TaskGone) => {
                 self.channels.remove(&id);
-                let reason = String::from("the receiving task is gone");
-                self.refuse(id, reason)
+                self.rejected.insert(id);
+                // Its job is being cancelled, or it has failed and said why: no news for anybody here.
+                self.reply(id, FrameKind::Reject { reason: String::from("the receiving task is gone") })
             }
             Err(error) => {
                 // Reported before the queue's sender goes: the task would only say that it is gone.
@@ -171,12 +177,12 @@ where
     }
 
     fn reject(&mut self, id: ChannelId, error: &WorkersError) -> Result<()> {
+        if !self.rejected.insert(id) {
+            // Frames that were on their way when the channel was refused.
+            return Ok(());
+        }
         warn!(channel = %id, peer = self.peer, error = error.chain(), "channel refused");
-        self.refuse(id, error.chain())
-    }
-
-    fn refuse(&mut self, id: ChannelId, reason: String) -> Result<()> {
-        if self.rejected.insert(id) { self.reply(id, FrameKind::Reject { reason }) } else { Ok(()) }
+        self.reply(id, FrameKind::Reject { reason: error.chain() })
     }
 
     fn reply(&mut self, id: ChannelId, kind: FrameKind) -> Result<()> {
@@ -304,3 +310,6 @@ impl<S> Drop for IncomingLink<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,23 @@
 //! Two exchanges over loopback.
 
 use std::future::poll_fn;
-use std::sync::mpsc as std_mpsc;
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_flight::Action;
 use bytes::Bytes;
-use tidemill_engine::task::{EndReason, Gone, Message};
+use tidemill_engine::task::{EndReason, Gone, Message, Receiver, Sender};
 use tidemill_plans::codec;
-use tidemill_plans::ids::Epoch;
-use tidemill_plans::protocol::{Reply, WORKER_ACTION, WorkerRequest, WorkerResponse};
+use tidemill_plans::ids::{ChannelId, Epoch, JobId};
+use tidemill_plans::protocol::{Reply, WORKER_ACTION, WorkerLink, WorkerRequest, WorkerResponse};
 use tidemill_plans::time::{EventTime, Watermark};
+use tokio::runtime::Handle;
 
+use super::connection::connect;
 use super::*;
+use crate::error::WorkersError;
 
 const JOB: JobId = JobId(1);
 const GRANT: usize = 10_000;
@@ -227,6 +232,20 @@ async fn releasing_a_job_frees_its_channels_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_connection_to_a_peer_does_not_end_the_first() {
+    let (a, b) = (Peer::start().await, Peer::start().await);
+    let (sender, mut receiver) = connect_one(&a, &b).await;
+    // As if another job had found no connection while the first was still being made.
+    let failures: Arc<dyn ExchangeFailures> = Arc::new(Failures(std_mpsc::channel().0));
+    a.exchange.keep(&b.url(), connect(b.url(), failures).await.unwrap());
+    for epoch in 1..=3 {
+        send(&sender, Message::Barrier(Epoch(epoch))).await;
+        assert_eq!(receive(&mut receiver).await, Ok(Message::Barrier(Epoch(epoch))));
+    }
+    assert!(a.failures.try_recv().is_err() && b.failures.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn peers_and_addresses_that_do_not_work_are_named() {
     let peer = Peer::start().await;
     let taken = peer.exchange.address();
@@ -260,7 +279,7 @@ impl WorkerLink for Refuses {
 async fn requests_are_answered_over_flight_and_other_actions_refused() {
     let peer = Peer::start().await;
     peer.exchange.serve_requests(Arc::new(Refuses));
-    let channel = endpoint(&peer.url()).unwrap().connect().await.unwrap();
+    let channel = flight_endpoint(&peer.url()).unwrap().connect().await.unwrap();
     let mut client = flight_client(channel);
     let body = Bytes::from(codec::encode(&WorkerRequest::Start(JOB)).unwrap());
     let action = Action { r#type: String::from(WORKER_ACTION), body };

@@ -1,5 +1,6 @@
 //! A whole worker and a coordinator that only listens.
 
+use std::io::Read;
 use std::path::Path;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -36,14 +37,15 @@ async fn start(bind: Option<SocketAddr>) -> (WorkerHandle, mpsc::UnboundedReceiv
 }
 
 /// A job without operators: enough for the life of a job.
-fn empty_job() -> WorkerRequest {
-    WorkerRequest::Deploy(Box::new(Deployment {
+fn empty_job(worker: WorkerId) -> WorkerRequest {
+    let deployment = Box::new(Deployment {
         job: JOB,
         graph: DataflowGraph::default(),
         tasks: Vec::new(),
         workers: Vec::new(),
         settings: Settings::default(),
-    }))
+    });
+    WorkerRequest::Deploy(worker, deployment)
 }
 
 async fn check(worker: &WorkerHandle, request: WorkerRequest, expected: &str) {
@@ -61,19 +63,32 @@ async fn check(worker: &WorkerHandle, request: WorkerRequest, expected: &str) {
 fn a_job_is_deployed_started_stopped_and_forgotten() {
     System::new().block_on(async {
         let (worker, _events) = start(None).await;
-        check(&worker, empty_job(), "this worker is not registered yet").await;
         worker.set_id(WorkerId(7));
         check(&worker, WorkerRequest::Start(JOB), "job-1 is not deployed here").await;
-        check(&worker, empty_job(), "done").await;
-        check(&worker, empty_job(), "job-1 is already deployed here").await;
+        check(&worker, empty_job(WorkerId(7)), "done").await;
+        check(&worker, empty_job(WorkerId(7)), "job-1 is already deployed here").await;
         check(&worker, WorkerRequest::Start(JOB), "done").await;
         check(&worker, WorkerRequest::Barrier(JOB, Epoch(1)), "done").await;
         check(&worker, WorkerRequest::Stop(JOB, StopMode::Drain), "done").await;
+        check(&worker, WorkerRequest::Stop(JOB, StopMode::Cut), "done").await;
         check(&worker, WorkerRequest::Stop(JOB, StopMode::Cancel), "done").await;
         check(&worker, WorkerRequest::Barrier(JOB, Epoch(2)), "job-1 is not deployed here").await;
         check(&worker, WorkerRequest::Release(JOB), "done").await;
         check(&worker, WorkerRequest::Release(JOB), "done").await;
-        check(&worker, empty_job(), "done").await;
+        check(&worker, empty_job(WorkerId(7)), "done").await;
+    });
+}
+
+#[test]
+fn a_deployment_that_overtakes_the_registration_brings_the_id_and_one_for_another_worker_is_refused() {
+    System::new().block_on(async {
+        let (worker, mut events) = start(None).await;
+        check(&worker, empty_job(WorkerId(7)), "done").await;
+        let heartbeat = events.recv().await.unwrap();
+        assert!(matches!(heartbeat, WorkerEvent::Heartbeat { worker: WorkerId(7), .. }));
+        check(&worker, empty_job(WorkerId(8)), "this is worker-7, but worker-8 was addressed").await;
+        worker.set_id(WorkerId(7));
+        check(&worker, WorkerRequest::Start(JOB), "done").await;
     });
 }
 
@@ -85,7 +100,7 @@ fn a_worker_with_an_id_sends_heartbeats_and_stops_on_request() {
         worker.set_id(WorkerId(7));
         let heartbeat = events.recv().await.unwrap();
         assert!(matches!(heartbeat, WorkerEvent::Heartbeat { worker: WorkerId(7), .. }));
-        check(&worker, empty_job(), "done").await;
+        check(&worker, empty_job(WorkerId(7)), "done").await;
         check(&worker, WorkerRequest::Shutdown, "done").await;
         assert_eq!(worker.stopped().await, StopCause::Shutdown);
         // The last handle ends the actor: its link to the coordinator is dropped.
@@ -117,24 +132,42 @@ fn option(name: &str, value: &str) -> (String, String) {
     (String::from(name), String::from(value))
 }
 
-/// Reads CSV files and sends their rows by hash to the sinks of a result, two subtasks each.
+/// Reads CSV files and sends their rows by hash to the sinks of a result.
 fn files_to_result(folder: &Path) -> DataflowGraph {
+    files_to("result", Vec::new(), folder, Vec::new())
+}
+
+/// Reads CSV files and sends their rows by hash to part files in `out`.
+fn files_to_files(folder: &Path, pace: Option<&str>) -> DataflowGraph {
+    let out = folder.join("out").display().to_string();
+    let pace = pace.map(|rate| option("rows_per_second", rate));
+    files_to("files", vec![option("path", &out), option("format", "csv")], folder, pace.into_iter().collect())
+}
+
+/// Sources of the CSV files in a folder and sinks, two subtasks each.
+fn files_to(
+    sink: &str,
+    sink_options: Vec<(String, String)>,
+    folder: &Path,
+    mut source_options: Vec<(String, String)>,
+) -> DataflowGraph {
     let schema: SchemaRef =
         Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true), Field::new("text", DataType::Utf8, true)]));
     let path = folder.join("*.csv").display().to_string();
+    source_options.extend([option("path", &path), option("format", "csv")]);
     let projection = ["n", "text"].map(|name| Projection { name: String::from(name), expr: StreamExpr(col(name)) });
     let source = SourceNode {
         table: String::from("numbers"),
         connector: String::from("files"),
-        options: vec![option("path", &path), option("format", "csv")],
+        options: source_options,
         columns: StreamSchema(Arc::clone(&schema)),
         projection: projection.to_vec(),
         event_time: None,
     };
     let sink = SinkNode {
         table: String::from("1"),
-        connector: String::from("result"),
-        options: Vec::new(),
+        connector: String::from(sink),
+        options: sink_options,
         time: None,
         upsert_keys: Vec::new(),
         order_by: Vec::new(),
@@ -167,22 +200,44 @@ impl Pair {
 
     /// Deploys and starts on both; the first worker's complaint otherwise.
     async fn run(&self, graph: DataflowGraph) -> Result<(), String> {
+        self.run_with(Settings { source_batch_rows: 100, ..Settings::default() }, graph).await
+    }
+
+    async fn run_with(&self, settings: Settings, graph: DataflowGraph) -> Result<(), String> {
         let tasks = Stages::of(&graph).unwrap().tasks().map(|task| (task, WorkerId(task.subtask))).collect();
         let addresses = self.workers.iter().map(WorkerHandle::data_address);
         let workers = addresses.enumerate().map(|(index, address)| (WorkerId(index as u32), address)).collect();
-        let settings = Settings { channel_bytes: 4096, source_batch_rows: 100, ..Settings::default() };
+        let settings = Settings { channel_bytes: 4096, ..settings };
         let deployment = Deployment { job: JOB, graph, tasks, workers, settings };
-        self.all(WorkerRequest::Deploy(Box::new(deployment))).await?;
+        for (index, worker) in self.workers.iter().enumerate() {
+            let request = WorkerRequest::Deploy(WorkerId(index as u32), Box::new(deployment.clone()));
+            ask(worker, request).await?;
+        }
         self.all(WorkerRequest::Start(JOB)).await
+    }
+
+    /// Waits until the sinks of both workers have been given rows.
+    async fn until_sinks_have_rows(&mut self) {
+        let mut seen = [false; 2];
+        while seen != [true; 2] {
+            if let WorkerEvent::Heartbeat { worker, metrics, .. } = self.events.recv().await.unwrap() {
+                seen[worker.0 as usize] |= metrics.iter().any(|metrics| metrics.operator.0 == 1 && metrics.rows_in > 0);
+            }
+        }
     }
 
     async fn all(&self, request: WorkerRequest) -> Result<(), String> {
         for worker in &self.workers {
-            if let WorkerResponse::Failed { message, .. } = worker.request(request.clone()).await.unwrap() {
-                return Err(message);
-            }
+            ask(worker, request.clone()).await?;
         }
         Ok(())
+    }
+}
+
+async fn ask(worker: &WorkerHandle, request: WorkerRequest) -> Result<(), String> {
+    match worker.request(request).await.unwrap() {
+        WorkerResponse::Done => Ok(()),
+        WorkerResponse::Failed { message, .. } => Err(message),
     }
 }
 
@@ -208,10 +263,11 @@ fn two_workers_run_a_job_between_them_and_no_row_is_lost() {
                         batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()),
                     );
                 }
-                WorkerEvent::Heartbeat { worker, metrics, .. } => {
+                WorkerEvent::Heartbeat { worker, metrics, .. } if !metrics.is_empty() => {
                     let sinks = metrics.iter().filter(|metrics| metrics.operator.0 == 1);
                     seen[worker.0 as usize] = sinks.map(|metrics| metrics.rows_in).sum();
                 }
+                WorkerEvent::Heartbeat { .. } => {}
                 WorkerEvent::TaskFinished { task, .. } => finished.push(task),
                 other => panic!("{other:?}"),
             }
@@ -221,6 +277,106 @@ fn two_workers_run_a_job_between_them_and_no_row_is_lost() {
         // The heartbeats before the last tasks' ends were complete.
         assert_eq!(seen.iter().sum::<u64>(), 4000);
         pair.all(WorkerRequest::Release(JOB)).await.unwrap();
+    });
+}
+
+fn write_rows(folder: &Path, files: u32, rows: u32) {
+    for file in 0..files {
+        let rows: String = (0..rows).map(|row| format!("{},{}\n", file * rows + row, "text ".repeat(12))).collect();
+        std::fs::write(folder.join(format!("{file}.csv")), format!("n,text\n{rows}")).unwrap();
+    }
+}
+
+/// The files that sinks have left, and their lines.
+fn sink_files(folder: &Path) -> Vec<(String, usize)> {
+    let mut files: Vec<(String, usize)> = std::fs::read_dir(folder.join("out"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| {
+            let lines = std::fs::read_to_string(entry.path()).unwrap().lines().count();
+            (entry.file_name().into_string().unwrap(), lines)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_job_that_is_cut_leaves_complete_files_on_every_worker() {
+    System::new().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        write_rows(folder.path(), 2, 20_000);
+        let mut pair = Pair::start().await;
+        pair.run(files_to_files(folder.path(), Some("1000"))).await.unwrap();
+        pair.until_sinks_have_rows().await;
+        // One worker long before the other: its sink is gone while the other's still gets rows.
+        pair.all(WorkerRequest::Stop(JOB, StopMode::Cut)).await.unwrap();
+        let files = sink_files(folder.path());
+        let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["part-0.csv", "part-1.csv"]);
+        assert!(files.iter().all(|(_, lines)| *lines > 1), "{files:?}");
+        pair.all(WorkerRequest::Release(JOB)).await.unwrap();
+        assert_eq!(sink_files(folder.path()), files);
+    });
+}
+
+#[test]
+fn a_job_that_is_cancelled_leaves_nothing() {
+    System::new().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        write_rows(folder.path(), 2, 20_000);
+        let mut pair = Pair::start().await;
+        pair.run(files_to_files(folder.path(), Some("1000"))).await.unwrap();
+        pair.until_sinks_have_rows().await;
+        pair.all(WorkerRequest::Stop(JOB, StopMode::Cancel)).await.unwrap();
+        assert_eq!(sink_files(folder.path()), []);
+    });
+}
+
+/// Takes the first byte from a pipe, says so, and the rest when it may.
+fn read_slowly(
+    pipe: &Path,
+) -> (std::sync::mpsc::Receiver<()>, std::sync::mpsc::Sender<()>, std::thread::JoinHandle<u64>) {
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel();
+    let pipe = pipe.to_owned();
+    let reader = std::thread::spawn(move || {
+        let mut pipe = std::fs::File::open(pipe).unwrap();
+        pipe.read_exact(&mut [0]).unwrap();
+        begun.send(()).unwrap();
+        may_go_on.recv().unwrap();
+        std::io::copy(&mut pipe, &mut std::io::sink()).unwrap()
+    });
+    (has_begun, go_on, reader)
+}
+
+#[test]
+fn a_shutdown_waits_for_a_tear_down_that_is_under_way() {
+    System::new().block_on(async {
+        // Bad rows, and for them a pipe that holds less than they are: its writer waits for the reader.
+        let folder = tempfile::tempdir().unwrap();
+        let bad = "no number,text\n".repeat(5_000);
+        std::fs::write(folder.path().join("0.csv"), format!("n,text\n{bad}")).unwrap();
+        let pipe = folder.path().join("letters");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (begun, go_on, reader) = read_slowly(&pipe);
+        let pair = Pair::start().await;
+        let mut graph = files_to_files(folder.path(), None);
+        graph.nodes.iter_mut().for_each(|node| node.parallelism = 1);
+        let dead_letter_path = pipe.display().to_string();
+        pair.run_with(Settings { dead_letter_path, ..Settings::default() }, graph).await.unwrap();
+        tokio::task::spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
+        let worker = &pair.workers[0];
+        let mut cancelled = worker.request(WorkerRequest::Stop(JOB, StopMode::Cancel));
+        let mut ended = worker.request(WorkerRequest::Shutdown);
+        let early = tokio::time::timeout(Duration::from_millis(50), futures::future::join(&mut cancelled, &mut ended));
+        assert!(early.await.is_err());
+        assert!(futures::poll!(&mut ended).is_pending(), "a thread of the job still writes");
+        go_on.send(()).unwrap();
+        assert_eq!(cancelled.await.unwrap(), WorkerResponse::Done);
+        assert_eq!(ended.await.unwrap(), WorkerResponse::Done);
+        drop(pair);
+        assert!(reader.join().unwrap() > 0);
     });
 }
 

@@ -169,14 +169,17 @@ fn what_is_not_served_says_what_is() {
         let status = send(client.clone(), "dance", &heartbeat).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::Unimplemented);
         assert!(status.message().contains("action 'dance'") && status.message().contains(COORDINATOR_ACTION));
-        let status = send(client.clone(), COORDINATOR_ACTION, &heartbeat).await.unwrap_err();
-        assert_eq!((status.code(), status.message()), (tonic::Code::NotFound, "worker-7 is not registered"));
+        let refused = send(client.clone(), COORDINATOR_ACTION, &heartbeat).await.unwrap();
+        assert_eq!(refused, EventResponse::Refused("worker-7 is not registered".into()));
         let status = client.clone().get_schema(FlightDescriptor::default()).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::Unimplemented);
         let nowhere = WorkerEvent::Register { data_address: "http://127.0.0.1:1".into(), slots: 1 };
-        let status = send(client, COORDINATOR_ACTION, &nowhere).await.unwrap_err();
-        assert!(status.message().contains("http://127.0.0.1:1 cannot be called back"), "{}", status.message());
+        let answer = send(client.clone(), COORDINATOR_ACTION, &nowhere).await.unwrap();
+        let EventResponse::Refused(reason) = answer else { panic!("nobody listens there: {answer:?}") };
+        assert!(reason.contains("http://127.0.0.1:1 cannot be called back"), "{reason}");
         coordinator.shutdown().await;
+        let status = send(client, COORDINATOR_ACTION, &heartbeat).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (tonic::Code::Unavailable, "the coordinator has shut down"));
     });
 }
 

@@ -41,7 +41,8 @@ impl Running {
                 self.epochs.pass(task, epoch);
                 self.completed_epoch(plan)
             }
-            // Nothing is stored yet, so a barrier that was not taken costs nothing but its epoch.
+            // The barrier may have come to some tasks and never comes to the others. They wait for it until
+            // the next epoch's barrier tells them that this one was given up.
             Event::WorkerAnswered { kind: RequestKind::Barrier, result: Err(cause), .. } => {
                 self.epochs.abandon().map(|epoch| Effect::EpochAbandoned(epoch, cause)).into_iter().collect()
             }

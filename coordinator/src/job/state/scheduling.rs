@@ -41,7 +41,8 @@ impl Scheduling {
 
     fn deploy(plan: &JobPlan) -> Transition {
         let mut effects = vec![Effect::Publish(JobStatus::Scheduling)];
-        effects.extend(plan.send_all(&WorkerRequest::Deploy(Box::new(plan.deployment().clone()))));
+        let deploy = |worker| WorkerRequest::Deploy(worker, Box::new(plan.deployment().clone()));
+        effects.extend(plan.workers().map(|worker| Effect::Send(worker, deploy(worker))));
         (State::Scheduling(Self { waiting: Some(plan.workers().collect()) }), effects)
     }
 

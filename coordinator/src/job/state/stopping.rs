@@ -1,11 +1,13 @@
-//! The job ends on request: it drains, and is cancelled if that takes too long.
+//! The job ends on request: it drains; if that takes too long it is cut, so that its files are complete.
+//!
+//! Whoever wants it to end may at any time ask for a harder way, and by cancelling give the files up.
 
 use tidemill_plans::ids::{TaskId, WorkerId};
 use tidemill_plans::protocol::{StopMode, WorkerRequest};
 
 use crate::job::progress::Progress;
 use crate::job::state::{Ended, Failing, State, Transition};
-use crate::job::{CANCEL_LIMIT, DRAIN_LIMIT, Effect, Event, JobPlan, JobStatus, RequestKind};
+use crate::job::{CANCEL_LIMIT, CUT_LIMIT, DRAIN_LIMIT, Effect, Event, JobFailure, JobPlan, JobStatus, RequestKind};
 
 /// Waits for tasks to end, in the mode that was asked for or has become necessary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,26 +26,52 @@ impl Stopping {
     pub(super) fn on(self, plan: &JobPlan, event: Event) -> Transition {
         match event {
             Event::TaskFinished(task) => self.end_task(plan, task),
-            Event::StopTimedOut(mode) if mode == self.mode => match mode {
-                StopMode::Drain => self.escalate(plan),
-                StopMode::Cancel => Ended::enter(plan, JobStatus::Stopped),
-            },
+            Event::StopTimedOut(mode) if mode == self.mode => self.on_time_out(plan),
+            Event::StopRequested(mode) if mode > self.mode => self.escalate(plan, mode),
             event => match self.mode {
                 StopMode::Drain => self.on_while_draining(plan, event),
+                StopMode::Cut => self.on_while_cutting(plan, event),
                 StopMode::Cancel => self.on_while_cancelling(plan, event),
             },
+        }
+    }
+
+    fn on_time_out(self, plan: &JobPlan) -> Transition {
+        match self.mode {
+            StopMode::Drain => self.escalate(plan, StopMode::Cut),
+            StopMode::Cut => {
+                let cause = JobFailure::external(format!("sinks did not complete what they had within {CUT_LIMIT:?}"));
+                Failing::enter(plan, self.progress, cause)
+            }
+            StopMode::Cancel => Ended::enter(plan, JobStatus::Stopped),
         }
     }
 
     /// A job that drains still owes its results: what fails now is an error.
     fn on_while_draining(self, plan: &JobPlan, event: Event) -> Transition {
         match event {
-            Event::StopRequested(StopMode::Cancel)
-            | Event::WorkerAnswered { kind: RequestKind::Drain, result: Err(_), .. } => self.escalate(plan),
+            Event::WorkerAnswered { kind: RequestKind::Drain, result: Err(_), .. } => {
+                self.escalate(plan, StopMode::Cut)
+            }
             Event::WorkerAnswered { kind: RequestKind::Start, result: Err(cause), .. } => {
                 Failing::enter(plan, self.progress, cause)
             }
             Event::TaskFailed { task, cause } => Failing::enter_for_task(plan, self.progress, task, cause),
+            Event::WorkerLost { worker, reason } if plan.uses(worker) => {
+                Failing::enter_for_worker(plan, self.progress, worker, &reason)
+            }
+            _ => (State::Stopping(self), Vec::new()),
+        }
+    }
+
+    /// A job that is cut owes complete files, for which its workers' answers stand. What a task complains
+    /// of is no news: its sink is gone.
+    fn on_while_cutting(self, plan: &JobPlan, event: Event) -> Transition {
+        match event {
+            Event::WorkerAnswered { worker, kind: RequestKind::Cut, result: Ok(()) } => self.end_worker(plan, worker),
+            Event::WorkerAnswered { kind: RequestKind::Cut | RequestKind::Start, result: Err(cause), .. } => {
+                Failing::enter(plan, self.progress, cause)
+            }
             Event::WorkerLost { worker, reason } if plan.uses(worker) => {
                 Failing::enter_for_worker(plan, self.progress, worker, &reason)
             }
@@ -62,9 +90,9 @@ impl Stopping {
         }
     }
 
-    fn escalate(self, plan: &JobPlan) -> Transition {
-        let state = Self { mode: StopMode::Cancel, progress: self.progress };
-        (State::Stopping(state), stop_all(plan, StopMode::Cancel))
+    fn escalate(self, plan: &JobPlan, mode: StopMode) -> Transition {
+        debug_assert!(mode > self.mode, "a job's end only becomes harder");
+        (State::Stopping(Self { mode, progress: self.progress }), stop_all(plan, mode))
     }
 
     fn end_task(mut self, plan: &JobPlan, task: TaskId) -> Transition {
@@ -89,6 +117,7 @@ impl Stopping {
 pub(super) fn stop_all(plan: &JobPlan, mode: StopMode) -> Vec<Effect> {
     let limit = match mode {
         StopMode::Drain => DRAIN_LIMIT,
+        StopMode::Cut => CUT_LIMIT,
         StopMode::Cancel => CANCEL_LIMIT,
     };
     let mut effects = plan.send_all(&WorkerRequest::Stop(plan.job(), mode));

@@ -1,0 +1,119 @@
+//! A connection to another worker: one `DoExchange` call, whose requests are frames and whose replies are
+//! credit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_flight::FlightData;
+use arrow_flight::flight_service_client::FlightServiceClient;
+use tidemill_plans::error::chain;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+use tracing::{debug, warn};
+
+use crate::error::{Result, WorkersError};
+use crate::exchange::ExchangeFailures;
+use crate::exchange::frame::{FrameHeader, FrameKind, MESSAGE_BYTES_MAX};
+use crate::exchange::outgoing::{LinkCommand, OutgoingLink};
+
+/// Commands that wait for a connection: openings and returned credit, a few for each channel.
+const COMMANDS_MAX: usize = 1024;
+
+/// How long another worker may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often an idle connection is tried, and how long the answer may take.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// HTTP/2's own windows, in bytes. Credit is what bounds memory, so these only must not slow it down.
+pub(super) const STREAM_WINDOW: u32 = 16 << 20;
+pub(super) const CONNECTION_WINDOW: u32 = 32 << 20;
+pub(super) const HTTP_FRAME_BYTES: u32 = 1 << 20;
+
+/// The connection as it is held; dropping it closes it.
+pub(super) struct Link {
+    commands: mpsc::Sender<LinkCommand>,
+    reader: AbortHandle,
+}
+
+impl Link {
+    /// The way to the connection's own task.
+    pub(super) fn commands(&self) -> &mpsc::Sender<LinkCommand> {
+        &self.commands
+    }
+
+    /// Whether the other worker is still there, as far as is known.
+    pub(super) fn lives(&self) -> bool {
+        !self.commands.is_closed()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// The error of a worker that cannot be connected to.
+pub(super) fn connect_error(peer: &str, error: &(dyn std::error::Error + 'static)) -> WorkersError {
+    WorkersError::Connect { peer: String::from(peer), reason: chain(error) }
+}
+
+/// An endpoint with this crate's HTTP/2 settings.
+pub(crate) fn flight_endpoint(address: &str) -> Result<Endpoint> {
+    let url = if address.contains("://") { String::from(address) } else { format!("http://{address}") };
+    let endpoint = Endpoint::from_shared(url).map_err(|_| WorkersError::Address { address: String::from(address) })?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(HTTP_FRAME_BYTES))
+}
+
+/// A Flight client that takes messages as large as this crate sends.
+pub(crate) fn flight_client(channel: Channel) -> FlightServiceClient<Channel> {
+    FlightServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+/// Connects to the worker at `peer`.
+pub(super) async fn connect(peer: String, failures: Arc<dyn ExchangeFailures>) -> Result<Link> {
+    let channel = flight_endpoint(&peer)?.connect().await.map_err(|error| connect_error(&peer, &error))?;
+    let (commands, orders) = mpsc::channel(COMMANDS_MAX);
+    let frames = OutgoingLink::new(orders, peer.clone(), failures);
+    let replies = flight_client(channel).do_exchange(frames).await.map_err(|status| connect_error(&peer, &status))?;
+    let reader = Handle::current().spawn(read_replies(replies.into_inner(), peer, commands.clone()));
+    Ok(Link { commands, reader: reader.abort_handle() })
+}
+
+/// Hands the receiver's replies to the sending end, until the connection ends.
+async fn read_replies(mut replies: Streaming<FlightData>, peer: String, commands: mpsc::Sender<LinkCommand>) {
+    let reason = loop {
+        let reply = match replies.message().await {
+            Ok(Some(reply)) => reply,
+            Ok(None) => break String::from("the peer closed it"),
+            Err(status) => break String::from(status.message()),
+        };
+        let command = match FrameHeader::of(&reply, &peer).map(|header| (header.channel, header.kind)) {
+            Ok((channel, FrameKind::Credit { bytes })) => LinkCommand::Credit(channel, bytes),
+            Ok((channel, FrameKind::Reject { reason })) => LinkCommand::Reject(channel, reason),
+            Ok((channel, _)) => break format!("a reply about {channel} that senders do not take"),
+            Err(error) => break error.chain(),
+        };
+        if commands.send(command).await.is_err() {
+            break String::from("the connection ended");
+        }
+    };
+    debug!(peer, reason, "connection to worker ended");
+    if commands.send(LinkCommand::Lost(reason)).await.is_err() {
+        warn!(peer, "connection to worker was gone before its end was read");
+    }
+}

@@ -1,0 +1,192 @@
+//! A worker's end of all its connections: makes, opens and releases channels.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use arrow::datatypes::SchemaRef;
+use tidemill_engine::task::{Receiver, Sender, channel};
+use tidemill_plans::ids::{ChannelId, JobId};
+use tidemill_plans::protocol::WorkerLink;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::error::{Result, WorkersError};
+use crate::exchange::batch_codec;
+use crate::exchange::connection::{Link, connect, connect_error};
+use crate::exchange::flight_server::FlightServer;
+use crate::exchange::incoming::{Incoming, Registry};
+use crate::exchange::outgoing::{LinkCommand, Outgoing};
+
+/// Learns which channels fail, and why. Called on any thread, for any job, also for jobs that have
+/// ended: it must not block.
+pub trait ExchangeFailures: Send + Sync {
+    /// A channel has failed: the tasks at its ends cannot go on.
+    fn channel_failed(&self, channel: ChannelId, error: &WorkersError);
+}
+
+/// A worker's end of all its connections. Clones are the same exchange; it closes when the last is
+/// dropped, and with it every channel.
+#[derive(Clone)]
+pub struct Exchange {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    runtime: Handle,
+    address: Option<SocketAddr>,
+    registry: Arc<Registry>,
+    failures: Arc<dyn ExchangeFailures>,
+    /// What answers the requests of the coordinator.
+    requests: Arc<OnceLock<Arc<dyn WorkerLink>>>,
+    links: Mutex<HashMap<String, Link>>,
+    /// Outgoing channels that wait for their job's start, with their peer.
+    staged: Mutex<Vec<(String, Outgoing)>>,
+    closing: watch::Sender<bool>,
+    server: Option<JoinHandle<()>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Ends the calls of other workers; the server then ends by itself.
+        self.closing.send_replace(true);
+        if let Some(server) = &self.server {
+            server.abort();
+        }
+    }
+}
+
+impl Exchange {
+    /// Starts an exchange whose connections live on `runtime`. Without an address it can send to other
+    /// workers, but not receive from them.
+    pub async fn start(runtime: Handle, bind: Option<SocketAddr>, failures: Arc<dyn ExchangeFailures>) -> Result<Self> {
+        let registry = Arc::new(Registry::default());
+        let requests = Arc::new(OnceLock::new());
+        let closing = watch::Sender::new(false);
+        let mut server = None;
+        let mut address = None;
+        if let Some(bind) = bind {
+            let listener = listen(&runtime, bind).await?;
+            address = Some(listener.local_addr().map_err(|source| WorkersError::Bind { address: bind, source })?);
+            let service = FlightServer {
+                registry: Arc::clone(&registry),
+                failures: Arc::clone(&failures),
+                requests: Arc::clone(&requests),
+                closing: closing.clone(),
+            };
+            server = Some(runtime.spawn(service.serve(listener)));
+        }
+        let shared = Shared {
+            runtime,
+            address,
+            registry,
+            failures,
+            requests,
+            links: Mutex::default(),
+            staged: Mutex::default(),
+            closing,
+            server,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The address that other workers connect to, if there is one.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.shared.address
+    }
+
+    /// Answers the coordinator's requests that come in over Flight with `link`.
+    pub fn serve_requests(&self, link: Arc<dyn WorkerLink>) {
+        // A second link would be a second worker behind one address: the first one stays.
+        let _ = self.shared.requests.set(link);
+    }
+
+    /// Registers a channel that a task here receives from another worker: the queue to the task. At
+    /// most about `bytes_max` bytes wait in it.
+    pub fn incoming(&self, id: ChannelId, schema: SchemaRef, bytes_max: usize) -> Result<Receiver> {
+        if self.shared.address.is_none() {
+            return Err(WorkersError::NotBound(id));
+        }
+        batch_codec::check_schema(id, &schema)?;
+        // A bound of one byte makes the queue wake the connection whenever the task takes something.
+        let (sender, receiver) = channel(1);
+        self.shared.registry.add(id, Incoming { schema, sender, granted: bytes_max as u64 });
+        Ok(receiver)
+    }
+
+    /// Makes a channel to a task on the worker at `peer` (`http://host:port`): the queue from the task.
+    /// Nothing is sent before [`Self::open`].
+    pub async fn outgoing(&self, peer: &str, id: ChannelId, schema: SchemaRef, bytes_max: usize) -> Result<Sender> {
+        batch_codec::check_schema(id, &schema)?;
+        self.connect(peer).await?;
+        let (sender, receiver) = channel(bytes_max);
+        lock(&self.shared.staged).push((String::from(peer), Outgoing { id, schema, receiver }));
+        Ok(sender)
+    }
+
+    /// Opens a job's outgoing channels. All workers must have registered their incoming ones.
+    pub async fn open(&self, job: JobId) -> Result<()> {
+        let mut ready = Vec::new();
+        {
+            let mut staged = lock(&self.shared.staged);
+            ready.extend(staged.extract_if(.., |(_, outgoing)| outgoing.id.job == job));
+        }
+        for (peer, outgoing) in ready {
+            let id = outgoing.id;
+            let commands = self.link(&peer);
+            let lost = |reason| WorkersError::ChannelLost { channel: id, peer: peer.clone(), reason };
+            let commands = commands.ok_or_else(|| lost(String::from("the connection ended")))?;
+            let sent = commands.send(LinkCommand::Open(outgoing)).await;
+            sent.map_err(|_| lost(String::from("the connection ended")))?;
+        }
+        Ok(())
+    }
+
+    /// Drops all channels of a job.
+    pub async fn release(&self, job: JobId) {
+        self.shared.registry.release(job);
+        lock(&self.shared.staged).retain(|(_, outgoing)| outgoing.id.job != job);
+        let links: Vec<_> = lock(&self.shared.links).values().map(|link| link.commands().clone()).collect();
+        for commands in links {
+            // A connection that is gone has dropped its channels already.
+            let _ = commands.send(LinkCommand::Release(job)).await;
+        }
+    }
+
+    fn link(&self, peer: &str) -> Option<mpsc::Sender<LinkCommand>> {
+        let links = lock(&self.shared.links);
+        links.get(peer).filter(|link| link.lives()).map(|link| link.commands().clone())
+    }
+
+    /// Connects to another worker, if there is no living connection.
+    async fn connect(&self, peer: &str) -> Result<()> {
+        if self.link(peer).is_some() {
+            return Ok(());
+        }
+        let failures = Arc::clone(&self.shared.failures);
+        let connecting = self.shared.runtime.spawn(connect(String::from(peer), failures));
+        let link = connecting.await.map_err(|error| connect_error(peer, &error))??;
+        self.keep(peer, link);
+        Ok(())
+    }
+
+    /// Keeps a new connection, unless another job has made one meanwhile: that may carry channels already.
+    pub(super) fn keep(&self, peer: &str, link: Link) {
+        let mut links = lock(&self.shared.links);
+        links.retain(|_, link| link.lives());
+        links.entry(String::from(peer)).or_insert(link);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Listens on the runtime that will accept.
+async fn listen(runtime: &Handle, address: SocketAddr) -> Result<TcpListener> {
+    let bound = runtime.spawn(TcpListener::bind(address)).await.map_err(std::io::Error::other);
+    bound.and_then(|bound| bound).map_err(|source| WorkersError::Bind { address, source })
+}
