@@ -10,7 +10,7 @@ CREATE SOURCE flights (
 CREATE SOURCE weather (
     origin VARCHAR, time_hour TIMESTAMP, temp DOUBLE, dewp DOUBLE, humid DOUBLE,
     wind_speed DOUBLE, precip DOUBLE, pressure DOUBLE, visib DOUBLE,
-    WATERMARK FOR time_hour AS time_hour - INTERVAL '366 days'
+    WATERMARK FOR time_hour AS time_hour
 ) WITH (connector = 'files', path = 'examples/flights/data/weather.parquet', format = 'parquet');
 
 CREATE VIEW features AS
@@ -28,4 +28,5 @@ SELECT sched_dep_ts, late, carrier, origin, dest, hour, month, weekday, distance
        temp, dewp, humid, wind_speed, precip, pressure, visib
 FROM features;
 
-CREATE SINK nowhere FROM (SELECT * FROM ML.PREDICT(MODEL late, TABLE features)) WITH (connector = 'blackhole');
+CREATE SINK nowhere WITH (connector = 'blackhole') AS
+SELECT * FROM ML.PREDICT(MODEL late, TABLE features);

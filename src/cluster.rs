@@ -1,6 +1,7 @@
 //! A coordinator and its workers on this machine: all in this process, or workers as processes.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,32 +36,37 @@ pub enum Workers {
 pub struct LocalCluster {
     /// The way to the coordinator.
     pub coordinator: CoordinatorHandle,
-    /// Kept so that the endpoint lives as long as the cluster.
-    _server: Option<ServerGuard>,
+    /// Kept so that the endpoint of worker processes lives as long as the cluster.
+    server: Option<ServerGuard>,
     processes: Vec<Child>,
 }
 
 impl LocalCluster {
-    /// Starts a cluster, within an actix system; returns when every worker is there.
-    pub async fn start(workers: Workers) -> Result<Self> {
-        let coordinator = CoordinatorHandle::start(CoordinatorConfig::default())?;
+    /// Starts a coordinator, within an actix system. Its metadata are in `data_dir`, or in memory.
+    pub fn start(data_dir: Option<PathBuf>) -> Result<Self> {
+        let config = CoordinatorConfig { data_dir, ..CoordinatorConfig::default() };
+        Ok(Self { coordinator: CoordinatorHandle::start(config)?, server: None, processes: Vec::new() })
+    }
+
+    /// Starts the workers; returns when every one is there.
+    pub async fn start_workers(&mut self, workers: Workers) -> Result<()> {
         let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         match workers {
             Workers::Embedded => {
                 let config = WorkerConfig { slots: cores, bind: None };
-                let worker = WorkerHandle::start(config, Arc::new(coordinator.clone())).await?;
+                let worker = WorkerHandle::start(config, Arc::new(self.coordinator.clone())).await?;
                 let link = Arc::new(worker.clone());
-                let id = coordinator.add_worker(worker.data_address(), cores, link).await?;
+                let id = self.coordinator.add_worker(worker.data_address(), cores, link).await?;
                 worker.set_id(id);
-                Ok(Self { coordinator, _server: None, processes: Vec::new() })
+                Ok(())
             }
             Workers::Processes(count) => {
-                let (address, server) = api::serve(coordinator.clone(), LOOPBACK).await?;
+                let (address, server) = api::serve(self.coordinator.clone(), LOOPBACK).await?;
+                self.server = Some(server);
                 let slots = cores.div_ceil(count).max(1);
                 let processes: Result<Vec<Child>> = (0..count).map(|_| spawn(address, slots)).collect();
-                let mut cluster = Self { coordinator, _server: Some(server), processes: processes? };
-                cluster.wait_for_workers(count as usize).await?;
-                Ok(cluster)
+                self.processes = processes?;
+                self.wait_for_workers(count as usize).await
             }
         }
     }
@@ -94,6 +100,7 @@ impl LocalCluster {
                 let _ = process.kill().await;
             }
         }
+        drop(self.server);
     }
 }
 

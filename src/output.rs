@@ -6,7 +6,8 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::csv::WriterBuilder;
 use arrow::datatypes::{DataType, SchemaRef};
-use arrow::json::LineDelimitedWriter;
+use arrow::json::WriterBuilder as JsonWriterBuilder;
+use arrow::json::writer::LineDelimited;
 use arrow::util::display::FormatOptions;
 use arrow::util::pretty::pretty_format_batches_with_options;
 
@@ -41,7 +42,8 @@ pub fn print(format: Format, schema: &SchemaRef, batches: &[RecordBatch]) -> Res
             writer.write(&rows)?;
         }
         Format::Json => {
-            let mut writer = LineDelimitedWriter::new(&mut out);
+            // A NULL is written: every object has all of the query's columns.
+            let mut writer = JsonWriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut out);
             writer.write(&rows)?;
             writer.finish()?;
         }

@@ -1,17 +1,14 @@
-//! Runs a SQL script: statements one after another, then everything that has to run as one job.
+//! Runs a SQL script: the coordinator compiles it, the cluster runs its job, the results are printed.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use tidemill_coordinator::{JobHandle, JobStatus};
-use tidemill_plans::graph::DataflowGraph;
+use tidemill_coordinator::{CoordinatorError, JobHandle, JobStatus, Output};
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
-use tidemill_sql::{JobBuilder, JobStatement, Outcome, Session, SqlError, parse_script};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cluster::{LocalCluster, Workers};
 use crate::error::{Result, TidemillError};
@@ -28,6 +25,8 @@ pub struct Script {
     pub settings: Settings,
     /// Where the work is done.
     pub workers: Workers,
+    /// Where the metadata are kept; without it they are gone with the process.
+    pub data_dir: Option<PathBuf>,
     /// How results are printed.
     pub format: Format,
 }
@@ -37,18 +36,8 @@ pub struct Script {
 pub enum End {
     /// Everything was done.
     Finished,
-    /// Somebody interrupted it; what was written is complete.
-    Interrupted,
-}
-
-/// What a statement prints.
-enum Printed {
-    Rows(RecordBatch),
-    /// The rows of a job's result.
-    Result {
-        operator: OperatorId,
-        schema: SchemaRef,
-    },
+    /// Somebody interrupted it, with this signal; what was written is complete.
+    Interrupted(SignalKind),
 }
 
 /// Rows by the result that they belong to.
@@ -56,69 +45,55 @@ type Results = HashMap<OperatorId, Vec<RecordBatch>>;
 
 /// Runs a script, within an actix system.
 pub async fn run(script: Script) -> Result<End> {
-    let (graph, settings, printed) = plan(&script)?;
-    let (end, mut results) = match graph {
-        Some(graph) => run_job(graph, settings, script.workers).await?,
-        None => (End::Finished, Results::new()),
-    };
-    for part in printed {
-        match part {
-            Printed::Rows(rows) => output::print(script.format, &rows.schema(), &[rows])?,
-            Printed::Result { operator, schema } => {
-                let rows = results.remove(&operator).unwrap_or_default();
-                output::print(script.format, &schema, &rows)?;
-            }
-        }
-    }
+    // Before anything is started that an interrupt would have to stop.
+    let mut interrupts = Interrupts::listen()?;
+    let mut cluster = LocalCluster::start(script.data_dir.clone())?;
+    let outcome = run_on(&mut cluster, &script, &mut interrupts).await;
+    cluster.shut_down().await;
+    let Outcome { end, outputs, results } = outcome?;
+    print(script.format, outputs, results)?;
     Ok(end)
 }
 
-/// Executes every statement; those that have to run become one graph.
-fn plan(script: &Script) -> Result<(Option<DataflowGraph>, Settings, Vec<Printed>)> {
-    let wrong = |error: SqlError| TidemillError::Sql { path: script.path.clone(), source: Box::new(error) };
-    let mut session = Session { settings: script.settings.clone(), ..Session::default() };
-    let mut printed = Vec::new();
-    let mut jobs: Vec<(JobStatement, usize)> = Vec::new();
-    for statement in parse_script(&script.text).map_err(wrong)? {
-        match session.execute(&statement).map_err(wrong)? {
-            Outcome::Done(_) => {}
-            Outcome::Rows(rows) => printed.push(Printed::Rows(rows)),
-            Outcome::Job(job) => jobs.push((job, printed.len())),
-        }
-    }
-    if jobs.is_empty() {
-        return Ok((None, session.settings, printed));
-    }
-    let mut builder = JobBuilder::new(&session);
-    // From the last statement to the first, so that inserting does not move the places still to come.
-    let mut results = Vec::new();
-    for (job, place) in &jobs {
-        if let Some(result) = builder.add(&session, job).map_err(wrong)?.result {
-            results.push((*place, Printed::Result { operator: result.operator, schema: result.schema }));
-        }
-    }
-    for (place, result) in results.into_iter().rev() {
-        printed.insert(place, result);
-    }
-    Ok((Some(builder.finish().map_err(wrong)?), session.settings, printed))
+/// What a run leaves to print.
+struct Outcome {
+    end: End,
+    outputs: Vec<Output>,
+    results: Results,
 }
 
-async fn run_job(graph: DataflowGraph, settings: Settings, workers: Workers) -> Result<(End, Results)> {
-    let mut cluster = LocalCluster::start(workers).await?;
+async fn run_on(cluster: &mut LocalCluster, script: &Script, interrupts: &mut Interrupts) -> Result<Outcome> {
+    let compiled = cluster.coordinator.compile(script.text.clone(), script.settings.clone()).await;
+    let compiled = compiled.map_err(|error| match error {
+        CoordinatorError::Sql(source) => TidemillError::Sql { path: script.path.clone(), source },
+        other => other.into(),
+    })?;
+    let outputs = compiled.outputs;
+    let Some(graph) = compiled.graph else {
+        return Ok(Outcome { end: End::Finished, outputs, results: Results::new() });
+    };
+    tokio::select! {
+        started = cluster.start_workers(script.workers) => started?,
+        signal = interrupts.next() => {
+            return Ok(Outcome { end: End::Interrupted(signal), outputs: Vec::new(), results: Results::new() });
+        }
+    }
     let mut progress = Progress::new(&graph);
-    let job = cluster.coordinator.submit(graph, settings).await?;
-    let outcome = watch(job, &mut cluster, &mut progress).await;
-    cluster.shut_down().await;
-    outcome
+    let job = cluster.coordinator.submit(graph, compiled.settings).await?;
+    let (end, results) = watch(job, cluster, &mut progress, interrupts).await?;
+    Ok(Outcome { end, outputs, results })
 }
 
 /// Follows a job to its end: collects results, shows progress, passes interrupts on.
-async fn watch(mut job: JobHandle, cluster: &mut LocalCluster, progress: &mut Progress) -> Result<(End, Results)> {
+async fn watch(
+    mut job: JobHandle,
+    cluster: &mut LocalCluster,
+    progress: &mut Progress,
+    interrupts: &mut Interrupts,
+) -> Result<(End, Results)> {
     let mut results = Results::new();
     let mut refresh = tokio::time::interval(REFRESH);
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut stopping = false;
+    let mut interrupted: Option<SignalKind> = None;
     let mut open = true;
     while open {
         tokio::select! {
@@ -127,23 +102,54 @@ async fn watch(mut job: JobHandle, cluster: &mut LocalCluster, progress: &mut Pr
                 None => open = false,
             },
             _ = refresh.tick() => progress.show(&job.metrics.borrow()),
-            _ = interrupt.recv() => stop(&job, &mut stopping).await?,
-            _ = terminate.recv() => stop(&job, &mut stopping).await?,
-            error = cluster.worker_ended(), if !stopping => return Err(error),
+            signal = interrupts.next() => {
+                // The first lets what was read be written; the second does not wait for it.
+                let mode = if interrupted.is_some() { StopMode::Cancel } else { StopMode::Drain };
+                interrupted.get_or_insert(signal);
+                job.stop(mode).await?;
+            }
+            error = cluster.worker_ended(), if interrupted.is_none() => return Err(error),
         }
     }
     let status = job.wait().await;
     progress.finish(&job.metrics.borrow());
     match status {
         JobStatus::Failed { message, .. } => Err(TidemillError::JobFailed(message)),
-        JobStatus::Stopped => Ok((End::Interrupted, results)),
+        JobStatus::Stopped => Ok((End::Interrupted(interrupted.unwrap_or(SignalKind::interrupt())), results)),
         _ => Ok((End::Finished, results)),
     }
 }
 
-/// The first interrupt lets what was read be written; the second does not wait for it.
-async fn stop(job: &JobHandle, stopping: &mut bool) -> Result<()> {
-    let mode = if *stopping { StopMode::Cancel } else { StopMode::Drain };
-    *stopping = true;
-    Ok(job.stop(mode).await?)
+fn print(format: Format, outputs: Vec<Output>, mut results: Results) -> Result<()> {
+    for part in outputs {
+        match part {
+            Output::Rows(rows) => output::print(format, &rows.schema(), &[rows])?,
+            Output::Result { operator, schema } => {
+                let rows = results.remove(&operator).unwrap_or_default();
+                output::print(format, &schema, &rows)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The signals that ask a program to stop.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn listen() -> Result<Self> {
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate })
+    }
+
+    /// The next of them.
+    async fn next(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+        }
+    }
 }

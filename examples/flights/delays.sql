@@ -26,7 +26,7 @@ CREATE SOURCE arrivals (
 CREATE SOURCE weather (
     origin VARCHAR, time_hour TIMESTAMP, temp DOUBLE, dewp DOUBLE, humid DOUBLE,
     wind_speed DOUBLE, precip DOUBLE, pressure DOUBLE, visib DOUBLE,
-    WATERMARK FOR time_hour AS time_hour - INTERVAL '366 days'   -- the file is ordered by airport
+    WATERMARK FOR time_hour AS time_hour
 ) WITH (connector = 'files', path = 'examples/flights/data/weather.parquet', format = 'parquet');
 
 -- 2. What has landed in the last hours, every 15 minutes: by airport, by airline, by destination.

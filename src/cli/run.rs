@@ -26,6 +26,10 @@ pub(super) struct RunArguments {
     /// Set a setting before the script starts (SHOW ALL lists them).
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
+    /// Keep the metadata (jobs, model versions and their metrics) in this folder; SHOW MODELS finds them
+    /// there again.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// How results are printed.
     #[arg(long, value_enum, default_value_t = FormatArgument::Table)]
     format: FormatArgument,
@@ -42,8 +46,8 @@ enum FormatArgument {
     Json,
 }
 
-/// Exit status of a job that was interrupted, as shells report SIGINT.
-const INTERRUPTED: u8 = 130;
+/// A process that a signal ends has this exit status plus the signal's number, as shells report it.
+const SIGNALLED: i32 = 128;
 
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let script = Script {
@@ -51,6 +55,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
         text: config::read_script(&arguments.file)?,
         settings: settings(arguments)?,
         workers: arguments.workers.map_or(Workers::Embedded, Workers::Processes),
+        data_dir: arguments.data_dir.clone(),
         format: match arguments.format {
             FormatArgument::Table => Format::Table,
             FormatArgument::Csv => Format::Csv,
@@ -60,7 +65,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let end = actix::System::new().block_on(script::run(script))?;
     Ok(match end {
         End::Finished => ExitCode::SUCCESS,
-        End::Interrupted => ExitCode::from(INTERRUPTED),
+        End::Interrupted(signal) => ExitCode::from(u8::try_from(SIGNALLED + signal.as_raw_value()).unwrap_or(u8::MAX)),
     })
 }
 

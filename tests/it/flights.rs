@@ -27,8 +27,14 @@ const DATA: &str = "examples/flights/data/";
 /// Where it leaves its predictions.
 const SINK: &str = "out/flights/predictions";
 
-/// 2013-01-11, in microseconds: the slice ends before it.
-const SLICE_END: i64 = 15_716 * 86_400_000_000;
+/// A day in microseconds.
+const DAY: i64 = 86_400_000_000;
+
+/// 2013-01-11: the slice that most tests run on ends before it.
+const SLICE_END: i64 = 15_716 * DAY;
+
+/// 2013-04-01: enough to tell a good model from a worse one.
+const QUARTER_END: i64 = 15_796 * DAY;
 
 /// Rows of a row group of the slice, so that there is something to spread.
 const GROUP_ROWS: usize = 1_000;
@@ -57,8 +63,8 @@ fn replace(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
-/// Copies the rows before [`SLICE_END`], in small row groups.
-fn write_slice(from: &str, time: &str, to: &Path) {
+/// Copies the rows before `end`, in small row groups.
+fn write_slice(from: &str, time: &str, to: &Path, end: i64) {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(from).unwrap()).unwrap();
     let schema = Arc::clone(reader.schema());
     let properties = WriterProperties::builder().set_max_row_group_row_count(Some(GROUP_ROWS)).build();
@@ -68,7 +74,7 @@ fn write_slice(from: &str, time: &str, to: &Path) {
         let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
         let times = cast(batch.column_by_name(time).unwrap(), &micros).unwrap();
         let times = times.as_primitive::<TimestampMicrosecondType>();
-        let early: BooleanArray = times.iter().map(|time| time.map(|time| time < SLICE_END)).collect();
+        let early: BooleanArray = times.iter().map(|time| time.map(|time| time < end)).collect();
         let batch = filter_record_batch(&batch, &early).unwrap();
         rows += batch.num_rows();
         writer.write(&batch).unwrap();
@@ -84,11 +90,27 @@ fn read_parquet(path: &Path) -> RecordBatch {
     concat_batches(&schema, &batches).unwrap()
 }
 
+/// A folder with the rows before `end`.
+fn sliced(end: i64) -> Folder {
+    let folder = Folder::new();
+    write_slice(&data("flights.parquet"), "sched_dep_ts", &folder.path("flights.parquet"), end);
+    write_slice(&data("weather.parquet"), "time_hour", &folder.path("weather.parquet"), end);
+    folder
+}
+
+/// A folder with the slice that most tests run on.
+pub(crate) fn few_days() -> Folder {
+    sliced(SLICE_END)
+}
+
+/// An empty folder, and the example's script with the data where they are and its sink in the folder.
+pub(crate) fn example_in_folder() -> (Folder, String) {
+    (Folder::new(), replace(&replace(EXAMPLE, DATA, &data("")), SINK, "predictions"))
+}
+
 /// Runs the example on the slice.
 fn run_slice(arguments: &[&str]) -> Run {
-    let folder = Folder::new();
-    write_slice(&data("flights.parquet"), "sched_dep_ts", &folder.path("flights.parquet"));
-    write_slice(&data("weather.parquet"), "time_hour", &folder.path("weather.parquet"));
+    let folder = sliced(SLICE_END);
     let sql = replace(&replace(EXAMPLE, DATA, ""), SINK, "predictions");
     let output = folder.run(&sql, &[&["--format", "csv"], arguments].concat()).success();
     let part = folder.path("predictions/part-0.parquet");
@@ -160,8 +182,7 @@ fn csv_on_stdout_is_a_header_and_rows() {
 
 /// Flights of the slice that arrived and whose delay is known.
 fn landed_before_the_end() -> u64 {
-    let folder = Folder::new();
-    write_slice(&data("flights.parquet"), "sched_dep_ts", &folder.path("flights.parquet"));
+    let folder = sliced(SLICE_END);
     let flights = read_parquet(&folder.path("flights.parquet"));
     let known = |name: &str| arrow::compute::is_not_null(flights.column_by_name(name).unwrap()).unwrap();
     let landed = arrow::compute::and(&known("dep_delay"), &known("air_time")).unwrap();
@@ -171,8 +192,7 @@ fn landed_before_the_end() -> u64 {
 #[test]
 fn every_departure_is_predicted_once_and_from_its_past_only() {
     let predictions = &REFERENCE.predictions;
-    let folder = Folder::new();
-    write_slice(&data("flights.parquet"), "sched_dep_ts", &folder.path("flights.parquet"));
+    let folder = sliced(SLICE_END);
     assert_eq!(predictions.num_rows(), read_parquet(&folder.path("flights.parquet")).num_rows());
 
     let column = |name: &str| predictions.column_by_name(name).unwrap();
@@ -199,16 +219,31 @@ fn every_departure_is_predicted_once_and_from_its_past_only() {
     assert!(probability.null_count() < 100, "{} rows have no prediction", probability.null_count());
 }
 
-/// AUC of February to December, from what the example prints.
-fn auc_of_the_year(sql: &str, arguments: &[&str]) -> f64 {
-    let folder = Folder::new();
-    let sql = replace(&replace(sql, DATA, &data("")), SINK, "predictions");
-    let run = folder.start(&sql, &[&["--format", "csv"], arguments].concat());
+/// Flights and AUC after January, from what the example prints.
+fn after_january(folder: &Folder, sql: &str, arguments: &[&str]) -> (u64, f64) {
+    let run = folder.start(&replace(sql, SINK, "predictions"), &[&["--format", "csv"], arguments].concat());
     let output = run.output(PATIENCE.max(Duration::from_secs(900))).success();
     let line = output.stdout.lines().find(|line| line.starts_with("Feb-Dec,")).unwrap().to_owned();
     let columns: Vec<&str> = line.split(',').collect();
-    assert!(columns[1].parse::<u64>().unwrap() > 290_000, "{line}");
-    columns[3].parse().unwrap()
+    (columns[1].parse().unwrap(), columns[3].parse().unwrap())
+}
+
+#[test]
+fn what_has_just_happened_makes_predictions_better() {
+    let folder = sliced(QUARTER_END);
+    let with = replace(EXAMPLE, DATA, "");
+    let without = replace(&with, STREAMING_FEATURES, "");
+    let (flights, with) = after_january(&folder, &with, &[]);
+    let (same_flights, without) = after_january(&folder, &without, &[]);
+    assert_eq!((flights, same_flights), (51_513, 51_513));
+    assert!(with >= 0.72, "auc {with}");
+    assert!(with >= without + 0.01, "auc {with} with what has just happened, {without} without");
+}
+
+fn auc_of_the_year(sql: &str, arguments: &[&str]) -> f64 {
+    let (flights, auc) = after_january(&Folder::new(), &replace(sql, DATA, &data("")), arguments);
+    assert_eq!(flights, 300_948);
+    auc
 }
 
 #[test]

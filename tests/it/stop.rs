@@ -7,6 +7,7 @@ use std::time::Duration;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::command::{Folder, Output, PATIENCE, Run};
+use crate::flights;
 
 /// How long a job may take to stop.
 const STOP: Duration = Duration::from_secs(2);
@@ -45,8 +46,8 @@ fn rows_written(folder: &Folder) -> usize {
 }
 
 #[track_caller]
-fn check_stopped(folder: &Folder, output: &Output) {
-    assert_eq!(output.status, Some(130), "stderr:\n{}", output.stderr);
+fn check_stopped(folder: &Folder, output: &Output, status: i32) {
+    assert_eq!(output.status, Some(status), "stderr:\n{}", output.stderr);
     assert!(!output.stderr.contains("panicked"), "stderr:\n{}", output.stderr);
     let rows = rows_written(folder);
     assert!((1..ROWS).contains(&rows), "{rows} rows");
@@ -55,11 +56,30 @@ fn check_stopped(folder: &Folder, output: &Output) {
 
 #[test]
 fn an_interrupt_leaves_complete_files() {
-    for signal in ["INT", "TERM"] {
+    for (signal, status) in [("INT", 130), ("TERM", 143)] {
         let (folder, run) = start(&["--format", "csv"]);
         run.signal(signal);
         let output = run.output(STOP);
-        check_stopped(&folder, &output);
+        check_stopped(&folder, &output, status);
+    }
+}
+
+#[test]
+fn an_interrupt_of_a_busy_job_leaves_complete_files() {
+    for workers in [&[][..], &["--workers", "2"]] {
+        let (folder, sql) = flights::example_in_folder();
+        let run = folder.start(&sql, workers);
+        // A line a second: by then the job is at work, and far from its end in any build.
+        run.wait_for_line("rows/s, event time");
+        run.signal("INT");
+        let output = run.output(STOP);
+        assert_eq!(output.status, Some(130), "stderr:\n{}", output.stderr);
+        let names: Vec<_> = fs::read_dir(folder.path("predictions")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["part-0.parquet"], "nothing else, and nothing .inprogress");
+        let file = File::open(folder.path("predictions/part-0.parquet")).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+        let rows: usize = reader.map(|batch| batch.unwrap().num_rows()).sum();
+        assert!(rows < 336_776, "{rows} rows");
     }
 }
 
@@ -70,7 +90,7 @@ fn an_interrupt_ends_worker_processes_too() {
     assert_eq!(workers.len(), 2, "{workers:?}");
     run.signal("INT");
     let output = run.output(STOP);
-    check_stopped(&folder, &output);
+    check_stopped(&folder, &output, 130);
     let left: Vec<u32> = workers.into_iter().filter(|pid| Path::new(&format!("/proc/{pid}")).exists()).collect();
     assert!(left.is_empty(), "worker processes {left:?} are still there");
 }
