@@ -100,14 +100,24 @@ impl EventTimeBuffer {
     /// `None` if there are none. Rows of equal time are never parted, so the chunks of a bound are the
     /// whole in order.
     pub(crate) fn take_chunk_before(&mut self, bound: EventTime) -> Result<Option<RecordBatch>> {
+        self.take_stretch_before(bound, |time| time)
+    }
+
+    /// The same for rows of which some belong together: `last` says of a time which is the last that
+    /// belongs with it.
+    pub(crate) fn take_stretch_before(
+        &mut self,
+        bound: EventTime,
+        last: impl Fn(i64) -> i64,
+    ) -> Result<Option<RecordBatch>> {
         let ready: usize = self.held.iter().map(|held| held.rows_before(bound)).sum();
         if ready <= CHUNK_ROWS {
             return self.take_before(bound);
         }
         let before = |held: &Held| held.times.values()[..held.rows_before(bound)].to_vec();
         let mut times: Vec<i64> = self.held.iter().flat_map(before).collect();
-        let (_, last, _) = times.select_nth_unstable(CHUNK_ROWS - 1);
-        self.take_before(EventTime(last.saturating_add(1)))
+        let (_, time, _) = times.select_nth_unstable(CHUNK_ROWS - 1);
+        self.take_before(EventTime(last(*time).saturating_add(1)).min(bound))
     }
 
     /// The event-time column.

@@ -1,10 +1,11 @@
 //! Rows grouped by key, with DataFusion's accumulators: what both aggregations are made of.
 
+use std::iter::repeat_n;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::concat;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -100,7 +101,7 @@ pub(super) struct Groups {
     indexes: Vec<usize>,
 }
 
-/// Partial aggregates: each group's key and state.
+/// Partial aggregates: each group's keys and states.
 pub(super) struct PartialGroups {
     keys: Vec<ArrayRef>,
     states: Vec<Vec<ArrayRef>>,
@@ -132,10 +133,9 @@ impl Groups {
         }
     }
 
-    /// Adds rows.
-    pub(super) fn update(&mut self, keys: &[usize], calls: &[AggregateCall], batch: &RecordBatch) -> Result<()> {
-        let columns: Vec<ArrayRef> = keys.iter().map(|key| Arc::clone(batch.column(*key))).collect();
-        let total = self.intern(&columns, batch.num_rows())?;
+    /// Adds rows, each to the group of its keys.
+    pub(super) fn update(&mut self, keys: &[ArrayRef], calls: &[AggregateCall], batch: &RecordBatch) -> Result<()> {
+        let total = self.intern(keys, batch.num_rows())?;
         for (call, accumulator) in calls.iter().zip(&mut self.accumulators) {
             let (arguments, filter) = call.evaluate(batch)?;
             accumulator.update_batch(&arguments, &self.indexes, filter.as_ref(), total)?;
@@ -143,11 +143,15 @@ impl Groups {
         Ok(())
     }
 
-    /// Adds partial aggregates, in this order.
-    pub(super) fn merge(&mut self, partials: &[&PartialGroups]) -> Result<()> {
+    /// Adds partial aggregates, in this order, each to the groups of its keys with a number before them.
+    ///
+    /// Windows have many small panes: one merge of all of them costs little more than one of each.
+    pub(super) fn merge(&mut self, numbers: &[i64], partials: &[&PartialGroups]) -> Result<()> {
+        debug_assert_eq!(numbers.len(), partials.len());
         let [first, ..] = partials else { return Ok(()) };
-        // A window has many small panes: one merge of all of them costs little more than one of each.
-        let keys = concat_each(first.keys.len(), |column| partials.iter().map(|p| &p.keys[column]).collect())?;
+        let numbers = numbers.iter().zip(partials).flat_map(|(number, p)| repeat_n(*number, p.rows));
+        let mut keys: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(numbers))];
+        keys.extend(concat_each(first.keys.len(), |column| partials.iter().map(|p| &p.keys[column]).collect())?);
         let total = self.intern(&keys, partials.iter().map(|partial| partial.rows).sum())?;
         for (call, accumulator) in self.accumulators.iter_mut().enumerate() {
             let states = |column: usize| partials.iter().map(|p| &p.states[call][column]).collect();
@@ -157,8 +161,9 @@ impl Groups {
         Ok(())
     }
 
-    /// The groups' keys and states.
-    pub(super) fn into_partial(mut self) -> Result<PartialGroups> {
+    /// The groups' keys and states, in the order in which the groups were first seen. Afterwards there
+    /// are no groups.
+    pub(super) fn take_partial(&mut self) -> Result<PartialGroups> {
         let keys = self.take_keys()?;
         let states: datafusion::error::Result<Vec<_>> =
             self.accumulators.iter_mut().map(|accumulator| accumulator.state(EmitTo::All)).collect();
@@ -176,10 +181,12 @@ impl Groups {
     }
 
     fn take_keys(&mut self) -> Result<Vec<ArrayRef>> {
-        match &mut self.values {
-            Some(values) => Ok(values.emit(EmitTo::All)?),
-            None => Ok(Vec::new()),
-        }
+        let Some(values) = &mut self.values else { return Ok(Vec::new()) };
+        let groups = values.len();
+        let keys = values.emit(EmitTo::All)?;
+        // Emitting all leaves a multi-column map's entries in place; only this makes it empty.
+        values.clear_shrink(groups);
+        Ok(keys)
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -189,9 +196,30 @@ impl Groups {
 }
 
 impl PartialGroups {
+    /// Takes the first key off and parts the groups where it changes: each value with its groups.
+    pub(super) fn split_by_first_key(&self) -> Vec<(i64, Self)> {
+        let Some((first, keys)) = self.keys.split_first() else { return Vec::new() };
+        let numbers = first.as_primitive::<Int64Type>().values();
+        let mut parts = Vec::new();
+        let mut start = 0;
+        for same in numbers.chunk_by(|a, b| a == b) {
+            let part = |columns: &[ArrayRef]| columns.iter().map(|column| column.slice(start, same.len())).collect();
+            let states = self.states.iter().map(|states| part(states)).collect();
+            parts.push((same[0], Self { keys: part(keys), states, rows: same.len() }));
+            start += same.len();
+        }
+        parts
+    }
+
+    /// How many groups there are.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
     pub(super) fn bytes(&self) -> usize {
+        // Of a slice, what it shows; what it shares is counted by those that share it.
         let columns = self.keys.iter().chain(self.states.iter().flatten());
-        columns.map(|column| column.get_array_memory_size()).sum()
+        columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or_default()).sum()
     }
 }
 
@@ -212,4 +240,10 @@ pub(super) fn key_schema(input: &SchemaRef, keys: &[usize]) -> SchemaRef {
     // Names play no part in grouping; numbering them avoids duplicates.
     let field = |(i, key): (usize, &usize)| Field::new(format!("k{i}"), input.field(*key).data_type().clone(), true);
     Arc::new(Schema::new(keys.iter().enumerate().map(field).collect::<Vec<Field>>()))
+}
+
+/// The same with a number before them.
+pub(super) fn numbered_key_schema(keys: &SchemaRef) -> SchemaRef {
+    let number = Arc::new(Field::new("number", DataType::Int64, false));
+    Arc::new(Schema::new([number].into_iter().chain(keys.fields().iter().cloned()).collect::<Vec<_>>()))
 }

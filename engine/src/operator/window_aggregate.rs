@@ -3,27 +3,30 @@
 //! Time is cut into panes, whose length divides both the window's size and its slide, so a row is
 //! aggregated once however many windows it is in; a window merges the partial aggregates of its
 //! panes (Li et al., "No pane, no gain", SIGMOD Record 2005). Where the order of rows can change a
-//! result (sums of floats, ARRAY_AGG), a pane keeps its rows and aggregates them in canonical order
-//! once it is complete; else it aggregates as they come.
+//! result (sums of floats, ARRAY_AGG), rows wait until their pane is complete and are aggregated in
+//! canonical order; else they are aggregated as they come.
+//!
+//! A watermark often completes many small panes and windows. They are grouped together, with the pane
+//! or window as one more key, so that the cost is that of the rows and not of the windows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::datatypes::{Int64Type, SchemaRef};
 use tidemill_plans::node::{WindowAggregateNode, WindowSpec};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
-use super::groups::{AggregateCall, Groups, PartialGroups, key_schema};
+use super::groups::{AggregateCall, Groups, PartialGroups, key_schema, numbered_key_schema};
 use super::window_assign::window_columns;
 use crate::error::Result;
-use crate::rows::canonical_order;
-use crate::task::{OperatorContext, PortWatermarks, batch_bytes};
+use crate::rows::EventTimeBuffer;
+use crate::task::{OperatorContext, PortWatermarks};
 
-/// Rows of closed windows that are emitted together.
-const EMIT_ROWS: usize = 4096;
+/// Partial aggregates that are put together to windows at a time, but for those of one window.
+const CLOSE_ROWS: usize = 1 << 15;
 
 /// See [`WindowAggregateNode`].
 pub(super) struct WindowAggregate {
@@ -31,31 +34,35 @@ pub(super) struct WindowAggregate {
     time: usize,
     window: WindowSpec,
     calls: Vec<AggregateCall>,
-    order_matters: bool,
-    input: SchemaRef,
     key_schema: SchemaRef,
     output: SchemaRef,
-    /// Length of a pane in microseconds.
-    pane: i64,
+    grid: PaneGrid,
+    /// Rows of panes that are not complete; `None` where their order does not matter.
+    waiting: Option<EventTimeBuffer>,
     /// Panes by start.
     panes: BTreeMap<i64, Pane>,
     /// Bytes that the panes hold.
     bytes: usize,
-    /// Where the groups of the window that closes are put together.
+    /// Where rows are grouped by pane and key, and partial aggregates by window and key.
+    sealing: Groups,
     closing: Groups,
     /// Start of the last window that has closed, whether it had rows or not.
     closed: Option<i64>,
     watermark: Watermark,
 }
 
+/// Which pane a time is in: panes have this length, in microseconds, and one starts at the offset.
+#[derive(Debug, Clone, Copy)]
+struct PaneGrid {
+    length: i64,
+    offset: i64,
+}
+
 /// What is known of a stretch of time.
 #[derive(Default)]
 struct Pane {
-    /// Rows since the last partial, kept where their order matters.
-    rows: Vec<RecordBatch>,
-    /// Groups since the last partial, where it does not.
+    /// Groups of the rows that came since the last window, where their order does not matter.
     groups: Option<Groups>,
-    /// What earlier windows have already used.
     partials: Vec<PartialGroups>,
     bytes: usize,
 }
@@ -65,17 +72,19 @@ impl WindowAggregate {
         let calls: Result<Vec<_>> = node.aggregates.iter().map(|call| AggregateCall::new(call, &input)).collect();
         let calls = calls?;
         let key_schema = key_schema(&input, &node.keys);
+        let numbered = numbered_key_schema(&key_schema);
+        let order_matters = calls.iter().any(|call| call.order_matters);
         Ok(Self {
-            closing: Groups::new(&key_schema, &calls)?,
             keys: node.keys.clone(),
             time: node.time,
             window: node.window,
-            order_matters: calls.iter().any(|call| call.order_matters),
+            sealing: Groups::new(&numbered, &calls)?,
+            closing: Groups::new(&numbered, &calls)?,
             calls,
             key_schema,
-            input,
             output,
-            pane: gcd(node.window.size(), node.window.slide()),
+            grid: PaneGrid { length: gcd(node.window.size(), node.window.slide()), offset: node.window.offset() },
+            waiting: order_matters.then(|| EventTimeBuffer::new(input, node.time)),
             panes: BTreeMap::new(),
             bytes: 0,
             closed: None,
@@ -83,8 +92,8 @@ impl WindowAggregate {
         })
     }
 
-    fn pane_start(&self, time: i64) -> i64 {
-        time - (time - self.window.offset()).rem_euclid(self.pane)
+    fn key_columns(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
+        self.keys.iter().map(|key| Arc::clone(batch.column(*key))).collect()
     }
 
     /// The rows that are in a window that is still open.
@@ -103,62 +112,133 @@ impl WindowAggregate {
         if keep.contains(&false) { Ok(filter_record_batch(&batch, &BooleanArray::from(keep))?) } else { Ok(batch) }
     }
 
-    /// Adds the rows of one pane.
-    fn add(&mut self, start: i64, rows: RecordBatch) -> Result<()> {
-        let pane = self.panes.entry(start).or_default();
-        let before = pane.bytes;
-        if self.order_matters {
-            pane.bytes += batch_bytes(&rows);
-            pane.rows.push(rows);
-        } else {
-            let groups = match &mut pane.groups {
-                Some(groups) => groups,
-                none => none.insert(Groups::new(&self.key_schema, &self.calls)?),
-            };
-            let known = groups.bytes();
-            groups.update(&self.keys, &self.calls, &rows)?;
-            pane.bytes = (pane.bytes + groups.bytes()).saturating_sub(known);
+    /// Adds rows whose order does not matter.
+    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        let times = event_times(batch.column(self.time))?;
+        let mut by_pane: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+        for (row, time) in times.values().iter().enumerate() {
+            by_pane.entry(self.grid.start(*time)).or_default().push(row as u32);
         }
-        self.bytes = (self.bytes + pane.bytes).saturating_sub(before);
+        if let (1, Some(start)) = (by_pane.len(), by_pane.keys().next()) {
+            return self.add_to_pane(*start, batch);
+        }
+        for (start, rows) in by_pane {
+            self.add_to_pane(start, &take_record_batch(batch, &UInt32Array::from(rows))?)?;
+        }
+        Ok(())
+    }
+
+    fn add_to_pane(&mut self, start: i64, rows: &RecordBatch) -> Result<()> {
+        let keys = self.key_columns(rows);
+        let pane = self.panes.entry(start).or_default();
+        let groups = match &mut pane.groups {
+            Some(groups) => groups,
+            none => none.insert(Groups::new(&self.key_schema, &self.calls)?),
+        };
+        let known = groups.bytes();
+        groups.update(&keys, &self.calls, rows)?;
+        let grown = groups.bytes();
+        pane.bytes = (pane.bytes + grown).saturating_sub(known);
+        self.bytes = (self.bytes + grown).saturating_sub(known);
+        Ok(())
+    }
+
+    /// Aggregates the rows that have waited for their panes to be complete.
+    fn seal_complete_panes(&mut self) -> Result<()> {
+        let Some(mut waiting) = self.waiting.take() else { return Ok(()) };
+        let (grid, watermark) = (self.grid, self.watermark.0);
+        let bound = if watermark == EventTime::MAX { watermark } else { EventTime(grid.start(watermark.0)) };
+        // A pane is aggregated at once, or sums of floats would show where it was cut.
+        while let Some(rows) = waiting.take_stretch_before(bound, |time| grid.last(time))? {
+            let times = event_times(rows.column(self.time))?;
+            let panes = Int64Array::from_iter_values(times.values().iter().map(|time| grid.start(*time)));
+            let mut keys = self.key_columns(&rows);
+            keys.insert(0, Arc::new(panes));
+            self.sealing.update(&keys, &self.calls, &rows)?;
+            for (start, partial) in self.sealing.take_partial()?.split_by_first_key() {
+                let pane = self.panes.entry(start).or_default();
+                let bytes = partial.bytes();
+                pane.bytes += bytes;
+                self.bytes += bytes;
+                pane.partials.push(partial);
+            }
+        }
+        self.waiting = Some(waiting);
+        Ok(())
+    }
+
+    /// Turns what has come since the last window into partials, in the panes of one window.
+    fn seal_groups(&mut self, start: i64, end: i64) -> Result<()> {
+        for pane in self.panes.range_mut(start..end).map(|(_, pane)| pane) {
+            let Some(mut groups) = pane.groups.take() else { continue };
+            let before = pane.bytes;
+            pane.partials.push(groups.take_partial()?);
+            pane.bytes = pane.partials.iter().map(PartialGroups::bytes).sum();
+            self.bytes = (self.bytes + pane.bytes).saturating_sub(before);
+        }
         Ok(())
     }
 
     /// Start of the earliest window that has rows and has not closed.
     fn next_window(&self) -> Option<i64> {
-        let slide = self.window.slide();
-        let after = self.closed.map(|start| start.saturating_add(slide));
-        for pane in self.panes.keys() {
+        let after = self.closed.map(|start| start.saturating_add(self.window.slide()));
+        let first = after.unwrap_or(i64::MIN);
+        for pane in self.panes.range(first..).map(|(pane, _)| *pane) {
             // The earliest window that holds the pane ends just behind it.
-            let earliest = self.window.starts(EventTime(*pane)).last();
-            let Some(earliest) = earliest else { continue };
-            let start = after.map_or(earliest, |after| earliest.max(after));
-            if start <= *pane {
+            let Some(earliest) = self.window.starts(EventTime(pane)).last() else { continue };
+            let start = earliest.max(first);
+            if start <= pane {
                 return Some(start);
             }
         }
         None
     }
 
+    /// Emits the windows that the watermark has passed.
     fn close_windows(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        // A watermark often closes many small windows: downstream gets them as few batches.
-        let (mut closed, mut rows) = (Vec::new(), 0);
-        while let Some(start) = self.next_window() {
-            if !self.watermark.closes(EventTime(start.saturating_add(self.window.size()))) {
-                break;
-            }
-            let batch = self.close(start)?;
-            rows += batch.num_rows();
-            closed.push(batch);
-            if rows >= EMIT_ROWS {
-                ctx.emit(concat_batches(&self.output, &std::mem::take(&mut closed))?);
-                rows = 0;
-            }
-            self.closed = Some(start);
-            self.drop_used_panes(start);
+        loop {
+            let starts = self.take_complete_windows()?;
+            let Some(last) = starts.last().copied() else { break };
+            ctx.emit(self.close(&starts)?);
+            self.drop_used_panes(last);
         }
-        ctx.emit(concat_batches(&self.output, &closed)?);
         self.close_empty_windows();
         Ok(())
+    }
+
+    /// The next windows to close, as many as are worth closing together.
+    fn take_complete_windows(&mut self) -> Result<Vec<i64>> {
+        let (mut starts, mut rows) = (Vec::new(), 0);
+        while rows < CLOSE_ROWS
+            && let Some(start) = self.next_window()
+        {
+            let end = start.saturating_add(self.window.size());
+            if !self.watermark.closes(EventTime(end)) {
+                break;
+            }
+            self.seal_groups(start, end)?;
+            let partials = self.panes.range(start..end).flat_map(|(_, pane)| &pane.partials);
+            rows += partials.map(PartialGroups::rows).sum::<usize>();
+            starts.push(start);
+            self.closed = Some(start);
+        }
+        Ok(starts)
+    }
+
+    /// The rows of these windows, whose panes are sealed.
+    fn close(&mut self, starts: &[i64]) -> Result<RecordBatch> {
+        let (mut of, mut partials) = (Vec::new(), Vec::new());
+        for start in starts {
+            let panes = self.panes.range(*start..start.saturating_add(self.window.size()));
+            partials.extend(panes.flat_map(|(_, pane)| &pane.partials));
+            of.resize(partials.len(), *start);
+        }
+        self.closing.merge(&of, &partials)?;
+        let (mut columns, results) = self.closing.finish()?;
+        let windows = columns.remove(0);
+        columns.extend(window_columns(windows.as_primitive::<Int64Type>().values(), self.window.size()));
+        columns.extend(results);
+        conform(columns, &self.output)
     }
 
     /// A window that closed without rows is closed too: a late row must not open it again.
@@ -181,82 +261,38 @@ impl WindowAggregate {
             }
         }
     }
-
-    /// The rows of one window.
-    fn close(&mut self, start: i64) -> Result<RecordBatch> {
-        let end = start.saturating_add(self.window.size());
-        for pane in self.panes.range_mut(start..end).map(|(_, pane)| pane).filter(|pane| !pane.is_sealed()) {
-            let before = pane.bytes;
-            pane.seal(&self.key_schema, &self.keys, &self.calls, &self.input, self.time)?;
-            self.bytes = (self.bytes + pane.bytes).saturating_sub(before);
-        }
-        let partials: Vec<&PartialGroups> = self.panes.range(start..end).flat_map(|(_, pane)| &pane.partials).collect();
-        self.closing.merge(&partials)?;
-        let (mut columns, results) = self.closing.finish()?;
-        // Without keys and aggregates the window itself is the row.
-        let rows = columns.first().or_else(|| results.first()).map_or(1, |column| column.len());
-        columns.extend(window_columns(&vec![start; rows], self.window.size()));
-        columns.extend(results);
-        conform(columns, &self.output)
-    }
 }
 
-impl Pane {
-    /// Whether nothing has come since the last window.
-    fn is_sealed(&self) -> bool {
-        self.rows.is_empty() && self.groups.is_none()
+impl PaneGrid {
+    fn start(self, time: i64) -> i64 {
+        time.saturating_sub(time.saturating_sub(self.offset).rem_euclid(self.length))
     }
 
-    /// Turns what has come since the last window into a partial. Rows whose order matters are
-    /// aggregated by event time, then by all columns.
-    fn seal(
-        &mut self,
-        key_schema: &SchemaRef,
-        keys: &[usize],
-        calls: &[AggregateCall],
-        input: &SchemaRef,
-        time: usize,
-    ) -> Result<()> {
-        if !self.rows.is_empty() {
-            let rows = concat_batches(input, &std::mem::take(&mut self.rows))?;
-            let mut groups = Groups::new(key_schema, calls)?;
-            groups.update(keys, calls, &canonical_order(&rows, Some(time))?)?;
-            self.partials.push(groups.into_partial()?);
-        }
-        if let Some(groups) = self.groups.take() {
-            self.partials.push(groups.into_partial()?);
-        }
-        self.bytes = self.partials.iter().map(PartialGroups::bytes).sum();
-        Ok(())
+    /// The last time of the pane that `time` is in.
+    fn last(self, time: i64) -> i64 {
+        self.start(time).saturating_add(self.length - 1)
     }
 }
 
 impl Operator for WindowAggregate {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         let batch = self.rows_in_open_windows(batch, ctx)?;
-        let times = event_times(batch.column(self.time))?;
-        let mut by_pane: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
-        for (row, time) in times.values().iter().enumerate() {
-            by_pane.entry(self.pane_start(*time)).or_default().push(row as u32);
+        match &mut self.waiting {
+            Some(waiting) => waiting.push(batch),
+            None => self.add(&batch),
         }
-        if let (1, Some(start)) = (by_pane.len(), by_pane.keys().next()) {
-            return self.add(*start, batch);
-        }
-        for (start, rows) in by_pane {
-            self.add(start, take_record_batch(&batch, &UInt32Array::from(rows))?)?;
-        }
-        Ok(())
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
         self.watermark = watermarks.min();
+        self.seal_complete_panes()?;
         self.close_windows(ctx)?;
         ctx.emit_watermark(self.watermark);
         Ok(())
     }
 
     fn state_bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
     }
 }
 

@@ -402,3 +402,32 @@ fn where_order_matters_it_is_that_of_event_time() {
     "#]]
     .assert_eq(&harness.output().unwrap());
 }
+
+#[test]
+fn groups_of_several_keys_start_afresh_in_each_window() {
+    let input = schema("a:text b:int v:int x:float t:time");
+    // Integers are aggregated as they come, floats in order: the sums are the same.
+    for (column, kind) in [("v", "int"), ("x", "float")] {
+        let output = schema(&format!("a:text b:int window_start:time window_end:time window_time:time sum:{kind}"));
+        let aggregates = exprs([call("sum", column)]);
+        let node = WindowAggregateNode { keys: vec![0, 1], time: 4, window: hop(5, 10), aggregates };
+        let mut harness = harness(NodeKind::WindowAggregate(node), &[&input], output);
+        let first = "a 1 1 1 @1\na 2 2 2 @2\nb 1 4 4 @6\n---\na 1 8 8 @11\nwatermark 10";
+        play(&mut harness, &format!("{first}\n- 1 16 16 @13\n- - 32 32 @14\nend"));
+        let rows = sorted_rows(&harness.output().unwrap()).join("\n").replace(".0", "");
+        expect![[r#"
+            - - @10 @20 @19.999999 32
+            - - @5 @15 @14.999999 32
+            - 1 @10 @20 @19.999999 16
+            - 1 @5 @15 @14.999999 16
+            a 1 @-5 @5 @4.999999 1
+            a 1 @0 @10 @9.999999 1
+            a 1 @10 @20 @19.999999 8
+            a 1 @5 @15 @14.999999 8
+            a 2 @-5 @5 @4.999999 2
+            a 2 @0 @10 @9.999999 2
+            b 1 @0 @10 @9.999999 4
+            b 1 @5 @15 @14.999999 4"#]]
+        .assert_eq(&rows);
+    }
+}
