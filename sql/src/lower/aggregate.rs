@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Expr};
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::graph::Partitioning;
@@ -79,9 +80,7 @@ impl QueryPlanner<'_> {
         for expr in &aggregate.aggr_expr {
             refuse_window_use(expr, &relation, schema, "an aggregate's argument")?;
             let call = aggregate_call(expr, &relation, schema)?;
-            for name in call.0.column_refs() {
-                need(&mut needed, Expr::Column(name.clone()));
-            }
+            need_columns(&mut needed, &call.0)?;
             aggregates.push(call);
         }
         let time = match &relation.windows {
@@ -216,6 +215,18 @@ fn need(needed: &mut Vec<Expr>, expr: Expr) -> usize {
         needed.push(expr);
         needed.len() - 1
     })
+}
+
+/// Adds the columns that an expression reads, in the order in which it names them: a plan, and with it
+/// the order of rows of equal time, is the same in every run.
+fn need_columns(needed: &mut Vec<Expr>, expr: &Expr) -> Result<()> {
+    expr.apply(|part| {
+        if matches!(part, Expr::Column(_)) {
+            need(needed, part.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
 }
 
 /// What a computed column is called until the query names it.

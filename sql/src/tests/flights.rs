@@ -120,7 +120,7 @@ fn the_whole_script_is_one_graph() {
           Union #34  [x1] -> forward
             Project #29 "to_char(sched_dep_ts, '%m')" AS month, "roc_auc(late, p)" AS auc, "log_loss(late, p)" AS log_loss, "brier_score(late, p)" AS brier, "count(1)" AS flights, "avg(CASE WHEN late THEN 1.0 ELSE 0.0 END)" AS late_share [x2] -> rebalance
               Aggregate #28 by (to_char(sched_dep_ts, '%m')): roc_auc(late, p), log_loss(late, p), brier_score(late, p), count(1), avg(CASE WHEN late THEN 1.0 ELSE 0.0 END) at end [x2] -> forward
-                Project #27 to_char(sched_dep_ts, '%m'), p, late [x2] -> hash(to_char(sched_dep_ts, '%m'))
+                Project #27 to_char(sched_dep_ts, '%m'), late, p [x2] -> hash(to_char(sched_dep_ts, '%m'))
                   Filter #26 p IS NOT NULL [x2] -> forward
                     Project #25 "p.flight_id" AS flight_id, sched_dep_ts, month, p, late [x2] -> forward
                       IntervalJoin #24 (flight_id) = (flight_id), landed_at - sched_dep_ts in [0us, 33h] [x2] -> forward
