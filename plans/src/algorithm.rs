@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::Schema;
-use tidemill_ml::FeatureSchema;
+use tidemill_ml::{FeatureSchema, MlError};
 
 use crate::error::{PlanError, Result};
 
@@ -18,13 +18,18 @@ pub fn resolve_model_type(name: &str) -> Result<&'static str> {
     let known = |name: &str| valid.iter().copied().find(|valid| *valid == name);
     let alias = || ALIASES.iter().find(|(alias, _)| *alias == name).and_then(|(_, own)| known(own));
     known(name).or_else(alias).ok_or_else(|| {
-        PlanError::InvalidOption(format!("unknown model_type '{name}'; valid are: {}", valid.join(", ")))
+        let message = format!("unknown model_type '{name}'; valid are: {}", valid.join(", "));
+        PlanError::given_option("model_type", message)
     })
 }
 
 /// Checks the algorithm's own options and the features' types by making the model once.
 pub fn check_model(model_type: &str, options: &[(String, String)], features: &Schema) -> Result<()> {
-    let invalid = |error: tidemill_ml::MlError| PlanError::InvalidOption(error.to_string());
+    let invalid = |error: MlError| match &error {
+        MlError::UnknownOption { option, .. } => PlanError::given_option(option, error.to_string()),
+        MlError::InvalidOption { option, .. } => PlanError::given_option(*option, error.to_string()),
+        _ => PlanError::InvalidOption(error.to_string()),
+    };
     let features = FeatureSchema::from_arrow(features).map_err(invalid)?;
     let options: BTreeMap<String, String> = options.iter().cloned().collect();
     tidemill_ml::create(resolve_model_type(model_type)?, &options, &features).map_err(invalid)?;

@@ -115,7 +115,8 @@ pub enum Direction {
 pub fn find(name: &str) -> Result<&'static ConnectorSpec> {
     CONNECTORS.iter().find(|spec| spec.name == name).ok_or_else(|| {
         let valid: Vec<&str> = CONNECTORS.iter().map(|spec| spec.name).collect();
-        PlanError::InvalidOption(format!("unknown connector '{name}'; valid are: {}", valid.join(", ")))
+        let message = format!("unknown connector '{name}'; valid are: {}", valid.join(", "));
+        PlanError::given_option("connector", message)
     })
 }
 
@@ -126,8 +127,8 @@ pub fn check_options(connector: &str, direction: Direction, options: &[(String, 
         Direction::Source => (spec.source, "source"),
         Direction::Sink => (spec.sink, "sink"),
     };
-    let declared = declared
-        .ok_or_else(|| PlanError::InvalidOption(format!("connector '{connector}' cannot be used as a {what}")))?;
+    let unfit = || PlanError::given_option("connector", format!("connector '{connector}' cannot be used as a {what}"));
+    let declared = declared.ok_or_else(unfit)?;
     for (key, value) in options {
         check_value(find_option(declared, what, connector, key)?, value)?;
     }
@@ -148,9 +149,8 @@ fn find_option(declared: &'static [OptionSpec], what: &str, connector: &str, key
     declared.iter().find(|option| option.name == key).ok_or_else(|| {
         let valid: Vec<&str> = declared.iter().map(|option| option.name).collect();
         let valid = if valid.is_empty() { String::from("it takes none") } else { valid.join(", ") };
-        PlanError::InvalidOption(format!(
-            "unknown option '{key}' of {what} connector '{connector}'; valid are: {valid}"
-        ))
+        let message = format!("unknown option '{key}' of {what} connector '{connector}'; valid are: {valid}");
+        PlanError::given_option(key, message)
     })
 }
 
@@ -165,17 +165,20 @@ fn check_value(option: &OptionSpec, value: &str) -> Result<()> {
         OptionKind::Boolean => String::from("true or false"),
         OptionKind::OneOf(words) => format!("one of {}", words.join(", ")),
     };
-    Err(PlanError::InvalidOption(format!("option '{}' is '{value}', but takes {wanted}", option.name)))
+    let message = format!("option '{}' is '{value}', but takes {wanted}", option.name);
+    Err(PlanError::given_option(option.name, message))
 }
 
 /// Refuses an option that would do nothing.
 fn check_format(option: &OptionSpec, options: &[(String, String)]) -> Result<()> {
     let given = options.iter().find(|(key, _)| key == "format").map(|(_, format)| format.as_str());
     match (option.format, given) {
-        (Some(wanted), Some(given)) if given != wanted => Err(PlanError::InvalidOption(format!(
-            "option '{}' belongs to the format {wanted}, but the format is {given}; leave it out",
-            option.name
-        ))),
+        (Some(wanted), Some(given)) if given != wanted => {
+            let name = option.name;
+            let message =
+                format!("option '{name}' belongs to the format {wanted}, but the format is {given}; leave it out");
+            Err(PlanError::given_option(name, message))
+        }
         _ => Ok(()),
     }
 }
@@ -185,10 +188,13 @@ pub fn delimiter(text: &str) -> Result<u8> {
     match text.as_bytes() {
         br"\t" => Ok(b'\t'),
         [character] if character.is_ascii() && !matches!(character, b'"' | b'\n' | b'\r') => Ok(*character),
-        _ => Err(PlanError::InvalidOption(format!(
-            "option 'delimiter' is '{text}', but takes one ASCII character that is no quote and no line end, or \\t \
-             for a tab"
-        ))),
+        _ => {
+            let message = format!(
+                "option 'delimiter' is '{text}', but takes one ASCII character that is no quote and no line end, or \\t \
+                 for a tab"
+            );
+            Err(PlanError::given_option("delimiter", message))
+        }
     }
 }
 

@@ -52,12 +52,28 @@ pub enum PlanError {
     /// A setting or option that does not exist, or a value that it does not take.
     #[error("{0}")]
     InvalidOption(String),
+    /// The same of an option that was given, which whoever read it can find again.
+    #[error("{message}")]
+    GivenOption {
+        /// Its key.
+        option: String,
+        /// What is wrong and what would work.
+        message: String,
+    },
     /// An expression, schema or function that DataFusion refuses.
     #[error(transparent)]
     DataFusion(#[from] DataFusionError),
     /// An Arrow error while handling a schema or a batch.
     #[error(transparent)]
     Arrow(#[from] arrow::error::ArrowError),
+}
+
+impl PlanError {
+    /// Something is wrong with an option that was given.
+    #[must_use]
+    pub fn given_option(option: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::GivenOption { option: option.into(), message: message.into() }
+    }
 }
 
 /// An error and all its causes on one line, outermost first. A cause that the text before it ends with is

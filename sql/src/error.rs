@@ -215,7 +215,7 @@ fn plain_message(error: &DataFusionError) -> String {
 impl From<PlanError> for SqlError {
     fn from(error: PlanError) -> Self {
         match error {
-            PlanError::InvalidOption(message) => Self::invalid(message),
+            PlanError::InvalidOption(message) | PlanError::GivenOption { message, .. } => Self::invalid(message),
             PlanError::DataFusion(error) => error.into(),
             other => Self::Graph(other),
         }

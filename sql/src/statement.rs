@@ -2,7 +2,9 @@
 
 use datafusion::sql::sqlparser::ast::{DataType, Expr, Query};
 
-use crate::error::Position;
+use tidemill_plans::PlanError;
+
+use crate::error::{Position, SqlError};
 
 /// A name and where it stands.
 #[derive(Debug, Clone)]
@@ -18,11 +20,27 @@ pub(crate) struct Name {
 pub(crate) struct Options {
     /// Key and value, in the order they were written.
     pub(crate) pairs: Vec<(String, String)>,
+    /// Where each key stands.
+    pub(crate) places: Vec<(String, Position)>,
     /// Where the clause starts.
     pub(crate) at: Position,
 }
 
 impl Options {
+    /// Where an option stands; where all of them do if it was not given.
+    pub(crate) fn place(&self, key: &str) -> Position {
+        self.places.iter().find(|(name, _)| name == key).map_or(self.at, |(_, at)| *at)
+    }
+
+    /// An error about an option, where that stands.
+    pub(crate) fn locate(&self, error: PlanError) -> SqlError {
+        let place = match &error {
+            PlanError::GivenOption { option, .. } => self.place(option),
+            _ => self.at,
+        };
+        SqlError::from(error).at(place)
+    }
+
     /// Takes an option out.
     pub(crate) fn take(&mut self, key: &str) -> Option<String> {
         let index = self.pairs.iter().position(|(k, _)| k == key)?;

@@ -34,17 +34,21 @@ pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<Mode
     let model_type = required("model_type", "logistic_reg")?;
     let label = required("label", "late")?;
     let publish_every = options.take("publish_every").unwrap_or_else(|| String::from("1 hour"));
-    let publish_every = text_micros("publish_every", &publish_every).map_err(|error| error.at(at))?;
-    let freshness = freshness(options.take("model_freshness").as_deref()).map_err(|error| error.at(at))?;
-    check_label(info, &label).map_err(|error| error.at(at))?;
+    let publish_every =
+        text_micros("publish_every", &publish_every).map_err(|e| e.at(options.place("publish_every")))?;
+    let freshness = freshness(options.take("model_freshness").as_deref());
+    let freshness = freshness.map_err(|error| error.at(options.place("model_freshness")))?;
+    check_label(info, &label).map_err(|error| error.at(options.place("label")))?;
     let time = training_time(info)?;
     let features: Vec<(String, DataType)> = feature_columns(info, &label, &time);
     let fields = features.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
     let schema = Schema::new(fields.collect::<Vec<_>>());
     check_features(&schema)?;
-    let model_type = resolve_model_type(&model_type).map_err(|error| SqlError::from(error).at(at))?;
-    check_model(model_type, &options.pairs, &schema)
-        .map_err(|error| SqlError::invalid(format!("{error}; options of every model are {COMMON_OPTIONS}")).at(at))?;
+    let model_type = resolve_model_type(&model_type).map_err(|error| options.locate(error))?;
+    check_model(model_type, &options.pairs, &schema).map_err(|error| {
+        let message = format!("{error}; options of every model are {COMMON_OPTIONS}");
+        SqlError::invalid(message).at(options.locate(error).position().unwrap_or(at))
+    })?;
     Ok(ModelObject {
         query: create.query.clone(),
         model_type: model_type.to_owned(),

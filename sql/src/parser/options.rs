@@ -11,21 +11,22 @@ impl ScriptParser<'_> {
     pub(super) fn option_list(&mut self) -> Result<Options> {
         let at = self.inner.peek_token_ref().span.into();
         self.token(&Token::LParen)?;
-        let mut pairs: Vec<(String, String)> = Vec::new();
+        let mut options = Options { at, ..Options::default() };
         while self.inner.peek_token_ref().token != Token::RParen {
             let key = self.dotted_name()?;
             self.token(&Token::Eq)?;
             let value = self.option_value()?;
-            if pairs.iter().any(|(k, _)| *k == key.text) {
+            if options.pairs.iter().any(|(k, _)| *k == key.text) {
                 return Err(SqlError::Syntax { at: key.at, message: format!("option '{}' is given twice", key.text) });
             }
-            pairs.push((key.text, value));
+            options.places.push((key.text.clone(), key.at));
+            options.pairs.push((key.text, value));
             if !self.inner.consume_token(&Token::Comma) {
                 break;
             }
         }
         self.token(&Token::RParen)?;
-        Ok(Options { pairs, at })
+        Ok(options)
     }
 
     fn option_value(&mut self) -> Result<String> {

@@ -27,7 +27,7 @@ pub(crate) fn plan_source(create: &CreateSource) -> Result<(SourceNode, StreamIn
         Some(watermark) => Some(plan_event_time(watermark, &schema, &options)?),
         None if options.iter().any(|(key, _)| key == "null_event_time") => {
             let message = "the option 'null_event_time' needs an event time: declare WATERMARK FOR";
-            return Err(SqlError::invalid(message).at(create.options.at));
+            return Err(SqlError::invalid(message).at(create.options.place("null_event_time")));
         }
         None => None,
     };
@@ -52,7 +52,7 @@ pub(crate) fn connector_of(options: &Options, direction: Direction) -> Result<(S
     let Some(connector) = options.take("connector") else {
         return Err(SqlError::invalid("the option 'connector' is missing: WITH (connector = 'files', …)").at(at));
     };
-    check_options(&connector, direction, &options.pairs).map_err(|error| SqlError::from(error).at(at))?;
+    check_options(&connector, direction, &options.pairs).map_err(|error| options.locate(error))?;
     Ok((connector, options.pairs))
 }
 

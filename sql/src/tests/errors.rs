@@ -70,14 +70,14 @@ fn options() {
     check_error(
         "CREATE SOURCE s (a INT) WITH (connector = 'kafkka', path = 'x')",
         expect![[r#"
-        line 1, column 30: unknown connector 'kafkka'; valid are: files, print, blackhole
-    "#]],
+            line 1, column 31: unknown connector 'kafkka'; valid are: files, print, blackhole
+        "#]],
     );
     check_error(
         "CREATE SOURCE s (a INT) WITH (connector = 'files', pth = 'x', format = 'csv')",
         expect![[r#"
-        line 1, column 30: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, null_value, rows_per_second, null_event_time
-    "#]],
+            line 1, column 52: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, null_value, rows_per_second, null_event_time
+        "#]],
     );
     check_error(
         "CREATE SOURCE s (a INT) WITH (path = 'x', path = 'y')",
@@ -316,20 +316,20 @@ fn models() {
     check_error(
         &model("model_type = 'forest', label = 'late'", "ts, bidder, price > 1 AS late"),
         expect![[r#"
-        line 1, column 21: unknown model_type 'forest'; valid are: logistic_reg
-    "#]],
+            line 1, column 22: unknown model_type 'forest'; valid are: logistic_reg
+        "#]],
     );
     check_error(
         &model(right, "ts, bidder"),
         expect![[r#"
-        line 1, column 21: the label 'late' is not a column of the training query; there are: ts, bidder
-    "#]],
+            line 1, column 51: the label 'late' is not a column of the training query; there are: ts, bidder
+        "#]],
     );
     check_error(
         &model(right, "ts, bidder, auction AS late"),
         expect![[r#"
-        line 1, column 21: the label 'late' must be BOOLEAN, but is BIGINT; write a condition such as late = 1 AS late
-    "#]],
+            line 1, column 51: the label 'late' must be BOOLEAN, but is BIGINT; write a condition such as late = 1 AS late
+        "#]],
     );
     check_error(
         &model(right, "bidder, price > 1 AS late"),
@@ -352,7 +352,7 @@ fn models() {
     check_error(
         &model("model_type = 'logistic_reg', label = 'late', rate = 1", "ts, bidder, price > 1 AS late"),
         expect![[r#"
-            line 1, column 21: model type 'logistic_reg' has no option 'rate'; valid options are optimizer, learning_rate, l1, l2, initial_accumulator, eps, beta, standardize, clip, max_categories; options of every model are model_type, label, publish_every, model_freshness
+            line 1, column 67: model type 'logistic_reg' has no option 'rate'; valid options are optimizer, learning_rate, l1, l2, initial_accumulator, eps, beta, standardize, clip, max_categories; options of every model are model_type, label, publish_every, model_freshness
         "#]],
     );
     check_error(
@@ -361,7 +361,7 @@ fn models() {
             "ts, bidder, price > 1 AS late",
         ),
         expect![[r#"
-            line 1, column 21: option 'publish_every' is '1 month', but takes an interval such as '1 hour' or '15 minutes' (no months)
+            line 1, column 67: option 'publish_every' is '1 month', but takes an interval such as '1 hour' or '15 minutes' (no months)
         "#]],
     );
 }
@@ -706,7 +706,7 @@ fn null_event_times_need_an_event_time() {
     check_error(
         "CREATE SOURCE s (a INT) WITH (connector = 'files', path = 'x', format = 'json', null_event_time = 'skip')",
         expect![[r#"
-            line 1, column 30: the option 'null_event_time' needs an event time: declare WATERMARK FOR
+            line 1, column 81: the option 'null_event_time' needs an event time: declare WATERMARK FOR
         "#]],
     );
 }
