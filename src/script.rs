@@ -112,7 +112,11 @@ async fn watch(
         }
     }
     let status = job.wait().await;
-    progress.finish(&job.metrics.borrow());
+    // A job that failed before it read anything has nothing to sum up.
+    let failed = matches!(status, JobStatus::Failed { .. });
+    if !failed || job.metrics.borrow().iter().any(|operator| operator.rows_in > 0) {
+        progress.finish(&job.metrics.borrow());
+    }
     match status {
         JobStatus::Failed { message, .. } => Err(TidemillError::JobFailed(message)),
         JobStatus::Stopped => Ok((End::Interrupted(interrupted.unwrap_or(SignalKind::interrupt())), results)),

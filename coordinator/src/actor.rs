@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, Arbiter, AsyncContext, Context, Handler, MessageResult, ResponseFuture};
 use futures::future::join_all;
+use tidemill_plans::ErrorDomain;
 use tidemill_plans::ids::{JobId, OperatorId, WorkerId};
 use tidemill_plans::protocol::{Deployment, OperatorMetrics, StopMode, WorkerLink, WorkerRequest};
 use tidemill_plans::stage::Stages;
@@ -137,6 +138,8 @@ impl Coordinator {
     fn publish(&mut self, id: JobId, status: JobStatus) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         match &status {
+            // Whoever submitted the job is told; that its query or its data are wrong concerns nobody else.
+            JobStatus::Failed { domain: ErrorDomain::User, message } => info!(job = %id, message, "job failed"),
             JobStatus::Failed { domain, message } => warn!(job = %id, ?domain, message, "job failed"),
             status => info!(job = %id, ?status, "job"),
         }
