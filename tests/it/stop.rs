@@ -9,8 +9,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::command::{Folder, Output, PATIENCE, Run};
 use crate::flights;
 
-/// How long a job may take to stop.
-const STOP: Duration = Duration::from_secs(2);
+/// How long a job may take to stop: two seconds are promised, of a release build on a machine of its own.
+const STOP: Duration = Duration::from_secs(if cfg!(debug_assertions) { 15 } else { 2 });
 
 /// Rows of a replay that would take minutes.
 const ROWS: usize = 20_000;
