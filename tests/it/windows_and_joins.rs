@@ -114,6 +114,24 @@ fn a_hopping_window_counts_a_row_in_each_window_it_is_in() {
 }
 
 #[test]
+fn a_cumulating_window_grows_until_it_starts_anew() {
+    check(
+        BIDS,
+        "SELECT window_start, window_end, count(*) AS n, sum(price) AS total
+         FROM CUMULATE(TABLE bids, DESCRIPTOR(ts), INTERVAL '5 seconds', INTERVAL '15 seconds')
+         GROUP BY window_start, window_end",
+        &[
+            "2024-01-01T00:00:00,2024-01-01T00:00:05,2,3",
+            "2024-01-01T00:00:00,2024-01-01T00:00:10,3,6",
+            "2024-01-01T00:00:00,2024-01-01T00:00:15,5,15",
+            "2024-01-01T00:00:30,2024-01-01T00:00:35,1,6",
+            "2024-01-01T00:00:30,2024-01-01T00:00:40,1,6",
+            "2024-01-01T00:00:30,2024-01-01T00:00:45,1,6",
+        ],
+    );
+}
+
+#[test]
 fn windows_of_windows_see_final_rows() {
     check(
         &format!(

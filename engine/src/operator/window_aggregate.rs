@@ -15,7 +15,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{Int64Type, SchemaRef};
-use tidemill_plans::node::{WindowAggregateNode, WindowSpec};
+use tidemill_plans::node::{TimeWindow, WindowAggregateNode, WindowSpec};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
@@ -46,7 +46,7 @@ pub(super) struct WindowAggregate {
     /// Where rows are grouped by pane and key, and partial aggregates by window and key.
     sealing: Groups,
     closing: Groups,
-    /// Start of the last window that has closed, whether it had rows or not.
+    /// End of the last window that has closed, whether it had rows or not.
     closed: Option<i64>,
     watermark: Watermark,
 }
@@ -83,7 +83,7 @@ impl WindowAggregate {
             calls,
             key_schema,
             output,
-            grid: PaneGrid { length: gcd(node.window.size(), node.window.slide()), offset: node.window.offset() },
+            grid: PaneGrid { length: gcd(node.window.size(), node.window.period()), offset: node.window.offset() },
             waiting: order_matters.then(|| EventTimeBuffer::new(input, node.time)),
             panes: BTreeMap::new(),
             bytes: 0,
@@ -101,12 +101,11 @@ impl WindowAggregate {
         let times = event_times(batch.column(self.time))?;
         let (mut keep, mut late) = (Vec::with_capacity(times.len()), 0);
         for time in times.values() {
-            let last_end = self.window.last_start(EventTime(*time)).saturating_add(self.window.size());
             // With a slide longer than the size, a row may be in no window: that is not being late.
-            let in_window = last_end > *time;
-            let closed = self.watermark.closes(EventTime(last_end));
-            late += usize::from(in_window && closed);
-            keep.push(in_window && !closed);
+            let end = self.window.last_end(EventTime(*time));
+            let closed = end.is_some_and(|end| self.watermark.closes(EventTime(end)));
+            late += usize::from(closed);
+            keep.push(end.is_some() && !closed);
         }
         ctx.count_late(late);
         if keep.contains(&false) { Ok(filter_record_batch(&batch, &BooleanArray::from(keep))?) } else { Ok(batch) }
@@ -168,8 +167,8 @@ impl WindowAggregate {
     }
 
     /// Turns what has come since the last window into partials, in the panes of one window.
-    fn seal_groups(&mut self, start: i64, end: i64) -> Result<()> {
-        for pane in self.panes.range_mut(start..end).map(|(_, pane)| pane) {
+    fn seal_groups(&mut self, window: TimeWindow) -> Result<()> {
+        for pane in self.panes.range_mut(window.start..window.end).map(|(_, pane)| pane) {
             let Some(mut groups) = pane.groups.take() else { continue };
             let before = pane.bytes;
             pane.partials.push(groups.take_partial()?);
@@ -179,16 +178,16 @@ impl WindowAggregate {
         Ok(())
     }
 
-    /// Start of the earliest window that has rows and has not closed.
-    fn next_window(&self) -> Option<i64> {
-        let after = self.closed.map(|start| start.saturating_add(self.window.slide()));
-        let first = after.unwrap_or(i64::MIN);
-        for pane in self.panes.range(first..).map(|(pane, _)| *pane) {
-            // The earliest window that holds the pane ends just behind it.
-            let Some(earliest) = self.window.starts(EventTime(pane)).last() else { continue };
-            let start = earliest.max(first);
-            if start <= pane {
-                return Some(start);
+    /// The first window to end that has rows and has not closed.
+    fn next_window(&self) -> Option<TimeWindow> {
+        let next = self.closed.map(|end| end.saturating_add(self.window.period()));
+        // Panes that only closed windows hold may still be there: they are before this one's start.
+        let from = next.map_or(i64::MIN, |end| self.window.ending_at(end).start);
+        for pane in self.panes.range(from..).map(|(pane, _)| *pane) {
+            let Some(first) = self.window.windows(EventTime(pane)).next() else { continue };
+            let window = self.window.ending_at(next.map_or(first.end, |end| first.end.max(end)));
+            if window.start <= pane {
+                return Some(window);
             }
         }
         None
@@ -197,63 +196,63 @@ impl WindowAggregate {
     /// Emits the windows that the watermark has passed.
     fn close_windows(&mut self, ctx: &mut OperatorContext) -> Result<()> {
         loop {
-            let starts = self.take_complete_windows()?;
-            let Some(last) = starts.last().copied() else { break };
-            ctx.emit(self.close(&starts)?);
-            self.drop_used_panes(last);
+            let windows = self.take_complete_windows()?;
+            let Some(last) = windows.last() else { break };
+            ctx.emit(self.close(&windows)?);
+            self.drop_used_panes(last.end);
         }
         self.close_empty_windows();
         Ok(())
     }
 
     /// The next windows to close, as many as are worth closing together.
-    fn take_complete_windows(&mut self) -> Result<Vec<i64>> {
-        let (mut starts, mut rows) = (Vec::new(), 0);
+    fn take_complete_windows(&mut self) -> Result<Vec<TimeWindow>> {
+        let (mut windows, mut rows) = (Vec::new(), 0);
         while rows < CLOSE_ROWS
-            && let Some(start) = self.next_window()
+            && let Some(window) = self.next_window()
         {
-            let end = start.saturating_add(self.window.size());
-            if !self.watermark.closes(EventTime(end)) {
+            if !self.watermark.closes(EventTime(window.end)) {
                 break;
             }
-            self.seal_groups(start, end)?;
-            let partials = self.panes.range(start..end).flat_map(|(_, pane)| &pane.partials);
+            self.seal_groups(window)?;
+            let partials = self.panes.range(window.start..window.end).flat_map(|(_, pane)| &pane.partials);
             rows += partials.map(PartialGroups::rows).sum::<usize>();
-            starts.push(start);
-            self.closed = Some(start);
+            windows.push(window);
+            self.closed = Some(window.end);
         }
-        Ok(starts)
+        Ok(windows)
     }
 
     /// The rows of these windows, whose panes are sealed.
-    fn close(&mut self, starts: &[i64]) -> Result<RecordBatch> {
-        let (mut of, mut partials) = (Vec::new(), Vec::new());
-        for start in starts {
-            let panes = self.panes.range(*start..start.saturating_add(self.window.size()));
+    fn close(&mut self, windows: &[TimeWindow]) -> Result<RecordBatch> {
+        let (mut ends, mut partials) = (Vec::new(), Vec::new());
+        for window in windows {
+            let panes = self.panes.range(window.start..window.end);
             partials.extend(panes.flat_map(|(_, pane)| &pane.partials));
-            of.resize(partials.len(), *start);
+            ends.resize(partials.len(), window.end);
         }
-        self.closing.merge(&of, &partials)?;
+        self.closing.merge(&ends, &partials)?;
         let (mut columns, results) = self.closing.finish()?;
-        let windows = columns.remove(0);
-        columns.extend(window_columns(windows.as_primitive::<Int64Type>().values(), self.window.size()));
+        let ends = columns.remove(0);
+        let ends = ends.as_primitive::<Int64Type>().values().iter();
+        let windows: Vec<TimeWindow> = ends.map(|end| self.window.ending_at(*end)).collect();
+        columns.extend(window_columns(&windows));
         columns.extend(results);
         conform(columns, &self.output)
     }
 
     /// A window that closed without rows is closed too: a late row must not open it again.
     fn close_empty_windows(&mut self) {
-        let last_end = self.watermark.0;
-        if last_end != EventTime::MIN && last_end != EventTime::MAX {
-            let last = self.window.last_start(last_end.plus(-self.window.size()));
-            self.closed = self.closed.max(Some(last));
+        let watermark = self.watermark.0;
+        if watermark != EventTime::MIN && watermark != EventTime::MAX {
+            self.closed = self.closed.max(Some(self.window.last_end_until(watermark)));
         }
     }
 
-    /// Drops the panes that no window after the one from `closed` holds.
+    /// Drops the panes that no window holds that ends after `closed`.
     fn drop_used_panes(&mut self, closed: i64) {
         while let Some((pane, _)) = self.panes.first_key_value() {
-            if self.window.last_start(EventTime(*pane)) > closed {
+            if self.window.last_end(EventTime(*pane)).is_some_and(|end| end > closed) {
                 break;
             }
             if let Some((_, pane)) = self.panes.pop_first() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
-use tidemill_plans::node::WindowAssignNode;
+use tidemill_plans::node::{TimeWindow, WindowAssignNode};
 use tidemill_plans::time::{EventTime, event_times};
 
 use super::Operator;
@@ -27,27 +27,27 @@ impl WindowAssign {
 impl Operator for WindowAssign {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         let times = event_times(batch.column(self.node.time))?;
-        let (mut rows, mut starts) = (Vec::new(), Vec::new());
+        let (mut rows, mut windows) = (Vec::new(), Vec::new());
         for (row, time) in times.values().iter().enumerate() {
-            for start in self.node.window.starts(EventTime(*time)) {
+            for window in self.node.window.windows(EventTime(*time)) {
                 rows.push(row as u32);
-                starts.push(start);
+                windows.push(window);
             }
         }
         let expanded = take_record_batch(&batch, &UInt32Array::from(rows))?;
         let mut columns = expanded.columns().to_vec();
-        columns.extend(window_columns(&starts, self.node.window.size()));
+        columns.extend(window_columns(&windows));
         ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), columns)?);
         Ok(())
     }
 }
 
-/// `window_start`, `window_end` and `window_time` for windows of `size` with these starts.
-pub(super) fn window_columns(starts: &[i64], size: i64) -> [ArrayRef; 3] {
-    let column = |shift: i64| -> ArrayRef {
-        Arc::new(starts.iter().map(|start| Some(start.saturating_add(shift))).collect::<TimestampMicrosecondArray>())
+/// `window_start`, `window_end` and `window_time`, the last microsecond, of these windows.
+pub(super) fn window_columns(windows: &[TimeWindow]) -> [ArrayRef; 3] {
+    let column = |of: fn(&TimeWindow) -> i64| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from_iter_values(windows.iter().map(of)))
     };
-    [column(0), column(size), column(size - 1)]
+    [column(|window| window.start), column(|window| window.end), column(|window| window.end - 1)]
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub use temporal_join::{TemporalJoinKind, TemporalJoinNode};
 pub use train::{TrainNode, model_version_schema};
 pub use union::UnionNode;
 pub use window_aggregate::WindowAggregateNode;
-pub use window_assign::{WindowAssignNode, WindowSpec};
+pub use window_assign::{TimeWindow, WindowAssignNode, WindowSpec};
 
 /// What a node of the graph does.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]

@@ -1,4 +1,4 @@
-//! TUMBLE, HOP and ML.PREDICT in FROM. Arguments stand in Flink's order or are named.
+//! TUMBLE, HOP, CUMULATE and ML.PREDICT in FROM. Arguments stand in Flink's order or are named.
 
 use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, TableFactor};
@@ -14,11 +14,12 @@ use crate::interval::literal_micros;
 use crate::lower::scan::Leaf;
 use crate::lower::stream::Stream;
 
-/// How many windows of a HOP may hold one row: a day every 10 seconds, a week every minute.
+/// How many windows may hold one row: a day every 10 seconds, a week every minute.
 const WINDOWS_A_ROW_MAX: i64 = 10_080;
 
 const TUMBLE: &str = "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 hour' [, offset])";
 const HOP: &str = "HOP(TABLE t, DESCRIPTOR(ts), slide INTERVAL '1 hour', size INTERVAL '6 hours' [, offset])";
+const CUMULATE: &str = "CUMULATE(TABLE t, DESCRIPTOR(ts), step INTERVAL '1 hour', size INTERVAL '1 day' [, offset])";
 const PREDICT: &str = "ML.PREDICT(MODEL m, TABLE t), or a query in place of TABLE t";
 
 impl QueryPlanner<'_> {
@@ -29,13 +30,14 @@ impl QueryPlanner<'_> {
         let leaf = match function.as_str() {
             "tumble" => self.tumble(&arguments)?,
             "hop" => self.hop(&arguments)?,
+            "cumulate" => self.cumulate(&arguments)?,
             "ml.predict" | "ml_predict" => self.predict(&arguments)?,
-            "cumulate" | "session" | "ml.evaluate" | "ml_evaluate" => {
-                let hint = "TUMBLE, HOP and ML.PREDICT are";
+            "session" | "ml.evaluate" | "ml_evaluate" => {
+                let hint = "TUMBLE, HOP, CUMULATE and ML.PREDICT are";
                 return Err(SqlError::unsupported(function.to_uppercase(), hint));
             }
             _ => {
-                let hint = String::from("FROM takes TUMBLE, HOP and ML.PREDICT");
+                let hint = String::from("FROM takes TUMBLE, HOP, CUMULATE and ML.PREDICT");
                 let what = String::from("table function");
                 return Err(SqlError::Unknown { at: name.span().into(), what, name: function, hint });
             }
@@ -57,8 +59,21 @@ impl QueryPlanner<'_> {
         let slide = length(required(&given, 2, "SLIDE", HOP)?)?;
         let size = length(required(&given, 3, "SIZE", HOP)?)?;
         let offset = given.get(4).copied().flatten().map_or(Ok(0), micros)?;
-        check_hops(slide, size).map_err(|error| error.at(given[2].map_or_else(Span::empty, Spanned::span)))?;
+        check_count(slide, size, "slide").map_err(|error| error.at(span_of(&given, 2)))?;
         self.windowed(&given, WindowSpec::Hop { slide, size, offset }, HOP)
+    }
+
+    fn cumulate(&mut self, arguments: &[FunctionArg]) -> Result<Leaf> {
+        let given = assign(arguments, &["data", "timecol", "step", "size", "offset"], CUMULATE)?;
+        let step = length(required(&given, 2, "STEP", CUMULATE)?)?;
+        let size = length(required(&given, 3, "SIZE", CUMULATE)?)?;
+        let offset = given.get(4).copied().flatten().map_or(Ok(0), micros)?;
+        if size % step != 0 {
+            let message = "the size of CUMULATE must be a multiple of its step";
+            return Err(SqlError::invalid(message).at(span_of(&given, 3)));
+        }
+        check_count(step, size, "step").map_err(|error| error.at(span_of(&given, 2)))?;
+        self.windowed(&given, WindowSpec::Cumulate { step, size, offset }, CUMULATE)
     }
 
     fn windowed(&mut self, given: &[Option<&Expr>], window: WindowSpec, usage: &str) -> Result<Leaf> {
@@ -136,14 +151,19 @@ fn assign<'a>(arguments: &'a [FunctionArg], parameters: &[&str], usage: &str) ->
     Ok(given)
 }
 
-/// Refuses a slide so short that each row would be in more windows than anyone wants to pay for.
-fn check_hops(slide: i64, size: i64) -> Result<()> {
-    if size / slide <= WINDOWS_A_ROW_MAX {
+/// Refuses a slide or step so short that each row would be in more windows than anyone wants to pay for.
+fn check_count(period: i64, size: i64, what: &str) -> Result<()> {
+    let windows = size / period;
+    if windows <= WINDOWS_A_ROW_MAX {
         return Ok(());
     }
-    let windows = size / slide;
-    let message = format!("a row would be in {windows} windows; the limit is {WINDOWS_A_ROW_MAX}: take a longer slide");
+    let message =
+        format!("a row would be in {windows} windows; the limit is {WINDOWS_A_ROW_MAX}: take a longer {what}");
     Err(SqlError::invalid(message))
+}
+
+fn span_of(given: &[Option<&Expr>], index: usize) -> Span {
+    given.get(index).copied().flatten().map_or_else(Span::empty, Spanned::span)
 }
 
 /// A window's length or slide: an interval above zero.

@@ -200,14 +200,14 @@ fn windows() {
     check_error(
         "SELECT * FROM SESSION(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 hour')",
         expect![[r#"
-        line 1, column 15: SESSION is not supported; TUMBLE, HOP and ML.PREDICT are
-    "#]],
+            line 1, column 15: SESSION is not supported; TUMBLE, HOP, CUMULATE and ML.PREDICT are
+        "#]],
     );
     check_error(
         "SELECT * FROM WINDOWS(TABLE bids)",
         expect![[r#"
-        line 1, column 15: there is no table function 'windows'; FROM takes TUMBLE, HOP and ML.PREDICT
-    "#]],
+            line 1, column 15: there is no table function 'windows'; FROM takes TUMBLE, HOP, CUMULATE and ML.PREDICT
+        "#]],
     );
 }
 
@@ -412,8 +412,8 @@ fn predictions() {
     check(
         "SELECT * FROM ML.EVALUATE(MODEL m, TABLE bids)",
         expect![[r#"
-        line 1, column 15: ML.EVALUATE is not supported; TUMBLE, HOP and ML.PREDICT are
-    "#]],
+            line 1, column 15: ML.EVALUATE is not supported; TUMBLE, HOP, CUMULATE and ML.PREDICT are
+        "#]],
     );
     check(
         "SELECT * FROM m",
@@ -709,4 +709,17 @@ fn null_event_times_need_an_event_time() {
             line 1, column 81: the option 'null_event_time' needs an event time: declare WATERMARK FOR
         "#]],
     );
+}
+
+#[test]
+fn cumulating_windows_that_do_not_add_up() {
+    check_error(
+        "SELECT * FROM CUMULATE(TABLE bids, DESCRIPTOR(ts), INTERVAL '25 minutes', INTERVAL '1 hour')",
+        expect![[r#"
+            line 1, column 84: the size of CUMULATE must be a multiple of its step
+        "#]],
+    );
+    check_error("SELECT * FROM CUMULATE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 hour')", expect![[r#"
+        line 1, column 15: the argument SIZE is missing; write CUMULATE(TABLE t, DESCRIPTOR(ts), step INTERVAL '1 hour', size INTERVAL '1 day' [, offset])
+    "#]]);
 }

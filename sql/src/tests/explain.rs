@@ -367,3 +367,28 @@ fn behind_a_join_event_time_is_the_column_that_was_joined_by() {
     let error = explain_after(&renamed, &windows("last"));
     assert!(error.contains("'last' is not an event-time column; DESCRIPTOR takes closed here"), "{error}");
 }
+
+#[test]
+fn cumulating_windows_take_positional_and_named_arguments() {
+    check_explain(
+        "SELECT bidder, window_start, window_end, count(*) AS n
+         FROM CUMULATE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10 minutes', INTERVAL '1 hour', INTERVAL '5 minutes')
+         GROUP BY bidder, window_start, window_end",
+        expect![[r#"
+            Sink #4 select_1 to result [x1]
+              Project #3 bidder, window_start, window_end, "count(1)" AS n [x2] -> rebalance
+                WindowAggregate #2 CUMULATE(step=10min, size=1h) offset=5min on ts by (bidder): count(1) [x2] -> forward
+                  Project #1 bidder, ts [x2] -> hash(bidder)
+                    Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+    check_explain(
+        "SELECT * FROM CUMULATE(SIZE => INTERVAL '1 hour', DATA => TABLE bids, STEP => INTERVAL '20 minutes',
+                                TIMECOL => DESCRIPTOR(ts))",
+        expect![[r#"
+            Sink #2 select_1 to result [x1]
+              WindowAssign #1 CUMULATE(step=20min, size=1h) on ts [x2] -> rebalance
+                Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+}

@@ -22,6 +22,10 @@ fn hop(slide: i64, size: i64) -> WindowSpec {
     WindowSpec::Hop { slide: slide * S, size: size * S, offset: 0 }
 }
 
+fn cumulate(step: i64, size: i64) -> WindowSpec {
+    WindowSpec::Cumulate { step: step * S, size: size * S, offset: 0 }
+}
+
 /// `sum(v)` and `count(v)` by `k`.
 fn sum_and_count(window: WindowSpec) -> OperatorHarness {
     let input = schema("k:text v:int t:time");
@@ -109,6 +113,28 @@ fn a_size_that_is_no_multiple_of_the_slide_works_too() {
         watermark end
         late 0
     "#]],
+    );
+}
+
+#[test]
+fn a_cumulating_window_is_emitted_at_each_step_with_all_since_its_start() {
+    check(
+        cumulate(5, 15),
+        "a 1 @1\nwatermark 5\nwatermark 10\na 2 @12\nb 4 @2\nwatermark 15\na 8 @16\nend",
+        expect![[r#"
+            a @0 @5 @4.999999 1 1
+            watermark @5
+            a @0 @10 @9.999999 1 1
+            watermark @10
+            a @0 @15 @14.999999 3 2
+            b @0 @15 @14.999999 4 1
+            watermark @15
+            a @15 @20 @19.999999 8 1
+            a @15 @25 @24.999999 8 1
+            a @15 @30 @29.999999 8 1
+            watermark end
+            late 0
+        "#]],
     );
 }
 
@@ -276,23 +302,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..20)
 }
 
-/// The windows as plain maps: start, then key, to sum and count. What comes out is by step.
+/// The windows as plain maps: end and start, then key, to sum and count. What comes out is by step.
 struct Reference {
-    slide: i64,
-    size: i64,
+    /// Every window that there is, as start and end.
+    all: Vec<(i64, i64)>,
     watermark: i64,
-    windows: BTreeMap<i64, BTreeMap<Option<u8>, (i64, i64)>>,
+    windows: BTreeMap<(i64, i64), BTreeMap<Option<u8>, (i64, i64)>>,
     late: u64,
 }
 
 impl Reference {
     fn row(&mut self, key: Option<u8>, time: i64, value: i64) {
-        let starts = (-200..200).map(|n| n * self.slide).filter(|start| (*start..*start + self.size).contains(&time));
-        let starts: Vec<i64> = starts.collect();
-        let open: Vec<i64> = starts.iter().copied().filter(|start| start + self.size > self.watermark).collect();
-        self.late += u64::from(open.is_empty() && !starts.is_empty());
-        for start in open {
-            let (sum, count) = self.windows.entry(start).or_default().entry(key).or_default();
+        let holding: Vec<_> = self.all.iter().filter(|(start, end)| (*start..*end).contains(&time)).collect();
+        let open: Vec<_> = holding.iter().filter(|(_, end)| *end > self.watermark).collect();
+        self.late += u64::from(open.is_empty() && !holding.is_empty());
+        for (start, end) in open {
+            let (sum, count) = self.windows.entry((*end, *start)).or_default().entry(key).or_default();
             *sum += value;
             *count += 1;
         }
@@ -302,7 +327,7 @@ impl Reference {
         self.watermark = watermark;
         let mut rows = Vec::new();
         while let Some(window) = self.windows.first_entry() {
-            let (start, end) = (*window.key(), window.key() + self.size);
+            let (end, start) = *window.key();
             if end > watermark {
                 break;
             }
@@ -316,9 +341,14 @@ impl Reference {
     }
 }
 
-fn equals_the_reference(slide: i64, size: i64, steps: &[Step]) {
-    let mut harness = sum_and_count(hop(slide, size));
-    let mut reference = Reference { slide, size, watermark: i64::MIN, windows: BTreeMap::new(), late: 0 };
+fn hops_equal_the_reference(slide: i64, size: i64, steps: &[Step]) {
+    let all = (-200..200).map(|n| (n * slide, n * slide + size)).collect();
+    equals_the_reference(hop(slide, size), all, steps);
+}
+
+fn equals_the_reference(spec: WindowSpec, all: Vec<(i64, i64)>, steps: &[Step]) {
+    let mut harness = sum_and_count(spec);
+    let mut reference = Reference { all, watermark: i64::MIN, windows: BTreeMap::new(), late: 0 };
     let mut now = -20;
     for step in steps {
         match step {
@@ -349,18 +379,26 @@ proptest! {
 
     #[test]
     fn tumbling_windows_equal_the_reference(steps in steps()) {
-        equals_the_reference(10, 10, &steps);
+        hops_equal_the_reference(10, 10, &steps);
     }
 
     #[test]
     fn hopping_windows_equal_the_reference(steps in steps()) {
-        equals_the_reference(5, 15, &steps);
-        equals_the_reference(4, 10, &steps);
+        hops_equal_the_reference(5, 15, &steps);
+        hops_equal_the_reference(4, 10, &steps);
+    }
+
+    #[test]
+    fn cumulating_windows_equal_the_reference(steps in steps()) {
+        for (step, size) in [(5, 15), (2, 20), (10, 10)] {
+            let all = (-100..100).flat_map(|n| (1..=size / step).map(move |k| (n * size, n * size + k * step)));
+            equals_the_reference(cumulate(step, size), all.collect(), &steps);
+        }
     }
 
     #[test]
     fn sampled_windows_equal_the_reference(steps in steps()) {
-        equals_the_reference(10, 4, &steps);
+        hops_equal_the_reference(10, 4, &steps);
     }
 
     #[test]

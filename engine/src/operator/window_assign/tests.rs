@@ -15,10 +15,10 @@ fn a_row_comes_once_for_each_window_that_it_is_in() {
     harness.watermark(0, 8).unwrap();
     harness.push(0, "").unwrap();
     expect![[r#"
-        1 @7 @5 @15 @14.999999
         1 @7 @0 @10 @9.999999
-        2 @-1 @-5 @5 @4.999999
+        1 @7 @5 @15 @14.999999
         2 @-1 @-10 @0 @-0.000001
+        2 @-1 @-5 @5 @4.999999
         watermark @8
     "#]]
     .assert_eq(&harness.output().unwrap());
