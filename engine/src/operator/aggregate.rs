@@ -4,15 +4,16 @@
 //! so that sums of floats come out the same in every run. Changes are emitted then too: at most one
 //! a group and watermark.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter, take};
 use arrow::datatypes::SchemaRef;
-use arrow::row::{OwnedRow, RowConverter, SortField};
+use arrow::row::{OwnedRow, Row, RowConverter, SortField};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Accumulator;
+use hashbrown::HashMap;
 use tidemill_plans::change::{ChangeOp, change_array};
 use tidemill_plans::node::{AggregateEmit, AggregateNode};
 use tidemill_plans::time::{Watermark, event_times};
@@ -33,8 +34,11 @@ pub(super) struct Aggregate {
     /// Rows whose time has not passed; `None` if the input has no event time.
     waiting: Option<EventTimeBuffer>,
     converter: RowConverter,
-    groups: HashMap<OwnedRow, usize>,
+    /// The places in `state` by key.
+    groups: HashMap<Box<[u8]>, usize>,
     state: Vec<Group>,
+    /// Bytes that the groups hold.
+    bytes: usize,
     /// Groups that have changed since their last emission.
     changed: BTreeSet<usize>,
 }
@@ -44,6 +48,13 @@ struct Group {
     accumulators: Vec<Box<dyn Accumulator>>,
     /// What downstream knows.
     emitted: Option<Vec<ScalarValue>>,
+}
+
+impl Group {
+    /// Bytes of its accumulators.
+    fn bytes(&self) -> usize {
+        self.accumulators.iter().map(|accumulator| accumulator.size()).sum()
+    }
 }
 
 impl Aggregate {
@@ -59,6 +70,7 @@ impl Aggregate {
             converter: RowConverter::new(fields)?,
             groups: HashMap::new(),
             state: Vec::new(),
+            bytes: 0,
             changed: BTreeSet::new(),
         };
         if node.keys.is_empty() {
@@ -72,18 +84,21 @@ impl Aggregate {
         // A row of no columns cannot be converted; any fixed row stands for it.
         let converter = RowConverter::new(vec![SortField::new(arrow::datatypes::DataType::Boolean)])?;
         let rows = converter.convert_columns(&[Arc::new(BooleanArray::from(vec![true])) as ArrayRef])?;
-        self.group(rows.row(0).owned())?;
+        self.group(rows.row(0))?;
         Ok(())
     }
 
-    fn group(&mut self, key: OwnedRow) -> Result<usize> {
-        if let Some(index) = self.groups.get(&key) {
+    fn group(&mut self, key: Row<'_>) -> Result<usize> {
+        if let Some(index) = self.groups.get(key.data()) {
             return Ok(*index);
         }
         let accumulators: Result<Vec<_>> = self.calls.iter().map(AggregateCall::single).collect();
+        let group = Group { key: key.owned(), accumulators: accumulators?, emitted: None };
         let index = self.state.len();
-        self.state.push(Group { key: key.clone(), accumulators: accumulators?, emitted: None });
-        self.groups.insert(key, index);
+        // The key is held twice: here, and to be turned into columns again.
+        self.bytes += group.bytes() + 2 * key.data().len();
+        self.state.push(group);
+        self.groups.insert(Box::from(key.data()), index);
         self.changed.insert(index);
         Ok(index)
     }
@@ -98,7 +113,7 @@ impl Aggregate {
         let mut by_group: Vec<(usize, Vec<u32>)> = Vec::new();
         let mut places: HashMap<usize, usize> = HashMap::new();
         for row in 0..batch.num_rows() {
-            let group = self.group(rows.row(row).owned())?;
+            let group = self.group(rows.row(row))?;
             let place = *places.entry(group).or_insert(by_group.len());
             if place == by_group.len() {
                 by_group.push((group, Vec::new()));
@@ -110,6 +125,7 @@ impl Aggregate {
 
     fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         let by_group = self.rows_by_group(batch)?;
+        let before: usize = by_group.iter().map(|(group, _)| self.state[*group].bytes()).sum();
         for (index, call) in self.calls.iter().enumerate() {
             let (arguments, keep) = call.evaluate(batch)?;
             for (group, rows) in &by_group {
@@ -117,6 +133,8 @@ impl Aggregate {
                 self.state[*group].accumulators[index].update_batch(&values)?;
             }
         }
+        let after: usize = by_group.iter().map(|(group, _)| self.state[*group].bytes()).sum();
+        self.bytes = (self.bytes + after).saturating_sub(before);
         self.changed.extend(by_group.iter().map(|(group, _)| *group));
         Ok(())
     }
@@ -233,9 +251,7 @@ impl Operator for Aggregate {
     }
 
     fn state_bytes(&self) -> usize {
-        let accumulators = self.state.iter().flat_map(|group| &group.accumulators);
-        accumulators.map(|accumulator| accumulator.size()).sum::<usize>()
-            + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
+        self.bytes + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
     }
 }
 

@@ -46,7 +46,7 @@ fn find_bad(
     let Some(reason) = reason(&error) else { return Err(error) };
     if rows.num_rows() <= 1 {
         keep.append_n(rows.num_rows(), false);
-        return if rows.num_rows() == 1 { ctx.dead_letter(reason, show_row(rows, 0)?) } else { Err(error) };
+        return if rows.num_rows() == 1 { ctx.dead_letter(&reason, || show_row(rows, 0)) } else { Err(error) };
     }
     let half = rows.num_rows() / 2;
     find_bad(&rows.slice(0, half), evaluate, ctx, keep)?;
@@ -94,7 +94,7 @@ pub(super) fn route(
         return Ok(batch);
     }
     for row in (0..batch.num_rows()).filter(|row| bad.is_valid(*row) && bad.value(*row)) {
-        ctx.dead_letter(reason.to_owned(), show_row(&batch, row)?)?;
+        ctx.dead_letter(reason, || show_row(&batch, row))?;
     }
     Ok(filter_record_batch(&batch, &arrow::compute::not(bad)?)?)
 }

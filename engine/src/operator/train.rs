@@ -102,7 +102,7 @@ impl Train {
         let report = self.model.learn(rows, &labels).map_err(|error| self.failed(error))?;
         let LearnReport { rows: learnt, rejected, scores } = report;
         for row in rejected {
-            ctx.dead_letter(row.reason.to_string(), show_row(rows, row.row)?)?;
+            ctx.dead_letter(&row.reason.to_string(), || show_row(rows, row.row))?;
         }
         for (score, label) in scores.iter().zip(labels.iter()) {
             if let (Some(score), Some(label)) = (score, label) {

@@ -83,10 +83,13 @@ impl OperatorContext {
         OperatorStats::add(&self.stats.skipped_rows, rows);
     }
 
-    /// Counts a row that could not be used and routes it to the dead letters.
-    pub fn dead_letter(&self, reason: String, row: String) -> Result<()> {
+    /// Counts a row that could not be used and routes it to the dead letters. How the row reads is asked
+    /// only if somebody will read it.
+    pub fn dead_letter(&self, reason: &str, row: impl FnOnce() -> Result<String>) -> Result<()> {
         OperatorStats::add(&self.stats.dead_letter_rows, 1);
-        self.env.dead_letters.push(&DeadLetter { operator: self.name.clone(), reason, row })
+        self.env
+            .dead_letters
+            .push(|| Ok(DeadLetter { operator: self.name.clone(), reason: reason.to_owned(), row: row()? }))
     }
 
     /// Reports a model version to the registry.

@@ -52,10 +52,14 @@ impl DeadLetters {
         Ok(Self { path, state: Mutex::new(State { file, rows: 0 }) })
     }
 
-    /// Takes a row.
-    pub fn push(&self, letter: &DeadLetter) -> Result<()> {
+    /// Takes a row, which is asked for only if it is written or among the first, which are logged.
+    pub fn push(&self, letter: impl FnOnce() -> Result<DeadLetter>) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.rows += 1;
+        if state.file.is_none() && state.rows > LOGGED_MAX {
+            return Ok(());
+        }
+        let letter = letter()?;
         if state.rows <= LOGGED_MAX {
             warn!(operator = letter.operator, reason = letter.reason, row = letter.row, "row to dead letters");
         }

@@ -719,7 +719,10 @@ fn cumulating_windows_that_do_not_add_up() {
             line 1, column 84: the size of CUMULATE must be a multiple of its step
         "#]],
     );
-    check_error("SELECT * FROM CUMULATE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 hour')", expect![[r#"
+    check_error(
+        "SELECT * FROM CUMULATE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 hour')",
+        expect![[r#"
         line 1, column 15: the argument SIZE is missing; write CUMULATE(TABLE t, DESCRIPTOR(ts), step INTERVAL '1 hour', size INTERVAL '1 day' [, offset])
-    "#]]);
+    "#]],
+    );
 }

@@ -31,7 +31,7 @@ impl BadRows {
 
     pub(super) fn push(&self, reason: String, row: String) -> Result<()> {
         OperatorStats::add(&self.stats.dead_letter_rows, 1);
-        self.env.dead_letters.push(&DeadLetter { operator: self.operator.clone(), reason, row })
+        self.env.dead_letters.push(|| Ok(DeadLetter { operator: self.operator.clone(), reason, row }))
     }
 }
 

@@ -302,12 +302,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..20)
 }
 
-/// The windows as plain maps: end and start, then key, to sum and count. What comes out is by step.
+/// Sum and count by key.
+type Sums = BTreeMap<Option<u8>, (i64, i64)>;
+
+/// The windows as plain maps, by end and start. What comes out is by step.
 struct Reference {
     /// Every window that there is, as start and end.
     all: Vec<(i64, i64)>,
     watermark: i64,
-    windows: BTreeMap<(i64, i64), BTreeMap<Option<u8>, (i64, i64)>>,
+    windows: BTreeMap<(i64, i64), Sums>,
     late: u64,
 }
 
