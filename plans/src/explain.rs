@@ -105,6 +105,13 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             input(0, &aggregate.keys),
             list(aggregate.aggregates.iter().map(ToString::to_string))
         ),
+        NodeKind::SessionWindow(session) => format!(
+            "SESSION(gap={}) on {} by ({}): {}",
+            micros(session.gap),
+            input(0, &[session.time]),
+            input(0, &session.keys),
+            list(session.aggregates.iter().map(ToString::to_string))
+        ),
         NodeKind::Aggregate(aggregate) => format!(
             "by ({}): {} {}",
             input(0, &aggregate.keys),

@@ -1,7 +1,7 @@
 //! The lexical rules: PostgreSQL's, with `FOR SYSTEM_TIME AS OF`, and `TABLE t` and `MODEL m` as
 //! arguments of table functions.
 //!
-//! The two markers become [`Expr::Prefixed`], which no other syntax of this dialect makes; the
+//! The markers become [`Expr::Prefixed`], which no other syntax of this dialect makes; the
 //! planner takes them out before DataFusion sees the query.
 
 use std::any::TypeId;
@@ -14,6 +14,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// Prefix of a table argument.
 pub(crate) const TABLE_MARKER: &str = "TABLE";
+/// Prefix of a tuple within a table argument: the table, and the columns of its PARTITION BY.
+pub(crate) const PARTITION_MARKER: &str = "PARTITION";
 /// Prefix of a model argument.
 pub(crate) const MODEL_MARKER: &str = "MODEL";
 
@@ -96,7 +98,7 @@ impl Dialect for TidemillDialect {
         let marker = marker_ahead(parser)?;
         let token = parser.next_token();
         let prefix = Ident { value: marker.to_owned(), quote_style: None, span: token.span };
-        Some(parse_name(parser).map(|value| Expr::Prefixed { prefix, value: Box::new(value) }))
+        Some(parse_argument(parser).map(|value| Expr::Prefixed { prefix, value: Box::new(value) }))
     }
 
     /// `EMIT ON …` and `LATE DATA …` behind a table are clauses, not its alias.
@@ -144,6 +146,24 @@ fn is_clause(parser: &Parser) -> bool {
     let (word, next) = (parser.get_current_token(), parser.peek_token_ref());
     (is_word(word, "EMIT") && (is_word(next, "ON") || is_word(next, "EVERY")))
         || (is_word(word, "LATE") && is_word(next, "DATA"))
+}
+
+/// The name behind a marker, with the PARTITION BY behind it: `t PARTITION BY a` or `t PARTITION BY (a, b)`.
+fn parse_argument(parser: &mut Parser) -> Result<Expr, ParserError> {
+    let name = parse_name(parser)?;
+    let span = parser.peek_token_ref().span;
+    if !parser.parse_keywords(&[Keyword::PARTITION, Keyword::BY]) {
+        return Ok(name);
+    }
+    let mut parts = vec![name];
+    if parser.consume_token(&Token::LParen) {
+        parts.extend(parser.parse_comma_separated(Parser::parse_identifier)?.into_iter().map(Expr::Identifier));
+        parser.expect_token(&Token::RParen)?;
+    } else {
+        parts.push(Expr::Identifier(parser.parse_identifier()?));
+    }
+    let prefix = Ident { value: PARTITION_MARKER.to_owned(), quote_style: None, span };
+    Ok(Expr::Prefixed { prefix, value: Box::new(Expr::Tuple(parts)) })
 }
 
 /// The name behind a marker.

@@ -158,7 +158,13 @@ fn function_names() -> Result<RecordBatch> {
     let scalar = functions::scalar_names().map(|name| (name, "scalar"));
     let mut all: Vec<(&str, &str)> =
         functions::aggregate_names().map(|name| (name, "aggregate")).chain(scalar).collect();
-    all.extend([("tumble", "table"), ("hop", "table"), ("cumulate", "table"), ("ml.predict", "table")]);
+    all.extend([
+        ("tumble", "table"),
+        ("hop", "table"),
+        ("cumulate", "table"),
+        ("session", "table"),
+        ("ml.predict", "table"),
+    ]);
     all.sort_unstable();
     table(&["name", "kind"], all.into_iter().map(|(name, kind)| vec![name.to_owned(), kind.to_owned()]).collect())
 }

@@ -105,6 +105,7 @@ fn check_expressions(graph: &DataflowGraph) {
             NodeKind::Filter(filter) => check(&filter.predicate, &inputs[0]),
             NodeKind::IntervalJoin(join) => join.filter.iter().for_each(|filter| check(filter, &node.schema)),
             NodeKind::WindowAggregate(aggregate) => check_aggregates(&aggregate.aggregates, &inputs[0]),
+            NodeKind::SessionWindow(session) => check_aggregates(&session.aggregates, &inputs[0]),
             NodeKind::Aggregate(aggregate) => check_aggregates(&aggregate.aggregates, &inputs[0]),
             _ => {}
         }

@@ -132,6 +132,35 @@ fn a_cumulating_window_grows_until_it_starts_anew() {
 }
 
 #[test]
+fn a_session_lasts_until_a_gap() {
+    check(
+        BIDS,
+        "SELECT item, window_start, window_end, count(*) AS n, sum(price) AS total
+         FROM SESSION(TABLE bids PARTITION BY item, DESCRIPTOR(ts), INTERVAL '8 seconds')
+         GROUP BY item, window_start, window_end",
+        &[
+            "a,2024-01-01T00:00:01,2024-01-01T00:00:18,3,8",
+            "a,2024-01-01T00:00:31,2024-01-01T00:00:39,1,6",
+            "b,2024-01-01T00:00:04,2024-01-01T00:00:20,2,7",
+        ],
+    );
+}
+
+#[test]
+fn sessions_can_be_windowed_and_filtered_behind_an_aggregate() {
+    check(
+        &format!(
+            "{BIDS} CREATE VIEW visits AS SELECT item, window_end AS ended_at, avg(price) FILTER (WHERE price > 1) AS mean
+             FROM SESSION(TABLE bids PARTITION BY item, DESCRIPTOR(ts), INTERVAL '8 seconds')
+             GROUP BY item, window_start, window_end;"
+        ),
+        "SELECT window_start, count(*) AS visits, max(mean) AS most
+         FROM TUMBLE(TABLE visits, DESCRIPTOR(ended_at), INTERVAL '30 seconds') GROUP BY window_start, window_end",
+        &["2024-01-01T00:00:00,2,3.5", "2024-01-01T00:00:30,1,6.0"],
+    );
+}
+
+#[test]
 fn windows_of_windows_see_final_rows() {
     check(
         &format!(

@@ -11,6 +11,7 @@ mod held_rows;
 mod interval_join;
 mod predict;
 mod project;
+mod session_window;
 mod sink;
 mod source;
 mod temporal_join;
@@ -78,6 +79,9 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::WindowAssign(assign) => Box::new(window_assign::WindowAssign::new(assign, output)),
         NodeKind::WindowAggregate(aggregate) => {
             Box::new(window_aggregate::WindowAggregate::new(aggregate, Arc::clone(&inputs[0]), output)?)
+        }
+        NodeKind::SessionWindow(session) => {
+            Box::new(session_window::SessionWindow::new(session, Arc::clone(&inputs[0]), output)?)
         }
         NodeKind::Aggregate(aggregate) => {
             Box::new(aggregate::Aggregate::new(aggregate, Arc::clone(&inputs[0]), output)?)

@@ -8,6 +8,7 @@ mod filter;
 mod interval_join;
 mod predict;
 mod project;
+mod session_window;
 mod sink;
 mod source;
 mod temporal_join;
@@ -21,6 +22,7 @@ pub use filter::FilterNode;
 pub use interval_join::{IntervalJoinNode, JoinSide};
 pub use predict::{ModelFreshness, PredictNode};
 pub use project::{ProjectNode, Projection};
+pub use session_window::SessionWindowNode;
 pub use sink::{SinkNode, SortColumn};
 pub use source::{EventTimeSpec, NullEventTime, SourceNode};
 pub use temporal_join::{TemporalJoinKind, TemporalJoinNode};
@@ -42,6 +44,8 @@ pub enum NodeKind {
     WindowAssign(WindowAssignNode),
     /// Groups and aggregates within windows; emits when a window closes.
     WindowAggregate(WindowAggregateNode),
+    /// Groups and aggregates within sessions; emits when a session closes.
+    SessionWindow(SessionWindowNode),
     /// Groups and aggregates without a window; emits a changelog.
     Aggregate(AggregateNode),
     /// Joins rows whose times are near each other.
@@ -68,6 +72,7 @@ impl NodeKind {
             Self::Filter(_) => "Filter",
             Self::WindowAssign(_) => "WindowAssign",
             Self::WindowAggregate(_) => "WindowAggregate",
+            Self::SessionWindow(_) => "SessionWindow",
             Self::Aggregate(_) => "Aggregate",
             Self::IntervalJoin(_) => "IntervalJoin",
             Self::TemporalJoin(_) => "TemporalJoin",

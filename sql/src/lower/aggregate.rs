@@ -11,11 +11,11 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Expr};
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::graph::Partitioning;
-use tidemill_plans::node::{AggregateEmit, AggregateNode, NodeKind, WindowAggregateNode};
+use tidemill_plans::node::{AggregateEmit, AggregateNode, NodeKind, SessionWindowNode, WindowAggregateNode};
 
 use super::expression::{column, plain_column, resolve, unaliased, window_use};
 use super::project::Computed;
-use super::stream::{Relation, Stream, WINDOW_COLUMNS, Windows, make_unique, window_fields};
+use super::stream::{Relation, Stream, WINDOW_COLUMNS, WindowKind, Windows, make_unique, window_fields};
 use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
 use crate::planner::QueryPlanner;
@@ -42,15 +42,12 @@ struct Grouped {
 
 impl QueryPlanner<'_> {
     pub(super) fn lower_aggregate(&mut self, aggregate: &Aggregate) -> Result<Relation> {
-        let schema = aggregate.input.schema();
         let mut relation = self.lower(&aggregate.input)?;
         if relation.stream.info.changelog {
             let hint = "aggregate over a windowed view, or over the rows before they were aggregated";
             return Err(SqlError::unsupported("an aggregation over updating rows", hint));
         }
-        let by_window =
-            |expr: &Expr| plain_column(expr, &relation, schema).is_some_and(|c| relation.is_window_column(c));
-        if !aggregate.group_expr.iter().any(by_window) {
+        if !groups_by_windows(&relation, aggregate) {
             relation = self.assign_windows(relation)?;
         }
         let grouped = self.group(relation, aggregate)?;
@@ -94,6 +91,7 @@ impl QueryPlanner<'_> {
         if needed.is_empty() {
             need(&mut needed, column(&relation.name(0)));
         }
+        check_session_keys(&relation, &needed[..keys.len()])?;
         let time = time.map(|time| relation.name(time));
         let windows = relation.windows.clone();
         let input = self.project_needed(relation, needed)?;
@@ -131,12 +129,16 @@ impl QueryPlanner<'_> {
             changelog: false,
             upsert_keys: Vec::new(),
         };
-        let kind = NodeKind::WindowAggregate(WindowAggregateNode {
-            keys: grouped.keys.clone(),
-            time: grouped.time.unwrap_or_default(),
-            window: windows.spec,
-            aggregates: grouped.aggregates,
-        });
+        let (node_keys, time) = (grouped.keys.clone(), grouped.time.unwrap_or_default());
+        let aggregates = grouped.aggregates;
+        let kind = match windows.kind {
+            WindowKind::Fixed(window) => {
+                NodeKind::WindowAggregate(WindowAggregateNode { keys: node_keys, time, window, aggregates })
+            }
+            WindowKind::Session { gap, .. } => {
+                NodeKind::SessionWindow(SessionWindowNode { keys: node_keys, time, gap, aggregates })
+            }
+        };
         let output = self.add_grouped(&grouped.input, kind, grouped.keys, info);
         let output = self.filter_stream(output, windows.filters);
         restore_order(output, &grouped.groups, keys, WINDOW_COLUMNS.len())
@@ -172,6 +174,31 @@ impl QueryPlanner<'_> {
         self.builder.graph.add_edge(input.node, output.node, 0, Partitioning::Hash(keys));
         output
     }
+}
+
+/// Whether a GROUP BY has so many of the waiting windows' columns that its groups are in one window each.
+fn groups_by_windows(relation: &Relation, aggregate: &Aggregate) -> bool {
+    let Some(windows) = &relation.windows else { return false };
+    let schema = aggregate.input.schema();
+    let columns = aggregate.group_expr.iter().filter_map(|expr| plain_column(expr, relation, schema));
+    let columns: Vec<usize> = columns.filter_map(|column| column.checked_sub(relation.stream.width())).collect();
+    windows.kind.are_told_by(columns.contains(&0), columns.contains(&1) || columns.contains(&2))
+}
+
+/// Sessions are those of the keys of PARTITION BY: a GROUP BY of others would need them grouped anew.
+fn check_session_keys(relation: &Relation, keys: &[Expr]) -> Result<()> {
+    let Some(Windows { kind: WindowKind::Session { keys: wanted, .. }, .. }) = &relation.windows else { return Ok(()) };
+    let wanted: Vec<String> = wanted.iter().map(|key| relation.name(*key)).collect();
+    let same = keys.len() == wanted.len() && wanted.iter().all(|name| keys.contains(&column(name)));
+    if same {
+        return Ok(());
+    }
+    let what = match wanted.as_slice() {
+        [] => String::from("a GROUP BY of more than the windows of SESSION without PARTITION BY"),
+        names => format!("a GROUP BY of other keys than SESSION's PARTITION BY ({})", names.join(", ")),
+    };
+    let hint = "group by the columns of PARTITION BY, window_start and window_end: SESSION(TABLE t PARTITION BY k, …)";
+    Err(SqlError::unsupported(what, hint))
 }
 
 /// An aggregate call over the stream's fields, without alias.

@@ -11,9 +11,11 @@ use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::node::{FilterNode, NodeKind, ProjectNode, Projection, WindowAssignNode};
 
 use super::expression::{column, plain_column, resolve, unaliased, window_use};
-use super::stream::{Relation, Stream, WINDOW_COLUMNS, make_unique_beside, unique_names, with_windows};
+use super::stream::{
+    Relation, Stream, WINDOW_COLUMNS, WindowKind, Windows, make_unique_beside, unique_names, with_windows,
+};
 use crate::catalog::StreamInfo;
-use crate::error::Result;
+use crate::error::{Result, SqlError};
 use crate::planner::QueryPlanner;
 
 /// A column that a Project operator computes.
@@ -76,11 +78,13 @@ impl QueryPlanner<'_> {
             }
             columns.push(new.len().saturating_sub(1));
         }
-        // Waiting windows need their time, whether the query still sees it or not.
+        // Waiting windows need their time and keys, whether the query still sees them or not.
         if let Some(windows) = &relation.windows {
-            let time = column(&relation.name(windows.time));
-            if !new.iter().any(|computed| computed.expr == time) {
-                new.push(Computed { name: relation.name(windows.time), expr: time });
+            for index in windows.kind.keys().iter().chain([&windows.time]) {
+                let needed = column(&relation.name(*index));
+                if !new.iter().any(|computed| computed.expr == needed) {
+                    new.push(Computed { name: relation.name(*index), expr: needed });
+                }
             }
         }
         let result = self.compute(&relation, new)?;
@@ -106,9 +110,8 @@ impl QueryPlanner<'_> {
         }
         let place = |index: usize| passed.iter().position(|passed| *passed == Some(index));
         let info = kept_info(&stream.info, place, Schema::new(fields));
-        let windows = relation.windows.clone().and_then(|mut windows| {
-            windows.time = place(windows.time)?;
-            Some(windows)
+        let windows = relation.windows.clone().and_then(|windows| {
+            Some(Windows { time: place(windows.time)?, kind: windows.kind.moved(place)?, ..windows })
         });
         let kind = NodeKind::Project(ProjectNode { columns: projections });
         let stream = self.builder.add_chained(stream, kind, info);
@@ -119,6 +122,7 @@ impl QueryPlanner<'_> {
     pub(super) fn filter(&mut self, mut relation: Relation, schema: &DFSchema, predicate: &Expr) -> Result<Relation> {
         let (mut now, mut later) = (Vec::new(), Vec::new());
         for condition in split_conjunction(predicate) {
+            refuse_before_sessions(condition, &relation, schema)?;
             match window_use(condition, &relation, schema) {
                 (false, _) => now.push(resolve(condition, &relation, schema)?),
                 (true, false) => later.push(resolve(condition, &relation, schema)?),
@@ -150,10 +154,14 @@ impl QueryPlanner<'_> {
     /// Puts the rows in their windows now: no aggregation takes the window function over.
     pub(super) fn assign_windows(&mut self, relation: Relation) -> Result<Relation> {
         let Some(windows) = relation.windows else { return Ok(relation) };
+        let WindowKind::Fixed(window) = windows.kind else {
+            let hint = "aggregate in the same SELECT: GROUP BY the keys of PARTITION BY, window_start and window_end";
+            return Err(SqlError::unsupported("SESSION without an aggregation by its windows", hint));
+        };
         let stream = relation.stream;
         let schema = with_windows(stream.schema());
         let info = StreamInfo { schema, ..stream.info.clone() };
-        let kind = NodeKind::WindowAssign(WindowAssignNode { time: windows.time, window: windows.spec });
+        let kind = NodeKind::WindowAssign(WindowAssignNode { time: windows.time, window });
         let assigned = self.builder.add_chained(&stream, kind, info);
         debug_assert_eq!(assigned.width(), stream.width() + WINDOW_COLUMNS.len());
         let stream = self.filter_stream(assigned, windows.filters);
@@ -175,6 +183,20 @@ impl QueryPlanner<'_> {
         let columns = columns.collect();
         Ok(self.compute(&relation, columns)?.stream)
     }
+}
+
+/// A condition stands above the windows but is checked before them. That changes no clock's windows; it
+/// would change sessions, unless it takes or leaves whole keys.
+fn refuse_before_sessions(condition: &Expr, relation: &Relation, schema: &DFSchema) -> Result<()> {
+    let Some(Windows { kind: WindowKind::Session { keys, .. }, .. }) = &relation.windows else { return Ok(()) };
+    let index = |name| schema.maybe_index_of_column(name).and_then(|field| relation.columns.get(field).copied());
+    let known = |index: usize| relation.is_window_column(index) || keys.contains(&index);
+    if condition.column_refs().into_iter().all(|name| index(name).is_some_and(known)) {
+        return Ok(());
+    }
+    let what = format!("the condition {} on rows that SESSION has put together", condition.human_display());
+    let hint = "filter in a view or subquery that SESSION reads, or in the aggregate: count(*) FILTER (WHERE …)";
+    Err(SqlError::unsupported(what, hint))
 }
 
 /// Whether a projection over a join only chooses and renames columns.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::TableScan;
-use tidemill_plans::node::{NodeKind, WindowSpec};
+use tidemill_plans::node::NodeKind;
 
-use super::stream::{Relation, Stream, WINDOW_COLUMNS, Windows, with_windows};
+use super::stream::{Relation, Stream, WINDOW_COLUMNS, WindowKind, Windows, with_windows};
 use crate::catalog::{Detail, Object};
 use crate::error::{Position, Result, SqlError};
 use crate::planner::QueryPlanner;
@@ -17,14 +17,14 @@ pub(crate) enum Leaf {
     /// A stream as it is.
     Stream(Stream),
     /// A stream in windows, over one of its event-time columns.
-    Windowed(Stream, WindowSpec, usize),
+    Windowed(Stream, WindowKind, usize),
     /// The versions that a temporal join looks up.
     Temporal(Stream),
 }
 
 impl Leaf {
     /// A windowed stream; the names of the window columns must be free.
-    pub(crate) fn windowed(stream: Stream, window: WindowSpec, time: usize) -> Result<Self> {
+    pub(crate) fn windowed(stream: Stream, window: WindowKind, time: usize) -> Result<Self> {
         match WINDOW_COLUMNS.iter().find(|name| stream.schema().column_with_name(name).is_some()) {
             None => Ok(Self::Windowed(stream, window, time)),
             Some(taken) => Err(SqlError::invalid(format!(
@@ -44,9 +44,9 @@ impl Leaf {
     fn relation(&self) -> Relation {
         match self {
             Self::Stream(stream) | Self::Temporal(stream) => Relation::all(stream.clone()),
-            Self::Windowed(stream, spec, time) => {
+            Self::Windowed(stream, kind, time) => {
                 let columns = (0..stream.width() + WINDOW_COLUMNS.len()).collect();
-                let windows = Some(Windows { spec: *spec, time: *time, filters: Vec::new() });
+                let windows = Some(Windows { kind: kind.clone(), time: *time, filters: Vec::new() });
                 Relation { stream: stream.clone(), columns, windows }
             }
         }

@@ -52,11 +52,50 @@ pub(crate) struct Relation {
 /// have the indexes behind the stream's own: `width`, `width + 1` and `width + 2`.
 #[derive(Debug, Clone)]
 pub(crate) struct Windows {
-    pub(crate) spec: WindowSpec,
+    pub(crate) kind: WindowKind,
     /// Index of the event-time column in the stream.
     pub(crate) time: usize,
     /// Conditions on the window columns, to be checked once there are windows.
     pub(crate) filters: Vec<Expr>,
+}
+
+/// What makes the windows.
+#[derive(Debug, Clone)]
+pub(crate) enum WindowKind {
+    /// The clock.
+    Fixed(WindowSpec),
+    /// The rows of each key; the keys are columns of the stream.
+    Session { gap: i64, keys: Vec<usize> },
+}
+
+impl WindowKind {
+    /// The columns that the windows depend on, besides event time.
+    pub(crate) fn keys(&self) -> &[usize] {
+        match self {
+            Self::Fixed(_) => &[],
+            Self::Session { keys, .. } => keys,
+        }
+    }
+
+    /// Whether grouping by these of the window columns groups by windows: start, end and time.
+    pub(crate) fn are_told_by(&self, start: bool, end: bool) -> bool {
+        match self {
+            Self::Fixed(WindowSpec::Tumble { .. } | WindowSpec::Hop { .. }) => start || end,
+            // Several windows begin together.
+            Self::Fixed(WindowSpec::Cumulate { .. }) => end,
+            Self::Session { .. } => start && end,
+        }
+    }
+
+    /// The same windows over a stream in which the columns have other places; `None` if one is gone.
+    pub(crate) fn moved(&self, place: impl Fn(usize) -> Option<usize>) -> Option<Self> {
+        Some(match self {
+            Self::Fixed(spec) => Self::Fixed(*spec),
+            Self::Session { gap, keys } => {
+                Self::Session { gap: *gap, keys: keys.iter().map(|key| place(*key)).collect::<Option<_>>()? }
+            }
+        })
+    }
 }
 
 impl Relation {

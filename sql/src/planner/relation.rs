@@ -101,7 +101,8 @@ impl QueryPlanner<'_> {
             TableFactor::Derived { lateral: false, subquery, sample: None, .. } => self.replace_relations(subquery),
             TableFactor::NestedJoin { table_with_joins, .. } => self.replace_in_joins(table_with_joins),
             _ => {
-                let hint = "FROM takes sources, views, subqueries, joins, TUMBLE, HOP, CUMULATE and ML.PREDICT";
+                let hint =
+                    "FROM takes sources, views, subqueries, joins, TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT";
                 Err(SqlError::unsupported(format!("'{factor}' in FROM"), hint).at(span))
             }
         }

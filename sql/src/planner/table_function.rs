@@ -1,18 +1,20 @@
-//! TUMBLE, HOP, CUMULATE and ML.PREDICT in FROM. Arguments stand in Flink's order or are named.
+//! TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT in FROM. Arguments stand in Flink's order or are named.
 
 use arrow::datatypes::Schema;
-use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, TableFactor};
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Spanned, TableFactor,
+};
 use datafusion::sql::sqlparser::tokenizer::Span;
 use tidemill_plans::node::WindowSpec;
 
 use super::QueryPlanner;
 use super::expression::plan_expression;
 use crate::ast::{dotted, normalize, plain_name};
-use crate::dialect::{MODEL_MARKER, TABLE_MARKER};
+use crate::dialect::{MODEL_MARKER, PARTITION_MARKER, TABLE_MARKER};
 use crate::error::{Result, SqlError};
 use crate::interval::literal_micros;
 use crate::lower::scan::Leaf;
-use crate::lower::stream::Stream;
+use crate::lower::stream::{Stream, WindowKind};
 
 /// How many windows may hold one row: a day every 10 seconds, a week every minute.
 const WINDOWS_A_ROW_MAX: i64 = 10_080;
@@ -20,6 +22,7 @@ const WINDOWS_A_ROW_MAX: i64 = 10_080;
 const TUMBLE: &str = "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 hour' [, offset])";
 const HOP: &str = "HOP(TABLE t, DESCRIPTOR(ts), slide INTERVAL '1 hour', size INTERVAL '6 hours' [, offset])";
 const CUMULATE: &str = "CUMULATE(TABLE t, DESCRIPTOR(ts), step INTERVAL '1 hour', size INTERVAL '1 day' [, offset])";
+const SESSION: &str = "SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), gap INTERVAL '5 minutes')";
 const PREDICT: &str = "ML.PREDICT(MODEL m, TABLE t), or a query in place of TABLE t";
 
 impl QueryPlanner<'_> {
@@ -31,13 +34,14 @@ impl QueryPlanner<'_> {
             "tumble" => self.tumble(&arguments)?,
             "hop" => self.hop(&arguments)?,
             "cumulate" => self.cumulate(&arguments)?,
+            "session" => self.session(&arguments)?,
             "ml.predict" | "ml_predict" => self.predict(&arguments)?,
-            "session" | "ml.evaluate" | "ml_evaluate" => {
-                let hint = "TUMBLE, HOP, CUMULATE and ML.PREDICT are";
+            "ml.evaluate" | "ml_evaluate" => {
+                let hint = "TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT are";
                 return Err(SqlError::unsupported(function.to_uppercase(), hint));
             }
             _ => {
-                let hint = String::from("FROM takes TUMBLE, HOP, CUMULATE and ML.PREDICT");
+                let hint = String::from("FROM takes TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT");
                 let what = String::from("table function");
                 return Err(SqlError::Unknown { at: name.span().into(), what, name: function, hint });
             }
@@ -51,7 +55,7 @@ impl QueryPlanner<'_> {
         let given = assign(arguments, &["data", "timecol", "size", "offset"], TUMBLE)?;
         let size = length(required(&given, 2, "SIZE", TUMBLE)?)?;
         let offset = given.get(3).copied().flatten().map_or(Ok(0), micros)?;
-        self.windowed(&given, WindowSpec::Tumble { size, offset }, TUMBLE)
+        self.fixed(&given, WindowSpec::Tumble { size, offset }, TUMBLE)
     }
 
     fn hop(&mut self, arguments: &[FunctionArg]) -> Result<Leaf> {
@@ -60,7 +64,7 @@ impl QueryPlanner<'_> {
         let size = length(required(&given, 3, "SIZE", HOP)?)?;
         let offset = given.get(4).copied().flatten().map_or(Ok(0), micros)?;
         check_count(slide, size, "slide").map_err(|error| error.at(span_of(&given, 2)))?;
-        self.windowed(&given, WindowSpec::Hop { slide, size, offset }, HOP)
+        self.fixed(&given, WindowSpec::Hop { slide, size, offset }, HOP)
     }
 
     fn cumulate(&mut self, arguments: &[FunctionArg]) -> Result<Leaf> {
@@ -73,15 +77,26 @@ impl QueryPlanner<'_> {
             return Err(SqlError::invalid(message).at(span_of(&given, 3)));
         }
         check_count(step, size, "step").map_err(|error| error.at(span_of(&given, 2)))?;
-        self.windowed(&given, WindowSpec::Cumulate { step, size, offset }, CUMULATE)
+        self.fixed(&given, WindowSpec::Cumulate { step, size, offset }, CUMULATE)
     }
 
-    fn windowed(&mut self, given: &[Option<&Expr>], window: WindowSpec, usage: &str) -> Result<Leaf> {
+    fn session(&mut self, arguments: &[FunctionArg]) -> Result<Leaf> {
+        let given = assign(arguments, &["data", "timecol", "gap"], SESSION)?;
+        let gap = length(required(&given, 2, "GAP", SESSION)?)?;
+        let (data, columns) = partitioned(required(&given, 0, "DATA", SESSION)?);
+        let stream = self.argument_stream(&data, SESSION)?;
+        let keys = columns.iter().map(|column| partition_key(&stream, column)).collect::<Result<_>>()?;
+        let descriptor = required(&given, 1, "TIMECOL", SESSION)?;
+        let time = descriptor_time(&stream, descriptor, &data, SESSION)?;
+        Leaf::windowed(stream, WindowKind::Session { gap, keys }, time)
+    }
+
+    fn fixed(&mut self, given: &[Option<&Expr>], window: WindowSpec, usage: &str) -> Result<Leaf> {
         let data = required(given, 0, "DATA", usage)?;
         let stream = self.argument_stream(data, usage)?;
         let descriptor = required(given, 1, "TIMECOL", usage)?;
         let time = descriptor_time(&stream, descriptor, data, usage)?;
-        Leaf::windowed(stream, window, time)
+        Leaf::windowed(stream, WindowKind::Fixed(window), time)
     }
 
     fn predict(&mut self, arguments: &[FunctionArg]) -> Result<Leaf> {
@@ -110,6 +125,10 @@ impl QueryPlanner<'_> {
     fn argument_stream(&mut self, argument: &Expr, usage: &str) -> Result<Stream> {
         match argument {
             Expr::Prefixed { prefix, value } if prefix.value == TABLE_MARKER => self.argument_stream(value, usage),
+            Expr::Prefixed { prefix, .. } if prefix.value == PARTITION_MARKER => {
+                let hint = "only SESSION takes it; GROUP BY puts other windows' rows together";
+                Err(SqlError::unsupported("PARTITION BY here", hint).at(prefix.span))
+            }
             Expr::Identifier(name) => self.named_stream(name),
             Expr::Subquery(query) => self.subquery_stream(query),
             Expr::Nested(inner) => self.argument_stream(inner, usage),
@@ -125,6 +144,33 @@ fn wrong_call(usage: &str) -> SqlError {
 fn required<'a>(given: &[Option<&'a Expr>], index: usize, name: &str, usage: &str) -> Result<&'a Expr> {
     let argument = given.get(index).copied().flatten();
     argument.ok_or_else(|| SqlError::invalid(format!("the argument {name} is missing; write {usage}")))
+}
+
+/// Takes `TABLE t PARTITION BY (a, b)` apart.
+fn partitioned(data: &Expr) -> (Expr, Vec<Ident>) {
+    if let Expr::Prefixed { prefix, value } = data
+        && prefix.value == TABLE_MARKER
+        && let Expr::Prefixed { prefix, value } = value.as_ref()
+        && prefix.value == PARTITION_MARKER
+        && let Expr::Tuple(parts) = value.as_ref()
+        && let Some((table, columns)) = parts.split_first()
+    {
+        let ident = |column: &Expr| match column {
+            Expr::Identifier(ident) => Some(ident.clone()),
+            _ => None,
+        };
+        return (table.clone(), columns.iter().filter_map(ident).collect());
+    }
+    (data.clone(), Vec::new())
+}
+
+/// The index of a column that PARTITION BY names.
+fn partition_key(stream: &Stream, column: &Ident) -> Result<usize> {
+    stream.schema().index_of(&normalize(column)).map_err(|_| {
+        let names: Vec<&str> = stream.schema().fields().iter().map(|field| field.name().as_str()).collect();
+        let message = format!("PARTITION BY names the column '{column}'; there are: {}", names.join(", "));
+        SqlError::invalid(message).at(column.span)
+    })
 }
 
 /// An argument's name, if it has one, and value.

@@ -200,13 +200,13 @@ fn windows() {
     check_error(
         "SELECT * FROM SESSION(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 hour')",
         expect![[r#"
-            line 1, column 15: SESSION is not supported; TUMBLE, HOP, CUMULATE and ML.PREDICT are
+            line 1, column 1: SESSION without an aggregation by its windows is not supported; aggregate in the same SELECT: GROUP BY the keys of PARTITION BY, window_start and window_end
         "#]],
     );
     check_error(
         "SELECT * FROM WINDOWS(TABLE bids)",
         expect![[r#"
-            line 1, column 15: there is no table function 'windows'; FROM takes TUMBLE, HOP, CUMULATE and ML.PREDICT
+            line 1, column 15: there is no table function 'windows'; FROM takes TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT
         "#]],
     );
 }
@@ -412,7 +412,7 @@ fn predictions() {
     check(
         "SELECT * FROM ML.EVALUATE(MODEL m, TABLE bids)",
         expect![[r#"
-            line 1, column 15: ML.EVALUATE is not supported; TUMBLE, HOP, CUMULATE and ML.PREDICT are
+            line 1, column 15: ML.EVALUATE is not supported; TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT are
         "#]],
     );
     check(
@@ -724,5 +724,51 @@ fn cumulating_windows_that_do_not_add_up() {
         expect![[r#"
         line 1, column 15: the argument SIZE is missing; write CUMULATE(TABLE t, DESCRIPTOR(ts), step INTERVAL '1 hour', size INTERVAL '1 day' [, offset])
     "#]],
+    );
+}
+
+#[test]
+fn sessions() {
+    let session = |clauses: &str| {
+        format!("SELECT bidder, window_start, window_end, count(*) AS n\nFROM SESSION(TABLE bids {clauses}")
+    };
+    let by = "GROUP BY bidder, window_start, window_end";
+    check_error(
+        &session(&format!("PARTITION BY bider, DESCRIPTOR(ts), INTERVAL '5 minutes') {by}")),
+        expect![[r#"
+        line 2, column 38: PARTITION BY names the column 'bider'; there are: auction, bidder, price, ts
+    "#]],
+    );
+    check_error(
+        &session(&format!(", DESCRIPTOR(ts), INTERVAL '5 minutes') {by}")),
+        expect![[r#"
+        line 1, column 1: a GROUP BY of more than the windows of SESSION without PARTITION BY is not supported; group by the columns of PARTITION BY, window_start and window_end: SESSION(TABLE t PARTITION BY k, …)
+    "#]],
+    );
+    check_error(
+        &session(
+            "PARTITION BY bidder, DESCRIPTOR(ts), INTERVAL '5 minutes') GROUP BY bidder, window_start, window_end, auction",
+        ),
+        expect![[r#"
+            line 1, column 1: a GROUP BY of other keys than SESSION's PARTITION BY (bidder) is not supported; group by the columns of PARTITION BY, window_start and window_end: SESSION(TABLE t PARTITION BY k, …)
+        "#]],
+    );
+    check_error(
+        &session(&format!("PARTITION BY bidder, DESCRIPTOR(ts), INTERVAL '5 minutes') WHERE price > 1 {by}")),
+        expect![[r#"
+            line 1, column 1: the condition session.price > 1 on rows that SESSION has put together is not supported; filter in a view or subquery that SESSION reads, or in the aggregate: count(*) FILTER (WHERE …)
+        "#]],
+    );
+    check_error(
+        "SELECT * FROM SESSION(TABLE bids PARTITION BY bidder, DESCRIPTOR(ts), INTERVAL '5 minutes')",
+        expect![[r#"
+            line 1, column 1: SESSION without an aggregation by its windows is not supported; aggregate in the same SELECT: GROUP BY the keys of PARTITION BY, window_start and window_end
+        "#]],
+    );
+    check_error(
+        "SELECT * FROM TUMBLE(TABLE bids PARTITION BY bidder, DESCRIPTOR(ts), INTERVAL '5 minutes')",
+        expect![[r#"
+            line 1, column 33: PARTITION BY here is not supported; only SESSION takes it; GROUP BY puts other windows' rows together
+        "#]],
     );
 }

@@ -392,3 +392,50 @@ fn cumulating_windows_take_positional_and_named_arguments() {
         "#]],
     );
 }
+
+#[test]
+fn cumulating_windows_grouped_by_their_start_alone_are_grouped_together() {
+    check_explain(
+        "SELECT window_start, count(*) AS n
+         FROM CUMULATE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10 minutes', INTERVAL '1 hour') GROUP BY window_start",
+        expect![[r#"
+            Sink #5 select_1 to result [x1]
+              Project #4 window_start, "count(1)" AS n [x2] -> rebalance
+                Aggregate #3 by (window_start): count(1) at end [x2] -> forward
+                  Project #2 window_start, ts [x2] -> hash(window_start)
+                    WindowAssign #1 CUMULATE(step=10min, size=1h) on ts [x2] -> forward
+                      Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
+fn sessions_are_those_of_the_keys_of_partition_by() {
+    check_explain(
+        "SELECT bidder, auction, window_start, window_end, sum(price) AS total
+         FROM SESSION(TABLE bids PARTITION BY (auction, bidder), DESCRIPTOR(ts), INTERVAL '5 minutes')
+         WHERE auction > 7 AND window_end - window_start > INTERVAL '1 minute'
+         GROUP BY bidder, auction, window_start, window_end",
+        expect![[r#"
+            Sink #6 select_1 to result [x1]
+              Project #5 bidder, auction, window_start, window_end, "sum(price)" AS total [x2] -> rebalance
+                Filter #4 (CAST((window_end - window_start) AS INTERVAL) > INTERVAL '1 MINS') [x2] -> forward
+                  SessionWindow #3 SESSION(gap=5min) on ts by (bidder, auction): sum(price) [x2] -> forward
+                    Project #2 bidder, auction, price, ts [x2] -> hash(bidder, auction)
+                      Filter #1 (auction > 7) [x2] -> forward
+                        Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+    check_explain(
+        "SELECT window_start, window_end, count(*) AS n
+         FROM SESSION(GAP => INTERVAL '5 minutes', DATA => TABLE bids, TIMECOL => DESCRIPTOR(ts))
+         GROUP BY window_start, window_end",
+        expect![[r#"
+            Sink #4 select_1 to result [x1]
+              Project #3 window_start, window_end, "count(1)" AS n [x1] -> forward
+                SessionWindow #2 SESSION(gap=5min) on ts by (): count(1) [x1] -> forward
+                  Project #1 ts [x2] -> rebalance
+                    Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+}
