@@ -11,6 +11,7 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::row::{RowConverter, Rows, SortField};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use tidemill_plans::time::{EventTime, event_times};
 
 use crate::error::Result;
@@ -163,6 +164,21 @@ pub(crate) fn canonical_key(column: &ArrayRef) -> ArrayRef {
         }
         _ => Arc::clone(column),
     }
+}
+
+/// A row as `name=value` pairs, for people.
+pub(crate) fn show_row(batch: &RecordBatch, row: usize) -> Result<String> {
+    let options = FormatOptions::default().with_null("NULL");
+    let mut text = String::new();
+    for (column, field) in batch.columns().iter().zip(batch.schema_ref().fields()) {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(field.name());
+        text.push('=');
+        text.push_str(&ArrayFormatter::try_new(column.as_ref(), &options)?.value(row).to_string());
+    }
+    Ok(text)
 }
 
 /// Turns key columns into bytes that are equal exactly when the keys are; `None` where a key is NULL,

@@ -109,8 +109,8 @@ impl Settings {
     #[must_use]
     pub fn other_job_setting(&self, other: &Self) -> Option<&'static str> {
         let of_operators = ["parallelism", "seed"];
-        let names = SETTINGS.iter().map(|setting| setting.name).filter(|name| !of_operators.contains(name));
-        names.into_iter().find(|name| self.get(name) != other.get(name))
+        let mut names = SETTINGS.iter().map(|setting| setting.name).filter(|name| !of_operators.contains(name));
+        names.find(|name| self.get(name) != other.get(name))
     }
 
     /// The value of a setting as text, as SHOW prints it.

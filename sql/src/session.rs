@@ -15,7 +15,7 @@ use crate::job::{JobBuilder, JobKind, JobStatement};
 use crate::lower::plan_model;
 use crate::parser::ParsedStatement;
 use crate::planner::QueryPlanner;
-use crate::planner::source::{connector_of, plan_source, sink_schema};
+use crate::planner::source::{column_names, connector_of, plan_source, sink_schema};
 use crate::show;
 use crate::stack::on_deep_stack;
 use crate::statement::{CreateModel, CreateSink, CreateSource, CreateView, DropKind, Insert, Name, Statement};
@@ -321,6 +321,8 @@ fn check_insert_columns(columns: &[Name], sink: &SinkObject) -> Result<()> {
     if same {
         return Ok(());
     }
-    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    Err(SqlError::unsupported("another order or choice of columns", format!("give all of them: {}", names.join(", "))))
+    Err(SqlError::unsupported(
+        "another order or choice of columns",
+        format!("give all of them: {}", column_names(schema)),
+    ))
 }

@@ -3,9 +3,7 @@
 use std::fs;
 
 use crate::command::{Folder, sorted_rows};
-
-const BIDS: &str = "CREATE SOURCE bids (ts TIMESTAMP, item VARCHAR, price BIGINT, WATERMARK FOR ts AS ts)
-    WITH (connector = 'files', path = 'bids.csv', format = 'csv');";
+use crate::windows_and_joins::BIDS;
 
 const BIDS_CSV: &str = "\
 ts,item,price

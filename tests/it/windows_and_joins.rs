@@ -12,7 +12,8 @@ const SPREADS: [&[&str]; 4] = [
     &["--parallelism", "2", "--workers", "2"],
 ];
 
-const BIDS: &str = "CREATE SOURCE bids (ts TIMESTAMP, item VARCHAR, price BIGINT, WATERMARK FOR ts AS ts)
+/// A source of bids; what is in its file is a test's own.
+pub(crate) const BIDS: &str = "CREATE SOURCE bids (ts TIMESTAMP, item VARCHAR, price BIGINT, WATERMARK FOR ts AS ts)
     WITH (connector = 'files', path = 'bids.csv', format = 'csv');";
 
 const SHOP: &str = "

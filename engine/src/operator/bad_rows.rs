@@ -6,10 +6,10 @@
 use arrow::array::{Array, BooleanArray, BooleanBufferBuilder, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::error::DataFusionError;
 
 use crate::error::{EngineError, Result};
+use crate::rows::show_row;
 use crate::task::OperatorContext;
 
 /// Evaluates a batch; returns the rows that could be, and what came out of them.
@@ -22,35 +22,34 @@ pub(super) fn evaluate_or_route<T>(
         Ok(result) => return Ok((batch, result)),
         Err(error) => error,
     };
-    if reason(&error).is_none() {
-        return Err(error);
-    }
     let mut keep = BooleanBufferBuilder::new(batch.num_rows());
-    find_bad(&batch, &|rows| evaluate(rows).map(drop), ctx, &mut keep)?;
+    find_bad(&batch, error, &|rows| evaluate(rows).map(drop), ctx, &mut keep)?;
     let good = filter_record_batch(&batch, &BooleanArray::new(keep.finish(), None))?;
     let result = evaluate(&good)?;
     Ok((good, result))
 }
 
-/// Appends for each row whether it can be evaluated.
+/// Appends for each row whether it can be evaluated; `error` is what becomes of all of them together.
 fn find_bad(
     rows: &RecordBatch,
+    error: EngineError,
     evaluate: &dyn Fn(&RecordBatch) -> Result<()>,
     ctx: &OperatorContext,
     keep: &mut BooleanBufferBuilder,
 ) -> Result<()> {
-    let Err(error) = evaluate(rows) else {
-        keep.append_n(rows.num_rows(), true);
-        return Ok(());
-    };
-    let Some(reason) = reason(&error) else { return Err(error) };
-    if rows.num_rows() <= 1 {
-        keep.append_n(rows.num_rows(), false);
-        return if rows.num_rows() == 1 { ctx.dead_letter(&reason, || show_row(rows, 0)) } else { Err(error) };
+    let (Some(reason), 1..) = (reason(&error), rows.num_rows()) else { return Err(error) };
+    if rows.num_rows() == 1 {
+        keep.append(false);
+        return ctx.dead_letter(&reason, || show_row(rows, 0));
     }
     let half = rows.num_rows() / 2;
-    find_bad(&rows.slice(0, half), evaluate, ctx, keep)?;
-    find_bad(&rows.slice(half, rows.num_rows() - half), evaluate, ctx, keep)
+    for part in [rows.slice(0, half), rows.slice(half, rows.num_rows() - half)] {
+        match evaluate(&part) {
+            Ok(()) => keep.append_n(part.num_rows(), true),
+            Err(error) => find_bad(&part, error, evaluate, ctx, keep)?,
+        }
+    }
+    Ok(())
 }
 
 /// What is wrong with a row, if it is the row that is wrong and not the plan.
@@ -93,23 +92,12 @@ pub(super) fn route(
     if !bad.has_true() {
         return Ok(batch);
     }
-    for row in (0..batch.num_rows()).filter(|row| bad.is_valid(*row) && bad.value(*row)) {
-        ctx.dead_letter(reason, || show_row(&batch, row))?;
-    }
+    report(&batch, bad, reason, ctx)?;
     Ok(filter_record_batch(&batch, &arrow::compute::not(bad)?)?)
 }
 
-/// A row as `name=value` pairs, for people.
-pub(super) fn show_row(batch: &RecordBatch, row: usize) -> Result<String> {
-    let options = FormatOptions::default().with_null("NULL");
-    let mut text = String::new();
-    for (column, field) in batch.columns().iter().zip(batch.schema_ref().fields()) {
-        if !text.is_empty() {
-            text.push_str(", ");
-        }
-        text.push_str(field.name());
-        text.push('=');
-        text.push_str(&ArrayFormatter::try_new(column.as_ref(), &options)?.value(row).to_string());
-    }
-    Ok(text)
+/// Sends the rows for which `bad` is true to the dead letters.
+pub(super) fn report(batch: &RecordBatch, bad: &BooleanArray, reason: &str, ctx: &OperatorContext) -> Result<()> {
+    let mut rows = (0..batch.num_rows()).filter(|row| bad.is_valid(*row) && bad.value(*row));
+    rows.try_for_each(|row| ctx.dead_letter(reason, || show_row(batch, row)))
 }

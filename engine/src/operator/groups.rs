@@ -106,6 +106,8 @@ pub(super) struct PartialGroups {
     keys: Vec<ArrayRef>,
     states: Vec<Vec<ArrayRef>>,
     rows: usize,
+    /// Bytes of the arrays, measured once; of a part, its share by rows.
+    bytes: usize,
 }
 
 impl Groups {
@@ -169,7 +171,8 @@ impl Groups {
             self.accumulators.iter_mut().map(|accumulator| accumulator.state(EmitTo::All)).collect();
         let states = states?;
         let rows = keys.first().or_else(|| states.first().and_then(|s| s.first())).map_or(1, |column| column.len());
-        Ok(PartialGroups { keys, states, rows })
+        let bytes = keys.iter().chain(states.iter().flatten()).map(|column| column.get_array_memory_size()).sum();
+        Ok(PartialGroups { keys, states, rows, bytes })
     }
 
     /// The groups' keys and results, one column each. Afterwards there are no groups.
@@ -205,7 +208,8 @@ impl PartialGroups {
         for same in numbers.chunk_by(|a, b| a == b) {
             let part = |columns: &[ArrayRef]| columns.iter().map(|column| column.slice(start, same.len())).collect();
             let states = self.states.iter().map(|states| part(states)).collect();
-            parts.push((same[0], Self { keys: part(keys), states, rows: same.len() }));
+            let bytes = self.bytes * same.len() / self.rows;
+            parts.push((same[0], Self { keys: part(keys), states, rows: same.len(), bytes }));
             start += same.len();
         }
         parts
@@ -217,9 +221,7 @@ impl PartialGroups {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        // Of a slice, what it shows; what it shares is counted by those that share it.
-        let columns = self.keys.iter().chain(self.states.iter().flatten());
-        columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or_default()).sum()
+        self.bytes
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rows that a join holds, by the batches that they came in.
+//! Rows that a join or a session holds, by the batches that they came in.
 //!
 //! A row is named by its batch and its place there. What a probe finds is gathered from the batches
 //! that it names alone, so many small batches cost a probe nothing; a clean-up puts what is left into

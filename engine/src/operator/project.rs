@@ -10,7 +10,7 @@ use tidemill_plans::change::change_column_index;
 use tidemill_plans::node::{ProjectNode, Projection};
 
 use super::Operator;
-use super::bad_rows::{evaluate_or_route, route};
+use super::bad_rows::{evaluate_or_route, report};
 use crate::error::Result;
 use crate::task::OperatorContext;
 
@@ -52,7 +52,7 @@ impl Columns {
         let (batch, columns) = evaluate_or_route(batch, ctx, |rows| self.evaluate(rows))?;
         let Some(nulls) = self.forbidden_nulls(&columns)? else { return self.output_of(columns, batch.num_rows()) };
         // Shown as it came: what it was computed to may not say what is wrong.
-        route(batch, &nulls, "NULL in a column that is declared NOT NULL", ctx)?;
+        report(&batch, &nulls, "NULL in a column that is declared NOT NULL", ctx)?;
         let good = not(&nulls)?;
         let columns = columns.iter().map(|column| filter(column, &good)).collect::<Result<_, _>>()?;
         self.output_of(columns, good.true_count())

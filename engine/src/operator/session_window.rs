@@ -13,9 +13,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, Rows, SortField};
 use hashbrown::HashMap;
 use tidemill_plans::node::{SessionWindowNode, TimeWindow};
@@ -24,8 +24,7 @@ use tidemill_plans::time::{EventTime, Watermark, event_times};
 use super::Operator;
 use super::groups::{AggregateCall, Groups, key_schema, numbered_key_schema};
 use super::held_rows::{HeldRows, Place};
-use super::window_aggregate::conform;
-use super::window_assign::window_columns;
+use super::window_aggregate::finish_windows;
 use crate::error::Result;
 use crate::rows::{EventTimeBuffer, canonical_key};
 use crate::task::{OperatorContext, PortWatermarks};
@@ -162,13 +161,7 @@ impl SessionWindow {
         let mut keys: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(numbers))];
         keys.extend(self.keys.iter().map(|key| canonical_key(rows.column(*key))));
         self.closing.update(&keys, &self.calls, &rows)?;
-        let (mut columns, results) = self.closing.finish()?;
-        let numbers = columns.remove(0);
-        let numbers = numbers.as_primitive::<Int64Type>().values().iter();
-        let windows: Vec<TimeWindow> = numbers.map(|at| sessions[*at as usize].window(self.gap)).collect();
-        columns.extend(window_columns(&windows));
-        columns.extend(results);
-        conform(columns, &self.output)
+        finish_windows(&mut self.closing, |at| sessions[at as usize].window(self.gap), &self.output)
     }
 
     fn clean_up(&mut self) -> Result<()> {

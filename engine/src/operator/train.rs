@@ -16,9 +16,8 @@ use tidemill_plans::node::{TrainNode, model_version_schema};
 use tidemill_plans::time::{EventTime, event_times};
 
 use super::Operator;
-use super::bad_rows::show_row;
 use crate::error::{EngineError, Result};
-use crate::rows::EventTimeBuffer;
+use crate::rows::{EventTimeBuffer, show_row};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Rows over which the prequential AUC that people watch is taken.

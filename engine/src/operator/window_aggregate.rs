@@ -232,13 +232,7 @@ impl WindowAggregate {
             ends.resize(partials.len(), window.end);
         }
         self.closing.merge(&ends, &partials)?;
-        let (mut columns, results) = self.closing.finish()?;
-        let ends = columns.remove(0);
-        let ends = ends.as_primitive::<Int64Type>().values().iter();
-        let windows: Vec<TimeWindow> = ends.map(|end| self.window.ending_at(*end)).collect();
-        columns.extend(window_columns(&windows));
-        columns.extend(results);
-        conform(columns, &self.output)
+        finish_windows(&mut self.closing, |end| self.window.ending_at(end), &self.output)
     }
 
     /// A window that closed without rows is closed too: a late row must not open it again.
@@ -293,6 +287,21 @@ impl Operator for WindowAggregate {
     fn state_bytes(&self) -> usize {
         self.bytes + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
     }
+}
+
+/// The rows of groups that are numbered by window: keys, window columns, results.
+pub(super) fn finish_windows(
+    groups: &mut Groups,
+    window: impl Fn(i64) -> TimeWindow,
+    output: &SchemaRef,
+) -> Result<RecordBatch> {
+    let (mut columns, results) = groups.finish()?;
+    let numbers = columns.remove(0);
+    let numbers = numbers.as_primitive::<Int64Type>().values().iter();
+    let windows: Vec<TimeWindow> = numbers.map(|number| window(*number)).collect();
+    columns.extend(window_columns(&windows));
+    columns.extend(results);
+    conform(columns, output)
 }
 
 /// A batch of columns whose types may differ from the plan's in nullability and metadata only.

@@ -1,6 +1,7 @@
 //! Graphs of one operator, and short forms of what nodes are made of.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::logical_expr::{Expr, col};
@@ -64,6 +65,32 @@ pub(crate) fn call(function: &str, column: &str) -> Expr {
 /// Expressions of a node.
 pub(crate) fn exprs(exprs: impl IntoIterator<Item = Expr>) -> Vec<StreamExpr> {
     exprs.into_iter().map(StreamExpr).collect()
+}
+
+/// Plays a script: rows, `watermark seconds`, `end`, a step a line; rows that follow are one batch.
+pub(crate) fn play(harness: &mut OperatorHarness, script: &str) {
+    let mut rows = String::new();
+    for line in script.lines().map(str::trim).chain(["flush"]) {
+        let signal = line.strip_prefix("watermark ");
+        if signal.is_none() && !["end", "flush", "---"].contains(&line) {
+            rows.push_str(line);
+            rows.push('\n');
+            continue;
+        }
+        if !rows.is_empty() {
+            harness.push(0, &std::mem::take(&mut rows)).unwrap();
+        }
+        match (signal, line) {
+            (Some(seconds), _) => harness.watermark(0, seconds.parse().unwrap()).unwrap(),
+            (None, "end") => harness.finish().unwrap(),
+            _ => {}
+        }
+    }
+}
+
+/// How many rows came too late.
+pub(crate) fn late(harness: &OperatorHarness) -> u64 {
+    harness.stats().late_rows.load(Ordering::Relaxed)
 }
 
 /// The lines of an output, sorted: rows that belong together have no order of their own.

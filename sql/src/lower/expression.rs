@@ -85,6 +85,11 @@ pub(crate) fn resolve(expr: &Expr, relation: &Relation, schema: &DFSchema) -> Re
     Ok(plain.data)
 }
 
+/// The error about a window function.
+pub(crate) fn no_over() -> SqlError {
+    SqlError::unsupported("OVER", "aggregate over TUMBLE or HOP instead")
+}
+
 fn check_supported(expr: &Expr) -> Result<()> {
     check_repeatable(expr)?;
     let mut refused = None;
@@ -96,7 +101,7 @@ fn check_supported(expr: &Expr) -> Result<()> {
             Expr::OuterReferenceColumn(..) => {
                 Some(SqlError::unsupported("a reference to an outer query", "join the tables instead"))
             }
-            Expr::WindowFunction(_) => Some(SqlError::unsupported("OVER", "aggregate over TUMBLE or HOP instead")),
+            Expr::WindowFunction(_) => Some(no_over()),
             Expr::GroupingSet(_) => {
                 Some(SqlError::unsupported("GROUPING SETS, CUBE and ROLLUP", "write one query for each grouping"))
             }

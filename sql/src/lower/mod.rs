@@ -70,7 +70,7 @@ fn refuse(plan: &LogicalPlan) -> SqlError {
     let (what, hint) = match plan {
         LogicalPlan::Sort(_) => ("ORDER BY here", "it belongs to the outermost SELECT, whose result it orders"),
         LogicalPlan::Limit(_) => ("LIMIT here", "it belongs to the outermost SELECT, whose result it limits"),
-        LogicalPlan::Window(_) => ("OVER", "aggregate over TUMBLE or HOP instead"),
+        LogicalPlan::Window(_) => return expression::no_over(),
         LogicalPlan::Values(_) => ("VALUES", "put the rows in a file and create a source over it"),
         LogicalPlan::EmptyRelation(_) => ("SELECT without FROM", "name a source or a view in FROM"),
         LogicalPlan::Distinct(Distinct::On(_)) => ("DISTINCT ON", "use GROUP BY and an aggregate"),

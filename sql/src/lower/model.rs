@@ -16,7 +16,7 @@ use crate::catalog::{Detail, ModelObject, Object, StreamInfo};
 use crate::error::{Position, Result, SqlError};
 use crate::interval::text_micros;
 use crate::planner::QueryPlanner;
-use crate::planner::source::type_name;
+use crate::planner::source::{column_names, type_name};
 use crate::statement::CreateModel;
 
 /// The options that every model takes, for messages.
@@ -73,9 +73,8 @@ fn freshness(text: Option<&str>) -> Result<ModelFreshness> {
 
 fn check_label(info: &StreamInfo, label: &str) -> Result<()> {
     let Some((_, field)) = info.schema.column_with_name(label) else {
-        let names: Vec<&str> = info.schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let message =
-            format!("the label '{label}' is not a column of the training query; there are: {}", names.join(", "));
+        let names = column_names(&info.schema);
+        let message = format!("the label '{label}' is not a column of the training query; there are: {names}");
         return Err(SqlError::invalid(message));
     };
     match field.data_type() {

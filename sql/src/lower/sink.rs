@@ -173,10 +173,15 @@ fn is_sorted(plan: &LogicalPlan) -> bool {
     matches!(plan, LogicalPlan::Sort(_))
 }
 
+/// The error about an OFFSET.
+pub(crate) fn no_offset() -> SqlError {
+    SqlError::unsupported("OFFSET", "use LIMIT alone")
+}
+
 fn limit_rows(limit: &Limit) -> Result<Option<u64>> {
     match (limit.get_skip_type()?, limit.get_fetch_type()?) {
         (SkipType::Literal(0), FetchType::Literal(fetch)) => Ok(fetch.map(|fetch| fetch as u64)),
-        (SkipType::Literal(_), FetchType::Literal(_)) => Err(SqlError::unsupported("OFFSET", "use LIMIT alone")),
+        (SkipType::Literal(_), FetchType::Literal(_)) => Err(no_offset()),
         _ => Err(SqlError::unsupported("this LIMIT", "write a whole number")),
     }
 }

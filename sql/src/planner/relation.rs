@@ -11,9 +11,12 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::QueryPlanner;
+use super::table_function::TABLE_FUNCTIONS;
 use crate::ast::{dotted, normalize, quoted, select_all};
 use crate::error::{Result, SqlError};
+use crate::lower::expression::no_over;
 use crate::lower::scan::Leaf;
+use crate::lower::sink::no_offset;
 use crate::lower::stream::Stream;
 
 impl QueryPlanner<'_> {
@@ -101,8 +104,7 @@ impl QueryPlanner<'_> {
             TableFactor::Derived { lateral: false, subquery, sample: None, .. } => self.replace_relations(subquery),
             TableFactor::NestedJoin { table_with_joins, .. } => self.replace_in_joins(table_with_joins),
             _ => {
-                let hint =
-                    "FROM takes sources, views, subqueries, joins, TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT";
+                let hint = format!("FROM takes sources, views, subqueries, joins, {TABLE_FUNCTIONS}");
                 Err(SqlError::unsupported(format!("'{factor}' in FROM"), hint).at(span))
             }
         }
@@ -166,7 +168,7 @@ fn refuse_over(select: &Select) -> Result<()> {
     });
     match found {
         ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(span) => Err(SqlError::unsupported("OVER", "aggregate over TUMBLE or HOP instead").at(span)),
+        ControlFlow::Break(span) => Err(no_over().at(span)),
     }
 }
 
@@ -180,7 +182,7 @@ fn refuse_offset(query: &Query) -> Result<()> {
     if offset.to_string() == "0" {
         return Ok(());
     }
-    Err(SqlError::unsupported("OFFSET", "use LIMIT alone").at(offset.span()))
+    Err(no_offset().at(offset.span()))
 }
 
 /// Refuses clauses of a query that DataFusion's planner would pass over.

@@ -127,8 +127,7 @@ fn generated(declared: &SourceColumn, physical: &SchemaRef, input: &DFSchema) ->
 fn plan_event_time(watermark: &Watermark, schema: &SchemaRef, options: &[(String, String)]) -> Result<EventTimeSpec> {
     let (name, at) = (&watermark.column.text, watermark.column.at);
     let Some((index, field)) = schema.column_with_name(name) else {
-        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let message = format!("WATERMARK FOR names the column '{name}'; there are: {}", names.join(", "));
+        let message = format!("WATERMARK FOR names the column '{name}'; there are: {}", column_names(schema));
         return Err(SqlError::invalid(message).at(at));
     };
     if field.data_type() != &event_time_type() {
@@ -150,6 +149,11 @@ fn plan_event_time(watermark: &Watermark, schema: &SchemaRef, options: &[(String
         _ => NullEventTime::DeadLetter,
     };
     Ok(EventTimeSpec { column: index, watermark: StreamExpr(expr), on_null })
+}
+
+/// The names of a schema's columns, for messages.
+pub(crate) fn column_names(schema: &Schema) -> String {
+    schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// A type as SQL writes it.

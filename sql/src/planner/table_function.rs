@@ -9,12 +9,16 @@ use tidemill_plans::node::WindowSpec;
 
 use super::QueryPlanner;
 use super::expression::plan_expression;
+use super::source::column_names;
 use crate::ast::{dotted, normalize, plain_name};
 use crate::dialect::{MODEL_MARKER, PARTITION_MARKER, TABLE_MARKER};
 use crate::error::{Result, SqlError};
 use crate::interval::literal_micros;
 use crate::lower::scan::Leaf;
 use crate::lower::stream::{Stream, WindowKind};
+
+/// The table functions, as messages name them.
+pub(crate) const TABLE_FUNCTIONS: &str = "TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT";
 
 /// How many windows may hold one row: a day every 10 seconds, a week every minute.
 const WINDOWS_A_ROW_MAX: i64 = 10_080;
@@ -37,11 +41,11 @@ impl QueryPlanner<'_> {
             "session" => self.session(&arguments)?,
             "ml.predict" | "ml_predict" => self.predict(&arguments)?,
             "ml.evaluate" | "ml_evaluate" => {
-                let hint = "TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT are";
+                let hint = format!("{TABLE_FUNCTIONS} are");
                 return Err(SqlError::unsupported(function.to_uppercase(), hint));
             }
             _ => {
-                let hint = String::from("FROM takes TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT");
+                let hint = format!("FROM takes {TABLE_FUNCTIONS}");
                 let what = String::from("table function");
                 return Err(SqlError::Unknown { at: name.span().into(), what, name: function, hint });
             }
@@ -167,8 +171,8 @@ fn partitioned(data: &Expr) -> (Expr, Vec<Ident>) {
 /// The index of a column that PARTITION BY names.
 fn partition_key(stream: &Stream, column: &Ident) -> Result<usize> {
     stream.schema().index_of(&normalize(column)).map_err(|_| {
-        let names: Vec<&str> = stream.schema().fields().iter().map(|field| field.name().as_str()).collect();
-        let message = format!("PARTITION BY names the column '{column}'; there are: {}", names.join(", "));
+        let names = column_names(stream.schema());
+        let message = format!("PARTITION BY names the column '{column}'; there are: {names}");
         SqlError::invalid(message).at(column.span)
     })
 }

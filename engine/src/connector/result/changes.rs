@@ -6,10 +6,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::row::{Row, RowConverter, Rows, SortField};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use tidemill_plans::change::{ChangeOp, change_array, change_column_index, change_ops};
 
 use crate::error::{EngineError, Result};
+use crate::rows::show_row;
 
 /// What is left of a changelog: of a row that came and was taken away, nothing.
 ///
@@ -73,12 +73,7 @@ fn replace(rows: &RecordBatch, keys: &Rows, ops: &[ChangeOp]) -> Result<Vec<(u32
 
 /// Names the row, whose last column is the change.
 fn unmatched(rows: &RecordBatch, row: usize) -> EngineError {
-    let options = FormatOptions::default().with_null("NULL");
-    let value = |column: &ArrayRef| match ArrayFormatter::try_new(column.as_ref(), &options) {
-        Ok(values) => values.value(row).to_string(),
-        Err(error) => error.to_string(),
-    };
-    let columns = rows.columns().iter().zip(rows.schema_ref().fields()).take(rows.num_columns() - 1);
-    let values: Vec<String> = columns.map(|(column, field)| format!("{}={}", field.name(), value(column))).collect();
-    EngineError::UnmatchedChange { row: values.join(", ") }
+    let columns: Vec<usize> = (0..rows.num_columns() - 1).collect();
+    let shown = rows.project(&columns).map_err(EngineError::from).and_then(|rows| show_row(&rows, row));
+    EngineError::UnmatchedChange { row: shown.unwrap_or_else(|error| error.to_string()) }
 }

@@ -1,7 +1,6 @@
 //! Sessions by hand, and against a slow reference over random streams.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -9,7 +8,7 @@ use tidemill_plans::node::NodeKind;
 
 use super::*;
 use crate::testing::OperatorHarness;
-use crate::testing::graph::{call, cases, exprs, harness, schema, sorted_rows};
+use crate::testing::graph::{call, cases, exprs, harness, late, play, schema, sorted_rows};
 
 const S: i64 = 1_000_000;
 
@@ -22,22 +21,10 @@ fn sessions() -> OperatorHarness {
     harness(NodeKind::SessionWindow(node), &[&input], output)
 }
 
-/// A step a line: a row, `watermark seconds`, `end`.
-fn play(harness: &mut OperatorHarness, script: &str) {
-    for line in script.lines().map(str::trim) {
-        match line.strip_prefix("watermark ") {
-            Some(seconds) => harness.watermark(0, seconds.parse().unwrap()).unwrap(),
-            None if line == "end" => harness.finish().unwrap(),
-            None => harness.push(0, line).unwrap(),
-        }
-    }
-}
-
 fn check(script: &str, expected: Expect) {
     let mut harness = sessions();
     play(&mut harness, script);
-    let late = harness.stats().late_rows.load(Ordering::Relaxed);
-    expected.assert_eq(&format!("{}late {late}\n", harness.output().unwrap()));
+    expected.assert_eq(&format!("{}late {}\n", harness.output().unwrap(), late(&harness)));
 }
 
 #[test]
@@ -183,7 +170,7 @@ proptest! {
         }
         harness.finish().unwrap();
         prop_assert_eq!(sorted_rows(&harness.output().unwrap()), reference(&rows));
-        prop_assert_eq!(harness.stats().late_rows.load(Ordering::Relaxed), 0);
+        prop_assert_eq!(late(&harness), 0);
         prop_assert_eq!(harness.state_bytes(), 0);
     }
 }

@@ -1,7 +1,6 @@
 //! Windows by hand, and against a slow reference over random streams.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use datafusion::logical_expr::{ExprFunctionExt, col, lit};
 use expect_test::{Expect, expect};
@@ -10,7 +9,7 @@ use tidemill_plans::node::NodeKind;
 
 use super::*;
 use crate::testing::OperatorHarness;
-use crate::testing::graph::{call, cases, exprs, harness, schema, sorted_rows};
+use crate::testing::graph::{call, cases, exprs, harness, late, play, schema, sorted_rows};
 
 const S: i64 = 1_000_000;
 
@@ -33,31 +32,6 @@ fn sum_and_count(window: WindowSpec) -> OperatorHarness {
     let aggregates = exprs([call("sum", "v"), call("count", "v")]);
     let node = WindowAggregateNode { keys: vec![0], time: 2, window, aggregates };
     harness(NodeKind::WindowAggregate(node), &[&input], output)
-}
-
-/// Plays a script: rows, `watermark seconds`, `end`, a step a line; rows that follow are one batch.
-fn play(harness: &mut OperatorHarness, script: &str) {
-    let mut rows = String::new();
-    for line in script.lines().map(str::trim).chain(["flush"]) {
-        let signal = line.strip_prefix("watermark ");
-        if signal.is_none() && !["end", "flush", "---"].contains(&line) {
-            rows.push_str(line);
-            rows.push('\n');
-            continue;
-        }
-        if !rows.is_empty() {
-            harness.push(0, &std::mem::take(&mut rows)).unwrap();
-        }
-        match (signal, line) {
-            (Some(seconds), _) => harness.watermark(0, seconds.parse().unwrap()).unwrap(),
-            (None, "end") => harness.finish().unwrap(),
-            _ => {}
-        }
-    }
-}
-
-fn late(harness: &OperatorHarness) -> u64 {
-    harness.stats().late_rows.load(Ordering::Relaxed)
 }
 
 fn check(window: WindowSpec, script: &str, expected: Expect) {
