@@ -76,6 +76,10 @@ fn input_names(graph: &DataflowGraph, node: &Node, port: u32, columns: &[usize])
     }
 }
 
+fn shown_ttl(ttl: Option<i64>) -> String {
+    ttl.map(|ttl| format!(" ttl={}", micros(ttl))).unwrap_or_default()
+}
+
 fn list(items: impl IntoIterator<Item = String>) -> String {
     items.into_iter().collect::<Vec<_>>().join(", ")
 }
@@ -113,10 +117,19 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             list(session.aggregates.iter().map(ToString::to_string))
         ),
         NodeKind::Aggregate(aggregate) => format!(
-            "by ({}): {} {}",
+            "by ({}): {} {}{}",
             input(0, &aggregate.keys),
             list(aggregate.aggregates.iter().map(ToString::to_string)),
-            if aggregate.emit == AggregateEmit::AtEnd { "at end" } else { "updating" }
+            if aggregate.emit == AggregateEmit::AtEnd { "at end" } else { "updating" },
+            shown_ttl(aggregate.ttl)
+        ),
+        NodeKind::Join(join) => format!(
+            "{} ({}) = ({}){}{}",
+            join.kind.name(),
+            input(0, &join.left_keys),
+            input(1, &join.right_keys),
+            join.filter.as_ref().map(|filter| format!(" where {filter}")).unwrap_or_default(),
+            join.ttl.map(shown_ttl).join("")
         ),
         NodeKind::IntervalJoin(join) => format!(
             "({}) = ({}), {} - {} in [{}, {}]{}",

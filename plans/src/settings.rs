@@ -17,6 +17,16 @@ pub struct SettingSpec {
 pub const SETTINGS: &[SettingSpec] = &[
     SettingSpec { name: "parallelism", default: "2", doc: "Instances of each operator that can be spread, 1 to 128." },
     SettingSpec { name: "checkpoint_interval", default: "10s", doc: "Time between checkpoint barriers; 0 for none." },
+    SettingSpec {
+        name: "update_interval",
+        default: "100ms",
+        doc: "How long changes are gathered before updating operators emit them; 0 for not at all.",
+    },
+    SettingSpec {
+        name: "state_ttl",
+        default: "0",
+        doc: "Event time after which state that nothing touches is dropped; 0 for never.",
+    },
     SettingSpec { name: "channel_bytes", default: "1048576", doc: "Bytes that a queue between two tasks holds." },
     SettingSpec { name: "source_batch_rows", default: "4096", doc: "Rows in a batch that a source emits." },
     SettingSpec {
@@ -38,6 +48,10 @@ pub struct Settings {
     pub parallelism: u32,
     /// Milliseconds between checkpoint barriers; 0 for none.
     pub checkpoint_interval_ms: u64,
+    /// Milliseconds for which updating operators gather changes.
+    pub update_interval_ms: u64,
+    /// Milliseconds of event time after which state that nothing touches is dropped; 0 for never.
+    pub state_ttl_ms: u64,
     /// Bytes that a queue between two tasks holds.
     pub channel_bytes: u64,
     /// Rows in a batch that a source emits.
@@ -53,6 +67,8 @@ impl Default for Settings {
         Self {
             parallelism: 2,
             checkpoint_interval_ms: 10_000,
+            update_interval_ms: 100,
+            state_ttl_ms: 0,
             channel_bytes: 1 << 20,
             source_batch_rows: 4096,
             dead_letter_path: String::new(),
@@ -76,6 +92,13 @@ impl Settings {
             "checkpoint_interval" => {
                 self.checkpoint_interval_ms =
                     parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 10s or 500ms, or 0"))?;
+            }
+            "update_interval" => {
+                self.update_interval_ms =
+                    parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 100ms or 2s, or 0"))?;
+            }
+            "state_ttl" => {
+                self.state_ttl_ms = parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 1h, or 0"))?;
             }
             "channel_bytes" => {
                 self.channel_bytes = value
@@ -108,7 +131,7 @@ impl Settings {
     /// all but what is fixed in its operators.
     #[must_use]
     pub fn other_job_setting(&self, other: &Self) -> Option<&'static str> {
-        let of_operators = ["parallelism", "seed"];
+        let of_operators = ["parallelism", "seed", "state_ttl"];
         let mut names = SETTINGS.iter().map(|setting| setting.name).filter(|name| !of_operators.contains(name));
         names.find(|name| self.get(name) != other.get(name))
     }
@@ -119,6 +142,8 @@ impl Settings {
         Some(match name {
             "parallelism" => self.parallelism.to_string(),
             "checkpoint_interval" => format!("{}ms", self.checkpoint_interval_ms),
+            "update_interval" => format!("{}ms", self.update_interval_ms),
+            "state_ttl" => format!("{}ms", self.state_ttl_ms),
             "channel_bytes" => self.channel_bytes.to_string(),
             "source_batch_rows" => self.source_batch_rows.to_string(),
             "dead_letter_path" => self.dead_letter_path.clone(),

@@ -202,6 +202,12 @@ impl JobBuilder {
         }
     }
 
+    /// How long state is kept that nothing touches, in microseconds of event time; `None` for ever.
+    pub(crate) fn state_ttl(&self) -> Option<i64> {
+        let millis = i64::try_from(self.settings.state_ttl_ms).unwrap_or(i64::MAX);
+        Some(millis.saturating_mul(1000)).filter(|ttl| *ttl > 0)
+    }
+
     /// What has been built of an object.
     pub(crate) fn built_stream(&self, object: &Arc<Object>) -> Option<Stream> {
         self.streams.iter().find(|(built, _)| Arc::ptr_eq(built, object)).map(|(_, stream)| stream.clone())

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use tidemill_engine::task::{DriverCommand, SourceDriver};
@@ -119,6 +120,14 @@ impl Control {
         }
     }
 
+    /// Waits no longer than this; waking too early does no harm.
+    fn wait_for(&self, longest: Duration) {
+        if !self.woken.swap(false, Ordering::AcqRel) {
+            thread::park_timeout(longest);
+            self.woken.store(false, Ordering::Release);
+        }
+    }
+
     /// Gives an order and sees to it that the thread looks.
     fn order(self: &Arc<Self>, order: &AtomicBool) {
         order.store(true, Ordering::Release);
@@ -157,6 +166,7 @@ fn run<P: Pollable>(mut task: P, control: &Arc<Control>, reporter: &Reporter) ->
         match advance(&mut task, &mut cx, reporter) {
             Progress::Yielded => {}
             Progress::Pending => control.wait(),
+            Progress::PendingFor(longest) => control.wait_for(longest),
             Progress::Finished => break,
             Progress::Failed(failure) => failed = Some(failure),
         }

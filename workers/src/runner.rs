@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Context;
+use std::time::Duration;
 
 use tidemill_engine::EngineError;
 use tidemill_engine::task::{Task, TaskPoll};
@@ -130,6 +131,8 @@ pub(crate) enum Progress {
     Yielded,
     /// The waker will be called.
     Pending,
+    /// The waker will be called; poll again after so long in any case.
+    PendingFor(Duration),
     /// Everything is done, and reported.
     Finished,
     /// Nothing more will come of it, and this is reported. Keep it, but do not poll it again.
@@ -145,6 +148,7 @@ pub(crate) fn advance<P: Pollable>(task: &mut P, cx: &mut Context<'_>, reporter:
     match poll {
         Ok(TaskPoll::Yielded) => Progress::Yielded,
         Ok(TaskPoll::Pending) => Progress::Pending,
+        Ok(TaskPoll::PendingFor(longest)) => Progress::PendingFor(longest),
         Ok(TaskPoll::Finished) => {
             reporter.notices.send(Notice::Finished(reporter.job, reporter.task));
             Progress::Finished

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as TaskContext, Wake, Waker};
+use std::time::Duration;
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message};
@@ -18,12 +19,25 @@ pub(crate) struct TaskActor<P: Pollable> {
     reporter: Reporter,
     waker: Option<Arc<ActorWaker<P>>>,
     failed: bool,
+    /// Whether a timer is running.
+    timer: bool,
 }
 
 impl<P: Pollable> TaskActor<P> {
     /// An actor that begins to poll as soon as it is started.
     pub(crate) fn new(task: P, reporter: Reporter) -> Self {
-        Self { task, reporter, waker: None, failed: false }
+        Self { task, reporter, waker: None, failed: false, timer: false }
+    }
+
+    /// Wakes the task once so long has passed: one timer at a time, which a later poll may find early.
+    fn wake_after(&mut self, longest: Duration, ctx: &mut Context<Self>) {
+        if !self.timer {
+            self.timer = true;
+            ctx.run_later(longest, |actor, _| {
+                actor.timer = false;
+                actor.wake();
+            });
+        }
     }
 
     fn wake(&self) {
@@ -66,6 +80,7 @@ impl<P: Pollable> Handler<Poll> for TaskActor<P> {
         let waker = Waker::from(Arc::clone(waker));
         match advance(&mut self.task, &mut TaskContext::from_waker(&waker), &self.reporter) {
             Progress::Pending => {}
+            Progress::PendingFor(longest) => self.wake_after(longest, ctx),
             // A message to oneself would be handled before any other actor of the thread: the mailbox
             // is emptied in a loop. So the thread gets a turn first.
             Progress::Yielded => {

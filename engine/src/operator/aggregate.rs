@@ -1,164 +1,206 @@
 //! Groups by key without a window, and emits how each group's result changes.
 //!
-//! Where the input has event time, rows are taken in its order once the watermark has passed them,
-//! so that sums of floats come out the same in every run. Changes are emitted then too: at most one
-//! a group and watermark.
+//! Rows may come and go: where the input is a changelog, a row that goes leaves the aggregates as if it
+//! had never come, and a group without rows is deleted. Changes are gathered while rows come and are
+//! emitted when the task pauses: one update a group, however many rows have changed it.
+//!
+//! Functions whose result depends on the order of their rows take them in event-time order, once the
+//! watermark has passed them.
 
-use std::collections::BTreeSet;
+mod states;
+
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{filter, take};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, make_comparator, new_empty_array};
+use arrow::compute::kernels::cmp::not_distinct;
+use arrow::compute::{SortOptions, concat, interleave, take};
 use arrow::datatypes::SchemaRef;
-use arrow::row::{OwnedRow, Row, RowConverter, SortField};
-use datafusion::common::ScalarValue;
-use datafusion::logical_expr::Accumulator;
-use hashbrown::HashMap;
-use tidemill_plans::change::{ChangeOp, change_array};
+use tidemill_plans::change::{ChangeOp, change_array, change_column_index, change_ops};
 use tidemill_plans::node::{AggregateEmit, AggregateNode};
-use tidemill_plans::time::{Watermark, event_times};
+use tidemill_plans::time::{EventTime, Watermark, event_times};
 
+use self::states::{GroupStates, GroupedRows, is_order_kept, states_of};
 use super::Operator;
 use super::groups::AggregateCall;
+use super::key_index::KeyIndex;
 use super::window_aggregate::conform;
 use crate::error::Result;
-use crate::rows::{EventTimeBuffer, canonical_key};
+use crate::rows::EventTimeBuffer;
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
+
+/// Changes emitted in one batch.
+const EMIT_ROWS: usize = 1 << 14;
+
+/// Fewer groups than this are not worth a clean-up. Tests want to see some.
+const CLEAN_UP_GROUPS: usize = if cfg!(test) { 2 } else { 4096 };
 
 /// See [`AggregateNode`].
 pub(super) struct Aggregate {
-    keys: Vec<usize>,
     calls: Vec<AggregateCall>,
     emit: AggregateEmit,
     output: SchemaRef,
-    /// Rows whose time has not passed; `None` if the input has no event time.
+    /// Event time of the input, if it has one.
+    time: Option<usize>,
+    /// Rows whose time has not passed; `None` where their order does not matter.
     waiting: Option<EventTimeBuffer>,
-    converter: RowConverter,
-    /// The places in `state` by key.
-    groups: HashMap<Box<[u8]>, usize>,
-    state: Vec<Group>,
-    /// Bytes that the groups hold.
-    bytes: usize,
-    /// Groups that have changed since their last emission.
-    changed: BTreeSet<usize>,
+    /// Whether the input is a changelog.
+    takes_back: bool,
+    keyless: bool,
+    keys: KeyIndex,
+    states: Vec<Box<dyn GroupStates>>,
+    groups: Vec<Group>,
+    /// The groups that have changed since they were emitted, in the order in which they did.
+    changed: Vec<u32>,
+    /// For those of them that downstream knows, what it knows: parts of a column for each aggregate.
+    before: Vec<Vec<ArrayRef>>,
+    /// Groups without rows.
+    empty: usize,
+    /// How long a group is kept that no row changes, in microseconds of event time.
+    ttl: Option<i64>,
+    /// Nothing is looked for to be dropped before the watermark is here.
+    next_clean_up: EventTime,
+    watermark: Watermark,
 }
 
+/// What is known of a group besides its aggregates.
+#[derive(Debug, Clone, Copy)]
 struct Group {
-    key: OwnedRow,
-    accumulators: Vec<Box<dyn Accumulator>>,
-    /// What downstream knows.
-    emitted: Option<Vec<ScalarValue>>,
+    /// How many rows it has; counted only where rows may go.
+    rows: i64,
+    /// Whether downstream knows it.
+    known: bool,
+    changed: bool,
+    /// Whether it is counted as a group without rows.
+    empty: bool,
+    /// The event time of its last change.
+    touched: i64,
 }
 
 impl Group {
-    /// Bytes of its accumulators.
-    fn bytes(&self) -> usize {
-        self.accumulators.iter().map(|accumulator| accumulator.size()).sum()
-    }
+    const NEW: Self = Self { rows: 0, known: false, changed: false, empty: false, touched: i64::MIN };
 }
 
 impl Aggregate {
     pub(super) fn new(node: &AggregateNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
+        let takes_back = change_column_index(&input).is_some();
         let calls: Result<Vec<_>> = node.aggregates.iter().map(|call| AggregateCall::new(call, &input)).collect();
-        let fields = node.keys.iter().map(|k| SortField::new(input.field(*k).data_type().clone())).collect();
+        let calls = calls?;
+        let (mut states, mut ordered) = (Vec::new(), false);
+        for call in &calls {
+            let types = call.argument_types(&input)?;
+            states.push(states_of(call, &types, takes_back)?);
+            ordered |= is_order_kept(call, &types, takes_back)?;
+        }
+        let waiting = node.time.filter(|_| ordered).map(|time| EventTimeBuffer::new(Arc::clone(&input), time));
         let mut aggregate = Self {
-            keys: node.keys.clone(),
-            calls: calls?,
+            calls,
             emit: node.emit,
             output,
-            waiting: node.time.map(|time| EventTimeBuffer::new(Arc::clone(&input), time)),
-            converter: RowConverter::new(fields)?,
-            groups: HashMap::new(),
-            state: Vec::new(),
-            bytes: 0,
-            changed: BTreeSet::new(),
+            time: node.time,
+            waiting,
+            takes_back,
+            keyless: node.keys.is_empty(),
+            keys: KeyIndex::new(&input, &node.keys)?,
+            states,
+            groups: Vec::new(),
+            changed: Vec::new(),
+            before: Vec::new(),
+            empty: 0,
+            ttl: node.ttl,
+            next_clean_up: EventTime::MIN,
+            watermark: Watermark::MIN,
         };
-        if node.keys.is_empty() {
+        if aggregate.keyless {
             // Without keys there is one group from the start: a count of nothing is 0, not nothing.
-            aggregate.global_group()?;
+            aggregate.note_changed(&[0])?;
         }
         Ok(aggregate)
     }
 
-    fn global_group(&mut self) -> Result<()> {
-        // A row of no columns cannot be converted; any fixed row stands for it.
-        let converter = RowConverter::new(vec![SortField::new(arrow::datatypes::DataType::Boolean)])?;
-        let rows = converter.convert_columns(&[Arc::new(BooleanArray::from(vec![true])) as ArrayRef])?;
-        self.group(rows.row(0))?;
+    /// Adds the rows of a batch, and takes away those that it says are gone.
+    fn apply(&mut self, batch: &RecordBatch) -> Result<()> {
+        let mut groups = Vec::new();
+        self.keys.find(batch, &mut groups)?;
+        self.note_changed(&groups)?;
+        let ops = if self.takes_back { Some(change_ops(batch)?) } else { None };
+        self.note_rows(batch, &groups, ops.as_deref())?;
+        for (call, states) in self.calls.iter().zip(&mut self.states) {
+            let (arguments, filter) = call.evaluate(batch)?;
+            let rows =
+                GroupedRows { groups: &groups, arguments: &arguments, filter: filter.as_ref(), ops: ops.as_deref() };
+            states.update(&rows, self.groups.len())?;
+        }
         Ok(())
     }
 
-    fn group(&mut self, key: Row<'_>) -> Result<usize> {
-        if let Some(index) = self.groups.get(key.data()) {
-            return Ok(*index);
-        }
-        let accumulators: Result<Vec<_>> = self.calls.iter().map(AggregateCall::single).collect();
-        let group = Group { key: key.owned(), accumulators: accumulators?, emitted: None };
-        let index = self.state.len();
-        // The key is held twice: here, and to be turned into columns again.
-        self.bytes += group.bytes() + 2 * key.data().len();
-        self.state.push(group);
-        self.groups.insert(Box::from(key.data()), index);
-        self.changed.insert(index);
-        Ok(index)
-    }
-
-    /// The rows of each group in a batch, groups in the order of their first row.
-    fn rows_by_group(&mut self, batch: &RecordBatch) -> Result<Vec<(usize, Vec<u32>)>> {
-        if self.keys.is_empty() {
-            return Ok(vec![(0, (0..batch.num_rows() as u32).collect())]);
-        }
-        let columns: Vec<ArrayRef> = self.keys.iter().map(|key| canonical_key(batch.column(*key))).collect();
-        let rows = self.converter.convert_columns(&columns)?;
-        let mut by_group: Vec<(usize, Vec<u32>)> = Vec::new();
-        let mut places: HashMap<usize, usize> = HashMap::new();
-        for row in 0..batch.num_rows() {
-            let group = self.group(rows.row(row))?;
-            let place = *places.entry(group).or_insert(by_group.len());
-            if place == by_group.len() {
-                by_group.push((group, Vec::new()));
-            }
-            by_group[place].1.push(row as u32);
-        }
-        Ok(by_group)
-    }
-
-    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
-        let by_group = self.rows_by_group(batch)?;
-        let before: usize = by_group.iter().map(|(group, _)| self.state[*group].bytes()).sum();
-        for (index, call) in self.calls.iter().enumerate() {
-            let (arguments, keep) = call.evaluate(batch)?;
-            for (group, rows) in &by_group {
-                let values = select(&arguments, keep.as_ref(), rows)?;
-                self.state[*group].accumulators[index].update_batch(&values)?;
+    /// Remembers what downstream knows of these groups, before they change.
+    fn note_changed(&mut self, groups: &[usize]) -> Result<()> {
+        self.groups.resize(self.keys.len(), Group::NEW);
+        let mut known = Vec::new();
+        for number in groups {
+            let group = &mut self.groups[*number];
+            if !group.changed {
+                group.changed = true;
+                self.changed.push(*number as u32);
+                if group.known {
+                    known.push(*number as u32);
+                }
             }
         }
-        let after: usize = by_group.iter().map(|(group, _)| self.state[*group].bytes()).sum();
-        self.bytes = (self.bytes + after).saturating_sub(before);
-        self.changed.extend(by_group.iter().map(|(group, _)| *group));
+        if !known.is_empty() {
+            let results = self.results(&known)?;
+            self.before.push(results);
+        }
         Ok(())
+    }
+
+    /// Counts the rows of each group, and when it changed last, where that is of use.
+    fn note_rows(&mut self, batch: &RecordBatch, groups: &[usize], ops: Option<&[ChangeOp]>) -> Result<()> {
+        if let Some(ops) = ops {
+            for (number, op) in groups.iter().zip(ops) {
+                self.groups[*number].rows += if op.adds() { 1 } else { -1 };
+            }
+        }
+        if self.ttl.is_none() {
+            return Ok(());
+        }
+        match self.time {
+            Some(time) => {
+                let times = event_times(batch.column(time))?;
+                for (number, time) in groups.iter().zip(times.values()) {
+                    let group = &mut self.groups[*number];
+                    group.touched = group.touched.max(*time);
+                }
+            }
+            None => groups.iter().for_each(|number| self.groups[*number].touched = self.watermark.0.0),
+        }
+        Ok(())
+    }
+
+    /// The results of these groups, a column for each aggregate.
+    fn results(&mut self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        self.states.iter_mut().map(|states| states.evaluate(groups)).collect()
     }
 
     /// Adds the rows that event time has passed.
     ///
     /// An accumulator sums a batch in lanes, so where one batch ends and the next begins shows in the
-    /// last bits of a float. Where that matters, the cuts must not depend on when watermarks came: a
-    /// final result takes everything at once, an updated one a point of event time after another.
+    /// last bits of a float. The cuts must not depend on when watermarks came: a final result takes
+    /// everything at once, an updated one a point of event time after another.
     fn take_passed(&mut self, watermark: Watermark) -> Result<()> {
         let Some(waiting) = &mut self.waiting else { return Ok(()) };
-        let order_matters = self.calls.iter().any(|call| call.order_matters);
-        if order_matters && self.emit == AggregateEmit::AtEnd && !watermark.is_end() {
+        if self.emit == AggregateEmit::AtEnd && !watermark.is_end() {
             return Ok(());
         }
         let time = waiting.time();
         let Some(batch) = waiting.take_before(watermark.0)? else { return Ok(()) };
-        if !order_matters || self.emit == AggregateEmit::AtEnd {
-            return self.add(&batch);
+        if self.emit == AggregateEmit::AtEnd {
+            return self.apply(&batch);
         }
         let times = event_times(batch.column(time))?;
         let mut start = 0;
         for same in times.values().chunk_by(|a, b| a == b) {
-            self.add(&batch.slice(start, same.len()))?;
+            self.apply(&batch.slice(start, same.len()))?;
             start += same.len();
         }
         Ok(())
@@ -166,84 +208,176 @@ impl Aggregate {
 
     /// Emits how the changed groups differ from what downstream knows.
     fn flush(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        let (mut keys, mut rows, mut ops) = (Vec::new(), Vec::new(), Vec::new());
-        for index in std::mem::take(&mut self.changed) {
-            let now = self.evaluate(index)?;
-            let group = &mut self.state[index];
-            match group.emitted.replace(now.clone()) {
-                Some(before) if before == now => continue,
-                Some(before) => {
-                    keys.push(index);
-                    rows.push(before);
-                    ops.push(ChangeOp::UpdateBefore);
-                    ops.push(ChangeOp::UpdateAfter);
-                }
-                None => ops.push(ChangeOp::Insert),
-            }
-            keys.push(index);
-            rows.push(now);
-        }
-        if ops.is_empty() {
+        let changed = std::mem::take(&mut self.changed);
+        if changed.is_empty() {
             return Ok(());
         }
-        let mut columns = self.key_columns(&keys)?;
-        for column in 0..self.calls.len() {
-            columns.push(ScalarValue::iter_to_array(rows.iter().map(|row| row[column].clone()))?);
+        let after = self.results(&changed)?;
+        let before = self.take_before(&after)?;
+        let differ = Differences::of(&before, &after, changed.iter().map(|group| self.groups[*group as usize].known))?;
+        let mut changes = Changes::default();
+        let mut known = 0;
+        for (place, number) in changed.iter().enumerate() {
+            let is_there = self.keyless || !self.takes_back || self.groups[*number as usize].rows > 0;
+            let group = &mut self.groups[*number as usize];
+            match (group.known, is_there) {
+                (true, true) if differ.at(known) => {
+                    changes.push(*number, (0, known), ChangeOp::UpdateBefore);
+                    changes.push(*number, (1, place), ChangeOp::UpdateAfter);
+                }
+                (true, false) => changes.push(*number, (0, known), ChangeOp::Delete),
+                (false, true) => changes.push(*number, (1, place), ChangeOp::Insert),
+                _ => {}
+            }
+            known += usize::from(group.known);
+            self.empty = self.empty + usize::from(!is_there) - usize::from(group.empty);
+            (group.known, group.changed, group.empty) = (is_there, false, !is_there);
         }
-        columns.push(change_array(&ops));
-        ctx.emit(conform(columns, &self.output)?);
+        self.emit_changes(&changes, &before, &after, ctx)?;
+        self.drop_empty_groups()
+    }
+
+    /// What downstream knows of the changed groups that it knows, as columns.
+    fn take_before(&mut self, like: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        let parts = std::mem::take(&mut self.before);
+        let mut columns = Vec::with_capacity(like.len());
+        for (index, like) in like.iter().enumerate() {
+            let parts: Vec<&dyn Array> = parts.iter().map(|part| part[index].as_ref()).collect();
+            columns.push(if parts.is_empty() { new_empty_array(like.data_type()) } else { concat(&parts)? });
+        }
+        Ok(columns)
+    }
+
+    fn emit_changes(
+        &self,
+        changes: &Changes,
+        before: &[ArrayRef],
+        after: &[ArrayRef],
+        ctx: &mut OperatorContext,
+    ) -> Result<()> {
+        for start in (0..changes.ops.len()).step_by(EMIT_ROWS) {
+            let rows = start..changes.ops.len().min(start + EMIT_ROWS);
+            let mut columns = self.keys.keys(&changes.groups[rows.clone()])?;
+            for (before, after) in before.iter().zip(after) {
+                columns.push(interleave(&[before.as_ref(), after.as_ref()], &changes.picks[rows.clone()])?);
+            }
+            columns.push(change_array(&changes.ops[rows]));
+            ctx.emit(conform(columns, &self.output)?);
+        }
         Ok(())
     }
 
-    fn key_columns(&self, groups: &[usize]) -> Result<Vec<ArrayRef>> {
-        if self.keys.is_empty() {
-            return Ok(Vec::new());
+    /// Forgets groups without rows, once there are more of them than others.
+    fn drop_empty_groups(&mut self) -> Result<()> {
+        if self.keyless || self.empty < CLEAN_UP_GROUPS.max(self.groups.len() / 2) {
+            return Ok(());
         }
-        Ok(self.converter.convert_rows(groups.iter().map(|group| self.state[*group].key.row()))?)
+        self.keep_groups(|group| !group.empty)
     }
 
-    /// A group's results. DataFusion lets an accumulator be asked again and again (window frames do),
-    /// so nothing is copied or merged, and how often it is asked leaves no trace in sums of floats.
-    fn evaluate(&mut self, group: usize) -> Result<Vec<ScalarValue>> {
-        let accumulators = self.state[group].accumulators.iter_mut();
-        let values: datafusion::error::Result<_> = accumulators.map(|accumulator| accumulator.evaluate()).collect();
-        Ok(values?)
+    /// Forgets groups that nothing has changed for so long. Downstream is not told: it keeps its rows for
+    /// as long as it wants, and a row that comes later begins a new group.
+    fn drop_old_groups(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        let Some(ttl) = self.ttl.filter(|_| !self.keyless) else { return Ok(()) };
+        if self.watermark.0 < self.next_clean_up || self.watermark.is_end() {
+            return Ok(());
+        }
+        self.flush(ctx)?;
+        // A quarter of the time to live between two passes over all groups.
+        self.next_clean_up = self.watermark.0.plus(ttl / 4);
+        let oldest = self.watermark.0.plus(-ttl).0;
+        self.keep_groups(|group| group.touched >= oldest)
+    }
+
+    /// Forgets the other groups. None of them may have changes that were not emitted.
+    fn keep_groups(&mut self, keeps: impl Fn(&Group) -> bool) -> Result<()> {
+        debug_assert!(self.changed.is_empty(), "changes are emitted before groups are dropped");
+        let live: Vec<u32> =
+            (0..self.groups.len() as u32).filter(|number| keeps(&self.groups[*number as usize])).collect();
+        if live.len() == self.groups.len() {
+            return Ok(());
+        }
+        self.keys.keep(&live)?;
+        for states in &mut self.states {
+            states.keep(&live)?;
+        }
+        self.groups = live.iter().map(|number| self.groups[*number as usize]).collect();
+        self.empty = self.groups.iter().filter(|group| group.empty).count();
+        Ok(())
     }
 }
 
-/// The rows of one group that an aggregate's FILTER lets through.
-fn select(arguments: &[ArrayRef], keep: Option<&BooleanArray>, rows: &[u32]) -> Result<Vec<ArrayRef>> {
-    let rows = UInt32Array::from(rows.to_vec());
-    let mask = keep.map(|keep| take(keep, &rows, None)).transpose()?;
-    let mut values = Vec::with_capacity(arguments.len());
-    for argument in arguments {
-        let taken = take(argument, &rows, None)?;
-        values.push(match &mask {
-            Some(mask) => filter(&taken, mask.as_boolean())?,
-            None => taken,
-        });
+/// Rows to be emitted.
+#[derive(Default)]
+struct Changes {
+    groups: Vec<u32>,
+    /// Where the results are: among those before (0) or after (1), and at which place.
+    picks: Vec<(usize, usize)>,
+    ops: Vec<ChangeOp>,
+}
+
+impl Changes {
+    fn push(&mut self, group: u32, pick: (usize, usize), op: ChangeOp) {
+        self.groups.push(group);
+        self.picks.push(pick);
+        self.ops.push(op);
     }
-    Ok(values)
+}
+
+/// Which of the groups that downstream knows have other results now.
+struct Differences(Vec<bool>);
+
+impl Differences {
+    /// Of `before`, the results of the groups that are known, and `after`, those of all that have changed.
+    fn of(before: &[ArrayRef], after: &[ArrayRef], known: impl Iterator<Item = bool>) -> Result<Self> {
+        let places: Vec<u32> = known.enumerate().filter(|(_, known)| *known).map(|(place, _)| place as u32).collect();
+        let mut differ = vec![false; places.len()];
+        if places.is_empty() {
+            return Ok(Self(differ));
+        }
+        let places = UInt32Array::from(places);
+        for (before, after) in before.iter().zip(after) {
+            let after = take(after, &places, None)?;
+            if before.data_type().is_nested() {
+                let compare = make_comparator(before, &after, SortOptions::default())?;
+                differ.iter_mut().enumerate().for_each(|(row, differ)| *differ |= compare(row, row).is_ne());
+            } else {
+                let same = not_distinct(before, &after)?;
+                differ.iter_mut().zip(same.values()).for_each(|(differ, same)| *differ |= !same);
+            }
+        }
+        Ok(Self(differ))
+    }
+
+    fn at(&self, known: usize) -> bool {
+        self.0[known]
+    }
 }
 
 impl Operator for Aggregate {
-    fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, _ctx: &mut OperatorContext) -> Result<()> {
         match &mut self.waiting {
             Some(waiting) => waiting.push(batch),
-            None => {
-                self.add(&batch)?;
-                if self.emit == AggregateEmit::OnUpdate { self.flush(ctx) } else { Ok(()) }
-            }
+            None => self.apply(&batch),
         }
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
-        self.take_passed(watermarks.min())?;
+        self.watermark = watermarks.min();
+        self.take_passed(self.watermark)?;
         if self.emit == AggregateEmit::OnUpdate {
-            self.flush(ctx)?;
+            self.drop_old_groups(ctx)?;
         }
-        ctx.emit_watermark(watermarks.min());
+        ctx.emit_watermark(self.watermark);
         Ok(())
+    }
+
+    fn has_gathered(&self) -> bool {
+        self.emit == AggregateEmit::OnUpdate && !self.changed.is_empty()
+    }
+
+    fn on_pause(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        if self.emit == AggregateEmit::OnUpdate { self.flush(ctx) } else { Ok(()) }
     }
 
     fn on_end(&mut self, reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
@@ -251,7 +385,10 @@ impl Operator for Aggregate {
     }
 
     fn state_bytes(&self) -> usize {
-        self.bytes + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
+        self.keys.bytes()
+            + self.states.iter().map(|states| states.bytes()).sum::<usize>()
+            + self.groups.capacity() * size_of::<Group>()
+            + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
     }
 }
 

@@ -28,6 +28,7 @@ const ORDER_FREE: &[&str] =
 const ORDER_FREE_BUT_FOR_FLOATS: &[&str] = &["sum", "avg", "min", "max"];
 
 /// One aggregate function call, ready to make accumulators.
+#[derive(Clone)]
 pub(super) struct AggregateCall {
     function: Arc<AggregateFunctionExpr>,
     arguments: Vec<Arc<dyn PhysicalExpr>>,
@@ -57,6 +58,28 @@ impl AggregateCall {
         }
         let function = Arc::clone(&self.function);
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
+    }
+
+    /// The function's name.
+    pub(super) fn name(&self) -> &str {
+        self.function.fun().name()
+    }
+
+    /// Whether equal arguments count once.
+    pub(super) fn is_distinct(&self) -> bool {
+        self.function.is_distinct()
+    }
+
+    /// The type of its results.
+    pub(super) fn data_type(&self) -> DataType {
+        self.function.field().data_type().clone()
+    }
+
+    /// The types of its arguments over rows of `input`.
+    pub(super) fn argument_types(&self, input: &SchemaRef) -> Result<Vec<DataType>> {
+        let types: datafusion::error::Result<_> =
+            self.arguments.iter().map(|argument| argument.data_type(input)).collect();
+        Ok(types?)
     }
 
     /// An accumulator for one group.

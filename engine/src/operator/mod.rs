@@ -9,6 +9,9 @@ mod filter;
 mod groups;
 mod held_rows;
 mod interval_join;
+mod join;
+mod key_index;
+mod numbered_rows;
 mod predict;
 mod project;
 mod session_window;
@@ -44,6 +47,17 @@ pub trait Operator: Send {
     /// The watermark of a port has moved. Passes the minimum of all ports on, unless overridden.
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
         ctx.emit_watermark(watermarks.min());
+        Ok(())
+    }
+
+    /// Whether it has changes that it puts off until [`Self::on_pause`].
+    fn has_gathered(&self) -> bool {
+        false
+    }
+
+    /// What was put off is due: changes have been gathered for long enough, or a barrier comes. Called
+    /// while [`Self::has_gathered`], now and then.
+    fn on_pause(&mut self, _ctx: &mut OperatorContext) -> Result<()> {
         Ok(())
     }
 
@@ -86,6 +100,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::Aggregate(aggregate) => {
             Box::new(aggregate::Aggregate::new(aggregate, Arc::clone(&inputs[0]), output)?)
         }
+        NodeKind::Join(join) => Box::new(join::Join::new(join, &inputs[0], &inputs[1], output)?),
         NodeKind::IntervalJoin(join) => {
             Box::new(interval_join::IntervalJoin::new(join, &inputs[0], &inputs[1], output)?)
         }

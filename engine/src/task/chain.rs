@@ -45,15 +45,40 @@ impl Chain {
         self.dispatch(0, input, outbox)
     }
 
+    /// Whether an operator has changes that it puts off.
+    pub fn has_gathered(&self) -> bool {
+        self.slots.iter().any(|slot| slot.operator.has_gathered())
+    }
+
+    /// Has everything emitted that was put off: an operator's changes may be gathered by the next.
+    pub fn pause(&mut self, outbox: &mut Outbox) -> Result<()> {
+        for index in 0..self.slots.len() {
+            if self.slots[index].operator.has_gathered() {
+                self.run(index, outbox, |slot| slot.operator.on_pause(&mut slot.context).map(|()| None))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The counters of every operator.
     pub fn stats(&self) -> impl Iterator<Item = Arc<OperatorStats>> {
         self.slots.iter().map(|slot| slot.context.shared_stats())
     }
 
     fn dispatch(&mut self, index: usize, input: Input, outbox: &mut Outbox) -> Result<()> {
+        self.run(index, outbox, |slot| call(slot, input))
+    }
+
+    /// Calls an operator, and hands on what it emits.
+    fn run(
+        &mut self,
+        index: usize,
+        outbox: &mut Outbox,
+        call: impl FnOnce(&mut Slot) -> Result<Option<Message>>,
+    ) -> Result<()> {
         let slot = &mut self.slots[index];
         let started = clock::monotonic_ns();
-        let tail = call(slot, input).map_err(|source| EngineError::Operator {
+        let tail = call(slot).map_err(|source| EngineError::Operator {
             operator: slot.context.name().to_owned(),
             source: Box::new(source),
         })?;

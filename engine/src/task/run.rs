@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tidemill_plans::PlanError;
 use tidemill_plans::graph::DataflowGraph;
@@ -30,6 +31,8 @@ pub enum TaskPoll {
     Yielded,
     /// Nothing to do: the waker will be called.
     Pending,
+    /// The same, but changes are being gathered: poll again after so long at the latest.
+    PendingFor(Duration),
     /// All input is handled, all output sent.
     Finished,
 }
@@ -43,8 +46,25 @@ pub struct Task {
     outbox: Outbox,
     head: Arc<OperatorStats>,
     blocked_since: Option<u64>,
+    gathering: Gathering,
     passed: Vec<Epoch>,
     ended: bool,
+}
+
+/// How long operators have put changes off.
+struct Gathering {
+    /// How long they may.
+    longest: Duration,
+    /// When the first of them began to.
+    since: Option<u64>,
+}
+
+impl Gathering {
+    /// How long they still may; `None` if none of them does.
+    fn left(&self) -> Option<Duration> {
+        let gathered = Duration::from_nanos(clock::monotonic_ns().saturating_sub(self.since?));
+        Some(self.longest.saturating_sub(gathered))
+    }
 }
 
 impl Task {
@@ -59,8 +79,12 @@ impl Task {
             if self.ended {
                 return Ok(TaskPoll::Finished);
             }
+            if self.gathering.left().is_some_and(|left| left.is_zero()) {
+                self.pause()?;
+                continue;
+            }
             match self.inbox.poll(cx) {
-                Poll::Pending => return Ok(TaskPoll::Pending),
+                Poll::Pending => return Ok(self.gathering.left().map_or(TaskPoll::Pending, TaskPoll::PendingFor)),
                 Poll::Ready(input) => self.handle(input?)?,
             }
         }
@@ -69,11 +93,24 @@ impl Task {
 
     fn handle(&mut self, input: Input) -> Result<()> {
         match input {
-            Input::Barrier(epoch) => self.passed.push(epoch),
+            Input::Barrier(epoch) => {
+                // What came before the barrier belongs to its epoch, downstream too.
+                self.pause()?;
+                self.passed.push(epoch);
+            }
             Input::End(_) => self.ended = true,
             _ => {}
         }
-        self.chain.handle(input, &mut self.outbox)
+        self.chain.handle(input, &mut self.outbox)?;
+        if self.chain.has_gathered() {
+            self.gathering.since.get_or_insert_with(clock::monotonic_ns);
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self) -> Result<()> {
+        self.gathering.since = None;
+        self.chain.pause(&mut self.outbox)
     }
 
     /// Ends the task where it is, as a stop does, and leaves the input that waits: for a job that does not
@@ -164,6 +201,7 @@ pub fn build_task(mut plan: TaskPlan<'_>) -> Result<BuiltTask> {
         outbox: Outbox::new(edges),
         head: head_stats,
         blocked_since: None,
+        gathering: Gathering { longest: Duration::from_millis(plan.env.settings.update_interval_ms), since: None },
         passed: Vec::new(),
         ended: false,
     };

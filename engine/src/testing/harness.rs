@@ -70,6 +70,19 @@ impl OperatorHarness {
 
     /// A batch comes on a port.
     pub fn push_batch(&mut self, port: usize, batch: RecordBatch) -> Result<()> {
+        self.operator.on_batch(port, batch, &mut self.context)?;
+        self.pause()
+    }
+
+    /// Has the operator emit what it puts off, as a task does now and then. Pushing rows and moving
+    /// watermarks do so too.
+    pub fn pause(&mut self) -> Result<()> {
+        if self.operator.has_gathered() { self.operator.on_pause(&mut self.context) } else { Ok(()) }
+    }
+
+    /// Rows come on a port, and what follows from them is put off.
+    pub fn push_unpaused(&mut self, port: usize, rows: &str) -> Result<()> {
+        let batch = parse_rows(&self.schemas[port], rows)?;
         self.operator.on_batch(port, batch, &mut self.context)
     }
 
@@ -93,7 +106,8 @@ impl OperatorHarness {
 
     fn move_watermark(&mut self, port: usize, watermark: Watermark) -> Result<()> {
         self.watermarks[port] = watermark;
-        self.operator.on_watermark(&PortWatermarks::of(self.watermarks.clone()), &mut self.context)
+        self.operator.on_watermark(&PortWatermarks::of(self.watermarks.clone()), &mut self.context)?;
+        self.pause()
     }
 
     /// What came out since the last look: rows, and watermarks as `watermark @seconds`.

@@ -1,4 +1,5 @@
-//! Groups by key without a window: each group's result is updated as rows come.
+//! Groups by key without a window: each group's result is updated as rows come, and as they go where
+//! the input is a changelog.
 
 use crate::expr::StreamExpr;
 
@@ -7,19 +8,21 @@ use crate::expr::StreamExpr;
 pub struct AggregateNode {
     /// Indexes of the key columns in the input; none means one group for everything.
     pub keys: Vec<usize>,
-    /// Index of the input's event-time column, if it has one: rows are then taken in its order, so
-    /// that sums of floats do not depend on how batches interleaved.
+    /// Index of the input's event-time column, if it has one: functions for which the order of rows
+    /// matters take them in its order, and a group's time to live counts from it.
     pub time: Option<usize>,
     /// Aggregate function calls over the input's fields.
     pub aggregates: Vec<StreamExpr>,
     /// When changes are emitted.
     pub emit: AggregateEmit,
+    /// How long a group is kept that no row changes, in microseconds of event time; for ever if `None`.
+    pub ttl: Option<i64>,
 }
 
 /// When an updating aggregation emits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, bincode::Encode, bincode::Decode)]
 pub enum AggregateEmit {
-    /// Whenever event time moves: each group that has changed.
+    /// As rows come, gathered over a short time: each group that has changed.
     #[default]
     OnUpdate,
     /// Once, when a bounded input has ended: all that a final result needs.

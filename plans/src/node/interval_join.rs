@@ -1,6 +1,7 @@
 //! Joins rows with equal keys whose event times lie within an interval of each other.
 
 use crate::expr::StreamExpr;
+use crate::node::JoinSide;
 
 /// An inner interval join: `lower <= right_time - left_time <= upper`. Output: the left columns, then
 /// the right ones. Rows leave the state once the watermark rules out a partner.
@@ -22,13 +23,4 @@ pub struct IntervalJoinNode {
     pub filter: Option<StreamExpr>,
     /// Which side's event time the output has.
     pub output_time: JoinSide,
-}
-
-/// A side of a join.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
-pub enum JoinSide {
-    /// Port 0.
-    Left,
-    /// Port 1.
-    Right,
 }

@@ -6,6 +6,8 @@
 mod aggregate;
 mod filter;
 mod interval_join;
+mod join;
+mod join_kind;
 mod predict;
 mod project;
 mod session_window;
@@ -19,7 +21,9 @@ mod window_assign;
 
 pub use aggregate::{AggregateEmit, AggregateNode};
 pub use filter::FilterNode;
-pub use interval_join::{IntervalJoinNode, JoinSide};
+pub use interval_join::IntervalJoinNode;
+pub use join::JoinNode;
+pub use join_kind::{JoinKind, JoinSide};
 pub use predict::{ModelFreshness, PredictNode};
 pub use project::{ProjectNode, Projection};
 pub use session_window::SessionWindowNode;
@@ -48,6 +52,8 @@ pub enum NodeKind {
     SessionWindow(SessionWindowNode),
     /// Groups and aggregates without a window; emits a changelog.
     Aggregate(AggregateNode),
+    /// Joins rows for as long as they are there; emits a changelog where rows may go.
+    Join(JoinNode),
     /// Joins rows whose times are near each other.
     IntervalJoin(IntervalJoinNode),
     /// Joins each row with the version of the other side that was valid at its time.
@@ -74,6 +80,7 @@ impl NodeKind {
             Self::WindowAggregate(_) => "WindowAggregate",
             Self::SessionWindow(_) => "SessionWindow",
             Self::Aggregate(_) => "Aggregate",
+            Self::Join(_) => "Join",
             Self::IntervalJoin(_) => "IntervalJoin",
             Self::TemporalJoin(_) => "TemporalJoin",
             Self::Train(_) => "Train",
@@ -88,7 +95,7 @@ impl NodeKind {
     pub fn ports(&self) -> usize {
         match self {
             Self::Source(_) => 0,
-            Self::IntervalJoin(_) | Self::TemporalJoin(_) | Self::Predict(_) => 2,
+            Self::Join(_) | Self::IntervalJoin(_) | Self::TemporalJoin(_) | Self::Predict(_) => 2,
             _ => 1,
         }
     }

@@ -43,10 +43,6 @@ struct Grouped {
 impl QueryPlanner<'_> {
     pub(super) fn lower_aggregate(&mut self, aggregate: &Aggregate) -> Result<Relation> {
         let mut relation = self.lower(&aggregate.input)?;
-        if relation.stream.info.changelog {
-            let hint = "aggregate over a windowed view, or over the rows before they were aggregated";
-            return Err(SqlError::unsupported("an aggregation over updating rows", hint));
-        }
         if !groups_by_windows(&relation, aggregate) {
             relation = self.assign_windows(relation)?;
         }
@@ -158,6 +154,7 @@ impl QueryPlanner<'_> {
             time: grouped.time,
             aggregates: grouped.aggregates,
             emit: AggregateEmit::OnUpdate,
+            ttl: self.builder.state_ttl(),
         });
         let output = self.add_grouped(&grouped.input, kind, grouped.keys, info);
         restore_order(output, &grouped.groups, keys, 0)

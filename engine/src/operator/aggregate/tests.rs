@@ -1,9 +1,11 @@
 //! Updating aggregates by hand: what is emitted when, and that its bits do not depend on cuts.
 
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::logical_expr::{ExprFunctionExt, col, lit};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_plans::change::with_change_column;
+use tidemill_plans::functions;
 use tidemill_plans::node::NodeKind;
 
 use super::*;
@@ -15,14 +17,14 @@ fn by_key(emit: AggregateEmit) -> OperatorHarness {
     let input = schema("k:text v:int t:time");
     let output = with_change_column(&schema("k:text sum:int count:int"));
     let aggregates = exprs([call("sum", "v"), call("count", "v")]);
-    let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit };
+    let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit, ttl: None };
     harness(NodeKind::Aggregate(node), &[&input], output)
 }
 
 fn global(emit: AggregateEmit) -> OperatorHarness {
     let output = with_change_column(&schema("sum:int count:int"));
     let aggregates = exprs([call("sum", "v"), call("count", "v")]);
-    let node = AggregateNode { keys: vec![], time: None, aggregates, emit };
+    let node = AggregateNode { keys: vec![], time: None, aggregates, emit, ttl: None };
     harness(NodeKind::Aggregate(node), &[&schema("v:int")], output)
 }
 
@@ -75,17 +77,23 @@ fn a_result_that_stays_the_same_is_not_emitted_again() {
 }
 
 #[test]
-fn rows_count_once_the_watermark_has_passed_them() {
+fn where_order_matters_rows_are_taken_in_event_time_order_once_the_watermark_has_passed_them() {
+    let output = with_change_column(&Arc::new(Schema::new(vec![
+        Field::new("k", DataType::Utf8, true),
+        Field::new_list("all", Field::new_list_field(DataType::Int64, true), true),
+    ])));
+    let aggregates = exprs([call("array_agg", "v")]);
+    let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit: AggregateEmit::OnUpdate, ttl: None };
     check(
-        by_key(AggregateEmit::OnUpdate),
+        harness(NodeKind::Aggregate(node), &[&schema("k:text v:int t:time")], output),
         "a 1 @5\na 2 @4\nwatermark 5 --- a 4 @9",
         expect![[r#"
-        +I a 2 1
-        watermark @5
-        -U a 2 1
-        +U a 7 3
-        watermark end
-    "#]],
+            watermark @5
+            +I a [2]
+            watermark end
+            -U a [2]
+            +U a [2, 1, 4]
+        "#]],
     );
 }
 
@@ -188,7 +196,7 @@ fn filter_and_distinct_apply_to_their_own_aggregate() {
     let big = call("sum", "v").filter(col("v").gt(lit(1i64))).build().unwrap();
     let distinct = call("count", "v").distinct().build().unwrap();
     let aggregates = exprs([big, distinct, call("count", "v")]);
-    let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit: AggregateEmit::OnUpdate };
+    let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit: AggregateEmit::OnUpdate, ttl: None };
     let harness = harness(NodeKind::Aggregate(node), &[&input], output);
     check(
         harness,
@@ -210,7 +218,8 @@ fn filter_and_distinct_apply_to_their_own_aggregate() {
 #[test]
 fn keys_alone_are_the_distinct_rows() {
     let output = with_change_column(&schema("k:text"));
-    let node = AggregateNode { keys: vec![0], time: None, aggregates: vec![], emit: AggregateEmit::OnUpdate };
+    let node =
+        AggregateNode { keys: vec![0], time: None, aggregates: vec![], emit: AggregateEmit::OnUpdate, ttl: None };
     let harness = harness(NodeKind::Aggregate(node), &[&schema("k:text")], output);
     check(
         harness,
@@ -265,7 +274,7 @@ proptest! {
             let output = with_change_column(&schema("k:text sum:float dev:float n:int"));
             let distinct = call("count", "v").distinct().build().unwrap();
             let aggregates = exprs([call("sum", "v"), call("stddev", "v"), distinct]);
-            let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit };
+            let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit, ttl: None };
             let mut harness = harness(NodeKind::Aggregate(node), &[&input], output);
             for (index, part) in rows.chunks(batch).enumerate() {
                 let value = |i: i64| 0.1 * (i * i) as f64 * 10f64.powi((i % 7) as i32);
@@ -292,6 +301,7 @@ fn floats_that_are_equal_are_one_key() {
         time: None,
         aggregates: exprs([call("count", "v")]),
         emit: AggregateEmit::AtEnd,
+        ttl: None,
     };
     let harness = harness(NodeKind::Aggregate(node), &[&schema("k:float v:int")], output);
     check(
@@ -305,4 +315,132 @@ fn floats_that_are_equal_are_one_key() {
         +I - 2
     "#]],
     );
+}
+
+/// Many functions over `k v f t`, a changelog; the operation is the last value: 0 (+I) or 3 (-D).
+fn over_changes(ttl: Option<i64>) -> OperatorHarness {
+    let input = with_change_column(&schema("k:text v:int f:float t:time"));
+    let output =
+        schema("k:text n:int rows:int sum:int min:int max:int mean:float distinct:int least:text median:float");
+    let rows = functions::aggregate("count").unwrap().call(vec![lit(1i64)]);
+    let distinct = call("count", "v").distinct().build().unwrap();
+    let aggregates = exprs([
+        call("count", "v"),
+        rows,
+        call("sum", "v"),
+        call("min", "v"),
+        call("max", "v"),
+        call("avg", "f"),
+        distinct,
+        call("min", "k"),
+        call("median", "f"),
+    ]);
+    let node = AggregateNode { keys: vec![0], time: Some(3), aggregates, emit: AggregateEmit::OnUpdate, ttl };
+    harness(NodeKind::Aggregate(node), &[&input], with_change_column(&output))
+}
+
+#[test]
+fn a_row_that_goes_leaves_the_aggregates_as_they_were_and_the_last_one_deletes_the_group() {
+    check(
+        over_changes(None),
+        "a 1 0.5 @1 0\na 4 1e20 @1 0\n---\na 4 1e20 @1 3\n---\na 1 0.5 @1 3\nb - - @1 0\n---\nb - - @1 3\nb 7 7 @1 0",
+        expect![[r#"
+            +I a 2 2 5 1 4 5e19 2 a 5e19
+            -U a 2 2 5 1 4 5e19 2 a 5e19
+            +U a 1 1 1 1 1 0.5 1 a 0.5
+            -D a 1 1 1 1 1 0.5 1 a 0.5
+            +I b 0 1 - - - - 0 b -
+            -U b 0 1 - - - - 0 b -
+            +U b 1 1 7 7 7 7.0 1 b 7.0
+            watermark end
+        "#]],
+    );
+}
+
+#[test]
+fn a_group_that_comes_and_goes_between_two_emissions_is_never_seen() {
+    let mut harness = over_changes(None);
+    harness.push_unpaused(0, "a 1 0.5 @1 0").unwrap();
+    harness.push_unpaused(0, "b 1 0.5 @1 0\na 1 0.5 @1 3").unwrap();
+    harness.pause().unwrap();
+    harness.push_unpaused(0, "b 2 0.5 @1 0").unwrap();
+    harness.push_unpaused(0, "b 2 0.5 @1 3").unwrap();
+    harness.pause().unwrap();
+    expect![[r#"
+        +I b 1 1 1 1 1 0.5 1 b 0.5
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+}
+
+#[test]
+fn groups_that_nothing_changes_are_dropped_after_their_time_to_live() {
+    let mut harness = over_changes(Some(10_000_000));
+    harness.push(0, "a 1 1 @100 0\nb 1 1 @101 0\nc 1 1 @102 0\nd 1 1 @109 0").unwrap();
+    harness.watermark(0, 105).unwrap();
+    let before = harness.state_bytes();
+    harness.watermark(0, 113).unwrap();
+    assert!(harness.state_bytes() < before);
+    harness.output().unwrap();
+    harness.push(0, "a 5 5 @113 0\nd 5 5 @113 0").unwrap();
+    expect![[r#"
+        +I a 1 1 5 5 5 5.0 1 a 5.0
+        -U d 1 1 1 1 1 1.0 1 d 1.0
+        +U d 2 2 6 1 5 3.0 2 d 3.0
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    /// What a changelog of changes says in the end is what an insert of the rows that are left says.
+    #[test]
+    fn what_came_and_went_leaves_no_trace(
+        changes in proptest::collection::vec((0..4i64, prop::option::weighted(0.8, 0..4i64), any::<bool>()), 0..60),
+        cut in 1..9usize,
+        pauses in any::<bool>(),
+    ) {
+        let line = |(key, value): &(i64, Option<i64>), op: i64| {
+            let value = value.map_or(String::from("- -"), |value| format!("{value} {}", (value as f64 + 0.1) * 1e15));
+            format!("k{key} {value} @1 {op}")
+        };
+        let (mut rows, mut script): (Vec<(i64, Option<i64>)>, Vec<String>) = (Vec::new(), Vec::new());
+        for (key, value, goes) in changes {
+            match rows.iter().position(|row| *row == (key, value)).filter(|_| goes) {
+                Some(place) => script.push(line(&rows.remove(place), 3)),
+                None => {
+                    rows.push((key, value));
+                    script.push(line(&(key, value), 0));
+                }
+            }
+        }
+        let mut changed = over_changes(None);
+        for batch in script.chunks(cut) {
+            changed.push_unpaused(0, &batch.join("\n")).unwrap();
+            if pauses {
+                changed.pause().unwrap();
+            }
+        }
+        changed.finish().unwrap();
+        let mut fresh = over_changes(None);
+        fresh.push(0, &rows.iter().map(|row| line(row, 0)).collect::<Vec<_>>().join("\n")).unwrap();
+        fresh.finish().unwrap();
+        prop_assert_eq!(replay_changes(&changed.output().unwrap()), replay_changes(&fresh.output().unwrap()));
+    }
+}
+
+/// The rows that a changelog leaves by their keys; what goes must be what was there.
+fn replay_changes(output: &str) -> std::collections::BTreeMap<String, String> {
+    let mut live = std::collections::BTreeMap::new();
+    for line in output.lines().filter(|line| !line.starts_with("watermark")) {
+        let (op, row) = line.split_once(' ').unwrap();
+        let (key, values) = row.split_once(' ').unwrap();
+        if op.starts_with('+') {
+            let before = live.insert(key.to_owned(), values.to_owned());
+            assert!(before.is_none(), "{line}: the group was there");
+        } else {
+            assert_eq!(live.remove(key).as_deref(), Some(values), "{line}");
+        }
+    }
+    live
 }

@@ -1,0 +1,37 @@
+//! COUNT: a number a group.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array};
+
+use super::{GroupStates, GroupedRows, kept};
+use crate::error::Result;
+
+/// How many rows of each group have no NULL among their arguments.
+#[derive(Default)]
+pub(super) struct Count {
+    counts: Vec<i64>,
+}
+
+impl GroupStates for Count {
+    fn update(&mut self, rows: &GroupedRows<'_>, total: usize) -> Result<()> {
+        self.counts.resize(total, 0);
+        let counts = &mut self.counts;
+        rows.for_each(|_, group, sign| counts[group] += sign);
+        Ok(())
+    }
+
+    fn evaluate(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+        let count = |group: &u32| self.counts.get(*group as usize).copied().unwrap_or_default();
+        Ok(Arc::new(Int64Array::from_iter_values(groups.iter().map(count))))
+    }
+
+    fn keep(&mut self, live: &[u32]) -> Result<()> {
+        self.counts = kept(&self.counts, live);
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.counts.capacity() * size_of::<i64>()
+    }
+}

@@ -1,0 +1,92 @@
+//! Values as bytes that compare as the values do, counted: what a group of rows that come and go holds.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{ArrayRef, new_null_array};
+use arrow::compute::interleave;
+use arrow::datatypes::DataType;
+use arrow::row::{RowConverter, SortField};
+
+use crate::error::Result;
+
+/// Values of one type.
+pub(super) struct Encoding {
+    pub(super) converter: RowConverter,
+    data_type: DataType,
+}
+
+impl Encoding {
+    pub(super) fn new(data_type: &DataType) -> Result<Self> {
+        let converter = RowConverter::new(vec![SortField::new(data_type.clone())])?;
+        Ok(Self { converter, data_type: data_type.clone() })
+    }
+
+    /// A column of these values, NULL where there is none.
+    pub(super) fn column<'a>(&self, values: impl Iterator<Item = Option<&'a [u8]>>) -> Result<ArrayRef> {
+        let parser = self.converter.parser();
+        let (mut rows, mut picks) = (Vec::new(), Vec::new());
+        for value in values {
+            picks.push(value.map_or((0, 0), |value| {
+                rows.push(parser.parse(value));
+                (1, rows.len() - 1)
+            }));
+        }
+        let null = new_null_array(&self.data_type, 1);
+        let known = self.converter.convert_rows(rows)?;
+        let known = known.first().unwrap_or(&null);
+        Ok(interleave(&[null.as_ref(), known.as_ref()], &picks)?)
+    }
+}
+
+/// Encoded values of each group, and how often each is there. Of rows that go before they come there
+/// may be fewer than none.
+#[derive(Default)]
+pub(super) struct Multisets {
+    groups: Vec<BTreeMap<Box<[u8]>, i64>>,
+    entries: usize,
+    bytes: usize,
+}
+
+impl Multisets {
+    pub(super) fn grow(&mut self, total: usize) {
+        self.groups.resize_with(total.max(self.groups.len()), BTreeMap::new);
+    }
+
+    pub(super) fn change(&mut self, group: usize, value: &[u8], sign: i64) {
+        let values = &mut self.groups[group];
+        match values.get_mut(value) {
+            Some(count) if *count + sign != 0 => *count += sign,
+            Some(_) => {
+                values.remove(value);
+                self.entries -= 1;
+                self.bytes -= value.len();
+            }
+            None => {
+                values.insert(Box::from(value), sign);
+                self.entries += 1;
+                self.bytes += value.len();
+            }
+        }
+    }
+
+    /// The values that are there, in their order, with how often each is.
+    pub(super) fn of(&self, group: u32) -> impl DoubleEndedIterator<Item = (&[u8], i64)> {
+        let values = self.groups.get(group as usize).into_iter().flatten();
+        values.filter(|(_, count)| **count > 0).map(|(value, count)| (value.as_ref(), *count))
+    }
+
+    pub(super) fn keep(&mut self, live: &[u32]) {
+        let mut old = std::mem::take(&mut self.groups);
+        self.groups =
+            live.iter().map(|group| old.get_mut(*group as usize).map(std::mem::take).unwrap_or_default()).collect();
+        self.entries = self.groups.iter().map(BTreeMap::len).sum();
+        self.bytes = self.groups.iter().flatten().map(|(value, _)| value.len()).sum();
+    }
+
+    /// Bytes held. A B-tree is about two thirds full.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+            + self.entries * 3 * size_of::<(Box<[u8]>, i64)>() / 2
+            + self.groups.capacity() * size_of::<BTreeMap<Box<[u8]>, i64>>()
+    }
+}

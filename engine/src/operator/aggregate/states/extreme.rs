@@ -1,0 +1,166 @@
+//! MIN and MAX: of rows that only come, the extreme so far; of rows that may go, all values in order.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, ArrowNativeTypeOp, AsArray, PrimitiveArray, downcast_primitive};
+use arrow::datatypes::{ArrowPrimitiveType, DataType};
+
+use super::encoding::{Encoding, Multisets};
+use super::{GroupStates, GroupedRows, kept};
+use crate::error::Result;
+
+/// Which end of the order is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    Least,
+    Greatest,
+}
+
+impl Which {
+    /// Whether a value that compares so with the extreme so far takes its place.
+    fn replaces(self, order: Ordering) -> bool {
+        order == if self == Self::Least { Ordering::Less } else { Ordering::Greater }
+    }
+}
+
+/// The states for values of a type.
+pub(super) fn states(which: Which, data_type: &DataType, takes_back: bool) -> Result<Box<dyn GroupStates>> {
+    macro_rules! primitive {
+        ($type:ty) => {
+            Ok(Box::new(Extreme::<$type> { which, output: data_type.clone(), values: Vec::new(), known: Vec::new() }))
+        };
+    }
+    if takes_back {
+        return Ok(Box::new(Values { which, encoding: Encoding::new(data_type)?, values: Multisets::default() }));
+    }
+    downcast_primitive! {
+        data_type => (primitive),
+        _ => Ok(Box::new(EncodedExtreme::new(which, data_type)?)),
+    }
+}
+
+/// The extreme of numbers and times.
+struct Extreme<T: ArrowPrimitiveType> {
+    which: Which,
+    output: DataType,
+    values: Vec<T::Native>,
+    known: Vec<bool>,
+}
+
+impl<T: ArrowPrimitiveType> GroupStates for Extreme<T> {
+    fn update(&mut self, rows: &GroupedRows<'_>, total: usize) -> Result<()> {
+        self.values.resize(total, T::Native::default());
+        self.known.resize(total, false);
+        let column = rows.arguments[0].as_primitive::<T>().values();
+        let (which, values, known) = (self.which, &mut self.values, &mut self.known);
+        rows.for_each(|row, group, _| {
+            let value = column[row];
+            if !known[group] || which.replaces(value.compare(values[group])) {
+                values[group] = value;
+                known[group] = true;
+            }
+        });
+        Ok(())
+    }
+
+    fn evaluate(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+        let value = |group: &u32| {
+            let group = *group as usize;
+            self.known.get(group).filter(|known| **known).map(|_| self.values[group])
+        };
+        let values: PrimitiveArray<T> = groups.iter().map(value).collect();
+        Ok(Arc::new(values.with_data_type(self.output.clone())))
+    }
+
+    fn keep(&mut self, live: &[u32]) -> Result<()> {
+        self.values = kept(&self.values, live);
+        self.known = kept(&self.known, live);
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.values.capacity() * size_of::<T::Native>() + self.known.capacity()
+    }
+}
+
+/// The extreme of texts and whatever else has an order.
+struct EncodedExtreme {
+    which: Which,
+    encoding: Encoding,
+    values: Vec<Option<Box<[u8]>>>,
+    bytes: usize,
+}
+
+impl EncodedExtreme {
+    fn new(which: Which, data_type: &DataType) -> Result<Self> {
+        Ok(Self { which, encoding: Encoding::new(data_type)?, values: Vec::new(), bytes: 0 })
+    }
+}
+
+impl GroupStates for EncodedExtreme {
+    fn update(&mut self, rows: &GroupedRows<'_>, total: usize) -> Result<()> {
+        self.values.resize(total, None);
+        let encoded = self.encoding.converter.convert_columns(rows.arguments)?;
+        let (which, values, bytes) = (self.which, &mut self.values, &mut self.bytes);
+        rows.for_each(|row, group, _| {
+            let row = encoded.row(row);
+            let value = row.data();
+            let known = &mut values[group];
+            if known.as_ref().is_none_or(|known| which.replaces(value.cmp(known))) {
+                *bytes = *bytes + value.len() - known.as_ref().map_or(0, |known| known.len());
+                *known = Some(Box::from(value));
+            }
+        });
+        Ok(())
+    }
+
+    fn evaluate(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+        let value = |group: &u32| self.values.get(*group as usize).and_then(|value| value.as_deref());
+        self.encoding.column(groups.iter().map(value))
+    }
+
+    fn keep(&mut self, live: &[u32]) -> Result<()> {
+        self.values = kept(&self.values, live);
+        self.bytes = self.values.iter().flatten().map(|value| value.len()).sum();
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes + self.values.capacity() * size_of::<Option<Box<[u8]>>>()
+    }
+}
+
+/// All values of each group: when the extreme goes, the next one is it.
+struct Values {
+    which: Which,
+    encoding: Encoding,
+    values: Multisets,
+}
+
+impl GroupStates for Values {
+    fn update(&mut self, rows: &GroupedRows<'_>, total: usize) -> Result<()> {
+        self.values.grow(total);
+        let encoded = self.encoding.converter.convert_columns(rows.arguments)?;
+        rows.for_each(|row, group, sign| self.values.change(group, encoded.row(row).data(), sign));
+        Ok(())
+    }
+
+    fn evaluate(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+        let extreme = |group: &u32| {
+            let mut values = self.values.of(*group);
+            let found = if self.which == Which::Least { values.next() } else { values.next_back() };
+            found.map(|(value, _)| value)
+        };
+        self.encoding.column(groups.iter().map(extreme))
+    }
+
+    fn keep(&mut self, live: &[u32]) -> Result<()> {
+        self.values.keep(live);
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.values.bytes()
+    }
+}

@@ -1,0 +1,99 @@
+//! Any function over rows that only come: DataFusion's accumulator, one a group.
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, UInt32Array};
+use arrow::compute::{filter, take};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Accumulator;
+use hashbrown::HashMap;
+
+use super::super::super::groups::AggregateCall;
+use super::{GroupStates, GroupedRows};
+use crate::error::Result;
+
+/// An accumulator for each group.
+pub(super) struct Single {
+    call: AggregateCall,
+    accumulators: Vec<Box<dyn Accumulator>>,
+    bytes: usize,
+}
+
+impl Single {
+    pub(super) fn new(call: AggregateCall) -> Self {
+        Self { call, accumulators: Vec::new(), bytes: 0 }
+    }
+
+    fn grow(&mut self, total: usize) -> Result<()> {
+        while self.accumulators.len() < total {
+            let accumulator = self.call.single()?;
+            self.bytes += accumulator.size();
+            self.accumulators.push(accumulator);
+        }
+        Ok(())
+    }
+}
+
+impl GroupStates for Single {
+    fn update(&mut self, rows: &GroupedRows<'_>, total: usize) -> Result<()> {
+        debug_assert!(rows.ops.is_none(), "rows only come");
+        self.grow(total)?;
+        for (group, picks) in rows_by_group(rows.groups) {
+            let values = select(rows.arguments, rows.filter, picks)?;
+            let accumulator = &mut self.accumulators[group];
+            let before = accumulator.size();
+            accumulator.update_batch(&values)?;
+            self.bytes = (self.bytes + accumulator.size()).saturating_sub(before);
+        }
+        Ok(())
+    }
+
+    /// DataFusion lets an accumulator be asked again and again (window frames do), so nothing is copied.
+    fn evaluate(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+        self.grow(groups.iter().max().map_or(0, |last| *last as usize + 1))?;
+        let values: datafusion::error::Result<Vec<ScalarValue>> =
+            groups.iter().map(|group| self.accumulators[*group as usize].evaluate()).collect();
+        Ok(ScalarValue::iter_to_array(values?)?)
+    }
+
+    fn keep(&mut self, live: &[u32]) -> Result<()> {
+        let mut old: Vec<_> = std::mem::take(&mut self.accumulators).into_iter().map(Some).collect();
+        for group in live {
+            let known = old.get_mut(*group as usize).and_then(Option::take);
+            self.accumulators.push(known.map_or_else(|| self.call.single(), Ok)?);
+        }
+        self.bytes = self.accumulators.iter().map(|accumulator| accumulator.size()).sum();
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// The rows of each group, groups in the order of their first row.
+fn rows_by_group(groups: &[usize]) -> Vec<(usize, Vec<u32>)> {
+    let mut by_group: Vec<(usize, Vec<u32>)> = Vec::new();
+    let mut places: HashMap<usize, usize> = HashMap::new();
+    for (row, group) in groups.iter().enumerate() {
+        let place = *places.entry(*group).or_insert(by_group.len());
+        if place == by_group.len() {
+            by_group.push((*group, Vec::new()));
+        }
+        by_group[place].1.push(row as u32);
+    }
+    by_group
+}
+
+/// The arguments of these rows, of which the aggregate's FILTER lets some through.
+fn select(arguments: &[ArrayRef], keep: Option<&BooleanArray>, rows: Vec<u32>) -> Result<Vec<ArrayRef>> {
+    let rows = UInt32Array::from(rows);
+    let mask = keep.map(|keep| take(keep, &rows, None)).transpose()?;
+    let mut values = Vec::with_capacity(arguments.len());
+    for argument in arguments {
+        let taken = take(argument, &rows, None)?;
+        values.push(match &mask {
+            Some(mask) => filter(&taken, mask.as_boolean())?,
+            None => taken,
+        });
+    }
+    Ok(values)
+}

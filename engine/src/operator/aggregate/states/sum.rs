@@ -1,0 +1,56 @@
+//! SUM of whole and decimal numbers, which is exact until it overflows; then it wraps, as DataFusion's.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, ArrowNativeTypeOp, AsArray, PrimitiveArray};
+use arrow::datatypes::{ArrowPrimitiveType, DataType};
+
+use super::{GroupStates, GroupedRows, kept};
+use crate::error::Result;
+
+/// A sum a group, and how many values are in it: of none the sum is NULL.
+pub(super) struct Sum<T: ArrowPrimitiveType> {
+    output: DataType,
+    sums: Vec<T::Native>,
+    counts: Vec<i64>,
+}
+
+impl<T: ArrowPrimitiveType> Sum<T> {
+    pub(super) fn new(output: DataType) -> Self {
+        Self { output, sums: Vec::new(), counts: Vec::new() }
+    }
+}
+
+impl<T: ArrowPrimitiveType> GroupStates for Sum<T> {
+    fn update(&mut self, rows: &GroupedRows<'_>, total: usize) -> Result<()> {
+        self.sums.resize(total, T::Native::ZERO);
+        self.counts.resize(total, 0);
+        let values = rows.arguments[0].as_primitive::<T>().values();
+        let (sums, counts) = (&mut self.sums, &mut self.counts);
+        rows.for_each(|row, group, sign| {
+            let sum = sums[group];
+            sums[group] = if sign > 0 { sum.add_wrapping(values[row]) } else { sum.sub_wrapping(values[row]) };
+            counts[group] += sign;
+        });
+        Ok(())
+    }
+
+    fn evaluate(&mut self, groups: &[u32]) -> Result<ArrayRef> {
+        let sum = |group: &u32| {
+            let group = *group as usize;
+            self.counts.get(group).filter(|count| **count > 0).map(|_| self.sums[group])
+        };
+        let sums: PrimitiveArray<T> = groups.iter().map(sum).collect();
+        Ok(Arc::new(sums.with_data_type(self.output.clone())))
+    }
+
+    fn keep(&mut self, live: &[u32]) -> Result<()> {
+        self.sums = kept(&self.sums, live);
+        self.counts = kept(&self.counts, live);
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.sums.capacity() * size_of::<T::Native>() + self.counts.capacity() * size_of::<i64>()
+    }
+}

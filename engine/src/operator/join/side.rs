@@ -1,0 +1,237 @@
+//! One side of a join: its rows, in a list for each key.
+
+use arrow::array::{BooleanArray, RecordBatch, make_comparator};
+use arrow::compute::{SortOptions, filter_record_batch};
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::hash_utils::{RandomState, create_hashes};
+use tidemill_plans::change::{ChangeOp, change_column_index};
+use tidemill_plans::time::{EventTime, Watermark, event_times};
+
+use super::super::numbered_rows::NumberedRows;
+use crate::error::{EngineError, Result};
+use crate::rows::show_row;
+
+/// The end of a list.
+pub(super) const END: u32 = u32::MAX;
+
+/// Fewer rows than this are not worth a clean-up. Tests want to see some.
+const CLEAN_UP_ROWS: usize = if cfg!(test) { 2 } else { 4096 };
+
+/// See the [module](self).
+pub(super) struct Side {
+    /// Its key columns.
+    pub(super) keys: Vec<usize>,
+    /// How many columns it has, without the changelog column.
+    pub(super) width: usize,
+    /// Its rows; those that are gone are left until the next clean-up.
+    pub(super) rows: NumberedRows,
+    pub(super) watermark: Watermark,
+    time: Option<usize>,
+    /// Whether its rows may be taken away: then they are looked for by their hashes.
+    takes_back: bool,
+    /// Whether it matters how many partners a row has.
+    counts_partners: bool,
+    /// The first row of each key.
+    firsts: Vec<u32>,
+    /// What is known of each row, by its number.
+    links: Vec<Link>,
+    partners: Vec<u32>,
+    hashes: Vec<u64>,
+    gone: usize,
+    hasher: RandomState,
+}
+
+/// A row's place in the list of its key.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    next: u32,
+    /// The number of its key; [`END`] for a row that is gone.
+    key: u32,
+    /// Its event time, or the watermark when it came.
+    time: i64,
+}
+
+impl Side {
+    pub(super) fn new(schema: &SchemaRef, keys: &[usize], time: Option<usize>, counts_partners: bool) -> Result<Self> {
+        let width = change_column_index(schema).unwrap_or(schema.fields().len());
+        let own = Schema::new(schema.fields()[..width].to_vec()).into();
+        Ok(Self {
+            keys: keys.to_vec(),
+            width,
+            rows: NumberedRows::new(&own)?,
+            watermark: Watermark::MIN,
+            time,
+            takes_back: width < schema.fields().len(),
+            counts_partners,
+            firsts: Vec::new(),
+            links: Vec::new(),
+            partners: Vec::new(),
+            hashes: Vec::new(),
+            gone: 0,
+            // Of a fixed seed: nothing depends on it but which rows are compared.
+            hasher: RandomState::default(),
+        })
+    }
+
+    /// Makes room for so many keys.
+    pub(super) fn grow(&mut self, keys: usize) {
+        self.firsts.resize(keys, END);
+    }
+
+    /// The first row of a key, [`END`] if it has none.
+    pub(super) fn first(&self, key: usize) -> u32 {
+        self.firsts.get(key).copied().unwrap_or(END)
+    }
+
+    /// The row of the same key behind this one.
+    pub(super) fn next(&self, row: u32) -> u32 {
+        self.links[row as usize].next
+    }
+
+    /// Counts a partner of a row more or less; says whether the row has its first now, or lost its last.
+    pub(super) fn count_partner(&mut self, row: u32, more: bool) -> bool {
+        if !self.counts_partners {
+            return false;
+        }
+        let partners = &mut self.partners[row as usize];
+        if more {
+            *partners += 1;
+            return *partners == 1;
+        }
+        *partners = partners.saturating_sub(1);
+        *partners == 0
+    }
+
+    /// Adds and takes away rows, in their order.
+    pub(super) fn change(
+        &mut self,
+        rows: RecordBatch,
+        ops: &[ChangeOp],
+        keys: &[usize],
+        partners: &[u32],
+    ) -> Result<()> {
+        let first = self.rows.len() as u32;
+        let hashes = self.hashes_of(&rows)?;
+        let times = self.times_of(&rows)?;
+        if ops.iter().all(|op| op.adds()) {
+            self.rows.push(&rows)?;
+        } else {
+            let adds: BooleanArray = ops.iter().map(|op| Some(op.adds())).collect();
+            self.rows.push(&filter_record_batch(&rows, &adds)?)?;
+        }
+        let mut number = first;
+        for (row, op) in ops.iter().enumerate() {
+            if !op.adds() {
+                self.take_away(&rows, row, keys[row], hashes[row])?;
+                continue;
+            }
+            let time = times.as_ref().map_or(self.watermark.0.0, |times| times[row]);
+            self.links.push(Link { next: self.firsts[keys[row]], key: keys[row] as u32, time });
+            self.firsts[keys[row]] = number;
+            if self.counts_partners {
+                self.partners.push(partners[row]);
+            }
+            if self.takes_back {
+                self.hashes.push(hashes[row]);
+            }
+            number += 1;
+        }
+        debug_assert_eq!(number as usize, self.rows.len(), "every row that was added has its link");
+        Ok(())
+    }
+
+    fn hashes_of(&self, rows: &RecordBatch) -> Result<Vec<u64>> {
+        if !self.takes_back {
+            return Ok(Vec::new());
+        }
+        let mut hashes = vec![0; rows.num_rows()];
+        create_hashes(rows.columns(), &self.hasher, &mut hashes)?;
+        Ok(hashes)
+    }
+
+    fn times_of(&self, rows: &RecordBatch) -> Result<Option<Vec<i64>>> {
+        let times = self.time.map(|time| event_times(rows.column(time))).transpose()?;
+        Ok(times.map(|times| times.values().to_vec()))
+    }
+
+    /// Unlinks a row that equals this one.
+    fn take_away(&mut self, rows: &RecordBatch, row: usize, key: usize, hash: u64) -> Result<()> {
+        let (mut before, mut place) = (END, self.firsts[key]);
+        while place != END {
+            if self.hashes[place as usize] == hash && self.equals(place, rows, row)? {
+                self.unlink(before, place);
+                return Ok(());
+            }
+            (before, place) = (place, self.links[place as usize].next);
+        }
+        Err(EngineError::UnmatchedChange { row: show_row(rows, row)? })
+    }
+
+    fn equals(&self, place: u32, rows: &RecordBatch, row: usize) -> Result<bool> {
+        let (batch, at) = self.rows.place(place);
+        for (own, other) in batch.columns().iter().zip(rows.columns()) {
+            if make_comparator(own.as_ref(), other.as_ref(), SortOptions::default())?(at, row).is_ne() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn unlink(&mut self, before: u32, place: u32) {
+        let Link { next, key, .. } = self.links[place as usize];
+        match before {
+            END => self.firsts[key as usize] = next,
+            before => self.links[before as usize].next = next,
+        }
+        self.links[place as usize].key = END;
+        self.gone += 1;
+    }
+
+    /// Forgets the rows from before `time`.
+    pub(super) fn drop_before(&mut self, time: EventTime) {
+        for key in 0..self.firsts.len() {
+            let (mut before, mut place) = (END, self.firsts[key]);
+            while place != END {
+                let link = self.links[place as usize];
+                if link.time < time.0 {
+                    self.unlink(before, place);
+                } else {
+                    before = place;
+                }
+                place = link.next;
+            }
+        }
+    }
+
+    /// Whether more rows are gone than there.
+    pub(super) fn wants_clean_up(&self) -> bool {
+        self.gone >= CLEAN_UP_ROWS.max(self.links.len() / 2)
+    }
+
+    /// Keeps the rows that are there; the keys of the old numbers have the numbers `places` now.
+    pub(super) fn compact(&mut self, places: &[u32], keys: usize) -> Result<()> {
+        let live: Vec<u32> = (0..self.links.len() as u32).filter(|row| self.links[*row as usize].key != END).collect();
+        self.rows.keep(&live)?;
+        let moved = |values: &mut Vec<u64>| live.iter().filter_map(|row| values.get(*row as usize).copied()).collect();
+        self.hashes = moved(&mut self.hashes);
+        self.partners = live.iter().filter_map(|row| self.partners.get(*row as usize).copied()).collect();
+        let old = std::mem::take(&mut self.links);
+        self.firsts = vec![END; keys];
+        for (number, row) in live.iter().enumerate() {
+            let link = old[*row as usize];
+            let key = places[link.key as usize];
+            self.links.push(Link { next: self.firsts[key as usize], key, time: link.time });
+            self.firsts[key as usize] = number as u32;
+        }
+        self.gone = 0;
+        Ok(())
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.bytes()
+            + self.links.capacity() * size_of::<Link>()
+            + (self.firsts.capacity() + self.partners.capacity()) * size_of::<u32>()
+            + self.hashes.capacity() * size_of::<u64>()
+    }
+}

@@ -1,0 +1,260 @@
+//! Updating joins by hand, and against a join of everything that is there, for every kind.
+
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use tidemill_plans::change::with_change_column;
+use tidemill_plans::expr::{StreamExpr, StreamSchema};
+use tidemill_plans::node::NodeKind;
+
+use datafusion::logical_expr::col;
+
+use super::*;
+use crate::testing::OperatorHarness;
+use crate::testing::graph::{cases, harness, joined, schema};
+
+const KINDS: [JoinKind; 8] = [
+    JoinKind::Inner,
+    JoinKind::Left,
+    JoinKind::Right,
+    JoinKind::Full,
+    JoinKind::LeftSemi,
+    JoinKind::LeftAnti,
+    JoinKind::RightSemi,
+    JoinKind::RightAnti,
+];
+
+/// Left `k a`, right `k b`, joined on `k`, and where `a < b` if wanted. Both are changelogs.
+fn join(kind: JoinKind, filtered: bool, ttl: Option<i64>) -> OperatorHarness {
+    let (left, right) = (schema("k:int a:int"), schema("j:int b:int"));
+    let pairs = joined(&left, &right);
+    let output = match kind.single_side() {
+        None => &pairs,
+        Some(JoinSide::Left) => &left,
+        Some(JoinSide::Right) => &right,
+    };
+    let output = with_change_column(output);
+    let node = JoinNode {
+        kind,
+        left_keys: vec![0],
+        right_keys: vec![0],
+        times: [None, None],
+        pairs: StreamSchema(pairs),
+        filter: filtered.then(|| StreamExpr(col("a").lt(col("b")))),
+        ttl: [ttl, ttl],
+    };
+    harness(NodeKind::Join(node), &[&with_change_column(&left), &with_change_column(&right)], output)
+}
+
+/// `l: + k a`, `r: - k b` and so on, a line each.
+#[track_caller]
+fn check(kind: JoinKind, script: &str, expected: Expect) {
+    let mut join = join(kind, false, None);
+    for line in script.lines().map(str::trim) {
+        let (side, change) = line.split_once(": ").unwrap();
+        let (sign, row) = change.split_once(' ').unwrap();
+        let op = if sign == "+" { 0 } else { 3 };
+        join.push(usize::from(side == "r"), &format!("{row} {op}")).unwrap();
+    }
+    expected.assert_eq(&join.output().unwrap());
+}
+
+#[test]
+fn rows_join_whatever_comes_first_and_go_when_either_goes() {
+    check(
+        JoinKind::Inner,
+        "l: + 1 10\nr: + 1 20\nr: + 1 21\nl: - 1 10\nl: + 1 11",
+        expect![[r#"
+            +I 1 10 1 20
+            +I 1 10 1 21
+            -D 1 10 1 21
+            -D 1 10 1 20
+            +I 1 11 1 21
+            +I 1 11 1 20
+        "#]],
+    );
+}
+
+#[test]
+fn an_outer_row_has_its_partner_or_nulls() {
+    check(
+        JoinKind::Left,
+        "l: + 1 10\nr: + 1 20\nr: + 1 21\nr: - 1 20\nr: - 1 21\nl: - 1 10",
+        expect![[r#"
+            +I 1 10 - -
+            -D 1 10 - -
+            +I 1 10 1 20
+            +I 1 10 1 21
+            -D 1 10 1 20
+            -D 1 10 1 21
+            +I 1 10 - -
+            -D 1 10 - -
+        "#]],
+    );
+}
+
+#[test]
+fn semi_and_anti_joins_give_a_row_once_however_many_partners_it_has() {
+    let script = "l: + 1 10\nr: + 1 20\nr: + 1 21\nr: - 1 20\nr: - 1 21\nl: + 2 30\nl: - 2 30";
+    check(
+        JoinKind::LeftSemi,
+        script,
+        expect![[r#"
+            +I 1 10
+            -D 1 10
+        "#]],
+    );
+    check(
+        JoinKind::LeftAnti,
+        script,
+        expect![[r#"
+            +I 1 10
+            -D 1 10
+            +I 1 10
+            +I 2 30
+            -D 2 30
+        "#]],
+    );
+}
+
+#[test]
+fn null_keys_match_nothing() {
+    check(
+        JoinKind::Full,
+        "l: + - 10\nr: + - 20\nl: - - 10",
+        expect![[r#"
+            +I - 10 - -
+            +I - - - 20
+            -D - 10 - -
+        "#]],
+    );
+}
+
+#[test]
+fn a_row_that_was_never_there_cannot_go() {
+    let mut join = join(JoinKind::Inner, false, None);
+    join.push(0, "1 10 0").unwrap();
+    let error = join.push(0, "1 11 3").unwrap_err();
+    assert!(error.to_string().contains("k=1, a=11"), "{error}");
+}
+
+#[test]
+fn rows_older_than_their_time_to_live_are_dropped() {
+    let mut join = join(JoinKind::Inner, false, Some(10_000_000));
+    for port in 0..2 {
+        join.watermark(port, 100).unwrap();
+    }
+    join.push(0, "1 10 0\n2 20 0").unwrap();
+    for port in 0..2 {
+        join.watermark(port, 105).unwrap();
+    }
+    join.push(0, "3 30 0").unwrap();
+    let before = join.state_bytes();
+    for port in 0..2 {
+        join.watermark(port, 114).unwrap();
+    }
+    assert!(join.state_bytes() < before);
+    join.output().unwrap();
+    join.push(1, "1 1 0\n2 2 0\n3 3 0").unwrap();
+    expect![[r#"
+        +I 3 30 3 3
+    "#]]
+    .assert_eq(&join.output().unwrap());
+}
+
+/// A row of either side that comes or goes: key, value.
+type Change = (bool, bool, Option<i64>, i64);
+
+/// What a script leaves of each side, each row as often as it is there.
+fn rows_left(changes: &[Change]) -> [Vec<(Option<i64>, i64)>; 2] {
+    let mut sides = [Vec::new(), Vec::new()];
+    for (left, comes, key, value) in changes {
+        let side = &mut sides[usize::from(!left)];
+        if *comes {
+            side.push((*key, *value));
+        } else if let Some(place) = side.iter().position(|row| *row == (*key, *value)) {
+            side.remove(place);
+        }
+    }
+    sides
+}
+
+fn naive(kind: JoinKind, filtered: bool, [left, right]: &[Vec<(Option<i64>, i64)>; 2]) -> Vec<String> {
+    let show = |value: Option<i64>| value.map_or(String::from("-"), |value| value.to_string());
+    let one = |row: &(Option<i64>, i64)| format!("{} {}", show(row.0), row.1);
+    let partners =
+        |l: &(Option<i64>, i64), r: &(Option<i64>, i64)| l.0.is_some() && l.0 == r.0 && (!filtered || l.1 < r.1);
+    let mut rows = Vec::new();
+    if kind.pairs() {
+        for l in left {
+            rows.extend(right.iter().filter(|r| partners(l, r)).map(|r| format!("{} {}", one(l), one(r))));
+        }
+    }
+    for l in left {
+        let alone = !right.iter().any(|r| partners(l, r));
+        match kind.single_side() {
+            None if alone && kind.keeps_unmatched(JoinSide::Left) => rows.push(format!("{} - -", one(l))),
+            Some(JoinSide::Left) if alone == kind.keeps_unmatched(JoinSide::Left) => rows.push(one(l)),
+            _ => {}
+        }
+    }
+    for r in right {
+        let alone = !left.iter().any(|l| partners(l, r));
+        match kind.single_side() {
+            None if alone && kind.keeps_unmatched(JoinSide::Right) => rows.push(format!("- - {}", one(r))),
+            Some(JoinSide::Right) if alone == kind.keeps_unmatched(JoinSide::Right) => rows.push(one(r)),
+            _ => {}
+        }
+    }
+    rows.sort();
+    rows
+}
+
+/// What a changelog leaves.
+fn merged(output: &str) -> Vec<String> {
+    let mut rows: Vec<String> = Vec::new();
+    for line in output.lines() {
+        let (op, row) = line.split_once(' ').unwrap();
+        if op.starts_with('+') {
+            rows.push(row.to_owned());
+        } else {
+            let place = rows.iter().position(|known| known == row);
+            rows.remove(place.unwrap_or_else(|| panic!("{row} was never there")));
+        }
+    }
+    rows.sort();
+    rows
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn what_is_left_is_the_join_of_what_is_left(
+        changes in proptest::collection::vec((any::<bool>(), prop::bool::weighted(0.7), prop::option::weighted(0.9, 0..3i64), 0..3i64), 0..40),
+        kind in 0..KINDS.len(),
+        filtered in any::<bool>(),
+        cut in 1..6usize,
+    ) {
+        let kind = KINDS[kind];
+        // A row that is not there cannot go.
+        let mut valid: Vec<Change> = Vec::new();
+        for change in changes {
+            let there = rows_left(&valid);
+            if change.1 || there[usize::from(!change.0)].contains(&(change.2, change.3)) {
+                valid.push(change);
+            }
+        }
+        let mut join = join(kind, filtered, None);
+        for batch in valid.chunk_by(|a, b| a.0 == b.0).flat_map(|same| same.chunks(cut)) {
+            let rows = batch.iter().map(|(_, comes, key, value)| {
+                let key = key.map_or(String::from("-"), |key| key.to_string());
+                format!("{key} {value} {}", if *comes { 0 } else { 3 })
+            });
+            join.push(usize::from(!batch[0].0), &rows.collect::<Vec<_>>().join("\n")).unwrap();
+        }
+        prop_assert_eq!(merged(&join.output().unwrap()), naive(kind, filtered, &rows_left(&valid)));
+        for port in 0..2 {
+            join.watermark(port, 1).unwrap();
+        }
+    }
+}
