@@ -6,6 +6,7 @@
 mod aggregate;
 mod filter;
 mod interval_join;
+mod join_kind;
 mod predict;
 mod project;
 mod session_window;
@@ -19,7 +20,8 @@ mod window_assign;
 
 pub use aggregate::{AggregateEmit, AggregateNode};
 pub use filter::FilterNode;
-pub use interval_join::{IntervalJoinNode, JoinSide};
+pub use interval_join::IntervalJoinNode;
+pub use join_kind::{JoinKind, JoinSide};
 pub use predict::{ModelFreshness, PredictNode};
 pub use project::{ProjectNode, Projection};
 pub use session_window::SessionWindowNode;
