@@ -507,7 +507,7 @@ proptest! {
             let is_pair = |l: Row, r: Row| {
                 (!keyed || (l.0 == r.0 && l.0 != 0))
                     && (lower..=upper).contains(&(r.2 - l.2))
-                    && (!filtered || (l.1 + r.1) % 3 != 0)
+                    && (!filtered || !(l.1 + r.1).is_multiple_of(3))
             };
             prop_assert_eq!(sorted_rows(&output), nested_loop(kind, &rows, is_pair), "{:?}", kind);
             prop_assert_eq!(harness.stats().late_rows.load(Ordering::Relaxed), late);
