@@ -189,7 +189,7 @@ pub(crate) struct JoinKeys {
 }
 
 impl JoinKeys {
-    /// Keys from these columns of `schema`.
+    /// Keys from these columns of `schema`; without any, all rows have the same key.
     pub(crate) fn new(schema: &SchemaRef, columns: &[usize]) -> Result<Self> {
         let fields = columns.iter().map(|c| SortField::new(schema.field(*c).data_type().clone())).collect();
         Ok(Self { converter: RowConverter::new(fields)?, columns: columns.to_vec() })
@@ -199,13 +199,15 @@ impl JoinKeys {
     pub(crate) fn of(&self, batch: &RecordBatch) -> Result<KeyRows> {
         let columns: Vec<ArrayRef> = self.columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
         let nulls = columns.iter().fold(None, |nulls, column| NullBuffer::union(nulls.as_ref(), column.nulls()));
-        Ok(KeyRows { rows: self.converter.convert_columns(&columns)?, nulls })
+        let rows = if columns.is_empty() { None } else { Some(self.converter.convert_columns(&columns)?) };
+        Ok(KeyRows { rows, nulls })
     }
 }
 
 /// The join keys of a batch.
 pub(crate) struct KeyRows {
-    rows: Rows,
+    /// `None` where there are no key columns.
+    rows: Option<Rows>,
     nulls: Option<NullBuffer>,
 }
 
@@ -213,7 +215,7 @@ impl KeyRows {
     /// The key of a row.
     pub(crate) fn get(&self, row: usize) -> Option<&[u8]> {
         let known = self.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
-        known.then(|| self.rows.row(row).data())
+        known.then(|| self.rows.as_ref().map_or(&[][..], |rows| rows.row(row).data()))
     }
 }
 

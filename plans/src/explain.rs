@@ -8,7 +8,7 @@ use datafusion::logical_expr::Expr;
 use crate::graph::{DataflowGraph, Edge, Node, Partitioning};
 use crate::ids::OperatorId;
 use crate::node::window_assign_micros as micros;
-use crate::node::{AggregateEmit, ModelFreshness, NodeKind, NullEventTime, TemporalJoinKind};
+use crate::node::{AggregateEmit, JoinKind, ModelFreshness, NodeKind, NullEventTime, TemporalJoinKind};
 
 /// The graph as text, one line an operator: its name and id, what it does, how its input arrives and
 /// at which parallelism. An operator with several consumers is printed once and referred to after.
@@ -132,7 +132,8 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             join.ttl.map(shown_ttl).join("")
         ),
         NodeKind::IntervalJoin(join) => format!(
-            "({}) = ({}), {} - {} in [{}, {}]{}",
+            "{}({}) = ({}), {} - {} in [{}, {}]{}",
+            if join.kind == JoinKind::Inner { String::new() } else { format!("{} ", join.kind.name()) },
             input(0, &join.left_keys),
             input(1, &join.right_keys),
             input(1, &[join.right_time]),

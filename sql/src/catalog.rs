@@ -49,6 +49,8 @@ pub(crate) struct StreamInfo {
     pub(crate) schema: SchemaRef,
     /// Indexes of its event-time columns, the preferred one first.
     pub(crate) times: Vec<usize>,
+    /// Those of them that say which window a row belongs to: its end or its last instant.
+    pub(crate) window_times: Vec<usize>,
     /// Whether it ends.
     pub(crate) bounded: bool,
     /// Whether rows may be updated and deleted.
@@ -58,6 +60,12 @@ pub(crate) struct StreamInfo {
 }
 
 impl StreamInfo {
+    /// The same stream of whose event-time columns only these are known to keep to the watermark.
+    pub(crate) fn with_times(&self, times: Vec<usize>) -> Self {
+        let window_times = self.window_times.iter().copied().filter(|time| times.contains(time)).collect();
+        Self { times, window_times, ..self.clone() }
+    }
+
     /// The names of its event-time columns.
     pub(crate) fn time_names(&self) -> Vec<&str> {
         self.times.iter().map(|time| self.schema.field(*time).name().as_str()).collect()

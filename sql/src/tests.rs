@@ -3,6 +3,7 @@
 mod errors;
 mod explain;
 mod flights;
+mod joins;
 mod session;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -103,7 +104,7 @@ fn check_expressions(graph: &DataflowGraph) {
             }
             NodeKind::Project(project) => project.columns.iter().for_each(|column| check(&column.expr, &inputs[0])),
             NodeKind::Filter(filter) => check(&filter.predicate, &inputs[0]),
-            NodeKind::IntervalJoin(join) => join.filter.iter().for_each(|filter| check(filter, &node.schema)),
+            NodeKind::IntervalJoin(join) => join.filter.iter().for_each(|filter| check(filter, &join.pairs)),
             NodeKind::WindowAggregate(aggregate) => check_aggregates(&aggregate.aggregates, &inputs[0]),
             NodeKind::SessionWindow(session) => check_aggregates(&session.aggregates, &inputs[0]),
             NodeKind::Aggregate(aggregate) => check_aggregates(&aggregate.aggregates, &inputs[0]),

@@ -8,6 +8,7 @@
 mod bad_input;
 mod command;
 mod flights;
+mod joins;
 mod outputs;
 mod slt;
 mod stop;

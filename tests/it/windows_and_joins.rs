@@ -16,7 +16,8 @@ const SPREADS: [&[&str]; 4] = [
 pub(crate) const BIDS: &str = "CREATE SOURCE bids (ts TIMESTAMP, item VARCHAR, price BIGINT, WATERMARK FOR ts AS ts)
     WITH (connector = 'files', path = 'bids.csv', format = 'csv');";
 
-const SHOP: &str = "
+/// Orders, their payments and the prices of items.
+pub(crate) const SHOP: &str = "
 CREATE SOURCE orders (ordered_at TIMESTAMP, id BIGINT, item VARCHAR, WATERMARK FOR ordered_at AS ordered_at)
   WITH (connector = 'files', path = 'orders.csv', format = 'csv');
 CREATE SOURCE payments (paid_at TIMESTAMP, order_id BIGINT, amount BIGINT, WATERMARK FOR paid_at AS paid_at)
@@ -60,7 +61,7 @@ valid_from,item,price
 
 /// Asks in every way, with batches of one row and with all rows in one batch, and compares as sets.
 #[track_caller]
-fn check(sources: &str, query: &str, expected: &[&str]) {
+pub(crate) fn check(sources: &str, query: &str, expected: &[&str]) {
     let files = [
         ("bids.csv", BIDS_CSV),
         ("orders.csv", ORDERS_CSV),

@@ -1,165 +1,231 @@
 //! Joins rows with equal keys whose event times lie within an interval of each other.
 //!
-//! Each side keeps its rows by key until the other side's watermark rules a partner out.
+//! Each side keeps its rows by key until the other side's watermark rules a partner out. Rows that the
+//! join keeps without a partner are emitted then, before the output's watermark passes them: a row at
+//! t waits while the other side's watermark is not past t + reach, and the output's watermark stays
+//! that much behind it.
+
+mod side;
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{filter_record_batch, prep_null_mask_filter, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
-use hashbrown::HashMap;
-use tidemill_plans::node::{IntervalJoinNode, JoinSide};
+use tidemill_plans::node::{IntervalJoinNode, JoinKind, JoinSide};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
+use self::side::{Arrival, Side};
 use super::Operator;
-use super::held_rows::{HeldRows, Place};
+use super::held_rows::Place;
 use crate::error::Result;
-use crate::rows::{JoinKeys, KeyRows};
 use crate::task::{OperatorContext, PortWatermarks};
 
 const LEFT: usize = 0;
 
+/// Pairs, or rows without a partner, that are put together at a time, but for the pairs of one row.
+const CHUNK_ROWS: usize = 1 << 16;
+
 /// See [`IntervalJoinNode`].
 pub(super) struct IntervalJoin {
+    kind: JoinKind,
     sides: [Side; 2],
     filter: Option<Arc<dyn PhysicalExpr>>,
-    output_time: JoinSide,
+    /// Left columns, then right ones.
+    pairs: SchemaRef,
+    output_time: Option<JoinSide>,
     output: SchemaRef,
 }
 
-/// A row by its event time and where it is held.
-type HeldRow = (i64, Place);
-
-/// One side's rows.
-struct Side {
-    keys: JoinKeys,
-    time: usize,
-    /// A row at time t matches the other side's rows in `[t + reach.0, t + reach.1]`.
-    reach: (i64, i64),
-    watermark: Watermark,
-    held: HeldRows,
-    by_key: HashMap<Box<[u8]>, Vec<HeldRow>>,
+/// Rows that came just now, each beside a held row of the other side.
+#[derive(Default)]
+struct Candidates {
+    mine: Vec<u32>,
+    theirs: Vec<Place>,
 }
 
 impl IntervalJoin {
     pub(super) fn new(node: &IntervalJoinNode, left: &SchemaRef, right: &SchemaRef, output: SchemaRef) -> Result<Self> {
-        let left = Side::new(left, &node.left_keys, node.left_time, (node.lower, node.upper))?;
-        let right = Side::new(right, &node.right_keys, node.right_time, (-node.upper, -node.lower))?;
-        let filter = node.filter.as_ref().map(|filter| filter.to_physical(&output)).transpose()?;
-        Ok(Self { sides: [left, right], filter, output_time: node.output_time, output })
+        let kind = node.kind;
+        let left = Side::new(left, &node.left_keys, node.left_time, (node.lower, node.upper), kind, JoinSide::Left)?;
+        let reach = (-node.upper, -node.lower);
+        let right = Side::new(right, &node.right_keys, node.right_time, reach, kind, JoinSide::Right)?;
+        let pairs = Arc::clone(&node.pairs.0);
+        let filter = node.filter.as_ref().map(|filter| filter.to_physical(&pairs)).transpose()?;
+        Ok(Self { kind, sides: [left, right], filter, pairs, output_time: node.output_time, output })
     }
 
-    /// The pairs of a new batch on `port` with what the other side holds.
-    fn pairs(&self, port: usize, batch: &RecordBatch, keys: &KeyRows, times: &[i64]) -> Result<RecordBatch> {
-        let (own, other) = (&self.sides[port], &self.sides[1 - port]);
-        let (mut mine, mut theirs) = (Vec::new(), Vec::new());
-        for (row, time) in times.iter().enumerate() {
-            let Some(held) = keys.get(row).and_then(|key| other.by_key.get(key)) else { continue };
-            let range = time.saturating_add(own.reach.0)..=time.saturating_add(own.reach.1);
-            for (_, place) in held.iter().filter(|(time, _)| range.contains(time)) {
-                mine.push(row as u32);
-                theirs.push(*place);
+    /// Finds the partners that the other side holds.
+    fn probe(&mut self, port: usize, arrival: &mut Arrival, ctx: &mut OperatorContext) -> Result<()> {
+        // Where only whether there is a partner matters, one is enough.
+        let first_counts = self.filter.is_none() && self.sides[port].leaves_at_match();
+        let mut found = Candidates::default();
+        for row in 0..arrival.batch.num_rows() {
+            let (own, other) = (&self.sides[port], &self.sides[1 - port]);
+            let Some(key) = arrival.keys.get(row) else { continue };
+            let partners = other.partners(key, own.reach_of(arrival.times.value(row)));
+            let partners = partners.take(if first_counts { 1 } else { usize::MAX });
+            found.theirs.extend(partners);
+            found.mine.resize(found.theirs.len(), row as u32);
+            if found.mine.len() >= CHUNK_ROWS {
+                self.match_up(port, arrival, std::mem::take(&mut found), ctx)?;
             }
         }
-        if mine.is_empty() {
-            return Ok(RecordBatch::new_empty(Arc::clone(&self.output)));
+        self.match_up(port, arrival, found, ctx)
+    }
+
+    /// Takes the candidates that pass the filter for partners.
+    fn match_up(
+        &mut self,
+        port: usize,
+        arrival: &mut Arrival,
+        mut found: Candidates,
+        ctx: &mut OperatorContext,
+    ) -> Result<()> {
+        if found.mine.is_empty() {
+            return Ok(());
         }
-        let mine = take_record_batch(batch, &UInt32Array::from(mine))?;
-        let theirs = other.held.gather(&theirs)?;
+        if self.filter.is_some() || self.kind.pairs() {
+            let mut pairs = self.pair_up(port, &arrival.batch, &found)?;
+            if let Some(filter) = &self.filter {
+                let keep = filter.evaluate(&pairs)?.into_array(pairs.num_rows())?;
+                let keep = holds(keep.as_boolean());
+                pairs = filter_record_batch(&pairs, &keep)?;
+                found = found.filtered(&keep);
+            }
+            if self.kind.pairs() {
+                ctx.emit(pairs);
+            }
+        }
+        for row in &found.mine {
+            arrival.matched[*row as usize] = true;
+        }
+        let other = &mut self.sides[1 - port];
+        let first = other.mark(&found.theirs);
+        if other.is_emitted_at_match() {
+            let rows = other.gather(&first)?;
+            ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), rows.columns().to_vec())?);
+        }
+        Ok(())
+    }
+
+    fn pair_up(&self, port: usize, batch: &RecordBatch, found: &Candidates) -> Result<RecordBatch> {
+        let mine = take_record_batch(batch, &UInt32Array::from(found.mine.clone()))?;
+        let theirs = self.sides[1 - port].gather(&found.theirs)?;
         let (left, right) = if port == LEFT { (mine, theirs) } else { (theirs, mine) };
         let columns = left.columns().iter().chain(right.columns()).map(Arc::clone).collect();
+        Ok(RecordBatch::try_new(Arc::clone(&self.pairs), columns)?)
+    }
+
+    /// Emits what is known of the new rows by now, and holds those that may still find a partner.
+    fn settle(&mut self, port: usize, arrival: Arrival, ctx: &mut OperatorContext) -> Result<()> {
+        let other = self.sides[1 - port].watermark;
+        let fate = self.sides[port].fate(&arrival, other);
+        if self.sides[port].is_emitted_at_match() {
+            let matched = BooleanArray::from(arrival.matched.clone());
+            let rows = filter_record_batch(&arrival.batch, &matched)?;
+            ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), rows.columns().to_vec())?);
+        }
+        if !fate.alone.is_empty() {
+            let rows = take_record_batch(&arrival.batch, &UInt32Array::from(fate.alone))?;
+            ctx.emit(self.without_partner(port, &rows)?);
+        }
+        self.sides[port].hold(&arrival, &fate.held)
+    }
+
+    /// Rows of a side as the output has them where they have no partner.
+    fn without_partner(&self, port: usize, rows: &RecordBatch) -> Result<RecordBatch> {
+        let own = rows.columns().iter().map(Arc::clone);
+        let columns: Vec<ArrayRef> = if self.kind.pairs() {
+            let width = rows.num_columns();
+            let (before, behind) = if port == LEFT {
+                (0..0, width..self.pairs.fields().len())
+            } else {
+                let other = self.pairs.fields().len() - width;
+                (0..other, 0..0)
+            };
+            let nulls = |field: usize| new_null_array(self.pairs.field(field).data_type(), rows.num_rows());
+            before.map(nulls).chain(own).chain(behind.map(nulls)).collect()
+        } else {
+            own.collect()
+        };
         Ok(RecordBatch::try_new(Arc::clone(&self.output), columns)?)
     }
 
-    /// The output's watermark: a later pair has a new row on one side, and its partner within reach.
+    /// Emits the held rows of a side that will have no partner.
+    fn emit_ruled_out(&mut self, port: usize, ctx: &mut OperatorContext) -> Result<()> {
+        let other = self.sides[1 - port].watermark;
+        let places = self.sides[port].take_ruled_out(other);
+        for chunk in places.chunks(CHUNK_ROWS) {
+            let rows = self.sides[port].gather(chunk)?;
+            ctx.emit(self.without_partner(port, &rows)?);
+        }
+        Ok(())
+    }
+
+    /// The output's watermark. A later pair has a new row on one side, and its partner within reach; a
+    /// row that waits to be emitted alone is within reach of a new row, or it would have been emitted.
+    /// A full join's rows have no time that is always there, so nobody asks.
     fn output_watermark(&self) -> Watermark {
         let (time, partner) = match self.output_time {
-            JoinSide::Left => (&self.sides[0], &self.sides[1]),
-            JoinSide::Right => (&self.sides[1], &self.sides[0]),
+            Some(JoinSide::Left) => (&self.sides[0], &self.sides[1]),
+            Some(JoinSide::Right) => (&self.sides[1], &self.sides[0]),
+            None => return self.sides[0].watermark.min(self.sides[1].watermark),
         };
         time.watermark.min(Watermark(partner.watermark.0.plus(partner.reach.0)))
     }
 }
 
-impl Side {
-    fn new(schema: &SchemaRef, keys: &[usize], time: usize, reach: (i64, i64)) -> Result<Self> {
-        Ok(Self {
-            keys: JoinKeys::new(schema, keys)?,
-            time,
-            reach,
-            watermark: Watermark::MIN,
-            held: HeldRows::new(Arc::clone(schema)),
-            by_key: HashMap::new(),
-        })
-    }
+/// A condition that is NULL does not hold.
+fn holds(condition: &BooleanArray) -> BooleanArray {
+    if condition.null_count() == 0 { condition.clone() } else { prep_null_mask_filter(condition) }
+}
 
-    fn hold(&mut self, batch: RecordBatch, keys: &KeyRows, times: &[i64]) {
-        // Rows without a key can never match, but their batch is held as long as its other rows.
-        let number = self.held.push(batch);
-        for (row, time) in times.iter().enumerate() {
-            if let Some(key) = keys.get(row) {
-                self.by_key.entry_ref(key).or_default().push((*time, (number, row as u32)));
-            }
+impl Candidates {
+    fn filtered(self, keep: &BooleanArray) -> Self {
+        let kept = |row: &usize| keep.value(*row);
+        Self {
+            mine: (0..self.mine.len()).filter(kept).map(|row| self.mine[row]).collect(),
+            theirs: (0..self.theirs.len()).filter(kept).map(|row| self.theirs[row]).collect(),
         }
-    }
-
-    /// Drops the rows that no later row of the other side can match.
-    fn clean_up(&mut self, other: Watermark) -> Result<()> {
-        if !self.held.wants_clean_up() && !other.is_end() {
-            return Ok(());
-        }
-        let reach = self.reach.1;
-        let alive = |time: i64| !other.passed(EventTime(time).plus(reach));
-        let mut live: Vec<Place> = Vec::new();
-        self.by_key.retain(|_, rows| {
-            rows.retain(|(time, _)| alive(*time));
-            for (_, place) in rows.iter_mut() {
-                live.push(*place);
-                *place = (0, live.len() as u32 - 1);
-            }
-            !rows.is_empty()
-        });
-        self.held.keep(&live)
     }
 }
 
 impl Operator for IntervalJoin {
     fn on_batch(&mut self, port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
-        let times = event_times(batch.column(self.sides[port].time))?;
-        let watermark = self.sides[port].watermark;
-        let late = times.values().iter().filter(|time| EventTime(**time) < watermark.0).count();
+        let side = &self.sides[port];
+        let times = event_times(batch.column(side.time))?;
+        let late = times.values().iter().filter(|time| EventTime(**time) < side.watermark.0).count();
         if late > 0 {
             // A late row's partners may be gone or not: dropping it always keeps results repeatable.
             ctx.count_late(late);
-            let on_time = times.values().iter().map(|time| Some(EventTime(*time) >= watermark.0)).collect();
+            let on_time = times.values().iter().map(|time| Some(EventTime(*time) >= side.watermark.0)).collect();
             let batch = filter_record_batch(&batch, &on_time)?;
             return self.on_batch(port, batch, ctx);
         }
-        let keys = self.sides[port].keys.of(&batch)?;
-        let mut pairs = self.pairs(port, &batch, &keys, times.values())?;
-        if let Some(filter) = &self.filter {
-            let keep = filter.evaluate(&pairs)?.into_array(pairs.num_rows())?;
-            pairs = filter_record_batch(&pairs, keep.as_boolean())?;
+        if batch.num_rows() == 0 {
+            return Ok(());
         }
-        ctx.emit(pairs);
-        if batch.num_rows() > 0 {
-            self.sides[port].hold(batch, &keys, times.values());
-        }
-        Ok(())
+        let mut arrival = side.arrival(batch, times)?;
+        self.probe(port, &mut arrival, ctx)?;
+        self.settle(port, arrival, ctx)
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
         for (port, side) in self.sides.iter_mut().enumerate() {
             side.watermark = watermarks.port(port);
-            side.clean_up(watermarks.port(1 - port))?;
+        }
+        for port in 0..self.sides.len() {
+            self.emit_ruled_out(port, ctx)?;
+            self.sides[port].clean_up(watermarks.port(1 - port))?;
         }
         ctx.emit_watermark(self.output_watermark());
         Ok(())
     }
 
     fn state_bytes(&self) -> usize {
-        self.sides.iter().map(|side| side.held.bytes() + side.held.rows() * size_of::<HeldRow>()).sum()
+        self.sides.iter().map(Side::bytes).sum()
     }
 }
 

@@ -1,13 +1,17 @@
 //! Joins rows with equal keys whose event times lie within an interval of each other.
 
-use crate::expr::StreamExpr;
-use crate::node::JoinSide;
+use crate::expr::{StreamExpr, StreamSchema};
+use crate::node::{JoinKind, JoinSide};
 
-/// An inner interval join: `lower <= right_time - left_time <= upper`. Output: the left columns, then
-/// the right ones. Rows leave the state once the watermark rules out a partner.
+/// An interval join: rows are partners if their keys are equal, `lower <= right_time - left_time <=
+/// upper`, and the filter holds. A row that waits for a partner leaves the state once the other
+/// side's watermark rules one out. Output: the left columns, then the right ones; for semi and anti
+/// joins one side's alone.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
 pub struct IntervalJoinNode {
-    /// Key columns of the left input.
+    /// What becomes of rows with and without a partner.
+    pub kind: JoinKind,
+    /// Key columns of the left input; none if any two rows may be partners.
     pub left_keys: Vec<usize>,
     /// Key columns of the right input, pairwise equal to the left ones.
     pub right_keys: Vec<usize>,
@@ -19,8 +23,10 @@ pub struct IntervalJoinNode {
     pub lower: i64,
     /// Greatest value of `right_time - left_time` in microseconds.
     pub upper: i64,
-    /// A further condition over the output's fields.
+    /// A further condition over the fields of `pairs`.
     pub filter: Option<StreamExpr>,
-    /// Which side's event time the output has.
-    pub output_time: JoinSide,
+    /// The left columns, then the right ones, under the names that the filter knows them by.
+    pub pairs: StreamSchema,
+    /// Which side's event time the output has; a full join has none.
+    pub output_time: Option<JoinSide>,
 }

@@ -1,5 +1,5 @@
-//! GROUP BY: within windows where it stands over a window function and groups by its windows, else
-//! updating.
+//! GROUP BY: within windows where it stands over a window function and groups by its windows, or over
+//! rows that are in windows already and groups by their ends; else updating.
 //!
 //! Only the columns that the aggregation reads are sent to it, keys first, by the hash of the keys.
 
@@ -11,7 +11,9 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Expr};
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::graph::Partitioning;
-use tidemill_plans::node::{AggregateEmit, AggregateNode, NodeKind, SessionWindowNode, WindowAggregateNode};
+use tidemill_plans::node::{
+    AggregateEmit, AggregateNode, NodeKind, SessionWindowNode, WindowAggregateNode, WindowSpec,
+};
 
 use super::expression::{column, plain_column, resolve, unaliased, window_use};
 use super::project::Computed;
@@ -19,6 +21,9 @@ use super::stream::{Relation, Stream, WINDOW_COLUMNS, WindowKind, Windows, make_
 use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
 use crate::planner::QueryPlanner;
+
+/// The windows of rows that are in windows already, over the column that tells them apart.
+const INSTANT: WindowSpec = WindowSpec::Tumble { size: 1, offset: 0 };
 
 /// Where a GROUP BY expression comes from.
 enum Group {
@@ -46,7 +51,8 @@ impl QueryPlanner<'_> {
         if !groups_by_windows(&relation, aggregate) {
             relation = self.assign_windows(relation)?;
         }
-        let grouped = self.group(relation, aggregate)?;
+        let instant = if relation.windows.is_none() { window_time(&relation, aggregate) } else { None };
+        let grouped = self.group(relation, instant, aggregate)?;
         Ok(match grouped.windows.clone() {
             Some(windows) => self.window_aggregate(grouped, windows, aggregate),
             None => self.updating_aggregate(grouped, aggregate),
@@ -54,7 +60,9 @@ impl QueryPlanner<'_> {
     }
 
     /// Projects the input to what the aggregation reads: keys first, then arguments, then the time.
-    fn group(&mut self, relation: Relation, aggregate: &Aggregate) -> Result<Grouped> {
+    /// Rows that are in windows already are grouped by `instant`, the column that tells the window: it is
+    /// the start of a window of its own, as long as time's resolution.
+    fn group(&mut self, relation: Relation, instant: Option<usize>, aggregate: &Aggregate) -> Result<Grouped> {
         let schema = aggregate.input.schema();
         let (mut groups, mut needed) = (Vec::new(), Vec::new());
         for expr in &aggregate.group_expr {
@@ -62,6 +70,7 @@ impl QueryPlanner<'_> {
                 Some(index) if relation.is_window_column(index) => {
                     groups.push(Group::Window(index - relation.stream.width()));
                 }
+                Some(index) if Some(index) == instant => groups.push(Group::Window(0)),
                 _ => {
                     refuse_window_use(expr, &relation, schema, "a GROUP BY expression")?;
                     groups.push(Group::Key(need(&mut needed, resolve(expr, &relation, schema)?)));
@@ -76,7 +85,11 @@ impl QueryPlanner<'_> {
             need_columns(&mut needed, &call.0)?;
             aggregates.push(call);
         }
-        let time = match &relation.windows {
+        let windows = match instant {
+            Some(time) => Some(Windows { kind: WindowKind::Fixed(INSTANT), time, filters: Vec::new() }),
+            None => relation.windows.clone(),
+        };
+        let time = match &windows {
             Some(windows) => Some(windows.time),
             None => relation.stream.info.times.first().copied(),
         };
@@ -89,7 +102,6 @@ impl QueryPlanner<'_> {
         }
         check_session_keys(&relation, &needed[..keys.len()])?;
         let time = time.map(|time| relation.name(time));
-        let windows = relation.windows.clone();
         let input = self.project_needed(relation, needed)?;
         // Names are unique in the input, and a key that is computed never has a plain column's name.
         let time = time.and_then(|time| input.schema().index_of(&time).ok());
@@ -117,10 +129,16 @@ impl QueryPlanner<'_> {
     fn window_aggregate(&mut self, grouped: Grouped, windows: Windows, plan: &Aggregate) -> Relation {
         let keys = grouped.keys.len();
         let fields = grouped.key_fields().chain(window_fields()).chain(grouped.aggregate_fields(plan));
+        let mut times = match windows.kind {
+            WindowKind::Fixed(INSTANT) => vec![keys],
+            _ => Vec::new(),
+        };
+        // The end first: from then on the aggregate is known.
+        times.extend([keys + 1, keys + 2]);
         let info = StreamInfo {
             schema: unique_schema(fields),
-            // The end first: from then on the aggregate is known.
-            times: vec![keys + 1, keys + 2],
+            window_times: times.clone(),
+            times,
             bounded: grouped.input.info.bounded,
             changelog: false,
             upsert_keys: Vec::new(),
@@ -145,6 +163,7 @@ impl QueryPlanner<'_> {
         let info = StreamInfo {
             schema: unique_schema(grouped.key_fields().chain(grouped.aggregate_fields(plan))),
             times: Vec::new(),
+            window_times: Vec::new(),
             bounded: grouped.input.info.bounded,
             changelog: true,
             upsert_keys: (0..keys).collect(),
@@ -180,6 +199,13 @@ fn groups_by_windows(relation: &Relation, aggregate: &Aggregate) -> bool {
     let columns = aggregate.group_expr.iter().filter_map(|expr| plain_column(expr, relation, schema));
     let columns: Vec<usize> = columns.filter_map(|column| column.checked_sub(relation.stream.width())).collect();
     windows.kind.are_told_by(columns.contains(&0), columns.contains(&1) || columns.contains(&2))
+}
+
+/// The column of a GROUP BY that tells which window a row is in, if an earlier window function made one.
+fn window_time(relation: &Relation, aggregate: &Aggregate) -> Option<usize> {
+    let schema = aggregate.input.schema();
+    let mut columns = aggregate.group_expr.iter().filter_map(|expr| plain_column(expr, relation, schema));
+    columns.find(|column| relation.stream.info.window_times.contains(column))
 }
 
 /// Sessions are those of the keys of PARTITION BY: a GROUP BY of others would need them grouped anew.

@@ -1,19 +1,24 @@
-//! Inner joins of two streams whose event times are bounded by each other.
+//! Joins of two streams whose event times are bounded by each other.
 
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, Join};
-use tidemill_plans::expr::StreamExpr;
-use tidemill_plans::node::{IntervalJoinNode, JoinSide, NodeKind};
+use datafusion::logical_expr::Expr;
+use tidemill_plans::expr::{StreamExpr, StreamSchema};
+use tidemill_plans::ids::OperatorId;
+use tidemill_plans::node::{IntervalJoinNode, JoinKind, JoinSide, NodeKind};
 
 use super::expression::{plain_column, resolve};
-use super::join::{Conditions, Side, joined, joined_info, shown_times};
-use super::stream::Relation;
+use super::join::{Inputs, Side, joined, joined_info, refuse_updating, shown_time, shown_times};
+use super::stream::{Relation, Stream};
 use super::time_bounds::{TimeBounds, TimeSide};
+use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
 use crate::planner::QueryPlanner;
 
 /// Which columns are bounded by each other, how, and what other conditions there are.
-struct Bounded {
+pub(super) struct Bounded {
     /// Fields of the left and right plan.
     times: (usize, usize),
     lower: i64,
@@ -22,41 +27,58 @@ struct Bounded {
 }
 
 impl QueryPlanner<'_> {
-    pub(super) fn lower_interval_join(&mut self, join: &Join, above: Vec<Expr>) -> Result<Relation> {
+    pub(super) fn lower_interval_join(&mut self, inputs: Inputs<'_>, bounded: Bounded) -> Result<Relation> {
+        let Inputs { join, kind, conditions, left, right, schema } = inputs;
+        let (mut left_keys, mut right_keys): (Vec<&Expr>, Vec<&Expr>) =
+            conditions.keys.iter().map(|(l, r)| (l, r)).unzip();
         let (left_schema, right_schema) = (join.left.schema(), join.right.schema());
-        let mut conditions = Conditions::of(join, above)?;
-        let left = self.lower_side(&join.left, std::mem::take(&mut conditions.left))?;
-        let right = self.lower_side(&join.right, std::mem::take(&mut conditions.right))?;
-        let bounded = find_bounds(&conditions, &left, &right, left_schema, right_schema)?;
-        if conditions.keys.is_empty() {
-            return Err(SqlError::invalid("a join of two streams needs equal keys: ON a.k = b.k"));
+        let field = |schema: &DFSchema, field| Expr::from(schema.qualified_field(field));
+        let times = (field(left_schema, bounded.times.0), field(right_schema, bounded.times.1));
+        // Without keys one instance would do all the work; rows of one time can be told apart by it.
+        if left_keys.is_empty() && bounded.lower == bounded.upper && bounded.upper == 0 {
+            left_keys.push(&times.0);
+            right_keys.push(&times.1);
         }
-        let (left_keys, right_keys): (Vec<&Expr>, Vec<&Expr>) = conditions.keys.iter().map(|(l, r)| (l, r)).unzip();
         let left = self.keyed_side(left, left_schema, &left_keys)?;
         let right = self.keyed_side(right, right_schema, &right_keys)?;
-        self.add_interval_join(&left, &right, join, bounded)
+        let mut relation = self.add_interval_join(&left, &right, kind, &schema, bounded)?;
+        for condition in &conditions.above {
+            relation = self.filter(relation, &join.schema, condition)?;
+        }
+        Ok(relation)
     }
 
-    fn add_interval_join(&mut self, left: &Side, right: &Side, join: &Join, bounded: Bounded) -> Result<Relation> {
-        let (schema, columns) = joined(left, right, &join.schema, false);
+    fn add_interval_join(
+        &mut self,
+        left: &Side,
+        right: &Side,
+        kind: JoinKind,
+        plan: &DFSchema,
+        bounded: Bounded,
+    ) -> Result<Relation> {
+        let (pairs, columns) = joined(left, right, plan, kind);
+        let filter = pair_filter(&bounded.rest, left, right, &pairs, &columns, plan)?;
         let left_time = left.relation.columns[bounded.times.0];
         let right_time = right.relation.columns[bounded.times.1];
-        let output_time = if bounded.lower >= 0 { JoinSide::Right } else { JoinSide::Left };
-        // Only the column that the output's watermark speaks of: another one, such as window_time beside
-        // window_end, may lie behind it in rows that were held.
-        let times = match output_time {
-            JoinSide::Left => vec![left_time],
-            JoinSide::Right => vec![left.stream.width() + right_time],
+        let output_time = output_time(kind, &bounded);
+        let times = kept_times(kind, &bounded, left_time, left.stream.width() + right_time);
+        let (schema, columns, times) = match kind.single_side() {
+            None => (Arc::clone(&pairs), columns, times),
+            Some(JoinSide::Left) => (Arc::clone(left.stream.schema()), left.relation.columns.clone(), vec![left_time]),
+            Some(JoinSide::Right) => {
+                (Arc::clone(right.stream.schema()), right.relation.columns.clone(), vec![right_time])
+            }
         };
-        let info = joined_info(&left.stream, &right.stream, schema, times);
-        let id = tidemill_plans::ids::OperatorId::default();
-        let output = Relation {
-            columns,
-            ..Relation::all(super::stream::Stream { node: id, parallelism: 1, info: info.clone() })
+        let info = match kind.single_side() {
+            None => joined_info(&left.stream, &right.stream, schema, times),
+            Some(side) => {
+                let only = if side == JoinSide::Left { &left.stream } else { &right.stream };
+                let bounded = left.stream.info.bounded && right.stream.info.bounded;
+                StreamInfo { bounded, ..only.info.with_times(times) }
+            }
         };
-        let rest = bounded.rest.iter().map(|condition| resolve(condition, &output, &join.schema));
-        let filter = rest.collect::<Result<Vec<_>>>()?.into_iter().reduce(Expr::and).map(StreamExpr);
         let node = NodeKind::IntervalJoin(IntervalJoinNode {
+            kind,
             left_keys: left.keys.clone(),
             right_keys: right.keys.clone(),
             left_time,
@@ -64,22 +86,63 @@ impl QueryPlanner<'_> {
             lower: bounded.lower,
             upper: bounded.upper,
             filter,
+            pairs: StreamSchema(pairs),
             output_time,
         });
-        let stream = self.builder.add_operator(node, self.builder.settings.parallelism, info);
+        let parallelism = if left.keys.is_empty() { 1 } else { self.builder.settings.parallelism };
+        let stream = self.builder.add_operator(node, parallelism, info);
         self.connect_sides(left, right, &stream);
-        Ok(Relation { stream, ..output })
+        Ok(Relation { columns, ..Relation::all(stream) })
     }
 }
 
-/// Tries each pair of event-time columns until one is bounded on both sides.
-fn find_bounds(
-    conditions: &Conditions,
-    left: &Relation,
-    right: &Relation,
-    left_schema: &DFSchema,
-    right_schema: &DFSchema,
-) -> Result<Bounded> {
+/// The conditions that no key and no bound stands for, over the pairs' fields.
+fn pair_filter(
+    rest: &[Expr],
+    left: &Side,
+    right: &Side,
+    pairs: &SchemaRef,
+    columns: &[usize],
+    plan: &DFSchema,
+) -> Result<Option<StreamExpr>> {
+    let info = joined_info(&left.stream, &right.stream, Arc::clone(pairs), Vec::new());
+    let stream = Stream { node: OperatorId::default(), parallelism: 1, info };
+    let relation = Relation { columns: columns.to_vec(), ..Relation::all(stream) };
+    let rest = rest.iter().map(|condition| resolve(condition, &relation, plan));
+    Ok(rest.collect::<Result<Vec<_>>>()?.into_iter().reduce(Expr::and).map(StreamExpr))
+}
+
+/// The side whose event time the output's watermark speaks of. It must be there in every row, also in
+/// those without a partner.
+fn output_time(kind: JoinKind, bounded: &Bounded) -> Option<JoinSide> {
+    match kind {
+        // The later of the two: it holds the watermark back least.
+        JoinKind::Inner => Some(if bounded.lower >= 0 { JoinSide::Right } else { JoinSide::Left }),
+        JoinKind::Left | JoinKind::LeftSemi | JoinKind::LeftAnti => Some(JoinSide::Left),
+        JoinKind::Right | JoinKind::RightSemi | JoinKind::RightAnti => Some(JoinSide::Right),
+        JoinKind::Full => None,
+    }
+}
+
+/// The event-time columns of pairs. Only what the output's watermark speaks of: another column, such as
+/// window_time beside window_end, may lie behind it in rows that were held. Times that are equal in all
+/// rows are as good as each other.
+fn kept_times(kind: JoinKind, bounded: &Bounded, left: usize, right: usize) -> Vec<usize> {
+    match output_time(kind, bounded) {
+        None => Vec::new(),
+        Some(_) if kind == JoinKind::Inner && bounded.lower == 0 && bounded.upper == 0 => vec![left, right],
+        Some(JoinSide::Left) => vec![left],
+        Some(JoinSide::Right) => vec![right],
+    }
+}
+
+/// Tries each pair of event-time columns until one is bounded on both sides; `None` if none is.
+pub(super) fn find_bounds(inputs: &Inputs<'_>) -> Result<Option<Bounded>> {
+    let Inputs { join, conditions, left, right, .. } = inputs;
+    if left.stream.info.changelog || right.stream.info.changelog {
+        return Ok(None);
+    }
+    let (left_schema, right_schema) = (join.left.schema(), join.right.schema());
     for left_time in &left.stream.info.times {
         for right_time in &right.stream.info.times {
             let side_of = |expr: &Expr| {
@@ -101,14 +164,30 @@ fn find_bounds(
                 if lower > upper {
                     return Err(SqlError::invalid("no two rows can join: the time bounds contradict each other"));
                 }
-                return Ok(Bounded { times: (l, r), lower, upper, rest });
+                return Ok(Some(Bounded { times: (l, r), lower, upper, rest }));
             }
         }
     }
-    Err(no_bounds(&shown_times(left, left_schema), &shown_times(right, right_schema)))
+    Ok(None)
 }
 
-fn no_bounds(left: &str, right: &str) -> SqlError {
+/// Why two streams cannot be joined without bounds between their times.
+pub(super) fn no_bounds(inputs: &Inputs<'_>) -> SqlError {
+    let Inputs { join, left, right, .. } = inputs;
+    if let Err(updating) = refuse_updating(left).and_then(|()| refuse_updating(right)) {
+        return updating;
+    }
+    let (left_schema, right_schema) = (join.left.schema(), join.right.schema());
+    if let (Some(l), Some(r)) = (left.stream.info.window_times.first(), right.stream.info.window_times.first()) {
+        let (l, r) = (shown_time(left, left_schema, *l), shown_time(right, right_schema, *r));
+        return SqlError::invalid(format!(
+            "a join of two windowed streams joins windows that end together; add {l} = {r} to ON"
+        ));
+    }
+    unbounded(&shown_times(left, left_schema), &shown_times(right, right_schema))
+}
+
+fn unbounded(left: &str, right: &str) -> SqlError {
     if left.is_empty() || right.is_empty() {
         let side = if left.is_empty() { "left" } else { "right" };
         return SqlError::invalid(format!(

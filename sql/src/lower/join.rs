@@ -1,18 +1,22 @@
 //! Joins: which kind it is, and what each condition is for.
 //!
 //! Conditions come from ON and from the WHERE directly above. One that reads a single side filters
-//! that side below the join, where this cannot change the result.
+//! that side below the join, where this cannot change the result. What may be moved depends on the
+//! kind: a row that a join keeps without a partner must not be filtered by ON, and the NULLs beside it
+//! must be seen by WHERE.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::common::{Column, DFSchema, JoinType};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType, NullEquality};
 use datafusion::logical_expr::expr::BinaryExpr;
 use datafusion::logical_expr::utils::{find_valid_equijoin_key_pair, split_conjunction};
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, Operator};
 use tidemill_plans::graph::Partitioning;
+use tidemill_plans::node::{JoinKind, JoinSide};
 
 use super::expression::{column, resolve, unaliased};
+use super::interval_join::{find_bounds, no_bounds};
 use super::project::Computed;
 use super::scan::Leaf;
 use super::stream::{Relation, Stream, make_unique};
@@ -20,15 +24,29 @@ use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
 use crate::planner::QueryPlanner;
 
-/// The conditions of a join by what they read.
+/// The conditions of a join by what is done with them.
 #[derive(Default)]
 pub(super) struct Conditions {
     /// Pairs of expressions, left and right, that must be equal.
     pub(super) keys: Vec<(Expr, Expr)>,
+    /// What filters the left side below the join.
     pub(super) left: Vec<Expr>,
     pub(super) right: Vec<Expr>,
-    /// Everything else that reads both sides.
+    /// What else decides whether two rows are partners.
     pub(super) both: Vec<Expr>,
+    /// What filters the output.
+    pub(super) above: Vec<Expr>,
+}
+
+/// A join of two streams whose inputs have been lowered.
+pub(super) struct Inputs<'a> {
+    pub(super) join: &'a Join,
+    pub(super) kind: JoinKind,
+    pub(super) conditions: Conditions,
+    pub(super) left: Relation,
+    pub(super) right: Relation,
+    /// The plan's columns of both sides, which a semi or anti join's own schema lacks.
+    pub(super) schema: DFSchemaRef,
 }
 
 /// One side of a join, with exactly the columns that the join needs.
@@ -53,14 +71,23 @@ impl QueryPlanner<'_> {
         if self.is_temporal(&join.right) {
             return self.lower_temporal_join(join, above);
         }
-        if join.join_type != JoinType::Inner {
-            let hint = "streams have inner joins with time bounds, and LEFT JOIN … FOR SYSTEM_TIME AS OF for look-ups";
-            return Err(SqlError::unsupported(
-                format!("{} JOIN of two streams", join.join_type.to_string().to_uppercase()),
-                hint,
-            ));
+        let inputs = self.lower_inputs(join, above)?;
+        match find_bounds(&inputs)? {
+            Some(bounds) => self.lower_interval_join(inputs, bounds),
+            None => Err(no_bounds(&inputs)),
         }
-        self.lower_interval_join(join, above)
+    }
+
+    fn lower_inputs<'a>(&mut self, join: &'a Join, above: Vec<Expr>) -> Result<Inputs<'a>> {
+        let kind = join_kind(join)?;
+        let mut conditions = Conditions::of(join, kind, above)?;
+        let left = self.lower_side(&join.left, std::mem::take(&mut conditions.left))?;
+        let right = self.lower_side(&join.right, std::mem::take(&mut conditions.right))?;
+        let schema = match kind.pairs() {
+            true => Arc::clone(&join.schema),
+            false => Arc::new(join.left.schema().join(join.right.schema())?),
+        };
+        Ok(Inputs { join, kind, conditions, left, right, schema })
     }
 
     /// Whether a plan is the right side of a temporal join.
@@ -78,12 +105,7 @@ impl QueryPlanner<'_> {
     /// Lowers one input of a join, with conditions that read nothing else.
     pub(super) fn lower_side(&mut self, plan: &LogicalPlan, conditions: Vec<Expr>) -> Result<Relation> {
         let relation = self.lower_where(plan, conditions)?;
-        let relation = self.assign_windows(relation)?;
-        if relation.stream.info.changelog {
-            let hint = "join windowed views, whose rows do not change";
-            return Err(SqlError::unsupported("a join with updating rows", hint));
-        }
-        Ok(relation)
+        self.assign_windows(relation)
     }
 
     /// Projects an input to its fields and keys. Fields keep their places, then come computed keys.
@@ -109,13 +131,52 @@ impl QueryPlanner<'_> {
         Ok(Side { stream: relation.stream.clone(), relation, keys: places })
     }
 
-    /// Adds the two hash edges of a join.
+    /// Adds the two edges of a join: by the hash of the keys, or to its one instance where there are none.
     pub(super) fn connect_sides(&mut self, left: &Side, right: &Side, join: &Stream) {
         for (port, side) in [(0, left), (1, right)] {
+            if side.keys.is_empty() {
+                self.builder.connect(&side.stream, join, port);
+                continue;
+            }
             let keys = Partitioning::Hash(side.keys.clone());
             self.builder.graph.add_edge(side.stream.node, join.node, port, keys);
         }
     }
+}
+
+/// The kind of a join between two streams.
+fn join_kind(join: &Join) -> Result<JoinKind> {
+    if join.null_aware {
+        let hint = "write NOT EXISTS (SELECT … WHERE b.k = a.k), which says what is meant of NULL";
+        return Err(SqlError::unsupported("NOT IN (SELECT …) over columns that may be NULL", hint));
+    }
+    if join.null_equality == NullEquality::NullEqualsNull {
+        let hint = "compare with =, or give NULL a value with COALESCE";
+        return Err(SqlError::unsupported("a join in which NULL equals NULL", hint));
+    }
+    Ok(match join.join_type {
+        JoinType::Inner => JoinKind::Inner,
+        JoinType::Left => JoinKind::Left,
+        JoinType::Right => JoinKind::Right,
+        JoinType::Full => JoinKind::Full,
+        JoinType::LeftSemi => JoinKind::LeftSemi,
+        JoinType::LeftAnti => JoinKind::LeftAnti,
+        JoinType::RightSemi => JoinKind::RightSemi,
+        JoinType::RightAnti => JoinKind::RightAnti,
+        JoinType::LeftMark | JoinType::RightMark => {
+            let hint = "a condition with EXISTS or IN (SELECT …) stands alone or behind AND";
+            return Err(SqlError::unsupported("a subquery under OR", hint));
+        }
+    })
+}
+
+/// Refuses an input whose rows change.
+pub(super) fn refuse_updating(relation: &Relation) -> Result<()> {
+    if relation.stream.info.changelog {
+        let hint = "join windowed views, whose rows do not change";
+        return Err(SqlError::unsupported("a join with updating rows", hint));
+    }
+    Ok(())
 }
 
 /// The name under which a query knows a plan, if it is one relation.
@@ -131,27 +192,50 @@ fn relation_name(plan: &LogicalPlan) -> Option<&str> {
 
 impl Conditions {
     /// Sorts the conditions of ON and of the WHERE above.
-    pub(super) fn of(join: &Join, above: Vec<Expr>) -> Result<Self> {
+    pub(super) fn of(join: &Join, kind: JoinKind, above: Vec<Expr>) -> Result<Self> {
         let mut conditions = Self { keys: join.on.clone(), ..Self::default() };
-        let on = join.filter.iter().flat_map(split_conjunction).cloned();
-        for condition in on.chain(above) {
-            conditions.add(condition, join.left.schema(), join.right.schema())?;
+        for condition in join.filter.iter().flat_map(split_conjunction).cloned() {
+            conditions.add_on(condition, kind, join)?;
+        }
+        for condition in above {
+            match kind {
+                JoinKind::Inner => conditions.add_on(condition, kind, join)?,
+                _ => conditions.add_above(condition, kind, join),
+            }
         }
         Ok(conditions)
     }
 
-    fn add(&mut self, condition: Expr, left: &DFSchema, right: &DFSchema) -> Result<()> {
-        let reads = |schema: &DFSchema| condition.column_refs().iter().any(|column| schema.has_column(column));
-        match (reads(left), reads(right)) {
-            (_, false) => self.left.push(condition),
-            (false, true) => self.right.push(condition),
+    /// A condition of ON decides whether rows are partners: those of a side that is kept without one stay.
+    fn add_on(&mut self, condition: Expr, kind: JoinKind, join: &Join) -> Result<()> {
+        let (left, right) = (join.left.schema(), join.right.schema());
+        match (reads(&condition, left), reads(&condition, right)) {
+            (_, false) if !kind.keeps_unmatched(JoinSide::Left) => self.left.push(condition),
+            (false, _) if !kind.keeps_unmatched(JoinSide::Right) => self.right.push(condition),
             (true, true) => match equal_pair(&condition, left, right)? {
                 Some(pair) => self.keys.push(pair),
                 None => self.both.push(condition),
             },
+            _ => self.both.push(condition),
         }
         Ok(())
     }
+
+    /// A condition above an outer, semi or anti join filters its output. It may be checked below on a side
+    /// whose columns come out as they went in and whose rows are all there is to say.
+    fn add_above(&mut self, condition: Expr, kind: JoinKind, join: &Join) {
+        let only = |side: JoinSide| kind.keeps_unmatched(side) || kind.single_side() == Some(side);
+        match (reads(&condition, join.left.schema()), reads(&condition, join.right.schema())) {
+            (true, false) if kind != JoinKind::Full && only(JoinSide::Left) => self.left.push(condition),
+            (false, true) if kind != JoinKind::Full && only(JoinSide::Right) => self.right.push(condition),
+            _ => self.above.push(condition),
+        }
+    }
+}
+
+/// Whether a condition reads a column of `schema`.
+fn reads(condition: &Expr, schema: &DFSchema) -> bool {
+    condition.column_refs().iter().any(|column| schema.has_column(column))
 }
 
 /// The two sides of `a = b` if each reads one input.
@@ -164,17 +248,17 @@ fn equal_pair(condition: &Expr, left: &DFSchema, right: &DFSchema) -> Result<Opt
     }
 }
 
-/// The schema of a join's output, left columns then right ones, and how the plan's fields map to it.
-pub(super) fn joined(left: &Side, right: &Side, plan: &DFSchema, right_nullable: bool) -> (SchemaRef, Vec<usize>) {
+/// The schema of a join's pairs, left columns then right ones, and how the plan's fields map to it.
+pub(super) fn joined(left: &Side, right: &Side, plan: &DFSchema, kind: JoinKind) -> (SchemaRef, Vec<usize>) {
     let left_width = left.stream.width();
     let columns: Vec<usize> =
         left.relation.columns.iter().copied().chain(right.relation.columns.iter().map(|c| left_width + c)).collect();
-    let own = left.stream.schema().fields().iter().map(|field| field.as_ref().clone());
-    let other = right.stream.schema().fields().iter().map(|field| {
-        let field = field.as_ref().clone();
-        if right_nullable { field.with_nullable(true) } else { field }
-    });
-    let fields: Vec<Field> = own.chain(other).collect();
+    let fields_of = |side: &Side, padded: bool| {
+        let fields = side.stream.schema().fields().iter().map(|field| field.as_ref().clone());
+        fields.map(|field| if padded { field.with_nullable(true) } else { field }).collect::<Vec<Field>>()
+    };
+    let mut fields = fields_of(left, kind.pads(JoinSide::Left));
+    fields.extend(fields_of(right, kind.pads(JoinSide::Right)));
     let plan_names = super::stream::unique_names(plan);
     let names = (0..fields.len()).map(|index| match columns.iter().position(|column| *column == index) {
         Some(field) => plan_names.get(field).cloned().unwrap_or_default(),
@@ -188,7 +272,12 @@ pub(super) fn joined(left: &Side, right: &Side, plan: &DFSchema, right_nullable:
 /// What is known of a join's output.
 pub(super) fn joined_info(left: &Stream, right: &Stream, schema: SchemaRef, times: Vec<usize>) -> StreamInfo {
     let bounded = left.info.bounded && right.info.bounded;
-    StreamInfo { schema, times, bounded, changelog: false, upsert_keys: Vec::new() }
+    let is_window_time = |time: &usize| match time.checked_sub(left.width()) {
+        None => left.info.window_times.contains(time),
+        Some(time) => right.info.window_times.contains(&time),
+    };
+    let window_times = times.iter().copied().filter(is_window_time).collect();
+    StreamInfo { schema, times, window_times, bounded, changelog: false, upsert_keys: Vec::new() }
 }
 
 /// The names of event-time columns as a message shows them.
@@ -198,8 +287,10 @@ pub(super) fn shown_times(relation: &Relation, schema: &DFSchema) -> String {
 }
 
 /// A column of the stream with its table's name. A query that does not read it has no field for it.
-fn shown_time(relation: &Relation, schema: &DFSchema, column: usize) -> String {
+pub(super) fn shown_time(relation: &Relation, schema: &DFSchema, column: usize) -> String {
     let field = relation.columns.iter().position(|c| *c == column).unwrap_or_default();
     let qualifier = schema.iter().nth(field).and_then(|(qualifier, _)| qualifier.cloned());
+    // DataFusion's name for a subquery that has become a join.
+    let qualifier = qualifier.filter(|qualifier| !qualifier.table().starts_with("__correlated_sq"));
     Column::new(qualifier, relation.name(column)).flat_name()
 }

@@ -162,6 +162,7 @@ impl QueryPlanner<'_> {
         let info = StreamInfo {
             schema: model_version_schema(),
             times: Vec::new(),
+            window_times: Vec::new(),
             bounded: input.info.bounded,
             changelog: false,
             upsert_keys: Vec::new(),
@@ -195,7 +196,7 @@ impl QueryPlanner<'_> {
         let train = self.train_operator(&object, detail)?;
         // Rows are held by this column, so the output's watermark speaks of it alone.
         let schema = predicted_schema(&input, &detail.label)?;
-        let info = StreamInfo { schema, times: vec![time], ..input.info.clone() };
+        let info = StreamInfo { schema, ..input.info.with_times(vec![time]) };
         let node = NodeKind::Predict(PredictNode {
             model: name,
             label: detail.label.clone(),

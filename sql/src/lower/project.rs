@@ -160,7 +160,11 @@ impl QueryPlanner<'_> {
         };
         let stream = relation.stream;
         let schema = with_windows(stream.schema());
-        let info = StreamInfo { schema, ..stream.info.clone() };
+        // A row's windows end after it: what the watermark promises of the row holds for their ends too.
+        let ends = [stream.width() + 1, stream.width() + 2];
+        let times = stream.info.times.iter().copied().chain(ends).collect();
+        let window_times = stream.info.window_times.iter().copied().chain(ends).collect();
+        let info = StreamInfo { schema, times, window_times, ..stream.info.clone() };
         let kind = NodeKind::WindowAssign(WindowAssignNode { time: windows.time, window });
         let assigned = self.builder.add_chained(&stream, kind, info);
         debug_assert_eq!(assigned.width(), stream.width() + WINDOW_COLUMNS.len());
@@ -238,6 +242,7 @@ fn kept_info(info: &StreamInfo, place: impl Fn(usize) -> Option<usize>, schema: 
     StreamInfo {
         schema: Arc::new(schema),
         times: info.times.iter().filter_map(|time| place(*time)).collect(),
+        window_times: info.window_times.iter().filter_map(|time| place(*time)).collect(),
         bounded: info.bounded,
         changelog: info.changelog,
         upsert_keys: upsert_keys.unwrap_or_default(),

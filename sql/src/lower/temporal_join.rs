@@ -5,19 +5,19 @@
 
 use datafusion::common::{DFSchema, JoinType};
 use datafusion::logical_expr::{Expr, Join};
-use tidemill_plans::node::{NodeKind, TemporalJoinKind, TemporalJoinNode};
+use tidemill_plans::node::{JoinKind, NodeKind, TemporalJoinKind, TemporalJoinNode};
 
 use super::expression::plain_column;
-use super::join::{Conditions, joined, joined_info, shown_times};
+use super::join::{Conditions, joined, joined_info, refuse_updating, shown_times};
 use super::stream::Relation;
 use crate::error::{Result, SqlError};
 use crate::planner::{QueryPlanner, as_of};
 
 impl QueryPlanner<'_> {
     pub(super) fn lower_temporal_join(&mut self, join: &Join, above: Vec<Expr>) -> Result<Relation> {
-        let kind = match join.join_type {
-            JoinType::Inner => TemporalJoinKind::Inner,
-            JoinType::Left => TemporalJoinKind::Left,
+        let (kind, join_kind) = match join.join_type {
+            JoinType::Inner => (TemporalJoinKind::Inner, JoinKind::Inner),
+            JoinType::Left => (TemporalJoinKind::Left, JoinKind::Left),
             other => {
                 let hint = "write JOIN or LEFT JOIN";
                 return Err(SqlError::unsupported(
@@ -27,11 +27,12 @@ impl QueryPlanner<'_> {
             }
         };
         let (left_schema, right_schema) = (join.left.schema(), join.right.schema());
-        let conditions = Conditions::of(join, Vec::new())?;
+        let conditions = Conditions::of(join, join_kind, Vec::new())?;
         let (below, above): (Vec<Expr>, Vec<Expr>) =
             above.into_iter().partition(|c| !c.column_refs().iter().any(|column| right_schema.has_column(column)));
         let left = self.lower_side(&join.left, below)?;
         let right = self.lower_side(&join.right, Vec::new())?;
+        [&left, &right].into_iter().try_for_each(refuse_updating)?;
         let as_of = as_of_columns(&conditions, &left, &right, left_schema, right_schema)?;
         let (left_keys, right_keys): (Vec<&Expr>, Vec<&Expr>) = conditions.keys.iter().map(|(l, r)| (l, r)).unzip();
         if left_keys.is_empty() {
@@ -42,7 +43,7 @@ impl QueryPlanner<'_> {
         let left = self.keyed_side(left, left_schema, &left_keys)?;
         let right = self.keyed_side(right, right_schema, &right_keys)?;
         let (left_time, right_time) = (left.relation.columns[left_time], right.relation.columns[right_time]);
-        let (schema, columns) = joined(&left, &right, &join.schema, kind == TemporalJoinKind::Left);
+        let (schema, columns) = joined(&left, &right, &join.schema, join_kind);
         let info = joined_info(&left.stream, &right.stream, schema, vec![left_time]);
         let node = NodeKind::TemporalJoin(TemporalJoinNode {
             left_keys: left.keys.clone(),

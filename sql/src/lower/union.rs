@@ -29,9 +29,14 @@ impl QueryPlanner<'_> {
         let fields = union.schema.fields().iter().zip(&names);
         let fields = fields.map(|(field, name)| Field::new(name, field.data_type().clone(), field.is_nullable()));
         let times = inputs.first().map(|first| first.info.times.clone()).unwrap_or_default();
+        let window_times = inputs.first().map(|first| first.info.window_times.clone()).unwrap_or_default();
         let info = StreamInfo {
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             times: times.into_iter().filter(|time| inputs.iter().all(|i| i.info.times.contains(time))).collect(),
+            window_times: window_times
+                .into_iter()
+                .filter(|time| inputs.iter().all(|i| i.info.window_times.contains(time)))
+                .collect(),
             bounded: inputs.iter().all(|input| input.info.bounded),
             changelog,
             upsert_keys: Vec::new(),

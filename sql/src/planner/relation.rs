@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, LimitClause, ObjectName, Query, Select, SetExpr, SetOperator, Spanned, TableAlias, TableFactor,
-    TableWithJoins, With, visit_expressions,
+    TableWithJoins, VisitMut, VisitorMut, With, visit_expressions,
 };
 
 use super::QueryPlanner;
@@ -65,7 +65,17 @@ impl QueryPlanner<'_> {
             return Err(SqlError::unsupported("SELECT without FROM", hint).at(select.select_token.0.span));
         }
         refuse_over(select)?;
-        select.from.iter_mut().try_for_each(|table| self.replace_in_joins(table))
+        select.from.iter_mut().try_for_each(|table| self.replace_in_joins(table))?;
+        let conditions = select.selection.iter_mut().chain(&mut select.having);
+        conditions.into_iter().try_for_each(|condition| self.replace_in_subqueries(condition))
+    }
+
+    /// Replaces the relations of the subqueries in a condition.
+    fn replace_in_subqueries(&mut self, condition: &mut Expr) -> Result<()> {
+        match VisitMut::visit(condition, &mut Subqueries(self)) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(error) => Err(error),
+        }
     }
 
     fn replace_in_joins(&mut self, table: &mut TableWithJoins) -> Result<()> {
@@ -157,6 +167,24 @@ impl QueryPlanner<'_> {
         }
         let plan = self.plan_replaced(query)?;
         self.lower_to_stream(&plan, "a table argument")
+    }
+}
+
+/// Visits the subqueries of an expression, the outer ones first.
+struct Subqueries<'a, 'b>(&'a mut QueryPlanner<'b>);
+
+impl VisitorMut for Subqueries<'_, '_> {
+    type Break = SqlError;
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
+        let (Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } | Expr::Subquery(subquery)) = expr
+        else {
+            return ControlFlow::Continue(());
+        };
+        match self.0.replace_relations(subquery) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
     }
 }
 

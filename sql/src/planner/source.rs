@@ -35,6 +35,7 @@ pub(crate) fn plan_source(create: &CreateSource) -> Result<(SourceNode, StreamIn
     let info = StreamInfo {
         schema: Arc::clone(&schema),
         times,
+        window_times: Vec::new(),
         // All sources of this release read files.
         bounded: true,
         changelog: false,

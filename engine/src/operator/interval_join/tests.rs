@@ -1,11 +1,12 @@
 //! Interval joins by hand, and against all pairs over random streams.
 
+use std::ops::Rem;
 use std::sync::atomic::Ordering;
 
-use datafusion::logical_expr::{Expr, col};
+use datafusion::logical_expr::{Expr, col, lit};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
-use tidemill_plans::expr::StreamExpr;
+use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::node::NodeKind;
 
 use super::*;
@@ -14,18 +15,49 @@ use crate::testing::graph::{cases, harness, joined, schema, sorted_rows};
 
 /// Left rows `k a t`, right rows `k b t`; `lower <= right - left <= upper`, in seconds.
 fn join(lower: i64, upper: i64, output_time: JoinSide, filter: Option<Expr>) -> OperatorHarness {
+    join_of(JoinKind::Inner, &[0], (lower, upper), Some(output_time), filter)
+}
+
+/// The same for a join of any kind, by its own side's time.
+fn kind_of(kind: JoinKind, lower: i64, upper: i64, filter: Option<Expr>) -> OperatorHarness {
+    join_of(kind, &[0], (lower, upper), time_side(kind), filter)
+}
+
+fn time_side(kind: JoinKind) -> Option<JoinSide> {
+    match kind {
+        JoinKind::Full => None,
+        JoinKind::Inner | JoinKind::Left | JoinKind::LeftSemi | JoinKind::LeftAnti => Some(JoinSide::Left),
+        JoinKind::Right | JoinKind::RightSemi | JoinKind::RightAnti => Some(JoinSide::Right),
+    }
+}
+
+fn join_of(
+    kind: JoinKind,
+    keys: &[usize],
+    (lower, upper): (i64, i64),
+    output_time: Option<JoinSide>,
+    filter: Option<Expr>,
+) -> OperatorHarness {
     let (left, right) = (schema("lk:text a:int lt:time"), schema("rk:text b:int rt:time"));
+    let pairs = joined(&left, &right);
+    let output = match kind.single_side() {
+        None => Arc::clone(&pairs),
+        Some(JoinSide::Left) => Arc::clone(&left),
+        Some(JoinSide::Right) => Arc::clone(&right),
+    };
     let node = IntervalJoinNode {
-        left_keys: vec![0],
-        right_keys: vec![0],
+        kind,
+        left_keys: keys.to_vec(),
+        right_keys: keys.to_vec(),
         left_time: 2,
         right_time: 2,
         lower: lower * 1_000_000,
         upper: upper * 1_000_000,
         filter: filter.map(StreamExpr),
+        pairs: StreamSchema(pairs),
         output_time,
     };
-    harness(NodeKind::IntervalJoin(node), &[&left, &right], joined(&left, &right))
+    harness(NodeKind::IntervalJoin(node), &[&left, &right], output)
 }
 
 /// A step a line: `L row`, `R row`, `L watermark seconds`, `R watermark seconds`, `end`.
@@ -205,69 +237,293 @@ fn rows_that_can_have_no_partner_leave_the_state_whatever_their_keys() {
     assert_eq!(harness.state_bytes(), 0);
 }
 
+#[test]
+fn a_left_row_without_a_partner_is_padded_once_none_can_come_any_more() {
+    let script = "L k 1 @10\nL k 2 @11\nR k 7 @12\nL watermark 20\nR watermark 15\nR watermark 16\nL x 3 @20\nend";
+    let padded = |script: &str| {
+        let mut harness = kind_of(JoinKind::Left, 0, 5, Some(col("a").gt(lit(1i64))));
+        play(&mut harness, script);
+        harness.output().unwrap()
+    };
+    expect![[r#"
+        k 2 @11 k 7 @12
+        watermark @10
+        k 1 @10 - - -
+        watermark @11
+        x 3 @20 - - -
+        watermark end
+    "#]]
+    .assert_eq(&padded(script));
+}
+
+#[test]
+fn a_row_that_comes_when_no_partner_can_follow_is_emitted_at_once() {
+    check(
+        kind_of(JoinKind::Left, 0, 5, None),
+        "R k 1 @12\nR watermark 30\nL k 1 @10\nL k 2 @20\nL watermark 20\nend",
+        expect![[r#"
+            k 1 @10 k 1 @12
+            k 2 @20 - - -
+            watermark @20
+            watermark @25
+            watermark end
+            late 0
+        "#]],
+    );
+}
+
+#[test]
+fn rows_with_null_keys_are_without_a_partner_from_the_start() {
+    for kind in [JoinKind::Full, JoinKind::LeftAnti, JoinKind::LeftSemi, JoinKind::RightAnti] {
+        check(
+            kind_of(kind, 0, 5, None),
+            "L - 1 @1\nR - 2 @1",
+            match kind {
+                JoinKind::Full => expect![[r#"
+                    - 1 @1 - - -
+                    - - - - 2 @1
+                    late 0
+                "#]],
+                JoinKind::LeftAnti => expect![[r#"
+                    - 1 @1
+                    late 0
+                "#]],
+                JoinKind::RightAnti => expect![[r#"
+                    - 2 @1
+                    late 0
+                "#]],
+                _ => expect![[r#"
+                    late 0
+                "#]],
+            },
+        );
+    }
+}
+
+#[test]
+fn a_semi_join_emits_a_row_at_its_first_match_only() {
+    let script = "L k 1 @10\nR k 1 @11\nR k 2 @11\nL k 2 @9\nL k 3 @30\nend";
+    check(
+        kind_of(JoinKind::LeftSemi, 0, 5, None),
+        script,
+        expect![[r#"
+            k 1 @10
+            k 2 @9
+            watermark end
+            late 0
+        "#]],
+    );
+    check(
+        kind_of(JoinKind::RightSemi, 0, 5, None),
+        script,
+        expect![[r#"
+            k 1 @11
+            k 2 @11
+            watermark end
+            late 0
+        "#]],
+    );
+    check(
+        kind_of(JoinKind::LeftSemi, 0, 5, Some(col("b").gt(col("a")))),
+        script,
+        expect![[r#"
+            k 1 @10
+            watermark end
+            late 0
+        "#]],
+    );
+}
+
+#[test]
+fn an_anti_join_emits_what_can_have_no_match_any_more() {
+    let script = "L k 1 @10\nR k 1 @11\nL k 2 @3\nL k 3 @30\nR watermark 9\nL watermark 40\nR watermark 36\nend";
+    check(
+        kind_of(JoinKind::LeftAnti, 0, 5, None),
+        script,
+        expect![[r#"
+            k 2 @3
+            watermark @4
+            k 3 @30
+            watermark @31
+            watermark end
+            late 0
+        "#]],
+    );
+    check(
+        kind_of(JoinKind::RightAnti, 0, 5, Some(col("b").gt(col("a")))),
+        script,
+        expect![[r#"
+            k 1 @11
+            watermark @9
+            watermark @36
+            watermark end
+            late 0
+        "#]],
+    );
+}
+
+#[test]
+fn without_keys_time_alone_decides() {
+    check(
+        join_of(JoinKind::Full, &[], (0, 5), None, None),
+        "L k 1 @10\nR x 1 @12\nR y 2 @9\nL z 2 @20\nL - 3 @10\nend",
+        expect![[r#"
+            k 1 @10 x 1 @12
+            - 3 @10 x 1 @12
+            - - - y 2 @9
+            z 2 @20 - - -
+            watermark end
+            late 0
+        "#]],
+    );
+}
+
+#[test]
+fn a_stop_drops_what_waits() {
+    let mut harness = kind_of(JoinKind::Full, 0, 5, None);
+    harness.push(0, "k 1 @1").unwrap();
+    harness.stop().unwrap();
+    assert_eq!(harness.output().unwrap(), "");
+}
+
+#[test]
+fn rows_that_are_done_with_leave_the_state_for_every_kind() {
+    for kind in KINDS {
+        let mut harness = kind_of(kind, 0, 5, None);
+        for time in 0..300 {
+            play(
+                &mut harness,
+                &format!(
+                    "L - 1 @{time}\nL k 1 @{time}\nR k 1 @{time}\nL x{time} 1 @{time}\nL watermark {time}\nR watermark {time}"
+                ),
+            );
+        }
+        assert!(harness.state_bytes() < 20_000, "{kind:?}: {} bytes", harness.state_bytes());
+        harness.finish().unwrap();
+        assert_eq!(harness.state_bytes(), 0, "{kind:?}");
+    }
+}
+
+/// All kinds.
+const KINDS: [JoinKind; 8] = [
+    JoinKind::Inner,
+    JoinKind::Left,
+    JoinKind::Right,
+    JoinKind::Full,
+    JoinKind::LeftSemi,
+    JoinKind::LeftAnti,
+    JoinKind::RightSemi,
+    JoinKind::RightAnti,
+];
+
 #[derive(Debug, Clone)]
 enum Step {
-    Row(usize, u8, i64),
+    /// Rows of a side in one batch: their keys and times. Key 0 is NULL.
+    Rows(usize, Vec<(u8, i64)>),
     Advance(usize, i64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let row = || (0u8..4, -5i64..25);
     let step = prop_oneof![
-        3 => (0usize..2, 0u8..3, -5i64..25).prop_map(|(side, key, time)| Step::Row(side, key, time)),
+        3 => (0usize..2, prop::collection::vec(row(), 0..4)).prop_map(|(side, rows)| Step::Rows(side, rows)),
         1 => (0usize..2, 0i64..6).prop_map(|(side, by)| Step::Advance(side, by)),
     ];
     prop::collection::vec(step, 1..60)
+}
+
+/// A row as the model knows it: its key, its number, its time.
+type Row = (u8, usize, i64);
+
+fn text((key, id, time): Row) -> String {
+    if key == 0 { format!("- {id} @{time}") } else { format!("k{key} {id} @{time}") }
+}
+
+/// Plays the steps; what came out, the rows of both sides that were not late, how many were.
+fn play_steps(harness: &mut OperatorHarness, steps: &[Step]) -> (String, [Vec<Row>; 2], u64) {
+    let (mut watermarks, mut rows, mut late) = ([i64::MIN; 2], [Vec::new(), Vec::new()], 0);
+    let (mut output, mut id) = (String::new(), 0);
+    for step in steps {
+        match step {
+            Step::Rows(side, new) => {
+                let mut batch = String::new();
+                for (key, time) in new {
+                    id += 1;
+                    let row = (*key, id, *time);
+                    batch.push_str(&format!("{}\n", text(row)));
+                    if *time < watermarks[*side] { late += 1 } else { rows[*side].push(row) }
+                }
+                harness.push(*side, &batch).unwrap();
+            }
+            Step::Advance(side, by) => {
+                watermarks[*side] = watermarks[*side].max(-5) + by;
+                harness.watermark(*side, watermarks[*side]).unwrap();
+            }
+        }
+        output.push_str(&harness.output().unwrap());
+    }
+    harness.finish().unwrap();
+    output.push_str(&harness.output().unwrap());
+    (output, rows, late)
+}
+
+/// What a join comes to, by looking at every pair.
+fn nested_loop(kind: JoinKind, [left, right]: &[Vec<Row>; 2], is_pair: impl Fn(Row, Row) -> bool) -> Vec<String> {
+    let mut expected = Vec::new();
+    for l in left {
+        for r in right.iter().filter(|r| kind.pairs() && is_pair(*l, **r)) {
+            expected.push(format!("{} {}", text(*l), text(*r)));
+        }
+    }
+    let mut alone = |side: JoinSide, row: Row, has_partner: bool| {
+        let semi = kind.single_side() == Some(side) && !kind.keeps_unmatched(side);
+        if (semi && has_partner) || (kind.keeps_unmatched(side) && !has_partner) {
+            expected.push(match (kind.pairs(), side) {
+                (false, _) => text(row),
+                (true, JoinSide::Left) => format!("{} - - -", text(row)),
+                (true, JoinSide::Right) => format!("- - - {}", text(row)),
+            });
+        }
+    };
+    left.iter().for_each(|l| alone(JoinSide::Left, *l, right.iter().any(|r| is_pair(*l, *r))));
+    right.iter().for_each(|r| alone(JoinSide::Right, *r, left.iter().any(|l| is_pair(*l, *r))));
+    expected.sort();
+    expected
 }
 
 proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn the_pairs_are_those_of_a_nested_loop(steps in steps(), lower in -6i64..3, length in 0i64..8) {
+    fn every_kind_is_what_a_nested_loop_says(
+        steps in steps(), lower in -6i64..3, length in 0i64..8, filtered in any::<bool>(), keyed in any::<bool>()
+    ) {
         let upper = lower + length;
-        let mut harness = join(lower, upper, JoinSide::Left, None);
-        let (mut watermarks, mut rows, mut late) = ([i64::MIN; 2], [Vec::new(), Vec::new()], 0);
-        let mut output = String::new();
-        for (id, step) in steps.iter().enumerate() {
-            match *step {
-                Step::Row(side, key, time) => {
-                    harness.push(side, &format!("k{key} {id} @{time}")).unwrap();
-                    if time < watermarks[side] { late += 1 } else { rows[side].push((key, id, time)) }
-                }
-                Step::Advance(side, by) => {
-                    watermarks[side] = watermarks[side].max(-5) + by;
-                    harness.watermark(side, watermarks[side]).unwrap();
-                }
-            }
-            output.push_str(&harness.output().unwrap());
-        }
-        harness.finish().unwrap();
-        let mut expected = Vec::new();
-        for (key, left, time) in &rows[0] {
-            for (_, right, other) in rows[1].iter().filter(|row| row.0 == *key && (lower..=upper).contains(&(row.2 - time))) {
-                expected.push(format!("k{key} {left} @{time} k{key} {right} @{other}"));
+        for kind in KINDS {
+            let filter = filtered.then(|| (col("a") + col("b")).rem(lit(3i64)).not_eq(lit(0i64)));
+            let keys: &[usize] = if keyed { &[0] } else { &[] };
+            let mut harness = join_of(kind, keys, (lower, upper), time_side(kind), filter);
+            let (output, rows, late) = play_steps(&mut harness, &steps);
+            let is_pair = |l: Row, r: Row| {
+                (!keyed || (l.0 == r.0 && l.0 != 0))
+                    && (lower..=upper).contains(&(r.2 - l.2))
+                    && (!filtered || !(l.1 + r.1).is_multiple_of(3))
+            };
+            prop_assert_eq!(sorted_rows(&output), nested_loop(kind, &rows, is_pair), "{:?}", kind);
+            prop_assert_eq!(harness.stats().late_rows.load(Ordering::Relaxed), late);
+            match (time_side(kind), kind.pairs()) {
+                (Some(JoinSide::Right), true) => no_row_is_behind_the_watermark(&output, 5),
+                (Some(_), _) => no_row_is_behind_the_watermark(&output, 2),
+                (None, _) => {}
             }
         }
-        expected.sort();
-        prop_assert_eq!(sorted_rows(&output), expected);
-        prop_assert_eq!(harness.stats().late_rows.load(Ordering::Relaxed), late);
-        no_row_is_behind_the_watermark(&output, 2);
     }
 
     #[test]
     fn the_watermark_by_the_right_time_holds_too(steps in steps(), lower in -6i64..3, length in 0i64..8) {
         let mut harness = join(lower, lower + length, JoinSide::Right, None);
-        let mut watermarks = [-5i64; 2];
-        for (id, step) in steps.iter().enumerate() {
-            match *step {
-                Step::Row(side, key, time) => harness.push(side, &format!("k{key} {id} @{time}")).unwrap(),
-                Step::Advance(side, by) => {
-                    watermarks[side] += by;
-                    harness.watermark(side, watermarks[side]).unwrap();
-                }
-            }
-        }
-        no_row_is_behind_the_watermark(&harness.output().unwrap(), 5);
+        let (output, _, _) = play_steps(&mut harness, &steps);
+        no_row_is_behind_the_watermark(&output, 5);
     }
 }
 
@@ -275,8 +531,9 @@ proptest! {
 fn no_row_is_behind_the_watermark(output: &str, column: usize) {
     let mut watermark = f64::MIN;
     for line in output.lines() {
-        match line.strip_prefix("watermark @") {
-            Some(at) => watermark = at.parse().unwrap(),
+        match line.strip_prefix("watermark ") {
+            Some("end") => watermark = f64::MAX,
+            Some(at) => watermark = at.trim_start_matches('@').parse().unwrap(),
             None => {
                 let time = line.split(' ').nth(column).unwrap().trim_start_matches('@').parse::<f64>().unwrap();
                 assert!(time >= watermark, "{line} comes behind watermark {watermark}");

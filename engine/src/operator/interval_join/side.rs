@@ -1,0 +1,270 @@
+//! One side of an interval join: the rows that may still find a partner.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::SchemaRef;
+use hashbrown::HashMap;
+use tidemill_plans::node::{JoinKind, JoinSide};
+use tidemill_plans::time::{EventTime, Watermark};
+
+use crate::error::Result;
+use crate::operator::held_rows::{HeldRows, Place};
+use crate::rows::{JoinKeys, KeyRows};
+
+/// A row by its event time and where it is held.
+type HeldRow = (i64, Place);
+
+/// Rows that have just come, none of them late.
+pub(super) struct Arrival {
+    pub(super) batch: RecordBatch,
+    pub(super) keys: KeyRows,
+    pub(super) times: TimestampMicrosecondArray,
+    /// Which of them have found a partner.
+    pub(super) matched: Vec<bool>,
+}
+
+/// What becomes of new rows once the other side's held rows have been looked through. A row that is in
+/// neither list is done with.
+pub(super) struct Fate {
+    /// Rows that will have no partner and are emitted without one.
+    pub(super) alone: Vec<u32>,
+    /// Rows that may still find a partner.
+    pub(super) held: Vec<u32>,
+}
+
+/// See the [module](self).
+pub(super) struct Side {
+    keys: JoinKeys,
+    pub(super) time: usize,
+    /// A row at time t matches the other side's rows in `[t + reach.0, t + reach.1]`.
+    pub(super) reach: (i64, i64),
+    pub(super) watermark: Watermark,
+    role: Role,
+    held: HeldRows,
+    /// Each key's rows by time; those of one time as they came.
+    by_key: HashMap<Box<[u8]>, Vec<HeldRow>>,
+    /// Of each held batch, which rows have found a partner, if the join wants to know.
+    matched: Vec<Vec<bool>>,
+    /// Of each held batch, its rows in the order in which they are ruled out, if the join keeps those.
+    waiting: Vec<Waiting>,
+}
+
+/// What a join does with a side's rows besides pairing them.
+#[derive(Debug, Clone, Copy)]
+struct Role {
+    /// A row is done with at its first match: semi and anti joins.
+    leaves_at_match: bool,
+    /// A row without a partner is emitted.
+    keeps_unmatched: bool,
+}
+
+/// Rows of a batch by event time.
+struct Waiting {
+    rows: Vec<(i64, u32)>,
+    /// The first that is not ruled out yet.
+    next: usize,
+}
+
+impl Waiting {
+    fn new(times: impl Iterator<Item = i64>) -> Self {
+        let mut rows: Vec<(i64, u32)> = times.zip(0..).collect();
+        rows.sort_unstable();
+        Self { rows, next: 0 }
+    }
+}
+
+impl Side {
+    pub(super) fn new(
+        schema: &SchemaRef,
+        keys: &[usize],
+        time: usize,
+        reach: (i64, i64),
+        kind: JoinKind,
+        side: JoinSide,
+    ) -> Result<Self> {
+        let leaves_at_match = kind.single_side() == Some(side);
+        Ok(Self {
+            keys: JoinKeys::new(schema, keys)?,
+            time,
+            reach,
+            watermark: Watermark::MIN,
+            role: Role { leaves_at_match, keeps_unmatched: kind.keeps_unmatched(side) },
+            held: HeldRows::new(Arc::clone(schema)),
+            by_key: HashMap::new(),
+            matched: Vec::new(),
+            waiting: Vec::new(),
+        })
+    }
+
+    pub(super) fn arrival(&self, batch: RecordBatch, times: TimestampMicrosecondArray) -> Result<Arrival> {
+        Ok(Arrival { keys: self.keys.of(&batch)?, matched: vec![false; batch.num_rows()], batch, times })
+    }
+
+    /// The other side's times that a row at `time` can match, first and last.
+    pub(super) fn reach_of(&self, time: i64) -> (i64, i64) {
+        (time.saturating_add(self.reach.0), time.saturating_add(self.reach.1))
+    }
+
+    /// Whether a row is done with once it has a partner.
+    pub(super) fn leaves_at_match(&self) -> bool {
+        self.role.leaves_at_match
+    }
+
+    /// Whether a row is emitted, alone, when it finds its first partner.
+    pub(super) fn is_emitted_at_match(&self) -> bool {
+        self.role.leaves_at_match && !self.role.keeps_unmatched
+    }
+
+    /// The held rows of a key with times from the first to the last.
+    pub(super) fn partners(&self, key: &[u8], (first, last): (i64, i64)) -> impl Iterator<Item = Place> {
+        let rows = self.by_key.get(key).map(Vec::as_slice).unwrap_or_default();
+        let from = rows.partition_point(|(time, _)| *time < first);
+        let until = rows.partition_point(|(time, _)| *time <= last);
+        let places = rows.get(from..until).unwrap_or_default().iter().map(|(_, place)| *place);
+        places.filter(|place| !(self.role.leaves_at_match && self.is_matched(*place)))
+    }
+
+    pub(super) fn gather(&self, places: &[Place]) -> Result<RecordBatch> {
+        self.held.gather(places)
+    }
+
+    /// Notes that held rows have a partner; those that have their first one, each once.
+    pub(super) fn mark(&mut self, places: &[Place]) -> Vec<Place> {
+        let mut first = Vec::new();
+        if !self.role.is_tracked() {
+            return first;
+        }
+        for (batch, row) in places {
+            let matched = &mut self.matched[*batch as usize][*row as usize];
+            if !std::mem::replace(matched, true) {
+                first.push((*batch, *row));
+            }
+        }
+        first
+    }
+
+    fn is_matched(&self, (batch, row): Place) -> bool {
+        self.matched[batch as usize][row as usize]
+    }
+
+    /// Whether no later row of the other side can match a row at `time`.
+    fn is_ruled_out(&self, time: i64, other: Watermark) -> bool {
+        other.passed(EventTime(time).plus(self.reach.1))
+    }
+
+    pub(super) fn fate(&self, arrival: &Arrival, other: Watermark) -> Fate {
+        let mut fate = Fate { alone: Vec::new(), held: Vec::new() };
+        for (row, time) in arrival.times.values().iter().enumerate() {
+            let over = arrival.keys.get(row).is_none() || self.is_ruled_out(*time, other);
+            let matched = arrival.matched[row];
+            if over && self.role.keeps_unmatched && !matched {
+                fate.alone.push(row as u32);
+            }
+            let done = over || (matched && self.role.leaves_at_match);
+            if !done {
+                fate.held.push(row as u32);
+            }
+        }
+        fate
+    }
+
+    pub(super) fn hold(&mut self, arrival: &Arrival, rows: &[u32]) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let whole = rows.len() == arrival.batch.num_rows();
+        let batch = if whole {
+            arrival.batch.clone()
+        } else {
+            take_record_batch(&arrival.batch, &UInt32Array::from(rows.to_vec()))?
+        };
+        let number = self.held.push(batch);
+        for (place, row) in rows.iter().enumerate() {
+            let Some(key) = arrival.keys.get(*row as usize) else { continue };
+            let held = (arrival.times.value(*row as usize), (number, place as u32));
+            insert_by_time(self.by_key.entry_ref(key).or_default(), held);
+        }
+        if self.role.is_tracked() {
+            self.matched.push(rows.iter().map(|row| arrival.matched[*row as usize]).collect());
+        }
+        if self.role.keeps_unmatched {
+            self.waiting.push(Waiting::new(rows.iter().map(|row| arrival.times.value(*row as usize))));
+        }
+        Ok(())
+    }
+
+    /// The rows without a partner that can have none any more, each once. They are held until the next
+    /// clean-up.
+    pub(super) fn take_ruled_out(&mut self, other: Watermark) -> Vec<Place> {
+        let mut places = Vec::new();
+        let reach = self.reach.1;
+        for (number, waiting) in self.waiting.iter_mut().enumerate() {
+            while let Some((time, row)) = waiting.rows.get(waiting.next)
+                && other.passed(EventTime(*time).plus(reach))
+            {
+                waiting.next += 1;
+                if !self.matched[number][*row as usize] {
+                    places.push((number as u32, *row));
+                }
+            }
+        }
+        places
+    }
+
+    /// Drops the rows that no later row of the other side can match.
+    pub(super) fn clean_up(&mut self, other: Watermark) -> Result<()> {
+        if !self.held.wants_clean_up() && !other.is_end() {
+            return Ok(());
+        }
+        let mut by_key = std::mem::take(&mut self.by_key);
+        let is_done = |place| self.role.leaves_at_match && self.is_matched(place);
+        by_key.retain(|_, rows| {
+            rows.retain(|(time, place)| !self.is_ruled_out(*time, other) && !is_done(*place));
+            !rows.is_empty()
+        });
+        // In the order in which they came: the map's own would differ from run to run.
+        let mut live: Vec<(Place, i64)> = by_key.values().flatten().map(|(time, place)| (*place, *time)).collect();
+        live.sort_unstable();
+        let new_row = |old: &Place| live.partition_point(|(place, _)| place < old) as u32;
+        by_key.values_mut().flatten().for_each(|(_, place)| *place = (0, new_row(place)));
+        self.by_key = by_key;
+        self.keep(&live)
+    }
+
+    fn keep(&mut self, live: &[(Place, i64)]) -> Result<()> {
+        let matched = live.iter().filter(|_| self.role.is_tracked()).map(|(place, _)| self.is_matched(*place));
+        let matched: Vec<bool> = matched.collect();
+        self.matched.clear();
+        self.waiting.clear();
+        if !live.is_empty() {
+            self.matched.push(matched);
+            self.waiting.extend(self.role.keeps_unmatched.then(|| Waiting::new(live.iter().map(|(_, time)| *time))));
+        }
+        self.held.keep(&live.iter().map(|(place, _)| *place).collect::<Vec<_>>())
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.held.bytes() + self.held.rows() * size_of::<HeldRow>()
+    }
+}
+
+impl Role {
+    /// Whether it matters which rows have a partner.
+    fn is_tracked(self) -> bool {
+        self.leaves_at_match || self.keeps_unmatched
+    }
+}
+
+/// Most rows come in order: they go to the end.
+fn insert_by_time(rows: &mut Vec<HeldRow>, row: HeldRow) {
+    match rows.last() {
+        Some((last, _)) if *last > row.0 => {
+            let at = rows.partition_point(|(time, _)| *time <= row.0);
+            rows.insert(at, row);
+        }
+        _ => rows.push(row),
+    }
+}
