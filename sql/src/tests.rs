@@ -3,6 +3,7 @@
 mod errors;
 mod explain;
 mod flights;
+mod over;
 mod session;
 
 use arrow::array::{AsArray, RecordBatch};

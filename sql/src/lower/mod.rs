@@ -14,6 +14,7 @@ pub(crate) mod sink;
 pub(crate) mod stream;
 mod temporal_join;
 mod time_bounds;
+mod top_n;
 mod union;
 pub(crate) mod write;
 

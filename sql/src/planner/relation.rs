@@ -3,18 +3,15 @@
 //! Clauses that sqlparser reads but that nobody would act on are refused here: a query must never
 //! run with a part of it left out.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, LimitClause, ObjectName, Query, Select, SetExpr, SetOperator, Spanned, TableAlias, TableFactor,
-    TableWithJoins, With, visit_expressions,
+    Ident, LimitClause, ObjectName, Query, Select, SetExpr, SetOperator, Spanned, TableAlias, TableFactor,
+    TableWithJoins, With,
 };
 
 use super::QueryPlanner;
 use super::table_function::TABLE_FUNCTIONS;
 use crate::ast::{dotted, normalize, quoted, select_all};
 use crate::error::{Result, SqlError};
-use crate::lower::expression::no_over;
 use crate::lower::scan::Leaf;
 use crate::lower::sink::no_offset;
 use crate::lower::stream::Stream;
@@ -64,7 +61,6 @@ impl QueryPlanner<'_> {
             let hint = "name a source or a view in FROM";
             return Err(SqlError::unsupported("SELECT without FROM", hint).at(select.select_token.0.span));
         }
-        refuse_over(select)?;
         select.from.iter_mut().try_for_each(|table| self.replace_in_joins(table))
     }
 
@@ -157,18 +153,6 @@ impl QueryPlanner<'_> {
         }
         let plan = self.plan_replaced(query)?;
         self.lower_to_stream(&plan, "a table argument")
-    }
-}
-
-/// Refuses window functions where their position is known.
-fn refuse_over(select: &Select) -> Result<()> {
-    let found = visit_expressions(select, |expr| match expr {
-        Expr::Function(function) if function.over.is_some() => ControlFlow::Break(expr.span()),
-        _ => ControlFlow::Continue(()),
-    });
-    match found {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(span) => Err(no_over().at(span)),
     }
 }
 

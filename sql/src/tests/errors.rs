@@ -464,8 +464,8 @@ fn not_yet() {
     check_error(
         "SELECT sum(price) OVER (ORDER BY ts) FROM bids",
         expect![[r#"
-            line 1, column 8: OVER is not supported; aggregate over TUMBLE or HOP instead
-        "#]],
+        line 1, column 1: OVER here is not supported; number the rows in a subquery, and keep those with ROW_NUMBER() <= n around it
+    "#]],
     );
     check_error(
         "SELECT * FROM bids WHERE auction IN (SELECT id FROM auctions)",
