@@ -9,6 +9,7 @@ mod bad_input;
 mod command;
 mod flights;
 mod outputs;
+mod over;
 mod slt;
 mod stop;
 mod tidy;
