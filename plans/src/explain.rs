@@ -8,7 +8,9 @@ use datafusion::logical_expr::Expr;
 use crate::graph::{DataflowGraph, Edge, Node, Partitioning};
 use crate::ids::OperatorId;
 use crate::node::window_assign_micros as micros;
-use crate::node::{AggregateEmit, JoinKind, ModelFreshness, NodeKind, NullEventTime, TemporalJoinKind};
+use crate::node::{
+    AggregateEmit, JoinKind, ModelFreshness, NodeKind, NullEventTime, SortColumn, TemporalJoinKind, TopNEmit,
+};
 
 /// The graph as text, one line an operator: its name and id, what it does, how its input arrives and
 /// at which parallelism. An operator with several consumers is printed once and referred to after.
@@ -84,6 +86,13 @@ fn list(items: impl IntoIterator<Item = String>) -> String {
     items.into_iter().collect::<Vec<_>>().join(", ")
 }
 
+fn sort_list(order_by: &[SortColumn], name: impl Fn(usize) -> String) -> String {
+    list(order_by.iter().map(|sort| {
+        let direction = if sort.descending { " desc" } else { "" };
+        format!("{}{direction}", name(sort.column))
+    }))
+}
+
 fn describe(graph: &DataflowGraph, node: &Node) -> String {
     let input = |port, columns: &[usize]| input_names(graph, node, port, columns);
     match &node.kind {
@@ -150,6 +159,19 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             input(1, &[join.right_time]),
             input(0, &[join.left_time])
         ),
+        NodeKind::TopN(top) => format!(
+            "first {}{} by ({}) ordered by {} {}",
+            top.limit,
+            if top.rank { " with rank" } else { "" },
+            input(0, &top.partition),
+            sort_list(&top.order_by, |column| input(0, &[column])),
+            match top.emit {
+                TopNEmit::OnUpdate => String::from("updating"),
+                TopNEmit::AtEnd => String::from("at end"),
+                TopNEmit::OnClose { time } => format!("when {} has passed", input(0, &[time])),
+                TopNEmit::InOrder { time } => format!("as {} passes", input(0, &[time])),
+            }
+        ),
         NodeKind::Train(train) => format!(
             "{} {} label={} time={} every {}: {}",
             train.model,
@@ -167,10 +189,7 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
         ),
         NodeKind::Union(_) => String::new(),
         NodeKind::Sink(sink) => {
-            let order = list(sink.order_by.iter().map(|sort| {
-                let direction = if sort.descending { " desc" } else { "" };
-                format!("{}{direction}", input(0, &[sort.column]))
-            }));
+            let order = sort_list(&sink.order_by, |column| input(0, &[column]));
             let order = if order.is_empty() { order } else { format!(" ordered by {order}") };
             let limit = sink.limit.map(|limit| format!(" limit {limit}")).unwrap_or_default();
             format!("{} to {}{order}{limit}", sink.table, sink.connector)

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::Query;
 use tidemill_plans::change::with_change_column;
 use tidemill_plans::graph::{DataflowGraph, Partitioning};
 use tidemill_plans::ids::OperatorId;
-use tidemill_plans::node::{AggregateEmit, NodeKind};
+use tidemill_plans::node::{AggregateEmit, NodeKind, TopNEmit};
 use tidemill_plans::settings::Settings;
 
 use crate::catalog::{Catalog, Detail, Object, StreamInfo};
@@ -196,6 +196,11 @@ impl JobBuilder {
         for input in inputs {
             match self.graph.nodes.get_mut(input.0 as usize).map(|node| &mut node.kind) {
                 Some(NodeKind::Aggregate(aggregate)) => aggregate.emit = AggregateEmit::AtEnd,
+                Some(NodeKind::TopN(top)) if top.emit == TopNEmit::OnUpdate => {
+                    top.emit = TopNEmit::AtEnd;
+                    // It, too, needs no more than the last state of its input.
+                    self.emit_at_end(input);
+                }
                 Some(NodeKind::Project(_) | NodeKind::Filter(_) | NodeKind::Union(_)) => self.emit_at_end(input),
                 _ => {}
             }

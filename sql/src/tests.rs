@@ -4,6 +4,7 @@ mod errors;
 mod explain;
 mod flights;
 mod joins;
+mod over;
 mod session;
 
 use arrow::array::{AsArray, RecordBatch};

@@ -10,6 +10,7 @@ mod command;
 mod flights;
 mod joins;
 mod outputs;
+mod over;
 mod slt;
 mod stop;
 mod tidy;

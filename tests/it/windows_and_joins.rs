@@ -5,7 +5,7 @@
 use crate::command::{Folder, sorted_rows};
 
 /// How a script can be spread.
-const SPREADS: [&[&str]; 4] = [
+pub(crate) const SPREADS: [&[&str]; 4] = [
     &["--parallelism", "1"],
     &["--parallelism", "2"],
     &["--parallelism", "4"],
@@ -25,7 +25,7 @@ CREATE SOURCE payments (paid_at TIMESTAMP, order_id BIGINT, amount BIGINT, WATER
 CREATE SOURCE prices (valid_from TIMESTAMP, item VARCHAR, price BIGINT, WATERMARK FOR valid_from AS valid_from)
   WITH (connector = 'files', path = 'prices.csv', format = 'csv');";
 
-const BIDS_CSV: &str = "\
+pub(crate) const BIDS_CSV: &str = "\
 ts,item,price
 2024-01-01 00:00:01,a,1
 2024-01-01 00:00:04,b,2

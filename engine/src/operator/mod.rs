@@ -18,6 +18,7 @@ mod session_window;
 mod sink;
 mod source;
 mod temporal_join;
+mod top_n;
 mod train;
 mod union;
 mod window_aggregate;
@@ -107,6 +108,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::TemporalJoin(join) => {
             Box::new(temporal_join::TemporalJoin::new(join, &inputs[0], &inputs[1], output)?)
         }
+        NodeKind::TopN(top) => top_n::build(top, Arc::clone(&inputs[0]), output)?,
         NodeKind::Train(train) => Box::new(train::Train::new(train, Arc::clone(&inputs[0]))?),
         NodeKind::Predict(predict) => Box::new(predict::Predict::new(predict, &inputs[0], output)),
         NodeKind::Union(_) => Box::new(union::Union::new(output)),

@@ -1,4 +1,4 @@
-//! SQL's scalar and aggregate functions: the planner that checks a call and the worker that runs it
+//! SQL's scalar, aggregate and window functions: the planner that checks a call and the worker that runs it
 //! take them from here, so they cannot differ.
 //!
 //! All of DataFusion's defaults, and the quality measures of classifiers as aggregates.
@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock};
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::prelude::SessionConfig;
 
 static SCALAR: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
@@ -37,6 +37,17 @@ static AGGREGATE: LazyLock<HashMap<String, Arc<AggregateUDF>>> = LazyLock::new(|
     functions
 });
 
+static WINDOW: LazyLock<HashMap<String, Arc<WindowUDF>>> = LazyLock::new(|| {
+    let mut functions = HashMap::new();
+    for function in SessionStateDefaults::default_window_functions() {
+        for name in function.aliases() {
+            functions.insert(name.clone(), Arc::clone(&function));
+        }
+        functions.insert(function.name().to_owned(), function);
+    }
+    functions
+});
+
 static TASK_CONTEXT: LazyLock<TaskContext> = LazyLock::new(|| {
     TaskContext::new(
         None,
@@ -45,7 +56,7 @@ static TASK_CONTEXT: LazyLock<TaskContext> = LazyLock::new(|| {
         SCALAR.clone(),
         HashMap::new(),
         AGGREGATE.clone(),
-        HashMap::new(),
+        WINDOW.clone(),
         Arc::new(RuntimeEnv::default()),
     )
 });
@@ -62,6 +73,12 @@ pub fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
     AGGREGATE.get(name).cloned()
 }
 
+/// The window function of this name (lower case), if there is one. Aggregates are window functions too.
+#[must_use]
+pub fn window(name: &str) -> Option<Arc<WindowUDF>> {
+    WINDOW.get(name).cloned()
+}
+
 /// The names of all scalar functions.
 pub fn scalar_names() -> impl Iterator<Item = &'static str> {
     SCALAR.keys().map(String::as_str)
@@ -70,6 +87,11 @@ pub fn scalar_names() -> impl Iterator<Item = &'static str> {
 /// The names of all aggregate functions.
 pub fn aggregate_names() -> impl Iterator<Item = &'static str> {
     AGGREGATE.keys().map(String::as_str)
+}
+
+/// The names of all window functions that are not aggregates.
+pub fn window_names() -> impl Iterator<Item = &'static str> {
+    WINDOW.keys().map(String::as_str)
 }
 
 /// A DataFusion context that knows these functions, for decoding expressions.

@@ -14,6 +14,7 @@ mod session_window;
 mod sink;
 mod source;
 mod temporal_join;
+mod top_n;
 mod train;
 mod union;
 mod window_aggregate;
@@ -30,6 +31,7 @@ pub use session_window::SessionWindowNode;
 pub use sink::{SinkNode, SortColumn};
 pub use source::{EventTimeSpec, NullEventTime, SourceNode};
 pub use temporal_join::{TemporalJoinKind, TemporalJoinNode};
+pub use top_n::{TopNEmit, TopNNode};
 pub use train::{TrainNode, model_version_schema};
 pub use union::UnionNode;
 pub use window_aggregate::WindowAggregateNode;
@@ -58,6 +60,8 @@ pub enum NodeKind {
     IntervalJoin(IntervalJoinNode),
     /// Joins each row with the version of the other side that was valid at its time.
     TemporalJoin(TemporalJoinNode),
+    /// Keeps the first rows of each partition in an order.
+    TopN(TopNNode),
     /// Learns a model and emits its versions.
     Train(TrainNode),
     /// Applies the model version that belongs to each row's time.
@@ -83,6 +87,7 @@ impl NodeKind {
             Self::Join(_) => "Join",
             Self::IntervalJoin(_) => "IntervalJoin",
             Self::TemporalJoin(_) => "TemporalJoin",
+            Self::TopN(_) => "TopN",
             Self::Train(_) => "Train",
             Self::Predict(_) => "Predict",
             Self::Union(_) => "Union",

@@ -109,7 +109,7 @@ impl QueryPlanner<'_> {
     }
 
     /// A stream of these expressions, unless the relation's stream is that already.
-    fn project_needed(&mut self, relation: Relation, needed: Vec<Expr>) -> Result<Stream> {
+    pub(super) fn project_needed(&mut self, relation: Relation, needed: Vec<Expr>) -> Result<Stream> {
         let own = relation.stream.schema().fields().iter().map(|field| column(field.name()));
         if own.eq(needed.iter().cloned()) {
             return Ok(relation.stream);
@@ -259,7 +259,7 @@ impl Grouped {
 }
 
 /// The place of an expression among those that are needed, added if it is new.
-fn need(needed: &mut Vec<Expr>, expr: Expr) -> usize {
+pub(super) fn need(needed: &mut Vec<Expr>, expr: Expr) -> usize {
     let found = needed.iter().position(|other| *other == expr);
     found.unwrap_or_else(|| {
         needed.push(expr);

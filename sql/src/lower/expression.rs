@@ -87,7 +87,7 @@ pub(crate) fn resolve(expr: &Expr, relation: &Relation, schema: &DFSchema) -> Re
 
 /// The error about a window function.
 pub(crate) fn no_over() -> SqlError {
-    SqlError::unsupported("OVER", "aggregate over TUMBLE or HOP instead")
+    SqlError::unsupported("OVER here", "number the rows in a subquery, and keep those with ROW_NUMBER() <= n around it")
 }
 
 fn check_supported(expr: &Expr) -> Result<()> {

@@ -10,7 +10,7 @@ use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::{IntervalJoinNode, JoinKind, JoinSide, NodeKind};
 
 use super::expression::{plain_column, resolve};
-use super::join::{Inputs, Side, joined, joined_info, refuse_updating, shown_time, shown_times};
+use super::join::{Inputs, Side, joined, joined_info};
 use super::stream::{Relation, Stream};
 use super::time_bounds::{TimeBounds, TimeSide};
 use crate::catalog::StreamInfo;
@@ -97,7 +97,7 @@ impl QueryPlanner<'_> {
 }
 
 /// The conditions that no key and no bound stands for, over the pairs' fields.
-fn pair_filter(
+pub(super) fn pair_filter(
     rest: &[Expr],
     left: &Side,
     right: &Side,
@@ -169,34 +169,4 @@ pub(super) fn find_bounds(inputs: &Inputs<'_>) -> Result<Option<Bounded>> {
         }
     }
     Ok(None)
-}
-
-/// Why two streams cannot be joined without bounds between their times.
-pub(super) fn no_bounds(inputs: &Inputs<'_>) -> SqlError {
-    let Inputs { join, left, right, .. } = inputs;
-    if let Err(updating) = refuse_updating(left).and_then(|()| refuse_updating(right)) {
-        return updating;
-    }
-    let (left_schema, right_schema) = (join.left.schema(), join.right.schema());
-    if let (Some(l), Some(r)) = (left.stream.info.window_times.first(), right.stream.info.window_times.first()) {
-        let (l, r) = (shown_time(left, left_schema, *l), shown_time(right, right_schema, *r));
-        return SqlError::invalid(format!(
-            "a join of two windowed streams joins windows that end together; add {l} = {r} to ON"
-        ));
-    }
-    unbounded(&shown_times(left, left_schema), &shown_times(right, right_schema))
-}
-
-fn unbounded(left: &str, right: &str) -> SqlError {
-    if left.is_empty() || right.is_empty() {
-        let side = if left.is_empty() { "left" } else { "right" };
-        return SqlError::invalid(format!(
-            "a join of two streams needs bounds between their event times, but the {side} side has no event-time \
-             column; declare WATERMARK FOR in its source, and keep the column in the query"
-        ));
-    }
-    SqlError::invalid(format!(
-        "a join of two streams needs bounds between their event times on both ends; add {right} BETWEEN {left} AND \
-         {left} + INTERVAL '…' to ON, or join the version at that time: JOIN b FOR SYSTEM_TIME AS OF {left}"
-    ))
 }

@@ -16,7 +16,7 @@ use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{JoinKind, JoinSide};
 
 use super::expression::{column, resolve, unaliased};
-use super::interval_join::{find_bounds, no_bounds};
+use super::interval_join::find_bounds;
 use super::project::Computed;
 use super::scan::Leaf;
 use super::stream::{Relation, Stream, make_unique};
@@ -74,7 +74,7 @@ impl QueryPlanner<'_> {
         let inputs = self.lower_inputs(join, above)?;
         match find_bounds(&inputs)? {
             Some(bounds) => self.lower_interval_join(inputs, bounds),
-            None => Err(no_bounds(&inputs)),
+            None => self.lower_updating_join(inputs),
         }
     }
 

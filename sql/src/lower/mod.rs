@@ -14,7 +14,9 @@ pub(crate) mod sink;
 pub(crate) mod stream;
 mod temporal_join;
 mod time_bounds;
+mod top_n;
 mod union;
+mod updating_join;
 pub(crate) mod write;
 
 pub(crate) use model::plan_model;

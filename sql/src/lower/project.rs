@@ -27,11 +27,17 @@ pub(super) struct Computed {
 
 impl QueryPlanner<'_> {
     pub(super) fn lower_projection(&mut self, projection: &PlanProjection) -> Result<Relation> {
+        if let Some(relation) = self.lower_projected_top_n(projection)? {
+            return Ok(relation);
+        }
         let relation = self.lower(&projection.input)?;
         self.project(relation, projection)
     }
 
     pub(super) fn lower_filter(&mut self, filter: &Filter) -> Result<Relation> {
+        if let Some(relation) = self.lower_top_n(filter, &|_| true)? {
+            return Ok(relation);
+        }
         let conditions = split_conjunction(&filter.predicate).into_iter().cloned().collect();
         self.lower_where(&filter.input, conditions)
     }
@@ -59,7 +65,7 @@ impl QueryPlanner<'_> {
         }
     }
 
-    fn project(&mut self, relation: Relation, projection: &PlanProjection) -> Result<Relation> {
+    pub(super) fn project(&mut self, relation: Relation, projection: &PlanProjection) -> Result<Relation> {
         let (input, expr) = (projection.input.schema(), &projection.expr);
         let plain: Vec<Option<usize>> = expr.iter().map(|expr| plain_column(expr, &relation, input)).collect();
         if let Some(columns) = plain.iter().copied().collect::<Option<Vec<usize>>>() {
@@ -214,7 +220,7 @@ fn chooses_from_join(projection: &PlanProjection) -> bool {
 }
 
 /// A condition over a projection's fields as one over its input's.
-fn below_projection(condition: Expr, projection: &PlanProjection) -> Result<Expr> {
+pub(super) fn below_projection(condition: Expr, projection: &PlanProjection) -> Result<Expr> {
     let rewritten = condition.transform(|expr| match &expr {
         Expr::Column(name) => {
             let field = projection.schema.index_of_column(name)?;

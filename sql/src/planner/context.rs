@@ -98,8 +98,8 @@ impl ContextProvider for PlanningContext<'_> {
         functions::aggregate(name)
     }
 
-    fn get_window_meta(&self, _name: &str) -> Option<Arc<WindowUDF>> {
-        None
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        functions::window(name)
     }
 
     fn get_variable_type(&self, _variable_names: &[String]) -> Option<DataType> {
@@ -123,7 +123,7 @@ impl ContextProvider for PlanningContext<'_> {
     }
 
     fn udwf_names(&self) -> Vec<String> {
-        Vec::new()
+        functions::window_names().map(str::to_owned).collect()
     }
 }
 

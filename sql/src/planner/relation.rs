@@ -7,14 +7,13 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, LimitClause, ObjectName, Query, Select, SetExpr, SetOperator, Spanned, TableAlias, TableFactor,
-    TableWithJoins, VisitMut, VisitorMut, With, visit_expressions,
+    TableWithJoins, VisitMut, VisitorMut, With,
 };
 
 use super::QueryPlanner;
 use super::table_function::TABLE_FUNCTIONS;
 use crate::ast::{dotted, normalize, quoted, select_all};
 use crate::error::{Result, SqlError};
-use crate::lower::expression::no_over;
 use crate::lower::scan::Leaf;
 use crate::lower::sink::no_offset;
 use crate::lower::stream::Stream;
@@ -64,7 +63,6 @@ impl QueryPlanner<'_> {
             let hint = "name a source or a view in FROM";
             return Err(SqlError::unsupported("SELECT without FROM", hint).at(select.select_token.0.span));
         }
-        refuse_over(select)?;
         select.from.iter_mut().try_for_each(|table| self.replace_in_joins(table))?;
         let conditions = select.selection.iter_mut().chain(&mut select.having);
         conditions.into_iter().try_for_each(|condition| self.replace_in_subqueries(condition))
@@ -185,18 +183,6 @@ impl VisitorMut for Subqueries<'_, '_> {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
-    }
-}
-
-/// Refuses window functions where their position is known.
-fn refuse_over(select: &Select) -> Result<()> {
-    let found = visit_expressions(select, |expr| match expr {
-        Expr::Function(function) if function.over.is_some() => ControlFlow::Break(expr.span()),
-        _ => ControlFlow::Continue(()),
-    });
-    match found {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(span) => Err(no_over().at(span)),
     }
 }
 

@@ -227,10 +227,6 @@ fn windowed_sides_join_by_their_windows() {
                   WindowAssign #4 TUMBLE(size=10min) on opened [x2] -> forward
                     Source #3 auctions from files watermark(opened AS opened) [x2] -> forward
     "#]].assert_eq(&explain_after(WINDOWS, &query("LEFT")));
-    expect!["error: line 1, column 45: a join of two windowed streams joins windows that end together; add t.window_end = o.window_end to ON"].assert_eq(&explain_after(
-        WINDOWS,
-        "SELECT t.bidder FROM tumbled t JOIN opened o ON t.window_start = o.window_start AND t.auction = o.id",
-    ));
     expect![[r#"
         Sink #8 select_1 to result [x1]
           IntervalJoin #7 left semi (auction, window_end) = (id, window_end), window_end - window_end in [0us, 0us] [x2] -> rebalance
@@ -354,4 +350,70 @@ fn nexmark_q8() {
                         Source #1 auctions from files watermark(opened AS opened) [x2] -> forward
         "#]],
     );
+}
+
+#[test]
+fn without_bounds_on_time_rows_join_for_as_long_as_they_are_there() {
+    expect![[r#"
+        Sink #6 select_1 to result [x1]
+          Project #5 price, seller [x2] -> rebalance
+            Join #4 inner (auction) = (id) where (ts < opened) [x2] -> forward
+              Project #2 auction, price, ts [x2] -> hash(auction)
+                Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+              Project #3 id, seller, opened [x2] -> hash(id)
+                Source #1 auctions from files watermark(opened AS opened) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(
+        "",
+        "SELECT b.price, a.seller FROM bids b JOIN auctions a ON a.id = b.auction AND b.ts < a.opened",
+    ));
+    expect![[r#"
+        Sink #7 select_1 to result [x1]
+          Project #6 price, seller [x2] -> rebalance
+            Join #5 left (auction) = (id) [x2] -> forward
+              Project #3 auction, price [x2] -> hash(auction)
+                Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+              Project #4 id, seller, rating [x2] -> hash(id)
+                Filter #2 (rating > 3) [x2] -> forward
+                  Source #1 auctions from files watermark(opened AS opened) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(
+        "",
+        "SELECT b.price, a.seller FROM bids b LEFT JOIN auctions a ON a.id = b.auction AND a.rating > 3",
+    ));
+    expect![[r#"
+        Sink #4 select_1 to result [x1]
+          Join #3 left semi (auction) = (id) [x2] -> rebalance
+            Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> hash(auction)
+            Project #2 id [x2] -> hash(id)
+              Source #1 auctions from files watermark(opened AS opened) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after("", "SELECT * FROM bids WHERE auction IN (SELECT id FROM auctions)"));
+    expect![[r#"
+        Sink #7 select_1 to result [x1]
+          Project #6 n, seller [x2] -> rebalance
+            Join #5 inner (auction) = (id) [x2] -> forward
+              Aggregate #2 by (auction): count(1) updating [x2] -> hash(auction)
+                Project #1 auction, ts [x2] -> hash(auction)
+                  Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+              Project #4 id, seller [x2] -> hash(id)
+                Source #3 auctions from files watermark(opened AS opened) [x2] -> forward
+    "#]].assert_eq(&explain_after(
+        "",
+        "SELECT n, seller FROM (SELECT auction, count(*) AS n FROM bids GROUP BY auction) c JOIN auctions a ON a.id = c.auction",
+    ));
+    // A day is no bound on the times that it was cut from.
+    expect![[r#"
+        Sink #6 select_1 to result [x1]
+          Project #5 id [x2] -> rebalance
+            Join #4 inner (auction, __key0) = (id, __key0) [x2] -> forward
+              Project #2 auction, ts, CAST(ts AS DATE) AS __key0 [x2] -> hash(auction, __key0)
+                Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+              Project #3 id, opened, CAST(opened AS DATE) AS __key0 [x2] -> hash(id, __key0)
+                Source #1 auctions from files watermark(opened AS opened) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(
+        "",
+        "SELECT a.id FROM bids b JOIN auctions a ON a.id = b.auction AND CAST(a.opened AS DATE) = CAST(b.ts AS DATE)",
+    ));
 }

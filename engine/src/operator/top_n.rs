@@ -1,0 +1,188 @@
+//! Keeps the first rows of each partition in an order, and emits how they change.
+//!
+//! How rows are kept depends on what may still come. Of new rows alone a partition needs its best
+//! ([`best_rows`]); of rows that may be taken away it needs all, for the next one takes their place
+//! ([`all_rows`]). Where event time says that a partition is complete ([`windows`]) or that no earlier
+//! row can come ([`first_rows`]), nothing is emitted that would have to be taken back.
+
+mod all_rows;
+mod best_rows;
+mod first_rows;
+mod partitions;
+mod row_store;
+mod windows;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::datatypes::SchemaRef;
+use tidemill_plans::change::{ChangeOp, change_array, change_column_index};
+use tidemill_plans::node::{TopNEmit, TopNNode};
+
+use self::all_rows::AllRows;
+use self::best_rows::BestRows;
+use self::first_rows::FirstRows;
+use self::windows::WindowTopN;
+use super::Operator;
+use crate::error::Result;
+use crate::task::{EndReason, OperatorContext};
+
+/// Rows of a final result that are emitted in one batch.
+const OUTPUT_ROWS: usize = 1 << 13;
+
+/// The operator of a node.
+pub(super) fn build(node: &TopNNode, input: SchemaRef, output: SchemaRef) -> Result<Box<dyn Operator>> {
+    let at_end = node.emit == TopNEmit::AtEnd;
+    Ok(match node.emit {
+        TopNEmit::OnUpdate | TopNEmit::AtEnd => {
+            let rows: Box<dyn KeptRows> = match change_column_index(&input) {
+                Some(_) => Box::new(AllRows::new(node, &input)?),
+                None => Box::new(BestRows::new(node, input)?),
+            };
+            Box::new(UpdatingTopN { rows, at_end, output: Output { rank: node.rank, schema: output } })
+        }
+        TopNEmit::OnClose { time } => Box::new(WindowTopN::new(node, time, input, output)),
+        TopNEmit::InOrder { time } => Box::new(FirstRows::new(node, time, input, output)?),
+    })
+}
+
+/// The rows that an updating operator keeps.
+trait KeptRows: Send {
+    /// Takes rows in, and marks the partitions whose first rows they may change.
+    fn apply(&mut self, batch: &RecordBatch) -> Result<()>;
+
+    /// How the first rows of the marked partitions differ from what they were at the last call.
+    fn changes(&mut self) -> Result<Changes>;
+
+    /// Forgets the marks, where nobody asks for changes.
+    fn forget_changes(&mut self) -> Result<()>;
+
+    /// Gives the first rows of all partitions to `emit`, some at a time.
+    fn all(&self, emit: &mut dyn FnMut(Changes) -> Result<()>) -> Result<()>;
+
+    /// Bytes held.
+    fn bytes(&self) -> usize;
+}
+
+/// Rows to emit, without a changelog column of their own.
+struct Changes {
+    rows: RecordBatch,
+    ops: Vec<ChangeOp>,
+    /// Each row's rank; empty if there are no rows.
+    ranks: Vec<u64>,
+}
+
+/// Changes of rows that are still named by a handle.
+struct Named<H> {
+    rows: Vec<H>,
+    ops: Vec<ChangeOp>,
+    ranks: Vec<u64>,
+}
+
+impl<H: Clone + PartialEq> Named<H> {
+    fn new() -> Self {
+        Self { rows: Vec::new(), ops: Vec::new(), ranks: Vec::new() }
+    }
+
+    fn push(&mut self, row: &H, op: ChangeOp, rank: usize) {
+        self.rows.push(row.clone());
+        self.ops.push(op);
+        self.ranks.push(rank as u64);
+    }
+
+    /// Rank by rank what was and what is there.
+    fn by_rank(&mut self, before: &[H], after: &[H]) {
+        for rank in 0..before.len().max(after.len()) {
+            match (before.get(rank), after.get(rank)) {
+                (Some(before), Some(after)) if before == after => {}
+                (Some(before), Some(after)) => {
+                    self.push(before, ChangeOp::UpdateBefore, rank + 1);
+                    self.push(after, ChangeOp::UpdateAfter, rank + 1);
+                }
+                (None, Some(after)) => self.push(after, ChangeOp::Insert, rank + 1),
+                (Some(before), None) => self.push(before, ChangeOp::Delete, rank + 1),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// The rows of a partition of which nothing is known downstream.
+    fn insert_all(&mut self, rows: &[H]) {
+        self.by_rank(&[], rows);
+    }
+
+    fn with_rows(self, rows: RecordBatch) -> Changes {
+        debug_assert_eq!(rows.num_rows(), self.ops.len());
+        Changes { rows, ops: self.ops, ranks: self.ranks }
+    }
+}
+
+/// What is put behind the input's columns.
+struct Output {
+    rank: bool,
+    schema: SchemaRef,
+}
+
+impl Output {
+    /// Rows of an output without changes.
+    fn rows(&self, rows: RecordBatch, ranks: Vec<u64>) -> Result<RecordBatch> {
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), self.with_rank(&rows, ranks))?)
+    }
+
+    fn changes(&self, changes: Changes) -> Result<RecordBatch> {
+        let mut columns = self.with_rank(&changes.rows, changes.ranks);
+        columns.push(change_array(&changes.ops));
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    fn with_rank(&self, rows: &RecordBatch, ranks: Vec<u64>) -> Vec<ArrayRef> {
+        let mut columns = rows.columns().to_vec();
+        if self.rank {
+            columns.push(Arc::new(UInt64Array::from(ranks)));
+        }
+        columns
+    }
+}
+
+/// Emits a changelog of the first rows of each partition.
+struct UpdatingTopN {
+    rows: Box<dyn KeptRows>,
+    at_end: bool,
+    output: Output,
+}
+
+impl UpdatingTopN {
+    /// Emits how the changed partitions differ from what downstream knows.
+    fn flush(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        let changes = self.rows.changes()?;
+        if !changes.ops.is_empty() {
+            ctx.emit(self.output.changes(changes)?);
+        }
+        Ok(())
+    }
+}
+
+impl Operator for UpdatingTopN {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
+        self.rows.apply(&batch)?;
+        if self.at_end { self.rows.forget_changes() } else { self.flush(ctx) }
+    }
+
+    fn on_end(&mut self, reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
+        if !self.at_end || reason != EndReason::Finished {
+            return Ok(());
+        }
+        let output = &self.output;
+        self.rows.all(&mut |changes| {
+            ctx.emit(output.changes(changes)?);
+            Ok(())
+        })
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.rows.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! The best rows of each partition, where rows are never taken away.
+//!
+//! Most rows come too late to be among the best of their partition: one look at a number per partition
+//! turns them away. What is kept stays in the batch that it came in ([`RowStore`]).
+
+use std::cmp::Ordering;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::row::{RowConverter, Rows};
+use tidemill_plans::change::ChangeOp;
+use tidemill_plans::node::TopNNode;
+
+use super::partitions::{OrderKeys, Partitions, all_fields, prefix};
+use super::row_store::{Incoming, Place, RowStore};
+use super::{Changes, KeptRows, Named, OUTPUT_ROWS};
+use crate::error::Result;
+
+/// See the [module](self).
+pub(super) struct BestRows {
+    limit: usize,
+    by_rank: bool,
+    partitions: Partitions,
+    keys: OrderKeys,
+    best: Best,
+    marks: Marks,
+}
+
+/// The best rows themselves.
+struct Best {
+    store: RowStore,
+    /// Of each partition, best first.
+    places: Vec<Places>,
+    /// Of each partition that is full, the prefix of its last row's order.
+    last: Vec<u128>,
+    /// Encodes whole rows, for those that ORDER BY does not tell apart.
+    whole: RowConverter,
+}
+
+/// Rows of a partition. There is always one, and a single one needs no heap.
+enum Places {
+    One(Place),
+    Many(Vec<Place>),
+}
+
+/// What downstream knows of partitions that may have changed.
+#[derive(Default)]
+struct Marks {
+    /// Of each partition, whether it is marked.
+    marked: Vec<bool>,
+    /// The marked partitions and how many rows of each are known.
+    changed: Vec<(u32, u32)>,
+    /// Those rows, one partition behind another.
+    known: Vec<Place>,
+}
+
+/// The last row of a partition that is not full is behind every other.
+const NOT_FULL: u128 = u128::MAX;
+
+impl BestRows {
+    pub(super) fn new(node: &TopNNode, input: SchemaRef) -> Result<Self> {
+        Ok(Self {
+            limit: usize::try_from(node.limit).unwrap_or(usize::MAX),
+            // Of a single row there is nothing but its rank to tell the old from the new.
+            by_rank: node.rank || node.limit == 1,
+            partitions: Partitions::new(&input, &node.partition)?,
+            keys: OrderKeys::new(&node.order_by, &input)?,
+            best: Best {
+                whole: RowConverter::new(all_fields(&input))?,
+                store: RowStore::new(input),
+                places: Vec::new(),
+                last: Vec::new(),
+            },
+            marks: Marks::default(),
+        })
+    }
+
+    /// The rows of the marked partitions that came and went.
+    fn changed(&self) -> Named<Place> {
+        let mut named = Named::new();
+        let mut known = self.marks.known.as_slice();
+        for (partition, rows) in &self.marks.changed {
+            let (before, rest) = known.split_at(*rows as usize);
+            known = rest;
+            let after = self.best.places[*partition as usize].as_slice();
+            if self.by_rank {
+                named.by_rank(before, after);
+                continue;
+            }
+            before.iter().filter(|place| self.best.store.is_gone(**place)).for_each(|place| {
+                named.push(place, ChangeOp::Delete, 0);
+            });
+            after.iter().filter(|place| self.best.store.is_fresh(**place)).for_each(|place| {
+                named.push(place, ChangeOp::Insert, 0);
+            });
+        }
+        named
+    }
+
+    /// Forgets the marks; only now may rows that are gone be forgotten.
+    fn clear(&mut self) -> Result<()> {
+        for (partition, _) in self.marks.changed.drain(..) {
+            self.marks.marked[partition as usize] = false;
+        }
+        self.marks.known.clear();
+        let Best { store, places, .. } = &mut self.best;
+        store.tidy(&self.keys, |partition, old, new| places[partition].replace(old, new))
+    }
+
+    /// Bytes held besides the rows.
+    fn index_bytes(&self) -> usize {
+        self.best.places.capacity() * (size_of::<Places>() + size_of::<u128>() + size_of::<bool>())
+    }
+}
+
+impl KeptRows for BestRows {
+    fn apply(&mut self, batch: &RecordBatch) -> Result<()> {
+        let partitions = self.partitions.of(batch)?;
+        let mut incoming = self.best.store.incoming(batch, self.keys.of(batch)?);
+        let mut whole = None;
+        for (row, partition) in partitions.iter().enumerate() {
+            let prefix = prefix(incoming.order.row(row).data());
+            if *partition == self.best.places.len() {
+                self.marks.add(*partition);
+                self.best.add(&mut incoming, row, prefix, self.limit);
+            } else if prefix <= self.best.last[*partition] {
+                let mut newcomer = Newcomer { row, prefix, incoming: &mut incoming, whole: &mut whole };
+                self.best.contend(*partition, &mut newcomer, self.limit, &mut self.marks)?;
+            }
+        }
+        self.best.store.push(incoming, &self.keys)
+    }
+
+    fn changes(&mut self) -> Result<Changes> {
+        let named = self.changed();
+        let rows = self.best.store.gather(&named.rows)?;
+        self.clear()?;
+        Ok(named.with_rows(rows))
+    }
+
+    fn forget_changes(&mut self) -> Result<()> {
+        self.clear()
+    }
+
+    fn all(&self, emit: &mut dyn FnMut(Changes) -> Result<()>) -> Result<()> {
+        let mut named = Named::new();
+        let last = self.best.places.len().saturating_sub(1);
+        for (partition, places) in self.best.places.iter().enumerate() {
+            named.insert_all(places.as_slice());
+            if named.rows.len() >= OUTPUT_ROWS || partition == last {
+                let rows = self.best.store.gather(&named.rows)?;
+                emit(std::mem::replace(&mut named, Named::new()).with_rows(rows))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.best.store.bytes() + self.partitions.bytes() + self.index_bytes()
+    }
+}
+
+/// A row that may be among the best of its partition.
+struct Newcomer<'a, 'b> {
+    row: usize,
+    prefix: u128,
+    incoming: &'a mut Incoming<'b>,
+    /// The whole rows of the batch as bytes, once they are needed.
+    whole: &'a mut Option<Rows>,
+}
+
+impl Best {
+    /// The first row of a new partition.
+    fn add(&mut self, incoming: &mut Incoming<'_>, row: usize, prefix: u128, limit: usize) {
+        let place = incoming.admit(row, self.places.len());
+        self.places.push(Places::One(place));
+        self.last.push(if limit == 1 { prefix } else { NOT_FULL });
+    }
+
+    /// Takes a row in if it is before the last of its partition.
+    fn contend(&mut self, partition: usize, new: &mut Newcomer<'_, '_>, limit: usize, marks: &mut Marks) -> Result<()> {
+        let places = self.places[partition].as_slice();
+        let full = places.len() == limit;
+        let (mut low, mut high) = (0, places.len());
+        if full {
+            high -= 1;
+            let last = places[high];
+            if new.prefix == self.last[partition] && self.compare(new, last)? != Ordering::Less {
+                return Ok(());
+            }
+        }
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.compare(new, self.places[partition].as_slice()[middle])? {
+                Ordering::Less => high = middle,
+                Ordering::Equal | Ordering::Greater => low = middle + 1,
+            }
+        }
+        marks.mark(partition, self.places[partition].as_slice());
+        let place = new.incoming.admit(new.row, partition);
+        let Some(gone) = self.places[partition].insert(low, place, limit) else {
+            if self.places[partition].as_slice().len() == limit {
+                self.last[partition] = self.last_prefix(partition, new);
+            }
+            return Ok(());
+        };
+        self.last[partition] = self.last_prefix(partition, new);
+        if gone.0 == new.incoming.number {
+            new.incoming.release(gone)
+        } else {
+            self.store.release(gone)
+        }
+        Ok(())
+    }
+
+    /// Where a new row stands to one that is kept: by ORDER BY, then by all columns.
+    fn compare(&mut self, new: &mut Newcomer<'_, '_>, kept: Place) -> Result<Ordering> {
+        let own = kept.0 == new.incoming.number;
+        let key = new.incoming.order.row(new.row);
+        let by_order = match own {
+            true => key.data().cmp(new.incoming.order.row(new.incoming.row(kept)).data()),
+            false => key.data().cmp(self.store.order(kept)),
+        };
+        if by_order != Ordering::Equal {
+            return Ok(by_order);
+        }
+        let whole = match &mut *new.whole {
+            Some(whole) => whole,
+            none => none.insert(self.whole.convert_columns(new.incoming.batch.columns())?),
+        };
+        let row = whole.row(new.row);
+        if own {
+            return Ok(row.cmp(&whole.row(new.incoming.row(kept))));
+        }
+        self.store.compare_whole(row, kept, &self.whole)
+    }
+
+    fn last_prefix(&self, partition: usize, new: &Newcomer<'_, '_>) -> u128 {
+        match self.places[partition].as_slice().last() {
+            Some(last) if last.0 == new.incoming.number => {
+                prefix(new.incoming.order.row(new.incoming.row(*last)).data())
+            }
+            Some(last) => prefix(self.store.order(*last)),
+            None => NOT_FULL,
+        }
+    }
+}
+
+impl Places {
+    fn as_slice(&self) -> &[Place] {
+        match self {
+            Self::One(place) => std::slice::from_ref(place),
+            Self::Many(places) => places,
+        }
+    }
+
+    /// Puts a row in; returns the one that is too many.
+    fn insert(&mut self, at: usize, place: Place, limit: usize) -> Option<Place> {
+        match self {
+            Self::One(only) if limit == 1 => return Some(std::mem::replace(only, place)),
+            Self::One(only) => *self = Self::Many(if at == 0 { vec![place, *only] } else { vec![*only, place] }),
+            Self::Many(places) => {
+                places.insert(at, place);
+                if places.len() > limit {
+                    return places.pop();
+                }
+            }
+        }
+        None
+    }
+
+    fn replace(&mut self, old: Place, new: Place) {
+        let places = match self {
+            Self::One(only) => std::slice::from_mut(only),
+            Self::Many(places) => places,
+        };
+        if let Some(place) = places.iter_mut().find(|place| **place == old) {
+            *place = new;
+        }
+    }
+}
+
+impl Marks {
+    /// A partition that is new: nothing of it is known.
+    fn add(&mut self, partition: usize) {
+        debug_assert_eq!(partition, self.marked.len());
+        self.marked.push(true);
+        self.changed.push((partition as u32, 0));
+    }
+
+    /// A partition that is about to change.
+    fn mark(&mut self, partition: usize, known: &[Place]) {
+        if !std::mem::replace(&mut self.marked[partition], true) {
+            self.changed.push((partition as u32, known.len() as u32));
+            self.known.extend_from_slice(known);
+        }
+    }
+}

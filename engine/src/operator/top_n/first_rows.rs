@@ -1,0 +1,103 @@
+//! The oldest rows of each partition, emitted as event time passes them: no earlier one can come.
+
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use tidemill_plans::node::TopNNode;
+use tidemill_plans::time::{EventTime, Watermark, event_times};
+
+use super::Output;
+use super::partitions::{OrderKeys, Partitions};
+use crate::error::Result;
+use crate::operator::Operator;
+use crate::rows::EventTimeBuffer;
+use crate::task::{OperatorContext, PortWatermarks};
+
+/// See the [module](self). What is kept of a partition is how many of its rows have been emitted.
+pub(super) struct FirstRows {
+    limit: u64,
+    time: usize,
+    /// The whole ORDER BY, where it is by more than event time.
+    keys: Option<OrderKeys>,
+    partitions: Partitions,
+    counts: Vec<u64>,
+    waiting: EventTimeBuffer,
+    watermark: Watermark,
+    output: Output,
+}
+
+impl FirstRows {
+    pub(super) fn new(node: &TopNNode, time: usize, input: SchemaRef, output: SchemaRef) -> Result<Self> {
+        let keys = match node.order_by.len() {
+            ..=1 => None,
+            _ => Some(OrderKeys::new(&node.order_by, &input)?),
+        };
+        Ok(Self {
+            limit: node.limit,
+            time,
+            keys,
+            partitions: Partitions::new(&input, &node.partition)?,
+            counts: Vec::new(),
+            waiting: EventTimeBuffer::new(input, time),
+            watermark: Watermark::MIN,
+            output: Output { rank: node.rank, schema: output },
+        })
+    }
+
+    /// Rows in canonical order, in the order of ORDER BY.
+    fn in_order(&self, rows: RecordBatch) -> Result<RecordBatch> {
+        let Some(keys) = &self.keys else { return Ok(rows) };
+        let keys = keys.of(&rows)?;
+        let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
+        // Stable: what ORDER BY does not tell apart stays in canonical order.
+        order.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
+        Ok(take_record_batch(&rows, &UInt32Array::from(order))?)
+    }
+
+    /// Those of the next rows that are among the first of their partitions.
+    fn take_first(&mut self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let mut ranks = Vec::new();
+        let mut keep = Vec::with_capacity(rows.num_rows());
+        for partition in self.partitions.of(rows)? {
+            if *partition >= self.counts.len() {
+                self.counts.resize(*partition + 1, 0);
+            }
+            let count = &mut self.counts[*partition];
+            keep.push(*count < self.limit);
+            if *count < self.limit {
+                *count += 1;
+                ranks.push(*count);
+            }
+        }
+        self.output.rows(filter_record_batch(rows, &BooleanArray::from(keep))?, ranks)
+    }
+}
+
+impl Operator for FirstRows {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
+        let times = event_times(batch.column(self.time))?;
+        let late = times.values().iter().filter(|time| EventTime(**time) < self.watermark.0).count();
+        if late == 0 {
+            return self.waiting.push(batch);
+        }
+        // What comes late may be before a row that has been emitted.
+        ctx.count_late(late);
+        let on_time: BooleanArray =
+            times.values().iter().map(|time| Some(EventTime(*time) >= self.watermark.0)).collect();
+        self.waiting.push(filter_record_batch(&batch, &on_time)?)
+    }
+
+    fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
+        self.watermark = watermarks.min();
+        while let Some(rows) = self.waiting.take_chunk_before(self.watermark.0)? {
+            let rows = self.in_order(rows)?;
+            ctx.emit(self.take_first(&rows)?);
+        }
+        ctx.emit_watermark(self.watermark);
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.waiting.bytes() + self.partitions.bytes() + self.counts.capacity() * size_of::<u64>()
+    }
+}

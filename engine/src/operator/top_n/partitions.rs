@@ -1,0 +1,107 @@
+//! Partitions as dense numbers, and the order within them as bytes.
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::SortOptions;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::row::{RowConverter, Rows, SortField};
+use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
+use datafusion::physical_plan::aggregates::order::GroupOrdering;
+use tidemill_plans::node::SortColumn;
+
+use super::super::groups::key_schema;
+use crate::error::Result;
+use crate::rows::canonical_key;
+
+/// Numbers the partitions in the order in which they first come.
+pub(super) struct Partitions {
+    columns: Vec<usize>,
+    /// `None` where there are no columns: everything is one partition.
+    values: Option<Box<dyn GroupValues>>,
+    numbers: Vec<usize>,
+}
+
+impl Partitions {
+    pub(super) fn new(input: &SchemaRef, columns: &[usize]) -> Result<Self> {
+        let values = match columns {
+            [] => None,
+            columns => Some(new_group_values(key_schema(input, columns), &GroupOrdering::None)?),
+        };
+        Ok(Self { columns: columns.to_vec(), values, numbers: Vec::new() })
+    }
+
+    /// The partition of every row. A new one has the next number.
+    pub(super) fn of(&mut self, batch: &RecordBatch) -> Result<&[usize]> {
+        match &mut self.values {
+            Some(values) => {
+                let keys: Vec<ArrayRef> = self.columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
+                values.intern(&keys, &mut self.numbers)?;
+            }
+            None => {
+                self.numbers.clear();
+                self.numbers.resize(batch.num_rows(), 0);
+            }
+        }
+        Ok(&self.numbers)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.values.as_ref().map_or(0, |values| values.size())
+    }
+}
+
+/// Turns ORDER BY into bytes: the smaller they are, the earlier is the row.
+pub(super) struct OrderKeys {
+    converter: RowConverter,
+    columns: Vec<usize>,
+}
+
+impl OrderKeys {
+    /// Without ORDER BY rows are in the order of all their columns.
+    pub(super) fn new(order_by: &[SortColumn], input: &Schema) -> Result<Self> {
+        let columns = match order_by {
+            [] => (0..input.fields().len()).collect(),
+            order_by => order_by.iter().map(|sort| sort.column).collect(),
+        };
+        Ok(Self { converter: RowConverter::new(order_fields(order_by, input))?, columns })
+    }
+
+    pub(super) fn of(&self, batch: &RecordBatch) -> Result<Rows> {
+        let columns: Vec<ArrayRef> = self.columns.iter().map(|c| ArrayRef::clone(batch.column(*c))).collect();
+        Ok(self.converter.convert_columns(&columns)?)
+    }
+
+    /// Room for so many rows' bytes.
+    pub(super) fn empty(&self, rows: usize) -> Rows {
+        self.converter.empty_rows(rows, 0)
+    }
+}
+
+/// How ORDER BY encodes.
+pub(super) fn order_fields(order_by: &[SortColumn], input: &Schema) -> Vec<SortField> {
+    if order_by.is_empty() {
+        return all_fields(input);
+    }
+    let field = |sort: &SortColumn| {
+        let options = SortOptions { descending: sort.descending, nulls_first: sort.nulls_first };
+        SortField::new_with_options(input.field(sort.column).data_type().clone(), options)
+    };
+    order_by.iter().map(field).collect()
+}
+
+/// How all columns encode.
+pub(super) fn all_fields(input: &Schema) -> Vec<SortField> {
+    input.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect()
+}
+
+/// The first 16 bytes of a key as a number. What is greater by it is greater by the key; fixed-width
+/// columns, which most orders are by, are told apart by it alone.
+pub(super) fn prefix(key: &[u8]) -> u128 {
+    match key.first_chunk::<16>() {
+        Some(first) => u128::from_be_bytes(*first),
+        None => {
+            let mut padded = [0; 16];
+            padded[..key.len()].copy_from_slice(key);
+            u128::from_be_bytes(padded)
+        }
+    }
+}

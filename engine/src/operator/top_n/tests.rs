@@ -1,0 +1,411 @@
+//! Top-N by hand, and against a list that is sorted anew for every batch.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::Field;
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use tidemill_plans::change::with_change_column;
+use tidemill_plans::node::{NodeKind, SortColumn};
+
+use super::*;
+use crate::testing::OperatorHarness;
+use crate::testing::graph::{cases, harness, late, play, schema};
+
+/// The first rows by `v`, largest first.
+fn top(limit: u64, rank: bool) -> TopNNode {
+    let order_by = vec![SortColumn { column: 1, descending: true, nulls_first: true }];
+    TopNNode { partition: vec![0], order_by, limit, rank, emit: TopNEmit::OnUpdate }
+}
+
+fn operator(node: TopNNode, input: &str, changes: bool) -> OperatorHarness {
+    let (input, mut output) = (schema(input), schema(input));
+    if node.rank {
+        let rank = Field::new("rank", arrow::datatypes::DataType::UInt64, false);
+        let fields = output.fields().iter().cloned().chain([Arc::new(rank)]);
+        output = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
+    }
+    if matches!(node.emit, TopNEmit::OnUpdate | TopNEmit::AtEnd) {
+        output = with_change_column(&output);
+    }
+    let input = if changes { with_change_column(&input) } else { input };
+    harness(NodeKind::TopN(node), &[&input], output)
+}
+
+fn check(mut harness: OperatorHarness, script: &str, expected: Expect) {
+    play(&mut harness, script);
+    expected.assert_eq(&harness.output().unwrap());
+}
+
+const ROWS: &str = "k:text v:int s:text";
+
+/// The operator and the script of a changelog, whose rows name their change last.
+fn changelog(rows: &str) -> String {
+    let code = |op: &str| ["+I", "-U", "+U", "-D"].iter().position(|name| *name == op);
+    let line = |line: &str| match line.split_once(' ').map(|(op, row)| (code(op), row)) {
+        Some((Some(code), row)) => format!("{row} {code}\n"),
+        _ => format!("{line}\n"),
+    };
+    rows.lines().map(|text| line(text.trim())).collect()
+}
+
+#[test]
+fn rows_enter_and_leave() {
+    check(
+        operator(top(2, false), ROWS, false),
+        "a 1 x
+         b 5 x
+         a 2 x
+         ---
+         a 3 x
+         a 0 x
+         b 4 x",
+        expect![[r#"
+            +I a 2 x
+            +I a 1 x
+            +I b 5 x
+            -D a 1 x
+            +I a 3 x
+            +I b 4 x
+        "#]],
+    );
+}
+
+#[test]
+fn a_rank_that_is_read_is_kept_up_to_date() {
+    check(
+        operator(top(2, true), ROWS, false),
+        "a 1 x
+         a 2 x
+         ---
+         a 3 x
+         ---
+         a 3 w",
+        expect![[r#"
+            +I a 2 x 1
+            +I a 1 x 2
+            -U a 2 x 1
+            +U a 3 x 1
+            -U a 1 x 2
+            +U a 2 x 2
+            -U a 3 x 1
+            +U a 3 w 1
+            -U a 2 x 2
+            +U a 3 x 2
+        "#]],
+    );
+}
+
+#[test]
+fn one_row_is_replaced_once_a_batch() {
+    check(
+        operator(top(1, false), ROWS, false),
+        "a 1 x
+         b 1 x
+         ---
+         a 2 x
+         a 3 x
+         b 0 x
+         a 4 x
+         a 2 y",
+        expect![[r#"
+            +I a 1 x
+            +I b 1 x
+            -U a 1 x
+            +U a 4 x
+        "#]],
+    );
+}
+
+#[test]
+fn rows_that_order_by_does_not_tell_apart_are_in_the_order_of_their_columns() {
+    for script in ["a 1 y\n---\na 1 x\n---\na 1 z", "a 1 z\na 1 y\na 1 x", "a 1 x\n---\na 1 z\na 1 y"] {
+        let mut harness = operator(TopNNode { emit: TopNEmit::AtEnd, ..top(2, true) }, ROWS, false);
+        play(&mut harness, script);
+        harness.finish().unwrap();
+        assert_eq!(harness.output().unwrap(), "watermark end\n+I a 1 x 1\n+I a 1 y 2\n", "{script}");
+    }
+}
+
+#[test]
+fn nulls_are_a_partition_and_have_their_place_in_the_order() {
+    check(
+        operator(top(1, false), ROWS, false),
+        "- 1 x
+         - - y
+         - 2 z",
+        expect![[r#"
+            +I - - y
+        "#]],
+    );
+    let last = SortColumn { column: 1, descending: false, nulls_first: false };
+    check(
+        operator(TopNNode { order_by: vec![last], ..top(1, false) }, ROWS, false),
+        "- - y
+         - 2 z",
+        expect![[r#"
+            +I - 2 z
+        "#]],
+    );
+}
+
+#[test]
+fn without_partitions_everything_is_one() {
+    check(
+        operator(TopNNode { partition: vec![], ..top(1, false) }, ROWS, false),
+        "a 1 x
+         b 2 x
+         ---
+         c 0 x",
+        expect![[r#"
+            +I b 2 x
+        "#]],
+    );
+}
+
+#[test]
+fn an_empty_batch_changes_nothing() {
+    let mut append = operator(top(1, false), ROWS, false);
+    append.push(0, "").unwrap();
+    let mut updating = operator(top(1, false), ROWS, true);
+    updating.push(0, "").unwrap();
+    assert_eq!(append.output().unwrap() + &updating.output().unwrap(), "");
+}
+
+#[test]
+fn what_is_taken_away_lets_the_next_row_in() {
+    check(
+        operator(top(1, false), ROWS, true),
+        &changelog(
+            "+I a 1 x
+             +I a 2 x
+             +I a 3 x
+             ---
+             -D a 2 x
+             ---
+             -D a 3 x
+             ---
+             -U a 1 x
+             +U a 0 x
+             ---
+             -D a 0 x",
+        ),
+        expect![[r#"
+            +I a 3 x
+            -U a 3 x
+            +U a 1 x
+            -U a 1 x
+            +U a 0 x
+            -D a 0 x
+        "#]],
+    );
+    check(
+        operator(top(2, true), ROWS, true),
+        &changelog(
+            "+I a 1 x
+             +I a 2 x
+             +I a 3 x
+             ---
+             -D a 3 x",
+        ),
+        expect![[r#"
+            +I a 3 x 1
+            +I a 2 x 2
+            -U a 3 x 1
+            +U a 2 x 1
+            -U a 2 x 2
+            +U a 1 x 2
+        "#]],
+    );
+}
+
+#[test]
+fn a_row_may_be_taken_away_before_it_comes() {
+    check(
+        operator(top(1, false), ROWS, true),
+        &changelog(
+            "-D a 2 x
+             ---
+             +I a 1 x
+             +I a 2 x",
+        ),
+        expect![[r#"
+            +I a 1 x
+        "#]],
+    );
+}
+
+#[test]
+fn at_the_end_the_last_state_is_emitted() {
+    for changes in [false, true] {
+        let mut harness = operator(TopNNode { emit: TopNEmit::AtEnd, ..top(1, false) }, ROWS, changes);
+        let script = "+I a 1 x\n+I b 1 x\n---\n+I a 2 x";
+        play(&mut harness, &if changes { changelog(script) } else { script.replace("+I ", "") });
+        assert_eq!(harness.output().unwrap(), "");
+        harness.finish().unwrap();
+        assert_eq!(harness.output().unwrap(), "watermark end\n+I a 2 x\n+I b 1 x\n");
+    }
+}
+
+#[test]
+fn a_job_that_is_stopped_emits_no_result_that_is_not_final() {
+    let mut harness = operator(TopNNode { emit: TopNEmit::AtEnd, ..top(1, false) }, ROWS, false);
+    play(&mut harness, "a 1 x");
+    harness.stop().unwrap();
+    assert_eq!(harness.output().unwrap(), "");
+}
+
+const WINDOWED: &str = "k:text v:int w:time";
+
+#[test]
+fn a_window_is_emitted_once_when_it_is_complete() {
+    let node = TopNNode { partition: vec![2], emit: TopNEmit::OnClose { time: 2 }, ..top(2, true) };
+    let mut harness = operator(node, WINDOWED, false);
+    play(
+        &mut harness,
+        "a 1 @10
+         b 2 @20
+         c 3 @10
+         d 4 @10
+         watermark 10
+         e 5 @10
+         watermark 11
+         f 6 @10
+         g 7 @20
+         end",
+    );
+    expect![[r#"
+        watermark @10
+        e 5 @10 1
+        d 4 @10 2
+        watermark @11
+        g 7 @20 1
+        b 2 @20 2
+        watermark end
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+    assert_eq!(late(&harness), 1);
+    assert_eq!(harness.state_bytes(), 0);
+}
+
+#[test]
+fn the_oldest_rows_are_emitted_as_event_time_passes_them() {
+    let oldest = SortColumn { column: 2, descending: false, nulls_first: false };
+    let node = TopNNode { order_by: vec![oldest], emit: TopNEmit::InOrder { time: 2 }, ..top(1, false) };
+    let mut harness = operator(node, WINDOWED, false);
+    play(
+        &mut harness,
+        "a 3 @5
+         b 1 @4
+         ---
+         a 2 @3
+         a 1 @3
+         watermark 4
+         a 0 @2
+         b 0 @4
+         watermark 6
+         a 7 @9
+         end",
+    );
+    expect![[r#"
+        a 1 @3
+        watermark @4
+        b 0 @4
+        watermark @6
+        watermark end
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+    assert_eq!(late(&harness), 1);
+}
+
+#[test]
+fn of_equally_old_rows_the_rest_of_order_by_decides() {
+    let sort = |column, descending| SortColumn { column, descending, nulls_first: false };
+    let order_by = vec![sort(2, false), sort(1, true)];
+    let node = TopNNode { order_by, emit: TopNEmit::InOrder { time: 2 }, ..top(2, true) };
+    check(
+        operator(node, WINDOWED, false),
+        "a 1 @3
+         a 3 @3
+         a 2 @3
+         end",
+        expect![[r#"
+            a 3 @3 1
+            a 2 @3 2
+            watermark end
+        "#]],
+    );
+}
+
+/// A row by its partition, value and text, and whether it is added.
+type Step = (bool, u8, Option<i8>, u8);
+
+/// Changes that take away only what is there; each step adds a row or takes the last equal one away.
+fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    let value = proptest::option::weighted(0.9, -3..4i8);
+    let step = (proptest::bool::weighted(0.6), 0..3u8, value, 0..3u8);
+    proptest::collection::vec(proptest::collection::vec(step, 0..12), 1..12)
+}
+
+/// The first rows of each partition, as lines.
+fn model(rows: &[Step], limit: usize, rank: bool) -> Vec<String> {
+    let mut partitions: BTreeMap<u8, Vec<&Step>> = BTreeMap::new();
+    rows.iter().for_each(|row| partitions.entry(row.1).or_default().push(row));
+    let mut lines = Vec::new();
+    for rows in partitions.values_mut() {
+        // Largest first, NULL before them, then the text.
+        rows.sort_by_key(|(_, _, value, text)| (value.map(|value| -i32::from(value)), *text));
+        for (index, row) in rows.iter().take(limit).enumerate() {
+            lines.push(if rank { format!("{} {}", show(row), index + 1) } else { show(row) });
+        }
+    }
+    lines.sort();
+    lines
+}
+
+fn show((_, key, value, text): &Step) -> String {
+    format!("k{key} {} t{text}", value.map_or(String::from("-"), |value| value.to_string()))
+}
+
+/// Applies a changelog to rows that are known.
+fn apply(known: &mut Vec<String>, output: &str) {
+    for line in output.lines() {
+        let (op, row) = line.split_once(' ').unwrap();
+        if op.starts_with('+') {
+            known.push(row.to_owned());
+        } else {
+            let place = known.iter().position(|known| known == row);
+            known.remove(place.unwrap_or_else(|| panic!("{line}: not known")));
+        }
+    }
+    known.sort();
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn every_batch_leads_to_the_first_rows(batches in steps(), limit in 1..4usize, rank: bool, changes: bool) {
+        let mut harness = operator(top(limit as u64, rank), ROWS, changes);
+        let (mut rows, mut known) = (Vec::<Step>::new(), Vec::new());
+        for batch in batches {
+            let mut text = String::new();
+            for step in batch {
+                let there = rows.iter().position(|row| (row.1, row.2, row.3) == (step.1, step.2, step.3));
+                match there.filter(|_| changes && !step.0) {
+                    Some(place) => {
+                        rows.remove(place);
+                        text.push_str(&format!("{} 3\n", show(&step)));
+                    }
+                    None => {
+                        rows.push(step);
+                        text.push_str(&format!("{}{}\n", show(&step), if changes { " 0" } else { "" }));
+                    }
+                }
+            }
+            harness.push(0, &text).unwrap();
+            apply(&mut known, &harness.output().unwrap());
+            prop_assert_eq!(&known, &model(&rows, limit, rank));
+        }
+    }
+}

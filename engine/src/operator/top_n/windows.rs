@@ -1,0 +1,87 @@
+//! The best rows of partitions that event time completes: emitted once, when it has passed them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::{sort_to_indices, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use tidemill_plans::node::TopNNode;
+use tidemill_plans::time::{EventTime, Watermark, event_times};
+
+use super::best_rows::BestRows;
+use super::{KeptRows, Output};
+use crate::error::Result;
+use crate::operator::Operator;
+use crate::task::{OperatorContext, PortWatermarks};
+
+/// See the [module](self). The partitions of one time are kept together: they end together.
+pub(super) struct WindowTopN {
+    node: TopNNode,
+    /// The event-time column among those of the partitions.
+    time: usize,
+    input: SchemaRef,
+    output: Output,
+    open: BTreeMap<i64, BestRows>,
+    watermark: Watermark,
+}
+
+impl WindowTopN {
+    pub(super) fn new(node: &TopNNode, time: usize, input: SchemaRef, output: SchemaRef) -> Self {
+        let output = Output { rank: node.rank, schema: output };
+        Self { node: node.clone(), time, input, output, open: BTreeMap::new(), watermark: Watermark::MIN }
+    }
+
+    /// Takes in rows of one time.
+    fn apply(&mut self, time: i64, batch: &RecordBatch) -> Result<()> {
+        let rows = match self.open.entry(time) {
+            std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
+            std::collections::btree_map::Entry::Vacant(new) => {
+                new.insert(BestRows::new(&self.node, Arc::clone(&self.input))?)
+            }
+        };
+        rows.apply(batch)?;
+        rows.forget_changes()
+    }
+}
+
+impl Operator for WindowTopN {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
+        let mut batch = batch;
+        let mut times = event_times(batch.column(self.time))?;
+        if !times.values().is_sorted() {
+            let order: UInt32Array = sort_to_indices(&times, None, None)?;
+            batch = take_record_batch(&batch, &order)?;
+            times = event_times(batch.column(self.time))?;
+        }
+        let mut start = 0;
+        for same in times.values().chunk_by(|a, b| a == b) {
+            if self.watermark.passed(EventTime(same[0])) {
+                ctx.count_late(same.len());
+            } else {
+                self.apply(same[0], &batch.slice(start, same.len()))?;
+            }
+            start += same.len();
+        }
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
+        self.watermark = watermarks.min();
+        while let Some(open) = self.open.first_entry()
+            && self.watermark.passed(EventTime(*open.key()))
+        {
+            let output = &self.output;
+            open.remove().all(&mut |changes| {
+                ctx.emit(output.rows(changes.rows, changes.ranks)?);
+                Ok(())
+            })?;
+        }
+        ctx.emit_watermark(self.watermark);
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.open.values().map(KeptRows::bytes).sum()
+    }
+}
