@@ -1,6 +1,6 @@
 //! Counters and gauges of one operator instance, read by another thread while the operator runs.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::protocol::OperatorMetrics;
@@ -32,6 +32,7 @@ pub struct OperatorStats {
     pub state_bytes: AtomicU64,
     event_time: AtomicI64,
     watermark: AtomicI64,
+    idle: AtomicBool,
     quality_bits: AtomicU64,
 }
 
@@ -54,8 +55,14 @@ impl OperatorStats {
             state_bytes: AtomicU64::new(0),
             event_time: AtomicI64::new(i64::MIN),
             watermark: AtomicI64::new(i64::MIN),
+            idle: AtomicBool::new(false),
             quality_bits: AtomicU64::new(f64::NAN.to_bits()),
         }
+    }
+
+    /// Which operator it is.
+    pub(crate) fn operator(&self) -> OperatorId {
+        self.operator
     }
 
     /// Adds to a counter.
@@ -71,6 +78,17 @@ impl OperatorStats {
     /// Notes the watermark emitted.
     pub fn set_watermark(&self, watermark: Watermark) {
         self.watermark.store(watermark.0.0, Ordering::Relaxed);
+    }
+
+    /// The watermark emitted last.
+    #[must_use]
+    pub fn watermark(&self) -> Watermark {
+        Watermark(EventTime(self.watermark.load(Ordering::Relaxed)))
+    }
+
+    /// Notes whether no input has rows for the time being.
+    pub fn set_idle(&self, idle: bool) {
+        self.idle.store(idle, Ordering::Relaxed);
     }
 
     /// Notes a quality measure, such as a trainer's prequential AUC.
@@ -98,6 +116,7 @@ impl OperatorStats {
             state_bytes: read(&self.state_bytes),
             event_time: self.event_time.load(Ordering::Relaxed),
             watermark: self.watermark.load(Ordering::Relaxed),
+            idle: self.idle.load(Ordering::Relaxed),
             quality: quality.is_finite().then_some(quality),
         }
     }

@@ -2,6 +2,7 @@
 //! CONNECTORS prints them, and the engine's connectors read them.
 
 use crate::error::{PlanError, Result};
+use crate::settings::parse_duration_ms;
 
 /// What values an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum OptionKind {
     Boolean,
     /// What stands between fields; see [`delimiter`].
     Delimiter,
+    /// A length of time such as `30s`, or 0.
+    Duration,
     /// One of these words.
     OneOf(&'static [&'static str]),
 }
@@ -99,6 +102,23 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
     },
 ];
 
+/// Options of every source, whatever its connector: how its time keeps pace with that of others.
+pub const SOURCE_OPTIONS: &[OptionSpec] = &[
+    option(
+        "idle_timeout",
+        OptionKind::Duration,
+        false,
+        "A source without rows for so long holds the time of others up no more (30s); 0 for never.",
+    ),
+    option(
+        "watermark_group",
+        OptionKind::Text,
+        false,
+        "Sources of one group wait for the slowest of them, so that none runs ahead by more than max_drift.",
+    ),
+    option("max_drift", OptionKind::Duration, false, "Event time by which a source may be ahead of its group."),
+];
+
 /// The connector that carries the result of a SELECT to the session. Users cannot name it.
 pub const RESULT_CONNECTOR: &str = "result";
 
@@ -123,14 +143,14 @@ pub fn find(name: &str) -> Result<&'static ConnectorSpec> {
 /// Checks `options` (without `connector`) against what the connector declares.
 pub fn check_options(connector: &str, direction: Direction, options: &[(String, String)]) -> Result<()> {
     let spec = find(connector)?;
-    let (declared, what) = match direction {
-        Direction::Source => (spec.source, "source"),
-        Direction::Sink => (spec.sink, "sink"),
+    let (declared, common, what) = match direction {
+        Direction::Source => (spec.source, SOURCE_OPTIONS, "source"),
+        Direction::Sink => (spec.sink, &[][..], "sink"),
     };
     let unfit = || PlanError::given_option("connector", format!("connector '{connector}' cannot be used as a {what}"));
     let declared = declared.ok_or_else(unfit)?;
     for (key, value) in options {
-        check_value(find_option(declared, what, connector, key)?, value)?;
+        check_value(find_option([declared, common], what, connector, key)?, value)?;
     }
     // Only now is it known that the format is one.
     for option in declared.iter().filter(|option| options.iter().any(|(key, _)| key == option.name)) {
@@ -145,9 +165,15 @@ pub fn check_options(connector: &str, direction: Direction, options: &[(String, 
     }
 }
 
-fn find_option(declared: &'static [OptionSpec], what: &str, connector: &str, key: &str) -> Result<&'static OptionSpec> {
-    declared.iter().find(|option| option.name == key).ok_or_else(|| {
-        let valid: Vec<&str> = declared.iter().map(|option| option.name).collect();
+fn find_option(
+    declared: [&'static [OptionSpec]; 2],
+    what: &str,
+    connector: &str,
+    key: &str,
+) -> Result<&'static OptionSpec> {
+    let options = || declared.into_iter().flatten();
+    options().find(|option| option.name == key).ok_or_else(|| {
+        let valid: Vec<&str> = options().map(|option| option.name).collect();
         let valid = if valid.is_empty() { String::from("it takes none") } else { valid.join(", ") };
         let message = format!("unknown option '{key}' of {what} connector '{connector}'; valid are: {valid}");
         PlanError::given_option(key, message)
@@ -160,9 +186,11 @@ fn check_value(option: &OptionSpec, value: &str) -> Result<()> {
         OptionKind::Count if value.parse::<u64>().is_ok_and(|count| count > 0) => return Ok(()),
         OptionKind::Boolean if matches!(value, "true" | "false") => return Ok(()),
         OptionKind::OneOf(words) if words.contains(&value) => return Ok(()),
+        OptionKind::Duration if parse_duration_ms(value).is_some() => return Ok(()),
         OptionKind::Delimiter => return delimiter(value).map(|_| ()),
         OptionKind::Count => String::from("a whole number of at least 1"),
         OptionKind::Boolean => String::from("true or false"),
+        OptionKind::Duration => String::from("a duration such as 30s or 500ms, or 0"),
         OptionKind::OneOf(words) => format!("one of {}", words.join(", ")),
     };
     let message = format!("option '{}' is '{value}', but takes {wanted}", option.name);

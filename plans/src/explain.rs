@@ -101,7 +101,15 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
                 let skip = if time.on_null == NullEventTime::Skip { ", skips NULL" } else { "" };
                 format!(" watermark({} AS {}){skip}", names(graph, node.id, &[time.column]), time.watermark)
             });
-            format!("{} from {}{}", source.table, source.connector, time.unwrap_or_default())
+            let group = source.timing().ok().and_then(|timing| timing.watermark_group);
+            let group = group.map(|group| format!(" keeps pace with group '{group}' of its worker"));
+            format!(
+                "{} from {}{}{}",
+                source.table,
+                source.connector,
+                time.unwrap_or_default(),
+                group.unwrap_or_default()
+            )
         }
         NodeKind::Project(project) => list(project.columns.iter().map(|column| {
             let expr = column.expr.to_string();

@@ -174,6 +174,8 @@ pub struct OperatorMetrics {
     pub event_time: i64,
     /// The watermark emitted, in microseconds.
     pub watermark: i64,
+    /// Whether no input has rows for the time being, so that nobody waits for its watermark.
+    pub idle: bool,
     /// A quality measure that the operator keeps, such as a trainer's prequential AUC.
     pub quality: Option<f64>,
 }

@@ -35,6 +35,11 @@ pub const SETTINGS: &[SettingSpec] = &[
         doc: "A file for rows that could not be used, as JSON lines.",
     },
     SettingSpec {
+        name: "watermark_max_drift",
+        default: "0ms",
+        doc: "Event time by which a source may be ahead of its watermark_group; 0 for none.",
+    },
+    SettingSpec {
         name: "seed",
         default: "0",
         doc: "Seed of what is random in learning; logistic_reg has nothing random.",
@@ -58,6 +63,8 @@ pub struct Settings {
     pub source_batch_rows: u32,
     /// Where rows go that could not be used; nowhere but the counters if empty.
     pub dead_letter_path: String,
+    /// Milliseconds of event time by which a source may be ahead of its group; 0 where each must say so.
+    pub watermark_max_drift_ms: u64,
     /// Seed of everything random in learning.
     pub seed: u64,
 }
@@ -72,6 +79,7 @@ impl Default for Settings {
             channel_bytes: 1 << 20,
             source_batch_rows: 4096,
             dead_letter_path: String::new(),
+            watermark_max_drift_ms: 0,
             seed: 0,
         }
     }
@@ -114,6 +122,10 @@ impl Settings {
                     .filter(|n| (1..=1_000_000).contains(n))
                     .ok_or_else(|| wrong("a whole number from 1 to 1000000"))?;
             }
+            "watermark_max_drift" => {
+                self.watermark_max_drift_ms =
+                    parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 10s or 5min, or 0"))?;
+            }
             "dead_letter_path" => value.clone_into(&mut self.dead_letter_path),
             "seed" => self.seed = value.parse().map_err(|_| wrong("a whole number"))?,
             _ => {
@@ -146,6 +158,7 @@ impl Settings {
             "state_ttl" => format!("{}ms", self.state_ttl_ms),
             "channel_bytes" => self.channel_bytes.to_string(),
             "source_batch_rows" => self.source_batch_rows.to_string(),
+            "watermark_max_drift" => format!("{}ms", self.watermark_max_drift_ms),
             "dead_letter_path" => self.dead_letter_path.clone(),
             "seed" => self.seed.to_string(),
             _ => return None,
@@ -154,7 +167,7 @@ impl Settings {
 }
 
 /// Reads `10s`, `500ms`, `5min`, `1h`, `0` as milliseconds.
-fn parse_duration_ms(text: &str) -> Option<u64> {
+pub(crate) fn parse_duration_ms(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..split].parse().ok()?;
     let unit = match text[split..].trim() {

@@ -139,7 +139,7 @@ impl Session {
         if let Some(effect) = self.exists(&create.name, create.if_not_exists, false)? {
             return Ok(effect);
         }
-        let (node, info) = plan_source(create)?;
+        let (node, info) = plan_source(create, &self.settings)?;
         let detail = Detail::Source(Box::new(node), info);
         let object = object(&create.name, ObjectKind::Source, text, Vec::new(), detail);
         Ok(Effect::Create { object, replace: false, job: None })

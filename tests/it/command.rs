@@ -98,6 +98,7 @@ pub(crate) struct Run {
     ended: Receiver<ExitStatus>,
     stdout: JoinHandle<String>,
     stderr: JoinHandle<String>,
+    stdout_lines: Receiver<String>,
     stderr_lines: Receiver<String>,
 }
 
@@ -113,39 +114,35 @@ impl Run {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (mut out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let stdout = thread::spawn(move || {
-            let mut text = String::new();
-            out.read_to_string(&mut text).unwrap();
-            text
-        });
-        let (lines, stderr_lines) = channel();
-        let stderr = thread::spawn(move || {
-            let mut text = String::new();
-            for line in BufReader::new(err).lines().map(Result::unwrap) {
-                text.push_str(&line);
-                text.push('\n');
-                // Most tests only look at the whole.
-                let _ = lines.send(line);
-            }
-            text
-        });
+        let (stdout, stdout_lines) = read_lines(child.stdout.take().unwrap());
+        let (stderr, stderr_lines) = read_lines(child.stderr.take().unwrap());
         let pid = child.id();
         let (status, ended) = channel();
         thread::spawn(move || status.send(child.wait().unwrap()));
-        Self { pid, ended, stdout, stderr, stderr_lines }
+        Self { pid, ended, stdout, stderr, stdout_lines, stderr_lines }
     }
 
     /// Waits until a line of standard error contains `part`.
     #[track_caller]
     pub(crate) fn wait_for_line(&self, part: &str) {
+        self.wait_for(&self.stderr_lines, part);
+    }
+
+    /// Waits until a line of standard output contains `part`.
+    #[track_caller]
+    pub(crate) fn wait_for_row(&self, part: &str) {
+        self.wait_for(&self.stdout_lines, part);
+    }
+
+    #[track_caller]
+    fn wait_for(&self, lines: &Receiver<String>, part: &str) {
         loop {
-            match self.stderr_lines.recv_timeout(PATIENCE) {
+            match lines.recv_timeout(PATIENCE) {
                 Ok(line) if line.contains(part) => return,
                 Ok(_) => {}
                 Err(error) => {
                     self.signal("KILL");
-                    panic!("no line with '{part}' on stderr: {error}");
+                    panic!("no line with '{part}': {error}");
                 }
             }
         }
@@ -169,6 +166,22 @@ impl Run {
         let (stdout, stderr) = (self.stdout.join().unwrap(), self.stderr.join().unwrap());
         Output { status: status.code(), stdout, stderr }
     }
+}
+
+/// Reads a pipe to its end; the lines can be had as they come, but most tests only look at the whole.
+fn read_lines(pipe: impl Read + Send + 'static) -> (JoinHandle<String>, Receiver<String>) {
+    let (sender, lines) = channel();
+    let whole = thread::spawn(move || {
+        let (mut pipe, mut text) = (BufReader::new(pipe), String::new());
+        loop {
+            let start = text.len();
+            if pipe.read_line(&mut text).unwrap() == 0 {
+                return text;
+            }
+            let _ = sender.send(text[start..].trim_end_matches('\n').to_owned());
+        }
+    });
+    (whole, lines)
 }
 
 /// The rows of a CSV text, without the header, sorted.

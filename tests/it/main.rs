@@ -14,4 +14,5 @@ mod over;
 mod slt;
 mod stop;
 mod tidy;
+mod time;
 mod windows_and_joins;

@@ -73,6 +73,7 @@ impl Site {
             settings: deployment.settings.clone(),
             dead_letters: Arc::new(DeadLetters::open(&deployment.settings)?),
             models: Arc::new(Mutex::default()),
+            alignment: Arc::default(),
             results: Arc::new(results),
         };
         let here = self.worker;

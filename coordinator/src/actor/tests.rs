@@ -220,6 +220,7 @@ fn metrics(job: JobId, rows_in: u64) -> OperatorMetrics {
         state_bytes: 0,
         event_time: i64::MIN,
         watermark: i64::MIN,
+        idle: false,
         quality: None,
     }
 }

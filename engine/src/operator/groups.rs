@@ -1,10 +1,8 @@
 //! Rows grouped by key, with DataFusion's accumulators: what both aggregations are made of.
 
-use std::iter::repeat_n;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
-use arrow::compute::concat;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::execution::context::ExecutionProps;
@@ -125,6 +123,7 @@ pub(super) struct Groups {
 }
 
 /// Partial aggregates: each group's keys and states.
+#[derive(Clone)]
 pub(super) struct PartialGroups {
     keys: Vec<ArrayRef>,
     states: Vec<Vec<ArrayRef>>,
@@ -168,34 +167,35 @@ impl Groups {
         Ok(())
     }
 
-    /// Adds partial aggregates, in this order, each to the groups of its keys with a number before them.
-    ///
-    /// Windows have many small panes: one merge of all of them costs little more than one of each.
-    pub(super) fn merge(&mut self, numbers: &[i64], partials: &[&PartialGroups]) -> Result<()> {
-        debug_assert_eq!(numbers.len(), partials.len());
-        let [first, ..] = partials else { return Ok(()) };
-        let numbers = numbers.iter().zip(partials).flat_map(|(number, p)| repeat_n(*number, p.rows));
-        let mut keys: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(numbers))];
-        keys.extend(concat_each(first.keys.len(), |column| partials.iter().map(|p| &p.keys[column]).collect())?);
-        let total = self.intern(&keys, partials.iter().map(|partial| partial.rows).sum())?;
+    /// Adds partial aggregates, in this order, each row to the group that stands for it in `indexes`, one
+    /// of `total`. Only for groups without keys.
+    pub(super) fn merge_at(&mut self, indexes: &[usize], partials: &[&PartialGroups], total: usize) -> Result<()> {
+        debug_assert!(self.values.is_none(), "the caller knows the keys");
         for (call, accumulator) in self.accumulators.iter_mut().enumerate() {
-            let states = |column: usize| partials.iter().map(|p| &p.states[call][column]).collect();
-            let states = concat_each(first.states[call].len(), states)?;
-            accumulator.merge_batch(&states, &self.indexes, total)?;
+            let mut start = 0;
+            for partial in partials {
+                let own = &indexes[start..start + partial.rows];
+                accumulator.merge_batch(&partial.states[call], own, total)?;
+                start += partial.rows;
+            }
         }
         Ok(())
+    }
+
+    /// The states of all groups, for each aggregate. Afterwards there are no groups.
+    pub(super) fn take_states(&mut self) -> Result<Vec<Vec<ArrayRef>>> {
+        let states: datafusion::error::Result<Vec<_>> =
+            self.accumulators.iter_mut().map(|accumulator| accumulator.state(EmitTo::All)).collect();
+        Ok(states?)
     }
 
     /// The groups' keys and states, in the order in which the groups were first seen. Afterwards there
     /// are no groups.
     pub(super) fn take_partial(&mut self) -> Result<PartialGroups> {
         let keys = self.take_keys()?;
-        let states: datafusion::error::Result<Vec<_>> =
-            self.accumulators.iter_mut().map(|accumulator| accumulator.state(EmitTo::All)).collect();
-        let states = states?;
+        let states = self.take_states()?;
         let rows = keys.first().or_else(|| states.first().and_then(|s| s.first())).map_or(1, |column| column.len());
-        let bytes = keys.iter().chain(states.iter().flatten()).map(|column| column.get_array_memory_size()).sum();
-        Ok(PartialGroups { keys, states, rows, bytes })
+        Ok(PartialGroups::new(keys, states, rows))
     }
 
     /// The groups' keys and results, one column each. Afterwards there are no groups.
@@ -222,6 +222,17 @@ impl Groups {
 }
 
 impl PartialGroups {
+    /// So many groups with these keys and states.
+    pub(super) fn new(keys: Vec<ArrayRef>, states: Vec<Vec<ArrayRef>>, rows: usize) -> Self {
+        let bytes = keys.iter().chain(states.iter().flatten()).map(|column| column.get_array_memory_size()).sum();
+        Self { keys, states, rows, bytes }
+    }
+
+    /// The groups' keys, one column each.
+    pub(super) fn keys(&self) -> &[ArrayRef] {
+        &self.keys
+    }
+
     /// Takes the first key off and parts the groups where it changes: each value with its groups.
     pub(super) fn split_by_first_key(&self) -> Vec<(i64, Self)> {
         let Some((first, keys)) = self.keys.split_first() else { return Vec::new() };
@@ -246,18 +257,6 @@ impl PartialGroups {
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
-}
-
-/// Each of these columns of several partials in one array.
-fn concat_each<'a>(columns: usize, of: impl Fn(usize) -> Vec<&'a ArrayRef>) -> Result<Vec<ArrayRef>> {
-    let mut whole = Vec::with_capacity(columns);
-    for column in 0..columns {
-        whole.push(match of(column).as_slice() {
-            [one] => Arc::clone(one),
-            parts => concat(&parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>())?,
-        });
-    }
-    Ok(whole)
 }
 
 /// The schema of some columns of `input`.

@@ -12,6 +12,7 @@ mod interval_join;
 mod join;
 mod key_index;
 mod numbered_rows;
+mod panes;
 mod predict;
 mod project;
 mod session_window;

@@ -35,7 +35,7 @@ struct Time {
 impl SourceOperator {
     pub(super) fn new(node: &SourceNode, output: SchemaRef) -> Result<Self> {
         let time = node.event_time.as_ref().map(|spec| Time::new(spec, &output)).transpose()?;
-        Ok(Self { columns: Columns::new(&node.projection, &node.columns.0, output)?, time })
+        Ok(Self { columns: Columns::new(&node.projection, &node.read_schema(), output)?, time })
     }
 }
 

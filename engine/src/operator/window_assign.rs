@@ -36,18 +36,17 @@ impl Operator for WindowAssign {
         }
         let expanded = take_record_batch(&batch, &UInt32Array::from(rows))?;
         let mut columns = expanded.columns().to_vec();
-        columns.extend(window_columns(&windows));
+        columns.extend(window_columns(windows.into_iter()));
         ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), columns)?);
         Ok(())
     }
 }
 
 /// `window_start`, `window_end` and `window_time`, the last microsecond, of these windows.
-pub(super) fn window_columns(windows: &[TimeWindow]) -> [ArrayRef; 3] {
-    let column = |of: fn(&TimeWindow) -> i64| -> ArrayRef {
-        Arc::new(TimestampMicrosecondArray::from_iter_values(windows.iter().map(of)))
-    };
-    [column(|window| window.start), column(|window| window.end), column(|window| window.end - 1)]
+pub(super) fn window_columns(windows: impl Iterator<Item = TimeWindow>) -> [ArrayRef; 3] {
+    let (starts, ends): (Vec<i64>, Vec<i64>) = windows.map(|window| (window.start, window.end)).unzip();
+    let last = ends.iter().map(|end| end - 1).collect();
+    [starts, ends, last].map(|times: Vec<i64>| Arc::new(TimestampMicrosecondArray::from(times)) as ArrayRef)
 }
 
 #[cfg(test)]

@@ -104,6 +104,8 @@ fn to_input(message: Message) -> Input {
     match message {
         Message::Batch(batch) => Input::Batch(0, batch),
         Message::Watermark(watermark) => Input::Watermarks(PortWatermarks::single(watermark)),
+        Message::Idle => Input::Idle,
+        Message::Active => Input::Active,
         Message::Barrier(epoch) => Input::Barrier(epoch),
         Message::End(reason) => Input::End(reason),
     }
@@ -118,6 +120,8 @@ fn call(slot: &mut Slot, input: Input) -> Result<Option<Message>> {
             note_state(slot);
             Ok(None)
         }
+        Input::Idle => Ok(Some(note_idle(slot, true))),
+        Input::Active => Ok(Some(note_idle(slot, false))),
         Input::Barrier(epoch) => on_barrier(slot, epoch).map(Some),
         Input::End(reason) => on_end(slot, reason).map(Some),
     }
@@ -130,6 +134,12 @@ fn on_batch(slot: &mut Slot, port: usize, batch: RecordBatch) -> Result<()> {
     slot.operator.on_batch(port, batch, &mut slot.context)?;
     note_state(slot);
     Ok(())
+}
+
+/// Operators need not know: what time it is for them is in the watermarks of their ports.
+fn note_idle(slot: &Slot, idle: bool) -> Message {
+    slot.context.stats().set_idle(idle);
+    if idle { Message::Idle } else { Message::Active }
 }
 
 fn on_barrier(slot: &mut Slot, epoch: Epoch) -> Result<Message> {

@@ -11,7 +11,7 @@ use tidemill_plans::time::Watermark;
 
 use crate::error::Result;
 use crate::metrics::OperatorStats;
-use crate::task::{DeadLetter, DeadLetters, Message};
+use crate::task::{Alignment, DeadLetter, DeadLetters, Message};
 
 /// Takes the rows of a SELECT's result to the session that asked.
 pub trait ResultPort: Send + Sync {
@@ -30,6 +30,8 @@ pub struct TaskEnv {
     pub dead_letters: Arc<DeadLetters>,
     /// Model versions that were published and not yet reported; each heartbeat takes them.
     pub models: Arc<Mutex<Vec<ModelVersion>>>,
+    /// Which sources wait for each other.
+    pub alignment: Arc<Alignment>,
     /// Where results of SELECTs go.
     pub results: Arc<dyn ResultPort>,
 }

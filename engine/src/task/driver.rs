@@ -1,4 +1,5 @@
-//! Drives a source on an I/O thread: reads batches, puts barriers between them, sends them on.
+//! Drives a source on an I/O thread: reads batches, puts barriers between them, sends them on; says when
+//! there are none, and waits for other sources.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,15 +7,23 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use crossbeam::channel::{Receiver as Commands, TryRecvError};
 use tidemill_plans::ids::Epoch;
+use tidemill_plans::node::SourceNode;
 
 use crate::connector::{Source, SourceEvent};
 use crate::error::{EngineError, Result};
-use crate::task::{EndReason, Message, Sender};
+use crate::metrics::OperatorStats;
+use crate::task::alignment::Member;
+use crate::task::source_clock::{Now, SourceClock};
+use crate::task::{EndReason, Message, Sender, TaskEnv, batch_bytes};
 
 /// How long a driver waits for room before it looks at its commands again.
 const COMMAND_POLL: Duration = Duration::from_millis(20);
+
+/// How long it waits for slower sources before it looks again where they are.
+const ALIGNMENT_POLL: Duration = Duration::from_millis(1);
 
 /// What a running source can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +40,9 @@ pub enum DriverCommand {
 pub struct SourceDriver {
     source: Box<dyn Source>,
     sender: Sender,
+    clock: SourceClock,
+    /// Its place among the sources that wait for each other.
+    alignment: Option<Member>,
     /// Commands that came while a batch waited for room; they are obeyed behind it.
     pending: VecDeque<DriverCommand>,
 }
@@ -43,8 +55,17 @@ enum Next {
 }
 
 impl SourceDriver {
-    pub(crate) fn new(source: Box<dyn Source>, sender: Sender) -> Self {
-        Self { source, sender, pending: VecDeque::new() }
+    /// A driver of `source`, which was opened for one subtask of `node`; `stats` are the subtask's.
+    pub(crate) fn new(
+        node: &SourceNode,
+        source: Box<dyn Source>,
+        sender: Sender,
+        env: &TaskEnv,
+        stats: &Arc<OperatorStats>,
+    ) -> Result<Self> {
+        let clock = SourceClock::new(node, Now::read())?;
+        let alignment = env.alignment.join(node, env, stats)?;
+        Ok(Self { source, sender, clock, alignment, pending: VecDeque::new() })
     }
 
     /// Runs until the source ends or a command ends it. Blocks: for an I/O thread.
@@ -52,15 +73,23 @@ impl SourceDriver {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         loop {
             let end = match self.obey(&commands) {
+                Ok(Next::Read) if self.is_held_back() => {
+                    thread::park_timeout(ALIGNMENT_POLL);
+                    continue;
+                }
                 Ok(Next::Read) => match self.source.next_event()? {
                     SourceEvent::Batch(batch) => {
                         if !self.wait_for_room(&waker, &commands) {
                             return Ok(());
                         }
-                        self.send(Message::Batch(batch))?;
+                        self.send_rows(batch)?;
+                        self.send_due()?;
                         continue;
                     }
-                    SourceEvent::Idle => continue,
+                    SourceEvent::Idle => {
+                        self.send_due()?;
+                        continue;
+                    }
                     SourceEvent::End => EndReason::Finished,
                 },
                 Ok(Next::End(reason)) => reason,
@@ -68,6 +97,41 @@ impl SourceDriver {
                 Err(error) => return Err(error),
             };
             return self.send(Message::End(end));
+        }
+    }
+
+    /// Whether others must catch up first. Meanwhile nobody asks whether it has rows.
+    fn is_held_back(&mut self) -> bool {
+        let held_back = self.alignment.as_mut().is_some_and(Member::must_wait);
+        if held_back {
+            self.clock.note_held_back(Now::read());
+        }
+        held_back
+    }
+
+    fn send_rows(&mut self, batch: RecordBatch) -> Result<()> {
+        let now = Now::read();
+        if let Some(active) = self.clock.note_rows(now) {
+            self.note_idle(&active);
+            self.send(active)?;
+        }
+        if let Some(alignment) = &mut self.alignment {
+            alignment.note_read(batch_bytes(&batch));
+        }
+        let batch = self.clock.stamp(batch, now)?;
+        self.send(Message::Batch(batch))
+    }
+
+    /// Sends what the clock says, if it says anything.
+    fn send_due(&mut self) -> Result<()> {
+        let Some(signal) = self.clock.due(Now::read()) else { return Ok(()) };
+        self.note_idle(&signal);
+        self.send(signal)
+    }
+
+    fn note_idle(&self, signal: &Message) {
+        if let Some(alignment) = &self.alignment {
+            alignment.set_idle(matches!(signal, Message::Idle));
         }
     }
 

@@ -1,11 +1,17 @@
 //! A task's input channels, seen as one stream: watermarks merged, barriers aligned, ends counted.
 //!
-//! A watermark of a port is the minimum over its channels, and never goes back. A barrier is
-//! delivered once it has come on every channel that has not ended; until then the channels where it
+//! A watermark of a port is the minimum over its channels that are not idle, and never goes back. When
+//! the last one goes idle, it moves up to the furthest that an idle one has promised, as in Flink, and
+//! stands: so it does not matter who went idle first. A port all of whose channels are idle goes with
+//! the others: an operator with two inputs waits for neither. A channel that comes back holds time up
+//! again from where it is by then; its rows behind that are late.
+//!
+//! A barrier is delivered once it has come on every channel that has not ended; until then the channels where it
 //! has come are not read (aligned checkpoints, Carbone et al. 2015). A channel that has ended takes
 //! no part in alignment, so a finished input cannot hold checkpoints up. An epoch that was given up may
 //! have come on some channels and never comes on the others: the next epoch's barrier takes its place.
 
+use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
@@ -22,6 +28,10 @@ pub enum Input {
     Batch(usize, RecordBatch),
     /// The watermark of at least one port has moved.
     Watermarks(PortWatermarks),
+    /// No channel has rows for the time being.
+    Idle,
+    /// Some channel has rows again.
+    Active,
     /// A barrier, aligned over all channels.
     Barrier(Epoch),
     /// Every channel has ended; the worst reason.
@@ -63,6 +73,10 @@ impl PortWatermarks {
 pub struct Inbox {
     channels: Vec<Channel>,
     watermarks: Vec<Watermark>,
+    /// Whether all channels that have not ended are idle, as was delivered.
+    idle: bool,
+    /// What a message has brought and was not delivered yet, in order.
+    ready: VecDeque<Input>,
     /// The newest epoch of which a barrier has come; older ones have been given up.
     newest: Epoch,
     /// The last epoch that was delivered.
@@ -73,11 +87,18 @@ pub struct Inbox {
     ended: bool,
 }
 
+/// How far a port is by its own channels, and whether they are idle.
+struct PortTime {
+    watermark: Watermark,
+    idle: bool,
+}
+
 struct Channel {
     name: String,
     port: usize,
     receiver: Receiver,
     watermark: Watermark,
+    idle: bool,
     /// The barrier that has come here and not yet everywhere.
     barrier: Option<Epoch>,
     ended: bool,
@@ -95,6 +116,7 @@ impl Inbox {
                 port,
                 receiver,
                 watermark: Watermark::MIN,
+                idle: false,
                 barrier: None,
                 ended: false,
             })
@@ -102,6 +124,8 @@ impl Inbox {
         Self {
             channels,
             watermarks: vec![Watermark::MIN; ports],
+            idle: false,
+            ready: VecDeque::new(),
             newest: Epoch::default(),
             delivered: Epoch::default(),
             next: 0,
@@ -112,6 +136,9 @@ impl Inbox {
 
     /// The next input; pending when no channel that may be read has a message.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Input>> {
+        if let Some(input) = self.ready.pop_front() {
+            return Poll::Ready(Ok(input));
+        }
         // One pass may deliver nothing yet change what may be read (a barrier that completes), so
         // passes go on until one finds no message.
         loop {
@@ -151,7 +178,11 @@ impl Inbox {
             Message::Batch(batch) => Some(Input::Batch(channel.port, batch)),
             Message::Watermark(watermark) => {
                 channel.watermark = channel.watermark.max(watermark);
-                self.merge_watermarks()
+                self.deliver_time()
+            }
+            Message::Idle | Message::Active => {
+                channel.idle = matches!(message, Message::Idle);
+                self.deliver_time()
             }
             Message::Barrier(epoch) => self.take_barrier(index, epoch),
             Message::End(reason) => {
@@ -161,23 +192,59 @@ impl Inbox {
                     channel.watermark = Watermark::MAX;
                 }
                 // An end can complete a barrier that the others wait for. The watermark it brings
-                // belongs behind that barrier, and is found again by the next merge.
-                self.aligned().or_else(|| self.merge_watermarks())
+                // belongs behind that barrier.
+                let barrier = self.aligned();
+                self.ready.extend(barrier);
+                self.deliver_time()
             }
         }
     }
 
+    /// Delivers how far time has moved, and then whether anybody still moves it.
+    fn deliver_time(&mut self) -> Option<Input> {
+        let moved = self.merge_watermarks();
+        self.ready.extend(moved);
+        let open = || self.channels.iter().filter(|channel| !channel.ended);
+        let idle = open().all(|channel| channel.idle);
+        // With the last channel's end comes the end, and nobody asks any more.
+        if idle != self.idle && open().next().is_some() {
+            self.idle = idle;
+            self.ready.push_back(if idle { Input::Idle } else { Input::Active });
+        }
+        self.ready.pop_front()
+    }
+
     fn merge_watermarks(&mut self) -> Option<Input> {
+        let ports: Vec<PortTime> = (0..self.watermarks.len()).map(|port| self.port_time(port)).collect();
+        let active = ports.iter().filter(|port| !port.idle).map(|port| port.watermark).min();
+        let pace = active.or_else(|| ports.iter().map(|port| port.watermark).max());
         let mut moved = false;
-        for (port, known) in self.watermarks.iter_mut().enumerate() {
-            let channels = self.channels.iter().filter(|channel| channel.port == port);
-            let merged = channels.map(|channel| channel.watermark).min().unwrap_or(Watermark::MIN);
+        for (known, port) in self.watermarks.iter_mut().zip(ports) {
+            // An end somewhere else is no end of an idle port.
+            let others = pace.filter(|pace| port.idle && !pace.is_end()).unwrap_or(Watermark::MIN);
+            let merged = port.watermark.max(others);
             if merged > *known {
                 *known = merged;
                 moved = true;
             }
         }
         moved.then(|| Input::Watermarks(PortWatermarks(self.watermarks.clone())))
+    }
+
+    /// How far a port's own channels take it.
+    fn port_time(&self, port: usize) -> PortTime {
+        let channels = || self.channels.iter().filter(move |channel| channel.port == port);
+        let idle = channels().filter(|channel| !channel.ended && channel.idle).map(|channel| channel.watermark);
+        let is_idle = channels().any(|channel| !channel.ended) && channels().all(|c| c.ended || c.idle);
+        let others = channels().filter(|channel| channel.ended || !channel.idle).map(|channel| channel.watermark);
+        let others = others.min();
+        let watermark = if is_idle {
+            // What has ended well is at infinity, which is nobody's time; what was stopped stands.
+            idle.max().into_iter().chain(others).min()
+        } else {
+            others
+        };
+        PortTime { watermark: watermark.unwrap_or(Watermark::MIN), idle: is_idle }
     }
 
     /// Blocks a channel until the others have the barrier too. A newer epoch means that the one before

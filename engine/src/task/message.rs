@@ -12,6 +12,10 @@ pub enum Message {
     Batch(RecordBatch),
     /// No later row on this channel is older.
     Watermark(Watermark),
+    /// No rows come for the time being: until [`Message::Active`] this channel holds time up no more.
+    Idle,
+    /// Rows come again, or may.
+    Active,
     /// The rows before belong to this epoch's checkpoint, the rows behind do not.
     Barrier(Epoch),
     /// Nothing follows.

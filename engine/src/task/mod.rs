@@ -6,6 +6,7 @@
 //! A task is plain state with a `poll` method, like a future: whoever runs it (an actor on a compute
 //! thread, an I/O thread, a test) gives it a waker and calls it until it has nothing to do.
 
+mod alignment;
 mod chain;
 mod channel;
 mod context;
@@ -15,7 +16,9 @@ mod inbox;
 mod message;
 mod outbox;
 mod run;
+mod source_clock;
 
+pub use alignment::Alignment;
 pub use chain::Chain;
 pub use channel::{Gone, Receiver, Sender, channel};
 pub use context::{OperatorContext, ResultPort, TaskEnv};

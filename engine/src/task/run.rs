@@ -183,11 +183,14 @@ pub fn build_task(mut plan: TaskPlan<'_>) -> Result<BuiltTask> {
         NodeKind::Source(source) => {
             let node = plan.graph.node(head)?;
             let stats = Arc::clone(&head_stats);
-            let opened = connector::open_source(source, plan.env, stats, plan.task.subtask, node.parallelism).map_err(
-                |error| EngineError::Operator { operator: format!("Source {}", source.table), source: Box::new(error) },
-            )?;
+            let opened = connector::open_source(source, plan.env, stats, plan.task.subtask, node.parallelism);
             let (sender, receiver) = channel(plan.env.settings.channel_bytes as usize);
-            (vec![(0, source.table.clone(), receiver)], Some(SourceDriver::new(opened, sender)))
+            let driver = opened.and_then(|opened| SourceDriver::new(source, opened, sender, plan.env, &head_stats));
+            let driver = driver.map_err(|error| EngineError::Operator {
+                operator: format!("Source {}", source.table),
+                source: Box::new(error),
+            })?;
+            (vec![(0, source.table.clone(), receiver)], Some(driver))
         }
         _ => (take_inputs(&mut plan, head)?, None),
     };

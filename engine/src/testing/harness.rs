@@ -39,6 +39,7 @@ pub fn test_env() -> Result<TaskEnv> {
         dead_letters: Arc::new(DeadLetters::open(&settings)?),
         settings,
         models: Arc::new(Mutex::new(Vec::new())),
+        alignment: Arc::default(),
         results: Arc::new(NoResults),
     })
 }
@@ -120,7 +121,7 @@ impl OperatorHarness {
                 Message::Watermark(watermark) => {
                     text.push_str(&format!("watermark @{}\n", watermark.0.0 as f64 / 1e6));
                 }
-                Message::Barrier(_) | Message::End(_) => {}
+                Message::Idle | Message::Active | Message::Barrier(_) | Message::End(_) => {}
             }
         }
         Ok(text)

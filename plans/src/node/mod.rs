@@ -29,7 +29,7 @@ pub use predict::{ModelFreshness, PredictNode};
 pub use project::{ProjectNode, Projection};
 pub use session_window::SessionWindowNode;
 pub use sink::{SinkNode, SortColumn};
-pub use source::{EventTimeSpec, NullEventTime, SourceNode};
+pub use source::{EventTimeSpec, NullEventTime, PROCTIME_COLUMN, SourceNode, SourceTiming};
 pub use temporal_join::{TemporalJoinKind, TemporalJoinNode};
 pub use top_n::{TopNEmit, TopNNode};
 pub use train::{TrainNode, model_version_schema};

@@ -1,5 +1,8 @@
 //! Computes the columns of the output from each row.
 
+use datafusion::logical_expr::Expr;
+
+use super::source::PROCTIME_COLUMN;
 use crate::expr::StreamExpr;
 
 /// One output column.
@@ -9,6 +12,13 @@ pub struct Projection {
     pub name: String,
     /// Its value, over the input's fields.
     pub expr: StreamExpr,
+}
+
+impl Projection {
+    /// Whether it is the time at which a source read the row.
+    pub(crate) fn is_proctime(&self) -> bool {
+        matches!(&self.expr.0, Expr::Column(column) if column.name == PROCTIME_COLUMN)
+    }
 }
 
 /// A projection. The changelog column of an updating input stays, last.

@@ -1,7 +1,21 @@
 //! Reads rows from a connector, computes generated columns, and says how far event time has come.
 
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+
+use crate::error::{PlanError, Result};
 use crate::expr::{StreamExpr, StreamSchema};
 use crate::node::Projection;
+use crate::settings::parse_duration_ms;
+use crate::time::event_time_type;
+
+/// The column in which a source's rows bring the time at which they were read, before the projection. No
+/// declared column has this name.
+pub const PROCTIME_COLUMN: &str = "PROCTIME()";
+
+/// How long a source may be without rows before it counts as idle, in milliseconds, unless it says so itself.
+const IDLE_TIMEOUT_MS: u64 = 30_000;
 
 /// A source of a job's graph.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
@@ -18,6 +32,57 @@ pub struct SourceNode {
     pub projection: Vec<Projection>,
     /// Event time, if the source has a WATERMARK clause.
     pub event_time: Option<EventTimeSpec>,
+}
+
+/// How a source's time keeps pace with that of others: the options that all sources share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceTiming {
+    /// Milliseconds without rows after which it is idle; `None` for never.
+    pub idle_timeout_ms: Option<u64>,
+    /// The sources that it keeps pace with.
+    pub watermark_group: Option<String>,
+    /// Milliseconds of event time by which it may be ahead of them.
+    pub max_drift_ms: Option<u64>,
+}
+
+impl SourceNode {
+    /// What the options say about time.
+    pub fn timing(&self) -> Result<SourceTiming> {
+        let text = |name: &str| self.options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let duration = |name: &str| {
+            let wrong = |text| PlanError::InvalidOption(format!("option '{name}' is '{text}', which is no duration"));
+            text(name).map(|text| parse_duration_ms(text).ok_or_else(|| wrong(text))).transpose()
+        };
+        Ok(SourceTiming {
+            idle_timeout_ms: Some(duration("idle_timeout")?.unwrap_or(IDLE_TIMEOUT_MS)).filter(|ms| *ms > 0),
+            watermark_group: text("watermark_group").map(String::from),
+            max_drift_ms: duration("max_drift")?,
+        })
+    }
+
+    /// Whether its rows bring the time at which they were read.
+    #[must_use]
+    pub fn has_proctime(&self) -> bool {
+        self.projection.iter().any(|column| column.is_proctime())
+    }
+
+    /// Whether its watermark follows the clock: its event time is the time at which rows were read.
+    #[must_use]
+    pub fn follows_clock(&self) -> bool {
+        let column = self.event_time.as_ref().and_then(|time| self.projection.get(time.column));
+        column.is_some_and(Projection::is_proctime)
+    }
+
+    /// What the projection reads: the connector's columns, and the time of reading if any column wants it.
+    #[must_use]
+    pub fn read_schema(&self) -> SchemaRef {
+        if !self.has_proctime() {
+            return Arc::clone(&self.columns.0);
+        }
+        let own = self.columns.0.fields().iter().cloned();
+        let read_at = Arc::new(Field::new(PROCTIME_COLUMN, event_time_type(), false));
+        Arc::new(Schema::new(own.chain([read_at]).collect::<Vec<_>>()))
+    }
 }
 
 /// The event time of a source and how its watermark follows.

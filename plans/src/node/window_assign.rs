@@ -64,6 +64,12 @@ impl WindowSpec {
         }
     }
 
+    /// Whether some times are in no window.
+    #[must_use]
+    pub fn leaves_gaps(self) -> bool {
+        self.size() < self.period()
+    }
+
     /// Shift of the windows' starts against the epoch.
     #[must_use]
     pub fn offset(self) -> i64 {

@@ -1,5 +1,6 @@
 //! CREATE SOURCE: columns, generated columns and the WATERMARK clause.
 
+use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -90,16 +91,25 @@ impl ScriptParser<'_> {
         } else if self.inner.parse_keyword(Keyword::NULL) {
             column.not_null = false;
         } else if column.generated.is_none() && self.generated_ahead() {
-            self.token(&Token::LParen)?;
-            column.generated = Some(self.with(Parser::parse_expr)?);
-            self.token(&Token::RParen)?;
+            column.generated = Some(self.generated()?);
         } else {
-            let hint = "a column is: name TYPE [NOT NULL], or name [TYPE] AS (expression)";
+            let hint = "a column is: name TYPE [NOT NULL], name [TYPE] AS (expression), or name AS PROCTIME()";
             return Err(
                 SqlError::unsupported(format!("{} in a column", shown(&next)), hint).at(self.position_of(&next))
             );
         }
         Ok(())
+    }
+
+    /// The expression of a generated column: in parentheses, or PROCTIME() as Flink writes it.
+    fn generated(&mut self) -> Result<Expr> {
+        if is_word(self.inner.peek_token_ref(), "PROCTIME") {
+            return self.with(Parser::parse_prefix);
+        }
+        self.token(&Token::LParen)?;
+        let expr = self.with(Parser::parse_expr)?;
+        self.token(&Token::RParen)?;
+        Ok(expr)
     }
 
     /// Consumes `AS` or `GENERATED ALWAYS AS`.

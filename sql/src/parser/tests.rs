@@ -32,8 +32,8 @@ fn errors_have_positions() {
     check(
         "CREATE SOURCE s (a INT",
         expect![[r#"
-        line 1, column 20: the end in a column is not supported; a column is: name TYPE [NOT NULL], or name [TYPE] AS (expression)
-    "#]],
+            line 1, column 20: the end in a column is not supported; a column is: name TYPE [NOT NULL], name [TYPE] AS (expression), or name AS PROCTIME()
+        "#]],
     );
     check(
         "CREATE SOURCE s (a INT) WITH (connector files)",

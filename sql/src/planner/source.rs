@@ -5,31 +5,38 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, ExprSchemable, col};
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, FunctionArguments};
 use tidemill_plans::change::CHANGE_COLUMN;
 use tidemill_plans::connector::{Direction, check_options};
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
-use tidemill_plans::node::{EventTimeSpec, NullEventTime, Projection, SourceNode};
+use tidemill_plans::node::{EventTimeSpec, NullEventTime, PROCTIME_COLUMN, Projection, SourceNode};
+use tidemill_plans::settings::Settings;
 use tidemill_plans::time::event_time_type;
 
 use super::expression::{plan_expression, plan_type};
+use crate::ast::dotted;
 use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
 use crate::lower::expression::column;
 use crate::statement::{CreateSource, Options, SourceColumn, Watermark};
 
-/// Plans a source.
-pub(crate) fn plan_source(create: &CreateSource) -> Result<(SourceNode, StreamInfo)> {
+/// Plans a source. Its event time is what WATERMARK FOR names; without one, a PROCTIME column is.
+pub(crate) fn plan_source(create: &CreateSource, settings: &Settings) -> Result<(SourceNode, StreamInfo)> {
     let (connector, options) = connector_of(&create.options, Direction::Source)?;
     check_names(&create.columns)?;
     let physical = physical_schema(&create.columns)?;
     let (projection, schema) = project(&create.columns, &physical)?;
     let event_time = match &create.watermark {
-        Some(watermark) => Some(plan_event_time(watermark, &schema, &options)?),
+        Some(watermark) => Some(plan_event_time(watermark, &create.columns, &schema, &options)?),
         None if options.iter().any(|(key, _)| key == "null_event_time") => {
             let message = "the option 'null_event_time' needs an event time: declare WATERMARK FOR";
             return Err(SqlError::invalid(message).at(create.options.place("null_event_time")));
         }
-        None => None,
+        None => proctime(&create.columns)?.map(|(column, name)| EventTimeSpec {
+            column,
+            watermark: StreamExpr(self::column(name)),
+            on_null: NullEventTime::DeadLetter,
+        }),
     };
     let times = event_time.iter().map(|time| time.column).collect();
     let info = StreamInfo {
@@ -43,7 +50,50 @@ pub(crate) fn plan_source(create: &CreateSource) -> Result<(SourceNode, StreamIn
     };
     let table = create.name.text.clone();
     let columns = StreamSchema(physical);
-    Ok((SourceNode { table, connector, options, columns, projection, event_time }, info))
+    let node = SourceNode { table, connector, options, columns, projection, event_time };
+    check_group(&node, &create.options, settings)?;
+    Ok((node, info))
+}
+
+/// The place and the name of the PROCTIME column, if there is one.
+fn proctime(columns: &[SourceColumn]) -> Result<Option<(usize, &str)>> {
+    let mut all = columns.iter().enumerate().filter(|(_, column)| is_proctime(column));
+    let first = all.next();
+    match all.next() {
+        Some((_, second)) => {
+            let message = "a source has one PROCTIME() column: a row is read once";
+            Err(SqlError::invalid(message).at(second.name.at))
+        }
+        None => Ok(first.map(|(place, column)| (place, column.name.text.as_str()))),
+    }
+}
+
+fn is_proctime(column: &SourceColumn) -> bool {
+    let Some(SqlExpr::Function(function)) = &column.generated else { return false };
+    let no_arguments = matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty());
+    dotted(&function.name) == "proctime" && no_arguments
+}
+
+/// Checks that a source can keep pace with others.
+fn check_group(node: &SourceNode, options: &Options, settings: &Settings) -> Result<()> {
+    let timing = node.timing().map_err(|error| options.locate(error))?;
+    let wrong = |option: &str, message: &str| Err(SqlError::invalid(message).at(options.place(option)));
+    if timing.watermark_group.is_none() && timing.max_drift_ms.is_some() {
+        return wrong("max_drift", "the option 'max_drift' needs a watermark_group: the sources to keep pace with");
+    }
+    if timing.watermark_group.is_none() {
+        return Ok(());
+    }
+    if node.event_time.is_none() || node.follows_clock() {
+        let message = "a watermark_group keeps event times near each other: declare WATERMARK FOR a column of the rows";
+        return wrong("watermark_group", message);
+    }
+    if timing.max_drift_ms.unwrap_or(settings.watermark_max_drift_ms) == 0 {
+        let message =
+            "the option 'watermark_group' needs max_drift = '10s' or so beside it, or SET watermark_max_drift";
+        return wrong("watermark_group", message);
+    }
+    Ok(())
 }
 
 /// Takes `connector` out of the options and checks the others against what it declares.
@@ -70,6 +120,10 @@ pub(crate) fn sink_schema(columns: &[SourceColumn]) -> Result<Option<SchemaRef>>
 fn check_names(columns: &[SourceColumn]) -> Result<()> {
     for (index, column) in columns.iter().enumerate() {
         let name = &column.name;
+        if name.text == PROCTIME_COLUMN {
+            let message = format!("the column name {PROCTIME_COLUMN} is taken by the time of reading");
+            return Err(SqlError::invalid(message).at(name.at));
+        }
         if name.text == CHANGE_COLUMN {
             return Err(
                 SqlError::invalid(format!("the column name {CHANGE_COLUMN} is taken by changelogs")).at(name.at)
@@ -101,7 +155,7 @@ fn declared_type(column: &SourceColumn) -> Result<DataType> {
 /// All columns in the order they were declared, over the physical ones.
 fn project(columns: &[SourceColumn], physical: &SchemaRef) -> Result<(Vec<Projection>, SchemaRef)> {
     let (mut projection, mut fields) = (Vec::new(), Vec::new());
-    let input = DFSchema::try_from(Arc::clone(physical))?;
+    let input = DFSchema::try_from(with_read_time(physical))?;
     for declared in columns {
         let name = &declared.name.text;
         let expr = match &declared.generated {
@@ -115,22 +169,37 @@ fn project(columns: &[SourceColumn], physical: &SchemaRef) -> Result<(Vec<Projec
     Ok((projection, Arc::new(Schema::new(fields))))
 }
 
+/// The physical columns and the time of reading.
+fn with_read_time(physical: &SchemaRef) -> Schema {
+    let read_at = Arc::new(Field::new(PROCTIME_COLUMN, event_time_type(), false));
+    Schema::new(physical.fields().iter().cloned().chain([read_at]).collect::<Vec<_>>())
+}
+
 /// A generated column, cast to its declared type if it has one.
 fn generated(declared: &SourceColumn, physical: &SchemaRef, input: &DFSchema) -> Result<Expr> {
     let Some(sql) = &declared.generated else { return Ok(col(declared.name.text.as_str())) };
-    let expr = plan_expression(sql.clone(), physical)?;
+    let expr = if is_proctime(declared) { column(PROCTIME_COLUMN) } else { plan_expression(sql.clone(), physical)? };
     match &declared.data_type {
         Some(_) => Ok(expr.cast_to(&declared_type(declared)?, input)?),
         None => Ok(expr),
     }
 }
 
-fn plan_event_time(watermark: &Watermark, schema: &SchemaRef, options: &[(String, String)]) -> Result<EventTimeSpec> {
+fn plan_event_time(
+    watermark: &Watermark,
+    columns: &[SourceColumn],
+    schema: &SchemaRef,
+    options: &[(String, String)],
+) -> Result<EventTimeSpec> {
     let (name, at) = (&watermark.column.text, watermark.column.at);
     let Some((index, field)) = schema.column_with_name(name) else {
         let message = format!("WATERMARK FOR names the column '{name}'; there are: {}", column_names(schema));
         return Err(SqlError::invalid(message).at(at));
     };
+    if proctime(columns)?.is_some_and(|(_, proctime)| proctime == name) {
+        let message = format!("the watermark of '{name}' follows the clock by itself; leave WATERMARK FOR out");
+        return Err(SqlError::invalid(message).at(at));
+    }
     if field.data_type() != &event_time_type() {
         let message =
             format!("the event-time column '{name}' must be a TIMESTAMP, but is {}", type_name(field.data_type()));

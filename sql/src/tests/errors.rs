@@ -76,7 +76,7 @@ fn options() {
     check_error(
         "CREATE SOURCE s (a INT) WITH (connector = 'files', pth = 'x', format = 'csv')",
         expect![[r#"
-            line 1, column 52: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, null_value, rows_per_second, null_event_time
+            line 1, column 52: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, null_value, rows_per_second, null_event_time, idle_timeout, watermark_group, max_drift
         "#]],
     );
     check_error(
@@ -148,8 +148,8 @@ fn sources() {
     check_error(
         &format!("CREATE SOURCE s (a INT DEFAULT 3) {with}"),
         expect![[r#"
-        line 1, column 24: DEFAULT in a column is not supported; a column is: name TYPE [NOT NULL], or name [TYPE] AS (expression)
-    "#]],
+            line 1, column 24: DEFAULT in a column is not supported; a column is: name TYPE [NOT NULL], name [TYPE] AS (expression), or name AS PROCTIME()
+        "#]],
     );
     check_error(
         &format!("CREATE SOURCE s (a INT, __op INT) {with}"),
@@ -718,5 +718,82 @@ fn sessions() {
         expect![[r#"
             line 1, column 33: PARTITION BY here is not supported; only SESSION takes it; GROUP BY puts other windows' rows together
         "#]],
+    );
+}
+
+#[test]
+fn options_of_time() {
+    let source = |columns: &str, options: &str| {
+        format!("CREATE SOURCE s ({columns}) WITH (connector = 'files', path = 'x', format = 'csv', {options})")
+    };
+    let timed = "ts TIMESTAMP, WATERMARK FOR ts AS ts";
+    check_error(
+        &source(timed, "idle_timeout = 'soon'"),
+        expect![[r#"
+        line 1, column 111: option 'idle_timeout' is 'soon', but takes a duration such as 30s or 500ms, or 0
+    "#]],
+    );
+    check_error(
+        &source(timed, "max_drift = '1s'"),
+        expect![[r#"
+        line 1, column 111: the option 'max_drift' needs a watermark_group: the sources to keep pace with
+    "#]],
+    );
+    check_error(
+        &source(timed, "watermark_group = 'g'"),
+        expect![[r#"
+        line 1, column 111: the option 'watermark_group' needs max_drift = '10s' or so beside it, or SET watermark_max_drift
+    "#]],
+    );
+    check_error(
+        &source("ts TIMESTAMP", "watermark_group = 'g', max_drift = '1s'"),
+        expect![[r#"
+        line 1, column 87: a watermark_group keeps event times near each other: declare WATERMARK FOR a column of the rows
+    "#]],
+    );
+    check_error(
+        &source("pt AS PROCTIME()", "watermark_group = 'g', max_drift = '1s'"),
+        expect![[r#"
+        line 1, column 91: a watermark_group keeps event times near each other: declare WATERMARK FOR a column of the rows
+    "#]],
+    );
+}
+
+#[test]
+fn processing_time() {
+    let source =
+        |columns: &str| format!("CREATE SOURCE s ({columns}) WITH (connector = 'files', path = 'x', format = 'csv');");
+    check_error(
+        &source("pt AS PROCTIME(), again AS (PROCTIME())"),
+        expect![[r#"
+        line 1, column 36: a source has one PROCTIME() column: a row is read once
+    "#]],
+    );
+    check_error(
+        &source("pt AS PROCTIME(), WATERMARK FOR pt AS pt"),
+        expect![[r#"
+        line 1, column 50: the watermark of 'pt' follows the clock by itself; leave WATERMARK FOR out
+    "#]],
+    );
+    check_error(
+        &source("a INT, pt AS (PROCTIME() + INTERVAL '1 second')"),
+        expect![[r#"
+        line 1, column 32: Invalid function 'proctime'.
+        Did you mean 'to_time'?
+    "#]],
+    );
+    check_error(
+        &source("\"PROCTIME()\" INT"),
+        expect![[r#"
+        line 1, column 18: the column name PROCTIME() is taken by the time of reading
+    "#]],
+    );
+    let both = source("ts TIMESTAMP, pt AS PROCTIME(), WATERMARK FOR ts AS ts");
+    let windows = "SELECT count(*) FROM TUMBLE(TABLE s, DESCRIPTOR(pt), INTERVAL '1 second') GROUP BY window_end";
+    check_error(
+        &format!("{both}\n{windows}"),
+        expect![[r#"
+        line 2, column 38: 'pt' is not an event-time column; DESCRIPTOR takes ts here
+    "#]],
     );
 }

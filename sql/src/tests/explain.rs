@@ -439,3 +439,26 @@ fn sessions_are_those_of_the_keys_of_partition_by() {
         "#]],
     );
 }
+
+#[test]
+fn time_that_follows_the_clock_and_sources_that_keep_pace() {
+    let source = "CREATE SOURCE clicks (k VARCHAR, pt AS PROCTIME() NOT NULL)
+                    WITH (connector = 'files', path = 'clicks', format = 'csv');";
+    let sql = "SELECT k, window_end, count(*) AS n
+               FROM TUMBLE(TABLE clicks, DESCRIPTOR(pt), INTERVAL '10 seconds') GROUP BY k, window_end";
+    expect![[r#"
+        Sink #3 select_1 to result [x1]
+          Project #2 k, window_end, "count(1)" AS n [x2] -> rebalance
+            WindowAggregate #1 TUMBLE(size=10s) on pt by (k): count(1) [x2] -> forward
+              Source #0 clicks from files watermark(pt AS pt) [x2] -> hash(k)
+    "#]]
+    .assert_eq(&explain_after(source, sql));
+    let source = "SET watermark_max_drift = '10s';
+                  CREATE SOURCE clicks (ts TIMESTAMP, WATERMARK FOR ts AS ts)
+                    WITH (connector = 'files', path = 'clicks', format = 'csv', watermark_group = 'g');";
+    expect![[r#"
+        Sink #1 select_1 to result [x1]
+          Source #0 clicks from files watermark(ts AS ts) keeps pace with group 'g' of its worker [x2] -> rebalance
+    "#]]
+    .assert_eq(&explain_after(source, "SELECT * FROM clicks"));
+}

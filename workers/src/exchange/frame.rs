@@ -43,6 +43,10 @@ pub(crate) enum FrameKind {
     },
     /// No later row on this channel is older.
     Watermark(Watermark),
+    /// No rows come for the time being.
+    Idle,
+    /// Rows come again.
+    Active,
     /// A checkpoint's barrier.
     Barrier(Epoch),
     /// Nothing follows, as planned.

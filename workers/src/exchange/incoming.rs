@@ -255,6 +255,8 @@ impl OpenChannel {
         let (message, counted) = match header.kind {
             FrameKind::Batch { size } => (Message::Batch(batch_codec::decode(channel, &self.schema, frame)?), size),
             FrameKind::Watermark(watermark) => signal(Message::Watermark(watermark)),
+            FrameKind::Idle => signal(Message::Idle),
+            FrameKind::Active => signal(Message::Active),
             FrameKind::Barrier(epoch) => signal(Message::Barrier(epoch)),
             FrameKind::End(kind) => signal(Message::End(kind.into())),
             FrameKind::Open | FrameKind::Close | FrameKind::Credit { .. } | FrameKind::Reject { .. } => {

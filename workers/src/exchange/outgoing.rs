@@ -211,6 +211,8 @@ impl OpenChannel {
                 return self.batch_frame(encoder, &part).map(Next::Frame);
             }
             Message::Watermark(watermark) => FrameKind::Watermark(watermark),
+            Message::Idle => FrameKind::Idle,
+            Message::Active => FrameKind::Active,
             Message::Barrier(epoch) => FrameKind::Barrier(epoch),
             Message::End(reason) => {
                 return Ok(Next::Last(self.header(FrameKind::End(reason.into()), size).to_frame()?));

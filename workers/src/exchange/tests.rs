@@ -107,6 +107,8 @@ async fn every_message_arrives_as_it_was_sent() {
         Message::Batch(batch(1000)),
         Message::Batch(batch(1000).slice(13, 500)),
         Message::Batch(batch(9).slice(0, 0)),
+        Message::Idle,
+        Message::Active,
         Message::Barrier(Epoch(3)),
         Message::Watermark(Watermark::MAX),
         Message::End(EndReason::Finished),

@@ -114,3 +114,84 @@ fn a_sender_that_is_lost_is_an_error_that_names_the_channel() {
     };
     assert_eq!(error.to_string(), "channel 0 is gone");
 }
+
+fn all(inbox: &mut Inbox) -> Vec<Input> {
+    std::iter::from_fn(|| next(inbox)).collect()
+}
+
+fn moved(ports: &[i64]) -> Input {
+    let port = |time: &i64| if *time == i64::MIN { Watermark::MIN } else { at(*time) };
+    Input::Watermarks(PortWatermarks::of(ports.iter().map(port).collect()))
+}
+
+#[test]
+fn an_idle_channel_does_not_hold_time_up() {
+    let (senders, mut inbox) = inbox(&[0, 0]);
+    senders[0].send(Message::Watermark(at(10))).unwrap();
+    assert_eq!(all(&mut inbox), []);
+    senders[1].send(Message::Idle).unwrap();
+    assert_eq!(all(&mut inbox), [moved(&[10])]);
+    senders[0].send(Message::Watermark(at(20))).unwrap();
+    assert_eq!(all(&mut inbox), [moved(&[20])]);
+    // It comes back behind: time stands until it has caught up, and never goes back.
+    senders[1].send(Message::Active).unwrap();
+    senders[1].send(Message::Watermark(at(15))).unwrap();
+    senders[0].send(Message::Watermark(at(30))).unwrap();
+    assert_eq!(all(&mut inbox), []);
+    senders[1].send(Message::Watermark(at(25))).unwrap();
+    assert_eq!(all(&mut inbox), [moved(&[25])]);
+}
+
+#[test]
+fn when_all_are_idle_time_stands_at_the_furthest_whoever_went_first() {
+    for first in [0, 1] {
+        let (senders, mut inbox) = inbox(&[0, 0, 0]);
+        senders[2].send(Message::End(EndReason::Finished)).unwrap();
+        senders[0].send(Message::Watermark(at(5))).unwrap();
+        senders[1].send(Message::Watermark(at(10))).unwrap();
+        assert_eq!(all(&mut inbox), [moved(&[5])]);
+        senders[first].send(Message::Idle).unwrap();
+        senders[1 - first].send(Message::Idle).unwrap();
+        assert_eq!(all(&mut inbox), [moved(&[10]), Input::Idle]);
+        senders[0].send(Message::Active).unwrap();
+        senders[0].send(Message::Watermark(at(12))).unwrap();
+        assert_eq!(all(&mut inbox), [Input::Active, moved(&[12])]);
+    }
+}
+
+#[test]
+fn the_end_of_the_others_is_no_end_of_an_idle_channel() {
+    let (senders, mut inbox) = inbox(&[0, 1]);
+    senders[0].send(Message::Watermark(at(5))).unwrap();
+    senders[0].send(Message::Idle).unwrap();
+    assert_eq!(all(&mut inbox), [moved(&[5, i64::MIN])]);
+    senders[1].send(Message::End(EndReason::Finished)).unwrap();
+    assert_eq!(all(&mut inbox), [moved(&[5, i64::MAX]), Input::Idle]);
+    senders[0].send(Message::End(EndReason::Finished)).unwrap();
+    assert_eq!(all(&mut inbox), [moved(&[i64::MAX, i64::MAX]), Input::End(EndReason::Finished)]);
+}
+
+#[test]
+fn an_idle_port_goes_with_the_other() {
+    let (senders, mut inbox) = inbox(&[0, 1]);
+    senders[0].send(Message::Watermark(at(10))).unwrap();
+    senders[1].send(Message::Watermark(at(3))).unwrap();
+    assert_eq!(all(&mut inbox), [moved(&[10, i64::MIN]), moved(&[10, 3])]);
+    senders[1].send(Message::Idle).unwrap();
+    assert_eq!(all(&mut inbox), [moved(&[10, 10])]);
+    senders[0].send(Message::Watermark(at(20))).unwrap();
+    assert_eq!(all(&mut inbox), [moved(&[20, 20])]);
+    senders[1].send(Message::Active).unwrap();
+    senders[0].send(Message::Watermark(at(30))).unwrap();
+    assert_eq!(all(&mut inbox), [moved(&[30, 20])]);
+}
+
+#[test]
+fn an_idle_channel_takes_part_in_barriers() {
+    let (senders, mut inbox) = inbox(&[0, 0]);
+    senders[0].send(Message::Idle).unwrap();
+    senders[1].send(Message::Barrier(Epoch(1))).unwrap();
+    assert_eq!(all(&mut inbox), []);
+    senders[0].send(Message::Barrier(Epoch(1))).unwrap();
+    assert_eq!(all(&mut inbox), [Input::Barrier(Epoch(1))]);
+}
