@@ -8,6 +8,7 @@
 mod bad_input;
 mod command;
 mod flights;
+mod generated;
 mod outputs;
 mod slt;
 mod stop;

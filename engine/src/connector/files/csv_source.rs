@@ -11,9 +11,9 @@ use tidemill_plans::connector::delimiter;
 
 use super::conform::Conform;
 use super::file_error;
-use super::share::{Share, Splits};
-use super::source::Split;
+use super::source::{Split, Splits};
 use crate::connector::option;
+use crate::connector::share::Share;
 use crate::error::{EngineError, Result};
 
 /// A subtask's files. Their headers are read and columns found here: what is wrong with them fails the

@@ -12,10 +12,8 @@ mod conform;
 mod csv_source;
 mod json_source;
 mod listing;
-mod pace;
 mod parquet_source;
 mod part;
-mod share;
 mod sink;
 mod source;
 
@@ -28,9 +26,9 @@ use tidemill_plans::PlanError;
 use tidemill_plans::node::{SinkNode, SourceNode};
 
 use self::listing::Listing;
-use self::pace::Pace;
-use self::share::Share;
-use super::{Sink, Source, option};
+use super::pace::{Pace, Paced};
+use super::share::Share;
+use super::{Sink, Source, number, option};
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::task::TaskEnv;
@@ -59,11 +57,13 @@ pub(super) fn open_source(
         "json" => json_source::splits(files, &conform, batch_rows, share)?,
         other => return Err(PlanError::InvalidOption(format!("files cannot be read as '{other}'")).into()),
     };
-    let rows_per_second: Option<u64> = option(&node.options, "rows_per_second").and_then(|rate| rate.parse().ok());
-    let pace = rows_per_second.map(|rate| Pace::new(rate, share, splits.all));
     // Who reads alone agrees with everybody.
     let unchecked = (parallelism > 1).then_some(listing);
-    Ok(Box::new(source::FilesSource::new(splits.own, pace, unchecked)))
+    let source = source::FilesSource::new(splits.own, unchecked);
+    Ok(match number(&node.options, "rows_per_second") {
+        Some(rate) => Box::new(Paced::new(source, Pace::new(rate, share, splits.all as u64))),
+        None => Box::new(source),
+    })
 }
 
 /// Opens one subtask's share of a folder of files.
