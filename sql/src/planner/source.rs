@@ -46,8 +46,9 @@ pub(crate) fn plan_source(create: &CreateSource) -> Result<(SourceNode, StreamIn
         upsert_keys: Vec::new(),
     };
     let table = create.name.text.clone();
+    let declared = physical.fields().iter().map(|field| field.name().clone()).collect();
     let columns = StreamSchema(physical);
-    Ok((SourceNode { table, connector, options, columns, projection, event_time }, info))
+    Ok((SourceNode { table, connector, options, declared, columns, projection, event_time }, info))
 }
 
 /// The declared columns; in front of them those that the connector knows, if it has any and none of

@@ -1,7 +1,8 @@
 //! Files on local disk, as Parquet, CSV or JSON lines.
 //!
 //! A source's files are found when it is opened, in the order of their names. They are cut into
-//! splits (a file, or a row group of a Parquet file) that are dealt out to the subtasks in turn.
+//! splits (a file, a row group of a Parquet file, a block of a CSV file) that are dealt out to the
+//! subtasks in turn.
 //!
 //! Each subtask finds the files for itself, in its own process. So files must not come or go while a
 //! job is deployed, or subtasks would count differently, and rows be read twice or by nobody. All of
@@ -53,7 +54,10 @@ pub(super) fn open_source(
     let files = &listing.files;
     let splits = match format {
         "parquet" => parquet_source::splits(files, &conform, batch_rows, share)?,
-        "csv" => csv_source::splits(files, &conform, &node.options, batch_rows, share)?,
+        "csv" => {
+            let options = csv_source::CsvOptions::new(&node.options, &node.declared, batch_rows)?;
+            csv_source::splits(files, &conform, &options, share)?
+        }
         "json" => json_source::splits(files, &conform, batch_rows, share)?,
         other => return Err(PlanError::InvalidOption(format!("files cannot be read as '{other}'")).into()),
     };

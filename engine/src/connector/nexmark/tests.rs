@@ -24,6 +24,7 @@ fn source(options: &[(&str, &str)], columns: &str, batch_rows: u32, share: Share
         table: String::from("t"),
         connector: String::from("nexmark"),
         options: options.iter().map(|(key, value)| (String::from(*key), String::from(*value))).collect(),
+        declared: Vec::new(),
         columns: StreamSchema(schema(columns)),
         projection: Vec::<Projection>::new(),
         event_time: None,
