@@ -3,6 +3,7 @@
 mod errors;
 mod explain;
 mod flights;
+mod prune;
 mod session;
 
 use arrow::array::{AsArray, RecordBatch};
