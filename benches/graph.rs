@@ -41,6 +41,7 @@ pub(crate) fn add_input(graph: &mut DataflowGraph, schema: SchemaRef) -> Operato
         table: String::from("input"),
         connector: String::from("files"),
         options: Vec::new(),
+        declared: schema.fields().iter().map(|field| field.name().clone()).collect(),
         columns: StreamSchema(Arc::clone(&schema)),
         projection: Vec::new(),
         event_time: None,

@@ -30,6 +30,7 @@ pub(crate) fn two_stage_graph(first: u32, second: u32) -> DataflowGraph {
         table: "t".into(),
         connector: "files".into(),
         options: vec![],
+        declared: schema.fields().iter().map(|field| field.name().clone()).collect(),
         columns: StreamSchema(Arc::clone(&schema)),
         projection: vec![],
         event_time: None,

@@ -1,8 +1,16 @@
 //! Every connector's options, declared once: the planner checks a WITH clause against them, SHOW
 //! CONNECTORS prints them, and the engine's connectors read them.
 
+mod declared;
+
+pub use declared::{CONNECTORS, SOURCE_OPTIONS};
+
+use arrow::compute::kernels::cast_utils::Parser;
+use arrow::datatypes::{DataType, TimestampMicrosecondType};
+
 use crate::error::{PlanError, Result};
 use crate::settings::parse_duration_ms;
+use crate::time::EventTime;
 
 /// What values an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,12 +19,16 @@ pub enum OptionKind {
     Text,
     /// A whole number of at least 1.
     Count,
+    /// A whole number of at least 0.
+    Number,
     /// true or false.
     Boolean,
     /// What stands between fields; see [`delimiter`].
     Delimiter,
     /// A length of time such as `30s`, or 0.
     Duration,
+    /// A point in time; see [`timestamp`].
+    Timestamp,
     /// One of these words.
     OneOf(&'static [&'static str]),
 }
@@ -30,10 +42,57 @@ pub struct OptionSpec {
     pub kind: OptionKind,
     /// Whether it must be given.
     pub required: bool,
+    /// The value that it has where it is not given; `None` if that is not a value.
+    pub default: Option<&'static str>,
     /// The only value of the option `format` with which it does anything; `None` for any.
     pub format: Option<&'static str>,
     /// What it does, a sentence.
     pub doc: &'static str,
+}
+
+impl OptionSpec {
+    const fn required(name: &'static str, kind: OptionKind, doc: &'static str) -> Self {
+        Self { name, kind, required: true, default: None, format: None, doc }
+    }
+
+    const fn optional(name: &'static str, kind: OptionKind, doc: &'static str) -> Self {
+        Self { required: false, ..Self::required(name, kind, doc) }
+    }
+
+    const fn or(self, default: &'static str) -> Self {
+        Self { default: Some(default), ..self }
+    }
+
+    const fn of_format(self, format: &'static str) -> Self {
+        Self { format: Some(format), ..self }
+    }
+}
+
+/// Whether a source ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bounds {
+    /// It always does.
+    Always,
+    /// It does if this option is given.
+    With(&'static str),
+}
+
+/// Columns that a connector knows of itself: nobody needs to declare them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownTable {
+    /// The value of the option `table` that chooses it.
+    pub name: &'static str,
+    /// Its columns, of which none is ever NULL.
+    pub columns: &'static [KnownColumn],
+}
+
+/// A column that a connector knows of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownColumn {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type.
+    pub data_type: DataType,
 }
 
 /// A connector as the planner knows it.
@@ -45,79 +104,15 @@ pub struct ConnectorSpec {
     pub doc: &'static str,
     /// Options when it reads; `None` if it cannot.
     pub source: Option<&'static [OptionSpec]>,
+    /// Whether what it reads ends.
+    pub bounds: Bounds,
+    /// The tables that it reads, if it knows their columns.
+    pub tables: &'static [KnownTable],
     /// Options when it writes; `None` if it cannot.
     pub sink: Option<&'static [OptionSpec]>,
     /// Whether a sink takes updates and deletes, not only inserts.
     pub sink_takes_changes: bool,
 }
-
-const fn option(name: &'static str, kind: OptionKind, required: bool, doc: &'static str) -> OptionSpec {
-    OptionSpec { name, kind, required, format: None, doc }
-}
-
-const fn csv_option(name: &'static str, kind: OptionKind, doc: &'static str) -> OptionSpec {
-    OptionSpec { name, kind, required: false, format: Some("csv"), doc }
-}
-
-const FORMATS: OptionKind = OptionKind::OneOf(&["parquet", "csv", "json"]);
-
-/// All connectors.
-pub const CONNECTORS: &[ConnectorSpec] = &[
-    ConnectorSpec {
-        name: "files",
-        doc: "Files on local disk.",
-        source: Some(&[
-            option("path", OptionKind::Text, true, "A file, a folder, or a glob; relative to the working folder."),
-            option("format", FORMATS, true, "How the files are encoded."),
-            csv_option("header", OptionKind::Boolean, "CSV: whether the first line names the columns (true)."),
-            csv_option("delimiter", OptionKind::Delimiter, "CSV: the character between fields (,)."),
-            csv_option("null_value", OptionKind::Text, "CSV: the text that stands for NULL (nothing)."),
-            option("rows_per_second", OptionKind::Count, false, "Replays at this pace, each subtask its share."),
-            option(
-                "null_event_time",
-                OptionKind::OneOf(&["dead_letter", "skip"]),
-                false,
-                "Rows without an event time go to the dead letters, or are counted and skipped (dead_letter).",
-            ),
-        ]),
-        sink: Some(&[
-            option("path", OptionKind::Text, true, "The folder to write part files to; made if it does not exist."),
-            option("format", FORMATS, true, "How the files are encoded."),
-        ]),
-        sink_takes_changes: false,
-    },
-    ConnectorSpec {
-        name: "print",
-        doc: "Rows on standard output, as they come.",
-        source: None,
-        sink: Some(&[]),
-        sink_takes_changes: true,
-    },
-    ConnectorSpec {
-        name: "blackhole",
-        doc: "Nowhere; rows are counted.",
-        source: None,
-        sink: Some(&[]),
-        sink_takes_changes: true,
-    },
-];
-
-/// Options of every source, whatever its connector: how its time keeps pace with that of others.
-pub const SOURCE_OPTIONS: &[OptionSpec] = &[
-    option(
-        "idle_timeout",
-        OptionKind::Duration,
-        false,
-        "A source without rows for so long holds the time of others up no more (30s); 0 for never.",
-    ),
-    option(
-        "watermark_group",
-        OptionKind::Text,
-        false,
-        "Sources of one group wait for the slowest of them, so that none runs ahead by more than max_drift.",
-    ),
-    option("max_drift", OptionKind::Duration, false, "Event time by which a source may be ahead of its group."),
-];
 
 /// The connector that carries the result of a SELECT to the session. Users cannot name it.
 pub const RESULT_CONNECTOR: &str = "result";
@@ -137,6 +132,39 @@ pub fn find(name: &str) -> Result<&'static ConnectorSpec> {
         let valid: Vec<&str> = CONNECTORS.iter().map(|spec| spec.name).collect();
         let message = format!("unknown connector '{name}'; valid are: {}", valid.join(", "));
         PlanError::given_option("connector", message)
+    })
+}
+
+/// Whether a source with these options ends.
+pub fn is_bounded(connector: &str, options: &[(String, String)]) -> Result<bool> {
+    Ok(match find(connector)?.bounds {
+        Bounds::Always => true,
+        Bounds::With(option) => options.iter().any(|(key, _)| key == option),
+    })
+}
+
+/// The table that a source with these options reads, if the connector knows its columns.
+pub fn known_table(connector: &str, options: &[(String, String)]) -> Result<Option<&'static KnownTable>> {
+    let chosen = options.iter().find(|(key, _)| key == "table").map(|(_, table)| table.as_str());
+    Ok(find(connector)?.tables.iter().find(|table| Some(table.name) == chosen))
+}
+
+/// The value of an option: the one that is given, else its default.
+#[must_use]
+pub fn value<'a>(
+    connector: &str,
+    direction: Direction,
+    options: &'a [(String, String)],
+    name: &str,
+) -> Option<&'a str> {
+    let given = options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    given.or_else(|| {
+        let spec = find(connector).ok()?;
+        let declared = match direction {
+            Direction::Source => spec.source,
+            Direction::Sink => spec.sink,
+        };
+        declared?.iter().find(|option| option.name == name)?.default
     })
 }
 
@@ -183,12 +211,15 @@ fn find_option(
 fn check_value(option: &OptionSpec, value: &str) -> Result<()> {
     let wanted = match option.kind {
         OptionKind::Text => return Ok(()),
+        OptionKind::Number if value.parse::<u64>().is_ok() => return Ok(()),
+        OptionKind::Timestamp => return timestamp(option.name, value).map(|_| ()),
         OptionKind::Count if value.parse::<u64>().is_ok_and(|count| count > 0) => return Ok(()),
         OptionKind::Boolean if matches!(value, "true" | "false") => return Ok(()),
         OptionKind::OneOf(words) if words.contains(&value) => return Ok(()),
         OptionKind::Duration if parse_duration_ms(value).is_some() => return Ok(()),
         OptionKind::Delimiter => return delimiter(value).map(|_| ()),
         OptionKind::Count => String::from("a whole number of at least 1"),
+        OptionKind::Number => String::from("a whole number of at least 0"),
         OptionKind::Boolean => String::from("true or false"),
         OptionKind::Duration => String::from("a duration such as 30s or 500ms, or 0"),
         OptionKind::OneOf(words) => format!("one of {}", words.join(", ")),
@@ -226,6 +257,15 @@ pub fn delimiter(text: &str) -> Result<u8> {
     }
 }
 
+/// The point in time that an option's text names.
+pub fn timestamp(option: &str, text: &str) -> Result<EventTime> {
+    let time = TimestampMicrosecondType::parse(text).map(EventTime).filter(|time| time.is_valid());
+    time.ok_or_else(|| {
+        let message = format!("option '{option}' is '{text}', but takes a timestamp such as 2024-01-31 12:30:00");
+        PlanError::given_option(option, message)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,7 +277,7 @@ mod tests {
 
     #[test]
     fn errors_list_what_is_valid() {
-        assert!(check("kafkka", Direction::Source, &[]).contains("files, print, blackhole"));
+        assert!(check("kafkka", Direction::Source, &[]).contains("files, nexmark, print, blackhole"));
         assert!(check("print", Direction::Source, &[]).contains("cannot be used as a source"));
         assert!(check("files", Direction::Sink, &[("pth", "x")]).contains("valid are: path, format"));
         assert!(check("files", Direction::Sink, &[("path", "x")]).contains("needs the option 'format'"));

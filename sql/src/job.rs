@@ -12,6 +12,7 @@ use tidemill_plans::settings::Settings;
 
 use crate::catalog::{Catalog, Detail, Object, StreamInfo};
 use crate::error::{Position, Result, SqlError};
+use crate::lower::prune::prune_sources;
 use crate::lower::stream::Stream;
 use crate::lower::write::{Target, Write};
 use crate::planner::QueryPlanner;
@@ -148,6 +149,7 @@ impl JobBuilder {
     /// The graph, checked.
     pub fn finish(mut self) -> Result<DataflowGraph> {
         self.finish_writes();
+        prune_sources(&mut self.graph)?;
         self.graph.validate().map_err(SqlError::Graph)?;
         Ok(self.graph)
     }

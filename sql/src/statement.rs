@@ -82,6 +82,8 @@ pub(crate) enum Statement {
 pub(crate) struct CreateSource {
     pub(crate) name: Name,
     pub(crate) if_not_exists: bool,
+    /// Whether there is a list of columns, which may be empty.
+    pub(crate) listed: bool,
     pub(crate) columns: Vec<SourceColumn>,
     pub(crate) watermark: Option<Watermark>,
     pub(crate) options: Options,

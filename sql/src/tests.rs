@@ -5,6 +5,7 @@ mod explain;
 mod flights;
 mod joins;
 mod over;
+mod prune;
 mod session;
 
 use arrow::array::{AsArray, RecordBatch};

@@ -177,7 +177,10 @@ fn options_that_are_not_there() {
     let unknown = source("connector = 'files', pth = 'x', path = 'x', format = 'csv'");
     check(&unknown, &["script.sql: line 1, column ", "unknown option 'pth'", "valid are: path, format, header"]);
     let connector = source("connector = 'kafkka'");
-    check(&connector, &["script.sql: line 1, column ", "unknown connector 'kafkka'", "valid are: files, print"]);
+    check(
+        &connector,
+        &["script.sql: line 1, column ", "unknown connector 'kafkka'", "valid are: files, nexmark, print"],
+    );
     let missing = source("connector = 'files', path = 'x'");
     check(&missing, &["script.sql: line 1, column ", "needs the option 'format'"]);
     let wrong = source("connector = 'files', path = 'x', format = 'orc'");

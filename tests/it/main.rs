@@ -9,6 +9,7 @@ mod bad_input;
 mod command;
 mod flights;
 mod joins;
+mod generated;
 mod outputs;
 mod over;
 mod slt;

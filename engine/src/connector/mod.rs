@@ -5,8 +5,13 @@
 
 mod blackhole;
 mod files;
+mod generated;
+mod nexmark;
+mod pace;
 mod print;
+mod random;
 mod result;
+mod share;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -18,6 +23,7 @@ use tidemill_plans::connector::RESULT_CONNECTOR;
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::{SinkNode, SourceNode};
 
+use self::share::Share;
 use crate::error::Result;
 use crate::metrics::OperatorStats;
 use crate::task::TaskEnv;
@@ -70,6 +76,7 @@ pub fn open_source(
 ) -> Result<Box<dyn Source>> {
     match node.connector.as_str() {
         "files" => files::open_source(node, env, stats, subtask, parallelism),
+        "nexmark" => nexmark::open_source(node, env, Share { subtask, parallelism }),
         other => Err(unknown(other)),
     }
 }
@@ -98,4 +105,9 @@ fn unknown(connector: &str) -> crate::error::EngineError {
 /// The value of an option.
 fn option<'a>(options: &'a [(String, String)], name: &str) -> Option<&'a str> {
     options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+/// The value of an option that is a whole number, which the planner has checked.
+fn number(options: &[(String, String)], name: &str) -> Option<u64> {
+    option(options, name).and_then(|value| value.parse().ok())
 }

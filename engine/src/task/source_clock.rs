@@ -148,6 +148,7 @@ mod tests {
             table: String::from("t"),
             connector: String::from("files"),
             options: options.iter().map(|(key, value)| (String::from(*key), String::from(*value))).collect(),
+            declared: vec![String::from("k")],
             columns: StreamSchema(schema("k:text")),
             projection,
             event_time: proctime.then_some(event_time),

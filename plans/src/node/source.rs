@@ -26,7 +26,10 @@ pub struct SourceNode {
     pub connector: String,
     /// The connector's options as the user wrote them, already checked.
     pub options: Vec<(String, String)>,
-    /// The columns that the connector must deliver, by name.
+    /// The names of all columns that it declares but does not generate, in the order in which they stand
+    /// in data without names.
+    pub declared: Vec<String>,
+    /// The columns that the connector must deliver, by name: those of them that somebody reads.
     pub columns: StreamSchema,
     /// The columns of the stream, over `columns`: those themselves and generated ones.
     pub projection: Vec<Projection>,

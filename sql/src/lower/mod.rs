@@ -9,6 +9,7 @@ mod interval_join;
 mod join;
 mod model;
 mod project;
+pub(crate) mod prune;
 pub(crate) mod scan;
 pub(crate) mod sink;
 pub(crate) mod stream;

@@ -20,12 +20,17 @@ impl ScriptParser<'_> {
     pub(super) fn create_source(&mut self) -> Result<Statement> {
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
-        let ColumnList { columns, watermark } = self.column_list()?;
+        let listed = self.inner.peek_token_ref().token == Token::LParen;
+        let ColumnList { columns, watermark } =
+            if listed { self.column_list()? } else { ColumnList { columns: Vec::new(), watermark: None } };
+        if !listed && !is_word(self.inner.peek_token_ref(), "WITH") {
+            return Err(self.expected("(column TYPE, …), or WITH (connector = '…', …)"));
+        }
         if !self.word("WITH") {
             return Err(self.expected("WITH (connector = '…', …)"));
         }
         let options = self.option_list()?;
-        let create = CreateSource { name, if_not_exists, columns, watermark, options };
+        let create = CreateSource { name, if_not_exists, listed, columns, watermark, options };
         Ok(Statement::CreateSource(Box::new(create)))
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, ExprSchemable, col};
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, FunctionArguments};
+use datafusion::sql::sqlparser::ast::{DataType as SqlType, Expr as SqlExpr, FunctionArguments, TimezoneInfo};
 use tidemill_plans::change::CHANGE_COLUMN;
-use tidemill_plans::connector::{Direction, check_options};
+use tidemill_plans::connector::{Direction, KnownColumn, KnownTable, check_options, is_bounded, known_table};
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::node::{EventTimeSpec, NullEventTime, PROCTIME_COLUMN, Projection, SourceNode};
 use tidemill_plans::settings::Settings;
@@ -18,21 +18,26 @@ use crate::ast::dotted;
 use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
 use crate::lower::expression::column;
-use crate::statement::{CreateSource, Options, SourceColumn, Watermark};
+use crate::statement::{CreateSource, Name, Options, SourceColumn, Watermark};
 
 /// Plans a source. Its event time is what WATERMARK FOR names; without one, a PROCTIME column is.
 pub(crate) fn plan_source(create: &CreateSource, settings: &Settings) -> Result<(SourceNode, StreamInfo)> {
     let (connector, options) = connector_of(&create.options, Direction::Source)?;
-    check_names(&create.columns)?;
-    let physical = physical_schema(&create.columns)?;
-    let (projection, schema) = project(&create.columns, &physical)?;
+    let known = known_table(&connector, &options)?;
+    let columns = all_columns(create, known, &connector)?;
+    check_names(&columns)?;
+    let physical = physical_schema(&columns)?;
+    if let Some(table) = known {
+        check_known(&columns, &physical, table, &connector)?;
+    }
+    let (projection, schema) = project(&columns, &physical)?;
     let event_time = match &create.watermark {
-        Some(watermark) => Some(plan_event_time(watermark, &create.columns, &schema, &options)?),
+        Some(watermark) => Some(plan_event_time(watermark, &columns, &schema, &options)?),
         None if options.iter().any(|(key, _)| key == "null_event_time") => {
             let message = "the option 'null_event_time' needs an event time: declare WATERMARK FOR";
             return Err(SqlError::invalid(message).at(create.options.place("null_event_time")));
         }
-        None => proctime(&create.columns)?.map(|(column, name)| EventTimeSpec {
+        None => proctime(&columns)?.map(|(column, name)| EventTimeSpec {
             column,
             watermark: StreamExpr(self::column(name)),
             on_null: NullEventTime::DeadLetter,
@@ -43,14 +48,14 @@ pub(crate) fn plan_source(create: &CreateSource, settings: &Settings) -> Result<
         schema: Arc::clone(&schema),
         times,
         window_times: Vec::new(),
-        // All sources of this release read files.
-        bounded: true,
+        bounded: is_bounded(&connector, &options)?,
         changelog: false,
         upsert_keys: Vec::new(),
     };
     let table = create.name.text.clone();
+    let declared = physical.fields().iter().map(|field| field.name().clone()).collect();
     let columns = StreamSchema(physical);
-    let node = SourceNode { table, connector, options, columns, projection, event_time };
+    let node = SourceNode { table, connector, options, declared, columns, projection, event_time };
     check_group(&node, &create.options, settings)?;
     Ok((node, info))
 }
@@ -92,6 +97,59 @@ fn check_group(node: &SourceNode, options: &Options, settings: &Settings) -> Res
         let message =
             "the option 'watermark_group' needs max_drift = '10s' or so beside it, or SET watermark_max_drift";
         return wrong("watermark_group", message);
+    }
+    Ok(())
+}
+
+/// The declared columns; in front of them those that the connector knows, if it has any and none of
+/// them is declared.
+fn all_columns(create: &CreateSource, known: Option<&KnownTable>, connector: &str) -> Result<Vec<SourceColumn>> {
+    if create.columns.iter().any(|column| column.generated.is_none()) {
+        return Ok(create.columns.clone());
+    }
+    let Some(table) = known else {
+        if create.listed {
+            return Ok(create.columns.clone());
+        }
+        let message = format!("the connector '{connector}' does not know its columns; declare them: (name TYPE, …)");
+        return Err(SqlError::invalid(message).at(create.name.at));
+    };
+    let implied = table.columns.iter().map(|known| SourceColumn {
+        name: Name { text: known.name.to_owned(), at: create.name.at },
+        data_type: sql_type(&known.data_type),
+        not_null: true,
+        generated: None,
+    });
+    Ok(implied.chain(create.columns.iter().cloned()).collect())
+}
+
+/// The SQL type of a column that a connector knows.
+fn sql_type(data_type: &DataType) -> Option<SqlType> {
+    match data_type {
+        DataType::Int64 => Some(SqlType::BigInt(None)),
+        DataType::Utf8 => Some(SqlType::Varchar(None)),
+        other if other == &event_time_type() => Some(SqlType::Timestamp(None, TimezoneInfo::None)),
+        _ => None,
+    }
+}
+
+/// Checks that a connector has the columns that are declared, as they are declared.
+fn check_known(columns: &[SourceColumn], physical: &SchemaRef, table: &KnownTable, connector: &str) -> Result<()> {
+    let declared = columns.iter().filter(|column| column.generated.is_none());
+    for (column, field) in declared.zip(physical.fields()) {
+        let same = |known: &&KnownColumn| known.name == field.name() && &known.data_type == field.data_type();
+        if table.columns.iter().find(same).is_none() {
+            let known: Vec<String> =
+                table.columns.iter().map(|known| format!("{} {}", known.name, type_name(&known.data_type))).collect();
+            let message = format!(
+                "the table '{}' of the connector '{connector}' has no column '{}' of type {}; it has: {}",
+                table.name,
+                field.name(),
+                type_name(field.data_type()),
+                known.join(", ")
+            );
+            return Err(SqlError::invalid(message).at(column.name.at));
+        }
     }
     Ok(())
 }

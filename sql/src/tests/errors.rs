@@ -70,7 +70,7 @@ fn options() {
     check_error(
         "CREATE SOURCE s (a INT) WITH (connector = 'kafkka', path = 'x')",
         expect![[r#"
-            line 1, column 31: unknown connector 'kafkka'; valid are: files, print, blackhole
+            line 1, column 31: unknown connector 'kafkka'; valid are: files, nexmark, print, blackhole
         "#]],
     );
     check_error(
@@ -794,6 +794,53 @@ fn processing_time() {
         &format!("{both}\n{windows}"),
         expect![[r#"
         line 2, column 38: 'pt' is not an event-time column; DESCRIPTOR takes ts here
+    "#]],
+    );
+}
+
+#[test]
+fn a_connector_that_knows_its_columns_says_which_there_are() {
+    let nexmark = |columns: &str| format!("CREATE SOURCE b {columns} WITH (connector = 'nexmark', table = 'bid')");
+    check_error(
+        &nexmark("(auction BIGINT, prize BIGINT)"),
+        expect![[r#"
+        line 1, column 34: the table 'bid' of the connector 'nexmark' has no column 'prize' of type BIGINT; it has: auction BIGINT, bidder BIGINT, price BIGINT, channel VARCHAR, url VARCHAR, date_time TIMESTAMP, extra VARCHAR
+    "#]],
+    );
+    check_error(
+        &nexmark("(price INT)"),
+        expect![[r#"
+        line 1, column 18: the table 'bid' of the connector 'nexmark' has no column 'price' of type INTEGER; it has: auction BIGINT, bidder BIGINT, price BIGINT, channel VARCHAR, url VARCHAR, date_time TIMESTAMP, extra VARCHAR
+    "#]],
+    );
+    check_error(
+        "CREATE SOURCE b WITH (connector = 'nexmark')",
+        expect![[r#"
+        line 1, column 22: source connector 'nexmark' needs the option 'table': Which rows of the event log.
+    "#]],
+    );
+    check_error(
+        "CREATE SOURCE b WITH (connector = 'nexmark', table = 'bids')",
+        expect![[r#"
+        line 1, column 46: option 'table' is 'bids', but takes one of person, auction, bid
+    "#]],
+    );
+    check_error(
+        "CREATE SOURCE b WITH (connector = 'nexmark', table = 'bid', first_event_time = 'soon')",
+        expect![[r#"
+        line 1, column 61: option 'first_event_time' is 'soon', but takes a timestamp such as 2024-01-31 12:30:00
+    "#]],
+    );
+    check_error(
+        "CREATE SOURCE b WITH (connector = 'files', path = 'x', format = 'csv')",
+        expect![[r#"
+        line 1, column 15: the connector 'files' does not know its columns; declare them: (name TYPE, …)
+    "#]],
+    );
+    check_error(
+        "CREATE SOURCE b AS SELECT 1",
+        expect![[r#"
+        line 1, column 17: expected (column TYPE, …), or WITH (connector = '…', …), found AS
     "#]],
     );
 }

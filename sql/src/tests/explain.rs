@@ -462,3 +462,30 @@ fn time_that_follows_the_clock_and_sources_that_keep_pace() {
     "#]]
     .assert_eq(&explain_after(source, "SELECT * FROM clicks"));
 }
+
+#[test]
+fn a_generated_source_ends_if_it_has_so_many_events() {
+    let source = |options: &str| {
+        format!(
+            "CREATE SOURCE bid (WATERMARK FOR date_time AS date_time)
+             WITH (connector = 'nexmark', table = 'bid'{options})"
+        )
+    };
+    let count = "SELECT auction, count(*) AS n FROM bid GROUP BY auction";
+    expect![[r#"
+        Sink #4 select_1 to result [x1]
+          Project #3 auction, "count(1)" AS n [x2] -> rebalance
+            Aggregate #2 by (auction): count(1) at end [x2] -> forward
+              Project #1 auction, date_time [x2] -> hash(auction)
+                Source #0 bid from nexmark watermark(date_time AS date_time) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(&source(", events = 1000"), count));
+    expect![[r#"
+        Sink #4 select_1 to result [x1]
+          Project #3 auction, "count(1)" AS n [x2] -> rebalance
+            Aggregate #2 by (auction): count(1) updating [x2] -> forward
+              Project #1 auction, date_time [x2] -> hash(auction)
+                Source #0 bid from nexmark watermark(date_time AS date_time) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(&source(""), count));
+}

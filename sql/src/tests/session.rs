@@ -52,13 +52,14 @@ fn showing() {
         +------+------+-----------+
         | v    | view |           |
         +------+------+-----------+
-        +-----------+----------------------------------------+---------------------------------------------------------------------------------+----------------+
-        | name      | description                            | source_options                                                                  | sink_options   |
-        +-----------+----------------------------------------+---------------------------------------------------------------------------------+----------------+
-        | files     | Files on local disk.                   | path*, format*, header, delimiter, null_value, rows_per_second, null_event_time | path*, format* |
-        | print     | Rows on standard output, as they come. | -                                                                               |                |
-        | blackhole | Nowhere; rows are counted.             | -                                                                               |                |
-        +-----------+----------------------------------------+---------------------------------------------------------------------------------+----------------+
+        +-----------+--------------------------------------------------------------------+--------------------------------------------------------------------------------------+----------------+
+        | name      | description                                                        | source_options                                                                       | sink_options   |
+        +-----------+--------------------------------------------------------------------+--------------------------------------------------------------------------------------+----------------+
+        | files     | Files on local disk.                                               | path*, format*, header, delimiter, null_value, rows_per_second, null_event_time      | path*, format* |
+        | nexmark   | The people, auctions and bids of the Nexmark benchmark, generated. | table*, events, event_rate, first_event_time, seed, rows_per_second, null_event_time | -              |
+        | print     | Rows on standard output, as they come.                             | -                                                                                    |                |
+        | blackhole | Nowhere; rows are counted.                                         | -                                                                                    |                |
+        +-----------+--------------------------------------------------------------------+--------------------------------------------------------------------------------------+----------------+
         +-------------+-------+----------------------------------------------------------+
         | name        | value | description                                              |
         +-------------+-------+----------------------------------------------------------+
@@ -283,4 +284,52 @@ fn settings_say_what_is_valid() {
             line 1, column 6: there is no setting or kind of object 'nonsense'; SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, FUNCTIONS, ALL, CREATE name, or a setting: parallelism, checkpoint_interval, update_interval, state_ttl, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
         "#]],
     );
+}
+
+#[test]
+fn columns_that_a_connector_knows_need_not_be_declared() {
+    let mut session = session();
+    let script = "
+        CREATE SOURCE bid (WATERMARK FOR date_time AS date_time - INTERVAL '4 seconds')
+          WITH (connector = 'nexmark', table = 'bid', events = 1000);
+        CREATE SOURCE person WITH (connector = 'nexmark', table = 'person');
+        CREATE SOURCE some (price BIGINT, dollars AS (price / 100)) WITH (connector = 'nexmark', table = 'bid');
+        DESCRIBE bid; DESCRIBE person; DESCRIBE some";
+    let outcomes = execute(&mut session, script).unwrap();
+    let text: String = outcomes.iter().map(|outcome| format!("{}\n", shown(outcome))).collect();
+    expect![[r#"
+        CREATE SOURCE bid
+        CREATE SOURCE person
+        CREATE SOURCE some
+        +-----------+-----------+----------+------------+
+        | column    | type      | nullable | role       |
+        +-----------+-----------+----------+------------+
+        | auction   | BIGINT    | false    |            |
+        | bidder    | BIGINT    | false    |            |
+        | price     | BIGINT    | false    |            |
+        | channel   | VARCHAR   | false    |            |
+        | url       | VARCHAR   | false    |            |
+        | date_time | TIMESTAMP | false    | event time |
+        | extra     | VARCHAR   | false    |            |
+        +-----------+-----------+----------+------------+
+        +---------------+-----------+----------+------+
+        | column        | type      | nullable | role |
+        +---------------+-----------+----------+------+
+        | id            | BIGINT    | false    |      |
+        | name          | VARCHAR   | false    |      |
+        | email_address | VARCHAR   | false    |      |
+        | credit_card   | VARCHAR   | false    |      |
+        | city          | VARCHAR   | false    |      |
+        | state         | VARCHAR   | false    |      |
+        | date_time     | TIMESTAMP | false    |      |
+        | extra         | VARCHAR   | false    |      |
+        +---------------+-----------+----------+------+
+        +---------+--------+----------+------+
+        | column  | type   | nullable | role |
+        +---------+--------+----------+------+
+        | price   | BIGINT | true     |      |
+        | dollars | BIGINT | true     |      |
+        +---------+--------+----------+------+
+    "#]]
+    .assert_eq(&text);
 }

@@ -160,6 +160,7 @@ fn files_to(
         table: String::from("numbers"),
         connector: String::from("files"),
         options: source_options,
+        declared: schema.fields().iter().map(|field| field.name().clone()).collect(),
         columns: StreamSchema(Arc::clone(&schema)),
         projection: projection.to_vec(),
         event_time: None,

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::{CastOptions, cast_with_options, filter_record_batch, is_null};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::compute::{CastOptions, cast_with_options, filter, is_null};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::error::{EngineError, Result};
@@ -79,47 +79,92 @@ impl Conform {
         rows: usize,
         place: &dyn Fn(usize) -> String,
     ) -> Result<RecordBatch> {
-        let mut good = vec![true; rows];
-        let mut converted = Vec::with_capacity(columns.len());
-        for (column, field) in columns.iter().zip(self.columns.fields()) {
-            let cast = cast_with_options(column, field.data_type(), &CastOptions::default())?;
-            self.check(column, &cast, field, &mut good, place)?;
-            converted.push(cast);
-        }
-        let nullable: Vec<_> = self.columns.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(Arc::new(Schema::new(nullable)), converted, &options)?;
-        let batch = if good.contains(&false) { filter_record_batch(&batch, &BooleanArray::from(good))? } else { batch };
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.columns), batch.columns().to_vec(), &options)?)
+        let mut batch = self.begin(rows, place);
+        columns.iter().try_for_each(|column| batch.push_cast(column))?;
+        batch.finish()
     }
 
-    /// Finds the rows whose value in one column did not fit.
-    fn check(
-        &self,
-        before: &ArrayRef,
-        after: &ArrayRef,
-        field: &arrow::datatypes::Field,
-        good: &mut [bool],
-        place: &dyn Fn(usize) -> String,
-    ) -> Result<()> {
+    /// A batch of so many rows, to which the declared columns are added in their order.
+    pub(super) fn begin<'a>(&'a self, rows: usize, place: &'a dyn Fn(usize) -> String) -> Conforming<'a> {
+        let columns = Vec::with_capacity(self.columns.fields().len());
+        Conforming { conform: self, place, good: vec![true; rows], columns }
+    }
+}
+
+/// A batch that is being put together.
+pub(super) struct Conforming<'a> {
+    conform: &'a Conform,
+    /// Says where a row is.
+    place: &'a dyn Fn(usize) -> String,
+    /// Which rows have fitted so far.
+    good: Vec<bool>,
+    columns: Vec<ArrayRef>,
+}
+
+impl Conforming<'_> {
+    /// The column that is added next.
+    pub(super) fn field(&self) -> &Field {
+        self.conform.columns.field(self.columns.len())
+    }
+
+    /// Adds a column of another type; what does not fit makes a bad row.
+    pub(super) fn push_cast(&mut self, column: &ArrayRef) -> Result<()> {
+        let cast = cast_with_options(column, self.field().data_type(), &CastOptions::default())?;
+        self.check(column, &cast)?;
+        self.columns.push(cast);
+        Ok(())
+    }
+
+    /// Adds a column of the declared type.
+    pub(super) fn push(&mut self, column: ArrayRef) -> Result<()> {
+        if !self.field().is_nullable() && column.null_count() > 0 {
+            self.check(&column, &column)?;
+        }
+        self.columns.push(column);
+        Ok(())
+    }
+
+    /// Makes a row a bad row, if it is not one yet.
+    pub(super) fn refuse(&mut self, row: usize, reason: impl FnOnce(&Field) -> String) -> Result<()> {
+        if std::mem::replace(&mut self.good[row], false) {
+            self.conform.bad_rows.push(reason(self.field()), (self.place)(row))?;
+        }
+        Ok(())
+    }
+
+    /// Finds the rows whose value in the next column did not fit.
+    fn check(&mut self, before: &ArrayRef, after: &ArrayRef) -> Result<()> {
         // Not `null_count`: a column of type Null and a dictionary of NULLs would have none.
         let absent = is_null(before)?;
-        if after.null_count() == absent.true_count() && (field.is_nullable() || after.null_count() == 0) {
+        let nullable = self.field().is_nullable();
+        if after.null_count() == absent.true_count() && (nullable || after.null_count() == 0) {
             return Ok(());
         }
         let values = ArrayFormatter::try_new(before.as_ref(), &FormatOptions::default().with_null("NULL"))?;
-        for (row, good) in good.iter_mut().enumerate() {
+        for row in 0..after.len() {
             let lost = after.is_null(row) && !absent.value(row);
-            let missing = after.is_null(row) && absent.value(row) && !field.is_nullable();
-            if *good && (lost || missing) {
-                *good = false;
-                let wanted = if lost { field.data_type().to_string() } else { String::from("NOT NULL") };
-                let reason = format!("column '{}' is '{}', not {wanted}", field.name(), values.value(row));
-                self.bad_rows.push(reason, place(row))?;
+            let missing = after.is_null(row) && absent.value(row) && !nullable;
+            if lost || missing {
+                self.refuse(row, |field| {
+                    let wanted = if lost { field.data_type().to_string() } else { String::from("NOT NULL") };
+                    format!("column '{}' is '{}', not {wanted}", field.name(), values.value(row))
+                })?;
             }
         }
         Ok(())
+    }
+
+    /// The rows that fit.
+    pub(super) fn finish(self) -> Result<RecordBatch> {
+        let columns = &self.conform.columns;
+        if !self.good.contains(&false) {
+            let options = RecordBatchOptions::new().with_row_count(Some(self.good.len()));
+            return Ok(RecordBatch::try_new_with_options(Arc::clone(columns), self.columns, &options)?);
+        }
+        let good = BooleanArray::from(self.good);
+        let fitting = self.columns.iter().map(|column| filter(column, &good)).collect::<Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(good.true_count()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(columns), fitting, &options)?)
     }
 }
 

@@ -1,172 +1,213 @@
-//! Reads CSV files, a file a split. A line that is no row of the file is a bad row, not an error.
+//! Reads CSV files. A line that is no row of the file is a bad row, not an error.
+//!
+//! Several subtasks share a file by its blocks ([`blocks`]). Records are cut into fields without being
+//! copied ([`record`]), and columns made from the fields' bytes ([`column`]). Only the columns that
+//! somebody reads are made; of all others, it only matters that they are there.
 
+mod blocks;
+mod column;
+mod record;
+
+use std::cell::RefCell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringBuilder};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
-use csv::{Reader, ReaderBuilder, StringRecord};
 use tidemill_plans::connector::delimiter;
 
+use self::blocks::{Blocks, Lines, Text};
+use self::column::push_column;
+use self::record::{Fields, Records, Syntax};
 use super::conform::Conform;
 use super::file_error;
-use super::share::{Share, Splits};
-use super::source::Split;
+use super::source::{Split, Splits};
 use crate::connector::option;
+use crate::connector::share::Share;
 use crate::error::{EngineError, Result};
 
-/// A subtask's files. Their headers are read and columns found here: what is wrong with them fails the
-/// deployment, not the run.
-pub(super) fn splits(
-    files: &[PathBuf],
-    conform: &Conform,
-    options: &[(String, String)],
+/// Bytes of a batch's lines: it ends with the line that passes them.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// How a source's files are read.
+#[derive(Clone)]
+pub(super) struct CsvOptions {
+    syntax: Syntax,
+    header: bool,
+    null: String,
+    /// The columns in the order in which a file without a header has them.
+    declared: Vec<String>,
+    /// What subtasks share a file by.
+    block_bytes: u64,
     batch_rows: usize,
-    share: Share,
-) -> Result<Splits> {
-    let dialect = Dialect::from_options(options)?;
-    let mut splits = Splits { own: Vec::new(), all: files.len() };
-    for (_, path) in files.iter().enumerate().filter(|(index, _)| share.owns(*index)) {
-        dialect.open(path, conform)?;
-        splits.own.push(Box::new(CsvFile {
-            path: path.clone(),
-            dialect: dialect.clone(),
-            open: None,
-            conform: conform.clone(),
+}
+
+impl CsvOptions {
+    /// Bytes of a block: much more than a record has, and little enough that subtasks which read blocks
+    /// of one file are not far from each other in event time.
+    const BLOCK_BYTES: u64 = 4 << 20;
+
+    pub(super) fn new(options: &[(String, String)], declared: &[String], batch_rows: usize) -> Result<Self> {
+        Ok(Self {
+            syntax: Syntax { delimiter: option(options, "delimiter").map_or(Ok(b','), delimiter)? },
+            header: option(options, "header") != Some("false"),
+            null: option(options, "null_value").unwrap_or_default().to_owned(),
+            declared: declared.to_vec(),
+            block_bytes: Self::BLOCK_BYTES,
             batch_rows,
-        }));
+        })
+    }
+
+    #[cfg(test)]
+    fn with_block_bytes(self, block_bytes: u64) -> Self {
+        Self { block_bytes, ..self }
+    }
+}
+
+/// A subtask's blocks, those of a file together. Headers are read and columns found here: what is wrong
+/// with them fails the deployment, not the run.
+pub(super) fn splits(files: &[PathBuf], conform: &Conform, options: &CsvOptions, share: Share) -> Result<Splits> {
+    let mut splits = Splits::default();
+    for path in files {
+        let length = path.metadata().map_err(file_error("open", path))?.len();
+        let blocks = Blocks::new(length, options.block_bytes, splits.all, share);
+        splits.all += blocks.all;
+        if blocks.is_empty() {
+            continue;
+        }
+        OpenFile::open(path, options, conform)?;
+        let (path, options, conform) = (path.clone(), options.clone(), conform.clone());
+        splits.own.push(Box::new(CsvFile { path, options, blocks, open: None, conform }));
     }
     Ok(splits)
 }
 
-/// How a source's files are written.
-#[derive(Clone)]
-struct Dialect {
-    header: bool,
-    delimiter: u8,
-    null: String,
-}
-
-/// A file that is being read.
+/// A file that is being read, from behind its header on.
 struct OpenFile {
-    reader: Reader<File>,
-    /// Where each declared column is.
+    text: Text,
+    /// Where each declared column is among the fields of a row.
     columns: Vec<usize>,
     /// How many fields a row has.
     width: usize,
+    /// Asked for bad rows only.
+    lines: RefCell<Lines>,
 }
 
-impl Dialect {
-    fn from_options(options: &[(String, String)]) -> Result<Self> {
-        Ok(Self {
-            header: option(options, "header") != Some("false"),
-            delimiter: option(options, "delimiter").map_or(Ok(b','), delimiter)?,
-            null: option(options, "null_value").unwrap_or_default().to_owned(),
-        })
-    }
-
+impl OpenFile {
     /// Opens a file and finds the declared columns in it. Without a header: by position.
-    fn open(&self, path: &Path, conform: &Conform) -> Result<OpenFile> {
+    fn open(path: &Path, options: &CsvOptions, conform: &Conform) -> Result<Self> {
         let file = File::open(path).map_err(file_error("open", path))?;
-        let mut builder = ReaderBuilder::new();
-        let mut reader = builder.has_headers(self.header).delimiter(self.delimiter).flexible(true).from_reader(file);
-        if !self.header {
-            let width = conform.columns.fields().len();
-            return Ok(OpenFile { reader, columns: (0..width).collect(), width });
-        }
-        let names = reader.headers().map_err(|error| broken(path, "no CSV header", error))?;
+        let mut text = Text::new(file, path, options.syntax)?;
+        let names = match options.header {
+            true => header(&mut text, path)?,
+            false => options.declared.clone(),
+        };
         // Text can become any declared type; what it holds is checked row by row.
-        let file: Vec<Field> = names
+        let fields: Vec<Field> = names
             .iter()
             .map(|name| {
                 let declared = conform.columns.field_with_name(name).map(|field| field.data_type().clone());
                 Field::new(name, declared.unwrap_or(DataType::Utf8), true)
             })
             .collect();
-        let width = file.len();
-        let columns = conform.find_columns(path, &Schema::new(file))?;
-        Ok(OpenFile { reader, columns, width })
+        let width = fields.len();
+        let columns = conform.find_columns(path, &Schema::new(fields))?;
+        Ok(Self { text, columns, width, lines: RefCell::default() })
     }
-}
 
-/// What a line turned out to be.
-enum Line {
-    /// A row, which begins in this line.
-    Row(u64),
-    Bad {
-        line: u64,
-        reason: String,
-        text: String,
-    },
-    End,
-}
-
-impl OpenFile {
-    /// Reads the next line into `record`.
-    fn read(&mut self, record: &mut StringRecord) -> csv::Result<Line> {
-        let before = self.reader.position().line();
-        match self.reader.read_record(record) {
-            Ok(false) => return Ok(Line::End),
-            Ok(true) => {}
-            Err(error) if error.is_io_error() => return Err(error),
-            Err(error) => return Ok(Line::Bad { line: before, reason: error.to_string(), text: String::new() }),
+    /// Records of a block, which ends at `end`.
+    fn read_block(&mut self, end: u64, batch_rows: usize) -> Result<Records> {
+        let mut records = Records::new(&self.columns, self.width);
+        // Bad lines count too: a run of them must not keep the source from hearing a command.
+        while records.lines() < batch_rows && self.text.position() < BATCH_BYTES {
+            if !self.text.read_record(&mut records, end)? {
+                break;
+            }
         }
-        let line = record.position().map_or(before, csv::Position::line);
-        if record.len() == self.width {
-            return Ok(Line::Row(line));
-        }
-        let reason = format!("{} fields where the file has {}", record.len(), self.width);
-        Ok(Line::Bad { line, reason, text: record.iter().collect::<Vec<_>>().join(",") })
+        Ok(records)
     }
 }
 
-/// The system's error if it is one, else what is wrong with the file.
-fn broken(path: &Path, what: &str, error: csv::Error) -> EngineError {
-    let reason = format!("{what}: {error}");
-    match error.into_kind() {
-        csv::ErrorKind::Io(source) => file_error("read", path)(source),
-        _ => EngineError::Format { path: path.to_path_buf(), reason },
-    }
+/// The names in the first record; none in an empty file.
+fn header(text: &mut Text, path: &Path) -> Result<Vec<String>> {
+    let mut fields = Fields::default();
+    text.read_fields(&mut fields)?;
+    let names = fields.iter(text.bytes()).map(|name| std::str::from_utf8(name).map(str::to_owned));
+    names
+        .collect::<Result<_, _>>()
+        .map_err(|error| EngineError::Format { path: path.to_path_buf(), reason: format!("no CSV header: {error}") })
 }
 
 struct CsvFile {
     path: PathBuf,
-    dialect: Dialect,
+    options: CsvOptions,
+    blocks: Blocks,
     /// `None` until the first batch is asked for.
     open: Option<OpenFile>,
     conform: Conform,
-    batch_rows: usize,
+}
+
+impl CsvFile {
+    fn reopen(&self) -> Result<OpenFile> {
+        let now = self.path.metadata().map_err(file_error("read", &self.path))?.len();
+        if self.blocks.are_shared && now != self.blocks.length {
+            let before = self.blocks.length;
+            let reason = format!("it had {before} bytes when the job was deployed and has {now} now");
+            return Err(EngineError::Format { path: self.path.clone(), reason });
+        }
+        OpenFile::open(&self.path, &self.options, &self.conform)
+    }
+
+    /// The records of the next batch; `None` behind the last block.
+    fn next_records(&mut self) -> Result<Option<Records>> {
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => {
+                let open = self.reopen()?;
+                self.open.insert(open)
+            }
+        };
+        while let Some(block) = self.blocks.current() {
+            open.text.forget_read();
+            if open.text.enter(block.start)? {
+                let records = open.read_block(block.end, self.options.batch_rows)?;
+                if records.lines() > 0 {
+                    return Ok(Some(records));
+                }
+            }
+            self.blocks.next();
+        }
+        Ok(None)
+    }
+
+    fn report(&self, open: &OpenFile, records: &Records, place: impl Fn(usize) -> String) -> Result<()> {
+        for bad in &records.bad {
+            let reason = format!("{} fields where the file has {}", bad.fields.len(), open.width);
+            let fields: Vec<_> = bad.fields.iter(open.text.bytes()).map(String::from_utf8_lossy).collect();
+            self.conform.bad_rows.push(reason, format!("{}: {}", place(bad.start), fields.join(",")))?;
+        }
+        Ok(())
+    }
 }
 
 impl Split for CsvFile {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        let open = match &mut self.open {
-            Some(open) => open,
-            none => none.insert(self.dialect.open(&self.path, &self.conform)?),
-        };
+        let Some(records) = self.next_records()? else { return Ok(None) };
+        let Some(open) = &self.open else { return Ok(None) };
         let path = self.path.display();
-        let mut builders: Vec<StringBuilder> = open.columns.iter().map(|_| StringBuilder::new()).collect();
-        let mut lines: Vec<u64> = Vec::new();
-        let mut record = StringRecord::new();
-        // Bad lines count too: a run of them must not keep the source from hearing a command.
-        for _ in 0..self.batch_rows {
-            match open.read(&mut record).map_err(|error| broken(&self.path, "not readable as CSV", error))? {
-                Line::Row(line) => {
-                    for (builder, column) in builders.iter_mut().zip(&open.columns) {
-                        builder.append_option(record.get(*column).filter(|text| *text != self.dialect.null));
-                    }
-                    lines.push(line);
-                }
-                Line::Bad { line, reason, text } => {
-                    self.conform.bad_rows.push(reason, format!("{path}:{line}: {text}"))?;
-                }
-                Line::End if lines.is_empty() => return Ok(None),
-                Line::End => break,
-            }
+        let place = |start: usize| match open.lines.borrow_mut().at(&open.text, start) {
+            Ok(line) => format!("{path}:{line}"),
+            Err(_) => format!("{path}, byte {}", open.text.offset_of(start)),
+        };
+        self.report(open, &records, place)?;
+        let place = |row: usize| place(records.start(row));
+        let mut batch = self.conform.begin(records.rows(), &place);
+        for column in 0..open.columns.len() {
+            push_column(&mut batch, &records.column(open.text.bytes(), column), self.options.null.as_bytes())?;
         }
-        let columns: Vec<ArrayRef> =
-            builders.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef).collect();
-        self.conform.convert(&columns, lines.len(), &|row| format!("{path}:{}", lines[row])).map(Some)
+        batch.finish().map(Some)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,8 +14,8 @@ use arrow::json::ReaderBuilder;
 
 use super::conform::Conform;
 use super::file_error;
-use super::share::{Share, Splits};
-use super::source::Split;
+use super::source::{Split, Splits};
+use crate::connector::share::Share;
 use crate::error::{EngineError, Result};
 
 /// A subtask's files.

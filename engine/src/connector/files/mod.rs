@@ -1,7 +1,8 @@
 //! Files on local disk, as Parquet, CSV or JSON lines.
 //!
 //! A source's files are found when it is opened, in the order of their names. They are cut into
-//! splits (a file, or a row group of a Parquet file) that are dealt out to the subtasks in turn.
+//! splits (a file, a row group of a Parquet file, a block of a CSV file) that are dealt out to the
+//! subtasks in turn.
 //!
 //! Each subtask finds the files for itself, in its own process. So files must not come or go while a
 //! job is deployed, or subtasks would count differently, and rows be read twice or by nobody. All of
@@ -12,10 +13,8 @@ mod conform;
 mod csv_source;
 mod json_source;
 mod listing;
-mod pace;
 mod parquet_source;
 mod part;
-mod share;
 mod sink;
 mod source;
 
@@ -28,9 +27,9 @@ use tidemill_plans::PlanError;
 use tidemill_plans::node::{SinkNode, SourceNode};
 
 use self::listing::Listing;
-use self::pace::Pace;
-use self::share::Share;
-use super::{Sink, Source, option};
+use super::pace::{Pace, Paced};
+use super::share::Share;
+use super::{Sink, Source, number, option};
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::task::TaskEnv;
@@ -55,15 +54,20 @@ pub(super) fn open_source(
     let files = &listing.files;
     let splits = match format {
         "parquet" => parquet_source::splits(files, &conform, batch_rows, share)?,
-        "csv" => csv_source::splits(files, &conform, &node.options, batch_rows, share)?,
+        "csv" => {
+            let options = csv_source::CsvOptions::new(&node.options, &node.declared, batch_rows)?;
+            csv_source::splits(files, &conform, &options, share)?
+        }
         "json" => json_source::splits(files, &conform, batch_rows, share)?,
         other => return Err(PlanError::InvalidOption(format!("files cannot be read as '{other}'")).into()),
     };
-    let rows_per_second: Option<u64> = option(&node.options, "rows_per_second").and_then(|rate| rate.parse().ok());
-    let pace = rows_per_second.map(|rate| Pace::new(rate, share, splits.all));
     // Who reads alone agrees with everybody.
     let unchecked = (parallelism > 1).then_some(listing);
-    Ok(Box::new(source::FilesSource::new(splits.own, pace, unchecked)))
+    let source = source::FilesSource::new(splits.own, unchecked);
+    Ok(match number(&node.options, "rows_per_second") {
+        Some(rate) => Box::new(Paced::new(source, Pace::new(rate, share, splits.all as u64))),
+        None => Box::new(source),
+    })
 }
 
 /// Opens one subtask's share of a folder of files.

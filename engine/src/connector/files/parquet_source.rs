@@ -15,9 +15,9 @@ use parquet::arrow::arrow_reader::{
 };
 
 use super::conform::Conform;
-use super::share::{Share, Splits};
-use super::source::Split;
+use super::source::{Split, Splits};
 use super::{file_error, system_error};
+use crate::connector::share::Share;
 use crate::error::{EngineError, Result};
 
 /// A subtask's row groups, those of a file together. Columns are checked here.

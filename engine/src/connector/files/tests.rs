@@ -101,6 +101,7 @@ impl Files {
             table: String::from("t"),
             connector: String::from("files"),
             options: self.options.clone(),
+            declared: schema.fields().iter().map(|field| field.name().clone()).collect(),
             columns: StreamSchema(Arc::clone(schema)),
             projection: vec![],
             event_time: None,
@@ -264,17 +265,17 @@ fn csv_rows_that_do_not_fit_are_dead_letters() {
         &files,
         "v:int! k:text n:int",
         expect![[r#"
-        1 a 1
-        6 f -
-        9 h, i 9
-        bad 6
-        {"operator":"Source t","reason":"2 fields where the file has 3","row":"FOLDER/a.csv:4: 3,c"}
-        {"operator":"Source t","reason":"column 'v' is 'x', not Int64","row":"FOLDER/a.csv:3"}
-        {"operator":"Source t","reason":"4 fields where the file has 3","row":"FOLDER/a.csv:5: 4,d,4,5"}
-        {"operator":"Source t","reason":"column 'v' is 'NULL', not NOT NULL","row":"FOLDER/a.csv:6"}
-        {"operator":"Source t","reason":"CSV parse error: record 7 (line 8, field: 1, byte: 40): invalid utf-8: invalid UTF-8 in field 1 near byte index 0","row":"FOLDER/a.csv:8: "}
-        {"operator":"Source t","reason":"column 'v' is '99999999999999999999', not Int64","row":"FOLDER/a.csv:10"}
-    "#]],
+            1 a 1
+            6 f -
+            9 h, i 9
+            bad 6
+            {"operator":"Source t","reason":"2 fields where the file has 3","row":"FOLDER/a.csv:4: 3,c"}
+            {"operator":"Source t","reason":"column 'v' is 'x', not Int64","row":"FOLDER/a.csv:3"}
+            {"operator":"Source t","reason":"4 fields where the file has 3","row":"FOLDER/a.csv:5: 4,d,4,5"}
+            {"operator":"Source t","reason":"column 'v' is 'NULL', not NOT NULL","row":"FOLDER/a.csv:6"}
+            {"operator":"Source t","reason":"column 'v' is '99999999999999999999', not Int64","row":"FOLDER/a.csv:10"}
+            {"operator":"Source t","reason":"column 'k' is not UTF-8: invalid utf-8 sequence of 1 bytes from index 0","row":"FOLDER/a.csv:9"}
+        "#]],
     );
 }
 

@@ -31,6 +31,7 @@ impl Fixture {
             table: String::from("input"),
             connector: String::from("files"),
             options: Vec::new(),
+            declared: input.fields().iter().map(|field| field.name().clone()).collect(),
             columns: StreamSchema(Arc::clone(&input)),
             projection: vec![column("v", col("v")), column("n", number), column("t", col("t"))],
             event_time: Some(EventTimeSpec {

@@ -52,6 +52,7 @@ fn pipeline(graph: &mut DataflowGraph, folder: &TempDir) -> OperatorId {
             (String::from("path"), folder.path().display().to_string()),
             (String::from("format"), String::from("csv")),
         ],
+        declared: row.fields().iter().map(|field| field.name().clone()).collect(),
         columns: StreamSchema(Arc::clone(&row)),
         projection: columns(&["k", "v", "t"]),
         event_time: Some(EventTimeSpec {

@@ -108,3 +108,30 @@ fn a_parquet_file_that_is_written_anew_meanwhile_is_an_error() {
         "FOLDER/a.parquet: it had 3 row groups when the job was deployed and has 1 now"
     );
 }
+
+#[test]
+fn bad_rows_of_a_shared_file_have_their_lines() {
+    let files = Files::new("csv");
+    let line = |number: u32| match number % 40_000 {
+        0 => String::from("x,\"two\nlines\"\n"),
+        20_000 => String::from("1\n"),
+        _ => format!("{number},a text that makes the file long; so that there are several blocks\n"),
+    };
+    let text: String = (1..=200_000).map(line).collect();
+    files.put("a.csv", format!("v,k\n{text}"));
+    let shares: String = (0..2).map(|subtask| files.read_share(&schema("v:int k:text"), subtask, 2).unwrap()).collect();
+    let mut bad: Vec<&str> = shares.lines().filter_map(|line| line.split("a.csv:").nth(1)).collect();
+    bad.sort_unstable();
+    expect![[r#"
+        100003: 1"}
+        120003"}
+        140004: 1"}
+        160004"}
+        180005: 1"}
+        200005"}
+        20001: 1"}
+        40001"}
+        60002: 1"}
+        80002"}"#]]
+    .assert_eq(&bad.join("\n"));
+}

@@ -1,9 +1,46 @@
 //! Replays rows at a pace that the subtasks of a source keep together.
 
+use std::time::Duration;
+
 use arrow::array::RecordBatch;
 
 use super::share::Share;
+use super::{Source, SourceEvent};
 use crate::clock;
+use crate::error::Result;
+
+/// How long a source sleeps at most before it looks at the clock again.
+const PACE_SLEEP: Duration = Duration::from_millis(20);
+
+/// A source that is held to a pace.
+pub(super) struct Paced<S> {
+    source: S,
+    pace: Pace,
+}
+
+impl<S: Source> Paced<S> {
+    pub(super) fn new(source: S, pace: Pace) -> Self {
+        Self { source, pace }
+    }
+}
+
+impl<S: Source> Source for Paced<S> {
+    fn next_event(&mut self) -> Result<SourceEvent> {
+        if self.pace.is_empty() {
+            match self.source.next_event()? {
+                SourceEvent::Batch(batch) => self.pace.hold(batch),
+                other => return Ok(other),
+            }
+        }
+        match self.pace.take_due() {
+            Some(batch) => Ok(SourceEvent::Batch(batch)),
+            None => {
+                std::thread::sleep(PACE_SLEEP);
+                Ok(SourceEvent::Idle)
+            }
+        }
+    }
+}
 
 /// Holds back what is not due yet.
 pub(super) struct Pace {
@@ -22,12 +59,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// A subtask's part of `rows_per_second`. Splits are dealt out in turn, so with fewer of them than
-    /// subtasks the first ones have one each, and those behind them nothing.
-    pub(super) fn new(rows_per_second: u64, share: Share, splits: usize) -> Self {
+    /// A subtask's part of `rows_per_second`. What is read comes in parts that are dealt out in turn, so
+    /// with fewer of them than subtasks the first ones have one each, and those behind them nothing.
+    pub(super) fn new(rows_per_second: u64, share: Share, parts: u64) -> Self {
         Self {
             rows_per_second,
-            sharers: u64::from(share.parallelism).min(splits as u64).max(1),
+            sharers: u64::from(share.parallelism).min(parts).max(1),
             place: u64::from(share.subtask),
             started_ns: clock::monotonic_ns(),
             rows: 0,
@@ -72,9 +109,9 @@ mod tests {
     use super::*;
 
     /// Rows due to each subtask after so many milliseconds.
-    fn due(rows_per_second: u64, parallelism: u32, splits: usize, elapsed_ms: u64) -> Vec<u64> {
-        let with_splits = (0..parallelism).take(splits);
-        let paces = with_splits.map(|subtask| Pace::new(rows_per_second, Share { subtask, parallelism }, splits));
+    fn due(rows_per_second: u64, parallelism: u32, parts: u64, elapsed_ms: u64) -> Vec<u64> {
+        let with_parts = (0..parallelism).take(parts as usize);
+        let paces = with_parts.map(|subtask| Pace::new(rows_per_second, Share { subtask, parallelism }, parts));
         paces.map(|pace| pace.due_after(elapsed_ms * 1_000_000)).collect()
     }
 

@@ -1,0 +1,146 @@
+//! The declarations themselves.
+
+use arrow::datatypes::DataType::{Int64, Timestamp, Utf8};
+use arrow::datatypes::{DataType, TimeUnit};
+
+use super::OptionKind::{Boolean, Count, Delimiter, Duration, Number, OneOf, Text};
+use super::{Bounds, ConnectorSpec, KnownColumn, KnownTable, OptionKind, OptionSpec};
+
+const FORMATS: OptionKind = OneOf(&["parquet", "csv", "json"]);
+
+const NULL_EVENT_TIME: OptionSpec = OptionSpec::optional(
+    "null_event_time",
+    OneOf(&["dead_letter", "skip"]),
+    "Whether rows without an event time go to the dead letters, or are counted and skipped.",
+)
+.or("dead_letter");
+
+const ROWS_PER_SECOND: OptionSpec =
+    OptionSpec::optional("rows_per_second", Count, "The pace of all subtasks together; else as fast as it goes.");
+
+/// Options of every source, whatever its connector: how its time keeps pace with that of others.
+pub const SOURCE_OPTIONS: &[OptionSpec] = &[
+    OptionSpec::optional(
+        "idle_timeout",
+        Duration,
+        "A source without rows for so long holds the time of others up no more; 0 for never.",
+    )
+    .or("30s"),
+    OptionSpec::optional(
+        "watermark_group",
+        Text,
+        "Sources of one group wait for the slowest of them, so that none runs ahead by more than max_drift.",
+    ),
+    OptionSpec::optional("max_drift", Duration, "Event time by which a source may be ahead of its group."),
+];
+
+/// All connectors.
+pub const CONNECTORS: &[ConnectorSpec] = &[
+    ConnectorSpec {
+        name: "files",
+        doc: "Files on local disk.",
+        source: Some(&[
+            OptionSpec::required("path", Text, "A file, a folder, or a glob; relative to the working folder."),
+            OptionSpec::required("format", FORMATS, "How the files are encoded."),
+            OptionSpec::optional("header", Boolean, "Whether the first line names the columns.")
+                .or("true")
+                .of_format("csv"),
+            OptionSpec::optional("delimiter", Delimiter, "The character between fields.").or(",").of_format("csv"),
+            OptionSpec::optional("null_value", Text, "The text that stands for NULL.").or("").of_format("csv"),
+            ROWS_PER_SECOND,
+            NULL_EVENT_TIME,
+        ]),
+        bounds: Bounds::Always,
+        tables: &[],
+        sink: Some(&[
+            OptionSpec::required("path", Text, "The folder to write part files to; made if it does not exist."),
+            OptionSpec::required("format", FORMATS, "How the files are encoded."),
+        ]),
+        sink_takes_changes: false,
+    },
+    ConnectorSpec {
+        name: "nexmark",
+        doc: "The people, auctions and bids of the Nexmark benchmark, generated.",
+        source: Some(&[
+            OptionSpec::required("table", OneOf(&["person", "auction", "bid"]), "Which rows of the event log."),
+            OptionSpec::optional("events", Count, "Events of all tables in the log; without it, it never ends."),
+            OptionSpec::optional("event_rate", Count, "Events of all tables in a second of event time.").or("10000"),
+            OptionSpec::optional("first_event_time", OptionKind::Timestamp, "The event time of the first event.")
+                .or("2023-11-14 22:13:20"),
+            OptionSpec::optional("seed", Number, "Another seed is another log.").or("0"),
+            ROWS_PER_SECOND,
+            NULL_EVENT_TIME,
+        ]),
+        bounds: Bounds::With("events"),
+        tables: NEXMARK,
+        sink: None,
+        sink_takes_changes: false,
+    },
+    ConnectorSpec {
+        name: "print",
+        doc: "Rows on standard output, as they come.",
+        source: None,
+        bounds: Bounds::Always,
+        tables: &[],
+        sink: Some(&[]),
+        sink_takes_changes: true,
+    },
+    ConnectorSpec {
+        name: "blackhole",
+        doc: "Nowhere; rows are counted.",
+        source: None,
+        bounds: Bounds::Always,
+        tables: &[],
+        sink: Some(&[]),
+        sink_takes_changes: true,
+    },
+];
+
+const TIME: DataType = Timestamp(TimeUnit::Microsecond, None);
+
+const fn column(name: &'static str, data_type: DataType) -> KnownColumn {
+    KnownColumn { name, data_type }
+}
+
+const NEXMARK: &[KnownTable] = &[
+    KnownTable {
+        name: "person",
+        columns: &[
+            column("id", Int64),
+            column("name", Utf8),
+            column("email_address", Utf8),
+            column("credit_card", Utf8),
+            column("city", Utf8),
+            column("state", Utf8),
+            column("date_time", TIME),
+            column("extra", Utf8),
+        ],
+    },
+    KnownTable {
+        name: "auction",
+        columns: &[
+            column("id", Int64),
+            column("item_name", Utf8),
+            column("description", Utf8),
+            column("initial_bid", Int64),
+            column("reserve", Int64),
+            column("date_time", TIME),
+            column("expires", TIME),
+            column("seller", Int64),
+            column("category", Int64),
+            column("extra", Utf8),
+        ],
+    },
+    KnownTable {
+        name: "bid",
+        columns: &[
+            column("auction", Int64),
+            column("bidder", Int64),
+            column("price", Int64),
+            column("channel", Utf8),
+            column("url", Utf8),
+            column("date_time", TIME),
+            column("extra", Utf8),
+        ],
+    },
+];

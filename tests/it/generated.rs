@@ -1,0 +1,34 @@
+//! Sources that make their rows.
+
+use crate::command::{Folder, sorted_rows};
+
+const NEXMARK: &str = "
+CREATE SOURCE bid (WATERMARK FOR date_time AS date_time) WITH (connector = 'nexmark', table = 'bid', events = 100000);
+CREATE SOURCE auction (WATERMARK FOR date_time AS date_time)
+  WITH (connector = 'nexmark', table = 'auction', events = 100000);
+";
+
+#[test]
+fn a_nexmark_log_is_the_same_one_however_many_tasks_make_it() {
+    let sql = format!(
+        "{NEXMARK} SELECT count(*) AS n, sum(price) AS total, max(date_time) AS newest FROM bid;
+         SELECT window_end, count(*) AS n, sum(initial_bid) AS total
+         FROM TUMBLE(TABLE auction, DESCRIPTOR(date_time), INTERVAL '2 seconds') GROUP BY window_start, window_end"
+    );
+    let alone = Folder::new().run(&sql, &["--parallelism", "1", "--format", "csv"]).success();
+    assert!(alone.stdout.starts_with("n,total,newest\n92000,"), "{}", alone.stdout);
+    assert_eq!(alone.stdout.lines().count(), 2 + 6, "{}", alone.stdout);
+    for spread in [&["--parallelism", "3"][..], &["--workers", "2"]] {
+        let args = [spread, &["--format", "csv"]].concat();
+        assert_eq!(sorted_rows(&Folder::new().run(&sql, &args).success().stdout), sorted_rows(&alone.stdout));
+    }
+}
+
+#[test]
+fn a_pace_changes_no_rows() {
+    let sql = "CREATE SOURCE person (id BIGINT, date_time TIMESTAMP, WATERMARK FOR date_time AS date_time)
+                 WITH (connector = 'nexmark', table = 'person', rows_per_second = 1000, events = 20000);
+               SELECT count(*) AS n, min(id) AS first, max(id) AS last FROM person";
+    let output = Folder::new().run(sql, &["--format", "csv"]).success();
+    assert_eq!(output.stdout, "n,first,last\n400,1000,1399\n");
+}
