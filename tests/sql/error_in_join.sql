@@ -1,4 +1,4 @@
--- Two streams joined without bounds: the message says what to add.
+-- Two streams joined by neither equal keys nor bounds: the message says what to add.
 CREATE SOURCE bids (auction BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts)
   WITH (connector = 'files', path = 'bids', format = 'parquet');
 CREATE SOURCE auctions (id BIGINT, opened TIMESTAMP, WATERMARK FOR opened AS opened)
@@ -6,4 +6,4 @@ CREATE SOURCE auctions (id BIGINT, opened TIMESTAMP, WATERMARK FOR opened AS ope
 SHOW SOURCES;
 SELECT b.ts
 FROM bids AS b
-JOIN auctions AS a ON a.id = b.auction;
+JOIN auctions AS a ON a.opened > b.ts;
