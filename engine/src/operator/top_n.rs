@@ -8,7 +8,6 @@
 mod all_rows;
 mod best_rows;
 mod first_rows;
-mod partitions;
 mod row_store;
 mod windows;
 

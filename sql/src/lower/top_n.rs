@@ -123,7 +123,7 @@ impl QueryPlanner<'_> {
         for sort in order_by {
             let place = need(&mut needed, resolve(&sort.expr, &relation, schema)?);
             // What is ordered by, or equal throughout the partition, orders no further.
-            if !partition.contains(&place) && sorts.iter().all(|other| other.column != place) {
+            if sorts.is_empty() || !partition.contains(&place) && sorts.iter().all(|other| other.column != place) {
                 sorts.push(SortColumn { column: place, descending: !sort.asc, nulls_first: sort.nulls_first });
             }
         }
@@ -335,7 +335,7 @@ fn is_rank(expr: &Expr, rank: &Column) -> bool {
 }
 
 /// A literal that is a whole number.
-fn whole_number(expr: &Expr) -> Option<i64> {
+pub(super) fn whole_number(expr: &Expr) -> Option<i64> {
     match unaliased(expr) {
         Expr::Literal(value, _) if value.data_type().is_numeric() => {
             let whole = value.cast_to(&DataType::Int64).ok()?;
