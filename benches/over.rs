@@ -55,8 +55,8 @@ pub(crate) fn top_n(c: &mut Criterion) {
     let mut group = c.benchmark_group("top n");
     group.throughput(Throughput::Elements(ROWS as u64));
     let (oldest, newest) = (sort(3, false), sort(3, true));
-    let benches: [(_, fn(usize) -> RecordBatch, _, _, _); 4] = [
-        ("no row enters the oldest 10", batch, 10, false, oldest),
+    let benches = [
+        ("no row enters the oldest 10", batch as fn(usize) -> RecordBatch, 10, false, oldest),
         ("every row replaces the newest of its key", batch, 1, false, newest),
         ("every row enters the newest 10, with rank", batch, 10, true, newest),
         ("every key is new", new_keys, 1, false, newest),

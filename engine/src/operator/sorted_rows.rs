@@ -89,6 +89,11 @@ impl SortedRows {
         Ok(())
     }
 
+    /// Whether partitions have changed since the last [`Self::take_changed`].
+    pub(super) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// The partitions that have changed since the last call, in the order of their first change.
     pub(super) fn take_changed(&mut self) -> Vec<usize> {
         let changed = std::mem::take(&mut self.changed);

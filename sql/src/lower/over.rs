@@ -63,15 +63,15 @@ impl QueryPlanner<'_> {
         let input = self.window_input(relation, schema, &first.params.partition_by, &first.params.order_by)?;
         let width = input.stream.width();
         let emit = input.over_emit(calls);
+        let times = match emit {
+            OverEmit::InOrder { time, .. } => vec![time],
+            OverEmit::OnUpdate | OverEmit::AtEnd => Vec::new(),
+        };
         let info = StreamInfo {
             schema: with_values(input.stream.schema(), calls, fields),
-            times: match emit {
-                OverEmit::InOrder { time, .. } => vec![time],
-                OverEmit::OnUpdate | OverEmit::AtEnd => Vec::new(),
-            },
-            bounded: input.stream.info.bounded,
             changelog: emit == OverEmit::OnUpdate,
             upsert_keys: Vec::new(),
+            ..input.stream.info.with_times(times)
         };
         let kind = NodeKind::OverWindow(OverWindowNode {
             partition: input.partition.clone(),

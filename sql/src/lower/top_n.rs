@@ -147,19 +147,15 @@ impl QueryPlanner<'_> {
     fn top_n(&mut self, input: WindowInput, limit: u64, rank: bool) -> Relation {
         let width = input.stream.width();
         let emit = input.emit();
-        let times = input.times_behind(emit);
-        let window_times = &input.stream.info.window_times;
         let info = StreamInfo {
             schema: if rank { with_rank(input.stream.schema()) } else { Arc::clone(input.stream.schema()) },
-            window_times: times.iter().copied().filter(|time| window_times.contains(time)).collect(),
-            times,
-            bounded: input.stream.info.bounded,
             changelog: emit == TopNEmit::OnUpdate,
             upsert_keys: match (limit, rank) {
                 (1, _) => input.partition.clone(),
                 (_, true) => input.partition.iter().copied().chain([width]).collect(),
                 (_, false) => Vec::new(),
             },
+            ..input.stream.info.with_times(input.times_behind(emit))
         };
         let info = if info.changelog { info } else { StreamInfo { upsert_keys: Vec::new(), ..info } };
         let kind = NodeKind::TopN(TopNNode {

@@ -150,18 +150,28 @@ fn bytes(rows: &[Encoded]) -> usize {
 }
 
 impl Operator for UpdatingOver {
-    fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, _ctx: &mut OperatorContext) -> Result<()> {
         self.rows.apply(&batch, |_, _| {})?;
         if self.at_end {
             self.rows.take_changed();
-            return Ok(());
         }
-        self.flush(ctx)
+        Ok(())
+    }
+
+    fn has_gathered(&self) -> bool {
+        self.rows.has_changed()
+    }
+
+    fn on_pause(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        if self.at_end { Ok(()) } else { self.flush(ctx) }
     }
 
     fn on_end(&mut self, reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
-        if !self.at_end || reason != EndReason::Finished {
+        if reason != EndReason::Finished {
             return Ok(());
+        }
+        if !self.at_end {
+            return self.flush(ctx);
         }
         let all: Vec<usize> = (0..self.rows.partitions()).collect();
         self.compute(&all, |computed| {

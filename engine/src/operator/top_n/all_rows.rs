@@ -38,6 +38,10 @@ impl KeptRows for AllRows {
         rows.apply(batch, |_, partition| known.push(partition.first(*limit)))
     }
 
+    fn has_changes(&self) -> bool {
+        !self.known.is_empty()
+    }
+
     fn changes(&mut self) -> Result<Changes> {
         let mut named = Named::new();
         let known = std::mem::take(&mut self.known);

@@ -131,6 +131,10 @@ impl KeptRows for BestRows {
         self.best.store.push(incoming, &self.keys)
     }
 
+    fn has_changes(&self) -> bool {
+        !self.marks.changed.is_empty()
+    }
+
     fn changes(&mut self) -> Result<Changes> {
         let named = self.changed();
         let rows = self.best.store.gather(&named.rows)?;
