@@ -6,6 +6,7 @@
 mod exchange;
 mod graph;
 mod learn;
+mod over;
 mod task;
 mod window;
 
@@ -16,6 +17,8 @@ criterion_group!(
     task::task_loop,
     task::hash_partitioning,
     window::window_aggregate,
+    over::top_n,
+    over::over_window,
     learn::learn_and_predict,
     exchange::exchange
 );

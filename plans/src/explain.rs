@@ -9,7 +9,7 @@ use crate::graph::{DataflowGraph, Edge, Node, Partitioning};
 use crate::ids::OperatorId;
 use crate::node::window_assign_micros as micros;
 use crate::node::{
-    AggregateEmit, JoinKind, ModelFreshness, NodeKind, NullEventTime, SortColumn, TemporalJoinKind, TopNEmit,
+    AggregateEmit, JoinKind, ModelFreshness, NodeKind, NullEventTime, OverEmit, SortColumn, TemporalJoinKind, TopNEmit,
 };
 
 /// The graph as text, one line an operator: its name and id, what it does, how its input arrives and
@@ -178,6 +178,21 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
                 TopNEmit::AtEnd => String::from("at end"),
                 TopNEmit::OnClose { time } => format!("when {} has passed", input(0, &[time])),
                 TopNEmit::InOrder { time } => format!("as {} passes", input(0, &[time])),
+            }
+        ),
+        NodeKind::OverWindow(over) => format!(
+            "by ({}): {} {}",
+            input(0, &over.partition),
+            list(over.functions.iter().map(ToString::to_string)),
+            match over.emit {
+                OverEmit::OnUpdate => String::from("updating"),
+                OverEmit::AtEnd => String::from("at end"),
+                OverEmit::InOrder { time, rows_ahead, micros_ahead } => {
+                    let rows = if rows_ahead > 0 { format!(", {rows_ahead} rows later") } else { String::new() };
+                    let time_ahead =
+                        if micros_ahead > 0 { format!(", {} later", micros(micros_ahead)) } else { String::new() };
+                    format!("as {} passes{rows}{time_ahead}", input(0, &[time]))
+                }
             }
         ),
         NodeKind::Train(train) => format!(

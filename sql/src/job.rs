@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::Query;
 use tidemill_plans::change::with_change_column;
 use tidemill_plans::graph::{DataflowGraph, Partitioning};
 use tidemill_plans::ids::OperatorId;
-use tidemill_plans::node::{AggregateEmit, NodeKind, TopNEmit};
+use tidemill_plans::node::{AggregateEmit, NodeKind, OverEmit, TopNEmit};
 use tidemill_plans::settings::Settings;
 
 use crate::catalog::{Catalog, Detail, Object, StreamInfo};
@@ -201,6 +201,10 @@ impl JobBuilder {
                 Some(NodeKind::TopN(top)) if top.emit == TopNEmit::OnUpdate => {
                     top.emit = TopNEmit::AtEnd;
                     // It, too, needs no more than the last state of its input.
+                    self.emit_at_end(input);
+                }
+                Some(NodeKind::OverWindow(over)) if over.emit == OverEmit::OnUpdate => {
+                    over.emit = OverEmit::AtEnd;
                     self.emit_at_end(input);
                 }
                 Some(NodeKind::Project(_) | NodeKind::Filter(_) | NodeKind::Union(_)) => self.emit_at_end(input),

@@ -8,8 +8,8 @@
 mod bad_input;
 mod command;
 mod flights;
-mod joins;
 mod generated;
+mod joins;
 mod outputs;
 mod over;
 mod slt;

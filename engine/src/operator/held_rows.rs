@@ -44,6 +44,14 @@ impl HeldRows {
         (self.batches.len() - 1) as u32
     }
 
+    /// Lets the batch go that was pushed last.
+    pub(super) fn drop_last(&mut self) {
+        if let Some(batch) = self.batches.pop() {
+            self.rows -= batch.num_rows();
+            self.bytes -= batch_bytes(&batch);
+        }
+    }
+
     /// The rows in these places, in their order.
     pub(super) fn gather(&self, places: &[Place]) -> Result<RecordBatch> {
         if places.is_empty() {

@@ -12,11 +12,14 @@ mod interval_join;
 mod join;
 mod key_index;
 mod numbered_rows;
+mod over_window;
 mod panes;
+mod partitions;
 mod predict;
 mod project;
 mod session_window;
 mod sink;
+mod sorted_rows;
 mod source;
 mod temporal_join;
 mod top_n;
@@ -110,6 +113,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
             Box::new(temporal_join::TemporalJoin::new(join, &inputs[0], &inputs[1], output)?)
         }
         NodeKind::TopN(top) => top_n::build(top, Arc::clone(&inputs[0]), output)?,
+        NodeKind::OverWindow(over) => over_window::build(over, Arc::clone(&inputs[0]), output)?,
         NodeKind::Train(train) => Box::new(train::Train::new(train, Arc::clone(&inputs[0]))?),
         NodeKind::Predict(predict) => Box::new(predict::Predict::new(predict, &inputs[0], output)),
         NodeKind::Union(_) => Box::new(union::Union::new(output)),

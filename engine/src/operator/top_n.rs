@@ -8,7 +8,6 @@
 mod all_rows;
 mod best_rows;
 mod first_rows;
-mod partitions;
 mod row_store;
 mod windows;
 
@@ -50,6 +49,9 @@ pub(super) fn build(node: &TopNNode, input: SchemaRef, output: SchemaRef) -> Res
 trait KeptRows: Send {
     /// Takes rows in, and marks the partitions whose first rows they may change.
     fn apply(&mut self, batch: &RecordBatch) -> Result<()>;
+
+    /// Whether partitions are marked.
+    fn has_changes(&self) -> bool;
 
     /// How the first rows of the marked partitions differ from what they were at the last call.
     fn changes(&mut self) -> Result<Changes>;
@@ -163,14 +165,25 @@ impl UpdatingTopN {
 }
 
 impl Operator for UpdatingTopN {
-    fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, _ctx: &mut OperatorContext) -> Result<()> {
         self.rows.apply(&batch)?;
-        if self.at_end { self.rows.forget_changes() } else { self.flush(ctx) }
+        if self.at_end { self.rows.forget_changes() } else { Ok(()) }
+    }
+
+    fn has_gathered(&self) -> bool {
+        !self.at_end && self.rows.has_changes()
+    }
+
+    fn on_pause(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        if self.at_end { Ok(()) } else { self.flush(ctx) }
     }
 
     fn on_end(&mut self, reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
-        if !self.at_end || reason != EndReason::Finished {
+        if reason != EndReason::Finished {
             return Ok(());
+        }
+        if !self.at_end {
+            return self.flush(ctx);
         }
         let output = &self.output;
         self.rows.all(&mut |changes| {

@@ -8,6 +8,7 @@ mod filter;
 mod interval_join;
 mod join;
 mod join_kind;
+mod over_window;
 mod predict;
 mod project;
 mod session_window;
@@ -25,6 +26,7 @@ pub use filter::FilterNode;
 pub use interval_join::IntervalJoinNode;
 pub use join::JoinNode;
 pub use join_kind::{JoinKind, JoinSide};
+pub use over_window::{OverEmit, OverWindowNode};
 pub use predict::{ModelFreshness, PredictNode};
 pub use project::{ProjectNode, Projection};
 pub use session_window::SessionWindowNode;
@@ -62,6 +64,8 @@ pub enum NodeKind {
     TemporalJoin(TemporalJoinNode),
     /// Keeps the first rows of each partition in an order.
     TopN(TopNNode),
+    /// Appends the values of window functions.
+    OverWindow(OverWindowNode),
     /// Learns a model and emits its versions.
     Train(TrainNode),
     /// Applies the model version that belongs to each row's time.
@@ -88,6 +92,7 @@ impl NodeKind {
             Self::IntervalJoin(_) => "IntervalJoin",
             Self::TemporalJoin(_) => "TemporalJoin",
             Self::TopN(_) => "TopN",
+            Self::OverWindow(_) => "OverWindow",
             Self::Train(_) => "Train",
             Self::Predict(_) => "Predict",
             Self::Union(_) => "Union",

@@ -85,11 +85,6 @@ pub(crate) fn resolve(expr: &Expr, relation: &Relation, schema: &DFSchema) -> Re
     Ok(plain.data)
 }
 
-/// The error about a window function.
-pub(crate) fn no_over() -> SqlError {
-    SqlError::unsupported("OVER here", "number the rows in a subquery, and keep those with ROW_NUMBER() <= n around it")
-}
-
 fn check_supported(expr: &Expr) -> Result<()> {
     check_repeatable(expr)?;
     let mut refused = None;
@@ -101,7 +96,10 @@ fn check_supported(expr: &Expr) -> Result<()> {
             Expr::OuterReferenceColumn(..) => {
                 Some(SqlError::unsupported("a reference to an outer query", "join the tables instead"))
             }
-            Expr::WindowFunction(_) => Some(no_over()),
+            Expr::WindowFunction(_) => Some(SqlError::unsupported(
+                "OVER here",
+                "compute it in the SELECT of a subquery, and use it around that",
+            )),
             Expr::GroupingSet(_) => {
                 Some(SqlError::unsupported("GROUPING SETS, CUBE and ROLLUP", "write one query for each grouping"))
             }

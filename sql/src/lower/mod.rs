@@ -8,6 +8,7 @@ pub(crate) mod expression;
 mod interval_join;
 mod join;
 mod model;
+pub(crate) mod over;
 mod project;
 pub(crate) mod prune;
 pub(crate) mod scan;
@@ -41,6 +42,7 @@ impl QueryPlanner<'_> {
             LogicalPlan::Filter(filter) => self.lower_filter(filter),
             LogicalPlan::Aggregate(aggregate) => self.lower_aggregate(aggregate),
             LogicalPlan::Join(join) => self.lower_join(join, Vec::new()),
+            LogicalPlan::Window(window) => self.lower_window(window),
             LogicalPlan::Union(union) => self.lower_union(union),
             _ => Err(refuse(plan)),
         }
@@ -73,7 +75,6 @@ fn refuse(plan: &LogicalPlan) -> SqlError {
     let (what, hint) = match plan {
         LogicalPlan::Sort(_) => ("ORDER BY here", "it belongs to the outermost SELECT, whose result it orders"),
         LogicalPlan::Limit(_) => ("LIMIT here", "it belongs to the outermost SELECT, whose result it limits"),
-        LogicalPlan::Window(_) => return expression::no_over(),
         LogicalPlan::Values(_) => ("VALUES", "put the rows in a file and create a source over it"),
         LogicalPlan::EmptyRelation(_) => ("SELECT without FROM", "name a source or a view in FROM"),
         LogicalPlan::Distinct(Distinct::On(_)) => ("DISTINCT ON", "use GROUP BY and an aggregate"),

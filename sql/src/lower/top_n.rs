@@ -123,7 +123,7 @@ impl QueryPlanner<'_> {
         for sort in order_by {
             let place = need(&mut needed, resolve(&sort.expr, &relation, schema)?);
             // What is ordered by, or equal throughout the partition, orders no further.
-            if !partition.contains(&place) && sorts.iter().all(|other| other.column != place) {
+            if sorts.is_empty() || !partition.contains(&place) && sorts.iter().all(|other| other.column != place) {
                 sorts.push(SortColumn { column: place, descending: !sort.asc, nulls_first: sort.nulls_first });
             }
         }
@@ -147,19 +147,15 @@ impl QueryPlanner<'_> {
     fn top_n(&mut self, input: WindowInput, limit: u64, rank: bool) -> Relation {
         let width = input.stream.width();
         let emit = input.emit();
-        let times = input.times_behind(emit);
-        let window_times = &input.stream.info.window_times;
         let info = StreamInfo {
             schema: if rank { with_rank(input.stream.schema()) } else { Arc::clone(input.stream.schema()) },
-            window_times: times.iter().copied().filter(|time| window_times.contains(time)).collect(),
-            times,
-            bounded: input.stream.info.bounded,
             changelog: emit == TopNEmit::OnUpdate,
             upsert_keys: match (limit, rank) {
                 (1, _) => input.partition.clone(),
                 (_, true) => input.partition.iter().copied().chain([width]).collect(),
                 (_, false) => Vec::new(),
             },
+            ..input.stream.info.with_times(input.times_behind(emit))
         };
         let info = if info.changelog { info } else { StreamInfo { upsert_keys: Vec::new(), ..info } };
         let kind = NodeKind::TopN(TopNNode {
@@ -335,7 +331,7 @@ fn is_rank(expr: &Expr, rank: &Column) -> bool {
 }
 
 /// A literal that is a whole number.
-fn whole_number(expr: &Expr) -> Option<i64> {
+pub(super) fn whole_number(expr: &Expr) -> Option<i64> {
     match unaliased(expr) {
         Expr::Literal(value, _) if value.data_type().is_numeric() => {
             let whole = value.cast_to(&DataType::Int64).ok()?;

@@ -6,14 +6,15 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, LimitClause, ObjectName, Query, Select, SetExpr, SetOperator, Spanned, TableAlias, TableFactor,
-    TableWithJoins, VisitMut, VisitorMut, With,
+    Expr, Function, Ident, LimitClause, ObjectName, Query, Select, SetExpr, SetOperator, Spanned, TableAlias,
+    TableFactor, TableWithJoins, VisitMut, VisitorMut, WindowType, With, visit_expressions,
 };
 
 use super::QueryPlanner;
 use super::table_function::TABLE_FUNCTIONS;
 use crate::ast::{dotted, normalize, quoted, select_all};
 use crate::error::{Result, SqlError};
+use crate::lower::over::{ORDERED_FUNCTIONS, no_order};
 use crate::lower::scan::Leaf;
 use crate::lower::sink::no_offset;
 use crate::lower::stream::Stream;
@@ -63,6 +64,7 @@ impl QueryPlanner<'_> {
             let hint = "name a source or a view in FROM";
             return Err(SqlError::unsupported("SELECT without FROM", hint).at(select.select_token.0.span));
         }
+        refuse_unordered(select)?;
         select.from.iter_mut().try_for_each(|table| self.replace_in_joins(table))?;
         let conditions = select.selection.iter_mut().chain(&mut select.having);
         conditions.into_iter().try_for_each(|condition| self.replace_in_subqueries(condition))
@@ -183,6 +185,24 @@ impl VisitorMut for Subqueries<'_, '_> {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
+    }
+}
+
+/// Refuses window functions that need an order and have none, where their position is known.
+fn refuse_unordered(select: &Select) -> Result<()> {
+    let found = visit_expressions(select, |expr| match expr {
+        Expr::Function(Function { name, over: Some(WindowType::WindowSpec(spec)), .. })
+            if spec.order_by.is_empty() && spec.window_name.is_none() =>
+        {
+            let name = dotted(name).to_lowercase();
+            let ordered = ORDERED_FUNCTIONS.contains(&name.as_str());
+            if ordered { ControlFlow::Break((name, expr.span())) } else { ControlFlow::Continue(()) }
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    match found {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break((name, span)) => Err(no_order(&name).at(span)),
     }
 }
 

@@ -426,12 +426,6 @@ fn not_yet() {
     "#]],
     );
     check_error(
-        "SELECT sum(price) OVER (ORDER BY ts) FROM bids",
-        expect![[r#"
-        line 1, column 1: OVER here is not supported; number the rows in a subquery, and keep those with ROW_NUMBER() <= n around it
-    "#]],
-    );
-    check_error(
         "SELECT now() AS n, price FROM bids",
         expect![[r#"
         line 1, column 1: now() is not supported; it gives another answer each time a row is replayed; use a column of the row, such as its event time

@@ -152,3 +152,79 @@ fn a_sink_that_takes_new_rows_takes_final_ones() {
     .assert_eq(&over("ts"));
     expect!["error: line 1, column 1: the rows for 'out' are updated, but the connector 'files' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to a connector that takes updates: print, blackhole"].assert_eq(&over("ts DESC"));
 }
+
+#[test]
+fn window_functions_in_event_time_order_are_final() {
+    check_explain(
+        "SELECT auction, sum(price) OVER (PARTITION BY auction ORDER BY ts) AS total,
+                lag(price) OVER (PARTITION BY auction ORDER BY ts) AS before, rank() OVER (ORDER BY ts, auction) AS r
+         FROM bids",
+        expect![[r#"
+            Sink #6 select_1 to result [x1]
+              Project #5 auction, "sum" AS total, "lag" AS before, "rank" AS r [x1] -> forward
+                OverWindow #4 by (): rank() OVER (ORDER BY ts ASC NULLS LAST, auction ASC NULLS LAST RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) as ts passes [x1] -> forward
+                  Project #3 auction, ts, sum, lag [x2] -> rebalance
+                    OverWindow #2 by (auction): sum(price) OVER (ORDER BY ts ASC NULLS LAST RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), lag(price) OVER (ORDER BY ts ASC NULLS LAST RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) as ts passes [x2] -> forward
+                      Project #1 auction, price, ts [x2] -> hash(auction)
+                        Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+    check_explain(
+        "SELECT ts, lead(price, 2) OVER (PARTITION BY auction ORDER BY ts) AS behind,
+                avg(price) OVER (PARTITION BY auction ORDER BY ts
+                                 RANGE BETWEEN INTERVAL '1 minute' PRECEDING AND INTERVAL '5 seconds' FOLLOWING) AS mean
+         FROM bids",
+        expect![[r#"
+            Sink #4 select_1 to result [x1]
+              Project #3 ts, "lead" AS behind, "avg" AS mean [x2] -> rebalance
+                OverWindow #2 by (auction): lead(price, 2) OVER (ORDER BY ts ASC NULLS LAST RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), avg(price) OVER (ORDER BY ts ASC NULLS LAST RANGE BETWEEN INTERVAL '1 MINS' PRECEDING AND INTERVAL '5.000000000 SECS' FOLLOWING) as ts passes, 2 rows later, 5s later [x2] -> forward
+                  Project #1 auction, price, ts [x2] -> hash(auction)
+                    Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
+fn others_are_updated() {
+    for over in [
+        "sum(price) OVER (PARTITION BY auction ORDER BY price)",
+        "sum(price) OVER (PARTITION BY auction)",
+        "ntile(4) OVER (ORDER BY ts)",
+        "lag(price) IGNORE NULLS OVER (ORDER BY ts)",
+        "sum(price) OVER (ORDER BY ts ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)",
+        "count(*) OVER (ORDER BY ts DESC)",
+    ] {
+        let plan = explain_after("", &format!("SELECT auction, {over} AS x FROM bids"));
+        assert!(plan.contains(" at end [x"), "{over}: {plan}");
+    }
+}
+
+#[test]
+fn a_rank_that_is_bounded_otherwise_is_a_window_function() {
+    check_explain(
+        "SELECT bidder FROM bids QUALIFY rank() OVER (PARTITION BY auction ORDER BY price) <= 2",
+        expect![[r#"
+            Sink #5 select_1 to result [x1]
+              Project #4 bidder [x2] -> rebalance
+                Filter #3 ("rank" <= 2) [x2] -> forward
+                  OverWindow #2 by (auction): rank() OVER (ORDER BY price ASC NULLS LAST RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) at end [x2] -> forward
+                    Project #1 auction, bidder, price [x2] -> hash(auction)
+                      Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
+fn functions_of_an_order_need_one() {
+    let error = |sql: &str| explain_after("", sql);
+    expect!["error: line 1, column 25: lag() without ORDER BY in OVER is not supported; say in which order: OVER (PARTITION BY k ORDER BY ts)"].assert_eq(&error("SELECT auction, lag(price) OVER (PARTITION BY auction) AS x FROM bids"));
+    expect!["error: line 1, column 1: first_value() without ORDER BY in OVER is not supported; say in which order: OVER (PARTITION BY k ORDER BY ts)"]
+        .assert_eq(&error("SELECT first_value(price) OVER w AS x FROM bids WINDOW w AS (PARTITION BY auction)"));
+    expect!["error: line 1, column 1: OVER here is not supported; compute it in the SELECT of a subquery, and use it around that"].assert_eq(&error("SELECT auction FROM bids WHERE row_number() OVER (ORDER BY ts) = 1"));
+    expect!["error: line 1, column 1: a ROW_NUMBER() below 1 is asked for, but rows are counted from 1"]
+        .assert_eq(&error("SELECT auction FROM bids QUALIFY row_number() OVER (ORDER BY ts) < 1"));
+    expect![[r#"
+        error: line 1, column 16: Invalid function 'frobnicate'.
+        Did you mean 'count'?"#]]
+    .assert_eq(&error("SELECT frobnicate(price) OVER (ORDER BY ts) AS x FROM bids"));
+}

@@ -11,10 +11,10 @@ use arrow::row::{RowConverter, Rows};
 use tidemill_plans::change::ChangeOp;
 use tidemill_plans::node::TopNNode;
 
-use super::partitions::{OrderKeys, Partitions, all_fields, prefix};
 use super::row_store::{Incoming, Place, RowStore};
 use super::{Changes, KeptRows, Named, OUTPUT_ROWS};
 use crate::error::Result;
+use crate::operator::partitions::{OrderKeys, Partitions, all_fields, prefix};
 
 /// See the [module](self).
 pub(super) struct BestRows {
@@ -129,6 +129,10 @@ impl KeptRows for BestRows {
             }
         }
         self.best.store.push(incoming, &self.keys)
+    }
+
+    fn has_changes(&self) -> bool {
+        !self.marks.changed.is_empty()
     }
 
     fn changes(&mut self) -> Result<Changes> {

@@ -1,15 +1,15 @@
 //! The oldest rows of each partition, emitted as event time passes them: no earlier one can come.
 
-use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::node::TopNNode;
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Output;
-use super::partitions::{OrderKeys, Partitions};
 use crate::error::Result;
 use crate::operator::Operator;
+use crate::operator::partitions::{OrderKeys, Partitions};
 use crate::rows::EventTimeBuffer;
 use crate::task::{OperatorContext, PortWatermarks};
 
@@ -46,12 +46,8 @@ impl FirstRows {
 
     /// Rows in canonical order, in the order of ORDER BY.
     fn in_order(&self, rows: RecordBatch) -> Result<RecordBatch> {
-        let Some(keys) = &self.keys else { return Ok(rows) };
-        let keys = keys.of(&rows)?;
-        let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
-        // Stable: what ORDER BY does not tell apart stays in canonical order.
-        order.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
-        Ok(take_record_batch(&rows, &UInt32Array::from(order))?)
+        // What ORDER BY does not tell apart stays in canonical order.
+        self.keys.as_ref().map_or(Ok(rows.clone()), |keys| keys.sort(&rows))
     }
 
     /// Those of the next rows that are among the first of their partitions.

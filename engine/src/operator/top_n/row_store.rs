@@ -12,8 +12,8 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{Row, RowConverter, Rows};
 use hashbrown::HashMap;
 
-use super::partitions::OrderKeys;
 use crate::error::Result;
+use crate::operator::partitions::OrderKeys;
 use crate::task::batch_bytes;
 
 /// Where a row is: its batch, its row there.

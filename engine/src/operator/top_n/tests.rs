@@ -118,6 +118,24 @@ fn one_row_is_replaced_once_a_batch() {
 }
 
 #[test]
+fn changes_of_several_batches_are_gathered() {
+    for changes in [false, true] {
+        let mut harness = operator(top(2, true), ROWS, changes);
+        for batch in ["+I a 1 x\n+I a 2 x", "+I a 3 x\n+I b 1 x", "+I a 4 x\n+I a 5 x"] {
+            let batch = if changes { changelog(batch) } else { batch.replace("+I ", "") };
+            harness.push_unpaused(0, &batch).unwrap();
+        }
+        assert_eq!(harness.output().unwrap(), "");
+        harness.pause().unwrap();
+        assert_eq!(harness.output().unwrap(), "+I a 5 x 1\n+I a 4 x 2\n+I b 1 x 1\n");
+        harness.push_unpaused(0, &if changes { changelog("+I b 2 x") } else { String::from("b 2 x") }).unwrap();
+        harness.finish().unwrap();
+        let update = "-U b 1 x 1\n+U b 2 x 1\n+I b 1 x 2\n";
+        assert_eq!(harness.output().unwrap(), format!("watermark end\n{update}"));
+    }
+}
+
+#[test]
 fn rows_that_order_by_does_not_tell_apart_are_in_the_order_of_their_columns() {
     for script in ["a 1 y\n---\na 1 x\n---\na 1 z", "a 1 z\na 1 y\na 1 x", "a 1 x\n---\na 1 z\na 1 y"] {
         let mut harness = operator(TopNNode { emit: TopNEmit::AtEnd, ..top(2, true) }, ROWS, false);

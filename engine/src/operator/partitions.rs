@@ -1,14 +1,14 @@
 //! Partitions as dense numbers, and the order within them as bytes.
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::SortOptions;
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{SortOptions, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use tidemill_plans::node::SortColumn;
 
-use super::super::groups::key_schema;
+use super::groups::key_schema;
 use crate::error::Result;
 use crate::rows::canonical_key;
 
@@ -68,6 +68,14 @@ impl OrderKeys {
     pub(super) fn of(&self, batch: &RecordBatch) -> Result<Rows> {
         let columns: Vec<ArrayRef> = self.columns.iter().map(|c| ArrayRef::clone(batch.column(*c))).collect();
         Ok(self.converter.convert_columns(&columns)?)
+    }
+
+    /// Rows in this order; those that it does not tell apart stay in theirs.
+    pub(super) fn sort(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let keys = self.of(rows)?;
+        let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
+        order.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
+        Ok(take_record_batch(rows, &UInt32Array::from(order))?)
     }
 
     /// Room for so many rows' bytes.

@@ -1,0 +1,407 @@
+//! One window function call: DataFusion's function, and the frames that its rows see.
+//!
+//! DataFusion's own operator looks at all of its partitions for every batch, and holds rows back until
+//! the next row of their partition. Here the caller says which rows are known, so only the loop over
+//! rows is ours.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_empty_array};
+use arrow::compute::kernels::sort::SortColumn as ArrowSortColumn;
+use arrow::compute::{SortOptions, concat, filter};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::utils::evaluate_partition_ranges;
+use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::expr::{NullTreatment, WindowFunction};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::window_state::{WindowAggState, WindowFrameContext};
+use datafusion::logical_expr::{Accumulator, Expr, PartitionEvaluator, WindowFrame, WindowFunctionDefinition};
+use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::window::StandardWindowFunctionExpr;
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::physical_plan::windows::create_udwf_window_expr;
+use tidemill_plans::expr::StreamExpr;
+use tidemill_plans::node::SortColumn;
+
+use crate::error::Result;
+
+/// Window functions whose next value depends on the rows before only through what they remember.
+const REMEMBERING: &[&str] = &["row_number", "rank", "dense_rank"];
+
+/// The columns that calls read: those of the input, and behind them what is computed from it once a
+/// batch.
+pub(super) struct Prepared {
+    input: SchemaRef,
+    computed: Vec<Arc<dyn PhysicalExpr>>,
+    fields: Vec<Field>,
+}
+
+impl Prepared {
+    pub(super) fn new(input: SchemaRef) -> Self {
+        Self { input, computed: Vec::new(), fields: Vec::new() }
+    }
+
+    /// The column of an expression.
+    fn place(&mut self, expr: &Arc<dyn PhysicalExpr>) -> Result<usize> {
+        if let Some(column) = expr.downcast_ref::<Column>() {
+            return Ok(column.index());
+        }
+        let width = self.input.fields().len();
+        if let Some(found) = self.computed.iter().position(|other| other == expr) {
+            return Ok(width + found);
+        }
+        let place = self.computed.len();
+        self.fields.push(Field::new(format!("computed {place}"), expr.data_type(&self.input)?, true));
+        self.computed.push(Arc::clone(expr));
+        Ok(width + place)
+    }
+
+    /// The schema of prepared rows.
+    pub(super) fn schema(&self) -> SchemaRef {
+        let own = self.input.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        Arc::new(Schema::new(own.chain(self.fields.iter().cloned()).collect::<Vec<_>>()))
+    }
+
+    /// Input rows with what calls read.
+    pub(super) fn rows(&self, rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+        let mut columns = rows.columns().to_vec();
+        for expr in &self.computed {
+            columns.push(expr.evaluate(rows)?.into_array(rows.num_rows())?);
+        }
+        Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+    }
+}
+
+/// A window function call.
+pub(super) struct Call {
+    kind: Kind,
+    /// Columns of prepared rows.
+    arguments: Vec<usize>,
+    filter: Option<usize>,
+    order: Vec<usize>,
+    options: Vec<SortOptions>,
+    frame: Arc<WindowFrame>,
+    data_type: DataType,
+}
+
+enum Kind {
+    Function { function: Arc<dyn StandardWindowFunctionExpr>, remembers: bool },
+    Aggregate(Box<AggregateFunctionExpr>),
+}
+
+/// A call's state in one partition.
+pub(super) struct CallState {
+    /// The frame of the last row, and which row is next.
+    window: WindowAggState,
+    run: Run,
+}
+
+enum Run {
+    Function(Box<dyn PartitionEvaluator>),
+    /// The frames' beginnings stay where they are.
+    Growing(Box<dyn Accumulator>),
+    /// Rows that leave the frame are taken out again.
+    Sliding(Box<dyn Accumulator>),
+    /// Nothing can be taken out: each frame is computed by itself.
+    Anew,
+}
+
+/// The rows of one partition among prepared rows.
+#[derive(Clone, Copy)]
+pub(super) struct PartitionRows<'a> {
+    pub(super) rows: &'a RecordBatch,
+    pub(super) start: usize,
+    pub(super) len: usize,
+}
+
+impl PartitionRows<'_> {
+    fn column(&self, column: usize) -> ArrayRef {
+        self.rows.column(column).slice(self.start, self.len)
+    }
+}
+
+impl Call {
+    pub(super) fn new(
+        call: &StreamExpr,
+        order_by: &[SortColumn],
+        input: &SchemaRef,
+        prepared: &mut Prepared,
+    ) -> Result<Self> {
+        let Expr::WindowFunction(function) = &call.0 else {
+            return Err(DataFusionError::Plan(format!("{call} is no window function")).into());
+        };
+        let WindowFunction { fun, params } = function.as_ref();
+        let schema = DFSchema::try_from(input.as_ref().clone())?;
+        let (props, planning) = (ExecutionProps::new(), PhysicalPlanningContext::default());
+        let physical = |expr: &Expr| create_physical_expr(expr, &schema, &props, &planning);
+        let arguments = params.args.iter().map(physical).collect::<Result<Vec<_>, _>>()?;
+        let filter = params.filter.as_deref().map(physical).transpose()?;
+        let ignore_nulls = params.null_treatment == Some(NullTreatment::IgnoreNulls);
+        let name = call.0.schema_name().to_string();
+        let (kind, arguments, data_type) = match fun {
+            WindowFunctionDefinition::AggregateUDF(udf) => {
+                let mut builder = AggregateExprBuilder::new(Arc::clone(udf), arguments)
+                    .schema(Arc::clone(input))
+                    .alias(name)
+                    .with_ignore_nulls(ignore_nulls);
+                if params.distinct {
+                    builder = builder.distinct();
+                }
+                let aggregate = builder.build()?;
+                let (arguments, data_type) = (aggregate.expressions(), aggregate.field().data_type().clone());
+                (Kind::Aggregate(Box::new(aggregate)), arguments, data_type)
+            }
+            WindowFunctionDefinition::WindowUDF(udf) => {
+                let function = create_udwf_window_expr(udf, &arguments, input, name, ignore_nulls)?;
+                let (arguments, data_type) = (function.expressions(), function.field()?.data_type().clone());
+                let remembers = REMEMBERING.contains(&udf.name());
+                (Kind::Function { function, remembers }, arguments, data_type)
+            }
+        };
+        Ok(Self {
+            kind,
+            arguments: arguments.iter().map(|argument| prepared.place(argument)).collect::<Result<_>>()?,
+            filter: filter.as_ref().map(|filter| prepared.place(filter)).transpose()?,
+            order: order_by.iter().map(|sort| sort.column).collect(),
+            options: order_by
+                .iter()
+                .map(|sort| SortOptions { descending: sort.descending, nulls_first: sort.nulls_first })
+                .collect(),
+            frame: Arc::new(params.window_frame.clone()),
+            data_type,
+        })
+    }
+
+    /// The state of a partition of which no row has been seen.
+    pub(super) fn state(&self) -> Result<CallState> {
+        let run = match &self.kind {
+            Kind::Function { function, .. } => Run::Function(function.create_evaluator()?),
+            Kind::Aggregate(aggregate) if self.frame.start_bound.is_unbounded() => {
+                Run::Growing(aggregate.create_accumulator()?)
+            }
+            Kind::Aggregate(aggregate) => match aggregate.create_sliding_accumulator() {
+                Ok(accumulator) => Run::Sliding(accumulator),
+                Err(_) => Run::Anew,
+            },
+        };
+        Ok(CallState { window: WindowAggState::new(&self.data_type)?, run })
+    }
+
+    /// The values of the rows from the first without one to `until`, put behind `values`. `rows` are the
+    /// partition's rows that are kept, and the frames of those before `until` are among them.
+    pub(super) fn advance(
+        &self,
+        state: &mut CallState,
+        rows: PartitionRows<'_>,
+        until: usize,
+        values: &mut Vec<ScalarValue>,
+    ) -> Result<()> {
+        let order: Vec<ArrayRef> = self.order.iter().map(|column| rows.column(*column)).collect();
+        let mut arguments: Vec<ArrayRef> = self.arguments.iter().map(|column| rows.column(*column)).collect();
+        let filter = self.filter.map(|column| rows.column(column));
+        let mask = filter.as_ref().map(|filter| filter.as_boolean());
+        if matches!(state.run, Run::Function(_)) {
+            arguments.extend(order.iter().map(Arc::clone));
+        }
+        let first = values.len();
+        for row in state.window.last_calculated_index..until {
+            let frame = self.frame(state, &order, rows.len, row)?;
+            let last = std::mem::replace(&mut state.window.window_frame_range, frame.clone());
+            values.push(match (&mut state.run, &self.kind) {
+                (Run::Function(evaluator), _) => evaluator.evaluate(&arguments, &frame)?,
+                (Run::Growing(accumulator), Kind::Aggregate(aggregate)) => {
+                    self.grow(aggregate, accumulator.as_mut(), &last, &frame, &arguments, mask)?
+                }
+                (Run::Sliding(accumulator), Kind::Aggregate(aggregate)) => {
+                    self.slide(aggregate, accumulator.as_mut(), &last, &frame, &arguments, mask)?
+                }
+                (_, Kind::Aggregate(aggregate)) => self.anew(aggregate, &frame, &arguments, mask)?,
+                (_, Kind::Function { function, .. }) => {
+                    return Err(DataFusionError::Internal(format!("{} has no evaluator", function.name())).into());
+                }
+            });
+        }
+        state.window.last_calculated_index = state.window.last_calculated_index.max(until);
+        self.note_reach(state, &values[first..], rows.len)
+    }
+
+    fn frame(&self, state: &mut CallState, order: &[ArrayRef], len: usize, row: usize) -> Result<Range<usize>> {
+        if let Run::Function(evaluator) = &state.run
+            && !evaluator.uses_window_frame()
+        {
+            return Ok(evaluator.get_range(row, len)?);
+        }
+        let new = || WindowFrameContext::new(Arc::clone(&self.frame), self.options.clone());
+        let context = state.window.window_frame_ctx.get_or_insert_with(new);
+        Ok(context.calculate_range(order, &state.window.window_frame_range, len, row)?)
+    }
+
+    fn grow(
+        &self,
+        aggregate: &AggregateFunctionExpr,
+        accumulator: &mut dyn Accumulator,
+        last: &Range<usize>,
+        frame: &Range<usize>,
+        arguments: &[ArrayRef],
+        mask: Option<&BooleanArray>,
+    ) -> Result<ScalarValue> {
+        if frame.is_empty() {
+            return Ok(aggregate.default_value(&self.data_type)?);
+        }
+        if frame.end > last.end {
+            accumulator.update_batch(&part(arguments, mask, last.end..frame.end)?)?;
+        }
+        Ok(accumulator.evaluate()?)
+    }
+
+    fn slide(
+        &self,
+        aggregate: &AggregateFunctionExpr,
+        accumulator: &mut dyn Accumulator,
+        last: &Range<usize>,
+        frame: &Range<usize>,
+        arguments: &[ArrayRef],
+        mask: Option<&BooleanArray>,
+    ) -> Result<ScalarValue> {
+        if frame.is_empty() {
+            if !last.is_empty() {
+                accumulator.retract_batch(&part(arguments, mask, last.clone())?)?;
+            }
+            return Ok(aggregate.default_value(&self.data_type)?);
+        }
+        // Rows between an empty frame and this one were never in a frame.
+        let (out, enter) = if last.is_empty() {
+            (0..0, frame.clone())
+        } else {
+            (last.start..frame.start.min(last.end), last.end.max(frame.start)..frame.end)
+        };
+        if !enter.is_empty() {
+            accumulator.update_batch(&part(arguments, mask, enter)?)?;
+        }
+        if !out.is_empty() {
+            accumulator.retract_batch(&part(arguments, mask, out)?)?;
+        }
+        Ok(accumulator.evaluate()?)
+    }
+
+    fn anew(
+        &self,
+        aggregate: &AggregateFunctionExpr,
+        frame: &Range<usize>,
+        arguments: &[ArrayRef],
+        mask: Option<&BooleanArray>,
+    ) -> Result<ScalarValue> {
+        if frame.is_empty() {
+            return Ok(aggregate.default_value(&self.data_type)?);
+        }
+        let mut accumulator = aggregate.create_accumulator()?;
+        accumulator.update_batch(&part(arguments, mask, frame.clone())?)?;
+        Ok(accumulator.evaluate()?)
+    }
+
+    /// Notes how far back the next rows' frames can reach, in the beginning of the last frame.
+    fn note_reach(&self, state: &mut CallState, new: &[ScalarValue], len: usize) -> Result<()> {
+        let CallState { window, run } = state;
+        match (run, &self.kind) {
+            (Run::Growing(_), _) => window.window_frame_range.start = window.window_frame_range.end,
+            (Run::Function(_), Kind::Function { remembers: true, .. }) => {
+                window.window_frame_range = window.last_calculated_index..window.last_calculated_index;
+            }
+            (Run::Function(evaluator), _)
+                if evaluator.uses_window_frame() && self.frame.start_bound.is_unbounded() && !new.is_empty() =>
+            {
+                // The function looks at its results: once they have come to stay, it needs no more rows.
+                let new = ScalarValue::iter_to_array(new.iter().cloned())?;
+                let known = concat(&[&window.out_col, &new])?;
+                window.out_col = known.slice(known.len().saturating_sub(len), known.len().min(len));
+                evaluator.memoize(window)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The values of a whole partition.
+    pub(super) fn evaluate(&self, rows: PartitionRows<'_>) -> Result<ArrayRef> {
+        if rows.len == 0 {
+            return Ok(new_empty_array(&self.data_type));
+        }
+        if let Kind::Function { function, .. } = &self.kind {
+            let mut evaluator = function.create_evaluator()?;
+            if !evaluator.uses_window_frame() {
+                return self.evaluate_unframed(evaluator.as_mut(), rows);
+            }
+        }
+        let mut state = self.state()?;
+        let mut values = Vec::with_capacity(rows.len);
+        if self.frame.start_bound.is_unbounded() && self.frame.end_bound.is_unbounded() {
+            // Every row has the same frame. (Where it has not, as with NTH_VALUE, it has the same value.)
+            self.advance(&mut state, rows, 1, &mut values)?;
+            let [only] = values.as_slice() else {
+                return Err(DataFusionError::Internal(String::from("a row without a value")).into());
+            };
+            return Ok(only.to_array_of_size(rows.len)?);
+        }
+        self.advance(&mut state, rows, rows.len, &mut values)?;
+        Ok(ScalarValue::iter_to_array(values)?)
+    }
+
+    fn evaluate_unframed(&self, evaluator: &mut dyn PartitionEvaluator, rows: PartitionRows<'_>) -> Result<ArrayRef> {
+        if evaluator.include_rank() {
+            let column = |(column, options): (&usize, &SortOptions)| ArrowSortColumn {
+                values: rows.column(*column),
+                options: Some(*options),
+            };
+            let order: Vec<ArrowSortColumn> = self.order.iter().zip(&self.options).map(column).collect();
+            let peers = evaluate_partition_ranges(rows.len, &order)?;
+            return Ok(evaluator.evaluate_all_with_rank(rows.len, &peers)?);
+        }
+        let arguments: Vec<ArrayRef> = self.arguments.iter().map(|column| rows.column(*column)).collect();
+        Ok(evaluator.evaluate_all(&arguments, rows.len)?)
+    }
+
+    /// The values as a column.
+    pub(super) fn column(&self, values: Vec<ScalarValue>) -> Result<ArrayRef> {
+        match values.is_empty() {
+            true => Ok(new_empty_array(&self.data_type)),
+            false => Ok(ScalarValue::iter_to_array(values)?),
+        }
+    }
+}
+
+impl CallState {
+    /// The first row that later frames can reach.
+    pub(super) fn needed_from(&self) -> usize {
+        let frame = &self.window.window_frame_range;
+        frame.start.min(frame.end).min(self.window.last_calculated_index)
+    }
+
+    /// The first rows of the partition are gone.
+    pub(super) fn forget(&mut self, rows: usize) {
+        self.window.prune_state(rows);
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let run = match &self.run {
+            Run::Growing(accumulator) | Run::Sliding(accumulator) => accumulator.size(),
+            Run::Function(_) | Run::Anew => 0,
+        };
+        size_of::<Self>() + run + self.window.out_col.get_array_memory_size()
+    }
+}
+
+/// The rows of a frame that a FILTER lets through.
+fn part(arguments: &[ArrayRef], mask: Option<&BooleanArray>, rows: Range<usize>) -> Result<Vec<ArrayRef>> {
+    let mut values = Vec::with_capacity(arguments.len());
+    for argument in arguments {
+        let slice = argument.slice(rows.start, rows.len());
+        values.push(match mask {
+            Some(mask) => filter(&slice, &mask.slice(rows.start, rows.len()))?,
+            None => slice,
+        });
+    }
+    Ok(values)
+}

@@ -1,0 +1,310 @@
+//! Window functions by hand, and both operators against each other; that they answer as DataFusion does
+//! is tested through SQL.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::{Sort, WindowFunction};
+use datafusion::logical_expr::{
+    Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, col, lit,
+};
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+use tidemill_plans::change::with_change_column;
+use tidemill_plans::expr::StreamExpr;
+use tidemill_plans::functions;
+use tidemill_plans::node::{NodeKind, SortColumn};
+
+use super::*;
+use crate::testing::OperatorHarness;
+use crate::testing::graph::{cases, harness, late, play, schema};
+
+const ROWS: &str = "k:text v:int t:time";
+
+/// A call over event time, with the frame that SQL gives it where it says none.
+fn call(name: &str, arguments: Vec<Expr>) -> WindowFunction {
+    let function = functions::window(name).map(WindowFunctionDefinition::WindowUDF);
+    let function = function.or_else(|| functions::aggregate(name).map(WindowFunctionDefinition::AggregateUDF));
+    let mut call = WindowFunction::new(function.expect("a function"), arguments);
+    call.params.order_by = vec![Sort::new(col("t"), true, false)];
+    call.params.window_frame = WindowFrame::new(Some(false));
+    call
+}
+
+fn framed(name: &str, units: WindowFrameUnits, start: WindowFrameBound, end: WindowFrameBound) -> WindowFunction {
+    let mut call = call(name, vec![col("v")]);
+    call.params.window_frame = WindowFrame::new_bounds(units, start, end);
+    call
+}
+
+fn rows(count: u64) -> ScalarValue {
+    ScalarValue::UInt64(Some(count))
+}
+
+fn seconds(count: i64) -> ScalarValue {
+    ScalarValue::new_interval_mdn(0, 0, count * 1_000_000_000)
+}
+
+fn operator(calls: Vec<(WindowFunction, DataType)>, emit: OverEmit, changes: bool) -> OperatorHarness {
+    let input = schema(ROWS);
+    let values = calls.iter().enumerate().map(|(i, (_, kind))| Field::new(format!("f{i}"), kind.clone(), true));
+    let own = input.fields().iter().map(|field| field.as_ref().clone());
+    let mut output = std::sync::Arc::new(Schema::new(own.chain(values).collect::<Vec<_>>()));
+    if !matches!(emit, OverEmit::InOrder { .. }) {
+        output = with_change_column(&output);
+    }
+    let node = OverWindowNode {
+        partition: vec![0],
+        order_by: vec![SortColumn { column: 2, descending: false, nulls_first: false }],
+        functions: calls.into_iter().map(|(call, _)| StreamExpr(Expr::from(call))).collect(),
+        emit,
+    };
+    let input = if changes { with_change_column(&input) } else { input };
+    harness(NodeKind::OverWindow(node), &[&input], output)
+}
+
+fn in_order(calls: Vec<(WindowFunction, DataType)>, rows_ahead: u64, seconds_ahead: i64) -> OperatorHarness {
+    operator(calls, OverEmit::InOrder { time: 2, rows_ahead, micros_ahead: seconds_ahead * 1_000_000 }, false)
+}
+
+fn check(mut harness: OperatorHarness, script: &str, expected: Expect) {
+    play(&mut harness, script);
+    expected.assert_eq(&harness.output().unwrap());
+}
+
+#[test]
+fn a_row_is_emitted_once_when_event_time_has_passed_it() {
+    let calls = vec![
+        (call("row_number", vec![]), DataType::UInt64),
+        (call("sum", vec![col("v")]), DataType::Int64),
+        (call("lag", vec![col("v")]), DataType::Int64),
+    ];
+    check(
+        in_order(calls, 0, 0),
+        "a 1 @3
+         b 5 @2
+         a 2 @1
+         watermark 3
+         a 4 @3
+         a - @4
+         watermark 9
+         a 3 @10
+         end",
+        expect![[r#"
+            a 2 @1 1 2 -
+            b 5 @2 1 5 -
+            watermark @3
+            a 1 @3 2 7 2
+            a 4 @3 3 7 1
+            a - @4 4 7 4
+            watermark @9
+            a 3 @10 5 10 -
+            watermark end
+        "#]],
+    );
+}
+
+#[test]
+fn late_rows_are_counted_and_left_out() {
+    let mut harness = in_order(vec![(call("count", vec![lit(1)]), DataType::Int64)], 0, 0);
+    play(&mut harness, "a 1 @5\nwatermark 5\na 2 @4\na 3 @6\nend");
+    expect![[r#"
+        watermark @5
+        a 1 @5 1
+        a 3 @6 2
+        watermark end
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+    assert_eq!(late(&harness), 1);
+}
+
+#[test]
+fn rows_wait_for_those_behind_them() {
+    check(
+        in_order(vec![(call("lead", vec![col("v")]), DataType::Int64)], 1, 0),
+        "a 1 @1
+         b 2 @2
+         watermark 5
+         a 3 @6
+         watermark 7
+         end",
+        expect![[r#"
+            watermark @1
+            a 1 @1 3
+            watermark @2
+            b 2 @2 -
+            a 3 @6 -
+            watermark end
+        "#]],
+    );
+    let frame = |start, end| framed("sum", WindowFrameUnits::Range, start, end);
+    let frame = frame(WindowFrameBound::Preceding(seconds(1)), WindowFrameBound::Following(seconds(2)));
+    check(
+        in_order(vec![(frame, DataType::Int64)], 0, 2),
+        "a 1 @1
+         a 2 @2
+         b 7 @2
+         watermark 4
+         a 4 @4
+         watermark 5
+         watermark 20
+         end",
+        expect![[r#"
+            a 1 @1 3
+            watermark @2
+            a 2 @2 7
+            b 7 @2 7
+            watermark @4
+            a 4 @4 4
+            watermark @20
+            watermark end
+        "#]],
+    );
+}
+
+#[test]
+fn an_empty_batch_and_an_empty_stream_give_nothing() {
+    let calls = || vec![(call("rank", vec![]), DataType::UInt64)];
+    check(
+        in_order(calls(), 0, 0),
+        "end",
+        expect![[r#"
+        watermark end
+    "#]],
+    );
+    let mut updating = operator(calls(), OverEmit::AtEnd, false);
+    updating.push(0, "").unwrap();
+    updating.finish().unwrap();
+    expect![[r#"
+        watermark end
+    "#]]
+    .assert_eq(&updating.output().unwrap());
+}
+
+#[test]
+fn rows_that_no_frame_reaches_are_forgotten() {
+    let frame =
+        framed("sum", WindowFrameUnits::Rows, WindowFrameBound::Preceding(rows(2)), WindowFrameBound::CurrentRow);
+    let calls = vec![
+        (frame, DataType::Int64),
+        (call("first_value", vec![col("v")]), DataType::Int64),
+        (call("count", vec![col("v")]), DataType::Int64),
+    ];
+    let mut harness = in_order(calls, 0, 0);
+    let mut most = 0;
+    for second in 0..1000 {
+        harness.push(0, &format!("a {second} @{second}")).unwrap();
+        harness.watermark(0, second).unwrap();
+        if second == 100 {
+            most = harness.state_bytes();
+        }
+    }
+    assert!(harness.state_bytes() <= most * 2, "{most} bytes became {}", harness.state_bytes());
+    assert!(harness.output().unwrap().ends_with("a 998 @998 2991 0 999\nwatermark @999\n"));
+}
+
+#[test]
+fn what_changes_in_a_partition_is_emitted() {
+    let calls = vec![(call("row_number", vec![]), DataType::UInt64), (call("sum", vec![col("v")]), DataType::Int64)];
+    check(
+        operator(calls, OverEmit::OnUpdate, true),
+        "a 1 @1 0
+         a 2 @3 0
+         b 9 @1 0
+         ---
+         a 5 @2 0
+         ---
+         a 1 @1 3
+         a 5 @2 3
+         ---
+         b 9 @1 3",
+        expect![[r#"
+            +I a 1 @1 1 1
+            +I a 2 @3 2 3
+            +I b 9 @1 1 9
+            -D a 2 @3 2 3
+            +I a 2 @3 3 8
+            +I a 5 @2 2 6
+            -D a 1 @1 1 1
+            +I a 2 @3 1 2
+            -D a 2 @3 3 8
+            -D a 5 @2 2 6
+            -D b 9 @1 1 9
+        "#]],
+    );
+}
+
+#[test]
+fn at_the_end_everything_is_emitted_once() {
+    check(
+        operator(vec![(call("ntile", vec![lit(2)]), DataType::UInt64)], OverEmit::AtEnd, false),
+        "a 1 @1
+         a 2 @3
+         ---
+         a 5 @2
+         b 9 @1
+         end",
+        expect![[r#"
+            watermark end
+            +I a 1 @1 1
+            +I a 5 @2 1
+            +I a 2 @3 2
+            +I b 9 @1 1
+        "#]],
+    );
+}
+
+/// All that can be emitted in order.
+fn many() -> Vec<(WindowFunction, DataType)> {
+    let (preceding, following) = (WindowFrameBound::Preceding, WindowFrameBound::Following);
+    let int = |call| (call, DataType::Int64);
+    vec![
+        (call("rank", vec![]), DataType::UInt64),
+        (call("dense_rank", vec![]), DataType::UInt64),
+        int(call("sum", vec![col("v")])),
+        int(call("first_value", vec![col("v")])),
+        int(call("nth_value", vec![col("v"), lit(3i64)])),
+        int(call("lag", vec![col("v"), lit(2i64)])),
+        int(call("lead", vec![col("v"), lit(1i64)])),
+        int(framed("sum", WindowFrameUnits::Rows, preceding(rows(2)), following(rows(1)))),
+        int(framed("max", WindowFrameUnits::Rows, preceding(rows(3)), preceding(rows(1)))),
+        int(framed("bit_or", WindowFrameUnits::Rows, preceding(rows(2)), WindowFrameBound::CurrentRow)),
+        int(framed("sum", WindowFrameUnits::Range, preceding(seconds(2)), following(seconds(1)))),
+        int(framed("min", WindowFrameUnits::Range, preceding(seconds(4)), preceding(seconds(2)))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn in_order_gives_the_rows_of_the_whole(
+        given in proptest::collection::vec((0..3u8, proptest::option::weighted(0.9, -4..5i8), 0..20i64), 1..60),
+        step in 1..8i64,
+    ) {
+        let mut streaming = in_order(many(), 1, 1);
+        let mut whole = operator(many(), OverEmit::AtEnd, false);
+        // By time, so that no row is late; batches of some seconds each.
+        let mut batches: BTreeMap<i64, String> = BTreeMap::new();
+        for (key, value, time) in given {
+            let value = value.map_or(String::from("-"), |value| value.to_string());
+            let batch = batches.entry(time / step).or_default();
+            batch.push_str(&format!("k{key} {value} @{time}\n"));
+        }
+        for (number, batch) in batches {
+            streaming.push(0, &batch).unwrap();
+            whole.push(0, &batch).unwrap();
+            streaming.watermark(0, (number + 1) * step).unwrap();
+        }
+        streaming.finish().unwrap();
+        whole.finish().unwrap();
+        let sorted = |output: String| {
+            let lines = output.lines().filter(|line| !line.starts_with("watermark"));
+            let mut lines: Vec<String> = lines.map(|line| line.trim_start_matches("+I ").to_owned()).collect();
+            lines.sort();
+            lines
+        };
+        prop_assert_eq!(sorted(streaming.output().unwrap()), sorted(whole.output().unwrap()));
+    }
+}

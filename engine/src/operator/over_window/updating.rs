@@ -1,0 +1,188 @@
+//! Window functions over rows in any order, which may be taken away: a partition that changes is
+//! computed anew.
+//!
+//! That is right for every function and frame, and costs a pass over the partition each time that rows
+//! of it come, however many come together.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::concat;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::row::RowConverter;
+use tidemill_plans::change::{ChangeOp, change_array};
+use tidemill_plans::node::{OverEmit, OverWindowNode};
+
+use super::call::{Call, PartitionRows, Prepared};
+use crate::error::Result;
+use crate::operator::Operator;
+use crate::operator::partitions::all_fields;
+use crate::operator::sorted_rows::{Encoded, SortedRows, difference};
+use crate::operator::window_aggregate::conform;
+use crate::task::{EndReason, OperatorContext};
+
+/// Partitions are computed together until they have so many rows.
+const CHUNK_ROWS: usize = 1 << 13;
+
+/// See the [module](self).
+pub(super) struct UpdatingOver {
+    at_end: bool,
+    calls: Vec<Call>,
+    prepared: Prepared,
+    prepared_schema: SchemaRef,
+    rows: SortedRows,
+    /// What downstream knows of each partition, in order.
+    known: Vec<Vec<Encoded>>,
+    known_bytes: usize,
+    /// Of the output without its changelog column.
+    converter: RowConverter,
+    values_schema: SchemaRef,
+    output: SchemaRef,
+}
+
+/// Some partitions with the values of their rows.
+struct Computed {
+    rows: RecordBatch,
+    /// How many rows each partition has.
+    lengths: Vec<usize>,
+}
+
+impl UpdatingOver {
+    pub(super) fn new(node: &OverWindowNode, input: &SchemaRef, output: SchemaRef) -> Result<Self> {
+        let rows = SortedRows::new(input, &node.partition, &node.order_by)?;
+        let mut prepared = Prepared::new(Arc::clone(rows.schema()));
+        let call = |call| Call::new(call, &node.order_by, rows.schema(), &mut prepared);
+        let calls = node.functions.iter().map(call).collect::<Result<Vec<_>>>()?;
+        let values_schema = Arc::new(Schema::new(output.fields()[..output.fields().len() - 1].to_vec()));
+        Ok(Self {
+            at_end: node.emit == OverEmit::AtEnd,
+            calls,
+            prepared_schema: prepared.schema(),
+            prepared,
+            rows,
+            known: Vec::new(),
+            known_bytes: 0,
+            converter: RowConverter::new(all_fields(&values_schema))?,
+            values_schema,
+            output,
+        })
+    }
+
+    /// Computes partitions, some at a time.
+    fn compute(&self, partitions: &[usize], mut take: impl FnMut(Computed) -> Result<()>) -> Result<()> {
+        let (mut rows, mut lengths) = (Vec::new(), Vec::new());
+        for (index, partition) in partitions.iter().enumerate() {
+            let own = self.rows.partition(*partition).first(usize::MAX);
+            lengths.push(own.len());
+            rows.extend(own);
+            if rows.len() >= CHUNK_ROWS || index + 1 == partitions.len() {
+                let computed = self.append_values(&std::mem::take(&mut rows), std::mem::take(&mut lengths))?;
+                take(computed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of partitions, one behind another, with their values.
+    fn append_values(&self, rows: &[Encoded], lengths: Vec<usize>) -> Result<Computed> {
+        let rows = self.rows.decode(rows)?;
+        let prepared = self.prepared.rows(&rows, &self.prepared_schema)?;
+        let mut columns = rows.columns().to_vec();
+        for call in &self.calls {
+            let (mut values, mut start): (Vec<ArrayRef>, usize) = (Vec::new(), 0);
+            for len in &lengths {
+                values.push(call.evaluate(PartitionRows { rows: &prepared, start, len: *len })?);
+                start += len;
+            }
+            columns.push(concat(&values.iter().map(|part| part.as_ref()).collect::<Vec<_>>())?);
+        }
+        Ok(Computed { rows: conform(columns, &self.values_schema)?, lengths })
+    }
+
+    /// The rows of each computed partition as bytes, in order.
+    fn encode(&self, computed: &Computed) -> Result<Vec<Vec<Encoded>>> {
+        let encoded = self.converter.convert_columns(computed.rows.columns())?;
+        let mut start = 0;
+        let partition = |len: &usize| {
+            let mut rows: Vec<Encoded> = (start..start + len).map(|row| Arc::from(encoded.row(row).data())).collect();
+            start += len;
+            rows.sort_unstable();
+            rows
+        };
+        Ok(computed.lengths.iter().map(partition).collect())
+    }
+
+    /// Emits how the changed partitions differ from what downstream knows.
+    fn flush(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        let changed = self.rows.take_changed();
+        let mut after = Vec::with_capacity(changed.len());
+        self.compute(&changed, |computed| {
+            after.extend(self.encode(&computed)?);
+            Ok(())
+        })?;
+        self.known.resize_with(self.rows.partitions(), Vec::new);
+        let (mut rows, mut ops) = (Vec::new(), Vec::new());
+        for (partition, after) in changed.into_iter().zip(after) {
+            let before = std::mem::replace(&mut self.known[partition], after);
+            difference(&before, &self.known[partition], |row, side| {
+                let gone = side == Ordering::Less;
+                ops.push(if gone { ChangeOp::Delete } else { ChangeOp::Insert });
+                rows.push(Arc::clone(row));
+            });
+            self.known_bytes += bytes(&self.known[partition]);
+            self.known_bytes -= bytes(&before);
+        }
+        if ops.is_empty() {
+            return Ok(());
+        }
+        let parser = self.converter.parser();
+        let mut columns = self.converter.convert_rows(rows.iter().map(|row| parser.parse(row)))?;
+        columns.push(change_array(&ops));
+        ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), columns)?);
+        Ok(())
+    }
+}
+
+/// Bytes of rows with what holds them.
+fn bytes(rows: &[Encoded]) -> usize {
+    rows.iter().map(|row| row.len() + 2 * size_of::<Encoded>()).sum()
+}
+
+impl Operator for UpdatingOver {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, _ctx: &mut OperatorContext) -> Result<()> {
+        self.rows.apply(&batch, |_, _| {})?;
+        if self.at_end {
+            self.rows.take_changed();
+        }
+        Ok(())
+    }
+
+    fn has_gathered(&self) -> bool {
+        self.rows.has_changed()
+    }
+
+    fn on_pause(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        if self.at_end { Ok(()) } else { self.flush(ctx) }
+    }
+
+    fn on_end(&mut self, reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
+        if reason != EndReason::Finished {
+            return Ok(());
+        }
+        if !self.at_end {
+            return self.flush(ctx);
+        }
+        let all: Vec<usize> = (0..self.rows.partitions()).collect();
+        self.compute(&all, |computed| {
+            let mut columns = computed.rows.columns().to_vec();
+            columns.push(change_array(&vec![ChangeOp::Insert; computed.rows.num_rows()]));
+            ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), columns)?);
+            Ok(())
+        })
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.rows.bytes() + self.known_bytes + self.known.capacity() * size_of::<Vec<Encoded>>()
+    }
+}

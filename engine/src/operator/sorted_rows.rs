@@ -1,0 +1,188 @@
+//! All rows of each partition in order, where rows may be taken away.
+//!
+//! A row is the bytes of its order and its columns, and how often it is there. A row may be taken away
+//! before it comes, where several tasks' changes mix: then it is there less than no time, and counts
+//! for nothing.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::row::RowConverter;
+use tidemill_plans::change::{change_column_index, change_ops};
+use tidemill_plans::node::SortColumn;
+
+use super::partitions::{Partitions, all_fields, order_fields};
+use crate::error::Result;
+
+/// A row as bytes that compare as the rows do.
+pub(super) type Encoded = Arc<[u8]>;
+
+/// See the [module](self).
+pub(super) struct SortedRows {
+    /// The input without a changelog column.
+    schema: SchemaRef,
+    partitions: Partitions,
+    order: Vec<usize>,
+    converter: RowConverter,
+    rows: Vec<BTreeMap<Encoded, i64>>,
+    /// Of each partition, whether it has changed.
+    marked: Vec<bool>,
+    changed: Vec<usize>,
+    bytes: usize,
+}
+
+/// Bytes of a row beside its own: pointer, count, and what a tree and an allocation need.
+const ROW_OVERHEAD: usize = 64;
+
+impl SortedRows {
+    /// For rows of `input`, which may have a changelog column.
+    pub(super) fn new(input: &SchemaRef, partition: &[usize], order_by: &[SortColumn]) -> Result<Self> {
+        let columns = change_column_index(input).unwrap_or(input.fields().len());
+        let schema = Arc::new(Schema::new(input.fields()[..columns].to_vec()));
+        let order: Vec<usize> = order_by.iter().map(|sort| sort.column).collect();
+        let mut fields = if order.is_empty() { Vec::new() } else { order_fields(order_by, &schema) };
+        fields.extend(all_fields(&schema));
+        Ok(Self {
+            partitions: Partitions::new(&schema, partition)?,
+            schema,
+            order,
+            converter: RowConverter::new(fields)?,
+            rows: Vec::new(),
+            marked: Vec::new(),
+            changed: Vec::new(),
+            bytes: 0,
+        })
+    }
+
+    /// Applies changes. `before` is told of each partition that has not changed since the last
+    /// [`Self::take_changed`], and its rows as they were.
+    pub(super) fn apply(
+        &mut self,
+        batch: &RecordBatch,
+        mut before: impl FnMut(usize, SortedPartition<'_>),
+    ) -> Result<()> {
+        let ops = change_ops(batch)?;
+        let batch = batch.project(&(0..self.schema.fields().len()).collect::<Vec<_>>())?;
+        let ordered = self.order.iter().map(|column| batch.column(*column));
+        let columns: Vec<_> = ordered.chain(batch.columns()).map(Arc::clone).collect();
+        let encoded = self.converter.convert_columns(&columns)?;
+        for (row, (partition, op)) in self.partitions.of(&batch)?.iter().zip(ops).enumerate() {
+            if *partition >= self.rows.len() {
+                self.rows.resize_with(*partition + 1, BTreeMap::new);
+                self.marked.resize(*partition + 1, false);
+            }
+            let rows = &mut self.rows[*partition];
+            if !std::mem::replace(&mut self.marked[*partition], true) {
+                self.changed.push(*partition);
+                before(*partition, SortedPartition(rows));
+            }
+            let bytes = encoded.row(row).data();
+            match count(rows, bytes, if op.adds() { 1 } else { -1 }) {
+                Ordering::Greater => self.bytes += bytes.len() + ROW_OVERHEAD,
+                Ordering::Less => self.bytes -= bytes.len() + ROW_OVERHEAD,
+                Ordering::Equal => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether partitions have changed since the last [`Self::take_changed`].
+    pub(super) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// The partitions that have changed since the last call, in the order of their first change.
+    pub(super) fn take_changed(&mut self) -> Vec<usize> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.iter().for_each(|partition| self.marked[*partition] = false);
+        changed
+    }
+
+    /// How many partitions there are; some may have no rows.
+    pub(super) fn partitions(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn partition(&self, partition: usize) -> SortedPartition<'_> {
+        SortedPartition(&self.rows[partition])
+    }
+
+    /// Rows as columns again.
+    pub(super) fn decode(&self, rows: &[Encoded]) -> Result<RecordBatch> {
+        if rows.is_empty() {
+            return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
+        }
+        let parser = self.converter.parser();
+        let mut columns = self.converter.convert_rows(rows.iter().map(|row| parser.parse(row)))?;
+        let columns = columns.split_off(self.order.len());
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    /// The input without a changelog column.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        let index = size_of::<BTreeMap<Encoded, i64>>() + size_of::<bool>();
+        self.bytes + self.partitions.bytes() + self.rows.capacity() * index
+    }
+}
+
+/// Changes how often a row is there; says whether there is one more entry, or one less.
+fn count(rows: &mut BTreeMap<Encoded, i64>, row: &[u8], by: i64) -> Ordering {
+    match rows.get_mut(row) {
+        Some(count) if *count + by != 0 => {
+            *count += by;
+            Ordering::Equal
+        }
+        Some(_) => {
+            rows.remove(row);
+            Ordering::Less
+        }
+        None => {
+            rows.insert(Arc::from(row), by);
+            Ordering::Greater
+        }
+    }
+}
+
+/// The rows of one partition.
+pub(super) struct SortedPartition<'a>(&'a BTreeMap<Encoded, i64>);
+
+impl SortedPartition<'_> {
+    /// Its first rows in order, equal ones as often as they are there.
+    pub(super) fn first(&self, limit: usize) -> Vec<Encoded> {
+        let times = |count: i64| usize::try_from(count).unwrap_or(0);
+        let repeated = self.0.iter().flat_map(|(row, count)| std::iter::repeat_n(row, times(*count)));
+        repeated.take(limit).map(Arc::clone).collect()
+    }
+}
+
+/// Tells `changed` of each row that two ordered lists do not share: less is only in the first, greater
+/// only in the second.
+pub(super) fn difference<'a>(
+    before: &'a [Encoded],
+    after: &'a [Encoded],
+    mut changed: impl FnMut(&'a Encoded, Ordering),
+) {
+    let (mut old, mut new) = (0, 0);
+    while old < before.len() || new < after.len() {
+        let order = match (before.get(old), after.get(new)) {
+            (Some(before), Some(after)) => before.cmp(after),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        match order {
+            Ordering::Less => changed(&before[old], order),
+            Ordering::Greater => changed(&after[new], order),
+            Ordering::Equal => {}
+        }
+        old += usize::from(order != Ordering::Greater);
+        new += usize::from(order != Ordering::Less);
+    }
+}
