@@ -8,7 +8,7 @@ use datafusion::logical_expr::Expr;
 use crate::graph::{DataflowGraph, Edge, Node, Partitioning};
 use crate::ids::OperatorId;
 use crate::node::window_assign_micros as micros;
-use crate::node::{AggregateEmit, JoinKind, ModelFreshness, NodeKind, NullEventTime, TemporalJoinKind};
+use crate::node::{AggregateEmit, JoinKind, ModelFreshness, NodeKind, NullEventTime, TemporalJoinKind, VersionBound};
 
 /// The graph as text, one line an operator: its name and id, what it does, how its input arrives and
 /// at which parallelism. An operator with several consumers is printed once and referred to after.
@@ -143,11 +143,12 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             join.filter.as_ref().map(|filter| format!(" where {filter}")).unwrap_or_default()
         ),
         NodeKind::TemporalJoin(join) => format!(
-            "{}({}) = ({}), newest {} as of {}",
+            "{}({}) = ({}), newest {} {} {}",
             if join.kind == TemporalJoinKind::Left { "left " } else { "" },
             input(0, &join.left_keys),
             input(1, &join.right_keys),
             input(1, &[join.right_time]),
+            if join.bound == VersionBound::Before { "before" } else { "as of" },
             input(0, &[join.left_time])
         ),
         NodeKind::Train(train) => format!(

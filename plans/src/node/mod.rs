@@ -29,7 +29,7 @@ pub use project::{ProjectNode, Projection};
 pub use session_window::SessionWindowNode;
 pub use sink::{SinkNode, SortColumn};
 pub use source::{EventTimeSpec, NullEventTime, SourceNode};
-pub use temporal_join::{TemporalJoinKind, TemporalJoinNode};
+pub use temporal_join::{TemporalJoinKind, TemporalJoinNode, VersionBound};
 pub use train::{TrainNode, model_version_schema};
 pub use union::UnionNode;
 pub use window_aggregate::WindowAggregateNode;

@@ -6,6 +6,7 @@
 //! checks it: [`context`], [`optimize`].
 
 pub(crate) mod as_of;
+mod as_of_join;
 pub(crate) mod context;
 pub(crate) mod expression;
 mod interval_product;

@@ -82,7 +82,9 @@ impl QueryPlanner<'_> {
         self.replace_factor(&mut table.relation)?;
         for join in &mut table.joins {
             self.note_join(&join.relation);
-            if super::temporal::is_temporal(&join.relation) {
+            if join.global {
+                self.replace_as_of_join(join)?;
+            } else if super::temporal::is_temporal(&join.relation) {
                 self.replace_temporal(join)?;
             } else {
                 self.replace_factor(&mut join.relation)?;
