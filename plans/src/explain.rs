@@ -8,7 +8,9 @@ use datafusion::logical_expr::Expr;
 use crate::graph::{DataflowGraph, Edge, Node, Partitioning};
 use crate::ids::OperatorId;
 use crate::node::window_assign_micros as micros;
-use crate::node::{AggregateEmit, JoinKind, ModelFreshness, NodeKind, NullEventTime, TemporalJoinKind, VersionBound};
+use crate::node::{
+    AggregateEmit, JoinKind, ModelFreshness, NodeKind, NullEventTime, TemporalJoinKind, UnnestColumn, VersionBound,
+};
 
 /// The graph as text, one line an operator: its name and id, what it does, how its input arrives and
 /// at which parallelism. An operator with several consumers is printed once and referred to after.
@@ -167,6 +169,17 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             input(0, &predict.features)
         ),
         NodeKind::Union(_) => String::new(),
+        NodeKind::Unnest(unnest) => {
+            let mut unnested: Vec<usize> = Vec::new();
+            for column in &unnest.columns {
+                if let UnnestColumn::Elements(column) | UnnestColumn::Field { column, .. } = column
+                    && !unnested.contains(column)
+                {
+                    unnested.push(*column);
+                }
+            }
+            format!("{}{}", input(0, &unnested), if unnest.keeps_empty { ", empty ones too" } else { "" })
+        }
         NodeKind::Sink(sink) => {
             let order = list(sink.order_by.iter().map(|sort| {
                 let direction = if sort.descending { " desc" } else { "" };

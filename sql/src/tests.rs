@@ -5,6 +5,7 @@ mod explain;
 mod flights;
 mod joins;
 mod session;
+mod unnest;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::util::pretty::pretty_format_batches;

@@ -13,4 +13,5 @@ mod outputs;
 mod slt;
 mod stop;
 mod tidy;
+mod unnest;
 mod windows_and_joins;

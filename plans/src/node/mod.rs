@@ -16,6 +16,7 @@ mod source;
 mod temporal_join;
 mod train;
 mod union;
+mod unnest;
 mod window_aggregate;
 mod window_assign;
 
@@ -32,6 +33,7 @@ pub use source::{EventTimeSpec, NullEventTime, SourceNode};
 pub use temporal_join::{TemporalJoinKind, TemporalJoinNode, VersionBound};
 pub use train::{TrainNode, model_version_schema};
 pub use union::UnionNode;
+pub use unnest::{UnnestColumn, UnnestNode};
 pub use window_aggregate::WindowAggregateNode;
 pub use window_assign::{TimeWindow, WindowAssignNode, WindowSpec};
 
@@ -64,6 +66,8 @@ pub enum NodeKind {
     Predict(PredictNode),
     /// Puts several streams of one schema together.
     Union(UnionNode),
+    /// Makes a row of each element of a list.
+    Unnest(UnnestNode),
     /// Writes rows to the outside.
     Sink(SinkNode),
 }
@@ -86,6 +90,7 @@ impl NodeKind {
             Self::Train(_) => "Train",
             Self::Predict(_) => "Predict",
             Self::Union(_) => "Union",
+            Self::Unnest(_) => "Unnest",
             Self::Sink(_) => "Sink",
         }
     }

@@ -15,6 +15,7 @@ pub(crate) mod stream;
 mod temporal_join;
 mod time_bounds;
 mod union;
+mod unnest;
 pub(crate) mod write;
 
 pub(crate) use model::plan_model;
@@ -38,6 +39,7 @@ impl QueryPlanner<'_> {
             LogicalPlan::Filter(filter) => self.lower_filter(filter),
             LogicalPlan::Aggregate(aggregate) => self.lower_aggregate(aggregate),
             LogicalPlan::Join(join) => self.lower_join(join, Vec::new()),
+            LogicalPlan::Unnest(unnest) => self.lower_unnest(unnest),
             LogicalPlan::Union(union) => self.lower_union(union),
             _ => Err(refuse(plan)),
         }
@@ -74,9 +76,10 @@ fn refuse(plan: &LogicalPlan) -> SqlError {
         LogicalPlan::Values(_) => ("VALUES", "put the rows in a file and create a source over it"),
         LogicalPlan::EmptyRelation(_) => ("SELECT without FROM", "name a source or a view in FROM"),
         LogicalPlan::Distinct(Distinct::On(_)) => ("DISTINCT ON", "use GROUP BY and an aggregate"),
-        LogicalPlan::Unnest(_) => ("UNNEST", "keep the list as one column"),
         LogicalPlan::RecursiveQuery(_) => ("WITH RECURSIVE", "name the steps one by one"),
-        LogicalPlan::Subquery(_) => ("LATERAL", "join the tables instead"),
+        LogicalPlan::Subquery(_) => {
+            ("LATERAL over another stream", "join it with ON; LATERAL is for UNNEST of the row's own lists")
+        }
         _ => return SqlError::unsupported(format!("'{}' on a stream", plan.display()), "write it in another way"),
     };
     SqlError::unsupported(what, hint)
