@@ -10,6 +10,7 @@ use crate::ids::OperatorId;
 use crate::node::window_assign_micros as micros;
 use crate::node::{
     AggregateEmit, JoinKind, ModelFreshness, NodeKind, NullEventTime, OverEmit, SortColumn, TemporalJoinKind, TopNEmit,
+    UnnestColumn, VersionBound,
 };
 
 /// The graph as text, one line an operator: its name and id, what it does, how its input arrives and
@@ -160,11 +161,12 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             join.filter.as_ref().map(|filter| format!(" where {filter}")).unwrap_or_default()
         ),
         NodeKind::TemporalJoin(join) => format!(
-            "{}({}) = ({}), newest {} as of {}",
+            "{}({}) = ({}), newest {} {} {}",
             if join.kind == TemporalJoinKind::Left { "left " } else { "" },
             input(0, &join.left_keys),
             input(1, &join.right_keys),
             input(1, &[join.right_time]),
+            if join.bound == VersionBound::Before { "before" } else { "as of" },
             input(0, &[join.left_time])
         ),
         NodeKind::TopN(top) => format!(
@@ -211,6 +213,17 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             input(0, &predict.features)
         ),
         NodeKind::Union(_) => String::new(),
+        NodeKind::Unnest(unnest) => {
+            let mut unnested: Vec<usize> = Vec::new();
+            for column in &unnest.columns {
+                if let UnnestColumn::Elements(column) | UnnestColumn::Field { column, .. } = column
+                    && !unnested.contains(column)
+                {
+                    unnested.push(*column);
+                }
+            }
+            format!("{}{}", input(0, &unnested), if unnest.keeps_empty { ", empty ones too" } else { "" })
+        }
         NodeKind::Sink(sink) => {
             let order = sort_list(&sink.order_by, |column| input(0, &[column]));
             let order = if order.is_empty() { order } else { format!(" ordered by {order}") };

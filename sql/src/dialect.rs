@@ -90,6 +90,10 @@ impl Dialect for TidemillDialect {
         true
     }
 
+    fn supports_array_typedef_with_brackets(&self) -> bool {
+        true
+    }
+
     fn supports_table_versioning(&self) -> bool {
         true
     }

@@ -1,8 +1,9 @@
 //! From text to statements, as DataFusion's `DFParser` does it: sqlparser reads queries, expressions
 //! and types; the statements around them are read here.
 //!
-//! A script is tokenised once and never rewritten, so every position is one in the user's own text.
+//! A script is tokenised once and no token moves, so every position is one in the user's own text.
 
+mod as_of_join;
 mod create;
 mod options;
 mod source;
@@ -82,11 +83,12 @@ struct ScriptParser<'a> {
 
 impl<'a> ScriptParser<'a> {
     fn new(dialect: &'a dyn Dialect, sql: &str) -> Result<Self> {
-        let tokens = Tokenizer::new(dialect, sql).tokenize_with_location().map_err(|error| SqlError::Syntax {
+        let mut tokens = Tokenizer::new(dialect, sql).tokenize_with_location().map_err(|error| SqlError::Syntax {
             at: error.location.into(),
             message: error.message.trim().trim_end_matches('.').to_owned(),
         })?;
         check_length(&tokens)?;
+        as_of_join::mark(&mut tokens);
         let inner = Parser::new(dialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
         Ok(Self { inner })
     }

@@ -7,6 +7,7 @@ mod joins;
 mod over;
 mod prune;
 mod session;
+mod unnest;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::util::pretty::pretty_format_batches;

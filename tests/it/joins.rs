@@ -111,3 +111,19 @@ fn times_alone_can_join() {
         &["1,3", "2,3", "3,3"],
     );
 }
+
+#[test]
+fn an_as_of_join_takes_the_newest_before() {
+    // The price of tea changes at the very moment of order 3.
+    let orders = |join: &str, expected: &[&str]| {
+        check(SHOP, &format!("SELECT o.id, o.item, p.price FROM orders o {join}"), expected);
+    };
+    orders(
+        "ASOF LEFT JOIN prices p ON p.item = o.item AND p.valid_from <= o.ordered_at",
+        &["1,tea,3", "2,rice,", "3,tea,4", "4,salt,"],
+    );
+    orders(
+        "ASOF JOIN prices p MATCH_CONDITION (o.ordered_at > p.valid_from) ON p.item = o.item",
+        &["1,tea,3", "3,tea,3"],
+    );
+}

@@ -16,4 +16,5 @@ mod slt;
 mod stop;
 mod tidy;
 mod time;
+mod unnest;
 mod windows_and_joins;

@@ -25,6 +25,7 @@ mod temporal_join;
 mod top_n;
 mod train;
 mod union;
+mod unnest;
 mod window_aggregate;
 mod window_assign;
 
@@ -116,6 +117,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::OverWindow(over) => over_window::build(over, Arc::clone(&inputs[0]), output)?,
         NodeKind::Train(train) => Box::new(train::Train::new(train, Arc::clone(&inputs[0]))?),
         NodeKind::Predict(predict) => Box::new(predict::Predict::new(predict, &inputs[0], output)),
+        NodeKind::Unnest(unnest) => Box::new(unnest::Unnest::new(unnest, &inputs[0], output)),
         NodeKind::Union(_) => Box::new(union::Union::new(output)),
         NodeKind::Sink(sink) => {
             let writer = connector::open_sink(sink, node.id, subtask, env, Arc::clone(&inputs[0]))?;

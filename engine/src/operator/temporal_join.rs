@@ -1,4 +1,4 @@
-//! Joins each row with the newest version of the other side at or before its event time.
+//! Joins each row with the newest version of the other side as of its event time.
 //!
 //! A left row waits until the right side's watermark has passed its time: only then is it certain
 //! which version was the newest. Of two versions with the same key and time, the one that is greater
@@ -12,7 +12,7 @@ use arrow::compute::{filter_record_batch, take, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use hashbrown::HashMap;
-use tidemill_plans::node::{TemporalJoinKind, TemporalJoinNode};
+use tidemill_plans::node::{TemporalJoinKind, TemporalJoinNode, VersionBound};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
@@ -36,6 +36,7 @@ pub(super) struct TemporalJoin {
 struct Versions {
     keys: JoinKeys,
     time: usize,
+    bound: VersionBound,
     order: RowConverter,
     held: HeldRows,
     by_key: HashMap<Box<[u8]>, BTreeMap<i64, Version>>,
@@ -60,6 +61,7 @@ impl TemporalJoin {
             versions: Versions {
                 keys: JoinKeys::new(right, &node.right_keys)?,
                 time: node.right_time,
+                bound: node.bound,
                 order: RowConverter::new(fields)?,
                 held: HeldRows::new(Arc::clone(right)),
                 by_key: HashMap::new(),
@@ -116,7 +118,7 @@ impl Versions {
     }
 
     fn newest(&self, key: &[u8], time: i64) -> Option<Place> {
-        let (_, version) = self.by_key.get(key)?.range(..=time).next_back()?;
+        let (_, version) = newest(self.by_key.get(key)?, time, self.bound)?;
         Some(version.place)
     }
 
@@ -130,15 +132,14 @@ impl Versions {
         Ok(rows.columns().iter().map(|column| take(column, &picks, None)).collect::<Result<_, _>>()?)
     }
 
-    /// Drops the versions that no later row can ask for: all but the newest before `bound`.
-    fn clean_up(&mut self, bound: EventTime) -> Result<()> {
+    /// Drops the versions that no row at `time` or later can ask for: all but the newest as of then.
+    fn clean_up(&mut self, time: EventTime) -> Result<()> {
         if !self.held.wants_clean_up() {
             return Ok(());
         }
         let mut live: Vec<Place> = Vec::new();
         for versions in self.by_key.values_mut() {
-            if let Some((newest, _)) = versions.range(..=bound.0).next_back() {
-                let newest = *newest;
+            if let Some((newest, _)) = newest(versions, time.0, self.bound) {
                 *versions = versions.split_off(&newest);
             }
             for version in versions.values_mut() {
@@ -153,6 +154,15 @@ impl Versions {
     fn bytes(&self) -> usize {
         2 * self.held.bytes()
     }
+}
+
+/// The newest of a key's versions that a row at `time` may see.
+fn newest(versions: &BTreeMap<i64, Version>, time: i64, bound: VersionBound) -> Option<(i64, &Version)> {
+    let mut seen = match bound {
+        VersionBound::AtOrBefore => versions.range(..=time),
+        VersionBound::Before => versions.range(..time),
+    };
+    seen.next_back().map(|(time, version)| (*time, version))
 }
 
 /// The rows that are not late, and a count of the others.

@@ -18,6 +18,7 @@ mod temporal_join;
 mod top_n;
 mod train;
 mod union;
+mod unnest;
 mod window_aggregate;
 mod window_assign;
 
@@ -32,10 +33,11 @@ pub use project::{ProjectNode, Projection};
 pub use session_window::SessionWindowNode;
 pub use sink::{SinkNode, SortColumn};
 pub use source::{EventTimeSpec, NullEventTime, PROCTIME_COLUMN, SourceNode, SourceTiming};
-pub use temporal_join::{TemporalJoinKind, TemporalJoinNode};
+pub use temporal_join::{TemporalJoinKind, TemporalJoinNode, VersionBound};
 pub use top_n::{TopNEmit, TopNNode};
 pub use train::{TrainNode, model_version_schema};
 pub use union::UnionNode;
+pub use unnest::{UnnestColumn, UnnestNode};
 pub use window_aggregate::WindowAggregateNode;
 pub use window_assign::{TimeWindow, WindowAssignNode, WindowSpec};
 
@@ -72,6 +74,8 @@ pub enum NodeKind {
     Predict(PredictNode),
     /// Puts several streams of one schema together.
     Union(UnionNode),
+    /// Makes a row of each element of a list.
+    Unnest(UnnestNode),
     /// Writes rows to the outside.
     Sink(SinkNode),
 }
@@ -96,6 +100,7 @@ impl NodeKind {
             Self::Train(_) => "Train",
             Self::Predict(_) => "Predict",
             Self::Union(_) => "Union",
+            Self::Unnest(_) => "Unnest",
             Self::Sink(_) => "Sink",
         }
     }

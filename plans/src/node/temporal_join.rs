@@ -1,7 +1,7 @@
-//! Joins each row with the newest row of the other side at or before its event time.
+//! Joins each row with the newest row of the other side as of its event time.
 
-/// An event-time temporal join (`FOR SYSTEM_TIME AS OF`). The right side's rows are versions: of those
-/// with an equal key and an event time not after the left row's, the newest joins. Output: the left
+/// An event-time temporal join (`FOR SYSTEM_TIME AS OF`, `ASOF JOIN`). The right side's rows are versions:
+/// of those with an equal key and an event time not after the left row's, the newest joins. Output: the left
 /// columns, then the right ones, at the left row's event time.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
 pub struct TemporalJoinNode {
@@ -13,8 +13,19 @@ pub struct TemporalJoinNode {
     pub left_time: usize,
     /// Event-time column of the right input: from when on a version is valid.
     pub right_time: usize,
+    /// Whether a version of the left row's very time counts.
+    pub bound: VersionBound,
     /// What happens to left rows without a version.
     pub kind: TemporalJoinKind,
+}
+
+/// Which versions a left row may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum VersionBound {
+    /// Those not after its event time.
+    AtOrBefore,
+    /// Those before its event time.
+    Before,
 }
 
 /// What happens to left rows without a version.

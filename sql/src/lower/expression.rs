@@ -103,7 +103,10 @@ fn check_supported(expr: &Expr) -> Result<()> {
             Expr::GroupingSet(_) => {
                 Some(SqlError::unsupported("GROUPING SETS, CUBE and ROLLUP", "write one query for each grouping"))
             }
-            Expr::Unnest(_) => Some(SqlError::unsupported("UNNEST", "keep the list as one column")),
+            Expr::Unnest(_) => Some(SqlError::unsupported(
+                "UNNEST here",
+                "it stands in FROM or in the SELECT list: FROM t, UNNEST(t.list) AS u(x)",
+            )),
             Expr::Placeholder(_) => Some(SqlError::unsupported("a parameter", "write the value")),
             _ => None,
         };

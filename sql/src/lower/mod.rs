@@ -18,6 +18,7 @@ mod temporal_join;
 mod time_bounds;
 mod top_n;
 mod union;
+mod unnest;
 mod updating_join;
 pub(crate) mod write;
 
@@ -43,6 +44,7 @@ impl QueryPlanner<'_> {
             LogicalPlan::Aggregate(aggregate) => self.lower_aggregate(aggregate),
             LogicalPlan::Join(join) => self.lower_join(join, Vec::new()),
             LogicalPlan::Window(window) => self.lower_window(window),
+            LogicalPlan::Unnest(unnest) => self.lower_unnest(unnest),
             LogicalPlan::Union(union) => self.lower_union(union),
             _ => Err(refuse(plan)),
         }
@@ -78,9 +80,10 @@ fn refuse(plan: &LogicalPlan) -> SqlError {
         LogicalPlan::Values(_) => ("VALUES", "put the rows in a file and create a source over it"),
         LogicalPlan::EmptyRelation(_) => ("SELECT without FROM", "name a source or a view in FROM"),
         LogicalPlan::Distinct(Distinct::On(_)) => ("DISTINCT ON", "use GROUP BY and an aggregate"),
-        LogicalPlan::Unnest(_) => ("UNNEST", "keep the list as one column"),
         LogicalPlan::RecursiveQuery(_) => ("WITH RECURSIVE", "name the steps one by one"),
-        LogicalPlan::Subquery(_) => ("LATERAL", "join the tables instead"),
+        LogicalPlan::Subquery(_) => {
+            ("LATERAL over another stream", "join it with ON; LATERAL is for UNNEST of the row's own lists")
+        }
         _ => return SqlError::unsupported(format!("'{}' on a stream", plan.display()), "write it in another way"),
     };
     SqlError::unsupported(what, hint)

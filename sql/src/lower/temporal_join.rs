@@ -1,11 +1,11 @@
-//! `FOR SYSTEM_TIME AS OF`: each left row with the newest right row at or before its time.
+//! `FOR SYSTEM_TIME AS OF` and `ASOF JOIN`: each left row with the newest right row as of its time.
 //!
 //! A condition on the right side must not filter the versions: without it the newest version is
 //! another one. So only conditions on the left side go below the join.
 
 use datafusion::common::{DFSchema, JoinType};
 use datafusion::logical_expr::{Expr, Join};
-use tidemill_plans::node::{JoinKind, NodeKind, TemporalJoinKind, TemporalJoinNode};
+use tidemill_plans::node::{JoinKind, NodeKind, TemporalJoinKind, TemporalJoinNode, VersionBound};
 
 use super::expression::plain_column;
 use super::join::{Conditions, joined, joined_info, refuse_updating, shown_times};
@@ -21,7 +21,7 @@ impl QueryPlanner<'_> {
             other => {
                 let hint = "write JOIN or LEFT JOIN";
                 return Err(SqlError::unsupported(
-                    format!("{} JOIN with FOR SYSTEM_TIME AS OF", other.to_string().to_uppercase()),
+                    format!("{} JOIN as a temporal join", other.to_string().to_uppercase()),
                     hint,
                 ));
             }
@@ -36,7 +36,7 @@ impl QueryPlanner<'_> {
         let as_of = as_of_columns(&conditions, &left, &right, left_schema, right_schema)?;
         let (left_keys, right_keys): (Vec<&Expr>, Vec<&Expr>) = conditions.keys.iter().map(|(l, r)| (l, r)).unzip();
         if left_keys.is_empty() {
-            return Err(SqlError::invalid("a join with FOR SYSTEM_TIME AS OF needs equal keys in ON: ON a.k = b.k"));
+            return Err(SqlError::invalid("a temporal join needs equal keys in ON: ON a.k = b.k"));
         }
         let left_time = place(&left, as_of.0)?;
         let right_time = place(&right, as_of.1)?;
@@ -50,6 +50,7 @@ impl QueryPlanner<'_> {
             right_keys: right.keys.clone(),
             left_time,
             right_time,
+            bound: as_of.2,
             kind,
         });
         let stream = self.builder.add_operator(node, self.builder.settings.parallelism, info);
@@ -76,25 +77,25 @@ fn as_of_columns(
     right: &Relation,
     left_schema: &DFSchema,
     right_schema: &DFSchema,
-) -> Result<(usize, usize)> {
+) -> Result<(usize, usize, VersionBound)> {
     let on = || conditions.both.iter().chain(&conditions.left).chain(&conditions.right);
     if let Some(extra) = on().find(|condition| as_of::arguments(condition).is_none()) {
-        let what = format!("the condition {} in ON of a join with FOR SYSTEM_TIME AS OF", extra.human_display());
+        let what = format!("the condition {} in ON of a temporal join", extra.human_display());
         let hint = "ON takes equal keys only; put the rest in WHERE, or in a view on the right side";
         return Err(SqlError::unsupported(what, hint));
     }
-    let columns = on().find_map(as_of::arguments).and_then(|(version_time, as_of)| {
+    let columns = on().find_map(as_of::arguments).and_then(|(version_time, as_of, bound)| {
         let right_time = plain_column(version_time, right, right_schema)?;
-        Some((plain_column(as_of, left, left_schema)?, right_time))
+        Some((plain_column(as_of, left, left_schema)?, right_time, bound))
     });
-    match columns.filter(|(left_time, _)| left.stream.info.times.contains(left_time)) {
+    match columns.filter(|(left_time, ..)| left.stream.info.times.contains(left_time)) {
         Some(columns) => Ok(columns),
         None if left.stream.info.times.is_empty() => Err(SqlError::invalid(
-            "the left side of a join with FOR SYSTEM_TIME AS OF has no event-time column; declare WATERMARK FOR in its source",
+            "the left side of a temporal join has no event-time column; declare WATERMARK FOR in its source",
         )),
         None => {
             let valid = shown_times(left, left_schema);
-            Err(SqlError::invalid(format!("FOR SYSTEM_TIME AS OF takes the left side's event time: {valid}")))
+            Err(SqlError::invalid(format!("a temporal join is as of the left side's event time: {valid}")))
         }
     }
 }

@@ -29,8 +29,6 @@ pub(crate) struct PlanningContext<'a> {
 
 static OPTIONS: LazyLock<ConfigOptions> = LazyLock::new(ConfigOptions::default);
 
-static AS_OF: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(as_of::function()));
-
 static EXPR_PLANNERS: LazyLock<Vec<Arc<dyn ExprPlanner>>> = LazyLock::new(|| {
     let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(IntervalProduct)];
     planners.extend(SessionStateDefaults::default_expr_planners());
@@ -87,7 +85,7 @@ impl ContextProvider for PlanningContext<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        if name == as_of::AS_OF { Some(Arc::clone(&AS_OF)) } else { functions::scalar(name) }
+        as_of::find(name).or_else(|| functions::scalar(name))
     }
 
     fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {

@@ -6,9 +6,11 @@
 //! checks it: [`context`], [`optimize`].
 
 pub(crate) mod as_of;
+mod as_of_join;
 pub(crate) mod context;
 pub(crate) mod expression;
 mod interval_product;
+mod lateral;
 mod optimize;
 mod relation;
 pub(crate) mod source;
@@ -67,7 +69,7 @@ impl<'a> QueryPlanner<'a> {
         let context = PlanningContext { catalog: self.catalog, relations };
         let planner = SqlToRel::new_with_options(&context, parser_options());
         let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?;
-        optimize::optimize(plan)
+        optimize::optimize(lateral::unfold(plan)?)
     }
 
     /// Gives a leaf a name that no user would think of.

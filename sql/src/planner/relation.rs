@@ -82,7 +82,9 @@ impl QueryPlanner<'_> {
         self.replace_factor(&mut table.relation)?;
         for join in &mut table.joins {
             self.note_join(&join.relation);
-            if super::temporal::is_temporal(&join.relation) {
+            if join.global {
+                self.replace_as_of_join(join)?;
+            } else if super::temporal::is_temporal(&join.relation) {
                 self.replace_temporal(join)?;
             } else {
                 self.replace_factor(&mut join.relation)?;
@@ -111,7 +113,12 @@ impl QueryPlanner<'_> {
                 refuse_version(factor).and_then(|()| refuse_ignored_hints(factor)).map_err(|e| e.at(span))?;
                 if is_function { self.replace_table_function(factor).map_err(|e| e.at(span)) } else { Ok(()) }
             }
-            TableFactor::Derived { lateral: false, subquery, sample: None, .. } => self.replace_relations(subquery),
+            TableFactor::Derived { subquery, sample: None, .. } => self.replace_relations(subquery),
+            TableFactor::UNNEST { with_ordinality: false, with_offset: false, .. } => Ok(()),
+            TableFactor::UNNEST { .. } => {
+                let hint = "leave it out; no stream says in which place an element was";
+                Err(SqlError::unsupported("UNNEST with the places of the elements", hint).at(span))
+            }
             TableFactor::NestedJoin { table_with_joins, .. } => self.replace_in_joins(table_with_joins),
             _ => {
                 let hint = format!("FROM takes sources, views, subqueries, joins, {TABLE_FUNCTIONS}");
@@ -177,6 +184,12 @@ impl VisitorMut for Subqueries<'_, '_> {
     type Break = SqlError;
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
+        if let Expr::Function(function) = expr
+            && dotted(&function.name) == "unnest"
+        {
+            let hint = "it stands in FROM or in the SELECT list: FROM t, UNNEST(t.list) AS u(x) WHERE u.x = …";
+            return ControlFlow::Break(SqlError::unsupported("UNNEST in a condition", hint).at(function.name.span()));
+        }
         let (Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } | Expr::Subquery(subquery)) = expr
         else {
             return ControlFlow::Continue(());

@@ -5,8 +5,9 @@
 //! the two time columns, and lowering finds them in the plan.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Join, JoinConstraint, JoinOperator, ObjectName, Spanned, TableFactor, TableVersion,
+    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Spanned, TableFactor, TableVersion,
 };
+use tidemill_plans::node::VersionBound;
 
 use super::relation::refuse_ignored_hints;
 use super::{QueryPlanner, as_of};
@@ -28,34 +29,43 @@ impl QueryPlanner<'_> {
     }
 
     fn replace_temporal_table(&mut self, join: &mut Join) -> Result<()> {
-        let TableFactor::Table { name, alias, version, args, .. } = &join.relation else { return Ok(()) };
-        let Some(TableVersion::ForSystemTimeAsOf(as_of)) = version else {
+        let TableFactor::Table { version, .. } = &join.relation else { return Ok(()) };
+        let Some(TableVersion::ForSystemTimeAsOf(as_of)) = version.clone() else {
             return Err(SqlError::unsupported("this kind of version", "write FOR SYSTEM_TIME AS OF a.ts"));
         };
-        if args.is_some() {
-            let hint = "create a view over it and join that";
-            return Err(SqlError::unsupported("FOR SYSTEM_TIME AS OF behind a function", hint));
-        }
-        if alias.as_ref().is_some_and(|alias| !alias.columns.is_empty()) {
-            let hint = "name the table alone, and its columns in the SELECT";
-            return Err(SqlError::unsupported("a column list behind FOR SYSTEM_TIME AS OF", hint));
-        }
+        let (ident, alias) = versions_table(&join.relation, "FOR SYSTEM_TIME AS OF")?;
         if !matches!(as_of, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
             let message = format!("FOR SYSTEM_TIME AS OF takes the left side's event-time column, not '{as_of}'");
             return Err(SqlError::invalid(message).at(as_of.span()));
         }
-        let (as_of, ObjectName(parts)) = (as_of.clone(), name.clone());
-        let [part] = parts.as_slice() else {
-            return Err(SqlError::unsupported("a schema in a name", "objects have plain names"));
-        };
-        let ident = part.as_ident().cloned().unwrap_or_else(|| quoted(&part.to_string()));
-        let alias = alias.as_ref().map_or_else(|| normalize(&ident), |alias| normalize(&alias.name));
         let stream = self.named_stream(&ident)?;
         let time = version_time(&stream, &normalize(&ident))?;
-        add_condition(&mut join.join_operator, &alias, &time, as_of)?;
+        let time = Expr::CompoundIdentifier(vec![quoted(&alias), quoted(&time)]);
+        let on = on_of(&mut join.join_operator, "FOR SYSTEM_TIME AS OF")?;
+        let valid = as_of::call(time, as_of, VersionBound::AtOrBefore);
+        let keys = Expr::Nested(Box::new(on.clone()));
+        *on = Expr::BinaryOp { left: Box::new(keys), op: BinaryOperator::And, right: Box::new(valid) };
         self.put_leaf(&mut join.relation, Leaf::Temporal(stream), &alias);
         Ok(())
     }
+}
+
+/// The name of the table whose rows are versions, and what the query calls it.
+pub(super) fn versions_table(factor: &TableFactor, what: &str) -> Result<(Ident, String)> {
+    let TableFactor::Table { name: ObjectName(parts), alias, args: None, .. } = factor else {
+        let hint = "create a view over it and join that";
+        return Err(SqlError::unsupported(format!("{what} behind a function or a query"), hint));
+    };
+    if alias.as_ref().is_some_and(|alias| !alias.columns.is_empty()) {
+        let hint = "name the table alone, and its columns in the SELECT";
+        return Err(SqlError::unsupported(format!("a column list behind {what}"), hint));
+    }
+    let [part] = parts.as_slice() else {
+        return Err(SqlError::unsupported("a schema in a name", "objects have plain names"));
+    };
+    let ident = part.as_ident().cloned().unwrap_or_else(|| quoted(&part.to_string()));
+    let alias = alias.as_ref().map_or_else(|| normalize(&ident), |alias| normalize(&alias.name));
+    Ok((ident, alias))
 }
 
 /// The column that says from when on a row of the right side is valid.
@@ -73,21 +83,17 @@ fn version_time(stream: &Stream, name: &str) -> Result<String> {
     Ok(stream.info.schema.field(*time).name().clone())
 }
 
-/// Adds `__as_of(alias.time, as_of)` to the ON of an inner or left join.
-fn add_condition(operator: &mut JoinOperator, alias: &str, time: &str, column: Expr) -> Result<()> {
+/// The ON of an inner or left join.
+pub(super) fn on_of<'a>(operator: &'a mut JoinOperator, what: &str) -> Result<&'a mut Expr> {
     let (JoinOperator::Join(constraint)
     | JoinOperator::Inner(constraint)
     | JoinOperator::Left(constraint)
     | JoinOperator::LeftOuter(constraint)) = operator
     else {
-        return Err(SqlError::unsupported("this kind of join with FOR SYSTEM_TIME AS OF", "write JOIN or LEFT JOIN"));
+        return Err(SqlError::unsupported(format!("this kind of join with {what}"), "write JOIN or LEFT JOIN"));
     };
     let JoinConstraint::On(on) = constraint else {
-        return Err(SqlError::invalid("a join with FOR SYSTEM_TIME AS OF needs ON with equal keys: ON a.k = b.k"));
+        return Err(SqlError::invalid(format!("a join with {what} needs ON with equal keys: ON a.k = b.k")));
     };
-    let time = Expr::CompoundIdentifier(vec![quoted(alias), quoted(time)]);
-    let valid = as_of::call(time, column);
-    let keys = Expr::Nested(Box::new(on.clone()));
-    *on = Expr::BinaryOp { left: Box::new(keys), op: BinaryOperator::And, right: Box::new(valid) };
-    Ok(())
+    Ok(on)
 }

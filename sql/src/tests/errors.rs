@@ -222,19 +222,19 @@ fn joins() {
     check_error(
         "SELECT b.price FROM bids b JOIN auctions FOR SYSTEM_TIME AS OF b.price AS a ON a.id = b.auction",
         expect![[r#"
-            line 1, column 33: FOR SYSTEM_TIME AS OF takes the left side's event time: b.ts
+            line 1, column 33: a temporal join is as of the left side's event time: b.ts
         "#]],
     );
     check_error(
         "SELECT b.price FROM bids b JOIN auctions FOR SYSTEM_TIME AS OF b.ts AS a ON a.rating > b.price",
         expect![[r#"
-            line 1, column 33: the condition a.rating > b.price in ON of a join with FOR SYSTEM_TIME AS OF is not supported; ON takes equal keys only; put the rest in WHERE, or in a view on the right side
+            line 1, column 33: the condition a.rating > b.price in ON of a temporal join is not supported; ON takes equal keys only; put the rest in WHERE, or in a view on the right side
         "#]],
     );
     check_error(
         "SELECT b.price FROM bids b JOIN auctions FOR SYSTEM_TIME AS OF b.ts AS a ON a.id = b.auction AND a.rating > 3",
         expect![[r#"
-            line 1, column 33: the condition a.rating > 3 in ON of a join with FOR SYSTEM_TIME AS OF is not supported; ON takes equal keys only; put the rest in WHERE, or in a view on the right side
+            line 1, column 33: the condition a.rating > 3 in ON of a temporal join is not supported; ON takes equal keys only; put the rest in WHERE, or in a view on the right side
         "#]],
     );
     check_error(

@@ -417,3 +417,86 @@ fn without_bounds_on_time_rows_join_for_as_long_as_they_are_there() {
         "SELECT a.id FROM bids b JOIN auctions a ON a.id = b.auction AND CAST(a.opened AS DATE) = CAST(b.ts AS DATE)",
     ));
 }
+
+#[test]
+fn as_of_joins_are_temporal_joins() {
+    let matched = "SELECT b.price, a.seller FROM bids b ASOF JOIN auctions a MATCH_CONDITION (b.ts >= a.opened) ON a.id = b.auction";
+    check_explain(
+        matched,
+        expect![[r#"
+            Sink #6 select_1 to result [x1]
+              Project #5 price, seller [x2] -> rebalance
+                TemporalJoin #4 (auction) = (id), newest opened as of ts [x2] -> forward
+                  Project #2 auction, price, ts [x2] -> hash(auction)
+                    Source #1 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+                  Project #3 id, seller, opened [x2] -> hash(id)
+                    Source #0 auctions from files watermark(opened AS opened) [x2] -> forward
+        "#]],
+    );
+    let plain =
+        "SELECT b.price, a.seller FROM bids AS b ASOF INNER JOIN auctions a ON a.id = b.auction AND opened <= b.ts";
+    assert_eq!(explain_after("", plain), explain_after("", matched));
+    check_explain(
+        "SELECT b.price, a.seller FROM bids b ASOF LEFT JOIN auctions a ON a.id = b.auction AND a.opened < b.ts WHERE b.price > 1",
+        expect![[r#"
+            Sink #7 select_1 to result [x1]
+              Project #6 price, seller [x2] -> rebalance
+                TemporalJoin #5 left (auction) = (id), newest opened before ts [x2] -> forward
+                  Project #3 auction, price, ts [x2] -> hash(auction)
+                    Filter #2 (price > 1.0) [x2] -> forward
+                      Source #1 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+                  Project #4 id, seller, opened [x2] -> hash(id)
+                    Source #0 auctions from files watermark(opened AS opened) [x2] -> forward
+        "#]],
+    );
+    let aliases =
+        "SELECT asof.price FROM bids AS asof LEFT JOIN auctions global JOIN plain ON true ON global.opened = asof.ts";
+    assert!(!explain_after("", aliases).contains("ASOF"), "both words are names");
+}
+
+#[test]
+fn as_of_joins_that_cannot_be() {
+    let join = |rest: &str| format!("SELECT b.price FROM bids b ASOF {rest}");
+    check_error(
+        &join("JOIN auctions a ON a.id = b.auction"),
+        expect![[r#"
+        line 1, column 38: ASOF JOIN needs a condition between the event times of both sides: a.opened <= a.ts
+    "#]],
+    );
+    check_error(
+        &join("JOIN auctions a ON a.id = b.auction AND a.opened >= b.ts"),
+        expect![[r#"
+        line 1, column 38: ASOF JOIN with the first row behind a time is not supported; join the last one at or before it: a.opened <= b.ts
+    "#]],
+    );
+    check_error(
+        &join("JOIN auctions a ON a.id = b.auction AND a.rating <= b.price"),
+        expect![[r#"
+        line 1, column 38: ASOF JOIN goes by the event time of 'a', not by rating: it is opened
+    "#]],
+    );
+    check_error(
+        &join("JOIN auctions a ON a.id = b.auction AND a.opened <= b.price"),
+        expect![[r#"
+        line 1, column 38: a temporal join is as of the left side's event time: b.ts
+    "#]],
+    );
+    check_error(
+        &join("JOIN auctions a MATCH_CONDITION (b.ts >= a.opened)"),
+        expect![[r#"
+        line 1, column 38: a temporal join needs equal keys in ON: ON a.k = b.k
+    "#]],
+    );
+    check_error(
+        &join("FULL JOIN auctions a ON a.id = b.auction AND a.opened <= b.ts"),
+        expect![[r#"
+        line 1, column 43: this kind of join with ASOF JOIN is not supported; write JOIN or LEFT JOIN
+    "#]],
+    );
+    check_error(
+        &join("JOIN (SELECT * FROM auctions) a ON a.id = b.auction AND a.opened <= b.ts"),
+        expect![[r#"
+        line 1, column 39: ASOF JOIN behind a function or a query is not supported; create a view over it and join that
+    "#]],
+    );
+}

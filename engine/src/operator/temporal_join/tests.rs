@@ -12,8 +12,12 @@ use crate::testing::graph::{cases, harness, joined, schema, sorted_rows};
 
 /// Left rows `k a t`, versions `k b t`.
 fn join(kind: TemporalJoinKind) -> OperatorHarness {
+    bounded_join(kind, VersionBound::AtOrBefore)
+}
+
+fn bounded_join(kind: TemporalJoinKind, bound: VersionBound) -> OperatorHarness {
     let (left, right) = (schema("lk:text a:int lt:time"), schema("rk:text b:int rt:time"));
-    let node = TemporalJoinNode { left_keys: vec![0], right_keys: vec![0], left_time: 2, right_time: 2, kind };
+    let node = TemporalJoinNode { left_keys: vec![0], right_keys: vec![0], left_time: 2, right_time: 2, bound, kind };
     harness(NodeKind::TemporalJoin(node), &[&left, &right], joined(&left, &right))
 }
 
@@ -69,6 +73,19 @@ fn the_newest_version_at_or_before_a_rows_time_joins() {
         late 0
     "#]],
     );
+}
+
+#[test]
+fn a_version_of_the_very_time_may_not_count() {
+    let mut harness = bounded_join(TemporalJoinKind::Left, VersionBound::Before);
+    play(&mut harness, "R k 1 @10\nR k 2 @20\nL k 5 @10\nL k 6 @20\nL k 7 @20.000001\nend");
+    expect![[r#"
+        k 5 @10 - - -
+        k 6 @20 k 1 @10
+        k 7 @20.000001 k 2 @20
+        watermark end
+    "#]]
+    .assert_eq(&harness.output().unwrap());
 }
 
 #[test]
@@ -191,8 +208,9 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn every_row_gets_what_a_scan_of_all_versions_finds(steps in steps()) {
-        let mut harness = join(TemporalJoinKind::Left);
+    fn every_row_gets_what_a_scan_of_all_versions_finds(steps in steps(), before in any::<bool>()) {
+        let bound = if before { VersionBound::Before } else { VersionBound::AtOrBefore };
+        let mut harness = bounded_join(TemporalJoinKind::Left, bound);
         let (mut watermarks, mut rows, mut late) = ([i64::MIN; 2], [Vec::new(), Vec::new()], 0);
         for (id, step) in steps.iter().enumerate() {
             match *step {
@@ -209,7 +227,7 @@ proptest! {
         harness.finish().unwrap();
         let mut expected = Vec::new();
         for (key, time, id) in &rows[0] {
-            let versions = rows[1].iter().filter(|(other, valid, _)| other == key && valid <= time);
+            let versions = rows[1].iter().filter(|(other, valid, _)| other == key && (valid < time || (valid == time && !before)));
             let newest = versions.max_by_key(|(_, valid, id)| (*valid, *id));
             let found = newest.map_or(String::from("- - -"), |(key, valid, id)| format!("k{key} {id} @{valid}"));
             expected.push(format!("k{key} {id} @{time} {found}"));
