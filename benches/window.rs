@@ -35,6 +35,7 @@ fn harness(column: &str) -> OperatorHarness {
         time: 3,
         window: WindowSpec::Hop { slide: 2_000_000, size: 10_000_000, offset: 0 },
         aggregates: vec![call("count", column), call("sum", column)],
+        updates_within: 0,
     };
     let result = if column == "value" { DataType::Float64 } else { DataType::Int64 };
     let output = Arc::new(Schema::new(vec![

@@ -9,8 +9,8 @@ use crate::graph::{DataflowGraph, Edge, Node, Partitioning};
 use crate::ids::OperatorId;
 use crate::node::window_assign_micros as micros;
 use crate::node::{
-    AggregateEmit, JoinKind, ModelFreshness, NodeKind, NullEventTime, OverEmit, SortColumn, TemporalJoinKind, TopNEmit,
-    UnnestColumn, VersionBound,
+    AggregateEmit, JoinKind, LateWindows, ModelFreshness, NodeKind, NullEventTime, OverEmit, SortColumn,
+    TemporalJoinKind, TopNEmit, UnnestColumn, VersionBound,
 };
 
 /// The graph as text, one line an operator: its name and id, what it does, how its input arrives and
@@ -120,12 +120,28 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
         })),
         NodeKind::Filter(filter) => filter.predicate.to_string(),
         NodeKind::WindowAssign(assign) => format!("{} on {}", assign.window, input(0, &[assign.time])),
+        NodeKind::SessionAssign(session) => format!(
+            "SESSION(gap={}) on {} by ({})",
+            micros(session.gap),
+            input(0, &[session.time]),
+            input(0, &session.keys)
+        ),
+        NodeKind::LateSplit(split) => match &split.windows {
+            LateWindows::Fixed(window) => format!("{window} on {}", input(0, &[split.time])),
+            LateWindows::Session { keys, gap } => {
+                format!("SESSION(gap={}) on {} by ({})", micros(*gap), input(0, &[split.time]), input(0, keys))
+            }
+        },
         NodeKind::WindowAggregate(aggregate) => format!(
-            "{} on {} by ({}): {}",
+            "{} on {} by ({}): {}{}",
             aggregate.window,
             input(0, &[aggregate.time]),
             input(0, &aggregate.keys),
-            list(aggregate.aggregates.iter().map(ToString::to_string))
+            list(aggregate.aggregates.iter().map(ToString::to_string)),
+            match aggregate.updates_within {
+                0 => String::new(),
+                within => format!(", updated within {}", micros(within)),
+            }
         ),
         NodeKind::SessionWindow(session) => format!(
             "SESSION(gap={}) on {} by ({}): {}",

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::common::DFSchema;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -247,6 +249,13 @@ impl PartialGroups {
             start += same.len();
         }
         parts
+    }
+
+    /// The groups in these places.
+    pub(super) fn take(&self, places: &UInt32Array) -> Result<Self> {
+        let part = |columns: &[ArrayRef]| columns.iter().map(|c| take(c, places, None)).collect::<Result<_, _>>();
+        let states: Result<_, ArrowError> = self.states.iter().map(|states| part(states)).collect();
+        Ok(Self::new(part(&self.keys)?, states?, places.len()))
     }
 
     /// How many groups there are.

@@ -11,6 +11,7 @@ mod held_rows;
 mod interval_join;
 mod join;
 mod key_index;
+mod late_split;
 mod numbered_rows;
 mod over_window;
 mod panes;
@@ -18,6 +19,7 @@ mod partitions;
 mod predict;
 mod project;
 mod session_window;
+mod sessions;
 mod sink;
 mod sorted_rows;
 mod source;
@@ -97,6 +99,10 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::Project(project) => Box::new(project::Project::new(project, &inputs[0], output)?),
         NodeKind::Filter(filter) => Box::new(filter::Filter::new(filter, &inputs[0])?),
         NodeKind::WindowAssign(assign) => Box::new(window_assign::WindowAssign::new(assign, output)),
+        NodeKind::SessionAssign(session) => {
+            Box::new(session_window::SessionAssign::new(session, Arc::clone(&inputs[0]), output)?)
+        }
+        NodeKind::LateSplit(split) => Box::new(late_split::LateSplit::new(split, &inputs[0], output)?),
         NodeKind::WindowAggregate(aggregate) => {
             Box::new(window_aggregate::WindowAggregate::new(aggregate, Arc::clone(&inputs[0]), output)?)
         }

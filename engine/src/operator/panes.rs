@@ -21,6 +21,9 @@ use crate::error::Result;
 /// A dictionary with fewer keys is not worth being built anew. Tests want to see some that are.
 const REBUILD_KEYS: usize = if cfg!(test) { 2 } else { 1024 };
 
+/// A pane that late rows have cut into so many partials is put together.
+const PARTIALS_MAX: usize = 16;
+
 /// Which pane a time is in: panes have this length, in microseconds, and one starts at the offset.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PaneGrid {
@@ -76,6 +79,8 @@ pub(super) struct WindowGroups {
     pub(super) windows: Vec<(TimeWindow, usize)>,
     pub(super) keys: Vec<ArrayRef>,
     pub(super) results: Vec<ArrayRef>,
+    /// Where each group is first among the parts of all windows: a part and a row of it.
+    pub(super) first: Vec<(usize, usize)>,
 }
 
 /// Numbers for keys. One that no pane has any more stays until the dictionary is built anew.
@@ -243,7 +248,7 @@ impl Panes {
             counted.push((*window, own));
             rest = &rest[own..];
         }
-        Ok(WindowGroups { windows: counted, keys: places.keys(&partials)?, results })
+        Ok(WindowGroups { windows: counted, keys: places.keys(&partials)?, results, first: places.first })
     }
 
     /// Finds the groups of each window, in the order in which they are first seen.
@@ -266,6 +271,21 @@ impl Panes {
         }
         self.count += places.first.len() as u64;
         places
+    }
+
+    /// The number of each row's key. Only where there is a dictionary.
+    pub(super) fn numbers(&mut self, batch: &RecordBatch) -> Result<Vec<u32>> {
+        let keys = self.key_columns(batch);
+        self.dictionary.as_mut().map_or(Ok(Vec::new()), |dictionary| dictionary.number(&keys, batch.num_rows()))
+    }
+
+    /// Puts the partials of a pane together if there are many.
+    pub(super) fn collapse_pane(&mut self, start: i64) -> Result<()> {
+        if self.panes.get(&start).is_none_or(|pane| pane.partials.len() < PARTIALS_MAX) {
+            return Ok(());
+        }
+        let mut parts = self.parts(TimeWindow { start, end: start.saturating_add(self.grid.length) })?;
+        self.collapse(&mut parts)
     }
 
     /// Drops the pane that starts there.
@@ -335,12 +355,27 @@ impl Places {
 }
 
 impl Partial {
+    /// The numbers of the groups' keys.
+    pub(super) fn numbers(&self) -> &[u32] {
+        &self.numbers
+    }
+
     fn bytes(&self) -> usize {
         self.groups.bytes() + self.numbers.len() * size_of::<u32>()
     }
 }
 
 impl WindowParts {
+    /// The groups of these numbers, which are sorted, alone.
+    pub(super) fn only(mut self, numbers: &[u32]) -> Result<Self> {
+        for part in &mut self.parts {
+            let of = part.numbers.iter().enumerate().filter(|(_, number)| numbers.binary_search(number).is_ok());
+            let (places, own): (Vec<u32>, Vec<u32>) = of.map(|(place, number)| (place as u32, *number)).unzip();
+            *part = Arc::new(Partial { groups: part.groups.take(&UInt32Array::from(places))?, numbers: own });
+        }
+        Ok(self)
+    }
+
     /// How many groups there are to merge.
     pub(super) fn rows(&self) -> usize {
         self.parts.iter().map(|part| part.groups.rows()).sum()
@@ -386,7 +421,7 @@ impl PaneGrid {
     }
 
     /// The rows of each pane, by its start. Most batches are in one.
-    fn split(self, batch: &RecordBatch, times: &Times) -> Result<Vec<(i64, RecordBatch)>> {
+    pub(super) fn split(self, batch: &RecordBatch, times: &Times) -> Result<Vec<(i64, RecordBatch)>> {
         let (Some(first), Some(last)) = (min(times), max(times)) else { return Ok(Vec::new()) };
         if last <= self.last(first) {
             return Ok(vec![(self.start(first), batch.clone())]);

@@ -9,15 +9,19 @@
 //! A watermark often completes many small panes and windows. They are grouped together, so that the cost
 //! is that of the rows and not of the windows. Windows that grow from one start keep a running partial.
 
+mod late_updates;
+
 use std::iter::repeat_n;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, min};
 use arrow::datatypes::{Int64Type, SchemaRef};
+use tidemill_plans::change::ChangeOp;
 use tidemill_plans::node::{TimeWindow, WindowAggregateNode, WindowSpec};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
+use self::late_updates::{KeptRows, with_ops};
 use super::Operator;
 use super::groups::{AggregateCall, Groups};
 use super::panes::{PaneGrid, Panes, WindowGroups, WindowParts};
@@ -34,9 +38,15 @@ pub(super) struct WindowAggregate {
     time: usize,
     window: WindowSpec,
     output: SchemaRef,
+    /// The output without its changelog column.
+    rows: SchemaRef,
+    /// For how long late rows change windows that have closed, in microseconds.
+    updates_within: i64,
     grid: PaneGrid,
     /// Rows of panes that are not complete; `None` where their order does not matter.
     waiting: Option<EventTimeBuffer>,
+    /// The rows of complete panes, where late rows can come among them and order matters.
+    kept: Option<KeptRows>,
     panes: Panes,
     /// End of the last window that has closed, whether it had rows or not.
     closed: Option<i64>,
@@ -51,20 +61,24 @@ impl WindowAggregate {
         let window = node.window;
         let grid = PaneGrid { length: gcd(window.size(), window.period()), offset: window.offset() };
         // A window of one pane meets no key twice.
-        let shares_keys = grid.length < window.size();
+        let shares_keys = grid.length < window.size() || node.updates_within > 0;
+        let columns = output.fields().len() - usize::from(node.updates_within > 0);
         Ok(Self {
             time: node.time,
             window,
+            rows: Arc::new(output.project(&(0..columns).collect::<Vec<_>>())?),
             output,
+            updates_within: node.updates_within,
             grid,
             panes: Panes::new(&input, &node.keys, calls, grid, shares_keys)?,
+            kept: (order_matters && node.updates_within > 0).then(|| KeptRows::new(Arc::clone(&input), node.time)),
             waiting: order_matters.then(|| EventTimeBuffer::new(input, node.time)),
             closed: None,
             watermark: Watermark::MIN,
         })
     }
 
-    /// The rows that are in a window that is still open.
+    /// The rows that are in a window that is still open, or whose result they may still change.
     fn rows_in_open_windows(&self, batch: RecordBatch, ctx: &OperatorContext) -> Result<RecordBatch> {
         let times = event_times(batch.column(self.time))?;
         let is_closed = |end: i64| self.watermark.closes(EventTime(end));
@@ -79,7 +93,7 @@ impl WindowAggregate {
             let end = self.window.last_end(EventTime(*time));
             let closed = end.is_some_and(is_closed);
             late += usize::from(closed);
-            keep.push(end.is_some() && !closed);
+            keep.push(end.is_some_and(|end| !is_closed(end.saturating_add(self.updates_within))));
         }
         ctx.count_late(late);
         if keep.contains(&false) { Ok(filter_record_batch(&batch, &BooleanArray::from(keep))?) } else { Ok(batch) }
@@ -94,6 +108,11 @@ impl WindowAggregate {
         while let Some(rows) = waiting.take_stretch_before(bound, |time| grid.last(time))? {
             let times = event_times(rows.column(self.time))?;
             self.panes.add_in_order(&rows, &times)?;
+            if let Some(kept) = &mut self.kept {
+                for (start, rows) in grid.split(&rows, &times)? {
+                    kept.add(start, rows)?;
+                }
+            }
         }
         self.waiting = Some(waiting);
         Ok(())
@@ -121,10 +140,18 @@ impl WindowAggregate {
             let Some(last) = windows.last() else { break };
             let end = last.window.end;
             let groups = self.panes.merge(&windows)?;
-            ctx.emit(self.rows_of(groups)?);
+            let rows = self.rows_of(groups)?;
+            ctx.emit(if self.updates_within > 0 {
+                with_ops(&rows, &vec![ChangeOp::Insert; rows.num_rows()], &self.output)?
+            } else {
+                rows
+            });
             self.drop_used_panes(end);
         }
         self.close_empty_windows();
+        if self.updates_within > 0 {
+            self.drop_used_panes(self.watermark.0.0);
+        }
         self.panes.clean_up()
     }
 
@@ -140,7 +167,8 @@ impl WindowAggregate {
             let mut parts = self.panes.parts(window)?;
             // What has been merged once need not be again. Of floats it must be, from its parts: how often
             // a sum was put together would show in its last bit.
-            if self.waiting.is_none() && self.grows(window) {
+            // Nor may it be where late rows change each window by itself.
+            if self.waiting.is_none() && self.updates_within == 0 && self.grows(window) {
                 self.panes.collapse(&mut parts)?;
             }
             rows += parts.rows();
@@ -156,11 +184,11 @@ impl WindowAggregate {
     }
 
     fn rows_of(&self, groups: WindowGroups) -> Result<RecordBatch> {
-        let WindowGroups { windows, keys, results } = groups;
+        let WindowGroups { windows, keys, results, .. } = groups;
         let mut columns = keys;
         columns.extend(window_columns(windows.iter().flat_map(|(window, rows)| repeat_n(*window, *rows))));
         columns.extend(results);
-        conform(columns, &self.output)
+        conform(columns, &self.rows)
     }
 
     /// A window that closed without rows is closed too: a late row must not open it again.
@@ -171,8 +199,9 @@ impl WindowAggregate {
         }
     }
 
-    /// Drops the panes that no window holds that ends after `closed`.
+    /// Drops the panes that no window holds that ends after `closed`, nor one that late rows may change.
     fn drop_used_panes(&mut self, closed: i64) {
+        let closed = EventTime(closed).min(self.watermark.0.plus(-self.updates_within)).0;
         loop {
             let first = self.panes.starts(i64::MIN).next();
             let Some(pane) = first else { break };
@@ -180,6 +209,9 @@ impl WindowAggregate {
                 break;
             }
             self.panes.drop_pane(pane);
+            if let Some(kept) = &mut self.kept {
+                kept.drop_pane(pane);
+            }
         }
     }
 }
@@ -187,6 +219,9 @@ impl WindowAggregate {
 impl Operator for WindowAggregate {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         let batch = self.rows_in_open_windows(batch, ctx)?;
+        if self.updates_within > 0 {
+            return self.add_with_updates(batch, ctx);
+        }
         match &mut self.waiting {
             Some(waiting) => waiting.push(batch),
             None => self.panes.add(&batch, &event_times(batch.column(self.time))?),
@@ -202,7 +237,9 @@ impl Operator for WindowAggregate {
     }
 
     fn state_bytes(&self) -> usize {
-        self.panes.bytes() + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
+        self.panes.bytes()
+            + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
+            + self.kept.as_ref().map_or(0, KeptRows::bytes)
     }
 }
 

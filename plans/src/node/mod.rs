@@ -8,9 +8,11 @@ mod filter;
 mod interval_join;
 mod join;
 mod join_kind;
+mod late_split;
 mod over_window;
 mod predict;
 mod project;
+mod session_assign;
 mod session_window;
 mod sink;
 mod source;
@@ -27,9 +29,11 @@ pub use filter::FilterNode;
 pub use interval_join::IntervalJoinNode;
 pub use join::JoinNode;
 pub use join_kind::{JoinKind, JoinSide};
+pub use late_split::{LateSplitNode, LateWindows};
 pub use over_window::{OverEmit, OverWindowNode};
 pub use predict::{ModelFreshness, PredictNode};
 pub use project::{ProjectNode, Projection};
+pub use session_assign::SessionAssignNode;
 pub use session_window::SessionWindowNode;
 pub use sink::{SinkNode, SortColumn};
 pub use source::{EventTimeSpec, NullEventTime, PROCTIME_COLUMN, SourceNode, SourceTiming};
@@ -52,6 +56,10 @@ pub enum NodeKind {
     Filter(FilterNode),
     /// Appends each row's windows, one output row a window.
     WindowAssign(WindowAssignNode),
+    /// Appends each row's session once it has closed.
+    SessionAssign(SessionAssignNode),
+    /// Tells late rows from others.
+    LateSplit(LateSplitNode),
     /// Groups and aggregates within windows; emits when a window closes.
     WindowAggregate(WindowAggregateNode),
     /// Groups and aggregates within sessions; emits when a session closes.
@@ -89,6 +97,8 @@ impl NodeKind {
             Self::Project(_) => "Project",
             Self::Filter(_) => "Filter",
             Self::WindowAssign(_) => "WindowAssign",
+            Self::SessionAssign(_) => "SessionAssign",
+            Self::LateSplit(_) => "LateSplit",
             Self::WindowAggregate(_) => "WindowAggregate",
             Self::SessionWindow(_) => "SessionWindow",
             Self::Aggregate(_) => "Aggregate",

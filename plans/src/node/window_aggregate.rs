@@ -15,4 +15,8 @@ pub struct WindowAggregateNode {
     pub window: WindowSpec,
     /// Aggregate function calls over the input's fields.
     pub aggregates: Vec<StreamExpr>,
+    /// For how long after a window's end late rows still change its result, in microseconds. The output
+    /// is then a changelog: a window's rows are inserted at its end and updated from then on. With zero,
+    /// late rows are left out.
+    pub updates_within: i64,
 }

@@ -146,9 +146,13 @@ impl QueryPlanner<'_> {
         let (node_keys, time) = (grouped.keys.clone(), grouped.time.unwrap_or_default());
         let aggregates = grouped.aggregates;
         let kind = match windows.kind {
-            WindowKind::Fixed(window) => {
-                NodeKind::WindowAggregate(WindowAggregateNode { keys: node_keys, time, window, aggregates })
-            }
+            WindowKind::Fixed(window) => NodeKind::WindowAggregate(WindowAggregateNode {
+                keys: node_keys,
+                time,
+                window,
+                aggregates,
+                updates_within: 0,
+            }),
             WindowKind::Session { gap, .. } => {
                 NodeKind::SessionWindow(SessionWindowNode { keys: node_keys, time, gap, aggregates })
             }

@@ -174,3 +174,24 @@ proptest! {
         prop_assert_eq!(harness.state_bytes(), 0);
     }
 }
+
+#[test]
+fn without_an_aggregation_each_row_gets_its_sessions_bounds_once_it_has_closed() {
+    let input = schema("k:text v:int t:time");
+    let output = schema("k:text v:int t:time window_start:time window_end:time window_time:time");
+    let node = SessionAssignNode { keys: vec![0], time: 2, gap: 10 * S };
+    let mut harness = harness(NodeKind::SessionAssign(node), &[&input], output);
+    play(&mut harness, "a 1 @1\nb 2 @5\na 4 @9\nwatermark 16\na 8 @30\nwatermark 20\na 16 @2\nend");
+    expect![[r#"
+        b 2 @5 @5 @15 @14.999999
+        watermark @15.999999
+        a 1 @1 @1 @19 @18.999999
+        a 4 @9 @1 @19 @18.999999
+        watermark @19.999999
+        a 8 @30 @30 @40 @39.999999
+        watermark end
+        late 1
+    "#]]
+    .assert_eq(&format!("{}late {}\n", harness.output().unwrap(), late(&harness)));
+    assert_eq!(harness.state_bytes(), 0);
+}

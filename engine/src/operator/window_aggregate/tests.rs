@@ -30,7 +30,7 @@ fn sum_and_count(window: WindowSpec) -> OperatorHarness {
     let input = schema("k:text v:int t:time");
     let output = schema("k:text window_start:time window_end:time window_time:time sum:int count:int");
     let aggregates = exprs([call("sum", "v"), call("count", "v")]);
-    let node = WindowAggregateNode { keys: vec![0], time: 2, window, aggregates };
+    let node = WindowAggregateNode { keys: vec![0], time: 2, window, aggregates, updates_within: 0 };
     harness(NodeKind::WindowAggregate(node), &[&input], output)
 }
 
@@ -218,7 +218,7 @@ fn without_keys_a_window_is_one_row_and_an_empty_one_none() {
     let input = schema("v:int t:time");
     let output = schema("window_start:time window_end:time window_time:time sum:int");
     let aggregates = exprs([call("sum", "v")]);
-    let node = WindowAggregateNode { keys: vec![], time: 1, window: tumble(10), aggregates };
+    let node = WindowAggregateNode { keys: vec![], time: 1, window: tumble(10), aggregates, updates_within: 0 };
     let mut harness = harness(NodeKind::WindowAggregate(node), &[&input], output);
     play(&mut harness, "1 @1\n2 @2\n4 @25\nend");
     expect![[r#"
@@ -233,7 +233,7 @@ fn without_keys_a_window_is_one_row_and_an_empty_one_none() {
 fn windows_alone_without_keys_or_aggregates_are_rows() {
     let input = schema("v:int t:time");
     let output = schema("window_start:time window_end:time window_time:time");
-    let node = WindowAggregateNode { keys: vec![], time: 1, window: tumble(10), aggregates: vec![] };
+    let node = WindowAggregateNode { keys: vec![], time: 1, window: tumble(10), aggregates: vec![], updates_within: 0 };
     let mut harness = harness(NodeKind::WindowAggregate(node), &[&input], output);
     play(&mut harness, "1 @1\n2 @2\n4 @25\nend");
     expect![[r#"
@@ -251,7 +251,7 @@ fn filter_and_distinct_apply_to_their_own_aggregate() {
     let big = call("sum", "v").filter(col("v").gt(lit(1i64))).build().unwrap();
     let distinct = call("count", "v").distinct().build().unwrap();
     let aggregates = exprs([big, distinct, call("count", "v")]);
-    let node = WindowAggregateNode { keys: vec![0], time: 2, window: hop(5, 10), aggregates };
+    let node = WindowAggregateNode { keys: vec![0], time: 2, window: hop(5, 10), aggregates, updates_within: 0 };
     let mut harness = harness(NodeKind::WindowAggregate(node), &[&input], output);
     play(&mut harness, "a 1 @1\na 5 @6\n---\na 5 @2\na 7 @7\nend");
     expect![[r#"
@@ -387,7 +387,7 @@ proptest! {
             let input = schema("k:text v:float t:time");
             let output = schema("k:text window_start:time window_end:time window_time:time sum:float dev:float");
             let aggregates = exprs([call("sum", "v"), call("stddev", "v")]);
-            let node = WindowAggregateNode { keys: vec![0], time: 2, window: hop(5, 15), aggregates };
+            let node = WindowAggregateNode { keys: vec![0], time: 2, window: hop(5, 15), aggregates, updates_within: 0 };
             let mut harness = harness(NodeKind::WindowAggregate(node), &[&input], output);
             for (index, part) in rows.chunks(batch).enumerate() {
                 let line = |i: &i64| format!("k{} {:e} @{}\n", i % 2, 0.1 * (i * i) as f64 * 10f64.powi((*i % 7) as i32), i / 2);
@@ -408,7 +408,7 @@ fn where_order_matters_it_is_that_of_event_time() {
     let input = schema("k:text v:int t:time");
     let output = schema("k:text window_start:time window_end:time window_time:time first:int last:int");
     let aggregates = exprs([call("first_value", "v"), call("last_value", "v")]);
-    let node = WindowAggregateNode { keys: vec![0], time: 2, window: tumble(10), aggregates };
+    let node = WindowAggregateNode { keys: vec![0], time: 2, window: tumble(10), aggregates, updates_within: 0 };
     let mut harness = harness(NodeKind::WindowAggregate(node), &[&input], output);
     play(&mut harness, "a 5 @4\na 9 @2\n---\na 1 @6\na 7 @8\nend");
     expect![[r#"
@@ -425,7 +425,7 @@ fn groups_of_several_keys_start_afresh_in_each_window() {
     for (column, kind) in [("v", "int"), ("x", "float")] {
         let output = schema(&format!("a:text b:int window_start:time window_end:time window_time:time sum:{kind}"));
         let aggregates = exprs([call("sum", column)]);
-        let node = WindowAggregateNode { keys: vec![0, 1], time: 4, window: hop(5, 10), aggregates };
+        let node = WindowAggregateNode { keys: vec![0, 1], time: 4, window: hop(5, 10), aggregates, updates_within: 0 };
         let mut harness = harness(NodeKind::WindowAggregate(node), &[&input], output);
         let first = "a 1 1 1 @1\na 2 2 2 @2\nb 1 4 4 @6\n---\na 1 8 8 @11\nwatermark 10";
         play(&mut harness, &format!("{first}\n- 1 16 16 @13\n- - 32 32 @14\nend"));

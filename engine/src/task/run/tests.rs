@@ -88,7 +88,13 @@ fn windows(folder: &TempDir, connector: &str) -> DataflowGraph {
     let project = pipeline(&mut graph, folder);
     let output = schema("k:text window_start:time window_end:time window_time:time sum:int");
     let window = WindowSpec::Tumble { size: 10_000_000, offset: 0 };
-    let node = WindowAggregateNode { keys: vec![0], time: 2, window, aggregates: exprs([call("sum", "v")]) };
+    let node = WindowAggregateNode {
+        keys: vec![0],
+        time: 2,
+        window,
+        aggregates: exprs([call("sum", "v")]),
+        updates_within: 0,
+    };
     let window = graph.add_node(NodeKind::WindowAggregate(node), 2, Arc::clone(&output));
     let sink = graph.add_node(sink(connector), 1, output);
     graph.add_edge(project, window, 0, Partitioning::Hash(vec![0]));

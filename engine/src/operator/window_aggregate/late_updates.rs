@@ -1,0 +1,168 @@
+//! What late rows change in windows that have closed.
+//!
+//! A window's panes are kept for a while after its end. A late row is added to its pane; of each closed
+//! window that it is in, the result of its key before and after goes out as an update.
+//!
+//! Where the order of rows matters, a complete pane keeps its rows, and is aggregated anew with the late
+//! ones among them: so the last update has the bits that the window would have had in order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch, min, not};
+use arrow::datatypes::SchemaRef;
+use hashbrown::HashMap;
+use tidemill_plans::change::{ChangeOp, change_array};
+use tidemill_plans::time::{EventTime, event_times};
+
+use super::WindowAggregate;
+use crate::error::Result;
+use crate::operator::panes::Times;
+use crate::rows::canonical_order;
+use crate::task::OperatorContext;
+
+/// The rows of complete panes, in order, where order matters.
+pub(super) struct KeptRows {
+    schema: SchemaRef,
+    time: usize,
+    panes: BTreeMap<i64, RecordBatch>,
+}
+
+/// Closed windows by their end, each with the numbers of the keys that late rows have in it.
+type Touched = BTreeMap<i64, Vec<u32>>;
+
+/// Results of groups, with the end of the window and the number of the key of each.
+struct Results {
+    rows: RecordBatch,
+    groups: Vec<(i64, u32)>,
+}
+
+impl KeptRows {
+    pub(super) fn new(schema: SchemaRef, time: usize) -> Self {
+        Self { schema, time, panes: BTreeMap::new() }
+    }
+
+    /// Adds rows to a pane; returns all that it has then, in order.
+    pub(super) fn add(&mut self, start: i64, rows: RecordBatch) -> Result<RecordBatch> {
+        let all = match self.panes.remove(&start) {
+            Some(known) => canonical_order(&concat_batches(&self.schema, [&known, &rows])?, Some(self.time))?,
+            None => rows,
+        };
+        self.panes.insert(start, all.clone());
+        Ok(all)
+    }
+
+    pub(super) fn drop_pane(&mut self, start: i64) {
+        self.panes.remove(&start);
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.panes.values().map(crate::task::batch_bytes).sum()
+    }
+}
+
+impl WindowAggregate {
+    /// Adds rows of which some may be late, and emits what they change.
+    pub(super) fn add_with_updates(&mut self, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
+        let times = event_times(batch.column(self.time))?;
+        let touched = self.touched(&batch, &times)?;
+        if touched.is_empty() {
+            return self.add_late_and_others(batch, &times);
+        }
+        let before = self.results(&touched)?;
+        self.add_late_and_others(batch, &times)?;
+        let after = self.results(&touched)?;
+        let mut panes: Vec<i64> = times.values().iter().map(|time| self.grid.start(*time)).collect();
+        panes.sort_unstable();
+        panes.dedup();
+        panes.into_iter().try_for_each(|pane| self.panes.collapse_pane(pane))?;
+        emit_updates(&before, &after, &self.output, ctx)
+    }
+
+    /// The closed windows that these rows are in.
+    fn touched(&mut self, batch: &RecordBatch, times: &Times) -> Result<Touched> {
+        let mut touched = Touched::new();
+        if min(times).is_none_or(|first| EventTime(first) >= self.watermark.0) {
+            return Ok(touched);
+        }
+        let numbers = self.panes.numbers(batch)?;
+        for (time, number) in times.values().iter().zip(numbers) {
+            let windows = self.window.windows(EventTime(*time));
+            for window in windows.take_while(|window| self.watermark.closes(EventTime(window.end))) {
+                touched.entry(window.end).or_default().push(number);
+            }
+        }
+        for numbers in touched.values_mut() {
+            numbers.sort_unstable();
+            numbers.dedup();
+        }
+        Ok(touched)
+    }
+
+    fn add_late_and_others(&mut self, batch: RecordBatch, times: &Times) -> Result<()> {
+        let (Some(waiting), Some(kept)) = (&mut self.waiting, &mut self.kept) else {
+            return self.panes.add(&batch, times);
+        };
+        let sealed = EventTime(self.grid.start(self.watermark.0.0));
+        let late: BooleanArray = times.values().iter().map(|time| Some(EventTime(*time) < sealed)).collect();
+        if late.true_count() == 0 {
+            return waiting.push(batch);
+        }
+        waiting.push(filter_record_batch(&batch, &not(&late)?)?)?;
+        let late = filter_record_batch(&batch, &late)?;
+        for (start, rows) in self.grid.split(&late, &event_times(late.column(self.time))?)? {
+            let rows = kept.add(start, canonical_order(&rows, Some(self.time))?)?;
+            self.panes.drop_pane(start);
+            self.panes.add_in_order(&rows, &event_times(rows.column(self.time))?)?;
+        }
+        Ok(())
+    }
+
+    /// The results of some keys in some closed windows, as far as there are any.
+    fn results(&mut self, touched: &Touched) -> Result<Results> {
+        let mut windows = Vec::with_capacity(touched.len());
+        for (end, numbers) in touched {
+            windows.push(self.panes.parts(self.window.ending_at(*end))?.only(numbers)?);
+        }
+        if windows.iter().all(|window| window.parts.is_empty()) {
+            return Ok(Results { rows: RecordBatch::new_empty(Arc::clone(&self.rows)), groups: Vec::new() });
+        }
+        let merged = self.panes.merge(&windows)?;
+        let parts: Vec<_> = windows.iter().flat_map(|window| &window.parts).collect();
+        let ends = merged.windows.iter().flat_map(|(window, rows)| std::iter::repeat_n(window.end, *rows));
+        let numbers = merged.first.iter().map(|(part, row)| parts[*part].numbers()[*row]);
+        Ok(Results { groups: ends.zip(numbers).collect(), rows: self.rows_of(merged)? })
+    }
+}
+
+/// Emits each group's old and new result, or only the new one if there was none.
+fn emit_updates(before: &Results, after: &Results, output: &SchemaRef, ctx: &mut OperatorContext) -> Result<()> {
+    let known: HashMap<_, usize> = before.groups.iter().enumerate().map(|(row, group)| (*group, row)).collect();
+    let (mut picks, mut ops) = (Vec::new(), Vec::new());
+    for (row, group) in after.groups.iter().enumerate() {
+        match known.get(group) {
+            Some(old) => {
+                picks.extend([(0, *old), (1, row)]);
+                ops.extend([ChangeOp::UpdateBefore, ChangeOp::UpdateAfter]);
+            }
+            None => {
+                picks.push((1, row));
+                ops.push(ChangeOp::Insert);
+            }
+        }
+    }
+    let rows = interleave_record_batch(&[&before.rows, &after.rows], &picks)?;
+    ctx.emit(with_ops(&rows, &ops, output)?);
+    Ok(())
+}
+
+/// The rows with what each of them does behind its columns.
+pub(super) fn with_ops(rows: &RecordBatch, ops: &[ChangeOp], output: &SchemaRef) -> Result<RecordBatch> {
+    let mut columns = rows.columns().to_vec();
+    columns.push(change_array(ops));
+    Ok(RecordBatch::try_new(Arc::clone(output), columns)?)
+}
+
+#[cfg(test)]
+mod tests;
