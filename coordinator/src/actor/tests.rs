@@ -221,6 +221,7 @@ fn metrics(job: JobId, rows_in: u64) -> OperatorMetrics {
         event_time: i64::MIN,
         watermark: i64::MIN,
         quality: None,
+        checksum: None,
     }
 }
 

@@ -41,6 +41,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             OptionSpec::required("format", FORMATS, "How the files are encoded."),
         ]),
         sink_takes_changes: false,
+        sink_in_parallel: false,
     },
     ConnectorSpec {
         name: "nexmark",
@@ -59,6 +60,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         tables: NEXMARK,
         sink: None,
         sink_takes_changes: false,
+        sink_in_parallel: false,
     },
     ConnectorSpec {
         name: "print",
@@ -68,6 +70,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         tables: &[],
         sink: Some(&[]),
         sink_takes_changes: true,
+        sink_in_parallel: false,
     },
     ConnectorSpec {
         name: "blackhole",
@@ -75,8 +78,14 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         source: None,
         bounds: Bounds::Always,
         tables: &[],
-        sink: Some(&[]),
+        sink: Some(&[OptionSpec::optional(
+            "checksum",
+            Boolean,
+            "Whether to end with a sum over the rows' hashes, which their order does not change.",
+        )
+        .or("false")]),
         sink_takes_changes: true,
+        sink_in_parallel: true,
     },
 ];
 
