@@ -1,7 +1,7 @@
 //! What a running job is doing, on standard error: one line that is kept current on a terminal, a
 //! line a second elsewhere, and a summary at the end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub struct Progress {
 enum Kind {
     Source,
     Train(String),
+    /// A sink that keeps nothing but a count.
+    Blackhole(String),
     Other,
 }
 
@@ -43,6 +45,8 @@ struct Totals {
     event_time: Option<EventTime>,
     watermark: Option<EventTime>,
     models: Vec<(String, f64)>,
+    /// Rows, and their checksum, by the sink that counts them.
+    counted: BTreeMap<String, (u64, Option<u64>)>,
 }
 
 impl Progress {
@@ -52,6 +56,7 @@ impl Progress {
         let kind = |kind: &NodeKind| match kind {
             NodeKind::Source(_) => Kind::Source,
             NodeKind::Train(train) => Kind::Train(train.model.clone()),
+            NodeKind::Sink(sink) if sink.connector == "blackhole" => Kind::Blackhole(sink.table.clone()),
             _ => Kind::Other,
         };
         let bar = std::io::stderr().is_terminal().then(|| {
@@ -99,6 +104,10 @@ impl Progress {
         for (model, auc) in &totals.models {
             line.push_str(&format!(", model {model} auc {auc:.4}"));
         }
+        for (table, (rows, checksum)) in &totals.counted {
+            line.push_str(&format!(", {} into {table}", HumanCount(*rows)));
+            line.push_str(&checksum.map(|sum| format!(" (checksum {sum:016x})")).unwrap_or_default());
+        }
         say(&line);
     }
 
@@ -124,6 +133,12 @@ impl Progress {
                 }
                 Some(Kind::Train(model)) => {
                     totals.models.extend(operator.quality.map(|auc| (model.clone(), auc)));
+                }
+                Some(Kind::Blackhole(table)) => {
+                    let (rows, checksum) = totals.counted.entry(table.clone()).or_default();
+                    *rows += operator.rows_in;
+                    *checksum = checksum
+                        .map_or(operator.checksum, |sum| Some(sum.wrapping_add(operator.checksum.unwrap_or_default())));
                 }
                 _ => {}
             }

@@ -1,5 +1,6 @@
 //! Counters and gauges of one operator instance, read by another thread while the operator runs.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use tidemill_plans::ids::{JobId, OperatorId};
@@ -34,6 +35,8 @@ pub struct OperatorStats {
     watermark: AtomicI64,
     idle: AtomicBool,
     quality_bits: AtomicU64,
+    /// The checksum, once there is one.
+    checksum: OnceLock<AtomicU64>,
 }
 
 impl OperatorStats {
@@ -57,6 +60,7 @@ impl OperatorStats {
             watermark: AtomicI64::new(i64::MIN),
             idle: AtomicBool::new(false),
             quality_bits: AtomicU64::new(f64::NAN.to_bits()),
+            checksum: OnceLock::new(),
         }
     }
 
@@ -96,6 +100,11 @@ impl OperatorStats {
         self.quality_bits.store(quality.to_bits(), Ordering::Relaxed);
     }
 
+    /// Notes the sum over the hashes of a sink's rows.
+    pub fn set_checksum(&self, checksum: u64) {
+        self.checksum.get_or_init(AtomicU64::default).store(checksum, Ordering::Relaxed);
+    }
+
     /// A copy for a heartbeat.
     #[must_use]
     pub fn snapshot(&self) -> OperatorMetrics {
@@ -118,6 +127,7 @@ impl OperatorStats {
             watermark: self.watermark.load(Ordering::Relaxed),
             idle: self.idle.load(Ordering::Relaxed),
             quality: quality.is_finite().then_some(quality),
+            checksum: self.checksum.get().map(read),
         }
     }
 }

@@ -112,6 +112,9 @@ pub struct ConnectorSpec {
     pub sink: Option<&'static [OptionSpec]>,
     /// Whether a sink takes updates and deletes, not only inserts.
     pub sink_takes_changes: bool,
+    /// Whether it is the same whatever the order of the rows and whoever writes them: then a sink has as
+    /// many instances as what it reads.
+    pub sink_in_parallel: bool,
 }
 
 /// The connector that carries the result of a SELECT to the session. Users cannot name it.

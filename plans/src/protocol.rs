@@ -178,6 +178,8 @@ pub struct OperatorMetrics {
     pub idle: bool,
     /// A quality measure that the operator keeps, such as a trainer's prequential AUC.
     pub quality: Option<f64>,
+    /// A sum over the hashes of a sink's rows, if it was asked for; those of subtasks are added, wrapping.
+    pub checksum: Option<u64>,
 }
 
 /// The Flight action that carries a [`WorkerRequest`] to a worker; its result is a [`WorkerResponse`].

@@ -32,3 +32,25 @@ fn a_pace_changes_no_rows() {
     let output = Folder::new().run(sql, &["--format", "csv"]).success();
     assert_eq!(output.stdout, "n,first,last\n400,1000,1399\n");
 }
+
+#[test]
+fn a_checksum_is_the_same_however_many_tasks_count() {
+    let sql = format!(
+        "{NEXMARK} CREATE SINK counted WITH (connector = 'blackhole', checksum = true)
+                     AS SELECT auction, price, url, date_time FROM bid;
+                   CREATE SINK updated WITH (connector = 'blackhole', checksum = true)
+                     AS SELECT seller, count(*) AS n FROM auction GROUP BY seller"
+    );
+    let checksums = |args: &[&str]| {
+        let stderr = Folder::new().run(&sql, args).success().stderr;
+        let summary = stderr.lines().last().unwrap().to_owned();
+        assert!(summary.contains("92,000 into counted (checksum "), "{summary}");
+        let words: Vec<&str> = summary.split_whitespace().collect();
+        let sums = words.windows(2).filter(|pair| pair[0] == "(checksum").map(|pair| pair[1].trim_matches([')', ',']));
+        sums.map(String::from).collect::<Vec<_>>()
+    };
+    let alone = checksums(&["--parallelism", "1"]);
+    assert_eq!(alone.len(), 2, "{alone:?}");
+    assert_eq!(alone, checksums(&["--parallelism", "3"]));
+    assert_eq!(alone, checksums(&["--workers", "2"]));
+}

@@ -222,6 +222,7 @@ fn metrics(job: JobId, rows_in: u64) -> OperatorMetrics {
         watermark: i64::MIN,
         idle: false,
         quality: None,
+        checksum: None,
     }
 }
 

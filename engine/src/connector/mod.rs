@@ -56,6 +56,21 @@ pub trait Sink: Send {
         None
     }
 
+    /// Whether rows may come in any order, as soon as they are there.
+    fn takes_any_order(&self) -> bool {
+        false
+    }
+
+    /// Whether writing waits for the outside, so that the sink's task must run on an I/O thread.
+    fn is_io(&self) -> bool {
+        true
+    }
+
+    /// A sum over the hashes of the rows so far, if it was asked for.
+    fn checksum(&self) -> Option<u64> {
+        None
+    }
+
     /// Bytes of rows held; zero for sinks that pass rows on.
     fn state_bytes(&self) -> usize {
         0
@@ -91,7 +106,7 @@ pub fn open_sink(
 ) -> Result<Box<dyn Sink>> {
     match node.connector.as_str() {
         "files" => files::open_sink(node, subtask, schema),
-        "blackhole" => Ok(Box::new(blackhole::Blackhole)),
+        "blackhole" => Ok(Box::new(blackhole::Blackhole::new(&node.options))),
         "print" => Ok(Box::new(print::Print::new(schema))),
         RESULT_CONNECTOR => Ok(Box::new(result::ResultSink::new(node, operator, env, schema))),
         other => Err(unknown(other)),

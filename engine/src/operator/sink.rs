@@ -30,7 +30,8 @@ pub(super) struct SinkOperator {
 
 impl SinkOperator {
     pub(super) fn new(node: &SinkNode, input: SchemaRef, writer: Box<dyn Sink>) -> Self {
-        let waiting = node.time.map(|time| EventTimeBuffer::new(Arc::clone(&input), time));
+        let time = node.time.filter(|_| !writer.takes_any_order());
+        let waiting = time.map(|time| EventTimeBuffer::new(Arc::clone(&input), time));
         Self { writer, waiting, partial: Vec::new(), partial_rows: 0, input }
     }
 
@@ -42,6 +43,12 @@ impl SinkOperator {
         self.partial_rows += rows.num_rows();
         self.partial.push(rows);
         if self.partial_rows >= chunk_rows.get() { self.write_chunks(chunk_rows.get()) } else { Ok(()) }
+    }
+
+    fn note_checksum(&self, ctx: &OperatorContext) {
+        if let Some(checksum) = self.writer.checksum() {
+            ctx.stats().set_checksum(checksum);
+        }
     }
 
     fn write_chunks(&mut self, chunk_rows: usize) -> Result<()> {
@@ -58,11 +65,13 @@ impl SinkOperator {
 }
 
 impl Operator for SinkOperator {
-    fn on_batch(&mut self, _port: usize, batch: RecordBatch, _ctx: &mut OperatorContext) -> Result<()> {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         match &mut self.waiting {
-            Some(waiting) => waiting.push(batch),
-            None => self.writer.write(&batch),
+            Some(waiting) => waiting.push(batch)?,
+            None => self.writer.write(&batch)?,
         }
+        self.note_checksum(ctx);
+        Ok(())
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
@@ -71,7 +80,7 @@ impl Operator for SinkOperator {
         Ok(())
     }
 
-    fn on_end(&mut self, _reason: EndReason, _ctx: &mut OperatorContext) -> Result<()> {
+    fn on_end(&mut self, _reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
         // After a stop, rows ahead of the watermark are as final as the others: only windows that
         // were not complete are left out.
         self.write_before(EventTime::MAX)?;
@@ -79,6 +88,7 @@ impl Operator for SinkOperator {
             let rest = concat_batches(&self.input, &std::mem::take(&mut self.partial))?;
             self.writer.write(&rest)?;
         }
+        self.note_checksum(ctx);
         self.writer.finish()
     }
 
@@ -89,7 +99,7 @@ impl Operator for SinkOperator {
     }
 
     fn is_io(&self) -> bool {
-        true
+        self.writer.is_io()
     }
 }
 

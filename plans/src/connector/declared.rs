@@ -57,6 +57,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             OptionSpec::required("format", FORMATS, "How the files are encoded."),
         ]),
         sink_takes_changes: false,
+        sink_in_parallel: false,
     },
     ConnectorSpec {
         name: "nexmark",
@@ -75,6 +76,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         tables: NEXMARK,
         sink: None,
         sink_takes_changes: false,
+        sink_in_parallel: false,
     },
     ConnectorSpec {
         name: "print",
@@ -84,6 +86,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         tables: &[],
         sink: Some(&[]),
         sink_takes_changes: true,
+        sink_in_parallel: false,
     },
     ConnectorSpec {
         name: "blackhole",
@@ -91,8 +94,14 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         source: None,
         bounds: Bounds::Always,
         tables: &[],
-        sink: Some(&[]),
+        sink: Some(&[OptionSpec::optional(
+            "checksum",
+            Boolean,
+            "Whether to end with a sum over the rows' hashes, which their order does not change.",
+        )
+        .or("false")]),
         sink_takes_changes: true,
+        sink_in_parallel: true,
     },
 ];
 

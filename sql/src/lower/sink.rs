@@ -1,6 +1,6 @@
 //! Ends of a graph: results of SELECTs and sinks of INSERTs.
 //!
-//! A sink is a single instance in this release, so that rows are written in event-time order.
+//! A sink where order shows is a single instance in this release, so that rows are written in event-time order.
 
 use std::sync::Arc;
 

@@ -53,6 +53,8 @@ impl JobBuilder {
         for Write { target, inputs } in std::mem::take(&mut self.writes) {
             let Some(first) = inputs.first() else { continue };
             let info = first.info.clone();
+            let in_parallel = connector::find(&target.connector).is_ok_and(|spec| spec.sink_in_parallel);
+            let parallelism = if in_parallel { first.parallelism } else { 1 };
             let node = NodeKind::Sink(SinkNode {
                 table: target.table,
                 connector: target.connector,
@@ -63,7 +65,7 @@ impl JobBuilder {
                 order_by: Vec::new(),
                 limit: None,
             });
-            let sink = self.add_operator(node, 1, info);
+            let sink = self.add_operator(node, parallelism, info);
             for input in &inputs {
                 self.connect(input, &sink, 0);
             }

@@ -317,8 +317,8 @@ fn sinks() {
     let view = "CREATE VIEW v AS SELECT auction, ts FROM bids";
     let sql = "CREATE SINK s FROM v WITH (connector = 'blackhole')";
     expect![[r#"
-        Sink #2 s to blackhole [x1]
-          Project #1 auction, ts [x2] -> rebalance
+        Sink #2 s to blackhole [x2]
+          Project #1 auction, ts [x2] -> forward
             Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
     "#]]
     .assert_eq(&explain_after(view, sql));

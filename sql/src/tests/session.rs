@@ -58,7 +58,7 @@ fn showing() {
         | files     | Files on local disk.                                               | path*, format*, header, delimiter, null_value, rows_per_second, null_event_time      | path*, format* |
         | nexmark   | The people, auctions and bids of the Nexmark benchmark, generated. | table*, events, event_rate, first_event_time, seed, rows_per_second, null_event_time | -              |
         | print     | Rows on standard output, as they come.                             | -                                                                                    |                |
-        | blackhole | Nowhere; rows are counted.                                         | -                                                                                    |                |
+        | blackhole | Nowhere; rows are counted.                                         | -                                                                                    | checksum       |
         +-----------+--------------------------------------------------------------------+--------------------------------------------------------------------------------------+----------------+
         +-------------+-------+----------------------------------------------------------+
         | name        | value | description                                              |

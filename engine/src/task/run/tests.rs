@@ -289,7 +289,7 @@ fn a_sink_that_is_not_polled_holds_the_source_back() {
     let folder = files(&[&rows, &rows]);
     let mut graph = DataflowGraph::default();
     let project = pipeline(&mut graph, &folder);
-    let sink = graph.add_node(sink("blackhole"), 1, schema("k:text v:int t:time"));
+    let sink = graph.add_node(sink(RESULT_CONNECTOR), 1, schema("k:text v:int t:time"));
     graph.add_edge(project, sink, 0, Partitioning::Rebalance);
     let settings = Settings { channel_bytes: 1024, source_batch_rows: 10, ..Settings::default() };
     let mut job = Job::start(&graph, settings, &[]);
