@@ -12,13 +12,15 @@ use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{ColumnDef, DataType as SqlType, Expr as SqlExpr};
 
 use super::context::{PlanningContext, parser_options};
+use super::modulo::replace_modulo;
 use crate::ast::quoted;
 use crate::catalog::Catalog;
 use crate::error::Result;
 use crate::lower::expression::check_repeatable;
 
 /// Plans an expression over the columns of `schema`, with its types made to fit and constants folded.
-pub(crate) fn plan_expression(expr: SqlExpr, schema: &Schema) -> Result<Expr> {
+pub(crate) fn plan_expression(mut expr: SqlExpr, schema: &Schema) -> Result<Expr> {
+    replace_modulo(&mut expr);
     let catalog = Catalog::default();
     let context = PlanningContext { catalog: &catalog, relations: HashMap::new() };
     let planner = SqlToRel::new_with_options(&context, parser_options());

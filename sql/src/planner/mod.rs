@@ -11,6 +11,7 @@ pub(crate) mod context;
 pub(crate) mod expression;
 mod interval_product;
 mod lateral;
+mod modulo;
 mod optimize;
 mod relation;
 pub(crate) mod source;
@@ -25,6 +26,7 @@ use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::{Cte, Query, Statement};
 
 use self::context::{PlanningContext, parser_options};
+use self::modulo::replace_modulo;
 use crate::catalog::Catalog;
 use crate::error::{Position, Result};
 use crate::job::JobBuilder;
@@ -64,7 +66,8 @@ impl<'a> QueryPlanner<'a> {
     }
 
     /// Plans a query whose relations have been replaced.
-    fn plan_replaced(&mut self, query: Query) -> Result<LogicalPlan> {
+    fn plan_replaced(&mut self, mut query: Query) -> Result<LogicalPlan> {
+        replace_modulo(&mut query);
         let relations = self.leaves.iter().map(|(name, leaf)| (name.clone(), leaf.schema())).collect();
         let context = PlanningContext { catalog: self.catalog, relations };
         let planner = SqlToRel::new_with_options(&context, parser_options());

@@ -489,3 +489,9 @@ fn a_generated_source_ends_if_it_has_so_many_events() {
     "#]]
     .assert_eq(&explain_after(&source(""), count));
 }
+
+#[test]
+fn mod_is_the_remainder() {
+    expect![[r#""#]]
+        .assert_eq(&explain_after("", "SELECT mod(auction + 1, 123) AS m FROM bids WHERE MOD(auction, 2) = 0"));
+}
