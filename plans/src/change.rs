@@ -92,7 +92,7 @@ pub fn change_ops(batch: &RecordBatch) -> Result<Vec<ChangeOp>> {
 /// A changelog column of these operations.
 #[must_use]
 pub fn change_array(ops: &[ChangeOp]) -> ArrayRef {
-    Arc::new(ops.iter().map(|op| Some(*op as i8)).collect::<Int8Array>())
+    Arc::new(Int8Array::from_iter_values(ops.iter().map(|op| *op as i8)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Expressions and schemas survive the wire, and bytes that are neither are errors.
 
 use arrow::datatypes::{DataType, Field};
-use datafusion::logical_expr::{col, lit};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::expr::{Sort, WindowFunction};
+use datafusion::logical_expr::{WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, col, lit};
 
 use super::*;
 use crate::codec;
@@ -12,6 +14,36 @@ fn expressions_round_trip_with_our_own_functions() {
     for expr in [col("a").gt(lit(3i64)), auc] {
         let bytes = codec::encode(&StreamExpr(expr.clone())).unwrap();
         assert_eq!(codec::decode::<StreamExpr>(&bytes).unwrap().0, expr);
+    }
+}
+
+#[test]
+fn window_functions_round_trip_with_their_frames() {
+    let second = ScalarValue::new_interval_mdn(0, 0, 1_000_000_000);
+    let frames = [
+        WindowFrame::new(Some(false)),
+        WindowFrame::new_bounds(
+            WindowFrameUnits::Rows,
+            WindowFrameBound::Preceding(ScalarValue::UInt64(Some(3))),
+            WindowFrameBound::CurrentRow,
+        ),
+        WindowFrame::new_bounds(
+            WindowFrameUnits::Range,
+            WindowFrameBound::Preceding(second.clone()),
+            WindowFrameBound::Following(second),
+        ),
+    ];
+    let lag = WindowFunctionDefinition::WindowUDF(functions::window("lag").unwrap());
+    let sum = WindowFunctionDefinition::AggregateUDF(functions::aggregate("sum").unwrap());
+    for frame in frames {
+        for function in [lag.clone(), sum.clone()] {
+            let mut call = WindowFunction::new(function, vec![col("v")]);
+            call.params.order_by = vec![Sort::new(col("t"), true, false)];
+            call.params.window_frame = frame.clone();
+            let expr = Expr::from(call);
+            let bytes = codec::encode(&StreamExpr(expr.clone())).unwrap();
+            assert_eq!(codec::decode::<StreamExpr>(&bytes).unwrap().0, expr);
+        }
     }
 }
 
