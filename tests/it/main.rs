@@ -8,8 +8,10 @@
 mod bad_input;
 mod command;
 mod flights;
-mod joins;
 mod generated;
+mod joins;
+mod nexmark;
+mod oracle;
 mod outputs;
 mod over;
 mod slt;
