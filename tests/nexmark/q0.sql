@@ -1,0 +1,3 @@
+-- Passes every bid on.
+SELECT auction, bidder, price, date_time, extra
+FROM bid
