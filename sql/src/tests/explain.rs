@@ -492,6 +492,11 @@ fn a_generated_source_ends_if_it_has_so_many_events() {
 
 #[test]
 fn mod_is_the_remainder() {
-    expect![[r#""#]]
-        .assert_eq(&explain_after("", "SELECT mod(auction + 1, 123) AS m FROM bids WHERE MOD(auction, 2) = 0"));
+    expect![[r#"
+        Sink #3 select_1 to result [x1]
+          Project #2 ((auction + 1) % 123) AS m [x2] -> rebalance
+            Filter #1 ((auction % 2) = 0) [x2] -> forward
+              Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after("", "SELECT mod(auction + 1, 123) AS m FROM bids WHERE MOD(auction, 2) = 0"));
 }
