@@ -1,12 +1,15 @@
 //! Every connector's options, declared once: the planner checks a WITH clause against them, SHOW
 //! CONNECTORS prints them, and the engine's connectors read them.
 
+pub mod datagen;
 mod declared;
 
 pub use declared::{CONNECTORS, SOURCE_OPTIONS};
 
+use std::fmt;
+
 use arrow::compute::kernels::cast_utils::Parser;
-use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Schema, TimestampMicrosecondType};
 
 use crate::error::{PlanError, Result};
 use crate::settings::parse_duration_ms;
@@ -33,10 +36,25 @@ pub enum OptionKind {
     OneOf(&'static [&'static str]),
 }
 
+impl fmt::Display for OptionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Count => "a whole number from 1 on",
+            Self::Number => "a whole number from 0 on",
+            Self::Boolean => "true or false",
+            Self::Delimiter => "a character",
+            Self::Timestamp => "a timestamp",
+            Self::Duration => "a duration",
+            Self::OneOf(words) => return f.write_str(&words.join(", ")),
+        })
+    }
+}
+
 /// One option of a connector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OptionSpec {
-    /// Its key in the WITH clause.
+    /// Its key in the WITH clause; `<column>` in it stands for any column's name.
     pub name: &'static str,
     /// What values it takes.
     pub kind: OptionKind,
@@ -51,6 +69,17 @@ pub struct OptionSpec {
 }
 
 impl OptionSpec {
+    /// The column that a key of this option names, if the option is one of columns.
+    #[must_use]
+    pub fn column_of<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let (before, after) = self.name.split_once("<column>")?;
+        key.strip_prefix(before)?.strip_suffix(after).filter(|column| !column.is_empty())
+    }
+
+    fn is_named(&self, key: &str) -> bool {
+        self.name == key || self.column_of(key).is_some()
+    }
+
     const fn required(name: &'static str, kind: OptionKind, doc: &'static str) -> Self {
         Self { name, kind, required: true, default: None, format: None, doc }
     }
@@ -73,8 +102,8 @@ impl OptionSpec {
 pub enum Bounds {
     /// It always does.
     Always,
-    /// It does if this option is given.
-    With(&'static str),
+    /// It does if one of these options is given.
+    With(&'static [&'static str]),
 }
 
 /// Columns that a connector knows of itself: nobody needs to declare them.
@@ -106,6 +135,8 @@ pub struct ConnectorSpec {
     pub source: Option<&'static [OptionSpec]>,
     /// Whether what it reads ends.
     pub bounds: Bounds,
+    /// Whether it makes the rows that it reads, so that they are as they are declared.
+    pub makes_rows: bool,
     /// The tables that it reads, if it knows their columns.
     pub tables: &'static [KnownTable],
     /// Options when it writes; `None` if it cannot.
@@ -142,7 +173,11 @@ pub fn find(name: &str) -> Result<&'static ConnectorSpec> {
 pub fn is_bounded(connector: &str, options: &[(String, String)]) -> Result<bool> {
     Ok(match find(connector)?.bounds {
         Bounds::Always => true,
-        Bounds::With(option) => options.iter().any(|(key, _)| key == option),
+        Bounds::With(names) => {
+            let declared = find(connector)?.source.unwrap_or_default();
+            let ends = |key: &str| declared.iter().any(|option| names.contains(&option.name) && option.is_named(key));
+            options.iter().any(|(key, _)| ends(key))
+        }
     })
 }
 
@@ -150,6 +185,24 @@ pub fn is_bounded(connector: &str, options: &[(String, String)]) -> Result<bool>
 pub fn known_table(connector: &str, options: &[(String, String)]) -> Result<Option<&'static KnownTable>> {
     let chosen = options.iter().find(|(key, _)| key == "table").map(|(_, table)| table.as_str());
     Ok(find(connector)?.tables.iter().find(|table| Some(table.name) == chosen))
+}
+
+/// Checks the options of a source's columns, which are those that it declares and does not generate.
+pub fn check_columns(connector: &str, options: &[(String, String)], columns: &Schema) -> Result<()> {
+    let declared = find(connector)?.source.unwrap_or_default();
+    for (key, _) in options {
+        let column = declared.iter().find_map(|option| option.column_of(key));
+        if let Some(column) = column.filter(|column| columns.column_with_name(column).is_none()) {
+            let names: Vec<&str> = columns.fields().iter().map(|field| field.name().as_str()).collect();
+            let message = format!("option '{key}' names the column '{column}'; there are: {}", names.join(", "));
+            return Err(PlanError::given_option(key, message));
+        }
+    }
+    if connector == "datagen" {
+        datagen::generated_rows(options)?;
+        datagen::generated_columns(options, columns)?;
+    }
+    Ok(())
 }
 
 /// The value of an option: the one that is given, else its default.
@@ -181,7 +234,7 @@ pub fn check_options(connector: &str, direction: Direction, options: &[(String, 
     let unfit = || PlanError::given_option("connector", format!("connector '{connector}' cannot be used as a {what}"));
     let declared = declared.ok_or_else(unfit)?;
     for (key, value) in options {
-        check_value(find_option([declared, common], what, connector, key)?, value)?;
+        check_value(find_option([declared, common], what, connector, key)?, key, value)?;
     }
     // Only now is it known that the format is one.
     for option in declared.iter().filter(|option| options.iter().any(|(key, _)| key == option.name)) {
@@ -203,7 +256,7 @@ fn find_option(
     key: &str,
 ) -> Result<&'static OptionSpec> {
     let options = || declared.into_iter().flatten();
-    options().find(|option| option.name == key).ok_or_else(|| {
+    options().find(|option| option.is_named(key)).ok_or_else(|| {
         let valid: Vec<&str> = options().map(|option| option.name).collect();
         let valid = if valid.is_empty() { String::from("it takes none") } else { valid.join(", ") };
         let message = format!("unknown option '{key}' of {what} connector '{connector}'; valid are: {valid}");
@@ -211,7 +264,7 @@ fn find_option(
     })
 }
 
-fn check_value(option: &OptionSpec, value: &str) -> Result<()> {
+fn check_value(option: &OptionSpec, key: &str, value: &str) -> Result<()> {
     let wanted = match option.kind {
         OptionKind::Text => return Ok(()),
         OptionKind::Number if value.parse::<u64>().is_ok() => return Ok(()),
@@ -227,8 +280,8 @@ fn check_value(option: &OptionSpec, value: &str) -> Result<()> {
         OptionKind::Duration => String::from("a duration such as 30s or 500ms, or 0"),
         OptionKind::OneOf(words) => format!("one of {}", words.join(", ")),
     };
-    let message = format!("option '{}' is '{value}', but takes {wanted}", option.name);
-    Err(PlanError::given_option(option.name, message))
+    let message = format!("option '{key}' is '{value}', but takes {wanted}");
+    Err(PlanError::given_option(key, message))
 }
 
 /// Refuses an option that would do nothing.
@@ -280,7 +333,7 @@ mod tests {
 
     #[test]
     fn errors_list_what_is_valid() {
-        assert!(check("kafkka", Direction::Source, &[]).contains("files, nexmark, print, blackhole"));
+        assert!(check("kafkka", Direction::Source, &[]).contains("files, nexmark, datagen, print, blackhole"));
         assert!(check("print", Direction::Source, &[]).contains("cannot be used as a source"));
         assert!(check("files", Direction::Sink, &[("pth", "x")]).contains("valid are: path, format"));
         assert!(check("files", Direction::Sink, &[("path", "x")]).contains("needs the option 'format'"));

@@ -210,6 +210,9 @@ impl<'a> ScriptParser<'a> {
             }
             return Ok(Statement::ShowCreate(self.name()?));
         }
+        if self.word("CONNECTOR") {
+            return Ok(Statement::ShowConnector(self.name()?));
+        }
         Ok(Statement::Show(self.dotted_name()?))
     }
 

@@ -75,6 +75,7 @@ impl Session {
                 Ok(Outcome::Done(format!("SET {}", name.text)))
             }
             Statement::Show(what) => Ok(Outcome::Rows(show::show(self, what)?)),
+            Statement::ShowConnector(name) => Ok(Outcome::Rows(show::show_connector(name)?)),
             Statement::ShowCreate(name) => Ok(Outcome::Rows(show::show_create(self, name)?)),
             Statement::Describe(name) => Ok(Outcome::Rows(show::describe(self, name)?)),
             Statement::Drop { what, if_exists, name } => self.drop(*what, *if_exists, name),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use tidemill_plans::catalog::{ModelVersion, ObjectKind};
-use tidemill_plans::connector::{CONNECTORS, OptionSpec};
+use tidemill_plans::connector::{CONNECTORS, ConnectorSpec, SOURCE_OPTIONS, find};
 use tidemill_plans::functions;
 use tidemill_plans::settings::SETTINGS;
 use tidemill_plans::time::EventTime;
@@ -28,7 +28,7 @@ pub(crate) fn show(session: &Session, what: &Name) -> Result<RecordBatch> {
         "sinks" => objects(session, |kind| kind == ObjectKind::Sink),
         "views" => objects(session, |kind| matches!(kind, ObjectKind::View | ObjectKind::MaterializedView)),
         "models" => models(session),
-        "connectors" => connectors(),
+        "connectors" => options_of(CONNECTORS),
         "functions" => function_names(),
         "all" => settings(session, |_| true),
         name if session.settings.get(name).is_some() => settings(session, |setting| setting == name),
@@ -39,8 +39,8 @@ pub(crate) fn show(session: &Session, what: &Name) -> Result<RecordBatch> {
                 what: String::from("setting or kind of object"),
                 name: name.to_owned(),
                 hint: format!(
-                    "SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, FUNCTIONS, ALL, CREATE name, or a \
-                     setting: {}",
+                    "SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, ALL, CREATE \
+                     name, or a setting: {}",
                     names.join(", ")
                 ),
             })
@@ -139,19 +139,35 @@ fn connector(detail: &Detail) -> String {
     }
 }
 
-fn connectors() -> Result<RecordBatch> {
-    let options = |specs: Option<&[OptionSpec]>| match specs {
-        None => String::from("-"),
-        Some(specs) => {
-            let names =
-                specs.iter().map(|spec| if spec.required { format!("{}*", spec.name) } else { spec.name.to_owned() });
-            names.collect::<Vec<_>>().join(", ")
+/// SHOW CONNECTOR.
+pub(crate) fn show_connector(name: &Name) -> Result<RecordBatch> {
+    let spec = find(&name.text).map_err(|error| SqlError::from(error).at(name.at))?;
+    options_of(&[*spec])
+}
+
+/// A row for each connector as a source and as a sink, and for each option that it has there.
+fn options_of(connectors: &[ConnectorSpec]) -> Result<RecordBatch> {
+    let mut rows = Vec::new();
+    for spec in connectors {
+        for (used_as, options, common) in [("source", spec.source, SOURCE_OPTIONS), ("sink", spec.sink, &[])] {
+            let Some(options) = options else { continue };
+            let row = |cells: [&str; 5]| {
+                let row = [&[spec.name, used_as][..], &cells].concat();
+                row.into_iter().map(String::from).collect::<Vec<_>>()
+            };
+            rows.push(row(["", "", "", "", spec.doc]));
+            rows.extend(options.iter().chain(common).map(|option| {
+                let required = if option.required { "yes" } else { "no" };
+                let default = option.default.map(|default| format!("'{default}'")).unwrap_or_default();
+                let doc = match option.format {
+                    None => option.doc.to_owned(),
+                    Some(format) => format!("{} (format {format})", option.doc),
+                };
+                row([option.name, &option.kind.to_string(), required, &default, &doc])
+            }));
         }
-    };
-    let rows = CONNECTORS
-        .iter()
-        .map(|spec| vec![spec.name.to_owned(), spec.doc.to_owned(), options(spec.source), options(spec.sink)]);
-    table(&["name", "description", "source_options", "sink_options"], rows.collect())
+    }
+    table(&["connector", "as", "option", "value", "required", "default", "description"], rows)
 }
 
 fn function_names() -> Result<RecordBatch> {

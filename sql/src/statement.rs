@@ -69,6 +69,8 @@ pub(crate) enum Statement {
     Set { name: Name, value: String },
     /// SHOW.
     Show(Name),
+    /// SHOW CONNECTOR.
+    ShowConnector(Name),
     /// SHOW CREATE.
     ShowCreate(Name),
     /// DESCRIBE.

@@ -54,3 +54,16 @@ fn a_checksum_is_the_same_however_many_tasks_count() {
     assert_eq!(alone, checksums(&["--parallelism", "3"]));
     assert_eq!(alone, checksums(&["--workers", "2"]));
 }
+
+#[test]
+fn made_up_rows_are_the_same_in_every_run() {
+    let sql = "CREATE SOURCE d (id BIGINT, item VARCHAR, price DOUBLE, ts TIMESTAMP, WATERMARK FOR ts AS ts)
+                 WITH (connector = 'datagen', rows = 10000, seed = 3, fields.id.kind = 'sequence', fields.item.length = 1,
+                       fields.price.max = 100, fields.ts.step = '10ms');
+               SELECT window_end, item, count(*) AS n, max(price) AS top, max(id) AS last
+               FROM TUMBLE(TABLE d, DESCRIPTOR(ts), INTERVAL '50 seconds') GROUP BY item, window_start, window_end";
+    let alone = Folder::new().run(sql, &["--parallelism", "1", "--format", "csv"]).success();
+    assert_eq!(alone.stdout.lines().count(), 1 + 2 * 26, "{}", alone.stdout);
+    let spread = Folder::new().run(sql, &["--parallelism", "4", "--format", "csv"]).success();
+    assert_eq!(spread.stdout, alone.stdout);
+}

@@ -7,7 +7,7 @@ SELECT auction, window_end, count(*) AS n, max(price) AS top
 FROM HOP(TABLE bids, DESCRIPTOR(ts), INTERVAL '2 seconds', INTERVAL '10 seconds')
 GROUP BY auction, window_start, window_end;
 
-SHOW CONNECTORS;
+SHOW CONNECTOR blackhole;
 SHOW SOURCES;
 SHOW VIEWS;
 SHOW SINKS;

@@ -4,6 +4,7 @@
 //! them; here they are used. A [`Source`] runs on an I/O thread of its own, a [`Sink`] in its task's.
 
 mod blackhole;
+mod datagen;
 mod files;
 mod generated;
 mod nexmark;
@@ -91,6 +92,7 @@ pub fn open_source(
 ) -> Result<Box<dyn Source>> {
     match node.connector.as_str() {
         "files" => files::open_source(node, env, stats, subtask, parallelism),
+        "datagen" => datagen::open_source(node, env, Share { subtask, parallelism }),
         "nexmark" => nexmark::open_source(node, env, Share { subtask, parallelism }),
         other => Err(unknown(other)),
     }

@@ -7,7 +7,9 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, ExprSchemable, col};
 use datafusion::sql::sqlparser::ast::{DataType as SqlType, Expr as SqlExpr, FunctionArguments, TimezoneInfo};
 use tidemill_plans::change::CHANGE_COLUMN;
-use tidemill_plans::connector::{Direction, KnownColumn, KnownTable, check_options, is_bounded, known_table};
+use tidemill_plans::connector::{
+    Direction, KnownColumn, KnownTable, check_columns, check_options, is_bounded, known_table,
+};
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::node::{EventTimeSpec, NullEventTime, PROCTIME_COLUMN, Projection, SourceNode};
 use tidemill_plans::settings::Settings;
@@ -30,6 +32,7 @@ pub(crate) fn plan_source(create: &CreateSource, settings: &Settings) -> Result<
     if let Some(table) = known {
         check_known(&columns, &physical, table, &connector)?;
     }
+    check_columns(&connector, &options, &physical).map_err(|error| create.options.locate(error))?;
     let (projection, schema) = project(&columns, &physical)?;
     let event_time = match &create.watermark {
         Some(watermark) => Some(plan_event_time(watermark, &columns, &schema, &options)?),

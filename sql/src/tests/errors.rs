@@ -70,7 +70,7 @@ fn options() {
     check_error(
         "CREATE SOURCE s (a INT) WITH (connector = 'kafkka', path = 'x')",
         expect![[r#"
-            line 1, column 31: unknown connector 'kafkka'; valid are: files, nexmark, print, blackhole
+            line 1, column 31: unknown connector 'kafkka'; valid are: files, nexmark, datagen, print, blackhole
         "#]],
     );
     check_error(
@@ -835,6 +835,42 @@ fn a_connector_that_knows_its_columns_says_which_there_are() {
         "CREATE SOURCE b AS SELECT 1",
         expect![[r#"
         line 1, column 17: expected (column TYPE, …), or WITH (connector = '…', …), found AS
+    "#]],
+    );
+}
+
+#[test]
+fn options_of_columns_are_checked_against_the_columns() {
+    let datagen =
+        |options: &str| format!("CREATE SOURCE d (id BIGINT, k TEXT, f FLOAT) WITH (connector = 'datagen'{options})");
+    check_error(
+        &datagen(", fields.no.kind = 'random'"),
+        expect![[r#"
+        line 1, column 75: option 'fields.no.kind' names the column 'no'; there are: id, k, f
+    "#]],
+    );
+    check_error(
+        &datagen(", fields.id.king = 'random'"),
+        expect![[r#"
+            line 1, column 75: unknown option 'fields.id.king' of source connector 'datagen'; valid are: rows, seed, fields.<column>.kind, fields.<column>.min, fields.<column>.max, fields.<column>.length, fields.<column>.start, fields.<column>.step, fields.<column>.end, fields.<column>.null_rate, rows_per_second, null_event_time, idle_timeout, watermark_group, max_drift
+        "#]],
+    );
+    check_error(
+        &datagen(", fields.id.kind = 'any'"),
+        expect![[r#"
+        line 1, column 75: option 'fields.id.kind' is 'any', but takes one of random, sequence
+    "#]],
+    );
+    check_error(
+        &datagen(", fields.id.min = 'x'"),
+        expect![[r#"
+        line 1, column 75: option 'fields.id.min' is 'x', but takes a whole number
+    "#]],
+    );
+    check_error(
+        &datagen(""),
+        expect![[r#"
+        line 1, column 51: connector 'datagen' generates no columns of type Float32 (column 'f'); it generates BIGINT, INTEGER, VARCHAR and TIMESTAMP, and at random DOUBLE and BOOLEAN too
     "#]],
     );
 }

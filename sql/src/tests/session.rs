@@ -1,6 +1,7 @@
 //! What statements do to a session, and what it says about itself.
 
 use expect_test::expect;
+use tidemill_plans::connector::{CONNECTORS, ConnectorSpec, SOURCE_OPTIONS};
 use tidemill_plans::node::NodeKind;
 
 use super::{SOURCES, check_error, error, execute, graph, session, shown};
@@ -35,8 +36,7 @@ fn showing() {
         "SET parallelism = 4; CREATE VIEW v AS SELECT bidder, count(*) AS n FROM bids GROUP BY bidder",
     )
     .unwrap();
-    let script =
-        "SHOW SOURCES; SHOW VIEWS; SHOW CONNECTORS; SHOW parallelism; SHOW CREATE VIEW v; DESCRIBE bids; DESCRIBE v";
+    let script = "SHOW SOURCES; SHOW VIEWS; SHOW CONNECTOR print; SHOW parallelism; SHOW CREATE VIEW v; DESCRIBE bids; DESCRIBE v";
     let outcomes = execute(&mut session, script).unwrap();
     let text: String = outcomes.iter().map(|outcome| format!("{}\n", shown(outcome))).collect();
     expect![[r#"
@@ -52,14 +52,11 @@ fn showing() {
         +------+------+-----------+
         | v    | view |           |
         +------+------+-----------+
-        +-----------+--------------------------------------------------------------------+--------------------------------------------------------------------------------------+----------------+
-        | name      | description                                                        | source_options                                                                       | sink_options   |
-        +-----------+--------------------------------------------------------------------+--------------------------------------------------------------------------------------+----------------+
-        | files     | Files on local disk.                                               | path*, format*, header, delimiter, null_value, rows_per_second, null_event_time      | path*, format* |
-        | nexmark   | The people, auctions and bids of the Nexmark benchmark, generated. | table*, events, event_rate, first_event_time, seed, rows_per_second, null_event_time | -              |
-        | print     | Rows on standard output, as they come.                             | -                                                                                    |                |
-        | blackhole | Nowhere; rows are counted.                                         | -                                                                                    | checksum       |
-        +-----------+--------------------------------------------------------------------+--------------------------------------------------------------------------------------+----------------+
+        +-----------+------+--------+-------+----------+---------+----------------------------------------+
+        | connector | as   | option | value | required | default | description                            |
+        +-----------+------+--------+-------+----------+---------+----------------------------------------+
+        | print     | sink |        |       |          |         | Rows on standard output, as they come. |
+        +-----------+------+--------+-------+----------+---------+----------------------------------------+
         +-------------+-------+----------------------------------------------------------+
         | name        | value | description                                              |
         +-------------+-------+----------------------------------------------------------+
@@ -84,7 +81,8 @@ fn showing() {
         | bidder | VARCHAR | true     | key  |
         | n      | BIGINT  | false    |      |
         +--------+---------+----------+------+
-    "#]].assert_eq(&text);
+    "#]]
+    .assert_eq(&text);
 }
 
 #[test]
@@ -281,7 +279,7 @@ fn settings_say_what_is_valid() {
     check_error(
         "SHOW nonsense",
         expect![[r#"
-            line 1, column 6: there is no setting or kind of object 'nonsense'; SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, FUNCTIONS, ALL, CREATE name, or a setting: parallelism, checkpoint_interval, update_interval, state_ttl, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
+            line 1, column 6: there is no setting or kind of object 'nonsense'; SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, ALL, CREATE name, or a setting: parallelism, checkpoint_interval, update_interval, state_ttl, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
         "#]],
     );
 }
@@ -332,4 +330,57 @@ fn columns_that_a_connector_knows_need_not_be_declared() {
         +---------+--------+----------+------+
     "#]]
     .assert_eq(&text);
+}
+
+#[test]
+fn a_connector_is_told_with_its_options() {
+    let outcomes = execute(&mut session(), "SHOW CONNECTOR nexmark; SHOW CONNECTOR files").unwrap();
+    let text: String = outcomes.iter().map(|outcome| format!("{}\n", shown(outcome))).collect();
+    expect![[r#"
+        +-----------+--------+------------------+--------------------------+----------+-----------------------+----------------------------------------------------------------------------------------------------+
+        | connector | as     | option           | value                    | required | default               | description                                                                                        |
+        +-----------+--------+------------------+--------------------------+----------+-----------------------+----------------------------------------------------------------------------------------------------+
+        | nexmark   | source |                  |                          |          |                       | The people, auctions and bids of the Nexmark benchmark, generated.                                 |
+        | nexmark   | source | table            | person, auction, bid     | yes      |                       | Which rows of the event log.                                                                       |
+        | nexmark   | source | events           | a whole number from 1 on | no       |                       | Events of all tables in the log; without it, it never ends.                                        |
+        | nexmark   | source | event_rate       | a whole number from 1 on | no       | '10000'               | Events of all tables in a second of event time.                                                    |
+        | nexmark   | source | first_event_time | a timestamp              | no       | '2023-11-14 22:13:20' | The event time of the first event.                                                                 |
+        | nexmark   | source | seed             | a whole number from 0 on | no       | '0'                   | Another seed is another log.                                                                       |
+        | nexmark   | source | rows_per_second  | a whole number from 1 on | no       |                       | The pace of all subtasks together; else as fast as it goes.                                        |
+        | nexmark   | source | null_event_time  | dead_letter, skip        | no       | 'dead_letter'         | Whether rows without an event time go to the dead letters, or are counted and skipped.             |
+        | nexmark   | source | idle_timeout     | a duration               | no       | '30s'                 | A source without rows for so long holds the time of others up no more; 0 for never.                |
+        | nexmark   | source | watermark_group  | text                     | no       |                       | Sources of one group wait for the slowest of them, so that none runs ahead by more than max_drift. |
+        | nexmark   | source | max_drift        | a duration               | no       |                       | Event time by which a source may be ahead of its group.                                            |
+        +-----------+--------+------------------+--------------------------+----------+-----------------------+----------------------------------------------------------------------------------------------------+
+        +-----------+--------+-----------------+--------------------------+----------+---------------+----------------------------------------------------------------------------------------------------+
+        | connector | as     | option          | value                    | required | default       | description                                                                                        |
+        +-----------+--------+-----------------+--------------------------+----------+---------------+----------------------------------------------------------------------------------------------------+
+        | files     | source |                 |                          |          |               | Files on local disk.                                                                               |
+        | files     | source | path            | text                     | yes      |               | A file, a folder, or a glob; relative to the working folder.                                       |
+        | files     | source | format          | parquet, csv, json       | yes      |               | How the files are encoded.                                                                         |
+        | files     | source | header          | true or false            | no       | 'true'        | Whether the first line names the columns. (format csv)                                             |
+        | files     | source | delimiter       | a character              | no       | ','           | The character between fields. (format csv)                                                         |
+        | files     | source | null_value      | text                     | no       | ''            | The text that stands for NULL. (format csv)                                                        |
+        | files     | source | rows_per_second | a whole number from 1 on | no       |               | The pace of all subtasks together; else as fast as it goes.                                        |
+        | files     | source | null_event_time | dead_letter, skip        | no       | 'dead_letter' | Whether rows without an event time go to the dead letters, or are counted and skipped.             |
+        | files     | source | idle_timeout    | a duration               | no       | '30s'         | A source without rows for so long holds the time of others up no more; 0 for never.                |
+        | files     | source | watermark_group | text                     | no       |               | Sources of one group wait for the slowest of them, so that none runs ahead by more than max_drift. |
+        | files     | source | max_drift       | a duration               | no       |               | Event time by which a source may be ahead of its group.                                            |
+        | files     | sink   |                 |                          |          |               | Files on local disk.                                                                               |
+        | files     | sink   | path            | text                     | yes      |               | The folder to write part files to; made if it does not exist.                                      |
+        | files     | sink   | format          | parquet, csv, json       | yes      |               | How the files are encoded.                                                                         |
+        +-----------+--------+-----------------+--------------------------+----------+---------------+----------------------------------------------------------------------------------------------------+
+    "#]].assert_eq(&text);
+    let outcomes = execute(&mut session(), "SHOW CONNECTORS").unwrap();
+    let [Outcome::Rows(all)] = outcomes.as_slice() else { panic!("no rows") };
+    let common = SOURCE_OPTIONS.len();
+    let as_source = |spec: &ConnectorSpec| spec.source.map_or(0, |options| 1 + options.len() + common);
+    let as_sink = |spec: &ConnectorSpec| spec.sink.map_or(0, |options| 1 + options.len());
+    assert_eq!(all.num_rows(), CONNECTORS.iter().map(|spec| as_source(spec) + as_sink(spec)).sum::<usize>());
+    check_error(
+        "SHOW CONNECTOR kafka",
+        expect![[r#"
+        line 1, column 16: unknown connector 'kafka'; valid are: files, nexmark, datagen, print, blackhole
+    "#]],
+    );
 }
