@@ -10,6 +10,7 @@ mod command;
 mod flights;
 mod generated;
 mod joins;
+mod lookup;
 mod outputs;
 mod over;
 mod slt;

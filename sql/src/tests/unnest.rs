@@ -126,7 +126,9 @@ fn what_cannot_be_unnested() {
     );
     check(
         "SELECT id FROM posts WHERE unnest(tags) = 'x'",
-        expect!["error: line 1, column 36: UNNEST in a condition is not supported; it stands in FROM or in the SELECT list: FROM t, UNNEST(t.list) AS u(x) WHERE u.x = …"],
+        expect![
+            "error: line 1, column 36: UNNEST in a condition is not supported; it stands in FROM or in the SELECT list: FROM t, UNNEST(t.list) AS u(x) WHERE u.x = …"
+        ],
     );
     check(
         "SELECT unnest(id) FROM posts",
