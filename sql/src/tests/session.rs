@@ -52,14 +52,15 @@ fn showing() {
         +------+------+-----------+
         | v    | view |           |
         +------+------+-----------+
-        +-----------+--------------------------------------------------------------------+--------------------------------------------------------------------------------------+----------------+
-        | name      | description                                                        | source_options                                                                       | sink_options   |
-        +-----------+--------------------------------------------------------------------+--------------------------------------------------------------------------------------+----------------+
-        | files     | Files on local disk.                                               | path*, format*, header, delimiter, null_value, rows_per_second, null_event_time      | path*, format* |
-        | nexmark   | The people, auctions and bids of the Nexmark benchmark, generated. | table*, events, event_rate, first_event_time, seed, rows_per_second, null_event_time | -              |
-        | print     | Rows on standard output, as they come.                             | -                                                                                    |                |
-        | blackhole | Nowhere; rows are counted.                                         | -                                                                                    |                |
-        +-----------+--------------------------------------------------------------------+--------------------------------------------------------------------------------------+----------------+
+        +-----------+--------------------------------------------------------------------------------------------+-----------------------------------------------------------------------------------------------------------+----------------+
+        | name      | description                                                                                | source_options                                                                                            | sink_options   |
+        +-----------+--------------------------------------------------------------------------------------------+-----------------------------------------------------------------------------------------------------------+----------------+
+        | files     | Files on local disk.                                                                       | path*, format*, header, delimiter, null_value, lookup, lookup_cache_ttl, rows_per_second, null_event_time | path*, format* |
+        | nexmark   | The people, auctions and bids of the Nexmark benchmark, generated.                         | table*, events, event_rate, first_event_time, seed, rows_per_second, null_event_time                      | -              |
+        | print     | Rows on standard output, as they come.                                                     | -                                                                                                         |                |
+        | blackhole | Nowhere; rows are counted.                                                                 | -                                                                                                         |                |
+        | postgres  | A table of a PostgreSQL server, looked up by key: JOIN t FOR SYSTEM_TIME AS OF PROCTIME(). | url*, table, lookup_cache_rows, lookup_cache_ttl                                                          | -              |
+        +-----------+--------------------------------------------------------------------------------------------+-----------------------------------------------------------------------------------------------------------+----------------+
         +-------------+-------+----------------------------------------------------------+
         | name        | value | description                                              |
         +-------------+-------+----------------------------------------------------------+
