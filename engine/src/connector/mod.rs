@@ -7,6 +7,7 @@ mod blackhole;
 mod datagen;
 mod files;
 mod generated;
+mod lookup;
 mod nexmark;
 mod pace;
 mod print;
@@ -24,6 +25,7 @@ use tidemill_plans::connector::RESULT_CONNECTOR;
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::{SinkNode, SourceNode};
 
+pub(crate) use self::lookup::Lookup;
 use self::share::Share;
 use crate::error::Result;
 use crate::metrics::OperatorStats;

@@ -8,6 +8,7 @@ pub(crate) mod expression;
 mod interval_join;
 mod join;
 pub(crate) mod late;
+pub(crate) mod lookup_join;
 mod model;
 pub(crate) mod over;
 mod project;
