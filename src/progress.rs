@@ -19,6 +19,9 @@ pub const REFRESH: Duration = Duration::from_millis(200);
 /// Nanoseconds between two lines where there is no terminal.
 const LINE_EVERY_NS: u64 = 1_000_000_000;
 
+/// How far one source must be behind another to be named, in microseconds of event time.
+const HELD_BACK_US: i64 = 60_000_000;
+
 /// The progress of one job.
 pub struct Progress {
     kinds: HashMap<OperatorId, Kind>,
@@ -29,7 +32,8 @@ pub struct Progress {
 
 /// What an operator's metrics mean for the whole job.
 enum Kind {
-    Source,
+    /// A source, with its name if it has event time.
+    Source(Option<String>),
     Train(String),
     /// A sink that keeps nothing but a count.
     Blackhole(String),
@@ -43,6 +47,8 @@ struct Totals {
     late: u64,
     dead_letters: u64,
     event_time: Option<EventTime>,
+    /// The source that is farthest behind, where another has come farther.
+    slowest: Option<(EventTime, String)>,
     watermark: Option<EventTime>,
     models: Vec<(String, f64)>,
     /// Rows, and their checksum, by the sink that counts them.
@@ -54,7 +60,7 @@ impl Progress {
     #[must_use]
     pub fn new(graph: &DataflowGraph) -> Self {
         let kind = |kind: &NodeKind| match kind {
-            NodeKind::Source(_) => Kind::Source,
+            NodeKind::Source(source) => Kind::Source(source.event_time.as_ref().map(|_| source.table.clone())),
             NodeKind::Train(train) => Kind::Train(train.model.clone()),
             NodeKind::Sink(sink) if sink.connector == "blackhole" => Kind::Blackhole(sink.table.clone()),
             _ => Kind::Other,
@@ -122,12 +128,20 @@ impl Progress {
     fn add_up(&self, metrics: &[OperatorMetrics]) -> Totals {
         let mut totals = Totals::default();
         let mut sources: HashMap<OperatorId, i64> = HashMap::new();
+        let mut times: Vec<(EventTime, String)> = Vec::new();
         for operator in metrics {
             totals.late += operator.late_rows;
             totals.dead_letters += operator.dead_letter_rows;
             match self.kinds.get(&operator.operator) {
-                Some(Kind::Source) => {
+                Some(Kind::Source(table)) => {
                     totals.rows_in += operator.rows_in;
+                    // Idle ones hold nobody up, and those at an end neither.
+                    if let Some(table) = table
+                        && !operator.idle
+                        && operator.watermark < i64::MAX
+                    {
+                        times.push((EventTime(operator.watermark), format!("{table} ({})", operator.subtask)));
+                    }
                     let newest = sources.entry(operator.operator).or_insert(i64::MIN);
                     *newest = (*newest).max(operator.event_time);
                 }
@@ -149,6 +163,12 @@ impl Progress {
                 totals.watermark = Some(totals.watermark.map_or(watermark, |least| least.min(watermark)));
             }
         }
+        times.sort();
+        if let (Some(first), Some(last)) = (times.first(), times.last())
+            && last.0.0.saturating_sub(first.0.0) > HELD_BACK_US
+        {
+            totals.slowest = Some(first.clone());
+        }
         // The job is where its slowest source is.
         let times = sources.into_values().filter(|time| *time > i64::MIN);
         totals.event_time = times.min().map(EventTime);
@@ -163,6 +183,9 @@ impl Progress {
                 let hours = time.0.saturating_sub(watermark.0).max(0) as f64 / 3.6e9;
                 line.push_str(&format!(", watermark lag {hours:.1} h"));
             }
+        }
+        if let Some((time, source)) = &totals.slowest {
+            line.push_str(&format!(", held back by {source} at {time}"));
         }
         for (model, auc) in &totals.models {
             line.push_str(&format!(", model {model} auc {auc:.4}"));

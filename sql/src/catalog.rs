@@ -6,14 +6,13 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::sql::sqlparser::ast::Query;
 use tidemill_plans::catalog::{CatalogEntry, ObjectKind};
 use tidemill_plans::node::{ModelFreshness, SourceNode};
 
 use crate::error::{Position, Result, SqlError};
 use crate::parser::parse_script;
 use crate::session::Session;
-use crate::statement::Name;
+use crate::statement::{Name, StreamQuery};
 
 /// Sources, sinks, views and models by name; no connector is involved.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +37,7 @@ pub(crate) struct Object {
 pub(crate) enum Detail {
     Source(Box<SourceNode>, StreamInfo),
     Sink(SinkObject),
-    View(Box<Query>, StreamInfo),
+    View(StreamQuery, StreamInfo),
     Model(Box<ModelObject>),
 }
 
@@ -86,7 +85,7 @@ pub(crate) struct SinkObject {
 /// A model and how it is trained.
 #[derive(Debug)]
 pub(crate) struct ModelObject {
-    pub(crate) query: Box<Query>,
+    pub(crate) query: StreamQuery,
     pub(crate) model_type: String,
     pub(crate) label: String,
     /// The event-time column of the training query.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::sql::sqlparser::ast::Query;
 use tidemill_plans::change::with_change_column;
 use tidemill_plans::graph::{DataflowGraph, Partitioning};
 use tidemill_plans::ids::OperatorId;
@@ -18,6 +17,7 @@ use crate::lower::write::{Target, Write};
 use crate::planner::QueryPlanner;
 use crate::session::Session;
 use crate::stack::on_deep_stack;
+use crate::statement::StreamQuery;
 
 /// The connector of materialized views, until they can be queried.
 const VIEW_CONNECTOR: &str = "blackhole";
@@ -49,14 +49,14 @@ impl JobStatement {
 /// What runs.
 #[derive(Debug, Clone)]
 pub(crate) enum JobKind {
-    Select(Box<Query>),
+    Select(StreamQuery),
     /// CREATE SINK with a query, and INSERT INTO.
     Write {
         table: String,
         connector: String,
         options: Vec<(String, String)>,
         declared: Option<SchemaRef>,
-        query: Box<Query>,
+        query: StreamQuery,
     },
     MaterializedView(Arc<Object>),
     Train(Arc<Object>),
@@ -161,6 +161,7 @@ impl JobBuilder {
         match &statement.kind {
             JobKind::Select(query) => {
                 let sink = planner.select(query, format!("select_{}", results + 1))?;
+                planner.check_late()?;
                 let uses = planner.uses();
                 self.results += 1;
                 if sink.info.bounded {
@@ -174,6 +175,7 @@ impl JobBuilder {
                 let (table, connector) = (table.clone(), connector.clone());
                 let target = Target { table, connector, options: options.clone() };
                 planner.write(query, target, declared.as_ref())?;
+                planner.check_late()?;
             }
             JobKind::MaterializedView(object) => {
                 let stream = planner.object_stream(object)?;

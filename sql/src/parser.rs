@@ -8,7 +8,6 @@ mod create;
 mod options;
 mod source;
 
-use datafusion::sql::sqlparser::ast::Query;
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -17,7 +16,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Toke
 use crate::dialect::{TidemillDialect, is_word};
 use crate::error::{Position, Result, SqlError};
 use crate::stack::on_deep_stack;
-use crate::statement::{DropKind, Insert, Name, Statement};
+use crate::statement::{DropKind, Insert, LateClause, LateData, Name, Statement, StreamQuery};
 
 /// How deep queries and expressions may nest: sqlparser recurses on the stack.
 const DEPTH_MAX: usize = 50;
@@ -213,9 +212,30 @@ impl<'a> ScriptParser<'a> {
         Ok(Statement::Show(self.dotted_name()?))
     }
 
-    /// Reads a query; clauses of the dialect that are not there yet are named, not skipped.
-    fn query(&mut self) -> Result<Box<Query>> {
-        self.with(Parser::parse_query)
+    /// Reads a query and the clauses behind it.
+    fn query(&mut self) -> Result<StreamQuery> {
+        let body = self.with(Parser::parse_query)?;
+        Ok(StreamQuery { body, late: self.late_clause()? })
+    }
+
+    /// Reads LATE DATA, if it is there.
+    fn late_clause(&mut self) -> Result<Option<LateClause>> {
+        let at = self.inner.peek_token_ref().span.into();
+        if !is_word(self.inner.peek_token_ref(), "LATE") || !is_word(self.inner.peek_nth_token_ref(1), "DATA") {
+            return Ok(None);
+        }
+        self.inner.next_token();
+        self.inner.next_token();
+        let data = if self.word("DROP") {
+            LateData::Drop
+        } else if self.word("INTO") {
+            LateData::Into(self.name()?)
+        } else if self.word("UPDATE") && self.word("WITHIN") {
+            LateData::UpdateWithin(self.with(Parser::parse_expr)?)
+        } else {
+            return Err(self.expected("LATE DATA DROP, INTO sink, or UPDATE WITHIN INTERVAL '…'"));
+        };
+        Ok(Some(LateClause { data, at }))
     }
 
     /// Whether a query starts at the token `ahead` of the next one.
@@ -232,10 +252,6 @@ impl<'a> ScriptParser<'a> {
         if is_word(&next, "EMIT") {
             let hint = "leave it out: windows emit when the watermark closes them, other aggregates on every update";
             return Err(SqlError::unsupported("EMIT", hint).at(next.span));
-        }
-        if is_word(&next, "LATE") {
-            let hint = "leave it out: rows behind a closed window are counted and left out";
-            return Err(SqlError::unsupported("LATE DATA", hint).at(next.span));
         }
         Err(self.expected("; or the end of the script"))
     }

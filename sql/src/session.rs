@@ -176,6 +176,7 @@ impl Session {
         let mut planner = QueryPlanner::new(&mut builder, &self.catalog);
         let plan = planner.plan(&create.query)?;
         let stream = planner.lower_to_stream(&plan, "the view")?;
+        planner.check_late()?;
         let uses = planner.uses();
         if uses.contains(&create.name.text) {
             let message = format!("view '{}' cannot be made of itself", create.name.text);
@@ -196,6 +197,7 @@ impl Session {
         let mut planner = QueryPlanner::new(&mut builder, &self.catalog);
         let plan = planner.plan(&create.query)?;
         let stream = planner.lower_to_stream(&plan, "the training query")?;
+        planner.check_late()?;
         let model = plan_model(create, &stream.info)?;
         let uses = planner.uses();
         let object = object(&create.name, ObjectKind::Model, text, uses, Detail::Model(Box::new(model)));

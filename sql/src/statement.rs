@@ -48,6 +48,38 @@ impl Options {
     }
 }
 
+/// A query with the clauses behind it.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamQuery {
+    pub(crate) body: Box<Query>,
+    pub(crate) late: Option<LateClause>,
+}
+
+/// LATE DATA and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct LateClause {
+    pub(crate) data: LateData,
+    pub(crate) at: Position,
+}
+
+/// What becomes of rows that come when all windows that hold them have closed.
+#[derive(Debug, Clone)]
+pub(crate) enum LateData {
+    /// They are counted and left out.
+    Drop,
+    /// They are written to this sink.
+    Into(Name),
+    /// They update results for so long after a window's end.
+    UpdateWithin(Expr),
+}
+
+impl StreamQuery {
+    /// A query without clauses behind it.
+    pub(crate) fn plain(body: Box<Query>) -> Self {
+        Self { body, late: None }
+    }
+}
+
 /// One statement.
 #[derive(Debug, Clone)]
 pub(crate) enum Statement {
@@ -62,7 +94,7 @@ pub(crate) enum Statement {
     /// INSERT INTO.
     Insert(Insert),
     /// SELECT.
-    Query(Box<Query>),
+    Query(StreamQuery),
     /// EXPLAIN.
     Explain(Box<Statement>),
     /// SET.
@@ -116,7 +148,7 @@ pub(crate) struct CreateSink {
     pub(crate) columns: Vec<SourceColumn>,
     pub(crate) options: Options,
     /// AS SELECT …, or SELECT * FROM the view of FROM view.
-    pub(crate) query: Option<Box<Query>>,
+    pub(crate) query: Option<StreamQuery>,
 }
 
 /// CREATE VIEW.
@@ -126,7 +158,7 @@ pub(crate) struct CreateView {
     pub(crate) if_not_exists: bool,
     pub(crate) or_replace: bool,
     pub(crate) materialized: bool,
-    pub(crate) query: Box<Query>,
+    pub(crate) query: StreamQuery,
 }
 
 /// CREATE MODEL.
@@ -135,7 +167,7 @@ pub(crate) struct CreateModel {
     pub(crate) name: Name,
     pub(crate) if_not_exists: bool,
     pub(crate) options: Options,
-    pub(crate) query: Box<Query>,
+    pub(crate) query: StreamQuery,
 }
 
 /// INSERT INTO sink [(columns)] query.
@@ -143,7 +175,7 @@ pub(crate) struct CreateModel {
 pub(crate) struct Insert {
     pub(crate) sink: Name,
     pub(crate) columns: Vec<Name>,
-    pub(crate) query: Box<Query>,
+    pub(crate) query: StreamQuery,
 }
 
 /// What DROP names.

@@ -10,8 +10,6 @@ mod command;
 mod flights;
 mod generated;
 mod joins;
-mod nexmark;
-mod oracle;
 mod outputs;
 mod over;
 mod slt;

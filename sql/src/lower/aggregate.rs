@@ -16,6 +16,7 @@ use tidemill_plans::node::{
 };
 
 use super::expression::{column, plain_column, resolve, unaliased, window_use};
+use super::late::LateRows;
 use super::project::Computed;
 use super::stream::{Relation, Stream, WINDOW_COLUMNS, WindowKind, Windows, make_unique, window_fields};
 use crate::catalog::StreamInfo;
@@ -38,6 +39,7 @@ struct Grouped {
     input: Stream,
     /// The windows that the aggregation takes over.
     windows: Option<Windows>,
+    late: LateRows,
     groups: Vec<Group>,
     /// Columns of the input.
     keys: Vec<usize>,
@@ -86,7 +88,10 @@ impl QueryPlanner<'_> {
             aggregates.push(call);
         }
         let windows = match instant {
-            Some(time) => Some(Windows { kind: WindowKind::Fixed(INSTANT), time, filters: Vec::new() }),
+            Some(time) => {
+                let input = Arc::clone(relation.stream.schema());
+                Some(Windows { kind: WindowKind::Fixed(INSTANT), time, filters: Vec::new(), input })
+            }
             None => relation.windows.clone(),
         };
         let time = match &windows {
@@ -102,10 +107,18 @@ impl QueryPlanner<'_> {
         }
         check_session_keys(&relation, &needed[..keys.len()])?;
         let time = time.map(|time| relation.name(time));
+        let late = match &relation.windows {
+            Some(windows) => self.take_late(&windows.clone())?,
+            None => LateRows::Drop,
+        };
+        let relation = match &late {
+            LateRows::Into(sink) => self.split_late(relation, &mut needed[..keys.len()], sink)?,
+            _ => relation,
+        };
         let input = self.project_needed(relation, needed)?;
         // Names are unique in the input, and a key that is computed never has a plain column's name.
         let time = time.and_then(|time| input.schema().index_of(&time).ok());
-        Ok(Grouped { input, windows, groups, keys, time, aggregates })
+        Ok(Grouped { input, windows, late, groups, keys, time, aggregates })
     }
 
     /// A stream of these expressions, unless the relation's stream is that already.
@@ -135,13 +148,23 @@ impl QueryPlanner<'_> {
         };
         // The end first: from then on the aggregate is known.
         times.extend([keys + 1, keys + 2]);
+        let updates_within = match grouped.late {
+            LateRows::UpdateWithin(micros) => micros,
+            _ => 0,
+        };
+        let mut upsert_keys = Vec::new();
+        if updates_within > 0 {
+            // Updates come when all of these times are past.
+            times.clear();
+            upsert_keys = (0..keys + 2).collect();
+        }
         let info = StreamInfo {
             schema: unique_schema(fields),
             window_times: times.clone(),
             times,
             bounded: grouped.input.info.bounded,
-            changelog: false,
-            upsert_keys: Vec::new(),
+            changelog: updates_within > 0,
+            upsert_keys,
         };
         let (node_keys, time) = (grouped.keys.clone(), grouped.time.unwrap_or_default());
         let aggregates = grouped.aggregates;
@@ -151,13 +174,17 @@ impl QueryPlanner<'_> {
                 time,
                 window,
                 aggregates,
-                updates_within: 0,
+                updates_within,
             }),
             WindowKind::Session { gap, .. } => {
                 NodeKind::SessionWindow(SessionWindowNode { keys: node_keys, time, gap, aggregates })
             }
         };
-        let output = self.add_grouped(&grouped.input, kind, grouped.keys, info);
+        let output = match grouped.late {
+            // The rows are where they belong since late ones were split off.
+            LateRows::Into(_) => self.builder.add_chained(&grouped.input, kind, info),
+            _ => self.add_grouped(&grouped.input, kind, grouped.keys, info),
+        };
         let output = self.filter_stream(output, windows.filters);
         restore_order(output, &grouped.groups, keys, WINDOW_COLUMNS.len())
     }
@@ -184,7 +211,7 @@ impl QueryPlanner<'_> {
     }
 
     /// Adds an operator behind a hash of its keys, or a single instance where there are none.
-    fn add_grouped(&mut self, input: &Stream, kind: NodeKind, keys: Vec<usize>, info: StreamInfo) -> Stream {
+    pub(super) fn add_grouped(&mut self, input: &Stream, kind: NodeKind, keys: Vec<usize>, info: StreamInfo) -> Stream {
         if keys.is_empty() {
             let output = self.builder.add_operator(kind, 1, info);
             self.builder.connect(input, &output, 0);

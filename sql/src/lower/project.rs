@@ -8,7 +8,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, ExprSchemable, Filter, LogicalPlan, Projection as PlanProjection};
 use tidemill_plans::expr::StreamExpr;
-use tidemill_plans::node::{FilterNode, NodeKind, ProjectNode, Projection, WindowAssignNode};
+use tidemill_plans::node::{FilterNode, NodeKind, ProjectNode, Projection, SessionAssignNode, WindowAssignNode};
 
 use super::expression::{column, plain_column, resolve, unaliased, window_use};
 use super::stream::{
@@ -160,9 +160,13 @@ impl QueryPlanner<'_> {
     /// Puts the rows in their windows now: no aggregation takes the window function over.
     pub(super) fn assign_windows(&mut self, relation: Relation) -> Result<Relation> {
         let Some(windows) = relation.windows else { return Ok(relation) };
-        let WindowKind::Fixed(window) = windows.kind else {
-            let hint = "aggregate in the same SELECT: GROUP BY the keys of PARTITION BY, window_start and window_end";
-            return Err(SqlError::unsupported("SESSION without an aggregation by its windows", hint));
+        let window = match windows.kind {
+            WindowKind::Fixed(window) => window,
+            WindowKind::Session { gap, keys } => {
+                let assigned = self.assign_sessions(&relation.stream, keys, windows.time, gap);
+                let stream = self.filter_stream(assigned, windows.filters);
+                return Ok(Relation { stream, columns: relation.columns, windows: None });
+            }
         };
         let stream = relation.stream;
         let schema = with_windows(stream.schema());
@@ -177,6 +181,15 @@ impl QueryPlanner<'_> {
         let stream = self.filter_stream(assigned, windows.filters);
         // The window columns are real now, at the indexes that stood for them.
         Ok(Relation { stream, columns: relation.columns, windows: None })
+    }
+
+    /// Gives each row the bounds of its session, once that has closed: the row's own time is past then.
+    fn assign_sessions(&mut self, input: &Stream, keys: Vec<usize>, time: usize, gap: i64) -> Stream {
+        let times = vec![input.width() + 1, input.width() + 2];
+        let schema = with_windows(input.schema());
+        let info = StreamInfo { schema, window_times: times.clone(), times, ..input.info.clone() };
+        let kind = NodeKind::SessionAssign(SessionAssignNode { keys: keys.clone(), time, gap });
+        self.add_grouped(input, kind, keys, info)
     }
 
     /// A stream with exactly the relation's columns under these names.

@@ -13,7 +13,7 @@ use tidemill_plans::connector;
 use tidemill_plans::expr::StreamSchema;
 use tidemill_plans::graph::{DataflowGraph, Partitioning};
 use tidemill_plans::ids::OperatorId;
-use tidemill_plans::node::{NodeKind, SourceNode};
+use tidemill_plans::node::{NodeKind, PROCTIME_COLUMN, Projection, SourceNode};
 
 use crate::error::Result;
 
@@ -85,7 +85,12 @@ impl Wanted<'_> {
             let is_checked = !self.schema.field(index).is_nullable() && computed.expr.0.nullable(&physical)?;
             self.columns[index] |= is_checked;
         }
-        // A batch without columns does not travel well.
+        // A batch without columns does not travel well, nor is one read of which only the time of reading counts.
+        let reads = |column: &Projection| column.expr.0.column_refs().iter().any(|name| name.name != PROCTIME_COLUMN);
+        let read = source.projection.iter().zip(&self.columns).any(|(column, wanted)| *wanted && reads(column));
+        if !read && let Some(first) = source.projection.iter().position(reads) {
+            self.columns[first] = true;
+        }
         if let (false, Some(first)) = (self.columns.contains(&true), self.columns.first_mut()) {
             *first = true;
         }

@@ -46,7 +46,8 @@ impl Leaf {
             Self::Stream(stream) | Self::Temporal(stream) => Relation::all(stream.clone()),
             Self::Windowed(stream, kind, time) => {
                 let columns = (0..stream.width() + WINDOW_COLUMNS.len()).collect();
-                let windows = Some(Windows { kind: kind.clone(), time: *time, filters: Vec::new() });
+                let input = Arc::clone(stream.schema());
+                let windows = Some(Windows { kind: kind.clone(), time: *time, filters: Vec::new(), input });
                 Relation { stream: stream.clone(), columns, windows }
             }
         }

@@ -10,7 +10,6 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::logical_plan::{FetchType, SkipType};
 use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::{Expr, ExprSchemable, Limit, LogicalPlan, SortExpr};
-use datafusion::sql::sqlparser::ast::Query;
 use tidemill_plans::connector::RESULT_CONNECTOR;
 use tidemill_plans::node::{NodeKind, SinkNode, SortColumn};
 
@@ -22,6 +21,7 @@ use super::write::Target;
 use crate::error::{Result, SqlError};
 use crate::planner::QueryPlanner;
 use crate::planner::source::type_name;
+use crate::statement::StreamQuery;
 
 /// ORDER BY and LIMIT of the outermost SELECT, taken off its plan.
 #[derive(Default)]
@@ -32,7 +32,7 @@ struct Presentation {
 
 impl QueryPlanner<'_> {
     /// The result of a SELECT, under this name.
-    pub(crate) fn select(&mut self, query: &Query, name: String) -> Result<Stream> {
+    pub(crate) fn select(&mut self, query: &StreamQuery, name: String) -> Result<Stream> {
         let plan = self.plan(query)?;
         let names = plain_names(plan.schema(), "the result")?;
         let mut presentation = Presentation::default();
@@ -44,7 +44,7 @@ impl QueryPlanner<'_> {
     }
 
     /// Rows for a sink; `declared` are the sink's columns, if it has declared them.
-    pub(crate) fn write(&mut self, query: &Query, target: Target, declared: Option<&SchemaRef>) -> Result<()> {
+    pub(crate) fn write(&mut self, query: &StreamQuery, target: Target, declared: Option<&SchemaRef>) -> Result<()> {
         let plan = self.plan(query)?;
         let mut stream = self.lower_to_stream(&plan, "the query")?;
         if let Some(declared) = declared {
@@ -70,7 +70,7 @@ impl QueryPlanner<'_> {
     }
 
     /// Casts and names a query's columns as a sink declares them, by position.
-    fn fit(&mut self, stream: Stream, declared: &SchemaRef, table: &str) -> Result<Stream> {
+    pub(super) fn fit(&mut self, stream: Stream, declared: &SchemaRef, table: &str) -> Result<Stream> {
         let (given, wanted) = (stream.width(), declared.fields().len());
         if given != wanted {
             let message = format!("sink '{table}' has {wanted} columns, but the query gives {given}");

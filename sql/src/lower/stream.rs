@@ -57,6 +57,8 @@ pub(crate) struct Windows {
     pub(crate) time: usize,
     /// Conditions on the window columns, to be checked once there are windows.
     pub(crate) filters: Vec<Expr>,
+    /// The columns of the window function's input.
+    pub(crate) input: SchemaRef,
 }
 
 /// What makes the windows.

@@ -7,7 +7,7 @@ use super::source::ColumnList;
 use super::{ScriptParser, shown};
 use crate::ast::select_all;
 use crate::error::{Result, SqlError};
-use crate::statement::{CreateModel, CreateSink, CreateView, Options, SourceColumn, Statement};
+use crate::statement::{CreateModel, CreateSink, CreateView, Options, SourceColumn, Statement, StreamQuery};
 
 impl ScriptParser<'_> {
     pub(super) fn create(&mut self) -> Result<Statement> {
@@ -62,7 +62,7 @@ impl ScriptParser<'_> {
         let mut query = None;
         if self.inner.parse_keyword(Keyword::FROM) {
             let view = self.name()?;
-            query = Some(select_all(&view.text).map_err(|error| error.at(view.at))?);
+            query = Some(StreamQuery::plain(select_all(&view.text).map_err(|error| error.at(view.at))?));
         }
         let options = self.with_options(&["WITH"])?;
         if query.is_none() && self.inner.parse_keyword(Keyword::AS) {

@@ -15,7 +15,7 @@ mod modulo;
 mod optimize;
 mod relation;
 pub(crate) mod source;
-mod table_function;
+pub(crate) mod table_function;
 mod temporal;
 
 use std::collections::{BTreeSet, HashMap};
@@ -30,7 +30,9 @@ use self::modulo::replace_modulo;
 use crate::catalog::Catalog;
 use crate::error::{Position, Result};
 use crate::job::JobBuilder;
+use crate::lower::late::Late;
 use crate::lower::scan::Leaf;
+use crate::statement::StreamQuery;
 
 /// Plans and lowers the queries of one statement into a graph under construction.
 pub(crate) struct QueryPlanner<'a> {
@@ -42,6 +44,8 @@ pub(crate) struct QueryPlanner<'a> {
     scope: Vec<Cte>,
     /// Where the right sides of joins stand in the text, by their names.
     pub(crate) joins: HashMap<String, Position>,
+    /// What the query says of late rows.
+    pub(crate) late: Option<Late>,
     /// The objects that the statement reads.
     pub(crate) uses: BTreeSet<String>,
 }
@@ -54,13 +58,15 @@ impl<'a> QueryPlanner<'a> {
             leaves: HashMap::new(),
             scope: Vec::new(),
             joins: HashMap::new(),
+            late: None,
             uses: BTreeSet::new(),
         }
     }
 
     /// Plans a query. Its table functions' arguments are in the graph afterwards, the rest is not.
-    pub(crate) fn plan(&mut self, query: &Query) -> Result<LogicalPlan> {
-        let mut query = query.clone();
+    pub(crate) fn plan(&mut self, query: &StreamQuery) -> Result<LogicalPlan> {
+        self.late = query.late.clone().map(Late::new);
+        let mut query = query.body.as_ref().clone();
         self.replace_relations(&mut query)?;
         self.plan_replaced(query)
     }

@@ -217,7 +217,7 @@ fn span_of(given: &[Option<&Expr>], index: usize) -> Span {
 }
 
 /// A window's length or slide: an interval above zero.
-fn length(expr: &Expr) -> Result<i64> {
+pub(crate) fn length(expr: &Expr) -> Result<i64> {
     let micros = micros(expr)?;
     if micros > 0 {
         return Ok(micros);

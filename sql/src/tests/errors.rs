@@ -198,12 +198,6 @@ fn windows() {
     "#]],
     );
     check_error(
-        "SELECT * FROM SESSION(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 hour')",
-        expect![[r#"
-            line 1, column 1: SESSION without an aggregation by its windows is not supported; aggregate in the same SELECT: GROUP BY the keys of PARTITION BY, window_start and window_end
-        "#]],
-    );
-    check_error(
         "SELECT * FROM WINDOWS(TABLE bids)",
         expect![[r#"
             line 1, column 15: there is no table function 'windows'; FROM takes TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT
@@ -404,8 +398,8 @@ fn not_yet() {
     check_error(
         "SELECT bidder, count(*) FROM bids GROUP BY bidder LATE DATA DROP",
         expect![[r#"
-        line 1, column 51: LATE DATA is not supported; leave it out: rows behind a closed window are counted and left out
-    "#]],
+            line 1, column 51: LATE DATA needs an aggregation by the windows of TUMBLE, HOP, CUMULATE or SESSION in this query: nothing else comes too late
+        "#]],
     );
     check_error(
         "CREATE FUNCTION f() RETURNS INT AS 'x'",
@@ -702,12 +696,6 @@ fn sessions() {
         "#]],
     );
     check_error(
-        "SELECT * FROM SESSION(TABLE bids PARTITION BY bidder, DESCRIPTOR(ts), INTERVAL '5 minutes')",
-        expect![[r#"
-            line 1, column 1: SESSION without an aggregation by its windows is not supported; aggregate in the same SELECT: GROUP BY the keys of PARTITION BY, window_start and window_end
-        "#]],
-    );
-    check_error(
         "SELECT * FROM TUMBLE(TABLE bids PARTITION BY bidder, DESCRIPTOR(ts), INTERVAL '5 minutes')",
         expect![[r#"
             line 1, column 33: PARTITION BY here is not supported; only SESSION takes it; GROUP BY puts other windows' rows together
@@ -835,6 +823,69 @@ fn a_connector_that_knows_its_columns_says_which_there_are() {
         "CREATE SOURCE b AS SELECT 1",
         expect![[r#"
         line 1, column 17: expected (column TYPE, …), or WITH (connector = '…', …), found AS
+    "#]],
+    );
+}
+
+#[test]
+fn late_data() {
+    let windows = "SELECT count(*) FROM TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 second') GROUP BY window_end";
+    check_error(
+        "SELECT * FROM bids LATE DATA DROP",
+        expect![[r#"
+        line 1, column 20: LATE DATA needs an aggregation by the windows of TUMBLE, HOP, CUMULATE or SESSION in this query: nothing else comes too late
+    "#]],
+    );
+    check_error(
+        &format!("{windows} LATE DATA"),
+        expect![[r#"
+        line 1, column 103: expected LATE DATA DROP, INTO sink, or UPDATE WITHIN INTERVAL '…', found the end
+    "#]],
+    );
+    check_error(
+        &format!("{windows} LATE DATA INTO nowhere"),
+        expect![[r#"
+        line 1, column 113: there is no source, view, sink or model 'nowhere'; there are: bids, auctions, plain
+    "#]],
+    );
+    check_error(
+        &format!("{windows} LATE DATA INTO auctions"),
+        expect![[r#"
+        line 1, column 113: 'auctions' is a source; late rows go into a sink
+    "#]],
+    );
+    check_error(
+        &format!("{windows} LATE DATA UPDATE WITHIN 'soon'"),
+        expect![[r#"
+        line 1, column 122: expected an interval of fixed length such as INTERVAL '1 hour', found 'soon'
+    "#]],
+    );
+    let narrow = "CREATE SINK late (a INT) WITH (connector = 'blackhole');";
+    check_error(
+        &format!("{narrow}\n{windows} LATE DATA INTO late"),
+        expect![[r#"
+        line 2, column 113: sink 'late' has 1 columns, but the query gives 4
+    "#]],
+    );
+    let sessions = "SELECT count(*) FROM SESSION(TABLE bids PARTITION BY bidder, DESCRIPTOR(ts), INTERVAL '1 second')
+                    GROUP BY bidder, window_start, window_end LATE DATA UPDATE WITHIN INTERVAL '1 minute'";
+    check_error(
+        sessions,
+        expect![[r#"
+        line 2, column 63: LATE DATA UPDATE of sessions is not supported; a late row can join two sessions to one; keep such rows with LATE DATA INTO
+    "#]],
+    );
+    check_error(
+        &format!("SELECT * FROM ({windows}) UNION ALL ({windows}) LATE DATA DROP"),
+        expect![[r#"
+        line 1, column 223: LATE DATA behind several windowed aggregations is not supported; put all but one of them in views, each with its own clause
+    "#]],
+    );
+    let changes = "CREATE SINK s WITH (connector = 'files', path = 'x', format = 'csv') AS";
+    check_error(
+        &format!("{changes} {windows} LATE DATA UPDATE WITHIN INTERVAL '1 minute'"),
+        expect![[r#"
+        line 1, column 1: the rows for 's' are updated, but the connector 'files' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to a connector that takes updates: print, blackhole
     "#]],
     );
 }

@@ -490,8 +490,76 @@ fn a_generated_source_ends_if_it_has_so_many_events() {
     .assert_eq(&explain_after(&source(""), count));
 }
 
+const LATE_SINK: &str =
+    "CREATE SINK late (auction BIGINT, bidder VARCHAR, price DOUBLE, ts TIMESTAMP) WITH (connector = 'blackhole');";
+
 #[test]
-fn mod_is_the_remainder() {
-    expect![[r#""#]]
-        .assert_eq(&explain_after("", "SELECT mod(auction + 1, 123) AS m FROM bids WHERE MOD(auction, 2) = 0"));
+fn late_rows_go_to_a_sink_from_the_tasks_of_their_windows() {
+    let sql = "SELECT upper(bidder) AS who, window_end, count(*) AS n
+               FROM TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10 minutes') WHERE price > 1
+               GROUP BY upper(bidder), window_start, window_end LATE DATA INTO late";
+    expect![[r#"
+        Sink #11 late to blackhole [x1]
+          Project #5 auction, bidder, price, ts [x2] -> rebalance
+            Filter #4 late [x2] -> forward
+              LateSplit #3 TUMBLE(size=10min) on ts [x2] -> forward
+                Project #2 auction, bidder, price, ts, upper(bidder) [x2] -> hash(upper(bidder))
+                  Filter #1 (price > 1.0) [x2] -> forward
+                    Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        Sink #10 select_1 to result [x1]
+          Project #9 "upper(bidder)" AS who, window_end, "count(1)" AS n [x2] -> rebalance
+            WindowAggregate #8 TUMBLE(size=10min) on ts by (upper(bidder)): count(1) [x2] -> forward
+              Project #7 upper(bidder), ts [x2] -> forward
+                Filter #6 NOT late [x2] -> forward
+                  LateSplit #3 (see above) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(LATE_SINK, sql));
+    let sql = "SELECT bidder, window_start, window_end, count(*) AS n
+               FROM SESSION(TABLE bids PARTITION BY bidder, DESCRIPTOR(ts), INTERVAL '10 minutes')
+               GROUP BY bidder, window_start, window_end LATE DATA INTO late";
+    expect![[r#"
+        Sink #9 late to blackhole [x1]
+          Project #3 auction, bidder, price, ts [x2] -> rebalance
+            Filter #2 late [x2] -> forward
+              LateSplit #1 SESSION(gap=10min) on ts by (bidder) [x2] -> forward
+                Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> hash(bidder)
+        Sink #8 select_1 to result [x1]
+          Project #7 bidder, window_start, window_end, "count(1)" AS n [x2] -> rebalance
+            SessionWindow #6 SESSION(gap=10min) on ts by (bidder): count(1) [x2] -> forward
+              Project #5 bidder, ts [x2] -> forward
+                Filter #4 NOT late [x2] -> forward
+                  LateSplit #1 (see above) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(LATE_SINK, sql));
+}
+
+#[test]
+fn late_rows_update_results() {
+    check_explain(
+        "SELECT auction, window_end, count(*) AS n
+         FROM HOP(TABLE bids, DESCRIPTOR(ts), INTERVAL '2 seconds', INTERVAL '10 seconds')
+         GROUP BY auction, window_start, window_end HAVING count(*) > 2 LATE DATA UPDATE WITHIN INTERVAL '1 minute'",
+        expect![[r#"
+            Sink #5 select_1 to result [x1]
+              Project #4 auction, window_end, "count(1)" AS n [x2] -> rebalance
+                Filter #3 ("count(1)" > 2) [x2] -> forward
+                  WindowAggregate #2 HOP(slide=2s, size=10s) on ts by (auction): count(1), updated within 1min [x2] -> forward
+                    Project #1 auction, ts [x2] -> hash(auction)
+                      Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
+fn a_session_without_an_aggregation_is_rows_with_its_bounds() {
+    check_explain(
+        "SELECT * FROM SESSION(TABLE bids PARTITION BY bidder, DESCRIPTOR(ts), INTERVAL '10 minutes')
+         WHERE window_end - window_start > INTERVAL '1 hour'",
+        expect![[r#"
+            Sink #3 select_1 to result [x1]
+              Filter #2 (CAST((window_end - window_start) AS INTERVAL) > INTERVAL '1 HOURS') [x2] -> rebalance
+                SessionAssign #1 SESSION(gap=10min) on ts by (bidder) [x2] -> forward
+                  Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> hash(bidder)
+        "#]],
+    );
 }
