@@ -83,6 +83,11 @@ fn shown_ttl(ttl: Option<i64>) -> String {
     ttl.map(|ttl| format!(" ttl={}", micros(ttl))).unwrap_or_default()
 }
 
+fn shown_gathering(millis: Option<u64>) -> String {
+    let every = millis.and_then(|millis| i64::try_from(millis).ok()?.checked_mul(1000));
+    every.map(|every| format!(" every {}", micros(every))).unwrap_or_default()
+}
+
 fn list(items: impl IntoIterator<Item = String>) -> String {
     items.into_iter().collect::<Vec<_>>().join(", ")
 }
@@ -154,7 +159,10 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             "by ({}): {} {}{}",
             input(0, &aggregate.keys),
             list(aggregate.aggregates.iter().map(ToString::to_string)),
-            if aggregate.emit == AggregateEmit::AtEnd { "at end" } else { "updating" },
+            match aggregate.emit {
+                AggregateEmit::OnUpdate => format!("updating{}", shown_gathering(aggregate.gather_ms)),
+                AggregateEmit::AtEnd => String::from("at end"),
+            },
             shown_ttl(aggregate.ttl)
         ),
         NodeKind::Join(join) => format!(
@@ -192,7 +200,7 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             input(0, &top.partition),
             sort_list(&top.order_by, |column| input(0, &[column])),
             match top.emit {
-                TopNEmit::OnUpdate => String::from("updating"),
+                TopNEmit::OnUpdate => format!("updating{}", shown_gathering(top.gather_ms)),
                 TopNEmit::AtEnd => String::from("at end"),
                 TopNEmit::OnClose { time } => format!("when {} has passed", input(0, &[time])),
                 TopNEmit::InOrder { time } => format!("as {} passes", input(0, &[time])),

@@ -10,6 +10,7 @@
 mod states;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, make_comparator, new_empty_array};
 use arrow::compute::kernels::cmp::not_distinct;
@@ -38,6 +39,8 @@ const CLEAN_UP_GROUPS: usize = if cfg!(test) { 2 } else { 4096 };
 pub(super) struct Aggregate {
     calls: Vec<AggregateCall>,
     emit: AggregateEmit,
+    /// For how long changes are gathered, if this was said.
+    gathers_for: Option<Duration>,
     output: SchemaRef,
     /// Event time of the input, if it has one.
     time: Option<usize>,
@@ -95,6 +98,7 @@ impl Aggregate {
         let mut aggregate = Self {
             calls,
             emit: node.emit,
+            gathers_for: node.gather_ms.map(Duration::from_millis),
             output,
             time: node.time,
             waiting,
@@ -374,6 +378,10 @@ impl Operator for Aggregate {
 
     fn has_gathered(&self) -> bool {
         self.emit == AggregateEmit::OnUpdate && !self.changed.is_empty()
+    }
+
+    fn gathers_for(&self) -> Option<Duration> {
+        self.gathers_for
     }
 
     fn on_pause(&mut self, ctx: &mut OperatorContext) -> Result<()> {

@@ -33,6 +33,7 @@ mod window_aggregate;
 mod window_assign;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use tidemill_plans::graph::{DataflowGraph, Node};
@@ -62,6 +63,11 @@ pub trait Operator: Send {
     /// Whether it has changes that it puts off until [`Self::on_pause`].
     fn has_gathered(&self) -> bool {
         false
+    }
+
+    /// For how long it gathers changes, if not for as long as the setting `update_interval` says.
+    fn gathers_for(&self) -> Option<Duration> {
+        None
     }
 
     /// What was put off is due: changes have been gathered for long enough, or a barrier comes. Called

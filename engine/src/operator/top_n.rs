@@ -12,6 +12,7 @@ mod row_store;
 mod windows;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::SchemaRef;
@@ -38,7 +39,8 @@ pub(super) fn build(node: &TopNNode, input: SchemaRef, output: SchemaRef) -> Res
                 Some(_) => Box::new(AllRows::new(node, &input)?),
                 None => Box::new(BestRows::new(node, input)?),
             };
-            Box::new(UpdatingTopN { rows, at_end, output: Output { rank: node.rank, schema: output } })
+            let gathers_for = node.gather_ms.map(Duration::from_millis);
+            Box::new(UpdatingTopN { rows, at_end, gathers_for, output: Output { rank: node.rank, schema: output } })
         }
         TopNEmit::OnClose { time } => Box::new(WindowTopN::new(node, time, input, output)),
         TopNEmit::InOrder { time } => Box::new(FirstRows::new(node, time, input, output)?),
@@ -150,6 +152,8 @@ impl Output {
 struct UpdatingTopN {
     rows: Box<dyn KeptRows>,
     at_end: bool,
+    /// For how long changes are gathered, if this was said.
+    gathers_for: Option<Duration>,
     output: Output,
 }
 
@@ -172,6 +176,10 @@ impl Operator for UpdatingTopN {
 
     fn has_gathered(&self) -> bool {
         !self.at_end && self.rows.has_changes()
+    }
+
+    fn gathers_for(&self) -> Option<Duration> {
+        self.gathers_for
     }
 
     fn on_pause(&mut self, ctx: &mut OperatorContext) -> Result<()> {

@@ -4,6 +4,7 @@
 //! next input is taken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use tidemill_plans::ids::Epoch;
@@ -28,6 +29,36 @@ pub(super) struct Slot {
     pub(super) operator: Box<dyn Operator>,
     pub(super) context: OperatorContext,
     pub(super) targets: Vec<Target>,
+    pub(super) gathering: Gathering,
+}
+
+/// How long an operator has put changes off.
+pub(super) struct Gathering {
+    /// How long it may.
+    longest: Duration,
+    /// When it began to, in nanoseconds of the monotonic clock; `None` if it has none.
+    since: Option<u64>,
+}
+
+impl Gathering {
+    /// An operator that may put changes off for so long.
+    pub(super) fn for_at_most(longest: Duration) -> Self {
+        Self { longest, since: None }
+    }
+
+    /// How long it still may; `None` if it has put nothing off.
+    fn left(&self) -> Option<Duration> {
+        let gathered = Duration::from_nanos(clock::monotonic_ns().saturating_sub(self.since?));
+        Some(self.longest.saturating_sub(gathered))
+    }
+
+    /// Notes whether there are changes now.
+    fn note(&mut self, has_gathered: bool) {
+        match has_gathered {
+            true => self.since = Some(self.since.unwrap_or_else(clock::monotonic_ns)),
+            false => self.since = None,
+        }
+    }
 }
 
 /// The operators of one task; the first is the head.
@@ -42,22 +73,43 @@ impl Chain {
 
     /// Gives an input to the head and what follows from it to everyone else.
     pub fn handle(&mut self, input: Input, outbox: &mut Outbox) -> Result<()> {
-        self.dispatch(0, input, outbox)
+        self.dispatch(0, input, outbox)?;
+        self.note_gathered();
+        Ok(())
     }
 
-    /// Whether an operator has changes that it puts off.
-    pub fn has_gathered(&self) -> bool {
-        self.slots.iter().any(|slot| slot.operator.has_gathered())
+    /// How long the operators may still put changes off, until the first of them is due; `None` if none
+    /// does.
+    pub fn gathering_left(&self) -> Option<Duration> {
+        self.slots.iter().filter_map(|slot| slot.gathering.left()).min()
+    }
+
+    /// Has the operators emit what was put off for long enough.
+    pub fn pause_due(&mut self, outbox: &mut Outbox) -> Result<()> {
+        self.pause_where(|gathering| gathering.left().is_some_and(|left| left.is_zero()), outbox)
     }
 
     /// Has everything emitted that was put off: an operator's changes may be gathered by the next.
     pub fn pause(&mut self, outbox: &mut Outbox) -> Result<()> {
+        self.pause_where(|_| true, outbox)
+    }
+
+    fn pause_where(&mut self, due: impl Fn(&Gathering) -> bool, outbox: &mut Outbox) -> Result<()> {
         for index in 0..self.slots.len() {
-            if self.slots[index].operator.has_gathered() {
+            let slot = &mut self.slots[index];
+            if slot.operator.has_gathered() && due(&slot.gathering) {
+                slot.gathering.since = None;
                 self.run(index, outbox, |slot| slot.operator.on_pause(&mut slot.context).map(|()| None))?;
             }
         }
+        self.note_gathered();
         Ok(())
+    }
+
+    fn note_gathered(&mut self) {
+        for slot in &mut self.slots {
+            slot.gathering.note(slot.operator.has_gathered());
+        }
     }
 
     /// The counters of every operator.

@@ -16,7 +16,7 @@ use crate::connector;
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::operator::build_operator;
-use crate::task::chain::{Slot, Target};
+use crate::task::chain::{Gathering, Slot, Target};
 use crate::task::{
     Chain, EndReason, Inbox, Input, OperatorContext, OutEdge, Outbox, Receiver, Sender, SourceDriver, TaskEnv, channel,
 };
@@ -46,25 +46,8 @@ pub struct Task {
     outbox: Outbox,
     head: Arc<OperatorStats>,
     blocked_since: Option<u64>,
-    gathering: Gathering,
     passed: Vec<Epoch>,
     ended: bool,
-}
-
-/// How long operators have put changes off.
-struct Gathering {
-    /// How long they may.
-    longest: Duration,
-    /// When the first of them began to.
-    since: Option<u64>,
-}
-
-impl Gathering {
-    /// How long they still may; `None` if none of them does.
-    fn left(&self) -> Option<Duration> {
-        let gathered = Duration::from_nanos(clock::monotonic_ns().saturating_sub(self.since?));
-        Some(self.longest.saturating_sub(gathered))
-    }
 }
 
 impl Task {
@@ -79,12 +62,14 @@ impl Task {
             if self.ended {
                 return Ok(TaskPoll::Finished);
             }
-            if self.gathering.left().is_some_and(|left| left.is_zero()) {
-                self.pause()?;
+            if self.chain.gathering_left().is_some_and(|left| left.is_zero()) {
+                self.chain.pause_due(&mut self.outbox)?;
                 continue;
             }
             match self.inbox.poll(cx) {
-                Poll::Pending => return Ok(self.gathering.left().map_or(TaskPoll::Pending, TaskPoll::PendingFor)),
+                Poll::Pending => {
+                    return Ok(self.chain.gathering_left().map_or(TaskPoll::Pending, TaskPoll::PendingFor));
+                }
                 Poll::Ready(input) => self.handle(input?)?,
             }
         }
@@ -95,22 +80,13 @@ impl Task {
         match input {
             Input::Barrier(epoch) => {
                 // What came before the barrier belongs to its epoch, downstream too.
-                self.pause()?;
+                self.chain.pause(&mut self.outbox)?;
                 self.passed.push(epoch);
             }
             Input::End(_) => self.ended = true,
             _ => {}
         }
-        self.chain.handle(input, &mut self.outbox)?;
-        if self.chain.has_gathered() {
-            self.gathering.since.get_or_insert_with(clock::monotonic_ns);
-        }
-        Ok(())
-    }
-
-    fn pause(&mut self) -> Result<()> {
-        self.gathering.since = None;
-        self.chain.pause(&mut self.outbox)
+        self.chain.handle(input, &mut self.outbox)
     }
 
     /// Ends the task where it is, as a stop does, and leaves the input that waits: for a job that does not
@@ -204,7 +180,6 @@ pub fn build_task(mut plan: TaskPlan<'_>) -> Result<BuiltTask> {
         outbox: Outbox::new(edges),
         head: head_stats,
         blocked_since: None,
-        gathering: Gathering { longest: Duration::from_millis(plan.env.settings.update_interval_ms), since: None },
         passed: Vec::new(),
         ended: false,
     };
@@ -257,7 +232,9 @@ fn build_slots(plan: &mut TaskPlan<'_>, stage: &Stage, head: &Arc<OperatorStats>
         let name = format!("{} {id}", node.kind.name());
         let operator = build_operator(plan.graph, node, plan.task.subtask, plan.env)
             .map_err(|source| EngineError::Operator { operator: name.clone(), source: Box::new(source) })?;
-        slots.push(Slot { operator, context: OperatorContext::new(name, plan.env.clone(), stats), targets });
+        let longest = Duration::from_millis(plan.env.settings.update_interval_ms);
+        let gathering = Gathering::for_at_most(operator.gathers_for().unwrap_or(longest));
+        slots.push(Slot { operator, context: OperatorContext::new(name, plan.env.clone(), stats), targets, gathering });
     }
     Ok((slots, edges))
 }

@@ -156,9 +156,11 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             LOOKUP_CACHE_TTL,
         ]),
         bounds: Bounds::Always,
+        makes_rows: false,
         tables: &[],
         sink: None,
         sink_takes_changes: false,
+        sink_in_parallel: false,
     },
 ];
 

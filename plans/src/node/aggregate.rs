@@ -15,6 +15,9 @@ pub struct AggregateNode {
     pub aggregates: Vec<StreamExpr>,
     /// When changes are emitted.
     pub emit: AggregateEmit,
+    /// For how long changes are gathered before they are emitted, in milliseconds; as long as the setting
+    /// `update_interval` says if `None`.
+    pub gather_ms: Option<u64>,
     /// How long a group is kept that no row changes, in microseconds of event time; for ever if `None`.
     pub ttl: Option<i64>,
 }

@@ -16,6 +16,9 @@ pub struct TopNNode {
     pub rank: bool,
     /// When rows are emitted.
     pub emit: TopNEmit,
+    /// For how long changes are gathered before they are emitted, in milliseconds; as long as the setting
+    /// `update_interval` says if `None`.
+    pub gather_ms: Option<u64>,
 }
 
 /// When a [`TopNNode`] emits.

@@ -204,6 +204,7 @@ impl QueryPlanner<'_> {
             time: grouped.time,
             aggregates: grouped.aggregates,
             emit: AggregateEmit::OnUpdate,
+            gather_ms: None,
             ttl: self.builder.state_ttl(),
         });
         let output = self.add_grouped(&grouped.input, kind, grouped.keys, info);

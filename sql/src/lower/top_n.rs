@@ -164,6 +164,7 @@ impl QueryPlanner<'_> {
             limit,
             rank,
             emit,
+            gather_ms: None,
         });
         let stream = self.add_partitioned(&input, kind, info);
         // A rank that nobody reads is in no column; any stands for it.

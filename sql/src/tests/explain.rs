@@ -490,6 +490,9 @@ fn a_generated_source_ends_if_it_has_so_many_events() {
     .assert_eq(&explain_after(&source(""), count));
 }
 
+const LATE_SINK: &str =
+    "CREATE SINK late (auction BIGINT, bidder VARCHAR, price DOUBLE, ts TIMESTAMP) WITH (connector = 'blackhole');";
+
 #[test]
 fn mod_is_the_remainder() {
     expect![[r#"
@@ -501,17 +504,14 @@ fn mod_is_the_remainder() {
     .assert_eq(&explain_after("", "SELECT mod(auction + 1, 123) AS m FROM bids WHERE MOD(auction, 2) = 0"));
 }
 
-const LATE_SINK: &str =
-    "CREATE SINK late (auction BIGINT, bidder VARCHAR, price DOUBLE, ts TIMESTAMP) WITH (connector = 'blackhole');";
-
 #[test]
 fn late_rows_go_to_a_sink_from_the_tasks_of_their_windows() {
     let sql = "SELECT upper(bidder) AS who, window_end, count(*) AS n
                FROM TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10 minutes') WHERE price > 1
                GROUP BY upper(bidder), window_start, window_end LATE DATA INTO late";
     expect![[r#"
-        Sink #11 late to blackhole [x1]
-          Project #5 auction, bidder, price, ts [x2] -> rebalance
+        Sink #11 late to blackhole [x2]
+          Project #5 auction, bidder, price, ts [x2] -> forward
             Filter #4 late [x2] -> forward
               LateSplit #3 TUMBLE(size=10min) on ts [x2] -> forward
                 Project #2 auction, bidder, price, ts, upper(bidder) [x2] -> hash(upper(bidder))
@@ -529,8 +529,8 @@ fn late_rows_go_to_a_sink_from_the_tasks_of_their_windows() {
                FROM SESSION(TABLE bids PARTITION BY bidder, DESCRIPTOR(ts), INTERVAL '10 minutes')
                GROUP BY bidder, window_start, window_end LATE DATA INTO late";
     expect![[r#"
-        Sink #9 late to blackhole [x1]
-          Project #3 auction, bidder, price, ts [x2] -> rebalance
+        Sink #9 late to blackhole [x2]
+          Project #3 auction, bidder, price, ts [x2] -> forward
             Filter #2 late [x2] -> forward
               LateSplit #1 SESSION(gap=10min) on ts by (bidder) [x2] -> forward
                 Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> hash(bidder)

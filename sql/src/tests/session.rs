@@ -352,24 +352,26 @@ fn a_connector_is_told_with_its_options() {
         | nexmark   | source | watermark_group  | text                     | no       |                       | Sources of one group wait for the slowest of them, so that none runs ahead by more than max_drift. |
         | nexmark   | source | max_drift        | a duration               | no       |                       | Event time by which a source may be ahead of its group.                                            |
         +-----------+--------+------------------+--------------------------+----------+-----------------------+----------------------------------------------------------------------------------------------------+
-        +-----------+--------+-----------------+--------------------------+----------+---------------+----------------------------------------------------------------------------------------------------+
-        | connector | as     | option          | value                    | required | default       | description                                                                                        |
-        +-----------+--------+-----------------+--------------------------+----------+---------------+----------------------------------------------------------------------------------------------------+
-        | files     | source |                 |                          |          |               | Files on local disk.                                                                               |
-        | files     | source | path            | text                     | yes      |               | A file, a folder, or a glob; relative to the working folder.                                       |
-        | files     | source | format          | parquet, csv, json       | yes      |               | How the files are encoded.                                                                         |
-        | files     | source | header          | true or false            | no       | 'true'        | Whether the first line names the columns. (format csv)                                             |
-        | files     | source | delimiter       | a character              | no       | ','           | The character between fields. (format csv)                                                         |
-        | files     | source | null_value      | text                     | no       | ''            | The text that stands for NULL. (format csv)                                                        |
-        | files     | source | rows_per_second | a whole number from 1 on | no       |               | The pace of all subtasks together; else as fast as it goes.                                        |
-        | files     | source | null_event_time | dead_letter, skip        | no       | 'dead_letter' | Whether rows without an event time go to the dead letters, or are counted and skipped.             |
-        | files     | source | idle_timeout    | a duration               | no       | '30s'         | A source without rows for so long holds the time of others up no more; 0 for never.                |
-        | files     | source | watermark_group | text                     | no       |               | Sources of one group wait for the slowest of them, so that none runs ahead by more than max_drift. |
-        | files     | source | max_drift       | a duration               | no       |               | Event time by which a source may be ahead of its group.                                            |
-        | files     | sink   |                 |                          |          |               | Files on local disk.                                                                               |
-        | files     | sink   | path            | text                     | yes      |               | The folder to write part files to; made if it does not exist.                                      |
-        | files     | sink   | format          | parquet, csv, json       | yes      |               | How the files are encoded.                                                                         |
-        +-----------+--------+-----------------+--------------------------+----------+---------------+----------------------------------------------------------------------------------------------------+
+        +-----------+--------+------------------+--------------------------+----------+---------------+----------------------------------------------------------------------------------------------------+
+        | connector | as     | option           | value                    | required | default       | description                                                                                        |
+        +-----------+--------+------------------+--------------------------+----------+---------------+----------------------------------------------------------------------------------------------------+
+        | files     | source |                  |                          |          |               | Files on local disk.                                                                               |
+        | files     | source | path             | text                     | yes      |               | A file, a folder, or a glob; relative to the working folder.                                       |
+        | files     | source | format           | parquet, csv, json       | yes      |               | How the files are encoded.                                                                         |
+        | files     | source | header           | true or false            | no       | 'true'        | Whether the first line names the columns. (format csv)                                             |
+        | files     | source | delimiter        | a character              | no       | ','           | The character between fields. (format csv)                                                         |
+        | files     | source | null_value       | text                     | no       | ''            | The text that stands for NULL. (format csv)                                                        |
+        | files     | source | lookup           | true or false            | no       | 'false'       | Whether it is a table for FOR SYSTEM_TIME AS OF PROCTIME(), read as a whole, and not a stream.     |
+        | files     | source | lookup_cache_ttl | a duration               | no       | '10min'       | For how long rows that were looked up are true.                                                    |
+        | files     | source | rows_per_second  | a whole number from 1 on | no       |               | The pace of all subtasks together; else as fast as it goes.                                        |
+        | files     | source | null_event_time  | dead_letter, skip        | no       | 'dead_letter' | Whether rows without an event time go to the dead letters, or are counted and skipped.             |
+        | files     | source | idle_timeout     | a duration               | no       | '30s'         | A source without rows for so long holds the time of others up no more; 0 for never.                |
+        | files     | source | watermark_group  | text                     | no       |               | Sources of one group wait for the slowest of them, so that none runs ahead by more than max_drift. |
+        | files     | source | max_drift        | a duration               | no       |               | Event time by which a source may be ahead of its group.                                            |
+        | files     | sink   |                  |                          |          |               | Files on local disk.                                                                               |
+        | files     | sink   | path             | text                     | yes      |               | The folder to write part files to; made if it does not exist.                                      |
+        | files     | sink   | format           | parquet, csv, json       | yes      |               | How the files are encoded.                                                                         |
+        +-----------+--------+------------------+--------------------------+----------+---------------+----------------------------------------------------------------------------------------------------+
     "#]].assert_eq(&text);
     let outcomes = execute(&mut session(), "SHOW CONNECTORS").unwrap();
     let [Outcome::Rows(all)] = outcomes.as_slice() else { panic!("no rows") };
@@ -380,7 +382,7 @@ fn a_connector_is_told_with_its_options() {
     check_error(
         "SHOW CONNECTOR kafka",
         expect![[r#"
-        line 1, column 16: unknown connector 'kafka'; valid are: files, nexmark, datagen, print, blackhole
-    "#]],
+            line 1, column 16: unknown connector 'kafka'; valid are: files, nexmark, datagen, print, blackhole, postgres
+        "#]],
     );
 }

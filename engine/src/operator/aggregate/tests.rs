@@ -17,14 +17,14 @@ fn by_key(emit: AggregateEmit) -> OperatorHarness {
     let input = schema("k:text v:int t:time");
     let output = with_change_column(&schema("k:text sum:int count:int"));
     let aggregates = exprs([call("sum", "v"), call("count", "v")]);
-    let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit, ttl: None };
+    let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit, gather_ms: None, ttl: None };
     harness(NodeKind::Aggregate(node), &[&input], output)
 }
 
 fn global(emit: AggregateEmit) -> OperatorHarness {
     let output = with_change_column(&schema("sum:int count:int"));
     let aggregates = exprs([call("sum", "v"), call("count", "v")]);
-    let node = AggregateNode { keys: vec![], time: None, aggregates, emit, ttl: None };
+    let node = AggregateNode { keys: vec![], time: None, aggregates, emit, gather_ms: None, ttl: None };
     harness(NodeKind::Aggregate(node), &[&schema("v:int")], output)
 }
 
@@ -83,7 +83,14 @@ fn where_order_matters_rows_are_taken_in_event_time_order_once_the_watermark_has
         Field::new_list("all", Field::new_list_field(DataType::Int64, true), true),
     ])));
     let aggregates = exprs([call("array_agg", "v")]);
-    let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit: AggregateEmit::OnUpdate, ttl: None };
+    let node = AggregateNode {
+        keys: vec![0],
+        time: Some(2),
+        aggregates,
+        emit: AggregateEmit::OnUpdate,
+        gather_ms: None,
+        ttl: None,
+    };
     check(
         harness(NodeKind::Aggregate(node), &[&schema("k:text v:int t:time")], output),
         "a 1 @5\na 2 @4\nwatermark 5 --- a 4 @9",
@@ -196,7 +203,14 @@ fn filter_and_distinct_apply_to_their_own_aggregate() {
     let big = call("sum", "v").filter(col("v").gt(lit(1i64))).build().unwrap();
     let distinct = call("count", "v").distinct().build().unwrap();
     let aggregates = exprs([big, distinct, call("count", "v")]);
-    let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit: AggregateEmit::OnUpdate, ttl: None };
+    let node = AggregateNode {
+        keys: vec![0],
+        time: Some(2),
+        aggregates,
+        emit: AggregateEmit::OnUpdate,
+        gather_ms: None,
+        ttl: None,
+    };
     let harness = harness(NodeKind::Aggregate(node), &[&input], output);
     check(
         harness,
@@ -218,8 +232,14 @@ fn filter_and_distinct_apply_to_their_own_aggregate() {
 #[test]
 fn keys_alone_are_the_distinct_rows() {
     let output = with_change_column(&schema("k:text"));
-    let node =
-        AggregateNode { keys: vec![0], time: None, aggregates: vec![], emit: AggregateEmit::OnUpdate, ttl: None };
+    let node = AggregateNode {
+        keys: vec![0],
+        time: None,
+        aggregates: vec![],
+        emit: AggregateEmit::OnUpdate,
+        gather_ms: None,
+        ttl: None,
+    };
     let harness = harness(NodeKind::Aggregate(node), &[&schema("k:text")], output);
     check(
         harness,
@@ -274,7 +294,7 @@ proptest! {
             let output = with_change_column(&schema("k:text sum:float dev:float n:int"));
             let distinct = call("count", "v").distinct().build().unwrap();
             let aggregates = exprs([call("sum", "v"), call("stddev", "v"), distinct]);
-            let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit, ttl: None };
+            let node = AggregateNode { keys: vec![0], time: Some(2), aggregates, emit, gather_ms: None, ttl: None };
             let mut harness = harness(NodeKind::Aggregate(node), &[&input], output);
             for (index, part) in rows.chunks(batch).enumerate() {
                 let value = |i: i64| 0.1 * (i * i) as f64 * 10f64.powi((i % 7) as i32);
@@ -301,6 +321,7 @@ fn floats_that_are_equal_are_one_key() {
         time: None,
         aggregates: exprs([call("count", "v")]),
         emit: AggregateEmit::AtEnd,
+        gather_ms: None,
         ttl: None,
     };
     let harness = harness(NodeKind::Aggregate(node), &[&schema("k:float v:int")], output);
@@ -335,7 +356,8 @@ fn over_changes(ttl: Option<i64>) -> OperatorHarness {
         call("min", "k"),
         call("median", "f"),
     ]);
-    let node = AggregateNode { keys: vec![0], time: Some(3), aggregates, emit: AggregateEmit::OnUpdate, ttl };
+    let node =
+        AggregateNode { keys: vec![0], time: Some(3), aggregates, emit: AggregateEmit::OnUpdate, gather_ms: None, ttl };
     harness(NodeKind::Aggregate(node), &[&input], with_change_column(&output))
 }
 

@@ -55,6 +55,8 @@ struct Held {
     partitions: Vec<u32>,
     live: usize,
     thin: bool,
+    /// Whether it came since the store was last tidied.
+    fresh: bool,
     /// How often a whole row has been asked for, and all of them as bytes once that was often.
     asked: usize,
     whole: Option<Rows>,
@@ -71,6 +73,7 @@ impl Held {
             partitions: Vec::new(),
             live: 0,
             thin: true,
+            fresh: false,
             asked: 0,
             whole: None,
             bytes: 0,
@@ -139,6 +142,7 @@ impl RowStore {
         let live = partitions.len() - gone;
         let placed = self.hold(batch, order, partitions, live);
         debug_assert_eq!(placed, number);
+        self.batches[number as usize].fresh = true;
         self.fresh.push(number);
         Ok(())
     }
@@ -146,7 +150,7 @@ impl RowStore {
     fn hold(&mut self, batch: RecordBatch, order: Rows, partitions: Vec<u32>, live: usize) -> u32 {
         let bytes = batch_bytes(&batch) + order.size() + partitions.capacity() * size_of::<u32>();
         self.bytes += bytes;
-        let held = Held { batch, order, partitions, live, thin: false, asked: 0, whole: None, bytes };
+        let held = Held { batch, order, partitions, live, thin: false, fresh: false, asked: 0, whole: None, bytes };
         let number = match self.free.pop() {
             Some(number) => {
                 self.batches[number as usize] = held;
@@ -189,7 +193,7 @@ impl RowStore {
 
     /// Whether a row came since the store was last tidied.
     pub(super) fn is_fresh(&self, place: Place) -> bool {
-        self.fresh.contains(&place.0)
+        self.held(place.0).fresh
     }
 
     /// Whether a row has been released.
@@ -222,7 +226,9 @@ impl RowStore {
     /// Puts what is left of thin batches together, if they are enough; `moved` is told the partition,
     /// the old and the new place of each row that moves.
     pub(super) fn tidy(&mut self, keys: &OrderKeys, mut moved: impl FnMut(usize, Place, Place)) -> Result<()> {
-        self.fresh.clear();
+        for number in self.fresh.drain(..) {
+            self.batches[number as usize].fresh = false;
+        }
         if self.thin.len() < THIN_BATCHES && self.gone < GONE_ROWS {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use crate::testing::graph::{cases, harness, late, play, schema};
 /// The first rows by `v`, largest first.
 fn top(limit: u64, rank: bool) -> TopNNode {
     let order_by = vec![SortColumn { column: 1, descending: true, nulls_first: true }];
-    TopNNode { partition: vec![0], order_by, limit, rank, emit: TopNEmit::OnUpdate }
+    TopNNode { partition: vec![0], order_by, limit, rank, emit: TopNEmit::OnUpdate, gather_ms: None }
 }
 
 fn operator(node: TopNNode, input: &str, changes: bool) -> OperatorHarness {
@@ -132,6 +132,24 @@ fn changes_of_several_batches_are_gathered() {
         harness.finish().unwrap();
         let update = "-U b 1 x 1\n+U b 2 x 1\n+I b 1 x 2\n";
         assert_eq!(harness.output().unwrap(), format!("watermark end\n{update}"));
+    }
+}
+
+#[test]
+fn changes_are_gathered_until_a_pause() {
+    for changes in [false, true] {
+        let mut harness = operator(top(1, false), ROWS, changes);
+        let rows = |text: &str| if changes { changelog(text) } else { text.replace("+I ", "") };
+        for batch in ["+I a 1 x", "+I a 2 x\n+I b 1 x", "+I a 3 x"] {
+            harness.push_unpaused(0, &rows(batch)).unwrap();
+        }
+        assert_eq!(harness.output().unwrap(), "");
+        harness.pause().unwrap();
+        assert_eq!(harness.output().unwrap(), "+I a 3 x\n+I b 1 x\n");
+        harness.push_unpaused(0, &rows("+I a 4 x")).unwrap();
+        harness.push_unpaused(0, &rows("+I a 5 x")).unwrap();
+        harness.finish().unwrap();
+        assert_eq!(harness.output().unwrap(), "watermark end\n-U a 3 x\n+U a 5 x\n");
     }
 }
 
