@@ -212,8 +212,7 @@ impl Side {
     pub(super) fn compact(&mut self, places: &[u32], keys: usize) -> Result<()> {
         let live: Vec<u32> = (0..self.links.len() as u32).filter(|row| self.links[*row as usize].key != END).collect();
         self.rows.keep(&live)?;
-        let moved = |values: &mut Vec<u64>| live.iter().filter_map(|row| values.get(*row as usize).copied()).collect();
-        self.hashes = moved(&mut self.hashes);
+        self.hashes = live.iter().filter_map(|row| self.hashes.get(*row as usize).copied()).collect();
         self.partners = live.iter().filter_map(|row| self.partners.get(*row as usize).copied()).collect();
         let old = std::mem::take(&mut self.links);
         self.firsts = vec![END; keys];
