@@ -10,6 +10,7 @@ mod command;
 mod flights;
 mod generated;
 mod joins;
+mod logic;
 mod nexmark;
 mod oracle;
 mod outputs;
