@@ -45,7 +45,8 @@ fn with(columns: &[(&str, DataType)]) -> SchemaRef {
 }
 
 fn top(limit: u64, rank: bool, order: SortColumn) -> OperatorHarness {
-    let node = TopNNode { partition: vec![0], order_by: vec![order], limit, rank, emit: TopNEmit::OnUpdate };
+    let node =
+        TopNNode { partition: vec![0], order_by: vec![order], limit, rank, emit: TopNEmit::OnUpdate, gather_ms: None };
     let output = if rank { with(&[("rank", DataType::UInt64)]) } else { schema() };
     harness(NodeKind::TopN(node), with_change_column(&output))
 }
@@ -92,6 +93,7 @@ pub(crate) fn over_window(c: &mut Criterion) {
         StreamExpr(Expr::from(call))
     };
     let node = OverWindowNode {
+        gather_ms: None,
         partition: vec![0],
         order_by: vec![sort(3, false)],
         functions: vec![call("row_number", vec![]), call("lag", vec![col("value")]), call("sum", vec![col("value")])],

@@ -211,7 +211,7 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             input(0, &over.partition),
             list(over.functions.iter().map(ToString::to_string)),
             match over.emit {
-                OverEmit::OnUpdate => String::from("updating"),
+                OverEmit::OnUpdate => format!("updating{}", shown_gathering(over.gather_ms)),
                 OverEmit::AtEnd => String::from("at end"),
                 OverEmit::InOrder { time, rows_ahead, micros_ahead } => {
                     let rows = if rows_ahead > 0 { format!(", {rows_ahead} rows later") } else { String::new() };

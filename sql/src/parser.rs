@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Toke
 use crate::dialect::{TidemillDialect, is_word};
 use crate::error::{Position, Result, SqlError};
 use crate::stack::on_deep_stack;
-use crate::statement::{DropKind, Insert, LateClause, LateData, Name, Statement, StreamQuery};
+use crate::statement::{DropKind, EmitClause, EmitWhen, Insert, LateClause, LateData, Name, Statement, StreamQuery};
 
 /// How deep queries and expressions may nest: sqlparser recurses on the stack.
 const DEPTH_MAX: usize = 50;
@@ -218,7 +218,43 @@ impl<'a> ScriptParser<'a> {
     /// Reads a query and the clauses behind it.
     fn query(&mut self) -> Result<StreamQuery> {
         let body = self.with(Parser::parse_query)?;
-        Ok(StreamQuery { body, late: self.late_clause()? })
+        let mut query = StreamQuery::plain(body);
+        loop {
+            let at = self.inner.peek_token_ref().span;
+            if let Some(late) = self.late_clause()? {
+                if query.late.replace(late).is_some() {
+                    return Err(SqlError::invalid("LATE DATA is given twice").at(at));
+                }
+            } else if let Some(emit) = self.emit_clause()? {
+                if query.emit.replace(emit).is_some() {
+                    return Err(SqlError::invalid("EMIT is given twice").at(at));
+                }
+            } else {
+                return Ok(query);
+            }
+        }
+    }
+
+    /// Reads EMIT, if it is there.
+    fn emit_clause(&mut self) -> Result<Option<EmitClause>> {
+        let at = self.inner.peek_token_ref().span.into();
+        if !self.word("EMIT") {
+            return Ok(None);
+        }
+        let when = if self.word("EVERY") {
+            EmitWhen::Every(self.with(Parser::parse_expr)?)
+        } else if self.word("ON") {
+            if self.word("UPDATE") {
+                EmitWhen::OnUpdate
+            } else if self.word("WINDOW") && self.word("CLOSE") {
+                EmitWhen::OnWindowClose
+            } else {
+                return Err(self.expected("UPDATE or WINDOW CLOSE"));
+            }
+        } else {
+            return Err(self.expected("ON UPDATE, ON WINDOW CLOSE or EVERY INTERVAL '…'"));
+        };
+        Ok(Some(EmitClause { when, at }))
     }
 
     /// Reads LATE DATA, if it is there.
@@ -251,10 +287,6 @@ impl<'a> ScriptParser<'a> {
         let next = self.inner.peek_token();
         if matches!(next.token, Token::SemiColon | Token::EOF) {
             return Ok(());
-        }
-        if is_word(&next, "EMIT") {
-            let hint = "leave it out: windows emit when the watermark closes them, other aggregates on every update";
-            return Err(SqlError::unsupported("EMIT", hint).at(next.span));
         }
         Err(self.expected("; or the end of the script"))
     }

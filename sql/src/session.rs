@@ -178,6 +178,7 @@ impl Session {
         let plan = planner.plan(&create.query)?;
         let stream = planner.lower_to_stream(&plan, "the view")?;
         planner.check_late()?;
+        planner.check_emit(&stream.info)?;
         let uses = planner.uses();
         if uses.contains(&create.name.text) {
             let message = format!("view '{}' cannot be made of itself", create.name.text);
@@ -199,6 +200,7 @@ impl Session {
         let plan = planner.plan(&create.query)?;
         let stream = planner.lower_to_stream(&plan, "the training query")?;
         planner.check_late()?;
+        planner.check_emit(&stream.info)?;
         let model = plan_model(create, &stream.info)?;
         let uses = planner.uses();
         let object = object(&create.name, ObjectKind::Model, text, uses, Detail::Model(Box::new(model)));

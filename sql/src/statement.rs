@@ -53,6 +53,7 @@ impl Options {
 pub(crate) struct StreamQuery {
     pub(crate) body: Box<Query>,
     pub(crate) late: Option<LateClause>,
+    pub(crate) emit: Option<EmitClause>,
 }
 
 /// LATE DATA and where it stands.
@@ -73,10 +74,28 @@ pub(crate) enum LateData {
     UpdateWithin(Expr),
 }
 
+/// EMIT and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct EmitClause {
+    pub(crate) when: EmitWhen,
+    pub(crate) at: Position,
+}
+
+/// When a query's rows are emitted.
+#[derive(Debug, Clone)]
+pub(crate) enum EmitWhen {
+    /// As they change.
+    OnUpdate,
+    /// Once, when their window is complete.
+    OnWindowClose,
+    /// What has changed, so often.
+    Every(Expr),
+}
+
 impl StreamQuery {
     /// A query without clauses behind it.
     pub(crate) fn plain(body: Box<Query>) -> Self {
-        Self { body, late: None }
+        Self { body, late: None, emit: None }
     }
 }
 

@@ -15,6 +15,9 @@ pub struct OverWindowNode {
     pub functions: Vec<StreamExpr>,
     /// When rows are emitted.
     pub emit: OverEmit,
+    /// For how long changes are gathered before they are emitted, in milliseconds; as long as the setting
+    /// `update_interval` says if `None`.
+    pub gather_ms: Option<u64>,
 }
 
 /// When an [`OverWindowNode`] emits.

@@ -142,6 +142,7 @@ impl QueryPlanner<'_> {
     fn window_aggregate(&mut self, grouped: Grouped, windows: Windows, plan: &Aggregate) -> Relation {
         let keys = grouped.keys.len();
         let fields = grouped.key_fields().chain(window_fields()).chain(grouped.aggregate_fields(plan));
+        self.note_window_close();
         let mut times = match windows.kind {
             WindowKind::Fixed(INSTANT) => vec![keys],
             _ => Vec::new(),
@@ -204,7 +205,7 @@ impl QueryPlanner<'_> {
             time: grouped.time,
             aggregates: grouped.aggregates,
             emit: AggregateEmit::OnUpdate,
-            gather_ms: None,
+            gather_ms: self.gather_ms(),
             ttl: self.builder.state_ttl(),
         });
         let output = self.add_grouped(&grouped.input, kind, grouped.keys, info);

@@ -4,6 +4,7 @@
 //! A relation costs nothing until a shuffle, a view or a sink wants exactly those columns.
 
 mod aggregate;
+pub(crate) mod emit;
 pub(crate) mod expression;
 mod interval_join;
 mod join;

@@ -78,6 +78,7 @@ impl QueryPlanner<'_> {
             order_by: input.order_by.clone(),
             functions: resolved,
             emit,
+            gather_ms: if emit == OverEmit::OnUpdate { self.gather_ms() } else { None },
         });
         let stream = self.add_partitioned(&input, kind, info);
         let columns = input.fields.into_iter().chain(width..stream.width()).collect();

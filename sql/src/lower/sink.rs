@@ -40,6 +40,7 @@ impl QueryPlanner<'_> {
         let relation = self.lower(body.plan)?;
         let columns = body.fields.iter().filter_map(|field| relation.columns.get(*field).copied()).collect();
         let stream = self.materialize(Relation { columns, ..relation }, &names)?;
+        self.check_emit(&stream.info)?;
         Ok(self.result_sink(&stream, name, presentation))
     }
 
@@ -47,6 +48,7 @@ impl QueryPlanner<'_> {
     pub(crate) fn write(&mut self, query: &StreamQuery, target: Target, declared: Option<&SchemaRef>) -> Result<()> {
         let plan = self.plan(query)?;
         let mut stream = self.lower_to_stream(&plan, "the query")?;
+        self.check_emit(&stream.info)?;
         if let Some(declared) = declared {
             stream = self.fit(stream, declared, &target.table)?;
         }

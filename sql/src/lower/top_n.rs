@@ -164,7 +164,7 @@ impl QueryPlanner<'_> {
             limit,
             rank,
             emit,
-            gather_ms: None,
+            gather_ms: if emit == TopNEmit::OnUpdate { self.gather_ms() } else { None },
         });
         let stream = self.add_partitioned(&input, kind, info);
         // A rank that nobody reads is in no column; any stands for it.

@@ -30,6 +30,7 @@ use self::modulo::replace_modulo;
 use crate::catalog::Catalog;
 use crate::error::{Position, Result};
 use crate::job::JobBuilder;
+use crate::lower::emit::Emit;
 use crate::lower::late::Late;
 use crate::lower::scan::Leaf;
 use crate::statement::StreamQuery;
@@ -46,6 +47,8 @@ pub(crate) struct QueryPlanner<'a> {
     pub(crate) joins: HashMap<String, Position>,
     /// What the query says of late rows.
     pub(crate) late: Option<Late>,
+    /// What the query says of when it emits.
+    pub(crate) emit: Option<Emit>,
     /// The objects that the statement reads.
     pub(crate) uses: BTreeSet<String>,
 }
@@ -59,6 +62,7 @@ impl<'a> QueryPlanner<'a> {
             scope: Vec::new(),
             joins: HashMap::new(),
             late: None,
+            emit: None,
             uses: BTreeSet::new(),
         }
     }
@@ -66,6 +70,7 @@ impl<'a> QueryPlanner<'a> {
     /// Plans a query. Its table functions' arguments are in the graph afterwards, the rest is not.
     pub(crate) fn plan(&mut self, query: &StreamQuery) -> Result<LogicalPlan> {
         self.late = query.late.clone().map(Late::new);
+        self.emit = query.emit.clone().map(Emit::new).transpose()?;
         let mut query = query.body.as_ref().clone();
         self.replace_relations(&mut query)?;
         self.plan_replaced(query)

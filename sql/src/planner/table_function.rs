@@ -225,7 +225,8 @@ pub(crate) fn length(expr: &Expr) -> Result<i64> {
     Err(SqlError::invalid(format!("a window's length must be above zero, not {expr}")).at(expr.span()))
 }
 
-fn micros(expr: &Expr) -> Result<i64> {
+/// The microseconds of an interval of fixed length.
+pub(crate) fn micros(expr: &Expr) -> Result<i64> {
     let planned = plan_expression(expr.clone(), &Schema::empty()).map_err(|error| error.at(expr.span()))?;
     literal_micros(&planned).ok_or_else(|| {
         let message = format!("expected an interval of fixed length such as INTERVAL '1 hour', found {expr}");

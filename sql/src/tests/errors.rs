@@ -390,12 +390,6 @@ fn predictions() {
 #[test]
 fn not_yet() {
     check_error(
-        "SELECT bidder FROM bids\nEMIT ON WINDOW CLOSE",
-        expect![[r#"
-        line 2, column 1: EMIT is not supported; leave it out: windows emit when the watermark closes them, other aggregates on every update
-    "#]],
-    );
-    check_error(
         "SELECT bidder, count(*) FROM bids GROUP BY bidder LATE DATA DROP",
         expect![[r#"
             line 1, column 51: LATE DATA needs an aggregation by the windows of TUMBLE, HOP, CUMULATE or SESSION in this query: nothing else comes too late
@@ -924,4 +918,74 @@ fn late_data() {
         line 1, column 1: the rows for 's' are updated, but the connector 'files' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to a connector that takes updates: print, blackhole
     "#]],
     );
+}
+
+#[test]
+fn emitting_what_a_query_does_not_emit() {
+    let tumble = "SELECT bidder, window_end, count(*) AS n FROM TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 hour')
+                  GROUP BY bidder, window_start, window_end";
+    let updating = "SELECT bidder, count(*) AS n FROM bids GROUP BY bidder";
+    check_error(
+        &format!("{updating}\nEMIT ON WINDOW CLOSE"),
+        expect![[r#"
+        line 2, column 1: EMIT ON WINDOW CLOSE needs rows that are final, but the result of this query is updated; aggregate over TUMBLE, HOP, CUMULATE or SESSION and group by the window's columns, or leave EMIT out
+    "#]],
+    );
+    check_error(
+        &format!("CREATE VIEW v AS {updating}\nEMIT ON WINDOW CLOSE"),
+        expect![[r#"
+        line 2, column 1: EMIT ON WINDOW CLOSE needs rows that are final, but the result of this query is updated; aggregate over TUMBLE, HOP, CUMULATE or SESSION and group by the window's columns, or leave EMIT out
+    "#]],
+    );
+    check_error(
+        &format!("{tumble}\nEMIT ON UPDATE"),
+        expect![[r#"
+        line 3, column 1: EMIT ON UPDATE of a query with windows is not supported; leave it out: a window's rows are emitted once, when the watermark closes it; LATE DATA UPDATE WITHIN lets late rows update them
+    "#]],
+    );
+    check_error(
+        &format!("{tumble}\nEMIT EVERY INTERVAL '1 second'"),
+        expect![[r#"
+        line 3, column 1: EMIT EVERY needs an aggregation without a window, or rows ranked or numbered over updates, in this query: nothing else gathers changes; leave it out
+    "#]],
+    );
+    check_error(
+        &format!("{updating}\nEMIT EVERY INTERVAL '0 seconds'"),
+        expect![[r#"
+        line 2, column 1: EMIT EVERY takes at least a millisecond, not INTERVAL '0 seconds'
+    "#]],
+    );
+    check_error(
+        &format!("{updating}\nEMIT EVERY INTERVAL '1 month'"),
+        expect![[r#"
+        line 2, column 21: expected an interval of fixed length such as INTERVAL '1 hour', found INTERVAL '1 month'
+    "#]],
+    );
+    check_error(
+        &format!("{updating}\nEMIT EVERY 5"),
+        expect![[r#"
+        line 2, column 12: expected an interval of fixed length such as INTERVAL '1 hour', found 5
+    "#]],
+    );
+    check_error(
+        &format!("{updating}\nEMIT ON CLOSE"),
+        expect![[r#"
+        line 2, column 9: expected UPDATE or WINDOW CLOSE, found CLOSE
+    "#]],
+    );
+    check_error(
+        &format!("{updating}\nEMIT SOON"),
+        expect![[r#"
+        line 2, column 6: expected ON UPDATE, ON WINDOW CLOSE or EVERY INTERVAL '…', found SOON
+    "#]],
+    );
+    check_error(
+        &format!("{updating}\nEMIT ON UPDATE EMIT ON UPDATE"),
+        expect![[r#"
+        line 2, column 16: EMIT is given twice
+    "#]],
+    );
+    for right in [format!("{tumble} EMIT ON WINDOW CLOSE"), format!("{updating} EMIT ON UPDATE")] {
+        execute(&mut session(), &right).unwrap();
+    }
 }

@@ -574,3 +574,34 @@ fn a_session_without_an_aggregation_is_rows_with_its_bounds() {
         "#]],
     );
 }
+
+#[test]
+fn changes_are_gathered_for_as_long_as_a_query_says() {
+    check_explain(
+        "CREATE SINK s WITH (connector = 'print') AS
+         SELECT n, count(*) AS bidders FROM (SELECT bidder, count(*) AS n FROM bids GROUP BY bidder) GROUP BY n
+         EMIT EVERY INTERVAL '2 seconds'",
+        expect![[r#"
+            Sink #6 s to print [x1]
+              Project #5 "count(1)" AS n, "count(1)_2" AS bidders [x2] -> rebalance
+                Aggregate #4 by (count(1)): count(1) updating every 2s [x2] -> forward
+                  Project #3 count(1) [x2] -> hash(count(1))
+                    Aggregate #2 by (bidder): count(1) updating every 2s [x2] -> forward
+                      Project #1 bidder, ts [x2] -> hash(bidder)
+                        Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+    let view = "CREATE VIEW v AS SELECT bidder, count(*) AS n FROM bids GROUP BY bidder EMIT EVERY INTERVAL '1 minute'";
+    let sql = "CREATE SINK s WITH (connector = 'print') AS SELECT n, count(*) AS bidders FROM v GROUP BY n";
+    expect![[r#"
+        Sink #7 s to print [x1]
+          Project #6 n, "count(1)" AS bidders [x2] -> rebalance
+            Aggregate #5 by (n): count(1) updating [x2] -> forward
+              Project #4 n [x2] -> hash(n)
+                Project #3 bidder, "count(1)" AS n [x2] -> forward
+                  Aggregate #2 by (bidder): count(1) updating every 1min [x2] -> forward
+                    Project #1 bidder, ts [x2] -> hash(bidder)
+                      Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(view, sql));
+}

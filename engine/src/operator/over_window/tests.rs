@@ -55,6 +55,7 @@ fn operator(calls: Vec<(WindowFunction, DataType)>, emit: OverEmit, changes: boo
         output = with_change_column(&output);
     }
     let node = OverWindowNode {
+        gather_ms: None,
         partition: vec![0],
         order_by: vec![SortColumn { column: 2, descending: false, nulls_first: false }],
         functions: calls.into_iter().map(|(call, _)| StreamExpr(Expr::from(call))).collect(),

@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat;
@@ -28,6 +29,8 @@ const CHUNK_ROWS: usize = 1 << 13;
 /// See the [module](self).
 pub(super) struct UpdatingOver {
     at_end: bool,
+    /// For how long changes are gathered, if this was said.
+    gathers_for: Option<Duration>,
     calls: Vec<Call>,
     prepared: Prepared,
     prepared_schema: SchemaRef,
@@ -57,6 +60,7 @@ impl UpdatingOver {
         let values_schema = Arc::new(Schema::new(output.fields()[..output.fields().len() - 1].to_vec()));
         Ok(Self {
             at_end: node.emit == OverEmit::AtEnd,
+            gathers_for: node.gather_ms.map(Duration::from_millis),
             calls,
             prepared_schema: prepared.schema(),
             prepared,
@@ -159,11 +163,15 @@ impl Operator for UpdatingOver {
     }
 
     fn has_gathered(&self) -> bool {
-        self.rows.has_changed()
+        !self.at_end && self.rows.has_changed()
+    }
+
+    fn gathers_for(&self) -> Option<Duration> {
+        self.gathers_for
     }
 
     fn on_pause(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        if self.at_end { Ok(()) } else { self.flush(ctx) }
+        self.flush(ctx)
     }
 
     fn on_end(&mut self, reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
