@@ -59,6 +59,15 @@ pub enum EngineError {
         /// The path as the user wrote it.
         path: String,
     },
+    /// An external table could not be asked.
+    #[error("cannot look up rows of '{table}'")]
+    Lookup {
+        /// The table.
+        table: String,
+        /// What the other side, or the way to it, said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Two sinks write one file.
     #[error("another job or sink is writing {}; give each sink a folder of its own", path.display())]
     FileInUse {
@@ -132,9 +141,11 @@ impl EngineError {
             | Self::Model { .. }
             | Self::Arrow(_)
             | Self::DataFusion(_) => ErrorDomain::User,
-            Self::File { .. } | Self::FilesChanged { .. } | Self::FileInUse { .. } | Self::Disconnected(_) => {
-                ErrorDomain::External
-            }
+            Self::Lookup { .. }
+            | Self::File { .. }
+            | Self::FilesChanged { .. }
+            | Self::FileInUse { .. }
+            | Self::Disconnected(_) => ErrorDomain::External,
             Self::UnmatchedChange { .. } | Self::Plan(_) | Self::Panicked(_) => ErrorDomain::Internal,
         }
     }

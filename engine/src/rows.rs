@@ -197,7 +197,13 @@ impl JoinKeys {
 
     /// The key of every row.
     pub(crate) fn of(&self, batch: &RecordBatch) -> Result<KeyRows> {
-        let columns: Vec<ArrayRef> = self.columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
+        let columns: Vec<ArrayRef> = self.columns.iter().map(|column| Arc::clone(batch.column(*column))).collect();
+        self.of_columns(&columns)
+    }
+
+    /// The key of every row of these key columns.
+    pub(crate) fn of_columns(&self, columns: &[ArrayRef]) -> Result<KeyRows> {
+        let columns: Vec<ArrayRef> = columns.iter().map(canonical_key).collect();
         let nulls = columns.iter().fold(None, |nulls, column| NullBuffer::union(nulls.as_ref(), column.nulls()));
         let rows = if columns.is_empty() { None } else { Some(self.converter.convert_columns(&columns)?) };
         Ok(KeyRows { rows, nulls })

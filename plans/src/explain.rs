@@ -213,6 +213,20 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
                 }
             }
         ),
+        NodeKind::LookupJoin(join) => format!(
+            "{}({}) = ({}), {} in {}",
+            if join.keeps_unmatched { "left " } else { "" },
+            input(0, &join.input_keys),
+            list(
+                join.table
+                    .keys
+                    .iter()
+                    .filter_map(|key| join.table.columns.fields().get(*key))
+                    .map(|f| f.name().clone())
+            ),
+            join.table.name,
+            join.table.connector
+        ),
         NodeKind::Train(train) => format!(
             "{} {} label={} time={} every {}: {}",
             train.model,

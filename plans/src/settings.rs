@@ -167,7 +167,7 @@ impl Settings {
 }
 
 /// Reads `10s`, `500ms`, `5min`, `1h`, `0` as milliseconds.
-pub(crate) fn parse_duration_ms(text: &str) -> Option<u64> {
+pub fn parse_duration_ms(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..split].parse().ok()?;
     let unit = match text[split..].trim() {

@@ -100,14 +100,14 @@ impl Stages {
     }
 }
 
-/// The operator that `id` is chained to, if any. Sinks wait for the outside: they never share a
-/// compute task, so they head stages of their own.
+/// The operator that `id` is chained to, if any. Sinks and look-ups wait for the outside: they never share
+/// a compute task, so they are stages of their own.
 fn chained_to(graph: &DataflowGraph, id: OperatorId) -> Option<OperatorId> {
     let mut inputs = graph.inputs(id);
     let (_, edge) = inputs.next()?;
     let alone = inputs.next().is_none();
-    let is_sink = matches!(graph.nodes[id.0 as usize].kind, NodeKind::Sink(_));
-    (alone && !is_sink && edge.partitioning == Partitioning::Forward).then_some(edge.from)
+    let waits = |id: OperatorId| matches!(graph.nodes[id.0 as usize].kind, NodeKind::Sink(_) | NodeKind::LookupJoin(_));
+    (alone && !waits(id) && !waits(edge.from) && edge.partitioning == Partitioning::Forward).then_some(edge.from)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod command;
 mod flights;
 mod generated;
 mod joins;
+mod lookup;
 mod nexmark;
 mod oracle;
 mod outputs;

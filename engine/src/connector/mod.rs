@@ -6,6 +6,7 @@
 mod blackhole;
 mod files;
 mod generated;
+mod lookup;
 mod nexmark;
 mod pace;
 mod print;
@@ -23,6 +24,7 @@ use tidemill_plans::connector::RESULT_CONNECTOR;
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::{SinkNode, SourceNode};
 
+pub(crate) use self::lookup::Lookup;
 use self::share::Share;
 use crate::error::Result;
 use crate::metrics::OperatorStats;

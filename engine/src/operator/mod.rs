@@ -12,6 +12,7 @@ mod interval_join;
 mod join;
 mod key_index;
 mod late_split;
+mod lookup_join;
 mod numbered_rows;
 mod over_window;
 mod panes;
@@ -121,6 +122,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         }
         NodeKind::TopN(top) => top_n::build(top, Arc::clone(&inputs[0]), output)?,
         NodeKind::OverWindow(over) => over_window::build(over, Arc::clone(&inputs[0]), output)?,
+        NodeKind::LookupJoin(join) => Box::new(lookup_join::LookupJoin::new(join, &inputs[0], output)?),
         NodeKind::Train(train) => Box::new(train::Train::new(train, Arc::clone(&inputs[0]))?),
         NodeKind::Predict(predict) => Box::new(predict::Predict::new(predict, &inputs[0], output)),
         NodeKind::Unnest(unnest) => Box::new(unnest::Unnest::new(unnest, &inputs[0], output)),

@@ -18,6 +18,9 @@ const NULL_EVENT_TIME: OptionSpec = OptionSpec::optional(
 const ROWS_PER_SECOND: OptionSpec =
     OptionSpec::optional("rows_per_second", Count, "The pace of all subtasks together; else as fast as it goes.");
 
+const LOOKUP_CACHE_TTL: OptionSpec =
+    OptionSpec::optional("lookup_cache_ttl", Duration, "For how long rows that were looked up are true.").or("10min");
+
 /// Options of every source, whatever its connector: how its time keeps pace with that of others.
 pub const SOURCE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::optional(
@@ -47,6 +50,13 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
                 .of_format("csv"),
             OptionSpec::optional("delimiter", Delimiter, "The character between fields.").or(",").of_format("csv"),
             OptionSpec::optional("null_value", Text, "The text that stands for NULL.").or("").of_format("csv"),
+            OptionSpec::optional(
+                "lookup",
+                Boolean,
+                "Whether it is a table for FOR SYSTEM_TIME AS OF PROCTIME(), read as a whole, and not a stream.",
+            )
+            .or("false"),
+            LOOKUP_CACHE_TTL,
             ROWS_PER_SECOND,
             NULL_EVENT_TIME,
         ]),
@@ -102,6 +112,22 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         .or("false")]),
         sink_takes_changes: true,
         sink_in_parallel: true,
+    },
+    ConnectorSpec {
+        name: "postgres",
+        doc: "A table of a PostgreSQL server, looked up by key: JOIN t FOR SYSTEM_TIME AS OF PROCTIME().",
+        source: Some(&[
+            OptionSpec::required("url", Text, "The server: postgres://user:password@host:port/database."),
+            OptionSpec::optional("table", Text, "The table there, behind its schema if need be; else the same name."),
+            OptionSpec::optional("lookup_cache_rows", Count, "How many rows are kept for the next look-ups.")
+                .or("10000"),
+            LOOKUP_CACHE_TTL,
+        ]),
+        bounds: Bounds::Always,
+        tables: &[],
+        sink: None,
+        sink_takes_changes: false,
+        sink_in_parallel: false,
     },
 ];
 

@@ -9,6 +9,7 @@ mod interval_join;
 mod join;
 mod join_kind;
 mod late_split;
+mod lookup_join;
 mod over_window;
 mod predict;
 mod project;
@@ -30,6 +31,7 @@ pub use interval_join::IntervalJoinNode;
 pub use join::JoinNode;
 pub use join_kind::{JoinKind, JoinSide};
 pub use late_split::{LateSplitNode, LateWindows};
+pub use lookup_join::{LookupJoinNode, LookupTable};
 pub use over_window::{OverEmit, OverWindowNode};
 pub use predict::{ModelFreshness, PredictNode};
 pub use project::{ProjectNode, Projection};
@@ -76,6 +78,8 @@ pub enum NodeKind {
     TopN(TopNNode),
     /// Appends the values of window functions.
     OverWindow(OverWindowNode),
+    /// Joins each row with the rows of an external table as they are now.
+    LookupJoin(LookupJoinNode),
     /// Learns a model and emits its versions.
     Train(TrainNode),
     /// Applies the model version that belongs to each row's time.
@@ -107,6 +111,7 @@ impl NodeKind {
             Self::TemporalJoin(_) => "TemporalJoin",
             Self::TopN(_) => "TopN",
             Self::OverWindow(_) => "OverWindow",
+            Self::LookupJoin(_) => "LookupJoin",
             Self::Train(_) => "Train",
             Self::Predict(_) => "Predict",
             Self::Union(_) => "Union",

@@ -68,6 +68,9 @@ impl QueryPlanner<'_> {
     }
 
     fn lower_kind_of_join(&mut self, join: &Join, above: Vec<Expr>) -> Result<Relation> {
+        if let Some(table) = self.looked_up(&join.right) {
+            return self.lower_lookup_join(join, above, table);
+        }
         if self.is_temporal(&join.right) {
             return self.lower_temporal_join(join, above);
         }

@@ -7,6 +7,7 @@ mod aggregate;
 pub(crate) mod expression;
 mod interval_join;
 mod join;
+pub(crate) mod lookup_join;
 mod model;
 pub(crate) mod over;
 mod project;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::TableScan;
-use tidemill_plans::node::NodeKind;
+use tidemill_plans::node::{NodeKind, SourceNode};
 
 use super::stream::{Relation, Stream, WINDOW_COLUMNS, WindowKind, Windows, with_windows};
 use crate::catalog::{Detail, Object};
@@ -20,6 +20,8 @@ pub(crate) enum Leaf {
     Windowed(Stream, WindowKind, usize),
     /// The versions that a temporal join looks up.
     Temporal(Stream),
+    /// A table that a look-up join asks.
+    Lookup(Box<SourceNode>),
 }
 
 impl Leaf {
@@ -38,26 +40,38 @@ impl Leaf {
         match self {
             Self::Stream(stream) | Self::Temporal(stream) => Arc::clone(stream.schema()),
             Self::Windowed(stream, ..) => with_windows(stream.schema()),
+            Self::Lookup(source) => Arc::clone(&source.columns.0),
         }
     }
 
-    fn relation(&self) -> Relation {
-        match self {
+    fn relation(&self) -> Result<Relation> {
+        Ok(match self {
             Self::Stream(stream) | Self::Temporal(stream) => Relation::all(stream.clone()),
+            Self::Lookup(source) => return Err(not_read(&source.table)),
             Self::Windowed(stream, kind, time) => {
                 let columns = (0..stream.width() + WINDOW_COLUMNS.len()).collect();
                 let windows = Some(Windows { kind: kind.clone(), time: *time, filters: Vec::new() });
                 Relation { stream: stream.clone(), columns, windows }
             }
-        }
+        })
     }
+}
+
+/// Whether a source is a table that is asked by key, and no stream.
+pub(crate) fn is_lookup(source: &SourceNode) -> bool {
+    source.connector == "postgres" || source.options.iter().any(|(key, value)| key == "lookup" && value == "true")
+}
+
+fn not_read(table: &str) -> SqlError {
+    let hint = format!("look its rows up: JOIN {table} FOR SYSTEM_TIME AS OF PROCTIME() ON a.k = {table}.k");
+    SqlError::unsupported(format!("reading '{table}' as a stream"), hint)
 }
 
 impl QueryPlanner<'_> {
     pub(crate) fn lower_scan(&mut self, scan: &TableScan) -> Result<Relation> {
         let name = scan.table_name.table();
         let mut relation = match self.leaves.get(name) {
-            Some(leaf) => leaf.relation(),
+            Some(leaf) => leaf.relation()?,
             None => Relation::all(self.catalog_stream(name)?),
         };
         if let Some(projection) = &scan.projection {
@@ -84,6 +98,7 @@ impl QueryPlanner<'_> {
             return Ok(stream);
         }
         let stream = match &object.detail {
+            Detail::Source(node, _) if is_lookup(node) => return Err(not_read(&object.name)),
             Detail::Source(node, info) => {
                 // Without event time nothing but the order in which rows are read orders them: one task
                 // reads, so that files, sums of floats and the first rows are the same in every run.

@@ -144,10 +144,15 @@ impl QueryPlanner<'_> {
     /// The stream of a name: a WITH query in sight, or an object of the catalog.
     pub(super) fn named_stream(&mut self, ident: &Ident) -> Result<Stream> {
         let name = normalize(ident);
-        if self.scope.iter().any(|cte| normalize(&cte.alias.name) == name) {
+        if self.is_in_scope(&name) {
             return self.scoped_stream(*select_all(&name)?);
         }
         self.catalog_stream(&name).map_err(|error| error.at(ident.span))
+    }
+
+    /// Whether a WITH query in sight has this name.
+    pub(super) fn is_in_scope(&self, name: &str) -> bool {
+        self.scope.iter().any(|cte| normalize(&cte.alias.name) == name)
     }
 
     /// The stream of a subquery that stands as an argument.

@@ -18,6 +18,7 @@ use crate::ast::dotted;
 use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
 use crate::lower::expression::column;
+use crate::lower::scan::is_lookup;
 use crate::statement::{CreateSource, Name, Options, SourceColumn, Watermark};
 
 /// Plans a source. Its event time is what WATERMARK FOR names; without one, a PROCTIME column is.
@@ -57,7 +58,33 @@ pub(crate) fn plan_source(create: &CreateSource, settings: &Settings) -> Result<
     let columns = StreamSchema(physical);
     let node = SourceNode { table, connector, options, declared, columns, projection, event_time };
     check_group(&node, &create.options, settings)?;
+    check_lookup(create, &node)?;
     Ok((node, info))
+}
+
+/// Refuses what means nothing for a table that is asked by key.
+fn check_lookup(create: &CreateSource, source: &SourceNode) -> Result<()> {
+    if !is_lookup(source) {
+        let cache = source.options.iter().find(|(key, _)| key.starts_with("lookup_"));
+        return match cache {
+            None => Ok(()),
+            Some((key, _)) => {
+                let message = format!("the option '{key}' needs the option lookup = 'true'");
+                Err(SqlError::invalid(message).at(create.options.place(key)))
+            }
+        };
+    }
+    if let Some(watermark) = &create.watermark {
+        let hint = "its rows are looked up as they are now; leave it out";
+        return Err(SqlError::unsupported("WATERMARK FOR of a look-up table", hint).at(watermark.column.at));
+    }
+    match create.columns.iter().find(|column| column.generated.is_some()) {
+        None => Ok(()),
+        Some(column) => {
+            let hint = "compute it in the query that joins the table";
+            Err(SqlError::unsupported("a generated column of a look-up table", hint).at(column.name.at))
+        }
+    }
 }
 
 /// The place and the name of the PROCTIME column, if there is one.

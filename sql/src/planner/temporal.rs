@@ -7,13 +7,14 @@
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Spanned, TableFactor, TableVersion,
 };
-use tidemill_plans::node::VersionBound;
+use tidemill_plans::node::{SourceNode, VersionBound};
 
 use super::relation::refuse_ignored_hints;
 use super::{QueryPlanner, as_of};
-use crate::ast::{normalize, quoted};
+use crate::ast::{dotted, normalize, quoted};
+use crate::catalog::Detail;
 use crate::error::{Result, SqlError};
-use crate::lower::scan::Leaf;
+use crate::lower::scan::{Leaf, is_lookup};
 use crate::lower::stream::Stream;
 
 /// Whether a join's right side has a FOR SYSTEM_TIME AS OF.
@@ -34,6 +35,9 @@ impl QueryPlanner<'_> {
             return Err(SqlError::unsupported("this kind of version", "write FOR SYSTEM_TIME AS OF a.ts"));
         };
         let (ident, alias) = versions_table(&join.relation, "FOR SYSTEM_TIME AS OF")?;
+        if let Some(table) = self.lookup_table(&ident) {
+            return self.replace_lookup(join, table, &alias, &as_of);
+        }
         if !matches!(as_of, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
             let message = format!("FOR SYSTEM_TIME AS OF takes the left side's event-time column, not '{as_of}'");
             return Err(SqlError::invalid(message).at(as_of.span()));
@@ -46,6 +50,34 @@ impl QueryPlanner<'_> {
         let keys = Expr::Nested(Box::new(on.clone()));
         *on = Expr::BinaryOp { left: Box::new(keys), op: BinaryOperator::And, right: Box::new(valid) };
         self.put_leaf(&mut join.relation, Leaf::Temporal(stream), &alias);
+        Ok(())
+    }
+}
+
+impl QueryPlanner<'_> {
+    /// The table of a name, if it is one that is asked by key.
+    fn lookup_table(&mut self, ident: &Ident) -> Option<Box<SourceNode>> {
+        let name = normalize(ident);
+        if self.is_in_scope(&name) {
+            return None;
+        }
+        let object = self.catalog_object(&name)?;
+        let Detail::Source(source, _) = &object.detail else { return None };
+        self.note_use(&name);
+        is_lookup(source).then(|| source.clone())
+    }
+
+    fn replace_lookup(&mut self, join: &mut Join, table: Box<SourceNode>, alias: &str, as_of: &Expr) -> Result<()> {
+        let is_now = matches!(as_of, Expr::Function(function) if dotted(&function.name) == "proctime");
+        if !is_now {
+            let message = format!(
+                "'{}' has no history: its rows are looked up as they are, FOR SYSTEM_TIME AS OF PROCTIME()",
+                table.table
+            );
+            return Err(SqlError::invalid(message).at(as_of.span()));
+        }
+        on_of(&mut join.join_operator, "FOR SYSTEM_TIME AS OF")?;
+        self.put_leaf(&mut join.relation, Leaf::Lookup(table), alias);
         Ok(())
     }
 }

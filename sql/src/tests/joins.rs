@@ -500,3 +500,120 @@ fn as_of_joins_that_cannot_be() {
     "#]],
     );
 }
+
+/// A table of each connector that can be asked.
+const TABLES: &str = "
+CREATE TABLE sellers (id INT, seller VARCHAR, rating DOUBLE)
+  WITH (connector = 'files', path = 'sellers.csv', format = 'csv', lookup = 'true', lookup_cache_ttl = '1min');
+CREATE TABLE people (name VARCHAR, born DATE, id BIGINT)
+  WITH (connector = 'postgres', url = 'postgres://me@localhost/shop', lookup_cache_rows = 100);";
+
+#[test]
+fn look_ups_ask_tables_for_the_rows_of_a_key() {
+    expect![[r#"
+        Sink #6 select_1 to result [x1]
+          Project #5 price, born [x2] -> rebalance
+            Filter #4 born IS NULL [x2] -> forward
+              LookupJoin #3 left (bidder) = (name), people in postgres [x2] -> forward
+                Project #2 bidder, price [x2] -> forward
+                  Filter #1 (price > 1.0) [x2] -> forward
+                    Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(
+        TABLES,
+        "SELECT b.price, p.born FROM bids b LEFT JOIN people FOR SYSTEM_TIME AS OF PROCTIME() AS p ON p.name = b.bidder
+         WHERE b.price > 1 AND p.born IS NULL",
+    ));
+    expect![[r#"
+        Sink #8 select_1 to result [x1]
+          Project #7 window_end, seller, "count(1)" AS n [x2] -> rebalance
+            WindowAggregate #6 TUMBLE(size=1h) on ts by (seller): count(1) [x2] -> forward
+              Project #5 seller, ts [x2] -> hash(seller)
+                Project #4 ts, seller [x2] -> forward
+                  Filter #3 (rating > price) [x2] -> forward
+                    LookupJoin #2 (__key0) = (id), sellers in files [x2] -> forward
+                      Project #1 auction, price, ts, TRY_CAST(auction AS INTEGER) AS __key0 [x2] -> forward
+                        Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(
+        TABLES,
+        "SELECT window_end, s.seller, count(*) AS n FROM TUMBLE((
+           SELECT b.ts, s.seller FROM bids b JOIN sellers FOR SYSTEM_TIME AS OF PROCTIME() AS s
+           ON s.id = b.auction AND s.rating > b.price), DESCRIPTOR(ts), INTERVAL '1 hour') s
+         GROUP BY s.seller, window_start, window_end",
+    ));
+}
+
+#[test]
+fn look_ups_that_cannot_be() {
+    let check = |sql: &str, expected: expect_test::Expect| expected.assert_eq(&explain_after(TABLES, sql));
+    check(
+        "SELECT * FROM people",
+        expect![
+            "error: line 1, column 1: reading 'people' as a stream is not supported; look its rows up: JOIN people FOR SYSTEM_TIME AS OF PROCTIME() ON a.k = people.k"
+        ],
+    );
+    check(
+        "SELECT b.price FROM bids b JOIN people p ON p.name = b.bidder",
+        expect![
+            "error: line 1, column 41: reading 'people' as a stream is not supported; look its rows up: JOIN people FOR SYSTEM_TIME AS OF PROCTIME() ON a.k = people.k"
+        ],
+    );
+    check(
+        "SELECT b.price FROM bids b JOIN people FOR SYSTEM_TIME AS OF b.ts AS p ON p.name = b.bidder",
+        expect![
+            "error: line 1, column 70: 'people' has no history: its rows are looked up as they are, FOR SYSTEM_TIME AS OF PROCTIME()"
+        ],
+    );
+    check(
+        "SELECT b.price FROM bids b JOIN auctions FOR SYSTEM_TIME AS OF PROCTIME() AS p ON p.id = b.auction",
+        expect![
+            "error: line 1, column 72: FOR SYSTEM_TIME AS OF takes the left side's event-time column, not 'PROCTIME()'"
+        ],
+    );
+    check(
+        "SELECT b.price FROM bids b JOIN people FOR SYSTEM_TIME AS OF PROCTIME() AS p ON upper(p.name) = b.bidder",
+        expect![
+            "error: line 1, column 41: the look-up by upper(p.name) is not supported; the table is asked by its columns as they are: ON a.k = d.k"
+        ],
+    );
+    check(
+        "SELECT b.price FROM bids b JOIN people FOR SYSTEM_TIME AS OF PROCTIME() AS p ON p.id = b.price",
+        expect![
+            "error: line 1, column 41: the look-up by p.id is not supported; cast the other side to BIGINT, the type of 'id'"
+        ],
+    );
+    check(
+        "SELECT b.price FROM bids b LEFT JOIN people FOR SYSTEM_TIME AS OF PROCTIME() AS p ON p.name = b.bidder AND p.id > 3",
+        expect![
+            "error: line 1, column 46: the condition p.id > 3 in ON of a LEFT look-up is not supported; ON takes equal keys only; put the rest in WHERE"
+        ],
+    );
+    let source = |columns: &str, options: &str| {
+        format!("CREATE TABLE t ({columns}) WITH (connector = 'files', path = 'x', format = 'csv'{options})")
+    };
+    check_error(
+        &source("a INT, b INT AS (a + 1)", ", lookup = 'true'"),
+        expect![[r#"
+        line 1, column 24: a generated column of a look-up table is not supported; compute it in the query that joins the table
+    "#]],
+    );
+    check_error(
+        &source("a TIMESTAMP, WATERMARK FOR a AS a", ", lookup = 'true'"),
+        expect![[r#"
+        line 1, column 44: WATERMARK FOR of a look-up table is not supported; its rows are looked up as they are now; leave it out
+    "#]],
+    );
+    check_error(
+        &source("a INT", ", lookup_cache_ttl = '1 hour'"),
+        expect![[r#"
+        line 1, column 79: the option 'lookup_cache_ttl' needs the option lookup = 'true'
+    "#]],
+    );
+    check_error(
+        &source("a INT", ", lookup = 'true', lookup_cache_ttl = 'long'"),
+        expect![[r#"
+        line 1, column 96: option 'lookup_cache_ttl' is 'long', but takes an interval such as '1 hour' or '15 minutes' (no months)
+    "#]],
+    );
+}
