@@ -215,7 +215,8 @@ fn frameworks_stay_where_they_belong() {
     };
     may_name("actix", &["tidemill", "tidemill-coordinator", "tidemill-workers"]);
     may_name("wgpu", &["tidemill-compute"]);
-    may_name("tokio", &["tidemill", "tidemill-coordinator", "tidemill-workers"]);
+    // The engine's connectors alone wait for servers: look-ups run a client on their own threads.
+    may_name("tokio", &["tidemill", "tidemill-coordinator", "tidemill-engine", "tidemill-workers"]);
     may_name("tonic", &["tidemill-coordinator", "tidemill-workers"]);
     may_name("arrow-flight", &["tidemill-coordinator", "tidemill-workers"]);
     may_name("sled", &["tidemill-coordinator", "tidemill-engine"]);

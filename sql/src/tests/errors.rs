@@ -70,13 +70,13 @@ fn options() {
     check_error(
         "CREATE SOURCE s (a INT) WITH (connector = 'kafkka', path = 'x')",
         expect![[r#"
-            line 1, column 31: unknown connector 'kafkka'; valid are: files, nexmark, print, blackhole
+            line 1, column 31: unknown connector 'kafkka'; valid are: files, nexmark, print, blackhole, postgres
         "#]],
     );
     check_error(
         "CREATE SOURCE s (a INT) WITH (connector = 'files', pth = 'x', format = 'csv')",
         expect![[r#"
-            line 1, column 52: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, null_value, rows_per_second, null_event_time, idle_timeout, watermark_group, max_drift
+            line 1, column 52: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, null_value, lookup, lookup_cache_ttl, rows_per_second, null_event_time, idle_timeout, watermark_group, max_drift
         "#]],
     );
     check_error(

@@ -605,15 +605,15 @@ fn look_ups_that_cannot_be() {
     "#]],
     );
     check_error(
-        &source("a INT", ", lookup_cache_ttl = '1 hour'"),
+        &source("a INT", ", lookup_cache_ttl = '1h'"),
         expect![[r#"
-        line 1, column 79: the option 'lookup_cache_ttl' needs the option lookup = 'true'
-    "#]],
+            line 1, column 79: the option 'lookup_cache_ttl' needs the option lookup = 'true'
+        "#]],
     );
     check_error(
         &source("a INT", ", lookup = 'true', lookup_cache_ttl = 'long'"),
         expect![[r#"
-        line 1, column 96: option 'lookup_cache_ttl' is 'long', but takes an interval such as '1 hour' or '15 minutes' (no months)
-    "#]],
+            line 1, column 96: option 'lookup_cache_ttl' is 'long', but takes a duration such as 30s or 500ms, or 0
+        "#]],
     );
 }
