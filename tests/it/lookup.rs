@@ -81,7 +81,7 @@ impl Drop for Server {
 
 fn programs() -> PathBuf {
     let found = glob("/usr/lib/postgresql").into_iter().map(|version| version.join("bin"));
-    found.max().expect("PostgreSQL is not installed: apt-get install postgresql")
+    found.max().unwrap_or_else(|| panic!("PostgreSQL is not installed: apt-get install postgresql"))
 }
 
 /// The folders in a folder.
