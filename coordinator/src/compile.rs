@@ -49,7 +49,7 @@ pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> R
         match session.execute(&statement)? {
             Outcome::Done(_) => {}
             Outcome::Rows(rows) => outputs.push(Output::Rows(rows)),
-            Outcome::Job(job) => jobs.push((job, outputs.len())),
+            Outcome::Job(job) => jobs.push((*job, outputs.len())),
         }
     }
     if jobs.is_empty() {

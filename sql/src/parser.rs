@@ -242,7 +242,7 @@ impl<'a> ScriptParser<'a> {
             return Ok(None);
         }
         let when = if self.word("EVERY") {
-            EmitWhen::Every(self.with(Parser::parse_expr)?)
+            EmitWhen::Every(Box::new(self.with(Parser::parse_expr)?))
         } else if self.word("ON") {
             if self.word("UPDATE") {
                 EmitWhen::OnUpdate
@@ -270,7 +270,7 @@ impl<'a> ScriptParser<'a> {
         } else if self.word("INTO") {
             LateData::Into(self.name()?)
         } else if self.word("UPDATE") && self.word("WITHIN") {
-            LateData::UpdateWithin(self.with(Parser::parse_expr)?)
+            LateData::UpdateWithin(Box::new(self.with(Parser::parse_expr)?))
         } else {
             return Err(self.expected("LATE DATA DROP, INTO sink, or UPDATE WITHIN INTERVAL '…'"));
         };

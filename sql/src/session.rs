@@ -41,7 +41,7 @@ pub enum Outcome {
     /// Rows that were answered at once.
     Rows(RecordBatch),
     /// Something that has to run; to be added to a [`JobBuilder`].
-    Job(JobStatement),
+    Job(Box<JobStatement>),
 }
 
 /// What a statement would do, before the session is touched.
@@ -103,7 +103,7 @@ impl Session {
             None => Outcome::Done(message),
             Some(kind) => {
                 self.busy.extend(kind.object().map(str::to_owned));
-                Outcome::Job(self.job(kind, parsed))
+                Outcome::Job(Box::new(self.job(kind, parsed)))
             }
         })
     }
@@ -291,7 +291,7 @@ impl Session {
         let mut session = self.clone();
         let effect = session.plan(statement, parsed.text())?;
         let job = match session.take_effect(effect, parsed)? {
-            Outcome::Job(job) => job,
+            Outcome::Job(job) => *job,
             _ => self.explain_view(statement, &session, parsed)?,
         };
         let mut builder = JobBuilder::new(&session);

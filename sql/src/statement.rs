@@ -71,7 +71,7 @@ pub(crate) enum LateData {
     /// They are written to this sink.
     Into(Name),
     /// They update results for so long after a window's end.
-    UpdateWithin(Expr),
+    UpdateWithin(Box<Expr>),
 }
 
 /// EMIT and where it stands.
@@ -89,7 +89,7 @@ pub(crate) enum EmitWhen {
     /// Once, when their window is complete.
     OnWindowClose,
     /// What has changed, so often.
-    Every(Expr),
+    Every(Box<Expr>),
 }
 
 impl StreamQuery {
