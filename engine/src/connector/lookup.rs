@@ -60,7 +60,7 @@ impl Lookup {
         let mut found: Vec<Option<RecordBatch>> = bytes.iter().map(|key| self.cache.get(key, now)).collect();
         let missing: Vec<u32> = (0..bytes.len() as u32).filter(|key| found[*key as usize].is_none()).collect();
         if !missing.is_empty() {
-            let keys = take_all(columns, &missing)?;
+            let keys = arrow::compute::take_arrays(columns, &arrow::array::UInt32Array::from(missing.clone()), None)?;
             let rows = self.source.fetch(&keys)?;
             let by_key = self.split(&rows, missing.iter().map(|key| bytes[*key as usize]))?;
             for (key, rows) in missing.iter().zip(by_key) {
@@ -97,11 +97,6 @@ fn index(keys: &KeyRows, rows: usize) -> hashbrown::HashMap<Box<[u8]>, Vec<u32>>
 
 fn take_rows(rows: &RecordBatch, picks: &[u32]) -> Result<RecordBatch> {
     Ok(arrow::compute::take_record_batch(rows, &arrow::array::UInt32Array::from(picks.to_vec()))?)
-}
-
-fn take_all(columns: &[ArrayRef], picks: &[u32]) -> Result<Vec<ArrayRef>> {
-    let picks = arrow::array::UInt32Array::from(picks.to_vec());
-    Ok(columns.iter().map(|column| arrow::compute::take(column, &picks, None)).collect::<Result<_, _>>()?)
 }
 
 fn ttl_ns(table: &LookupTable) -> u64 {

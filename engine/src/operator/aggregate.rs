@@ -20,7 +20,7 @@ use tidemill_plans::change::{ChangeOp, change_array, change_column_index, change
 use tidemill_plans::node::{AggregateEmit, AggregateNode};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
-use self::states::{GroupStates, GroupedRows, is_order_kept, states_of};
+use self::states::{GroupStates, GroupedRows, states_of};
 use super::Operator;
 use super::groups::AggregateCall;
 use super::key_index::KeyIndex;
@@ -48,7 +48,7 @@ pub(super) struct Aggregate {
     waiting: Option<EventTimeBuffer>,
     /// Whether the input is a changelog.
     takes_back: bool,
-    keyless: bool,
+    key_columns: Vec<usize>,
     keys: KeyIndex,
     states: Vec<Box<dyn GroupStates>>,
     groups: Vec<Group>,
@@ -88,12 +88,11 @@ impl Aggregate {
         let takes_back = change_column_index(&input).is_some();
         let calls: Result<Vec<_>> = node.aggregates.iter().map(|call| AggregateCall::new(call, &input)).collect();
         let calls = calls?;
-        let (mut states, mut ordered) = (Vec::new(), false);
+        let mut states = Vec::new();
         for call in &calls {
-            let types = call.argument_types(&input)?;
-            states.push(states_of(call, &types, takes_back)?);
-            ordered |= is_order_kept(call, &types, takes_back)?;
+            states.push(states_of(call, &call.argument_types(&input)?, takes_back)?);
         }
+        let ordered = states.iter().any(|states| states.needs_order());
         let waiting = node.time.filter(|_| ordered).map(|time| EventTimeBuffer::new(Arc::clone(&input), time));
         let mut aggregate = Self {
             calls,
@@ -103,7 +102,7 @@ impl Aggregate {
             time: node.time,
             waiting,
             takes_back,
-            keyless: node.keys.is_empty(),
+            key_columns: node.keys.clone(),
             keys: KeyIndex::new(&input, &node.keys)?,
             states,
             groups: Vec::new(),
@@ -114,7 +113,7 @@ impl Aggregate {
             next_clean_up: EventTime::MIN,
             watermark: Watermark::MIN,
         };
-        if aggregate.keyless {
+        if !aggregate.keys.has_columns() {
             // Without keys there is one group from the start: a count of nothing is 0, not nothing.
             aggregate.note_changed(&[0])?;
         }
@@ -124,7 +123,7 @@ impl Aggregate {
     /// Adds the rows of a batch, and takes away those that it says are gone.
     fn apply(&mut self, batch: &RecordBatch) -> Result<()> {
         let mut groups = Vec::new();
-        self.keys.find(batch, &mut groups)?;
+        self.keys.find(batch, &self.key_columns, &mut groups)?;
         self.note_changed(&groups)?;
         let ops = if self.takes_back { Some(change_ops(batch)?) } else { None };
         self.note_rows(batch, &groups, ops.as_deref())?;
@@ -218,14 +217,14 @@ impl Aggregate {
         }
         let after = self.results(&changed)?;
         let before = self.take_before(&after)?;
-        let differ = Differences::of(&before, &after, changed.iter().map(|group| self.groups[*group as usize].known))?;
+        let differ = differences(&before, &after, changed.iter().map(|group| self.groups[*group as usize].known))?;
         let mut changes = Changes::default();
         let mut known = 0;
         for (place, number) in changed.iter().enumerate() {
-            let is_there = self.keyless || !self.takes_back || self.groups[*number as usize].rows > 0;
+            let is_there = !self.keys.has_columns() || !self.takes_back || self.groups[*number as usize].rows > 0;
             let group = &mut self.groups[*number as usize];
             match (group.known, is_there) {
-                (true, true) if differ.at(known) => {
+                (true, true) if differ[known] => {
                     changes.push(*number, (0, known), ChangeOp::UpdateBefore);
                     changes.push(*number, (1, place), ChangeOp::UpdateAfter);
                 }
@@ -273,7 +272,7 @@ impl Aggregate {
 
     /// Forgets groups without rows, once there are more of them than others.
     fn drop_empty_groups(&mut self) -> Result<()> {
-        if self.keyless || self.empty < CLEAN_UP_GROUPS.max(self.groups.len() / 2) {
+        if !self.keys.has_columns() || self.empty < CLEAN_UP_GROUPS.max(self.groups.len() / 2) {
             return Ok(());
         }
         self.keep_groups(|group| !group.empty)
@@ -282,7 +281,7 @@ impl Aggregate {
     /// Forgets groups that nothing has changed for so long. Downstream is not told: it keeps its rows for
     /// as long as it wants, and a row that comes later begins a new group.
     fn drop_old_groups(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        let Some(ttl) = self.ttl.filter(|_| !self.keyless) else { return Ok(()) };
+        let Some(ttl) = self.ttl.filter(|_| self.keys.has_columns()) else { return Ok(()) };
         if self.watermark.0 < self.next_clean_up || self.watermark.is_end() {
             return Ok(());
         }
@@ -328,34 +327,26 @@ impl Changes {
     }
 }
 
-/// Which of the groups that downstream knows have other results now.
-struct Differences(Vec<bool>);
-
-impl Differences {
-    /// Of `before`, the results of the groups that are known, and `after`, those of all that have changed.
-    fn of(before: &[ArrayRef], after: &[ArrayRef], known: impl Iterator<Item = bool>) -> Result<Self> {
-        let places: Vec<u32> = known.enumerate().filter(|(_, known)| *known).map(|(place, _)| place as u32).collect();
-        let mut differ = vec![false; places.len()];
-        if places.is_empty() {
-            return Ok(Self(differ));
-        }
-        let places = UInt32Array::from(places);
-        for (before, after) in before.iter().zip(after) {
-            let after = take(after, &places, None)?;
-            if before.data_type().is_nested() {
-                let compare = make_comparator(before, &after, SortOptions::default())?;
-                differ.iter_mut().enumerate().for_each(|(row, differ)| *differ |= compare(row, row).is_ne());
-            } else {
-                let same = not_distinct(before, &after)?;
-                differ.iter_mut().zip(same.values()).for_each(|(differ, same)| *differ |= !same);
-            }
-        }
-        Ok(Self(differ))
+/// Which of the groups that downstream knows have other results now: of `before`, the results of the groups
+/// that are known, and `after`, those of all that have changed.
+fn differences(before: &[ArrayRef], after: &[ArrayRef], known: impl Iterator<Item = bool>) -> Result<Vec<bool>> {
+    let places: Vec<u32> = known.enumerate().filter(|(_, known)| *known).map(|(place, _)| place as u32).collect();
+    let mut differ = vec![false; places.len()];
+    if places.is_empty() {
+        return Ok(differ);
     }
-
-    fn at(&self, known: usize) -> bool {
-        self.0[known]
+    let places = UInt32Array::from(places);
+    for (before, after) in before.iter().zip(after) {
+        let after = take(after, &places, None)?;
+        if before.data_type().is_nested() {
+            let compare = make_comparator(before, &after, SortOptions::default())?;
+            differ.iter_mut().enumerate().for_each(|(row, differ)| *differ |= compare(row, row).is_ne());
+        } else {
+            let same = not_distinct(before, &after)?;
+            differ.iter_mut().zip(same.values()).for_each(|(differ, same)| *differ |= !same);
+        }
     }
+    Ok(differ)
 }
 
 impl Operator for Aggregate {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
 use tidemill_plans::node::FilterNode;
@@ -22,6 +22,13 @@ impl Filter {
     pub(super) fn new(node: &FilterNode, input: &SchemaRef) -> Result<Self> {
         Ok(Self { predicate: node.predicate.to_physical(input)? })
     }
+}
+
+/// For which rows a condition holds. One that is NULL does not.
+pub(super) fn holds(condition: &dyn PhysicalExpr, rows: &RecordBatch) -> Result<BooleanArray> {
+    let holds = condition.evaluate(rows)?.into_array(rows.num_rows())?;
+    let holds = holds.as_boolean();
+    Ok(if holds.null_count() == 0 { holds.clone() } else { prep_null_mask_filter(holds) })
 }
 
 impl Operator for Filter {

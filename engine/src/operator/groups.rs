@@ -12,10 +12,9 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
 use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
-use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
-use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use tidemill_plans::expr::StreamExpr;
 
+use super::key_numbers::KeyNumbers;
 use crate::error::Result;
 
 /// Aggregates whose result never depends on the order of their input. (Measures of classifiers sort
@@ -118,8 +117,7 @@ fn order_matters(function: &str, arguments: &[Arc<dyn PhysicalExpr>], input: &Sc
 
 /// The groups of one window or pane.
 pub(super) struct Groups {
-    /// `None` where there are no keys: everything is one group.
-    values: Option<Box<dyn GroupValues>>,
+    keys: KeyNumbers,
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
     indexes: Vec<usize>,
 }
@@ -136,32 +134,14 @@ pub(super) struct PartialGroups {
 
 impl Groups {
     pub(super) fn new(keys: &SchemaRef, calls: &[AggregateCall]) -> Result<Self> {
-        let values = match keys.fields().is_empty() {
-            true => None,
-            false => Some(new_group_values(Arc::clone(keys), &GroupOrdering::None)?),
-        };
         let accumulators: Result<_> = calls.iter().map(AggregateCall::accumulator).collect();
-        Ok(Self { values, accumulators: accumulators?, indexes: Vec::new() })
-    }
-
-    /// Finds each row's group; returns how many groups there are.
-    fn intern(&mut self, keys: &[ArrayRef], rows: usize) -> Result<usize> {
-        match &mut self.values {
-            Some(values) => {
-                values.intern(keys, &mut self.indexes)?;
-                Ok(values.len())
-            }
-            None => {
-                self.indexes.clear();
-                self.indexes.resize(rows, 0);
-                Ok(1)
-            }
-        }
+        Ok(Self { keys: KeyNumbers::new(keys)?, accumulators: accumulators?, indexes: Vec::new() })
     }
 
     /// Adds rows, each to the group of its keys.
     pub(super) fn update(&mut self, keys: &[ArrayRef], calls: &[AggregateCall], batch: &RecordBatch) -> Result<()> {
-        let total = self.intern(keys, batch.num_rows())?;
+        self.keys.find(keys, batch.num_rows(), &mut self.indexes)?;
+        let total = self.keys.len();
         for (call, accumulator) in calls.iter().zip(&mut self.accumulators) {
             let (arguments, filter) = call.evaluate(batch)?;
             accumulator.update_batch(&arguments, &self.indexes, filter.as_ref(), total)?;
@@ -172,7 +152,7 @@ impl Groups {
     /// Adds partial aggregates, in this order, each row to the group that stands for it in `indexes`, one
     /// of `total`. Only for groups without keys.
     pub(super) fn merge_at(&mut self, indexes: &[usize], partials: &[&PartialGroups], total: usize) -> Result<()> {
-        debug_assert!(self.values.is_none(), "the caller knows the keys");
+        debug_assert!(!self.keys.has_columns(), "the caller knows the keys");
         for (call, accumulator) in self.accumulators.iter_mut().enumerate() {
             let mut start = 0;
             for partial in partials {
@@ -194,7 +174,7 @@ impl Groups {
     /// The groups' keys and states, in the order in which the groups were first seen. Afterwards there
     /// are no groups.
     pub(super) fn take_partial(&mut self) -> Result<PartialGroups> {
-        let keys = self.take_keys()?;
+        let keys = self.keys.take()?;
         let states = self.take_states()?;
         let rows = keys.first().or_else(|| states.first().and_then(|s| s.first())).map_or(1, |column| column.len());
         Ok(PartialGroups::new(keys, states, rows))
@@ -202,24 +182,14 @@ impl Groups {
 
     /// The groups' keys and results, one column each. Afterwards there are no groups.
     pub(super) fn finish(&mut self) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
-        let keys = self.take_keys()?;
+        let keys = self.keys.take()?;
         let results: datafusion::error::Result<Vec<_>> =
             self.accumulators.iter_mut().map(|accumulator| accumulator.evaluate(EmitTo::All)).collect();
         Ok((keys, results?))
     }
 
-    fn take_keys(&mut self) -> Result<Vec<ArrayRef>> {
-        let Some(values) = &mut self.values else { return Ok(Vec::new()) };
-        let groups = values.len();
-        let keys = values.emit(EmitTo::All)?;
-        // Emitting all leaves a multi-column map's entries in place; only this makes it empty.
-        values.clear_shrink(groups);
-        Ok(keys)
-    }
-
     pub(super) fn bytes(&self) -> usize {
-        self.values.as_ref().map_or(0, |values| values.size())
-            + self.accumulators.iter().map(|accumulator| accumulator.size()).sum::<usize>()
+        self.keys.bytes() + self.accumulators.iter().map(|accumulator| accumulator.size()).sum::<usize>()
     }
 }
 

@@ -57,17 +57,7 @@ impl HeldRows {
         if places.is_empty() {
             return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
         }
-        let mut named: Vec<&RecordBatch> = Vec::new();
-        let mut numbers: HashMap<u32, usize> = HashMap::new();
-        let mut picks = Vec::with_capacity(places.len());
-        for (batch, row) in places {
-            let number = *numbers.entry(*batch).or_insert_with(|| {
-                named.push(&self.batches[*batch as usize]);
-                named.len() - 1
-            });
-            picks.push((number, *row as usize));
-        }
-        Ok(interleave_record_batch(&named, &picks)?)
+        gather(places, |batch| &self.batches[batch as usize])
     }
 
     /// Whether enough has come since the last clean-up that the next one, a pass over all rows, is
@@ -94,4 +84,26 @@ impl HeldRows {
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+/// The rows in these places, of which there are some, in their order. Only the batches that are named take
+/// part.
+pub(super) fn gather<'a>(places: &[Place], batch_of: impl Fn(u32) -> &'a RecordBatch) -> Result<RecordBatch> {
+    let mut named: Vec<&RecordBatch> = Vec::new();
+    let mut numbers: HashMap<u32, usize> = HashMap::new();
+    let mut picks = Vec::with_capacity(places.len());
+    // Neighbours are often of one batch.
+    let mut last = None;
+    for (batch, row) in places {
+        let number = match last {
+            Some((same, number)) if same == *batch => number,
+            _ => *numbers.entry(*batch).or_insert_with(|| {
+                named.push(batch_of(*batch));
+                named.len() - 1
+            }),
+        };
+        last = Some((*batch, number));
+        picks.push((number, *row as usize));
+    }
+    Ok(interleave_record_batch(&named, &picks)?)
 }

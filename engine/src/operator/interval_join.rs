@@ -9,16 +9,18 @@ mod side;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::{filter_record_batch, prep_null_mask_filter, take_record_batch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
 use tidemill_plans::node::{IntervalJoinNode, JoinKind, JoinSide};
-use tidemill_plans::time::{EventTime, Watermark, event_times};
+use tidemill_plans::time::{Watermark, event_times};
 
 use self::side::{Arrival, Side};
 use super::Operator;
+use super::filter::holds;
 use super::held_rows::Place;
+use super::late_rows::without_late;
 use crate::error::Result;
 use crate::task::{OperatorContext, PortWatermarks};
 
@@ -89,8 +91,7 @@ impl IntervalJoin {
         if self.filter.is_some() || self.kind.pairs() {
             let mut pairs = self.pair_up(port, &arrival.batch, &found)?;
             if let Some(filter) = &self.filter {
-                let keep = filter.evaluate(&pairs)?.into_array(pairs.num_rows())?;
-                let keep = holds(keep.as_boolean());
+                let keep = holds(filter.as_ref(), &pairs)?;
                 pairs = filter_record_batch(&pairs, &keep)?;
                 found = found.filtered(&keep);
             }
@@ -177,11 +178,6 @@ impl IntervalJoin {
     }
 }
 
-/// A condition that is NULL does not hold.
-fn holds(condition: &BooleanArray) -> BooleanArray {
-    if condition.null_count() == 0 { condition.clone() } else { prep_null_mask_filter(condition) }
-}
-
 impl Candidates {
     fn filtered(self, keep: &BooleanArray) -> Self {
         let kept = |row: &usize| keep.value(*row);
@@ -195,18 +191,12 @@ impl Candidates {
 impl Operator for IntervalJoin {
     fn on_batch(&mut self, port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         let side = &self.sides[port];
-        let times = event_times(batch.column(side.time))?;
-        let late = times.values().iter().filter(|time| EventTime(**time) < side.watermark.0).count();
-        if late > 0 {
-            // A late row's partners may be gone or not: dropping it always keeps results repeatable.
-            ctx.count_late(late);
-            let on_time = times.values().iter().map(|time| Some(EventTime(*time) >= side.watermark.0)).collect();
-            let batch = filter_record_batch(&batch, &on_time)?;
-            return self.on_batch(port, batch, ctx);
-        }
+        // A late row's partners may be gone or not: dropping it always keeps results repeatable.
+        let batch = without_late(batch, side.time, side.watermark.0, ctx)?;
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        let times = event_times(batch.column(side.time))?;
         let mut arrival = side.arrival(batch, times)?;
         self.probe(port, &mut arrival, ctx)?;
         self.settle(port, arrival, ctx)

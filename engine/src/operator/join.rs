@@ -8,9 +8,9 @@ mod side;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::NullBuffer;
-use arrow::compute::{filter, filter_record_batch, not, prep_null_mask_filter, take};
+use arrow::compute::{filter, filter_record_batch, not, take_arrays};
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
 use tidemill_plans::change::{ChangeOp, change_array, change_column_index, change_ops};
@@ -19,6 +19,7 @@ use tidemill_plans::time::{EventTime, Watermark};
 
 use self::side::{END, Side};
 use super::Operator;
+use super::filter::holds;
 use super::key_index::KeyIndex;
 use super::numbered_rows::NO_ROW;
 use super::window_aggregate::conform;
@@ -101,7 +102,7 @@ impl Join {
         let side = &self.sides[port];
         let (rows, ops) = (batch.project(&(0..side.width).collect::<Vec<_>>())?, change_ops(batch)?);
         let mut keys = Vec::new();
-        self.keys.find_in(&rows, &side.keys, &mut keys)?;
+        self.keys.find(&rows, &side.keys, &mut keys)?;
         self.sides.iter_mut().for_each(|side| side.grow(self.keys.len()));
         let partners = vec![0; rows.num_rows()];
         let mut probe = Probe { port, rows, ops, keys, partners };
@@ -137,13 +138,13 @@ impl Join {
         if self.kind == JoinKind::Inner {
             return self.emit_inner(probe, mine, theirs, ctx);
         }
-        let holds = match &self.filter {
-            Some(_) => Some(self.holds(&self.pair(probe, mine, theirs)?)?),
+        let holding = match &self.filter {
+            Some(filter) => Some(holds(filter.as_ref(), &self.pair(probe, mine, theirs)?)?),
             None => None,
         };
         let mut emission = Emission::default();
         for (place, (row, partner)) in mine.iter().zip(theirs).enumerate() {
-            if holds.as_ref().is_some_and(|holds| !holds.value(place)) {
+            if holding.as_ref().is_some_and(|holding| !holding.value(place)) {
                 continue;
             }
             probe.partners[*row as usize] += 1;
@@ -158,10 +159,10 @@ impl Join {
         let mut ops = self
             .is_changelog
             .then(|| change_array(&mine.iter().map(|row| probe.ops[*row as usize]).collect::<Vec<_>>()));
-        if self.filter.is_some() {
-            let holds = self.holds(&pairs)?;
-            pairs = filter_record_batch(&pairs, &holds)?;
-            ops = ops.map(|ops| filter(&ops, &holds)).transpose()?;
+        if let Some(condition) = &self.filter {
+            let keep = holds(condition.as_ref(), &pairs)?;
+            pairs = filter_record_batch(&pairs, &keep)?;
+            ops = ops.map(|ops| filter(&ops, &keep)).transpose()?;
         }
         let columns = pairs.columns().iter().cloned().chain(ops).collect();
         ctx.emit(conform(columns, &self.output)?);
@@ -250,17 +251,7 @@ impl Join {
             return Ok(self.sides[side].rows.gather(theirs)?.columns().to_vec());
         }
         let rows: UInt32Array = mine.iter().map(|row| Some(*row).filter(|row| *row != NO_ROW)).collect();
-        let taken: Result<Vec<_>, _> = probe.rows.columns().iter().map(|column| take(column, &rows, None)).collect();
-        Ok(taken?)
-    }
-
-    /// For which pairs the further condition holds.
-    fn holds(&self, pairs: &RecordBatch) -> Result<BooleanArray> {
-        let Some(filter) = &self.filter else { return Ok(BooleanArray::from(vec![true; pairs.num_rows()])) };
-        let holds = filter.evaluate(pairs)?.into_array(pairs.num_rows())?;
-        let holds = holds.as_boolean();
-        // NULL is not true.
-        Ok(if holds.null_count() > 0 { prep_null_mask_filter(holds) } else { holds.clone() })
+        Ok(take_arrays(probe.rows.columns(), &rows, None)?)
     }
 
     /// Forgets rows that are older than they may become, and what is gone, when there is enough of it.

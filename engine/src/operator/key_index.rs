@@ -1,99 +1,80 @@
-//! Numbers for keys, from 0 on in the order in which they are first seen, and the keys of numbers.
-//!
-//! What an operator knows of a key is then a place in a vector. DataFusion's hash tables find the
-//! numbers of a batch at a time; they cannot be asked for a key, so keys are kept beside them.
+//! Keys with numbers, and the keys of numbers: hash tables cannot be asked for a key, so they are kept
+//! beside them.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::take;
+use arrow::compute::take_arrays;
 use arrow::datatypes::SchemaRef;
-use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
-use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 use super::groups::key_schema;
+use super::key_numbers::KeyNumbers;
 use super::numbered_rows::NumberedRows;
 use crate::error::Result;
 use crate::rows::canonical_key;
 
 /// See the [module](self).
 pub(super) struct KeyIndex {
-    columns: Vec<usize>,
     schema: SchemaRef,
-    /// `None` where there are no key columns: everything has the number 0.
-    values: Option<Box<dyn GroupValues>>,
+    numbers: KeyNumbers,
     keys: NumberedRows,
 }
 
 impl KeyIndex {
-    /// For keys in these columns of `input`. Without columns there is one key from the start.
+    /// For keys of the types of these columns of `input`. Without columns there is one key from the start.
     pub(super) fn new(input: &SchemaRef, columns: &[usize]) -> Result<Self> {
         let schema = key_schema(input, columns);
-        let values = match columns {
-            [] => None,
-            _ => Some(new_group_values(Arc::clone(&schema), &GroupOrdering::None)?),
-        };
-        let keys = NumberedRows::new(&schema)?;
-        Ok(Self { columns: columns.to_vec(), schema, values, keys })
+        Ok(Self { numbers: KeyNumbers::new(&schema)?, keys: NumberedRows::new(&schema)?, schema })
     }
 
-    /// Finds the number of each row's key.
-    pub(super) fn find(&mut self, batch: &RecordBatch, numbers: &mut Vec<usize>) -> Result<()> {
-        let columns = std::mem::take(&mut self.columns);
-        let found = self.find_in(batch, &columns, numbers);
-        self.columns = columns;
-        found
-    }
-
-    /// The same where the key is in other columns, of the same types.
-    pub(super) fn find_in(&mut self, batch: &RecordBatch, columns: &[usize], numbers: &mut Vec<usize>) -> Result<()> {
-        let Some(values) = &mut self.values else {
-            numbers.clear();
-            numbers.resize(batch.num_rows(), 0);
-            return Ok(());
-        };
-        let columns: Vec<ArrayRef> = columns.iter().map(|column| canonical_key(batch.column(*column))).collect();
-        values.intern(&columns, numbers)?;
-        let (known, total) = (self.keys.len(), values.len());
-        if total > known {
+    /// Finds the number of each row's key, which is in these columns.
+    pub(super) fn find(&mut self, batch: &RecordBatch, columns: &[usize], numbers: &mut Vec<usize>) -> Result<()> {
+        let keys: Vec<ArrayRef> = columns.iter().map(|column| canonical_key(batch.column(*column))).collect();
+        self.numbers.find(&keys, batch.num_rows(), numbers)?;
+        let (known, total) = (self.keys.len(), self.numbers.len());
+        if self.has_columns() && total > known {
             let firsts = first_rows(numbers, known, total);
-            let new: Result<Vec<ArrayRef>, _> = columns.iter().map(|column| take(column, &firsts, None)).collect();
-            self.keys.push(&RecordBatch::try_new(Arc::clone(&self.schema), new?)?)?;
+            let new = take_arrays(&keys, &firsts, None)?;
+            self.keys.push(&RecordBatch::try_new(Arc::clone(&self.schema), new)?)?;
         }
         Ok(())
     }
 
     /// The keys of these numbers.
     pub(super) fn keys(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
-        if self.values.is_none() {
+        if !self.has_columns() {
             return Ok(Vec::new());
         }
         Ok(self.keys.gather(numbers)?.columns().to_vec())
     }
 
+    /// Whether keys have columns.
+    pub(super) fn has_columns(&self) -> bool {
+        self.numbers.has_columns()
+    }
+
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
-        if self.values.is_some() { self.keys.len() } else { 1 }
+        self.numbers.len()
     }
 
     /// Keeps these keys only: the i-th has the number i now.
     pub(super) fn keep(&mut self, live: &[u32]) -> Result<()> {
-        if self.values.is_none() {
+        if !self.has_columns() {
             return Ok(());
         }
         self.keys.keep(live)?;
-        let mut values = new_group_values(Arc::clone(&self.schema), &GroupOrdering::None)?;
-        let numbers: Vec<u32> = (0..live.len() as u32).collect();
+        let all: Vec<u32> = (0..live.len() as u32).collect();
         let mut found = Vec::new();
-        values.intern(self.keys.gather(&numbers)?.columns(), &mut found)?;
+        self.numbers = KeyNumbers::new(&self.schema)?;
+        self.numbers.find(self.keys.gather(&all)?.columns(), live.len(), &mut found)?;
         debug_assert!(found.into_iter().eq(0..live.len()), "keys are kept in their order");
-        self.values = Some(values);
         Ok(())
     }
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.keys.bytes() + self.values.as_ref().map_or(0, |values| values.size())
+        self.keys.bytes() + self.numbers.bytes()
     }
 }
 

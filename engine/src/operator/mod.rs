@@ -11,6 +11,8 @@ mod held_rows;
 mod interval_join;
 mod join;
 mod key_index;
+mod key_numbers;
+mod late_rows;
 mod late_split;
 mod lookup_join;
 mod numbered_rows;

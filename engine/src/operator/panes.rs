@@ -5,17 +5,15 @@
 //! all panes share, and known by its number from then on. Windows are merged by numbers alone.
 
 use std::collections::BTreeMap;
-use std::mem::take;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, PrimitiveArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat, interleave, max, min, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
-use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
-use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use tidemill_plans::node::TimeWindow;
 
 use super::groups::{AggregateCall, Groups, PartialGroups, key_schema, numbered_key_schema};
+use super::key_numbers::KeyNumbers;
 use crate::error::Result;
 
 /// A dictionary with fewer keys is not worth being built anew. Tests want to see some that are.
@@ -84,12 +82,7 @@ pub(super) struct WindowGroups {
 }
 
 /// Numbers for keys. One that no pane has any more stays until the dictionary is built anew.
-struct Dictionary {
-    schema: SchemaRef,
-    /// `None` where there are no key columns: everything is one key.
-    values: Option<Box<dyn GroupValues>>,
-    indexes: Vec<usize>,
-}
+struct Dictionary(KeyNumbers);
 
 /// Which group of the result each row of some partials belongs to, and where each group is first.
 #[derive(Default)]
@@ -113,7 +106,7 @@ impl Panes {
             keys: keys.to_vec(),
             sealing: Groups::new(&numbered_key_schema(&key_schema), &calls)?,
             merging: Groups::new(&no_keys, &calls)?,
-            dictionary: shares_keys.then(|| Dictionary::new(Arc::clone(&key_schema))).transpose()?,
+            dictionary: shares_keys.then(|| Dictionary::new(&key_schema)).transpose()?,
             calls,
             key_schema,
             grid,
@@ -302,7 +295,7 @@ impl Panes {
         if dictionary.len() <= wanted {
             return Ok(());
         }
-        *dictionary = Dictionary::new(Arc::clone(&self.key_schema))?;
+        *dictionary = Dictionary::new(&self.key_schema)?;
         for partial in self.panes.values_mut().flat_map(|pane| &mut pane.partials) {
             let numbers = dictionary.number(partial.groups.keys(), partial.groups.rows())?;
             *partial = Arc::new(Partial { groups: partial.groups.clone(), numbers });
@@ -383,27 +376,22 @@ impl WindowParts {
 }
 
 impl Dictionary {
-    fn new(schema: SchemaRef) -> Result<Self> {
-        let values = match schema.fields().is_empty() {
-            true => None,
-            false => Some(new_group_values(Arc::clone(&schema), &GroupOrdering::None)?),
-        };
-        Ok(Self { schema, values, indexes: Vec::new() })
+    fn new(schema: &SchemaRef) -> Result<Self> {
+        Ok(Self(KeyNumbers::new(schema)?))
     }
 
     fn number(&mut self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
-        let Some(values) = &mut self.values else { return Ok(vec![0; rows]) };
-        debug_assert_eq!(keys.len(), self.schema.fields().len());
-        values.intern(keys, &mut self.indexes)?;
-        Ok(take(&mut self.indexes).into_iter().map(|number| number as u32).collect())
+        let mut numbers = Vec::new();
+        self.0.find(keys, rows, &mut numbers)?;
+        Ok(numbers.into_iter().map(|number| number as u32).collect())
     }
 
     fn len(&self) -> usize {
-        self.values.as_ref().map_or(1, |values| values.len())
+        self.0.len()
     }
 
     fn bytes(&self) -> usize {
-        self.values.as_ref().filter(|values| !values.is_empty()).map_or(0, |values| values.size())
+        if self.0.len() == 0 { 0 } else { self.0.bytes() }
     }
 }
 

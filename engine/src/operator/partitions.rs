@@ -4,48 +4,35 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{SortOptions, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
-use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
-use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use tidemill_plans::node::SortColumn;
 
 use super::groups::key_schema;
+use super::key_numbers::KeyNumbers;
 use crate::error::Result;
 use crate::rows::canonical_key;
 
 /// Numbers the partitions in the order in which they first come.
 pub(super) struct Partitions {
     columns: Vec<usize>,
-    /// `None` where there are no columns: everything is one partition.
-    values: Option<Box<dyn GroupValues>>,
+    keys: KeyNumbers,
     numbers: Vec<usize>,
 }
 
 impl Partitions {
     pub(super) fn new(input: &SchemaRef, columns: &[usize]) -> Result<Self> {
-        let values = match columns {
-            [] => None,
-            columns => Some(new_group_values(key_schema(input, columns), &GroupOrdering::None)?),
-        };
-        Ok(Self { columns: columns.to_vec(), values, numbers: Vec::new() })
+        let keys = KeyNumbers::new(&key_schema(input, columns))?;
+        Ok(Self { columns: columns.to_vec(), keys, numbers: Vec::new() })
     }
 
     /// The partition of every row. A new one has the next number.
     pub(super) fn of(&mut self, batch: &RecordBatch) -> Result<&[usize]> {
-        match &mut self.values {
-            Some(values) => {
-                let keys: Vec<ArrayRef> = self.columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
-                values.intern(&keys, &mut self.numbers)?;
-            }
-            None => {
-                self.numbers.clear();
-                self.numbers.resize(batch.num_rows(), 0);
-            }
-        }
+        let keys: Vec<ArrayRef> = self.columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
+        self.keys.find(&keys, batch.num_rows(), &mut self.numbers)?;
         Ok(&self.numbers)
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.values.as_ref().map_or(0, |values| values.size())
+        self.keys.bytes()
     }
 }
 

@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, SchemaRef};
 use tidemill_ml::{MlError, OnlineModel};
 use tidemill_plans::node::{ModelFreshness, PredictNode};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
+use super::late_rows::without_late;
 use crate::error::{EngineError, Result};
 use crate::rows::EventTimeBuffer;
 use crate::task::{OperatorContext, PortWatermarks};
@@ -135,13 +135,7 @@ impl Operator for Predict {
         if port == 1 {
             return self.take_versions(&batch);
         }
-        let times = event_times(batch.column(self.time))?;
-        let watermark = self.watermark;
-        let on_time: BooleanArray = times.values().iter().map(|time| Some(EventTime(*time) >= watermark.0)).collect();
-        let late = on_time.false_count();
-        ctx.count_late(late);
-        let batch = if late == 0 { batch } else { filter_record_batch(&batch, &on_time)? };
-        self.waiting.push(batch)?;
+        self.waiting.push(without_late(batch, self.time, self.watermark.0, ctx)?)?;
         if self.freshness == ModelFreshness::Latest
             && let Some(rows) = self.waiting.take_before(EventTime::MAX)?
         {

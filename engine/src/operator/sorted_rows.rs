@@ -4,6 +4,7 @@
 //! before it comes, where several tasks' changes mix: then it is there less than no time, and counts
 //! for nothing.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -134,7 +135,10 @@ impl SortedRows {
 }
 
 /// Changes how often a row is there; says whether there is one more entry, or one less.
-fn count(rows: &mut BTreeMap<Encoded, i64>, row: &[u8], by: i64) -> Ordering {
+pub(super) fn count<R>(rows: &mut BTreeMap<R, i64>, row: &[u8], by: i64) -> Ordering
+where
+    R: Ord + Borrow<[u8]> + for<'a> From<&'a [u8]>,
+{
     match rows.get_mut(row) {
         Some(count) if *count + by != 0 => {
             *count += by;
@@ -145,7 +149,7 @@ fn count(rows: &mut BTreeMap<Encoded, i64>, row: &[u8], by: i64) -> Ordering {
             Ordering::Less
         }
         None => {
-            rows.insert(Arc::from(row), by);
+            rows.insert(R::from(row), by);
             Ordering::Greater
         }
     }

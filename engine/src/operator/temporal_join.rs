@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{filter_record_batch, take, take_record_batch};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{take_arrays, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use hashbrown::HashMap;
@@ -17,6 +17,7 @@ use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
 use super::held_rows::{HeldRows, Place};
+use super::late_rows::without_late;
 use crate::error::Result;
 use crate::rows::{EventTimeBuffer, JoinKeys};
 use crate::task::{OperatorContext, PortWatermarks};
@@ -129,7 +130,7 @@ impl Versions {
             return Ok(rows.columns().to_vec());
         }
         let picks = UInt32Array::from(beside.to_vec());
-        Ok(rows.columns().iter().map(|column| take(column, &picks, None)).collect::<Result<_, _>>()?)
+        Ok(take_arrays(rows.columns(), &picks, None)?)
     }
 
     /// Drops the versions that no row at `time` or later can ask for: all but the newest as of then.
@@ -165,25 +166,13 @@ fn newest(versions: &BTreeMap<i64, Version>, time: i64, bound: VersionBound) -> 
     seen.next_back().map(|(time, version)| (*time, version))
 }
 
-/// The rows that are not late, and a count of the others.
-fn on_time(batch: RecordBatch, time: usize, watermark: Watermark, ctx: &OperatorContext) -> Result<RecordBatch> {
-    let times = event_times(batch.column(time))?;
-    let on_time: BooleanArray = times.values().iter().map(|time| Some(EventTime(*time) >= watermark.0)).collect();
-    let late = on_time.false_count();
-    if late == 0 {
-        return Ok(batch);
-    }
-    ctx.count_late(late);
-    Ok(filter_record_batch(&batch, &on_time)?)
-}
-
 impl Operator for TemporalJoin {
     fn on_batch(&mut self, port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         // The version that a late row asks for may be gone or not, and the rows that a late version
         // answers may have been answered or not: dropping both keeps results repeatable.
         match port {
-            0 => self.waiting.push(on_time(batch, self.left_time, self.left_watermark, ctx)?),
-            _ => self.versions.push(on_time(batch, self.versions.time, self.versions.watermark, ctx)?),
+            0 => self.waiting.push(without_late(batch, self.left_time, self.left_watermark.0, ctx)?),
+            _ => self.versions.push(without_late(batch, self.versions.time, self.versions.watermark.0, ctx)?),
         }
     }
 

@@ -13,9 +13,10 @@ use tidemill_ml::metrics::StreamingAuc;
 use tidemill_ml::{FeatureSchema, LearnReport, MlError, OnlineModel, boolean_labels};
 use tidemill_plans::catalog::ModelVersion;
 use tidemill_plans::node::{TrainNode, model_version_schema};
-use tidemill_plans::time::{EventTime, event_times};
+use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
+use super::late_rows::without_late;
 use crate::error::{EngineError, Result};
 use crate::rows::{EventTimeBuffer, show_row};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
@@ -61,6 +62,11 @@ impl Train {
 
     fn failed(&self, source: MlError) -> EngineError {
         EngineError::Model { model: self.name.clone(), source }
+    }
+
+    /// Start of the interval that a watermark is in.
+    fn interval_start(&self, watermark: Watermark) -> EventTime {
+        EventTime(watermark.0.0.div_euclid(self.publish_every).saturating_mul(self.publish_every))
     }
 
     /// End of the interval that `time` is in: when a label of that time may be used.
@@ -146,25 +152,14 @@ fn version_rows(versions: &[Published]) -> Result<RecordBatch> {
 
 impl Operator for Train {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
-        let times = event_times(batch.column(self.time))?;
-        let learnt_to = ctx.watermark().0.0.div_euclid(self.publish_every).saturating_mul(self.publish_every);
-        let late: arrow::array::BooleanArray = times.values().iter().map(|time| Some(*time < learnt_to)).collect();
-        if !late.has_true() {
-            return self.waiting.push(batch);
-        }
-        // Its interval has been published: learning it now would depend on when it came.
-        ctx.count_late(late.true_count());
-        let on_time = arrow::compute::not(&late)?;
-        self.waiting.push(arrow::compute::filter_record_batch(&batch, &on_time)?)
+        let learnt_to = self.interval_start(ctx.watermark());
+        // A late row's interval has been published: learning it now would depend on when it came.
+        self.waiting.push(without_late(batch, self.time, learnt_to, ctx)?)
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
         let watermark = watermarks.min();
-        let bound = if watermark.is_end() {
-            EventTime::MAX
-        } else {
-            EventTime(watermark.0.0.div_euclid(self.publish_every).saturating_mul(self.publish_every))
-        };
+        let bound = if watermark.is_end() { EventTime::MAX } else { self.interval_start(watermark) };
         if let Some(rows) = self.waiting.take_before(bound)? {
             self.learn(&rows, ctx)?;
         }

@@ -30,6 +30,11 @@ pub(super) trait GroupStates: Send {
     /// The results of these groups. Asking changes nothing.
     fn evaluate(&mut self, groups: &[u32]) -> Result<ArrayRef>;
 
+    /// Whether the results depend on the order in which rows come.
+    fn needs_order(&self) -> bool {
+        false
+    }
+
     /// Keeps these groups only: the i-th has the number i now.
     fn keep(&mut self, live: &[u32]) -> Result<()>;
 
@@ -90,11 +95,6 @@ pub(super) fn states_of(call: &AggregateCall, types: &[DataType], takes_back: bo
         None if takes_back => Ok(Box::new(multiset::Multiset::new(call.clone(), types)?)),
         None => Ok(Box::new(single::Single::new(call.clone()))),
     }
-}
-
-/// Whether a call's result depends on the order in which [`states_of`] it see their rows.
-pub(super) fn is_order_kept(call: &AggregateCall, types: &[DataType], takes_back: bool) -> Result<bool> {
-    Ok(call.order_matters && !takes_back && plain_states(call, types, takes_back)?.is_none())
 }
 
 /// The states of a function that has some of its own, DISTINCT or not.

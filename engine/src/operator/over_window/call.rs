@@ -212,13 +212,9 @@ impl Call {
             let last = std::mem::replace(&mut state.window.window_frame_range, frame.clone());
             values.push(match (&mut state.run, &self.kind) {
                 (Run::Function(evaluator), _) => evaluator.evaluate(&arguments, &frame)?,
-                (Run::Growing(accumulator), Kind::Aggregate(aggregate)) => {
-                    self.grow(aggregate, accumulator.as_mut(), &last, &frame, &arguments, mask)?
+                (run, Kind::Aggregate(aggregate)) => {
+                    self.aggregate(aggregate, run, &Frame { rows: frame, last, arguments: &arguments, mask })?
                 }
-                (Run::Sliding(accumulator), Kind::Aggregate(aggregate)) => {
-                    self.slide(aggregate, accumulator.as_mut(), &last, &frame, &arguments, mask)?
-                }
-                (_, Kind::Aggregate(aggregate)) => self.anew(aggregate, &frame, &arguments, mask)?,
                 (_, Kind::Function { function, .. }) => {
                     return Err(DataFusionError::Internal(format!("{} has no evaluator", function.name())).into());
                 }
@@ -239,67 +235,25 @@ impl Call {
         Ok(context.calculate_range(order, &state.window.window_frame_range, len, row)?)
     }
 
-    fn grow(
-        &self,
-        aggregate: &AggregateFunctionExpr,
-        accumulator: &mut dyn Accumulator,
-        last: &Range<usize>,
-        frame: &Range<usize>,
-        arguments: &[ArrayRef],
-        mask: Option<&BooleanArray>,
-    ) -> Result<ScalarValue> {
-        if frame.is_empty() {
-            return Ok(aggregate.default_value(&self.data_type)?);
-        }
-        if frame.end > last.end {
-            accumulator.update_batch(&part(arguments, mask, last.end..frame.end)?)?;
-        }
-        Ok(accumulator.evaluate()?)
-    }
-
-    fn slide(
-        &self,
-        aggregate: &AggregateFunctionExpr,
-        accumulator: &mut dyn Accumulator,
-        last: &Range<usize>,
-        frame: &Range<usize>,
-        arguments: &[ArrayRef],
-        mask: Option<&BooleanArray>,
-    ) -> Result<ScalarValue> {
-        if frame.is_empty() {
-            if !last.is_empty() {
-                accumulator.retract_batch(&part(arguments, mask, last.clone())?)?;
+    /// An aggregate over a frame.
+    fn aggregate(&self, aggregate: &AggregateFunctionExpr, run: &mut Run, frame: &Frame<'_>) -> Result<ScalarValue> {
+        if frame.rows.is_empty() {
+            if let Run::Sliding(accumulator) = run
+                && !frame.last.is_empty()
+            {
+                accumulator.retract_batch(&frame.part(frame.last.clone())?)?;
             }
             return Ok(aggregate.default_value(&self.data_type)?);
         }
-        // Rows between an empty frame and this one were never in a frame.
-        let (out, enter) = if last.is_empty() {
-            (0..0, frame.clone())
-        } else {
-            (last.start..frame.start.min(last.end), last.end.max(frame.start)..frame.end)
-        };
-        if !enter.is_empty() {
-            accumulator.update_batch(&part(arguments, mask, enter)?)?;
+        match run {
+            Run::Growing(accumulator) => frame.grow(accumulator.as_mut()),
+            Run::Sliding(accumulator) => frame.slide(accumulator.as_mut()),
+            Run::Function(_) | Run::Anew => {
+                let mut accumulator = aggregate.create_accumulator()?;
+                accumulator.update_batch(&frame.part(frame.rows.clone())?)?;
+                Ok(accumulator.evaluate()?)
+            }
         }
-        if !out.is_empty() {
-            accumulator.retract_batch(&part(arguments, mask, out)?)?;
-        }
-        Ok(accumulator.evaluate()?)
-    }
-
-    fn anew(
-        &self,
-        aggregate: &AggregateFunctionExpr,
-        frame: &Range<usize>,
-        arguments: &[ArrayRef],
-        mask: Option<&BooleanArray>,
-    ) -> Result<ScalarValue> {
-        if frame.is_empty() {
-            return Ok(aggregate.default_value(&self.data_type)?);
-        }
-        let mut accumulator = aggregate.create_accumulator()?;
-        accumulator.update_batch(&part(arguments, mask, frame.clone())?)?;
-        Ok(accumulator.evaluate()?)
     }
 
     /// Notes how far back the next rows' frames can reach, in the beginning of the last frame.
@@ -393,15 +347,52 @@ impl CallState {
     }
 }
 
-/// The rows of a frame that a FILTER lets through.
-fn part(arguments: &[ArrayRef], mask: Option<&BooleanArray>, rows: Range<usize>) -> Result<Vec<ArrayRef>> {
-    let mut values = Vec::with_capacity(arguments.len());
-    for argument in arguments {
-        let slice = argument.slice(rows.start, rows.len());
-        values.push(match mask {
-            Some(mask) => filter(&slice, &mask.slice(rows.start, rows.len()))?,
-            None => slice,
-        });
+/// The frame of a row, and the one before it.
+struct Frame<'a> {
+    rows: Range<usize>,
+    last: Range<usize>,
+    /// The partition's arguments, and which of its rows a FILTER lets through.
+    arguments: &'a [ArrayRef],
+    mask: Option<&'a BooleanArray>,
+}
+
+impl Frame<'_> {
+    /// Adds what is behind the frame before.
+    fn grow(&self, accumulator: &mut dyn Accumulator) -> Result<ScalarValue> {
+        if self.rows.end > self.last.end {
+            accumulator.update_batch(&self.part(self.last.end..self.rows.end)?)?;
+        }
+        Ok(accumulator.evaluate()?)
     }
-    Ok(values)
+
+    /// Adds what is behind the frame before, and takes out what is only in that.
+    fn slide(&self, accumulator: &mut dyn Accumulator) -> Result<ScalarValue> {
+        let (rows, last) = (&self.rows, &self.last);
+        // Rows between an empty frame and this one were never in a frame.
+        let (out, enter) = if last.is_empty() {
+            (0..0, rows.clone())
+        } else {
+            (last.start..rows.start.min(last.end), last.end.max(rows.start)..rows.end)
+        };
+        if !enter.is_empty() {
+            accumulator.update_batch(&self.part(enter)?)?;
+        }
+        if !out.is_empty() {
+            accumulator.retract_batch(&self.part(out)?)?;
+        }
+        Ok(accumulator.evaluate()?)
+    }
+
+    /// The arguments of some rows that the FILTER lets through.
+    fn part(&self, rows: Range<usize>) -> Result<Vec<ArrayRef>> {
+        let mut values = Vec::with_capacity(self.arguments.len());
+        for argument in self.arguments {
+            let slice = argument.slice(rows.start, rows.len());
+            values.push(match self.mask {
+                Some(mask) => filter(&slice, &mask.slice(rows.start, rows.len()))?,
+                None => slice,
+            });
+        }
+        Ok(values)
+    }
 }

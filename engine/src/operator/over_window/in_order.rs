@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use tidemill_plans::node::OverWindowNode;
@@ -18,6 +18,7 @@ use super::call::{Call, CallState, PartitionRows, Prepared};
 use crate::error::Result;
 use crate::operator::Operator;
 use crate::operator::held_rows::{HeldRows, Place};
+use crate::operator::late_rows::without_late;
 use crate::operator::partitions::{OrderKeys, Partitions};
 use crate::operator::window_aggregate::conform;
 use crate::rows::EventTimeBuffer;
@@ -268,16 +269,8 @@ impl InOrderOver {
 
 impl Operator for InOrderOver {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
-        let times = event_times(batch.column(self.time))?;
-        let late = times.values().iter().filter(|time| EventTime(**time) < self.watermark.0).count();
-        if late == 0 {
-            return self.waiting.push(batch);
-        }
-        // Rows behind it have been emitted with frames that it is not in.
-        ctx.count_late(late);
-        let on_time: BooleanArray =
-            times.values().iter().map(|time| Some(EventTime(*time) >= self.watermark.0)).collect();
-        self.waiting.push(filter_record_batch(&batch, &on_time)?)
+        // Rows behind a late one have been emitted with frames that it is not in.
+        self.waiting.push(without_late(batch, self.time, self.watermark.0, ctx)?)
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {

@@ -11,9 +11,10 @@ use arrow::row::{RowConverter, Rows};
 use tidemill_plans::change::ChangeOp;
 use tidemill_plans::node::TopNNode;
 
-use super::row_store::{Incoming, Place, RowStore};
+use super::row_store::{Incoming, RowStore};
 use super::{Changes, KeptRows, Named, OUTPUT_ROWS};
 use crate::error::Result;
+use crate::operator::held_rows::Place;
 use crate::operator::partitions::{OrderKeys, Partitions, all_fields, prefix};
 
 /// See the [module](self).

@@ -4,11 +4,12 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::node::TopNNode;
-use tidemill_plans::time::{EventTime, Watermark, event_times};
+use tidemill_plans::time::Watermark;
 
 use super::Output;
 use crate::error::Result;
 use crate::operator::Operator;
+use crate::operator::late_rows::without_late;
 use crate::operator::partitions::{OrderKeys, Partitions};
 use crate::rows::EventTimeBuffer;
 use crate::task::{OperatorContext, PortWatermarks};
@@ -71,16 +72,8 @@ impl FirstRows {
 
 impl Operator for FirstRows {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
-        let times = event_times(batch.column(self.time))?;
-        let late = times.values().iter().filter(|time| EventTime(**time) < self.watermark.0).count();
-        if late == 0 {
-            return self.waiting.push(batch);
-        }
         // What comes late may be before a row that has been emitted.
-        ctx.count_late(late);
-        let on_time: BooleanArray =
-            times.values().iter().map(|time| Some(EventTime(*time) >= self.watermark.0)).collect();
-        self.waiting.push(filter_record_batch(&batch, &on_time)?)
+        self.waiting.push(without_late(batch, self.time, self.watermark.0, ctx)?)
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {

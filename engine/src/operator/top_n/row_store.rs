@@ -7,17 +7,14 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{interleave_record_batch, take_record_batch};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::row::{Row, RowConverter, Rows};
-use hashbrown::HashMap;
 
 use crate::error::Result;
+use crate::operator::held_rows::{Place, gather};
 use crate::operator::partitions::OrderKeys;
 use crate::task::batch_bytes;
-
-/// Where a row is: its batch, its row there.
-pub(super) type Place = (u32, u32);
 
 /// Batches with fewer live rows are put together.
 const SMALL_ROWS: usize = if cfg!(test) { 4 } else { 1 << 10 };
@@ -273,21 +270,7 @@ impl RowStore {
         if whole.num_rows() == places.len() && places.iter().enumerate().all(|(row, p)| *p == (*first, row as u32)) {
             return Ok(whole.clone());
         }
-        let mut named: Vec<&RecordBatch> = Vec::new();
-        let mut numbers: HashMap<u32, usize> = HashMap::new();
-        let mut picks = Vec::with_capacity(places.len());
-        let mut last = (GONE, 0);
-        for (batch, row) in places {
-            if *batch != last.0 {
-                let number = *numbers.entry(*batch).or_insert_with(|| {
-                    named.push(&self.held(*batch).batch);
-                    named.len() - 1
-                });
-                last = (*batch, number);
-            }
-            picks.push((last.1, *row as usize));
-        }
-        Ok(interleave_record_batch(&named, &picks)?)
+        gather(places, |batch| &self.held(batch).batch)
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -3,24 +3,21 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, UInt32Array};
-use arrow::compute::take;
+use arrow::compute::take_arrays;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
-use datafusion::logical_expr::EmitTo;
-use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
-use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use hashbrown::HashMap;
 use tidemill_plans::change::ChangeOp;
 
 use super::{GroupStates, GroupedRows};
 use crate::error::Result;
+use crate::operator::key_numbers::KeyNumbers;
 use crate::rows::canonical_key;
 
 /// Passes the first and the last of equal values on to another state.
 pub(super) struct Distinct {
     inner: Box<dyn GroupStates>,
-    schema: SchemaRef,
     /// Numbers of pairs of a group and a value.
-    pairs: Box<dyn GroupValues>,
+    pairs: KeyNumbers,
     /// How often each pair is there.
     counts: Vec<i64>,
     numbers: Vec<usize>,
@@ -31,9 +28,8 @@ impl Distinct {
         let value = |(i, data_type): (usize, &DataType)| Field::new(format!("v{i}"), data_type.clone(), true);
         let group = Field::new("group", DataType::UInt32, false);
         let fields = [group].into_iter().chain(types.iter().enumerate().map(value));
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let pairs = new_group_values(Arc::clone(&schema), &GroupOrdering::None)?;
-        Ok(Self { inner, schema, pairs, counts: Vec::new(), numbers: Vec::new() })
+        let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Ok(Self { inner, pairs: KeyNumbers::new(&schema)?, counts: Vec::new(), numbers: Vec::new() })
     }
 
     /// Finds the number of each row's pair.
@@ -42,7 +38,7 @@ impl Distinct {
         let values = rows.arguments.iter().map(canonical_key);
         let columns: Vec<ArrayRef> = [Arc::new(groups) as ArrayRef].into_iter().chain(values).collect();
         // Rows that the filter holds back get numbers too: they only cost a place.
-        self.pairs.intern(&columns, &mut self.numbers)?;
+        self.pairs.find(&columns, rows.groups.len(), &mut self.numbers)?;
         self.counts.resize(self.pairs.len(), 0);
         Ok(())
     }
@@ -65,9 +61,9 @@ impl GroupStates for Distinct {
             ops.push(op);
         }
         let picks = UInt32Array::from(picks);
-        let taken: Result<Vec<_>, _> = rows.arguments.iter().map(|column| take(column, &picks, None)).collect();
+        let taken = take_arrays(rows.arguments, &picks, None)?;
         let ops = rows.ops.map(|_| ops.as_slice());
-        self.inner.update(&GroupedRows { groups: &groups, arguments: &taken?, filter: None, ops }, total)
+        self.inner.update(&GroupedRows { groups: &groups, arguments: &taken, filter: None, ops }, total)
     }
 
     fn evaluate(&mut self, groups: &[u32]) -> Result<ArrayRef> {
@@ -76,9 +72,8 @@ impl GroupStates for Distinct {
 
     fn keep(&mut self, live: &[u32]) -> Result<()> {
         self.inner.keep(live)?;
-        let pairs = self.pairs.emit(EmitTo::All)?;
+        let pairs = self.pairs.take()?;
         let counts = std::mem::take(&mut self.counts);
-        self.pairs = new_group_values(Arc::clone(&self.schema), &GroupOrdering::None)?;
         let places: HashMap<u32, u32> = live.iter().enumerate().map(|(new, old)| (*old, new as u32)).collect();
         let old = pairs[0].as_primitive::<UInt32Type>().values();
         let (mut picks, mut groups) = (Vec::new(), Vec::new());
@@ -91,13 +86,11 @@ impl GroupStates for Distinct {
         self.counts = picks.iter().map(|pair| counts[*pair as usize]).collect();
         let picks = UInt32Array::from(picks);
         let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt32Array::from(groups))];
-        for column in &pairs[1..] {
-            columns.push(take(column, &picks, None)?);
-        }
-        Ok(self.pairs.intern(&columns, &mut self.numbers)?)
+        columns.extend(take_arrays(&pairs[1..], &picks, None)?);
+        self.pairs.find(&columns, self.counts.len(), &mut self.numbers)
     }
 
     fn bytes(&self) -> usize {
-        self.inner.bytes() + self.pairs.size() + self.counts.capacity() * size_of::<i64>()
+        self.inner.bytes() + self.pairs.bytes() + self.counts.capacity() * size_of::<i64>()
     }
 }

@@ -1,5 +1,6 @@
 //! Values as bytes that compare as the values do, counted: what a group of rows that come and go holds.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, new_null_array};
@@ -8,6 +9,7 @@ use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
 
 use crate::error::Result;
+use crate::operator::sorted_rows::count;
 
 /// Values of one type.
 pub(super) struct Encoding {
@@ -53,19 +55,16 @@ impl Multisets {
     }
 
     pub(super) fn change(&mut self, group: usize, value: &[u8], sign: i64) {
-        let values = &mut self.groups[group];
-        match values.get_mut(value) {
-            Some(count) if *count + sign != 0 => *count += sign,
-            Some(_) => {
-                values.remove(value);
-                self.entries -= 1;
-                self.bytes -= value.len();
-            }
-            None => {
-                values.insert(Box::from(value), sign);
+        match count(&mut self.groups[group], value, sign) {
+            Ordering::Greater => {
                 self.entries += 1;
                 self.bytes += value.len();
             }
+            Ordering::Less => {
+                self.entries -= 1;
+                self.bytes -= value.len();
+            }
+            Ordering::Equal => {}
         }
     }
 

@@ -54,6 +54,10 @@ impl GroupStates for Single {
         Ok(ScalarValue::iter_to_array(values?)?)
     }
 
+    fn needs_order(&self) -> bool {
+        self.call.order_matters
+    }
+
     fn keep(&mut self, live: &[u32]) -> Result<()> {
         let mut old: Vec<_> = std::mem::take(&mut self.accumulators).into_iter().map(Some).collect();
         for group in live {
