@@ -10,10 +10,9 @@ use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::{IntervalJoinNode, JoinKind, JoinSide, NodeKind};
 
 use super::expression::{plain_column, resolve};
-use super::join::{Inputs, Side, joined, joined_info};
+use super::join::{Inputs, Side, joined, joined_info, output_of};
 use super::stream::{Relation, Stream};
 use super::time_bounds::{TimeBounds, TimeSide};
-use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
 use crate::planner::QueryPlanner;
 
@@ -41,11 +40,7 @@ impl QueryPlanner<'_> {
         }
         let left = self.keyed_side(left, left_schema, &left_keys)?;
         let right = self.keyed_side(right, right_schema, &right_keys)?;
-        let mut relation = self.add_interval_join(&left, &right, kind, &schema, bounded)?;
-        for condition in &conditions.above {
-            relation = self.filter(relation, &join.schema, condition)?;
-        }
-        Ok(relation)
+        self.add_interval_join(&left, &right, kind, &schema, bounded)
     }
 
     fn add_interval_join(
@@ -61,22 +56,12 @@ impl QueryPlanner<'_> {
         let left_time = left.relation.columns[bounded.times.0];
         let right_time = right.relation.columns[bounded.times.1];
         let output_time = output_time(kind, &bounded);
-        let times = kept_times(kind, &bounded, left_time, left.stream.width() + right_time);
-        let (schema, columns, times) = match kind.single_side() {
-            None => (Arc::clone(&pairs), columns, times),
-            Some(JoinSide::Left) => (Arc::clone(left.stream.schema()), left.relation.columns.clone(), vec![left_time]),
-            Some(JoinSide::Right) => {
-                (Arc::clone(right.stream.schema()), right.relation.columns.clone(), vec![right_time])
-            }
+        let times = match kind.single_side() {
+            None => kept_times(kind, &bounded, left_time, left.stream.width() + right_time),
+            Some(JoinSide::Left) => vec![left_time],
+            Some(JoinSide::Right) => vec![right_time],
         };
-        let info = match kind.single_side() {
-            None => joined_info(&left.stream, &right.stream, schema, times),
-            Some(side) => {
-                let only = if side == JoinSide::Left { &left.stream } else { &right.stream };
-                let bounded = left.stream.info.bounded && right.stream.info.bounded;
-                StreamInfo { bounded, ..only.info.with_times(times) }
-            }
-        };
+        let (info, columns) = output_of(kind, left, right, &pairs, columns, times);
         let node = NodeKind::IntervalJoin(IntervalJoinNode {
             kind,
             left_keys: left.keys.clone(),

@@ -74,11 +74,16 @@ impl QueryPlanner<'_> {
         if self.is_temporal(&join.right) {
             return self.lower_temporal_join(join, above);
         }
-        let inputs = self.lower_inputs(join, above)?;
-        match find_bounds(&inputs)? {
-            Some(bounds) => self.lower_interval_join(inputs, bounds),
-            None => self.lower_updating_join(inputs),
+        let mut inputs = self.lower_inputs(join, above)?;
+        let above = std::mem::take(&mut inputs.conditions.above);
+        let mut relation = match find_bounds(&inputs)? {
+            Some(bounds) => self.lower_interval_join(inputs, bounds)?,
+            None => self.lower_updating_join(inputs)?,
+        };
+        for condition in &above {
+            relation = self.filter(relation, &join.schema, condition)?;
         }
+        Ok(relation)
     }
 
     fn lower_inputs<'a>(&mut self, join: &'a Join, above: Vec<Expr>) -> Result<Inputs<'a>> {
@@ -281,6 +286,23 @@ pub(super) fn joined_info(left: &Stream, right: &Stream, schema: SchemaRef, time
     };
     let window_times = times.iter().copied().filter(is_window_time).collect();
     StreamInfo { schema, times, window_times, bounded, changelog: false, upsert_keys: Vec::new() }
+}
+
+/// What a join gives: pairs, of which `times` are event times, or the rows of one side.
+pub(super) fn output_of(
+    kind: JoinKind,
+    left: &Side,
+    right: &Side,
+    pairs: &SchemaRef,
+    columns: Vec<usize>,
+    times: Vec<usize>,
+) -> (StreamInfo, Vec<usize>) {
+    let Some(side) = kind.single_side() else {
+        return (joined_info(&left.stream, &right.stream, Arc::clone(pairs), times), columns);
+    };
+    let only = if side == JoinSide::Left { left } else { right };
+    let bounded = left.stream.info.bounded && right.stream.info.bounded;
+    (StreamInfo { bounded, ..only.stream.info.with_times(times) }, only.relation.columns.clone())
 }
 
 /// The names of event-time columns as a message shows them.

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field};
 use datafusion::logical_expr::Expr;
 use tidemill_plans::node::{LateSplitNode, LateWindows, NodeKind};
 
 use super::expression::column;
 use super::project::Computed;
-use super::stream::{Relation, Stream, WindowKind, Windows, make_unique_beside};
+use super::stream::{Relation, Stream, WindowKind, Windows, make_unique_beside, with_fields};
 use super::write::Target;
 use crate::catalog::{Detail, StreamInfo};
 use crate::error::{Result, SqlError};
@@ -125,11 +125,8 @@ impl QueryPlanner<'_> {
     fn late_split(&mut self, relation: &Relation, windows: &Windows, keys: &[Expr]) -> Result<Stream> {
         let input = &relation.stream;
         let schema = input.schema();
-        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let name = make_unique_beside(&names, [String::from("late")]).remove(0);
-        let fields = schema.fields().iter().map(|field| field.as_ref().clone());
-        let fields: Vec<Field> = fields.chain([Field::new(name, DataType::Boolean, false)]).collect();
-        let info = StreamInfo { schema: Arc::new(Schema::new(fields)), ..input.info.clone() };
+        let flag = Field::new("late", DataType::Boolean, false);
+        let info = StreamInfo { schema: with_fields(schema, [flag]), ..input.info.clone() };
         let node = NodeKind::LateSplit(LateSplitNode {
             time: windows.time,
             windows: match &windows.kind {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::Field;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{NullTreatment, Sort, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::{
@@ -12,7 +12,7 @@ use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::node::{NodeKind, OverEmit, OverWindowNode};
 
 use super::expression::{resolve, unaliased};
-use super::stream::{Relation, make_unique_beside};
+use super::stream::{Relation, with_fields};
 use super::top_n::{WindowInput, whole_number};
 use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
@@ -67,8 +67,12 @@ impl QueryPlanner<'_> {
             OverEmit::InOrder { time, .. } => vec![time],
             OverEmit::OnUpdate | OverEmit::AtEnd => Vec::new(),
         };
+        // Under the functions' names.
+        let values = calls.iter().zip(fields);
+        let values =
+            values.map(|(call, field)| Field::new(call.fun.name(), field.data_type().clone(), field.is_nullable()));
         let info = StreamInfo {
-            schema: with_values(input.stream.schema(), calls, fields),
+            schema: with_fields(input.stream.schema(), values),
             changelog: emit == OverEmit::OnUpdate,
             upsert_keys: Vec::new(),
             ..input.stream.info.with_times(times)
@@ -80,7 +84,7 @@ impl QueryPlanner<'_> {
             emit,
             gather_ms: if emit == OverEmit::OnUpdate { self.gather_ms() } else { None },
         });
-        let stream = self.add_partitioned(&input, kind, info);
+        let stream = self.add_grouped(&input.stream, kind, input.partition.clone(), info);
         let columns = input.fields.into_iter().chain(width..stream.width()).collect();
         Ok(Relation { columns, ..Relation::all(stream) })
     }
@@ -155,17 +159,6 @@ fn resolve_call(call: &WindowFunction, relation: &Relation, schema: &DFSchema) -
         },
     };
     Ok(StreamExpr(Expr::from(resolved)))
-}
-
-/// A schema with the functions' values behind it, under the functions' names.
-fn with_values(schema: &Schema, calls: &[&WindowFunction], fields: Vec<&Arc<Field>>) -> Arc<Schema> {
-    let taken: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let names = make_unique_beside(&taken, calls.iter().map(|call| call.fun.name().to_owned()));
-    let values = fields
-        .into_iter()
-        .zip(names)
-        .map(|(field, name)| Arc::new(Field::new(name, field.data_type().clone(), field.is_nullable())));
-    Arc::new(Schema::new(schema.fields().iter().cloned().chain(values).collect::<Vec<_>>()))
 }
 
 /// How far behind a row its value depends on others; `None` if that is the end of its partition, or not

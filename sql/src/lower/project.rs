@@ -59,8 +59,18 @@ impl QueryPlanner<'_> {
             _ => {}
         }
         let relation = self.lower(plan)?;
+        self.filter_all(relation, plan.schema(), conditions)
+    }
+
+    /// Keeps the rows for which all conditions, over the plan's `schema`, are true.
+    pub(super) fn filter_all(
+        &mut self,
+        relation: Relation,
+        schema: &DFSchema,
+        conditions: Vec<Expr>,
+    ) -> Result<Relation> {
         match conditions.into_iter().reduce(Expr::and) {
-            Some(predicate) => self.filter(relation, plan.schema(), &predicate),
+            Some(predicate) => self.filter(relation, schema, &predicate),
             None => Ok(relation),
         }
     }
@@ -234,13 +244,19 @@ fn chooses_from_join(projection: &PlanProjection) -> bool {
 
 /// A condition over a projection's fields as one over its input's.
 pub(super) fn below_projection(condition: Expr, projection: &PlanProjection) -> Result<Expr> {
+    with_fields_replaced(condition, &projection.schema, |field| projection.expr.get(field).map(unaliased).cloned())
+}
+
+/// A condition over the fields of `schema` with something else in the place of each.
+pub(super) fn with_fields_replaced(
+    condition: Expr,
+    schema: &DFSchema,
+    below: impl Fn(usize) -> Option<Expr>,
+) -> Result<Expr> {
     let rewritten = condition.transform(|expr| match &expr {
         Expr::Column(name) => {
-            let field = projection.schema.index_of_column(name)?;
-            Ok(match projection.expr.get(field) {
-                Some(below) => Transformed::yes(unaliased(below).clone()),
-                None => Transformed::no(expr),
-            })
+            let below = below(schema.index_of_column(name)?);
+            Ok(below.map_or_else(|| Transformed::no(expr), Transformed::yes))
         }
         _ => Ok(Transformed::no(expr)),
     })?;

@@ -132,6 +132,15 @@ pub(crate) fn with_windows(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(own.chain(window_fields()).collect::<Vec<_>>()))
 }
 
+/// A schema with fields behind it, under names that differ from those that are there.
+pub(crate) fn with_fields(schema: &Schema, fields: impl IntoIterator<Item = Field>) -> SchemaRef {
+    let taken: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let fields: Vec<Field> = fields.into_iter().collect();
+    let names = make_unique_beside(&taken, fields.iter().map(|field| field.name().clone()));
+    let named = fields.into_iter().zip(names).map(|(field, name)| Arc::new(field.with_name(name)));
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain(named).collect::<Vec<_>>()))
+}
+
 /// A name for each field of a plan's schema, unique among them: the plain name where it is, else
 /// `qualifier.name`.
 pub(crate) fn unique_names(schema: &DFSchema) -> Vec<String> {

@@ -3,23 +3,19 @@
 //! The shape is Flink's: a subquery numbers the rows, the query around it keeps the small numbers.
 //! QUALIFY says the same in one query.
 
-use std::sync::Arc;
-
-use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{BinaryExpr, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     Expr, Filter, LogicalPlan, Operator, Projection, SortExpr, Window, WindowFunctionDefinition,
 };
-use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{NodeKind, SortColumn, TopNEmit, TopNNode};
 
 use super::aggregate::need;
 use super::expression::{column, resolve, unaliased};
-use super::project::below_projection;
-use super::stream::{Relation, Stream, make_unique_beside};
+use super::project::{below_projection, with_fields_replaced};
+use super::stream::{Relation, Stream, with_fields};
 use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
 use crate::planner::QueryPlanner;
@@ -84,15 +80,11 @@ impl QueryPlanner<'_> {
         let (below, above): (Vec<Expr>, Vec<Expr>) =
             above.into_iter().partition(|condition| reads_only(condition, &function.partition_by));
         let schema = ranked.window.input.schema();
-        let mut relation = self.lower(&ranked.window.input)?;
-        if let Some(predicate) = below.into_iter().reduce(Expr::and) {
-            relation = self.filter(relation, schema, &predicate)?;
-        }
+        let relation = self.lower(&ranked.window.input)?;
+        let relation = self.filter_all(relation, schema, below)?;
         let input = self.window_input(relation, schema, &function.partition_by, &function.order_by)?;
-        let mut relation = self.top_n(input, limit as u64, rank);
-        if let Some(predicate) = above.into_iter().reduce(Expr::and) {
-            relation = self.filter(relation, &ranked.window.schema, &predicate)?;
-        }
+        let relation = self.top_n(input, limit as u64, rank);
+        let mut relation = self.filter_all(relation, &ranked.window.schema, above)?;
         for plan in ranked.between.into_iter().rev() {
             if let LogicalPlan::Projection(projection) = plan {
                 relation = self.project(relation, projection)?;
@@ -131,24 +123,11 @@ impl QueryPlanner<'_> {
         Ok(WindowInput { stream, fields, partition, order_by: sorts })
     }
 
-    /// Adds an operator behind a hash of its partitions, or a single instance where there are none.
-    pub(super) fn add_partitioned(&mut self, input: &WindowInput, kind: NodeKind, info: StreamInfo) -> Stream {
-        if input.partition.is_empty() {
-            let output = self.builder.add_operator(kind, 1, info);
-            self.builder.connect(&input.stream, &output, 0);
-            return output;
-        }
-        let output = self.builder.add_operator(kind, self.builder.settings.parallelism, info);
-        let partitioning = Partitioning::Hash(input.partition.clone());
-        self.builder.graph.add_edge(input.stream.node, output.node, 0, partitioning);
-        output
-    }
-
     fn top_n(&mut self, input: WindowInput, limit: u64, rank: bool) -> Relation {
         let width = input.stream.width();
         let emit = input.emit();
         let info = StreamInfo {
-            schema: if rank { with_rank(input.stream.schema()) } else { Arc::clone(input.stream.schema()) },
+            schema: with_fields(input.stream.schema(), rank.then(|| Field::new("row_number", DataType::UInt64, false))),
             changelog: emit == TopNEmit::OnUpdate,
             upsert_keys: match (limit, rank) {
                 (1, _) => input.partition.clone(),
@@ -166,7 +145,7 @@ impl QueryPlanner<'_> {
             emit,
             gather_ms: if emit == TopNEmit::OnUpdate { self.gather_ms() } else { None },
         });
-        let stream = self.add_partitioned(&input, kind, info);
+        let stream = self.add_grouped(&input.stream, kind, input.partition.clone(), info);
         // A rank that nobody reads is in no column; any stands for it.
         let rank_column = if rank { width } else { 0 };
         let columns = input.fields.into_iter().chain([rank_column]).collect();
@@ -278,14 +257,8 @@ fn conjunction(predicate: &Expr) -> Vec<Expr> {
 
 /// A condition over an alias's fields as one over its input's.
 fn below_alias(condition: Expr, alias: &LogicalPlan, input: &LogicalPlan) -> Result<Expr> {
-    let rewritten = condition.transform(|expr| match &expr {
-        Expr::Column(name) => {
-            let field = alias.schema().index_of_column(name)?;
-            Ok(Transformed::yes(Expr::Column(Column::from(input.schema().qualified_field(field)))))
-        }
-        _ => Ok(Transformed::no(expr)),
-    })?;
-    Ok(rewritten.data)
+    let below = |field| Some(Expr::Column(Column::from(input.schema().qualified_field(field))));
+    with_fields_replaced(condition, alias.schema(), below)
 }
 
 /// Which of a projection's input fields are read, if these of its own are.
@@ -344,12 +317,4 @@ pub(super) fn whole_number(expr: &Expr) -> Option<i64> {
         }
         _ => None,
     }
-}
-
-/// A schema with the rank behind it.
-fn with_rank(schema: &Schema) -> Arc<Schema> {
-    let taken: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let names = make_unique_beside(&taken, [String::from("row_number")]);
-    let rank = names.into_iter().map(|name| Arc::new(Field::new(name, DataType::UInt64, false)));
-    Arc::new(Schema::new(schema.fields().iter().cloned().chain(rank).collect::<Vec<_>>()))
 }

@@ -3,14 +3,12 @@
 //! Rows that only come on both sides of an inner or semi join make pairs that only come; everything else
 //! gives an updating stream. Event time is not kept: a pair may come long after its rows.
 
-use std::sync::Arc;
-
 use datafusion::logical_expr::Expr;
 use tidemill_plans::expr::StreamSchema;
-use tidemill_plans::node::{JoinKind, JoinNode, JoinSide, NodeKind};
+use tidemill_plans::node::{JoinKind, JoinNode, NodeKind};
 
 use super::interval_join::pair_filter;
-use super::join::{Inputs, Side, joined, joined_info};
+use super::join::{Inputs, Side, joined, output_of};
 use super::stream::Relation;
 use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
@@ -29,15 +27,8 @@ impl QueryPlanner<'_> {
         let right = self.keyed_side(right, join.right.schema(), &right_keys)?;
         let (pairs, columns) = joined(&left, &right, &schema, kind);
         let filter = pair_filter(&conditions.both, &left, &right, &pairs, &columns, &schema)?;
-        let (info, columns) = match kind.single_side() {
-            None => (joined_info(&left.stream, &right.stream, Arc::clone(&pairs), Vec::new()), columns),
-            Some(side) => {
-                let only = if side == JoinSide::Left { &left } else { &right };
-                (only.stream.info.with_times(Vec::new()), only.relation.columns.clone())
-            }
-        };
+        let (info, columns) = output_of(kind, &left, &right, &pairs, columns, Vec::new());
         let info = StreamInfo {
-            bounded: left.stream.info.bounded && right.stream.info.bounded,
             changelog: is_changelog(kind, &left, &right),
             upsert_keys: upsert_keys(kind, &left, &right),
             ..info
@@ -55,11 +46,7 @@ impl QueryPlanner<'_> {
         });
         let stream = self.builder.add_operator(node, self.builder.settings.parallelism, info);
         self.connect_sides(&left, &right, &stream);
-        let mut relation = Relation { columns, ..Relation::all(stream) };
-        for condition in &conditions.above {
-            relation = self.filter(relation, &join.schema, condition)?;
-        }
-        Ok(relation)
+        Ok(Relation { columns, ..Relation::all(stream) })
     }
 }
 
