@@ -132,9 +132,7 @@ fn queries() -> Vec<Query> {
 fn every_query_answers_as_it_does_in_batch() {
     let folder = log();
     let oracle = oracle(&folder);
-    let mut queries = queries();
-    // OVER on rows that may go again: q6 is left out as long as it is refused, and by that name.
-    queries.retain(|query| query.name != "q6" || is_supported(&folder, query));
+    let queries = queries();
     let right: Vec<_> = queries.iter().map(|query| oracle.answer(&query.batch).unwrap()).collect();
     for (query, answer) in queries.iter().zip(&right) {
         assert!(!answer.rows.is_empty(), "{} answers nothing", query.name);
@@ -152,14 +150,4 @@ fn every_query_answers_as_it_does_in_batch() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-}
-
-fn is_supported(folder: &Folder, query: &Query) -> bool {
-    let output = folder.run(&format!("{}EXPLAIN {}", sources("nexmark"), query.stream), &[]);
-    if output.status == Some(0) {
-        return true;
-    }
-    let message = output.failure();
-    assert!(message.contains("OVER") && message.contains("is not supported"), "{}: {message}", query.name);
-    false
 }
