@@ -154,12 +154,16 @@ impl Groups {
     pub(super) fn merge_at(&mut self, indexes: &[usize], partials: &[&PartialGroups], total: usize) -> Result<()> {
         debug_assert!(!self.keys.has_columns(), "the caller knows the keys");
         for (call, accumulator) in self.accumulators.iter_mut().enumerate() {
-            let mut start = 0;
+            let (mut start, mut known) = (0, 0);
             for partial in partials {
                 let own = &indexes[start..start + partial.rows];
-                accumulator.merge_batch(&partial.states[call], own, total)?;
+                // Groups count from their first row on: an accumulator that has seen no NULL yet takes all
+                // groups that it is told of as having values.
+                known = own.iter().fold(known, |known, group| known.max(group + 1));
+                accumulator.merge_batch(&partial.states[call], own, known)?;
                 start += partial.rows;
             }
+            debug_assert_eq!(known, total, "every group has a row");
         }
         Ok(())
     }
