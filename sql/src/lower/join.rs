@@ -8,10 +8,10 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType, NullEquality};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType, NullEquality, ScalarValue};
 use datafusion::logical_expr::expr::BinaryExpr;
 use datafusion::logical_expr::utils::{find_valid_equijoin_key_pair, split_conjunction};
-use datafusion::logical_expr::{Expr, Join, LogicalPlan, Operator};
+use datafusion::logical_expr::{Expr, Join, LogicalPlan, Operator, lit};
 use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{JoinKind, JoinSide};
 
@@ -211,7 +211,16 @@ impl Conditions {
                 _ => conditions.add_above(condition, kind, join),
             }
         }
+        // Constants were folded: a condition that is never true has no keys left, and any will do.
+        if conditions.keys.is_empty() && conditions.on().any(is_never_true) {
+            conditions.keys.push((lit(true), lit(true)));
+        }
         Ok(conditions)
+    }
+
+    /// The conditions that decide about partners, besides the keys.
+    fn on(&self) -> impl Iterator<Item = &Expr> {
+        self.both.iter().chain(&self.left).chain(&self.right)
     }
 
     /// A condition of ON decides whether rows are partners: those of a side that is kept without one stay.
@@ -239,6 +248,11 @@ impl Conditions {
             _ => self.above.push(condition),
         }
     }
+}
+
+/// Whether a condition is FALSE or NULL, whatever the rows.
+fn is_never_true(condition: &Expr) -> bool {
+    matches!(condition, Expr::Literal(ScalarValue::Boolean(Some(false) | None), _))
 }
 
 /// Whether a condition reads a column of `schema`.

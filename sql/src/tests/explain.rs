@@ -267,6 +267,23 @@ fn unions_match_by_position() {
 }
 
 #[test]
+fn a_union_of_which_no_column_is_read_has_one_all_the_same() {
+    check_explain(
+        "SELECT count(*) AS n FROM (SELECT price FROM bids UNION ALL SELECT rating FROM auctions)",
+        expect![[r#"
+            Sink #7 select_1 to result [x1]
+              Project #6 "count(1)" AS n [x1] -> forward
+                Aggregate #5 by (): count(1) at end [x1] -> forward
+                  Union #4  [x2] -> rebalance
+                    Project #1 true AS __row [x2] -> forward
+                      Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+                    Project #3 true AS __row [x2] -> forward
+                      Source #2 auctions from files watermark(opened AS opened) [x2] -> forward
+        "#]],
+    );
+}
+
+#[test]
 fn models_are_trained_once_and_their_versions_broadcast() {
     let model =
         "CREATE MODEL dear WITH (model_type = 'logistic_reg', label = 'expensive', publish_every = '15 minutes',
