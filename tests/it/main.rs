@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod command;
+mod equivalence;
 mod flights;
 mod generated;
 mod joins;
