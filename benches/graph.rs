@@ -59,6 +59,7 @@ pub(crate) fn add_sink(graph: &mut DataflowGraph, from: OperatorId, schema: Sche
         upsert_keys: Vec::new(),
         order_by: Vec::new(),
         limit: None,
+        live: false,
     };
     let to = graph.add_node(NodeKind::Sink(sink), 1, schema);
     graph.add_edge(from, to, 0, partitioning);

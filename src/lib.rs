@@ -10,8 +10,11 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod error;
+pub mod interrupts;
 pub mod output;
 pub mod progress;
+pub mod results;
 pub mod script;
+pub mod shell;
 
 pub use error::{Result, TidemillError};

@@ -94,6 +94,14 @@ impl Progress {
         }
     }
 
+    /// Does something while the line is out of the way.
+    pub fn suspended<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
     /// Ends with a summary.
     pub fn finish(&mut self, metrics: &[OperatorMetrics]) {
         if let Some(bar) = &self.bar {

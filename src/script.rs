@@ -1,19 +1,18 @@
 //! Runs a SQL script: the coordinator compiles it, the cluster runs its job, the results are printed.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
-use arrow::array::RecordBatch;
-use tidemill_coordinator::{CoordinatorError, JobHandle, JobStatus, Output};
-use tidemill_plans::ids::OperatorId;
+use tidemill_coordinator::{CoordinatorError, JobHandle, JobStatus, Output, ResultColumns};
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 
 use crate::cluster::{LocalCluster, Workers};
 use crate::error::{Result, TidemillError};
+use crate::interrupts::Interrupts;
 use crate::output::{self, Format};
 use crate::progress::{Progress, REFRESH};
+use crate::results::Results;
 
 /// A script and how to run it.
 pub struct Script {
@@ -39,9 +38,6 @@ pub enum End {
     /// Somebody interrupted it, with this signal; what was written is complete.
     Interrupted(SignalKind),
 }
-
-/// Rows by the result that they belong to.
-type Results = HashMap<OperatorId, Vec<RecordBatch>>;
 
 /// Runs a script, within an actix system.
 pub async fn run(script: Script) -> Result<End> {
@@ -69,36 +65,51 @@ async fn run_on(cluster: &mut LocalCluster, script: &Script, interrupts: &mut In
         other => other.into(),
     })?;
     let outputs = compiled.outputs;
+    let columns: Vec<ResultColumns> = outputs.iter().filter_map(result_of).cloned().collect();
     let Some(graph) = compiled.graph else {
-        return Ok(Outcome { end: End::Finished, outputs, results: Results::new() });
+        return Ok(Outcome { end: End::Finished, outputs, results: Results::new(script.format, columns) });
     };
+    let results = Results::of_job(script.format, columns, &graph);
     tokio::select! {
         started = cluster.start_workers(script.workers) => started?,
         signal = interrupts.next() => {
-            return Ok(Outcome { end: End::Interrupted(signal), outputs: Vec::new(), results: Results::new() });
+            return Ok(Outcome { end: End::Interrupted(signal), outputs: Vec::new(), results });
         }
     }
     let mut progress = Progress::new(&graph);
     let job = cluster.coordinator.submit(graph, compiled.settings).await?;
-    let (end, results) = watch(job, cluster, &mut progress, interrupts).await?;
+    let (end, results) = watch(job, cluster, &mut progress, interrupts, results).await?;
     Ok(Outcome { end, outputs, results })
 }
 
-/// Follows a job to its end: collects results, shows progress, passes interrupts on.
+fn result_of(output: &Output) -> Option<&ResultColumns> {
+    match output {
+        Output::Result(result) => Some(result),
+        Output::Rows(_) => None,
+    }
+}
+
+/// Follows a job to its end: collects or prints results, shows progress, passes interrupts on.
 async fn watch(
     mut job: JobHandle,
     cluster: &mut LocalCluster,
     progress: &mut Progress,
     interrupts: &mut Interrupts,
+    mut results: Results,
 ) -> Result<(End, Results)> {
-    let mut results = Results::new();
+    progress.suspended(|| results.begin())?;
     let mut refresh = tokio::time::interval(REFRESH);
     let mut interrupted: Option<SignalKind> = None;
     let mut open = true;
     while open {
         tokio::select! {
             rows = job.results.recv() => match rows {
-                Some(rows) => results.entry(rows.operator).or_default().extend(rows.batches),
+                Some(rows) => {
+                    progress.suspended(|| results.take(rows))?;
+                    if results.are_complete() {
+                        job.stop(StopMode::Cancel).await?;
+                    }
+                }
                 None => open = false,
             },
             _ = refresh.tick() => progress.show(&job.metrics.borrow()),
@@ -119,6 +130,7 @@ async fn watch(
     }
     match status {
         JobStatus::Failed { message, .. } => Err(TidemillError::JobFailed(message)),
+        JobStatus::Stopped if results.are_complete() => Ok((End::Finished, results)),
         JobStatus::Stopped => Ok((End::Interrupted(interrupted.unwrap_or(SignalKind::interrupt())), results)),
         _ => Ok((End::Finished, results)),
     }
@@ -128,32 +140,8 @@ fn print(format: Format, outputs: Vec<Output>, mut results: Results) -> Result<(
     for part in outputs {
         match part {
             Output::Rows(rows) => output::print(format, &rows.schema(), &[rows])?,
-            Output::Result { operator, schema } => {
-                let rows = results.remove(&operator).unwrap_or_default();
-                output::print(format, &schema, &rows)?;
-            }
+            Output::Result(result) => results.print(&result)?,
         }
     }
     Ok(())
-}
-
-/// The signals that ask a program to stop.
-struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Interrupts {
-    fn listen() -> Result<Self> {
-        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate })
-    }
-
-    /// The next of them.
-    async fn next(&mut self) -> SignalKind {
-        tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.terminate.recv() => SignalKind::terminate(),
-        }
-    }
 }

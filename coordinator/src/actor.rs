@@ -13,7 +13,7 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, Arbiter, AsyncContext, Context, Handler, MessageResult, ResponseFuture};
 use futures::future::join_all;
 use tidemill_plans::ErrorDomain;
-use tidemill_plans::ids::{JobId, OperatorId, WorkerId};
+use tidemill_plans::ids::{Epoch, JobId, OperatorId, WorkerId};
 use tidemill_plans::protocol::{Deployment, OperatorMetrics, StopMode, WorkerLink, WorkerRequest};
 use tidemill_plans::stage::Stages;
 use tokio::sync::{mpsc, watch};
@@ -22,8 +22,8 @@ use tracing::{debug, info, warn};
 
 use self::lane::{LANE_REQUESTS_MAX, Outcome, ask, run_lane};
 use self::messages::{
-    AddWorker, Heartbeat, JobChannels, JobEvent, ListWorkers, Origin, RequestEnded, ResultQueue, ShutdownWorkers,
-    StopJob, Submit, Terminate,
+    AddWorker, ForgetViews, Heartbeat, JobChannels, JobEvent, ListWorkers, Origin, RequestEnded, ResultQueue,
+    ShutdownWorkers, StopJob, Submit, Terminate,
 };
 use crate::clock::Clock;
 use crate::cluster::{HEARTBEAT_LIMIT, Membership, WorkerInfo};
@@ -31,6 +31,7 @@ use crate::error::Result;
 use crate::handle::ResultBatches;
 use crate::job::{Effect, Event, JobFailure, JobMachine, JobPlan, JobStatus, RequestKind};
 use crate::scheduler::place;
+use crate::views::Views;
 
 /// How often silent workers are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -46,6 +47,8 @@ pub(crate) struct Coordinator {
     /// How many workers there are, for those who wait for some.
     member_count: watch::Sender<usize>,
     jobs: BTreeMap<JobId, Job>,
+    /// Where materialized views are, those of jobs that are over too.
+    views: Views,
     /// The metadata task and the lanes; aborted when the actor ends.
     tasks: JoinSet<()>,
 }
@@ -55,6 +58,8 @@ struct Job {
     machine: JobMachine,
     status: watch::Sender<JobStatus>,
     metrics: watch::Sender<Vec<OperatorMetrics>>,
+    /// The newest epoch that is complete.
+    epoch: watch::Sender<Option<Epoch>>,
     newest_metrics: BTreeMap<(OperatorId, u32), OperatorMetrics>,
     /// Gone when the job has ended, so that the session's receiver ends behind the last rows.
     results: Option<mpsc::Sender<ResultBatches>>,
@@ -72,13 +77,17 @@ impl Coordinator {
             links: BTreeMap::new(),
             member_count,
             jobs: BTreeMap::new(),
+            views: Views::default(),
             tasks,
         }
     }
 
-    fn deployment(&self, submit: Submit) -> Result<Deployment> {
+    fn deployment(&self, mut submit: Submit) -> Result<Deployment> {
         let slots: Vec<(WorkerId, u32)> = self.members.workers().map(|worker| (worker.id, worker.slots)).collect();
-        let tasks = place(&Stages::of(&submit.graph)?, &slots)?;
+        let stages = Stages::of(&submit.graph)?;
+        let fixed =
+            self.views.resolve(&mut submit.graph, &stages, |id| slots.iter().any(|(worker, _)| *worker == id))?;
+        let tasks = place(&stages, &slots, &fixed)?;
         let used: BTreeSet<WorkerId> = tasks.iter().map(|(_, worker)| *worker).collect();
         let workers = self.members.workers().filter(|worker| used.contains(&worker.id));
         let workers = workers.map(|worker| (worker.id, worker.data_address.clone())).collect();
@@ -115,7 +124,13 @@ impl Coordinator {
             Effect::After(delay, event) => {
                 ctx.run_later(delay, move |actor, ctx| actor.drive(id, event, ctx));
             }
-            Effect::EpochCompleted(epoch) => debug!(job = %id, %epoch, "barrier passed"),
+            Effect::EpochCompleted(epoch) => {
+                debug!(job = %id, %epoch, "barrier passed");
+                self.views.note_epoch(id, epoch);
+                if let Some(job) = self.jobs.get(&id) {
+                    job.epoch.send_replace(Some(epoch));
+                }
+            }
             Effect::EpochAbandoned(epoch, cause) => {
                 warn!(job = %id, %epoch, cause = cause.message, "barrier given up");
             }
@@ -143,6 +158,7 @@ impl Coordinator {
             JobStatus::Failed { domain, message } => warn!(job = %id, ?domain, message, "job failed"),
             status => info!(job = %id, ?status, "job"),
         }
+        self.views.note_status(id, &status);
         if status.is_terminal() {
             assert!(!job.status.borrow().is_terminal(), "{id} ends once");
             job.results = None;
@@ -241,18 +257,24 @@ impl Handler<Submit> for Coordinator {
 
     fn handle(&mut self, message: Submit, ctx: &mut Context<Self>) -> Self::Result {
         let id = message.job;
-        let plan = match self.deployment(message) {
-            Ok(deployment) => JobPlan::new(deployment),
+        let deployment = match self.deployment(message) {
+            Ok(deployment) => deployment,
             Err(error) => return MessageResult(Err(error)),
         };
+        if let Err(error) = self.views.note_job(&deployment) {
+            return MessageResult(Err(error));
+        }
+        let plan = JobPlan::new(deployment);
         let (status_sender, status) = watch::channel(JobStatus::Scheduling);
         let (metrics_sender, metrics) = watch::channel(Vec::new());
+        let (epoch_sender, epoch) = watch::channel(None);
         let (result_sender, results) = mpsc::channel(RESULT_MESSAGES_MAX);
         let lanes = self.open_lanes(&plan, ctx);
         let job = Job {
             machine: JobMachine::new(plan),
             status: status_sender,
             metrics: metrics_sender,
+            epoch: epoch_sender,
             newest_metrics: BTreeMap::new(),
             results: Some(result_sender),
             lanes,
@@ -261,7 +283,7 @@ impl Handler<Submit> for Coordinator {
         let before = self.jobs.insert(id, job);
         assert!(before.is_none(), "{id} was given twice");
         self.drive(id, Event::Submitted, ctx);
-        MessageResult(Ok(JobChannels { status, metrics, results }))
+        MessageResult(Ok(JobChannels { status, metrics, epoch, results }))
     }
 }
 
@@ -279,6 +301,22 @@ impl Handler<StopJob> for Coordinator {
 
     fn handle(&mut self, StopJob(job, mode): StopJob, ctx: &mut Context<Self>) -> Self::Result {
         self.drive(job, Event::StopRequested(mode), ctx);
+        MessageResult(())
+    }
+}
+
+impl Handler<ForgetViews> for Coordinator {
+    type Result = MessageResult<ForgetViews>;
+
+    fn handle(&mut self, ForgetViews(job): ForgetViews, _: &mut Context<Self>) -> Self::Result {
+        for worker in self.views.forget(job) {
+            let Some(link) = self.links.get(&worker).cloned() else { continue };
+            self.tasks.spawn(async move {
+                // A worker that does not listen is lost, and what it holds with it.
+                let outcome = ask(worker, link.as_ref(), WorkerRequest::ForgetViews(job)).await;
+                debug!(%job, %worker, ?outcome, "views forgotten");
+            });
+        }
         MessageResult(())
     }
 }

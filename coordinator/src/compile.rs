@@ -4,12 +4,10 @@
 //! shares sources, views and models.
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use tidemill_plans::catalog::ModelVersion;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::OperatorId;
 use tidemill_plans::settings::Settings;
-use tidemill_sql::{JobBuilder, JobStatement, Outcome, Session, SqlError, parse_script};
+use tidemill_sql::{JobBuilder, JobStatement, Outcome, ResultColumns, Session, SqlError, parse_script};
 
 /// What a script comes to.
 #[derive(Debug)]
@@ -28,12 +26,7 @@ pub enum Output {
     /// Rows that are known already.
     Rows(RecordBatch),
     /// The rows of a job's result.
-    Result {
-        /// The operator that delivers them.
-        operator: OperatorId,
-        /// Their columns.
-        schema: SchemaRef,
-    },
+    Result(ResultColumns),
 }
 
 /// Compiles a script. `settings` are those before its first statement, `models` what the registry
@@ -47,7 +40,7 @@ pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> R
     let mut jobs: Vec<(JobStatement, usize)> = Vec::new();
     for statement in parse_script(script)? {
         match session.execute(&statement)? {
-            Outcome::Done(_) => {}
+            Outcome::Done(_) | Outcome::Dropped { .. } => {}
             Outcome::Rows(rows) => outputs.push(Output::Rows(rows)),
             Outcome::Job(job) => jobs.push((*job, outputs.len())),
         }
@@ -59,7 +52,7 @@ pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> R
     let mut results = Vec::new();
     for (job, place) in &jobs {
         if let Some(result) = builder.add(job)?.result {
-            results.push((*place, Output::Result { operator: result.operator, schema: result.schema }));
+            results.push((*place, Output::Result(result)));
         }
     }
     // From the last to the first, so that inserting does not move the places still to come.
@@ -79,7 +72,7 @@ mod tests {
     fn names(outputs: &[Output]) -> Vec<String> {
         let name = |output: &Output| match output {
             Output::Rows(rows) => rows.schema().field(0).name().clone(),
-            Output::Result { schema, .. } => schema.field(0).name().clone(),
+            Output::Result(result) => result.schema.field(0).name().clone(),
         };
         outputs.iter().map(name).collect()
     }

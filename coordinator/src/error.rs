@@ -55,6 +55,14 @@ pub enum CoordinatorError {
         /// The worker.
         worker: WorkerId,
     },
+    /// A materialized view cannot be read.
+    #[error("view '{view}' cannot be read: {reason}")]
+    View {
+        /// The view.
+        view: String,
+        /// Why not.
+        reason: String,
+    },
     /// The coordinator was started outside an actix system.
     #[error("the coordinator needs a running actix system")]
     NoSystem,
@@ -138,6 +146,7 @@ impl CoordinatorError {
             | Self::WorkersMissing { .. }
             | Self::ConnectBack { .. }
             | Self::NotRegistered { .. }
+            | Self::View { .. }
             | Self::Fenced { .. }
             | Self::Corrupted { .. }
             | Self::Torn { .. }

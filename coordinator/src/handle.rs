@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::{JobId, OperatorId, WorkerId};
+use tidemill_plans::ids::{Epoch, JobId, OperatorId, WorkerId};
 use tidemill_plans::protocol::{
     CoordinatorLink, EventResponse, LinkError, OperatorMetrics, Reply, StopMode, WorkerEvent, WorkerLink,
 };
@@ -22,7 +22,8 @@ use tokio::time::timeout;
 
 use crate::actor::Coordinator;
 use crate::actor::messages::{
-    AddWorker, Heartbeat, JobEvent, ListWorkers, Origin, ResultQueue, ShutdownWorkers, StopJob, Submit, Terminate,
+    AddWorker, ForgetViews, Heartbeat, JobChannels, JobEvent, ListWorkers, Origin, ResultQueue, ShutdownWorkers,
+    StopJob, Submit, Terminate,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{FlightWorkerLink, WorkerInfo};
@@ -125,8 +126,14 @@ impl CoordinatorHandle {
     pub async fn submit(&self, graph: DataflowGraph, settings: Settings) -> Result<JobHandle> {
         let id = self.metadata.next_job().await?;
         let channels = self.ask(Submit { job: id, graph, settings }).await??;
-        let (actor, status) = (self.actor.clone(), channels.status);
-        Ok(JobHandle { id, status, metrics: channels.metrics, results: channels.results, actor })
+        let (actor, status) = (self.actor.clone(), channels.status.clone());
+        let JobChannels { metrics, epoch, results, .. } = channels;
+        Ok(JobHandle { id, status, metrics, epoch, results, actor })
+    }
+
+    /// Lets go of what a job's materialized views hold, when the job has ended.
+    pub async fn forget_views(&self, job: JobId) -> Result<()> {
+        self.ask(ForgetViews(job)).await
     }
 
     /// Records a created object, in the place of one with the same name.
@@ -254,6 +261,8 @@ pub struct JobHandle {
     pub status: watch::Receiver<JobStatus>,
     /// The newest metrics of each operator's subtask.
     pub metrics: watch::Receiver<Vec<OperatorMetrics>>,
+    /// The newest epoch that is complete: its materialized views can be read at it.
+    pub epoch: watch::Receiver<Option<Epoch>>,
     /// The rows of its SELECTs. Ends behind the last of them, after the job has ended.
     pub results: mpsc::Receiver<ResultBatches>,
     actor: Addr<Coordinator>,

@@ -18,8 +18,10 @@ pub mod meta;
 mod metadata;
 pub mod registry;
 pub mod scheduler;
+pub mod session;
 #[cfg(test)]
 mod testing;
+mod views;
 
 pub use clock::{Clock, SystemClock};
 pub use cluster::WorkerInfo;
@@ -27,3 +29,4 @@ pub use compile::{Compiled, Output, compile};
 pub use error::{CoordinatorError, Result};
 pub use handle::{CoordinatorConfig, CoordinatorHandle, JobHandle, ResultBatches};
 pub use job::JobStatus;
+pub use tidemill_sql::ResultColumns;

@@ -6,6 +6,7 @@ use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use thiserror::Error;
 use tidemill_ml::MlError;
+use tidemill_plans::ids::Epoch;
 use tidemill_plans::{ErrorDomain, PlanError};
 
 /// The result of everything in this crate.
@@ -102,6 +103,16 @@ pub enum EngineError {
         /// The row, as `column=value` pairs.
         row: String,
     },
+    /// What a materialized view had at an epoch cannot be read any more.
+    #[error("view '{view}' cannot be read at {epoch}: {reason}; ask again")]
+    ViewGone {
+        /// The view.
+        view: String,
+        /// The epoch.
+        epoch: Epoch,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A model cannot be trained on what it was given.
     #[error("model {model}")]
     Model {
@@ -145,6 +156,7 @@ impl EngineError {
             | Self::File { .. }
             | Self::FilesChanged { .. }
             | Self::FileInUse { .. }
+            | Self::ViewGone { .. }
             | Self::Disconnected(_) => ErrorDomain::External,
             Self::UnmatchedChange { .. } | Self::Plan(_) | Self::Panicked(_) => ErrorDomain::Internal,
         }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int8Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int8Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int8Type, Schema, SchemaRef};
 
 use crate::error::{PlanError, Result};
@@ -70,6 +70,27 @@ pub fn with_change_column(schema: &Schema) -> SchemaRef {
     let mut fields: Vec<Arc<Field>> = schema.fields().iter().map(Arc::clone).collect();
     fields.push(Arc::new(change_field()));
     Arc::new(Schema::new(fields))
+}
+
+/// The column that shows changes to people, in front of the others: `+I`, `-U`, `+U`, `-D`.
+pub const OP_COLUMN: &str = "op";
+
+/// `schema` with the column in front that shows changes to people.
+#[must_use]
+pub fn with_op_column(schema: &Schema) -> SchemaRef {
+    let op = Arc::new(Field::new(OP_COLUMN, DataType::Utf8, false));
+    Arc::new(Schema::new([op].into_iter().chain(schema.fields().iter().cloned()).collect::<Vec<_>>()))
+}
+
+/// A batch of changes with their operations as text in front, in the place of the changelog column; an
+/// append-only batch as it is.
+pub fn show_changes(batch: &RecordBatch) -> Result<RecordBatch> {
+    let Some(change) = change_column_index(batch.schema_ref()) else { return Ok(batch.clone()) };
+    let ops: StringArray = change_ops(batch)?.iter().map(|op| Some(op.to_string())).collect();
+    let columns: Vec<usize> = (0..change).collect();
+    let rows = batch.project(&columns)?;
+    let shown = [Arc::new(ops) as ArrayRef].into_iter().chain(rows.columns().iter().cloned());
+    Ok(RecordBatch::try_new(with_op_column(rows.schema_ref()), shown.collect())?)
 }
 
 /// Where the changelog column of `schema` is: always last, if there is one.

@@ -151,6 +151,11 @@ pub struct ConnectorSpec {
 /// The connector that carries the result of a SELECT to the session. Users cannot name it.
 pub const RESULT_CONNECTOR: &str = "result";
 
+/// The connector of materialized views: its sink holds what a view has, its source reads what one has at
+/// an epoch. Users cannot name it. The source has the options `job`, `operator` (the view's sink) and
+/// `epoch`, which the coordinator adds; each of its subtasks runs where the sink's subtask of its number does.
+pub const VIEW_CONNECTOR: &str = "view";
+
 /// Which way rows go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -158,6 +163,12 @@ pub enum Direction {
     Source,
     /// Out of Tidemill.
     Sink,
+}
+
+/// Whether what a connector reads is as it is declared, without a look at each row.
+#[must_use]
+pub fn makes_rows(name: &str) -> bool {
+    name == VIEW_CONNECTOR || find(name).is_ok_and(|spec| spec.makes_rows)
 }
 
 /// The connector of this name.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 
+use crate::connector::VIEW_CONNECTOR;
 use crate::error::{PlanError, Result};
 use crate::expr::StreamSchema;
 use crate::ids::OperatorId;
@@ -33,6 +34,14 @@ pub struct Node {
     pub parallelism: u32,
     /// The schema of its output (of its input, for a sink).
     pub schema: StreamSchema,
+}
+
+impl Node {
+    /// Whether it holds what a materialized view has.
+    #[must_use]
+    pub fn is_view(&self) -> bool {
+        matches!(&self.kind, NodeKind::Sink(sink) if sink.connector == VIEW_CONNECTOR)
+    }
 }
 
 /// An edge of the graph.

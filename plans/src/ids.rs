@@ -44,6 +44,11 @@ id!(
     "epoch-"
 );
 
+impl Epoch {
+    /// Behind all others: the epoch of a job that has read and written everything.
+    pub const END: Self = Self(u64::MAX);
+}
+
 /// One parallel instance of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Encode, bincode::Decode)]
 pub struct TaskId {

@@ -54,8 +54,10 @@ pub enum WorkerRequest {
     Stop(JobId, StopMode),
     /// Sources emit the barrier of this epoch.
     Barrier(JobId, Epoch),
-    /// Forget the job.
+    /// Forget the job, but for what its materialized views hold.
     Release(JobId),
+    /// Let go of what the job's materialized views hold.
+    ForgetViews(JobId),
     /// End the process, or the embedded worker.
     Shutdown,
 }

@@ -18,6 +18,11 @@ pub const SETTINGS: &[SettingSpec] = &[
     SettingSpec { name: "parallelism", default: "2", doc: "Instances of each operator that can be spread, 1 to 128." },
     SettingSpec { name: "checkpoint_interval", default: "10s", doc: "Time between checkpoint barriers; 0 for none." },
     SettingSpec {
+        name: "view_interval",
+        default: "1s",
+        doc: "Time between the epochs at which a running materialized view can be read; 0 for checkpoints alone.",
+    },
+    SettingSpec {
         name: "update_interval",
         default: "100ms",
         doc: "How long changes are gathered before updating operators emit them; 0 for not at all.",
@@ -53,6 +58,8 @@ pub struct Settings {
     pub parallelism: u32,
     /// Milliseconds between checkpoint barriers; 0 for none.
     pub checkpoint_interval_ms: u64,
+    /// Milliseconds between the epochs at which materialized views can be read; 0 for checkpoints alone.
+    pub view_interval_ms: u64,
     /// Milliseconds for which updating operators gather changes.
     pub update_interval_ms: u64,
     /// Milliseconds of event time after which state that nothing touches is dropped; 0 for never.
@@ -74,6 +81,7 @@ impl Default for Settings {
         Self {
             parallelism: 2,
             checkpoint_interval_ms: 10_000,
+            view_interval_ms: 1_000,
             update_interval_ms: 100,
             state_ttl_ms: 0,
             channel_bytes: 1 << 20,
@@ -100,6 +108,10 @@ impl Settings {
             "checkpoint_interval" => {
                 self.checkpoint_interval_ms =
                     parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 10s or 500ms, or 0"))?;
+            }
+            "view_interval" => {
+                self.view_interval_ms =
+                    parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 1s or 500ms, or 0"))?;
             }
             "update_interval" => {
                 self.update_interval_ms =
@@ -154,6 +166,7 @@ impl Settings {
         Some(match name {
             "parallelism" => self.parallelism.to_string(),
             "checkpoint_interval" => format!("{}ms", self.checkpoint_interval_ms),
+            "view_interval" => format!("{}ms", self.view_interval_ms),
             "update_interval" => format!("{}ms", self.update_interval_ms),
             "state_ttl" => format!("{}ms", self.state_ttl_ms),
             "channel_bytes" => self.channel_bytes.to_string(),

@@ -1,12 +1,14 @@
 //! Jobs: statements that run, put together in one graph that shares sources, views and models.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use tidemill_plans::change::with_change_column;
+use tidemill_plans::change::{with_change_column, with_op_column};
+use tidemill_plans::connector::VIEW_CONNECTOR;
 use tidemill_plans::graph::{DataflowGraph, Partitioning};
-use tidemill_plans::ids::OperatorId;
-use tidemill_plans::node::{AggregateEmit, NodeKind, OverEmit, TopNEmit};
+use tidemill_plans::ids::{JobId, OperatorId};
+use tidemill_plans::node::{AggregateEmit, NodeKind, OverEmit, SinkNode, TopNEmit};
 use tidemill_plans::settings::Settings;
 
 use crate::catalog::{Catalog, Detail, Object, StreamInfo};
@@ -19,8 +21,8 @@ use crate::session::Session;
 use crate::stack::on_deep_stack;
 use crate::statement::StreamQuery;
 
-/// The connector of materialized views, until they can be queried.
-const VIEW_CONNECTOR: &str = "blackhole";
+/// What becomes of a materialized view's rows where nobody can ask for them: they are counted.
+const COUNTING_CONNECTOR: &str = "blackhole";
 
 /// A statement that has to run, with the catalog it was planned with.
 #[derive(Debug, Clone)]
@@ -29,7 +31,10 @@ pub struct JobStatement {
     pub(crate) settings: Settings,
     pub(crate) position: Position,
     pub(crate) text: String,
+    pub(crate) message: String,
     pub(crate) kind: JobKind,
+    /// The materialized views that run already.
+    pub(crate) readable: BTreeMap<String, RunningView>,
 }
 
 impl JobStatement {
@@ -37,6 +42,18 @@ impl JobStatement {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What to say when it has started, such as `CREATE SINK late`; nothing for a SELECT.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The object that it writes or trains.
+    #[must_use]
+    pub fn object(&self) -> Option<&str> {
+        self.kind.object()
     }
 
     /// Whether it is a SELECT, whose rows the session waits for.
@@ -74,25 +91,40 @@ impl JobKind {
 }
 
 /// What a statement has added to a graph.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Added {
     /// For a SELECT: how to find its rows.
     pub result: Option<ResultColumns>,
+    /// For a materialized view that can be read: the sink that holds what it has, and its instances.
+    pub view: Option<(OperatorId, u32)>,
+}
+
+/// Where a running materialized view can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunningView {
+    /// Its job.
+    pub job: JobId,
+    /// The sink that holds what it has.
+    pub operator: OperatorId,
+    /// The sink's instances.
+    pub parallelism: u32,
 }
 
 /// The rows of a SELECT.
 #[derive(Debug, Clone)]
 pub struct ResultColumns {
-    /// Its columns, without the changelog column.
+    /// Its columns. Changes that come as changes have one more in front, `op`: +I, -U, +U or -D.
     pub schema: SchemaRef,
     /// The sink that carries them.
     pub operator: OperatorId,
-    /// Whether the rows come with a changelog column, last.
-    pub changelog: bool,
+    /// At most so many rows come.
+    pub limit: Option<u64>,
+    /// Whether rows come as they are known, for there may be no end. Else all come at the end.
+    pub live: bool,
 }
 
 /// A graph under construction.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct JobBuilder {
     pub(crate) graph: DataflowGraph,
     pub(crate) settings: Settings,
@@ -103,6 +135,10 @@ pub struct JobBuilder {
     results: usize,
     /// The settings of the first statement: those of the whole job are taken from there.
     job_settings: Option<Settings>,
+    /// The materialized views that can be read, by name; none where they are computed anew.
+    pub(crate) readable: BTreeMap<String, RunningView>,
+    /// Whether the materialized views of this graph are to be read by others.
+    keeps_views: bool,
 }
 
 impl JobBuilder {
@@ -116,6 +152,8 @@ impl JobBuilder {
             writes: Vec::new(),
             results: 0,
             job_settings: None,
+            readable: BTreeMap::new(),
+            keeps_views: session.keeps_views,
         }
     }
 
@@ -156,21 +194,13 @@ impl JobBuilder {
 
     /// Adds a statement; also says which objects it reads.
     pub(crate) fn build(&mut self, statement: &JobStatement) -> Result<(Added, Vec<String>)> {
-        let results = self.results;
+        if let JobKind::Select(query) = &statement.kind {
+            return self.build_select(query, statement);
+        }
+        let mut view = None;
         let mut planner = QueryPlanner::new(self, &statement.catalog);
         match &statement.kind {
-            JobKind::Select(query) => {
-                let sink = planner.select(query, format!("select_{}", results + 1))?;
-                planner.check_late()?;
-                let uses = planner.uses();
-                self.results += 1;
-                if sink.info.bounded {
-                    self.emit_at_end(sink.node);
-                }
-                let (schema, changelog) = (Arc::clone(sink.schema()), sink.info.changelog);
-                let result = Some(ResultColumns { schema, operator: sink.node, changelog });
-                return Ok((Added { result }, uses));
-            }
+            JobKind::Select(_) => {}
             JobKind::Write { table, connector, options, declared, query } => {
                 let (table, connector) = (table.clone(), connector.clone());
                 let target = Target { table, connector, options: options.clone() };
@@ -179,7 +209,11 @@ impl JobBuilder {
             }
             JobKind::MaterializedView(object) => {
                 let stream = planner.object_stream(object)?;
-                let (table, connector) = (object.name.clone(), VIEW_CONNECTOR.to_owned());
+                if planner.builder.keeps_views {
+                    view = Some(planner.builder.add_view(&stream, object));
+                    return Ok((Added { result: None, view }, planner.uses()));
+                }
+                let (table, connector) = (object.name.clone(), COUNTING_CONNECTOR.to_owned());
                 planner.builder.add_write(&stream, Target { table, connector, options: Vec::new() })?;
             }
             JobKind::Train(object) => {
@@ -188,7 +222,69 @@ impl JobBuilder {
                 }
             }
         }
-        Ok((Added { result: None }, planner.uses()))
+        Ok((Added { result: None, view }, planner.uses()))
+    }
+
+    /// Adds a SELECT. One that ends if it reads running views as they are now does so; any other follows
+    /// them, and for that computes them itself.
+    fn build_select(&mut self, query: &StreamQuery, statement: &JobStatement) -> Result<(Added, Vec<String>)> {
+        let readable: BTreeMap<String, RunningView> =
+            statement.readable.iter().map(|(name, view)| (name.clone(), *view)).collect();
+        if !readable.is_empty() {
+            let mut reading = Self { readable, ..self.clone() };
+            if let Ok((added, uses, true)) = reading.add_select(query, statement) {
+                reading.readable.clear();
+                *self = reading;
+                return Ok((added, uses));
+            }
+        }
+        let (added, uses, _) = self.add_select(query, statement)?;
+        Ok((added, uses))
+    }
+
+    /// Adds a SELECT; also says which objects it reads, and whether it ends.
+    fn add_select(&mut self, query: &StreamQuery, statement: &JobStatement) -> Result<(Added, Vec<String>, bool)> {
+        let name = format!("select_{}", self.results + 1);
+        let mut planner = QueryPlanner::new(self, &statement.catalog);
+        let sink = planner.select(query, name)?;
+        planner.check_late()?;
+        let uses = planner.uses();
+        self.results += 1;
+        if sink.info.bounded {
+            self.emit_at_end(sink.node);
+        }
+        let result = Some(self.result_columns(&sink)?);
+        Ok((Added { result, view: None }, uses, sink.info.bounded))
+    }
+
+    /// What a session gets from a result's sink.
+    fn result_columns(&self, sink: &Stream) -> Result<ResultColumns> {
+        let NodeKind::Sink(node) = &self.graph.node(sink.node).map_err(SqlError::Graph)?.kind else {
+            return Err(SqlError::invalid("a result has no sink"));
+        };
+        let changes = node.live && sink.info.changelog;
+        let schema = if changes { with_op_column(sink.schema()) } else { Arc::clone(sink.schema()) };
+        Ok(ResultColumns { schema, operator: sink.node, limit: node.limit, live: node.live })
+    }
+
+    /// The sink that holds what a view has. A row and its changes meet in one instance if they have a key;
+    /// else there is one instance.
+    fn add_view(&mut self, stream: &Stream, object: &Object) -> (OperatorId, u32) {
+        let info = stream.info.clone();
+        let parallelism = if info.changelog && info.upsert_keys.is_empty() { 1 } else { stream.parallelism };
+        let node = NodeKind::Sink(SinkNode {
+            table: object.name.clone(),
+            connector: VIEW_CONNECTOR.to_owned(),
+            options: Vec::new(),
+            time: None,
+            upsert_keys: info.upsert_keys.clone(),
+            order_by: Vec::new(),
+            limit: None,
+            live: false,
+        });
+        let sink = self.add_operator(node, parallelism, info);
+        self.connect(stream, &sink, 0);
+        (sink.node, parallelism)
     }
 
     /// A SELECT over bounded input prints final rows only, so its aggregations need not emit before the

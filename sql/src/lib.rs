@@ -23,7 +23,7 @@ mod statement;
 
 pub use catalog::Catalog;
 pub use error::{Position, Result, SqlError};
-pub use job::{Added, JobBuilder, JobStatement, ResultColumns};
+pub use job::{Added, JobBuilder, JobStatement, ResultColumns, RunningView};
 pub use parser::{ParsedStatement, parse_script};
 pub use session::{Outcome, Session};
 

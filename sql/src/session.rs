@@ -1,6 +1,6 @@
 //! A session: a catalog, settings, and what each statement does to them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -11,7 +11,7 @@ use tidemill_plans::settings::Settings;
 
 use crate::catalog::{Catalog, Detail, Object, SinkObject};
 use crate::error::{Position, Result, SqlError};
-use crate::job::{JobBuilder, JobKind, JobStatement};
+use crate::job::{JobBuilder, JobKind, JobStatement, RunningView};
 use crate::lower::plan_model;
 use crate::parser::ParsedStatement;
 use crate::planner::QueryPlanner;
@@ -31,6 +31,10 @@ pub struct Session {
     pub(crate) models: Vec<ModelVersion>,
     /// The objects that the jobs of this session write or train.
     busy: BTreeSet<String>,
+    /// Whether each statement's job starts at once, and materialized views are read while they run.
+    pub(crate) keeps_views: bool,
+    /// The materialized views that run.
+    running: BTreeMap<String, RunningView>,
 }
 
 /// What a statement comes to.
@@ -38,6 +42,13 @@ pub struct Session {
 pub enum Outcome {
     /// It took effect on the session; a message such as `CREATE SOURCE flights`.
     Done(String),
+    /// An object is gone, and its job is to end; a message such as `DROP SINK late`.
+    Dropped {
+        /// The object.
+        name: String,
+        /// What to say.
+        message: String,
+    },
     /// Rows that were answered at once.
     Rows(RecordBatch),
     /// Something that has to run; to be added to a [`JobBuilder`].
@@ -59,6 +70,30 @@ impl Session {
     #[must_use]
     pub fn new(settings: Settings, models: Vec<ModelVersion>) -> Self {
         Self { settings, models, ..Self::default() }
+    }
+
+    /// A session whose jobs start as soon as their statements are read, and whose materialized views can be
+    /// read while they run.
+    #[must_use]
+    pub fn interactive(settings: Settings) -> Self {
+        Self { settings, keeps_views: true, ..Self::default() }
+    }
+
+    /// Takes note of the newest version of each model in the registry.
+    pub fn set_models(&mut self, models: Vec<ModelVersion>) {
+        self.models = models;
+    }
+
+    /// Takes note of a materialized view that runs.
+    pub fn view_started(&mut self, name: &str, view: RunningView) {
+        self.running.insert(name.to_owned(), view);
+    }
+
+    /// Takes an object back whose job could not be started.
+    pub fn take_back(&mut self, name: &str) {
+        self.busy.remove(name);
+        // If it is not there, or others are made of it, there is nothing to take back.
+        let _ = self.catalog.remove(&Name { text: name.to_owned(), at: Position::UNKNOWN });
     }
 
     /// Executes a statement. After an error the session is as it was before.
@@ -89,7 +124,7 @@ impl Session {
     fn take_effect(&mut self, effect: Effect, parsed: &ParsedStatement) -> Result<Outcome> {
         let (message, job) = match effect {
             Effect::Nothing(message) => return Ok(Outcome::Done(message)),
-            Effect::Run(job) => (String::new(), Some(job)),
+            Effect::Run(job) => (job.object().map(|sink| format!("INSERT INTO {sink}")).unwrap_or_default(), Some(job)),
             Effect::Create { object, replace, job } => {
                 let message = format!("CREATE {} {}", object.kind.to_string().to_uppercase(), object.name);
                 if replace && self.catalog.find(&object.name).is_some() {
@@ -103,7 +138,7 @@ impl Session {
             None => Outcome::Done(message),
             Some(kind) => {
                 self.busy.extend(kind.object().map(str::to_owned));
-                Outcome::Job(Box::new(self.job(kind, parsed)))
+                Outcome::Job(Box::new(JobStatement { message, ..self.job(kind, parsed) }))
             }
         })
     }
@@ -114,7 +149,9 @@ impl Session {
             settings: self.settings.clone(),
             position: parsed.position(),
             text: parsed.text().to_owned(),
+            message: String::new(),
             kind,
+            readable: self.running.clone(),
         }
     }
 
@@ -241,7 +278,9 @@ impl Session {
 
     fn scratch_job(&self, kind: JobKind) -> JobStatement {
         let (catalog, settings) = (self.catalog.clone(), self.settings.clone());
-        JobStatement { catalog, settings, position: Position::UNKNOWN, text: String::new(), kind }
+        let readable = self.running.clone();
+        let (position, text, message) = (Position::UNKNOWN, String::new(), String::new());
+        JobStatement { catalog, settings, position, text, message, kind, readable }
     }
 
     /// What to do about a name that may be taken; `None` to go on.
@@ -274,6 +313,13 @@ impl Session {
         if !matches {
             let message = format!("'{}' is a {kind}; write DROP {shown} {}", name.text, name.text);
             return Err(SqlError::invalid(message).at(name.at));
+        }
+        if self.keeps_views {
+            self.catalog.remove(name)?;
+            self.busy.remove(&name.text);
+            self.running.remove(&name.text);
+            let message = format!("DROP {shown} {}", name.text);
+            return Ok(Outcome::Dropped { name: name.text.clone(), message });
         }
         if self.busy.contains(&name.text) {
             let message = format!(

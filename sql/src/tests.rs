@@ -75,7 +75,7 @@ fn lines(rows: &RecordBatch) -> String {
 
 fn shown(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Done(message) => message.clone(),
+        Outcome::Done(message) | Outcome::Dropped { message, .. } => message.clone(),
         Outcome::Rows(rows) => pretty_format_batches(std::slice::from_ref(rows)).unwrap().to_string(),
         Outcome::Job(job) => format!("job: {}", job.text()),
     }

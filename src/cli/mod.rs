@@ -1,6 +1,8 @@
 //! The command line: one subcommand a file.
 
 mod run;
+mod session;
+mod shell;
 mod worker;
 
 use std::process::ExitCode;
@@ -23,6 +25,8 @@ struct Arguments {
 enum Command {
     /// Run a SQL script on a cluster of its own.
     Run(run::RunArguments),
+    /// Execute statements from standard input, one after another, on a cluster of its own.
+    Shell(shell::ShellArguments),
     /// Run one worker process for a coordinator.
     Worker(worker::WorkerArguments),
 }
@@ -39,6 +43,7 @@ pub fn main() -> ExitCode {
         .init();
     let answer: Result<ExitCode> = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Shell(arguments) => shell::run(&arguments),
         Command::Worker(arguments) => worker::run(&arguments),
     };
     answer.unwrap_or_else(|error| {

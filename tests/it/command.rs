@@ -85,6 +85,13 @@ impl Folder {
         self.start(sql, arguments).output(PATIENCE)
     }
 
+    /// Starts a shell that reads these lines.
+    pub(crate) fn shell(&self, input: &str, arguments: &[&str]) -> Run {
+        self.write("input.sql", input);
+        let input = std::fs::File::open(self.path("input.sql")).unwrap();
+        Run::start_reading(self.dir.path(), &[&["shell"], arguments].concat(), input.into())
+    }
+
     /// Starts a script.
     pub(crate) fn start(&self, sql: &str, arguments: &[&str]) -> Run {
         self.write("script.sql", sql);
@@ -105,11 +112,15 @@ pub(crate) struct Run {
 impl Run {
     /// Starts the program in `folder`, deaf to what this process's environment says about logging.
     pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
+        Self::start_reading(folder, arguments, Stdio::null())
+    }
+
+    fn start_reading(folder: &Path, arguments: &[&str], input: Stdio) -> Self {
         let mut child: Child = Command::new(env!("CARGO_BIN_EXE_tidemill"))
             .args(arguments)
             .current_dir(folder)
             .env_remove("TIDEMILL_LOG")
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

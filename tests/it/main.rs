@@ -17,6 +17,7 @@ mod nexmark;
 mod oracle;
 mod outputs;
 mod over;
+mod shell;
 mod slt;
 mod stop;
 mod tidy;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use tidemill_engine::connector::Views;
 use tidemill_engine::task::{BuiltTask, DeadLetters, Receiver, Sender, TaskEnv, TaskPlan, build_task, channel};
 use tidemill_plans::ids::{ChannelId, TaskId, WorkerId};
 use tidemill_plans::protocol::{CoordinatorLink, Deployment};
@@ -29,6 +30,8 @@ pub(crate) struct Site {
     pub(crate) coordinator: Arc<dyn CoordinatorLink>,
     /// Where waiting is done.
     pub(crate) runtime: Handle,
+    /// What materialized views hold here.
+    pub(crate) views: Arc<Views>,
 }
 
 /// A job's part on this worker, ready to start.
@@ -75,6 +78,7 @@ impl Site {
             models: Arc::new(Mutex::default()),
             alignment: Arc::default(),
             results: Arc::new(results),
+            views: Arc::clone(&self.views),
         };
         let here = self.worker;
         let models = Arc::clone(&env.models);

@@ -14,6 +14,7 @@ use actix::{
     StreamHandler, System,
 };
 use tidemill_engine::EngineError;
+use tidemill_engine::connector::Views;
 use tidemill_engine::task::DriverCommand;
 use tidemill_plans::ids::{JobId, WorkerId};
 use tidemill_plans::protocol::{
@@ -95,6 +96,7 @@ impl WorkerHandle {
             events,
             coordinator,
             notices,
+            views: Arc::default(),
             tearing: watch::Sender::new(0),
             stopping,
             queued: Some(queued),
@@ -161,6 +163,8 @@ struct WorkerActor {
     events: EventQueue,
     coordinator: Arc<dyn CoordinatorLink>,
     notices: Notices,
+    /// What materialized views hold.
+    views: Arc<Views>,
     /// How many jobs are being torn down.
     tearing: watch::Sender<usize>,
     stopping: watch::Sender<Option<StopCause>>,
@@ -250,6 +254,10 @@ impl Handler<Request> for WorkerActor {
                 let held = self.jobs.release(job);
                 self.tear_down(job, held)
             }
+            WorkerRequest::ForgetViews(job) => {
+                self.views.forget(job);
+                done(Ok(()))
+            }
             WorkerRequest::Shutdown => Box::pin(self.tear_down_all().map(|(), actor: &mut Self, _| {
                 actor.stop(StopCause::Shutdown);
                 WorkerResponse::Done
@@ -291,6 +299,7 @@ impl WorkerActor {
             exchange: self.exchange.clone(),
             coordinator: Arc::clone(&self.coordinator),
             runtime: self.io.handle().clone(),
+            views: Arc::clone(&self.views),
         };
         let building = self.io.handle().spawn(site.deploy(deployment));
         Box::pin(wrap_future(building).then(move |built, actor: &mut Self, _| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::Message;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::{JobId, WorkerId};
+use tidemill_plans::ids::{Epoch, JobId, WorkerId};
 use tidemill_plans::protocol::{OperatorMetrics, StopMode, WorkerLink};
 use tidemill_plans::settings::Settings;
 use tokio::sync::{mpsc, watch};
@@ -58,6 +58,7 @@ message!(Submit => Result<JobChannels>);
 pub(crate) struct JobChannels {
     pub status: watch::Receiver<JobStatus>,
     pub metrics: watch::Receiver<Vec<OperatorMetrics>>,
+    pub epoch: watch::Receiver<Option<Epoch>>,
     pub results: mpsc::Receiver<ResultBatches>,
 }
 
@@ -68,6 +69,10 @@ message!(JobEvent => ());
 /// Somebody wants a job to end.
 pub(crate) struct StopJob(pub JobId, pub StopMode);
 message!(StopJob => ());
+
+/// Nobody will read the views of a job any more.
+pub(crate) struct ForgetViews(pub JobId);
+message!(ForgetViews => ());
 
 /// A worker lives; answered with whether it is registered.
 pub(crate) struct Heartbeat {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tidemill_plans::graph::Node;
 use tidemill_plans::ids::{Epoch, JobId, TaskId, WorkerId};
 use tidemill_plans::protocol::{Deployment, StopMode, WorkerRequest};
 
@@ -82,6 +83,8 @@ pub enum RequestKind {
     Barrier,
     /// [`WorkerRequest::Release`].
     Release,
+    /// [`WorkerRequest::ForgetViews`].
+    ForgetViews,
     /// [`WorkerRequest::Shutdown`].
     Shutdown,
 }
@@ -98,6 +101,7 @@ impl RequestKind {
             WorkerRequest::Stop(_, StopMode::Cancel) => Self::Cancel,
             WorkerRequest::Barrier(..) => Self::Barrier,
             WorkerRequest::Release(_) => Self::Release,
+            WorkerRequest::ForgetViews(_) => Self::ForgetViews,
             WorkerRequest::Shutdown => Self::Shutdown,
         }
     }
@@ -184,11 +188,19 @@ impl JobPlan {
         self.workers().any(|id| id == worker)
     }
 
-    /// The time between barriers, if there are any.
+    /// The time between barriers, if there are any: a job with materialized views has them more often.
     #[must_use]
-    pub fn checkpoint_interval(&self) -> Option<Duration> {
-        let ms = self.deployment.settings.checkpoint_interval_ms;
-        (ms > 0).then(|| Duration::from_millis(ms))
+    pub fn barrier_interval(&self) -> Option<Duration> {
+        let settings = &self.deployment.settings;
+        let of_views = self.has_views().then_some(settings.view_interval_ms);
+        let ms = of_views.into_iter().chain([settings.checkpoint_interval_ms]).filter(|ms| *ms > 0).min();
+        ms.map(Duration::from_millis)
+    }
+
+    /// Whether the job has a materialized view that can be read.
+    #[must_use]
+    pub fn has_views(&self) -> bool {
+        self.deployment.graph.nodes.iter().any(Node::is_view)
     }
 
     /// The same request to every worker.

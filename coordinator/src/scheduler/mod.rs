@@ -2,4 +2,4 @@
 
 mod placement;
 
-pub use placement::place;
+pub use placement::{Places, place};

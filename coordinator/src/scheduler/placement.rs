@@ -3,20 +3,31 @@
 //! All slots form one ring, the workers taking turns; subtask `i` of every stage takes slot `i` of
 //! it. So each stage is spread as evenly as slots allow, and subtasks with one number share a worker:
 //! forward channels stay in the process. A slot is a compute thread that tasks can share, so there
-//! may be more tasks than slots.
+//! may be more tasks than slots. A stage that reads a view has its places already: where the view is.
 
-use tidemill_plans::ids::{TaskId, WorkerId};
+use std::collections::BTreeMap;
+
+use tidemill_plans::ids::{StageId, TaskId, WorkerId};
 use tidemill_plans::stage::Stages;
 
 use crate::error::{CoordinatorError, Result};
 
-/// Places every task; `workers` are ids with their slots, in the order in which they take turns.
-pub fn place(stages: &Stages, workers: &[(WorkerId, u32)]) -> Result<Vec<(TaskId, WorkerId)>> {
+/// The worker of each subtask of a stage.
+pub type Places = BTreeMap<StageId, Vec<WorkerId>>;
+
+/// Places every task; `workers` are ids with their slots, in the order in which they take turns, and `fixed`
+/// the places of stages that have theirs.
+pub fn place(stages: &Stages, workers: &[(WorkerId, u32)], fixed: &Places) -> Result<Vec<(TaskId, WorkerId)>> {
     let ring = slot_ring(workers);
     if ring.is_empty() {
         return Err(CoordinatorError::NoWorkers);
     }
-    Ok(stages.tasks().map(|task| (task, ring[task.subtask as usize % ring.len()])).collect())
+    let place = |task: TaskId| {
+        let subtask = task.subtask as usize;
+        let fixed = fixed.get(&task.stage).and_then(|places| places.get(subtask)).copied();
+        fixed.unwrap_or_else(|| ring[subtask % ring.len()])
+    };
+    Ok(stages.tasks().map(|task| (task, place(task))).collect())
 }
 
 /// The workers in turns: first each one's first slot, then each one's second.
@@ -35,7 +46,7 @@ mod tests {
     fn check(parallelism: (u32, u32), slots: &[u32], expected: &str) {
         let stages = Stages::of(&two_stage_graph(parallelism.0, parallelism.1)).unwrap();
         let workers: Vec<(WorkerId, u32)> = slots.iter().zip(1..).map(|(slots, id)| (WorkerId(id), *slots)).collect();
-        let placed = place(&stages, &workers).unwrap();
+        let placed = place(&stages, &workers, &Places::new()).unwrap();
         let text: Vec<String> =
             placed.iter().map(|(task, on)| format!("{}.{}@{}", task.stage.0, task.subtask, on.0)).collect();
         assert_eq!(text.join(" "), expected);
@@ -61,7 +72,16 @@ mod tests {
     #[test]
     fn without_workers_or_slots_there_is_an_error() {
         let stages = Stages::of(&two_stage_graph(1, 1)).unwrap();
-        assert!(matches!(place(&stages, &[]), Err(CoordinatorError::NoWorkers)));
-        assert!(matches!(place(&stages, &[(WorkerId(1), 0)]), Err(CoordinatorError::NoWorkers)));
+        let none = Places::new();
+        assert!(matches!(place(&stages, &[], &none), Err(CoordinatorError::NoWorkers)));
+        assert!(matches!(place(&stages, &[(WorkerId(1), 0)], &none), Err(CoordinatorError::NoWorkers)));
+    }
+
+    #[test]
+    fn a_stage_that_has_its_places_keeps_them() {
+        let stages = Stages::of(&two_stage_graph(2, 2)).unwrap();
+        let fixed = Places::from([(StageId(0), vec![WorkerId(2), WorkerId(2)])]);
+        let placed = place(&stages, &[(WorkerId(1), 1), (WorkerId(2), 1)], &fixed).unwrap();
+        assert_eq!(placed.iter().map(|(_, worker)| worker.0).collect::<Vec<_>>(), [2, 2, 1, 2]);
     }
 }

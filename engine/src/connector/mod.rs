@@ -4,6 +4,7 @@
 //! them; here they are used. A [`Source`] runs on an I/O thread of its own, a [`Sink`] in its task's.
 
 mod blackhole;
+mod changes;
 mod datagen;
 mod files;
 mod generated;
@@ -14,6 +15,7 @@ mod print;
 mod random;
 mod result;
 mod share;
+mod view;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -21,12 +23,13 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
-use tidemill_plans::connector::RESULT_CONNECTOR;
-use tidemill_plans::ids::OperatorId;
+use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
+use tidemill_plans::ids::{Epoch, OperatorId};
 use tidemill_plans::node::{SinkNode, SourceNode};
 
 pub(crate) use self::lookup::Lookup;
 use self::share::Share;
+pub use self::view::Views;
 use crate::error::Result;
 use crate::metrics::OperatorStats;
 use crate::task::TaskEnv;
@@ -79,6 +82,11 @@ pub trait Sink: Send {
         0
     }
 
+    /// All rows so far belong to this epoch or to an earlier one, all others to later ones.
+    fn seal(&mut self, _epoch: Epoch) -> Result<()> {
+        Ok(())
+    }
+
     /// Completes what was written; nothing follows. A sink that is dropped before leaves nothing
     /// behind that looks complete.
     fn finish(&mut self) -> Result<()>;
@@ -96,6 +104,7 @@ pub fn open_source(
         "files" => files::open_source(node, env, stats, subtask, parallelism),
         "datagen" => datagen::open_source(node, env, Share { subtask, parallelism }),
         "nexmark" => nexmark::open_source(node, env, Share { subtask, parallelism }),
+        VIEW_CONNECTOR => view::open_source(node, env, subtask),
         other => Err(unknown(other)),
     }
 }
@@ -112,6 +121,7 @@ pub fn open_sink(
         "files" => files::open_sink(node, subtask, schema),
         "blackhole" => Ok(Box::new(blackhole::Blackhole::new(&node.options))),
         "print" => Ok(Box::new(print::Print::new(schema))),
+        VIEW_CONNECTOR => Ok(Box::new(view::ViewSink::new(node, operator, subtask, env, schema))),
         RESULT_CONNECTOR => Ok(Box::new(result::ResultSink::new(node, operator, env, schema))),
         other => Err(unknown(other)),
     }

@@ -3,9 +3,8 @@
 //! Rows that come in event-time order go at once. A stream without event time, an updating one, or one
 //! with an ORDER BY is held to its end: then changes are merged, rows ordered and cut to the limit. So
 //! the same rows are printed in the same order however many tasks made them. What is held is condensed
-//! each time that it has doubled, which costs a constant per row.
-
-mod changes;
+//! each time that it has doubled, which costs a constant per row. Of a stream that may have no end, rows
+//! and changes go as they come.
 
 use std::sync::Arc;
 
@@ -13,11 +12,11 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{SortOptions, concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
-use tidemill_plans::change::change_column_index;
+use tidemill_plans::change::{change_column_index, show_changes};
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::SinkNode;
 
-use super::Sink;
+use super::{Sink, changes};
 use crate::error::Result;
 use crate::rows::canonical_order;
 use crate::task::{ResultPort, TaskEnv, batch_bytes};
@@ -72,7 +71,7 @@ impl ResultSink {
     }
 
     fn is_held(&self) -> bool {
-        self.is_updating() || self.node.time.is_none() || !self.node.order_by.is_empty()
+        !self.node.live && (self.is_updating() || self.node.time.is_none() || !self.node.order_by.is_empty())
     }
 
     /// Lets go of held rows that can have no part in the result.
@@ -119,7 +118,7 @@ impl ResultSink {
             return Ok(());
         }
         self.sent += rows as u64;
-        self.port.send(self.operator, &batch.slice(0, rows))
+        self.port.send(self.operator, &show_changes(&batch.slice(0, rows))?)
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
+use tidemill_plans::ids::Epoch;
 use tidemill_plans::node::SinkNode;
 use tidemill_plans::time::EventTime;
 
@@ -80,6 +81,10 @@ impl Operator for SinkOperator {
         Ok(())
     }
 
+    fn on_barrier(&mut self, epoch: Epoch, _ctx: &mut OperatorContext) -> Result<()> {
+        self.writer.seal(epoch)
+    }
+
     fn on_end(&mut self, _reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
         // After a stop, rows ahead of the watermark are as final as the others: only windows that
         // were not complete are left out.
@@ -122,6 +127,7 @@ mod tests {
             upsert_keys: vec![],
             order_by: vec![],
             limit: None,
+            live: false,
         };
         for time in [None, Some(1)] {
             let mut sink = harness(NodeKind::Sink(node(time)), &[&rows], Arc::clone(&rows));

@@ -9,6 +9,7 @@ use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::settings::Settings;
 use tidemill_plans::time::Watermark;
 
+use crate::connector::Views;
 use crate::error::Result;
 use crate::metrics::OperatorStats;
 use crate::task::{Alignment, DeadLetter, DeadLetters, Message};
@@ -34,6 +35,8 @@ pub struct TaskEnv {
     pub alignment: Arc<Alignment>,
     /// Where results of SELECTs go.
     pub results: Arc<dyn ResultPort>,
+    /// The materialized views of this worker.
+    pub views: Arc<Views>,
 }
 
 /// One operator's surroundings. Output is queued here in order; the chain takes it after each call.

@@ -41,6 +41,7 @@ pub fn test_env() -> Result<TaskEnv> {
         models: Arc::new(Mutex::new(Vec::new())),
         alignment: Arc::default(),
         results: Arc::new(NoResults),
+        views: Arc::default(),
     })
 }
 

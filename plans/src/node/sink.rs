@@ -15,8 +15,11 @@ pub struct SinkNode {
     pub upsert_keys: Vec<usize>,
     /// The order of a bounded result (ORDER BY of the outermost SELECT).
     pub order_by: Vec<SortColumn>,
-    /// At most so many rows of a bounded result.
+    /// At most so many rows of a result.
     pub limit: Option<u64>,
+    /// Whether a result's rows go to the session as they come, changes as changes, for there may be no end to
+    /// wait for.
+    pub live: bool,
 }
 
 /// One column of an ORDER BY.

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::TableScan;
-use tidemill_plans::node::{NodeKind, SourceNode};
+use tidemill_plans::connector::VIEW_CONNECTOR;
+use tidemill_plans::expr::{StreamExpr, StreamSchema};
+use tidemill_plans::node::{NodeKind, Projection, SourceNode};
 
+use super::expression::column;
 use super::stream::{Relation, Stream, WINDOW_COLUMNS, WindowKind, Windows, with_windows};
-use crate::catalog::{Detail, Object};
+use crate::catalog::{Detail, Object, StreamInfo};
 use crate::error::{Position, Result, SqlError};
 use crate::planner::QueryPlanner;
 
@@ -107,6 +110,9 @@ impl QueryPlanner<'_> {
                 let kind = NodeKind::Source(node.as_ref().clone());
                 self.builder.add_operator(kind, parallelism, info.clone())
             }
+            Detail::View(_, info) if self.builder.readable.contains_key(&object.name) => {
+                self.view_as_it_is(&object.name, info)
+            }
             Detail::View(query, _) => {
                 let mut planner = QueryPlanner::new(self.builder, self.catalog);
                 let plan = planner.plan(query)?;
@@ -119,5 +125,32 @@ impl QueryPlanner<'_> {
         };
         self.builder.remember_stream(object, &stream);
         Ok(stream)
+    }
+
+    /// What a running view has at the newest epoch.
+    fn view_as_it_is(&mut self, name: &str, info: &StreamInfo) -> Stream {
+        let view = self.builder.readable.get(name).copied();
+        let (job, operator, parallelism) =
+            view.map_or((0, 0, 1), |view| (view.job.0, view.operator.0, view.parallelism));
+        let schema = Arc::clone(&info.schema);
+        let names = || schema.fields().iter().map(|field| field.name().clone());
+        let node = SourceNode {
+            table: name.to_owned(),
+            connector: VIEW_CONNECTOR.to_owned(),
+            options: vec![(String::from("job"), job.to_string()), (String::from("operator"), operator.to_string())],
+            declared: names().collect(),
+            columns: StreamSchema(Arc::clone(&schema)),
+            projection: names().map(|name| Projection { expr: StreamExpr(column(&name)), name }).collect(),
+            event_time: None,
+        };
+        let info = StreamInfo {
+            schema,
+            times: Vec::new(),
+            window_times: Vec::new(),
+            bounded: true,
+            changelog: false,
+            upsert_keys: Vec::new(),
+        };
+        self.builder.add_operator(NodeKind::Source(node), parallelism, info)
     }
 }

@@ -57,6 +57,9 @@ impl QueryPlanner<'_> {
 
     /// The sink that carries the rows of a SELECT.
     fn result_sink(&mut self, stream: &Stream, table: String, presentation: Presentation) -> Stream {
+        // An order is one of all rows, and so is a limit of rows that change.
+        let is_of_all = !presentation.order_by.is_empty() || stream.info.changelog && presentation.limit.is_some();
+        let live = !stream.info.bounded && !is_of_all;
         let node = NodeKind::Sink(SinkNode {
             table,
             connector: RESULT_CONNECTOR.to_owned(),
@@ -65,6 +68,7 @@ impl QueryPlanner<'_> {
             upsert_keys: stream.info.upsert_keys.clone(),
             order_by: presentation.order_by,
             limit: presentation.limit,
+            live,
         });
         let sink = self.builder.add_operator(node, 1, stream.info.clone());
         self.builder.connect(stream, &sink, 0);

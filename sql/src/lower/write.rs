@@ -23,7 +23,7 @@ pub(crate) struct Target {
 }
 
 /// A sink and the streams that are written to it; never none.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Write {
     target: Target,
     inputs: Vec<Stream>,
@@ -64,6 +64,7 @@ impl JobBuilder {
                 upsert_keys: if inputs.len() == 1 { info.upsert_keys.clone() } else { Vec::new() },
                 order_by: Vec::new(),
                 limit: None,
+                live: false,
             });
             let sink = self.add_operator(node, parallelism, info);
             for input in &inputs {

@@ -250,16 +250,29 @@ fn failures_leave_the_session_alone() {
 
 #[test]
 fn results_say_how_to_find_their_rows() {
-    let mut session = session();
-    let outcomes = execute(&mut session, "SELECT bidder, count(*) AS n FROM bids GROUP BY bidder").unwrap();
-    let mut builder = crate::JobBuilder::new(&session);
-    let [Outcome::Job(job)] = outcomes.as_slice() else { panic!("{outcomes:?}") };
-    assert!(builder.is_empty());
-    let result = builder.add(job).unwrap().result.unwrap();
-    assert!(result.changelog);
-    assert_eq!(result.schema.fields().len(), 2);
-    let graph = builder.finish().unwrap();
-    assert_eq!(graph.node(result.operator).unwrap().schema.fields().len(), 3);
+    let query = "SELECT bidder, count(*) AS n FROM bids GROUP BY bidder";
+    let forever = "SELECT bidder, count(*) AS n FROM forever GROUP BY bidder";
+    let one_row = "SELECT bidder FROM forever LIMIT 1";
+    for (query, live, limit, columns) in [
+        (query, false, None, "bidder, n"),
+        (forever, true, None, "op, bidder, n"),
+        (one_row, true, Some(1), "bidder"),
+        // A limit of what changes and an order are of the end, if there is one.
+        ("SELECT bidder, count(*) AS n FROM forever GROUP BY bidder LIMIT 1", false, Some(1), "bidder, n"),
+        ("SELECT bidder FROM forever ORDER BY 1", false, None, "bidder"),
+    ] {
+        let mut session = session();
+        execute(&mut session, "CREATE SOURCE forever WITH (connector = 'nexmark', table = 'bid')").unwrap();
+        let outcomes = execute(&mut session, query).unwrap();
+        let mut builder = crate::JobBuilder::new(&session);
+        let [Outcome::Job(job)] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+        assert!(builder.is_empty());
+        let result = builder.add(job).unwrap().result.unwrap();
+        assert_eq!((result.live, result.limit), (live, limit), "{query}");
+        let names: Vec<&str> = result.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(names.join(", "), columns, "{query}");
+        builder.finish().unwrap().node(result.operator).unwrap();
+    }
 }
 
 #[test]
@@ -273,13 +286,13 @@ fn settings_say_what_is_valid() {
     check_error(
         "\n  SET paralelism = 2",
         expect![[r#"
-            line 2, column 7: unknown setting paralelism; valid are: parallelism, checkpoint_interval, update_interval, state_ttl, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
+            line 2, column 7: unknown setting paralelism; valid are: parallelism, checkpoint_interval, view_interval, update_interval, state_ttl, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
         "#]],
     );
     check_error(
         "SHOW nonsense",
         expect![[r#"
-            line 1, column 6: there is no setting or kind of object 'nonsense'; SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, ALL, CREATE name, or a setting: parallelism, checkpoint_interval, update_interval, state_ttl, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
+            line 1, column 6: there is no setting or kind of object 'nonsense'; SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, ALL, CREATE name, or a setting: parallelism, checkpoint_interval, view_interval, update_interval, state_ttl, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
         "#]],
     );
 }

@@ -173,6 +173,7 @@ fn files_to(
         upsert_keys: Vec::new(),
         order_by: Vec::new(),
         limit: None,
+        live: false,
     };
     let mut graph = DataflowGraph::default();
     let from = graph.add_node(NodeKind::Source(source), 2, Arc::clone(&schema));

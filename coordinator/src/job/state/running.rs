@@ -1,11 +1,16 @@
 //! Tasks run until all have finished, one fails, or somebody stops the job. Barriers pass.
 
+use std::time::Duration;
+
 use tidemill_plans::protocol::WorkerRequest;
 
 use crate::job::epochs::Epochs;
 use crate::job::progress::Progress;
 use crate::job::state::{Ended, Failing, State, Stopping, Transition};
 use crate::job::{Effect, Event, JobPlan, JobStatus, RequestKind};
+
+/// When a job with materialized views has its first barrier.
+const FIRST_EPOCH_OF_VIEWS: Duration = Duration::from_millis(100);
 
 /// Counts tasks that end and barriers that pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +23,7 @@ impl Running {
     pub(super) fn enter(plan: &JobPlan, progress: Progress) -> Transition {
         debug_assert!(!progress.all_ended(plan), "a job whose tasks have all ended is over");
         let mut effects = vec![Effect::Publish(JobStatus::Running)];
-        effects.extend(next_barrier(plan));
+        effects.extend(first_barrier(plan));
         (State::Running(Self { progress, epochs: Epochs::default() }), effects)
     }
 
@@ -66,5 +71,12 @@ impl Running {
 }
 
 fn next_barrier(plan: &JobPlan) -> Option<Effect> {
-    plan.checkpoint_interval().map(|interval| Effect::After(interval, Event::BarrierDue))
+    plan.barrier_interval().map(|interval| Effect::After(interval, Event::BarrierDue))
+}
+
+/// Whoever creates a view waits for its first epoch.
+fn first_barrier(plan: &JobPlan) -> Option<Effect> {
+    let interval = plan.barrier_interval()?;
+    let first = if plan.has_views() { interval.min(FIRST_EPOCH_OF_VIEWS) } else { interval };
+    Some(Effect::After(first, Event::BarrierDue))
 }

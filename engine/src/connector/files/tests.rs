@@ -71,6 +71,7 @@ impl Files {
             upsert_keys: vec![],
             order_by: vec![],
             limit: None,
+            live: false,
         };
         open_sink(&node, subtask, Arc::clone(schema))
     }

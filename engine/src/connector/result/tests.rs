@@ -33,6 +33,7 @@ fn node() -> SinkNode {
         upsert_keys: vec![],
         order_by: vec![],
         limit: None,
+        live: false,
     }
 }
 

@@ -79,6 +79,7 @@ fn sink(connector: &str) -> NodeKind {
         upsert_keys: vec![],
         order_by: vec![],
         limit: None,
+        live: false,
     })
 }
 

@@ -1,10 +1,10 @@
-//! Applies the changes of a changelog to each other, until only rows are left.
+//! Applies the changes of a changelog to each other, until only rows are left: for results and views.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::row::{Row, RowConverter, Rows, SortField};
 use tidemill_plans::change::{ChangeOp, change_array, change_column_index, change_ops};
 
@@ -17,6 +17,27 @@ use crate::rows::show_row;
 /// a change takes away one equal row, which may also come behind it: UNION ALL mixes up what several
 /// tasks send. An append-only stream is what is left of it.
 pub(super) fn merge(rows: &RecordBatch, keys: &[usize]) -> Result<RecordBatch> {
+    let left = |converted: &Rows, ops: &[ChangeOp]| {
+        if keys.is_empty() { Ok(sum(converted, ops)) } else { replace(rows, converted, ops) }
+    };
+    with_left(rows, keys, left)
+}
+
+/// What a part of a changelog comes to, for those who have the part before it: of each key the last
+/// change. Without keys the same as [`merge`].
+pub(super) fn condense(rows: &RecordBatch, keys: &[usize]) -> Result<RecordBatch> {
+    let left = |converted: &Rows, ops: &[ChangeOp]| {
+        Ok(if keys.is_empty() { sum(converted, ops) } else { last(converted, ops) })
+    };
+    with_left(rows, keys, left)
+}
+
+/// The changes that `left` chooses by their keys, with the changes that it makes of them.
+fn with_left(
+    rows: &RecordBatch,
+    keys: &[usize],
+    left: impl FnOnce(&Rows, &[ChangeOp]) -> Result<Vec<(u32, ChangeOp)>>,
+) -> Result<RecordBatch> {
     let Some(change) = change_column_index(rows.schema_ref()) else {
         return Ok(rows.clone());
     };
@@ -24,9 +45,7 @@ pub(super) fn merge(rows: &RecordBatch, keys: &[usize]) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = by.iter().map(|column| Arc::clone(rows.column(*column))).collect();
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
     let converted = RowConverter::new(fields)?.convert_columns(&columns)?;
-    let ops = change_ops(rows)?;
-    let left = if keys.is_empty() { sum(&converted, &ops) } else { replace(rows, &converted, &ops)? };
-    let (order, ops): (Vec<u32>, Vec<ChangeOp>) = left.into_iter().unzip();
+    let (order, ops): (Vec<u32>, Vec<ChangeOp>) = left(&converted, &change_ops(rows)?)?.into_iter().unzip();
     let mut columns = take_record_batch(rows, &UInt32Array::from(order))?.columns().to_vec();
     columns[change] = change_array(&ops);
     Ok(RecordBatch::try_new(rows.schema(), columns)?)
@@ -58,6 +77,15 @@ fn sum(rows: &Rows, ops: &[ChangeOp]) -> Vec<(u32, ChangeOp)> {
     left
 }
 
+/// The last change of each key.
+fn last(keys: &Rows, ops: &[ChangeOp]) -> Vec<(u32, ChangeOp)> {
+    let mut changes: BTreeMap<Row<'_>, (u32, ChangeOp)> = BTreeMap::new();
+    for (index, (key, op)) in keys.iter().zip(ops).enumerate() {
+        changes.insert(key, (index as u32, *op));
+    }
+    changes.into_values().collect()
+}
+
 /// The last row of each key that was not taken away.
 fn replace(rows: &RecordBatch, keys: &Rows, ops: &[ChangeOp]) -> Result<Vec<(u32, ChangeOp)>> {
     let mut live: BTreeMap<Row<'_>, u32> = BTreeMap::new();
@@ -76,4 +104,14 @@ fn unmatched(rows: &RecordBatch, row: usize) -> EngineError {
     let columns: Vec<usize> = (0..rows.num_columns() - 1).collect();
     let shown = rows.project(&columns).map_err(EngineError::from).and_then(|rows| show_row(&rows, row));
     EngineError::UnmatchedChange { row: shown.unwrap_or_else(|error| error.to_string()) }
+}
+
+/// The rows that are there after changes that have been condensed, without the changelog column.
+pub(super) fn rows_left(rows: &RecordBatch) -> Result<RecordBatch> {
+    let Some(change) = change_column_index(rows.schema_ref()) else {
+        return Ok(rows.clone());
+    };
+    let there: BooleanArray = change_ops(rows)?.iter().map(|op| Some(op.adds())).collect();
+    let columns: Vec<usize> = (0..change).collect();
+    Ok(filter_record_batch(&rows.project(&columns)?, &there)?)
 }

@@ -1,0 +1,279 @@
+//! A session in which statements run as they come, and materialized views are read while they run.
+//!
+//! The statements of one text that run without an end make one job, which shares their sources and views;
+//! each SELECT is a job of its own. Jobs go on until their objects are dropped or the session ends.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use tidemill_plans::connector;
+use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::node::NodeKind;
+use tidemill_plans::protocol::StopMode;
+use tidemill_plans::settings::Settings;
+use tidemill_sql::{JobBuilder, JobStatement, Outcome, ResultColumns, RunningView, Session, SqlError, parse_script};
+use tokio::time::timeout;
+
+use crate::error::{CoordinatorError, Result};
+use crate::handle::{CoordinatorHandle, JobHandle};
+use crate::job::JobStatus;
+
+/// How long a new materialized view may take until it can be read.
+const FIRST_EPOCH: Duration = Duration::from_secs(30);
+
+/// A session.
+pub struct SqlSession {
+    coordinator: CoordinatorHandle,
+    sql: Session,
+    jobs: Vec<ObjectJob>,
+}
+
+/// A job that writes or trains objects.
+#[derive(Debug)]
+struct ObjectJob {
+    handle: JobHandle,
+    /// The objects that are not dropped yet.
+    objects: BTreeSet<String>,
+    /// Whether it ends by itself.
+    bounded: bool,
+    /// Whether somebody was told that it has failed.
+    failure_told: bool,
+}
+
+/// What a statement comes to.
+#[derive(Debug)]
+pub enum Reply {
+    /// A message such as `CREATE VIEW v`.
+    Done(String),
+    /// Rows that are known already.
+    Rows(RecordBatch),
+    /// A SELECT that runs. Whoever gets it reads its results, or stops it.
+    Query(Query),
+}
+
+/// A SELECT that runs.
+#[derive(Debug)]
+pub struct Query {
+    /// Its job.
+    pub job: JobHandle,
+    /// Its graph, to tell what its metrics are of.
+    pub graph: DataflowGraph,
+    /// Its columns, and the operator that delivers them.
+    pub result: ResultColumns,
+}
+
+/// A job that was submitted.
+struct Submitted {
+    handle: JobHandle,
+    bounded: bool,
+    views: Vec<(String, RunningView)>,
+}
+
+/// The job that the statements of a text make together.
+#[derive(Default)]
+struct Gathered {
+    statements: Vec<JobStatement>,
+    messages: Vec<String>,
+}
+
+impl SqlSession {
+    /// A session without objects; `settings` are those before its first statement.
+    #[must_use]
+    pub fn new(coordinator: CoordinatorHandle, settings: Settings) -> Self {
+        Self { coordinator, sql: Session::interactive(settings), jobs: Vec::new() }
+    }
+
+    /// Executes the statements of a text, one after the other, and hands on what each comes to. Those in
+    /// front of an error have taken effect.
+    ///
+    /// # Errors
+    /// What is wrong with the first statement that is; what `reply` returns.
+    pub async fn run<E: From<CoordinatorError>>(
+        &mut self,
+        text: &str,
+        mut reply: impl AsyncFnMut(Reply) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.sql.set_models(self.coordinator.models().await?);
+        let mut gathered = Gathered::default();
+        let outcome = self.run_statements(text, &mut gathered, &mut reply).await;
+        // What was created in front of an error runs.
+        let started = self.start(gathered).await;
+        outcome?;
+        for message in started? {
+            reply(Reply::Done(message)).await?;
+        }
+        Ok(())
+    }
+
+    async fn run_statements<E: From<CoordinatorError>>(
+        &mut self,
+        text: &str,
+        gathered: &mut Gathered,
+        reply: &mut impl AsyncFnMut(Reply) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for statement in parse_script(text).map_err(sql_error)? {
+            let answer = match self.sql.execute(&statement).map_err(sql_error)? {
+                Outcome::Job(job) if !job.is_select() => {
+                    gathered.messages.push(job.message().to_owned());
+                    gathered.statements.push(*job);
+                    continue;
+                }
+                Outcome::Done(message) => {
+                    // In the order of the statements, though jobs start at the end.
+                    if !gathered.statements.is_empty() {
+                        gathered.messages.push(message);
+                        continue;
+                    }
+                    Reply::Done(message)
+                }
+                Outcome::Rows(rows) => Reply::Rows(rows),
+                Outcome::Dropped { name, message } => {
+                    self.drop_object(&name).await?;
+                    Reply::Done(message)
+                }
+                Outcome::Job(_) if !gathered.statements.is_empty() => {
+                    for message in self.start(std::mem::take(gathered)).await? {
+                        reply(Reply::Done(message)).await?;
+                    }
+                    // Planned again, for it may read what runs now.
+                    match self.sql.execute(&statement).map_err(sql_error)? {
+                        Outcome::Job(job) => self.select(*job).await?,
+                        _ => continue,
+                    }
+                }
+                Outcome::Job(job) => self.select(*job).await?,
+            };
+            reply(answer).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the job of statements that run without an end.
+    async fn start(&mut self, gathered: Gathered) -> Result<Vec<String>> {
+        let Gathered { statements, messages } = gathered;
+        if statements.is_empty() {
+            return Ok(messages);
+        }
+        let objects: BTreeSet<String> = statements.iter().filter_map(|job| job.object().map(str::to_owned)).collect();
+        match self.submit(&statements).await {
+            Ok(Submitted { handle, bounded, views }) => {
+                for (name, view) in views {
+                    self.sql.view_started(&name, view);
+                }
+                self.jobs.push(ObjectJob { handle, objects, bounded, failure_told: false });
+                Ok(messages)
+            }
+            Err(error) => {
+                // The last first: they may be made of those before.
+                for statement in statements.iter().rev() {
+                    statement.object().into_iter().for_each(|name| self.sql.take_back(name));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn submit(&self, statements: &[JobStatement]) -> Result<Submitted> {
+        let mut builder = JobBuilder::new(&self.sql);
+        let mut sinks = Vec::new();
+        for statement in statements {
+            let added = builder.add(statement).map_err(sql_error)?;
+            sinks.extend(statement.object().map(str::to_owned).zip(added.view));
+        }
+        let settings = builder.job_settings().clone();
+        let graph = builder.finish().map_err(sql_error)?;
+        let bounded = is_bounded(&graph);
+        let mut handle = self.coordinator.submit(graph, settings).await?;
+        // None of these has rows for the session.
+        handle.results.close();
+        let view = |(operator, parallelism)| RunningView { job: handle.id, operator, parallelism };
+        let views: Vec<_> = sinks.into_iter().map(|(name, sink)| (name, view(sink))).collect();
+        if !views.is_empty() {
+            wait_until_readable(&mut handle).await?;
+        }
+        Ok(Submitted { handle, bounded, views })
+    }
+
+    async fn select(&self, statement: JobStatement) -> Result<Reply> {
+        let mut builder = JobBuilder::new(&self.sql);
+        let added = builder.add(&statement).map_err(sql_error)?;
+        let result = added.result.ok_or(CoordinatorError::Lost { part: "result" })?;
+        let settings = builder.job_settings().clone();
+        let graph = builder.finish().map_err(sql_error)?;
+        let job = self.coordinator.submit(graph.clone(), settings).await?;
+        Ok(Reply::Query(Query { job, graph, result }))
+    }
+
+    /// Ends the job of an object, when all objects of the job are gone.
+    async fn drop_object(&mut self, name: &str) -> Result<()> {
+        let Some(place) = self.jobs.iter().position(|job| job.objects.contains(name)) else { return Ok(()) };
+        self.jobs[place].objects.remove(name);
+        if self.jobs[place].objects.is_empty() {
+            let job = self.jobs.remove(place);
+            self.end(&job.handle).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(&self, job: &JobHandle) -> Result<()> {
+        job.stop(StopMode::Drain).await?;
+        job.wait().await;
+        self.coordinator.forget_views(job.id).await
+    }
+
+    /// The jobs that have failed since the last call, as messages.
+    pub fn failures(&mut self) -> Vec<String> {
+        let mut messages = Vec::new();
+        for job in &mut self.jobs {
+            if let JobStatus::Failed { message, .. } = &*job.handle.status.borrow()
+                && !std::mem::replace(&mut job.failure_told, true)
+            {
+                let objects: Vec<&str> = job.objects.iter().map(String::as_str).collect();
+                messages.push(format!("the job of {} failed: {message}", objects.join(", ")));
+            }
+        }
+        messages
+    }
+
+    /// Waits for the jobs that end by themselves.
+    pub async fn finish(&self) {
+        for job in self.jobs.iter().filter(|job| job.bounded) {
+            job.handle.wait().await;
+        }
+    }
+
+    /// Ends all jobs; what they have read is written.
+    pub async fn close(&mut self) -> Result<()> {
+        for job in std::mem::take(&mut self.jobs) {
+            self.end(&job.handle).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether all sources of a graph end.
+fn is_bounded(graph: &DataflowGraph) -> bool {
+    graph.nodes.iter().all(|node| match &node.kind {
+        NodeKind::Source(source) => connector::is_bounded(&source.connector, &source.options).unwrap_or(false),
+        _ => true,
+    })
+}
+
+/// Waits for a view's first epoch: before it nobody could tell an empty view from a slow one.
+async fn wait_until_readable(job: &mut JobHandle) -> Result<()> {
+    let mut status = job.status.clone();
+    let readable = async {
+        tokio::select! {
+            _ = job.epoch.wait_for(Option::is_some) => {}
+            _ = status.wait_for(JobStatus::is_terminal) => {}
+        }
+    };
+    // After that time reading it says that it has no epoch yet.
+    let _ = timeout(FIRST_EPOCH, readable).await;
+    Ok(())
+}
+
+fn sql_error(error: SqlError) -> CoordinatorError {
+    CoordinatorError::Sql(Box::new(error))
+}

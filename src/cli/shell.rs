@@ -1,0 +1,28 @@
+//! `tidemill shell`: statements from standard input, on a cluster of its own.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::session::SessionArguments;
+use crate::error::Result;
+use crate::shell::{self, Shell};
+
+/// What the user says.
+#[derive(Debug, Args)]
+pub(super) struct ShellArguments {
+    #[command(flatten)]
+    session: SessionArguments,
+}
+
+pub(super) fn run(arguments: &ShellArguments) -> Result<ExitCode> {
+    let session = &arguments.session;
+    let shell = Shell {
+        settings: session.settings()?,
+        workers: session.workers(),
+        data_dir: session.data_dir.clone(),
+        format: session.format(),
+    };
+    actix::System::new().block_on(shell::run(shell))?;
+    Ok(ExitCode::SUCCESS)
+}
