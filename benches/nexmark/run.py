@@ -1,11 +1,13 @@
 """Runs Nexmark queries on Tidemill over CSV files, and says how fast.
 
 usage: run.py TIDEMILL DATA_DIR PARALLELISM QUERY...    or: run.py --flink DATA_DIR PARALLELISM QUERY...
+or:    run.py TIDEMILL generated:EVENTS PARALLELISM QUERY...
 
 DATA_DIR holds person.csv, auction.csv and bid.csv without headers, and a file `events` with the number of
 all events. Prints a line a query: its name, seconds from start to end, events a second, seconds of CPU, and
 the peak resident memory in MiB. With --flink the same on Apache Flink, in whose Python environment
-(pip install apache-flink) this script has to run then; each query in a process of its own.
+(pip install apache-flink) this script has to run then; each query in a process of its own. With generated:EVENTS
+the rows come from Tidemill's nexmark source; the query `generator` writes all of them away.
 """
 import os
 import resource
@@ -13,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+GENERATED = "generated:"
 
 COLUMNS = {
     "person": "id BIGINT, name VARCHAR, email VARCHAR, city VARCHAR, state VARCHAR",
@@ -71,14 +75,25 @@ QUERIES = {
 }
 
 
+def source(name, data, events):
+    """A source of Tidemill's dialect: a CSV file, or so many generated events."""
+    watermark = "WATERMARK FOR ts AS ts - INTERVAL '4 seconds'"
+    if events:
+        return f"CREATE SOURCE {name} (ts AS (date_time), {watermark}) WITH (connector = 'nexmark', table = '{name}', events = {events});\n"
+    columns = COLUMNS[name].replace("TIMESTAMP(3)", "TIMESTAMP")
+    return (
+        f"CREATE SOURCE {name} ({columns}, ts TIMESTAMP, {watermark}) "
+        f"WITH (connector = 'files', path = '{data}/{name}.csv', format = 'csv', header = 'false');\n"
+    )
+
+
 def script(data, parallelism, query):
     """A script that runs a query of Tidemill's dialect into a blackhole."""
-    sources = "".join(
-        f"CREATE SOURCE {name} ({columns.replace('TIMESTAMP(3)', 'TIMESTAMP')}, ts TIMESTAMP, "
-        f"WATERMARK FOR ts AS ts - INTERVAL '4 seconds') "
-        f"WITH (connector = 'files', path = '{data}/{name}.csv', format = 'csv', header = 'false');\n"
-        for name, columns in COLUMNS.items()
-    )
+    generated = data.removeprefix(GENERATED) if data.startswith(GENERATED) else None
+    sources = "".join(source(name, data, generated) for name in COLUMNS)
+    if query == "generator":
+        sinks = (f"CREATE SINK {name}s WITH (connector = 'blackhole') AS SELECT * FROM {name};" for name in COLUMNS)
+        return f"SET parallelism = {parallelism};\n{sources}" + "\n".join(sinks)
     sql = QUERIES[query].replace("{", "").replace("}", "").replace("[DAY]", "to_char(ts, '%Y-%m-%d')")
     return (
         f"SET parallelism = {parallelism};\nSET update_interval = '2s';\n{sources}"
@@ -131,9 +146,13 @@ def main(arguments):
     if arguments[0] == "--flink-query":
         return flink(*arguments[1:])
     engine, data, parallelism, *queries = arguments
-    data = os.path.abspath(data)
-    with open(f"{data}/events") as file:
-        events = int(file.read())
+    if data.startswith(GENERATED):
+        events = int(data.removeprefix(GENERATED))
+        queries = queries or ["generator", *QUERIES]
+    else:
+        data = os.path.abspath(data)
+        with open(f"{data}/events") as file:
+            events = int(file.read())
     for query in queries or QUERIES:
         # Peak memory is that of all children so far: a process of its own keeps queries apart.
         pid = os.fork()
@@ -148,7 +167,8 @@ def main(arguments):
                 except RuntimeError as error:
                     print(query, "failed:", error, flush=True)
                     os._exit(1)
-            print(query, f"{seconds:.2f} s", f"{events / seconds / 1e6:.2f} M/s", f"{cpu:.2f} cpu", f"{peak} MiB", flush=True)
+            print(query, f"{seconds:.2f} s", f"{events / seconds / 1e6:.2f} M/s", f"{cpu:.2f} cpu",
+                  f"{events / cpu / 1e6:.2f} M/cpu s", f"{peak} MiB", flush=True)
             os._exit(0)
         os.waitpid(pid, 0)
 
