@@ -6,6 +6,7 @@
 //! that much behind it.
 
 mod side;
+mod timed_keys;
 
 use std::sync::Arc;
 

@@ -5,16 +5,13 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
-use hashbrown::HashMap;
 use tidemill_plans::node::{JoinKind, JoinSide};
 use tidemill_plans::time::{EventTime, Watermark};
 
+use super::timed_keys::{HeldRow, TimedKeys};
 use crate::error::Result;
 use crate::operator::held_rows::{HeldRows, Place};
 use crate::rows::{JoinKeys, KeyRows};
-
-/// A row by its event time and where it is held.
-type HeldRow = (i64, Place);
 
 /// Rows that have just come, none of them late.
 pub(super) struct Arrival {
@@ -43,8 +40,7 @@ pub(super) struct Side {
     pub(super) watermark: Watermark,
     role: Role,
     held: HeldRows,
-    /// Each key's rows by time; those of one time as they came.
-    by_key: HashMap<Box<[u8]>, Vec<HeldRow>>,
+    by_key: TimedKeys,
     /// Of each held batch, which rows have found a partner, if the join wants to know.
     matched: Vec<Vec<bool>>,
     /// Of each held batch, its rows in the order in which they are ruled out, if the join keeps those.
@@ -92,7 +88,7 @@ impl Side {
             watermark: Watermark::MIN,
             role: Role { leaves_at_match, keeps_unmatched: kind.keeps_unmatched(side) },
             held: HeldRows::new(Arc::clone(schema)),
-            by_key: HashMap::new(),
+            by_key: TimedKeys::default(),
             matched: Vec::new(),
             waiting: Vec::new(),
         })
@@ -119,7 +115,7 @@ impl Side {
 
     /// The held rows of a key with times from the first to the last.
     pub(super) fn partners(&self, key: &[u8], (first, last): (i64, i64)) -> impl Iterator<Item = Place> {
-        let rows = self.by_key.get(key).map(Vec::as_slice).unwrap_or_default();
+        let rows = self.by_key.rows(key);
         let from = rows.partition_point(|(time, _)| *time < first);
         let until = rows.partition_point(|(time, _)| *time <= last);
         let places = rows.get(from..until).unwrap_or_default().iter().map(|(_, place)| *place);
@@ -184,7 +180,7 @@ impl Side {
         for (place, row) in rows.iter().enumerate() {
             let Some(key) = arrival.keys.get(*row as usize) else { continue };
             let held = (arrival.times.value(*row as usize), (number, place as u32));
-            insert_by_time(self.by_key.entry_ref(key).or_default(), held);
+            self.by_key.insert(key, held);
         }
         if self.role.is_tracked() {
             self.matched.push(rows.iter().map(|row| arrival.matched[*row as usize]).collect());
@@ -220,15 +216,12 @@ impl Side {
         }
         let mut by_key = std::mem::take(&mut self.by_key);
         let is_done = |place| self.role.leaves_at_match && self.is_matched(place);
-        by_key.retain(|_, rows| {
-            rows.retain(|(time, place)| !self.is_ruled_out(*time, other) && !is_done(*place));
-            !rows.is_empty()
-        });
+        by_key.retain(|(time, place)| !self.is_ruled_out(*time, other) && !is_done(*place));
         // In the order in which they came: the map's own would differ from run to run.
-        let mut live: Vec<(Place, i64)> = by_key.values().flatten().map(|(time, place)| (*place, *time)).collect();
+        let mut live: Vec<(Place, i64)> = by_key.all().map(|(time, place)| (*place, *time)).collect();
         live.sort_unstable();
         let new_row = |old: &Place| live.partition_point(|(place, _)| place < old) as u32;
-        by_key.values_mut().flatten().for_each(|(_, place)| *place = (0, new_row(place)));
+        by_key.all_mut().for_each(|(_, place)| *place = (0, new_row(place)));
         self.by_key = by_key;
         self.keep(&live)
     }
@@ -247,7 +240,7 @@ impl Side {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.held.bytes() + self.held.rows() * size_of::<HeldRow>()
+        self.held.bytes() + self.by_key.bytes() + self.held.rows() * size_of::<HeldRow>()
     }
 }
 
@@ -255,16 +248,5 @@ impl Role {
     /// Whether it matters which rows have a partner.
     fn is_tracked(self) -> bool {
         self.leaves_at_match || self.keeps_unmatched
-    }
-}
-
-/// Most rows come in order: they go to the end.
-fn insert_by_time(rows: &mut Vec<HeldRow>, row: HeldRow) {
-    match rows.last() {
-        Some((last, _)) if *last > row.0 => {
-            let at = rows.partition_point(|(time, _)| *time <= row.0);
-            rows.insert(at, row);
-        }
-        _ => rows.push(row),
     }
 }
