@@ -75,6 +75,11 @@ impl HeldRows {
         Ok(())
     }
 
+    /// How many rows each batch has.
+    pub(super) fn batch_rows(&self) -> impl Iterator<Item = usize> {
+        self.batches.iter().map(RecordBatch::num_rows)
+    }
+
     /// How many rows are held.
     pub(super) fn rows(&self) -> usize {
         self.rows

@@ -13,6 +13,9 @@ use crate::error::Result;
 use crate::operator::held_rows::{HeldRows, Place};
 use crate::rows::{JoinKeys, KeyRows};
 
+/// Stands for a row that is not kept.
+const GONE: u32 = u32::MAX;
+
 /// Rows that have just come, none of them late.
 pub(super) struct Arrival {
     pub(super) batch: RecordBatch,
@@ -218,24 +221,36 @@ impl Side {
         let is_done = |place| self.role.leaves_at_match && self.is_matched(place);
         by_key.retain(|(time, place)| !self.is_ruled_out(*time, other) && !is_done(*place));
         // In the order in which they came: the map's own would differ from run to run.
-        let mut live: Vec<(Place, i64)> = by_key.all().map(|(time, place)| (*place, *time)).collect();
-        live.sort_unstable();
-        let new_row = |old: &Place| live.partition_point(|(place, _)| place < old) as u32;
-        by_key.all_mut().for_each(|(_, place)| *place = (0, new_row(place)));
+        let mut numbers: Vec<Vec<u32>> = self.held.batch_rows().map(|rows| vec![GONE; rows]).collect();
+        by_key.all().for_each(|(_, (batch, row))| numbers[*batch as usize][*row as usize] = 0);
+        let mut live: Vec<Place> = Vec::new();
+        for (batch, numbers) in numbers.iter_mut().enumerate() {
+            for (row, number) in numbers.iter_mut().enumerate().filter(|(_, number)| **number != GONE) {
+                *number = live.len() as u32;
+                live.push((batch as u32, row as u32));
+            }
+        }
+        let mut times = vec![0; live.len()];
+        for (time, place) in by_key.all_mut() {
+            let number = numbers[place.0 as usize][place.1 as usize];
+            times[number as usize] = *time;
+            *place = (0, number);
+        }
         self.by_key = by_key;
-        self.keep(&live)
+        self.keep(&live, &times)
     }
 
-    fn keep(&mut self, live: &[(Place, i64)]) -> Result<()> {
-        let matched = live.iter().filter(|_| self.role.is_tracked()).map(|(place, _)| self.is_matched(*place));
-        let matched: Vec<bool> = matched.collect();
+    /// Keeps the rows in these places, which have these times, and gives the i-th the place (0, i).
+    fn keep(&mut self, live: &[Place], times: &[i64]) -> Result<()> {
+        let tracked = live.iter().filter(|_| self.role.is_tracked());
+        let matched: Vec<bool> = tracked.map(|place| self.is_matched(*place)).collect();
         self.matched.clear();
         self.waiting.clear();
         if !live.is_empty() {
             self.matched.push(matched);
-            self.waiting.extend(self.role.keeps_unmatched.then(|| Waiting::new(live.iter().map(|(_, time)| *time))));
+            self.waiting.extend(self.role.keeps_unmatched.then(|| Waiting::new(times.iter().copied())));
         }
-        self.held.keep(&live.iter().map(|(place, _)| *place).collect::<Vec<_>>())
+        self.held.keep(live)
     }
 
     /// Bytes held.
