@@ -97,8 +97,10 @@ pub enum EngineError {
         /// Its declared type.
         declared: String,
     },
-    /// A changelog takes away a row that it never added.
-    #[error("a change takes away a row that is not there: {row}; this is a bug in Tidemill")]
+    /// A changelog takes away a row that it never added: ours, or that of a source.
+    #[error(
+        "a change takes away a row that is not there: {row}; a source of changes lacks some, or this is a bug in Tidemill"
+    )]
     UnmatchedChange {
         /// The row, as `column=value` pairs.
         row: String,

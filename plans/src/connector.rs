@@ -30,6 +30,8 @@ pub enum OptionKind {
     Delimiter,
     /// A length of time such as `30s`, or 0.
     Duration,
+    /// A length of time such as `30s`, of at least a millisecond.
+    Interval,
     /// A point in time; see [`timestamp`].
     Timestamp,
     /// One of these words.
@@ -45,7 +47,7 @@ impl fmt::Display for OptionKind {
             Self::Boolean => "true or false",
             Self::Delimiter => "a character",
             Self::Timestamp => "a timestamp",
-            Self::Duration => "a duration",
+            Self::Duration | Self::Interval => "a duration",
             Self::OneOf(words) => return f.write_str(&words.join(", ")),
         })
     }
@@ -104,6 +106,8 @@ pub enum Bounds {
     Always,
     /// It does if one of these options is given.
     With(&'static [&'static str]),
+    /// It does unless one of these options is given.
+    Without(&'static [&'static str]),
 }
 
 /// Columns that a connector knows of itself: nobody needs to declare them.
@@ -141,7 +145,7 @@ pub struct ConnectorSpec {
     pub tables: &'static [KnownTable],
     /// Options when it writes; `None` if it cannot.
     pub sink: Option<&'static [OptionSpec]>,
-    /// Whether a sink takes updates and deletes, not only inserts.
+    /// Whether a sink takes updates and deletes, not only inserts, in any format.
     pub sink_takes_changes: bool,
     /// Whether it is the same whatever the order of the rows and whoever writes them: then a sink has as
     /// many instances as what it reads.
@@ -182,14 +186,43 @@ pub fn find(name: &str) -> Result<&'static ConnectorSpec> {
 
 /// Whether a source with these options ends.
 pub fn is_bounded(connector: &str, options: &[(String, String)]) -> Result<bool> {
+    let declared = find(connector)?.source.unwrap_or_default();
+    let is_given = |names: &[&str]| {
+        let of_names = || declared.iter().filter(|option| names.contains(&option.name));
+        options.iter().any(|(key, _)| of_names().any(|option| option.is_named(key)))
+    };
     Ok(match find(connector)?.bounds {
         Bounds::Always => true,
-        Bounds::With(names) => {
-            let declared = find(connector)?.source.unwrap_or_default();
-            let ends = |key: &str| declared.iter().any(|option| names.contains(&option.name) && option.is_named(key));
-            options.iter().any(|(key, _)| ends(key))
-        }
+        Bounds::With(names) => is_given(names),
+        Bounds::Without(names) => !is_given(names),
     })
+}
+
+/// The format of files whose lines are Debezium's envelopes around rows.
+const ENVELOPES: &str = "debezium-json";
+
+/// The format of files whose lines are the last rows of keys.
+const UPSERTS: &str = "upsert-json";
+
+/// Whether a source with these options reads updates and deletes, not only inserts.
+#[must_use]
+pub fn reads_changes(options: &[(String, String)]) -> bool {
+    format_of(options) == Some(ENVELOPES)
+}
+
+/// Whether a sink with these options takes updates and deletes, not only inserts.
+pub fn takes_changes(connector: &str, options: &[(String, String)]) -> Result<bool> {
+    Ok(find(connector)?.sink_takes_changes || matches!(format_of(options), Some(ENVELOPES | UPSERTS)))
+}
+
+/// Whether a sink with these options writes the last row of each key, and so has to have one.
+#[must_use]
+pub fn needs_key(options: &[(String, String)]) -> bool {
+    format_of(options) == Some(UPSERTS)
+}
+
+fn format_of(options: &[(String, String)]) -> Option<&str> {
+    options.iter().find(|(key, _)| key == "format").map(|(_, format)| format.as_str())
 }
 
 /// The table that a source with these options reads, if the connector knows its columns.
@@ -244,6 +277,10 @@ pub fn check_options(connector: &str, direction: Direction, options: &[(String, 
     };
     let unfit = || PlanError::given_option("connector", format!("connector '{connector}' cannot be used as a {what}"));
     let declared = declared.ok_or_else(unfit)?;
+    if direction == Direction::Source && needs_key(options) {
+        let message = format!("files of the format {UPSERTS} can be written, but not read; {ENVELOPES} can be both");
+        return Err(PlanError::given_option("format", message));
+    }
     for (key, value) in options {
         check_value(find_option([declared, common], what, connector, key)?, key, value)?;
     }
@@ -284,11 +321,13 @@ fn check_value(option: &OptionSpec, key: &str, value: &str) -> Result<()> {
         OptionKind::Boolean if matches!(value, "true" | "false") => return Ok(()),
         OptionKind::OneOf(words) if words.contains(&value) => return Ok(()),
         OptionKind::Duration if parse_duration_ms(value).is_some() => return Ok(()),
+        OptionKind::Interval if parse_duration_ms(value).is_some_and(|millis| millis > 0) => return Ok(()),
         OptionKind::Delimiter => return delimiter(value).map(|_| ()),
         OptionKind::Count => String::from("a whole number of at least 1"),
         OptionKind::Number => String::from("a whole number of at least 0"),
         OptionKind::Boolean => String::from("true or false"),
         OptionKind::Duration => String::from("a duration such as 30s or 500ms, or 0"),
+        OptionKind::Interval => String::from("a duration such as 30s or 500ms"),
         OptionKind::OneOf(words) => format!("one of {}", words.join(", ")),
     };
     let message = format!("option '{key}' is '{value}', but takes {wanted}");
@@ -297,8 +336,7 @@ fn check_value(option: &OptionSpec, key: &str, value: &str) -> Result<()> {
 
 /// Refuses an option that would do nothing.
 fn check_format(option: &OptionSpec, options: &[(String, String)]) -> Result<()> {
-    let given = options.iter().find(|(key, _)| key == "format").map(|(_, format)| format.as_str());
-    match (option.format, given) {
+    match (option.format, format_of(options)) {
         (Some(wanted), Some(given)) if given != wanted => {
             let name = option.name;
             let message =

@@ -10,6 +10,7 @@ use tidemill_plans::catalog::{CatalogEntry, ObjectKind};
 use tidemill_plans::node::{ModelFreshness, SourceNode};
 
 use crate::error::{Position, Result, SqlError};
+use crate::lower::write::Target;
 use crate::parser::parse_script;
 use crate::session::Session;
 use crate::statement::{Name, StreamQuery};
@@ -78,6 +79,8 @@ pub(crate) struct SinkObject {
     pub(crate) options: Vec<(String, String)>,
     /// Its declared columns; `None` takes any.
     pub(crate) schema: Option<SchemaRef>,
+    /// The columns that tell its rows apart, if it has to know.
+    pub(crate) key: Vec<String>,
     /// Whether it has a query of its own, so that nothing can be inserted into it.
     pub(crate) has_query: bool,
 }
@@ -96,6 +99,14 @@ pub(crate) struct ModelObject {
     /// Microseconds.
     pub(crate) publish_every: i64,
     pub(crate) freshness: ModelFreshness,
+}
+
+impl SinkObject {
+    /// Where rows for the sink of this name go.
+    pub(crate) fn target(&self, table: &str) -> Target {
+        let (connector, options) = (self.connector.clone(), self.options.clone());
+        Target { table: table.to_owned(), connector, options, key: self.key.clone() }
+    }
 }
 
 impl Catalog {

@@ -69,9 +69,7 @@ pub(crate) enum JobKind {
     Select(StreamQuery),
     /// CREATE SINK with a query, and INSERT INTO.
     Write {
-        table: String,
-        connector: String,
-        options: Vec<(String, String)>,
+        target: Target,
         declared: Option<SchemaRef>,
         query: StreamQuery,
     },
@@ -84,7 +82,7 @@ impl JobKind {
     pub(crate) fn object(&self) -> Option<&str> {
         match self {
             Self::Select(_) => None,
-            Self::Write { table, .. } => Some(table),
+            Self::Write { target, .. } => Some(&target.table),
             Self::MaterializedView(object) | Self::Train(object) => Some(&object.name),
         }
     }
@@ -201,10 +199,8 @@ impl JobBuilder {
         let mut planner = QueryPlanner::new(self, &statement.catalog);
         match &statement.kind {
             JobKind::Select(_) => {}
-            JobKind::Write { table, connector, options, declared, query } => {
-                let (table, connector) = (table.clone(), connector.clone());
-                let target = Target { table, connector, options: options.clone() };
-                planner.write(query, target, declared.as_ref())?;
+            JobKind::Write { target, declared, query } => {
+                planner.write(query, target.clone(), declared.as_ref())?;
                 planner.check_late()?;
             }
             JobKind::MaterializedView(object) => {
@@ -214,7 +210,8 @@ impl JobBuilder {
                     return Ok((Added { result: None, view }, planner.uses()));
                 }
                 let (table, connector) = (object.name.clone(), COUNTING_CONNECTOR.to_owned());
-                planner.builder.add_write(&stream, Target { table, connector, options: Vec::new() })?;
+                let target = Target { table, connector, options: Vec::new(), key: Vec::new() };
+                planner.builder.add_write(&stream, target)?;
             }
             JobKind::Train(object) => {
                 if let Detail::Model(model) = &object.detail {

@@ -15,7 +15,7 @@ use crate::job::{JobBuilder, JobKind, JobStatement, RunningView};
 use crate::lower::plan_model;
 use crate::parser::ParsedStatement;
 use crate::planner::QueryPlanner;
-use crate::planner::source::{column_names, connector_of, plan_source, sink_schema};
+use crate::planner::source::{column_names, connector_of, plan_source, sink_key, sink_schema};
 use crate::show;
 use crate::stack::on_deep_stack;
 use crate::statement::{CreateModel, CreateSink, CreateSource, CreateView, DropKind, Insert, Name, Statement};
@@ -189,20 +189,15 @@ impl Session {
         }
         let (connector, options) = connector_of(&create.options, Direction::Sink)?;
         let schema = sink_schema(&create.columns)?;
-        let table = create.name.text.clone();
-        let job = create.query.as_ref().map(|query| JobKind::Write {
-            table,
-            connector: connector.clone(),
-            options: options.clone(),
-            declared: None,
-            query: query.clone(),
-        });
+        let key = sink_key(create, &options, schema.as_ref())?;
+        let sink = SinkObject { connector, options, schema, key, has_query: create.query.is_some() };
+        let target = sink.target(&create.name.text);
+        let job = create.query.clone().map(|query| JobKind::Write { target, declared: None, query });
         let uses = match &job {
             Some(job) => self.try_job(job)?,
             None => Vec::new(),
         };
-        let detail = Detail::Sink(SinkObject { connector, options, schema, has_query: job.is_some() });
-        let object = object(&create.name, ObjectKind::Sink, text, uses, detail);
+        let object = object(&create.name, ObjectKind::Sink, text, uses, Detail::Sink(sink));
         Ok(Effect::Create { object, replace: false, job })
     }
 
@@ -259,13 +254,8 @@ impl Session {
         if let Some(first) = insert.columns.first() {
             check_insert_columns(&insert.columns, sink).map_err(|error| error.at(first.at))?;
         }
-        let kind = JobKind::Write {
-            table: object.name.clone(),
-            connector: sink.connector.clone(),
-            options: sink.options.clone(),
-            declared: sink.schema.clone(),
-            query: insert.query.clone(),
-        };
+        let (target, declared) = (sink.target(&object.name), sink.schema.clone());
+        let kind = JobKind::Write { target, declared, query: insert.query.clone() };
         self.try_job(&kind)?;
         Ok(kind)
     }

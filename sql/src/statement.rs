@@ -138,8 +138,17 @@ pub(crate) struct CreateSource {
     /// Whether there is a list of columns, which may be empty.
     pub(crate) listed: bool,
     pub(crate) columns: Vec<SourceColumn>,
+    pub(crate) key: Option<PrimaryKey>,
     pub(crate) watermark: Option<Watermark>,
     pub(crate) options: Options,
+}
+
+/// PRIMARY KEY (columns) [NOT ENFORCED].
+#[derive(Debug, Clone)]
+pub(crate) struct PrimaryKey {
+    /// Never none.
+    pub(crate) columns: Vec<Name>,
+    pub(crate) at: Position,
 }
 
 /// A column of a source.
@@ -167,6 +176,7 @@ pub(crate) struct CreateSink {
     pub(crate) if_not_exists: bool,
     /// Declared columns; none means that any rows may be inserted.
     pub(crate) columns: Vec<SourceColumn>,
+    pub(crate) key: Option<PrimaryKey>,
     pub(crate) options: Options,
     /// AS SELECT …, or SELECT * FROM the view of FROM view.
     pub(crate) query: Option<StreamQuery>,

@@ -184,7 +184,7 @@ fn options_that_are_not_there() {
     let missing = source("connector = 'files', path = 'x'");
     check(&missing, &["script.sql: line 1, column ", "needs the option 'format'"]);
     let wrong = source("connector = 'files', path = 'x', format = 'orc'");
-    check(&wrong, &["script.sql: line 1, column ", "'format' is 'orc'", "one of parquet, csv, json"]);
+    check(&wrong, &["script.sql: line 1, column ", "'format' is 'orc'", "one of parquet, arrow, avro, csv, json"]);
     let of_model = MODEL.replace("publish_every = '1 second'", "speed = 3");
     check(&format!("{ROWS}\n{of_model}"), &["script.sql: line 3, column ", "speed", "learning_rate", "publish_every"]);
 }

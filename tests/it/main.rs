@@ -9,6 +9,7 @@ mod bad_input;
 mod command;
 mod equivalence;
 mod flights;
+mod formats;
 mod generated;
 mod joins;
 mod logic;

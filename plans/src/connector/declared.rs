@@ -3,10 +3,12 @@
 use arrow::datatypes::DataType::{Int64, Timestamp, Utf8};
 use arrow::datatypes::{DataType, TimeUnit};
 
-use super::OptionKind::{Boolean, Count, Delimiter, Duration, Number, OneOf, Text};
+use super::OptionKind::{Boolean, Count, Delimiter, Duration, Interval, Number, OneOf, Text};
 use super::{Bounds, ConnectorSpec, KnownColumn, KnownTable, OptionKind, OptionSpec};
 
-const FORMATS: OptionKind = OneOf(&["parquet", "csv", "json"]);
+const SOURCE_FORMATS: OptionKind = OneOf(&["parquet", "arrow", "avro", "csv", "json", "debezium-json"]);
+
+const SINK_FORMATS: OptionKind = OneOf(&["parquet", "arrow", "avro", "csv", "json", "debezium-json", "upsert-json"]);
 
 const NULL_EVENT_TIME: OptionSpec = OptionSpec::optional(
     "null_event_time",
@@ -44,12 +46,21 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         doc: "Files on local disk.",
         source: Some(&[
             OptionSpec::required("path", Text, "A file, a folder, or a glob; relative to the working folder."),
-            OptionSpec::required("format", FORMATS, "How the files are encoded."),
+            OptionSpec::required(
+                "format",
+                SOURCE_FORMATS,
+                "How the files are encoded; the lines of debezium-json are changes.",
+            ),
             OptionSpec::optional("header", Boolean, "Whether the first line names the columns.")
                 .or("true")
                 .of_format("csv"),
             OptionSpec::optional("delimiter", Delimiter, "The character between fields.").or(",").of_format("csv"),
             OptionSpec::optional("null_value", Text, "The text that stands for NULL.").or("").of_format("csv"),
+            OptionSpec::optional(
+                "watch",
+                Interval,
+                "How often to look for new files, for ever; each is read once, as it is then: rename it once it is complete.",
+            ),
             OptionSpec::optional(
                 "lookup",
                 Boolean,
@@ -60,12 +71,23 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             ROWS_PER_SECOND,
             NULL_EVENT_TIME,
         ]),
-        bounds: Bounds::Always,
+        bounds: Bounds::Without(&["watch"]),
         makes_rows: false,
         tables: &[],
         sink: Some(&[
             OptionSpec::required("path", Text, "The folder to write part files to; made if it does not exist."),
-            OptionSpec::required("format", FORMATS, "How the files are encoded."),
+            OptionSpec::required(
+                "format",
+                SINK_FORMATS,
+                "How the files are encoded; updates need debezium-json, or upsert-json and a PRIMARY KEY.",
+            ),
+            OptionSpec::optional(
+                "codec",
+                OneOf(&["snappy", "deflate", "zstd", "none"]),
+                "What compresses Avro's blocks.",
+            )
+            .or("snappy")
+            .of_format("avro"),
         ]),
         sink_takes_changes: false,
         sink_in_parallel: false,

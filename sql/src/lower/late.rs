@@ -13,7 +13,6 @@ use tidemill_plans::node::{LateSplitNode, LateWindows, NodeKind};
 use super::expression::column;
 use super::project::Computed;
 use super::stream::{Relation, Stream, WindowKind, Windows, make_unique_beside, with_fields};
-use super::write::Target;
 use crate::catalog::{Detail, StreamInfo};
 use crate::error::{Result, SqlError};
 use crate::planner::QueryPlanner;
@@ -163,7 +162,6 @@ impl QueryPlanner<'_> {
         if let Some(declared) = &detail.schema {
             rows = self.fit(rows, declared, &object.name).map_err(|error| error.at(sink.at))?;
         }
-        let (table, connector, options) = (object.name.clone(), detail.connector.clone(), detail.options.clone());
-        self.builder.add_write(&rows, Target { table, connector, options }).map_err(|error| error.at(sink.at))
+        self.builder.add_write(&rows, detail.target(&object.name)).map_err(|error| error.at(sink.at))
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, ExprSchemable};
+use tidemill_plans::change::change_column_index;
 use tidemill_plans::connector;
 use tidemill_plans::expr::StreamSchema;
 use tidemill_plans::graph::{DataflowGraph, Partitioning};
@@ -75,6 +76,9 @@ impl Wanted<'_> {
 
     /// Adds what the source itself cannot do without.
     fn by_source(&mut self, source: &SourceNode) -> Result<()> {
+        if let Some(change) = change_column_index(self.schema) {
+            self.columns[change] = true;
+        }
         if let Some(time) = &source.event_time {
             self.columns[time.column] = true;
             self.by_expr(&time.watermark.0);

@@ -20,6 +20,8 @@ pub(crate) struct Target {
     pub(crate) table: String,
     pub(crate) connector: String,
     pub(crate) options: Vec<(String, String)>,
+    /// The columns that tell its rows apart, if it has to know.
+    pub(crate) key: Vec<String>,
 }
 
 /// A sink and the streams that are written to it; never none.
@@ -33,12 +35,21 @@ impl JobBuilder {
     /// Writes a stream to a target.
     pub(crate) fn add_write(&mut self, stream: &Stream, target: Target) -> Result<()> {
         check_changes(stream, &target)?;
+        check_key(stream, &target)?;
         if let Some(other) = self.writes.iter().find(|write| same_place(&write.target, &target)) {
             let (one, two) = (&other.target.table, &target.table);
             let message = format!("the sinks '{one}' and '{two}' write to the same path; give each its own");
             return Err(SqlError::invalid(message));
         }
         match self.writes.iter_mut().find(|write| write.target == target) {
+            Some(_) if !target.key.is_empty() => {
+                let message = format!(
+                    "two queries write to sink '{}', whose rows replace each other by key: which one is last would be \
+                     chance; use a sink for each",
+                    target.table
+                );
+                return Err(SqlError::invalid(message));
+            }
             Some(write) => {
                 write.inputs.first().map_or(Ok(()), |first| check_alike(first, stream, &target.table))?;
                 write.inputs.push(stream.clone());
@@ -55,13 +66,18 @@ impl JobBuilder {
             let info = first.info.clone();
             let in_parallel = connector::find(&target.connector).is_ok_and(|spec| spec.sink_in_parallel);
             let parallelism = if in_parallel { first.parallelism } else { 1 };
+            let upsert_keys = match places(&target.key, &info.schema) {
+                Some(key) if !key.is_empty() => key,
+                // With several inputs the same keys may come from each.
+                _ if inputs.len() > 1 => Vec::new(),
+                _ => info.upsert_keys.clone(),
+            };
             let node = NodeKind::Sink(SinkNode {
                 table: target.table,
                 connector: target.connector,
                 options: target.options,
                 time: info.times.first().copied(),
-                // With several inputs the same keys may come from each.
-                upsert_keys: if inputs.len() == 1 { info.upsert_keys.clone() } else { Vec::new() },
+                upsert_keys,
                 order_by: Vec::new(),
                 limit: None,
                 live: false,
@@ -76,14 +92,62 @@ impl JobBuilder {
 
 /// Refuses updating rows where only new ones are taken.
 fn check_changes(stream: &Stream, target: &Target) -> Result<()> {
-    if !stream.info.changelog || connector::find(&target.connector)?.sink_takes_changes {
+    if !stream.info.changelog || connector::takes_changes(&target.connector, &target.options)? {
         return Ok(());
     }
+    let format = target.options.iter().find(|(key, _)| key == "format");
+    let format = format.map(|(_, format)| format!(" with format '{format}'")).unwrap_or_default();
     Err(SqlError::invalid(format!(
-        "the rows for '{}' are updated, but the connector '{}' only takes new rows; either aggregate over \
-         TUMBLE or HOP, whose rows are final, or write to a connector that takes updates: print, blackhole",
+        "the rows for '{}' are updated, but the connector '{}'{format} only takes new rows; either aggregate over TUMBLE \
+         or HOP, whose rows are final, or write to what takes updates: files with format 'debezium-json' or \
+         'upsert-json', print, blackhole",
         target.table, target.connector
     )))
+}
+
+/// Refuses rows that a sink could not tell apart by its key: a new row would replace another's.
+fn check_key(stream: &Stream, target: &Target) -> Result<()> {
+    if target.key.is_empty() {
+        return Ok(());
+    }
+    let (table, names) = (&target.table, target.key.join(", "));
+    let Some(key) = places(&target.key, stream.schema()) else {
+        let columns = shown_columns(stream.schema());
+        return Err(SqlError::invalid(format!("the key ({names}) of sink '{table}' is not in its rows: {columns}")));
+    };
+    if !stream.info.changelog {
+        return check_last(stream, table);
+    }
+    let own = &stream.info.upsert_keys;
+    if !own.is_empty() && own.iter().all(|column| key.contains(column)) {
+        return Ok(());
+    }
+    let own: Vec<&str> = own.iter().map(|column| stream.schema().field(*column).name().as_str()).collect();
+    let (told_apart, way_out) = match own.as_slice() {
+        [] => (String::from("nothing tells them apart"), String::from("group them by the columns of the key")),
+        own => {
+            let own = own.join(", ");
+            (format!("only ({own}) tells them apart"), format!("declare PRIMARY KEY ({own})"))
+        }
+    };
+    Err(SqlError::invalid(format!(
+        "the rows for sink '{table}' are updated, and {told_apart}: by the sink's key ({names}), rows would replace \
+         others; either {way_out}, or write all changes with format 'debezium-json'"
+    )))
+}
+
+/// Refuses new rows that nothing puts in order: which row of a key is the last one would be chance.
+fn check_last(stream: &Stream, table: &str) -> Result<()> {
+    if stream.parallelism == 1 || !stream.info.times.is_empty() {
+        return Ok(());
+    }
+    let hint = "keep the event time among the query's columns, or SET parallelism = 1";
+    Err(SqlError::invalid(format!("which row of a key is the last one for sink '{table}' is not known; {hint}")))
+}
+
+/// Where columns are; `None` if one is not there.
+fn places(names: &[String], schema: &SchemaRef) -> Option<Vec<usize>> {
+    names.iter().map(|name| schema.index_of(name).ok()).collect()
 }
 
 /// Whether two different sinks would write the same files.

@@ -7,7 +7,7 @@ use super::source::ColumnList;
 use super::{ScriptParser, shown};
 use crate::ast::select_all;
 use crate::error::{Result, SqlError};
-use crate::statement::{CreateModel, CreateSink, CreateView, Options, SourceColumn, Statement, StreamQuery};
+use crate::statement::{CreateModel, CreateSink, CreateView, Options, Statement, StreamQuery};
 
 impl ScriptParser<'_> {
     pub(super) fn create(&mut self) -> Result<Statement> {
@@ -55,9 +55,9 @@ impl ScriptParser<'_> {
     fn create_sink(&mut self) -> Result<Statement> {
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
-        let columns = match self.inner.peek_token_ref().token {
+        let ColumnList { columns, key, .. } = match self.inner.peek_token_ref().token {
             Token::LParen => self.sink_columns()?,
-            _ => Vec::new(),
+            _ => ColumnList::default(),
         };
         let mut query = None;
         if self.inner.parse_keyword(Keyword::FROM) {
@@ -69,16 +69,16 @@ impl ScriptParser<'_> {
             query = Some(self.query()?);
         }
         if let (Some(column), Some(_)) = (columns.first(), &query) {
-            let hint = "the query gives the columns";
+            let hint = "the query gives the columns; a PRIMARY KEY may stand alone";
             return Err(SqlError::unsupported("a column list of a sink with a query", hint).at(column.name.at));
         }
-        Ok(Statement::CreateSink(CreateSink { name, if_not_exists, columns, options, query }))
+        Ok(Statement::CreateSink(CreateSink { name, if_not_exists, columns, key, options, query }))
     }
 
-    fn sink_columns(&mut self) -> Result<Vec<SourceColumn>> {
-        let ColumnList { columns, watermark } = self.column_list()?;
-        match watermark {
-            None => Ok(columns),
+    fn sink_columns(&mut self) -> Result<ColumnList> {
+        let list = self.column_list()?;
+        match &list.watermark {
+            None => Ok(list),
             Some(watermark) => {
                 let hint = "a source declares it; a sink's rows come as the query gives them";
                 Err(SqlError::unsupported("WATERMARK FOR in a sink", hint).at(watermark.column.at))

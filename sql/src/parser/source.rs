@@ -1,4 +1,4 @@
-//! CREATE SOURCE: columns, generated columns and the WATERMARK clause.
+//! CREATE SOURCE: columns, generated columns, and the WATERMARK and PRIMARY KEY clauses.
 
 use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -8,11 +8,13 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::{ScriptParser, shown};
 use crate::dialect::is_word;
 use crate::error::{Result, SqlError};
-use crate::statement::{CreateSource, SourceColumn, Statement, Watermark};
+use crate::statement::{CreateSource, PrimaryKey, SourceColumn, Statement, Watermark};
 
 /// What stands between the parentheses.
+#[derive(Default)]
 pub(super) struct ColumnList {
     pub(super) columns: Vec<SourceColumn>,
+    pub(super) key: Option<PrimaryKey>,
     pub(super) watermark: Option<Watermark>,
 }
 
@@ -21,8 +23,7 @@ impl ScriptParser<'_> {
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
         let listed = self.inner.peek_token_ref().token == Token::LParen;
-        let ColumnList { columns, watermark } =
-            if listed { self.column_list()? } else { ColumnList { columns: Vec::new(), watermark: None } };
+        let ColumnList { columns, key, watermark } = if listed { self.column_list()? } else { ColumnList::default() };
         if !listed && !is_word(self.inner.peek_token_ref(), "WITH") {
             return Err(self.expected("(column TYPE, …), or WITH (connector = '…', …)"));
         }
@@ -30,13 +31,13 @@ impl ScriptParser<'_> {
             return Err(self.expected("WITH (connector = '…', …)"));
         }
         let options = self.option_list()?;
-        let create = CreateSource { name, if_not_exists, listed, columns, watermark, options };
+        let create = CreateSource { name, if_not_exists, listed, columns, key, watermark, options };
         Ok(Statement::CreateSource(Box::new(create)))
     }
 
     pub(super) fn column_list(&mut self) -> Result<ColumnList> {
         self.token(&Token::LParen)?;
-        let mut list = ColumnList { columns: Vec::new(), watermark: None };
+        let mut list = ColumnList::default();
         while self.inner.peek_token_ref().token != Token::RParen {
             self.column_or_clause(&mut list)?;
             if !self.inner.consume_token(&Token::Comma) {
@@ -58,13 +59,34 @@ impl ScriptParser<'_> {
             list.watermark = Some(self.watermark()?);
             return Ok(());
         }
-        let is_key = (is_word(&first, "PRIMARY") || is_word(&first, "UNIQUE")) && is_word(&second, "KEY");
-        if is_key || is_word(&first, "CONSTRAINT") {
-            let hint = "leave it out: every row of a source is an insert";
-            return Err(SqlError::unsupported("a key of a source", hint).at(first.span));
+        if is_word(&first, "PRIMARY") && is_word(&second, "KEY") {
+            if list.key.is_some() {
+                let message = String::from("a table has one PRIMARY KEY");
+                return Err(SqlError::Syntax { at: first.span.into(), message });
+            }
+            list.key = Some(self.primary_key()?);
+            return Ok(());
+        }
+        if is_word(&first, "CONSTRAINT") || (is_word(&first, "UNIQUE") && is_word(&second, "KEY")) {
+            let hint = "a key is written PRIMARY KEY (column, …) NOT ENFORCED";
+            return Err(SqlError::unsupported("this constraint", hint).at(first.span));
         }
         list.columns.push(self.column()?);
         Ok(())
+    }
+
+    fn primary_key(&mut self) -> Result<PrimaryKey> {
+        let at = self.inner.next_token().span.into();
+        self.inner.next_token();
+        self.token(&Token::LParen)?;
+        let mut columns = vec![self.name()?];
+        while self.inner.consume_token(&Token::Comma) {
+            columns.push(self.name()?);
+        }
+        self.token(&Token::RParen)?;
+        // Nobody checks it either way.
+        let _ = self.inner.parse_keywords(&[Keyword::NOT, Keyword::ENFORCED]);
+        Ok(PrimaryKey { columns, at })
     }
 
     fn watermark(&mut self) -> Result<Watermark> {

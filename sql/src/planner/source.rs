@@ -6,9 +6,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, ExprSchemable, col};
 use datafusion::sql::sqlparser::ast::{DataType as SqlType, Expr as SqlExpr, FunctionArguments, TimezoneInfo};
-use tidemill_plans::change::CHANGE_COLUMN;
+use tidemill_plans::change::{CHANGE_COLUMN, with_change_column};
 use tidemill_plans::connector::{
-    Direction, KnownColumn, KnownTable, check_columns, check_options, is_bounded, known_table,
+    Direction, KnownColumn, KnownTable, check_columns, check_options, is_bounded, known_table, needs_key, reads_changes,
 };
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::node::{EventTimeSpec, NullEventTime, PROCTIME_COLUMN, Projection, SourceNode};
@@ -18,10 +18,10 @@ use tidemill_plans::time::event_time_type;
 use super::expression::{plan_expression, plan_type};
 use crate::ast::dotted;
 use crate::catalog::StreamInfo;
-use crate::error::{Result, SqlError};
+use crate::error::{Position, Result, SqlError};
 use crate::lower::expression::column;
 use crate::lower::scan::is_lookup;
-use crate::statement::{CreateSource, Name, Options, SourceColumn, Watermark};
+use crate::statement::{CreateSink, CreateSource, Name, Options, PrimaryKey, SourceColumn, Watermark};
 
 /// Plans a source. Its event time is what WATERMARK FOR names; without one, a PROCTIME column is.
 pub(crate) fn plan_source(create: &CreateSource, settings: &Settings) -> Result<(SourceNode, StreamInfo)> {
@@ -35,6 +35,11 @@ pub(crate) fn plan_source(create: &CreateSource, settings: &Settings) -> Result<
     }
     check_columns(&connector, &options, &physical).map_err(|error| create.options.locate(error))?;
     let (projection, schema) = project(&columns, &physical)?;
+    let changelog = reads_changes(&options);
+    if changelog {
+        check_changes(create, &columns)?;
+    }
+    let upsert_keys = source_key(create, changelog, &schema)?;
     let event_time = match &create.watermark {
         Some(watermark) => Some(plan_event_time(watermark, &columns, &schema, &options)?),
         None if options.iter().any(|(key, _)| key == "null_event_time") => {
@@ -53,16 +58,92 @@ pub(crate) fn plan_source(create: &CreateSource, settings: &Settings) -> Result<
         times,
         window_times: Vec::new(),
         bounded: is_bounded(&connector, &options)?,
-        changelog: false,
-        upsert_keys: Vec::new(),
+        changelog,
+        upsert_keys,
     };
     let table = create.name.text.clone();
     let declared = physical.fields().iter().map(|field| field.name().clone()).collect();
-    let columns = StreamSchema(physical);
+    let columns = StreamSchema(if changelog { with_change_column(&physical) } else { physical });
     let node = SourceNode { table, connector, options, declared, columns, projection, event_time };
     check_group(&node, &create.options, settings)?;
     check_lookup(create, &node)?;
     Ok((node, info))
+}
+
+/// Refuses what is not known of a source whose rows are updated.
+fn check_changes(create: &CreateSource, columns: &[SourceColumn]) -> Result<()> {
+    let unsupported = |what: &str, hint: &str, at: Position| {
+        Err(SqlError::unsupported(format!("{what} of a source whose rows are updated"), hint).at(at))
+    };
+    if let Some(watermark) = &create.watermark {
+        let hint = "an update may come long after its row; leave it out";
+        return unsupported("WATERMARK FOR", hint, watermark.column.at);
+    }
+    if let Some(column) = columns.iter().find(|column| is_proctime(column)) {
+        return unsupported("PROCTIME()", "a row is read again when it is updated; leave it out", column.name.at);
+    }
+    if create.options.pairs.iter().any(|(key, value)| key == "lookup" && value == "true") {
+        let hint = "a table is read as a whole from files of rows";
+        return unsupported("lookup", hint, create.options.place("lookup"));
+    }
+    Ok(())
+}
+
+/// The places of the columns that tell the rows of a source apart, if it says so.
+fn source_key(create: &CreateSource, changelog: bool, schema: &SchemaRef) -> Result<Vec<usize>> {
+    let Some(key) = &create.key else { return Ok(Vec::new()) };
+    if !changelog {
+        let hint = "leave it out: every row of it is an insert; rows that are updated come with format 'debezium-json'";
+        return Err(SqlError::unsupported("a key of this source", hint).at(key.at));
+    }
+    key_columns(key, schema)
+}
+
+/// The columns of a sink's key.
+pub(crate) fn sink_key(
+    create: &CreateSink,
+    options: &[(String, String)],
+    schema: Option<&SchemaRef>,
+) -> Result<Vec<String>> {
+    match &create.key {
+        Some(key) if needs_key(options) => {
+            if let Some(schema) = schema {
+                key_columns(key, schema)?;
+            }
+            Ok(key.columns.iter().map(|column| column.text.clone()).collect())
+        }
+        Some(key) => {
+            let hint = "leave it out: only files with format 'upsert-json' have one";
+            Err(SqlError::unsupported("a key of this sink", hint).at(key.at))
+        }
+        None if needs_key(options) => {
+            let message = format!(
+                "the format upsert-json needs the key by which rows replace each other: CREATE SINK {} (…, PRIMARY KEY \
+                 (column, …) NOT ENFORCED), or the key alone in front of a query",
+                create.name.text
+            );
+            Err(SqlError::invalid(message).at(create.options.place("format")))
+        }
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Where the columns of a key are.
+fn key_columns(key: &PrimaryKey, schema: &SchemaRef) -> Result<Vec<usize>> {
+    let mut places = Vec::new();
+    for column in &key.columns {
+        let Ok(place) = schema.index_of(&column.text) else {
+            let message =
+                format!("the key's column '{}' is not declared; there are: {}", column.text, column_names(schema));
+            return Err(SqlError::invalid(message).at(column.at));
+        };
+        if places.contains(&place) {
+            let message = format!("the key has the column '{}' twice", column.text);
+            return Err(SqlError::invalid(message).at(column.at));
+        }
+        places.push(place);
+    }
+    Ok(places)
 }
 
 /// Refuses what means nothing for a table that is asked by key.
@@ -76,6 +157,10 @@ fn check_lookup(create: &CreateSource, source: &SourceNode) -> Result<()> {
                 Err(SqlError::invalid(message).at(create.options.place(key)))
             }
         };
+    }
+    if source.options.iter().any(|(key, _)| key == "watch") {
+        let hint = "its files are read again when lookup_cache_ttl has passed; leave it out";
+        return Err(SqlError::unsupported("watch of a look-up table", hint).at(create.options.place("watch")));
     }
     if let Some(watermark) = &create.watermark {
         let hint = "its rows are looked up as they are now; leave it out";

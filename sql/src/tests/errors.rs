@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::{check_error, error, execute, session};
+use super::{check_error, error, execute, graph, session};
 
 #[test]
 fn names() {
@@ -76,7 +76,7 @@ fn options() {
     check_error(
         "CREATE SOURCE s (a INT) WITH (connector = 'files', pth = 'x', format = 'csv')",
         expect![[r#"
-            line 1, column 52: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, null_value, lookup, lookup_cache_ttl, rows_per_second, null_event_time, idle_timeout, watermark_group, max_drift
+            line 1, column 52: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, null_value, watch, lookup, lookup_cache_ttl, rows_per_second, null_event_time, idle_timeout, watermark_group, max_drift
         "#]],
     );
     check_error(
@@ -142,8 +142,8 @@ fn sources() {
     check_error(
         &format!("CREATE SOURCE s (a INT, PRIMARY KEY (a)) {with}"),
         expect![[r#"
-        line 1, column 25: a key of a source is not supported; leave it out: every row of a source is an insert
-    "#]],
+            line 1, column 25: a key of this source is not supported; leave it out: every row of it is an insert; rows that are updated come with format 'debezium-json'
+        "#]],
     );
     check_error(
         &format!("CREATE SOURCE s (a INT DEFAULT 3) {with}"),
@@ -256,7 +256,147 @@ fn changelogs() {
     check_error(
         "CREATE SINK s WITH (connector = 'files', path = 'x', format = 'csv') AS SELECT count(*) AS n FROM bids",
         expect![[r#"
-            line 1, column 1: the rows for 's' are updated, but the connector 'files' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to a connector that takes updates: print, blackhole
+            line 1, column 1: the rows for 's' are updated, but the connector 'files' with format 'csv' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to what takes updates: files with format 'debezium-json' or 'upsert-json', print, blackhole
+        "#]],
+    );
+}
+
+#[test]
+fn keys_of_sinks() {
+    let sink = |clauses: &str, format: &str| {
+        format!("CREATE SINK s {clauses} WITH (connector = 'files', path = 'x', format = '{format}')")
+    };
+    let counts = "AS SELECT auction, bidder, count(*) AS n FROM bids GROUP BY auction, bidder";
+    let check = |sql: String, expected| check_error(&sql, expected);
+    check(
+        sink("(a INT)", "upsert-json"),
+        expect![[r#"
+        line 1, column 62: the format upsert-json needs the key by which rows replace each other: CREATE SINK s (…, PRIMARY KEY (column, …) NOT ENFORCED), or the key alone in front of a query
+    "#]],
+    );
+    check(
+        sink("", "upsert-json") + counts,
+        expect![[r#"
+        line 1, column 55: the format upsert-json needs the key by which rows replace each other: CREATE SINK s (…, PRIMARY KEY (column, …) NOT ENFORCED), or the key alone in front of a query
+    "#]],
+    );
+    check(
+        sink("(a INT, PRIMARY KEY (a) NOT ENFORCED)", "csv"),
+        expect![[r#"
+        line 1, column 23: a key of this sink is not supported; leave it out: only files with format 'upsert-json' have one
+    "#]],
+    );
+    check(
+        sink("(a INT, PRIMARY KEY (b))", "upsert-json"),
+        expect![[r#"
+        line 1, column 36: the key's column 'b' is not declared; there are: a
+    "#]],
+    );
+    check(
+        sink("(a INT, PRIMARY KEY (a, a))", "upsert-json"),
+        expect![[r#"
+        line 1, column 39: the key has the column 'a' twice
+    "#]],
+    );
+    check(
+        sink("(a INT, PRIMARY KEY (a), PRIMARY KEY (a))", "upsert-json"),
+        expect![[r#"
+        line 1, column 40: a table has one PRIMARY KEY
+    "#]],
+    );
+    check(
+        sink("(a INT, UNIQUE KEY (a))", "upsert-json"),
+        expect![[r#"
+        line 1, column 23: this constraint is not supported; a key is written PRIMARY KEY (column, …) NOT ENFORCED
+    "#]],
+    );
+    check(
+        sink("(a INT, PRIMARY KEY (a))", "upsert-json") + counts,
+        expect![[r#"
+        line 1, column 16: a column list of a sink with a query is not supported; the query gives the columns; a PRIMARY KEY may stand alone
+    "#]],
+    );
+    check(
+        sink("(PRIMARY KEY (other))", "upsert-json") + counts,
+        expect![[r#"
+        line 1, column 1: the key (other) of sink 's' is not in its rows: auction BIGINT, bidder VARCHAR, n BIGINT
+    "#]],
+    );
+    check(
+        sink("(PRIMARY KEY (auction))", "upsert-json") + counts,
+        expect![[r#"
+        line 1, column 1: the rows for sink 's' are updated, and only (auction, bidder) tells them apart: by the sink's key (auction), rows would replace others; either declare PRIMARY KEY (auction, bidder), or write all changes with format 'debezium-json'
+    "#]],
+    );
+    check(
+        sink("(PRIMARY KEY (n))", "upsert-json") + "AS SELECT count(*) AS n FROM bids",
+        expect![[r#"
+            line 1, column 1: the rows for sink 's' are updated, and nothing tells them apart: by the sink's key (n), rows would replace others; either group them by the columns of the key, or write all changes with format 'debezium-json'
+        "#]],
+    );
+    let two = "CREATE SINK s (a BIGINT, n BIGINT, PRIMARY KEY (a))
+                 WITH (connector = 'files', path = 'x', format = 'upsert-json');
+               INSERT INTO s SELECT auction, count(*) FROM bids GROUP BY auction;
+               INSERT INTO s SELECT auction, count(*) FROM plain GROUP BY auction;";
+    let Err(error) = graph(&mut session(), two) else { panic!("two queries write by one key") };
+    expect![[r#"
+        line 4, column 16: two queries write to sink 's', whose rows replace each other by key: which one is last would be chance; use a sink for each
+    "#]].assert_eq(&format!("{error}\n"));
+}
+
+#[test]
+fn sources_of_changes() {
+    let source = |columns: &str, format: &str| {
+        format!("CREATE SOURCE s ({columns}) WITH (connector = 'files', path = 'x', format = '{format}')")
+    };
+    let check = |sql: String, expected| check_error(&sql, expected);
+    check(
+        source("a INT, PRIMARY KEY (a)", "upsert-json"),
+        expect![[r#"
+        line 1, column 81: files of the format upsert-json can be written, but not read; debezium-json can be both
+    "#]],
+    );
+    check(
+        source("a INT, PRIMARY KEY (b)", "debezium-json"),
+        expect![[r#"
+        line 1, column 38: the key's column 'b' is not declared; there are: a
+    "#]],
+    );
+    check(
+        source("a INT, t TIMESTAMP, WATERMARK FOR t AS t", "debezium-json"),
+        expect![[r#"
+        line 1, column 52: WATERMARK FOR of a source whose rows are updated is not supported; an update may come long after its row; leave it out
+    "#]],
+    );
+    check(
+        source("a INT, t AS PROCTIME()", "debezium-json"),
+        expect![[r#"
+        line 1, column 25: PROCTIME() of a source whose rows are updated is not supported; a row is read again when it is updated; leave it out
+    "#]],
+    );
+    check_error(
+        "CREATE SOURCE s (a INT) WITH (connector = 'files', path = 'x', format = 'debezium-json', lookup = 'true')",
+        expect![[r#"
+            line 1, column 90: lookup of a source whose rows are updated is not supported; a table is read as a whole from files of rows
+        "#]],
+    );
+    check_error(
+        "CREATE SOURCE s (a INT) WITH (connector = 'files', path = 'x', format = 'csv', lookup = 'true', watch = '1s')",
+        expect![[r#"
+            line 1, column 97: watch of a look-up table is not supported; its files are read again when lookup_cache_ttl has passed; leave it out
+        "#]],
+    );
+    check_error(
+        "CREATE SOURCE s (a INT) WITH (connector = 'files', path = 'x', format = 'csv', watch = '0')",
+        expect![[r#"
+            line 1, column 80: option 'watch' is '0', but takes a duration such as 30s or 500ms
+        "#]],
+    );
+    let changes = source("a INT, n INT", "debezium-json");
+    check(
+        format!("{changes}; CREATE SINK out WITH (connector = 'files', path = 'y', format = 'csv') AS SELECT a FROM s"),
+        expect![[r#"
+            line 1, column 98: the rows for 'out' are updated, but the connector 'files' with format 'csv' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to what takes updates: files with format 'debezium-json' or 'upsert-json', print, blackhole
         "#]],
     );
 }
@@ -915,8 +1055,8 @@ fn late_data() {
     check_error(
         &format!("{changes} {windows} LATE DATA UPDATE WITHIN INTERVAL '1 minute'"),
         expect![[r#"
-        line 1, column 1: the rows for 's' are updated, but the connector 'files' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to a connector that takes updates: print, blackhole
-    "#]],
+            line 1, column 1: the rows for 's' are updated, but the connector 'files' with format 'csv' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to what takes updates: files with format 'debezium-json' or 'upsert-json', print, blackhole
+        "#]],
     );
 }
 

@@ -622,3 +622,68 @@ fn changes_are_gathered_for_as_long_as_a_query_says() {
     "#]]
     .assert_eq(&explain_after(view, sql));
 }
+
+/// A source whose rows are updated.
+const CHANGES: &str = "CREATE SOURCE changes (k BIGINT NOT NULL, v BIGINT, other VARCHAR, double AS (v * 2),
+                                              PRIMARY KEY (k) NOT ENFORCED)
+  WITH (connector = 'files', path = 'changes', format = 'debezium-json');";
+
+#[test]
+fn a_source_of_changes_feeds_updating_operators() {
+    let explain = |sql: &str| explain_after(CHANGES, sql);
+    expect![[r#"
+        Sink #5 select_1 to result [x1]
+          Project #4 v, "sum(""double"")" AS total [x2] -> rebalance
+            Aggregate #3 by (v): sum("double") at end [x2] -> forward
+              Project #2 v, double [x1] -> hash(v)
+                Filter #1 (v > 3) [x1] -> forward
+                  Source #0 changes from files [x1] -> forward
+    "#]]
+    .assert_eq(&explain("SELECT v, sum(double) AS total FROM changes WHERE v > 3 GROUP BY v"));
+    expect![[r#"
+        Sink #2 select_1 to result [x1]
+          Project #1 k, v [x1] -> forward
+            Source #0 changes from files [x1] -> forward
+    "#]]
+    .assert_eq(&explain("SELECT k, v FROM changes"));
+}
+
+#[test]
+fn a_sink_of_keys_knows_them() {
+    let sink = "CREATE SINK out (id BIGINT, n BIGINT, PRIMARY KEY (id) NOT ENFORCED)
+                  WITH (connector = 'files', path = 'out', format = 'upsert-json');";
+    let explain = |sql: &str| explain_after(sink, &format!("INSERT INTO out {sql}"));
+    expect![[r#"
+        Sink #5 out to files [x1]
+          Project #4 auction AS id, "count(*)" AS n [x2] -> rebalance
+            Project #3 auction, "count(1)" AS count(*) [x2] -> forward
+              Aggregate #2 by (auction): count(1) updating [x2] -> forward
+                Project #1 auction, ts [x2] -> hash(auction)
+                  Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+    "#]]
+    .assert_eq(&explain("SELECT auction, count(*) FROM bids GROUP BY auction"));
+    // Rows that only come replace each other by any key, the latest one last.
+    let keyed = "CREATE SINK out (id BIGINT, seen TIMESTAMP, PRIMARY KEY (id) NOT ENFORCED)
+                   WITH (connector = 'files', path = 'out', format = 'upsert-json');";
+    expect![[r#"
+        Sink #3 out to files [x1]
+          Project #2 auction AS id, ts AS seen [x2] -> rebalance
+            Project #1 auction, ts [x2] -> forward
+              Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(keyed, "INSERT INTO out SELECT auction, ts FROM bids"));
+    expect!["error: line 1, column 1: which row of a key is the last one for sink 'out' is not known; keep the event time among the query's columns, or SET parallelism = 1"].assert_eq(&explain("SELECT auction, CAST(price AS BIGINT) FROM bids"));
+}
+
+#[test]
+fn a_watched_source_has_no_end() {
+    let source =
+        |watch: &str| format!("CREATE SOURCE w (a INT) WITH (connector = 'files', path = 'w', format = 'csv'{watch})");
+    let sql = "SELECT a FROM w ORDER BY a";
+    assert!(!explain_after(&source(""), sql).contains("error"), "{}", explain_after(&source(""), sql));
+    expect![[r#"
+        Sink #1 select_1 to result ordered by a [x1]
+          Source #0 w from files [x1] -> forward
+    "#]]
+    .assert_eq(&explain_after(&source(", watch = '1s'"), sql));
+}

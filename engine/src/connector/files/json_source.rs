@@ -1,4 +1,5 @@
-//! Reads JSON lines, a file a split. A line that is no JSON object of the declared types is a bad row.
+//! Reads JSON lines, a file a split. A line is a row or an envelope of changes; one that is no JSON object
+//! of the declared types is a bad row.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -12,24 +13,47 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 
+use super::changes::{envelope, read_envelopes};
 use super::conform::Conform;
 use super::file_error;
 use super::source::{Split, Splits};
 use crate::connector::share::Share;
 use crate::error::{EngineError, Result};
 
+/// What a line holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    /// A row.
+    Row,
+    /// A Debezium envelope.
+    Envelope,
+}
+
 /// A subtask's files.
-pub(super) fn splits(files: &[PathBuf], conform: &Conform, batch_rows: usize, share: Share) -> Result<Splits> {
+pub(super) fn splits(
+    files: &[PathBuf],
+    conform: &Conform,
+    line: Line,
+    batch_rows: usize,
+    share: Share,
+) -> Result<Splits> {
+    let (objects, batch_lines) = match line {
+        Line::Row => (Arc::clone(&conform.columns), batch_rows),
+        // An update is two rows.
+        Line::Envelope => (envelope(&conform.columns), (batch_rows / 2).max(1)),
+    };
     let mut splits = Splits { own: Vec::new(), all: files.len() };
     for (_, path) in files.iter().enumerate().filter(|(index, _)| share.owns(*index)) {
         // A declared type that JSON has no reader for is an error now, not a bad row each time.
-        decode(&conform.columns, path, std::iter::empty(), 1)?;
+        decode(&objects, path, std::iter::empty(), 1)?;
         splits.own.push(Box::new(JsonFile {
             path: path.clone(),
             open: None,
             read: 0,
+            line,
+            objects: Arc::clone(&objects),
             conform: conform.clone(),
-            batch_rows,
+            batch_lines,
         }));
     }
     Ok(splits)
@@ -41,8 +65,19 @@ struct JsonFile {
     open: Option<BufReader<File>>,
     /// Lines read so far.
     read: u64,
+    line: Line,
+    /// What a line is decoded as.
+    objects: SchemaRef,
     conform: Conform,
-    batch_rows: usize,
+    batch_lines: usize,
+}
+
+/// The lines that could be decoded.
+#[derive(Default)]
+struct Decoded {
+    objects: Vec<RecordBatch>,
+    /// Which line each object was.
+    lines: Vec<usize>,
 }
 
 /// Lines of a file that are not empty. Bytes: what is no UTF-8 is one bad row.
@@ -73,7 +108,7 @@ impl JsonFile {
             none => none.insert(BufReader::new(File::open(&self.path).map_err(file_error("open", &self.path))?)),
         };
         let mut lines = Lines::default();
-        for _ in 0..self.batch_rows {
+        for _ in 0..self.batch_lines {
             let start = lines.text.len();
             if file.read_until(b'\n', &mut lines.text).map_err(file_error("read", &self.path))? == 0 {
                 return Ok(Some(lines).filter(|lines| lines.len() > 0));
@@ -90,24 +125,27 @@ impl JsonFile {
 
     /// Decodes the lines of a range together. If one of them is no row, the halves are looked at alone:
     /// so a few bad lines cost a few decodings more, not one for each line.
-    fn decode_range(&self, lines: &Lines, range: Range<usize>, rows: &mut Vec<RecordBatch>) -> Result<()> {
+    fn decode_range(&self, lines: &Lines, range: Range<usize>, decoded: &mut Decoded) -> Result<()> {
         let texts = range.clone().map(|line| lines.text(line));
-        match decode(&self.conform.columns, &self.path, texts, range.len()) {
-            Ok(batch) => rows.extend(batch),
-            Err(error) if range.len() == 1 => self.refuse(lines, range.start, &error)?,
+        match decode(&self.objects, &self.path, texts, range.len()) {
+            Ok(objects) => {
+                decoded.objects.extend(objects);
+                decoded.lines.extend(range);
+            }
+            Err(error) if range.len() == 1 => self.refuse(lines, range.start, error.chain())?,
             Err(_) => {
                 let middle = range.start + range.len() / 2;
-                self.decode_range(lines, range.start..middle, rows)?;
-                self.decode_range(lines, middle..range.end, rows)?;
+                self.decode_range(lines, range.start..middle, decoded)?;
+                self.decode_range(lines, middle..range.end, decoded)?;
             }
         }
         Ok(())
     }
 
-    fn refuse(&self, lines: &Lines, line: usize, error: &EngineError) -> Result<()> {
+    fn refuse(&self, lines: &Lines, line: usize, reason: String) -> Result<()> {
         let text = String::from_utf8_lossy(lines.text(line).trim_ascii_end());
         let place = format!("{}:{}: {text}", self.path.display(), lines.ends[line].1);
-        self.conform.bad_rows.push(error.chain(), place)
+        self.conform.bad_rows.push(reason, place)
     }
 }
 
@@ -139,13 +177,20 @@ fn decode<'a>(
 impl Split for JsonFile {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         let Some(lines) = self.read_lines()? else { return Ok(None) };
-        let mut rows = Vec::new();
+        let mut decoded = Decoded::default();
         if lines.len() > 0 {
-            self.decode_range(&lines, 0..lines.len(), &mut rows)?;
+            self.decode_range(&lines, 0..lines.len(), &mut decoded)?;
         }
-        Ok(Some(match rows.as_slice() {
-            [batch] => batch.clone(),
-            rows => concat_batches(&self.conform.columns, rows)?,
-        }))
+        let objects = match decoded.objects.as_slice() {
+            [objects] => objects.clone(),
+            parts => concat_batches(&self.objects, parts)?,
+        };
+        match self.line {
+            Line::Row => Ok(Some(objects)),
+            Line::Envelope => {
+                let refuse = |object: usize, reason| self.refuse(&lines, decoded.lines[object], reason);
+                read_envelopes(&objects, &self.conform.columns, refuse).map(Some)
+            }
+        }
     }
 }

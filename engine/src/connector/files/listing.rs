@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use tidemill_plans::PlanError;
 
-use super::{IN_PROGRESS, file_error};
+use super::{IN_PROGRESS, extension, file_error};
 use crate::error::{EngineError, Result};
 
 /// A source's files at one moment, in the order of their paths.
@@ -35,30 +36,89 @@ impl Listing {
 }
 
 fn find_files(path: &str, format: &str) -> Result<Vec<PathBuf>> {
-    let pattern = match fs::metadata(path) {
-        // Not read as a glob: a file's name may have brackets.
-        Ok(found) if found.is_file() => return Ok(vec![PathBuf::from(path)]),
-        Ok(found) if found.is_dir() => format!("{}/*.{format}", glob::Pattern::escape(path.trim_end_matches('/'))),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            return Err(file_error("open", Path::new(path))(error));
-        }
-        _ => path.to_owned(),
+    let files = match Place::of(path, format)? {
+        Place::File(path) => vec![path],
+        Place::Glob(pattern) => expand(&pattern)?,
     };
-    let files = expand(&pattern)?;
-    if files.is_empty() {
-        let folder = std::env::current_dir().unwrap_or_default();
-        return Err(EngineError::NoFiles { path: path.to_owned(), folder });
+    if files.is_empty() { Err(no_files(path)) } else { Ok(files) }
+}
+
+fn no_files(path: &str) -> EngineError {
+    EngineError::NoFiles { path: path.to_owned(), folder: std::env::current_dir().unwrap_or_default() }
+}
+
+/// What a path names.
+pub(super) enum Place {
+    /// A file.
+    File(PathBuf),
+    /// A glob: the path itself, or the files of a format in the folder that it names.
+    Glob(String),
+}
+
+/// A file of a place that is watched. Their order is that of reading.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FoundFile {
+    modified: SystemTime,
+    pub(super) path: PathBuf,
+}
+
+impl Place {
+    fn of(path: &str, format: &str) -> Result<Self> {
+        match fs::metadata(path) {
+            // Not read as a glob: a file's name may have brackets.
+            Ok(found) if found.is_file() => Ok(Self::File(PathBuf::from(path))),
+            Ok(found) if found.is_dir() => {
+                let folder = glob::Pattern::escape(path.trim_end_matches('/'));
+                Ok(Self::Glob(format!("{folder}/*.{}", extension(format))))
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                Err(file_error("open", Path::new(path))(error))
+            }
+            _ => Ok(Self::Glob(path.to_owned())),
+        }
     }
-    Ok(files)
+
+    /// What a path names that is to be watched: there may be no file yet, but a path without wildcards
+    /// must be there.
+    pub(super) fn watched(path: &str, format: &str) -> Result<Self> {
+        match Self::of(path, format)? {
+            Self::Glob(pattern) if pattern == path && !path.contains(['*', '?', '[']) => Err(no_files(path)),
+            place => Ok(place),
+        }
+    }
+
+    /// The files that are there and complete: neither hidden nor called `.inprogress`.
+    pub(super) fn complete_files(&self) -> Result<Vec<FoundFile>> {
+        let paths = match self {
+            Self::File(path) => vec![path.clone()],
+            Self::Glob(pattern) => matches(pattern)?.collect::<Result<_>>()?,
+        };
+        let mut files = Vec::new();
+        for path in paths.into_iter().filter(|path| !is_in_progress(path) && !is_hidden(path)) {
+            match fs::metadata(&path).and_then(|found| Ok((found.is_file(), found.modified()?))) {
+                Ok((true, modified)) => files.push(FoundFile { modified, path }),
+                Ok((false, _)) => {}
+                // It has been deleted since, or is a link to what is still to come.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(file_error("open", &path)(error)),
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// All paths that a glob matches.
+fn matches(pattern: &str) -> Result<impl Iterator<Item = Result<PathBuf>>> {
+    let found = glob::glob(pattern)
+        .map_err(|error| PlanError::InvalidOption(format!("option 'path' is no valid glob: {error}")))?;
+    Ok(found.map(|path| path.map_err(unreadable)))
 }
 
 /// The files that a glob matches, without those that a sink has not finished.
 fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
-    let matches = glob::glob(pattern)
-        .map_err(|error| PlanError::InvalidOption(format!("option 'path' is no valid glob: {error}")))?;
     let mut files = Vec::new();
-    for found in matches {
-        let path = found.map_err(unreadable)?;
+    for found in matches(pattern)? {
+        let path = found?;
         // Asked by name, before anything else: a sink may complete it at any moment.
         if is_in_progress(&path) {
             continue;
@@ -74,6 +134,10 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
 
 fn is_in_progress(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == IN_PROGRESS)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 fn unreadable(error: glob::GlobError) -> EngineError {

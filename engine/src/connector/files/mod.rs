@@ -1,32 +1,40 @@
-//! Files on local disk, as Parquet, CSV or JSON lines.
+//! Files on local disk, as Parquet, Arrow IPC, Avro, CSV or JSON lines.
 //!
 //! A source's files are found when it is opened, in the order of their names. They are cut into
-//! splits (a file, a row group of a Parquet file, a block of a CSV file) that are dealt out to the
-//! subtasks in turn.
+//! splits (a file, a row group of a Parquet file, a record batch of an Arrow file, a block of a CSV
+//! file) that are dealt out to the subtasks in turn.
 //!
 //! Each subtask finds the files for itself, in its own process. So files must not come or go while a
 //! job is deployed, or subtasks would count differently, and rows be read twice or by nobody. All of
 //! them are open before the first one reads; each looks at its files once more then, and what has
-//! changed since is an error. A file that comes later is not read.
+//! changed since is an error. A file that comes later is not read, unless the path is watched
+//! ([`watch`]).
 
+mod arrow_source;
+mod avro_source;
+mod changes;
 mod conform;
 mod csv_source;
+mod format;
 mod json_source;
 mod listing;
 mod parquet_source;
 mod part;
 mod sink;
 mod source;
+mod watch;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
 use tidemill_plans::node::{SinkNode, SourceNode};
+use tidemill_plans::settings::parse_duration_ms;
 
-use self::listing::Listing;
+use self::listing::{Listing, Place};
 use super::pace::{Pace, Paced};
 use super::share::Share;
 use super::{Sink, Source, number, option};
@@ -45,35 +53,47 @@ pub(super) fn open_source(
     subtask: u32,
     parallelism: u32,
 ) -> Result<Box<dyn Source>> {
-    let format = required(&node.options, "format")?;
-    let listing = Listing::of(required(&node.options, "path")?, format)?;
+    let (path, format) = (required(&node.options, "path")?, required(&node.options, "format")?);
     let bad_rows = conform::BadRows::new(&node.table, env, stats);
     let conform = conform::Conform::new(Arc::clone(&node.columns.0), bad_rows);
-    let batch_rows = env.settings.source_batch_rows as usize;
+    let reading = format::Reading::new(node, conform, env.settings.source_batch_rows as usize)?;
     let share = Share { subtask, parallelism };
-    let files = &listing.files;
-    let splits = match format {
-        "parquet" => parquet_source::splits(files, &conform, batch_rows, share)?,
-        "csv" => {
-            let options = csv_source::CsvOptions::new(&node.options, &node.declared, batch_rows)?;
-            csv_source::splits(files, &conform, &options, share)?
-        }
-        "json" => json_source::splits(files, &conform, batch_rows, share)?,
-        other => return Err(PlanError::InvalidOption(format!("files cannot be read as '{other}'")).into()),
-    };
+    if let Some(every) = watch_interval(&node.options) {
+        let source = watch::WatchedFiles::new(Place::watched(path, format)?, reading, share, every);
+        // Whoever has no file now may have the next one.
+        return Ok(at_pace(source, node, share, u64::from(parallelism)));
+    }
+    let listing = Listing::of(path, format)?;
+    let splits = reading.splits(&listing.files, share)?;
     // Who reads alone agrees with everybody.
     let unchecked = (parallelism > 1).then_some(listing);
-    let source = source::FilesSource::new(splits.own, unchecked);
-    Ok(match number(&node.options, "rows_per_second") {
-        Some(rate) => Box::new(Paced::new(source, Pace::new(rate, share, splits.all as u64))),
+    Ok(at_pace(source::FilesSource::new(splits.own, unchecked), node, share, splits.all as u64))
+}
+
+/// From one look for new files to the next, if there is to be any.
+fn watch_interval(options: &[(String, String)]) -> Option<Duration> {
+    option(options, "watch").and_then(parse_duration_ms).map(Duration::from_millis)
+}
+
+/// A source that is held to the pace of its options; what it reads comes in so many parts.
+fn at_pace<S: Source + 'static>(source: S, node: &SourceNode, share: Share, parts: u64) -> Box<dyn Source> {
+    match number(&node.options, "rows_per_second") {
+        Some(rate) => Box::new(Paced::new(source, Pace::new(rate, share, parts))),
         None => Box::new(source),
-    })
+    }
 }
 
 /// Opens one subtask's share of a folder of files.
 pub(super) fn open_sink(node: &SinkNode, subtask: u32, schema: SchemaRef) -> Result<Box<dyn Sink>> {
-    let folder = PathBuf::from(required(&node.options, "path")?);
-    Ok(Box::new(sink::FilesSink::open(&folder, required(&node.options, "format")?, subtask, schema)?))
+    Ok(Box::new(sink::FilesSink::open(node, subtask, schema)?))
+}
+
+/// What the names of files of a format end in.
+fn extension(format: &str) -> &str {
+    match format {
+        "debezium-json" | "upsert-json" => "json",
+        other => other,
+    }
 }
 
 fn required<'a>(options: &'a [(String, String)], name: &str) -> Result<&'a str> {

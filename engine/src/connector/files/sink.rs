@@ -2,24 +2,33 @@
 //! nobody takes half a file for a whole one.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use arrow::ipc::writer::FileWriter;
+use arrow::json::writer::LineDelimited;
+use arrow_avro::compression::CompressionCodec;
+use arrow_avro::writer::format::AvroOcfFormat;
+use arrow_avro::writer::{AvroWriter, WriterBuilder};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use tidemill_plans::PlanError;
+use tidemill_plans::connector::{Direction, value};
+use tidemill_plans::node::SinkNode;
 
+use super::changes::Encoding;
 use super::part::PartFile;
-use super::{file_error, system_error};
+use super::{extension, file_error, required, system_error};
 use crate::connector::Sink;
 use crate::error::{EngineError, Result};
 
-/// Rows in a chunk. Parquet's pages end where a write ends, so the cut shows in the file.
+/// Rows in a chunk. Parquet's pages, Avro's blocks and Arrow's record batches end where a write ends, so
+/// the cut shows in the file.
 const CHUNK_ROWS: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 
 /// The sink.
@@ -33,33 +42,49 @@ pub(super) struct FilesSink {
 /// writers do not tell a full disk from a value that they cannot write.
 pub(super) enum Writer {
     Parquet(Box<ArrowWriter<File>>),
+    Arrow(Box<FileWriter<BufWriter<File>>>),
+    Avro(Box<AvroWriter<BufWriter<File>>>),
     Csv(File),
-    Json(File),
+    Json(File, Encoding),
 }
 
 impl FilesSink {
-    pub(super) fn open(folder: &Path, format: &str, subtask: u32, schema: SchemaRef) -> Result<Self> {
-        let part = PartFile::create(folder, &format!("part-{subtask}.{format}"))?;
-        let writer = Writer::new(format, part.file()?, part.path(), schema)?;
+    pub(super) fn open(node: &SinkNode, subtask: u32, schema: SchemaRef) -> Result<Self> {
+        let (folder, format) = (required(&node.options, "path")?, required(&node.options, "format")?);
+        let part = PartFile::create(Path::new(folder), &format!("part-{subtask}.{}", extension(format)))?;
+        let writer = Writer::new(&node.options, &node.upsert_keys, part.file()?, part.path(), schema)?;
         Ok(Self { writer: Some(writer), part })
     }
 }
 
 impl Writer {
-    /// A writer to `file`, which errors call `path`.
-    pub(super) fn new(format: &str, file: File, path: &Path, schema: SchemaRef) -> Result<Self> {
-        match format {
+    /// A writer to `file`, which errors call `path`; `keys` tell rows apart where the format wants to know.
+    pub(super) fn new(
+        options: &[(String, String)],
+        keys: &[usize],
+        file: File,
+        path: &Path,
+        schema: SchemaRef,
+    ) -> Result<Self> {
+        match required(options, "format")? {
             "parquet" => {
                 let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
                 let writer = ArrowWriter::try_new(file, schema, Some(properties)).map_err(broken(path))?;
                 Ok(Self::Parquet(Box::new(writer)))
             }
+            "arrow" => {
+                let writer = FileWriter::try_new_buffered(file, &schema).map_err(broken(path))?;
+                Ok(Self::Arrow(Box::new(writer)))
+            }
+            "avro" => avro_writer(options, file, path, &schema).map(Box::new).map(Self::Avro),
             "csv" => {
                 // A part without rows must have a header too.
                 write_text(&file, path, |text| write_csv(text, &RecordBatch::new_empty(schema), true))?;
                 Ok(Self::Csv(file))
             }
-            "json" => Ok(Self::Json(file)),
+            "json" => Ok(Self::Json(file, Encoding::Rows)),
+            "debezium-json" => Ok(Self::Json(file, Encoding::Debezium)),
+            "upsert-json" => Ok(Self::Json(file, Encoding::Upsert { keys: keys.to_vec() })),
             other => Err(PlanError::InvalidOption(format!("files cannot be written as '{other}'")).into()),
         }
     }
@@ -67,8 +92,13 @@ impl Writer {
     pub(super) fn write(&mut self, batch: &RecordBatch, path: &Path) -> Result<()> {
         match self {
             Self::Parquet(writer) => writer.write(batch).map_err(broken(path)),
+            Self::Arrow(writer) => writer.write(batch).map_err(broken(path)),
+            Self::Avro(writer) => writer.write(batch).map_err(|error| broken(path)(ArrowError::from(error))),
             Self::Csv(file) => write_text(file, path, |text| write_csv(text, batch, false)),
-            Self::Json(file) => write_text(file, path, |text| arrow::json::LineDelimitedWriter::new(text).write(batch)),
+            Self::Json(file, encoding) => {
+                let objects = encoding.encode(batch)?;
+                write_text(file, path, |text| write_json(text, &objects, encoding.has_nulls()))
+            }
         }
     }
 
@@ -76,14 +106,51 @@ impl Writer {
     pub(super) fn finish(self, path: &Path) -> Result<()> {
         match self {
             Self::Parquet(writer) => writer.close().map(drop).map_err(broken(path)),
+            Self::Arrow(mut writer) => writer.finish().map_err(broken(path)),
+            Self::Avro(mut writer) => writer.finish().map_err(|error| broken(path)(ArrowError::from(error))),
             // Text is written as it comes, and just ends.
-            Self::Csv(_) | Self::Json(_) => Ok(()),
+            Self::Csv(_) | Self::Json(..) => Ok(()),
         }
     }
 }
 
+/// A writer of object container files. The marker between their blocks is random, as Avro wants it: the
+/// same rows make files that differ in it.
+fn avro_writer(
+    options: &[(String, String)],
+    file: File,
+    path: &Path,
+    schema: &SchemaRef,
+) -> Result<AvroWriter<BufWriter<File>>> {
+    if let Some(field) = schema.fields().iter().find(|field| !is_avro_name(field.name())) {
+        let name = field.name();
+        let reason =
+            format!("Avro has no field '{name}', only names of letters, digits and _; write AS name in the query");
+        return Err(EngineError::Format { path: path.to_path_buf(), reason });
+    }
+    let codec = match value("files", Direction::Sink, options, "codec") {
+        Some("none") => None,
+        Some("deflate") => Some(CompressionCodec::Deflate),
+        Some("zstd") => Some(CompressionCodec::ZStandard),
+        _ => Some(CompressionCodec::Snappy),
+    };
+    let builder = WriterBuilder::new(schema.as_ref().clone()).with_compression(codec);
+    builder.build::<_, AvroOcfFormat>(BufWriter::new(file)).map_err(|error| broken(path)(ArrowError::from(error)))
+}
+
+/// Whether a field may have this name, which the library would change otherwise.
+fn is_avro_name(name: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.starts_with(is_letter) && name.chars().all(|c| is_letter(c) || c.is_ascii_digit())
+}
+
 fn write_csv(text: &mut Vec<u8>, batch: &RecordBatch, header: bool) -> Result<(), ArrowError> {
     arrow::csv::WriterBuilder::new().with_header(header).build(text).write(batch)
+}
+
+fn write_json(text: &mut Vec<u8>, objects: &RecordBatch, nulls: bool) -> Result<(), ArrowError> {
+    let builder = arrow::json::WriterBuilder::new().with_explicit_nulls(nulls);
+    builder.build::<_, LineDelimited>(text).write(objects)
 }
 
 /// Writes what `make` makes.

@@ -1,6 +1,9 @@
 //! Reads one split after another.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 
 use super::listing::Listing;
 use crate::connector::{Source, SourceEvent};
@@ -21,6 +24,38 @@ pub(super) struct Splits {
     pub(super) own: Vec<Box<dyn Split>>,
     /// How many splits all subtasks read together.
     pub(super) all: usize,
+}
+
+/// Rows that came together and are passed on bit by bit.
+#[derive(Default)]
+pub(super) struct Held {
+    batch: Option<RecordBatch>,
+    passed_on: usize,
+}
+
+impl Held {
+    pub(super) fn new(batch: RecordBatch) -> Self {
+        Self { batch: Some(batch), passed_on: 0 }
+    }
+
+    /// How many they were.
+    pub(super) fn rows(&self) -> usize {
+        self.batch.as_ref().map_or(0, RecordBatch::num_rows)
+    }
+
+    /// Whether all have been passed on.
+    pub(super) fn is_empty(&self) -> bool {
+        self.passed_on == self.rows()
+    }
+
+    /// So many of those that are left, and the number of the first of them.
+    pub(super) fn take(&mut self, rows: usize) -> (usize, RecordBatch) {
+        let first = self.passed_on;
+        let rows = rows.min(self.rows() - first);
+        self.passed_on += rows;
+        let taken = self.batch.as_ref().map(|batch| batch.slice(first, rows));
+        (first, taken.unwrap_or_else(|| RecordBatch::new_empty(Arc::new(Schema::empty()))))
+    }
 }
 
 /// The files source.

@@ -1,7 +1,10 @@
 //! Files written and read back; what does not fit is a dead letter. How subtasks share files and what
 //! sinks leave behind have files of their own.
 
+mod changelogs;
+mod columnar;
 mod sharing;
+mod watching;
 mod writing;
 
 use std::fs;
@@ -24,11 +27,16 @@ use crate::task::DeadLetters;
 use crate::testing::graph::schema;
 use crate::testing::{parse_rows, show_rows, test_env};
 
+/// What rows are written as and read back from.
+const FORMATS: [&str; 5] = ["parquet", "arrow", "avro", "csv", "json"];
+
 /// A folder of files, and what reading them came to.
 struct Files {
     folder: TempDir,
     options: Vec<(String, String)>,
     batch_rows: u32,
+    /// The columns of a sink's key.
+    keys: Vec<usize>,
 }
 
 impl Files {
@@ -38,7 +46,7 @@ impl Files {
             (String::from("path"), folder.path().display().to_string()),
             (String::from("format"), format.to_owned()),
         ];
-        Self { folder, options, batch_rows: 3 }
+        Self { folder, options, batch_rows: 3, keys: Vec::new() }
     }
 
     fn with(mut self, option: &str, value: &str) -> Self {
@@ -68,7 +76,7 @@ impl Files {
             connector: String::from("files"),
             options: self.options.clone(),
             time: None,
-            upsert_keys: vec![],
+            upsert_keys: self.keys.clone(),
             order_by: vec![],
             limit: None,
             live: false,
@@ -170,7 +178,7 @@ const ALL_TYPES: &str = "k:text i:int f:float b:bool t:time";
 #[test]
 fn what_a_sink_writes_a_source_reads() {
     let rows = "a 1 0.1 true @1.5\n- - - - -\nb -2 1e300 false @1700000000.123456\n---\nc 3 -0.5 - @-5";
-    for format in ["parquet", "csv", "json"] {
+    for format in FORMATS {
         let files = Files::new(format);
         files.write(&schema(ALL_TYPES), &[rows, "d 4 1.0 true @2"]);
         assert_eq!(files.names(), [format!("part-0.{format}"), format!("part-1.{format}")]);
@@ -190,7 +198,7 @@ fn what_a_sink_writes_a_source_reads() {
 
 #[test]
 fn parts_without_rows_can_be_read() {
-    for format in ["parquet", "csv", "json"] {
+    for format in FORMATS {
         let files = Files::new(format);
         files.write(&schema(ALL_TYPES), &["", "d 4 1.0 true @2"]);
         check(
@@ -205,7 +213,7 @@ fn parts_without_rows_can_be_read() {
 
 #[test]
 fn columns_are_found_by_name_in_any_order() {
-    for format in ["parquet", "csv", "json"] {
+    for format in FORMATS {
         let files = Files::new(format);
         files.write(&schema(ALL_TYPES), &["a 1 0.5 true @2"]);
         check(

@@ -313,7 +313,10 @@ fn a_row_may_be_taken_away_before_it_comes() {
 fn a_row_that_is_taken_away_and_never_came_is_an_error() {
     let check = |node: &SinkNode, rows: &str, row: &str| {
         let error = results(node, true, rows).unwrap_err();
-        let expected = format!("a change takes away a row that is not there: {row}; this is a bug in Tidemill");
+        let expected = format!(
+            "a change takes away a row that is not there: {row}; a source of changes lacks some, or this is a \
+             bug in Tidemill"
+        );
         assert_eq!((error.to_string(), error.domain()), (expected, ErrorDomain::Internal));
     };
     check(&node(), "+I a 1\n-D a 2", "k=a, v=2");

@@ -41,7 +41,7 @@ fn open_files(files: &Files) -> usize {
 #[test]
 fn one_file_at_a_time_is_open() {
     let rows = schema("v:int");
-    for format in ["parquet", "csv", "json"] {
+    for format in FORMATS {
         let files = Files::new(format);
         files.write(&rows, &["1", "2", "3", "4"]);
         let mut opened = files.open(&rows, 0, 1).unwrap();
@@ -66,7 +66,7 @@ fn a_header_is_checked_by_the_subtask_that_reads_the_file() {
 
 #[test]
 fn a_file_that_comes_while_subtasks_are_opened_is_an_error() {
-    for format in ["parquet", "csv", "json"] {
+    for format in FORMATS {
         let files = Files::new(format);
         let rows = schema("v:int");
         files.write(&rows, &["1", "2"]);

@@ -7,7 +7,7 @@ use crate::connector::files::sink::Writer;
 
 #[test]
 fn a_sink_that_is_dropped_before_its_end_leaves_nothing() {
-    for format in ["parquet", "csv", "json"] {
+    for format in FORMATS {
         let files = Files::new(format);
         let rows = schema("v:int");
         let mut sink = files.sink(0, &rows);
@@ -30,7 +30,7 @@ fn a_sink_that_cannot_be_opened_leaves_nothing() {
 
 #[test]
 fn a_sink_that_cannot_be_completed_leaves_nothing() {
-    for format in ["parquet", "csv", "json"] {
+    for format in FORMATS {
         let files = Files::new(format);
         let complete = format!("part-0.{format}");
         let mut sink = files.sink(0, &schema("v:int"));
@@ -76,10 +76,11 @@ fn a_full_disk_is_the_systems_error() {
     let rows = schema("v:int");
     let path = Path::new("/dev/full");
     let batch = parse_rows(&rows, "1").unwrap();
-    for format in ["parquet", "csv", "json"] {
+    for format in FORMATS {
+        let options = [(String::from("format"), String::from(format))];
         let write = || {
             let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-            let mut writer = Writer::new(format, file, path, Arc::clone(&rows))?;
+            let mut writer = Writer::new(&options, &[], file, path, Arc::clone(&rows))?;
             writer.write(&batch, path)?;
             writer.finish(path)
         };

@@ -1,0 +1,55 @@
+//! How a source's files are read, whatever their format.
+
+use std::path::PathBuf;
+
+use tidemill_plans::PlanError;
+use tidemill_plans::node::SourceNode;
+
+use super::conform::Conform;
+use super::csv_source::CsvOptions;
+use super::json_source::Line;
+use super::source::Splits;
+use super::{arrow_source, avro_source, csv_source, json_source, parquet_source, required};
+use crate::connector::share::Share;
+use crate::error::Result;
+
+/// A format, and what its files are read as.
+pub(super) struct Reading {
+    format: Format,
+    conform: Conform,
+    batch_rows: usize,
+}
+
+enum Format {
+    Parquet,
+    Arrow,
+    Avro,
+    Csv(CsvOptions),
+    Json(Line),
+}
+
+impl Reading {
+    pub(super) fn new(node: &SourceNode, conform: Conform, batch_rows: usize) -> Result<Self> {
+        let format = match required(&node.options, "format")? {
+            "parquet" => Format::Parquet,
+            "arrow" => Format::Arrow,
+            "avro" => Format::Avro,
+            "csv" => Format::Csv(CsvOptions::new(&node.options, &node.declared, batch_rows)?),
+            "json" => Format::Json(Line::Row),
+            "debezium-json" => Format::Json(Line::Envelope),
+            other => return Err(PlanError::InvalidOption(format!("files cannot be read as '{other}'")).into()),
+        };
+        Ok(Self { format, conform, batch_rows })
+    }
+
+    /// A subtask's splits of these files, in order. What is wrong with a file as a whole is found here.
+    pub(super) fn splits(&self, files: &[PathBuf], share: Share) -> Result<Splits> {
+        match &self.format {
+            Format::Parquet => parquet_source::splits(files, &self.conform, self.batch_rows, share),
+            Format::Arrow => arrow_source::splits(files, &self.conform, self.batch_rows, share),
+            Format::Avro => avro_source::splits(files, &self.conform, self.batch_rows, share),
+            Format::Csv(options) => csv_source::splits(files, &self.conform, options, share),
+            Format::Json(line) => json_source::splits(files, &self.conform, *line, self.batch_rows, share),
+        }
+    }
+}
