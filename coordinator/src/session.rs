@@ -9,6 +9,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use tidemill_plans::connector;
 use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
@@ -50,6 +51,22 @@ pub enum Reply {
     Rows(RecordBatch),
     /// A SELECT that runs. Whoever gets it reads its results, or stops it.
     Query(Query),
+    /// A statement that runs to see what its operators do (EXPLAIN ANALYZE).
+    Analysis(Analysis),
+}
+
+/// A statement that runs to see what its operators do. Its results must be read, or the job cannot end, but
+/// nobody wants them.
+#[derive(Debug)]
+pub struct Analysis {
+    /// Its job.
+    pub job: JobHandle,
+    /// Its graph.
+    pub graph: DataflowGraph,
+    /// The sinks that it writes to.
+    pub sinks: Vec<OperatorId>,
+    /// The columns of a SELECT.
+    pub result: Option<ResultColumns>,
 }
 
 /// A SELECT that runs.
@@ -114,7 +131,7 @@ impl SqlSession {
     ) -> Result<(), E> {
         for statement in parse_script(text).map_err(sql_error)? {
             let answer = match self.sql.execute(&statement).map_err(sql_error)? {
-                Outcome::Job(job) if !job.is_select() => {
+                Outcome::Job(job) if !job.is_select() && !job.is_analyzed() => {
                     gathered.messages.push(job.message().to_owned());
                     gathered.statements.push(*job);
                     continue;
@@ -198,10 +215,14 @@ impl SqlSession {
     async fn select(&self, statement: JobStatement) -> Result<Reply> {
         let mut builder = JobBuilder::new(&self.sql);
         let added = builder.add(&statement).map_err(sql_error)?;
-        let result = added.result.ok_or(CoordinatorError::Lost { part: "result" })?;
         let settings = builder.job_settings().clone();
         let graph = builder.finish().map_err(sql_error)?;
         let job = self.coordinator.submit(graph.clone(), settings).await?;
+        if statement.is_analyzed() {
+            let sinks = added.sinks(&graph);
+            return Ok(Reply::Analysis(Analysis { job, graph, sinks, result: added.result }));
+        }
+        let result = added.result.ok_or(CoordinatorError::Lost { part: "result" })?;
         Ok(Reply::Query(Query { job, graph, result }))
     }
 

@@ -1,4 +1,7 @@
-//! The tree that EXPLAIN prints: the graph that will run, sinks first, inputs below them.
+//! The tree that EXPLAIN prints: the graph that will run, sinks first, inputs below them. EXPLAIN ANALYZE
+//! prints it with what each operator did.
+
+pub mod analyze;
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -17,40 +20,44 @@ use crate::node::{
 /// at which parallelism. An operator with several consumers is printed once and referred to after.
 #[must_use]
 pub fn explain(graph: &DataflowGraph) -> String {
-    let mut text = String::new();
-    let mut printed = HashSet::new();
+    let mut tree = Tree::new(graph, &|_| None);
     for node in graph.nodes.iter().rev().filter(|node| graph.outputs(node.id).next().is_none()) {
-        print_node(graph, node, None, 0, &mut printed, &mut text);
+        tree.print(node, None, 0);
     }
-    text
+    tree.text
 }
 
-fn print_node(
-    graph: &DataflowGraph,
-    node: &Node,
-    edge: Option<&Edge>,
-    depth: usize,
-    printed: &mut HashSet<OperatorId>,
-    text: &mut String,
-) {
-    let again = !printed.insert(node.id);
-    let how = edge.map(|edge| format!(" -> {}", partitioning(graph, edge))).unwrap_or_default();
-    let what = if again { String::from("(see above)") } else { describe(graph, node) };
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "{:indent$}{} #{} {what} [x{}]{how}",
-        "",
-        node.kind.name(),
-        node.id.0,
-        node.parallelism,
-        indent = depth * 2
-    );
-    if again {
-        return;
+/// A tree that is being printed.
+struct Tree<'a> {
+    graph: &'a DataflowGraph,
+    /// What is known of an operator besides what it does: a line below its own.
+    note: &'a dyn Fn(&Node) -> Option<String>,
+    printed: HashSet<OperatorId>,
+    text: String,
+}
+
+impl<'a> Tree<'a> {
+    fn new(graph: &'a DataflowGraph, note: &'a dyn Fn(&Node) -> Option<String>) -> Self {
+        Self { graph, note, printed: HashSet::new(), text: String::new() }
     }
-    for (_, edge) in graph.inputs(node.id) {
-        print_node(graph, &graph.nodes[edge.from.0 as usize], Some(edge), depth + 1, printed, text);
+
+    fn print(&mut self, node: &Node, edge: Option<&Edge>, depth: usize) {
+        let graph = self.graph;
+        let again = !self.printed.insert(node.id);
+        let how = edge.map(|edge| format!(" -> {}", partitioning(graph, edge))).unwrap_or_default();
+        let what = if again { String::from("(see above)") } else { describe(graph, node) };
+        let (name, id, parallelism, indent) = (node.kind.name(), node.id.0, node.parallelism, depth * 2);
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{:indent$}{name} #{id} {what} [x{parallelism}]{how}", "");
+        if again {
+            return;
+        }
+        if let Some(note) = (self.note)(node) {
+            let _ = writeln!(self.text, "{:indent$}    ({note})", "");
+        }
+        for (_, edge) in graph.inputs(node.id) {
+            self.print(&graph.nodes[edge.from.0 as usize], Some(edge), depth + 1);
+        }
     }
 }
 

@@ -105,6 +105,13 @@ impl Session {
     fn execute_inner(&mut self, parsed: &ParsedStatement) -> Result<Outcome> {
         match &parsed.statement {
             Statement::Explain(inner) => self.explain(inner, parsed),
+            Statement::Analyze(inner) => {
+                let effect = self.plan(inner, parsed.text())?;
+                Ok(match self.take_effect(effect, parsed)? {
+                    Outcome::Job(job) => Outcome::Job(Box::new(JobStatement { is_analyzed: true, ..*job })),
+                    other => other,
+                })
+            }
             Statement::Set { name, value } => {
                 self.settings.set(&name.text, value).map_err(|error| SqlError::from(error).at(name.at))?;
                 Ok(Outcome::Done(format!("SET {}", name.text)))
@@ -152,6 +159,7 @@ impl Session {
             message: String::new(),
             kind,
             readable: self.running.clone(),
+            is_analyzed: false,
         }
     }
 
@@ -280,7 +288,7 @@ impl Session {
         let (catalog, settings) = (self.catalog.clone(), self.settings.clone());
         let readable = self.running.clone();
         let (position, text, message) = (Position::UNKNOWN, String::new(), String::new());
-        JobStatement { catalog, settings, position, text, message, kind, readable }
+        JobStatement { catalog, settings, position, text, message, kind, readable, is_analyzed: false }
     }
 
     /// What to do about a name that may be taken; `None` to go on.

@@ -88,7 +88,8 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// Bytes of state held; zero for operators without state.
+    /// Bytes of state held, as far as it grows with the rows; zero for operators without state. Asked after
+    /// every call, so it must not look through the state: what is held is counted as it comes and goes.
     fn state_bytes(&self) -> usize {
         0
     }

@@ -289,6 +289,7 @@ impl Operator for InOrderOver {
     }
 
     fn state_bytes(&self) -> usize {
-        self.waiting.bytes() + self.held.bytes() + self.partitions.bytes() + self.bytes
+        let pending = self.pending.len() * size_of::<(i64, usize)>();
+        self.waiting.bytes() + self.held.bytes() + self.partitions.bytes() + self.bytes + pending
     }
 }

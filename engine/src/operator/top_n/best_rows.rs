@@ -111,6 +111,8 @@ impl BestRows {
     /// Bytes held besides the rows.
     fn index_bytes(&self) -> usize {
         self.best.places.capacity() * (size_of::<Places>() + size_of::<u128>() + size_of::<bool>())
+            + self.marks.changed.capacity() * size_of::<(u32, u32)>()
+            + self.marks.known.capacity() * size_of::<Place>()
     }
 }
 

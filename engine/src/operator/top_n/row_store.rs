@@ -145,7 +145,9 @@ impl RowStore {
     }
 
     fn hold(&mut self, batch: RecordBatch, order: Rows, partitions: Vec<u32>, live: usize) -> u32 {
-        let bytes = batch_bytes(&batch) + order.size() + partitions.capacity() * size_of::<u32>();
+        // With where each row is, which its partition knows.
+        let index = partitions.capacity() * (size_of::<u32>() + size_of::<Place>());
+        let bytes = batch_bytes(&batch) + order.size() + index;
         self.bytes += bytes;
         let held = Held { batch, order, partitions, live, thin: false, fresh: false, asked: 0, whole: None, bytes };
         let number = match self.free.pop() {
