@@ -66,6 +66,9 @@ async fn run_on(cluster: &mut LocalCluster, script: &Script, interrupts: &mut In
         CoordinatorError::Sql(source) => TidemillError::Sql { path: script.path.clone(), source },
         other => other.into(),
     })?;
+    for (position, warning) in &compiled.warnings {
+        warn(&format!("{}: {position}{warning}", script.path.display()));
+    }
     let mut outputs = compiled.outputs;
     let Some(graph) = compiled.graph else {
         return Ok(Outcome { end: End::Finished, outputs, results: Results::new(script.format, []) });
@@ -174,4 +177,10 @@ fn print(format: Format, outputs: Vec<Output>, mut results: Results) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Tells the person at the terminal what may go wrong later.
+#[expect(clippy::print_stderr, reason = "the one place where a script warns")]
+fn warn(message: &str) {
+    eprintln!("warning: {message}");
 }

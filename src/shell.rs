@@ -228,7 +228,8 @@ impl Screen<'_> {
 
     /// Follows a statement to its end, or to an interrupt, and shows what its operators did.
     async fn analyze(&mut self, analysis: Analysis) -> Result<()> {
-        let Analysis { mut job, graph, sinks, result } = analysis;
+        let Analysis { mut job, warnings, graph, sinks, result } = analysis;
+        warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
         let mut results = Results::of_job(self.format, [], &graph);
         result.iter().for_each(|result| results.do_without(result));
         let mut interrupted = false;
@@ -259,7 +260,8 @@ impl Screen<'_> {
 
     /// Follows a SELECT to its end, or to an interrupt.
     async fn follow(&mut self, query: Query) -> Result<()> {
-        let Query { mut job, graph, result } = query;
+        let Query { mut job, warnings, graph, result } = query;
+        warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
         let mut results = Results::of_job(self.format, [result.clone()], &graph);
         if result.live && self.is_terminal {
             say("rows as they come; Ctrl-C stops");

@@ -8,7 +8,9 @@ use tidemill_plans::catalog::ModelVersion;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::settings::Settings;
-use tidemill_sql::{Added, JobBuilder, JobStatement, Outcome, ResultColumns, Session, SqlError, parse_script};
+use tidemill_sql::{
+    Added, JobBuilder, JobStatement, Outcome, Position, ResultColumns, Session, SqlError, parse_script,
+};
 
 /// What a script comes to.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct Compiled {
     pub settings: Settings,
     /// What is printed, in the order of the statements.
     pub outputs: Vec<Output>,
+    /// What the user should know before the job runs, and where the statement stands.
+    pub warnings: Vec<(Position, String)>,
 }
 
 /// What a statement prints.
@@ -60,7 +64,7 @@ pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> R
         }
     }
     if jobs.is_empty() {
-        return Ok(Compiled { graph: None, settings: session.settings, outputs });
+        return Ok(Compiled { graph: None, settings: session.settings, outputs, warnings: Vec::new() });
     }
     let mut builder = JobBuilder::new(&session);
     let mut results = Vec::new();
@@ -73,6 +77,8 @@ pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> R
         }
     }
     let settings = builder.job_settings().clone();
+    let growing = builder.growing_state().into_iter();
+    let warnings = growing.map(|(at, growing)| (at, growing.to_string())).collect();
     let graph = builder.finish()?;
     // From the last to the first, so that inserting does not move the places still to come.
     for (place, result) in results.into_iter().rev() {
@@ -82,7 +88,7 @@ pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> R
         };
         outputs.insert(place, output);
     }
-    Ok(Compiled { graph: Some(graph), settings, outputs })
+    Ok(Compiled { graph: Some(graph), settings, outputs, warnings })
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The tree that EXPLAIN prints: the graph that will run, sinks first, inputs below them. EXPLAIN ANALYZE
-//! prints it with what each operator did.
+//! The tree that EXPLAIN prints: the graph that will run, sinks first, inputs below them, and of which
+//! operators the state grows for ever. EXPLAIN ANALYZE prints it with what each operator did.
 
 pub mod analyze;
 
@@ -9,6 +9,7 @@ use std::fmt::Write;
 use datafusion::logical_expr::Expr;
 
 use crate::graph::{DataflowGraph, Edge, Node, Partitioning};
+use crate::growing_state::growing_state;
 use crate::ids::OperatorId;
 use crate::node::window_assign_micros as micros;
 use crate::node::{
@@ -20,7 +21,12 @@ use crate::node::{
 /// at which parallelism. An operator with several consumers is printed once and referred to after.
 #[must_use]
 pub fn explain(graph: &DataflowGraph) -> String {
-    let mut tree = Tree::new(graph, &|_| None);
+    let growing = growing_state(graph);
+    let note = |node: &Node| {
+        let growth = growing.iter().find(|growth| growth.operator == node.id)?;
+        Some(format!("state grows without bound: {}", growth.what))
+    };
+    let mut tree = Tree::new(graph, &note);
     for node in graph.nodes.iter().rev().filter(|node| graph.outputs(node.id).next().is_none()) {
         tree.print(node, None, 0);
     }
@@ -79,7 +85,7 @@ fn names(graph: &DataflowGraph, operator: OperatorId, columns: &[usize]) -> Stri
 }
 
 /// The names of columns of an operator's input on `port`.
-fn input_names(graph: &DataflowGraph, node: &Node, port: u32, columns: &[usize]) -> String {
+pub(crate) fn input_names(graph: &DataflowGraph, node: &Node, port: u32, columns: &[usize]) -> String {
     match graph.inputs(node.id).find(|(_, edge)| edge.port == port) {
         Some((_, edge)) => names(graph, edge.from, columns),
         None => String::from("?"),
@@ -201,7 +207,7 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             input(0, &[join.left_time])
         ),
         NodeKind::TopN(top) => format!(
-            "first {}{} by ({}) ordered by {} {}",
+            "first {}{} by ({}) ordered by {} {}{}",
             top.limit,
             if top.rank { " with rank" } else { "" },
             input(0, &top.partition),
@@ -211,10 +217,11 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
                 TopNEmit::AtEnd => String::from("at end"),
                 TopNEmit::OnClose { time } => format!("when {} has passed", input(0, &[time])),
                 TopNEmit::InOrder { time } => format!("as {} passes", input(0, &[time])),
-            }
+            },
+            shown_ttl(top.ttl.map(|ttl| ttl.micros))
         ),
         NodeKind::OverWindow(over) => format!(
-            "by ({}): {} {}",
+            "by ({}): {} {}{}",
             input(0, &over.partition),
             list(over.functions.iter().map(ToString::to_string)),
             match over.emit {
@@ -226,7 +233,8 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
                         if micros_ahead > 0 { format!(", {} later", micros(micros_ahead)) } else { String::new() };
                     format!("as {} passes{rows}{time_ahead}", input(0, &[time]))
                 }
-            }
+            },
+            shown_ttl(over.ttl.map(|ttl| ttl.micros))
         ),
         NodeKind::LookupJoin(join) => format!(
             "{}({}) = ({}), {} in {}",

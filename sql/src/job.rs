@@ -7,6 +7,7 @@ use arrow::datatypes::SchemaRef;
 use tidemill_plans::change::{with_change_column, with_op_column};
 use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
 use tidemill_plans::graph::{DataflowGraph, Node, Partitioning};
+use tidemill_plans::growing_state::{GrowingState, growing_state};
 use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::node::{AggregateEmit, NodeKind, OverEmit, SinkNode, TopNEmit};
 use tidemill_plans::settings::Settings;
@@ -156,6 +157,8 @@ pub struct JobBuilder {
     /// What is written, for the sinks that the graph gets last.
     pub(crate) writes: Vec<Write>,
     results: usize,
+    /// Where each statement stands, with the number of operators before it.
+    statements: Vec<(usize, Position)>,
     /// The settings of the first statement: those of the whole job are taken from there.
     job_settings: Option<Settings>,
     /// The materialized views that can be read, by name; none where they are computed anew.
@@ -174,6 +177,7 @@ impl JobBuilder {
             streams: Vec::new(),
             writes: Vec::new(),
             results: 0,
+            statements: Vec::new(),
             job_settings: None,
             readable: BTreeMap::new(),
             keeps_views: session.keeps_views,
@@ -204,11 +208,22 @@ impl JobBuilder {
             return Err(SqlError::invalid(message).at(statement.position));
         }
         self.settings = statement.settings.clone();
+        self.statements.push((self.graph.nodes.len(), statement.position));
         let before = self.writes_of_each();
         let added = on_deep_stack(|| self.build(statement)).map_err(|error| error.at(statement.position))?.0;
         let after = self.writes_of_each().into_iter();
         let writes = after.filter(|write| !before.contains(write)).map(|(table, _)| table).collect();
         Ok(Added { writes, ..added })
+    }
+
+    /// The operators whose state grows without bound, each with the statement that has brought it.
+    #[must_use]
+    pub fn growing_state(&self) -> Vec<(Position, GrowingState)> {
+        let position = |operator: OperatorId| {
+            let before = self.statements.partition_point(|(first, _)| *first <= operator.0 as usize);
+            before.checked_sub(1).map_or(Position::UNKNOWN, |statement| self.statements[statement].1)
+        };
+        growing_state(&self.graph).into_iter().map(|growing| (position(growing.operator), growing)).collect()
     }
 
     /// The graph, checked.

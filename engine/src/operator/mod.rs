@@ -27,6 +27,7 @@ mod sink;
 mod sorted_rows;
 mod source;
 mod temporal_join;
+mod time_to_live;
 mod top_n;
 mod train;
 mod union;

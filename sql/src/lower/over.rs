@@ -83,6 +83,7 @@ impl QueryPlanner<'_> {
             functions: resolved,
             emit,
             gather_ms: if emit == OverEmit::OnUpdate { self.gather_ms() } else { None },
+            ttl: input.time_to_live(),
         });
         let stream = self.add_grouped(&input.stream, kind, input.partition.clone(), info);
         let columns = input.fields.into_iter().chain(width..stream.width()).collect();

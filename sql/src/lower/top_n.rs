@@ -10,7 +10,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     Expr, Filter, LogicalPlan, Operator, Projection, SortExpr, Window, WindowFunctionDefinition,
 };
-use tidemill_plans::node::{NodeKind, SortColumn, TopNEmit, TopNNode};
+use tidemill_plans::node::{NodeKind, SortColumn, TimeToLive, TopNEmit, TopNNode};
 
 use super::aggregate::need;
 use super::expression::{column, resolve, unaliased};
@@ -38,6 +38,8 @@ pub(super) struct WindowInput {
     pub(super) fields: Vec<usize>,
     pub(super) partition: Vec<usize>,
     pub(super) order_by: Vec<SortColumn>,
+    /// How long partitions are kept, in microseconds of event time; `None` for ever.
+    ttl: Option<i64>,
 }
 
 /// What a condition says of the rank.
@@ -104,6 +106,11 @@ impl QueryPlanner<'_> {
         let relation = self.assign_windows(relation)?;
         let mut needed = Vec::new();
         let fields = relation.columns.iter().map(|index| need(&mut needed, column(&relation.name(*index)))).collect();
+        let ttl = self.builder.state_ttl();
+        if let Some(time) = relation.stream.info.times.first().filter(|_| ttl.is_some()) {
+            // From when a row's time to live counts.
+            need(&mut needed, column(&relation.name(*time)));
+        }
         let mut partition = Vec::new();
         for expr in partition_by {
             let key = need(&mut needed, resolve(expr, &relation, schema)?);
@@ -120,7 +127,7 @@ impl QueryPlanner<'_> {
             }
         }
         let stream = self.project_needed(relation, needed)?;
-        Ok(WindowInput { stream, fields, partition, order_by: sorts })
+        Ok(WindowInput { stream, fields, partition, order_by: sorts, ttl })
     }
 
     fn top_n(&mut self, input: WindowInput, limit: u64, rank: bool) -> Relation {
@@ -144,6 +151,7 @@ impl QueryPlanner<'_> {
             rank,
             emit,
             gather_ms: if emit == TopNEmit::OnUpdate { self.gather_ms() } else { None },
+            ttl: if matches!(emit, TopNEmit::OnClose { .. }) { None } else { input.time_to_live() },
         });
         let stream = self.add_grouped(&input.stream, kind, input.partition.clone(), info);
         // A rank that nobody reads is in no column; any stands for it.
@@ -225,6 +233,11 @@ impl<'a> Ranked<'a> {
 }
 
 impl WindowInput {
+    /// How long a partition is kept that no row touches.
+    pub(super) fn time_to_live(&self) -> Option<TimeToLive> {
+        Some(TimeToLive { micros: self.ttl?, time: self.stream.info.times.first().copied() })
+    }
+
     /// When rows can be emitted without being taken back.
     fn emit(&self) -> TopNEmit {
         let info = &self.stream.info;

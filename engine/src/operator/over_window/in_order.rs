@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::operator::Operator;
 use crate::operator::held_rows::{HeldRows, Place};
 use crate::operator::late_rows::without_late;
-use crate::operator::partitions::{OrderKeys, Partitions};
+use crate::operator::partitions::{OrderKeys, Partitions, keep_live};
 use crate::operator::window_aggregate::conform;
 use crate::rows::EventTimeBuffer;
 use crate::task::{OperatorContext, PortWatermarks};
@@ -101,7 +101,7 @@ impl InOrderOver {
             prepared,
             input_columns: input.fields().len(),
             keys: if node.order_by.len() > 1 { Some(OrderKeys::new(&node.order_by, &input)?) } else { None },
-            partitions: Partitions::new(&input, &node.partition)?,
+            partitions: Partitions::new(&input, &node.partition, node.ttl)?,
             states: Vec::new(),
             held: HeldRows::new(Arc::clone(&prepared_schema)),
             prepared_schema,
@@ -252,6 +252,19 @@ impl InOrderOver {
         self.advance(&rows, &touched, self.watermark, ctx)
     }
 
+    /// Forgets the partitions that no row has touched for long enough, unless rows of theirs still wait.
+    fn drop_old(&mut self) -> Result<()> {
+        let states = &self.states;
+        let keeps = |partition: usize, young| young || states[partition].pending.is_some();
+        let Some(live) = self.partitions.drop_old(keeps)? else { return Ok(()) };
+        self.states = keep_live(std::mem::take(&mut self.states), &live);
+        let waiting = self.states.iter().enumerate();
+        self.pending = waiting.filter_map(|(partition, state)| Some((state.pending?, partition))).collect();
+        let calls = self.states.iter().flat_map(|state| &state.calls);
+        self.bytes = self.states.len() * size_of::<State>() + calls.map(CallState::bytes).sum::<usize>();
+        self.clean_up()
+    }
+
     /// Drops the rows that no partition needs.
     fn clean_up(&mut self) -> Result<()> {
         if !self.held.wants_clean_up() {
@@ -282,6 +295,9 @@ impl Operator for InOrderOver {
             self.take_in(rows, bound.min(self.watermark), ctx)?;
         }
         self.take_pending(ctx)?;
+        if self.partitions.wants_clean_up(self.watermark) {
+            self.drop_old()?;
+        }
         // Rows that wait are emitted later, with their own times.
         let pending = self.pending.first().map_or(Watermark::MAX, |(time, _)| Watermark(EventTime(*time)));
         ctx.emit_watermark(self.watermark.min(pending));

@@ -212,6 +212,14 @@ impl RowStore {
         }
     }
 
+    /// Gives partitions other numbers. Those without one have no rows left.
+    pub(super) fn renumber(&mut self, numbers: &[Option<u32>]) {
+        let partitions = self.batches.iter_mut().flat_map(|held| &mut held.partitions);
+        for partition in partitions.filter(|partition| **partition != GONE) {
+            *partition = numbers[*partition as usize].unwrap_or(GONE);
+        }
+    }
+
     fn note_thin(&mut self, number: u32) {
         let held = &mut self.batches[number as usize];
         let rows = held.partitions.len();

@@ -6,7 +6,7 @@ use arrow::datatypes::Field;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_plans::change::with_change_column;
-use tidemill_plans::node::{NodeKind, SortColumn};
+use tidemill_plans::node::{NodeKind, SortColumn, TimeToLive};
 
 use super::*;
 use crate::testing::OperatorHarness;
@@ -15,7 +15,7 @@ use crate::testing::graph::{cases, harness, late, play, schema};
 /// The first rows by `v`, largest first.
 fn top(limit: u64, rank: bool) -> TopNNode {
     let order_by = vec![SortColumn { column: 1, descending: true, nulls_first: true }];
-    TopNNode { partition: vec![0], order_by, limit, rank, emit: TopNEmit::OnUpdate, gather_ms: None }
+    TopNNode { partition: vec![0], order_by, limit, rank, emit: TopNEmit::OnUpdate, gather_ms: None, ttl: None }
 }
 
 fn operator(node: TopNNode, input: &str, changes: bool) -> OperatorHarness {
@@ -444,4 +444,53 @@ proptest! {
             prop_assert_eq!(&known, &model(&rows, limit, rank));
         }
     }
+}
+
+/// What comes of fifty partitions, of which one was touched shortly before the others got old.
+fn old_partitions(node: TopNNode, changes: bool) -> String {
+    let ttl = TimeToLive { micros: 10_000_000, time: Some(2) };
+    let mut harness = operator(TopNNode { ttl: Some(ttl), ..node }, WINDOWED, changes);
+    let op = if changes { " 0" } else { "" };
+    let rows = |seconds: i64| (0..50).map(|k| format!("k{k} 5 @{seconds}{op}")).collect::<Vec<_>>().join("\n");
+    harness.push(0, &rows(100)).unwrap();
+    harness.push(0, &format!("k7 3 @108{op}")).unwrap();
+    harness.watermark(0, 109).unwrap();
+    let before = harness.state_bytes();
+    harness.watermark(0, 113).unwrap();
+    assert!(harness.state_bytes() < before, "{before} became {}", harness.state_bytes());
+    harness.output().unwrap();
+    harness.push(0, &format!("k7 9 @114{op}\nk8 9 @114{op}")).unwrap();
+    harness.watermark(0, 116).unwrap();
+    harness.output().unwrap()
+}
+
+#[test]
+fn partitions_that_no_row_touches_are_dropped_after_their_time_to_live() {
+    for changes in [false, true] {
+        // What was known of k7 is taken back, and k8 begins anew.
+        expect![[r#"
+            -U k7 5 @100
+            +U k7 9 @114
+            +I k8 9 @114
+            watermark @116
+        "#]]
+        .assert_eq(&old_partitions(top(1, false), changes));
+        expect![[r#"
+            -U k7 5 @100 1
+            +U k7 9 @114 1
+            -U k7 3 @108 2
+            +U k7 5 @100 2
+            +I k8 9 @114 1
+            watermark @116
+        "#]]
+        .assert_eq(&old_partitions(top(2, true), changes));
+    }
+    let oldest = SortColumn { column: 2, descending: false, nulls_first: false };
+    let node = TopNNode { order_by: vec![oldest], emit: TopNEmit::InOrder { time: 2 }, ..top(2, true) };
+    // Of k7 two rows have been seen.
+    expect![[r#"
+        k8 9 @114 1
+        watermark @116
+    "#]]
+    .assert_eq(&old_partitions(node, false));
 }
