@@ -96,6 +96,15 @@ fn shown_ttl(ttl: Option<i64>) -> String {
     ttl.map(|ttl| format!(" ttl={}", micros(ttl))).unwrap_or_default()
 }
 
+/// How long a join keeps the rows of its sides.
+fn shown_sides_ttl([left, right]: [Option<i64>; 2]) -> String {
+    if left == right {
+        return shown_ttl(left);
+    }
+    let side = |ttl: Option<i64>| ttl.map_or_else(|| String::from("none"), |ttl| micros(ttl).to_string());
+    format!(" ttl=({}, {})", side(left), side(right))
+}
+
 fn shown_gathering(millis: Option<u64>) -> String {
     let every = millis.and_then(|millis| i64::try_from(millis).ok()?.checked_mul(1000));
     every.map(|every| format!(" every {}", micros(every))).unwrap_or_default()
@@ -184,7 +193,7 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             input(0, &join.left_keys),
             input(1, &join.right_keys),
             join.filter.as_ref().map(|filter| format!(" where {filter}")).unwrap_or_default(),
-            join.ttl.map(shown_ttl).join("")
+            shown_sides_ttl(join.ttl)
         ),
         NodeKind::IntervalJoin(join) => format!(
             "{}({}) = ({}), {} - {} in [{}, {}]{}",

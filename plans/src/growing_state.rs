@@ -20,6 +20,9 @@ use crate::node::{TopNEmit, TopNNode};
 /// Aggregates that keep every value that they have seen.
 const KEEP_ALL_VALUES: &[&str] = &["array_agg", "string_agg", "median", "percentile_cont"];
 
+/// How state gets a time to live.
+const SET_TTL: &str = "SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */";
+
 /// An operator whose state grows without bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrowingState {
@@ -93,9 +96,9 @@ fn growth(graph: &DataflowGraph, node: &Node) -> Option<GrowingState> {
         (Life::Set, Some(table)) => format!(
             "its time to live counts event time, and {table} has none: declare WATERMARK FOR, or a column AS PROCTIME()"
         ),
-        (Life::Unset, None) => format!("SET state_ttl = '1d', or {}", kept.instead),
+        (Life::Unset, None) => format!("{SET_TTL}, or {}", kept.instead),
         (Life::Unset, Some(table)) => format!(
-            "SET state_ttl = '1d' and give {table} event time (WATERMARK FOR, or a column AS PROCTIME()), or {}",
+            "{SET_TTL}, and give {table} event time (WATERMARK FOR, or a column AS PROCTIME()); or {}",
             kept.instead
         ),
         (Life::Useless, _) => String::from(kept.instead),

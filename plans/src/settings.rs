@@ -186,10 +186,10 @@ pub fn parse_duration_ms(text: &str) -> Option<u64> {
     let unit = match text[split..].trim() {
         "" if number == 0 => 1,
         "ms" => 1,
-        "s" => 1_000,
+        "s" | "sec" => 1_000,
         "min" | "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
+        "h" | "hour" | "hours" => 3_600_000,
+        "d" | "day" | "days" => 86_400_000,
         _ => return None,
     };
     number.checked_mul(unit)

@@ -248,6 +248,7 @@ impl JobBuilder {
                 let target = Target { table, connector, options: options.clone() };
                 planner.write(query, target, declared.as_ref())?;
                 planner.check_late()?;
+                planner.check_state_ttls()?;
             }
             JobKind::MaterializedView(object) => {
                 let stream = planner.object_stream(object)?;
@@ -290,6 +291,7 @@ impl JobBuilder {
         let mut planner = QueryPlanner::new(self, &statement.catalog);
         let sink = planner.select(query, name)?;
         planner.check_late()?;
+        planner.check_state_ttls()?;
         let uses = planner.uses();
         self.results += 1;
         if sink.info.bounded {

@@ -5,6 +5,7 @@
 
 mod as_of_join;
 mod create;
+pub(crate) mod hints;
 mod options;
 mod source;
 
@@ -88,6 +89,7 @@ impl<'a> ScriptParser<'a> {
         })?;
         check_length(&tokens)?;
         as_of_join::mark(&mut tokens);
+        hints::mark(&mut tokens);
         let inner = Parser::new(dialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
         Ok(Self { inner })
     }

@@ -223,6 +223,7 @@ impl Session {
         let plan = planner.plan(&create.query)?;
         let stream = planner.lower_to_stream(&plan, "the view")?;
         planner.check_late()?;
+        planner.check_state_ttls()?;
         planner.check_emit(&stream.info)?;
         let uses = planner.uses();
         if uses.contains(&create.name.text) {
@@ -245,6 +246,7 @@ impl Session {
         let plan = planner.plan(&create.query)?;
         let stream = planner.lower_to_stream(&plan, "the training query")?;
         planner.check_late()?;
+        planner.check_state_ttls()?;
         planner.check_emit(&stream.info)?;
         let model = plan_model(create, &stream.info)?;
         let uses = planner.uses();

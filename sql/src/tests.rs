@@ -8,6 +8,7 @@ mod joins;
 mod over;
 mod prune;
 mod session;
+mod state_ttl;
 mod unnest;
 
 use arrow::array::{AsArray, RecordBatch};

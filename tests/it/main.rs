@@ -20,6 +20,7 @@ mod outputs;
 mod over;
 mod shell;
 mod slt;
+mod state;
 mod stop;
 mod tidy;
 mod time;

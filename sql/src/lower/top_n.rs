@@ -84,7 +84,8 @@ impl QueryPlanner<'_> {
         let schema = ranked.window.input.schema();
         let relation = self.lower(&ranked.window.input)?;
         let relation = self.filter_all(relation, schema, below)?;
-        let input = self.window_input(relation, schema, &function.partition_by, &function.order_by)?;
+        let ttl = self.state_ttl_of(&ranked.window.input);
+        let input = self.window_input(relation, schema, &function.partition_by, &function.order_by, ttl)?;
         let relation = self.top_n(input, limit as u64, rank);
         let mut relation = self.filter_all(relation, &ranked.window.schema, above)?;
         for plan in ranked.between.into_iter().rev() {
@@ -102,11 +103,11 @@ impl QueryPlanner<'_> {
         schema: &DFSchema,
         partition_by: &[Expr],
         order_by: &[SortExpr],
+        ttl: Option<i64>,
     ) -> Result<WindowInput> {
         let relation = self.assign_windows(relation)?;
         let mut needed = Vec::new();
         let fields = relation.columns.iter().map(|index| need(&mut needed, column(&relation.name(*index)))).collect();
-        let ttl = self.builder.state_ttl();
         if let Some(time) = relation.stream.info.times.first().filter(|_| ttl.is_some()) {
             // From when a row's time to live counts.
             need(&mut needed, column(&relation.name(*time)));

@@ -40,14 +40,14 @@ fn groups_without_windows() {
     check(
         "SELECT page, count(*) AS n FROM clicks GROUP BY page",
         expect![[r#"
-        line 1, column 1: the state of Aggregate #2 grows without bound: it keeps a group for every (page); SET state_ttl = '1d', or group by windows (TUMBLE, HOP, SESSION)
-    "#]],
+            line 1, column 1: the state of Aggregate #2 grows without bound: it keeps a group for every (page); SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, or group by windows (TUMBLE, HOP, SESSION)
+        "#]],
     );
     check(
         "SELECT DISTINCT page FROM clicks",
         expect![[r#"
-        line 1, column 1: the state of Aggregate #2 grows without bound: it keeps a group for every (page); SET state_ttl = '1d', or group by windows (TUMBLE, HOP, SESSION)
-    "#]],
+            line 1, column 1: the state of Aggregate #2 grows without bound: it keeps a group for every (page); SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, or group by windows (TUMBLE, HOP, SESSION)
+        "#]],
     );
     check_none("SET state_ttl = '1d'; SELECT page, count(*) AS n FROM clicks GROUP BY page");
     check_none(
@@ -78,20 +78,20 @@ fn joins_without_bounds_on_time() {
     check(
         "SELECT c.id, v.page FROM clicks c JOIN views v ON c.id = v.id",
         expect![[r#"
-        line 1, column 1: the state of Join #4 grows without bound: it keeps every row of its left side (clicks) and of its right side (views); SET state_ttl = '1d', or bound the join in time (ON b.ts BETWEEN a.ts AND a.ts + INTERVAL '…')
-    "#]],
+            line 1, column 1: the state of Join #4 grows without bound: it keeps every row of its left side (clicks) and of its right side (views); SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, or bound the join in time (ON b.ts BETWEEN a.ts AND a.ts + INTERVAL '…')
+        "#]],
     );
     check(
         "SELECT c.id, b.price FROM clicks c JOIN bids b ON c.id = b.auction",
         expect![[r#"
-        line 1, column 1: the state of Join #4 grows without bound: it keeps every row of its left side (clicks); SET state_ttl = '1d', or bound the join in time (ON b.ts BETWEEN a.ts AND a.ts + INTERVAL '…')
-    "#]],
+            line 1, column 1: the state of Join #4 grows without bound: it keeps every row of its left side (clicks); SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, or bound the join in time (ON b.ts BETWEEN a.ts AND a.ts + INTERVAL '…')
+        "#]],
     );
     check(
         "SELECT c.id FROM clicks c WHERE EXISTS (SELECT 1 FROM views v WHERE v.id = c.id)",
         expect![[r#"
-        line 1, column 1: the state of Join #4 grows without bound: it keeps every row of its left side (clicks) and of its right side (views); SET state_ttl = '1d', or bound the join in time (ON b.ts BETWEEN a.ts AND a.ts + INTERVAL '…')
-    "#]],
+            line 1, column 1: the state of Join #4 grows without bound: it keeps every row of its left side (clicks) and of its right side (views); SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, or bound the join in time (ON b.ts BETWEEN a.ts AND a.ts + INTERVAL '…')
+        "#]],
     );
     check_none("SET state_ttl = '1d'; SELECT c.id, v.page FROM clicks c JOIN views v ON c.id = v.id");
     check_none(
@@ -108,14 +108,14 @@ fn first_rows_of_partitions() {
     check(
         &top("PARTITION BY page ORDER BY id", "clicks"),
         expect![[r#"
-        line 1, column 1: the state of TopN #2 grows without bound: it keeps 3 rows of every (page); SET state_ttl = '1d', or rank in windows (window_start and window_end in PARTITION BY)
-    "#]],
+            line 1, column 1: the state of TopN #2 grows without bound: it keeps 3 rows of every (page); SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, or rank in windows (window_start and window_end in PARTITION BY)
+        "#]],
     );
     check(
         &top("PARTITION BY page ORDER BY ts", "clicks"),
         expect![[r#"
-        line 1, column 1: the state of TopN #1 grows without bound: it keeps a count for every (page); SET state_ttl = '1d', or rank in windows (window_start and window_end in PARTITION BY)
-    "#]],
+            line 1, column 1: the state of TopN #1 grows without bound: it keeps a count for every (page); SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, or rank in windows (window_start and window_end in PARTITION BY)
+        "#]],
     );
     check_none(&top("ORDER BY id", "clicks"));
     check_none(&format!("SET state_ttl = '1d'; {}", top("PARTITION BY page ORDER BY id", "clicks")));
@@ -134,14 +134,14 @@ fn window_functions() {
     check(
         "SELECT id, sum(id) OVER (PARTITION BY page ORDER BY ts) AS s FROM clicks",
         expect![[r#"
-        line 1, column 1: the state of OverWindow #1 grows without bound: it keeps values for every (page); SET state_ttl = '1d', or aggregate in windows (TUMBLE, HOP, SESSION)
-    "#]],
+            line 1, column 1: the state of OverWindow #1 grows without bound: it keeps values for every (page); SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, or aggregate in windows (TUMBLE, HOP, SESSION)
+        "#]],
     );
     check(
         "SELECT id, sum(id) OVER (PARTITION BY page ORDER BY id) AS s FROM clicks",
         expect![[r#"
-        line 1, column 1: the state of OverWindow #2 grows without bound: it keeps every row of its input; SET state_ttl = '1d', or order by event time (OVER (… ORDER BY ts)) over rows that do not change
-    "#]],
+            line 1, column 1: the state of OverWindow #2 grows without bound: it keeps every row of its input; SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, or order by event time (OVER (… ORDER BY ts)) over rows that do not change
+        "#]],
     );
     check_none("SELECT id, sum(id) OVER (ORDER BY ts) AS s FROM clicks");
     check_none("SET state_ttl = '1d'; SELECT id, sum(id) OVER (PARTITION BY page ORDER BY id) AS s FROM clicks");
@@ -152,8 +152,8 @@ fn a_time_to_live_needs_event_time() {
     check(
         "SELECT page, count(*) AS n FROM timeless GROUP BY page",
         expect![[r#"
-        line 1, column 1: the state of Aggregate #2 grows without bound: it keeps a group for every (page); SET state_ttl = '1d' and give timeless event time (WATERMARK FOR, or a column AS PROCTIME()), or group by windows (TUMBLE, HOP, SESSION)
-    "#]],
+            line 1, column 1: the state of Aggregate #2 grows without bound: it keeps a group for every (page); SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, and give timeless event time (WATERMARK FOR, or a column AS PROCTIME()); or group by windows (TUMBLE, HOP, SESSION)
+        "#]],
     );
     check(
         "SET state_ttl = '1d'; SELECT page, count(*) AS n FROM timeless GROUP BY page",
@@ -171,8 +171,8 @@ fn each_operator_is_named_once_with_the_statement_that_brought_it() {
          SELECT page FROM pages;
          SELECT DISTINCT id FROM views",
         expect![[r#"
-            line 2, column 10: the state of Aggregate #2 grows without bound: it keeps a group for every (page); SET state_ttl = '1d', or group by windows (TUMBLE, HOP, SESSION)
-            line 4, column 10: the state of Aggregate #10 grows without bound: it keeps a group for every (id); SET state_ttl = '1d', or group by windows (TUMBLE, HOP, SESSION)
+            line 2, column 10: the state of Aggregate #2 grows without bound: it keeps a group for every (page); SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, or group by windows (TUMBLE, HOP, SESSION)
+            line 4, column 10: the state of Aggregate #10 grows without bound: it keeps a group for every (id); SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, or group by windows (TUMBLE, HOP, SESSION)
         "#]],
     );
 }
