@@ -23,26 +23,26 @@ fn each_side_of_a_join_has_its_own() {
     check(
         "SELECT /*+ STATE_TTL('b' = '1d', 'a' = '6h') */ a.id, b.price FROM auctions a JOIN bids b ON a.id = b.auction",
         expect![[r#"
-            Join #4 inner (id) = (auction) ttl=6h ttl=1d [x2] -> forward
+            Join #4 inner (id) = (auction) ttl=(6h, 1d) [x2] -> forward
         "#]],
     );
     check(
         "SELECT /*+ STATE_TTL(auctions = '90min') */ id, price FROM auctions JOIN bids ON id = auction",
         expect![[r#"
-            Join #4 inner (id) = (auction) ttl=90min ttl=1h [x2] -> forward
+            Join #4 inner (id) = (auction) ttl=(90min, 1h) [x2] -> forward
         "#]],
     );
     check(
         "SELECT /*+ STATE_TTL('p' = '2d') */ a.id, b.price FROM auctions a JOIN bids b ON a.id = b.auction JOIN plain p ON p.auction = a.id",
         expect![[r#"
-            Join #8 inner (id) = (auction) ttl=1h ttl=2d [x2] -> forward
-            Join #4 inner (id) = (auction) ttl=1h ttl=1h [x2] -> forward
+            Join #8 inner (id) = (auction) ttl=(1h, 2d) [x2] -> forward
+            Join #4 inner (id) = (auction) ttl=1h [x2] -> forward
         "#]],
     );
     check(
         "SELECT id FROM auctions a WHERE EXISTS (SELECT /*+ STATE_TTL('b' = '2d') */ 1 FROM bids b WHERE b.auction = a.id)",
         expect![[r#"
-            Join #4 left semi (id) = (auction) ttl=1h ttl=2d [x2] -> rebalance
+            Join #4 left semi (id) = (auction) ttl=(1h, 2d) [x2] -> rebalance
         "#]],
     );
 }
@@ -105,7 +105,7 @@ fn what_is_wrong_is_said_where_it_stands() {
     check_error(
         "SELECT /*+ STATE_TTL('x' = '1d') */ auction, count(*) AS n FROM bids GROUP BY auction",
         expect![[r#"
-            line 1, column 22: there is no table in this FROM 'x'; there are: bids
+            line 1, column 22: there is no table 'x'; in this FROM there are: bids
         "#]],
     );
     check_error(
