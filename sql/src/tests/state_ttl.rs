@@ -78,6 +78,14 @@ fn groups_and_ranks_of_one_table_have_its() {
 }
 
 #[test]
+fn a_view_keeps_its_hints() {
+    let preparation = "CREATE VIEW v AS SELECT /*+ STATE_TTL('bids' = '1d') */ DISTINCT auction FROM bids";
+    let plan = explain_after(preparation, "SELECT v.auction, a.seller FROM v JOIN auctions a ON a.id = v.auction");
+    let aggregate = plan.lines().find(|line| line.contains("Aggregate"));
+    assert!(aggregate.is_some_and(|line| line.contains("updating ttl=1d")), "{plan}");
+}
+
+#[test]
 fn each_select_has_its_own() {
     check(
         "SELECT /*+ STATE_TTL('c' = '3d') */ DISTINCT n FROM

@@ -446,6 +446,57 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(cases(300))]
+
+    /// A partition that no row touched for ten seconds is forgotten at the next look, and begins anew.
+    #[test]
+    fn old_partitions_leave_the_others_as_they_are(
+        batches in proptest::collection::vec((steps(), 0..8i64), 1..8),
+        limit in 1..4usize,
+        rank: bool,
+        changes: bool,
+    ) {
+        let ttl = TimeToLive { micros: 10_000_000, time: None };
+        let mut harness = operator(TopNNode { ttl: Some(ttl), ..top(limit as u64, rank) }, ROWS, changes);
+        let (mut rows, mut known) = (Vec::<Step>::new(), Vec::new());
+        // A look every quarter of the time to live, the first at the first watermark.
+        let (mut now, mut next_look) = (100, 4 * 100 + 10);
+        let mut touched: BTreeMap<u8, i64> = BTreeMap::new();
+        harness.watermark(0, now).unwrap();
+        for (batches, seconds) in batches {
+            for step in batches.into_iter().flatten() {
+                let there = rows.iter().position(|row| (row.1, row.2, row.3) == (step.1, step.2, step.3));
+                let op = match there.filter(|_| changes && !step.0) {
+                    Some(place) => {
+                        rows.remove(place);
+                        3
+                    }
+                    None => {
+                        rows.push(step);
+                        0
+                    }
+                };
+                touched.insert(step.1, now);
+                let op = if changes { format!(" {op}") } else { String::new() };
+                harness.push(0, &format!("{}{op}", show(&step))).unwrap();
+            }
+            let output = harness.output().unwrap();
+            let changed: Vec<&str> = output.lines().filter(|line| !line.starts_with("watermark")).collect();
+            apply(&mut known, &changed.join("\n"));
+            prop_assert_eq!(&known, &model(&rows, limit, rank));
+            now += seconds;
+            harness.watermark(0, now).unwrap();
+            if now * 4 >= next_look {
+                next_look = now * 4 + 10;
+                rows.retain(|row| touched[&row.1] >= now - 10);
+                // Downstream is not told, but the rows of a partition that begins anew are others.
+                known = model(&rows, limit, rank);
+            }
+        }
+    }
+}
+
 /// What comes of fifty partitions, of which one was touched shortly before the others got old.
 fn old_partitions(node: TopNNode, changes: bool) -> String {
     let ttl = TimeToLive { micros: 10_000_000, time: Some(2) };
