@@ -65,6 +65,14 @@ impl Partitions {
         }
     }
 
+    /// Whether a row has touched a partition lately.
+    pub(super) fn is_young(&self, partition: usize) -> bool {
+        match &self.keys {
+            Keys::Forever(_) => true,
+            Keys::For(_, touches) => touches.is_young(partition),
+        }
+    }
+
     /// Drops partitions. `keeps` decides of each, and is told whether it was touched lately. Returns those
     /// that are left, of which the i-th has the number i now; `None` if all are.
     pub(super) fn drop_old(&mut self, keeps: impl Fn(usize, bool) -> bool) -> Result<Option<Vec<u32>>> {

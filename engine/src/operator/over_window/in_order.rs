@@ -243,17 +243,27 @@ impl InOrderOver {
         }
         let ripe = self.pending.iter();
         let ripe = ripe.take_while(|(time, _)| self.watermark.passed(EventTime(*time).plus(self.micros_ahead)));
-        let ripe: Vec<(usize, Vec<Place>)> = ripe.map(|(_, partition)| (*partition, Vec::new())).collect();
-        if ripe.is_empty() {
-            return Ok(());
-        }
-        let (all, touched) = self.places(ripe.into_iter());
-        let rows = self.held.gather(&all)?;
-        self.advance(&rows, &touched, self.watermark, ctx)
+        let ripe: Vec<usize> = ripe.map(|(_, partition)| *partition).collect();
+        self.advance_held(ripe, self.watermark, ctx)
     }
 
-    /// Forgets the partitions that no row has touched for long enough, unless rows of theirs still wait.
-    fn drop_old(&mut self) -> Result<()> {
+    /// Emits what is known of the rows that these partitions hold.
+    fn advance_held(&mut self, partitions: Vec<usize>, bound: Watermark, ctx: &mut OperatorContext) -> Result<()> {
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        let (all, touched) = self.places(partitions.into_iter().map(|partition| (partition, Vec::new())));
+        let rows = self.held.gather(&all)?;
+        self.advance(&rows, &touched, bound, ctx)
+    }
+
+    /// Forgets the partitions that no row has touched for long enough, unless rows of theirs wait for time
+    /// to pass. Those that wait for further rows have their values without them, as at the end.
+    fn drop_old(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        let is_passed = |time: i64| self.watermark.passed(EventTime(time).plus(self.micros_ahead));
+        let old = self.pending.iter().filter(|(time, of)| is_passed(*time) && !self.partitions.is_young(*of));
+        let old: Vec<usize> = old.map(|(_, partition)| *partition).collect();
+        self.advance_held(old, Watermark::MAX, ctx)?;
         let states = &self.states;
         let keeps = |partition: usize, young| young || states[partition].pending.is_some();
         let Some(live) = self.partitions.drop_old(keeps)? else { return Ok(()) };
@@ -296,7 +306,7 @@ impl Operator for InOrderOver {
         }
         self.take_pending(ctx)?;
         if self.partitions.wants_clean_up(self.watermark) {
-            self.drop_old()?;
+            self.drop_old(ctx)?;
         }
         // Rows that wait are emitted later, with their own times.
         let pending = self.pending.first().map_or(Watermark::MAX, |(time, _)| Watermark(EventTime(*time)));

@@ -18,7 +18,7 @@ use tidemill_plans::node::{NodeKind, SortColumn, TimeToLive};
 
 use super::*;
 use crate::testing::OperatorHarness;
-use crate::testing::graph::{cases, harness, late, play, schema};
+use crate::testing::graph::{cases, harness, late, play, schema, sorted_rows};
 
 const ROWS: &str = "k:text v:int t:time";
 
@@ -349,4 +349,44 @@ fn partitions_that_no_row_touches_are_dropped_after_their_time_to_live() {
         watermark @116
     "#]]
     .assert_eq(&text);
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    /// Partitions that no row comes for again may be dropped without a difference.
+    #[test]
+    fn a_time_to_live_changes_nothing_of_what_has_come(
+        given in proptest::collection::vec((0..20i64, -4..5i8, 0..6i64), 1..80),
+        step in 1..8i64,
+        gone in any::<bool>(),
+    ) {
+        let ttl = TimeToLive { micros: 10_000_000, time: Some(2) };
+        let emit = OverEmit::InOrder { time: 2, rows_ahead: 1, micros_ahead: 1_000_000 };
+        let mut forgetful = operator_for(Some(ttl), many(), emit, false);
+        let mut lasting = operator_for(None, many(), emit, false);
+        // A key's rows come within six seconds, three seconds after those of the key before.
+        let mut batches: BTreeMap<i64, String> = BTreeMap::new();
+        for (key, value, time) in given {
+            let time = key * 3 + time;
+            batches.entry(time / step).or_default().push_str(&format!("k{key} {value} @{time}\n"));
+        }
+        let mut bytes = (0, 0);
+        for operator in [&mut forgetful, &mut lasting] {
+            for (number, batch) in &batches {
+                operator.push(0, batch).unwrap();
+                operator.watermark(0, (number + 1) * step).unwrap();
+            }
+            if gone {
+                operator.watermark(0, 1000).unwrap();
+            }
+            bytes = (bytes.1, operator.state_bytes());
+        }
+        prop_assert!(!gone || bytes.0 < bytes.1, "{} bytes, {} without a time to live", bytes.0, bytes.1);
+        for operator in [&mut forgetful, &mut lasting] {
+            operator.finish().unwrap();
+        }
+        let rows = |operator: &mut OperatorHarness| sorted_rows(&operator.output().unwrap());
+        prop_assert_eq!(rows(&mut forgetful), rows(&mut lasting));
+    }
 }
