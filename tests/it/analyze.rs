@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::command::Folder;
+use crate::command::{Folder, PATIENCE};
 
 /// A hundred rows of ten keys, a row a second, and behind them one without a number and one that is late.
 fn folder() -> Folder {
@@ -97,4 +97,37 @@ fn a_query_that_does_not_end_is_explained_when_it_is_interrupted() {
     let output = run.output(Duration::from_secs(15));
     assert_eq!(output.status, Some(130), "stderr:\n{}", output.stderr);
     assert!(output.stdout.contains("(rows in ") && output.stdout.contains("Source #0"), "{}", output.stdout);
+}
+
+#[test]
+fn a_limit_ends_a_query_that_is_explained() {
+    let sql = "CREATE SOURCE s (n BIGINT, ts AS PROCTIME()) WITH (connector = 'datagen', rows_per_second = 1000);
+        EXPLAIN ANALYZE SELECT n FROM s LIMIT 50;";
+    for workers in [&[][..], &["--workers", "2"]] {
+        let output = Folder::new().run(sql, workers).success();
+        let sink = output.stdout.lines().nth(1).unwrap_or_default();
+        assert!(output.stdout.starts_with("Sink #"), "its rows are not printed:\n{}", output.stdout);
+        let rows = sink.trim().strip_prefix("(rows in ").and_then(|rest| rest.split(',').next()?.parse::<u64>().ok());
+        assert!(rows.is_some_and(|rows| rows >= 50), "{}", output.stdout);
+    }
+}
+
+#[test]
+fn a_shell_explains_and_warns_too() {
+    let folder = folder();
+    let input = format!(
+        "{SOURCE}
+         CREATE SOURCE endless (k BIGINT, ts AS PROCTIME()) WITH (connector = 'datagen', rows_per_second = 1000);
+         CREATE SINK out (k BIGINT) WITH (connector = 'files', path = 'out', format = 'csv');
+         EXPLAIN ANALYZE INSERT INTO out SELECT k FROM s;
+         EXPLAIN ANALYZE SELECT k FROM endless LIMIT 20;
+         CREATE MATERIALIZED VIEW v AS SELECT k, count(*) AS n FROM endless GROUP BY k;"
+    );
+    let output = folder.shell(&input, &["--parallelism", "1"]).output(PATIENCE).success();
+    for part in ["Sink #2 out to files", "(rows in 102, out 102, busy ", "to result limit 20"] {
+        assert!(output.stdout.contains(part), "no '{part}' in\n{}", output.stdout);
+    }
+    let warnings = output.stderr.lines().filter(|line| line.starts_with("warning: ")).collect::<Vec<_>>();
+    assert_eq!(warnings.len(), 1, "{}", output.stderr);
+    assert_eq!(folder.read("out/part-0.csv").lines().count(), 103, "the rows of an INSERT are written");
 }
