@@ -45,8 +45,15 @@ fn with(columns: &[(&str, DataType)]) -> SchemaRef {
 }
 
 fn top(limit: u64, rank: bool, order: SortColumn) -> OperatorHarness {
-    let node =
-        TopNNode { partition: vec![0], order_by: vec![order], limit, rank, emit: TopNEmit::OnUpdate, gather_ms: None };
+    let node = TopNNode {
+        partition: vec![0],
+        order_by: vec![order],
+        limit,
+        rank,
+        emit: TopNEmit::OnUpdate,
+        gather_ms: None,
+        ttl: None,
+    };
     let output = if rank { with(&[("rank", DataType::UInt64)]) } else { schema() };
     harness(NodeKind::TopN(node), with_change_column(&output))
 }
@@ -98,6 +105,7 @@ pub(crate) fn over_window(c: &mut Criterion) {
         order_by: vec![sort(3, false)],
         functions: vec![call("row_number", vec![]), call("lag", vec![col("value")]), call("sum", vec![col("value")])],
         emit: OverEmit::InOrder { time: 3, rows_ahead: 0, micros_ahead: 0 },
+        ttl: None,
     };
     let values = [("row_number", DataType::UInt64), ("lag", DataType::Float64), ("sum", DataType::Float64)];
     let mut group = c.benchmark_group("over");

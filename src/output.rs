@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
 use arrow::csv::WriterBuilder;
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -27,6 +27,12 @@ pub enum Format {
 
 /// The name of the one column of a plan, which is printed as text in a table's stead.
 const PLAN_COLUMN: &str = "plan";
+
+/// A plan as rows, a line each.
+pub fn plan(text: &str) -> Result<RecordBatch> {
+    let lines: ArrayRef = Arc::new(StringArray::from(text.lines().collect::<Vec<_>>()));
+    Ok(RecordBatch::try_from_iter([(PLAN_COLUMN, lines)])?)
+}
 
 /// Prints one statement's rows.
 pub fn print(format: Format, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<()> {

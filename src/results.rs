@@ -8,6 +8,7 @@ use tidemill_coordinator::{ResultBatches, ResultColumns};
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::NodeKind;
+use tidemill_plans::protocol::StopMode;
 
 use crate::error::Result;
 use crate::output::{self, Format, LiveRows};
@@ -20,6 +21,8 @@ pub struct Results {
     live: HashMap<OperatorId, LiveResult>,
     /// The live result whose rows were printed last: its header stands above them.
     printing: Option<OperatorId>,
+    /// The results whose rows nobody wants, and how many may still come.
+    dropped: HashMap<OperatorId, Option<u64>>,
     /// Whether the job has nothing to do once all live results have as many rows as they may.
     ends_at_limits: bool,
 }
@@ -39,7 +42,14 @@ impl Results {
         let live = columns.into_iter().filter(|result| result.live).map(|result| {
             (result.operator, LiveResult { rows: LiveRows::new(format, result.schema), left: result.limit })
         });
-        Self { format, held: HashMap::new(), live: live.collect(), printing: None, ends_at_limits: false }
+        Self {
+            format,
+            held: HashMap::new(),
+            live: live.collect(),
+            printing: None,
+            dropped: HashMap::new(),
+            ends_at_limits: false,
+        }
     }
 
     /// The results of a job with this graph.
@@ -49,6 +59,11 @@ impl Results {
         let limited = |kind: &NodeKind| matches!(kind, NodeKind::Sink(sink) if sink.live && sink.limit.is_some());
         let mut ends = ends.map(|node| limited(&node.kind));
         Self { ends_at_limits: ends.all(|limited| limited), ..Self::new(format, columns) }
+    }
+
+    /// The rows of a result are made and not printed.
+    pub fn do_without(&mut self, result: &ResultColumns) {
+        self.dropped.insert(result.operator, result.limit.filter(|_| result.live));
     }
 
     /// Prints the header of a live result, if it is the only one: a reader sees that it has begun.
@@ -65,6 +80,11 @@ impl Results {
     /// Takes rows.
     pub fn take(&mut self, rows: ResultBatches) -> Result<()> {
         let ResultBatches { operator, batches } = rows;
+        if let Some(left) = self.dropped.get_mut(&operator) {
+            let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+            *left = left.map(|left| left.saturating_sub(rows as u64));
+            return Ok(());
+        }
         let Some(live) = self.live.get_mut(&operator) else {
             self.held.entry(operator).or_default().extend(batches);
             return Ok(());
@@ -82,7 +102,14 @@ impl Results {
     /// Whether nothing will come any more that anybody wants.
     #[must_use]
     pub fn are_complete(&self) -> bool {
-        self.ends_at_limits && self.live.values().all(|live| live.left == Some(0))
+        let mut left = self.live.values().map(|live| live.left).chain(self.dropped.values().copied());
+        self.ends_at_limits && left.all(|left| left == Some(0))
+    }
+
+    /// How a job is stopped whose results are complete: one that is analysed tells what it did.
+    #[must_use]
+    pub fn stop_mode(&self) -> StopMode {
+        if self.dropped.is_empty() { StopMode::Cancel } else { StopMode::Drain }
     }
 
     /// Prints a result, or what is left of it to print, when its job has ended.

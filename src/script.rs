@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use tidemill_coordinator::{CoordinatorError, JobHandle, JobStatus, Output, ResultColumns};
+use tidemill_plans::explain::analyze::explain_analyze;
+use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
 use tokio::signal::unix::SignalKind;
@@ -64,12 +66,14 @@ async fn run_on(cluster: &mut LocalCluster, script: &Script, interrupts: &mut In
         CoordinatorError::Sql(source) => TidemillError::Sql { path: script.path.clone(), source },
         other => other.into(),
     })?;
-    let outputs = compiled.outputs;
-    let columns: Vec<ResultColumns> = outputs.iter().filter_map(result_of).cloned().collect();
+    for (position, warning) in &compiled.warnings {
+        warn(&format!("{}: {position}{warning}", script.path.display()));
+    }
+    let mut outputs = compiled.outputs;
     let Some(graph) = compiled.graph else {
-        return Ok(Outcome { end: End::Finished, outputs, results: Results::new(script.format, columns) });
+        return Ok(Outcome { end: End::Finished, outputs, results: Results::new(script.format, []) });
     };
-    let results = Results::of_job(script.format, columns, &graph);
+    let mut results = results_of(script, &outputs, &graph);
     tokio::select! {
         started = cluster.start_workers(script.workers) => started?,
         signal = interrupts.next() => {
@@ -77,26 +81,53 @@ async fn run_on(cluster: &mut LocalCluster, script: &Script, interrupts: &mut In
         }
     }
     let mut progress = Progress::new(&graph);
-    let job = cluster.coordinator.submit(graph, compiled.settings).await?;
-    let (end, results) = watch(job, cluster, &mut progress, interrupts, results).await?;
+    let analyzed = outputs.iter().any(|output| matches!(output, Output::Analysis { .. }));
+    let explained = analyzed.then(|| graph.clone());
+    let mut job = cluster.coordinator.submit(graph, compiled.settings).await?;
+    let end = watch(&mut job, cluster, &mut progress, interrupts, &mut results).await?;
+    if let Some(graph) = &explained {
+        explain(&mut outputs, graph, &job)?;
+    }
     Ok(Outcome { end, outputs, results })
+}
+
+/// The results of a job; rows of those that are analysed are not wanted.
+fn results_of(script: &Script, outputs: &[Output], graph: &DataflowGraph) -> Results {
+    let columns: Vec<ResultColumns> = outputs.iter().filter_map(result_of).cloned().collect();
+    let mut results = Results::of_job(script.format, columns, graph);
+    for output in outputs {
+        if let Output::Analysis { result: Some(result), .. } = output {
+            results.do_without(result);
+        }
+    }
+    results
 }
 
 fn result_of(output: &Output) -> Option<&ResultColumns> {
     match output {
         Output::Result(result) => Some(result),
-        Output::Rows(_) => None,
+        Output::Rows(_) | Output::Analysis { .. } => None,
     }
+}
+
+/// Puts what the operators did in the place of what is to be analysed.
+fn explain(outputs: &mut [Output], graph: &DataflowGraph, job: &JobHandle) -> Result<()> {
+    for output in outputs {
+        if let Output::Analysis { sinks, .. } = output {
+            *output = Output::Rows(output::plan(&explain_analyze(graph, sinks, &job.metrics.borrow()))?);
+        }
+    }
+    Ok(())
 }
 
 /// Follows a job to its end: collects or prints results, shows progress, passes interrupts on.
 async fn watch(
-    mut job: JobHandle,
+    job: &mut JobHandle,
     cluster: &mut LocalCluster,
     progress: &mut Progress,
     interrupts: &mut Interrupts,
-    mut results: Results,
-) -> Result<(End, Results)> {
+    results: &mut Results,
+) -> Result<End> {
     progress.suspended(|| results.begin())?;
     let mut refresh = tokio::time::interval(REFRESH);
     let mut interrupted: Option<SignalKind> = None;
@@ -107,7 +138,7 @@ async fn watch(
                 Some(rows) => {
                     progress.suspended(|| results.take(rows))?;
                     if results.are_complete() {
-                        job.stop(StopMode::Cancel).await?;
+                        job.stop(results.stop_mode()).await?;
                     }
                 }
                 None => open = false,
@@ -130,9 +161,9 @@ async fn watch(
     }
     match status {
         JobStatus::Failed { message, .. } => Err(TidemillError::JobFailed(message)),
-        JobStatus::Stopped if results.are_complete() => Ok((End::Finished, results)),
-        JobStatus::Stopped => Ok((End::Interrupted(interrupted.unwrap_or(SignalKind::interrupt())), results)),
-        _ => Ok((End::Finished, results)),
+        JobStatus::Stopped if results.are_complete() => Ok(End::Finished),
+        JobStatus::Stopped => Ok(End::Interrupted(interrupted.unwrap_or(SignalKind::interrupt()))),
+        _ => Ok(End::Finished),
     }
 }
 
@@ -141,7 +172,15 @@ fn print(format: Format, outputs: Vec<Output>, mut results: Results) -> Result<(
         match part {
             Output::Rows(rows) => output::print(format, &rows.schema(), &[rows])?,
             Output::Result(result) => results.print(&result)?,
+            // What did not run did nothing.
+            Output::Analysis { .. } => {}
         }
     }
     Ok(())
+}
+
+/// Tells the person at the terminal what may go wrong later.
+#[expect(clippy::print_stderr, reason = "the one place where a script warns")]
+fn warn(message: &str) {
+    eprintln!("warning: {message}");
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tidemill_coordinator::JobStatus;
-use tidemill_coordinator::session::{Query, Reply, SqlSession};
+use tidemill_coordinator::session::{Analysis, Query, Reply, SqlSession};
+use tidemill_plans::explain::analyze::explain_analyze;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
 use tokio::sync::mpsc;
@@ -220,13 +221,47 @@ impl Screen<'_> {
             Reply::Done(message) => say(&message),
             Reply::Rows(rows) => output::print(self.format, &rows.schema(), &[rows])?,
             Reply::Query(query) => self.follow(query).await?,
+            Reply::Analysis(analysis) => self.analyze(analysis).await?,
         }
         Ok(())
     }
 
+    /// Follows a statement to its end, or to an interrupt, and shows what its operators did.
+    async fn analyze(&mut self, analysis: Analysis) -> Result<()> {
+        let Analysis { mut job, warnings, graph, sinks, result } = analysis;
+        warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
+        let mut results = Results::of_job(self.format, [], &graph);
+        result.iter().for_each(|result| results.do_without(result));
+        let mut interrupted = false;
+        loop {
+            tokio::select! {
+                rows = job.results.recv() => match rows {
+                    Some(rows) => {
+                        results.take(rows)?;
+                        if results.are_complete() {
+                            job.stop(StopMode::Drain).await?;
+                        }
+                    }
+                    None => break,
+                },
+                _ = self.interrupts.next() => {
+                    job.stop(if interrupted { StopMode::Cancel } else { StopMode::Drain }).await?;
+                    interrupted = true;
+                }
+                error = self.cluster.worker_ended() => return Err(error),
+            }
+        }
+        if let JobStatus::Failed { message, .. } = job.wait().await {
+            return Err(TidemillError::JobFailed(message));
+        }
+        let plan = output::plan(&explain_analyze(&graph, &sinks, &job.metrics.borrow()))?;
+        output::print(self.format, &plan.schema(), &[plan])
+    }
+
     /// Follows a SELECT to its end, or to an interrupt.
     async fn follow(&mut self, query: Query) -> Result<()> {
-        let Query { mut job, graph, result } = query;
+        let Query { mut job, warnings, graph, result } = query;
+        warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
         let mut results = Results::of_job(self.format, [result.clone()], &graph);
         if result.live && self.is_terminal {
             say("rows as they come; Ctrl-C stops");

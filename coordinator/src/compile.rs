@@ -6,8 +6,11 @@
 use arrow::array::RecordBatch;
 use tidemill_plans::catalog::ModelVersion;
 use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::ids::OperatorId;
 use tidemill_plans::settings::Settings;
-use tidemill_sql::{JobBuilder, JobStatement, Outcome, ResultColumns, Session, SqlError, parse_script};
+use tidemill_sql::{
+    Added, JobBuilder, JobStatement, Outcome, Position, ResultColumns, Session, SqlError, parse_script,
+};
 
 /// What a script comes to.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct Compiled {
     pub settings: Settings,
     /// What is printed, in the order of the statements.
     pub outputs: Vec<Output>,
+    /// What the user should know before the job runs, and where the statement stands.
+    pub warnings: Vec<(Position, String)>,
 }
 
 /// What a statement prints.
@@ -27,6 +32,19 @@ pub enum Output {
     Rows(RecordBatch),
     /// The rows of a job's result.
     Result(ResultColumns),
+    /// What the operators of a statement did, once its job has ended.
+    Analysis {
+        /// The sinks that the statement writes to.
+        sinks: Vec<OperatorId>,
+        /// The rows of a SELECT, which nobody wants.
+        result: Option<ResultColumns>,
+    },
+}
+
+/// An [`Output`] of a statement whose sinks have no operators yet.
+enum Pending {
+    Result(ResultColumns),
+    Analysis(Added),
 }
 
 /// Compiles a script. `settings` are those before its first statement, `models` what the registry
@@ -46,25 +64,37 @@ pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> R
         }
     }
     if jobs.is_empty() {
-        return Ok(Compiled { graph: None, settings: session.settings, outputs });
+        return Ok(Compiled { graph: None, settings: session.settings, outputs, warnings: Vec::new() });
     }
     let mut builder = JobBuilder::new(&session);
     let mut results = Vec::new();
     for (job, place) in &jobs {
-        if let Some(result) = builder.add(job)?.result {
-            results.push((*place, Output::Result(result)));
+        let added = builder.add(job)?;
+        if job.is_analyzed() {
+            results.push((*place, Pending::Analysis(added)));
+        } else if let Some(result) = added.result {
+            results.push((*place, Pending::Result(result)));
         }
     }
+    let settings = builder.job_settings().clone();
+    let growing = builder.growing_state().into_iter();
+    let warnings = growing.map(|(at, growing)| (at, growing.to_string())).collect();
+    let graph = builder.finish()?;
     // From the last to the first, so that inserting does not move the places still to come.
     for (place, result) in results.into_iter().rev() {
-        outputs.insert(place, result);
+        let output = match result {
+            Pending::Result(result) => Output::Result(result),
+            Pending::Analysis(added) => Output::Analysis { sinks: added.sinks(&graph), result: added.result },
+        };
+        outputs.insert(place, output);
     }
-    let settings = builder.job_settings().clone();
-    Ok(Compiled { graph: Some(builder.finish()?), settings, outputs })
+    Ok(Compiled { graph: Some(graph), settings, outputs, warnings })
 }
 
 #[cfg(test)]
 mod tests {
+    use tidemill_plans::node::NodeKind;
+
     use super::*;
 
     const SOURCE: &str = "CREATE SOURCE s (a INT) WITH (connector = 'files', path = 's', format = 'csv');";
@@ -73,6 +103,7 @@ mod tests {
         let name = |output: &Output| match output {
             Output::Rows(rows) => rows.schema().field(0).name().clone(),
             Output::Result(result) => result.schema.field(0).name().clone(),
+            Output::Analysis { sinks, .. } => sinks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
         outputs.iter().map(name).collect()
     }
@@ -84,6 +115,37 @@ mod tests {
         assert_eq!(names(&compiled.outputs), ["x", "name", "y", "name"]);
         let sources = compiled.graph.unwrap().nodes.iter().filter(|node| node.kind.name() == "Source").count();
         assert_eq!(sources, 1, "the two queries share it");
+    }
+
+    #[test]
+    fn an_analysis_is_of_what_its_statement_writes() {
+        let sink = "CREATE SINK t (x INT) WITH (connector = 'blackhole');";
+        let script = format!(
+            "{SOURCE} {sink} SELECT a FROM s; EXPLAIN ANALYZE SELECT a AS y FROM s; EXPLAIN ANALYZE INSERT INTO t SELECT a FROM s"
+        );
+        let compiled = compile(&script, Settings::default(), Vec::new()).unwrap();
+        let graph = compiled.graph.unwrap();
+        let tables: Vec<&str> = graph
+            .nodes
+            .iter()
+            .filter_map(|node| match &node.kind {
+                NodeKind::Sink(sink) => Some(sink.table.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(tables, ["select_1", "select_2", "t"]);
+        let sinks: Vec<&str> = compiled
+            .outputs
+            .iter()
+            .filter_map(|output| match output {
+                Output::Analysis { sinks, .. } => match &graph.node(sinks[0]).unwrap().kind {
+                    NodeKind::Sink(sink) => Some(sink.table.as_str()),
+                    _ => None,
+                },
+                _ => None,
+            })
+            .collect();
+        assert_eq!(sinks, ["select_2", "t"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use tidemill_plans::connector;
 use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
@@ -50,6 +51,24 @@ pub enum Reply {
     Rows(RecordBatch),
     /// A SELECT that runs. Whoever gets it reads its results, or stops it.
     Query(Query),
+    /// A statement that runs to see what its operators do (EXPLAIN ANALYZE).
+    Analysis(Analysis),
+}
+
+/// A statement that runs to see what its operators do. Its results must be read, or the job cannot end, but
+/// nobody wants them.
+#[derive(Debug)]
+pub struct Analysis {
+    /// Its job.
+    pub job: JobHandle,
+    /// What the user should know of it, and where the statement stands.
+    pub warnings: Vec<String>,
+    /// Its graph.
+    pub graph: DataflowGraph,
+    /// The sinks that it writes to.
+    pub sinks: Vec<OperatorId>,
+    /// The columns of a SELECT.
+    pub result: Option<ResultColumns>,
 }
 
 /// A SELECT that runs.
@@ -57,6 +76,8 @@ pub enum Reply {
 pub struct Query {
     /// Its job.
     pub job: JobHandle,
+    /// What the user should know of it, and where the statement stands.
+    pub warnings: Vec<String>,
     /// Its graph, to tell what its metrics are of.
     pub graph: DataflowGraph,
     /// Its columns, and the operator that delivers them.
@@ -66,6 +87,7 @@ pub struct Query {
 /// A job that was submitted.
 struct Submitted {
     handle: JobHandle,
+    warnings: Vec<String>,
     bounded: bool,
     views: Vec<(String, RunningView)>,
 }
@@ -114,7 +136,7 @@ impl SqlSession {
     ) -> Result<(), E> {
         for statement in parse_script(text).map_err(sql_error)? {
             let answer = match self.sql.execute(&statement).map_err(sql_error)? {
-                Outcome::Job(job) if !job.is_select() => {
+                Outcome::Job(job) if !job.is_select() && !job.is_analyzed() => {
                     gathered.messages.push(job.message().to_owned());
                     gathered.statements.push(*job);
                     continue;
@@ -157,12 +179,12 @@ impl SqlSession {
         }
         let objects: BTreeSet<String> = statements.iter().filter_map(|job| job.object().map(str::to_owned)).collect();
         match self.submit(&statements).await {
-            Ok(Submitted { handle, bounded, views }) => {
+            Ok(Submitted { handle, warnings, bounded, views }) => {
                 for (name, view) in views {
                     self.sql.view_started(&name, view);
                 }
                 self.jobs.push(ObjectJob { handle, objects, bounded, failure_told: false });
-                Ok(messages)
+                Ok(warnings.into_iter().map(|warning| format!("warning: {warning}")).chain(messages).collect())
             }
             Err(error) => {
                 // The last first: they may be made of those before.
@@ -182,6 +204,7 @@ impl SqlSession {
             sinks.extend(statement.object().map(str::to_owned).zip(added.view));
         }
         let settings = builder.job_settings().clone();
+        let warnings = warnings(&builder);
         let graph = builder.finish().map_err(sql_error)?;
         let bounded = is_bounded(&graph);
         let mut handle = self.coordinator.submit(graph, settings).await?;
@@ -192,17 +215,22 @@ impl SqlSession {
         if !views.is_empty() {
             wait_until_readable(&mut handle).await?;
         }
-        Ok(Submitted { handle, bounded, views })
+        Ok(Submitted { handle, warnings, bounded, views })
     }
 
     async fn select(&self, statement: JobStatement) -> Result<Reply> {
         let mut builder = JobBuilder::new(&self.sql);
         let added = builder.add(&statement).map_err(sql_error)?;
-        let result = added.result.ok_or(CoordinatorError::Lost { part: "result" })?;
         let settings = builder.job_settings().clone();
+        let warnings = warnings(&builder);
         let graph = builder.finish().map_err(sql_error)?;
         let job = self.coordinator.submit(graph.clone(), settings).await?;
-        Ok(Reply::Query(Query { job, graph, result }))
+        if statement.is_analyzed() {
+            let sinks = added.sinks(&graph);
+            return Ok(Reply::Analysis(Analysis { job, warnings, graph, sinks, result: added.result }));
+        }
+        let result = added.result.ok_or(CoordinatorError::Lost { part: "result" })?;
+        Ok(Reply::Query(Query { job, warnings, graph, result }))
     }
 
     /// Ends the job of an object, when all objects of the job are gone.
@@ -250,6 +278,11 @@ impl SqlSession {
         }
         Ok(())
     }
+}
+
+/// What the user should know before a job runs.
+fn warnings(builder: &JobBuilder) -> Vec<String> {
+    builder.growing_state().into_iter().map(|(at, growing)| format!("{at}{growing}")).collect()
 }
 
 /// Whether all sources of a graph end.

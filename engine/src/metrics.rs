@@ -25,12 +25,12 @@ pub struct OperatorStats {
     pub dead_letter_rows: AtomicU64,
     /// Rows that the source was told to leave out.
     pub skipped_rows: AtomicU64,
-    /// Nanoseconds in the operator's code.
+    /// Nanoseconds in the operator's code, and for a source in reading.
     pub busy_ns: AtomicU64,
     /// Nanoseconds in which the task waited for room downstream; kept on the stage's head.
     pub blocked_ns: AtomicU64,
-    /// Bytes of state held.
-    pub state_bytes: AtomicU64,
+    state_bytes: AtomicU64,
+    state_bytes_max: AtomicU64,
     event_time: AtomicI64,
     watermark: AtomicI64,
     idle: AtomicBool,
@@ -56,6 +56,7 @@ impl OperatorStats {
             busy_ns: AtomicU64::new(0),
             blocked_ns: AtomicU64::new(0),
             state_bytes: AtomicU64::new(0),
+            state_bytes_max: AtomicU64::new(0),
             event_time: AtomicI64::new(i64::MIN),
             watermark: AtomicI64::new(i64::MIN),
             idle: AtomicBool::new(false),
@@ -72,6 +73,12 @@ impl OperatorStats {
     /// Adds to a counter.
     pub fn add(counter: &AtomicU64, value: usize) {
         counter.fetch_add(value as u64, Ordering::Relaxed);
+    }
+
+    /// Notes how many bytes of state are held.
+    pub fn set_state_bytes(&self, bytes: usize) {
+        self.state_bytes.store(bytes as u64, Ordering::Relaxed);
+        self.state_bytes_max.fetch_max(bytes as u64, Ordering::Relaxed);
     }
 
     /// Notes the greatest event time seen.
@@ -123,6 +130,7 @@ impl OperatorStats {
             busy_ns: read(&self.busy_ns),
             blocked_ns: read(&self.blocked_ns),
             state_bytes: read(&self.state_bytes),
+            state_bytes_max: read(&self.state_bytes_max),
             event_time: self.event_time.load(Ordering::Relaxed),
             watermark: self.watermark.load(Ordering::Relaxed),
             idle: self.idle.load(Ordering::Relaxed),

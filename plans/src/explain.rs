@@ -1,4 +1,7 @@
-//! The tree that EXPLAIN prints: the graph that will run, sinks first, inputs below them.
+//! The tree that EXPLAIN prints: the graph that will run, sinks first, inputs below them, and of which
+//! operators the state grows for ever. EXPLAIN ANALYZE prints it with what each operator did.
+
+pub mod analyze;
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -6,6 +9,7 @@ use std::fmt::Write;
 use datafusion::logical_expr::Expr;
 
 use crate::graph::{DataflowGraph, Edge, Node, Partitioning};
+use crate::growing_state::growing_state;
 use crate::ids::OperatorId;
 use crate::node::window_assign_micros as micros;
 use crate::node::{
@@ -17,40 +21,49 @@ use crate::node::{
 /// at which parallelism. An operator with several consumers is printed once and referred to after.
 #[must_use]
 pub fn explain(graph: &DataflowGraph) -> String {
-    let mut text = String::new();
-    let mut printed = HashSet::new();
+    let growing = growing_state(graph);
+    let note = |node: &Node| {
+        let growth = growing.iter().find(|growth| growth.operator == node.id)?;
+        Some(format!("state grows without bound: {}", growth.what))
+    };
+    let mut tree = Tree::new(graph, &note);
     for node in graph.nodes.iter().rev().filter(|node| graph.outputs(node.id).next().is_none()) {
-        print_node(graph, node, None, 0, &mut printed, &mut text);
+        tree.print(node, None, 0);
     }
-    text
+    tree.text
 }
 
-fn print_node(
-    graph: &DataflowGraph,
-    node: &Node,
-    edge: Option<&Edge>,
-    depth: usize,
-    printed: &mut HashSet<OperatorId>,
-    text: &mut String,
-) {
-    let again = !printed.insert(node.id);
-    let how = edge.map(|edge| format!(" -> {}", partitioning(graph, edge))).unwrap_or_default();
-    let what = if again { String::from("(see above)") } else { describe(graph, node) };
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "{:indent$}{} #{} {what} [x{}]{how}",
-        "",
-        node.kind.name(),
-        node.id.0,
-        node.parallelism,
-        indent = depth * 2
-    );
-    if again {
-        return;
+/// A tree that is being printed.
+struct Tree<'a> {
+    graph: &'a DataflowGraph,
+    /// What is known of an operator besides what it does: a line below its own.
+    note: &'a dyn Fn(&Node) -> Option<String>,
+    printed: HashSet<OperatorId>,
+    text: String,
+}
+
+impl<'a> Tree<'a> {
+    fn new(graph: &'a DataflowGraph, note: &'a dyn Fn(&Node) -> Option<String>) -> Self {
+        Self { graph, note, printed: HashSet::new(), text: String::new() }
     }
-    for (_, edge) in graph.inputs(node.id) {
-        print_node(graph, &graph.nodes[edge.from.0 as usize], Some(edge), depth + 1, printed, text);
+
+    fn print(&mut self, node: &Node, edge: Option<&Edge>, depth: usize) {
+        let graph = self.graph;
+        let again = !self.printed.insert(node.id);
+        let how = edge.map(|edge| format!(" -> {}", partitioning(graph, edge))).unwrap_or_default();
+        let what = if again { String::from("(see above)") } else { describe(graph, node) };
+        let (name, id, parallelism, indent) = (node.kind.name(), node.id.0, node.parallelism, depth * 2);
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "{:indent$}{name} #{id} {what} [x{parallelism}]{how}", "");
+        if again {
+            return;
+        }
+        if let Some(note) = (self.note)(node) {
+            let _ = writeln!(self.text, "{:indent$}    ({note})", "");
+        }
+        for (_, edge) in graph.inputs(node.id) {
+            self.print(&graph.nodes[edge.from.0 as usize], Some(edge), depth + 1);
+        }
     }
 }
 
@@ -72,7 +85,7 @@ fn names(graph: &DataflowGraph, operator: OperatorId, columns: &[usize]) -> Stri
 }
 
 /// The names of columns of an operator's input on `port`.
-fn input_names(graph: &DataflowGraph, node: &Node, port: u32, columns: &[usize]) -> String {
+pub(crate) fn input_names(graph: &DataflowGraph, node: &Node, port: u32, columns: &[usize]) -> String {
     match graph.inputs(node.id).find(|(_, edge)| edge.port == port) {
         Some((_, edge)) => names(graph, edge.from, columns),
         None => String::from("?"),
@@ -81,6 +94,15 @@ fn input_names(graph: &DataflowGraph, node: &Node, port: u32, columns: &[usize])
 
 fn shown_ttl(ttl: Option<i64>) -> String {
     ttl.map(|ttl| format!(" ttl={}", micros(ttl))).unwrap_or_default()
+}
+
+/// How long a join keeps the rows of its sides.
+fn shown_sides_ttl([left, right]: [Option<i64>; 2]) -> String {
+    if left == right {
+        return shown_ttl(left);
+    }
+    let side = |ttl: Option<i64>| ttl.map_or_else(|| String::from("none"), |ttl| micros(ttl).to_string());
+    format!(" ttl=({}, {})", side(left), side(right))
 }
 
 fn shown_gathering(millis: Option<u64>) -> String {
@@ -171,7 +193,7 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             input(0, &join.left_keys),
             input(1, &join.right_keys),
             join.filter.as_ref().map(|filter| format!(" where {filter}")).unwrap_or_default(),
-            join.ttl.map(shown_ttl).join("")
+            shown_sides_ttl(join.ttl)
         ),
         NodeKind::IntervalJoin(join) => format!(
             "{}({}) = ({}), {} - {} in [{}, {}]{}",
@@ -194,7 +216,7 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             input(0, &[join.left_time])
         ),
         NodeKind::TopN(top) => format!(
-            "first {}{} by ({}) ordered by {} {}",
+            "first {}{} by ({}) ordered by {} {}{}",
             top.limit,
             if top.rank { " with rank" } else { "" },
             input(0, &top.partition),
@@ -204,10 +226,11 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
                 TopNEmit::AtEnd => String::from("at end"),
                 TopNEmit::OnClose { time } => format!("when {} has passed", input(0, &[time])),
                 TopNEmit::InOrder { time } => format!("as {} passes", input(0, &[time])),
-            }
+            },
+            shown_ttl(top.ttl.map(|ttl| ttl.micros))
         ),
         NodeKind::OverWindow(over) => format!(
-            "by ({}): {} {}",
+            "by ({}): {} {}{}",
             input(0, &over.partition),
             list(over.functions.iter().map(ToString::to_string)),
             match over.emit {
@@ -219,7 +242,8 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
                         if micros_ahead > 0 { format!(", {} later", micros(micros_ahead)) } else { String::new() };
                     format!("as {} passes{rows}{time_ahead}", input(0, &[time]))
                 }
-            }
+            },
+            shown_ttl(over.ttl.map(|ttl| ttl.micros))
         ),
         NodeKind::LookupJoin(join) => format!(
             "{}({}) = ({}), {} in {}",

@@ -15,6 +15,7 @@ pub mod explain;
 pub mod expr;
 pub mod functions;
 pub mod graph;
+pub mod growing_state;
 pub mod ids;
 pub mod key_group;
 pub mod node;

@@ -166,12 +166,14 @@ pub struct OperatorMetrics {
     pub dead_letter_rows: u64,
     /// Rows that the source was told to leave out.
     pub skipped_rows: u64,
-    /// Nanoseconds spent in the operator's code.
+    /// Nanoseconds spent in the operator's code, and for a source in reading.
     pub busy_ns: u64,
     /// Nanoseconds in which the task waited for room downstream.
     pub blocked_ns: u64,
     /// Bytes of state held.
     pub state_bytes: u64,
+    /// Bytes of state held at most.
+    pub state_bytes_max: u64,
     /// Greatest event time seen, in microseconds; `i64::MIN` before the first row.
     pub event_time: i64,
     /// The watermark emitted, in microseconds.

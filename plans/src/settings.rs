@@ -179,16 +179,17 @@ impl Settings {
     }
 }
 
-/// Reads `10s`, `500ms`, `5min`, `1h`, `0` as milliseconds.
+/// Reads `10s`, `500ms`, `5min`, `1h`, `1d`, `0` as milliseconds.
 pub fn parse_duration_ms(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..split].parse().ok()?;
     let unit = match text[split..].trim() {
         "" if number == 0 => 1,
         "ms" => 1,
-        "s" => 1_000,
+        "s" | "sec" => 1_000,
         "min" | "m" => 60_000,
-        "h" => 3_600_000,
+        "h" | "hour" | "hours" => 3_600_000,
+        "d" | "day" | "days" => 86_400_000,
         _ => return None,
     };
     number.checked_mul(unit)

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::change::{with_change_column, with_op_column};
-use tidemill_plans::connector::VIEW_CONNECTOR;
-use tidemill_plans::graph::{DataflowGraph, Partitioning};
+use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
+use tidemill_plans::graph::{DataflowGraph, Node, Partitioning};
+use tidemill_plans::growing_state::{GrowingState, growing_state};
 use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::node::{AggregateEmit, NodeKind, OverEmit, SinkNode, TopNEmit};
 use tidemill_plans::settings::Settings;
@@ -35,6 +36,7 @@ pub struct JobStatement {
     pub(crate) kind: JobKind,
     /// The materialized views that run already.
     pub(crate) readable: BTreeMap<String, RunningView>,
+    pub(crate) is_analyzed: bool,
 }
 
 impl JobStatement {
@@ -54,6 +56,13 @@ impl JobStatement {
     #[must_use]
     pub fn object(&self) -> Option<&str> {
         self.kind.object()
+    }
+
+    /// Whether it is run to see what its operators do (EXPLAIN ANALYZE): the rows of its result are not
+    /// printed.
+    #[must_use]
+    pub fn is_analyzed(&self) -> bool {
+        self.is_analyzed
     }
 
     /// Whether it is a SELECT, whose rows the session waits for.
@@ -93,8 +102,23 @@ impl JobKind {
 pub struct Added {
     /// For a SELECT: how to find its rows.
     pub result: Option<ResultColumns>,
+    /// The names of the sinks that it writes to, which come into the graph last.
+    writes: Vec<String>,
     /// For a materialized view that can be read: the sink that holds what it has, and its instances.
     pub view: Option<(OperatorId, u32)>,
+}
+
+impl Added {
+    /// The sinks of the statement, in the graph that is finished.
+    #[must_use]
+    pub fn sinks(&self, graph: &DataflowGraph) -> Vec<OperatorId> {
+        let is_written = |node: &&Node| match &node.kind {
+            NodeKind::Sink(sink) => sink.connector != RESULT_CONNECTOR && self.writes.contains(&sink.table),
+            _ => false,
+        };
+        let written = graph.nodes.iter().filter(is_written).map(|node| node.id);
+        self.result.iter().map(|result| result.operator).chain(written).collect()
+    }
 }
 
 /// Where a running materialized view can be read.
@@ -131,6 +155,8 @@ pub struct JobBuilder {
     /// What is written, for the sinks that the graph gets last.
     pub(crate) writes: Vec<Write>,
     results: usize,
+    /// Where each statement stands, with the number of operators before it.
+    statements: Vec<(usize, Position)>,
     /// The settings of the first statement: those of the whole job are taken from there.
     job_settings: Option<Settings>,
     /// The materialized views that can be read, by name; none where they are computed anew.
@@ -149,6 +175,7 @@ impl JobBuilder {
             streams: Vec::new(),
             writes: Vec::new(),
             results: 0,
+            statements: Vec::new(),
             job_settings: None,
             readable: BTreeMap::new(),
             keeps_views: session.keeps_views,
@@ -179,7 +206,22 @@ impl JobBuilder {
             return Err(SqlError::invalid(message).at(statement.position));
         }
         self.settings = statement.settings.clone();
-        on_deep_stack(|| self.build(statement)).map(|(added, _)| added).map_err(|error| error.at(statement.position))
+        self.statements.push((self.graph.nodes.len(), statement.position));
+        let before = self.writes_of_each();
+        let added = on_deep_stack(|| self.build(statement)).map_err(|error| error.at(statement.position))?.0;
+        let after = self.writes_of_each().into_iter();
+        let writes = after.filter(|write| !before.contains(write)).map(|(table, _)| table).collect();
+        Ok(Added { writes, ..added })
+    }
+
+    /// The operators whose state grows without bound, each with the statement that has brought it.
+    #[must_use]
+    pub fn growing_state(&self) -> Vec<(Position, GrowingState)> {
+        let position = |operator: OperatorId| {
+            let before = self.statements.partition_point(|(first, _)| *first <= operator.0 as usize);
+            before.checked_sub(1).map_or(Position::UNKNOWN, |statement| self.statements[statement].1)
+        };
+        growing_state(&self.graph).into_iter().map(|growing| (position(growing.operator), growing)).collect()
     }
 
     /// The graph, checked.
@@ -202,12 +244,13 @@ impl JobBuilder {
             JobKind::Write { target, declared, query } => {
                 planner.write(query, target.clone(), declared.as_ref())?;
                 planner.check_late()?;
+                planner.check_state_ttls()?;
             }
             JobKind::MaterializedView(object) => {
                 let stream = planner.object_stream(object)?;
                 if planner.builder.keeps_views {
                     view = Some(planner.builder.add_view(&stream, object));
-                    return Ok((Added { result: None, view }, planner.uses()));
+                    return Ok((Added { view, ..Added::default() }, planner.uses()));
                 }
                 let (table, connector) = (object.name.clone(), COUNTING_CONNECTOR.to_owned());
                 let target = Target { table, connector, options: Vec::new(), key: Vec::new() };
@@ -219,7 +262,7 @@ impl JobBuilder {
                 }
             }
         }
-        Ok((Added { result: None, view }, planner.uses()))
+        Ok((Added { view, ..Added::default() }, planner.uses()))
     }
 
     /// Adds a SELECT. One that ends if it reads running views as they are now does so; any other follows
@@ -245,13 +288,14 @@ impl JobBuilder {
         let mut planner = QueryPlanner::new(self, &statement.catalog);
         let sink = planner.select(query, name)?;
         planner.check_late()?;
+        planner.check_state_ttls()?;
         let uses = planner.uses();
         self.results += 1;
         if sink.info.bounded {
             self.emit_at_end(sink.node);
         }
         let result = Some(self.result_columns(&sink)?);
-        Ok((Added { result, view: None }, uses, sink.info.bounded))
+        Ok((Added { result, ..Added::default() }, uses, sink.info.bounded))
     }
 
     /// What a session gets from a result's sink.

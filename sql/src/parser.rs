@@ -5,6 +5,7 @@
 
 mod as_of_join;
 mod create;
+pub(crate) mod hints;
 mod options;
 mod source;
 
@@ -88,6 +89,7 @@ impl<'a> ScriptParser<'a> {
         })?;
         check_length(&tokens)?;
         as_of_join::mark(&mut tokens);
+        hints::mark(&mut tokens);
         let inner = Parser::new(dialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
         Ok(Self { inner })
     }
@@ -130,14 +132,27 @@ impl<'a> ScriptParser<'a> {
         self.inner.next_token();
         let next = self.inner.peek_token();
         let options = next.token == Token::LParen && !self.query_ahead(1);
-        if is_word(&next, "ANALYZE") || is_word(&next, "VERBOSE") || options {
+        if is_word(&next, "VERBOSE") || options {
             let what = format!("EXPLAIN {}", shown(&next));
-            return Err(SqlError::unsupported(what, "write EXPLAIN and the statement").at(next.span));
+            let hint = "write EXPLAIN or EXPLAIN ANALYZE and the statement";
+            return Err(SqlError::unsupported(what, hint).at(next.span));
         }
+        let analyze = self.word("ANALYZE");
+        let next = self.inner.peek_token();
         if is_word(&next, "EXPLAIN") {
             return Err(SqlError::unsupported("EXPLAIN of EXPLAIN", "write it once").at(next.span));
         }
-        Ok(Statement::Explain(Box::new(self.statement()?)))
+        let statement = Box::new(self.statement()?);
+        if !analyze {
+            return Ok(Statement::Explain(statement));
+        }
+        match *statement {
+            Statement::Query(_) | Statement::Insert(_) => Ok(Statement::Analyze(statement)),
+            _ => {
+                let hint = "SELECT and INSERT INTO can be run and explained; EXPLAIN alone takes what is created, too";
+                Err(SqlError::unsupported("EXPLAIN ANALYZE of this statement", hint).at(next.span))
+            }
+        }
     }
 
     fn insert(&mut self) -> Result<Statement> {

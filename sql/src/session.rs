@@ -105,6 +105,13 @@ impl Session {
     fn execute_inner(&mut self, parsed: &ParsedStatement) -> Result<Outcome> {
         match &parsed.statement {
             Statement::Explain(inner) => self.explain(inner, parsed),
+            Statement::Analyze(inner) => {
+                let effect = self.plan(inner, parsed.text())?;
+                Ok(match self.take_effect(effect, parsed)? {
+                    Outcome::Job(job) => Outcome::Job(Box::new(JobStatement { is_analyzed: true, ..*job })),
+                    other => other,
+                })
+            }
             Statement::Set { name, value } => {
                 self.settings.set(&name.text, value).map_err(|error| SqlError::from(error).at(name.at))?;
                 Ok(Outcome::Done(format!("SET {}", name.text)))
@@ -152,6 +159,7 @@ impl Session {
             message: String::new(),
             kind,
             readable: self.running.clone(),
+            is_analyzed: false,
         }
     }
 
@@ -210,6 +218,7 @@ impl Session {
         let plan = planner.plan(&create.query)?;
         let stream = planner.lower_to_stream(&plan, "the view")?;
         planner.check_late()?;
+        planner.check_state_ttls()?;
         planner.check_emit(&stream.info)?;
         let uses = planner.uses();
         if uses.contains(&create.name.text) {
@@ -232,6 +241,7 @@ impl Session {
         let plan = planner.plan(&create.query)?;
         let stream = planner.lower_to_stream(&plan, "the training query")?;
         planner.check_late()?;
+        planner.check_state_ttls()?;
         planner.check_emit(&stream.info)?;
         let model = plan_model(create, &stream.info)?;
         let uses = planner.uses();
@@ -270,7 +280,7 @@ impl Session {
         let (catalog, settings) = (self.catalog.clone(), self.settings.clone());
         let readable = self.running.clone();
         let (position, text, message) = (Position::UNKNOWN, String::new(), String::new());
-        JobStatement { catalog, settings, position, text, message, kind, readable }
+        JobStatement { catalog, settings, position, text, message, kind, readable, is_analyzed: false }
     }
 
     /// What to do about a name that may be taken; `None` to go on.

@@ -116,6 +116,8 @@ pub(crate) enum Statement {
     Query(StreamQuery),
     /// EXPLAIN.
     Explain(Box<Statement>),
+    /// EXPLAIN ANALYZE.
+    Analyze(Box<Statement>),
     /// SET.
     Set { name: Name, value: String },
     /// SHOW.

@@ -3,10 +3,12 @@
 mod errors;
 mod explain;
 mod flights;
+mod growing_state;
 mod joins;
 mod over;
 mod prune;
 mod session;
+mod state_ttl;
 mod unnest;
 
 use arrow::array::{AsArray, RecordBatch};

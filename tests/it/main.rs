@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests panic rather than return errors")]
 
+mod analyze;
 mod bad_input;
 mod command;
 mod equivalence;
@@ -20,6 +21,7 @@ mod outputs;
 mod over;
 mod shell;
 mod slt;
+mod state;
 mod stop;
 mod tidy;
 mod time;

@@ -218,6 +218,7 @@ fn metrics(job: JobId, rows_in: u64) -> OperatorMetrics {
         busy_ns: 0,
         blocked_ns: 0,
         state_bytes: 0,
+        state_bytes_max: 0,
         event_time: i64::MIN,
         watermark: i64::MIN,
         idle: false,

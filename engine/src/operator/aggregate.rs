@@ -56,6 +56,7 @@ pub(super) struct Aggregate {
     changed: Vec<u32>,
     /// For those of them that downstream knows, what it knows: parts of a column for each aggregate.
     before: Vec<Vec<ArrayRef>>,
+    before_bytes: usize,
     /// Groups without rows.
     empty: usize,
     /// How long a group is kept that no row changes, in microseconds of event time.
@@ -108,6 +109,7 @@ impl Aggregate {
             groups: Vec::new(),
             changed: Vec::new(),
             before: Vec::new(),
+            before_bytes: 0,
             empty: 0,
             ttl: node.ttl,
             next_clean_up: EventTime::MIN,
@@ -152,6 +154,7 @@ impl Aggregate {
         }
         if !known.is_empty() {
             let results = self.results(&known)?;
+            self.before_bytes += results.iter().map(|column| column.get_array_memory_size()).sum::<usize>();
             self.before.push(results);
         }
         Ok(())
@@ -243,6 +246,7 @@ impl Aggregate {
     /// What downstream knows of the changed groups that it knows, as columns.
     fn take_before(&mut self, like: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
         let parts = std::mem::take(&mut self.before);
+        self.before_bytes = 0;
         let mut columns = Vec::with_capacity(like.len());
         for (index, like) in like.iter().enumerate() {
             let parts: Vec<&dyn Array> = parts.iter().map(|part| part[index].as_ref()).collect();
@@ -387,6 +391,8 @@ impl Operator for Aggregate {
         self.keys.bytes()
             + self.states.iter().map(|states| states.bytes()).sum::<usize>()
             + self.groups.capacity() * size_of::<Group>()
+            + self.changed.capacity() * size_of::<u32>()
+            + self.before_bytes
             + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
     }
 }

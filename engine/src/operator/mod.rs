@@ -27,6 +27,7 @@ mod sink;
 mod sorted_rows;
 mod source;
 mod temporal_join;
+mod time_to_live;
 mod top_n;
 mod train;
 mod union;
@@ -88,7 +89,8 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// Bytes of state held; zero for operators without state.
+    /// Bytes of state held, as far as it grows with the rows; zero for operators without state. Asked after
+    /// every call, so it must not look through the state: what is held is counted as it comes and goes.
     fn state_bytes(&self) -> usize {
         0
     }

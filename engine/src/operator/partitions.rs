@@ -4,36 +4,107 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{SortOptions, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
-use tidemill_plans::node::SortColumn;
+use tidemill_plans::node::{SortColumn, TimeToLive};
+use tidemill_plans::time::Watermark;
 
 use super::groups::key_schema;
+use super::key_index::KeyIndex;
 use super::key_numbers::KeyNumbers;
+use super::time_to_live::Touches;
 use crate::error::Result;
 use crate::rows::canonical_key;
 
-/// Numbers the partitions in the order in which they first come.
+/// Numbers the partitions in the order in which they first come. With a time to live, those that no row
+/// touches are dropped.
 pub(super) struct Partitions {
     columns: Vec<usize>,
-    keys: KeyNumbers,
+    keys: Keys,
     numbers: Vec<usize>,
 }
 
+/// The partitions' keys.
+enum Keys {
+    /// They are kept for ever, so nobody asks for them.
+    Forever(KeyNumbers),
+    /// They are numbered anew when some are dropped.
+    For(Box<KeyIndex>, Touches),
+}
+
 impl Partitions {
-    pub(super) fn new(input: &SchemaRef, columns: &[usize]) -> Result<Self> {
-        let keys = KeyNumbers::new(&key_schema(input, columns))?;
+    pub(super) fn new(input: &SchemaRef, columns: &[usize], life: Option<TimeToLive>) -> Result<Self> {
+        let keys = match life {
+            // Without columns there is one partition, and it is touched by everything.
+            Some(life) if !columns.is_empty() => {
+                Keys::For(Box::new(KeyIndex::new(input, columns)?), Touches::new(life))
+            }
+            _ => Keys::Forever(KeyNumbers::new(&key_schema(input, columns))?),
+        };
         Ok(Self { columns: columns.to_vec(), keys, numbers: Vec::new() })
     }
 
     /// The partition of every row. A new one has the next number.
     pub(super) fn of(&mut self, batch: &RecordBatch) -> Result<&[usize]> {
-        let keys: Vec<ArrayRef> = self.columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
-        self.keys.find(&keys, batch.num_rows(), &mut self.numbers)?;
+        match &mut self.keys {
+            Keys::Forever(numbers) => {
+                let keys: Vec<ArrayRef> = self.columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
+                numbers.find(&keys, batch.num_rows(), &mut self.numbers)?;
+            }
+            Keys::For(keys, touches) => {
+                keys.find(batch, &self.columns, &mut self.numbers)?;
+                touches.note(batch, &self.numbers)?;
+            }
+        }
         Ok(&self.numbers)
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.keys.bytes()
+    /// Whether it is time to call [`Self::drop_old`].
+    pub(super) fn wants_clean_up(&mut self, watermark: Watermark) -> bool {
+        match &mut self.keys {
+            Keys::Forever(_) => false,
+            Keys::For(_, touches) => touches.is_due(watermark),
+        }
     }
+
+    /// Whether a row has touched a partition lately.
+    pub(super) fn is_young(&self, partition: usize) -> bool {
+        match &self.keys {
+            Keys::Forever(_) => true,
+            Keys::For(_, touches) => touches.is_young(partition),
+        }
+    }
+
+    /// Drops partitions. `keeps` decides of each, and is told whether it was touched lately. Returns those
+    /// that are left, of which the i-th has the number i now; `None` if all are.
+    pub(super) fn drop_old(&mut self, keeps: impl Fn(usize, bool) -> bool) -> Result<Option<Vec<u32>>> {
+        let Keys::For(keys, touches) = &mut self.keys else { return Ok(None) };
+        let all = 0..keys.len() as u32;
+        let live: Vec<u32> = all.filter(|p| keeps(*p as usize, touches.is_young(*p as usize))).collect();
+        if live.len() == keys.len() {
+            return Ok(None);
+        }
+        keys.keep(&live)?;
+        touches.keep(&live);
+        Ok(Some(live))
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        match &self.keys {
+            Keys::Forever(numbers) => numbers.bytes(),
+            Keys::For(keys, touches) => keys.bytes() + touches.bytes(),
+        }
+    }
+}
+
+/// What is known of the partitions that are left, which are sorted.
+pub(super) fn keep_live<T>(all: Vec<T>, live: &[u32]) -> Vec<T> {
+    let mut live = live.iter().peekable();
+    let mut kept = Vec::with_capacity(live.len());
+    for (partition, of) in all.into_iter().enumerate() {
+        if live.next_if(|next| **next as usize == partition).is_some() {
+            kept.push(of);
+        }
+    }
+    kept
 }
 
 /// Turns ORDER BY into bytes: the smaller they are, the earlier is the row.

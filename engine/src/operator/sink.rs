@@ -26,6 +26,7 @@ pub(super) struct SinkOperator {
     /// Rows in order that do not fill a chunk yet.
     partial: Vec<RecordBatch>,
     partial_rows: usize,
+    partial_bytes: usize,
     input: SchemaRef,
 }
 
@@ -33,7 +34,7 @@ impl SinkOperator {
     pub(super) fn new(node: &SinkNode, input: SchemaRef, writer: Box<dyn Sink>) -> Self {
         let time = node.time.filter(|_| !writer.takes_any_order());
         let waiting = time.map(|time| EventTimeBuffer::new(Arc::clone(&input), time));
-        Self { writer, waiting, partial: Vec::new(), partial_rows: 0, input }
+        Self { writer, waiting, partial: Vec::new(), partial_rows: 0, partial_bytes: 0, input }
     }
 
     fn write_before(&mut self, bound: EventTime) -> Result<()> {
@@ -42,6 +43,7 @@ impl SinkOperator {
         };
         let Some(chunk_rows) = self.writer.chunk_rows() else { return self.writer.write(&rows) };
         self.partial_rows += rows.num_rows();
+        self.partial_bytes += batch_bytes(&rows);
         self.partial.push(rows);
         if self.partial_rows >= chunk_rows.get() { self.write_chunks(chunk_rows.get()) } else { Ok(()) }
     }
@@ -60,7 +62,9 @@ impl SinkOperator {
             start += chunk_rows;
         }
         self.partial_rows = rows.num_rows() - start;
-        self.partial.push(rows.slice(start, self.partial_rows));
+        let rest = rows.slice(start, self.partial_rows);
+        self.partial_bytes = batch_bytes(&rest);
+        self.partial.push(rest);
         Ok(())
     }
 }
@@ -91,6 +95,7 @@ impl Operator for SinkOperator {
         self.write_before(EventTime::MAX)?;
         if self.partial_rows > 0 {
             let rest = concat_batches(&self.input, &std::mem::take(&mut self.partial))?;
+            (self.partial_rows, self.partial_bytes) = (0, 0);
             self.writer.write(&rest)?;
         }
         self.note_checksum(ctx);
@@ -98,9 +103,7 @@ impl Operator for SinkOperator {
     }
 
     fn state_bytes(&self) -> usize {
-        self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
-            + self.partial.iter().map(batch_bytes).sum::<usize>()
-            + self.writer.state_bytes()
+        self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes) + self.partial_bytes + self.writer.state_bytes()
     }
 
     fn is_io(&self) -> bool {

@@ -13,9 +13,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::RowConverter;
 use tidemill_plans::change::{change_column_index, change_ops};
-use tidemill_plans::node::SortColumn;
+use tidemill_plans::node::{SortColumn, TimeToLive};
+use tidemill_plans::time::Watermark;
 
-use super::partitions::{Partitions, all_fields, order_fields};
+use super::partitions::{Partitions, all_fields, keep_live, order_fields};
 use crate::error::Result;
 
 /// A row as bytes that compare as the rows do.
@@ -40,14 +41,19 @@ const ROW_OVERHEAD: usize = 64;
 
 impl SortedRows {
     /// For rows of `input`, which may have a changelog column.
-    pub(super) fn new(input: &SchemaRef, partition: &[usize], order_by: &[SortColumn]) -> Result<Self> {
+    pub(super) fn new(
+        input: &SchemaRef,
+        partition: &[usize],
+        order_by: &[SortColumn],
+        life: Option<TimeToLive>,
+    ) -> Result<Self> {
         let columns = change_column_index(input).unwrap_or(input.fields().len());
         let schema = Arc::new(Schema::new(input.fields()[..columns].to_vec()));
         let order: Vec<usize> = order_by.iter().map(|sort| sort.column).collect();
         let mut fields = if order.is_empty() { Vec::new() } else { order_fields(order_by, &schema) };
         fields.extend(all_fields(&schema));
         Ok(Self {
-            partitions: Partitions::new(&schema, partition)?,
+            partitions: Partitions::new(&schema, partition, life)?,
             schema,
             order,
             converter: RowConverter::new(fields)?,
@@ -100,6 +106,26 @@ impl SortedRows {
         let changed = std::mem::take(&mut self.changed);
         changed.iter().for_each(|partition| self.marked[*partition] = false);
         changed
+    }
+
+    /// Whether it is time to call [`Self::drop_old`].
+    pub(super) fn wants_clean_up(&mut self, watermark: Watermark) -> bool {
+        self.partitions.wants_clean_up(watermark)
+    }
+
+    /// Drops partitions that no row has touched for long enough, and those without rows. None of them may
+    /// have changed since the last [`Self::take_changed`]. Returns those that are left, by their old numbers.
+    pub(super) fn drop_old(&mut self) -> Result<Option<Vec<u32>>> {
+        debug_assert!(self.changed.is_empty(), "changes are taken before partitions are dropped");
+        let rows = &self.rows;
+        let live = self.partitions.drop_old(|partition, young| young && !rows[partition].is_empty())?;
+        if let Some(live) = &live {
+            self.rows = keep_live(std::mem::take(&mut self.rows), live);
+            self.marked = vec![false; live.len()];
+            let rows = self.rows.iter().flat_map(BTreeMap::keys);
+            self.bytes = rows.map(|row| row.len() + ROW_OVERHEAD).sum();
+        }
+        Ok(live)
     }
 
     /// How many partitions there are; some may have no rows.

@@ -18,6 +18,7 @@ use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::change::{ChangeOp, change_array, change_column_index};
 use tidemill_plans::node::{TopNEmit, TopNNode};
+use tidemill_plans::time::Watermark;
 
 use self::all_rows::AllRows;
 use self::best_rows::BestRows;
@@ -25,7 +26,7 @@ use self::first_rows::FirstRows;
 use self::windows::WindowTopN;
 use super::Operator;
 use crate::error::Result;
-use crate::task::{EndReason, OperatorContext};
+use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Rows of a final result that are emitted in one batch.
 const OUTPUT_ROWS: usize = 1 << 13;
@@ -63,6 +64,12 @@ trait KeptRows: Send {
 
     /// Gives the first rows of all partitions to `emit`, some at a time.
     fn all(&self, emit: &mut dyn FnMut(Changes) -> Result<()>) -> Result<()>;
+
+    /// Whether it is time to call [`Self::drop_old`].
+    fn wants_clean_up(&mut self, watermark: Watermark) -> bool;
+
+    /// Forgets the partitions that no row has touched for long enough. None may be marked.
+    fn drop_old(&mut self) -> Result<()>;
 
     /// Bytes held.
     fn bytes(&self) -> usize;
@@ -172,6 +179,16 @@ impl Operator for UpdatingTopN {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, _ctx: &mut OperatorContext) -> Result<()> {
         self.rows.apply(&batch)?;
         if self.at_end { self.rows.forget_changes() } else { Ok(()) }
+    }
+
+    fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
+        if !self.at_end && self.rows.wants_clean_up(watermarks.min()) {
+            // Downstream is not told of what is dropped: it keeps its rows for as long as it wants.
+            self.flush(ctx)?;
+            self.rows.drop_old()?;
+        }
+        ctx.emit_watermark(watermarks.min());
+        Ok(())
     }
 
     fn has_gathered(&self) -> bool {

@@ -135,7 +135,9 @@ impl Chain {
             source: Box::new(source),
         })?;
         let busy = clock::monotonic_ns().saturating_sub(started);
-        OperatorStats::add(&slot.context.stats().busy_ns, busy as usize);
+        let stats = slot.context.stats();
+        OperatorStats::add(&stats.busy_ns, busy as usize);
+        stats.set_state_bytes(slot.operator.state_bytes());
         let mut output = slot.context.take_output();
         output.extend(tail);
         let targets = slot.targets.clone();
@@ -167,11 +169,7 @@ fn to_input(message: Message) -> Input {
 fn call(slot: &mut Slot, input: Input) -> Result<Option<Message>> {
     match input {
         Input::Batch(port, batch) => on_batch(slot, port, batch).map(|()| None),
-        Input::Watermarks(watermarks) => {
-            slot.operator.on_watermark(&watermarks, &mut slot.context)?;
-            note_state(slot);
-            Ok(None)
-        }
+        Input::Watermarks(watermarks) => slot.operator.on_watermark(&watermarks, &mut slot.context).map(|()| None),
         Input::Idle => Ok(Some(note_idle(slot, true))),
         Input::Active => Ok(Some(note_idle(slot, false))),
         Input::Barrier(epoch) => on_barrier(slot, epoch).map(Some),
@@ -183,9 +181,7 @@ fn on_batch(slot: &mut Slot, port: usize, batch: RecordBatch) -> Result<()> {
     let stats = slot.context.stats();
     OperatorStats::add(&stats.rows_in, batch.num_rows());
     OperatorStats::add(&stats.bytes_in, batch_bytes(&batch));
-    slot.operator.on_batch(port, batch, &mut slot.context)?;
-    note_state(slot);
-    Ok(())
+    slot.operator.on_batch(port, batch, &mut slot.context)
 }
 
 /// Operators need not know: what time it is for them is in the watermarks of their ports.
@@ -202,9 +198,4 @@ fn on_barrier(slot: &mut Slot, epoch: Epoch) -> Result<Message> {
 fn on_end(slot: &mut Slot, reason: EndReason) -> Result<Message> {
     slot.operator.on_end(reason, &mut slot.context)?;
     Ok(Message::End(reason))
-}
-
-fn note_state(slot: &Slot) {
-    let bytes = slot.operator.state_bytes() as u64;
-    slot.context.stats().state_bytes.store(bytes, std::sync::atomic::Ordering::Relaxed);
 }

@@ -12,6 +12,7 @@ use crossbeam::channel::{Receiver as Commands, TryRecvError};
 use tidemill_plans::ids::Epoch;
 use tidemill_plans::node::SourceNode;
 
+use crate::clock;
 use crate::connector::{Source, SourceEvent};
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
@@ -40,6 +41,7 @@ pub enum DriverCommand {
 pub struct SourceDriver {
     source: Box<dyn Source>,
     sender: Sender,
+    stats: Arc<OperatorStats>,
     clock: SourceClock,
     /// Its place among the sources that wait for each other.
     alignment: Option<Member>,
@@ -65,7 +67,7 @@ impl SourceDriver {
     ) -> Result<Self> {
         let clock = SourceClock::new(node, Now::read())?;
         let alignment = env.alignment.join(node, env, stats)?;
-        Ok(Self { source, sender, clock, alignment, pending: VecDeque::new() })
+        Ok(Self { source, sender, stats: Arc::clone(stats), clock, alignment, pending: VecDeque::new() })
     }
 
     /// Runs until the source ends or a command ends it. Blocks: for an I/O thread.
@@ -77,7 +79,7 @@ impl SourceDriver {
                     thread::park_timeout(ALIGNMENT_POLL);
                     continue;
                 }
-                Ok(Next::Read) => match self.source.next_event()? {
+                Ok(Next::Read) => match self.next_event()? {
                     SourceEvent::Batch(batch) => {
                         if !self.wait_for_room(&waker, &commands) {
                             return Ok(());
@@ -98,6 +100,16 @@ impl SourceDriver {
             };
             return self.send(Message::End(end));
         }
+    }
+
+    /// What the source says next. The time that rows took counts; that of waiting for some does not.
+    fn next_event(&mut self) -> Result<SourceEvent> {
+        let started = clock::monotonic_ns();
+        let event = self.source.next_event()?;
+        if let SourceEvent::Batch(_) = event {
+            OperatorStats::add(&self.stats.busy_ns, clock::monotonic_ns().saturating_sub(started) as usize);
+        }
+        Ok(event)
     }
 
     /// Whether others must catch up first. Meanwhile nobody asks whether it has rows.

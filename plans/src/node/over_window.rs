@@ -1,6 +1,6 @@
 //! Appends the values of window functions: calls with OVER.
 
-use super::SortColumn;
+use super::{SortColumn, TimeToLive};
 use crate::expr::StreamExpr;
 
 /// Window functions of one PARTITION BY and ORDER BY. Output: the input's columns, a column for each
@@ -18,6 +18,8 @@ pub struct OverWindowNode {
     /// For how long changes are gathered before they are emitted, in milliseconds; as long as the setting
     /// `update_interval` says if `None`.
     pub gather_ms: Option<u64>,
+    /// How long a partition is kept that no row touches; for ever if `None`.
+    pub ttl: Option<TimeToLive>,
 }
 
 /// When an [`OverWindowNode`] emits.

@@ -1,6 +1,6 @@
 //! Keeps the first rows of each partition in an order.
 
-use super::SortColumn;
+use super::{SortColumn, TimeToLive};
 
 /// A query for the rows whose ROW_NUMBER() is small enough. Output: the input's columns, the rank if it
 /// is read, the changelog column if later rows may change what was emitted.
@@ -19,6 +19,9 @@ pub struct TopNNode {
     /// For how long changes are gathered before they are emitted, in milliseconds; as long as the setting
     /// `update_interval` says if `None`.
     pub gather_ms: Option<u64>,
+    /// How long a partition is kept that no row touches; for ever if `None`, and where event time says when
+    /// it is complete.
+    pub ttl: Option<TimeToLive>,
 }
 
 /// When a [`TopNNode`] emits.

@@ -206,7 +206,7 @@ impl QueryPlanner<'_> {
             aggregates: grouped.aggregates,
             emit: AggregateEmit::OnUpdate,
             gather_ms: self.gather_ms(),
-            ttl: self.builder.state_ttl(),
+            ttl: self.state_ttl_of(&plan.input),
         });
         let output = self.add_grouped(&grouped.input, kind, grouped.keys, info);
         restore_order(output, &grouped.groups, keys, 0)

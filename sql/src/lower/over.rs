@@ -34,13 +34,14 @@ impl QueryPlanner<'_> {
         let schema = window.input.schema();
         let relation = self.lower(&window.input)?;
         let mut relation = self.assign_windows(relation)?;
+        let ttl = self.state_ttl_of(&window.input);
         let own = relation.columns.len();
         let calls = window.window_expr.iter().map(window_function).collect::<Result<Vec<_>>>()?;
         let mut behind = Vec::new();
         for group in alike(&calls) {
             let calls: Vec<&WindowFunction> = group.iter().map(|index| calls[*index]).collect();
             let fields = group.iter().map(|index| window.schema.field(schema.fields().len() + index));
-            relation = self.over_window(relation, schema, &calls, fields.collect())?;
+            relation = self.over_window(relation, schema, &calls, fields.collect(), ttl)?;
             behind.extend(group);
         }
         // The plan has the functions in the order in which they were written.
@@ -57,10 +58,11 @@ impl QueryPlanner<'_> {
         schema: &DFSchema,
         calls: &[&WindowFunction],
         fields: Vec<&Arc<Field>>,
+        ttl: Option<i64>,
     ) -> Result<Relation> {
         let Some(first) = calls.first() else { return Ok(relation) };
         let resolved = calls.iter().map(|call| resolve_call(call, &relation, schema)).collect::<Result<Vec<_>>>()?;
-        let input = self.window_input(relation, schema, &first.params.partition_by, &first.params.order_by)?;
+        let input = self.window_input(relation, schema, &first.params.partition_by, &first.params.order_by, ttl)?;
         let width = input.stream.width();
         let emit = input.over_emit(calls);
         let times = match emit {
@@ -83,6 +85,7 @@ impl QueryPlanner<'_> {
             functions: resolved,
             emit,
             gather_ms: if emit == OverEmit::OnUpdate { self.gather_ms() } else { None },
+            ttl: input.time_to_live(),
         });
         let stream = self.add_grouped(&input.stream, kind, input.partition.clone(), info);
         let columns = input.fields.into_iter().chain(width..stream.width()).collect();

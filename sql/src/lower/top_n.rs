@@ -10,7 +10,7 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     Expr, Filter, LogicalPlan, Operator, Projection, SortExpr, Window, WindowFunctionDefinition,
 };
-use tidemill_plans::node::{NodeKind, SortColumn, TopNEmit, TopNNode};
+use tidemill_plans::node::{NodeKind, SortColumn, TimeToLive, TopNEmit, TopNNode};
 
 use super::aggregate::need;
 use super::expression::{column, resolve, unaliased};
@@ -38,6 +38,8 @@ pub(super) struct WindowInput {
     pub(super) fields: Vec<usize>,
     pub(super) partition: Vec<usize>,
     pub(super) order_by: Vec<SortColumn>,
+    /// How long partitions are kept, in microseconds of event time; `None` for ever.
+    ttl: Option<i64>,
 }
 
 /// What a condition says of the rank.
@@ -82,7 +84,8 @@ impl QueryPlanner<'_> {
         let schema = ranked.window.input.schema();
         let relation = self.lower(&ranked.window.input)?;
         let relation = self.filter_all(relation, schema, below)?;
-        let input = self.window_input(relation, schema, &function.partition_by, &function.order_by)?;
+        let ttl = self.state_ttl_of(&ranked.window.input);
+        let input = self.window_input(relation, schema, &function.partition_by, &function.order_by, ttl)?;
         let relation = self.top_n(input, limit as u64, rank);
         let mut relation = self.filter_all(relation, &ranked.window.schema, above)?;
         for plan in ranked.between.into_iter().rev() {
@@ -100,10 +103,15 @@ impl QueryPlanner<'_> {
         schema: &DFSchema,
         partition_by: &[Expr],
         order_by: &[SortExpr],
+        ttl: Option<i64>,
     ) -> Result<WindowInput> {
         let relation = self.assign_windows(relation)?;
         let mut needed = Vec::new();
         let fields = relation.columns.iter().map(|index| need(&mut needed, column(&relation.name(*index)))).collect();
+        if let Some(time) = relation.stream.info.times.first().filter(|_| ttl.is_some()) {
+            // From when a row's time to live counts.
+            need(&mut needed, column(&relation.name(*time)));
+        }
         let mut partition = Vec::new();
         for expr in partition_by {
             let key = need(&mut needed, resolve(expr, &relation, schema)?);
@@ -120,7 +128,7 @@ impl QueryPlanner<'_> {
             }
         }
         let stream = self.project_needed(relation, needed)?;
-        Ok(WindowInput { stream, fields, partition, order_by: sorts })
+        Ok(WindowInput { stream, fields, partition, order_by: sorts, ttl })
     }
 
     fn top_n(&mut self, input: WindowInput, limit: u64, rank: bool) -> Relation {
@@ -144,6 +152,7 @@ impl QueryPlanner<'_> {
             rank,
             emit,
             gather_ms: if emit == TopNEmit::OnUpdate { self.gather_ms() } else { None },
+            ttl: if matches!(emit, TopNEmit::OnClose { .. }) { None } else { input.time_to_live() },
         });
         let stream = self.add_grouped(&input.stream, kind, input.partition.clone(), info);
         // A rank that nobody reads is in no column; any stands for it.
@@ -225,6 +234,11 @@ impl<'a> Ranked<'a> {
 }
 
 impl WindowInput {
+    /// How long a partition is kept that no row touches.
+    pub(super) fn time_to_live(&self) -> Option<TimeToLive> {
+        Some(TimeToLive { micros: self.ttl?, time: self.stream.info.times.first().copied() })
+    }
+
     /// When rows can be emitted without being taken back.
     fn emit(&self) -> TopNEmit {
         let info = &self.stream.info;

@@ -33,7 +33,7 @@ impl QueryPlanner<'_> {
             upsert_keys: upsert_keys(kind, &left, &right),
             ..info
         };
-        let ttl = self.builder.state_ttl();
+        let ttl = [self.state_ttl_of(&join.left), self.state_ttl_of(&join.right)];
         let time = |side: &Side| side.stream.info.times.first().copied();
         let node = NodeKind::Join(JoinNode {
             kind,
@@ -42,7 +42,7 @@ impl QueryPlanner<'_> {
             times: [time(&left), time(&right)],
             pairs: StreamSchema(pairs),
             filter,
-            ttl: [ttl, ttl],
+            ttl,
         });
         let stream = self.builder.add_operator(node, self.builder.settings.parallelism, info);
         self.connect_sides(&left, &right, &stream);

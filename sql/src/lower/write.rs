@@ -59,6 +59,11 @@ impl JobBuilder {
         Ok(())
     }
 
+    /// The sinks that are written to by name, each with how many streams are.
+    pub(crate) fn writes_of_each(&self) -> Vec<(String, usize)> {
+        self.writes.iter().map(|write| (write.target.table.clone(), write.inputs.len())).collect()
+    }
+
     /// Adds the operators of all sinks, behind everything that they read.
     pub(crate) fn finish_writes(&mut self) {
         for Write { target, inputs } in std::mem::take(&mut self.writes) {

@@ -96,9 +96,9 @@ fn errors_have_positions() {
     "#]],
     );
     check(
-        "EXPLAIN ANALYZE SELECT a FROM t",
+        "EXPLAIN VERBOSE SELECT a FROM t",
         expect![[r#"
-        line 1, column 9: EXPLAIN ANALYZE is not supported; write EXPLAIN and the statement
+        line 1, column 9: EXPLAIN VERBOSE is not supported; write EXPLAIN or EXPLAIN ANALYZE and the statement
     "#]],
     );
     check(

@@ -15,6 +15,7 @@ mod modulo;
 mod optimize;
 mod relation;
 pub(crate) mod source;
+mod state_ttl;
 pub(crate) mod table_function;
 mod temporal;
 
@@ -27,6 +28,7 @@ use datafusion::sql::sqlparser::ast::{Cte, Query, Statement};
 
 use self::context::{PlanningContext, parser_options};
 use self::modulo::replace_modulo;
+use self::state_ttl::StateTtls;
 use crate::catalog::Catalog;
 use crate::error::{Position, Result};
 use crate::job::JobBuilder;
@@ -49,6 +51,8 @@ pub(crate) struct QueryPlanner<'a> {
     pub(crate) late: Option<Late>,
     /// What the query says of when it emits.
     pub(crate) emit: Option<Emit>,
+    /// Its STATE_TTL hints.
+    ttls: StateTtls,
     /// The objects that the statement reads.
     pub(crate) uses: BTreeSet<String>,
 }
@@ -63,6 +67,7 @@ impl<'a> QueryPlanner<'a> {
             joins: HashMap::new(),
             late: None,
             emit: None,
+            ttls: StateTtls::default(),
             uses: BTreeSet::new(),
         }
     }

@@ -65,6 +65,7 @@ impl QueryPlanner<'_> {
             return Err(SqlError::unsupported("SELECT without FROM", hint).at(select.select_token.0.span));
         }
         refuse_unordered(select)?;
+        self.ttls.note(select)?;
         select.from.iter_mut().try_for_each(|table| self.replace_in_joins(table))?;
         let conditions = select.selection.iter_mut().chain(&mut select.having);
         conditions.into_iter().try_for_each(|condition| self.replace_in_subqueries(condition))

@@ -764,6 +764,18 @@ fn statements_too_long_for_the_stack() {
     "#]],
     );
     check_error(
+        "EXPLAIN ANALYZE CREATE VIEW v AS SELECT * FROM bids",
+        expect![[r#"
+        line 1, column 17: EXPLAIN ANALYZE of this statement is not supported; SELECT and INSERT INTO can be run and explained; EXPLAIN alone takes what is created, too
+    "#]],
+    );
+    check_error(
+        "EXPLAIN VERBOSE SELECT * FROM bids",
+        expect![[r#"
+        line 1, column 9: EXPLAIN VERBOSE is not supported; write EXPLAIN or EXPLAIN ANALYZE and the statement
+    "#]],
+    );
+    check_error(
         "EXPLAIN EXPLAIN SELECT * FROM bids",
         expect![[r#"
         line 1, column 9: EXPLAIN of EXPLAIN is not supported; write it once

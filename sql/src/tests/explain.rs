@@ -501,6 +501,7 @@ fn a_generated_source_ends_if_it_has_so_many_events() {
         Sink #4 select_1 to result [x1]
           Project #3 auction, "count(1)" AS n [x2] -> rebalance
             Aggregate #2 by (auction): count(1) updating [x2] -> forward
+                (state grows without bound: it keeps a group for every (auction))
               Project #1 auction, date_time [x2] -> hash(auction)
                 Source #0 bid from nexmark watermark(date_time AS date_time) [x2] -> forward
     "#]]

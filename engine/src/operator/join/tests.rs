@@ -258,3 +258,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn state_is_counted_and_falls_with_the_time_to_live() {
+    let mut join = join(JoinKind::Left, false, Some(10_000_000));
+    let empty = join.state_bytes();
+    let rows = |from: i64| (from..from + 50).map(|k| format!("{k} {k} 0")).collect::<Vec<_>>().join("\n");
+    join.push(0, &rows(0)).unwrap();
+    let one_side = join.state_bytes();
+    join.push(1, &rows(0)).unwrap();
+    let both = join.state_bytes();
+    assert!(empty < one_side && one_side < both, "{empty} {one_side} {both}");
+    // The rows had no time but that of the watermark, which comes now; the next are as old as it.
+    for (port, seconds) in [(0, 100), (1, 100), (0, 200), (1, 200)] {
+        join.watermark(port, seconds).unwrap();
+    }
+    assert!(join.state_bytes() < one_side, "{one_side} became {}", join.state_bytes());
+}

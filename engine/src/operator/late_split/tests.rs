@@ -67,3 +67,15 @@ fn a_row_that_falls_into_an_open_session_is_not_late() {
     "#]],
     );
 }
+
+#[test]
+fn open_sessions_count_as_state() {
+    let input = schema("k:text t:time");
+    let node = LateSplitNode { time: 1, windows: LateWindows::Session { keys: vec![0], gap: 10 * S } };
+    let mut harness = harness(NodeKind::LateSplit(node), &[&input], schema("k:text t:time late:bool!"));
+    let empty = harness.state_bytes();
+    harness.push(0, "a @1\nb @5").unwrap();
+    assert!(harness.state_bytes() > empty);
+    harness.watermark(0, 16).unwrap();
+    assert_eq!(harness.state_bytes(), empty);
+}

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::operator::Operator;
 use crate::operator::held_rows::{HeldRows, Place};
 use crate::operator::late_rows::without_late;
-use crate::operator::partitions::{OrderKeys, Partitions};
+use crate::operator::partitions::{OrderKeys, Partitions, keep_live};
 use crate::operator::window_aggregate::conform;
 use crate::rows::EventTimeBuffer;
 use crate::task::{OperatorContext, PortWatermarks};
@@ -101,7 +101,7 @@ impl InOrderOver {
             prepared,
             input_columns: input.fields().len(),
             keys: if node.order_by.len() > 1 { Some(OrderKeys::new(&node.order_by, &input)?) } else { None },
-            partitions: Partitions::new(&input, &node.partition)?,
+            partitions: Partitions::new(&input, &node.partition, node.ttl)?,
             states: Vec::new(),
             held: HeldRows::new(Arc::clone(&prepared_schema)),
             prepared_schema,
@@ -243,13 +243,36 @@ impl InOrderOver {
         }
         let ripe = self.pending.iter();
         let ripe = ripe.take_while(|(time, _)| self.watermark.passed(EventTime(*time).plus(self.micros_ahead)));
-        let ripe: Vec<(usize, Vec<Place>)> = ripe.map(|(_, partition)| (*partition, Vec::new())).collect();
-        if ripe.is_empty() {
+        let ripe: Vec<usize> = ripe.map(|(_, partition)| *partition).collect();
+        self.advance_held(ripe, self.watermark, ctx)
+    }
+
+    /// Emits what is known of the rows that these partitions hold.
+    fn advance_held(&mut self, partitions: Vec<usize>, bound: Watermark, ctx: &mut OperatorContext) -> Result<()> {
+        if partitions.is_empty() {
             return Ok(());
         }
-        let (all, touched) = self.places(ripe.into_iter());
+        let (all, touched) = self.places(partitions.into_iter().map(|partition| (partition, Vec::new())));
         let rows = self.held.gather(&all)?;
-        self.advance(&rows, &touched, self.watermark, ctx)
+        self.advance(&rows, &touched, bound, ctx)
+    }
+
+    /// Forgets the partitions that no row has touched for long enough, unless rows of theirs wait for time
+    /// to pass. Those that wait for further rows have their values without them, as at the end.
+    fn drop_old(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        let is_passed = |time: i64| self.watermark.passed(EventTime(time).plus(self.micros_ahead));
+        let old = self.pending.iter().filter(|(time, of)| is_passed(*time) && !self.partitions.is_young(*of));
+        let old: Vec<usize> = old.map(|(_, partition)| *partition).collect();
+        self.advance_held(old, Watermark::MAX, ctx)?;
+        let states = &self.states;
+        let keeps = |partition: usize, young| young || states[partition].pending.is_some();
+        let Some(live) = self.partitions.drop_old(keeps)? else { return Ok(()) };
+        self.states = keep_live(std::mem::take(&mut self.states), &live);
+        let waiting = self.states.iter().enumerate();
+        self.pending = waiting.filter_map(|(partition, state)| Some((state.pending?, partition))).collect();
+        let calls = self.states.iter().flat_map(|state| &state.calls);
+        self.bytes = self.states.len() * size_of::<State>() + calls.map(CallState::bytes).sum::<usize>();
+        self.clean_up()
     }
 
     /// Drops the rows that no partition needs.
@@ -282,6 +305,9 @@ impl Operator for InOrderOver {
             self.take_in(rows, bound.min(self.watermark), ctx)?;
         }
         self.take_pending(ctx)?;
+        if self.partitions.wants_clean_up(self.watermark) {
+            self.drop_old(ctx)?;
+        }
         // Rows that wait are emitted later, with their own times.
         let pending = self.pending.first().map_or(Watermark::MAX, |(time, _)| Watermark(EventTime(*time)));
         ctx.emit_watermark(self.watermark.min(pending));
@@ -289,6 +315,7 @@ impl Operator for InOrderOver {
     }
 
     fn state_bytes(&self) -> usize {
-        self.waiting.bytes() + self.held.bytes() + self.partitions.bytes() + self.bytes
+        let pending = self.pending.len() * size_of::<(i64, usize)>();
+        self.waiting.bytes() + self.held.bytes() + self.partitions.bytes() + self.bytes + pending
     }
 }

@@ -14,11 +14,11 @@ use proptest::prelude::*;
 use tidemill_plans::change::with_change_column;
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::functions;
-use tidemill_plans::node::{NodeKind, SortColumn};
+use tidemill_plans::node::{NodeKind, SortColumn, TimeToLive};
 
 use super::*;
 use crate::testing::OperatorHarness;
-use crate::testing::graph::{cases, harness, late, play, schema};
+use crate::testing::graph::{cases, harness, late, play, schema, sorted_rows};
 
 const ROWS: &str = "k:text v:int t:time";
 
@@ -47,6 +47,15 @@ fn seconds(count: i64) -> ScalarValue {
 }
 
 fn operator(calls: Vec<(WindowFunction, DataType)>, emit: OverEmit, changes: bool) -> OperatorHarness {
+    operator_for(None, calls, emit, changes)
+}
+
+fn operator_for(
+    ttl: Option<TimeToLive>,
+    calls: Vec<(WindowFunction, DataType)>,
+    emit: OverEmit,
+    changes: bool,
+) -> OperatorHarness {
     let input = schema(ROWS);
     let values = calls.iter().enumerate().map(|(i, (_, kind))| Field::new(format!("f{i}"), kind.clone(), true));
     let own = input.fields().iter().map(|field| field.as_ref().clone());
@@ -60,6 +69,7 @@ fn operator(calls: Vec<(WindowFunction, DataType)>, emit: OverEmit, changes: boo
         order_by: vec![SortColumn { column: 2, descending: false, nulls_first: false }],
         functions: calls.into_iter().map(|(call, _)| StreamExpr(Expr::from(call))).collect(),
         emit,
+        ttl,
     };
     let input = if changes { with_change_column(&input) } else { input };
     harness(NodeKind::OverWindow(node), &[&input], output)
@@ -307,5 +317,76 @@ proptest! {
             lines
         };
         prop_assert_eq!(sorted(streaming.output().unwrap()), sorted(whole.output().unwrap()));
+    }
+}
+
+#[test]
+fn partitions_that_no_row_touches_are_dropped_after_their_time_to_live() {
+    let in_order = OverEmit::InOrder { time: 2, rows_ahead: 0, micros_ahead: 0 };
+    let mut text = String::new();
+    for (emit, op) in [(in_order, ""), (OverEmit::OnUpdate, " 0")] {
+        let calls = vec![(call("sum", vec![col("v")]), DataType::Int64)];
+        let ttl = TimeToLive { micros: 10_000_000, time: Some(2) };
+        let mut harness = operator_for(Some(ttl), calls, emit, !op.is_empty());
+        let rows = (0..50).map(|k| format!("k{k} 5 @100{op}")).collect::<Vec<_>>().join("\n");
+        harness.push(0, &rows).unwrap();
+        harness.push(0, &format!("k7 3 @108{op}")).unwrap();
+        harness.watermark(0, 109).unwrap();
+        let before = harness.state_bytes();
+        harness.watermark(0, 113).unwrap();
+        assert!(harness.state_bytes() < before, "{before} became {}", harness.state_bytes());
+        harness.output().unwrap();
+        harness.push(0, &format!("k7 9 @114{op}\nk8 9 @114{op}")).unwrap();
+        harness.watermark(0, 116).unwrap();
+        text.push_str(&harness.output().unwrap());
+    }
+    expect![[r#"
+        k7 9 @114 17
+        k8 9 @114 9
+        watermark @116
+        +I k7 9 @114 17
+        +I k8 9 @114 9
+        watermark @116
+    "#]]
+    .assert_eq(&text);
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    /// Partitions that no row comes for again may be dropped without a difference.
+    #[test]
+    fn a_time_to_live_changes_nothing_of_what_has_come(
+        given in proptest::collection::vec((0..20i64, -4..5i8, 0..6i64), 1..80),
+        step in 1..8i64,
+        gone in any::<bool>(),
+    ) {
+        let ttl = TimeToLive { micros: 10_000_000, time: Some(2) };
+        let emit = OverEmit::InOrder { time: 2, rows_ahead: 1, micros_ahead: 1_000_000 };
+        let mut forgetful = operator_for(Some(ttl), many(), emit, false);
+        let mut lasting = operator_for(None, many(), emit, false);
+        // A key's rows come within six seconds, three seconds after those of the key before.
+        let mut batches: BTreeMap<i64, String> = BTreeMap::new();
+        for (key, value, time) in given {
+            let time = key * 3 + time;
+            batches.entry(time / step).or_default().push_str(&format!("k{key} {value} @{time}\n"));
+        }
+        let mut bytes = (0, 0);
+        for operator in [&mut forgetful, &mut lasting] {
+            for (number, batch) in &batches {
+                operator.push(0, batch).unwrap();
+                operator.watermark(0, (number + 1) * step).unwrap();
+            }
+            if gone {
+                operator.watermark(0, 1000).unwrap();
+            }
+            bytes = (bytes.1, operator.state_bytes());
+        }
+        prop_assert!(!gone || bytes.0 < bytes.1, "{} bytes, {} without a time to live", bytes.0, bytes.1);
+        for operator in [&mut forgetful, &mut lasting] {
+            operator.finish().unwrap();
+        }
+        let rows = |operator: &mut OperatorHarness| sorted_rows(&operator.output().unwrap());
+        prop_assert_eq!(rows(&mut forgetful), rows(&mut lasting));
     }
 }

@@ -18,10 +18,10 @@ use tidemill_plans::node::{OverEmit, OverWindowNode};
 use super::call::{Call, PartitionRows, Prepared};
 use crate::error::Result;
 use crate::operator::Operator;
-use crate::operator::partitions::all_fields;
+use crate::operator::partitions::{all_fields, keep_live};
 use crate::operator::sorted_rows::{Encoded, SortedRows, difference};
 use crate::operator::window_aggregate::conform;
-use crate::task::{EndReason, OperatorContext};
+use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Partitions are computed together until they have so many rows.
 const CHUNK_ROWS: usize = 1 << 13;
@@ -53,7 +53,7 @@ struct Computed {
 
 impl UpdatingOver {
     pub(super) fn new(node: &OverWindowNode, input: &SchemaRef, output: SchemaRef) -> Result<Self> {
-        let rows = SortedRows::new(input, &node.partition, &node.order_by)?;
+        let rows = SortedRows::new(input, &node.partition, &node.order_by, node.ttl)?;
         let mut prepared = Prepared::new(Arc::clone(rows.schema()));
         let call = |call| Call::new(call, &node.order_by, rows.schema(), &mut prepared);
         let calls = node.functions.iter().map(call).collect::<Result<Vec<_>>>()?;
@@ -146,6 +146,16 @@ impl UpdatingOver {
         ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), columns)?);
         Ok(())
     }
+
+    /// Forgets the partitions that no row has touched for long enough. Downstream is not told: it keeps its
+    /// rows for as long as it wants.
+    fn drop_old(&mut self) -> Result<()> {
+        if let Some(live) = self.rows.drop_old()? {
+            self.known = keep_live(std::mem::take(&mut self.known), &live);
+            self.known_bytes = self.known.iter().map(|rows| bytes(rows)).sum();
+        }
+        Ok(())
+    }
 }
 
 /// Bytes of rows with what holds them.
@@ -159,6 +169,15 @@ impl Operator for UpdatingOver {
         if self.at_end {
             self.rows.take_changed();
         }
+        Ok(())
+    }
+
+    fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
+        if !self.at_end && self.rows.wants_clean_up(watermarks.min()) {
+            self.flush(ctx)?;
+            self.drop_old()?;
+        }
+        ctx.emit_watermark(watermarks.min());
         Ok(())
     }
 

@@ -229,3 +229,16 @@ proptest! {
         prop_assert_eq!(picks, expected);
     }
 }
+
+#[test]
+fn versions_and_rows_that_wait_for_them_count_as_state() {
+    let mut harness = predict(ModelFreshness::Consistent);
+    assert_eq!(harness.state_bytes(), 0);
+    play(&mut harness, "row 1 0.5 @5");
+    let waiting = harness.state_bytes();
+    play(&mut harness, "version 4 1");
+    let both = harness.state_bytes();
+    assert!(0 < waiting && waiting < both, "{waiting} {both}");
+    play(&mut harness, "watermark 0 10\nwatermark 1 10");
+    assert_eq!(harness.state_bytes(), both - waiting, "the version may be asked for again");
+}

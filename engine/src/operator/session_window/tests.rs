@@ -195,3 +195,16 @@ fn without_an_aggregation_each_row_gets_its_sessions_bounds_once_it_has_closed()
     .assert_eq(&format!("{}late {}\n", harness.output().unwrap(), late(&harness)));
     assert_eq!(harness.state_bytes(), 0);
 }
+
+#[test]
+fn state_is_counted_until_its_session_has_closed() {
+    let mut harness = sessions();
+    let empty = harness.state_bytes();
+    harness.push(0, "a 1 @1\nb 2 @5\na 4 @9").unwrap();
+    let waiting = harness.state_bytes();
+    harness.watermark(0, 10).unwrap();
+    let open = harness.state_bytes();
+    harness.watermark(0, 20).unwrap();
+    assert!(waiting > empty && open > empty, "{empty} {waiting} {open}");
+    assert_eq!(harness.state_bytes(), empty);
+}

@@ -237,3 +237,16 @@ proptest! {
         prop_assert_eq!(harness.stats().late_rows.load(Ordering::Relaxed), late);
     }
 }
+
+#[test]
+fn rows_and_versions_count_as_state_for_as_long_as_they_are_held() {
+    let mut harness = join(TemporalJoinKind::Inner);
+    assert_eq!(harness.state_bytes(), 0);
+    play(&mut harness, "R k 1 @10");
+    let version = harness.state_bytes();
+    play(&mut harness, "L k 5 @12");
+    let waiting = harness.state_bytes();
+    play(&mut harness, "L watermark 20\nR watermark 20");
+    assert!(0 < version && version < waiting, "{version} {waiting}");
+    assert_eq!(harness.state_bytes(), version, "the row has been joined, and the version may be asked for again");
+}

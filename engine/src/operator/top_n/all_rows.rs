@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::change::ChangeOp;
 use tidemill_plans::node::TopNNode;
+use tidemill_plans::time::Watermark;
 
 use super::{Changes, KeptRows, Named, OUTPUT_ROWS};
 use crate::error::Result;
@@ -26,7 +27,7 @@ impl AllRows {
         Ok(Self {
             limit: usize::try_from(node.limit).unwrap_or(usize::MAX),
             by_rank: node.rank || node.limit == 1,
-            rows: SortedRows::new(input, &node.partition, &node.order_by)?,
+            rows: SortedRows::new(input, &node.partition, &node.order_by, node.ttl)?,
             known: Vec::new(),
         })
     }
@@ -77,6 +78,14 @@ impl KeptRows for AllRows {
             }
         }
         Ok(())
+    }
+
+    fn wants_clean_up(&mut self, watermark: Watermark) -> bool {
+        self.rows.wants_clean_up(watermark)
+    }
+
+    fn drop_old(&mut self) -> Result<()> {
+        self.rows.drop_old().map(drop)
     }
 
     fn bytes(&self) -> usize {

@@ -10,12 +10,13 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, Rows};
 use tidemill_plans::change::ChangeOp;
 use tidemill_plans::node::TopNNode;
+use tidemill_plans::time::Watermark;
 
 use super::row_store::{Incoming, RowStore};
 use super::{Changes, KeptRows, Named, OUTPUT_ROWS};
 use crate::error::Result;
 use crate::operator::held_rows::Place;
-use crate::operator::partitions::{OrderKeys, Partitions, all_fields, prefix};
+use crate::operator::partitions::{OrderKeys, Partitions, all_fields, keep_live, prefix};
 
 /// See the [module](self).
 pub(super) struct BestRows {
@@ -64,7 +65,7 @@ impl BestRows {
             limit: usize::try_from(node.limit).unwrap_or(usize::MAX),
             // Of a single row there is nothing but its rank to tell the old from the new.
             by_rank: node.rank || node.limit == 1,
-            partitions: Partitions::new(&input, &node.partition)?,
+            partitions: Partitions::new(&input, &node.partition, node.ttl)?,
             keys: OrderKeys::new(&node.order_by, &input)?,
             best: Best {
                 whole: RowConverter::new(all_fields(&input))?,
@@ -111,6 +112,8 @@ impl BestRows {
     /// Bytes held besides the rows.
     fn index_bytes(&self) -> usize {
         self.best.places.capacity() * (size_of::<Places>() + size_of::<u128>() + size_of::<bool>())
+            + self.marks.changed.capacity() * size_of::<(u32, u32)>()
+            + self.marks.known.capacity() * size_of::<Place>()
     }
 }
 
@@ -158,6 +161,18 @@ impl KeptRows for BestRows {
             }
         }
         Ok(())
+    }
+
+    fn wants_clean_up(&mut self, watermark: Watermark) -> bool {
+        self.partitions.wants_clean_up(watermark)
+    }
+
+    fn drop_old(&mut self) -> Result<()> {
+        debug_assert!(self.marks.changed.is_empty(), "changes are taken before partitions are dropped");
+        let Some(live) = self.partitions.drop_old(|_, young| young)? else { return Ok(()) };
+        self.best.keep(&live);
+        self.marks.marked = vec![false; live.len()];
+        self.clear()
     }
 
     fn bytes(&self) -> usize {
@@ -238,6 +253,18 @@ impl Best {
             return Ok(row.cmp(&whole.row(new.incoming.row(kept))));
         }
         self.store.compare_whole(row, kept, &self.whole)
+    }
+
+    /// Keeps these partitions only: the i-th has the number i now.
+    fn keep(&mut self, live: &[u32]) {
+        let mut numbers = vec![None; self.places.len()];
+        live.iter().enumerate().for_each(|(new, old)| numbers[*old as usize] = Some(new as u32));
+        for (places, _) in self.places.iter().zip(&numbers).filter(|(_, number)| number.is_none()) {
+            places.as_slice().iter().for_each(|place| self.store.release(*place));
+        }
+        self.store.renumber(&numbers);
+        self.places = keep_live(std::mem::take(&mut self.places), live);
+        self.last = keep_live(std::mem::take(&mut self.last), live);
     }
 
     fn last_prefix(&self, partition: usize, new: &Newcomer<'_, '_>) -> u128 {

@@ -10,7 +10,7 @@ use super::Output;
 use crate::error::Result;
 use crate::operator::Operator;
 use crate::operator::late_rows::without_late;
-use crate::operator::partitions::{OrderKeys, Partitions};
+use crate::operator::partitions::{OrderKeys, Partitions, keep_live};
 use crate::rows::EventTimeBuffer;
 use crate::task::{OperatorContext, PortWatermarks};
 
@@ -37,7 +37,7 @@ impl FirstRows {
             limit: node.limit,
             time,
             keys,
-            partitions: Partitions::new(&input, &node.partition)?,
+            partitions: Partitions::new(&input, &node.partition, node.ttl)?,
             counts: Vec::new(),
             waiting: EventTimeBuffer::new(input, time),
             watermark: Watermark::MIN,
@@ -81,6 +81,11 @@ impl Operator for FirstRows {
         while let Some(rows) = self.waiting.take_chunk_before(self.watermark.0)? {
             let rows = self.in_order(rows)?;
             ctx.emit(self.take_first(&rows)?);
+        }
+        if self.partitions.wants_clean_up(self.watermark)
+            && let Some(live) = self.partitions.drop_old(|_, young| young)?
+        {
+            self.counts = keep_live(std::mem::take(&mut self.counts), &live);
         }
         ctx.emit_watermark(self.watermark);
         Ok(())

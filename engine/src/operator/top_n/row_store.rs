@@ -145,7 +145,9 @@ impl RowStore {
     }
 
     fn hold(&mut self, batch: RecordBatch, order: Rows, partitions: Vec<u32>, live: usize) -> u32 {
-        let bytes = batch_bytes(&batch) + order.size() + partitions.capacity() * size_of::<u32>();
+        // With where each row is, which its partition knows.
+        let index = partitions.capacity() * (size_of::<u32>() + size_of::<Place>());
+        let bytes = batch_bytes(&batch) + order.size() + index;
         self.bytes += bytes;
         let held = Held { batch, order, partitions, live, thin: false, fresh: false, asked: 0, whole: None, bytes };
         let number = match self.free.pop() {
@@ -207,6 +209,14 @@ impl RowStore {
             self.gone += 1;
         } else {
             self.note_thin(place.0);
+        }
+    }
+
+    /// Gives partitions other numbers. Those without one have no rows left.
+    pub(super) fn renumber(&mut self, numbers: &[Option<u32>]) {
+        let partitions = self.batches.iter_mut().flat_map(|held| &mut held.partitions);
+        for partition in partitions.filter(|partition| **partition != GONE) {
+            *partition = numbers[*partition as usize].unwrap_or(GONE);
         }
     }
 

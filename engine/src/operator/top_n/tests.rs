@@ -6,7 +6,7 @@ use arrow::datatypes::Field;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_plans::change::with_change_column;
-use tidemill_plans::node::{NodeKind, SortColumn};
+use tidemill_plans::node::{NodeKind, SortColumn, TimeToLive};
 
 use super::*;
 use crate::testing::OperatorHarness;
@@ -15,7 +15,7 @@ use crate::testing::graph::{cases, harness, late, play, schema};
 /// The first rows by `v`, largest first.
 fn top(limit: u64, rank: bool) -> TopNNode {
     let order_by = vec![SortColumn { column: 1, descending: true, nulls_first: true }];
-    TopNNode { partition: vec![0], order_by, limit, rank, emit: TopNEmit::OnUpdate, gather_ms: None }
+    TopNNode { partition: vec![0], order_by, limit, rank, emit: TopNEmit::OnUpdate, gather_ms: None, ttl: None }
 }
 
 fn operator(node: TopNNode, input: &str, changes: bool) -> OperatorHarness {
@@ -444,4 +444,104 @@ proptest! {
             prop_assert_eq!(&known, &model(&rows, limit, rank));
         }
     }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    /// A partition that no row touched for ten seconds is forgotten at the next look, and begins anew.
+    #[test]
+    fn old_partitions_leave_the_others_as_they_are(
+        batches in proptest::collection::vec((steps(), 0..8i64), 1..8),
+        limit in 1..4usize,
+        rank: bool,
+        changes: bool,
+    ) {
+        let ttl = TimeToLive { micros: 10_000_000, time: None };
+        let mut harness = operator(TopNNode { ttl: Some(ttl), ..top(limit as u64, rank) }, ROWS, changes);
+        let (mut rows, mut known) = (Vec::<Step>::new(), Vec::new());
+        // A look every quarter of the time to live, the first at the first watermark.
+        let (mut now, mut next_look) = (100, 4 * 100 + 10);
+        let mut touched: BTreeMap<u8, i64> = BTreeMap::new();
+        harness.watermark(0, now).unwrap();
+        for (batches, seconds) in batches {
+            for step in batches.into_iter().flatten() {
+                let there = rows.iter().position(|row| (row.1, row.2, row.3) == (step.1, step.2, step.3));
+                let op = match there.filter(|_| changes && !step.0) {
+                    Some(place) => {
+                        rows.remove(place);
+                        3
+                    }
+                    None => {
+                        rows.push(step);
+                        0
+                    }
+                };
+                touched.insert(step.1, now);
+                let op = if changes { format!(" {op}") } else { String::new() };
+                harness.push(0, &format!("{}{op}", show(&step))).unwrap();
+            }
+            let output = harness.output().unwrap();
+            let changed: Vec<&str> = output.lines().filter(|line| !line.starts_with("watermark")).collect();
+            apply(&mut known, &changed.join("\n"));
+            prop_assert_eq!(&known, &model(&rows, limit, rank));
+            now += seconds;
+            harness.watermark(0, now).unwrap();
+            if now * 4 >= next_look {
+                next_look = now * 4 + 10;
+                rows.retain(|row| touched[&row.1] >= now - 10);
+                // Downstream is not told, but the rows of a partition that begins anew are others.
+                known = model(&rows, limit, rank);
+            }
+        }
+    }
+}
+
+/// What comes of fifty partitions, of which one was touched shortly before the others got old.
+fn old_partitions(node: TopNNode, changes: bool) -> String {
+    let ttl = TimeToLive { micros: 10_000_000, time: Some(2) };
+    let mut harness = operator(TopNNode { ttl: Some(ttl), ..node }, WINDOWED, changes);
+    let op = if changes { " 0" } else { "" };
+    let rows = |seconds: i64| (0..50).map(|k| format!("k{k} 5 @{seconds}{op}")).collect::<Vec<_>>().join("\n");
+    harness.push(0, &rows(100)).unwrap();
+    harness.push(0, &format!("k7 3 @108{op}")).unwrap();
+    harness.watermark(0, 109).unwrap();
+    let before = harness.state_bytes();
+    harness.watermark(0, 113).unwrap();
+    assert!(harness.state_bytes() < before, "{before} became {}", harness.state_bytes());
+    harness.output().unwrap();
+    harness.push(0, &format!("k7 9 @114{op}\nk8 9 @114{op}")).unwrap();
+    harness.watermark(0, 116).unwrap();
+    harness.output().unwrap()
+}
+
+#[test]
+fn partitions_that_no_row_touches_are_dropped_after_their_time_to_live() {
+    for changes in [false, true] {
+        // What was known of k7 is taken back, and k8 begins anew.
+        expect![[r#"
+            -U k7 5 @100
+            +U k7 9 @114
+            +I k8 9 @114
+            watermark @116
+        "#]]
+        .assert_eq(&old_partitions(top(1, false), changes));
+        expect![[r#"
+            -U k7 5 @100 1
+            +U k7 9 @114 1
+            -U k7 3 @108 2
+            +U k7 5 @100 2
+            +I k8 9 @114 1
+            watermark @116
+        "#]]
+        .assert_eq(&old_partitions(top(2, true), changes));
+    }
+    let oldest = SortColumn { column: 2, descending: false, nulls_first: false };
+    let node = TopNNode { order_by: vec![oldest], emit: TopNEmit::InOrder { time: 2 }, ..top(2, true) };
+    // Of k7 two rows have been seen.
+    expect![[r#"
+        k8 9 @114 1
+        watermark @116
+    "#]]
+    .assert_eq(&old_partitions(node, false));
 }

@@ -23,17 +23,19 @@ pub(super) struct WindowTopN {
     input: SchemaRef,
     output: Output,
     open: BTreeMap<i64, BestRows>,
+    bytes: usize,
     watermark: Watermark,
 }
 
 impl WindowTopN {
     pub(super) fn new(node: &TopNNode, time: usize, input: SchemaRef, output: SchemaRef) -> Self {
         let output = Output { rank: node.rank, schema: output };
-        Self { node: node.clone(), time, input, output, open: BTreeMap::new(), watermark: Watermark::MIN }
+        Self { node: node.clone(), time, input, output, open: BTreeMap::new(), bytes: 0, watermark: Watermark::MIN }
     }
 
     /// Takes in rows of one time.
     fn apply(&mut self, time: i64, batch: &RecordBatch) -> Result<()> {
+        let before = self.open.get(&time).map_or(0, KeptRows::bytes);
         let rows = match self.open.entry(time) {
             std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
             std::collections::btree_map::Entry::Vacant(new) => {
@@ -41,7 +43,9 @@ impl WindowTopN {
             }
         };
         rows.apply(batch)?;
-        rows.forget_changes()
+        rows.forget_changes()?;
+        self.bytes = self.bytes + rows.bytes() - before;
+        Ok(())
     }
 }
 
@@ -72,7 +76,9 @@ impl Operator for WindowTopN {
             && self.watermark.passed(EventTime(*open.key()))
         {
             let output = &self.output;
-            open.remove().all(&mut |changes| {
+            let open = open.remove();
+            self.bytes -= open.bytes();
+            open.all(&mut |changes| {
                 ctx.emit(output.rows(changes.rows, changes.ranks)?);
                 Ok(())
             })?;
@@ -82,6 +88,6 @@ impl Operator for WindowTopN {
     }
 
     fn state_bytes(&self) -> usize {
-        self.open.values().map(KeptRows::bytes).sum()
+        self.bytes
     }
 }

@@ -199,3 +199,18 @@ proptest! {
         prop_assert_eq!(run(&rows, batch), expected);
     }
 }
+
+#[test]
+fn rows_that_wait_count_as_state_until_they_are_learnt() {
+    let mut harness = train(test_env().unwrap());
+    let model = harness.state_bytes();
+    harness.push(0, "1 a true @1\n2 b false @2").unwrap();
+    let waiting = harness.state_bytes();
+    harness.watermark(0, 10).unwrap();
+    let learnt = harness.state_bytes();
+    assert!(model < waiting, "{model} {waiting}");
+    harness.push(0, &"1 a true @11\n".repeat(100)).unwrap();
+    assert!(harness.state_bytes() > learnt);
+    harness.watermark(0, 20).unwrap();
+    assert_eq!(harness.state_bytes(), learnt, "the model has the size of its features");
+}

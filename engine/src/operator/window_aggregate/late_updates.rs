@@ -20,13 +20,14 @@ use super::WindowAggregate;
 use crate::error::Result;
 use crate::operator::panes::Times;
 use crate::rows::canonical_order;
-use crate::task::OperatorContext;
+use crate::task::{OperatorContext, batch_bytes};
 
 /// The rows of complete panes, in order, where order matters.
 pub(super) struct KeptRows {
     schema: SchemaRef,
     time: usize,
     panes: BTreeMap<i64, RecordBatch>,
+    bytes: usize,
 }
 
 /// Closed windows by their end, each with the numbers of the keys that late rows have in it.
@@ -40,25 +41,32 @@ struct Results {
 
 impl KeptRows {
     pub(super) fn new(schema: SchemaRef, time: usize) -> Self {
-        Self { schema, time, panes: BTreeMap::new() }
+        Self { schema, time, panes: BTreeMap::new(), bytes: 0 }
     }
 
     /// Adds rows to a pane; returns all that it has then, in order.
     pub(super) fn add(&mut self, start: i64, rows: RecordBatch) -> Result<RecordBatch> {
-        let all = match self.panes.remove(&start) {
+        let all = match self.take(start) {
             Some(known) => canonical_order(&concat_batches(&self.schema, [&known, &rows])?, Some(self.time))?,
             None => rows,
         };
+        self.bytes += batch_bytes(&all);
         self.panes.insert(start, all.clone());
         Ok(all)
     }
 
     pub(super) fn drop_pane(&mut self, start: i64) {
-        self.panes.remove(&start);
+        self.take(start);
+    }
+
+    fn take(&mut self, start: i64) -> Option<RecordBatch> {
+        let rows = self.panes.remove(&start)?;
+        self.bytes -= batch_bytes(&rows);
+        Some(rows)
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.panes.values().map(crate::task::batch_bytes).sum()
+        self.bytes
     }
 }
 

@@ -309,6 +309,16 @@ fn a_sink_that_is_not_polled_holds_the_source_back() {
 }
 
 #[test]
+fn the_most_state_that_an_operator_held_is_remembered() {
+    let folder = files(&[FIRST, SECOND]);
+    let mut job = Job::start(&windows(&folder, RESULT_CONNECTOR), Settings::default(), &[]);
+    job.run();
+    let stats: Vec<_> = job.tasks.iter().flat_map(Task::stats).map(|stats| stats.snapshot()).collect();
+    assert!(stats.iter().any(|stats| stats.state_bytes_max > 0), "windows hold rows");
+    assert!(stats.iter().all(|stats| stats.state_bytes <= stats.state_bytes_max));
+}
+
+#[test]
 fn a_cancelled_job_ends_without_an_end() {
     let folder = files(&[FIRST, SECOND]);
     let mut job = Job::start(&windows(&folder, RESULT_CONNECTOR), Settings::default(), &[DriverCommand::Cancel]);

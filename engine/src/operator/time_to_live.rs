@@ -1,0 +1,64 @@
+//! When partitions were touched last: those that no row touches for long enough are dropped.
+
+use arrow::array::RecordBatch;
+use tidemill_plans::node::TimeToLive;
+use tidemill_plans::time::{EventTime, Watermark, event_times};
+
+use crate::error::Result;
+
+/// The last touch of each partition, by event time.
+pub(super) struct Touches {
+    life: TimeToLive,
+    touched: Vec<i64>,
+    watermark: Watermark,
+    /// Nothing is looked for to be dropped before the watermark is here.
+    next_look: EventTime,
+}
+
+impl Touches {
+    pub(super) fn new(life: TimeToLive) -> Self {
+        Self { life, touched: Vec::new(), watermark: Watermark::MIN, next_look: EventTime::MIN }
+    }
+
+    /// Notes which partitions rows are in. Rows without event time are as old as the watermark when they
+    /// came.
+    pub(super) fn note(&mut self, batch: &RecordBatch, partitions: &[usize]) -> Result<()> {
+        let known = partitions.iter().max().map_or(0, |last| last + 1).max(self.touched.len());
+        self.touched.resize(known, i64::MIN);
+        match self.life.time {
+            Some(time) => {
+                for (partition, time) in partitions.iter().zip(event_times(batch.column(time))?.values()) {
+                    let touched = &mut self.touched[*partition];
+                    *touched = (*touched).max(*time);
+                }
+            }
+            None => partitions.iter().for_each(|partition| self.touched[*partition] = self.watermark.0.0),
+        }
+        Ok(())
+    }
+
+    /// Whether it is time to look for old partitions: a look at all of them is worth a quarter of the time
+    /// to live.
+    pub(super) fn is_due(&mut self, watermark: Watermark) -> bool {
+        self.watermark = watermark;
+        if watermark.0 < self.next_look || watermark.is_end() {
+            return false;
+        }
+        self.next_look = watermark.0.plus(self.life.micros / 4);
+        true
+    }
+
+    /// Of each partition, whether it was touched lately.
+    pub(super) fn is_young(&self, partition: usize) -> bool {
+        self.touched[partition] >= self.watermark.0.plus(-self.life.micros).0
+    }
+
+    /// Keeps these partitions only: the i-th has the number i now.
+    pub(super) fn keep(&mut self, live: &[u32]) {
+        self.touched = live.iter().map(|partition| self.touched[*partition as usize]).collect();
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.touched.capacity() * size_of::<i64>()
+    }
+}
