@@ -10,6 +10,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod error;
+pub mod functions;
 pub mod interrupts;
 pub mod output;
 pub mod progress;

@@ -60,6 +60,9 @@ pub enum PlanError {
         /// What is wrong and what would work.
         message: String,
     },
+    /// A function that cannot be registered.
+    #[error("{0}")]
+    Function(String),
     /// An expression, schema or function that DataFusion refuses.
     #[error(transparent)]
     DataFusion(#[from] DataFusionError),

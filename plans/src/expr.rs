@@ -56,9 +56,23 @@ impl Encode for StreamExpr {
 impl<C> Decode<C> for StreamExpr {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let bytes = Vec::<u8>::decode(decoder)?;
-        Expr::from_bytes_with_ctx(&bytes, functions::task_context())
+        Expr::from_bytes_with_ctx(&bytes, &functions::task_context())
             .map(Self)
-            .map_err(|error| DecodeError::OtherString(error.to_string()))
+            .map_err(|error| DecodeError::OtherString(undecodable(&error.to_string())))
+    }
+}
+
+/// Why an expression cannot be decoded. Both sides are of one version of Tidemill, so a function that is not
+/// there is one that was registered elsewhere.
+fn undecodable(error: &str) -> String {
+    let missing = error.split_once("LogicalExtensionCodec is not provided for ");
+    let name = missing.and_then(|(_, call)| call.split_once("function ")?.1.split(['"', '\\']).next());
+    match name {
+        Some(name) => format!(
+            "the function '{name}' is not there in the worker's process: register it there before \
+             tidemill::cli::main(), or run the script without worker processes"
+        ),
+        None => error.to_owned(),
     }
 }
 

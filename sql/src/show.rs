@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use tidemill_plans::catalog::{ModelVersion, ObjectKind};
 use tidemill_plans::connector::{CONNECTORS, ConnectorSpec, SOURCE_OPTIONS, find};
-use tidemill_plans::functions;
+use tidemill_plans::functions::{self, Registered, RegisteredKind};
 use tidemill_plans::settings::SETTINGS;
 use tidemill_plans::time::EventTime;
 
@@ -29,7 +29,7 @@ pub(crate) fn show(session: &Session, what: &Name) -> Result<RecordBatch> {
         "views" => objects(session, |kind| matches!(kind, ObjectKind::View | ObjectKind::MaterializedView)),
         "models" => models(session),
         "connectors" => options_of(CONNECTORS),
-        "functions" => function_names(),
+        "functions" => functions_of(),
         "all" => settings(session, |_| true),
         name if session.settings.get(name).is_some() => settings(session, |setting| setting == name),
         name => {
@@ -170,19 +170,32 @@ fn options_of(connectors: &[ConnectorSpec]) -> Result<RecordBatch> {
     table(&["connector", "as", "option", "value", "required", "default", "description"], rows)
 }
 
-fn function_names() -> Result<RecordBatch> {
-    let scalar = functions::scalar_names().map(|name| (name, "scalar"));
-    let mut all: Vec<(&str, &str)> =
-        functions::aggregate_names().map(|name| (name, "aggregate")).chain(scalar).collect();
-    all.extend([
-        ("tumble", "table"),
-        ("hop", "table"),
-        ("cumulate", "table"),
-        ("session", "table"),
-        ("ml.predict", "table"),
-    ]);
-    all.sort_unstable();
-    table(&["name", "kind"], all.into_iter().map(|(name, kind)| vec![name.to_owned(), kind.to_owned()]).collect())
+/// What was registered from Rust first, then SQL's own.
+fn functions_of() -> Result<RecordBatch> {
+    let registered = functions::registered();
+    let mut own: Vec<(String, &str)> = Vec::new();
+    own.extend(functions::aggregate_names().into_iter().map(|name| (name, "aggregate")));
+    own.extend(functions::scalar_names().into_iter().map(|name| (name, "scalar")));
+    own.extend(["tumble", "hop", "cumulate", "session", "ml.predict"].map(|name| (String::from(name), "table")));
+    own.retain(|(name, _)| !registered.iter().any(|(other, _)| other == name));
+    own.sort_unstable();
+    let mut rows: Vec<Vec<String>> = registered.into_iter().map(registered_row).collect();
+    rows.extend(own.into_iter().map(|(name, kind)| vec![name, String::new(), String::new(), kind.to_owned()]));
+    table(&["name", "arguments", "returns", "kind", "body"], rows)
+}
+
+fn registered_row((name, registered): (String, Registered)) -> Vec<String> {
+    let kind = match registered.kind {
+        RegisteredKind::Scalar => "scalar, from Rust",
+        RegisteredKind::Aggregate => "aggregate, from Rust",
+    };
+    let (arguments, returns) = match &registered.types {
+        None => (String::new(), String::new()),
+        Some((arguments, returns)) => {
+            (arguments.iter().map(type_name).collect::<Vec<_>>().join(", "), type_name(returns))
+        }
+    };
+    vec![name, arguments, returns, kind.to_owned()]
 }
 
 fn settings(session: &Session, wanted: impl Fn(&str) -> bool) -> Result<RecordBatch> {

@@ -11,6 +11,7 @@ mod command;
 mod equivalence;
 mod flights;
 mod formats;
+mod functions;
 mod generated;
 mod joins;
 mod logic;

@@ -1,101 +1,245 @@
 //! SQL's scalar, aggregate and window functions: the planner that checks a call and the worker that runs it
 //! take them from here, so they cannot differ.
 //!
-//! All of DataFusion's defaults, and the quality measures of classifiers as aggregates.
+//! All of DataFusion's defaults, the quality measures of classifiers as aggregates, and what a program
+//! registers before its first session. A worker in a process of its own knows only what that process has
+//! registered.
 
+mod checked;
 mod classification;
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
 
+use arrow::datatypes::DataType;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, Signature, TypeSignature, WindowUDF};
 use datafusion::prelude::SessionConfig;
 
-static SCALAR: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
-    let mut functions = HashMap::new();
-    for function in SessionStateDefaults::default_scalar_functions() {
-        for name in function.aliases() {
-            functions.insert(name.clone(), Arc::clone(&function));
-        }
-        functions.insert(function.name().to_owned(), function);
-    }
-    functions
-});
+use crate::error::{PlanError, Result};
 
-static AGGREGATE: LazyLock<HashMap<String, Arc<AggregateUDF>>> = LazyLock::new(|| {
-    let mut functions = HashMap::new();
-    let own = classification::functions().into_iter().map(Arc::new);
-    for function in SessionStateDefaults::default_aggregate_functions().into_iter().chain(own) {
-        for name in function.aliases() {
-            functions.insert(name.clone(), Arc::clone(&function));
-        }
-        functions.insert(function.name().to_owned(), function);
-    }
-    functions
-});
+/// Names that the planner reads itself, in FROM and elsewhere.
+const PLANNED: [&str; 10] =
+    ["tumble", "hop", "cumulate", "session", "unnest", "descriptor", "ml_predict", "ml_evaluate", "mod", "proctime"];
 
-static WINDOW: LazyLock<HashMap<String, Arc<WindowUDF>>> = LazyLock::new(|| {
-    let mut functions = HashMap::new();
-    for function in SessionStateDefaults::default_window_functions() {
-        for name in function.aliases() {
-            functions.insert(name.clone(), Arc::clone(&function));
-        }
-        functions.insert(function.name().to_owned(), function);
-    }
-    functions
-});
+static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| RwLock::new(Registry::with_defaults()));
 
-static TASK_CONTEXT: LazyLock<TaskContext> = LazyLock::new(|| {
+/// All functions by name, and what decodes calls of them.
+struct Registry {
+    scalar: HashMap<String, Arc<ScalarUDF>>,
+    aggregate: HashMap<String, Arc<AggregateUDF>>,
+    window: HashMap<String, Arc<WindowUDF>>,
+    /// What has been registered, by name.
+    registered: BTreeMap<String, Registered>,
+    context: Arc<TaskContext>,
+}
+
+/// What is known of a function that was registered from Rust.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// What it makes of its arguments.
+    pub kind: RegisteredKind,
+    /// The types of its arguments, and of its result, if its signature has only one choice.
+    pub types: Option<(Vec<DataType>, DataType)>,
+}
+
+/// The kinds of functions that can be registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegisteredKind {
+    /// A value of each row.
+    Scalar,
+    /// A value of many rows.
+    Aggregate,
+}
+
+impl Registry {
+    fn with_defaults() -> Self {
+        let mut scalar = HashMap::new();
+        for function in SessionStateDefaults::default_scalar_functions() {
+            add(&mut scalar, function.name().to_owned(), function.aliases(), &function);
+        }
+        let mut aggregate = HashMap::new();
+        let own = classification::functions().into_iter().map(Arc::new);
+        for function in SessionStateDefaults::default_aggregate_functions().into_iter().chain(own) {
+            add(&mut aggregate, function.name().to_owned(), function.aliases(), &function);
+        }
+        let mut window = HashMap::new();
+        for function in SessionStateDefaults::default_window_functions() {
+            add(&mut window, function.name().to_owned(), function.aliases(), &function);
+        }
+        let context = Arc::new(context_of(&scalar, &aggregate, &window));
+        Self { scalar, aggregate, window, registered: BTreeMap::new(), context }
+    }
+
+    fn is_known(&self, name: &str) -> bool {
+        self.scalar.contains_key(name)
+            || self.aggregate.contains_key(name)
+            || self.window.contains_key(name)
+            || PLANNED.contains(&name)
+    }
+
+    /// Refuses names that mean another function already, or nothing.
+    fn check_free(&self, name: &str, aliases: &[String]) -> Result<()> {
+        for name in aliases.iter().map(String::as_str).chain([name]) {
+            if name.is_empty() {
+                return Err(PlanError::Function(String::from("a function needs a name")));
+            }
+            if self.is_known(name) {
+                return Err(PlanError::Function(format!("there is a function '{name}' already; take another name")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists what has just been added, and makes it known to decoders.
+    fn note(&mut self, name: String, registered: Registered) {
+        self.registered.insert(name, registered);
+        self.context = Arc::new(context_of(&self.scalar, &self.aggregate, &self.window));
+    }
+}
+
+fn add<F>(functions: &mut HashMap<String, Arc<F>>, name: String, aliases: &[String], function: &Arc<F>) {
+    for name in aliases.iter().cloned().chain([name]) {
+        functions.insert(name, Arc::clone(function));
+    }
+}
+
+fn context_of(
+    scalar: &HashMap<String, Arc<ScalarUDF>>,
+    aggregate: &HashMap<String, Arc<AggregateUDF>>,
+    window: &HashMap<String, Arc<WindowUDF>>,
+) -> TaskContext {
     TaskContext::new(
         None,
         String::from("tidemill"),
         SessionConfig::new(),
-        SCALAR.clone(),
+        scalar.clone(),
         HashMap::new(),
-        AGGREGATE.clone(),
-        WINDOW.clone(),
+        aggregate.clone(),
+        window.clone(),
         Arc::new(RuntimeEnv::default()),
     )
-});
+}
+
+/// A registration that panicked has not changed anything yet.
+fn registry() -> RwLockReadGuard<'static, Registry> {
+    REGISTRY.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a scalar function known to all SQL that is planned in this process from now on, and to the workers
+/// in it. SQL finds it by its name in any case. What it returns is checked: a wrong type or number of rows
+/// ends the job.
+///
+/// # Errors
+/// If one of its names is taken.
+pub fn register_scalar(function: ScalarUDF) -> Result<()> {
+    let function = checked::scalar(&function);
+    let mut registry = REGISTRY.write().unwrap_or_else(PoisonError::into_inner);
+    registry.check_free(function.name(), function.aliases())?;
+    let types = types_of(function.signature(), |types| function.inner().return_type(types));
+    let (name, aliases) = (function.name().to_owned(), function.aliases().to_vec());
+    add(&mut registry.scalar, name.clone(), &aliases, &Arc::new(function));
+    registry.note(name, Registered { kind: RegisteredKind::Scalar, types });
+    Ok(())
+}
+
+/// Makes an aggregate function known, as [`register_scalar`] does. It also runs over rows that are taken
+/// back: it need not be able to, for it is then given what is left.
+///
+/// # Errors
+/// If one of its names is taken.
+pub fn register_aggregate(function: AggregateUDF) -> Result<()> {
+    let function = checked::aggregate(&function);
+    let mut registry = REGISTRY.write().unwrap_or_else(PoisonError::into_inner);
+    registry.check_free(function.name(), function.aliases())?;
+    let types = types_of(function.signature(), |types| function.inner().return_type(types));
+    let (name, aliases) = (function.name().to_owned(), function.aliases().to_vec());
+    add(&mut registry.aggregate, name.clone(), &aliases, &Arc::new(function));
+    registry.note(name, Registered { kind: RegisteredKind::Aggregate, types });
+    Ok(())
+}
+
+/// The types of a function's arguments and of its result, if its signature leaves no choice.
+fn types_of(
+    signature: &Signature,
+    return_type: impl FnOnce(&[DataType]) -> datafusion::error::Result<DataType>,
+) -> Option<(Vec<DataType>, DataType)> {
+    let arguments = match &signature.type_signature {
+        TypeSignature::Exact(types) => types.clone(),
+        TypeSignature::Nullary => Vec::new(),
+        _ => return None,
+    };
+    let returned = return_type(&arguments).ok()?;
+    Some((arguments, returned))
+}
+
+/// Whether a name (lower case) means a function already: one of SQL's own, or one that was registered.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    registry().is_known(name)
+}
+
+/// What has been registered, by name and in order.
+#[must_use]
+pub fn registered() -> Vec<(String, Registered)> {
+    registry().registered.iter().map(|(name, registered)| (name.clone(), registered.clone())).collect()
+}
+
+/// What is known of a registered function of this name (lower case).
+#[must_use]
+pub fn find_registered(name: &str) -> Option<Registered> {
+    registry().registered.get(name).cloned()
+}
 
 /// The scalar function of this name (lower case), if there is one.
 #[must_use]
 pub fn scalar(name: &str) -> Option<Arc<ScalarUDF>> {
-    SCALAR.get(name).cloned()
+    registry().scalar.get(name).cloned()
 }
 
 /// The aggregate function of this name (lower case), if there is one.
 #[must_use]
 pub fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
-    AGGREGATE.get(name).cloned()
+    registry().aggregate.get(name).cloned()
 }
 
 /// The window function of this name (lower case), if there is one. Aggregates are window functions too.
 #[must_use]
 pub fn window(name: &str) -> Option<Arc<WindowUDF>> {
-    WINDOW.get(name).cloned()
+    registry().window.get(name).cloned()
 }
 
-/// The names of all scalar functions.
-pub fn scalar_names() -> impl Iterator<Item = &'static str> {
-    SCALAR.keys().map(String::as_str)
+/// The names of all scalar functions, in order.
+#[must_use]
+pub fn scalar_names() -> Vec<String> {
+    sorted(registry().scalar.keys())
 }
 
-/// The names of all aggregate functions.
-pub fn aggregate_names() -> impl Iterator<Item = &'static str> {
-    AGGREGATE.keys().map(String::as_str)
+/// The names of all aggregate functions, in order.
+#[must_use]
+pub fn aggregate_names() -> Vec<String> {
+    sorted(registry().aggregate.keys())
 }
 
-/// The names of all window functions that are not aggregates.
-pub fn window_names() -> impl Iterator<Item = &'static str> {
-    WINDOW.keys().map(String::as_str)
+/// The names of all window functions that are not aggregates, in order.
+#[must_use]
+pub fn window_names() -> Vec<String> {
+    sorted(registry().window.keys())
+}
+
+fn sorted<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut names: Vec<String> = names.cloned().collect();
+    names.sort_unstable();
+    names
 }
 
 /// A DataFusion context that knows these functions, for decoding expressions.
 #[must_use]
-pub fn task_context() -> &'static TaskContext {
-    &TASK_CONTEXT
+pub fn task_context() -> Arc<TaskContext> {
+    Arc::clone(&registry().context)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Aggregate, Expr};
 use tidemill_plans::expr::StreamExpr;
+use tidemill_plans::functions;
 use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{
     AggregateEmit, AggregateNode, NodeKind, SessionWindowNode, WindowAggregateNode, WindowSpec,
@@ -265,6 +266,10 @@ fn aggregate_call(expr: &Expr, relation: &Relation, schema: &DFSchema) -> Result
     if !call.params.order_by.is_empty() {
         let hint = "the order of a stream's rows is not kept; leave it out";
         return Err(SqlError::unsupported("ORDER BY in an aggregate", hint));
+    }
+    if call.params.distinct && functions::find_registered(call.func.name()).is_some() {
+        let hint = "SELECT DISTINCT in a subquery, and aggregate around it";
+        return Err(SqlError::unsupported(format!("DISTINCT in {}, a function from Rust,", call.func.name()), hint));
     }
     Ok(StreamExpr(resolve(expr, relation, schema)?))
 }

@@ -109,7 +109,7 @@ impl ContextProvider for PlanningContext<'_> {
     }
 
     fn udf_names(&self) -> Vec<String> {
-        sorted(functions::scalar_names())
+        functions::scalar_names()
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {
@@ -117,19 +117,12 @@ impl ContextProvider for PlanningContext<'_> {
     }
 
     fn udaf_names(&self) -> Vec<String> {
-        sorted(functions::aggregate_names())
+        functions::aggregate_names()
     }
 
     fn udwf_names(&self) -> Vec<String> {
-        sorted(functions::window_names())
+        functions::window_names()
     }
-}
-
-/// Names in order: of several that are like a wrong one, an error names the first.
-fn sorted(names: impl Iterator<Item = &'static str>) -> Vec<String> {
-    let mut names: Vec<String> = names.map(str::to_owned).collect();
-    names.sort();
-    names
 }
 
 /// TIMESTAMP has microseconds, as in PostgreSQL; DataFusion's own would have nanoseconds.
