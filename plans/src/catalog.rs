@@ -1,4 +1,4 @@
-//! What has been created: sources, sinks, views, models.
+//! What has been created: sources, sinks, views, models, functions.
 //!
 //! The catalog keeps each object's own SQL text: it is what SHOW CREATE prints, and replaying the
 //! texts in order rebuilds the catalog, whatever the planner's types look like by then.
@@ -18,6 +18,8 @@ pub enum ObjectKind {
     MaterializedView,
     /// CREATE MODEL.
     Model,
+    /// CREATE FUNCTION.
+    Function,
 }
 
 impl fmt::Display for ObjectKind {
@@ -28,6 +30,7 @@ impl fmt::Display for ObjectKind {
             Self::View => "view",
             Self::MaterializedView => "materialized view",
             Self::Model => "model",
+            Self::Function => "function",
         })
     }
 }

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::sql::sqlparser::ast::Expr;
 use tidemill_plans::catalog::{CatalogEntry, ObjectKind};
 use tidemill_plans::node::{ModelFreshness, SourceNode};
 
@@ -15,7 +17,7 @@ use crate::parser::parse_script;
 use crate::session::Session;
 use crate::statement::{Name, StreamQuery};
 
-/// Sources, sinks, views and models by name; no connector is involved.
+/// Sources, sinks, views, models and functions by name; no connector is involved.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     objects: Vec<Arc<Object>>,
@@ -40,6 +42,7 @@ pub(crate) enum Detail {
     Sink(SinkObject),
     View(StreamQuery, StreamInfo),
     Model(Box<ModelObject>),
+    Function(Box<FunctionObject>),
 }
 
 /// A stream as its consumers see it: what columns it has and what may be done with it.
@@ -109,6 +112,26 @@ impl SinkObject {
     }
 }
 
+/// A function with a body in SQL. What was registered from Rust is no object of a catalog.
+#[derive(Debug)]
+pub(crate) struct FunctionObject {
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) returns: DataType,
+    /// As the parser prints it.
+    pub(crate) body: String,
+    /// What a call is planned as.
+    pub(crate) function: Arc<ScalarUDF>,
+}
+
+/// A parameter of a function.
+#[derive(Debug)]
+pub(crate) struct Parameter {
+    pub(crate) name: String,
+    pub(crate) data_type: DataType,
+    /// A constant.
+    pub(crate) default: Option<Expr>,
+}
+
 impl Catalog {
     /// All objects in creation order.
     #[must_use]
@@ -142,7 +165,8 @@ impl Catalog {
 
     /// The object of this name, or an error that lists what there is.
     pub(crate) fn get(&self, name: &Name) -> Result<&Arc<Object>> {
-        self.find(&name.text).ok_or_else(|| self.unknown("source, view, sink or model", &name.text, name.at, |_| true))
+        self.find(&name.text)
+            .ok_or_else(|| self.unknown("source, view, sink, model or function", &name.text, name.at, |_| true))
     }
 
     /// The error about a name that nothing of the wanted kinds has.

@@ -5,6 +5,7 @@
 
 mod as_of_join;
 mod create;
+mod function;
 pub(crate) mod hints;
 mod options;
 mod source;
@@ -28,7 +29,7 @@ const OPERATORS_MAX: usize = 1_000;
 
 /// The words that a statement can start with.
 const HEADS: &str = "SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, \
-                     CREATE SINK, CREATE MODEL, DROP, SHOW, DESCRIBE, EXPLAIN, SET";
+                     CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET";
 
 /// A statement of a script.
 #[derive(Debug, Clone)]
@@ -115,6 +116,11 @@ impl<'a> ScriptParser<'a> {
                 Keyword::SHOW => return self.show(),
                 Keyword::DESCRIBE | Keyword::DESC => {
                     self.inner.next_token();
+                    if is_word(self.inner.peek_token_ref(), "FUNCTION")
+                        && matches!(self.inner.peek_nth_token_ref(1).token, Token::Word(_))
+                    {
+                        self.inner.next_token();
+                    }
                     return Ok(Statement::Describe(self.name()?));
                 }
                 Keyword::EXPLAIN => return self.explain(),
@@ -181,11 +187,14 @@ impl<'a> ScriptParser<'a> {
             DropKind::Sink
         } else if is_word(&kind, "MODEL") {
             DropKind::Model
+        } else if is_word(&kind, "FUNCTION") {
+            DropKind::Function
         } else if is_word(&kind, "VIEW") || (is_word(&kind, "MATERIALIZED") && self.word("VIEW")) {
             DropKind::View
         } else {
             let what = format!("DROP {}", shown(&kind));
-            return Err(SqlError::unsupported(what, "SOURCE, TABLE, SINK, VIEW and MODEL can be dropped").at(kind.span));
+            return Err(SqlError::unsupported(what, "SOURCE, TABLE, SINK, VIEW, MODEL and FUNCTION can be dropped")
+                .at(kind.span));
         };
         let if_exists = self.inner.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
         Ok(Statement::Drop { what, if_exists, name: self.name()? })
@@ -214,7 +223,7 @@ impl<'a> ScriptParser<'a> {
     fn show(&mut self) -> Result<Statement> {
         self.inner.next_token();
         if self.word("CREATE") {
-            for kind in ["SOURCE", "TABLE", "SINK", "MATERIALIZED", "VIEW", "MODEL"] {
+            for kind in ["SOURCE", "TABLE", "SINK", "MATERIALIZED", "VIEW", "MODEL", "FUNCTION"] {
                 // A kind may stand before the name, but is not needed: all objects share one namespace.
                 if is_word(self.inner.peek_token_ref(), kind)
                     && matches!(self.inner.peek_nth_token_ref(1).token, Token::Word(_))

@@ -15,10 +15,14 @@ use crate::job::{JobBuilder, JobKind, JobStatement, RunningView};
 use crate::lower::plan_model;
 use crate::parser::ParsedStatement;
 use crate::planner::QueryPlanner;
+use crate::planner::expression::Expressions;
+use crate::planner::function::plan_function;
 use crate::planner::source::{column_names, connector_of, plan_source, sink_key, sink_schema};
 use crate::show;
 use crate::stack::on_deep_stack;
-use crate::statement::{CreateModel, CreateSink, CreateSource, CreateView, DropKind, Insert, Name, Statement};
+use crate::statement::{
+    CreateFunction, CreateModel, CreateSink, CreateSource, CreateView, DropKind, Insert, Name, Statement,
+};
 
 /// What statements are executed in.
 #[derive(Debug, Clone, Default)]
@@ -170,6 +174,7 @@ impl Session {
             Statement::CreateSink(create) => self.create_sink(create, text),
             Statement::CreateView(create) => self.create_view(create, text),
             Statement::CreateModel(create) => self.create_model(create, text),
+            Statement::CreateFunction(create) => self.create_function(create, text),
             Statement::Insert(insert) => self.insert(insert).map(Effect::Run),
             Statement::Query(query) => {
                 let kind = JobKind::Select(query.clone());
@@ -182,17 +187,19 @@ impl Session {
     }
 
     fn create_source(&self, create: &CreateSource, text: &str) -> Result<Effect> {
-        if let Some(effect) = self.exists(&create.name, create.if_not_exists, false)? {
+        if let Some(effect) = self.exists(&create.name, create.if_not_exists, None)? {
             return Ok(effect);
         }
-        let (node, info) = plan_source(create, &self.settings)?;
+        let mut expressions = Expressions::new(&self.catalog);
+        let (node, info) = plan_source(create, &self.settings, &mut expressions)?;
         let detail = Detail::Source(Box::new(node), info);
-        let object = object(&create.name, ObjectKind::Source, text, Vec::new(), detail);
+        let uses = expressions.uses.into_iter().collect();
+        let object = object(&create.name, ObjectKind::Source, text, uses, detail);
         Ok(Effect::Create { object, replace: false, job: None })
     }
 
     fn create_sink(&self, create: &CreateSink, text: &str) -> Result<Effect> {
-        if let Some(effect) = self.exists(&create.name, create.if_not_exists, false)? {
+        if let Some(effect) = self.exists(&create.name, create.if_not_exists, None)? {
             return Ok(effect);
         }
         let (connector, options) = connector_of(&create.options, Direction::Sink)?;
@@ -210,7 +217,9 @@ impl Session {
     }
 
     fn create_view(&self, create: &CreateView, text: &str) -> Result<Effect> {
-        if let Some(effect) = self.exists(&create.name, create.if_not_exists, create.or_replace)? {
+        if let Some(effect) =
+            self.exists(&create.name, create.if_not_exists, create.or_replace.then_some(ObjectKind::View))?
+        {
             return Ok(effect);
         }
         let mut builder = JobBuilder::new(self);
@@ -233,7 +242,7 @@ impl Session {
     }
 
     fn create_model(&self, create: &CreateModel, text: &str) -> Result<Effect> {
-        if let Some(effect) = self.exists(&create.name, create.if_not_exists, false)? {
+        if let Some(effect) = self.exists(&create.name, create.if_not_exists, None)? {
             return Ok(effect);
         }
         let mut builder = JobBuilder::new(self);
@@ -248,6 +257,17 @@ impl Session {
         let object = object(&create.name, ObjectKind::Model, text, uses, Detail::Model(Box::new(model)));
         let job = Some(JobKind::Train(Arc::clone(&object)));
         Ok(Effect::Create { object, replace: false, job })
+    }
+
+    fn create_function(&self, create: &CreateFunction, text: &str) -> Result<Effect> {
+        let replaced = create.or_replace.then_some(ObjectKind::Function);
+        if let Some(effect) = self.exists(&create.name, create.if_not_exists, replaced)? {
+            return Ok(effect);
+        }
+        let (function, uses) = plan_function(create, &self.catalog)?;
+        let (uses, detail) = (uses.into_iter().collect(), Detail::Function(Box::new(function)));
+        let object = object(&create.name, ObjectKind::Function, text, uses, detail);
+        Ok(Effect::Create { object, replace: create.or_replace, job: None })
     }
 
     fn insert(&self, insert: &Insert) -> Result<JobKind> {
@@ -283,14 +303,15 @@ impl Session {
         JobStatement { catalog, settings, position, text, message, kind, readable, is_analyzed: false }
     }
 
-    /// What to do about a name that may be taken; `None` to go on.
-    fn exists(&self, name: &Name, if_not_exists: bool, or_replace: bool) -> Result<Option<Effect>> {
+    /// What to do about a name that may be taken, by an object of the kind `replaces` if one may be replaced;
+    /// `None` to go on.
+    fn exists(&self, name: &Name, if_not_exists: bool, replaces: Option<ObjectKind>) -> Result<Option<Effect>> {
         match self.catalog.find(&name.text) {
             None => Ok(None),
             Some(object) if if_not_exists => {
                 Ok(Some(Effect::Nothing(format!("{} {} exists already", object.kind, object.name))))
             }
-            Some(object) if or_replace && object.kind == ObjectKind::View => Ok(None),
+            Some(object) if replaces == Some(object.kind) => Ok(None),
             Some(object) => Err(SqlError::Duplicate { at: name.at, name: name.text.clone(), kind: object.kind }),
         }
     }
@@ -308,6 +329,7 @@ impl Session {
             DropKind::Sink => kind == ObjectKind::Sink,
             DropKind::View => matches!(kind, ObjectKind::View | ObjectKind::MaterializedView),
             DropKind::Model => kind == ObjectKind::Model,
+            DropKind::Function => kind == ObjectKind::Function,
         };
         let shown = kind.to_string().to_uppercase();
         if !matches {

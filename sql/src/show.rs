@@ -10,8 +10,9 @@ use tidemill_plans::functions::{self, Registered, RegisteredKind};
 use tidemill_plans::settings::SETTINGS;
 use tidemill_plans::time::EventTime;
 
-use crate::catalog::{Detail, ModelObject, StreamInfo};
+use crate::catalog::{Detail, FunctionObject, ModelObject, Object, StreamInfo};
 use crate::error::{Result, SqlError};
+use crate::planner::function::shown_parameters;
 use crate::planner::source::type_name;
 use crate::session::Session;
 use crate::statement::Name;
@@ -29,7 +30,7 @@ pub(crate) fn show(session: &Session, what: &Name) -> Result<RecordBatch> {
         "views" => objects(session, |kind| matches!(kind, ObjectKind::View | ObjectKind::MaterializedView)),
         "models" => models(session),
         "connectors" => options_of(CONNECTORS),
-        "functions" => functions_of(),
+        "functions" => functions_of(session),
         "all" => settings(session, |_| true),
         name if session.settings.get(name).is_some() => settings(session, |setting| setting == name),
         name => {
@@ -63,6 +64,7 @@ pub(crate) fn describe(session: &Session, name: &Name) -> Result<RecordBatch> {
         Detail::Source(_, info) | Detail::View(_, info) => describe_stream(info),
         Detail::Sink(sink) => describe_schema(sink.schema.as_deref().unwrap_or(&Schema::empty()), |_| String::new()),
         Detail::Model(model) => describe_model(model),
+        Detail::Function(function) => describe_function(function),
     }
 }
 
@@ -101,6 +103,15 @@ fn describe_model(model: &ModelObject) -> Result<RecordBatch> {
     table(&["column", "type", "role"], rows.collect())
 }
 
+fn describe_function(function: &FunctionObject) -> Result<RecordBatch> {
+    let parameters = function.parameters.iter().map(|parameter| {
+        let default = parameter.default.as_ref().map(ToString::to_string).unwrap_or_default();
+        vec![parameter.name.clone(), type_name(&parameter.data_type), String::from("parameter"), default]
+    });
+    let returns = vec![String::new(), type_name(&function.returns), String::from("returns"), function.body.clone()];
+    table(&["name", "type", "role", "expression"], parameters.chain([returns]).collect())
+}
+
 fn objects(session: &Session, wanted: impl Fn(ObjectKind) -> bool) -> Result<RecordBatch> {
     let chosen = session.catalog.objects().filter(|object| wanted(object.kind));
     let rows = chosen.map(|object| vec![object.name.clone(), object.kind.to_string(), connector(&object.detail)]);
@@ -135,7 +146,7 @@ fn connector(detail: &Detail) -> String {
     match detail {
         Detail::Source(source, _) => source.connector.clone(),
         Detail::Sink(sink) => sink.connector.clone(),
-        Detail::View(..) | Detail::Model(_) => String::new(),
+        Detail::View(..) | Detail::Model(_) | Detail::Function(_) => String::new(),
     }
 }
 
@@ -170,8 +181,8 @@ fn options_of(connectors: &[ConnectorSpec]) -> Result<RecordBatch> {
     table(&["connector", "as", "option", "value", "required", "default", "description"], rows)
 }
 
-/// What was registered from Rust first, then SQL's own.
-fn functions_of() -> Result<RecordBatch> {
+/// What the session has created first, then what was registered from Rust, then SQL's own.
+fn functions_of(session: &Session) -> Result<RecordBatch> {
     let registered = functions::registered();
     let mut own: Vec<(String, &str)> = Vec::new();
     own.extend(functions::aggregate_names().into_iter().map(|name| (name, "aggregate")));
@@ -179,9 +190,16 @@ fn functions_of() -> Result<RecordBatch> {
     own.extend(["tumble", "hop", "cumulate", "session", "ml.predict"].map(|name| (String::from(name), "table")));
     own.retain(|(name, _)| !registered.iter().any(|(other, _)| other == name));
     own.sort_unstable();
-    let mut rows: Vec<Vec<String>> = registered.into_iter().map(registered_row).collect();
+    let mut rows: Vec<Vec<String>> = session.catalog.objects().filter_map(|object| created_row(object)).collect();
+    rows.extend(registered.into_iter().map(registered_row));
     rows.extend(own.into_iter().map(|(name, kind)| vec![name, String::new(), String::new(), kind.to_owned()]));
     table(&["name", "arguments", "returns", "kind", "body"], rows)
+}
+
+fn created_row(object: &Object) -> Option<Vec<String>> {
+    let Detail::Function(function) = &object.detail else { return None };
+    let (arguments, returns) = (shown_parameters(&function.parameters), type_name(&function.returns));
+    Some(vec![object.name.clone(), arguments, returns, String::from("scalar, in SQL"), function.body.clone()])
 }
 
 fn registered_row((name, registered): (String, Registered)) -> Vec<String> {

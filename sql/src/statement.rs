@@ -110,6 +110,8 @@ pub(crate) enum Statement {
     CreateView(CreateView),
     /// CREATE MODEL.
     CreateModel(CreateModel),
+    /// CREATE FUNCTION.
+    CreateFunction(Box<CreateFunction>),
     /// INSERT INTO.
     Insert(Insert),
     /// SELECT.
@@ -203,6 +205,28 @@ pub(crate) struct CreateModel {
     pub(crate) query: StreamQuery,
 }
 
+/// CREATE FUNCTION.
+#[derive(Debug, Clone)]
+pub(crate) struct CreateFunction {
+    pub(crate) name: Name,
+    pub(crate) if_not_exists: bool,
+    pub(crate) or_replace: bool,
+    pub(crate) parameters: Vec<ParameterDefinition>,
+    /// The body's own type if it is not given.
+    pub(crate) returns: Option<DataType>,
+    pub(crate) body: Expr,
+    /// Where RETURN or AS stands.
+    pub(crate) body_at: Position,
+}
+
+/// A parameter of a function.
+#[derive(Debug, Clone)]
+pub(crate) struct ParameterDefinition {
+    pub(crate) name: Name,
+    pub(crate) data_type: DataType,
+    pub(crate) default: Option<Expr>,
+}
+
 /// INSERT INTO sink [(columns)] query.
 #[derive(Debug, Clone)]
 pub(crate) struct Insert {
@@ -222,4 +246,6 @@ pub(crate) enum DropKind {
     View,
     /// DROP MODEL.
     Model,
+    /// DROP FUNCTION.
+    Function,
 }

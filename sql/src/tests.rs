@@ -3,6 +3,7 @@
 mod errors;
 mod explain;
 mod flights;
+mod functions;
 mod growing_state;
 mod joins;
 mod over;

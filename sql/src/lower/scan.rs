@@ -118,7 +118,7 @@ impl QueryPlanner<'_> {
                 let plan = planner.plan(query)?;
                 planner.lower_to_stream(&plan, "a view")?
             }
-            Detail::Sink(_) | Detail::Model(_) => {
+            Detail::Sink(_) | Detail::Model(_) | Detail::Function(_) => {
                 let message = format!("'{}' is a {}; only sources and views have rows", object.name, object.kind);
                 return Err(SqlError::invalid(message));
             }

@@ -1,4 +1,4 @@
-//! CREATE SOURCE, SINK, VIEW and MODEL.
+//! CREATE SINK, VIEW and MODEL; which CREATE it is.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -22,8 +22,11 @@ impl ScriptParser<'_> {
         if self.word("VIEW") {
             return self.create_view(replaces, false);
         }
+        if self.word("FUNCTION") {
+            return self.create_function(replaces);
+        }
         if replaces {
-            let hint = "only views can be replaced; DROP the old one first";
+            let hint = "only views and functions can be replaced; DROP the old one first";
             return Err(SqlError::unsupported("OR REPLACE", hint).at(or_replace.span));
         }
         if self.word("SOURCE") || self.word("TABLE") {
@@ -35,7 +38,7 @@ impl ScriptParser<'_> {
         if self.word("MODEL") {
             return self.create_model();
         }
-        let hint = "SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW and MODEL can be created";
+        let hint = "SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW, MODEL and FUNCTION can be created";
         Err(SqlError::unsupported(format!("CREATE {}", shown(&kind)), hint).at(kind.span))
     }
 

@@ -14,8 +14,8 @@ fn errors_have_positions() {
     check(
         "SELEC 1",
         expect![[r#"
-        line 1, column 1: no statement starts with SELEC; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, DROP, SHOW, DESCRIBE, EXPLAIN, SET
-    "#]],
+            line 1, column 1: no statement starts with SELEC; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET
+        "#]],
     );
     check(
         "SELECT a FROM t;\nSELECT FROM WHERE",
@@ -68,20 +68,20 @@ fn errors_have_positions() {
     check(
         "CREATE INDEX i",
         expect![[r#"
-        line 1, column 8: CREATE INDEX is not supported; SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW and MODEL can be created
-    "#]],
+            line 1, column 8: CREATE INDEX is not supported; SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW, MODEL and FUNCTION can be created
+        "#]],
     );
     check(
         "CREATE OR REPLACE SOURCE s (a INT) WITH ()",
         expect![[r#"
-        line 1, column 8: OR REPLACE is not supported; only views can be replaced; DROP the old one first
-    "#]],
+            line 1, column 8: OR REPLACE is not supported; only views and functions can be replaced; DROP the old one first
+        "#]],
     );
     check(
         "DROP INDEX i",
         expect![[r#"
-        line 1, column 6: DROP INDEX is not supported; SOURCE, TABLE, SINK, VIEW and MODEL can be dropped
-    "#]],
+            line 1, column 6: DROP INDEX is not supported; SOURCE, TABLE, SINK, VIEW, MODEL and FUNCTION can be dropped
+        "#]],
     );
     check(
         "SET parallelism",

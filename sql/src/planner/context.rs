@@ -13,6 +13,7 @@ use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanne
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use datafusion::sql::planner::ParserOptions;
 use datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
+use tidemill_plans::catalog::ObjectKind;
 use tidemill_plans::functions;
 use tidemill_plans::time::event_time_type;
 
@@ -56,7 +57,7 @@ impl PlanningContext<'_> {
         };
         match &object.detail {
             Detail::Source(_, info) | Detail::View(_, info) => Ok(Arc::clone(&info.schema)),
-            Detail::Sink(_) | Detail::Model(_) => {
+            Detail::Sink(_) | Detail::Model(_) | Detail::Function(_) => {
                 let message = format!("'{name}' is a {}; only sources and views have rows to select", object.kind);
                 Err(DataFusionError::Plan(message))
             }
@@ -85,6 +86,9 @@ impl ContextProvider for PlanningContext<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if let Some(Detail::Function(function)) = self.catalog.find(name).map(|object| &object.detail) {
+            return Some(Arc::clone(&function.function));
+        }
         as_of::find(name).or_else(|| functions::scalar(name))
     }
 
@@ -109,7 +113,8 @@ impl ContextProvider for PlanningContext<'_> {
     }
 
     fn udf_names(&self) -> Vec<String> {
-        functions::scalar_names()
+        let created = self.catalog.objects().filter(|object| object.kind == ObjectKind::Function);
+        created.map(|object| object.name.clone()).chain(functions::scalar_names()).collect()
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {

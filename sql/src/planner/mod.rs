@@ -7,8 +7,11 @@
 
 pub(crate) mod as_of;
 mod as_of_join;
+mod call;
 pub(crate) mod context;
 pub(crate) mod expression;
+pub(crate) mod function;
+mod inlined;
 mod interval_product;
 mod lateral;
 mod modulo;
@@ -26,6 +29,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::{Cte, Query, Statement};
 
+use self::call::complete_calls;
 use self::context::{PlanningContext, parser_options};
 use self::modulo::replace_modulo;
 use self::state_ttl::StateTtls;
@@ -84,6 +88,7 @@ impl<'a> QueryPlanner<'a> {
     /// Plans a query whose relations have been replaced.
     fn plan_replaced(&mut self, mut query: Query) -> Result<LogicalPlan> {
         replace_modulo(&mut query);
+        complete_calls(&mut query, self.catalog, &mut self.uses)?;
         let relations = self.leaves.iter().map(|(name, leaf)| (name.clone(), leaf.schema())).collect();
         let context = PlanningContext { catalog: self.catalog, relations };
         let planner = SqlToRel::new_with_options(&context, parser_options());

@@ -15,7 +15,7 @@ use tidemill_plans::node::{EventTimeSpec, NullEventTime, PROCTIME_COLUMN, Projec
 use tidemill_plans::settings::Settings;
 use tidemill_plans::time::event_time_type;
 
-use super::expression::{plan_expression, plan_type};
+use super::expression::{Expressions, plan_type};
 use crate::ast::dotted;
 use crate::catalog::StreamInfo;
 use crate::error::{Position, Result, SqlError};
@@ -24,7 +24,11 @@ use crate::lower::scan::is_lookup;
 use crate::statement::{CreateSink, CreateSource, Name, Options, PrimaryKey, SourceColumn, Watermark};
 
 /// Plans a source. Its event time is what WATERMARK FOR names; without one, a PROCTIME column is.
-pub(crate) fn plan_source(create: &CreateSource, settings: &Settings) -> Result<(SourceNode, StreamInfo)> {
+pub(crate) fn plan_source(
+    create: &CreateSource,
+    settings: &Settings,
+    expressions: &mut Expressions,
+) -> Result<(SourceNode, StreamInfo)> {
     let (connector, options) = connector_of(&create.options, Direction::Source)?;
     let known = known_table(&connector, &options)?;
     let columns = all_columns(create, known, &connector)?;
@@ -34,14 +38,14 @@ pub(crate) fn plan_source(create: &CreateSource, settings: &Settings) -> Result<
         check_known(&columns, &physical, table, &connector)?;
     }
     check_columns(&connector, &options, &physical).map_err(|error| create.options.locate(error))?;
-    let (projection, schema) = project(&columns, &physical)?;
+    let (projection, schema) = project(&columns, &physical, expressions)?;
     let changelog = reads_changes(&options);
     if changelog {
         check_changes(create, &columns)?;
     }
     let upsert_keys = source_key(create, changelog, &schema)?;
     let event_time = match &create.watermark {
-        Some(watermark) => Some(plan_event_time(watermark, &columns, &schema, &options)?),
+        Some(watermark) => Some(plan_event_time(watermark, &columns, &schema, &options, expressions)?),
         None if options.iter().any(|(key, _)| key == "null_event_time") => {
             let message = "the option 'null_event_time' needs an event time: declare WATERMARK FOR";
             return Err(SqlError::invalid(message).at(create.options.place("null_event_time")));
@@ -326,14 +330,20 @@ fn declared_type(column: &SourceColumn) -> Result<DataType> {
 }
 
 /// All columns in the order they were declared, over the physical ones.
-fn project(columns: &[SourceColumn], physical: &SchemaRef) -> Result<(Vec<Projection>, SchemaRef)> {
+fn project(
+    columns: &[SourceColumn],
+    physical: &SchemaRef,
+    expressions: &mut Expressions,
+) -> Result<(Vec<Projection>, SchemaRef)> {
     let (mut projection, mut fields) = (Vec::new(), Vec::new());
     let input = DFSchema::try_from(with_read_time(physical))?;
     for declared in columns {
         let name = &declared.name.text;
         let expr = match &declared.generated {
             None => column(name),
-            Some(_) => generated(declared, physical, &input).map_err(|error| error.at(declared.name.at))?,
+            Some(_) => {
+                generated(declared, physical, &input, expressions).map_err(|error| error.at(declared.name.at))?
+            }
         };
         let (data_type, nullable) = (expr.get_type(&input)?, expr.nullable(&input)?);
         fields.push(Field::new(name, data_type, nullable && !declared.not_null));
@@ -349,9 +359,14 @@ fn with_read_time(physical: &SchemaRef) -> Schema {
 }
 
 /// A generated column, cast to its declared type if it has one.
-fn generated(declared: &SourceColumn, physical: &SchemaRef, input: &DFSchema) -> Result<Expr> {
+fn generated(
+    declared: &SourceColumn,
+    physical: &SchemaRef,
+    input: &DFSchema,
+    expressions: &mut Expressions,
+) -> Result<Expr> {
     let Some(sql) = &declared.generated else { return Ok(col(declared.name.text.as_str())) };
-    let expr = if is_proctime(declared) { column(PROCTIME_COLUMN) } else { plan_expression(sql.clone(), physical)? };
+    let expr = if is_proctime(declared) { column(PROCTIME_COLUMN) } else { expressions.plan(sql.clone(), physical)? };
     match &declared.data_type {
         Some(_) => Ok(expr.cast_to(&declared_type(declared)?, input)?),
         None => Ok(expr),
@@ -363,6 +378,7 @@ fn plan_event_time(
     columns: &[SourceColumn],
     schema: &SchemaRef,
     options: &[(String, String)],
+    expressions: &mut Expressions,
 ) -> Result<EventTimeSpec> {
     let (name, at) = (&watermark.column.text, watermark.column.at);
     let Some((index, field)) = schema.column_with_name(name) else {
@@ -378,7 +394,7 @@ fn plan_event_time(
             format!("the event-time column '{name}' must be a TIMESTAMP, but is {}", type_name(field.data_type()));
         return Err(SqlError::invalid(message).at(at));
     }
-    let expr = plan_expression(watermark.expr.clone(), schema).map_err(|error| error.at(at))?;
+    let expr = expressions.plan(watermark.expr.clone(), schema).map_err(|error| error.at(at))?;
     let input = DFSchema::try_from(Arc::clone(schema))?;
     let data_type = expr.get_type(&input)?;
     if !matches!(data_type, DataType::Timestamp(_, None)) {

@@ -54,14 +54,14 @@ fn names() {
     check_error(
         "DROP VIEW nothing",
         expect![[r#"
-        line 1, column 11: there is no source, view, sink or model 'nothing'; there are: bids, auctions, plain
-    "#]],
+            line 1, column 11: there is no source, view, sink, model or function 'nothing'; there are: bids, auctions, plain
+        "#]],
     );
     check_error(
         "DESCRIBE nothing",
         expect![[r#"
-        line 1, column 10: there is no source, view, sink or model 'nothing'; there are: bids, auctions, plain
-    "#]],
+            line 1, column 10: there is no source, view, sink, model or function 'nothing'; there are: bids, auctions, plain
+        "#]],
     );
 }
 
@@ -538,14 +538,14 @@ fn not_yet() {
     check_error(
         "CREATE FUNCTION f() RETURNS INT AS 'x'",
         expect![[r#"
-        line 1, column 8: CREATE FUNCTION is not supported; SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW and MODEL can be created
-    "#]],
+            line 1, column 36: a body as text is not supported; write RETURN expression, or AS (expression)
+        "#]],
     );
     check_error(
         "BEGIN",
         expect![[r#"
-        line 1, column 1: no statement starts with BEGIN; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, DROP, SHOW, DESCRIBE, EXPLAIN, SET
-    "#]],
+            line 1, column 1: no statement starts with BEGIN; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET
+        "#]],
     );
     check_error(
         "SELECT 1",
@@ -598,8 +598,8 @@ fn not_yet() {
     check_error(
         "VALUES (1)",
         expect![[r#"
-        line 1, column 1: no statement starts with VALUES; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, DROP, SHOW, DESCRIBE, EXPLAIN, SET
-    "#]],
+            line 1, column 1: no statement starts with VALUES; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET
+        "#]],
     );
 }
 
@@ -646,8 +646,8 @@ fn inserts() {
     check(
         "INSERT INTO nosuch SELECT * FROM bids",
         expect![[r#"
-        line 1, column 13: there is no source, view, sink or model 'nosuch'; there are: bids, auctions, plain, s, q
-    "#]],
+            line 1, column 13: there is no source, view, sink, model or function 'nosuch'; there are: bids, auctions, plain, s, q
+        "#]],
     );
 }
 
@@ -1027,8 +1027,8 @@ fn late_data() {
     check_error(
         &format!("{windows} LATE DATA INTO nowhere"),
         expect![[r#"
-        line 1, column 113: there is no source, view, sink or model 'nowhere'; there are: bids, auctions, plain
-    "#]],
+            line 1, column 113: there is no source, view, sink, model or function 'nowhere'; there are: bids, auctions, plain
+        "#]],
     );
     check_error(
         &format!("{windows} LATE DATA INTO auctions"),
