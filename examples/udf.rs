@@ -1,16 +1,17 @@
-//! A scalar and an aggregate function written in Rust, called from SQL.
+//! A scalar, an aggregate and a table function written in Rust, called from SQL.
 //!
 //! `cargo run --example udf` prints, for each channel of a small generated stream of bids, the greatest
-//! price in euros and the spread between the greatest and the least. With arguments it is the `tidemill`
+//! price in euros and the spread between the greatest and the least; then which words the addresses of the
+//! bids are made of. With arguments it is the `tidemill`
 //! command with these functions in it: `cargo run --example udf -- run script.sql --workers 2`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array};
+use arrow::array::{ArrayRef, AsArray, Float64Array, ListBuilder, StringBuilder};
 use arrow::compute::{max, min};
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::datatypes::{DataType, Field, Float64Type};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Accumulator, ColumnarValue, Volatility, create_udaf, create_udf};
@@ -23,6 +24,8 @@ const SQL: &str = "
 CREATE SOURCE bids WITH (connector = 'nexmark', table = 'bid', events = 10000);
 SELECT channel, max(euros(CAST(price AS DOUBLE))) AS dearest, spread(CAST(price AS DOUBLE)) AS spread
 FROM bids WHERE channel IN ('Apple', 'Google', 'Facebook', 'Baidu') GROUP BY channel ORDER BY channel;
+SELECT word, count(*) AS bids FROM bids, LATERAL words(url) AS w(word)
+GROUP BY word ORDER BY bids DESC, word LIMIT 5;
 ";
 
 /// Cents to euros.
@@ -30,6 +33,17 @@ fn euros(arguments: &[ColumnarValue]) -> DataFusionResult<ColumnarValue> {
     let cents = ColumnarValue::values_to_arrays(arguments)?;
     let euros: Float64Array = cents[0].as_primitive::<Float64Type>().unary(|cents| cents / 100.0);
     Ok(ColumnarValue::Array(Arc::new(euros)))
+}
+
+/// The words of each text, as a list of its own: a row each in FROM.
+fn words(arguments: &[ColumnarValue]) -> DataFusionResult<ColumnarValue> {
+    let texts = ColumnarValue::values_to_arrays(arguments)?;
+    let mut words = ListBuilder::new(StringBuilder::new());
+    for text in texts[0].as_string::<i32>() {
+        let split = |text| str::split(text, |letter: char| !letter.is_alphabetic());
+        words.append_option(text.map(|text| split(text).filter(|word| !word.is_empty()).map(Some)));
+    }
+    Ok(ColumnarValue::Array(Arc::new(words.finish())))
 }
 
 /// The distance from the least to the greatest value.
@@ -76,6 +90,9 @@ fn register() -> tidemill_plans::Result<()> {
     let double = DataType::Float64;
     let scalar = create_udf("euros", vec![double.clone()], double.clone(), Volatility::Immutable, Arc::new(euros));
     tidemill::functions::register_scalar(scalar)?;
+    let (text, texts) = (DataType::Utf8, DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))));
+    let table = create_udf("words", vec![text], texts, Volatility::Immutable, Arc::new(words));
+    tidemill::functions::register_table(table)?;
     tidemill::functions::register_aggregate(create_udaf(
         "spread",
         vec![double.clone()],

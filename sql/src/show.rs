@@ -206,6 +206,7 @@ fn registered_row((name, registered): (String, Registered)) -> Vec<String> {
     let kind = match registered.kind {
         RegisteredKind::Scalar => "scalar, from Rust",
         RegisteredKind::Aggregate => "aggregate, from Rust",
+        RegisteredKind::Table => "table, from Rust",
     };
     let (arguments, returns) = match &registered.types {
         None => (String::new(), String::new()),

@@ -10,6 +10,7 @@ mod over;
 mod prune;
 mod session;
 mod state_ttl;
+mod table_functions;
 mod unnest;
 
 use arrow::array::{AsArray, RecordBatch};

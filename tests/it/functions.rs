@@ -6,13 +6,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::array::{
+    ArrayRef, AsArray, Int64Array, Int64Builder, ListBuilder, RecordBatch, StringBuilder, StructBuilder,
+};
+use arrow::datatypes::{DataType, Field, Fields, Int64Type};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Accumulator, ColumnarValue, Volatility, create_udaf, create_udf};
-use tidemill::functions::{register_aggregate, register_scalar};
+use tidemill::functions::{register_aggregate, register_scalar, register_table};
 use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle, JobStatus, Output, api};
 use tidemill_plans::settings::Settings;
 use tidemill_workers::{WorkerConfig, WorkerHandle, run_worker};
@@ -83,6 +85,41 @@ impl Accumulator for Mistyped {
     }
 }
 
+/// The numbers from 1 to each value.
+fn counted(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
+    let values = ColumnarValue::values_to_arrays(arguments)?;
+    let mut lists = ListBuilder::new(Int64Builder::new());
+    for value in values[0].as_primitive::<Int64Type>() {
+        lists.append_option(value.map(|value| (1..=value).map(Some)));
+    }
+    Ok(ColumnarValue::Array(Arc::new(lists.finish())))
+}
+
+fn letter_fields() -> Fields {
+    Fields::from(vec![Field::new("place", DataType::Int64, true), Field::new("letter", DataType::Utf8, true)])
+}
+
+/// The letters of each text with their places; those of nothing and of NULL are none.
+fn lettered(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
+    let texts = ColumnarValue::values_to_arrays(arguments)?;
+    let mut lists = ListBuilder::new(StructBuilder::from_fields(letter_fields(), 0));
+    for text in texts[0].as_string::<i32>() {
+        for (place, letter) in text.unwrap_or_default().chars().enumerate() {
+            let row = lists.values();
+            row.field_builder::<Int64Builder>(0).unwrap().append_value(place as i64);
+            row.field_builder::<StringBuilder>(1).unwrap().append_value(letter.to_string());
+            row.append(true);
+        }
+        lists.append(text.is_some());
+    }
+    Ok(ColumnarValue::Array(Arc::new(lists.finish())))
+}
+
+fn register_rows(name: &str, argument: DataType, row: DataType, body: fn(&[ColumnarValue]) -> Result<ColumnarValue>) {
+    let list = DataType::List(Arc::new(Field::new_list_field(row, true)));
+    register_table(create_udf(name, vec![argument], list, Volatility::Immutable, Arc::new(body))).unwrap();
+}
+
 fn register_int(name: &str, body: fn(&[ColumnarValue]) -> Result<ColumnarValue>) {
     let int = DataType::Int64;
     register_scalar(create_udf(name, vec![int.clone()], int, Volatility::Immutable, Arc::new(body))).unwrap();
@@ -104,6 +141,9 @@ fn register() {
         register_int("It_Doubled", doubled);
         register_int("it_short", |_| Ok(ColumnarValue::Array(Arc::new(Int64Array::from(vec![1, 2])))));
         register_int("it_panicking", |arguments| Ok(arguments[1].clone()));
+        register_rows("it_counted", DataType::Int64, DataType::Int64, counted);
+        register_rows("It_Lettered", DataType::Utf8, DataType::Struct(letter_fields()), lettered);
+        register_rows("it_mislisted", DataType::Int64, DataType::Utf8, counted);
         register_sum("it_product", || Product(1));
         register_sum("it_mistyped", || Mistyped);
     });
@@ -233,6 +273,38 @@ fn an_aggregate_from_rust_lets_rows_go_though_it_cannot() {
     check(&by_key, Where::Here, &["| k | p | n |", "| a | 7 | 1 |", "| b | 3 | 1 |"]);
 }
 
+#[test]
+fn table_functions_from_rust_make_rows() {
+    let counted = "SELECT t.v, c.n FROM t, LATERAL it_counted(t.v - 1) AS c(n)";
+    let rows = ["| v | n |", "| 2 | 1 |", "| 3 | 1 |", "| 3 | 2 |", "| 5 | 1 |", "| 5 | 2 |", "| 5 | 3 |", "| 5 | 4 |"];
+    check(counted, Where::Here, &rows);
+    check(counted, Where::TestProcesses(2), &rows);
+    let lettered = "SELECT v, place, letter FROM t, LATERAL TABLE(it_lettered(k || k)) WHERE v < 5";
+    let rows = ["| v | place | letter |", "| 2 | 0 | a |", "| 2 | 1 | a |", "| 3 | 0 | b |", "| 3 | 1 | b |"];
+    check(lettered, Where::Here, &rows);
+    let unnested = "SELECT v, u.at, u.x FROM t, UNNEST(it_lettered(k)) AS u(at, x) WHERE v < 5";
+    check(unnested, Where::Here, &["| v | at | x |", "| 2 | 0 | a |", "| 3 | 0 | b |"]);
+}
+
+#[test]
+fn rows_without_elements_stay_in_a_left_join() {
+    let counted = "SELECT v, n FROM t LEFT JOIN LATERAL it_counted(v - 2) AS c(n) ON TRUE WHERE v < 5";
+    check(counted, Where::Here, &["| v | n |", "| 2 | |", "| 3 | 1 |"]);
+    // Of an empty text and of NULL.
+    let lettered = "SELECT v, letter FROM t LEFT JOIN LATERAL it_lettered(nullif(substr(k, v - 1), 'b')) ON TRUE";
+    check(lettered, Where::Here, &["| v | letter |", "| 2 | a |", "| 3 | |", "| 5 | |"]);
+    let inner = "SELECT v, letter FROM t, LATERAL it_lettered(nullif(substr(k, v - 1), 'b'))";
+    check(inner, Where::Here, &["| v | letter |", "| 2 | a |"]);
+}
+
+/// The sum of `a` is 2 and then 7: the rows of the 2 go again.
+#[test]
+fn a_table_function_takes_its_rows_back() {
+    let sql = "CREATE VIEW sums AS SELECT k, sum(v) AS s FROM t GROUP BY k;
+               SELECT c.n, count(*) AS times FROM sums, LATERAL it_counted(s) AS c(n) GROUP BY c.n HAVING n < 5";
+    check(sql, Where::Here, &["| n | times |", "| 1 | 2 |", "| 2 | 2 |", "| 3 | 2 |", "| 4 | 1 |"]);
+}
+
 #[track_caller]
 fn check_failure(sql: &str, place: Where, words: &[&str]) {
     let folder = rows();
@@ -254,6 +326,8 @@ fn a_wrong_function_ends_the_job_and_is_named() {
     check_failure("SELECT it_short(v) AS s FROM t", Where::Here, &words);
     check_failure("SELECT v FROM t WHERE it_short(v) > 1", Where::Here, &words);
     check_failure("SELECT it_panicking(v) AS s FROM t", Where::Here, &["the function 'it_panicking' panicked: index"]);
+    let mislisted = ["the function 'it_mislisted' returned List(Int64), but promised List(Utf8)"];
+    check_failure("SELECT v, x FROM t, LATERAL it_mislisted(v) AS m(x)", Where::Here, &mislisted);
     let mistyped = ["the function 'it_mistyped' returned Utf8, but promised Int64"];
     check_failure("SELECT k, it_mistyped(v) AS s FROM t GROUP BY k", Where::Here, &mistyped);
     let words = ["DISTINCT in it_product, a function from Rust, is not supported"];

@@ -52,6 +52,32 @@ pub enum RegisteredKind {
     Scalar,
     /// A value of many rows.
     Aggregate,
+    /// A list of each row, whose elements FROM takes as rows.
+    Table,
+}
+
+/// What the rows of a table function are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowColumns {
+    /// One value.
+    Element,
+    /// The fields of a struct, by these names.
+    Fields(Vec<String>),
+}
+
+impl Registered {
+    /// The columns of a function's rows, if it returns a list.
+    #[must_use]
+    pub fn columns(&self) -> Option<RowColumns> {
+        let (_, returned) = self.types.as_ref()?;
+        let (DataType::List(row) | DataType::LargeList(row) | DataType::FixedSizeList(row, _)) = returned else {
+            return None;
+        };
+        Some(match row.data_type() {
+            DataType::Struct(fields) => RowColumns::Fields(fields.iter().map(|field| field.name().clone()).collect()),
+            _ => RowColumns::Element,
+        })
+    }
 }
 
 impl Registry {
@@ -158,6 +184,32 @@ pub fn register_aggregate(function: AggregateUDF) -> Result<()> {
     let (name, aliases) = (function.name().to_owned(), function.aliases().to_vec());
     add(&mut registry.aggregate, name.clone(), &aliases, &Arc::new(function));
     registry.note(name, Registered { kind: RegisteredKind::Aggregate, types });
+    Ok(())
+}
+
+/// Makes a table function known: one that returns a list for each row, or a list of structs, whose elements
+/// become rows in `FROM t, LATERAL f(t.x)`. The fields of the structs are the columns; anything else is one
+/// column with the function's name. As a function it is checked like those of [`register_scalar`].
+///
+/// # Errors
+/// If one of its names is taken, or if it has no exact signature or does not return a list.
+pub fn register_table(function: ScalarUDF) -> Result<()> {
+    let function = checked::scalar(&function);
+    let name = function.name().to_owned();
+    let types = types_of(function.signature(), |types| function.inner().return_type(types));
+    let registered = Registered { kind: RegisteredKind::Table, types };
+    let wrong = |message: &str| Err(PlanError::Function(format!("the table function '{name}' {message}")));
+    match (&registered.types, registered.columns()) {
+        (None, _) => return wrong("needs an exact signature: its columns are the same in every call"),
+        (_, None) => return wrong("returns no list: it has to return one for each row"),
+        (_, Some(RowColumns::Fields(fields))) if fields.is_empty() => return wrong("makes rows without columns"),
+        _ if !function.aliases().is_empty() => return wrong("has other names, which FROM does not know"),
+        _ => {}
+    }
+    let mut registry = REGISTRY.write().unwrap_or_else(PoisonError::into_inner);
+    registry.check_free(function.name(), function.aliases())?;
+    add(&mut registry.scalar, name.clone(), &[], &Arc::new(function));
+    registry.note(name, registered);
     Ok(())
 }
 

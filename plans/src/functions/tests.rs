@@ -9,7 +9,9 @@ use datafusion::error::Result;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Accumulator, ColumnarValue, Volatility, col, create_udaf, create_udf, lit};
+use datafusion::logical_expr::{
+    Accumulator, ColumnarValue, SimpleScalarUDF, Volatility, col, create_udaf, create_udf, lit,
+};
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use expect_test::{Expect, expect};
 
@@ -43,6 +45,44 @@ fn types_are_listed() {
     register_scalar(identity("registered_typed")).unwrap();
     let types = Some((vec![DataType::Int64], DataType::Int64));
     assert_eq!(find_registered("registered_typed"), Some(Registered { kind: RegisteredKind::Scalar, types }));
+}
+
+#[test]
+fn a_table_function_has_columns() {
+    let list = |item: DataType| DataType::List(Arc::new(Field::new_list_field(item, true)));
+    let table = |name: &str, returned: DataType, signature: Option<Signature>| {
+        let body = Arc::new(|arguments: &[ColumnarValue]| Ok(arguments[0].clone()));
+        let function = create_udf(name, vec![DataType::Int64], returned.clone(), Volatility::Immutable, body);
+        let function = match signature {
+            None => function,
+            Some(signature) => ScalarUDF::from(SimpleScalarUDF::new_with_signature(
+                name,
+                signature,
+                returned,
+                Arc::new(|arguments: &[ColumnarValue]| Ok(arguments[0].clone())),
+            )),
+        };
+        register_table(function).map(|()| find_registered(name).unwrap().columns().unwrap())
+    };
+    let pair =
+        DataType::Struct(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)].into());
+    let names = RowColumns::Fields(vec![String::from("a"), String::from("b")]);
+    assert_eq!(table("table_of_pairs", list(pair), None).unwrap(), names);
+    assert_eq!(table("table_of_values", list(DataType::Int64), None).unwrap(), RowColumns::Element);
+    let any = Some(Signature::any(1, Volatility::Immutable));
+    let error = |result: crate::error::Result<_>| result.unwrap_err().to_string();
+    let wrong = [
+        error(table("table_of_none", DataType::Int64, None)),
+        error(table("table_of_any", list(DataType::Int64), any)),
+        error(table("table_of_nothing", list(DataType::Struct(Vec::<Field>::new().into())), None)),
+        error(table("abs", list(DataType::Int64), None)),
+    ];
+    expect![[r#"
+        the table function 'table_of_none' returns no list: it has to return one for each row
+        the table function 'table_of_any' needs an exact signature: its columns are the same in every call
+        the table function 'table_of_nothing' makes rows without columns
+        there is a function 'abs' already; take another name"#]]
+    .assert_eq(&wrong.join("\n"));
 }
 
 #[test]

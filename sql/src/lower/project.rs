@@ -7,6 +7,7 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, ExprSchemable, Filter, LogicalPlan, Projection as PlanProjection};
+use datafusion::sql::utils::UNNEST_PLACEHOLDER;
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::node::{FilterNode, NodeKind, ProjectNode, Projection, SessionAssignNode, WindowAssignNode};
 
@@ -90,7 +91,10 @@ impl QueryPlanner<'_> {
         for (field, (name, expr)) in unique_names(&projection.schema).into_iter().zip(expr).enumerate() {
             match plain.get(field).copied().flatten().filter(|index| relation.is_window_column(*index)) {
                 Some(index) => waiting.push((field, index - relation.stream.width())),
-                None => new.push(Computed { name, expr: resolve(expr, &relation, input)? }),
+                None => {
+                    let expr = resolve(expr, &relation, input)?;
+                    new.push(Computed { name: readable(name, &expr), expr });
+                }
             }
             columns.push(new.len().saturating_sub(1));
         }
@@ -216,6 +220,15 @@ impl QueryPlanner<'_> {
         let columns = columns.collect();
         Ok(self.compute(&relation, columns)?.stream)
     }
+}
+
+/// A column's name. DataFusion makes names up for lists that are computed in order to be unnested; nobody
+/// should read them in EXPLAIN.
+fn readable(name: String, expr: &Expr) -> String {
+    if matches!(expr, Expr::Column(_)) || !name.starts_with(UNNEST_PLACEHOLDER) {
+        return name;
+    }
+    StreamExpr(expr.clone()).to_string()
 }
 
 /// A condition stands above the windows but is checked before them. That changes no clock's windows; it

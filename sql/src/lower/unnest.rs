@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::NullHandling;
 use datafusion::logical_expr::Unnest;
 use tidemill_plans::node::{NodeKind, UnnestColumn, UnnestNode};
@@ -29,7 +29,11 @@ impl QueryPlanner<'_> {
         // The plan's names of elements are made up by DataFusion; nobody should read them in EXPLAIN.
         let names = unique_names(&unnest.schema).into_iter().zip(&columns).map(|(name, column)| match column {
             UnnestColumn::Elements(list) => format!("unnest({})", relation.name(*list)),
-            UnnestColumn::Passed(_) | UnnestColumn::Field { .. } => name,
+            UnnestColumn::Field { column, field } => match input.schema.field(*column).data_type() {
+                DataType::Struct(fields) => format!("{}.{}", relation.name(*column), fields[*field].name()),
+                _ => name,
+            },
+            UnnestColumn::Passed(_) => name,
         });
         let fields = make_unique(names).into_iter().zip(unnest.schema.fields()).zip(&columns);
         let fields = fields.map(|((name, field), column)| match column {

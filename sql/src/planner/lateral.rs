@@ -1,4 +1,5 @@
-//! `FROM t, UNNEST(t.list) AS u(x)` and `LATERAL (SELECT … FROM UNNEST(t.list))`.
+//! `FROM t, UNNEST(t.list) AS u(x)` and `LATERAL (SELECT … FROM UNNEST(t.list))`; calls of table functions
+//! have become these.
 //!
 //! DataFusion plans them as joins with a subquery that refers to the left row. One that reads nothing
 //! but that row is no join: its steps are put on top of the left side here, before any other rule
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, NullHandling};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Unnest, lit};
 
@@ -16,6 +17,12 @@ use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan, LogicalPlanBui
 pub(super) fn unfold(plan: LogicalPlan) -> Result<LogicalPlan> {
     let unfolded = plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Join(join) if can_unfold(&join) => unfold_join(&join).map(Transformed::yes),
+        LogicalPlan::Join(join) if join.join_type == JoinType::Left && reads_nothing(&join.right) => {
+            Err(DataFusionError::Plan(String::from(
+                "LEFT JOIN with the row's own elements takes them as they are, ON TRUE: drop LEFT, or make the list \
+                 shorter in a subquery before it",
+            )))
+        }
         other => Ok(Transformed::no(other)),
     });
     Ok(unfolded?.data)
@@ -49,7 +56,11 @@ fn reads_nothing(plan: &LogicalPlan) -> bool {
 /// Whether what a plan makes of no element at all is NULL.
 fn only_unnests(plan: &LogicalPlan) -> bool {
     match plan {
-        LogicalPlan::Unnest(unnest) => matches!(unnest.input.as_ref(), LogicalPlan::Projection(_)),
+        LogicalPlan::Unnest(unnest) => match unnest.input.as_ref() {
+            LogicalPlan::Projection(projection) if is_empty(&projection.input) => true,
+            // The fields of what an inner one makes.
+            input => unnest.list_type_columns.is_empty() && only_unnests(input),
+        },
         LogicalPlan::Projection(projection) => {
             projection.expr.iter().all(|expr| matches!(unaliased(expr), Expr::Column(_)))
                 && only_unnests(&projection.input)
@@ -58,6 +69,10 @@ fn only_unnests(plan: &LogicalPlan) -> bool {
         LogicalPlan::Subquery(subquery) => only_unnests(&subquery.subquery),
         _ => false,
     }
+}
+
+fn is_empty(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::EmptyRelation(_))
 }
 
 fn unaliased(expr: &Expr) -> &Expr {
@@ -94,7 +109,7 @@ fn put_on(plan: &LogicalPlan, left: &Arc<LogicalPlan>, outer: bool) -> Result<Lo
         LogicalPlan::Unnest(unnest) => {
             let input = put_on(&unnest.input, left, outer)?;
             let mut options = unnest.options.clone();
-            if outer {
+            if outer && !unnest.list_type_columns.is_empty() {
                 options.null_handling = NullHandling::PreserveAndExpandEmpty;
             }
             Ok(LogicalPlan::Unnest(Unnest::try_new(Arc::new(input), unnest.exec_columns.clone(), options)?))

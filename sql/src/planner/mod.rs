@@ -19,6 +19,7 @@ mod optimize;
 mod relation;
 pub(crate) mod source;
 mod state_ttl;
+mod table_call;
 pub(crate) mod table_function;
 mod temporal;
 

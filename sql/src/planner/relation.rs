@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::QueryPlanner;
+use super::table_call::replace_table_call;
 use super::table_function::TABLE_FUNCTIONS;
 use crate::ast::{dotted, normalize, quoted, select_all};
 use crate::error::{Result, SqlError};
@@ -108,6 +109,9 @@ impl QueryPlanner<'_> {
 
     fn replace_factor(&mut self, factor: &mut TableFactor) -> Result<()> {
         let span = factor.span();
+        if replace_table_call(factor).map_err(|error| error.at(span))? {
+            return Ok(());
+        }
         match factor {
             TableFactor::Table { args, .. } => {
                 let is_function = args.is_some();

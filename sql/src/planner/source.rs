@@ -428,6 +428,11 @@ pub(crate) fn type_name(data_type: &DataType) -> String {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => String::from("VARCHAR"),
         DataType::Date32 => String::from("DATE"),
         other if other == &event_time_type() => String::from("TIMESTAMP"),
+        DataType::List(item) => format!("{}[]", type_name(item.data_type())),
+        DataType::Struct(fields) => {
+            let fields = fields.iter().map(|field| format!("{} {}", field.name(), type_name(field.data_type())));
+            format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
+        }
         other => other.to_string(),
     }
 }
