@@ -106,6 +106,43 @@ fn arguments_may_be_aggregates_and_calls_may_be_keys() {
 }
 
 #[test]
+fn calls_stand_wherever_an_expression_does() {
+    check(
+        "SELECT kind(bidder) AS k, row_number() OVER (PARTITION BY kind(bidder) ORDER BY ts) AS n,
+           sum(twice(auction)) OVER (PARTITION BY kind(bidder) ORDER BY ts) AS s FROM bids",
+        expect![[r#"
+            Sink #4 select_1 to result [x1]
+              Project #3 CASE WHEN bidder LIKE 'a%' THEN 'first' ELSE upper(bidder) END AS k, "row_number" AS n, "sum" AS s [x2] -> rebalance
+                OverWindow #2 by (CASE WHEN bidder LIKE 'a%' THEN 'first' ELSE upper(bidder) END): row_number() OVER (ORDER BY ts ASC NULLS LAST RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), sum((auction + auction)) OVER (ORDER BY ts ASC NULLS LAST RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) as ts passes [x2] -> forward
+                  Project #1 auction, bidder, ts, CASE WHEN bidder LIKE 'a%' THEN 'first' ELSE upper(bidder) END [x2] -> hash(CASE WHEN bidder LIKE 'a%' THEN 'first' ELSE upper(bidder) END)
+                    Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+        "#]],
+    );
+    check(
+        "SELECT auction, u.x FROM bids, UNNEST(make_array(twice(auction), one())) AS u(x)",
+        expect![[r#"
+        Sink #4 select_1 to result [x1]
+          Project #3 auction, "unnest([(auction + auction), 1])" AS x [x2] -> rebalance
+            Unnest #2 [(auction + auction), 1] [x2] -> forward
+              Project #1 auction, [(auction + auction), 1] [x2] -> forward
+                Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+    "#]],
+    );
+    check(
+        "SELECT taxed(price) FROM bids WHERE kind(bidder) IN (kind('ab'), kind('b')) UNION ALL SELECT one() FROM plain",
+        expect![[r#"
+            Sink #6 select_1 to result [x1]
+              Union #5  [x2] -> rebalance
+                Project #2 (price * 1.2) AS taxed(bids.price,Float64(0.2)) [x2] -> forward
+                  Filter #1 CASE WHEN bidder LIKE 'a%' THEN 'first' ELSE upper(bidder) END IN ('first', 'B') [x2] -> forward
+                    Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
+                Project #4 1.0 AS taxed(bids.price,Float64(0.2)) [x1] -> rebalance
+                  Source #3 plain from files [x1] -> forward
+        "#]],
+    );
+}
+
+#[test]
 fn a_generated_column_may_call_a_function() {
     let source = "CREATE SOURCE taxes (id BIGINT, t AS (twice(id)), ts TIMESTAMP, WATERMARK FOR ts AS ts)
                     WITH (connector = 'files', path = 'p', format = 'csv');";
