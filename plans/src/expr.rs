@@ -24,6 +24,15 @@ use datafusion_proto::bytes::Serializeable;
 use crate::error::Result;
 use crate::functions;
 
+/// Bytes of stack for the wire form of an expression, whose every level is a call: the parser's limit of depth
+/// takes more than the 2 MiB of a thread in a debug build.
+const STACK_BYTES: usize = 32 << 20;
+
+/// Does some work on a stack with room for deep expressions; nothing of it is mapped that is not used.
+fn on_deep_stack<T>(work: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(STACK_BYTES / 2, STACK_BYTES, work)
+}
+
 /// A scalar or aggregate expression over the fields of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamExpr(pub Expr);
@@ -48,7 +57,8 @@ impl fmt::Display for StreamExpr {
 
 impl Encode for StreamExpr {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        let bytes = self.0.to_bytes().map_err(|error| EncodeError::OtherString(error.to_string()))?;
+        let bytes = on_deep_stack(|| self.0.to_bytes());
+        let bytes = bytes.map_err(|error| EncodeError::OtherString(error.to_string()))?;
         bytes.to_vec().encode(encoder)
     }
 }
@@ -56,7 +66,7 @@ impl Encode for StreamExpr {
 impl<C> Decode<C> for StreamExpr {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let bytes = Vec::<u8>::decode(decoder)?;
-        Expr::from_bytes_with_ctx(&bytes, &functions::task_context())
+        on_deep_stack(|| Expr::from_bytes_with_ctx(&bytes, &functions::task_context()))
             .map(Self)
             .map_err(|error| DecodeError::OtherString(undecodable(&error.to_string())))
     }
