@@ -5,8 +5,8 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidemill_coordinator::JobStatus;
 use tidemill_coordinator::session::{Analysis, Query, Reply, SqlSession};
+use tidemill_coordinator::{JobHandle, JobStatus};
 use tidemill_plans::explain::analyze::explain_analyze;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
@@ -232,28 +232,7 @@ impl Screen<'_> {
         warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
         let mut results = Results::of_job(self.format, [], &graph);
         result.iter().for_each(|result| results.do_without(result));
-        let mut interrupted = false;
-        loop {
-            tokio::select! {
-                rows = job.results.recv() => match rows {
-                    Some(rows) => {
-                        results.take(rows)?;
-                        if results.are_complete() {
-                            job.stop(StopMode::Drain).await?;
-                        }
-                    }
-                    None => break,
-                },
-                _ = self.interrupts.next() => {
-                    job.stop(if interrupted { StopMode::Cancel } else { StopMode::Drain }).await?;
-                    interrupted = true;
-                }
-                error = self.cluster.worker_ended() => return Err(error),
-            }
-        }
-        if let JobStatus::Failed { message, .. } = job.wait().await {
-            return Err(TidemillError::JobFailed(message));
-        }
+        self.watch(&mut job, &mut results, StopMode::Drain).await?;
         let plan = output::plan(&explain_analyze(&graph, &sinks, &job.metrics.borrow()))?;
         output::print(self.format, &plan.schema(), &[plan])
     }
@@ -267,25 +246,37 @@ impl Screen<'_> {
             say("rows as they come; Ctrl-C stops");
         }
         results.begin()?;
+        match self.watch(&mut job, &mut results, StopMode::Cancel).await? {
+            JobStatus::Stopped if !result.live => Ok(()),
+            _ => results.print(&result),
+        }
+    }
+
+    /// Takes a job's rows until it has ended, which is an error if it has failed. Once nobody wants more, and at
+    /// an interrupt, it is stopped in this mode; a second interrupt does not wait.
+    async fn watch(&mut self, job: &mut JobHandle, results: &mut Results, mode: StopMode) -> Result<JobStatus> {
+        let mut at_interrupt = mode;
         loop {
             tokio::select! {
                 rows = job.results.recv() => match rows {
                     Some(rows) => {
                         results.take(rows)?;
                         if results.are_complete() {
-                            job.stop(StopMode::Cancel).await?;
+                            job.stop(mode).await?;
                         }
                     }
                     None => break,
                 },
-                _ = self.interrupts.next() => job.stop(StopMode::Cancel).await?,
+                _ = self.interrupts.next() => {
+                    job.stop(at_interrupt).await?;
+                    at_interrupt = StopMode::Cancel;
+                }
                 error = self.cluster.worker_ended() => return Err(error),
             }
         }
         match job.wait().await {
             JobStatus::Failed { message, .. } => Err(TidemillError::JobFailed(message)),
-            JobStatus::Stopped if !result.live => Ok(()),
-            _ => results.print(&result),
+            status => Ok(status),
         }
     }
 }

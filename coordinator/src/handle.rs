@@ -125,10 +125,8 @@ impl CoordinatorHandle {
     /// Runs a graph. The error tells that it could not be placed; what goes wrong later is a status.
     pub async fn submit(&self, graph: DataflowGraph, settings: Settings) -> Result<JobHandle> {
         let id = self.metadata.next_job().await?;
-        let channels = self.ask(Submit { job: id, graph, settings }).await??;
-        let (actor, status) = (self.actor.clone(), channels.status.clone());
-        let JobChannels { metrics, epoch, results, .. } = channels;
-        Ok(JobHandle { id, status, metrics, epoch, results, actor })
+        let JobChannels { status, metrics, epoch, results } = self.ask(Submit { job: id, graph, settings }).await??;
+        Ok(JobHandle { id, status, metrics, epoch, results, actor: self.actor.clone() })
     }
 
     /// Lets go of what a job's materialized views hold, when the job has ended.

@@ -154,17 +154,13 @@ impl SqlSession {
                     self.drop_object(&name).await?;
                     Reply::Done(message)
                 }
-                Outcome::Job(_) if !gathered.statements.is_empty() => {
+                Outcome::Job(job) => {
+                    // It may read what runs then.
                     for message in self.start(std::mem::take(gathered)).await? {
                         reply(Reply::Done(message)).await?;
                     }
-                    // Planned again, for it may read what runs now.
-                    match self.sql.execute(&statement).map_err(sql_error)? {
-                        Outcome::Job(job) => self.select(*job).await?,
-                        _ => continue,
-                    }
+                    self.select(*job).await?
                 }
-                Outcome::Job(job) => self.select(*job).await?,
             };
             reply(answer).await?;
         }

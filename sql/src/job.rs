@@ -34,8 +34,6 @@ pub struct JobStatement {
     pub(crate) text: String,
     pub(crate) message: String,
     pub(crate) kind: JobKind,
-    /// The materialized views that run already.
-    pub(crate) readable: BTreeMap<String, RunningView>,
     pub(crate) is_analyzed: bool,
 }
 
@@ -159,8 +157,10 @@ pub struct JobBuilder {
     statements: Vec<(usize, Position)>,
     /// The settings of the first statement: those of the whole job are taken from there.
     job_settings: Option<Settings>,
-    /// The materialized views that can be read, by name; none where they are computed anew.
-    pub(crate) readable: BTreeMap<String, RunningView>,
+    /// The materialized views that run already, by name.
+    running: BTreeMap<String, RunningView>,
+    /// Whether they are read as they are; else they are computed anew.
+    reads_views: bool,
     /// Whether the materialized views of this graph are to be read by others.
     keeps_views: bool,
 }
@@ -177,7 +177,8 @@ impl JobBuilder {
             results: 0,
             statements: Vec::new(),
             job_settings: None,
-            readable: BTreeMap::new(),
+            running: session.running.clone(),
+            reads_views: false,
             keeps_views: session.keeps_views,
         }
     }
@@ -237,7 +238,6 @@ impl JobBuilder {
         if let JobKind::Select(query) = &statement.kind {
             return self.build_select(query, statement);
         }
-        let mut view = None;
         let mut planner = QueryPlanner::new(self, &statement.catalog);
         match &statement.kind {
             JobKind::Select(_) => {}
@@ -249,7 +249,7 @@ impl JobBuilder {
             JobKind::MaterializedView(object) => {
                 let stream = planner.object_stream(object)?;
                 if planner.builder.keeps_views {
-                    view = Some(planner.builder.add_view(&stream, object));
+                    let view = Some(planner.builder.add_view(&stream, object));
                     return Ok((Added { view, ..Added::default() }, planner.uses()));
                 }
                 let (table, connector) = (object.name.clone(), COUNTING_CONNECTOR.to_owned());
@@ -262,19 +262,16 @@ impl JobBuilder {
                 }
             }
         }
-        Ok((Added { view, ..Added::default() }, planner.uses()))
+        Ok((Added::default(), planner.uses()))
     }
 
     /// Adds a SELECT. One that ends if it reads running views as they are now does so; any other follows
     /// them, and for that computes them itself.
     fn build_select(&mut self, query: &StreamQuery, statement: &JobStatement) -> Result<(Added, Vec<String>)> {
-        let readable: BTreeMap<String, RunningView> =
-            statement.readable.iter().map(|(name, view)| (name.clone(), *view)).collect();
-        if !readable.is_empty() {
-            let mut reading = Self { readable, ..self.clone() };
+        if !self.running.is_empty() {
+            let mut reading = Self { reads_views: true, ..self.clone() };
             if let Ok((added, uses, true)) = reading.add_select(query, statement) {
-                reading.readable.clear();
-                *self = reading;
+                *self = Self { reads_views: false, ..reading };
                 return Ok((added, uses));
             }
         }
@@ -356,6 +353,11 @@ impl JobBuilder {
     pub(crate) fn state_ttl(&self) -> Option<i64> {
         let millis = i64::try_from(self.settings.state_ttl_ms).unwrap_or(i64::MAX);
         Some(millis.saturating_mul(1000)).filter(|ttl| *ttl > 0)
+    }
+
+    /// Where a view is to be read as it is.
+    pub(crate) fn view_to_read(&self, name: &str) -> Option<RunningView> {
+        self.running.get(name).filter(|_| self.reads_views).copied()
     }
 
     /// What has been built of an object.

@@ -38,7 +38,7 @@ pub struct Session {
     /// Whether each statement's job starts at once, and materialized views are read while they run.
     pub(crate) keeps_views: bool,
     /// The materialized views that run.
-    running: BTreeMap<String, RunningView>,
+    pub(crate) running: BTreeMap<String, RunningView>,
 }
 
 /// What a statement comes to.
@@ -162,7 +162,6 @@ impl Session {
             text: parsed.text().to_owned(),
             message: String::new(),
             kind,
-            readable: self.running.clone(),
             is_analyzed: false,
         }
     }
@@ -298,9 +297,8 @@ impl Session {
 
     fn scratch_job(&self, kind: JobKind) -> JobStatement {
         let (catalog, settings) = (self.catalog.clone(), self.settings.clone());
-        let readable = self.running.clone();
         let (position, text, message) = (Position::UNKNOWN, String::new(), String::new());
-        JobStatement { catalog, settings, position, text, message, kind, readable, is_analyzed: false }
+        JobStatement { catalog, settings, position, text, message, kind, is_analyzed: false }
     }
 
     /// What to do about a name that may be taken, by an object of the kind `replaces` if one may be replaced;

@@ -12,6 +12,7 @@ use super::expression::column;
 use super::stream::{Relation, Stream, WINDOW_COLUMNS, WindowKind, Windows, with_windows};
 use crate::catalog::{Detail, Object, StreamInfo};
 use crate::error::{Position, Result, SqlError};
+use crate::job::RunningView;
 use crate::planner::QueryPlanner;
 
 /// What a made-up table name stands for.
@@ -110,14 +111,14 @@ impl QueryPlanner<'_> {
                 let kind = NodeKind::Source(node.as_ref().clone());
                 self.builder.add_operator(kind, parallelism, info.clone())
             }
-            Detail::View(_, info) if self.builder.readable.contains_key(&object.name) => {
-                self.view_as_it_is(&object.name, info)
-            }
-            Detail::View(query, _) => {
-                let mut planner = QueryPlanner::new(self.builder, self.catalog);
-                let plan = planner.plan(query)?;
-                planner.lower_to_stream(&plan, "a view")?
-            }
+            Detail::View(query, info) => match self.builder.view_to_read(&object.name) {
+                Some(view) => self.view_as_it_is(&object.name, view, info),
+                None => {
+                    let mut planner = QueryPlanner::new(self.builder, self.catalog);
+                    let plan = planner.plan(query)?;
+                    planner.lower_to_stream(&plan, "a view")?
+                }
+            },
             Detail::Sink(_) | Detail::Model(_) | Detail::Function(_) => {
                 let message = format!("'{}' is a {}; only sources and views have rows", object.name, object.kind);
                 return Err(SqlError::invalid(message));
@@ -128,16 +129,14 @@ impl QueryPlanner<'_> {
     }
 
     /// What a running view has at the newest epoch.
-    fn view_as_it_is(&mut self, name: &str, info: &StreamInfo) -> Stream {
-        let view = self.builder.readable.get(name).copied();
-        let (job, operator, parallelism) =
-            view.map_or((0, 0, 1), |view| (view.job.0, view.operator.0, view.parallelism));
+    fn view_as_it_is(&mut self, name: &str, view: RunningView, info: &StreamInfo) -> Stream {
+        let RunningView { job, operator, parallelism } = view;
         let schema = Arc::clone(&info.schema);
         let names = || schema.fields().iter().map(|field| field.name().clone());
         let node = SourceNode {
             table: name.to_owned(),
             connector: VIEW_CONNECTOR.to_owned(),
-            options: vec![(String::from("job"), job.to_string()), (String::from("operator"), operator.to_string())],
+            options: vec![(String::from("job"), job.0.to_string()), (String::from("operator"), operator.0.to_string())],
             declared: names().collect(),
             columns: StreamSchema(Arc::clone(&schema)),
             projection: names().map(|name| Projection { expr: StreamExpr(column(&name)), name }).collect(),

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use tidemill_plans::PlanError;
 use tidemill_plans::change::change_column_index;
 use tidemill_plans::ids::{Epoch, JobId, OperatorId};
 use tidemill_plans::node::SourceNode;
 
+use super::held::condense;
 use super::{Part, lock};
 use crate::connector::{Source, SourceEvent, changes, number};
 use crate::error::{EngineError, Result};
@@ -40,11 +40,9 @@ pub(in crate::connector) fn open_source(node: &SourceNode, env: &TaskEnv, subtas
         let batches = held.until(epoch).ok_or_else(|| gone("newer changes are mixed with what it had"))?;
         (batches, Arc::clone(held.schema()), held.keys().to_vec())
     };
-    let batches = if change_column_index(&schema).is_some() {
-        let condensed = changes::condense(&concat_batches(&schema, &batches)?, &keys)?;
-        vec![changes::rows_left(&condensed)?]
-    } else {
-        batches
+    let batches = match change_column_index(&schema) {
+        Some(_) => condense(&schema, &keys, &batches)?.iter().map(changes::rows_left).collect::<Result<_>>()?,
+        None => batches,
     };
     let columns: Result<Vec<usize>, _> =
         node.columns.fields().iter().map(|field| schema.index_of(field.name())).collect();
