@@ -115,6 +115,9 @@ pub enum EngineError {
         /// Why not.
         reason: &'static str,
     },
+    /// State that was written before cannot be read back.
+    #[error("state cannot be restored: {0}")]
+    State(String),
     /// A model cannot be trained on what it was given.
     #[error("model {model}")]
     Model {
@@ -159,6 +162,7 @@ impl EngineError {
             | Self::FilesChanged { .. }
             | Self::FileInUse { .. }
             | Self::ViewGone { .. }
+            | Self::State(_)
             | Self::Disconnected(_) => ErrorDomain::External,
             Self::UnmatchedChange { .. } | Self::Plan(_) | Self::Panicked(_) => ErrorDomain::Internal,
         }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`operator`] has the trait and the list of operators; [`task`] chains them, feeds
 //! them from bounded channels and aligns watermarks and barriers; [`connector`] brings rows in and
-//! out; [`testing`] has the harness that tests one operator without a runtime. Nothing here knows
+//! out; [`state`] is what operators keep beyond their process; [`testing`] has the harness that tests one operator without a runtime. Nothing here knows
 //! actix, Flight or tokio: `tidemill-workers` decides on which thread a task is polled.
 
 pub mod clock;
@@ -10,6 +10,7 @@ pub mod connector;
 pub mod error;
 pub mod metrics;
 pub mod operator;
+pub mod state;
 pub mod task;
 pub mod testing;
 

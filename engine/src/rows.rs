@@ -15,6 +15,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use tidemill_plans::time::{EventTime, event_times};
 
 use crate::error::Result;
+use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::batch_bytes;
 
 /// Rows given out at a time by [`EventTimeBuffer::take_chunk_before`], but for rows of equal time.
@@ -119,6 +120,16 @@ impl EventTimeBuffer {
         let mut times: Vec<i64> = self.held.iter().flat_map(before).collect();
         let (_, time, _) = times.select_nth_unstable(CHUNK_ROWS - 1);
         self.take_before(EventTime(last(*time).saturating_add(1)).min(bound))
+    }
+
+    /// Writes the rows; they belong to the same instances as the input's.
+    pub(crate) fn snapshot(&self, belongs: Belongs, state: &mut StateWriter<'_>) {
+        state.rows("rows", belongs, self.held.iter().map(|held| held.batch.clone()));
+    }
+
+    /// Takes up rows that were written.
+    pub(crate) fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        state.rows("rows")?.into_iter().try_for_each(|batch| self.push(batch))
     }
 
     /// The event-time column.

@@ -73,6 +73,7 @@ impl Site {
         };
         let env = TaskEnv {
             job: deployment.job,
+            has_checkpoints: false,
             settings: deployment.settings.clone(),
             dead_letters: Arc::new(DeadLetters::open(&deployment.settings)?),
             models: Arc::new(Mutex::default()),

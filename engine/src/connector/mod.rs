@@ -30,8 +30,9 @@ use tidemill_plans::node::{SinkNode, SourceNode};
 pub(crate) use self::lookup::Lookup;
 use self::share::Share;
 pub use self::view::Views;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
+use crate::state::{StateReader, StateWriter};
 use crate::task::TaskEnv;
 
 /// What a source has to say.
@@ -49,6 +50,18 @@ pub enum SourceEvent {
 pub trait Source: Send {
     /// The next rows. May block briefly. An error ends the job.
     fn next_event(&mut self) -> Result<SourceEvent>;
+
+    /// How far it has come: everything that [`Self::next_event`] has given out, and nothing else. Bytes of the
+    /// connector's own, with a version in them.
+    fn position(&self) -> Result<Vec<u8>> {
+        Err(EngineError::State(String::from("this source cannot say how far it has read")))
+    }
+
+    /// Goes to where one like it was: the next row is the one that came behind that position. Called before
+    /// anything was read. An error says what has changed so that this is not possible.
+    fn seek(&mut self, _position: &[u8]) -> Result<()> {
+        Err(EngineError::State(String::from("this source cannot go on from where it was")))
+    }
 }
 
 /// Writes rows, from one thread.
@@ -87,7 +100,26 @@ pub trait Sink: Send {
         Ok(())
     }
 
-    /// Completes what was written; nothing follows. A sink that is dropped before leaves nothing
+    /// A checkpoint is being taken: makes durable what was written so far, but not visible, and writes what
+    /// is needed to make it so. The first phase of the commit.
+    fn snapshot(&mut self, _state: &mut StateWriter<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes up what instances of it wrote at a checkpoint that was sealed: what had been written by then is
+    /// made visible, if it was not yet; what was written later is dropped.
+    fn restore(&mut self, _state: &StateReader<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// The checkpoint of this epoch has been sealed: what was written up to it is made visible. May be called
+    /// again. The second phase. [`Epoch::END`] covers what [`Self::finish`] completed.
+    fn commit(&mut self, _epoch: Epoch) -> Result<()> {
+        Ok(())
+    }
+
+    /// Completes what was written; nothing follows. In a job with checkpoints it becomes visible with the
+    /// last commit, else at once. A sink that is dropped before leaves nothing
     /// behind that looks complete.
     fn finish(&mut self) -> Result<()>;
 }
@@ -127,7 +159,7 @@ pub fn open_sink(
     }
 }
 
-fn unknown(connector: &str) -> crate::error::EngineError {
+fn unknown(connector: &str) -> EngineError {
     PlanError::InvalidGraph(format!("this worker has no connector '{connector}' for that use")).into()
 }
 

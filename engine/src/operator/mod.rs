@@ -45,6 +45,7 @@ use tidemill_plans::node::NodeKind;
 
 use crate::connector;
 use crate::error::Result;
+use crate::state::{StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks, TaskEnv};
 
 /// One instance of an operator.
@@ -86,6 +87,18 @@ pub trait Operator: Send {
 
     /// All inputs have ended. Before a `Finished` end came the infinite watermark.
     fn on_end(&mut self, _reason: EndReason, _ctx: &mut OperatorContext) -> Result<()> {
+        Ok(())
+    }
+
+    /// Writes what it holds, when a barrier has come and before anything behind it. Nothing is gathered then.
+    /// What was written leaves the operator as it was: it goes on, and one that is restored from it goes on
+    /// in the same way.
+    fn snapshot(&mut self, _state: &mut StateWriter<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes up what instances of it have written; called once, before everything else.
+    fn restore(&mut self, _state: &StateReader<'_>) -> Result<()> {
         Ok(())
     }
 

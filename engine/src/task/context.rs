@@ -27,6 +27,8 @@ pub struct TaskEnv {
     pub job: JobId,
     /// The settings that it was started with.
     pub settings: Settings,
+    /// Whether the job has checkpoints, so that its sinks must not show what none of them covers.
+    pub has_checkpoints: bool,
     /// Where rows go that cannot be used.
     pub dead_letters: Arc<DeadLetters>,
     /// Model versions that were published and not yet reported; each heartbeat takes them.
@@ -53,6 +55,12 @@ impl OperatorContext {
     #[must_use]
     pub fn new(name: String, env: TaskEnv, stats: Arc<OperatorStats>) -> Self {
         Self { name, env, stats, watermark: Watermark::MIN, output: VecDeque::new() }
+    }
+
+    /// Goes on where one like it was: nothing is emitted that this watermark promised not to come.
+    #[must_use]
+    pub fn at(self, watermark: Watermark) -> Self {
+        Self { watermark, ..self }
     }
 
     /// Emits rows; empty batches are left out.
@@ -123,6 +131,10 @@ impl OperatorContext {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(crate) fn output(&self) -> &VecDeque<Message> {
+        &self.output
     }
 
     pub(crate) fn take_output(&mut self) -> VecDeque<Message> {

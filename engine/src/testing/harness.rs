@@ -1,25 +1,61 @@
 //! Drives one operator: push batches, move watermarks, look at what comes out.
+//!
+//! Before each step the operator's state is written and a twin is restored from it, which takes the same
+//! step: what it emits, counts and holds must be the same. So every test of an operator is one of its
+//! snapshots, too.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::{JobId, OperatorId};
+use tidemill_plans::ids::{Epoch, JobId, OperatorId};
 use tidemill_plans::settings::Settings;
 use tidemill_plans::time::{EventTime, Watermark};
 
 use super::table::{parse_rows, show_rows};
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::operator::{Operator, build_operator};
+use crate::state::{Snapshot, StateReader};
 use crate::task::{DeadLetters, EndReason, Message, OperatorContext, PortWatermarks, ResultPort, TaskEnv};
 
 /// One operator under test, built from a graph as a worker would build it.
 pub struct OperatorHarness {
-    operator: Box<dyn Operator>,
-    context: OperatorContext,
+    graph: DataflowGraph,
+    id: OperatorId,
+    instance: Instance,
     schemas: Vec<arrow::datatypes::SchemaRef>,
     watermarks: Vec<Watermark>,
+    /// The epoch of the last snapshot.
+    epoch: Epoch,
+    /// Whether a twin takes each step.
+    with_twin: bool,
+}
+
+/// An operator in its surroundings.
+struct Instance {
+    operator: Box<dyn Operator>,
+    context: OperatorContext,
+}
+
+impl Instance {
+    fn build(graph: &DataflowGraph, id: OperatorId, env: TaskEnv) -> Result<Self> {
+        let node = graph.node(id)?;
+        let stats = Arc::new(OperatorStats::new(env.job, id, 0));
+        let operator = build_operator(graph, node, 0, &env)?;
+        Ok(Self { operator, context: OperatorContext::new(node.kind.name().to_owned(), env, stats) })
+    }
+
+    fn pause(&mut self) -> Result<()> {
+        if self.operator.has_gathered() { self.operator.on_pause(&mut self.context) } else { Ok(()) }
+    }
+
+    /// Rows counted as late, as bad and as skipped.
+    fn counted(&self) -> [u64; 3] {
+        let stats = self.context.stats();
+        [&stats.late_rows, &stats.dead_letter_rows, &stats.skipped_rows].map(|count| count.load(Ordering::Relaxed))
+    }
 }
 
 /// A result port that drops what it gets.
@@ -36,6 +72,7 @@ pub fn test_env() -> Result<TaskEnv> {
     let settings = Settings::default();
     Ok(TaskEnv {
         job: JobId(1),
+        has_checkpoints: false,
         dead_letters: Arc::new(DeadLetters::open(&settings)?),
         settings,
         models: Arc::new(Mutex::new(Vec::new())),
@@ -53,15 +90,23 @@ impl OperatorHarness {
 
     /// Builds operator `id` of `graph` in surroundings of the test's own.
     pub fn with_env(graph: &DataflowGraph, id: OperatorId, env: TaskEnv) -> Result<Self> {
-        let node = graph.node(id)?;
         let schemas = graph.input_schemas(id)?;
-        let stats = Arc::new(OperatorStats::new(env.job, id, 0));
         Ok(Self {
-            operator: build_operator(graph, node, 0, &env)?,
-            context: OperatorContext::new(node.kind.name().to_owned(), env, stats),
+            instance: Instance::build(graph, id, env)?,
+            graph: graph.clone(),
+            id,
             watermarks: vec![Watermark::MIN; schemas.len()],
             schemas,
+            epoch: Epoch::default(),
+            with_twin: true,
         })
+    }
+
+    /// Leaves the twin out: for tests of how much work is done, and of operators whose twin would do something
+    /// to the outside.
+    #[must_use]
+    pub fn without_twin(self) -> Self {
+        Self { with_twin: false, ..self }
     }
 
     /// Rows come on a port.
@@ -72,20 +117,22 @@ impl OperatorHarness {
 
     /// A batch comes on a port.
     pub fn push_batch(&mut self, port: usize, batch: RecordBatch) -> Result<()> {
-        self.operator.on_batch(port, batch, &mut self.context)?;
-        self.pause()
+        self.step(|instance| {
+            instance.operator.on_batch(port, batch.clone(), &mut instance.context)?;
+            instance.pause()
+        })
     }
 
     /// Has the operator emit what it puts off, as a task does now and then. Pushing rows and moving
     /// watermarks do so too.
     pub fn pause(&mut self) -> Result<()> {
-        if self.operator.has_gathered() { self.operator.on_pause(&mut self.context) } else { Ok(()) }
+        self.step(Instance::pause)
     }
 
     /// Rows come on a port, and what follows from them is put off.
     pub fn push_unpaused(&mut self, port: usize, rows: &str) -> Result<()> {
         let batch = parse_rows(&self.schemas[port], rows)?;
-        self.operator.on_batch(port, batch, &mut self.context)
+        self.step(|instance| instance.operator.on_batch(port, batch.clone(), &mut instance.context))
     }
 
     /// The watermark of a port moves to so many seconds.
@@ -98,24 +145,75 @@ impl OperatorHarness {
         for port in 0..self.watermarks.len() {
             self.move_watermark(port, Watermark::MAX)?;
         }
-        self.operator.on_end(EndReason::Finished, &mut self.context)
+        self.step(|instance| instance.operator.on_end(EndReason::Finished, &mut instance.context))
     }
 
     /// The job is stopped: inputs end where they are.
     pub fn stop(&mut self) -> Result<()> {
-        self.operator.on_end(EndReason::Stopped, &mut self.context)
+        self.step(|instance| instance.operator.on_end(EndReason::Stopped, &mut instance.context))
     }
 
     fn move_watermark(&mut self, port: usize, watermark: Watermark) -> Result<()> {
         self.watermarks[port] = watermark;
-        self.operator.on_watermark(&PortWatermarks::of(self.watermarks.clone()), &mut self.context)?;
-        self.pause()
+        let watermarks = PortWatermarks::of(self.watermarks.clone());
+        self.step(|instance| {
+            instance.operator.on_watermark(&watermarks, &mut instance.context)?;
+            instance.pause()
+        })
+    }
+
+    /// Takes a step, and has the twin take it.
+    fn step(&mut self, step: impl Fn(&mut Instance) -> Result<()>) -> Result<()> {
+        let twin = self.twin()?;
+        let (emitted, counted) = (self.instance.context.output().len(), self.instance.counted());
+        let outcome = step(&mut self.instance);
+        let Some(mut twin) = twin else { return outcome };
+        let other = step(&mut twin);
+        let text = |outcome: &Result<()>| outcome.as_ref().map_err(EngineError::chain).err();
+        assert_eq!(text(&other), text(&outcome), "of the restored twin and of the operator");
+        let output = self.instance.context.output().iter().skip(emitted);
+        assert_eq!(
+            canonical(twin.context.output().iter())?,
+            canonical(output)?,
+            "of the restored twin and of the operator"
+        );
+        let counted_since =
+            self.instance.counted().iter().zip(counted).map(|(now, before)| now - before).collect::<Vec<_>>();
+        assert_eq!(
+            twin.counted()[..],
+            counted_since,
+            "late, bad and skipped rows of the restored twin and of the operator"
+        );
+        let holds = |instance: &Instance| instance.operator.state_bytes() > 0;
+        assert_eq!(holds(&twin), holds(&self.instance), "whether the restored twin and the operator hold anything");
+        outcome
+    }
+
+    /// The operator as it is restored from its state, through bytes. None while changes are gathered: there
+    /// is no barrier then.
+    fn twin(&mut self) -> Result<Option<Instance>> {
+        if !self.with_twin || self.instance.operator.has_gathered() {
+            return Ok(None);
+        }
+        let mut snapshot = Snapshot::default();
+        self.epoch.0 += 1;
+        self.instance.operator.snapshot(&mut snapshot.writer(self.epoch))?;
+        let restored = [Snapshot::from_bytes(&snapshot.to_bytes()?)?];
+        let env = TaskEnv {
+            dead_letters: Arc::new(DeadLetters::open(&Settings::default())?),
+            models: Arc::default(),
+            alignment: Arc::default(),
+            ..self.instance.context.env().clone()
+        };
+        let Instance { mut operator, context } = Instance::build(&self.graph, self.id, env)?;
+        operator.restore(&StateReader::new(&restored, 0, 1))?;
+        Ok(Some(Instance { operator, context: context.at(self.instance.context.watermark()) }))
     }
 
     /// What came out since the last look: rows, and watermarks as `watermark @seconds`.
     pub fn output(&mut self) -> Result<String> {
         let mut text = String::new();
-        for message in self.context.take_output() {
+        for message in self.instance.context.take_output() {
             match message {
                 Message::Batch(batch) => text.push_str(&show_rows(&batch)?),
                 Message::Watermark(Watermark::MAX) => text.push_str("watermark end\n"),
@@ -130,7 +228,7 @@ impl OperatorHarness {
 
     /// The batches that came out since the last look.
     pub fn batches(&mut self) -> Vec<RecordBatch> {
-        let output = self.context.take_output().into_iter();
+        let output = self.instance.context.take_output().into_iter();
         output
             .filter_map(|message| match message {
                 Message::Batch(batch) => Some(batch),
@@ -141,16 +239,35 @@ impl OperatorHarness {
 
     /// What tasks of the operator's job share.
     pub fn env(&self) -> &TaskEnv {
-        self.context.env()
+        self.instance.context.env()
     }
 
     /// The operator's counters.
     pub fn stats(&self) -> &OperatorStats {
-        self.context.stats()
+        self.instance.context.stats()
     }
 
     /// Bytes of state that the operator says it holds.
     pub fn state_bytes(&self) -> usize {
-        self.operator.state_bytes()
+        self.instance.operator.state_bytes()
     }
+}
+
+/// What was emitted, as text, but for the order of rows between two watermarks: that of hash tables may be
+/// another one.
+fn canonical<'a>(output: impl Iterator<Item = &'a Message>) -> Result<Vec<String>> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut sorted = 0;
+    for message in output {
+        match message {
+            Message::Batch(batch) => lines.extend(show_rows(batch)?.lines().map(String::from)),
+            other => {
+                lines[sorted..].sort();
+                lines.push(format!("{other:?}"));
+                sorted = lines.len();
+            }
+        }
+    }
+    lines[sorted..].sort();
+    Ok(lines)
 }

@@ -1,0 +1,87 @@
+use super::*;
+use crate::testing::graph::schema;
+use crate::testing::{parse_rows, show_rows};
+
+fn snapshot() -> Snapshot {
+    let schema = schema("k:text v:int");
+    let mut snapshot = Snapshot::default();
+    let mut state = snapshot.writer(Epoch(1));
+    state.value("count", &7u64).unwrap();
+    let mut part = state.part("left");
+    part.value("count", &8u64).unwrap();
+    let batches = ["a 1\nb -", "", "- 3"].map(|rows| parse_rows(&schema, rows).unwrap());
+    part.rows("held", Belongs::to_first(1), batches);
+    snapshot
+}
+
+fn shown(batches: &[RecordBatch]) -> String {
+    batches.iter().map(|batch| show_rows(batch).unwrap()).collect()
+}
+
+#[test]
+fn what_is_written_is_read_part_by_part_also_through_bytes() {
+    let bytes = snapshot().to_bytes().unwrap();
+    let read = Snapshot::from_bytes(&bytes).unwrap();
+    assert_eq!(read, snapshot());
+    let snapshots = [read];
+    let state = StateReader::new(&snapshots, 0, 1);
+    assert_eq!(state.value::<u64>("count").unwrap(), Some(7));
+    assert_eq!(state.value::<u64>("other").unwrap(), None);
+    assert_eq!(state.part("left").value::<u64>("count").unwrap(), Some(8));
+    assert_eq!(shown(&state.part("left").rows("held").unwrap()), "a 1\nb -\n- 3\n");
+    assert!(state.rows("held").unwrap().is_empty());
+}
+
+#[test]
+fn damage_is_found_wherever_it_is() {
+    let bytes = snapshot().to_bytes().unwrap();
+    for length in 0..bytes.len() {
+        assert!(Snapshot::from_bytes(&bytes[..length]).is_err(), "cut after {length}");
+    }
+    for place in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 0x10;
+        assert!(Snapshot::from_bytes(&damaged).is_err(), "a bit at {place}");
+    }
+    let error = Snapshot::from_bytes(&bytes[..30]).unwrap_err().to_string();
+    assert!(error.starts_with("state cannot be restored: "), "{error}");
+}
+
+#[test]
+fn other_instances_take_their_part_and_nothing_is_lost_or_doubled() {
+    let schema = schema("k:int v:int");
+    let all: Vec<String> = (0..100).map(|k| format!("{k} {}\n", k * k)).collect();
+    let rows = parse_rows(&schema, &all.concat()).unwrap();
+    let split = |from: &[Snapshot], parallelism: u32| -> Vec<Snapshot> {
+        let instance = |subtask| {
+            let reader = StateReader::new(from, subtask, parallelism);
+            let mut snapshot = Snapshot::default();
+            let mut writer = snapshot.writer(Epoch(1));
+            writer.rows("keyed", Belongs::to_first(1), reader.rows("keyed").unwrap());
+            writer.rows("free", Belongs::Anywhere, reader.rows("free").unwrap());
+            writer.rows("one", Belongs::to_first(0), reader.rows("one").unwrap());
+            let least = reader.values::<u64>("least").unwrap().into_iter().min();
+            writer.value("least", &least.unwrap()).unwrap();
+            snapshot
+        };
+        (0..parallelism).map(instance).collect()
+    };
+    let mut first = Snapshot::default();
+    for (name, belongs) in [("keyed", Belongs::to_first(1)), ("free", Belongs::Anywhere), ("one", Belongs::to_first(0))]
+    {
+        first.writer(Epoch(1)).rows(name, belongs, [rows.clone()]);
+    }
+    first.writer(Epoch(1)).value("least", &3u64).unwrap();
+    let mut instances = vec![first];
+    for parallelism in [3, 4, 2, 1] {
+        let before: Vec<Snapshot> = instances.clone();
+        instances = split(&before, parallelism);
+        for name in ["keyed", "free", "one"] {
+            let found = instances.iter().filter_map(|instance| instance.rows.get(name));
+            let mut found: Vec<String> =
+                found.flat_map(|rows| shown(&rows.batches).lines().map(String::from).collect::<Vec<_>>()).collect();
+            found.sort_by_key(|line| line.split(' ').next().and_then(|k| k.parse::<i64>().ok()));
+            assert!(found.iter().map(|line| format!("{line}\n")).eq(all.iter().cloned()), "{name} {parallelism}");
+        }
+    }
+}
