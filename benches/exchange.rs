@@ -6,7 +6,7 @@ use std::task::Poll;
 use criterion::{Criterion, Throughput};
 use futures::future::poll_fn;
 use tidemill_engine::task::{Message, Receiver, Sender, batch_bytes};
-use tidemill_plans::ids::{ChannelId, JobId};
+use tidemill_plans::ids::{ChannelId, JobId, RunId};
 use tidemill_workers::{Exchange, ExchangeFailures, WorkersError};
 use tokio::runtime::Runtime;
 
@@ -26,11 +26,11 @@ async fn connect(runtime: &Runtime) -> (Exchange, Exchange, Sender, Receiver) {
     let start = |bind| Exchange::start(runtime.handle().clone(), bind, Arc::new(NoFailures));
     let receiving = start(loopback).await.expect("loopback has a free port");
     let sending = start(None).await.expect("nothing is bound");
-    let id = ChannelId { job: JobId(1), edge: 0, from: 0, to: 0 };
+    let id = ChannelId { run: RunId::first(JobId(1)), edge: 0, from: 0, to: 0 };
     let receiver = receiving.incoming(id, schema(), 1 << 22).expect("the first of its name");
     let address = format!("http://{}", receiving.address().expect("it is bound"));
     let sender = sending.outgoing(&address, id, schema(), 1 << 22).await.expect("the other side listens");
-    sending.open(JobId(1)).await.expect("the channel is known there");
+    sending.open(RunId::first(JobId(1))).await.expect("the channel is known there");
     (receiving, sending, sender, receiver)
 }
 

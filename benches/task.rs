@@ -10,7 +10,7 @@ use tidemill_engine::task::{Message, OutEdge, Outbox, Receiver, TaskPlan, build_
 use tidemill_engine::testing::test_env;
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::graph::{DataflowGraph, Partitioning};
-use tidemill_plans::ids::{ChannelId, JobId, StageId, TaskId};
+use tidemill_plans::ids::{ChannelId, JobId, RunId, StageId, TaskId};
 use tidemill_plans::node::{FilterNode, NodeKind, ProjectNode, Projection};
 use tidemill_plans::stage::Stages;
 
@@ -40,7 +40,7 @@ pub(crate) fn task_loop(c: &mut Criterion) {
     add_sink(&mut graph, project, schema(), Partitioning::Rebalance);
     let stages = Stages::of(&graph).expect("the graph is valid");
     let env = test_env().expect("no dead letter file is opened");
-    let id = |edge| ChannelId { job: JobId(1), edge, from: 0, to: 0 };
+    let id = |edge| ChannelId { run: RunId::first(JobId(1)), edge, from: 0, to: 0 };
     let (to_task, from_outside) = channel(1 << 24);
     let (to_outside, from_task) = channel(1 << 24);
     let plan = TaskPlan {
@@ -50,6 +50,7 @@ pub(crate) fn task_loop(c: &mut Criterion) {
         env: &env,
         receivers: HashMap::from([(id(0), from_outside)]),
         senders: HashMap::from([(id(2), to_outside)]),
+        restore: &[],
     };
     let mut task = build_task(plan).expect("the stage can be built").task;
     let mut output = [from_task];

@@ -5,6 +5,7 @@
 
 mod lane;
 pub(crate) mod messages;
+mod restart;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, Arbiter, AsyncContext, Context, Handler, MessageResult, ResponseFuture};
 use futures::future::join_all;
-use tidemill_plans::ErrorDomain;
-use tidemill_plans::ids::{Epoch, JobId, OperatorId, WorkerId};
+use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::ids::{Epoch, JobId, OperatorId, RunId, WorkerId};
 use tidemill_plans::protocol::{Deployment, OperatorMetrics, StopMode, WorkerLink, WorkerRequest};
+use tidemill_plans::settings::Settings;
 use tidemill_plans::stage::Stages;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -22,9 +24,11 @@ use tracing::{debug, info, warn};
 
 use self::lane::{LANE_REQUESTS_MAX, Outcome, ask, run_lane};
 use self::messages::{
-    AddWorker, ForgetViews, Heartbeat, JobChannels, JobEvent, ListWorkers, Origin, RequestEnded, ResultQueue,
-    ShutdownWorkers, StopJob, Submit, Terminate,
+    AddWorker, ForgetViews, Heartbeat, JobEvent, ListWorkers, Origin, RequestEnded, ResultQueue, ShutdownWorkers,
+    StopJob, Submit, Terminate,
 };
+use self::restart::Restarts;
+use crate::checkpoints::CheckpointPlace;
 use crate::clock::Clock;
 use crate::cluster::{HEARTBEAT_LIMIT, Membership, WorkerInfo};
 use crate::error::Result;
@@ -51,11 +55,13 @@ pub(crate) struct Coordinator {
     views: Views,
     /// The metadata task and the lanes; aborted when the actor ends.
     tasks: JoinSet<()>,
+    checkpoints: CheckpointPlace,
 }
 
-/// A job that some worker may still know of.
+/// A job that some worker may still know of, or that is going to be tried again.
 struct Job {
     machine: JobMachine,
+    restarts: Restarts,
     status: watch::Sender<JobStatus>,
     metrics: watch::Sender<Vec<OperatorMetrics>>,
     /// The newest epoch that is complete.
@@ -70,7 +76,12 @@ struct Job {
 
 impl Coordinator {
     /// An actor without workers; `tasks` holds the metadata task.
-    pub(crate) fn new(clock: Arc<dyn Clock>, member_count: watch::Sender<usize>, tasks: JoinSet<()>) -> Self {
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        member_count: watch::Sender<usize>,
+        tasks: JoinSet<()>,
+        checkpoints: CheckpointPlace,
+    ) -> Self {
         Self {
             clock,
             members: Membership::default(),
@@ -79,19 +90,20 @@ impl Coordinator {
             jobs: BTreeMap::new(),
             views: Views::default(),
             tasks,
+            checkpoints,
         }
     }
 
-    fn deployment(&self, mut submit: Submit) -> Result<Deployment> {
+    /// Places the tasks of a graph.
+    fn deployment(&self, run: RunId, mut graph: DataflowGraph, settings: Settings) -> Result<Deployment> {
         let slots: Vec<(WorkerId, u32)> = self.members.workers().map(|worker| (worker.id, worker.slots)).collect();
-        let stages = Stages::of(&submit.graph)?;
-        let fixed =
-            self.views.resolve(&mut submit.graph, &stages, |id| slots.iter().any(|(worker, _)| *worker == id))?;
+        let stages = Stages::of(&graph)?;
+        let fixed = self.views.resolve(&mut graph, &stages, |id| slots.iter().any(|(worker, _)| *worker == id))?;
         let tasks = place(&stages, &slots, &fixed)?;
         let used: BTreeSet<WorkerId> = tasks.iter().map(|(_, worker)| *worker).collect();
         let workers = self.members.workers().filter(|worker| used.contains(&worker.id));
         let workers = workers.map(|worker| (worker.id, worker.data_address.clone())).collect();
-        Ok(Deployment { job: submit.job, graph: submit.graph, tasks, workers, settings: submit.settings })
+        Ok(Deployment { run, graph, tasks, workers, settings, checkpoints: None, restore: None })
     }
 
     fn open_lanes(&mut self, plan: &JobPlan, ctx: &Context<Self>) -> BTreeMap<WorkerId, mpsc::Sender<WorkerRequest>> {
@@ -99,46 +111,51 @@ impl Coordinator {
         for worker in plan.workers() {
             let Some(link) = self.links.get(&worker) else { continue };
             let (lane, requests) = mpsc::channel(LANE_REQUESTS_MAX);
-            self.tasks.spawn(run_lane(plan.job(), worker, Arc::clone(link), requests, ctx.address()));
+            self.tasks.spawn(run_lane(plan.run(), worker, Arc::clone(link), requests, ctx.address()));
             lanes.insert(worker, lane);
         }
         lanes
     }
 
-    /// Brings an event to its job and carries out what follows.
-    fn drive(&mut self, id: JobId, event: Event, ctx: &mut Context<Self>) {
-        let Some(job) = self.jobs.get_mut(&id) else {
-            debug!(job = %id, ?event, "event of a job that is over");
+    /// Brings an event to the run that it belongs to and carries out what follows.
+    fn drive(&mut self, run: RunId, event: Event, ctx: &mut Context<Self>) {
+        let Some(job) = self.jobs.get_mut(&run.job).filter(|job| job.run() == run) else {
+            debug!(%run, ?event, "event of a run that is over");
             return;
         };
-        for effect in job.machine.on(event) {
-            self.carry_out(id, effect, ctx);
+        if let Event::Sealed { epoch, result: Ok(()) } = &event {
+            job.restarts.note_sealed(*epoch);
         }
-        self.forget_if_over(id);
+        for effect in job.machine.on(event) {
+            self.carry_out(run, effect, ctx);
+        }
+        self.go_on_if_over(run.job, ctx);
     }
 
-    fn carry_out(&mut self, id: JobId, effect: Effect, ctx: &mut Context<Self>) {
+    fn carry_out(&mut self, run: RunId, effect: Effect, ctx: &mut Context<Self>) {
+        let id = run.job;
         match effect {
-            Effect::Send(worker, request) => self.request(id, worker, request, ctx),
+            Effect::Send(worker, request) => self.request(run, worker, request, ctx),
             Effect::Publish(status) => self.publish(id, status),
             Effect::After(delay, event) => {
-                ctx.run_later(delay, move |actor, ctx| actor.drive(id, event, ctx));
+                ctx.run_later(delay, move |actor, ctx| actor.drive(run, event, ctx));
             }
             Effect::EpochCompleted(epoch) => {
-                debug!(job = %id, %epoch, "barrier passed");
+                debug!(%run, %epoch, "barrier passed");
                 self.views.note_epoch(id, epoch);
                 if let Some(job) = self.jobs.get(&id) {
                     job.epoch.send_replace(Some(epoch));
                 }
             }
+            Effect::Seal(manifest) => self.seal(manifest, ctx),
             Effect::EpochAbandoned(epoch, cause) => {
-                warn!(job = %id, %epoch, cause = cause.message, "barrier given up");
+                warn!(%run, %epoch, cause = cause.message, "barrier given up");
             }
         }
     }
 
-    fn request(&mut self, id: JobId, worker: WorkerId, request: WorkerRequest, ctx: &mut Context<Self>) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
+    fn request(&mut self, run: RunId, worker: WorkerId, request: WorkerRequest, ctx: &mut Context<Self>) {
+        let Some(job) = self.jobs.get_mut(&run.job) else { return };
         let kind = RequestKind::of(&request);
         if kind == RequestKind::Deploy {
             job.deployed.insert(worker);
@@ -146,29 +163,7 @@ impl Coordinator {
         }
         if job.lanes.get(&worker).is_none_or(|lane| lane.try_send(request).is_err()) {
             let outcome = Outcome::Unreachable(String::from("its queue of requests is closed or full"));
-            ctx.notify(RequestEnded { job: id, worker, kind, outcome });
-        }
-    }
-
-    fn publish(&mut self, id: JobId, status: JobStatus) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        match &status {
-            // Whoever submitted the job is told; that its query or its data are wrong concerns nobody else.
-            JobStatus::Failed { domain: ErrorDomain::User, message } => info!(job = %id, message, "job failed"),
-            JobStatus::Failed { domain, message } => warn!(job = %id, ?domain, message, "job failed"),
-            status => info!(job = %id, ?status, "job"),
-        }
-        self.views.note_status(id, &status);
-        if status.is_terminal() {
-            assert!(!job.status.borrow().is_terminal(), "{id} ends once");
-            job.results = None;
-        }
-        job.status.send_replace(status);
-    }
-
-    fn forget_if_over(&mut self, id: JobId) {
-        if self.jobs.get(&id).is_some_and(|job| job.machine.has_ended() && job.deployed.is_empty()) {
-            self.jobs.remove(&id);
+            ctx.notify(RequestEnded { run, worker, kind, outcome });
         }
     }
 
@@ -198,10 +193,18 @@ impl Coordinator {
         warn!(worker = %lost.id, address = lost.data_address, reason, "worker lost");
         self.links.remove(&lost.id);
         self.member_count.send_replace(self.members.len());
-        let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
-        for job in jobs {
-            self.drive(job, Event::WorkerLost { worker: lost.id, reason: reason.to_owned() }, ctx);
+        for job in self.jobs.values_mut() {
+            // Nobody waits for what it would have answered.
+            job.deployed.remove(&lost.id);
         }
+        for run in self.runs() {
+            self.drive(run, Event::WorkerLost { worker: lost.id, reason: reason.to_owned() }, ctx);
+        }
+    }
+
+    /// The runs that are going on, or were the last of their jobs.
+    fn runs(&self) -> Vec<RunId> {
+        self.jobs.values().map(Job::run).collect()
     }
 
     fn expire(&mut self, ctx: &mut Context<Self>) {
@@ -256,42 +259,15 @@ impl Handler<Submit> for Coordinator {
     type Result = MessageResult<Submit>;
 
     fn handle(&mut self, message: Submit, ctx: &mut Context<Self>) -> Self::Result {
-        let id = message.job;
-        let deployment = match self.deployment(message) {
-            Ok(deployment) => deployment,
-            Err(error) => return MessageResult(Err(error)),
-        };
-        if let Err(error) = self.views.note_job(&deployment) {
-            return MessageResult(Err(error));
-        }
-        let plan = JobPlan::new(deployment);
-        let (status_sender, status) = watch::channel(JobStatus::Scheduling);
-        let (metrics_sender, metrics) = watch::channel(Vec::new());
-        let (epoch_sender, epoch) = watch::channel(None);
-        let (result_sender, results) = mpsc::channel(RESULT_MESSAGES_MAX);
-        let lanes = self.open_lanes(&plan, ctx);
-        let job = Job {
-            machine: JobMachine::new(plan),
-            status: status_sender,
-            metrics: metrics_sender,
-            epoch: epoch_sender,
-            newest_metrics: BTreeMap::new(),
-            results: Some(result_sender),
-            lanes,
-            deployed: BTreeSet::new(),
-        };
-        let before = self.jobs.insert(id, job);
-        assert!(before.is_none(), "{id} was given twice");
-        self.drive(id, Event::Submitted, ctx);
-        MessageResult(Ok(JobChannels { status, metrics, epoch, results }))
+        MessageResult(self.submit(message, ctx))
     }
 }
 
 impl Handler<JobEvent> for Coordinator {
     type Result = MessageResult<JobEvent>;
 
-    fn handle(&mut self, JobEvent(job, event): JobEvent, ctx: &mut Context<Self>) -> Self::Result {
-        self.drive(job, event, ctx);
+    fn handle(&mut self, JobEvent(run, event): JobEvent, ctx: &mut Context<Self>) -> Self::Result {
+        self.drive(run, event, ctx);
         MessageResult(())
     }
 }
@@ -300,7 +276,7 @@ impl Handler<StopJob> for Coordinator {
     type Result = MessageResult<StopJob>;
 
     fn handle(&mut self, StopJob(job, mode): StopJob, ctx: &mut Context<Self>) -> Self::Result {
-        self.drive(job, Event::StopRequested(mode), ctx);
+        self.stop_job(job, mode, ctx);
         MessageResult(())
     }
 }
@@ -343,23 +319,26 @@ impl Handler<RequestEnded> for Coordinator {
     type Result = MessageResult<RequestEnded>;
 
     fn handle(&mut self, message: RequestEnded, ctx: &mut Context<Self>) -> Self::Result {
-        let RequestEnded { job: id, worker, kind, outcome } = message;
-        if kind == RequestKind::Release
-            && let Some(job) = self.jobs.get_mut(&id)
-            && job.deployed.remove(&worker)
-        {
-            self.members.end_job(worker);
+        let RequestEnded { run, worker, kind, outcome } = message;
+        let job = self.jobs.get_mut(&run.job).filter(|job| job.run() == run);
+        if let Some(job) = job {
+            if kind == RequestKind::Release && job.deployed.remove(&worker) {
+                self.members.end_job(worker);
+            }
+            if let Outcome::Damaged(_) = outcome {
+                job.note_damaged();
+            }
         }
         let result = match outcome {
             Outcome::Done => Ok(()),
-            Outcome::Failed(cause) => Err(cause),
+            Outcome::Failed(cause) | Outcome::Damaged(cause) => Err(cause),
             Outcome::Unreachable(reason) => {
                 // First the loss, which names the worker, then the answer, which is then no news.
                 self.lose(worker, &reason, ctx);
                 Err(JobFailure::external(format!("{worker} cannot be reached: {reason}")))
             }
         };
-        self.drive(id, Event::WorkerAnswered { worker, kind, result }, ctx);
+        self.drive(run, Event::WorkerAnswered { worker, kind, result }, ctx);
         MessageResult(())
     }
 }
@@ -368,11 +347,10 @@ impl Handler<ShutdownWorkers> for Coordinator {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: ShutdownWorkers, ctx: &mut Context<Self>) -> Self::Result {
-        let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
-        for job in jobs {
+        for run in self.runs() {
             // Workers are about to end, so nobody waits for their tasks.
-            self.drive(job, Event::StopRequested(StopMode::Cancel), ctx);
-            self.drive(job, Event::StopTimedOut(StopMode::Cancel), ctx);
+            self.stop_job(run.job, StopMode::Cancel, ctx);
+            self.drive(run, Event::StopTimedOut(StopMode::Cancel), ctx);
         }
         let links = std::mem::take(&mut self.links);
         let requests = links.into_iter().map(|(worker, link)| async move {

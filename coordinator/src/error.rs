@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tidemill_plans::error::chain;
-use tidemill_plans::ids::WorkerId;
+use tidemill_plans::ids::{JobId, WorkerId};
 use tidemill_plans::{ErrorDomain, PlanError};
 use tidemill_sql::SqlError;
 
@@ -78,6 +78,18 @@ pub enum CoordinatorError {
         /// The record that was to be written.
         sequence: u64,
     },
+    /// Another coordinator has sealed a checkpoint of a job that this one runs.
+    #[error("another coordinator has taken over: {path} is not ours")]
+    Sealed {
+        /// The manifest.
+        path: String,
+    },
+    /// A job has checkpoints, and none of them can be read.
+    #[error("none of the checkpoints of {job} can be restored; beginning anew would write rows twice")]
+    NoUsableCheckpoint {
+        /// The job.
+        job: JobId,
+    },
     /// Another process has the metadata folder open.
     #[error("metadata folder {} is in use by another coordinator", path.display())]
     InUse {
@@ -148,6 +160,8 @@ impl CoordinatorError {
             | Self::NotRegistered { .. }
             | Self::View { .. }
             | Self::Fenced { .. }
+            | Self::Sealed { .. }
+            | Self::NoUsableCheckpoint { .. }
             | Self::Corrupted { .. }
             | Self::Torn { .. }
             | Self::IndexBehind { .. }

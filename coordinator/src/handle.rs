@@ -25,6 +25,7 @@ use crate::actor::messages::{
     AddWorker, ForgetViews, Heartbeat, JobChannels, JobEvent, ListWorkers, Origin, ResultQueue, ShutdownWorkers,
     StopJob, Submit, Terminate,
 };
+use crate::checkpoints::CheckpointPlace;
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{FlightWorkerLink, WorkerInfo};
 use crate::compile::{Compiled, compile};
@@ -82,8 +83,12 @@ impl CoordinatorHandle {
         let (metadata, metadata_task) = MetadataHandle::new(Box::new(store));
         let mut tasks = JoinSet::new();
         tasks.spawn(metadata_task);
+        let checkpoints = CheckpointPlace {
+            default: config.data_dir.map(|folder| folder.join("checkpoints")),
+            cluster: metadata.cluster().await?,
+        };
         let (count, member_count) = watch::channel(0);
-        let actor = Coordinator::new(config.clock, count, tasks).start();
+        let actor = Coordinator::new(config.clock, count, tasks, checkpoints).start();
         Ok(Self { actor, metadata, member_count })
     }
 
@@ -192,13 +197,19 @@ impl CoordinatorHandle {
                     return Err(CoordinatorError::NotRegistered { worker });
                 }
             }
-            WorkerEvent::TaskFinished { job, task } => self.ask(JobEvent(job, Event::TaskFinished(task))).await?,
-            WorkerEvent::TaskFailed { job, task, domain, message } => {
-                let cause = JobFailure { domain, message };
-                self.ask(JobEvent(job, Event::TaskFailed { task, cause })).await?;
+            WorkerEvent::TaskFinished { run, task, state } => {
+                self.ask(JobEvent(run, Event::TaskFinished { task, state })).await?;
             }
-            WorkerEvent::BarrierPassed { job, task, epoch } => {
-                self.ask(JobEvent(job, Event::BarrierPassed { task, epoch })).await?;
+            WorkerEvent::TaskFailed { run, task, domain, message } => {
+                let cause = JobFailure { domain, message };
+                self.ask(JobEvent(run, Event::TaskFailed { task, cause })).await?;
+            }
+            WorkerEvent::BarrierPassed { run, task, epoch, state } => {
+                self.ask(JobEvent(run, Event::BarrierPassed { task, epoch, state })).await?;
+            }
+            WorkerEvent::CheckpointFailed { run, task, epoch, message } => {
+                let cause = JobFailure::external(format!("{task}: {message}"));
+                self.ask(JobEvent(run, Event::CheckpointFailed { epoch, cause })).await?;
             }
             WorkerEvent::ResultRows { job, operator, ipc } => self.deliver(job, operator, ipc).await?,
         }

@@ -8,6 +8,7 @@
 mod actor;
 pub mod api;
 pub mod catalog;
+mod checkpoints;
 mod clock;
 pub mod cluster;
 mod compile;

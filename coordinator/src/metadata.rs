@@ -3,6 +3,8 @@
 //! It is apart from the actor because a commit waits for an object store, and heartbeats must not
 //! wait behind it.
 
+use std::hash::{BuildHasher, RandomState};
+
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
 use tidemill_plans::codec;
 use tidemill_plans::ids::JobId;
@@ -18,9 +20,12 @@ const QUEUE_REQUESTS_MAX: usize = 64;
 
 const LAST_JOB: &[u8] = b"job/last";
 
+const CLUSTER: &[u8] = b"cluster/name";
+
 type Answer<T> = oneshot::Sender<Result<T>>;
 
 enum Request {
+    Cluster(Answer<String>),
     NextJob(Answer<JobId>),
     RecordObject(CatalogEntry, Answer<()>),
     RemoveObject(String, Answer<bool>),
@@ -43,6 +48,11 @@ impl MetadataHandle {
     pub(crate) fn new(store: Box<dyn MetaStore>) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         (Self { queue }, serve(store, requests))
+    }
+
+    /// The name of the cluster whose metadata these are: as long as they are kept, the same, and no other's.
+    pub(crate) async fn cluster(&self) -> Result<String> {
+        self.call(Request::Cluster).await
     }
 
     /// A job id that was never given before on this store.
@@ -95,6 +105,7 @@ impl MetadataHandle {
 async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Request>) {
     while let Some(request) = requests.recv().await {
         match request {
+            Request::Cluster(answer) => drop(answer.send(cluster(store.as_mut()).await)),
             Request::NextJob(answer) => drop(answer.send(next_job(store.as_mut()).await)),
             Request::RecordObject(entry, answer) => {
                 let change = catalog::record(store.as_ref(), &entry).map(|change| vec![change]);
@@ -129,6 +140,16 @@ async fn remove(store: &mut dyn MetaStore, name: &str) -> Result<bool> {
     let found = change.is_some();
     commit(store, Ok(change.into_iter().collect())).await?;
     Ok(found)
+}
+
+async fn cluster(store: &mut dyn MetaStore) -> Result<String> {
+    if let Some(bytes) = store.get(CLUSTER)? {
+        return Ok(codec::decode(&bytes)?);
+    }
+    // Only has to differ between clusters: nothing that is computed depends on it.
+    let name = format!("cluster-{:016x}", RandomState::new().hash_one(0u8));
+    store.commit(vec![(CLUSTER.to_vec(), Some(codec::encode(&name)?))]).await?;
+    Ok(name)
 }
 
 async fn next_job(store: &mut dyn MetaStore) -> Result<JobId> {

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use tidemill_plans::catalog::ModelVersion;
 use tidemill_plans::expr::StreamSchema;
 use tidemill_plans::graph::{DataflowGraph, Partitioning};
-use tidemill_plans::ids::{JobId, TaskId, WorkerId};
+use tidemill_plans::ids::{RunId, TaskId, WorkerId};
 use tidemill_plans::node::{NodeKind, SourceNode, UnionNode};
 use tidemill_plans::protocol::{
     CoordinatorLink, Reply, StopMode, WorkerEvent, WorkerLink, WorkerRequest, WorkerResponse,
@@ -87,7 +87,7 @@ pub(crate) struct FakeWorker {
 #[derive(Default)]
 struct FakeState {
     requests: Vec<String>,
-    tasks: BTreeMap<JobId, Vec<TaskId>>,
+    tasks: BTreeMap<RunId, Vec<TaskId>>,
     id: Option<WorkerId>,
 }
 
@@ -113,7 +113,7 @@ impl FakeWorker {
         if let WorkerRequest::Deploy(_, deployment) = request {
             let id = state.id;
             let mine = deployment.tasks.iter().filter(|(_, on)| Some(*on) == id).map(|(task, _)| *task).collect();
-            state.tasks.insert(deployment.job, mine);
+            state.tasks.insert(deployment.run, mine);
         }
         if self.script == Script::Refuse(kind) {
             let message = String::from("refused by the script");
@@ -124,13 +124,13 @@ impl FakeWorker {
 
     /// The events that follow a request.
     fn play(&self, request: &WorkerRequest) -> Vec<WorkerEvent> {
-        let (job, mut events) = match (&self.script, request) {
-            (Script::Finish { results }, WorkerRequest::Start(job)) => (*job, results.clone()),
-            (Script::Drain, WorkerRequest::Stop(job, StopMode::Drain)) => (*job, Vec::new()),
+        let (run, mut events) = match (&self.script, request) {
+            (Script::Finish { results }, WorkerRequest::Start(run)) => (*run, results.clone()),
+            (Script::Drain, WorkerRequest::Stop(run, StopMode::Drain)) => (*run, Vec::new()),
             _ => return Vec::new(),
         };
-        let tasks = self.state.lock().unwrap().tasks.get(&job).cloned().unwrap_or_default();
-        events.extend(tasks.into_iter().map(|task| WorkerEvent::TaskFinished { job, task }));
+        let tasks = self.state.lock().unwrap().tasks.get(&run).cloned().unwrap_or_default();
+        events.extend(tasks.into_iter().map(|task| WorkerEvent::TaskFinished { run, task, state: None }));
         events
     }
 }

@@ -41,7 +41,7 @@ impl Views {
             places.insert(node.id, tasks.filter_map(|task| workers.get(&task).copied()).collect());
         }
         if !places.is_empty() {
-            self.jobs.insert(deployment.job, ViewJob { places, newest: None, failure: None });
+            self.jobs.insert(deployment.run.job, ViewJob { places, newest: None, failure: None });
         }
         Ok(())
     }
@@ -126,6 +126,7 @@ mod tests {
     use tidemill_plans::ErrorDomain;
     use tidemill_plans::expr::StreamSchema;
     use tidemill_plans::graph::Partitioning;
+    use tidemill_plans::ids::RunId;
     use tidemill_plans::node::SinkNode;
     use tidemill_plans::settings::Settings;
 
@@ -178,7 +179,17 @@ mod tests {
         let tasks = stages.tasks().map(|task| (task, WorkerId(task.subtask + 1))).collect();
         let settings = Settings::default();
         let mut views = Views::default();
-        views.note_job(&Deployment { job: JOB, graph, tasks, workers: vec![], settings }).unwrap();
+        views
+            .note_job(&Deployment {
+                run: RunId::first(JOB),
+                graph,
+                tasks,
+                workers: vec![],
+                settings,
+                checkpoints: None,
+                restore: None,
+            })
+            .unwrap();
         views
     }
 

@@ -60,6 +60,33 @@ pub enum PlanError {
         /// What is wrong and what would work.
         message: String,
     },
+    /// A part of a checkpoint is damaged.
+    #[error("checkpoint {path} cannot be read: {reason}")]
+    Checkpoint {
+        /// The part.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The storage of checkpoints cannot be used.
+    #[error("checkpoint storage '{url}': {reason}")]
+    Storage {
+        /// The storage.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The storage of checkpoints refuses something.
+    #[error("the checkpoint storage cannot {action} {path}")]
+    Object {
+        /// What was tried: `read`, `write`.
+        action: &'static str,
+        /// The object.
+        path: String,
+        /// What the storage said.
+        #[source]
+        source: Box<object_store::Error>,
+    },
     /// A function that cannot be registered.
     #[error("{0}")]
     Function(String),

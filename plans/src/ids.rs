@@ -44,6 +44,54 @@ id!(
     "epoch-"
 );
 
+/// One attempt at a job, from a deployment to its end or to the failure that the next attempt begins after.
+/// What an attempt says means nothing to another: messages and channels carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, bincode::Encode, bincode::Decode)]
+pub struct RunId {
+    /// The job.
+    pub job: JobId,
+    /// Which attempt, from 0 on.
+    pub attempt: u32,
+}
+
+impl RunId {
+    /// The first attempt at a job.
+    #[must_use]
+    pub const fn first(job: JobId) -> Self {
+        Self { job, attempt: 0 }
+    }
+
+    /// The attempt after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self { attempt: self.attempt + 1, ..self }
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.attempt {
+            0 => self.job.fmt(f),
+            again => write!(f, "{} (restart {again})", self.job),
+        }
+    }
+}
+
+/// A barrier: what is before it on a channel belongs to its epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, bincode::Encode, bincode::Decode)]
+pub struct Barrier {
+    /// The epoch that it ends.
+    pub epoch: Epoch,
+    /// Whether tasks write their state for it, so that the job can go on from here.
+    pub is_checkpoint: bool,
+}
+
+impl fmt::Display for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.epoch.fmt(f)
+    }
+}
+
 impl Epoch {
     /// Behind all others: the epoch of a job that has read and written everything.
     pub const END: Self = Self(u64::MAX);
@@ -67,8 +115,8 @@ impl fmt::Display for TaskId {
 /// One channel of a graph's edge: from one sending task to one receiving task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, bincode::Encode, bincode::Decode)]
 pub struct ChannelId {
-    /// The job.
-    pub job: JobId,
+    /// The attempt at a job.
+    pub run: RunId,
     /// Index of the edge in [`crate::graph::DataflowGraph::edges`].
     pub edge: u32,
     /// Sending subtask.
@@ -79,6 +127,6 @@ pub struct ChannelId {
 
 impl fmt::Display for ChannelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} edge {} {}->{}", self.job, self.edge, self.from, self.to)
+        write!(f, "{} edge {} {}->{}", self.run, self.edge, self.from, self.to)
     }
 }

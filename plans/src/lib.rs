@@ -8,6 +8,7 @@
 pub mod algorithm;
 pub mod catalog;
 pub mod change;
+pub mod checkpoint;
 pub mod codec;
 pub mod connector;
 pub mod error;
@@ -22,6 +23,7 @@ pub mod node;
 pub mod protocol;
 pub mod settings;
 pub mod stage;
+pub mod storage;
 pub mod time;
 
 pub use error::{ErrorDomain, PlanError, Result};

@@ -8,16 +8,17 @@ use std::pin::Pin;
 
 use thiserror::Error;
 
+use crate::checkpoint::{Manifest, StateFile};
 use crate::error::ErrorDomain;
 use crate::graph::DataflowGraph;
-use crate::ids::{Epoch, JobId, OperatorId, TaskId, WorkerId};
+use crate::ids::{Barrier, Epoch, JobId, OperatorId, RunId, TaskId, WorkerId};
 use crate::settings::Settings;
 
 /// Everything a worker needs to know to run its part of a job.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
 pub struct Deployment {
-    /// The job.
-    pub job: JobId,
+    /// The attempt at a job.
+    pub run: RunId,
     /// The whole graph: each worker cuts it into stages the same way.
     pub graph: DataflowGraph,
     /// Where each task runs.
@@ -26,6 +27,10 @@ pub struct Deployment {
     pub workers: Vec<(WorkerId, String)>,
     /// The settings that the job was started with.
     pub settings: Settings,
+    /// Where the job's checkpoints are, if it has any: a folder or a URL, see [`crate::storage`].
+    pub checkpoints: Option<String>,
+    /// The checkpoint that the tasks go on from.
+    pub restore: Option<Manifest>,
 }
 
 /// How a job ends on request, the gentlest first.
@@ -49,13 +54,15 @@ pub enum WorkerRequest {
     /// a deployment may overtake the answer to its registration.
     Deploy(WorkerId, Box<Deployment>),
     /// Run them.
-    Start(JobId),
+    Start(RunId),
     /// End them.
-    Stop(JobId, StopMode),
-    /// Sources emit the barrier of this epoch.
-    Barrier(JobId, Epoch),
-    /// Forget the job, but for what its materialized views hold.
-    Release(JobId),
+    Stop(RunId, StopMode),
+    /// Sources emit this barrier.
+    Barrier(RunId, Barrier),
+    /// The checkpoint of this epoch is sealed: sinks show what it covers. Answered when they have.
+    Commit(RunId, Epoch),
+    /// Forget the run, but for what its materialized views hold.
+    Release(RunId),
     /// Let go of what the job's materialized views hold.
     ForgetViews(JobId),
     /// End the process, or the embedded worker.
@@ -67,6 +74,11 @@ pub enum WorkerRequest {
 pub enum WorkerResponse {
     /// Done.
     Done,
+    /// The state that a deployment is to go on from is damaged.
+    Damaged {
+        /// The whole chain of causes.
+        message: String,
+    },
     /// Refused.
     Failed {
         /// Who must act.
@@ -98,15 +110,17 @@ pub enum WorkerEvent {
     },
     /// A task has read and written everything.
     TaskFinished {
-        /// The job.
-        job: JobId,
+        /// The run.
+        run: RunId,
         /// The task.
         task: TaskId,
+        /// The state that it has ended with, if the job has checkpoints.
+        state: Option<StateFile>,
     },
     /// A task has failed; the job must end.
     TaskFailed {
-        /// The job.
-        job: JobId,
+        /// The run.
+        run: RunId,
         /// The task.
         task: TaskId,
         /// Who must act.
@@ -114,14 +128,27 @@ pub enum WorkerEvent {
         /// The whole chain of causes.
         message: String,
     },
-    /// A barrier has passed through a task.
+    /// A barrier has passed through a task, and the state for it is written.
     BarrierPassed {
-        /// The job.
-        job: JobId,
+        /// The run.
+        run: RunId,
         /// The task.
         task: TaskId,
         /// The barrier's epoch.
         epoch: Epoch,
+        /// The task's state, if the barrier was a checkpoint's.
+        state: Option<StateFile>,
+    },
+    /// A task's state could not be written: the checkpoint will not be complete.
+    CheckpointFailed {
+        /// The run.
+        run: RunId,
+        /// The task.
+        task: TaskId,
+        /// The checkpoint's epoch.
+        epoch: Epoch,
+        /// The whole chain of causes.
+        message: String,
     },
     /// Rows of a SELECT's result; answered when the session has taken them.
     ResultRows {

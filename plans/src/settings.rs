@@ -18,6 +18,28 @@ pub const SETTINGS: &[SettingSpec] = &[
     SettingSpec { name: "parallelism", default: "2", doc: "Instances of each operator that can be spread, 1 to 128." },
     SettingSpec { name: "checkpoint_interval", default: "10s", doc: "Time between checkpoint barriers; 0 for none." },
     SettingSpec {
+        name: "checkpoint_storage",
+        default: "",
+        doc: "The folder or URL of the checkpoints; without one, they are below --data-dir, or there are none.",
+    },
+    SettingSpec {
+        name: "restart_strategy",
+        default: "exponential_delay",
+        doc: "How a job with checkpoints comes back after a failure: exponential_delay, fixed_delay, failure_rate, none.",
+    },
+    SettingSpec {
+        name: "restart_attempts",
+        default: "10",
+        doc: "Restarts before a job is given up: in a row, or within restart_window for failure_rate.",
+    },
+    SettingSpec { name: "restart_delay", default: "1s", doc: "Time before a restart; before the first of several." },
+    SettingSpec { name: "restart_delay_max", default: "1min", doc: "Time to which exponential_delay grows." },
+    SettingSpec {
+        name: "restart_window",
+        default: "10min",
+        doc: "Time in which failure_rate counts; after so long without a failure, exponential_delay begins anew.",
+    },
+    SettingSpec {
         name: "view_interval",
         default: "1s",
         doc: "Time between the epochs at which a running materialized view can be read; 0 for checkpoints alone.",
@@ -51,6 +73,36 @@ pub const SETTINGS: &[SettingSpec] = &[
     },
 ];
 
+/// How a job comes back after a failure; the names are Flink's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum RestartStrategy {
+    /// Not at all.
+    None,
+    /// After the same time each time, so often in all.
+    FixedDelay,
+    /// After a time that doubles with each failure, so often in a row.
+    ExponentialDelay,
+    /// After the same time each time, so often within a window of time.
+    FailureRate,
+}
+
+impl RestartStrategy {
+    const NAMES: [(&str, Self); 4] = [
+        ("exponential_delay", Self::ExponentialDelay),
+        ("fixed_delay", Self::FixedDelay),
+        ("failure_rate", Self::FailureRate),
+        ("none", Self::None),
+    ];
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, strategy)| *strategy)
+    }
+
+    fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, strategy)| *strategy == self).map_or("", |(name, _)| name)
+    }
+}
+
 /// The values of all settings.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Settings {
@@ -58,6 +110,18 @@ pub struct Settings {
     pub parallelism: u32,
     /// Milliseconds between checkpoint barriers; 0 for none.
     pub checkpoint_interval_ms: u64,
+    /// The folder or URL of the checkpoints; empty for none.
+    pub checkpoint_storage: String,
+    /// How a job comes back after a failure.
+    pub restart_strategy: RestartStrategy,
+    /// Restarts before a job is given up.
+    pub restart_attempts: u32,
+    /// Milliseconds before a restart.
+    pub restart_delay_ms: u64,
+    /// Milliseconds to which the delay grows.
+    pub restart_delay_max_ms: u64,
+    /// Milliseconds in which failures are counted.
+    pub restart_window_ms: u64,
     /// Milliseconds between the epochs at which materialized views can be read; 0 for checkpoints alone.
     pub view_interval_ms: u64,
     /// Milliseconds for which updating operators gather changes.
@@ -81,6 +145,12 @@ impl Default for Settings {
         Self {
             parallelism: 2,
             checkpoint_interval_ms: 10_000,
+            checkpoint_storage: String::new(),
+            restart_strategy: RestartStrategy::ExponentialDelay,
+            restart_attempts: 10,
+            restart_delay_ms: 1_000,
+            restart_delay_max_ms: 60_000,
+            restart_window_ms: 600_000,
             view_interval_ms: 1_000,
             update_interval_ms: 100,
             state_ttl_ms: 0,
@@ -108,6 +178,24 @@ impl Settings {
             "checkpoint_interval" => {
                 self.checkpoint_interval_ms =
                     parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 10s or 500ms, or 0"))?;
+            }
+            "checkpoint_storage" => value.clone_into(&mut self.checkpoint_storage),
+            "restart_strategy" => {
+                self.restart_strategy = RestartStrategy::parse(value)
+                    .ok_or_else(|| wrong("exponential_delay, fixed_delay, failure_rate or none"))?;
+            }
+            "restart_attempts" => {
+                self.restart_attempts = value.parse().map_err(|_| wrong("a whole number"))?;
+            }
+            "restart_delay" => {
+                self.restart_delay_ms =
+                    parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 1s or 500ms, or 0"))?;
+            }
+            "restart_delay_max" => {
+                self.restart_delay_max_ms = parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 1min"))?;
+            }
+            "restart_window" => {
+                self.restart_window_ms = parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 10min"))?;
             }
             "view_interval" => {
                 self.view_interval_ms =
@@ -166,6 +254,12 @@ impl Settings {
         Some(match name {
             "parallelism" => self.parallelism.to_string(),
             "checkpoint_interval" => format!("{}ms", self.checkpoint_interval_ms),
+            "checkpoint_storage" => self.checkpoint_storage.clone(),
+            "restart_strategy" => self.restart_strategy.name().to_owned(),
+            "restart_attempts" => self.restart_attempts.to_string(),
+            "restart_delay" => format!("{}ms", self.restart_delay_ms),
+            "restart_delay_max" => format!("{}ms", self.restart_delay_max_ms),
+            "restart_window" => format!("{}ms", self.restart_window_ms),
             "view_interval" => format!("{}ms", self.view_interval_ms),
             "update_interval" => format!("{}ms", self.update_interval_ms),
             "state_ttl" => format!("{}ms", self.state_ttl_ms),

@@ -7,7 +7,7 @@
 
 use crate::error::{PlanError, Result};
 use crate::graph::{DataflowGraph, Partitioning};
-use crate::ids::{ChannelId, JobId, OperatorId, StageId, TaskId};
+use crate::ids::{ChannelId, OperatorId, RunId, StageId, TaskId};
 use crate::node::NodeKind;
 
 /// Operators that are chained, in topological order; the first is the head.
@@ -73,7 +73,7 @@ impl Stages {
 
     /// Every channel of the job with its sending and receiving task. A forward edge that is not
     /// chained connects subtask i with subtask i; any other edge connects all with all.
-    pub fn channels(&self, job: JobId, graph: &DataflowGraph) -> Result<Vec<(ChannelId, TaskId, TaskId)>> {
+    pub fn channels(&self, run: RunId, graph: &DataflowGraph) -> Result<Vec<(ChannelId, TaskId, TaskId)>> {
         let mut channels = Vec::new();
         for (index, edge) in graph.edges.iter().enumerate() {
             let (from, to) = (self.stage_of(edge.from)?, self.stage_of(edge.to)?);
@@ -87,7 +87,7 @@ impl Stages {
                     }
                     let edge = u32::try_from(index).unwrap_or(u32::MAX);
                     let (sender, receiver) = (TaskId { stage: from, subtask: i }, TaskId { stage: to, subtask: j });
-                    channels.push((ChannelId { job, edge, from: i, to: j }, sender, receiver));
+                    channels.push((ChannelId { run, edge, from: i, to: j }, sender, receiver));
                 }
             }
         }

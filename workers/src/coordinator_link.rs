@@ -58,7 +58,7 @@ async fn call(mut client: FlightServiceClient<Channel>, event: &WorkerEvent) -> 
 
 #[cfg(test)]
 mod tests {
-    use tidemill_plans::ids::{JobId, StageId, TaskId};
+    use tidemill_plans::ids::{JobId, RunId, StageId, TaskId};
 
     use super::*;
 
@@ -67,7 +67,8 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let link = FlightCoordinatorLink::new(&free.to_string()).unwrap();
         let task = TaskId { stage: StageId(0), subtask: 0 };
-        let refused = link.send(WorkerEvent::TaskFinished { job: JobId(1), task }).await.unwrap_err();
+        let refused =
+            link.send(WorkerEvent::TaskFinished { run: RunId::first(JobId(1)), task, state: None }).await.unwrap_err();
         assert_eq!(refused.peer, format!("coordinator {free}"));
         assert!(FlightCoordinatorLink::new("not an address").is_err());
     }

@@ -2,20 +2,24 @@
 //!
 //! Nothing runs yet, and whatever fails leaves nothing behind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use tidemill_engine::connector::Views;
 use tidemill_engine::task::{BuiltTask, DeadLetters, Receiver, Sender, TaskEnv, TaskPlan, build_task, channel};
-use tidemill_plans::ids::{ChannelId, TaskId, WorkerId};
+use tidemill_plans::ids::{ChannelId, StageId, TaskId, WorkerId};
 use tidemill_plans::protocol::{CoordinatorLink, Deployment};
 use tidemill_plans::stage::Stages;
+use tidemill_plans::storage::Storage;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::checkpoint_writer::CheckpointWriter;
 use crate::error::{Result, WorkersError};
+use crate::events::EventSender;
 use crate::exchange::Exchange;
 use crate::jobs::DeployedTask;
+use crate::restored::{Restored, counts};
 use crate::results::Results;
 use crate::runner::caught;
 use crate::running::JobResources;
@@ -32,6 +36,8 @@ pub(crate) struct Site {
     pub(crate) runtime: Handle,
     /// What materialized views hold here.
     pub(crate) views: Arc<Views>,
+    /// The way into the worker's queue of events.
+    pub(crate) events: EventSender,
 }
 
 /// A job's part on this worker, ready to start.
@@ -53,10 +59,10 @@ struct Wiring {
 impl Site {
     /// Builds the job's tasks and channels.
     pub(crate) async fn deploy(self, deployment: Deployment) -> Result<DeployedJob> {
-        let job = deployment.job;
+        let run = deployment.run;
         let deployed = self.build(deployment).await;
         if deployed.is_err() {
-            self.exchange.release(job).await;
+            self.exchange.release(run).await;
         }
         deployed
     }
@@ -64,16 +70,18 @@ impl Site {
     async fn build(&self, deployment: Deployment) -> Result<DeployedJob> {
         let stages = Stages::of(&deployment.graph)?;
         let wiring = self.wire(&deployment, &stages).await?;
+        let storage = deployment.checkpoints.as_deref().map(Storage::open).transpose()?;
+        let restored = self.restored(&deployment, storage.as_ref()).await?;
         let cancelled = watch::Sender::new(false);
         let results = Results {
-            job: deployment.job,
+            job: deployment.run.job,
             coordinator: Arc::clone(&self.coordinator),
             runtime: self.runtime.clone(),
             cancelled: cancelled.subscribe(),
         };
         let env = TaskEnv {
-            job: deployment.job,
-            has_checkpoints: false,
+            job: deployment.run.job,
+            has_checkpoints: storage.is_some(),
             settings: deployment.settings.clone(),
             dead_letters: Arc::new(DeadLetters::open(&deployment.settings)?),
             models: Arc::new(Mutex::default()),
@@ -83,14 +91,25 @@ impl Site {
         };
         let here = self.worker;
         let models = Arc::clone(&env.models);
+        let writer =
+            storage.map(|storage| CheckpointWriter::start(&self.runtime, deployment.run, storage, self.events.clone()));
         // Sources open their files here, models are set up: not for a thread that others wait on.
         let building = self.runtime.spawn_blocking(move || {
-            caught(|| Ok(build_tasks(&deployment, &stages, here, &env, wiring))).map_err(WorkersError::from)?
+            caught(|| Ok(build_tasks(&deployment, &stages, here, &env, wiring, &restored)))
+                .map_err(WorkersError::from)?
         });
         let (tasks, built) = building
             .await
             .map_err(|error| WorkersError::Engine(tidemill_engine::EngineError::Panicked(error.to_string())))??;
-        Ok(DeployedJob { tasks, resources: JobResources::new(built, models, cancelled) })
+        Ok(DeployedJob { tasks, resources: JobResources::new(built, models, cancelled, writer) })
+    }
+
+    /// Reads the state that this worker's tasks go on from.
+    async fn restored(&self, deployment: &Deployment, storage: Option<&Storage>) -> Result<Restored> {
+        let (Some(storage), Some(manifest)) = (storage, &deployment.restore) else { return Ok(Restored::default()) };
+        let own = deployment.tasks.iter().filter(|(_, worker)| *worker == self.worker).map(|(task, _)| *task);
+        let parallelism: BTreeMap<StageId, u32> = counts(deployment.tasks.iter().map(|(task, _)| task.stage));
+        Restored::read(storage, &manifest.tasks, own, &parallelism).await
     }
 
     /// Makes every channel that begins or ends at a task of this worker.
@@ -104,7 +123,7 @@ impl Site {
             deployment.workers.iter().map(|(worker, address)| (*worker, address.as_str())).collect();
         let bytes_max = deployment.settings.channel_bytes as usize;
         let mut wiring = Wiring::default();
-        for (id, from, to) in stages.channels(deployment.job, &deployment.graph)? {
+        for (id, from, to) in stages.channels(deployment.run, &deployment.graph)? {
             let edge = &deployment.graph.edges[id.edge as usize];
             let schema = deployment.graph.schema(edge.from)?;
             let (sends, receives) = (place(from)?, place(to)?);
@@ -138,6 +157,7 @@ fn build_tasks(
     here: WorkerId,
     env: &TaskEnv,
     mut wiring: Wiring,
+    restored: &Restored,
 ) -> Result<(Vec<DeployedTask>, Vec<BuiltTask>)> {
     let mut mine: Vec<TaskId> =
         deployment.tasks.iter().filter(|(_, worker)| *worker == here).map(|(task, _)| *task).collect();
@@ -147,7 +167,8 @@ fn build_tasks(
     for task in mine {
         let receivers = wiring.receivers.remove(&task).unwrap_or_default();
         let senders = wiring.senders.remove(&task).unwrap_or_default();
-        let one = build_task(TaskPlan { graph: &deployment.graph, stages, task, env, receivers, senders })?;
+        let restore = restored.of(task);
+        let one = build_task(TaskPlan { graph: &deployment.graph, stages, task, env, receivers, senders, restore })?;
         let remote_channels = wiring.remote.remove(&task).unwrap_or_default();
         tasks.push(DeployedTask { id: task, has_driver: one.driver.is_some(), remote_channels });
         built.push(one);

@@ -6,7 +6,7 @@ use arrow::error::ArrowError;
 use thiserror::Error;
 use tidemill_engine::EngineError;
 use tidemill_plans::error::chain;
-use tidemill_plans::ids::{ChannelId, JobId, TaskId, WorkerId};
+use tidemill_plans::ids::{ChannelId, RunId, TaskId, WorkerId};
 use tidemill_plans::protocol::LinkError;
 use tidemill_plans::{ErrorDomain, PlanError};
 
@@ -128,13 +128,21 @@ pub enum WorkersError {
     NotBound(ChannelId),
     /// A job is not deployed here, or not in a state for what is asked.
     #[error("{0} is not deployed here")]
-    NotDeployed(JobId),
+    NotDeployed(RunId),
     /// A job is deployed already.
     #[error("{0} is already deployed here")]
-    AlreadyDeployed(JobId),
+    AlreadyDeployed(RunId),
     /// A job was released while its tasks were being built.
     #[error("{0} was released while it was being deployed")]
-    Abandoned(JobId),
+    Abandoned(RunId),
+    /// State that a job is to go on from cannot be read.
+    #[error("the state in {path} cannot be restored: {reason}")]
+    Restore {
+        /// The file, below the storage of the checkpoints.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A deployment does not say where a task runs.
     #[error("the deployment places {task} nowhere")]
     NotPlaced {
@@ -179,6 +187,7 @@ impl WorkersError {
             | Self::Connect { .. }
             | Self::ChannelLost { .. }
             | Self::CoordinatorLost
+            | Self::Restore { .. }
             | Self::Register(_)
             | Self::Link(_) => ErrorDomain::External,
             Self::NoSystem

@@ -38,6 +38,17 @@ pub(crate) struct EventQueue {
     tasks: [AbortHandle; 2],
 }
 
+/// A way into a worker's queue of events.
+#[derive(Debug, Clone)]
+pub(crate) struct EventSender(mpsc::UnboundedSender<WorkerEvent>);
+
+impl EventSender {
+    /// Queues an event, unless the queue is closed: then nobody listens.
+    pub(crate) fn push(&self, event: WorkerEvent) {
+        let _ = self.0.send(event);
+    }
+}
+
 impl EventQueue {
     /// A queue to `coordinator`.
     pub(crate) fn start(runtime: &Handle, coordinator: Arc<dyn CoordinatorLink>, timing: Timing) -> Self {
@@ -52,6 +63,11 @@ impl EventQueue {
             lost_sender.send_replace(true);
         });
         Self { events, heartbeat_queued, worker, lost, tasks: [pump.abort_handle(), life.abort_handle()] }
+    }
+
+    /// A way into the queue, for events that others make.
+    pub(crate) fn sender(&self) -> EventSender {
+        EventSender(self.events.clone())
     }
 
     /// Begins to tell the coordinator that this worker lives.
@@ -172,7 +188,7 @@ async fn repeat(
 mod tests {
     use std::sync::Mutex;
 
-    use tidemill_plans::ids::{JobId, StageId, TaskId};
+    use tidemill_plans::ids::{JobId, RunId, StageId, TaskId};
     use tidemill_plans::protocol::Reply;
 
     use super::*;
@@ -209,7 +225,11 @@ mod tests {
     }
 
     fn finished(subtask: u32) -> WorkerEvent {
-        WorkerEvent::TaskFinished { job: JobId(1), task: TaskId { stage: StageId(0), subtask } }
+        WorkerEvent::TaskFinished {
+            run: RunId::first(JobId(1)),
+            task: TaskId { stage: StageId(0), subtask },
+            state: None,
+        }
     }
 
     #[tokio::test]

@@ -1,14 +1,15 @@
 //! Threads for what waits: tasks that write to the outside, and drivers that read from it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use tidemill_engine::task::{DriverCommand, SourceDriver};
-use tokio::sync::watch;
+use tidemill_plans::ids::Epoch;
+use tokio::sync::{oneshot, watch};
 
 use crate::error::{Result, WorkersError};
 use crate::runner::{Failure, Pollable, Progress, Reporter, advance, caught};
@@ -17,6 +18,8 @@ use crate::runner::{Failure, Pollable, Progress, Reporter, advance, caught};
 pub(crate) struct IoThread {
     control: Arc<Control>,
     ended: Ended,
+    /// Whether its task has to be told of commits.
+    commits: bool,
 }
 
 impl IoThread {
@@ -24,10 +27,28 @@ impl IoThread {
     pub(crate) fn start<P: Pollable>(task: P, reporter: Reporter) -> Result<Self> {
         let control = Arc::new(Control::default());
         let shared = Arc::clone(&control);
+        let commits = task.commits();
         let (thread, ended) = spawn(format!("io-{}", reporter.task), move || run(task, &shared, &reporter))?;
         // Here as well as there, so that a cancellation finds it at once.
         let _ = control.thread.set(thread);
-        Ok(Self { control, ended })
+        Ok(Self { control, ended, commits })
+    }
+
+    /// Tells the task that the checkpoint of `epoch` is sealed. Ready when it has shown what that covers.
+    pub(crate) fn commit(&self, epoch: Epoch) -> impl Future<Output = Result<(), Failure>> + 'static {
+        let done = self.commits.then(|| {
+            let (answer, done) = oneshot::channel();
+            self.control.lock_commits().push((epoch, answer));
+            self.control.wake_by_ref();
+            done
+        });
+        async move {
+            match done {
+                // The thread has ended without an answer: its task has failed, and that has been said.
+                Some(done) => done.await.unwrap_or_else(|_| Err(Failure::silent())),
+                None => Ok(()),
+            }
+        }
     }
 
     /// Asks the thread to end its task with what it has. The answer is whether that went well.
@@ -102,6 +123,9 @@ fn spawn(name: String, run: impl FnOnce() -> Result<(), Failure> + Send + 'stati
     }
 }
 
+/// An epoch to commit, and whom to tell when that is done.
+type Commit = (Epoch, oneshot::Sender<Result<(), Failure>>);
+
 /// Wakes and ends a thread.
 #[derive(Default)]
 struct Control {
@@ -109,9 +133,29 @@ struct Control {
     woken: AtomicBool,
     cut: AtomicBool,
     cancelled: AtomicBool,
+    /// What is to be committed, in order: at most a few, for a checkpoint waits for the one before.
+    commits: Mutex<Vec<Commit>>,
 }
 
 impl Control {
+    fn lock_commits(&self) -> MutexGuard<'_, Vec<Commit>> {
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the task commit what it was told to. Says whether that was the last commit.
+    fn commit<P: Pollable>(&self, task: &mut P) -> Result<bool, Failure> {
+        let mut is_last = false;
+        let due = std::mem::take(&mut *self.lock_commits());
+        for (epoch, answer) in due {
+            let outcome = caught(|| task.commit(epoch)).map_err(|error| Failure::from(&error));
+            // Whoever asked may have given up meanwhile.
+            let _ = answer.send(outcome.clone());
+            outcome?;
+            is_last |= epoch == Epoch::END;
+        }
+        Ok(is_last)
+    }
+
     /// Waits for a wake-up since the last call. The flag, not the park token, says whether there was
     /// one: code that the task calls parks the same thread.
     fn wait(&self) {
@@ -148,18 +192,45 @@ impl Wake for Control {
     }
 }
 
-/// Runs a task until it has finished or is told to end. The error is that of a task which has failed
-/// and is then to complete what it has.
+/// What a thread's task does.
+enum Phase {
+    Running,
+    /// It waits for the last commit.
+    Finished,
+    /// It waits to be dropped, or cut.
+    Failed(Failure),
+}
+
+/// Runs a task until it has finished, and committed what it has to, or is told to end. The error is that of a
+/// task which has failed and is then to complete what it has.
 fn run<P: Pollable>(mut task: P, control: &Arc<Control>, reporter: &Reporter) -> Result<(), Failure> {
     let _ = control.thread.set(thread::current());
     let waker = Waker::from(Arc::clone(control));
     let mut cx = Context::from_waker(&waker);
-    let mut failed = None;
+    let mut phase = Phase::Running;
     while !control.cancelled.load(Ordering::Acquire) {
         if control.cut.load(Ordering::Acquire) {
-            return failed.map_or_else(|| caught(|| task.cut()).map_err(|error| Failure::from(&error)), Err);
+            return match phase {
+                Phase::Failed(failure) => Err(failure),
+                _ => cut(&mut task),
+            };
         }
-        if failed.is_some() {
+        match phase {
+            Phase::Failed(_) => {
+                control.wait();
+                continue;
+            }
+            _ => match control.commit(&mut task) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(failure) => {
+                    reporter.failed(failure.clone());
+                    phase = Phase::Failed(failure);
+                    continue;
+                }
+            },
+        }
+        if matches!(phase, Phase::Finished) {
             control.wait();
             continue;
         }
@@ -167,11 +238,21 @@ fn run<P: Pollable>(mut task: P, control: &Arc<Control>, reporter: &Reporter) ->
             Progress::Yielded => {}
             Progress::Pending => control.wait(),
             Progress::PendingFor(longest) => control.wait_for(longest),
+            Progress::Finished if task.commits() => phase = Phase::Finished,
             Progress::Finished => break,
-            Progress::Failed(failure) => failed = Some(failure),
+            Progress::Failed(failure) => phase = Phase::Failed(failure),
         }
     }
     Ok(())
+}
+
+/// Completes what a task has and shows it: nobody comes back to what was cut off.
+fn cut<P: Pollable>(task: &mut P) -> Result<(), Failure> {
+    let outcome = caught(|| {
+        task.cut()?;
+        task.commit(Epoch::END)
+    });
+    outcome.map_err(|error| Failure::from(&error))
 }
 
 #[cfg(test)]
@@ -187,14 +268,14 @@ mod tests {
     #[test]
     fn a_task_runs_when_woken_and_its_thread_ends_with_it() {
         let (reporter, mut notices) = reporter();
-        let job = reporter.job;
+        let run = reporter.run;
         let (wakers, woken) = mpsc::channel();
         let steps = vec![Step::Yield, Step::Wait(wakers.clone()), Step::Wait(wakers)];
         let thread = IoThread::start(Scripted::new(steps, None), reporter).unwrap();
         for _ in 0..2 {
             woken.recv().unwrap().wake();
         }
-        assert_eq!(notices.blocking_recv(), Some(Notice::Finished(job, TASK)));
+        assert_eq!(notices.blocking_recv(), Some(Notice::Finished(run, TASK, None)));
         assert_eq!(block_on(thread.ended.clone().wait()), Ok(()));
     }
 
@@ -238,9 +319,27 @@ mod tests {
     fn a_task_that_is_cut_completes_and_one_that_has_failed_says_why_it_cannot() {
         let (thread, ended) = waiting();
         assert_eq!(block_on(thread.cut().wait()), Ok(()));
-        assert_eq!(ended.iter().collect::<Vec<_>>(), [Ending::Cut, Ending::Dropped]);
+        assert_eq!(ended.iter().collect::<Vec<_>>(), [Ending::Cut, Ending::Committed(Epoch::END), Ending::Dropped]);
         let (thread, ended) = failed();
         assert_eq!(block_on(thread.cut().wait()).unwrap_err().message, "panicked: on purpose");
         assert_eq!(ended.recv(), Ok(Ending::Dropped));
+    }
+
+    #[test]
+    fn a_task_that_commits_is_kept_until_the_last_commit() {
+        let (reporter, mut notices) = reporter();
+        let (endings, ended) = mpsc::channel();
+        let (wakers, woken) = mpsc::channel();
+        let task = Scripted::new(vec![Step::Wait(wakers)], Some(endings)).committing();
+        let thread = IoThread::start(task, reporter).unwrap();
+        let waker = woken.recv().unwrap();
+        assert_eq!(block_on(thread.commit(Epoch(1))), Ok(()));
+        waker.wake();
+        assert!(matches!(notices.blocking_recv(), Some(Notice::Finished(..))));
+        assert_eq!(block_on(thread.commit(Epoch(2))), Ok(()));
+        assert_eq!(block_on(thread.commit(Epoch::END)), Ok(()));
+        assert_eq!(block_on(thread.ended.clone().wait()), Ok(()));
+        let expected = [1, 2, u64::MAX].map(|epoch| Ending::Committed(Epoch(epoch)));
+        assert_eq!(ended.iter().collect::<Vec<_>>(), [&expected[..], &[Ending::Dropped]].concat());
     }
 }

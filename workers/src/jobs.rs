@@ -4,7 +4,9 @@
 
 use std::collections::HashMap;
 
-use tidemill_plans::ids::{ChannelId, JobId, TaskId};
+use tidemill_engine::state::Snapshot;
+use tidemill_engine::task::Passed;
+use tidemill_plans::ids::{ChannelId, Epoch, RunId, TaskId};
 use tidemill_plans::protocol::WorkerEvent;
 
 use crate::error::{Result, WorkersError};
@@ -28,12 +30,14 @@ pub(crate) enum Effect {
     Heartbeat,
     /// Send an event.
     Report(WorkerEvent),
+    /// Write a task's state, and then say that it has passed the barrier of this epoch, or ended.
+    Write(RunId, TaskId, Epoch, Snapshot),
 }
 
 /// All jobs of a worker. `R` is what a job holds: its tasks, threads and counters.
 #[derive(Debug)]
 pub(crate) struct JobTable<R> {
-    jobs: HashMap<JobId, Job<R>>,
+    jobs: HashMap<RunId, Job<R>>,
 }
 
 #[derive(Debug)]
@@ -74,19 +78,19 @@ impl<R> Default for JobTable<R> {
 
 impl<R> JobTable<R> {
     /// Notes that a job's tasks are being built.
-    pub(crate) fn begin(&mut self, job: JobId) -> Result<()> {
-        if self.jobs.contains_key(&job) {
-            return Err(WorkersError::AlreadyDeployed(job));
+    pub(crate) fn begin(&mut self, run: RunId) -> Result<()> {
+        if self.jobs.contains_key(&run) {
+            return Err(WorkersError::AlreadyDeployed(run));
         }
         let deploying =
             Job { phase: Phase::Deploying, tasks: HashMap::new(), channels: HashMap::new(), resources: None };
-        self.jobs.insert(job, deploying);
+        self.jobs.insert(run, deploying);
         Ok(())
     }
 
     /// Notes that a job's tasks are built. If it was released meanwhile, its resources come back.
-    pub(crate) fn deployed(&mut self, job: JobId, tasks: &[DeployedTask], resources: R) -> Result<(), R> {
-        let Some(state) = self.jobs.get_mut(&job).filter(|state| state.phase == Phase::Deploying) else {
+    pub(crate) fn deployed(&mut self, run: RunId, tasks: &[DeployedTask], resources: R) -> Result<(), R> {
+        let Some(state) = self.jobs.get_mut(&run).filter(|state| state.phase == Phase::Deploying) else {
             return Err(resources);
         };
         for task in tasks {
@@ -99,93 +103,102 @@ impl<R> JobTable<R> {
     }
 
     /// Notes that a job starts.
-    pub(crate) fn start(&mut self, job: JobId) -> Result<&mut R> {
-        let state = self.jobs.get_mut(&job).filter(|state| state.phase == Phase::Deployed);
-        let state = state.ok_or(WorkersError::NotDeployed(job))?;
+    pub(crate) fn start(&mut self, run: RunId) -> Result<&mut R> {
+        let state = self.jobs.get_mut(&run).filter(|state| state.phase == Phase::Deployed);
+        let state = state.ok_or(WorkersError::NotDeployed(run))?;
         state.phase = Phase::Running;
-        state.resources.as_mut().ok_or(WorkersError::NotDeployed(job))
+        state.resources.as_mut().ok_or(WorkersError::NotDeployed(run))
     }
 
     /// What a job holds, if it has not been cancelled.
-    pub(crate) fn resources(&mut self, job: JobId) -> Option<&mut R> {
-        self.jobs.get_mut(&job)?.resources.as_mut()
+    pub(crate) fn resources(&mut self, run: RunId) -> Option<&mut R> {
+        self.jobs.get_mut(&run)?.resources.as_mut()
     }
 
     /// What all jobs hold.
-    pub(crate) fn all_resources(&self) -> impl Iterator<Item = (JobId, &R)> {
+    pub(crate) fn all_resources(&self) -> impl Iterator<Item = (RunId, &R)> {
         self.jobs.iter().filter_map(|(id, job)| Some((*id, job.resources.as_ref()?)))
     }
 
     /// Ends a job whose sinks are to complete what they have: they still need what the job holds.
-    pub(crate) fn cut(&mut self, job: JobId) -> Option<&R> {
-        let state = self.jobs.get_mut(&job)?;
+    pub(crate) fn cut(&mut self, run: RunId) -> Option<&R> {
+        let state = self.jobs.get_mut(&run)?;
         state.phase = Phase::Cancelled;
         state.resources.as_ref()
     }
 
     /// Ends a job without waiting for its tasks; what it held is to be torn down.
-    pub(crate) fn cancel(&mut self, job: JobId) -> Option<R> {
-        let state = self.jobs.get_mut(&job)?;
+    pub(crate) fn cancel(&mut self, run: RunId) -> Option<R> {
+        let state = self.jobs.get_mut(&run)?;
         state.phase = Phase::Cancelled;
         state.resources.take()
     }
 
     /// Forgets a job; what it still held is to be torn down.
-    pub(crate) fn release(&mut self, job: JobId) -> Option<R> {
-        self.jobs.remove(&job)?.resources
+    pub(crate) fn release(&mut self, run: RunId) -> Option<R> {
+        self.jobs.remove(&run)?.resources
     }
 
     /// The ids of all jobs.
-    pub(crate) fn ids(&self) -> Vec<JobId> {
+    pub(crate) fn ids(&self) -> Vec<RunId> {
         self.jobs.keys().copied().collect()
     }
 
     /// Takes what a part of a job says. What comes after a job's end is not for the coordinator.
     pub(crate) fn notice(&mut self, notice: Notice) -> Vec<Effect> {
         match notice {
-            Notice::BarrierPassed(job, task, epoch) => match self.live_task(job, task) {
-                Some(_) => vec![Effect::Report(WorkerEvent::BarrierPassed { job, task, epoch })],
-                None => Vec::new(),
-            },
-            Notice::Finished(job, task) => self.finished(job, task),
-            Notice::Failed(job, task, failure) => self.failed(job, task, failure),
-            Notice::DriverEnded(job, task, failure) => self.driver_ended(job, task, failure),
+            Notice::BarrierPassed(run, task, passed) => self.passed(run, task, passed).into_iter().collect(),
+            Notice::Finished(run, task, state) => self.finished(run, task, state),
+            Notice::Failed(run, task, failure) => self.failed(run, task, failure),
+            Notice::DriverEnded(run, task, failure) => self.driver_ended(run, task, failure),
             Notice::ChannelFailed(channel, failure) => {
-                let task = self.jobs.get(&channel.job).and_then(|state| state.channels.get(&channel)).copied();
-                task.map(|task| self.failed(channel.job, task, failure)).unwrap_or_default()
+                let task = self.jobs.get(&channel.run).and_then(|state| state.channels.get(&channel)).copied();
+                task.map(|task| self.failed(channel.run, task, failure)).unwrap_or_default()
             }
         }
     }
 
-    fn finished(&mut self, job: JobId, task: TaskId) -> Vec<Effect> {
-        let Some(state) = self.live_task(job, task) else { return Vec::new() };
+    fn passed(&mut self, run: RunId, task: TaskId, passed: Passed) -> Option<Effect> {
+        self.live_task(run, task)?;
+        let Passed { epoch, state } = passed;
+        Some(match state {
+            None => Effect::Report(WorkerEvent::BarrierPassed { run, task, epoch, state: None }),
+            Some(state) => Effect::Write(run, task, epoch, state),
+        })
+    }
+
+    fn finished(&mut self, run: RunId, task: TaskId, last: Option<Snapshot>) -> Vec<Effect> {
+        let Some(state) = self.live_task(run, task) else { return Vec::new() };
         state.ended = true;
-        let report = Effect::Report(WorkerEvent::TaskFinished { job, task });
-        let all_ended = self.jobs.get(&job).is_some_and(|state| state.tasks.values().all(|task| task.ended));
+        let report = match last {
+            None => Effect::Report(WorkerEvent::TaskFinished { run, task, state: None }),
+            Some(last) => Effect::Write(run, task, Epoch::END, last),
+        };
+        let all_ended = self.jobs.get(&run).is_some_and(|state| state.tasks.values().all(|task| task.ended));
         if all_ended { vec![Effect::Heartbeat, report] } else { vec![report] }
     }
 
-    fn failed(&mut self, job: JobId, task: TaskId, failure: Failure) -> Vec<Effect> {
-        let Some(state) = self.live_task(job, task) else { return Vec::new() };
+    fn failed(&mut self, run: RunId, task: TaskId, failure: Failure) -> Vec<Effect> {
+        let Some(state) = self.live_task(run, task) else { return Vec::new() };
         if failure.is_disconnect && state.driver_runs {
             state.held = Some(failure);
             return Vec::new();
         }
         state.ended = true;
         let Failure { domain, message, .. } = failure;
-        vec![Effect::Heartbeat, Effect::Report(WorkerEvent::TaskFailed { job, task, domain, message })]
+        vec![Effect::Heartbeat, Effect::Report(WorkerEvent::TaskFailed { run, task, domain, message })]
     }
 
-    fn driver_ended(&mut self, job: JobId, task: TaskId, failure: Option<Failure>) -> Vec<Effect> {
-        let Some(state) = self.live_task(job, task) else { return Vec::new() };
+    fn driver_ended(&mut self, run: RunId, task: TaskId, failure: Option<Failure>) -> Vec<Effect> {
+        let Some(state) = self.live_task(run, task) else { return Vec::new() };
         state.driver_runs = false;
         let failure = failure.or(state.held.take());
-        failure.map(|failure| self.failed(job, task, failure)).unwrap_or_default()
+        failure.map(|failure| self.failed(run, task, failure)).unwrap_or_default()
     }
 
     /// A running job's task that has not ended.
-    fn live_task(&mut self, job: JobId, task: TaskId) -> Option<&mut TaskState> {
-        let state = self.jobs.get_mut(&job).filter(|state| state.phase == Phase::Running)?;
+    fn live_task(&mut self, run: RunId, task: TaskId) -> Option<&mut TaskState> {
+        let state = self.jobs.get_mut(&run).filter(|state| state.phase == Phase::Running)?;
         state.tasks.get_mut(&task).filter(|task| !task.ended)
     }
 }
@@ -193,12 +206,12 @@ impl<R> JobTable<R> {
 #[cfg(test)]
 mod tests {
     use tidemill_plans::ErrorDomain;
-    use tidemill_plans::ids::{Epoch, StageId};
+    use tidemill_plans::ids::{JobId, StageId};
 
     use super::*;
 
-    const JOB: JobId = JobId(1);
-    const CHANNEL: ChannelId = ChannelId { job: JOB, edge: 0, from: 0, to: 1 };
+    const RUN: RunId = RunId::first(JobId(1));
+    const CHANNEL: ChannelId = ChannelId { run: RUN, edge: 0, from: 0, to: 1 };
 
     fn task(subtask: u32) -> TaskId {
         TaskId { stage: StageId(0), subtask }
@@ -211,18 +224,18 @@ mod tests {
     /// A job of a source task with a driver (0) and one with a remote channel (1), deployed.
     fn deployed() -> JobTable<&'static str> {
         let mut table = JobTable::default();
-        table.begin(JOB).unwrap();
+        table.begin(RUN).unwrap();
         let tasks = [
             DeployedTask { id: task(0), has_driver: true, remote_channels: vec![] },
             DeployedTask { id: task(1), has_driver: false, remote_channels: vec![CHANNEL] },
         ];
-        table.deployed(JOB, &tasks, "resources").unwrap();
+        table.deployed(RUN, &tasks, "resources").unwrap();
         table
     }
 
     fn running() -> JobTable<&'static str> {
         let mut table = deployed();
-        table.start(JOB).unwrap();
+        table.start(RUN).unwrap();
         table
     }
 
@@ -239,6 +252,7 @@ mod tests {
                 Effect::Report(WorkerEvent::BarrierPassed { task, epoch, .. }) => {
                     format!("passed {} {}", task.subtask, epoch.0)
                 }
+                Effect::Write(_, task, epoch, _) => format!("write {} {epoch}", task.subtask),
                 Effect::Report(other) => format!("{other:?}"),
             })
             .collect();
@@ -248,19 +262,19 @@ mod tests {
     #[test]
     fn the_last_task_to_finish_is_preceded_by_a_heartbeat() {
         let mut table = running();
-        check(&mut table, Notice::BarrierPassed(JOB, task(0), Epoch(4)), "passed 0 4");
-        check(&mut table, Notice::DriverEnded(JOB, task(0), None), "");
-        check(&mut table, Notice::Finished(JOB, task(0)), "finished 0");
-        check(&mut table, Notice::Finished(JOB, task(1)), "heartbeat, finished 1");
-        check(&mut table, Notice::Finished(JOB, task(1)), "");
+        check(&mut table, Notice::BarrierPassed(RUN, task(0), Passed { epoch: Epoch(4), state: None }), "passed 0 4");
+        check(&mut table, Notice::DriverEnded(RUN, task(0), None), "");
+        check(&mut table, Notice::Finished(RUN, task(0), None), "finished 0");
+        check(&mut table, Notice::Finished(RUN, task(1), None), "heartbeat, finished 1");
+        check(&mut table, Notice::Finished(RUN, task(1), None), "");
     }
 
     #[test]
     fn a_drivers_error_comes_before_its_tasks_complaint() {
         for driver_first in [true, false] {
             let mut table = running();
-            let gone = Notice::Failed(JOB, task(0), failure("the source is gone", true));
-            let cause = Notice::DriverEnded(JOB, task(0), Some(failure("no such file", false)));
+            let gone = Notice::Failed(RUN, task(0), failure("the source is gone", true));
+            let cause = Notice::DriverEnded(RUN, task(0), Some(failure("no such file", false)));
             if driver_first {
                 check(&mut table, cause, "heartbeat, failed 0 no such file");
                 check(&mut table, gone, "");
@@ -274,9 +288,9 @@ mod tests {
     #[test]
     fn a_complaint_without_another_cause_is_reported() {
         let mut table = running();
-        check(&mut table, Notice::Failed(JOB, task(0), failure("gone", true)), "");
-        check(&mut table, Notice::DriverEnded(JOB, task(0), None), "heartbeat, failed 0 gone");
-        check(&mut table, Notice::Failed(JOB, task(1), failure("gone", true)), "heartbeat, failed 1 gone");
+        check(&mut table, Notice::Failed(RUN, task(0), failure("gone", true)), "");
+        check(&mut table, Notice::DriverEnded(RUN, task(0), None), "heartbeat, failed 0 gone");
+        check(&mut table, Notice::Failed(RUN, task(1), failure("gone", true)), "heartbeat, failed 1 gone");
     }
 
     #[test]
@@ -291,36 +305,36 @@ mod tests {
     #[test]
     fn a_cancelled_job_says_nothing_and_gives_its_resources_back_once() {
         let mut table = running();
-        assert_eq!(table.cancel(JOB), Some("resources"));
-        check(&mut table, Notice::Failed(JOB, task(1), failure("gone", true)), "");
-        assert_eq!(table.release(JOB), None);
-        assert_eq!(table.release(JOB), None);
-        check(&mut table, Notice::Finished(JOB, task(1)), "");
+        assert_eq!(table.cancel(RUN), Some("resources"));
+        check(&mut table, Notice::Failed(RUN, task(1), failure("gone", true)), "");
+        assert_eq!(table.release(RUN), None);
+        assert_eq!(table.release(RUN), None);
+        check(&mut table, Notice::Finished(RUN, task(1), None), "");
     }
 
     #[test]
     fn a_job_that_is_cut_says_nothing_and_keeps_its_resources_until_it_is_released() {
         let mut table = running();
-        assert_eq!(table.cut(JOB), Some(&"resources"));
-        check(&mut table, Notice::Failed(JOB, task(0), failure("a task downstream is gone", true)), "");
-        check(&mut table, Notice::Finished(JOB, task(1)), "");
-        assert_eq!(table.release(JOB), Some("resources"));
-        assert_eq!(table.cut(JOB), None);
+        assert_eq!(table.cut(RUN), Some(&"resources"));
+        check(&mut table, Notice::Failed(RUN, task(0), failure("a task downstream is gone", true)), "");
+        check(&mut table, Notice::Finished(RUN, task(1), None), "");
+        assert_eq!(table.release(RUN), Some("resources"));
+        assert_eq!(table.cut(RUN), None);
     }
 
     #[test]
     fn requests_in_the_wrong_order_are_refused() {
         let mut table: JobTable<&str> = JobTable::default();
-        assert!(matches!(table.start(JOB), Err(WorkersError::NotDeployed(JOB))));
-        table.begin(JOB).unwrap();
-        assert!(matches!(table.begin(JOB), Err(WorkersError::AlreadyDeployed(JOB))));
-        assert!(table.start(JOB).is_err());
+        assert!(matches!(table.start(RUN), Err(WorkersError::NotDeployed(RUN))));
+        table.begin(RUN).unwrap();
+        assert!(matches!(table.begin(RUN), Err(WorkersError::AlreadyDeployed(RUN))));
+        assert!(table.start(RUN).is_err());
         // Released while its tasks were being built: they come back to be dropped.
-        assert_eq!(table.release(JOB), None);
-        assert_eq!(table.deployed(JOB, &[], "late"), Err("late"));
+        assert_eq!(table.release(RUN), None);
+        assert_eq!(table.deployed(RUN, &[], "late"), Err("late"));
         let mut table = running();
-        assert!(matches!(table.start(JOB), Err(WorkersError::NotDeployed(JOB))));
+        assert!(matches!(table.start(RUN), Err(WorkersError::NotDeployed(RUN))));
         assert_eq!(table.all_resources().count(), 1);
-        assert_eq!(table.ids(), [JOB]);
+        assert_eq!(table.ids(), [RUN]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`worker`] answers the coordinator's requests with the tables in `jobs` and `slots`
 //! behind it; `deploy` turns a deployment into tasks and channels; `task_actor` and `io_thread` run
-//! them; [`exchange`] carries channels between processes; `events` and `results` go back to the
+//! them, `checkpoint_writer` keeps their state; [`exchange`] carries channels between processes; `events` and `results` go back to the
 //! coordinator. [`process`] is a worker as a process of its own.
 
 pub mod coordinator_link;
@@ -11,11 +11,13 @@ pub mod exchange;
 pub mod process;
 pub mod worker;
 
+mod checkpoint_writer;
 mod deploy;
 mod events;
 mod io_thread;
 mod jobs;
 mod pools;
+mod restored;
 mod results;
 mod runner;
 mod running;

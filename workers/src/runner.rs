@@ -9,9 +9,10 @@ use std::task::Context;
 use std::time::Duration;
 
 use tidemill_engine::EngineError;
-use tidemill_engine::task::{Task, TaskPoll};
+use tidemill_engine::state::Snapshot;
+use tidemill_engine::task::{Passed, Task, TaskPoll};
 use tidemill_plans::ErrorDomain;
-use tidemill_plans::ids::{ChannelId, Epoch, JobId, TaskId};
+use tidemill_plans::ids::{ChannelId, Epoch, RunId, TaskId};
 use tokio::sync::mpsc;
 
 use crate::error::WorkersError;
@@ -26,7 +27,16 @@ pub(crate) trait Pollable: Send + Unpin + 'static {
     fn cut(&mut self) -> tidemill_engine::Result<()>;
 
     /// The barriers that have passed since the last call.
-    fn take_passed_barriers(&mut self) -> Vec<Epoch>;
+    fn take_passed_barriers(&mut self) -> Vec<Passed>;
+
+    /// The state that it has ended with, once.
+    fn take_final_state(&mut self) -> Option<Snapshot>;
+
+    /// Whether it must be kept until the last commit, as [`Task::commits`].
+    fn commits(&self) -> bool;
+
+    /// A checkpoint is sealed, as [`Task::commit`].
+    fn commit(&mut self, epoch: Epoch) -> tidemill_engine::Result<()>;
 }
 
 impl Pollable for Task {
@@ -38,8 +48,20 @@ impl Pollable for Task {
         Task::cut(self)
     }
 
-    fn take_passed_barriers(&mut self) -> Vec<Epoch> {
+    fn take_passed_barriers(&mut self) -> Vec<Passed> {
         Task::take_passed_barriers(self)
+    }
+
+    fn take_final_state(&mut self) -> Option<Snapshot> {
+        Task::take_final_state(self)
+    }
+
+    fn commits(&self) -> bool {
+        Task::commits(self)
+    }
+
+    fn commit(&mut self, epoch: Epoch) -> tidemill_engine::Result<()> {
+        Task::commit(self, epoch)
     }
 }
 
@@ -75,16 +97,16 @@ impl From<&WorkersError> for Failure {
 }
 
 /// What the parts of a job tell their worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Notice {
     /// A barrier has passed through a task.
-    BarrierPassed(JobId, TaskId, Epoch),
-    /// A task has read and written everything.
-    Finished(JobId, TaskId),
+    BarrierPassed(RunId, TaskId, Passed),
+    /// A task has read and written everything; the state that it has ended with.
+    Finished(RunId, TaskId, Option<Snapshot>),
     /// A task has failed.
-    Failed(JobId, TaskId, Failure),
+    Failed(RunId, TaskId, Failure),
     /// The driver of a source's task has ended, well or not.
-    DriverEnded(JobId, TaskId, Option<Failure>),
+    DriverEnded(RunId, TaskId, Option<Failure>),
     /// A channel to or from another worker has failed.
     ChannelFailed(ChannelId, Failure),
 }
@@ -109,8 +131,8 @@ impl ExchangeFailures for Notices {
 /// Reports for one task.
 #[derive(Debug, Clone)]
 pub(crate) struct Reporter {
-    /// The job.
-    pub(crate) job: JobId,
+    /// The run.
+    pub(crate) run: RunId,
     /// The task.
     pub(crate) task: TaskId,
     /// Where notices go.
@@ -118,9 +140,14 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
+    /// Reports that the task has failed.
+    pub(crate) fn failed(&self, failure: Failure) {
+        self.notices.send(Notice::Failed(self.run, self.task, failure));
+    }
+
     /// Reports how the task's driver has ended.
     pub(crate) fn driver_ended(&self, failure: Option<Failure>) {
-        self.notices.send(Notice::DriverEnded(self.job, self.task, failure));
+        self.notices.send(Notice::DriverEnded(self.run, self.task, failure));
     }
 }
 
@@ -142,20 +169,20 @@ pub(crate) enum Progress {
 /// Polls a task once, and reports barriers, its end, or its failure. A panic is a failure.
 pub(crate) fn advance<P: Pollable>(task: &mut P, cx: &mut Context<'_>, reporter: &Reporter) -> Progress {
     let poll = caught(|| task.poll(cx));
-    for epoch in task.take_passed_barriers() {
-        reporter.notices.send(Notice::BarrierPassed(reporter.job, reporter.task, epoch));
+    for passed in task.take_passed_barriers() {
+        reporter.notices.send(Notice::BarrierPassed(reporter.run, reporter.task, passed));
     }
     match poll {
         Ok(TaskPoll::Yielded) => Progress::Yielded,
         Ok(TaskPoll::Pending) => Progress::Pending,
         Ok(TaskPoll::PendingFor(longest)) => Progress::PendingFor(longest),
         Ok(TaskPoll::Finished) => {
-            reporter.notices.send(Notice::Finished(reporter.job, reporter.task));
+            reporter.notices.send(Notice::Finished(reporter.run, reporter.task, task.take_final_state()));
             Progress::Finished
         }
         Err(error) => {
             let failure = Failure::from(&error);
-            reporter.notices.send(Notice::Failed(reporter.job, reporter.task, failure.clone()));
+            reporter.notices.send(Notice::Failed(reporter.run, reporter.task, failure.clone()));
             Progress::Failed(failure)
         }
     }
@@ -180,8 +207,9 @@ pub(crate) mod testing {
     use std::sync::mpsc;
     use std::task::{Context, Waker};
 
-    use tidemill_engine::task::TaskPoll;
-    use tidemill_plans::ids::{Epoch, JobId, StageId, TaskId};
+    use tidemill_engine::state::Snapshot;
+    use tidemill_engine::task::{Passed, TaskPoll};
+    use tidemill_plans::ids::{Epoch, JobId, RunId, StageId, TaskId};
 
     use super::{Notice, Notices, Pollable, Reporter};
 
@@ -202,6 +230,8 @@ pub(crate) mod testing {
     pub(crate) enum Ending {
         /// It was cut.
         Cut,
+        /// A checkpoint was sealed, the last one maybe.
+        Committed(Epoch),
         /// It was dropped.
         Dropped,
     }
@@ -210,14 +240,20 @@ pub(crate) mod testing {
     pub(crate) struct Scripted {
         /// What is left to do.
         pub(crate) steps: VecDeque<Step>,
-        passed: Vec<Epoch>,
+        passed: Vec<Passed>,
+        commits: bool,
         endings: Option<mpsc::Sender<Ending>>,
     }
 
     impl Scripted {
         /// A task of these steps.
         pub(crate) fn new(steps: Vec<Step>, endings: Option<mpsc::Sender<Ending>>) -> Self {
-            Self { steps: steps.into(), passed: Vec::new(), endings }
+            Self { steps: steps.into(), passed: Vec::new(), commits: false, endings }
+        }
+
+        /// The same task, which has to be told of commits.
+        pub(crate) fn committing(self) -> Self {
+            Self { commits: true, ..self }
         }
 
         fn say(&self, ending: Ending) {
@@ -236,7 +272,7 @@ pub(crate) mod testing {
                     sender.send(cx.waker().clone()).unwrap();
                     return Ok(TaskPoll::Pending);
                 }
-                Some(Step::Barrier(epoch)) => self.passed.push(Epoch(epoch)),
+                Some(Step::Barrier(epoch)) => self.passed.push(Passed { epoch: Epoch(epoch), state: None }),
                 Some(Step::Panic) => panic!("on purpose"),
             }
             Ok(TaskPoll::Yielded)
@@ -247,8 +283,21 @@ pub(crate) mod testing {
             Ok(())
         }
 
-        fn take_passed_barriers(&mut self) -> Vec<Epoch> {
+        fn take_passed_barriers(&mut self) -> Vec<Passed> {
             std::mem::take(&mut self.passed)
+        }
+
+        fn take_final_state(&mut self) -> Option<Snapshot> {
+            None
+        }
+
+        fn commits(&self) -> bool {
+            self.commits
+        }
+
+        fn commit(&mut self, epoch: Epoch) -> tidemill_engine::Result<()> {
+            self.say(Ending::Committed(epoch));
+            Ok(())
         }
     }
 
@@ -264,6 +313,6 @@ pub(crate) mod testing {
     /// A reporter and the notices that it sends.
     pub(crate) fn reporter() -> (Reporter, tokio::sync::mpsc::UnboundedReceiver<Notice>) {
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-        (Reporter { job: JobId(1), task: TASK, notices: Notices(sender) }, receiver)
+        (Reporter { run: RunId::first(JobId(1)), task: TASK, notices: Notices(sender) }, receiver)
     }
 }

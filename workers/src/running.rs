@@ -6,14 +6,16 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use futures::future::{join, join_all};
 use tidemill_engine::metrics::OperatorStats;
+use tidemill_engine::state::Snapshot;
 use tidemill_engine::task::{BuiltTask, DriverCommand, Task};
 use tidemill_plans::catalog::ModelVersion;
-use tidemill_plans::ids::JobId;
+use tidemill_plans::ids::{Epoch, RunId, TaskId};
 use tidemill_plans::protocol::OperatorMetrics;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use crate::checkpoint_writer::CheckpointWriter;
 use crate::error::Result;
 use crate::io_thread::{DriverThread, IoThread};
 use crate::pools::ComputePool;
@@ -38,6 +40,8 @@ pub(crate) struct JobResources {
     actors: Vec<(SlotId, Addr<TaskActor<Task>>)>,
     threads: Vec<IoThread>,
     drivers: Vec<DriverThread>,
+    /// Writes the tasks' state, if the job has checkpoints.
+    writer: Option<CheckpointWriter>,
 }
 
 impl JobResources {
@@ -46,21 +50,22 @@ impl JobResources {
         waiting: Vec<BuiltTask>,
         models: Arc<Mutex<Vec<ModelVersion>>>,
         cancelled: watch::Sender<bool>,
+        writer: Option<CheckpointWriter>,
     ) -> Self {
         let stats = waiting.iter().flat_map(|built| built.task.stats()).collect();
-        Self { stats, models, cancelled, waiting, actors: Vec::new(), threads: Vec::new(), drivers: Vec::new() }
+        Self { stats, models, cancelled, waiting, actors: Vec::new(), threads: Vec::new(), drivers: Vec::new(), writer }
     }
 
     /// Starts all tasks and drivers. After an error those that run are to be torn down.
     pub(crate) fn run(
         &mut self,
-        job: JobId,
+        run: RunId,
         slots: &mut SlotTable,
         pool: &ComputePool,
         notices: &Notices,
     ) -> Result<()> {
         for BuiltTask { task, driver } in std::mem::take(&mut self.waiting) {
-            let reporter = Reporter { job, task: task.id(), notices: notices.clone() };
+            let reporter = Reporter { run, task: task.id(), notices: notices.clone() };
             if let Some(driver) = driver {
                 self.drivers.push(DriverThread::start(driver, reporter.clone())?);
             }
@@ -82,6 +87,20 @@ impl JobResources {
         }
     }
 
+    /// Has a task's state written.
+    pub(crate) fn write(&self, task: TaskId, epoch: Epoch, state: Snapshot) {
+        if let Some(writer) = &self.writer {
+            writer.write(task, epoch, state);
+        }
+    }
+
+    /// Tells every sink that the checkpoint of `epoch` is sealed; the answer comes when all have shown what it
+    /// covers.
+    pub(crate) fn commit(&self, epoch: Epoch) -> impl Future<Output = Result<(), Failure>> + 'static {
+        let sinks: Vec<_> = self.threads.iter().map(|thread| thread.commit(epoch)).collect();
+        async move { join_all(sinks).await.into_iter().collect() }
+    }
+
     /// The metrics of all operators.
     pub(crate) fn metrics(&self) -> impl Iterator<Item = OperatorMetrics> {
         self.stats.iter().map(|stats| stats.snapshot())
@@ -101,7 +120,7 @@ impl JobResources {
 
     /// Drops every task and driver where it is, and waits until they are gone. Answers with the places
     /// that are free then.
-    pub(crate) async fn tear_down(self, job: JobId) -> Vec<SlotId> {
+    pub(crate) async fn tear_down(self, run: RunId) -> Vec<SlotId> {
         let Self { cancelled, waiting, actors, threads, drivers, .. } = self;
         // First: a sink's thread may wait for a session to take its rows.
         cancelled.send_replace(true);
@@ -114,10 +133,10 @@ impl JobResources {
         let (sinks, others) =
             join(timeout(SINK_PATIENCE, sinks), timeout(COMPUTE_PATIENCE, join(drivers, actors))).await;
         if sinks.is_err() {
-            warn!(%job, "sinks of a cancelled job still wait for the outside");
+            warn!(%run, "sinks of a cancelled job still wait for the outside");
         }
         if others.is_err() {
-            debug!(%job, "tasks of a cancelled job still compute");
+            debug!(%run, "tasks of a cancelled job still compute");
         }
         places
     }

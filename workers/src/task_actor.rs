@@ -124,6 +124,7 @@ mod tests {
     use std::sync::mpsc;
 
     use actix::{Arbiter, System};
+    use tidemill_engine::task::Passed;
     use tidemill_plans::ErrorDomain;
     use tidemill_plans::ids::Epoch;
 
@@ -146,13 +147,16 @@ mod tests {
     fn a_task_is_polled_when_woken_from_another_thread_and_goes_when_it_has_finished() {
         System::new().block_on(async {
             let (reporter, mut notices) = reporter();
-            let job = reporter.job;
+            let run = reporter.run;
             let (wakers, woken) = mpsc::channel();
             let (dropped, gone) = mpsc::channel();
             let steps =
                 vec![Step::Yield, Step::Barrier(7), Step::Wait(wakers.clone()), Step::Wait(wakers), Step::Yield];
             let (_arbiter, _address) = start(steps, dropped, reporter);
-            assert_eq!(notices.recv().await, Some(Notice::BarrierPassed(job, TASK, Epoch(7))));
+            assert_eq!(
+                notices.recv().await,
+                Some(Notice::BarrierPassed(run, TASK, Passed { epoch: Epoch(7), state: None }))
+            );
             for _ in 0..2 {
                 let waker = woken.recv().unwrap();
                 // Waking many times is one poll: the second wait would be skipped otherwise.
@@ -160,7 +164,7 @@ mod tests {
                     waker.wake_by_ref();
                 }
             }
-            assert_eq!(notices.recv().await, Some(Notice::Finished(job, TASK)));
+            assert_eq!(notices.recv().await, Some(Notice::Finished(run, TASK, None)));
             gone.recv().unwrap();
         });
     }

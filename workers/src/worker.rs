@@ -16,7 +16,7 @@ use actix::{
 use tidemill_engine::EngineError;
 use tidemill_engine::connector::Views;
 use tidemill_engine::task::DriverCommand;
-use tidemill_plans::ids::{JobId, WorkerId};
+use tidemill_plans::ids::{Epoch, RunId, WorkerId};
 use tidemill_plans::protocol::{
     CoordinatorLink, Deployment, LinkError, Reply, StopMode, WorkerEvent, WorkerLink, WorkerRequest, WorkerResponse,
 };
@@ -241,18 +241,19 @@ impl Handler<Request> for WorkerActor {
     fn handle(&mut self, Request(request): Request, _: &mut Self::Context) -> Answer {
         match request {
             WorkerRequest::Deploy(worker, deployment) => self.deploy(worker, *deployment),
-            WorkerRequest::Start(job) => self.start_job(job),
-            WorkerRequest::Barrier(job, epoch) => done(self.command(job, DriverCommand::Barrier(epoch))),
+            WorkerRequest::Start(run) => self.start_job(run),
+            WorkerRequest::Barrier(run, barrier) => done(self.command(run, DriverCommand::Barrier(barrier))),
+            WorkerRequest::Commit(run, epoch) => self.commit(run, epoch),
             // A job that is not here has stopped.
-            WorkerRequest::Stop(job, StopMode::Drain) => done(self.command(job, DriverCommand::Stop).or(Ok(()))),
-            WorkerRequest::Stop(job, StopMode::Cut) => self.cut(job),
-            WorkerRequest::Stop(job, StopMode::Cancel) => {
-                let held = self.jobs.cancel(job);
-                self.tear_down(job, held)
+            WorkerRequest::Stop(run, StopMode::Drain) => done(self.command(run, DriverCommand::Stop).or(Ok(()))),
+            WorkerRequest::Stop(run, StopMode::Cut) => self.cut(run),
+            WorkerRequest::Stop(run, StopMode::Cancel) => {
+                let held = self.jobs.cancel(run);
+                self.tear_down(run, held)
             }
-            WorkerRequest::Release(job) => {
-                let held = self.jobs.release(job);
-                self.tear_down(job, held)
+            WorkerRequest::Release(run) => {
+                let held = self.jobs.release(run);
+                self.tear_down(run, held)
             }
             WorkerRequest::ForgetViews(job) => {
                 self.views.forget(job);
@@ -272,6 +273,11 @@ impl StreamHandler<Notice> for WorkerActor {
             match effect {
                 Effect::Heartbeat => self.heartbeat(),
                 Effect::Report(event) => self.events.push(event),
+                Effect::Write(run, task, epoch, state) => {
+                    if let Some(held) = self.jobs.resources(run) {
+                        held.write(task, epoch, state);
+                    }
+                }
             }
         }
     }
@@ -290,8 +296,8 @@ impl WorkerActor {
     }
 
     fn deploy(&mut self, worker: WorkerId, deployment: Deployment) -> Answer {
-        let job = deployment.job;
-        if let Err(error) = self.identify(worker).and_then(|()| self.jobs.begin(job)) {
+        let run = deployment.run;
+        if let Err(error) = self.identify(worker).and_then(|()| self.jobs.begin(run)) {
             return done(Err(error));
         }
         let site = Site {
@@ -300,73 +306,79 @@ impl WorkerActor {
             coordinator: Arc::clone(&self.coordinator),
             runtime: self.io.handle().clone(),
             views: Arc::clone(&self.views),
+            events: self.events.sender(),
         };
         let building = self.io.handle().spawn(site.deploy(deployment));
         Box::pin(wrap_future(building).then(move |built, actor: &mut Self, _| {
             let panicked = |error: tokio::task::JoinError| EngineError::Panicked(error.to_string());
             let built = built.map_err(|error| WorkersError::Engine(panicked(error))).and_then(|built| built);
-            actor.deployed(job, built)
+            actor.deployed(run, built)
         }))
     }
 
-    fn deployed(&mut self, job: JobId, built: Result<DeployedJob>) -> Answer {
+    fn deployed(&mut self, run: RunId, built: Result<DeployedJob>) -> Answer {
         match built {
-            Ok(DeployedJob { tasks, resources }) => match self.jobs.deployed(job, &tasks, resources) {
+            Ok(DeployedJob { tasks, resources }) => match self.jobs.deployed(run, &tasks, resources) {
                 Ok(()) => {
-                    info!(%job, tasks = tasks.len(), "job deployed");
+                    info!(%run, tasks = tasks.len(), "job deployed");
                     done(Ok(()))
                 }
                 Err(held) => {
-                    let gone = self.tear_down(job, Some(held));
-                    Box::pin(gone.map(move |_, _: &mut Self, _| respond(Err(WorkersError::Abandoned(job)))))
+                    let gone = self.tear_down(run, Some(held));
+                    Box::pin(gone.map(move |_, _: &mut Self, _| respond(Err(WorkersError::Abandoned(run)))))
                 }
             },
             Err(error) => {
-                self.jobs.release(job);
+                self.jobs.release(run);
                 done(Err(error))
             }
         }
     }
 
-    fn start_job(&mut self, job: JobId) -> Answer {
-        if let Err(error) = self.jobs.start(job) {
+    fn start_job(&mut self, run: RunId) -> Answer {
+        if let Err(error) = self.jobs.start(run) {
             return done(Err(error));
         }
         let exchange = self.exchange.clone();
-        let opening = async move { exchange.open(job).await };
+        let opening = async move { exchange.open(run).await };
         Box::pin(
-            wrap_future(opening).map(move |opened, actor: &mut Self, _| respond(opened.and_then(|()| actor.run(job)))),
+            wrap_future(opening).map(move |opened, actor: &mut Self, _| respond(opened.and_then(|()| actor.run(run)))),
         )
     }
 
-    fn run(&mut self, job: JobId) -> Result<()> {
-        let held = self.jobs.resources(job).ok_or(WorkersError::NotDeployed(job))?;
-        held.run(job, &mut self.slots, &self.compute, &self.notices)
+    fn run(&mut self, run: RunId) -> Result<()> {
+        let held = self.jobs.resources(run).ok_or(WorkersError::NotDeployed(run))?;
+        held.run(run, &mut self.slots, &self.compute, &self.notices)
     }
 
-    fn command(&mut self, job: JobId, command: DriverCommand) -> Result<()> {
-        self.jobs.resources(job).ok_or(WorkersError::NotDeployed(job))?.command(command);
+    fn command(&mut self, run: RunId, command: DriverCommand) -> Result<()> {
+        self.jobs.resources(run).ok_or(WorkersError::NotDeployed(run))?.command(command);
         Ok(())
     }
 
+    /// Has a job's sinks show what a sealed checkpoint covers. Answered when they have.
+    fn commit(&mut self, run: RunId, epoch: Epoch) -> Answer {
+        match self.jobs.resources(run) {
+            Some(held) => Box::pin(wrap_future(held.commit(epoch)).map(|outcome, _: &mut Self, _| answer(outcome))),
+            None => done(Err(WorkersError::NotDeployed(run))),
+        }
+    }
+
     /// Lets a job's sinks complete what they have. Answered when they have.
-    fn cut(&mut self, job: JobId) -> Answer {
+    fn cut(&mut self, run: RunId) -> Answer {
         // A job that is not here has stopped.
-        let Some(held) = self.jobs.cut(job) else { return done(Ok(())) };
-        Box::pin(wrap_future(held.cut()).map(|outcome, _: &mut Self, _| match outcome {
-            Ok(()) => WorkerResponse::Done,
-            Err(Failure { domain, message, .. }) => WorkerResponse::Failed { domain, message },
-        }))
+        let Some(held) = self.jobs.cut(run) else { return done(Ok(())) };
+        Box::pin(wrap_future(held.cut()).map(|outcome, _: &mut Self, _| answer(outcome)))
     }
 
     /// Drops what a job held. Answered when nothing of it is left.
-    fn tear_down(&mut self, job: JobId, held: Option<JobResources>) -> Answer {
+    fn tear_down(&mut self, run: RunId, held: Option<JobResources>) -> Answer {
         let Some(held) = held else { return done(Ok(())) };
         let exchange = self.exchange.clone();
         let count = Counted::new(&self.tearing);
         let tearing = self.io.handle().spawn(async move {
-            let places = held.tear_down(job).await;
-            exchange.release(job).await;
+            let places = held.tear_down(run).await;
+            exchange.release(run).await;
             drop(count);
             places
         });
@@ -381,10 +393,10 @@ impl WorkerActor {
     /// Ends all jobs. Ready when nothing is left of them, nor of those that were already being torn down:
     /// a process that ended before could end in the middle of a file.
     fn tear_down_all(&mut self) -> ResponseActFuture<Self, ()> {
-        for job in self.jobs.ids() {
-            let held = self.jobs.release(job);
+        for run in self.jobs.ids() {
+            let held = self.jobs.release(run);
             // The work is done on the I/O runtime; the places that it frees are of no more use.
-            drop(self.tear_down(job, held));
+            drop(self.tear_down(run, held));
         }
         let mut tearing = self.tearing.subscribe();
         Box::pin(wrap_future(async move {
@@ -408,9 +420,9 @@ impl WorkerActor {
         let Some(worker) = self.id else { return };
         let mut metrics = Vec::new();
         let mut models = Vec::new();
-        for (job, held) in self.jobs.all_resources() {
+        for (run, held) in self.jobs.all_resources() {
             metrics.extend(held.metrics());
-            models.extend(held.take_models().into_iter().map(|model| (job, model)));
+            models.extend(held.take_models().into_iter().map(|model| (run.job, model)));
         }
         if !metrics.is_empty() || !models.is_empty() {
             self.events.push(WorkerEvent::Heartbeat { worker, metrics, models });
@@ -439,9 +451,17 @@ fn done(result: Result<()>) -> Answer {
     Box::pin(ready(respond(result)))
 }
 
+fn answer(outcome: Result<(), Failure>) -> WorkerResponse {
+    match outcome {
+        Ok(()) => WorkerResponse::Done,
+        Err(Failure { domain, message, .. }) => WorkerResponse::Failed { domain, message },
+    }
+}
+
 fn respond(result: Result<()>) -> WorkerResponse {
     match result {
         Ok(()) => WorkerResponse::Done,
+        Err(error @ WorkersError::Restore { .. }) => WorkerResponse::Damaged { message: error.chain() },
         Err(error) => WorkerResponse::Failed { domain: error.domain(), message: error.chain() },
     }
 }

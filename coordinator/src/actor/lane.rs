@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
-use tidemill_plans::ids::{JobId, WorkerId};
+use tidemill_plans::ids::{RunId, WorkerId};
 use tidemill_plans::protocol::{WorkerLink, WorkerRequest, WorkerResponse};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -27,13 +27,15 @@ pub(crate) enum Outcome {
     Done,
     /// The worker refused, or did not answer in time.
     Failed(JobFailure),
+    /// The worker cannot read the state that it was to restore.
+    Damaged(JobFailure),
     /// There is no worker at the other end.
     Unreachable(String),
 }
 
 /// Sends what comes through `requests` and reports each outcome, until nobody can send any more.
 pub(super) async fn run_lane(
-    job: JobId,
+    run: RunId,
     worker: WorkerId,
     link: Arc<dyn WorkerLink>,
     mut requests: mpsc::Receiver<WorkerRequest>,
@@ -42,7 +44,7 @@ pub(super) async fn run_lane(
     while let Some(request) = requests.recv().await {
         let kind = RequestKind::of(&request);
         let outcome = ask(worker, link.as_ref(), request).await;
-        if coordinator.send(RequestEnded { job, worker, kind, outcome }).await.is_err() {
+        if coordinator.send(RequestEnded { run, worker, kind, outcome }).await.is_err() {
             return;
         }
     }
@@ -54,16 +56,18 @@ pub(super) async fn ask(worker: WorkerId, link: &dyn WorkerLink, request: Worker
     let limit = time_limit(kind);
     match timeout(limit, link.request(request)).await {
         Ok(Ok(WorkerResponse::Done)) => Outcome::Done,
+        Ok(Ok(WorkerResponse::Damaged { message })) => Outcome::Damaged(JobFailure::external(message)),
         Ok(Ok(WorkerResponse::Failed { domain, message })) => Outcome::Failed(JobFailure { domain, message }),
         Ok(Err(error)) => Outcome::Unreachable(error.reason),
         Err(_) => Outcome::Failed(JobFailure::external(format!("{worker} did not answer {kind:?} within {limit:?}"))),
     }
 }
 
-/// Creating tasks may open many files; everything else is a message.
+/// Creating tasks may open many files and restore much state, and sinks complete files in a commit; everything
+/// else is a message.
 fn time_limit(kind: RequestKind) -> Duration {
     match kind {
-        RequestKind::Deploy => Duration::from_secs(10),
+        RequestKind::Deploy | RequestKind::Commit => Duration::from_secs(60),
         _ => Duration::from_secs(5),
     }
 }

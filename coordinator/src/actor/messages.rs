@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use actix::Message;
+use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::{Epoch, JobId, WorkerId};
+use tidemill_plans::ids::{Epoch, JobId, RunId, WorkerId};
 use tidemill_plans::protocol::{OperatorMetrics, StopMode, WorkerLink};
 use tidemill_plans::settings::Settings;
 use tokio::sync::{mpsc, watch};
@@ -62,8 +63,8 @@ pub(crate) struct JobChannels {
     pub results: mpsc::Receiver<ResultBatches>,
 }
 
-/// Something happened to a job.
-pub(crate) struct JobEvent(pub JobId, pub Event);
+/// Something happened to an attempt at a job.
+pub(crate) struct JobEvent(pub RunId, pub Event);
 message!(JobEvent => ());
 
 /// Somebody wants a job to end.
@@ -87,12 +88,19 @@ message!(ResultQueue => Option<mpsc::Sender<ResultBatches>>);
 
 /// A lane has got an answer, or given up.
 pub(crate) struct RequestEnded {
-    pub job: JobId,
+    pub run: RunId,
     pub worker: WorkerId,
     pub kind: RequestKind,
     pub outcome: Outcome,
 }
 message!(RequestEnded => ());
+
+/// A job that has failed is to be tried again, from this checkpoint or, without one, from the beginning.
+pub(crate) struct Redeploy {
+    pub job: JobId,
+    pub from: Result<Option<Manifest>>,
+}
+message!(Redeploy => ());
 
 /// Ends all jobs and tells all workers to end; answered when they have answered.
 pub(crate) struct ShutdownWorkers;

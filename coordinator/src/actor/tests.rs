@@ -173,7 +173,7 @@ fn a_failed_task_cancels_the_rest() {
         job.status.wait_for(|status| *status == JobStatus::Running).await.unwrap();
         let task = TaskId { stage: StageId(0), subtask: 1 };
         let domain = ErrorDomain::External;
-        let event = WorkerEvent::TaskFailed { job: job.id, task, domain, message: "disk full".into() };
+        let event = WorkerEvent::TaskFailed { run: RunId::first(job.id), task, domain, message: "disk full".into() };
         assert_eq!(coordinator.send(event).await.unwrap(), EventResponse::Done);
         assert_eq!(job.wait().await, JobStatus::Failed { domain, message: "disk full".into() });
         assert_eq!(until(&workers[0], "Release").await, "Deploy Start Cancel Release");

@@ -1,8 +1,9 @@
 //! Numbers the barriers of a job and notices when one has passed through every task.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use tidemill_plans::ids::{Epoch, TaskId};
+use tidemill_plans::checkpoint::{Manifest, StateFile};
+use tidemill_plans::ids::{Barrier, Epoch, TaskId};
 
 use crate::job::JobPlan;
 use crate::job::progress::Progress;
@@ -13,42 +14,110 @@ use crate::job::progress::Progress;
 pub(crate) struct Epochs {
     /// The newest epoch that was begun.
     last: Epoch,
-    /// The tasks that the barrier of `last` has passed through, while it is in flight.
-    passed: Option<BTreeSet<TaskId>>,
+    /// How many barriers have been begun since the last checkpoint's.
+    since_checkpoint: u32,
+    in_flight: Option<InFlight>,
+    /// The state that tasks have ended with: it belongs to every later checkpoint.
+    ended: BTreeMap<TaskId, StateFile>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct InFlight {
+    barrier: Barrier,
+    /// The tasks that the barrier has passed through, with their state at it.
+    passed: BTreeMap<TaskId, Option<StateFile>>,
+    /// Whether every task has passed it, and its manifest is being written.
+    is_sealing: bool,
+}
+
+/// A barrier that has passed through every task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Completed {
+    pub(crate) epoch: Epoch,
+    /// The manifest to seal, if the barrier was a checkpoint's.
+    pub(crate) manifest: Option<Manifest>,
 }
 
 impl Epochs {
+    /// Epochs behind those of the attempts before.
+    pub(crate) fn new(plan: &JobPlan) -> Self {
+        Self { last: plan.restored_epoch().unwrap_or_default(), ..Self::default() }
+    }
+
     /// Begins an epoch, unless one is in flight.
-    pub(crate) fn begin(&mut self) -> Option<Epoch> {
-        if self.passed.is_some() {
+    pub(crate) fn begin(&mut self, plan: &JobPlan) -> Option<Barrier> {
+        if self.in_flight.is_some() {
             return None;
         }
         self.last = Epoch(self.last.0 + 1);
-        self.passed = Some(BTreeSet::new());
-        Some(self.last)
+        self.since_checkpoint += 1;
+        let is_checkpoint = plan.barriers_per_checkpoint().is_some_and(|barriers| self.since_checkpoint >= barriers);
+        if is_checkpoint {
+            self.since_checkpoint = 0;
+        }
+        let barrier = Barrier { epoch: self.last, is_checkpoint };
+        self.in_flight = Some(InFlight { barrier, passed: BTreeMap::new(), is_sealing: false });
+        Some(barrier)
     }
 
     /// Notes that the barrier of `epoch` has passed through `task`.
-    pub(crate) fn pass(&mut self, task: TaskId, epoch: Epoch) {
-        if epoch == self.last
-            && let Some(passed) = &mut self.passed
-        {
-            passed.insert(task);
+    pub(crate) fn pass(&mut self, task: TaskId, epoch: Epoch, state: Option<StateFile>) {
+        if let Some(in_flight) = self.in_flight.as_mut().filter(|in_flight| in_flight.barrier.epoch == epoch) {
+            in_flight.passed.insert(task, state);
         }
     }
 
-    /// Ends the epoch in flight and names it, if every task has passed its barrier or has ended.
-    pub(crate) fn complete(&mut self, plan: &JobPlan, progress: &Progress) -> Option<Epoch> {
-        let passed = self.passed.as_ref()?;
-        let all = plan.tasks().all(|task| passed.contains(&task) || progress.has_ended(task));
-        all.then(|| {
-            self.passed = None;
-            self.last
-        })
+    /// Notes the state that a task has ended with.
+    pub(crate) fn end_task(&mut self, task: TaskId, state: Option<StateFile>) {
+        self.ended.extend(state.map(|state| (task, state)));
     }
 
-    /// Gives the epoch in flight up: a worker did not take its barrier.
+    /// The epoch in flight, if every task has passed its barrier or has ended. A checkpoint stays in flight
+    /// until it is sealed.
+    pub(crate) fn complete(&mut self, plan: &JobPlan, progress: &Progress) -> Option<Completed> {
+        let in_flight = self.in_flight.as_mut().filter(|in_flight| !in_flight.is_sealing)?;
+        let passed = |task: &TaskId| in_flight.passed.contains_key(task) || progress.has_ended(*task);
+        if !plan.tasks().all(|task| passed(&task)) {
+            return None;
+        }
+        let Barrier { epoch, is_checkpoint } = in_flight.barrier;
+        if !is_checkpoint {
+            self.in_flight = None;
+            return Some(Completed { epoch, manifest: None });
+        }
+        in_flight.is_sealing = true;
+        // A task that has passed the barrier and ended since has gone on: what it ended with is too new.
+        let state = |task: TaskId| {
+            let passed = in_flight.passed.get(&task).cloned().unwrap_or_else(|| self.ended.get(&task).cloned());
+            Some((task, passed?))
+        };
+        let manifest = Manifest { run: plan.run(), epoch, tasks: plan.tasks().filter_map(state).collect() };
+        Some(Completed { epoch, manifest: Some(manifest) })
+    }
+
+    /// The last checkpoint, of tasks that have all ended.
+    pub(crate) fn last_manifest(&self, plan: &JobPlan) -> Manifest {
+        let tasks = self.ended.iter().map(|(task, state)| (*task, state.clone())).collect();
+        Manifest { run: plan.run(), epoch: Epoch::END, tasks }
+    }
+
+    /// Notes that the checkpoint in flight is sealed; says whether it was this one.
+    pub(crate) fn sealed(&mut self, epoch: Epoch) -> bool {
+        let is_it = |in_flight: &mut InFlight| in_flight.barrier.epoch == epoch && in_flight.is_sealing;
+        self.in_flight.take_if(is_it).is_some()
+    }
+
+    /// Gives the epoch in flight up: a worker did not take its barrier, or state was not written.
     pub(crate) fn abandon(&mut self) -> Option<Epoch> {
-        self.passed.take().map(|_| self.last)
+        self.in_flight.take().map(|in_flight| in_flight.barrier.epoch)
+    }
+
+    /// Gives `epoch` up if it is in flight.
+    pub(crate) fn abandon_if(&mut self, epoch: Epoch) -> Option<Epoch> {
+        if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.barrier.epoch == epoch) {
+            self.abandon()
+        } else {
+            None
+        }
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tidemill_plans::checkpoint::{Manifest, StateFile};
 use tidemill_plans::graph::Node;
-use tidemill_plans::ids::{Epoch, JobId, TaskId, WorkerId};
+use tidemill_plans::ids::{Epoch, RunId, TaskId, WorkerId};
 use tidemill_plans::protocol::{Deployment, StopMode, WorkerRequest};
 
 use crate::job::state::State;
@@ -19,6 +20,9 @@ pub const CUT_LIMIT: Duration = Duration::from_secs(4);
 
 /// How long a cancelled job may take before it counts as ended whatever its workers say.
 pub const CANCEL_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the last checkpoint may take to be written and committed.
+pub const COMMIT_LIMIT: Duration = Duration::from_secs(120);
 
 /// What happened to a job.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +39,12 @@ pub enum Event {
         result: Result<(), JobFailure>,
     },
     /// A task has read and written everything.
-    TaskFinished(TaskId),
+    TaskFinished {
+        /// The task.
+        task: TaskId,
+        /// The state that it has ended with, if the job has checkpoints.
+        state: Option<StateFile>,
+    },
     /// A task has failed.
     TaskFailed {
         /// The task.
@@ -60,7 +69,25 @@ pub enum Event {
         task: TaskId,
         /// The barrier's epoch.
         epoch: Epoch,
+        /// The task's state, if the barrier was a checkpoint's.
+        state: Option<StateFile>,
     },
+    /// A task's state could not be written.
+    CheckpointFailed {
+        /// The checkpoint's epoch; [`Epoch::END`] for the state that the task has ended with.
+        epoch: Epoch,
+        /// Why.
+        cause: JobFailure,
+    },
+    /// A manifest was written, or could not be.
+    Sealed {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Whether it is sealed.
+        result: Result<(), JobFailure>,
+    },
+    /// The time for the last commit is over.
+    CommitTimedOut,
     /// The time for ending in this mode is over. A job enters each mode at most once, so the mode
     /// tells a timer that still matters from one that does not.
     StopTimedOut(StopMode),
@@ -81,6 +108,8 @@ pub enum RequestKind {
     Cancel,
     /// [`WorkerRequest::Barrier`].
     Barrier,
+    /// [`WorkerRequest::Commit`].
+    Commit,
     /// [`WorkerRequest::Release`].
     Release,
     /// [`WorkerRequest::ForgetViews`].
@@ -100,6 +129,7 @@ impl RequestKind {
             WorkerRequest::Stop(_, StopMode::Cut) => Self::Cut,
             WorkerRequest::Stop(_, StopMode::Cancel) => Self::Cancel,
             WorkerRequest::Barrier(..) => Self::Barrier,
+            WorkerRequest::Commit(..) => Self::Commit,
             WorkerRequest::Release(_) => Self::Release,
             WorkerRequest::ForgetViews(_) => Self::ForgetViews,
             WorkerRequest::Shutdown => Self::Shutdown,
@@ -119,6 +149,8 @@ pub enum Effect {
     After(Duration, Event),
     /// Every task has passed the epoch's barrier.
     EpochCompleted(Epoch),
+    /// Write a manifest, and bring back as [`Event::Sealed`] what became of it.
+    Seal(Manifest),
     /// The epoch will not complete.
     EpochAbandoned(Epoch, JobFailure),
 }
@@ -143,10 +175,31 @@ impl JobPlan {
         Self { deployment, worker_of }
     }
 
-    /// The job.
+    /// The attempt at a job.
     #[must_use]
-    pub fn job(&self) -> JobId {
-        self.deployment.job
+    pub fn run(&self) -> RunId {
+        self.deployment.run
+    }
+
+    /// Whether the job has checkpoints.
+    #[must_use]
+    pub fn has_checkpoints(&self) -> bool {
+        self.deployment.checkpoints.is_some()
+    }
+
+    /// The epoch of the checkpoint that this attempt goes on from.
+    #[must_use]
+    pub fn restored_epoch(&self) -> Option<Epoch> {
+        self.deployment.restore.as_ref().map(|manifest| manifest.epoch)
+    }
+
+    /// Of so many barriers, one is a checkpoint's; none if there are no checkpoints.
+    #[must_use]
+    pub fn barriers_per_checkpoint(&self) -> Option<u32> {
+        let interval = self.barrier_interval()?.as_millis().max(1);
+        let checkpoint = u128::from(self.deployment.settings.checkpoint_interval_ms);
+        let barriers = checkpoint.div_ceil(interval);
+        (self.has_checkpoints() && barriers > 0).then(|| u32::try_from(barriers).unwrap_or(u32::MAX))
     }
 
     /// The deployment as workers get it.

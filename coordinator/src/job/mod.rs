@@ -7,10 +7,14 @@
 mod epochs;
 mod machine;
 mod progress;
+mod recovery;
 pub mod state;
 mod status;
 
-pub use machine::{CANCEL_LIMIT, CUT_LIMIT, DRAIN_LIMIT, Effect, Event, JobMachine, JobPlan, RequestKind};
+pub use machine::{
+    CANCEL_LIMIT, COMMIT_LIMIT, CUT_LIMIT, DRAIN_LIMIT, Effect, Event, JobMachine, JobPlan, RequestKind,
+};
+pub use recovery::Recovery;
 pub use status::{JobFailure, JobStatus};
 
 #[cfg(test)]

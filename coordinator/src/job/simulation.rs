@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidemill_plans::ErrorDomain;
-use tidemill_plans::ids::{Epoch, JobId, StageId, TaskId, WorkerId};
+use tidemill_plans::ids::{Epoch, JobId, RunId, StageId, TaskId, WorkerId};
 use tidemill_plans::protocol::{Deployment, StopMode, WorkerRequest};
 use tidemill_plans::settings::Settings;
 
@@ -45,11 +45,13 @@ impl World {
         let tasks: Vec<(TaskId, WorkerId)> =
             (0..2).flat_map(|stage| (0..workers).map(move |n| (task(stage, n), WorkerId(n + 1)))).collect();
         let deployment = Deployment {
-            job: JobId(1),
+            run: RunId::first(JobId(1)),
             graph: two_stage_graph(workers, workers),
             tasks,
             workers: (1..=workers).map(|n| (WorkerId(n), format!("http://w{n}"))).collect(),
             settings: Settings::default(),
+            checkpoints: None,
+            restore: None,
         };
         Self {
             machine: JobMachine::new(JobPlan::new(deployment)),
@@ -74,7 +76,7 @@ impl World {
                 Effect::Publish(status) => self.publish(status),
                 Effect::After(_, event) => self.timers.push(event),
                 Effect::EpochCompleted(epoch) => self.epochs.push(epoch),
-                Effect::EpochAbandoned(..) => {}
+                Effect::EpochAbandoned(..) | Effect::Seal(_) => {}
             }
         }
         let failing = matches!(self.machine.state(), state::State::Failing(_))
@@ -182,8 +184,8 @@ fn any_event(world: &mut World, random: &mut Random, trouble: usize, n: usize) -
             let result = if fails { Err(failure(format!("answer {n}"))) } else { Ok(()) };
             return world.answer(worker, result);
         }
-        4 | 5 => Event::TaskFinished(some_task),
-        6 => Event::BarrierPassed { task: some_task, epoch: Epoch(random.below(4) as u64) },
+        4 | 5 => Event::TaskFinished { task: some_task, state: None },
+        6 => Event::BarrierPassed { task: some_task, epoch: Epoch(random.below(4) as u64), state: None },
         7 => Event::BarrierDue,
         8 if fails => Event::TaskFailed { task: some_task, cause: failure(format!("task {n}")) },
         9 if fails => Event::WorkerLost { worker, reason: format!("loss {n}") },
@@ -240,9 +242,12 @@ fn straight_run(at: usize, disturb: Event) -> World {
     steps.push_back(Some(Event::BarrierDue));
     steps.extend(std::iter::repeat_n(None, 2));
     for (stage, n) in [(0, 0), (0, 1), (1, 0)] {
-        steps.push_back(Some(Event::BarrierPassed { task: task(stage, n), epoch: Epoch(1) }));
+        steps.push_back(Some(Event::BarrierPassed { task: task(stage, n), epoch: Epoch(1), state: None }));
     }
-    steps.extend([(1, 1), (0, 0), (0, 1), (1, 0)].map(|(stage, n)| Some(Event::TaskFinished(task(stage, n)))));
+    steps.extend(
+        [(1, 1), (0, 0), (0, 1), (1, 0)]
+            .map(|(stage, n)| Some(Event::TaskFinished { task: task(stage, n), state: None })),
+    );
     for (n, step) in steps.into_iter().enumerate() {
         if n == at {
             world.deliver(disturb.clone());

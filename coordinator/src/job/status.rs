@@ -9,6 +9,13 @@ pub enum JobStatus {
     Scheduling,
     /// Its tasks run.
     Running,
+    /// It has failed, and is going to be tried again from its newest checkpoint.
+    Restarting {
+        /// The cause of the failure, with its chain.
+        message: String,
+        /// Which restart this is, from 1 on.
+        attempt: u32,
+    },
     /// It was asked to end and has not ended yet.
     Stopping,
     /// It has read and written everything.

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use tidemill_plans::ids::Epoch;
+use tidemill_plans::ids::{Barrier, Epoch, OperatorId};
+use tidemill_plans::time::Watermark;
 
 use crate::clock;
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::operator::Operator;
+use crate::state::{StateReader, StateWriter};
 use crate::task::{EndReason, Input, Message, OperatorContext, Outbox, PortWatermarks, batch_bytes};
 
 /// Where an operator's output goes.
@@ -26,6 +28,7 @@ pub(super) enum Target {
 
 /// An operator in its place.
 pub(super) struct Slot {
+    pub(super) id: OperatorId,
     pub(super) operator: Box<dyn Operator>,
     pub(super) context: OperatorContext,
     pub(super) targets: Vec<Target>,
@@ -61,18 +64,46 @@ impl Gathering {
     }
 }
 
+/// Which operators of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// All.
+    All,
+    /// Those that show the outside what is committed.
+    Committing,
+}
+
+impl Which {
+    fn of(self, slots: &mut [Slot]) -> impl Iterator<Item = &mut Slot> {
+        slots.iter_mut().filter(move |slot| self == Self::All || slot.operator.commits())
+    }
+}
+
 /// The operators of one task; the first is the head.
 pub struct Chain {
     slots: Vec<Slot>,
+    /// Whether the operators had ended before they were restored: they are not called again.
+    is_done: bool,
 }
 
 impl Chain {
     pub(super) fn new(slots: Vec<Slot>) -> Self {
-        Self { slots }
+        Self { slots, is_done: false }
+    }
+
+    /// Has nothing more to do but to say so to those downstream.
+    pub(super) fn set_done(&mut self) {
+        self.is_done = true;
     }
 
     /// Gives an input to the head and what follows from it to everyone else.
     pub fn handle(&mut self, input: Input, outbox: &mut Outbox) -> Result<()> {
+        if self.is_done {
+            return match input {
+                Input::End(reason) => outbox.push_to_all(&Message::End(reason)),
+                _ => Ok(()),
+            };
+        }
         self.dispatch(0, input, outbox)?;
         self.note_gathered();
         Ok(())
@@ -112,6 +143,41 @@ impl Chain {
         }
     }
 
+    /// Writes what operators hold, at a barrier that they have passed: all of them, or those alone that are not
+    /// done before a commit.
+    pub(super) fn snapshot(&mut self, which: Which, state: &mut StateWriter<'_>) -> Result<()> {
+        for slot in which.of(&mut self.slots) {
+            let mut state = state.part(&slot.id.to_string());
+            state.value("emitted", &slot.context.watermark())?;
+            slot.operator.snapshot(&mut state.part("state")).map_err(|error| failed(slot, error))?;
+        }
+        Ok(())
+    }
+
+    /// Has operators take up what they held.
+    pub(super) fn restore(&mut self, which: Which, state: &StateReader<'_>) -> Result<()> {
+        for slot in which.of(&mut self.slots) {
+            let state = state.part(&slot.id.to_string());
+            let emitted = state.values("emitted")?.into_iter().min().unwrap_or(Watermark::MIN);
+            slot.context.go_on_at(emitted);
+            slot.operator.restore(&state.part("state")).map_err(|error| failed(slot, error))?;
+        }
+        Ok(())
+    }
+
+    /// Whether an operator shows the outside what a sealed checkpoint covers, and so has to be told of it.
+    pub(super) fn commits(&self) -> bool {
+        self.slots.iter().any(|slot| slot.operator.commits())
+    }
+
+    /// The checkpoint of `epoch` is sealed.
+    pub(super) fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        for slot in &mut self.slots {
+            slot.operator.commit(epoch).map_err(|error| failed(slot, error))?;
+        }
+        Ok(())
+    }
+
     /// The counters of every operator.
     pub fn stats(&self) -> impl Iterator<Item = Arc<OperatorStats>> {
         self.slots.iter().map(|slot| slot.context.shared_stats())
@@ -130,10 +196,10 @@ impl Chain {
     ) -> Result<()> {
         let slot = &mut self.slots[index];
         let started = clock::monotonic_ns();
-        let tail = call(slot).map_err(|source| EngineError::Operator {
-            operator: slot.context.name().to_owned(),
-            source: Box::new(source),
-        })?;
+        let tail = match call(slot) {
+            Ok(tail) => tail,
+            Err(error) => return Err(failed(slot, error)),
+        };
         let busy = clock::monotonic_ns().saturating_sub(started);
         let stats = slot.context.stats();
         OperatorStats::add(&stats.busy_ns, busy as usize);
@@ -153,6 +219,10 @@ impl Chain {
     }
 }
 
+fn failed(slot: &Slot, source: EngineError) -> EngineError {
+    EngineError::Operator { operator: slot.context.name().to_owned(), source: Box::new(source) }
+}
+
 /// What one operator sends, the next one receives on its only port.
 fn to_input(message: Message) -> Input {
     match message {
@@ -160,7 +230,7 @@ fn to_input(message: Message) -> Input {
         Message::Watermark(watermark) => Input::Watermarks(PortWatermarks::single(watermark)),
         Message::Idle => Input::Idle,
         Message::Active => Input::Active,
-        Message::Barrier(epoch) => Input::Barrier(epoch),
+        Message::Barrier(barrier) => Input::Barrier(barrier),
         Message::End(reason) => Input::End(reason),
     }
 }
@@ -172,7 +242,7 @@ fn call(slot: &mut Slot, input: Input) -> Result<Option<Message>> {
         Input::Watermarks(watermarks) => slot.operator.on_watermark(&watermarks, &mut slot.context).map(|()| None),
         Input::Idle => Ok(Some(note_idle(slot, true))),
         Input::Active => Ok(Some(note_idle(slot, false))),
-        Input::Barrier(epoch) => on_barrier(slot, epoch).map(Some),
+        Input::Barrier(barrier) => on_barrier(slot, barrier).map(Some),
         Input::End(reason) => on_end(slot, reason).map(Some),
     }
 }
@@ -190,9 +260,9 @@ fn note_idle(slot: &Slot, idle: bool) -> Message {
     if idle { Message::Idle } else { Message::Active }
 }
 
-fn on_barrier(slot: &mut Slot, epoch: Epoch) -> Result<Message> {
-    slot.operator.on_barrier(epoch, &mut slot.context)?;
-    Ok(Message::Barrier(epoch))
+fn on_barrier(slot: &mut Slot, barrier: Barrier) -> Result<Message> {
+    slot.operator.on_barrier(barrier.epoch, &mut slot.context)?;
+    Ok(Message::Barrier(barrier))
 }
 
 fn on_end(slot: &mut Slot, reason: EndReason) -> Result<Message> {

@@ -57,10 +57,9 @@ impl OperatorContext {
         Self { name, env, stats, watermark: Watermark::MIN, output: VecDeque::new() }
     }
 
-    /// Goes on where one like it was: nothing is emitted that this watermark promised not to come.
-    #[must_use]
-    pub fn at(self, watermark: Watermark) -> Self {
-        Self { watermark, ..self }
+    /// Goes on where one like it was: this watermark has been emitted.
+    pub fn go_on_at(&mut self, watermark: Watermark) {
+        self.watermark = watermark;
     }
 
     /// Emits rows; empty batches are left out.

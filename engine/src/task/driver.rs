@@ -2,14 +2,14 @@
 //! there are none, and waits for other sources.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use crossbeam::channel::{Receiver as Commands, TryRecvError};
-use tidemill_plans::ids::Epoch;
+use tidemill_plans::ids::{Barrier, Epoch};
 use tidemill_plans::node::SourceNode;
 
 use crate::clock;
@@ -29,12 +29,35 @@ const ALIGNMENT_POLL: Duration = Duration::from_millis(1);
 /// What a running source can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DriverCommand {
-    /// Put this epoch's barrier behind what has been read.
-    Barrier(Epoch),
+    /// Put this barrier behind what has been read.
+    Barrier(Barrier),
     /// End the stream here.
     Stop,
     /// Give up at once.
     Cancel,
+}
+
+/// How far a source had come at each barrier of a checkpoint that is on its way; shared by its driver, which
+/// knows, and its task, which writes it down. A checkpoint or two are on their way at a time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Positions(Arc<Mutex<VecDeque<Position>>>);
+
+/// What a source says of itself at the barrier of an epoch.
+type Position = (Epoch, Vec<u8>);
+
+impl Positions {
+    fn note(&self, epoch: Epoch, position: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back((epoch, position));
+    }
+
+    /// The position at the barrier of `epoch`; those of earlier ones are forgotten.
+    pub(super) fn at(&self, epoch: Epoch) -> Option<Vec<u8>> {
+        let mut positions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while positions.front().is_some_and(|(of, _)| *of < epoch) {
+            positions.pop_front();
+        }
+        positions.pop_front_if(|(of, _)| *of == epoch).map(|(_, position)| position)
+    }
 }
 
 /// A source and the channel to the task that works on its rows.
@@ -45,6 +68,7 @@ pub struct SourceDriver {
     clock: SourceClock,
     /// Its place among the sources that wait for each other.
     alignment: Option<Member>,
+    positions: Positions,
     /// Commands that came while a batch waited for room; they are obeyed behind it.
     pending: VecDeque<DriverCommand>,
 }
@@ -67,7 +91,13 @@ impl SourceDriver {
     ) -> Result<Self> {
         let clock = SourceClock::new(node, Now::read())?;
         let alignment = env.alignment.join(node, env, stats)?;
-        Ok(Self { source, sender, stats: Arc::clone(stats), clock, alignment, pending: VecDeque::new() })
+        let (stats, positions) = (Arc::clone(stats), Positions::default());
+        Ok(Self { source, sender, stats, clock, alignment, positions, pending: VecDeque::new() })
+    }
+
+    /// Where the source's task learns how far the source had come at a barrier.
+    pub(super) fn positions(&self) -> Positions {
+        self.positions.clone()
     }
 
     /// Runs until the source ends or a command ends it. Blocks: for an I/O thread.
@@ -151,13 +181,21 @@ impl SourceDriver {
         loop {
             let command = self.pending.pop_front().map_or_else(|| commands.try_recv(), Ok);
             match command {
-                Ok(DriverCommand::Barrier(epoch)) => self.send(Message::Barrier(epoch))?,
+                Ok(DriverCommand::Barrier(barrier)) => self.send_barrier(barrier)?,
                 Ok(DriverCommand::Stop) => return Ok(Next::End(EndReason::Stopped)),
                 // Whoever held the other end is gone: so is the job.
                 Ok(DriverCommand::Cancel) | Err(TryRecvError::Disconnected) => return Ok(Next::Cancelled),
                 Err(TryRecvError::Empty) => return Ok(Next::Read),
             }
         }
+    }
+
+    /// Sends a barrier, and before a checkpoint's how far the source has come.
+    fn send_barrier(&self, barrier: Barrier) -> Result<()> {
+        if barrier.is_checkpoint {
+            self.positions.note(barrier.epoch, self.source.position()?);
+        }
+        self.send(Message::Barrier(barrier))
     }
 
     /// Waits until the task takes more; false if the job was cancelled meanwhile. A stop or a barrier

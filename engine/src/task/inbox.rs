@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
-use tidemill_plans::ids::Epoch;
+use tidemill_plans::ids::Barrier;
 use tidemill_plans::time::Watermark;
 
 use crate::error::{EngineError, Result};
@@ -33,7 +33,7 @@ pub enum Input {
     /// Some channel has rows again.
     Active,
     /// A barrier, aligned over all channels.
-    Barrier(Epoch),
+    Barrier(Barrier),
     /// Every channel has ended; the worst reason.
     End(EndReason),
 }
@@ -62,6 +62,11 @@ impl PortWatermarks {
         self.0.get(port).copied().unwrap_or(Watermark::MIN)
     }
 
+    /// The watermarks of all ports, port 0 first.
+    pub fn iter(&self) -> impl Iterator<Item = Watermark> {
+        self.0.iter().copied()
+    }
+
     /// The watermark of all ports together.
     #[must_use]
     pub fn min(&self) -> Watermark {
@@ -77,10 +82,10 @@ pub struct Inbox {
     idle: bool,
     /// What a message has brought and was not delivered yet, in order.
     ready: VecDeque<Input>,
-    /// The newest epoch of which a barrier has come; older ones have been given up.
-    newest: Epoch,
-    /// The last epoch that was delivered.
-    delivered: Epoch,
+    /// The newest barrier that has come; older ones have been given up.
+    newest: Barrier,
+    /// The last one that was delivered.
+    delivered: Barrier,
     /// Where the next look begins, so that no channel starves another.
     next: usize,
     reason: EndReason,
@@ -100,7 +105,7 @@ struct Channel {
     watermark: Watermark,
     idle: bool,
     /// The barrier that has come here and not yet everywhere.
-    barrier: Option<Epoch>,
+    barrier: Option<Barrier>,
     ended: bool,
 }
 
@@ -126,11 +131,18 @@ impl Inbox {
             watermarks: vec![Watermark::MIN; ports],
             idle: false,
             ready: VecDeque::new(),
-            newest: Epoch::default(),
-            delivered: Epoch::default(),
+            newest: Barrier::default(),
+            delivered: Barrier::default(),
             next: 0,
             reason: EndReason::Finished,
             ended: false,
+        }
+    }
+
+    /// Goes on from the watermarks that the ports had: what is behind them has been delivered.
+    pub fn restore(&mut self, watermarks: &[Watermark]) {
+        for (known, before) in self.watermarks.iter_mut().zip(watermarks) {
+            *known = *before;
         }
     }
 
@@ -184,7 +196,7 @@ impl Inbox {
                 channel.idle = matches!(message, Message::Idle);
                 self.deliver_time()
             }
-            Message::Barrier(epoch) => self.take_barrier(index, epoch),
+            Message::Barrier(barrier) => self.take_barrier(index, barrier),
             Message::End(reason) => {
                 channel.ended = true;
                 self.reason = self.reason.max(reason);
@@ -249,15 +261,15 @@ impl Inbox {
 
     /// Blocks a channel until the others have the barrier too. A newer epoch means that the one before
     /// was given up: channels that wait for it are read on. An older one is no barrier any more.
-    fn take_barrier(&mut self, index: usize, epoch: Epoch) -> Option<Input> {
-        if epoch < self.newest || epoch <= self.delivered {
+    fn take_barrier(&mut self, index: usize, barrier: Barrier) -> Option<Input> {
+        if barrier < self.newest || barrier <= self.delivered {
             return None;
         }
-        if epoch > self.newest {
-            self.newest = epoch;
+        if barrier > self.newest {
+            self.newest = barrier;
             self.unblock();
         }
-        self.channels[index].barrier = Some(epoch);
+        self.channels[index].barrier = Some(barrier);
         self.aligned()
     }
 
@@ -271,7 +283,7 @@ impl Inbox {
     fn aligned(&mut self) -> Option<Input> {
         let mut open = self.channels.iter().filter(|channel| !channel.ended);
         let first = open.next()?.barrier?;
-        debug_assert_eq!(first, self.newest, "channels wait for the newest epoch only");
+        debug_assert_eq!(first, self.newest, "channels wait for the newest barrier only");
         if !open.all(|channel| channel.barrier == Some(first)) {
             return None;
         }

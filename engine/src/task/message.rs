@@ -1,7 +1,7 @@
 //! What travels on a channel between two tasks.
 
 use arrow::array::{Array, RecordBatch};
-use tidemill_plans::ids::Epoch;
+use tidemill_plans::ids::Barrier;
 use tidemill_plans::time::Watermark;
 
 /// One element of a stream. Order on a channel is what gives watermarks and barriers their meaning:
@@ -16,8 +16,8 @@ pub enum Message {
     Idle,
     /// Rows come again, or may.
     Active,
-    /// The rows before belong to this epoch's checkpoint, the rows behind do not.
-    Barrier(Epoch),
+    /// The rows before belong to this barrier's epoch, the rows behind do not.
+    Barrier(Barrier),
     /// Nothing follows.
     End(EndReason),
 }

@@ -123,6 +123,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// Queues a signal for every channel of every edge.
+    pub fn push_to_all(&mut self, signal: &Message) -> Result<()> {
+        (0..self.edges.len()).try_for_each(|edge| self.push(edge, signal.clone()))
+    }
+
     /// Sends what waits, in order. Ready when nothing waits any more.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         while let Some((edge, channel, _)) = self.waiting.front() {

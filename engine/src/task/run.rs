@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidemill_plans::PlanError;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{ChannelId, Epoch, OperatorId, TaskId};
-use tidemill_plans::node::NodeKind;
+use tidemill_plans::node::{NodeKind, SourceNode};
 use tidemill_plans::stage::{Stage, Stages};
 
 use crate::clock;
@@ -16,9 +16,12 @@ use crate::connector;
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::operator::build_operator;
+use crate::state::{Snapshot, StateReader};
 use crate::task::chain::{Gathering, Slot, Target};
+use crate::task::checkpoints::{Checkpoints, has_ended, position};
 use crate::task::{
-    Chain, EndReason, Inbox, Input, OperatorContext, OutEdge, Outbox, Receiver, Sender, SourceDriver, TaskEnv, channel,
+    Chain, EndReason, Inbox, Input, OperatorContext, OutEdge, Outbox, Passed, Receiver, Sender, SourceDriver, TaskEnv,
+    channel,
 };
 
 /// Inputs handled in one poll before other tasks of the same thread get their turn.
@@ -46,7 +49,7 @@ pub struct Task {
     outbox: Outbox,
     head: Arc<OperatorStats>,
     blocked_since: Option<u64>,
-    passed: Vec<Epoch>,
+    checkpoints: Checkpoints,
     ended: bool,
 }
 
@@ -78,12 +81,18 @@ impl Task {
 
     fn handle(&mut self, input: Input) -> Result<()> {
         match input {
-            Input::Barrier(epoch) => {
+            Input::Barrier(barrier) => {
                 // What came before the barrier belongs to its epoch, downstream too.
                 self.chain.pause(&mut self.outbox)?;
-                self.passed.push(epoch);
+                self.chain.handle(input, &mut self.outbox)?;
+                return self.checkpoints.pass(barrier, &mut self.chain);
             }
-            Input::End(_) => self.ended = true,
+            Input::End(_) => {
+                self.ended = true;
+                self.chain.handle(input, &mut self.outbox)?;
+                return self.checkpoints.end(&mut self.chain);
+            }
+            Input::Watermarks(ref watermarks) => self.checkpoints.note(watermarks),
             _ => {}
         }
         self.chain.handle(input, &mut self.outbox)
@@ -121,8 +130,25 @@ impl Task {
     }
 
     /// The barriers that have passed since the last call.
-    pub fn take_passed_barriers(&mut self) -> Vec<Epoch> {
-        std::mem::take(&mut self.passed)
+    pub fn take_passed_barriers(&mut self) -> Vec<Passed> {
+        self.checkpoints.take_passed()
+    }
+
+    /// The state that the task has ended with, once, if the job has checkpoints.
+    pub fn take_final_state(&mut self) -> Option<Snapshot> {
+        self.checkpoints.take_final()
+    }
+
+    /// Whether it shows the outside what sealed checkpoints cover. Then it must be kept after it has finished,
+    /// until the last commit.
+    #[must_use]
+    pub fn commits(&self) -> bool {
+        self.chain.commits()
+    }
+
+    /// The checkpoint of `epoch` is sealed; the last one, [`Epoch::END`], covers everything.
+    pub fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        self.chain.commit(epoch)
     }
 }
 
@@ -140,6 +166,8 @@ pub struct TaskPlan<'a> {
     pub receivers: HashMap<ChannelId, Receiver>,
     /// The sending ends of the channels out of this task.
     pub senders: HashMap<ChannelId, Sender>,
+    /// The state that it goes on from: what the instances of its stage wrote, by subtask; empty to begin anew.
+    pub restore: &'a [Snapshot],
 }
 
 /// A task, and the driver that feeds it if it heads a source.
@@ -154,36 +182,56 @@ pub struct BuiltTask {
 pub fn build_task(mut plan: TaskPlan<'_>) -> Result<BuiltTask> {
     let stage = plan.stages.stage(plan.task.stage)?.clone();
     let head = *stage.operators.first().ok_or_else(|| invalid("a stage without operators"))?;
-    let head_stats = Arc::new(OperatorStats::new(plan.env.job, head, plan.task.subtask));
+    let stats = Arc::new(OperatorStats::new(plan.env.job, head, plan.task.subtask));
+    let state = StateReader::new(plan.restore, plan.task.subtask, stage.parallelism);
     let (inputs, driver) = match &plan.graph.node(head)?.kind {
+        // Nothing to read, so its inbox says at once that everything has ended.
+        NodeKind::Source(_) if has_ended(&state)? => (Vec::new(), None),
         NodeKind::Source(source) => {
-            let node = plan.graph.node(head)?;
-            let stats = Arc::clone(&head_stats);
-            let opened = connector::open_source(source, plan.env, stats, plan.task.subtask, node.parallelism);
-            let (sender, receiver) = channel(plan.env.settings.channel_bytes as usize);
-            let driver = opened.and_then(|opened| SourceDriver::new(source, opened, sender, plan.env, &head_stats));
-            let driver = driver.map_err(|error| EngineError::Operator {
-                operator: format!("Source {}", source.table),
-                source: Box::new(error),
-            })?;
-            (vec![(0, source.table.clone(), receiver)], Some(driver))
+            let (input, driver) = open_driver(&plan, source, stage.parallelism, &state, &stats)?;
+            (vec![input], Some(driver))
         }
         _ => (take_inputs(&mut plan, head)?, None),
     };
-    let (slots, edges) = build_slots(&mut plan, &stage, &head_stats)?;
-    let is_io = slots.iter().any(|slot| slot.operator.is_io());
-    let task = Task {
+    let (slots, edges) = build_slots(&mut plan, &stage, &stats)?;
+    let mut task = Task {
         id: plan.task,
-        is_io,
+        is_io: slots.iter().any(|slot| slot.operator.is_io()),
+        checkpoints: Checkpoints::new(plan.env, driver.as_ref().map(SourceDriver::positions)),
         inbox: Inbox::new(inputs),
         chain: Chain::new(slots),
         outbox: Outbox::new(edges),
-        head: head_stats,
+        head: stats,
         blocked_since: None,
-        passed: Vec::new(),
         ended: false,
     };
+    if !plan.restore.is_empty() {
+        task.checkpoints.restore(&state, &mut task.inbox, &mut task.chain)?;
+    }
     Ok(BuiltTask { task, driver })
+}
+
+/// Opens a source where it is to go on; the channel from its driver is the task's input.
+fn open_driver(
+    plan: &TaskPlan<'_>,
+    source: &SourceNode,
+    parallelism: u32,
+    state: &StateReader<'_>,
+    stats: &Arc<OperatorStats>,
+) -> Result<((usize, String, Receiver), SourceDriver)> {
+    let open = || {
+        let mut opened = connector::open_source(source, plan.env, Arc::clone(stats), plan.task.subtask, parallelism)?;
+        if let Some(position) = position(state)? {
+            opened.seek(&position)?;
+        }
+        let (sender, receiver) = channel(plan.env.settings.channel_bytes as usize);
+        Ok((receiver, SourceDriver::new(source, opened, sender, plan.env, stats)?))
+    };
+    let (receiver, driver) = open().map_err(|error| EngineError::Operator {
+        operator: format!("Source {}", source.table),
+        source: Box::new(error),
+    })?;
+    Ok(((0, source.table.clone(), receiver), driver))
 }
 
 fn invalid(reason: &str) -> EngineError {
@@ -234,7 +282,8 @@ fn build_slots(plan: &mut TaskPlan<'_>, stage: &Stage, head: &Arc<OperatorStats>
             .map_err(|source| EngineError::Operator { operator: name.clone(), source: Box::new(source) })?;
         let longest = Duration::from_millis(plan.env.settings.update_interval_ms);
         let gathering = Gathering::for_at_most(operator.gathers_for().unwrap_or(longest));
-        slots.push(Slot { operator, context: OperatorContext::new(name, plan.env.clone(), stats), targets, gathering });
+        let context = OperatorContext::new(name, plan.env.clone(), stats);
+        slots.push(Slot { id: *id, operator, context, targets, gathering });
     }
     Ok((slots, edges))
 }

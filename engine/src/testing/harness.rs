@@ -205,9 +205,10 @@ impl OperatorHarness {
             alignment: Arc::default(),
             ..self.instance.context.env().clone()
         };
-        let Instance { mut operator, context } = Instance::build(&self.graph, self.id, env)?;
-        operator.restore(&StateReader::new(&restored, 0, 1))?;
-        Ok(Some(Instance { operator, context: context.at(self.instance.context.watermark()) }))
+        let mut twin = Instance::build(&self.graph, self.id, env)?;
+        twin.operator.restore(&StateReader::new(&restored, 0, 1))?;
+        twin.context.go_on_at(self.instance.context.watermark());
+        Ok(Some(twin))
     }
 
     /// What came out since the last look: rows, and watermarks as `watermark @seconds`.

@@ -131,12 +131,12 @@ mod tests {
     use arrow::array::{ArrayRef, Int64Array, ListBuilder, StringArray, StringBuilder};
     use arrow::compute::concat_batches;
     use arrow::datatypes::Field;
-    use tidemill_plans::ids::JobId;
+    use tidemill_plans::ids::{JobId, RunId};
 
     use super::*;
 
     fn id() -> ChannelId {
-        ChannelId { job: JobId(1), edge: 0, from: 0, to: 0 }
+        ChannelId { run: RunId::first(JobId(1)), edge: 0, from: 0, to: 0 }
     }
 
     fn batch(rows: usize) -> RecordBatch {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use tidemill_engine::task::{Receiver, Sender, channel};
-use tidemill_plans::ids::{ChannelId, JobId};
+use tidemill_plans::ids::{ChannelId, RunId};
 use tidemill_plans::protocol::WorkerLink;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -128,11 +128,11 @@ impl Exchange {
     }
 
     /// Opens a job's outgoing channels. All workers must have registered their incoming ones.
-    pub async fn open(&self, job: JobId) -> Result<()> {
+    pub async fn open(&self, job: RunId) -> Result<()> {
         let mut ready = Vec::new();
         {
             let mut staged = lock(&self.shared.staged);
-            ready.extend(staged.extract_if(.., |(_, outgoing)| outgoing.id.job == job));
+            ready.extend(staged.extract_if(.., |(_, outgoing)| outgoing.id.run == job));
         }
         for (peer, outgoing) in ready {
             let id = outgoing.id;
@@ -146,9 +146,9 @@ impl Exchange {
     }
 
     /// Drops all channels of a job.
-    pub async fn release(&self, job: JobId) {
+    pub async fn release(&self, job: RunId) {
         self.shared.registry.release(job);
-        lock(&self.shared.staged).retain(|(_, outgoing)| outgoing.id.job != job);
+        lock(&self.shared.staged).retain(|(_, outgoing)| outgoing.id.run != job);
         let links: Vec<_> = lock(&self.shared.links).values().map(|link| link.commands().clone()).collect();
         for commands in links {
             // A connection that is gone has dropped its channels already.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tidemill_engine::task::EndReason;
 use tidemill_plans::codec;
 use tidemill_plans::error::chain;
-use tidemill_plans::ids::{ChannelId, Epoch};
+use tidemill_plans::ids::{Barrier, ChannelId};
 use tidemill_plans::time::Watermark;
 
 use crate::error::{Result, WorkersError};
@@ -48,7 +48,7 @@ pub(crate) enum FrameKind {
     /// Rows come again.
     Active,
     /// A checkpoint's barrier.
-    Barrier(Epoch),
+    Barrier(Barrier),
     /// Nothing follows, as planned.
     End(EndKind),
     /// Nothing follows, because the sending task is gone.

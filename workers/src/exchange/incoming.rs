@@ -14,7 +14,7 @@ use arrow::datatypes::SchemaRef;
 use arrow_flight::FlightData;
 use futures::{Stream, StreamExt};
 use tidemill_engine::task::{Message, Sender};
-use tidemill_plans::ids::{ChannelId, JobId};
+use tidemill_plans::ids::{ChannelId, RunId};
 use tonic::Status;
 use tracing::{debug, warn};
 
@@ -50,8 +50,8 @@ impl Registry {
     }
 
     /// Forgets the channels of a job that were never opened.
-    pub(crate) fn release(&self, job: JobId) {
-        self.lock().retain(|id, _| id.job != job);
+    pub(crate) fn release(&self, job: RunId) {
+        self.lock().retain(|id, _| id.run != job);
     }
 
     fn take(&self, id: ChannelId) -> Option<Incoming> {

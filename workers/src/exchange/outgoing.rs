@@ -14,7 +14,7 @@ use arrow::datatypes::SchemaRef;
 use arrow_flight::FlightData;
 use futures::Stream;
 use tidemill_engine::task::{Message, Receiver, batch_bytes};
-use tidemill_plans::ids::{ChannelId, JobId};
+use tidemill_plans::ids::{ChannelId, RunId};
 use tokio::sync::mpsc;
 
 use crate::error::{Result, WorkersError};
@@ -38,7 +38,7 @@ pub(crate) enum LinkCommand {
     /// Start a channel.
     Open(Outgoing),
     /// Drop the channels of a job.
-    Release(JobId),
+    Release(RunId),
     /// The receiver returned credit, in bytes.
     Credit(ChannelId, u64),
     /// The receiver refuses a channel.
@@ -107,7 +107,7 @@ impl OutgoingLink {
             }
             LinkCommand::Release(job) => {
                 let ids: Vec<ChannelId> = self.channels.iter().map(|channel| channel.id).collect();
-                for id in ids.into_iter().filter(|id| id.job == job) {
+                for id in ids.into_iter().filter(|id| id.run == job) {
                     self.close(id)?;
                 }
             }

@@ -10,7 +10,7 @@ use arrow_flight::Action;
 use bytes::Bytes;
 use tidemill_engine::task::{EndReason, Gone, Message, Receiver, Sender};
 use tidemill_plans::codec;
-use tidemill_plans::ids::{ChannelId, Epoch, JobId};
+use tidemill_plans::ids::{Barrier, ChannelId, Epoch, JobId, RunId};
 use tidemill_plans::protocol::{Reply, WORKER_ACTION, WorkerLink, WorkerRequest, WorkerResponse};
 use tidemill_plans::time::{EventTime, Watermark};
 use tokio::runtime::Handle;
@@ -19,11 +19,15 @@ use super::connection::connect;
 use super::*;
 use crate::error::WorkersError;
 
-const JOB: JobId = JobId(1);
+const RUN: RunId = RunId::first(JobId(1));
+
+fn barrier(epoch: u64) -> Barrier {
+    Barrier { epoch: Epoch(epoch), is_checkpoint: true }
+}
 const GRANT: usize = 10_000;
 
 fn id(to: u32) -> ChannelId {
-    ChannelId { job: JOB, edge: 0, from: 0, to }
+    ChannelId { run: RUN, edge: 0, from: 0, to }
 }
 
 /// Collects failures as `(channel, message)`.
@@ -90,7 +94,7 @@ async fn connect_channels(a: &Peer, b: &Peer, count: u32) -> Vec<(Sender, Receiv
         let sender = a.exchange.outgoing(&b.url(), id(to), batch(1).schema(), GRANT).await.unwrap();
         channels.push((sender, receiver));
     }
-    a.exchange.open(JOB).await.unwrap();
+    a.exchange.open(RUN).await.unwrap();
     channels
 }
 
@@ -109,7 +113,7 @@ async fn every_message_arrives_as_it_was_sent() {
         Message::Batch(batch(9).slice(0, 0)),
         Message::Idle,
         Message::Active,
-        Message::Barrier(Epoch(3)),
+        Message::Barrier(barrier(3)),
         Message::Watermark(Watermark::MAX),
         Message::End(EndReason::Finished),
     ];
@@ -167,7 +171,7 @@ async fn a_message_larger_than_the_credit_passes() {
 async fn the_end_of_a_peer_is_noticed_on_both_sides() {
     let (a, b) = (Peer::start().await, Peer::start().await);
     let (sender, mut receiver) = connect_one(&a, &b).await;
-    send(&sender, Message::Barrier(Epoch(1))).await;
+    send(&sender, Message::Barrier(barrier(1))).await;
     receive(&mut receiver).await.unwrap();
     drop(a.exchange);
     assert_eq!(receive(&mut receiver).await, Err(Gone));
@@ -177,7 +181,7 @@ async fn the_end_of_a_peer_is_noticed_on_both_sides() {
 
     let (a, b) = (Peer::start().await, Peer::start().await);
     let (sender, mut receiver) = connect_one(&a, &b).await;
-    send(&sender, Message::Barrier(Epoch(1))).await;
+    send(&sender, Message::Barrier(barrier(1))).await;
     receive(&mut receiver).await.unwrap();
     drop(b.exchange);
     assert!(a.failure().await.1.contains("lost the connection"));
@@ -188,14 +192,14 @@ async fn a_task_that_goes_without_an_end_is_noticed() {
     let (a, b) = (Peer::start().await, Peer::start().await);
     let mut channels = connect_channels(&a, &b, 2).await;
     let (sender, mut receiver) = channels.pop().unwrap();
-    send(&sender, Message::Barrier(Epoch(1))).await;
+    send(&sender, Message::Barrier(barrier(1))).await;
     drop(sender);
-    assert_eq!(receive(&mut receiver).await, Ok(Message::Barrier(Epoch(1))));
+    assert_eq!(receive(&mut receiver).await, Ok(Message::Barrier(barrier(1))));
     assert_eq!(receive(&mut receiver).await, Err(Gone));
 
     let (sender, receiver) = channels.pop().unwrap();
     drop(receiver);
-    send(&sender, Message::Barrier(Epoch(1))).await;
+    send(&sender, Message::Barrier(barrier(1))).await;
     assert!(a.failure().await.1.contains("the receiving task is gone"));
 }
 
@@ -204,9 +208,9 @@ async fn unknown_channels_and_other_schemas_fail_the_channel_only() {
     let (a, b) = (Peer::start().await, Peer::start().await);
     let (sender, mut receiver) = connect_one(&a, &b).await;
     let _unknown = a.exchange.outgoing(&b.url(), id(9), batch(1).schema(), GRANT).await.unwrap();
-    a.exchange.open(JOB).await.unwrap();
-    send(&sender, Message::Barrier(Epoch(1))).await;
-    assert_eq!(receive(&mut receiver).await, Ok(Message::Barrier(Epoch(1))));
+    a.exchange.open(RUN).await.unwrap();
+    send(&sender, Message::Barrier(barrier(1))).await;
+    assert_eq!(receive(&mut receiver).await, Ok(Message::Barrier(barrier(1))));
     let wrong = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]).unwrap();
     let (channel, message) = a.failures.recv_timeout(Duration::from_secs(20)).unwrap();
     assert_eq!(channel, id(9));
@@ -222,11 +226,11 @@ async fn unknown_channels_and_other_schemas_fail_the_channel_only() {
 async fn releasing_a_job_frees_its_channels_and_no_others() {
     let (a, b) = (Peer::start().await, Peer::start().await);
     let (sender, mut receiver) = connect_one(&a, &b).await;
-    let other = ChannelId { job: JobId(2), ..id(0) };
+    let other = ChannelId { run: RunId::first(JobId(2)), ..id(0) };
     let mut kept = b.exchange.incoming(other, batch(1).schema(), GRANT).unwrap();
     let keeper = a.exchange.outgoing(&b.url(), other, batch(1).schema(), GRANT).await.unwrap();
-    a.exchange.open(JobId(2)).await.unwrap();
-    a.exchange.release(JOB).await;
+    a.exchange.open(RunId::first(JobId(2))).await.unwrap();
+    a.exchange.release(RUN).await;
     assert_eq!(receive(&mut receiver).await, Err(Gone));
     assert_eq!(poll_fn(|cx| sender.poll_ready(cx)).await, Err(Gone));
     send(&keeper, Message::Batch(batch(5))).await;
@@ -241,8 +245,8 @@ async fn a_second_connection_to_a_peer_does_not_end_the_first() {
     let failures: Arc<dyn ExchangeFailures> = Arc::new(Failures(std_mpsc::channel().0));
     a.exchange.keep(&b.url(), connect(b.url(), failures).await.unwrap());
     for epoch in 1..=3 {
-        send(&sender, Message::Barrier(Epoch(epoch))).await;
-        assert_eq!(receive(&mut receiver).await, Ok(Message::Barrier(Epoch(epoch))));
+        send(&sender, Message::Barrier(barrier(epoch))).await;
+        assert_eq!(receive(&mut receiver).await, Ok(Message::Barrier(barrier(epoch))));
     }
     assert!(a.failures.try_recv().is_err() && b.failures.try_recv().is_err());
 }
@@ -271,7 +275,7 @@ struct Refuses;
 
 impl WorkerLink for Refuses {
     fn request(&self, request: WorkerRequest) -> Reply<WorkerResponse> {
-        assert_eq!(request, WorkerRequest::Start(JOB));
+        assert_eq!(request, WorkerRequest::Start(RUN));
         let message = String::from("no such job");
         Box::pin(async { Ok(WorkerResponse::Failed { domain: tidemill_plans::ErrorDomain::Internal, message }) })
     }
@@ -283,7 +287,7 @@ async fn requests_are_answered_over_flight_and_other_actions_refused() {
     peer.exchange.serve_requests(Arc::new(Refuses));
     let channel = flight_endpoint(&peer.url()).unwrap().connect().await.unwrap();
     let mut client = flight_client(channel);
-    let body = Bytes::from(codec::encode(&WorkerRequest::Start(JOB)).unwrap());
+    let body = Bytes::from(codec::encode(&WorkerRequest::Start(RUN)).unwrap());
     let action = Action { r#type: String::from(WORKER_ACTION), body };
     let mut results = client.do_action(action).await.unwrap().into_inner();
     let answer = results.message().await.unwrap().unwrap();

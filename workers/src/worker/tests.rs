@@ -10,7 +10,7 @@ use datafusion::logical_expr::col;
 use tidemill_plans::ErrorDomain;
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::graph::{DataflowGraph, Partitioning};
-use tidemill_plans::ids::Epoch;
+use tidemill_plans::ids::{Barrier, Epoch, JobId};
 use tidemill_plans::node::{NodeKind, Projection, SinkNode, SourceNode};
 use tidemill_plans::protocol::EventResponse;
 use tidemill_plans::settings::Settings;
@@ -18,7 +18,11 @@ use tidemill_plans::stage::Stages;
 
 use super::*;
 
-const JOB: JobId = JobId(1);
+const RUN: RunId = RunId::first(JobId(1));
+
+fn barrier(epoch: u64) -> Barrier {
+    Barrier { epoch: Epoch(epoch), is_checkpoint: false }
+}
 
 /// Passes events on.
 struct Listener(mpsc::UnboundedSender<WorkerEvent>);
@@ -39,11 +43,13 @@ async fn start(bind: Option<SocketAddr>) -> (WorkerHandle, mpsc::UnboundedReceiv
 /// A job without operators: enough for the life of a job.
 fn empty_job(worker: WorkerId) -> WorkerRequest {
     let deployment = Box::new(Deployment {
-        job: JOB,
+        run: RUN,
         graph: DataflowGraph::default(),
         tasks: Vec::new(),
         workers: Vec::new(),
         settings: Settings::default(),
+        checkpoints: None,
+        restore: None,
     });
     WorkerRequest::Deploy(worker, deployment)
 }
@@ -51,6 +57,7 @@ fn empty_job(worker: WorkerId) -> WorkerRequest {
 async fn check(worker: &WorkerHandle, request: WorkerRequest, expected: &str) {
     let text = match worker.request(request).await.unwrap() {
         WorkerResponse::Done => String::from("done"),
+        WorkerResponse::Damaged { message } => message,
         WorkerResponse::Failed { domain, message } => {
             assert_eq!(domain, ErrorDomain::Internal);
             message
@@ -64,17 +71,17 @@ fn a_job_is_deployed_started_stopped_and_forgotten() {
     System::new().block_on(async {
         let (worker, _events) = start(None).await;
         worker.set_id(WorkerId(7));
-        check(&worker, WorkerRequest::Start(JOB), "job-1 is not deployed here").await;
+        check(&worker, WorkerRequest::Start(RUN), "job-1 is not deployed here").await;
         check(&worker, empty_job(WorkerId(7)), "done").await;
         check(&worker, empty_job(WorkerId(7)), "job-1 is already deployed here").await;
-        check(&worker, WorkerRequest::Start(JOB), "done").await;
-        check(&worker, WorkerRequest::Barrier(JOB, Epoch(1)), "done").await;
-        check(&worker, WorkerRequest::Stop(JOB, StopMode::Drain), "done").await;
-        check(&worker, WorkerRequest::Stop(JOB, StopMode::Cut), "done").await;
-        check(&worker, WorkerRequest::Stop(JOB, StopMode::Cancel), "done").await;
-        check(&worker, WorkerRequest::Barrier(JOB, Epoch(2)), "job-1 is not deployed here").await;
-        check(&worker, WorkerRequest::Release(JOB), "done").await;
-        check(&worker, WorkerRequest::Release(JOB), "done").await;
+        check(&worker, WorkerRequest::Start(RUN), "done").await;
+        check(&worker, WorkerRequest::Barrier(RUN, barrier(1)), "done").await;
+        check(&worker, WorkerRequest::Stop(RUN, StopMode::Drain), "done").await;
+        check(&worker, WorkerRequest::Stop(RUN, StopMode::Cut), "done").await;
+        check(&worker, WorkerRequest::Stop(RUN, StopMode::Cancel), "done").await;
+        check(&worker, WorkerRequest::Barrier(RUN, barrier(2)), "job-1 is not deployed here").await;
+        check(&worker, WorkerRequest::Release(RUN), "done").await;
+        check(&worker, WorkerRequest::Release(RUN), "done").await;
         check(&worker, empty_job(WorkerId(7)), "done").await;
     });
 }
@@ -88,7 +95,7 @@ fn a_deployment_that_overtakes_the_registration_brings_the_id_and_one_for_anothe
         assert!(matches!(heartbeat, WorkerEvent::Heartbeat { worker: WorkerId(7), .. }));
         check(&worker, empty_job(WorkerId(8)), "this is worker-7, but worker-8 was addressed").await;
         worker.set_id(WorkerId(7));
-        check(&worker, WorkerRequest::Start(JOB), "done").await;
+        check(&worker, WorkerRequest::Start(RUN), "done").await;
     });
 }
 
@@ -210,12 +217,12 @@ impl Pair {
         let addresses = self.workers.iter().map(WorkerHandle::data_address);
         let workers = addresses.enumerate().map(|(index, address)| (WorkerId(index as u32), address)).collect();
         let settings = Settings { channel_bytes: 4096, ..settings };
-        let deployment = Deployment { job: JOB, graph, tasks, workers, settings };
+        let deployment = Deployment { run: RUN, graph, tasks, workers, settings, checkpoints: None, restore: None };
         for (index, worker) in self.workers.iter().enumerate() {
             let request = WorkerRequest::Deploy(WorkerId(index as u32), Box::new(deployment.clone()));
             ask(worker, request).await?;
         }
-        self.all(WorkerRequest::Start(JOB)).await
+        self.all(WorkerRequest::Start(RUN)).await
     }
 
     /// Waits until the sinks of both workers have been given rows.
@@ -278,7 +285,7 @@ fn two_workers_run_a_job_between_them_and_no_row_is_lost() {
         assert_eq!(numbers, (0..4000).collect::<Vec<i64>>());
         // The heartbeats before the last tasks' ends were complete.
         assert_eq!(seen.iter().sum::<u64>(), 4000);
-        pair.all(WorkerRequest::Release(JOB)).await.unwrap();
+        pair.all(WorkerRequest::Release(RUN)).await.unwrap();
     });
 }
 
@@ -312,12 +319,12 @@ fn a_job_that_is_cut_leaves_complete_files_on_every_worker() {
         pair.run(files_to_files(folder.path(), Some("1000"))).await.unwrap();
         pair.until_sinks_have_rows().await;
         // One worker long before the other: its sink is gone while the other's still gets rows.
-        pair.all(WorkerRequest::Stop(JOB, StopMode::Cut)).await.unwrap();
+        pair.all(WorkerRequest::Stop(RUN, StopMode::Cut)).await.unwrap();
         let files = sink_files(folder.path());
         let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["part-0.csv", "part-1.csv"]);
         assert!(files.iter().all(|(_, lines)| *lines > 1), "{files:?}");
-        pair.all(WorkerRequest::Release(JOB)).await.unwrap();
+        pair.all(WorkerRequest::Release(RUN)).await.unwrap();
         assert_eq!(sink_files(folder.path()), files);
     });
 }
@@ -330,7 +337,7 @@ fn a_job_that_is_cancelled_leaves_nothing() {
         let mut pair = Pair::start().await;
         pair.run(files_to_files(folder.path(), Some("1000"))).await.unwrap();
         pair.until_sinks_have_rows().await;
-        pair.all(WorkerRequest::Stop(JOB, StopMode::Cancel)).await.unwrap();
+        pair.all(WorkerRequest::Stop(RUN, StopMode::Cancel)).await.unwrap();
         assert_eq!(sink_files(folder.path()), []);
     });
 }
@@ -369,7 +376,7 @@ fn a_shutdown_waits_for_a_tear_down_that_is_under_way() {
         pair.run_with(Settings { dead_letter_path, ..Settings::default() }, graph).await.unwrap();
         tokio::task::spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
         let worker = &pair.workers[0];
-        let mut cancelled = worker.request(WorkerRequest::Stop(JOB, StopMode::Cancel));
+        let mut cancelled = worker.request(WorkerRequest::Stop(RUN, StopMode::Cancel));
         let mut ended = worker.request(WorkerRequest::Shutdown);
         let early = tokio::time::timeout(Duration::from_millis(50), futures::future::join(&mut cancelled, &mut ended));
         assert!(early.await.is_err());
@@ -391,7 +398,7 @@ fn a_deployment_that_fails_names_its_cause_and_leaves_nothing_behind() {
         assert!(missing.contains("no file matches"), "{missing}");
         std::fs::write(folder.path().join("0.csv"), "n,text\n1,a\n").unwrap();
         pair.run(files_to_result(folder.path())).await.unwrap();
-        pair.all(WorkerRequest::Stop(JOB, StopMode::Cancel)).await.unwrap();
-        pair.all(WorkerRequest::Release(JOB)).await.unwrap();
+        pair.all(WorkerRequest::Stop(RUN, StopMode::Cancel)).await.unwrap();
+        pair.all(WorkerRequest::Release(RUN)).await.unwrap();
     });
 }

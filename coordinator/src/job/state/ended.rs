@@ -14,7 +14,7 @@ pub struct Ended {
 impl Ended {
     /// Releases every worker, then publishes.
     pub(super) fn enter(plan: &JobPlan, status: JobStatus) -> Transition {
-        let mut effects = plan.send_all(&WorkerRequest::Release(plan.job()));
+        let mut effects = plan.send_all(&WorkerRequest::Release(plan.run()));
         let (state, publish) = Self::enter_undeployed(status);
         effects.extend(publish);
         (state, effects)

@@ -45,7 +45,7 @@ impl Failing {
 
     pub(super) fn on(mut self, plan: &JobPlan, event: Event) -> Transition {
         match event {
-            Event::TaskFinished(task) | Event::TaskFailed { task, .. } => self.progress.end_task(plan, task),
+            Event::TaskFinished { task, .. } | Event::TaskFailed { task, .. } => self.progress.end_task(plan, task),
             Event::WorkerLost { worker, .. } | Event::WorkerAnswered { worker, kind: RequestKind::Cancel, .. } => {
                 self.progress.end_worker(plan, worker);
             }

@@ -1,5 +1,6 @@
 //! The states of a job, one file each, in the order of its life.
 
+mod committing;
 mod ended;
 mod failing;
 mod running;
@@ -7,6 +8,7 @@ mod scheduling;
 mod starting;
 mod stopping;
 
+pub use committing::Committing;
 pub use ended::Ended;
 pub use failing::Failing;
 pub use running::Running;
@@ -32,6 +34,8 @@ pub enum State {
     Stopping(Stopping),
     /// Tasks end because one of them failed.
     Failing(Failing),
+    /// All tasks have ended, and sinks show what is left.
+    Committing(Committing),
     /// All is over; the status has been published.
     Ended(Ended),
 }
@@ -52,6 +56,7 @@ impl State {
             Self::Running(state) => state.on(plan, event),
             Self::Stopping(state) => state.on(plan, event),
             Self::Failing(state) => state.on(plan, event),
+            Self::Committing(state) => state.on(plan, event),
             Self::Ended(state) => (Self::Ended(state), Vec::new()),
         }
     }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use tidemill_plans::ids::Epoch;
 use tidemill_plans::protocol::WorkerRequest;
 
 use crate::job::epochs::Epochs;
 use crate::job::progress::Progress;
-use crate::job::state::{Ended, Failing, State, Stopping, Transition};
+use crate::job::state::{Committing, Failing, State, Stopping, Transition};
 use crate::job::{Effect, Event, JobPlan, JobStatus, RequestKind};
 
 /// When a job with materialized views has its first barrier.
@@ -20,19 +21,20 @@ pub struct Running {
 }
 
 impl Running {
-    pub(super) fn enter(plan: &JobPlan, progress: Progress) -> Transition {
+    pub(super) fn enter(plan: &JobPlan, progress: Progress, epochs: Epochs) -> Transition {
         debug_assert!(!progress.all_ended(plan), "a job whose tasks have all ended is over");
         let mut effects = vec![Effect::Publish(JobStatus::Running)];
         effects.extend(first_barrier(plan));
-        (State::Running(Self { progress, epochs: Epochs::default() }), effects)
+        (State::Running(Self { progress, epochs }), effects)
     }
 
     pub(super) fn on(mut self, plan: &JobPlan, event: Event) -> Transition {
         let effects = match event {
-            Event::TaskFinished(task) => {
+            Event::TaskFinished { task, state } => {
                 self.progress.end_task(plan, task);
+                self.epochs.end_task(task, state);
                 if self.progress.all_ended(plan) {
-                    return Ended::enter(plan, JobStatus::Finished);
+                    return Committing::enter(plan, self.progress, &self.epochs, JobStatus::Finished);
                 }
                 self.completed_epoch(plan)
             }
@@ -40,11 +42,21 @@ impl Running {
             Event::WorkerLost { worker, reason } if plan.uses(worker) => {
                 return Failing::enter_for_worker(plan, self.progress, worker, &reason);
             }
-            Event::StopRequested(mode) => return Stopping::enter(plan, self.progress, mode),
+            Event::StopRequested(mode) => return Stopping::enter(plan, self.progress, self.epochs, mode),
             Event::BarrierDue => self.begin_epoch(plan),
-            Event::BarrierPassed { task, epoch } => {
-                self.epochs.pass(task, epoch);
+            Event::BarrierPassed { task, epoch, state } => {
+                self.epochs.pass(task, epoch, state);
                 self.completed_epoch(plan)
+            }
+            Event::CheckpointFailed { epoch: Epoch::END, cause } => return Failing::enter(plan, self.progress, cause),
+            Event::CheckpointFailed { epoch, cause } | Event::Sealed { epoch, result: Err(cause) } => {
+                self.epochs.abandon_if(epoch).map(|epoch| Effect::EpochAbandoned(epoch, cause)).into_iter().collect()
+            }
+            Event::Sealed { epoch, result: Ok(()) } if self.epochs.sealed(epoch) => {
+                plan.send_all(&WorkerRequest::Commit(plan.run(), epoch))
+            }
+            Event::WorkerAnswered { kind: RequestKind::Commit, result: Err(cause), .. } => {
+                return Failing::enter(plan, self.progress, cause);
             }
             // The barrier may have come to some tasks and never comes to the others. They wait for it until
             // the next epoch's barrier tells them that this one was given up.
@@ -57,8 +69,8 @@ impl Running {
     }
 
     fn begin_epoch(&mut self, plan: &JobPlan) -> Vec<Effect> {
-        let mut effects = match self.epochs.begin() {
-            Some(epoch) => plan.send_all(&WorkerRequest::Barrier(plan.job(), epoch)),
+        let mut effects = match self.epochs.begin(plan) {
+            Some(barrier) => plan.send_all(&WorkerRequest::Barrier(plan.run(), barrier)),
             None => Vec::new(),
         };
         effects.extend(next_barrier(plan));
@@ -66,7 +78,9 @@ impl Running {
     }
 
     fn completed_epoch(&mut self, plan: &JobPlan) -> Vec<Effect> {
-        self.epochs.complete(plan, &self.progress).map(Effect::EpochCompleted).into_iter().collect()
+        let Some(completed) = self.epochs.complete(plan, &self.progress) else { return Vec::new() };
+        let seal = completed.manifest.map(Effect::Seal);
+        [Effect::EpochCompleted(completed.epoch)].into_iter().chain(seal).collect()
     }
 }
 

@@ -5,8 +5,9 @@
 use tidemill_plans::ids::{TaskId, WorkerId};
 use tidemill_plans::protocol::{StopMode, WorkerRequest};
 
+use crate::job::epochs::Epochs;
 use crate::job::progress::Progress;
-use crate::job::state::{Ended, Failing, State, Transition};
+use crate::job::state::{Committing, Ended, Failing, State, Transition};
 use crate::job::{CANCEL_LIMIT, CUT_LIMIT, DRAIN_LIMIT, Effect, Event, JobFailure, JobPlan, JobStatus, RequestKind};
 
 /// Waits for tasks to end, in the mode that was asked for or has become necessary.
@@ -14,18 +15,22 @@ use crate::job::{CANCEL_LIMIT, CUT_LIMIT, DRAIN_LIMIT, Effect, Event, JobFailure
 pub struct Stopping {
     mode: StopMode,
     progress: Progress,
+    epochs: Epochs,
 }
 
 impl Stopping {
-    pub(super) fn enter(plan: &JobPlan, progress: Progress, mode: StopMode) -> Transition {
+    pub(super) fn enter(plan: &JobPlan, progress: Progress, epochs: Epochs, mode: StopMode) -> Transition {
         let mut effects = vec![Effect::Publish(JobStatus::Stopping)];
         effects.extend(stop_all(plan, mode));
-        (State::Stopping(Self { mode, progress }), effects)
+        (State::Stopping(Self { mode, progress, epochs }), effects)
     }
 
-    pub(super) fn on(self, plan: &JobPlan, event: Event) -> Transition {
+    pub(super) fn on(mut self, plan: &JobPlan, event: Event) -> Transition {
         match event {
-            Event::TaskFinished(task) => self.end_task(plan, task),
+            Event::TaskFinished { task, state } => {
+                self.epochs.end_task(task, state);
+                self.end_task(plan, task)
+            }
             Event::StopTimedOut(mode) if mode == self.mode => self.on_time_out(plan),
             Event::StopRequested(mode) if mode > self.mode => self.escalate(plan, mode),
             event => match self.mode {
@@ -92,7 +97,7 @@ impl Stopping {
 
     fn escalate(self, plan: &JobPlan, mode: StopMode) -> Transition {
         debug_assert!(mode > self.mode, "a job's end only becomes harder");
-        (State::Stopping(Self { mode, progress: self.progress }), stop_all(plan, mode))
+        (State::Stopping(Self { mode, ..self }), stop_all(plan, mode))
     }
 
     fn end_task(mut self, plan: &JobPlan, task: TaskId) -> Transition {
@@ -106,10 +111,14 @@ impl Stopping {
     }
 
     fn end_if_all_ended(self, plan: &JobPlan) -> Transition {
-        if self.progress.all_ended(plan) {
-            return Ended::enter(plan, JobStatus::Stopped);
+        if !self.progress.all_ended(plan) {
+            return (State::Stopping(self), Vec::new());
         }
-        (State::Stopping(self), Vec::new())
+        match self.mode {
+            // Everything that was read has been written, so the sinks show it.
+            StopMode::Drain => Committing::enter(plan, self.progress, &self.epochs, JobStatus::Stopped),
+            StopMode::Cut | StopMode::Cancel => Ended::enter(plan, JobStatus::Stopped),
+        }
     }
 }
 
@@ -120,7 +129,7 @@ pub(super) fn stop_all(plan: &JobPlan, mode: StopMode) -> Vec<Effect> {
         StopMode::Cut => CUT_LIMIT,
         StopMode::Cancel => CANCEL_LIMIT,
     };
-    let mut effects = plan.send_all(&WorkerRequest::Stop(plan.job(), mode));
+    let mut effects = plan.send_all(&WorkerRequest::Stop(plan.run(), mode));
     effects.push(Effect::After(limit, Event::StopTimedOut(mode)));
     effects
 }

@@ -2,6 +2,7 @@
 
 use std::task::Waker;
 
+use tidemill_plans::ids::Epoch;
 use tidemill_plans::time::EventTime;
 
 use super::*;
@@ -20,6 +21,10 @@ fn inbox(ports: &[usize]) -> (Vec<Sender>, Inbox) {
 
 fn at(time: i64) -> Watermark {
     Watermark(EventTime(time))
+}
+
+fn barrier(epoch: u64) -> Barrier {
+    Barrier { epoch: Epoch(epoch), is_checkpoint: false }
 }
 
 fn next(inbox: &mut Inbox) -> Option<Input> {
@@ -45,27 +50,27 @@ fn a_ports_watermark_is_the_minimum_over_its_channels_and_never_goes_back() {
 #[test]
 fn a_barrier_waits_for_every_channel_and_holds_back_those_where_it_has_come() {
     let (senders, mut inbox) = inbox(&[0, 1]);
-    senders[0].send(Message::Barrier(Epoch(1))).unwrap();
+    senders[0].send(Message::Barrier(barrier(1))).unwrap();
     senders[0].send(Message::Watermark(at(5))).unwrap();
     assert_eq!(next(&mut inbox), None);
-    senders[1].send(Message::Barrier(Epoch(1))).unwrap();
-    assert_eq!(next(&mut inbox), Some(Input::Barrier(Epoch(1))));
+    senders[1].send(Message::Barrier(barrier(1))).unwrap();
+    assert_eq!(next(&mut inbox), Some(Input::Barrier(barrier(1))));
     assert_eq!(next(&mut inbox), Some(Input::Watermarks(PortWatermarks::of(vec![at(5), Watermark::MIN]))));
 }
 
 #[test]
 fn a_newer_epoch_takes_the_place_of_one_that_was_given_up() {
     let (senders, mut inbox) = inbox(&[0, 0, 0]);
-    senders[0].send(Message::Barrier(Epoch(1))).unwrap();
+    senders[0].send(Message::Barrier(barrier(1))).unwrap();
     senders[0].send(Message::Watermark(at(5))).unwrap();
-    senders[0].send(Message::Barrier(Epoch(2))).unwrap();
+    senders[0].send(Message::Barrier(barrier(2))).unwrap();
     assert_eq!(next(&mut inbox), None);
     // The first channel was waiting for epoch 1; it is read on up to its own barrier of epoch 2.
-    senders[1].send(Message::Barrier(Epoch(2))).unwrap();
+    senders[1].send(Message::Barrier(barrier(2))).unwrap();
     senders[2].send(Message::Watermark(at(7))).unwrap();
-    senders[2].send(Message::Barrier(Epoch(1))).unwrap();
-    senders[2].send(Message::Barrier(Epoch(2))).unwrap();
-    assert_eq!(next(&mut inbox), Some(Input::Barrier(Epoch(2))));
+    senders[2].send(Message::Barrier(barrier(1))).unwrap();
+    senders[2].send(Message::Barrier(barrier(2))).unwrap();
+    assert_eq!(next(&mut inbox), Some(Input::Barrier(barrier(2))));
     senders[1].send(Message::Watermark(at(6))).unwrap();
     assert_eq!(next(&mut inbox), Some(Input::Watermarks(PortWatermarks::single(at(5)))));
 }
@@ -74,11 +79,11 @@ fn a_newer_epoch_takes_the_place_of_one_that_was_given_up() {
 fn a_barrier_that_comes_too_late_holds_nothing_back() {
     let (senders, mut inbox) = inbox(&[0, 0]);
     for sender in &senders {
-        sender.send(Message::Barrier(Epoch(2))).unwrap();
+        sender.send(Message::Barrier(barrier(2))).unwrap();
     }
-    assert_eq!(next(&mut inbox), Some(Input::Barrier(Epoch(2))));
-    senders[0].send(Message::Barrier(Epoch(1))).unwrap();
-    senders[0].send(Message::Barrier(Epoch(2))).unwrap();
+    assert_eq!(next(&mut inbox), Some(Input::Barrier(barrier(2))));
+    senders[0].send(Message::Barrier(barrier(1))).unwrap();
+    senders[0].send(Message::Barrier(barrier(2))).unwrap();
     senders[0].send(Message::End(EndReason::Stopped)).unwrap();
     senders[1].send(Message::End(EndReason::Stopped)).unwrap();
     assert_eq!(next(&mut inbox), Some(Input::End(EndReason::Stopped)));
@@ -87,11 +92,11 @@ fn a_barrier_that_comes_too_late_holds_nothing_back() {
 #[test]
 fn an_input_that_has_ended_does_not_hold_barriers_up() {
     let (senders, mut inbox) = inbox(&[0, 0]);
-    senders[0].send(Message::Barrier(Epoch(1))).unwrap();
+    senders[0].send(Message::Barrier(barrier(1))).unwrap();
     senders[0].send(Message::End(EndReason::Finished)).unwrap();
     assert_eq!(next(&mut inbox), None);
     senders[1].send(Message::End(EndReason::Finished)).unwrap();
-    assert_eq!(next(&mut inbox), Some(Input::Barrier(Epoch(1))));
+    assert_eq!(next(&mut inbox), Some(Input::Barrier(barrier(1))));
     assert_eq!(next(&mut inbox), Some(Input::Watermarks(PortWatermarks::single(Watermark::MAX))));
     assert_eq!(next(&mut inbox), Some(Input::End(EndReason::Finished)));
     assert_eq!(next(&mut inbox), None);
@@ -190,8 +195,8 @@ fn an_idle_port_goes_with_the_other() {
 fn an_idle_channel_takes_part_in_barriers() {
     let (senders, mut inbox) = inbox(&[0, 0]);
     senders[0].send(Message::Idle).unwrap();
-    senders[1].send(Message::Barrier(Epoch(1))).unwrap();
+    senders[1].send(Message::Barrier(barrier(1))).unwrap();
     assert_eq!(all(&mut inbox), []);
-    senders[0].send(Message::Barrier(Epoch(1))).unwrap();
-    assert_eq!(all(&mut inbox), [Input::Barrier(Epoch(1))]);
+    senders[0].send(Message::Barrier(barrier(1))).unwrap();
+    assert_eq!(all(&mut inbox), [Input::Barrier(barrier(1))]);
 }

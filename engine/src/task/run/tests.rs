@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tidemill_plans::connector::RESULT_CONNECTOR;
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::graph::Partitioning;
+use tidemill_plans::ids::{Barrier, Epoch, RunId};
 use tidemill_plans::node::{
     EventTimeSpec, FilterNode, NullEventTime, ProjectNode, Projection, SinkNode, SourceNode, WindowAggregateNode,
     WindowSpec,
@@ -36,6 +37,10 @@ impl ResultPort for Session {
         self.0.lock().unwrap().extend(show_rows(batch)?.lines().map(String::from));
         Ok(())
     }
+}
+
+fn barrier(epoch: u64) -> Barrier {
+    Barrier { epoch: Epoch(epoch), is_checkpoint: false }
 }
 
 fn columns(columns: &[&str]) -> Vec<Projection> {
@@ -119,7 +124,7 @@ impl Job {
         let env = TaskEnv { settings, results, ..test_env().unwrap() };
         let stages = Stages::of(graph).unwrap();
         let mut ends: HashMap<TaskId, Ends> = HashMap::new();
-        for (id, from, to) in stages.channels(env.job, graph).unwrap() {
+        for (id, from, to) in stages.channels(RunId::first(env.job), graph).unwrap() {
             let (sender, receiver) = channel(env.settings.channel_bytes as usize);
             ends.entry(from).or_default().0.insert(id, sender);
             ends.entry(to).or_default().1.insert(id, receiver);
@@ -127,7 +132,9 @@ impl Job {
         let mut job = Self { tasks: Vec::new(), drivers: Vec::new(), session, passed: Vec::new() };
         for task in stages.tasks() {
             let (senders, receivers) = ends.remove(&task).unwrap_or_default();
-            let built = build_task(TaskPlan { graph, stages: &stages, task, env: &env, receivers, senders }).unwrap();
+            let built =
+                build_task(TaskPlan { graph, stages: &stages, task, env: &env, receivers, senders, restore: &[] })
+                    .unwrap();
             job.tasks.push(built.task);
             if let Some(driver) = built.driver {
                 let (sender, receiver) = unbounded();
@@ -147,7 +154,7 @@ impl Job {
             let (mut busy, mut finished) = (false, true);
             for task in self.tasks.iter_mut().filter(|task| which(task)) {
                 let poll = task.poll(&mut cx).unwrap();
-                self.passed.extend(task.take_passed_barriers().into_iter().map(|epoch| (task.id(), epoch)));
+                self.passed.extend(task.take_passed_barriers().into_iter().map(|passed| (task.id(), passed.epoch)));
                 busy |= poll == TaskPoll::Yielded;
                 finished &= poll == TaskPoll::Finished;
             }
@@ -238,7 +245,7 @@ fn a_queue_of_one_byte_changes_nothing_but_time() {
 
 #[test]
 fn barriers_pass_through_every_task_in_order() {
-    let commands = [DriverCommand::Barrier(Epoch(1)), DriverCommand::Barrier(Epoch(2))];
+    let commands = [DriverCommand::Barrier(barrier(1)), DriverCommand::Barrier(barrier(2))];
     let job = check(
         Settings::default(),
         &commands,

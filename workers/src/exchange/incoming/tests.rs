@@ -5,14 +5,14 @@ use std::task::Waker;
 
 use futures::stream;
 use tidemill_engine::task::channel;
-use tidemill_plans::ids::Epoch;
+use tidemill_plans::ids::{Barrier, Epoch, JobId};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use super::*;
 use crate::exchange::frame::EndKind;
 
-const ID: ChannelId = ChannelId { job: JobId(1), edge: 0, from: 0, to: 0 };
+const ID: ChannelId = ChannelId { run: RunId::first(JobId(1)), edge: 0, from: 0, to: 0 };
 
 /// Counts what is logged.
 #[derive(Clone, Default)]
@@ -73,7 +73,7 @@ fn take(registry: Registry, kinds: Vec<FrameKind>) -> (usize, usize, bool) {
 }
 
 fn barriers(count: u64) -> Vec<FrameKind> {
-    (0..count).map(|epoch| FrameKind::Barrier(Epoch(epoch))).collect()
+    (0..count).map(|epoch| FrameKind::Barrier(Barrier { epoch: Epoch(epoch), is_checkpoint: false })).collect()
 }
 
 #[test]

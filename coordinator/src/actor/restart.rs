@@ -1,0 +1,293 @@
+//! Jobs from their submission over all their attempts: what the actor does when one begins and when one is over.
+//!
+//! An attempt that has failed is cleared away on every worker before the next one begins, so that no two of them
+//! have the same files open. Then the newest sealed checkpoint is looked for on the storage, not in memory: it may
+//! have been sealed by a coordinator that believes to own the job, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use actix::{AsyncContext, Context, Handler, MessageResult};
+use tidemill_plans::ErrorDomain;
+use tidemill_plans::checkpoint::Manifest;
+use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
+use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::ids::{Epoch, JobId, RunId};
+use tidemill_plans::node::NodeKind;
+use tidemill_plans::protocol::StopMode;
+use tidemill_plans::settings::Settings;
+use tidemill_plans::storage::Storage;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::messages::{JobChannels, JobEvent, Redeploy, Submit};
+use super::{Coordinator, Job, RESULT_MESSAGES_MAX};
+use crate::checkpoints;
+use crate::error::Result;
+use crate::job::{Event, JobFailure, JobMachine, JobPlan, JobStatus, Recovery};
+
+/// How long the storage may take to seal a checkpoint, or to find one.
+const STORAGE_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a job's next attempt needs.
+pub(super) struct Restarts {
+    /// The graph and settings as they were submitted.
+    graph: DataflowGraph,
+    settings: Settings,
+    /// Where the checkpoints are, if the job has any; without them it is not tried again.
+    place: Option<Place>,
+    recovery: Recovery,
+    /// The newest epoch that is known to be sealed.
+    sealed: Option<Epoch>,
+    /// Checkpoints that could not be restored.
+    damaged: Vec<Epoch>,
+    next: Next,
+}
+
+#[derive(Clone)]
+struct Place {
+    url: String,
+    storage: Storage,
+}
+
+/// What comes when the attempt is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Nothing,
+    /// Another attempt, after a while.
+    Attempt(Duration),
+    /// It is being waited for.
+    Waiting,
+}
+
+impl Restarts {
+    fn new(graph: DataflowGraph, settings: Settings, url: Option<String>) -> Result<Self> {
+        let place = url.map(|url| Ok::<_, tidemill_plans::PlanError>(Place { storage: Storage::open(&url)?, url }));
+        Ok(Self {
+            recovery: Recovery::new(&settings),
+            graph,
+            settings,
+            place: place.transpose()?,
+            sealed: None,
+            damaged: Vec::new(),
+            next: Next::Nothing,
+        })
+    }
+
+    pub(super) fn note_sealed(&mut self, epoch: Epoch) {
+        self.sealed = Some(epoch);
+    }
+}
+
+impl Job {
+    pub(super) fn run(&self) -> RunId {
+        self.machine.plan().run()
+    }
+
+    /// The checkpoint that this attempt was to go on from is damaged.
+    pub(super) fn note_damaged(&mut self) {
+        self.restarts.damaged.extend(self.machine.plan().restored_epoch());
+    }
+}
+
+impl Coordinator {
+    /// Begins a job.
+    pub(super) fn submit(&mut self, message: Submit, ctx: &mut Context<Self>) -> Result<JobChannels> {
+        let Submit { job: id, graph, settings } = message;
+        let url = self.checkpoints.of(&settings).filter(|_| can_be_restored(&graph));
+        let restarts = Restarts::new(graph, settings, url)?;
+        let plan = self.plan(RunId::first(id), &restarts, None)?;
+        let (status_sender, status) = watch::channel(JobStatus::Scheduling);
+        let (metrics_sender, metrics) = watch::channel(Vec::new());
+        let (epoch_sender, epoch) = watch::channel(None);
+        let (result_sender, results) = mpsc::channel(RESULT_MESSAGES_MAX);
+        let job = Job {
+            lanes: self.open_lanes(&plan, ctx),
+            machine: JobMachine::new(plan),
+            restarts,
+            status: status_sender,
+            metrics: metrics_sender,
+            epoch: epoch_sender,
+            newest_metrics: BTreeMap::new(),
+            results: Some(result_sender),
+            deployed: BTreeSet::new(),
+        };
+        let before = self.jobs.insert(id, job);
+        assert!(before.is_none(), "{id} was given twice");
+        self.drive(RunId::first(id), Event::Submitted, ctx);
+        Ok(JobChannels { status, metrics, epoch, results })
+    }
+
+    /// Places an attempt at a job.
+    fn plan(&mut self, run: RunId, restarts: &Restarts, restore: Option<Manifest>) -> Result<JobPlan> {
+        let mut deployment = self.deployment(run, restarts.graph.clone(), restarts.settings.clone())?;
+        deployment.checkpoints = restarts.place.as_ref().map(|place| place.url.clone());
+        deployment.restore = restore;
+        self.views.note_job(&deployment)?;
+        Ok(JobPlan::new(deployment))
+    }
+
+    /// Tells whoever watches a job how it is. One that has failed and is going to be tried again has not ended.
+    pub(super) fn publish(&mut self, id: JobId, status: JobStatus) {
+        let now = self.clock.now();
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let status = match status {
+            JobStatus::Failed { domain, message } => job.try_again(domain, message, now),
+            other => other,
+        };
+        match &status {
+            // Whoever submitted the job is told; that its query or its data are wrong concerns nobody else.
+            JobStatus::Failed { domain: ErrorDomain::User, message } => info!(job = %id, message, "job failed"),
+            JobStatus::Failed { domain, message } => warn!(job = %id, ?domain, message, "job failed"),
+            JobStatus::Restarting { message, attempt } => warn!(job = %id, attempt, message, "job restarts"),
+            status => info!(job = %id, ?status, "job"),
+        }
+        self.views.note_status(id, &status);
+        if status.is_terminal() {
+            assert!(!job.status.borrow().is_terminal(), "{id} ends once");
+            job.results = None;
+        }
+        if status == JobStatus::Finished
+            && let Some(Place { storage, .. }) = job.restarts.place.clone()
+        {
+            self.tasks.spawn(async move {
+                if let Err(error) = checkpoints::clear(&storage, id).await {
+                    warn!(job = %id, error = error.chain(), "checkpoints of a finished job are left");
+                }
+            });
+        }
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.status.send_replace(status);
+        }
+    }
+
+    /// Once no worker knows of an attempt that has ended, goes on to the next or forgets the job.
+    pub(super) fn go_on_if_over(&mut self, id: JobId, ctx: &mut Context<Self>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if !job.machine.has_ended() || !job.deployed.is_empty() {
+            return;
+        }
+        match job.restarts.next {
+            Next::Nothing => {
+                self.jobs.remove(&id);
+            }
+            Next::Attempt(delay) => {
+                job.restarts.next = Next::Waiting;
+                let run = job.run();
+                ctx.run_later(delay, move |actor, ctx| actor.look_for_checkpoint(run, ctx));
+            }
+            Next::Waiting => {}
+        }
+    }
+
+    /// Looks for the checkpoint that the attempt after `run` goes on from.
+    fn look_for_checkpoint(&mut self, run: RunId, ctx: &mut Context<Self>) {
+        let Some(job) = self.jobs.get(&run.job).filter(|job| job.run() == run) else { return };
+        let Some(Place { storage, .. }) = job.restarts.place.clone() else { return };
+        let (id, sealed, damaged) = (run.job, job.restarts.sealed, job.restarts.damaged.clone());
+        let coordinator = ctx.address();
+        self.tasks.spawn(async move {
+            let found = timeout(STORAGE_LIMIT, checkpoints::newest(&storage, id, sealed, &damaged)).await;
+            let from = found.unwrap_or(Err(crate::CoordinatorError::Lost { part: "checkpoint storage" }));
+            // Without an actor there is no job.
+            let _ = coordinator.send(Redeploy { job: id, from }).await;
+        });
+    }
+
+    fn redeploy(&mut self, id: JobId, from: Result<Option<Manifest>>, ctx: &mut Context<Self>) {
+        let Some(mut job) = self.jobs.remove(&id) else { return };
+        let planned = from.and_then(|manifest| self.plan(job.run().next(), &job.restarts, manifest));
+        match planned {
+            Ok(plan) => {
+                let from = plan.restored_epoch().unwrap_or_default();
+                info!(run = %plan.run(), %from, "job begins again");
+                let run = plan.run();
+                job.lanes = self.open_lanes(&plan, ctx);
+                job.machine = JobMachine::new(plan);
+                job.newest_metrics.clear();
+                job.restarts.next = Next::Nothing;
+                self.jobs.insert(id, job);
+                self.drive(run, Event::Submitted, ctx);
+            }
+            Err(error) => {
+                job.restarts.next = Next::Nothing;
+                self.jobs.insert(id, job);
+                self.publish(id, JobStatus::Failed { domain: error.domain(), message: error.chain() });
+                self.go_on_if_over(id, ctx);
+            }
+        }
+    }
+
+    /// Somebody wants a job to end, which may be between two attempts.
+    pub(super) fn stop_job(&mut self, id: JobId, mode: StopMode, ctx: &mut Context<Self>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.restarts.next == Next::Nothing {
+            let run = job.run();
+            return self.drive(run, Event::StopRequested(mode), ctx);
+        }
+        job.restarts.next = Next::Nothing;
+        self.publish(id, JobStatus::Stopped);
+        self.go_on_if_over(id, ctx);
+    }
+
+    /// Has a manifest written.
+    pub(super) fn seal(&mut self, manifest: Manifest, ctx: &Context<Self>) {
+        let run = manifest.run;
+        let Some(Place { storage, .. }) = self.jobs.get(&run.job).and_then(|job| job.restarts.place.clone()) else {
+            return;
+        };
+        let coordinator = ctx.address();
+        self.tasks.spawn(async move {
+            let epoch = manifest.epoch;
+            let sealed = timeout(STORAGE_LIMIT, checkpoints::seal(&storage, &manifest)).await;
+            let result = match sealed {
+                Ok(sealed) => sealed.map_err(|error| JobFailure::external(error.chain())),
+                Err(_) => Err(JobFailure::external(format!("no answer of the storage within {STORAGE_LIMIT:?}"))),
+            };
+            let is_sealed = result.is_ok();
+            info!(%run, %epoch, bytes = manifest.bytes(), is_sealed, "checkpoint");
+            // Without an actor there is no job.
+            let _ = coordinator.send(JobEvent(run, Event::Sealed { epoch, result })).await;
+            if is_sealed && let Err(error) = checkpoints::collect_garbage(&storage, &manifest).await {
+                warn!(%run, error = error.chain(), "checkpoints that nobody needs are left");
+            }
+        });
+    }
+}
+
+impl Handler<Redeploy> for Coordinator {
+    type Result = MessageResult<Redeploy>;
+
+    fn handle(&mut self, message: Redeploy, ctx: &mut Context<Self>) -> Self::Result {
+        let Redeploy { job, from } = message;
+        if self.jobs.get(&job).is_some_and(|job| job.restarts.next == Next::Waiting) {
+            self.redeploy(job, from, ctx);
+        }
+        MessageResult(())
+    }
+}
+
+impl Job {
+    /// What a failure comes to: another attempt, or the end.
+    fn try_again(&mut self, domain: ErrorDomain, message: String, now: Duration) -> JobStatus {
+        let delay = self.restarts.place.as_ref().and_then(|_| self.restarts.recovery.delay_after(domain, now));
+        match delay {
+            Some(delay) => {
+                self.restarts.next = Next::Attempt(delay);
+                JobStatus::Restarting { message, attempt: self.run().attempt + 1 }
+            }
+            None => JobStatus::Failed { domain, message },
+        }
+    }
+}
+
+/// Whether a job can go on from a checkpoint. Rows of a SELECT have gone to whoever asked, and what a view held at
+/// an epoch cannot be read again.
+fn can_be_restored(graph: &DataflowGraph) -> bool {
+    graph.nodes.iter().all(|node| match &node.kind {
+        NodeKind::Source(source) => source.connector != VIEW_CONNECTOR,
+        NodeKind::Sink(sink) => sink.connector != RESULT_CONNECTOR,
+        _ => true,
+    })
+}

@@ -1,0 +1,113 @@
+//! The storage of checkpoints: an object store, named by a folder or a URL.
+//!
+//! A folder is flushed to the disk: `object_store` does not, and a manifest must not outlive what it names.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+
+use crate::error::{PlanError, Result};
+
+/// See the [module](self).
+#[derive(Debug, Clone)]
+pub struct Storage {
+    objects: Arc<dyn ObjectStore>,
+    /// The folder that it is, if it is one.
+    folder: Option<PathBuf>,
+}
+
+impl Storage {
+    /// The storage at a folder or `file://` URL; a folder is made if it is not there.
+    pub fn open(url: &str) -> Result<Self> {
+        let refuse = |reason: String| PlanError::Storage { url: url.to_owned(), reason };
+        let folder = match url.split_once("://") {
+            None => FilePath::new(url),
+            Some(("file", path)) => FilePath::new(path),
+            Some((scheme, _)) => {
+                return Err(refuse(format!("{scheme}:// is not supported; a folder or a file:// URL is")));
+            }
+        };
+        let folder = create_folder(folder).map_err(|error| refuse(error.to_string()))?;
+        let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| refuse(error.to_string()))?;
+        Ok(Self { objects: Arc::new(objects), folder: Some(folder) })
+    }
+
+    /// A storage on an object store of any kind.
+    #[must_use]
+    pub fn on(objects: Arc<dyn ObjectStore>) -> Self {
+        Self { objects, folder: None }
+    }
+
+    /// Writes an object, in the place of one that is there. [`Self::flush`] makes it durable.
+    pub async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<()> {
+        self.objects.put(&Path::from(path), bytes.into()).await.map_err(failed("write", path))?;
+        Ok(())
+    }
+
+    /// Writes an object unless there is one; says whether it was written.
+    pub async fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool> {
+        match self.objects.put_opts(&Path::from(path), bytes.into(), PutMode::Create.into()).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(failed("write", path)(error)),
+        }
+    }
+
+    /// Reads an object; nothing if there is none.
+    pub async fn get(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let found = match self.objects.get(&Path::from(path)).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            found => found.map_err(failed("read", path))?,
+        };
+        Ok(Some(found.bytes().await.map_err(failed("read", path))?.to_vec()))
+    }
+
+    /// The objects below a folder, sorted.
+    pub async fn list(&self, folder: &str) -> Result<Vec<String>> {
+        let listed = self.objects.list(Some(&Path::from(folder)));
+        let found: Vec<_> = listed.try_collect().await.map_err(failed("list", folder))?;
+        let mut paths: Vec<String> = found.into_iter().map(|object| object.location.to_string()).collect();
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Removes an object; it is no error if it is gone.
+    pub async fn delete(&self, path: &str) -> Result<()> {
+        match self.objects.delete(&Path::from(path)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed("delete", path)(error)),
+        }
+    }
+
+    /// Makes an object that was written durable; blocks. Only folders need to be told.
+    pub fn flush(&self, path: &str) -> io::Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let object = folder.join(path);
+        object.ancestors().take_while(|part| part.starts_with(folder)).try_for_each(flush_one)
+    }
+}
+
+fn failed(action: &'static str, path: &str) -> impl FnOnce(object_store::Error) -> PlanError {
+    let path = path.to_owned();
+    move |source| PlanError::Object { action, path, source: Box::new(source) }
+}
+
+/// Creates a folder, with those above it that are missing, durably; returns its absolute path.
+pub fn create_folder(folder: &FilePath) -> io::Result<PathBuf> {
+    let missing = folder.ancestors().take_while(|folder| !folder.exists()).count();
+    std::fs::create_dir_all(folder)?;
+    let folder = folder.canonicalize()?;
+    // The name of a new folder is in the one above it.
+    folder.ancestors().skip(1).take(missing).try_for_each(flush_one)?;
+    Ok(folder)
+}
+
+fn flush_one(path: &FilePath) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

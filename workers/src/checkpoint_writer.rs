@@ -1,0 +1,90 @@
+//! Writes the state of a job's tasks to the storage of its checkpoints, while the tasks go on.
+//!
+//! What a task has passed and how it has ended are told in that order, whichever is written first: the
+//! coordinator must not take the state that a task ended with for the one at a barrier before.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use tidemill_engine::EngineError;
+use tidemill_engine::state::Snapshot;
+use tidemill_plans::checkpoint::StateFile;
+use tidemill_plans::error::chain;
+use tidemill_plans::ids::{Epoch, RunId, TaskId};
+use tidemill_plans::protocol::WorkerEvent;
+use tidemill_plans::storage::Storage;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::time::timeout;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use crate::events::EventSender;
+
+/// How long writing one task's state may take.
+const WRITE_LIMIT: Duration = Duration::from_secs(120);
+
+/// Tasks whose state is written at the same time.
+const WRITES_AT_ONCE: usize = 4;
+
+/// The writer of one run. It ends when it is dropped, with what it has not written.
+pub(crate) struct CheckpointWriter {
+    /// No bound of its own: tasks write once an epoch, and one epoch is on its way at a time.
+    queue: mpsc::UnboundedSender<(TaskId, Epoch, Snapshot)>,
+    task: AbortHandle,
+}
+
+impl CheckpointWriter {
+    /// A writer for `run`, which tells the coordinator through `events`.
+    pub(crate) fn start(runtime: &Handle, run: RunId, storage: Storage, events: EventSender) -> Self {
+        let (queue, states) = mpsc::unbounded_channel();
+        let writing = async move {
+            let write = |(task, epoch, state)| write(run, task, epoch, state, storage.clone());
+            let mut written = UnboundedReceiverStream::new(states).map(write).buffered(WRITES_AT_ONCE);
+            while let Some(event) = written.next().await {
+                events.push(event);
+            }
+        };
+        Self { queue, task: runtime.spawn(writing).abort_handle() }
+    }
+
+    /// Has a task's state written, at a barrier or, with [`Epoch::END`], at its end.
+    pub(crate) fn write(&self, task: TaskId, epoch: Epoch, state: Snapshot) {
+        // It is there as long as this is.
+        let _ = self.queue.send((task, epoch, state));
+    }
+}
+
+impl Drop for CheckpointWriter {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Writes one task's state; what the coordinator is to hear of it.
+async fn write(run: RunId, task: TaskId, epoch: Epoch, state: Snapshot, storage: Storage) -> WorkerEvent {
+    let path = StateFile::path_of(run, task, epoch);
+    let written = timeout(WRITE_LIMIT, put(&storage, &path, state)).await;
+    let written = written.unwrap_or_else(|_| Err(format!("{path} was not written within {WRITE_LIMIT:?}")));
+    match written {
+        Ok(bytes) => {
+            let state = Some(StateFile { path, bytes });
+            match epoch {
+                Epoch::END => WorkerEvent::TaskFinished { run, task, state },
+                epoch => WorkerEvent::BarrierPassed { run, task, epoch, state },
+            }
+        }
+        Err(message) => WorkerEvent::CheckpointFailed { run, task, epoch, message },
+    }
+}
+
+async fn put(storage: &Storage, path: &str, state: Snapshot) -> Result<u64, String> {
+    let bytes = spawn_blocking(move || state.to_bytes()).await.map_err(|error| error.to_string())?;
+    let bytes = bytes.map_err(|error: EngineError| error.chain())?;
+    let size = bytes.len() as u64;
+    storage.put(path, bytes).await.map_err(|error| chain(&error))?;
+    let (storage, object) = (storage.clone(), path.to_owned());
+    let flushed = spawn_blocking(move || storage.flush(&object)).await.map_err(|error| error.to_string())?;
+    flushed.map_err(|error| format!("cannot flush {path}: {error}"))?;
+    Ok(size)
+}
