@@ -112,6 +112,11 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// Whether [`Self::commit`] does anything, so that it has to be called before the job is over.
+    fn commits(&self) -> bool {
+        false
+    }
+
     /// The checkpoint of this epoch has been sealed: what was written up to it is made visible. May be called
     /// again. The second phase. [`Epoch::END`] covers what [`Self::finish`] completed.
     fn commit(&mut self, _epoch: Epoch) -> Result<()> {
@@ -119,8 +124,7 @@ pub trait Sink: Send {
     }
 
     /// Completes what was written; nothing follows. In a job with checkpoints it becomes visible with the
-    /// last commit, else at once. A sink that is dropped before leaves nothing
-    /// behind that looks complete.
+    /// last commit, else at once. A sink that is dropped before leaves nothing behind that looks complete.
     fn finish(&mut self) -> Result<()>;
 }
 
@@ -150,7 +154,7 @@ pub fn open_sink(
     schema: SchemaRef,
 ) -> Result<Box<dyn Sink>> {
     match node.connector.as_str() {
-        "files" => files::open_sink(node, subtask, schema),
+        "files" => files::open_sink(node, subtask, env.has_checkpoints, schema),
         "blackhole" => Ok(Box::new(blackhole::Blackhole::new(&node.options))),
         "print" => Ok(Box::new(print::Print::new(schema))),
         VIEW_CONNECTOR => Ok(Box::new(view::ViewSink::new(node, operator, subtask, env, schema))),

@@ -102,6 +102,17 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// Whether [`Self::commit`] does anything, so that its task has to wait for it.
+    fn commits(&self) -> bool {
+        false
+    }
+
+    /// The checkpoint of this epoch has been sealed: what was written to the outside up to it becomes visible.
+    /// May be called again. [`Epoch::END`] covers what [`Self::on_end`] wrote.
+    fn commit(&mut self, _epoch: Epoch) -> Result<()> {
+        Ok(())
+    }
+
     /// Bytes of state held, as far as it grows with the rows; zero for operators without state. Asked after
     /// every call, so it must not look through the state: what is held is counted as it comes and goes.
     fn state_bytes(&self) -> usize {

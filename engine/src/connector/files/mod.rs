@@ -23,6 +23,7 @@ mod part;
 mod sink;
 mod source;
 mod watch;
+mod writer;
 
 use std::io;
 use std::path::Path;
@@ -84,8 +85,13 @@ fn at_pace<S: Source + 'static>(source: S, node: &SourceNode, share: Share, part
 }
 
 /// Opens one subtask's share of a folder of files.
-pub(super) fn open_sink(node: &SinkNode, subtask: u32, schema: SchemaRef) -> Result<Box<dyn Sink>> {
-    Ok(Box::new(sink::FilesSink::open(node, subtask, schema)?))
+pub(super) fn open_sink(
+    node: &SinkNode,
+    subtask: u32,
+    has_checkpoints: bool,
+    schema: SchemaRef,
+) -> Result<Box<dyn Sink>> {
+    Ok(Box::new(sink::FilesSink::open(node, subtask, has_checkpoints, schema)?))
 }
 
 /// What the names of files of a format end in.
