@@ -11,6 +11,8 @@ mod generated;
 mod lookup;
 mod nexmark;
 mod pace;
+#[cfg(test)]
+mod positions;
 mod print;
 mod random;
 mod result;
@@ -53,15 +55,11 @@ pub trait Source: Send {
 
     /// How far it has come: everything that [`Self::next_event`] has given out, and nothing else. Bytes of the
     /// connector's own, with a version in them.
-    fn position(&self) -> Result<Vec<u8>> {
-        Err(EngineError::State(String::from("this source cannot say how far it has read")))
-    }
+    fn position(&self) -> Result<Vec<u8>>;
 
     /// Goes to where one like it was: the next row is the one that came behind that position. Called before
     /// anything was read. An error says what has changed so that this is not possible.
-    fn seek(&mut self, _position: &[u8]) -> Result<()> {
-        Err(EngineError::State(String::from("this source cannot go on from where it was")))
-    }
+    fn seek(&mut self, position: &[u8]) -> Result<()>;
 }
 
 /// Writes rows, from one thread.

@@ -4,6 +4,7 @@
 mod changelogs;
 mod columnar;
 mod committing;
+mod seeking;
 mod sharing;
 mod watching;
 mod writing;
