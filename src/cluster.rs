@@ -20,6 +20,9 @@ const WORKERS_START: Duration = Duration::from_secs(20);
 /// How long worker processes may take to end when asked to.
 const WORKERS_END: Duration = Duration::from_secs(3);
 
+/// Worker processes that are started in the place of others, in all.
+const REPLACEMENTS_MAX: usize = 1000;
+
 /// Any free port of the loopback interface: a cluster of one machine is nobody else's business.
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -39,13 +42,23 @@ pub struct LocalCluster {
     /// Kept so that the endpoint of worker processes lives as long as the cluster.
     server: Option<ServerGuard>,
     processes: Vec<Child>,
+    /// How a worker process is started.
+    start: Option<(SocketAddr, u32)>,
+    /// How many have been started in the place of others.
+    replaced: usize,
 }
 
 impl LocalCluster {
     /// Starts a coordinator, within an actix system. Its metadata are in `data_dir`, or in memory.
     pub fn start(data_dir: Option<PathBuf>) -> Result<Self> {
         let config = CoordinatorConfig { data_dir, ..CoordinatorConfig::default() };
-        Ok(Self { coordinator: CoordinatorHandle::start(config)?, server: None, processes: Vec::new() })
+        Ok(Self {
+            coordinator: CoordinatorHandle::start(config)?,
+            server: None,
+            processes: Vec::new(),
+            start: None,
+            replaced: 0,
+        })
     }
 
     /// Starts the workers; returns when every one is there.
@@ -66,6 +79,7 @@ impl LocalCluster {
                 let slots = cores.div_ceil(count).max(1);
                 let processes: Result<Vec<Child>> = (0..count).map(|_| spawn(address, slots)).collect();
                 self.processes = processes?;
+                self.start = Some((address, slots));
                 self.wait_for_workers(count as usize).await
             }
         }
@@ -89,6 +103,21 @@ impl LocalCluster {
             Ok(status) => TidemillError::WorkerProcess(status.to_string()),
             Err(error) => TidemillError::WorkerProcess(error.to_string()),
         }
+    }
+
+    /// Starts worker processes in the place of those that have ended. An error when that has been done too often:
+    /// they end as soon as they begin.
+    pub fn replace_ended_workers(&mut self) -> Result<()> {
+        let Some((address, slots)) = self.start else { return Ok(()) };
+        for process in &mut self.processes {
+            let Some(status) = process.try_wait().map_err(TidemillError::Spawn)? else { continue };
+            self.replaced += 1;
+            if self.replaced > REPLACEMENTS_MAX {
+                return Err(TidemillError::WorkerProcess(status.to_string()));
+            }
+            *process = spawn(address, slots)?;
+        }
+        Ok(())
     }
 
     /// Lets the workers go, and waits until they have.

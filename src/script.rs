@@ -132,6 +132,7 @@ async fn watch(
     let mut refresh = tokio::time::interval(REFRESH);
     let mut interrupted: Option<SignalKind> = None;
     let mut open = true;
+    let mut status = job.status.clone();
     while open {
         tokio::select! {
             rows = job.results.recv() => match rows {
@@ -150,7 +151,15 @@ async fn watch(
                 interrupted.get_or_insert(signal);
                 job.stop(mode).await?;
             }
-            error = cluster.worker_ended(), if interrupted.is_none() => return Err(error),
+            error = cluster.worker_ended(), if interrupted.is_none() => match job.recovers {
+                true => cluster.replace_ended_workers()?,
+                false => return Err(error),
+            },
+            Ok(()) = status.changed() => {
+                if let JobStatus::Restarting { message, attempt } = &*status.borrow_and_update() {
+                    progress.suspended(|| warn(&format!("restart {attempt} of the job: {message}")));
+                }
+            }
         }
     }
     let status = job.wait().await;

@@ -130,8 +130,9 @@ impl CoordinatorHandle {
     /// Runs a graph. The error tells that it could not be placed; what goes wrong later is a status.
     pub async fn submit(&self, graph: DataflowGraph, settings: Settings) -> Result<JobHandle> {
         let id = self.metadata.next_job().await?;
-        let JobChannels { status, metrics, epoch, results } = self.ask(Submit { job: id, graph, settings }).await??;
-        Ok(JobHandle { id, status, metrics, epoch, results, actor: self.actor.clone() })
+        let JobChannels { status, metrics, epoch, results, recovers } =
+            self.ask(Submit { job: id, graph, settings }).await??;
+        Ok(JobHandle { id, status, metrics, epoch, results, recovers, actor: self.actor.clone() })
     }
 
     /// Lets go of what a job's materialized views hold, when the job has ended.
@@ -274,6 +275,8 @@ pub struct JobHandle {
     pub epoch: watch::Receiver<Option<Epoch>>,
     /// The rows of its SELECTs. Ends behind the last of them, after the job has ended.
     pub results: mpsc::Receiver<ResultBatches>,
+    /// Whether it has checkpoints, so that it goes on when a worker is lost.
+    pub recovers: bool,
     actor: Addr<Coordinator>,
 }
 

@@ -252,8 +252,9 @@ pub(crate) mod testing {
         }
 
         /// The same task, which has to be told of commits.
-        pub(crate) fn committing(self) -> Self {
-            Self { commits: true, ..self }
+        pub(crate) fn committing(mut self) -> Self {
+            self.commits = true;
+            self
         }
 
         fn say(&self, ending: Ending) {

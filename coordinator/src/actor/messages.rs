@@ -61,6 +61,7 @@ pub(crate) struct JobChannels {
     pub metrics: watch::Receiver<Vec<OperatorMetrics>>,
     pub epoch: watch::Receiver<Option<Epoch>>,
     pub results: mpsc::Receiver<ResultBatches>,
+    pub recovers: bool,
 }
 
 /// Something happened to an attempt at a job.

@@ -98,6 +98,7 @@ impl Coordinator {
         let url = self.checkpoints.of(&settings).filter(|_| can_be_restored(&graph));
         let restarts = Restarts::new(graph, settings, url)?;
         let plan = self.plan(RunId::first(id), &restarts, None)?;
+        let recovers = plan.has_checkpoints();
         let (status_sender, status) = watch::channel(JobStatus::Scheduling);
         let (metrics_sender, metrics) = watch::channel(Vec::new());
         let (epoch_sender, epoch) = watch::channel(None);
@@ -116,7 +117,7 @@ impl Coordinator {
         let before = self.jobs.insert(id, job);
         assert!(before.is_none(), "{id} was given twice");
         self.drive(RunId::first(id), Event::Submitted, ctx);
-        Ok(JobChannels { status, metrics, epoch, results })
+        Ok(JobChannels { status, metrics, epoch, results, recovers })
     }
 
     /// Places an attempt at a job.

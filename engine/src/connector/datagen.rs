@@ -115,10 +115,13 @@ fn with_nulls(values: ArrayRef, null_rate: f64, field: Field, rows: Range<u64>) 
 #[cfg(test)]
 mod tests {
     use tidemill_plans::expr::StreamSchema;
+    use tidemill_plans::ids::{JobId, OperatorId};
     use tidemill_plans::settings::Settings;
 
     use super::*;
     use crate::connector::SourceEvent;
+    use crate::connector::positions::check_positions;
+    use crate::metrics::OperatorStats;
     use crate::testing::graph::schema;
     use crate::testing::{show_rows, test_env};
 
@@ -151,6 +154,31 @@ mod tests {
         let options = [&options[..], &[("fields.k.kind", "sequence"), ("fields.t.step", "1s")]].concat();
         let rows = read(&options, "n:int k:text t:time!", 2, 1);
         assert_eq!(rows, ["5 0 @1700000000", "6 1 @1700000001", "7 2 @1700000002"]);
+    }
+
+    #[test]
+    fn rows_go_on_behind_those_that_were_made() {
+        let node = SourceNode {
+            table: String::from("t"),
+            connector: String::from("datagen"),
+            options: vec![(String::from("rows"), String::from("50"))],
+            declared: Vec::new(),
+            columns: StreamSchema(schema("n:int")),
+            projection: Vec::new(),
+            event_time: None,
+        };
+        let open = |subtask, batch_rows| {
+            let settings = Settings { source_batch_rows: batch_rows, ..Settings::default() };
+            let env = TaskEnv { settings, ..test_env().unwrap() };
+            open_source(&node, &env, Share { subtask, parallelism: 3 }).unwrap()
+        };
+        for subtask in 0..3 {
+            let counters = || Arc::new(OperatorStats::new(JobId(1), OperatorId(0), 0));
+            check_positions(|| (open(subtask, 7), counters()));
+        }
+        let position = open(0, 7).position().unwrap();
+        let error = open(0, 8).seek(&position).unwrap_err().to_string();
+        assert!(error.ends_with("rows were made 7 at a time by 3 subtasks, and are now 8 by 3"), "{error}");
     }
 
     #[test]

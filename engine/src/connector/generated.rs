@@ -6,11 +6,12 @@
 use std::ops::Range;
 
 use arrow::array::RecordBatch;
+use tidemill_plans::codec;
 
 use super::pace::{Pace, Paced};
 use super::share::Share;
 use super::{Source, SourceEvent};
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 
 /// Batches a second that each subtask makes of a source with a pace, if there are that many rows.
 const PACED_BATCHES: u64 = 20;
@@ -42,6 +43,12 @@ struct Generated<G> {
     parallelism: u64,
 }
 
+/// How far a subtask has come.
+#[derive(bincode::Encode, bincode::Decode)]
+enum Position {
+    V1 { block: u64, block_rows: u64, parallelism: u64 },
+}
+
 /// Opens one subtask's share of a generated source.
 pub(super) fn open<G: Generate + 'static>(generate: G, options: &GeneratedOptions) -> Box<dyn Source> {
     let share = options.share;
@@ -67,5 +74,23 @@ impl<G: Generate> Source for Generated<G> {
         let end = start.saturating_add(self.block_rows).min(self.rows);
         self.block += self.parallelism;
         self.generate.rows(start..end).map(SourceEvent::Batch)
+    }
+
+    fn position(&self) -> Result<Vec<u8>> {
+        let Self { block, block_rows, parallelism, .. } = *self;
+        Ok(codec::encode(&Position::V1 { block, block_rows, parallelism })?)
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<()> {
+        let Position::V1 { block, block_rows, parallelism } = codec::decode(position)?;
+        if (block_rows, parallelism) != (self.block_rows, self.parallelism) {
+            let now = (self.block_rows, self.parallelism);
+            return Err(EngineError::State(format!(
+                "rows were made {block_rows} at a time by {parallelism} subtasks, and are now {} by {}",
+                now.0, now.1
+            )));
+        }
+        self.block = block;
+        Ok(())
     }
 }

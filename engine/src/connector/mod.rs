@@ -11,6 +11,8 @@ mod generated;
 mod lookup;
 mod nexmark;
 mod pace;
+#[cfg(test)]
+mod positions;
 mod print;
 mod random;
 mod result;
@@ -53,15 +55,11 @@ pub trait Source: Send {
 
     /// How far it has come: everything that [`Self::next_event`] has given out, and nothing else. Bytes of the
     /// connector's own, with a version in them.
-    fn position(&self) -> Result<Vec<u8>> {
-        Err(EngineError::State(String::from("this source cannot say how far it has read")))
-    }
+    fn position(&self) -> Result<Vec<u8>>;
 
     /// Goes to where one like it was: the next row is the one that came behind that position. Called before
     /// anything was read. An error says what has changed so that this is not possible.
-    fn seek(&mut self, _position: &[u8]) -> Result<()> {
-        Err(EngineError::State(String::from("this source cannot go on from where it was")))
-    }
+    fn seek(&mut self, position: &[u8]) -> Result<()>;
 }
 
 /// Writes rows, from one thread.
@@ -112,6 +110,11 @@ pub trait Sink: Send {
         Ok(())
     }
 
+    /// Whether [`Self::commit`] does anything, so that it has to be called before the job is over.
+    fn commits(&self) -> bool {
+        false
+    }
+
     /// The checkpoint of this epoch has been sealed: what was written up to it is made visible. May be called
     /// again. The second phase. [`Epoch::END`] covers what [`Self::finish`] completed.
     fn commit(&mut self, _epoch: Epoch) -> Result<()> {
@@ -119,8 +122,7 @@ pub trait Sink: Send {
     }
 
     /// Completes what was written; nothing follows. In a job with checkpoints it becomes visible with the
-    /// last commit, else at once. A sink that is dropped before leaves nothing
-    /// behind that looks complete.
+    /// last commit, else at once. A sink that is dropped before leaves nothing behind that looks complete.
     fn finish(&mut self) -> Result<()>;
 }
 
@@ -150,7 +152,7 @@ pub fn open_sink(
     schema: SchemaRef,
 ) -> Result<Box<dyn Sink>> {
     match node.connector.as_str() {
-        "files" => files::open_sink(node, subtask, schema),
+        "files" => files::open_sink(node, subtask, env.has_checkpoints, schema),
         "blackhole" => Ok(Box::new(blackhole::Blackhole::new(&node.options))),
         "print" => Ok(Box::new(print::Print::new(schema))),
         VIEW_CONNECTOR => Ok(Box::new(view::ViewSink::new(node, operator, subtask, env, schema))),

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use tidemill_plans::ids::Epoch;
 
 use super::share::Share;
 use super::{Source, SourceEvent};
 use crate::clock;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
+use crate::state::{Belongs, Snapshot, StateReader};
 
 /// How long a source sleeps at most before it looks at the clock again.
 const PACE_SLEEP: Duration = Duration::from_millis(20);
@@ -39,6 +41,24 @@ impl<S: Source> Source for Paced<S> {
                 Ok(SourceEvent::Idle)
             }
         }
+    }
+
+    /// That of the source, and the rows of it that are held back: read again, they would be counted again.
+    fn position(&self) -> Result<Vec<u8>> {
+        let mut position = Snapshot::default();
+        let mut state = position.writer(Epoch::default());
+        state.value("source", &self.source.position()?)?;
+        state.rows("ahead", Belongs::Anywhere, self.pace.ahead.clone());
+        position.to_bytes()
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<()> {
+        let position = [Snapshot::from_bytes(position)?];
+        let state = StateReader::new(&position, 0, 1);
+        let source: Option<Vec<u8>> = state.value("source")?;
+        self.source.seek(&source.ok_or_else(|| EngineError::State(String::from("no position of the source")))?)?;
+        self.pace.ahead = state.rows("ahead")?.into_iter().next();
+        Ok(())
     }
 }
 
@@ -106,7 +126,56 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
+    use crate::testing::graph::schema;
+    use crate::testing::{parse_rows, show_rows};
+
+    /// Batches, of which the position says how many are left.
+    struct Batches(VecDeque<RecordBatch>);
+
+    fn paced(rows_per_second: u64) -> Paced<Batches> {
+        let batches = ["0\n1\n2", "3\n4"].map(|rows| parse_rows(&schema("v:int"), rows).unwrap());
+        let share = Share { subtask: 0, parallelism: 1 };
+        Paced::new(Batches(batches.into()), Pace::new(rows_per_second, share, 1))
+    }
+
+    impl Source for Batches {
+        fn next_event(&mut self) -> Result<SourceEvent> {
+            Ok(self.0.pop_front().map_or(SourceEvent::End, SourceEvent::Batch))
+        }
+
+        fn position(&self) -> Result<Vec<u8>> {
+            Ok(vec![self.0.len() as u8])
+        }
+
+        fn seek(&mut self, position: &[u8]) -> Result<()> {
+            self.0.drain(..self.0.len() - usize::from(position[0]));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_held_back_is_neither_lost_nor_given_out_twice() {
+        for rows in 0..=5 {
+            let mut first = paced(1);
+            // As if it had begun so many seconds ago.
+            first.pace.started_ns = clock::monotonic_ns().saturating_sub(rows * 1_000_000_000);
+            let mut read = String::new();
+            while read.lines().count() < rows as usize {
+                let SourceEvent::Batch(batch) = first.next_event().unwrap() else { panic!("no rows") };
+                read.push_str(&show_rows(&batch).unwrap());
+            }
+            let mut second = paced(u64::MAX);
+            second.seek(&first.position().unwrap()).unwrap();
+            second.pace.started_ns = 0;
+            while let SourceEvent::Batch(batch) = second.next_event().unwrap() {
+                read.push_str(&show_rows(&batch).unwrap());
+            }
+            assert_eq!(read, "0\n1\n2\n3\n4\n", "{rows} before");
+        }
+    }
 
     /// Rows due to each subtask after so many milliseconds.
     fn due(rows_per_second: u64, parallelism: u32, parts: u64, elapsed_ms: u64) -> Vec<u64> {

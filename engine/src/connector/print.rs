@@ -1,4 +1,5 @@
 //! Prints rows on standard output as they come, one line each, with the change in front.
+//! What has been printed stays: a job that goes back to a checkpoint prints what came behind it again.
 
 use std::io::Write;
 use std::path::PathBuf;

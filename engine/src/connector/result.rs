@@ -4,7 +4,7 @@
 //! with an ORDER BY is held to its end: then changes are merged, rows ordered and cut to the limit. So
 //! the same rows are printed in the same order however many tasks made them. What is held is condensed
 //! each time that it has doubled, which costs a constant per row. Of a stream that may have no end, rows
-//! and changes go as they come.
+//! and changes go as they come: those are sent again if a job goes back to a checkpoint.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use tidemill_plans::node::SinkNode;
 use super::{Sink, changes};
 use crate::error::Result;
 use crate::rows::canonical_order;
+use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::{ResultPort, TaskEnv, batch_bytes};
 
 /// Rows that are held before it is worth a look at which of them are needed.
@@ -129,6 +130,19 @@ impl Sink for ResultSink {
         }
         self.held.push(batch.clone());
         if self.held.has_doubled() { self.condense() } else { Ok(()) }
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        state.rows("held", Belongs::to_first(0), self.held.batches.iter().cloned());
+        state.value("rows_condensed", &(self.held.rows_condensed as u64))?;
+        state.value("sent", &self.sent)
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        state.rows("held")?.into_iter().for_each(|rows| self.held.push(rows));
+        self.held.rows_condensed = state.value::<u64>("rows_condensed")?.unwrap_or_default() as usize;
+        self.sent = state.value("sent")?.unwrap_or_default();
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<()> {

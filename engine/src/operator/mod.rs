@@ -102,13 +102,13 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// Whether [`Self::commit`] does anything: its task ends only after the last commit.
+    /// Whether [`Self::commit`] does anything, so that its task has to wait for it.
     fn commits(&self) -> bool {
         false
     }
 
-    /// The checkpoint of this epoch is sealed: shows the outside what it covers. May be called again;
-    /// [`Epoch::END`] covers everything.
+    /// The checkpoint of this epoch has been sealed: what was written to the outside up to it becomes visible.
+    /// May be called again. [`Epoch::END`] covers what [`Self::on_end`] wrote.
     fn commit(&mut self, _epoch: Epoch) -> Result<()> {
         Ok(())
     }

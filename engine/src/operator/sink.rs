@@ -17,6 +17,7 @@ use super::Operator;
 use crate::connector::Sink;
 use crate::error::Result;
 use crate::rows::EventTimeBuffer;
+use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks, batch_bytes};
 
 /// See [`SinkNode`].
@@ -42,10 +43,24 @@ impl SinkOperator {
             return Ok(());
         };
         let Some(chunk_rows) = self.writer.chunk_rows() else { return self.writer.write(&rows) };
+        self.push_partial(rows);
+        if self.partial_rows >= chunk_rows.get() { self.write_chunks(chunk_rows.get()) } else { Ok(()) }
+    }
+
+    fn push_partial(&mut self, rows: RecordBatch) {
         self.partial_rows += rows.num_rows();
         self.partial_bytes += batch_bytes(&rows);
         self.partial.push(rows);
-        if self.partial_rows >= chunk_rows.get() { self.write_chunks(chunk_rows.get()) } else { Ok(()) }
+    }
+
+    /// Writes rows in order though they do not fill a chunk.
+    fn write_partial(&mut self) -> Result<()> {
+        if self.partial_rows == 0 {
+            return Ok(());
+        }
+        let rest = concat_batches(&self.input, &std::mem::take(&mut self.partial))?;
+        (self.partial_rows, self.partial_bytes) = (0, 0);
+        self.writer.write(&rest)
     }
 
     fn note_checksum(&self, ctx: &OperatorContext) {
@@ -93,13 +108,39 @@ impl Operator for SinkOperator {
         // After a stop, rows ahead of the watermark are as final as the others: only windows that
         // were not complete are left out.
         self.write_before(EventTime::MAX)?;
-        if self.partial_rows > 0 {
-            let rest = concat_batches(&self.input, &std::mem::take(&mut self.partial))?;
-            (self.partial_rows, self.partial_bytes) = (0, 0);
-            self.writer.write(&rest)?;
-        }
+        self.write_partial()?;
         self.note_checksum(ctx);
         self.writer.finish()
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        if self.writer.commits() {
+            // What is complete by now is to be seen with this checkpoint. Where a part ends depends on the
+            // checkpoints anyway.
+            self.write_partial()?;
+        }
+        if let Some(waiting) = &self.waiting {
+            // Whichever instance a row comes to writes it.
+            waiting.snapshot(Belongs::Anywhere, &mut state.part("waiting"));
+        }
+        state.rows("partial", Belongs::Anywhere, self.partial.iter().cloned());
+        self.writer.snapshot(&mut state.part("writer"))
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.restore(&state.part("waiting"))?;
+        }
+        state.rows("partial")?.into_iter().for_each(|rows| self.push_partial(rows));
+        self.writer.restore(&state.part("writer"))
+    }
+
+    fn commits(&self) -> bool {
+        self.writer.commits()
+    }
+
+    fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        self.writer.commit(epoch)
     }
 
     fn state_bytes(&self) -> usize {
@@ -112,33 +153,4 @@ impl Operator for SinkOperator {
 }
 
 #[cfg(test)]
-mod tests {
-    use tidemill_plans::connector::RESULT_CONNECTOR;
-    use tidemill_plans::node::NodeKind;
-
-    use super::*;
-    use crate::testing::graph::{harness, schema};
-
-    #[test]
-    fn rows_that_the_writer_holds_count_as_state() {
-        let rows = schema("k:text t:time");
-        let node = |time| SinkNode {
-            table: String::from("result"),
-            connector: String::from(RESULT_CONNECTOR),
-            options: vec![],
-            time,
-            upsert_keys: vec![],
-            order_by: vec![],
-            limit: None,
-            live: false,
-        };
-        for time in [None, Some(1)] {
-            let mut sink = harness(NodeKind::Sink(node(time)), &[&rows], Arc::clone(&rows));
-            assert_eq!(sink.state_bytes(), 0);
-            sink.push(0, "a @1\nb @2").unwrap();
-            assert!(sink.state_bytes() > 0, "{time:?}");
-            sink.finish().unwrap();
-            assert_eq!(sink.state_bytes(), 0, "{time:?}");
-        }
-    }
-}
+mod tests;

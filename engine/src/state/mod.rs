@@ -153,6 +153,12 @@ impl<'a> StateReader<'a> {
         Ok(rows)
     }
 
+    /// Whether this instance looks after what instance `from` left on the outside.
+    #[must_use]
+    pub fn has_part_of(&self, from: u32) -> bool {
+        from % self.parallelism == self.subtask
+    }
+
     fn is_rescaled(&self) -> bool {
         self.snapshots.len() != self.parallelism as usize
     }
@@ -167,7 +173,7 @@ impl<'a> StateReader<'a> {
         let columns = match belongs {
             Belongs::ToKeys(columns) if !columns.is_empty() => columns,
             Belongs::ToKeys(_) => return Ok((self.subtask == 0).then(|| batch.clone())),
-            Belongs::Anywhere => return Ok((from % self.parallelism == self.subtask).then(|| batch.clone())),
+            Belongs::Anywhere => return Ok(self.has_part_of(from).then(|| batch.clone())),
         };
         if columns.iter().any(|column| *column >= batch.num_columns()) {
             return Err(EngineError::State(format!("{}: its keys are not among its columns", self.prefix)));

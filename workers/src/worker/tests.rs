@@ -246,7 +246,7 @@ impl Pair {
 async fn ask(worker: &WorkerHandle, request: WorkerRequest) -> Result<(), String> {
     match worker.request(request).await.unwrap() {
         WorkerResponse::Done => Ok(()),
-        WorkerResponse::Failed { message, .. } => Err(message),
+        WorkerResponse::Failed { message, .. } | WorkerResponse::Damaged { message } => Err(message),
     }
 }
 

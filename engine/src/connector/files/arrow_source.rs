@@ -15,10 +15,12 @@ use arrow::error::ArrowError;
 use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{FileReader, FileReaderBuilder, StreamReader, read_footer_length};
 use arrow::ipc::{Block, root_as_footer, root_as_message};
+use tidemill_plans::codec;
 
 use super::conform::Conform;
-use super::source::{Held, Split, Splits};
-use super::{file_error, system_error};
+use super::held::Held;
+use super::source::{Split, Splits};
+use super::{file_error, rows_gone, system_error};
 use crate::connector::share::Share;
 use crate::error::{EngineError, Result};
 
@@ -36,8 +38,8 @@ pub(super) fn splits(files: &[PathBuf], conform: &Conform, batch_rows: usize, sh
     let mut splits = Splits::default();
     for path in files {
         let layout = Layout::of(path, conform)?;
-        let (first, parts) = (splits.all, layout.parts());
-        splits.all += parts;
+        let parts = layout.parts();
+        let first = splits.add_file(parts);
         let waiting: VecDeque<usize> = (0..parts).filter(|part| share.owns(first + part)).collect();
         if !waiting.is_empty() {
             let (path, conform) = (path.clone(), conform.clone());
@@ -45,6 +47,7 @@ pub(super) fn splits(files: &[PathBuf], conform: &Conform, batch_rows: usize, sh
                 path,
                 layout,
                 waiting,
+                begin: Position::default(),
                 open: None,
                 number: 0,
                 held: Held::default(),
@@ -188,12 +191,23 @@ fn broken<E: std::error::Error + 'static>(path: &Path) -> impl Fn(E) -> EngineEr
     }
 }
 
+/// How far a subtask has come in a file.
+#[derive(Debug, Clone, Copy, Default, bincode::Encode, bincode::Decode)]
+struct Position {
+    /// The record batch that it is reading, or of a stream the next one; for a file `None` behind its last.
+    batch: Option<usize>,
+    /// Rows of it that have been passed on.
+    rows: usize,
+}
+
 struct ArrowFile {
     path: PathBuf,
     /// As it was when the source was opened.
     layout: Layout,
     /// Record batches still to read; of a stream, one number that stands for all.
     waiting: VecDeque<usize>,
+    /// Where to begin: of a stream the record batch, and rows of the first one that are passed over.
+    begin: Position,
     /// `None` until the first batch is asked for.
     open: Option<OpenFile>,
     /// Which record batch is the current one.
@@ -225,6 +239,20 @@ impl OpenFile {
         opened.map_err(broken(path))
     }
 
+    /// Passes over the first record batches of a stream.
+    fn skip(&mut self, before: usize, path: &Path) -> Result<()> {
+        let Self::Stream { reader, batches } = self else { return Ok(()) };
+        while *batches < before {
+            let batch = guarded(|| reader.next().transpose()).map_err(broken(path))?;
+            if batch.is_none() {
+                let reason = format!("{before} of its record batches were read before, and it has {batches} now");
+                return Err(EngineError::Format { path: path.to_path_buf(), reason });
+            }
+            *batches += 1;
+        }
+        Ok(())
+    }
+
     /// The next record batch and its number.
     fn next(&mut self, waiting: &mut VecDeque<usize>) -> Result<Option<(usize, RecordBatch)>, ArrowError> {
         match self {
@@ -247,7 +275,9 @@ impl OpenFile {
 impl ArrowFile {
     fn reopen(&self) -> Result<OpenFile> {
         if Layout::of(&self.path, &self.conform)? == self.layout {
-            return OpenFile::open(&self.path, &self.layout);
+            let mut open = OpenFile::open(&self.path, &self.layout)?;
+            open.skip(self.begin.batch.unwrap_or_default(), &self.path)?;
+            return Ok(open);
         }
         // Record batches were dealt out by their number: other ones mean that others read it as it was.
         let reason = String::from("its record batches or columns are not those that it had when the job was deployed");
@@ -266,9 +296,22 @@ impl ArrowFile {
         while self.held.is_empty() {
             let next = guarded(|| open.next(&mut self.waiting)).map_err(broken(&self.path))?;
             let Some((number, batch)) = next else { return Ok(false) };
-            (self.number, self.held) = (number, Held::new(batch));
+            let skip = std::mem::take(&mut self.begin.rows);
+            if batch.num_rows() < skip {
+                return Err(rows_gone(&self.path, &format!("record batch {number}"), skip, batch.num_rows()));
+            }
+            (self.number, self.held) = (number, Held::behind(batch, skip));
         }
         Ok(true)
+    }
+
+    /// The record batch to read next; of a file `None` behind the last.
+    fn next_batch_number(&self) -> Option<usize> {
+        match &self.open {
+            Some(OpenFile::Stream { batches, .. }) => Some(*batches),
+            None if self.layout.batches.is_none() => Some(self.begin.batch.unwrap_or_default()),
+            _ => self.waiting.front().copied(),
+        }
     }
 }
 
@@ -281,5 +324,22 @@ impl Split for ArrowFile {
         let (path, number) = (self.path.display(), self.number);
         let place = |row: usize| format!("{path}, record batch {number}, row {}", first + row);
         self.conform.convert(rows.columns(), rows.num_rows(), &place).map(Some)
+    }
+
+    fn position(&self) -> Result<Vec<u8>> {
+        let position = match self.held.is_empty() {
+            true => Position { batch: self.next_batch_number(), rows: self.begin.rows },
+            false => Position { batch: Some(self.number), rows: self.held.passed_on() },
+        };
+        Ok(codec::encode(&position)?)
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<()> {
+        self.begin = codec::decode(position)?;
+        if self.layout.batches.is_some() {
+            let batch = self.begin.batch;
+            self.waiting.retain(|waiting| batch.is_some_and(|batch| *waiting >= batch));
+        }
+        Ok(())
     }
 }

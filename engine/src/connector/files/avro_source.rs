@@ -9,7 +9,7 @@
 //! back from a block that has more rows than it says.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,10 +17,12 @@ use arrow::array::{Array, ArrayRef, RecordBatch, make_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_avro::reader::{ReaderBuilder, read_header_info};
+use tidemill_plans::codec;
 
 use super::conform::Conform;
-use super::source::{Held, Split, Splits};
-use super::{file_error, system_error};
+use super::held::Held;
+use super::source::{Split, Splits};
+use super::{cut_off, file_error, rows_gone, system_error};
 use crate::connector::share::Share;
 use crate::error::{EngineError, Result};
 
@@ -29,11 +31,15 @@ const MARKER_BYTES: usize = 16;
 
 /// A subtask's files. Columns are checked here.
 pub(super) fn splits(files: &[PathBuf], conform: &Conform, batch_rows: usize, share: Share) -> Result<Splits> {
-    let mut splits = Splits { own: Vec::new(), all: files.len() };
-    for (_, path) in files.iter().enumerate().filter(|(index, _)| share.owns(*index)) {
+    let mut splits = Splits::default();
+    for path in files {
+        if !share.owns(splits.add_file(1)) {
+            continue;
+        }
         OpenFile::open(path, conform)?;
         let (path, conform) = (path.clone(), conform.clone());
-        splits.own.push(Box::new(AvroFile { path, open: None, held: Held::default(), rows: 0, conform, batch_rows }));
+        let (begin, held) = (Position::default(), Held::default());
+        splits.own.push(Box::new(AvroFile { path, begin, open: None, held, rows: 0, conform, batch_rows }));
     }
     Ok(splits)
 }
@@ -77,6 +83,9 @@ impl OpenFile {
 /// The blocks of a file.
 struct Blocks {
     file: BufReader<File>,
+    /// Where in the file the block begins that was read last, and the one behind it.
+    start: u64,
+    end: u64,
     /// The header, and behind it the block that was read last.
     bytes: Vec<u8>,
     header_bytes: usize,
@@ -88,7 +97,17 @@ impl Blocks {
     fn new(file: File) -> Result<Self, ArrowError> {
         let mut file = Recorded { file: BufReader::new(file), bytes: Vec::new() };
         let header = read_header_info(&mut file)?;
-        Ok(Self { file: file.file, header_bytes: file.bytes.len(), bytes: file.bytes, marker: header.sync() })
+        let header_bytes = file.bytes.len();
+        let (start, end) = (header_bytes as u64, header_bytes as u64);
+        Ok(Self { file: file.file, start, end, header_bytes, bytes: file.bytes, marker: header.sync() })
+    }
+
+    /// Goes to where a block begins, or to the end; false if the file ends before.
+    fn seek(&mut self, offset: u64) -> io::Result<bool> {
+        let end = self.file.seek(SeekFrom::End(0))?;
+        (self.start, self.end) = (offset, offset);
+        self.file.seek(SeekFrom::Start(offset))?;
+        Ok(offset <= end)
     }
 
     /// Reads the next block that has rows, and says how many; `None` at the end.
@@ -103,6 +122,8 @@ impl Blocks {
             if !self.bytes.ends_with(&self.marker) {
                 return Err(corrupt("a block does not end with the file's marker"));
             }
+            self.start = self.end;
+            self.end += (self.bytes.len() - self.header_bytes) as u64;
             if rows > 0 {
                 return Ok(Some(rows));
             }
@@ -140,7 +161,7 @@ struct Recorded {
 }
 
 impl Read for Recorded {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(buffer)?;
         self.bytes.extend_from_slice(&buffer[..read]);
         Ok(read)
@@ -148,7 +169,7 @@ impl Read for Recorded {
 }
 
 impl BufRead for Recorded {
-    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.file.fill_buf()
     }
 
@@ -188,8 +209,21 @@ fn broken<E: std::error::Error + 'static>(path: &Path) -> impl Fn(E) -> EngineEr
     }
 }
 
+/// How far a file has been read.
+#[derive(Debug, Clone, Copy, Default, bincode::Encode, bincode::Decode)]
+struct Position {
+    /// Where the block begins that is being read; 0 before the file was opened.
+    offset: u64,
+    /// Rows of the blocks before it.
+    rows_before: usize,
+    /// Rows of it that have been passed on.
+    rows: usize,
+}
+
 struct AvroFile {
     path: PathBuf,
+    /// Where to begin.
+    begin: Position,
     /// `None` until the first batch is asked for.
     open: Option<OpenFile>,
     /// What is left of the current block.
@@ -200,21 +234,58 @@ struct AvroFile {
     batch_rows: usize,
 }
 
+impl AvroFile {
+    fn reopen(&self) -> Result<OpenFile> {
+        let mut open = OpenFile::open(&self.path, &self.conform)?;
+        let offset = self.begin.offset;
+        if offset > 0 && !open.blocks.seek(offset).map_err(file_error("read", &self.path))? {
+            return Err(cut_off(&self.path, offset));
+        }
+        Ok(open)
+    }
+}
+
 impl Split for AvroFile {
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         let open = match &mut self.open {
             Some(open) => open,
-            none => none.insert(OpenFile::open(&self.path, &self.conform)?),
+            None => {
+                let open = self.reopen()?;
+                self.open.insert(open)
+            }
         };
         if self.held.is_empty() {
             self.rows += self.held.rows();
             let Some(block) = open.read().map_err(broken(&self.path))? else { return Ok(None) };
-            self.held = Held::new(block);
+            let skip = std::mem::take(&mut self.begin.rows);
+            if block.num_rows() < skip {
+                let part = format!("block at byte {}", open.blocks.start);
+                return Err(rows_gone(&self.path, &part, skip, block.num_rows()));
+            }
+            self.held = Held::behind(block, skip);
         }
         let (first, batch) = self.held.take(self.batch_rows);
         let path = self.path.display();
         let place = |row: usize| format!("{path}, row {}", self.rows + first + row);
         let declared = &batch.columns()[..self.conform.columns.fields().len()];
         self.conform.convert(declared, batch.num_rows(), &place).map(Some)
+    }
+
+    fn position(&self) -> Result<Vec<u8>> {
+        let position = match &self.open {
+            None => self.begin,
+            Some(open) if self.held.is_empty() => {
+                let rows_before = self.rows + self.held.rows();
+                Position { offset: open.blocks.end, rows_before, rows: self.begin.rows }
+            }
+            Some(open) => Position { offset: open.blocks.start, rows_before: self.rows, rows: self.held.passed_on() },
+        };
+        Ok(codec::encode(&position)?)
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<()> {
+        self.begin = codec::decode(position)?;
+        self.rows = self.begin.rows_before;
+        Ok(())
     }
 }

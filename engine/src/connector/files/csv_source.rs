@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
+use tidemill_plans::codec;
 use tidemill_plans::connector::delimiter;
 
 use self::blocks::{Blocks, Lines, Text};
@@ -71,13 +72,13 @@ pub(super) fn splits(files: &[PathBuf], conform: &Conform, options: &CsvOptions,
     for path in files {
         let length = path.metadata().map_err(file_error("open", path))?.len();
         let blocks = Blocks::new(length, options.block_bytes, splits.all, share);
-        splits.all += blocks.all;
+        splits.add_file(blocks.all);
         if blocks.is_empty() {
             continue;
         }
         OpenFile::open(path, options, conform)?;
         let (path, options, conform) = (path.clone(), options.clone(), conform.clone());
-        splits.own.push(Box::new(CsvFile { path, options, blocks, open: None, conform }));
+        splits.own.push(Box::new(CsvFile { path, options, blocks, begin: None, open: None, conform }));
     }
     Ok(splits)
 }
@@ -138,10 +139,29 @@ fn header(text: &mut Text, path: &Path) -> Result<Vec<String>> {
         .map_err(|error| EngineError::Format { path: path.to_path_buf(), reason: format!("no CSV header: {error}") })
 }
 
+/// How far a subtask has come in a file.
+#[derive(bincode::Encode, bincode::Decode)]
+struct Position {
+    /// The block that it is reading; `None` behind its last.
+    block: Option<u64>,
+    /// Where it is, maybe far before the block; `None` before it has opened the file.
+    place: Option<Place>,
+}
+
+/// The beginning of a record, which no quotes hide.
+#[derive(Debug, Clone, Copy, bincode::Encode, bincode::Decode)]
+struct Place {
+    offset: u64,
+    /// What is known of the lines before.
+    lines: Lines,
+}
+
 struct CsvFile {
     path: PathBuf,
     options: CsvOptions,
     blocks: Blocks,
+    /// Where to go when it is opened, if not to its beginning.
+    begin: Option<Place>,
     /// `None` until the first batch is asked for.
     open: Option<OpenFile>,
     conform: Conform,
@@ -155,7 +175,12 @@ impl CsvFile {
             let reason = format!("it had {before} bytes when the job was deployed and has {now} now");
             return Err(EngineError::Format { path: self.path.clone(), reason });
         }
-        OpenFile::open(&self.path, &self.options, &self.conform)
+        let mut open = OpenFile::open(&self.path, &self.options, &self.conform)?;
+        if let Some(place) = self.begin {
+            open.text.seek(place.offset)?;
+            open.lines = RefCell::new(place.lines);
+        }
+        Ok(open)
     }
 
     /// The records of the next batch; `None` behind the last block.
@@ -206,6 +231,21 @@ impl Split for CsvFile {
             push_column(&mut batch, &records.column(open.text.bytes(), column), self.options.null.as_bytes())?;
         }
         batch.finish().map(Some)
+    }
+
+    fn position(&self) -> Result<Vec<u8>> {
+        let place = match &self.open {
+            Some(open) => Some(Place { offset: open.text.offset(), lines: *open.lines.borrow() }),
+            None => self.begin,
+        };
+        Ok(codec::encode(&Position { block: self.blocks.number(), place })?)
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<()> {
+        let Position { block, place } = codec::decode(position)?;
+        self.blocks.skip_to(block);
+        self.begin = place;
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //! of the declared types is a bad row.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
+use tidemill_plans::codec;
 
 use super::changes::{envelope, read_envelopes};
 use super::conform::Conform;
-use super::file_error;
 use super::source::{Split, Splits};
+use super::{cut_off, file_error};
 use crate::connector::share::Share;
 use crate::error::{EngineError, Result};
 
@@ -42,13 +43,17 @@ pub(super) fn splits(
         // An update is two rows.
         Line::Envelope => (envelope(&conform.columns), (batch_rows / 2).max(1)),
     };
-    let mut splits = Splits { own: Vec::new(), all: files.len() };
-    for (_, path) in files.iter().enumerate().filter(|(index, _)| share.owns(*index)) {
+    let mut splits = Splits::default();
+    for path in files {
+        if !share.owns(splits.add_file(1)) {
+            continue;
+        }
         // A declared type that JSON has no reader for is an error now, not a bad row each time.
         decode(&objects, path, std::iter::empty(), 1)?;
         splits.own.push(Box::new(JsonFile {
             path: path.clone(),
             open: None,
+            offset: 0,
             read: 0,
             line,
             objects: Arc::clone(&objects),
@@ -63,6 +68,8 @@ struct JsonFile {
     path: PathBuf,
     /// `None` until the first batch is asked for.
     open: Option<BufReader<File>>,
+    /// Bytes read so far.
+    offset: u64,
     /// Lines read so far.
     read: u64,
     line: Line,
@@ -100,19 +107,43 @@ impl Lines {
     }
 }
 
+/// How far a file has been read.
+#[derive(bincode::Encode, bincode::Decode)]
+struct Position {
+    offset: u64,
+    lines: u64,
+}
+
 impl JsonFile {
+    fn reopen(&self) -> Result<BufReader<File>> {
+        let mut file = File::open(&self.path).map_err(file_error("open", &self.path))?;
+        if self.offset > 0 {
+            let end = file.seek(SeekFrom::End(0)).map_err(file_error("read", &self.path))?;
+            if end < self.offset {
+                return Err(cut_off(&self.path, self.offset));
+            }
+            file.seek(SeekFrom::Start(self.offset)).map_err(file_error("read", &self.path))?;
+        }
+        Ok(BufReader::new(file))
+    }
+
     /// The next lines; `None` at the end. Empty lines count, though they are left out.
     fn read_lines(&mut self) -> Result<Option<Lines>> {
         let file = match &mut self.open {
             Some(open) => open,
-            none => none.insert(BufReader::new(File::open(&self.path).map_err(file_error("open", &self.path))?)),
+            None => {
+                let open = self.reopen()?;
+                self.open.insert(open)
+            }
         };
         let mut lines = Lines::default();
         for _ in 0..self.batch_lines {
             let start = lines.text.len();
-            if file.read_until(b'\n', &mut lines.text).map_err(file_error("read", &self.path))? == 0 {
+            let read = file.read_until(b'\n', &mut lines.text).map_err(file_error("read", &self.path))?;
+            if read == 0 {
                 return Ok(Some(lines).filter(|lines| lines.len() > 0));
             }
+            self.offset += read as u64;
             self.read += 1;
             if lines.text[start..].trim_ascii().is_empty() {
                 lines.text.truncate(start);
@@ -192,5 +223,15 @@ impl Split for JsonFile {
                 read_envelopes(&objects, &self.conform.columns, refuse).map(Some)
             }
         }
+    }
+
+    fn position(&self) -> Result<Vec<u8>> {
+        Ok(codec::encode(&Position { offset: self.offset, lines: self.read })?)
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<()> {
+        let Position { offset, lines } = codec::decode(position)?;
+        (self.offset, self.read) = (offset, lines);
+        Ok(())
     }
 }

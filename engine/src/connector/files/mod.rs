@@ -16,6 +16,7 @@ mod changes;
 mod conform;
 mod csv_source;
 mod format;
+mod held;
 mod json_source;
 mod listing;
 mod parquet_source;
@@ -23,6 +24,7 @@ mod part;
 mod sink;
 mod source;
 mod watch;
+mod writer;
 
 use std::io;
 use std::path::Path;
@@ -59,15 +61,18 @@ pub(super) fn open_source(
     let reading = format::Reading::new(node, conform, env.settings.source_batch_rows as usize)?;
     let share = Share { subtask, parallelism };
     if let Some(every) = watch_interval(&node.options) {
-        let source = watch::WatchedFiles::new(Place::watched(path, format)?, reading, share, every);
+        let source = watch::WatchedFiles::new(Place::watched(path, format)?, Arc::new(reading), share, every);
         // Whoever has no file now may have the next one.
         return Ok(at_pace(source, node, share, u64::from(parallelism)));
     }
     let listing = Listing::of(path, format)?;
-    let splits = reading.splits(&listing.files, share)?;
+    let mut source = source::FilesSource::open(Arc::new(reading), &listing.files, share)?;
     // Who reads alone agrees with everybody.
-    let unchecked = (parallelism > 1).then_some(listing);
-    Ok(at_pace(source::FilesSource::new(splits.own, unchecked), node, share, splits.all as u64))
+    if parallelism > 1 {
+        source = source.check_first(listing);
+    }
+    let splits = source.splits_of_all() as u64;
+    Ok(at_pace(source, node, share, splits))
 }
 
 /// From one look for new files to the next, if there is to be any.
@@ -84,8 +89,13 @@ fn at_pace<S: Source + 'static>(source: S, node: &SourceNode, share: Share, part
 }
 
 /// Opens one subtask's share of a folder of files.
-pub(super) fn open_sink(node: &SinkNode, subtask: u32, schema: SchemaRef) -> Result<Box<dyn Sink>> {
-    Ok(Box::new(sink::FilesSink::open(node, subtask, schema)?))
+pub(super) fn open_sink(
+    node: &SinkNode,
+    subtask: u32,
+    has_checkpoints: bool,
+    schema: SchemaRef,
+) -> Result<Box<dyn Sink>> {
+    Ok(Box::new(sink::FilesSink::open(node, subtask, has_checkpoints, schema)?))
 }
 
 /// What the names of files of a format end in.
@@ -104,6 +114,18 @@ fn required<'a>(options: &'a [(String, String)], name: &str) -> Result<&'a str> 
 fn file_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
     let path = path.to_path_buf();
     move |source| EngineError::File { action, path, source }
+}
+
+/// A file that is shorter than what was read of it.
+fn cut_off(path: &Path, read: u64) -> EngineError {
+    let reason = format!("its first {read} bytes were read before, and it has less now");
+    EngineError::Format { path: path.to_path_buf(), reason }
+}
+
+/// A file in which a part has not the rows any more that were read of it.
+fn rows_gone(path: &Path, part: &str, read: usize, now: usize) -> EngineError {
+    let reason = format!("{read} rows of its {part} were read before, and it has {now} now");
+    EngineError::Format { path: path.to_path_buf(), reason }
 }
 
 /// The system's error that a format's library came upon, such as a full disk. What a library calls an

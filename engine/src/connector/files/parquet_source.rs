@@ -13,10 +13,11 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use tidemill_plans::codec;
 
 use super::conform::Conform;
 use super::source::{Split, Splits};
-use super::{file_error, system_error};
+use super::{file_error, rows_gone, system_error};
 use crate::connector::share::Share;
 use crate::error::{EngineError, Result};
 
@@ -25,14 +26,14 @@ pub(super) fn splits(files: &[PathBuf], conform: &Conform, batch_rows: usize, sh
     let mut splits = Splits::default();
     for path in files {
         let groups = OpenFile::open(path, conform)?.groups();
-        let first = splits.all;
-        splits.all += groups;
+        let first = splits.add_file(groups);
         let waiting: VecDeque<usize> = (0..groups).filter(|group| share.owns(first + group)).collect();
         if !waiting.is_empty() {
             splits.own.push(Box::new(ParquetFile {
                 path: path.clone(),
                 groups,
                 waiting,
+                skip: 0,
                 open: None,
                 current: None,
                 conform: conform.clone(),
@@ -63,15 +64,22 @@ impl OpenFile {
         self.metadata.metadata().num_row_groups()
     }
 
-    fn read(&self, group: usize, batch_rows: usize, path: &Path) -> Result<ParquetRecordBatchReader> {
+    /// The rows of a row group, but for the first ones.
+    fn read(&self, group: usize, skip: usize, batch_rows: usize, path: &Path) -> Result<ParquetRecordBatchReader> {
         let file = self.file.try_clone().map_err(file_error("open", path))?;
+        let rows = usize::try_from(self.metadata.metadata().row_group(group).num_rows()).unwrap_or_default();
+        if rows < skip {
+            return Err(rows_gone(path, &format!("row group {group}"), skip, rows));
+        }
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), self.columns.iter().copied());
-        ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
             .with_projection(mask)
             .with_row_groups(vec![group])
-            .with_batch_size(batch_rows)
-            .build()
-            .map_err(broken(path))
+            .with_batch_size(batch_rows);
+        if skip > 0 {
+            builder = builder.with_offset(skip);
+        }
+        builder.build().map_err(broken(path))
     }
 
     /// The declared columns of a batch. The mask keeps the file's order of columns; a column may be
@@ -99,11 +107,22 @@ struct ParquetFile {
     groups: usize,
     /// Those still to read.
     waiting: VecDeque<usize>,
+    /// Rows of the next one that are not read.
+    skip: usize,
     /// `None` until the first batch is asked for.
     open: Option<OpenFile>,
     current: Option<RowGroup>,
     conform: Conform,
     batch_rows: usize,
+}
+
+/// How far a subtask has come in a file.
+#[derive(bincode::Encode, bincode::Decode)]
+struct Position {
+    /// The row group that it is reading; `None` behind its last.
+    group: Option<usize>,
+    /// Rows of it that have been read.
+    rows: usize,
 }
 
 /// A row group that is being read.
@@ -141,8 +160,9 @@ impl Split for ParquetFile {
                 Some(current) => current,
                 none => {
                     let Some(number) = self.waiting.pop_front() else { return Ok(None) };
-                    let reader = open.read(number, self.batch_rows, &self.path)?;
-                    none.insert(RowGroup { number, reader, rows: 0 })
+                    let rows = std::mem::take(&mut self.skip);
+                    let reader = open.read(number, rows, self.batch_rows, &self.path)?;
+                    none.insert(RowGroup { number, reader, rows })
                 }
             };
             if let Some(batch) = current.reader.next().transpose().map_err(broken(&self.path))? {
@@ -153,5 +173,18 @@ impl Split for ParquetFile {
             }
             self.current = None;
         }
+    }
+
+    fn position(&self) -> Result<Vec<u8>> {
+        let current = self.current.as_ref().map(|current| (current.number, current.rows));
+        let next = current.or_else(|| Some((*self.waiting.front()?, self.skip)));
+        Ok(codec::encode(&Position { group: next.map(|(group, _)| group), rows: next.map_or(0, |(_, rows)| rows) })?)
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<()> {
+        let Position { group, rows } = codec::decode(position)?;
+        self.waiting.retain(|waiting| group.is_some_and(|group| *waiting >= group));
+        self.skip = rows;
+        Ok(())
     }
 }

@@ -1,31 +1,27 @@
-//! Writes a part file a subtask. It has a name that ends in `.inprogress` until it is complete, so
-//! nobody takes half a file for a whole one.
+//! Writes part files: one a subtask or, in a job with checkpoints, one between two of them where there are
+//! rows.
+//!
+//! A part has a name that ends in `.inprogress` until it is complete, so nobody takes half a file for a
+//! whole one. In a job with checkpoints it keeps that name until the checkpoint that covers it has been
+//! sealed: until then the job may go back to an earlier one and write its rows again. Parts are named after
+//! the checkpoint behind which they begin, so one that is written again takes the place of the first.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::fs;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
-use arrow::ipc::writer::FileWriter;
-use arrow::json::writer::LineDelimited;
-use arrow_avro::compression::CompressionCodec;
-use arrow_avro::writer::format::AvroOcfFormat;
-use arrow_avro::writer::{AvroWriter, WriterBuilder};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
-use parquet::file::properties::WriterProperties;
-use tidemill_plans::PlanError;
-use tidemill_plans::connector::{Direction, value};
+use tidemill_plans::ids::Epoch;
 use tidemill_plans::node::SinkNode;
 
-use super::changes::Encoding;
-use super::part::PartFile;
-use super::{extension, file_error, required, system_error};
+use super::part::{self, PartFile, PartNames};
+use super::writer::Writer;
+use super::{extension, file_error, required};
 use crate::connector::Sink;
 use crate::error::{EngineError, Result};
+use crate::state::{StateReader, StateWriter};
 
 /// Rows in a chunk. Parquet's pages, Avro's blocks and Arrow's record batches end where a write ends, so
 /// the cut shows in the file.
@@ -33,157 +29,155 @@ const CHUNK_ROWS: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 
 /// The sink.
 pub(super) struct FilesSink {
-    /// `None` once finished.
-    writer: Option<Writer>,
+    node: SinkNode,
+    schema: SchemaRef,
+    folder: PathBuf,
+    names: PartNames,
+    /// Whether parts become visible with the checkpoints that cover them.
+    has_checkpoints: bool,
+    current: Option<Current>,
+    /// Parts that are complete, and the epoch with which each becomes visible.
+    pending: Vec<(PartFile, Epoch)>,
+    /// The epoch of the last checkpoint.
+    epoch: Option<Epoch>,
+    /// Whether there has been a part, so that none has to say that there are no rows.
+    has_parts: bool,
+    /// Whether what a crash left behind has been removed.
+    is_tidy: bool,
+}
+
+/// The part that is being written.
+struct Current {
+    writer: Writer,
     part: PartFile,
 }
 
-/// Turns rows into the bytes of a format. Text is made in memory and then written, for Arrow's
-/// writers do not tell a full disk from a value that they cannot write.
-pub(super) enum Writer {
-    Parquet(Box<ArrowWriter<File>>),
-    Arrow(Box<FileWriter<BufWriter<File>>>),
-    Avro(Box<AvroWriter<BufWriter<File>>>),
-    Csv(File),
-    Json(File, Encoding),
-}
-
 impl FilesSink {
-    pub(super) fn open(node: &SinkNode, subtask: u32, schema: SchemaRef) -> Result<Self> {
+    pub(super) fn open(node: &SinkNode, subtask: u32, has_checkpoints: bool, schema: SchemaRef) -> Result<Self> {
         let (folder, format) = (required(&node.options, "path")?, required(&node.options, "format")?);
-        let part = PartFile::create(Path::new(folder), &format!("part-{subtask}.{}", extension(format)))?;
-        let writer = Writer::new(&node.options, &node.upsert_keys, part.file()?, part.path(), schema)?;
-        Ok(Self { writer: Some(writer), part })
-    }
-}
-
-impl Writer {
-    /// A writer to `file`, which errors call `path`; `keys` tell rows apart where the format wants to know.
-    pub(super) fn new(
-        options: &[(String, String)],
-        keys: &[usize],
-        file: File,
-        path: &Path,
-        schema: SchemaRef,
-    ) -> Result<Self> {
-        match required(options, "format")? {
-            "parquet" => {
-                let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-                let writer = ArrowWriter::try_new(file, schema, Some(properties)).map_err(broken(path))?;
-                Ok(Self::Parquet(Box::new(writer)))
-            }
-            "arrow" => {
-                let writer = FileWriter::try_new_buffered(file, &schema).map_err(broken(path))?;
-                Ok(Self::Arrow(Box::new(writer)))
-            }
-            "avro" => avro_writer(options, file, path, &schema).map(Box::new).map(Self::Avro),
-            "csv" => {
-                // A part without rows must have a header too.
-                write_text(&file, path, |text| write_csv(text, &RecordBatch::new_empty(schema), true))?;
-                Ok(Self::Csv(file))
-            }
-            "json" => Ok(Self::Json(file, Encoding::Rows)),
-            "debezium-json" => Ok(Self::Json(file, Encoding::Debezium)),
-            "upsert-json" => Ok(Self::Json(file, Encoding::Upsert { keys: keys.to_vec() })),
-            other => Err(PlanError::InvalidOption(format!("files cannot be written as '{other}'")).into()),
+        let mut sink = Self {
+            node: node.clone(),
+            schema,
+            folder: PathBuf::from(folder),
+            names: PartNames { subtask, extension: extension(format).to_owned() },
+            has_checkpoints,
+            current: None,
+            pending: Vec::new(),
+            epoch: None,
+            has_parts: false,
+            is_tidy: !has_checkpoints,
+        };
+        // With checkpoints a part of the first name may be there already, to be restored.
+        if has_checkpoints {
+            sink.try_format()?
+        } else {
+            sink.current = Some(sink.begin()?)
         }
+        Ok(sink)
     }
 
-    pub(super) fn write(&mut self, batch: &RecordBatch, path: &Path) -> Result<()> {
-        match self {
-            Self::Parquet(writer) => writer.write(batch).map_err(broken(path)),
-            Self::Arrow(writer) => writer.write(batch).map_err(broken(path)),
-            Self::Avro(writer) => writer.write(batch).map_err(|error| broken(path)(ArrowError::from(error))),
-            Self::Csv(file) => write_text(file, path, |text| write_csv(text, batch, false)),
-            Self::Json(file, encoding) => {
-                let objects = encoding.encode(batch)?;
-                write_text(file, path, |text| write_json(text, &objects, encoding.has_nulls()))
-            }
+    /// Makes a file that nobody sees: a folder that cannot be made or columns that the format does not have
+    /// are errors now, not with the first row.
+    fn try_format(&self) -> Result<()> {
+        let nowhere = Path::new("/dev/null");
+        let file = fs::OpenOptions::new().write(true).open(nowhere).map_err(file_error("write", nowhere))?;
+        let path = self.folder.join(self.names.after(None));
+        part::make_folder(&self.folder)?;
+        Writer::new(&self.node.options, &self.node.upsert_keys, file, &path, Arc::clone(&self.schema)).map(drop)
+    }
+
+    /// Removes what a crash left behind, once: what is kept for a commit comes later.
+    fn tidy(&mut self, is_ours: impl Fn(u32) -> bool) -> Result<()> {
+        if self.is_tidy {
+            return Ok(());
         }
+        self.is_tidy = true;
+        part::remove_abandoned(&self.folder, &self.names, is_ours)
     }
 
-    /// Writes what is still in memory, and what ends the format.
-    pub(super) fn finish(self, path: &Path) -> Result<()> {
-        match self {
-            Self::Parquet(writer) => writer.close().map(drop).map_err(broken(path)),
-            Self::Arrow(mut writer) => writer.finish().map_err(broken(path)),
-            Self::Avro(mut writer) => writer.finish().map_err(|error| broken(path)(ArrowError::from(error))),
-            // Text is written as it comes, and just ends.
-            Self::Csv(_) | Self::Json(..) => Ok(()),
+    /// Begins the part behind the last checkpoint.
+    fn begin(&mut self) -> Result<Current> {
+        let subtask = self.names.subtask;
+        self.tidy(|other| other == subtask)?;
+        self.has_parts = true;
+        let part = PartFile::create(&self.folder, &self.names.after(self.epoch))?;
+        let (options, keys) = (&self.node.options, &self.node.upsert_keys);
+        let writer = Writer::new(options, keys, part.file()?, part.path(), Arc::clone(&self.schema))?;
+        Ok(Current { writer, part })
+    }
+
+    /// Completes the current part, to become visible with an epoch.
+    fn complete_current(&mut self, epoch: Epoch) -> Result<()> {
+        let Some(Current { writer, mut part }) = self.current.take() else { return Ok(()) };
+        writer.finish(part.path())?;
+        if self.has_checkpoints {
+            part.keep()?;
+            self.pending.push((part, epoch));
+            return Ok(());
         }
-    }
-}
-
-/// A writer of object container files. The marker between their blocks is random, as Avro wants it: the
-/// same rows make files that differ in it.
-fn avro_writer(
-    options: &[(String, String)],
-    file: File,
-    path: &Path,
-    schema: &SchemaRef,
-) -> Result<AvroWriter<BufWriter<File>>> {
-    if let Some(field) = schema.fields().iter().find(|field| !is_avro_name(field.name())) {
-        let name = field.name();
-        let reason =
-            format!("Avro has no field '{name}', only names of letters, digits and _; write AS name in the query");
-        return Err(EngineError::Format { path: path.to_path_buf(), reason });
-    }
-    let codec = match value("files", Direction::Sink, options, "codec") {
-        Some("none") => None,
-        Some("deflate") => Some(CompressionCodec::Deflate),
-        Some("zstd") => Some(CompressionCodec::ZStandard),
-        _ => Some(CompressionCodec::Snappy),
-    };
-    let builder = WriterBuilder::new(schema.as_ref().clone()).with_compression(codec);
-    builder.build::<_, AvroOcfFormat>(BufWriter::new(file)).map_err(|error| broken(path)(ArrowError::from(error)))
-}
-
-/// Whether a field may have this name, which the library would change otherwise.
-fn is_avro_name(name: &str) -> bool {
-    let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
-    name.starts_with(is_letter) && name.chars().all(|c| is_letter(c) || c.is_ascii_digit())
-}
-
-fn write_csv(text: &mut Vec<u8>, batch: &RecordBatch, header: bool) -> Result<(), ArrowError> {
-    arrow::csv::WriterBuilder::new().with_header(header).build(text).write(batch)
-}
-
-fn write_json(text: &mut Vec<u8>, objects: &RecordBatch, nulls: bool) -> Result<(), ArrowError> {
-    let builder = arrow::json::WriterBuilder::new().with_explicit_nulls(nulls);
-    builder.build::<_, LineDelimited>(text).write(objects)
-}
-
-/// Writes what `make` makes.
-fn write_text(mut file: &File, path: &Path, make: impl FnOnce(&mut Vec<u8>) -> Result<(), ArrowError>) -> Result<()> {
-    let mut text = Vec::new();
-    make(&mut text).map_err(broken(path))?;
-    file.write_all(&text).map_err(file_error("write", path))
-}
-
-/// The system's error if it is one, else why rows cannot be written in this format.
-fn broken<E: std::error::Error + 'static>(path: &Path) -> impl Fn(E) -> EngineError {
-    move |error| match system_error(&error) {
-        Some(source) => file_error("write", path)(source),
-        None => EngineError::Format { path: path.to_path_buf(), reason: format!("cannot be written: {error}") },
+        part.complete()
     }
 }
 
 impl Sink for FilesSink {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let path = self.part.path();
-        match &mut self.writer {
-            Some(writer) => writer.write(batch, path),
-            None => Err(EngineError::Format { path: path.to_path_buf(), reason: String::from("it is complete") }),
-        }
+        let current = match &mut self.current {
+            Some(current) => current,
+            None if self.has_checkpoints => {
+                let begun = self.begin()?;
+                self.current.insert(begun)
+            }
+            None => {
+                let path = self.folder.join(self.names.after(None));
+                return Err(EngineError::Format { path, reason: String::from("it is complete") });
+            }
+        };
+        current.writer.write(batch, current.part.path())
     }
 
     fn chunk_rows(&self) -> Option<NonZeroUsize> {
         Some(CHUNK_ROWS)
     }
 
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        if !self.has_checkpoints {
+            return Ok(());
+        }
+        self.complete_current(state.epoch())?;
+        self.epoch = Some(state.epoch());
+        let pending: Vec<&str> = self.pending.iter().map(|(part, _)| part.name()).collect();
+        state.value("pending", &pending)?;
+        state.value("epoch", &state.epoch())?;
+        state.value("has_parts", &self.has_parts)
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        for name in state.values::<Vec<String>>("pending")?.concat() {
+            part::complete(&self.folder, &name)?;
+        }
+        part::sync_folder(&self.folder)?;
+        self.epoch = state.values("epoch")?.into_iter().max();
+        self.has_parts = state.values("has_parts")?.contains(&true);
+        self.tidy(|subtask| state.has_part_of(subtask))
+    }
+
+    fn commits(&self) -> bool {
+        self.has_checkpoints
+    }
+
+    fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        let mut is_changed = false;
+        for (part, _) in self.pending.extract_if(.., |(_, covered_by)| *covered_by <= epoch) {
+            part::complete(&self.folder, part.name())?;
+            is_changed = true;
+        }
+        if is_changed { part::sync_folder(&self.folder) } else { Ok(()) }
+    }
+
     fn finish(&mut self) -> Result<()> {
-        let Some(writer) = self.writer.take() else { return Ok(()) };
-        writer.finish(self.part.path())?;
-        self.part.complete()
+        if !self.has_parts {
+            self.current = Some(self.begin()?);
+        }
+        self.complete_current(Epoch::END)
     }
 }

@@ -3,6 +3,8 @@
 
 mod changelogs;
 mod columnar;
+mod committing;
+mod seeking;
 mod sharing;
 mod watching;
 mod writing;
@@ -37,6 +39,8 @@ struct Files {
     batch_rows: u32,
     /// The columns of a sink's key.
     keys: Vec<usize>,
+    /// Whether sinks show what checkpoints cover.
+    has_checkpoints: bool,
 }
 
 impl Files {
@@ -46,7 +50,7 @@ impl Files {
             (String::from("path"), folder.path().display().to_string()),
             (String::from("format"), format.to_owned()),
         ];
-        Self { folder, options, batch_rows: 3, keys: Vec::new() }
+        Self { folder, options, batch_rows: 3, keys: Vec::new(), has_checkpoints: false }
     }
 
     fn with(mut self, option: &str, value: &str) -> Self {
@@ -81,7 +85,7 @@ impl Files {
             limit: None,
             live: false,
         };
-        open_sink(&node, subtask, Arc::clone(schema))
+        open_sink(&node, subtask, self.has_checkpoints, Arc::clone(schema))
     }
 
     /// Writes parts, batches parted by `---`.

@@ -6,10 +6,14 @@
 //! is another file.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use tidemill_plans::codec;
 
 use super::format::Reading;
 use super::listing::{FoundFile, Place};
@@ -22,17 +26,21 @@ use crate::error::{EngineError, Result};
 /// How long the source sleeps at most before it lets its driver look at commands.
 const WAIT: Duration = Duration::from_millis(20);
 
-/// How far a subtask has come: what a checkpoint of it has to hold.
-#[derive(Debug, Default)]
-struct Position {
-    /// Its files that were read or are being read, as long as they are there.
-    read: BTreeSet<PathBuf>,
+/// How far a subtask has come.
+#[derive(bincode::Encode, bincode::Decode)]
+enum Position {
+    V1 {
+        /// The paths of its files that were read or are being read.
+        read: Vec<Vec<u8>>,
+        /// The one that is being read, and where.
+        current: Option<(Vec<u8>, Vec<u8>)>,
+    },
 }
 
 /// The source.
 pub(super) struct WatchedFiles {
     place: Place,
-    reading: Reading,
+    reading: Arc<Reading>,
     share: Share,
     /// From one look to the next.
     every_ns: u64,
@@ -40,7 +48,8 @@ pub(super) struct WatchedFiles {
     /// Files that were found and not read yet, in order.
     waiting: VecDeque<PathBuf>,
     current: Option<Current>,
-    position: Position,
+    /// Its files that were read or are being read, as long as they are there.
+    read: BTreeSet<PathBuf>,
 }
 
 /// The file that is being read.
@@ -52,7 +61,7 @@ struct Current {
 }
 
 impl WatchedFiles {
-    pub(super) fn new(place: Place, reading: Reading, share: Share, every: Duration) -> Self {
+    pub(super) fn new(place: Place, reading: Arc<Reading>, share: Share, every: Duration) -> Self {
         Self {
             place,
             reading,
@@ -61,7 +70,7 @@ impl WatchedFiles {
             next_look_ns: 0,
             waiting: VecDeque::new(),
             current: None,
-            position: Position::default(),
+            read: BTreeSet::new(),
         }
     }
 
@@ -75,7 +84,7 @@ impl WatchedFiles {
                 return Ok(Some(event));
             }
             Err(error) if !current.begun && is_gone(&error) => {
-                self.position.read.remove(&current.path);
+                self.read.remove(&current.path);
                 self.current = None;
             }
             Err(error) => return Err(error),
@@ -83,12 +92,16 @@ impl WatchedFiles {
         Ok(None)
     }
 
-    fn open(&mut self, path: PathBuf) -> Result<()> {
+    fn source_of(&self, path: &PathBuf) -> Result<FilesSource> {
         let alone = Share { subtask: 0, parallelism: 1 };
-        match self.reading.splits(std::slice::from_ref(&path), alone) {
-            Ok(splits) => {
-                self.position.read.insert(path.clone());
-                self.current = Some(Current { path, source: FilesSource::new(splits.own, None), begun: false });
+        FilesSource::open(Arc::clone(&self.reading), std::slice::from_ref(path), alone)
+    }
+
+    fn open(&mut self, path: PathBuf) -> Result<()> {
+        match self.source_of(&path) {
+            Ok(source) => {
+                self.read.insert(path.clone());
+                self.current = Some(Current { path, source, begun: false });
                 Ok(())
             }
             Err(error) if is_gone(&error) => Ok(()),
@@ -101,8 +114,8 @@ impl WatchedFiles {
         let mut own: Vec<FoundFile> = self.place.complete_files()?;
         own.retain(|found| self.share.owns(hash(&found.path)));
         let there: BTreeSet<&Path> = own.iter().map(|found| found.path.as_path()).collect();
-        self.position.read.retain(|path| there.contains(path.as_path()));
-        own.retain(|found| !self.position.read.contains(&found.path));
+        self.read.retain(|path| there.contains(path.as_path()));
+        own.retain(|found| !self.read.contains(&found.path));
         own.sort();
         self.waiting.extend(own.into_iter().map(|found| found.path));
         Ok(())
@@ -128,6 +141,34 @@ impl Source for WatchedFiles {
         }
         Ok(SourceEvent::Idle)
     }
+
+    fn position(&self) -> Result<Vec<u8>> {
+        let mut read = self.read.clone();
+        let mut current = None;
+        match &self.current {
+            Some(Current { path, source, begun: true }) => current = Some((bytes(path), source.position()?)),
+            // It may be gone when it is looked for again.
+            Some(Current { path, .. }) => drop(read.remove(path)),
+            None => {}
+        }
+        Ok(codec::encode(&Position::V1 { read: read.iter().map(|path| bytes(path)).collect(), current })?)
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<()> {
+        let Position::V1 { read, current } = codec::decode(position)?;
+        self.read = read.iter().map(|path| PathBuf::from(OsStr::from_bytes(path))).collect();
+        if let Some((path, place)) = current {
+            let path = PathBuf::from(OsStr::from_bytes(&path));
+            let mut source = self.source_of(&path)?;
+            source.seek(&place)?;
+            self.current = Some(Current { path, source, begun: true });
+        }
+        Ok(())
+    }
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
 }
 
 /// Whether a file was deleted before it was read.

@@ -7,9 +7,11 @@ use expect_test::{Expect, expect};
 use tidemill_plans::ErrorDomain;
 use tidemill_plans::change::{ChangeOp, change_array, with_change_column};
 use tidemill_plans::connector::RESULT_CONNECTOR;
+use tidemill_plans::ids::Epoch;
 use tidemill_plans::node::SortColumn;
 
 use super::*;
+use crate::state::Snapshot;
 use crate::testing::graph::schema;
 use crate::testing::{parse_rows, show_rows, test_env};
 
@@ -70,12 +72,23 @@ fn results(node: &SinkNode, changes: bool, rows: &str) -> Result<String> {
         }
         let mut columns = parse_rows(&plain, &text).unwrap().columns().to_vec();
         columns.extend(changes.then(|| change_array(&ops)));
+        sink = restored(&mut sink, node, &env, &schema)?;
         sink.write(&RecordBatch::try_new(Arc::clone(&schema), columns).unwrap())?;
     }
     session.0.lock().unwrap().push_str("finish\n");
     sink.finish()?;
     let seen = session.0.lock().unwrap().clone();
     Ok(seen)
+}
+
+/// The sink as it goes on from a checkpoint.
+fn restored(sink: &mut ResultSink, node: &SinkNode, env: &TaskEnv, schema: &SchemaRef) -> Result<ResultSink> {
+    let mut snapshot = Snapshot::default();
+    sink.snapshot(&mut snapshot.writer(Epoch(1)))?;
+    let mut restored = ResultSink::new(node, OperatorId(0), env, Arc::clone(schema));
+    restored.restore(&StateReader::new(&[snapshot], 0, 1))?;
+    assert_eq!(restored.state_bytes() > 0, sink.state_bytes() > 0);
+    Ok(restored)
 }
 
 #[test]

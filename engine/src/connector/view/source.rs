@@ -60,4 +60,17 @@ impl Source for ViewSource {
         }
         Ok(SourceEvent::Batch(batch.slice(0, rows)))
     }
+
+    fn position(&self) -> Result<Vec<u8>> {
+        Err(not_restarted())
+    }
+
+    fn seek(&mut self, _position: &[u8]) -> Result<()> {
+        Err(not_restarted())
+    }
+}
+
+/// What was read is of one epoch, which may be gone: who wants it asks again.
+fn not_restarted() -> EngineError {
+    EngineError::State(String::from("a view is read from its beginning"))
 }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use memchr::memchr_iter;
 
 use super::record::{Fields, Quotes, Records, Syntax, is_line_end};
-use crate::connector::files::file_error;
+use crate::connector::files::{cut_off, file_error};
 use crate::connector::share::Share;
 use crate::error::{EngineError, Result};
 
@@ -45,7 +45,7 @@ impl Blocks {
         let all = length.div_ceil(block_bytes).max(1) as usize;
         if share.parallelism == 1 {
             // To its end, wherever that is by then.
-            return Self { all, length, are_shared: false, block_bytes: u64::MAX, own: VecDeque::from([0]) };
+            return Self { all: 1, length, are_shared: false, block_bytes: u64::MAX, own: VecDeque::from([0]) };
         }
         let own = (0..all).filter(|block| share.owns(before + block)).map(|block| block as u64).collect();
         Self { all, length, are_shared: true, block_bytes, own }
@@ -59,6 +59,16 @@ impl Blocks {
     pub(super) fn current(&self) -> Option<Range<u64>> {
         let start = self.own.front()?.saturating_mul(self.block_bytes);
         Some(start..start.saturating_add(self.block_bytes))
+    }
+
+    /// Which block that is.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.own.front().copied()
+    }
+
+    /// Goes on to a block; without one, behind the last.
+    pub(super) fn skip_to(&mut self, block: Option<u64>) {
+        self.own.retain(|own| block.is_some_and(|block| *own >= block));
     }
 
     pub(super) fn next(&mut self) {
@@ -106,7 +116,21 @@ impl Text {
         self.start + position as u64
     }
 
-    fn offset(&self) -> u64 {
+    /// Goes to where a record begins in the file.
+    pub(super) fn seek(&mut self, offset: u64) -> Result<()> {
+        let found =
+            self.file.seek(SeekFrom::End(0)).and_then(|end| Ok((end, self.file.seek(SeekFrom::Start(offset))?)));
+        let (end, start) = found.map_err(file_error("read", &self.path))?;
+        if end < start {
+            return Err(cut_off(&self.path, offset));
+        }
+        (self.start, self.position) = (start, 0);
+        self.bytes.clear();
+        self.read_more()
+    }
+
+    /// Where in the file the next record begins.
+    pub(super) fn offset(&self) -> u64 {
         self.offset_of(self.position)
     }
 
@@ -211,6 +235,7 @@ impl Text {
 }
 
 /// Knows in which line of a file a byte is.
+#[derive(Debug, Clone, Copy, bincode::Encode, bincode::Decode)]
 pub(super) struct Lines {
     /// A place in the file, and its line, from 1 on.
     offset: u64,

@@ -25,17 +25,30 @@ struct Read {
     bad: u64,
 }
 
-fn read(text: &[u8], columns: &SchemaRef, options: &CsvOptions, parallelism: u32) -> Read {
+/// Whether one split reads all, or each batch is read by another one that begins where the last one was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    One,
+    Many,
+}
+
+fn read(text: &[u8], columns: &SchemaRef, options: &CsvOptions, parallelism: u32, by: By) -> Read {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(text).unwrap();
     let (mut rows, mut bad) = (Vec::new(), 0);
     for subtask in 0..parallelism {
         let (conform, stats) = conform(columns);
         let share = Share { subtask, parallelism };
-        for mut split in splits(&[file.path().to_path_buf()], &conform, options, share).unwrap().own {
-            while let Some(batch) = split.next_batch().unwrap() {
-                assert!(batch.num_rows() <= options.batch_rows);
-                rows.extend(show_rows(&batch).unwrap().lines().map(String::from));
+        let open = || splits(&[file.path().to_path_buf()], &conform, options, share).unwrap().own;
+        // One file, so one split at most.
+        let Some(mut split) = open().pop() else { continue };
+        while let Some(batch) = split.next_batch().unwrap() {
+            assert!(batch.num_rows() <= options.batch_rows);
+            rows.extend(show_rows(&batch).unwrap().lines().map(String::from));
+            if by == By::Many {
+                let position = split.position().unwrap();
+                split = open().remove(0);
+                split.seek(&position).unwrap();
             }
         }
         bad += stats.dead_letter_rows.load(Ordering::Relaxed);
@@ -80,12 +93,17 @@ fn options(columns: &SchemaRef, batch_rows: usize, null: &str) -> CsvOptions {
 }
 
 fn check(text: &str, columns: &str, batch_rows: usize, block_bytes: u64, null: &str) {
+    check_by(By::One, text, columns, batch_rows, block_bytes, null);
+}
+
+fn check_by(by: By, text: &str, columns: &str, batch_rows: usize, block_bytes: u64, null: &str) {
     let columns = schema(columns);
     let wanted = reference(text.as_bytes(), &columns, null);
     let options = options(&columns, batch_rows, null).with_block_bytes(block_bytes);
     for parallelism in [1, 2, 3] {
-        let found = read(text.as_bytes(), &columns, &options, parallelism);
-        assert_eq!(found, wanted, "{parallelism} subtasks, blocks of {block_bytes}, batches of {batch_rows}: {text:?}");
+        let found = read(text.as_bytes(), &columns, &options, parallelism, by);
+        let what = format!("{parallelism} subtasks, blocks of {block_bytes}, batches of {batch_rows}, by {by:?}");
+        assert_eq!(found, wanted, "{what}: {text:?}");
     }
 }
 
@@ -142,7 +160,7 @@ proptest! {
         text in malformed(), batch_rows in 1usize..5, block_bytes in 1u64..40,
     ) {
         check(&text, "k:text v:int", batch_rows, block_bytes, "NA");
-        check(&text, "k:text", batch_rows, block_bytes, "");
+        check_by(By::Many, &text, "k:text", batch_rows, block_bytes, "");
     }
 
     #[test]

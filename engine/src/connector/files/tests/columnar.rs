@@ -12,7 +12,7 @@ use arrow_avro::writer::format::AvroOcfFormat;
 use super::*;
 
 /// A batch with a key that is a dictionary, an integer and a value that nobody reads.
-fn batch(range: std::ops::Range<i32>) -> RecordBatch {
+pub(super) fn batch(range: std::ops::Range<i32>) -> RecordBatch {
     let keys: DictionaryArray<Int32Type> = range.clone().map(|v| if v % 2 == 0 { "even" } else { "odd" }).collect();
     let values = Int32Array::from_iter_values(range.clone());
     let floats = Float64Array::from_iter_values(range.map(f64::from));
@@ -20,7 +20,7 @@ fn batch(range: std::ops::Range<i32>) -> RecordBatch {
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
-fn arrow_file(batches: &[RecordBatch], compression: Option<CompressionType>) -> Vec<u8> {
+pub(super) fn arrow_file(batches: &[RecordBatch], compression: Option<CompressionType>) -> Vec<u8> {
     let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
     let mut bytes = Vec::new();
     let mut writer = FileWriter::try_new_with_options(&mut bytes, &batches[0].schema(), options).unwrap();
@@ -30,7 +30,7 @@ fn arrow_file(batches: &[RecordBatch], compression: Option<CompressionType>) -> 
     bytes
 }
 
-fn arrow_stream(batches: &[RecordBatch]) -> Vec<u8> {
+pub(super) fn arrow_stream(batches: &[RecordBatch]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = StreamWriter::try_new(&mut bytes, &batches[0].schema()).unwrap();
     batches.iter().for_each(|batch| writer.write(batch).unwrap());

@@ -121,6 +121,54 @@ fn subtasks_share_files_by_their_paths_whenever_they_come() {
     assert_eq!(all, (0..30).collect::<Vec<u32>>());
 }
 
+/// The source goes on where this one is.
+fn go_on(files: &Files, opened: &Opened) -> Opened {
+    let mut other = files.open(&schema("v:int"), 0, 1).unwrap();
+    other.source.seek(&opened.source.position().unwrap()).unwrap();
+    other
+}
+
+#[test]
+fn what_was_read_is_not_read_again_and_what_came_meanwhile_is() {
+    let files = Files::watched("json");
+    files.put_at("a.json", &(1..=7).map(line).collect::<String>(), 10);
+    files.put_at("b.json", &line(8), 20);
+    let mut opened = files.open(&schema("v:int"), 0, 1).unwrap();
+    let mut text = String::new();
+    let mut quiet = 0;
+    while quiet < 10 {
+        let SourceEvent::Batch(batch) = opened.source.next_event().unwrap() else {
+            quiet += 1;
+            continue;
+        };
+        if text.is_empty() {
+            files.put_at("c.json", &line(9), 5);
+        }
+        text.push_str(&show_rows(&batch).unwrap());
+        (opened, quiet) = (go_on(&files, &opened), 0);
+    }
+    assert_eq!(text, "1\n2\n3\n4\n5\n6\n7\n9\n8\n");
+    assert_eq!(opened.read_all().unwrap(), "");
+}
+
+#[test]
+fn a_file_that_is_gone_half_read_is_an_error_but_not_one_that_was_not_begun() {
+    let files = Files::watched("json");
+    files.put_at("a.json", &(1..=4).map(line).collect::<String>(), 10);
+    let mut opened = files.open(&schema("v:int"), 0, 1).unwrap();
+    // Looks and opens.
+    (0..2).for_each(|_| assert_eq!(opened.source.next_event().unwrap(), SourceEvent::Idle));
+    let before = opened.source.position().unwrap();
+    assert!(matches!(opened.source.next_event().unwrap(), SourceEvent::Batch(_)));
+    let within = opened.source.position().unwrap();
+    fs::remove_file(files.folder.path().join("a.json")).unwrap();
+    let mut other = files.open(&schema("v:int"), 0, 1).unwrap();
+    other.source.seek(&before).unwrap();
+    assert_eq!(other.read_all().unwrap(), "");
+    let error = files.open(&schema("v:int"), 0, 1).unwrap().source.seek(&within).unwrap_err();
+    assert_eq!(files.anonymous(&error.chain()), "cannot open FOLDER/a.json: No such file or directory (os error 2)");
+}
+
 #[test]
 fn every_format_can_be_watched() {
     for format in FORMATS {

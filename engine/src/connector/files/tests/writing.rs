@@ -3,7 +3,7 @@
 use tidemill_plans::ErrorDomain;
 
 use super::*;
-use crate::connector::files::sink::Writer;
+use crate::connector::files::writer::Writer;
 
 #[test]
 fn a_sink_that_is_dropped_before_its_end_leaves_nothing() {
