@@ -48,6 +48,9 @@ pub enum TidemillError {
     /// A process that cannot be started.
     #[error("cannot start a worker process")]
     Spawn(#[source] io::Error),
+    /// A data folder in which every job has ended.
+    #[error("no job was left unfinished in {}; jobs go on from checkpoints, which SELECT has none of", .0.display())]
+    NothingToResume(PathBuf),
     /// The coordinator refused or failed.
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),

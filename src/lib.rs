@@ -10,11 +10,13 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod error;
+pub mod follow;
 pub mod functions;
 pub mod interrupts;
 pub mod output;
 pub mod progress;
 pub mod results;
+pub mod resume;
 pub mod script;
 pub mod shell;
 

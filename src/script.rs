@@ -2,18 +2,17 @@
 
 use std::path::PathBuf;
 
-use tidemill_coordinator::{CoordinatorError, JobHandle, JobStatus, Output, ResultColumns};
+use tidemill_coordinator::{CoordinatorError, JobHandle, Output, ResultColumns};
 use tidemill_plans::explain::analyze::explain_analyze;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
-use tokio::signal::unix::SignalKind;
 
 use crate::cluster::{LocalCluster, Workers};
 use crate::error::{Result, TidemillError};
+use crate::follow::{End, follow, warn};
 use crate::interrupts::Interrupts;
 use crate::output::{self, Format};
-use crate::progress::{Progress, REFRESH};
+use crate::progress::Progress;
 use crate::results::Results;
 
 /// A script and how to run it.
@@ -30,15 +29,6 @@ pub struct Script {
     pub data_dir: Option<PathBuf>,
     /// How results are printed.
     pub format: Format,
-}
-
-/// How a script ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Everything was done.
-    Finished,
-    /// Somebody interrupted it, with this signal; what was written is complete.
-    Interrupted(SignalKind),
 }
 
 /// Runs a script, within an actix system.
@@ -84,7 +74,7 @@ async fn run_on(cluster: &mut LocalCluster, script: &Script, interrupts: &mut In
     let analyzed = outputs.iter().any(|output| matches!(output, Output::Analysis { .. }));
     let explained = analyzed.then(|| graph.clone());
     let mut job = cluster.coordinator.submit(graph, compiled.settings).await?;
-    let end = watch(&mut job, cluster, &mut progress, interrupts, &mut results).await?;
+    let end = follow(&mut job, cluster, &mut progress, interrupts, &mut results).await?;
     if let Some(graph) = &explained {
         explain(&mut outputs, graph, &job)?;
     }
@@ -120,62 +110,6 @@ fn explain(outputs: &mut [Output], graph: &DataflowGraph, job: &JobHandle) -> Re
     Ok(())
 }
 
-/// Follows a job to its end: collects or prints results, shows progress, passes interrupts on.
-async fn watch(
-    job: &mut JobHandle,
-    cluster: &mut LocalCluster,
-    progress: &mut Progress,
-    interrupts: &mut Interrupts,
-    results: &mut Results,
-) -> Result<End> {
-    progress.suspended(|| results.begin())?;
-    let mut refresh = tokio::time::interval(REFRESH);
-    let mut interrupted: Option<SignalKind> = None;
-    let mut open = true;
-    let mut status = job.status.clone();
-    while open {
-        tokio::select! {
-            rows = job.results.recv() => match rows {
-                Some(rows) => {
-                    progress.suspended(|| results.take(rows))?;
-                    if results.are_complete() {
-                        job.stop(results.stop_mode()).await?;
-                    }
-                }
-                None => open = false,
-            },
-            _ = refresh.tick() => progress.show(&job.metrics.borrow()),
-            signal = interrupts.next() => {
-                // The first lets what was read be written; the second does not wait for it.
-                let mode = if interrupted.is_some() { StopMode::Cancel } else { StopMode::Drain };
-                interrupted.get_or_insert(signal);
-                job.stop(mode).await?;
-            }
-            error = cluster.worker_ended(), if interrupted.is_none() => match job.recovers {
-                true => cluster.replace_ended_workers()?,
-                false => return Err(error),
-            },
-            Ok(()) = status.changed() => {
-                if let JobStatus::Restarting { message, attempt } = &*status.borrow_and_update() {
-                    progress.suspended(|| warn(&format!("restart {attempt} of the job: {message}")));
-                }
-            }
-        }
-    }
-    let status = job.wait().await;
-    // A job that failed before it read anything has nothing to sum up.
-    let failed = matches!(status, JobStatus::Failed { .. });
-    if !failed || job.metrics.borrow().iter().any(|operator| operator.rows_in > 0) {
-        progress.finish(&job.metrics.borrow());
-    }
-    match status {
-        JobStatus::Failed { message, .. } => Err(TidemillError::JobFailed(message)),
-        JobStatus::Stopped if results.are_complete() => Ok(End::Finished),
-        JobStatus::Stopped => Ok(End::Interrupted(interrupted.unwrap_or(SignalKind::interrupt()))),
-        _ => Ok(End::Finished),
-    }
-}
-
 fn print(format: Format, outputs: Vec<Output>, mut results: Results) -> Result<()> {
     for part in outputs {
         match part {
@@ -186,10 +120,4 @@ fn print(format: Format, outputs: Vec<Output>, mut results: Results) -> Result<(
         }
     }
     Ok(())
-}
-
-/// Tells the person at the terminal what may go wrong later.
-#[expect(clippy::print_stderr, reason = "the one place where a script warns")]
-fn warn(message: &str) {
-    eprintln!("warning: {message}");
 }

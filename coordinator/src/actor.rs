@@ -28,12 +28,12 @@ use self::messages::{
     StopJob, Submit, Terminate,
 };
 use self::restart::Restarts;
-use crate::checkpoints::CheckpointPlace;
 use crate::clock::Clock;
 use crate::cluster::{HEARTBEAT_LIMIT, Membership, WorkerInfo};
 use crate::error::Result;
 use crate::handle::ResultBatches;
 use crate::job::{Effect, Event, JobFailure, JobMachine, JobPlan, JobStatus, RequestKind};
+use crate::metadata::MetadataHandle;
 use crate::scheduler::place;
 use crate::views::Views;
 
@@ -55,7 +55,7 @@ pub(crate) struct Coordinator {
     views: Views,
     /// The metadata task and the lanes; aborted when the actor ends.
     tasks: JoinSet<()>,
-    checkpoints: CheckpointPlace,
+    metadata: MetadataHandle,
 }
 
 /// A job that some worker may still know of, or that is going to be tried again.
@@ -80,7 +80,7 @@ impl Coordinator {
         clock: Arc<dyn Clock>,
         member_count: watch::Sender<usize>,
         tasks: JoinSet<()>,
-        checkpoints: CheckpointPlace,
+        metadata: MetadataHandle,
     ) -> Self {
         Self {
             clock,
@@ -90,7 +90,7 @@ impl Coordinator {
             jobs: BTreeMap::new(),
             views: Views::default(),
             tasks,
-            checkpoints,
+            metadata,
         }
     }
 

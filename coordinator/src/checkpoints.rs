@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use tidemill_plans::checkpoint::Manifest;
+use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
 use tidemill_plans::error::chain;
+use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{Epoch, JobId};
+use tidemill_plans::node::NodeKind;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
 use tokio::task::spawn_blocking;
@@ -28,6 +31,16 @@ impl CheckpointPlace {
         let root = given.or_else(|| self.default.as_ref().map(|folder| folder.display().to_string()))?;
         (settings.checkpoint_interval_ms > 0).then(|| format!("{}/{}", root.trim_end_matches('/'), self.cluster))
     }
+}
+
+/// Whether a job can go on from a checkpoint. Rows of a SELECT have gone to whoever asked, and what a view held at
+/// an epoch cannot be read again.
+pub(crate) fn can_be_restored(graph: &DataflowGraph) -> bool {
+    graph.nodes.iter().all(|node| match &node.kind {
+        NodeKind::Source(source) => source.connector != VIEW_CONNECTOR,
+        NodeKind::Sink(sink) => sink.connector != RESULT_CONNECTOR,
+        _ => true,
+    })
 }
 
 /// Sealed checkpoints that are kept: the newest, and one to fall back to.

@@ -84,6 +84,12 @@ pub enum CoordinatorError {
         /// The manifest.
         path: String,
     },
+    /// No job of this id is going on, nor has one been left.
+    #[error("no {job} was left unfinished")]
+    NoSuchJob {
+        /// The job.
+        job: JobId,
+    },
     /// A job has checkpoints, and none of them can be read.
     #[error("none of the checkpoints of {job} can be restored; beginning anew would write rows twice")]
     NoUsableCheckpoint {
@@ -153,7 +159,7 @@ impl CoordinatorError {
     pub fn domain(&self) -> ErrorDomain {
         match self {
             Self::Sql(error) => error.domain(),
-            Self::Bind { .. } | Self::InUse { .. } => ErrorDomain::User,
+            Self::Bind { .. } | Self::InUse { .. } | Self::NoSuchJob { .. } => ErrorDomain::User,
             Self::NoWorkers
             | Self::WorkersMissing { .. }
             | Self::ConnectBack { .. }

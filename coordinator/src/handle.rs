@@ -10,11 +10,12 @@ use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::{Epoch, JobId, OperatorId, WorkerId};
+use tidemill_plans::ids::{Epoch, JobId, OperatorId, RunId, WorkerId};
 use tidemill_plans::protocol::{
     CoordinatorLink, EventResponse, LinkError, OperatorMetrics, Reply, StopMode, WorkerEvent, WorkerLink,
 };
 use tidemill_plans::settings::Settings;
+use tidemill_plans::storage::Storage;
 use tidemill_plans::{ErrorDomain, PlanError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -25,11 +26,12 @@ use crate::actor::messages::{
     AddWorker, ForgetViews, Heartbeat, JobChannels, JobEvent, ListWorkers, Origin, ResultQueue, ShutdownWorkers,
     StopJob, Submit, Terminate,
 };
-use crate::checkpoints::CheckpointPlace;
+use crate::checkpoints::{self, CheckpointPlace, can_be_restored};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{FlightWorkerLink, WorkerInfo};
 use crate::compile::{Compiled, compile};
 use crate::error::{CoordinatorError, Result};
+use crate::job::record::JobRecord;
 use crate::job::{Event, JobFailure, JobStatus};
 use crate::meta::JournalStore;
 use crate::metadata::MetadataHandle;
@@ -55,6 +57,7 @@ pub struct CoordinatorHandle {
     actor: Addr<Coordinator>,
     metadata: MetadataHandle,
     member_count: watch::Receiver<usize>,
+    checkpoints: CheckpointPlace,
 }
 
 impl CoordinatorHandle {
@@ -83,13 +86,13 @@ impl CoordinatorHandle {
         let (metadata, metadata_task) = MetadataHandle::new(Box::new(store));
         let mut tasks = JoinSet::new();
         tasks.spawn(metadata_task);
-        let checkpoints = CheckpointPlace {
+        let place = CheckpointPlace {
             default: config.data_dir.map(|folder| folder.join("checkpoints")),
             cluster: metadata.cluster().await?,
         };
         let (count, member_count) = watch::channel(0);
-        let actor = Coordinator::new(config.clock, count, tasks, checkpoints).start();
-        Ok(Self { actor, metadata, member_count })
+        let actor = Coordinator::new(config.clock, count, tasks, metadata.clone()).start();
+        Ok(Self { actor, metadata, member_count, checkpoints: place })
     }
 
     /// Takes in a worker of this process.
@@ -129,10 +132,38 @@ impl CoordinatorHandle {
 
     /// Runs a graph. The error tells that it could not be placed; what goes wrong later is a status.
     pub async fn submit(&self, graph: DataflowGraph, settings: Settings) -> Result<JobHandle> {
-        let id = self.metadata.next_job().await?;
-        let JobChannels { status, metrics, epoch, results, recovers } =
-            self.ask(Submit { job: id, graph, settings }).await??;
+        let run = RunId::first(self.metadata.next_job().await?);
+        let checkpoints = self.checkpoints.of(&settings).filter(|_| can_be_restored(&graph));
+        if let Some(checkpoints) = checkpoints.clone() {
+            let (graph, settings) = (graph.clone(), settings.clone());
+            self.metadata.keep_job(JobRecord { run, graph, settings, checkpoints }).await?;
+        }
+        let started = self.start_job(Submit { run, graph, settings, checkpoints, restore: None }).await;
+        if started.is_err() {
+            self.metadata.forget_job(run.job).await?;
+        }
+        started
+    }
+
+    async fn start_job(&self, submit: Submit) -> Result<JobHandle> {
+        let id = submit.run.job;
+        let JobChannels { status, metrics, epoch, results, recovers } = self.ask(submit).await??;
         Ok(JobHandle { id, status, metrics, epoch, results, recovers, actor: self.actor.clone() })
+    }
+
+    /// The jobs that an earlier coordinator has left, and what each runs.
+    pub async fn unfinished_jobs(&self) -> Result<Vec<(JobId, DataflowGraph)>> {
+        let records = self.metadata.jobs().await?;
+        Ok(records.into_iter().map(|record| (record.run.job, record.graph)).collect())
+    }
+
+    /// Goes on with a job that an earlier coordinator has left, from its newest checkpoint.
+    pub async fn resume(&self, job: JobId) -> Result<JobHandle> {
+        let JobRecord { run, graph, settings, checkpoints } =
+            self.metadata.next_attempt(job).await?.ok_or(CoordinatorError::NoSuchJob { job })?;
+        let storage = Storage::open(&checkpoints)?;
+        let restore = checkpoints::newest(&storage, job, None, &[]).await?;
+        self.start_job(Submit { run, graph, settings, checkpoints: Some(checkpoints), restore }).await
     }
 
     /// Lets go of what a job's materialized views hold, when the job has ended.

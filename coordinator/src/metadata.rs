@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog;
 use crate::error::{CoordinatorError, Result};
+use crate::job::record::{self, JobRecord};
 use crate::meta::{MetaChange, MetaStore};
 use crate::registry;
 
@@ -27,6 +28,11 @@ type Answer<T> = oneshot::Sender<Result<T>>;
 enum Request {
     Cluster(Answer<String>),
     NextJob(Answer<JobId>),
+    KeepJob(Box<JobRecord>, Answer<()>),
+    /// The next attempt at a job; none if it has ended.
+    NextAttempt(JobId, Answer<Option<JobRecord>>),
+    ForgetJob(JobId, Answer<()>),
+    Jobs(Answer<Vec<JobRecord>>),
     RecordObject(CatalogEntry, Answer<()>),
     RemoveObject(String, Answer<bool>),
     Objects(Answer<Vec<CatalogEntry>>),
@@ -58,6 +64,27 @@ impl MetadataHandle {
     /// A job id that was never given before on this store.
     pub(crate) async fn next_job(&self) -> Result<JobId> {
         self.call(Request::NextJob).await
+    }
+
+    /// Keeps a job, so that a later coordinator can go on with it.
+    pub(crate) async fn keep_job(&self, record: JobRecord) -> Result<()> {
+        self.call(|answer| Request::KeepJob(Box::new(record), answer)).await
+    }
+
+    /// Claims the next attempt at a job: once this is answered, no other can have its number. Nothing if the job
+    /// has ended.
+    pub(crate) async fn next_attempt(&self, job: JobId) -> Result<Option<JobRecord>> {
+        self.call(|answer| Request::NextAttempt(job, answer)).await
+    }
+
+    /// Forgets a job that has ended.
+    pub(crate) async fn forget_job(&self, job: JobId) -> Result<()> {
+        self.call(|answer| Request::ForgetJob(job, answer)).await
+    }
+
+    /// The jobs that have not ended.
+    pub(crate) async fn jobs(&self) -> Result<Vec<JobRecord>> {
+        self.call(Request::Jobs).await
     }
 
     pub(crate) async fn record_object(&self, entry: CatalogEntry) -> Result<()> {
@@ -107,6 +134,15 @@ async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Reque
         match request {
             Request::Cluster(answer) => drop(answer.send(cluster(store.as_mut()).await)),
             Request::NextJob(answer) => drop(answer.send(next_job(store.as_mut()).await)),
+            Request::KeepJob(job, answer) => {
+                let change = record::keep(&job).map(|change| vec![change]);
+                drop(answer.send(commit(store.as_mut(), change).await));
+            }
+            Request::NextAttempt(job, answer) => drop(answer.send(next_attempt(store.as_mut(), job).await)),
+            Request::ForgetJob(job, answer) => {
+                drop(answer.send(commit(store.as_mut(), Ok(vec![record::forget(job)])).await));
+            }
+            Request::Jobs(answer) => drop(answer.send(record::records(store.as_ref()))),
             Request::RecordObject(entry, answer) => {
                 let change = catalog::record(store.as_ref(), &entry).map(|change| vec![change]);
                 drop(answer.send(commit(store.as_mut(), change).await));
@@ -150,6 +186,13 @@ async fn cluster(store: &mut dyn MetaStore) -> Result<String> {
     let name = format!("cluster-{:016x}", RandomState::new().hash_one(0u8));
     store.commit(vec![(CLUSTER.to_vec(), Some(codec::encode(&name)?))]).await?;
     Ok(name)
+}
+
+async fn next_attempt(store: &mut dyn MetaStore, job: JobId) -> Result<Option<JobRecord>> {
+    let Some(mut found) = record::find(store, job)? else { return Ok(None) };
+    found.run = found.run.next();
+    store.commit(vec![record::keep(&found)?]).await?;
+    Ok(Some(found))
 }
 
 async fn next_job(store: &mut dyn MetaStore) -> Result<JobId> {

@@ -1,5 +1,6 @@
 //! The command line: one subcommand a file.
 
+mod resume;
 mod run;
 mod session;
 mod shell;
@@ -12,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config;
 use crate::error::Result;
+use crate::follow::End;
 
 /// SQL over streams and tables, and the models that learn from them.
 #[derive(Debug, Parser)]
@@ -25,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Run a SQL script on a cluster of its own.
     Run(run::RunArguments),
+    /// Go on with the jobs of a --data-dir whose process has ended before them.
+    Resume(resume::ResumeArguments),
     /// Execute statements from standard input, one after another, on a cluster of its own.
     Shell(shell::ShellArguments),
     /// Run one worker process for a coordinator.
@@ -43,6 +47,7 @@ pub fn main() -> ExitCode {
         .init();
     let answer: Result<ExitCode> = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Resume(arguments) => resume::run(&arguments),
         Command::Shell(arguments) => shell::run(&arguments),
         Command::Worker(arguments) => worker::run(&arguments),
     };
@@ -50,6 +55,16 @@ pub fn main() -> ExitCode {
         report(&error.chain());
         ExitCode::FAILURE
     })
+}
+
+/// A process that a signal ends has this exit status plus the signal's number, as shells report it.
+const SIGNALLED: i32 = 128;
+
+fn exit_code(end: End) -> ExitCode {
+    match end {
+        End::Finished => ExitCode::SUCCESS,
+        End::Interrupted(signal) => ExitCode::from(u8::try_from(SIGNALLED + signal.as_raw_value()).unwrap_or(u8::MAX)),
+    }
 }
 
 /// Tells the person at the terminal what went wrong.

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::exit_code;
 use super::session::SessionArguments;
 use crate::config;
 use crate::error::Result;
-use crate::script::{self, End, Script};
+use crate::script::{self, Script};
 
 /// What the user says.
 #[derive(Debug, Args)]
@@ -18,9 +19,6 @@ pub(super) struct RunArguments {
     #[command(flatten)]
     session: SessionArguments,
 }
-
-/// A process that a signal ends has this exit status plus the signal's number, as shells report it.
-const SIGNALLED: i32 = 128;
 
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let session = &arguments.session;
@@ -33,8 +31,5 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
         format: session.format(),
     };
     let end = actix::System::new().block_on(script::run(script))?;
-    Ok(match end {
-        End::Finished => ExitCode::SUCCESS,
-        End::Interrupted(signal) => ExitCode::from(u8::try_from(SIGNALLED + signal.as_raw_value()).unwrap_or(u8::MAX)),
-    })
+    Ok(exit_code(end))
 }

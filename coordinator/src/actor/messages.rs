@@ -49,9 +49,13 @@ message!(ListWorkers => Vec<WorkerInfo>);
 
 /// Runs a graph.
 pub(crate) struct Submit {
-    pub job: JobId,
+    pub run: RunId,
     pub graph: DataflowGraph,
     pub settings: Settings,
+    /// The folder or URL of the checkpoints, if there are to be any.
+    pub checkpoints: Option<String>,
+    /// The checkpoint to go on from.
+    pub restore: Option<Manifest>,
 }
 message!(Submit => Result<JobChannels>);
 
@@ -96,10 +100,11 @@ pub(crate) struct RequestEnded {
 }
 message!(RequestEnded => ());
 
-/// A job that has failed is to be tried again, from this checkpoint or, without one, from the beginning.
+/// A job that has failed is to be tried again: the attempt, and the checkpoint that it goes on from. Without one
+/// it begins anew.
 pub(crate) struct Redeploy {
     pub job: JobId,
-    pub from: Result<Option<Manifest>>,
+    pub next: Result<(RunId, Option<Manifest>)>,
 }
 message!(Redeploy => ());
 

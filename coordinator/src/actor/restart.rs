@@ -10,10 +10,8 @@ use std::time::Duration;
 use actix::{AsyncContext, Context, Handler, MessageResult};
 use tidemill_plans::ErrorDomain;
 use tidemill_plans::checkpoint::Manifest;
-use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{Epoch, JobId, RunId};
-use tidemill_plans::node::NodeKind;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
@@ -24,8 +22,9 @@ use tracing::{info, warn};
 use super::messages::{JobChannels, JobEvent, Redeploy, Submit};
 use super::{Coordinator, Job, RESULT_MESSAGES_MAX};
 use crate::checkpoints;
-use crate::error::Result;
+use crate::error::{CoordinatorError, Result};
 use crate::job::{Event, JobFailure, JobMachine, JobPlan, JobStatus, Recovery};
+use crate::metadata::MetadataHandle;
 
 /// How long the storage may take to seal a checkpoint, or to find one.
 const STORAGE_LIMIT: Duration = Duration::from_secs(60);
@@ -94,10 +93,9 @@ impl Job {
 impl Coordinator {
     /// Begins a job.
     pub(super) fn submit(&mut self, message: Submit, ctx: &mut Context<Self>) -> Result<JobChannels> {
-        let Submit { job: id, graph, settings } = message;
-        let url = self.checkpoints.of(&settings).filter(|_| can_be_restored(&graph));
-        let restarts = Restarts::new(graph, settings, url)?;
-        let plan = self.plan(RunId::first(id), &restarts, None)?;
+        let Submit { run, graph, settings, checkpoints, restore } = message;
+        let restarts = Restarts::new(graph, settings, checkpoints)?;
+        let plan = self.plan(run, &restarts, restore)?;
         let recovers = plan.has_checkpoints();
         let (status_sender, status) = watch::channel(JobStatus::Scheduling);
         let (metrics_sender, metrics) = watch::channel(Vec::new());
@@ -114,9 +112,9 @@ impl Coordinator {
             results: Some(result_sender),
             deployed: BTreeSet::new(),
         };
-        let before = self.jobs.insert(id, job);
-        assert!(before.is_none(), "{id} was given twice");
-        self.drive(RunId::first(id), Event::Submitted, ctx);
+        let before = self.jobs.insert(run.job, job);
+        assert!(before.is_none(), "{} was given twice", run.job);
+        self.drive(run, Event::Submitted, ctx);
         Ok(JobChannels { status, metrics, epoch, results, recovers })
     }
 
@@ -149,14 +147,11 @@ impl Coordinator {
             assert!(!job.status.borrow().is_terminal(), "{id} ends once");
             job.results = None;
         }
-        if status == JobStatus::Finished
+        if status.is_terminal()
             && let Some(Place { storage, .. }) = job.restarts.place.clone()
         {
-            self.tasks.spawn(async move {
-                if let Err(error) = checkpoints::clear(&storage, id).await {
-                    warn!(job = %id, error = error.chain(), "checkpoints of a finished job are left");
-                }
-            });
+            let (metadata, is_finished) = (self.metadata.clone(), status == JobStatus::Finished);
+            self.tasks.spawn(forget_job(metadata, storage, id, is_finished));
         }
         if let Some(job) = self.jobs.get_mut(&id) {
             job.status.send_replace(status);
@@ -187,18 +182,24 @@ impl Coordinator {
         let Some(job) = self.jobs.get(&run.job).filter(|job| job.run() == run) else { return };
         let Some(Place { storage, .. }) = job.restarts.place.clone() else { return };
         let (id, sealed, damaged) = (run.job, job.restarts.sealed, job.restarts.damaged.clone());
-        let coordinator = ctx.address();
+        let (coordinator, metadata) = (ctx.address(), self.metadata.clone());
         self.tasks.spawn(async move {
-            let found = timeout(STORAGE_LIMIT, checkpoints::newest(&storage, id, sealed, &damaged)).await;
-            let from = found.unwrap_or(Err(crate::CoordinatorError::Lost { part: "checkpoint storage" }));
+            let next = async {
+                // First, so that an attempt before this one seals nothing that is not found.
+                let claimed = metadata.next_attempt(id).await?.ok_or(CoordinatorError::NoSuchJob { job: id })?;
+                let found = timeout(STORAGE_LIMIT, checkpoints::newest(&storage, id, sealed, &damaged)).await;
+                let found = found.unwrap_or(Err(CoordinatorError::Lost { part: "checkpoint storage" }))?;
+                Ok((claimed.run, found))
+            };
+            let next = next.await;
             // Without an actor there is no job.
-            let _ = coordinator.send(Redeploy { job: id, from }).await;
+            let _ = coordinator.send(Redeploy { job: id, next }).await;
         });
     }
 
-    fn redeploy(&mut self, id: JobId, from: Result<Option<Manifest>>, ctx: &mut Context<Self>) {
+    fn redeploy(&mut self, id: JobId, next: Result<(RunId, Option<Manifest>)>, ctx: &mut Context<Self>) {
         let Some(mut job) = self.jobs.remove(&id) else { return };
-        let planned = from.and_then(|manifest| self.plan(job.run().next(), &job.restarts, manifest));
+        let planned = next.and_then(|(run, manifest)| self.plan(run, &job.restarts, manifest));
         match planned {
             Ok(plan) => {
                 let from = plan.restored_epoch().unwrap_or_default();
@@ -242,14 +243,19 @@ impl Coordinator {
         self.tasks.spawn(async move {
             let epoch = manifest.epoch;
             let sealed = timeout(STORAGE_LIMIT, checkpoints::seal(&storage, &manifest)).await;
-            let result = match sealed {
-                Ok(sealed) => sealed.map_err(|error| JobFailure::external(error.chain())),
-                Err(_) => Err(JobFailure::external(format!("no answer of the storage within {STORAGE_LIMIT:?}"))),
+            let failed = |text: String| Event::Sealed { epoch, result: Err(JobFailure::external(text)) };
+            let event = match sealed {
+                Ok(Ok(())) => Event::Sealed { epoch, result: Ok(()) },
+                Ok(Err(error @ CoordinatorError::Sealed { .. })) => {
+                    Event::Superseded(JobFailure::external(error.chain()))
+                }
+                Ok(Err(error)) => failed(error.chain()),
+                Err(_) => failed(format!("no answer of the storage within {STORAGE_LIMIT:?}")),
             };
-            let is_sealed = result.is_ok();
+            let is_sealed = matches!(event, Event::Sealed { result: Ok(()), .. });
             info!(%run, %epoch, bytes = manifest.bytes(), is_sealed, "checkpoint");
             // Without an actor there is no job.
-            let _ = coordinator.send(JobEvent(run, Event::Sealed { epoch, result })).await;
+            let _ = coordinator.send(JobEvent(run, event)).await;
             if is_sealed && let Err(error) = checkpoints::collect_garbage(&storage, &manifest).await {
                 warn!(%run, error = error.chain(), "checkpoints that nobody needs are left");
             }
@@ -261,9 +267,9 @@ impl Handler<Redeploy> for Coordinator {
     type Result = MessageResult<Redeploy>;
 
     fn handle(&mut self, message: Redeploy, ctx: &mut Context<Self>) -> Self::Result {
-        let Redeploy { job, from } = message;
+        let Redeploy { job, next } = message;
         if self.jobs.get(&job).is_some_and(|job| job.restarts.next == Next::Waiting) {
-            self.redeploy(job, from, ctx);
+            self.redeploy(job, next, ctx);
         }
         MessageResult(())
     }
@@ -283,12 +289,13 @@ impl Job {
     }
 }
 
-/// Whether a job can go on from a checkpoint. Rows of a SELECT have gone to whoever asked, and what a view held at
-/// an epoch cannot be read again.
-fn can_be_restored(graph: &DataflowGraph) -> bool {
-    graph.nodes.iter().all(|node| match &node.kind {
-        NodeKind::Source(source) => source.connector != VIEW_CONNECTOR,
-        NodeKind::Sink(sink) => sink.connector != RESULT_CONNECTOR,
-        _ => true,
-    })
+/// Lets go of a job that is over: no coordinator goes on with it.
+async fn forget_job(metadata: MetadataHandle, storage: Storage, job: JobId, is_finished: bool) {
+    let forgotten = async {
+        metadata.forget_job(job).await?;
+        if is_finished { checkpoints::clear(&storage, job).await } else { Ok(()) }
+    };
+    if let Err(error) = forgotten.await {
+        warn!(%job, error = error.chain(), "what is known of a job that is over is left");
+    }
 }

@@ -86,6 +86,9 @@ pub enum Event {
         /// Whether it is sealed.
         result: Result<(), JobFailure>,
     },
+    /// Somebody else has sealed the epoch: another coordinator, which believes to own the job. What this attempt
+    /// has done since belongs to no checkpoint.
+    Superseded(JobFailure),
     /// The time for the last commit is over.
     CommitTimedOut,
     /// The time for ending in this mode is over. A job enters each mode at most once, so the mode

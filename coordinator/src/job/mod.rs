@@ -7,6 +7,7 @@
 mod epochs;
 mod machine;
 mod progress;
+pub mod record;
 mod recovery;
 pub mod state;
 mod status;

@@ -48,7 +48,8 @@ impl Committing {
                 return self.committed(plan, worker);
             }
             Event::WorkerAnswered { kind: RequestKind::Commit, result: Err(cause), .. }
-            | Event::TaskFailed { cause, .. } => return Failing::enter(plan, self.progress, cause),
+            | Event::TaskFailed { cause, .. }
+            | Event::Superseded(cause) => return Failing::enter(plan, self.progress, cause),
             Event::WorkerLost { worker, reason } if plan.uses(worker) => {
                 return Failing::enter(plan, self.progress, plan.lost(worker, &reason));
             }

@@ -48,7 +48,9 @@ impl Running {
                 self.epochs.pass(task, epoch, state);
                 self.completed_epoch(plan)
             }
-            Event::CheckpointFailed { epoch: Epoch::END, cause } => return Failing::enter(plan, self.progress, cause),
+            Event::Superseded(cause) | Event::CheckpointFailed { epoch: Epoch::END, cause } => {
+                return Failing::enter(plan, self.progress, cause);
+            }
             Event::CheckpointFailed { epoch, cause } | Event::Sealed { epoch, result: Err(cause) } => {
                 self.epochs.abandon_if(epoch).map(|epoch| Effect::EpochAbandoned(epoch, cause)).into_iter().collect()
             }

@@ -62,6 +62,7 @@ impl Stopping {
                 Failing::enter(plan, self.progress, cause)
             }
             Event::TaskFailed { task, cause } => Failing::enter_for_task(plan, self.progress, task, cause),
+            Event::Superseded(cause) => Failing::enter(plan, self.progress, cause),
             Event::WorkerLost { worker, reason } if plan.uses(worker) => {
                 Failing::enter_for_worker(plan, self.progress, worker, &reason)
             }

@@ -1,0 +1,49 @@
+//! What the metadata keep of a job, so that another coordinator can go on with it.
+
+use tidemill_plans::codec;
+use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::ids::{JobId, RunId};
+use tidemill_plans::settings::Settings;
+
+use crate::error::Result;
+use crate::meta::{MetaChange, MetaStore};
+
+const PREFIX: &str = "job/record/";
+
+/// A job that has checkpoints, from its submission until it has ended.
+#[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
+pub struct JobRecord {
+    /// The newest attempt: no older one may do anything any more.
+    pub run: RunId,
+    /// What the job runs.
+    pub graph: DataflowGraph,
+    /// The settings that it was submitted with.
+    pub settings: Settings,
+    /// The folder or URL of its checkpoints.
+    pub checkpoints: String,
+}
+
+/// The jobs that have not ended, by their ids.
+pub fn records(store: &dyn MetaStore) -> Result<Vec<JobRecord>> {
+    store.scan(PREFIX.as_bytes())?.iter().map(|(_, value)| Ok(codec::decode(value)?)).collect()
+}
+
+/// The record of a job, if it has not ended.
+pub fn find(store: &dyn MetaStore, job: JobId) -> Result<Option<JobRecord>> {
+    store.get(&key(job))?.map(|value| Ok(codec::decode(&value)?)).transpose()
+}
+
+/// The change that keeps a record, in the place of the one before.
+pub fn keep(record: &JobRecord) -> Result<MetaChange> {
+    Ok((key(record.run.job), Some(codec::encode(record)?)))
+}
+
+/// The change that forgets a job.
+#[must_use]
+pub fn forget(job: JobId) -> MetaChange {
+    (key(job), None)
+}
+
+fn key(job: JobId) -> Vec<u8> {
+    format!("{PREFIX}{:020}", job.0).into_bytes()
+}

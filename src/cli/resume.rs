@@ -1,0 +1,28 @@
+//! `tidemill resume --data-dir DIR`: goes on with the jobs that were left there.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::exit_code;
+use crate::cluster::Workers;
+use crate::error::Result;
+use crate::resume::{self, Resume};
+
+/// What the user says.
+#[derive(Debug, Args)]
+pub(super) struct ResumeArguments {
+    /// The folder that the jobs were run with.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Start so many worker processes; without it, the work is done in this process.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    workers: Option<u32>,
+}
+
+pub(super) fn run(arguments: &ResumeArguments) -> Result<ExitCode> {
+    let workers = arguments.workers.map_or(Workers::Embedded, Workers::Processes);
+    let resume = Resume { data_dir: arguments.data_dir.clone(), workers };
+    Ok(exit_code(actix::System::new().block_on(resume::run(resume))?))
+}
