@@ -7,6 +7,7 @@
 //! Functions whose result depends on the order of their rows take them in event-time order, once the
 //! watermark has passed them.
 
+mod snapshot;
 mod states;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use super::key_index::KeyIndex;
 use super::window_aggregate::conform;
 use crate::error::Result;
 use crate::rows::EventTimeBuffer;
+use crate::state::{StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Changes emitted in one batch.
@@ -385,6 +387,14 @@ impl Operator for Aggregate {
 
     fn on_end(&mut self, reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
         if reason == EndReason::Finished { self.flush(ctx) } else { Ok(()) }
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        self.write(state)
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.read(state)
     }
 
     fn state_bytes(&self) -> usize {

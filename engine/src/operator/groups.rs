@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::take;
+use arrow::compute::{concat, take};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::common::DFSchema;
@@ -15,7 +15,7 @@ use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
 use tidemill_plans::expr::StreamExpr;
 
 use super::key_numbers::KeyNumbers;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 
 /// Aggregates whose result never depends on the order of their input. (Measures of classifiers sort
 /// their pairs before they add anything up.)
@@ -168,6 +168,15 @@ impl Groups {
         Ok(())
     }
 
+    /// Adds partial aggregates, each to the group of its keys.
+    pub(super) fn merge(&mut self, partial: &PartialGroups) -> Result<()> {
+        self.keys.find(&partial.keys, partial.rows, &mut self.indexes)?;
+        for (accumulator, states) in self.accumulators.iter_mut().zip(&partial.states) {
+            accumulator.merge_batch(states, &self.indexes, self.keys.len())?;
+        }
+        Ok(())
+    }
+
     /// The states of all groups, for each aggregate. Afterwards there are no groups.
     pub(super) fn take_states(&mut self) -> Result<Vec<Vec<ArrayRef>>> {
         let states: datafusion::error::Result<Vec<_>> =
@@ -213,16 +222,50 @@ impl PartialGroups {
     pub(super) fn split_by_first_key(&self) -> Vec<(i64, Self)> {
         let Some((first, keys)) = self.keys.split_first() else { return Vec::new() };
         let numbers = first.as_primitive::<Int64Type>().values();
+        let rest = Self { keys: keys.to_vec(), ..self.clone() };
         let mut parts = Vec::new();
         let mut start = 0;
         for same in numbers.chunk_by(|a, b| a == b) {
-            let part = |columns: &[ArrayRef]| columns.iter().map(|column| column.slice(start, same.len())).collect();
-            let states = self.states.iter().map(|states| part(states)).collect();
-            let bytes = self.bytes * same.len() / self.rows;
-            parts.push((same[0], Self { keys: part(keys), states, rows: same.len(), bytes }));
+            parts.push((same[0], rest.slice(start, same.len())));
             start += same.len();
         }
         parts
+    }
+
+    /// Some of the groups that follow each other.
+    pub(super) fn slice(&self, start: usize, rows: usize) -> Self {
+        let part = |columns: &[ArrayRef]| columns.iter().map(|column| column.slice(start, rows)).collect();
+        let states = self.states.iter().map(|states| part(states)).collect();
+        Self { keys: part(&self.keys), states, rows, bytes: self.bytes * rows / self.rows }
+    }
+
+    /// Groups one behind the other.
+    pub(super) fn concat(parts: &[Self]) -> Result<Self> {
+        let [first, others @ ..] = parts else { return Ok(Self::new(Vec::new(), Vec::new(), 0)) };
+        if others.is_empty() {
+            return Ok(first.clone());
+        }
+        let (keys, calls) = (first.keys.len(), first.states.len());
+        let keys: Result<_> = (0..keys).map(|key| column_of(parts, |part| &part.keys[key])).collect();
+        let mut states = Vec::with_capacity(calls);
+        for call in 0..calls {
+            let columns = 0..first.states[call].len();
+            states.push(columns.map(|c| column_of(parts, |part| &part.states[call][c])).collect::<Result<Vec<_>>>()?);
+        }
+        Ok(Self::new(keys?, states, parts.iter().map(|part| part.rows).sum()))
+    }
+
+    /// The groups as columns with names: keys, then states.
+    pub(super) fn to_columns(&self) -> Vec<(String, ArrayRef)> {
+        let keys = self.keys.iter().enumerate().map(|(number, key)| (format!("k{number}"), Arc::clone(key)));
+        let states = self.states.iter().enumerate().flat_map(|(call, states)| state_columns(call, states.clone()));
+        keys.chain(states).collect()
+    }
+
+    /// The groups of a batch with such columns, of so many keys and calls.
+    pub(super) fn from_columns(batch: &RecordBatch, keys: usize, calls: usize) -> Self {
+        let states = (0..calls).map(|call| columns_of(batch, call)).collect();
+        Self::new(batch.columns()[..keys].to_vec(), states, batch.num_rows())
     }
 
     /// The groups in these places.
@@ -240,6 +283,25 @@ impl PartialGroups {
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+fn column_of(parts: &[PartialGroups], column: impl Fn(&PartialGroups) -> &ArrayRef) -> Result<ArrayRef> {
+    Ok(concat(&parts.iter().map(|part| column(part).as_ref()).collect::<Vec<&dyn Array>>())?)
+}
+
+/// What the columns that hold the state of an aggregate are called in a snapshot.
+pub(super) fn state_columns(call: usize, columns: Vec<ArrayRef>) -> impl Iterator<Item = (String, ArrayRef)> {
+    columns.into_iter().enumerate().map(move |(number, column)| (format!("s{call}_{number}"), column))
+}
+
+/// The columns of a batch that hold the state of an aggregate.
+pub(super) fn columns_of(batch: &RecordBatch, call: usize) -> Vec<ArrayRef> {
+    (0..).map_while(|number| batch.column_by_name(&format!("s{call}_{number}")).cloned()).collect()
+}
+
+/// The column of a batch that was written under a name.
+pub(super) fn named<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| EngineError::State(format!("column '{name}' is missing")))
 }
 
 /// The schema of some columns of `input`.

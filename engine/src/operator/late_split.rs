@@ -15,6 +15,7 @@ use tidemill_plans::time::{EventTime, Watermark, event_times};
 use super::Operator;
 use super::sessions::Sessions;
 use crate::error::Result;
+use crate::state::{StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// See [`LateSplitNode`].
@@ -93,6 +94,23 @@ impl Operator for LateSplit {
         }
         ctx.emit_watermark(watermarks.min());
         Ok(())
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        match &self.windows {
+            Windows::Fixed(_, watermark) => state.value("watermark", watermark),
+            Windows::Session { sessions, .. } => sessions.snapshot(&mut state.part("sessions")),
+        }
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        match &mut self.windows {
+            Windows::Fixed(_, watermark) => {
+                *watermark = state.values("watermark")?.into_iter().min().unwrap_or(*watermark);
+                Ok(())
+            }
+            Windows::Session { sessions, .. } => sessions.restore(&state.part("sessions")),
+        }
     }
 
     fn state_bytes(&self) -> usize {

@@ -4,6 +4,8 @@
 //! cost as many look-ups as a window has panes; so a key is looked up once a pane, in a dictionary that
 //! all panes share, and known by its number from then on. Windows are merged by numbers alone.
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

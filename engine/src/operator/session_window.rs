@@ -17,6 +17,7 @@ use super::window_aggregate::finish_windows;
 use super::window_assign::window_columns;
 use crate::error::Result;
 use crate::rows::canonical_key;
+use crate::state::{StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// See [`SessionWindowNode`].
@@ -73,6 +74,14 @@ impl Operator for SessionWindow {
         Ok(())
     }
 
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        self.sessions.snapshot(state)
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.sessions.restore(state)
+    }
+
     fn state_bytes(&self) -> usize {
         self.sessions.bytes()
     }
@@ -100,6 +109,14 @@ impl Operator for SessionAssign {
         self.sessions.clean_up()?;
         ctx.emit_watermark(self.sessions.output_watermark());
         Ok(())
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        self.sessions.snapshot(state)
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.sessions.restore(state)
     }
 
     fn state_bytes(&self) -> usize {

@@ -8,6 +8,8 @@
 //! moment such a row may come: a session stays open for it, or what is in it would depend on when the
 //! watermark came.
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};

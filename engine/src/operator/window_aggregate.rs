@@ -28,6 +28,7 @@ use super::panes::{PaneGrid, Panes, WindowGroups, WindowParts};
 use super::window_assign::window_columns;
 use crate::error::Result;
 use crate::rows::EventTimeBuffer;
+use crate::state::{StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// Partial aggregates that are put together to windows at a time, but for those of one window.
@@ -233,6 +234,36 @@ impl Operator for WindowAggregate {
         self.seal_complete_panes()?;
         self.close_windows(ctx)?;
         ctx.emit_watermark(self.watermark);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        state.value("watermark", &self.watermark)?;
+        state.value("closed", &self.closed)?;
+        self.panes.snapshot(&mut state.part("panes"))?;
+        if let Some(waiting) = &self.waiting {
+            waiting.snapshot(self.panes.belongs(), &mut state.part("waiting"));
+        }
+        if let Some(kept) = &self.kept {
+            kept.snapshot(self.panes.belongs(), &mut state.part("kept"));
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        if let Some(least) = state.values("watermark")?.into_iter().min() {
+            self.watermark = least;
+        }
+        // At a barrier all instances have seen the same watermarks, and closed the same windows. Only at the
+        // end of time does it depend on the rows which one was the last.
+        self.closed = state.values("closed")?.into_iter().max().flatten();
+        self.panes.restore(&state.part("panes"))?;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.restore(&state.part("waiting"))?;
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.restore(self.grid, &state.part("kept"))?;
+        }
         Ok(())
     }
 

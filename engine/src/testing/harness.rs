@@ -34,20 +34,20 @@ pub struct OperatorHarness {
 }
 
 /// An operator in its surroundings.
-struct Instance {
-    operator: Box<dyn Operator>,
-    context: OperatorContext,
+pub(super) struct Instance {
+    pub(super) operator: Box<dyn Operator>,
+    pub(super) context: OperatorContext,
 }
 
 impl Instance {
-    fn build(graph: &DataflowGraph, id: OperatorId, env: TaskEnv) -> Result<Self> {
+    pub(super) fn build(graph: &DataflowGraph, id: OperatorId, env: TaskEnv) -> Result<Self> {
         let node = graph.node(id)?;
         let stats = Arc::new(OperatorStats::new(env.job, id, 0));
         let operator = build_operator(graph, node, 0, &env)?;
         Ok(Self { operator, context: OperatorContext::new(node.kind.name().to_owned(), env, stats) })
     }
 
-    fn pause(&mut self) -> Result<()> {
+    pub(super) fn pause(&mut self) -> Result<()> {
         if self.operator.has_gathered() { self.operator.on_pause(&mut self.context) } else { Ok(()) }
     }
 

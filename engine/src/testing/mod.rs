@@ -10,6 +10,8 @@
 #[cfg(test)]
 pub(crate) mod graph;
 mod harness;
+#[cfg(test)]
+pub(crate) mod rescale;
 mod table;
 
 pub use harness::{OperatorHarness, test_env};

@@ -126,18 +126,19 @@ impl QueryPlanner<'_> {
         let schema = input.schema();
         let flag = Field::new("late", DataType::Boolean, false);
         let info = StreamInfo { schema: with_fields(schema, [flag]), ..input.info.clone() };
-        let node = NodeKind::LateSplit(LateSplitNode {
-            time: windows.time,
-            windows: match &windows.kind {
-                WindowKind::Fixed(window) => LateWindows::Fixed(*window),
-                WindowKind::Session { gap, keys } => LateWindows::Session { keys: keys.clone(), gap: *gap },
-            },
-        });
         let place = |key: &Expr| match key {
             Expr::Column(name) => Ok(schema.index_of(&name.name)?),
             other => Err(SqlError::invalid(format!("the key {other} is no column"))),
         };
         let keys = keys.iter().map(place).collect::<Result<Vec<usize>>>()?;
+        let node = NodeKind::LateSplit(LateSplitNode {
+            time: windows.time,
+            windows: match &windows.kind {
+                WindowKind::Fixed(window) => LateWindows::Fixed(*window),
+                // PARTITION BY's keys, in the order in which they are hashed: state moves by that hash.
+                WindowKind::Session { gap, .. } => LateWindows::Session { keys: keys.clone(), gap: *gap },
+            },
+        });
         Ok(self.add_grouped(input, node, keys, info))
     }
 

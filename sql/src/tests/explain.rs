@@ -562,6 +562,28 @@ fn late_rows_go_to_a_sink_from_the_tasks_of_their_windows() {
     .assert_eq(&explain_after(LATE_SINK, sql));
 }
 
+/// State of sessions moves by the hash of their keys, so whoever keeps some has the keys in its order.
+#[test]
+fn late_rows_of_sessions_are_found_by_the_keys_that_are_hashed() {
+    let sql = "SELECT auction, bidder, window_start, window_end, count(*) AS n
+               FROM SESSION(TABLE bids PARTITION BY (bidder, auction), DESCRIPTOR(ts), INTERVAL '10 minutes')
+               GROUP BY auction, bidder, window_start, window_end LATE DATA INTO late";
+    expect![[r#"
+        Sink #9 late to blackhole [x2]
+          Project #3 auction, bidder, price, ts [x2] -> forward
+            Filter #2 late [x2] -> forward
+              LateSplit #1 SESSION(gap=10min) on ts by (auction, bidder) [x2] -> forward
+                Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> hash(auction, bidder)
+        Sink #8 select_1 to result [x1]
+          Project #7 auction, bidder, window_start, window_end, "count(1)" AS n [x2] -> rebalance
+            SessionWindow #6 SESSION(gap=10min) on ts by (auction, bidder): count(1) [x2] -> forward
+              Project #5 auction, bidder, ts [x2] -> forward
+                Filter #4 NOT late [x2] -> forward
+                  LateSplit #1 (see above) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(LATE_SINK, sql));
+}
+
 #[test]
 fn late_rows_update_results() {
     check_explain(

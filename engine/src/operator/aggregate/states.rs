@@ -4,15 +4,21 @@
 //! row back. So the common functions have states of their own here, over all groups at once; every
 //! other function runs on DataFusion's accumulators ([`single`]), from a kept multiset where rows are
 //! taken back ([`multiset`]).
+//!
+//! In a snapshot each state is a few columns with a row a group; what a group has many of is a list.
 
 mod count;
 mod distinct;
 mod encoding;
 mod exact_sum;
 mod extreme;
+mod lists;
+mod moments;
 mod multiset;
 mod single;
 mod sum;
+
+use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::NullBuffer;
@@ -37,6 +43,14 @@ pub(super) trait GroupStates: Send {
 
     /// Keeps these groups only: the i-th has the number i now.
     fn keep(&mut self, live: &[u32]) -> Result<()>;
+
+    /// What is known of these stretches of groups: columns for each stretch, with a row a group. Writing
+    /// changes nothing.
+    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>>;
+
+    /// Takes up what was written of some groups. They have the numbers from `first` on, and nothing is known
+    /// yet of later ones.
+    fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()>;
 
     /// Bytes held.
     fn bytes(&self) -> usize;
@@ -110,8 +124,16 @@ fn plain_states(call: &AggregateCall, types: &[DataType], takes_back: bool) -> R
         ("avg", [DataType::Float64]) => Some(Box::new(exact_sum::ExactSums::means())),
         ("min", [argument]) => Some(extreme::states(extreme::Which::Least, argument, takes_back)?),
         ("max", [argument]) => Some(extreme::states(extreme::Which::Greatest, argument, takes_back)?),
+        (function, _) if !takes_back && moments::takes(types) && (types.len() == 1 || !call.is_distinct()) => {
+            moments::states(function)
+        }
         _ => None,
     })
+}
+
+/// The values of a stretch of groups; the default where a group has none yet.
+fn stretch<T: Copy + Default>(values: &[T], groups: &Range<u32>) -> impl Iterator<Item = T> {
+    groups.clone().map(|group| values.get(group as usize).copied().unwrap_or_default())
 }
 
 /// Values by group, moved to the groups' new numbers.

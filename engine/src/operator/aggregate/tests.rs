@@ -1,16 +1,18 @@
 //! Updating aggregates by hand: what is emitted when, and that its bits do not depend on cuts.
 
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::logical_expr::{ExprFunctionExt, col, lit};
+use datafusion::logical_expr::{ExprFunctionExt, cast, col, lit};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_plans::change::with_change_column;
 use tidemill_plans::functions;
+use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::node::NodeKind;
 
 use super::*;
 use crate::testing::OperatorHarness;
-use crate::testing::graph::{call, cases, exprs, harness, schema};
+use crate::testing::graph::{call, cases, exprs, graph, harness, schema};
+use crate::testing::rescale::check_rescaled;
 
 /// `sum(v)` and `count(v)` by `k`, in event-time order.
 fn by_key(emit: AggregateEmit) -> OperatorHarness {
@@ -340,6 +342,11 @@ fn floats_that_are_equal_are_one_key() {
 
 /// Many functions over `k v f t`, a changelog; the operation is the last value: 0 (+I) or 3 (-D).
 fn over_changes(ttl: Option<i64>) -> OperatorHarness {
+    let graph = changes_graph(ttl);
+    OperatorHarness::new(&graph, graph.nodes[1].id).unwrap()
+}
+
+fn changes_graph(ttl: Option<i64>) -> DataflowGraph {
     let input = with_change_column(&schema("k:text v:int f:float t:time"));
     let output =
         schema("k:text n:int rows:int sum:int min:int max:int mean:float distinct:int least:text median:float");
@@ -358,7 +365,7 @@ fn over_changes(ttl: Option<i64>) -> OperatorHarness {
     ]);
     let node =
         AggregateNode { keys: vec![0], time: Some(3), aggregates, emit: AggregateEmit::OnUpdate, gather_ms: None, ttl };
-    harness(NodeKind::Aggregate(node), &[&input], with_change_column(&output))
+    graph(NodeKind::Aggregate(node), &[&input], with_change_column(&output))
 }
 
 #[test]
@@ -465,4 +472,113 @@ fn replay_changes(output: &str) -> std::collections::BTreeMap<String, String> {
         }
     }
     live
+}
+
+/// Functions that DataFusion's accumulators do, and others over rows that only come: `k v f b t`.
+fn over_rows() -> DataflowGraph {
+    let distinct = |function: &str, column: &str| call(function, column).distinct().build().unwrap();
+    let two = |function: &str| {
+        functions::aggregate(function).unwrap().call(vec![col("f"), cast(col("v"), DataType::Float64)])
+    };
+    let list = |name: &str, data_type| Field::new_list(name, Field::new_list_field(data_type, true), true);
+    let number = |name: &str| Field::new(name, DataType::Float64, true);
+    let calls = [
+        (call("array_agg", "k"), list("all", DataType::Utf8)),
+        (distinct("array_agg", "v"), list("distinct", DataType::Int64)),
+        (
+            functions::aggregate("string_agg").unwrap().call(vec![col("k"), lit("-")]),
+            Field::new("text", DataType::LargeUtf8, true),
+        ),
+        (call("median", "f"), number("median")),
+        (call("first_value", "v"), Field::new("first", DataType::Int64, true)),
+        (call("last_value", "v"), Field::new("last", DataType::Int64, true)),
+        (call("bool_and", "b"), Field::new("and", DataType::Boolean, true)),
+        (call("bit_xor", "v"), Field::new("xor", DataType::Int64, true)),
+        (call("approx_distinct", "v"), Field::new("about", DataType::UInt64, true)),
+        (functions::aggregate("roc_auc").unwrap().call(vec![col("b"), col("f")]), number("auc")),
+        (call("sum", "f"), number("sum")),
+        (distinct("avg", "f"), number("mean")),
+        (distinct("stddev", "f"), number("deviation")),
+        (two("corr"), number("corr")),
+        (two("regr_intercept"), number("intercept")),
+        (two("covar_samp"), number("covar")),
+        (call("max", "k"), Field::new("max", DataType::Utf8, true)),
+        (call("min", "b"), Field::new("min", DataType::Boolean, true)),
+        (call("max", "f"), number("max_f")),
+    ];
+    let (calls, fields): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
+    let output = std::iter::once(Field::new("k", DataType::Utf8, true)).chain(fields);
+    let output = with_change_column(&Arc::new(Schema::new(output.collect::<Vec<_>>())));
+    let node = AggregateNode {
+        keys: vec![0],
+        time: Some(4),
+        aggregates: exprs(calls),
+        emit: AggregateEmit::OnUpdate,
+        gather_ms: None,
+        ttl: None,
+    };
+    graph(NodeKind::Aggregate(node), &[&schema("k:text v:int f:float b:bool t:time")], output)
+}
+
+fn some_rows(rows: std::ops::Range<i64>) -> String {
+    let line = |i: i64| {
+        let float = if i % 5 == 0 {
+            String::from("-")
+        } else {
+            format!("{:e}", 0.1 * (i * i) as f64 * 10f64.powi((i % 9) as i32))
+        };
+        let value = if i % 7 == 0 { String::from("-") } else { (i * i % 11).to_string() };
+        format!("k{} {value} {float} {} @{}\n", i * i % 13, i % 3 == 0, i)
+    };
+    rows.map(line).collect()
+}
+
+/// What comes out of a node over [`some_rows`].
+fn play_rows(mut harness: OperatorHarness) -> String {
+    for start in (0..120).step_by(8) {
+        harness.push(0, &some_rows(start..start + 8)).unwrap();
+        harness.watermark(0, start + 5).unwrap();
+    }
+    harness.finish().unwrap();
+    harness.output().unwrap()
+}
+
+#[test]
+fn results_are_the_same_however_often_the_state_is_written() {
+    let graph = over_rows();
+    let build = || OperatorHarness::new(&graph, graph.nodes[1].id).unwrap();
+    let output = play_rows(build());
+    assert!(output.lines().count() > 100);
+    // Without a twin nothing is written.
+    assert_eq!(output, play_rows(build().without_twin()));
+}
+
+#[test]
+fn what_is_compressed_when_it_is_read_goes_on_from_what_was_written() {
+    let output = with_change_column(&schema("k:text about:float"));
+    let about = functions::aggregate("approx_percentile_cont").unwrap().call(vec![col("f"), lit(0.3)]);
+    let node = AggregateNode {
+        keys: vec![],
+        time: Some(4),
+        aggregates: exprs([about]),
+        emit: AggregateEmit::OnUpdate,
+        gather_ms: None,
+        ttl: None,
+    };
+    let output = Arc::new(output.project(&[1, 2]).unwrap());
+    let harness = harness(NodeKind::Aggregate(node), &[&schema("k:text v:int f:float b:bool t:time")], output);
+    assert!(play_rows(harness).lines().count() > 20);
+}
+
+#[test]
+fn groups_go_to_the_instances_that_have_their_keys() {
+    let part = |rows: std::ops::Range<i64>| format!("{}watermark {}\n", some_rows(rows.clone()), rows.end - 5);
+    check_rescaled(&over_rows(), &[0], [&part(0..60), &part(60..90), &part(90..120)]);
+    let change = |k: i64, v: i64, t: i64, op: i64| format!("k{k} {v} {v}.5 @{t} {op}\n");
+    let came: String = (0..40).map(|i| change(i % 11, i % 3, i, 0)).collect();
+    let went: String = (0..30).map(|i| change(i % 11, i % 3, i, 3)).collect();
+    let parts = [format!("{came}watermark 30"), format!("{went}watermark 45"), format!("{came}{went}watermark 60")];
+    for ttl in [None, Some(12_000_000)] {
+        check_rescaled(&changes_graph(ttl), &[0], [&parts[0], &parts[1], &parts[2]]);
+    }
 }

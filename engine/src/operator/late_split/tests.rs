@@ -4,7 +4,8 @@ use expect_test::{Expect, expect};
 use tidemill_plans::node::NodeKind;
 
 use super::*;
-use crate::testing::graph::{harness, late, play, schema};
+use crate::testing::graph::{graph, harness, late, play, schema};
+use crate::testing::rescale::check_rescaled;
 
 const S: i64 = 1_000_000;
 
@@ -78,4 +79,16 @@ fn open_sessions_count_as_state() {
     assert!(harness.state_bytes() > empty);
     harness.watermark(0, 16).unwrap();
     assert_eq!(harness.state_bytes(), empty);
+}
+
+#[test]
+fn open_sessions_go_to_the_instances_that_have_their_keys() {
+    let node = LateSplitNode { time: 0, windows: LateWindows::Session { keys: vec![2, 1], gap: 10 * S } };
+    let graph =
+        graph(NodeKind::LateSplit(node), &[&schema("t:time a:int b:text")], schema("t:time a:int b:text late:bool!"));
+    let part = |rows: std::ops::Range<i64>| {
+        let line = |i: i64| format!("@{} {} b{}\n", if i % 3 == 0 { i - 12 } else { i }, i % 2, i * i % 13);
+        format!("{}watermark {}\n", rows.clone().map(line).collect::<String>(), rows.end - 2)
+    };
+    check_rescaled(&graph, &[2, 1], [&part(0..40), &part(40..60), &part(60..90)]);
 }

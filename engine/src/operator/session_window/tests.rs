@@ -8,7 +8,8 @@ use tidemill_plans::node::NodeKind;
 
 use super::*;
 use crate::testing::OperatorHarness;
-use crate::testing::graph::{call, cases, exprs, harness, late, play, schema, sorted_rows};
+use crate::testing::graph::{call, cases, exprs, graph, harness, late, play, schema, sorted_rows};
+use crate::testing::rescale::check_rescaled;
 
 const S: i64 = 1_000_000;
 
@@ -207,4 +208,18 @@ fn state_is_counted_until_its_session_has_closed() {
     harness.watermark(0, 20).unwrap();
     assert!(waiting > empty && open > empty, "{empty} {waiting} {open}");
     assert_eq!(harness.state_bytes(), empty);
+}
+
+#[test]
+fn open_sessions_go_to_the_instances_that_have_their_keys() {
+    let input = schema("v:float k:text t:time");
+    let output = schema("k:text window_start:time window_end:time window_time:time sum:float count:int");
+    let aggregates = exprs([call("sum", "v"), call("count", "v")]);
+    let node = SessionWindowNode { keys: vec![1], time: 2, gap: 10 * S, aggregates };
+    let graph = graph(NodeKind::SessionWindow(node), &[&input], output);
+    let part = |rows: std::ops::Range<i64>| {
+        let line = |i: i64| format!("{:e} k{} @{}\n", 0.1 * (i * i) as f64, i * i % 13, i + i % 4 * 3);
+        format!("{}watermark {}\n", rows.clone().map(line).collect::<String>(), rows.end - 2)
+    };
+    check_rescaled(&graph, &[1], [&part(0..40), &part(40..60), &(part(60..90) + "watermark 120")]);
 }

@@ -18,8 +18,9 @@ use tidemill_plans::time::{EventTime, event_times};
 
 use super::WindowAggregate;
 use crate::error::Result;
-use crate::operator::panes::Times;
+use crate::operator::panes::{PaneGrid, Times};
 use crate::rows::canonical_order;
+use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::{OperatorContext, batch_bytes};
 
 /// The rows of complete panes, in order, where order matters.
@@ -57,6 +58,21 @@ impl KeptRows {
 
     pub(super) fn drop_pane(&mut self, start: i64) {
         self.take(start);
+    }
+
+    /// Writes the rows, which belong to the same instances as the input's: a batch a pane.
+    pub(super) fn snapshot(&self, belongs: Belongs, state: &mut StateWriter<'_>) {
+        state.rows("rows", belongs, self.panes.values().cloned());
+    }
+
+    /// Takes up rows that were written.
+    pub(super) fn restore(&mut self, grid: PaneGrid, state: &StateReader<'_>) -> Result<()> {
+        for batch in state.rows("rows")? {
+            for (start, rows) in grid.split(&batch, &event_times(batch.column(self.time))?)? {
+                self.add(start, rows)?;
+            }
+        }
+        Ok(())
     }
 
     fn take(&mut self, start: i64) -> Option<RecordBatch> {

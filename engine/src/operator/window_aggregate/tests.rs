@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use datafusion::logical_expr::{ExprFunctionExt, col, lit};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::logical_expr::{Expr, ExprFunctionExt, col, lit};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
+use tidemill_plans::change::with_change_column;
+use tidemill_plans::functions;
+use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::node::NodeKind;
 
 use super::*;
 use crate::testing::OperatorHarness;
-use crate::testing::graph::{call, cases, exprs, harness, late, play, schema, sorted_rows};
+use crate::testing::graph::{call, cases, exprs, graph, harness, late, play, schema, sorted_rows};
+use crate::testing::rescale::check_rescaled;
 
 const S: i64 = 1_000_000;
 
@@ -444,5 +449,93 @@ fn groups_of_several_keys_start_afresh_in_each_window() {
             b 1 @0 @10 @9.999999 4
             b 1 @5 @15 @14.999999 4"#]]
         .assert_eq(&rows);
+    }
+}
+
+/// These functions by `k` over `k v f b t`.
+fn over_rows(calls: Vec<(Expr, Field)>, window: WindowSpec, updates_within: i64) -> DataflowGraph {
+    let (calls, results): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
+    let output = schema("k:text window_start:time window_end:time window_time:time");
+    let fields: Vec<Field> = output.fields().iter().map(|field| field.as_ref().clone()).chain(results).collect();
+    let output = Arc::new(Schema::new(fields));
+    let output = if updates_within > 0 { with_change_column(&output) } else { output };
+    let node = WindowAggregateNode { keys: vec![0], time: 4, window, aggregates: exprs(calls), updates_within };
+    graph(NodeKind::WindowAggregate(node), &[&schema("k:text v:int f:float b:bool t:time")], output)
+}
+
+/// Functions for which the order of rows does not matter.
+fn order_free() -> Vec<(Expr, Field)> {
+    let distinct = |function: &str, column: &str| call(function, column).distinct().build().unwrap();
+    let odd = |expr: Expr| expr.filter(col("b")).build().unwrap();
+    vec![
+        (odd(call("sum", "v")), Field::new("sum", DataType::Int64, true)),
+        (call("count", "f"), Field::new("count", DataType::Int64, true)),
+        (distinct("count", "v"), Field::new("distinct", DataType::Int64, true)),
+        (distinct("sum", "v"), Field::new("sum_distinct", DataType::Int64, true)),
+        (odd(call("bool_and", "b")), Field::new("and", DataType::Boolean, true)),
+        (call("bit_xor", "v"), Field::new("xor", DataType::Int64, true)),
+        (call("min", "k"), Field::new("min", DataType::Utf8, true)),
+        (odd(call("max", "v")), Field::new("max", DataType::Int64, true)),
+        (
+            functions::aggregate("roc_auc").unwrap().call(vec![col("b"), col("f")]),
+            Field::new("auc", DataType::Float64, true),
+        ),
+    ]
+}
+
+/// Functions for which it does.
+fn ordered() -> Vec<(Expr, Field)> {
+    let list = Field::new_list("all", Field::new_list_field(DataType::Int64, true), true);
+    vec![
+        (call("sum", "f"), Field::new("sum", DataType::Float64, true)),
+        (call("array_agg", "v"), list),
+        (call("stddev", "f"), Field::new("deviation", DataType::Float64, true)),
+        (call("median", "f"), Field::new("median", DataType::Float64, true)),
+        (call("first_value", "v"), Field::new("first", DataType::Int64, true)),
+    ]
+}
+
+fn some_rows(rows: std::ops::Range<i64>) -> String {
+    let line = |i: i64| {
+        let float = if i % 5 == 0 {
+            String::from("-")
+        } else {
+            format!("{:e}", 0.1 * (i * i) as f64 * 10f64.powi((i % 9) as i32))
+        };
+        let value = if i % 7 == 0 { String::from("-") } else { (i * i % 11).to_string() };
+        // Some rows are before the last watermark.
+        format!("k{} {value} {float} {} @{}\n", i * i % 13, i % 3 == 0, if i % 8 == 1 { i - 9 } else { i })
+    };
+    rows.map(line).collect()
+}
+
+#[test]
+fn results_are_the_same_however_often_the_state_is_written() {
+    for calls in [order_free, ordered] {
+        for (window, updates_within) in [(tumble(10), 0), (hop(5, 15), 0), (cumulate(5, 15), 0), (hop(5, 15), 20 * S)] {
+            let graph = over_rows(calls(), window, updates_within);
+            let run = |mut harness: OperatorHarness| {
+                for start in (0..90).step_by(6) {
+                    harness.push(0, &some_rows(start..start + 6)).unwrap();
+                    harness.watermark(0, start).unwrap();
+                }
+                harness.finish().unwrap();
+                sorted_rows(&harness.output().unwrap())
+            };
+            let build = || OperatorHarness::new(&graph, graph.nodes[1].id).unwrap();
+            assert_eq!(run(build()), run(build().without_twin()), "without a twin nothing is written");
+        }
+    }
+}
+
+#[test]
+fn panes_go_to_the_instances_that_have_their_keys() {
+    let part = |rows: std::ops::Range<i64>| format!("{}watermark {}\n", some_rows(rows.clone()), rows.end - 9);
+    let parts = [part(0..45), part(45..70), part(70..90) + "watermark 120"];
+    for calls in [order_free, ordered] {
+        for (window, updates_within) in [(tumble(10), 0), (hop(5, 15), 0), (cumulate(5, 15), 0), (hop(5, 15), 20 * S)] {
+            let graph = over_rows(calls(), window, updates_within);
+            check_rescaled(&graph, &[0], [&parts[0], &parts[1], &parts[2]]);
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! COUNT: a number a group.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::Int64Type;
 
-use super::{GroupStates, GroupedRows, kept};
+use super::{GroupStates, GroupedRows, kept, stretch};
 use crate::error::Result;
 
 /// How many rows of each group have no NULL among their arguments.
@@ -28,6 +30,17 @@ impl GroupStates for Count {
 
     fn keep(&mut self, live: &[u32]) -> Result<()> {
         self.counts = kept(&self.counts, live);
+        Ok(())
+    }
+
+    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
+        let counts = |groups| vec![Arc::new(Int64Array::from_iter_values(stretch(&self.counts, groups))) as ArrayRef];
+        Ok(stretches.iter().map(counts).collect())
+    }
+
+    fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
+        self.counts.resize(first, 0);
+        self.counts.extend(columns[0].as_primitive::<Int64Type>().values());
         Ok(())
     }
 

@@ -1,13 +1,15 @@
 //! DISTINCT: a value counts when it comes for the first time, and no more when it goes for the last.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, UInt32Array, new_empty_array};
 use arrow::compute::take_arrays;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt32Type};
 use hashbrown::HashMap;
 use tidemill_plans::change::ChangeOp;
 
+use super::lists::{list_column, list_values};
 use super::{GroupStates, GroupedRows};
 use crate::error::Result;
 use crate::operator::key_numbers::KeyNumbers;
@@ -16,6 +18,8 @@ use crate::rows::canonical_key;
 /// Passes the first and the last of equal values on to another state.
 pub(super) struct Distinct {
     inner: Box<dyn GroupStates>,
+    /// A group and a value.
+    schema: SchemaRef,
     /// Numbers of pairs of a group and a value.
     pairs: KeyNumbers,
     /// How often each pair is there.
@@ -29,7 +33,21 @@ impl Distinct {
         let group = Field::new("group", DataType::UInt32, false);
         let fields = [group].into_iter().chain(types.iter().enumerate().map(value));
         let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok(Self { inner, pairs: KeyNumbers::new(&schema)?, counts: Vec::new(), numbers: Vec::new() })
+        Ok(Self { inner, pairs: KeyNumbers::new(&schema)?, schema, counts: Vec::new(), numbers: Vec::new() })
+    }
+
+    /// Takes all pairs out that are there, by group, as columns; the counts stay.
+    fn take_by_group(&mut self) -> Result<Vec<ArrayRef>> {
+        if self.counts.is_empty() {
+            return Ok(self.schema.fields().iter().map(|field| new_empty_array(field.data_type())).collect());
+        }
+        let pairs = self.pairs.take()?;
+        let counts = std::mem::take(&mut self.counts);
+        let groups = pairs[0].as_primitive::<UInt32Type>().values();
+        let mut picks: Vec<u32> = (0..counts.len() as u32).filter(|pair| counts[*pair as usize] != 0).collect();
+        picks.sort_by_key(|pair| groups[*pair as usize]);
+        self.counts = picks.iter().map(|pair| counts[*pair as usize]).collect();
+        Ok(take_arrays(&pairs, &UInt32Array::from(picks), None)?)
     }
 
     /// Finds the number of each row's pair.
@@ -70,6 +88,10 @@ impl GroupStates for Distinct {
         self.inner.evaluate(groups)
     }
 
+    fn needs_order(&self) -> bool {
+        self.inner.needs_order()
+    }
+
     fn keep(&mut self, live: &[u32]) -> Result<()> {
         self.inner.keep(live)?;
         let pairs = self.pairs.take()?;
@@ -88,6 +110,39 @@ impl GroupStates for Distinct {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt32Array::from(groups))];
         columns.extend(take_arrays(&pairs[1..], &picks, None)?);
         self.pairs.find(&columns, self.counts.len(), &mut self.numbers)
+    }
+
+    /// Behind the inner state's columns those of each group's values, and of how often each is there.
+    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
+        let mut columns = self.inner.write(stretches)?;
+        let pairs = self.take_by_group()?;
+        let of = pairs[0].as_primitive::<UInt32Type>().values();
+        for (groups, columns) in stretches.iter().zip(&mut columns) {
+            let start = of.partition_point(|group| *group < groups.start);
+            let own = &of[start..][..of[start..].partition_point(|group| *group < groups.end)];
+            let mut lengths = vec![0; groups.len()];
+            own.iter().for_each(|group| lengths[(group - groups.start) as usize] += 1);
+            columns.extend(pairs[1..].iter().map(|values| list_column(values.slice(start, own.len()), &lengths)));
+            let counts = Int64Array::from(self.counts[start..start + own.len()].to_vec());
+            columns.push(list_column(Arc::new(counts), &lengths));
+        }
+        self.pairs.find(&pairs, self.counts.len(), &mut self.numbers)?;
+        Ok(columns)
+    }
+
+    fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
+        // As many columns as the pairs have: the counts stand for the groups.
+        let (inner, own) = columns.split_at(columns.len() - self.schema.fields().len());
+        self.inner.read(first, inner)?;
+        let Some((counts, values)) = own.split_last() else { return Ok(()) };
+        let (counts, ranges) = list_values(counts);
+        let groups = (first as u32..).zip(&ranges).flat_map(|(group, range)| std::iter::repeat_n(group, range.len()));
+        let mut pairs: Vec<ArrayRef> = vec![Arc::new(UInt32Array::from_iter_values(groups))];
+        pairs.extend(values.iter().map(|column| list_values(column).0));
+        self.pairs.find(&pairs, counts.len(), &mut self.numbers)?;
+        self.counts.extend(counts.as_primitive::<Int64Type>().values());
+        debug_assert_eq!(self.counts.len(), self.pairs.len(), "each pair is written once");
+        Ok(())
     }
 
     fn bytes(&self) -> usize {

@@ -2,12 +2,15 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
-use arrow::array::{ArrayRef, new_null_array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, new_null_array};
 use arrow::compute::interleave;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Int64Type};
 use arrow::row::{RowConverter, SortField};
 
+use super::lists::{list_column, list_values};
 use crate::error::Result;
 use crate::operator::sorted_rows::count;
 
@@ -54,8 +57,8 @@ impl Multisets {
         self.groups.resize_with(total.max(self.groups.len()), BTreeMap::new);
     }
 
-    pub(super) fn change(&mut self, group: usize, value: &[u8], sign: i64) {
-        match count(&mut self.groups[group], value, sign) {
+    pub(super) fn change(&mut self, group: usize, value: &[u8], by: i64) {
+        match count(&mut self.groups[group], value, by) {
             Ordering::Greater => {
                 self.entries += 1;
                 self.bytes += value.len();
@@ -80,6 +83,32 @@ impl Multisets {
             live.iter().map(|group| old.get_mut(*group as usize).map(std::mem::take).unwrap_or_default()).collect();
         self.entries = self.groups.iter().map(BTreeMap::len).sum();
         self.bytes = self.groups.iter().flatten().map(|(value, _)| value.len()).sum();
+    }
+
+    /// The values of a stretch of groups, be there fewer than none, and how often each is there: lists with a
+    /// row a group.
+    pub(super) fn write(&self, converter: &RowConverter, groups: &Range<u32>) -> Result<Vec<ArrayRef>> {
+        let known = |group: u32| self.groups.get(group as usize);
+        let lengths: Vec<usize> = groups.clone().map(|group| known(group).map_or(0, BTreeMap::len)).collect();
+        let entries = || groups.clone().filter_map(known).flatten();
+        let parser = converter.parser();
+        let mut columns = converter.convert_rows(entries().map(|(value, _)| parser.parse(value)))?;
+        columns.push(Arc::new(Int64Array::from_iter_values(entries().map(|(_, count)| *count))));
+        Ok(columns.into_iter().map(|values| list_column(values, &lengths)).collect())
+    }
+
+    /// Takes up what was written of the groups from `first` on.
+    pub(super) fn read(&mut self, converter: &RowConverter, first: usize, columns: &[ArrayRef]) -> Result<()> {
+        let Some((counts, values)) = columns.split_last() else { return Ok(()) };
+        let (counts, ranges) = list_values(counts);
+        let counts = counts.as_primitive::<Int64Type>().values();
+        let values: Vec<ArrayRef> = values.iter().map(|column| list_values(column).0).collect();
+        let encoded = converter.convert_columns(&values)?;
+        self.grow(first + ranges.len());
+        for (group, entries) in (first..).zip(ranges) {
+            entries.for_each(|entry| self.change(group, encoded.row(entry).data(), counts[entry]));
+        }
+        Ok(())
     }
 
     /// Bytes held. A B-tree is about two thirds full.

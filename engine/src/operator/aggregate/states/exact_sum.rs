@@ -8,13 +8,15 @@
 //!
 //! Nearly always two floats hold a sum; a group whose sum needs more keeps the rest aside.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array};
-use arrow::datatypes::Float64Type;
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array};
+use arrow::datatypes::{Float64Type, Int64Type};
 use hashbrown::HashMap;
 
-use super::{GroupStates, GroupedRows, kept};
+use super::lists::{list_column, list_values};
+use super::{GroupStates, GroupedRows, kept, stretch};
 use crate::error::Result;
 
 /// The sums of all groups.
@@ -68,6 +70,39 @@ impl ExactSums {
         self.low[group] = low;
         if error != 0.0 {
             self.rest.entry(group).or_default().add(error);
+        }
+    }
+
+    /// The parts of a sum that nearly always are all, how many values are in it, and what few groups have:
+    /// lists that are empty for the others.
+    fn columns(&self, groups: &Range<u32>) -> Vec<ArrayRef> {
+        let (mut partials, mut partials_of) = (Vec::<f64>::new(), Vec::with_capacity(groups.len()));
+        let (mut specials, mut specials_of) = (Vec::<i64>::new(), Vec::with_capacity(groups.len()));
+        for group in groups.clone() {
+            let rest = self.rest.get(&(group as usize));
+            partials.extend(rest.iter().flat_map(|rest| &rest.partials));
+            partials_of.push(rest.map_or(0, |rest| rest.partials.len()));
+            specials.extend(rest.iter().flat_map(|rest| [rest.nans, rest.positive, rest.negative]));
+            specials_of.push(rest.map_or(0, |_| 3));
+        }
+        vec![
+            Arc::new(Float64Array::from_iter_values(stretch(&self.high, groups))),
+            Arc::new(Float64Array::from_iter_values(stretch(&self.low, groups))),
+            Arc::new(Int64Array::from_iter_values(stretch(&self.counts, groups))),
+            list_column(Arc::new(Float64Array::from(partials)), &partials_of),
+            list_column(Arc::new(Int64Array::from(specials)), &specials_of),
+        ]
+    }
+
+    fn read_rest(&mut self, first: usize, partials: &ArrayRef, specials: &ArrayRef) {
+        let (partials, partials_of) = list_values(partials);
+        let (specials, specials_of) = list_values(specials);
+        let partials = partials.as_primitive::<Float64Type>().values();
+        let specials = specials.as_primitive::<Int64Type>().values();
+        for (row, (own, special)) in partials_of.iter().zip(&specials_of).enumerate() {
+            let [nans, positive, negative] = specials[special.clone()] else { continue };
+            let partials = partials[own.clone()].to_vec();
+            self.rest.insert(first + row, Rest { partials, nans, positive, negative });
         }
     }
 
@@ -169,6 +204,19 @@ impl GroupStates for ExactSums {
         Ok(())
     }
 
+    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
+        Ok(stretches.iter().map(|groups| self.columns(groups)).collect())
+    }
+
+    fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
+        self.grow(first);
+        self.high.extend(columns[0].as_primitive::<Float64Type>().values());
+        self.low.extend(columns[1].as_primitive::<Float64Type>().values());
+        self.counts.extend(columns[2].as_primitive::<Int64Type>().values());
+        self.read_rest(first, &columns[3], &columns[4]);
+        Ok(())
+    }
+
     fn bytes(&self) -> usize {
         (self.high.capacity() + self.low.capacity() + self.counts.capacity()) * size_of::<f64>()
             + self.rest.len() * (size_of::<Rest>() + 4 * size_of::<f64>())
@@ -204,6 +252,25 @@ mod tests {
         assert_eq!(sum_of(&[(infinity, 1), (2.0, 1)]), Some(infinity));
         assert!(sum_of(&[(infinity, 1), (-infinity, 1)]).unwrap().is_nan());
         assert_eq!(sum_of(&[(nan, 1), (infinity, 1), (2.5, 1), (nan, -1), (infinity, -1)]), Some(2.5));
+    }
+
+    #[test]
+    fn all_parts_of_a_sum_are_read_as_they_were_written() {
+        let mut sums = ExactSums::sums();
+        sums.grow(5);
+        let values = [(0, 1e100), (0, 1.0), (0, 1e-100), (0, f64::NAN), (2, f64::INFINITY), (3, 0.1), (4, 1e300)];
+        values.iter().for_each(|(group, value)| sums.add(*group, *value, 1));
+        let mut read = ExactSums::sums();
+        for (first, columns) in [0, 3].into_iter().zip(sums.write(&[0..3, 3..5]).unwrap()) {
+            read.read(first, &columns).unwrap();
+        }
+        for taken in [f64::NAN, f64::INFINITY, 1e100, 1.0] {
+            for sums in [&mut sums, &mut read] {
+                (0..5).for_each(|group| sums.add(group, taken, -1));
+            }
+            let bits = |sums: &ExactSums| [0, 1, 2, 3, 4].map(|group| sums.result(group).map(f64::to_bits));
+            assert_eq!(bits(&sums), bits(&read), "without {taken}");
+        }
     }
 
     proptest! {

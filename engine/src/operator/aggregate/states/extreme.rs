@@ -1,9 +1,10 @@
 //! MIN and MAX: of rows that only come, the extreme so far; of rows that may go, all values in order.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ArrowNativeTypeOp, AsArray, PrimitiveArray, downcast_primitive};
+use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, AsArray, PrimitiveArray, downcast_primitive};
 use arrow::datatypes::{ArrowPrimitiveType, DataType};
 
 use super::encoding::{Encoding, Multisets};
@@ -79,6 +80,19 @@ impl<T: ArrowPrimitiveType> GroupStates for Extreme<T> {
         Ok(())
     }
 
+    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
+        write_results(self, stretches)
+    }
+
+    fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
+        let values = columns[0].as_primitive::<T>();
+        self.values.resize(first, T::Native::default());
+        self.values.extend(values.values());
+        self.known.resize(first, false);
+        self.known.extend((0..values.len()).map(|row| values.is_valid(row)));
+        Ok(())
+    }
+
     fn bytes(&self) -> usize {
         self.values.capacity() * size_of::<T::Native>() + self.known.capacity()
     }
@@ -126,6 +140,21 @@ impl GroupStates for EncodedExtreme {
         Ok(())
     }
 
+    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
+        write_results(self, stretches)
+    }
+
+    fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
+        let encoded = self.encoding.converter.convert_columns(&columns[..1])?;
+        self.values.resize(first, None);
+        for (row, value) in encoded.iter().enumerate() {
+            let value = columns[0].is_valid(row).then(|| value.data());
+            self.bytes += value.map_or(0, <[u8]>::len);
+            self.values.push(value.map(Box::from));
+        }
+        Ok(())
+    }
+
     fn bytes(&self) -> usize {
         self.bytes + self.values.capacity() * size_of::<Option<Box<[u8]>>>()
     }
@@ -160,7 +189,21 @@ impl GroupStates for Values {
         Ok(())
     }
 
+    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
+        stretches.iter().map(|groups| self.values.write(&self.encoding.converter, groups)).collect()
+    }
+
+    fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
+        self.values.read(&self.encoding.converter, first, columns)
+    }
+
     fn bytes(&self) -> usize {
         self.values.bytes()
     }
+}
+
+/// Where a group's state is its result.
+fn write_results(states: &mut dyn GroupStates, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
+    let result = |groups: &Range<u32>| Ok(vec![states.evaluate(&groups.clone().collect::<Vec<u32>>())?]);
+    stretches.iter().map(result).collect()
 }

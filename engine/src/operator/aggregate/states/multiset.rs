@@ -3,6 +3,8 @@
 //! They are fed to DataFusion's accumulator in their order by value, so the result does not depend on
 //! the order in which they came. A result costs a pass over the group.
 
+use std::ops::Range;
+
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
@@ -55,6 +57,14 @@ impl GroupStates for Multiset {
     fn keep(&mut self, live: &[u32]) -> Result<()> {
         self.rows.keep(live);
         Ok(())
+    }
+
+    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
+        stretches.iter().map(|groups| self.rows.write(&self.converter, groups)).collect()
+    }
+
+    fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
+        self.rows.read(&self.converter, first, columns)
     }
 
     fn bytes(&self) -> usize {

@@ -1,7 +1,14 @@
 //! Any function over rows that only come: DataFusion's accumulator, one a group.
+//!
+//! What an accumulator gives as its state is merged into a new one to read it. Of nearly all functions that
+//! is the accumulator as it was: sets, lists, texts, extremes, counts, exact sums. APPROX_PERCENTILE_CONT and
+//! its relatives compress their sketch once more, so there an accumulator goes on from what it has written:
+//! its next results are the same whether it is restored or not.
+
+use std::ops::Range;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, UInt32Array};
-use arrow::compute::{filter, take};
+use arrow::compute::{filter, take, take_arrays};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Accumulator;
 use hashbrown::HashMap;
@@ -20,6 +27,36 @@ pub(super) struct Single {
 impl Single {
     pub(super) fn new(call: AggregateCall) -> Self {
         Self { call, accumulators: Vec::new(), bytes: 0 }
+    }
+
+    /// The states of a stretch of groups, a column for each value of a state. Some accumulators give theirs
+    /// away, so each is made anew from it.
+    fn write_stretch(&mut self, groups: &Range<u32>) -> Result<Vec<ArrayRef>> {
+        let mut values: Vec<Vec<ScalarValue>> = Vec::new();
+        for accumulator in &mut self.accumulators[groups.start as usize..groups.end as usize] {
+            let state = accumulator.state()?;
+            values.resize_with(state.len(), Vec::new);
+            values.iter_mut().zip(state).for_each(|(column, value)| column.push(value));
+        }
+        let columns: datafusion::error::Result<Vec<ArrayRef>> =
+            values.into_iter().map(ScalarValue::iter_to_array).collect();
+        let columns = columns?;
+        for (row, group) in groups.clone().enumerate() {
+            self.accumulators[group as usize] = self.restored(&columns, row)?;
+        }
+        Ok(columns)
+    }
+
+    /// The accumulator with the state in a row. The row is copied: an accumulator that keeps it must not
+    /// keep all others.
+    fn restored(&self, columns: &[ArrayRef], row: usize) -> Result<Box<dyn Accumulator>> {
+        let mut accumulator = self.call.single()?;
+        accumulator.merge_batch(&take_arrays(columns, &UInt32Array::from(vec![row as u32]), None)?)?;
+        Ok(accumulator)
+    }
+
+    fn measure(&mut self) {
+        self.bytes = self.accumulators.iter().map(|accumulator| accumulator.size()).sum();
     }
 
     fn grow(&mut self, total: usize) -> Result<()> {
@@ -64,7 +101,23 @@ impl GroupStates for Single {
             let known = old.get_mut(*group as usize).and_then(Option::take);
             self.accumulators.push(known.map_or_else(|| self.call.single(), Ok)?);
         }
-        self.bytes = self.accumulators.iter().map(|accumulator| accumulator.size()).sum();
+        self.measure();
+        Ok(())
+    }
+
+    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
+        self.grow(stretches.last().map_or(0, |last| last.end as usize))?;
+        let columns = stretches.iter().map(|groups| self.write_stretch(groups)).collect();
+        self.measure();
+        columns
+    }
+
+    fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
+        self.grow(first)?;
+        for row in 0..columns.first().map_or(0, |column| column.len()) {
+            self.accumulators.push(self.restored(columns, row)?);
+        }
+        self.measure();
         Ok(())
     }
 

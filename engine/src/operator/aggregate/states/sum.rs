@@ -1,11 +1,12 @@
 //! SUM of whole and decimal numbers, which is exact until it overflows; then it wraps, as DataFusion's.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ArrowNativeTypeOp, AsArray, PrimitiveArray};
-use arrow::datatypes::{ArrowPrimitiveType, DataType};
+use arrow::array::{ArrayRef, ArrowNativeTypeOp, AsArray, Int64Array, PrimitiveArray};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Int64Type};
 
-use super::{GroupStates, GroupedRows, kept};
+use super::{GroupStates, GroupedRows, kept, stretch};
 use crate::error::Result;
 
 /// A sum a group, and how many values are in it: of none the sum is NULL.
@@ -47,6 +48,23 @@ impl<T: ArrowPrimitiveType> GroupStates for Sum<T> {
     fn keep(&mut self, live: &[u32]) -> Result<()> {
         self.sums = kept(&self.sums, live);
         self.counts = kept(&self.counts, live);
+        Ok(())
+    }
+
+    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
+        let columns = |groups| {
+            let sums = PrimitiveArray::<T>::from_iter_values(stretch(&self.sums, groups));
+            let counts = Int64Array::from_iter_values(stretch(&self.counts, groups));
+            vec![Arc::new(sums.with_data_type(self.output.clone())) as ArrayRef, Arc::new(counts)]
+        };
+        Ok(stretches.iter().map(columns).collect())
+    }
+
+    fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
+        self.sums.resize(first, T::Native::ZERO);
+        self.sums.extend(columns[0].as_primitive::<T>().values());
+        self.counts.resize(first, 0);
+        self.counts.extend(columns[1].as_primitive::<Int64Type>().values());
         Ok(())
     }
 
