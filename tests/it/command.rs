@@ -165,6 +165,12 @@ impl Run {
         assert!(sent.unwrap().success(), "cannot send SIG{name} to process {}", self.pid);
     }
 
+    /// Waits for the end of a process that was killed. What it had started may keep its pipes open.
+    #[track_caller]
+    pub(crate) fn wait_killed(&self) {
+        assert!(self.ended.recv_timeout(PATIENCE).is_ok(), "process {} survives SIGKILL", self.pid);
+    }
+
     /// Waits for the end of the process; kills it after `limit` and panics.
     #[track_caller]
     pub(crate) fn output(self, limit: Duration) -> Output {

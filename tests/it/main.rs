@@ -7,6 +7,7 @@
 
 mod analyze;
 mod bad_input;
+mod bank;
 mod command;
 mod equivalence;
 mod flights;
