@@ -82,8 +82,7 @@ impl Held {
         if start == 0 {
             self.rows_condensed = self.old.iter().map(RecordBatch::num_rows).sum();
         }
-        let epochs = self.epochs.iter().flat_map(|(_, changes)| changes);
-        self.bytes = self.old.iter().chain(epochs).map(batch_bytes).sum();
+        self.bytes = self.all().map(batch_bytes).sum();
     }
 
     /// All changes up to an epoch, in order; `None` if changes behind it have been mixed with those before.
@@ -93,6 +92,18 @@ impl Held {
         }
         let later = self.epochs.iter().take_while(|(sealed, _)| *sealed <= epoch);
         Some(self.old.iter().chain(later.flat_map(|(_, changes)| changes)).cloned().collect())
+    }
+
+    /// All rows and changes so far, in order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &RecordBatch> {
+        self.old.iter().chain(self.epochs.iter().flat_map(|(_, changes)| changes))
+    }
+
+    /// Takes up what parts held at an epoch; it cannot be read as it was before.
+    pub(super) fn restore(&mut self, epoch: Epoch, rows: Vec<RecordBatch>) {
+        self.bytes = rows.iter().map(batch_bytes).sum();
+        (self.old, self.folded, self.rows_condensed) = (rows, epoch, 0);
+        self.epochs.clear();
     }
 
     /// Whether the view's input has ended.
