@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use tidemill_plans::change::change_column_index;
 use tidemill_plans::ids::{Epoch, OperatorId};
 use tidemill_plans::node::SinkNode;
 
@@ -12,7 +11,7 @@ use super::held::{Held, condense};
 use super::{Part, lock};
 use crate::connector::Sink;
 use crate::error::Result;
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::{StateReader, StateWriter};
 use crate::task::{TaskEnv, batch_bytes};
 
 /// The sink.
@@ -37,16 +36,6 @@ impl ViewSink {
         let part = Part { job: env.job, operator, subtask };
         let held = env.views.add(part, Held::new(Arc::clone(&schema), keys.clone()));
         Self { held, schema, keys, open: Vec::new(), open_bytes: 0 }
-    }
-}
-
-impl ViewSink {
-    /// Which instance has a row and its changes.
-    fn belongs(&self) -> Belongs {
-        match change_column_index(&self.schema) {
-            Some(_) => Belongs::ToKeys(self.keys.clone()),
-            None => Belongs::Anywhere,
-        }
     }
 }
 
@@ -78,17 +67,12 @@ impl Sink for ViewSink {
         Ok(())
     }
 
-    /// All rows and changes, as they are: condensing them would take longer than writing them.
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
-        let held = lock(&self.held);
-        state.rows("rows", self.belongs(), held.all().chain(&self.open).cloned());
-        state.value("epoch", &state.epoch())
+        lock(&self.held).snapshot(&self.open, state)
     }
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
-        let epoch: Option<Epoch> = state.values("epoch")?.into_iter().max();
-        lock(&self.held).restore(epoch.unwrap_or_default(), state.rows("rows")?);
-        Ok(())
+        lock(&self.held).restore(state)
     }
 
     fn finish(&mut self) -> Result<()> {

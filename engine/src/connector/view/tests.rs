@@ -252,6 +252,18 @@ fn a_view_goes_on_from_a_checkpoint() {
 }
 
 #[test]
+fn a_view_that_has_ended_has_ended_when_it_comes_back() {
+    let mut view = View::new(Some(&[0]));
+    view.write("+I a 1");
+    view.seal(1);
+    view.write("+I b 2");
+    view.sink.finish().unwrap();
+    let view = restored(&[snapshot(&mut view, Epoch::END.0)], 1).remove(0);
+    assert_eq!(view.read(Epoch(1)).unwrap(), "a 1");
+    assert_eq!(view.read(Epoch::END).unwrap(), "a 1, b 2");
+}
+
+#[test]
 fn rows_and_their_changes_meet_whatever_the_parallelism() {
     let mut view = View::new(Some(&[0]));
     let inserts: Vec<String> = (0..50).map(|key| format!("+I k{key} 1")).collect();
