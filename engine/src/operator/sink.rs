@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
+use tidemill_plans::change::change_column_index;
 use tidemill_plans::ids::Epoch;
 use tidemill_plans::node::SinkNode;
 use tidemill_plans::time::EventTime;
@@ -29,13 +30,18 @@ pub(super) struct SinkOperator {
     partial_rows: usize,
     partial_bytes: usize,
     input: SchemaRef,
+    /// Which instance writes rows that are held.
+    belongs: Belongs,
 }
 
 impl SinkOperator {
     pub(super) fn new(node: &SinkNode, input: SchemaRef, writer: Box<dyn Sink>) -> Self {
+        // A change must not overtake one of its key; else whichever instance has a row writes it.
+        let is_keyed = change_column_index(&input).is_some() && !node.upsert_keys.is_empty();
+        let belongs = if is_keyed { Belongs::ToKeys(node.upsert_keys.clone()) } else { Belongs::Anywhere };
         let time = node.time.filter(|_| !writer.takes_any_order());
         let waiting = time.map(|time| EventTimeBuffer::new(Arc::clone(&input), time));
-        Self { writer, waiting, partial: Vec::new(), partial_rows: 0, partial_bytes: 0, input }
+        Self { writer, waiting, partial: Vec::new(), partial_rows: 0, partial_bytes: 0, input, belongs }
     }
 
     fn write_before(&mut self, bound: EventTime) -> Result<()> {
@@ -120,10 +126,9 @@ impl Operator for SinkOperator {
             self.write_partial()?;
         }
         if let Some(waiting) = &self.waiting {
-            // Whichever instance a row comes to writes it.
-            waiting.snapshot(Belongs::Anywhere, &mut state.part("waiting"));
+            waiting.snapshot(self.belongs.clone(), &mut state.part("waiting"));
         }
-        state.rows("partial", Belongs::Anywhere, self.partial.iter().cloned());
+        state.rows("partial", self.belongs.clone(), self.partial.iter().cloned());
         self.writer.snapshot(&mut state.part("writer"))
     }
 

@@ -121,6 +121,9 @@ impl FilesSink {
 
 impl Sink for FilesSink {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if self.has_checkpoints && batch.num_rows() == 0 {
+            return Ok(());
+        }
         let current = match &mut self.current {
             Some(current) => current,
             None if self.has_checkpoints => {

@@ -10,6 +10,7 @@ use tidemill_plans::ids::Epoch;
 
 use crate::connector::changes;
 use crate::error::Result;
+use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::batch_bytes;
 
 /// Epochs that can be read besides the newest of those before them. A reader learns the newest epoch from
@@ -82,8 +83,7 @@ impl Held {
         if start == 0 {
             self.rows_condensed = self.old.iter().map(RecordBatch::num_rows).sum();
         }
-        let epochs = self.epochs.iter().flat_map(|(_, changes)| changes);
-        self.bytes = self.old.iter().chain(epochs).map(batch_bytes).sum();
+        self.count_bytes();
     }
 
     /// All changes up to an epoch, in order; `None` if changes behind it have been mixed with those before.
@@ -93,6 +93,44 @@ impl Held {
         }
         let later = self.epochs.iter().take_while(|(sealed, _)| *sealed <= epoch);
         Some(self.old.iter().chain(later.flat_map(|(_, changes)| changes)).cloned().collect())
+    }
+
+    /// Writes all rows and changes so far, `open` being those behind the last that was sealed. As they are:
+    /// condensing them would take longer than writing them. What came with the end is written apart.
+    pub(super) fn snapshot(&self, open: &[RecordBatch], state: &mut StateWriter<'_>) -> Result<()> {
+        let (last, before): (Vec<_>, Vec<_>) = self.epochs.iter().partition(|(epoch, _)| *epoch == Epoch::END);
+        let rows = self.old.iter().chain(before.iter().flat_map(|(_, changes)| changes));
+        state.rows("rows", self.belongs(), rows.chain(open).cloned());
+        state.rows("last", self.belongs(), last.iter().flat_map(|(_, changes)| changes).cloned());
+        let newest = before.last().map_or(self.folded, |(epoch, _)| *epoch);
+        state.value("epoch", &if self.has_ended() { newest } else { state.epoch() })?;
+        state.value("ended", &self.has_ended())
+    }
+
+    /// Takes up what parts held at an epoch; it cannot be read as it was before.
+    pub(super) fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        (self.old, self.rows_condensed) = (state.rows("rows")?, 0);
+        self.folded = state.values("epoch")?.into_iter().max().unwrap_or_default();
+        self.epochs.clear();
+        let ended: Vec<bool> = state.values("ended")?;
+        if ended.contains(&true) {
+            self.epochs.push_back((Epoch::END, state.rows("last")?));
+        }
+        self.count_bytes();
+        Ok(())
+    }
+
+    /// Which instance has a row and its changes.
+    fn belongs(&self) -> Belongs {
+        match change_column_index(&self.schema) {
+            Some(_) => Belongs::ToKeys(self.keys.clone()),
+            None => Belongs::Anywhere,
+        }
+    }
+
+    fn count_bytes(&mut self) {
+        let epochs = self.epochs.iter().flat_map(|(_, changes)| changes);
+        self.bytes = self.old.iter().chain(epochs).map(batch_bytes).sum();
     }
 
     /// Whether the view's input has ended.

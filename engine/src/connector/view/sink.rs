@@ -11,6 +11,7 @@ use super::held::{Held, condense};
 use super::{Part, lock};
 use crate::connector::Sink;
 use crate::error::Result;
+use crate::state::{StateReader, StateWriter};
 use crate::task::{TaskEnv, batch_bytes};
 
 /// The sink.
@@ -64,6 +65,14 @@ impl Sink for ViewSink {
             lock(&self.held).replace_old(start, condensed);
         }
         Ok(())
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        lock(&self.held).snapshot(&self.open, state)
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        lock(&self.held).restore(state)
     }
 
     fn finish(&mut self) -> Result<()> {

@@ -12,6 +12,7 @@ use super::*;
 use crate::connector::{Sink, Source, SourceEvent, open_source as open};
 use crate::error::Result;
 use crate::metrics::OperatorStats;
+use crate::state::{Snapshot, StateReader};
 use crate::task::TaskEnv;
 use crate::testing::graph::schema;
 use crate::testing::{parse_rows, show_rows, test_env};
@@ -203,4 +204,92 @@ impl View {
     fn sink_held(&self) -> Arc<Mutex<Held>> {
         self.env.views.find(Part { job: self.env.job, operator: SINK, subtask: 0 }).unwrap()
     }
+}
+
+/// Parts of a view with a key, as they go on from what others held.
+fn restored(from: &[Snapshot], parallelism: u32) -> Vec<View> {
+    let part = |subtask| {
+        let mut view = View::new(Some(&[0]));
+        view.sink.restore(&StateReader::new(from, subtask, parallelism)).unwrap();
+        view
+    };
+    (0..parallelism).map(part).collect()
+}
+
+fn snapshot(view: &mut View, epoch: u64) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    view.sink.snapshot(&mut snapshot.writer(Epoch(epoch))).unwrap();
+    Snapshot::from_bytes(&snapshot.to_bytes().unwrap()).unwrap()
+}
+
+#[test]
+fn a_view_goes_on_from_a_checkpoint() {
+    let mut view = View::new(Some(&[0]));
+    for epoch in 1..=20 {
+        view.write(&format!("+U a {epoch}\n+I k{epoch} 1"));
+        view.seal(epoch);
+    }
+    view.write("-D k1 1");
+    // Whether it is sealed before or behind.
+    let states = [snapshot(&mut view, 21), {
+        view.seal(21);
+        snapshot(&mut view, 21)
+    }];
+    let wanted = view.read(Epoch(21)).unwrap();
+    for state in states {
+        let mut view = restored(&[state], 1).remove(0);
+        assert!(view.sink.state_bytes() > 0);
+        assert_eq!(view.read(Epoch(21)).unwrap(), wanted);
+        view.check(
+            20,
+            expect!["view 'v' cannot be read at epoch-20: newer changes are mixed with what it had; ask again"],
+        );
+        view.write("-U a 20\n+U a 77");
+        view.seal(22);
+        assert_eq!(view.read(Epoch(21)).unwrap(), wanted);
+        assert_eq!(view.read(Epoch(22)).unwrap(), wanted.replace("a 20", "a 77"));
+    }
+}
+
+#[test]
+fn a_view_that_has_ended_has_ended_when_it_comes_back() {
+    let mut view = View::new(Some(&[0]));
+    view.write("+I a 1");
+    view.seal(1);
+    view.write("+I b 2");
+    view.sink.finish().unwrap();
+    let view = restored(&[snapshot(&mut view, Epoch::END.0)], 1).remove(0);
+    assert_eq!(view.read(Epoch(1)).unwrap(), "a 1");
+    assert_eq!(view.read(Epoch::END).unwrap(), "a 1, b 2");
+}
+
+#[test]
+fn rows_and_their_changes_meet_whatever_the_parallelism() {
+    let mut view = View::new(Some(&[0]));
+    let inserts: Vec<String> = (0..50).map(|key| format!("+I k{key} 1")).collect();
+    view.write(&inserts.join("\n"));
+    view.seal(1);
+    let mut parts = restored(&[snapshot(&mut view, 1)], 3);
+    let read = |parts: &[View], epoch| -> Vec<String> {
+        let rows = parts.iter().flat_map(|part| {
+            let rows = part.read(Epoch(epoch)).unwrap();
+            rows.split(", ").map(String::from).collect::<Vec<_>>()
+        });
+        let mut rows: Vec<String> = rows.collect();
+        rows.sort();
+        rows
+    };
+    let all: Vec<String> = view.read(Epoch(1)).unwrap().split(", ").map(String::from).collect();
+    assert_eq!(read(&parts, 1), all);
+    // Each part updates its own rows.
+    for part in &mut parts {
+        let rows = part.read(Epoch(1)).unwrap();
+        let updates: Vec<String> = rows.split(", ").map(|row| format!("-U {row}\n+U {row}2")).collect();
+        part.write(&updates.join("\n"));
+        part.seal(2);
+    }
+    let states: Vec<Snapshot> = parts.iter_mut().map(|part| snapshot(part, 2)).collect();
+    let updated: Vec<String> = all.iter().map(|row| format!("{row}2")).collect();
+    assert_eq!(read(&restored(&states, 1), 2), updated);
+    assert_eq!(read(&restored(&states, 2), 2), updated);
 }

@@ -50,12 +50,12 @@ struct Files {
 }
 
 impl Files {
-    fn open(folder: &Path) -> Self {
+    fn open(folder: &Path, subtask: u32) -> Self {
         let node = node("files", &[("path", folder.to_str().unwrap()), ("format", "csv")], Some(1));
         let env = TaskEnv { has_checkpoints: true, ..test_env().unwrap() };
         let rows = schema("k:text t:time");
-        let writer = open_sink(&node, OperatorId(1), 0, &env, Arc::clone(&rows)).unwrap();
-        let stats = Arc::new(OperatorStats::new(JobId(1), OperatorId(1), 0));
+        let writer = open_sink(&node, OperatorId(1), subtask, &env, Arc::clone(&rows)).unwrap();
+        let stats = Arc::new(OperatorStats::new(JobId(1), OperatorId(1), subtask));
         Self {
             sink: SinkOperator::new(&node, rows, writer),
             context: OperatorContext::new(String::from("Sink"), env, stats),
@@ -90,7 +90,7 @@ fn written(folder: &Path, name: &str) -> Vec<String> {
 #[test]
 fn a_checkpoint_shows_the_rows_before_the_watermark_and_keeps_those_behind_it() {
     let folder = tempfile::tempdir().unwrap();
-    let mut first = Files::open(folder.path());
+    let mut first = Files::open(folder.path(), 0);
     assert!(first.sink.commits());
     first.push("b @2\na @1\nc @3", 3);
     let state = first.snapshot(1);
@@ -98,10 +98,32 @@ fn a_checkpoint_shows_the_rows_before_the_watermark_and_keeps_those_behind_it() 
     assert_eq!(written(folder.path(), "part-0.csv"), ["a", "b"]);
     first.push("d @4", 4);
     drop(first);
-    let mut second = Files::open(folder.path());
+    let mut second = Files::open(folder.path(), 0);
     second.sink.restore(&StateReader::new(&[state], 0, 1)).unwrap();
     second.push("d @4", 4);
     second.end();
     assert_eq!(written(folder.path(), "part-0.csv"), ["a", "b"]);
     assert_eq!(written(folder.path(), "part-0-0000000001.csv"), ["c", "d"]);
+}
+
+#[test]
+fn rows_that_wait_are_written_once_whatever_the_parallelism() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut instances: Vec<Files> = (0..2).map(|subtask| Files::open(folder.path(), subtask)).collect();
+    instances[0].push("a @1\nb @8", 5);
+    instances[1].push("c @9", 5);
+    for (epoch, parallelism) in [(1, 3), (2, 1)] {
+        let states: Vec<Snapshot> = instances.iter_mut().map(|files| files.snapshot(epoch)).collect();
+        drop(instances);
+        let restored = (0..parallelism).map(|subtask| {
+            let mut files = Files::open(folder.path(), subtask);
+            files.sink.restore(&StateReader::new(&states, subtask, parallelism)).unwrap();
+            files
+        });
+        instances = restored.collect();
+    }
+    assert_eq!(written(folder.path(), "part-0.csv"), ["a"]);
+    instances[0].end();
+    assert_eq!(written(folder.path(), "part-0-0000000002.csv"), ["b", "c"]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 }

@@ -160,7 +160,7 @@ proptest! {
         text in malformed(), batch_rows in 1usize..5, block_bytes in 1u64..40,
     ) {
         check(&text, "k:text v:int", batch_rows, block_bytes, "NA");
-        check_by(By::Many, &text, "k:text", batch_rows, block_bytes, "");
+        check(&text, "k:text", batch_rows, block_bytes, "");
     }
 
     #[test]
@@ -168,6 +168,18 @@ proptest! {
         for kind in ["text", "int", "float", "bool", "time", "int!"] {
             check(&text, &format!("v:{kind} k:text"), batch_rows, 64, "");
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn who_goes_on_from_a_position_reads_what_is_behind_it(
+        text in malformed(), batch_rows in 1usize..5, block_bytes in 1u64..40,
+    ) {
+        check_by(By::Many, &text, "k:text v:int", batch_rows, block_bytes, "NA");
+        check_by(By::Many, &text, "k:text", batch_rows, block_bytes, "");
     }
 }
 
