@@ -5,6 +5,7 @@
 
 mod lane;
 pub(crate) mod messages;
+mod observe;
 mod restart;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ use crate::clock::Clock;
 use crate::cluster::{HEARTBEAT_LIMIT, Membership, WorkerInfo};
 use crate::error::Result;
 use crate::handle::ResultBatches;
+use crate::job::checkpoint_log::CheckpointLog;
 use crate::job::{Effect, Event, JobFailure, JobMachine, JobPlan, JobStatus, RequestKind};
 use crate::metadata::MetadataHandle;
 use crate::scheduler::place;
@@ -62,6 +64,7 @@ pub(crate) struct Coordinator {
 struct Job {
     machine: JobMachine,
     restarts: Restarts,
+    log: CheckpointLog,
     status: watch::Sender<JobStatus>,
     metrics: watch::Sender<Vec<OperatorMetrics>>,
     /// The newest epoch that is complete.
@@ -123,11 +126,15 @@ impl Coordinator {
             debug!(%run, ?event, "event of a run that is over");
             return;
         };
-        if let Event::Sealed { epoch, result: Ok(()) } = &event {
-            job.restarts.note_sealed(*epoch);
-        }
+        let sealed = match &event {
+            Event::Sealed { epoch, result: Ok(()) } => Some(*epoch),
+            _ => None,
+        };
         for effect in job.machine.on(event) {
             self.carry_out(run, effect, ctx);
+        }
+        if let Some(epoch) = sealed {
+            self.note_sealed(run, epoch, ctx);
         }
         self.go_on_if_over(run.job, ctx);
     }
@@ -147,9 +154,18 @@ impl Coordinator {
                     job.epoch.send_replace(Some(epoch));
                 }
             }
+            Effect::CheckpointBegun(epoch) => {
+                let now = self.clock.now();
+                if let Some(job) = self.jobs.get_mut(&id) {
+                    job.log.begin(epoch, now);
+                }
+            }
             Effect::Seal(manifest) => self.seal(manifest, ctx),
             Effect::EpochAbandoned(epoch, cause) => {
                 warn!(%run, %epoch, cause = cause.message, "barrier given up");
+                if let Some(job) = self.jobs.get_mut(&id) {
+                    job.log.fail(epoch, cause.message);
+                }
             }
         }
     }

@@ -58,7 +58,8 @@ pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> R
     let mut jobs: Vec<(JobStatement, usize)> = Vec::new();
     for statement in parse_script(script)? {
         match session.execute(&statement)? {
-            Outcome::Done(_) | Outcome::Dropped { .. } => {}
+            // A script's session refuses statements about jobs.
+            Outcome::Done(_) | Outcome::Dropped { .. } | Outcome::JobCommand(_) => {}
             Outcome::Rows(rows) => outputs.push(Output::Rows(rows)),
             Outcome::Job(job) => jobs.push((*job, outputs.len())),
         }

@@ -84,6 +84,26 @@ pub enum CoordinatorError {
         /// The manifest.
         path: String,
     },
+    /// No job of this id runs.
+    #[error("{job} is not running")]
+    NotRunning {
+        /// The job.
+        job: JobId,
+    },
+    /// No job of this session makes an object of this name.
+    #[error("no job of this session makes '{name}'; SHOW JOBS lists the jobs and what they make")]
+    UnknownObject {
+        /// The name.
+        name: String,
+    },
+    /// A job without checkpoints cannot do something.
+    #[error("{job} has no checkpoints, so {what} is not possible; start it with --data-dir or checkpoint_storage")]
+    NoCheckpoints {
+        /// The job.
+        job: JobId,
+        /// What was asked for.
+        what: &'static str,
+    },
     /// No job of this id is going on, nor has one been left.
     #[error("no {job} was left unfinished")]
     NoSuchJob {
@@ -159,7 +179,12 @@ impl CoordinatorError {
     pub fn domain(&self) -> ErrorDomain {
         match self {
             Self::Sql(error) => error.domain(),
-            Self::Bind { .. } | Self::InUse { .. } | Self::NoSuchJob { .. } => ErrorDomain::User,
+            Self::Bind { .. }
+            | Self::InUse { .. }
+            | Self::NoSuchJob { .. }
+            | Self::NotRunning { .. }
+            | Self::NoCheckpoints { .. }
+            | Self::UnknownObject { .. } => ErrorDomain::User,
             Self::NoWorkers
             | Self::WorkersMissing { .. }
             | Self::ConnectBack { .. }

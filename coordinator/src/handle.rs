@@ -23,14 +23,15 @@ use tokio::time::timeout;
 
 use crate::actor::Coordinator;
 use crate::actor::messages::{
-    AddWorker, ForgetViews, Heartbeat, JobChannels, JobEvent, ListWorkers, Origin, ResultQueue, ShutdownWorkers,
-    StopJob, Submit, Terminate,
+    AddWorker, ForgetViews, Heartbeat, JobChannels, JobEvent, ListCheckpoints, ListJobs, ListWorkers, NoteAlignment,
+    Origin, Rescale, ResultQueue, ShutdownWorkers, StopJob, Submit, Terminate,
 };
 use crate::checkpoints::{self, CheckpointPlace, can_be_restored};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{FlightWorkerLink, WorkerInfo};
 use crate::compile::{Compiled, compile};
 use crate::error::{CoordinatorError, Result};
+use crate::job::checkpoint_log::CheckpointInfo;
 use crate::job::record::JobRecord;
 use crate::job::{Event, JobFailure, JobStatus};
 use crate::meta::JournalStore;
@@ -151,6 +152,26 @@ impl CoordinatorHandle {
         Ok(JobHandle { id, status, metrics, epoch, results, recovers, actor: self.actor.clone() })
     }
 
+    /// The jobs that have not ended, and those of which workers still hold something.
+    pub async fn jobs(&self) -> Result<Vec<JobInfo>> {
+        self.ask(ListJobs).await
+    }
+
+    /// The newest checkpoints of a job, oldest first; `begun` is how long ago each began.
+    pub async fn checkpoints(&self, job: JobId) -> Result<Vec<CheckpointInfo>> {
+        self.ask(ListCheckpoints(job)).await?
+    }
+
+    /// Ends a job: what it has read is written.
+    pub async fn stop(&self, job: JobId, mode: StopMode) -> Result<()> {
+        self.ask(StopJob(job, mode)).await
+    }
+
+    /// Gives a job another parallelism: it takes a checkpoint and goes on from there. Returns its new graph.
+    pub async fn rescale(&self, job: JobId, parallelism: u32) -> Result<DataflowGraph> {
+        self.ask(Rescale { job, parallelism }).await?
+    }
+
     /// The jobs that an earlier coordinator has left, and what each runs.
     pub async fn unfinished_jobs(&self) -> Result<Vec<(JobId, DataflowGraph)>> {
         let records = self.metadata.jobs().await?;
@@ -236,7 +257,9 @@ impl CoordinatorHandle {
                 let cause = JobFailure { domain, message };
                 self.ask(JobEvent(run, Event::TaskFailed { task, cause })).await?;
             }
-            WorkerEvent::BarrierPassed { run, task, epoch, state } => {
+            WorkerEvent::BarrierPassed { run, task, epoch, state, alignment_us } => {
+                let alignment = Duration::from_micros(alignment_us);
+                self.ask(NoteAlignment { run, epoch, alignment }).await?;
                 self.ask(JobEvent(run, Event::BarrierPassed { task, epoch, state })).await?;
             }
             WorkerEvent::CheckpointFailed { run, task, epoch, message } => {
@@ -282,6 +305,25 @@ impl CoordinatorLink for CoordinatorHandle {
             answer.map_err(|error| LinkError { peer: String::from("coordinator"), reason: error.chain() })
         })
     }
+}
+
+/// How a job is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobInfo {
+    /// The job.
+    pub id: JobId,
+    /// Where it is in its life.
+    pub status: JobStatus,
+    /// How often it has begun again.
+    pub restarts: u32,
+    /// The sinks that it writes and the models that it trains, by name.
+    pub makes: Vec<String>,
+    /// How many tasks it has.
+    pub tasks: usize,
+    /// Whether it has checkpoints.
+    pub has_checkpoints: bool,
+    /// Its newest checkpoint, and how long ago that began.
+    pub newest_checkpoint: Option<(Epoch, Duration)>,
 }
 
 /// Rows of a SELECT's result.

@@ -3,17 +3,21 @@
 //! The statements of one text that run without an end make one job, which shares their sources and views;
 //! each SELECT is a job of its own. Jobs go on until their objects are dropped or the session ends.
 
+mod show;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use tidemill_plans::connector;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::OperatorId;
+use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
-use tidemill_sql::{JobBuilder, JobStatement, Outcome, ResultColumns, RunningView, Session, SqlError, parse_script};
+use tidemill_sql::{
+    JobBuilder, JobCommand, JobName, JobStatement, Outcome, ResultColumns, RunningView, Session, SqlError, parse_script,
+};
 use tokio::time::timeout;
 
 use crate::error::{CoordinatorError, Result};
@@ -154,6 +158,13 @@ impl SqlSession {
                     self.drop_object(&name).await?;
                     Reply::Done(message)
                 }
+                Outcome::JobCommand(command) => {
+                    // It may be about what was created before it.
+                    for message in self.start(std::mem::take(gathered)).await? {
+                        reply(Reply::Done(message)).await?;
+                    }
+                    self.job_command(command).await?
+                }
                 Outcome::Job(job) => {
                     // It may read what runs then.
                     for message in self.start(std::mem::take(gathered)).await? {
@@ -227,6 +238,36 @@ impl SqlSession {
         }
         let result = added.result.ok_or(CoordinatorError::Lost { part: "result" })?;
         Ok(Reply::Query(Query { job, warnings, graph, result }))
+    }
+
+    async fn job_command(&mut self, command: JobCommand) -> Result<Reply> {
+        match command {
+            JobCommand::ShowJobs => Ok(Reply::Rows(show::jobs(&self.coordinator.jobs().await?)?)),
+            JobCommand::ShowCheckpoints(job) => {
+                Ok(Reply::Rows(show::checkpoints(&self.coordinator.checkpoints(self.find(&job)?).await?)?))
+            }
+            JobCommand::Stop(job) => {
+                let job = self.find(&job)?;
+                self.coordinator.stop(job, StopMode::Drain).await?;
+                Ok(Reply::Done(format!("STOP {job}")))
+            }
+            JobCommand::Rescale { job, parallelism } => {
+                let job = self.find(&job)?;
+                let graph = self.coordinator.rescale(job, parallelism).await?;
+                self.sql.job_rescaled(job, &graph);
+                Ok(Reply::Done(format!("ALTER {job}")))
+            }
+        }
+    }
+
+    fn find(&self, name: &JobName) -> Result<JobId> {
+        match name {
+            JobName::Number(number) => Ok(JobId(*number)),
+            JobName::Object(name) => {
+                let found = self.jobs.iter().find(|job| job.objects.contains(name));
+                found.map(|job| job.handle.id).ok_or_else(|| CoordinatorError::UnknownObject { name: name.clone() })
+            }
+        }
     }
 
     /// Ends the job of an object, when all objects of the job are gone.

@@ -21,6 +21,7 @@ pub mod ids;
 pub mod key_group;
 pub mod node;
 pub mod protocol;
+pub mod rescale;
 pub mod settings;
 pub mod stage;
 pub mod storage;

@@ -138,6 +138,8 @@ pub enum WorkerEvent {
         epoch: Epoch,
         /// The task's state, if the barrier was a checkpoint's.
         state: Option<StateFile>,
+        /// For how many microseconds its inputs have waited for each other's barriers.
+        alignment_us: u64,
     },
     /// A task's state could not be written: the checkpoint will not be complete.
     CheckpointFailed {

@@ -26,6 +26,7 @@ pub use error::{Position, Result, SqlError};
 pub use job::{Added, JobBuilder, JobStatement, ResultColumns, RunningView};
 pub use parser::{ParsedStatement, parse_script};
 pub use session::{Outcome, Session};
+pub use statement::{JobCommand, JobName};
 
 #[cfg(test)]
 mod tests;

@@ -14,11 +14,14 @@ use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use tidemill_plans::settings::Settings;
 
 use crate::dialect::{TidemillDialect, is_word};
 use crate::error::{Position, Result, SqlError};
 use crate::stack::on_deep_stack;
-use crate::statement::{DropKind, EmitClause, EmitWhen, Insert, LateClause, LateData, Name, Statement, StreamQuery};
+use crate::statement::{
+    DropKind, EmitClause, EmitWhen, Insert, JobCommand, JobName, LateClause, LateData, Name, Statement, StreamQuery,
+};
 
 /// How deep queries and expressions may nest: sqlparser recurses on the stack.
 const DEPTH_MAX: usize = 50;
@@ -29,7 +32,7 @@ const OPERATORS_MAX: usize = 1_000;
 
 /// The words that a statement can start with.
 const HEADS: &str = "SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, \
-                     CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET";
+                     CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB";
 
 /// A statement of a script.
 #[derive(Debug, Clone)]
@@ -114,6 +117,8 @@ impl<'a> ScriptParser<'a> {
                 Keyword::DROP => return self.drop(),
                 Keyword::SET => return self.set(),
                 Keyword::SHOW => return self.show(),
+                Keyword::ALTER => return self.alter_job(),
+                _ if is_word(&head, "STOP") => return self.stop_job(),
                 Keyword::DESCRIBE | Keyword::DESC => {
                     self.inner.next_token();
                     if is_word(self.inner.peek_token_ref(), "FUNCTION")
@@ -236,7 +241,61 @@ impl<'a> ScriptParser<'a> {
         if self.word("CONNECTOR") {
             return Ok(Statement::ShowConnector(self.name()?));
         }
+        if self.word("JOBS") {
+            return Ok(Statement::Job(JobCommand::ShowJobs));
+        }
+        if self.word("CHECKPOINTS") {
+            self.keywords(&[Keyword::FOR])?;
+            return Ok(Statement::Job(JobCommand::ShowCheckpoints(self.job()?)));
+        }
         Ok(Statement::Show(self.dotted_name()?))
+    }
+
+    fn stop_job(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        let job = self.job()?;
+        if is_word(self.inner.peek_token_ref(), "WITH") {
+            let hint = "STOP JOB lets a job end with all that it has read";
+            return Err(SqlError::unsupported("a savepoint", hint).at(self.inner.peek_token_ref().span));
+        }
+        Ok(Statement::Job(JobCommand::Stop(job)))
+    }
+
+    fn alter_job(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        if !is_word(self.inner.peek_token_ref(), "JOB") {
+            let next = self.inner.peek_token();
+            let what = format!("ALTER {}", shown(&next));
+            return Err(SqlError::unsupported(what, "ALTER JOB j SET parallelism = n is there").at(next.span));
+        }
+        let job = self.job()?;
+        let at = self.inner.peek_token_ref().span;
+        match self.set()? {
+            Statement::Set { name, value } if name.text == "parallelism" => {
+                let mut settings = Settings::default();
+                settings.set(&name.text, &value).map_err(|error| SqlError::from(error).at(name.at))?;
+                Ok(Statement::Job(JobCommand::Rescale { job, parallelism: settings.parallelism }))
+            }
+            Statement::Set { name, .. } => {
+                let what = format!("changing {} of a job that runs", name.text);
+                Err(SqlError::unsupported(what, "parallelism can be changed").at(name.at))
+            }
+            _ => Err(self.expected("SET parallelism").at(at)),
+        }
+    }
+
+    /// Which job: `JOB` and its number, or the name of an object that it makes.
+    fn job(&mut self) -> Result<JobName> {
+        if !self.word("JOB") {
+            return Err(self.expected("JOB and its number, or the name of what it makes"));
+        }
+        let token = self.inner.peek_token();
+        if let Token::Number(number, _) = &token.token {
+            let number = number.parse().map_err(|_| self.expected("a job's number"))?;
+            self.inner.next_token();
+            return Ok(JobName::Number(number));
+        }
+        Ok(JobName::Object(self.name()?.text))
     }
 
     /// Reads a query and the clauses behind it.

@@ -7,6 +7,8 @@ use arrow::array::RecordBatch;
 use tidemill_plans::catalog::{ModelVersion, ObjectKind};
 use tidemill_plans::connector::Direction;
 use tidemill_plans::explain::explain;
+use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::ids::JobId;
 use tidemill_plans::settings::Settings;
 
 use crate::catalog::{Catalog, Detail, Object, SinkObject};
@@ -21,7 +23,7 @@ use crate::planner::source::{column_names, connector_of, plan_source, sink_key, 
 use crate::show;
 use crate::stack::on_deep_stack;
 use crate::statement::{
-    CreateFunction, CreateModel, CreateSink, CreateSource, CreateView, DropKind, Insert, Name, Statement,
+    CreateFunction, CreateModel, CreateSink, CreateSource, CreateView, DropKind, Insert, JobCommand, Name, Statement,
 };
 
 /// What statements are executed in.
@@ -55,6 +57,8 @@ pub enum Outcome {
     },
     /// Rows that were answered at once.
     Rows(RecordBatch),
+    /// A statement about jobs, for whoever runs them.
+    JobCommand(JobCommand),
     /// Something that has to run; to be added to a [`JobBuilder`].
     Job(Box<JobStatement>),
 }
@@ -93,6 +97,15 @@ impl Session {
         self.running.insert(name.to_owned(), view);
     }
 
+    /// Takes note of the graph that a job has now: its views may have more or fewer instances.
+    pub fn job_rescaled(&mut self, job: JobId, graph: &DataflowGraph) {
+        for view in self.running.values_mut().filter(|view| view.job == job) {
+            if let Ok(node) = graph.node(view.operator) {
+                view.parallelism = node.parallelism;
+            }
+        }
+    }
+
     /// Takes an object back whose job could not be started.
     pub fn take_back(&mut self, name: &str) {
         self.busy.remove(name);
@@ -124,6 +137,11 @@ impl Session {
             Statement::ShowConnector(name) => Ok(Outcome::Rows(show::show_connector(name)?)),
             Statement::ShowCreate(name) => Ok(Outcome::Rows(show::show_create(self, name)?)),
             Statement::Describe(name) => Ok(Outcome::Rows(show::describe(self, name)?)),
+            Statement::Job(command) if self.keeps_views => Ok(Outcome::JobCommand(command.clone())),
+            Statement::Job(_) => {
+                let hint = "statements about jobs are for a session in which jobs go on, such as tidemill shell";
+                Err(SqlError::unsupported("a statement about jobs in a script", hint))
+            }
             Statement::Drop { what, if_exists, name } => self.drop(*what, *if_exists, name),
             statement => {
                 let effect = self.plan(statement, parsed.text())?;

@@ -99,6 +99,33 @@ impl StreamQuery {
     }
 }
 
+/// A statement about jobs, which is for whoever runs them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobCommand {
+    /// SHOW JOBS.
+    ShowJobs,
+    /// SHOW CHECKPOINTS FOR JOB j.
+    ShowCheckpoints(JobName),
+    /// STOP JOB j.
+    Stop(JobName),
+    /// ALTER JOB j SET parallelism = n.
+    Rescale {
+        /// Which job.
+        job: JobName,
+        /// How many instances its operators are to have that can be spread.
+        parallelism: u32,
+    },
+}
+
+/// How a statement names a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobName {
+    /// By its number.
+    Number(u64),
+    /// By an object that it makes.
+    Object(String),
+}
+
 /// One statement.
 #[derive(Debug, Clone)]
 pub(crate) enum Statement {
@@ -130,6 +157,8 @@ pub(crate) enum Statement {
     ShowCreate(Name),
     /// DESCRIBE.
     Describe(Name),
+    /// About jobs: SHOW JOBS, SHOW CHECKPOINTS, STOP JOB, ALTER JOB.
+    Job(JobCommand),
     /// DROP.
     Drop { what: DropKind, if_exists: bool, name: Name },
 }

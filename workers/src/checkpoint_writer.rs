@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use tidemill_engine::EngineError;
 use tidemill_engine::state::Snapshot;
+use tidemill_engine::task::Passed;
 use tidemill_plans::checkpoint::StateFile;
 use tidemill_plans::error::chain;
 use tidemill_plans::ids::{Epoch, RunId, TaskId};
@@ -30,7 +31,7 @@ const WRITES_AT_ONCE: usize = 4;
 /// The writer of one run. It ends when it is dropped, with what it has not written.
 pub(crate) struct CheckpointWriter {
     /// No bound of its own: tasks write once an epoch, and one epoch is on its way at a time.
-    queue: mpsc::UnboundedSender<(TaskId, Epoch, Snapshot)>,
+    queue: mpsc::UnboundedSender<(TaskId, Passed)>,
     task: AbortHandle,
 }
 
@@ -39,7 +40,7 @@ impl CheckpointWriter {
     pub(crate) fn start(runtime: &Handle, run: RunId, storage: Storage, events: EventSender) -> Self {
         let (queue, states) = mpsc::unbounded_channel();
         let writing = async move {
-            let write = |(task, epoch, state)| write(run, task, epoch, state, storage.clone());
+            let write = |(task, passed)| write(run, task, passed, storage.clone());
             let mut written = UnboundedReceiverStream::new(states).map(write).buffered(WRITES_AT_ONCE);
             while let Some(event) = written.next().await {
                 events.push(event);
@@ -49,9 +50,9 @@ impl CheckpointWriter {
     }
 
     /// Has a task's state written, at a barrier or, with [`Epoch::END`], at its end.
-    pub(crate) fn write(&self, task: TaskId, epoch: Epoch, state: Snapshot) {
+    pub(crate) fn write(&self, task: TaskId, passed: Passed) {
         // It is there as long as this is.
-        let _ = self.queue.send((task, epoch, state));
+        let _ = self.queue.send((task, passed));
     }
 }
 
@@ -62,7 +63,9 @@ impl Drop for CheckpointWriter {
 }
 
 /// Writes one task's state; what the coordinator is to hear of it.
-async fn write(run: RunId, task: TaskId, epoch: Epoch, state: Snapshot, storage: Storage) -> WorkerEvent {
+async fn write(run: RunId, task: TaskId, passed: Passed, storage: Storage) -> WorkerEvent {
+    let Passed { epoch, state, alignment_us } = passed;
+    let state = state.unwrap_or_default();
     let path = StateFile::path_of(run, task, epoch);
     let written = timeout(WRITE_LIMIT, put(&storage, &path, state)).await;
     let written = written.unwrap_or_else(|_| Err(format!("{path} was not written within {WRITE_LIMIT:?}")));
@@ -71,7 +74,7 @@ async fn write(run: RunId, task: TaskId, epoch: Epoch, state: Snapshot, storage:
             let state = Some(StateFile { path, bytes });
             match epoch {
                 Epoch::END => WorkerEvent::TaskFinished { run, task, state },
-                epoch => WorkerEvent::BarrierPassed { run, task, epoch, state },
+                epoch => WorkerEvent::BarrierPassed { run, task, epoch, state, alignment_us },
             }
         }
         Err(message) => WorkerEvent::CheckpointFailed { run, task, epoch, message },

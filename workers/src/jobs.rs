@@ -31,7 +31,7 @@ pub(crate) enum Effect {
     /// Send an event.
     Report(WorkerEvent),
     /// Write a task's state, and then say that it has passed the barrier of this epoch, or ended.
-    Write(RunId, TaskId, Epoch, Snapshot),
+    Write(RunId, TaskId, Passed),
 }
 
 /// All jobs of a worker. `R` is what a job holds: its tasks, threads and counters.
@@ -160,10 +160,12 @@ impl<R> JobTable<R> {
 
     fn passed(&mut self, run: RunId, task: TaskId, passed: Passed) -> Option<Effect> {
         self.live_task(run, task)?;
-        let Passed { epoch, state } = passed;
-        Some(match state {
-            None => Effect::Report(WorkerEvent::BarrierPassed { run, task, epoch, state: None }),
-            Some(state) => Effect::Write(run, task, epoch, state),
+        Some(match passed.state {
+            None => {
+                let Passed { epoch, alignment_us, .. } = passed;
+                Effect::Report(WorkerEvent::BarrierPassed { run, task, epoch, state: None, alignment_us })
+            }
+            Some(_) => Effect::Write(run, task, passed),
         })
     }
 
@@ -172,7 +174,7 @@ impl<R> JobTable<R> {
         state.ended = true;
         let report = match last {
             None => Effect::Report(WorkerEvent::TaskFinished { run, task, state: None }),
-            Some(last) => Effect::Write(run, task, Epoch::END, last),
+            Some(_) => Effect::Write(run, task, Passed { epoch: Epoch::END, state: last, alignment_us: 0 }),
         };
         let all_ended = self.jobs.get(&run).is_some_and(|state| state.tasks.values().all(|task| task.ended));
         if all_ended { vec![Effect::Heartbeat, report] } else { vec![report] }
@@ -252,7 +254,7 @@ mod tests {
                 Effect::Report(WorkerEvent::BarrierPassed { task, epoch, .. }) => {
                     format!("passed {} {}", task.subtask, epoch.0)
                 }
-                Effect::Write(_, task, epoch, _) => format!("write {} {epoch}", task.subtask),
+                Effect::Write(_, task, passed) => format!("write {} {}", task.subtask, passed.epoch),
                 Effect::Report(other) => format!("{other:?}"),
             })
             .collect();
@@ -262,7 +264,11 @@ mod tests {
     #[test]
     fn the_last_task_to_finish_is_preceded_by_a_heartbeat() {
         let mut table = running();
-        check(&mut table, Notice::BarrierPassed(RUN, task(0), Passed { epoch: Epoch(4), state: None }), "passed 0 4");
+        check(
+            &mut table,
+            Notice::BarrierPassed(RUN, task(0), Passed { epoch: Epoch(4), state: None, alignment_us: 0 }),
+            "passed 0 4",
+        );
         check(&mut table, Notice::DriverEnded(RUN, task(0), None), "");
         check(&mut table, Notice::Finished(RUN, task(0), None), "finished 0");
         check(&mut table, Notice::Finished(RUN, task(1), None), "heartbeat, finished 1");

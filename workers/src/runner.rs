@@ -273,7 +273,9 @@ pub(crate) mod testing {
                     sender.send(cx.waker().clone()).unwrap();
                     return Ok(TaskPoll::Pending);
                 }
-                Some(Step::Barrier(epoch)) => self.passed.push(Passed { epoch: Epoch(epoch), state: None }),
+                Some(Step::Barrier(epoch)) => {
+                    self.passed.push(Passed { epoch: Epoch(epoch), state: None, alignment_us: 0 })
+                }
                 Some(Step::Panic) => panic!("on purpose"),
             }
             Ok(TaskPoll::Yielded)

@@ -6,8 +6,7 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use futures::future::{join, join_all};
 use tidemill_engine::metrics::OperatorStats;
-use tidemill_engine::state::Snapshot;
-use tidemill_engine::task::{BuiltTask, DriverCommand, Task};
+use tidemill_engine::task::{BuiltTask, DriverCommand, Passed, Task};
 use tidemill_plans::catalog::ModelVersion;
 use tidemill_plans::ids::{Epoch, RunId, TaskId};
 use tidemill_plans::protocol::OperatorMetrics;
@@ -88,9 +87,9 @@ impl JobResources {
     }
 
     /// Has a task's state written.
-    pub(crate) fn write(&self, task: TaskId, epoch: Epoch, state: Snapshot) {
+    pub(crate) fn write(&self, task: TaskId, passed: Passed) {
         if let Some(writer) = &self.writer {
-            writer.write(task, epoch, state);
+            writer.write(task, passed);
         }
     }
 

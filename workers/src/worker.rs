@@ -273,9 +273,9 @@ impl StreamHandler<Notice> for WorkerActor {
             match effect {
                 Effect::Heartbeat => self.heartbeat(),
                 Effect::Report(event) => self.events.push(event),
-                Effect::Write(run, task, epoch, state) => {
+                Effect::Write(run, task, passed) => {
                     if let Some(held) = self.jobs.resources(run) {
-                        held.write(task, epoch, state);
+                        held.write(task, passed);
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! What the coordinator's actor is told and asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Message;
 use tidemill_plans::checkpoint::Manifest;
@@ -13,7 +14,8 @@ use tokio::sync::{mpsc, watch};
 use crate::actor::lane::Outcome;
 use crate::cluster::WorkerInfo;
 use crate::error::Result;
-use crate::handle::ResultBatches;
+use crate::handle::{JobInfo, ResultBatches};
+use crate::job::checkpoint_log::CheckpointInfo;
 use crate::job::{Event, JobStatus, RequestKind};
 
 macro_rules! message {
@@ -71,6 +73,30 @@ pub(crate) struct JobChannels {
 /// Something happened to an attempt at a job.
 pub(crate) struct JobEvent(pub RunId, pub Event);
 message!(JobEvent => ());
+
+/// The inputs of a task have waited for so long for each other's barriers.
+pub(crate) struct NoteAlignment {
+    pub run: RunId,
+    pub epoch: Epoch,
+    pub alignment: Duration,
+}
+message!(NoteAlignment => ());
+
+/// Asks how all jobs are.
+pub(crate) struct ListJobs;
+message!(ListJobs => Vec<JobInfo>);
+
+/// Asks for the newest checkpoints of a job; when each began is told as how long ago that is.
+pub(crate) struct ListCheckpoints(pub JobId);
+message!(ListCheckpoints => Result<Vec<CheckpointInfo>>);
+
+/// Somebody wants a job to have another parallelism. Answered with its new graph, when it has been decided that it
+/// will.
+pub(crate) struct Rescale {
+    pub job: JobId,
+    pub parallelism: u32,
+}
+message!(Rescale => Result<DataflowGraph>);
 
 /// Somebody wants a job to end.
 pub(crate) struct StopJob(pub JobId, pub StopMode);

@@ -13,16 +13,19 @@ use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{Epoch, JobId, RunId};
 use tidemill_plans::protocol::StopMode;
+use tidemill_plans::rescale::rescaled;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::messages::{JobChannels, JobEvent, Redeploy, Submit};
+use super::messages::{JobChannels, JobEvent, Redeploy, Rescale, Submit};
 use super::{Coordinator, Job, RESULT_MESSAGES_MAX};
 use crate::checkpoints;
 use crate::error::{CoordinatorError, Result};
+use crate::job::checkpoint_log::CheckpointLog;
+use crate::job::record::JobRecord;
 use crate::job::{Event, JobFailure, JobMachine, JobPlan, JobStatus, Recovery};
 use crate::metadata::MetadataHandle;
 
@@ -42,6 +45,10 @@ pub(super) struct Restarts {
     /// Checkpoints that could not be restored.
     damaged: Vec<Epoch>,
     next: Next,
+    /// Whether the graph differs from the one that the metadata have.
+    is_changed: bool,
+    /// The graph that the job is to have once a checkpoint is sealed that has begun since that was decided.
+    rescale: Option<(DataflowGraph, Epoch)>,
 }
 
 #[derive(Clone)]
@@ -71,11 +78,18 @@ impl Restarts {
             sealed: None,
             damaged: Vec::new(),
             next: Next::Nothing,
+            is_changed: false,
+            rescale: None,
         })
     }
+}
 
-    pub(super) fn note_sealed(&mut self, epoch: Epoch) {
-        self.sealed = Some(epoch);
+impl Restarts {
+    /// What the metadata are to keep of the job.
+    fn record(&self, run: RunId) -> Option<JobRecord> {
+        let place = self.place.as_ref()?;
+        let (graph, settings) = (self.graph.clone(), self.settings.clone());
+        Some(JobRecord { run, graph, settings, checkpoints: place.url.clone() })
     }
 }
 
@@ -105,6 +119,7 @@ impl Coordinator {
             lanes: self.open_lanes(&plan, ctx),
             machine: JobMachine::new(plan),
             restarts,
+            log: CheckpointLog::default(),
             status: status_sender,
             metrics: metrics_sender,
             epoch: epoch_sender,
@@ -133,6 +148,10 @@ impl Coordinator {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let status = match status {
             JobStatus::Failed { domain, message } => job.try_again(domain, message, now),
+            JobStatus::Stopped if job.restarts.next != Next::Nothing => {
+                let message = String::from("its parallelism changes");
+                JobStatus::Restarting { message, attempt: job.run().attempt + 1 }
+            }
             other => other,
         };
         match &status {
@@ -182,9 +201,13 @@ impl Coordinator {
         let Some(job) = self.jobs.get(&run.job).filter(|job| job.run() == run) else { return };
         let Some(Place { storage, .. }) = job.restarts.place.clone() else { return };
         let (id, sealed, damaged) = (run.job, job.restarts.sealed, job.restarts.damaged.clone());
+        let changed = job.restarts.is_changed.then(|| job.restarts.record(run)).flatten();
         let (coordinator, metadata) = (ctx.address(), self.metadata.clone());
         self.tasks.spawn(async move {
             let next = async {
+                if let Some(record) = changed {
+                    metadata.keep_job(record).await?;
+                }
                 // First, so that an attempt before this one seals nothing that is not found.
                 let claimed = metadata.next_attempt(id).await?.ok_or(CoordinatorError::NoSuchJob { job: id })?;
                 let found = timeout(STORAGE_LIMIT, checkpoints::newest(&storage, id, sealed, &damaged)).await;
@@ -209,6 +232,7 @@ impl Coordinator {
                 job.machine = JobMachine::new(plan);
                 job.newest_metrics.clear();
                 job.restarts.next = Next::Nothing;
+                job.restarts.is_changed = false;
                 self.jobs.insert(id, job);
                 self.drive(run, Event::Submitted, ctx);
             }
@@ -221,27 +245,63 @@ impl Coordinator {
         }
     }
 
+    /// A checkpoint is sealed. A job that waits for one to change its parallelism ends this attempt.
+    pub(super) fn note_sealed(&mut self, run: RunId, epoch: Epoch, ctx: &mut Context<Self>) {
+        let now = self.clock.now();
+        let Some(job) = self.jobs.get_mut(&run.job) else { return };
+        job.restarts.sealed = Some(epoch);
+        job.log.seal(epoch, now);
+        let Some((graph, _)) = job.restarts.rescale.take_if(|(_, after)| epoch > *after && epoch != Epoch::END) else {
+            return;
+        };
+        job.restarts.graph = graph;
+        job.restarts.is_changed = true;
+        job.restarts.next = Next::Attempt(Duration::ZERO);
+        // What comes behind the checkpoint is dropped: the next attempt reads it again.
+        self.drive(run, Event::StopRequested(StopMode::Cancel), ctx);
+    }
+
+    /// Has a job take a checkpoint and go on from it with another parallelism.
+    fn rescale(&mut self, id: JobId, parallelism: u32, ctx: &mut Context<Self>) -> Result<DataflowGraph> {
+        let job = self.jobs.get_mut(&id).ok_or(CoordinatorError::NotRunning { job: id })?;
+        if job.restarts.place.is_none() {
+            return Err(CoordinatorError::NoCheckpoints { job: id, what: "another parallelism" });
+        }
+        if *job.status.borrow() != JobStatus::Running {
+            return Err(CoordinatorError::NotRunning { job: id });
+        }
+        let graph = rescaled(&job.restarts.graph, parallelism)?;
+        let begun = job.log.iter().map(|info| info.epoch).max().unwrap_or_default();
+        job.restarts.rescale = Some((graph.clone(), begun));
+        let run = job.run();
+        self.drive(run, Event::CheckpointRequested, ctx);
+        Ok(graph)
+    }
+
     /// Somebody wants a job to end, which may be between two attempts.
     pub(super) fn stop_job(&mut self, id: JobId, mode: StopMode, ctx: &mut Context<Self>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        if job.restarts.next == Next::Nothing {
+        let has_next = std::mem::replace(&mut job.restarts.next, Next::Nothing) != Next::Nothing;
+        job.restarts.rescale = None;
+        if !job.machine.has_ended() {
             let run = job.run();
             return self.drive(run, Event::StopRequested(mode), ctx);
         }
-        job.restarts.next = Next::Nothing;
-        self.publish(id, JobStatus::Stopped);
+        if has_next {
+            self.publish(id, JobStatus::Stopped);
+        }
         self.go_on_if_over(id, ctx);
     }
 
     /// Has a manifest written.
     pub(super) fn seal(&mut self, manifest: Manifest, ctx: &Context<Self>) {
         let run = manifest.run;
-        let Some(Place { storage, .. }) = self.jobs.get(&run.job).and_then(|job| job.restarts.place.clone()) else {
-            return;
-        };
+        let Some(job) = self.jobs.get_mut(&run.job) else { return };
+        job.log.note_bytes(manifest.epoch, manifest.bytes());
+        let Some(Place { storage, .. }) = job.restarts.place.clone() else { return };
         let coordinator = ctx.address();
         self.tasks.spawn(async move {
-            let epoch = manifest.epoch;
+            let (epoch, bytes) = (manifest.epoch, manifest.bytes());
             let sealed = timeout(STORAGE_LIMIT, checkpoints::seal(&storage, &manifest)).await;
             let failed = |text: String| Event::Sealed { epoch, result: Err(JobFailure::external(text)) };
             let event = match sealed {
@@ -253,13 +313,21 @@ impl Coordinator {
                 Err(_) => failed(format!("no answer of the storage within {STORAGE_LIMIT:?}")),
             };
             let is_sealed = matches!(event, Event::Sealed { result: Ok(()), .. });
-            info!(%run, %epoch, bytes = manifest.bytes(), is_sealed, "checkpoint");
+            info!(%run, %epoch, bytes, is_sealed, "checkpoint");
             // Without an actor there is no job.
             let _ = coordinator.send(JobEvent(run, event)).await;
             if is_sealed && let Err(error) = checkpoints::collect_garbage(&storage, &manifest).await {
                 warn!(%run, error = error.chain(), "checkpoints that nobody needs are left");
             }
         });
+    }
+}
+
+impl Handler<Rescale> for Coordinator {
+    type Result = MessageResult<Rescale>;
+
+    fn handle(&mut self, Rescale { job, parallelism }: Rescale, ctx: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.rescale(job, parallelism, ctx))
     }
 }
 
@@ -279,6 +347,7 @@ impl Job {
     /// What a failure comes to: another attempt, or the end.
     fn try_again(&mut self, domain: ErrorDomain, message: String, now: Duration) -> JobStatus {
         let delay = self.restarts.place.as_ref().and_then(|_| self.restarts.recovery.delay_after(domain, now));
+        self.log.fail_unfinished(&message);
         match delay {
             Some(delay) => {
                 self.restarts.next = Next::Attempt(delay);

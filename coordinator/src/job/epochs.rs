@@ -17,6 +17,8 @@ pub(crate) struct Epochs {
     /// How many barriers have been begun since the last checkpoint's.
     since_checkpoint: u32,
     in_flight: Option<InFlight>,
+    /// Whether the next barrier is a checkpoint's in any case.
+    is_wanted: bool,
     /// The state that tasks have ended with: it belongs to every later checkpoint.
     ended: BTreeMap<TaskId, StateFile>,
 }
@@ -51,13 +53,24 @@ impl Epochs {
         }
         self.last = Epoch(self.last.0 + 1);
         self.since_checkpoint += 1;
-        let is_checkpoint = plan.barriers_per_checkpoint().is_some_and(|barriers| self.since_checkpoint >= barriers);
+        let is_due = |barriers| self.since_checkpoint >= barriers;
+        let is_checkpoint = self.is_wanted || plan.barriers_per_checkpoint().is_some_and(is_due);
         if is_checkpoint {
-            self.since_checkpoint = 0;
+            (self.since_checkpoint, self.is_wanted) = (0, false);
         }
         let barrier = Barrier { epoch: self.last, is_checkpoint };
         self.in_flight = Some(InFlight { barrier, passed: BTreeMap::new(), is_sealing: false });
         Some(barrier)
+    }
+
+    /// The next barrier is to be a checkpoint's.
+    pub(crate) fn want_checkpoint(&mut self, plan: &JobPlan) {
+        self.is_wanted = plan.has_checkpoints();
+    }
+
+    /// Whether a checkpoint is wanted that has not begun.
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        self.is_wanted
     }
 
     /// Notes that the barrier of `epoch` has passed through `task`.

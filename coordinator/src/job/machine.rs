@@ -63,6 +63,8 @@ pub enum Event {
     StopRequested(StopMode),
     /// It is time for a barrier.
     BarrierDue,
+    /// Somebody wants a checkpoint as soon as can be.
+    CheckpointRequested,
     /// A barrier has passed through a task.
     BarrierPassed {
         /// The task.
@@ -152,6 +154,8 @@ pub enum Effect {
     After(Duration, Event),
     /// Every task has passed the epoch's barrier.
     EpochCompleted(Epoch),
+    /// The barrier of a checkpoint is on its way.
+    CheckpointBegun(Epoch),
     /// Write a manifest, and bring back as [`Event::Sealed`] what became of it.
     Seal(Manifest),
     /// The epoch will not complete.

@@ -4,6 +4,7 @@
 //! effects out and brings their results back as events. So the simulation in `simulation.rs` can
 //! deliver events in any order, twice or never, and check what must hold.
 
+pub mod checkpoint_log;
 mod epochs;
 mod machine;
 mod progress;

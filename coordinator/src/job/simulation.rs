@@ -76,7 +76,7 @@ impl World {
                 Effect::Publish(status) => self.publish(status),
                 Effect::After(_, event) => self.timers.push(event),
                 Effect::EpochCompleted(epoch) => self.epochs.push(epoch),
-                Effect::EpochAbandoned(..) | Effect::Seal(_) => {}
+                Effect::EpochAbandoned(..) | Effect::Seal(_) | Effect::CheckpointBegun(_) => {}
             }
         }
         let failing = matches!(self.machine.state(), state::State::Failing(_))

@@ -20,6 +20,8 @@ pub struct Passed {
     pub epoch: Epoch,
     /// The task's state at it, if it was a checkpoint's.
     pub state: Option<Snapshot>,
+    /// For how many microseconds inputs had waited for each other's barriers.
+    pub alignment_us: u64,
 }
 
 /// The checkpoints of one task.
@@ -46,9 +48,9 @@ impl Checkpoints {
     }
 
     /// A barrier has passed through the chain.
-    pub(super) fn pass(&mut self, barrier: Barrier, chain: &mut Chain) -> Result<()> {
+    pub(super) fn pass(&mut self, barrier: Barrier, alignment_us: u64, chain: &mut Chain) -> Result<()> {
         let state = barrier.is_checkpoint.then(|| self.snapshot(barrier.epoch, chain)).transpose()?;
-        self.passed.push(Passed { epoch: barrier.epoch, state });
+        self.passed.push(Passed { epoch: barrier.epoch, state, alignment_us });
         Ok(())
     }
 

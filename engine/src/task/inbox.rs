@@ -18,6 +18,7 @@ use arrow::array::RecordBatch;
 use tidemill_plans::ids::Barrier;
 use tidemill_plans::time::Watermark;
 
+use crate::clock;
 use crate::error::{EngineError, Result};
 use crate::task::{EndReason, Gone, Message, Receiver};
 
@@ -86,6 +87,10 @@ pub struct Inbox {
     newest: Barrier,
     /// The last one that was delivered.
     delivered: Barrier,
+    /// When the newest barrier came first, and how long it then took until it had come everywhere; in nanoseconds
+    /// of the monotonic clock. For metrics.
+    aligning_since: u64,
+    alignment_ns: u64,
     /// Where the next look begins, so that no channel starves another.
     next: usize,
     reason: EndReason,
@@ -133,6 +138,8 @@ impl Inbox {
             ready: VecDeque::new(),
             newest: Barrier::default(),
             delivered: Barrier::default(),
+            aligning_since: 0,
+            alignment_ns: 0,
             next: 0,
             reason: EndReason::Finished,
             ended: false,
@@ -144,6 +151,12 @@ impl Inbox {
         for (known, before) in self.watermarks.iter_mut().zip(watermarks) {
             *known = *before;
         }
+    }
+
+    /// For how many microseconds channels waited for the last barrier that was delivered.
+    #[must_use]
+    pub fn alignment_us(&self) -> u64 {
+        self.alignment_ns / 1000
     }
 
     /// The next input; pending when no channel that may be read has a message.
@@ -267,6 +280,7 @@ impl Inbox {
         }
         if barrier > self.newest {
             self.newest = barrier;
+            self.aligning_since = clock::monotonic_ns();
             self.unblock();
         }
         self.channels[index].barrier = Some(barrier);
@@ -289,6 +303,7 @@ impl Inbox {
         }
         self.unblock();
         self.delivered = first;
+        self.alignment_ns = clock::monotonic_ns().saturating_sub(self.aligning_since);
         Some(Input::Barrier(first))
     }
 

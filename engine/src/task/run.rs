@@ -85,7 +85,7 @@ impl Task {
                 // What came before the barrier belongs to its epoch, downstream too.
                 self.chain.pause(&mut self.outbox)?;
                 self.chain.handle(input, &mut self.outbox)?;
-                return self.checkpoints.pass(barrier, &mut self.chain);
+                return self.checkpoints.pass(barrier, self.inbox.alignment_us(), &mut self.chain);
             }
             Input::End(_) => {
                 self.ended = true;

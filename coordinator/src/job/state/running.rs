@@ -43,7 +43,16 @@ impl Running {
                 return Failing::enter_for_worker(plan, self.progress, worker, &reason);
             }
             Event::StopRequested(mode) => return Stopping::enter(plan, self.progress, self.epochs, mode),
-            Event::BarrierDue => self.begin_epoch(plan),
+            Event::BarrierDue => {
+                let mut effects = self.begin_epoch(plan);
+                effects.extend(next_barrier(plan));
+                effects
+            }
+            Event::CheckpointRequested => {
+                self.epochs.want_checkpoint(plan);
+                // One that is on its way may have begun before it was asked for: the next barrier follows it.
+                self.begin_epoch(plan)
+            }
             Event::BarrierPassed { task, epoch, state } => {
                 self.epochs.pass(task, epoch, state);
                 self.completed_epoch(plan)
@@ -55,7 +64,11 @@ impl Running {
                 self.epochs.abandon_if(epoch).map(|epoch| Effect::EpochAbandoned(epoch, cause)).into_iter().collect()
             }
             Event::Sealed { epoch, result: Ok(()) } if self.epochs.sealed(epoch) => {
-                plan.send_all(&WorkerRequest::Commit(plan.run(), epoch))
+                let mut effects = plan.send_all(&WorkerRequest::Commit(plan.run(), epoch));
+                if self.epochs.wants_checkpoint() {
+                    effects.extend(self.begin_epoch(plan));
+                }
+                effects
             }
             Event::WorkerAnswered { kind: RequestKind::Commit, result: Err(cause), .. } => {
                 return Failing::enter(plan, self.progress, cause);
@@ -71,12 +84,9 @@ impl Running {
     }
 
     fn begin_epoch(&mut self, plan: &JobPlan) -> Vec<Effect> {
-        let mut effects = match self.epochs.begin(plan) {
-            Some(barrier) => plan.send_all(&WorkerRequest::Barrier(plan.run(), barrier)),
-            None => Vec::new(),
-        };
-        effects.extend(next_barrier(plan));
-        effects
+        let Some(barrier) = self.epochs.begin(plan) else { return Vec::new() };
+        let begun = barrier.is_checkpoint.then_some(Effect::CheckpointBegun(barrier.epoch));
+        begun.into_iter().chain(plan.send_all(&WorkerRequest::Barrier(plan.run(), barrier))).collect()
     }
 
     fn completed_epoch(&mut self, plan: &JobPlan) -> Vec<Effect> {

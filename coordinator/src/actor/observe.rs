@@ -1,0 +1,66 @@
+//! What people see of jobs: SHOW JOBS and SHOW CHECKPOINTS.
+
+use std::time::Duration;
+
+use actix::{Context, Handler, MessageResult};
+use tidemill_plans::node::NodeKind;
+
+use super::messages::{ListCheckpoints, ListJobs, NoteAlignment};
+use super::{Coordinator, Job};
+use crate::error::{CoordinatorError, Result};
+use crate::handle::JobInfo;
+use crate::job::checkpoint_log::{CheckpointInfo, CheckpointOutcome};
+
+impl Job {
+    fn info(&self, now: Duration) -> JobInfo {
+        let plan = self.machine.plan();
+        let sinks = plan.deployment().graph.nodes.iter().filter_map(|node| match &node.kind {
+            NodeKind::Sink(sink) => Some(sink.table.clone()),
+            NodeKind::Train(train) => Some(train.model.clone()),
+            _ => None,
+        });
+        let sealed = |info: &&CheckpointInfo| matches!(info.outcome, CheckpointOutcome::Sealed { .. });
+        let newest = self.log.iter().filter(sealed).last();
+        JobInfo {
+            id: plan.run().job,
+            status: self.status.borrow().clone(),
+            restarts: plan.run().attempt,
+            makes: sinks.collect(),
+            tasks: plan.task_count(),
+            has_checkpoints: plan.has_checkpoints(),
+            newest_checkpoint: newest.map(|info| (info.epoch, now.saturating_sub(info.begun))),
+        }
+    }
+}
+
+impl Handler<ListJobs> for Coordinator {
+    type Result = MessageResult<ListJobs>;
+
+    fn handle(&mut self, _: ListJobs, _: &mut Context<Self>) -> Self::Result {
+        let now = self.clock.now();
+        MessageResult(self.jobs.values().map(|job| job.info(now)).collect())
+    }
+}
+
+impl Handler<ListCheckpoints> for Coordinator {
+    type Result = MessageResult<ListCheckpoints>;
+
+    fn handle(&mut self, ListCheckpoints(job): ListCheckpoints, _: &mut Context<Self>) -> Self::Result {
+        let found: Result<_> = self.jobs.get(&job).ok_or(CoordinatorError::NotRunning { job });
+        let now = self.clock.now();
+        let told = |info: &CheckpointInfo| CheckpointInfo { begun: now.saturating_sub(info.begun), ..info.clone() };
+        MessageResult(found.map(|job| job.log.iter().map(told).collect()))
+    }
+}
+
+impl Handler<NoteAlignment> for Coordinator {
+    type Result = MessageResult<NoteAlignment>;
+
+    fn handle(&mut self, message: NoteAlignment, _: &mut Context<Self>) -> Self::Result {
+        let NoteAlignment { run, epoch, alignment } = message;
+        if let Some(job) = self.jobs.get_mut(&run.job).filter(|job| job.run() == run) {
+            job.log.note_alignment(epoch, alignment);
+        }
+        MessageResult(())
+    }
+}

@@ -1,0 +1,133 @@
+//! What became of a job's newest checkpoints, for people who watch it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tidemill_plans::ids::Epoch;
+
+/// Checkpoints that are remembered.
+const REMEMBERED: usize = 100;
+
+/// One checkpoint. Times are those of the coordinator's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointInfo {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// When its barrier was sent.
+    pub begun: Duration,
+    /// How it stands.
+    pub outcome: CheckpointOutcome,
+    /// For how long inputs waited for each other's barriers, where that took longest.
+    pub alignment: Duration,
+    /// Bytes of state that were written; zero before all of them are.
+    pub bytes: u64,
+}
+
+/// How a checkpoint stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckpointOutcome {
+    /// Its barrier is on its way, or its state is being written.
+    InProgress,
+    /// It is sealed.
+    Sealed {
+        /// How long it took from its barrier on.
+        took: Duration,
+    },
+    /// It was given up.
+    Failed {
+        /// Why.
+        cause: String,
+    },
+}
+
+/// The newest checkpoints, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckpointLog(VecDeque<CheckpointInfo>);
+
+impl CheckpointLog {
+    /// A checkpoint begins.
+    pub fn begin(&mut self, epoch: Epoch, now: Duration) {
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        let outcome = CheckpointOutcome::InProgress;
+        self.0.push_back(CheckpointInfo { epoch, begun: now, outcome, alignment: Duration::ZERO, bytes: 0 });
+    }
+
+    /// A task has passed the barrier; its inputs had waited for so long.
+    pub fn note_alignment(&mut self, epoch: Epoch, alignment: Duration) {
+        if let Some(info) = self.of(epoch) {
+            info.alignment = info.alignment.max(alignment);
+        }
+    }
+
+    /// All state of a checkpoint is written: so many bytes.
+    pub fn note_bytes(&mut self, epoch: Epoch, bytes: u64) {
+        if let Some(info) = self.of(epoch) {
+            info.bytes = bytes;
+        }
+    }
+
+    /// A checkpoint is sealed.
+    pub fn seal(&mut self, epoch: Epoch, now: Duration) {
+        if let Some(info) = self.of(epoch) {
+            info.outcome = CheckpointOutcome::Sealed { took: now.saturating_sub(info.begun) };
+        }
+    }
+
+    /// A checkpoint is given up.
+    pub fn fail(&mut self, epoch: Epoch, cause: String) {
+        if let Some(info) = self.of(epoch) {
+            info.outcome = CheckpointOutcome::Failed { cause };
+        }
+    }
+
+    /// The attempt is over: what was on its way comes to nothing.
+    pub fn fail_unfinished(&mut self, cause: &str) {
+        for info in self.0.iter_mut().filter(|info| info.outcome == CheckpointOutcome::InProgress) {
+            info.outcome = CheckpointOutcome::Failed { cause: cause.to_owned() };
+        }
+    }
+
+    /// All that are remembered, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &CheckpointInfo> {
+        self.0.iter()
+    }
+
+    fn of(&mut self, epoch: Epoch) -> Option<&mut CheckpointInfo> {
+        self.0.iter_mut().rev().find(|info| info.epoch == epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_checkpoint_is_told_with_what_became_of_it() {
+        let mut log = CheckpointLog::default();
+        let at = Duration::from_secs;
+        log.begin(Epoch(1), at(1));
+        log.note_alignment(Epoch(1), Duration::from_millis(5));
+        log.note_alignment(Epoch(1), Duration::from_millis(2));
+        log.note_bytes(Epoch(1), 100);
+        log.seal(Epoch(1), at(3));
+        log.begin(Epoch(2), at(4));
+        log.fail(Epoch(2), String::from("disk full"));
+        log.begin(Epoch(3), at(5));
+        log.fail_unfinished("a worker was lost");
+        let outcomes: Vec<CheckpointOutcome> = log.iter().map(|info| info.outcome.clone()).collect();
+        assert_eq!(
+            outcomes,
+            [
+                CheckpointOutcome::Sealed { took: at(2) },
+                CheckpointOutcome::Failed { cause: String::from("disk full") },
+                CheckpointOutcome::Failed { cause: String::from("a worker was lost") },
+            ]
+        );
+        let first = log.iter().next().unwrap();
+        assert_eq!((first.alignment, first.bytes), (Duration::from_millis(5), 100));
+        (4..200).for_each(|epoch| log.begin(Epoch(epoch), at(epoch)));
+        assert_eq!(log.iter().count(), REMEMBERED);
+    }
+}

@@ -1,0 +1,83 @@
+//! The rows of SHOW JOBS and SHOW CHECKPOINTS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use tidemill_plans::PlanError;
+
+use crate::error::Result;
+use crate::handle::JobInfo;
+use crate::job::JobStatus;
+use crate::job::checkpoint_log::{CheckpointInfo, CheckpointOutcome};
+
+/// A row a job.
+pub(super) fn jobs(jobs: &[JobInfo]) -> Result<RecordBatch> {
+    let newest = |job: &JobInfo| job.newest_checkpoint.map(|(epoch, _)| epoch.0 as i64);
+    let age = |job: &JobInfo| job.newest_checkpoint.map(|(_, age)| seconds(age));
+    let cause = |job: &JobInfo| match &job.status {
+        JobStatus::Failed { message, .. } | JobStatus::Restarting { message, .. } => Some(message.clone()),
+        _ => None,
+    };
+    table(vec![
+        ("job", Arc::new(Int64Array::from_iter_values(jobs.iter().map(|job| job.id.0 as i64)))),
+        ("status", Arc::new(StringArray::from_iter_values(jobs.iter().map(|job| status(&job.status))))),
+        ("makes", Arc::new(StringArray::from_iter_values(jobs.iter().map(|job| job.makes.join(", "))))),
+        ("tasks", Arc::new(Int64Array::from_iter_values(jobs.iter().map(|job| job.tasks as i64)))),
+        ("restarts", Arc::new(Int64Array::from_iter_values(jobs.iter().map(|job| i64::from(job.restarts))))),
+        ("checkpoint", Arc::new(jobs.iter().map(newest).collect::<Int64Array>())),
+        ("checkpoint_age_s", Arc::new(jobs.iter().map(age).collect::<Float64Array>())),
+        ("cause", Arc::new(jobs.iter().map(cause).collect::<StringArray>())),
+    ])
+}
+
+/// A row a checkpoint, oldest first.
+pub(super) fn checkpoints(checkpoints: &[CheckpointInfo]) -> Result<RecordBatch> {
+    let outcome = |info: &CheckpointInfo| match info.outcome {
+        CheckpointOutcome::InProgress => "in progress",
+        CheckpointOutcome::Sealed { .. } => "sealed",
+        CheckpointOutcome::Failed { .. } => "failed",
+    };
+    let took = |info: &CheckpointInfo| match info.outcome {
+        CheckpointOutcome::Sealed { took } => Some(milliseconds(took)),
+        _ => None,
+    };
+    let cause = |info: &CheckpointInfo| match &info.outcome {
+        CheckpointOutcome::Failed { cause } => Some(cause.clone()),
+        _ => None,
+    };
+    let infos = || checkpoints.iter();
+    table(vec![
+        ("checkpoint", Arc::new(Int64Array::from_iter_values(infos().map(|info| info.epoch.0 as i64)))),
+        ("status", Arc::new(StringArray::from_iter_values(infos().map(outcome)))),
+        ("age_s", Arc::new(Float64Array::from_iter_values(infos().map(|info| seconds(info.begun))))),
+        ("duration_ms", Arc::new(infos().map(took).collect::<Float64Array>())),
+        ("alignment_ms", Arc::new(Float64Array::from_iter_values(infos().map(|info| milliseconds(info.alignment))))),
+        ("bytes", Arc::new(Int64Array::from_iter_values(infos().map(|info| info.bytes as i64)))),
+        ("cause", Arc::new(infos().map(cause).collect::<StringArray>())),
+    ])
+}
+
+fn table(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
+    Ok(RecordBatch::try_from_iter(columns).map_err(PlanError::from)?)
+}
+
+fn status(status: &JobStatus) -> &'static str {
+    match status {
+        JobStatus::Scheduling => "scheduling",
+        JobStatus::Running => "running",
+        JobStatus::Restarting { .. } => "restarting",
+        JobStatus::Stopping => "stopping",
+        JobStatus::Finished => "finished",
+        JobStatus::Stopped => "stopped",
+        JobStatus::Failed { .. } => "failed",
+    }
+}
+
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10.0).round() / 10.0
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
