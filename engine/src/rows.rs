@@ -132,6 +132,11 @@ impl EventTimeBuffer {
         state.rows("rows")?.into_iter().try_for_each(|batch| self.push(batch))
     }
 
+    /// What rows look like.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
     /// The event-time column.
     pub(crate) fn time(&self) -> usize {
         self.time
@@ -204,6 +209,11 @@ impl JoinKeys {
     pub(crate) fn new(schema: &SchemaRef, columns: &[usize]) -> Result<Self> {
         let fields = columns.iter().map(|c| SortField::new(schema.field(*c).data_type().clone())).collect();
         Ok(Self { converter: RowConverter::new(fields)?, columns: columns.to_vec() })
+    }
+
+    /// Whose rows with these key columns are.
+    pub(crate) fn belongs(&self) -> Belongs {
+        Belongs::ToKeys(self.columns.clone())
     }
 
     /// The key of every row.

@@ -11,7 +11,7 @@ mod streaming_auc;
 #[cfg(test)]
 mod tests;
 
-pub use streaming_auc::StreamingAuc;
+pub use streaming_auc::{StreamingAuc, StreamingAucState};
 
 /// Keeps `log_loss` finite when a model is certain and wrong.
 ///

@@ -11,7 +11,9 @@ use arrow::compute::interleave_record_batch;
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
 
+use super::state_rows::STATE_ROWS;
 use crate::error::Result;
+use crate::state::{Belongs, StateWriter};
 use crate::task::batch_bytes;
 
 /// Fewer rows than twice this are not worth a clean-up. Tests want to see some.
@@ -73,6 +75,23 @@ impl HeldRows {
         self.rows = live.len();
         self.kept = live.len();
         Ok(())
+    }
+
+    /// Takes what has been pushed for what a clean-up has left.
+    pub(super) fn note_clean(&mut self) {
+        self.kept = self.rows;
+    }
+
+    /// Writes the rows in these places, in their order.
+    pub(super) fn snapshot(&self, live: &[Place], belongs: Belongs, state: &mut StateWriter<'_>) -> Result<()> {
+        let batches = live.chunks(STATE_ROWS).map(|part| self.gather(part)).collect::<Result<Vec<_>>>()?;
+        state.rows("rows", belongs, batches);
+        Ok(())
+    }
+
+    /// The batches that rows are held in.
+    pub(super) fn batches(&self) -> &[RecordBatch] {
+        &self.batches
     }
 
     /// How many rows each batch has.

@@ -23,9 +23,13 @@ use super::filter::holds;
 use super::held_rows::Place;
 use super::late_rows::without_late;
 use crate::error::Result;
+use crate::state::{StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 const LEFT: usize = 0;
+
+/// What the sides are called in state.
+const NAMES: [&str; 2] = ["left", "right"];
 
 /// Pairs, or rows without a partner, that are put together at a time, but for the pairs of one row.
 const CHUNK_ROWS: usize = 1 << 16;
@@ -213,6 +217,18 @@ impl Operator for IntervalJoin {
         }
         ctx.emit_watermark(self.output_watermark());
         Ok(())
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        for (port, name) in NAMES.iter().enumerate() {
+            let other = self.sides[1 - port].watermark;
+            self.sides[port].snapshot(other, &mut state.part(name))?;
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.sides.iter_mut().zip(NAMES).try_for_each(|(side, name)| side.restore(&state.part(name)))
     }
 
     fn state_bytes(&self) -> usize {

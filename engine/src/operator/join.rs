@@ -22,8 +22,10 @@ use super::Operator;
 use super::filter::holds;
 use super::key_index::KeyIndex;
 use super::numbered_rows::NO_ROW;
+use super::state_rows::least_watermark;
 use super::window_aggregate::conform;
 use crate::error::Result;
+use crate::state::{StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// Pairs that are put together at a time: a key may have any number of rows.
@@ -31,6 +33,9 @@ const PAIRS_MAX: usize = if cfg!(test) { 3 } else { 1 << 14 };
 
 /// The side of each port.
 const PORTS: [JoinSide; 2] = [JoinSide::Left, JoinSide::Right];
+
+/// What the sides are called in state.
+const NAMES: [&str; 2] = ["left", "right"];
 
 /// See [`JoinNode`].
 pub(super) struct Join {
@@ -254,6 +259,18 @@ impl Join {
         Ok(take_arrays(probe.rows.columns(), &rows, None)?)
     }
 
+    fn restore_side(&mut self, port: usize, state: &StateReader<'_>) -> Result<()> {
+        self.sides[port].watermark = least_watermark(state, "watermark")?;
+        let mut keys = Vec::new();
+        for batch in state.rows("rows")? {
+            let known = self.sides[port].read(&batch)?;
+            self.keys.find(&known.rows, &self.sides[port].keys, &mut keys)?;
+            self.sides.iter_mut().for_each(|side| side.grow(self.keys.len()));
+            self.sides[port].take_up(&known, &keys)?;
+        }
+        Ok(())
+    }
+
     /// Forgets rows that are older than they may become, and what is gone, when there is enough of it.
     fn clean_up(&mut self, watermark: Watermark) -> Result<()> {
         let shortest = self.ttl.iter().flatten().min().copied();
@@ -303,6 +320,16 @@ impl Operator for Join {
         self.clean_up(watermarks.min())?;
         ctx.emit_watermark(watermarks.min());
         Ok(())
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        state.value("next_clean_up", &self.next_clean_up)?;
+        self.sides.iter().zip(NAMES).try_for_each(|(side, name)| side.snapshot(&mut state.part(name)))
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.next_clean_up = state.values("next_clean_up")?.into_iter().min().unwrap_or(EventTime::MIN);
+        NAMES.iter().enumerate().try_for_each(|(port, name)| self.restore_side(port, &state.part(name)))
     }
 
     fn state_bytes(&self) -> usize {

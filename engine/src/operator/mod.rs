@@ -26,6 +26,7 @@ mod sessions;
 mod sink;
 mod sorted_rows;
 mod source;
+mod state_rows;
 mod temporal_join;
 mod time_to_live;
 mod top_n;

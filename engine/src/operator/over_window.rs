@@ -6,7 +6,10 @@
 //! ([`call`]).
 
 mod call;
+mod frame;
 mod in_order;
+mod ranks;
+mod resume;
 mod updating;
 
 use arrow::datatypes::SchemaRef;

@@ -1,6 +1,8 @@
 //! Partitions as dense numbers, and the order within them as bytes.
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{SortOptions, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
@@ -10,14 +12,17 @@ use tidemill_plans::time::Watermark;
 use super::groups::key_schema;
 use super::key_index::KeyIndex;
 use super::key_numbers::KeyNumbers;
+use super::state_rows::{other_columns, take_note, with_note};
 use super::time_to_live::Touches;
 use crate::error::Result;
 use crate::rows::canonical_key;
+use crate::state::{Belongs, StateReader, StateWriter};
 
 /// Numbers the partitions in the order in which they first come. With a time to live, those that no row
 /// touches are dropped.
 pub(super) struct Partitions {
     columns: Vec<usize>,
+    key_schema: SchemaRef,
     keys: Keys,
     numbers: Vec<usize>,
 }
@@ -39,7 +44,20 @@ impl Partitions {
             }
             _ => Keys::Forever(KeyNumbers::new(&key_schema(input, columns))?),
         };
-        Ok(Self { columns: columns.to_vec(), keys, numbers: Vec::new() })
+        Ok(Self { columns: columns.to_vec(), key_schema: key_schema(input, columns), keys, numbers: Vec::new() })
+    }
+
+    /// Whose rows of the input are.
+    pub(super) fn belongs(&self) -> Belongs {
+        Belongs::ToKeys(self.columns.clone())
+    }
+
+    /// How many there are. Without columns there is one from the start.
+    pub(super) fn len(&self) -> usize {
+        match &self.keys {
+            Keys::Forever(numbers) => numbers.len(),
+            Keys::For(keys, _) => keys.len(),
+        }
     }
 
     /// The partition of every row. A new one has the next number.
@@ -85,6 +103,77 @@ impl Partitions {
         keys.keep(&live)?;
         touches.keep(&live);
         Ok(Some(live))
+    }
+
+    /// The partition of every row, while state is read: none is touched.
+    pub(super) fn of_known(&mut self, batch: &RecordBatch) -> Result<&[usize]> {
+        let keys: Vec<ArrayRef> = self.columns.iter().map(|c| ArrayRef::clone(batch.column(*c))).collect();
+        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        self.of_keys(&RecordBatch::try_new_with_options(Arc::clone(&self.key_schema), keys, &rows)?)
+    }
+
+    /// The keys of all partitions in the order of their numbers, as columns.
+    pub(super) fn all_keys(&mut self) -> Result<Vec<ArrayRef>> {
+        match &mut self.keys {
+            Keys::Forever(numbers) => {
+                // They cannot be read but by taking them out; in this order they get their numbers again.
+                let (all, keys) = (numbers.len(), numbers.take()?);
+                numbers.find(&keys, all, &mut self.numbers)?;
+                debug_assert!(self.numbers.iter().copied().eq(0..all), "keys keep their numbers");
+                Ok(keys)
+            }
+            Keys::For(keys, _) => keys.keys(&(0..keys.len() as u32).collect::<Vec<_>>()),
+        }
+    }
+
+    /// The schema of [`Self::all_keys`].
+    pub(super) fn key_schema(&self) -> &SchemaRef {
+        &self.key_schema
+    }
+
+    /// The partitions of these keys, which are the first columns. A new one has the next number; none is
+    /// touched.
+    pub(super) fn of_keys(&mut self, batch: &RecordBatch) -> Result<&[usize]> {
+        let columns: Vec<usize> = (0..self.columns.len()).collect();
+        if batch.num_columns() < columns.len() {
+            return Err(other_columns());
+        }
+        match &mut self.keys {
+            Keys::Forever(numbers) => {
+                let keys: Vec<ArrayRef> = columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
+                numbers.find(&keys, batch.num_rows(), &mut self.numbers)?;
+            }
+            Keys::For(keys, _) => keys.find(batch, &columns, &mut self.numbers)?,
+        }
+        Ok(&self.numbers)
+    }
+
+    /// Writes when partitions were touched. Which there are follows from what their owner writes.
+    pub(super) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        let keys = match self.keys {
+            Keys::Forever(_) => return Ok(()),
+            Keys::For(..) => RecordBatch::try_new(Arc::clone(&self.key_schema), self.all_keys()?)?,
+        };
+        if let Keys::For(_, touches) = &self.keys {
+            touches.snapshot(state)?;
+            state.rows("touched", Belongs::to_first(self.columns.len()), [with_note(&keys, "at", touches.all())?]);
+        }
+        Ok(())
+    }
+
+    /// Takes up when partitions were touched, whenever they were while their rows were read.
+    pub(super) fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        for batch in state.rows("touched")? {
+            let (keys, at) = take_note::<Int64Array>(&batch)?;
+            let numbers = self.of_keys(&keys)?.to_vec();
+            if let Keys::For(_, touches) = &mut self.keys {
+                touches.set(&numbers, &at);
+            }
+        }
+        match &mut self.keys {
+            Keys::Forever(_) => Ok(()),
+            Keys::For(keys, touches) => touches.restore(keys.len(), state),
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {

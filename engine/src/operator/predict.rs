@@ -7,20 +7,27 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{Int64Type, SchemaRef};
+use arrow::array::{
+    ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use tidemill_ml::{MlError, OnlineModel};
 use tidemill_plans::node::{ModelFreshness, PredictNode};
-use tidemill_plans::time::{EventTime, Watermark, event_times};
+use tidemill_plans::time::{EventTime, Watermark, event_time_type, event_times};
 
 use super::Operator;
 use super::late_rows::without_late;
+use super::state_rows::{least_watermark, other_columns};
 use crate::error::{EngineError, Result};
 use crate::rows::EventTimeBuffer;
+use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// Probability from which on the label is predicted to be true.
 const THRESHOLD: f64 = 0.5;
+
+/// Bytes of model versions that are written in one batch.
+const VERSIONS_BYTES: usize = 1 << 24;
 
 /// See [`PredictNode`].
 pub(super) struct Predict {
@@ -109,11 +116,61 @@ impl Predict {
         Ok(Answer { probabilities, version: Some((version.version, version.learnt_to)) })
     }
 
+    /// The versions as rows, oldest first.
+    fn version_rows(&self) -> Result<Vec<RecordBatch>> {
+        let (mut batches, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for version in &self.versions {
+            chunk.push(version);
+            bytes += version.state.len();
+            if bytes >= VERSIONS_BYTES {
+                batches.push(version_batch(&std::mem::take(&mut chunk))?);
+                bytes = 0;
+            }
+        }
+        batches.push(version_batch(&chunk)?);
+        Ok(batches)
+    }
+
+    /// Takes up the versions that instances had: most of them had the same ones.
+    fn restore_versions(&mut self, state: &StateReader<'_>) -> Result<()> {
+        let mut versions = Vec::new();
+        for batch in state.rows("versions")? {
+            let [version, learnt_to, states] = batch.columns() else { return Err(other_columns()) };
+            let version = version.as_primitive_opt::<Int64Type>().ok_or_else(other_columns)?;
+            let states = states.as_binary_opt::<i32>().ok_or_else(other_columns)?;
+            let learnt_to = event_times(learnt_to)?;
+            versions.extend((0..batch.num_rows()).map(|row| Version {
+                version: version.value(row),
+                learnt_to: learnt_to.value(row),
+                state: states.value(row).to_vec(),
+                restored: None,
+            }));
+        }
+        versions.sort_by_key(|version| (version.learnt_to, version.version));
+        versions.dedup_by_key(|version| version.version);
+        self.versions = versions.into();
+        Ok(())
+    }
+
     /// Drops the versions that no later row can ask for: all but the newest before `bound`.
     fn drop_old_versions(&mut self, bound: EventTime) {
         let known = self.versions.partition_point(|version| version.learnt_to <= bound.0);
         self.versions.drain(..known.saturating_sub(1));
     }
+}
+
+fn version_batch(versions: &[&Version]) -> Result<RecordBatch> {
+    let schema = Schema::new(vec![
+        Field::new("version", DataType::Int64, false),
+        Field::new("learnt_to", event_time_type(), false),
+        Field::new("state", DataType::Binary, false),
+    ]);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(versions.iter().map(|version| version.version))),
+        Arc::new(TimestampMicrosecondArray::from_iter_values(versions.iter().map(|version| version.learnt_to))),
+        Arc::new(BinaryArray::from_iter_values(versions.iter().map(|version| &version.state))),
+    ];
+    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
 fn output_rows(rows: &RecordBatch, answers: &[Answer], output: &SchemaRef) -> Result<RecordBatch> {
@@ -159,6 +216,19 @@ impl Operator for Predict {
         self.drop_old_versions(watermarks.min().0);
         ctx.emit_watermark(watermarks.min());
         Ok(())
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        state.value("watermark", &self.watermark)?;
+        self.waiting.snapshot(Belongs::Anywhere, &mut state.part("waiting"));
+        state.rows("versions", Belongs::ToAll, self.version_rows()?);
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.watermark = least_watermark(state, "watermark")?;
+        self.waiting.restore(&state.part("waiting"))?;
+        self.restore_versions(state)
     }
 
     fn state_bytes(&self) -> usize {

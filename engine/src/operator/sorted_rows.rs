@@ -9,15 +9,17 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
-use arrow::row::RowConverter;
+use arrow::row::{RowConverter, Rows};
 use tidemill_plans::change::{change_column_index, change_ops};
 use tidemill_plans::node::{SortColumn, TimeToLive};
 use tidemill_plans::time::Watermark;
 
 use super::partitions::{Partitions, all_fields, keep_live, order_fields};
+use super::state_rows::{STATE_ROWS, take_note, with_note};
 use crate::error::Result;
+use crate::state::{Belongs, StateReader, StateWriter};
 
 /// A row as bytes that compare as the rows do.
 pub(super) type Encoded = Arc<[u8]>;
@@ -73,9 +75,7 @@ impl SortedRows {
     ) -> Result<()> {
         let ops = change_ops(batch)?;
         let batch = batch.project(&(0..self.schema.fields().len()).collect::<Vec<_>>())?;
-        let ordered = self.order.iter().map(|column| batch.column(*column));
-        let columns: Vec<_> = ordered.chain(batch.columns()).map(Arc::clone).collect();
-        let encoded = self.converter.convert_columns(&columns)?;
+        let encoded = self.encode(&batch)?;
         for (row, (partition, op)) in self.partitions.of(&batch)?.iter().zip(ops).enumerate() {
             if *partition >= self.rows.len() {
                 self.rows.resize_with(*partition + 1, BTreeMap::new);
@@ -94,6 +94,12 @@ impl SortedRows {
             }
         }
         Ok(())
+    }
+
+    fn encode(&self, rows: &RecordBatch) -> Result<Rows> {
+        let ordered = self.order.iter().map(|column| rows.column(*column));
+        let columns: Vec<_> = ordered.chain(rows.columns()).map(Arc::clone).collect();
+        Ok(self.converter.convert_columns(&columns)?)
     }
 
     /// Whether partitions have changed since the last [`Self::take_changed`].
@@ -126,6 +132,50 @@ impl SortedRows {
             self.bytes = rows.map(|row| row.len() + ROW_OVERHEAD).sum();
         }
         Ok(live)
+    }
+
+    /// Writes each row once, partition by partition and in order, with how often it is there behind its
+    /// columns.
+    pub(super) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        debug_assert!(self.changed.is_empty(), "changes are taken before state is written");
+        self.partitions.snapshot(&mut state.part("partitions"))?;
+        let (mut all, mut batches) = (self.rows.iter().flatten().peekable(), Vec::new());
+        while all.peek().is_some() {
+            let chunk = all.by_ref().take(STATE_ROWS).map(|(row, count)| (Arc::clone(row), *count));
+            let (rows, counts): (Vec<Encoded>, Vec<i64>) = chunk.unzip();
+            batches.push(with_note(&self.decode(&rows)?, "count", Int64Array::from(counts))?);
+        }
+        state.rows("rows", self.partitions.belongs(), batches);
+        Ok(())
+    }
+
+    pub(super) fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        for batch in state.rows("rows")? {
+            let (rows, counts) = take_note::<Int64Array>(&batch)?;
+            let encoded = self.encode(&rows)?;
+            let partitions = self.partitions.of_known(&rows)?;
+            for ((partition, row), times) in partitions.iter().zip(encoded.iter()).zip(counts.values()) {
+                if *partition >= self.rows.len() {
+                    self.rows.resize_with(*partition + 1, BTreeMap::new);
+                }
+                self.bytes += row.data().len() + ROW_OVERHEAD;
+                self.rows[*partition].insert(Arc::from(row.data()), *times);
+            }
+        }
+        self.partitions.restore(&state.part("partitions"))?;
+        self.rows.resize_with(self.partitions.len(), BTreeMap::new);
+        self.marked = vec![false; self.rows.len()];
+        Ok(())
+    }
+
+    /// Whose rows of the input are.
+    pub(super) fn belongs(&self) -> Belongs {
+        self.partitions.belongs()
+    }
+
+    /// The partitions of rows that begin with the input's columns, all of which there are. None is touched.
+    pub(super) fn partitions_of(&mut self, rows: &RecordBatch) -> Result<&[usize]> {
+        self.partitions.of_known(rows)
     }
 
     /// How many partitions there are; some may have no rows.

@@ -18,8 +18,10 @@ use tidemill_plans::time::{EventTime, Watermark, event_times};
 use super::Operator;
 use super::held_rows::{HeldRows, Place};
 use super::late_rows::without_late;
+use super::state_rows::least_watermark;
 use crate::error::Result;
 use crate::rows::{EventTimeBuffer, JoinKeys};
+use crate::state::{StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// See [`TemporalJoinNode`].
@@ -100,12 +102,12 @@ impl TemporalJoin {
 
 impl Versions {
     fn push(&mut self, batch: RecordBatch) -> Result<()> {
-        if batch.num_rows() == 0 {
+        let keys = self.keys.of(&batch)?;
+        if (0..batch.num_rows()).all(|row| keys.get(row).is_none()) {
             return Ok(());
         }
         let times = event_times(batch.column(self.time))?;
         let orders = self.order.convert_columns(batch.columns())?;
-        let keys = self.keys.of(&batch)?;
         let number = self.held.push(batch);
         for (row, time) in times.values().iter().enumerate() {
             let Some(key) = keys.get(row) else { continue };
@@ -151,6 +153,21 @@ impl Versions {
         self.held.keep(&live)
     }
 
+    /// Writes the versions that a row can ask for.
+    fn snapshot(&self, state: &mut StateWriter<'_>) -> Result<()> {
+        state.value("watermark", &self.watermark)?;
+        let versions = self.by_key.values().flat_map(BTreeMap::values);
+        let mut live: Vec<Place> = versions.map(|version| version.place).collect();
+        // As they came: the map's order would differ from run to run.
+        live.sort_unstable();
+        self.held.snapshot(&live, self.keys.belongs(), state)
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.watermark = least_watermark(state, "watermark")?;
+        state.rows("rows")?.into_iter().try_for_each(|batch| self.push(batch))
+    }
+
     /// Bytes held: each row as it came, and about as much again for its key and its order.
     fn bytes(&self) -> usize {
         2 * self.held.bytes()
@@ -186,6 +203,18 @@ impl Operator for TemporalJoin {
         self.versions.clean_up(watermarks.min().0)?;
         ctx.emit_watermark(watermarks.min());
         Ok(())
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        state.value("watermark", &self.left_watermark)?;
+        self.waiting.snapshot(self.left_keys.belongs(), &mut state.part("waiting"));
+        self.versions.snapshot(&mut state.part("versions"))
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.left_watermark = least_watermark(state, "watermark")?;
+        self.waiting.restore(&state.part("waiting"))?;
+        self.versions.restore(&state.part("versions"))
     }
 
     fn state_bytes(&self) -> usize {

@@ -1,10 +1,12 @@
 //! When partitions were touched last: those that no row touches for long enough are dropped.
 
-use arrow::array::RecordBatch;
+use arrow::array::{Int64Array, RecordBatch};
 use tidemill_plans::node::TimeToLive;
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
+use super::state_rows::least_watermark;
 use crate::error::Result;
+use crate::state::{StateReader, StateWriter};
 
 /// The last touch of each partition, by event time.
 pub(super) struct Touches {
@@ -56,6 +58,32 @@ impl Touches {
     /// Keeps these partitions only: the i-th has the number i now.
     pub(super) fn keep(&mut self, live: &[u32]) {
         self.touched = live.iter().map(|partition| self.touched[*partition as usize]).collect();
+    }
+
+    /// The last touch of each partition.
+    pub(super) fn all(&self) -> Int64Array {
+        Int64Array::from(self.touched.clone())
+    }
+
+    /// Sets when these partitions were touched.
+    pub(super) fn set(&mut self, partitions: &[usize], touched: &Int64Array) {
+        let known = partitions.iter().max().map_or(0, |last| last + 1).max(self.touched.len());
+        self.touched.resize(known, i64::MIN);
+        partitions.iter().zip(touched.values()).for_each(|(partition, time)| self.touched[*partition] = *time);
+    }
+
+    /// Writes what it knows besides the touches, which their partitions' owner writes.
+    pub(super) fn snapshot(&self, state: &mut StateWriter<'_>) -> Result<()> {
+        state.value("watermark", &self.watermark)?;
+        state.value("next_look", &self.next_look)
+    }
+
+    /// Takes that up for so many partitions.
+    pub(super) fn restore(&mut self, partitions: usize, state: &StateReader<'_>) -> Result<()> {
+        self.touched.resize(partitions, i64::MIN);
+        self.watermark = least_watermark(state, "watermark")?;
+        self.next_look = state.values("next_look")?.into_iter().min().unwrap_or(EventTime::MIN);
+        Ok(())
     }
 
     pub(super) fn bytes(&self) -> usize {

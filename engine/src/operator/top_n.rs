@@ -26,6 +26,7 @@ use self::first_rows::FirstRows;
 use self::windows::WindowTopN;
 use super::Operator;
 use crate::error::Result;
+use crate::state::{StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Rows of a final result that are emitted in one batch.
@@ -70,6 +71,12 @@ trait KeptRows: Send {
 
     /// Forgets the partitions that no row has touched for long enough. None may be marked.
     fn drop_old(&mut self) -> Result<()>;
+
+    /// Writes the rows. No partition is marked.
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()>;
+
+    /// Takes up rows that were written; downstream knows the first of them.
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()>;
 
     /// Bytes held.
     fn bytes(&self) -> usize;
@@ -215,6 +222,14 @@ impl Operator for UpdatingTopN {
             ctx.emit(output.changes(changes)?);
             Ok(())
         })
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        self.rows.snapshot(state)
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.rows.restore(state)
     }
 
     fn state_bytes(&self) -> usize {

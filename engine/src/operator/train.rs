@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{Schema, SchemaRef};
-use tidemill_ml::metrics::StreamingAuc;
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use tidemill_ml::metrics::{StreamingAuc, StreamingAucState};
 use tidemill_ml::{FeatureSchema, LearnReport, MlError, OnlineModel, boolean_labels};
 use tidemill_plans::catalog::ModelVersion;
 use tidemill_plans::node::{TrainNode, model_version_schema};
@@ -17,8 +17,10 @@ use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
 use super::late_rows::without_late;
+use super::state_rows::{least_watermark, other_columns};
 use crate::error::{EngineError, Result};
 use crate::rows::{EventTimeBuffer, show_row};
+use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Rows over which the prequential AUC that people watch is taken.
@@ -34,6 +36,7 @@ pub(super) struct Train {
     time: usize,
     publish_every: i64,
     waiting: EventTimeBuffer,
+    watermark: Watermark,
     model: Box<dyn OnlineModel>,
     version: i64,
     auc: StreamingAuc,
@@ -53,6 +56,7 @@ impl Train {
             time: node.time,
             publish_every: node.publish_every,
             waiting: EventTimeBuffer::new(input, node.time),
+            watermark: Watermark::MIN,
             model: tidemill_ml::create(&node.model_type, &options, &schema).map_err(failed)?,
             version: 0,
             auc: StreamingAuc::with_window(AUC_WINDOW_ROWS),
@@ -150,15 +154,22 @@ fn version_rows(versions: &[Published]) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(model_version_schema(), columns)?)
 }
 
+/// A model's bytes as a table: they are far more than a value may be.
+fn model_row(bytes: &[u8]) -> Result<RecordBatch> {
+    let schema = Schema::new(vec![Field::new("model", DataType::Binary, false)]);
+    Ok(RecordBatch::try_new(Arc::new(schema), vec![Arc::new(BinaryArray::from_iter_values([bytes]))])?)
+}
+
 impl Operator for Train {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
-        let learnt_to = self.interval_start(ctx.watermark());
+        let learnt_to = self.interval_start(self.watermark);
         // A late row's interval has been published: learning it now would depend on when it came.
         self.waiting.push(without_late(batch, self.time, learnt_to, ctx)?)
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
         let watermark = watermarks.min();
+        self.watermark = watermark;
         let bound = if watermark.is_end() { EventTime::MAX } else { self.interval_start(watermark) };
         if let Some(rows) = self.waiting.take_before(bound)? {
             self.learn(&rows, ctx)?;
@@ -172,6 +183,31 @@ impl Operator for Train {
             self.model.classes().require_both().map_err(|error| self.failed(error))?;
         }
         Ok(())
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        state.value("watermark", &self.watermark)?;
+        state.value("version", &self.version)?;
+        state.value("auc", &self.auc.state())?;
+        state.value("model_bytes", &self.model_bytes)?;
+        self.waiting.snapshot(Belongs::to_first(0), &mut state.part("waiting"));
+        let model = self.model.snapshot().map_err(|error| self.failed(error))?;
+        state.rows("model", Belongs::to_first(0), [model_row(&model)?]);
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.watermark = least_watermark(state, "watermark")?;
+        self.version = state.value("version")?.unwrap_or_default();
+        self.model_bytes = state.value("model_bytes")?.unwrap_or_default();
+        if let Some(auc) = state.value::<StreamingAucState>("auc")? {
+            self.auc = StreamingAuc::from_state(AUC_WINDOW_ROWS, auc).map_err(|error| self.failed(error))?;
+        }
+        if let Some(rows) = state.rows("model")?.first() {
+            let bytes = rows.column(0).as_binary_opt::<i32>().ok_or_else(other_columns)?;
+            self.model = tidemill_ml::restore(bytes.value(0)).map_err(|error| self.failed(error))?;
+        }
+        self.waiting.restore(&state.part("waiting"))
     }
 
     fn state_bytes(&self) -> usize {

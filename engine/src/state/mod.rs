@@ -27,6 +27,9 @@ pub enum Belongs {
     ToKeys(Vec<usize>),
     /// To any.
     Anywhere,
+    /// To every one: what is broadcast, so that instances have the same rows, but may have let go of some
+    /// before others did. Each reads those of all.
+    ToAll,
 }
 
 impl Belongs {
@@ -174,6 +177,7 @@ impl<'a> StateReader<'a> {
             Belongs::ToKeys(columns) if !columns.is_empty() => columns,
             Belongs::ToKeys(_) => return Ok((self.subtask == 0).then(|| batch.clone())),
             Belongs::Anywhere => return Ok(self.has_part_of(from).then(|| batch.clone())),
+            Belongs::ToAll => return Ok(Some(batch.clone())),
         };
         if columns.iter().any(|column| *column >= batch.num_columns()) {
             return Err(EngineError::State(format!("{}: its keys are not among its columns", self.prefix)));

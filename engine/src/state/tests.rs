@@ -85,3 +85,17 @@ fn other_instances_take_their_part_and_nothing_is_lost_or_doubled() {
         }
     }
 }
+
+#[test]
+fn what_is_everyones_each_reads_from_all_who_had_it() {
+    let schema = schema("k:int");
+    let had = |rows: &str| {
+        let mut snapshot = Snapshot::default();
+        snapshot.writer(Epoch(1)).rows("all", Belongs::ToAll, [parse_rows(&schema, rows).unwrap()]);
+        snapshot
+    };
+    let before = [had("1\n2"), had("2")];
+    let read = |subtask, of| shown(&StateReader::new(&before, subtask, of).rows("all").unwrap());
+    assert_eq!([read(0, 3), read(2, 3), read(0, 1)], ["1\n2\n2\n"; 3]);
+    assert_eq!([read(0, 2), read(1, 2)], ["1\n2\n", "2\n"], "its own, where nothing has changed");
+}

@@ -29,8 +29,9 @@ pub struct OperatorHarness {
     watermarks: Vec<Watermark>,
     /// The epoch of the last snapshot.
     epoch: Epoch,
-    /// Whether a twin takes each step.
-    with_twin: bool,
+    /// A twin takes each so many-th step; none if zero.
+    twin_each: usize,
+    steps: usize,
 }
 
 /// An operator in its surroundings.
@@ -98,7 +99,8 @@ impl OperatorHarness {
             watermarks: vec![Watermark::MIN; schemas.len()],
             schemas,
             epoch: Epoch::default(),
-            with_twin: true,
+            twin_each: 1,
+            steps: 0,
         })
     }
 
@@ -106,7 +108,13 @@ impl OperatorHarness {
     /// to the outside.
     #[must_use]
     pub fn without_twin(self) -> Self {
-        Self { with_twin: false, ..self }
+        Self { twin_each: 0, ..self }
+    }
+
+    /// Has a twin take each so many-th step only: for tests of many steps with much state.
+    #[must_use]
+    pub fn with_twin_each(self, steps: usize) -> Self {
+        Self { twin_each: steps, ..self }
     }
 
     /// Rows come on a port.
@@ -164,7 +172,9 @@ impl OperatorHarness {
 
     /// Takes a step, and has the twin take it.
     fn step(&mut self, step: impl Fn(&mut Instance) -> Result<()>) -> Result<()> {
-        let twin = self.twin()?;
+        self.steps += 1;
+        let is_due = self.twin_each > 0 && self.steps.is_multiple_of(self.twin_each);
+        let twin = if is_due { self.twin()? } else { None };
         let (emitted, counted) = (self.instance.context.output().len(), self.instance.counted());
         let outcome = step(&mut self.instance);
         let Some(mut twin) = twin else { return outcome };
@@ -192,7 +202,7 @@ impl OperatorHarness {
     /// The operator as it is restored from its state, through bytes. None while changes are gathered: there
     /// is no barrier then.
     fn twin(&mut self) -> Result<Option<Instance>> {
-        if !self.with_twin || self.instance.operator.has_gathered() {
+        if self.instance.operator.has_gathered() {
             return Ok(None);
         }
         let mut snapshot = Snapshot::default();
@@ -209,6 +219,20 @@ impl OperatorHarness {
         twin.operator.restore(&StateReader::new(&restored, 0, 1))?;
         twin.context.go_on_at(self.instance.context.watermark());
         Ok(Some(twin))
+    }
+
+    /// Goes on with an operator that is restored from the state, through bytes. What came out is dropped.
+    pub fn restart(&mut self) -> Result<()> {
+        if let Some(restored) = self.twin()? {
+            self.instance = restored;
+        }
+        Ok(())
+    }
+
+    /// The graph that the operator is from, and its number there.
+    #[cfg(test)]
+    pub(crate) fn graph(&self) -> (&DataflowGraph, OperatorId) {
+        (&self.graph, self.id)
     }
 
     /// What came out since the last look: rows, and watermarks as `watermark @seconds`.

@@ -11,6 +11,8 @@
 pub(crate) mod graph;
 mod harness;
 #[cfg(test)]
+pub(crate) mod instances;
+#[cfg(test)]
 pub(crate) mod rescale;
 mod table;
 

@@ -7,7 +7,10 @@
 //! A sliding window is two histograms that take turns, rather than a decay: counts stay integers,
 //! and "the last 10,000 to 20,000 rows" is easier to explain than a half-life.
 
+use bincode::{Decode, Encode};
+
 use super::PairCounts;
+use crate::error::{MlError, Result};
 
 /// Bins of [`StreamingAuc::new`] and [`StreamingAuc::with_window`] over `[0, 1]`.
 const BINS: usize = 1024;
@@ -66,6 +69,21 @@ impl StreamingAuc {
         counts.auc()
     }
 
+    /// What has been counted, to go on from later.
+    #[must_use]
+    pub fn state(&self) -> StreamingAucState {
+        StreamingAucState { current: self.current.bins.clone(), previous: self.previous.bins.clone() }
+    }
+
+    /// The estimate over this window that goes on from a state.
+    ///
+    /// # Errors
+    /// `CorruptState` where the state has other bins, or counts that do not add up.
+    pub fn from_state(window_rows: u64, state: StreamingAucState) -> Result<Self> {
+        let [current, previous] = [state.current, state.previous].map(Histogram::of_bins);
+        Ok(Self { window_rows, current: current?, previous: previous? })
+    }
+
     /// Forgets every row.
     pub fn reset(&mut self) {
         self.current.clear();
@@ -79,6 +97,13 @@ impl Default for StreamingAuc {
     }
 }
 
+/// What a [`StreamingAuc`] has counted: rows by bin of ascending score, then by class.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct StreamingAucState {
+    current: Vec<[u64; 2]>,
+    previous: Vec<[u64; 2]>,
+}
+
 #[derive(Debug, Clone)]
 struct Histogram {
     /// Rows by bin of ascending score, then by class: `[negative, positive]`.
@@ -89,6 +114,15 @@ struct Histogram {
 impl Histogram {
     fn new() -> Self {
         Self { bins: vec![[0; 2]; BINS], rows: 0 }
+    }
+
+    fn of_bins(bins: Vec<[u64; 2]>) -> Result<Self> {
+        if bins.len() != BINS {
+            return Err(MlError::corrupt("it has another number of bins"));
+        }
+        let rows = bins.iter().flatten().try_fold(0u64, |rows, count| rows.checked_add(*count));
+        let rows = rows.ok_or_else(|| MlError::corrupt("its counts do not add up"))?;
+        Ok(Self { bins, rows })
     }
 
     fn push(&mut self, score: f64, label: bool) {

@@ -128,3 +128,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_streaming_auc_goes_on_from_its_state() {
+    let score = |row: u64| (row * 37 % 101) as f64 / 101.0;
+    let mut whole = StreamingAuc::with_window(20);
+    let mut parted = StreamingAuc::with_window(20);
+    for row in 0..75 {
+        whole.push(score(row), row % 3 == 0);
+        parted.push(score(row), row % 3 == 0);
+        parted = StreamingAuc::from_state(20, parted.state()).unwrap();
+        assert_eq!((parted.auc(), parted.rows()), (whole.auc(), whole.rows()));
+    }
+}

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::node::{JoinKind, JoinSide};
-use tidemill_plans::time::{EventTime, Watermark};
+use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::timed_keys::{HeldRow, TimedKeys};
 use crate::error::Result;
 use crate::operator::held_rows::{HeldRows, Place};
+use crate::operator::state_rows::{least_watermark, take_note, with_note};
 use crate::rows::{JoinKeys, KeyRows};
+use crate::state::{StateReader, StateWriter};
 
 /// Stands for a row that is not kept.
 const GONE: u32 = u32::MAX;
@@ -214,9 +216,10 @@ impl Side {
 
     /// Drops the rows that no later row of the other side can match.
     pub(super) fn clean_up(&mut self, other: Watermark) -> Result<()> {
-        if !self.held.wants_clean_up() && !other.is_end() {
-            return Ok(());
-        }
+        if self.held.wants_clean_up() || other.is_end() { self.drop_ruled_out(other) } else { Ok(()) }
+    }
+
+    fn drop_ruled_out(&mut self, other: Watermark) -> Result<()> {
         let mut by_key = std::mem::take(&mut self.by_key);
         let is_done = |place| self.role.leaves_at_match && self.is_matched(place);
         by_key.retain(|(time, place)| !self.is_ruled_out(*time, other) && !is_done(*place));
@@ -251,6 +254,40 @@ impl Side {
             self.waiting.extend(self.role.keeps_unmatched.then(|| Waiting::new(times.iter().copied())));
         }
         self.held.keep(live)
+    }
+
+    /// Writes the rows that may still find a partner, in the order in which they came. Behind their columns
+    /// is whether each has found one, if the join wants to know. What is ruled out has been emitted.
+    pub(super) fn snapshot(&mut self, other: Watermark, state: &mut StateWriter<'_>) -> Result<()> {
+        state.value("watermark", &self.watermark)?;
+        self.drop_ruled_out(other)?;
+        let mut batches = self.held.batches().to_vec();
+        if self.role.is_tracked() {
+            for (batch, matched) in batches.iter_mut().zip(&self.matched) {
+                *batch = with_note(batch, "matched", BooleanArray::from(matched.clone()))?;
+            }
+        }
+        state.rows("rows", self.keys.belongs(), batches);
+        Ok(())
+    }
+
+    pub(super) fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.watermark = least_watermark(state, "watermark")?;
+        for batch in state.rows("rows")? {
+            let (batch, matched) = if self.role.is_tracked() {
+                let (batch, matched) = take_note::<BooleanArray>(&batch)?;
+                (batch, matched.values().iter().collect())
+            } else {
+                let rows = batch.num_rows();
+                (batch, vec![false; rows])
+            };
+            let times = event_times(batch.column(self.time))?;
+            let arrival = Arrival { matched, ..self.arrival(batch, times)? };
+            let all: Vec<u32> = (0..arrival.batch.num_rows() as u32).collect();
+            self.hold(&arrival, &all)?;
+        }
+        self.held.note_clean();
+        Ok(())
     }
 
     /// Bytes held.

@@ -7,11 +7,13 @@ use datafusion::logical_expr::{Expr, col, lit};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
+use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::NodeKind;
 
 use super::*;
 use crate::testing::OperatorHarness;
 use crate::testing::graph::{cases, harness, joined, schema, sorted_rows};
+use crate::testing::instances;
 
 /// Left rows `k a t`, right rows `k b t`; `lower <= right - left <= upper`, in seconds.
 fn join(lower: i64, upper: i64, output_time: JoinSide, filter: Option<Expr>) -> OperatorHarness {
@@ -539,5 +541,23 @@ fn no_row_is_behind_the_watermark(output: &str, column: usize) {
                 assert!(time >= watermark, "{line} comes behind watermark {watermark}");
             }
         }
+    }
+}
+
+#[test]
+fn another_number_of_instances_goes_on_with_what_was_held() {
+    let mut script = String::new();
+    for row in 0..60 {
+        let side = ["L", "R"][row % 2];
+        script.push_str(&format!("{side} k{} {row} @{row}\n", row % 11));
+        if row % 6 == 5 {
+            script.push_str(&format!("{side} watermark {}\n", row - 4));
+        }
+    }
+    script.push_str("end");
+    let routes = [Partitioning::Hash(vec![0]), Partitioning::Hash(vec![0])];
+    for kind in [JoinKind::Inner, JoinKind::Full, JoinKind::Left, JoinKind::LeftSemi, JoinKind::RightAnti] {
+        let join = kind_of(kind, -12, 9, None);
+        instances::check_rescaling(&join, &routes, &instances::steps(&join, &script));
     }
 }

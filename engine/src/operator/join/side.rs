@@ -1,15 +1,17 @@
 //! One side of a join: its rows, in a list for each key.
 
-use arrow::array::{BooleanArray, RecordBatch, make_comparator};
+use arrow::array::{BooleanArray, Int64Array, RecordBatch, UInt32Array, make_comparator};
 use arrow::compute::{SortOptions, filter_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use tidemill_plans::change::{ChangeOp, change_column_index};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
-use super::super::numbered_rows::NumberedRows;
 use crate::error::{EngineError, Result};
+use crate::operator::numbered_rows::NumberedRows;
+use crate::operator::state_rows::{STATE_ROWS, take_note, with_note};
 use crate::rows::show_row;
+use crate::state::{Belongs, StateWriter};
 
 /// The end of a list.
 pub(super) const END: u32 = u32::MAX;
@@ -49,6 +51,14 @@ struct Link {
     key: u32,
     /// Its event time, or the watermark when it came.
     time: i64,
+}
+
+/// Rows from a snapshot, and what was known of each.
+pub(super) struct Known {
+    pub(super) rows: RecordBatch,
+    times: Vec<i64>,
+    /// Empty if it does not matter.
+    partners: Vec<u32>,
 }
 
 impl Side {
@@ -110,7 +120,6 @@ impl Side {
         keys: &[usize],
         partners: &[u32],
     ) -> Result<()> {
-        let first = self.rows.len() as u32;
         let hashes = self.hashes_of(&rows)?;
         let times = self.times_of(&rows)?;
         if ops.iter().all(|op| op.adds()) {
@@ -119,25 +128,29 @@ impl Side {
             let adds: BooleanArray = ops.iter().map(|op| Some(op.adds())).collect();
             self.rows.push(&filter_record_batch(&rows, &adds)?)?;
         }
-        let mut number = first;
         for (row, op) in ops.iter().enumerate() {
             if !op.adds() {
                 self.take_away(&rows, row, keys[row], hashes[row])?;
                 continue;
             }
             let time = times.as_ref().map_or(self.watermark.0.0, |times| times[row]);
-            self.links.push(Link { next: self.firsts[keys[row]], key: keys[row] as u32, time });
-            self.firsts[keys[row]] = number;
+            self.link(keys[row], time);
             if self.counts_partners {
                 self.partners.push(partners[row]);
             }
             if self.takes_back {
                 self.hashes.push(hashes[row]);
             }
-            number += 1;
         }
-        debug_assert_eq!(number as usize, self.rows.len(), "every row that was added has its link");
+        debug_assert_eq!(self.links.len(), self.rows.len(), "every row that was added has its link");
         Ok(())
+    }
+
+    /// Puts the next row first in the list of its key.
+    fn link(&mut self, key: usize, time: i64) {
+        let number = self.links.len() as u32;
+        self.links.push(Link { next: self.firsts[key], key: key as u32, time });
+        self.firsts[key] = number;
     }
 
     fn hashes_of(&self, rows: &RecordBatch) -> Result<Vec<u64>> {
@@ -210,19 +223,67 @@ impl Side {
 
     /// Keeps the rows that are there; the keys of the old numbers have the numbers `places` now.
     pub(super) fn compact(&mut self, places: &[u32], keys: usize) -> Result<()> {
-        let live: Vec<u32> = (0..self.links.len() as u32).filter(|row| self.links[*row as usize].key != END).collect();
+        let live = self.live();
         self.rows.keep(&live)?;
         self.hashes = live.iter().filter_map(|row| self.hashes.get(*row as usize).copied()).collect();
         self.partners = live.iter().filter_map(|row| self.partners.get(*row as usize).copied()).collect();
         let old = std::mem::take(&mut self.links);
         self.firsts = vec![END; keys];
-        for (number, row) in live.iter().enumerate() {
-            let link = old[*row as usize];
-            let key = places[link.key as usize];
-            self.links.push(Link { next: self.firsts[key as usize], key, time: link.time });
-            self.firsts[key as usize] = number as u32;
+        for row in live {
+            let link = old[row as usize];
+            self.link(places[link.key as usize] as usize, link.time);
         }
         self.gone = 0;
+        Ok(())
+    }
+
+    /// The rows that are there.
+    fn live(&self) -> Vec<u32> {
+        (0..self.links.len() as u32).filter(|row| self.links[*row as usize].key != END).collect()
+    }
+
+    /// Writes the rows that are there in the order in which they came. Behind their columns is `came`, the
+    /// watermark then, if they have no event time, and `partners`, how many each has, if that matters.
+    pub(super) fn snapshot(&self, state: &mut StateWriter<'_>) -> Result<()> {
+        state.value("watermark", &self.watermark)?;
+        let batches = self.live().chunks(STATE_ROWS).map(|rows| self.write(rows)).collect::<Result<Vec<_>>>()?;
+        state.rows("rows", Belongs::ToKeys(self.keys.clone()), batches);
+        Ok(())
+    }
+
+    fn write(&self, numbers: &[u32]) -> Result<RecordBatch> {
+        let mut rows = self.rows.gather(numbers)?;
+        if self.time.is_none() {
+            let came = numbers.iter().map(|row| self.links[*row as usize].time);
+            rows = with_note(&rows, "came", Int64Array::from_iter_values(came))?;
+        }
+        if self.counts_partners {
+            let partners = numbers.iter().map(|row| self.partners[*row as usize]);
+            rows = with_note(&rows, "partners", UInt32Array::from_iter_values(partners))?;
+        }
+        Ok(rows)
+    }
+
+    /// Rows as they were written.
+    pub(super) fn read(&self, batch: &RecordBatch) -> Result<Known> {
+        let (mut rows, mut partners) = (batch.clone(), Vec::new());
+        if self.counts_partners {
+            let (others, counts) = take_note::<UInt32Array>(&rows)?;
+            (rows, partners) = (others, counts.values().to_vec());
+        }
+        if let Some(times) = self.times_of(&rows)? {
+            return Ok(Known { rows, times, partners });
+        }
+        let (rows, came) = take_note::<Int64Array>(&rows)?;
+        Ok(Known { rows, times: came.values().to_vec(), partners })
+    }
+
+    /// Adds rows that were written, in their order; their keys have these numbers.
+    pub(super) fn take_up(&mut self, known: &Known, keys: &[usize]) -> Result<()> {
+        self.hashes.extend(self.hashes_of(&known.rows)?);
+        self.partners.extend(&known.partners);
+        self.rows.push(&known.rows)?;
+        keys.iter().zip(&known.times).for_each(|(key, time)| self.link(*key, *time));
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_plans::change::with_change_column;
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
+use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::NodeKind;
 
 use datafusion::logical_expr::col;
@@ -11,6 +12,7 @@ use datafusion::logical_expr::col;
 use super::*;
 use crate::testing::OperatorHarness;
 use crate::testing::graph::{cases, harness, joined, schema};
+use crate::testing::instances::{check_rescaling, steps};
 
 const KINDS: [JoinKind; 8] = [
     JoinKind::Inner,
@@ -274,4 +276,35 @@ fn state_is_counted_and_falls_with_the_time_to_live() {
         join.watermark(port, seconds).unwrap();
     }
     assert!(join.state_bytes() < one_side, "{one_side} became {}", join.state_bytes());
+}
+
+#[test]
+fn another_number_of_instances_goes_on_with_what_was_held() {
+    let mut script = String::new();
+    for row in 0..60 {
+        let side = ["L", "R"][row % 2];
+        script.push_str(&format!("{side} {} {row} 0\n", row / 2 % 7));
+        if let Some(old) = row.checked_sub(20) {
+            script.push_str(&format!("{side} {} {old} 3\n", old / 2 % 7));
+        }
+    }
+    let routes = [Partitioning::Hash(vec![0]), Partitioning::Hash(vec![0])];
+    for kind in KINDS {
+        let join = join(kind, true, None);
+        check_rescaling(&join, &routes, &steps(&join, &script));
+    }
+}
+
+#[test]
+fn rows_are_dropped_at_the_same_time_by_another_number_of_instances() {
+    let mut script = String::new();
+    for row in 0..60 {
+        script.push_str(&format!("{} {} {row} 0\n", ["L", "R"][row % 2], row / 2 % 7));
+        if row % 5 == 0 {
+            script.push_str(&format!("L watermark {row}\nR watermark {row}\n"));
+        }
+    }
+    let routes = [Partitioning::Hash(vec![0]), Partitioning::Hash(vec![0])];
+    let join = join(JoinKind::Left, false, Some(10_000_000));
+    check_rescaling(&join, &routes, &steps(&join, &script));
 }

@@ -7,9 +7,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_empty_array};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, new_empty_array};
+use arrow::compute::SortOptions;
 use arrow::compute::kernels::sort::SortColumn as ArrowSortColumn;
-use arrow::compute::{SortOptions, concat, filter};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::utils::evaluate_partition_ranges;
 use datafusion::common::{DFSchema, DataFusionError, ScalarValue};
@@ -19,17 +19,16 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::window_state::{WindowAggState, WindowFrameContext};
 use datafusion::logical_expr::{Accumulator, Expr, PartitionEvaluator, WindowFrame, WindowFunctionDefinition};
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
-use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::window::StandardWindowFunctionExpr;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::windows::create_udwf_window_expr;
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::node::SortColumn;
 
+use super::frame::Frame;
+use super::ranks::{Ranking, Ranks};
 use crate::error::Result;
-
-/// Window functions whose next value depends on the rows before only through what they remember.
-const REMEMBERING: &[&str] = &["row_number", "rank", "dense_rank"];
 
 /// The columns that calls read: those of the input, and behind them what is computed from it once a
 /// batch.
@@ -77,30 +76,42 @@ impl Prepared {
 
 /// A window function call.
 pub(super) struct Call {
-    kind: Kind,
+    pub(super) kind: Kind,
     /// Columns of prepared rows.
     arguments: Vec<usize>,
     filter: Option<usize>,
     order: Vec<usize>,
+    pub(super) order_types: Vec<DataType>,
     options: Vec<SortOptions>,
     frame: Arc<WindowFrame>,
-    data_type: DataType,
+    pub(super) data_type: DataType,
 }
 
-enum Kind {
-    Function { function: Arc<dyn StandardWindowFunctionExpr>, remembers: bool },
+pub(super) enum Kind {
+    Ranking {
+        ranking: Ranking,
+        function: Arc<dyn StandardWindowFunctionExpr>,
+    },
+    Function {
+        function: Arc<dyn StandardWindowFunctionExpr>,
+        /// Once a row's frame has so many rows, all rows behind have the same value.
+        settles_at: Option<usize>,
+    },
     Aggregate(Box<AggregateFunctionExpr>),
 }
 
 /// A call's state in one partition.
 pub(super) struct CallState {
     /// The frame of the last row, and which row is next.
-    window: WindowAggState,
-    run: Run,
+    pub(super) window: WindowAggState,
+    pub(super) run: Run,
 }
 
-enum Run {
+pub(super) enum Run {
+    Ranks(Ranks),
     Function(Box<dyn PartitionEvaluator>),
+    /// A function whose value no further row changes.
+    Settled(ScalarValue),
     /// The frames' beginnings stay where they are.
     Growing(Box<dyn Accumulator>),
     /// Rows that leave the frame are taken out again.
@@ -157,8 +168,15 @@ impl Call {
             WindowFunctionDefinition::WindowUDF(udf) => {
                 let function = create_udwf_window_expr(udf, &arguments, input, name, ignore_nulls)?;
                 let (arguments, data_type) = (function.expressions(), function.field()?.data_type().clone());
-                let remembers = REMEMBERING.contains(&udf.name());
-                (Kind::Function { function, remembers }, arguments, data_type)
+                let kind = match Ranking::of(udf.name()) {
+                    Some(ranking) => Kind::Ranking { ranking, function },
+                    None => {
+                        let grows = params.window_frame.start_bound.is_unbounded() && !ignore_nulls;
+                        let settles_at = if grows { settles_at(udf.name(), &arguments) } else { None };
+                        Kind::Function { function, settles_at }
+                    }
+                };
+                (kind, arguments, data_type)
             }
         };
         Ok(Self {
@@ -166,6 +184,7 @@ impl Call {
             arguments: arguments.iter().map(|argument| prepared.place(argument)).collect::<Result<_>>()?,
             filter: filter.as_ref().map(|filter| prepared.place(filter)).transpose()?,
             order: order_by.iter().map(|sort| sort.column).collect(),
+            order_types: order_by.iter().map(|sort| input.field(sort.column).data_type().clone()).collect(),
             options: order_by
                 .iter()
                 .map(|sort| SortOptions { descending: sort.descending, nulls_first: sort.nulls_first })
@@ -178,6 +197,7 @@ impl Call {
     /// The state of a partition of which no row has been seen.
     pub(super) fn state(&self) -> Result<CallState> {
         let run = match &self.kind {
+            Kind::Ranking { ranking, .. } => Run::Ranks(Ranks::new(*ranking, &self.order_types)?),
             Kind::Function { function, .. } => Run::Function(function.create_evaluator()?),
             Kind::Aggregate(aggregate) if self.frame.start_bound.is_unbounded() => {
                 Run::Growing(aggregate.create_accumulator()?)
@@ -200,7 +220,7 @@ impl Call {
         values: &mut Vec<ScalarValue>,
     ) -> Result<()> {
         let order: Vec<ArrayRef> = self.order.iter().map(|column| rows.column(*column)).collect();
-        let mut arguments: Vec<ArrayRef> = self.arguments.iter().map(|column| rows.column(*column)).collect();
+        let mut arguments = self.arguments(rows);
         let filter = self.filter.map(|column| rows.column(column));
         let mask = filter.as_ref().map(|filter| filter.as_boolean());
         if matches!(state.run, Run::Function(_)) {
@@ -211,20 +231,50 @@ impl Call {
             let frame = self.frame(state, &order, rows.len, row)?;
             let last = std::mem::replace(&mut state.window.window_frame_range, frame.clone());
             values.push(match (&mut state.run, &self.kind) {
-                (Run::Function(evaluator), _) => evaluator.evaluate(&arguments, &frame)?,
+                (Run::Ranks(ranks), _) => ranks.next(&order, row)?,
+                (Run::Settled(value), _) => value.clone(),
+                (Run::Function(evaluator), Kind::Function { settles_at, .. }) => {
+                    let value = evaluator.evaluate(&arguments, &frame)?;
+                    if settles_at.is_some_and(|rows| frame.len() >= rows) {
+                        state.run = Run::Settled(value.clone());
+                    }
+                    value
+                }
                 (run, Kind::Aggregate(aggregate)) => {
                     self.aggregate(aggregate, run, &Frame { rows: frame, last, arguments: &arguments, mask })?
                 }
-                (_, Kind::Function { function, .. }) => {
+                (_, Kind::Function { function, .. } | Kind::Ranking { function, .. }) => {
                     return Err(DataFusionError::Internal(format!("{} has no evaluator", function.name())).into());
                 }
             });
         }
         state.window.last_calculated_index = state.window.last_calculated_index.max(until);
-        self.note_reach(state, &values[first..], rows.len)
+        self.note_reach(state, &values[first..])
+    }
+
+    fn arguments(&self, rows: PartitionRows<'_>) -> Vec<ArrayRef> {
+        self.arguments.iter().map(|column| rows.column(*column)).collect()
+    }
+
+    /// Has an accumulator see some of a partition's rows.
+    pub(super) fn show(
+        &self,
+        accumulator: &mut dyn Accumulator,
+        rows: PartitionRows<'_>,
+        some: Range<usize>,
+    ) -> Result<()> {
+        let arguments = self.arguments(rows);
+        let filter = self.filter.map(|column| rows.column(column));
+        let mask = filter.as_ref().map(|filter| filter.as_boolean());
+        let frame = Frame { rows: some.clone(), last: 0..0, arguments: &arguments, mask };
+        Ok(accumulator.update_batch(&frame.part(some)?)?)
     }
 
     fn frame(&self, state: &mut CallState, order: &[ArrayRef], len: usize, row: usize) -> Result<Range<usize>> {
+        // These look at no other rows.
+        if matches!(state.run, Run::Ranks(_) | Run::Settled(_)) {
+            return Ok(row..row + 1);
+        }
         if let Run::Function(evaluator) = &state.run
             && !evaluator.uses_window_frame()
         {
@@ -241,14 +291,22 @@ impl Call {
             if let Run::Sliding(accumulator) = run
                 && !frame.last.is_empty()
             {
-                accumulator.retract_batch(&frame.part(frame.last.clone())?)?;
+                // What rounding would leave of the rows that are taken out goes with them.
+                *accumulator = aggregate.create_sliding_accumulator()?;
             }
             return Ok(aggregate.default_value(&self.data_type)?);
         }
         match run {
             Run::Growing(accumulator) => frame.grow(accumulator.as_mut()),
-            Run::Sliding(accumulator) => frame.slide(accumulator.as_mut()),
-            Run::Function(_) | Run::Anew => {
+            Run::Sliding(accumulator) => {
+                let value = frame.slide(accumulator.as_mut())?;
+                if value.is_null() && aggregate.fun().name() == "sum" {
+                    // A sum of nothing. The same is true for it.
+                    *accumulator = aggregate.create_sliding_accumulator()?;
+                }
+                Ok(value)
+            }
+            Run::Ranks(_) | Run::Function(_) | Run::Settled(_) | Run::Anew => {
                 let mut accumulator = aggregate.create_accumulator()?;
                 accumulator.update_batch(&frame.part(frame.rows.clone())?)?;
                 Ok(accumulator.evaluate()?)
@@ -257,20 +315,18 @@ impl Call {
     }
 
     /// Notes how far back the next rows' frames can reach, in the beginning of the last frame.
-    fn note_reach(&self, state: &mut CallState, new: &[ScalarValue], len: usize) -> Result<()> {
+    fn note_reach(&self, state: &mut CallState, new: &[ScalarValue]) -> Result<()> {
         let CallState { window, run } = state;
-        match (run, &self.kind) {
-            (Run::Growing(_), _) => window.window_frame_range.start = window.window_frame_range.end,
-            (Run::Function(_), Kind::Function { remembers: true, .. }) => {
+        match run {
+            Run::Growing(_) => window.window_frame_range.start = window.window_frame_range.end,
+            Run::Ranks(_) | Run::Settled(_) => {
                 window.window_frame_range = window.last_calculated_index..window.last_calculated_index;
             }
-            (Run::Function(evaluator), _)
+            Run::Function(evaluator)
                 if evaluator.uses_window_frame() && self.frame.start_bound.is_unbounded() && !new.is_empty() =>
             {
-                // The function looks at its results: once they have come to stay, it needs no more rows.
-                let new = ScalarValue::iter_to_array(new.iter().cloned())?;
-                let known = concat(&[&window.out_col, &new])?;
-                window.out_col = known.slice(known.len().saturating_sub(len), known.len().min(len));
+                // The function says how many of the last rows it needs. It may look at its results.
+                window.out_col = ScalarValue::iter_to_array(new.iter().cloned())?;
                 evaluator.memoize(window)?;
             }
             _ => {}
@@ -283,7 +339,7 @@ impl Call {
         if rows.len == 0 {
             return Ok(new_empty_array(&self.data_type));
         }
-        if let Kind::Function { function, .. } = &self.kind {
+        if let Kind::Function { function, .. } | Kind::Ranking { function, .. } = &self.kind {
             let mut evaluator = function.create_evaluator()?;
             if !evaluator.uses_window_frame() {
                 return self.evaluate_unframed(evaluator.as_mut(), rows);
@@ -313,7 +369,7 @@ impl Call {
             let peers = evaluate_partition_ranges(rows.len, &order)?;
             return Ok(evaluator.evaluate_all_with_rank(rows.len, &peers)?);
         }
-        let arguments: Vec<ArrayRef> = self.arguments.iter().map(|column| rows.column(*column)).collect();
+        let arguments = self.arguments(rows);
         Ok(evaluator.evaluate_all(&arguments, rows.len)?)
     }
 
@@ -341,58 +397,21 @@ impl CallState {
     pub(super) fn bytes(&self) -> usize {
         let run = match &self.run {
             Run::Growing(accumulator) | Run::Sliding(accumulator) => accumulator.size(),
-            Run::Function(_) | Run::Anew => 0,
+            Run::Ranks(_) | Run::Function(_) | Run::Settled(_) | Run::Anew => 0,
         };
         size_of::<Self>() + run + self.window.out_col.get_array_memory_size()
     }
 }
 
-/// The frame of a row, and the one before it.
-struct Frame<'a> {
-    rows: Range<usize>,
-    last: Range<usize>,
-    /// The partition's arguments, and which of its rows a FILTER lets through.
-    arguments: &'a [ArrayRef],
-    mask: Option<&'a BooleanArray>,
-}
-
-impl Frame<'_> {
-    /// Adds what is behind the frame before.
-    fn grow(&self, accumulator: &mut dyn Accumulator) -> Result<ScalarValue> {
-        if self.rows.end > self.last.end {
-            accumulator.update_batch(&self.part(self.last.end..self.rows.end)?)?;
+/// Of a function over growing frames, how many rows a frame has when its value has come to stay.
+fn settles_at(function: &str, arguments: &[Arc<dyn PhysicalExpr>]) -> Option<usize> {
+    match function {
+        "first_value" => Some(1),
+        "nth_value" => {
+            let place = arguments.get(1)?.downcast_ref::<Literal>()?.value().cast_to(&DataType::Int64).ok()?;
+            let ScalarValue::Int64(Some(place)) = place else { return None };
+            usize::try_from(place).ok().filter(|place| *place > 0)
         }
-        Ok(accumulator.evaluate()?)
-    }
-
-    /// Adds what is behind the frame before, and takes out what is only in that.
-    fn slide(&self, accumulator: &mut dyn Accumulator) -> Result<ScalarValue> {
-        let (rows, last) = (&self.rows, &self.last);
-        // Rows between an empty frame and this one were never in a frame.
-        let (out, enter) = if last.is_empty() {
-            (0..0, rows.clone())
-        } else {
-            (last.start..rows.start.min(last.end), last.end.max(rows.start)..rows.end)
-        };
-        if !enter.is_empty() {
-            accumulator.update_batch(&self.part(enter)?)?;
-        }
-        if !out.is_empty() {
-            accumulator.retract_batch(&self.part(out)?)?;
-        }
-        Ok(accumulator.evaluate()?)
-    }
-
-    /// The arguments of some rows that the FILTER lets through.
-    fn part(&self, rows: Range<usize>) -> Result<Vec<ArrayRef>> {
-        let mut values = Vec::with_capacity(self.arguments.len());
-        for argument in self.arguments {
-            let slice = argument.slice(rows.start, rows.len());
-            values.push(match self.mask {
-                Some(mask) => filter(&slice, &mask.slice(rows.start, rows.len()))?,
-                None => slice,
-            });
-        }
-        Ok(values)
+        _ => None,
     }
 }

@@ -4,6 +4,8 @@
 //! that their partitions still need. What a watermark costs depends on the partitions that it touches:
 //! those with new rows, and those with rows whose frames it completes.
 
+mod state;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use crate::operator::late_rows::without_late;
 use crate::operator::partitions::{OrderKeys, Partitions, keep_live};
 use crate::operator::window_aggregate::conform;
 use crate::rows::EventTimeBuffer;
+use crate::state::{StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// No place among the touched partitions.
@@ -312,6 +315,14 @@ impl Operator for InOrderOver {
         let pending = self.pending.first().map_or(Watermark::MAX, |(time, _)| Watermark(EventTime(*time)));
         ctx.emit_watermark(self.watermark.min(pending));
         Ok(())
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        self.write(state)
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.read(state)
     }
 
     fn state_bytes(&self) -> usize {

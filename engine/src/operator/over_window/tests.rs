@@ -7,18 +7,20 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Sort, WindowFunction};
 use datafusion::logical_expr::{
-    Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, col, lit,
+    Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, cast, col, lit,
 };
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_plans::change::with_change_column;
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::functions;
+use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{NodeKind, SortColumn, TimeToLive};
 
 use super::*;
 use crate::testing::OperatorHarness;
 use crate::testing::graph::{cases, harness, late, play, schema, sorted_rows};
+use crate::testing::instances;
 
 const ROWS: &str = "k:text v:int t:time";
 
@@ -363,8 +365,8 @@ proptest! {
     ) {
         let ttl = TimeToLive { micros: 10_000_000, time: Some(2) };
         let emit = OverEmit::InOrder { time: 2, rows_ahead: 1, micros_ahead: 1_000_000 };
-        let mut forgetful = operator_for(Some(ttl), many(), emit, false);
-        let mut lasting = operator_for(None, many(), emit, false);
+        let mut forgetful = operator_for(Some(ttl), many(), emit, false).with_twin_each(11);
+        let mut lasting = operator_for(None, many(), emit, false).with_twin_each(13);
         // A key's rows come within six seconds, three seconds after those of the key before.
         let mut batches: BTreeMap<i64, String> = BTreeMap::new();
         for (key, value, time) in given {
@@ -389,4 +391,100 @@ proptest! {
         let rows = |operator: &mut OperatorHarness| sorted_rows(&operator.output().unwrap());
         prop_assert_eq!(rows(&mut forgetful), rows(&mut lasting));
     }
+}
+
+#[test]
+fn another_number_of_instances_goes_on_with_what_was_held() {
+    for (emit, changes) in [
+        (OverEmit::InOrder { time: 2, rows_ahead: 1, micros_ahead: 1_000_000 }, false),
+        (OverEmit::OnUpdate, true),
+        (OverEmit::AtEnd, true),
+    ] {
+        let mut script = String::new();
+        for row in 0..60 {
+            script.push_str(&format!("L k{} {} @{row}{}\n", row % 7, row * 7 % 10, if changes { " 0" } else { "" }));
+            if row % 6 == 5 {
+                script.push_str(&format!("L watermark {}\n", row - 4));
+            }
+        }
+        let ttl = TimeToLive { micros: 30_000_000, time: Some(2) };
+        let over = operator_for(Some(ttl), many(), emit, changes);
+        let steps = instances::steps(&over, &format!("{script}end"));
+        instances::check_rescaling(&over, &[Partitioning::Hash(vec![0])], &steps);
+    }
+}
+
+/// The harness restores a twin before each step: what is added up must be the same to the bit.
+#[test]
+fn sums_of_floats_go_on_as_they_were() {
+    let float = |by: f64| cast(col("v"), DataType::Float64) / lit(by);
+    let mut calls = Vec::new();
+    for name in ["sum", "avg", "stddev", "var_pop", "median", "max", "corr", "covar_samp", "regr_slope"] {
+        let two = ["corr", "covar_samp", "regr_slope"].contains(&name);
+        let arguments = if two { vec![float(7.0), float(-3.0) * float(11.0)] } else { vec![float(7.0)] };
+        let growing = call(name, arguments);
+        let mut sliding = growing.clone();
+        sliding.params.window_frame = WindowFrame::new_bounds(
+            WindowFrameUnits::Rows,
+            WindowFrameBound::Preceding(rows(3)),
+            WindowFrameBound::CurrentRow,
+        );
+        calls.extend([growing, sliding].map(|call| (call, DataType::Float64)));
+    }
+    let mut distinct = call("count", vec![col("v")]);
+    distinct.params.distinct = true;
+    calls.push((distinct, DataType::Int64));
+    let mut filtered =
+        framed("sum", WindowFrameUnits::Rows, WindowFrameBound::Preceding(rows(2)), WindowFrameBound::CurrentRow);
+    filtered.params.args = vec![float(10.0)];
+    filtered.params.filter = Some(Box::new(col("v").gt(lit(0i64))));
+    calls.push((filtered, DataType::Float64));
+    let mut harness = in_order(calls, 0, 0);
+    for second in 0..120i64 {
+        let value = if second % 9 == 5 { String::from("-") } else { (second * 37 % 101 - 50).to_string() };
+        harness.push(0, &format!("k{} {value} @{second}", second % 3)).unwrap();
+        harness.watermark(0, second + 1).unwrap();
+    }
+    assert_eq!(sorted_rows(&harness.output().unwrap()).len(), 120);
+}
+
+#[test]
+fn functions_go_on_as_they_were() {
+    let until = |name: &str, mut arguments: Vec<Expr>, end| {
+        arguments.insert(0, col("v"));
+        let mut call = call(name, arguments);
+        call.params.window_frame = WindowFrame::new_bounds(
+            WindowFrameUnits::Rows,
+            WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
+            end,
+        );
+        (call, DataType::Int64)
+    };
+    let before = || WindowFrameBound::Preceding(rows(2));
+    let calls = vec![
+        until("first_value", vec![], before()),
+        until("last_value", vec![], before()),
+        until("nth_value", vec![lit(3i64)], WindowFrameBound::CurrentRow),
+        until("nth_value", vec![lit(-2i64)], WindowFrameBound::CurrentRow),
+        (call("row_number", vec![]), DataType::UInt64),
+        (call("rank", vec![]), DataType::UInt64),
+        (call("dense_rank", vec![]), DataType::UInt64),
+        (call("lag", vec![col("v"), lit(3i64), lit(-1i64)]), DataType::Int64),
+    ];
+    let mut harness = in_order(calls, 0, 0);
+    for second in 0..4 {
+        harness.push(0, &format!("a {second} @{second}\na {} @{second}", second + 10)).unwrap();
+        harness.watermark(0, second + 1).unwrap();
+    }
+    let output = sorted_rows(&harness.output().unwrap());
+    expect![[r#"
+        a 0 @0 - - - - 1 1 1 -1
+        a 1 @1 0 0 1 10 3 3 2 -1
+        a 10 @0 - - - 0 2 1 1 -1
+        a 11 @1 0 10 1 1 4 3 2 0
+        a 12 @2 0 11 1 2 6 5 3 1
+        a 13 @3 0 12 1 3 8 7 4 2
+        a 2 @2 0 1 1 11 5 5 3 10
+        a 3 @3 0 2 1 12 7 7 4 11"#]]
+    .assert_eq(&output.join("\n"));
 }

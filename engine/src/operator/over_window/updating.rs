@@ -20,7 +20,9 @@ use crate::error::Result;
 use crate::operator::Operator;
 use crate::operator::partitions::{all_fields, keep_live};
 use crate::operator::sorted_rows::{Encoded, SortedRows, difference};
+use crate::operator::state_rows::STATE_ROWS;
 use crate::operator::window_aggregate::conform;
+use crate::state::{StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Partitions are computed together until they have so many rows.
@@ -140,10 +142,25 @@ impl UpdatingOver {
         if ops.is_empty() {
             return Ok(());
         }
-        let parser = self.converter.parser();
-        let mut columns = self.converter.convert_rows(rows.iter().map(|row| parser.parse(row)))?;
+        let mut columns = self.decode(&rows)?;
         columns.push(change_array(&ops));
         ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), columns)?);
+        Ok(())
+    }
+
+    /// Rows with their values as columns again.
+    fn decode(&self, rows: &[Encoded]) -> Result<Vec<ArrayRef>> {
+        let parser = self.converter.parser();
+        Ok(self.converter.convert_rows(rows.iter().map(|row| parser.parse(row)))?)
+    }
+
+    /// Writes what downstream knows. It could be computed from the rows, but for functions that say
+    /// something else each time.
+    fn snapshot_known(&self, state: &mut StateWriter<'_>) -> Result<()> {
+        let known: Vec<Encoded> = self.known.iter().flatten().map(Arc::clone).collect();
+        let batch = |rows| Ok(RecordBatch::try_new(Arc::clone(&self.values_schema), self.decode(rows)?)?);
+        let batches = known.chunks(STATE_ROWS).map(batch).collect::<Result<Vec<_>>>()?;
+        state.rows("known", self.rows.belongs(), batches);
         Ok(())
     }
 
@@ -207,6 +224,25 @@ impl Operator for UpdatingOver {
             ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), columns)?);
             Ok(())
         })
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        self.rows.snapshot(state)?;
+        self.snapshot_known(state)
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.rows.restore(state)?;
+        self.known.resize_with(self.rows.partitions(), Vec::new);
+        for batch in state.rows("known")? {
+            let encoded = self.converter.convert_columns(batch.columns())?;
+            let partitions = self.rows.partitions_of(&batch)?;
+            for (partition, row) in partitions.iter().zip(encoded.iter()) {
+                self.known[*partition].push(Arc::from(row.data()));
+            }
+        }
+        self.known_bytes = self.known.iter().map(|rows| bytes(rows)).sum();
+        Ok(())
     }
 
     fn state_bytes(&self) -> usize {

@@ -7,11 +7,13 @@ use arrow::datatypes::{DataType, Field, Schema};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_ml::FeatureSchema;
+use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{NodeKind, model_version_schema};
 
 use super::*;
 use crate::testing::OperatorHarness;
 use crate::testing::graph::{cases, harness, joined, schema, sorted_rows};
+use crate::testing::instances::{self, Step as Taken, check_rescaling};
 
 fn predict(freshness: ModelFreshness) -> OperatorHarness {
     let input = schema("id:int x:float t:time");
@@ -241,4 +243,19 @@ fn versions_and_rows_that_wait_for_them_count_as_state() {
     assert!(0 < waiting && waiting < both, "{waiting} {both}");
     play(&mut harness, "watermark 0 10\nwatermark 1 10");
     assert_eq!(harness.state_bytes(), both - waiting, "the version may be asked for again");
+}
+
+#[test]
+fn another_number_of_instances_goes_on_with_every_version() {
+    let predict = predict(ModelFreshness::Consistent);
+    let mut steps = Vec::new();
+    for second in 0..60 {
+        steps.extend(instances::steps(&predict, &format!("L {second} 1 @{second}")));
+        if second % 4 == 3 {
+            steps.push(Taken::Rows(1, version(second / 4 + 1, second - 1)));
+            steps.extend(instances::steps(&predict, &format!("R watermark {}\nL watermark {second}", second - 5)));
+        }
+    }
+    steps.push(Taken::End);
+    check_rescaling(&predict, &[Partitioning::Rebalance, Partitioning::Broadcast], &steps);
 }

@@ -4,11 +4,13 @@ use std::sync::atomic::Ordering;
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
+use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::NodeKind;
 
 use super::*;
 use crate::testing::OperatorHarness;
 use crate::testing::graph::{cases, harness, joined, schema, sorted_rows};
+use crate::testing::instances;
 
 /// Left rows `k a t`, versions `k b t`.
 fn join(kind: TemporalJoinKind) -> OperatorHarness {
@@ -249,4 +251,20 @@ fn rows_and_versions_count_as_state_for_as_long_as_they_are_held() {
     play(&mut harness, "L watermark 20\nR watermark 20");
     assert!(0 < version && version < waiting, "{version} {waiting}");
     assert_eq!(harness.state_bytes(), version, "the row has been joined, and the version may be asked for again");
+}
+
+#[test]
+fn another_number_of_instances_goes_on_with_what_was_held() {
+    let mut script = String::new();
+    for row in 0..60 {
+        let side = ["L", "R"][row % 2];
+        script.push_str(&format!("{side} k{} {row} @{row}\n", row / 2 % 7));
+        if row % 6 == 5 {
+            script.push_str(&format!("{side} watermark {}\n", row - 4));
+        }
+    }
+    script.push_str("end");
+    let routes = [Partitioning::Hash(vec![0]), Partitioning::Hash(vec![0])];
+    let join = join(TemporalJoinKind::Left);
+    instances::check_rescaling(&join, &routes, &instances::steps(&join, &script));
 }

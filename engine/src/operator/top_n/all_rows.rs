@@ -11,6 +11,7 @@ use tidemill_plans::time::Watermark;
 use super::{Changes, KeptRows, Named, OUTPUT_ROWS};
 use crate::error::Result;
 use crate::operator::sorted_rows::{Encoded, SortedRows, difference};
+use crate::state::{StateReader, StateWriter};
 
 /// See the [module](self).
 pub(super) struct AllRows {
@@ -86,6 +87,14 @@ impl KeptRows for AllRows {
 
     fn drop_old(&mut self) -> Result<()> {
         self.rows.drop_old().map(drop)
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        self.rows.snapshot(state)
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.rows.restore(state)
     }
 
     fn bytes(&self) -> usize {

@@ -17,6 +17,7 @@ use super::{Changes, KeptRows, Named, OUTPUT_ROWS};
 use crate::error::Result;
 use crate::operator::held_rows::Place;
 use crate::operator::partitions::{OrderKeys, Partitions, all_fields, keep_live, prefix};
+use crate::state::{StateReader, StateWriter};
 
 /// See the [module](self).
 pub(super) struct BestRows {
@@ -109,6 +110,16 @@ impl BestRows {
         store.tidy(&self.keys, |partition, old, new| places[partition].replace(old, new))
     }
 
+    /// All rows, partition by partition, best first.
+    pub(super) fn all_rows(&self) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        self.all(&mut |changes| {
+            batches.push(changes.rows);
+            Ok(())
+        })?;
+        Ok(batches)
+    }
+
     /// Bytes held besides the rows.
     fn index_bytes(&self) -> usize {
         self.best.places.capacity() * (size_of::<Places>() + size_of::<u128>() + size_of::<bool>())
@@ -173,6 +184,20 @@ impl KeptRows for BestRows {
         self.best.keep(&live);
         self.marks.marked = vec![false; live.len()];
         self.clear()
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        debug_assert!(self.marks.changed.is_empty(), "changes are taken before state is written");
+        state.rows("rows", self.partitions.belongs(), self.all_rows()?);
+        self.partitions.snapshot(&mut state.part("partitions"))
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        for batch in state.rows("rows")? {
+            self.apply(&batch)?;
+            self.forget_changes()?;
+        }
+        self.partitions.restore(&state.part("partitions"))
     }
 
     fn bytes(&self) -> usize {

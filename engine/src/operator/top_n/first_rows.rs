@@ -1,8 +1,10 @@
 //! The oldest rows of each partition, emitted as event time passes them: no earlier one can come.
 
-use arrow::array::{BooleanArray, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill_plans::node::TopNNode;
 use tidemill_plans::time::Watermark;
 
@@ -11,7 +13,9 @@ use crate::error::Result;
 use crate::operator::Operator;
 use crate::operator::late_rows::without_late;
 use crate::operator::partitions::{OrderKeys, Partitions, keep_live};
+use crate::operator::state_rows::{least_watermark, take_note};
 use crate::rows::EventTimeBuffer;
+use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// See the [module](self). What is kept of a partition is how many of its rows have been emitted.
@@ -68,6 +72,21 @@ impl FirstRows {
         }
         self.output.rows(filter_record_batch(rows, &BooleanArray::from(keep))?, ranks)
     }
+
+    /// Writes each partition's key, and behind it how many of its rows have been emitted.
+    fn snapshot_counts(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        if self.counts.is_empty() {
+            return Ok(());
+        }
+        let mut columns = self.partitions.all_keys()?;
+        let belongs = Belongs::to_first(columns.len());
+        columns.push(Arc::new(UInt64Array::from(self.counts.clone())) as ArrayRef);
+        let count = Arc::new(Field::new("count", DataType::UInt64, false));
+        let fields = self.partitions.key_schema().fields().iter().cloned().chain([count]);
+        let schema = Schema::new(fields.collect::<Vec<_>>());
+        state.rows("emitted", belongs, [RecordBatch::try_new(Arc::new(schema), columns)?]);
+        Ok(())
+    }
 }
 
 impl Operator for FirstRows {
@@ -89,6 +108,26 @@ impl Operator for FirstRows {
         }
         ctx.emit_watermark(self.watermark);
         Ok(())
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        state.value("watermark", &self.watermark)?;
+        self.waiting.snapshot(self.partitions.belongs(), &mut state.part("waiting"));
+        self.snapshot_counts(state)?;
+        self.partitions.snapshot(&mut state.part("partitions"))
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.watermark = least_watermark(state, "watermark")?;
+        self.waiting.restore(&state.part("waiting"))?;
+        for batch in state.rows("emitted")? {
+            let (keys, counts) = take_note::<UInt64Array>(&batch)?;
+            let partitions = self.partitions.of_keys(&keys)?;
+            let known = partitions.iter().max().map_or(0, |last| last + 1).max(self.counts.len());
+            self.counts.resize(known, 0);
+            partitions.iter().zip(counts.values()).for_each(|(of, count)| self.counts[*of] = *count);
+        }
+        self.partitions.restore(&state.part("partitions"))
     }
 
     fn state_bytes(&self) -> usize {

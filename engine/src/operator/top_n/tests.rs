@@ -6,11 +6,13 @@ use arrow::datatypes::Field;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_plans::change::with_change_column;
+use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{NodeKind, SortColumn, TimeToLive};
 
 use super::*;
 use crate::testing::OperatorHarness;
 use crate::testing::graph::{cases, harness, late, play, schema};
+use crate::testing::instances;
 
 /// The first rows by `v`, largest first.
 fn top(limit: u64, rank: bool) -> TopNNode {
@@ -458,7 +460,8 @@ proptest! {
         changes: bool,
     ) {
         let ttl = TimeToLive { micros: 10_000_000, time: None };
-        let mut harness = operator(TopNNode { ttl: Some(ttl), ..top(limit as u64, rank) }, ROWS, changes);
+        let node = TopNNode { ttl: Some(ttl), ..top(limit as u64, rank) };
+        let mut harness = operator(node, ROWS, changes).with_twin_each(5);
         let (mut rows, mut known) = (Vec::<Step>::new(), Vec::new());
         // A look every quarter of the time to live, the first at the first watermark.
         let (mut now, mut next_look) = (100, 4 * 100 + 10);
@@ -544,4 +547,30 @@ fn partitions_that_no_row_touches_are_dropped_after_their_time_to_live() {
         watermark @116
     "#]]
     .assert_eq(&old_partitions(node, false));
+}
+
+#[test]
+fn another_number_of_instances_goes_on_with_what_was_kept() {
+    let oldest = SortColumn { column: 2, descending: false, nulls_first: false };
+    let ttl = Some(TimeToLive { micros: 15_000_000, time: Some(2) });
+    let in_order = TopNNode { order_by: vec![oldest], emit: TopNEmit::InOrder { time: 2 }, ttl, ..top(3, true) };
+    let windows = TopNNode { partition: vec![0, 2], emit: TopNEmit::OnClose { time: 2 }, ..top(2, true) };
+    let of_changes = [(top(2, true), true), (TopNNode { ttl, ..top(3, false) }, true)];
+    let of_rows = [top(2, true), TopNNode { ttl, ..top(1, false) }, in_order, windows].map(|node| (node, false));
+    for (node, changes) in of_changes.into_iter().chain(of_rows) {
+        let mut script = String::new();
+        for row in 0..80i64 {
+            let line = |row: i64| format!("L k{} {} @{}", row % 13, row * 7 % 10, row / 10 * 10);
+            script.push_str(&format!("{}{}\n", line(row), if changes { " 0" } else { "" }));
+            if changes && row >= 30 {
+                script.push_str(&format!("{} 3\n", line(row - 30)));
+            }
+            if row % 10 == 9 {
+                script.push_str(&format!("L watermark {}\n", row - 6));
+            }
+        }
+        let partition = Partitioning::Hash(node.partition.clone());
+        let top = operator(node, WINDOWED, changes);
+        instances::check_rescaling(&top, &[partition], &instances::steps(&top, &script));
+    }
 }

@@ -13,6 +13,8 @@ use super::best_rows::BestRows;
 use super::{KeptRows, Output};
 use crate::error::Result;
 use crate::operator::Operator;
+use crate::operator::state_rows::least_watermark;
+use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// See the [module](self). The partitions of one time are kept together: they end together.
@@ -33,6 +35,27 @@ impl WindowTopN {
         Self { node: node.clone(), time, input, output, open: BTreeMap::new(), bytes: 0, watermark: Watermark::MIN }
     }
 
+    /// Takes in rows; those of times that have passed are left out, and counted.
+    fn take_in(&mut self, batch: RecordBatch) -> Result<usize> {
+        let mut batch = batch;
+        let mut times = event_times(batch.column(self.time))?;
+        if !times.values().is_sorted() {
+            let order: UInt32Array = sort_to_indices(&times, None, None)?;
+            batch = take_record_batch(&batch, &order)?;
+            times = event_times(batch.column(self.time))?;
+        }
+        let (mut start, mut late) = (0, 0);
+        for same in times.values().chunk_by(|a, b| a == b) {
+            if self.watermark.passed(EventTime(same[0])) {
+                late += same.len();
+            } else {
+                self.apply(same[0], &batch.slice(start, same.len()))?;
+            }
+            start += same.len();
+        }
+        Ok(late)
+    }
+
     /// Takes in rows of one time.
     fn apply(&mut self, time: i64, batch: &RecordBatch) -> Result<()> {
         let before = self.open.get(&time).map_or(0, KeptRows::bytes);
@@ -51,22 +74,8 @@ impl WindowTopN {
 
 impl Operator for WindowTopN {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
-        let mut batch = batch;
-        let mut times = event_times(batch.column(self.time))?;
-        if !times.values().is_sorted() {
-            let order: UInt32Array = sort_to_indices(&times, None, None)?;
-            batch = take_record_batch(&batch, &order)?;
-            times = event_times(batch.column(self.time))?;
-        }
-        let mut start = 0;
-        for same in times.values().chunk_by(|a, b| a == b) {
-            if self.watermark.passed(EventTime(same[0])) {
-                ctx.count_late(same.len());
-            } else {
-                self.apply(same[0], &batch.slice(start, same.len()))?;
-            }
-            start += same.len();
-        }
+        let late = self.take_in(batch)?;
+        ctx.count_late(late);
         Ok(())
     }
 
@@ -84,6 +93,22 @@ impl Operator for WindowTopN {
             })?;
         }
         ctx.emit_watermark(self.watermark);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        state.value("watermark", &self.watermark)?;
+        let rows = self.open.values().map(BestRows::all_rows).collect::<Result<Vec<_>>>()?;
+        state.rows("rows", Belongs::ToKeys(self.node.partition.clone()), rows.into_iter().flatten());
+        Ok(())
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.watermark = least_watermark(state, "watermark")?;
+        for batch in state.rows("rows")? {
+            let late = self.take_in(batch)?;
+            debug_assert_eq!(late, 0, "windows that have closed are not in state");
+        }
         Ok(())
     }
 

@@ -214,3 +214,34 @@ fn rows_that_wait_count_as_state_until_they_are_learnt() {
     harness.watermark(0, 20).unwrap();
     assert_eq!(harness.state_bytes(), learnt, "the model has the size of its features");
 }
+
+#[test]
+fn a_trainer_that_is_restored_publishes_the_same_bytes() {
+    let run = |restarts: bool| {
+        let mut harness = train(test_env().unwrap());
+        let mut published = (String::new(), Vec::new());
+        let mut reported = Vec::new();
+        for interval in 0..12i64 {
+            let line = |i: i64| {
+                let row = interval * 10 + i;
+                format!("{} c{} {} @{row}\n", (row * row) as f64 / 7.0, row % 5, row * 7 % 11 < 4)
+            };
+            // One row of the next interval waits.
+            harness.push(0, &(0..11).map(line).collect::<String>()).unwrap();
+            harness.watermark(0, (interval + 1) * 10).unwrap();
+            let (text, states) = versions(&mut harness);
+            published.0.push_str(&text);
+            published.1.extend(states);
+            reported.extend(std::mem::take(&mut *harness.env().models.lock().unwrap()));
+            if restarts {
+                harness.restart().unwrap();
+                // It comes too late, before the first watermark too.
+                harness.push(0, "1 a true @1").unwrap();
+            }
+        }
+        (published, reported)
+    };
+    let (expected, found) = (run(false), run(true));
+    assert_eq!(expected.0.1.len(), 12);
+    assert_eq!(found, expected);
+}

@@ -1,0 +1,134 @@
+//! What is known of partitions, and the rows that they hold, as rows of state.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch, UInt64Array};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::ScalarValue;
+use tidemill_plans::time::event_times;
+
+use super::{InOrderOver, State, UNTOUCHED};
+use crate::error::Result;
+use crate::operator::held_rows::Place;
+use crate::operator::over_window::call::{Call, CallState, PartitionRows};
+use crate::operator::state_rows::{STATE_ROWS, least_watermark, other_columns};
+use crate::state::{Belongs, StateReader, StateWriter};
+
+/// A partition from a snapshot: how many of its rows have been emitted, and what its calls remember.
+struct Known {
+    emitted: usize,
+    calls: Vec<Vec<ScalarValue>>,
+}
+
+impl InOrderOver {
+    pub(super) fn write(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        state.value("watermark", &self.watermark)?;
+        self.waiting.snapshot(self.partitions.belongs(), &mut state.part("waiting"));
+        self.snapshot_states(state)?;
+        self.snapshot_held(&mut state.part("held"))?;
+        self.partitions.snapshot(&mut state.part("partitions"))
+    }
+
+    pub(super) fn read(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.watermark = least_watermark(state, "watermark")?;
+        self.waiting.restore(&state.part("waiting"))?;
+        let mut known = Vec::new();
+        for batch in state.rows("states")? {
+            let partitions = self.partitions.of_keys(&batch)?.iter().copied();
+            if !partitions.eq(known.len()..known.len() + batch.num_rows()) {
+                return Err(other_columns());
+            }
+            self.read_states(&batch, &mut known)?;
+        }
+        self.restore_states(known, &state.part("held").rows("rows")?)?;
+        self.partitions.restore(&state.part("partitions"))
+    }
+
+    /// Writes a row for each partition: its key, how many of its held rows have been emitted, and what its
+    /// calls remember.
+    fn snapshot_states(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        if self.states.is_empty() {
+            return Ok(());
+        }
+        let mut columns = self.partitions.all_keys()?;
+        let belongs = Belongs::to_first(columns.len());
+        let mut fields = self.partitions.key_schema().fields().to_vec();
+        fields.push(Arc::new(Field::new("emitted", DataType::UInt64, false)));
+        columns.push(Arc::new(UInt64Array::from_iter_values(self.states.iter().map(|state| state.emitted as u64))));
+        for (place, call) in self.calls.iter().enumerate() {
+            let parts = self.states.iter_mut().map(|state| call.parts(&mut state.calls[place]));
+            let parts = parts.collect::<Result<Vec<_>>>()?;
+            for part in 0..call.part_count()? {
+                let column = ScalarValue::iter_to_array(parts.iter().map(|parts| parts[part].clone()))?;
+                fields.push(Arc::new(Field::new(format!("call {place}.{part}"), column.data_type().clone(), true)));
+                columns.push(column);
+            }
+        }
+        state.rows("states", belongs, [RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?]);
+        Ok(())
+    }
+
+    /// Writes the rows that partitions hold, those of each together and in their order.
+    fn snapshot_held(&self, state: &mut StateWriter<'_>) -> Result<()> {
+        let places = |state: &State| {
+            let (batch, first, len) = state.held;
+            (first..first + len).map(move |row| (batch, row))
+        };
+        let all: Vec<Place> = self.states.iter().flat_map(places).collect();
+        let own: Vec<usize> = (0..self.input_columns).collect();
+        let batch = |places| Ok(self.held.gather(places)?.project(&own)?);
+        let batches = all.chunks(STATE_ROWS).map(batch).collect::<Result<Vec<_>>>()?;
+        state.rows("rows", self.partitions.belongs(), batches);
+        Ok(())
+    }
+
+    /// Reads what was written of partitions.
+    fn read_states(&self, batch: &RecordBatch, known: &mut Vec<Known>) -> Result<()> {
+        let keys = self.partitions.key_schema().fields().len();
+        let widths = self.calls.iter().map(Call::part_count).collect::<Result<Vec<_>>>()?;
+        if batch.num_columns() != keys + 1 + widths.iter().sum::<usize>() {
+            return Err(other_columns());
+        }
+        let emitted = batch.column(keys).as_any().downcast_ref::<UInt64Array>().ok_or_else(other_columns)?;
+        for row in 0..batch.num_rows() {
+            let mut columns = batch.columns()[keys + 1..].iter();
+            let mut part = |width: &usize| {
+                let parts = columns.by_ref().take(*width);
+                parts.map(|column| Ok(ScalarValue::try_from_array(column, row)?)).collect::<Result<Vec<_>>>()
+            };
+            let calls = widths.iter().map(&mut part).collect::<Result<Vec<_>>>()?;
+            known.push(Known { emitted: emitted.value(row) as usize, calls });
+        }
+        Ok(())
+    }
+
+    /// Takes up partitions in the order of their numbers, and the rows that they hold.
+    fn restore_states(&mut self, known: Vec<Known>, held: &[RecordBatch]) -> Result<()> {
+        let rows = concat_batches(self.waiting.schema(), held)?;
+        let times = event_times(rows.column(self.time))?;
+        // How many rows each partition holds, and where they begin.
+        let mut runs = vec![(0, 0); known.len()];
+        for (row, partition) in self.partitions.of_known(&rows)?.iter().enumerate() {
+            let Some((start, len)) = runs.get_mut(*partition) else { return Err(other_columns()) };
+            *start = if *len == 0 { row } else { *start };
+            *len += 1;
+        }
+        let rows = self.prepared.rows(&rows, &self.prepared_schema)?;
+        for (partition, (known, (start, len))) in known.into_iter().zip(runs).enumerate() {
+            let own = PartitionRows { rows: &rows, start, len };
+            let calls = self.calls.iter().zip(&known.calls);
+            let calls =
+                calls.map(|(call, parts)| call.resume(parts, own, known.emitted)).collect::<Result<Vec<_>>>()?;
+            let pending = (known.emitted < len).then(|| times.value(start + known.emitted));
+            self.pending.extend(pending.map(|time| (time, partition)));
+            self.bytes += size_of::<State>() + calls.iter().map(CallState::bytes).sum::<usize>();
+            let held = (0, start as u32, len as u32);
+            self.states.push(State { calls, held, emitted: known.emitted, pending, touched: UNTOUCHED });
+        }
+        if rows.num_rows() > 0 {
+            self.held.push(rows);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,41 @@
+//! Rows as operators write them into their state: some at a time, and behind their columns what is noted
+//! of each.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::{Field, Schema};
+use tidemill_plans::time::Watermark;
+
+use crate::error::{EngineError, Result};
+use crate::state::StateReader;
+
+/// Rows that are written in one batch. Tests want to see several.
+pub(super) const STATE_ROWS: usize = if cfg!(test) { 3 } else { 1 << 15 };
+
+/// The rows with a column of notes behind theirs.
+pub(super) fn with_note(rows: &RecordBatch, name: &str, note: impl Array + 'static) -> Result<RecordBatch> {
+    let field = Arc::new(Field::new(name, note.data_type().clone(), false));
+    let fields = rows.schema_ref().fields().iter().cloned().chain([field]);
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    let note: ArrayRef = Arc::new(note);
+    let columns = rows.columns().iter().cloned().chain([note]).collect();
+    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+}
+
+/// Parts rows from the last column of notes.
+pub(super) fn take_note<A: Array + Clone + 'static>(rows: &RecordBatch) -> Result<(RecordBatch, A)> {
+    let Some(last) = rows.num_columns().checked_sub(1) else { return Err(other_columns()) };
+    let note = rows.column(last).as_any().downcast_ref::<A>().ok_or_else(other_columns)?.clone();
+    Ok((rows.project(&(0..last).collect::<Vec<_>>())?, note))
+}
+
+/// The least of the watermarks that instances wrote under this name.
+pub(super) fn least_watermark(state: &StateReader<'_>, name: &str) -> Result<Watermark> {
+    Ok(state.values(name)?.into_iter().min().unwrap_or(Watermark::MIN))
+}
+
+/// What is said of rows that an operator does not know as its own.
+pub(super) fn other_columns() -> EngineError {
+    EngineError::State(String::from("its rows have other columns than expected"))
+}

@@ -1,0 +1,165 @@
+//! Instances of an operator, whose number changes: what they emit in sum is what one would.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use tidemill_plans::graph::Partitioning;
+use tidemill_plans::ids::Epoch;
+use tidemill_plans::key_group::{key_groups, owner};
+use tidemill_plans::time::{EventTime, Watermark};
+
+use super::{OperatorHarness, parse_rows, show_rows, test_env};
+use crate::error::Result;
+use crate::metrics::OperatorStats;
+use crate::operator::{Operator, build_operator};
+use crate::state::{Snapshot, StateReader};
+use crate::task::{EndReason, Message, OperatorContext, PortWatermarks};
+
+/// How many instances there are, step by step.
+const PARALLELISMS: [u32; 6] = [1, 3, 2, 4, 1, 2];
+
+/// A step of a script.
+pub(crate) enum Step {
+    Rows(usize, RecordBatch),
+    Watermark(usize, i64),
+    End,
+}
+
+/// A step a line: `L row`, `R row`, `L watermark seconds`, `R watermark seconds`, `end`.
+pub(crate) fn steps(harness: &OperatorHarness, script: &str) -> Vec<Step> {
+    let (graph, id) = harness.graph();
+    let schemas = graph.input_schemas(id).unwrap();
+    let step = |line: &str| {
+        let Some((side, rest)) = line.split_once(' ') else { return Step::End };
+        let port = usize::from(side == "R");
+        match rest.strip_prefix("watermark ") {
+            Some(seconds) => Step::Watermark(port, seconds.parse().unwrap()),
+            None => Step::Rows(port, parse_rows(&schemas[port], rest).unwrap()),
+        }
+    };
+    script.lines().map(str::trim).filter(|line| !line.is_empty()).map(step).collect()
+}
+
+/// Checks that the operator of a harness emits the same rows whether one instance of it takes these steps, or
+/// the parallelism changes before each. `routes` says how each port's rows are parted.
+#[track_caller]
+pub(crate) fn check_rescaling(harness: &OperatorHarness, routes: &[Partitioning], steps: &[Step]) {
+    let one = play(harness, routes, steps, |_| 1).unwrap();
+    let many = play(harness, routes, steps, |step| PARALLELISMS[step % PARALLELISMS.len()]).unwrap();
+    assert!(!one.is_empty(), "nothing comes out");
+    assert_eq!(many, one, "of changing parallelism, and of one instance");
+}
+
+/// The rows that come out, sorted.
+fn play(
+    harness: &OperatorHarness,
+    routes: &[Partitioning],
+    steps: &[Step],
+    parallelism: impl Fn(usize) -> u32,
+) -> Result<Vec<String>> {
+    let mut instances = Instances::new(harness, routes);
+    for (number, step) in steps.iter().enumerate() {
+        instances.rescale(parallelism(number))?;
+        match step {
+            Step::Rows(port, rows) => instances.push(*port, rows)?,
+            Step::Watermark(port, seconds) => instances.watermark(*port, Watermark(EventTime(seconds * 1_000_000)))?,
+            Step::End => instances.end()?,
+        }
+    }
+    instances.rescale(1)?;
+    instances.emitted.sort();
+    Ok(instances.emitted)
+}
+
+struct Instances<'a> {
+    harness: &'a OperatorHarness,
+    routes: &'a [Partitioning],
+    all: Vec<(Box<dyn Operator>, OperatorContext)>,
+    watermarks: Vec<Watermark>,
+    emitted: Vec<String>,
+}
+
+impl<'a> Instances<'a> {
+    fn new(harness: &'a OperatorHarness, routes: &'a [Partitioning]) -> Self {
+        let watermarks = vec![Watermark::MIN; routes.len()];
+        Self { harness, routes, all: Vec::new(), watermarks, emitted: Vec::new() }
+    }
+
+    /// Instances that take up what those before held.
+    fn rescale(&mut self, parallelism: u32) -> Result<()> {
+        let mut before = Vec::new();
+        for (mut operator, mut context) in std::mem::take(&mut self.all) {
+            self.emitted.extend(take_rows(&mut context)?);
+            let mut snapshot = Snapshot::default();
+            operator.snapshot(&mut snapshot.writer(Epoch(1)))?;
+            before.push(Snapshot::from_bytes(&snapshot.to_bytes()?)?);
+        }
+        let (graph, id) = self.harness.graph();
+        let node = graph.node(id)?;
+        for subtask in 0..parallelism {
+            let env = test_env()?;
+            let mut operator = build_operator(graph, node, subtask, &env)?;
+            if !before.is_empty() {
+                operator.restore(&StateReader::new(&before, subtask, parallelism))?;
+            }
+            let stats = Arc::new(OperatorStats::new(env.job, id, subtask));
+            self.all.push((operator, OperatorContext::new(node.kind.name().to_owned(), env, stats)));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, port: usize, rows: &RecordBatch) -> Result<()> {
+        let parallelism = self.all.len() as u32;
+        for (own, (operator, context)) in (0..).zip(&mut self.all) {
+            operator.on_batch(port, part(rows, &self.routes[port], own, parallelism)?, context)?;
+            pause(operator.as_mut(), context)?;
+        }
+        Ok(())
+    }
+
+    fn watermark(&mut self, port: usize, watermark: Watermark) -> Result<()> {
+        self.watermarks[port] = watermark;
+        for (operator, context) in &mut self.all {
+            operator.on_watermark(&PortWatermarks::of(self.watermarks.clone()), context)?;
+            pause(operator.as_mut(), context)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        for port in 0..self.watermarks.len() {
+            self.watermark(port, Watermark::MAX)?;
+        }
+        self.all.iter_mut().try_for_each(|(operator, context)| operator.on_end(EndReason::Finished, context))
+    }
+}
+
+fn pause(operator: &mut dyn Operator, context: &mut OperatorContext) -> Result<()> {
+    if operator.has_gathered() { operator.on_pause(context) } else { Ok(()) }
+}
+
+/// The rows that instance `own` gets.
+fn part(rows: &RecordBatch, route: &Partitioning, own: u32, parallelism: u32) -> Result<RecordBatch> {
+    let is_own: BooleanArray = match route {
+        Partitioning::Broadcast => return Ok(rows.clone()),
+        Partitioning::Hash(keys) => {
+            let keys: Vec<ArrayRef> = keys.iter().map(|key| ArrayRef::clone(rows.column(*key))).collect();
+            let mut groups = Vec::new();
+            key_groups(&keys, &mut groups)?;
+            groups.iter().map(|group| Some(owner(*group as u32, parallelism) == own)).collect()
+        }
+        _ => (0..rows.num_rows() as u32).map(|row| Some(row % parallelism == own)).collect(),
+    };
+    Ok(filter_record_batch(rows, &is_own)?)
+}
+
+fn take_rows(context: &mut OperatorContext) -> Result<Vec<String>> {
+    let mut rows = Vec::new();
+    for message in context.take_output() {
+        if let Message::Batch(batch) = message {
+            rows.extend(show_rows(&batch)?.lines().map(String::from));
+        }
+    }
+    Ok(rows)
+}
