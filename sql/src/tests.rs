@@ -81,6 +81,7 @@ fn shown(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Done(message) | Outcome::Dropped { message, .. } => message.clone(),
         Outcome::Rows(rows) => pretty_format_batches(std::slice::from_ref(rows)).unwrap().to_string(),
+        Outcome::JobCommand(command) => format!("{command:?}"),
         Outcome::Job(job) => format!("job: {}", job.text()),
     }
 }
