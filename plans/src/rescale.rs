@@ -58,10 +58,23 @@ fn refuse(reason: String) -> PlanError {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
     use super::*;
-    use crate::node::{NodeKind, UnionNode};
+    use crate::expr::StreamSchema;
+    use crate::node::{NodeKind, SourceNode, UnionNode};
+
+    fn source(schema: &SchemaRef) -> SourceNode {
+        SourceNode {
+            table: String::from("t"),
+            connector: String::from("datagen"),
+            options: vec![],
+            declared: vec![],
+            columns: StreamSchema(Arc::clone(schema)),
+            projection: vec![],
+            event_time: None,
+        }
+    }
 
     /// The instances and edges of a graph.
     fn shown(graph: &DataflowGraph) -> String {
@@ -79,8 +92,9 @@ mod tests {
     fn what_is_partitioned_is_spread_and_what_follows_it_goes_along() {
         let schema = Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, true)]));
         let mut graph = DataflowGraph::default();
+        let source = graph.add_node(NodeKind::Source(source(&schema)), 2, Arc::clone(&schema));
         let mut add = |parallelism| graph.add_node(NodeKind::Union(UnionNode {}), parallelism, Arc::clone(&schema));
-        let (source, project, keyed, sink, total) = (add(2), add(2), add(2), add(2), add(1));
+        let (project, keyed, sink, total) = (add(2), add(2), add(2), add(1));
         graph.add_edge(source, project, 0, Partitioning::Forward);
         graph.add_edge(project, keyed, 0, Partitioning::Hash(vec![0]));
         graph.add_edge(keyed, sink, 0, Partitioning::Forward);
