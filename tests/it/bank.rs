@@ -5,13 +5,12 @@
 //! only shows in it. After "Internal consistency in streaming systems" (scattered-thoughts.net, 2021).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::command::{Folder, Output, PATIENCE, Run};
+use crate::command::{Folder, Output, Run};
+use crate::killed::{Random, children, csv_rows, kill, kill_a_worker, parts, wait_for_commits};
 
 const ACCOUNTS: u64 = 10;
 
@@ -23,18 +22,6 @@ const RATE: usize = 2000;
 
 /// How long a job with so many transfers and kills may take.
 const LIMIT: Duration = Duration::from_secs(600);
-
-/// A small generator (xorshift64*), so that every run of a test does the same.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
-    }
-}
 
 fn transfers(count: usize, random: &mut Random) -> String {
     let mut text = String::from("id,payer,payee,amount,ts\n");
@@ -80,39 +67,35 @@ struct Bank {
 
 impl Bank {
     fn open(transfers: usize, parallelism: usize, seed: u64) -> Self {
-        let mut random = Random(seed);
-        let folder = Folder::with(&[("transfers.csv", &self::transfers(transfers, &mut random))]);
-        let run = folder.start(&script(parallelism), &["--workers", "2", "--data-dir", "meta"]);
-        Self { folder, run, random, transfers }
+        let start = |folder: &Folder| folder.start(&script(parallelism), &["--workers", "2", "--data-dir", "meta"]);
+        Self::open_in(transfers, seed, start)
     }
 
-    /// Complete files of a sink, by name.
-    fn files(&self, sink: &str) -> BTreeSet<String> {
-        let listed = fs::read_dir(self.folder.path(sink)).into_iter().flatten();
-        let names = listed.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| !name.ends_with("inprogress")).collect()
+    /// A bank that listens to its shell; the statements are one job.
+    fn open_in_shell(transfers: usize, parallelism: usize, workers: &[&str]) -> Self {
+        let mut bank = Self::open_in(transfers, parallelism as u64, |folder| {
+            folder.write("bank.sql", script(parallelism));
+            folder.open_shell(&[&["--data-dir", "meta"], workers].concat())
+        });
+        bank.run.say("\\i bank.sql");
+        bank
+    }
+
+    fn open_in(transfers: usize, seed: u64, start: impl FnOnce(&Folder) -> Run) -> Self {
+        let mut random = Random(seed);
+        let folder = Folder::with(&[("transfers.csv", &self::transfers(transfers, &mut random))]);
+        let run = start(&folder);
+        Self { folder, run, random, transfers }
     }
 
     /// Waits until some more checkpoints have been committed.
     #[track_caller]
     fn wait_for_commits(&self, more: usize) {
-        let wanted = self.files("kept").len() + more;
-        let tries = PATIENCE.as_millis() / 10;
-        for _ in 0..tries {
-            if self.files("kept").len() >= wanted {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        panic!("no more files in {PATIENCE:?}");
+        wait_for_commits(&self.folder, "kept", more);
     }
 
     fn kill_a_worker(&mut self) {
-        let workers = children(self.run.pid);
-        if !workers.is_empty() {
-            let which = self.random.below(workers.len() as u64) as usize;
-            kill(workers[which]);
-        }
+        kill_a_worker(&self.run, &mut self.random);
     }
 
     /// Kills the coordinator and, as when a machine goes down, all that it had started.
@@ -145,36 +128,6 @@ impl Bank {
         check_windows(&folder, transfers);
         check_balances(&folder);
     }
-}
-
-/// The processes that a process has started.
-fn children(pid: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
-    let lists = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()).collect()
-}
-
-fn kill(pid: u32) {
-    // It may be gone already.
-    let _ = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status();
-}
-
-/// The parts of a sink in the order of their epochs, each with its name.
-fn parts(folder: &Folder, sink: &str) -> Vec<(u64, String)> {
-    let mut parts = Vec::new();
-    for entry in fs::read_dir(folder.path(sink)).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(!name.ends_with("inprogress"), "{name} was left");
-        let epoch = name.split(['-', '.']).nth(2).and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
-        parts.push((epoch, folder.read(&format!("{sink}/{name}"))));
-    }
-    parts.sort();
-    parts
-}
-
-fn csv_rows(folder: &Folder, sink: &str) -> Vec<String> {
-    let parts = parts(folder, sink);
-    parts.iter().flat_map(|(_, text)| text.lines().skip(1).map(String::from).collect::<Vec<_>>()).collect()
 }
 
 #[track_caller]
@@ -240,6 +193,29 @@ fn not_a_transfer_is_lost_or_doubled_while_processes_are_killed() {
         bank.kill_a_worker();
     }
     bank.close();
+}
+
+/// Waits for some checkpoints, then goes on with other numbers of instances, one after the other.
+fn check_rescaled(transfers: usize, parallelisms: &[usize], workers: &[&str]) {
+    let mut bank = Bank::open_in_shell(transfers, parallelisms[0], workers);
+    for parallelism in &parallelisms[1..] {
+        // One of them may be of the attempt that a change before this one has ended.
+        bank.wait_for_commits(3);
+        bank.run.say(&format!("ALTER JOB balances SET parallelism = {parallelism};"));
+        bank.run.wait_for_line("ALTER ");
+    }
+    bank.wait_for_commits(3);
+    bank.close();
+}
+
+#[test]
+fn the_books_are_right_whatever_the_parallelism_changes_to() {
+    check_rescaled(12_000, &[2, 3, 1, 4], &[]);
+}
+
+#[test]
+fn the_books_are_right_on_worker_processes_whose_number_of_tasks_changes() {
+    check_rescaled(12_000, &[2, 3, 1, 4], &["--workers", "2"]);
 }
 
 #[test]

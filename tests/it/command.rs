@@ -2,9 +2,9 @@
 //!
 //! A run that hangs is killed after a while and fails its test, whatever it has printed by then.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -92,6 +92,11 @@ impl Folder {
         Run::start_reading(self.dir.path(), &[&["shell"], arguments].concat(), input.into())
     }
 
+    /// Starts a shell that reads what is said to the run.
+    pub(crate) fn open_shell(&self, arguments: &[&str]) -> Run {
+        Run::start_reading(self.dir.path(), &[&["shell"], arguments].concat(), Stdio::piped())
+    }
+
     /// Starts a script.
     pub(crate) fn start(&self, sql: &str, arguments: &[&str]) -> Run {
         self.write("script.sql", sql);
@@ -102,6 +107,8 @@ impl Folder {
 /// A process that was started and is not waited for yet.
 pub(crate) struct Run {
     pub(crate) pid: u32,
+    /// Where it reads from, if that is a pipe of ours.
+    stdin: Option<ChildStdin>,
     ended: Receiver<ExitStatus>,
     stdout: JoinHandle<String>,
     stderr: JoinHandle<String>,
@@ -127,10 +134,10 @@ impl Run {
             .unwrap();
         let (stdout, stdout_lines) = read_lines(child.stdout.take().unwrap());
         let (stderr, stderr_lines) = read_lines(child.stderr.take().unwrap());
-        let pid = child.id();
+        let (pid, stdin) = (child.id(), child.stdin.take());
         let (status, ended) = channel();
         thread::spawn(move || status.send(child.wait().unwrap()));
-        Self { pid, ended, stdout, stderr, stdout_lines, stderr_lines }
+        Self { pid, stdin, ended, stdout, stderr, stdout_lines, stderr_lines }
     }
 
     /// Waits until a line of standard error contains `part`.
@@ -159,6 +166,12 @@ impl Run {
         }
     }
 
+    /// Writes a line that the process reads.
+    #[track_caller]
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.pid.to_string()]).status();
@@ -171,9 +184,10 @@ impl Run {
         assert!(self.ended.recv_timeout(PATIENCE).is_ok(), "process {} survives SIGKILL", self.pid);
     }
 
-    /// Waits for the end of the process; kills it after `limit` and panics.
+    /// Waits for the end of the process, which is told nothing more; kills it after `limit` and panics.
     #[track_caller]
-    pub(crate) fn output(self, limit: Duration) -> Output {
+    pub(crate) fn output(mut self, limit: Duration) -> Output {
+        drop(self.stdin.take());
         let Ok(status) = self.ended.recv_timeout(limit) else {
             self.signal("KILL");
             // Worker processes may keep the pipes open, so what was printed is not waited for.

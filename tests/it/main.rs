@@ -15,6 +15,8 @@ mod formats;
 mod functions;
 mod generated;
 mod joins;
+mod killed;
+mod learning;
 mod logic;
 mod lookup;
 mod nexmark;

@@ -28,6 +28,9 @@ pub(crate) struct DeployedTask {
 pub(crate) enum Effect {
     /// Send all metrics and models now: the event that follows may be the job's last.
     Heartbeat,
+    /// Send the model versions that a job has published: once the state that follows is sealed, no later attempt
+    /// publishes them again.
+    Models(RunId),
     /// Send an event.
     Report(WorkerEvent),
     /// Write a task's state, and then say that it has passed the barrier of this epoch, or ended.
@@ -147,7 +150,7 @@ impl<R> JobTable<R> {
     /// Takes what a part of a job says. What comes after a job's end is not for the coordinator.
     pub(crate) fn notice(&mut self, notice: Notice) -> Vec<Effect> {
         match notice {
-            Notice::BarrierPassed(run, task, passed) => self.passed(run, task, passed).into_iter().collect(),
+            Notice::BarrierPassed(run, task, passed) => self.passed(run, task, passed),
             Notice::Finished(run, task, state) => self.finished(run, task, state),
             Notice::Failed(run, task, failure) => self.failed(run, task, failure),
             Notice::DriverEnded(run, task, failure) => self.driver_ended(run, task, failure),
@@ -158,15 +161,15 @@ impl<R> JobTable<R> {
         }
     }
 
-    fn passed(&mut self, run: RunId, task: TaskId, passed: Passed) -> Option<Effect> {
-        self.live_task(run, task)?;
-        Some(match passed.state {
-            None => {
-                let Passed { epoch, alignment_us, .. } = passed;
-                Effect::Report(WorkerEvent::BarrierPassed { run, task, epoch, state: None, alignment_us })
-            }
-            Some(_) => Effect::Write(run, task, passed),
-        })
+    fn passed(&mut self, run: RunId, task: TaskId, passed: Passed) -> Vec<Effect> {
+        if self.live_task(run, task).is_none() {
+            return Vec::new();
+        }
+        let Passed { epoch, alignment_us, .. } = passed;
+        match passed.state {
+            None => vec![Effect::Report(WorkerEvent::BarrierPassed { run, task, epoch, state: None, alignment_us })],
+            Some(_) => vec![Effect::Models(run), Effect::Write(run, task, passed)],
+        }
     }
 
     fn finished(&mut self, run: RunId, task: TaskId, last: Option<Snapshot>) -> Vec<Effect> {
@@ -177,7 +180,10 @@ impl<R> JobTable<R> {
             Some(_) => Effect::Write(run, task, Passed { epoch: Epoch::END, state: last, alignment_us: 0 }),
         };
         let all_ended = self.jobs.get(&run).is_some_and(|state| state.tasks.values().all(|task| task.ended));
-        if all_ended { vec![Effect::Heartbeat, report] } else { vec![report] }
+        match all_ended {
+            true => vec![Effect::Heartbeat, report],
+            false => vec![Effect::Models(run), report],
+        }
     }
 
     fn failed(&mut self, run: RunId, task: TaskId, failure: Failure) -> Vec<Effect> {
@@ -247,6 +253,7 @@ mod tests {
             .into_iter()
             .map(|effect| match effect {
                 Effect::Heartbeat => String::from("heartbeat"),
+                Effect::Models(_) => String::from("models"),
                 Effect::Report(WorkerEvent::TaskFinished { task, .. }) => format!("finished {}", task.subtask),
                 Effect::Report(WorkerEvent::TaskFailed { task, message, .. }) => {
                     format!("failed {} {message}", task.subtask)
@@ -270,9 +277,18 @@ mod tests {
             "passed 0 4",
         );
         check(&mut table, Notice::DriverEnded(RUN, task(0), None), "");
-        check(&mut table, Notice::Finished(RUN, task(0), None), "finished 0");
+        check(&mut table, Notice::Finished(RUN, task(0), None), "models, finished 0");
         check(&mut table, Notice::Finished(RUN, task(1), None), "heartbeat, finished 1");
         check(&mut table, Notice::Finished(RUN, task(1), None), "");
+    }
+
+    #[test]
+    fn what_a_state_holds_of_models_is_told_before_it_is_written() {
+        let mut table = running();
+        let passed = Passed { epoch: Epoch(4), state: Some(Snapshot::default()), alignment_us: 0 };
+        check(&mut table, Notice::BarrierPassed(RUN, task(1), passed), "models, write 1 epoch-4");
+        let last = Some(Snapshot::default());
+        check(&mut table, Notice::Finished(RUN, task(1), last), &format!("models, write 1 {}", Epoch::END));
     }
 
     #[test]

@@ -272,6 +272,7 @@ impl StreamHandler<Notice> for WorkerActor {
         for effect in self.jobs.notice(notice) {
             match effect {
                 Effect::Heartbeat => self.heartbeat(),
+                Effect::Models(run) => self.report_models(run),
                 Effect::Report(event) => self.events.push(event),
                 Effect::Write(run, task, passed) => {
                     if let Some(held) = self.jobs.resources(run) {
@@ -413,6 +414,14 @@ impl WorkerActor {
             stopped.get_or_insert(cause);
             first
         });
+    }
+
+    /// Queues the new models of a job, if there are any.
+    fn report_models(&mut self, run: RunId) {
+        let models = self.jobs.resources(run).map(|held| held.take_models()).unwrap_or_default();
+        let Some(worker) = self.id.filter(|_| !models.is_empty()) else { return };
+        let models = models.into_iter().map(|model| (run.job, model)).collect();
+        self.events.push(WorkerEvent::Heartbeat { worker, metrics: Vec::new(), models });
     }
 
     /// Queues the metrics and new models of all jobs, if there are any.

@@ -69,6 +69,18 @@ mod tests {
     use crate::testing::{model_version, run};
 
     #[test]
+    fn what_an_attempt_publishes_again_is_there_once() {
+        run(async {
+            let mut store = JournalStore::in_memory().await.unwrap();
+            let attempt = |from| (from..=from + 2).map(|n| (JobId(1), model_version("ctr", n))).collect::<Vec<_>>();
+            store.commit(append(&attempt(1)).unwrap()).await.unwrap();
+            store.commit(append(&attempt(2)).unwrap()).await.unwrap();
+            let numbers: Vec<i64> = versions(&store, "ctr").unwrap().iter().map(|found| found.version).collect();
+            assert_eq!(numbers, [4, 3, 2, 1]);
+        });
+    }
+
+    #[test]
     fn look_ups_answer_from_the_newest_run() {
         run(async {
             let mut store = JournalStore::in_memory().await.unwrap();
