@@ -115,6 +115,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         workers: Workers::Embedded,
         data_dir: None,
         format: Format::Table,
+        http: None,
     };
     actix::System::new().block_on(script::run(script))?;
     Ok(ExitCode::SUCCESS)

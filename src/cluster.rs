@@ -41,6 +41,7 @@ pub struct LocalCluster {
     pub coordinator: CoordinatorHandle,
     /// Kept so that the endpoint of worker processes lives as long as the cluster.
     server: Option<ServerGuard>,
+    http: Option<ServerGuard>,
     processes: Vec<Child>,
     /// How a worker process is started.
     start: Option<(SocketAddr, u32)>,
@@ -55,10 +56,20 @@ impl LocalCluster {
         Ok(Self {
             coordinator: CoordinatorHandle::start(config)?,
             server: None,
+            http: None,
             processes: Vec::new(),
             start: None,
             replaced: 0,
         })
+    }
+
+    /// Serves metrics over HTTP at this address, if there is one.
+    pub async fn serve_http(&mut self, address: Option<SocketAddr>) -> Result<()> {
+        if let Some(address) = address {
+            let (_, server) = api::serve_http(self.coordinator.clone(), address).await?;
+            self.http = Some(server);
+        }
+        Ok(())
     }
 
     /// Starts the workers; returns when every one is there.

@@ -1,5 +1,6 @@
 //! Runs a SQL script: the coordinator compiles it, the cluster runs its job, the results are printed.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tidemill_coordinator::{CoordinatorError, JobHandle, Output, ResultColumns};
@@ -29,6 +30,8 @@ pub struct Script {
     pub data_dir: Option<PathBuf>,
     /// How results are printed.
     pub format: Format,
+    /// Where metrics are served, if they are to be.
+    pub http: Option<SocketAddr>,
 }
 
 /// Runs a script, within an actix system.
@@ -64,6 +67,7 @@ async fn run_on(cluster: &mut LocalCluster, script: &Script, interrupts: &mut In
         return Ok(Outcome { end: End::Finished, outputs, results: Results::new(script.format, []) });
     };
     let mut results = results_of(script, &outputs, &graph);
+    cluster.serve_http(script.http).await?;
     tokio::select! {
         started = cluster.start_workers(script.workers) => started?,
         signal = interrupts.next() => {

@@ -2,6 +2,7 @@
 //! running behind the prompt, and views are read while they do.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,13 +43,18 @@ pub struct Shell {
     pub data_dir: Option<PathBuf>,
     /// How results are printed.
     pub format: Format,
+    /// Where metrics are served, if they are to be.
+    pub http: Option<SocketAddr>,
 }
 
 /// Runs a shell on standard input, within an actix system. Where that is no terminal, an error ends it.
 pub async fn run(shell: Shell) -> Result<()> {
     let interrupts = Interrupts::listen()?;
     let mut cluster = LocalCluster::start(shell.data_dir.clone())?;
-    let started = cluster.start_workers(shell.workers).await;
+    let started = match cluster.serve_http(shell.http).await {
+        Ok(()) => cluster.start_workers(shell.workers).await,
+        Err(error) => Err(error),
+    };
     let outcome = match started {
         Ok(()) => Prompt::new(&mut cluster, &shell, interrupts).read_and_run().await,
         Err(error) => Err(error),

@@ -24,14 +24,14 @@ use tokio::time::timeout;
 use crate::actor::Coordinator;
 use crate::actor::messages::{
     AddWorker, ForgetViews, Heartbeat, JobChannels, JobEvent, ListCheckpoints, ListJobs, ListWorkers, NoteAlignment,
-    Origin, Rescale, ResultQueue, ShutdownWorkers, StopJob, Submit, Terminate,
+    Observe, Origin, Rescale, ResultQueue, ShutdownWorkers, StopJob, Submit, Terminate,
 };
 use crate::checkpoints::{self, CheckpointPlace, can_be_restored};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{FlightWorkerLink, WorkerInfo};
 use crate::compile::{Compiled, compile};
 use crate::error::{CoordinatorError, Result};
-use crate::job::checkpoint_log::CheckpointInfo;
+use crate::job::checkpoint_log::{CheckpointInfo, CheckpointLog};
 use crate::job::record::JobRecord;
 use crate::job::{Event, JobFailure, JobStatus};
 use crate::meta::JournalStore;
@@ -155,6 +155,11 @@ impl CoordinatorHandle {
     /// The jobs that have not ended, and those of which workers still hold something.
     pub async fn jobs(&self) -> Result<Vec<JobInfo>> {
         self.ask(ListJobs).await
+    }
+
+    /// Everything that is known of the jobs, for metrics.
+    pub async fn observe(&self) -> Result<Vec<ObservedJob>> {
+        self.ask(Observe).await
     }
 
     /// The newest checkpoints of a job, oldest first; `begun` is how long ago each began.
@@ -324,6 +329,19 @@ pub struct JobInfo {
     pub has_checkpoints: bool,
     /// Its newest checkpoint, and how long ago that began.
     pub newest_checkpoint: Option<(Epoch, Duration)>,
+}
+
+/// A job with its metrics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObservedJob {
+    /// How it is.
+    pub info: JobInfo,
+    /// The kind of each operator and the object that it belongs to, by its id; empty for none.
+    pub operators: Vec<(&'static str, String)>,
+    /// The newest metrics of each operator's subtask.
+    pub metrics: Vec<OperatorMetrics>,
+    /// Its checkpoints.
+    pub checkpoints: CheckpointLog,
 }
 
 /// Rows of a SELECT's result.

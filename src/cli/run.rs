@@ -29,6 +29,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
         workers: session.workers(),
         data_dir: session.data_dir.clone(),
         format: session.format(),
+        http: session.http,
     };
     let end = actix::System::new().block_on(script::run(script))?;
     Ok(exit_code(end))

@@ -1,5 +1,6 @@
 //! What commands that execute SQL take: settings, workers, the folder of the metadata, the output's format.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -25,6 +26,9 @@ pub(super) struct SessionArguments {
     /// there again.
     #[arg(long, value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,
+    /// Serve metrics for Prometheus at http://ADDRESS/metrics, such as 127.0.0.1:8080.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) http: Option<SocketAddr>,
     /// How results are printed.
     #[arg(long, value_enum, default_value_t = FormatArgument::Table)]
     format: FormatArgument,

@@ -22,6 +22,7 @@ pub(super) fn run(arguments: &ShellArguments) -> Result<ExitCode> {
         workers: session.workers(),
         data_dir: session.data_dir.clone(),
         format: session.format(),
+        http: session.http,
     };
     actix::System::new().block_on(shell::run(shell))?;
     Ok(ExitCode::SUCCESS)

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use crate::actor::lane::Outcome;
 use crate::cluster::WorkerInfo;
 use crate::error::Result;
-use crate::handle::{JobInfo, ResultBatches};
+use crate::handle::{JobInfo, ObservedJob, ResultBatches};
 use crate::job::checkpoint_log::CheckpointInfo;
 use crate::job::{Event, JobStatus, RequestKind};
 
@@ -81,6 +81,10 @@ pub(crate) struct NoteAlignment {
     pub alignment: Duration,
 }
 message!(NoteAlignment => ());
+
+/// Asks for everything that is known of all jobs.
+pub(crate) struct Observe;
+message!(Observe => Vec<ObservedJob>);
 
 /// Asks how all jobs are.
 pub(crate) struct ListJobs;

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use actix::{Context, Handler, MessageResult};
+use tidemill_plans::graph::Node;
 use tidemill_plans::node::NodeKind;
 
-use super::messages::{ListCheckpoints, ListJobs, NoteAlignment};
+use super::messages::{ListCheckpoints, ListJobs, NoteAlignment, Observe};
 use super::{Coordinator, Job};
 use crate::error::{CoordinatorError, Result};
-use crate::handle::JobInfo;
-use crate::job::checkpoint_log::{CheckpointInfo, CheckpointOutcome};
+use crate::handle::{JobInfo, ObservedJob};
+use crate::job::checkpoint_log::CheckpointInfo;
 
 impl Job {
     fn info(&self, now: Duration) -> JobInfo {
@@ -19,8 +20,7 @@ impl Job {
             NodeKind::Train(train) => Some(train.model.clone()),
             _ => None,
         });
-        let sealed = |info: &&CheckpointInfo| matches!(info.outcome, CheckpointOutcome::Sealed { .. });
-        let newest = self.log.iter().filter(sealed).last();
+        let newest = self.log.newest_sealed();
         JobInfo {
             id: plan.run().job,
             status: self.status.borrow().clone(),
@@ -31,6 +31,33 @@ impl Job {
             newest_checkpoint: newest.map(|info| (info.epoch, now.saturating_sub(info.begun))),
         }
     }
+}
+
+impl Handler<Observe> for Coordinator {
+    type Result = MessageResult<Observe>;
+
+    fn handle(&mut self, _: Observe, _: &mut Context<Self>) -> Self::Result {
+        let now = self.clock.now();
+        let observed = |job: &Job| ObservedJob {
+            info: job.info(now),
+            operators: job.machine.plan().deployment().graph.nodes.iter().map(named).collect(),
+            metrics: job.newest_metrics.values().cloned().collect(),
+            checkpoints: job.log.clone(),
+        };
+        MessageResult(self.jobs.values().map(observed).collect())
+    }
+}
+
+/// An operator's kind and, if it has one, the name of the object that it belongs to.
+fn named(node: &Node) -> (&'static str, String) {
+    let object = match &node.kind {
+        NodeKind::Source(source) => source.table.clone(),
+        NodeKind::Sink(sink) => sink.table.clone(),
+        NodeKind::Train(train) => train.model.clone(),
+        NodeKind::Predict(predict) => predict.model.clone(),
+        _ => String::new(),
+    };
+    (node.kind.name(), object)
 }
 
 impl Handler<ListJobs> for Coordinator {

@@ -27,7 +27,7 @@ use crate::handle::CoordinatorHandle;
 #[must_use = "the endpoint closes when the guard is dropped"]
 pub struct ServerGuard {
     /// The one serving task; a `JoinSet` aborts what it holds.
-    _task: JoinSet<()>,
+    pub(super) _task: JoinSet<()>,
 }
 
 /// Opens the endpoint on `address`; returns where it listens, which differs if the port was 0.

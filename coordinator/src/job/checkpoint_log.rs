@@ -40,18 +40,24 @@ pub enum CheckpointOutcome {
     },
 }
 
-/// The newest checkpoints, oldest first.
+/// The newest checkpoints, oldest first, and how many there have been.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CheckpointLog(VecDeque<CheckpointInfo>);
+pub struct CheckpointLog {
+    newest: VecDeque<CheckpointInfo>,
+    /// How many have been sealed.
+    pub sealed: u64,
+    /// How many have been given up.
+    pub failed: u64,
+}
 
 impl CheckpointLog {
     /// A checkpoint begins.
     pub fn begin(&mut self, epoch: Epoch, now: Duration) {
-        if self.0.len() == REMEMBERED {
-            self.0.pop_front();
+        if self.newest.len() == REMEMBERED {
+            self.newest.pop_front();
         }
         let outcome = CheckpointOutcome::InProgress;
-        self.0.push_back(CheckpointInfo { epoch, begun: now, outcome, alignment: Duration::ZERO, bytes: 0 });
+        self.newest.push_back(CheckpointInfo { epoch, begun: now, outcome, alignment: Duration::ZERO, bytes: 0 });
     }
 
     /// A task has passed the barrier; its inputs had waited for so long.
@@ -72,6 +78,7 @@ impl CheckpointLog {
     pub fn seal(&mut self, epoch: Epoch, now: Duration) {
         if let Some(info) = self.of(epoch) {
             info.outcome = CheckpointOutcome::Sealed { took: now.saturating_sub(info.begun) };
+            self.sealed += 1;
         }
     }
 
@@ -79,23 +86,31 @@ impl CheckpointLog {
     pub fn fail(&mut self, epoch: Epoch, cause: String) {
         if let Some(info) = self.of(epoch) {
             info.outcome = CheckpointOutcome::Failed { cause };
+            self.failed += 1;
         }
     }
 
     /// The attempt is over: what was on its way comes to nothing.
     pub fn fail_unfinished(&mut self, cause: &str) {
-        for info in self.0.iter_mut().filter(|info| info.outcome == CheckpointOutcome::InProgress) {
+        for info in self.newest.iter_mut().filter(|info| info.outcome == CheckpointOutcome::InProgress) {
             info.outcome = CheckpointOutcome::Failed { cause: cause.to_owned() };
+            self.failed += 1;
         }
     }
 
     /// All that are remembered, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &CheckpointInfo> {
-        self.0.iter()
+        self.newest.iter()
+    }
+
+    /// The newest that is sealed.
+    #[must_use]
+    pub fn newest_sealed(&self) -> Option<&CheckpointInfo> {
+        self.newest.iter().rev().find(|info| matches!(info.outcome, CheckpointOutcome::Sealed { .. }))
     }
 
     fn of(&mut self, epoch: Epoch) -> Option<&mut CheckpointInfo> {
-        self.0.iter_mut().rev().find(|info| info.epoch == epoch)
+        self.newest.iter_mut().rev().find(|info| info.epoch == epoch)
     }
 }
 
@@ -125,6 +140,7 @@ mod tests {
                 CheckpointOutcome::Failed { cause: String::from("a worker was lost") },
             ]
         );
+        assert_eq!((log.sealed, log.failed, log.newest_sealed().map(|info| info.epoch)), (1, 2, Some(Epoch(1))));
         let first = log.iter().next().unwrap();
         assert_eq!((first.alignment, first.bytes), (Duration::from_millis(5), 100));
         (4..200).for_each(|epoch| log.begin(Epoch(epoch), at(epoch)));
