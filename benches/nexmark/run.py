@@ -2,12 +2,14 @@
 
 usage: run.py TIDEMILL DATA_DIR PARALLELISM QUERY...    or: run.py --flink DATA_DIR PARALLELISM QUERY...
 or:    run.py TIDEMILL generated:EVENTS PARALLELISM QUERY...
+or:    run.py --checkpoint-interval=1s TIDEMILL ...
 
 DATA_DIR holds person.csv, auction.csv and bid.csv without headers, and a file `events` with the number of
 all events. Prints a line a query: its name, seconds from start to end, events a second, seconds of CPU, and
 the peak resident memory in MiB. With --flink the same on Apache Flink, in whose Python environment
 (pip install apache-flink) this script has to run then; each query in a process of its own. With generated:EVENTS
-the rows come from Tidemill's nexmark source; the query `generator` writes all of them away.
+the rows come from Tidemill's nexmark source; the query `generator` writes all of them away. With a checkpoint
+interval the job has checkpoints, in a folder that is removed afterwards.
 """
 import os
 import resource
@@ -17,6 +19,7 @@ import tempfile
 import time
 
 GENERATED = "generated:"
+CHECKPOINTS = "--checkpoint-interval="
 
 COLUMNS = {
     "person": "id BIGINT, name VARCHAR, email VARCHAR, city VARCHAR, state VARCHAR",
@@ -145,6 +148,9 @@ def flink(data, parallelism, query):
 def main(arguments):
     if arguments[0] == "--flink-query":
         return flink(*arguments[1:])
+    interval = None
+    if arguments[0].startswith(CHECKPOINTS):
+        interval = arguments.pop(0).removeprefix(CHECKPOINTS)
     engine, data, parallelism, *queries = arguments
     if data.startswith(GENERATED):
         events = int(data.removeprefix(GENERATED))
@@ -157,10 +163,12 @@ def main(arguments):
         # Peak memory is that of all children so far: a process of its own keeps queries apart.
         pid = os.fork()
         if pid == 0:
-            with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
+            with tempfile.NamedTemporaryFile("w", suffix=".sql") as file, tempfile.TemporaryDirectory() as folder:
                 file.write(script(data, parallelism, query))
                 file.flush()
                 tidemill = [engine, "run", file.name]
+                if interval:
+                    tidemill += ["--data-dir", folder, "--set", f"checkpoint_interval={interval}"]
                 on_flink = [sys.executable, __file__, "--flink-query", data, parallelism, query]
                 try:
                     seconds, cpu, peak = measure(on_flink if engine == "--flink" else tidemill)

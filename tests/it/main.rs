@@ -19,6 +19,7 @@ mod killed;
 mod learning;
 mod logic;
 mod lookup;
+mod metrics;
 mod nexmark;
 mod oracle;
 mod outputs;
