@@ -103,6 +103,16 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// Whether what it has counts when everything has ended: rows that it holds or has yet to show.
+    fn is_sink(&self) -> bool {
+        false
+    }
+
+    /// A sum over the hashes of the rows so far, if it was asked for. Asked after every call.
+    fn checksum(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether [`Self::commit`] does anything, so that its task has to wait for it.
     fn commits(&self) -> bool {
         false

@@ -69,12 +69,6 @@ impl SinkOperator {
         self.writer.write(&rest)
     }
 
-    fn note_checksum(&self, ctx: &OperatorContext) {
-        if let Some(checksum) = self.writer.checksum() {
-            ctx.stats().set_checksum(checksum);
-        }
-    }
-
     fn write_chunks(&mut self, chunk_rows: usize) -> Result<()> {
         let rows = concat_batches(&self.input, &std::mem::take(&mut self.partial))?;
         let mut start = 0;
@@ -91,13 +85,11 @@ impl SinkOperator {
 }
 
 impl Operator for SinkOperator {
-    fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, _ctx: &mut OperatorContext) -> Result<()> {
         match &mut self.waiting {
-            Some(waiting) => waiting.push(batch)?,
-            None => self.writer.write(&batch)?,
+            Some(waiting) => waiting.push(batch),
+            None => self.writer.write(&batch),
         }
-        self.note_checksum(ctx);
-        Ok(())
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
@@ -110,12 +102,11 @@ impl Operator for SinkOperator {
         self.writer.seal(epoch)
     }
 
-    fn on_end(&mut self, _reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
+    fn on_end(&mut self, _reason: EndReason, _ctx: &mut OperatorContext) -> Result<()> {
         // After a stop, rows ahead of the watermark are as final as the others: only windows that
         // were not complete are left out.
         self.write_before(EventTime::MAX)?;
         self.write_partial()?;
-        self.note_checksum(ctx);
         self.writer.finish()
     }
 
@@ -138,6 +129,14 @@ impl Operator for SinkOperator {
         }
         state.rows("partial")?.into_iter().for_each(|rows| self.push_partial(rows));
         self.writer.restore(&state.part("writer"))
+    }
+
+    fn is_sink(&self) -> bool {
+        true
+    }
+
+    fn checksum(&self) -> Option<u64> {
+        self.writer.checksum()
     }
 
     fn commits(&self) -> bool {

@@ -69,13 +69,13 @@ impl Gathering {
 pub(super) enum Which {
     /// All.
     All,
-    /// Those that show the outside what is committed.
-    Committing,
+    /// The sinks, which are asked for what they have after everything has ended.
+    Sinks,
 }
 
 impl Which {
     fn of(self, slots: &mut [Slot]) -> impl Iterator<Item = &mut Slot> {
-        slots.iter_mut().filter(move |slot| self == Self::All || slot.operator.commits())
+        slots.iter_mut().filter(move |slot| self == Self::All || slot.operator.is_sink())
     }
 }
 
@@ -143,8 +143,7 @@ impl Chain {
         }
     }
 
-    /// Writes what operators hold, at a barrier that they have passed: all of them, or those alone that are not
-    /// done before a commit.
+    /// Writes what operators hold, at a barrier that they have passed or at the end.
     pub(super) fn snapshot(&mut self, which: Which, state: &mut StateWriter<'_>) -> Result<()> {
         for slot in which.of(&mut self.slots) {
             let mut state = state.part(&slot.id.to_string());
@@ -161,6 +160,7 @@ impl Chain {
             let emitted = state.values("emitted")?.into_iter().min().unwrap_or(Watermark::MIN);
             slot.context.go_on_at(emitted);
             slot.operator.restore(&state.part("state")).map_err(|error| failed(slot, error))?;
+            note_held(slot);
         }
         Ok(())
     }
@@ -203,7 +203,7 @@ impl Chain {
         let busy = clock::monotonic_ns().saturating_sub(started);
         let stats = slot.context.stats();
         OperatorStats::add(&stats.busy_ns, busy as usize);
-        stats.set_state_bytes(slot.operator.state_bytes());
+        note_held(slot);
         let mut output = slot.context.take_output();
         output.extend(tail);
         let targets = slot.targets.clone();
@@ -216,6 +216,15 @@ impl Chain {
             }
         }
         Ok(())
+    }
+}
+
+/// Has the counters say what the operator holds.
+fn note_held(slot: &Slot) {
+    let stats = slot.context.stats();
+    stats.set_state_bytes(slot.operator.state_bytes());
+    if let Some(checksum) = slot.operator.checksum() {
+        stats.set_checksum(checksum);
     }
 }
 

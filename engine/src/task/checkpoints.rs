@@ -1,8 +1,8 @@
 //! What a task writes at the barriers of checkpoints, and takes up again.
 //!
 //! Beside what its operators hold this is the event time that each of its ports had come to and, for a
-//! source, how far it had read. A task that has ended writes that alone, and what its sinks have not shown yet:
-//! when it comes back, it has ended.
+//! source, how far it had read. A task that has ended writes that alone, and what its sinks have: when it comes
+//! back, it has ended.
 
 use tidemill_plans::ids::{Barrier, Epoch};
 use tidemill_plans::time::Watermark;
@@ -74,7 +74,7 @@ impl Checkpoints {
             let mut snapshot = Snapshot::default();
             let mut state = snapshot.writer(Epoch::END);
             state.value("ended", &true)?;
-            chain.snapshot(Which::Committing, &mut state)?;
+            chain.snapshot(Which::Sinks, &mut state)?;
             self.last = Some(snapshot);
         }
         Ok(())
@@ -84,7 +84,7 @@ impl Checkpoints {
     pub(super) fn restore(&mut self, state: &StateReader<'_>, inbox: &mut Inbox, chain: &mut Chain) -> Result<()> {
         if has_ended(state)? {
             chain.set_done();
-            return chain.restore(Which::Committing, state);
+            return chain.restore(Which::Sinks, state);
         }
         self.watermarks = watermarks(state)?;
         inbox.restore(&self.watermarks);

@@ -10,7 +10,7 @@ use crossbeam::channel::{Sender as Commands, unbounded};
 use datafusion::logical_expr::{col, lit};
 use expect_test::{Expect, expect};
 use tempfile::TempDir;
-use tidemill_plans::connector::RESULT_CONNECTOR;
+use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::graph::Partitioning;
 use tidemill_plans::ids::{Barrier, Epoch, RunId};
@@ -18,6 +18,7 @@ use tidemill_plans::node::{
     EventTimeSpec, FilterNode, NullEventTime, ProjectNode, Projection, SinkNode, SourceNode, WindowAggregateNode,
     WindowSpec,
 };
+use tidemill_plans::protocol::OperatorMetrics;
 use tidemill_plans::settings::Settings;
 
 use super::*;
@@ -121,7 +122,7 @@ impl Job {
     fn start(graph: &DataflowGraph, settings: Settings, commands: &[DriverCommand]) -> Self {
         let session = Arc::new(Session::default());
         let results: Arc<dyn ResultPort> = Arc::<Session>::clone(&session);
-        let env = TaskEnv { settings, results, ..test_env().unwrap() };
+        let env = TaskEnv { settings, results, has_checkpoints: true, ..test_env().unwrap() };
         let stages = Stages::of(graph).unwrap();
         let mut ends: HashMap<TaskId, Ends> = HashMap::new();
         for (id, from, to) in stages.channels(RunId::first(env.job), graph).unwrap() {
@@ -260,6 +261,30 @@ fn barriers_pass_through_every_task_in_order() {
         let epochs: Vec<_> = job.passed.iter().filter(|(id, _)| *id == task.id()).map(|(_, epoch)| epoch.0).collect();
         assert_eq!(epochs, [1, 2], "{}", task.id());
     }
+}
+
+/// A sink's task that has ended, restored: its counters.
+fn ended_and_restored(graph: &DataflowGraph) -> OperatorMetrics {
+    let mut job = Job::start(graph, Settings::default(), &[]);
+    job.run();
+    let sink = job.tasks.last_mut().unwrap();
+    let (stages, env) = (Stages::of(graph).unwrap(), TaskEnv { has_checkpoints: true, ..test_env().unwrap() });
+    let state = sink.take_final_state().unwrap().to_bytes().unwrap();
+    let restore = [Snapshot::from_bytes(&state).unwrap()];
+    let (receivers, senders) = (HashMap::new(), HashMap::new());
+    let plan = TaskPlan { graph, stages: &stages, task: sink.id(), env: &env, receivers, senders, restore: &restore };
+    build_task(plan).unwrap().task.stats()[0].snapshot()
+}
+
+#[test]
+fn sinks_of_a_task_that_has_ended_still_have_what_they_had() {
+    let folder = files(&[FIRST, SECOND]);
+    let mut graph = windows(&folder, "blackhole");
+    let checksum = |graph: &DataflowGraph| ended_and_restored(graph).checksum.unwrap();
+    let NodeKind::Sink(node) = &mut graph.nodes[4].kind else { panic!("the sink is last") };
+    node.options = vec![(String::from("checksum"), String::from("true"))];
+    assert_ne!(checksum(&graph), 0);
+    assert!(ended_and_restored(&windows(&folder, VIEW_CONNECTOR)).state_bytes > 0);
 }
 
 #[test]
