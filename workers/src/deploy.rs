@@ -81,7 +81,8 @@ impl Site {
         };
         let env = TaskEnv {
             job: deployment.run.job,
-            has_checkpoints: storage.is_some(),
+            attempt: deployment.run.attempt,
+            checkpoints: deployment.checkpoints.clone(),
             settings: deployment.settings.clone(),
             dead_letters: Arc::new(DeadLetters::open(&deployment.settings)?),
             models: Arc::new(Mutex::default()),

@@ -152,7 +152,7 @@ pub fn open_sink(
     schema: SchemaRef,
 ) -> Result<Box<dyn Sink>> {
     match node.connector.as_str() {
-        "files" => files::open_sink(node, subtask, env.has_checkpoints, schema),
+        "files" => files::open_sink(node, operator, subtask, env, schema),
         "blackhole" => Ok(Box::new(blackhole::Blackhole::new(&node.options))),
         "print" => Ok(Box::new(print::Print::new(schema))),
         VIEW_CONNECTOR => Ok(Box::new(view::ViewSink::new(node, operator, subtask, env, schema))),

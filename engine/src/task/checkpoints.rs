@@ -37,7 +37,7 @@ pub(super) struct Checkpoints {
 
 impl Checkpoints {
     pub(super) fn new(env: &TaskEnv, positions: Option<Positions>) -> Self {
-        let has_checkpoints = env.has_checkpoints;
+        let has_checkpoints = env.checkpoints.is_some();
         Self { has_checkpoints, positions, watermarks: Vec::new(), passed: Vec::new(), last: None }
     }
 

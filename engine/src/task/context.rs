@@ -27,8 +27,10 @@ pub struct TaskEnv {
     pub job: JobId,
     /// The settings that it was started with.
     pub settings: Settings,
-    /// Whether the job has checkpoints, so that its sinks must not show what none of them covers.
-    pub has_checkpoints: bool,
+    /// Which attempt at the job.
+    pub attempt: u32,
+    /// Where the job's checkpoints are, if it has any: then its sinks must not show what none of them covers.
+    pub checkpoints: Option<String>,
     /// Where rows go that cannot be used.
     pub dead_letters: Arc<DeadLetters>,
     /// Model versions that were published and not yet reported; each heartbeat takes them.

@@ -73,7 +73,8 @@ pub fn test_env() -> Result<TaskEnv> {
     let settings = Settings::default();
     Ok(TaskEnv {
         job: JobId(1),
-        has_checkpoints: false,
+        attempt: 0,
+        checkpoints: None,
         dead_letters: Arc::new(DeadLetters::open(&settings)?),
         settings,
         models: Arc::new(Mutex::new(Vec::new())),

@@ -13,6 +13,7 @@
 mod arrow_source;
 mod avro_source;
 mod changes;
+mod claim;
 mod conform;
 mod csv_source;
 mod format;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
+use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::{SinkNode, SourceNode};
 use tidemill_plans::settings::parse_duration_ms;
 
@@ -91,11 +93,12 @@ fn at_pace<S: Source + 'static>(source: S, node: &SourceNode, share: Share, part
 /// Opens one subtask's share of a folder of files.
 pub(super) fn open_sink(
     node: &SinkNode,
+    operator: OperatorId,
     subtask: u32,
-    has_checkpoints: bool,
+    env: &TaskEnv,
     schema: SchemaRef,
 ) -> Result<Box<dyn Sink>> {
-    Ok(Box::new(sink::FilesSink::open(node, subtask, has_checkpoints, schema)?))
+    Ok(Box::new(sink::FilesSink::open(node, operator, subtask, env, schema)?))
 }
 
 /// What the names of files of a format end in.

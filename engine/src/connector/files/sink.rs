@@ -4,7 +4,10 @@
 //! A part has a name that ends in `.inprogress` until it is complete, so nobody takes half a file for a
 //! whole one. In a job with checkpoints it keeps that name until the checkpoint that covers it has been
 //! sealed: until then the job may go back to an earlier one and write its rows again. Parts are named after
-//! the checkpoint behind which they begin, so one that is written again takes the place of the first.
+//! the checkpoint behind which they begin, so the names say which of them an earlier checkpoint does not cover.
+//!
+//! What an earlier run left in the folder goes when there is something to take its place: a subtask removes
+//! the parts of its own number as it completes its first.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -13,15 +16,17 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use tidemill_plans::ids::Epoch;
+use tidemill_plans::ids::{Epoch, OperatorId};
 use tidemill_plans::node::SinkNode;
 
-use super::part::{self, PartFile, PartNames};
+use super::claim::{Claim, Owner};
+use super::part::{self, PartFile, PartName, PartNames, PartStage};
 use super::writer::Writer;
 use super::{extension, file_error, required};
 use crate::connector::Sink;
 use crate::error::{EngineError, Result};
 use crate::state::{StateReader, StateWriter};
+use crate::task::TaskEnv;
 
 /// Rows in a chunk. Parquet's pages, Avro's blocks and Arrow's record batches end where a write ends, so
 /// the cut shows in the file.
@@ -33,16 +38,25 @@ pub(super) struct FilesSink {
     schema: SchemaRef,
     folder: PathBuf,
     names: PartNames,
-    /// Whether parts become visible with the checkpoints that cover them.
-    has_checkpoints: bool,
+    /// In a job with checkpoints, where parts become visible with those that cover them.
+    committing: Option<Committing>,
     current: Option<Current>,
-    /// Parts that are complete, and the epoch with which each becomes visible.
-    pending: Vec<(PartFile, Epoch)>,
-    /// The epoch of the last checkpoint.
-    epoch: Option<Epoch>,
     /// Whether there has been a part, so that none has to say that there are no rows.
     has_parts: bool,
-    /// Whether what a crash left behind has been removed.
+    /// Whether the parts of an earlier run have been removed.
+    is_cleared: bool,
+}
+
+/// What a job with checkpoints needs.
+struct Committing {
+    attempt: u32,
+    /// Keeps other jobs off.
+    claim: Claim,
+    /// The last checkpoint.
+    epoch: Epoch,
+    /// Under which names parts are there that are complete, and the epoch with which each becomes visible.
+    pending: Vec<(String, Epoch)>,
+    /// Whether what a crash left unfinished has been removed.
     is_tidy: bool,
 }
 
@@ -53,89 +67,120 @@ struct Current {
 }
 
 impl FilesSink {
-    pub(super) fn open(node: &SinkNode, subtask: u32, has_checkpoints: bool, schema: SchemaRef) -> Result<Self> {
+    pub(super) fn open(
+        node: &SinkNode,
+        operator: OperatorId,
+        subtask: u32,
+        env: &TaskEnv,
+        schema: SchemaRef,
+    ) -> Result<Self> {
         let (folder, format) = (required(&node.options, "path")?, required(&node.options, "format")?);
         let mut sink = Self {
             node: node.clone(),
             schema,
             folder: PathBuf::from(folder),
             names: PartNames { subtask, extension: extension(format).to_owned() },
-            has_checkpoints,
+            committing: None,
             current: None,
-            pending: Vec::new(),
-            epoch: None,
             has_parts: false,
-            is_tidy: !has_checkpoints,
+            is_cleared: false,
         };
-        // With checkpoints a part of the first name may be there already, to be restored.
-        if has_checkpoints {
-            sink.try_format()?
-        } else {
-            sink.current = Some(sink.begin()?)
+        match &env.checkpoints {
+            Some(place) => {
+                let owner = Owner { sink: format!("{place} {} {operator}", env.job), attempt: env.attempt };
+                sink.committing = Some(sink.claim(&owner)?);
+            }
+            None => {
+                let part = PartFile::create_only(&sink.folder, &sink.names.only())?;
+                sink.current = Some(sink.begin(part)?);
+            }
         }
         Ok(sink)
     }
 
-    /// Makes a file that nobody sees: a folder that cannot be made or columns that the format does not have
-    /// are errors now, not with the first row.
+    /// Begins without a part: there may be some to be restored.
+    fn claim(&self, owner: &Owner) -> Result<Committing> {
+        part::make_folder(&self.folder)?;
+        let claim = Claim::take(&self.folder, &self.names.only(), owner)?;
+        self.try_format()?;
+        let (attempt, epoch) = (owner.attempt, Epoch::default());
+        Ok(Committing { attempt, claim, epoch, pending: Vec::new(), is_tidy: false })
+    }
+
+    /// Makes a file that nobody sees: columns that the format does not have are an error now, not with the first
+    /// row.
     fn try_format(&self) -> Result<()> {
         let nowhere = Path::new("/dev/null");
         let file = fs::OpenOptions::new().write(true).open(nowhere).map_err(file_error("write", nowhere))?;
-        let path = self.folder.join(self.names.after(None));
-        part::make_folder(&self.folder)?;
+        let path = self.folder.join(self.names.only());
         Writer::new(&self.node.options, &self.node.upsert_keys, file, &path, Arc::clone(&self.schema)).map(drop)
     }
 
-    /// Removes what a crash left behind, once: what is kept for a commit comes later.
-    fn tidy(&mut self, is_ours: impl Fn(u32) -> bool) -> Result<()> {
-        if self.is_tidy {
-            return Ok(());
-        }
-        self.is_tidy = true;
-        part::remove_abandoned(&self.folder, &self.names, is_ours)
-    }
-
-    /// Begins the part behind the last checkpoint.
-    fn begin(&mut self) -> Result<Current> {
-        let subtask = self.names.subtask;
-        self.tidy(|other| other == subtask)?;
+    fn begin(&mut self, part: PartFile) -> Result<Current> {
         self.has_parts = true;
-        let part = PartFile::create(&self.folder, &self.names.after(self.epoch))?;
         let (options, keys) = (&self.node.options, &self.node.upsert_keys);
         let writer = Writer::new(options, keys, part.file()?, part.path(), Arc::clone(&self.schema))?;
         Ok(Current { writer, part })
     }
 
+    /// The part that is being written; with checkpoints, behind the last of them.
+    fn current(&mut self) -> Result<&mut Current> {
+        let current = match self.current.take() {
+            Some(current) => current,
+            None => self.begin_next()?,
+        };
+        Ok(self.current.insert(current))
+    }
+
+    fn begin_next(&mut self) -> Result<Current> {
+        let Some(committing) = &mut self.committing else {
+            let path = self.folder.join(self.names.only());
+            return Err(EngineError::Format { path, reason: String::from("it is complete") });
+        };
+        if !std::mem::replace(&mut committing.is_tidy, true) {
+            let own = self.names.subtask;
+            let is_left = |part: PartName| part.subtask == own && part.stage != PartStage::Complete;
+            part::remove(&self.folder, &self.names, |_, part| is_left(part))?;
+        }
+        let part = PartFile::create(&self.folder, &self.names.after(committing.epoch), committing.attempt)?;
+        self.begin(part)
+    }
+
     /// Completes the current part, to become visible with an epoch.
     fn complete_current(&mut self, epoch: Epoch) -> Result<()> {
-        let Some(Current { writer, mut part }) = self.current.take() else { return Ok(()) };
+        let Some(Current { writer, part }) = self.current.take() else { return Ok(()) };
         writer.finish(part.path())?;
-        if self.has_checkpoints {
-            part.keep()?;
-            self.pending.push((part, epoch));
+        match &mut self.committing {
+            Some(committing) => committing.pending.push((part.keep()?, epoch)),
+            None => {
+                self.clear()?;
+                part.complete()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes, once, what an earlier run has left of this subtask; but what is about to be replaced stays until
+    /// it is.
+    fn clear(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.is_cleared, true) {
             return Ok(());
         }
-        part.complete()
+        let own = self.names.subtask;
+        let replaced = self.committing.is_none().then(|| self.names.only());
+        part::remove(&self.folder, &self.names, |name, part| {
+            part.subtask == own && part.stage == PartStage::Complete && replaced.as_deref() != Some(name)
+        })
     }
 }
 
 impl Sink for FilesSink {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        if self.has_checkpoints && batch.num_rows() == 0 {
+        if self.committing.is_some() && batch.num_rows() == 0 {
             return Ok(());
         }
-        let current = match &mut self.current {
-            Some(current) => current,
-            None if self.has_checkpoints => {
-                let begun = self.begin()?;
-                self.current.insert(begun)
-            }
-            None => {
-                let path = self.folder.join(self.names.after(None));
-                return Err(EngineError::Format { path, reason: String::from("it is complete") });
-            }
-        };
-        current.writer.write(batch, current.part.path())
+        let Current { writer, part } = self.current()?;
+        writer.write(batch, part.path())
     }
 
     fn chunk_rows(&self) -> Option<NonZeroUsize> {
@@ -143,35 +188,57 @@ impl Sink for FilesSink {
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
-        if !self.has_checkpoints {
-            return Ok(());
-        }
         self.complete_current(state.epoch())?;
-        self.epoch = Some(state.epoch());
-        let pending: Vec<&str> = self.pending.iter().map(|(part, _)| part.name()).collect();
+        let Some(committing) = &mut self.committing else { return Ok(()) };
+        committing.epoch = state.epoch();
+        let pending: Vec<&str> = committing.pending.iter().map(|(part, _)| part.as_str()).collect();
         state.value("pending", &pending)?;
         state.value("epoch", &state.epoch())?;
-        state.value("has_parts", &self.has_parts)
+        state.value("has_parts", &self.has_parts)?;
+        let uncleared = (!self.is_cleared).then_some(self.names.subtask);
+        state.value("uncleared", &uncleared)
     }
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
-        for name in state.values::<Vec<String>>("pending")?.concat() {
-            part::complete(&self.folder, &name)?;
+        let Some(committing) = &mut self.committing else { return Ok(()) };
+        let pending: Vec<String> = state.values::<Vec<String>>("pending")?.concat();
+        let uncleared: Vec<Option<u32>> = state.values("uncleared")?;
+        // Instances that have ended wrote theirs with the end.
+        let epoch = state.values("epoch")?.into_iter().min().unwrap_or_default();
+        let is_covered = |name: &str, part: PartName| match part.stage {
+            PartStage::Complete => {
+                let is_earlier_runs = uncleared.contains(&Some(part.subtask));
+                let is_pending = pending.iter().any(|pending| part::complete_name(pending) == name);
+                is_pending || !is_earlier_runs && part.epoch.is_none_or(|begun| begun < epoch)
+            }
+            PartStage::InProgress => pending.iter().any(|pending| pending == name),
+            PartStage::Claimed => false,
+        };
+        // The rows behind the checkpoint come again.
+        part::remove(&self.folder, &self.names, |name, part| {
+            state.has_part_of(part.subtask) && !is_covered(name, part)
+        })?;
+        for name in &pending {
+            part::complete(&self.folder, name)?;
         }
         part::sync_folder(&self.folder)?;
-        self.epoch = state.values("epoch")?.into_iter().max();
+        (committing.epoch, committing.is_tidy, self.is_cleared) = (epoch, true, true);
         self.has_parts = state.values("has_parts")?.contains(&true);
-        self.tidy(|subtask| state.has_part_of(subtask))
+        Ok(())
     }
 
     fn commits(&self) -> bool {
-        self.has_checkpoints
+        self.committing.is_some()
     }
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        let Some(committing) = &self.committing else { return Ok(()) };
+        committing.claim.check()?;
+        self.clear()?;
+        let Some(committing) = &mut self.committing else { return Ok(()) };
         let mut is_changed = false;
-        for (part, _) in self.pending.extract_if(.., |(_, covered_by)| *covered_by <= epoch) {
-            part::complete(&self.folder, part.name())?;
+        for (part, _) in committing.pending.extract_if(.., |(_, covered_by)| *covered_by <= epoch) {
+            part::complete(&self.folder, &part)?;
             is_changed = true;
         }
         if is_changed { part::sync_folder(&self.folder) } else { Ok(()) }
@@ -179,7 +246,7 @@ impl Sink for FilesSink {
 
     fn finish(&mut self) -> Result<()> {
         if !self.has_parts {
-            self.current = Some(self.begin()?);
+            self.current()?;
         }
         self.complete_current(Epoch::END)
     }

@@ -39,8 +39,9 @@ struct Files {
     batch_rows: u32,
     /// The columns of a sink's key.
     keys: Vec<usize>,
-    /// Whether sinks show what checkpoints cover.
-    has_checkpoints: bool,
+    /// Where the checkpoints are of the job whose sinks these are, if it has any.
+    checkpoints: Option<String>,
+    attempt: u32,
 }
 
 impl Files {
@@ -50,7 +51,7 @@ impl Files {
             (String::from("path"), folder.path().display().to_string()),
             (String::from("format"), format.to_owned()),
         ];
-        Self { folder, options, batch_rows: 3, keys: Vec::new(), has_checkpoints: false }
+        Self { folder, options, batch_rows: 3, keys: Vec::new(), checkpoints: None, attempt: 0 }
     }
 
     fn with(mut self, option: &str, value: &str) -> Self {
@@ -85,7 +86,8 @@ impl Files {
             limit: None,
             live: false,
         };
-        open_sink(&node, subtask, self.has_checkpoints, Arc::clone(schema))
+        let env = TaskEnv { attempt: self.attempt, checkpoints: self.checkpoints.clone(), ..test_env()? };
+        open_sink(&node, OperatorId(1), subtask, &env, Arc::clone(schema))
     }
 
     /// Writes parts, batches parted by `---`.

@@ -52,7 +52,7 @@ struct Files {
 impl Files {
     fn open(folder: &Path, subtask: u32) -> Self {
         let node = node("files", &[("path", folder.to_str().unwrap()), ("format", "csv")], Some(1));
-        let env = TaskEnv { has_checkpoints: true, ..test_env().unwrap() };
+        let env = TaskEnv { checkpoints: Some(String::from("c")), ..test_env().unwrap() };
         let rows = schema("k:text t:time");
         let writer = open_sink(&node, OperatorId(1), subtask, &env, Arc::clone(&rows)).unwrap();
         let stats = Arc::new(OperatorStats::new(JobId(1), OperatorId(1), subtask));
@@ -95,14 +95,14 @@ fn a_checkpoint_shows_the_rows_before_the_watermark_and_keeps_those_behind_it() 
     first.push("b @2\na @1\nc @3", 3);
     let state = first.snapshot(1);
     first.sink.commit(Epoch(1)).unwrap();
-    assert_eq!(written(folder.path(), "part-0.csv"), ["a", "b"]);
+    assert_eq!(written(folder.path(), "part-0-0000000000.csv"), ["a", "b"]);
     first.push("d @4", 4);
     drop(first);
     let mut second = Files::open(folder.path(), 0);
     second.sink.restore(&StateReader::new(&[state], 0, 1)).unwrap();
     second.push("d @4", 4);
     second.end();
-    assert_eq!(written(folder.path(), "part-0.csv"), ["a", "b"]);
+    assert_eq!(written(folder.path(), "part-0-0000000000.csv"), ["a", "b"]);
     assert_eq!(written(folder.path(), "part-0-0000000001.csv"), ["c", "d"]);
 }
 
@@ -122,8 +122,9 @@ fn rows_that_wait_are_written_once_whatever_the_parallelism() {
         });
         instances = restored.collect();
     }
-    assert_eq!(written(folder.path(), "part-0.csv"), ["a"]);
+    assert_eq!(written(folder.path(), "part-0-0000000000.csv"), ["a"]);
     instances[0].end();
     assert_eq!(written(folder.path(), "part-0-0000000002.csv"), ["b", "c"]);
+    drop(instances);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 }

@@ -122,7 +122,7 @@ impl Job {
     fn start(graph: &DataflowGraph, settings: Settings, commands: &[DriverCommand]) -> Self {
         let session = Arc::new(Session::default());
         let results: Arc<dyn ResultPort> = Arc::<Session>::clone(&session);
-        let env = TaskEnv { settings, results, has_checkpoints: true, ..test_env().unwrap() };
+        let env = TaskEnv { settings, results, checkpoints: Some(String::from("c")), ..test_env().unwrap() };
         let stages = Stages::of(graph).unwrap();
         let mut ends: HashMap<TaskId, Ends> = HashMap::new();
         for (id, from, to) in stages.channels(RunId::first(env.job), graph).unwrap() {
@@ -268,7 +268,8 @@ fn ended_and_restored(graph: &DataflowGraph) -> OperatorMetrics {
     let mut job = Job::start(graph, Settings::default(), &[]);
     job.run();
     let sink = job.tasks.last_mut().unwrap();
-    let (stages, env) = (Stages::of(graph).unwrap(), TaskEnv { has_checkpoints: true, ..test_env().unwrap() });
+    let (stages, env) =
+        (Stages::of(graph).unwrap(), TaskEnv { checkpoints: Some(String::from("c")), ..test_env().unwrap() });
     let state = sink.take_final_state().unwrap().to_bytes().unwrap();
     let restore = [Snapshot::from_bytes(&state).unwrap()];
     let (receivers, senders) = (HashMap::new(), HashMap::new());

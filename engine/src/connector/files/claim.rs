@@ -1,0 +1,119 @@
+//! Which job writes the parts of a subtask in a folder: one at a time.
+//!
+//! A lock says that somebody writes, and the file that is locked who it is. Attempts at one job do not wait for
+//! each other: a worker whose coordinator has gone keeps its lock until it notices, and the next attempt takes
+//! over. What the worker writes until then is not seen.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::file_error;
+use super::part::{claimed, in_progress};
+use crate::error::{EngineError, Result};
+
+/// Who writes: an attempt at a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    /// What no sink of another job is called.
+    pub(super) sink: String,
+    pub(super) attempt: u32,
+}
+
+impl Owner {
+    fn parse(text: &str) -> Option<Self> {
+        let (attempt, sink) = text.split_once(' ')?;
+        Some(Self { sink: sink.to_owned(), attempt: attempt.parse().ok()? })
+    }
+
+    fn comes_after(&self, other: &Self) -> bool {
+        self.sink == other.sink && self.attempt > other.attempt
+    }
+}
+
+/// The right to write, until it is dropped.
+pub(super) struct Claim {
+    /// Holds the lock.
+    file: File,
+    path: PathBuf,
+}
+
+impl Claim {
+    /// Claims the parts of a subtask, of which the only one would have this name; an error if somebody else has
+    /// them.
+    pub(super) fn take(folder: &Path, name: &str, owner: &Owner) -> Result<Self> {
+        let path = claimed(folder, name);
+        let mut file = open(&path, false).map_err(file_error("write", &path))?;
+        if !lock(&file, &path).map_err(file_error("lock", &path))? {
+            let mut before = String::new();
+            file.read_to_string(&mut before).map_err(file_error("read", &path))?;
+            if !Owner::parse(&before).is_some_and(|before| owner.comes_after(&before)) {
+                return Err(EngineError::FileInUse { path });
+            }
+            let beside = in_progress(folder, name, owner.attempt);
+            file = take_over(&path, &beside).map_err(file_error("write", &path))?;
+        }
+        let claim = Self { file, path };
+        claim.note(owner).map_err(file_error("write", &claim.path))?;
+        Ok(claim)
+    }
+
+    /// An error if somebody else has taken over.
+    pub(super) fn check(&self) -> Result<()> {
+        match is_at(&self.file, &self.path).map_err(file_error("read", &self.path))? {
+            true => Ok(()),
+            false => Err(EngineError::FileInUse { path: self.path.clone() }),
+        }
+    }
+
+    fn note(&self, owner: &Owner) -> io::Result<()> {
+        let mut file = &self.file;
+        file.set_len(0)?;
+        file.rewind()?;
+        write!(file, "{} {}", owner.attempt, owner.sink)
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Nothing is lost if it stays: it is not locked any more.
+        if is_at(&self.file, &self.path).unwrap_or(false) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Puts a locked file in the place of another, whose lock then holds a file that no path leads to.
+fn take_over(path: &Path, beside: &Path) -> io::Result<File> {
+    let file = open(beside, true)?;
+    file.try_lock()?;
+    fs::rename(beside, path)?;
+    Ok(file)
+}
+
+fn open(path: &Path, truncate: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(truncate).open(path)
+}
+
+/// Whether the file at `path` is ours alone now.
+pub(super) fn lock(file: &File, path: &Path) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => is_at(file, path),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        // A file system without locks: nothing to go by but the name.
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether a path still leads to the file. Between opening and locking, who held the lock may have
+/// completed or removed it: what is locked then is a whole part of somebody else's.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
