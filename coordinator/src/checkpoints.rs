@@ -64,7 +64,8 @@ pub(crate) async fn seal(storage: &Storage, manifest: &Manifest) -> Result<()> {
 }
 
 /// The newest checkpoint of a job whose manifest can be read, but for the epochs in `damaged`; an error if there are
-/// some and none of them can be. `known` is one that is known to exist, which a listing may lack.
+/// some and none of them can be. `known` is one that is known to exist, which a listing may lack. Newer ones that
+/// cannot be used make room: the attempt that goes on takes checkpoints of the same numbers.
 pub(crate) async fn newest(
     storage: &Storage,
     job: JobId,
@@ -76,21 +77,37 @@ pub(crate) async fn newest(
     paths.sort();
     paths.dedup();
     let is_first = paths.is_empty();
+    let mut unusable = Vec::new();
     for path in paths.into_iter().rev() {
         let Some(bytes) = storage.get(&path).await? else { continue };
         match Manifest::from_bytes(&bytes, &path) {
             Ok(manifest) if manifest.run.job != job => warn!(path, "manifest of another job passed over"),
-            Ok(manifest) if damaged.contains(&manifest.epoch) => {}
-            Ok(manifest) => return Ok(Some(manifest)),
-            Err(error) => warn!(path, error = chain(&error), "checkpoint passed over"),
+            Ok(manifest) if damaged.contains(&manifest.epoch) => unusable.push((path, bytes)),
+            Ok(manifest) => {
+                set_aside(storage, unusable).await?;
+                return Ok(Some(manifest));
+            }
+            Err(error) => {
+                warn!(path, error = chain(&error), "checkpoint passed over");
+                unusable.push((path, bytes));
+            }
         }
     }
     if is_first { Ok(None) } else { Err(CoordinatorError::NoUsableCheckpoint { job }) }
 }
 
+/// Puts manifests where they are not looked for, except by a person.
+async fn set_aside(storage: &Storage, manifests: Vec<(String, Vec<u8>)>) -> Result<()> {
+    for (path, bytes) in manifests {
+        storage.put(&path.replace("/manifest/", "/damaged/"), bytes).await?;
+        storage.delete(&path).await?;
+    }
+    Ok(())
+}
+
 /// Deletes all checkpoints of a job that is over, the newest last.
 pub(crate) async fn clear(storage: &Storage, job: JobId) -> Result<()> {
-    for folder in [Manifest::folder_of(job), format!("{job}/state")] {
+    for folder in [Manifest::folder_of(job), format!("{job}/state"), format!("{job}/damaged")] {
         for path in storage.list(&folder).await? {
             storage.delete(&path).await?;
         }
@@ -173,6 +190,26 @@ mod tests {
         assert!(matches!(none, CoordinatorError::NoUsableCheckpoint { job: JOB }), "{none}");
         clear(&storage, JOB).await.unwrap();
         assert_eq!(newest(&storage, JOB, None, &[]).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_damaged_makes_room_once_there_is_one_before() {
+        let (_folder, storage) = storage().await;
+        for epoch in [9, 10, 11] {
+            seal(&storage, &manifest(0, epoch)).await.unwrap();
+        }
+        storage.put(&Manifest::path_of(JOB, Epoch(11)), vec![1]).await.unwrap();
+        let all = [Epoch(9), Epoch(10)];
+        newest(&storage, JOB, None, &all).await.unwrap_err();
+        assert_eq!(storage.list("job-3/manifest").await.unwrap().len(), 3, "nothing to go back to");
+        assert_eq!(newest(&storage, JOB, Some(Epoch(11)), &all[1..]).await.unwrap(), Some(manifest(0, 9)));
+        for epoch in [10, 11] {
+            seal(&storage, &manifest(1, epoch)).await.unwrap();
+        }
+        assert_eq!(newest(&storage, JOB, None, &[]).await.unwrap(), Some(manifest(1, 11)));
+        assert_eq!(storage.list("job-3/damaged").await.unwrap().len(), 2);
+        clear(&storage, JOB).await.unwrap();
+        assert_eq!(storage.list("job-3").await.unwrap(), Vec::<String>::new());
     }
 
     #[tokio::test]

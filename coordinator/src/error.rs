@@ -191,7 +191,9 @@ impl CoordinatorError {
             | Self::NotRunning { .. }
             | Self::PublicAddress { .. }
             | Self::NoCheckpoints { .. }
-            | Self::UnknownObject { .. } => ErrorDomain::User,
+            | Self::UnknownObject { .. }
+            // Trying again finds no other checkpoints.
+            | Self::NoUsableCheckpoint { .. } => ErrorDomain::User,
             Self::NoWorkers
             | Self::WorkersMissing { .. }
             | Self::ConnectBack { .. }
@@ -199,7 +201,6 @@ impl CoordinatorError {
             | Self::View { .. }
             | Self::Fenced { .. }
             | Self::Sealed { .. }
-            | Self::NoUsableCheckpoint { .. }
             | Self::Corrupted { .. }
             | Self::Torn { .. }
             | Self::IndexBehind { .. }

@@ -233,6 +233,8 @@ impl Coordinator {
                 job.newest_metrics.clear();
                 job.restarts.next = Next::Nothing;
                 job.restarts.is_changed = false;
+                // They have made room, so their numbers will be those of others.
+                job.restarts.damaged.clear();
                 self.jobs.insert(id, job);
                 self.drive(run, Event::Submitted, ctx);
             }
