@@ -10,6 +10,15 @@ pub fn log_filter() -> String {
     std::env::var("TIDEMILL_LOG").unwrap_or_else(|_| String::from("warn"))
 }
 
+/// What the environment says of object stores, in lower case: the variables that AWS's own tools read.
+#[must_use]
+pub fn storage_options() -> Vec<(String, String)> {
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let aws = variables.filter(|(name, _)| name.starts_with("AWS_"));
+    aws.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
+}
+
 /// The text of a file.
 pub fn read_script(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|source| TidemillError::ReadFile { path: path.to_path_buf(), source })

@@ -1,18 +1,33 @@
 //! The storage of checkpoints: an object store, named by a folder or a URL.
 //!
+//! What else a store wants to know, such as credentials, each process is told when it starts: they are in no message
+//! and in no record.
+//!
 //! A folder is flushed to the disk: `object_store` does not, and a manifest must not outlive what it names.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 
 use crate::error::{PlanError, Result};
+
+/// What this process was told of object stores.
+static OPTIONS: OnceLock<Vec<(String, String)>> = OnceLock::new();
+
+/// Tells this process what its object stores want to know, by the names that `object_store` has for it, such as
+/// `aws_access_key_id`. Once, before any is opened; names that it does not know are passed over.
+pub fn configure(options: Vec<(String, String)>) {
+    // Whoever comes second has the same environment.
+    let _ = OPTIONS.set(options);
+}
 
 /// See the [module](self).
 #[derive(Debug, Clone)]
@@ -23,19 +38,32 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// The storage at a folder or `file://` URL; a folder is made if it is not there.
+    /// The storage at a folder or URL (`file://folder`, `s3://bucket/prefix`); a folder is made if it is not there,
+    /// a bucket is not asked for yet.
     pub fn open(url: &str) -> Result<Self> {
         let refuse = |reason: String| PlanError::Storage { url: url.to_owned(), reason };
         let folder = match url.split_once("://") {
             None => FilePath::new(url),
             Some(("file", path)) => FilePath::new(path),
+            Some(("s3", path)) => return Self::in_bucket(path).map_err(|error| refuse(error.to_string())),
             Some((scheme, _)) => {
-                return Err(refuse(format!("{scheme}:// is not supported; a folder or a file:// URL is")));
+                return Err(refuse(format!("{scheme}:// is not supported; a folder, file:// and s3:// are")));
             }
         };
         let folder = create_folder(folder).map_err(|error| refuse(error.to_string()))?;
         let objects = LocalFileSystem::new_with_prefix(&folder).map_err(|error| refuse(error.to_string()))?;
         Ok(Self { objects: Arc::new(objects), folder: Some(folder) })
+    }
+
+    fn in_bucket(path: &str) -> object_store::Result<Self> {
+        let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
+        let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);
+        for (name, value) in OPTIONS.get().into_iter().flatten() {
+            if let Ok(key) = name.parse() {
+                builder = builder.with_config(key, value);
+            }
+        }
+        Ok(Self::on(Arc::new(PrefixStore::new(builder.build()?, prefix))))
     }
 
     /// A storage on an object store of any kind.

@@ -45,6 +45,7 @@ pub fn main() -> ExitCode {
         .without_time()
         .with_target(false)
         .init();
+    tidemill_plans::storage::configure(config::storage_options());
     let answer: Result<ExitCode> = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Resume(arguments) => resume::run(&arguments),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::command::{Folder, Output, Run};
-use crate::killed::{Random, children, csv_rows, kill, kill_a_worker, parts, wait_for_commits};
+use crate::killed::{Random, csv_rows, kill_a_worker, kill_all, parts, wait_for_commits};
 
 const ACCOUNTS: u64 = 10;
 
@@ -35,9 +35,10 @@ fn transfers(count: usize, random: &mut Random) -> String {
     text
 }
 
-fn script(parallelism: usize) -> String {
+fn script(settings: &str, parallelism: usize) -> String {
     format!(
-        "SET checkpoint_interval = '200ms';
+        "{settings}
+         SET checkpoint_interval = '200ms';
          SET restart_delay = '50ms';
          SET restart_delay_max = '200ms';
          SET restart_attempts = 1000;
@@ -58,23 +59,36 @@ fn script(parallelism: usize) -> String {
 }
 
 /// A bank whose job runs on worker processes.
-struct Bank {
-    folder: Folder,
-    run: Run,
+pub(crate) struct Bank {
+    pub(crate) folder: Folder,
+    pub(crate) run: Run,
     random: Random,
     transfers: usize,
+    /// What the environment of its processes has.
+    variables: Vec<(String, String)>,
 }
 
 impl Bank {
     fn open(transfers: usize, parallelism: usize, seed: u64) -> Self {
-        let start = |folder: &Folder| folder.start(&script(parallelism), &["--workers", "2", "--data-dir", "meta"]);
-        Self::open_in(transfers, seed, start)
+        let script = script("", parallelism);
+        Self::open_in(transfers, seed, |folder| folder.start(&script, &["--workers", "2", "--data-dir", "meta"]))
+    }
+
+    /// A bank with settings of its own, whose processes have these variables in their environment.
+    pub(crate) fn open_with(transfers: usize, seed: u64, settings: &str, variables: &[(String, String)]) -> Self {
+        let script = script(settings, 2);
+        let bank = Self::open_in(transfers, seed, |folder| {
+            folder.write("script.sql", script);
+            let arguments = ["run", "script.sql", "--workers", "2", "--data-dir", "meta"];
+            Run::start_with(&folder.path(""), &arguments, variables)
+        });
+        Self { variables: variables.to_vec(), ..bank }
     }
 
     /// A bank that listens to its shell; the statements are one job.
     fn open_in_shell(transfers: usize, parallelism: usize, workers: &[&str]) -> Self {
         let mut bank = Self::open_in(transfers, parallelism as u64, |folder| {
-            folder.write("bank.sql", script(parallelism));
+            folder.write("bank.sql", script("", parallelism));
             folder.open_shell(&[&["--data-dir", "meta"], workers].concat())
         });
         bank.run.say("\\i bank.sql");
@@ -85,43 +99,41 @@ impl Bank {
         let mut random = Random(seed);
         let folder = Folder::with(&[("transfers.csv", &self::transfers(transfers, &mut random))]);
         let run = start(&folder);
-        Self { folder, run, random, transfers }
+        Self { folder, run, random, transfers, variables: Vec::new() }
     }
 
     /// Waits until some more checkpoints have been committed.
     #[track_caller]
-    fn wait_for_commits(&self, more: usize) {
+    pub(crate) fn wait_for_commits(&self, more: usize) {
         wait_for_commits(&self.folder, "kept", more);
     }
 
-    fn kill_a_worker(&mut self) {
+    pub(crate) fn kill_a_worker(&mut self) {
         kill_a_worker(&self.run, &mut self.random);
     }
 
     /// Kills the coordinator and, as when a machine goes down, all that it had started.
     fn kill_everybody(self) -> Self {
-        let workers = children(self.run.pid);
-        self.run.signal("KILL");
-        workers.into_iter().for_each(kill);
+        kill_all(&self.run);
         self.resume()
     }
 
     /// Kills the coordinator alone: its workers go on until they notice.
     fn kill_the_coordinator(self) -> Self {
         self.run.signal("KILL");
+        // The data folder is in use until the process is gone.
+        self.run.wait_killed();
         self.resume()
     }
 
-    fn resume(self) -> Self {
-        // The data folder is in use until the process is gone.
-        self.run.wait_killed();
+    pub(crate) fn resume(self) -> Self {
         let arguments = ["resume", "--workers", "2", "--data-dir", "meta"];
-        Self { run: Run::start(&self.folder.path(""), &arguments), ..self }
+        Self { run: Run::start_with(&self.folder.path(""), &arguments, &self.variables), ..self }
     }
 
     /// Waits for the end and looks at the books.
     #[track_caller]
-    fn close(self) {
+    pub(crate) fn close(self) {
         let Self { folder, run, transfers, .. } = self;
         let output: Output = run.output(LIMIT).success();
         check_transfers(&folder, transfers, &output);

@@ -122,16 +122,17 @@ impl Run {
         Self::start_reading(folder, arguments, Stdio::null())
     }
 
+    /// Starts the program with these variables in its environment.
+    pub(crate) fn start_with(folder: &Path, arguments: &[&str], variables: &[(String, String)]) -> Self {
+        Self::spawn(program(folder, arguments).stdin(Stdio::null()).envs(variables.iter().cloned()))
+    }
+
     fn start_reading(folder: &Path, arguments: &[&str], input: Stdio) -> Self {
-        let mut child: Child = Command::new(env!("CARGO_BIN_EXE_tidemill"))
-            .args(arguments)
-            .current_dir(folder)
-            .env_remove("TIDEMILL_LOG")
-            .stdin(input)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(program(folder, arguments).stdin(input))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child: Child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stdout_lines) = read_lines(child.stdout.take().unwrap());
         let (stderr, stderr_lines) = read_lines(child.stderr.take().unwrap());
         let (pid, stdin) = (child.id(), child.stdin.take());
@@ -197,6 +198,12 @@ impl Run {
         let (stdout, stderr) = (self.stdout.join().unwrap(), self.stderr.join().unwrap());
         Output { status: status.code(), stdout, stderr }
     }
+}
+
+fn program(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+    command.args(arguments).current_dir(folder).env_remove("TIDEMILL_LOG");
+    command
 }
 
 /// Reads a pipe to its end; the lines can be had as they come, but most tests only look at the whole.

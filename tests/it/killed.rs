@@ -39,6 +39,22 @@ pub(crate) fn kill_a_worker(run: &Run, random: &mut Random) {
     }
 }
 
+/// Kills a run and, as when a machine goes down, all that it has started; returns when they are gone.
+#[track_caller]
+pub(crate) fn kill_all(run: &Run) {
+    let workers = children(run.pid);
+    run.signal("KILL");
+    workers.iter().copied().for_each(kill);
+    run.wait_killed();
+    for _ in 0..PATIENCE.as_millis() / 10 {
+        if !workers.iter().any(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok()) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{workers:?} survive SIGKILL");
+}
+
 /// Complete files of a sink, by name.
 fn files(folder: &Folder, sink: &str) -> BTreeSet<String> {
     let listed = fs::read_dir(folder.path(sink)).into_iter().flatten();

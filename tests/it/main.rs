@@ -28,6 +28,7 @@ mod shell;
 mod slt;
 mod state;
 mod stop;
+mod storage;
 mod tidy;
 mod time;
 mod unnest;
