@@ -10,6 +10,7 @@ mod bad_input;
 mod bank;
 mod command;
 mod equivalence;
+mod faults;
 mod flights;
 mod formats;
 mod functions;

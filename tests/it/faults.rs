@@ -1,0 +1,169 @@
+//! What is damaged, full or gone: checkpoints, the disk that they are on, and the index of the metadata.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::bank::Bank;
+use crate::command::PATIENCE;
+use crate::killed::kill_all;
+
+/// What can happen to a file.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    CutShort,
+    BitFlipped,
+    Gone,
+}
+
+const DAMAGES: [Damage; 3] = [Damage::CutShort, Damage::BitFlipped, Damage::Gone];
+
+impl Damage {
+    fn befall(self, path: &Path) {
+        let mut bytes = fs::read(path).unwrap();
+        match self {
+            Self::CutShort => bytes.truncate(bytes.len() / 2),
+            Self::BitFlipped => {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+            }
+            Self::Gone => return fs::remove_file(path).unwrap(),
+        }
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+/// The files below a folder, sorted.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The manifests of the checkpoints, the newest last.
+fn manifests(bank: &Bank) -> Vec<PathBuf> {
+    let mut found = files(&bank.folder.path("meta/checkpoints"));
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "manifest"));
+    found.retain(|path| path.parent().is_some_and(|folder| folder.ends_with("manifest")));
+    found
+}
+
+/// The largest file of state of the checkpoint that a manifest is of.
+fn state_of(manifest: &Path) -> PathBuf {
+    let job = manifest.parent().and_then(Path::parent).unwrap();
+    let states = files(&job.join("state").join(manifest.file_stem().unwrap()));
+    states.into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over_for_the_one_before_and_no_row_is_lost_or_doubled() {
+    let mut bank = Bank::open_with(24_000, 3, "", &[]);
+    for damage in DAMAGES {
+        bank.wait_for_commits(3);
+        kill_all(&bank.run);
+        let manifest = manifests(&bank).pop().unwrap();
+        damage.befall(&state_of(&manifest));
+        bank = bank.resume();
+        bank.run.wait_for_line("cannot be restored");
+        if let Damage::Gone = damage {
+            continue;
+        }
+        bank.wait_for_commits(3);
+        kill_all(&bank.run);
+        damage.befall(&manifests(&bank).pop().unwrap());
+        bank = bank.resume();
+        bank.run.wait_for_line("checkpoint passed over");
+    }
+    bank.close();
+}
+
+#[test]
+fn without_a_checkpoint_that_can_be_read_nothing_is_written() {
+    for is_state in [false, true] {
+        let bank = Bank::open_with(8_000, 5, "", &[]);
+        bank.wait_for_commits(3);
+        kill_all(&bank.run);
+        for manifest in manifests(&bank) {
+            Damage::CutShort.befall(&if is_state { state_of(&manifest) } else { manifest });
+        }
+        let written = files(&bank.folder.path("kept"));
+        let bank = bank.resume();
+        let message = bank.run.output(PATIENCE).failure();
+        assert!(message.contains("error: ") && message.contains("none of the checkpoints of job-1"), "{message}");
+        if !is_state {
+            assert_eq!(files(&bank.folder.path("kept")), written);
+        }
+    }
+}
+
+#[test]
+fn a_job_goes_on_while_its_storage_is_gone() {
+    let bank = Bank::open_with(16_000, 9, "SET checkpoint_storage = 'storage';", &[]);
+    let (storage, away) = (bank.folder.path("storage"), bank.folder.path("away"));
+    bank.wait_for_commits(2);
+    fs::rename(&storage, &away).unwrap();
+    fs::write(&storage, "a file").unwrap();
+    bank.run.wait_for_line("barrier given up");
+    fs::remove_file(&storage).unwrap();
+    fs::rename(&away, &storage).unwrap();
+    bank.wait_for_commits(2);
+    bank.close();
+}
+
+/// A disk of 8 MiB, as long as this lives.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// None where the system does not let us have one.
+    fn mount(at: PathBuf) -> Option<Self> {
+        fs::create_dir(&at).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(&at).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(at))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: whoever still has a file open there is about to end.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "says that it could not test anything")]
+fn a_job_goes_on_while_its_storage_is_full() {
+    let place = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(place.path().join("disk")) else {
+        eprintln!("no disk can be mounted here, so none is full");
+        return;
+    };
+    let settings = format!("SET checkpoint_storage = '{}';", disk.0.display());
+    let bank = Bank::open_with(16_000, 13, &settings, &[]);
+    bank.wait_for_commits(2);
+    let filler = disk.0.join("filler");
+    let _ = fs::write(&filler, vec![7; 16 << 20]).unwrap_err();
+    bank.run.wait_for_line("No space left on device");
+    fs::remove_file(filler).unwrap();
+    bank.wait_for_commits(2);
+    bank.close();
+}
+
+#[test]
+fn jobs_are_found_though_the_index_of_the_metadata_is_damaged() {
+    let mut bank = Bank::open_with(16_000, 17, "", &[]);
+    for damage in DAMAGES {
+        bank.wait_for_commits(2);
+        kill_all(&bank.run);
+        let index = files(&bank.folder.path("meta/meta-index"));
+        assert!(!index.is_empty());
+        index.iter().filter(|path| fs::metadata(path).unwrap().len() > 0).for_each(|path| damage.befall(path));
+        bank = bank.resume();
+    }
+    bank.close();
+}
