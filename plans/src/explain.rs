@@ -139,6 +139,9 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
                 group.unwrap_or_default()
             )
         }
+        NodeKind::Normalize(normalize) => {
+            format!("last row of ({}){}", input(0, &normalize.keys), shown_ttl(normalize.ttl.map(|ttl| ttl.micros)))
+        }
         NodeKind::Project(project) => list(project.columns.iter().map(|column| {
             let expr = column.expr.to_string();
             // SQL would quote a column that has a keyword's name.

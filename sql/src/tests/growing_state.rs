@@ -164,6 +164,31 @@ fn a_time_to_live_needs_event_time() {
 }
 
 #[test]
+fn rows_that_are_updated_have_no_event_time() {
+    let source = |format: &str, watch: &str| {
+        format!(
+            "CREATE SOURCE balances (k BIGINT, v BIGINT, PRIMARY KEY (k) NOT ENFORCED)
+               WITH (connector = 'files', path = 'balances', format = '{format}'{watch});"
+        )
+    };
+    let count = "SELECT v, count(*) AS n FROM balances GROUP BY v";
+    check(
+        &format!("{} {count}", source("upsert-json", ", watch = '1s'")),
+        expect![[r#"
+        line 2, column 101: the state of Normalize #1 grows without bound: it keeps the last row of every (k); a time to live counts event time, and balances has none, for its rows are updated: delete those that are done with
+        line 2, column 101: the state of Aggregate #3 grows without bound: it keeps a group for every (v); a time to live counts event time, and balances has none, for its rows are updated: delete those that are done with
+    "#]],
+    );
+    check(
+        &format!("SET state_ttl = '1d'; {} {count}", source("debezium-json", ", watch = '1s'")),
+        expect![[r#"
+            line 2, column 103: the state of Aggregate #2 grows without bound: it keeps a group for every (v); a time to live counts event time, and balances has none, for its rows are updated: delete those that are done with
+        "#]],
+    );
+    check_none(&format!("{} {count}", source("upsert-json", "")));
+}
+
+#[test]
 fn each_operator_is_named_once_with_the_statement_that_brought_it() {
     check(
         "CREATE VIEW pages AS SELECT page, count(*) AS n FROM clicks GROUP BY page;
