@@ -210,13 +210,14 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             join.filter.as_ref().map(|filter| format!(" where {filter}")).unwrap_or_default()
         ),
         NodeKind::TemporalJoin(join) => format!(
-            "{}({}) = ({}), newest {} {} {}",
+            "{}({}) = ({}), newest {} {} {}{}",
             if join.kind == TemporalJoinKind::Left { "left " } else { "" },
             input(0, &join.left_keys),
             input(1, &join.right_keys),
             input(1, &[join.right_time]),
             if join.bound == VersionBound::Before { "before" } else { "as of" },
-            input(0, &[join.left_time])
+            input(0, &[join.left_time]),
+            shown_ttl(join.ttl)
         ),
         NodeKind::TopN(top) => format!(
             "first {}{} by ({}) ordered by {} {}{}",

@@ -1,8 +1,8 @@
 //! Which operators keep more and more while a query runs: the one rule behind the warnings about them.
 //!
 //! State grows without bound where rows come for ever, and neither event time nor a time to live says what
-//! can be forgotten. What a source that ends fills is bounded, and so is what windows, interval joins and
-//! joins as of a time keep: it is dropped as time passes.
+//! can be forgotten. What a source that ends fills is bounded, and so is what windows and interval joins keep:
+//! it is dropped as time passes. Joins as of a time drop all versions but the newest of each key.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::expr::StreamExpr;
 use crate::graph::{DataflowGraph, Node};
 use crate::ids::OperatorId;
 use crate::node::{AggregateEmit, AggregateNode, JoinNode, NodeKind, NormalizeNode, OverEmit, OverWindowNode};
-use crate::node::{SourceNode, TopNEmit, TopNNode};
+use crate::node::{SourceNode, TemporalJoinNode, TopNEmit, TopNNode};
 
 /// Aggregates that keep every value that they have seen.
 const KEEP_ALL_VALUES: &[&str] = &["array_agg", "string_agg", "median", "percentile_cont"];
@@ -86,6 +86,7 @@ fn growth(graph: &DataflowGraph, node: &Node) -> Option<GrowingState> {
         NodeKind::Normalize(normalize) => Some(of_normalize(graph, node, normalize)),
         NodeKind::Aggregate(aggregate) => of_aggregate(graph, node, aggregate),
         NodeKind::Join(join) => of_join(graph, node, join),
+        NodeKind::TemporalJoin(join) => of_versions(graph, node, join),
         NodeKind::TopN(top) => of_top_n(graph, node, top),
         NodeKind::OverWindow(over) => of_over(graph, node, over),
         _ => None,
@@ -165,6 +166,17 @@ fn of_join(graph: &DataflowGraph, node: &Node, join: &JoinNode) -> Option<Kept> 
         what: format!("it keeps every row of {}", kept.iter().map(side).collect::<Vec<_>>().join(" and of ")),
         life,
         instead: "bound the join in time (ON b.ts BETWEEN a.ts AND a.ts + INTERVAL '…')",
+    })
+}
+
+fn of_versions(graph: &DataflowGraph, node: &Node, join: &TemporalJoinNode) -> Option<Kept> {
+    if !sources(graph, node, Some(1)).any(is_endless) {
+        return None;
+    }
+    Some(Kept {
+        what: format!("it keeps the newest version of every ({})", input_names(graph, node, 1, &join.right_keys)),
+        life: Life::of(&join.right_keys, join.ttl.is_some()),
+        instead: "look the rows up in a table elsewhere (FOR SYSTEM_TIME AS OF PROCTIME())",
     })
 }
 

@@ -101,6 +101,22 @@ fn joins_without_bounds_on_time() {
 }
 
 #[test]
+fn versions_of_joins() {
+    let join = |versions: &str, hint: &str| {
+        format!("SELECT {hint} c.page FROM clicks c JOIN {versions} FOR SYSTEM_TIME AS OF c.ts AS v ON v.id = c.id")
+    };
+    check(
+        &join("views", ""),
+        expect![[r#"
+        line 1, column 1: the state of TemporalJoin #3 grows without bound: it keeps the newest version of every (id); SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, or look the rows up in a table elsewhere (FOR SYSTEM_TIME AS OF PROCTIME())
+    "#]],
+    );
+    check_none(&join("auctions", ""));
+    check_none(&join("views", "/*+ STATE_TTL('v' = '90d') */"));
+    check_none(&format!("SET state_ttl = '1d'; {}", join("views", "")));
+}
+
+#[test]
 fn first_rows_of_partitions() {
     let top = |over: &str, from: &str| {
         format!("SELECT id, page FROM (SELECT *, ROW_NUMBER() OVER ({over}) AS rn FROM {from}) WHERE rn <= 3")
