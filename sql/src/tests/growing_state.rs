@@ -1,4 +1,4 @@
-//! Which operators are warned of, and which are not.
+//! Which operators are warned of, and which are not; and which results come at an interrupt only.
 
 use expect_test::{Expect, expect};
 
@@ -22,7 +22,7 @@ fn warnings(sql: &str) -> String {
             builder.add(&job).unwrap();
         }
     }
-    builder.growing_state().into_iter().map(|(at, growing)| format!("{at}{growing}\n")).collect()
+    builder.warnings().into_iter().map(|(at, warning)| format!("{at}{warning}\n")).collect()
 }
 
 #[track_caller]
@@ -238,4 +238,39 @@ fn explain_shows_it() {
         &format!("{ENDLESS} SET state_ttl = '90min'"),
         "SELECT page, id FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY page ORDER BY id) AS rn FROM clicks) WHERE rn <= 3",
     ));
+}
+
+#[test]
+fn results_that_come_when_they_are_interrupted() {
+    check(
+        "SELECT id FROM clicks ORDER BY id DESC LIMIT 3",
+        expect![[r#"
+        line 1, column 1: the rows come when the query is interrupted: ORDER BY is over all rows, and the input does not end; LIMIT without ORDER BY, and ROW_NUMBER() in windows with a condition on it, print rows as they come
+    "#]],
+    );
+    check(
+        "SELECT 1 AS x FROM bids; SELECT id, ts FROM clicks ORDER BY ts",
+        expect![[r#"
+        line 1, column 26: the rows come when the query is interrupted: ORDER BY is over all rows, and the input does not end; LIMIT without ORDER BY, and ROW_NUMBER() in windows with a condition on it, print rows as they come
+    "#]],
+    );
+    let counts = "SET state_ttl = '1d'; SELECT page, count(*) AS n FROM clicks GROUP BY page";
+    check(
+        &format!("{counts} LIMIT 3"),
+        expect![[r#"
+        line 1, column 23: the rows come when the query is interrupted: LIMIT is of rows that change, and the input does not end; without it, changes are printed as they come
+    "#]],
+    );
+    check(
+        &format!("{counts} ORDER BY n"),
+        expect![[r#"
+        line 1, column 23: the rows come when the query is interrupted: ORDER BY is over all rows, and the input does not end; without ORDER BY and LIMIT, changes are printed as they come
+    "#]],
+    );
+    // Rows that do not change are printed up to a limit, and a result of what ends comes then.
+    check_none("SELECT id FROM clicks LIMIT 3");
+    check_none(counts);
+    check_none("SELECT price FROM bids ORDER BY price LIMIT 3");
+    // Nobody waits for the rows of an analysis.
+    check_none("EXPLAIN ANALYZE SELECT id FROM clicks ORDER BY id");
 }
