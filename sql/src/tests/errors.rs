@@ -574,7 +574,7 @@ fn not_yet() {
     check_error(
         "BEGIN",
         expect![[r#"
-            line 1, column 1: no statement starts with BEGIN; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET
+            line 1, column 1: no statement starts with BEGIN; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB
         "#]],
     );
     check_error(
@@ -628,7 +628,7 @@ fn not_yet() {
     check_error(
         "VALUES (1)",
         expect![[r#"
-            line 1, column 1: no statement starts with VALUES; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET
+            line 1, column 1: no statement starts with VALUES; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB
         "#]],
     );
 }
