@@ -45,6 +45,7 @@ pub(crate) fn add_input(graph: &mut DataflowGraph, schema: SchemaRef) -> Operato
         columns: StreamSchema(Arc::clone(&schema)),
         projection: Vec::new(),
         event_time: None,
+        upsert_key: Vec::new(),
     };
     graph.add_node(NodeKind::Source(source), 1, schema)
 }

@@ -78,8 +78,7 @@ pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> R
         }
     }
     let settings = builder.job_settings().clone();
-    let growing = builder.growing_state().into_iter();
-    let warnings = growing.map(|(at, growing)| (at, growing.to_string())).collect();
+    let warnings = builder.warnings();
     let graph = builder.finish()?;
     // From the last to the first, so that inserting does not move the places still to come.
     for (place, result) in results.into_iter().rev() {

@@ -319,7 +319,7 @@ impl SqlSession {
 
 /// What the user should know before a job runs.
 fn warnings(builder: &JobBuilder) -> Vec<String> {
-    builder.growing_state().into_iter().map(|(at, growing)| format!("{at}{growing}")).collect()
+    builder.warnings().into_iter().map(|(at, warning)| format!("{at}{warning}")).collect()
 }
 
 /// Whether all sources of a graph end.

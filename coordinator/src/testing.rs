@@ -34,6 +34,7 @@ pub(crate) fn two_stage_graph(first: u32, second: u32) -> DataflowGraph {
         columns: StreamSchema(Arc::clone(&schema)),
         projection: vec![],
         event_time: None,
+        upsert_key: Vec::new(),
     };
     let mut graph = DataflowGraph::default();
     let from = graph.add_node(NodeKind::Source(source), first, Arc::clone(&schema));

@@ -147,6 +147,7 @@ mod tests {
             columns: StreamSchema(columns()),
             projection: vec![],
             event_time: None,
+            upsert_key: Vec::new(),
         })
     }
 

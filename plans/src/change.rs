@@ -72,6 +72,18 @@ pub fn with_change_column(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// `schema` where rows that are taken away may come with their keys alone: every column but the changelog
+/// column may be NULL.
+#[must_use]
+pub fn with_absent_values(schema: &Schema) -> SchemaRef {
+    let change = change_column_index(schema);
+    let absent = |(column, field): (usize, &Arc<Field>)| match change == Some(column) {
+        true => Arc::clone(field),
+        false => Arc::new(field.as_ref().clone().with_nullable(true)),
+    };
+    Arc::new(Schema::new(schema.fields().iter().enumerate().map(absent).collect::<Vec<_>>()))
+}
+
 /// The column that shows changes to people, in front of the others: `+I`, `-U`, `+U`, `-D`.
 pub const OP_COLUMN: &str = "op";
 

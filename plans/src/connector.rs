@@ -207,7 +207,7 @@ const UPSERTS: &str = "upsert-json";
 /// Whether a source with these options reads updates and deletes, not only inserts.
 #[must_use]
 pub fn reads_changes(options: &[(String, String)]) -> bool {
-    format_of(options) == Some(ENVELOPES)
+    matches!(format_of(options), Some(ENVELOPES | UPSERTS))
 }
 
 /// Whether a sink with these options takes updates and deletes, not only inserts.
@@ -215,7 +215,8 @@ pub fn takes_changes(connector: &str, options: &[(String, String)]) -> Result<bo
     Ok(find(connector)?.sink_takes_changes || matches!(format_of(options), Some(ENVELOPES | UPSERTS)))
 }
 
-/// Whether a sink with these options writes the last row of each key, and so has to have one.
+/// Whether files with these options hold the last row of each key, so that whoever reads or writes them has to
+/// have one.
 #[must_use]
 pub fn needs_key(options: &[(String, String)]) -> bool {
     format_of(options) == Some(UPSERTS)
@@ -277,10 +278,6 @@ pub fn check_options(connector: &str, direction: Direction, options: &[(String, 
     };
     let unfit = || PlanError::given_option("connector", format!("connector '{connector}' cannot be used as a {what}"));
     let declared = declared.ok_or_else(unfit)?;
-    if direction == Direction::Source && needs_key(options) {
-        let message = format!("files of the format {UPSERTS} can be written, but not read; {ENVELOPES} can be both");
-        return Err(PlanError::given_option("format", message));
-    }
     for (key, value) in options {
         check_value(find_option([declared, common], what, connector, key)?, key, value)?;
     }

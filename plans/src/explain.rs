@@ -139,6 +139,9 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
                 group.unwrap_or_default()
             )
         }
+        NodeKind::Normalize(normalize) => {
+            format!("last row of ({}){}", input(0, &normalize.keys), shown_ttl(normalize.ttl.map(|ttl| ttl.micros)))
+        }
         NodeKind::Project(project) => list(project.columns.iter().map(|column| {
             let expr = column.expr.to_string();
             // SQL would quote a column that has a keyword's name.
@@ -207,13 +210,14 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             join.filter.as_ref().map(|filter| format!(" where {filter}")).unwrap_or_default()
         ),
         NodeKind::TemporalJoin(join) => format!(
-            "{}({}) = ({}), newest {} {} {}",
+            "{}({}) = ({}), newest {} {} {}{}",
             if join.kind == TemporalJoinKind::Left { "left " } else { "" },
             input(0, &join.left_keys),
             input(1, &join.right_keys),
             input(1, &[join.right_time]),
             if join.bound == VersionBound::Before { "before" } else { "as of" },
-            input(0, &[join.left_time])
+            input(0, &[join.left_time]),
+            shown_ttl(join.ttl)
         ),
         NodeKind::TopN(top) => format!(
             "first {}{} by ({}) ordered by {} {}{}",

@@ -1,21 +1,21 @@
 //! Which operators keep more and more while a query runs: the one rule behind the warnings about them.
 //!
 //! State grows without bound where rows come for ever, and neither event time nor a time to live says what
-//! can be forgotten. What a source that ends fills is bounded, and so is what windows, interval joins and
-//! joins as of a time keep: it is dropped as time passes.
+//! can be forgotten. What a source that ends fills is bounded, and so is what windows and interval joins keep:
+//! it is dropped as time passes. Joins as of a time drop all versions but the newest of each key.
 
 use std::fmt;
 
 use datafusion::logical_expr::Expr;
 
 use crate::change::change_column_index;
-use crate::connector::is_bounded;
+use crate::connector::{is_bounded, reads_changes};
 use crate::explain::input_names;
 use crate::expr::StreamExpr;
 use crate::graph::{DataflowGraph, Node};
 use crate::ids::OperatorId;
-use crate::node::{AggregateEmit, AggregateNode, JoinNode, NodeKind, OverEmit, OverWindowNode, SourceNode};
-use crate::node::{TopNEmit, TopNNode};
+use crate::node::{AggregateEmit, AggregateNode, JoinNode, NodeKind, NormalizeNode, OverEmit, OverWindowNode};
+use crate::node::{SourceNode, TemporalJoinNode, TopNEmit, TopNNode};
 
 /// Aggregates that keep every value that they have seen.
 const KEEP_ALL_VALUES: &[&str] = &["array_agg", "string_agg", "median", "percentile_cont"];
@@ -83,28 +83,50 @@ fn growth(graph: &DataflowGraph, node: &Node) -> Option<GrowingState> {
         return None;
     }
     let kept = match &node.kind {
+        NodeKind::Normalize(normalize) => Some(of_normalize(graph, node, normalize)),
         NodeKind::Aggregate(aggregate) => of_aggregate(graph, node, aggregate),
         NodeKind::Join(join) => of_join(graph, node, join),
+        NodeKind::TemporalJoin(join) => of_versions(graph, node, join),
         NodeKind::TopN(top) => of_top_n(graph, node, top),
         NodeKind::OverWindow(over) => of_over(graph, node, over),
         _ => None,
     }?;
-    // The watermark is that of all inputs: one without event time holds it up for ever.
-    let timeless = endless.iter().find(|source| source.event_time.is_none()).map(|source| &source.table);
-    let fix = match (kept.life, timeless) {
-        (Life::Set, None) => return None,
-        (Life::Set, Some(table)) => format!(
-            "its time to live counts event time, and {table} has none: declare WATERMARK FOR, or a column AS PROCTIME()"
-        ),
-        (Life::Unset, None) => format!("{SET_TTL}, or {}", kept.instead),
-        (Life::Unset, Some(table)) => format!(
-            "{SET_TTL}, and give {table} event time (WATERMARK FOR, or a column AS PROCTIME()); or {}",
-            kept.instead
-        ),
-        (Life::Useless, _) => String::from(kept.instead),
-    };
+    let fix = fix(&kept, &endless)?;
     let name = format!("{} #{}", node.kind.name(), node.id.0);
     Some(GrowingState { operator: node.id, name, what: kept.what, fix })
+}
+
+/// What would bound what an operator keeps of these sources; `None` if it is bounded.
+fn fix(kept: &Kept, endless: &[&SourceNode]) -> Option<String> {
+    let instead = kept.instead;
+    // The watermark is that of all inputs: one without event time holds it up for ever.
+    let timeless = endless.iter().find(|source| source.event_time.is_none());
+    let Some(timeless) = timeless.filter(|_| kept.life != Life::Useless) else {
+        return match kept.life {
+            Life::Set => None,
+            Life::Unset => Some(format!("{SET_TTL}, or {instead}")),
+            Life::Useless => Some(String::from(instead)),
+        };
+    };
+    let table = &timeless.table;
+    Some(match kept.life {
+        _ if reads_changes(&timeless.options) => format!(
+            "a time to live counts event time, and {table} has none, for its rows are updated: delete those that are \
+             done with"
+        ),
+        Life::Set => format!(
+            "its time to live counts event time, and {table} has none: declare WATERMARK FOR, or a column AS PROCTIME()"
+        ),
+        _ => format!("{SET_TTL}, and give {table} event time (WATERMARK FOR, or a column AS PROCTIME()); or {instead}"),
+    })
+}
+
+fn of_normalize(graph: &DataflowGraph, node: &Node, normalize: &NormalizeNode) -> Kept {
+    Kept {
+        what: format!("it keeps the last row of every ({})", input_names(graph, node, 0, &normalize.keys)),
+        life: Life::of(&normalize.keys, normalize.ttl.is_some()),
+        instead: "delete the rows that are done with",
+    }
 }
 
 fn of_aggregate(graph: &DataflowGraph, node: &Node, aggregate: &AggregateNode) -> Option<Kept> {
@@ -144,6 +166,17 @@ fn of_join(graph: &DataflowGraph, node: &Node, join: &JoinNode) -> Option<Kept> 
         what: format!("it keeps every row of {}", kept.iter().map(side).collect::<Vec<_>>().join(" and of ")),
         life,
         instead: "bound the join in time (ON b.ts BETWEEN a.ts AND a.ts + INTERVAL '…')",
+    })
+}
+
+fn of_versions(graph: &DataflowGraph, node: &Node, join: &TemporalJoinNode) -> Option<Kept> {
+    if !sources(graph, node, Some(1)).any(is_endless) {
+        return None;
+    }
+    Some(Kept {
+        what: format!("it keeps the newest version of every ({})", input_names(graph, node, 1, &join.right_keys)),
+        life: Life::of(&join.right_keys, join.ttl.is_some()),
+        instead: "look the rows up in a table elsewhere (FOR SYSTEM_TIME AS OF PROCTIME())",
     })
 }
 

@@ -73,6 +73,7 @@ mod tests {
             columns: StreamSchema(Arc::clone(schema)),
             projection: vec![],
             event_time: None,
+            upsert_key: Vec::new(),
         }
     }
 

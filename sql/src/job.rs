@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use tidemill_plans::change::{with_change_column, with_op_column};
 use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
 use tidemill_plans::graph::{DataflowGraph, Node, Partitioning};
-use tidemill_plans::growing_state::{GrowingState, growing_state};
+use tidemill_plans::growing_state::growing_state;
 use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::node::{AggregateEmit, NodeKind, OverEmit, SinkNode, TopNEmit};
 use tidemill_plans::settings::Settings;
@@ -15,6 +15,7 @@ use tidemill_plans::settings::Settings;
 use crate::catalog::{Catalog, Detail, Object, StreamInfo};
 use crate::error::{Position, Result, SqlError};
 use crate::lower::prune::prune_sources;
+use crate::lower::sink::why_silent;
 use crate::lower::stream::Stream;
 use crate::lower::write::{Target, Write};
 use crate::planner::QueryPlanner;
@@ -155,6 +156,8 @@ pub struct JobBuilder {
     results: usize,
     /// Where each statement stands, with the number of operators before it.
     statements: Vec<(usize, Position)>,
+    /// Why the rows of a SELECT do not come before an interrupt, and where it stands.
+    silent: Vec<(Position, String)>,
     /// The settings of the first statement: those of the whole job are taken from there.
     job_settings: Option<Settings>,
     /// The materialized views that run already, by name.
@@ -176,6 +179,7 @@ impl JobBuilder {
             writes: Vec::new(),
             results: 0,
             statements: Vec::new(),
+            silent: Vec::new(),
             job_settings: None,
             running: session.running.clone(),
             reads_views: false,
@@ -215,14 +219,17 @@ impl JobBuilder {
         Ok(Added { writes, ..added })
     }
 
-    /// The operators whose state grows without bound, each with the statement that has brought it.
+    /// What the user should know before the job runs, each with the statement that it is about: which rows
+    /// come at an interrupt only, and of which operators the state grows without bound.
     #[must_use]
-    pub fn growing_state(&self) -> Vec<(Position, GrowingState)> {
+    pub fn warnings(&self) -> Vec<(Position, String)> {
         let position = |operator: OperatorId| {
             let before = self.statements.partition_point(|(first, _)| *first <= operator.0 as usize);
             before.checked_sub(1).map_or(Position::UNKNOWN, |statement| self.statements[statement].1)
         };
-        growing_state(&self.graph).into_iter().map(|growing| (position(growing.operator), growing)).collect()
+        let growing = growing_state(&self.graph).into_iter();
+        let growing = growing.map(|growing| (position(growing.operator), growing.to_string()));
+        self.silent.iter().cloned().chain(growing).collect()
     }
 
     /// The graph, checked.
@@ -291,15 +298,22 @@ impl JobBuilder {
         if sink.info.bounded {
             self.emit_at_end(sink.node);
         }
+        let silence = why_silent(self.result_sink(&sink)?, &sink.info);
+        self.silent.extend(silence.filter(|_| !statement.is_analyzed).map(|why| (statement.position, why)));
         let result = Some(self.result_columns(&sink)?);
         Ok((Added { result, ..Added::default() }, uses, sink.info.bounded))
     }
 
+    fn result_sink(&self, sink: &Stream) -> Result<&SinkNode> {
+        match &self.graph.node(sink.node).map_err(SqlError::Graph)?.kind {
+            NodeKind::Sink(node) => Ok(node),
+            _ => Err(SqlError::invalid("a result has no sink")),
+        }
+    }
+
     /// What a session gets from a result's sink.
     fn result_columns(&self, sink: &Stream) -> Result<ResultColumns> {
-        let NodeKind::Sink(node) = &self.graph.node(sink.node).map_err(SqlError::Graph)?.kind else {
-            return Err(SqlError::invalid("a result has no sink"));
-        };
+        let node = self.result_sink(sink)?;
         let changes = node.live && sink.info.changelog;
         let schema = if changes { with_op_column(sink.schema()) } else { Arc::clone(sink.schema()) };
         Ok(ResultColumns { schema, operator: sink.node, limit: node.limit, live: node.live })

@@ -110,6 +110,59 @@ fn the_last_rows_of_keys_are_the_answer() {
 }
 
 #[test]
+fn the_last_rows_of_keys_are_read_back_as_the_answer() {
+    let folder = events();
+    let wanted = answer(&folder, &format!("{EVENTS} {ANSWER}"), &[]);
+    let read =
+        "CREATE SOURCE rows (k BIGINT NOT NULL, n BIGINT, total BIGINT, newest TIMESTAMP, PRIMARY KEY (k) NOT ENFORCED)
+        WITH (connector = 'files', path = 'out', format = 'upsert-json');";
+    let sums = "SELECT count(*) AS rows_left, sum(n) AS n, max(newest) AS newest FROM rows WHERE total > 0";
+    let direct = answer(&folder, &format!("{EVENTS} CREATE VIEW rows AS {ANSWER}; {sums}"), &[]);
+    for spread in SPREADS {
+        let write = format!(
+            "{EVENTS} CREATE SINK out (PRIMARY KEY (k) NOT ENFORCED)
+               WITH (connector = 'files', path = 'out', format = 'upsert-json') AS {ANSWER};"
+        );
+        folder.run(&write, spread).success();
+        assert_eq!(answer(&folder, &format!("{read} SELECT * FROM rows"), spread), wanted);
+        assert_eq!(answer(&folder, &format!("{read} {sums}"), spread), direct);
+        // And once more through files: what was read has a key itself.
+        let copy = format!(
+            "{read} CREATE SINK copy (PRIMARY KEY (k) NOT ENFORCED)
+               WITH (connector = 'files', path = 'copy', format = 'upsert-json') AS SELECT * FROM rows;"
+        );
+        folder.run(&copy, spread).success();
+        let copied = read.replace("'out'", "'copy'");
+        assert_eq!(answer(&folder, &format!("{copied} SELECT * FROM rows"), spread), wanted);
+    }
+}
+
+#[test]
+fn the_last_line_of_a_key_counts_in_whichever_file_it_is() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("in")).unwrap();
+    let files = [
+        ("in/b.json", "{\"key\":{\"k\":1},\"value\":null}\n{\"key\":{\"k\":2},\"value\":{\"k\":2,\"v\":20}}\n"),
+        (
+            "in/a.json",
+            "{\"key\":{\"k\":1},\"value\":{\"k\":1,\"v\":10}}\n{\"key\":{\"k\":2},\"value\":{\"k\":2,\"v\":21}}\n\
+             {\"key\":{\"k\":3},\"value\":null}\nno json\n",
+        ),
+        (
+            "in/c.json",
+            "{\"key\":{\"k\":1},\"value\":{\"k\":1,\"v\":11}}\n{\"key\":{\"k\":3},\"value\":{\"k\":3,\"v\":30}}\n",
+        ),
+    ];
+    files.iter().for_each(|(name, lines)| folder.write(name, lines));
+    let sql = "CREATE SOURCE rows (k BIGINT, v BIGINT, next AS (v + 1), PRIMARY KEY (k) NOT ENFORCED)
+                 WITH (connector = 'files', path = 'in', format = 'upsert-json');
+               SELECT * FROM rows";
+    for spread in SPREADS {
+        assert_eq!(answer(&folder, sql, spread), ["1,11,12", "2,20,21", "3,30,31"]);
+    }
+}
+
+#[test]
 fn bad_envelopes_are_dead_letters_with_their_lines() {
     let folder = Folder::with(&[(
         "changes.json",

@@ -134,6 +134,7 @@ mod tests {
             columns: StreamSchema(schema(columns)),
             projection: Vec::new(),
             event_time: None,
+            upsert_key: Vec::new(),
         };
         let settings = Settings { source_batch_rows: batch_rows, ..Settings::default() };
         let env = TaskEnv { settings, ..test_env().unwrap() };
@@ -166,6 +167,7 @@ mod tests {
             columns: StreamSchema(schema("n:int")),
             projection: Vec::new(),
             event_time: None,
+            upsert_key: Vec::new(),
         };
         let open = |subtask, batch_rows| {
             let settings = Settings { source_batch_rows: batch_rows, ..Settings::default() };

@@ -15,6 +15,7 @@ mod key_numbers;
 mod late_rows;
 mod late_split;
 mod lookup_join;
+mod normalize;
 mod numbered_rows;
 mod over_window;
 mod panes;
@@ -142,6 +143,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
     let output = Arc::clone(&node.schema.0);
     Ok(match &node.kind {
         NodeKind::Source(source) => Box::new(source::SourceOperator::new(source, output)?),
+        NodeKind::Normalize(node) => Box::new(normalize::Normalize::new(node, &inputs[0], output)?),
         NodeKind::Project(project) => Box::new(project::Project::new(project, &inputs[0], output)?),
         NodeKind::Filter(filter) => Box::new(filter::Filter::new(filter, &inputs[0])?),
         NodeKind::WindowAssign(assign) => Box::new(window_assign::WindowAssign::new(assign, output)),

@@ -2,7 +2,8 @@
 //!
 //! A left row waits until the right side's watermark has passed its time: only then is it certain
 //! which version was the newest. Of two versions with the same key and time, the one that is greater
-//! in all its columns counts, so that the answer does not depend on which came first.
+//! in all its columns counts, so that the answer does not depend on which came first. For the same reason a
+//! version that is too old for a row is not found, whether it has been dropped yet or not.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,11 +41,15 @@ struct Versions {
     keys: JoinKeys,
     time: usize,
     bound: VersionBound,
+    /// For how many microseconds a version is found.
+    ttl: Option<i64>,
     order: RowConverter,
     held: HeldRows,
     by_key: HashMap<Box<[u8]>, BTreeMap<i64, Version>>,
     /// Later versions are not older than this.
     watermark: Watermark,
+    /// Nothing is looked for that is too old to be found before the watermark is here.
+    next_look: EventTime,
 }
 
 struct Version {
@@ -65,10 +70,12 @@ impl TemporalJoin {
                 keys: JoinKeys::new(right, &node.right_keys)?,
                 time: node.right_time,
                 bound: node.bound,
+                ttl: node.ttl,
                 order: RowConverter::new(fields)?,
                 held: HeldRows::new(Arc::clone(right)),
                 by_key: HashMap::new(),
                 watermark: Watermark::MIN,
+                next_look: EventTime::MIN,
             },
             kind: node.kind,
             output,
@@ -121,8 +128,13 @@ impl Versions {
     }
 
     fn newest(&self, key: &[u8], time: i64) -> Option<Place> {
-        let (_, version) = newest(self.by_key.get(key)?, time, self.bound)?;
-        Some(version.place)
+        let (from, version) = newest(self.by_key.get(key)?, time, self.bound)?;
+        self.is_found(from, time).then_some(version.place)
+    }
+
+    /// Whether a version from this time on is young enough for a row at `time`.
+    fn is_found(&self, from: i64, time: i64) -> bool {
+        self.ttl.is_none_or(|ttl| from >= time.saturating_sub(ttl))
     }
 
     /// The columns of the versions in `found`, as `beside` picks them; NULLs where it picks none.
@@ -135,27 +147,44 @@ impl Versions {
         Ok(take_arrays(rows.columns(), &picks, None)?)
     }
 
-    /// Drops the versions that no row at `time` or later can ask for: all but the newest as of then.
+    /// Drops the versions that no row at `time` or later can find: all but the newest as of then, and now and
+    /// then those that are too old.
     fn clean_up(&mut self, time: EventTime) -> Result<()> {
-        if !self.held.wants_clean_up() {
+        let is_due = self.is_due(time);
+        if !is_due && !self.held.wants_clean_up() {
             return Ok(());
         }
         let mut live: Vec<Place> = Vec::new();
-        for versions in self.by_key.values_mut() {
+        let mut by_key = std::mem::take(&mut self.by_key);
+        by_key.retain(|_, versions| {
             if let Some((newest, _)) = newest(versions, time.0, self.bound) {
                 *versions = versions.split_off(&newest);
+                if is_due && !self.is_found(newest, time.0) {
+                    versions.pop_first();
+                }
             }
             for version in versions.values_mut() {
                 live.push(version.place);
                 version.place = (0, live.len() as u32 - 1);
             }
-        }
+            !versions.is_empty()
+        });
+        self.by_key = by_key;
         self.held.keep(&live)
+    }
+
+    /// Whether it is time to look for versions that are too old: a look at all of them is worth a quarter of
+    /// the time that they have.
+    fn is_due(&mut self, time: EventTime) -> bool {
+        let Some(ttl) = self.ttl.filter(|_| time >= self.next_look && !Watermark(time).is_end()) else { return false };
+        self.next_look = time.plus(ttl / 4);
+        true
     }
 
     /// Writes the versions that a row can ask for.
     fn snapshot(&self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("watermark", &self.watermark)?;
+        state.value("next_look", &self.next_look)?;
         let versions = self.by_key.values().flat_map(BTreeMap::values);
         let mut live: Vec<Place> = versions.map(|version| version.place).collect();
         // As they came: the map's order would differ from run to run.
@@ -165,6 +194,7 @@ impl Versions {
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
         self.watermark = least_watermark(state, "watermark")?;
+        self.next_look = state.values("next_look")?.into_iter().min().unwrap_or(EventTime::MIN);
         state.rows("rows")?.into_iter().try_for_each(|batch| self.push(batch))
     }
 

@@ -152,6 +152,7 @@ mod tests {
             columns: StreamSchema(schema("k:text")),
             projection,
             event_time: proctime.then_some(event_time),
+            upsert_key: Vec::new(),
         };
         SourceClock::new(&source, at(0.0)).unwrap()
     }

@@ -6,9 +6,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use super::OptionKind::{Boolean, Count, Delimiter, Duration, Interval, Number, OneOf, Text};
 use super::{Bounds, ConnectorSpec, KnownColumn, KnownTable, OptionKind, OptionSpec};
 
-const SOURCE_FORMATS: OptionKind = OneOf(&["parquet", "arrow", "avro", "csv", "json", "debezium-json"]);
-
-const SINK_FORMATS: OptionKind = OneOf(&["parquet", "arrow", "avro", "csv", "json", "debezium-json", "upsert-json"]);
+const FORMATS: OptionKind = OneOf(&["parquet", "arrow", "avro", "csv", "json", "debezium-json", "upsert-json"]);
 
 const NULL_EVENT_TIME: OptionSpec = OptionSpec::optional(
     "null_event_time",
@@ -48,8 +46,8 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             OptionSpec::required("path", Text, "A file, a folder, or a glob; relative to the working folder."),
             OptionSpec::required(
                 "format",
-                SOURCE_FORMATS,
-                "How the files are encoded; the lines of debezium-json are changes.",
+                FORMATS,
+                "How the files are encoded; debezium-json has changes, upsert-json the last row of each PRIMARY KEY.",
             ),
             OptionSpec::optional("header", Boolean, "Whether the first line names the columns.")
                 .or("true")
@@ -78,7 +76,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             OptionSpec::required("path", Text, "The folder to write part files to; made if it does not exist."),
             OptionSpec::required(
                 "format",
-                SINK_FORMATS,
+                FORMATS,
                 "How the files are encoded; updates need debezium-json, or upsert-json and a PRIMARY KEY.",
             ),
             OptionSpec::optional(

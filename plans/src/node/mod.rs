@@ -10,6 +10,7 @@ mod join;
 mod join_kind;
 mod late_split;
 mod lookup_join;
+mod normalize;
 mod over_window;
 mod predict;
 mod project;
@@ -33,6 +34,7 @@ pub use join::JoinNode;
 pub use join_kind::{JoinKind, JoinSide};
 pub use late_split::{LateSplitNode, LateWindows};
 pub use lookup_join::{LookupJoinNode, LookupTable};
+pub use normalize::NormalizeNode;
 pub use over_window::{OverEmit, OverWindowNode};
 pub use predict::{ModelFreshness, PredictNode};
 pub use project::{ProjectNode, Projection};
@@ -54,6 +56,8 @@ pub use window_assign::{TimeWindow, WindowAssignNode, WindowSpec};
 pub enum NodeKind {
     /// Reads rows from outside.
     Source(SourceNode),
+    /// Makes a changelog of rows that replace each other by key.
+    Normalize(NormalizeNode),
     /// Computes columns.
     Project(ProjectNode),
     /// Keeps rows.
@@ -100,6 +104,7 @@ impl NodeKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Source(_) => "Source",
+            Self::Normalize(_) => "Normalize",
             Self::Project(_) => "Project",
             Self::Filter(_) => "Filter",
             Self::WindowAssign(_) => "WindowAssign",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
+use crate::change::with_absent_values;
 use crate::error::{PlanError, Result};
 use crate::expr::{StreamExpr, StreamSchema};
 use crate::node::Projection;
@@ -35,6 +36,9 @@ pub struct SourceNode {
     pub projection: Vec<Projection>,
     /// Event time, if the source has a WATERMARK clause.
     pub event_time: Option<EventTimeSpec>,
+    /// The declared columns of its key, if its rows replace each other by key: then they are changes, and one
+    /// that takes a row away has values in these columns alone.
+    pub upsert_key: Vec<String>,
 }
 
 /// How a source's time keeps pace with that of others: the options that all sources share.
@@ -79,6 +83,9 @@ impl SourceNode {
     /// What the projection reads: the connector's columns, and the time of reading if any column wants it.
     #[must_use]
     pub fn read_schema(&self) -> SchemaRef {
+        if !self.upsert_key.is_empty() {
+            return with_absent_values(&self.columns.0);
+        }
         if !self.has_proctime() {
             return Arc::clone(&self.columns.0);
         }

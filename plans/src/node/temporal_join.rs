@@ -17,6 +17,10 @@ pub struct TemporalJoinNode {
     pub bound: VersionBound,
     /// What happens to left rows without a version.
     pub kind: TemporalJoinKind,
+    /// For how much event time a version is found, in microseconds: a key that has had none for longer has none,
+    /// and its versions are dropped. `None` for ever. It counts from a version to the left row, so what is found
+    /// does not depend on when anything is dropped.
+    pub ttl: Option<i64>,
 }
 
 /// Which versions a left row may see.

@@ -11,6 +11,7 @@ mod join;
 pub(crate) mod late;
 pub(crate) mod lookup_join;
 mod model;
+mod normalize;
 pub(crate) mod over;
 mod project;
 pub(crate) mod prune;

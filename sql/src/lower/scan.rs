@@ -109,7 +109,10 @@ impl QueryPlanner<'_> {
                 // reads, so that files, sums of floats and the first rows are the same in every run.
                 let parallelism = if info.times.is_empty() { 1 } else { self.builder.settings.parallelism };
                 let kind = NodeKind::Source(node.as_ref().clone());
-                self.builder.add_operator(kind, parallelism, info.clone())
+                match node.upsert_key.is_empty() {
+                    true => self.builder.add_operator(kind, parallelism, info.clone()),
+                    false => self.builder.add_normalized(kind, parallelism, info),
+                }
             }
             Detail::View(query, info) => match self.builder.view_to_read(&object.name) {
                 Some(view) => self.view_as_it_is(&object.name, view, info),
@@ -141,6 +144,7 @@ impl QueryPlanner<'_> {
             columns: StreamSchema(Arc::clone(&schema)),
             projection: names().map(|name| Projection { expr: StreamExpr(column(&name)), name }).collect(),
             event_time: None,
+            upsert_key: Vec::new(),
         };
         let info = StreamInfo {
             schema,

@@ -18,6 +18,7 @@ use super::plain_names;
 use super::project::Computed;
 use super::stream::{Relation, Stream};
 use super::write::Target;
+use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
 use crate::planner::QueryPlanner;
 use crate::planner::source::type_name;
@@ -96,6 +97,23 @@ impl QueryPlanner<'_> {
         }
         Ok(self.compute(&Relation::all(stream), casts)?.stream)
     }
+}
+
+/// Why the rows of a result come when it is interrupted, and not before; `None` if they do.
+pub(crate) fn why_silent(sink: &SinkNode, info: &StreamInfo) -> Option<String> {
+    if sink.live || info.bounded {
+        return None;
+    }
+    let is_ordered = !sink.order_by.is_empty();
+    let (what, way_out) = match (is_ordered, info.changelog) {
+        (true, false) => (
+            "ORDER BY is over all rows",
+            "LIMIT without ORDER BY, and ROW_NUMBER() in windows with a condition on it, print rows as they come",
+        ),
+        (true, true) => ("ORDER BY is over all rows", "without ORDER BY and LIMIT, changes are printed as they come"),
+        (false, _) => ("LIMIT is of rows that change", "without it, changes are printed as they come"),
+    };
+    Some(format!("the rows come when the query is interrupted: {what}, and the input does not end; {way_out}"))
 }
 
 /// Whether a column may go into a sink's column without an explicit cast.

@@ -45,6 +45,7 @@ impl QueryPlanner<'_> {
         let (left_time, right_time) = (left.relation.columns[left_time], right.relation.columns[right_time]);
         let (schema, columns) = joined(&left, &right, &join.schema, join_kind);
         let info = joined_info(&left.stream, &right.stream, schema, vec![left_time]);
+        let ttl = self.state_ttl_of(&join.right);
         let node = NodeKind::TemporalJoin(TemporalJoinNode {
             left_keys: left.keys.clone(),
             right_keys: right.keys.clone(),
@@ -52,6 +53,7 @@ impl QueryPlanner<'_> {
             right_time,
             bound: as_of.2,
             kind,
+            ttl,
         });
         let stream = self.builder.add_operator(node, self.builder.settings.parallelism, info);
         self.connect_sides(&left, &right, &stream);

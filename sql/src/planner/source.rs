@@ -43,7 +43,7 @@ pub(crate) fn plan_source(
     if changelog {
         check_changes(create, &columns)?;
     }
-    let upsert_keys = source_key(create, changelog, &schema)?;
+    let upsert_keys = source_key(create, &options, &columns, &schema)?;
     let event_time = match &create.watermark {
         Some(watermark) => Some(plan_event_time(watermark, &columns, &schema, &options, expressions)?),
         None if options.iter().any(|(key, _)| key == "null_event_time") => {
@@ -66,9 +66,11 @@ pub(crate) fn plan_source(
         upsert_keys,
     };
     let table = create.name.text.clone();
+    let key = info.upsert_keys.iter().filter(|_| needs_key(&options));
+    let upsert_key = key.map(|place| schema.field(*place).name().clone()).collect();
     let declared = physical.fields().iter().map(|field| field.name().clone()).collect();
     let columns = StreamSchema(if changelog { with_change_column(&physical) } else { physical });
-    let node = SourceNode { table, connector, options, declared, columns, projection, event_time };
+    let node = SourceNode { table, connector, options, declared, columns, projection, event_time, upsert_key };
     check_group(&node, &create.options, settings)?;
     check_lookup(create, &node)?;
     Ok((node, info))
@@ -94,13 +96,51 @@ fn check_changes(create: &CreateSource, columns: &[SourceColumn]) -> Result<()> 
 }
 
 /// The places of the columns that tell the rows of a source apart, if it says so.
-fn source_key(create: &CreateSource, changelog: bool, schema: &SchemaRef) -> Result<Vec<usize>> {
-    let Some(key) = &create.key else { return Ok(Vec::new()) };
-    if !changelog {
-        let hint = "leave it out: every row of it is an insert; rows that are updated come with format 'debezium-json'";
+fn source_key(
+    create: &CreateSource,
+    options: &[(String, String)],
+    columns: &[SourceColumn],
+    schema: &SchemaRef,
+) -> Result<Vec<usize>> {
+    let replaces = needs_key(options);
+    let Some(key) = &create.key else {
+        if replaces {
+            let message = format!(
+                "the format upsert-json needs the key by which rows replace each other: CREATE SOURCE {} (…, PRIMARY \
+                 KEY (column, …) NOT ENFORCED)",
+                create.name.text
+            );
+            return Err(SqlError::invalid(message).at(create.options.place("format")));
+        }
+        return Ok(Vec::new());
+    };
+    if !reads_changes(options) {
+        let hint = "leave it out: every row of it is an insert; rows that are updated come with format \
+                    'debezium-json' or 'upsert-json'";
         return Err(SqlError::unsupported("a key of this source", hint).at(key.at));
     }
-    key_columns(key, schema)
+    let places = key_columns(key, schema)?;
+    if replaces {
+        check_generated(key, &places, columns)?;
+    }
+    Ok(places)
+}
+
+/// Refuses what cannot be computed where rows replace each other by key: of a row that is gone only the key
+/// comes.
+fn check_generated(key: &PrimaryKey, places: &[usize], columns: &[SourceColumn]) -> Result<()> {
+    if let Some(of_key) = places.iter().position(|place| columns[*place].generated.is_some()) {
+        let hint = "a line says its key; declare the columns that it has there";
+        return Err(SqlError::unsupported("a generated column in a key", hint).at(key.columns[of_key].at));
+    }
+    match columns.iter().find(|column| column.generated.is_some() && column.not_null) {
+        None => Ok(()),
+        Some(column) => {
+            let hint = "leave NOT NULL out, and the rows with WHERE … IS NOT NULL";
+            let what = "NOT NULL of a generated column, where rows replace each other by key,";
+            Err(SqlError::unsupported(what, hint).at(column.name.at))
+        }
+    }
 }
 
 /// The columns of a sink's key.

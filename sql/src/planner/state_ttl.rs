@@ -101,8 +101,9 @@ impl QueryPlanner<'_> {
             }
             if !hinted.taken {
                 let message = format!(
-                    "STATE_TTL of '{name}' has no effect: it is for a join without bounds on time, and for GROUP BY, \
-                     DISTINCT, ROW_NUMBER() and OVER of the rows of '{name}' alone, without windows"
+                    "STATE_TTL of '{name}' has no effect: it is for a join without bounds on time, the versions of a join \
+                     AS OF, and for GROUP BY, DISTINCT, ROW_NUMBER() and OVER of the rows of '{name}' alone, without \
+                     windows"
                 );
                 return Err(SqlError::invalid(message).at(hinted.at));
             }

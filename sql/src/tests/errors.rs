@@ -142,7 +142,7 @@ fn sources() {
     check_error(
         &format!("CREATE SOURCE s (a INT, PRIMARY KEY (a)) {with}"),
         expect![[r#"
-            line 1, column 25: a key of this source is not supported; leave it out: every row of it is an insert; rows that are updated come with format 'debezium-json'
+            line 1, column 25: a key of this source is not supported; leave it out: every row of it is an insert; rows that are updated come with format 'debezium-json' or 'upsert-json'
         "#]],
     );
     check_error(
@@ -351,10 +351,40 @@ fn sources_of_changes() {
     };
     let check = |sql: String, expected| check_error(&sql, expected);
     check(
-        source("a INT, PRIMARY KEY (a)", "upsert-json"),
+        source("a INT", "upsert-json"),
         expect![[r#"
-        line 1, column 81: files of the format upsert-json can be written, but not read; debezium-json can be both
-    "#]],
+            line 1, column 64: the format upsert-json needs the key by which rows replace each other: CREATE SOURCE s (…, PRIMARY KEY (column, …) NOT ENFORCED)
+        "#]],
+    );
+    check(
+        source("a INT, PRIMARY KEY (a, b)", "upsert-json"),
+        expect![[r#"
+            line 1, column 41: the key's column 'b' is not declared; there are: a
+        "#]],
+    );
+    check(
+        source("a INT, b AS (a + 1), PRIMARY KEY (a, b)", "upsert-json"),
+        expect![[r#"
+            line 1, column 55: a generated column in a key is not supported; a line says its key; declare the columns that it has there
+        "#]],
+    );
+    check(
+        source("a INT, b BIGINT NOT NULL AS (a + 1), PRIMARY KEY (a)", "upsert-json"),
+        expect![[r#"
+            line 1, column 25: NOT NULL of a generated column, where rows replace each other by key, is not supported; leave NOT NULL out, and the rows with WHERE … IS NOT NULL
+        "#]],
+    );
+    check(
+        source("a INT, t TIMESTAMP, WATERMARK FOR t AS t, PRIMARY KEY (a) NOT ENFORCED", "upsert-json"),
+        expect![[r#"
+            line 1, column 52: WATERMARK FOR of a source whose rows are updated is not supported; an update may come long after its row; leave it out
+        "#]],
+    );
+    check(
+        source("a INT, t AS PROCTIME(), PRIMARY KEY (a) NOT ENFORCED", "upsert-json"),
+        expect![[r#"
+            line 1, column 25: PROCTIME() of a source whose rows are updated is not supported; a row is read again when it is updated; leave it out
+        "#]],
     );
     check(
         source("a INT, PRIMARY KEY (b)", "debezium-json"),
@@ -544,7 +574,7 @@ fn not_yet() {
     check_error(
         "BEGIN",
         expect![[r#"
-            line 1, column 1: no statement starts with BEGIN; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET
+            line 1, column 1: no statement starts with BEGIN; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB
         "#]],
     );
     check_error(
@@ -598,7 +628,7 @@ fn not_yet() {
     check_error(
         "VALUES (1)",
         expect![[r#"
-            line 1, column 1: no statement starts with VALUES; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET
+            line 1, column 1: no statement starts with VALUES; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB
         "#]],
     );
 }

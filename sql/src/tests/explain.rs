@@ -672,6 +672,29 @@ fn a_source_of_changes_feeds_updating_operators() {
 }
 
 #[test]
+fn a_source_of_the_last_rows_of_keys_is_made_into_a_changelog() {
+    let keyed = CHANGES.replace("debezium-json", "upsert-json");
+    expect![[r#"
+        Sink #3 select_1 to result [x1]
+          Project #2 k, double [x2] -> rebalance
+            Normalize #1 last row of (k) ttl=1h [x2] -> forward
+              Source #0 changes from files [x1] -> hash(k)
+    "#]]
+    .assert_eq(&explain_after(&format!("{keyed} SET state_ttl = '1h'"), "SELECT k, double FROM changes"));
+    expect![[r#"
+        Sink #6 select_1 to result [x1]
+          Project #5 "a.k" AS k, v [x2] -> rebalance
+            Join #4 inner (k) = (k) [x2] -> forward
+              Project #2 k [x2] -> hash(k)
+                Normalize #1 last row of (k) [x2] -> forward
+                  Source #0 changes from files [x1] -> hash(k)
+              Project #3 k, v [x2] -> hash(k)
+                Normalize #1 (see above) [x2] -> forward
+    "#]]
+    .assert_eq(&explain_after(&keyed, "SELECT a.k, b.v FROM changes a JOIN changes b ON a.k = b.k"));
+}
+
+#[test]
 fn a_sink_of_keys_knows_them() {
     let sink = "CREATE SINK out (id BIGINT, n BIGINT, PRIMARY KEY (id) NOT ENFORCED)
                   WITH (connector = 'files', path = 'out', format = 'upsert-json');";

@@ -1,4 +1,4 @@
-//! Which operators are warned of, and which are not.
+//! Which operators are warned of, and which are not; and which results come at an interrupt only.
 
 use expect_test::{Expect, expect};
 
@@ -22,7 +22,7 @@ fn warnings(sql: &str) -> String {
             builder.add(&job).unwrap();
         }
     }
-    builder.growing_state().into_iter().map(|(at, growing)| format!("{at}{growing}\n")).collect()
+    builder.warnings().into_iter().map(|(at, warning)| format!("{at}{warning}\n")).collect()
 }
 
 #[track_caller]
@@ -101,6 +101,22 @@ fn joins_without_bounds_on_time() {
 }
 
 #[test]
+fn versions_of_joins() {
+    let join = |versions: &str, hint: &str| {
+        format!("SELECT {hint} c.page FROM clicks c JOIN {versions} FOR SYSTEM_TIME AS OF c.ts AS v ON v.id = c.id")
+    };
+    check(
+        &join("views", ""),
+        expect![[r#"
+        line 1, column 1: the state of TemporalJoin #3 grows without bound: it keeps the newest version of every (id); SET state_ttl = '1d', or for one table SELECT /*+ STATE_TTL('table' = '1d') */, or look the rows up in a table elsewhere (FOR SYSTEM_TIME AS OF PROCTIME())
+    "#]],
+    );
+    check_none(&join("auctions", ""));
+    check_none(&join("views", "/*+ STATE_TTL('v' = '90d') */"));
+    check_none(&format!("SET state_ttl = '1d'; {}", join("views", "")));
+}
+
+#[test]
 fn first_rows_of_partitions() {
     let top = |over: &str, from: &str| {
         format!("SELECT id, page FROM (SELECT *, ROW_NUMBER() OVER ({over}) AS rn FROM {from}) WHERE rn <= 3")
@@ -164,6 +180,31 @@ fn a_time_to_live_needs_event_time() {
 }
 
 #[test]
+fn rows_that_are_updated_have_no_event_time() {
+    let source = |format: &str, watch: &str| {
+        format!(
+            "CREATE SOURCE balances (k BIGINT, v BIGINT, PRIMARY KEY (k) NOT ENFORCED)
+               WITH (connector = 'files', path = 'balances', format = '{format}'{watch});"
+        )
+    };
+    let count = "SELECT v, count(*) AS n FROM balances GROUP BY v";
+    check(
+        &format!("{} {count}", source("upsert-json", ", watch = '1s'")),
+        expect![[r#"
+        line 2, column 101: the state of Normalize #1 grows without bound: it keeps the last row of every (k); a time to live counts event time, and balances has none, for its rows are updated: delete those that are done with
+        line 2, column 101: the state of Aggregate #3 grows without bound: it keeps a group for every (v); a time to live counts event time, and balances has none, for its rows are updated: delete those that are done with
+    "#]],
+    );
+    check(
+        &format!("SET state_ttl = '1d'; {} {count}", source("debezium-json", ", watch = '1s'")),
+        expect![[r#"
+            line 2, column 103: the state of Aggregate #2 grows without bound: it keeps a group for every (v); a time to live counts event time, and balances has none, for its rows are updated: delete those that are done with
+        "#]],
+    );
+    check_none(&format!("{} {count}", source("upsert-json", "")));
+}
+
+#[test]
 fn each_operator_is_named_once_with_the_statement_that_brought_it() {
     check(
         "CREATE VIEW pages AS SELECT page, count(*) AS n FROM clicks GROUP BY page;
@@ -197,4 +238,39 @@ fn explain_shows_it() {
         &format!("{ENDLESS} SET state_ttl = '90min'"),
         "SELECT page, id FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY page ORDER BY id) AS rn FROM clicks) WHERE rn <= 3",
     ));
+}
+
+#[test]
+fn results_that_come_when_they_are_interrupted() {
+    check(
+        "SELECT id FROM clicks ORDER BY id DESC LIMIT 3",
+        expect![[r#"
+        line 1, column 1: the rows come when the query is interrupted: ORDER BY is over all rows, and the input does not end; LIMIT without ORDER BY, and ROW_NUMBER() in windows with a condition on it, print rows as they come
+    "#]],
+    );
+    check(
+        "SELECT 1 AS x FROM bids; SELECT id, ts FROM clicks ORDER BY ts",
+        expect![[r#"
+        line 1, column 26: the rows come when the query is interrupted: ORDER BY is over all rows, and the input does not end; LIMIT without ORDER BY, and ROW_NUMBER() in windows with a condition on it, print rows as they come
+    "#]],
+    );
+    let counts = "SET state_ttl = '1d'; SELECT page, count(*) AS n FROM clicks GROUP BY page";
+    check(
+        &format!("{counts} LIMIT 3"),
+        expect![[r#"
+        line 1, column 23: the rows come when the query is interrupted: LIMIT is of rows that change, and the input does not end; without it, changes are printed as they come
+    "#]],
+    );
+    check(
+        &format!("{counts} ORDER BY n"),
+        expect![[r#"
+        line 1, column 23: the rows come when the query is interrupted: ORDER BY is over all rows, and the input does not end; without ORDER BY and LIMIT, changes are printed as they come
+    "#]],
+    );
+    // Rows that do not change are printed up to a limit, and a result of what ends comes then.
+    check_none("SELECT id FROM clicks LIMIT 3");
+    check_none(counts);
+    check_none("SELECT price FROM bids ORDER BY price LIMIT 3");
+    // Nobody waits for the rows of an analysis.
+    check_none("EXPLAIN ANALYZE SELECT id FROM clicks ORDER BY id");
 }

@@ -286,13 +286,13 @@ fn settings_say_what_is_valid() {
     check_error(
         "\n  SET paralelism = 2",
         expect![[r#"
-            line 2, column 7: unknown setting paralelism; valid are: parallelism, checkpoint_interval, view_interval, update_interval, state_ttl, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
+            line 2, column 7: unknown setting paralelism; valid are: parallelism, checkpoint_interval, checkpoint_storage, restart_strategy, restart_attempts, restart_delay, restart_delay_max, restart_window, view_interval, update_interval, state_ttl, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
         "#]],
     );
     check_error(
         "SHOW nonsense",
         expect![[r#"
-            line 1, column 6: there is no setting or kind of object 'nonsense'; SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, ALL, CREATE name, or a setting: parallelism, checkpoint_interval, view_interval, update_interval, state_ttl, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
+            line 1, column 6: there is no setting or kind of object 'nonsense'; SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, ALL, CREATE name, or a setting: parallelism, checkpoint_interval, checkpoint_storage, restart_strategy, restart_attempts, restart_delay, restart_delay_max, restart_window, view_interval, update_interval, state_ttl, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
         "#]],
     );
 }
@@ -370,7 +370,7 @@ fn a_connector_is_told_with_its_options() {
         +-----------+--------+------------------+-------------------------------------------------------------+----------+---------------+-------------------------------------------------------------------------------------------------------------+
         | files     | source |                  |                                                             |          |               | Files on local disk.                                                                                        |
         | files     | source | path             | text                                                        | yes      |               | A file, a folder, or a glob; relative to the working folder.                                                |
-        | files     | source | format           | parquet, arrow, avro, csv, json, debezium-json              | yes      |               | How the files are encoded; the lines of debezium-json are changes.                                          |
+        | files     | source | format           | parquet, arrow, avro, csv, json, debezium-json, upsert-json | yes      |               | How the files are encoded; debezium-json has changes, upsert-json the last row of each PRIMARY KEY.         |
         | files     | source | header           | true or false                                               | no       | 'true'        | Whether the first line names the columns. (format csv)                                                      |
         | files     | source | delimiter        | a character                                                 | no       | ','           | The character between fields. (format csv)                                                                  |
         | files     | source | null_value       | text                                                        | no       | ''            | The text that stands for NULL. (format csv)                                                                 |

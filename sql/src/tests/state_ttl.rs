@@ -48,6 +48,41 @@ fn each_side_of_a_join_has_its_own() {
 }
 
 #[test]
+fn the_versions_of_a_join_have_their_own() {
+    let join = |hint: &str| {
+        format!(
+            "SELECT {hint} b.price, a.seller FROM bids b JOIN auctions FOR SYSTEM_TIME AS OF b.ts AS a ON a.id = b.auction"
+        )
+    };
+    check(
+        &join(""),
+        expect![[r#"
+        TemporalJoin #4 (auction) = (id), newest opened as of ts ttl=1h [x2] -> forward
+    "#]],
+    );
+    check(
+        &join("/*+ STATE_TTL('a' = '90d') */"),
+        expect![[r#"
+        TemporalJoin #4 (auction) = (id), newest opened as of ts ttl=90d [x2] -> forward
+    "#]],
+    );
+    check(&join("/*+ STATE_TTL('a' = '0') */"), expect![[r#""#]]);
+    check(
+        "SELECT /*+ STATE_TTL('auctions' = '2d') */ price, seller FROM bids ASOF JOIN auctions
+           MATCH_CONDITION (ts >= opened) ON auction = id",
+        expect![[r#"
+            TemporalJoin #4 (auction) = (id), newest opened as of ts ttl=2d [x2] -> forward
+        "#]],
+    );
+    check_error(
+        &join("/*+ STATE_TTL('b' = '90d') */"),
+        expect![[r#"
+        line 1, column 22: STATE_TTL of 'b' has no effect: it is for a join without bounds on time, the versions of a join AS OF, and for GROUP BY, DISTINCT, ROW_NUMBER() and OVER of the rows of 'b' alone, without windows
+    "#]],
+    );
+}
+
+#[test]
 fn groups_and_ranks_of_one_table_have_its() {
     check(
         "SELECT /*+ STATE_TTL('bids' = '1d') */ auction, count(*) AS n FROM bids GROUP BY auction",
@@ -165,14 +200,14 @@ fn a_hint_that_does_nothing_is_refused() {
     check_error(
         "SELECT /*+ STATE_TTL('bids' = '1d') */ auction FROM bids",
         expect![[r#"
-        line 1, column 22: STATE_TTL of 'bids' has no effect: it is for a join without bounds on time, and for GROUP BY, DISTINCT, ROW_NUMBER() and OVER of the rows of 'bids' alone, without windows
+        line 1, column 22: STATE_TTL of 'bids' has no effect: it is for a join without bounds on time, the versions of a join AS OF, and for GROUP BY, DISTINCT, ROW_NUMBER() and OVER of the rows of 'bids' alone, without windows
     "#]],
     );
     check_error(
         "SELECT /*+ STATE_TTL('b' = '1d') */ a.id FROM auctions a JOIN bids b
            ON a.id = b.auction AND b.ts BETWEEN a.opened AND a.opened + INTERVAL '1' HOUR",
         expect![[r#"
-            line 1, column 22: STATE_TTL of 'b' has no effect: it is for a join without bounds on time, and for GROUP BY, DISTINCT, ROW_NUMBER() and OVER of the rows of 'b' alone, without windows
+            line 1, column 22: STATE_TTL of 'b' has no effect: it is for a join without bounds on time, the versions of a join AS OF, and for GROUP BY, DISTINCT, ROW_NUMBER() and OVER of the rows of 'b' alone, without windows
         "#]],
     );
     check_error(
@@ -185,7 +220,7 @@ fn a_hint_that_does_nothing_is_refused() {
     check_error(
         "CREATE VIEW v AS SELECT /*+ STATE_TTL('bids' = '1d') */ auction FROM bids",
         expect![[r#"
-        line 1, column 39: STATE_TTL of 'bids' has no effect: it is for a join without bounds on time, and for GROUP BY, DISTINCT, ROW_NUMBER() and OVER of the rows of 'bids' alone, without windows
+        line 1, column 39: STATE_TTL of 'bids' has no effect: it is for a join without bounds on time, the versions of a join AS OF, and for GROUP BY, DISTINCT, ROW_NUMBER() and OVER of the rows of 'bids' alone, without windows
     "#]],
     );
 }

@@ -171,6 +171,7 @@ fn files_to(
         columns: StreamSchema(Arc::clone(&schema)),
         projection: projection.to_vec(),
         event_time: None,
+        upsert_key: Vec::new(),
     };
     let sink = SinkNode {
         table: String::from("1"),

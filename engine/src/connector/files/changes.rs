@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, StructArray, UInt32Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::compute::{interleave, take_record_batch};
+use arrow::compute::{interleave, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use arrow::row::{Row, RowConverter, SortField};
 use hashbrown::HashMap;
 use tidemill_plans::change::ChangeOp::{Delete, Insert, UpdateAfter, UpdateBefore};
-use tidemill_plans::change::{ChangeOp, change_array, change_column_index, change_ops};
+use tidemill_plans::change::{ChangeOp, change_array, change_column_index, change_ops, with_absent_values};
 
 use crate::error::Result;
 
@@ -21,6 +21,10 @@ use crate::error::Result;
 const SIDES: [&str; 2] = ["before", "after"];
 const BEFORE: usize = 0;
 const AFTER: usize = 1;
+
+/// The objects of a line of a key.
+const KEY: &str = "key";
+const VALUE: &str = "value";
 
 /// What rows are written as.
 pub(super) enum Encoding {
@@ -62,7 +66,7 @@ fn write_upserts(batch: &RecordBatch, keys: &[usize]) -> Result<RecordBatch> {
     let batch = take_record_batch(batch, &last_of_each(batch, keys)?)?;
     let adds = adds(&batch)?;
     let key = rows(&batch.project(keys)?, BooleanBuffer::new_set(batch.num_rows()))?;
-    objects([("key", key), ("value", rows(&batch, adds)?)])
+    objects([(KEY, key), (VALUE, rows(&batch, adds)?)])
 }
 
 /// Where the last row of each key is, in order.
@@ -95,11 +99,65 @@ fn objects<const N: usize>(columns: [(&str, ArrayRef); N]) -> Result<RecordBatch
 /// What an envelope around rows of `columns`, which end in the changelog column, is read as. Everything
 /// in it may be missing.
 pub(super) fn envelope(columns: &Schema) -> SchemaRef {
-    let declared = change_column_index(columns).unwrap_or(columns.fields().len());
-    let row: Fields =
-        columns.fields().iter().take(declared).map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let row = fields_that_may_lack(columns);
     let side = |name: &str| Field::new(name, DataType::Struct(row.clone()), true);
     Arc::new(Schema::new(vec![side(SIDES[BEFORE]), side(SIDES[AFTER]), Field::new("op", DataType::Utf8, true)]))
+}
+
+/// What a key of these columns with its last row, of `columns`, is read as. Everything in it may be missing.
+pub(super) fn keyed_row(columns: &Schema, keys: &[usize]) -> SchemaRef {
+    let row = fields_that_may_lack(columns);
+    let key: Fields = keys.iter().map(|key| Arc::clone(&row[*key])).collect();
+    let part = |name: &str, fields: Fields| Field::new(name, DataType::Struct(fields), true);
+    Arc::new(Schema::new(vec![part(KEY, key), part(VALUE, row)]))
+}
+
+/// The columns without the changelog column.
+fn fields_that_may_lack(columns: &Schema) -> Fields {
+    let declared = change_column_index(columns).unwrap_or(columns.fields().len());
+    columns.fields().iter().take(declared).map(|field| field.as_ref().clone().with_nullable(true)).collect()
+}
+
+/// The changes that keys with their last rows stand for: updates, and deletions, whose rows have their keys
+/// alone. `refuse` takes those that stand for none.
+pub(super) fn read_upserts(
+    lines: &RecordBatch,
+    columns: &SchemaRef,
+    keys: &[usize],
+    mut refuse: impl FnMut(usize, String) -> Result<()>,
+) -> Result<RecordBatch> {
+    let (key_columns, value_columns) = (columns.project(keys)?, without_required(columns, keys));
+    let key = Side::new(lines.column(0).as_struct(), &key_columns);
+    let value = Side::new(lines.column(1).as_struct(), &value_columns);
+    let (mut good, mut changes) = (Vec::new(), Vec::new());
+    for line in 0..lines.num_rows() {
+        let is_there = value.rows.is_valid(line);
+        let of_value = || if is_there { value.fault(VALUE, line) } else { None };
+        match key.fault(KEY, line).or_else(of_value) {
+            Some(fault) => refuse(line, fault)?,
+            None => {
+                good.push(line as u32);
+                changes.push(if is_there { UpdateAfter } else { Delete });
+            }
+        }
+    }
+    let good = UInt32Array::from(good);
+    let column = |place: usize| match keys.iter().position(|key| *key == place) {
+        Some(of_key) => take(key.rows.column(of_key), &good, None),
+        None => take(value.rows.column(place), &good, None),
+    };
+    let mut values: Vec<ArrayRef> = (0..columns.fields().len() - 1).map(column).collect::<Result<_, _>>()?;
+    values.push(change_array(&changes));
+    Ok(RecordBatch::try_new(with_absent_values(columns), values)?)
+}
+
+/// What a value must have: it may lack the key, which is what the line says it is.
+fn without_required(columns: &Schema, keys: &[usize]) -> Schema {
+    let field = |(place, field): (usize, &Arc<Field>)| {
+        let may_lack = field.is_nullable() || keys.contains(&place);
+        field.as_ref().clone().with_nullable(may_lack)
+    };
+    Schema::new(columns.fields().iter().enumerate().map(field).collect::<Vec<_>>())
 }
 
 /// The changes that envelopes stand for, as rows of `columns`; `refuse` takes those that stand for none.

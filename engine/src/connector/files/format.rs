@@ -37,6 +37,7 @@ impl Reading {
             "csv" => Format::Csv(CsvOptions::new(&node.options, &node.declared, batch_rows)?),
             "json" => Format::Json(Line::Row),
             "debezium-json" => Format::Json(Line::Envelope),
+            "upsert-json" => Format::Json(Line::Upsert { keys: key_places(node)? }),
             other => return Err(PlanError::InvalidOption(format!("files cannot be read as '{other}'")).into()),
         };
         Ok(Self { format, conform, batch_rows })
@@ -49,7 +50,13 @@ impl Reading {
             Format::Arrow => arrow_source::splits(files, &self.conform, self.batch_rows, share),
             Format::Avro => avro_source::splits(files, &self.conform, self.batch_rows, share),
             Format::Csv(options) => csv_source::splits(files, &self.conform, options, share),
-            Format::Json(line) => json_source::splits(files, &self.conform, *line, self.batch_rows, share),
+            Format::Json(line) => json_source::splits(files, &self.conform, line, self.batch_rows, share),
         }
     }
+}
+
+/// Where the columns of a source's key are.
+fn key_places(node: &SourceNode) -> Result<Vec<usize>> {
+    let place = |name: &String| Ok(node.columns.0.index_of(name)?);
+    node.upsert_key.iter().map(place).collect()
 }

@@ -1,5 +1,5 @@
-//! Reads JSON lines, a file a split. A line is a row or an envelope of changes; one that is no JSON object
-//! of the declared types is a bad row.
+//! Reads JSON lines, a file a split. A line is a row, an envelope of changes, or a key with its last row; one
+//! that is no JSON object of the declared types is a bad row.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use tidemill_plans::codec;
 
-use super::changes::{envelope, read_envelopes};
+use super::changes::{envelope, keyed_row, read_envelopes, read_upserts};
 use super::conform::Conform;
 use super::source::{Split, Splits};
 use super::{cut_off, file_error};
@@ -22,19 +22,24 @@ use crate::connector::share::Share;
 use crate::error::{EngineError, Result};
 
 /// What a line holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Line {
     /// A row.
     Row,
     /// A Debezium envelope.
     Envelope,
+    /// A key with its last row.
+    Upsert {
+        /// The columns of the key.
+        keys: Vec<usize>,
+    },
 }
 
 /// A subtask's files.
 pub(super) fn splits(
     files: &[PathBuf],
     conform: &Conform,
-    line: Line,
+    line: &Line,
     batch_rows: usize,
     share: Share,
 ) -> Result<Splits> {
@@ -42,6 +47,7 @@ pub(super) fn splits(
         Line::Row => (Arc::clone(&conform.columns), batch_rows),
         // An update is two rows.
         Line::Envelope => (envelope(&conform.columns), (batch_rows / 2).max(1)),
+        Line::Upsert { keys } => (keyed_row(&conform.columns, keys), batch_rows),
     };
     let mut splits = Splits::default();
     for path in files {
@@ -55,7 +61,7 @@ pub(super) fn splits(
             open: None,
             offset: 0,
             read: 0,
-            line,
+            line: line.clone(),
             objects: Arc::clone(&objects),
             conform: conform.clone(),
             batch_lines,
@@ -216,12 +222,12 @@ impl Split for JsonFile {
             [objects] => objects.clone(),
             parts => concat_batches(&self.objects, parts)?,
         };
-        match self.line {
+        let columns = &self.conform.columns;
+        let refuse = |object: usize, reason| self.refuse(&lines, decoded.lines[object], reason);
+        match &self.line {
             Line::Row => Ok(Some(objects)),
-            Line::Envelope => {
-                let refuse = |object: usize, reason| self.refuse(&lines, decoded.lines[object], reason);
-                read_envelopes(&objects, &self.conform.columns, refuse).map(Some)
-            }
+            Line::Envelope => read_envelopes(&objects, columns, refuse).map(Some),
+            Line::Upsert { keys } => read_upserts(&objects, columns, keys, refuse).map(Some),
         }
     }
 

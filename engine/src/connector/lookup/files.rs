@@ -45,6 +45,7 @@ impl FilesTable {
             columns: table.columns.clone(),
             projection: columns.map(column).collect(),
             event_time: None,
+            upsert_key: Vec::new(),
         };
         let keys = JoinKeys::new(&table.columns.0, &table.keys)?;
         Ok(Self { source, env: env.clone(), stats, keys, ttl_ns: ttl_ns(table), loaded: None })

@@ -28,6 +28,7 @@ fn source(options: &[(&str, &str)], columns: &str, batch_rows: u32, share: Share
         columns: StreamSchema(schema(columns)),
         projection: Vec::<Projection>::new(),
         event_time: None,
+        upsert_key: Vec::new(),
     };
     let settings = Settings { source_batch_rows: batch_rows, ..Settings::default() };
     open_source(&node, &TaskEnv { settings, ..test_env().unwrap() }, share).unwrap()

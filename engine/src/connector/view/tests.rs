@@ -90,6 +90,7 @@ impl View {
             columns: StreamSchema(columns),
             projection: vec![],
             event_time: None,
+            upsert_key: Vec::new(),
         };
         let mut env = self.env.clone();
         env.job = JobId(99);

@@ -41,6 +41,7 @@ impl Fixture {
                 ),
                 on_null,
             }),
+            upsert_key: Vec::new(),
         };
         let mut graph = DataflowGraph::default();
         let id = graph.add_node(NodeKind::Source(node.clone()), 1, Arc::clone(&output));

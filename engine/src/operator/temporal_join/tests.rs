@@ -18,8 +18,13 @@ fn join(kind: TemporalJoinKind) -> OperatorHarness {
 }
 
 fn bounded_join(kind: TemporalJoinKind, bound: VersionBound) -> OperatorHarness {
+    join_with(kind, bound, None)
+}
+
+fn join_with(kind: TemporalJoinKind, bound: VersionBound, ttl: Option<i64>) -> OperatorHarness {
     let (left, right) = (schema("lk:text a:int lt:time"), schema("rk:text b:int rt:time"));
-    let node = TemporalJoinNode { left_keys: vec![0], right_keys: vec![0], left_time: 2, right_time: 2, bound, kind };
+    let (left_keys, right_keys) = (vec![0], vec![0]);
+    let node = TemporalJoinNode { left_keys, right_keys, left_time: 2, right_time: 2, bound, kind, ttl };
     harness(NodeKind::TemporalJoin(node), &[&left, &right], joined(&left, &right))
 }
 
@@ -267,4 +272,35 @@ fn another_number_of_instances_goes_on_with_what_was_held() {
     let routes = [Partitioning::Hash(vec![0]), Partitioning::Hash(vec![0])];
     let join = join(TemporalJoinKind::Left);
     instances::check_rescaling(&join, &routes, &instances::steps(&join, &script));
+}
+
+#[test]
+fn a_version_is_found_for_its_time_to_live() {
+    let empty = join_with(TemporalJoinKind::Left, VersionBound::AtOrBefore, Some(10_000_000)).state_bytes();
+    // Rows that come together find what rows that come one by one do.
+    for separately in ["", "L watermark 19\nR watermark 20\nL watermark 20\n"] {
+        let script = format!(
+            "R k 1 @1\nR j 1 @9\nL watermark 1\nR watermark 10\nL k 1 @11\nL k 2 @11.000001\nL j 3 @19\n{separately}\
+             R k 2 @25\nL k 4 @24\nL k 5 @25\nL j 6 @25\nL watermark 30\nR watermark 30\nL k 7 @35\nL k 8 @36\n\
+             L watermark 60\nR watermark 60"
+        );
+        let mut harness = join_with(TemporalJoinKind::Left, VersionBound::AtOrBefore, Some(10_000_000));
+        play(&mut harness, &script);
+        let rows: Vec<String> =
+            harness.output().unwrap().lines().filter(|line| !line.starts_with("watermark")).map(String::from).collect();
+        assert_eq!(
+            rows,
+            [
+                "k 1 @11 k 1 @1",
+                "k 2 @11.000001 - - -",
+                "j 3 @19 j 1 @9",
+                "k 4 @24 - - -",
+                "j 6 @25 - - -",
+                "k 5 @25 k 2 @25",
+                "k 7 @35 k 2 @25",
+                "k 8 @36 - - -",
+            ]
+        );
+        assert_eq!(harness.state_bytes(), empty, "nothing is held of keys that have no versions for so long");
+    }
 }

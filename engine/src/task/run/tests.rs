@@ -66,6 +66,7 @@ fn pipeline(graph: &mut DataflowGraph, folder: &TempDir) -> OperatorId {
             watermark: StreamExpr(col("t")),
             on_null: NullEventTime::DeadLetter,
         }),
+        upsert_key: Vec::new(),
     });
     let source = graph.add_node(source, 2, Arc::clone(&row));
     let predicate = StreamExpr(col("v").gt(lit(0i64)));

@@ -178,3 +178,74 @@ fn a_key_of_several_columns_is_an_object_of_them() {
     "#]]
     .assert_eq(&written(&files, "+I a 1\n+I a 2\n-D a 1"));
 }
+
+#[test]
+fn what_is_written_as_the_last_rows_of_keys_is_read_back() {
+    let mut files = Files::new("upsert-json");
+    files.keys = vec![0];
+    written(&files, "+I a 1\n+I b 2\n---\n-U a 1\n+U a 3\n-D b 2\n---\n+I - 4");
+    check_changes(
+        &files,
+        ROWS,
+        expect![[r#"
+            +U a 1
+            +U b 2
+            +U a 3
+            -D b -
+            +U - 4
+        "#]],
+    );
+}
+
+#[test]
+fn the_key_of_a_line_is_that_of_its_row() {
+    let mut files = Files::new("upsert-json");
+    files.keys = vec![1, 0];
+    files.put(
+        "a.json",
+        "{\"key\":{\"v\":1,\"k\":\"a\"},\"value\":{\"w\":5,\"more\":[]}}\n\
+         {\"value\":{\"k\":\"z\",\"v\":7,\"w\":6},\"key\":{\"k\":\"b\",\"v\":2}}\n\n\
+         {\"key\":{\"v\":1,\"k\":\"a\"}}\n",
+    );
+    check_changes(
+        &files,
+        "k:text! v:int! w:int!",
+        expect![[r#"
+            +U a 1 5
+            +U b 2 6
+            -D a 1 -
+        "#]],
+    );
+}
+
+#[test]
+fn lines_that_are_no_rows_of_keys_are_dead_letters() {
+    let mut files = Files::new("upsert-json");
+    files.keys = vec![0];
+    let lines = [
+        r#"{"key":{"k":"a"},"value":{"k":"a","v":1}}"#,
+        r#"{"k":"a","v":1}"#,
+        r#"{"key":null,"value":{"k":"a","v":2}}"#,
+        r#"{"key":{"k":null},"value":null}"#,
+        r#"{"key":{"k":"a"},"value":{"k":"a"}}"#,
+        r#"{"key":"a","value":{"k":"a","v":2}}"#,
+        r#"{"key":{"k":"a"},"value":{"k":"a","v":"x"}}"#,
+        r#"{"key":{"k":"a"},"value":null}"#,
+    ];
+    files.put("a.json", lines.join("\n"));
+    check_changes(
+        &files,
+        "k:text! v:int!",
+        expect![[r#"
+        +U a 1
+        -D a -
+        bad 6
+        {"operator":"Source t","reason":"there is no \"key\"","row":"FOLDER/a.json:2: {\"k\":\"a\",\"v\":1}"}
+        {"operator":"Source t","reason":"there is no \"key\"","row":"FOLDER/a.json:3: {\"key\":null,\"value\":{\"k\":\"a\",\"v\":2}}"}
+        {"operator":"Source t","reason":"FOLDER/a.json: not readable as JSON lines: Json error: whilst decoding field 'key': expected { got \"a\"","row":"FOLDER/a.json:6: {\"key\":\"a\",\"value\":{\"k\":\"a\",\"v\":2}}"}
+        {"operator":"Source t","reason":"column 'k' of \"key\" is NULL, not NOT NULL","row":"FOLDER/a.json:4: {\"key\":{\"k\":null},\"value\":null}"}
+        {"operator":"Source t","reason":"column 'v' of \"value\" is NULL, not NOT NULL","row":"FOLDER/a.json:5: {\"key\":{\"k\":\"a\"},\"value\":{\"k\":\"a\"}}"}
+        {"operator":"Source t","reason":"FOLDER/a.json: not readable as JSON lines: Json error: whilst decoding field 'value': whilst decoding field 'v': failed to parse \"x\" as Int64","row":"FOLDER/a.json:7: {\"key\":{\"k\":\"a\"},\"value\":{\"k\":\"a\",\"v\":\"x\"}}"}
+    "#]],
+    );
+}
