@@ -1,13 +1,15 @@
 //! A job's graph at another parallelism.
 //!
-//! What is partitioned by keys can have any number of instances, and what is chained to it follows. A source keeps
-//! its own: its instances have dealt out among themselves what there is to read. Operators stay in their stages, so
-//! the state of each stage is read by the same stage.
+//! What is partitioned by keys can have any number of instances, and what is chained to it follows, unless it has
+//! to see all rows. A source keeps its own: its instances have dealt out among themselves what there is to read.
+//! Operators stay in their stages, so the state of each stage is read by the same stage.
 
 use crate::change::change_column_index;
+use crate::connector::find;
 use crate::error::{PlanError, Result};
 use crate::graph::{DataflowGraph, Partitioning};
 use crate::ids::OperatorId;
+use crate::node::NodeKind;
 use crate::stage::Stages;
 
 /// The graph with so many instances of the operators that can be spread. An error says what cannot.
@@ -32,13 +34,18 @@ pub fn rescaled(graph: &DataflowGraph, parallelism: u32) -> Result<DataflowGraph
     }
     let operators = |stages: Stages| stages.stages.into_iter().map(|stage| stage.operators).collect::<Vec<_>>();
     if operators(Stages::of(graph)?) != operators(Stages::of(&changed)?) {
-        return Err(refuse(String::from("its operators would be chained in another way")));
+        let is_narrow = graph.nodes.iter().all(|node| node.parallelism == 1);
+        let hint = if is_narrow { "; of one that begins with SET parallelism = 2 it can be" } else { "" };
+        return Err(refuse(format!("its operators would be chained in another way{hint}")));
     }
     Ok(changed)
 }
 
 /// How many instances a node gets, given those of the nodes before it; as many as it has if nothing is said.
 fn instances(graph: &DataflowGraph, node: OperatorId, parallelism: u32) -> Option<u32> {
+    if graph.node(node).is_ok_and(|node| is_single(&node.kind)) {
+        return None;
+    }
     let inputs: Vec<_> = graph.edges.iter().filter(|edge| edge.to == node).collect();
     let is_partitioned = inputs.iter().any(|edge| matches!(edge.partitioning, Partitioning::Hash(_)));
     if is_partitioned {
@@ -48,6 +55,22 @@ fn instances(graph: &DataflowGraph, node: OperatorId, parallelism: u32) -> Optio
     let before: Vec<u32> = forward.filter_map(|edge| graph.node(edge.from).ok()).map(|from| from.parallelism).collect();
     // Of several that differ, the operator goes on with what it has.
     before.first().copied().filter(|first| before.iter().all(|other| other == first))
+}
+
+/// Whether there is one instance of an operator at any parallelism, for it has to see all rows.
+fn is_single(kind: &NodeKind) -> bool {
+    match kind {
+        NodeKind::Aggregate(node) => node.keys.is_empty(),
+        NodeKind::WindowAggregate(node) => node.keys.is_empty(),
+        NodeKind::SessionWindow(node) => node.keys.is_empty(),
+        NodeKind::SessionAssign(node) => node.keys.is_empty(),
+        NodeKind::IntervalJoin(node) => node.left_keys.is_empty(),
+        NodeKind::TopN(node) => node.partition.is_empty(),
+        NodeKind::OverWindow(node) => node.partition.is_empty(),
+        NodeKind::Train(_) => true,
+        NodeKind::Sink(node) => !find(&node.connector).is_ok_and(|spec| spec.sink_in_parallel),
+        _ => false,
+    }
 }
 
 fn refuse(reason: String) -> PlanError {
@@ -62,20 +85,7 @@ mod tests {
 
     use super::*;
     use crate::expr::StreamSchema;
-    use crate::node::{NodeKind, SourceNode, UnionNode};
-
-    fn source(schema: &SchemaRef) -> SourceNode {
-        SourceNode {
-            table: String::from("t"),
-            connector: String::from("datagen"),
-            options: vec![],
-            declared: vec![],
-            columns: StreamSchema(Arc::clone(schema)),
-            projection: vec![],
-            event_time: None,
-            upsert_key: Vec::new(),
-        }
-    }
+    use crate::node::{SourceNode, TopNEmit, TopNNode, UnionNode};
 
     /// The instances and edges of a graph.
     fn shown(graph: &DataflowGraph) -> String {
@@ -89,13 +99,33 @@ mod tests {
         format!("{} | {}", nodes.join(" "), edges.collect::<Vec<_>>().join(" "))
     }
 
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, true)]))
+    }
+
+    fn source() -> NodeKind {
+        NodeKind::Source(SourceNode {
+            table: String::from("t"),
+            connector: String::from("files"),
+            options: Vec::new(),
+            declared: vec![String::from("k")],
+            columns: StreamSchema(schema()),
+            projection: Vec::new(),
+            event_time: None,
+            upsert_key: Vec::new(),
+        })
+    }
+
+    fn union() -> NodeKind {
+        NodeKind::Union(UnionNode {})
+    }
+
     #[test]
     fn what_is_partitioned_is_spread_and_what_follows_it_goes_along() {
-        let schema = Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, true)]));
         let mut graph = DataflowGraph::default();
-        let source = graph.add_node(NodeKind::Source(source(&schema)), 2, Arc::clone(&schema));
-        let mut add = |parallelism| graph.add_node(NodeKind::Union(UnionNode {}), parallelism, Arc::clone(&schema));
-        let (project, keyed, sink, total) = (add(2), add(2), add(2), add(1));
+        let mut add = |kind, parallelism| graph.add_node(kind, parallelism, schema());
+        let (source, project, keyed) = (add(source(), 2), add(union(), 2), add(union(), 2));
+        let (sink, total) = (add(union(), 2), add(union(), 1));
         graph.add_edge(source, project, 0, Partitioning::Forward);
         graph.add_edge(project, keyed, 0, Partitioning::Hash(vec![0]));
         graph.add_edge(keyed, sink, 0, Partitioning::Forward);
@@ -104,5 +134,34 @@ mod tests {
         assert_eq!(shown(&wider), "2 2 4 4 1 | forward hash forward rebalance");
         assert_eq!(shown(&rescaled(&wider, 1).unwrap()), "2 2 1 1 1 | forward hash forward rebalance");
         assert_eq!(rescaled(&wider, 2).unwrap(), graph);
+    }
+
+    /// A source, an operator with keys, and one behind it that ranks all rows.
+    fn ranked(parallelism: u32) -> DataflowGraph {
+        let mut graph = DataflowGraph::default();
+        let mut add = |kind, parallelism| graph.add_node(kind, parallelism, schema());
+        let (source, keyed) = (add(source(), parallelism), add(union(), parallelism));
+        let top = TopNNode {
+            partition: Vec::new(),
+            order_by: Vec::new(),
+            limit: 1,
+            rank: false,
+            emit: TopNEmit::OnUpdate,
+            gather_ms: None,
+            ttl: None,
+        };
+        let top = add(NodeKind::TopN(top), 1);
+        graph.add_edge(source, keyed, 0, Partitioning::Hash(vec![0]));
+        let gathered = if parallelism == 1 { Partitioning::Forward } else { Partitioning::Rebalance };
+        graph.add_edge(keyed, top, 0, gathered);
+        graph
+    }
+
+    #[test]
+    fn what_has_to_see_all_rows_stays_one() {
+        assert_eq!(shown(&rescaled(&ranked(2), 4).unwrap()), "2 4 1 | hash rebalance");
+        let refused = rescaled(&ranked(1), 4).unwrap_err().to_string();
+        assert!(refused.contains("chained in another way; of one that begins with SET parallelism = 2"), "{refused}");
+        assert_eq!(rescaled(&ranked(1), 1).unwrap(), ranked(1));
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! Random queries over small random tables run as streams, with random batches, parallelism and
 //! gathering of changes, and in DataFusion. A failure prints the least case that still fails.
-//! `TIDEMILL_EQUIVALENCE_CASES=1000` tries more cases, `TIDEMILL_EQUIVALENCE_SEED=7` others.
+//! `TIDEMILL_EQUIVALENCE_CASES=1000` tries more cases, `TIDEMILL_EQUIVALENCE_SEED=7` others, here and in `restored.rs`.
 
 mod expressions;
 mod relations;
+mod restored;
 mod tables;
 mod tape;
 mod windows;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
@@ -20,11 +22,18 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 use self::relations::Query;
 use self::tables::Tables;
 use crate::command::Folder;
-use crate::oracle::{Oracle, printed};
+use crate::oracle::{Answer, Oracle, printed};
 
 /// Cases that CI can wait for, of so many queries each.
 const CASES: u32 = 40;
 const QUERIES: usize = 8;
+
+/// Smaller cases that are tried once one has failed.
+const SHRINKS: u32 = 400;
+
+/// Rows of a table.
+const ROWS: Range<usize> = 0..50;
+
 /// Of so many queries one may be refused: the generator is to know what the dialect has.
 const REFUSED_ONE_OF: usize = 10;
 
@@ -46,7 +55,7 @@ struct Case {
 
 fn cases() -> impl Strategy<Value = Case> {
     let tapes = vec(vec(any::<u16>(), 4..120), 1..=QUERIES);
-    (tables::tables(), tapes, 1..50u32, 1..=4u32, any::<bool>()).prop_map(
+    (tables::tables(ROWS), tapes, 1..50u32, 1..=4u32, any::<bool>()).prop_map(
         |(tables, tapes, batch_rows, parallelism, gathers_changes)| Case {
             tables,
             tapes,
@@ -68,11 +77,7 @@ struct Tally {
 #[test]
 fn streams_answer_as_batch_does() {
     let seed: u64 = variable("TIDEMILL_EQUIVALENCE_SEED").unwrap_or(1);
-    let cases_max = variable("TIDEMILL_EQUIVALENCE_CASES").unwrap_or(CASES);
-    let mut seed_bytes = [0; 32];
-    seed_bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config = Config { cases: cases_max, max_shrink_iters: 400, failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes));
+    let mut runner = runner(seed, variable("TIDEMILL_EQUIVALENCE_CASES").unwrap_or(CASES), SHRINKS);
     let tally = RefCell::new(Tally::default());
     let outcome = runner.run(&cases(), |case| check(&case, &tally).map_err(TestCaseError::fail));
     if let Err(error) = outcome {
@@ -82,6 +87,14 @@ fn streams_answer_as_batch_does() {
     let refused: usize = refusals.values().sum();
     assert!(refused * REFUSED_ONE_OF <= queries, "{refused} of {queries} queries were refused: {refusals:#?}");
     assert!(answered * ANSWERED_ONE_OF >= queries, "{answered} of {queries} queries had rows");
+}
+
+/// Tries so many cases, the same with each seed.
+fn runner(seed: u64, cases: u32, max_shrink_iters: u32) -> TestRunner {
+    let mut seed_bytes = [0; 32];
+    seed_bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Config { cases, max_shrink_iters, failure_persistence: None, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed_bytes))
 }
 
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
@@ -94,29 +107,13 @@ fn check(case: &Case, tally: &RefCell<Tally>) -> Result<(), String> {
     case.tables.add_to(&oracle);
     let folder = Folder::new();
     case.tables.write_to(&folder);
-    let (mut queries, mut right) = (Vec::new(), Vec::new());
-    for (number, tape) in case.tapes.iter().enumerate() {
-        let query = Query::from_tape(number, tape);
-        let mut answer = Err(String::new());
-        for statement in query.statements(false) {
-            answer = oracle.answer(&statement);
-        }
-        match answer {
-            Ok(answer) => {
-                queries.push(query);
-                right.push(answer);
-            }
-            // DataFusion 55 does not plan some unions of one column under two names, in order.
-            Err(error) if error.contains("SanityCheckPlan") => {}
-            Err(error) => return Err(format!("in batch: {error}\n{}", query.shown())),
-        }
-    }
+    let (mut queries, mut right) = answered(&case.tapes, &oracle)?;
     tally.borrow_mut().queries += queries.len();
     let arguments = case.arguments();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let output = loop {
         let statements: Vec<String> = queries.iter().flat_map(|query| query.statements(true)).collect();
-        let output = folder.run(&format!("{}{}", tables::SOURCES, statements.concat()), &arguments);
+        let output = folder.run(&format!("{}{}", tables::sources("", ""), statements.concat()), &arguments);
         let Some((line, message)) = refusal(&output.stderr) else { break output };
         let place = place_of(line, &queries);
         let refused = queries.remove(place);
@@ -144,17 +141,43 @@ fn check(case: &Case, tally: &RefCell<Tally>) -> Result<(), String> {
     Ok(())
 }
 
+/// The queries that tapes make, and their answers.
+fn answered(tapes: &[Vec<u16>], oracle: &Oracle) -> Result<(Vec<Query>, Vec<Answer>), String> {
+    let (mut queries, mut right) = (Vec::new(), Vec::new());
+    for (number, tape) in tapes.iter().enumerate() {
+        let query = Query::from_tape(number, tape);
+        let mut answer = Err(String::new());
+        for statement in query.statements(false) {
+            answer = oracle.answer(&statement);
+        }
+        match answer {
+            Ok(answer) => {
+                queries.push(query);
+                right.push(answer);
+            }
+            // DataFusion 55 does not plan some unions of one column under two names, in order.
+            Err(error) if error.contains("SanityCheckPlan") => {}
+            Err(error) => return Err(format!("in batch: {error}\n{}", query.shown())),
+        }
+    }
+    Ok((queries, right))
+}
+
 /// The line and the words of an error about the script's text.
 fn refusal(stderr: &str) -> Option<(usize, String)> {
-    let rest = stderr.lines().find_map(|line| line.strip_prefix("error: script.sql: line "))?;
-    let (line, rest) = rest.split_once(',')?;
+    place_and_words(stderr.lines().find_map(|line| line.strip_prefix("error: script.sql: "))?)
+}
+
+/// The line and the words of an error, such as `line 2, column 5: no such column`.
+fn place_and_words(error: &str) -> Option<(usize, String)> {
+    let (line, rest) = error.strip_prefix("line ")?.split_once(',')?;
     let (_, message) = rest.split_once(": ")?;
     Some((line.parse().ok()?, message.to_owned()))
 }
 
 /// Which query has this line of the script: each of its statements is a line.
 fn place_of(line: usize, queries: &[Query]) -> usize {
-    let mut last = tables::SOURCES.lines().count();
+    let mut last = tables::sources("", "").lines().count();
     let found = queries.iter().position(|query| {
         last += query.statements(true).len();
         line <= last

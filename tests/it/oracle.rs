@@ -99,7 +99,7 @@ pub(crate) fn printed(stdout: &str, headers: &[&str]) -> Vec<Answer> {
 }
 
 /// A row in which equal numbers have equal texts.
-fn normal_row(line: &str) -> String {
+pub(crate) fn normal_row(line: &str) -> String {
     line.split(',').map(normal_field).collect::<Vec<_>>().join(",")
 }
 

@@ -26,6 +26,7 @@ use crate::checkpoints;
 use crate::error::{CoordinatorError, Result};
 use crate::job::checkpoint_log::CheckpointLog;
 use crate::job::record::JobRecord;
+use crate::job::state::State;
 use crate::job::{Event, JobFailure, JobMachine, JobPlan, JobStatus, Recovery};
 use crate::metadata::MetadataHandle;
 
@@ -247,15 +248,15 @@ impl Coordinator {
         }
     }
 
-    /// A checkpoint is sealed. A job that waits for one to change its parallelism ends this attempt.
+    /// A checkpoint is sealed. A job that waits for one to change its parallelism ends this attempt, unless it is
+    /// over but for the last commit.
     pub(super) fn note_sealed(&mut self, run: RunId, epoch: Epoch, ctx: &mut Context<Self>) {
         let now = self.clock.now();
         let Some(job) = self.jobs.get_mut(&run.job) else { return };
         job.restarts.sealed = Some(epoch);
         job.log.seal(epoch, now);
-        let Some((graph, _)) = job.restarts.rescale.take_if(|(_, after)| epoch > *after && epoch != Epoch::END) else {
-            return;
-        };
+        let is_over = !matches!(job.machine.state(), State::Running(_));
+        let Some((graph, _)) = job.restarts.rescale.take_if(|(_, after)| epoch > *after && !is_over) else { return };
         job.restarts.graph = graph;
         job.restarts.is_changed = true;
         job.restarts.next = Next::Attempt(Duration::ZERO);

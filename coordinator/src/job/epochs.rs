@@ -46,9 +46,10 @@ impl Epochs {
         Self { last: plan.restored_epoch().unwrap_or_default(), ..Self::default() }
     }
 
-    /// Begins an epoch, unless one is in flight.
+    /// Begins an epoch, unless one is in flight or the last of all is sealed: an attempt may begin behind that, to
+    /// have sinks commit again.
     pub(crate) fn begin(&mut self, plan: &JobPlan) -> Option<Barrier> {
-        if self.in_flight.is_some() {
+        if self.in_flight.is_some() || self.last == Epoch::END {
             return None;
         }
         self.last = Epoch(self.last.0 + 1);
@@ -132,5 +133,37 @@ impl Epochs {
         } else {
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemill_plans::ids::{JobId, RunId, StageId, WorkerId};
+    use tidemill_plans::protocol::Deployment;
+    use tidemill_plans::settings::Settings;
+
+    use super::*;
+    use crate::testing::two_stage_graph;
+
+    /// Whether a barrier is begun by an attempt that goes on from a checkpoint.
+    fn next_after(epoch: Epoch) -> Option<Epoch> {
+        let run = RunId::first(JobId(1));
+        let tasks = [0, 1].map(|stage| (TaskId { stage: StageId(stage), subtask: 0 }, WorkerId(1)));
+        let plan = JobPlan::new(Deployment {
+            run: run.next(),
+            graph: two_stage_graph(1, 1),
+            tasks: tasks.to_vec(),
+            workers: vec![(WorkerId(1), String::new())],
+            settings: Settings::default(),
+            checkpoints: Some(String::from("checkpoints")),
+            restore: Some(Manifest { run, epoch, tasks: Vec::new() }),
+        });
+        Epochs::new(&plan).begin(&plan).map(|barrier| barrier.epoch)
+    }
+
+    #[test]
+    fn no_epoch_follows_the_last() {
+        assert_eq!(next_after(Epoch(7)), Some(Epoch(8)));
+        assert_eq!(next_after(Epoch::END), None);
     }
 }

@@ -60,6 +60,12 @@ impl Query {
         texts.map(|[of_stream, of_batch]| format!("{};\n", if stream { of_stream } else { of_batch })).collect()
     }
 
+    /// The same for a stream that writes into a sink: what stands between CREATE and SELECT is given.
+    pub(super) fn sink_statements(&self, sink: &str) -> Vec<String> {
+        let views = self.views.iter().map(|[of_stream, _]| format!("{of_stream};\n"));
+        views.chain([format!("CREATE {sink} AS {};\n", self.select[0])]).collect()
+    }
+
     /// Both texts, or one if they are the same.
     pub(super) fn shown(&self) -> String {
         let (stream, batch) = (self.statements(true).concat(), self.statements(false).concat());

@@ -1,5 +1,6 @@
 //! Small tables with NULLs, duplicates, and rows that come as late as the watermark allows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -11,12 +12,18 @@ use super::relations::{Column, Kind};
 use crate::command::Folder;
 use crate::oracle::Oracle;
 
-/// The tables: two with event time, and one without.
-pub(super) const SOURCES: &str = "\
-CREATE SOURCE l (ts TIMESTAMP, k BIGINT, g VARCHAR, v BIGINT, f DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '5 seconds') WITH (connector = 'files', path = 'l.csv', format = 'csv');
-CREATE SOURCE r (ts TIMESTAMP, k BIGINT, g VARCHAR, v BIGINT, f DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '5 seconds') WITH (connector = 'files', path = 'r.csv', format = 'csv');
-CREATE SOURCE n (k BIGINT, g VARCHAR, v BIGINT, f DOUBLE) WITH (connector = 'files', path = 'n.csv', format = 'csv');
-";
+/// The sources of the tables, each in a line: two with event time, and one without. Their files are in a folder,
+/// and `options` are more of WITH.
+pub(super) fn sources(folder: &str, options: &str) -> String {
+    let source = |name: &str, time: &str, watermark: &str| {
+        format!(
+            "CREATE SOURCE {name} ({time}k BIGINT, g VARCHAR, v BIGINT, f DOUBLE{watermark}) \
+             WITH (connector = 'files', path = '{folder}{name}.csv', format = 'csv'{options});\n"
+        )
+    };
+    let timed = |name| source(name, "ts TIMESTAMP, ", ", WATERMARK FOR ts AS ts - INTERVAL '5 seconds'");
+    [timed("l"), timed("r"), source("n", "", "")].concat()
+}
 
 /// 2024-01-01 00:00:00, in seconds.
 const START: i64 = 1_704_067_200;
@@ -42,17 +49,19 @@ pub(super) struct Tables {
     tables: [(&'static str, Vec<Row>); 3],
 }
 
-fn rows(count_max: usize) -> impl Strategy<Value = Vec<Row>> {
+fn rows(count: Range<usize>) -> impl Strategy<Value = Vec<Row>> {
     let time = ((0..8i64).prop_map(|steps| steps * 500), (0..=LATENESS_MAX_MS / 500).prop_map(|steps| steps * 500));
     let values = (option::weighted(0.8, 0..4i64), option::weighted(0.8, 0..3usize));
     let numbers = (option::weighted(0.8, -4..8i64), option::weighted(0.8, -6..10i64));
     let row =
         (time, values, numbers).prop_map(|((step_ms, late_ms), (k, g), (v, f))| Row { step_ms, late_ms, k, g, v, f });
-    vec(row, 0..count_max)
+    vec(row, count)
 }
 
-pub(super) fn tables() -> impl Strategy<Value = Tables> {
-    (rows(50), rows(50), rows(12)).prop_map(|(l, r, n)| Tables { tables: [("l", l), ("r", r), ("n", n)] })
+/// Tables of which those with event time have so many rows.
+pub(super) fn tables(count: Range<usize>) -> impl Strategy<Value = Tables> {
+    (rows(count.clone()), rows(count), rows(0..12))
+        .prop_map(|(l, r, n)| Tables { tables: [("l", l), ("r", r), ("n", n)] })
 }
 
 /// The columns of a table.
