@@ -67,7 +67,7 @@ pub(super) async fn ask(worker: WorkerId, link: &dyn WorkerLink, request: Worker
 /// else is a message.
 fn time_limit(kind: RequestKind) -> Duration {
     match kind {
-        RequestKind::Deploy | RequestKind::Commit => Duration::from_secs(60),
+        RequestKind::Deploy | RequestKind::Commit(_) => Duration::from_secs(60),
         _ => Duration::from_secs(5),
     }
 }

@@ -44,9 +44,9 @@ impl Epochs {
         Self { last: plan.restored_epoch().unwrap_or_default(), ..Self::default() }
     }
 
-    /// Begins an epoch, unless one is in flight.
+    /// Begins an epoch, unless one is in flight, or the last of all is behind the job.
     pub(crate) fn begin(&mut self, plan: &JobPlan) -> Option<Barrier> {
-        if self.in_flight.is_some() {
+        if self.in_flight.is_some() || self.last == Epoch::END {
             return None;
         }
         self.last = Epoch(self.last.0 + 1);

@@ -111,8 +111,8 @@ pub enum RequestKind {
     Cancel,
     /// [`WorkerRequest::Barrier`].
     Barrier,
-    /// [`WorkerRequest::Commit`].
-    Commit,
+    /// [`WorkerRequest::Commit`] of an epoch.
+    Commit(Epoch),
     /// [`WorkerRequest::Release`].
     Release,
     /// [`WorkerRequest::ForgetViews`].
@@ -132,7 +132,7 @@ impl RequestKind {
             WorkerRequest::Stop(_, StopMode::Cut) => Self::Cut,
             WorkerRequest::Stop(_, StopMode::Cancel) => Self::Cancel,
             WorkerRequest::Barrier(..) => Self::Barrier,
-            WorkerRequest::Commit(..) => Self::Commit,
+            WorkerRequest::Commit(_, epoch) => Self::Commit(*epoch),
             WorkerRequest::Release(_) => Self::Release,
             WorkerRequest::ForgetViews(_) => Self::ForgetViews,
             WorkerRequest::Shutdown => Self::Shutdown,

@@ -57,7 +57,7 @@ impl Running {
             Event::Sealed { epoch, result: Ok(()) } if self.epochs.sealed(epoch) => {
                 plan.send_all(&WorkerRequest::Commit(plan.run(), epoch))
             }
-            Event::WorkerAnswered { kind: RequestKind::Commit, result: Err(cause), .. } => {
+            Event::WorkerAnswered { kind: RequestKind::Commit(_), result: Err(cause), .. } => {
                 return Failing::enter(plan, self.progress, cause);
             }
             // The barrier may have come to some tasks and never comes to the others. They wait for it until
