@@ -123,9 +123,6 @@ impl Coordinator {
             debug!(%run, ?event, "event of a run that is over");
             return;
         };
-        if let Event::Sealed { epoch, result: Ok(()) } = &event {
-            job.restarts.note_sealed(*epoch);
-        }
         for effect in job.machine.on(event) {
             self.carry_out(run, effect, ctx);
         }
@@ -148,6 +145,7 @@ impl Coordinator {
                 }
             }
             Effect::Seal(manifest) => self.seal(manifest, ctx),
+            Effect::GiveUp => self.give_up(run, ctx),
             Effect::EpochAbandoned(epoch, cause) => {
                 warn!(%run, %epoch, cause = cause.message, "barrier given up");
             }

@@ -159,13 +159,13 @@ impl CoordinatorError {
     pub fn domain(&self) -> ErrorDomain {
         match self {
             Self::Sql(error) => error.domain(),
-            Self::Bind { .. } | Self::InUse { .. } | Self::NoSuchJob { .. } => ErrorDomain::User,
+            // Whoever is fenced off stays so: trying again is of no use.
+            Self::Bind { .. } | Self::InUse { .. } | Self::Fenced { .. } | Self::NoSuchJob { .. } => ErrorDomain::User,
             Self::NoWorkers
             | Self::WorkersMissing { .. }
             | Self::ConnectBack { .. }
             | Self::NotRegistered { .. }
             | Self::View { .. }
-            | Self::Fenced { .. }
             | Self::Sealed { .. }
             | Self::NoUsableCheckpoint { .. }
             | Self::Corrupted { .. }

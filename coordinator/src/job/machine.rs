@@ -89,6 +89,8 @@ pub enum Event {
     /// Somebody else has sealed the epoch: another coordinator, which believes to own the job. What this attempt
     /// has done since belongs to no checkpoint.
     Superseded(JobFailure),
+    /// The job was given up, or could not be.
+    GivenUp(Result<(), JobFailure>),
     /// The time for the last commit is over.
     CommitTimedOut,
     /// The time for ending in this mode is over. A job enters each mode at most once, so the mode
@@ -154,6 +156,9 @@ pub enum Effect {
     EpochCompleted(Epoch),
     /// Write a manifest, and bring back as [`Event::Sealed`] what became of it.
     Seal(Manifest),
+    /// See to it that no coordinator ever goes on with the job, and bring back as [`Event::GivenUp`] what became
+    /// of it.
+    GiveUp,
     /// The epoch will not complete.
     EpochAbandoned(Epoch, JobFailure),
 }

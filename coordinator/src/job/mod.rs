@@ -4,6 +4,7 @@
 //! effects out and brings their results back as events. So the simulation in `simulation.rs` can
 //! deliver events in any order, twice or never, and check what must hold.
 
+mod attempts;
 mod epochs;
 mod machine;
 mod progress;
@@ -12,6 +13,7 @@ mod recovery;
 pub mod state;
 mod status;
 
+pub use attempts::{Attempts, Over};
 pub use machine::{
     CANCEL_LIMIT, COMMIT_LIMIT, CUT_LIMIT, DRAIN_LIMIT, Effect, Event, JobMachine, JobPlan, RequestKind,
 };
