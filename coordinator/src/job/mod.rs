@@ -21,4 +21,6 @@ pub use recovery::Recovery;
 pub use status::{JobFailure, JobStatus};
 
 #[cfg(test)]
+mod recovery_simulation;
+#[cfg(test)]
 mod simulation;
