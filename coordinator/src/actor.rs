@@ -161,6 +161,7 @@ impl Coordinator {
                 }
             }
             Effect::Seal(manifest) => self.seal(manifest, ctx),
+            Effect::GiveUp => self.give_up(run, ctx),
             Effect::EpochAbandoned(epoch, cause) => {
                 warn!(%run, %epoch, cause = cause.message, "barrier given up");
                 if let Some(job) = self.jobs.get_mut(&id) {

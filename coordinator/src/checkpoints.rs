@@ -6,7 +6,7 @@ use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
 use tidemill_plans::error::chain;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::{Epoch, JobId};
+use tidemill_plans::ids::{Epoch, JobId, RunId};
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
@@ -46,16 +46,51 @@ pub(crate) fn can_be_restored(graph: &DataflowGraph) -> bool {
 /// Sealed checkpoints that are kept: the newest, and one to fall back to.
 const KEPT: usize = 2;
 
-/// Writes a manifest: from then on its checkpoint exists, also after a crash of the machine. An error if the
-/// epoch has been sealed by somebody else.
+/// Writes a manifest: from then on its checkpoint exists, also after a crash of the machine. An error if somebody
+/// else has taken its number.
 pub(crate) async fn seal(storage: &Storage, manifest: &Manifest) -> Result<()> {
-    let path = Manifest::path_of(manifest.run.job, manifest.epoch);
-    if !storage.create(&path, manifest.to_bytes()?).await? {
-        let found = storage.get(&path).await?.map(|bytes| Manifest::from_bytes(&bytes, &path)).transpose()?;
-        // Ours, if the answer to an earlier attempt to write it was lost.
-        if found.as_ref() != Some(manifest) {
-            return Err(CoordinatorError::Sealed { path });
-        }
+    let mut manifest = manifest.clone();
+    while !create(storage, &manifest).await? {
+        // Earlier epochs that were given up while it was not known whether they were sealed: they are.
+        manifest.number += 1;
+    }
+    check_not_overtaken(storage, &manifest).await?;
+    flush(storage, manifest.path()).await
+}
+
+/// Creates a manifest; false if its number belongs to an earlier one of the same attempt.
+async fn create(storage: &Storage, manifest: &Manifest) -> Result<bool> {
+    let path = manifest.path();
+    if storage.create(&path, manifest.to_bytes()?).await? {
+        return Ok(true);
+    }
+    let found = read(storage, &path).await?;
+    match found.filter(|found| found.run == manifest.run) {
+        // It is this one if the answer to an earlier attempt to write it was lost; a later one covers it.
+        Some(found) => Ok(found.epoch >= manifest.epoch),
+        None => Err(CoordinatorError::Sealed { path }),
+    }
+}
+
+/// Whoever sleeps for long enough finds a number free again, because the manifest that had it has been deleted.
+/// Then the one before is gone too: the oldest goes first.
+async fn check_not_overtaken(storage: &Storage, manifest: &Manifest) -> Result<()> {
+    let Some(before) = manifest.number.checked_sub(1) else { return Ok(()) };
+    if storage.get(&Manifest::path_of(manifest.run.job, before)).await?.is_some() {
+        return Ok(());
+    }
+    // It belongs to no list, and must not be taken for the end of one.
+    storage.delete(&manifest.path()).await?;
+    Err(CoordinatorError::Sealed { path: manifest.path() })
+}
+
+async fn read(storage: &Storage, path: &str) -> Result<Option<Manifest>> {
+    Ok(storage.get(path).await?.map(|bytes| Manifest::from_bytes(&bytes, path)).transpose()?)
+}
+
+async fn flush(storage: &Storage, path: String) -> Result<()> {
+    if !storage.has_to_flush() {
+        return Ok(());
     }
     let (storage, object) = (storage.clone(), path.clone());
     let flushed = spawn_blocking(move || storage.flush(&object)).await;
@@ -63,51 +98,60 @@ pub(crate) async fn seal(storage: &Storage, manifest: &Manifest) -> Result<()> {
     flushed.map_err(|source| CoordinatorError::Folder { path: path.into(), source })
 }
 
-/// The newest checkpoint of a job whose manifest can be read, but for the epochs in `damaged`; an error if there are
-/// some and none of them can be. `known` is one that is known to exist, which a listing may lack. Newer ones that
-/// cannot be used make room: the attempt that goes on takes checkpoints of the same numbers.
-pub(crate) async fn newest(
-    storage: &Storage,
-    job: JobId,
-    known: Option<Epoch>,
-    damaged: &[Epoch],
-) -> Result<Option<Manifest>> {
-    let mut paths = storage.list(&Manifest::folder_of(job)).await?;
-    paths.extend(known.map(|epoch| Manifest::path_of(job, epoch)));
+/// Begins the list of a job that is new. Before anybody hears of the job: who finds a list empty that has a
+/// beginning knows that it was not listed as it is.
+pub(crate) async fn begin(storage: &Storage, run: RunId) -> Result<Manifest> {
+    let beginning = Manifest::beginning(run);
+    seal(storage, &beginning).await?;
+    Ok(beginning)
+}
+
+/// Finds the checkpoint that an attempt goes on from, and seals it once more in its name. From then on no attempt
+/// before it seals any: the rows that are not shown yet are this one's to drop and to write again. `known` is the
+/// number of a manifest that has existed, for a listing may lack the newest; those like the `damaged` are left out.
+pub(crate) async fn claim(storage: &Storage, run: RunId, known: u64, damaged: &[Manifest]) -> Result<Manifest> {
+    let mut paths = storage.list(&Manifest::folder_of(run.job)).await?;
+    paths.push(Manifest::path_of(run.job, known));
     paths.sort();
     paths.dedup();
-    let is_first = paths.is_empty();
-    let mut unusable = Vec::new();
+    let mut number = paths.last().and_then(|path| number_of(path)).unwrap_or(known);
+    let mut newest = newest(storage, run.job, paths, damaged).await?;
+    loop {
+        number += 1;
+        let claim = Manifest { number, run, ..newest };
+        let path = claim.path();
+        if storage.create(&path, claim.to_bytes()?).await? {
+            check_not_overtaken(storage, &claim).await?;
+            flush(storage, path).await?;
+            return Ok(claim);
+        }
+        newest = read(storage, &path).await?.ok_or(CoordinatorError::Sealed { path })?;
+    }
+}
+
+/// The newest checkpoint at these paths that can be read.
+async fn newest(storage: &Storage, job: JobId, paths: Vec<String>, damaged: &[Manifest]) -> Result<Manifest> {
+    let is_damaged = |manifest: &Manifest| damaged.iter().any(|damaged| damaged.tasks == manifest.tasks);
+    let mut has_passed_over = false;
     for path in paths.into_iter().rev() {
         let Some(bytes) = storage.get(&path).await? else { continue };
         match Manifest::from_bytes(&bytes, &path) {
-            Ok(manifest) if manifest.run.job != job => warn!(path, "manifest of another job passed over"),
-            Ok(manifest) if damaged.contains(&manifest.epoch) => unusable.push((path, bytes)),
-            Ok(manifest) => {
-                set_aside(storage, unusable).await?;
-                return Ok(Some(manifest));
-            }
+            Ok(manifest) if is_damaged(&manifest) => has_passed_over = true,
+            // Rows may have been shown since, which would be written twice.
+            Ok(manifest) if manifest.tasks.is_empty() && has_passed_over => break,
+            Ok(manifest) => return Ok(manifest),
             Err(error) => {
                 warn!(path, error = chain(&error), "checkpoint passed over");
-                unusable.push((path, bytes));
+                has_passed_over = true;
             }
         }
     }
-    if is_first { Ok(None) } else { Err(CoordinatorError::NoUsableCheckpoint { job }) }
-}
-
-/// Puts manifests where they are not looked for, except by a person.
-async fn set_aside(storage: &Storage, manifests: Vec<(String, Vec<u8>)>) -> Result<()> {
-    for (path, bytes) in manifests {
-        storage.put(&path.replace("/manifest/", "/damaged/"), bytes).await?;
-        storage.delete(&path).await?;
-    }
-    Ok(())
+    Err(CoordinatorError::NoUsableCheckpoint { job })
 }
 
 /// Deletes all checkpoints of a job that is over, the newest last.
 pub(crate) async fn clear(storage: &Storage, job: JobId) -> Result<()> {
-    for folder in [Manifest::folder_of(job), format!("{job}/state"), format!("{job}/damaged")] {
+    for folder in [Manifest::folder_of(job), format!("{job}/state")] {
         for path in storage.list(&folder).await? {
             storage.delete(&path).await?;
         }
@@ -120,14 +164,15 @@ pub(crate) async fn clear(storage: &Storage, job: JobId) -> Result<()> {
 pub(crate) async fn collect_garbage(storage: &Storage, sealed: &Manifest) -> Result<()> {
     let job = sealed.run.job;
     let mut manifests = storage.list(&Manifest::folder_of(job)).await?;
-    manifests.retain(|path| *path <= Manifest::path_of(job, sealed.epoch));
+    manifests.retain(|path| *path <= sealed.path());
     let older = manifests.len().saturating_sub(KEPT);
     let kept = manifests.split_off(older);
     for path in manifests {
         storage.delete(&path).await?;
     }
     // State of an epoch that is not sealed may be on its way to be.
-    let Some(oldest) = kept.first().and_then(|path| epoch_of(path)) else { return Ok(()) };
+    let Some(oldest) = kept.first() else { return Ok(()) };
+    let Some(Manifest { epoch: oldest, .. }) = read(storage, oldest).await? else { return Ok(()) };
     for path in storage.list(&format!("{job}/state")).await? {
         let epoch = path.split('/').nth_back(1).and_then(|epoch| epoch.parse::<u64>().ok()).map(Epoch);
         if epoch.is_some_and(|epoch| epoch < oldest) {
@@ -137,94 +182,132 @@ pub(crate) async fn collect_garbage(storage: &Storage, sealed: &Manifest) -> Res
     Ok(())
 }
 
-fn epoch_of(manifest: &str) -> Option<Epoch> {
-    let name = manifest.rsplit('/').next()?;
-    name.split('.').next()?.parse().ok().map(Epoch)
+fn number_of(manifest: &str) -> Option<u64> {
+    manifest.rsplit('/').next()?.split('.').next()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use tidemill_plans::checkpoint::StateFile;
-    use tidemill_plans::ids::{RunId, StageId, TaskId};
+    use tidemill_plans::ids::{StageId, TaskId};
 
     use super::*;
 
     const JOB: JobId = JobId(3);
 
-    fn manifest(attempt: u32, epoch: u64) -> Manifest {
-        let (run, task, epoch) = (RunId { job: JOB, attempt }, TaskId { stage: StageId(0), subtask: 0 }, Epoch(epoch));
+    fn manifest(attempt: u32, number: u64, epoch: u64) -> Manifest {
+        let (run, task, epoch) = (run(attempt), TaskId { stage: StageId(0), subtask: 0 }, Epoch(epoch));
         let path = StateFile::path_of(run, task, epoch);
-        Manifest { run, epoch, tasks: vec![(task, StateFile { path, bytes: 1 })] }
+        Manifest { number, run, epoch, tasks: vec![(task, StateFile { path, bytes: 1 })] }
     }
 
+    fn run(attempt: u32) -> RunId {
+        RunId { job: JOB, attempt }
+    }
+
+    /// A storage with the beginning of a job.
     async fn storage() -> (tempfile::TempDir, Storage) {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path().to_str().unwrap()).unwrap();
+        begin(&storage, run(0)).await.unwrap();
         (folder, storage)
     }
 
+    async fn is_overtaken(storage: &Storage, manifest: &Manifest) -> bool {
+        matches!(seal(storage, manifest).await, Err(CoordinatorError::Sealed { .. }))
+    }
+
     #[tokio::test]
-    async fn an_epoch_is_sealed_once_and_by_one_attempt() {
+    async fn a_number_is_sealed_once_and_by_one_attempt() {
         let (_folder, storage) = storage().await;
-        seal(&storage, &manifest(0, 1)).await.unwrap();
-        seal(&storage, &manifest(0, 1)).await.unwrap();
-        let error = seal(&storage, &manifest(1, 1)).await.unwrap_err();
-        assert!(matches!(error, CoordinatorError::Sealed { .. }), "{error}");
-        assert_eq!(newest(&storage, JOB, None, &[]).await.unwrap(), Some(manifest(0, 1)));
-        assert_eq!(newest(&storage, JobId(4), None, &[]).await.unwrap(), None);
+        seal(&storage, &manifest(0, 1, 1)).await.unwrap();
+        seal(&storage, &manifest(0, 1, 1)).await.unwrap();
+        // The last of all and the one of another epoch, too.
+        assert!(is_overtaken(&storage, &manifest(1, 1, 1)).await);
+        assert!(is_overtaken(&storage, &manifest(1, 1, 2)).await);
+        assert!(is_overtaken(&storage, &manifest(1, 1, u64::MAX)).await);
+        assert_eq!(claim(&storage, run(1), 0, &[]).await.unwrap().tasks, manifest(0, 1, 1).tasks);
+    }
+
+    #[tokio::test]
+    async fn an_epoch_that_was_sealed_though_it_was_given_up_keeps_its_number() {
+        let (_folder, storage) = storage().await;
+        seal(&storage, &manifest(0, 1, 1)).await.unwrap();
+        seal(&storage, &manifest(0, 1, 3)).await.unwrap();
+        // One that is sealed late is covered by the one behind it.
+        seal(&storage, &manifest(0, 2, 2)).await.unwrap();
+        assert_eq!(read(&storage, &Manifest::path_of(JOB, 2)).await.unwrap(), Some(manifest(0, 2, 3)));
+        assert_eq!(storage.list(&Manifest::folder_of(JOB)).await.unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn who_claims_a_job_is_the_only_one_to_seal_its_checkpoints() {
+        let (_folder, storage) = storage().await;
+        assert_eq!(
+            claim(&storage, run(1), 0, &[]).await.unwrap(),
+            Manifest { number: 1, ..Manifest::beginning(run(1)) }
+        );
+        assert!(is_overtaken(&storage, &manifest(0, 1, 1)).await);
+        seal(&storage, &manifest(1, 2, 1)).await.unwrap();
+        let claimed = claim(&storage, run(2), 0, &[]).await.unwrap();
+        assert_eq!(claimed, Manifest { number: 3, run: run(2), ..manifest(1, 2, 1) });
+        assert!(is_overtaken(&storage, &manifest(1, 3, 2)).await);
+    }
+
+    #[tokio::test]
+    async fn who_sleeps_until_its_number_is_free_again_seals_nothing() {
+        let (_folder, storage) = storage().await;
+        seal(&storage, &manifest(0, 1, 1)).await.unwrap();
+        claim(&storage, run(1), 0, &[]).await.unwrap();
+        for epoch in 2..=5 {
+            let sealed = manifest(1, epoch + 1, epoch);
+            seal(&storage, &sealed).await.unwrap();
+            collect_garbage(&storage, &sealed).await.unwrap();
+        }
+        assert!(is_overtaken(&storage, &manifest(0, 2, 2)).await);
+        let left = storage.list(&Manifest::folder_of(JOB)).await.unwrap();
+        assert_eq!(left, [5, 6].map(|number| Manifest::path_of(JOB, number)));
     }
 
     #[tokio::test]
     async fn what_is_damaged_is_passed_over_for_the_one_before() {
         let (_folder, storage) = storage().await;
-        for epoch in [9, 10, 11] {
-            seal(&storage, &manifest(0, epoch)).await.unwrap();
+        for epoch in [1, 2, 3] {
+            seal(&storage, &manifest(0, epoch, epoch)).await.unwrap();
         }
-        let path = Manifest::path_of(JOB, Epoch(11));
+        let path = Manifest::path_of(JOB, 3);
         let mut bytes = storage.get(&path).await.unwrap().unwrap();
         bytes.truncate(20);
         storage.put(&path, bytes).await.unwrap();
-        assert_eq!(newest(&storage, JOB, Some(Epoch(11)), &[]).await.unwrap(), Some(manifest(0, 10)));
-        assert_eq!(newest(&storage, JOB, None, &[Epoch(10)]).await.unwrap(), Some(manifest(0, 9)));
-        let none = newest(&storage, JOB, None, &[Epoch(9), Epoch(10)]).await.unwrap_err();
+        let second = claim(&storage, run(1), 3, &[]).await.unwrap();
+        assert_eq!(second, Manifest { number: 4, run: run(1), ..manifest(0, 2, 2) });
+        let first = claim(&storage, run(2), 3, std::slice::from_ref(&second)).await.unwrap();
+        assert_eq!(first, Manifest { number: 5, run: run(2), ..manifest(0, 1, 1) });
+        // Another attempt's checkpoint of the same epoch is another one.
+        seal(&storage, &manifest(2, 6, 2)).await.unwrap();
+        assert_eq!(
+            claim(&storage, run(3), 0, std::slice::from_ref(&second)).await.unwrap().tasks,
+            manifest(2, 6, 2).tasks
+        );
+        let none = claim(&storage, run(4), 0, &[first, second, manifest(2, 6, 2)]).await.unwrap_err();
         assert!(matches!(none, CoordinatorError::NoUsableCheckpoint { job: JOB }), "{none}");
         clear(&storage, JOB).await.unwrap();
-        assert_eq!(newest(&storage, JOB, None, &[]).await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn what_is_damaged_makes_room_once_there_is_one_before() {
-        let (_folder, storage) = storage().await;
-        for epoch in [9, 10, 11] {
-            seal(&storage, &manifest(0, epoch)).await.unwrap();
-        }
-        storage.put(&Manifest::path_of(JOB, Epoch(11)), vec![1]).await.unwrap();
-        let all = [Epoch(9), Epoch(10)];
-        newest(&storage, JOB, None, &all).await.unwrap_err();
-        assert_eq!(storage.list("job-3/manifest").await.unwrap().len(), 3, "nothing to go back to");
-        assert_eq!(newest(&storage, JOB, Some(Epoch(11)), &all[1..]).await.unwrap(), Some(manifest(0, 9)));
-        for epoch in [10, 11] {
-            seal(&storage, &manifest(1, epoch)).await.unwrap();
-        }
-        assert_eq!(newest(&storage, JOB, None, &[]).await.unwrap(), Some(manifest(1, 11)));
-        assert_eq!(storage.list("job-3/damaged").await.unwrap().len(), 2);
-        clear(&storage, JOB).await.unwrap();
-        assert_eq!(storage.list("job-3").await.unwrap(), Vec::<String>::new());
+        assert!(storage.list(&Manifest::folder_of(JOB)).await.unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn garbage_is_what_no_kept_checkpoint_names() {
         let (_folder, storage) = storage().await;
         for epoch in [1, 2, 3, 4, u64::MAX] {
-            storage.put(&manifest(0, epoch).tasks[0].1.path, vec![1]).await.unwrap();
+            storage.put(&manifest(0, epoch, epoch).tasks[0].1.path, vec![1]).await.unwrap();
         }
         for epoch in [1, 2, 3] {
-            seal(&storage, &manifest(0, epoch)).await.unwrap();
+            seal(&storage, &manifest(0, epoch, epoch)).await.unwrap();
         }
-        collect_garbage(&storage, &manifest(0, 3)).await.unwrap();
+        collect_garbage(&storage, &manifest(0, 3, 3)).await.unwrap();
         let left = storage.list("job-3").await.unwrap();
-        let of = |epoch| Manifest::path_of(JOB, Epoch(epoch));
-        let state = |epoch| manifest(0, epoch).tasks[0].1.path.clone();
+        let of = |number| Manifest::path_of(JOB, number);
+        let state = |epoch| manifest(0, epoch, epoch).tasks[0].1.path.clone();
         assert_eq!(left, [of(2), of(3), state(2), state(3), state(4), state(u64::MAX)]);
     }
 }

@@ -192,14 +192,14 @@ impl CoordinatorError {
             | Self::PublicAddress { .. }
             | Self::NoCheckpoints { .. }
             | Self::UnknownObject { .. }
-            // Trying again finds no other checkpoints.
+            // Whoever is fenced off stays so, and trying again finds no other checkpoints.
+            | Self::Fenced { .. }
             | Self::NoUsableCheckpoint { .. } => ErrorDomain::User,
             Self::NoWorkers
             | Self::WorkersMissing { .. }
             | Self::ConnectBack { .. }
             | Self::NotRegistered { .. }
             | Self::View { .. }
-            | Self::Fenced { .. }
             | Self::Sealed { .. }
             | Self::Corrupted { .. }
             | Self::Torn { .. }

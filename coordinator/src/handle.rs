@@ -135,13 +135,19 @@ impl CoordinatorHandle {
     pub async fn submit(&self, graph: DataflowGraph, settings: Settings) -> Result<JobHandle> {
         let run = RunId::first(self.metadata.next_job().await?);
         let checkpoints = self.checkpoints.of(&settings).filter(|_| can_be_restored(&graph));
+        let mut restore = None;
         if let Some(checkpoints) = checkpoints.clone() {
+            // Before anybody can hear of the job, and go on with it.
+            restore = Some(checkpoints::begin(&Storage::open(&checkpoints)?, run).await?);
             let (graph, settings) = (graph.clone(), settings.clone());
             self.metadata.keep_job(JobRecord { run, graph, settings, checkpoints }).await?;
         }
-        let started = self.start_job(Submit { run, graph, settings, checkpoints, restore: None }).await;
-        if started.is_err() {
+        let started = self.start_job(Submit { run, graph, settings, checkpoints: checkpoints.clone(), restore }).await;
+        if started.is_err()
+            && let Some(checkpoints) = checkpoints
+        {
             self.metadata.forget_job(run.job).await?;
+            checkpoints::clear(&Storage::open(&checkpoints)?, run.job).await?;
         }
         started
     }
@@ -188,7 +194,7 @@ impl CoordinatorHandle {
         let JobRecord { run, graph, settings, checkpoints } =
             self.metadata.next_attempt(job).await?.ok_or(CoordinatorError::NoSuchJob { job })?;
         let storage = Storage::open(&checkpoints)?;
-        let restore = checkpoints::newest(&storage, job, None, &[]).await?;
+        let restore = Some(checkpoints::claim(&storage, run, 0, &[]).await?);
         self.start_job(Submit { run, graph, settings, checkpoints: Some(checkpoints), restore }).await
     }
 

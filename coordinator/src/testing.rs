@@ -43,6 +43,24 @@ pub(crate) fn two_stage_graph(first: u32, second: u32) -> DataflowGraph {
     graph
 }
 
+/// A small generator (xorshift64*), so that every run can be repeated from its seed.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// A number below `n`.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let value = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(value).unwrap() % n
+    }
+}
+
 /// A version of a model.
 pub(crate) fn model_version(model: &str, version: i64) -> ModelVersion {
     let metrics = vec![(String::from("auc"), 0.5)];

@@ -1,7 +1,9 @@
 //! Checkpoints as what they leave on the storage: a file of state a task, and a manifest that is written last.
 //!
-//! A checkpoint exists once its manifest does. The manifest of an epoch is created, never overwritten: of two
-//! coordinators that believe to own a job one seals the epoch, and the other learns that it is not alone.
+//! A checkpoint exists once its manifest does. A job's manifests are a list: each has the number after that of the
+//! one that it goes on from, and is created, never overwritten. So of two coordinators that believe to own a job
+//! one takes the next number, and the other learns that it is not alone. Epochs would not do: an attempt leaves out
+//! those that it gives up, so two attempts could seal one after the other without ever meeting.
 
 use crate::codec;
 use crate::error::{PlanError, Result};
@@ -28,11 +30,14 @@ impl StateFile {
 /// A checkpoint: all state of a job at an epoch.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Manifest {
-    /// The attempt that took it.
+    /// Its place among the job's manifests.
+    pub number: u64,
+    /// The attempt that took it, or that goes on from it.
     pub run: RunId,
     /// The epoch.
     pub epoch: Epoch,
-    /// Each task's state. A task that had ended before has the state that it ended with.
+    /// Each task's state. A task that had ended before has the state that it ended with. None at all is the
+    /// beginning, where nothing has been read.
     pub tasks: Vec<(TaskId, StateFile)>,
 }
 
@@ -40,10 +45,22 @@ pub struct Manifest {
 const MAGIC: &[u8; 8] = b"TDMLMAN\x01";
 
 impl Manifest {
-    /// Where the manifest of an epoch is below the storage's root.
+    /// The first manifest of a job, before it has read anything.
     #[must_use]
-    pub fn path_of(job: JobId, epoch: Epoch) -> String {
-        format!("{job}/manifest/{:020}.manifest", epoch.0)
+    pub fn beginning(run: RunId) -> Self {
+        Self { number: 0, run, epoch: Epoch::default(), tasks: Vec::new() }
+    }
+
+    /// Where the manifest of a number is below the storage's root.
+    #[must_use]
+    pub fn path_of(job: JobId, number: u64) -> String {
+        format!("{job}/manifest/{number:020}.manifest")
+    }
+
+    /// Where this manifest is.
+    #[must_use]
+    pub fn path(&self) -> String {
+        Self::path_of(self.run.job, self.number)
     }
 
     /// The folder of a job's manifests.
@@ -89,7 +106,8 @@ mod tests {
         let task = TaskId { stage: StageId(1), subtask: 4 };
         let path = StateFile::path_of(run, task, Epoch(7));
         assert_eq!(path, "job-3/state/00000000000000000007/2-1-4.state");
-        let manifest = Manifest { run, epoch: Epoch(7), tasks: vec![(task, StateFile { path, bytes: 100 })] };
+        let manifest =
+            Manifest { number: 9, run, epoch: Epoch(7), tasks: vec![(task, StateFile { path, bytes: 100 })] };
         let bytes = manifest.to_bytes().unwrap();
         assert_eq!(Manifest::from_bytes(&bytes, "m").unwrap(), manifest);
         for place in 0..bytes.len() {

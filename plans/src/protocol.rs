@@ -29,7 +29,7 @@ pub struct Deployment {
     pub settings: Settings,
     /// Where the job's checkpoints are, if it has any: a folder or a URL, see [`crate::storage`].
     pub checkpoints: Option<String>,
-    /// The checkpoint that the tasks go on from.
+    /// The checkpoint that the tasks go on from, if the job has any: the first attempt's is its beginning.
     pub restore: Option<Manifest>,
 }
 

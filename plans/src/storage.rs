@@ -113,6 +113,12 @@ impl Storage {
         }
     }
 
+    /// Whether objects have to be flushed before they are durable.
+    #[must_use]
+    pub fn has_to_flush(&self) -> bool {
+        self.folder.is_some()
+    }
+
     /// Makes an object that was written durable; blocks. Only folders need to be told.
     pub fn flush(&self, path: &str) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };

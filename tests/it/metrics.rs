@@ -35,7 +35,8 @@ fn operators_jobs_and_checkpoints_have_metrics() {
     let wanted = |metrics: &str| {
         let rows = value(metrics, "tidemill_operator_rows_in_total{job=\"1\",operator=\"0\",kind=\"Source\"");
         let sealed = value(metrics, "tidemill_checkpoints_sealed_total{job=\"1\"}");
-        let state = metrics.lines().any(|line| line.starts_with("tidemill_operator_state_bytes") && !line.ends_with(" 0"));
+        let state =
+            metrics.lines().any(|line| line.starts_with("tidemill_operator_state_bytes") && !line.ends_with(" 0"));
         rows.is_some_and(|rows| rows > 0.0) && sealed.is_some_and(|sealed| sealed > 1.0) && state
     };
     let mut answer = String::new();

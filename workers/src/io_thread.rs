@@ -156,6 +156,13 @@ impl Control {
         Ok(is_last)
     }
 
+    /// Answers commits that will not be: whoever asks has the job's other requests wait for the answer.
+    fn refuse_commits(&self, failure: &Failure) {
+        for (_, answer) in std::mem::take(&mut *self.lock_commits()) {
+            let _ = answer.send(Err(failure.clone()));
+        }
+    }
+
     /// Waits for a wake-up since the last call. The flag, not the park token, says whether there was
     /// one: code that the task calls parks the same thread.
     fn wait(&self) {
@@ -216,7 +223,8 @@ fn run<P: Pollable>(mut task: P, control: &Arc<Control>, reporter: &Reporter) ->
             };
         }
         match phase {
-            Phase::Failed(_) => {
+            Phase::Failed(ref failure) => {
+                control.refuse_commits(failure);
                 control.wait();
                 continue;
             }
@@ -306,6 +314,14 @@ mod tests {
             assert_eq!(block_on(thread.cancel().wait()), Ok(()));
             assert_eq!(ended.try_recv(), Ok(Ending::Dropped));
         }
+    }
+
+    #[test]
+    fn a_task_that_has_failed_refuses_to_commit_at_once() {
+        let (reporter, mut notices) = reporter();
+        let thread = IoThread::start(Scripted::new(vec![Step::Panic], None).committing(), reporter).unwrap();
+        assert!(matches!(notices.blocking_recv(), Some(Notice::Failed(..))));
+        assert_eq!(block_on(thread.commit(Epoch(1))).unwrap_err().message, "panicked: on purpose");
     }
 
     #[test]

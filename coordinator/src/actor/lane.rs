@@ -63,11 +63,13 @@ pub(super) async fn ask(worker: WorkerId, link: &dyn WorkerLink, request: Worker
     }
 }
 
-/// Creating tasks may open many files and restore much state, and sinks complete files in a commit; everything
+/// Creating tasks may open many files and restore much state, and sinks complete files in a commit. Whoever is
+/// released waits for its sinks, which may take 10 s: until it has answered, no other attempt begins. Everything
 /// else is a message.
 fn time_limit(kind: RequestKind) -> Duration {
     match kind {
-        RequestKind::Deploy | RequestKind::Commit => Duration::from_secs(60),
+        RequestKind::Deploy | RequestKind::Commit(_) => Duration::from_secs(60),
+        RequestKind::Release => Duration::from_secs(15),
         _ => Duration::from_secs(5),
     }
 }

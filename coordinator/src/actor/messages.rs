@@ -56,7 +56,7 @@ pub(crate) struct Submit {
     pub settings: Settings,
     /// The folder or URL of the checkpoints, if there are to be any.
     pub checkpoints: Option<String>,
-    /// The checkpoint to go on from.
+    /// The checkpoint to go on from, if the job has any: a new one's is its beginning.
     pub restore: Option<Manifest>,
 }
 message!(Submit => Result<JobChannels>);
@@ -130,11 +130,10 @@ pub(crate) struct RequestEnded {
 }
 message!(RequestEnded => ());
 
-/// A job that has failed is to be tried again: the attempt, and the checkpoint that it goes on from. Without one
-/// it begins anew.
+/// A job that has failed is to be tried again, by the attempt that has claimed this checkpoint.
 pub(crate) struct Redeploy {
     pub job: JobId,
-    pub next: Result<(RunId, Option<Manifest>)>,
+    pub claimed: Result<Manifest>,
 }
 message!(Redeploy => ());
 

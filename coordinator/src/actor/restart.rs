@@ -2,7 +2,7 @@
 //!
 //! An attempt that has failed is cleared away on every worker before the next one begins, so that no two of them
 //! have the same files open. Then the newest sealed checkpoint is looked for on the storage, not in memory: it may
-//! have been sealed by a coordinator that believes to own the job, too.
+//! have been sealed by a coordinator that believes to own the job, too. From then on it is this attempt's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::error::{CoordinatorError, Result};
 use crate::job::checkpoint_log::CheckpointLog;
 use crate::job::record::JobRecord;
 use crate::job::state::State;
-use crate::job::{Event, JobFailure, JobMachine, JobPlan, JobStatus, Recovery};
+use crate::job::{Attempts, Event, JobFailure, JobMachine, JobPlan, JobStatus, Over, Recovery};
 use crate::metadata::MetadataHandle;
 
 /// How long the storage may take to seal a checkpoint, or to find one.
@@ -40,12 +40,7 @@ pub(super) struct Restarts {
     settings: Settings,
     /// Where the checkpoints are, if the job has any; without them it is not tried again.
     place: Option<Place>,
-    recovery: Recovery,
-    /// The newest epoch that is known to be sealed.
-    sealed: Option<Epoch>,
-    /// Checkpoints that could not be restored.
-    damaged: Vec<Epoch>,
-    next: Next,
+    attempts: Attempts,
     /// Whether the graph differs from the one that the metadata have.
     is_changed: bool,
     /// The graph that the job is to have once a checkpoint is sealed that has begun since that was decided.
@@ -58,34 +53,14 @@ struct Place {
     storage: Storage,
 }
 
-/// What comes when the attempt is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Nothing,
-    /// Another attempt, after a while.
-    Attempt(Duration),
-    /// It is being waited for.
-    Waiting,
-}
-
 impl Restarts {
     fn new(graph: DataflowGraph, settings: Settings, url: Option<String>) -> Result<Self> {
         let place = url.map(|url| Ok::<_, tidemill_plans::PlanError>(Place { storage: Storage::open(&url)?, url }));
-        Ok(Self {
-            recovery: Recovery::new(&settings),
-            graph,
-            settings,
-            place: place.transpose()?,
-            sealed: None,
-            damaged: Vec::new(),
-            next: Next::Nothing,
-            is_changed: false,
-            rescale: None,
-        })
+        let place = place.transpose()?;
+        let attempts = Attempts::new(place.as_ref().map(|_| Recovery::new(&settings)));
+        Ok(Self { graph, settings, place, attempts, is_changed: false, rescale: None })
     }
-}
 
-impl Restarts {
     /// What the metadata are to keep of the job.
     fn record(&self, run: RunId) -> Option<JobRecord> {
         let place = self.place.as_ref()?;
@@ -101,7 +76,8 @@ impl Job {
 
     /// The checkpoint that this attempt was to go on from is damaged.
     pub(super) fn note_damaged(&mut self) {
-        self.restarts.damaged.extend(self.machine.plan().restored_epoch());
+        let checkpoint = self.machine.plan().deployment().restore.clone();
+        checkpoint.into_iter().for_each(|checkpoint| self.restarts.attempts.note_damaged(checkpoint));
     }
 }
 
@@ -147,14 +123,11 @@ impl Coordinator {
     pub(super) fn publish(&mut self, id: JobId, status: JobStatus) {
         let now = self.clock.now();
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let status = match status {
-            JobStatus::Failed { domain, message } => job.try_again(domain, message, now),
-            JobStatus::Stopped if job.restarts.next != Next::Nothing => {
-                let message = String::from("its parallelism changes");
-                JobStatus::Restarting { message, attempt: job.run().attempt + 1 }
-            }
-            other => other,
-        };
+        let run = job.run();
+        let status = job.restarts.attempts.settle(run, status, now);
+        if let JobStatus::Restarting { message, .. } | JobStatus::Failed { message, .. } = &status {
+            job.log.fail_unfinished(message);
+        }
         match &status {
             // Whoever submitted the job is told; that its query or its data are wrong concerns nobody else.
             JobStatus::Failed { domain: ErrorDomain::User, message } => info!(job = %id, message, "job failed"),
@@ -184,16 +157,15 @@ impl Coordinator {
         if !job.machine.has_ended() || !job.deployed.is_empty() {
             return;
         }
-        match job.restarts.next {
-            Next::Nothing => {
+        match job.restarts.attempts.when_over() {
+            Over::Forget => {
                 self.jobs.remove(&id);
             }
-            Next::Attempt(delay) => {
-                job.restarts.next = Next::Waiting;
+            Over::TryAgain(delay) => {
                 let run = job.run();
                 ctx.run_later(delay, move |actor, ctx| actor.look_for_checkpoint(run, ctx));
             }
-            Next::Waiting => {}
+            Over::Wait => {}
         }
     }
 
@@ -201,29 +173,30 @@ impl Coordinator {
     fn look_for_checkpoint(&mut self, run: RunId, ctx: &mut Context<Self>) {
         let Some(job) = self.jobs.get(&run.job).filter(|job| job.run() == run) else { return };
         let Some(Place { storage, .. }) = job.restarts.place.clone() else { return };
-        let (id, sealed, damaged) = (run.job, job.restarts.sealed, job.restarts.damaged.clone());
+        let known = job.machine.plan().deployment().restore.as_ref().map_or(0, |manifest| manifest.number);
+        let (id, damaged) = (run.job, job.restarts.attempts.damaged().to_vec());
         let changed = job.restarts.is_changed.then(|| job.restarts.record(run)).flatten();
         let (coordinator, metadata) = (ctx.address(), self.metadata.clone());
         self.tasks.spawn(async move {
-            let next = async {
+            let claimed = async {
                 if let Some(record) = changed {
                     metadata.keep_job(record).await?;
                 }
-                // First, so that an attempt before this one seals nothing that is not found.
-                let claimed = metadata.next_attempt(id).await?.ok_or(CoordinatorError::NoSuchJob { job: id })?;
-                let found = timeout(STORAGE_LIMIT, checkpoints::newest(&storage, id, sealed, &damaged)).await;
-                let found = found.unwrap_or(Err(CoordinatorError::Lost { part: "checkpoint storage" }))?;
-                Ok((claimed.run, found))
+                let record = metadata.next_attempt(id).await?.ok_or(CoordinatorError::NoSuchJob { job: id })?;
+                let claimed = timeout(STORAGE_LIMIT, checkpoints::claim(&storage, record.run, known, &damaged)).await;
+                claimed.unwrap_or(Err(CoordinatorError::Lost { part: "checkpoint storage" }))
             };
-            let next = next.await;
+            let claimed = claimed.await;
             // Without an actor there is no job.
-            let _ = coordinator.send(Redeploy { job: id, next }).await;
+            let _ = coordinator.send(Redeploy { job: id, claimed }).await;
         });
     }
 
-    fn redeploy(&mut self, id: JobId, next: Result<(RunId, Option<Manifest>)>, ctx: &mut Context<Self>) {
+    fn redeploy(&mut self, id: JobId, claimed: Result<Manifest>, ctx: &mut Context<Self>) {
         let Some(mut job) = self.jobs.remove(&id) else { return };
-        let planned = next.and_then(|(run, manifest)| self.plan(run, &job.restarts, manifest));
+        job.restarts.attempts.begin();
+        job.restarts.is_changed = false;
+        let planned = claimed.and_then(|claimed| self.plan(claimed.run, &job.restarts, Some(claimed)));
         match planned {
             Ok(plan) => {
                 let from = plan.restored_epoch().unwrap_or_default();
@@ -232,15 +205,10 @@ impl Coordinator {
                 job.lanes = self.open_lanes(&plan, ctx);
                 job.machine = JobMachine::new(plan);
                 job.newest_metrics.clear();
-                job.restarts.next = Next::Nothing;
-                job.restarts.is_changed = false;
-                // They have made room, so their numbers will be those of others.
-                job.restarts.damaged.clear();
                 self.jobs.insert(id, job);
                 self.drive(run, Event::Submitted, ctx);
             }
             Err(error) => {
-                job.restarts.next = Next::Nothing;
                 self.jobs.insert(id, job);
                 self.publish(id, JobStatus::Failed { domain: error.domain(), message: error.chain() });
                 self.go_on_if_over(id, ctx);
@@ -253,13 +221,12 @@ impl Coordinator {
     pub(super) fn note_sealed(&mut self, run: RunId, epoch: Epoch, ctx: &mut Context<Self>) {
         let now = self.clock.now();
         let Some(job) = self.jobs.get_mut(&run.job) else { return };
-        job.restarts.sealed = Some(epoch);
         job.log.seal(epoch, now);
         let is_over = !matches!(job.machine.state(), State::Running(_));
         let Some((graph, _)) = job.restarts.rescale.take_if(|(_, after)| epoch > *after && !is_over) else { return };
         job.restarts.graph = graph;
         job.restarts.is_changed = true;
-        job.restarts.next = Next::Attempt(Duration::ZERO);
+        job.restarts.attempts.begin_anew();
         // What comes behind the checkpoint is dropped: the next attempt reads it again.
         self.drive(run, Event::StopRequested(StopMode::Cancel), ctx);
     }
@@ -284,16 +251,25 @@ impl Coordinator {
     /// Somebody wants a job to end, which may be between two attempts.
     pub(super) fn stop_job(&mut self, id: JobId, mode: StopMode, ctx: &mut Context<Self>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let has_next = std::mem::replace(&mut job.restarts.next, Next::Nothing) != Next::Nothing;
         job.restarts.rescale = None;
-        if !job.machine.has_ended() {
+        // An attempt that ends to begin anew is told that it is the last.
+        if job.restarts.attempts.stop() || !job.machine.has_ended() {
             let run = job.run();
             return self.drive(run, Event::StopRequested(mode), ctx);
         }
-        if has_next {
-            self.publish(id, JobStatus::Stopped);
-        }
+        self.publish(id, JobStatus::Stopped);
         self.go_on_if_over(id, ctx);
+    }
+
+    /// Has a job forgotten, so that nobody goes on with it.
+    pub(super) fn give_up(&mut self, run: RunId, ctx: &Context<Self>) {
+        let (coordinator, metadata) = (ctx.address(), self.metadata.clone());
+        self.tasks.spawn(async move {
+            let forgotten = metadata.forget_job(run.job).await;
+            let result = forgotten.map_err(|error| JobFailure { domain: error.domain(), message: error.chain() });
+            // Without an actor there is no job.
+            let _ = coordinator.send(JobEvent(run, Event::GivenUp(result))).await;
+        });
     }
 
     /// Has a manifest written.
@@ -338,26 +314,11 @@ impl Handler<Redeploy> for Coordinator {
     type Result = MessageResult<Redeploy>;
 
     fn handle(&mut self, message: Redeploy, ctx: &mut Context<Self>) -> Self::Result {
-        let Redeploy { job, next } = message;
-        if self.jobs.get(&job).is_some_and(|job| job.restarts.next == Next::Waiting) {
-            self.redeploy(job, next, ctx);
+        let Redeploy { job, claimed } = message;
+        if self.jobs.get(&job).is_some_and(|job| job.restarts.attempts.is_waiting()) {
+            self.redeploy(job, claimed, ctx);
         }
         MessageResult(())
-    }
-}
-
-impl Job {
-    /// What a failure comes to: another attempt, or the end.
-    fn try_again(&mut self, domain: ErrorDomain, message: String, now: Duration) -> JobStatus {
-        let delay = self.restarts.place.as_ref().and_then(|_| self.restarts.recovery.delay_after(domain, now));
-        self.log.fail_unfinished(&message);
-        match delay {
-            Some(delay) => {
-                self.restarts.next = Next::Attempt(delay);
-                JobStatus::Restarting { message, attempt: self.run().attempt + 1 }
-            }
-            None => JobStatus::Failed { domain, message },
-        }
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Epochs {
     last: Epoch,
     /// How many barriers have been begun since the last checkpoint's.
     since_checkpoint: u32,
+    /// The number of the newest manifest that is known to be sealed.
+    number: u64,
     in_flight: Option<InFlight>,
     /// Whether the next barrier is a checkpoint's in any case.
     is_wanted: bool,
@@ -43,7 +45,8 @@ pub(crate) struct Completed {
 impl Epochs {
     /// Epochs behind those of the attempts before.
     pub(crate) fn new(plan: &JobPlan) -> Self {
-        Self { last: plan.restored_epoch().unwrap_or_default(), ..Self::default() }
+        let number = plan.deployment().restore.as_ref().map_or(0, |manifest| manifest.number);
+        Self { last: plan.restored_epoch().unwrap_or_default(), number, ..Self::default() }
     }
 
     /// Begins an epoch, unless one is in flight or the last of all is sealed: an attempt may begin behind that, to
@@ -105,20 +108,23 @@ impl Epochs {
             let passed = in_flight.passed.get(&task).cloned().unwrap_or_else(|| self.ended.get(&task).cloned());
             Some((task, passed?))
         };
-        let manifest = Manifest { run: plan.run(), epoch, tasks: plan.tasks().filter_map(state).collect() };
+        let tasks = plan.tasks().filter_map(state).collect();
+        let manifest = Manifest { number: self.number + 1, run: plan.run(), epoch, tasks };
         Some(Completed { epoch, manifest: Some(manifest) })
     }
 
     /// The last checkpoint, of tasks that have all ended.
     pub(crate) fn last_manifest(&self, plan: &JobPlan) -> Manifest {
         let tasks = self.ended.iter().map(|(task, state)| (*task, state.clone())).collect();
-        Manifest { run: plan.run(), epoch: Epoch::END, tasks }
+        Manifest { number: self.number + 1, run: plan.run(), epoch: Epoch::END, tasks }
     }
 
     /// Notes that the checkpoint in flight is sealed; says whether it was this one.
     pub(crate) fn sealed(&mut self, epoch: Epoch) -> bool {
         let is_it = |in_flight: &mut InFlight| in_flight.barrier.epoch == epoch && in_flight.is_sealing;
-        self.in_flight.take_if(is_it).is_some()
+        let is_sealed = self.in_flight.take_if(is_it).is_some();
+        self.number += u64::from(is_sealed);
+        is_sealed
     }
 
     /// Gives the epoch in flight up: a worker did not take its barrier, or state was not written.
@@ -156,7 +162,7 @@ mod tests {
             workers: vec![(WorkerId(1), String::new())],
             settings: Settings::default(),
             checkpoints: Some(String::from("checkpoints")),
-            restore: Some(Manifest { run, epoch, tasks: Vec::new() }),
+            restore: Some(Manifest { number: 1, run, epoch, tasks: Vec::new() }),
         });
         Epochs::new(&plan).begin(&plan).map(|barrier| barrier.epoch)
     }

@@ -91,6 +91,8 @@ pub enum Event {
     /// Somebody else has sealed the epoch: another coordinator, which believes to own the job. What this attempt
     /// has done since belongs to no checkpoint.
     Superseded(JobFailure),
+    /// The job was given up, or could not be.
+    GivenUp(Result<(), JobFailure>),
     /// The time for the last commit is over.
     CommitTimedOut,
     /// The time for ending in this mode is over. A job enters each mode at most once, so the mode
@@ -113,8 +115,8 @@ pub enum RequestKind {
     Cancel,
     /// [`WorkerRequest::Barrier`].
     Barrier,
-    /// [`WorkerRequest::Commit`].
-    Commit,
+    /// [`WorkerRequest::Commit`] of an epoch.
+    Commit(Epoch),
     /// [`WorkerRequest::Release`].
     Release,
     /// [`WorkerRequest::ForgetViews`].
@@ -134,7 +136,7 @@ impl RequestKind {
             WorkerRequest::Stop(_, StopMode::Cut) => Self::Cut,
             WorkerRequest::Stop(_, StopMode::Cancel) => Self::Cancel,
             WorkerRequest::Barrier(..) => Self::Barrier,
-            WorkerRequest::Commit(..) => Self::Commit,
+            WorkerRequest::Commit(_, epoch) => Self::Commit(*epoch),
             WorkerRequest::Release(_) => Self::Release,
             WorkerRequest::ForgetViews(_) => Self::ForgetViews,
             WorkerRequest::Shutdown => Self::Shutdown,
@@ -158,6 +160,9 @@ pub enum Effect {
     CheckpointBegun(Epoch),
     /// Write a manifest, and bring back as [`Event::Sealed`] what became of it.
     Seal(Manifest),
+    /// See to it that no coordinator ever goes on with the job, and bring back as [`Event::GivenUp`] what became
+    /// of it.
+    GiveUp,
     /// The epoch will not complete.
     EpochAbandoned(Epoch, JobFailure),
 }

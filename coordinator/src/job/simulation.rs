@@ -3,28 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidemill_plans::ErrorDomain;
+use tidemill_plans::checkpoint::{Manifest, StateFile};
 use tidemill_plans::ids::{Epoch, JobId, RunId, StageId, TaskId, WorkerId};
 use tidemill_plans::protocol::{Deployment, StopMode, WorkerRequest};
 use tidemill_plans::settings::Settings;
 
 use super::*;
-use crate::testing::two_stage_graph;
+use crate::testing::{Random, two_stage_graph};
 
 /// Steps after which timers and answers must have ended any job.
 const STEPS_MAX: usize = 400;
-
-/// A small generator (xorshift64*), so that every run can be repeated from its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let value = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(value).unwrap() % n
-    }
-}
 
 /// A job, its workers' queues, its timers, and what has been seen of it.
 struct World {
@@ -37,11 +25,21 @@ struct World {
     deploy_answered: BTreeSet<WorkerId>,
     statuses: Vec<JobStatus>,
     epochs: Vec<Epoch>,
+    /// Epochs whose manifests are being written, and those that are sealed.
+    sealing: Vec<Epoch>,
+    sealed: BTreeSet<Epoch>,
+    /// How often the job is being given up.
+    giving_up: usize,
     first_failure: Option<String>,
 }
 
 impl World {
     fn new(workers: u32) -> Self {
+        Self::of(workers, None)
+    }
+
+    /// A job that goes on from a checkpoint, if it has any.
+    fn of(workers: u32, restore: Option<Manifest>) -> Self {
         let tasks: Vec<(TaskId, WorkerId)> =
             (0..2).flat_map(|stage| (0..workers).map(move |n| (task(stage, n), WorkerId(n + 1)))).collect();
         let deployment = Deployment {
@@ -50,8 +48,8 @@ impl World {
             tasks,
             workers: (1..=workers).map(|n| (WorkerId(n), format!("http://w{n}"))).collect(),
             settings: Settings::default(),
-            checkpoints: None,
-            restore: None,
+            checkpoints: restore.as_ref().map(|_| String::from("storage")),
+            restore,
         };
         Self {
             machine: JobMachine::new(JobPlan::new(deployment)),
@@ -62,6 +60,9 @@ impl World {
             deploy_answered: BTreeSet::new(),
             statuses: Vec::new(),
             epochs: Vec::new(),
+            sealing: Vec::new(),
+            sealed: BTreeSet::new(),
+            giving_up: 0,
             first_failure: None,
         }
     }
@@ -76,7 +77,9 @@ impl World {
                 Effect::Publish(status) => self.publish(status),
                 Effect::After(_, event) => self.timers.push(event),
                 Effect::EpochCompleted(epoch) => self.epochs.push(epoch),
-                Effect::EpochAbandoned(..) | Effect::Seal(_) | Effect::CheckpointBegun(_) => {}
+                Effect::Seal(manifest) => self.sealing.push(manifest.epoch),
+                Effect::GiveUp => self.giving_up += 1,
+                Effect::EpochAbandoned(..) | Effect::CheckpointBegun(_) => {}
             }
         }
         let failing = matches!(self.machine.state(), state::State::Failing(_))
@@ -93,6 +96,11 @@ impl World {
             RequestKind::Start => {
                 assert_eq!(self.deploy_answered.len(), self.lanes.len(), "no Start before every Deploy is answered")
             }
+            RequestKind::Commit(epoch) => {
+                let has_ended = self.machine.plan().restored_epoch() == Some(Epoch::END);
+                assert!(has_ended || self.sealed.contains(&epoch), "{epoch} is committed once it is sealed");
+            }
+            RequestKind::Cut => assert_eq!(self.giving_up, 0, "nobody goes on with a job that is cut"),
             _ => assert!(self.deploy_sent.contains(&worker), "{worker} knows the job that it is asked about"),
         }
         self.lanes.get_mut(&worker).unwrap().push_back(request);
@@ -114,6 +122,22 @@ impl World {
         Some(Event::WorkerAnswered { worker, kind, result })
     }
 
+    /// What becomes of a manifest that is being written.
+    fn seal(&mut self, index: usize, result: Result<(), JobFailure>) -> Option<Event> {
+        if index >= self.sealing.len() {
+            return None;
+        }
+        let epoch = self.sealing.swap_remove(index);
+        self.sealed.extend(result.is_ok().then_some(epoch));
+        Some(Event::Sealed { epoch, result })
+    }
+
+    /// The job is given up, or cannot be.
+    fn give_up(&mut self, result: Result<(), JobFailure>) -> Option<Event> {
+        self.giving_up = self.giving_up.checked_sub(1)?;
+        Some(Event::GivenUp(result))
+    }
+
     /// Answers everything and lets every timer fire until the job is over, then checks the whole.
     fn finish(mut self) -> Self {
         for _ in 0..STEPS_MAX {
@@ -123,6 +147,12 @@ impl World {
                 while let Some(event) = self.answer(worker, Ok(())) {
                     self.deliver(event);
                 }
+            }
+            while let Some(event) = self.seal(0, Ok(())).or_else(|| self.give_up(Ok(()))) {
+                self.deliver(event);
+            }
+            if self.lanes.values().any(|lane| !lane.is_empty()) {
+                continue;
             }
             for event in std::mem::take(&mut self.timers) {
                 self.deliver(event);
@@ -144,12 +174,21 @@ impl World {
             let releases = done.iter().filter(|kind| **kind == RequestKind::Release).count();
             assert_eq!(releases, 1, "{worker} is released once: {done:?}");
             assert_eq!(done.last(), Some(&RequestKind::Release), "nothing follows the release: {done:?}");
+            if self.machine.plan().has_checkpoints() && self.statuses.last() == Some(&JobStatus::Finished) {
+                assert!(self.has_committed(*worker), "{worker} shows everything: {done:?}");
+            }
         }
         assert!(self.epochs.is_sorted_by(|a, b| a < b), "epochs grow: {:?}", self.epochs);
         if let Some(JobStatus::Failed { message, .. }) = self.statuses.last() {
             let first = self.first_failure.as_ref().unwrap();
             assert!(message.contains(first.as_str()), "{message} is not the first cause {first}");
         }
+    }
+}
+
+impl World {
+    fn has_committed(&self, worker: WorkerId) -> bool {
+        self.done.get(&worker).is_some_and(|done| done.contains(&RequestKind::Commit(Epoch::END)))
     }
 }
 
@@ -163,9 +202,13 @@ fn failure(text: String) -> JobFailure {
 
 fn failure_of(event: &Event) -> Option<String> {
     match event {
-        Event::WorkerAnswered { result: Err(cause), .. } | Event::TaskFailed { cause, .. } => {
-            Some(cause.message.clone())
-        }
+        Event::WorkerAnswered { result: Err(cause), .. }
+        | Event::TaskFailed { cause, .. }
+        | Event::CheckpointFailed { cause, .. }
+        | Event::Sealed { result: Err(cause), .. }
+        | Event::GivenUp(Err(cause))
+        | Event::Superseded(cause) => Some(cause.message.clone()),
+        Event::CommitTimedOut => Some(String::from("sinks did not commit")),
         Event::WorkerLost { worker, .. } => Some(format!("{worker} at http://w{} was lost", worker.0)),
         Event::StopTimedOut(StopMode::Cut) => Some(String::from("sinks did not complete what they had")),
         _ => None,
@@ -179,13 +222,18 @@ fn any_event(world: &mut World, random: &mut Random, trouble: usize, n: usize) -
     let (stage, subtask) = (random.below(3), random.below(workers + 1));
     let some_task = task(u32::try_from(stage).unwrap(), u32::try_from(subtask).unwrap());
     let fails = trouble > 0 && random.below(100) < trouble;
+    let result = if fails { Err(failure(format!("storage {n}"))) } else { Ok(()) };
+    let state = world.machine.plan().has_checkpoints().then(|| StateFile { path: format!("{n}"), bytes: 1 });
+    if state.is_some() && random.below(4) == 0 {
+        return checkpoint_event(world, random, result, n);
+    }
     Some(match random.below(if trouble > 0 { 12 } else { 8 }) {
         0..=3 => {
             let result = if fails { Err(failure(format!("answer {n}"))) } else { Ok(()) };
             return world.answer(worker, result);
         }
-        4 | 5 => Event::TaskFinished { task: some_task, state: None },
-        6 => Event::BarrierPassed { task: some_task, epoch: Epoch(random.below(4) as u64), state: None },
+        4 | 5 => Event::TaskFinished { task: some_task, state },
+        6 => Event::BarrierPassed { task: some_task, epoch: Epoch(random.below(4) as u64), state },
         7 => Event::BarrierDue,
         8 if fails => Event::TaskFailed { task: some_task, cause: failure(format!("task {n}")) },
         9 if fails => Event::WorkerLost { worker, reason: format!("loss {n}") },
@@ -198,9 +246,33 @@ fn any_event(world: &mut World, random: &mut Random, trouble: usize, n: usize) -
     })
 }
 
+/// Any event of a job's checkpoints.
+fn checkpoint_event(world: &mut World, random: &mut Random, result: Result<(), JobFailure>, n: usize) -> Option<Event> {
+    let fails = result.is_err();
+    let cause = failure(format!("checkpoint {n}"));
+    let epoch = [Epoch(1), Epoch(2), Epoch::END][random.below(3)];
+    match random.below(5) {
+        0 if fails => Some(Event::CheckpointFailed { epoch, cause }),
+        1 if fails => Some(Event::Superseded(cause)),
+        2 => world.give_up(result),
+        _ => {
+            let index = random.below(world.sealing.len().max(1));
+            world.seal(index, result)
+        }
+    }
+}
+
+/// The checkpoint that a job goes on from: none, its beginning, one within, or the last of all.
+fn any_checkpoint(random: &mut Random) -> Option<Manifest> {
+    let beginning = Manifest::beginning(RunId::first(JobId(1)));
+    let epoch = [Epoch(0), Epoch(0), Epoch(3), Epoch::END].get(random.below(5))?;
+    Some(Manifest { epoch: *epoch, ..beginning })
+}
+
 fn simulate(seed: u64, trouble: usize) -> World {
-    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let mut world = World::new(1 + u32::try_from(random.below(3)).unwrap());
+    let mut random = Random::new(seed);
+    let workers = 1 + u32::try_from(random.below(3)).unwrap();
+    let mut world = World::of(workers, any_checkpoint(&mut random));
     let steps = random.below(STEPS_MAX);
     for n in 0..steps {
         if let Some(event) = any_event(&mut world, &mut random, trouble, n) {
@@ -218,6 +290,7 @@ fn simulate(seed: u64, trouble: usize) -> World {
 #[test]
 fn whatever_happens_in_whatever_order_a_job_ends_once_and_is_released() {
     let mut ends = BTreeMap::new();
+    let mut committed = 0;
     for trouble in [0, 5, 20, 60] {
         for seed in 0..3000 {
             let world = simulate(seed, trouble);
@@ -227,10 +300,12 @@ fn whatever_happens_in_whatever_order_a_job_ends_once_and_is_released() {
                 _ => "stopped",
             };
             *ends.entry(end).or_insert(0) += 1;
+            committed += usize::from(world.machine.plan().has_checkpoints() && world.has_committed(WorkerId(1)));
         }
     }
     // The adversary is of use only if it reaches every end.
     assert!(ends.len() == 3 && ends.values().all(|n| *n > 100), "{ends:?}");
+    assert!(committed > 300, "{committed} jobs have shown everything with their last checkpoint");
 }
 
 /// A job without trouble, one event at a time; `disturb` is delivered before step `at`.
@@ -297,6 +372,99 @@ fn a_stop_at_any_step_stops_the_job() {
             assert_eq!(world.statuses.last(), Some(&JobStatus::Stopped), "step {at}");
         }
     }
+}
+
+/// A job with checkpoints on one worker, whose tasks run.
+fn running(restored: Epoch) -> World {
+    let beginning = Manifest::beginning(RunId::first(JobId(1)));
+    let mut world = World::of(1, Some(Manifest { epoch: restored, ..beginning }));
+    world.deliver(Event::Submitted);
+    world.deliver_answers(2);
+    world
+}
+
+impl World {
+    /// Has worker 1 answer its oldest requests.
+    fn deliver_answers(&mut self, count: usize) {
+        for _ in 0..count {
+            let event = self.answer(WorkerId(1), Ok(())).unwrap();
+            self.deliver(event);
+        }
+    }
+
+    /// Both tasks pass the first checkpoint's barrier or end, and say so.
+    fn deliver_states(&mut self, event: impl Fn(TaskId, Option<StateFile>) -> Event) {
+        for stage in [0, 1] {
+            self.deliver(event(task(stage, 0), Some(StateFile { path: format!("{stage}"), bytes: 1 })));
+        }
+    }
+}
+
+#[test]
+fn the_answer_to_an_earlier_commit_does_not_stand_for_that_to_the_last() {
+    let mut world = running(Epoch(0));
+    world.deliver(Event::BarrierDue);
+    world.deliver_answers(1);
+    world.deliver_states(|task, state| Event::BarrierPassed { task, epoch: Epoch(1), state });
+    let event = world.seal(0, Ok(())).unwrap();
+    world.deliver(event);
+    world.deliver_states(|task, state| Event::TaskFinished { task, state });
+    let event = world.seal(0, Ok(())).unwrap();
+    world.deliver(event);
+    assert_eq!(sent(&world), [RequestKind::Commit(Epoch(1)), RequestKind::Commit(Epoch::END)]);
+    world.deliver_answers(1);
+    assert!(!world.machine.has_ended());
+    world.deliver_answers(1);
+    assert_eq!(world.finish().statuses.last(), Some(&JobStatus::Finished));
+}
+
+#[test]
+fn no_epoch_comes_behind_the_last() {
+    let mut world = running(Epoch::END);
+    world.deliver(Event::BarrierDue);
+    assert_eq!(sent(&world), []);
+    world.finish();
+}
+
+#[test]
+fn who_learns_that_another_has_the_job_ends_at_once() {
+    for is_stopping in [false, true] {
+        let mut world = running(Epoch(0));
+        if is_stopping {
+            world.deliver(Event::StopRequested(StopMode::Drain));
+        }
+        world.deliver(Event::Superseded(failure("somebody else has sealed it".into())));
+        let failed = JobStatus::Failed { domain: ErrorDomain::User, message: "somebody else has sealed it".into() };
+        assert_eq!(world.finish().statuses.last(), Some(&failed));
+    }
+}
+
+#[test]
+fn a_job_with_checkpoints_is_given_up_before_it_is_cut() {
+    let mut world = running(Epoch(0));
+    world.deliver(Event::StopRequested(StopMode::Cut));
+    assert_eq!(sent(&world), []);
+    let event = world.give_up(Ok(())).unwrap();
+    world.deliver(event);
+    assert_eq!(sent(&world), [RequestKind::Cut]);
+    assert_eq!(world.finish().statuses.last(), Some(&JobStatus::Stopped));
+
+    let mut world = running(Epoch(0));
+    world.deliver(Event::StopRequested(StopMode::Cut));
+    let event = world.give_up(Err(failure("another coordinator has taken over".into()))).unwrap();
+    world.deliver(event);
+    assert_eq!(sent(&world), [RequestKind::Cancel]);
+    world.finish();
+}
+
+#[test]
+fn a_job_that_drains_while_it_is_given_up_shows_everything() {
+    let mut world = running(Epoch(0));
+    world.deliver(Event::StopRequested(StopMode::Cut));
+    world.deliver_states(|task, state| Event::TaskFinished { task, state });
+    let world = world.finish();
+    assert!(world.has_committed(WorkerId(1)));
+    assert_eq!(world.statuses.last(), Some(&JobStatus::Stopped));
 }
 
 /// A running job on two workers that was asked to drain and did not in time.

@@ -44,10 +44,10 @@ impl Committing {
             Event::Sealed { epoch: Epoch::END, result: Err(cause) } if self.waiting.is_none() => {
                 return Failing::enter(plan, self.progress, cause);
             }
-            Event::WorkerAnswered { worker, kind: RequestKind::Commit, result: Ok(()) } => {
+            Event::WorkerAnswered { worker, kind: RequestKind::Commit(Epoch::END), result: Ok(()) } => {
                 return self.committed(plan, worker);
             }
-            Event::WorkerAnswered { kind: RequestKind::Commit, result: Err(cause), .. }
+            Event::WorkerAnswered { kind: RequestKind::Commit(_), result: Err(cause), .. }
             | Event::TaskFailed { cause, .. }
             | Event::Superseded(cause) => return Failing::enter(plan, self.progress, cause),
             Event::WorkerLost { worker, reason } if plan.uses(worker) => {
@@ -68,7 +68,6 @@ impl Committing {
         plan.send_all(&WorkerRequest::Commit(plan.run(), Epoch::END))
     }
 
-    /// Answers to earlier commits come first, for a worker answers in order; they are as good as none.
     fn committed(mut self, plan: &JobPlan, worker: WorkerId) -> Transition {
         let is_last = self.waiting.as_mut().is_some_and(|waiting| waiting.remove(&worker) && waiting.is_empty());
         if is_last { Ended::enter(plan, self.status) } else { (State::Committing(self), Vec::new()) }

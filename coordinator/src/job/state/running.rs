@@ -70,7 +70,7 @@ impl Running {
                 }
                 effects
             }
-            Event::WorkerAnswered { kind: RequestKind::Commit, result: Err(cause), .. } => {
+            Event::WorkerAnswered { kind: RequestKind::Commit(_), result: Err(cause), .. } => {
                 return Failing::enter(plan, self.progress, cause);
             }
             // The barrier may have come to some tasks and never comes to the others. They wait for it until

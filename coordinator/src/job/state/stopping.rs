@@ -1,6 +1,9 @@
 //! The job ends on request: it drains; if that takes too long it is cut, so that its files are complete.
 //!
 //! Whoever wants it to end may at any time ask for a harder way, and by cancelling give the files up.
+//!
+//! What is cut off is shown, and no checkpoint covers it: whoever went on from one would write it again. So a job
+//! that has checkpoints is given up before it is cut.
 
 use tidemill_plans::ids::{TaskId, WorkerId};
 use tidemill_plans::protocol::{StopMode, WorkerRequest};
@@ -14,6 +17,8 @@ use crate::job::{CANCEL_LIMIT, CUT_LIMIT, DRAIN_LIMIT, Effect, Event, JobFailure
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopping {
     mode: StopMode,
+    /// Whether it is to be cut once nobody can go on with it any more.
+    gives_up: bool,
     progress: Progress,
     epochs: Epochs,
 }
@@ -21,8 +26,9 @@ pub struct Stopping {
 impl Stopping {
     pub(super) fn enter(plan: &JobPlan, progress: Progress, epochs: Epochs, mode: StopMode) -> Transition {
         let mut effects = vec![Effect::Publish(JobStatus::Stopping)];
-        effects.extend(stop_all(plan, mode));
-        (State::Stopping(Self { mode, progress, epochs }), effects)
+        let gives_up = must_give_up(plan, mode);
+        effects.extend(begin(plan, mode));
+        (State::Stopping(Self { mode, gives_up, progress, epochs }), effects)
     }
 
     pub(super) fn on(mut self, plan: &JobPlan, event: Event) -> Transition {
@@ -72,8 +78,15 @@ impl Stopping {
 
     /// A job that is cut owes complete files, for which its workers' answers stand. What a task complains
     /// of is no news: its sink is gone.
-    fn on_while_cutting(self, plan: &JobPlan, event: Event) -> Transition {
+    fn on_while_cutting(mut self, plan: &JobPlan, event: Event) -> Transition {
         match event {
+            Event::GivenUp(Ok(())) if std::mem::take(&mut self.gives_up) => {
+                let effects = plan.send_all(&WorkerRequest::Stop(plan.run(), StopMode::Cut));
+                (State::Stopping(self), effects)
+            }
+            Event::GivenUp(Err(cause)) | Event::Superseded(cause) if self.gives_up => {
+                Failing::enter(plan, self.progress, cause)
+            }
             Event::WorkerAnswered { worker, kind: RequestKind::Cut, result: Ok(()) } => self.end_worker(plan, worker),
             Event::WorkerAnswered { kind: RequestKind::Cut | RequestKind::Start, result: Err(cause), .. } => {
                 Failing::enter(plan, self.progress, cause)
@@ -98,7 +111,8 @@ impl Stopping {
 
     fn escalate(self, plan: &JobPlan, mode: StopMode) -> Transition {
         debug_assert!(mode > self.mode, "a job's end only becomes harder");
-        (State::Stopping(Self { mode, ..self }), stop_all(plan, mode))
+        let gives_up = must_give_up(plan, mode);
+        (State::Stopping(Self { mode, gives_up, ..self }), begin(plan, mode))
     }
 
     fn end_task(mut self, plan: &JobPlan, task: TaskId) -> Transition {
@@ -118,19 +132,35 @@ impl Stopping {
         match self.mode {
             // Everything that was read has been written, so the sinks show it.
             StopMode::Drain => Committing::enter(plan, self.progress, &self.epochs, JobStatus::Stopped),
+            // Drained after all, before anything was cut off.
+            StopMode::Cut if self.gives_up => Committing::enter(plan, self.progress, &self.epochs, JobStatus::Stopped),
             StopMode::Cut | StopMode::Cancel => Ended::enter(plan, JobStatus::Stopped),
         }
     }
 }
 
+/// Whether a job has to be given up before it is stopped in this mode.
+fn must_give_up(plan: &JobPlan, mode: StopMode) -> bool {
+    mode == StopMode::Cut && plan.has_checkpoints()
+}
+
+/// Begins to stop in a mode.
+fn begin(plan: &JobPlan, mode: StopMode) -> Vec<Effect> {
+    if must_give_up(plan, mode) { vec![Effect::GiveUp, time_out(mode)] } else { stop_all(plan, mode) }
+}
+
 /// Tells every worker to stop, and limits the time that it takes.
 pub(super) fn stop_all(plan: &JobPlan, mode: StopMode) -> Vec<Effect> {
+    let mut effects = plan.send_all(&WorkerRequest::Stop(plan.run(), mode));
+    effects.push(time_out(mode));
+    effects
+}
+
+fn time_out(mode: StopMode) -> Effect {
     let limit = match mode {
         StopMode::Drain => DRAIN_LIMIT,
         StopMode::Cut => CUT_LIMIT,
         StopMode::Cancel => CANCEL_LIMIT,
     };
-    let mut effects = plan.send_all(&WorkerRequest::Stop(plan.run(), mode));
-    effects.push(Effect::After(limit, Event::StopTimedOut(mode)));
-    effects
+    Effect::After(limit, Event::StopTimedOut(mode))
 }
