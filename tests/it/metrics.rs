@@ -9,7 +9,7 @@ use crate::command::{Folder, PATIENCE};
 
 const SCRIPT: &str = "
 SET checkpoint_interval = '100ms';
-CREATE SOURCE bids (auction BIGINT, ts AS (date_time), WATERMARK FOR ts AS ts)
+CREATE SOURCE bids (ts AS (date_time), WATERMARK FOR ts AS ts)
   WITH (connector = 'nexmark', table = 'bid', rows_per_second = 1000);
 CREATE SINK counts WITH (connector = 'blackhole') AS SELECT auction, count(*) AS n FROM bids GROUP BY auction;";
 
