@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use tidemill_plans::protocol::StopMode;
+
 use crate::cluster::{LocalCluster, Workers};
 use crate::error::{Result, TidemillError};
 use crate::follow::{End, follow};
@@ -43,7 +45,7 @@ async fn run_on(cluster: &mut LocalCluster, resume: &Resume, interrupts: &mut In
     let mut end = End::Finished;
     for (job, progress) in &mut jobs {
         if let End::Interrupted(_) = end {
-            job.stop(tidemill_plans::protocol::StopMode::Drain).await?;
+            job.stop(StopMode::Drain).await?;
         }
         // Jobs that answer a SELECT are not resumed: there are no results.
         let mut results = Results::new(Format::Table, []);

@@ -121,15 +121,19 @@ impl Storage {
 
     /// Makes an object that was written durable; blocks. Only folders need to be told.
     pub fn flush(&self, path: &str) -> io::Result<()> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        let object = folder.join(path);
-        object.ancestors().take_while(|part| part.starts_with(folder)).try_for_each(flush_one)
+        self.folder.as_ref().map_or(Ok(()), |folder| flush(folder, path))
     }
 }
 
 fn failed(action: &'static str, path: &str) -> impl FnOnce(object_store::Error) -> PlanError {
     let path = path.to_owned();
     move |source| PlanError::Object { action, path, source: Box::new(source) }
+}
+
+/// Makes a file below `root` durable, and the names of the folders between.
+pub fn flush(root: &FilePath, file: &str) -> io::Result<()> {
+    let path = root.join(file);
+    path.ancestors().take_while(|path| path.starts_with(root)).try_for_each(flush_one)
 }
 
 /// Creates a folder, with those above it that are missing, durably; returns its absolute path.
@@ -144,4 +148,20 @@ pub fn create_folder(folder: &FilePath) -> io::Result<PathBuf> {
 
 fn flush_one(path: &FilePath) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_created_and_files_in_them_flushed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = create_folder(&temporary.path().join("a/b")).unwrap();
+        assert_eq!(create_folder(&root).unwrap(), root);
+        std::fs::create_dir(root.join("c")).unwrap();
+        std::fs::write(root.join("c/file"), "x").unwrap();
+        flush(&root, "c/file").unwrap();
+        assert_eq!(flush(&root, "c/other").unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 }

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use tidemill_plans::storage;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::durable;
 use super::record::Record;
 use crate::error::{CoordinatorError, Result};
 use crate::meta::MetaChange;
@@ -141,7 +141,7 @@ impl Journal {
     async fn flush(&self, path: &Path) -> Result<()> {
         let Some(folder) = self.folder.clone() else { return Ok(()) };
         let (root, file) = (folder.clone(), path.to_string());
-        let flushed = spawn_blocking(move || durable::flush(&root, &file)).await;
+        let flushed = spawn_blocking(move || storage::flush(&root, &file)).await;
         let flushed = flushed.unwrap_or_else(|error| Err(error.into()));
         flushed.map_err(|source| CoordinatorError::Folder { path: folder, source })
     }

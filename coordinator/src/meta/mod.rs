@@ -4,7 +4,6 @@
 //! copy of it on the local disk ([`index`]), because a journal answers no look-up and sled 0.34 alone
 //! is not to be trusted with the truth. [`JournalStore`] keeps the two together.
 
-mod durable;
 mod index;
 mod journal;
 mod record;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
+use tidemill_plans::storage::create_folder;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::durable;
 use super::index::{Applied, Index};
 use super::journal::Journal;
 use super::record::Record;
@@ -38,7 +38,7 @@ impl JournalStore {
     /// The store in a local folder: `journal/` and `snapshot/` under `meta/`, and `meta-index/`.
     pub async fn in_folder(folder: &Path) -> Result<Self> {
         let (path, index) = (folder.join("meta"), folder.join("meta-index"));
-        let root = durable::create_folder(&path).map_err(|source| CoordinatorError::Folder { path, source })?;
+        let root = create_folder(&path).map_err(|source| CoordinatorError::Folder { path, source })?;
         let objects = Arc::new(LocalFileSystem::new_with_prefix(&root)?);
         Self::open_in(objects, Some(root), Some(index)).await
     }
