@@ -139,8 +139,8 @@ fn pause(operator: &mut dyn Operator, context: &mut OperatorContext) -> Result<(
     if operator.has_gathered() { operator.on_pause(context) } else { Ok(()) }
 }
 
-/// The rows that instance `own` gets.
-fn part(rows: &RecordBatch, route: &Partitioning, own: u32, parallelism: u32) -> Result<RecordBatch> {
+/// The rows that an exchange would send to instance `own`.
+pub(super) fn part(rows: &RecordBatch, route: &Partitioning, own: u32, parallelism: u32) -> Result<RecordBatch> {
     let is_own: BooleanArray = match route {
         Partitioning::Broadcast => return Ok(rows.clone()),
         Partitioning::Hash(keys) => {

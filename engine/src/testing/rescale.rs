@@ -1,14 +1,13 @@
 //! Checks that instances of another number can take an operator's state over.
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use tidemill_plans::graph::DataflowGraph;
+use arrow::array::RecordBatch;
+use tidemill_plans::graph::{DataflowGraph, Partitioning};
 use tidemill_plans::ids::Epoch;
-use tidemill_plans::key_group::{key_groups, owner};
 use tidemill_plans::time::{EventTime, Watermark};
 
 use super::graph::sorted_rows;
 use super::harness::Instance;
+use super::instances::part;
 use super::{parse_rows, show_rows, test_env};
 use crate::state::{Snapshot, StateReader};
 use crate::task::{Message, PortWatermarks};
@@ -27,8 +26,9 @@ pub(crate) fn check_rescaled(graph: &DataflowGraph, keys: &[usize], scripts: [&s
     one.context.take_output();
     let before = [snapshot(&mut one)];
     let mut several: Vec<Instance> = (0..INSTANCES).map(|own| restore(graph, &before, own, INSTANCES, &one)).collect();
+    let route = Partitioning::Hash(keys.to_vec());
     for (own, instance) in (0..).zip(&mut several) {
-        play(graph, instance, second, |rows| own_rows(&rows, keys, own));
+        play(graph, instance, second, |rows| part(&rows, &route, own, INSTANCES).unwrap());
     }
     play(graph, &mut one, second, |rows| rows);
     let emitted = several.iter_mut().map(output).collect::<String>();
@@ -77,15 +77,6 @@ fn play(graph: &DataflowGraph, to: &mut Instance, script: &str, own: impl Fn(Rec
         }
         to.pause().unwrap();
     }
-}
-
-/// The rows that an exchange would send to an instance.
-fn own_rows(rows: &RecordBatch, keys: &[usize], own: u32) -> RecordBatch {
-    let columns: Vec<ArrayRef> = keys.iter().map(|key| ArrayRef::clone(rows.column(*key))).collect();
-    let mut groups = Vec::new();
-    key_groups(&columns, &mut groups).unwrap();
-    let is_own: BooleanArray = groups.iter().map(|group| Some(owner(*group as u32, INSTANCES) == own)).collect();
-    filter_record_batch(rows, &is_own).unwrap()
 }
 
 fn output(instance: &mut Instance) -> String {
