@@ -1,12 +1,13 @@
 //! The checkpoints of jobs on their storage: sealed, found again, and cleared away.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
-use tidemill_plans::checkpoint::Manifest;
+use tidemill_plans::checkpoint::{Manifest, StateFile};
 use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
 use tidemill_plans::error::chain;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::{Epoch, JobId, RunId};
+use tidemill_plans::ids::{JobId, RunId};
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
@@ -151,7 +152,7 @@ async fn newest(storage: &Storage, job: JobId, paths: Vec<String>, damaged: &[Ma
 
 /// Deletes all checkpoints of a job that is over, the newest last.
 pub(crate) async fn clear(storage: &Storage, job: JobId) -> Result<()> {
-    for folder in [Manifest::folder_of(job), format!("{job}/state")] {
+    for folder in [Manifest::folder_of(job), StateFile::folder_of(job)] {
         for path in storage.list(&folder).await? {
             storage.delete(&path).await?;
         }
@@ -163,19 +164,23 @@ pub(crate) async fn clear(storage: &Storage, job: JobId) -> Result<()> {
 /// name. Called when `sealed` is the newest.
 pub(crate) async fn collect_garbage(storage: &Storage, sealed: &Manifest) -> Result<()> {
     let job = sealed.run.job;
-    let mut manifests = storage.list(&Manifest::folder_of(job)).await?;
-    manifests.retain(|path| *path <= sealed.path());
-    let older = manifests.len().saturating_sub(KEPT);
-    let kept = manifests.split_off(older);
-    for path in manifests {
-        storage.delete(&path).await?;
+    let paths = storage.list(&Manifest::folder_of(job)).await?;
+    let older = paths.iter().filter(|path| **path <= sealed.path()).count().saturating_sub(KEPT);
+    let (older, kept) = paths.split_at(older);
+    for path in older {
+        storage.delete(path).await?;
     }
-    // State of an epoch that is not sealed may be on its way to be.
-    let Some(oldest) = kept.first() else { return Ok(()) };
-    let Some(Manifest { epoch: oldest, .. }) = read(storage, oldest).await? else { return Ok(()) };
-    for path in storage.list(&format!("{job}/state")).await? {
-        let epoch = path.split('/').nth_back(1).and_then(|epoch| epoch.parse::<u64>().ok()).map(Epoch);
-        if epoch.is_some_and(|epoch| epoch < oldest) {
+    let mut manifests = Vec::with_capacity(kept.len());
+    for path in kept {
+        manifests.extend(read(storage, path).await?);
+    }
+    // State of an epoch that is not sealed may be on its way to be. What it goes on from are files of the chains
+    // that the newest checkpoint has, for chains only grow or begin anew.
+    let Some(oldest) = manifests.iter().map(|manifest| manifest.epoch).min() else { return Ok(()) };
+    let needed: HashSet<&str> = manifests.iter().chain([sealed]).flat_map(Manifest::paths).collect();
+    for path in storage.list(&StateFile::folder_of(job)).await? {
+        let is_older = StateFile::epoch_of(&path).is_some_and(|epoch| epoch < oldest);
+        if is_older && !needed.contains(path.as_str()) {
             storage.delete(&path).await?;
         }
     }
@@ -188,8 +193,8 @@ fn number_of(manifest: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use tidemill_plans::checkpoint::StateFile;
-    use tidemill_plans::ids::{StageId, TaskId};
+    use tidemill_plans::checkpoint::TaskState;
+    use tidemill_plans::ids::{Epoch, StageId, TaskId};
 
     use super::*;
 
@@ -198,7 +203,7 @@ mod tests {
     fn manifest(attempt: u32, number: u64, epoch: u64) -> Manifest {
         let (run, task, epoch) = (run(attempt), TaskId { stage: StageId(0), subtask: 0 }, Epoch(epoch));
         let path = StateFile::path_of(run, task, epoch);
-        Manifest { number, run, epoch, tasks: vec![(task, StateFile { path, bytes: 1 })] }
+        Manifest { number, run, epoch, tasks: vec![(task, StateFile { path, bytes: 1 }.into())] }
     }
 
     fn run(attempt: u32) -> RunId {
@@ -211,6 +216,10 @@ mod tests {
         let storage = Storage::open(folder.path().to_str().unwrap()).unwrap();
         begin(&storage, run(0)).await.unwrap();
         (folder, storage)
+    }
+
+    fn path_of(manifest: &Manifest) -> String {
+        manifest.tasks[0].1.files[0].path.clone()
     }
 
     async fn is_overtaken(storage: &Storage, manifest: &Manifest) -> bool {
@@ -299,7 +308,7 @@ mod tests {
     async fn garbage_is_what_no_kept_checkpoint_names() {
         let (_folder, storage) = storage().await;
         for epoch in [1, 2, 3, 4, u64::MAX] {
-            storage.put(&manifest(0, epoch, epoch).tasks[0].1.path, vec![1]).await.unwrap();
+            storage.put(&path_of(&manifest(0, epoch, epoch)), vec![1]).await.unwrap();
         }
         for epoch in [1, 2, 3] {
             seal(&storage, &manifest(0, epoch, epoch)).await.unwrap();
@@ -307,7 +316,41 @@ mod tests {
         collect_garbage(&storage, &manifest(0, 3, 3)).await.unwrap();
         let left = storage.list("job-3").await.unwrap();
         let of = |number| Manifest::path_of(JOB, number);
-        let state = |epoch| manifest(0, epoch, epoch).tasks[0].1.path.clone();
+        let state = |epoch| path_of(&manifest(0, epoch, epoch));
         assert_eq!(left, [of(2), of(3), state(2), state(3), state(4), state(u64::MAX)]);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_kept_for_as_long_as_a_checkpoint_that_is_kept_names_it() {
+        let (_folder, storage) = storage().await;
+        // The state of epoch 1, of another attempt, and what has changed at 3, 4 and 5: 3 was never sealed.
+        let chain = |attempt: u32, number: u64, epochs: &[u64]| {
+            let newest = manifest(attempt, number, *epochs.last().unwrap());
+            let files = epochs.iter().flat_map(|epoch| {
+                let attempt = if *epoch == 1 { 0 } else { attempt };
+                manifest(attempt, number, *epoch).tasks[0].1.files.clone()
+            });
+            Manifest { tasks: vec![(newest.tasks[0].0, TaskState { files: files.collect() })], ..newest }
+        };
+        let chains = [
+            chain(0, 1, &[1]),
+            Manifest { number: 2, run: run(1), ..chain(0, 1, &[1]) },
+            chain(1, 3, &[1, 3, 4]),
+            chain(1, 4, &[1, 3, 4, 5]),
+            // Written anew.
+            chain(1, 5, &[6]),
+            chain(1, 6, &[6, 7]),
+        ];
+        let mut left = Vec::new();
+        for manifest in &chains {
+            for path in manifest.paths() {
+                storage.put(path, vec![1]).await.unwrap();
+            }
+            seal(&storage, manifest).await.unwrap();
+            collect_garbage(&storage, manifest).await.unwrap();
+            let paths = storage.list(&StateFile::folder_of(JOB)).await.unwrap();
+            left.push(paths.iter().flat_map(|path| StateFile::epoch_of(path)).map(|epoch| epoch.0).collect::<Vec<_>>());
+        }
+        assert_eq!(left, [vec![1], vec![1], vec![1, 3, 4], vec![1, 3, 4, 5], vec![1, 3, 4, 5, 6], vec![6, 7]]);
     }
 }

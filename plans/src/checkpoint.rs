@@ -1,4 +1,7 @@
-//! Checkpoints as what they leave on the storage: a file of state a task, and a manifest that is written last.
+//! Checkpoints as what they leave on the storage: files of state, and a manifest that is written last.
+//!
+//! A task's state is a chain of files: one that has all of it, and behind it what has changed since. So a file may be
+//! part of many checkpoints, and is needed for as long as one of them is kept.
 //!
 //! A checkpoint exists once its manifest does. A job's manifests are a list: each has the number after that of the
 //! one that it goes on from, and is created, never overwritten. So of two coordinators that believe to own a job
@@ -9,7 +12,7 @@ use crate::codec;
 use crate::error::{PlanError, Result};
 use crate::ids::{Epoch, JobId, RunId, TaskId};
 
-/// A task's state at an epoch, as it was written.
+/// A file with state of one task, as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct StateFile {
     /// Where it is below the storage's root.
@@ -23,7 +26,40 @@ impl StateFile {
     #[must_use]
     pub fn path_of(run: RunId, task: TaskId, epoch: Epoch) -> String {
         let RunId { job, attempt } = run;
-        format!("{job}/state/{:020}/{attempt}-{}-{}.state", epoch.0, task.stage.0, task.subtask)
+        format!("{}/{:020}/{attempt}-{}-{}.state", Self::folder_of(job), epoch.0, task.stage.0, task.subtask)
+    }
+
+    /// The folder of the state of a job's tasks.
+    #[must_use]
+    pub fn folder_of(job: JobId) -> String {
+        format!("{job}/state")
+    }
+
+    /// The epoch whose state is at this path, if it is that of a file of state.
+    #[must_use]
+    pub fn epoch_of(path: &str) -> Option<Epoch> {
+        path.split('/').nth_back(1)?.parse().ok().map(Epoch)
+    }
+}
+
+/// A task's state at an epoch: a file with all of it, and those behind it with what has changed since, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct TaskState {
+    /// The files.
+    pub files: Vec<StateFile>,
+}
+
+impl TaskState {
+    /// How much is read to restore it, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+impl From<StateFile> for TaskState {
+    fn from(file: StateFile) -> Self {
+        Self { files: vec![file] }
     }
 }
 
@@ -38,11 +74,11 @@ pub struct Manifest {
     pub epoch: Epoch,
     /// Each task's state. A task that had ended before has the state that it ended with. None at all is the
     /// beginning, where nothing has been read.
-    pub tasks: Vec<(TaskId, StateFile)>,
+    pub tasks: Vec<(TaskId, TaskState)>,
 }
 
 /// What a manifest begins with; the last byte is the version of the format.
-const MAGIC: &[u8; 8] = b"TDMLMAN\x01";
+const MAGIC: &[u8; 8] = b"TDMLMAN\x02";
 
 impl Manifest {
     /// The first manifest of a job, before it has read anything.
@@ -69,10 +105,22 @@ impl Manifest {
         format!("{job}/manifest")
     }
 
-    /// How much state there is, in bytes.
+    /// How much is read to restore all tasks, in bytes.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.tasks.iter().map(|(_, state)| state.bytes()).sum()
+    }
+
+    /// How much of that was written for this checkpoint.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.tasks.iter().map(|(_, state)| state.bytes).sum()
+        let files = self.tasks.iter().flat_map(|(_, state)| &state.files);
+        files.filter(|file| StateFile::epoch_of(&file.path) == Some(self.epoch)).map(|file| file.bytes).sum()
+    }
+
+    /// Where all files of its state are.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.tasks.iter().flat_map(|(_, state)| &state.files).map(|file| file.path.as_str())
     }
 
     /// The manifest's bytes, which end with a checksum.
@@ -90,8 +138,15 @@ impl Manifest {
         if crc32fast::hash(content) != u32::from_le_bytes(*checksum) {
             return Err(broken("its checksum is wrong"));
         }
-        let body = content.strip_prefix(MAGIC).ok_or_else(|| broken("it is no manifest that this build can read"))?;
-        codec::decode(body)
+        let (magic, body) = content.split_first_chunk::<8>().ok_or_else(|| broken("it is cut short"))?;
+        match magic.strip_prefix(&MAGIC[..MAGIC.len() - 1]) {
+            Some(version) if version == &MAGIC[MAGIC.len() - 1..] => codec::decode(body),
+            Some(version) => {
+                let reads = MAGIC[MAGIC.len() - 1];
+                Err(broken(&format!("its format has version {}, and this build reads version {reads}", version[0])))
+            }
+            None => Err(broken("it is no manifest")),
+        }
     }
 }
 
@@ -106,8 +161,10 @@ mod tests {
         let task = TaskId { stage: StageId(1), subtask: 4 };
         let path = StateFile::path_of(run, task, Epoch(7));
         assert_eq!(path, "job-3/state/00000000000000000007/2-1-4.state");
-        let manifest =
-            Manifest { number: 9, run, epoch: Epoch(7), tasks: vec![(task, StateFile { path, bytes: 100 })] };
+        let base = StateFile { path: StateFile::path_of(run, task, Epoch(5)), bytes: 1000 };
+        let state = TaskState { files: vec![base, StateFile { path, bytes: 100 }] };
+        let manifest = Manifest { number: 9, run, epoch: Epoch(7), tasks: vec![(task, state)] };
+        assert_eq!((manifest.bytes(), manifest.total_bytes()), (100, 1100));
         let bytes = manifest.to_bytes().unwrap();
         assert_eq!(Manifest::from_bytes(&bytes, "m").unwrap(), manifest);
         for place in 0..bytes.len() {
@@ -117,5 +174,15 @@ mod tests {
             assert!(error.starts_with("checkpoint m cannot be read: "), "{error}");
             assert!(Manifest::from_bytes(&bytes[..place], "m").is_err());
         }
+    }
+
+    #[test]
+    fn a_manifest_of_another_version_is_refused_by_its_version() {
+        let mut bytes = Manifest::beginning(RunId::first(JobId(3))).to_bytes().unwrap();
+        bytes.truncate(bytes.len() - 4);
+        bytes[7] = 1;
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        let error = Manifest::from_bytes(&bytes, "m").unwrap_err().to_string();
+        assert_eq!(error, "checkpoint m cannot be read: its format has version 1, and this build reads version 2");
     }
 }

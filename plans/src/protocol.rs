@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use thiserror::Error;
 
-use crate::checkpoint::{Manifest, StateFile};
+use crate::checkpoint::{Manifest, TaskState};
 use crate::error::ErrorDomain;
 use crate::graph::DataflowGraph;
 use crate::ids::{Barrier, Epoch, JobId, OperatorId, RunId, TaskId, WorkerId};
@@ -115,7 +115,7 @@ pub enum WorkerEvent {
         /// The task.
         task: TaskId,
         /// The state that it has ended with, if the job has checkpoints.
-        state: Option<StateFile>,
+        state: Option<TaskState>,
     },
     /// A task has failed; the job must end.
     TaskFailed {
@@ -137,7 +137,7 @@ pub enum WorkerEvent {
         /// The barrier's epoch.
         epoch: Epoch,
         /// The task's state, if the barrier was a checkpoint's.
-        state: Option<StateFile>,
+        state: Option<TaskState>,
         /// For how many microseconds its inputs have waited for each other's barriers.
         alignment_us: u64,
     },

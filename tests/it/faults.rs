@@ -61,8 +61,8 @@ fn manifests(bank: &Bank) -> Vec<PathBuf> {
 fn state_of(path: &Path) -> PathBuf {
     let storage = path.ancestors().nth(3).unwrap();
     let manifest = Manifest::from_bytes(&fs::read(path).unwrap(), "the manifest").unwrap();
-    let largest = manifest.tasks.into_iter().max_by_key(|(_, state)| state.bytes).unwrap();
-    storage.join(largest.1.path)
+    let files = manifest.tasks.into_iter().flat_map(|(_, state)| state.files);
+    storage.join(files.max_by_key(|file| file.bytes).unwrap().path)
 }
 
 #[test]

@@ -71,7 +71,7 @@ async fn write(run: RunId, task: TaskId, passed: Passed, storage: Storage) -> Wo
     let written = written.unwrap_or_else(|_| Err(format!("{path} was not written within {WRITE_LIMIT:?}")));
     match written {
         Ok(bytes) => {
-            let state = Some(StateFile { path, bytes });
+            let state = Some(StateFile { path, bytes }.into());
             match epoch {
                 Epoch::END => WorkerEvent::TaskFinished { run, task, state },
                 epoch => WorkerEvent::BarrierPassed { run, task, epoch, state, alignment_us },

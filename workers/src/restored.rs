@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidemill_engine::EngineError;
 use tidemill_engine::state::Snapshot;
-use tidemill_plans::checkpoint::StateFile;
+use tidemill_plans::checkpoint::{StateFile, TaskState};
 use tidemill_plans::ids::{StageId, TaskId};
 use tidemill_plans::storage::Storage;
 use tokio::task::spawn_blocking;
@@ -18,25 +18,27 @@ pub(crate) struct Restored {
 }
 
 impl Restored {
-    /// Reads what the tasks `own` need of `files`: their own state, or where their stage's parallelism has
+    /// Reads what the tasks `own` need of `states`: their own state, or where their stage's parallelism has
     /// changed, that of the whole stage.
     pub(crate) async fn read(
         storage: &Storage,
-        files: &[(TaskId, StateFile)],
+        states: &[(TaskId, TaskState)],
         own: impl Iterator<Item = TaskId>,
         parallelism: &BTreeMap<StageId, u32>,
     ) -> Result<Self> {
-        let before = counts(files.iter().map(|(task, _)| task.stage));
+        let before = counts(states.iter().map(|(task, _)| task.stage));
         let own: BTreeSet<TaskId> = own.collect();
         let mut restored = Self::default();
-        for (task, file) in files {
+        for (task, state) in states {
             let is_rescaled = before.get(&task.stage) != parallelism.get(&task.stage);
             let is_needed = own.contains(task) || is_rescaled && own.iter().any(|own| own.stage == task.stage);
             if is_needed {
                 let instances = before.get(&task.stage).copied().unwrap_or(0) as usize;
                 let stage = restored.stages.entry(task.stage).or_insert_with(|| vec![Snapshot::default(); instances]);
                 if let Some(instance) = stage.get_mut(task.subtask as usize) {
-                    *instance = read(storage, file).await?;
+                    for file in &state.files {
+                        *instance = read(storage, file).await?;
+                    }
                 }
             }
         }

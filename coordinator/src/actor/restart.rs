@@ -276,11 +276,11 @@ impl Coordinator {
     pub(super) fn seal(&mut self, manifest: Manifest, ctx: &Context<Self>) {
         let run = manifest.run;
         let Some(job) = self.jobs.get_mut(&run.job) else { return };
-        job.log.note_bytes(manifest.epoch, manifest.bytes());
+        job.log.note_bytes(manifest.epoch, manifest.bytes(), manifest.total_bytes());
         let Some(Place { storage, .. }) = job.restarts.place.clone() else { return };
         let coordinator = ctx.address();
         self.tasks.spawn(async move {
-            let (epoch, bytes) = (manifest.epoch, manifest.bytes());
+            let (epoch, bytes, total_bytes) = (manifest.epoch, manifest.bytes(), manifest.total_bytes());
             let sealed = timeout(STORAGE_LIMIT, checkpoints::seal(&storage, &manifest)).await;
             let failed = |text: String| Event::Sealed { epoch, result: Err(JobFailure::external(text)) };
             let event = match sealed {
@@ -292,7 +292,7 @@ impl Coordinator {
                 Err(_) => failed(format!("no answer of the storage within {STORAGE_LIMIT:?}")),
             };
             let is_sealed = matches!(event, Event::Sealed { result: Ok(()), .. });
-            info!(%run, %epoch, bytes, is_sealed, "checkpoint");
+            info!(%run, %epoch, bytes, total_bytes, is_sealed, "checkpoint");
             // Without an actor there is no job.
             let _ = coordinator.send(JobEvent(run, event)).await;
             if is_sealed && let Err(error) = checkpoints::collect_garbage(&storage, &manifest).await {

@@ -93,8 +93,12 @@ fn checkpoints(text: &mut String, jobs: &[ObservedJob]) {
     of_jobs(text, jobs, "checkpoint_alignment_seconds", "gauge", help, |job| {
         Some(job.checkpoints.newest_sealed()?.alignment.as_secs_f64())
     });
-    of_jobs(text, jobs, "checkpoint_bytes", "gauge", "Bytes of the newest sealed checkpoint.", |job| {
+    of_jobs(text, jobs, "checkpoint_bytes", "gauge", "Bytes written for the newest sealed checkpoint.", |job| {
         Some(job.checkpoints.newest_sealed()?.bytes as f64)
+    });
+    let help = "Bytes read to restore the newest sealed checkpoint.";
+    of_jobs(text, jobs, "checkpoint_total_bytes", "gauge", help, |job| {
+        Some(job.checkpoints.newest_sealed()?.total_bytes as f64)
     });
     let help = "How long ago the newest sealed checkpoint began.";
     of_jobs(text, jobs, "checkpoint_age_seconds", "gauge", help, |job| {
@@ -153,7 +157,7 @@ mod tests {
     fn observed() -> ObservedJob {
         let mut checkpoints = CheckpointLog::default();
         checkpoints.begin(Epoch(1), Duration::from_secs(1));
-        checkpoints.note_bytes(Epoch(1), 2048);
+        checkpoints.note_bytes(Epoch(1), 2048, 4096);
         checkpoints.seal(Epoch(1), Duration::from_millis(1250));
         let metrics = OperatorMetrics {
             job: JobId(3),
@@ -206,6 +210,7 @@ mod tests {
             "tidemill_job_restarts_total{job=\"3\"} 2",
             "tidemill_checkpoint_duration_seconds{job=\"3\"} 0.25",
             "tidemill_checkpoint_bytes{job=\"3\"} 2048",
+            "tidemill_checkpoint_total_bytes{job=\"3\"} 4096",
         ] {
             assert!(lines.contains(&line), "{line} in\n{text}");
         }

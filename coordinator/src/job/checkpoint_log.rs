@@ -19,8 +19,10 @@ pub struct CheckpointInfo {
     pub outcome: CheckpointOutcome,
     /// For how long inputs waited for each other's barriers, where that took longest.
     pub alignment: Duration,
-    /// Bytes of state that were written; zero before all of them are.
+    /// Bytes of state that were written for it; zero before all of them are.
     pub bytes: u64,
+    /// Bytes that are read to restore it, those which earlier checkpoints had written among them.
+    pub total_bytes: u64,
 }
 
 /// How a checkpoint stands.
@@ -57,7 +59,8 @@ impl CheckpointLog {
             self.newest.pop_front();
         }
         let outcome = CheckpointOutcome::InProgress;
-        self.newest.push_back(CheckpointInfo { epoch, begun: now, outcome, alignment: Duration::ZERO, bytes: 0 });
+        let alignment = Duration::ZERO;
+        self.newest.push_back(CheckpointInfo { epoch, begun: now, outcome, alignment, bytes: 0, total_bytes: 0 });
     }
 
     /// A task has passed the barrier; its inputs had waited for so long.
@@ -67,10 +70,10 @@ impl CheckpointLog {
         }
     }
 
-    /// All state of a checkpoint is written: so many bytes.
-    pub fn note_bytes(&mut self, epoch: Epoch, bytes: u64) {
+    /// All state of a checkpoint is written: so many bytes, of so many that are its state.
+    pub fn note_bytes(&mut self, epoch: Epoch, bytes: u64, total_bytes: u64) {
         if let Some(info) = self.of(epoch) {
-            info.bytes = bytes;
+            (info.bytes, info.total_bytes) = (bytes, total_bytes);
         }
     }
 
@@ -125,7 +128,7 @@ mod tests {
         log.begin(Epoch(1), at(1));
         log.note_alignment(Epoch(1), Duration::from_millis(5));
         log.note_alignment(Epoch(1), Duration::from_millis(2));
-        log.note_bytes(Epoch(1), 100);
+        log.note_bytes(Epoch(1), 100, 700);
         log.seal(Epoch(1), at(3));
         log.begin(Epoch(2), at(4));
         log.fail(Epoch(2), String::from("disk full"));
@@ -142,7 +145,7 @@ mod tests {
         );
         assert_eq!((log.sealed, log.failed, log.newest_sealed().map(|info| info.epoch)), (1, 2, Some(Epoch(1))));
         let first = log.iter().next().unwrap();
-        assert_eq!((first.alignment, first.bytes), (Duration::from_millis(5), 100));
+        assert_eq!((first.alignment, first.bytes, first.total_bytes), (Duration::from_millis(5), 100, 700));
         (4..200).for_each(|epoch| log.begin(Epoch(epoch), at(epoch)));
         assert_eq!(log.iter().count(), REMEMBERED);
     }

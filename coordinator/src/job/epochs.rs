@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidemill_plans::checkpoint::{Manifest, StateFile};
+use tidemill_plans::checkpoint::{Manifest, TaskState};
 use tidemill_plans::ids::{Barrier, Epoch, TaskId};
 
 use crate::job::JobPlan;
@@ -22,14 +22,14 @@ pub(crate) struct Epochs {
     /// Whether the next barrier is a checkpoint's in any case.
     is_wanted: bool,
     /// The state that tasks have ended with: it belongs to every later checkpoint.
-    ended: BTreeMap<TaskId, StateFile>,
+    ended: BTreeMap<TaskId, TaskState>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct InFlight {
     barrier: Barrier,
     /// The tasks that the barrier has passed through, with their state at it.
-    passed: BTreeMap<TaskId, Option<StateFile>>,
+    passed: BTreeMap<TaskId, Option<TaskState>>,
     /// Whether every task has passed it, and its manifest is being written.
     is_sealing: bool,
 }
@@ -78,14 +78,14 @@ impl Epochs {
     }
 
     /// Notes that the barrier of `epoch` has passed through `task`.
-    pub(crate) fn pass(&mut self, task: TaskId, epoch: Epoch, state: Option<StateFile>) {
+    pub(crate) fn pass(&mut self, task: TaskId, epoch: Epoch, state: Option<TaskState>) {
         if let Some(in_flight) = self.in_flight.as_mut().filter(|in_flight| in_flight.barrier.epoch == epoch) {
             in_flight.passed.insert(task, state);
         }
     }
 
     /// Notes the state that a task has ended with.
-    pub(crate) fn end_task(&mut self, task: TaskId, state: Option<StateFile>) {
+    pub(crate) fn end_task(&mut self, task: TaskId, state: Option<TaskState>) {
         self.ended.extend(state.map(|state| (task, state)));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidemill_plans::checkpoint::{Manifest, StateFile};
+use tidemill_plans::checkpoint::{Manifest, TaskState};
 use tidemill_plans::graph::Node;
 use tidemill_plans::ids::{Epoch, RunId, TaskId, WorkerId};
 use tidemill_plans::protocol::{Deployment, StopMode, WorkerRequest};
@@ -43,7 +43,7 @@ pub enum Event {
         /// The task.
         task: TaskId,
         /// The state that it has ended with, if the job has checkpoints.
-        state: Option<StateFile>,
+        state: Option<TaskState>,
     },
     /// A task has failed.
     TaskFailed {
@@ -72,7 +72,7 @@ pub enum Event {
         /// The barrier's epoch.
         epoch: Epoch,
         /// The task's state, if the barrier was a checkpoint's.
-        state: Option<StateFile>,
+        state: Option<TaskState>,
     },
     /// A task's state could not be written.
     CheckpointFailed {

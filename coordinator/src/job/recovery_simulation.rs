@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::FutureExt;
-use tidemill_plans::checkpoint::StateFile;
+use tidemill_plans::checkpoint::{StateFile, TaskState};
 use tidemill_plans::connector::VIEW_CONNECTOR;
 use tidemill_plans::ids::{Epoch, RunId, TaskId, WorkerId};
 use tidemill_plans::node::{NodeKind, SinkNode};
@@ -83,6 +83,8 @@ struct World {
     last_worker: u32,
     channels: Channels,
     states: BTreeMap<String, State>,
+    /// The files that the next one of a task goes on from.
+    chains: BTreeMap<(RunId, TaskId), Vec<StateFile>>,
     /// How many manifests have been checked, and how many rows.
     checked: (usize, usize),
 }
@@ -129,6 +131,7 @@ impl World {
             last_worker: 0,
             channels: Channels::new(),
             states: BTreeMap::new(),
+            chains: BTreeMap::new(),
             checked: (0, 0),
         };
         world.submit();
@@ -321,9 +324,11 @@ impl World {
         let store = &self.commons.store;
         // Others have lost the job, and with it their state.
         let is_owner = store.newest().is_some_and(|newest| newest.run == deployment.run);
-        let states = restore.tasks.iter().map(|(task, file)| {
-            let state = self.states.get(&file.path).filter(|_| store.has(&file.path))?;
-            Some((*task, state.clone()))
+        let states = restore.tasks.iter().map(|(task, state)| {
+            self.chains.entry((deployment.run, *task)).or_insert_with(|| state.files.clone());
+            let is_whole = state.files.iter().all(|file| store.has(&file.path));
+            let newest = self.states.get(&state.files.last()?.path).filter(|_| is_whole)?;
+            Some((*task, newest.clone()))
         });
         let states: Option<BTreeMap<TaskId, State>> = states.collect();
         let (_, worker) = self.workers.get_mut(&id).unwrap();
@@ -381,11 +386,12 @@ impl World {
                 let message = String::from("disk full");
                 let (_, worker) = self.workers.get_mut(&id).unwrap();
                 worker.events.push_back(WorkerEvent::CheckpointFailed { run, task, epoch, message });
+                self.chains.insert((run, task), Vec::new());
                 return true;
             }
             self.commons.store.write(&path);
             self.states.insert(path.clone(), state);
-            let state = Some(StateFile { path, bytes: 1 });
+            let state = Some(self.chain(run, task, epoch, StateFile { path, bytes: 1 }));
             let event = match epoch {
                 Epoch::END => WorkerEvent::TaskFinished { run, task, state },
                 epoch => WorkerEvent::BarrierPassed { run, task, epoch, state, alignment_us: 0 },
@@ -394,6 +400,16 @@ impl World {
             return true;
         }
         false
+    }
+
+    /// The files of a task's state with a new one: behind those before it, or instead of them.
+    fn chain(&mut self, run: RunId, task: TaskId, epoch: Epoch, file: StateFile) -> TaskState {
+        let files = self.chains.entry((run, task)).or_default();
+        if epoch == Epoch::END || self.random.below(4) == 0 {
+            files.clear();
+        }
+        files.push(file);
+        TaskState { files: files.clone() }
     }
 
     fn step_store(&mut self) -> bool {

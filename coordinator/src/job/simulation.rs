@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidemill_plans::ErrorDomain;
-use tidemill_plans::checkpoint::{Manifest, StateFile};
+use tidemill_plans::checkpoint::{Manifest, StateFile, TaskState};
 use tidemill_plans::ids::{Epoch, JobId, RunId, StageId, TaskId, WorkerId};
 use tidemill_plans::protocol::{Deployment, StopMode, WorkerRequest};
 use tidemill_plans::settings::Settings;
@@ -223,7 +223,7 @@ fn any_event(world: &mut World, random: &mut Random, trouble: usize, n: usize) -
     let some_task = task(u32::try_from(stage).unwrap(), u32::try_from(subtask).unwrap());
     let fails = trouble > 0 && random.below(100) < trouble;
     let result = if fails { Err(failure(format!("storage {n}"))) } else { Ok(()) };
-    let state = world.machine.plan().has_checkpoints().then(|| StateFile { path: format!("{n}"), bytes: 1 });
+    let state = world.machine.plan().has_checkpoints().then(|| StateFile { path: format!("{n}"), bytes: 1 }.into());
     if state.is_some() && random.below(4) == 0 {
         return checkpoint_event(world, random, result, n);
     }
@@ -393,9 +393,9 @@ impl World {
     }
 
     /// Both tasks pass the first checkpoint's barrier or end, and say so.
-    fn deliver_states(&mut self, event: impl Fn(TaskId, Option<StateFile>) -> Event) {
+    fn deliver_states(&mut self, event: impl Fn(TaskId, Option<TaskState>) -> Event) {
         for stage in [0, 1] {
-            self.deliver(event(task(stage, 0), Some(StateFile { path: format!("{stage}"), bytes: 1 })));
+            self.deliver(event(task(stage, 0), Some(StateFile { path: format!("{stage}"), bytes: 1 }.into())));
         }
     }
 }

@@ -54,6 +54,7 @@ pub(super) fn checkpoints(checkpoints: &[CheckpointInfo]) -> Result<RecordBatch>
         ("duration_ms", Arc::new(infos().map(took).collect::<Float64Array>())),
         ("alignment_ms", Arc::new(Float64Array::from_iter_values(infos().map(|info| milliseconds(info.alignment))))),
         ("bytes", Arc::new(Int64Array::from_iter_values(infos().map(|info| info.bytes as i64)))),
+        ("total_bytes", Arc::new(Int64Array::from_iter_values(infos().map(|info| info.total_bytes as i64)))),
         ("cause", Arc::new(infos().map(cause).collect::<StringArray>())),
     ])
 }

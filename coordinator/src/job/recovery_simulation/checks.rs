@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use tidemill_plans::checkpoint::Manifest;
+use tidemill_plans::checkpoint::{Manifest, TaskState};
 use tidemill_plans::ids::{Epoch, TaskId};
 
 use super::World;
 use super::coordinator::Coordinator;
-use super::tasks::Body;
+use super::tasks::{Body, State};
 use crate::job::JobStatus;
 
 impl World {
@@ -36,15 +36,15 @@ impl World {
         }
         assert!(manifest.epoch > before.epoch, "epochs grow");
         if let Some(kept) = self.checked.0.checked_sub(2).map(|number| &sealed[number]) {
-            let is_whole = kept.tasks.iter().all(|(_, file)| self.commons.store.has(&file.path));
+            let is_whole = kept.paths().all(|path| self.commons.store.has(path));
             assert!(is_whole, "{} can be fallen back to", kept.path());
         }
         let tasks: Vec<TaskId> = manifest.tasks.iter().map(|(task, _)| *task).collect();
         assert_eq!(tasks, self.commons.shape.tasks().collect::<Vec<_>>(), "a checkpoint has all tasks");
         let mut read = BTreeMap::new();
         let (mut summed, mut written) = (BTreeMap::new(), BTreeMap::new());
-        for (task, file) in &manifest.tasks {
-            let state = &self.states[&file.path];
+        for (task, files) in &manifest.tasks {
+            let state = self.state(files);
             assert!(state.epoch == manifest.epoch || state.epoch == Epoch::END, "{task} is at {}", state.epoch);
             match &state.body {
                 Body::Source(next) => add(&mut read, task.subtask, next - 1),
@@ -59,8 +59,8 @@ impl World {
     fn check_shown(&self) {
         let newest = self.commons.store.newest().unwrap();
         let mut next = BTreeMap::new();
-        for (task, file) in &newest.tasks {
-            if let Body::Source(position) = &self.states[&file.path].body {
+        for (task, files) in &newest.tasks {
+            if let Body::Source(position) = &self.state(files).body {
                 next.insert(task.subtask, *position);
             }
         }
@@ -68,6 +68,11 @@ impl World {
             let covered = next.get(source).is_some_and(|next| number < next);
             assert!(covered, "row {number} of source {source} is shown before it is covered by {newest:?}");
         }
+    }
+
+    /// What a task had at the newest of its files.
+    fn state(&self, written: &TaskState) -> &State {
+        &self.states[&written.files.last().unwrap().path]
     }
 
     /// What holds when nothing is left to do.
