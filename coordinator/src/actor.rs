@@ -7,6 +7,7 @@ mod lane;
 pub(crate) mod messages;
 mod observe;
 mod restart;
+pub(crate) mod savepoint;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use self::messages::{
     StopJob, Submit, Terminate,
 };
 use self::restart::Restarts;
+use self::savepoint::WantedSavepoint;
 use crate::clock::Clock;
 use crate::cluster::{HEARTBEAT_LIMIT, Membership, WorkerInfo};
 use crate::error::Result;
@@ -75,6 +77,8 @@ struct Job {
     lanes: BTreeMap<WorkerId, mpsc::Sender<WorkerRequest>>,
     /// Workers that got a `Deploy` whose `Release` is not answered.
     deployed: BTreeSet<WorkerId>,
+    /// The savepoint that is being taken of it.
+    savepoint: Option<WantedSavepoint>,
 }
 
 impl Coordinator {
@@ -161,6 +165,7 @@ impl Coordinator {
                 }
             }
             Effect::Seal(manifest) => self.seal(manifest, ctx),
+            Effect::SavepointReady(manifest) => self.savepoint_ready(manifest, ctx),
             Effect::GiveUp => self.give_up(run, ctx),
             Effect::EpochAbandoned(epoch, cause) => {
                 warn!(%run, %epoch, cause = cause.message, "barrier given up");

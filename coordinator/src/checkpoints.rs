@@ -99,10 +99,9 @@ async fn flush(storage: &Storage, path: String) -> Result<()> {
     flushed.map_err(|source| CoordinatorError::Folder { path: path.into(), source })
 }
 
-/// Begins the list of a job that is new. Before anybody hears of the job: who finds a list empty that has a
-/// beginning knows that it was not listed as it is.
-pub(crate) async fn begin(storage: &Storage, run: RunId) -> Result<Manifest> {
-    let beginning = Manifest::beginning(run);
+/// Begins the list of a job that is new, with nothing or with what it takes from a savepoint. Before anybody hears of
+/// the job: who finds a list empty that has a beginning knows that it was not listed as it is.
+pub(crate) async fn begin(storage: &Storage, beginning: Manifest) -> Result<Manifest> {
     seal(storage, &beginning).await?;
     Ok(beginning)
 }
@@ -118,6 +117,10 @@ pub(crate) async fn claim(storage: &Storage, run: RunId, known: u64, damaged: &[
     let mut number = paths.last().and_then(|path| number_of(path)).unwrap_or(known);
     let mut newest = newest(storage, run.job, paths, damaged).await?;
     loop {
+        // A later attempt has begun meanwhile; it knows no better than to begin where this one would.
+        if newest.run.attempt > run.attempt {
+            return Err(CoordinatorError::Sealed { path: newest.path() });
+        }
         number += 1;
         let claim = Manifest { number, run, ..newest };
         let path = claim.path();
@@ -203,7 +206,7 @@ mod tests {
     fn manifest(attempt: u32, number: u64, epoch: u64) -> Manifest {
         let (run, task, epoch) = (run(attempt), TaskId { stage: StageId(0), subtask: 0 }, Epoch(epoch));
         let path = StateFile::path_of(run, task, epoch);
-        Manifest { number, run, epoch, tasks: vec![(task, StateFile { path, bytes: 1 }.into())] }
+        Manifest { number, run, epoch, tasks: vec![(task, StateFile { path, bytes: 1 }.into())], origins: None }
     }
 
     fn run(attempt: u32) -> RunId {
@@ -214,7 +217,7 @@ mod tests {
     async fn storage() -> (tempfile::TempDir, Storage) {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path().to_str().unwrap()).unwrap();
-        begin(&storage, run(0)).await.unwrap();
+        begin(&storage, Manifest::beginning(run(0))).await.unwrap();
         (folder, storage)
     }
 
@@ -261,6 +264,8 @@ mod tests {
         let claimed = claim(&storage, run(2), 0, &[]).await.unwrap();
         assert_eq!(claimed, Manifest { number: 3, run: run(2), ..manifest(1, 2, 1) });
         assert!(is_overtaken(&storage, &manifest(1, 3, 2)).await);
+        let late = claim(&storage, run(1), 0, &[]).await;
+        assert!(matches!(late, Err(CoordinatorError::Sealed { .. })), "{late:?}");
     }
 
     #[tokio::test]

@@ -110,6 +110,17 @@ pub enum CoordinatorError {
         /// What was asked for.
         what: &'static str,
     },
+    /// A savepoint cannot be written, or no job can begin from it.
+    #[error(transparent)]
+    Savepoint(PlanError),
+    /// A savepoint that was asked for does not come.
+    #[error("there is no savepoint of {job}: {reason}")]
+    NoSavepoint {
+        /// The job.
+        job: JobId,
+        /// Why not.
+        reason: String,
+    },
     /// No job of this id is going on, nor has one been left.
     #[error("no {job} was left unfinished")]
     NoSuchJob {
@@ -192,6 +203,7 @@ impl CoordinatorError {
             | Self::PublicAddress { .. }
             | Self::NoCheckpoints { .. }
             | Self::UnknownObject { .. }
+            | Self::Savepoint(_)
             // Whoever is fenced off stays so, and trying again finds no other checkpoints.
             | Self::Fenced { .. }
             | Self::NoUsableCheckpoint { .. } => ErrorDomain::User,
@@ -201,6 +213,7 @@ impl CoordinatorError {
             | Self::NotRegistered { .. }
             | Self::View { .. }
             | Self::Sealed { .. }
+            | Self::NoSavepoint { .. }
             | Self::Corrupted { .. }
             | Self::Torn { .. }
             | Self::IndexBehind { .. }

@@ -9,11 +9,13 @@ use actix::{Actor, Addr, Arbiter, Handler, Message, System};
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
+use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{Epoch, JobId, OperatorId, RunId, WorkerId};
 use tidemill_plans::protocol::{
     CoordinatorLink, EventResponse, LinkError, OperatorMetrics, Reply, StopMode, WorkerEvent, WorkerLink,
 };
+use tidemill_plans::savepoint::Migration;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
 use tidemill_plans::{ErrorDomain, PlanError};
@@ -24,8 +26,9 @@ use tokio::time::timeout;
 use crate::actor::Coordinator;
 use crate::actor::messages::{
     AddWorker, ForgetViews, Heartbeat, JobChannels, JobEvent, ListCheckpoints, ListJobs, ListWorkers, NoteAlignment,
-    Observe, Origin, Rescale, ResultQueue, ShutdownWorkers, StopJob, Submit, Terminate,
+    Observe, Origin, Rescale, ResultQueue, ShutdownWorkers, StopJob, Submit, TakeSavepoint, Terminate,
 };
+use crate::actor::savepoint::ANSWER_LIMIT;
 use crate::checkpoints::{self, CheckpointPlace, can_be_restored};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{FlightWorkerLink, WorkerInfo};
@@ -36,6 +39,7 @@ use crate::job::record::JobRecord;
 use crate::job::{Event, JobFailure, JobStatus};
 use crate::meta::JournalStore;
 use crate::metadata::MetadataHandle;
+use crate::savepoints::{self, Beginning, Target};
 
 /// How a coordinator is set up.
 #[derive(Debug, Clone)]
@@ -132,13 +136,23 @@ impl CoordinatorHandle {
     }
 
     /// Runs a graph. The error tells that it could not be placed; what goes wrong later is a status.
-    pub async fn submit(&self, graph: DataflowGraph, settings: Settings) -> Result<JobHandle> {
+    pub async fn submit(&self, mut graph: DataflowGraph, settings: Settings) -> Result<JobHandle> {
         let run = RunId::first(self.metadata.next_job().await?);
         let checkpoints = self.checkpoints.of(&settings).filter(|_| can_be_restored(&graph));
+        if checkpoints.is_none() && !settings.from_savepoint.is_empty() {
+            return Err(CoordinatorError::NoCheckpoints { job: run.job, what: "beginning from a savepoint" });
+        }
         let mut restore = None;
         if let Some(checkpoints) = checkpoints.clone() {
+            let storage = Storage::open(&checkpoints)?;
+            let mut beginning = Manifest::beginning(run);
+            if !settings.from_savepoint.is_empty() {
+                let found = Beginning::find(&graph, &settings).await?;
+                graph = found.graph.clone();
+                beginning = found.take_up(&storage, run).await?;
+            }
             // Before anybody can hear of the job, and go on with it.
-            restore = Some(checkpoints::begin(&Storage::open(&checkpoints)?, run).await?);
+            restore = Some(checkpoints::begin(&storage, beginning).await?);
             let (graph, settings) = (graph.clone(), settings.clone());
             self.metadata.keep_job(JobRecord { run, graph, settings, checkpoints }).await?;
         }
@@ -181,6 +195,30 @@ impl CoordinatorHandle {
     /// Gives a job another parallelism: it takes a checkpoint and goes on from there. Returns its new graph.
     pub async fn rescale(&self, job: JobId, parallelism: u32) -> Result<DataflowGraph> {
         self.ask(Rescale { job, parallelism }).await?
+    }
+
+    /// Writes a savepoint of a job to a folder or URL, or if none is given below the job's checkpoints; the job may
+    /// end with it. Returns where it is.
+    pub async fn savepoint(&self, job: JobId, url: Option<String>, stops: bool) -> Result<String> {
+        let url = match url {
+            Some(url) => url,
+            None => {
+                let record = self.metadata.job(job).await?;
+                let no_checkpoints = CoordinatorError::NoCheckpoints { job, what: "a savepoint" };
+                Target::below(&record.ok_or(no_checkpoints)?.checkpoints, job)
+            }
+        };
+        let target = Target::at(url.clone()).await?;
+        let written = self.ask(TakeSavepoint { job, target, stops }).await??;
+        match timeout(ANSWER_LIMIT, written).await {
+            Ok(Ok(written)) => written.map(|()| url),
+            _ => Err(CoordinatorError::ShutDown),
+        }
+    }
+
+    /// What a graph would keep of the savepoint that its settings name.
+    pub async fn migration(&self, graph: &DataflowGraph, settings: &Settings) -> Result<Migration> {
+        savepoints::migration(&settings.from_savepoint, graph).await
     }
 
     /// The jobs that an earlier coordinator has left, and what each runs.

@@ -18,6 +18,7 @@ pub mod job;
 pub mod meta;
 mod metadata;
 pub mod registry;
+mod savepoints;
 pub mod scheduler;
 pub mod session;
 #[cfg(test)]

@@ -82,6 +82,11 @@ impl MetadataHandle {
         self.call(|answer| Request::ForgetJob(job, answer)).await
     }
 
+    /// What is kept of a job that has not ended.
+    pub(crate) async fn job(&self, job: JobId) -> Result<Option<JobRecord>> {
+        Ok(self.jobs().await?.into_iter().find(|record| record.run.job == job))
+    }
+
     /// The jobs that have not ended.
     pub(crate) async fn jobs(&self) -> Result<Vec<JobRecord>> {
         self.call(Request::Jobs).await

@@ -165,6 +165,9 @@ impl SqlSession {
                     }
                     self.job_command(command).await?
                 }
+                Outcome::Migration { graph, settings } => {
+                    Reply::Rows(show::migration(&self.coordinator.migration(&graph, &settings).await?)?)
+                }
                 Outcome::Job(job) => {
                     // It may read what runs then.
                     for message in self.start(std::mem::take(gathered)).await? {
@@ -250,6 +253,12 @@ impl SqlSession {
                 let job = self.find(&job)?;
                 self.coordinator.stop(job, StopMode::Drain).await?;
                 Ok(Reply::Done(format!("STOP {job}")))
+            }
+            JobCommand::Savepoint { job, url, stops } => {
+                let job = self.find(&job)?;
+                let url = self.coordinator.savepoint(job, url, stops).await?;
+                let done = if stops { format!("STOP {job} WITH SAVEPOINT") } else { String::from("CREATE SAVEPOINT") };
+                Ok(Reply::Done(format!("{done} '{url}'")))
             }
             JobCommand::Rescale { job, parallelism } => {
                 let job = self.find(&job)?;

@@ -10,7 +10,7 @@
 
 use crate::codec;
 use crate::error::{PlanError, Result};
-use crate::ids::{Epoch, JobId, RunId, TaskId};
+use crate::ids::{Epoch, JobId, OperatorId, RunId, StageId, TaskId};
 
 /// A file with state of one task, as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
@@ -22,6 +22,14 @@ pub struct StateFile {
 }
 
 impl StateFile {
+    /// Where a job that begins from a savepoint has the files of that.
+    #[must_use]
+    pub fn path_of_saved(run: RunId, task: TaskId, epoch: Epoch, number: usize) -> String {
+        let TaskId { stage, subtask } = task;
+        let folder = Self::folder_of(run.job);
+        format!("{folder}/{:020}/savepoint-{}-{subtask}-{number}.state", epoch.0, stage.0)
+    }
+
     /// Where a task writes its state. Each attempt has files of its own, so none writes into another's.
     #[must_use]
     pub fn path_of(run: RunId, task: TaskId, epoch: Epoch) -> String {
@@ -63,6 +71,17 @@ impl From<StateFile> for TaskState {
     }
 }
 
+/// Where the state of an operator is that another job has written, which had another graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct Origin {
+    /// The stage in whose files it is.
+    pub stage: StageId,
+    /// The number that the operator had.
+    pub operator: OperatorId,
+    /// Whether it took the input of its stage.
+    pub is_head: bool,
+}
+
 /// A checkpoint: all state of a job at an epoch.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Manifest {
@@ -75,6 +94,9 @@ pub struct Manifest {
     /// Each task's state. A task that had ended before has the state that it ended with. None at all is the
     /// beginning, where nothing has been read.
     pub tasks: Vec<(TaskId, TaskState)>,
+    /// In a job that has begun from a savepoint and has no checkpoint of its own yet: whose state each operator
+    /// takes, by the operators' numbers. The tasks are those of the job that the savepoint is of.
+    pub origins: Option<Vec<Option<Origin>>>,
 }
 
 /// What a manifest begins with; the last byte is the version of the format.
@@ -84,7 +106,7 @@ impl Manifest {
     /// The first manifest of a job, before it has read anything.
     #[must_use]
     pub fn beginning(run: RunId) -> Self {
-        Self { number: 0, run, epoch: Epoch::default(), tasks: Vec::new() }
+        Self { number: 0, run, epoch: Epoch::default(), tasks: Vec::new(), origins: None }
     }
 
     /// Where the manifest of a number is below the storage's root.
@@ -163,7 +185,7 @@ mod tests {
         assert_eq!(path, "job-3/state/00000000000000000007/2-1-4.state");
         let base = StateFile { path: StateFile::path_of(run, task, Epoch(5)), bytes: 1000 };
         let state = TaskState { files: vec![base, StateFile { path, bytes: 100 }] };
-        let manifest = Manifest { number: 9, run, epoch: Epoch(7), tasks: vec![(task, state)] };
+        let manifest = Manifest { number: 9, run, epoch: Epoch(7), tasks: vec![(task, state)], origins: None };
         assert_eq!((manifest.bytes(), manifest.total_bytes()), (100, 1100));
         let bytes = manifest.to_bytes().unwrap();
         assert_eq!(Manifest::from_bytes(&bytes, "m").unwrap(), manifest);

@@ -68,6 +68,14 @@ pub enum PlanError {
         /// What is wrong.
         reason: String,
     },
+    /// A job cannot begin from a savepoint, or none can be written.
+    #[error("savepoint '{url}': {reason}")]
+    Savepoint {
+        /// Where it is.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The storage of checkpoints cannot be used.
     #[error("checkpoint storage '{url}': {reason}")]
     Storage {

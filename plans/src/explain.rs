@@ -110,11 +110,11 @@ fn shown_gathering(millis: Option<u64>) -> String {
     every.map(|every| format!(" every {}", micros(every))).unwrap_or_default()
 }
 
-fn list(items: impl IntoIterator<Item = String>) -> String {
+pub(crate) fn list(items: impl IntoIterator<Item = String>) -> String {
     items.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-fn sort_list(order_by: &[SortColumn], name: impl Fn(usize) -> String) -> String {
+pub(crate) fn sort_list(order_by: &[SortColumn], name: impl Fn(usize) -> String) -> String {
     list(order_by.iter().map(|sort| {
         let direction = if sort.descending { " desc" } else { "" };
         format!("{}{direction}", name(sort.column))

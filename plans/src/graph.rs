@@ -28,6 +28,9 @@ pub enum Partitioning {
 pub struct Node {
     /// Its place in [`DataflowGraph::nodes`].
     pub id: OperatorId,
+    /// What it is called, in this graph and in those that are planned from the same statements later, though its
+    /// place may be another: the object that it belongs to and what it does, such as `hot.Aggregate`.
+    pub name: String,
     /// What it does.
     pub kind: NodeKind,
     /// How many instances run.
@@ -67,10 +70,23 @@ pub struct DataflowGraph {
 }
 
 impl DataflowGraph {
-    /// Adds an operator behind those that exist.
+    /// Adds an operator behind those that exist, which belongs to no object.
     pub fn add_node(&mut self, kind: NodeKind, parallelism: u32, schema: SchemaRef) -> OperatorId {
+        self.add_operator_of("", kind, parallelism, schema)
+    }
+
+    /// Adds an operator behind those that exist, which belongs to an object. Of several that do the same for it,
+    /// all but the first have a number.
+    pub fn add_operator_of(&mut self, object: &str, kind: NodeKind, parallelism: u32, schema: SchemaRef) -> OperatorId {
         let id = OperatorId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
-        self.nodes.push(Node { id, kind, parallelism, schema: StreamSchema(schema) });
+        let base = if object.is_empty() { kind.name().to_owned() } else { format!("{object}.{}", kind.name()) };
+        let mut name = base.clone();
+        let mut number = 1;
+        while self.nodes.iter().any(|node| node.name == name) {
+            number += 1;
+            name = format!("{base}_{number}");
+        }
+        self.nodes.push(Node { id, name, kind, parallelism, schema: StreamSchema(schema) });
         id
     }
 

@@ -22,6 +22,7 @@ pub mod key_group;
 pub mod node;
 pub mod protocol;
 pub mod rescale;
+pub mod savepoint;
 pub mod settings;
 pub mod stage;
 pub mod storage;

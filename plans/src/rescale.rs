@@ -14,6 +14,28 @@ use crate::stage::Stages;
 
 /// The graph with so many instances of the operators that can be spread. An error says what cannot.
 pub fn rescaled(graph: &DataflowGraph, parallelism: u32) -> Result<DataflowGraph> {
+    let changed = spread(graph, parallelism)?;
+    let operators = |stages: Stages| stages.stages.into_iter().map(|stage| stage.operators).collect::<Vec<_>>();
+    if operators(Stages::of(graph)?) != operators(Stages::of(&changed)?) {
+        let is_narrow = graph.nodes.iter().all(|node| node.parallelism == 1);
+        let hint = if is_narrow { "; of one that begins with SET parallelism = 2 it can be" } else { "" };
+        return Err(refuse(format!("its operators would be chained in another way{hint}")));
+    }
+    Ok(changed)
+}
+
+/// The graph with so many instances of some of its sources, given by their places, and of what is chained to them.
+pub fn with_sources(graph: &DataflowGraph, sources: &[(usize, u32)], parallelism: u32) -> Result<DataflowGraph> {
+    let mut changed = graph.clone();
+    for (place, instances) in sources {
+        changed.nodes[*place].parallelism = *instances;
+    }
+    if changed == *graph { Ok(changed) } else { spread(&changed, parallelism) }
+}
+
+/// The graph with so many instances of what is partitioned by keys, and what follows from that and from the sources
+/// for all others.
+fn spread(graph: &DataflowGraph, parallelism: u32) -> Result<DataflowGraph> {
     let mut changed = graph.clone();
     for index in 0..graph.nodes.len() {
         if let Some(instances) = instances(&changed, graph.nodes[index].id, parallelism) {
@@ -31,12 +53,6 @@ pub fn rescaled(graph: &DataflowGraph, parallelism: u32) -> Result<DataflowGraph
             return Err(refuse(format!("{} takes changes from operators that would differ in number", to.kind.name())));
         }
         changed.edges[index].partitioning = Partitioning::Rebalance;
-    }
-    let operators = |stages: Stages| stages.stages.into_iter().map(|stage| stage.operators).collect::<Vec<_>>();
-    if operators(Stages::of(graph)?) != operators(Stages::of(&changed)?) {
-        let is_narrow = graph.nodes.iter().all(|node| node.parallelism == 1);
-        let hint = if is_narrow { "; of one that begins with SET parallelism = 2 it can be" } else { "" };
-        return Err(refuse(format!("its operators would be chained in another way{hint}")));
     }
     Ok(changed)
 }

@@ -23,6 +23,16 @@ pub const SETTINGS: &[SettingSpec] = &[
         doc: "The folder or URL of the checkpoints; without one, they are below --data-dir, or there are none.",
     },
     SettingSpec {
+        name: "from_savepoint",
+        default: "",
+        doc: "The folder or URL of the savepoint that jobs begin from; empty for none.",
+    },
+    SettingSpec {
+        name: "allow_dropped_state",
+        default: "false",
+        doc: "Whether a job may begin from a savepoint though it leaves some of its state out.",
+    },
+    SettingSpec {
         name: "restart_strategy",
         default: "exponential_delay",
         doc: "How a job with checkpoints comes back after a failure: exponential_delay, fixed_delay, failure_rate, none.",
@@ -112,6 +122,10 @@ pub struct Settings {
     pub checkpoint_interval_ms: u64,
     /// The folder or URL of the checkpoints; empty for none.
     pub checkpoint_storage: String,
+    /// The folder or URL of the savepoint that jobs begin from; empty for none.
+    pub from_savepoint: String,
+    /// Whether a job may leave some of a savepoint's state out.
+    pub allow_dropped_state: bool,
     /// How a job comes back after a failure.
     pub restart_strategy: RestartStrategy,
     /// Restarts before a job is given up.
@@ -146,6 +160,8 @@ impl Default for Settings {
             parallelism: 2,
             checkpoint_interval_ms: 10_000,
             checkpoint_storage: String::new(),
+            from_savepoint: String::new(),
+            allow_dropped_state: false,
             restart_strategy: RestartStrategy::ExponentialDelay,
             restart_attempts: 10,
             restart_delay_ms: 1_000,
@@ -180,6 +196,10 @@ impl Settings {
                     parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 10s or 500ms, or 0"))?;
             }
             "checkpoint_storage" => value.clone_into(&mut self.checkpoint_storage),
+            "from_savepoint" => value.clone_into(&mut self.from_savepoint),
+            "allow_dropped_state" => {
+                self.allow_dropped_state = value.parse().map_err(|_| wrong("true or false"))?;
+            }
             "restart_strategy" => {
                 self.restart_strategy = RestartStrategy::parse(value)
                     .ok_or_else(|| wrong("exponential_delay, fixed_delay, failure_rate or none"))?;
@@ -255,6 +275,8 @@ impl Settings {
             "parallelism" => self.parallelism.to_string(),
             "checkpoint_interval" => format!("{}ms", self.checkpoint_interval_ms),
             "checkpoint_storage" => self.checkpoint_storage.clone(),
+            "from_savepoint" => self.from_savepoint.clone(),
+            "allow_dropped_state" => self.allow_dropped_state.to_string(),
             "restart_strategy" => self.restart_strategy.name().to_owned(),
             "restart_attempts" => self.restart_attempts.to_string(),
             "restart_delay" => format!("{}ms", self.restart_delay_ms),

@@ -55,6 +55,16 @@ impl Storage {
         Ok(Self { objects: Arc::new(objects), folder: Some(folder) })
     }
 
+    /// The same, but a folder that is not there is not made.
+    pub fn open_existing(url: &str) -> Result<Option<Self>> {
+        let folder = match url.split_once("://") {
+            None => Some(url),
+            Some(("file", path)) => Some(path),
+            Some(_) => None,
+        };
+        if folder.is_some_and(|folder| !FilePath::new(folder).is_dir()) { Ok(None) } else { Self::open(url).map(Some) }
+    }
+
     fn in_bucket(path: &str) -> object_store::Result<Self> {
         let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
         let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);

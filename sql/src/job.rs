@@ -149,6 +149,8 @@ pub struct ResultColumns {
 pub struct JobBuilder {
     pub(crate) graph: DataflowGraph,
     pub(crate) settings: Settings,
+    /// The object whose operators are being added.
+    object: String,
     /// What has been built of the catalog, by identity: a name may mean another object later.
     streams: Vec<(Arc<Object>, Stream)>,
     /// What is written, for the sinks that the graph gets last.
@@ -175,6 +177,7 @@ impl JobBuilder {
         Self {
             graph: DataflowGraph::default(),
             settings: session.settings.clone(),
+            object: String::new(),
             streams: Vec::new(),
             writes: Vec::new(),
             results: 0,
@@ -245,6 +248,7 @@ impl JobBuilder {
         if let JobKind::Select(query) = &statement.kind {
             return self.build_select(query, statement);
         }
+        self.begin_object(statement.object().unwrap_or_default());
         let mut planner = QueryPlanner::new(self, &statement.catalog);
         match &statement.kind {
             JobKind::Select(_) => {}
@@ -289,6 +293,7 @@ impl JobBuilder {
     /// Adds a SELECT; also says which objects it reads, and whether it ends.
     fn add_select(&mut self, query: &StreamQuery, statement: &JobStatement) -> Result<(Added, Vec<String>, bool)> {
         let name = format!("select_{}", self.results + 1);
+        self.begin_object(&name);
         let mut planner = QueryPlanner::new(self, &statement.catalog);
         let sink = planner.select(query, name)?;
         planner.check_late()?;
@@ -386,8 +391,13 @@ impl JobBuilder {
     /// Adds an operator without inputs yet.
     pub(crate) fn add_operator(&mut self, kind: NodeKind, parallelism: u32, info: StreamInfo) -> Stream {
         let schema = if info.changelog { with_change_column(&info.schema) } else { Arc::clone(&info.schema) };
-        let node = self.graph.add_node(kind, parallelism, schema);
+        let node = self.graph.add_operator_of(&self.object, kind, parallelism, schema);
         Stream { node, parallelism, info }
+    }
+
+    /// The operators that are added from now on belong to this object; returns the one before.
+    pub(crate) fn begin_object(&mut self, name: &str) -> String {
+        std::mem::replace(&mut self.object, name.to_owned())
     }
 
     /// Adds an operator behind another, with its parallelism.

@@ -32,7 +32,8 @@ const OPERATORS_MAX: usize = 1_000;
 
 /// The words that a statement can start with.
 const HEADS: &str = "SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, \
-                     CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB";
+                     CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, DROP, SHOW, DESCRIBE, EXPLAIN, \
+                     SET, STOP JOB, ALTER JOB";
 
 /// A statement of a script.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub struct ParsedStatement {
     text: String,
     position: Position,
     pub(crate) statement: Statement,
+    /// FROM SAVEPOINT: what its job is to begin from, and where that stands.
+    pub(crate) from_savepoint: Option<(String, Position)>,
 }
 
 impl ParsedStatement {
@@ -101,9 +104,16 @@ impl<'a> ScriptParser<'a> {
     fn next_statement(&mut self, sql: &str) -> Result<ParsedStatement> {
         let start = self.inner.peek_token_ref().span.start;
         let statement = self.statement()?;
+        let at = self.inner.peek_token_ref().span.into();
+        let mut from_savepoint = None;
+        if self.inner.parse_keyword(Keyword::FROM) {
+            self.keywords(&[Keyword::SAVEPOINT])?;
+            from_savepoint = Some((self.text("the folder or URL of a savepoint")?, at));
+        }
         self.end_of_statement()?;
         let end = self.inner.peek_token_ref().span.start;
-        Ok(ParsedStatement { text: slice(sql, start, end).to_owned(), position: start.into(), statement })
+        let text = slice(sql, start, end).to_owned();
+        Ok(ParsedStatement { text, position: start.into(), statement, from_savepoint })
     }
 
     fn statement(&mut self) -> Result<Statement> {
@@ -149,11 +159,15 @@ impl<'a> ScriptParser<'a> {
             return Err(SqlError::unsupported(what, hint).at(next.span));
         }
         let analyze = self.word("ANALYZE");
+        let is_migration = !analyze && self.word("MIGRATION");
         let next = self.inner.peek_token();
         if is_word(&next, "EXPLAIN") {
             return Err(SqlError::unsupported("EXPLAIN of EXPLAIN", "write it once").at(next.span));
         }
         let statement = Box::new(self.statement()?);
+        if is_migration {
+            return Ok(Statement::ExplainMigration(statement));
+        }
         if !analyze {
             return Ok(Statement::Explain(statement));
         }
@@ -254,11 +268,38 @@ impl<'a> ScriptParser<'a> {
     fn stop_job(&mut self) -> Result<Statement> {
         self.inner.next_token();
         let job = self.job()?;
-        if is_word(self.inner.peek_token_ref(), "WITH") {
-            let hint = "STOP JOB lets a job end with all that it has read";
-            return Err(SqlError::unsupported("a savepoint", hint).at(self.inner.peek_token_ref().span));
+        if !self.word("WITH") {
+            return Ok(Statement::Job(JobCommand::Stop(job)));
         }
-        Ok(Statement::Job(JobCommand::Stop(job)))
+        if !self.word("SAVEPOINT") {
+            return Err(self.expected("SAVEPOINT"));
+        }
+        Ok(Statement::Job(JobCommand::Savepoint { job, url: self.optional_text()?, stops: true }))
+    }
+
+    /// Behind CREATE SAVEPOINT.
+    fn create_savepoint(&mut self) -> Result<Statement> {
+        self.keywords(&[Keyword::FOR])?;
+        let job = self.job()?;
+        Ok(Statement::Job(JobCommand::Savepoint { job, url: self.optional_text()?, stops: false }))
+    }
+
+    /// A text in quotes, if there is one.
+    fn optional_text(&mut self) -> Result<Option<String>> {
+        match self.inner.peek_token_ref().token {
+            Token::SingleQuotedString(_) => self.text("a text").map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// A text in quotes.
+    fn text(&mut self, what: &str) -> Result<String> {
+        let token = self.inner.peek_token();
+        let Token::SingleQuotedString(text) = token.token else {
+            return Err(self.expected(&format!("{what}, in quotes")));
+        };
+        self.inner.next_token();
+        Ok(text)
     }
 
     fn alter_job(&mut self) -> Result<Statement> {

@@ -59,6 +59,13 @@ pub enum Outcome {
     Rows(RecordBatch),
     /// A statement about jobs, for whoever runs them.
     JobCommand(JobCommand),
+    /// EXPLAIN MIGRATION: what a job would keep of the savepoint that its settings name, for whoever can read that.
+    Migration {
+        /// The job's graph.
+        graph: Box<DataflowGraph>,
+        /// Its settings.
+        settings: Box<Settings>,
+    },
     /// Something that has to run; to be added to a [`JobBuilder`].
     Job(Box<JobStatement>),
 }
@@ -120,8 +127,15 @@ impl Session {
     }
 
     fn execute_inner(&mut self, parsed: &ParsedStatement) -> Result<Outcome> {
+        if let Some((_, at)) = &parsed.from_savepoint
+            && !parsed.statement.starts_job()
+        {
+            let hint = "INSERT INTO, CREATE SINK, CREATE MATERIALIZED VIEW and CREATE MODEL can begin from one";
+            return Err(SqlError::unsupported("FROM SAVEPOINT here", hint).at(*at));
+        }
         match &parsed.statement {
             Statement::Explain(inner) => self.explain(inner, parsed),
+            Statement::ExplainMigration(inner) => self.explain_migration(inner, parsed),
             Statement::Analyze(inner) => {
                 let effect = self.plan(inner, parsed.text())?;
                 Ok(match self.take_effect(effect, parsed)? {
@@ -173,9 +187,13 @@ impl Session {
     }
 
     fn job(&self, kind: JobKind, parsed: &ParsedStatement) -> JobStatement {
+        let mut settings = self.settings.clone();
+        if let Some((url, _)) = &parsed.from_savepoint {
+            settings.from_savepoint.clone_from(url);
+        }
         JobStatement {
             catalog: self.catalog.clone(),
-            settings: self.settings.clone(),
+            settings,
             position: parsed.position(),
             text: parsed.text().to_owned(),
             message: String::new(),
@@ -372,6 +390,24 @@ impl Session {
     }
 
     fn explain(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<Outcome> {
+        let (graph, _) = self.explained(statement, parsed)?;
+        Ok(Outcome::Rows(show::text_rows("plan", explain(&graph).lines())?))
+    }
+
+    fn explain_migration(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<Outcome> {
+        let (graph, settings) = self.explained(statement, parsed)?;
+        if settings.from_savepoint.is_empty() {
+            return Err(SqlError::invalid("EXPLAIN MIGRATION needs a savepoint: put FROM SAVEPOINT '…' at the end"));
+        }
+        if !self.keeps_views {
+            let hint = "it is for a session in which jobs go on, such as tidemill shell";
+            return Err(SqlError::unsupported("EXPLAIN MIGRATION in a script", hint));
+        }
+        Ok(Outcome::Migration { graph: Box::new(graph), settings: Box::new(settings) })
+    }
+
+    /// What a statement would run.
+    fn explained(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<(DataflowGraph, Settings)> {
         let mut session = self.clone();
         let effect = session.plan(statement, parsed.text())?;
         let job = match session.take_effect(effect, parsed)? {
@@ -380,8 +416,7 @@ impl Session {
         };
         let mut builder = JobBuilder::new(&session);
         builder.build(&job)?;
-        let text = explain(&builder.finish()?);
-        Ok(Outcome::Rows(show::text_rows("plan", text.lines())?))
+        Ok((builder.finish()?, job.settings))
     }
 
     /// A view does not run by itself; what it would cost to read it is worth seeing.

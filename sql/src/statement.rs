@@ -108,6 +108,15 @@ pub enum JobCommand {
     ShowCheckpoints(JobName),
     /// STOP JOB j.
     Stop(JobName),
+    /// STOP JOB j WITH SAVEPOINT ['url'], and CREATE SAVEPOINT FOR JOB j ['url'].
+    Savepoint {
+        /// Which job.
+        job: JobName,
+        /// Where it is to be written; below the job's checkpoints if it is not said.
+        url: Option<String>,
+        /// Whether the job ends with it.
+        stops: bool,
+    },
     /// ALTER JOB j SET parallelism = n.
     Rescale {
         /// Which job.
@@ -147,6 +156,8 @@ pub(crate) enum Statement {
     Explain(Box<Statement>),
     /// EXPLAIN ANALYZE.
     Analyze(Box<Statement>),
+    /// EXPLAIN MIGRATION.
+    ExplainMigration(Box<Statement>),
     /// SET.
     Set { name: Name, value: String },
     /// SHOW.
@@ -157,10 +168,23 @@ pub(crate) enum Statement {
     ShowCreate(Name),
     /// DESCRIBE.
     Describe(Name),
-    /// About jobs: SHOW JOBS, SHOW CHECKPOINTS, STOP JOB, ALTER JOB.
+    /// About jobs: SHOW JOBS, SHOW CHECKPOINTS, STOP JOB, ALTER JOB, CREATE SAVEPOINT.
     Job(JobCommand),
     /// DROP.
     Drop { what: DropKind, if_exists: bool, name: Name },
+}
+
+impl Statement {
+    /// Whether it starts a job that may go on with the state of another, or is about one that would.
+    pub(crate) fn starts_job(&self) -> bool {
+        match self {
+            Self::CreateSink(sink) => sink.query.is_some(),
+            Self::CreateView(view) => view.materialized,
+            Self::CreateModel(_) | Self::Insert(_) => true,
+            Self::ExplainMigration(inner) => inner.starts_job(),
+            _ => false,
+        }
+    }
 }
 
 /// CREATE SOURCE.

@@ -82,6 +82,7 @@ fn shown(outcome: &Outcome) -> String {
         Outcome::Done(message) | Outcome::Dropped { message, .. } => message.clone(),
         Outcome::Rows(rows) => pretty_format_batches(std::slice::from_ref(rows)).unwrap().to_string(),
         Outcome::JobCommand(command) => format!("{command:?}"),
+        Outcome::Migration { settings, .. } => format!("migration from {}", settings.from_savepoint),
         Outcome::Job(job) => format!("job: {}", job.text()),
     }
 }

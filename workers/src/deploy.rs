@@ -110,7 +110,7 @@ impl Site {
         let (Some(storage), Some(manifest)) = (storage, &deployment.restore) else { return Ok(Restored::default()) };
         let own = deployment.tasks.iter().filter(|(_, worker)| *worker == self.worker).map(|(task, _)| *task);
         let parallelism: BTreeMap<StageId, u32> = counts(deployment.tasks.iter().map(|(task, _)| task.stage));
-        Restored::read(storage, &manifest.tasks, own, &parallelism).await
+        Restored::read(storage, manifest, own, &parallelism).await
     }
 
     /// Makes every channel that begins or ends at a task of this worker.
@@ -168,7 +168,7 @@ fn build_tasks(
     for task in mine {
         let receivers = wiring.receivers.remove(&task).unwrap_or_default();
         let senders = wiring.senders.remove(&task).unwrap_or_default();
-        let restore = restored.of(task);
+        let restore = restored.of(stages.stage(task.stage)?);
         let one = build_task(TaskPlan { graph: &deployment.graph, stages, task, env, receivers, senders, restore })?;
         let remote_channels = wiring.remote.remove(&task).unwrap_or_default();
         tasks.push(DeployedTask { id: task, has_driver: one.driver.is_some(), remote_channels });

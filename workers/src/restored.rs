@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidemill_engine::EngineError;
-use tidemill_engine::state::Snapshot;
-use tidemill_plans::checkpoint::{StateFile, TaskState};
-use tidemill_plans::ids::{StageId, TaskId};
+use tidemill_engine::state::{Moved, Restore, Snapshot};
+use tidemill_plans::checkpoint::{Manifest, Origin, StateFile};
+use tidemill_plans::ids::{OperatorId, StageId, TaskId};
+use tidemill_plans::stage::Stage;
 use tidemill_plans::storage::Storage;
 use tokio::task::spawn_blocking;
 
@@ -15,24 +16,26 @@ use crate::error::{Result, WorkersError};
 #[derive(Default)]
 pub(crate) struct Restored {
     stages: BTreeMap<StageId, Vec<Snapshot>>,
+    /// Behind a savepoint: whose state each operator takes.
+    origins: Option<Vec<Option<Origin>>>,
 }
 
 impl Restored {
-    /// Reads what the tasks `own` need of `states`: their own state, or where their stage's parallelism has
-    /// changed, that of the whole stage.
+    /// Reads what the tasks `own` need of a checkpoint: their own state, or where their stage's parallelism has
+    /// changed, that of the whole stage. Of a savepoint everything: its stages are others.
     pub(crate) async fn read(
         storage: &Storage,
-        states: &[(TaskId, TaskState)],
+        checkpoint: &Manifest,
         own: impl Iterator<Item = TaskId>,
         parallelism: &BTreeMap<StageId, u32>,
     ) -> Result<Self> {
-        let before = counts(states.iter().map(|(task, _)| task.stage));
+        let before = counts(checkpoint.tasks.iter().map(|(task, _)| task.stage));
         let own: BTreeSet<TaskId> = own.collect();
-        let mut restored = Self::default();
-        for (task, state) in states {
+        let mut restored = Self { origins: checkpoint.origins.clone(), ..Self::default() };
+        for (task, state) in &checkpoint.tasks {
             let is_rescaled = before.get(&task.stage) != parallelism.get(&task.stage);
             let is_needed = own.contains(task) || is_rescaled && own.iter().any(|own| own.stage == task.stage);
-            if is_needed {
+            if is_needed || restored.origins.is_some() {
                 let instances = before.get(&task.stage).copied().unwrap_or(0) as usize;
                 let stage = restored.stages.entry(task.stage).or_insert_with(|| vec![Snapshot::default(); instances]);
                 if let Some(instance) = stage.get_mut(task.subtask as usize) {
@@ -45,9 +48,23 @@ impl Restored {
         Ok(restored)
     }
 
-    /// What the instances of a task's stage wrote; nothing where the job begins anew.
-    pub(crate) fn of(&self, task: TaskId) -> &[Snapshot] {
-        self.stages.get(&task.stage).map_or(&[], Vec::as_slice)
+    /// What a task of this stage goes on from; nothing where the job begins anew.
+    pub(crate) fn of(&self, stage: &Stage) -> Restore<'_> {
+        let (Some(origins), Some(head)) = (&self.origins, stage.operators.first()) else {
+            return Restore::of_stage(self.stage(stage.id));
+        };
+        let origin = |operator: OperatorId| origins.get(operator.0 as usize).copied().flatten();
+        let mut moved = Moved { had_same_inputs: origin(*head).is_some_and(|head| head.is_head), ..Moved::default() };
+        for operator in &stage.operators {
+            if let Some(Origin { stage, operator: before, .. }) = origin(*operator) {
+                moved.operators.insert(*operator, (before, self.stage(stage)));
+            }
+        }
+        Restore::moved(*head, moved)
+    }
+
+    fn stage(&self, id: StageId) -> &[Snapshot] {
+        self.stages.get(&id).map_or(&[], Vec::as_slice)
     }
 }
 

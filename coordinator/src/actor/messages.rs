@@ -9,7 +9,7 @@ use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{Epoch, JobId, RunId, WorkerId};
 use tidemill_plans::protocol::{OperatorMetrics, StopMode, WorkerLink};
 use tidemill_plans::settings::Settings;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::actor::lane::Outcome;
 use crate::cluster::WorkerInfo;
@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::handle::{JobInfo, ObservedJob, ResultBatches};
 use crate::job::checkpoint_log::CheckpointInfo;
 use crate::job::{Event, JobStatus, RequestKind};
+use crate::savepoints::Target;
 
 macro_rules! message {
     ($name:ty => $result:ty) => {
@@ -101,6 +102,21 @@ pub(crate) struct Rescale {
     pub parallelism: u32,
 }
 message!(Rescale => Result<DataflowGraph>);
+
+/// Somebody wants a savepoint of a job, which may end with it. Answered with what is told when it is written.
+pub(crate) struct TakeSavepoint {
+    pub job: JobId,
+    pub target: Target,
+    pub stops: bool,
+}
+message!(TakeSavepoint => Result<oneshot::Receiver<Result<()>>>);
+
+/// A savepoint is written, or is not.
+pub(crate) struct SavepointWritten {
+    pub run: RunId,
+    pub written: Result<()>,
+}
+message!(SavepointWritten => ());
 
 /// Somebody wants a job to end.
 pub(crate) struct StopJob(pub JobId, pub StopMode);

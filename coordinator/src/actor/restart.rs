@@ -40,7 +40,7 @@ pub(super) struct Restarts {
     settings: Settings,
     /// Where the checkpoints are, if the job has any; without them it is not tried again.
     place: Option<Place>,
-    attempts: Attempts,
+    pub(super) attempts: Attempts,
     /// Whether the graph differs from the one that the metadata have.
     is_changed: bool,
     /// The graph that the job is to have once a checkpoint is sealed that has begun since that was decided.
@@ -59,6 +59,16 @@ impl Restarts {
         let place = place.transpose()?;
         let attempts = Attempts::new(place.as_ref().map(|_| Recovery::new(&settings)));
         Ok(Self { graph, settings, place, attempts, is_changed: false, rescale: None })
+    }
+
+    /// Whether the job has checkpoints.
+    pub(super) fn has_checkpoints(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Where its checkpoints are, if it has any.
+    pub(super) fn storage(&self) -> Option<Storage> {
+        self.place.as_ref().map(|place| place.storage.clone())
     }
 
     /// What the metadata are to keep of the job.
@@ -103,6 +113,7 @@ impl Coordinator {
             newest_metrics: BTreeMap::new(),
             results: Some(result_sender),
             deployed: BTreeSet::new(),
+            savepoint: None,
         };
         let before = self.jobs.insert(run.job, job);
         assert!(before.is_none(), "{} was given twice", run.job);
@@ -127,6 +138,11 @@ impl Coordinator {
         let status = job.restarts.attempts.settle(run, status, now);
         if let JobStatus::Restarting { message, .. } | JobStatus::Failed { message, .. } = &status {
             job.log.fail_unfinished(message);
+        }
+        let is_over = status.is_terminal() || matches!(status, JobStatus::Restarting { .. });
+        if let Some(wanted) = job.savepoint.take_if(|_| is_over) {
+            let reason = format!("the job is {}", status.name());
+            wanted.refuse(id, reason);
         }
         match &status {
             // Whoever submitted the job is told; that its query or its data are wrong concerns nobody else.
@@ -161,6 +177,7 @@ impl Coordinator {
             Over::Forget => {
                 self.jobs.remove(&id);
             }
+            Over::WriteSavepoint => self.write_savepoint(id, ctx),
             Over::TryAgain(delay) => {
                 let run = job.run();
                 ctx.run_later(delay, move |actor, ctx| actor.look_for_checkpoint(run, ctx));

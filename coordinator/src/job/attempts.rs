@@ -29,6 +29,8 @@ enum Next {
     Attempt(Duration),
     /// It is being waited for.
     Waiting,
+    /// It is not known yet: a savepoint is written first. Whether the attempt is over.
+    Held(bool),
 }
 
 /// What to do now that no worker knows of an attempt which has ended.
@@ -38,6 +40,8 @@ pub enum Over {
     Forget,
     /// Look for the checkpoint that the next attempt goes on from, after a while.
     TryAgain(Duration),
+    /// Write the savepoint that the job has ended for.
+    WriteSavepoint,
     /// Nothing: that is under way.
     Wait,
 }
@@ -54,9 +58,18 @@ impl Attempts {
         self.next = Next::Attempt(Duration::ZERO);
     }
 
+    /// The attempt is to end at once. What comes then is known when a savepoint has been written, or has not.
+    pub fn hold(&mut self) {
+        self.next = Next::Held(false);
+    }
+
     /// How the job is when its attempt `run` is so: one that is going to be tried again has not failed.
     pub fn settle(&mut self, run: RunId, status: JobStatus, now: Duration) -> JobStatus {
-        if status == JobStatus::Stopped && self.next != Next::Nothing && !self.is_stopping {
+        let goes_on = status == JobStatus::Stopped && self.next != Next::Nothing && !self.is_stopping;
+        if goes_on && matches!(self.next, Next::Held(_)) {
+            return JobStatus::Stopping;
+        }
+        if goes_on {
             let message = String::from("its parallelism changes");
             return JobStatus::Restarting { message, attempt: run.attempt + 1 };
         }
@@ -83,7 +96,11 @@ impl Attempts {
                 self.next = Next::Waiting;
                 Over::TryAgain(delay)
             }
-            Next::Waiting => Over::Wait,
+            Next::Held(false) => {
+                self.next = Next::Held(true);
+                Over::WriteSavepoint
+            }
+            Next::Waiting | Next::Held(true) => Over::Wait,
         }
     }
 
@@ -146,6 +163,20 @@ mod tests {
         attempts.begin();
         assert_eq!(attempts.settle(RUN.next(), JobStatus::Finished, Duration::ZERO), JobStatus::Finished);
         assert_eq!(attempts.when_over(), Over::Forget);
+    }
+
+    #[test]
+    fn a_job_that_is_held_ends_or_begins_anew() {
+        let mut attempts = recovering();
+        attempts.hold();
+        assert_eq!(attempts.settle(RUN, JobStatus::Stopped, Duration::ZERO), JobStatus::Stopping);
+        assert_eq!([attempts.when_over(), attempts.when_over()], [Over::WriteSavepoint, Over::Wait]);
+        assert!(!attempts.stop(), "there is no attempt to be told");
+        assert_eq!(attempts.when_over(), Over::Forget);
+        attempts.hold();
+        assert_eq!(attempts.when_over(), Over::WriteSavepoint);
+        attempts.begin_anew();
+        assert_eq!(attempts.when_over(), Over::TryAgain(Duration::ZERO));
     }
 
     #[test]

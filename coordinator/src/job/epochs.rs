@@ -21,8 +21,20 @@ pub(crate) struct Epochs {
     in_flight: Option<InFlight>,
     /// Whether the next barrier is a checkpoint's in any case.
     is_wanted: bool,
+    savepoint: Wish,
     /// The state that tasks have ended with: it belongs to every later checkpoint.
     ended: BTreeMap<TaskId, TaskState>,
+}
+
+/// How far a savepoint has come that was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Wish {
+    #[default]
+    None,
+    /// The next checkpoint is the one.
+    Next,
+    /// This checkpoint is, and until the savepoint is taken it stays the newest.
+    At(Epoch),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +64,7 @@ impl Epochs {
     /// Begins an epoch, unless one is in flight or the last of all is sealed: an attempt may begin behind that, to
     /// have sinks commit again.
     pub(crate) fn begin(&mut self, plan: &JobPlan) -> Option<Barrier> {
-        if self.in_flight.is_some() || self.last == Epoch::END {
+        if self.in_flight.is_some() || self.last == Epoch::END || matches!(self.savepoint, Wish::At(_)) {
             return None;
         }
         self.last = Epoch(self.last.0 + 1);
@@ -62,6 +74,9 @@ impl Epochs {
         if is_checkpoint {
             (self.since_checkpoint, self.is_wanted) = (0, false);
         }
+        if is_checkpoint && self.savepoint == Wish::Next {
+            self.savepoint = Wish::At(self.last);
+        }
         let barrier = Barrier { epoch: self.last, is_checkpoint };
         self.in_flight = Some(InFlight { barrier, passed: BTreeMap::new(), is_sealing: false });
         Some(barrier)
@@ -70,6 +85,24 @@ impl Epochs {
     /// The next barrier is to be a checkpoint's.
     pub(crate) fn want_checkpoint(&mut self, plan: &JobPlan) {
         self.is_wanted = plan.has_checkpoints();
+    }
+
+    /// The next checkpoint is to be a savepoint, too.
+    pub(crate) fn want_savepoint(&mut self, plan: &JobPlan) {
+        self.want_checkpoint(plan);
+        if self.is_wanted && self.savepoint == Wish::None {
+            self.savepoint = Wish::Next;
+        }
+    }
+
+    /// The savepoint is taken, or nobody wants it any more.
+    pub(crate) fn end_savepoint(&mut self) {
+        self.savepoint = Wish::None;
+    }
+
+    /// Whether the checkpoint of `epoch` is a savepoint, too.
+    pub(crate) fn is_savepoint(&self, epoch: Epoch) -> bool {
+        self.savepoint == Wish::At(epoch)
     }
 
     /// Whether a checkpoint is wanted that has not begun.
@@ -109,14 +142,14 @@ impl Epochs {
             Some((task, passed?))
         };
         let tasks = plan.tasks().filter_map(state).collect();
-        let manifest = Manifest { number: self.number + 1, run: plan.run(), epoch, tasks };
+        let manifest = Manifest { number: self.number + 1, run: plan.run(), epoch, tasks, origins: None };
         Some(Completed { epoch, manifest: Some(manifest) })
     }
 
     /// The last checkpoint, of tasks that have all ended.
     pub(crate) fn last_manifest(&self, plan: &JobPlan) -> Manifest {
         let tasks = self.ended.iter().map(|(task, state)| (*task, state.clone())).collect();
-        Manifest { number: self.number + 1, run: plan.run(), epoch: Epoch::END, tasks }
+        Manifest { number: self.number + 1, run: plan.run(), epoch: Epoch::END, tasks, origins: None }
     }
 
     /// Notes that the checkpoint in flight is sealed; says whether it was this one.
@@ -129,7 +162,11 @@ impl Epochs {
 
     /// Gives the epoch in flight up: a worker did not take its barrier, or state was not written.
     pub(crate) fn abandon(&mut self) -> Option<Epoch> {
-        self.in_flight.take().map(|in_flight| in_flight.barrier.epoch)
+        let epoch = self.in_flight.take()?.barrier.epoch;
+        if self.is_savepoint(epoch) {
+            (self.savepoint, self.is_wanted) = (Wish::Next, true);
+        }
+        Some(epoch)
     }
 
     /// Gives `epoch` up if it is in flight.
@@ -162,7 +199,7 @@ mod tests {
             workers: vec![(WorkerId(1), String::new())],
             settings: Settings::default(),
             checkpoints: Some(String::from("checkpoints")),
-            restore: Some(Manifest { number: 1, run, epoch, tasks: Vec::new() }),
+            restore: Some(Manifest { number: 1, run, epoch, tasks: Vec::new(), origins: None }),
         });
         Epochs::new(&plan).begin(&plan).map(|barrier| barrier.epoch)
     }

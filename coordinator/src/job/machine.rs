@@ -65,6 +65,11 @@ pub enum Event {
     BarrierDue,
     /// Somebody wants a checkpoint as soon as can be.
     CheckpointRequested,
+    /// Somebody wants a checkpoint as soon as can be, and nothing behind it to be shown before
+    /// [`Event::SavepointTaken`].
+    SavepointRequested,
+    /// What that checkpoint was for is done, or will not be.
+    SavepointTaken,
     /// A barrier has passed through a task.
     BarrierPassed {
         /// The task.
@@ -160,6 +165,8 @@ pub enum Effect {
     CheckpointBegun(Epoch),
     /// Write a manifest, and bring back as [`Event::Sealed`] what became of it.
     Seal(Manifest),
+    /// The checkpoint that was asked for as a savepoint is sealed, and sinks show what it covers.
+    SavepointReady(Manifest),
     /// See to it that no coordinator ever goes on with the job, and bring back as [`Event::GivenUp`] what became
     /// of it.
     GiveUp,

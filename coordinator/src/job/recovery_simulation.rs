@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::FutureExt;
-use tidemill_plans::checkpoint::{StateFile, TaskState};
+use tidemill_plans::checkpoint::{Manifest, StateFile, TaskState};
 use tidemill_plans::connector::VIEW_CONNECTOR;
 use tidemill_plans::ids::{Epoch, RunId, TaskId, WorkerId};
 use tidemill_plans::node::{NodeKind, SinkNode};
@@ -54,6 +54,7 @@ struct Trouble {
     store: usize,
     time_outs: usize,
     stops: usize,
+    savepoints: usize,
 }
 
 impl Trouble {
@@ -69,6 +70,7 @@ impl Trouble {
             store: rate(200),
             time_outs: rate(30),
             stops: rate(4) / 2,
+            savepoints: rate(200),
         }
     }
 }
@@ -94,7 +96,7 @@ impl World {
         let mut random = Random::new(seed);
         let sources = 1 + random.below(3);
         let shape = Shape {
-            rows: (0..sources).map(|_| random.below(25) as u64).collect(),
+            rows: (0..sources).map(|_| random.below(150) as u64).collect(),
             middles: 1 + u32::try_from(random.below(2)).unwrap(),
             sinks: 1 + u32::try_from(random.below(2)).unwrap(),
         };
@@ -120,6 +122,8 @@ impl World {
             outside: outside::Outside::default(),
             is_given_up: false,
             has_stopped: false,
+            savepoint: None,
+            savepoints: 0,
             log: Vec::new(),
         };
         let mut world = Self {
@@ -141,7 +145,7 @@ impl World {
     fn submit(&mut self) {
         self.open_coordinator();
         let storage = Storage::on(Arc::new(self.commons.store.clone()));
-        let mut beginning = Box::pin(crate::checkpoints::begin(&storage, RunId::first(JOB)));
+        let mut beginning = Box::pin(crate::checkpoints::begin(&storage, Manifest::beginning(RunId::first(JOB))));
         let beginning = loop {
             if let Some(beginning) = beginning.as_mut().now_or_never() {
                 break beginning.unwrap();
@@ -182,6 +186,7 @@ impl World {
             store: 0,
             time_outs: 0,
             stops: 0,
+            savepoints: 0,
         };
         self.commons.store.set_lag(0);
         self.coordinators.iter_mut().for_each(|coordinator| coordinator.is_asleep = false);
@@ -201,12 +206,12 @@ impl World {
 
     fn step(&mut self) {
         match self.random.below(100) {
-            0..40 => drop(self.step_worker()),
-            40..55 => drop(self.deliver_event()),
-            55..72 => drop(self.step_lane()),
-            72..79 => drop(self.write_state()),
-            79..92 => drop(self.step_store()),
-            92..95 => drop(self.fire_timer(false)),
+            0..30 => drop(self.step_worker()),
+            30..47 => drop(self.deliver_event()),
+            47..66 => drop(self.step_lane()),
+            66..76 => drop(self.write_state()),
+            76..91 => drop(self.step_store()),
+            91..95 => drop(self.fire_timer(false)),
             95..97 => drop(self.write_journal()),
             _ => self.strike(),
         }
@@ -509,6 +514,14 @@ impl World {
             if self.coordinators[index].is_awake() && self.coordinators[index].run().is_some() {
                 self.commons.log.push(format!("c{index} is to {mode:?}"));
                 self.coordinators[index].stop(mode, &mut self.commons);
+            }
+        }
+        if self.strikes(trouble.savepoints * scale) {
+            let index = self.random.below(self.coordinators.len());
+            let stops = self.random.below(2) == 0;
+            if self.coordinators[index].is_awake() {
+                self.commons.log.push(format!("c{index} is to take a savepoint; stops: {stops}"));
+                self.coordinators[index].want_savepoint(stops, &mut self.commons);
             }
         }
         if trouble.store > 0 {

@@ -31,6 +31,7 @@ struct World {
     /// How often the job is being given up.
     giving_up: usize,
     first_failure: Option<String>,
+    savepoints: usize,
 }
 
 impl World {
@@ -64,6 +65,7 @@ impl World {
             sealed: BTreeSet::new(),
             giving_up: 0,
             first_failure: None,
+            savepoints: 0,
         }
     }
 
@@ -79,6 +81,7 @@ impl World {
                 Effect::EpochCompleted(epoch) => self.epochs.push(epoch),
                 Effect::Seal(manifest) => self.sealing.push(manifest.epoch),
                 Effect::GiveUp => self.giving_up += 1,
+                Effect::SavepointReady(manifest) => self.savepoint_ready(manifest.epoch),
                 Effect::EpochAbandoned(..) | Effect::CheckpointBegun(_) => {}
             }
         }
@@ -88,6 +91,15 @@ impl World {
             self.first_failure = failure;
             assert!(self.first_failure.is_some(), "a job fails because of something");
         }
+    }
+
+    /// Behind a savepoint nothing is shown before it is taken.
+    fn savepoint_ready(&mut self, epoch: Epoch) {
+        for (worker, done) in &self.done {
+            let last = done.iter().rfind(|kind| matches!(kind, RequestKind::Commit(_)));
+            assert_eq!(last, Some(&RequestKind::Commit(epoch)), "{worker} shows what the savepoint covers: {done:?}");
+        }
+        self.savepoints += 1;
     }
 
     fn send(&mut self, worker: WorkerId, request: WorkerRequest) {
@@ -251,7 +263,9 @@ fn checkpoint_event(world: &mut World, random: &mut Random, result: Result<(), J
     let fails = result.is_err();
     let cause = failure(format!("checkpoint {n}"));
     let epoch = [Epoch(1), Epoch(2), Epoch::END][random.below(3)];
-    match random.below(5) {
+    match random.below(7) {
+        5 => Some(Event::SavepointRequested),
+        6 if fails => Some(Event::SavepointTaken),
         0 if fails => Some(Event::CheckpointFailed { epoch, cause }),
         1 if fails => Some(Event::Superseded(cause)),
         2 => world.give_up(result),
@@ -398,6 +412,29 @@ impl World {
             self.deliver(event(task(stage, 0), Some(StateFile { path: format!("{stage}"), bytes: 1 }.into())));
         }
     }
+}
+
+#[test]
+fn behind_a_savepoint_nothing_begins_before_it_is_taken() {
+    let mut world = running(Epoch(0));
+    world.deliver(Event::BarrierDue);
+    // The barrier that is on its way may be older than the wish.
+    world.deliver(Event::SavepointRequested);
+    for epoch in [Epoch(1), Epoch(2)] {
+        assert_eq!(sent(&world), [RequestKind::Barrier]);
+        world.deliver_answers(1);
+        world.deliver_states(|task, state| Event::BarrierPassed { task, epoch, state });
+        let event = world.seal(0, Ok(())).unwrap();
+        world.deliver(event);
+        assert_eq!((sent(&world)[0], world.savepoints), (RequestKind::Commit(epoch), 0));
+        world.deliver_answers(1);
+    }
+    assert_eq!(world.savepoints, 1);
+    world.deliver(Event::BarrierDue);
+    assert_eq!(sent(&world), []);
+    world.deliver(Event::SavepointTaken);
+    world.deliver(Event::BarrierDue);
+    assert_eq!(sent(&world), [RequestKind::Barrier]);
 }
 
 #[test]

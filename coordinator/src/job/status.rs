@@ -32,6 +32,20 @@ pub enum JobStatus {
 }
 
 impl JobStatus {
+    /// The status in a word.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Scheduling => "scheduling",
+            Self::Running => "running",
+            Self::Restarting { .. } => "restarting",
+            Self::Stopping => "stopping",
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
     /// Whether the job has ended: no status follows.
     #[must_use]
     pub fn is_terminal(&self) -> bool {

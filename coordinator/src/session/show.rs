@@ -1,10 +1,11 @@
-//! The rows of SHOW JOBS and SHOW CHECKPOINTS.
+//! The rows of SHOW JOBS, SHOW CHECKPOINTS and EXPLAIN MIGRATION.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use tidemill_plans::PlanError;
+use tidemill_plans::savepoint::{Fate, Migration};
 
 use crate::error::Result;
 use crate::handle::JobInfo;
@@ -21,13 +22,29 @@ pub(super) fn jobs(jobs: &[JobInfo]) -> Result<RecordBatch> {
     };
     table(vec![
         ("job", Arc::new(Int64Array::from_iter_values(jobs.iter().map(|job| job.id.0 as i64)))),
-        ("status", Arc::new(StringArray::from_iter_values(jobs.iter().map(|job| status(&job.status))))),
+        ("status", Arc::new(StringArray::from_iter_values(jobs.iter().map(|job| job.status.name())))),
         ("makes", Arc::new(StringArray::from_iter_values(jobs.iter().map(|job| job.makes.join(", "))))),
         ("tasks", Arc::new(Int64Array::from_iter_values(jobs.iter().map(|job| job.tasks as i64)))),
         ("restarts", Arc::new(Int64Array::from_iter_values(jobs.iter().map(|job| i64::from(job.restarts))))),
         ("checkpoint", Arc::new(jobs.iter().map(newest).collect::<Int64Array>())),
         ("checkpoint_age_s", Arc::new(jobs.iter().map(age).collect::<Float64Array>())),
         ("cause", Arc::new(jobs.iter().map(cause).collect::<StringArray>())),
+    ])
+}
+
+/// A row an operator, and one for all state that nobody takes.
+pub(super) fn migration(migration: &Migration) -> Result<RecordBatch> {
+    let detail = |fate: &Fate| match fate {
+        Fate::KeepsOther(_, detail) | Fate::CannotKeep(detail) => Some(detail.clone()),
+        _ => None,
+    };
+    let kept = migration.operators.iter().map(|(name, fate)| (name.clone(), fate.name(), detail(fate)));
+    let dropped = migration.dropped.iter().map(|(name, what)| (name.clone(), "dropped", Some(what.clone())));
+    let rows: Vec<(String, &str, Option<String>)> = kept.chain(dropped).collect();
+    table(vec![
+        ("operator", Arc::new(StringArray::from_iter_values(rows.iter().map(|(name, ..)| name)))),
+        ("state", Arc::new(StringArray::from_iter_values(rows.iter().map(|(_, state, _)| state)))),
+        ("detail", Arc::new(rows.iter().map(|(.., detail)| detail.clone()).collect::<StringArray>())),
     ])
 }
 
@@ -61,18 +78,6 @@ pub(super) fn checkpoints(checkpoints: &[CheckpointInfo]) -> Result<RecordBatch>
 
 fn table(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
     Ok(RecordBatch::try_from_iter(columns).map_err(PlanError::from)?)
-}
-
-fn status(status: &JobStatus) -> &'static str {
-    match status {
-        JobStatus::Scheduling => "scheduling",
-        JobStatus::Running => "running",
-        JobStatus::Restarting { .. } => "restarting",
-        JobStatus::Stopping => "stopping",
-        JobStatus::Finished => "finished",
-        JobStatus::Stopped => "stopped",
-        JobStatus::Failed { .. } => "failed",
-    }
 }
 
 fn seconds(duration: Duration) -> f64 {

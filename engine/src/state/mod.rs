@@ -8,6 +8,7 @@
 //! Names are stable: they are in checkpoints that later versions read.
 
 mod encoding;
+mod restore;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,8 @@ use tidemill_plans::codec;
 use tidemill_plans::ids::Epoch;
 use tidemill_plans::key_group::{key_groups, owner};
 
+pub(crate) use self::restore::TaskState;
+pub use self::restore::{Moved, Restore};
 use crate::error::{EngineError, Result};
 
 /// Which instance of an operator rows belong to.
@@ -111,13 +114,15 @@ pub struct StateReader<'a> {
     subtask: u32,
     parallelism: u32,
     prefix: String,
+    /// Whether another job has written it, and shown all that it covers.
+    is_of_savepoint: bool,
 }
 
 impl<'a> StateReader<'a> {
     /// For instance `subtask` of `parallelism`, from what all the instances before held, in order.
     #[must_use]
     pub fn new(snapshots: &'a [Snapshot], subtask: u32, parallelism: u32) -> Self {
-        Self { snapshots, subtask, parallelism, prefix: String::new() }
+        Self { snapshots, subtask, parallelism, prefix: String::new(), is_of_savepoint: false }
     }
 
     /// What a part of the operator wrote under this name.
@@ -154,6 +159,18 @@ impl<'a> StateReader<'a> {
             }
         }
         Ok(rows)
+    }
+
+    /// Whether it is a savepoint's: what it covers has been shown by the job that it was taken of.
+    #[must_use]
+    pub fn is_of_savepoint(&self) -> bool {
+        self.is_of_savepoint
+    }
+
+    /// How many instances have written what is read.
+    #[must_use]
+    pub fn instances(&self) -> u32 {
+        u32::try_from(self.snapshots.len()).unwrap_or(u32::MAX)
     }
 
     /// Whether this instance looks after what instance `from` left on the outside.

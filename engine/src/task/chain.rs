@@ -14,7 +14,7 @@ use crate::clock;
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::operator::Operator;
-use crate::state::{StateReader, StateWriter};
+use crate::state::{StateWriter, TaskState};
 use crate::task::{EndReason, Input, Message, OperatorContext, Outbox, PortWatermarks, batch_bytes};
 
 /// Where an operator's output goes.
@@ -154,9 +154,9 @@ impl Chain {
     }
 
     /// Has operators take up what they held.
-    pub(super) fn restore(&mut self, which: Which, state: &StateReader<'_>) -> Result<()> {
+    pub(super) fn restore(&mut self, which: Which, state: &TaskState<'_>) -> Result<()> {
         for slot in which.of(&mut self.slots) {
-            let state = state.part(&slot.id.to_string());
+            let Some(state) = state.operator(slot.id) else { continue };
             let emitted = state.values("emitted")?.into_iter().min().unwrap_or(Watermark::MIN);
             slot.context.go_on_at(emitted);
             slot.operator.restore(&state.part("state")).map_err(|error| failed(slot, error))?;

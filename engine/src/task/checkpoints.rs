@@ -8,7 +8,7 @@ use tidemill_plans::ids::{Barrier, Epoch};
 use tidemill_plans::time::Watermark;
 
 use crate::error::{EngineError, Result};
-use crate::state::{Snapshot, StateReader};
+use crate::state::{Snapshot, StateReader, TaskState};
 use crate::task::chain::Which;
 use crate::task::driver::Positions;
 use crate::task::{Chain, Inbox, PortWatermarks, TaskEnv};
@@ -81,13 +81,15 @@ impl Checkpoints {
     }
 
     /// Takes up what the task, or the tasks of its stage, had written.
-    pub(super) fn restore(&mut self, state: &StateReader<'_>, inbox: &mut Inbox, chain: &mut Chain) -> Result<()> {
-        if has_ended(state)? {
+    pub(super) fn restore(&mut self, state: &TaskState<'_>, inbox: &mut Inbox, chain: &mut Chain) -> Result<()> {
+        if has_ended(&state.task())? {
             chain.set_done();
             return chain.restore(Which::Sinks, state);
         }
-        self.watermarks = watermarks(state)?;
-        inbox.restore(&self.watermarks);
+        if let Some(state) = state.inputs() {
+            self.watermarks = watermarks(&state)?;
+            inbox.restore(&self.watermarks);
+        }
         chain.restore(Which::All, state)
     }
 

@@ -16,7 +16,7 @@ use crate::connector;
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::operator::build_operator;
-use crate::state::{Snapshot, StateReader};
+use crate::state::{Restore, Snapshot, StateReader};
 use crate::task::chain::{Gathering, Slot, Target};
 use crate::task::checkpoints::{Checkpoints, has_ended, position};
 use crate::task::{
@@ -166,8 +166,8 @@ pub struct TaskPlan<'a> {
     pub receivers: HashMap<ChannelId, Receiver>,
     /// The sending ends of the channels out of this task.
     pub senders: HashMap<ChannelId, Sender>,
-    /// The state that it goes on from: what the instances of its stage wrote, by subtask; empty to begin anew.
-    pub restore: &'a [Snapshot],
+    /// The state that it goes on from.
+    pub restore: Restore<'a>,
 }
 
 /// A task, and the driver that feeds it if it heads a source.
@@ -183,12 +183,12 @@ pub fn build_task(mut plan: TaskPlan<'_>) -> Result<BuiltTask> {
     let stage = plan.stages.stage(plan.task.stage)?.clone();
     let head = *stage.operators.first().ok_or_else(|| invalid("a stage without operators"))?;
     let stats = Arc::new(OperatorStats::new(plan.env.job, head, plan.task.subtask));
-    let state = StateReader::new(plan.restore, plan.task.subtask, stage.parallelism);
+    let state = plan.restore.at(plan.task.subtask, stage.parallelism);
     let (inputs, driver) = match &plan.graph.node(head)?.kind {
         // Nothing to read, so its inbox says at once that everything has ended.
-        NodeKind::Source(_) if has_ended(&state)? => (Vec::new(), None),
+        NodeKind::Source(_) if has_ended(&state.task())? => (Vec::new(), None),
         NodeKind::Source(source) => {
-            let (input, driver) = open_driver(&plan, source, stage.parallelism, &state, &stats)?;
+            let (input, driver) = open_driver(&plan, source, stage.parallelism, &state.task(), &stats)?;
             (vec![input], Some(driver))
         }
         _ => (take_inputs(&mut plan, head)?, None),
@@ -205,7 +205,7 @@ pub fn build_task(mut plan: TaskPlan<'_>) -> Result<BuiltTask> {
         blocked_since: None,
         ended: false,
     };
-    if !plan.restore.is_empty() {
+    if !state.is_empty() {
         task.checkpoints.restore(&state, &mut task.inbox, &mut task.chain)?;
     }
     Ok(BuiltTask { task, driver })

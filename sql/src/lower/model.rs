@@ -140,6 +140,15 @@ impl QueryPlanner<'_> {
         if let Some(stream) = self.builder.built_stream(object) {
             return Ok(stream);
         }
+        let outer = self.builder.begin_object(&object.name);
+        let stream = self.build_train_operator(object, model);
+        self.builder.begin_object(&outer);
+        let stream = stream?;
+        self.builder.remember_stream(object, &stream);
+        Ok(stream)
+    }
+
+    fn build_train_operator(&mut self, object: &Arc<Object>, model: &ModelObject) -> Result<Stream> {
         let mut planner = QueryPlanner::new(self.builder, self.catalog);
         let plan = planner.plan(&model.query)?;
         let input = planner.lower_to_stream(&plan, "a model's query")?;
@@ -169,7 +178,6 @@ impl QueryPlanner<'_> {
         };
         let stream = self.builder.add_operator(node, 1, info);
         self.builder.connect(&input, &stream, 0);
-        self.builder.remember_stream(object, &stream);
         Ok(stream)
     }
 

@@ -102,7 +102,16 @@ impl QueryPlanner<'_> {
         if let Some(stream) = self.builder.built_stream(object) {
             return Ok(stream);
         }
-        let stream = match &object.detail {
+        let outer = self.builder.begin_object(&object.name);
+        let stream = self.build_object(object);
+        self.builder.begin_object(&outer);
+        let stream = stream?;
+        self.builder.remember_stream(object, &stream);
+        Ok(stream)
+    }
+
+    fn build_object(&mut self, object: &Arc<Object>) -> Result<Stream> {
+        Ok(match &object.detail {
             Detail::Source(node, _) if is_lookup(node) => return Err(not_read(&object.name)),
             Detail::Source(node, info) => {
                 // Without event time nothing but the order in which rows are read orders them: one task
@@ -126,9 +135,7 @@ impl QueryPlanner<'_> {
                 let message = format!("'{}' is a {}; only sources and views have rows", object.name, object.kind);
                 return Err(SqlError::invalid(message));
             }
-        };
-        self.builder.remember_stream(object, &stream);
-        Ok(stream)
+        })
     }
 
     /// What a running view has at the newest epoch.

@@ -77,6 +77,7 @@ impl JobBuilder {
                 _ if inputs.len() > 1 => Vec::new(),
                 _ => info.upsert_keys.clone(),
             };
+            self.begin_object(&target.table);
             let node = NodeKind::Sink(SinkNode {
                 table: target.table,
                 connector: target.connector,

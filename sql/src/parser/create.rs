@@ -38,7 +38,10 @@ impl ScriptParser<'_> {
         if self.word("MODEL") {
             return self.create_model();
         }
-        let hint = "SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW, MODEL and FUNCTION can be created";
+        if self.word("SAVEPOINT") {
+            return self.create_savepoint();
+        }
+        let hint = "SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW, MODEL, FUNCTION and SAVEPOINT can be created";
         Err(SqlError::unsupported(format!("CREATE {}", shown(&kind)), hint).at(kind.span))
     }
 

@@ -14,7 +14,7 @@ fn errors_have_positions() {
     check(
         "SELEC 1",
         expect![[r#"
-            line 1, column 1: no statement starts with SELEC; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB
+            line 1, column 1: no statement starts with SELEC; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB
         "#]],
     );
     check(

@@ -22,6 +22,10 @@ impl World {
             self.check_shown();
         }
         self.checked.1 = shown;
+        if let Some(savepoint) = &self.commons.savepoint {
+            let read = self.positions(savepoint).values().map(|next| next - 1).sum::<u64>();
+            assert_eq!(shown as u64, read, "what is shown is what the savepoint covers");
+        }
     }
 
     /// A manifest goes on from the one before it, and is a cut: what each task has read, others have sent.
@@ -58,16 +62,20 @@ impl World {
     /// Rows that are shown are covered by the newest checkpoint.
     fn check_shown(&self) {
         let newest = self.commons.store.newest().unwrap();
-        let mut next = BTreeMap::new();
-        for (task, files) in &newest.tasks {
-            if let Body::Source(position) = &self.state(files).body {
-                next.insert(task.subtask, *position);
-            }
-        }
+        let next = self.positions(&newest);
         for (source, number) in self.commons.outside.visible() {
             let covered = next.get(source).is_some_and(|next| number < next);
             assert!(covered, "row {number} of source {source} is shown before it is covered by {newest:?}");
         }
+    }
+
+    /// The next row of each source at a checkpoint.
+    fn positions(&self, manifest: &Manifest) -> BTreeMap<u32, u64> {
+        let positions = manifest.tasks.iter().filter_map(|(task, files)| match &self.state(files).body {
+            Body::Source(position) => Some((task.subtask, *position)),
+            _ => None,
+        });
+        positions.collect()
     }
 
     /// What a task had at the newest of its files.

@@ -46,6 +46,10 @@ pub(super) struct Commons {
     pub(super) is_given_up: bool,
     /// Whether somebody has wanted the job to end.
     pub(super) has_stopped: bool,
+    /// The savepoint with which the job has ended.
+    pub(super) savepoint: Option<Manifest>,
+    /// How many savepoints could have been taken.
+    pub(super) savepoints: u64,
     pub(super) log: Vec<String>,
 }
 
@@ -72,6 +76,20 @@ pub(super) struct Coordinator {
 struct Job {
     machine: JobMachine,
     deployed: BTreeSet<WorkerId>,
+    savepoint: Savepoint,
+}
+
+/// A savepoint that is wanted of a job.
+#[derive(Default)]
+enum Savepoint {
+    #[default]
+    None,
+    /// The job goes on when it is written.
+    Passing,
+    /// The job is to end with it.
+    Last,
+    /// It is what there is to write when the attempt is over.
+    Ready(Manifest),
 }
 
 /// Requests to a worker, one after the other.
@@ -102,6 +120,8 @@ pub(super) enum Entry {
         is_finished: bool,
     },
     GiveUp(RunId),
+    /// The job has ended with a savepoint.
+    ForgetAtSavepoint(Manifest),
 }
 
 /// A call of the storage's functions that is going on.
@@ -214,7 +234,8 @@ impl Coordinator {
     fn begin(&mut self, plan: JobPlan, commons: &mut Commons) {
         let run = plan.run();
         commons.log.push(format!("c{} begins {run} from {:?}", self.number, plan.restored_epoch()));
-        self.job = Some(Job { machine: JobMachine::new(plan), deployed: BTreeSet::new() });
+        let (machine, deployed) = (JobMachine::new(plan), BTreeSet::new());
+        self.job = Some(Job { machine, deployed, savepoint: Savepoint::None });
         self.drive(run, Event::Submitted, commons);
     }
 
@@ -234,6 +255,7 @@ impl Coordinator {
             Effect::After(_, event) => self.timers.push(Timer::Event(run, event)),
             Effect::Seal(manifest) => self.seal(manifest),
             Effect::GiveUp => self.entries.push(Entry::GiveUp(run)),
+            Effect::SavepointReady(manifest) => self.savepoint_ready(manifest, commons),
             Effect::CheckpointBegun(_) | Effect::EpochCompleted(_) | Effect::EpochAbandoned(..) => {}
         }
     }
@@ -277,7 +299,37 @@ impl Coordinator {
         match self.attempts.when_over() {
             Over::Forget => self.job = None,
             Over::TryAgain(_) => self.timers.push(Timer::Look(run)),
+            Over::WriteSavepoint => {
+                let savepoint = std::mem::take(&mut self.job.as_mut().unwrap().savepoint);
+                let Savepoint::Ready(manifest) = savepoint else { panic!("a job is held for a savepoint") };
+                self.entries.push(Entry::ForgetAtSavepoint(manifest));
+            }
             Over::Wait => {}
+        }
+    }
+
+    /// Somebody wants a savepoint, and perhaps the job to end with it.
+    pub(super) fn want_savepoint(&mut self, stops: bool, commons: &mut Commons) {
+        let Some(job) = self.job.as_mut().filter(|_| self.status == Some(JobStatus::Running)) else { return };
+        if !matches!(job.savepoint, Savepoint::None) {
+            return;
+        }
+        job.savepoint = if stops { Savepoint::Last } else { Savepoint::Passing };
+        commons.has_stopped |= stops;
+        let run = job.machine.plan().run();
+        self.drive(run, Event::SavepointRequested, commons);
+    }
+
+    fn savepoint_ready(&mut self, manifest: Manifest, commons: &mut Commons) {
+        let Some(job) = &mut self.job else { return };
+        commons.savepoints += 1;
+        let (run, is_last) = (job.machine.plan().run(), matches!(job.savepoint, Savepoint::Last));
+        job.savepoint = if is_last { Savepoint::Ready(manifest) } else { Savepoint::None };
+        if is_last {
+            self.attempts.hold();
+            self.drive(run, Event::StopRequested(StopMode::Cancel), commons);
+        } else {
+            self.drive(run, Event::SavepointTaken, commons);
         }
     }
 
@@ -350,6 +402,16 @@ impl Coordinator {
                         Done::Clean
                     });
                 }
+            }
+            // It is a savepoint of a job that has gone on.
+            Entry::ForgetAtSavepoint(_) if is_fenced => {
+                self.attempts.begin_anew();
+                self.go_on_if_over();
+            }
+            Entry::ForgetAtSavepoint(manifest) => {
+                self.write(None, commons);
+                commons.savepoint = Some(manifest);
+                self.stop(StopMode::Cancel, commons);
             }
             Entry::GiveUp(run) if is_fenced => {
                 let result = Err(failure("another coordinator has taken over"));

@@ -1,7 +1,8 @@
 //! What the job writes to: a folder of part files, as the files sink keeps it.
 //!
-//! A part is locked by the sink that writes it until that is gone, and in progress until it gets its final name.
-//! One that was kept for a commit stays when its sink goes; all stay when its process is killed.
+//! A sink claims the parts of its subtask; a later attempt takes the claim over, and an earlier one is refused. A part
+//! is in progress, under a name that has the attempt, until it gets its final name. One that was kept for a commit
+//! stays when its sink goes; all stay when its process is killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +21,8 @@ pub(super) type PartName = (u32, Option<Epoch>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
     pub(super) name: PartName,
+    /// The attempt that has written it.
+    pub(super) attempt: u32,
     /// The epoch that it becomes visible with.
     pub(super) epoch: Epoch,
     pub(super) rows: Vec<Row>,
@@ -35,7 +38,9 @@ struct InProgress {
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Outside {
-    in_progress: BTreeMap<PartName, InProgress>,
+    /// Who writes the parts of a subtask, or has been the last to.
+    claims: BTreeMap<u32, Owner>,
+    in_progress: BTreeMap<(PartName, u32), InProgress>,
     parts: BTreeMap<PartName, Vec<Row>>,
     visible: BTreeSet<Row>,
 }
@@ -45,29 +50,47 @@ impl Outside {
         &self.visible
     }
 
-    /// Begins a part; false if somebody else writes it.
-    pub(super) fn create(&mut self, name: PartName, owner: Owner) -> bool {
-        if self.in_progress.get(&name).and_then(|part| part.owner).is_some_and(|other| other != owner) {
-            return false;
+    /// Claims the parts of a subtask; false if a later attempt has.
+    #[must_use]
+    pub(super) fn claim(&mut self, subtask: u32, owner: Owner) -> bool {
+        let (run, ..) = owner;
+        let is_refused = self.claims.get(&subtask).is_some_and(|(other, ..)| other.attempt > run.attempt);
+        if !is_refused {
+            self.claims.insert(subtask, owner);
         }
-        self.in_progress.insert(name, InProgress { owner: Some(owner), ..InProgress::default() });
-        true
+        !is_refused
     }
 
+    /// Whether the parts of a subtask are still this sink's.
+    #[must_use]
+    pub(super) fn is_claimed_by(&self, subtask: u32, owner: Owner) -> bool {
+        self.claims.get(&subtask) == Some(&owner)
+    }
+
+    /// Begins a part.
+    pub(super) fn create(&mut self, name: PartName, owner: Owner) {
+        self.in_progress.insert((name, owner.0.attempt), InProgress { owner: Some(owner), ..InProgress::default() });
+    }
+
+    /// Writes a row. What is written to a part that has been removed is lost, and nobody misses it.
     pub(super) fn write(&mut self, name: PartName, owner: Owner, row: Row) {
-        let part = self.in_progress.get_mut(&name).expect("a part that is locked is not removed");
-        assert_eq!(part.owner, Some(owner), "nobody else writes part {name:?}");
-        part.rows.push(row);
+        if let Some(part) = self.in_progress.get_mut(&(name, owner.0.attempt)) {
+            assert_eq!(part.owner, Some(owner), "nobody else writes part {name:?}");
+            part.rows.push(row);
+        }
     }
 
-    pub(super) fn keep(&mut self, name: PartName) {
-        self.in_progress.get_mut(&name).expect("a part that is locked is not removed").is_kept = true;
+    pub(super) fn keep(&mut self, name: PartName, attempt: u32) {
+        if let Some(part) = self.in_progress.get_mut(&(name, attempt)) {
+            part.is_kept = true;
+        }
     }
 
     /// Gives a part its final name; false if it is not there.
     #[must_use]
     pub(super) fn complete(&mut self, part: &Part) -> bool {
-        let Some(found) = self.in_progress.remove(&part.name) else { return self.parts.contains_key(&part.name) };
+        let found = self.in_progress.remove(&(part.name, part.attempt));
+        let Some(found) = found else { return self.parts.contains_key(&part.name) };
         assert_eq!(found.rows, part.rows, "part {:?} holds what its checkpoint covers", part.name);
         for row in &found.rows {
             assert!(self.visible.insert(*row), "row {row:?} is shown twice");
@@ -77,9 +100,14 @@ impl Outside {
         true
     }
 
-    /// Removes what nobody will complete.
-    pub(super) fn tidy(&mut self, subtask: u32) {
-        self.in_progress.retain(|(of, _), part| *of != subtask || part.owner.is_some());
+    /// Removes what a checkpoint does not cover, once what it covers is complete.
+    pub(super) fn tidy(&mut self, subtask: u32, after: Option<Epoch>, pending: &[Part]) {
+        self.in_progress.retain(|((of, _), _), _| *of != subtask);
+        let is_pending = |name: &PartName| pending.iter().any(|part| part.name == *name);
+        let removed = self.parts.extract_if(.., |name, _| name.0 == subtask && name.1 >= after && !is_pending(name));
+        for (name, rows) in removed {
+            assert!(rows.is_empty(), "rows that were shown are gone with part {name:?}");
+        }
     }
 
     /// A sink is gone.

@@ -122,7 +122,7 @@ pub(super) struct Site<'a> {
 }
 
 impl Task {
-    /// A task that goes on from a state, or begins anew. Nothing if what it is to show is gone.
+    /// A task that goes on from a state, or begins anew. Nothing if what it is to show is gone, or somebody else's.
     pub(super) fn build(owner: Owner, state: Option<&State>, site: &mut Site<'_>) -> Option<Self> {
         let (run, id, worker) = owner;
         let inputs = match id.stage {
@@ -149,12 +149,12 @@ impl Task {
             has_failed: false,
             commits: VecDeque::new(),
         };
-        if let Body::Sink { pending, .. } = &mut task.body {
+        if let Body::Sink { pending, after, .. } = &mut task.body {
             let pending = std::mem::take(pending);
-            if !pending.iter().all(|part| site.outside.complete(part)) {
+            if !site.outside.claim(id.subtask, owner) || !pending.iter().all(|part| site.outside.complete(part)) {
                 return None;
             }
-            site.outside.tidy(id.subtask);
+            site.outside.tidy(id.subtask, *after, &pending);
         }
         Some(task)
     }
@@ -212,9 +212,8 @@ impl Task {
                 assert_eq!(sum, site.shape.sum_at(row), "the middle has seen each row once");
                 *counts.entry(source).or_default() += 1;
                 let name = (self.id.subtask, *after);
-                if self.current.is_none() && !site.outside.create(name, (self.run, self.id, self.worker)) {
-                    self.has_failed = true;
-                    return vec![Notice::Failed(format!("part {name:?} is in use"))];
+                if self.current.is_none() {
+                    site.outside.create(name, (self.run, self.id, self.worker));
                 }
                 let (name, rows) = self.current.get_or_insert_with(|| (name, Vec::new()));
                 rows.push(row);
@@ -246,14 +245,19 @@ impl Task {
 
     fn complete_current(&mut self, epoch: Epoch, site: &mut Site<'_>) {
         let Some((name, rows)) = self.current.take() else { return };
-        site.outside.keep(name);
+        let attempt = self.run.attempt;
+        site.outside.keep(name, attempt);
         let Body::Sink { pending, .. } = &mut self.body else { unreachable!("sinks alone write") };
-        pending.push(Part { name, epoch, rows });
+        pending.push(Part { name, attempt, epoch, rows });
     }
 
     /// Shows what the checkpoint of an epoch covers. Says what is wrong if that is gone.
     pub(super) fn commit(&mut self, epoch: Epoch, outside: &mut Outside) -> Result<(), String> {
+        let owner = self.owner();
         let Body::Sink { pending, .. } = &mut self.body else { return Ok(()) };
+        if !outside.is_claimed_by(owner.1.subtask, owner) {
+            return Err(format!("the parts of {} are somebody else's", owner.1));
+        }
         for part in pending.extract_if(.., |part| part.epoch <= epoch) {
             if !outside.complete(&part) {
                 return Err(format!("part {:?} is gone", part.name));

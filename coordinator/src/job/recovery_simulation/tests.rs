@@ -9,7 +9,7 @@ use crate::job::JobStatus;
 const SEEDS: u64 = 1500;
 
 /// How a seed has ended: the most that any coordinator says of the job.
-fn simulate(seed: u64, is_told: bool) -> (String, u32) {
+fn simulate(seed: u64, is_told: bool) -> (String, u32, [u64; 2]) {
     let mut world = World::new(seed);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     if is_told || ran.is_err() {
@@ -29,7 +29,8 @@ fn simulate(seed: u64, is_told: bool) -> (String, u32) {
         _ => "failed",
     });
     let attempts = world.commons.store.newest().map_or(0, |newest| newest.run.attempt);
-    (end.max().unwrap_or("nobody knows").to_owned(), attempts)
+    let savepoints = [world.commons.savepoints, u64::from(world.commons.savepoint.is_some())];
+    (end.max().unwrap_or("nobody knows").to_owned(), attempts, savepoints)
 }
 
 #[test]
@@ -39,13 +40,19 @@ fn each_row_is_shown_once_whatever_happens() {
         return;
     }
     let mut ends: BTreeMap<String, u64> = BTreeMap::new();
-    let mut attempts = 0;
+    let (mut attempts, mut savepoints) = (0, [0; 2]);
     for seed in 0..SEEDS {
-        let (end, of) = simulate(seed, false);
+        let (end, of, taken) = simulate(seed, false);
+        savepoints = [savepoints[0] + taken[0], savepoints[1] + taken[1]];
         *ends.entry(end).or_default() += 1;
         attempts += u64::from(of);
     }
     // The adversary is of use only if it reaches every end, over many attempts.
-    assert!(ends.len() >= 3 && ends.values().all(|count| *count > SEEDS / 50), "{ends:?}");
+    let reached = ["failed", "finished", "stopped"].map(|end| ends.get(end).copied().unwrap_or(0));
+    assert!(reached.iter().all(|count| *count > SEEDS / 50), "{ends:?}");
+    assert!(
+        savepoints[0] > SEEDS / 20 && savepoints[1] > SEEDS / 100,
+        "{savepoints:?} savepoints, and those that jobs have ended with"
+    );
     assert!(attempts > SEEDS, "{attempts} restarts in all");
 }

@@ -1,8 +1,10 @@
 //! Tasks run until all have finished, one fails, or somebody stops the job. Barriers pass.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tidemill_plans::ids::Epoch;
+use tidemill_plans::checkpoint::Manifest;
+use tidemill_plans::ids::{Epoch, WorkerId};
 use tidemill_plans::protocol::WorkerRequest;
 
 use crate::job::epochs::Epochs;
@@ -18,6 +20,15 @@ const FIRST_EPOCH_OF_VIEWS: Duration = Duration::from_millis(100);
 pub struct Running {
     progress: Progress,
     epochs: Epochs,
+    savepoint: Option<Savepoint>,
+}
+
+/// A checkpoint that somebody wants as a savepoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Savepoint {
+    manifest: Manifest,
+    /// The workers whose sinks do not show yet what it covers.
+    waiting: BTreeSet<WorkerId>,
 }
 
 impl Running {
@@ -25,7 +36,7 @@ impl Running {
         debug_assert!(!progress.all_ended(plan), "a job whose tasks have all ended is over");
         let mut effects = vec![Effect::Publish(JobStatus::Running)];
         effects.extend(first_barrier(plan));
-        (State::Running(Self { progress, epochs }), effects)
+        (State::Running(Self { progress, epochs, savepoint: None }), effects)
     }
 
     pub(super) fn on(mut self, plan: &JobPlan, event: Event) -> Transition {
@@ -63,12 +74,24 @@ impl Running {
             Event::CheckpointFailed { epoch, cause } | Event::Sealed { epoch, result: Err(cause) } => {
                 self.epochs.abandon_if(epoch).map(|epoch| Effect::EpochAbandoned(epoch, cause)).into_iter().collect()
             }
+            Event::SavepointRequested => {
+                self.epochs.want_savepoint(plan);
+                self.begin_epoch(plan)
+            }
+            Event::SavepointTaken => {
+                self.epochs.end_savepoint();
+                self.savepoint = None;
+                Vec::new()
+            }
             Event::Sealed { epoch, result: Ok(()) } if self.epochs.sealed(epoch) => {
                 let mut effects = plan.send_all(&WorkerRequest::Commit(plan.run(), epoch));
                 if self.epochs.wants_checkpoint() {
                     effects.extend(self.begin_epoch(plan));
                 }
                 effects
+            }
+            Event::WorkerAnswered { worker, kind: RequestKind::Commit(epoch), result: Ok(()) } => {
+                self.committed(worker, epoch).into_iter().collect()
             }
             Event::WorkerAnswered { kind: RequestKind::Commit(_), result: Err(cause), .. } => {
                 return Failing::enter(plan, self.progress, cause);
@@ -91,8 +114,18 @@ impl Running {
 
     fn completed_epoch(&mut self, plan: &JobPlan) -> Vec<Effect> {
         let Some(completed) = self.epochs.complete(plan, &self.progress) else { return Vec::new() };
+        if let Some(manifest) = completed.manifest.as_ref().filter(|_| self.epochs.is_savepoint(completed.epoch)) {
+            self.savepoint = Some(Savepoint { manifest: manifest.clone(), waiting: plan.workers().collect() });
+        }
         let seal = completed.manifest.map(Effect::Seal);
         [Effect::EpochCompleted(completed.epoch)].into_iter().chain(seal).collect()
+    }
+
+    /// A worker's sinks show what the checkpoint of `epoch` covers.
+    fn committed(&mut self, worker: WorkerId, epoch: Epoch) -> Option<Effect> {
+        let savepoint = self.savepoint.as_mut().filter(|savepoint| savepoint.manifest.epoch == epoch)?;
+        let is_last = savepoint.waiting.remove(&worker) && savepoint.waiting.is_empty();
+        is_last.then(|| Effect::SavepointReady(savepoint.manifest.clone()))
     }
 }
 

@@ -3,6 +3,9 @@
 //! A lock says that somebody writes, and the file that is locked who it is. Attempts at one job do not wait for
 //! each other: a worker whose coordinator has gone keeps its lock until it notices, and the next attempt takes
 //! over. What the worker writes until then is not seen.
+//!
+//! The file stays when an attempt is over, until the job is: an earlier attempt, of a coordinator that has slept, must
+//! not find the folder free, and remove what it does not know of.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -37,6 +40,8 @@ pub(super) struct Claim {
     /// Holds the lock.
     file: File,
     path: PathBuf,
+    /// Whether the job is over.
+    is_over: bool,
 }
 
 impl Claim {
@@ -45,16 +50,19 @@ impl Claim {
     pub(super) fn take(folder: &Path, name: &str, owner: &Owner) -> Result<Self> {
         let path = claimed(folder, name);
         let mut file = open(&path, false).map_err(file_error("write", &path))?;
-        if !lock(&file, &path).map_err(file_error("lock", &path))? {
-            let mut before = String::new();
-            file.read_to_string(&mut before).map_err(file_error("read", &path))?;
-            if !Owner::parse(&before).is_some_and(|before| owner.comes_after(&before)) {
-                return Err(EngineError::FileInUse { path });
-            }
+        let is_free = lock(&file, &path).map_err(file_error("lock", &path))?;
+        let mut before = String::new();
+        file.read_to_string(&mut before).map_err(file_error("read", &path))?;
+        let before = Owner::parse(&before);
+        let may_follow = |before: &Owner| if is_free { !before.comes_after(owner) } else { owner.comes_after(before) };
+        if !before.as_ref().map_or(is_free, may_follow) {
+            return Err(EngineError::FileInUse { path });
+        }
+        if !is_free {
             let beside = in_progress(folder, name, owner.attempt);
             file = take_over(&path, &beside).map_err(file_error("write", &path))?;
         }
-        let claim = Self { file, path };
+        let claim = Self { file, path, is_over: false };
         claim.note(owner).map_err(file_error("write", &claim.path))?;
         Ok(claim)
     }
@@ -65,6 +73,11 @@ impl Claim {
             true => Ok(()),
             false => Err(EngineError::FileInUse { path: self.path.clone() }),
         }
+    }
+
+    /// The job is over: nobody has to know any more who has written.
+    pub(super) fn end(&mut self) {
+        self.is_over = true;
     }
 
     fn note(&self, owner: &Owner) -> io::Result<()> {
@@ -78,7 +91,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         // Nothing is lost if it stays: it is not locked any more.
-        if is_at(&self.file, &self.path).unwrap_or(false) {
+        if self.is_over && is_at(&self.file, &self.path).unwrap_or(false) {
             let _ = fs::remove_file(&self.path);
         }
     }

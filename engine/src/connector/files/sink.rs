@@ -49,9 +49,9 @@ pub(super) struct FilesSink {
 
 /// What a job with checkpoints needs.
 struct Committing {
-    attempt: u32,
-    /// Keeps other jobs off.
-    claim: Claim,
+    /// Keep other jobs and earlier attempts off: this subtask's parts, and those of subtasks that are no more.
+    claims: Vec<Claim>,
+    owner: Owner,
     /// The last checkpoint.
     epoch: Epoch,
     /// Under which names parts are there that are complete, and the epoch with which each becomes visible.
@@ -88,7 +88,7 @@ impl FilesSink {
         match &env.checkpoints {
             Some(place) => {
                 let owner = Owner { sink: format!("{place} {} {operator}", env.job), attempt: env.attempt };
-                sink.committing = Some(sink.claim(&owner)?);
+                sink.committing = Some(sink.claim(owner)?);
             }
             None => {
                 let part = PartFile::create_only(&sink.folder, &sink.names.only())?;
@@ -99,12 +99,11 @@ impl FilesSink {
     }
 
     /// Begins without a part: there may be some to be restored.
-    fn claim(&self, owner: &Owner) -> Result<Committing> {
+    fn claim(&self, owner: Owner) -> Result<Committing> {
         part::make_folder(&self.folder)?;
-        let claim = Claim::take(&self.folder, &self.names.only(), owner)?;
         self.try_format()?;
-        let (attempt, epoch) = (owner.attempt, Epoch::default());
-        Ok(Committing { attempt, claim, epoch, pending: Vec::new(), is_tidy: false })
+        let claims = vec![Claim::take(&self.folder, &self.names.only(), &owner)?];
+        Ok(Committing { claims, owner, epoch: Epoch::default(), pending: Vec::new(), is_tidy: false })
     }
 
     /// Makes a file that nobody sees: columns that the format does not have are an error now, not with the first
@@ -142,7 +141,7 @@ impl FilesSink {
             let is_left = |part: PartName| part.subtask == own && part.stage != PartStage::Complete;
             part::remove(&self.folder, &self.names, |_, part| is_left(part))?;
         }
-        let part = PartFile::create(&self.folder, &self.names.after(committing.epoch), committing.attempt)?;
+        let part = PartFile::create(&self.folder, &self.names.after(committing.epoch), committing.owner.attempt)?;
         self.begin(part)
     }
 
@@ -201,7 +200,11 @@ impl Sink for FilesSink {
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
         let Some(committing) = &mut self.committing else { return Ok(()) };
-        let pending: Vec<String> = state.values::<Vec<String>>("pending")?.concat();
+        let mut pending: Vec<String> = state.values::<Vec<String>>("pending")?.concat();
+        if state.is_of_savepoint() {
+            // They were completed by the job that the savepoint is of, and whoever has them may have taken them away.
+            pending.iter_mut().for_each(|name| *name = part::complete_name(name).to_owned());
+        }
         let uncleared: Vec<Option<u32>> = state.values("uncleared")?;
         // Instances that have ended wrote theirs with the end.
         let epoch = state.values("epoch")?.into_iter().min().unwrap_or_default();
@@ -214,11 +217,15 @@ impl Sink for FilesSink {
             PartStage::InProgress => pending.iter().any(|pending| pending == name),
             PartStage::Claimed => false,
         };
+        for subtask in (0..state.instances()).filter(|from| state.has_part_of(*from) && *from != self.names.subtask) {
+            let names = PartNames { subtask, extension: self.names.extension.clone() };
+            committing.claims.push(Claim::take(&self.folder, &names.only(), &committing.owner)?);
+        }
         // The rows behind the checkpoint come again.
         part::remove(&self.folder, &self.names, |name, part| {
             state.has_part_of(part.subtask) && !is_covered(name, part)
         })?;
-        for name in &pending {
+        for name in pending.iter().filter(|_| !state.is_of_savepoint()) {
             part::complete(&self.folder, name)?;
         }
         part::sync_folder(&self.folder)?;
@@ -233,13 +240,16 @@ impl Sink for FilesSink {
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         let Some(committing) = &self.committing else { return Ok(()) };
-        committing.claim.check()?;
+        committing.claims.iter().try_for_each(Claim::check)?;
         self.clear()?;
         let Some(committing) = &mut self.committing else { return Ok(()) };
         let mut is_changed = false;
         for (part, _) in committing.pending.extract_if(.., |(_, covered_by)| *covered_by <= epoch) {
             part::complete(&self.folder, &part)?;
             is_changed = true;
+        }
+        if epoch == Epoch::END {
+            committing.claims.iter_mut().for_each(Claim::end);
         }
         if is_changed { part::sync_folder(&self.folder) } else { Ok(()) }
     }

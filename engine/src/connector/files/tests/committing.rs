@@ -198,7 +198,7 @@ fn another_parallelism_commits_all_and_removes_all_that_is_left() {
     sinks.iter_mut().for_each(|sink| write(sink, "9"));
     sinks.iter_mut().for_each(|sink| drop(snapshot(sink, 2)));
     drop(sinks);
-    assert_eq!(files.names().len(), 6);
+    assert_eq!(files.parts().len(), 6);
     let mut restored: Vec<_> = (0..2).map(|subtask| files.restored(&states, subtask, 2)).collect();
     let others = ["part-1-0000000000.csv", "part-1-0000000001.csv", "part-2-0000000000.csv"];
     files.check(&[FIRST, others[0], others[2]], "1 2 3");
@@ -291,8 +291,35 @@ fn the_next_attempt_does_not_wait_for_the_one_before() {
     refused(&files);
     second.commit(Epoch(2)).unwrap();
     files.check(&[FIRST, SECOND], "1 3");
+    second.commit(Epoch::END).unwrap();
     drop(second);
     assert_eq!(files.names(), [FIRST, SECOND]);
+}
+
+#[test]
+fn an_attempt_is_refused_when_a_later_one_has_been() {
+    let mut files = Files::committed("csv");
+    let mut wide = [0, 1].map(|subtask| files.sink(subtask, &rows()));
+    let states = wide.each_mut().map(|sink| {
+        write(sink, "1");
+        snapshot(sink, 1)
+    });
+    drop(wide);
+    files.next_attempt();
+    let mut one = files.restored(&states, 0, 1);
+    write(&mut one, "2");
+    let state = snapshot(&mut one, 2);
+    drop(one);
+    let left = files.parts();
+    // A coordinator that has slept since the first attempt deploys it: it would remove what it does not know of.
+    files.attempt = 0;
+    for subtask in [0, 1] {
+        assert!(matches!(files.try_sink(subtask, &rows()), Err(EngineError::FileInUse { .. })), "{subtask}");
+    }
+    assert_eq!(files.parts(), left);
+    files.attempt = 2;
+    drop(files.restored(&[state], 0, 1));
+    files.check(&[FIRST, "part-0-0000000001.csv", "part-1-0000000000.csv"], "1 2 1");
 }
 
 #[test]
