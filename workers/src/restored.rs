@@ -1,7 +1,11 @@
 //! The state that a worker's tasks go on from, read from the storage of the checkpoints.
+//!
+//! Files are read some at a time, whichever tasks they are of; the layers of a task are put together once all are
+//! there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::{StreamExt, stream};
 use tidemill_engine::EngineError;
 use tidemill_engine::state::Snapshot;
 use tidemill_plans::checkpoint::{StateFile, TaskState};
@@ -10,11 +14,17 @@ use tidemill_plans::storage::Storage;
 use tokio::task::spawn_blocking;
 
 use crate::error::{Result, WorkersError};
+use crate::state_chain::StateChain;
+
+/// Files that are read, and tasks whose layers are put together, at the same time.
+const READS_AT_ONCE: usize = 8;
 
 /// What the instances of each stage wrote, by subtask. Of those that no task here takes over it has nothing.
 #[derive(Default)]
 pub(crate) struct Restored {
     stages: BTreeMap<StageId, Vec<Snapshot>>,
+    /// The files of the tasks that are as they were.
+    chains: BTreeMap<TaskId, Vec<StateFile>>,
 }
 
 impl Restored {
@@ -28,21 +38,27 @@ impl Restored {
     ) -> Result<Self> {
         let before = counts(states.iter().map(|(task, _)| task.stage));
         let own: BTreeSet<TaskId> = own.collect();
+        let is_rescaled = |stage: StageId| before.get(&stage) != parallelism.get(&stage);
+        let takes_over = |task: &TaskId| own.contains(task) || own.iter().any(|own| own.stage == task.stage);
+        let is_needed = |task: &TaskId| if is_rescaled(task.stage) { takes_over(task) } else { own.contains(task) };
+        let needed = || states.iter().filter(|(task, _)| is_needed(task));
         let mut restored = Self::default();
-        for (task, state) in states {
-            let is_rescaled = before.get(&task.stage) != parallelism.get(&task.stage);
-            let is_needed = own.contains(task) || is_rescaled && own.iter().any(|own| own.stage == task.stage);
-            if is_needed {
-                let instances = before.get(&task.stage).copied().unwrap_or(0) as usize;
-                let stage = restored.stages.entry(task.stage).or_insert_with(|| vec![Snapshot::default(); instances]);
-                if let Some(instance) = stage.get_mut(task.subtask as usize) {
-                    for file in &state.files {
-                        *instance = read(storage, file).await?;
-                    }
-                }
+        for (task, state) in needed().filter(|(task, _)| !is_rescaled(task.stage)) {
+            restored.chains.insert(*task, state.files.clone());
+        }
+        for (task, snapshot) in read_all(storage, needed()).await? {
+            let instances = before.get(&task.stage).copied().unwrap_or(0) as usize;
+            let stage = restored.stages.entry(task.stage).or_insert_with(|| vec![Snapshot::default(); instances]);
+            if let Some(instance) = stage.get_mut(task.subtask as usize) {
+                *instance = snapshot;
             }
         }
         Ok(restored)
+    }
+
+    /// The chain that a task goes on with.
+    pub(crate) fn chain_of(&self, task: TaskId) -> StateChain {
+        self.chains.get(&task).map_or_else(StateChain::default, |files| StateChain::restored(files.clone()))
     }
 
     /// What the instances of a task's stage wrote; nothing where the job begins anew.
@@ -58,12 +74,45 @@ pub(crate) fn counts(stages: impl Iterator<Item = StageId>) -> BTreeMap<StageId,
     counts
 }
 
+/// What each task had written.
+async fn read_all(
+    storage: &Storage,
+    states: impl Iterator<Item = &(TaskId, TaskState)>,
+) -> Result<Vec<(TaskId, Snapshot)>> {
+    let files = states.flat_map(|(task, state)| state.files.iter().map(|file| (*task, file)));
+    let read = |(task, file): (TaskId, &StateFile)| {
+        let (storage, file) = (storage.clone(), file.clone());
+        async move { Ok::<_, WorkersError>((task, file.path.clone(), read(&storage, &file).await?)) }
+    };
+    let mut reading = stream::iter(files.collect::<Vec<_>>()).map(read).buffered(READS_AT_ONCE);
+    let mut layers: BTreeMap<TaskId, (String, Vec<Snapshot>)> = BTreeMap::new();
+    while let Some(read) = reading.next().await {
+        let (task, path, layer) = read?;
+        let (newest, of_task) = layers.entry(task).or_default();
+        *newest = path;
+        of_task.push(layer);
+    }
+    let merge = |(task, (path, layers)): (TaskId, (String, Vec<Snapshot>))| async move {
+        Ok((task, blocking(&path, move || Snapshot::merged(layers)).await?))
+    };
+    stream::iter(layers).map(merge).buffered(READS_AT_ONCE).collect::<Vec<_>>().await.into_iter().collect()
+}
+
 async fn read(storage: &Storage, file: &StateFile) -> Result<Snapshot> {
     let broken = |reason: String| WorkersError::Restore { path: file.path.clone(), reason };
     let bytes = storage.get(&file.path).await?.ok_or_else(|| broken(String::from("it is gone")))?;
     if bytes.len() as u64 != file.bytes {
         return Err(broken(format!("it has {} bytes instead of {}", bytes.len(), file.bytes)));
     }
-    let read = spawn_blocking(move || Snapshot::from_bytes(&bytes)).await;
-    read.unwrap_or_else(|error| Err(EngineError::Panicked(error.to_string()))).map_err(|error| broken(error.chain()))
+    blocking(&file.path, move || Snapshot::from_bytes(&bytes)).await
+}
+
+/// Does what takes a while on a thread that nobody else waits for.
+async fn blocking(
+    path: &str,
+    compute: impl FnOnce() -> tidemill_engine::Result<Snapshot> + Send + 'static,
+) -> Result<Snapshot> {
+    let computed = spawn_blocking(compute).await;
+    let computed = computed.unwrap_or_else(|error| Err(EngineError::Panicked(error.to_string())));
+    computed.map_err(|error| WorkersError::Restore { path: path.to_owned(), reason: error.chain() })
 }

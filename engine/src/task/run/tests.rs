@@ -134,9 +134,17 @@ impl Job {
         let mut job = Self { tasks: Vec::new(), drivers: Vec::new(), session, passed: Vec::new() };
         for task in stages.tasks() {
             let (senders, receivers) = ends.remove(&task).unwrap_or_default();
-            let built =
-                build_task(TaskPlan { graph, stages: &stages, task, env: &env, receivers, senders, restore: &[] })
-                    .unwrap();
+            let built = build_task(TaskPlan {
+                graph,
+                stages: &stages,
+                task,
+                env: &env,
+                receivers,
+                senders,
+                restore: &[],
+                next_snapshot: NextSnapshot::default(),
+            })
+            .unwrap();
             job.tasks.push(built.task);
             if let Some(driver) = built.driver {
                 let (sender, receiver) = unbounded();
@@ -274,7 +282,16 @@ fn ended_and_restored(graph: &DataflowGraph) -> OperatorMetrics {
     let state = sink.take_final_state().unwrap().to_bytes().unwrap();
     let restore = [Snapshot::from_bytes(&state).unwrap()];
     let (receivers, senders) = (HashMap::new(), HashMap::new());
-    let plan = TaskPlan { graph, stages: &stages, task: sink.id(), env: &env, receivers, senders, restore: &restore };
+    let plan = TaskPlan {
+        graph,
+        stages: &stages,
+        task: sink.id(),
+        env: &env,
+        receivers,
+        senders,
+        restore: &restore,
+        next_snapshot: NextSnapshot::default(),
+    };
     build_task(plan).unwrap().task.stats()[0].snapshot()
 }
 
