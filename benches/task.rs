@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use criterion::{Criterion, Throughput};
 use datafusion::logical_expr::{col, lit};
 use tidemill_engine::state::Restore;
-use tidemill_engine::task::{Message, OutEdge, Outbox, Receiver, TaskPlan, build_task, channel};
+use tidemill_engine::task::{Message, NextSnapshot, OutEdge, Outbox, Receiver, TaskPlan, build_task, channel};
 use tidemill_engine::testing::test_env;
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::graph::{DataflowGraph, Partitioning};
@@ -52,6 +52,7 @@ pub(crate) fn task_loop(c: &mut Criterion) {
         receivers: HashMap::from([(id(0), from_outside)]),
         senders: HashMap::from([(id(2), to_outside)]),
         restore: Restore::default(),
+        next_snapshot: NextSnapshot::default(),
     };
     let mut task = build_task(plan).expect("the stage can be built").task;
     let mut output = [from_task];

@@ -205,7 +205,7 @@ impl CoordinatorHandle {
             None => {
                 let record = self.metadata.job(job).await?;
                 let no_checkpoints = CoordinatorError::NoCheckpoints { job, what: "a savepoint" };
-                Target::below(&record.ok_or(no_checkpoints)?.checkpoints, job)
+                Target::below(&record.ok_or(no_checkpoints)?.checkpoints, job).await?
             }
         };
         let target = Target::at(url.clone()).await?;

@@ -1,7 +1,7 @@
 //! Savepoints: written from the files of a checkpoint that has just been sealed, and read by the first attempt of
 //! another job.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tidemill_plans::PlanError;
 use tidemill_plans::checkpoint::{Manifest, Origin, StateFile, TaskState};
@@ -35,10 +35,12 @@ impl Target {
         }
     }
 
-    /// Below the checkpoints of a job, under a name that no other savepoint has.
-    pub(crate) fn below(checkpoints: &str, job: JobId) -> String {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        format!("{checkpoints}/savepoints/{job}-{}", now.as_millis())
+    /// Below the checkpoints of a job, under a number that no savepoint there has.
+    pub(crate) async fn below(checkpoints: &str, job: JobId) -> Result<String> {
+        let (folder, prefix) = ("savepoints", format!("{job}-"));
+        let paths = Storage::open(checkpoints)?.list(folder).await?;
+        let names = paths.iter().filter_map(|path| path.split('/').nth(1)?.strip_prefix(&prefix)?.parse::<u64>().ok());
+        Ok(format!("{checkpoints}/{folder}/{prefix}{}", names.max().unwrap_or(0) + 1))
     }
 
     /// Copies the state of a sealed checkpoint, and then writes what makes a savepoint of it.

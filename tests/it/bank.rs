@@ -95,6 +95,16 @@ impl Bank {
         bank
     }
 
+    /// Another process with another job, which begins from a savepoint.
+    fn begin_from(self, number: u32, parallelism: usize) -> Self {
+        let Self { folder, run, .. } = self;
+        run.output(LIMIT).success();
+        folder.write("bank.sql", script(&format!("SET from_savepoint = 'saved-{number}';"), parallelism));
+        let mut run = folder.open_shell(&["--data-dir", &format!("meta-{number}")]);
+        run.say("\\i bank.sql");
+        Self { folder, run, ..self }
+    }
+
     fn open_in(transfers: usize, seed: u64, start: impl FnOnce(&Folder) -> Run) -> Self {
         let mut random = Random(seed);
         let folder = Folder::with(&[("transfers.csv", &self::transfers(transfers, &mut random))]);
@@ -228,6 +238,19 @@ fn the_books_are_right_whatever_the_parallelism_changes_to() {
 #[test]
 fn the_books_are_right_on_worker_processes_whose_number_of_tasks_changes() {
     check_rescaled(12_000, &[2, 3, 1, 4], &["--workers", "2"]);
+}
+
+#[test]
+fn the_books_are_right_when_the_job_moves_from_savepoint_to_savepoint() {
+    let mut bank = Bank::open_in_shell(8_000, 2, &[]);
+    for (number, parallelism) in [(1, 3), (2, 1)] {
+        bank.wait_for_commits(3);
+        bank.run.say(&format!("STOP JOB balances WITH SAVEPOINT 'saved-{number}';"));
+        bank.run.wait_for_line("WITH SAVEPOINT");
+        bank = bank.begin_from(number, parallelism);
+    }
+    bank.wait_for_commits(3);
+    bank.close();
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub(crate) fn kill_all(run: &Run) {
 }
 
 /// Complete files of a sink, by name.
-fn files(folder: &Folder, sink: &str) -> BTreeSet<String> {
+pub(crate) fn files(folder: &Folder, sink: &str) -> BTreeSet<String> {
     let listed = fs::read_dir(folder.path(sink)).into_iter().flatten();
     let names = listed.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| !name.ends_with("inprogress")).collect()

@@ -25,6 +25,7 @@ mod nexmark;
 mod oracle;
 mod outputs;
 mod over;
+mod savepoints;
 mod shell;
 mod slt;
 mod state;

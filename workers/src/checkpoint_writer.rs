@@ -1,15 +1,19 @@
 //! Writes the state of a job's tasks to the storage of its checkpoints, while the tasks go on.
 //!
+//! What a task writes goes on from what it wrote before, be that checkpoint sealed or not. So its files make a chain,
+//! and one that could not be written ends it.
+//!
 //! What a task has passed and how it has ended are told in that order, whichever is written first: the
 //! coordinator must not take the state that a task ended with for the one at a barrier before.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
 use tidemill_engine::EngineError;
 use tidemill_engine::state::Snapshot;
 use tidemill_engine::task::Passed;
-use tidemill_plans::checkpoint::StateFile;
+use tidemill_plans::checkpoint::{StateFile, TaskState};
 use tidemill_plans::error::chain;
 use tidemill_plans::ids::{Epoch, RunId, TaskId};
 use tidemill_plans::protocol::WorkerEvent;
@@ -21,6 +25,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::events::EventSender;
+use crate::state_chain::StateChain;
 
 /// How long writing one task's state may take.
 const WRITE_LIMIT: Duration = Duration::from_secs(120);
@@ -36,14 +41,21 @@ pub(crate) struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    /// A writer for `run`, which tells the coordinator through `events`.
-    pub(crate) fn start(runtime: &Handle, run: RunId, storage: Storage, events: EventSender) -> Self {
+    /// A writer for `run`, which tells the coordinator through `events`. Each task has its chain.
+    pub(crate) fn start(
+        runtime: &Handle,
+        run: RunId,
+        storage: Storage,
+        mut chains: BTreeMap<TaskId, StateChain>,
+        events: EventSender,
+    ) -> Self {
         let (queue, states) = mpsc::unbounded_channel();
         let writing = async move {
             let write = |(task, passed)| write(run, task, passed, storage.clone());
             let mut written = UnboundedReceiverStream::new(states).map(write).buffered(WRITES_AT_ONCE);
-            while let Some(event) = written.next().await {
-                events.push(event);
+            while let Some(written) = written.next().await {
+                let chain = chains.entry(written.task).or_default();
+                events.push(written.settle(run, chain));
             }
         };
         Self { queue, task: runtime.spawn(writing).abort_handle() }
@@ -62,22 +74,41 @@ impl Drop for CheckpointWriter {
     }
 }
 
-/// Writes one task's state; what the coordinator is to hear of it.
-async fn write(run: RunId, task: TaskId, passed: Passed, storage: Storage) -> WorkerEvent {
+/// One task's state at a barrier, written or not.
+struct Written {
+    task: TaskId,
+    epoch: Epoch,
+    alignment_us: u64,
+    has_changes: bool,
+    file: Result<StateFile, String>,
+}
+
+async fn write(run: RunId, task: TaskId, passed: Passed, storage: Storage) -> Written {
     let Passed { epoch, state, alignment_us } = passed;
     let state = state.unwrap_or_default();
+    let has_changes = state.has_changes();
     let path = StateFile::path_of(run, task, epoch);
-    let written = timeout(WRITE_LIMIT, put(&storage, &path, state)).await;
-    let written = written.unwrap_or_else(|_| Err(format!("{path} was not written within {WRITE_LIMIT:?}")));
-    match written {
-        Ok(bytes) => {
-            let state = Some(StateFile { path, bytes }.into());
-            match epoch {
-                Epoch::END => WorkerEvent::TaskFinished { run, task, state },
-                epoch => WorkerEvent::BarrierPassed { run, task, epoch, state, alignment_us },
+    let bytes = timeout(WRITE_LIMIT, put(&storage, &path, state)).await;
+    let bytes = bytes.unwrap_or_else(|_| Err(format!("{path} was not written within {WRITE_LIMIT:?}")));
+    Written { task, epoch, alignment_us, has_changes, file: bytes.map(|bytes| StateFile { path, bytes }) }
+}
+
+impl Written {
+    /// Makes it part of its task's chain; what the coordinator is to hear of it.
+    fn settle(self, run: RunId, chain: &mut StateChain) -> WorkerEvent {
+        let Self { task, epoch, alignment_us, has_changes, file } = self;
+        let state: Result<TaskState, String> = match file {
+            Ok(file) => chain.add(file, has_changes),
+            Err(message) => {
+                chain.lose();
+                Err(message)
             }
+        };
+        match (state, epoch) {
+            (Ok(state), Epoch::END) => WorkerEvent::TaskFinished { run, task, state: Some(state) },
+            (Ok(state), epoch) => WorkerEvent::BarrierPassed { run, task, epoch, state: Some(state), alignment_us },
+            (Err(message), epoch) => WorkerEvent::CheckpointFailed { run, task, epoch, message },
         }
-        Err(message) => WorkerEvent::CheckpointFailed { run, task, epoch, message },
     }
 }
 

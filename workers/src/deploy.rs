@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use tidemill_engine::connector::Views;
-use tidemill_engine::task::{BuiltTask, DeadLetters, Receiver, Sender, TaskEnv, TaskPlan, build_task, channel};
+use tidemill_engine::task::{
+    BuiltTask, DeadLetters, NextSnapshot, Receiver, Sender, TaskEnv, TaskPlan, build_task, channel,
+};
 use tidemill_plans::ids::{ChannelId, StageId, TaskId, WorkerId};
 use tidemill_plans::protocol::{CoordinatorLink, Deployment};
 use tidemill_plans::stage::Stages;
@@ -23,6 +25,7 @@ use crate::restored::{Restored, counts};
 use crate::results::Results;
 use crate::runner::caught;
 use crate::running::JobResources;
+use crate::state_chain::StateChain;
 
 /// Where a job is deployed: what its tasks need of their worker.
 pub(crate) struct Site {
@@ -47,6 +50,9 @@ pub(crate) struct DeployedJob {
     /// All that it holds.
     pub(crate) resources: JobResources,
 }
+
+/// What is asked of the snapshots of this worker's tasks.
+type NextSnapshots = BTreeMap<TaskId, NextSnapshot>;
 
 /// The ends of all channels of this worker's tasks.
 #[derive(Default)]
@@ -92,11 +98,15 @@ impl Site {
         };
         let here = self.worker;
         let models = Arc::clone(&env.models);
-        let writer =
-            storage.map(|storage| CheckpointWriter::start(&self.runtime, deployment.run, storage, self.events.clone()));
+        let own = deployment.tasks.iter().filter(|(_, worker)| *worker == here).map(|(task, _)| *task);
+        let chains: BTreeMap<TaskId, StateChain> = own.map(|task| (task, restored.chain_of(task))).collect();
+        let next: NextSnapshots = chains.iter().map(|(task, chain)| (*task, chain.next())).collect();
+        let writer = storage.map(|storage| {
+            CheckpointWriter::start(&self.runtime, deployment.run, storage, chains, self.events.clone())
+        });
         // Sources open their files here, models are set up: not for a thread that others wait on.
         let building = self.runtime.spawn_blocking(move || {
-            caught(|| Ok(build_tasks(&deployment, &stages, here, &env, wiring, &restored)))
+            caught(|| Ok(build_tasks(&deployment, &stages, &env, wiring, &restored, next)))
                 .map_err(WorkersError::from)?
         });
         let (tasks, built) = building
@@ -155,21 +165,18 @@ impl Site {
 fn build_tasks(
     deployment: &Deployment,
     stages: &Stages,
-    here: WorkerId,
     env: &TaskEnv,
     mut wiring: Wiring,
     restored: &Restored,
+    mine: NextSnapshots,
 ) -> Result<(Vec<DeployedTask>, Vec<BuiltTask>)> {
-    let mut mine: Vec<TaskId> =
-        deployment.tasks.iter().filter(|(_, worker)| *worker == here).map(|(task, _)| *task).collect();
-    mine.sort();
     let mut tasks = Vec::with_capacity(mine.len());
     let mut built = Vec::with_capacity(mine.len());
-    for task in mine {
+    for (task, next_snapshot) in mine {
         let receivers = wiring.receivers.remove(&task).unwrap_or_default();
         let senders = wiring.senders.remove(&task).unwrap_or_default();
-        let restore = restored.of(stages.stage(task.stage)?);
-        let one = build_task(TaskPlan { graph: &deployment.graph, stages, task, env, receivers, senders, restore })?;
+        let (graph, restore) = (&deployment.graph, restored.of(stages.stage(task.stage)?));
+        let one = build_task(TaskPlan { graph, stages, task, env, receivers, senders, restore, next_snapshot })?;
         let remote_channels = wiring.remote.remove(&task).unwrap_or_default();
         tasks.push(DeployedTask { id: task, has_driver: one.driver.is_some(), remote_channels });
         built.push(one);

@@ -22,6 +22,7 @@ mod results;
 mod runner;
 mod running;
 mod slots;
+mod state_chain;
 mod task_actor;
 
 pub use coordinator_link::FlightCoordinatorLink;

@@ -1,21 +1,31 @@
 //! The state that a worker's tasks go on from, read from the storage of the checkpoints.
+//!
+//! Files are read some at a time, whichever tasks they are of; the layers of a task are put together once all are
+//! there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::{StreamExt, stream};
 use tidemill_engine::EngineError;
 use tidemill_engine::state::{Moved, Restore, Snapshot};
-use tidemill_plans::checkpoint::{Manifest, Origin, StateFile};
+use tidemill_plans::checkpoint::{Manifest, Origin, StateFile, TaskState};
 use tidemill_plans::ids::{OperatorId, StageId, TaskId};
 use tidemill_plans::stage::Stage;
 use tidemill_plans::storage::Storage;
 use tokio::task::spawn_blocking;
 
 use crate::error::{Result, WorkersError};
+use crate::state_chain::StateChain;
+
+/// Files that are read, and tasks whose layers are put together, at the same time.
+const READS_AT_ONCE: usize = 8;
 
 /// What the instances of each stage wrote, by subtask. Of those that no task here takes over it has nothing.
 #[derive(Default)]
 pub(crate) struct Restored {
     stages: BTreeMap<StageId, Vec<Snapshot>>,
+    /// The files of the tasks that are as they were.
+    chains: BTreeMap<TaskId, Vec<StateFile>>,
     /// Behind a savepoint: whose state each operator takes.
     origins: Option<Vec<Option<Origin>>>,
 }
@@ -31,21 +41,32 @@ impl Restored {
     ) -> Result<Self> {
         let before = counts(checkpoint.tasks.iter().map(|(task, _)| task.stage));
         let own: BTreeSet<TaskId> = own.collect();
+        let is_rescaled = |stage: StageId| before.get(&stage) != parallelism.get(&stage);
+        let takes_over = |task: &TaskId| own.contains(task) || own.iter().any(|own| own.stage == task.stage);
+        let is_moved = checkpoint.origins.is_some();
+        let is_needed = |task: &TaskId| match is_rescaled(task.stage) {
+            _ if is_moved => true,
+            true => takes_over(task),
+            false => own.contains(task),
+        };
+        let needed = || checkpoint.tasks.iter().filter(|(task, _)| is_needed(task));
         let mut restored = Self { origins: checkpoint.origins.clone(), ..Self::default() };
-        for (task, state) in &checkpoint.tasks {
-            let is_rescaled = before.get(&task.stage) != parallelism.get(&task.stage);
-            let is_needed = own.contains(task) || is_rescaled && own.iter().any(|own| own.stage == task.stage);
-            if is_needed || restored.origins.is_some() {
-                let instances = before.get(&task.stage).copied().unwrap_or(0) as usize;
-                let stage = restored.stages.entry(task.stage).or_insert_with(|| vec![Snapshot::default(); instances]);
-                if let Some(instance) = stage.get_mut(task.subtask as usize) {
-                    for file in &state.files {
-                        *instance = read(storage, file).await?;
-                    }
-                }
+        for (task, state) in needed().filter(|(task, _)| !is_moved && !is_rescaled(task.stage)) {
+            restored.chains.insert(*task, state.files.clone());
+        }
+        for (task, snapshot) in read_all(storage, needed()).await? {
+            let instances = before.get(&task.stage).copied().unwrap_or(0) as usize;
+            let stage = restored.stages.entry(task.stage).or_insert_with(|| vec![Snapshot::default(); instances]);
+            if let Some(instance) = stage.get_mut(task.subtask as usize) {
+                *instance = snapshot;
             }
         }
         Ok(restored)
+    }
+
+    /// The chain that a task goes on with.
+    pub(crate) fn chain_of(&self, task: TaskId) -> StateChain {
+        self.chains.get(&task).map_or_else(StateChain::default, |files| StateChain::restored(files.clone()))
     }
 
     /// What a task of this stage goes on from; nothing where the job begins anew.
@@ -75,12 +96,45 @@ pub(crate) fn counts(stages: impl Iterator<Item = StageId>) -> BTreeMap<StageId,
     counts
 }
 
+/// What each task had written.
+async fn read_all(
+    storage: &Storage,
+    states: impl Iterator<Item = &(TaskId, TaskState)>,
+) -> Result<Vec<(TaskId, Snapshot)>> {
+    let files = states.flat_map(|(task, state)| state.files.iter().map(|file| (*task, file)));
+    let read = |(task, file): (TaskId, &StateFile)| {
+        let (storage, file) = (storage.clone(), file.clone());
+        async move { Ok::<_, WorkersError>((task, file.path.clone(), read(&storage, &file).await?)) }
+    };
+    let mut reading = stream::iter(files.collect::<Vec<_>>()).map(read).buffered(READS_AT_ONCE);
+    let mut layers: BTreeMap<TaskId, (String, Vec<Snapshot>)> = BTreeMap::new();
+    while let Some(read) = reading.next().await {
+        let (task, path, layer) = read?;
+        let (newest, of_task) = layers.entry(task).or_default();
+        *newest = path;
+        of_task.push(layer);
+    }
+    let merge = |(task, (path, layers)): (TaskId, (String, Vec<Snapshot>))| async move {
+        Ok((task, blocking(&path, move || Snapshot::merged(layers)).await?))
+    };
+    stream::iter(layers).map(merge).buffered(READS_AT_ONCE).collect::<Vec<_>>().await.into_iter().collect()
+}
+
 async fn read(storage: &Storage, file: &StateFile) -> Result<Snapshot> {
     let broken = |reason: String| WorkersError::Restore { path: file.path.clone(), reason };
     let bytes = storage.get(&file.path).await?.ok_or_else(|| broken(String::from("it is gone")))?;
     if bytes.len() as u64 != file.bytes {
         return Err(broken(format!("it has {} bytes instead of {}", bytes.len(), file.bytes)));
     }
-    let read = spawn_blocking(move || Snapshot::from_bytes(&bytes)).await;
-    read.unwrap_or_else(|error| Err(EngineError::Panicked(error.to_string()))).map_err(|error| broken(error.chain()))
+    blocking(&file.path, move || Snapshot::from_bytes(&bytes)).await
+}
+
+/// Does what takes a while on a thread that nobody else waits for.
+async fn blocking(
+    path: &str,
+    compute: impl FnOnce() -> tidemill_engine::Result<Snapshot> + Send + 'static,
+) -> Result<Snapshot> {
+    let computed = spawn_blocking(compute).await;
+    let computed = computed.unwrap_or_else(|error| Err(EngineError::Panicked(error.to_string())));
+    computed.map_err(|error| WorkersError::Restore { path: path.to_owned(), reason: error.chain() })
 }

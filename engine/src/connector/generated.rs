@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 use tidemill_plans::codec;
+use tidemill_plans::node::SourceNode;
 
 use super::pace::{Pace, Paced};
 use super::share::Share;
@@ -50,7 +51,11 @@ enum Position {
 }
 
 /// Opens one subtask's share of a generated source.
-pub(super) fn open<G: Generate + 'static>(generate: G, options: &GeneratedOptions) -> Box<dyn Source> {
+pub(super) fn open<G: Generate + 'static>(
+    generate: G,
+    options: &GeneratedOptions,
+    node: &SourceNode,
+) -> Box<dyn Source> {
     let share = options.share;
     let parallelism = u64::from(share.parallelism);
     // At a pace, a large block would hold a subtask's event time, and so the watermark, back.
@@ -59,10 +64,8 @@ pub(super) fn open<G: Generate + 'static>(generate: G, options: &GeneratedOption
         Some(rate) => (rate / (PACED_BATCHES * parallelism)).clamp(1, options.batch_rows),
     };
     let source = Generated { generate, rows: options.rows, block_rows, block: u64::from(share.subtask), parallelism };
-    match options.rows_per_second {
-        None => Box::new(source),
-        Some(rate) => Box::new(Paced::new(source, Pace::new(rate, share, options.rows.div_ceil(block_rows)))),
-    }
+    let pace = options.rows_per_second.map(|rate| Pace::new(rate, share, options.rows.div_ceil(block_rows)));
+    Box::new(Paced::new(source, pace, node))
 }
 
 impl<G: Generate> Source for Generated<G> {

@@ -23,6 +23,7 @@ use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use self::states::{GroupStates, GroupedRows, states_of};
 use super::Operator;
+use super::changed_keys::ChangedKeys;
 use super::groups::AggregateCall;
 use super::key_index::KeyIndex;
 use super::window_aggregate::conform;
@@ -56,6 +57,8 @@ pub(super) struct Aggregate {
     groups: Vec<Group>,
     /// The groups that have changed since they were emitted, in the order in which they did.
     changed: Vec<u32>,
+    /// The groups that have changed since state was written.
+    unwritten: ChangedKeys,
     /// For those of them that downstream knows, what it knows: parts of a column for each aggregate.
     before: Vec<Vec<ArrayRef>>,
     before_bytes: usize,
@@ -110,6 +113,7 @@ impl Aggregate {
             states,
             groups: Vec::new(),
             changed: Vec::new(),
+            unwritten: ChangedKeys::default(),
             before: Vec::new(),
             before_bytes: 0,
             empty: 0,
@@ -145,6 +149,7 @@ impl Aggregate {
         self.groups.resize(self.keys.len(), Group::NEW);
         let mut known = Vec::new();
         for number in groups {
+            self.unwritten.note(*number);
             let group = &mut self.groups[*number];
             if !group.changed {
                 group.changed = true;
@@ -306,6 +311,7 @@ impl Aggregate {
         if live.len() == self.groups.len() {
             return Ok(());
         }
+        self.note_gone(&live)?;
         self.keys.keep(&live)?;
         for states in &mut self.states {
             states.keep(&live)?;
@@ -402,6 +408,7 @@ impl Operator for Aggregate {
             + self.states.iter().map(|states| states.bytes()).sum::<usize>()
             + self.groups.capacity() * size_of::<Group>()
             + self.changed.capacity() * size_of::<u32>()
+            + self.unwritten.bytes()
             + self.before_bytes
             + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
     }

@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod bad_rows;
+mod changed_keys;
 mod filter;
 mod groups;
 mod held_rows;

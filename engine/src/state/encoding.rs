@@ -1,6 +1,7 @@
-//! Snapshots as bytes: a header that names the parts, then the parts, then a checksum.
+//! Snapshots as bytes: the parts, then what they are, then a checksum.
 //!
-//! Rows are Arrow IPC streams, so each part carries its own schema.
+//! Rows are Arrow IPC streams, so each part carries its own schema. What says where they are comes behind them, so
+//! that nothing has to be copied once its length is known.
 
 use std::io::Cursor;
 
@@ -8,49 +9,61 @@ use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use tidemill_plans::codec;
+use tidemill_plans::ids::Epoch;
 
-use super::{Belongs, Snapshot, StateRows};
+use super::{Belongs, Changes, Snapshot, StateRows};
 use crate::error::{EngineError, Result};
 
 /// What every snapshot begins with; the last byte is the version of the format.
-const MAGIC: &[u8; 8] = b"TDMLSTA\x01";
+const MAGIC: &[u8; 8] = b"TDMLSTA\x02";
 
-/// Bytes of the header's length and of the checksum.
+/// Bytes of the contents' length and of the checksum.
 const LENGTH_BYTES: usize = 8;
 const CHECKSUM_BYTES: usize = 4;
 
 /// What is in a snapshot, in the order of its bytes.
 #[derive(bincode::Encode, bincode::Decode)]
-struct Header {
+struct Contents {
+    epoch: Epoch,
+    after: Option<Epoch>,
     values: Vec<(String, Vec<u8>)>,
-    rows: Vec<RowsHeader>,
+    rows: Vec<RowsPart>,
 }
 
 #[derive(bincode::Encode, bincode::Decode)]
-struct RowsHeader {
+struct RowsPart {
     name: String,
     belongs: Belongs,
     bytes: u64,
+    changes: Option<ChangesPart>,
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+struct ChangesPart {
+    keys: Vec<usize>,
+    /// Bytes of the keys that are gone, behind those of the rows.
+    gone_bytes: u64,
 }
 
 impl Snapshot {
     /// The snapshot's bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut header = Header { values: Vec::new(), rows: Vec::new() };
-        header.values.extend(self.values.iter().map(|(name, value)| (name.clone(), value.clone())));
-        let mut body = Vec::new();
-        for (name, rows) in &self.rows {
-            let start = body.len();
-            write_rows(&mut body, &rows.batches)?;
-            let (name, belongs) = (name.clone(), rows.belongs.clone());
-            header.rows.push(RowsHeader { name, belongs, bytes: (body.len() - start) as u64 });
+        let mut bytes = MAGIC.to_vec();
+        let values = self.values.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut contents = Contents { epoch: self.epoch, after: self.after, values, rows: Vec::new() };
+        for (name, StateRows { belongs, batches, changes }) in &self.rows {
+            let (name, belongs) = (name.clone(), belongs.clone());
+            let rows_bytes = write_rows(&mut bytes, batches)?;
+            let mut part = RowsPart { name, belongs, bytes: rows_bytes, changes: None };
+            if let Some(Changes { keys, gone }) = changes {
+                let gone_bytes = write_rows(&mut bytes, gone)?;
+                part.changes = Some(ChangesPart { keys: keys.clone(), gone_bytes });
+            }
+            contents.rows.push(part);
         }
-        let header = codec::encode(&header)?;
-        let mut bytes = Vec::with_capacity(MAGIC.len() + LENGTH_BYTES + header.len() + body.len() + CHECKSUM_BYTES);
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&header);
-        bytes.extend_from_slice(&body);
+        let contents = codec::encode(&contents)?;
+        bytes.extend_from_slice(&contents);
+        bytes.extend_from_slice(&(contents.len() as u64).to_le_bytes());
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
         Ok(bytes)
     }
@@ -70,20 +83,31 @@ impl Snapshot {
         if computed != stored {
             return Err(broken(format!("its checksum is {computed:08x} instead of {stored:08x}")));
         }
-        let mut rest = &content[MAGIC.len()..];
-        let (length, after) = rest.split_first_chunk::<LENGTH_BYTES>().ok_or_else(|| cut_short(bytes))?;
-        rest = after;
-        let length = u64::from_le_bytes(*length);
-        let header: Header = codec::decode(take(&mut rest, length, bytes)?)?;
-        let mut snapshot = Self { values: header.values.into_iter().collect(), ..Self::default() };
-        for RowsHeader { name, belongs, bytes: length } in header.rows {
-            let batches = read_rows(take(&mut rest, length, bytes)?)?;
-            snapshot.rows.insert(name, StateRows { belongs, batches });
-        }
-        match rest {
-            [] => Ok(snapshot),
-            more => Err(broken(format!("{} bytes follow its end", more.len()))),
-        }
+        let (content, length) =
+            content[MAGIC.len()..].split_last_chunk::<LENGTH_BYTES>().ok_or_else(|| cut_short(bytes))?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let start = content.len().checked_sub(length).ok_or_else(|| cut_short(bytes))?;
+        let (rest, contents) = content.split_at(start);
+        read_parts(codec::decode(contents)?, rest, bytes)
+    }
+}
+
+fn read_parts(contents: Contents, mut rest: &[u8], all: &[u8]) -> Result<Snapshot> {
+    let Contents { epoch, after, values, rows } = contents;
+    let mut snapshot = Snapshot { epoch, after, values: values.into_iter().collect(), ..Snapshot::default() };
+    for RowsPart { name, belongs, bytes: length, changes } in rows {
+        let batches = read_rows(take(&mut rest, length, all)?)?;
+        let changes = match changes {
+            Some(ChangesPart { keys, gone_bytes }) => {
+                Some(Changes { keys, gone: read_rows(take(&mut rest, gone_bytes, all)?)? })
+            }
+            None => None,
+        };
+        snapshot.rows.insert(name, StateRows { belongs, batches, changes });
+    }
+    match rest {
+        [] => Ok(snapshot),
+        more => Err(broken(format!("{} bytes are of no part", more.len()))),
     }
 }
 
@@ -95,16 +119,22 @@ fn take<'a>(rest: &mut &'a [u8], length: u64, all: &[u8]) -> Result<&'a [u8]> {
     Ok(part)
 }
 
-fn write_rows(bytes: &mut Vec<u8>, batches: &[RecordBatch]) -> Result<()> {
-    let Some(first) = batches.first() else { return Ok(()) };
-    let mut writer = StreamWriter::try_new(bytes, first.schema_ref())?;
+/// Writes rows; says how many bytes they take, none if there are none.
+fn write_rows(bytes: &mut Vec<u8>, batches: &[RecordBatch]) -> Result<u64> {
+    let Some(first) = batches.first() else { return Ok(0) };
+    let start = bytes.len();
+    let mut writer = StreamWriter::try_new(&mut *bytes, first.schema_ref())?;
     for batch in batches {
         writer.write(batch)?;
     }
-    Ok(writer.finish()?)
+    writer.finish()?;
+    Ok((bytes.len() - start) as u64)
 }
 
 fn read_rows(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
     let reader = StreamReader::try_new(Cursor::new(bytes), None)?;
     Ok(reader.collect::<Result<_, _>>()?)
 }

@@ -5,22 +5,28 @@
 //! change and the state be read all the same. Rows say where they belong: when a job comes back with
 //! another parallelism, each instance reads what the instances before it wrote and takes its part.
 //!
+//! A snapshot may lack what has not changed since the one before it: an operator that knows writes, name by name,
+//! the rows that have come or changed, and the keys of those that are gone. Such layers are put together when they
+//! are read, so whoever restores state sees none of them.
+//!
 //! Names are stable: they are in checkpoints that later versions read.
 
 mod encoding;
+mod layers;
+mod reader;
 mod restore;
+mod seen_keys;
 
 use std::collections::BTreeMap;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::RecordBatch;
 use tidemill_plans::codec;
 use tidemill_plans::ids::Epoch;
-use tidemill_plans::key_group::{key_groups, owner};
 
+pub use self::reader::StateReader;
 pub(crate) use self::restore::TaskState;
 pub use self::restore::{Moved, Restore};
-use crate::error::{EngineError, Result};
+use crate::error::Result;
 
 /// Which instance of an operator rows belong to.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
@@ -43,9 +49,12 @@ impl Belongs {
     }
 }
 
-/// What one instance of an operator held at a barrier.
+/// What one instance of an operator held at a barrier, or what of it had changed since the barrier before.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
+    epoch: Epoch,
+    /// The epoch of the snapshot that its changes go on from, if it has any.
+    after: Option<Epoch>,
     values: BTreeMap<String, Vec<u8>>,
     rows: BTreeMap<String, StateRows>,
 }
@@ -55,18 +64,36 @@ pub struct Snapshot {
 struct StateRows {
     belongs: Belongs,
     batches: Vec<RecordBatch>,
+    /// What they do to the rows of the snapshot before; nothing if they are all there are.
+    changes: Option<Changes>,
+}
+
+/// Rows replace those before that have the same keys.
+#[derive(Debug, Clone, PartialEq)]
+struct Changes {
+    /// The columns of their keys.
+    keys: Vec<usize>,
+    /// The keys of those that are gone; they have no other columns.
+    gone: Vec<RecordBatch>,
 }
 
 impl Snapshot {
-    /// Where an operator writes its state at the barrier of `epoch`.
+    /// Where an operator writes all of its state at the barrier of `epoch`.
     pub fn writer(&mut self, epoch: Epoch) -> StateWriter<'_> {
-        StateWriter { snapshot: self, epoch, prefix: String::new() }
+        self.epoch = epoch;
+        StateWriter { snapshot: self, epoch, takes_changes: false, prefix: String::new() }
     }
 
-    /// Whether nothing is held.
+    /// Where an operator writes what has changed since it wrote the snapshot of the epoch `after`.
+    pub fn writer_of_changes(&mut self, epoch: Epoch, after: Epoch) -> StateWriter<'_> {
+        (self.epoch, self.after) = (epoch, Some(after));
+        StateWriter { snapshot: self, epoch, takes_changes: true, prefix: String::new() }
+    }
+
+    /// Whether it can be read with the snapshots before it only.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty() && self.rows.is_empty()
+    pub fn has_changes(&self) -> bool {
+        self.rows.values().any(|rows| rows.changes.is_some())
     }
 }
 
@@ -74,6 +101,7 @@ impl Snapshot {
 pub struct StateWriter<'a> {
     snapshot: &'a mut Snapshot,
     epoch: Epoch,
+    takes_changes: bool,
     prefix: String,
 }
 
@@ -84,9 +112,17 @@ impl StateWriter<'_> {
         self.epoch
     }
 
+    /// Whether [`Self::changes`] can be written: those since the snapshot that was written last. All rows can be
+    /// written in any case.
+    #[must_use]
+    pub fn takes_changes(&self) -> bool {
+        self.takes_changes
+    }
+
     /// Where a part of the operator writes its own, under this name.
     pub fn part(&mut self, name: &str) -> StateWriter<'_> {
-        StateWriter { prefix: path(&self.prefix, name), epoch: self.epoch, snapshot: self.snapshot }
+        let Self { epoch, takes_changes, .. } = *self;
+        StateWriter { prefix: path(&self.prefix, name), epoch, takes_changes, snapshot: self.snapshot }
     }
 
     /// Writes a value.
@@ -96,116 +132,38 @@ impl StateWriter<'_> {
         Ok(())
     }
 
-    /// Writes rows; batches without any are left out.
+    /// Writes all rows there are; batches without any are left out.
     pub fn rows(&mut self, name: &str, belongs: Belongs, batches: impl IntoIterator<Item = RecordBatch>) {
-        let batches: Vec<RecordBatch> = batches.into_iter().filter(|batch| batch.num_rows() > 0).collect();
+        let batches = not_empty(batches);
         if !batches.is_empty() {
-            let before = self.snapshot.rows.insert(path(&self.prefix, name), StateRows { belongs, batches });
-            debug_assert!(before.is_none(), "{name} is written twice");
+            self.insert(name, StateRows { belongs, batches, changes: None });
         }
+    }
+
+    /// Writes the rows that have come or changed, which replace all before that have the same values in the columns
+    /// `keys`, and the keys of rows that are gone. A key may be among both, and may not have been there before.
+    pub fn changes(
+        &mut self,
+        name: &str,
+        belongs: Belongs,
+        keys: Vec<usize>,
+        rows: impl IntoIterator<Item = RecordBatch>,
+        gone: impl IntoIterator<Item = RecordBatch>,
+    ) {
+        debug_assert!(self.takes_changes && !keys.is_empty(), "{name} goes on from nothing");
+        // Without any rows too: what is not named at all has no rows any more.
+        let changes = Some(Changes { keys, gone: not_empty(gone) });
+        self.insert(name, StateRows { belongs, batches: not_empty(rows), changes });
+    }
+
+    fn insert(&mut self, name: &str, rows: StateRows) {
+        let before = self.snapshot.rows.insert(path(&self.prefix, name), rows);
+        debug_assert!(before.is_none(), "{name} is written twice");
     }
 }
 
-/// Reads the state of an operator, or of a part of one, back into one of its instances.
-#[derive(Clone)]
-pub struct StateReader<'a> {
-    /// What the instances held, by their number.
-    snapshots: &'a [Snapshot],
-    subtask: u32,
-    parallelism: u32,
-    prefix: String,
-    /// Whether another job has written it, and shown all that it covers.
-    is_of_savepoint: bool,
-}
-
-impl<'a> StateReader<'a> {
-    /// For instance `subtask` of `parallelism`, from what all the instances before held, in order.
-    #[must_use]
-    pub fn new(snapshots: &'a [Snapshot], subtask: u32, parallelism: u32) -> Self {
-        Self { snapshots, subtask, parallelism, prefix: String::new(), is_of_savepoint: false }
-    }
-
-    /// What a part of the operator wrote under this name.
-    #[must_use]
-    pub fn part(&self, name: &str) -> Self {
-        Self { prefix: path(&self.prefix, name), ..self.clone() }
-    }
-
-    /// A value that all instances have in common, or that only one has.
-    pub fn value<T: bincode::Decode<()>>(&self, name: &str) -> Result<Option<T>> {
-        Ok(self.values(name)?.into_iter().next())
-    }
-
-    /// A value from each instance whose part this one takes over: its own, unless the parallelism has
-    /// changed.
-    pub fn values<T: bincode::Decode<()>>(&self, name: &str) -> Result<Vec<T>> {
-        let name = path(&self.prefix, name);
-        let own = if self.is_rescaled() { self.snapshots } else { self.own() };
-        let values = own.iter().filter_map(|snapshot| snapshot.values.get(&name));
-        values.map(|bytes| Ok(codec::decode(bytes)?)).collect()
-    }
-
-    /// The rows that belong to this instance.
-    pub fn rows(&self, name: &str) -> Result<Vec<RecordBatch>> {
-        let name = path(&self.prefix, name);
-        if !self.is_rescaled() {
-            return Ok(self.own().iter().flat_map(|own| own.rows.get(&name)).flat_map(|r| r.batches.clone()).collect());
-        }
-        let mut rows = Vec::new();
-        for (instance, snapshot) in (0u32..).zip(self.snapshots) {
-            let Some(found) = snapshot.rows.get(&name) else { continue };
-            for batch in &found.batches {
-                rows.extend(self.own_part(batch, &found.belongs, instance)?);
-            }
-        }
-        Ok(rows)
-    }
-
-    /// Whether it is a savepoint's: what it covers has been shown by the job that it was taken of.
-    #[must_use]
-    pub fn is_of_savepoint(&self) -> bool {
-        self.is_of_savepoint
-    }
-
-    /// How many instances have written what is read.
-    #[must_use]
-    pub fn instances(&self) -> u32 {
-        u32::try_from(self.snapshots.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Whether this instance looks after what instance `from` left on the outside.
-    #[must_use]
-    pub fn has_part_of(&self, from: u32) -> bool {
-        from % self.parallelism == self.subtask
-    }
-
-    fn is_rescaled(&self) -> bool {
-        self.snapshots.len() != self.parallelism as usize
-    }
-
-    fn own(&self) -> &'a [Snapshot] {
-        let own = self.subtask as usize;
-        self.snapshots.get(own..=own).unwrap_or_default()
-    }
-
-    /// The rows of instance `from` that are this one's now, if any.
-    fn own_part(&self, batch: &RecordBatch, belongs: &Belongs, from: u32) -> Result<Option<RecordBatch>> {
-        let columns = match belongs {
-            Belongs::ToKeys(columns) if !columns.is_empty() => columns,
-            Belongs::ToKeys(_) => return Ok((self.subtask == 0).then(|| batch.clone())),
-            Belongs::Anywhere => return Ok(self.has_part_of(from).then(|| batch.clone())),
-            Belongs::ToAll => return Ok(Some(batch.clone())),
-        };
-        if columns.iter().any(|column| *column >= batch.num_columns()) {
-            return Err(EngineError::State(format!("{}: its keys are not among its columns", self.prefix)));
-        }
-        let keys: Vec<ArrayRef> = columns.iter().map(|column| ArrayRef::clone(batch.column(*column))).collect();
-        let mut groups = Vec::new();
-        key_groups(&keys, &mut groups)?;
-        let own: BooleanArray =
-            groups.iter().map(|group| Some(owner(*group as u32, self.parallelism) == self.subtask)).collect();
-        Ok(Some(filter_record_batch(batch, &own)?).filter(|own| own.num_rows() > 0))
-    }
+fn not_empty(batches: impl IntoIterator<Item = RecordBatch>) -> Vec<RecordBatch> {
+    batches.into_iter().filter(|batch| batch.num_rows() > 0).collect()
 }
 
 fn path(prefix: &str, name: &str) -> String {

@@ -77,7 +77,7 @@ impl<'a> TaskState<'a> {
     pub(crate) fn operator(&self, id: OperatorId) -> Option<StateReader<'a>> {
         let Some(moved) = &self.restore.moved else { return Some(self.task().part(&id.to_string())) };
         let (before, stage) = moved.operators.get(&id)?;
-        Some(StateReader { is_of_savepoint: true, ..self.read(stage).part(&before.to_string()) })
+        Some(self.read(stage).part(&before.to_string()).of_savepoint())
     }
 
     fn read(&self, stage: &'a [Snapshot]) -> StateReader<'a> {

@@ -99,3 +99,67 @@ fn what_is_everyones_each_reads_from_all_who_had_it() {
     assert_eq!([read(0, 3), read(2, 3), read(0, 1)], ["1\n2\n2\n"; 3]);
     assert_eq!([read(0, 2), read(1, 2)], ["1\n2\n", "2\n"], "its own, where nothing has changed");
 }
+
+/// A snapshot with changes of rows `k v`, those that have come or changed and those that are gone; `all` there are
+/// without a word of what is gone.
+fn layer(epoch: u64, rows: &str, gone: Option<&str>) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    let (rows, belongs) = (parse_rows(&schema("k:float v:int"), rows).unwrap(), Belongs::to_first(1));
+    let Some(gone) = gone else {
+        snapshot.writer(Epoch(epoch)).rows("rows", belongs, [rows]);
+        return snapshot;
+    };
+    let gone = parse_rows(&schema("k:float"), gone).unwrap();
+    let mut state = snapshot.writer_of_changes(Epoch(epoch), Epoch(epoch - 1));
+    state.value("count", &epoch).unwrap();
+    state.changes("rows", belongs, vec![0], [rows], [gone]);
+    snapshot
+}
+
+fn merged(layers: &[Snapshot]) -> String {
+    let through_bytes = |layer: &Snapshot| Snapshot::from_bytes(&layer.to_bytes().unwrap()).unwrap();
+    match Snapshot::merged(layers.iter().map(through_bytes).collect()) {
+        Ok(merged) => shown(&StateReader::new(&[merged], 0, 1).rows("rows").unwrap()),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn rows_of_newer_layers_take_the_place_of_those_with_the_same_key() {
+    let base = layer(1, "1 10\n2 20\n2 21\n- 30\n4 40", None);
+    assert_eq!(merged(&[base.clone(), layer(2, "2 22", Some(""))]), "1.0 10\n- 30\n4.0 40\n2.0 22\n");
+    let changes = [layer(2, "2 22\n2 23\n5 50", Some("1")), layer(3, "- 31\n1 11", Some("4\n5\n9\n1"))];
+    assert_eq!(merged(&[base.clone(), changes[0].clone(), changes[1].clone()]), "2.0 22\n2.0 23\n- 31\n1.0 11\n");
+    // Everything anew: nothing before counts, whatever it is.
+    assert_eq!(merged(&[changes[0].clone(), layer(3, "7 70", None)][1..]), "7.0 70\n");
+    assert_eq!(merged(&[base, changes[0].clone(), layer(3, "7 70", None)]), "7.0 70\n");
+    assert_eq!(merged(&[]), "");
+}
+
+#[test]
+fn keys_are_equal_as_groups_are() {
+    let base = layer(1, "0 1\nNaN 2\n-0.0 3", None);
+    assert_eq!(merged(&[base, layer(2, "", Some("-0.0\nNaN"))]), "");
+}
+
+#[test]
+fn what_had_no_rows_in_between_begins_anew() {
+    let nothing = layer(2, "", None);
+    let layers = [layer(1, "1 10", None), nothing, layer(3, "2 20", Some(""))];
+    assert_eq!(merged(&layers), "2.0 20\n");
+    assert_eq!(merged(&[layer(1, "1 10", None), layer(2, "", Some("")), layer(3, "", Some(""))]), "1.0 10\n");
+}
+
+#[test]
+fn changes_go_on_from_the_layer_before_them() {
+    let changes = layer(3, "1 1", Some(""));
+    assert!(changes.has_changes() && !layer(1, "1 1", None).has_changes());
+    let error = "state cannot be restored: the changes of epoch-3 go on from epoch-2, which is not there";
+    assert_eq!(merged(std::slice::from_ref(&changes)), error);
+    assert_eq!(merged(&[layer(1, "1 1", None), changes.clone()]), error);
+    assert_eq!(merged(&[layer(2, "1 1", None), changes]), "1.0 1\n");
+    let newest = Snapshot::merged(vec![layer(1, "1 1", None), layer(2, "2 1", Some(""))]).unwrap();
+    let state = StateReader::new(std::slice::from_ref(&newest), 0, 1);
+    assert_eq!((state.epoch(), state.value::<u64>("count").unwrap()), (Some(Epoch(2)), Some(2)));
+    assert_eq!(StateReader::new(&[newest], 0, 2).epoch(), None);
+}

@@ -3,6 +3,12 @@
 //! Beside what its operators hold this is the event time that each of its ports had come to and, for a
 //! source, how far it had read. A task that has ended writes that alone, and what its sinks have: when it comes
 //! back, it has ended.
+//!
+//! Mostly it writes what has changed since the barrier before. Whoever takes its snapshots asks for all of it when
+//! one was not written, so that nothing can go on from it, and now and then to have less to read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidemill_plans::ids::{Barrier, Epoch};
 use tidemill_plans::time::Watermark;
@@ -24,6 +30,38 @@ pub struct Passed {
     pub alignment_us: u64,
 }
 
+/// Whether a task's next snapshot is of everything, as the first one is. Told by whoever writes them, and shared with
+/// the task: it cannot come too late for a barrier, for what goes on from a snapshot that was lost is lost too.
+#[derive(Debug, Clone)]
+pub struct NextSnapshot {
+    is_whole: Arc<AtomicBool>,
+}
+
+impl NextSnapshot {
+    /// For a task that goes on from files which its next snapshot may go on from.
+    #[must_use]
+    pub fn of_changes() -> Self {
+        Self { is_whole: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// Asks for everything.
+    pub fn ask_for_whole(&self) {
+        self.is_whole.store(true, Ordering::Release);
+    }
+
+    /// Whether the snapshot that is taken now is of everything.
+    #[must_use]
+    pub fn take_is_whole(&self) -> bool {
+        self.is_whole.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Default for NextSnapshot {
+    fn default() -> Self {
+        Self { is_whole: Arc::new(AtomicBool::new(true)) }
+    }
+}
+
 /// The checkpoints of one task.
 pub(super) struct Checkpoints {
     has_checkpoints: bool,
@@ -32,13 +70,16 @@ pub(super) struct Checkpoints {
     /// What its operators know of event time, port by port.
     watermarks: Vec<Watermark>,
     passed: Vec<Passed>,
+    next: NextSnapshot,
+    /// The epoch of the snapshot that was taken, or restored, last.
+    newest: Option<Epoch>,
     last: Option<Snapshot>,
 }
 
 impl Checkpoints {
-    pub(super) fn new(env: &TaskEnv, positions: Option<Positions>) -> Self {
-        let has_checkpoints = env.checkpoints.is_some();
-        Self { has_checkpoints, positions, watermarks: Vec::new(), passed: Vec::new(), last: None }
+    pub(super) fn new(env: &TaskEnv, positions: Option<Positions>, next: NextSnapshot) -> Self {
+        let (has_checkpoints, watermarks, passed) = (env.checkpoints.is_some(), Vec::new(), Vec::new());
+        Self { has_checkpoints, positions, watermarks, passed, next, newest: None, last: None }
     }
 
     /// Notes the watermarks that the operators have been told.
@@ -54,9 +95,13 @@ impl Checkpoints {
         Ok(())
     }
 
-    fn snapshot(&self, epoch: Epoch, chain: &mut Chain) -> Result<Snapshot> {
+    fn snapshot(&mut self, epoch: Epoch, chain: &mut Chain) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
-        let mut state = snapshot.writer(epoch);
+        let is_whole = self.next.take_is_whole();
+        let mut state = match self.newest.replace(epoch).filter(|_| !is_whole) {
+            Some(before) => snapshot.writer_of_changes(epoch, before),
+            None => snapshot.writer(epoch),
+        };
         state.value("watermarks", &self.watermarks)?;
         if let Some(positions) = &self.positions {
             let position = positions.at(epoch);
@@ -86,6 +131,7 @@ impl Checkpoints {
             chain.set_done();
             return chain.restore(Which::Sinks, state);
         }
+        self.newest = state.task().epoch();
         if let Some(state) = state.inputs() {
             self.watermarks = watermarks(&state)?;
             inbox.restore(&self.watermarks);

@@ -22,7 +22,7 @@ mod source_clock;
 pub use alignment::Alignment;
 pub use chain::Chain;
 pub use channel::{Gone, Receiver, Sender, channel};
-pub use checkpoints::Passed;
+pub use checkpoints::{NextSnapshot, Passed};
 pub use context::{OperatorContext, ResultPort, TaskEnv};
 pub use dead_letter::{DeadLetter, DeadLetters};
 pub use driver::{DriverCommand, SourceDriver};

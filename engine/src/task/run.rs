@@ -18,7 +18,7 @@ use crate::metrics::OperatorStats;
 use crate::operator::build_operator;
 use crate::state::{Restore, Snapshot, StateReader};
 use crate::task::chain::{Gathering, Slot, Target};
-use crate::task::checkpoints::{Checkpoints, has_ended, position};
+use crate::task::checkpoints::{Checkpoints, NextSnapshot, has_ended, position};
 use crate::task::{
     Chain, EndReason, Inbox, Input, OperatorContext, OutEdge, Outbox, Passed, Receiver, Sender, SourceDriver, TaskEnv,
     channel,
@@ -168,6 +168,8 @@ pub struct TaskPlan<'a> {
     pub senders: HashMap<ChannelId, Sender>,
     /// The state that it goes on from.
     pub restore: Restore<'a>,
+    /// What is asked of its snapshots.
+    pub next_snapshot: NextSnapshot,
 }
 
 /// A task, and the driver that feeds it if it heads a source.
@@ -197,7 +199,7 @@ pub fn build_task(mut plan: TaskPlan<'_>) -> Result<BuiltTask> {
     let mut task = Task {
         id: plan.task,
         is_io: slots.iter().any(|slot| slot.operator.is_io()),
-        checkpoints: Checkpoints::new(plan.env, driver.as_ref().map(SourceDriver::positions)),
+        checkpoints: Checkpoints::new(plan.env, driver.as_ref().map(SourceDriver::positions), plan.next_snapshot),
         inbox: Inbox::new(inputs),
         chain: Chain::new(slots),
         outbox: Outbox::new(edges),

@@ -2,22 +2,23 @@
 //!
 //! Before each step the operator's state is written and a twin is restored from it, which takes the same
 //! step: what it emits, counts and holds must be the same. So every test of an operator is one of its
-//! snapshots, too.
+//! snapshots, too. Most of those are of what has changed since the step before.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::{Epoch, JobId, OperatorId};
+use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::settings::Settings;
 use tidemill_plans::time::{EventTime, Watermark};
 
+use super::layers::Layers;
 use super::table::{parse_rows, show_rows};
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::operator::{Operator, build_operator};
-use crate::state::{Snapshot, StateReader};
+use crate::state::StateReader;
 use crate::task::{DeadLetters, EndReason, Message, OperatorContext, PortWatermarks, ResultPort, TaskEnv};
 
 /// One operator under test, built from a graph as a worker would build it.
@@ -27,8 +28,8 @@ pub struct OperatorHarness {
     instance: Instance,
     schemas: Vec<arrow::datatypes::SchemaRef>,
     watermarks: Vec<Watermark>,
-    /// The epoch of the last snapshot.
-    epoch: Epoch,
+    /// What it has written.
+    layers: Layers,
     /// A twin takes each so many-th step; none if zero.
     twin_each: usize,
     steps: usize,
@@ -99,7 +100,7 @@ impl OperatorHarness {
             id,
             watermarks: vec![Watermark::MIN; schemas.len()],
             schemas,
-            epoch: Epoch::default(),
+            layers: Layers::default(),
             twin_each: 1,
             steps: 0,
         })
@@ -206,10 +207,8 @@ impl OperatorHarness {
         if self.instance.operator.has_gathered() {
             return Ok(None);
         }
-        let mut snapshot = Snapshot::default();
-        self.epoch.0 += 1;
-        self.instance.operator.snapshot(&mut snapshot.writer(self.epoch))?;
-        let restored = [Snapshot::from_bytes(&snapshot.to_bytes()?)?];
+        self.layers.take(self.instance.operator.as_mut())?;
+        let restored = [self.layers.merged()?];
         let env = TaskEnv {
             dead_letters: Arc::new(DeadLetters::open(&Settings::default())?),
             models: Arc::default(),

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use tidemill_plans::graph::Partitioning;
-use tidemill_plans::ids::Epoch;
 use tidemill_plans::key_group::{key_groups, owner};
 use tidemill_plans::time::{EventTime, Watermark};
 
+use super::layers::Layers;
 use super::{OperatorHarness, parse_rows, show_rows, test_env};
 use crate::error::Result;
 use crate::metrics::OperatorStats;
 use crate::operator::{Operator, build_operator};
-use crate::state::{Snapshot, StateReader};
+use crate::state::StateReader;
 use crate::task::{EndReason, Message, OperatorContext, PortWatermarks};
 
 /// How many instances there are, step by step.
@@ -76,6 +76,8 @@ struct Instances<'a> {
     harness: &'a OperatorHarness,
     routes: &'a [Partitioning],
     all: Vec<(Box<dyn Operator>, OperatorContext)>,
+    /// What each has written.
+    layers: Vec<Layers>,
     watermarks: Vec<Watermark>,
     emitted: Vec<String>,
 }
@@ -83,17 +85,19 @@ struct Instances<'a> {
 impl<'a> Instances<'a> {
     fn new(harness: &'a OperatorHarness, routes: &'a [Partitioning]) -> Self {
         let watermarks = vec![Watermark::MIN; routes.len()];
-        Self { harness, routes, all: Vec::new(), watermarks, emitted: Vec::new() }
+        Self { harness, routes, all: Vec::new(), layers: Vec::new(), watermarks, emitted: Vec::new() }
     }
 
-    /// Instances that take up what those before held.
+    /// Instances that take up what those before held, and go on with what they have written if they are as many.
     fn rescale(&mut self, parallelism: u32) -> Result<()> {
         let mut before = Vec::new();
-        for (mut operator, mut context) in std::mem::take(&mut self.all) {
+        for ((mut operator, mut context), layers) in std::mem::take(&mut self.all).into_iter().zip(&mut self.layers) {
             self.emitted.extend(take_rows(&mut context)?);
-            let mut snapshot = Snapshot::default();
-            operator.snapshot(&mut snapshot.writer(Epoch(1)))?;
-            before.push(Snapshot::from_bytes(&snapshot.to_bytes()?)?);
+            layers.take(operator.as_mut())?;
+            before.push(layers.merged()?);
+        }
+        if before.len() != parallelism as usize {
+            self.layers = vec![Layers::default(); parallelism as usize];
         }
         let (graph, id) = self.harness.graph();
         let node = graph.node(id)?;

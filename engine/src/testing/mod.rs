@@ -12,6 +12,7 @@ pub(crate) mod graph;
 mod harness;
 #[cfg(test)]
 pub(crate) mod instances;
+mod layers;
 #[cfg(test)]
 pub(crate) mod rescale;
 mod table;

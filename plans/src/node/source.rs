@@ -80,14 +80,17 @@ impl SourceNode {
         column.is_some_and(Projection::is_proctime)
     }
 
+    /// What the connector reads.
+    #[must_use]
+    pub fn connector_schema(&self) -> SchemaRef {
+        if self.upsert_key.is_empty() { Arc::clone(&self.columns.0) } else { with_absent_values(&self.columns.0) }
+    }
+
     /// What the projection reads: the connector's columns, and the time of reading if any column wants it.
     #[must_use]
     pub fn read_schema(&self) -> SchemaRef {
-        if !self.upsert_key.is_empty() {
-            return with_absent_values(&self.columns.0);
-        }
-        if !self.has_proctime() {
-            return Arc::clone(&self.columns.0);
+        if !self.upsert_key.is_empty() || !self.has_proctime() {
+            return self.connector_schema();
         }
         let own = self.columns.0.fields().iter().cloned();
         let read_at = Arc::new(Field::new(PROCTIME_COLUMN, event_time_type(), false));

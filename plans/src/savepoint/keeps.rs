@@ -32,7 +32,13 @@ pub(super) fn of(graph: &DataflowGraph, node: &Node) -> Option<Keeps> {
 fn what(graph: &DataflowGraph, node: &Node) -> Option<String> {
     let input = |port, columns: &[usize]| input_names(graph, node, port, columns);
     Some(match &node.kind {
-        NodeKind::Source(source) => with_options("read from", &source.connector, &source.options),
+        NodeKind::Source(source) => {
+            // What is made at another pace is made in other blocks.
+            let is_generated = matches!(source.connector.as_str(), "datagen" | "nexmark");
+            let pace = source.options.iter().find(|(key, _)| is_generated && key == "rows_per_second");
+            let pace = pace.map(|(_, rate)| format!(" at {rate} rows a second")).unwrap_or_default();
+            with_options("read from", &source.connector, &source.options) + &pace
+        }
         NodeKind::Sink(sink) => with_options("written to", &sink.connector, &sink.options),
         NodeKind::Normalize(normalize) => format!("the last row of ({})", input(0, &normalize.keys)),
         NodeKind::SessionAssign(session) => {

@@ -82,12 +82,10 @@ fn watch_interval(options: &[(String, String)]) -> Option<Duration> {
     option(options, "watch").and_then(parse_duration_ms).map(Duration::from_millis)
 }
 
-/// A source that is held to the pace of its options; what it reads comes in so many parts.
+/// A source that is held to the pace of its options, if they have one; what it reads comes in so many parts.
 fn at_pace<S: Source + 'static>(source: S, node: &SourceNode, share: Share, parts: u64) -> Box<dyn Source> {
-    match number(&node.options, "rows_per_second") {
-        Some(rate) => Box::new(Paced::new(source, Pace::new(rate, share, parts))),
-        None => Box::new(source),
-    }
+    let pace = number(&node.options, "rows_per_second").map(|rate| Pace::new(rate, share, parts));
+    Box::new(Paced::new(source, pace, node))
 }
 
 /// Opens one subtask's share of a folder of files.

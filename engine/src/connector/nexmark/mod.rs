@@ -35,7 +35,7 @@ pub(super) fn open_source(node: &SourceNode, env: &TaskEnv, share: Share) -> Res
         rows_per_second: number(&node.options, "rows_per_second"),
         share,
     };
-    Ok(generated::open(rows, &options))
+    Ok(generated::open(rows, &options, node))
 }
 
 /// Makes rows of one table.

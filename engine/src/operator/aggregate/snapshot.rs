@@ -1,6 +1,5 @@
 //! The groups of an aggregation as rows: keys, what is known of the group, what each aggregate knows of it.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
@@ -14,10 +13,10 @@ use crate::operator::groups::{columns_of, named, state_columns};
 use crate::state::{Belongs, StateReader, StateWriter};
 
 /// Groups written at a time. Tests want to see several batches.
-const STRETCH_GROUPS: u32 = if cfg!(test) { 2 } else { 1 << 16 };
+const PART_GROUPS: usize = if cfg!(test) { 2 } else { 1 << 16 };
 
 impl Aggregate {
-    /// Writes everything; nothing is gathered.
+    /// Writes the groups that have changed, or all; nothing is gathered.
     pub(super) fn write(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         debug_assert!(!self.has_gathered(), "changes are emitted before a barrier");
         state.value("watermark", &self.watermark)?;
@@ -25,24 +24,43 @@ impl Aggregate {
         if let Some(waiting) = &self.waiting {
             waiting.snapshot(Belongs::ToKeys(self.key_columns.clone()), &mut state.part("waiting"));
         }
-        let batches = self.group_rows()?;
-        state.rows("groups", Belongs::to_first(self.key_columns.len()), batches);
+        let (keys, changed) = (self.key_columns.len(), self.unwritten.take(state));
+        // Without keys there is one group, and no key to call it by.
+        let Some(changed) = changed.filter(|_| keys > 0) else {
+            let all: Vec<u32> = (0..self.groups.len() as u32).collect();
+            state.rows("groups", Belongs::to_first(keys), self.group_rows(&all)?);
+            return Ok(());
+        };
+        let rows = self.group_rows(&changed.numbers)?;
+        state.changes("groups", Belongs::to_first(keys), (0..keys).collect(), rows, changed.gone);
         Ok(())
     }
 
-    fn group_rows(&mut self) -> Result<Vec<RecordBatch>> {
-        let total = self.groups.len() as u32;
-        let starts = (0..total).step_by(STRETCH_GROUPS as usize);
-        let stretches: Vec<Range<u32>> =
-            starts.map(|start| start..total.min(start.saturating_add(STRETCH_GROUPS))).collect();
-        let mut tables: Vec<Vec<(String, ArrayRef)>> = Vec::with_capacity(stretches.len());
-        for stretch in &stretches {
-            let keys = self.keys.keys(&stretch.clone().collect::<Vec<u32>>())?;
+    /// Notes that the other groups are gone.
+    pub(super) fn note_gone(&mut self, live: &[u32]) -> Result<()> {
+        if self.unwritten.is_noting() {
+            let mut live_too = live.iter().peekable();
+            let is_gone = |number: &u32| live_too.next_if_eq(&number).is_none();
+            let gone: Vec<u32> = (0..self.groups.len() as u32).filter(is_gone).collect();
+            let keys = self.keys.keys(&gone)?.into_iter().enumerate();
+            let keys = RecordBatch::try_from_iter(keys.map(|(number, key)| (format!("k{number}"), key)))?;
+            self.unwritten.note_gone(keys, live.len());
+        }
+        self.unwritten.keep(live);
+        Ok(())
+    }
+
+    /// The rows of these groups.
+    fn group_rows(&mut self, groups: &[u32]) -> Result<Vec<RecordBatch>> {
+        let parts: Vec<&[u32]> = groups.chunks(PART_GROUPS).collect();
+        let mut tables: Vec<Vec<(String, ArrayRef)>> = Vec::with_capacity(parts.len());
+        for part in &parts {
+            let keys = self.keys.keys(part)?;
             let keys = keys.into_iter().enumerate().map(|(number, key)| (format!("k{number}"), key));
-            tables.push(keys.chain(self.what_is_known(stretch)).collect());
+            tables.push(keys.chain(self.what_is_known(part)).collect());
         }
         for (call, states) in self.states.iter_mut().enumerate() {
-            for (table, columns) in tables.iter_mut().zip(states.write(&stretches)?) {
+            for (table, columns) in tables.iter_mut().zip(states.write(&parts)?) {
                 table.extend(state_columns(call, columns));
             }
         }
@@ -53,11 +71,11 @@ impl Aggregate {
         tables.into_iter().map(batch).collect()
     }
 
-    fn what_is_known(&self, groups: &Range<u32>) -> [(String, ArrayRef); 3] {
-        let groups = &self.groups[groups.start as usize..groups.end as usize];
-        let rows = Int64Array::from_iter_values(groups.iter().map(|group| group.rows));
-        let known = BooleanArray::from_iter(groups.iter().map(|group| Some(group.known)));
-        let touched = Int64Array::from_iter_values(groups.iter().map(|group| group.touched));
+    fn what_is_known(&self, groups: &[u32]) -> [(String, ArrayRef); 3] {
+        let groups = || groups.iter().map(|number| &self.groups[*number as usize]);
+        let rows = Int64Array::from_iter_values(groups().map(|group| group.rows));
+        let known = BooleanArray::from_iter(groups().map(|group| Some(group.known)));
+        let touched = Int64Array::from_iter_values(groups().map(|group| group.touched));
         [
             (String::from("rows"), Arc::new(rows)),
             (String::from("known"), Arc::new(known)),
@@ -76,7 +94,9 @@ impl Aggregate {
         if let Some(waiting) = &mut self.waiting {
             waiting.restore(&state.part("waiting"))?;
         }
-        state.rows("groups")?.iter().try_for_each(|batch| self.read_groups(batch))
+        state.rows("groups")?.iter().try_for_each(|batch| self.read_groups(batch))?;
+        self.unwritten.begin();
+        Ok(())
     }
 
     fn read_groups(&mut self, batch: &RecordBatch) -> Result<()> {

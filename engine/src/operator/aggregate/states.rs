@@ -18,8 +18,6 @@ mod multiset;
 mod single;
 mod sum;
 
-use std::ops::Range;
-
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, UInt64Type};
@@ -44,9 +42,9 @@ pub(super) trait GroupStates: Send {
     /// Keeps these groups only: the i-th has the number i now.
     fn keep(&mut self, live: &[u32]) -> Result<()>;
 
-    /// What is known of these stretches of groups: columns for each stretch, with a row a group. Writing
-    /// changes nothing.
-    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>>;
+    /// What is known of some groups, whose numbers grow: columns for each part, with a row a group. Writing changes
+    /// nothing.
+    fn write(&mut self, parts: &[&[u32]]) -> Result<Vec<Vec<ArrayRef>>>;
 
     /// Takes up what was written of some groups. They have the numbers from `first` on, and nothing is known
     /// yet of later ones.
@@ -131,9 +129,9 @@ fn plain_states(call: &AggregateCall, types: &[DataType], takes_back: bool) -> R
     })
 }
 
-/// The values of a stretch of groups; the default where a group has none yet.
-fn stretch<T: Copy + Default>(values: &[T], groups: &Range<u32>) -> impl Iterator<Item = T> {
-    groups.clone().map(|group| values.get(group as usize).copied().unwrap_or_default())
+/// The values of some groups; the default where a group has none yet.
+fn values_of<T: Copy + Default>(values: &[T], groups: &[u32]) -> impl Iterator<Item = T> {
+    groups.iter().map(|group| values.get(*group as usize).copied().unwrap_or_default())
 }
 
 /// Values by group, moved to the groups' new numbers.

@@ -142,6 +142,7 @@ impl Job {
                 receivers,
                 senders,
                 restore: Restore::default(),
+                next_snapshot: NextSnapshot::default(),
             })
             .unwrap();
             job.tasks.push(built.task);
@@ -281,8 +282,16 @@ fn ended_and_restored(graph: &DataflowGraph) -> OperatorMetrics {
     let state = sink.take_final_state().unwrap().to_bytes().unwrap();
     let restore = [Snapshot::from_bytes(&state).unwrap()];
     let (receivers, senders) = (HashMap::new(), HashMap::new());
-    let (task, restore) = (sink.id(), Restore::of_stage(&restore));
-    let plan = TaskPlan { graph, stages: &stages, task, env: &env, receivers, senders, restore };
+    let plan = TaskPlan {
+        graph,
+        stages: &stages,
+        task: sink.id(),
+        env: &env,
+        receivers,
+        senders,
+        restore: Restore::of_stage(&restore),
+        next_snapshot: NextSnapshot::default(),
+    };
     build_task(plan).unwrap().task.stats()[0].snapshot()
 }
 

@@ -1,12 +1,11 @@
 //! COUNT: a number a group.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::Int64Type;
 
-use super::{GroupStates, GroupedRows, kept, stretch};
+use super::{GroupStates, GroupedRows, kept, values_of};
 use crate::error::Result;
 
 /// How many rows of each group have no NULL among their arguments.
@@ -33,9 +32,10 @@ impl GroupStates for Count {
         Ok(())
     }
 
-    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
-        let counts = |groups| vec![Arc::new(Int64Array::from_iter_values(stretch(&self.counts, groups))) as ArrayRef];
-        Ok(stretches.iter().map(counts).collect())
+    fn write(&mut self, parts: &[&[u32]]) -> Result<Vec<Vec<ArrayRef>>> {
+        let counts =
+            |groups: &&[u32]| vec![Arc::new(Int64Array::from_iter_values(values_of(&self.counts, groups))) as ArrayRef];
+        Ok(parts.iter().map(counts).collect())
     }
 
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {

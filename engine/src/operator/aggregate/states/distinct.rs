@@ -1,6 +1,5 @@
 //! DISTINCT: a value counts when it comes for the first time, and no more when it goes for the last.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, UInt32Array, new_empty_array};
@@ -113,17 +112,21 @@ impl GroupStates for Distinct {
     }
 
     /// Behind the inner state's columns those of each group's values, and of how often each is there.
-    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
-        let mut columns = self.inner.write(stretches)?;
+    fn write(&mut self, parts: &[&[u32]]) -> Result<Vec<Vec<ArrayRef>>> {
+        let mut columns = self.inner.write(parts)?;
         let pairs = self.take_by_group()?;
         let of = pairs[0].as_primitive::<UInt32Type>().values();
-        for (groups, columns) in stretches.iter().zip(&mut columns) {
-            let start = of.partition_point(|group| *group < groups.start);
-            let own = &of[start..][..of[start..].partition_point(|group| *group < groups.end)];
-            let mut lengths = vec![0; groups.len()];
-            own.iter().for_each(|group| lengths[(group - groups.start) as usize] += 1);
-            columns.extend(pairs[1..].iter().map(|values| list_column(values.slice(start, own.len()), &lengths)));
-            let counts = Int64Array::from(self.counts[start..start + own.len()].to_vec());
+        for (groups, columns) in parts.iter().zip(&mut columns) {
+            let (mut picks, mut lengths) = (Vec::new(), Vec::with_capacity(groups.len()));
+            for group in *groups {
+                let start = of.partition_point(|other| other < group);
+                let pairs = of[start..].iter().take_while(|other| *other == group).count();
+                picks.extend(start as u32..(start + pairs) as u32);
+                lengths.push(pairs);
+            }
+            let counts = Int64Array::from_iter_values(picks.iter().map(|pair| self.counts[*pair as usize]));
+            let values = take_arrays(&pairs[1..], &UInt32Array::from(picks), None)?;
+            columns.extend(values.into_iter().map(|values| list_column(values, &lengths)));
             columns.push(list_column(Arc::new(counts), &lengths));
         }
         self.pairs.find(&pairs, self.counts.len(), &mut self.numbers)?;

@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, new_null_array};
@@ -85,12 +84,12 @@ impl Multisets {
         self.bytes = self.groups.iter().flatten().map(|(value, _)| value.len()).sum();
     }
 
-    /// The values of a stretch of groups, be there fewer than none, and how often each is there: lists with a
+    /// The values of some groups, be there fewer than none, and how often each is there: lists with a
     /// row a group.
-    pub(super) fn write(&self, converter: &RowConverter, groups: &Range<u32>) -> Result<Vec<ArrayRef>> {
-        let known = |group: u32| self.groups.get(group as usize);
-        let lengths: Vec<usize> = groups.clone().map(|group| known(group).map_or(0, BTreeMap::len)).collect();
-        let entries = || groups.clone().filter_map(known).flatten();
+    pub(super) fn write(&self, converter: &RowConverter, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        let known = |group: &u32| self.groups.get(*group as usize);
+        let lengths: Vec<usize> = groups.iter().map(|group| known(group).map_or(0, BTreeMap::len)).collect();
+        let entries = || groups.iter().filter_map(known).flatten();
         let parser = converter.parser();
         let mut columns = converter.convert_rows(entries().map(|(value, _)| parser.parse(value)))?;
         columns.push(Arc::new(Int64Array::from_iter_values(entries().map(|(_, count)| *count))));

@@ -8,7 +8,6 @@
 //!
 //! Nearly always two floats hold a sum; a group whose sum needs more keeps the rest aside.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array};
@@ -16,7 +15,7 @@ use arrow::datatypes::{Float64Type, Int64Type};
 use hashbrown::HashMap;
 
 use super::lists::{list_column, list_values};
-use super::{GroupStates, GroupedRows, kept, stretch};
+use super::{GroupStates, GroupedRows, kept, values_of};
 use crate::error::Result;
 
 /// The sums of all groups.
@@ -75,20 +74,20 @@ impl ExactSums {
 
     /// The parts of a sum that nearly always are all, how many values are in it, and what few groups have:
     /// lists that are empty for the others.
-    fn columns(&self, groups: &Range<u32>) -> Vec<ArrayRef> {
+    fn columns(&self, groups: &[u32]) -> Vec<ArrayRef> {
         let (mut partials, mut partials_of) = (Vec::<f64>::new(), Vec::with_capacity(groups.len()));
         let (mut specials, mut specials_of) = (Vec::<i64>::new(), Vec::with_capacity(groups.len()));
-        for group in groups.clone() {
-            let rest = self.rest.get(&(group as usize));
+        for group in groups {
+            let rest = self.rest.get(&(*group as usize));
             partials.extend(rest.iter().flat_map(|rest| &rest.partials));
             partials_of.push(rest.map_or(0, |rest| rest.partials.len()));
             specials.extend(rest.iter().flat_map(|rest| [rest.nans, rest.positive, rest.negative]));
             specials_of.push(rest.map_or(0, |_| 3));
         }
         vec![
-            Arc::new(Float64Array::from_iter_values(stretch(&self.high, groups))),
-            Arc::new(Float64Array::from_iter_values(stretch(&self.low, groups))),
-            Arc::new(Int64Array::from_iter_values(stretch(&self.counts, groups))),
+            Arc::new(Float64Array::from_iter_values(values_of(&self.high, groups))),
+            Arc::new(Float64Array::from_iter_values(values_of(&self.low, groups))),
+            Arc::new(Int64Array::from_iter_values(values_of(&self.counts, groups))),
             list_column(Arc::new(Float64Array::from(partials)), &partials_of),
             list_column(Arc::new(Int64Array::from(specials)), &specials_of),
         ]
@@ -204,8 +203,8 @@ impl GroupStates for ExactSums {
         Ok(())
     }
 
-    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
-        Ok(stretches.iter().map(|groups| self.columns(groups)).collect())
+    fn write(&mut self, parts: &[&[u32]]) -> Result<Vec<Vec<ArrayRef>>> {
+        Ok(parts.iter().map(|groups| self.columns(groups)).collect())
     }
 
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
@@ -261,7 +260,7 @@ mod tests {
         let values = [(0, 1e100), (0, 1.0), (0, 1e-100), (0, f64::NAN), (2, f64::INFINITY), (3, 0.1), (4, 1e300)];
         values.iter().for_each(|(group, value)| sums.add(*group, *value, 1));
         let mut read = ExactSums::sums();
-        for (first, columns) in [0, 3].into_iter().zip(sums.write(&[0..3, 3..5]).unwrap()) {
+        for (first, columns) in [0, 3].into_iter().zip(sums.write(&[&[0, 1, 2], &[3, 4]]).unwrap()) {
             read.read(first, &columns).unwrap();
         }
         for taken in [f64::NAN, f64::INFINITY, 1e100, 1.0] {

@@ -1,7 +1,6 @@
 //! MIN and MAX: of rows that only come, the extreme so far; of rows that may go, all values in order.
 
 use std::cmp::Ordering;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, AsArray, PrimitiveArray, downcast_primitive};
@@ -80,8 +79,8 @@ impl<T: ArrowPrimitiveType> GroupStates for Extreme<T> {
         Ok(())
     }
 
-    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
-        write_results(self, stretches)
+    fn write(&mut self, parts: &[&[u32]]) -> Result<Vec<Vec<ArrayRef>>> {
+        write_results(self, parts)
     }
 
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
@@ -140,8 +139,8 @@ impl GroupStates for EncodedExtreme {
         Ok(())
     }
 
-    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
-        write_results(self, stretches)
+    fn write(&mut self, parts: &[&[u32]]) -> Result<Vec<Vec<ArrayRef>>> {
+        write_results(self, parts)
     }
 
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
@@ -189,8 +188,8 @@ impl GroupStates for Values {
         Ok(())
     }
 
-    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
-        stretches.iter().map(|groups| self.values.write(&self.encoding.converter, groups)).collect()
+    fn write(&mut self, parts: &[&[u32]]) -> Result<Vec<Vec<ArrayRef>>> {
+        parts.iter().map(|groups| self.values.write(&self.encoding.converter, groups)).collect()
     }
 
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
@@ -203,7 +202,7 @@ impl GroupStates for Values {
 }
 
 /// Where a group's state is its result.
-fn write_results(states: &mut dyn GroupStates, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
-    let result = |groups: &Range<u32>| Ok(vec![states.evaluate(&groups.clone().collect::<Vec<u32>>())?]);
-    stretches.iter().map(result).collect()
+fn write_results(states: &mut dyn GroupStates, parts: &[&[u32]]) -> Result<Vec<Vec<ArrayRef>>> {
+    let result = |groups: &&[u32]| Ok(vec![states.evaluate(groups)?]);
+    parts.iter().map(result).collect()
 }

@@ -5,13 +5,12 @@
 //! Step by step the same as DataFusion's accumulators. But those cannot be restored exactly: merging their
 //! state into an empty one multiplies the mean by the count and divides it again.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, UInt64Array};
 use arrow::datatypes::{DataType, Float64Type, UInt64Type};
 
-use super::{GroupStates, GroupedRows, kept, stretch};
+use super::{GroupStates, GroupedRows, kept, values_of};
 use crate::error::Result;
 
 /// The moments of all groups.
@@ -154,12 +153,12 @@ impl GroupStates for Moments {
         Ok(())
     }
 
-    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
-        let columns = |groups: &Range<u32>| {
+    fn write(&mut self, parts: &[&[u32]]) -> Result<Vec<Vec<ArrayRef>>> {
+        let columns = |groups: &&[u32]| {
             let of = |part: fn(Moment) -> f64| {
-                Arc::new(Float64Array::from_iter_values(stretch(&self.groups, groups).map(part))) as ArrayRef
+                Arc::new(Float64Array::from_iter_values(values_of(&self.groups, groups).map(part))) as ArrayRef
             };
-            let counts = stretch(&self.groups, groups).map(|group| group.count);
+            let counts = values_of(&self.groups, groups).map(|group| group.count);
             vec![
                 Arc::new(UInt64Array::from_iter_values(counts)) as ArrayRef,
                 of(|group| group.mean_x),
@@ -169,7 +168,7 @@ impl GroupStates for Moments {
                 of(|group| group.sum_xy),
             ]
         };
-        Ok(stretches.iter().map(columns).collect())
+        Ok(parts.iter().map(columns).collect())
     }
 
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
@@ -236,7 +235,7 @@ mod tests {
             let arguments: Vec<ArrayRef> = columns.iter().map(|column| column.slice(row, 1)).collect();
             let rows = GroupedRows { groups: &[1], arguments: &arguments, filter: None, ops: None };
             ours.update(&rows, 2).unwrap();
-            let written = ours.write(&[0..1, 1..2]).unwrap();
+            let written = ours.write(&[&[0], &[1]]).unwrap();
             ours = states(function).unwrap();
             (0..).zip(written).for_each(|(group, columns)| ours.read(group, &columns).unwrap());
         }

@@ -3,8 +3,6 @@
 //! They are fed to DataFusion's accumulator in their order by value, so the result does not depend on
 //! the order in which they came. A result costs a pass over the group.
 
-use std::ops::Range;
-
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
@@ -59,8 +57,8 @@ impl GroupStates for Multiset {
         Ok(())
     }
 
-    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
-        stretches.iter().map(|groups| self.rows.write(&self.converter, groups)).collect()
+    fn write(&mut self, parts: &[&[u32]]) -> Result<Vec<Vec<ArrayRef>>> {
+        parts.iter().map(|groups| self.rows.write(&self.converter, groups)).collect()
     }
 
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {

@@ -5,8 +5,6 @@
 //! its relatives compress their sketch once more, so there an accumulator goes on from what it has written:
 //! its next results are the same whether it is restored or not.
 
-use std::ops::Range;
-
 use arrow::array::{ArrayRef, AsArray, BooleanArray, UInt32Array};
 use arrow::compute::{filter, take, take_arrays};
 use datafusion::common::ScalarValue;
@@ -29,20 +27,20 @@ impl Single {
         Self { call, accumulators: Vec::new(), bytes: 0 }
     }
 
-    /// The states of a stretch of groups, a column for each value of a state. Some accumulators give theirs
+    /// The states of some groups, a column for each value of a state. Some accumulators give theirs
     /// away, so each is made anew from it.
-    fn write_stretch(&mut self, groups: &Range<u32>) -> Result<Vec<ArrayRef>> {
+    fn write_part(&mut self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
         let mut values: Vec<Vec<ScalarValue>> = Vec::new();
-        for accumulator in &mut self.accumulators[groups.start as usize..groups.end as usize] {
-            let state = accumulator.state()?;
+        for group in groups {
+            let state = self.accumulators[*group as usize].state()?;
             values.resize_with(state.len(), Vec::new);
             values.iter_mut().zip(state).for_each(|(column, value)| column.push(value));
         }
         let columns: datafusion::error::Result<Vec<ArrayRef>> =
             values.into_iter().map(ScalarValue::iter_to_array).collect();
         let columns = columns?;
-        for (row, group) in groups.clone().enumerate() {
-            self.accumulators[group as usize] = self.restored(&columns, row)?;
+        for (row, group) in groups.iter().enumerate() {
+            self.accumulators[*group as usize] = self.restored(&columns, row)?;
         }
         Ok(columns)
     }
@@ -105,9 +103,9 @@ impl GroupStates for Single {
         Ok(())
     }
 
-    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
-        self.grow(stretches.last().map_or(0, |last| last.end as usize))?;
-        let columns = stretches.iter().map(|groups| self.write_stretch(groups)).collect();
+    fn write(&mut self, parts: &[&[u32]]) -> Result<Vec<Vec<ArrayRef>>> {
+        self.grow(parts.last().and_then(|part| part.last()).map_or(0, |last| *last as usize + 1))?;
+        let columns = parts.iter().map(|groups| self.write_part(groups)).collect();
         self.measure();
         columns
     }

@@ -1,12 +1,11 @@
 //! SUM of whole and decimal numbers, which is exact until it overflows; then it wraps, as DataFusion's.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, ArrowNativeTypeOp, AsArray, Int64Array, PrimitiveArray};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Int64Type};
 
-use super::{GroupStates, GroupedRows, kept, stretch};
+use super::{GroupStates, GroupedRows, kept, values_of};
 use crate::error::Result;
 
 /// A sum a group, and how many values are in it: of none the sum is NULL.
@@ -51,13 +50,13 @@ impl<T: ArrowPrimitiveType> GroupStates for Sum<T> {
         Ok(())
     }
 
-    fn write(&mut self, stretches: &[Range<u32>]) -> Result<Vec<Vec<ArrayRef>>> {
-        let columns = |groups| {
-            let sums = PrimitiveArray::<T>::from_iter_values(stretch(&self.sums, groups));
-            let counts = Int64Array::from_iter_values(stretch(&self.counts, groups));
+    fn write(&mut self, parts: &[&[u32]]) -> Result<Vec<Vec<ArrayRef>>> {
+        let columns = |groups: &&[u32]| {
+            let sums = PrimitiveArray::<T>::from_iter_values(values_of(&self.sums, groups));
+            let counts = Int64Array::from_iter_values(values_of(&self.counts, groups));
             vec![Arc::new(sums.with_data_type(self.output.clone())) as ArrayRef, Arc::new(counts)]
         };
-        Ok(stretches.iter().map(columns).collect())
+        Ok(parts.iter().map(columns).collect())
     }
 
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {

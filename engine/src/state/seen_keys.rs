@@ -1,0 +1,103 @@
+//! The keys of rows that have been seen, and which rows have others.
+//!
+//! Of the rows that are looked for, only those are encoded whose hash is that of a key: mostly few have changed.
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, take_arrays};
+use arrow::row::{RowConverter, Rows, SortField};
+use datafusion::common::hash_utils::{RandomState, create_hashes};
+use hashbrown::HashTable;
+
+use crate::error::{EngineError, Result};
+use crate::rows::canonical_key;
+
+/// See the [module](self).
+#[derive(Default)]
+pub(super) struct SeenKeys {
+    /// Made with the first keys, whose types it takes.
+    converter: Option<RowConverter>,
+    encoded: Vec<Rows>,
+    places: HashTable<Place>,
+    /// Of a fixed seed: nothing depends on it but which keys are compared.
+    hasher: RandomState,
+}
+
+/// Where a key is among the encoded ones.
+struct Place {
+    hash: u64,
+    batch: u32,
+    row: u32,
+}
+
+impl SeenKeys {
+    /// Notes the keys of rows, which are in these columns.
+    pub(super) fn note(&mut self, rows: &RecordBatch, columns: &[usize]) -> Result<()> {
+        let (keys, hashes) = self.hashed(rows, columns)?;
+        let encoded = match &self.converter {
+            Some(converter) => converter.convert_columns(&keys)?,
+            None => {
+                let fields = keys.iter().map(|key| SortField::new(key.data_type().clone())).collect();
+                self.converter.insert(RowConverter::new(fields)?).convert_columns(&keys)?
+            }
+        };
+        let batch = self.encoded.len() as u32;
+        self.encoded.push(encoded);
+        self.places.reserve(hashes.len(), |place| place.hash);
+        for (row, hash) in (0u32..).zip(hashes) {
+            let key = self.encoded[batch as usize].row(row as usize);
+            if self.find(hash, key.data()).is_none() {
+                self.places.insert_unique(hash, Place { hash, batch, row }, |place| place.hash);
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows whose keys, in these columns, have not been noted.
+    pub(super) fn unseen(&self, batches: &[RecordBatch], columns: &[usize]) -> Result<Vec<RecordBatch>> {
+        if self.places.is_empty() {
+            return Ok(batches.to_vec());
+        }
+        let mut unseen = Vec::with_capacity(batches.len());
+        for rows in batches {
+            let seen = self.seen(rows, columns)?;
+            match seen.iter().any(|seen| *seen) {
+                true => {
+                    let keep: BooleanArray = seen.iter().map(|seen| Some(!seen)).collect();
+                    unseen.extend(Some(filter_record_batch(rows, &keep)?).filter(|rows| rows.num_rows() > 0));
+                }
+                false => unseen.push(rows.clone()),
+            }
+        }
+        Ok(unseen)
+    }
+
+    /// Of each row, whether its key has been noted.
+    fn seen(&self, rows: &RecordBatch, columns: &[usize]) -> Result<Vec<bool>> {
+        let (keys, hashes) = self.hashed(rows, columns)?;
+        let is_candidate = |hash: u64| self.places.find(hash, |place| place.hash == hash).is_some();
+        let candidates: Vec<u32> =
+            (0u32..).zip(&hashes).filter(|(_, hash)| is_candidate(**hash)).map(|(row, _)| row).collect();
+        let mut seen = vec![false; rows.num_rows()];
+        let Some(converter) = self.converter.as_ref().filter(|_| !candidates.is_empty()) else { return Ok(seen) };
+        let encoded = converter.convert_columns(&take_arrays(&keys, &UInt32Array::from(candidates.clone()), None)?)?;
+        for (key, row) in encoded.iter().zip(candidates) {
+            seen[row as usize] = self.find(hashes[row as usize], key.data()).is_some();
+        }
+        Ok(seen)
+    }
+
+    fn find(&self, hash: u64, key: &[u8]) -> Option<&Place> {
+        let encoded = |place: &Place| self.encoded[place.batch as usize].row(place.row as usize);
+        self.places.find(hash, |place| place.hash == hash && encoded(place).data() == key)
+    }
+
+    fn hashed(&self, rows: &RecordBatch, columns: &[usize]) -> Result<(Vec<ArrayRef>, Vec<u64>)> {
+        if columns.iter().any(|column| *column >= rows.num_columns()) {
+            return Err(EngineError::State(String::from("the keys of its changes are not among its columns")));
+        }
+        let keys: Vec<ArrayRef> = columns.iter().map(|column| canonical_key(rows.column(*column))).collect();
+        let mut hashes = vec![0; rows.num_rows()];
+        create_hashes(&keys, &self.hasher, &mut hashes)?;
+        Ok((keys, hashes))
+    }
+}
