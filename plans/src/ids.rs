@@ -84,6 +84,8 @@ pub struct Barrier {
     pub epoch: Epoch,
     /// Whether tasks write their state for it, so that the job can go on from here.
     pub is_checkpoint: bool,
+    /// Whether it may overtake rows where it has waited for too long; they are then part of the state.
+    pub may_overtake: bool,
 }
 
 impl fmt::Display for Barrier {

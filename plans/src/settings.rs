@@ -1,5 +1,7 @@
 //! Settings of a session: `SET name = value` and `--set name=value`, declared once.
 
+use std::time::Duration;
+
 use crate::error::{PlanError, Result};
 
 /// One setting: its name, its default, what it does.
@@ -17,6 +19,11 @@ pub struct SettingSpec {
 pub const SETTINGS: &[SettingSpec] = &[
     SettingSpec { name: "parallelism", default: "2", doc: "Instances of each operator that can be spread, 1 to 128." },
     SettingSpec { name: "checkpoint_interval", default: "10s", doc: "Time between checkpoint barriers; 0 for none." },
+    SettingSpec {
+        name: "aligned_checkpoint_timeout",
+        default: "0",
+        doc: "Time after which a checkpoint's barrier overtakes rows, which become part of its state; 0 for never.",
+    },
     SettingSpec {
         name: "checkpoint_storage",
         default: "",
@@ -120,6 +127,8 @@ pub struct Settings {
     pub parallelism: u32,
     /// Milliseconds between checkpoint barriers; 0 for none.
     pub checkpoint_interval_ms: u64,
+    /// Milliseconds after which a checkpoint's barrier overtakes rows; 0 for never.
+    pub aligned_checkpoint_timeout_ms: u64,
     /// The folder or URL of the checkpoints; empty for none.
     pub checkpoint_storage: String,
     /// The folder or URL of the savepoint that jobs begin from; empty for none.
@@ -159,6 +168,7 @@ impl Default for Settings {
         Self {
             parallelism: 2,
             checkpoint_interval_ms: 10_000,
+            aligned_checkpoint_timeout_ms: 0,
             checkpoint_storage: String::new(),
             from_savepoint: String::new(),
             allow_dropped_state: false,
@@ -194,6 +204,10 @@ impl Settings {
             "checkpoint_interval" => {
                 self.checkpoint_interval_ms =
                     parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 10s or 500ms, or 0"))?;
+            }
+            "aligned_checkpoint_timeout" => {
+                self.aligned_checkpoint_timeout_ms =
+                    parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 30s, or 0"))?;
             }
             "checkpoint_storage" => value.clone_into(&mut self.checkpoint_storage),
             "from_savepoint" => value.clone_into(&mut self.from_savepoint),
@@ -259,6 +273,12 @@ impl Settings {
         Ok(())
     }
 
+    /// For how long a checkpoint's barrier waits before it overtakes rows; nothing for ever.
+    #[must_use]
+    pub fn barriers_overtake_after(&self) -> Option<Duration> {
+        Some(self.aligned_checkpoint_timeout_ms).filter(|ms| *ms > 0).map(Duration::from_millis)
+    }
+
     /// The name of a setting that differs here and in `other`, among those that hold for a whole job:
     /// all but what is fixed in its operators.
     #[must_use]
@@ -274,6 +294,7 @@ impl Settings {
         Some(match name {
             "parallelism" => self.parallelism.to_string(),
             "checkpoint_interval" => format!("{}ms", self.checkpoint_interval_ms),
+            "aligned_checkpoint_timeout" => format!("{}ms", self.aligned_checkpoint_timeout_ms),
             "checkpoint_storage" => self.checkpoint_storage.clone(),
             "from_savepoint" => self.from_savepoint.clone(),
             "allow_dropped_state" => self.allow_dropped_state.to_string(),

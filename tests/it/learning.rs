@@ -109,7 +109,7 @@ fn check_same<T: AsRef<str>>(what: &str, found: &[T], expected: &[T]) {
 }
 
 /// Learns from so many trips twice, once with kills.
-fn check_killed(trips: usize, kills: usize, seed: u64) {
+fn check_killed(trips: usize, kills: usize, seed: u64, settings: &str) {
     let mut random = Random(seed);
     let (trips_csv, ends_csv) = self::trips(trips, &mut random);
     let files: [(&str, &str); 2] = [("trips.csv", &trips_csv), ("ends.csv", &ends_csv)];
@@ -122,7 +122,8 @@ fn check_killed(trips: usize, kills: usize, seed: u64) {
     assert!(expected.versions.len() >= trips / 600, "a version for most seconds: {}", expected.versions.len());
 
     let folder = Folder::with(&files);
-    let run = folder.start(&script(&format!(", rows_per_second = {RATE}")), &arguments);
+    let paced = script(&format!(", rows_per_second = {RATE}"));
+    let run = folder.start(&format!("{settings}{paced}"), &arguments);
     for _ in 0..kills {
         wait_for_commits(&folder, "predicted", 1 + random.below(3) as usize);
         kill_a_worker(&run, &mut random);
@@ -137,13 +138,19 @@ fn check_killed(trips: usize, kills: usize, seed: u64) {
 
 #[test]
 fn what_is_learnt_does_not_depend_on_workers_that_are_killed() {
-    check_killed(5_000, 3, 5);
+    check_killed(5_000, 3, 5, "");
+}
+
+#[test]
+fn nor_does_it_when_barriers_overtake_rows() {
+    check_killed(5_000, 3, 6, "SET aligned_checkpoint_timeout = '1ms';");
 }
 
 #[test]
 #[ignore = "takes minutes; cargo test --test it learning -- --ignored"]
 fn what_is_learnt_does_not_depend_on_many_kills() {
     for seed in 1..=3 {
-        check_killed(20_000, 10, seed);
+        check_killed(20_000, 10, seed, "");
+        check_killed(20_000, 10, seed, "SET aligned_checkpoint_timeout = '1ms';");
     }
 }

@@ -71,13 +71,15 @@ impl Epochs {
         self.since_checkpoint += 1;
         let is_due = |barriers| self.since_checkpoint >= barriers;
         let is_checkpoint = self.is_wanted || plan.barriers_per_checkpoint().is_some_and(is_due);
+        // Whoever asks for one wants to read it in another way: with other instances, or by another graph.
+        let may_overtake = is_checkpoint && !self.is_wanted;
         if is_checkpoint {
             (self.since_checkpoint, self.is_wanted) = (0, false);
         }
         if is_checkpoint && self.savepoint == Wish::Next {
             self.savepoint = Wish::At(self.last);
         }
-        let barrier = Barrier { epoch: self.last, is_checkpoint };
+        let barrier = Barrier { epoch: self.last, is_checkpoint, may_overtake };
         self.in_flight = Some(InFlight { barrier, passed: BTreeMap::new(), is_sealing: false });
         Some(barrier)
     }
@@ -130,7 +132,7 @@ impl Epochs {
         if !plan.tasks().all(|task| passed(&task)) {
             return None;
         }
-        let Barrier { epoch, is_checkpoint } = in_flight.barrier;
+        let Barrier { epoch, is_checkpoint, .. } = in_flight.barrier;
         if !is_checkpoint {
             self.in_flight = None;
             return Some(Completed { epoch, manifest: None });

@@ -84,6 +84,11 @@ impl Snapshot {
         StateWriter { snapshot: self, epoch, takes_changes: false, prefix: String::new() }
     }
 
+    /// Where something is written that comes after the rest.
+    pub(crate) fn more(&mut self) -> StateWriter<'_> {
+        StateWriter { epoch: self.epoch, snapshot: self, takes_changes: false, prefix: String::new() }
+    }
+
     /// Where an operator writes what has changed since it wrote the snapshot of the epoch `after`.
     pub fn writer_of_changes(&mut self, epoch: Epoch, after: Epoch) -> StateWriter<'_> {
         (self.epoch, self.after) = (epoch, Some(after));

@@ -96,7 +96,8 @@ impl<'a> StateReader<'a> {
         from % self.parallelism == self.subtask
     }
 
-    fn is_rescaled(&self) -> bool {
+    /// Whether other instances have written what is read.
+    pub(crate) fn is_rescaled(&self) -> bool {
         self.snapshots.len() != self.parallelism as usize
     }
 

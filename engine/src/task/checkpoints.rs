@@ -12,11 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidemill_plans::ids::{Barrier, Epoch};
 use tidemill_plans::time::Watermark;
+use tracing::debug;
 
 use crate::error::{EngineError, Result};
 use crate::state::{Snapshot, StateReader, TaskState};
 use crate::task::chain::Which;
 use crate::task::driver::Positions;
+use crate::task::in_flight::InFlight;
 use crate::task::{Chain, Inbox, PortWatermarks, TaskEnv};
 
 /// A barrier that a task has passed.
@@ -70,6 +72,8 @@ pub(super) struct Checkpoints {
     /// What its operators know of event time, port by port.
     watermarks: Vec<Watermark>,
     passed: Vec<Passed>,
+    /// A checkpoint whose barrier has overtaken rows that are still to come.
+    open: Option<Passed>,
     next: NextSnapshot,
     /// The epoch of the snapshot that was taken, or restored, last.
     newest: Option<Epoch>,
@@ -79,7 +83,7 @@ pub(super) struct Checkpoints {
 impl Checkpoints {
     pub(super) fn new(env: &TaskEnv, positions: Option<Positions>, next: NextSnapshot) -> Self {
         let (has_checkpoints, watermarks, passed) = (env.checkpoints.is_some(), Vec::new(), Vec::new());
-        Self { has_checkpoints, positions, watermarks, passed, next, newest: None, last: None }
+        Self { has_checkpoints, positions, watermarks, passed, open: None, next, newest: None, last: None }
     }
 
     /// Notes the watermarks that the operators have been told.
@@ -88,10 +92,30 @@ impl Checkpoints {
         self.watermarks.extend(watermarks.iter());
     }
 
-    /// A barrier has passed through the chain.
-    pub(super) fn pass(&mut self, barrier: Barrier, alignment_us: u64, chain: &mut Chain) -> Result<()> {
+    /// A barrier has passed through the chain. If it has not come everywhere, that is told when it has.
+    pub(super) fn pass(&mut self, barrier: Barrier, inbox: &Inbox, chain: &mut Chain) -> Result<()> {
+        if self.open.take().is_some() {
+            // Its snapshot is not going to be written, so nothing can go on from it.
+            self.next.ask_for_whole();
+        }
         let state = barrier.is_checkpoint.then(|| self.snapshot(barrier.epoch, chain)).transpose()?;
-        self.passed.push(Passed { epoch: barrier.epoch, state, alignment_us });
+        let passed = Passed { epoch: barrier.epoch, state, alignment_us: inbox.alignment_us() };
+        if inbox.is_aligned() {
+            self.passed.push(passed)
+        } else {
+            self.open = Some(passed)
+        }
+        Ok(())
+    }
+
+    /// A barrier has come everywhere that had overtaken these messages.
+    pub(super) fn complete(&mut self, barrier: Barrier, in_flight: &InFlight) -> Result<()> {
+        let Some(mut passed) = self.open.take_if(|open| open.epoch == barrier.epoch) else { return Ok(()) };
+        debug!(epoch = %barrier, messages = in_flight.len(), "barrier has overtaken");
+        if let Some(snapshot) = &mut passed.state {
+            in_flight.snapshot(&mut snapshot.more().part("in_flight"))?;
+        }
+        self.passed.push(passed);
         Ok(())
     }
 
@@ -134,7 +158,7 @@ impl Checkpoints {
         self.newest = state.task().epoch();
         if let Some(state) = state.inputs() {
             self.watermarks = watermarks(&state)?;
-            inbox.restore(&self.watermarks);
+            inbox.restore(&self.watermarks, InFlight::restore(&state.part("in_flight"))?);
         }
         chain.restore(Which::All, state)
     }

@@ -10,9 +10,13 @@
 //! has come are not read (aligned checkpoints, Carbone et al. 2015). A channel that has ended takes
 //! no part in alignment, so a finished input cannot hold checkpoints up. An epoch that was given up may
 //! have come on some channels and never comes on the others: the next epoch's barrier takes its place.
+//!
+//! A barrier of a checkpoint that has waited for long enough is delivered before it has come everywhere, and what
+//! comes in front of it since is noted (`in_flight.rs`).
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use tidemill_plans::ids::Barrier;
@@ -20,6 +24,7 @@ use tidemill_plans::time::Watermark;
 
 use crate::clock;
 use crate::error::{EngineError, Result};
+use crate::task::in_flight::{InFlight, Overtaken};
 use crate::task::{EndReason, Gone, Message, Receiver};
 
 /// What the inbox delivers to the stage's head.
@@ -91,6 +96,10 @@ pub struct Inbox {
     /// of the monotonic clock. For metrics.
     aligning_since: u64,
     alignment_ns: u64,
+    /// For how long a barrier that may overtake waits.
+    overtakes_after: Option<Duration>,
+    /// What the last barrier overtakes.
+    overtaken: Option<Overtaken>,
     /// Where the next look begins, so that no channel starves another.
     next: usize,
     reason: EndReason,
@@ -112,6 +121,8 @@ struct Channel {
     /// The barrier that has come here and not yet everywhere.
     barrier: Option<Barrier>,
     ended: bool,
+    /// What was in flight when the task was last written.
+    again: VecDeque<Message>,
 }
 
 impl Inbox {
@@ -129,6 +140,7 @@ impl Inbox {
                 idle: false,
                 barrier: None,
                 ended: false,
+                again: VecDeque::new(),
             })
             .collect();
         Self {
@@ -140,17 +152,48 @@ impl Inbox {
             delivered: Barrier::default(),
             aligning_since: 0,
             alignment_ns: 0,
+            overtakes_after: None,
+            overtaken: None,
             next: 0,
             reason: EndReason::Finished,
             ended: false,
         }
     }
 
-    /// Goes on from the watermarks that the ports had: what is behind them has been delivered.
-    pub fn restore(&mut self, watermarks: &[Watermark]) {
+    /// Lets barriers overtake that have waited for so long.
+    #[must_use]
+    pub fn overtaking_after(self, overtakes_after: Option<Duration>) -> Self {
+        Self { overtakes_after, ..self }
+    }
+
+    /// Goes on from the watermarks that the ports had: what is behind them has been delivered. What was in flight
+    /// comes first.
+    pub(super) fn restore(&mut self, watermarks: &[Watermark], in_flight: InFlight) {
         for (known, before) in self.watermarks.iter_mut().zip(watermarks) {
             *known = *before;
         }
+        for (channel, messages) in self.channels.iter_mut().zip(in_flight.channels) {
+            channel.again = messages.into();
+        }
+    }
+
+    /// Whether the last barrier has come everywhere.
+    pub(super) fn is_aligned(&self) -> bool {
+        self.overtaken.is_none()
+    }
+
+    /// What the last barrier has overtaken, once it has come everywhere.
+    pub(super) fn take_in_flight(&mut self) -> Option<(Barrier, InFlight)> {
+        let overtaken = self.overtaken.take_if(|overtaken| overtaken.is_complete())?;
+        Some((overtaken.barrier(), overtaken.into_in_flight()))
+    }
+
+    /// For how long the barrier that has come first may still wait; `None` if none waits, or for ever.
+    pub(super) fn alignment_left(&self) -> Option<Duration> {
+        let is_waiting = self.newest > self.delivered && self.newest.may_overtake;
+        let limit = self.overtakes_after.filter(|_| is_waiting)?;
+        let waited = Duration::from_nanos(clock::monotonic_ns().saturating_sub(self.aligning_since));
+        Some(limit.saturating_sub(waited))
     }
 
     /// For how many microseconds channels waited for the last barrier that was delivered.
@@ -167,6 +210,9 @@ impl Inbox {
         // One pass may deliver nothing yet change what may be read (a barrier that completes), so
         // passes go on until one finds no message.
         loop {
+            if self.alignment_left().is_some_and(|left| left.is_zero()) {
+                return Poll::Ready(Ok(self.overtake()));
+            }
             let mut progress = false;
             for _ in 0..self.channels.len() {
                 let index = self.next;
@@ -175,7 +221,8 @@ impl Inbox {
                 if channel.ended || channel.barrier.is_some() {
                     continue;
                 }
-                match channel.receiver.poll_recv(cx) {
+                let again = channel.again.pop_front();
+                match again.map_or_else(|| channel.receiver.poll_recv(cx), |message| Poll::Ready(Ok(message))) {
                     Poll::Pending => {}
                     Poll::Ready(Err(Gone)) => {
                         return Poll::Ready(Err(EngineError::Disconnected(channel.name.clone())));
@@ -198,6 +245,9 @@ impl Inbox {
     }
 
     fn take(&mut self, index: usize, message: Message) -> Option<Input> {
+        if let Some(overtaken) = &mut self.overtaken {
+            overtaken.take(index, &message);
+        }
         let channel = &mut self.channels[index];
         match message {
             Message::Batch(batch) => Some(Input::Batch(channel.port, batch)),
@@ -279,12 +329,21 @@ impl Inbox {
             return None;
         }
         if barrier > self.newest {
+            // What an older one has overtaken belongs to no checkpoint.
+            self.overtaken = None;
             self.newest = barrier;
             self.aligning_since = clock::monotonic_ns();
             self.unblock();
         }
         self.channels[index].barrier = Some(barrier);
         self.aligned()
+    }
+
+    /// Delivers the newest barrier before it has come everywhere.
+    fn overtake(&mut self) -> Input {
+        let waits = self.channels.iter().map(|channel| !channel.ended && channel.barrier.is_none()).collect();
+        self.overtaken = Some(Overtaken::new(self.newest, waits));
+        self.deliver_barrier(self.newest)
     }
 
     fn unblock(&mut self) {
@@ -301,10 +360,14 @@ impl Inbox {
         if !open.all(|channel| channel.barrier == Some(first)) {
             return None;
         }
+        Some(self.deliver_barrier(first))
+    }
+
+    fn deliver_barrier(&mut self, barrier: Barrier) -> Input {
         self.unblock();
-        self.delivered = first;
+        self.delivered = barrier;
         self.alignment_ns = clock::monotonic_ns().saturating_sub(self.aligning_since);
-        Some(Input::Barrier(first))
+        Input::Barrier(barrier)
     }
 
     fn take_end(&mut self) -> Option<Input> {

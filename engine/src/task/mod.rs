@@ -13,6 +13,7 @@ mod checkpoints;
 mod context;
 mod dead_letter;
 mod driver;
+mod in_flight;
 mod inbox;
 mod message;
 mod outbox;

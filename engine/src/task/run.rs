@@ -69,9 +69,14 @@ impl Task {
                 self.chain.pause_due(&mut self.outbox)?;
                 continue;
             }
-            match self.inbox.poll(cx) {
+            let input = self.inbox.poll(cx);
+            if let Some((barrier, in_flight)) = self.inbox.take_in_flight() {
+                self.checkpoints.complete(barrier, &in_flight)?;
+            }
+            match input {
                 Poll::Pending => {
-                    return Ok(self.chain.gathering_left().map_or(TaskPoll::Pending, TaskPoll::PendingFor));
+                    let left = self.chain.gathering_left().into_iter().chain(self.inbox.alignment_left()).min();
+                    return Ok(left.map_or(TaskPoll::Pending, TaskPoll::PendingFor));
                 }
                 Poll::Ready(input) => self.handle(input?)?,
             }
@@ -85,7 +90,7 @@ impl Task {
                 // What came before the barrier belongs to its epoch, downstream too.
                 self.chain.pause(&mut self.outbox)?;
                 self.chain.handle(input, &mut self.outbox)?;
-                return self.checkpoints.pass(barrier, self.inbox.alignment_us(), &mut self.chain);
+                return self.checkpoints.pass(barrier, &self.inbox, &mut self.chain);
             }
             Input::End(_) => {
                 self.ended = true;
@@ -200,7 +205,7 @@ pub fn build_task(mut plan: TaskPlan<'_>) -> Result<BuiltTask> {
         id: plan.task,
         is_io: slots.iter().any(|slot| slot.operator.is_io()),
         checkpoints: Checkpoints::new(plan.env, driver.as_ref().map(SourceDriver::positions), plan.next_snapshot),
-        inbox: Inbox::new(inputs),
+        inbox: Inbox::new(inputs).overtaking_after(plan.env.settings.barriers_overtake_after()),
         chain: Chain::new(slots),
         outbox: Outbox::new(edges),
         head: stats,

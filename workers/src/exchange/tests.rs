@@ -22,7 +22,7 @@ use crate::error::WorkersError;
 const RUN: RunId = RunId::first(JobId(1));
 
 fn barrier(epoch: u64) -> Barrier {
-    Barrier { epoch: Epoch(epoch), is_checkpoint: true }
+    Barrier { epoch: Epoch(epoch), is_checkpoint: true, may_overtake: false }
 }
 const GRANT: usize = 10_000;
 

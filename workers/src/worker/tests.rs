@@ -21,7 +21,7 @@ use super::*;
 const RUN: RunId = RunId::first(JobId(1));
 
 fn barrier(epoch: u64) -> Barrier {
-    Barrier { epoch: Epoch(epoch), is_checkpoint: false }
+    Barrier { epoch: Epoch(epoch), is_checkpoint: false, may_overtake: false }
 }
 
 /// Passes events on.

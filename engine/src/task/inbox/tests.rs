@@ -6,7 +6,10 @@ use tidemill_plans::ids::Epoch;
 use tidemill_plans::time::EventTime;
 
 use super::*;
+use crate::state::{Snapshot, StateReader};
 use crate::task::{Sender, channel};
+use crate::testing::graph::schema;
+use crate::testing::{parse_rows, show_rows};
 
 fn inbox(ports: &[usize]) -> (Vec<Sender>, Inbox) {
     let mut senders = Vec::new();
@@ -24,7 +27,7 @@ fn at(time: i64) -> Watermark {
 }
 
 fn barrier(epoch: u64) -> Barrier {
-    Barrier { epoch: Epoch(epoch), is_checkpoint: false }
+    Barrier { epoch: Epoch(epoch), is_checkpoint: false, may_overtake: false }
 }
 
 fn next(inbox: &mut Inbox) -> Option<Input> {
@@ -199,4 +202,99 @@ fn an_idle_channel_takes_part_in_barriers() {
     assert_eq!(all(&mut inbox), []);
     senders[0].send(Message::Barrier(barrier(1))).unwrap();
     assert_eq!(all(&mut inbox), [Input::Barrier(barrier(1))]);
+}
+
+fn rows(text: &str) -> Message {
+    Message::Batch(parse_rows(&schema("v:int"), text).unwrap())
+}
+
+fn overtaking(epoch: u64) -> Barrier {
+    Barrier { epoch: Epoch(epoch), is_checkpoint: true, may_overtake: true }
+}
+
+/// What comes until there is no more, with the rows of batches in words.
+fn shown(inbox: &mut Inbox) -> Vec<String> {
+    let mut shown = Vec::new();
+    while let Some(input) = next(inbox) {
+        shown.push(match input {
+            Input::Batch(port, batch) => format!("{port}: {}", show_rows(&batch).unwrap().trim_end()),
+            Input::Watermarks(watermarks) => format!("time {}", watermarks.min().0.0),
+            other => format!("{other:?}").split(['(', ' ']).next().unwrap().to_owned(),
+        });
+    }
+    shown
+}
+
+#[test]
+fn a_barrier_overtakes_what_then_becomes_part_of_the_state() {
+    let (senders, inbox) = inbox(&[0, 0]);
+    let mut inbox = inbox.overtaking_after(Some(Duration::ZERO));
+    senders[0].send(rows("1")).unwrap();
+    senders[0].send(Message::Barrier(overtaking(1))).unwrap();
+    senders[0].send(rows("2")).unwrap();
+    assert_eq!(shown(&mut inbox), ["0: 1", "Barrier", "0: 2"], "nothing waits");
+    assert!(!inbox.is_aligned() && inbox.take_in_flight().is_none());
+    senders[1].send(rows("3")).unwrap();
+    senders[1].send(Message::Watermark(at(5))).unwrap();
+    senders[0].send(Message::Watermark(at(9))).unwrap();
+    senders[1].send(Message::Barrier(overtaking(1))).unwrap();
+    senders[1].send(rows("4")).unwrap();
+    assert_eq!(shown(&mut inbox), ["0: 3", "time 5", "0: 4"]);
+    let (barrier, in_flight) = inbox.take_in_flight().unwrap();
+    assert_eq!((barrier, inbox.is_aligned()), (overtaking(1), true));
+    assert_eq!(in_flight.channels, [vec![], vec![rows("3"), Message::Watermark(at(5))]]);
+    check_restored(in_flight);
+    // The next one waits for nobody, either.
+    senders[1].send(Message::Barrier(overtaking(2))).unwrap();
+    assert_eq!(shown(&mut inbox), ["Barrier"]);
+}
+
+/// What was in flight comes first, by the same channels, and not to another number of instances.
+#[track_caller]
+fn check_restored(in_flight: InFlight) {
+    let mut snapshot = Snapshot::default();
+    in_flight.snapshot(&mut snapshot.writer(Epoch(1))).unwrap();
+    let snapshot = [Snapshot::from_bytes(&snapshot.to_bytes().unwrap()).unwrap()];
+    let restored = InFlight::restore(&StateReader::new(&snapshot, 0, 1)).unwrap();
+    assert_eq!(restored, in_flight);
+    let (senders, mut inbox) = inbox(&[0, 0]);
+    inbox.restore(&[at(2)], restored);
+    senders[1].send(rows("4")).unwrap();
+    senders[0].send(Message::Watermark(at(9))).unwrap();
+    let came = shown(&mut inbox);
+    let place = |input: &str| came.iter().position(|came| came == input).unwrap();
+    assert!(place("0: 3") < place("0: 4") && place("time 5") < place("0: 4"), "{came:?}");
+    let error = InFlight::restore(&StateReader::new(&snapshot, 0, 2)).unwrap_err().to_string();
+    assert!(error.contains("cannot be dealt out to another number of instances"), "{error}");
+}
+
+#[test]
+fn what_is_overtaken_ends_with_its_channel_and_counts_for_nothing_if_the_epoch_is_given_up() {
+    let (senders, inbox) = inbox(&[0, 0, 1]);
+    let mut inbox = inbox.overtaking_after(Some(Duration::ZERO));
+    senders[0].send(Message::Barrier(overtaking(1))).unwrap();
+    assert_eq!(shown(&mut inbox), ["Barrier"]);
+    senders[1].send(rows("1")).unwrap();
+    senders[0].send(Message::Barrier(overtaking(2))).unwrap();
+    shown(&mut inbox);
+    for sender in &senders[1..] {
+        sender.send(Message::Barrier(overtaking(1))).unwrap();
+    }
+    shown(&mut inbox);
+    assert!(inbox.take_in_flight().is_none(), "epoch 2 has not come everywhere");
+    senders[1].send(rows("2")).unwrap();
+    senders[1].send(Message::End(EndReason::Finished)).unwrap();
+    senders[2].send(Message::Barrier(overtaking(2))).unwrap();
+    shown(&mut inbox);
+    let (barrier, in_flight) = inbox.take_in_flight().unwrap();
+    assert_eq!(barrier, overtaking(2));
+    assert_eq!(in_flight.channels, [vec![], vec![rows("2")], vec![]]);
+}
+
+#[test]
+fn barriers_of_epochs_alone_and_those_that_were_asked_for_wait() {
+    let (senders, inbox) = inbox(&[0, 0]);
+    let mut inbox = inbox.overtaking_after(Some(Duration::ZERO));
+    senders[0].send(Message::Barrier(barrier(1))).unwrap();
+    assert_eq!((all(&mut inbox), inbox.alignment_left()), (vec![], None));
 }

@@ -41,7 +41,7 @@ impl ResultPort for Session {
 }
 
 fn barrier(epoch: u64) -> Barrier {
-    Barrier { epoch: Epoch(epoch), is_checkpoint: false }
+    Barrier { epoch: Epoch(epoch), is_checkpoint: false, may_overtake: false }
 }
 
 fn columns(columns: &[&str]) -> Vec<Projection> {

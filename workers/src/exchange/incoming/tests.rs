@@ -73,7 +73,9 @@ fn take(registry: Registry, kinds: Vec<FrameKind>) -> (usize, usize, bool) {
 }
 
 fn barriers(count: u64) -> Vec<FrameKind> {
-    (0..count).map(|epoch| FrameKind::Barrier(Barrier { epoch: Epoch(epoch), is_checkpoint: false })).collect()
+    (0..count)
+        .map(|epoch| FrameKind::Barrier(Barrier { epoch: Epoch(epoch), is_checkpoint: false, may_overtake: false }))
+        .collect()
 }
 
 #[test]
