@@ -147,6 +147,30 @@ fn nor_does_it_when_barriers_overtake_rows() {
 }
 
 #[test]
+fn what_is_learnt_goes_on_from_a_savepoint() {
+    let (trips_csv, ends_csv) = trips(3_000, &mut Random(7));
+    let files: [(&str, &str); 2] = [("trips.csv", &trips_csv), ("ends.csv", &ends_csv)];
+    let folder = Folder::with(&files);
+    folder.start(&script(""), &["--data-dir", "meta"]).output(PATIENCE).success();
+    let expected = Learnt::read(&folder);
+
+    let folder = Folder::with(&files);
+    folder.write("first.sql", script(&format!(", rows_per_second = {RATE}")));
+    folder.write("second.sql", format!("SET from_savepoint = 'saved';\n{}", script("")));
+    let mut shell = folder.open_shell(&["--data-dir", "first"]);
+    shell.say("\\i first.sql");
+    wait_for_commits(&folder, "predicted", 3);
+    shell.say("STOP JOB predicted WITH SAVEPOINT 'saved';");
+    shell.wait_for_line("WITH SAVEPOINT");
+    shell.output(PATIENCE).success();
+    folder.shell("\\i second.sql", &["--parallelism", "3", "--data-dir", "meta"]).output(LIMIT).success();
+    let found = Learnt::read(&folder);
+    check_same("predictions", &found.predictions, &expected.predictions);
+    // The trainer tells another registry what it had published before.
+    check_same("versions", &found.versions, &expected.versions);
+}
+
+#[test]
 #[ignore = "takes minutes; cargo test --test it learning -- --ignored"]
 fn what_is_learnt_does_not_depend_on_many_kills() {
     for seed in 1..=3 {
