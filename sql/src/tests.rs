@@ -8,6 +8,7 @@ mod growing_state;
 mod joins;
 mod over;
 mod prune;
+mod savepoints;
 mod session;
 mod state_ttl;
 mod table_functions;

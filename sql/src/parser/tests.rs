@@ -68,7 +68,7 @@ fn errors_have_positions() {
     check(
         "CREATE INDEX i",
         expect![[r#"
-            line 1, column 8: CREATE INDEX is not supported; SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW, MODEL and FUNCTION can be created
+            line 1, column 8: CREATE INDEX is not supported; SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW, MODEL, FUNCTION and SAVEPOINT can be created
         "#]],
     );
     check(
