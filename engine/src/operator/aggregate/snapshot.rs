@@ -9,8 +9,9 @@ use tidemill_plans::node::AggregateEmit;
 use super::{Aggregate, Group};
 use crate::error::{EngineError, Result};
 use crate::operator::Operator;
+use crate::operator::changed_keys::others;
 use crate::operator::groups::{columns_of, named, state_columns};
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 
 /// Groups written at a time. Tests want to see several batches.
 const PART_GROUPS: usize = if cfg!(test) { 2 } else { 1 << 16 };
@@ -25,6 +26,7 @@ impl Aggregate {
             waiting.snapshot(Belongs::ToKeys(self.key_columns.clone()), &mut state.part("waiting"));
         }
         let (keys, changed) = (self.key_columns.len(), self.unwritten.take(state));
+        self.write_pairs(changed.is_some(), state)?;
         // Without keys there is one group, and no key to call it by.
         let Some(changed) = changed.filter(|_| keys > 0) else {
             let all: Vec<u32> = (0..self.groups.len() as u32).collect();
@@ -32,17 +34,47 @@ impl Aggregate {
             return Ok(());
         };
         let rows = self.group_rows(&changed.numbers)?;
-        state.changes("groups", Belongs::to_first(keys), (0..keys).collect(), rows, changed.gone);
+        state.changes("groups", Belongs::to_first(keys), RowKeys::Grouped((0..keys).collect()), rows, changed.gone);
+        Ok(())
+    }
+
+    /// Writes what groups have in rows of their own: their keys, values, and what is known of the pair.
+    fn write_pairs(&mut self, changes: bool, state: &mut StateWriter<'_>) -> Result<()> {
+        for (call, states) in self.states.iter_mut().enumerate() {
+            let Some(pairs) = states.write_pairs(changes)? else { continue };
+            let (name, belongs) = (format!("pairs{call}"), Belongs::to_first(self.key_columns.len()));
+            let columns = self.key_columns.len() + pairs.values;
+            let rows = pair_rows(self.keys.keys(&pairs.groups)?, pairs.columns)?;
+            if pairs.are_changes {
+                let gone = pair_rows(self.keys.keys(&pairs.gone_groups)?, pairs.gone)?;
+                state.changes(&name, belongs, RowKeys::Exact((0..columns).collect()), [rows], [gone]);
+            } else {
+                state.rows(&name, belongs, [rows]);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_pairs(&mut self, state: &StateReader<'_>) -> Result<()> {
+        let keys = self.key_columns.len();
+        let mut groups = Vec::new();
+        for (call, states) in self.states.iter_mut().enumerate() {
+            for batch in state.rows(&format!("pairs{call}"))? {
+                self.keys.find(&batch, &(0..keys).collect::<Vec<_>>(), &mut groups)?;
+                states.read_pairs(&groups, &batch.columns()[keys..])?;
+            }
+            states.begin();
+        }
+        if self.keys.len() > self.groups.len() {
+            return Err(EngineError::State(String::from("values are of groups that are not there")));
+        }
         Ok(())
     }
 
     /// Notes that the other groups are gone.
     pub(super) fn note_gone(&mut self, live: &[u32]) -> Result<()> {
         if self.unwritten.is_noting() {
-            let mut live_too = live.iter().peekable();
-            let is_gone = |number: &u32| live_too.next_if_eq(&number).is_none();
-            let gone: Vec<u32> = (0..self.groups.len() as u32).filter(is_gone).collect();
-            let keys = self.keys.keys(&gone)?.into_iter().enumerate();
+            let keys = self.keys.keys(&others(live, self.groups.len()))?.into_iter().enumerate();
             let keys = RecordBatch::try_from_iter(keys.map(|(number, key)| (format!("k{number}"), key)))?;
             self.unwritten.note_gone(keys, live.len());
         }
@@ -95,6 +127,7 @@ impl Aggregate {
             waiting.restore(&state.part("waiting"))?;
         }
         state.rows("groups")?.iter().try_for_each(|batch| self.read_groups(batch))?;
+        self.read_pairs(state)?;
         self.unwritten.begin();
         Ok(())
     }
@@ -136,4 +169,10 @@ impl Aggregate {
         }
         Ok(())
     }
+}
+
+/// Columns with names of their own, one behind the other.
+fn pair_rows(keys: Vec<ArrayRef>, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    let columns = keys.into_iter().chain(columns).enumerate();
+    Ok(RecordBatch::try_from_iter_with_nullable(columns.map(|(number, column)| (format!("c{number}"), column, true)))?)
 }
