@@ -21,6 +21,12 @@ pub(super) struct ChangedKeys {
     gone_rows: usize,
 }
 
+/// Of so many numbers those that are not live.
+pub(super) fn others(live: &[u32], all: usize) -> Vec<u32> {
+    let mut live = live.iter().peekable();
+    (0..all as u32).filter(|number| live.next_if_eq(&number).is_none()).collect()
+}
+
 /// What has changed.
 pub(super) struct Changed {
     /// The numbers of the keys, in order. Some of them may be gone.

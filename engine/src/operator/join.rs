@@ -5,6 +5,7 @@
 //! number. Where rows without a partner matter, each row knows how many it has.
 
 mod side;
+mod unwritten;
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use super::Operator;
 use super::filter::holds;
 use super::key_index::KeyIndex;
 use super::numbered_rows::NO_ROW;
-use super::state_rows::least_watermark;
+use super::state_rows::{in_order_of_ids, least_watermark};
 use super::window_aggregate::conform;
 use crate::error::Result;
 use crate::state::{StateReader, StateWriter};
@@ -262,12 +263,13 @@ impl Join {
     fn restore_side(&mut self, port: usize, state: &StateReader<'_>) -> Result<()> {
         self.sides[port].watermark = least_watermark(state, "watermark")?;
         let mut keys = Vec::new();
-        for batch in state.rows("rows")? {
+        for batch in in_order_of_ids(state.rows("rows")?)? {
             let known = self.sides[port].read(&batch)?;
             self.keys.find(&known.rows, &self.sides[port].keys, &mut keys)?;
             self.sides.iter_mut().for_each(|side| side.grow(self.keys.len()));
             self.sides[port].take_up(&known, &keys)?;
         }
+        self.sides[port].begin();
         Ok(())
     }
 
@@ -324,7 +326,7 @@ impl Operator for Join {
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("next_clean_up", &self.next_clean_up)?;
-        self.sides.iter().zip(NAMES).try_for_each(|(side, name)| side.snapshot(&mut state.part(name)))
+        self.sides.iter_mut().zip(NAMES).try_for_each(|(side, name)| side.snapshot(&mut state.part(name)))
     }
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {

@@ -15,6 +15,7 @@ use tidemill_plans::change::{ChangeOp, change_array, change_ops};
 use tidemill_plans::node::NormalizeNode;
 
 use super::Operator;
+use super::changed_keys::{Changed, ChangedKeys};
 use super::groups::key_schema;
 use super::key_numbers::KeyNumbers;
 use super::numbered_rows::{NO_ROW, NumberedRows};
@@ -23,7 +24,7 @@ use super::state_rows::{STATE_ROWS, take_note, with_note};
 use super::time_to_live::Touches;
 use crate::error::Result;
 use crate::rows::canonical_key;
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// Fewer rows than twice this are not worth a clean-up. Tests want to see some.
@@ -49,6 +50,8 @@ struct LastRows {
     row_of: Vec<u32>,
     /// How many keys have a row.
     live: usize,
+    /// The keys whose rows, or touches, have changed since they were written.
+    unwritten: ChangedKeys,
 }
 
 /// What becomes of a key.
@@ -73,6 +76,7 @@ impl Normalize {
                 rows: NumberedRows::new(&rows)?,
                 row_of: Vec::new(),
                 live: 0,
+                unwritten: ChangedKeys::default(),
             },
             touches: node.ttl.map(Touches::new),
             output,
@@ -85,6 +89,7 @@ impl Normalize {
         let keys = self.last.find(batch, &self.last.keys.clone())?;
         if let Some(touches) = &mut self.touches {
             touches.note(batch, &keys)?;
+            keys.iter().for_each(|key| self.last.unwritten.note(*key));
         }
         let of_row = |row: usize| Replaced {
             key: keys[row],
@@ -115,6 +120,7 @@ impl Normalize {
         let after: Vec<u32> = replaced.iter().filter_map(|replaced| replaced.after).collect();
         let before = self.last.rows.gather(&before)?;
         let after = take_record_batch(batch, &UInt32Array::from(after))?;
+        self.last.note_gone(replaced, &before)?;
         let (picks, ops) = changes(replaced);
         self.last.put(replaced, &after)?;
         let column =
@@ -122,6 +128,19 @@ impl Normalize {
         let mut columns: Vec<ArrayRef> = (0..after.num_columns()).map(column).collect::<Result<_, _>>()?;
         columns.push(change_array(&ops));
         Ok(RecordBatch::try_new(Arc::clone(&self.output), columns)?)
+    }
+
+    /// The rows of these keys, and beside them the keys with their last touches, if those are known.
+    fn rows_of(&self, keys: &[u32]) -> Result<(Vec<RecordBatch>, Vec<RecordBatch>)> {
+        let (mut rows, mut touched) = (Vec::new(), Vec::new());
+        for part in keys.chunks(STATE_ROWS) {
+            let batch = self.last.of(part)?;
+            if let Some(touches) = &self.touches {
+                touched.push(with_note(&batch.project(&self.last.keys)?, "at", touches.of(part))?);
+            }
+            rows.push(batch);
+        }
+        Ok((rows, touched))
     }
 
     fn clean_up(&mut self) -> Result<()> {
@@ -182,8 +201,30 @@ impl LastRows {
             let row = of.after.map_or(NO_ROW, |_| next);
             next += u32::from(of.after.is_some());
             self.set(of.key, row);
+            self.unwritten.note(of.key);
         }
         self.rows.push(rows)
+    }
+
+    /// Notes which keys lose their row, of those that have the rows `before`.
+    fn note_gone(&mut self, replaced: &[Replaced], before: &RecordBatch) -> Result<()> {
+        let had_one = replaced.iter().filter(|of| of.before.is_some());
+        let gone: Vec<u32> = (0..).zip(had_one).filter(|(_, of)| of.after.is_none()).map(|(row, _)| row).collect();
+        if self.unwritten.is_noting() && !gone.is_empty() {
+            let keys = take_record_batch(&before.project(&self.keys)?, &UInt32Array::from(gone))?;
+            self.unwritten.note_gone(keys, self.live);
+        }
+        Ok(())
+    }
+
+    /// Forgets the rows of these keys.
+    fn forget(&mut self, keys: &[u32]) -> Result<()> {
+        if self.unwritten.is_noting() {
+            let gone = self.of(keys)?.project(&self.keys)?;
+            self.unwritten.note_gone(gone, self.live);
+        }
+        keys.iter().for_each(|key| self.set(*key as usize, NO_ROW));
+        Ok(())
     }
 
     fn set(&mut self, key: usize, row: u32) {
@@ -213,6 +254,7 @@ impl LastRows {
     fn keep(&mut self, live: &[u32]) -> Result<()> {
         let rows: Vec<u32> = live.iter().map(|key| self.row_of[*key as usize]).collect();
         self.rows.keep(&rows)?;
+        self.unwritten.keep(live);
         self.numbers = KeyNumbers::new(&self.key_schema)?;
         self.row_of = Vec::new();
         let columns = self.keys.clone();
@@ -234,7 +276,7 @@ impl LastRows {
     }
 
     fn bytes(&self) -> usize {
-        self.rows.bytes() + self.numbers.bytes() + self.row_of.capacity() * size_of::<u32>()
+        self.rows.bytes() + self.numbers.bytes() + self.row_of.capacity() * size_of::<u32>() + self.unwritten.bytes()
     }
 }
 
@@ -255,7 +297,7 @@ impl Operator for Normalize {
         {
             let old = self.last.live_keys().into_iter().filter(|key| !touches.is_young(*key as usize));
             // Downstream is not told: it keeps its rows for as long as it wants.
-            old.for_each(|key| self.last.set(key as usize, NO_ROW));
+            self.last.forget(&old.collect::<Vec<u32>>())?;
             self.clean_up()?;
         }
         ctx.emit_watermark(watermarks.min());
@@ -264,23 +306,30 @@ impl Operator for Normalize {
 
     /// Writes the rows, and beside them the keys with their last touches.
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
-        let (mut rows, mut touched) = (Vec::new(), Vec::new());
-        let times = self.touches.as_ref().map(Touches::all);
-        for part in self.last.live_keys().chunks(STATE_ROWS) {
-            let batch = self.last.of(part)?;
-            if let Some(times) = &times {
-                let at = Int64Array::from_iter_values(part.iter().map(|key| times.value(*key as usize)));
-                touched.push(with_note(&batch.project(&self.last.keys)?, "at", at)?);
+        let (columns, changed) = (self.last.keys.clone(), self.last.unwritten.take(state));
+        let (belongs, touched_belong) = (Belongs::ToKeys(columns.clone()), Belongs::to_first(columns.len()));
+        match changed {
+            Some(Changed { mut numbers, gone }) => {
+                numbers.retain(|key| self.last.row(*key as usize).is_some());
+                let (rows, touched) = self.rows_of(&numbers)?;
+                if self.touches.is_some() {
+                    let keys = RowKeys::Grouped((0..columns.len()).collect());
+                    state.changes("touched", touched_belong, keys, touched, gone.clone());
+                }
+                state.changes("rows", belongs, RowKeys::Grouped(columns), rows, gone);
             }
-            rows.push(batch);
+            None => {
+                let (rows, touched) = self.rows_of(&self.last.live_keys())?;
+                state.rows("rows", belongs, rows);
+                state.rows("touched", touched_belong, touched);
+            }
         }
-        state.rows("rows", Belongs::ToKeys(self.last.keys.clone()), rows);
-        state.rows("touched", Belongs::to_first(self.last.keys.len()), touched);
         self.touches.as_ref().map_or(Ok(()), |touches| touches.snapshot(&mut state.part("touches")))
     }
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
         state.rows("rows")?.iter().try_for_each(|rows| self.last.restore(rows))?;
+        self.last.unwritten.begin();
         let Some(touches) = &mut self.touches else { return Ok(()) };
         for batch in state.rows("touched")? {
             let (keys, at) = take_note::<Int64Array>(&batch)?;

@@ -9,6 +9,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 use tidemill_plans::node::{SortColumn, TimeToLive};
 use tidemill_plans::time::Watermark;
 
+use super::changed_keys::{Changed, ChangedKeys, others};
 use super::groups::key_schema;
 use super::key_index::KeyIndex;
 use super::key_numbers::KeyNumbers;
@@ -16,7 +17,7 @@ use super::state_rows::{other_columns, take_note, with_note};
 use super::time_to_live::Touches;
 use crate::error::Result;
 use crate::rows::canonical_key;
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 
 /// Numbers the partitions in the order in which they first come. With a time to live, those that no row
 /// touches are dropped.
@@ -25,6 +26,8 @@ pub(super) struct Partitions {
     key_schema: SchemaRef,
     keys: Keys,
     numbers: Vec<usize>,
+    /// The partitions that were touched since that was written.
+    unwritten: ChangedKeys,
 }
 
 /// The partitions' keys.
@@ -44,7 +47,8 @@ impl Partitions {
             }
             _ => Keys::Forever(KeyNumbers::new(&key_schema(input, columns))?),
         };
-        Ok(Self { columns: columns.to_vec(), key_schema: key_schema(input, columns), keys, numbers: Vec::new() })
+        let (key_schema, unwritten) = (key_schema(input, columns), ChangedKeys::default());
+        Ok(Self { columns: columns.to_vec(), key_schema, keys, numbers: Vec::new(), unwritten })
     }
 
     /// Whose rows of the input are.
@@ -70,6 +74,7 @@ impl Partitions {
             Keys::For(keys, touches) => {
                 keys.find(batch, &self.columns, &mut self.numbers)?;
                 touches.note(batch, &self.numbers)?;
+                self.numbers.iter().for_each(|number| self.unwritten.note(*number));
             }
         }
         Ok(&self.numbers)
@@ -100,8 +105,13 @@ impl Partitions {
         if live.len() == keys.len() {
             return Ok(None);
         }
+        if self.unwritten.is_noting() {
+            let gone = RecordBatch::try_new(Arc::clone(&self.key_schema), keys.keys(&others(&live, keys.len()))?)?;
+            self.unwritten.note_gone(gone, live.len());
+        }
         keys.keep(&live)?;
         touches.keep(&live);
+        self.unwritten.keep(&live);
         Ok(Some(live))
     }
 
@@ -150,13 +160,22 @@ impl Partitions {
 
     /// Writes when partitions were touched. Which there are follows from what their owner writes.
     pub(super) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
-        let keys = match self.keys {
-            Keys::Forever(_) => return Ok(()),
-            Keys::For(..) => RecordBatch::try_new(Arc::clone(&self.key_schema), self.all_keys()?)?,
+        let Keys::For(keys, touches) = &self.keys else { return Ok(()) };
+        touches.snapshot(state)?;
+        let touched = |partitions: &[u32]| {
+            let keys = RecordBatch::try_new(Arc::clone(&self.key_schema), keys.keys(partitions)?)?;
+            with_note(&keys, "at", touches.of(partitions))
         };
-        if let Keys::For(_, touches) = &self.keys {
-            touches.snapshot(state)?;
-            state.rows("touched", Belongs::to_first(self.columns.len()), [with_note(&keys, "at", touches.all())?]);
+        let columns = self.columns.len();
+        match self.unwritten.take(state) {
+            Some(Changed { numbers, gone }) => {
+                let keys = RowKeys::Grouped((0..columns).collect());
+                state.changes("touched", Belongs::to_first(columns), keys, [touched(&numbers)?], gone);
+            }
+            None => {
+                let all: Vec<u32> = (0..keys.len() as u32).collect();
+                state.rows("touched", Belongs::to_first(columns), [touched(&all)?]);
+            }
         }
         Ok(())
     }
@@ -170,6 +189,7 @@ impl Partitions {
                 touches.set(&numbers, &at);
             }
         }
+        self.unwritten.begin();
         match &mut self.keys {
             Keys::Forever(_) => Ok(()),
             Keys::For(keys, touches) => touches.restore(keys.len(), state),
@@ -179,7 +199,7 @@ impl Partitions {
     pub(super) fn bytes(&self) -> usize {
         match &self.keys {
             Keys::Forever(numbers) => numbers.bytes(),
-            Keys::For(keys, touches) => keys.bytes() + touches.bytes(),
+            Keys::For(keys, touches) => keys.bytes() + touches.bytes() + self.unwritten.bytes(),
         }
     }
 }

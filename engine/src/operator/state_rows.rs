@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{Field, Schema};
 use tidemill_plans::time::Watermark;
 
@@ -28,6 +29,25 @@ pub(super) fn take_note<A: Array + Clone + 'static>(rows: &RecordBatch) -> Resul
     let Some(last) = rows.num_columns().checked_sub(1) else { return Err(other_columns()) };
     let note = rows.column(last).as_any().downcast_ref::<A>().ok_or_else(other_columns)?.clone();
     Ok((rows.project(&(0..last).collect::<Vec<_>>())?, note))
+}
+
+/// Rows in the order of their last column, which are ids. They are not in it where some were written again.
+pub(super) fn in_order_of_ids(batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+    let mut places: Vec<(u32, u32, u32)> = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
+    for (batch, number) in batches.iter().zip(0u32..) {
+        let (_, ids) = take_note::<UInt32Array>(batch)?;
+        places.extend(ids.values().iter().zip(0u32..).map(|(id, row)| (*id, number, row)));
+    }
+    if places.is_sorted() {
+        return Ok(batches);
+    }
+    places.sort_unstable();
+    let whole: Vec<&RecordBatch> = batches.iter().collect();
+    let chunk = |places: &[(u32, u32, u32)]| {
+        let places: Vec<_> = places.iter().map(|(_, batch, row)| (*batch as usize, *row as usize)).collect();
+        Ok(interleave_record_batch(&whole, &places)?)
+    };
+    places.chunks(STATE_ROWS).map(chunk).collect()
 }
 
 /// The least of the watermarks that instances wrote under this name.

@@ -60,9 +60,9 @@ impl Touches {
         self.touched = live.iter().map(|partition| self.touched[*partition as usize]).collect();
     }
 
-    /// The last touch of each partition.
-    pub(super) fn all(&self) -> Int64Array {
-        Int64Array::from(self.touched.clone())
+    /// The last touches of these partitions.
+    pub(super) fn of(&self, partitions: &[u32]) -> Int64Array {
+        Int64Array::from_iter_values(partitions.iter().map(|partition| self.touched[*partition as usize]))
     }
 
     /// Sets when these partitions were touched.

@@ -11,7 +11,7 @@ use arrow::ipc::writer::StreamWriter;
 use tidemill_plans::codec;
 use tidemill_plans::ids::Epoch;
 
-use super::{Belongs, Changes, Snapshot, StateRows};
+use super::{Belongs, Changes, RowKeys, Snapshot, StateRows};
 use crate::error::{EngineError, Result};
 
 /// What every snapshot begins with; the last byte is the version of the format.
@@ -40,7 +40,7 @@ struct RowsPart {
 
 #[derive(bincode::Encode, bincode::Decode)]
 struct ChangesPart {
-    keys: Vec<usize>,
+    keys: RowKeys,
     /// Bytes of the keys that are gone, behind those of the rows.
     gone_bytes: u64,
 }

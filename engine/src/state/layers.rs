@@ -40,7 +40,7 @@ fn check_order(layers: &[Snapshot]) -> Result<()> {
 
 /// Rows of one name, which has changes in the newest layer.
 fn merged_rows(name: &str, newest: StateRows, older: &mut [Snapshot]) -> Result<StateRows> {
-    let keys = newest.changes.as_ref().map(|changes| changes.keys.clone()).unwrap_or_default();
+    let Some(Changes { keys, .. }) = newest.changes.clone() else { return Ok(newest) };
     let belongs = newest.belongs.clone();
     let mut layers = vec![newest];
     for layer in older.iter_mut().rev() {
@@ -52,12 +52,12 @@ fn merged_rows(name: &str, newest: StateRows, older: &mut [Snapshot]) -> Result<
             break;
         }
     }
-    let mut seen = SeenKeys::default();
+    let mut seen = SeenKeys::new(&keys);
     let mut kept: Vec<Vec<RecordBatch>> = Vec::with_capacity(layers.len());
     for StateRows { batches, changes, .. } in layers {
-        kept.push(seen.unseen(&batches, &keys)?);
+        kept.push(seen.unseen(&batches, keys.columns())?);
         if let Some(Changes { keys, gone }) = changes {
-            batches.iter().try_for_each(|rows| seen.note(rows, &keys))?;
+            batches.iter().try_for_each(|rows| seen.note(rows, keys.columns()))?;
             gone.iter().try_for_each(|rows| seen.note(rows, &(0..rows.num_columns()).collect::<Vec<_>>()))?;
         }
     }

@@ -49,6 +49,22 @@ impl Belongs {
     }
 }
 
+/// By which columns changes call rows.
+#[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum RowKeys {
+    /// Rows are one if these are equal as those of groups are: 0.0 is -0.0.
+    Grouped(Vec<usize>),
+    /// Rows are one if these are the same to the last bit.
+    Exact(Vec<usize>),
+}
+
+impl RowKeys {
+    fn columns(&self) -> &[usize] {
+        let (Self::Grouped(columns) | Self::Exact(columns)) = self;
+        columns
+    }
+}
+
 /// What one instance of an operator held at a barrier, or what of it had changed since the barrier before.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
@@ -71,8 +87,7 @@ struct StateRows {
 /// Rows replace those before that have the same keys.
 #[derive(Debug, Clone, PartialEq)]
 struct Changes {
-    /// The columns of their keys.
-    keys: Vec<usize>,
+    keys: RowKeys,
     /// The keys of those that are gone; they have no other columns.
     gone: Vec<RecordBatch>,
 }
@@ -145,17 +160,17 @@ impl StateWriter<'_> {
         }
     }
 
-    /// Writes the rows that have come or changed, which replace all before that have the same values in the columns
-    /// `keys`, and the keys of rows that are gone. A key may be among both, and may not have been there before.
+    /// Writes the rows that have come or changed, which replace all before that have the same keys, and the keys of
+    /// rows that are gone. A key may be among both, and may not have been there before.
     pub fn changes(
         &mut self,
         name: &str,
         belongs: Belongs,
-        keys: Vec<usize>,
+        keys: RowKeys,
         rows: impl IntoIterator<Item = RecordBatch>,
         gone: impl IntoIterator<Item = RecordBatch>,
     ) {
-        debug_assert!(self.takes_changes && !keys.is_empty(), "{name} goes on from nothing");
+        debug_assert!(self.takes_changes && !keys.columns().is_empty(), "{name} goes on from nothing");
         // Without any rows too: what is not named at all has no rows any more.
         let changes = Some(Changes { keys, gone: not_empty(gone) });
         self.insert(name, StateRows { belongs, batches: not_empty(rows), changes });

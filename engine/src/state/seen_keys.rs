@@ -8,12 +8,14 @@ use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use hashbrown::HashTable;
 
+use super::RowKeys;
 use crate::error::{EngineError, Result};
 use crate::rows::canonical_key;
 
 /// See the [module](self).
-#[derive(Default)]
 pub(super) struct SeenKeys {
+    /// Whether keys are equal to the last bit only.
+    is_exact: bool,
     /// Made with the first keys, whose types it takes.
     converter: Option<RowConverter>,
     encoded: Vec<Rows>,
@@ -30,6 +32,16 @@ struct Place {
 }
 
 impl SeenKeys {
+    pub(super) fn new(keys: &RowKeys) -> Self {
+        Self {
+            is_exact: matches!(keys, RowKeys::Exact(_)),
+            converter: None,
+            encoded: Vec::new(),
+            places: HashTable::new(),
+            hasher: RandomState::default(),
+        }
+    }
+
     /// Notes the keys of rows, which are in these columns.
     pub(super) fn note(&mut self, rows: &RecordBatch, columns: &[usize]) -> Result<()> {
         let (keys, hashes) = self.hashed(rows, columns)?;
@@ -95,7 +107,8 @@ impl SeenKeys {
         if columns.iter().any(|column| *column >= rows.num_columns()) {
             return Err(EngineError::State(String::from("the keys of its changes are not among its columns")));
         }
-        let keys: Vec<ArrayRef> = columns.iter().map(|column| canonical_key(rows.column(*column))).collect();
+        let key = |column: &ArrayRef| if self.is_exact { ArrayRef::clone(column) } else { canonical_key(column) };
+        let keys: Vec<ArrayRef> = columns.iter().map(|column| key(rows.column(*column))).collect();
         let mut hashes = vec![0; rows.num_rows()];
         create_hashes(&keys, &self.hasher, &mut hashes)?;
         Ok((keys, hashes))

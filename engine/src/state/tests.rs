@@ -103,6 +103,10 @@ fn what_is_everyones_each_reads_from_all_who_had_it() {
 /// A snapshot with changes of rows `k v`, those that have come or changed and those that are gone; `all` there are
 /// without a word of what is gone.
 fn layer(epoch: u64, rows: &str, gone: Option<&str>) -> Snapshot {
+    layer_by(RowKeys::Grouped(vec![0]), epoch, rows, gone)
+}
+
+fn layer_by(keys: RowKeys, epoch: u64, rows: &str, gone: Option<&str>) -> Snapshot {
     let mut snapshot = Snapshot::default();
     let (rows, belongs) = (parse_rows(&schema("k:float v:int"), rows).unwrap(), Belongs::to_first(1));
     let Some(gone) = gone else {
@@ -112,7 +116,7 @@ fn layer(epoch: u64, rows: &str, gone: Option<&str>) -> Snapshot {
     let gone = parse_rows(&schema("k:float"), gone).unwrap();
     let mut state = snapshot.writer_of_changes(Epoch(epoch), Epoch(epoch - 1));
     state.value("count", &epoch).unwrap();
-    state.changes("rows", belongs, vec![0], [rows], [gone]);
+    state.changes("rows", belongs, keys, [rows], [gone]);
     snapshot
 }
 
@@ -137,9 +141,11 @@ fn rows_of_newer_layers_take_the_place_of_those_with_the_same_key() {
 }
 
 #[test]
-fn keys_are_equal_as_groups_are() {
+fn keys_are_equal_as_groups_are_or_to_the_last_bit() {
     let base = layer(1, "0 1\nNaN 2\n-0.0 3", None);
-    assert_eq!(merged(&[base, layer(2, "", Some("-0.0\nNaN"))]), "");
+    assert_eq!(merged(&[base.clone(), layer(2, "", Some("-0.0\nNaN"))]), "");
+    let exact = layer_by(RowKeys::Exact(vec![0]), 2, "", Some("-0.0\nNaN"));
+    assert_eq!(merged(&[base, exact]), "0.0 1\n");
 }
 
 #[test]

@@ -9,8 +9,9 @@ use tidemill_plans::node::AggregateEmit;
 use super::{Aggregate, Group};
 use crate::error::{EngineError, Result};
 use crate::operator::Operator;
+use crate::operator::changed_keys::others;
 use crate::operator::groups::{columns_of, named, state_columns};
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 
 /// Groups written at a time. Tests want to see several batches.
 const PART_GROUPS: usize = if cfg!(test) { 2 } else { 1 << 16 };
@@ -32,17 +33,14 @@ impl Aggregate {
             return Ok(());
         };
         let rows = self.group_rows(&changed.numbers)?;
-        state.changes("groups", Belongs::to_first(keys), (0..keys).collect(), rows, changed.gone);
+        state.changes("groups", Belongs::to_first(keys), RowKeys::Grouped((0..keys).collect()), rows, changed.gone);
         Ok(())
     }
 
     /// Notes that the other groups are gone.
     pub(super) fn note_gone(&mut self, live: &[u32]) -> Result<()> {
         if self.unwritten.is_noting() {
-            let mut live_too = live.iter().peekable();
-            let is_gone = |number: &u32| live_too.next_if_eq(&number).is_none();
-            let gone: Vec<u32> = (0..self.groups.len() as u32).filter(is_gone).collect();
-            let keys = self.keys.keys(&gone)?.into_iter().enumerate();
+            let keys = self.keys.keys(&others(live, self.groups.len()))?.into_iter().enumerate();
             let keys = RecordBatch::try_from_iter(keys.map(|(number, key)| (format!("k{number}"), key)))?;
             self.unwritten.note_gone(keys, live.len());
         }

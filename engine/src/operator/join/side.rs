@@ -7,11 +7,12 @@ use datafusion::common::hash_utils::{RandomState, create_hashes};
 use tidemill_plans::change::{ChangeOp, change_column_index};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
+use super::unwritten::{ToWrite, Unwritten};
 use crate::error::{EngineError, Result};
 use crate::operator::numbered_rows::NumberedRows;
 use crate::operator::state_rows::{STATE_ROWS, take_note, with_note};
 use crate::rows::show_row;
-use crate::state::{Belongs, StateWriter};
+use crate::state::{Belongs, RowKeys, StateWriter};
 
 /// The end of a list.
 pub(super) const END: u32 = u32::MAX;
@@ -40,6 +41,7 @@ pub(super) struct Side {
     partners: Vec<u32>,
     hashes: Vec<u64>,
     gone: usize,
+    unwritten: Unwritten,
     hasher: RandomState,
 }
 
@@ -59,6 +61,7 @@ pub(super) struct Known {
     times: Vec<i64>,
     /// Empty if it does not matter.
     partners: Vec<u32>,
+    ids: UInt32Array,
 }
 
 impl Side {
@@ -78,6 +81,7 @@ impl Side {
             partners: Vec::new(),
             hashes: Vec::new(),
             gone: 0,
+            unwritten: Unwritten::default(),
             // Of a fixed seed: nothing depends on it but which rows are compared.
             hasher: RandomState::default(),
         })
@@ -103,6 +107,7 @@ impl Side {
         if !self.counts_partners {
             return false;
         }
+        self.unwritten.note_partner(row);
         let partners = &mut self.partners[row as usize];
         if more {
             *partners += 1;
@@ -197,6 +202,7 @@ impl Side {
             before => self.links[before as usize].next = next,
         }
         self.links[place as usize].key = END;
+        self.unwritten.note_gone(place);
         self.gone += 1;
     }
 
@@ -224,6 +230,7 @@ impl Side {
     /// Keeps the rows that are there; the keys of the old numbers have the numbers `places` now.
     pub(super) fn compact(&mut self, places: &[u32], keys: usize) -> Result<()> {
         let live = self.live();
+        self.unwritten.keep(&live, self.links.len() as u32);
         self.rows.keep(&live)?;
         self.hashes = live.iter().filter_map(|row| self.hashes.get(*row as usize).copied()).collect();
         self.partners = live.iter().filter_map(|row| self.partners.get(*row as usize).copied()).collect();
@@ -243,12 +250,28 @@ impl Side {
     }
 
     /// Writes the rows that are there in the order in which they came. Behind their columns is `came`, the
-    /// watermark then, if they have no event time, and `partners`, how many each has, if that matters.
-    pub(super) fn snapshot(&self, state: &mut StateWriter<'_>) -> Result<()> {
+    /// watermark then, if they have no event time, `partners`, how many each has, if that matters, and `id`.
+    pub(super) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("watermark", &self.watermark)?;
-        let batches = self.live().chunks(STATE_ROWS).map(|rows| self.write(rows)).collect::<Result<Vec<_>>>()?;
-        state.rows("rows", Belongs::ToKeys(self.keys.clone()), batches);
+        let belongs = Belongs::ToKeys(self.keys.clone());
+        match self.unwritten.take(self.links.len() as u32, state)? {
+            Some(ToWrite { mut rows, gone }) => {
+                rows.retain(|row| self.links[*row as usize].key != END);
+                let id = RowKeys::Exact(vec![self.state_columns() - 1]);
+                state.changes("rows", belongs, id, self.write_all(&rows)?, [gone]);
+            }
+            None => state.rows("rows", belongs, self.write_all(&self.live())?),
+        }
         Ok(())
+    }
+
+    /// How many columns rows have in state.
+    fn state_columns(&self) -> usize {
+        self.width + usize::from(self.time.is_none()) + usize::from(self.counts_partners) + 1
+    }
+
+    fn write_all(&self, numbers: &[u32]) -> Result<Vec<RecordBatch>> {
+        numbers.chunks(STATE_ROWS).map(|rows| self.write(rows)).collect()
     }
 
     fn write(&self, numbers: &[u32]) -> Result<RecordBatch> {
@@ -261,35 +284,42 @@ impl Side {
             let partners = numbers.iter().map(|row| self.partners[*row as usize]);
             rows = with_note(&rows, "partners", UInt32Array::from_iter_values(partners))?;
         }
-        Ok(rows)
+        with_note(&rows, "id", UInt32Array::from_iter_values(numbers.iter().map(|row| self.unwritten.id(*row))))
     }
 
     /// Rows as they were written.
     pub(super) fn read(&self, batch: &RecordBatch) -> Result<Known> {
-        let (mut rows, mut partners) = (batch.clone(), Vec::new());
+        let ((mut rows, ids), mut partners) = (take_note::<UInt32Array>(batch)?, Vec::new());
         if self.counts_partners {
             let (others, counts) = take_note::<UInt32Array>(&rows)?;
             (rows, partners) = (others, counts.values().to_vec());
         }
         if let Some(times) = self.times_of(&rows)? {
-            return Ok(Known { rows, times, partners });
+            return Ok(Known { rows, times, partners, ids });
         }
         let (rows, came) = take_note::<Int64Array>(&rows)?;
-        Ok(Known { rows, times: came.values().to_vec(), partners })
+        Ok(Known { rows, times: came.values().to_vec(), partners, ids })
     }
 
     /// Adds rows that were written, in their order; their keys have these numbers.
     pub(super) fn take_up(&mut self, known: &Known, keys: &[usize]) -> Result<()> {
         self.hashes.extend(self.hashes_of(&known.rows)?);
         self.partners.extend(&known.partners);
+        self.unwritten.take_up(&known.ids);
         self.rows.push(&known.rows)?;
         keys.iter().zip(&known.times).for_each(|(key, time)| self.link(*key, *time));
         Ok(())
     }
 
+    /// All rows that were written have been taken up.
+    pub(super) fn begin(&mut self) {
+        self.unwritten.begin();
+    }
+
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         self.rows.bytes()
+            + self.unwritten.bytes()
             + self.links.capacity() * size_of::<Link>()
             + (self.firsts.capacity() + self.partners.capacity()) * size_of::<u32>()
             + self.hashes.capacity() * size_of::<u64>()
