@@ -6,6 +6,7 @@
 mod aggregate;
 mod bad_rows;
 mod changed_keys;
+mod changed_rows;
 mod filter;
 mod groups;
 mod held_rows;

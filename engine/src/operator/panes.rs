@@ -43,6 +43,9 @@ pub(super) struct Panes {
     /// Groups in all panes, and the bytes of what the panes hold.
     rows: usize,
     bytes: usize,
+    /// Whether state has been written that changes can go on from, and the panes of it that are gone.
+    has_written: bool,
+    gone: Vec<i64>,
     /// Where rows are grouped by pane and key, and where partial aggregates are merged.
     sealing: Groups,
     merging: Groups,
@@ -59,6 +62,8 @@ struct Pane {
     groups: Option<Groups>,
     partials: Vec<Arc<Partial>>,
     bytes: usize,
+    /// Whether it is in state as it is.
+    is_written: bool,
 }
 
 /// Partial aggregates, with the numbers of their keys if there is a dictionary.
@@ -115,6 +120,8 @@ impl Panes {
             panes: BTreeMap::new(),
             rows: 0,
             bytes: 0,
+            has_written: false,
+            gone: Vec::new(),
             seen: Vec::new(),
             count: 1,
         })
@@ -136,6 +143,7 @@ impl Panes {
     fn add_to_pane(&mut self, start: i64, rows: &RecordBatch) -> Result<()> {
         let keys = self.key_columns(rows);
         let pane = self.panes.entry(start).or_default();
+        pane.is_written = false;
         let groups = match &mut pane.groups {
             Some(groups) => groups,
             none => none.insert(Groups::new(&self.key_schema, &self.calls)?),
@@ -174,6 +182,7 @@ impl Panes {
         self.bytes += bytes;
         let pane = self.panes.entry(start).or_default();
         pane.bytes += bytes;
+        pane.is_written = false;
         pane.partials.push(Arc::new(Partial { groups, numbers }));
         Ok(())
     }
@@ -199,7 +208,10 @@ impl Panes {
             let known: usize = pane.partials.iter().map(|partial| partial.bytes()).sum();
             self.bytes = self.bytes.saturating_sub(pane.bytes) + known;
             pane.bytes = known;
+            let is_written = pane.is_written;
             self.push(start, groups.take_partial()?)?;
+            // It is the same rows in state.
+            self.panes.entry(start).and_modify(|pane| pane.is_written = is_written);
         }
         Ok(())
     }
@@ -221,8 +233,10 @@ impl Panes {
         starts.into_iter().for_each(|start| self.drop_pane(start));
         self.rows += rows;
         self.bytes += merged.bytes();
-        self.panes
-            .insert(of.window.start, Pane { groups: None, bytes: merged.bytes(), partials: vec![Arc::clone(&merged)] });
+        self.panes.insert(
+            of.window.start,
+            Pane { bytes: merged.bytes(), partials: vec![Arc::clone(&merged)], ..Pane::default() },
+        );
         of.parts = vec![merged];
         Ok(())
     }
@@ -286,6 +300,9 @@ impl Panes {
     /// Drops the pane that starts there.
     pub(super) fn drop_pane(&mut self, start: i64) {
         let Some(pane) = self.panes.remove(&start) else { return };
+        if self.has_written {
+            self.gone.push(start);
+        }
         self.bytes = self.bytes.saturating_sub(pane.bytes);
         self.rows -= pane.partials.iter().map(|partial| partial.groups.rows()).sum::<usize>();
     }

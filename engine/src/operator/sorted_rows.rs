@@ -3,23 +3,27 @@
 //! A row is the bytes of its order and its columns, and how often it is there. A row may be taken away
 //! before it comes, where several tasks' changes mix: then it is there less than no time, and counts
 //! for nothing.
+//!
+//! Rows that come and go are kept as they come until state is written, for that alone says which have changed.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch};
+use arrow::array::{BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows};
 use tidemill_plans::change::{change_column_index, change_ops};
 use tidemill_plans::node::{SortColumn, TimeToLive};
 use tidemill_plans::time::Watermark;
 
+use super::changed_rows::ChangedRows;
 use super::partitions::{Partitions, all_fields, keep_live, order_fields};
 use super::state_rows::{STATE_ROWS, take_note, with_note};
 use crate::error::Result;
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 
 /// A row as bytes that compare as the rows do.
 pub(super) type Encoded = Arc<[u8]>;
@@ -35,7 +39,10 @@ pub(super) struct SortedRows {
     /// Of each partition, whether it has changed.
     marked: Vec<bool>,
     changed: Vec<usize>,
+    /// How many entries there are, and their bytes.
+    entries: usize,
     bytes: usize,
+    unwritten: ChangedRows,
 }
 
 /// Bytes of a row beside its own: pointer, count, and what a tree and an allocation need.
@@ -62,7 +69,9 @@ impl SortedRows {
             rows: Vec::new(),
             marked: Vec::new(),
             changed: Vec::new(),
+            entries: 0,
             bytes: 0,
+            unwritten: ChangedRows::default(),
         })
     }
 
@@ -76,6 +85,7 @@ impl SortedRows {
         let ops = change_ops(batch)?;
         let batch = batch.project(&(0..self.schema.fields().len()).collect::<Vec<_>>())?;
         let encoded = self.encode(&batch)?;
+        self.unwritten.note(&batch, self.entries);
         for (row, (partition, op)) in self.partitions.of(&batch)?.iter().zip(ops).enumerate() {
             if *partition >= self.rows.len() {
                 self.rows.resize_with(*partition + 1, BTreeMap::new);
@@ -88,8 +98,14 @@ impl SortedRows {
             }
             let bytes = encoded.row(row).data();
             match count(rows, bytes, if op.adds() { 1 } else { -1 }) {
-                Ordering::Greater => self.bytes += bytes.len() + ROW_OVERHEAD,
-                Ordering::Less => self.bytes -= bytes.len() + ROW_OVERHEAD,
+                Ordering::Greater => {
+                    self.entries += 1;
+                    self.bytes += bytes.len() + ROW_OVERHEAD;
+                }
+                Ordering::Less => {
+                    self.entries -= 1;
+                    self.bytes -= bytes.len() + ROW_OVERHEAD;
+                }
                 Ordering::Equal => {}
             }
         }
@@ -128,6 +144,8 @@ impl SortedRows {
         if let Some(live) = &live {
             self.rows = keep_live(std::mem::take(&mut self.rows), live);
             self.marked = vec![false; live.len()];
+            self.unwritten = ChangedRows::default();
+            self.entries = self.rows.iter().map(BTreeMap::len).sum();
             let rows = self.rows.iter().flat_map(BTreeMap::keys);
             self.bytes = rows.map(|row| row.len() + ROW_OVERHEAD).sum();
         }
@@ -135,18 +153,44 @@ impl SortedRows {
     }
 
     /// Writes each row once, partition by partition and in order, with how often it is there behind its
-    /// columns.
+    /// columns. Or those that have come and gone.
     pub(super) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         debug_assert!(self.changed.is_empty(), "changes are taken before state is written");
         self.partitions.snapshot(&mut state.part("partitions"))?;
-        let (mut all, mut batches) = (self.rows.iter().flatten().peekable(), Vec::new());
-        while all.peek().is_some() {
-            let chunk = all.by_ref().take(STATE_ROWS).map(|(row, count)| (Arc::clone(row), *count));
+        let belongs = self.partitions.belongs();
+        let Some(changes) = self.unwritten.take(state.takes_changes()) else {
+            state.rows("rows", belongs, self.write(self.rows.iter().flatten())?);
+            return Ok(());
+        };
+        let (mut there, mut gone) = (BTreeMap::new(), Vec::new());
+        for rows in changes {
+            gone.push(self.note_changed(&rows, &mut there)?);
+        }
+        let all = RowKeys::Exact((0..self.schema.fields().len()).collect());
+        state.changes("rows", belongs, all, self.write(there.iter())?, gone);
+        Ok(())
+    }
+
+    /// Adds those of the rows to others that are there, with how often they are; the others are gone.
+    fn note_changed(&mut self, rows: &RecordBatch, there: &mut BTreeMap<Encoded, i64>) -> Result<RecordBatch> {
+        let encoded = self.encode(rows)?;
+        let mut is_gone = Vec::with_capacity(rows.num_rows());
+        for (partition, row) in self.partitions.of_known(rows)?.iter().zip(encoded.iter()) {
+            let entry = self.rows[*partition].get_key_value(row.data());
+            there.extend(entry.map(|(row, count)| (Arc::clone(row), *count)));
+            is_gone.push(entry.is_none());
+        }
+        Ok(filter_record_batch(rows, &BooleanArray::from(is_gone))?)
+    }
+
+    fn write<'a>(&self, rows: impl Iterator<Item = (&'a Encoded, &'a i64)>) -> Result<Vec<RecordBatch>> {
+        let (mut rows, mut batches) = (rows.peekable(), Vec::new());
+        while rows.peek().is_some() {
+            let chunk = rows.by_ref().take(STATE_ROWS).map(|(row, count)| (Arc::clone(row), *count));
             let (rows, counts): (Vec<Encoded>, Vec<i64>) = chunk.unzip();
             batches.push(with_note(&self.decode(&rows)?, "count", Int64Array::from(counts))?);
         }
-        state.rows("rows", self.partitions.belongs(), batches);
-        Ok(())
+        Ok(batches)
     }
 
     pub(super) fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
@@ -158,6 +202,7 @@ impl SortedRows {
                 if *partition >= self.rows.len() {
                     self.rows.resize_with(*partition + 1, BTreeMap::new);
                 }
+                self.entries += 1;
                 self.bytes += row.data().len() + ROW_OVERHEAD;
                 self.rows[*partition].insert(Arc::from(row.data()), *times);
             }
@@ -165,6 +210,7 @@ impl SortedRows {
         self.partitions.restore(&state.part("partitions"))?;
         self.rows.resize_with(self.partitions.len(), BTreeMap::new);
         self.marked = vec![false; self.rows.len()];
+        self.unwritten.begin();
         Ok(())
     }
 
@@ -206,7 +252,7 @@ impl SortedRows {
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         let index = size_of::<BTreeMap<Encoded, i64>>() + size_of::<bool>();
-        self.bytes + self.partitions.bytes() + self.rows.capacity() * index
+        self.bytes + self.partitions.bytes() + self.rows.capacity() * index + self.unwritten.bytes()
     }
 }
 

@@ -26,6 +26,7 @@ impl Aggregate {
             waiting.snapshot(Belongs::ToKeys(self.key_columns.clone()), &mut state.part("waiting"));
         }
         let (keys, changed) = (self.key_columns.len(), self.unwritten.take(state));
+        self.write_pairs(changed.is_some(), state)?;
         // Without keys there is one group, and no key to call it by.
         let Some(changed) = changed.filter(|_| keys > 0) else {
             let all: Vec<u32> = (0..self.groups.len() as u32).collect();
@@ -34,6 +35,39 @@ impl Aggregate {
         };
         let rows = self.group_rows(&changed.numbers)?;
         state.changes("groups", Belongs::to_first(keys), RowKeys::Grouped((0..keys).collect()), rows, changed.gone);
+        Ok(())
+    }
+
+    /// Writes what groups have in rows of their own: their keys, values, and what is known of the pair.
+    fn write_pairs(&mut self, changes: bool, state: &mut StateWriter<'_>) -> Result<()> {
+        for (call, states) in self.states.iter_mut().enumerate() {
+            let Some(pairs) = states.write_pairs(changes)? else { continue };
+            let (name, belongs) = (format!("pairs{call}"), Belongs::to_first(self.key_columns.len()));
+            let columns = self.key_columns.len() + pairs.values;
+            let rows = pair_rows(self.keys.keys(&pairs.groups)?, pairs.columns)?;
+            if pairs.are_changes {
+                let gone = pair_rows(self.keys.keys(&pairs.gone_groups)?, pairs.gone)?;
+                state.changes(&name, belongs, RowKeys::Exact((0..columns).collect()), [rows], [gone]);
+            } else {
+                state.rows(&name, belongs, [rows]);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_pairs(&mut self, state: &StateReader<'_>) -> Result<()> {
+        let keys = self.key_columns.len();
+        let mut groups = Vec::new();
+        for (call, states) in self.states.iter_mut().enumerate() {
+            for batch in state.rows(&format!("pairs{call}"))? {
+                self.keys.find(&batch, &(0..keys).collect::<Vec<_>>(), &mut groups)?;
+                states.read_pairs(&groups, &batch.columns()[keys..])?;
+            }
+            states.begin();
+        }
+        if self.keys.len() > self.groups.len() {
+            return Err(EngineError::State(String::from("values are of groups that are not there")));
+        }
         Ok(())
     }
 
@@ -93,6 +127,7 @@ impl Aggregate {
             waiting.restore(&state.part("waiting"))?;
         }
         state.rows("groups")?.iter().try_for_each(|batch| self.read_groups(batch))?;
+        self.read_pairs(state)?;
         self.unwritten.begin();
         Ok(())
     }
@@ -134,4 +169,10 @@ impl Aggregate {
         }
         Ok(())
     }
+}
+
+/// Columns with names of their own, one behind the other.
+fn pair_rows(keys: Vec<ArrayRef>, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    let columns = keys.into_iter().chain(columns).enumerate();
+    Ok(RecordBatch::try_from_iter_with_nullable(columns.map(|(number, column)| (format!("c{number}"), column, true)))?)
 }

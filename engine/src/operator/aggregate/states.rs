@@ -5,7 +5,8 @@
 //! other function runs on DataFusion's accumulators ([`single`]), from a kept multiset where rows are
 //! taken back ([`multiset`]).
 //!
-//! In a snapshot each state is a few columns with a row a group; what a group has many of is a list.
+//! In a snapshot each state is a few columns with a row a group; what a group has many of is a list, or rows of its
+//! own.
 
 mod count;
 mod distinct;
@@ -50,8 +51,35 @@ pub(super) trait GroupStates: Send {
     /// yet of later ones.
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()>;
 
+    /// What is known of pairs of a group and values, which are rows of their own in state: a group may have any number
+    /// of them. `changes` asks for those alone that have changed since they were written; all may be given anyway.
+    fn write_pairs(&mut self, _changes: bool) -> Result<Option<Pairs>> {
+        Ok(None)
+    }
+
+    /// Takes up the pairs of these groups, all of which have been read, and nothing yet of others.
+    fn read_pairs(&mut self, _groups: &[usize], _columns: &[ArrayRef]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Everything has been read: changes from now on may go on from it.
+    fn begin(&mut self) {}
+
     /// Bytes held.
     fn bytes(&self) -> usize;
+}
+
+/// Pairs of a group and values, as they are written.
+pub(super) struct Pairs {
+    /// Whether there were others before that stay as they were.
+    pub(super) are_changes: bool,
+    /// How many columns the values have; behind them are those of what is known.
+    pub(super) values: usize,
+    pub(super) groups: Vec<u32>,
+    pub(super) columns: Vec<ArrayRef>,
+    /// Those that are gone: their groups and values.
+    pub(super) gone_groups: Vec<u32>,
+    pub(super) gone: Vec<ArrayRef>,
 }
 
 /// The arguments of an aggregate for the rows of a batch.

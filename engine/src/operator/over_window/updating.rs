@@ -18,11 +18,12 @@ use tidemill_plans::node::{OverEmit, OverWindowNode};
 use super::call::{Call, PartitionRows, Prepared};
 use crate::error::Result;
 use crate::operator::Operator;
+use crate::operator::changed_keys::{Changed, ChangedKeys};
 use crate::operator::partitions::{all_fields, keep_live};
 use crate::operator::sorted_rows::{Encoded, SortedRows, difference};
 use crate::operator::state_rows::STATE_ROWS;
 use crate::operator::window_aggregate::conform;
-use crate::state::{StateReader, StateWriter};
+use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Partitions are computed together until they have so many rows.
@@ -40,6 +41,8 @@ pub(super) struct UpdatingOver {
     /// What downstream knows of each partition, in order.
     known: Vec<Vec<Encoded>>,
     known_bytes: usize,
+    /// The partitions of which it knows something else than what was written.
+    unwritten: ChangedKeys,
     /// Of the output without its changelog column.
     converter: RowConverter,
     values_schema: SchemaRef,
@@ -69,6 +72,7 @@ impl UpdatingOver {
             rows,
             known: Vec::new(),
             known_bytes: 0,
+            unwritten: ChangedKeys::default(),
             converter: RowConverter::new(all_fields(&values_schema))?,
             values_schema,
             output,
@@ -131,6 +135,7 @@ impl UpdatingOver {
         let (mut rows, mut ops) = (Vec::new(), Vec::new());
         for (partition, after) in changed.into_iter().zip(after) {
             let before = std::mem::replace(&mut self.known[partition], after);
+            self.note_changed(partition, &before)?;
             difference(&before, &self.known[partition], |row, side| {
                 let gone = side == Ordering::Less;
                 ops.push(if gone { ChangeOp::Delete } else { ChangeOp::Insert });
@@ -148,6 +153,17 @@ impl UpdatingOver {
         Ok(())
     }
 
+    /// Notes that downstream knows something else of a partition than these rows.
+    fn note_changed(&mut self, partition: usize, before: &[Encoded]) -> Result<()> {
+        self.unwritten.note(partition);
+        let Some(last) = before.first().filter(|_| self.known[partition].is_empty()) else { return Ok(()) };
+        if let (true, Belongs::ToKeys(columns)) = (self.unwritten.is_noting(), self.rows.belongs()) {
+            let gone = RecordBatch::try_new(Arc::clone(&self.values_schema), self.decode(std::slice::from_ref(last))?)?;
+            self.unwritten.note_gone(gone.project(&columns)?, self.known.len());
+        }
+        Ok(())
+    }
+
     /// Rows with their values as columns again.
     fn decode(&self, rows: &[Encoded]) -> Result<Vec<ArrayRef>> {
         let parser = self.converter.parser();
@@ -156,12 +172,27 @@ impl UpdatingOver {
 
     /// Writes what downstream knows. It could be computed from the rows, but for functions that say
     /// something else each time.
-    fn snapshot_known(&self, state: &mut StateWriter<'_>) -> Result<()> {
-        let known: Vec<Encoded> = self.known.iter().flatten().map(Arc::clone).collect();
-        let batch = |rows| Ok(RecordBatch::try_new(Arc::clone(&self.values_schema), self.decode(rows)?)?);
-        let batches = known.chunks(STATE_ROWS).map(batch).collect::<Result<Vec<_>>>()?;
-        state.rows("known", self.rows.belongs(), batches);
+    fn snapshot_known(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        let (changed, belongs) = (self.unwritten.take(state), self.rows.belongs());
+        // Without columns there is one partition, and no key to call it by.
+        let keys = match &belongs {
+            Belongs::ToKeys(columns) if !columns.is_empty() => Some(RowKeys::Grouped(columns.clone())),
+            _ => None,
+        };
+        match (changed, keys) {
+            (Some(Changed { numbers, gone }), Some(keys)) => {
+                let known = self.write_known(numbers.iter().flat_map(|partition| &self.known[*partition as usize]))?;
+                state.changes("known", belongs, keys, known, gone);
+            }
+            _ => state.rows("known", belongs, self.write_known(self.known.iter().flatten())?),
+        }
         Ok(())
+    }
+
+    fn write_known<'a>(&self, rows: impl Iterator<Item = &'a Encoded>) -> Result<Vec<RecordBatch>> {
+        let rows: Vec<Encoded> = rows.map(Arc::clone).collect();
+        let batch = |rows| Ok(RecordBatch::try_new(Arc::clone(&self.values_schema), self.decode(rows)?)?);
+        rows.chunks(STATE_ROWS).map(batch).collect()
     }
 
     /// Forgets the partitions that no row has touched for long enough. Downstream is not told: it keeps its
@@ -169,6 +200,7 @@ impl UpdatingOver {
     fn drop_old(&mut self) -> Result<()> {
         if let Some(live) = self.rows.drop_old()? {
             self.known = keep_live(std::mem::take(&mut self.known), &live);
+            self.unwritten = ChangedKeys::default();
             self.known_bytes = self.known.iter().map(|rows| bytes(rows)).sum();
         }
         Ok(())
@@ -242,6 +274,7 @@ impl Operator for UpdatingOver {
             }
         }
         self.known_bytes = self.known.iter().map(|rows| bytes(rows)).sum();
+        self.unwritten.begin();
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Panes as rows: keys, the pane's start, which of its partials it is, states.
+//! Panes as rows: keys, the pane's start, which of its partials it is, states. What changes is a pane.
 //!
 //! Where the order of rows matters, partials are read back as they were: how often a sum of floats was put
 //! together shows in its last bit. Elsewhere all of a pane becomes groups that rows are added to.
@@ -10,10 +10,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 
-use super::Panes;
+use super::{Pane, Panes};
 use crate::error::Result;
 use crate::operator::groups::{Groups, PartialGroups, named};
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 
 /// Groups written at a time, but for those of one partial. Tests want to see several batches.
 const BATCH_ROWS: usize = if cfg!(test) { 3 } else { 1 << 16 };
@@ -22,8 +22,8 @@ const BATCH_ROWS: usize = if cfg!(test) { 3 } else { 1 << 16 };
 type Place = (i64, i64);
 
 /// What has been written.
-#[derive(Default)]
 struct Written {
+    keys: usize,
     batches: Vec<RecordBatch>,
     /// What is to be in the next batch.
     parts: Vec<(Place, PartialGroups)>,
@@ -36,10 +36,26 @@ impl Panes {
         Belongs::ToKeys(self.keys.clone())
     }
 
-    /// Writes all panes.
+    /// Writes the panes that have changed, or all.
     pub(in crate::operator) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
-        let mut written = Written::default();
-        for start in self.starts(i64::MIN).collect::<Vec<i64>>() {
+        let is_change = std::mem::replace(&mut self.has_written, true) && state.takes_changes();
+        let wanted = |(start, pane): (&i64, &Pane)| (!is_change || !pane.is_written).then_some(*start);
+        let batches = self.write(self.panes.iter().filter_map(wanted).collect())?;
+        self.panes.values_mut().for_each(|pane| pane.is_written = true);
+        let (belongs, gone) = (Belongs::to_first(self.keys.len()), Int64Array::from(std::mem::take(&mut self.gone)));
+        if is_change {
+            let gone = RecordBatch::try_from_iter([("pane", Arc::new(gone) as ArrayRef)])?;
+            state.changes("groups", belongs, RowKeys::Exact(vec![self.keys.len()]), batches, [gone]);
+        } else {
+            state.rows("groups", belongs, batches);
+        }
+        Ok(())
+    }
+
+    /// The rows of these panes.
+    fn write(&mut self, starts: Vec<i64>) -> Result<Vec<RecordBatch>> {
+        let mut written = Written::new(self.keys.len());
+        for start in starts {
             let open = self.open_groups(start)?;
             let complete = self.panes.get(&start).into_iter().flat_map(|pane| &pane.partials);
             for (number, groups) in (0..).zip(complete.map(|partial| &partial.groups).chain(&open)) {
@@ -47,8 +63,7 @@ impl Panes {
             }
         }
         written.write_batch()?;
-        state.rows("groups", Belongs::to_first(self.keys.len()), written.batches);
-        Ok(())
+        Ok(written.batches)
     }
 
     /// What a pane has that rows are still added to. Accumulators give their states away, so they get them
@@ -79,6 +94,8 @@ impl Panes {
             let groups = PartialGroups::concat(&parts)?;
             if in_order { self.push(start, groups)? } else { self.open(start, &groups)? }
         }
+        self.has_written = true;
+        self.panes.values_mut().for_each(|pane| pane.is_written = true);
         Ok(())
     }
 
@@ -113,6 +130,10 @@ impl Panes {
 }
 
 impl Written {
+    fn new(keys: usize) -> Self {
+        Self { keys, batches: Vec::new(), parts: Vec::new(), rows: 0 }
+    }
+
     fn add(&mut self, place: Place, groups: &PartialGroups) -> Result<()> {
         self.rows += groups.rows();
         self.parts.push((place, groups.clone()));
@@ -128,10 +149,10 @@ impl Written {
             let values = places.iter().zip(&parts).flat_map(|(place, groups)| repeat_n(part(place), groups.rows()));
             Arc::new(Int64Array::from_iter_values(values)) as ArrayRef
         };
-        let columns = PartialGroups::concat(&parts)?.to_columns();
+        let mut columns = PartialGroups::concat(&parts)?.to_columns();
         let place = [("pane", of(|place| place.0)), ("partial", of(|place| place.1))];
-        let columns = columns.into_iter().chain(place.map(|(name, column)| (String::from(name), column)));
-        let columns = columns.map(|(name, column)| (name, column, true));
+        columns.splice(self.keys..self.keys, place.map(|(name, column)| (String::from(name), column)));
+        let columns = columns.into_iter().map(|(name, column)| (name, column, true));
         self.batches.push(RecordBatch::try_from_iter_with_nullable(columns)?);
         Ok(())
     }

@@ -15,9 +15,10 @@ use tidemill_plans::time::Watermark;
 use super::row_store::{Incoming, RowStore};
 use super::{Changes, KeptRows, Named, OUTPUT_ROWS};
 use crate::error::Result;
+use crate::operator::changed_keys::{Changed, ChangedKeys};
 use crate::operator::held_rows::Place;
 use crate::operator::partitions::{OrderKeys, Partitions, all_fields, keep_live, prefix};
-use crate::state::{StateReader, StateWriter};
+use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 
 /// See the [module](self).
 pub(super) struct BestRows {
@@ -27,6 +28,8 @@ pub(super) struct BestRows {
     keys: OrderKeys,
     best: Best,
     marks: Marks,
+    /// The partitions whose rows have changed since they were written.
+    unwritten: ChangedKeys,
 }
 
 /// The best rows themselves.
@@ -75,6 +78,7 @@ impl BestRows {
                 last: Vec::new(),
             },
             marks: Marks::default(),
+            unwritten: ChangedKeys::default(),
         })
     }
 
@@ -104,10 +108,23 @@ impl BestRows {
     fn clear(&mut self) -> Result<()> {
         for (partition, _) in self.marks.changed.drain(..) {
             self.marks.marked[partition as usize] = false;
+            self.unwritten.note(partition as usize);
         }
         self.marks.known.clear();
         let Best { store, places, .. } = &mut self.best;
         store.tidy(&self.keys, |partition, old, new| places[partition].replace(old, new))
+    }
+
+    /// The rows of these partitions, best first.
+    fn rows_of(&self, partitions: &[u32]) -> Result<Vec<RecordBatch>> {
+        let (mut batches, mut places) = (Vec::new(), Vec::new());
+        for (index, partition) in partitions.iter().enumerate() {
+            places.extend_from_slice(self.best.places[*partition as usize].as_slice());
+            if places.len() >= OUTPUT_ROWS || index + 1 == partitions.len() {
+                batches.push(self.best.store.gather(&std::mem::take(&mut places))?);
+            }
+        }
+        Ok(batches)
     }
 
     /// All rows, partition by partition, best first.
@@ -182,13 +199,21 @@ impl KeptRows for BestRows {
         debug_assert!(self.marks.changed.is_empty(), "changes are taken before partitions are dropped");
         let Some(live) = self.partitions.drop_old(|_, young| young)? else { return Ok(()) };
         self.best.keep(&live);
+        self.unwritten = ChangedKeys::default();
         self.marks.marked = vec![false; live.len()];
         self.clear()
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         debug_assert!(self.marks.changed.is_empty(), "changes are taken before state is written");
-        state.rows("rows", self.partitions.belongs(), self.all_rows()?);
+        let (changed, belongs) = (self.unwritten.take(state), self.partitions.belongs());
+        match (changed, &belongs) {
+            (Some(Changed { numbers, gone }), Belongs::ToKeys(columns)) if !columns.is_empty() => {
+                let keys = RowKeys::Grouped(columns.clone());
+                state.changes("rows", belongs, keys, self.rows_of(&numbers)?, gone);
+            }
+            _ => state.rows("rows", belongs, self.all_rows()?),
+        }
         self.partitions.snapshot(&mut state.part("partitions"))
     }
 
@@ -197,11 +222,12 @@ impl KeptRows for BestRows {
             self.apply(&batch)?;
             self.forget_changes()?;
         }
+        self.unwritten.begin();
         self.partitions.restore(&state.part("partitions"))
     }
 
     fn bytes(&self) -> usize {
-        self.best.store.bytes() + self.partitions.bytes() + self.index_bytes()
+        self.best.store.bytes() + self.partitions.bytes() + self.index_bytes() + self.unwritten.bytes()
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, UInt32Array, new_empty_array};
-use arrow::compute::take_arrays;
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, new_empty_array};
+use arrow::compute::{concat_batches, take_arrays};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt32Type};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use tidemill_plans::change::ChangeOp;
 
-use super::lists::{list_column, list_values};
-use super::{GroupStates, GroupedRows};
+use super::{GroupStates, GroupedRows, Pairs};
 use crate::error::Result;
+use crate::operator::changed_rows::ChangedRows;
 use crate::operator::key_numbers::KeyNumbers;
 use crate::rows::canonical_key;
 
@@ -24,6 +24,7 @@ pub(super) struct Distinct {
     /// How often each pair is there.
     counts: Vec<i64>,
     numbers: Vec<usize>,
+    unwritten: ChangedRows,
 }
 
 impl Distinct {
@@ -32,21 +33,32 @@ impl Distinct {
         let group = Field::new("group", DataType::UInt32, false);
         let fields = [group].into_iter().chain(types.iter().enumerate().map(value));
         let schema: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok(Self { inner, pairs: KeyNumbers::new(&schema)?, schema, counts: Vec::new(), numbers: Vec::new() })
+        let (pairs, unwritten) = (KeyNumbers::new(&schema)?, ChangedRows::default());
+        Ok(Self { inner, pairs, schema, counts: Vec::new(), numbers: Vec::new(), unwritten })
     }
 
-    /// Takes all pairs out that are there, by group, as columns; the counts stay.
-    fn take_by_group(&mut self) -> Result<Vec<ArrayRef>> {
+    /// All pairs that are there, as columns; they are numbered anew.
+    fn all_pairs(&mut self) -> Result<Vec<ArrayRef>> {
         if self.counts.is_empty() {
             return Ok(self.schema.fields().iter().map(|field| new_empty_array(field.data_type())).collect());
         }
-        let pairs = self.pairs.take()?;
-        let counts = std::mem::take(&mut self.counts);
-        let groups = pairs[0].as_primitive::<UInt32Type>().values();
-        let mut picks: Vec<u32> = (0..counts.len() as u32).filter(|pair| counts[*pair as usize] != 0).collect();
-        picks.sort_by_key(|pair| groups[*pair as usize]);
-        self.counts = picks.iter().map(|pair| counts[*pair as usize]).collect();
-        Ok(take_arrays(&pairs, &UInt32Array::from(picks), None)?)
+        let (pairs, counts) = (self.pairs.take()?, std::mem::take(&mut self.counts));
+        let there: Vec<u32> = (0..counts.len() as u32).filter(|pair| counts[*pair as usize] != 0).collect();
+        self.counts = there.iter().map(|pair| counts[*pair as usize]).collect();
+        let pairs = take_arrays(&pairs, &UInt32Array::from(there), None)?;
+        self.pairs.find(&pairs, self.counts.len(), &mut self.numbers)?;
+        Ok(pairs)
+    }
+
+    /// The pairs among these that have changed, each once: as columns with their counts.
+    fn changed_pairs(&mut self, noted: &[RecordBatch]) -> Result<(Vec<ArrayRef>, Vec<i64>)> {
+        let noted = concat_batches(&self.schema, noted)?;
+        self.pairs.find(noted.columns(), noted.num_rows(), &mut self.numbers)?;
+        let mut seen = HashSet::with_capacity(self.numbers.len());
+        let picks: Vec<u32> =
+            (0u32..).zip(&self.numbers).filter(|(_, pair)| seen.insert(**pair)).map(|(row, _)| row).collect();
+        let counts = picks.iter().map(|row| self.counts[self.numbers[*row as usize]]).collect();
+        Ok((take_arrays(noted.columns(), &UInt32Array::from(picks), None)?, counts))
     }
 
     /// Finds the number of each row's pair.
@@ -54,6 +66,7 @@ impl Distinct {
         let groups: UInt32Array = rows.groups.iter().map(|group| Some(*group as u32)).collect();
         let values = rows.arguments.iter().map(canonical_key);
         let columns: Vec<ArrayRef> = [Arc::new(groups) as ArrayRef].into_iter().chain(values).collect();
+        self.unwritten.note(&RecordBatch::try_new(Arc::clone(&self.schema), columns.clone())?, self.counts.len());
         // Rows that the filter holds back get numbers too: they only cost a place.
         self.pairs.find(&columns, rows.groups.len(), &mut self.numbers)?;
         self.counts.resize(self.pairs.len(), 0);
@@ -93,6 +106,8 @@ impl GroupStates for Distinct {
 
     fn keep(&mut self, live: &[u32]) -> Result<()> {
         self.inner.keep(live)?;
+        // What has been noted has other groups' numbers.
+        self.unwritten = ChangedRows::default();
         let pairs = self.pairs.take()?;
         let counts = std::mem::take(&mut self.counts);
         let places: HashMap<u32, u32> = live.iter().enumerate().map(|(new, old)| (*old, new as u32)).collect();
@@ -111,44 +126,52 @@ impl GroupStates for Distinct {
         self.pairs.find(&columns, self.counts.len(), &mut self.numbers)
     }
 
-    /// Behind the inner state's columns those of each group's values, and of how often each is there.
     fn write(&mut self, parts: &[&[u32]]) -> Result<Vec<Vec<ArrayRef>>> {
-        let mut columns = self.inner.write(parts)?;
-        let pairs = self.take_by_group()?;
-        let of = pairs[0].as_primitive::<UInt32Type>().values();
-        for (groups, columns) in parts.iter().zip(&mut columns) {
-            let (mut picks, mut lengths) = (Vec::new(), Vec::with_capacity(groups.len()));
-            for group in *groups {
-                let start = of.partition_point(|other| other < group);
-                let pairs = of[start..].iter().take_while(|other| *other == group).count();
-                picks.extend(start as u32..(start + pairs) as u32);
-                lengths.push(pairs);
-            }
-            let counts = Int64Array::from_iter_values(picks.iter().map(|pair| self.counts[*pair as usize]));
-            let values = take_arrays(&pairs[1..], &UInt32Array::from(picks), None)?;
-            columns.extend(values.into_iter().map(|values| list_column(values, &lengths)));
-            columns.push(list_column(Arc::new(counts), &lengths));
-        }
-        self.pairs.find(&pairs, self.counts.len(), &mut self.numbers)?;
-        Ok(columns)
+        self.inner.write(parts)
     }
 
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
-        // As many columns as the pairs have: the counts stand for the groups.
-        let (inner, own) = columns.split_at(columns.len() - self.schema.fields().len());
-        self.inner.read(first, inner)?;
-        let Some((counts, values)) = own.split_last() else { return Ok(()) };
-        let (counts, ranges) = list_values(counts);
-        let groups = (first as u32..).zip(&ranges).flat_map(|(group, range)| std::iter::repeat_n(group, range.len()));
-        let mut pairs: Vec<ArrayRef> = vec![Arc::new(UInt32Array::from_iter_values(groups))];
-        pairs.extend(values.iter().map(|column| list_values(column).0));
+        self.inner.read(first, columns)
+    }
+
+    /// The values of each group, with how often each is there.
+    fn write_pairs(&mut self, changes: bool) -> Result<Option<Pairs>> {
+        let noted = self.unwritten.take(changes);
+        let are_changes = noted.is_some();
+        let (pairs, counts) = match noted {
+            Some(noted) => self.changed_pairs(&noted)?,
+            None => (self.all_pairs()?, self.counts.clone()),
+        };
+        let (there, gone): (Vec<u32>, Vec<u32>) =
+            (0..counts.len() as u32).partition(|pair| counts[*pair as usize] != 0);
+        let [(groups, mut columns), (gone_groups, gone)] = [pick(&pairs, &there)?, pick(&pairs, &gone)?];
+        columns.push(Arc::new(Int64Array::from_iter_values(there.iter().map(|pair| counts[*pair as usize]))));
+        let values = pairs.len() - 1;
+        Ok(Some(Pairs { are_changes, values, groups, columns, gone_groups, gone }))
+    }
+
+    fn read_pairs(&mut self, groups: &[usize], columns: &[ArrayRef]) -> Result<()> {
+        let Some((counts, values)) = columns.split_last() else { return Ok(()) };
+        let groups = UInt32Array::from_iter_values(groups.iter().map(|group| *group as u32));
+        let pairs: Vec<ArrayRef> = [Arc::new(groups) as ArrayRef].into_iter().chain(values.iter().cloned()).collect();
         self.pairs.find(&pairs, counts.len(), &mut self.numbers)?;
         self.counts.extend(counts.as_primitive::<Int64Type>().values());
         debug_assert_eq!(self.counts.len(), self.pairs.len(), "each pair is written once");
         Ok(())
     }
 
-    fn bytes(&self) -> usize {
-        self.inner.bytes() + self.pairs.bytes() + self.counts.capacity() * size_of::<i64>()
+    fn begin(&mut self) {
+        self.unwritten.begin();
     }
+
+    fn bytes(&self) -> usize {
+        self.inner.bytes() + self.pairs.bytes() + self.counts.capacity() * size_of::<i64>() + self.unwritten.bytes()
+    }
+}
+
+/// The groups and the values of some pairs.
+fn pick(pairs: &[ArrayRef], picks: &[u32]) -> Result<(Vec<u32>, Vec<ArrayRef>)> {
+    let mut picked = take_arrays(pairs, &UInt32Array::from(picks.to_vec()), None)?;
+    let groups = picked.remove(0);
+    Ok((groups.as_primitive::<UInt32Type>().values().to_vec(), picked))
 }
