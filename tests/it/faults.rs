@@ -9,7 +9,7 @@ use tidemill_plans::checkpoint::Manifest;
 
 use crate::bank::Bank;
 use crate::command::PATIENCE;
-use crate::killed::kill_all;
+use crate::killed::{files_below, kill_all, manifests};
 
 /// What can happen to a file.
 #[derive(Debug, Clone, Copy)]
@@ -36,27 +36,6 @@ impl Damage {
     }
 }
 
-/// The files below a folder, sorted.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() { folders.push(path) } else { found.push(path) }
-        }
-    }
-    found.sort();
-    found
-}
-
-/// The manifests of the checkpoints, the newest last.
-fn manifests(bank: &Bank) -> Vec<PathBuf> {
-    let mut found = files(&bank.folder.path("meta/checkpoints"));
-    found.retain(|path| path.extension().is_some_and(|extension| extension == "manifest"));
-    found.retain(|path| path.parent().is_some_and(|folder| folder.ends_with("manifest")));
-    found
-}
-
 /// The largest file of state of the checkpoint that a manifest is of.
 fn state_of(path: &Path) -> PathBuf {
     let storage = path.ancestors().nth(3).unwrap();
@@ -71,7 +50,7 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before_and_no_row_is_lost_or_
     for damage in DAMAGES {
         bank.wait_for_commits(3);
         kill_all(&bank.run);
-        let manifest = manifests(&bank).pop().unwrap();
+        let manifest = manifests(&bank.folder).pop().unwrap();
         damage.befall(&state_of(&manifest));
         bank = bank.resume();
         bank.run.wait_for_line("cannot be restored");
@@ -80,7 +59,7 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before_and_no_row_is_lost_or_
         }
         bank.wait_for_commits(3);
         kill_all(&bank.run);
-        damage.befall(&manifests(&bank).pop().unwrap());
+        damage.befall(&manifests(&bank.folder).pop().unwrap());
         bank = bank.resume();
         bank.run.wait_for_line("checkpoint passed over");
     }
@@ -95,14 +74,14 @@ fn without_a_checkpoint_that_can_be_read_nothing_is_written() {
         kill_all(&bank.run);
         // Two of them may be of one state: an attempt seals the checkpoint again that it begins with.
         let damaged: BTreeSet<PathBuf> =
-            manifests(&bank).into_iter().map(|path| if is_state { state_of(&path) } else { path }).collect();
+            manifests(&bank.folder).into_iter().map(|path| if is_state { state_of(&path) } else { path }).collect();
         damaged.iter().for_each(|path| Damage::CutShort.befall(path));
-        let written = files(&bank.folder.path("kept"));
+        let written = files_below(&bank.folder.path("kept"));
         let bank = bank.resume();
         let message = bank.run.output(PATIENCE).failure();
         assert!(message.contains("error: ") && message.contains("none of the checkpoints of job-1"), "{message}");
         if !is_state {
-            assert_eq!(files(&bank.folder.path("kept")), written);
+            assert_eq!(files_below(&bank.folder.path("kept")), written);
         }
     }
 }
@@ -165,7 +144,7 @@ fn jobs_are_found_though_the_index_of_the_metadata_is_damaged() {
     for damage in DAMAGES {
         bank.wait_for_commits(2);
         kill_all(&bank.run);
-        let index = files(&bank.folder.path("meta/meta-index"));
+        let index = files_below(&bank.folder.path("meta/meta-index"));
         assert!(!index.is_empty());
         index.iter().filter(|path| fs::metadata(path).unwrap().len() > 0).for_each(|path| damage.befall(path));
         bank = bank.resume();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -53,6 +54,27 @@ pub(crate) fn kill_all(run: &Run) {
         thread::sleep(Duration::from_millis(10));
     }
     panic!("{workers:?} survive SIGKILL");
+}
+
+/// The files below a folder, sorted.
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The manifests of the checkpoints below `meta`, the newest last.
+pub(crate) fn manifests(folder: &Folder) -> Vec<PathBuf> {
+    let mut found = files_below(&folder.path("meta/checkpoints"));
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "manifest"));
+    found.retain(|path| path.parent().is_some_and(|folder| folder.ends_with("manifest")));
+    found
 }
 
 /// Complete files of a sink, by name.

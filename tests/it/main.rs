@@ -8,6 +8,7 @@
 mod analyze;
 mod bad_input;
 mod bank;
+mod chains;
 mod command;
 mod equivalence;
 mod faults;
