@@ -12,13 +12,14 @@ use crate::command::{Folder, PATIENCE, Run};
 use crate::killed::{kill_all, manifests, parts};
 
 /// Keys, of which nearly all come at the beginning and never again.
-const KEYS: usize = 6_000;
+const KEYS: usize = 3_000;
 
 /// Rows behind them, of few keys.
-const ROWS: usize = 30_000;
+const ROWS: usize = 24_000;
 const BUSY_KEYS: usize = 50;
 
-const RATE: usize = 6_000;
+/// Rows a second: on a busy machine too there are some checkpoints before the end.
+const RATE: usize = 2_000;
 
 const SCRIPT: &str = "
     SET checkpoint_interval = '100ms';
