@@ -228,7 +228,9 @@ impl Operator for IntervalJoin {
     }
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
-        self.sides.iter_mut().zip(NAMES).try_for_each(|(side, name)| side.restore(&state.part(name)))
+        self.sides.iter_mut().zip(NAMES).try_for_each(|(side, name)| side.restore(&state.part(name)))?;
+        let [left, right] = self.sides.each_ref().map(|side| side.watermark);
+        self.sides.iter_mut().zip([right, left]).try_for_each(|(side, other)| side.drop_ruled_out(other))
     }
 
     fn state_bytes(&self) -> usize {

@@ -17,12 +17,13 @@ use tidemill_plans::node::{TemporalJoinKind, TemporalJoinNode, VersionBound};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
+use super::changed_rows::ChangedRows;
 use super::held_rows::{HeldRows, Place};
 use super::late_rows::without_late;
 use super::state_rows::least_watermark;
 use crate::error::Result;
 use crate::rows::{EventTimeBuffer, JoinKeys};
-use crate::state::{StateReader, StateWriter};
+use crate::state::{RowKeys, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// See [`TemporalJoinNode`].
@@ -46,6 +47,8 @@ struct Versions {
     order: RowConverter,
     held: HeldRows,
     by_key: HashMap<Box<[u8]>, BTreeMap<i64, Version>>,
+    /// What has come since state was written: mostly the same memory as that of the rows that are held.
+    unwritten: ChangedRows,
     /// Later versions are not older than this.
     watermark: Watermark,
     /// Nothing is looked for that is too old to be found before the watermark is here.
@@ -74,6 +77,7 @@ impl TemporalJoin {
                 order: RowConverter::new(fields)?,
                 held: HeldRows::new(Arc::clone(right)),
                 by_key: HashMap::new(),
+                unwritten: ChangedRows::default(),
                 watermark: Watermark::MIN,
                 next_look: EventTime::MIN,
             },
@@ -115,6 +119,7 @@ impl Versions {
         }
         let times = event_times(batch.column(self.time))?;
         let orders = self.order.convert_columns(batch.columns())?;
+        self.unwritten.note(&batch, self.held.rows());
         let number = self.held.push(batch);
         for (row, time) in times.values().iter().enumerate() {
             let Some(key) = keys.get(row) else { continue };
@@ -151,15 +156,17 @@ impl Versions {
     /// then those that are too old.
     fn clean_up(&mut self, time: EventTime) -> Result<()> {
         let is_due = self.is_due(time);
-        if !is_due && !self.held.wants_clean_up() {
-            return Ok(());
-        }
+        if is_due || self.held.wants_clean_up() { self.drop_unfound(time, is_due) } else { Ok(()) }
+    }
+
+    /// Drops all but the newest as of a time, and that too if it is too old then, if asked to.
+    fn drop_unfound(&mut self, time: EventTime, drops_old: bool) -> Result<()> {
         let mut live: Vec<Place> = Vec::new();
         let mut by_key = std::mem::take(&mut self.by_key);
         by_key.retain(|_, versions| {
             if let Some((newest, _)) = newest(versions, time.0, self.bound) {
                 *versions = versions.split_off(&newest);
-                if is_due && !self.is_found(newest, time.0) {
+                if drops_old && !self.is_found(newest, time.0) {
                     versions.pop_first();
                 }
             }
@@ -181,10 +188,15 @@ impl Versions {
         true
     }
 
-    /// Writes the versions that a row can ask for.
-    fn snapshot(&self, state: &mut StateWriter<'_>) -> Result<()> {
+    /// Writes the versions that a row can ask for, or those that have come. Which no row can ask for any more follows
+    /// from the others.
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("watermark", &self.watermark)?;
         state.value("next_look", &self.next_look)?;
+        if let Some(come) = self.unwritten.take(state.takes_changes()) {
+            state.changes("rows", self.keys.belongs(), RowKeys::Each, come, []);
+            return Ok(());
+        }
         let versions = self.by_key.values().flat_map(BTreeMap::values);
         let mut live: Vec<Place> = versions.map(|version| version.place).collect();
         // As they came: the map's order would differ from run to run.
@@ -195,7 +207,13 @@ impl Versions {
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
         self.watermark = least_watermark(state, "watermark")?;
         self.next_look = state.values("next_look")?.into_iter().min().unwrap_or(EventTime::MIN);
-        state.rows("rows")?.into_iter().try_for_each(|batch| self.push(batch))
+        state.rows("rows")?.into_iter().try_for_each(|batch| self.push(batch))?;
+        self.unwritten.begin();
+        match self.ttl {
+            // As of the last look.
+            Some(ttl) if self.next_look != EventTime::MIN => self.drop_unfound(self.next_look.plus(-(ttl / 4)), true),
+            _ => Ok(()),
+        }
     }
 
     /// Bytes held: each row as it came, and about as much again for its key and its order.

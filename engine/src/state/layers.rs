@@ -55,9 +55,13 @@ fn merged_rows(name: &str, newest: StateRows, older: &mut [Snapshot]) -> Result<
     let mut seen = SeenKeys::new(&keys);
     let mut kept: Vec<Vec<RecordBatch>> = Vec::with_capacity(layers.len());
     for StateRows { batches, changes, .. } in layers {
-        kept.push(seen.unseen(&batches, keys.columns())?);
-        if let Some(Changes { keys, gone }) = changes {
-            batches.iter().try_for_each(|rows| seen.note(rows, keys.columns()))?;
+        let Some(columns) = keys.columns() else {
+            kept.push(batches);
+            continue;
+        };
+        kept.push(seen.unseen(&batches, columns)?);
+        if let Some(Changes { gone, .. }) = changes {
+            batches.iter().try_for_each(|rows| seen.note(rows, columns))?;
             gone.iter().try_for_each(|rows| seen.note(rows, &(0..rows.num_columns()).collect::<Vec<_>>()))?;
         }
     }

@@ -56,12 +56,17 @@ pub enum RowKeys {
     Grouped(Vec<usize>),
     /// Rows are one if these are the same to the last bit.
     Exact(Vec<usize>),
+    /// Each row is one of its own: rows only come, or whoever reads them knows which are gone.
+    Each,
 }
 
 impl RowKeys {
-    fn columns(&self) -> &[usize] {
-        let (Self::Grouped(columns) | Self::Exact(columns)) = self;
-        columns
+    /// The columns, if there are any.
+    fn columns(&self) -> Option<&[usize]> {
+        match self {
+            Self::Grouped(columns) | Self::Exact(columns) => Some(columns),
+            Self::Each => None,
+        }
     }
 }
 
@@ -170,7 +175,10 @@ impl StateWriter<'_> {
         rows: impl IntoIterator<Item = RecordBatch>,
         gone: impl IntoIterator<Item = RecordBatch>,
     ) {
-        debug_assert!(self.takes_changes && !keys.columns().is_empty(), "{name} goes on from nothing");
+        debug_assert!(
+            self.takes_changes && keys.columns().is_none_or(|columns| !columns.is_empty()),
+            "{name} goes on from nothing"
+        );
         // Without any rows too: what is not named at all has no rows any more.
         let changes = Some(Changes { keys, gone: not_empty(gone) });
         self.insert(name, StateRows { belongs, batches: not_empty(rows), changes });

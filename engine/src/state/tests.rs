@@ -149,6 +149,12 @@ fn keys_are_equal_as_groups_are_or_to_the_last_bit() {
 }
 
 #[test]
+fn rows_that_only_come_are_behind_those_before_them() {
+    let layers = [layer(1, "1 10\n1 10", None), layer_by(RowKeys::Each, 2, "1 10\n2 20", Some(""))];
+    assert_eq!(merged(&layers), "1.0 10\n1.0 10\n1.0 10\n2.0 20\n");
+}
+
+#[test]
 fn what_had_no_rows_in_between_begins_anew() {
     let nothing = layer(2, "", None);
     let layers = [layer(1, "1 10", None), nothing, layer(3, "2 20", Some(""))];

@@ -10,10 +10,11 @@ use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::timed_keys::{HeldRow, TimedKeys};
 use crate::error::Result;
+use crate::operator::changed_rows::ChangedRows;
 use crate::operator::held_rows::{HeldRows, Place};
 use crate::operator::state_rows::{least_watermark, take_note, with_note};
 use crate::rows::{JoinKeys, KeyRows};
-use crate::state::{StateReader, StateWriter};
+use crate::state::{RowKeys, StateReader, StateWriter};
 
 /// Stands for a row that is not kept.
 const GONE: u32 = u32::MAX;
@@ -50,6 +51,11 @@ pub(super) struct Side {
     matched: Vec<Vec<bool>>,
     /// Of each held batch, its rows in the order in which they are ruled out, if the join keeps those.
     waiting: Vec<Waiting>,
+    /// The greatest time of rows that have been held.
+    last_time: i64,
+    /// Rows that are held since state was written; nothing of them changes but where matches are noted. Mostly it is
+    /// the same memory.
+    unwritten: ChangedRows,
 }
 
 /// What a join does with a side's rows besides pairing them.
@@ -96,6 +102,8 @@ impl Side {
             by_key: TimedKeys::default(),
             matched: Vec::new(),
             waiting: Vec::new(),
+            last_time: i64::MIN,
+            unwritten: ChangedRows::default(),
         })
     }
 
@@ -181,10 +189,12 @@ impl Side {
         } else {
             take_record_batch(&arrival.batch, &UInt32Array::from(rows.to_vec()))?
         };
+        self.unwritten.note(&batch, self.held.rows());
         let number = self.held.push(batch);
         for (place, row) in rows.iter().enumerate() {
             let Some(key) = arrival.keys.get(*row as usize) else { continue };
             let held = (arrival.times.value(*row as usize), (number, place as u32));
+            self.last_time = self.last_time.max(held.0);
             self.by_key.insert(key, held);
         }
         if self.role.is_tracked() {
@@ -219,7 +229,7 @@ impl Side {
         if self.held.wants_clean_up() || other.is_end() { self.drop_ruled_out(other) } else { Ok(()) }
     }
 
-    fn drop_ruled_out(&mut self, other: Watermark) -> Result<()> {
+    pub(super) fn drop_ruled_out(&mut self, other: Watermark) -> Result<()> {
         let mut by_key = std::mem::take(&mut self.by_key);
         let is_done = |place| self.role.leaves_at_match && self.is_matched(place);
         by_key.retain(|(time, place)| !self.is_ruled_out(*time, other) && !is_done(*place));
@@ -257,10 +267,18 @@ impl Side {
     }
 
     /// Writes the rows that may still find a partner, in the order in which they came. Behind their columns
-    /// is whether each has found one, if the join wants to know. What is ruled out has been emitted.
+    /// is whether each has found one, if the join wants to know. What is ruled out has been emitted. If it does not,
+    /// rows change in nothing, and it follows from their times which are gone.
     pub(super) fn snapshot(&mut self, other: Watermark, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("watermark", &self.watermark)?;
-        self.drop_ruled_out(other)?;
+        let come = self.unwritten.take(state.takes_changes() && !self.role.is_tracked());
+        if come.is_none() || self.is_ruled_out(self.last_time, other) {
+            self.drop_ruled_out(other)?;
+        }
+        if let Some(come) = come {
+            state.changes("rows", self.keys.belongs(), RowKeys::Each, come, []);
+            return Ok(());
+        }
         let mut batches = self.held.batches().to_vec();
         if self.role.is_tracked() {
             for (batch, matched) in batches.iter_mut().zip(&self.matched) {
@@ -287,6 +305,7 @@ impl Side {
             self.hold(&arrival, &all)?;
         }
         self.held.note_clean();
+        self.unwritten.begin();
         Ok(())
     }
 

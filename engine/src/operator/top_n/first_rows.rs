@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array};
+use arrow::compute::{filter, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
+use hashbrown::HashSet;
 use tidemill_plans::node::TopNNode;
 use tidemill_plans::time::Watermark;
 
 use super::Output;
 use crate::error::Result;
 use crate::operator::Operator;
+use crate::operator::changed_rows::ChangedRows;
 use crate::operator::late_rows::without_late;
 use crate::operator::partitions::{OrderKeys, Partitions, keep_live};
 use crate::operator::state_rows::{least_watermark, take_note};
 use crate::rows::EventTimeBuffer;
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// See the [module](self). What is kept of a partition is how many of its rows have been emitted.
@@ -24,8 +26,11 @@ pub(super) struct FirstRows {
     time: usize,
     /// The whole ORDER BY, where it is by more than event time.
     keys: Option<OrderKeys>,
+    partition_columns: Vec<usize>,
     partitions: Partitions,
     counts: Vec<u64>,
+    /// The keys of the partitions whose counts have changed since they were written.
+    unwritten: ChangedRows,
     waiting: EventTimeBuffer,
     watermark: Watermark,
     output: Output,
@@ -42,7 +47,9 @@ impl FirstRows {
             time,
             keys,
             partitions: Partitions::new(&input, &node.partition, node.ttl)?,
+            partition_columns: node.partition.clone(),
             counts: Vec::new(),
+            unwritten: ChangedRows::default(),
             waiting: EventTimeBuffer::new(input, time),
             watermark: Watermark::MIN,
             output: Output { rank: node.rank, schema: output },
@@ -70,22 +77,42 @@ impl FirstRows {
                 ranks.push(*count);
             }
         }
-        self.output.rows(filter_record_batch(rows, &BooleanArray::from(keep))?, ranks)
+        let first = filter_record_batch(rows, &BooleanArray::from(keep))?;
+        self.unwritten.note(&first.project(&self.partition_columns)?, self.counts.len());
+        self.output.rows(first, ranks)
     }
 
     /// Writes each partition's key, and behind it how many of its rows have been emitted.
     fn snapshot_counts(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
-        if self.counts.is_empty() {
-            return Ok(());
+        let (columns, noted) = (self.partition_columns.len(), self.unwritten.take(state.takes_changes()));
+        let belongs = Belongs::to_first(columns);
+        // Without columns there is one partition, and no key to call it by.
+        if let Some(noted) = noted.filter(|_| columns > 0) {
+            let changed = noted.iter().map(|keys| self.counted(keys)).collect::<Result<Vec<_>>>()?;
+            state.changes("emitted", belongs, RowKeys::Grouped((0..columns).collect()), changed, []);
+        } else if !self.counts.is_empty() {
+            let keys = self.partitions.all_keys()?;
+            state.rows("emitted", belongs, [self.with_counts(keys, self.counts.clone())?]);
         }
-        let mut columns = self.partitions.all_keys()?;
-        let belongs = Belongs::to_first(columns.len());
-        columns.push(Arc::new(UInt64Array::from(self.counts.clone())) as ArrayRef);
+        Ok(())
+    }
+
+    /// Keys of partitions, each once, with their counts.
+    fn counted(&mut self, keys: &RecordBatch) -> Result<RecordBatch> {
+        let mut seen = HashSet::new();
+        let numbers = self.partitions.of_keys(keys)?;
+        let is_first: BooleanArray = numbers.iter().map(|number| Some(seen.insert(*number))).collect();
+        let counts =
+            filter(&UInt64Array::from_iter_values(numbers.iter().map(|number| self.counts[*number])), &is_first)?;
+        let keys = filter_record_batch(keys, &is_first)?;
+        self.with_counts(keys.columns().to_vec(), counts.as_primitive::<UInt64Type>().values().to_vec())
+    }
+
+    fn with_counts(&self, mut keys: Vec<ArrayRef>, counts: Vec<u64>) -> Result<RecordBatch> {
+        keys.push(Arc::new(UInt64Array::from(counts)));
         let count = Arc::new(Field::new("count", DataType::UInt64, false));
         let fields = self.partitions.key_schema().fields().iter().cloned().chain([count]);
-        let schema = Schema::new(fields.collect::<Vec<_>>());
-        state.rows("emitted", belongs, [RecordBatch::try_new(Arc::new(schema), columns)?]);
-        Ok(())
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), keys)?)
     }
 }
 
@@ -105,6 +132,7 @@ impl Operator for FirstRows {
             && let Some(live) = self.partitions.drop_old(|_, young| young)?
         {
             self.counts = keep_live(std::mem::take(&mut self.counts), &live);
+            self.unwritten = ChangedRows::default();
         }
         ctx.emit_watermark(self.watermark);
         Ok(())
@@ -127,10 +155,12 @@ impl Operator for FirstRows {
             self.counts.resize(known, 0);
             partitions.iter().zip(counts.values()).for_each(|(of, count)| self.counts[*of] = *count);
         }
+        self.unwritten.begin();
         self.partitions.restore(&state.part("partitions"))
     }
 
     fn state_bytes(&self) -> usize {
-        self.waiting.bytes() + self.partitions.bytes() + self.counts.capacity() * size_of::<u64>()
+        let counts = self.counts.capacity() * size_of::<u64>();
+        self.waiting.bytes() + self.partitions.bytes() + counts + self.unwritten.bytes()
     }
 }
