@@ -99,7 +99,7 @@ def main(tidemill, keys, *shares):
         try:
             while True:
                 try:
-                    if sealed() > 0:
+                    if rows_in() > 0:
                         break
                 except OSError:
                     pass

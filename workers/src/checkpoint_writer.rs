@@ -122,3 +122,55 @@ async fn put(storage: &Storage, path: &str, state: Snapshot) -> Result<u64, Stri
     flushed.map_err(|error| format!("cannot flush {path}: {error}"))?;
     Ok(size)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tidemill_engine::state::{Belongs, RowKeys};
+    use tidemill_plans::ids::{JobId, StageId};
+
+    use super::*;
+
+    const RUN: RunId = RunId::first(JobId(1));
+    const TASK: TaskId = TaskId { stage: StageId(0), subtask: 0 };
+
+    /// A snapshot at the barrier of an epoch, of what has changed since the one before or of everything.
+    fn passed(epoch: u64, has_changes: bool) -> Passed {
+        let mut state = Snapshot::default();
+        match has_changes {
+            true => state.writer_of_changes(Epoch(epoch), Epoch(epoch - 1)).changes(
+                "rows",
+                Belongs::Anywhere,
+                RowKeys::Each,
+                [],
+                [],
+            ),
+            false => state.writer(Epoch(epoch)).value("all", &[epoch; 1000]).unwrap(),
+        }
+        Passed { epoch: Epoch(epoch), state: Some(state), alignment_us: 0 }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sealed_that_goes_on_from_a_file_which_was_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(folder.path().to_str().unwrap()).unwrap();
+        let mut chain = StateChain::default();
+        // A folder is where the file of epoch 3 is to be.
+        fs::create_dir_all(folder.path().join(StateFile::path_of(RUN, TASK, Epoch(3)))).unwrap();
+        let mut told = Vec::new();
+        for (epoch, has_changes) in [(1, false), (2, true), (3, true), (4, true), (5, false), (6, true)] {
+            let written = write(RUN, TASK, passed(epoch, has_changes), storage.clone()).await;
+            let told_now = match written.settle(RUN, &mut chain) {
+                WorkerEvent::BarrierPassed { state: Some(state), .. } => {
+                    let epochs = state.files.iter().flat_map(|file| StateFile::epoch_of(&file.path));
+                    Ok(epochs.map(|epoch| epoch.0).collect::<Vec<_>>())
+                }
+                WorkerEvent::CheckpointFailed { epoch, .. } => Err(epoch.0),
+                other => panic!("{other:?}"),
+            };
+            told.push(told_now);
+        }
+        assert_eq!(told, [Ok(vec![1]), Ok(vec![1, 2]), Err(3), Err(4), Ok(vec![5]), Ok(vec![5, 6])]);
+    }
+}

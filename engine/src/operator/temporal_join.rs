@@ -47,7 +47,7 @@ struct Versions {
     order: RowConverter,
     held: HeldRows,
     by_key: HashMap<Box<[u8]>, BTreeMap<i64, Version>>,
-    /// What has come since state was written.
+    /// What has come since state was written: mostly the same memory as that of the rows that are held.
     unwritten: ChangedRows,
     /// Later versions are not older than this.
     watermark: Watermark,

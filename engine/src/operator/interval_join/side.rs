@@ -53,7 +53,8 @@ pub(super) struct Side {
     waiting: Vec<Waiting>,
     /// The greatest time of rows that have been held.
     last_time: i64,
-    /// Rows that are held since state was written; nothing of them changes but where matches are noted.
+    /// Rows that are held since state was written; nothing of them changes but where matches are noted. Mostly it is
+    /// the same memory.
     unwritten: ChangedRows,
 }
 
