@@ -118,6 +118,21 @@ pub enum EngineError {
     /// State that was written before cannot be read back.
     #[error("state cannot be restored: {0}")]
     State(String),
+    /// State that has no room in memory could not be kept on the worker's disk either.
+    #[error(
+        "cannot {action} scratch files in {}, where state goes that is over state_memory; make room there, name another \
+         folder in TIDEMILL_SCRATCH, or raise state_memory",
+        folder.display()
+    )]
+    Scratch {
+        /// What was tried: `create`, `read`, `write`.
+        action: &'static str,
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A model cannot be trained on what it was given.
     #[error("model {model}")]
     Model {
@@ -163,6 +178,7 @@ impl EngineError {
             | Self::FileInUse { .. }
             | Self::ViewGone { .. }
             | Self::State(_)
+            | Self::Scratch { .. }
             | Self::Disconnected(_) => ErrorDomain::External,
             Self::UnmatchedChange { .. } | Self::Plan(_) | Self::Panicked(_) => ErrorDomain::Internal,
         }

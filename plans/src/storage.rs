@@ -10,14 +10,17 @@ use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use futures::TryStreamExt;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode};
 
 use crate::error::{PlanError, Result};
+
+/// Bytes of a part of an object, for [`Storage::put_parts`]; S3 takes none below 5 MiB.
+pub const PART_BYTES: usize = 8 << 20;
 
 /// What this process was told of object stores.
 static OPTIONS: OnceLock<Vec<(String, String)>> = OnceLock::new();
@@ -88,6 +91,23 @@ impl Storage {
         Ok(())
     }
 
+    /// Writes an object whose parts come one after another, each of at least [`PART_BYTES`] but for the last; says how
+    /// many bytes it has.
+    pub async fn put_parts(&self, path: &str, mut parts: impl Stream<Item = Vec<u8>> + Unpin) -> Result<u64> {
+        let first = parts.next().await.unwrap_or_default();
+        let Some(second) = parts.next().await else {
+            let bytes = first.len() as u64;
+            return self.put(path, first).await.map(|()| bytes);
+        };
+        let mut upload = self.objects.put_multipart(&Path::from(path)).await.map_err(failed("write", path))?;
+        let written = upload_parts(&mut *upload, stream::iter([first, second]).chain(parts)).await;
+        if written.is_err() {
+            // What it has sent is of no use; that it cannot be taken back either changes nothing.
+            let _ = upload.abort().await;
+        }
+        written.map_err(failed("write", path))
+    }
+
     /// Writes an object unless there is one; says whether it was written.
     pub async fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool> {
         match self.objects.put_opts(&Path::from(path), bytes.into(), PutMode::Create.into()).await {
@@ -133,6 +153,19 @@ impl Storage {
     pub fn flush(&self, path: &str) -> io::Result<()> {
         self.folder.as_ref().map_or(Ok(()), |folder| flush(folder, path))
     }
+}
+
+async fn upload_parts(
+    upload: &mut dyn MultipartUpload,
+    mut parts: impl Stream<Item = Vec<u8>> + Unpin,
+) -> object_store::Result<u64> {
+    let mut bytes = 0;
+    while let Some(part) = parts.next().await {
+        bytes += part.len() as u64;
+        upload.put_part(part.into()).await?;
+    }
+    upload.complete().await?;
+    Ok(bytes)
 }
 
 fn failed(action: &'static str, path: &str) -> impl FnOnce(object_store::Error) -> PlanError {

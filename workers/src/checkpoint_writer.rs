@@ -7,8 +7,10 @@
 //! coordinator must not take the state that a task ended with for the one at a barrier before.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::time::Duration;
 
+use arrow::error::ArrowError;
 use futures::StreamExt;
 use tidemill_engine::EngineError;
 use tidemill_engine::state::Snapshot;
@@ -17,18 +19,21 @@ use tidemill_plans::checkpoint::{StateFile, TaskState};
 use tidemill_plans::error::chain;
 use tidemill_plans::ids::{Epoch, RunId, TaskId};
 use tidemill_plans::protocol::WorkerEvent;
-use tidemill_plans::storage::Storage;
+use tidemill_plans::storage::{PART_BYTES, Storage};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::timeout;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 
 use crate::events::EventSender;
 use crate::state_chain::StateChain;
 
 /// How long writing one task's state may take.
 const WRITE_LIMIT: Duration = Duration::from_secs(120);
+
+/// Parts of an object that wait to be sent.
+const PARTS_AHEAD: usize = 1;
 
 /// Tasks whose state is written at the same time.
 const WRITES_AT_ONCE: usize = 4;
@@ -112,15 +117,50 @@ impl Written {
     }
 }
 
+/// Writes a snapshot while it is sent: of its bytes there are never more than some parts in memory.
 async fn put(storage: &Storage, path: &str, state: Snapshot) -> Result<u64, String> {
-    let bytes = spawn_blocking(move || state.to_bytes()).await.map_err(|error| error.to_string())?;
-    let bytes = bytes.map_err(|error: EngineError| error.chain())?;
-    let size = bytes.len() as u64;
-    storage.put(path, bytes).await.map_err(|error| chain(&error))?;
+    let (sender, parts) = mpsc::channel(PARTS_AHEAD);
+    let writing = spawn_blocking(move || {
+        let mut parts = Parts { part: Vec::new(), sender };
+        state.write(&mut parts)?;
+        parts.send().map_err(|error| EngineError::from(ArrowError::from(error)))
+    });
+    let sent = storage.put_parts(path, ReceiverStream::new(parts)).await;
+    // Of an object that could not be sent the writer knows only that nobody takes it.
+    let size = sent.map_err(|error| chain(&error))?;
+    let written = writing.await.map_err(|error| error.to_string())?;
+    written.map_err(|error: EngineError| error.chain())?;
     let (storage, object) = (storage.clone(), path.to_owned());
     let flushed = spawn_blocking(move || storage.flush(&object)).await.map_err(|error| error.to_string())?;
     flushed.map_err(|error| format!("cannot flush {path}: {error}"))?;
     Ok(size)
+}
+
+/// Bytes that are sent in parts.
+struct Parts {
+    part: Vec<u8>,
+    sender: mpsc::Sender<Vec<u8>>,
+}
+
+impl Parts {
+    fn send(&mut self) -> io::Result<()> {
+        let part = std::mem::take(&mut self.part);
+        self.sender.blocking_send(part).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    }
+}
+
+impl Write for Parts {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.part.len() >= PART_BYTES {
+            self.send()?;
+        }
+        self.part.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //! Rows are Arrow IPC streams, so each part carries its own schema. What says where they are comes behind them, so
 //! that nothing has to be copied once its length is known.
 
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use tidemill_plans::codec;
@@ -48,24 +49,31 @@ struct ChangesPart {
 impl Snapshot {
     /// The snapshot's bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut bytes = MAGIC.to_vec();
+        let mut bytes = Vec::new();
+        self.write(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes the snapshot's bytes, and with them the rows that were left until now. They are never all in memory.
+    pub fn write(&self, to: &mut dyn Write) -> Result<()> {
+        let mut out = Checked { to, bytes: 0, checksum: crc32fast::Hasher::new() };
+        out.write_all(MAGIC).map_err(ArrowError::from)?;
         let values = self.values.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let mut contents = Contents { epoch: self.epoch, after: self.after, values, rows: Vec::new() };
-        for (name, StateRows { belongs, batches, changes }) in &self.rows {
-            let (name, belongs) = (name.clone(), belongs.clone());
-            let rows_bytes = write_rows(&mut bytes, batches)?;
-            let mut part = RowsPart { name, belongs, bytes: rows_bytes, changes: None };
-            if let Some(Changes { keys, gone }) = changes {
-                let gone_bytes = write_rows(&mut bytes, gone)?;
+        for (name, rows) in &self.rows {
+            let (name, belongs) = (name.clone(), rows.belongs.clone());
+            let mut part = RowsPart { name, belongs, bytes: write_rows(&mut out, rows.all()?)?, changes: None };
+            if let Some(Changes { keys, gone }) = &rows.changes {
+                let gone_bytes = write_rows(&mut out, gone.iter().cloned().map(Ok))?;
                 part.changes = Some(ChangesPart { keys: keys.clone(), gone_bytes });
             }
             contents.rows.push(part);
         }
         let contents = codec::encode(&contents)?;
-        bytes.extend_from_slice(&contents);
-        bytes.extend_from_slice(&(contents.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-        Ok(bytes)
+        out.write_all(&contents).map_err(ArrowError::from)?;
+        out.write_all(&(contents.len() as u64).to_le_bytes()).map_err(ArrowError::from)?;
+        let checksum = out.checksum.finalize();
+        Ok(out.to.write_all(&checksum.to_le_bytes()).map_err(ArrowError::from)?)
     }
 
     /// Reads what [`Self::to_bytes`] wrote. Bytes that are not whole are an error that says so.
@@ -103,7 +111,7 @@ fn read_parts(contents: Contents, mut rest: &[u8], all: &[u8]) -> Result<Snapsho
             }
             None => None,
         };
-        snapshot.rows.insert(name, StateRows { belongs, batches, changes });
+        snapshot.rows.insert(name, StateRows { belongs, batches, later: None, changes });
     }
     match rest {
         [] => Ok(snapshot),
@@ -119,16 +127,38 @@ fn take<'a>(rest: &mut &'a [u8], length: u64, all: &[u8]) -> Result<&'a [u8]> {
     Ok(part)
 }
 
+/// Counts what is written, and computes its checksum.
+struct Checked<'a> {
+    to: &'a mut dyn Write,
+    bytes: u64,
+    checksum: crc32fast::Hasher,
+}
+
+impl Write for Checked<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.checksum.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
 /// Writes rows; says how many bytes they take, none if there are none.
-fn write_rows(bytes: &mut Vec<u8>, batches: &[RecordBatch]) -> Result<u64> {
-    let Some(first) = batches.first() else { return Ok(0) };
-    let start = bytes.len();
-    let mut writer = StreamWriter::try_new(&mut *bytes, first.schema_ref())?;
+fn write_rows(out: &mut Checked<'_>, batches: impl Iterator<Item = Result<RecordBatch>>) -> Result<u64> {
+    let (start, mut batches) = (out.bytes, batches);
+    let Some(first) = batches.next().transpose()? else { return Ok(0) };
+    let mut writer = StreamWriter::try_new(&mut *out, first.schema_ref())?;
+    writer.write(&first)?;
     for batch in batches {
-        writer.write(batch)?;
+        writer.write(&batch?)?;
     }
     writer.finish()?;
-    Ok((bytes.len() - start) as u64)
+    drop(writer);
+    Ok(out.bytes - start)
 }
 
 fn read_rows(bytes: &[u8]) -> Result<Vec<RecordBatch>> {

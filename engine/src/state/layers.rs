@@ -65,5 +65,5 @@ fn merged_rows(name: &str, newest: StateRows, older: &mut [Snapshot]) -> Result<
             gone.iter().try_for_each(|rows| seen.note(rows, &(0..rows.num_columns()).collect::<Vec<_>>()))?;
         }
     }
-    Ok(StateRows { belongs, batches: kept.into_iter().rev().flatten().collect(), changes: None })
+    Ok(StateRows { belongs, later: None, batches: kept.into_iter().rev().flatten().collect(), changes: None })
 }

@@ -16,8 +16,11 @@ mod layers;
 mod reader;
 mod restore;
 mod seen_keys;
+pub(crate) mod spill;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use tidemill_plans::codec;
@@ -26,6 +29,7 @@ use tidemill_plans::ids::Epoch;
 pub use self::reader::StateReader;
 pub(crate) use self::restore::TaskState;
 pub use self::restore::{Moved, Restore};
+pub use self::spill::{ScratchFolder, StateMemory};
 use crate::error::Result;
 
 /// Which instance of an operator rows belong to.
@@ -85,6 +89,8 @@ pub struct Snapshot {
 struct StateRows {
     belongs: Belongs,
     batches: Vec<RecordBatch>,
+    /// Rows behind them, which are not in memory.
+    later: Option<Later>,
     /// What they do to the rows of the snapshot before; nothing if they are all there are.
     changes: Option<Changes>,
 }
@@ -95,6 +101,36 @@ struct Changes {
     keys: RowKeys,
     /// The keys of those that are gone; they have no other columns.
     gone: Vec<RecordBatch>,
+}
+
+impl StateRows {
+    /// All rows, in their order.
+    fn all(&self) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+        let later = self.later.as_ref().map(|later| later.0.batches()).transpose()?;
+        Ok(self.batches.iter().cloned().map(Ok).chain(later.into_iter().flatten()))
+    }
+}
+
+/// Rows that are read when their snapshot is written: there are too many of them to hold them until then. What they
+/// are must not depend on what their operator does meanwhile, on another thread.
+pub trait LaterRows: Send + Sync {
+    /// All of them, some at a time.
+    fn batches(&self) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>>;
+}
+
+#[derive(Clone)]
+struct Later(Arc<dyn LaterRows>);
+
+impl fmt::Debug for Later {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Later")
+    }
+}
+
+impl PartialEq for Later {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl Snapshot {
@@ -161,7 +197,7 @@ impl StateWriter<'_> {
     pub fn rows(&mut self, name: &str, belongs: Belongs, batches: impl IntoIterator<Item = RecordBatch>) {
         let batches = not_empty(batches);
         if !batches.is_empty() {
-            self.insert(name, StateRows { belongs, batches, changes: None });
+            self.insert(name, StateRows { belongs, batches, later: None, changes: None });
         }
     }
 
@@ -181,7 +217,13 @@ impl StateWriter<'_> {
         );
         // Without any rows too: what is not named at all has no rows any more.
         let changes = Some(Changes { keys, gone: not_empty(gone) });
-        self.insert(name, StateRows { belongs, batches: not_empty(rows), changes });
+        self.insert(name, StateRows { belongs, batches: not_empty(rows), later: None, changes });
+    }
+
+    /// Has more rows written behind those of this name, when the snapshot is.
+    pub fn later(&mut self, name: &str, belongs: Belongs, rows: Arc<dyn LaterRows>) {
+        let whole = StateRows { belongs, batches: Vec::new(), later: None, changes: None };
+        self.snapshot.rows.entry(path(&self.prefix, name)).or_insert(whole).later = Some(Later(rows));
     }
 
     fn insert(&mut self, name: &str, rows: StateRows) {

@@ -1,0 +1,70 @@
+//! Where operators put state that has no room in their memory.
+//!
+//! The store is scratch: what must not be lost is in checkpoints. So nothing is flushed, a file goes with the
+//! process that wrote it, and bytes may be laid out as this build likes.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+
+/// An entry: any number of them may have the same key, as long as they are put together and taken together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry<'a> {
+    /// What it is found by.
+    pub(crate) key: &'a [u8],
+    /// By what [`StateBackend::drop_before`] tells old entries.
+    pub(crate) stamp: i64,
+    /// What is found.
+    pub(crate) value: &'a [u8],
+}
+
+/// Whether the operator's last snapshot has an entry as it is. The next one may be of what has changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It has.
+    Written,
+    /// It lacks it, or has an older one.
+    Unwritten,
+}
+
+/// Entries by key, on local disk.
+///
+/// An operator calls it from its compute thread, as it calls its other containers. An error means that the disk is
+/// full or broken: it ends the attempt, and what is in the store then is of no use to anybody.
+pub(crate) trait StateBackend: Send {
+    /// Adds entries. None of their keys is in the store.
+    fn put(&mut self, part: Part, entries: &[Entry<'_>]) -> Result<()>;
+
+    /// Takes the entries of these keys out, and shows each with its key's place in `keys`.
+    fn take(&mut self, keys: &[&[u8]], found: &mut dyn FnMut(usize, Entry<'_>)) -> Result<()>;
+
+    /// Drops the entries with an older stamp, and shows them if somebody wants to see them.
+    fn drop_before(&mut self, stamp: i64, dropped: Option<&mut dyn FnMut(Entry<'_>)>) -> Result<()>;
+
+    /// What is in the store now, or one part of it, in any order: what is put and taken later does not show.
+    fn view(&self, only: Option<Part>) -> Arc<dyn StateView>;
+
+    /// A snapshot has everything that is in the store now.
+    fn note_written(&mut self);
+
+    /// How many entries there are.
+    fn len(&self) -> usize;
+
+    /// Bytes that it needs in memory.
+    fn memory_bytes(&self) -> usize;
+
+    /// Bytes on disk.
+    fn disk_bytes(&self) -> u64;
+}
+
+/// A store as it was at one moment. Any thread may read it, any number of times.
+pub(crate) trait StateView: Send + Sync {
+    /// Goes through it from the start.
+    fn scan(&self) -> Box<dyn StateScan>;
+}
+
+/// Entries, one after another.
+pub(crate) trait StateScan: Send {
+    /// The next entry.
+    fn next(&mut self) -> Result<Option<Entry<'_>>>;
+}

@@ -1,0 +1,46 @@
+//! State that has no room in memory: operators put what has not been touched lately on local disk, and take it
+//! back when a row asks for it.
+//!
+//! Reading order: [`backend`] is the seam, [`sorted_runs`] the store behind it, with its files ([`run`],
+//! [`scratch`]) and what it knows without reading them ([`membership`]); [`rows`] is the container that operators
+//! have: Arrow columns by key. All of it is scratch. What outlives a process is in checkpoints, in their format.
+
+mod backend;
+mod membership;
+mod rows;
+mod run;
+mod scratch;
+mod sorted_runs;
+
+pub(crate) use backend::Part;
+pub(crate) use rows::{SpilledRows, SpilledView};
+pub use scratch::ScratchFolder;
+
+/// How much state an instance of an operator keeps in memory, and where the rest goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateMemory {
+    /// Bytes; `None` if there is no limit.
+    pub bytes_max: Option<usize>,
+    /// Where the rest goes.
+    pub scratch: ScratchFolder,
+}
+
+/// Of the bytes that operators may have, so many percent are left to them when they have too many.
+const KEPT_PERCENT: usize = 70;
+
+impl StateMemory {
+    /// How many keys there is room for, of so many, if it is not for all: they have so many bytes, and what is known
+    /// of those on disk has others beside.
+    pub(crate) fn room(&self, keys: usize, bytes: usize, beside: usize) -> Option<usize> {
+        let bytes_max = self.bytes_max.filter(|bytes_max| keys > 0 && bytes + beside > *bytes_max)?;
+        let kept = (bytes_max / 100 * KEPT_PERCENT).saturating_sub(beside);
+        Some((keys as u128 * kept as u128 / bytes.max(1) as u128) as usize)
+    }
+
+    /// The share of each of so many instances.
+    #[must_use]
+    pub fn shared_by(&self, instances: usize) -> Self {
+        let share = |bytes: usize| (bytes / instances.max(1)).max(1);
+        Self { bytes_max: self.bytes_max.map(share), scratch: self.scratch.clone() }
+    }
+}

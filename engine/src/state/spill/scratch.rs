@@ -1,0 +1,72 @@
+//! Files that nobody else sees, in the folder that a worker was given for them.
+//!
+//! A file loses its name as soon as it is open, so the system takes its room back when it is closed, or when its
+//! process ends in whatever way: nothing is left that the next process would have to sweep.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Error, Result as IoResult};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{EngineError, Result};
+
+/// Numbers for the names of files, while they have one.
+static FILES: AtomicU64 = AtomicU64::new(0);
+
+/// The folder for scratch files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScratchFolder(Arc<PathBuf>);
+
+impl ScratchFolder {
+    /// Files go there; the folder is made when the first one is.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        Self(Arc::new(folder))
+    }
+
+    /// A new file, which is empty.
+    pub(crate) fn file(&self) -> Result<ScratchFile> {
+        let file = self.create().map_err(|source| self.failed("create", source))?;
+        Ok(ScratchFile { folder: self.clone(), file })
+    }
+
+    fn create(&self) -> IoResult<File> {
+        std::fs::create_dir_all(&*self.0)?;
+        let name = format!("tidemill-{}-{}", std::process::id(), FILES.fetch_add(1, Ordering::Relaxed));
+        let path = self.0.join(name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(file)
+    }
+
+    fn failed(&self, action: &'static str, source: Error) -> EngineError {
+        EngineError::Scratch { action, folder: self.0.to_path_buf(), source }
+    }
+}
+
+/// A file without a name.
+#[derive(Debug)]
+pub(crate) struct ScratchFile {
+    folder: ScratchFolder,
+    file: File,
+}
+
+impl ScratchFile {
+    /// The length of a key or value, as it is written.
+    pub(crate) fn length(&self, bytes: &[u8]) -> Result<u32> {
+        let too_long = |_| self.folder.failed("write", Error::other("an entry has 4 GiB"));
+        u32::try_from(bytes.len()).map_err(too_long)
+    }
+
+    /// Writes bytes at an offset.
+    pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file.write_all_at(bytes, offset).map_err(|source| self.folder.failed("write", source))
+    }
+
+    /// Fills `bytes` with what is at an offset.
+    pub(crate) fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        self.file.read_exact_at(bytes, offset).map_err(|source| self.folder.failed("read", source))
+    }
+}

@@ -1,0 +1,172 @@
+//! A store of runs: each put writes one, and runs of like size are put together.
+//!
+//! What makes it simpler, and quicker, than a key-value store at large is that a key is in one run at most: it is
+//! put when it leaves an operator's memory, and taken when it comes back there. So nothing shadows anything, what
+//! is taken leaves no tombstone, and a view of the store is the list of its runs.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use datafusion::common::hash_utils::RandomState;
+
+use super::backend::{Entry, Part, StateBackend, StateScan, StateView};
+use super::run::{BlockBuffer, Cursor, Run, RunView, RunWriter, merge};
+use super::scratch::ScratchFolder;
+use crate::error::Result;
+
+/// Runs of like size are put together when there are so many of them.
+const RUNS_MAX: usize = if cfg!(test) { 3 } else { 8 };
+
+/// Runs up to this size are of like size; the next size is [`RUNS_MAX`] times as much.
+const SMALL_RUN_BYTES: u64 = if cfg!(test) { 128 } else { 1 << 20 };
+
+/// No run gets larger by being put together with others: that would take too long for a caller that waits.
+const MERGED_BYTES_MAX: u64 = if cfg!(test) { 4096 } else { 512 << 20 };
+
+/// See the [module](self).
+pub(crate) struct SortedRuns {
+    folder: ScratchFolder,
+    hasher: RandomState,
+    runs: Vec<Run>,
+    buffer: BlockBuffer,
+}
+
+impl SortedRuns {
+    /// An empty store, whose files are in this folder.
+    pub(crate) fn new(folder: ScratchFolder) -> Self {
+        Self { folder, hasher: RandomState::default(), runs: Vec::new(), buffer: BlockBuffer::default() }
+    }
+
+    /// The places of keys in the order of their hashes, behind these.
+    fn by_hash<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Vec<(u64, u32)> {
+        let mut places: Vec<(u64, u32)> =
+            keys.zip(0..).map(|(key, place)| (self.hasher.hash_one(key), place)).collect();
+        places.sort_unstable();
+        places
+    }
+
+    /// Does a bounded part of what keeps runs few, and few of their bytes wasted.
+    fn tidy_up(&mut self) -> Result<()> {
+        self.runs.retain(|run| run.live > 0);
+        let chosen = [Part::Written, Part::Unwritten].map(|part| (part, self.to_be_merged(part)));
+        let Some((part, chosen)) = chosen.into_iter().find(|(_, chosen)| !chosen.is_empty()) else { return Ok(()) };
+        let mut numbers = 0..;
+        let merged: Vec<Run> =
+            self.runs.extract_if(.., |_| numbers.next().is_some_and(|number| chosen.contains(&number))).collect();
+        self.runs.push(merge(&self.folder, part, &merged, &self.hasher)?);
+        Ok(())
+    }
+
+    /// Runs of like size, if there are enough; else one of which most is gone.
+    fn to_be_merged(&self, part: Part) -> Vec<usize> {
+        let mut sizes: Vec<Vec<usize>> = Vec::new();
+        for (number, run) in self.runs.iter().enumerate().filter(|(_, run)| run.part == part) {
+            let size = (run.live_bytes() / SMALL_RUN_BYTES).max(1).ilog(RUNS_MAX as u64) as usize;
+            sizes.resize_with(sizes.len().max(size + 1), Vec::new);
+            sizes[size].push(number);
+        }
+        let bytes = |runs: &Vec<usize>| runs.iter().map(|run| self.runs[*run].live_bytes()).sum::<u64>();
+        let many = sizes.into_iter().find(|runs| runs.len() >= RUNS_MAX && bytes(runs) <= MERGED_BYTES_MAX);
+        let is_sparse = |run: &Run| run.part == part && run.live_bytes() * 2 < run.disk_bytes();
+        many.unwrap_or_else(|| self.runs.iter().position(is_sparse).into_iter().collect())
+    }
+}
+
+impl StateBackend for SortedRuns {
+    fn put(&mut self, part: Part, entries: &[Entry<'_>]) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut writer = RunWriter::new(&self.folder, entries.len())?;
+        for (hash, place) in self.by_hash(entries.iter().map(|entry| entry.key)) {
+            writer.add(hash, entries[place as usize])?;
+        }
+        self.runs.push(writer.finish(part)?);
+        self.tidy_up()
+    }
+
+    fn take(&mut self, keys: &[&[u8]], found: &mut dyn FnMut(usize, Entry<'_>)) -> Result<()> {
+        if self.runs.is_empty() {
+            return Ok(());
+        }
+        let mut wanted = self.by_hash(keys.iter().copied());
+        for run in &mut self.runs {
+            self.buffer.clear();
+            let mut left = Vec::with_capacity(wanted.len());
+            for (hash, place) in wanted {
+                let at = place as usize;
+                let is_found =
+                    run.may_hold(hash) && run.take(hash, keys[at], &mut self.buffer, &mut |entry| found(at, entry))?;
+                if !is_found {
+                    left.push((hash, place));
+                }
+            }
+            wanted = left;
+        }
+        self.tidy_up()
+    }
+
+    fn drop_before(&mut self, stamp: i64, mut dropped: Option<&mut dyn FnMut(Entry<'_>)>) -> Result<()> {
+        for run in &mut self.runs {
+            match &mut dropped {
+                Some(dropped) => run.drop_before(stamp, Some(*dropped))?,
+                None => run.drop_before(stamp, None)?,
+            }
+        }
+        self.tidy_up()
+    }
+
+    fn view(&self, only: Option<Part>) -> Arc<dyn StateView> {
+        let runs = self.runs.iter().filter(|run| only.is_none_or(|part| run.part == part));
+        Arc::new(RunViews(runs.map(Run::view).collect()))
+    }
+
+    fn note_written(&mut self) {
+        self.runs.iter_mut().for_each(|run| run.part = Part::Written);
+    }
+
+    fn len(&self) -> usize {
+        self.runs.iter().map(|run| run.live).sum()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.runs.iter().map(Run::memory_bytes).sum()
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.runs.iter().map(Run::disk_bytes).sum()
+    }
+}
+
+/// The runs of a store as they were at one moment.
+struct RunViews(Vec<RunView>);
+
+impl StateView for RunViews {
+    fn scan(&self) -> Box<dyn StateScan> {
+        Box::new(Scan { left: self.0.iter().rev().cloned().collect(), at: None })
+    }
+}
+
+/// Goes through runs, one behind the other.
+struct Scan {
+    left: Vec<RunView>,
+    at: Option<Cursor>,
+}
+
+impl StateScan for Scan {
+    fn next(&mut self) -> Result<Option<Entry<'_>>> {
+        loop {
+            if let Some(cursor) = &mut self.at
+                && cursor.advance()?
+            {
+                break;
+            }
+            let Some(next) = self.left.pop() else { return Ok(None) };
+            self.at = Some(next.cursor());
+        }
+        Ok(self.at.as_ref().and_then(Cursor::current))
+    }
+}
+
+#[cfg(test)]
+mod tests;
