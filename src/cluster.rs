@@ -12,6 +12,7 @@ use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle};
 use tidemill_workers::{WorkerConfig, WorkerHandle};
 use tokio::process::{Child, Command};
 
+use crate::config;
 use crate::error::{Result, TidemillError};
 
 /// How long worker processes may take to start.
@@ -77,7 +78,7 @@ impl LocalCluster {
         let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         match workers {
             Workers::Embedded => {
-                let config = WorkerConfig { slots: cores, bind: None };
+                let config = WorkerConfig { slots: cores, bind: None, scratch: config::scratch_folder() };
                 let worker = WorkerHandle::start(config, Arc::new(self.coordinator.clone())).await?;
                 let link = Arc::new(worker.clone());
                 let id = self.coordinator.add_worker(worker.data_address(), cores, link).await?;

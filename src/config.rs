@@ -1,6 +1,6 @@
 //! The only code that reads the environment and the files named on the command line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Result, TidemillError};
 
@@ -17,6 +17,12 @@ pub fn storage_options() -> Vec<(String, String)> {
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let aws = variables.filter(|(name, _)| name.starts_with("AWS_"));
     aws.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()
+}
+
+/// Where workers put state that has no room in memory: a folder on a local disk.
+#[must_use]
+pub fn scratch_folder() -> PathBuf {
+    std::env::var_os("TIDEMILL_SCRATCH").map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
 /// The text of a file.

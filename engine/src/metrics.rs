@@ -31,6 +31,7 @@ pub struct OperatorStats {
     pub blocked_ns: AtomicU64,
     state_bytes: AtomicU64,
     state_bytes_max: AtomicU64,
+    spilled_bytes: AtomicU64,
     event_time: AtomicI64,
     watermark: AtomicI64,
     idle: AtomicBool,
@@ -57,6 +58,7 @@ impl OperatorStats {
             blocked_ns: AtomicU64::new(0),
             state_bytes: AtomicU64::new(0),
             state_bytes_max: AtomicU64::new(0),
+            spilled_bytes: AtomicU64::new(0),
             event_time: AtomicI64::new(i64::MIN),
             watermark: AtomicI64::new(i64::MIN),
             idle: AtomicBool::new(false),
@@ -75,8 +77,9 @@ impl OperatorStats {
         counter.fetch_add(value as u64, Ordering::Relaxed);
     }
 
-    /// Notes how many bytes of state are held.
-    pub fn set_state_bytes(&self, bytes: usize) {
+    /// Notes how many bytes of state are held in memory, and how many are on disk.
+    pub fn set_state_bytes(&self, bytes: usize, spilled: u64) {
+        self.spilled_bytes.store(spilled, Ordering::Relaxed);
         self.state_bytes.store(bytes as u64, Ordering::Relaxed);
         self.state_bytes_max.fetch_max(bytes as u64, Ordering::Relaxed);
     }
@@ -131,6 +134,7 @@ impl OperatorStats {
             blocked_ns: read(&self.blocked_ns),
             state_bytes: read(&self.state_bytes),
             state_bytes_max: read(&self.state_bytes_max),
+            spilled_bytes: read(&self.spilled_bytes),
             event_time: self.event_time.load(Ordering::Relaxed),
             watermark: self.watermark.load(Ordering::Relaxed),
             idle: self.idle.load(Ordering::Relaxed),

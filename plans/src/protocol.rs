@@ -199,10 +199,12 @@ pub struct OperatorMetrics {
     pub busy_ns: u64,
     /// Nanoseconds in which the task waited for room downstream.
     pub blocked_ns: u64,
-    /// Bytes of state held.
+    /// Bytes of state held in memory.
     pub state_bytes: u64,
-    /// Bytes of state held at most.
+    /// Bytes of state held in memory at most.
     pub state_bytes_max: u64,
+    /// Bytes of state on local disk.
+    pub spilled_bytes: u64,
     /// Greatest event time seen, in microseconds; `i64::MIN` before the first row.
     pub event_time: i64,
     /// The watermark emitted, in microseconds.

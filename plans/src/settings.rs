@@ -71,6 +71,11 @@ pub const SETTINGS: &[SettingSpec] = &[
         default: "0",
         doc: "Event time after which state that nothing touches is dropped; 0 for never.",
     },
+    SettingSpec {
+        name: "state_memory",
+        default: "0",
+        doc: "Memory for a job's updating aggregates on each worker; what is over goes to local disk. 0 for no limit.",
+    },
     SettingSpec { name: "channel_bytes", default: "1048576", doc: "Bytes that a queue between two tasks holds." },
     SettingSpec { name: "source_batch_rows", default: "4096", doc: "Rows in a batch that a source emits." },
     SettingSpec {
@@ -151,6 +156,8 @@ pub struct Settings {
     pub update_interval_ms: u64,
     /// Milliseconds of event time after which state that nothing touches is dropped; 0 for never.
     pub state_ttl_ms: u64,
+    /// Bytes of state that a job's operators that can do with less keep in memory on each worker; 0 for no limit.
+    pub state_memory: u64,
     /// Bytes that a queue between two tasks holds.
     pub channel_bytes: u64,
     /// Rows in a batch that a source emits.
@@ -180,6 +187,7 @@ impl Default for Settings {
             view_interval_ms: 1_000,
             update_interval_ms: 100,
             state_ttl_ms: 0,
+            state_memory: 0,
             channel_bytes: 1 << 20,
             source_batch_rows: 4096,
             dead_letter_path: String::new(),
@@ -242,12 +250,13 @@ impl Settings {
             "state_ttl" => {
                 self.state_ttl_ms = parse_duration_ms(value).ok_or_else(|| wrong("a duration such as 1h, or 0"))?;
             }
+            "state_memory" => {
+                self.state_memory = parse_bytes(value).ok_or_else(|| wrong("bytes such as 512MB or 2GB, or 0"))?;
+            }
             "channel_bytes" => {
-                self.channel_bytes = value
-                    .parse()
-                    .ok()
+                self.channel_bytes = parse_bytes(value)
                     .filter(|n| *n >= 1024)
-                    .ok_or_else(|| wrong("a whole number of bytes, at least 1024"))?;
+                    .ok_or_else(|| wrong("bytes such as 1048576 or 1MB, at least 1024"))?;
             }
             "source_batch_rows" => {
                 self.source_batch_rows = value
@@ -306,6 +315,7 @@ impl Settings {
             "view_interval" => format!("{}ms", self.view_interval_ms),
             "update_interval" => format!("{}ms", self.update_interval_ms),
             "state_ttl" => format!("{}ms", self.state_ttl_ms),
+            "state_memory" => self.state_memory.to_string(),
             "channel_bytes" => self.channel_bytes.to_string(),
             "source_batch_rows" => self.source_batch_rows.to_string(),
             "watermark_max_drift" => format!("{}ms", self.watermark_max_drift_ms),
@@ -332,6 +342,21 @@ pub fn parse_duration_ms(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
+/// Reads `1024`, `512kB`, `64MB`, `2GB` as bytes; a kilobyte is 1024 of them, as in PostgreSQL's settings.
+fn parse_bytes(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..split].parse().ok()?;
+    let shift = match text[split..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "kb" => 10,
+        "mb" => 20,
+        "gb" => 30,
+        "tb" => 40,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,6 +369,16 @@ mod tests {
             assert!(settings.get(spec.name).is_some(), "{}", spec.name);
         }
         assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn bytes_have_units() {
+        for (text, bytes) in [("0", 0), ("1024", 1024), ("512kB", 512 << 10), ("64 MB", 64 << 20), ("2gb", 2 << 30)] {
+            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
+        }
+        for text in ["", "MB", "1.5GB", "-1", "1 gallon", "99999999999TB"] {
+            assert_eq!(parse_bytes(text), None, "{text}");
+        }
     }
 
     #[test]

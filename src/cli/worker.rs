@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use tidemill_workers::{WorkerConfig, run_worker};
 
+use crate::config;
 use crate::error::Result;
 
 /// What the user says.
@@ -23,7 +24,8 @@ pub(super) struct WorkerArguments {
 }
 
 pub(super) fn run(arguments: &WorkerArguments) -> Result<ExitCode> {
-    let config = WorkerConfig { slots: arguments.slots, bind: Some(arguments.bind) };
+    let scratch = config::scratch_folder();
+    let config = WorkerConfig { slots: arguments.slots, bind: Some(arguments.bind), scratch };
     actix::System::new().block_on(run_worker(config, &arguments.coordinator))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -180,7 +180,7 @@ fn command_process(coordinator: SocketAddr) -> Child {
 fn serves_as_a_worker() {
     let Ok(coordinator) = std::env::var(COORDINATOR) else { return };
     register();
-    let config = WorkerConfig { slots: 1, bind: Some(LOOPBACK) };
+    let config = WorkerConfig { slots: 1, bind: Some(LOOPBACK), scratch: std::env::temp_dir() };
     actix::System::new().block_on(run_worker(config, &coordinator)).unwrap();
 }
 
@@ -204,7 +204,10 @@ fn answer(folder: &Path, sql: &str, place: Where) -> std::result::Result<String,
         let mut processes: Vec<Child> = match place {
             Where::Here => {
                 let link = Arc::new(coordinator.clone());
-                let worker = WorkerHandle::start(WorkerConfig { slots: 2, bind: None }, link).await.unwrap();
+                let worker =
+                    WorkerHandle::start(WorkerConfig { slots: 2, bind: None, scratch: std::env::temp_dir() }, link)
+                        .await
+                        .unwrap();
                 let link = Arc::new(worker.clone());
                 let id = coordinator.add_worker(worker.data_address(), 2, link).await.unwrap();
                 worker.set_id(id);

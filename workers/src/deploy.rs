@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use tidemill_engine::connector::Views;
+use tidemill_engine::state::{ScratchFolder, StateMemory};
 use tidemill_engine::task::{
     BuiltTask, DeadLetters, NextSnapshot, Receiver, Sender, TaskEnv, TaskPlan, build_task, channel,
 };
@@ -41,6 +42,8 @@ pub(crate) struct Site {
     pub(crate) views: Arc<Views>,
     /// The way into the worker's queue of events.
     pub(crate) events: EventSender,
+    /// Where state goes that has no room in memory.
+    pub(crate) scratch: ScratchFolder,
 }
 
 /// A job's part on this worker, ready to start.
@@ -94,6 +97,7 @@ impl Site {
             models: Arc::new(Mutex::default()),
             alignment: Arc::default(),
             results: Arc::new(results),
+            state_memory: self.state_memory(&deployment, &stages)?,
             views: Arc::clone(&self.views),
         };
         let here = self.worker;
@@ -113,6 +117,18 @@ impl Site {
             .await
             .map_err(|error| WorkersError::Engine(tidemill_engine::EngineError::Panicked(error.to_string())))??;
         Ok(DeployedJob { tasks, resources: JobResources::new(built, models, cancelled, writer) })
+    }
+
+    /// What each operator of this worker that can do with less may keep in memory: all have the same share.
+    fn state_memory(&self, deployment: &Deployment, stages: &Stages) -> Result<StateMemory> {
+        let mut instances = 0;
+        for (task, _) in deployment.tasks.iter().filter(|(_, worker)| *worker == self.worker) {
+            for operator in &stages.stage(task.stage)?.operators {
+                instances += usize::from(deployment.graph.node(*operator)?.kind.spills());
+            }
+        }
+        let bytes_max = usize::try_from(deployment.settings.state_memory).ok().filter(|bytes| *bytes > 0);
+        Ok(StateMemory { bytes_max, scratch: self.scratch.clone() }.shared_by(instances))
     }
 
     /// Reads the state that this worker's tasks go on from.

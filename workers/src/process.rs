@@ -25,9 +25,9 @@ const FAREWELL: Duration = Duration::from_millis(200);
 pub async fn run_worker(config: WorkerConfig, coordinator: &str) -> Result<()> {
     let link = Arc::new(FlightCoordinatorLink::new(coordinator)?);
     let bind = config.bind.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let slots = config.slots.max(1);
     let config = WorkerConfig { bind: Some(bind), ..config };
     let worker = WorkerHandle::start(config, Arc::clone(&link) as Arc<dyn CoordinatorLink>).await?;
-    let slots = config.slots.max(1);
     let data_address = advertised(&worker, coordinator).await;
     let id = register(link.as_ref(), data_address.clone(), slots).await?;
     worker.set_id(id);

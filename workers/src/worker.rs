@@ -5,6 +5,7 @@
 //! and comes back as a message.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use actix::{
 };
 use tidemill_engine::EngineError;
 use tidemill_engine::connector::Views;
+use tidemill_engine::state::ScratchFolder;
 use tidemill_engine::task::DriverCommand;
 use tidemill_plans::ids::{Epoch, RunId, WorkerId};
 use tidemill_plans::protocol::{
@@ -38,13 +40,15 @@ use crate::slots::SlotTable;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What a worker is started with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerConfig {
     /// Compute threads, and so the tasks that compute at the same time.
     pub slots: u32,
     /// The address for data from other workers; port 0 takes a free one. A worker that is alone in its
     /// cluster needs none.
     pub bind: Option<SocketAddr>,
+    /// The folder for state that has no room in memory.
+    pub scratch: PathBuf,
 }
 
 /// Why a worker has stopped taking jobs.
@@ -97,6 +101,7 @@ impl WorkerHandle {
             coordinator,
             notices,
             views: Arc::default(),
+            scratch: ScratchFolder::new(config.scratch),
             tearing: watch::Sender::new(0),
             stopping,
             queued: Some(queued),
@@ -165,6 +170,7 @@ struct WorkerActor {
     notices: Notices,
     /// What materialized views hold.
     views: Arc<Views>,
+    scratch: ScratchFolder,
     /// How many jobs are being torn down.
     tearing: watch::Sender<usize>,
     stopping: watch::Sender<Option<StopCause>>,
@@ -308,6 +314,7 @@ impl WorkerActor {
             runtime: self.io.handle().clone(),
             views: Arc::clone(&self.views),
             events: self.events.sender(),
+            scratch: self.scratch.clone(),
         };
         let building = self.io.handle().spawn(site.deploy(deployment));
         Box::pin(wrap_future(building).then(move |built, actor: &mut Self, _| {

@@ -219,6 +219,7 @@ fn metrics(job: JobId, rows_in: u64) -> OperatorMetrics {
         blocked_ns: 0,
         state_bytes: 0,
         state_bytes_max: 0,
+        spilled_bytes: 0,
         event_time: i64::MIN,
         watermark: i64::MIN,
         idle: false,

@@ -8,6 +8,7 @@
 //! watermark has passed them.
 
 mod snapshot;
+mod spilling;
 mod states;
 
 use std::sync::Arc;
@@ -21,15 +22,17 @@ use tidemill_plans::change::{ChangeOp, change_array, change_column_index, change
 use tidemill_plans::node::{AggregateEmit, AggregateNode};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
+use self::spilling::Spilling;
 use self::states::{GroupStates, GroupedRows, states_of};
 use super::Operator;
 use super::changed_keys::ChangedKeys;
 use super::groups::AggregateCall;
 use super::key_index::KeyIndex;
+use super::recency::Recency;
 use super::window_aggregate::conform;
 use crate::error::Result;
 use crate::rows::EventTimeBuffer;
-use crate::state::{StateReader, StateWriter};
+use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Changes emitted in one batch.
@@ -64,6 +67,8 @@ pub(super) struct Aggregate {
     before_bytes: usize,
     /// Groups without rows.
     empty: usize,
+    recency: Recency,
+    spilling: Spilling,
     /// How long a group is kept that no row changes, in microseconds of event time.
     ttl: Option<i64>,
     /// Nothing is looked for to be dropped before the watermark is here.
@@ -90,7 +95,7 @@ impl Group {
 }
 
 impl Aggregate {
-    pub(super) fn new(node: &AggregateNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
+    pub(super) fn new(node: &AggregateNode, input: SchemaRef, output: SchemaRef, memory: &StateMemory) -> Result<Self> {
         let takes_back = change_column_index(&input).is_some();
         let calls: Result<Vec<_>> = node.aggregates.iter().map(|call| AggregateCall::new(call, &input)).collect();
         let calls = calls?;
@@ -100,6 +105,7 @@ impl Aggregate {
         }
         let ordered = states.iter().any(|states| states.needs_order());
         let waiting = node.time.filter(|_| ordered).map(|time| EventTimeBuffer::new(Arc::clone(&input), time));
+        let spilling = Spilling::new(memory, node.keys.len(), &states);
         let mut aggregate = Self {
             calls,
             emit: node.emit,
@@ -117,6 +123,8 @@ impl Aggregate {
             before: Vec::new(),
             before_bytes: 0,
             empty: 0,
+            recency: Recency::default(),
+            spilling,
             ttl: node.ttl,
             next_clean_up: EventTime::MIN,
             watermark: Watermark::MIN,
@@ -130,8 +138,9 @@ impl Aggregate {
 
     /// Adds the rows of a batch, and takes away those that it says are gone.
     fn apply(&mut self, batch: &RecordBatch) -> Result<()> {
-        let mut groups = Vec::new();
+        let (mut groups, known) = (Vec::new(), self.keys.len());
         self.keys.find(batch, &self.key_columns, &mut groups)?;
+        self.take_back(known)?;
         self.note_changed(&groups)?;
         let ops = if self.takes_back { Some(change_ops(batch)?) } else { None };
         self.note_rows(batch, &groups, ops.as_deref())?;
@@ -147,6 +156,9 @@ impl Aggregate {
     /// Remembers what downstream knows of these groups, before they change.
     fn note_changed(&mut self, groups: &[usize]) -> Result<()> {
         self.groups.resize(self.keys.len(), Group::NEW);
+        if self.spilling.is_limited() {
+            groups.iter().for_each(|number| self.recency.note(*number));
+        }
         let mut known = Vec::new();
         for number in groups {
             self.unwritten.note(*number);
@@ -300,7 +312,11 @@ impl Aggregate {
         // A quarter of the time to live between two passes over all groups.
         self.next_clean_up = self.watermark.0.plus(ttl / 4);
         let oldest = self.watermark.0.plus(-ttl).0;
-        self.keep_groups(|group| group.touched >= oldest)
+        self.keep_groups(|group| group.touched >= oldest)?;
+        if let Some(keys) = self.spilling.drop_before(oldest, self.unwritten.is_noting())? {
+            self.unwritten.note_gone(keys, self.groups.len() + self.spilling.len());
+        }
+        Ok(())
     }
 
     /// Forgets the other groups. None of them may have changes that were not emitted.
@@ -312,12 +328,19 @@ impl Aggregate {
             return Ok(());
         }
         self.note_gone(&live)?;
-        self.keys.keep(&live)?;
+        self.keep(&live)
+    }
+
+    /// Keeps these groups only: the i-th has the number i now.
+    fn keep(&mut self, live: &[u32]) -> Result<()> {
+        self.recency.keep(live);
+        self.keys.keep(live)?;
         for states in &mut self.states {
-            states.keep(&live)?;
+            states.keep(live)?;
         }
         self.groups = live.iter().map(|number| self.groups[*number as usize]).collect();
         self.empty = self.groups.iter().filter(|group| group.empty).count();
+        self.changed = (0..live.len() as u32).filter(|number| self.groups[*number as usize].changed).collect();
         Ok(())
     }
 }
@@ -362,11 +385,12 @@ fn differences(before: &[ArrayRef], after: &[ArrayRef], known: impl Iterator<Ite
 }
 
 impl Operator for Aggregate {
-    fn on_batch(&mut self, _port: usize, batch: RecordBatch, _ctx: &mut OperatorContext) -> Result<()> {
-        match &mut self.waiting {
-            Some(waiting) => waiting.push(batch),
-            None => self.apply(&batch),
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
+        if let Some(waiting) = &mut self.waiting {
+            return waiting.push(batch);
         }
+        self.apply(&batch)?;
+        self.make_room(ctx)
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
@@ -388,11 +412,19 @@ impl Operator for Aggregate {
     }
 
     fn on_pause(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        if self.emit == AggregateEmit::OnUpdate { self.flush(ctx) } else { Ok(()) }
+        if self.emit == AggregateEmit::AtEnd {
+            return Ok(());
+        }
+        self.flush(ctx)?;
+        self.spill()
     }
 
     fn on_end(&mut self, reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
-        if reason == EndReason::Finished { self.flush(ctx) } else { Ok(()) }
+        if reason == EndReason::Stopped {
+            return Ok(());
+        }
+        self.flush(ctx)?;
+        if self.emit == AggregateEmit::AtEnd { self.flush_spilled(ctx) } else { Ok(()) }
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
@@ -403,14 +435,12 @@ impl Operator for Aggregate {
         self.read(state)
     }
 
+    fn spilled_bytes(&self) -> u64 {
+        self.spilling.disk_bytes()
+    }
+
     fn state_bytes(&self) -> usize {
-        self.keys.bytes()
-            + self.states.iter().map(|states| states.bytes()).sum::<usize>()
-            + self.groups.capacity() * size_of::<Group>()
-            + self.changed.capacity() * size_of::<u32>()
-            + self.unwritten.bytes()
-            + self.before_bytes
-            + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
+        self.group_bytes() + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
     }
 }
 

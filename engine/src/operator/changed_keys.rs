@@ -51,6 +51,11 @@ impl ChangedKeys {
         }
     }
 
+    /// Whether a key is among them.
+    pub(super) fn has(&self, number: u32) -> bool {
+        self.marks.get(number as usize / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
     /// Whether anybody wants to know which keys are gone.
     pub(super) fn is_noting(&self) -> bool {
         self.is_noting
@@ -69,9 +74,7 @@ impl ChangedKeys {
 
     /// Only these keys are left: the i-th has the number i now.
     pub(super) fn keep(&mut self, live: &[u32]) {
-        let is_marked =
-            |number: u32| self.marks.get(number as usize / 64).is_some_and(|word| word >> (number % 64) & 1 == 1);
-        let changed: Vec<u32> = (0..live.len() as u32).filter(|new| is_marked(live[*new as usize])).collect();
+        let changed: Vec<u32> = (0..live.len() as u32).filter(|new| self.has(live[*new as usize])).collect();
         self.marks = Vec::new();
         self.changed = Vec::new();
         changed.into_iter().for_each(|number| self.note(number as usize));

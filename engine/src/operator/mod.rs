@@ -1,7 +1,8 @@
 //! The operators, in reading order, and the trait that they share.
 //!
-//! An operator is plain synchronous code: rows in, rows out. It does no I/O, looks at no clock and
-//! starts no thread, so a test calls it directly (see [`crate::testing`]).
+//! An operator is plain synchronous code: rows in, rows out. It looks at no clock and starts no thread, so a test
+//! calls it directly (see [`crate::testing`]). It does no I/O but through its containers, which keep on local disk
+//! what has no room in memory.
 
 mod aggregate;
 mod bad_rows;
@@ -24,6 +25,7 @@ mod panes;
 mod partitions;
 mod predict;
 mod project;
+mod recency;
 mod session_window;
 mod sessions;
 mod sink;
@@ -133,6 +135,11 @@ pub trait Operator: Send {
         0
     }
 
+    /// Bytes of state on local disk, which had no room in memory.
+    fn spilled_bytes(&self) -> u64 {
+        0
+    }
+
     /// Whether it waits for the outside, so that its task must run on an I/O thread.
     fn is_io(&self) -> bool {
         false
@@ -160,7 +167,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
             Box::new(session_window::SessionWindow::new(session, Arc::clone(&inputs[0]), output)?)
         }
         NodeKind::Aggregate(aggregate) => {
-            Box::new(aggregate::Aggregate::new(aggregate, Arc::clone(&inputs[0]), output)?)
+            Box::new(aggregate::Aggregate::new(aggregate, Arc::clone(&inputs[0]), output, &env.state_memory)?)
         }
         NodeKind::Join(join) => Box::new(join::Join::new(join, &inputs[0], &inputs[1], output)?),
         NodeKind::IntervalJoin(join) => {

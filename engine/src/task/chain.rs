@@ -222,7 +222,7 @@ impl Chain {
 /// Has the counters say what the operator holds.
 fn note_held(slot: &Slot) {
     let stats = slot.context.stats();
-    stats.set_state_bytes(slot.operator.state_bytes());
+    stats.set_state_bytes(slot.operator.state_bytes(), slot.operator.spilled_bytes());
     if let Some(checksum) = slot.operator.checksum() {
         stats.set_checksum(checksum);
     }

@@ -12,6 +12,7 @@ use tidemill_plans::time::Watermark;
 use crate::connector::Views;
 use crate::error::Result;
 use crate::metrics::OperatorStats;
+use crate::state::StateMemory;
 use crate::task::{Alignment, DeadLetter, DeadLetters, Message};
 
 /// Takes the rows of a SELECT's result to the session that asked.
@@ -39,6 +40,8 @@ pub struct TaskEnv {
     pub alignment: Arc<Alignment>,
     /// Where results of SELECTs go.
     pub results: Arc<dyn ResultPort>,
+    /// What each of the job's operators on this worker may keep in memory.
+    pub state_memory: StateMemory,
     /// The materialized views of this worker.
     pub views: Arc<Views>,
 }

@@ -2,7 +2,8 @@
 //!
 //! Before each step the operator's state is written and a twin is restored from it, which takes the same
 //! step: what it emits, counts and holds must be the same. So every test of an operator is one of its
-//! snapshots, too. Most of those are of what has changed since the step before.
+//! snapshots, too. Most of those are of what has changed since the step before. An operator whose state can do with
+//! less memory takes each step a third time, without any.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -13,12 +14,13 @@ use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::settings::Settings;
 use tidemill_plans::time::{EventTime, Watermark};
 
+use super::cramped::Cramped;
 use super::layers::Layers;
 use super::table::{parse_rows, show_rows};
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::operator::{Operator, build_operator};
-use crate::state::StateReader;
+use crate::state::{ScratchFolder, StateMemory, StateReader};
 use crate::task::{DeadLetters, EndReason, Message, OperatorContext, PortWatermarks, ResultPort, TaskEnv};
 
 /// One operator under test, built from a graph as a worker would build it.
@@ -30,6 +32,7 @@ pub struct OperatorHarness {
     watermarks: Vec<Watermark>,
     /// What it has written.
     layers: Layers,
+    cramped: Option<Cramped>,
     /// A twin takes each so many-th step; none if zero.
     twin_each: usize,
     steps: usize,
@@ -81,6 +84,7 @@ pub fn test_env() -> Result<TaskEnv> {
         models: Arc::new(Mutex::new(Vec::new())),
         alignment: Arc::default(),
         results: Arc::new(NoResults),
+        state_memory: StateMemory { bytes_max: None, scratch: ScratchFolder::new(std::env::temp_dir()) },
         views: Arc::default(),
     })
 }
@@ -94,7 +98,9 @@ impl OperatorHarness {
     /// Builds operator `id` of `graph` in surroundings of the test's own.
     pub fn with_env(graph: &DataflowGraph, id: OperatorId, env: TaskEnv) -> Result<Self> {
         let schemas = graph.input_schemas(id)?;
+        let cramped = Cramped::beside(graph, id, &env)?;
         Ok(Self {
+            cramped,
             instance: Instance::build(graph, id, env)?,
             graph: graph.clone(),
             id,
@@ -110,7 +116,7 @@ impl OperatorHarness {
     /// to the outside.
     #[must_use]
     pub fn without_twin(self) -> Self {
-        Self { twin_each: 0, ..self }
+        Self { twin_each: 0, cramped: None, ..self }
     }
 
     /// Has a twin take each so many-th step only: for tests of many steps with much state.
@@ -141,6 +147,8 @@ impl OperatorHarness {
 
     /// Rows come on a port, and what follows from them is put off.
     pub fn push_unpaused(&mut self, port: usize, rows: &str) -> Result<()> {
+        // It makes room as rows come, and then it emits what the other puts off.
+        self.cramped = None;
         let batch = parse_rows(&self.schemas[port], rows)?;
         self.step(|instance| instance.operator.on_batch(port, batch.clone(), &mut instance.context))
     }
@@ -179,6 +187,10 @@ impl OperatorHarness {
         let twin = if is_due { self.twin()? } else { None };
         let (emitted, counted) = (self.instance.context.output().len(), self.instance.counted());
         let outcome = step(&mut self.instance);
+        if let Some(cramped) = &mut self.cramped {
+            let output = self.instance.context.output().iter().skip(emitted);
+            cramped.step(&step, &outcome, &canonical(output)?)?;
+        }
         let Some(mut twin) = twin else { return outcome };
         let other = step(&mut twin);
         let text = |outcome: &Result<()>| outcome.as_ref().map_err(EngineError::chain).err();
@@ -272,6 +284,11 @@ impl OperatorHarness {
         self.instance.context.stats()
     }
 
+    /// Bytes of state that the operator says it has on disk.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.instance.operator.spilled_bytes()
+    }
+
     /// Bytes of state that the operator says it holds.
     pub fn state_bytes(&self) -> usize {
         self.instance.operator.state_bytes()
@@ -280,7 +297,7 @@ impl OperatorHarness {
 
 /// What was emitted, as text, but for the order of rows between two watermarks: that of hash tables may be
 /// another one.
-fn canonical<'a>(output: impl Iterator<Item = &'a Message>) -> Result<Vec<String>> {
+pub(super) fn canonical<'a>(output: impl Iterator<Item = &'a Message>) -> Result<Vec<String>> {
     let mut lines: Vec<String> = Vec::new();
     let mut sorted = 0;
     for message in output {

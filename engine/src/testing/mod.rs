@@ -7,6 +7,7 @@
 //! expect!["a 1 @10\nb 2 @12\nwatermark @20\n"].assert_eq(&harness.output()?);
 //! ```
 
+mod cramped;
 #[cfg(test)]
 pub(crate) mod graph;
 mod harness;

@@ -108,6 +108,7 @@ mod tests {
             blocked_ns: 0,
             state_bytes: 0,
             state_bytes_max: rows * 100,
+            spilled_bytes: 0,
             event_time: 0,
             watermark: 0,
             idle: false,

@@ -127,6 +127,12 @@ impl NodeKind {
         }
     }
 
+    /// Whether its operator puts what has no room in memory on disk.
+    #[must_use]
+    pub fn spills(&self) -> bool {
+        matches!(self, Self::Aggregate(aggregate) if !aggregate.keys.is_empty())
+    }
+
     /// How many inputs (ports) the node has; a union takes any number on port 0.
     #[must_use]
     pub fn ports(&self) -> usize {

@@ -11,6 +11,7 @@ use crate::error::{EngineError, Result};
 use crate::operator::Operator;
 use crate::operator::changed_keys::others;
 use crate::operator::groups::{columns_of, named, state_columns};
+use crate::state::spill::Part;
 use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 
 /// Groups written at a time. Tests want to see several batches.
@@ -28,13 +29,23 @@ impl Aggregate {
         let (keys, changed) = (self.key_columns.len(), self.unwritten.take(state));
         self.write_pairs(changed.is_some(), state)?;
         // Without keys there is one group, and no key to call it by.
-        let Some(changed) = changed.filter(|_| keys > 0) else {
-            let all: Vec<u32> = (0..self.groups.len() as u32).collect();
-            state.rows("groups", Belongs::to_first(keys), self.group_rows(&all)?);
-            return Ok(());
+        let spilled = match changed.filter(|_| keys > 0) {
+            None => {
+                let all: Vec<u32> = (0..self.groups.len() as u32).collect();
+                state.rows("groups", Belongs::to_first(keys), self.group_rows(&all)?);
+                self.spilling.view(None)
+            }
+            Some(changed) => {
+                let rows = self.group_rows(&changed.numbers)?;
+                let columns = RowKeys::Grouped((0..keys).collect());
+                state.changes("groups", Belongs::to_first(keys), columns, rows, changed.gone);
+                self.spilling.view(Some(Part::Unwritten))
+            }
         };
-        let rows = self.group_rows(&changed.numbers)?;
-        state.changes("groups", Belongs::to_first(keys), RowKeys::Grouped((0..keys).collect()), rows, changed.gone);
+        if let Some(spilled) = spilled {
+            state.later("groups", Belongs::to_first(keys), Arc::new(spilled));
+        }
+        self.spilling.note_written();
         Ok(())
     }
 
@@ -76,14 +87,14 @@ impl Aggregate {
         if self.unwritten.is_noting() {
             let keys = self.keys.keys(&others(live, self.groups.len()))?.into_iter().enumerate();
             let keys = RecordBatch::try_from_iter(keys.map(|(number, key)| (format!("k{number}"), key)))?;
-            self.unwritten.note_gone(keys, live.len());
+            self.unwritten.note_gone(keys, live.len() + self.spilling.len());
         }
         self.unwritten.keep(live);
         Ok(())
     }
 
     /// The rows of these groups.
-    fn group_rows(&mut self, groups: &[u32]) -> Result<Vec<RecordBatch>> {
+    pub(super) fn group_rows(&mut self, groups: &[u32]) -> Result<Vec<RecordBatch>> {
         let parts: Vec<&[u32]> = groups.chunks(PART_GROUPS).collect();
         let mut tables: Vec<Vec<(String, ArrayRef)>> = Vec::with_capacity(parts.len());
         for part in &parts {
@@ -126,13 +137,16 @@ impl Aggregate {
         if let Some(waiting) = &mut self.waiting {
             waiting.restore(&state.part("waiting"))?;
         }
-        state.rows("groups")?.iter().try_for_each(|batch| self.read_groups(batch))?;
+        for batch in state.rows("groups")? {
+            self.read_groups(&batch)?;
+            self.spill()?;
+        }
         self.read_pairs(state)?;
         self.unwritten.begin();
         Ok(())
     }
 
-    fn read_groups(&mut self, batch: &RecordBatch) -> Result<()> {
+    pub(super) fn read_groups(&mut self, batch: &RecordBatch) -> Result<()> {
         let keys = self.key_columns.len();
         if keys == 0 {
             // The one group has been there from the start, and was not known then.

@@ -57,6 +57,11 @@ pub(super) trait GroupStates: Send {
         Ok(None)
     }
 
+    /// Whether it writes any: then groups are not to be taken out of memory by themselves.
+    fn has_pairs(&self) -> bool {
+        false
+    }
+
     /// Takes up the pairs of these groups, all of which have been read, and nothing yet of others.
     fn read_pairs(&mut self, _groups: &[usize], _columns: &[ArrayRef]) -> Result<()> {
         Ok(())

@@ -1,7 +1,9 @@
 //! Updating aggregates by hand: what is emitted when, and that its bits do not depend on cuts.
 
+mod spilling;
+
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::logical_expr::{ExprFunctionExt, cast, col, lit};
+use datafusion::logical_expr::{Expr, ExprFunctionExt, cast, col, lit};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_plans::change::with_change_column;
@@ -347,11 +349,16 @@ fn over_changes(ttl: Option<i64>) -> OperatorHarness {
 }
 
 fn changes_graph(ttl: Option<i64>) -> DataflowGraph {
+    let distinct = call("count", "v").distinct().build().unwrap();
+    changes_graph_with(distinct, ttl)
+}
+
+/// With this function, whose result is a number, among the others.
+fn changes_graph_with(one: Expr, ttl: Option<i64>) -> DataflowGraph {
     let input = with_change_column(&schema("k:text v:int f:float t:time"));
     let output =
         schema("k:text n:int rows:int sum:int min:int max:int mean:float distinct:int least:text median:float");
     let rows = functions::aggregate("count").unwrap().call(vec![lit(1i64)]);
-    let distinct = call("count", "v").distinct().build().unwrap();
     let aggregates = exprs([
         call("count", "v"),
         rows,
@@ -359,7 +366,7 @@ fn changes_graph(ttl: Option<i64>) -> DataflowGraph {
         call("min", "v"),
         call("max", "v"),
         call("avg", "f"),
-        distinct,
+        one,
         call("min", "k"),
         call("median", "f"),
     ]);
@@ -476,6 +483,11 @@ fn replay_changes(output: &str) -> std::collections::BTreeMap<String, String> {
 
 /// Functions that DataFusion's accumulators do, and others over rows that only come: `k v f b t`.
 fn over_rows() -> DataflowGraph {
+    over_rows_of(|_| true)
+}
+
+/// Those of them that are to be there.
+fn over_rows_of(is_wanted: impl Fn(&Expr) -> bool) -> DataflowGraph {
     let distinct = |function: &str, column: &str| call(function, column).distinct().build().unwrap();
     let two = |function: &str| {
         functions::aggregate(function).unwrap().call(vec![col("f"), cast(col("v"), DataType::Float64)])
@@ -506,7 +518,7 @@ fn over_rows() -> DataflowGraph {
         (call("min", "b"), Field::new("min", DataType::Boolean, true)),
         (call("max", "f"), number("max_f")),
     ];
-    let (calls, fields): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
+    let (calls, fields): (Vec<_>, Vec<_>) = calls.into_iter().filter(|(call, _)| is_wanted(call)).unzip();
     let output = std::iter::once(Field::new("k", DataType::Utf8, true)).chain(fields);
     let output = with_change_column(&Arc::new(Schema::new(output.collect::<Vec<_>>())));
     let node = AggregateNode {

@@ -150,6 +150,10 @@ impl GroupStates for Distinct {
         Ok(Some(Pairs { are_changes, values, groups, columns, gone_groups, gone }))
     }
 
+    fn has_pairs(&self) -> bool {
+        true
+    }
+
     fn read_pairs(&mut self, groups: &[usize], columns: &[ArrayRef]) -> Result<()> {
         let Some((counts, values)) = columns.split_last() else { return Ok(()) };
         let groups = UInt32Array::from_iter_values(groups.iter().map(|group| *group as u32));

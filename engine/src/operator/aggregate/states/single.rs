@@ -113,9 +113,10 @@ impl GroupStates for Single {
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
         self.grow(first)?;
         for row in 0..columns.first().map_or(0, |column| column.len()) {
-            self.accumulators.push(self.restored(columns, row)?);
+            let accumulator = self.restored(columns, row)?;
+            self.bytes += accumulator.size();
+            self.accumulators.push(accumulator);
         }
-        self.measure();
         Ok(())
     }
 

@@ -1,0 +1,215 @@
+//! Groups that have no room in memory: those that no row has touched lately go to disk, and come back when a row of
+//! theirs does.
+//!
+//! What has changed and was not emitted stays, for what downstream knows of it is in memory, too.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use tidemill_plans::node::AggregateEmit;
+
+use super::states::GroupStates;
+use super::{Aggregate, Group};
+use crate::error::Result;
+use crate::operator::changed_keys::others;
+use crate::operator::groups::{columns_of, named};
+use crate::state::spill::{Part, SpilledRows, SpilledView};
+use crate::state::{LaterRows, StateMemory};
+use crate::task::OperatorContext;
+
+/// Groups that are read at a time. Tests want to see several batches.
+const PART_GROUPS: usize = if cfg!(test) { 2 } else { 1 << 16 };
+
+/// Where groups go.
+pub(super) struct Spilling {
+    memory: StateMemory,
+    /// How many columns keys have. The columns behind them are what is known of a group.
+    keys: usize,
+    /// Made when the first groups go: it takes the types of their columns.
+    groups: Option<SpilledGroups>,
+}
+
+struct SpilledGroups {
+    rows: SpilledRows,
+    schema: SchemaRef,
+}
+
+/// Groups that were not in memory at one moment.
+pub(super) struct GroupsView {
+    view: SpilledView,
+    schema: SchemaRef,
+}
+
+impl Spilling {
+    pub(super) fn new(memory: &StateMemory, keys: usize, states: &[Box<dyn GroupStates>]) -> Self {
+        // Without keys there is one group, which is always needed. Pairs of all groups are in one table.
+        let spills = keys > 0 && !states.iter().any(|states| states.has_pairs());
+        let mut memory = memory.clone();
+        memory.bytes_max = memory.bytes_max.filter(|_| spills);
+        Self { memory, keys, groups: None }
+    }
+
+    /// Whether groups may have to go.
+    pub(super) fn is_limited(&self) -> bool {
+        self.memory.bytes_max.is_some()
+    }
+
+    /// How many groups there are.
+    pub(super) fn len(&self) -> usize {
+        self.groups.as_ref().map_or(0, |groups| groups.rows.len())
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.groups.as_ref().map_or(0, |groups| groups.rows.memory_bytes())
+    }
+
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.groups.as_ref().map_or(0, |groups| groups.rows.disk_bytes())
+    }
+
+    fn put(&mut self, part: Part, batch: &RecordBatch) -> Result<()> {
+        let groups = match &mut self.groups {
+            Some(groups) => groups,
+            None => {
+                let (keys, known) = batch.schema_ref().fields().split_at(self.keys);
+                let [keys, known] = [keys, known].map(|fields| SchemaRef::new(Schema::new(fields)));
+                let rows = SpilledRows::new(self.memory.scratch.clone(), &keys, &known)?;
+                self.groups.insert(SpilledGroups { rows, schema: batch.schema() })
+            }
+        };
+        let (keys, known) = batch.columns().split_at(self.keys);
+        groups.rows.put(part, keys, known, named(batch, "touched")?.as_primitive::<Int64Type>().values())
+    }
+
+    /// The groups that are here, or one part of them.
+    pub(super) fn view(&self, only: Option<Part>) -> Option<GroupsView> {
+        let view =
+            |groups: &SpilledGroups| GroupsView { view: groups.rows.view(only), schema: Arc::clone(&groups.schema) };
+        self.groups.as_ref().filter(|groups| groups.rows.len() > 0).map(view)
+    }
+
+    /// A snapshot has all of them.
+    pub(super) fn note_written(&mut self) {
+        if let Some(groups) = &mut self.groups {
+            groups.rows.note_written();
+        }
+    }
+
+    /// Forgets the groups that were touched last before this time; their keys, if somebody wants to know.
+    pub(super) fn drop_before(&mut self, time: i64, wants_keys: bool) -> Result<Option<RecordBatch>> {
+        let Some(groups) = &mut self.groups else { return Ok(None) };
+        let keys = groups.rows.drop_before(time, wants_keys)?;
+        let schema = groups.schema.project(&(0..self.keys).collect::<Vec<_>>())?;
+        Ok(Some(RecordBatch::try_new(SchemaRef::new(schema), keys)?))
+    }
+}
+
+impl LaterRows for GroupsView {
+    /// Some groups at a time, as a snapshot has them.
+    fn batches(&self) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
+        let schema = SchemaRef::clone(&self.schema);
+        let batch = move |(keys, known): (Vec<_>, Vec<_>)| {
+            Ok(RecordBatch::try_new(SchemaRef::clone(&schema), [keys, known].concat())?)
+        };
+        Ok(Box::new(self.view.scan(PART_GROUPS)?.map(move |part| part.and_then(&batch))))
+    }
+}
+
+impl Aggregate {
+    /// Bytes of groups, in memory.
+    pub(super) fn group_bytes(&self) -> usize {
+        self.keys.bytes()
+            + self.states.iter().map(|states| states.bytes()).sum::<usize>()
+            + self.groups.capacity() * size_of::<Group>()
+            + self.changed.capacity() * size_of::<u32>()
+            + self.unwritten.bytes()
+            + self.recency.bytes()
+            + self.before_bytes
+            + self.spilling.memory_bytes()
+    }
+
+    /// Emits what has changed and has groups go, if there is no room for all of them.
+    pub(super) fn make_room(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        if self.emit == AggregateEmit::OnUpdate && self.room().is_some() {
+            self.flush(ctx)?;
+        }
+        self.spill()
+    }
+
+    /// How many groups there is room for, if it is not for all.
+    fn room(&self) -> Option<usize> {
+        let beside = self.spilling.memory_bytes();
+        self.spilling.memory.room(self.groups.len(), self.group_bytes() - beside, beside)
+    }
+
+    /// Has groups go, if there is no room for all of them. Nothing waits to be emitted, or it waits for the end.
+    pub(super) fn spill(&mut self) -> Result<()> {
+        if self.empty > 0 && self.room().is_some() {
+            self.keep_groups(|group| !group.empty)?;
+        }
+        let Some(room) = self.room() else { return Ok(()) };
+        let cold = self.recency.take_cold(self.groups.len(), room);
+        let (unwritten, written): (Vec<u32>, Vec<u32>) = cold.iter().partition(|group| self.unwritten.has(**group));
+        for (part, groups) in [(Part::Unwritten, unwritten), (Part::Written, written)] {
+            for batch in self.group_rows(&groups)? {
+                self.spilling.put(part, &batch)?;
+            }
+        }
+        let live = others(&cold, self.groups.len());
+        self.unwritten.keep(&live);
+        self.keep(&live)
+    }
+
+    /// Takes groups back that are new to the keys, whose numbers begin at `known`.
+    pub(super) fn take_back(&mut self, known: usize) -> Result<()> {
+        let Some(spilled) = self.spilling.groups.as_mut().filter(|spilled| spilled.rows.len() > 0) else {
+            return Ok(());
+        };
+        let new: Vec<u32> = (known as u32..self.keys.len() as u32).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let taken = spilled.rows.take(&self.keys.keys(&new)?)?.sorted()?;
+        let schema =
+            spilled.schema.project(&(self.spilling.keys..spilled.schema.fields().len()).collect::<Vec<_>>())?;
+        let rows = RecordBatch::try_new(SchemaRef::new(schema), taken.rows)?;
+        // Numbers that follow each other are read at once.
+        let mut start = 0;
+        for same in taken.places.chunk_by(|a, b| a + 1 == *b) {
+            self.read_back(known + same[0], &rows.slice(start, same.len()))?;
+            start += same.len();
+        }
+        Ok(())
+    }
+
+    /// Takes up what is known of groups from number `first` on.
+    fn read_back(&mut self, first: usize, rows: &RecordBatch) -> Result<()> {
+        self.groups.resize(first, Group::NEW);
+        for (call, states) in self.states.iter_mut().enumerate() {
+            states.read(first, &columns_of(rows, call))?;
+        }
+        let (counts, touched) = (named(rows, "rows")?, named(rows, "touched")?);
+        let (counts, touched) = (counts.as_primitive::<Int64Type>(), touched.as_primitive::<Int64Type>());
+        let known = named(rows, "known")?.as_boolean();
+        self.groups.extend((0..rows.num_rows()).map(|row| Group {
+            rows: counts.value(row),
+            known: known.value(row),
+            touched: touched.value(row),
+            ..Group::NEW
+        }));
+        Ok(())
+    }
+
+    /// Emits the groups that are not in memory, in the place of those that were.
+    pub(super) fn flush_spilled(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        let Some(view) = self.spilling.view(None) else { return Ok(()) };
+        self.spilling.groups = None;
+        for batch in view.batches()? {
+            self.keep(&[])?;
+            self.read_groups(&batch?)?;
+            self.flush(ctx)?;
+        }
+        Ok(())
+    }
+}
