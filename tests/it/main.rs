@@ -26,6 +26,7 @@ mod nexmark;
 mod oracle;
 mod outputs;
 mod over;
+mod savepoint_formats;
 mod savepoints;
 mod shell;
 mod slt;
