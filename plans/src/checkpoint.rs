@@ -37,6 +37,12 @@ impl StateFile {
         format!("{}/{:020}/{attempt}-{}-{}.state", Self::folder_of(job), epoch.0, task.stage.0, task.subtask)
     }
 
+    /// Where what a task has written at several epochs up to this one is put together.
+    #[must_use]
+    pub fn path_of_merged(run: RunId, task: TaskId, epoch: Epoch) -> String {
+        Self::path_of(run, task, epoch).replace(".state", "-merged.state")
+    }
+
     /// The folder of the state of a job's tasks.
     #[must_use]
     pub fn folder_of(job: JobId) -> String {

@@ -25,8 +25,10 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::timeout;
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tracing::warn;
 
 use crate::events::EventSender;
+use crate::restored;
 use crate::state_chain::StateChain;
 
 /// How long writing one task's state may take.
@@ -57,10 +59,11 @@ impl CheckpointWriter {
         let (queue, states) = mpsc::unbounded_channel();
         let writing = async move {
             let write = |(task, passed)| write(run, task, passed, storage.clone());
+            // Files are put together here, one task's after the other's: they are small against what they change.
             let mut written = UnboundedReceiverStream::new(states).map(write).buffered(WRITES_AT_ONCE);
             while let Some(written) = written.next().await {
                 let chain = chains.entry(written.task).or_default();
-                events.push(written.settle(run, chain));
+                events.push(written.settle(run, chain, &storage).await);
             }
         };
         Self { queue, task: runtime.spawn(writing).abort_handle() }
@@ -100,10 +103,15 @@ async fn write(run: RunId, task: TaskId, passed: Passed, storage: Storage) -> Wr
 
 impl Written {
     /// Makes it part of its task's chain; what the coordinator is to hear of it.
-    fn settle(self, run: RunId, chain: &mut StateChain) -> WorkerEvent {
+    async fn settle(self, run: RunId, chain: &mut StateChain, storage: &Storage) -> WorkerEvent {
         let Self { task, epoch, alignment_us, has_changes, file } = self;
         let state: Result<TaskState, String> = match file {
-            Ok(file) => chain.add(file, has_changes),
+            Ok(file) => match chain.add(file, has_changes) {
+                Ok(state) => {
+                    Ok(merged(chain, StateFile::path_of_merged(run, task, epoch), storage).await.unwrap_or(state))
+                }
+                Err(message) => Err(message),
+            },
             Err(message) => {
                 chain.lose();
                 Err(message)
@@ -113,6 +121,23 @@ impl Written {
             (Ok(state), Epoch::END) => WorkerEvent::TaskFinished { run, task, state: Some(state) },
             (Ok(state), epoch) => WorkerEvent::BarrierPassed { run, task, epoch, state: Some(state), alignment_us },
             (Err(message), epoch) => WorkerEvent::CheckpointFailed { run, task, epoch, message },
+        }
+    }
+}
+
+/// Puts the newest files of a chain together, if they are worth it; the files that it has then. They are as good as they
+/// are if that cannot be.
+async fn merged(chain: &mut StateChain, path: String, storage: &Storage) -> Option<TaskState> {
+    let files = chain.to_merge()?.to_vec();
+    let written = timeout(WRITE_LIMIT, async {
+        let state = restored::merged_changes(storage, &files).await.map_err(|error| error.chain())?;
+        put(storage, &path, state).await
+    });
+    match written.await.unwrap_or_else(|_| Err(format!("it took more than {WRITE_LIMIT:?}"))) {
+        Ok(bytes) => Some(chain.replace(files.len(), StateFile { path, bytes })),
+        Err(message) => {
+            warn!(path, message, "files of state are not put together");
+            None
         }
     }
 }
@@ -199,9 +224,11 @@ mod tests {
         // A folder is where the file of epoch 3 is to be.
         fs::create_dir_all(folder.path().join(StateFile::path_of(RUN, TASK, Epoch(3)))).unwrap();
         let mut told = Vec::new();
-        for (epoch, has_changes) in [(1, false), (2, true), (3, true), (4, true), (5, false), (6, true)] {
+        for (epoch, has_changes) in
+            [(1, false), (2, true), (3, true), (4, true), (5, false), (6, true), (7, true), (8, true), (9, true)]
+        {
             let written = write(RUN, TASK, passed(epoch, has_changes), storage.clone()).await;
-            let told_now = match written.settle(RUN, &mut chain) {
+            let told_now = match written.settle(RUN, &mut chain, &storage).await {
                 WorkerEvent::BarrierPassed { state: Some(state), .. } => {
                     let epochs = state.files.iter().flat_map(|file| StateFile::epoch_of(&file.path));
                     Ok(epochs.map(|epoch| epoch.0).collect::<Vec<_>>())
@@ -211,6 +238,9 @@ mod tests {
             };
             told.push(told_now);
         }
-        assert_eq!(told, [Ok(vec![1]), Ok(vec![1, 2]), Err(3), Err(4), Ok(vec![5]), Ok(vec![5, 6])]);
+        let before = [Ok(vec![1]), Ok(vec![1, 2]), Err(3), Err(4), Ok(vec![5])];
+        // Three that are alike become one.
+        let behind = [Ok(vec![5, 6]), Ok(vec![5, 6, 7]), Ok(vec![5, 8]), Ok(vec![5, 8, 9])];
+        assert_eq!(told, [&before[..], &behind].concat());
     }
 }

@@ -120,6 +120,15 @@ async fn read_all(
     stream::iter(layers).map(merge).buffered(READS_AT_ONCE).collect::<Vec<_>>().await.into_iter().collect()
 }
 
+/// What has changed according to these files, which follow each other.
+pub(crate) async fn merged_changes(storage: &Storage, files: &[StateFile]) -> Result<Snapshot> {
+    let path = files.last().map_or_else(String::new, |file| file.path.clone());
+    let reading = stream::iter(files).map(|file| read(storage, file)).buffered(READS_AT_ONCE);
+    let layers: Result<Vec<Snapshot>> = reading.collect::<Vec<_>>().await.into_iter().collect();
+    let layers = layers?;
+    blocking(&path, move || Snapshot::merged_changes(layers)).await
+}
+
 async fn read(storage: &Storage, file: &StateFile) -> Result<Snapshot> {
     let broken = |reason: String| WorkersError::Restore { path: file.path.clone(), reason };
     let bytes = storage.get(&file.path).await?.ok_or_else(|| broken(String::from("it is gone")))?;

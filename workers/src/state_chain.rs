@@ -1,7 +1,8 @@
 //! The files that a task's state is in: one with all of it, and those behind it with what has changed since.
 //!
-//! Once the changes are as large as what they change, or there are many of them, the task writes everything anew. So no
-//! more than twice as much is written as has changed, and no more than twice as much is read as there is.
+//! Once the changes are as large as what they change, the task writes everything anew. So no more than twice as much is
+//! read as there is. Changes that are small against it would be very many files by then: files of similar size are put
+//! together, like the carries of a binary counter.
 
 use tidemill_engine::task::NextSnapshot;
 use tidemill_plans::checkpoint::{StateFile, TaskState};
@@ -10,7 +11,10 @@ use tidemill_plans::checkpoint::{StateFile, TaskState};
 /// are too large.
 const CHANGES_PERCENT_MAX: u64 = if cfg!(test) { 25 } else { 100 };
 
-/// Files that are read for one task.
+/// So many files are worth being put together.
+const MERGED_MIN: usize = if cfg!(test) { 3 } else { 16 };
+
+/// Files that are read for one task, should they not have been put together.
 const FILES_MAX: usize = if cfg!(test) { 5 } else { 64 };
 
 /// See the [module](self).
@@ -46,6 +50,26 @@ impl StateChain {
         self.files.push(file);
         self.ask_if_long();
         Ok(TaskState { files: self.files.clone() })
+    }
+
+    /// The newest files, if they are worth being put together: many that are not much smaller than those behind them.
+    pub(crate) fn to_merge(&self) -> Option<&[StateFile]> {
+        let (_, changes) = self.files.split_first()?;
+        let mut bytes = 0;
+        let is_similar = |file: &&StateFile| {
+            let is_similar = bytes == 0 || file.bytes <= 2 * bytes;
+            bytes += file.bytes;
+            is_similar
+        };
+        let similar = changes.iter().rev().take_while(is_similar).count();
+        (similar >= MERGED_MIN).then(|| &changes[changes.len() - similar..])
+    }
+
+    /// So many of the newest files have been put together; those that it takes now.
+    pub(crate) fn replace(&mut self, files: usize, merged: StateFile) -> TaskState {
+        self.files.truncate(self.files.len() - files);
+        self.files.push(merged);
+        TaskState { files: self.files.clone() }
     }
 
     /// A file was not written: nothing that goes on from it can be read.
@@ -94,6 +118,23 @@ mod tests {
         }
         assert_eq!(paths(chain.add(file(9, 1), true)), "5 6 7 8 9 ");
         assert!(chain.next().take_is_whole(), "they are many");
+    }
+
+    #[test]
+    fn files_of_similar_size_are_put_together() {
+        let mut chain = StateChain::default();
+        chain.add(file(0, 1_000_000), false).unwrap();
+        let mut counts = Vec::new();
+        for epoch in 1..40 {
+            chain.add(file(epoch, 10), true).unwrap();
+            if let Some(files) = chain.to_merge() {
+                let (count, bytes) = (files.len(), files.iter().map(|file| file.bytes).sum());
+                chain.replace(count, file(epoch, bytes));
+            }
+            counts.push(chain.files.len() - 1);
+        }
+        assert!(counts.iter().all(|count| *count <= 6), "{counts:?}");
+        assert_eq!(chain.files.iter().map(|file| file.bytes).sum::<u64>(), 1_000_390);
     }
 
     #[test]

@@ -155,6 +155,26 @@ fn rows_that_only_come_are_behind_those_before_them() {
 }
 
 #[test]
+fn changes_that_are_put_together_do_what_they_did_one_by_one() {
+    let base = layer(1, "1 10\n2 20\n3 30\n4 40", None);
+    let changes =
+        [layer(2, "2 21\n5 50", Some("1")), layer(3, "1 11\n2 22", Some("3\n5")), layer(4, "6 60", Some("1"))];
+    let through_bytes = |layer: &Snapshot| Snapshot::from_bytes(&layer.to_bytes().unwrap()).unwrap();
+    let one_by_one = merged(&[&[base.clone()], &changes[..]].concat());
+    assert_eq!(one_by_one, "4.0 40\n2.0 22\n6.0 60\n");
+    for parts in [1..3, 0..2, 0..3] {
+        let together = Snapshot::merged_changes(changes[parts.clone()].iter().map(through_bytes).collect()).unwrap();
+        assert!(together.has_changes());
+        let layers = [&[base.clone()], &changes[..parts.start], &[together], &changes[parts.end..]].concat();
+        assert_eq!(merged(&layers), one_by_one, "{parts:?}");
+    }
+    // With one of everything among them they are that.
+    let whole = Snapshot::merged_changes(vec![changes[0].clone(), layer(3, "7 70", None), changes[2].clone()]).unwrap();
+    assert!(!whole.has_changes());
+    assert_eq!(merged(&[whole]), "7.0 70\n6.0 60\n");
+}
+
+#[test]
 fn what_had_no_rows_in_between_begins_anew() {
     let nothing = layer(2, "", None);
     let layers = [layer(1, "1 10", None), nothing, layer(3, "2 20", Some(""))];

@@ -9,6 +9,9 @@ use crate::state::Snapshot;
 /// Each so many-th snapshot is of everything.
 const WHOLE_EACH: u64 = 4;
 
+/// Once there are so many, those behind the first are put together. Others follow them.
+const MERGED_AT: usize = 3;
+
 /// Snapshots of one operator, each since the one before.
 #[derive(Clone, Default)]
 pub(super) struct Layers {
@@ -33,12 +36,19 @@ impl Layers {
         }
         self.newest = epoch;
         self.layers.push(snapshot);
+        if self.layers.len() == MERGED_AT {
+            let newest = self.layers.split_off(1);
+            self.layers.push(Snapshot::merged_changes(through_bytes(&newest)?)?);
+        }
         Ok(())
     }
 
     /// The newest state.
     pub(super) fn merged(&self) -> Result<Snapshot> {
-        let through_bytes = |layer: &Snapshot| Snapshot::from_bytes(&layer.to_bytes()?);
-        Snapshot::merged(self.layers.iter().map(through_bytes).collect::<Result<_>>()?)
+        Snapshot::merged(through_bytes(&self.layers)?)
     }
+}
+
+fn through_bytes(layers: &[Snapshot]) -> Result<Vec<Snapshot>> {
+    layers.iter().map(|layer| Snapshot::from_bytes(&layer.to_bytes()?)).collect()
 }
