@@ -17,6 +17,7 @@ mod print;
 mod random;
 mod result;
 mod share;
+pub mod transactions;
 mod view;
 
 use std::num::NonZeroUsize;
