@@ -195,6 +195,9 @@ fn number_of(manifest: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
+mod lies;
+
+#[cfg(test)]
 mod tests {
     use tidemill_plans::checkpoint::TaskState;
     use tidemill_plans::ids::{Epoch, StageId, TaskId};

@@ -69,6 +69,31 @@ pub enum EngineError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What a sink writes to could not be reached, or refused.
+    #[error("cannot {action} '{table}'")]
+    Destination {
+        /// What was tried: `write`, `commit`.
+        action: &'static str,
+        /// The table or topic.
+        table: String,
+        /// What the other side, or the way to it, said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A sink cannot write there what it is to write.
+    #[error("sink '{sink}': {reason}")]
+    SinkRefused {
+        /// The sink.
+        sink: String,
+        /// Why not, and what would work.
+        reason: String,
+    },
+    /// A later attempt at the job has taken over what a sink writes to.
+    #[error("a later attempt at the job writes to sink '{sink}'")]
+    SinkTakenOver {
+        /// The sink.
+        sink: String,
+    },
     /// Two sinks write one file.
     #[error("another job or sink is writing {}; give each sink a folder of its own", path.display())]
     FileInUse {
@@ -169,10 +194,13 @@ impl EngineError {
             | Self::MissingColumn { .. }
             | Self::ColumnType { .. }
             | Self::Format { .. }
+            | Self::SinkRefused { .. }
             | Self::Model { .. }
             | Self::Arrow(_)
             | Self::DataFusion(_) => ErrorDomain::User,
             Self::Lookup { .. }
+            | Self::Destination { .. }
+            | Self::SinkTakenOver { .. }
             | Self::File { .. }
             | Self::FilesChanged { .. }
             | Self::FileInUse { .. }

@@ -147,9 +147,22 @@ pub struct ConnectorSpec {
     pub sink: Option<&'static [OptionSpec]>,
     /// Whether a sink takes updates and deletes, not only inserts, in any format.
     pub sink_takes_changes: bool,
-    /// Whether it is the same whatever the order of the rows and whoever writes them: then a sink has as
-    /// many instances as what it reads.
-    pub sink_in_parallel: bool,
+    /// When it is the same whatever the order of the rows and whoever writes them: then a sink has as many
+    /// instances as what it reads.
+    pub sink_in_parallel: InParallel,
+    /// Whether a sink may have a key by which rows replace each other, in any format. With one it takes changes.
+    pub sink_takes_key: bool,
+}
+
+/// When a sink may have several instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InParallel {
+    /// Never.
+    Never,
+    /// Unless rows replace each other by key.
+    WithoutKey,
+    /// Always.
+    Always,
 }
 
 /// The connector that carries the result of a SELECT to the session. Users cannot name it.
@@ -213,6 +226,22 @@ pub fn reads_changes(options: &[(String, String)]) -> bool {
 /// Whether a sink with these options takes updates and deletes, not only inserts.
 pub fn takes_changes(connector: &str, options: &[(String, String)]) -> Result<bool> {
     Ok(find(connector)?.sink_takes_changes || matches!(format_of(options), Some(ENVELOPES | UPSERTS)))
+}
+
+/// Whether a sink, whose rows replace each other by key or do not, has as many instances as what it reads.
+#[must_use]
+pub fn writes_in_parallel(connector: &str, has_key: bool) -> bool {
+    find(connector).is_ok_and(|spec| match spec.sink_in_parallel {
+        InParallel::Never => false,
+        InParallel::WithoutKey => !has_key,
+        InParallel::Always => true,
+    })
+}
+
+/// Whether a sink may have a key without a format that needs one.
+#[must_use]
+pub fn takes_key(connector: &str) -> bool {
+    find(connector).is_ok_and(|spec| spec.sink_takes_key)
 }
 
 /// Whether files with these options hold the last row of each key, so that whoever reads or writes them has to

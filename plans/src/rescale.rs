@@ -5,7 +5,7 @@
 //! Operators stay in their stages, so the state of each stage is read by the same stage.
 
 use crate::change::change_column_index;
-use crate::connector::find;
+use crate::connector::writes_in_parallel;
 use crate::error::{PlanError, Result};
 use crate::graph::{DataflowGraph, Partitioning};
 use crate::ids::OperatorId;
@@ -84,7 +84,7 @@ fn is_single(kind: &NodeKind) -> bool {
         NodeKind::TopN(node) => node.partition.is_empty(),
         NodeKind::OverWindow(node) => node.partition.is_empty(),
         NodeKind::Train(_) => true,
-        NodeKind::Sink(node) => !find(&node.connector).is_ok_and(|spec| spec.sink_in_parallel),
+        NodeKind::Sink(node) => !writes_in_parallel(&node.connector, !node.upsert_keys.is_empty()),
         _ => false,
     }
 }

@@ -239,7 +239,7 @@ impl Session {
         }
         let (connector, options) = connector_of(&create.options, Direction::Sink)?;
         let schema = sink_schema(&create.columns)?;
-        let key = sink_key(create, &options, schema.as_ref())?;
+        let key = sink_key(create, &connector, &options, schema.as_ref())?;
         let sink = SinkObject { connector, options, schema, key, has_query: create.query.is_some() };
         let target = sink.target(&create.name.text);
         let job = create.query.clone().map(|query| JobKind::Write { target, declared: None, query });

@@ -26,6 +26,8 @@ mod nexmark;
 mod oracle;
 mod outputs;
 mod over;
+mod postgres;
+mod postgres_server;
 mod savepoint_formats;
 mod savepoints;
 mod shell;

@@ -243,6 +243,8 @@ fn a_snapshot_shortens_the_replay_and_a_damaged_one_does_not_matter() {
     });
 }
 
+mod killed;
+
 mod faulty {
     //! An object store that loses answers: an object is written, and the writer told that it is not.
 

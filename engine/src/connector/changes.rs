@@ -1,4 +1,4 @@
-//! Applies the changes of a changelog to each other, until only rows are left: for results and views.
+//! Applies the changes of a changelog to each other, until only rows are left: for results, views and tables.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::row::{Row, RowConverter, Rows, SortField};
+use hashbrown::HashMap;
 use tidemill_plans::change::{ChangeOp, change_array, change_column_index, change_ops};
 
 use crate::error::{EngineError, Result};
@@ -30,6 +31,17 @@ pub(super) fn condense(rows: &RecordBatch, keys: &[usize]) -> Result<RecordBatch
         Ok(if keys.is_empty() { sum(converted, ops) } else { last(converted, ops) })
     };
     with_left(rows, keys, left)
+}
+
+/// Of rows that replace each other by key the last one of each, in order.
+pub(super) fn last_rows(rows: &RecordBatch, keys: &[usize]) -> Result<RecordBatch> {
+    let columns: Vec<ArrayRef> = keys.iter().map(|key| Arc::clone(rows.column(*key))).collect();
+    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+    let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
+    let last: HashMap<Row<'_>, usize> = keys.iter().enumerate().map(|(row, key)| (key, row)).collect();
+    let is_last = |row: &usize| last.get(&keys.row(*row)) == Some(row);
+    let last: UInt32Array = (0..rows.num_rows()).filter(is_last).map(|row| row as u32).collect();
+    Ok(take_record_batch(rows, &last)?)
 }
 
 /// The changes that `left` chooses by their keys, with the changes that it makes of them.

@@ -8,15 +8,18 @@ mod changes;
 mod datagen;
 mod files;
 mod generated;
+mod logged;
 mod lookup;
 mod nexmark;
 mod pace;
 #[cfg(test)]
 mod positions;
+mod postgres;
 mod print;
 mod random;
 mod result;
 mod share;
+pub mod transactions;
 mod view;
 
 use std::num::NonZeroUsize;
@@ -148,12 +151,14 @@ pub fn open_sink(
     node: &SinkNode,
     operator: OperatorId,
     subtask: u32,
+    parallelism: u32,
     env: &TaskEnv,
     schema: SchemaRef,
 ) -> Result<Box<dyn Sink>> {
     match node.connector.as_str() {
         "files" => files::open_sink(node, operator, subtask, env, schema),
         "blackhole" => Ok(Box::new(blackhole::Blackhole::new(&node.options))),
+        "postgres" => postgres::open_sink(node, operator, Share { subtask, parallelism }, env, schema),
         "print" => Ok(Box::new(print::Print::new(schema))),
         VIEW_CONNECTOR => Ok(Box::new(view::ViewSink::new(node, operator, subtask, env, schema))),
         RESULT_CONNECTOR => Ok(Box::new(result::ResultSink::new(node, operator, env, schema))),

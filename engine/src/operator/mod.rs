@@ -184,7 +184,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::Unnest(unnest) => Box::new(unnest::Unnest::new(unnest, &inputs[0], output)),
         NodeKind::Union(_) => Box::new(union::Union::new(output)),
         NodeKind::Sink(sink) => {
-            let writer = connector::open_sink(sink, node.id, subtask, env, Arc::clone(&inputs[0]))?;
+            let writer = connector::open_sink(sink, node.id, subtask, node.parallelism, env, Arc::clone(&inputs[0]))?;
             Box::new(sink::SinkOperator::new(sink, Arc::clone(&inputs[0]), writer))
         }
     })

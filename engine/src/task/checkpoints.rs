@@ -187,8 +187,8 @@ pub(super) fn position(state: &StateReader<'_>) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Of several tasks, what all of them had come to.
-fn watermarks(state: &StateReader<'_>) -> Result<Vec<Watermark>> {
+/// Of several tasks, what all of them had come to, port by port.
+pub(super) fn watermarks(state: &StateReader<'_>) -> Result<Vec<Watermark>> {
     let tasks: Vec<Vec<Watermark>> = state.values("watermarks")?;
     let ports = tasks.iter().map(Vec::len).min().unwrap_or(0);
     let of = |port: usize| tasks.iter().map(|task| task[port]).min().unwrap_or(Watermark::MIN);

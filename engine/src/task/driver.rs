@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 use crossbeam::channel::{Receiver as Commands, TryRecvError};
 use tidemill_plans::ids::{Barrier, Epoch};
 use tidemill_plans::node::SourceNode;
+use tidemill_plans::time::Watermark;
 
 use crate::clock;
 use crate::connector::{Source, SourceEvent};
@@ -93,6 +94,11 @@ impl SourceDriver {
         let alignment = env.alignment.join(node, env, stats)?;
         let (stats, positions) = (Arc::clone(stats), Positions::default());
         Ok(Self { source, sender, stats, clock, alignment, positions, pending: VecDeque::new() })
+    }
+
+    /// Goes on where one like it was: this watermark has been emitted.
+    pub(super) fn go_on_at(&mut self, watermark: Watermark) {
+        self.clock.go_on_at(watermark);
     }
 
     /// Where the source's task learns how far the source had come at a barrier.

@@ -18,7 +18,7 @@ use crate::metrics::OperatorStats;
 use crate::operator::build_operator;
 use crate::state::{Restore, Snapshot, StateReader};
 use crate::task::chain::{Gathering, Slot, Target};
-use crate::task::checkpoints::{Checkpoints, NextSnapshot, has_ended, position};
+use crate::task::checkpoints::{Checkpoints, NextSnapshot, has_ended, position, watermarks};
 use crate::task::{
     Chain, EndReason, Inbox, Input, OperatorContext, OutEdge, Outbox, Passed, Receiver, Sender, SourceDriver, TaskEnv,
     channel,
@@ -232,7 +232,11 @@ fn open_driver(
             opened.seek(&position)?;
         }
         let (sender, receiver) = channel(plan.env.settings.channel_bytes as usize);
-        Ok((receiver, SourceDriver::new(source, opened, sender, plan.env, stats)?))
+        let mut driver = SourceDriver::new(source, opened, sender, plan.env, stats)?;
+        if let Some(watermark) = watermarks(state)?.into_iter().min() {
+            driver.go_on_at(watermark);
+        }
+        Ok((receiver, driver))
     };
     let (receiver, driver) = open().map_err(|error| EngineError::Operator {
         operator: format!("Source {}", source.table),

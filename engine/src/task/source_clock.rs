@@ -48,8 +48,9 @@ struct Proctime {
     schema: SchemaRef,
     /// Whether it is the source's event time, too.
     moves_watermark: bool,
-    /// The time that was told last: it never goes back, whatever becomes of the system's clock.
+    /// The time that was told last, and when: it never goes back, whatever becomes of the system's clock.
     last_us: i64,
+    last_ns: u64,
     last_tick_ns: u64,
 }
 
@@ -61,6 +62,7 @@ impl SourceClock {
             schema: source.read_schema(),
             moves_watermark: source.follows_clock(),
             last_us: i64::MIN,
+            last_ns: now.monotonic_ns,
             last_tick_ns: 0,
         });
         Ok(Self {
@@ -70,6 +72,13 @@ impl SourceClock {
             idle: false,
             proctime,
         })
+    }
+
+    /// Goes on where one like it was: this watermark has been emitted, by a clock that may have been set back since.
+    pub(crate) fn go_on_at(&mut self, watermark: Watermark) {
+        if let Some(proctime) = self.proctime.as_mut().filter(|proctime| proctime.moves_watermark) {
+            proctime.last_us = proctime.last_us.max(watermark.0.0);
+        }
     }
 
     /// Notes that the source is not asked for rows: it cannot be known to have none.
@@ -104,8 +113,12 @@ impl SourceClock {
 }
 
 impl Proctime {
+    /// The system's time. If that has been set back, time goes on at half its pace until the other has caught up: it
+    /// must not go back, and if it stood still, windows would for hours.
     fn move_to(&mut self, now: Now) -> i64 {
-        self.last_us = self.last_us.max(now.wall_us);
+        let passed_us = now.monotonic_ns.saturating_sub(self.last_ns) / 1000;
+        let slowly = self.last_us.saturating_add(i64::try_from(passed_us / 2).unwrap_or(i64::MAX));
+        (self.last_us, self.last_ns) = (now.wall_us.max(slowly), now.monotonic_ns);
         self.last_us
     }
 
@@ -206,13 +219,44 @@ mod tests {
         );
     }
 
+    /// What a row is stamped with that is read at a second, by a wall clock that is wrong by so many.
+    fn stamp(clock: &mut SourceClock, second: f64, wrong_by: i64) -> String {
+        let now = at(second);
+        let now = Now { wall_us: now.wall_us + wrong_by * 1_000_000, ..now };
+        let rows = parse_rows(&schema("k:text"), "a").unwrap();
+        show_rows(&clock.stamp(rows, now).unwrap()).unwrap().trim().to_owned()
+    }
+
     #[test]
-    fn rows_are_stamped_with_a_time_that_never_goes_back() {
+    fn time_follows_a_clock_that_jumps_ahead_and_goes_on_slowly_if_it_is_set_back() {
         let mut clock = clock(true, &[]);
-        let rows = || parse_rows(&schema("k:text"), "a\nb").unwrap();
-        let later = clock.stamp(rows(), at(2.0)).unwrap();
-        assert_eq!(show_rows(&later).unwrap(), "a @2.001\nb @2.001\n");
-        let earlier = clock.stamp(rows(), at(1.0)).unwrap();
-        assert_eq!(show_rows(&earlier).unwrap(), "a @2.001\nb @2.001\n");
+        assert_eq!(stamp(&mut clock, 2.0, 0), "a @2.001");
+        assert_eq!(stamp(&mut clock, 3.0, 7200), "a @7203.001");
+        assert_eq!(stamp(&mut clock, 5.0, 7200), "a @7205.001");
+        // Two hours back: the first second, the second hour, and until it has been caught up with.
+        assert_eq!(stamp(&mut clock, 6.0, 0), "a @7205.501");
+        assert_eq!(stamp(&mut clock, 7206.0, 0), "a @10805.501");
+        assert_eq!(stamp(&mut clock, 14_404.0, 0), "a @14404.501");
+        assert_eq!(stamp(&mut clock, 14_406.0, 0), "a @14406.001");
+        // Another hour back, and more than all there is.
+        assert_eq!(stamp(&mut clock, 14_408.0, -3600), "a @14407.001");
+        assert_eq!(stamp(&mut clock, 14_410.0, -1_000_000), "a @14408.001");
+    }
+
+    #[test]
+    fn idleness_does_not_depend_on_the_wall_clock() {
+        let mut clock = clock(false, &[("idle_timeout", "2s")]);
+        let at = |second: f64, wall_us| Now { wall_us, ..at(second) };
+        assert_eq!(clock.due(at(1.0, i64::MAX)), None);
+        assert_eq!(clock.due(at(1.9, 0)), None);
+        assert_eq!(clock.due(at(2.0, -5)), Some(Message::Idle));
+    }
+
+    #[test]
+    fn time_goes_on_behind_what_was_promised_before_a_restart() {
+        let mut clock = clock(true, &[]);
+        clock.go_on_at(Watermark(EventTime(9_000_000)));
+        assert_eq!(stamp(&mut clock, 2.0, 0), "a @10");
+        assert_eq!(stamp(&mut clock, 30.0, 0), "a @30.001");
     }
 }

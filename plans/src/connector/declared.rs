@@ -4,7 +4,7 @@ use arrow::datatypes::DataType::{Int64, Timestamp, Utf8};
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::OptionKind::{Boolean, Count, Delimiter, Duration, Interval, Number, OneOf, Text};
-use super::{Bounds, ConnectorSpec, KnownColumn, KnownTable, OptionKind, OptionSpec};
+use super::{Bounds, ConnectorSpec, InParallel, KnownColumn, KnownTable, OptionKind, OptionSpec};
 
 const FORMATS: OptionKind = OneOf(&["parquet", "arrow", "avro", "csv", "json", "debezium-json", "upsert-json"]);
 
@@ -20,6 +20,12 @@ const ROWS_PER_SECOND: OptionSpec =
 
 const LOOKUP_CACHE_TTL: OptionSpec =
     OptionSpec::optional("lookup_cache_ttl", Duration, "For how long rows that were looked up are true.").or("10min");
+
+const POSTGRES_URL: OptionSpec =
+    OptionSpec::required("url", Text, "The server: postgres://user:password@host:port/database.");
+
+const POSTGRES_TABLE: OptionSpec =
+    OptionSpec::optional("table", Text, "The table there, behind its schema if need be; else the same name.");
 
 /// Options of every source, whatever its connector: how its time keeps pace with that of others.
 pub const SOURCE_OPTIONS: &[OptionSpec] = &[
@@ -88,7 +94,8 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             .of_format("avro"),
         ]),
         sink_takes_changes: false,
-        sink_in_parallel: false,
+        sink_in_parallel: InParallel::Never,
+        sink_takes_key: false,
     },
     ConnectorSpec {
         name: "nexmark",
@@ -108,7 +115,8 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         tables: NEXMARK,
         sink: None,
         sink_takes_changes: false,
-        sink_in_parallel: false,
+        sink_in_parallel: InParallel::Never,
+        sink_takes_key: false,
     },
     ConnectorSpec {
         name: "datagen",
@@ -136,7 +144,8 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         tables: &[],
         sink: None,
         sink_takes_changes: false,
-        sink_in_parallel: false,
+        sink_in_parallel: InParallel::Never,
+        sink_takes_key: false,
     },
     ConnectorSpec {
         name: "print",
@@ -147,7 +156,8 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         tables: &[],
         sink: Some(&[]),
         sink_takes_changes: true,
-        sink_in_parallel: false,
+        sink_in_parallel: InParallel::Never,
+        sink_takes_key: false,
     },
     ConnectorSpec {
         name: "blackhole",
@@ -163,14 +173,15 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         )
         .or("false")]),
         sink_takes_changes: true,
-        sink_in_parallel: true,
+        sink_in_parallel: InParallel::Always,
+        sink_takes_key: false,
     },
     ConnectorSpec {
         name: "postgres",
-        doc: "A table of a PostgreSQL server, looked up by key: JOIN t FOR SYSTEM_TIME AS OF PROCTIME().",
+        doc: "A table of a PostgreSQL server, written to, or looked up by key: JOIN t FOR SYSTEM_TIME AS OF PROCTIME().",
         source: Some(&[
-            OptionSpec::required("url", Text, "The server: postgres://user:password@host:port/database."),
-            OptionSpec::optional("table", Text, "The table there, behind its schema if need be; else the same name."),
+            POSTGRES_URL,
+            POSTGRES_TABLE,
             OptionSpec::optional("lookup_cache_rows", Count, "How many rows are kept for the next look-ups.")
                 .or("10000"),
             LOOKUP_CACHE_TTL,
@@ -178,9 +189,19 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         bounds: Bounds::Always,
         makes_rows: false,
         tables: &[],
-        sink: None,
+        sink: Some(&[
+            POSTGRES_URL,
+            POSTGRES_TABLE,
+            OptionSpec::optional(
+                "delivery",
+                OneOf(&["exactly_once", "at_least_once"]),
+                "Whether rows appear with the checkpoint that covers them, once, or as they come, and again after a restart.",
+            )
+            .or("exactly_once"),
+        ]),
         sink_takes_changes: false,
-        sink_in_parallel: false,
+        sink_in_parallel: InParallel::WithoutKey,
+        sink_takes_key: true,
     },
 ];
 

@@ -69,12 +69,12 @@ impl JobBuilder {
         for Write { target, inputs } in std::mem::take(&mut self.writes) {
             let Some(first) = inputs.first() else { continue };
             let info = first.info.clone();
-            let in_parallel = connector::find(&target.connector).is_ok_and(|spec| spec.sink_in_parallel);
+            let in_parallel = connector::writes_in_parallel(&target.connector, !target.key.is_empty());
             let parallelism = if in_parallel { first.parallelism } else { 1 };
             let upsert_keys = match places(&target.key, &info.schema) {
                 Some(key) if !key.is_empty() => key,
-                // With several inputs the same keys may come from each.
-                _ if inputs.len() > 1 => Vec::new(),
+                // With several inputs the same keys may come from each; and a key that may be declared has to be.
+                _ if inputs.len() > 1 || connector::takes_key(&target.connector) => Vec::new(),
                 _ => info.upsert_keys.clone(),
             };
             self.begin_object(&target.table);
@@ -98,7 +98,8 @@ impl JobBuilder {
 
 /// Refuses updating rows where only new ones are taken.
 fn check_changes(stream: &Stream, target: &Target) -> Result<()> {
-    if !stream.info.changelog || connector::takes_changes(&target.connector, &target.options)? {
+    let has_key = connector::takes_key(&target.connector) && !target.key.is_empty();
+    if !stream.info.changelog || has_key || connector::takes_changes(&target.connector, &target.options)? {
         return Ok(());
     }
     let format = target.options.iter().find(|(key, _)| key == "format");
@@ -106,7 +107,7 @@ fn check_changes(stream: &Stream, target: &Target) -> Result<()> {
     Err(SqlError::invalid(format!(
         "the rows for '{}' are updated, but the connector '{}'{format} only takes new rows; either aggregate over TUMBLE \
          or HOP, whose rows are final, or write to what takes updates: files with format 'debezium-json' or \
-         'upsert-json', print, blackhole",
+         'upsert-json', postgres with a PRIMARY KEY, print, blackhole",
         target.table, target.connector
     )))
 }

@@ -8,7 +8,8 @@ use datafusion::logical_expr::{Expr, ExprSchemable, col};
 use datafusion::sql::sqlparser::ast::{DataType as SqlType, Expr as SqlExpr, FunctionArguments, TimezoneInfo};
 use tidemill_plans::change::{CHANGE_COLUMN, with_change_column};
 use tidemill_plans::connector::{
-    Direction, KnownColumn, KnownTable, check_columns, check_options, is_bounded, known_table, needs_key, reads_changes,
+    Direction, KnownColumn, KnownTable, check_columns, check_options, is_bounded, known_table, needs_key,
+    reads_changes, takes_key,
 };
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::node::{EventTimeSpec, NullEventTime, PROCTIME_COLUMN, Projection, SourceNode};
@@ -146,18 +147,19 @@ fn check_generated(key: &PrimaryKey, places: &[usize], columns: &[SourceColumn])
 /// The columns of a sink's key.
 pub(crate) fn sink_key(
     create: &CreateSink,
+    connector: &str,
     options: &[(String, String)],
     schema: Option<&SchemaRef>,
 ) -> Result<Vec<String>> {
     match &create.key {
-        Some(key) if needs_key(options) => {
+        Some(key) if needs_key(options) || takes_key(connector) => {
             if let Some(schema) = schema {
                 key_columns(key, schema)?;
             }
             Ok(key.columns.iter().map(|column| column.text.clone()).collect())
         }
         Some(key) => {
-            let hint = "leave it out: only files with format 'upsert-json' have one";
+            let hint = "leave it out: only files with format 'upsert-json' and postgres have one";
             Err(SqlError::unsupported("a key of this sink", hint).at(key.at))
         }
         None if needs_key(options) => {

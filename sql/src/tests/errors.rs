@@ -256,7 +256,7 @@ fn changelogs() {
     check_error(
         "CREATE SINK s WITH (connector = 'files', path = 'x', format = 'csv') AS SELECT count(*) AS n FROM bids",
         expect![[r#"
-            line 1, column 1: the rows for 's' are updated, but the connector 'files' with format 'csv' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to what takes updates: files with format 'debezium-json' or 'upsert-json', print, blackhole
+            line 1, column 1: the rows for 's' are updated, but the connector 'files' with format 'csv' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to what takes updates: files with format 'debezium-json' or 'upsert-json', postgres with a PRIMARY KEY, print, blackhole
         "#]],
     );
 }
@@ -283,8 +283,8 @@ fn keys_of_sinks() {
     check(
         sink("(a INT, PRIMARY KEY (a) NOT ENFORCED)", "csv"),
         expect![[r#"
-        line 1, column 23: a key of this sink is not supported; leave it out: only files with format 'upsert-json' have one
-    "#]],
+            line 1, column 23: a key of this sink is not supported; leave it out: only files with format 'upsert-json' and postgres have one
+        "#]],
     );
     check(
         sink("(a INT, PRIMARY KEY (b))", "upsert-json"),
@@ -426,7 +426,7 @@ fn sources_of_changes() {
     check(
         format!("{changes}; CREATE SINK out WITH (connector = 'files', path = 'y', format = 'csv') AS SELECT a FROM s"),
         expect![[r#"
-            line 1, column 98: the rows for 'out' are updated, but the connector 'files' with format 'csv' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to what takes updates: files with format 'debezium-json' or 'upsert-json', print, blackhole
+            line 1, column 98: the rows for 'out' are updated, but the connector 'files' with format 'csv' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to what takes updates: files with format 'debezium-json' or 'upsert-json', postgres with a PRIMARY KEY, print, blackhole
         "#]],
     );
 }
@@ -1097,7 +1097,7 @@ fn late_data() {
     check_error(
         &format!("{changes} {windows} LATE DATA UPDATE WITHIN INTERVAL '1 minute'"),
         expect![[r#"
-            line 1, column 1: the rows for 's' are updated, but the connector 'files' with format 'csv' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to what takes updates: files with format 'debezium-json' or 'upsert-json', print, blackhole
+            line 1, column 1: the rows for 's' are updated, but the connector 'files' with format 'csv' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to what takes updates: files with format 'debezium-json' or 'upsert-json', postgres with a PRIMARY KEY, print, blackhole
         "#]],
     );
 }

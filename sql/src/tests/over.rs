@@ -150,7 +150,7 @@ fn a_sink_that_takes_new_rows_takes_final_ones() {
               Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
     "#]]
     .assert_eq(&over("ts"));
-    expect!["error: line 1, column 1: the rows for 'out' are updated, but the connector 'files' with format 'csv' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to what takes updates: files with format 'debezium-json' or 'upsert-json', print, blackhole"].assert_eq(&over("ts DESC"));
+    expect!["error: line 1, column 1: the rows for 'out' are updated, but the connector 'files' with format 'csv' only takes new rows; either aggregate over TUMBLE or HOP, whose rows are final, or write to what takes updates: files with format 'debezium-json' or 'upsert-json', postgres with a PRIMARY KEY, print, blackhole"].assert_eq(&over("ts DESC"));
 }
 
 #[test]

@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, StructArray, UInt32Array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::compute::{interleave, take, take_record_batch};
+use arrow::compute::{interleave, take};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
-use arrow::row::{Row, RowConverter, SortField};
-use hashbrown::HashMap;
 use tidemill_plans::change::ChangeOp::{Delete, Insert, UpdateAfter, UpdateBefore};
 use tidemill_plans::change::{ChangeOp, change_array, change_column_index, change_ops, with_absent_values};
 
+use crate::connector::changes::last_rows;
 use crate::error::Result;
 
 /// The rows of an envelope, in the order of its columns.
@@ -63,20 +62,10 @@ fn write_envelopes(batch: &RecordBatch) -> Result<RecordBatch> {
 }
 
 fn write_upserts(batch: &RecordBatch, keys: &[usize]) -> Result<RecordBatch> {
-    let batch = take_record_batch(batch, &last_of_each(batch, keys)?)?;
+    let batch = last_rows(batch, keys)?;
     let adds = adds(&batch)?;
     let key = rows(&batch.project(keys)?, BooleanBuffer::new_set(batch.num_rows()))?;
     objects([(KEY, key), (VALUE, rows(&batch, adds)?)])
-}
-
-/// Where the last row of each key is, in order.
-fn last_of_each(batch: &RecordBatch, keys: &[usize]) -> Result<UInt32Array> {
-    let columns: Vec<ArrayRef> = keys.iter().map(|key| Arc::clone(batch.column(*key))).collect();
-    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-    let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
-    let last: HashMap<Row<'_>, usize> = keys.iter().enumerate().map(|(row, key)| (key, row)).collect();
-    let is_last = |row: &usize| last.get(&keys.row(*row)) == Some(row);
-    Ok((0..batch.num_rows()).filter(is_last).map(|row| row as u32).collect())
 }
 
 /// Which rows of a changelog add.

@@ -19,6 +19,7 @@ use tokio_postgres::{Client, Config, NoTls, Row};
 
 use super::Fetch;
 use crate::connector::option;
+use crate::connector::postgres::{quoted, quoted_path, server};
 use crate::error::{EngineError, Result};
 
 /// How often a query is tried whose connection has failed.
@@ -42,10 +43,7 @@ pub(super) struct PostgresTable {
 
 impl PostgresTable {
     pub(super) fn new(table: &LookupTable) -> Result<Self> {
-        let url = option(&table.options, "url").unwrap_or_default();
-        let config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-            PlanError::InvalidOption(format!("option 'url' is no PostgreSQL address: {error}"))
-        })?;
+        let config = server(&table.options)?;
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(|source| failed(&table.name, source))?;
         let query = query(table)?;
@@ -180,15 +178,6 @@ fn sql_type(data_type: &DataType) -> Result<&'static str> {
             return Err(PlanError::InvalidOption(message).into());
         }
     })
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A table's name, with the schema before it if there is one.
-fn quoted_path(path: &str) -> String {
-    path.split('.').map(quoted).collect::<Vec<_>>().join(".")
 }
 
 fn texts(column: &ArrayRef) -> Result<Vec<Option<String>>> {

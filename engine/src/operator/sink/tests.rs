@@ -54,7 +54,7 @@ impl Files {
         let node = node("files", &[("path", folder.to_str().unwrap()), ("format", "csv")], Some(1));
         let env = TaskEnv { checkpoints: Some(String::from("c")), ..test_env().unwrap() };
         let rows = schema("k:text t:time");
-        let writer = open_sink(&node, OperatorId(1), subtask, &env, Arc::clone(&rows)).unwrap();
+        let writer = open_sink(&node, OperatorId(1), subtask, 1, &env, Arc::clone(&rows)).unwrap();
         let stats = Arc::new(OperatorStats::new(JobId(1), OperatorId(1), subtask));
         Self {
             sink: SinkOperator::new(&node, rows, writer),

@@ -7,7 +7,7 @@ use std::thread;
 
 use arrow::array::RecordBatch;
 use crossbeam::channel::{Sender as Commands, unbounded};
-use datafusion::logical_expr::{col, lit};
+use datafusion::logical_expr::{Expr, col, lit};
 use expect_test::{Expect, expect};
 use tempfile::TempDir;
 use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
@@ -15,11 +15,12 @@ use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::graph::Partitioning;
 use tidemill_plans::ids::{Barrier, Epoch, RunId};
 use tidemill_plans::node::{
-    EventTimeSpec, FilterNode, NullEventTime, ProjectNode, Projection, SinkNode, SourceNode, WindowAggregateNode,
-    WindowSpec,
+    EventTimeSpec, FilterNode, NullEventTime, PROCTIME_COLUMN, ProjectNode, Projection, SinkNode, SourceNode,
+    WindowAggregateNode, WindowSpec,
 };
 use tidemill_plans::protocol::OperatorMetrics;
 use tidemill_plans::settings::Settings;
+use tidemill_plans::time::{EventTime, Watermark};
 
 use super::*;
 use crate::task::{DriverCommand, ResultPort};
@@ -121,6 +122,11 @@ struct Job {
 impl Job {
     /// Builds every task; each driver is told `commands` before it runs.
     fn start(graph: &DataflowGraph, settings: Settings, commands: &[DriverCommand]) -> Self {
+        Self::start_from(graph, settings, commands, &[])
+    }
+
+    /// The same, where the first stage has left this.
+    fn start_from(graph: &DataflowGraph, settings: Settings, commands: &[DriverCommand], first: &[Snapshot]) -> Self {
         let session = Arc::new(Session::default());
         let results: Arc<dyn ResultPort> = Arc::<Session>::clone(&session);
         let env = TaskEnv { settings, results, checkpoints: Some(String::from("c")), ..test_env().unwrap() };
@@ -141,7 +147,7 @@ impl Job {
                 env: &env,
                 receivers,
                 senders,
-                restore: Restore::default(),
+                restore: if task.stage.0 == 0 { Restore::of_stage(first) } else { Restore::default() },
                 next_snapshot: NextSnapshot::default(),
             })
             .unwrap();
@@ -270,6 +276,29 @@ fn barriers_pass_through_every_task_in_order() {
         let epochs: Vec<_> = job.passed.iter().filter(|(id, _)| *id == task.id()).map(|(_, epoch)| epoch.0).collect();
         assert_eq!(epochs, [1, 2], "{}", task.id());
     }
+}
+
+#[test]
+fn time_that_follows_the_clock_goes_on_behind_what_was_promised_before_a_restart() {
+    let folder = files(&["a,1,1970-01-01 00:00:01\n"]);
+    let mut graph = DataflowGraph::default();
+    pipeline(&mut graph, &folder);
+    graph.nodes.truncate(1);
+    graph.edges.clear();
+    let NodeKind::Source(source) = &mut graph.nodes[0].kind else { panic!("the source is first") };
+    let read_at = StreamExpr(Expr::Column(datafusion::common::Column::from_name(PROCTIME_COLUMN)));
+    source.projection[2] = Projection { name: String::from("t"), expr: read_at };
+    (source.columns, source.declared) = (StreamSchema(schema("k:text v:int")), vec!["k".into(), "v".into()]);
+    let sink = graph.add_node(sink(RESULT_CONNECTOR), 1, schema("k:text v:int t:time"));
+    graph.nodes[0].parallelism = 1;
+    graph.add_edge(OperatorId(0), sink, 0, Partitioning::Forward);
+    // In the year 2096; the clock has been set back since.
+    let promised = Watermark(EventTime(4_000_000_000_000_000));
+    let mut state = Snapshot::default();
+    state.writer(Epoch(1)).value("watermarks", &vec![promised]).unwrap();
+    let mut job = Job::start_from(&graph, Settings::default(), &[], &[state]);
+    job.run();
+    assert!(job.rows().starts_with("a 1 @4000000000"), "{}", job.rows());
 }
 
 /// A sink's task that has ended, restored: its counters.
