@@ -1,6 +1,7 @@
 //! What the command line can fail with; every message is for the person at the terminal.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use arrow::error::ArrowError;
@@ -48,6 +49,12 @@ pub enum TidemillError {
     /// A process that cannot be started.
     #[error("cannot start a worker process")]
     Spawn(#[source] io::Error),
+    /// An endpoint is to be reached from other machines.
+    #[error(
+        "{0} can be reached from other machines, and there is neither encryption nor authentication yet; \
+         127.0.0.1 is possible, and --insecure, if nobody else is on the network"
+    )]
+    PublicBind(SocketAddr),
     /// A data folder in which every job has ended.
     #[error("no job was left unfinished in {}; jobs go on from checkpoints, which SELECT has none of", .0.display())]
     NothingToResume(PathBuf),

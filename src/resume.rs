@@ -45,7 +45,7 @@ async fn run_on(cluster: &mut LocalCluster, resume: &Resume, interrupts: &mut In
     let mut end = End::Finished;
     for (job, progress) in &mut jobs {
         if let End::Interrupted(_) = end {
-            job.stop(StopMode::Drain).await?;
+            job.interrupt(StopMode::Drain).await?;
         }
         // Jobs that answer a SELECT are not resumed: there are no results.
         let mut results = Results::new(Format::Table, []);

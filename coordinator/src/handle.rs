@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::{Actor, Addr, Arbiter, Handler, Message, System};
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
+use futures::future::join_all;
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
@@ -25,21 +26,25 @@ use tokio::time::timeout;
 
 use crate::actor::Coordinator;
 use crate::actor::messages::{
-    AddWorker, ForgetViews, Heartbeat, JobChannels, JobEvent, ListCheckpoints, ListJobs, ListWorkers, NoteAlignment,
-    Observe, Origin, Rescale, ResultQueue, ShutdownWorkers, StopJob, Submit, TakeSavepoint, Terminate,
+    AddWorker, ForgetViews, Heartbeat, InterruptJob, JobChannels, JobEvent, KeepJobs, LeaveWorker, ListCheckpoints,
+    ListJobs, ListWorkers, NoteAlignment, Observe, Rescale, ResultQueue, ShutdownWorkers, StopJob, Submit,
+    TakeSavepoint, Terminate,
 };
 use crate::actor::savepoint::ANSWER_LIMIT;
 use crate::checkpoints::{self, CheckpointPlace, can_be_restored};
 use crate::clock::{Clock, SystemClock};
-use crate::cluster::{FlightWorkerLink, WorkerInfo};
+use crate::cluster::{FlightWorkerLink, HEARTBEAT_LIMIT, Membership, Origin, WorkerInfo};
 use crate::compile::{Compiled, compile};
 use crate::error::{CoordinatorError, Result};
 use crate::job::checkpoint_log::{CheckpointInfo, CheckpointLog};
 use crate::job::record::JobRecord;
-use crate::job::{Event, JobFailure, JobStatus};
+use crate::job::{CANCEL_LIMIT, Event, JobFailure, JobStatus, SUSPEND_LIMIT};
 use crate::meta::JournalStore;
 use crate::metadata::MetadataHandle;
 use crate::savepoints::{self, Beginning, Target};
+
+/// How long jobs may take to leave off: for a last checkpoint, and to be told that it was the last.
+const LEAVE_LIMIT: Duration = SUSPEND_LIMIT.saturating_add(CANCEL_LIMIT);
 
 /// How a coordinator is set up.
 #[derive(Debug, Clone)]
@@ -48,11 +53,13 @@ pub struct CoordinatorConfig {
     pub data_dir: Option<PathBuf>,
     /// What tells workers that are silent from workers that are not.
     pub clock: Arc<dyn Clock>,
+    /// How long a worker may be silent. Its lease is as long.
+    pub heartbeat_limit: Duration,
 }
 
 impl Default for CoordinatorConfig {
     fn default() -> Self {
-        Self { data_dir: None, clock: SystemClock::shared() }
+        Self { data_dir: None, clock: SystemClock::shared(), heartbeat_limit: HEARTBEAT_LIMIT }
     }
 }
 
@@ -63,6 +70,7 @@ pub struct CoordinatorHandle {
     metadata: MetadataHandle,
     member_count: watch::Receiver<usize>,
     checkpoints: CheckpointPlace,
+    heartbeat_limit: Duration,
 }
 
 impl CoordinatorHandle {
@@ -96,13 +104,16 @@ impl CoordinatorHandle {
             cluster: metadata.cluster().await?,
         };
         let (count, member_count) = watch::channel(0);
-        let actor = Coordinator::new(config.clock, count, tasks, metadata.clone()).start();
-        Ok(Self { actor, metadata, member_count, checkpoints: place })
+        let members = Membership::new(config.heartbeat_limit);
+        let actor = Coordinator::new(config.clock, members, count, tasks, metadata.clone()).start();
+        Ok(Self { actor, metadata, member_count, checkpoints: place, heartbeat_limit: config.heartbeat_limit })
     }
 
     /// Takes in a worker of this process.
     pub async fn add_worker(&self, data_address: String, slots: u32, link: Arc<dyn WorkerLink>) -> Result<WorkerId> {
-        self.ask(AddWorker { data_address, slots, link, origin: Origin::Embedded }).await
+        let id = self.metadata.next_worker().await?;
+        self.ask(AddWorker { id, data_address, slots, link, origin: Origin::Embedded }).await?;
+        Ok(id)
     }
 
     /// The registered workers.
@@ -229,6 +240,10 @@ impl CoordinatorHandle {
 
     /// Goes on with a job that an earlier coordinator has left, from its newest checkpoint.
     pub async fn resume(&self, job: JobId) -> Result<JobHandle> {
+        // Before the next attempt is claimed, which would end the one that runs.
+        if self.jobs().await?.iter().any(|running| running.id == job) {
+            return Err(CoordinatorError::AlreadyRuns { job });
+        }
         let JobRecord { run, graph, settings, checkpoints } =
             self.metadata.next_attempt(job).await?.ok_or(CoordinatorError::NoSuchJob { job })?;
         let storage = Storage::open(&checkpoints)?;
@@ -271,6 +286,19 @@ impl CoordinatorHandle {
         self.metadata.version(model.to_owned(), version).await
     }
 
+    /// Ends the coordinator and neither its jobs, which another one goes on with, nor its workers, which wait for that.
+    /// Each job takes a last checkpoint, if it does in time; returns how many have left off or ended by then.
+    pub async fn leave(&self) -> Result<usize> {
+        let statuses = self.ask(KeepJobs).await?;
+        let ends = statuses.into_iter().map(|mut status| async move {
+            timeout(LEAVE_LIMIT, async { status.wait_for(JobStatus::is_terminal).await.is_ok() }).await
+        });
+        let ended = join_all(ends).await.into_iter().filter(|ended| matches!(ended, Ok(true))).count();
+        self.metadata.close().await?;
+        self.ask(Terminate).await?;
+        Ok(ended)
+    }
+
     /// Ends all jobs, all workers, and the coordinator. Shutting down twice is one shutdown.
     pub async fn shutdown(&self) {
         // Each step fails only if an earlier shutdown has done it.
@@ -299,6 +327,11 @@ impl CoordinatorHandle {
                     return Err(CoordinatorError::NotRegistered { worker });
                 }
             }
+            WorkerEvent::Leaving { worker } => {
+                if !self.ask(LeaveWorker(worker)).await? {
+                    return Err(CoordinatorError::NotRegistered { worker });
+                }
+            }
             WorkerEvent::TaskFinished { run, task, state } => {
                 self.ask(JobEvent(run, Event::TaskFinished { task, state })).await?;
             }
@@ -322,8 +355,9 @@ impl CoordinatorHandle {
 
     async fn register(&self, data_address: String, slots: u32) -> Result<EventResponse> {
         let link = Arc::new(FlightWorkerLink::connect(&data_address).await?);
-        let worker = self.ask(AddWorker { data_address, slots, link, origin: Origin::Remote }).await?;
-        Ok(EventResponse::Registered(worker))
+        let worker = self.metadata.next_worker().await?;
+        self.ask(AddWorker { id: worker, data_address, slots, link, origin: Origin::Remote }).await?;
+        Ok(EventResponse::Registered { worker, lease: self.heartbeat_limit })
     }
 
     /// Waits for room in the session's queue: this is how a slow reader slows the job down. It is the
@@ -419,6 +453,12 @@ impl JobHandle {
     /// Asks the job to end; [`Self::wait`] tells when it has.
     pub async fn stop(&self, mode: StopMode) -> Result<()> {
         self.actor.send(StopJob(self.id, mode)).await.map_err(|_| CoordinatorError::ShutDown)
+    }
+
+    /// Asks the job to end because its process is to: what it does not get done is done by a later one, if it has
+    /// checkpoints.
+    pub async fn interrupt(&self, mode: StopMode) -> Result<()> {
+        self.actor.send(InterruptJob(self.id, mode)).await.map_err(|_| CoordinatorError::ShutDown)
     }
 
     /// Waits for the job's end. Results must be read meanwhile, or the job cannot end.

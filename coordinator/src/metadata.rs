@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
 use tidemill_plans::codec;
-use tidemill_plans::ids::JobId;
+use tidemill_plans::ids::{JobId, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog;
@@ -21,6 +21,8 @@ const QUEUE_REQUESTS_MAX: usize = 64;
 
 const LAST_JOB: &[u8] = b"job/last";
 
+const LAST_WORKER: &[u8] = b"worker/last";
+
 const CLUSTER: &[u8] = b"cluster/name";
 
 type Answer<T> = oneshot::Sender<Result<T>>;
@@ -28,6 +30,7 @@ type Answer<T> = oneshot::Sender<Result<T>>;
 enum Request {
     Cluster(Answer<String>),
     NextJob(Answer<JobId>),
+    NextWorker(Answer<WorkerId>),
     KeepJob(Box<JobRecord>, Answer<()>),
     /// The next attempt at a job; none if it has ended.
     NextAttempt(JobId, Answer<Option<JobRecord>>),
@@ -64,6 +67,12 @@ impl MetadataHandle {
     /// A job id that was never given before on this store.
     pub(crate) async fn next_job(&self) -> Result<JobId> {
         self.call(Request::NextJob).await
+    }
+
+    /// A worker id that was never given before on this store: a worker of the coordinator before this one is nobody
+    /// that this one knows.
+    pub(crate) async fn next_worker(&self) -> Result<WorkerId> {
+        self.call(Request::NextWorker).await
     }
 
     /// Keeps a job, so that a later coordinator can go on with it.
@@ -138,7 +147,10 @@ async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Reque
     while let Some(request) = requests.recv().await {
         match request {
             Request::Cluster(answer) => drop(answer.send(cluster(store.as_mut()).await)),
-            Request::NextJob(answer) => drop(answer.send(next_job(store.as_mut()).await)),
+            Request::NextJob(answer) => drop(answer.send(next(store.as_mut(), LAST_JOB).await.map(JobId))),
+            Request::NextWorker(answer) => {
+                drop(answer.send(next(store.as_mut(), LAST_WORKER).await.map(WorkerId)));
+            }
             Request::KeepJob(job, answer) => {
                 let change = record::keep(&job).map(|change| vec![change]);
                 drop(answer.send(commit(store.as_mut(), change).await));
@@ -200,9 +212,13 @@ async fn next_attempt(store: &mut dyn MetaStore, job: JobId) -> Result<Option<Jo
     Ok(Some(found))
 }
 
-async fn next_job(store: &mut dyn MetaStore) -> Result<JobId> {
-    let last: u64 = store.get(LAST_JOB)?.map_or(Ok(0), |bytes| codec::decode(&bytes))?;
-    let next = last + 1;
-    store.commit(vec![(LAST_JOB.to_vec(), Some(codec::encode(&next)?))]).await?;
-    Ok(JobId(next))
+/// The number after the last one that was given.
+async fn next<N>(store: &mut dyn MetaStore, key: &[u8]) -> Result<N>
+where
+    N: bincode::Encode + bincode::Decode<()> + Default + From<u8> + std::ops::Add<Output = N> + Copy,
+{
+    let last: N = store.get(key)?.map_or_else(|| Ok(N::default()), |bytes| codec::decode(&bytes))?;
+    let next = last + N::from(1);
+    store.commit(vec![(key.to_vec(), Some(codec::encode(&next)?))]).await?;
+    Ok(next)
 }

@@ -9,6 +9,7 @@ mod analyze;
 mod bad_input;
 mod bank;
 mod chains;
+mod cluster;
 mod command;
 mod equivalence;
 mod faults;

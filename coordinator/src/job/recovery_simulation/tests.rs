@@ -23,7 +23,8 @@ fn simulate(seed: u64, is_told: bool) -> (String, u32, [u64; 2]) {
         resume_unwind(panic);
     }
     let statuses = world.coordinators.iter().filter_map(|coordinator| coordinator.status.as_ref());
-    let end = statuses.filter(|status| status.is_terminal()).map(|status| match status {
+    let is_end = |status: &&JobStatus| status.is_terminal() && **status != JobStatus::Suspended;
+    let end = statuses.filter(is_end).map(|status| match status {
         JobStatus::Finished => "finished",
         JobStatus::Stopped => "stopped",
         _ => "failed",
