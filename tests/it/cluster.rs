@@ -56,6 +56,11 @@ impl Cluster {
         self.workers.push(worker);
     }
 
+    /// Where the coordinator listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Has the coordinator execute statements.
     pub(crate) fn sql(&self, text: &str) -> Output {
         let url = format!("grpc://127.0.0.1:{}", self.port);

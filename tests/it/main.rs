@@ -23,6 +23,7 @@ mod learning;
 mod logic;
 mod lookup;
 mod metrics;
+mod network;
 mod nexmark;
 mod oracle;
 mod outputs;

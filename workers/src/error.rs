@@ -166,9 +166,6 @@ pub enum WorkersError {
         /// Who it came to.
         here: WorkerId,
     },
-    /// The coordinator did not answer for too long.
-    #[error("the coordinator cannot be reached")]
-    CoordinatorLost,
     /// The coordinator answered a registration with something else.
     #[error("the coordinator did not accept the registration: {0}")]
     Register(String),
@@ -192,7 +189,6 @@ impl WorkersError {
             Self::Thread { .. }
             | Self::Connect { .. }
             | Self::ChannelLost { .. }
-            | Self::CoordinatorLost
             | Self::StillBusy { .. }
             | Self::Restore { .. }
             | Self::Register(_)

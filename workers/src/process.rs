@@ -66,8 +66,8 @@ pub enum WithoutCoordinator {
 /// given what it runs. Must be called inside an actix system.
 ///
 /// # Errors
-/// The address cannot be bound; for a worker that ends without a coordinator, that there is none; for one that leaves,
-/// that it was not let go in time.
+/// The address cannot be bound; for a worker that ends without a coordinator, that none has answered for a while; for
+/// one that leaves, that it was not let go in time.
 pub async fn run_worker(config: ProcessConfig, mut leaving: watch::Receiver<bool>) -> Result<()> {
     let mut session = tokio::select! {
         opened = Session::open(&config) => opened?,
@@ -80,9 +80,6 @@ pub async fn run_worker(config: ProcessConfig, mut leaving: watch::Receiver<bool
         };
         match cause {
             StopCause::Shutdown => return session.end().await,
-            StopCause::CoordinatorLost if config.without_coordinator == WithoutCoordinator::Ends => {
-                return Err(WorkersError::CoordinatorLost);
-            }
             StopCause::CoordinatorLost => {
                 warn!(worker = %session.id, coordinator = config.coordinator, "worker registers again");
                 drop(session);

@@ -71,8 +71,8 @@ impl Trouble {
             store: rate(200),
             time_outs: rate(30),
             stops: rate(4) / 2,
-            savepoints: rate(200),
-            leaves: rate(10),
+            savepoints: rate(300),
+            leaves: rate(6),
         }
     }
 }
@@ -124,6 +124,7 @@ impl World {
             outside: outside::Outside::default(),
             is_given_up: false,
             has_stopped: false,
+            suspensions: 0,
             savepoint: None,
             savepoints: 0,
             log: Vec::new(),

@@ -48,6 +48,8 @@ pub(super) struct Commons {
     pub(super) has_stopped: bool,
     /// The savepoint with which the job has ended.
     pub(super) savepoint: Option<Manifest>,
+    /// How often the job has left off at a checkpoint.
+    pub(super) suspensions: u64,
     /// How many savepoints could have been taken.
     pub(super) savepoints: u64,
     pub(super) log: Vec<String>,
@@ -284,6 +286,7 @@ impl Coordinator {
 
     fn publish(&mut self, status: JobStatus, commons: &mut Commons) {
         let run = self.run().unwrap();
+        commons.suspensions += u64::from(status == JobStatus::Suspended);
         let status = self.attempts.settle(run, status, Duration::ZERO);
         commons.log.push(format!("c{} {run} is {status:?}", self.number));
         commons.has_stopped |= status == JobStatus::Stopped;
