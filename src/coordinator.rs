@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidemill_coordinator::api;
-use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle};
+use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle, LeftJob};
 
 use crate::error::Result;
 use crate::follow::warn;
@@ -42,8 +42,8 @@ pub async fn run(config: Coordinator) -> Result<()> {
     interrupts.next().await;
     tokio::select! {
         left = coordinator.leave() => {
-            let jobs = left?;
-            say(&format!("coordinator ends; the next one goes on with what has not ended ({jobs} jobs are at a checkpoint)"));
+            left?;
+            say("coordinator ends; the next one goes on with its jobs");
         }
         // Nothing is lost: jobs go on from checkpoints that are there.
         _ = interrupts.next() => {}
@@ -55,9 +55,12 @@ pub async fn run(config: Coordinator) -> Result<()> {
 /// Goes on with the jobs of the coordinator before this one. What is wrong with one of them does not hold up the
 /// others.
 async fn resume_jobs(coordinator: &CoordinatorHandle) -> Result<()> {
-    for (job, _) in coordinator.unfinished_jobs().await? {
-        if let Err(error) = coordinator.resume(job).await {
-            warn(&format!("{job} does not go on: {}", error.chain()));
+    for LeftJob { id, failure, .. } in coordinator.left_jobs().await? {
+        // One that has failed would fail again, unless somebody has done something about it.
+        if failure.is_none()
+            && let Err(error) = coordinator.resume(id).await
+        {
+            warn(&format!("{id} does not go on: {}", error.chain()));
         }
     }
     Ok(())

@@ -6,7 +6,7 @@
 mod lane;
 mod leaving;
 pub(crate) mod messages;
-mod observe;
+pub(crate) mod observe;
 mod restart;
 pub(crate) mod savepoint;
 

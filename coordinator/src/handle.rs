@@ -23,6 +23,7 @@ use tidemill_plans::{ErrorDomain, PlanError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tracing::warn;
 
 use crate::actor::Coordinator;
 use crate::actor::messages::{
@@ -30,6 +31,7 @@ use crate::actor::messages::{
     ListJobs, ListWorkers, NoteAlignment, Observe, Rescale, ResultQueue, ShutdownWorkers, StopJob, Submit,
     TakeSavepoint, Terminate,
 };
+use crate::actor::observe::makes;
 use crate::actor::savepoint::ANSWER_LIMIT;
 use crate::checkpoints::{self, CheckpointPlace, can_be_restored};
 use crate::clock::{Clock, SystemClock};
@@ -165,7 +167,7 @@ impl CoordinatorHandle {
             // Before anybody can hear of the job, and go on with it.
             restore = Some(checkpoints::begin(&storage, beginning).await?);
             let (graph, settings) = (graph.clone(), settings.clone());
-            self.metadata.keep_job(JobRecord { run, graph, settings, checkpoints }).await?;
+            self.metadata.keep_job(JobRecord { run, graph, settings, checkpoints, failure: None }).await?;
         }
         let started = self.start_job(Submit { run, graph, settings, checkpoints: checkpoints.clone(), restore }).await;
         if started.is_err()
@@ -183,9 +185,24 @@ impl CoordinatorHandle {
         Ok(JobHandle { id, status, metrics, epoch, results, recovers, actor: self.actor.clone() })
     }
 
-    /// The jobs that have not ended, and those of which workers still hold something.
+    /// The jobs that have not ended, those of which workers still hold something, and those that have failed and could
+    /// be tried again.
     pub async fn jobs(&self) -> Result<Vec<JobInfo>> {
-        self.ask(ListJobs).await
+        let mut jobs = self.ask(ListJobs).await?;
+        for LeftJob { id, makes, failure, restarts, .. } in self.left_jobs().await? {
+            let Some(message) = failure.filter(|_| jobs.iter().all(|job| job.id != id)) else { continue };
+            jobs.push(JobInfo {
+                id,
+                status: JobStatus::Failed { domain: ErrorDomain::External, message },
+                restarts,
+                makes,
+                tasks: 0,
+                has_checkpoints: true,
+                newest_checkpoint: None,
+            });
+        }
+        jobs.sort_by_key(|job| job.id);
+        Ok(jobs)
     }
 
     /// Everything that is known of the jobs, for metrics.
@@ -232,19 +249,26 @@ impl CoordinatorHandle {
         savepoints::migration(&settings.from_savepoint, graph).await
     }
 
-    /// The jobs that an earlier coordinator has left, and what each runs.
-    pub async fn unfinished_jobs(&self) -> Result<Vec<(JobId, DataflowGraph)>> {
+    /// The jobs that have checkpoints and have not ended, and those that have failed.
+    pub async fn left_jobs(&self) -> Result<Vec<LeftJob>> {
         let records = self.metadata.jobs().await?;
-        Ok(records.into_iter().map(|record| (record.run.job, record.graph)).collect())
+        let left = |JobRecord { run, graph, failure, .. }| LeftJob {
+            id: run.job,
+            makes: makes(&graph),
+            graph,
+            failure,
+            restarts: run.attempt,
+        };
+        Ok(records.into_iter().map(left).collect())
     }
 
     /// Goes on with a job that an earlier coordinator has left, from its newest checkpoint.
     pub async fn resume(&self, job: JobId) -> Result<JobHandle> {
         // Before the next attempt is claimed, which would end the one that runs.
-        if self.jobs().await?.iter().any(|running| running.id == job) {
+        if self.ask(ListJobs).await?.iter().any(|running| running.id == job) {
             return Err(CoordinatorError::AlreadyRuns { job });
         }
-        let JobRecord { run, graph, settings, checkpoints } =
+        let JobRecord { run, graph, settings, checkpoints, .. } =
             self.metadata.next_attempt(job).await?.ok_or(CoordinatorError::NoSuchJob { job })?;
         let storage = Storage::open(&checkpoints)?;
         let restore = Some(checkpoints::claim(&storage, run, 0, &[]).await?);
@@ -287,16 +311,18 @@ impl CoordinatorHandle {
     }
 
     /// Ends the coordinator and neither its jobs, which another one goes on with, nor its workers, which wait for that.
-    /// Each job takes a last checkpoint, if it does in time; returns how many have left off or ended by then.
-    pub async fn leave(&self) -> Result<usize> {
+    /// Each job takes a last checkpoint, if it does in time.
+    pub async fn leave(&self) -> Result<()> {
         let statuses = self.ask(KeepJobs).await?;
         let ends = statuses.into_iter().map(|mut status| async move {
-            timeout(LEAVE_LIMIT, async { status.wait_for(JobStatus::is_terminal).await.is_ok() }).await
+            let ended = timeout(LEAVE_LIMIT, async { status.wait_for(JobStatus::is_terminal).await.is_ok() }).await;
+            if ended != Ok(true) {
+                warn!("a job has not left off in time; it goes on from an earlier checkpoint");
+            }
         });
-        let ended = join_all(ends).await.into_iter().filter(|ended| matches!(ended, Ok(true))).count();
+        join_all(ends).await;
         self.metadata.close().await?;
-        self.ask(Terminate).await?;
-        Ok(ended)
+        self.ask(Terminate).await
     }
 
     /// Ends all jobs, all workers, and the coordinator. Shutting down twice is one shutdown.
@@ -388,6 +414,21 @@ impl CoordinatorLink for CoordinatorHandle {
             answer.map_err(|error| LinkError { peer: String::from("coordinator"), reason: error.chain() })
         })
     }
+}
+
+/// A job that the metadata have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeftJob {
+    /// The job.
+    pub id: JobId,
+    /// The sinks that it writes and the models that it trains, by name.
+    pub makes: Vec<String>,
+    /// What it runs.
+    pub graph: DataflowGraph,
+    /// Why it has failed, if it has.
+    pub failure: Option<String>,
+    /// How often it has begun again.
+    pub restarts: u32,
 }
 
 /// How a job is.

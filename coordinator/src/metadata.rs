@@ -35,6 +35,7 @@ enum Request {
     /// The next attempt at a job; none if it has ended.
     NextAttempt(JobId, Answer<Option<JobRecord>>),
     ForgetJob(JobId, Answer<()>),
+    FailJob(JobId, String, Answer<()>),
     Jobs(Answer<Vec<JobRecord>>),
     RecordObject(CatalogEntry, Answer<()>),
     RemoveObject(String, Answer<bool>),
@@ -86,6 +87,11 @@ impl MetadataHandle {
         self.call(|answer| Request::NextAttempt(job, answer)).await
     }
 
+    /// Keeps a job that has failed, and why.
+    pub(crate) async fn fail_job(&self, job: JobId, cause: String) -> Result<()> {
+        self.call(|answer| Request::FailJob(job, cause, answer)).await
+    }
+
     /// Forgets a job that has ended.
     pub(crate) async fn forget_job(&self, job: JobId) -> Result<()> {
         self.call(|answer| Request::ForgetJob(job, answer)).await
@@ -96,7 +102,7 @@ impl MetadataHandle {
         Ok(self.jobs().await?.into_iter().find(|record| record.run.job == job))
     }
 
-    /// The jobs that have not ended.
+    /// The jobs that have not ended, and those that have failed.
     pub(crate) async fn jobs(&self) -> Result<Vec<JobRecord>> {
         self.call(Request::Jobs).await
     }
@@ -159,6 +165,10 @@ async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Reque
             Request::ForgetJob(job, answer) => {
                 drop(answer.send(commit(store.as_mut(), Ok(vec![record::forget(job)])).await));
             }
+            Request::FailJob(job, cause, answer) => {
+                let changes = record::fail(store.as_ref(), job, cause);
+                drop(answer.send(commit(store.as_mut(), changes).await));
+            }
             Request::Jobs(answer) => drop(answer.send(record::records(store.as_ref()))),
             Request::RecordObject(entry, answer) => {
                 let change = catalog::record(store.as_ref(), &entry).map(|change| vec![change]);
@@ -208,6 +218,7 @@ async fn cluster(store: &mut dyn MetaStore) -> Result<String> {
 async fn next_attempt(store: &mut dyn MetaStore, job: JobId) -> Result<Option<JobRecord>> {
     let Some(mut found) = record::find(store, job)? else { return Ok(None) };
     found.run = found.run.next();
+    found.failure = None;
     store.commit(vec![record::keep(&found)?]).await?;
     Ok(Some(found))
 }

@@ -320,7 +320,8 @@ impl SqlSession {
         if let Some(own) = self.jobs.iter().find(|job| job.objects.contains(name)) {
             return Ok(own.handle.id);
         }
-        let others = self.coordinator.jobs().await?;
+        let mut others = self.coordinator.jobs().await?;
+        others.retain(|job| !job.status.is_terminal());
         let found = others.iter().rev().find(|job| job.makes.contains(name));
         found.map(|job| job.id).ok_or_else(|| CoordinatorError::UnknownObject { name: name.clone() })
     }

@@ -18,6 +18,7 @@ mod formats;
 mod functions;
 mod generated;
 mod joins;
+mod kept;
 mod killed;
 mod learning;
 mod logic;

@@ -82,7 +82,7 @@ impl Restarts {
     fn record(&self, run: RunId) -> Option<JobRecord> {
         let place = self.place.as_ref()?;
         let (graph, settings) = (self.graph.clone(), self.settings.clone());
-        Some(JobRecord { run, graph, settings, checkpoints: place.url.clone() })
+        Some(JobRecord { run, graph, settings, checkpoints: place.url.clone(), failure: None })
     }
 }
 
@@ -201,12 +201,8 @@ impl Coordinator {
             assert!(!job.status.borrow().is_terminal(), "{id} ends once");
             job.results = None;
         }
-        if status.is_terminal()
-            && status != JobStatus::Suspended
-            && let Some(Place { storage, .. }) = job.restarts.place.clone()
-        {
-            let (metadata, is_finished) = (self.metadata.clone(), status == JobStatus::Finished);
-            self.tasks.spawn(forget_job(metadata, storage, id, is_finished));
+        if let Some(Place { storage, .. }) = job.restarts.place.clone().filter(|_| status.is_terminal()) {
+            self.tasks.spawn(note_end(self.metadata.clone(), storage, id, status.clone()));
         }
         if let Some(job) = self.jobs.get_mut(&id) {
             job.status.send_replace(status);
@@ -402,13 +398,21 @@ fn slots_wanted(plan: &JobPlan) -> SlotWait {
     SlotWait::new(instances.max().unwrap_or(1))
 }
 
-/// Lets go of a job that is over: no coordinator goes on with it.
-async fn forget_job(metadata: MetadataHandle, storage: Storage, job: JobId, is_finished: bool) {
-    let forgotten = async {
-        metadata.forget_job(job).await?;
-        if is_finished { checkpoints::clear(&storage, job).await } else { Ok(()) }
+/// Notes the end of a job that has checkpoints. No coordinator goes on by itself with one that has ended; one that has
+/// left off is as it was.
+async fn note_end(metadata: MetadataHandle, storage: Storage, job: JobId, status: JobStatus) {
+    let noted = async {
+        match status {
+            JobStatus::Suspended => Ok(()),
+            JobStatus::Failed { message, .. } => metadata.fail_job(job, message).await,
+            JobStatus::Finished => {
+                metadata.forget_job(job).await?;
+                checkpoints::clear(&storage, job).await
+            }
+            _ => metadata.forget_job(job).await,
+        }
     };
-    if let Err(error) = forgotten.await {
-        warn!(%job, error = error.chain(), "what is known of a job that is over is left");
+    if let Err(error) = noted.await {
+        warn!(%job, error = error.chain(), "the end of a job is not noted");
     }
 }
