@@ -150,6 +150,7 @@ fn spawn(coordinator: SocketAddr, slots: u32) -> Result<Child> {
     let program = std::env::current_exe().map_err(TidemillError::Spawn)?;
     Command::new(program)
         .args(["worker", "--coordinator", &coordinator.to_string(), "--slots", &slots.to_string()])
+        .arg("--end-without-coordinator")
         .stdin(Stdio::null())
         // An interrupt at the terminal goes to the whole group; the coordinator decides what it means.
         .process_group(0)

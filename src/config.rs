@@ -1,5 +1,6 @@
 //! The only code that reads the environment and the files named on the command line.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Result, TidemillError};
@@ -28,4 +29,14 @@ pub fn scratch_folder() -> PathBuf {
 /// The text of a file.
 pub fn read_script(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|source| TidemillError::ReadFile { path: path.to_path_buf(), source })
+}
+
+/// A path that means the same to processes that run elsewhere.
+pub fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|source| TidemillError::ReadFile { path: path.to_path_buf(), source })
+}
+
+/// An error if an endpoint can be reached from other machines and nobody has said that it may be.
+pub fn check_bind(address: SocketAddr, insecure: bool) -> Result<()> {
+    if insecure || address.ip().is_loopback() { Ok(()) } else { Err(TidemillError::PublicBind(address)) }
 }

@@ -1,6 +1,7 @@
 //! What the command line can fail with; every message is for the person at the terminal.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use arrow::error::ArrowError;
@@ -48,9 +49,33 @@ pub enum TidemillError {
     /// A process that cannot be started.
     #[error("cannot start a worker process")]
     Spawn(#[source] io::Error),
+    /// An endpoint is to be reached from other machines.
+    #[error(
+        "{0} can be reached from other machines, and there is neither encryption nor authentication yet; \
+         127.0.0.1 is possible, and --insecure, if nobody else is on the network"
+    )]
+    PublicBind(SocketAddr),
     /// A data folder in which every job has ended.
     #[error("no job was left unfinished in {}; jobs go on from checkpoints, which SELECT has none of", .0.display())]
     NothingToResume(PathBuf),
+    /// A data folder in which jobs have ended or failed.
+    #[error("no job was left unfinished in {}, but there is: {found}; --job tries one of them again", data_dir.display())]
+    OnlyFailedJobs {
+        /// The folder.
+        data_dir: PathBuf,
+        /// The jobs that have failed, and why.
+        found: String,
+    },
+    /// A data folder that has no such job.
+    #[error("no job '{name}' was left in {}; there is: {found}", data_dir.display())]
+    NoSuchJob {
+        /// What was asked for.
+        name: String,
+        /// The folder.
+        data_dir: PathBuf,
+        /// The jobs that were left there, and why they have failed.
+        found: String,
+    },
     /// The coordinator refused or failed.
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),

@@ -1,6 +1,7 @@
 //! Follows a job for whoever sits at the terminal.
 
 use tidemill_coordinator::{JobHandle, JobStatus};
+use tidemill_plans::ids::JobId;
 use tidemill_plans::protocol::StopMode;
 use tokio::signal::unix::SignalKind;
 
@@ -49,7 +50,7 @@ pub async fn follow(
                 // The first lets what was read be written; the second does not wait for it.
                 let mode = if interrupted.is_some() { StopMode::Cancel } else { StopMode::Drain };
                 interrupted.get_or_insert(signal);
-                job.stop(mode).await?;
+                job.interrupt(mode).await?;
             }
             error = cluster.worker_ended(), if interrupted.is_none() => match job.recovers {
                 true => cluster.replace_ended_workers()?,
@@ -71,9 +72,19 @@ pub async fn follow(
     match status {
         JobStatus::Failed { message, .. } => Err(TidemillError::JobFailed(message)),
         JobStatus::Stopped if results.are_complete() => Ok(End::Finished),
+        JobStatus::Suspended => {
+            warn(&suspended(job.id));
+            Ok(End::Interrupted(interrupted.unwrap_or(SignalKind::interrupt())))
+        }
         JobStatus::Stopped => Ok(End::Interrupted(interrupted.unwrap_or(SignalKind::interrupt()))),
         _ => Ok(End::Finished),
     }
+}
+
+/// What to say of a job that has left off.
+#[must_use]
+pub fn suspended(job: JobId) -> String {
+    format!("{job} was not done in time; tidemill resume --data-dir goes on with it from its newest checkpoint")
 }
 
 /// Tells the person at the terminal what may go wrong, or has gone.

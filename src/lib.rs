@@ -9,15 +9,18 @@
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod coordinator;
 pub mod error;
 pub mod follow;
 pub mod functions;
 pub mod interrupts;
 pub mod output;
 pub mod progress;
+pub mod remote;
 pub mod results;
 pub mod resume;
 pub mod script;
 pub mod shell;
+pub mod worker;
 
 pub use error::{Result, TidemillError};

@@ -11,11 +11,13 @@ use tidemill_coordinator::{JobHandle, JobStatus};
 use tidemill_plans::explain::analyze::explain_analyze;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
 use crate::cluster::{LocalCluster, Workers};
 use crate::config;
 use crate::error::{Result, TidemillError};
+use crate::follow::{End, suspended};
 use crate::interrupts::Interrupts;
 use crate::output::{self, Format};
 use crate::results::Results;
@@ -48,19 +50,21 @@ pub struct Shell {
 }
 
 /// Runs a shell on standard input, within an actix system. Where that is no terminal, an error ends it.
-pub async fn run(shell: Shell) -> Result<()> {
+pub async fn run(shell: Shell) -> Result<End> {
     let interrupts = Interrupts::listen()?;
     let mut cluster = LocalCluster::start(shell.data_dir.clone())?;
-    let started = match cluster.serve_http(shell.http).await {
-        Ok(()) => cluster.start_workers(shell.workers).await,
-        Err(error) => Err(error),
-    };
-    let outcome = match started {
-        Ok(()) => Prompt::new(&mut cluster, &shell, interrupts).read_and_run().await,
-        Err(error) => Err(error),
-    };
+    let outcome = run_on(&mut cluster, &shell, interrupts).await;
     cluster.shut_down().await;
     outcome
+}
+
+async fn run_on(cluster: &mut LocalCluster, shell: &Shell, mut interrupts: Interrupts) -> Result<End> {
+    cluster.serve_http(shell.http).await?;
+    tokio::select! {
+        started = cluster.start_workers(shell.workers) => started?,
+        signal = interrupts.next() => return Ok(End::Interrupted(signal)),
+    }
+    Prompt::new(cluster, shell, interrupts).read_and_run().await
 }
 
 struct Prompt<'a> {
@@ -91,7 +95,7 @@ impl<'a> Prompt<'a> {
         Self { session, cluster, interrupts, format: shell.format, is_terminal, text: String::new(), lines_before: 0 }
     }
 
-    async fn read_and_run(mut self) -> Result<()> {
+    async fn read_and_run(mut self) -> Result<End> {
         let mut lines = read_lines();
         let mut check = tokio::time::interval(FAILURE_CHECK);
         self.prompt();
@@ -99,6 +103,7 @@ impl<'a> Prompt<'a> {
             tokio::select! {
                 line = lines.recv() => match line {
                     Some(line) => match self.take_line(&line).await {
+                        Ok(true) if self.interrupts.has_to_end() => break Ok(()),
                         Ok(true) => self.prompt(),
                         Ok(false) => break Ok(()),
                         Err(error) => break Err(error),
@@ -106,7 +111,7 @@ impl<'a> Prompt<'a> {
                     None => break self.run_rest().await,
                 },
                 signal = self.interrupts.next() => {
-                    if !self.is_terminal || signal == tokio::signal::unix::SignalKind::terminate() {
+                    if !self.is_terminal || signal == SignalKind::terminate() {
                         break Ok(());
                     }
                     self.text.clear();
@@ -117,8 +122,14 @@ impl<'a> Prompt<'a> {
                 _ = check.tick() => self.tell_failures(),
             }
         };
-        self.session.close().await?;
-        outcome
+        if !self.interrupts.has_to_end() {
+            self.session.close().await?;
+            return outcome.map(|()| End::Finished);
+        }
+        for job in self.session.interrupt().await? {
+            say(&suspended(job));
+        }
+        outcome.map(|()| End::Interrupted(SignalKind::terminate()))
     }
 
     /// Takes a line; false to quit.

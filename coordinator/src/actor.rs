@@ -4,8 +4,9 @@
 //! results in the task of whoever delivers them; all come back as messages.
 
 mod lane;
+mod leaving;
 pub(crate) mod messages;
-mod observe;
+pub(crate) mod observe;
 mod restart;
 pub(crate) mod savepoint;
 
@@ -15,10 +16,8 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, Arbiter, AsyncContext, Context, Handler, MessageResult, ResponseFuture};
 use futures::future::join_all;
-use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{Epoch, JobId, OperatorId, RunId, WorkerId};
 use tidemill_plans::protocol::{Deployment, OperatorMetrics, StopMode, WorkerLink, WorkerRequest};
-use tidemill_plans::settings::Settings;
 use tidemill_plans::stage::Stages;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -26,23 +25,24 @@ use tracing::{debug, info, warn};
 
 use self::lane::{LANE_REQUESTS_MAX, Outcome, ask, run_lane};
 use self::messages::{
-    AddWorker, ForgetViews, Heartbeat, JobEvent, ListWorkers, Origin, RequestEnded, ResultQueue, ShutdownWorkers,
-    StopJob, Submit, Terminate,
+    AddWorker, ForgetViews, Heartbeat, JobEvent, ListWorkers, RequestEnded, ResultQueue, ShutdownWorkers, StopJob,
+    Submit, Terminate,
 };
 use self::restart::Restarts;
 use self::savepoint::WantedSavepoint;
 use crate::clock::Clock;
-use crate::cluster::{HEARTBEAT_LIMIT, Membership, WorkerInfo};
+use crate::cluster::{Membership, Origin, WorkerInfo};
 use crate::error::Result;
 use crate::handle::ResultBatches;
 use crate::job::checkpoint_log::CheckpointLog;
 use crate::job::{Effect, Event, JobFailure, JobMachine, JobPlan, JobStatus, RequestKind};
 use crate::metadata::MetadataHandle;
-use crate::scheduler::place;
+use crate::scheduler::{SlotWait, place};
 use crate::views::Views;
 
-/// How often silent workers are looked for.
+/// How often silent workers are looked for, at least; and how often in the time that they may be silent.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(500);
+const EXPIRY_CHECKS: u32 = 5;
 
 /// Result messages that a session may leave lying before its workers wait.
 const RESULT_MESSAGES_MAX: usize = 16;
@@ -55,6 +55,8 @@ pub(crate) struct Coordinator {
     /// How many workers there are, for those who wait for some.
     member_count: watch::Sender<usize>,
     jobs: BTreeMap<JobId, Job>,
+    /// Whether it is about to end, and takes no more jobs.
+    is_leaving: bool,
     /// Where materialized views are, those of jobs that are over too.
     views: Views,
     /// The metadata task and the lanes; aborted when the actor ends.
@@ -79,38 +81,43 @@ struct Job {
     deployed: BTreeSet<WorkerId>,
     /// The savepoint that is being taken of it.
     savepoint: Option<WantedSavepoint>,
+    /// For how many slots it waits, while it does.
+    slots: SlotWait,
 }
 
 impl Coordinator {
     /// An actor without workers; `tasks` holds the metadata task.
     pub(crate) fn new(
         clock: Arc<dyn Clock>,
+        members: Membership,
         member_count: watch::Sender<usize>,
         tasks: JoinSet<()>,
         metadata: MetadataHandle,
     ) -> Self {
         Self {
             clock,
-            members: Membership::default(),
+            members,
             links: BTreeMap::new(),
             member_count,
             jobs: BTreeMap::new(),
+            is_leaving: false,
             views: Views::default(),
             tasks,
             metadata,
         }
     }
 
-    /// Places the tasks of a graph.
-    fn deployment(&self, run: RunId, mut graph: DataflowGraph, settings: Settings) -> Result<Deployment> {
-        let slots: Vec<(WorkerId, u32)> = self.members.workers().map(|worker| (worker.id, worker.slots)).collect();
-        let stages = Stages::of(&graph)?;
-        let fixed = self.views.resolve(&mut graph, &stages, |id| slots.iter().any(|(worker, _)| *worker == id))?;
-        let tasks = place(&stages, &slots, &fixed)?;
-        let used: BTreeSet<WorkerId> = tasks.iter().map(|(_, worker)| *worker).collect();
+    /// Places the tasks of a deployment.
+    fn deployment(&self, mut deployment: Deployment) -> Result<Deployment> {
+        let slots: Vec<(WorkerId, u32)> = self.members.available().map(|worker| (worker.id, worker.slots)).collect();
+        let stages = Stages::of(&deployment.graph)?;
+        let is_there = |id| self.members.get(id).is_some();
+        let fixed = self.views.resolve(&mut deployment.graph, &stages, is_there)?;
+        deployment.tasks = place(&stages, &slots, &fixed)?;
+        let used: BTreeSet<WorkerId> = deployment.tasks.iter().map(|(_, worker)| *worker).collect();
         let workers = self.members.workers().filter(|worker| used.contains(&worker.id));
-        let workers = workers.map(|worker| (worker.id, worker.data_address.clone())).collect();
-        Ok(Deployment { run, graph, tasks, workers, settings, checkpoints: None, restore: None })
+        deployment.workers = workers.map(|worker| (worker.id, worker.data_address.clone())).collect();
+        Ok(deployment)
     }
 
     fn open_lanes(&mut self, plan: &JobPlan, ctx: &Context<Self>) -> BTreeMap<WorkerId, mpsc::Sender<WorkerRequest>> {
@@ -232,7 +239,7 @@ impl Coordinator {
     fn expire(&mut self, ctx: &mut Context<Self>) {
         // Lanes of jobs that are over have ended by themselves.
         while self.tasks.try_join_next().is_some() {}
-        let reason = format!("no heartbeat for {} s", HEARTBEAT_LIMIT.as_secs());
+        let reason = format!("no heartbeat for {:?}", self.members.limit());
         for lost in self.members.expire(self.clock.now()) {
             self.mourn(&lost, &reason, ctx);
         }
@@ -243,7 +250,7 @@ impl Actor for Coordinator {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(EXPIRY_INTERVAL, Self::expire);
+        ctx.run_interval(EXPIRY_INTERVAL.min(self.members.limit() / EXPIRY_CHECKS), Self::expire);
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
@@ -261,11 +268,13 @@ impl Handler<AddWorker> for Coordinator {
         {
             self.lose(before, "its process registered again", ctx);
         }
-        let worker = self.members.register(message.data_address.clone(), message.slots, self.clock.now());
-        info!(%worker, address = message.data_address, slots = message.slots, "worker registered");
-        self.links.insert(worker, message.link);
+        let AddWorker { id, data_address, slots, link, origin } = message;
+        info!(worker = %id, address = data_address, slots, "worker registered");
+        self.members.register(id, data_address, slots, origin, self.clock.now());
+        self.links.insert(id, link);
         self.member_count.send_replace(self.members.len());
-        MessageResult(worker)
+        self.offer_slots(ctx);
+        MessageResult(())
     }
 }
 
@@ -351,6 +360,7 @@ impl Handler<RequestEnded> for Coordinator {
                 job.note_damaged();
             }
         }
+        self.let_go_if_idle(worker);
         let result = match outcome {
             Outcome::Done => Ok(()),
             Outcome::Failed(cause) | Outcome::Damaged(cause) => Err(cause),
@@ -371,7 +381,7 @@ impl Handler<ShutdownWorkers> for Coordinator {
     fn handle(&mut self, _: ShutdownWorkers, ctx: &mut Context<Self>) -> Self::Result {
         for run in self.runs() {
             // Workers are about to end, so nobody waits for their tasks.
-            self.stop_job(run.job, StopMode::Cancel, ctx);
+            self.interrupt_job(run.job, StopMode::Cancel, ctx);
             self.drive(run, Event::StopTimedOut(StopMode::Cancel), ctx);
         }
         let links = std::mem::take(&mut self.links);

@@ -96,11 +96,33 @@ pub enum CoordinatorError {
         /// The job.
         job: JobId,
     },
-    /// No job of this session makes an object of this name.
-    #[error("no job of this session makes '{name}'; SHOW JOBS lists the jobs and what they make")]
+    /// A job that is to be gone on with does.
+    #[error("{job} runs already")]
+    AlreadyRuns {
+        /// The job.
+        job: JobId,
+    },
+    /// No job makes an object of this name.
+    #[error("no job makes '{name}'; SHOW JOBS lists the jobs and what they make")]
     UnknownObject {
         /// The name.
         name: String,
+    },
+    /// A job that somebody waits for has failed.
+    #[error("{message}")]
+    JobFailed {
+        /// Who must act.
+        domain: ErrorDomain,
+        /// The cause, with its chain.
+        message: String,
+    },
+    /// A coordinator in another process cannot be reached, or refuses.
+    #[error("{url}: {reason}")]
+    Remote {
+        /// Where it was to be.
+        url: String,
+        /// What happened, or what it says.
+        reason: String,
     },
     /// A job without checkpoints cannot do something.
     #[error("{job} has no checkpoints, so {what} is not possible; start it with --data-dir or checkpoint_storage")]
@@ -196,10 +218,12 @@ impl CoordinatorError {
     pub fn domain(&self) -> ErrorDomain {
         match self {
             Self::Sql(error) => error.domain(),
+            Self::JobFailed { domain, .. } => *domain,
             Self::Bind { .. }
             | Self::InUse { .. }
             | Self::NoSuchJob { .. }
             | Self::NotRunning { .. }
+            | Self::AlreadyRuns { .. }
             | Self::PublicAddress { .. }
             | Self::NoCheckpoints { .. }
             | Self::UnknownObject { .. }
@@ -221,6 +245,7 @@ impl CoordinatorError {
             | Self::ObjectStore(_)
             | Self::Index(_)
             | Self::Folder { .. }
+            | Self::Remote { .. }
             | Self::ShutDown => ErrorDomain::External,
             Self::NoSystem | Self::Plan(_) | Self::Lost { .. } => ErrorDomain::Internal,
         }

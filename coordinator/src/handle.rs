@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::{Actor, Addr, Arbiter, Handler, Message, System};
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
+use futures::future::join_all;
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
@@ -22,24 +23,30 @@ use tidemill_plans::{ErrorDomain, PlanError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tracing::warn;
 
 use crate::actor::Coordinator;
 use crate::actor::messages::{
-    AddWorker, ForgetViews, Heartbeat, JobChannels, JobEvent, ListCheckpoints, ListJobs, ListWorkers, NoteAlignment,
-    Observe, Origin, Rescale, ResultQueue, ShutdownWorkers, StopJob, Submit, TakeSavepoint, Terminate,
+    AddWorker, ForgetViews, Heartbeat, InterruptJob, JobChannels, JobEvent, KeepJobs, LeaveWorker, ListCheckpoints,
+    ListJobs, ListWorkers, NoteAlignment, Observe, Rescale, ResultQueue, ShutdownWorkers, StopJob, Submit,
+    TakeSavepoint, Terminate,
 };
+use crate::actor::observe::makes;
 use crate::actor::savepoint::ANSWER_LIMIT;
 use crate::checkpoints::{self, CheckpointPlace, can_be_restored};
 use crate::clock::{Clock, SystemClock};
-use crate::cluster::{FlightWorkerLink, WorkerInfo};
+use crate::cluster::{FlightWorkerLink, HEARTBEAT_LIMIT, Membership, Origin, WorkerInfo};
 use crate::compile::{Compiled, compile};
 use crate::error::{CoordinatorError, Result};
 use crate::job::checkpoint_log::{CheckpointInfo, CheckpointLog};
 use crate::job::record::JobRecord;
-use crate::job::{Event, JobFailure, JobStatus};
+use crate::job::{CANCEL_LIMIT, Event, JobFailure, JobStatus, SUSPEND_LIMIT};
 use crate::meta::JournalStore;
 use crate::metadata::MetadataHandle;
 use crate::savepoints::{self, Beginning, Target};
+
+/// How long jobs may take to leave off: for a last checkpoint, and to be told that it was the last.
+const LEAVE_LIMIT: Duration = SUSPEND_LIMIT.saturating_add(CANCEL_LIMIT);
 
 /// How a coordinator is set up.
 #[derive(Debug, Clone)]
@@ -48,11 +55,13 @@ pub struct CoordinatorConfig {
     pub data_dir: Option<PathBuf>,
     /// What tells workers that are silent from workers that are not.
     pub clock: Arc<dyn Clock>,
+    /// How long a worker may be silent. Its lease is as long.
+    pub heartbeat_limit: Duration,
 }
 
 impl Default for CoordinatorConfig {
     fn default() -> Self {
-        Self { data_dir: None, clock: SystemClock::shared() }
+        Self { data_dir: None, clock: SystemClock::shared(), heartbeat_limit: HEARTBEAT_LIMIT }
     }
 }
 
@@ -63,6 +72,7 @@ pub struct CoordinatorHandle {
     metadata: MetadataHandle,
     member_count: watch::Receiver<usize>,
     checkpoints: CheckpointPlace,
+    heartbeat_limit: Duration,
 }
 
 impl CoordinatorHandle {
@@ -96,13 +106,16 @@ impl CoordinatorHandle {
             cluster: metadata.cluster().await?,
         };
         let (count, member_count) = watch::channel(0);
-        let actor = Coordinator::new(config.clock, count, tasks, metadata.clone()).start();
-        Ok(Self { actor, metadata, member_count, checkpoints: place })
+        let members = Membership::new(config.heartbeat_limit);
+        let actor = Coordinator::new(config.clock, members, count, tasks, metadata.clone()).start();
+        Ok(Self { actor, metadata, member_count, checkpoints: place, heartbeat_limit: config.heartbeat_limit })
     }
 
     /// Takes in a worker of this process.
     pub async fn add_worker(&self, data_address: String, slots: u32, link: Arc<dyn WorkerLink>) -> Result<WorkerId> {
-        self.ask(AddWorker { data_address, slots, link, origin: Origin::Embedded }).await
+        let id = self.metadata.next_worker().await?;
+        self.ask(AddWorker { id, data_address, slots, link, origin: Origin::Embedded }).await?;
+        Ok(id)
     }
 
     /// The registered workers.
@@ -154,7 +167,7 @@ impl CoordinatorHandle {
             // Before anybody can hear of the job, and go on with it.
             restore = Some(checkpoints::begin(&storage, beginning).await?);
             let (graph, settings) = (graph.clone(), settings.clone());
-            self.metadata.keep_job(JobRecord { run, graph, settings, checkpoints }).await?;
+            self.metadata.keep_job(JobRecord { run, graph, settings, checkpoints, failure: None }).await?;
         }
         let started = self.start_job(Submit { run, graph, settings, checkpoints: checkpoints.clone(), restore }).await;
         if started.is_err()
@@ -172,9 +185,24 @@ impl CoordinatorHandle {
         Ok(JobHandle { id, status, metrics, epoch, results, recovers, actor: self.actor.clone() })
     }
 
-    /// The jobs that have not ended, and those of which workers still hold something.
+    /// The jobs that have not ended, those of which workers still hold something, and those that have failed and could
+    /// be tried again.
     pub async fn jobs(&self) -> Result<Vec<JobInfo>> {
-        self.ask(ListJobs).await
+        let mut jobs = self.ask(ListJobs).await?;
+        for LeftJob { id, makes, failure, restarts, .. } in self.left_jobs().await? {
+            let Some(message) = failure.filter(|_| jobs.iter().all(|job| job.id != id)) else { continue };
+            jobs.push(JobInfo {
+                id,
+                status: JobStatus::Failed { domain: ErrorDomain::External, message },
+                restarts,
+                makes,
+                tasks: 0,
+                has_checkpoints: true,
+                newest_checkpoint: None,
+            });
+        }
+        jobs.sort_by_key(|job| job.id);
+        Ok(jobs)
     }
 
     /// Everything that is known of the jobs, for metrics.
@@ -221,15 +249,26 @@ impl CoordinatorHandle {
         savepoints::migration(&settings.from_savepoint, graph).await
     }
 
-    /// The jobs that an earlier coordinator has left, and what each runs.
-    pub async fn unfinished_jobs(&self) -> Result<Vec<(JobId, DataflowGraph)>> {
+    /// The jobs that have checkpoints and have not ended, and those that have failed.
+    pub async fn left_jobs(&self) -> Result<Vec<LeftJob>> {
         let records = self.metadata.jobs().await?;
-        Ok(records.into_iter().map(|record| (record.run.job, record.graph)).collect())
+        let left = |JobRecord { run, graph, failure, .. }| LeftJob {
+            id: run.job,
+            makes: makes(&graph),
+            graph,
+            failure,
+            restarts: run.attempt,
+        };
+        Ok(records.into_iter().map(left).collect())
     }
 
     /// Goes on with a job that an earlier coordinator has left, from its newest checkpoint.
     pub async fn resume(&self, job: JobId) -> Result<JobHandle> {
-        let JobRecord { run, graph, settings, checkpoints } =
+        // Before the next attempt is claimed, which would end the one that runs.
+        if self.ask(ListJobs).await?.iter().any(|running| running.id == job) {
+            return Err(CoordinatorError::AlreadyRuns { job });
+        }
+        let JobRecord { run, graph, settings, checkpoints, .. } =
             self.metadata.next_attempt(job).await?.ok_or(CoordinatorError::NoSuchJob { job })?;
         let storage = Storage::open(&checkpoints)?;
         let restore = Some(checkpoints::claim(&storage, run, 0, &[]).await?);
@@ -271,6 +310,21 @@ impl CoordinatorHandle {
         self.metadata.version(model.to_owned(), version).await
     }
 
+    /// Ends the coordinator and neither its jobs, which another one goes on with, nor its workers, which wait for that.
+    /// Each job takes a last checkpoint, if it does in time.
+    pub async fn leave(&self) -> Result<()> {
+        let statuses = self.ask(KeepJobs).await?;
+        let ends = statuses.into_iter().map(|mut status| async move {
+            let ended = timeout(LEAVE_LIMIT, async { status.wait_for(JobStatus::is_terminal).await.is_ok() }).await;
+            if ended != Ok(true) {
+                warn!("a job has not left off in time; it goes on from an earlier checkpoint");
+            }
+        });
+        join_all(ends).await;
+        self.metadata.close().await?;
+        self.ask(Terminate).await
+    }
+
     /// Ends all jobs, all workers, and the coordinator. Shutting down twice is one shutdown.
     pub async fn shutdown(&self) {
         // Each step fails only if an earlier shutdown has done it.
@@ -299,6 +353,11 @@ impl CoordinatorHandle {
                     return Err(CoordinatorError::NotRegistered { worker });
                 }
             }
+            WorkerEvent::Leaving { worker } => {
+                if !self.ask(LeaveWorker(worker)).await? {
+                    return Err(CoordinatorError::NotRegistered { worker });
+                }
+            }
             WorkerEvent::TaskFinished { run, task, state } => {
                 self.ask(JobEvent(run, Event::TaskFinished { task, state })).await?;
             }
@@ -322,8 +381,9 @@ impl CoordinatorHandle {
 
     async fn register(&self, data_address: String, slots: u32) -> Result<EventResponse> {
         let link = Arc::new(FlightWorkerLink::connect(&data_address).await?);
-        let worker = self.ask(AddWorker { data_address, slots, link, origin: Origin::Remote }).await?;
-        Ok(EventResponse::Registered(worker))
+        let worker = self.metadata.next_worker().await?;
+        self.ask(AddWorker { id: worker, data_address, slots, link, origin: Origin::Remote }).await?;
+        Ok(EventResponse::Registered { worker, lease: self.heartbeat_limit })
     }
 
     /// Waits for room in the session's queue: this is how a slow reader slows the job down. It is the
@@ -354,6 +414,21 @@ impl CoordinatorLink for CoordinatorHandle {
             answer.map_err(|error| LinkError { peer: String::from("coordinator"), reason: error.chain() })
         })
     }
+}
+
+/// A job that the metadata have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeftJob {
+    /// The job.
+    pub id: JobId,
+    /// The sinks that it writes and the models that it trains, by name.
+    pub makes: Vec<String>,
+    /// What it runs.
+    pub graph: DataflowGraph,
+    /// Why it has failed, if it has.
+    pub failure: Option<String>,
+    /// How often it has begun again.
+    pub restarts: u32,
 }
 
 /// How a job is.
@@ -419,6 +494,12 @@ impl JobHandle {
     /// Asks the job to end; [`Self::wait`] tells when it has.
     pub async fn stop(&self, mode: StopMode) -> Result<()> {
         self.actor.send(StopJob(self.id, mode)).await.map_err(|_| CoordinatorError::ShutDown)
+    }
+
+    /// Asks the job to end because its process is to: what it does not get done is done by a later one, if it has
+    /// checkpoints.
+    pub async fn interrupt(&self, mode: StopMode) -> Result<()> {
+        self.actor.send(InterruptJob(self.id, mode)).await.map_err(|_| CoordinatorError::ShutDown)
     }
 
     /// Waits for the job's end. Results must be read meanwhile, or the job cannot end.

@@ -29,6 +29,6 @@ pub use clock::{Clock, SystemClock};
 pub use cluster::WorkerInfo;
 pub use compile::{Compiled, Output, compile};
 pub use error::{CoordinatorError, Result};
-pub use handle::{CoordinatorConfig, CoordinatorHandle, JobHandle, JobInfo, ObservedJob, ResultBatches};
+pub use handle::{CoordinatorConfig, CoordinatorHandle, JobHandle, JobInfo, LeftJob, ObservedJob, ResultBatches};
 pub use job::JobStatus;
 pub use tidemill_sql::ResultColumns;

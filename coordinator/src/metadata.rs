@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
 use tidemill_plans::codec;
-use tidemill_plans::ids::JobId;
+use tidemill_plans::ids::{JobId, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog;
@@ -21,6 +21,8 @@ const QUEUE_REQUESTS_MAX: usize = 64;
 
 const LAST_JOB: &[u8] = b"job/last";
 
+const LAST_WORKER: &[u8] = b"worker/last";
+
 const CLUSTER: &[u8] = b"cluster/name";
 
 type Answer<T> = oneshot::Sender<Result<T>>;
@@ -28,10 +30,12 @@ type Answer<T> = oneshot::Sender<Result<T>>;
 enum Request {
     Cluster(Answer<String>),
     NextJob(Answer<JobId>),
+    NextWorker(Answer<WorkerId>),
     KeepJob(Box<JobRecord>, Answer<()>),
     /// The next attempt at a job; none if it has ended.
     NextAttempt(JobId, Answer<Option<JobRecord>>),
     ForgetJob(JobId, Answer<()>),
+    FailJob(JobId, String, Answer<()>),
     Jobs(Answer<Vec<JobRecord>>),
     RecordObject(CatalogEntry, Answer<()>),
     RemoveObject(String, Answer<bool>),
@@ -66,6 +70,12 @@ impl MetadataHandle {
         self.call(Request::NextJob).await
     }
 
+    /// A worker id that was never given before on this store: a worker of the coordinator before this one is nobody
+    /// that this one knows.
+    pub(crate) async fn next_worker(&self) -> Result<WorkerId> {
+        self.call(Request::NextWorker).await
+    }
+
     /// Keeps a job, so that a later coordinator can go on with it.
     pub(crate) async fn keep_job(&self, record: JobRecord) -> Result<()> {
         self.call(|answer| Request::KeepJob(Box::new(record), answer)).await
@@ -75,6 +85,11 @@ impl MetadataHandle {
     /// has ended.
     pub(crate) async fn next_attempt(&self, job: JobId) -> Result<Option<JobRecord>> {
         self.call(|answer| Request::NextAttempt(job, answer)).await
+    }
+
+    /// Keeps a job that has failed, and why.
+    pub(crate) async fn fail_job(&self, job: JobId, cause: String) -> Result<()> {
+        self.call(|answer| Request::FailJob(job, cause, answer)).await
     }
 
     /// Forgets a job that has ended.
@@ -87,7 +102,7 @@ impl MetadataHandle {
         Ok(self.jobs().await?.into_iter().find(|record| record.run.job == job))
     }
 
-    /// The jobs that have not ended.
+    /// The jobs that have not ended, and those that have failed.
     pub(crate) async fn jobs(&self) -> Result<Vec<JobRecord>> {
         self.call(Request::Jobs).await
     }
@@ -138,7 +153,10 @@ async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Reque
     while let Some(request) = requests.recv().await {
         match request {
             Request::Cluster(answer) => drop(answer.send(cluster(store.as_mut()).await)),
-            Request::NextJob(answer) => drop(answer.send(next_job(store.as_mut()).await)),
+            Request::NextJob(answer) => drop(answer.send(next(store.as_mut(), LAST_JOB).await.map(JobId))),
+            Request::NextWorker(answer) => {
+                drop(answer.send(next(store.as_mut(), LAST_WORKER).await.map(WorkerId)));
+            }
             Request::KeepJob(job, answer) => {
                 let change = record::keep(&job).map(|change| vec![change]);
                 drop(answer.send(commit(store.as_mut(), change).await));
@@ -146,6 +164,10 @@ async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Reque
             Request::NextAttempt(job, answer) => drop(answer.send(next_attempt(store.as_mut(), job).await)),
             Request::ForgetJob(job, answer) => {
                 drop(answer.send(commit(store.as_mut(), Ok(vec![record::forget(job)])).await));
+            }
+            Request::FailJob(job, cause, answer) => {
+                let changes = record::fail(store.as_ref(), job, cause);
+                drop(answer.send(commit(store.as_mut(), changes).await));
             }
             Request::Jobs(answer) => drop(answer.send(record::records(store.as_ref()))),
             Request::RecordObject(entry, answer) => {
@@ -196,13 +218,18 @@ async fn cluster(store: &mut dyn MetaStore) -> Result<String> {
 async fn next_attempt(store: &mut dyn MetaStore, job: JobId) -> Result<Option<JobRecord>> {
     let Some(mut found) = record::find(store, job)? else { return Ok(None) };
     found.run = found.run.next();
+    found.failure = None;
     store.commit(vec![record::keep(&found)?]).await?;
     Ok(Some(found))
 }
 
-async fn next_job(store: &mut dyn MetaStore) -> Result<JobId> {
-    let last: u64 = store.get(LAST_JOB)?.map_or(Ok(0), |bytes| codec::decode(&bytes))?;
-    let next = last + 1;
-    store.commit(vec![(LAST_JOB.to_vec(), Some(codec::encode(&next)?))]).await?;
-    Ok(JobId(next))
+/// The number after the last one that was given.
+async fn next<N>(store: &mut dyn MetaStore, key: &[u8]) -> Result<N>
+where
+    N: bincode::Encode + bincode::Decode<()> + Default + From<u8> + std::ops::Add<Output = N> + Copy,
+{
+    let last: N = store.get(key)?.map_or_else(|| Ok(N::default()), |bytes| codec::decode(&bytes))?;
+    let next = last + N::from(1);
+    store.commit(vec![(key.to_vec(), Some(codec::encode(&next)?))]).await?;
+    Ok(next)
 }

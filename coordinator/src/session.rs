@@ -16,9 +16,11 @@ use tidemill_plans::node::NodeKind;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::{
-    JobBuilder, JobCommand, JobName, JobStatement, Outcome, ResultColumns, RunningView, Session, SqlError, parse_script,
+    JobBuilder, JobCommand, JobName, JobStatement, Outcome, ParsedStatement, ResultColumns, RunningView, Session,
+    SqlError, parse_script,
 };
 use tokio::time::timeout;
+use tracing::warn;
 
 use crate::error::{CoordinatorError, Result};
 use crate::handle::{CoordinatorHandle, JobHandle};
@@ -96,8 +98,17 @@ struct Submitted {
     views: Vec<(String, RunningView)>,
 }
 
+/// A text that is being executed.
+#[derive(Debug)]
+pub struct Script {
+    statements: std::vec::IntoIter<ParsedStatement>,
+    gathered: Gathered,
+    /// Its own settings, if they are not the session's.
+    settings: Option<Settings>,
+}
+
 /// The job that the statements of a text make together.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Gathered {
     statements: Vec<JobStatement>,
     messages: Vec<String>,
@@ -120,72 +131,102 @@ impl SqlSession {
         text: &str,
         mut reply: impl AsyncFnMut(Reply) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.sql.set_models(self.coordinator.models().await?);
-        let mut gathered = Gathered::default();
-        let outcome = self.run_statements(text, &mut gathered, &mut reply).await;
-        // What was created in front of an error runs.
-        let started = self.start(gathered).await;
-        outcome?;
-        for message in started? {
-            reply(Reply::Done(message)).await?;
+        let mut script = self.read(text).await?;
+        let outcome = self.run_steps(&mut script, &mut reply).await;
+        if outcome.is_err() {
+            self.leave(script).await;
+        }
+        outcome
+    }
+
+    async fn run_steps<E: From<CoordinatorError>>(
+        &mut self,
+        script: &mut Script,
+        reply: &mut impl AsyncFnMut(Reply) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while let Some(replies) = self.step(script).await? {
+            for answer in replies {
+                reply(answer).await?;
+            }
         }
         Ok(())
     }
 
-    async fn run_statements<E: From<CoordinatorError>>(
-        &mut self,
-        text: &str,
-        gathered: &mut Gathered,
-        reply: &mut impl AsyncFnMut(Reply) -> Result<(), E>,
-    ) -> Result<(), E> {
-        for statement in parse_script(text).map_err(sql_error)? {
-            let answer = match self.sql.execute(&statement).map_err(sql_error)? {
-                Outcome::Job(job) if !job.is_select() && !job.is_analyzed() => {
-                    gathered.messages.push(job.message().to_owned());
-                    gathered.statements.push(*job);
-                    continue;
-                }
-                Outcome::Done(message) => {
-                    // In the order of the statements, though jobs start at the end.
-                    if !gathered.statements.is_empty() {
-                        gathered.messages.push(message);
-                        continue;
-                    }
-                    Reply::Done(message)
-                }
-                Outcome::Rows(rows) => Reply::Rows(rows),
-                Outcome::Dropped { name, message } => {
-                    self.drop_object(&name).await?;
-                    Reply::Done(message)
-                }
-                Outcome::JobCommand(command) => {
-                    // It may be about what was created before it.
-                    for message in self.start(std::mem::take(gathered)).await? {
-                        reply(Reply::Done(message)).await?;
-                    }
-                    self.job_command(command).await?
-                }
-                Outcome::Migration { graph, settings } => {
-                    Reply::Rows(show::migration(&self.coordinator.migration(&graph, &settings).await?)?)
-                }
-                Outcome::Job(job) => {
-                    // It may read what runs then.
-                    for message in self.start(std::mem::take(gathered)).await? {
-                        reply(Reply::Done(message)).await?;
-                    }
-                    self.select(*job).await?
-                }
-            };
-            reply(answer).await?;
+    /// Reads a text, whose statements are then executed by [`Self::step`].
+    pub async fn read(&mut self, text: &str) -> Result<Script> {
+        self.sql.set_models(self.coordinator.models().await?);
+        let statements = parse_script(text).map_err(sql_error)?.into_iter();
+        Ok(Script { statements, gathered: Gathered::default(), settings: None })
+    }
+
+    /// As [`Self::read`], with settings that begin as they are and end with the text: others use the session, too.
+    pub async fn read_apart(&mut self, text: &str) -> Result<Script> {
+        Ok(Script { settings: Some(Settings::default()), ..self.read(text).await? })
+    }
+
+    /// Executes the next statement of a text; returns what it and those before it have come to, and nothing behind
+    /// the last one. After an error the text is to be left.
+    pub async fn step(&mut self, script: &mut Script) -> Result<Option<Vec<Reply>>> {
+        let Script { statements, gathered, settings } = script;
+        let Some(statement) = statements.next() else {
+            if gathered.messages.is_empty() && gathered.statements.is_empty() {
+                return Ok(None);
+            }
+            return Ok(Some(self.start(std::mem::take(gathered)).await?));
+        };
+        settings.iter_mut().for_each(|own| std::mem::swap(own, &mut self.sql.settings));
+        let outcome = self.sql.execute(&statement).map_err(sql_error);
+        settings.iter_mut().for_each(|own| std::mem::swap(own, &mut self.sql.settings));
+        match outcome? {
+            Outcome::Job(job) if !job.is_select() && !job.is_analyzed() => {
+                gathered.messages.push(job.message().to_owned());
+                gathered.statements.push(*job);
+                Ok(Some(Vec::new()))
+            }
+            // In the order of the statements, though jobs start at the end.
+            Outcome::Done(message) if !gathered.statements.is_empty() => {
+                gathered.messages.push(message);
+                Ok(Some(Vec::new()))
+            }
+            Outcome::Done(message) => Ok(Some(vec![Reply::Done(message)])),
+            Outcome::Rows(rows) => Ok(Some(vec![Reply::Rows(rows)])),
+            Outcome::Dropped { name, message } => {
+                self.drop_object(&name).await?;
+                Ok(Some(vec![Reply::Done(message)]))
+            }
+            Outcome::JobCommand(command) => {
+                // It may be about what was created before it.
+                let mut replies = self.start(std::mem::take(gathered)).await?;
+                replies.push(self.job_command(command).await?);
+                Ok(Some(replies))
+            }
+            Outcome::Migration { graph, settings } => {
+                let migration = self.coordinator.migration(&graph, &settings).await?;
+                Ok(Some(vec![Reply::Rows(show::migration(&migration)?)]))
+            }
+            Outcome::Job(job) => {
+                // It may read what runs then.
+                let mut replies = self.start(std::mem::take(gathered)).await?;
+                replies.push(self.select(*job).await?);
+                Ok(Some(replies))
+            }
         }
-        Ok(())
+    }
+
+    /// Leaves the rest of a text in which something is wrong: what was created in front of that runs.
+    pub async fn leave(&mut self, script: Script) {
+        if let Err(error) = self.start(script.gathered).await {
+            // The error before this one is told.
+            warn!(error = error.chain(), "what stands in front of an error cannot be started");
+        }
     }
 
     /// Starts the job of statements that run without an end.
-    async fn start(&mut self, gathered: Gathered) -> Result<Vec<String>> {
+    async fn start(&mut self, gathered: Gathered) -> Result<Vec<Reply>> {
         let Gathered { statements, messages } = gathered;
+        let messages = messages.into_iter().map(Reply::Done);
         if statements.is_empty() {
-            return Ok(messages);
+            return Ok(messages.collect());
         }
         let objects: BTreeSet<String> = statements.iter().filter_map(|job| job.object().map(str::to_owned)).collect();
         match self.submit(&statements).await {
@@ -194,7 +235,8 @@ impl SqlSession {
                     self.sql.view_started(&name, view);
                 }
                 self.jobs.push(ObjectJob { handle, objects, bounded, failure_told: false });
-                Ok(warnings.into_iter().map(|warning| format!("warning: {warning}")).chain(messages).collect())
+                let warnings = warnings.into_iter().map(|warning| Reply::Done(format!("warning: {warning}")));
+                Ok(warnings.chain(messages).collect())
             }
             Err(error) => {
                 // The last first: they may be made of those before.
@@ -247,21 +289,21 @@ impl SqlSession {
         match command {
             JobCommand::ShowJobs => Ok(Reply::Rows(show::jobs(&self.coordinator.jobs().await?)?)),
             JobCommand::ShowCheckpoints(job) => {
-                Ok(Reply::Rows(show::checkpoints(&self.coordinator.checkpoints(self.find(&job)?).await?)?))
+                Ok(Reply::Rows(show::checkpoints(&self.coordinator.checkpoints(self.find(&job).await?).await?)?))
             }
             JobCommand::Stop(job) => {
-                let job = self.find(&job)?;
+                let job = self.find(&job).await?;
                 self.coordinator.stop(job, StopMode::Drain).await?;
                 Ok(Reply::Done(format!("STOP {job}")))
             }
             JobCommand::Savepoint { job, url, stops } => {
-                let job = self.find(&job)?;
+                let job = self.find(&job).await?;
                 let url = self.coordinator.savepoint(job, url, stops).await?;
                 let done = if stops { format!("STOP {job} WITH SAVEPOINT") } else { String::from("CREATE SAVEPOINT") };
                 Ok(Reply::Done(format!("{done} '{url}'")))
             }
             JobCommand::Rescale { job, parallelism } => {
-                let job = self.find(&job)?;
+                let job = self.find(&job).await?;
                 let graph = self.coordinator.rescale(job, parallelism).await?;
                 self.sql.job_rescaled(job, &graph);
                 Ok(Reply::Done(format!("ALTER {job}")))
@@ -269,14 +311,19 @@ impl SqlSession {
         }
     }
 
-    fn find(&self, name: &JobName) -> Result<JobId> {
-        match name {
-            JobName::Number(number) => Ok(JobId(*number)),
-            JobName::Object(name) => {
-                let found = self.jobs.iter().find(|job| job.objects.contains(name));
-                found.map(|job| job.handle.id).ok_or_else(|| CoordinatorError::UnknownObject { name: name.clone() })
-            }
+    /// The job of this name: of the jobs that make an object of it, one of this session.
+    async fn find(&self, name: &JobName) -> Result<JobId> {
+        let name = match name {
+            JobName::Number(number) => return Ok(JobId(*number)),
+            JobName::Object(name) => name,
+        };
+        if let Some(own) = self.jobs.iter().find(|job| job.objects.contains(name)) {
+            return Ok(own.handle.id);
         }
+        let mut others = self.coordinator.jobs().await?;
+        others.retain(|job| !job.status.is_terminal());
+        let found = others.iter().rev().find(|job| job.makes.contains(name));
+        found.map(|job| job.id).ok_or_else(|| CoordinatorError::UnknownObject { name: name.clone() })
     }
 
     /// Ends the job of an object, when all objects of the job are gone.
@@ -315,6 +362,19 @@ impl SqlSession {
         for job in self.jobs.iter().filter(|job| job.bounded) {
             job.handle.wait().await;
         }
+    }
+
+    /// Ends all jobs because the process is to end. Those that have checkpoints and are not done in time are left to
+    /// a later one; returns them.
+    pub async fn interrupt(&mut self) -> Result<Vec<JobId>> {
+        let mut left = Vec::new();
+        for job in std::mem::take(&mut self.jobs) {
+            job.handle.interrupt(StopMode::Drain).await?;
+            if job.handle.wait().await == JobStatus::Suspended {
+                left.push(job.handle.id);
+            }
+        }
+        Ok(left)
     }
 
     /// Ends all jobs; what they have read is written.

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -108,6 +109,12 @@ pub enum WorkerEvent {
         /// Model versions published since the last heartbeat.
         models: Vec<(JobId, crate::catalog::ModelVersion)>,
     },
+    /// The worker is to end: it takes no more tasks, and what it runs is to go on elsewhere. When nothing is left, it
+    /// is told to.
+    Leaving {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// A task has read and written everything.
     TaskFinished {
         /// The run.
@@ -168,8 +175,14 @@ pub enum WorkerEvent {
 pub enum EventResponse {
     /// Taken.
     Done,
-    /// The id of a worker that registered.
-    Registered(WorkerId),
+    /// A worker that registered is taken in.
+    Registered {
+        /// Its id, which no worker of this cluster has had before.
+        worker: WorkerId,
+        /// For how long what it runs is its own from each sign of life on that is answered: then it is given to
+        /// others.
+        lease: Duration,
+    },
     /// Not taken, and repeating it would change nothing; the whole chain of causes.
     Refused(String),
 }
@@ -222,6 +235,27 @@ pub const WORKER_ACTION: &str = "tidemill.worker";
 
 /// The Flight action that carries a [`WorkerEvent`] to the coordinator; its result is an [`EventResponse`].
 pub const COORDINATOR_ACTION: &str = "tidemill.coordinator";
+
+/// The Flight action that has the coordinator execute SQL, its body; its results are [`ExecutePart`]s.
+pub const EXECUTE_ACTION: &str = "tidemill.execute";
+
+/// What executing SQL comes to, piece by piece, in the order of the statements.
+#[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum ExecutePart {
+    /// What a statement has done, such as `CREATE SINK kept`, or a warning.
+    Message(String),
+    /// The rows of a statement begin.
+    Begin {
+        /// An Arrow IPC stream with their schema and no rows.
+        ipc: Vec<u8>,
+        /// Whether there may be no last one, so that they are shown as they come.
+        is_live: bool,
+    },
+    /// Rows, as an Arrow IPC stream.
+    Rows(Vec<u8>),
+    /// There are no more rows of this statement.
+    End,
+}
 
 /// The other side could not be reached, or did not answer in time.
 #[derive(Debug, Error)]

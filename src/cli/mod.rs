@@ -1,14 +1,18 @@
 //! The command line: one subcommand a file.
 
+mod coordinator;
 mod resume;
 mod run;
 mod session;
 mod shell;
+mod sql;
 mod worker;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tidemill_plans::settings::parse_duration_ms;
 use tracing_subscriber::EnvFilter;
 
 use crate::config;
@@ -31,8 +35,12 @@ enum Command {
     Resume(resume::ResumeArguments),
     /// Execute statements from standard input, one after another, on a cluster of its own.
     Shell(shell::ShellArguments),
-    /// Run one worker process for a coordinator.
+    /// Run the coordinator of a cluster whose workers are started by themselves.
+    Coordinator(coordinator::CoordinatorArguments),
+    /// Run one worker process for a coordinator, also for the next one at its address.
     Worker(worker::WorkerArguments),
+    /// Execute statements on a cluster that runs.
+    Sql(sql::SqlArguments),
 }
 
 /// Runs the command that the process was started with.
@@ -50,7 +58,9 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Resume(arguments) => resume::run(&arguments),
         Command::Shell(arguments) => shell::run(&arguments),
+        Command::Coordinator(arguments) => coordinator::run(&arguments),
         Command::Worker(arguments) => worker::run(&arguments),
+        Command::Sql(arguments) => sql::run(&arguments),
     };
     answer.unwrap_or_else(|error| {
         report(&error.chain());
@@ -66,6 +76,12 @@ fn exit_code(end: End) -> ExitCode {
         End::Finished => ExitCode::SUCCESS,
         End::Interrupted(signal) => ExitCode::from(u8::try_from(SIGNALLED + signal.as_raw_value()).unwrap_or(u8::MAX)),
     }
+}
+
+/// A duration that is longer than nothing.
+fn duration(text: &str) -> Result<Duration, String> {
+    let ms = parse_duration_ms(text).filter(|ms| *ms > 0);
+    ms.map(Duration::from_millis).ok_or_else(|| String::from("a duration is written 5s, 500ms or 1min"))
 }
 
 /// Tells the person at the terminal what went wrong.

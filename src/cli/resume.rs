@@ -16,6 +16,9 @@ pub(super) struct ResumeArguments {
     /// The folder that the jobs were run with.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
+    /// Go on with this job alone, by its number or by a sink or model that it makes; also with one that has failed.
+    #[arg(long, value_name = "JOB")]
+    job: Option<String>,
     /// Start so many worker processes; without it, the work is done in this process.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     workers: Option<u32>,
@@ -23,6 +26,6 @@ pub(super) struct ResumeArguments {
 
 pub(super) fn run(arguments: &ResumeArguments) -> Result<ExitCode> {
     let workers = arguments.workers.map_or(Workers::Embedded, Workers::Processes);
-    let resume = Resume { data_dir: arguments.data_dir.clone(), workers };
+    let resume = Resume { data_dir: arguments.data_dir.clone(), workers, job: arguments.job.clone() };
     Ok(exit_code(actix::System::new().block_on(resume::run(resume))?))
 }

@@ -36,7 +36,7 @@ pub(super) struct SessionArguments {
 
 /// The formats by name.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum FormatArgument {
+pub(super) enum FormatArgument {
     /// Boxes, for people.
     Table,
     /// A header and rows, nothing else.
@@ -63,10 +63,16 @@ impl SessionArguments {
     }
 
     pub(super) fn format(&self) -> Format {
-        match self.format {
-            FormatArgument::Table => Format::Table,
-            FormatArgument::Csv => Format::Csv,
-            FormatArgument::Json => Format::Json,
+        self.format.into()
+    }
+}
+
+impl From<FormatArgument> for Format {
+    fn from(argument: FormatArgument) -> Self {
+        match argument {
+            FormatArgument::Table => Self::Table,
+            FormatArgument::Csv => Self::Csv,
+            FormatArgument::Json => Self::Json,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::exit_code;
 use super::session::SessionArguments;
 use crate::error::Result;
 use crate::shell::{self, Shell};
@@ -24,6 +25,5 @@ pub(super) fn run(arguments: &ShellArguments) -> Result<ExitCode> {
         format: session.format(),
         http: session.http,
     };
-    actix::System::new().block_on(shell::run(shell))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(exit_code(actix::System::new().block_on(shell::run(shell))?))
 }

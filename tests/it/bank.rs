@@ -23,7 +23,7 @@ const RATE: usize = 2000;
 /// How long a job with so many transfers and kills may take.
 const LIMIT: Duration = Duration::from_secs(600);
 
-fn transfers(count: usize, random: &mut Random) -> String {
+pub(crate) fn transfers(count: usize, random: &mut Random) -> String {
     let mut text = String::from("id,payer,payee,amount,ts\n");
     for id in 0..count {
         let seconds = DISORDER + id as u64 / 1000 - random.below(DISORDER);
@@ -35,7 +35,7 @@ fn transfers(count: usize, random: &mut Random) -> String {
     text
 }
 
-fn script(settings: &str, parallelism: usize) -> String {
+pub(crate) fn script(settings: &str, parallelism: usize) -> String {
     format!(
         "{settings}
          SET checkpoint_interval = '200ms';
@@ -146,14 +146,20 @@ impl Bank {
     pub(crate) fn close(self) {
         let Self { folder, run, transfers, .. } = self;
         let output: Output = run.output(LIMIT).success();
-        check_transfers(&folder, transfers, &output);
-        check_windows(&folder, transfers);
-        check_balances(&folder);
+        check_books(&folder, transfers, &output.stderr);
     }
 }
 
+/// Looks at the books; `log` is shown with what is wrong.
 #[track_caller]
-fn check_transfers(folder: &Folder, transfers: usize, output: &Output) {
+pub(crate) fn check_books(folder: &Folder, transfers: usize, log: &str) {
+    check_transfers(folder, transfers, log);
+    check_windows(folder, transfers);
+    check_balances(folder);
+}
+
+#[track_caller]
+fn check_transfers(folder: &Folder, transfers: usize, log: &str) {
     let mut kept: Vec<usize> = Vec::new();
     for row in csv_rows(folder, "kept") {
         kept.push(row.split(',').next().unwrap().parse().unwrap());
@@ -161,7 +167,7 @@ fn check_transfers(folder: &Folder, transfers: usize, output: &Output) {
     kept.sort_unstable();
     let twice = kept.windows(2).filter(|pair| pair[0] == pair[1]).count();
     let different: BTreeSet<usize> = kept.iter().copied().collect();
-    assert_eq!((different.len(), twice), (transfers, 0), "kept, kept twice; stderr:\n{}", output.stderr);
+    assert_eq!((different.len(), twice), (transfers, 0), "kept, kept twice; stderr:\n{log}");
 }
 
 #[track_caller]

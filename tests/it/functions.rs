@@ -17,7 +17,7 @@ use datafusion::logical_expr::{Accumulator, ColumnarValue, Volatility, create_ud
 use tidemill::functions::{register_aggregate, register_scalar, register_table};
 use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle, JobStatus, Output, api};
 use tidemill_plans::settings::Settings;
-use tidemill_workers::{WorkerConfig, WorkerHandle, run_worker};
+use tidemill_workers::{ProcessConfig, WithoutCoordinator, WorkerConfig, WorkerHandle, run_worker};
 
 use crate::command::Folder;
 
@@ -180,8 +180,17 @@ fn command_process(coordinator: SocketAddr) -> Child {
 fn serves_as_a_worker() {
     let Ok(coordinator) = std::env::var(COORDINATOR) else { return };
     register();
-    let config = WorkerConfig { slots: 1, bind: Some(LOOPBACK), scratch: std::env::temp_dir() };
-    actix::System::new().block_on(run_worker(config, &coordinator)).unwrap();
+    let config = ProcessConfig {
+        coordinator,
+        slots: 1,
+        bind: LOOPBACK,
+        advertise: None,
+        without_coordinator: WithoutCoordinator::Ends,
+        leave_limit: Duration::from_secs(1),
+        scratch: std::env::temp_dir(),
+    };
+    let (_stays, leaving) = tokio::sync::watch::channel(false);
+    actix::System::new().block_on(run_worker(config, leaving)).unwrap();
 }
 
 /// The rows of a script's SELECTs, or what its job failed with.

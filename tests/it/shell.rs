@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::command::{Folder, PATIENCE, sorted_rows};
+use crate::killed::csv_rows;
 
 const SOURCE: &str = "
 CREATE SOURCE bids WITH (connector = 'nexmark', table = 'bid', rows_per_second = 20000);";
@@ -154,4 +155,25 @@ fn a_limit_ends_a_select_that_would_not_end() {
     assert_eq!(lines.len(), 6, "{}", table.stdout);
     assert!(lines.iter().all(|line| line.len() == lines[0].len()), "{}", table.stdout);
     assert!(lines[1].starts_with("| bidder ") && lines[5] == lines[0], "{}", table.stdout);
+}
+
+#[test]
+fn a_shell_that_is_told_to_end_completes_its_files() {
+    for arguments in [&[][..], &["--data-dir", "meta"]] {
+        let folder = Folder::new();
+        let mut shell = folder.open_shell(arguments);
+        shell.say(SOURCE);
+        shell.say("CREATE SINK kept WITH (connector = 'files', path = 'kept', format = 'csv')");
+        shell.say("  AS SELECT auction FROM bids;");
+        shell.wait_for_line("CREATE SINK kept");
+        shell.say("SELECT auction FROM bids LIMIT 20000;");
+        shell.wait_for_row("auction");
+        shell.signal("TERM");
+        let output = shell.output(PATIENCE);
+        assert_eq!(output.status, Some(143), "{}", output.stderr);
+        assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
+        // Those that a job which has left off has not completed are in progress; what it shows is complete.
+        let has_left_off = output.stderr.contains("tidemill resume");
+        assert!(has_left_off || csv_rows(&folder, "kept").len() > 10, "{}", output.stderr);
+    }
 }

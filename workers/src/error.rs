@@ -25,6 +25,12 @@ pub enum WorkersError {
         #[source]
         source: std::io::Error,
     },
+    /// A worker that leaves has waited long enough.
+    #[error("left after {limit:?}, before the coordinator had given everything that ran here to others")]
+    StillBusy {
+        /// How long it has waited.
+        limit: std::time::Duration,
+    },
     /// A worker was started outside an actix system.
     #[error("a worker must be started inside an actix system")]
     NoSystem,
@@ -160,9 +166,6 @@ pub enum WorkersError {
         /// Who it came to.
         here: WorkerId,
     },
-    /// The coordinator did not answer for too long.
-    #[error("the coordinator cannot be reached")]
-    CoordinatorLost,
     /// The coordinator answered a registration with something else.
     #[error("the coordinator did not accept the registration: {0}")]
     Register(String),
@@ -186,7 +189,7 @@ impl WorkersError {
             Self::Thread { .. }
             | Self::Connect { .. }
             | Self::ChannelLost { .. }
-            | Self::CoordinatorLost
+            | Self::StillBusy { .. }
             | Self::Restore { .. }
             | Self::Register(_)
             | Self::Link(_) => ErrorDomain::External,

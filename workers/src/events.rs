@@ -3,7 +3,8 @@
 //!
 //! Signs of life have a way of their own: an event that waits for the journal, or that is repeated because
 //! the coordinator did not answer, must not make a living worker look dead. They also decide when the
-//! coordinator is given up.
+//! coordinator is given up: a worker's lease counts from when it *sent* the last sign that was answered, the
+//! coordinator's patience from when it *received* it, so what a worker runs ends before it is given to others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use tidemill_plans::protocol::{CoordinatorLink, EventResponse, LinkError, Worker
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, warn};
 
 /// How often the coordinator is spoken to, and how long it may be out of reach.
@@ -21,8 +23,19 @@ use tracing::{error, warn};
 pub(crate) struct Timing {
     /// Time between two signs of life, and between two attempts to deliver an event.
     pub(crate) interval: Duration,
-    /// How long the coordinator may be out of reach before the worker gives up.
+    /// How long the coordinator may be out of reach before the worker gives up, where it has not said.
     pub(crate) patience: Duration,
+}
+
+/// Signs of life in the time of a lease, at least.
+const SIGNS_PER_LEASE: u32 = 5;
+
+/// Who gives signs of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Registered {
+    worker: WorkerId,
+    /// Nothing before the registration is answered; a worker in the coordinator's process has none.
+    lease: Option<Duration>,
 }
 
 /// The timing of every worker; tests have a shorter one.
@@ -33,7 +46,7 @@ pub(crate) struct EventQueue {
     events: mpsc::UnboundedSender<WorkerEvent>,
     heartbeat_queued: Arc<AtomicBool>,
     /// Whose signs of life are given.
-    worker: watch::Sender<Option<WorkerId>>,
+    worker: watch::Sender<Option<Registered>>,
     lost: watch::Receiver<bool>,
     tasks: [AbortHandle; 2],
 }
@@ -70,9 +83,12 @@ impl EventQueue {
         EventSender(self.events.clone())
     }
 
-    /// Begins to tell the coordinator that this worker lives.
-    pub(crate) fn begin_signs_of_life(&self, worker: WorkerId) {
-        self.worker.send_replace(Some(worker));
+    /// Begins to tell the coordinator that this worker lives, or notes the lease of one that does.
+    pub(crate) fn begin_signs_of_life(&self, worker: WorkerId, lease: Option<Duration>) {
+        self.worker.send_modify(|known| {
+            let lease = lease.or(known.and_then(|known| known.lease));
+            *known = Some(Registered { worker, lease });
+        });
     }
 
     /// Queues an event.
@@ -132,19 +148,35 @@ async fn pump(
 /// Tells the coordinator that the worker lives, from when it has an id until the coordinator is out of
 /// reach for too long, or does not know the worker any more.
 async fn give_signs_of_life(
-    mut id: watch::Receiver<Option<WorkerId>>,
+    mut id: watch::Receiver<Option<Registered>>,
     coordinator: &dyn CoordinatorLink,
     timing: Timing,
 ) {
-    let id = id.wait_for(Option::is_some).await.ok().and_then(|id| *id);
-    let Some(worker) = id else { return };
-    let sign = WorkerEvent::Heartbeat { worker, metrics: Vec::new(), models: Vec::new() };
+    if id.wait_for(Option::is_some).await.is_err() {
+        return;
+    }
+    let mut heard = Instant::now();
+    let mut is_warned = false;
     loop {
-        match deliver(coordinator, &sign, timing).await {
-            Ok(EventResponse::Refused(reason)) => return error!(reason, "the coordinator does without this worker"),
-            Ok(_) => tokio::time::sleep(timing.interval).await,
-            Err(failure) => return error!(error = %failure, "the coordinator cannot be reached; giving up"),
+        let Some(Registered { worker, lease }) = *id.borrow() else { return };
+        let patience = lease.unwrap_or(timing.patience);
+        let sign = WorkerEvent::Heartbeat { worker, metrics: Vec::new(), models: Vec::new() };
+        let sent = Instant::now();
+        if sent >= heard + patience {
+            return error!("no answer of the coordinator in {patience:?}; giving up");
         }
+        match timeout_at(heard + patience, coordinator.send(sign)).await {
+            Ok(Ok(EventResponse::Refused(reason))) => {
+                return warn!(reason, "the coordinator does without this worker");
+            }
+            Ok(Ok(_)) => (heard, is_warned) = (sent, false),
+            Ok(Err(failure)) if !std::mem::replace(&mut is_warned, true) => {
+                warn!(error = %failure, "the coordinator cannot be reached; trying again");
+            }
+            // The next round sees whether it is too late.
+            Ok(Err(_)) | Err(_) => {}
+        }
+        tokio::time::sleep(timing.interval.min(patience / SIGNS_PER_LEASE)).await;
     }
 }
 
@@ -265,7 +297,7 @@ mod tests {
             _ => Err("the journal is stuck"),
         });
         queue.push(finished(0));
-        queue.begin_signs_of_life(WorkerId(1));
+        queue.begin_signs_of_life(WorkerId(1), None);
         // Far longer than the patience with a coordinator that is out of reach.
         for _ in 0..100 {
             assert_eq!(taken.recv().await.unwrap(), "alive");
@@ -278,15 +310,30 @@ mod tests {
         let answers = [Err("gone"), Ok(EventResponse::Refused("worker-1 is not registered".into()))];
         for answer in answers {
             let (queue, _taken) = start(move |_| answer.clone());
-            queue.begin_signs_of_life(WorkerId(1));
+            queue.begin_signs_of_life(WorkerId(1), None);
             queue.lost().await;
         }
     }
 
     #[tokio::test]
+    async fn a_lease_counts_from_the_last_sign_that_was_answered() {
+        let lease = SOON.patience * 5;
+        let answers = lease * 2;
+        let begun = Instant::now();
+        let (queue, _taken) =
+            start(move |_| if begun.elapsed() < answers { Ok(EventResponse::Done) } else { Err("gone") });
+        queue.begin_signs_of_life(WorkerId(1), Some(lease));
+        // A deployment that comes behind the registration leaves the lease as it is.
+        queue.begin_signs_of_life(WorkerId(1), None);
+        queue.lost().await;
+        // The last answer came before `answers`, by no more than two signs and what the machine adds.
+        assert!(begun.elapsed() >= answers + lease / 2, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
     async fn nothing_is_sent_after_the_end() {
         let (queue, mut taken) = start(|_| Ok(EventResponse::Done));
-        queue.begin_signs_of_life(WorkerId(1));
+        queue.begin_signs_of_life(WorkerId(1), None);
         assert_eq!(taken.recv().await.unwrap(), "alive");
         queue.close();
         queue.push(finished(0));

@@ -28,5 +28,5 @@ mod task_actor;
 pub use coordinator_link::FlightCoordinatorLink;
 pub use error::{Result, WorkersError};
 pub use exchange::{Exchange, ExchangeFailures};
-pub use process::run_worker;
+pub use process::{ProcessConfig, WithoutCoordinator, run_worker};
 pub use worker::{StopCause, WorkerConfig, WorkerHandle};

@@ -123,7 +123,11 @@ async fn read_all(
 /// What has changed according to these files, which follow each other.
 pub(crate) async fn merged_changes(storage: &Storage, files: &[StateFile]) -> Result<Snapshot> {
     let path = files.last().map_or_else(String::new, |file| file.path.clone());
-    let reading = stream::iter(files).map(|file| read(storage, file)).buffered(READS_AT_ONCE);
+    let read = |file: StateFile| {
+        let storage = storage.clone();
+        async move { read(&storage, &file).await }
+    };
+    let reading = stream::iter(files.to_vec()).map(read).buffered(READS_AT_ONCE);
     let layers: Result<Vec<Snapshot>> = reading.collect::<Vec<_>>().await.into_iter().collect();
     let layers = layers?;
     blocking(&path, move || Snapshot::merged_changes(layers)).await

@@ -82,11 +82,11 @@ impl WorkerHandle {
             return Err(WorkersError::NoSystem);
         }
         let io = IoRuntime::start()?;
-        let compute = ComputePool::start(config.slots as usize)?;
-        let arbiter = start_arbiter("worker")?;
         let (sender, queued) = mpsc::unbounded_channel();
         let notices = Notices(sender);
         let exchange = Exchange::start(io.handle().clone(), config.bind, Arc::new(notices.clone())).await?;
+        let compute = ComputePool::start(config.slots as usize)?;
+        let arbiter = start_arbiter("worker")?;
         let events = EventQueue::start(io.handle(), Arc::clone(&coordinator), TIMING);
         let (stopping, stopped) = watch::channel(None);
         let (alive, dropped) = oneshot::channel();
@@ -125,11 +125,21 @@ impl WorkerHandle {
         self.shared.data_address
     }
 
-    /// Tells the worker the id that the coordinator gave it; heartbeats begin. A deployment may come
-    /// first, and brings the id along.
+    /// Tells the worker the id that the coordinator of its own process gave it; heartbeats begin.
     pub fn set_id(&self, id: WorkerId) {
-        if self.shared.address.try_send(SetId(id)).is_err() {
-            error!(worker = %id, "the worker has ended before it was registered");
+        self.register(SetId { id, lease: None });
+    }
+
+    /// Tells the worker the id that a coordinator gave it, and how long it may run what it is given without an
+    /// answer; heartbeats begin. A deployment may come first, and brings the id along.
+    pub fn set_registered(&self, id: WorkerId, lease: Duration) {
+        self.register(SetId { id, lease: Some(lease) });
+    }
+
+    fn register(&self, registered: SetId) {
+        let worker = registered.id;
+        if self.shared.address.try_send(registered).is_err() {
+            error!(%worker, "the worker has ended before it was registered");
         }
     }
 
@@ -190,7 +200,10 @@ impl Message for Request {
 }
 
 /// The id that the coordinator gave.
-struct SetId(WorkerId);
+struct SetId {
+    id: WorkerId,
+    lease: Option<Duration>,
+}
 
 impl Message for SetId {
     type Result = ();
@@ -234,9 +247,11 @@ impl Actor for WorkerActor {
 impl Handler<SetId> for WorkerActor {
     type Result = ();
 
-    fn handle(&mut self, SetId(id): SetId, _: &mut Self::Context) {
-        if let Err(error) = self.identify(id) {
-            error!(error = error.chain(), "the worker keeps its id");
+    fn handle(&mut self, SetId { id, lease }: SetId, ctx: &mut Self::Context) {
+        if let Err(error) = self.identify(id, lease) {
+            // Whoever deployed here first meant another: a worker that was at this address before.
+            error!(error = error.chain(), "the worker has to register again");
+            ctx.spawn(self.tear_down_all().map(|(), actor, _| actor.stop(StopCause::CoordinatorLost)));
         }
     }
 }
@@ -292,10 +307,10 @@ impl StreamHandler<Notice> for WorkerActor {
 
 impl WorkerActor {
     /// Notes the worker's id, and begins to give signs of life.
-    fn identify(&mut self, worker: WorkerId) -> Result<()> {
+    fn identify(&mut self, worker: WorkerId, lease: Option<Duration>) -> Result<()> {
         match *self.id.get_or_insert(worker) {
             id if id == worker => {
-                self.events.begin_signs_of_life(worker);
+                self.events.begin_signs_of_life(worker, lease);
                 Ok(())
             }
             id => Err(WorkersError::OtherWorker { addressed: worker, here: id }),
@@ -304,7 +319,7 @@ impl WorkerActor {
 
     fn deploy(&mut self, worker: WorkerId, deployment: Deployment) -> Answer {
         let run = deployment.run;
-        if let Err(error) = self.identify(worker).and_then(|()| self.jobs.begin(run)) {
+        if let Err(error) = self.identify(worker, None).and_then(|()| self.jobs.begin(run)) {
             return done(Err(error));
         }
         let site = Site {

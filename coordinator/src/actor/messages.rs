@@ -12,7 +12,7 @@ use tidemill_plans::settings::Settings;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::actor::lane::Outcome;
-use crate::cluster::WorkerInfo;
+use crate::cluster::{Origin, WorkerInfo};
 use crate::error::Result;
 use crate::handle::{JobInfo, ObservedJob, ResultBatches};
 use crate::job::checkpoint_log::CheckpointInfo;
@@ -29,22 +29,23 @@ macro_rules! message {
 
 /// A worker offers its slots.
 pub(crate) struct AddWorker {
+    /// The id that it gets.
+    pub id: WorkerId,
     pub data_address: String,
     pub slots: u32,
     pub link: Arc<dyn WorkerLink>,
     /// Whether an earlier worker at this address is gone because of it.
     pub origin: Origin,
 }
-message!(AddWorker => WorkerId);
+message!(AddWorker => ());
 
-/// Where a worker runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// In this process; several may share an address.
-    Embedded,
-    /// In a process of its own, which is all there is at its address.
-    Remote,
-}
+/// A worker is to end: what it runs is to go on elsewhere. Answered with whether it is registered.
+pub(crate) struct LeaveWorker(pub WorkerId);
+message!(LeaveWorker => bool);
+
+/// The coordinator is to end, and another one to go on with its jobs. Answered with how each of them is from now on.
+pub(crate) struct KeepJobs;
+message!(KeepJobs => Vec<watch::Receiver<JobStatus>>);
 
 /// Asks who is there.
 pub(crate) struct ListWorkers;
@@ -121,6 +122,10 @@ message!(SavepointWritten => ());
 /// Somebody wants a job to end.
 pub(crate) struct StopJob(pub JobId, pub StopMode);
 message!(StopJob => ());
+
+/// Somebody wants the process of a job to end.
+pub(crate) struct InterruptJob(pub JobId, pub StopMode);
+message!(InterruptJob => ());
 
 /// Nobody will read the views of a job any more.
 pub(crate) struct ForgetViews(pub JobId);

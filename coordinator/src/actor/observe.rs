@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix::{Context, Handler, MessageResult};
-use tidemill_plans::graph::Node;
+use tidemill_plans::graph::{DataflowGraph, Node};
 use tidemill_plans::node::NodeKind;
 
 use super::messages::{ListCheckpoints, ListJobs, NoteAlignment, Observe};
@@ -15,22 +15,27 @@ use crate::job::checkpoint_log::CheckpointInfo;
 impl Job {
     fn info(&self, now: Duration) -> JobInfo {
         let plan = self.machine.plan();
-        let sinks = plan.deployment().graph.nodes.iter().filter_map(|node| match &node.kind {
-            NodeKind::Sink(sink) => Some(sink.table.clone()),
-            NodeKind::Train(train) => Some(train.model.clone()),
-            _ => None,
-        });
         let newest = self.log.newest_sealed();
         JobInfo {
             id: plan.run().job,
             status: self.status.borrow().clone(),
             restarts: plan.run().attempt,
-            makes: sinks.collect(),
+            makes: makes(&plan.deployment().graph),
             tasks: plan.task_count(),
             has_checkpoints: plan.has_checkpoints(),
             newest_checkpoint: newest.map(|info| (info.epoch, now.saturating_sub(info.begun))),
         }
     }
+}
+
+/// The sinks that a job writes and the models that it trains, by name.
+pub(crate) fn makes(graph: &DataflowGraph) -> Vec<String> {
+    let made = graph.nodes.iter().filter_map(|node| match &node.kind {
+        NodeKind::Sink(sink) => Some(sink.table.clone()),
+        NodeKind::Train(train) => Some(train.model.clone()),
+        _ => None,
+    });
+    made.collect()
 }
 
 impl Handler<Observe> for Coordinator {

@@ -12,7 +12,7 @@ use tidemill_plans::ErrorDomain;
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{Epoch, JobId, RunId};
-use tidemill_plans::protocol::StopMode;
+use tidemill_plans::protocol::{Deployment, StopMode};
 use tidemill_plans::rescale::rescaled;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
@@ -29,6 +29,7 @@ use crate::job::record::JobRecord;
 use crate::job::state::State;
 use crate::job::{Attempts, Event, JobFailure, JobMachine, JobPlan, JobStatus, Over, Recovery};
 use crate::metadata::MetadataHandle;
+use crate::scheduler::{Offer, SlotWait};
 
 /// How long the storage may take to seal a checkpoint, or to find one.
 const STORAGE_LIMIT: Duration = Duration::from_secs(60);
@@ -71,11 +72,17 @@ impl Restarts {
         self.place.as_ref().map(|place| place.storage.clone())
     }
 
+    /// The job is to be kept for another coordinator. Whether there is an attempt that has to be told.
+    pub(super) fn keep(&mut self) -> bool {
+        self.rescale = None;
+        self.attempts.keep()
+    }
+
     /// What the metadata are to keep of the job.
     fn record(&self, run: RunId) -> Option<JobRecord> {
         let place = self.place.as_ref()?;
         let (graph, settings) = (self.graph.clone(), self.settings.clone());
-        Some(JobRecord { run, graph, settings, checkpoints: place.url.clone() })
+        Some(JobRecord { run, graph, settings, checkpoints: place.url.clone(), failure: None })
     }
 }
 
@@ -92,11 +99,17 @@ impl Job {
 }
 
 impl Coordinator {
-    /// Begins a job.
+    /// Begins a job, or has it wait for a worker if it has checkpoints: then nobody waits for its rows.
     pub(super) fn submit(&mut self, message: Submit, ctx: &mut Context<Self>) -> Result<JobChannels> {
         let Submit { run, graph, settings, checkpoints, restore } = message;
+        if self.is_leaving {
+            return Err(CoordinatorError::ShutDown);
+        }
+        if self.jobs.contains_key(&run.job) {
+            return Err(CoordinatorError::AlreadyRuns { job: run.job });
+        }
         let restarts = Restarts::new(graph, settings, checkpoints)?;
-        let plan = self.plan(run, &restarts, restore)?;
+        let plan = self.plan_or_wait(run, &restarts, restore)?;
         let recovers = plan.has_checkpoints();
         let (status_sender, status) = watch::channel(JobStatus::Scheduling);
         let (metrics_sender, metrics) = watch::channel(Vec::new());
@@ -104,6 +117,7 @@ impl Coordinator {
         let (result_sender, results) = mpsc::channel(RESULT_MESSAGES_MAX);
         let job = Job {
             lanes: self.open_lanes(&plan, ctx),
+            slots: slots_wanted(&plan),
             machine: JobMachine::new(plan),
             restarts,
             log: CheckpointLog::default(),
@@ -115,19 +129,50 @@ impl Coordinator {
             deployed: BTreeSet::new(),
             savepoint: None,
         };
-        let before = self.jobs.insert(run.job, job);
-        assert!(before.is_none(), "{} was given twice", run.job);
+        self.jobs.insert(run.job, job);
         self.drive(run, Event::Submitted, ctx);
         Ok(JobChannels { status, metrics, epoch, results, recovers })
     }
 
-    /// Places an attempt at a job.
-    fn plan(&mut self, run: RunId, restarts: &Restarts, restore: Option<Manifest>) -> Result<JobPlan> {
-        let mut deployment = self.deployment(run, restarts.graph.clone(), restarts.settings.clone())?;
-        deployment.checkpoints = restarts.place.as_ref().map(|place| place.url.clone());
-        deployment.restore = restore;
-        self.views.note_job(&deployment)?;
-        Ok(JobPlan::new(deployment))
+    /// Places an attempt at a job, or has it wait if there is no worker and it can.
+    fn plan_or_wait(&mut self, run: RunId, restarts: &Restarts, restore: Option<Manifest>) -> Result<JobPlan> {
+        let deployment = Deployment {
+            run,
+            graph: restarts.graph.clone(),
+            tasks: Vec::new(),
+            workers: Vec::new(),
+            settings: restarts.settings.clone(),
+            checkpoints: restarts.place.as_ref().map(|place| place.url.clone()),
+            restore,
+        };
+        match self.deployment(deployment.clone()) {
+            Ok(deployment) => {
+                self.views.note_job(&deployment)?;
+                Ok(JobPlan::new(deployment))
+            }
+            Err(CoordinatorError::NoWorkers) if deployment.checkpoints.is_some() => Ok(JobPlan::unplaced(deployment)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins the jobs that have waited for the slots that there are now.
+    pub(super) fn offer_slots(&mut self, ctx: &mut Context<Self>) {
+        let (slots, now) = (self.members.slots(), self.clock.now());
+        let mut begun = Vec::new();
+        for (id, job) in self.jobs.iter_mut().filter(|(_, job)| job.machine.is_waiting()) {
+            match job.slots.offer(slots, now) {
+                Offer::Begin => begun.push(*id),
+                Offer::AskAgain(delay) => {
+                    ctx.run_later(delay, Self::offer_slots);
+                }
+                Offer::Wait => {}
+            }
+        }
+        for id in begun {
+            let Some(job) = self.jobs.remove(&id) else { continue };
+            let Deployment { run, restore, .. } = job.machine.plan().deployment().clone();
+            self.begin_attempt(job, run, restore, ctx);
+        }
     }
 
     /// Tells whoever watches a job how it is. One that has failed and is going to be tried again has not ended.
@@ -156,11 +201,8 @@ impl Coordinator {
             assert!(!job.status.borrow().is_terminal(), "{id} ends once");
             job.results = None;
         }
-        if status.is_terminal()
-            && let Some(Place { storage, .. }) = job.restarts.place.clone()
-        {
-            let (metadata, is_finished) = (self.metadata.clone(), status == JobStatus::Finished);
-            self.tasks.spawn(forget_job(metadata, storage, id, is_finished));
+        if let Some(Place { storage, .. }) = job.restarts.place.clone().filter(|_| status.is_terminal()) {
+            self.tasks.spawn(note_end(self.metadata.clone(), storage, id, status.clone()));
         }
         if let Some(job) = self.jobs.get_mut(&id) {
             job.status.send_replace(status);
@@ -213,24 +255,35 @@ impl Coordinator {
         let Some(mut job) = self.jobs.remove(&id) else { return };
         job.restarts.attempts.begin();
         job.restarts.is_changed = false;
-        let planned = claimed.and_then(|claimed| self.plan(claimed.run, &job.restarts, Some(claimed)));
-        match planned {
+        match claimed {
+            Ok(claimed) => self.begin_attempt(job, claimed.run, Some(claimed), ctx),
+            Err(error) => self.fail(job, &error, ctx),
+        }
+    }
+
+    /// Begins an attempt at a job, or has it wait.
+    fn begin_attempt(&mut self, mut job: Job, run: RunId, restore: Option<Manifest>, ctx: &mut Context<Self>) {
+        match self.plan_or_wait(run, &job.restarts, restore) {
             Ok(plan) => {
                 let from = plan.restored_epoch().unwrap_or_default();
-                info!(run = %plan.run(), %from, "job begins again");
-                let run = plan.run();
+                info!(%run, %from, tasks = plan.task_count(), "attempt begins");
                 job.lanes = self.open_lanes(&plan, ctx);
+                job.slots = slots_wanted(&plan);
                 job.machine = JobMachine::new(plan);
                 job.newest_metrics.clear();
-                self.jobs.insert(id, job);
+                self.jobs.insert(run.job, job);
                 self.drive(run, Event::Submitted, ctx);
             }
-            Err(error) => {
-                self.jobs.insert(id, job);
-                self.publish(id, JobStatus::Failed { domain: error.domain(), message: error.chain() });
-                self.go_on_if_over(id, ctx);
-            }
+            Err(error) => self.fail(job, &error, ctx),
         }
+    }
+
+    /// Fails an attempt that could not begin.
+    fn fail(&mut self, job: Job, error: &CoordinatorError, ctx: &mut Context<Self>) {
+        let id = job.run().job;
+        self.jobs.insert(id, job);
+        self.publish(id, JobStatus::Failed { domain: error.domain(), message: error.chain() });
+        self.go_on_if_over(id, ctx);
     }
 
     /// A checkpoint is sealed. A job that waits for one to change its parallelism ends this attempt, unless it is
@@ -339,13 +392,27 @@ impl Handler<Redeploy> for Coordinator {
     }
 }
 
-/// Lets go of a job that is over: no coordinator goes on with it.
-async fn forget_job(metadata: MetadataHandle, storage: Storage, job: JobId, is_finished: bool) {
-    let forgotten = async {
-        metadata.forget_job(job).await?;
-        if is_finished { checkpoints::clear(&storage, job).await } else { Ok(()) }
+/// What a job waits for while there is no worker: a slot for each instance of its operators.
+fn slots_wanted(plan: &JobPlan) -> SlotWait {
+    let instances = plan.deployment().graph.nodes.iter().map(|node| node.parallelism);
+    SlotWait::new(instances.max().unwrap_or(1))
+}
+
+/// Notes the end of a job that has checkpoints. No coordinator goes on by itself with one that has ended; one that has
+/// left off is as it was.
+async fn note_end(metadata: MetadataHandle, storage: Storage, job: JobId, status: JobStatus) {
+    let noted = async {
+        match status {
+            JobStatus::Suspended => Ok(()),
+            JobStatus::Failed { message, .. } => metadata.fail_job(job, message).await,
+            JobStatus::Finished => {
+                metadata.forget_job(job).await?;
+                checkpoints::clear(&storage, job).await
+            }
+            _ => metadata.forget_job(job).await,
+        }
     };
-    if let Err(error) = forgotten.await {
-        warn!(%job, error = error.chain(), "what is known of a job that is over is left");
+    if let Err(error) = noted.await {
+        warn!(%job, error = error.chain(), "the end of a job is not noted");
     }
 }

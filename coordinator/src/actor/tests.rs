@@ -185,7 +185,8 @@ fn a_failed_task_cancels_the_rest() {
 fn a_silent_worker_fails_its_job_and_must_register_again() {
     run(async {
         let clock = Arc::new(TestClock::default());
-        let config = CoordinatorConfig { data_dir: None, clock: Arc::clone(&clock) as Arc<dyn Clock> };
+        let clock_of_coordinator = Arc::clone(&clock) as Arc<dyn Clock>;
+        let config = CoordinatorConfig { clock: clock_of_coordinator, ..CoordinatorConfig::default() };
         let coordinator = CoordinatorHandle::start(config).unwrap();
         add_workers(&coordinator, &[Script::Hang, Script::Hang]).await;
         let mut job = coordinator.submit(two_stage_graph(2, 2), Settings::default()).await.unwrap();
@@ -193,7 +194,7 @@ fn a_silent_worker_fails_its_job_and_must_register_again() {
         clock.advance(Duration::from_secs(6));
         let heartbeat = |worker| WorkerEvent::Heartbeat { worker: WorkerId(worker), metrics: vec![], models: vec![] };
         coordinator.send(heartbeat(1)).await.unwrap();
-        let message = String::from("worker-2 was lost: no heartbeat for 5 s");
+        let message = String::from("worker-2 was lost: no heartbeat for 5s");
         assert_eq!(job.wait().await, JobStatus::Failed { domain: ErrorDomain::External, message });
         assert_eq!(coordinator.workers().await.unwrap().len(), 1);
         let refused = coordinator.send(heartbeat(2)).await.unwrap();

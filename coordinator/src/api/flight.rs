@@ -1,4 +1,4 @@
-//! The control endpoint: a Flight service whose one action carries workers' events.
+//! The control endpoint: a Flight service whose actions carry workers' events, and SQL of clients.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,8 +10,9 @@ use arrow_flight::{
 };
 use futures::Stream;
 use futures::stream;
+use tidemill_plans::ErrorDomain;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
-use tidemill_plans::protocol::{COORDINATOR_ACTION, WorkerEvent};
+use tidemill_plans::protocol::{COORDINATOR_ACTION, EXECUTE_ACTION, WorkerEvent};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::transport::Server;
@@ -19,6 +20,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::error;
 
+use super::execute::Executor;
 use crate::error::{CoordinatorError, Result};
 use crate::handle::CoordinatorHandle;
 
@@ -30,12 +32,22 @@ pub struct ServerGuard {
     pub(super) _task: JoinSet<()>,
 }
 
-/// Opens the endpoint on `address`; returns where it listens, which differs if the port was 0.
+/// Opens the endpoint for workers on `address`; returns where it listens, which differs if the port was 0.
 pub async fn serve(coordinator: CoordinatorHandle, address: SocketAddr) -> Result<(SocketAddr, ServerGuard)> {
+    open(ControlService { coordinator, executor: None }, address).await
+}
+
+/// Opens the endpoint for workers and for clients that have SQL executed.
+pub async fn serve_sql(coordinator: CoordinatorHandle, address: SocketAddr) -> Result<(SocketAddr, ServerGuard)> {
+    let executor = Some(Executor::new(coordinator.clone()));
+    open(ControlService { coordinator, executor }, address).await
+}
+
+async fn open(service: ControlService, address: SocketAddr) -> Result<(SocketAddr, ServerGuard)> {
     let failed = |source| CoordinatorError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let service = FlightServiceServer::new(ControlService { coordinator })
+    let service = FlightServiceServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -50,19 +62,30 @@ pub async fn serve(coordinator: CoordinatorHandle, address: SocketAddr) -> Resul
 
 struct ControlService {
     coordinator: CoordinatorHandle,
+    /// What executes SQL, if it is to be.
+    executor: Option<Executor>,
 }
 
 impl ControlService {
-    async fn answer(&self, action: Action) -> Result<arrow_flight::Result, Status> {
-        if action.r#type != COORDINATOR_ACTION {
-            return Err(unimplemented(&format!("action '{}'", action.r#type)));
-        }
-        let event: WorkerEvent =
-            codec::decode(&action.body).map_err(|error| to_status(&CoordinatorError::Plan(error)))?;
+    async fn take_event(&self, body: &[u8]) -> Result<arrow_flight::Result, Status> {
+        let event: WorkerEvent = codec::decode(body).map_err(|error| to_status(&CoordinatorError::Plan(error)))?;
         let answer = self.coordinator.answer(event).await.map_err(|error| to_status(&error))?;
-        let body = codec::encode(&answer).map_err(|error| to_status(&CoordinatorError::Plan(error)))?;
-        Ok(arrow_flight::Result { body: body.into() })
+        encoded(&answer)
     }
+
+    fn execute(executor: &Executor, body: &[u8]) -> Result<Boxed<arrow_flight::Result>, Status> {
+        let text = std::str::from_utf8(body).map_err(|_| Status::invalid_argument("the SQL is not UTF-8"))?;
+        let parts = executor.execute(text.to_owned());
+        Ok(Box::pin(stream::unfold(parts, async |mut parts| {
+            let part = parts.recv().await?;
+            Some((part.map_err(|error| to_status(&error)).and_then(|part| encoded(&part)), parts))
+        })))
+    }
+}
+
+fn encoded<T: bincode::Encode>(message: &T) -> Result<arrow_flight::Result, Status> {
+    let body = codec::encode(message).map_err(|error| to_status(&CoordinatorError::Plan(error)))?;
+    Ok(arrow_flight::Result { body: body.into() })
 }
 
 fn to_status(error: &CoordinatorError) -> Status {
@@ -70,12 +93,14 @@ fn to_status(error: &CoordinatorError) -> Status {
     match error {
         CoordinatorError::ShutDown => Status::unavailable(message),
         CoordinatorError::Plan(_) => Status::invalid_argument(message),
+        error if error.domain() == ErrorDomain::User => Status::invalid_argument(message),
         _ => Status::internal(message),
     }
 }
 
 fn unimplemented(what: &str) -> Status {
-    Status::unimplemented(format!("{what} is not served here: this endpoint has the action '{COORDINATOR_ACTION}'"))
+    let actions = format!("this endpoint has the actions '{COORDINATOR_ACTION}' and '{EXECUTE_ACTION}'");
+    Status::unimplemented(format!("{what} is not served here: {actions}"))
 }
 
 type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -91,8 +116,18 @@ impl FlightService for ControlService {
     type DoExchangeStream = Boxed<FlightData>;
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        let result = self.answer(request.into_inner()).await?;
-        Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
+        let Action { r#type: kind, body } = request.into_inner();
+        match (kind.as_str(), &self.executor) {
+            (COORDINATOR_ACTION, _) => {
+                let result = self.take_event(&body).await?;
+                Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
+            }
+            (EXECUTE_ACTION, Some(executor)) => Ok(Response::new(Self::execute(executor, &body)?)),
+            (EXECUTE_ACTION, None) => {
+                Err(Status::unimplemented("SQL is executed by a coordinator in a process of its own"))
+            }
+            (other, _) => Err(unimplemented(&format!("action '{other}'"))),
+        }
     }
 
     async fn handshake(

@@ -1,8 +1,11 @@
-//! What the coordinator offers over the network.
+//! What the coordinator offers over the network, and how another process asks for it.
 
+mod client;
+mod execute;
 mod flight;
 mod http;
 mod prometheus;
 
-pub use flight::{ServerGuard, serve};
+pub use client::{Answer, Answers, SqlClient};
+pub use flight::{ServerGuard, serve, serve_sql};
 pub use http::serve_http;

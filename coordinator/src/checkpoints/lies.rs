@@ -12,7 +12,7 @@ use object_store::{
     PutOptions, PutPayload, PutResult,
 };
 use tidemill_plans::checkpoint::StateFile;
-use tidemill_plans::ids::{StageId, TaskId};
+use tidemill_plans::ids::{Epoch, StageId, TaskId};
 
 use super::*;
 
@@ -70,7 +70,7 @@ impl ObjectStore for Liar {
                     listed.push(object);
                 }
             }
-            Ok(stream::iter(listed.into_iter().map(Ok)))
+            Ok::<_, object_store::Error>(stream::iter(listed.into_iter().map(Ok)))
         };
         stream::once(told).try_flatten().boxed()
     }

@@ -1,15 +1,15 @@
 //! The table of workers: registered, heard of, expired. Pure: the time is passed in.
 //!
-//! Workers send heartbeats while they run jobs, so silence means something only then: a worker
-//! expires [`HEARTBEAT_LIMIT`] after it was last heard of *or* given work, whichever is later. A
-//! worker that dies while idle is noticed by the next request to it.
+//! A worker expires when it has been silent for longer than its limit: a worker process whatever it does, for what
+//! was there before a break of the network registers again and must not be counted twice; a worker of the
+//! coordinator's own process only while it has work, counted from when it was given that.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidemill_plans::ids::WorkerId;
 
-/// How long a worker with work may be silent.
+/// How long a worker may be silent, if nobody says.
 pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(5);
 
 /// A registered worker.
@@ -23,31 +23,53 @@ pub struct WorkerInfo {
     pub slots: u32,
     /// Jobs that run on it.
     pub jobs: u32,
+    /// Whether it is to end, and takes no more tasks.
+    pub is_leaving: bool,
+}
+
+/// Where a worker runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// In the coordinator's process; several may share an address.
+    Embedded,
+    /// In a process of its own, which is all there is at its address.
+    Remote,
 }
 
 /// The registered workers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Membership {
     members: BTreeMap<WorkerId, Member>,
-    /// The newest id; ids are not used twice, so a late message cannot mean another worker.
-    last_id: u32,
+    /// How long a worker may be silent.
+    limit: Duration,
 }
 
 #[derive(Debug)]
 struct Member {
     info: WorkerInfo,
+    origin: Origin,
     /// When it was last heard of or given work.
     last_sign: Duration,
 }
 
 impl Membership {
-    /// Takes a worker in and numbers it.
-    pub fn register(&mut self, data_address: String, slots: u32, now: Duration) -> WorkerId {
-        self.last_id += 1;
-        let id = WorkerId(self.last_id);
-        let info = WorkerInfo { id, data_address, slots, jobs: 0 };
-        self.members.insert(id, Member { info, last_sign: now });
-        id
+    /// No workers, of which each may be silent for so long.
+    #[must_use]
+    pub fn new(limit: Duration) -> Self {
+        Self { members: BTreeMap::new(), limit }
+    }
+
+    /// How long a worker may be silent.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Takes a worker in. Its id is nobody else's, so that a late message cannot mean another worker.
+    pub fn register(&mut self, id: WorkerId, data_address: String, slots: u32, origin: Origin, now: Duration) {
+        let info = WorkerInfo { id, data_address, slots, jobs: 0, is_leaving: false };
+        let before = self.members.insert(id, Member { info, origin, last_sign: now });
+        debug_assert!(before.is_none(), "{id} was given twice");
     }
 
     /// Notes a sign of life; false if the worker is not registered (any more).
@@ -77,10 +99,34 @@ impl Membership {
 
     /// Removes the workers that have been silent for too long, and names them.
     pub fn expire(&mut self, now: Duration) -> Vec<WorkerInfo> {
-        self.members
-            .extract_if(.., |_, member| member.info.jobs > 0 && now.saturating_sub(member.last_sign) > HEARTBEAT_LIMIT)
-            .map(|(_, member)| member.info)
-            .collect()
+        let limit = self.limit;
+        let is_silent = |member: &Member| now.saturating_sub(member.last_sign) > limit;
+        let counts = |member: &Member| member.origin == Origin::Remote || member.info.jobs > 0;
+        let expired = self.members.extract_if(.., |_, member| counts(member) && is_silent(member));
+        expired.map(|(_, member)| member.info).collect()
+    }
+
+    /// Notes that a worker takes no more tasks; false if it is not registered.
+    pub fn begin_leaving(&mut self, worker: WorkerId) -> bool {
+        let member = self.members.get_mut(&worker);
+        member.map(|member| member.info.is_leaving = true).is_some()
+    }
+
+    /// Whether a worker that is leaving has nothing left to do.
+    #[must_use]
+    pub fn may_leave(&self, worker: WorkerId) -> bool {
+        self.get(worker).is_some_and(|worker| worker.is_leaving && worker.jobs == 0)
+    }
+
+    /// The workers that take tasks, in the order in which they came.
+    pub fn available(&self) -> impl Iterator<Item = &WorkerInfo> {
+        self.workers().filter(|worker| !worker.is_leaving)
+    }
+
+    /// How many slots there are for tasks.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.available().map(|worker| worker.slots).sum()
     }
 
     /// Removes a worker.
@@ -126,42 +172,68 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    #[test]
-    fn a_silent_worker_with_work_expires_once() {
-        let mut table = Membership::default();
-        let (a, b) = (table.register("a".into(), 1, at(0)), table.register("b".into(), 1, at(0)));
-        table.begin_job(a, at(0));
-        table.begin_job(b, at(0));
-        assert!(table.heartbeat(a, at(4000)));
-        assert!(table.expire(at(5000)).is_empty());
-        assert_eq!(table.expire(at(5001)).iter().map(|w| w.id).collect::<Vec<_>>(), [b]);
-        assert!(table.expire(at(5002)).is_empty());
-        assert!(!table.heartbeat(b, at(5003)));
-        assert_eq!(table.workers().map(|w| w.id).collect::<Vec<_>>(), [a]);
+    const LIMIT: Duration = at(5000);
+
+    fn table(workers: &[(u32, &str, Origin)]) -> Membership {
+        let mut table = Membership::new(LIMIT);
+        for (id, address, origin) in workers {
+            table.register(WorkerId(*id), String::from(*address), 2, *origin, at(0));
+        }
+        table
+    }
+
+    fn expired(table: &mut Membership, ms: u64) -> Vec<u32> {
+        table.expire(at(ms)).iter().map(|worker| worker.id.0).collect()
     }
 
     #[test]
-    fn an_idle_worker_stays_and_its_time_counts_from_its_next_job() {
-        let mut table = Membership::default();
-        let a = table.register("a".into(), 1, at(0));
-        assert!(table.expire(at(60_000)).is_empty());
-        table.begin_job(a, at(60_000));
-        assert!(table.expire(at(64_000)).is_empty());
-        table.end_job(a);
-        assert!(table.expire(at(90_000)).is_empty());
+    fn a_silent_worker_expires_once() {
+        let mut table = table(&[(1, "a", Origin::Remote), (2, "b", Origin::Remote)]);
+        table.begin_job(WorkerId(1), at(0));
+        table.begin_job(WorkerId(2), at(0));
+        assert!(table.heartbeat(WorkerId(1), at(4000)));
+        assert!(expired(&mut table, 5000).is_empty());
+        assert_eq!(expired(&mut table, 5001), [2]);
+        assert!(expired(&mut table, 5002).is_empty());
+        assert!(!table.heartbeat(WorkerId(2), at(5003)));
+        assert_eq!((table.len(), table.slots()), (1, 2));
+        // Without work, too: it may have registered again under another id.
+        table.end_job(WorkerId(1));
+        assert_eq!(expired(&mut table, 9001), [1]);
+        assert_eq!(table.slots(), 0);
+    }
+
+    #[test]
+    fn an_idle_worker_of_this_process_stays_and_its_time_counts_from_its_next_job() {
+        let mut table = table(&[(1, "", Origin::Embedded)]);
+        assert!(expired(&mut table, 60_000).is_empty());
+        table.begin_job(WorkerId(1), at(60_000));
+        assert!(expired(&mut table, 64_000).is_empty());
+        table.end_job(WorkerId(1));
+        assert!(expired(&mut table, 90_000).is_empty());
         assert_eq!(table.len(), 1);
     }
 
     #[test]
-    fn ids_are_not_used_twice_and_time_does_not_go_back() {
-        let mut table = Membership::default();
-        let a = table.register("a".into(), 1, at(10));
-        assert_eq!(table.find("a"), Some(a));
-        table.begin_job(a, at(10));
-        table.heartbeat(a, at(5));
-        assert!(table.expire(at(5009)).is_empty());
-        table.remove(a);
-        assert_ne!(table.register("a".into(), 1, at(20)), a);
-        assert_eq!(table.find("b"), None);
+    fn a_worker_that_leaves_takes_nothing_more_and_may_go_when_it_has_nothing_left() {
+        let mut table = table(&[(1, "a", Origin::Remote), (2, "b", Origin::Remote)]);
+        table.begin_job(WorkerId(1), at(0));
+        assert!(table.begin_leaving(WorkerId(1)));
+        assert!(!table.begin_leaving(WorkerId(3)));
+        assert_eq!((table.slots(), table.available().map(|worker| worker.id.0).collect::<Vec<_>>()), (2, vec![2]));
+        assert!(!table.may_leave(WorkerId(1)) && !table.may_leave(WorkerId(2)));
+        table.end_job(WorkerId(1));
+        assert!(table.may_leave(WorkerId(1)));
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn a_worker_is_found_by_its_address_and_time_does_not_go_back() {
+        let mut table = table(&[(1, "a", Origin::Remote)]);
+        assert_eq!((table.find("a"), table.find("b")), (Some(WorkerId(1)), None));
+        table.heartbeat(WorkerId(1), at(10));
+        table.heartbeat(WorkerId(1), at(5));
+        assert!(expired(&mut table, 5010).is_empty());
+        assert_eq!(expired(&mut table, 5011), [1]);
     }
 }

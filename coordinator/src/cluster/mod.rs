@@ -4,4 +4,4 @@ mod flight_link;
 mod membership;
 
 pub use flight_link::FlightWorkerLink;
-pub use membership::{HEARTBEAT_LIMIT, Membership, WorkerInfo};
+pub use membership::{HEARTBEAT_LIMIT, Membership, Origin, WorkerInfo};

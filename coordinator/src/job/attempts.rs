@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use tidemill_plans::ErrorDomain;
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::ids::RunId;
 
@@ -16,9 +17,19 @@ pub struct Attempts {
     /// Whether a failure is followed by another attempt; nothing without checkpoints.
     recovery: Option<Recovery>,
     next: Next,
-    /// Whether somebody wants the job to end.
-    is_stopping: bool,
+    wish: Wish,
     damaged: Vec<Manifest>,
+}
+
+/// What somebody wants of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// Nothing but that it goes on.
+    GoOn,
+    /// That it is kept for another coordinator.
+    Keep,
+    /// That it ends.
+    Stop,
 }
 
 /// What comes when the attempt is over.
@@ -50,7 +61,7 @@ impl Attempts {
     /// A job whose first attempt begins.
     #[must_use]
     pub fn new(recovery: Option<Recovery>) -> Self {
-        Self { recovery, next: Next::Nothing, is_stopping: false, damaged: Vec::new() }
+        Self { recovery, next: Next::Nothing, wish: Wish::GoOn, damaged: Vec::new() }
     }
 
     /// The attempt is to end at once, and another one to begin, with another graph.
@@ -65,27 +76,41 @@ impl Attempts {
 
     /// How the job is when its attempt `run` is so: one that is going to be tried again has not failed.
     pub fn settle(&mut self, run: RunId, status: JobStatus, now: Duration) -> JobStatus {
-        let goes_on = status == JobStatus::Stopped && self.next != Next::Nothing && !self.is_stopping;
-        if goes_on && matches!(self.next, Next::Held(_)) {
-            return JobStatus::Stopping;
+        match status {
+            JobStatus::Stopped if self.next != Next::Nothing => match self.wish {
+                // It is not known yet what comes.
+                Wish::GoOn if matches!(self.next, Next::Held(_)) => JobStatus::Stopping,
+                Wish::GoOn => restarting(run, "its parallelism changes"),
+                Wish::Keep => self.end(JobStatus::Suspended),
+                Wish::Stop => self.end(JobStatus::Stopped),
+            },
+            JobStatus::Suspended if self.wish == Wish::GoOn => {
+                self.next = Next::Attempt(Duration::ZERO);
+                restarting(run, "a worker that it runs on leaves")
+            }
+            JobStatus::Failed { domain, message } => self.settle_failure(run, domain, message, now),
+            status if status.is_terminal() => self.end(status),
+            status => status,
         }
-        if goes_on {
-            let message = String::from("its parallelism changes");
-            return JobStatus::Restarting { message, attempt: run.attempt + 1 };
-        }
-        let JobStatus::Failed { domain, message } = status else { return status };
+    }
+
+    fn settle_failure(&mut self, run: RunId, domain: ErrorDomain, message: String, now: Duration) -> JobStatus {
         // What was cut off has been shown, and no checkpoint knows of it.
-        let recovery = self.recovery.as_mut().filter(|_| !self.is_stopping);
+        let recovery = self.recovery.as_mut().filter(|_| self.wish != Wish::Stop);
         match recovery.and_then(|recovery| recovery.delay_after(domain, now)) {
+            Some(_) if self.wish == Wish::Keep => self.end(JobStatus::Suspended),
             Some(delay) => {
                 self.next = Next::Attempt(delay);
-                JobStatus::Restarting { message, attempt: run.attempt + 1 }
+                restarting(run, &message)
             }
-            None => {
-                self.next = Next::Nothing;
-                JobStatus::Failed { domain, message }
-            }
+            None => self.end(JobStatus::Failed { domain, message }),
         }
+    }
+
+    /// No attempt follows.
+    fn end(&mut self, status: JobStatus) -> JobStatus {
+        self.next = Next::Nothing;
+        status
     }
 
     /// The attempt has ended, and no worker knows of it any more.
@@ -107,8 +132,17 @@ impl Attempts {
     /// Somebody wants the job to end. Whether there is an attempt that has to be told; if not, it has ended.
     #[must_use]
     pub fn stop(&mut self) -> bool {
-        self.is_stopping = true;
+        self.wish = Wish::Stop;
         std::mem::replace(&mut self.next, Next::Nothing) == Next::Nothing
+    }
+
+    /// The job is to be kept for another coordinator. Whether there is an attempt that has to be told.
+    #[must_use]
+    pub fn keep(&mut self) -> bool {
+        if self.wish == Wish::GoOn {
+            self.wish = Wish::Keep;
+        }
+        self.next == Next::Nothing
     }
 
     /// Whether the next attempt is being waited for.
@@ -133,6 +167,10 @@ impl Attempts {
     pub fn damaged(&self) -> &[Manifest] {
         &self.damaged
     }
+}
+
+fn restarting(run: RunId, message: &str) -> JobStatus {
+    JobStatus::Restarting { message: message.to_owned(), attempt: run.attempt + 1 }
 }
 
 #[cfg(test)]
@@ -193,5 +231,38 @@ mod tests {
         attempts.settle(RUN, failed(), Duration::ZERO);
         assert!(!attempts.stop(), "there is no attempt to be told");
         assert_eq!(attempts.when_over(), Over::Forget);
+    }
+
+    #[test]
+    fn a_job_that_leaves_off_goes_on_elsewhere_unless_it_is_kept() {
+        let mut attempts = recovering();
+        let status = attempts.settle(RUN, JobStatus::Suspended, Duration::ZERO);
+        assert!(matches!(status, JobStatus::Restarting { attempt: 1, .. }), "{status:?}");
+        assert_eq!(attempts.when_over(), Over::TryAgain(Duration::ZERO));
+        assert!(!attempts.keep(), "there is no attempt to be told");
+        assert_eq!(attempts.settle(RUN, JobStatus::Suspended, Duration::ZERO), JobStatus::Suspended);
+        assert_eq!(attempts.when_over(), Over::Forget);
+    }
+
+    #[test]
+    fn a_job_that_is_kept_is_so_whatever_it_ends_with_but_not_if_it_was_to_end() {
+        for (status, expected) in [
+            (JobStatus::Finished, JobStatus::Finished),
+            (JobStatus::Suspended, JobStatus::Suspended),
+            (failed(), JobStatus::Suspended),
+        ] {
+            let mut attempts = recovering();
+            assert!(attempts.keep());
+            assert_eq!(attempts.settle(RUN, status, Duration::ZERO), expected);
+            assert_eq!(attempts.when_over(), Over::Forget);
+        }
+        let mut rescaled = recovering();
+        rescaled.begin_anew();
+        assert!(!rescaled.keep());
+        assert_eq!(rescaled.settle(RUN, JobStatus::Stopped, Duration::ZERO), JobStatus::Suspended);
+        let mut stopped = recovering();
+        assert!(stopped.stop());
+        assert!(stopped.keep());
+        assert_eq!(stopped.settle(RUN, failed(), Duration::ZERO), failed());
     }
 }

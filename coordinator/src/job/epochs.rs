@@ -107,6 +107,11 @@ impl Epochs {
         self.savepoint == Wish::At(epoch)
     }
 
+    /// The newest epoch that has begun.
+    pub(crate) fn newest(&self) -> Epoch {
+        self.last
+    }
+
     /// Whether a checkpoint is wanted that has not begun.
     pub(crate) fn wants_checkpoint(&self) -> bool {
         self.is_wanted

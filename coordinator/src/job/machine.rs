@@ -21,6 +21,9 @@ pub const CUT_LIMIT: Duration = Duration::from_secs(4);
 /// How long a cancelled job may take before it counts as ended whatever its workers say.
 pub const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a job that leaves off may take for its last checkpoint. Without one it goes on from the newest there is.
+pub const SUSPEND_LIMIT: Duration = Duration::from_secs(20);
+
 /// How long the last checkpoint may take to be written and committed.
 pub const COMMIT_LIMIT: Duration = Duration::from_secs(120);
 
@@ -56,11 +59,18 @@ pub enum Event {
     WorkerLost {
         /// The worker.
         worker: WorkerId,
-        /// Such as `no heartbeat for 5 s`.
+        /// Such as `no heartbeat for 5s`.
         reason: String,
     },
     /// Somebody wants the job to end.
     StopRequested(StopMode),
+    /// Somebody wants its process to end: what cannot be done by then is done by a later one, if there are
+    /// checkpoints.
+    Interrupted(StopMode),
+    /// The job is to leave off with a checkpoint, and to go on elsewhere.
+    SuspendRequested,
+    /// The time for that checkpoint is over.
+    SuspendTimedOut,
     /// It is time for a barrier.
     BarrierDue,
     /// Somebody wants a checkpoint as soon as can be.
@@ -185,8 +195,19 @@ impl JobPlan {
     /// Indexes a deployment.
     #[must_use]
     pub fn new(deployment: Deployment) -> Self {
+        assert!(!deployment.tasks.is_empty(), "a job has tasks");
+        Self::index(deployment)
+    }
+
+    /// A deployment that has to wait until its tasks can be placed.
+    #[must_use]
+    pub fn unplaced(deployment: Deployment) -> Self {
+        assert!(deployment.tasks.is_empty(), "no task is placed");
+        Self::index(deployment)
+    }
+
+    fn index(deployment: Deployment) -> Self {
         let worker_of: BTreeMap<TaskId, WorkerId> = deployment.tasks.iter().copied().collect();
-        assert!(!worker_of.is_empty(), "a job has tasks");
         assert!(
             worker_of.values().all(|worker| deployment.workers.iter().any(|(id, _)| id == worker)),
             "every task is on a worker that takes part"
@@ -296,10 +317,11 @@ pub struct JobMachine {
 }
 
 impl JobMachine {
-    /// A job that has been placed and not begun; the first event is [`Event::Submitted`].
+    /// A job that has not begun; the first event is [`Event::Submitted`].
     #[must_use]
     pub fn new(plan: JobPlan) -> Self {
-        Self { plan, state: State::initial() }
+        let state = State::initial(&plan);
+        Self { plan, state }
     }
 
     /// What stays the same.
@@ -312,6 +334,12 @@ impl JobMachine {
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Whether it waits to be placed.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting(_))
     }
 
     /// Whether the job has ended.

@@ -16,7 +16,7 @@ mod status;
 
 pub use attempts::{Attempts, Over};
 pub use machine::{
-    CANCEL_LIMIT, COMMIT_LIMIT, CUT_LIMIT, DRAIN_LIMIT, Effect, Event, JobMachine, JobPlan, RequestKind,
+    CANCEL_LIMIT, COMMIT_LIMIT, CUT_LIMIT, DRAIN_LIMIT, Effect, Event, JobMachine, JobPlan, RequestKind, SUSPEND_LIMIT,
 };
 pub use recovery::Recovery;
 pub use status::{JobFailure, JobStatus};

@@ -10,7 +10,10 @@ use crate::meta::{MetaChange, MetaStore};
 
 const PREFIX: &str = "job/record/";
 
-/// A job that has checkpoints, from its submission until it has ended.
+/// Failed jobs that are kept; of more, the oldest are forgotten.
+const FAILED_KEPT: usize = 100;
+
+/// A job that has checkpoints, from its submission until it has ended other than by failing.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
 pub struct JobRecord {
     /// The newest attempt: no older one may do anything any more.
@@ -21,9 +24,11 @@ pub struct JobRecord {
     pub settings: Settings,
     /// The folder or URL of its checkpoints.
     pub checkpoints: String,
+    /// Why the job has failed, if it has: it is tried again only if somebody says so.
+    pub failure: Option<String>,
 }
 
-/// The jobs that have not ended, by their ids.
+/// The jobs that have not ended and those that have failed, by their ids.
 pub fn records(store: &dyn MetaStore) -> Result<Vec<JobRecord>> {
     store.scan(PREFIX.as_bytes())?.iter().map(|(_, value)| Ok(codec::decode(value)?)).collect()
 }
@@ -36,6 +41,17 @@ pub fn find(store: &dyn MetaStore, job: JobId) -> Result<Option<JobRecord>> {
 /// The change that keeps a record, in the place of the one before.
 pub fn keep(record: &JobRecord) -> Result<MetaChange> {
     Ok((key(record.run.job), Some(codec::encode(record)?)))
+}
+
+/// The changes that mark a job as failed, if it is known.
+pub fn fail(store: &dyn MetaStore, job: JobId, cause: String) -> Result<Vec<MetaChange>> {
+    let Some(found) = find(store, job)? else { return Ok(Vec::new()) };
+    let mut failed: Vec<JobId> = records(store)?.iter().filter(|r| r.failure.is_some()).map(|r| r.run.job).collect();
+    failed.retain(|other| *other != job);
+    let surplus = (failed.len() + 1).saturating_sub(FAILED_KEPT);
+    let mut changes: Vec<MetaChange> = failed.into_iter().take(surplus).map(forget).collect();
+    changes.push(keep(&JobRecord { failure: Some(cause), ..found })?);
+    Ok(changes)
 }
 
 /// The change that forgets a job.

@@ -55,6 +55,7 @@ struct Trouble {
     time_outs: usize,
     stops: usize,
     savepoints: usize,
+    leaves: usize,
 }
 
 impl Trouble {
@@ -70,7 +71,8 @@ impl Trouble {
             store: rate(200),
             time_outs: rate(30),
             stops: rate(4) / 2,
-            savepoints: rate(200),
+            savepoints: rate(300),
+            leaves: rate(6),
         }
     }
 }
@@ -122,6 +124,7 @@ impl World {
             outside: outside::Outside::default(),
             is_given_up: false,
             has_stopped: false,
+            suspensions: 0,
             savepoint: None,
             savepoints: 0,
             log: Vec::new(),
@@ -167,7 +170,7 @@ impl World {
         self.last_worker += 1;
         let id = WorkerId(self.last_worker);
         self.workers.insert(id, (coordinator, Worker::new(id)));
-        self.coordinators[coordinator].workers.insert(id);
+        self.coordinators[coordinator].add_worker(id, &mut self.commons);
     }
 
     /// Lets the adversary have its way for a while, then lets everything come to its end.
@@ -187,6 +190,7 @@ impl World {
             time_outs: 0,
             stops: 0,
             savepoints: 0,
+            leaves: 0,
         };
         self.commons.store.set_lag(0);
         self.coordinators.iter_mut().for_each(|coordinator| coordinator.is_asleep = false);
@@ -524,11 +528,33 @@ impl World {
                 self.coordinators[index].want_savepoint(stops, &mut self.commons);
             }
         }
+        if self.strikes(trouble.leaves * scale) {
+            self.leave();
+        }
         if trouble.store > 0 {
             self.commons.store.set_lag(self.random.below(3));
         }
         if self.random.below(3) == 0 {
             self.mend();
+        }
+    }
+
+    /// A worker is to end, or a coordinator.
+    fn leave(&mut self) {
+        let index = self.random.below(self.coordinators.len());
+        let mode = [StopMode::Drain, StopMode::Cancel][self.random.below(2)];
+        let kind = self.random.below(4);
+        let coordinator = &mut self.coordinators[index];
+        let Some(run) = coordinator.run().filter(|_| coordinator.is_awake()) else { return };
+        self.commons.log.push(format!("c{index} or one of its workers leaves: {kind}"));
+        match kind {
+            0 => coordinator.keep(Event::SuspendRequested, &mut self.commons),
+            1 => {
+                // What is drained is the end of the job, though not all has been read.
+                self.commons.has_stopped |= mode == StopMode::Drain;
+                coordinator.keep(Event::Interrupted(mode), &mut self.commons);
+            }
+            _ => coordinator.drive(run, Event::SuspendRequested, &mut self.commons),
         }
     }
 

@@ -190,6 +190,11 @@ impl World {
                 assert!(self.has_committed(*worker), "{worker} shows everything: {done:?}");
             }
         }
+        if self.statuses.last() == Some(&JobStatus::Suspended) {
+            let is_cut = self.done.values().flatten().any(|kind| *kind == RequestKind::Cut);
+            assert!(!is_cut, "a job that goes on shows nothing that no checkpoint covers: {:?}", self.done);
+            assert!(self.machine.plan().has_checkpoints(), "a job without checkpoints cannot go on");
+        }
         assert!(self.epochs.is_sorted_by(|a, b| a < b), "epochs grow: {:?}", self.epochs);
         if let Some(JobStatus::Failed { message, .. }) = self.statuses.last() {
             let first = self.first_failure.as_ref().unwrap();
@@ -239,7 +244,8 @@ fn any_event(world: &mut World, random: &mut Random, trouble: usize, n: usize) -
     if state.is_some() && random.below(4) == 0 {
         return checkpoint_event(world, random, result, n);
     }
-    Some(match random.below(if trouble > 0 { 12 } else { 8 }) {
+    let mode = [StopMode::Drain, StopMode::Cut, StopMode::Cancel][random.below(3)];
+    Some(match random.below(if trouble > 0 { 14 } else { 8 }) {
         0..=3 => {
             let result = if fails { Err(failure(format!("answer {n}"))) } else { Ok(()) };
             return world.answer(worker, result);
@@ -249,7 +255,9 @@ fn any_event(world: &mut World, random: &mut Random, trouble: usize, n: usize) -
         7 => Event::BarrierDue,
         8 if fails => Event::TaskFailed { task: some_task, cause: failure(format!("task {n}")) },
         9 if fails => Event::WorkerLost { worker, reason: format!("loss {n}") },
-        10 if fails => Event::StopRequested([StopMode::Drain, StopMode::Cut, StopMode::Cancel][random.below(3)]),
+        10 if fails => Event::StopRequested(mode),
+        12 if fails => Event::SuspendRequested,
+        13 if fails => Event::Interrupted(mode),
         11 if fails && !world.timers.is_empty() => {
             let timer = random.below(world.timers.len());
             world.timers.swap_remove(timer)
@@ -311,6 +319,7 @@ fn whatever_happens_in_whatever_order_a_job_ends_once_and_is_released() {
             let end = match world.statuses.last() {
                 Some(JobStatus::Failed { .. }) => "failed",
                 Some(JobStatus::Finished) => "finished",
+                Some(JobStatus::Suspended) => "suspended",
                 _ => "stopped",
             };
             *ends.entry(end).or_insert(0) += 1;
@@ -318,7 +327,7 @@ fn whatever_happens_in_whatever_order_a_job_ends_once_and_is_released() {
         }
     }
     // The adversary is of use only if it reaches every end.
-    assert!(ends.len() == 3 && ends.values().all(|n| *n > 100), "{ends:?}");
+    assert!(ends.len() == 4 && ends.values().all(|n| *n > 100), "{ends:?}");
     assert!(committed > 300, "{committed} jobs have shown everything with their last checkpoint");
 }
 
@@ -565,4 +574,64 @@ fn whoever_cannot_wait_for_the_files_can_cancel_and_time_alone_ends_the_job() {
     world.deliver(Event::StopTimedOut(StopMode::Cancel));
     assert_eq!(world.statuses.last(), Some(&JobStatus::Stopped));
     world.finish();
+}
+
+/// A job that runs and is told this.
+fn told(event: Event) -> World {
+    let mut world = running(Epoch(0));
+    world.deliver(event);
+    world
+}
+
+#[test]
+fn a_job_leaves_off_at_a_checkpoint_that_has_begun_since_it_was_told_to() {
+    let mut world = running(Epoch(0));
+    world.deliver(Event::BarrierDue);
+    world.deliver(Event::SuspendRequested);
+    world.deliver_answers(1);
+    world.deliver_states(|task, state| Event::BarrierPassed { task, epoch: Epoch(1), state });
+    let event = world.seal(0, Ok(())).unwrap();
+    world.deliver(event);
+    // What was read behind that first one's barrier is still to be covered, by the next.
+    assert!(matches!(world.machine.state(), state::State::Suspending(_)));
+    assert_eq!(sent(&world), [RequestKind::Commit(Epoch(1)), RequestKind::Barrier]);
+    world.deliver_answers(2);
+    world.deliver_states(|task, state| Event::BarrierPassed { task, epoch: Epoch(2), state });
+    let event = world.seal(0, Ok(())).unwrap();
+    world.deliver(event);
+    assert_eq!(sent(&world), [RequestKind::Commit(Epoch(2)), RequestKind::Cancel]);
+    assert_eq!(world.finish().statuses.last(), Some(&JobStatus::Suspended));
+}
+
+#[test]
+fn a_job_that_gets_no_checkpoint_in_time_leaves_off_at_the_one_before() {
+    let mut world = told(Event::SuspendRequested);
+    world.deliver_answers(1);
+    world.deliver_states(|task, state| Event::BarrierPassed { task, epoch: Epoch(1), state });
+    let event = world.seal(0, Err(failure("disk full".into()))).unwrap();
+    world.deliver(event);
+    assert!(sent(&world).is_empty());
+    // The next barrier is a checkpoint's, whatever the interval.
+    world.deliver(Event::BarrierDue);
+    assert_eq!(sent(&world), [RequestKind::Barrier]);
+    world.deliver_answers(1);
+    world.deliver(Event::SuspendTimedOut);
+    assert_eq!(sent(&world), [RequestKind::Cancel]);
+    assert_eq!(world.finish().statuses.last(), Some(&JobStatus::Suspended));
+}
+
+#[test]
+fn an_interrupted_job_that_does_not_drain_in_time_leaves_off_and_a_stopped_one_is_cut() {
+    let mut world = told(Event::Interrupted(StopMode::Drain));
+    assert_eq!(sent(&world), [RequestKind::Drain]);
+    world.deliver_answers(1);
+    world.deliver(Event::StopTimedOut(StopMode::Drain));
+    assert_eq!(sent(&world), [RequestKind::Cancel]);
+    assert_eq!(world.finish().statuses.last(), Some(&JobStatus::Suspended));
+
+    let mut world = told(Event::Interrupted(StopMode::Drain));
+    world.deliver(Event::StopRequested(StopMode::Drain));
+    world.deliver(Event::StopTimedOut(StopMode::Drain));
+    assert_eq!(world.giving_up, 1);
+    assert_eq!(world.finish().statuses.last(), Some(&JobStatus::Stopped));
 }

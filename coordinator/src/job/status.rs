@@ -5,6 +5,8 @@ use tidemill_plans::ErrorDomain;
 /// Where a job is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobStatus {
+    /// No worker is there to run it: it begins as soon as one is.
+    Waiting,
     /// Its tasks are being placed and created.
     Scheduling,
     /// Its tasks run.
@@ -22,6 +24,8 @@ pub enum JobStatus {
     Finished,
     /// It ended on request.
     Stopped,
+    /// It has left off at its newest checkpoint, from which another coordinator goes on.
+    Suspended,
     /// It ended because of an error.
     Failed {
         /// Who must act.
@@ -36,20 +40,22 @@ impl JobStatus {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Waiting => "waiting for slots",
             Self::Scheduling => "scheduling",
             Self::Running => "running",
             Self::Restarting { .. } => "restarting",
             Self::Stopping => "stopping",
             Self::Finished => "finished",
             Self::Stopped => "stopped",
+            Self::Suspended => "suspended",
             Self::Failed { .. } => "failed",
         }
     }
 
-    /// Whether the job has ended: no status follows.
+    /// Whether the job has ended here: no status follows.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Finished | Self::Stopped | Self::Failed { .. })
+        matches!(self, Self::Finished | Self::Stopped | Self::Suspended | Self::Failed { .. })
     }
 }
 

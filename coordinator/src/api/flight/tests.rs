@@ -123,7 +123,8 @@ fn a_remote_worker_registers_and_runs_a_job() {
         let worker = FakeWorker::new(Script::Finish { results: vec![] }, link);
         let (data_address, _task) = serve_worker(&worker).await;
         let register = WorkerEvent::Register { data_address: data_address.clone(), slots: 2 };
-        let EventResponse::Registered(id) = send(client.clone(), COORDINATOR_ACTION, &register).await.unwrap() else {
+        let registered = send(client.clone(), COORDINATOR_ACTION, &register).await.unwrap();
+        let EventResponse::Registered { worker: id, .. } = registered else {
             panic!("a registration is answered with an id");
         };
         worker.is(id);
@@ -131,7 +132,8 @@ fn a_remote_worker_registers_and_runs_a_job() {
         assert_eq!(job.wait().await, JobStatus::Finished);
 
         // The process at this address starts anew: its former self is gone.
-        let EventResponse::Registered(again) = send(client, COORDINATOR_ACTION, &register).await.unwrap() else {
+        let registered = send(client, COORDINATOR_ACTION, &register).await.unwrap();
+        let EventResponse::Registered { worker: again, .. } = registered else {
             panic!("a registration is answered with an id");
         };
         assert_ne!(again, id);

@@ -48,6 +48,8 @@ pub(super) struct Commons {
     pub(super) has_stopped: bool,
     /// The savepoint with which the job has ended.
     pub(super) savepoint: Option<Manifest>,
+    /// How often the job has left off at a checkpoint.
+    pub(super) suspensions: u64,
     /// How many savepoints could have been taken.
     pub(super) savepoints: u64,
     pub(super) log: Vec<String>,
@@ -202,32 +204,40 @@ impl Coordinator {
         self.lanes.clear();
     }
 
-    fn place(&self, claimed: Manifest, commons: &Commons) -> Result<JobPlan> {
-        if self.workers.is_empty() {
-            return Err(CoordinatorError::NoWorkers);
-        }
-        let workers: Vec<WorkerId> = self.workers.iter().copied().collect();
-        // Another attempt places its tasks elsewhere.
-        let first = claimed.run.attempt as usize;
-        let on = |(n, task): (usize, TaskId)| (task, workers[(first + n) % workers.len()]);
-        let tasks: Vec<(TaskId, WorkerId)> = commons.shape.tasks().enumerate().map(on).collect();
-        let used: BTreeSet<WorkerId> = tasks.iter().map(|(_, worker)| *worker).collect();
-        Ok(JobPlan::new(Deployment {
+    /// Places the tasks, or has them wait for a worker.
+    fn place(&self, claimed: Manifest, commons: &Commons) -> JobPlan {
+        let deployment = Deployment {
             run: claimed.run,
             graph: commons.graph.clone(),
-            tasks,
-            workers: used.into_iter().map(|worker| (worker, String::new())).collect(),
+            tasks: Vec::new(),
+            workers: Vec::new(),
             settings: commons.settings.clone(),
             checkpoints: Some(String::from("sim")),
             restore: Some(claimed),
-        }))
+        };
+        if self.workers.is_empty() {
+            return JobPlan::unplaced(deployment);
+        }
+        let workers: Vec<WorkerId> = self.workers.iter().copied().collect();
+        // Another attempt places its tasks elsewhere.
+        let first = deployment.run.attempt as usize;
+        let on = |(n, task): (usize, TaskId)| (task, workers[(first + n) % workers.len()]);
+        let tasks: Vec<(TaskId, WorkerId)> = commons.shape.tasks().enumerate().map(on).collect();
+        let used: BTreeSet<WorkerId> = tasks.iter().map(|(_, worker)| *worker).collect();
+        let workers = used.into_iter().map(|worker| (worker, String::new())).collect();
+        JobPlan::new(Deployment { tasks, workers, ..deployment })
     }
 
     fn start(&mut self, claimed: Manifest, commons: &mut Commons) {
-        match self.place(claimed, commons) {
-            Ok(plan) => self.begin(plan, commons),
-            // Its process ends; another may go on with the job.
-            Err(_) => self.crash(),
+        self.begin(self.place(claimed, commons), commons);
+    }
+
+    /// A worker has come.
+    pub(super) fn add_worker(&mut self, worker: WorkerId, commons: &mut Commons) {
+        self.workers.insert(worker);
+        let waiting = self.job.as_ref().filter(|job| job.machine.is_waiting());
+        if let Some(claimed) = waiting.and_then(|job| job.machine.plan().deployment().restore.clone()) {
+            self.start(claimed, commons);
         }
     }
 
@@ -276,8 +286,14 @@ impl Coordinator {
 
     fn publish(&mut self, status: JobStatus, commons: &mut Commons) {
         let run = self.run().unwrap();
+        commons.suspensions += u64::from(status == JobStatus::Suspended);
         let status = self.attempts.settle(run, status, Duration::ZERO);
         commons.log.push(format!("c{} {run} is {status:?}", self.number));
+        commons.has_stopped |= status == JobStatus::Stopped;
+        if status == JobStatus::Suspended {
+            self.status = Some(status);
+            return;
+        }
         if status.is_terminal() {
             let before = self.status.as_ref();
             assert!(!before.is_some_and(JobStatus::is_terminal), "{status:?} after {before:?}");
@@ -378,6 +394,17 @@ impl Coordinator {
         self.go_on_if_over();
     }
 
+    /// Its process is to end, and another coordinator to go on with the job.
+    pub(super) fn keep(&mut self, event: Event, commons: &mut Commons) {
+        let Some(job) = &self.job else { return };
+        let run = job.machine.plan().run();
+        if self.attempts.keep() || !job.machine.has_ended() {
+            return self.drive(run, event, commons);
+        }
+        self.publish(JobStatus::Suspended, commons);
+        self.go_on_if_over();
+    }
+
     /// Writes to the journal, unless another coordinator has.
     pub(super) fn enter(&mut self, entry: Entry, commons: &mut Commons) {
         let fenced = CoordinatorError::Fenced { sequence: self.tail + 1 };
@@ -450,8 +477,8 @@ impl Coordinator {
             return;
         }
         self.attempts.begin();
-        match claimed.and_then(|claimed| self.place(claimed, commons)) {
-            Ok(plan) => self.begin(plan, commons),
+        match claimed {
+            Ok(claimed) => self.start(claimed, commons),
             Err(error) => {
                 self.publish(JobStatus::Failed { domain: error.domain(), message: error.chain() }, commons);
                 self.go_on_if_over();

@@ -9,7 +9,7 @@ use crate::job::JobStatus;
 const SEEDS: u64 = 1500;
 
 /// How a seed has ended: the most that any coordinator says of the job.
-fn simulate(seed: u64, is_told: bool) -> (String, u32, [u64; 2]) {
+fn simulate(seed: u64, is_told: bool) -> (String, u32, [u64; 3]) {
     let mut world = World::new(seed);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
     if is_told || ran.is_err() {
@@ -23,14 +23,16 @@ fn simulate(seed: u64, is_told: bool) -> (String, u32, [u64; 2]) {
         resume_unwind(panic);
     }
     let statuses = world.coordinators.iter().filter_map(|coordinator| coordinator.status.as_ref());
-    let end = statuses.filter(|status| status.is_terminal()).map(|status| match status {
+    let is_end = |status: &&JobStatus| status.is_terminal() && **status != JobStatus::Suspended;
+    let end = statuses.filter(is_end).map(|status| match status {
         JobStatus::Finished => "finished",
         JobStatus::Stopped => "stopped",
         _ => "failed",
     });
     let attempts = world.commons.store.newest().map_or(0, |newest| newest.run.attempt);
-    let savepoints = [world.commons.savepoints, u64::from(world.commons.savepoint.is_some())];
-    (end.max().unwrap_or("nobody knows").to_owned(), attempts, savepoints)
+    let commons = &world.commons;
+    let taken = [commons.savepoints, u64::from(commons.savepoint.is_some()), commons.suspensions];
+    (end.max().unwrap_or("nobody knows").to_owned(), attempts, taken)
 }
 
 #[test]
@@ -40,10 +42,10 @@ fn each_row_is_shown_once_whatever_happens() {
         return;
     }
     let mut ends: BTreeMap<String, u64> = BTreeMap::new();
-    let (mut attempts, mut savepoints) = (0, [0; 2]);
+    let (mut attempts, mut taken) = (0, [0; 3]);
     for seed in 0..SEEDS {
-        let (end, of, taken) = simulate(seed, false);
-        savepoints = [savepoints[0] + taken[0], savepoints[1] + taken[1]];
+        let (end, of, more) = simulate(seed, false);
+        taken.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
         *ends.entry(end).or_default() += 1;
         attempts += u64::from(of);
     }
@@ -51,8 +53,8 @@ fn each_row_is_shown_once_whatever_happens() {
     let reached = ["failed", "finished", "stopped"].map(|end| ends.get(end).copied().unwrap_or(0));
     assert!(reached.iter().all(|count| *count > SEEDS / 50), "{ends:?}");
     assert!(
-        savepoints[0] > SEEDS / 20 && savepoints[1] > SEEDS / 100,
-        "{savepoints:?} savepoints, and those that jobs have ended with"
+        taken[0] > SEEDS / 20 && taken[1] > SEEDS / 100 && taken[2] > SEEDS / 5,
+        "{taken:?} savepoints, those that jobs have ended with, and jobs that have left off"
     );
     assert!(attempts > SEEDS, "{attempts} restarts in all");
 }

@@ -58,6 +58,7 @@ impl Committing {
                 return Failing::enter(plan, self.progress, cause);
             }
             Event::StopRequested(StopMode::Cancel) => return Ended::enter(plan, JobStatus::Stopped),
+            Event::Interrupted(StopMode::Cancel) => return Ended::enter(plan, JobStatus::Suspended),
             _ => Vec::new(),
         };
         (State::Committing(self), effects)

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::ids::{Epoch, WorkerId};
-use tidemill_plans::protocol::WorkerRequest;
+use tidemill_plans::protocol::{StopMode, WorkerRequest};
 
 use crate::job::epochs::Epochs;
 use crate::job::progress::Progress;
-use crate::job::state::{Committing, Failing, State, Stopping, Transition};
+use crate::job::state::{Committing, Failing, State, Stopping, Suspending, Then, Transition};
 use crate::job::{Effect, Event, JobPlan, JobStatus, RequestKind};
 
 /// When a job with materialized views has its first barrier.
@@ -53,7 +53,9 @@ impl Running {
             Event::WorkerLost { worker, reason } if plan.uses(worker) => {
                 return Failing::enter_for_worker(plan, self.progress, worker, &reason);
             }
-            Event::StopRequested(mode) => return Stopping::enter(plan, self.progress, self.epochs, mode),
+            Event::StopRequested(mode) => return self.stop(plan, mode, Then::Forget),
+            Event::Interrupted(mode) => return self.stop(plan, mode, Then::after_interrupt(plan)),
+            Event::SuspendRequested if plan.has_checkpoints() => return Suspending::enter(plan, self),
             Event::BarrierDue => {
                 let mut effects = self.begin_epoch(plan);
                 effects.extend(next_barrier(plan));
@@ -106,7 +108,17 @@ impl Running {
         (State::Running(self), effects)
     }
 
-    fn begin_epoch(&mut self, plan: &JobPlan) -> Vec<Effect> {
+    pub(super) fn stop(self, plan: &JobPlan, mode: StopMode, then: Then) -> Transition {
+        Stopping::enter(plan, self.progress, self.epochs, mode, then)
+    }
+
+    /// Has the next barrier be a checkpoint's; returns the newest epoch that has begun before.
+    pub(super) fn want_checkpoint(&mut self, plan: &JobPlan) -> Epoch {
+        self.epochs.want_checkpoint(plan);
+        self.epochs.newest()
+    }
+
+    pub(super) fn begin_epoch(&mut self, plan: &JobPlan) -> Vec<Effect> {
         let Some(barrier) = self.epochs.begin(plan) else { return Vec::new() };
         let begun = barrier.is_checkpoint.then_some(Effect::CheckpointBegun(barrier.epoch));
         begun.into_iter().chain(plan.send_all(&WorkerRequest::Barrier(plan.run(), barrier))).collect()

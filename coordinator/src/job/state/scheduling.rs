@@ -34,7 +34,10 @@ impl Scheduling {
             Event::WorkerLost { worker, reason } if plan.uses(worker) => {
                 self.end(plan, plan.lost(worker, &reason).into())
             }
-            Event::StopRequested(_) => self.end(plan, JobStatus::Stopped),
+            Event::Interrupted(_) | Event::SuspendRequested if plan.has_checkpoints() => {
+                self.end(plan, JobStatus::Suspended)
+            }
+            Event::StopRequested(_) | Event::Interrupted(_) => self.end(plan, JobStatus::Stopped),
             _ => (State::Scheduling(self), Vec::new()),
         }
     }

@@ -5,11 +5,11 @@
 use std::collections::BTreeSet;
 
 use tidemill_plans::ids::WorkerId;
-use tidemill_plans::protocol::WorkerRequest;
+use tidemill_plans::protocol::{StopMode, WorkerRequest};
 
 use crate::job::epochs::Epochs;
 use crate::job::progress::Progress;
-use crate::job::state::{Committing, Failing, Running, State, Stopping, Transition};
+use crate::job::state::{Committing, Failing, Running, State, Stopping, Then, Transition};
 use crate::job::{Event, JobPlan, JobStatus, RequestKind};
 
 /// Waits for the answers to `Start`.
@@ -50,7 +50,14 @@ impl Starting {
             Event::WorkerLost { worker, reason } if plan.uses(worker) => {
                 return Failing::enter_for_worker(plan, self.progress, worker, &reason);
             }
-            Event::StopRequested(mode) => return Stopping::enter(plan, self.progress, self.epochs, mode),
+            Event::StopRequested(mode) => return Stopping::enter(plan, self.progress, self.epochs, mode, Then::Forget),
+            Event::Interrupted(mode) => {
+                return Stopping::enter(plan, self.progress, self.epochs, mode, Then::after_interrupt(plan));
+            }
+            // Nothing has been read that the checkpoint which it began with does not have.
+            Event::SuspendRequested if plan.has_checkpoints() => {
+                return Stopping::enter(plan, self.progress, self.epochs, StopMode::Cancel, Then::GoOn);
+            }
             _ => {}
         }
         (State::Starting(self), Vec::new())

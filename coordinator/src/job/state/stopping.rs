@@ -3,7 +3,8 @@
 //! Whoever wants it to end may at any time ask for a harder way, and by cancelling give the files up.
 //!
 //! What is cut off is shown, and no checkpoint covers it: whoever went on from one would write it again. So a job
-//! that has checkpoints is given up before it is cut.
+//! that has checkpoints is given up before it is cut. One that somebody goes on with is not cut but dropped: it is as
+//! its newest checkpoint has it.
 
 use tidemill_plans::ids::{TaskId, WorkerId};
 use tidemill_plans::protocol::{StopMode, WorkerRequest};
@@ -13,10 +14,42 @@ use crate::job::progress::Progress;
 use crate::job::state::{Committing, Ended, Failing, State, Transition};
 use crate::job::{CANCEL_LIMIT, CUT_LIMIT, DRAIN_LIMIT, Effect, Event, JobFailure, JobPlan, JobStatus, RequestKind};
 
+/// What becomes of a job that has been stopped before it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Nobody goes on with it.
+    Forget,
+    /// It goes on from its newest checkpoint, sooner or later.
+    GoOn,
+}
+
+impl Then {
+    /// What becomes of a job whose process is to end.
+    pub(super) fn after_interrupt(plan: &JobPlan) -> Self {
+        if plan.has_checkpoints() { Self::GoOn } else { Self::Forget }
+    }
+
+    fn status(self) -> JobStatus {
+        match self {
+            Self::Forget => JobStatus::Stopped,
+            Self::GoOn => JobStatus::Suspended,
+        }
+    }
+
+    /// How a job is stopped that was to be in this mode.
+    fn harder(self, mode: StopMode) -> StopMode {
+        match (self, mode) {
+            (Self::GoOn, StopMode::Cut) => StopMode::Cancel,
+            (_, mode) => mode,
+        }
+    }
+}
+
 /// Waits for tasks to end, in the mode that was asked for or has become necessary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopping {
     mode: StopMode,
+    then: Then,
     /// Whether it is to be cut once nobody can go on with it any more.
     gives_up: bool,
     progress: Progress,
@@ -24,11 +57,12 @@ pub struct Stopping {
 }
 
 impl Stopping {
-    pub(super) fn enter(plan: &JobPlan, progress: Progress, epochs: Epochs, mode: StopMode) -> Transition {
+    pub(super) fn enter(plan: &JobPlan, progress: Progress, epochs: Epochs, mode: StopMode, then: Then) -> Transition {
+        let mode = then.harder(mode);
         let mut effects = vec![Effect::Publish(JobStatus::Stopping)];
         let gives_up = must_give_up(plan, mode);
         effects.extend(begin(plan, mode));
-        (State::Stopping(Self { mode, gives_up, progress, epochs }), effects)
+        (State::Stopping(Self { mode, then, gives_up, progress, epochs }), effects)
     }
 
     pub(super) fn on(mut self, plan: &JobPlan, event: Event) -> Transition {
@@ -38,7 +72,12 @@ impl Stopping {
                 self.end_task(plan, task)
             }
             Event::StopTimedOut(mode) if mode == self.mode => self.on_time_out(plan),
-            Event::StopRequested(mode) if mode > self.mode => self.escalate(plan, mode),
+            Event::StopRequested(mode) => {
+                // Whoever wants it to end wants nobody to go on with it.
+                self.then = Then::Forget;
+                self.harden(plan, mode)
+            }
+            Event::Interrupted(mode) => self.harden(plan, mode),
             event => match self.mode {
                 StopMode::Drain => self.on_while_draining(plan, event),
                 StopMode::Cut => self.on_while_cutting(plan, event),
@@ -54,8 +93,12 @@ impl Stopping {
                 let cause = JobFailure::external(format!("sinks did not complete what they had within {CUT_LIMIT:?}"));
                 Failing::enter(plan, self.progress, cause)
             }
-            StopMode::Cancel => Ended::enter(plan, JobStatus::Stopped),
+            StopMode::Cancel => Ended::enter(plan, self.then.status()),
         }
+    }
+
+    fn harden(self, plan: &JobPlan, mode: StopMode) -> Transition {
+        if mode > self.mode { self.escalate(plan, mode) } else { (State::Stopping(self), Vec::new()) }
     }
 
     /// A job that drains still owes its results: what fails now is an error.
@@ -111,6 +154,7 @@ impl Stopping {
 
     fn escalate(self, plan: &JobPlan, mode: StopMode) -> Transition {
         debug_assert!(mode > self.mode, "a job's end only becomes harder");
+        let mode = self.then.harder(mode);
         let gives_up = must_give_up(plan, mode);
         (State::Stopping(Self { mode, gives_up, ..self }), begin(plan, mode))
     }
@@ -134,7 +178,8 @@ impl Stopping {
             StopMode::Drain => Committing::enter(plan, self.progress, &self.epochs, JobStatus::Stopped),
             // Drained after all, before anything was cut off.
             StopMode::Cut if self.gives_up => Committing::enter(plan, self.progress, &self.epochs, JobStatus::Stopped),
-            StopMode::Cut | StopMode::Cancel => Ended::enter(plan, JobStatus::Stopped),
+            StopMode::Cut => Ended::enter(plan, JobStatus::Stopped),
+            StopMode::Cancel => Ended::enter(plan, self.then.status()),
         }
     }
 }

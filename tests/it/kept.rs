@@ -1,0 +1,77 @@
+//! Jobs that are not done and not forgotten: interrupted ones that have no time to drain, and ones that have failed.
+
+use std::fs;
+
+use crate::command::{Folder, PATIENCE, Run};
+use crate::killed::{csv_rows, wait_for_commits};
+
+const ROWS: usize = 3_000;
+
+/// Rows whose window ends long behind them: a job that drains has them on its way for ever. `divisor` may be zero.
+fn numbers(divisor: usize) -> String {
+    let mut text = String::from("n,d,ts\n");
+    for n in 0..ROWS {
+        let (minutes, seconds) = (n / 60, n % 60);
+        text.push_str(&format!("{n},{divisor},2024-01-01 {:02}:{:02}:{seconds:02}\n", minutes / 60, minutes % 60));
+    }
+    text
+}
+
+fn script(rows_per_second: usize) -> String {
+    format!(
+        "SET checkpoint_interval = '100ms';
+         SET restart_strategy = 'none';
+         CREATE SOURCE numbers (n BIGINT, d BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts)
+           WITH (connector = 'files', path = 'numbers.csv', format = 'csv', rows_per_second = {rows_per_second});
+         CREATE SINK kept WITH (connector = 'files', path = 'kept', format = 'csv') AS
+           SELECT n, ts FROM numbers;
+         CREATE SINK sums WITH (connector = 'files', path = 'sums', format = 'csv') AS
+           SELECT d, sum(n / d) AS total FROM TUMBLE(TABLE numbers, DESCRIPTOR(ts), INTERVAL '1 minute')
+           GROUP BY d, window_start, window_end;"
+    )
+}
+
+fn resume(folder: &Folder, arguments: &[&str]) -> Run {
+    Run::start(&folder.path(""), &[&["resume", "--data-dir", "meta"], arguments].concat())
+}
+
+#[test]
+fn a_second_interrupt_leaves_the_job_to_tidemill_resume() {
+    let folder = Folder::with(&[("numbers.csv", &numbers(1))]);
+    let run = folder.start(&script(1000), &["--data-dir", "meta"]);
+    wait_for_commits(&folder, "kept", 2);
+    // Both come before it could have drained, which takes a moment at least.
+    run.signal("TERM");
+    run.signal("INT");
+    let output = run.output(PATIENCE);
+    if output.stderr.contains("tidemill resume") {
+        resume(&folder, &[]).output(PATIENCE).success();
+        assert_eq!(csv_rows(&folder, "kept").len(), ROWS, "{}", output.stderr);
+        assert_eq!(csv_rows(&folder, "sums").len(), ROWS / 60);
+    }
+    let nothing = resume(&folder, &[]).output(PATIENCE).failure();
+    assert!(nothing.contains("no job was left unfinished"), "{nothing}");
+}
+
+#[test]
+fn a_job_that_has_failed_is_tried_again_by_name() {
+    let folder = Folder::with(&[("numbers.csv", &numbers(1))]);
+    // A sink that cannot write: its place is taken by a file.
+    let run = folder.start(&script(2000), &["--data-dir", "meta"]);
+    wait_for_commits(&folder, "kept", 2);
+    let taken = folder.path("kept-before");
+    fs::rename(folder.path("kept"), &taken).unwrap();
+    folder.write("kept", "not a folder");
+    let failed = run.output(PATIENCE).failure();
+    fs::remove_file(folder.path("kept")).unwrap();
+    fs::rename(&taken, folder.path("kept")).unwrap();
+
+    let told = resume(&folder, &[]).output(PATIENCE).failure();
+    assert!(told.contains("job-1 (kept, sums) has failed: ") && told.contains("--job"), "{told}\n{failed}");
+    let shown = folder.shell("SHOW JOBS;", &["--data-dir", "meta", "--format", "csv"]).output(PATIENCE).success();
+    assert!(shown.stdout.contains("1,failed,\"kept, sums\","), "{}", shown.stdout);
+    let unknown = resume(&folder, &["--job", "other"]).output(PATIENCE).failure();
+    assert!(unknown.contains("no job 'other' was left in meta; there is: job-1"), "{unknown}");
+    resume(&folder, &["--job", "kept"]).output(PATIENCE).success();
+    assert_eq!((csv_rows(&folder, "kept").len(), csv_rows(&folder, "sums").len()), (ROWS, ROWS / 60));
+}
