@@ -253,8 +253,8 @@ fn a_worker_on_a_port_that_is_taken() {
 }
 
 #[test]
-fn a_worker_without_a_coordinator_gives_up() {
-    let run = Run::start(Path::new("/"), &["worker", "--coordinator", "127.0.0.1:1"]);
+fn a_worker_without_a_coordinator_gives_up_if_it_is_to() {
+    let run = Run::start(Path::new("/"), &["worker", "--coordinator", "127.0.0.1:1", "--end-without-coordinator"]);
     let message = run.output(PATIENCE).failure();
     assert!(message.contains("error: coordinator 127.0.0.1:1 cannot be reached"), "{message}");
 }
