@@ -71,8 +71,8 @@ impl Trouble {
             store: rate(200),
             time_outs: rate(30),
             stops: rate(4) / 2,
-            savepoints: rate(300),
-            leaves: rate(6),
+            savepoints: rate(200),
+            leaves: rate(4),
         }
     }
 }

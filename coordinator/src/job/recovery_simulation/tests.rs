@@ -53,7 +53,7 @@ fn each_row_is_shown_once_whatever_happens() {
     let reached = ["failed", "finished", "stopped"].map(|end| ends.get(end).copied().unwrap_or(0));
     assert!(reached.iter().all(|count| *count > SEEDS / 50), "{ends:?}");
     assert!(
-        taken[0] > SEEDS / 20 && taken[1] > SEEDS / 100 && taken[2] > SEEDS / 5,
+        taken[0] > SEEDS / 20 && taken[1] > SEEDS / 100 && taken[2] > SEEDS / 10,
         "{taken:?} savepoints, those that jobs have ended with, and jobs that have left off"
     );
     assert!(attempts > SEEDS, "{attempts} restarts in all");
