@@ -218,7 +218,7 @@ impl Versions {
 
     /// Bytes held: each row as it came, and about as much again for its key and its order.
     fn bytes(&self) -> usize {
-        2 * self.held.bytes() + self.unwritten.bytes()
+        2 * self.held.bytes()
     }
 }
 

@@ -311,7 +311,7 @@ impl Side {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.held.bytes() + self.by_key.bytes() + self.held.rows() * size_of::<HeldRow>() + self.unwritten.bytes()
+        self.held.bytes() + self.by_key.bytes() + self.held.rows() * size_of::<HeldRow>()
     }
 }
 
