@@ -108,14 +108,19 @@ pub(crate) fn wait_for_commits(folder: &Folder, sink: &str, more: usize) {
     panic!("no more files of {sink} in {PATIENCE:?}");
 }
 
-/// The parts of a sink in the order of their epochs, each with its text.
+/// The parts of a sink in the order of their epochs, each with its text. None may have been left incomplete.
 pub(crate) fn parts(folder: &Folder, sink: &str) -> Vec<(u64, String)> {
-    let mut parts = Vec::new();
     for entry in fs::read_dir(folder.path(sink)).into_iter().flatten() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(!name.ends_with("inprogress"), "{name} was left");
-        parts.push((epoch_of(&name), folder.read(&format!("{sink}/{name}"))));
     }
+    complete_parts(folder, sink)
+}
+
+/// The same of a sink whose job runs.
+pub(crate) fn complete_parts(folder: &Folder, sink: &str) -> Vec<(u64, String)> {
+    let names = files(folder, sink).into_iter();
+    let mut parts: Vec<_> = names.map(|name| (epoch_of(&name), folder.read(&format!("{sink}/{name}")))).collect();
     parts.sort();
     parts
 }

@@ -89,7 +89,7 @@ fn time(tenths: u64) -> String {
 fn input() -> Folder {
     let sale = |n: u64| {
         let (item, price) = (n * 7 % 11, (n * n * 13 % 97) as f64 / 4.0);
-        format!("{n},i{item},{price},{},{}\n", (n * n + item) % 3 == 0, time(n * 2 + 10 - n * 5 % 9))
+        format!("{n},i{item},{price},{},{}\n", (n * n + item).is_multiple_of(3), time(n * 2 + 10 - n * 5 % 9))
     };
     let price = |n: u64| format!("i{},{},{}\n", n % 11, n as f64 / 2.0, time(n * 20));
     let stock = |n: u64| match n % 17 {

@@ -1,3 +1,5 @@
+use std::slice::from_ref;
+
 use super::*;
 use crate::testing::graph::schema;
 use crate::testing::{parse_rows, show_rows};
@@ -160,12 +162,12 @@ fn changes_that_are_put_together_do_what_they_did_one_by_one() {
     let changes =
         [layer(2, "2 21\n5 50", Some("1")), layer(3, "1 11\n2 22", Some("3\n5")), layer(4, "6 60", Some("1"))];
     let through_bytes = |layer: &Snapshot| Snapshot::from_bytes(&layer.to_bytes().unwrap()).unwrap();
-    let one_by_one = merged(&[&[base.clone()], &changes[..]].concat());
+    let one_by_one = merged(&[from_ref(&base), &changes].concat());
     assert_eq!(one_by_one, "4.0 40\n2.0 22\n6.0 60\n");
     for parts in [1..3, 0..2, 0..3] {
         let together = Snapshot::merged_changes(changes[parts.clone()].iter().map(through_bytes).collect()).unwrap();
         assert!(together.has_changes());
-        let layers = [&[base.clone()], &changes[..parts.start], &[together], &changes[parts.end..]].concat();
+        let layers = [from_ref(&base), &changes[..parts.start], from_ref(&together), &changes[parts.end..]].concat();
         assert_eq!(merged(&layers), one_by_one, "{parts:?}");
     }
     // With one of everything among them they are that.
@@ -187,11 +189,11 @@ fn changes_go_on_from_the_layer_before_them() {
     let changes = layer(3, "1 1", Some(""));
     assert!(changes.has_changes() && !layer(1, "1 1", None).has_changes());
     let error = "state cannot be restored: the changes of epoch-3 go on from epoch-2, which is not there";
-    assert_eq!(merged(std::slice::from_ref(&changes)), error);
+    assert_eq!(merged(from_ref(&changes)), error);
     assert_eq!(merged(&[layer(1, "1 1", None), changes.clone()]), error);
     assert_eq!(merged(&[layer(2, "1 1", None), changes]), "1.0 1\n");
     let newest = Snapshot::merged(vec![layer(1, "1 1", None), layer(2, "2 1", Some(""))]).unwrap();
-    let state = StateReader::new(std::slice::from_ref(&newest), 0, 1);
+    let state = StateReader::new(from_ref(&newest), 0, 1);
     assert_eq!((state.epoch(), state.value::<u64>("count").unwrap()), (Some(Epoch(2)), Some(2)));
     assert_eq!(StateReader::new(&[newest], 0, 2).epoch(), None);
 }
