@@ -313,7 +313,8 @@ impl Aggregate {
         self.next_clean_up = self.watermark.0.plus(ttl / 4);
         let oldest = self.watermark.0.plus(-ttl).0;
         self.keep_groups(|group| group.touched >= oldest)?;
-        if let Some(keys) = self.spilling.drop_before(oldest, self.unwritten.is_noting())? {
+        let gone = self.spilling.drop_before(oldest, self.unwritten.is_noting())?;
+        if let Some(keys) = gone.filter(|keys| keys.num_rows() > 0) {
             self.unwritten.note_gone(keys, self.groups.len() + self.spilling.len());
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! number. Where rows without a partner matter, each row knows how many it has.
 
 mod side;
+mod spilling;
 mod unwritten;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tidemill_plans::node::{JoinKind, JoinNode, JoinSide};
 use tidemill_plans::time::{EventTime, Watermark};
 
 use self::side::{END, Side};
+use self::spilling::Spilling;
 use super::Operator;
 use super::filter::holds;
 use super::key_index::KeyIndex;
@@ -26,7 +28,7 @@ use super::numbered_rows::NO_ROW;
 use super::state_rows::{in_order_of_ids, least_watermark};
 use super::window_aggregate::conform;
 use crate::error::Result;
-use crate::state::{StateReader, StateWriter};
+use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// Pairs that are put together at a time: a key may have any number of rows.
@@ -48,6 +50,7 @@ pub(super) struct Join {
     is_changelog: bool,
     keys: KeyIndex,
     sides: [Side; 2],
+    spilling: Spilling,
     ttl: [Option<i64>; 2],
     /// Rows are not looked through for old ones before the watermark is here.
     next_clean_up: EventTime,
@@ -82,11 +85,18 @@ impl Emission {
 }
 
 impl Join {
-    pub(super) fn new(node: &JoinNode, left: &SchemaRef, right: &SchemaRef, output: SchemaRef) -> Result<Self> {
+    pub(super) fn new(
+        node: &JoinNode,
+        left: &SchemaRef,
+        right: &SchemaRef,
+        output: SchemaRef,
+        memory: &StateMemory,
+    ) -> Result<Self> {
         let pairs = Arc::clone(&node.pairs.0);
         let filter = node.filter.as_ref().map(|filter| filter.to_physical(&pairs)).transpose()?;
         // Where only pairs come out, nobody asks how many partners a row has.
         let counts = |side| node.kind.keeps_unmatched(side) || node.kind.single_side() == Some(side);
+        let spilling = Spilling::new(memory, &node.left_keys);
         Ok(Self {
             kind: node.kind,
             filter,
@@ -95,9 +105,10 @@ impl Join {
             output,
             keys: KeyIndex::new(left, &node.left_keys)?,
             sides: [
-                Side::new(left, &node.left_keys, node.times[0], counts(JoinSide::Left))?,
-                Side::new(right, &node.right_keys, node.times[1], counts(JoinSide::Right))?,
+                Side::new(left, &node.left_keys, node.times[0], counts(JoinSide::Left), !spilling.is_limited())?,
+                Side::new(right, &node.right_keys, node.times[1], counts(JoinSide::Right), !spilling.is_limited())?,
             ],
+            spilling,
             ttl: node.ttl,
             next_clean_up: EventTime::MIN,
         })
@@ -107,14 +118,17 @@ impl Join {
     fn join(&mut self, port: usize, batch: &RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         let side = &self.sides[port];
         let (rows, ops) = (batch.project(&(0..side.width).collect::<Vec<_>>())?, change_ops(batch)?);
-        let mut keys = Vec::new();
+        let (mut keys, known) = (Vec::new(), self.keys.len());
         self.keys.find(&rows, &side.keys, &mut keys)?;
         self.sides.iter_mut().for_each(|side| side.grow(self.keys.len()));
+        self.take_back(known)?;
+        self.note_recent(&keys);
         let partners = vec![0; rows.num_rows()];
         let mut probe = Probe { port, rows, ops, keys, partners };
         self.find_partners(&mut probe, ctx)?;
         self.emit_own(&probe, ctx)?;
-        self.sides[port].change(probe.rows, &probe.ops, &probe.keys, &probe.partners)
+        self.sides[port].change(probe.rows, &probe.ops, &probe.keys, &probe.partners)?;
+        self.spill()
     }
 
     /// Looks every row up on the other side, and emits what follows from the pairs.
@@ -264,10 +278,12 @@ impl Join {
         self.sides[port].watermark = least_watermark(state, "watermark")?;
         let mut keys = Vec::new();
         for batch in in_order_of_ids(state.rows("rows")?)? {
-            let known = self.sides[port].read(&batch)?;
+            let (known, keys_before) = (self.sides[port].read(&batch)?, self.keys.len());
             self.keys.find(&known.rows, &self.sides[port].keys, &mut keys)?;
             self.sides.iter_mut().for_each(|side| side.grow(self.keys.len()));
+            self.take_back(keys_before)?;
             self.sides[port].take_up(&known, &keys)?;
+            self.spill()?;
         }
         self.sides[port].begin();
         Ok(())
@@ -278,8 +294,10 @@ impl Join {
         let shortest = self.ttl.iter().flatten().min().copied();
         if let Some(ttl) = shortest.filter(|_| watermark.0 >= self.next_clean_up && !watermark.is_end()) {
             self.next_clean_up = watermark.0.plus(ttl / 4);
-            for (side, ttl) in self.sides.iter_mut().zip(self.ttl) {
-                ttl.into_iter().for_each(|ttl| side.drop_before(watermark.0.plus(-ttl)));
+            for (port, ttl) in self.ttl.into_iter().enumerate() {
+                let Some(oldest) = ttl.map(|ttl| watermark.0.plus(-ttl)) else { continue };
+                self.sides[port].drop_before(oldest);
+                self.spilling.drop_before(port, oldest.0)?;
             }
         }
         if self.sides.iter().any(Side::wants_clean_up) {
@@ -300,6 +318,7 @@ impl Join {
         for side in &mut self.sides {
             side.compact(&places, live.len())?;
         }
+        self.spilling.keep(&live);
         self.keys.keep(&live)
     }
 }
@@ -326,7 +345,13 @@ impl Operator for Join {
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("next_clean_up", &self.next_clean_up)?;
-        self.sides.iter_mut().zip(NAMES).try_for_each(|(side, name)| side.snapshot(&mut state.part(name)))
+        for (port, (side, name)) in self.sides.iter_mut().zip(NAMES).enumerate() {
+            side.snapshot(&mut state.part(name))?;
+            if let Some(spilled) = self.spilling.view(port, side.numbers()) {
+                state.part(name).later("rows", side.belongs(), Arc::new(spilled));
+            }
+        }
+        Ok(())
     }
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
@@ -335,7 +360,11 @@ impl Operator for Join {
     }
 
     fn state_bytes(&self) -> usize {
-        self.keys.bytes() + self.sides.iter().map(Side::bytes).sum::<usize>()
+        self.keys.bytes() + self.sides.iter().map(Side::bytes).sum::<usize>() + self.spilling.bytes()
+    }
+
+    fn spilled_bytes(&self) -> u64 {
+        self.spilling.disk_bytes()
     }
 }
 

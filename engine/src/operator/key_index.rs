@@ -13,6 +13,9 @@ use super::numbered_rows::NumberedRows;
 use crate::error::Result;
 use crate::rows::canonical_key;
 
+/// Keys that are numbered anew at a time.
+const KEYS_AT_ONCE: usize = if cfg!(test) { 3 } else { 1 << 15 };
+
 /// See the [module](self).
 pub(super) struct KeyIndex {
     schema: SchemaRef,
@@ -63,12 +66,14 @@ impl KeyIndex {
         if !self.has_columns() {
             return Ok(());
         }
-        self.keys.keep(live)?;
-        let all: Vec<u32> = (0..live.len() as u32).collect();
-        let mut found = Vec::new();
         self.numbers = KeyNumbers::new(&self.schema)?;
-        self.numbers.find(self.keys.gather(&all)?.columns(), live.len(), &mut found)?;
-        debug_assert!(found.into_iter().eq(0..live.len()), "keys are kept in their order");
+        self.keys.keep(live)?;
+        let mut found = Vec::new();
+        // Some at a time: there may be no room for a copy of all.
+        for part in (0..live.len() as u32).collect::<Vec<_>>().chunks(KEYS_AT_ONCE) {
+            self.numbers.find(self.keys.gather(part)?.columns(), part.len(), &mut found)?;
+            debug_assert!(found.iter().zip(part).all(|(found, key)| *found == *key as usize), "keys keep their order");
+        }
         Ok(())
     }
 

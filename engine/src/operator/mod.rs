@@ -152,7 +152,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
     let output = Arc::clone(&node.schema.0);
     Ok(match &node.kind {
         NodeKind::Source(source) => Box::new(source::SourceOperator::new(source, output)?),
-        NodeKind::Normalize(node) => Box::new(normalize::Normalize::new(node, &inputs[0], output)?),
+        NodeKind::Normalize(node) => Box::new(normalize::Normalize::new(node, &inputs[0], output, &env.state_memory)?),
         NodeKind::Project(project) => Box::new(project::Project::new(project, &inputs[0], output)?),
         NodeKind::Filter(filter) => Box::new(filter::Filter::new(filter, &inputs[0])?),
         NodeKind::WindowAssign(assign) => Box::new(window_assign::WindowAssign::new(assign, output)),
@@ -169,7 +169,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::Aggregate(aggregate) => {
             Box::new(aggregate::Aggregate::new(aggregate, Arc::clone(&inputs[0]), output, &env.state_memory)?)
         }
-        NodeKind::Join(join) => Box::new(join::Join::new(join, &inputs[0], &inputs[1], output)?),
+        NodeKind::Join(join) => Box::new(join::Join::new(join, &inputs[0], &inputs[1], output, &env.state_memory)?),
         NodeKind::IntervalJoin(join) => {
             Box::new(interval_join::IntervalJoin::new(join, &inputs[0], &inputs[1], output)?)
         }

@@ -4,6 +4,8 @@
 //! are numbered as they come, and a key knows the number of its row: what has been replaced stays where it is
 //! until there is as much of it as of the rest.
 
+mod spilling;
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
@@ -14,6 +16,7 @@ use hashbrown::HashSet;
 use tidemill_plans::change::{ChangeOp, change_array, change_ops};
 use tidemill_plans::node::NormalizeNode;
 
+use self::spilling::Spilling;
 use super::Operator;
 use super::changed_keys::{Changed, ChangedKeys};
 use super::groups::key_schema;
@@ -24,7 +27,8 @@ use super::state_rows::{STATE_ROWS, take_note, with_note};
 use super::time_to_live::Touches;
 use crate::error::Result;
 use crate::rows::canonical_key;
-use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
+use crate::state::spill::Part;
+use crate::state::{Belongs, RowKeys, StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// Fewer rows than twice this are not worth a clean-up. Tests want to see some.
@@ -35,6 +39,7 @@ pub(super) struct Normalize {
     last: LastRows,
     /// When keys were touched, if they are not kept for ever.
     touches: Option<Touches>,
+    spilling: Spilling,
     /// Encodes whole rows, to tell whether they differ.
     whole: RowConverter,
     output: SchemaRef,
@@ -64,16 +69,23 @@ struct Replaced {
 }
 
 impl Normalize {
-    pub(super) fn new(node: &NormalizeNode, input: &SchemaRef, output: SchemaRef) -> Result<Self> {
-        let rows = Arc::new(output.project(&(0..output.fields().len() - 1).collect::<Vec<_>>())?);
+    pub(super) fn new(
+        node: &NormalizeNode,
+        input: &SchemaRef,
+        output: SchemaRef,
+        memory: &StateMemory,
+    ) -> Result<Self> {
+        let rows: SchemaRef = Arc::new(output.project(&(0..output.fields().len() - 1).collect::<Vec<_>>())?);
         let key_schema = key_schema(input, &node.keys);
+        let last = NumberedRows::new(&rows)?;
         Ok(Self {
+            spilling: Spilling::new(memory, &last.schema(), &node.keys, &key_schema)?,
             whole: RowConverter::new(all_fields(&rows))?,
             last: LastRows {
                 keys: node.keys.clone(),
                 numbers: KeyNumbers::new(&key_schema)?,
                 key_schema,
-                rows: NumberedRows::new(&rows)?,
+                rows: last,
                 row_of: Vec::new(),
                 live: 0,
                 unwritten: ChangedKeys::default(),
@@ -86,7 +98,9 @@ impl Normalize {
     /// What becomes of the keys of a batch, in the order of their last rows.
     fn replaced(&mut self, batch: &RecordBatch) -> Result<Vec<Replaced>> {
         let ops = change_ops(batch)?;
+        let known = self.last.row_of.len();
         let keys = self.last.find(batch, &self.last.keys.clone())?;
+        self.take_back(batch, &keys, known)?;
         if let Some(touches) = &mut self.touches {
             touches.note(batch, &keys)?;
             keys.iter().for_each(|key| self.last.unwritten.note(*key));
@@ -144,11 +158,16 @@ impl Normalize {
     }
 
     fn clean_up(&mut self) -> Result<()> {
-        let live = self.last.live_keys();
+        self.keep(&self.last.live_keys())
+    }
+
+    /// Keeps these keys only, all of which have a row: the i-th has the number i now.
+    fn keep(&mut self, live: &[u32]) -> Result<()> {
         if let Some(touches) = &mut self.touches {
-            touches.keep(&live);
+            touches.keep(live);
         }
-        self.last.keep(&live)
+        self.spilling.keep(live);
+        self.last.keep(live)
     }
 }
 
@@ -288,7 +307,10 @@ impl Operator for Normalize {
         if !replaced.is_empty() {
             ctx.emit(self.replace(&replaced, &rows)?);
         }
-        if self.last.wants_clean_up() { self.clean_up() } else { Ok(()) }
+        if self.last.wants_clean_up() {
+            self.clean_up()?;
+        }
+        self.spill()
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
@@ -298,6 +320,10 @@ impl Operator for Normalize {
             let old = self.last.live_keys().into_iter().filter(|key| !touches.is_young(*key as usize));
             // Downstream is not told: it keeps its rows for as long as it wants.
             self.last.forget(&old.collect::<Vec<u32>>())?;
+            let gone = self.spilling.drop_before(touches.oldest(), self.last.unwritten.is_noting())?;
+            if gone.num_rows() > 0 {
+                self.last.unwritten.note_gone(gone, self.last.live + self.spilling.len());
+            }
             self.clean_up()?;
         }
         ctx.emit_watermark(watermarks.min());
@@ -308,27 +334,40 @@ impl Operator for Normalize {
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         let (columns, changed) = (self.last.keys.clone(), self.last.unwritten.take(state));
         let (belongs, touched_belong) = (Belongs::ToKeys(columns.clone()), Belongs::to_first(columns.len()));
+        let spilled = self.spilling.views(changed.as_ref().map(|_| Part::Unwritten));
         match changed {
             Some(Changed { mut numbers, gone }) => {
                 numbers.retain(|key| self.last.row(*key as usize).is_some());
                 let (rows, touched) = self.rows_of(&numbers)?;
                 if self.touches.is_some() {
                     let keys = RowKeys::Grouped((0..columns.len()).collect());
-                    state.changes("touched", touched_belong, keys, touched, gone.clone());
+                    state.changes("touched", touched_belong.clone(), keys, touched, gone.clone());
                 }
-                state.changes("rows", belongs, RowKeys::Grouped(columns), rows, gone);
+                state.changes("rows", belongs.clone(), RowKeys::Grouped(columns), rows, gone);
             }
             None => {
                 let (rows, touched) = self.rows_of(&self.last.live_keys())?;
-                state.rows("rows", belongs, rows);
-                state.rows("touched", touched_belong, touched);
+                state.rows("rows", belongs.clone(), rows);
+                state.rows("touched", touched_belong.clone(), touched);
             }
         }
+        if let Some([rows, touched]) = spilled {
+            state.later("rows", belongs, Arc::new(rows));
+            if self.touches.is_some() {
+                state.later("touched", touched_belong, Arc::new(touched));
+            }
+        }
+        self.spilling.note_written();
         self.touches.as_ref().map_or(Ok(()), |touches| touches.snapshot(&mut state.part("touches")))
     }
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
-        state.rows("rows")?.iter().try_for_each(|rows| self.last.restore(rows))?;
+        for rows in state.rows("rows")? {
+            self.last.restore(&rows)?;
+            if self.touches.is_none() {
+                self.spill()?;
+            }
+        }
         self.last.unwritten.begin();
         let Some(touches) = &mut self.touches else { return Ok(()) };
         for batch in state.rows("touched")? {
@@ -336,11 +375,16 @@ impl Operator for Normalize {
             let columns: Vec<usize> = (0..keys.num_columns()).collect();
             touches.set(&self.last.find(&keys, &columns)?, &at);
         }
-        touches.restore(self.last.row_of.len(), &state.part("touches"))
+        touches.restore(self.last.row_of.len(), &state.part("touches"))?;
+        self.spill()
     }
 
     fn state_bytes(&self) -> usize {
-        self.last.bytes() + self.touches.as_ref().map_or(0, Touches::bytes)
+        self.last.bytes() + self.touches.as_ref().map_or(0, Touches::bytes) + self.spilling.bytes()
+    }
+
+    fn spilled_bytes(&self) -> u64 {
+        self.spilling.disk_bytes()
     }
 }
 

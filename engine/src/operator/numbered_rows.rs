@@ -124,6 +124,11 @@ impl NumberedRows {
         Ok(())
     }
 
+    /// The schema of what is gathered.
+    pub(super) fn schema(&self) -> SchemaRef {
+        self.no_row.schema()
+    }
+
     /// How many rows there are.
     pub(super) fn len(&self) -> usize {
         self.rows

@@ -52,7 +52,12 @@ impl Touches {
 
     /// Of each partition, whether it was touched lately.
     pub(super) fn is_young(&self, partition: usize) -> bool {
-        self.touched[partition] >= self.watermark.0.plus(-self.life.micros).0
+        self.touched[partition] >= self.oldest()
+    }
+
+    /// The time from which on partitions are young.
+    pub(super) fn oldest(&self) -> i64 {
+        self.watermark.0.plus(-self.life.micros).0
     }
 
     /// Keeps these partitions only: the i-th has the number i now.

@@ -13,8 +13,9 @@ use crate::error::{EngineError, Result};
 use crate::state::{StateMemory, StateReader};
 use crate::task::{DeadLetters, TaskEnv};
 
-/// Each so many-th step it is restored from what it has written.
-const RESTORED_EACH: usize = 3;
+/// Each so many-th step it writes its state, and each so many-th it is restored from what it has written.
+const WRITTEN_EACH: usize = 2;
+const RESTORED_EACH: usize = 3 * WRITTEN_EACH;
 
 /// See the [module](self).
 pub(super) struct Cramped {
@@ -64,9 +65,9 @@ impl Cramped {
         Ok(())
     }
 
-    /// Writes its state, and goes on from it now and then.
+    /// Writes its state, and goes on from it, now and then.
     fn write(&mut self) -> Result<()> {
-        if self.instance.operator.has_gathered() {
+        if !self.steps.is_multiple_of(WRITTEN_EACH) || self.instance.operator.has_gathered() {
             return Ok(());
         }
         self.layers.take(self.instance.operator.as_mut())?;

@@ -130,7 +130,12 @@ impl NodeKind {
     /// Whether its operator puts what has no room in memory on disk.
     #[must_use]
     pub fn spills(&self) -> bool {
-        matches!(self, Self::Aggregate(aggregate) if !aggregate.keys.is_empty())
+        match self {
+            Self::Aggregate(aggregate) => !aggregate.keys.is_empty(),
+            Self::Join(join) => !join.left_keys.is_empty(),
+            Self::Normalize(_) => true,
+            _ => false,
+        }
     }
 
     /// How many inputs (ports) the node has; a union takes any number on port 0.

@@ -21,6 +21,9 @@ use crate::task::OperatorContext;
 /// Groups that are read at a time. Tests want to see several batches.
 const PART_GROUPS: usize = if cfg!(test) { 2 } else { 1 << 16 };
 
+/// Groups that are written at a time: they are in memory twice until they have gone.
+const SPILLED_GROUPS: usize = if cfg!(test) { 5 } else { 1 << 14 };
+
 /// Where groups go.
 pub(super) struct Spilling {
     memory: StateMemory,
@@ -152,8 +155,8 @@ impl Aggregate {
         let cold = self.recency.take_cold(self.groups.len(), room);
         let (unwritten, written): (Vec<u32>, Vec<u32>) = cold.iter().partition(|group| self.unwritten.has(**group));
         for (part, groups) in [(Part::Unwritten, unwritten), (Part::Written, written)] {
-            for batch in self.group_rows(&groups)? {
-                self.spilling.put(part, &batch)?;
+            for groups in groups.chunks(SPILLED_GROUPS) {
+                self.group_rows(groups)?.iter().try_for_each(|batch| self.spilling.put(part, batch))?;
             }
         }
         let live = others(&cold, self.groups.len());

@@ -41,6 +41,8 @@ pub(super) struct Side {
     partners: Vec<u32>,
     hashes: Vec<u64>,
     gone: usize,
+    /// Whether it is noted which rows have changed; else all are written each time.
+    notes_changes: bool,
     unwritten: Unwritten,
     hasher: RandomState,
 }
@@ -65,7 +67,13 @@ pub(super) struct Known {
 }
 
 impl Side {
-    pub(super) fn new(schema: &SchemaRef, keys: &[usize], time: Option<usize>, counts_partners: bool) -> Result<Self> {
+    pub(super) fn new(
+        schema: &SchemaRef,
+        keys: &[usize],
+        time: Option<usize>,
+        counts_partners: bool,
+        notes_changes: bool,
+    ) -> Result<Self> {
         let width = change_column_index(schema).unwrap_or(schema.fields().len());
         let own = Schema::new(schema.fields()[..width].to_vec()).into();
         Ok(Self {
@@ -81,6 +89,7 @@ impl Side {
             partners: Vec::new(),
             hashes: Vec::new(),
             gone: 0,
+            notes_changes,
             unwritten: Unwritten::default(),
             // Of a fixed seed: nothing depends on it but which rows are compared.
             hasher: RandomState::default(),
@@ -253,8 +262,9 @@ impl Side {
     /// watermark then, if they have no event time, `partners`, how many each has, if that matters, and `id`.
     pub(super) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("watermark", &self.watermark)?;
-        let belongs = Belongs::ToKeys(self.keys.clone());
-        match self.unwritten.take(self.links.len() as u32, state)? {
+        let belongs = self.belongs();
+        let changed = if self.notes_changes { self.unwritten.take(self.numbers(), state)? } else { None };
+        match changed {
             Some(ToWrite { mut rows, gone }) => {
                 rows.retain(|row| self.links[*row as usize].key != END);
                 let id = RowKeys::Exact(vec![self.state_columns() - 1]);
@@ -263,6 +273,16 @@ impl Side {
             None => state.rows("rows", belongs, self.write_all(&self.live())?),
         }
         Ok(())
+    }
+
+    /// Which instance its rows belong to.
+    pub(super) fn belongs(&self) -> Belongs {
+        Belongs::ToKeys(self.keys.clone())
+    }
+
+    /// How many numbers rows have, with those that are gone.
+    pub(super) fn numbers(&self) -> u32 {
+        self.links.len() as u32
     }
 
     /// How many columns rows have in state.
@@ -275,6 +295,17 @@ impl Side {
     }
 
     fn write(&self, numbers: &[u32]) -> Result<RecordBatch> {
+        let rows = self.with_notes(numbers)?;
+        with_note(&rows, "id", UInt32Array::from_iter_values(numbers.iter().map(|row| self.unwritten.id(*row))))
+    }
+
+    /// These rows with what is known of them, and their times.
+    pub(super) fn write_without_ids(&self, numbers: &[u32]) -> Result<(RecordBatch, Vec<i64>)> {
+        let times = numbers.iter().map(|row| self.links[*row as usize].time).collect();
+        Ok((self.with_notes(numbers)?, times))
+    }
+
+    fn with_notes(&self, numbers: &[u32]) -> Result<RecordBatch> {
         let mut rows = self.rows.gather(numbers)?;
         if self.time.is_none() {
             let came = numbers.iter().map(|row| self.links[*row as usize].time);
@@ -284,12 +315,17 @@ impl Side {
             let partners = numbers.iter().map(|row| self.partners[*row as usize]);
             rows = with_note(&rows, "partners", UInt32Array::from_iter_values(partners))?;
         }
-        with_note(&rows, "id", UInt32Array::from_iter_values(numbers.iter().map(|row| self.unwritten.id(*row))))
+        Ok(rows)
     }
 
     /// Rows as they were written.
     pub(super) fn read(&self, batch: &RecordBatch) -> Result<Known> {
-        let ((mut rows, ids), mut partners) = (take_note::<UInt32Array>(batch)?, Vec::new());
+        let (rows, ids) = take_note::<UInt32Array>(batch)?;
+        self.read_notes(rows, ids)
+    }
+
+    fn read_notes(&self, mut rows: RecordBatch, ids: UInt32Array) -> Result<Known> {
+        let mut partners = Vec::new();
         if self.counts_partners {
             let (others, counts) = take_note::<UInt32Array>(&rows)?;
             (rows, partners) = (others, counts.values().to_vec());
@@ -303,9 +339,11 @@ impl Side {
 
     /// Adds rows that were written, in their order; their keys have these numbers.
     pub(super) fn take_up(&mut self, known: &Known, keys: &[usize]) -> Result<()> {
+        if self.notes_changes {
+            self.unwritten.take_up(&known.ids);
+        }
         self.hashes.extend(self.hashes_of(&known.rows)?);
         self.partners.extend(&known.partners);
-        self.unwritten.take_up(&known.ids);
         self.rows.push(&known.rows)?;
         keys.iter().zip(&known.times).for_each(|(key, time)| self.link(*key, *time));
         Ok(())
@@ -313,7 +351,40 @@ impl Side {
 
     /// All rows that were written have been taken up.
     pub(super) fn begin(&mut self) {
-        self.unwritten.begin();
+        if self.notes_changes {
+            self.unwritten.begin();
+        }
+    }
+
+    /// The rows of these keys, each with its key: in the order of the keys, those of one key as they came.
+    pub(super) fn rows_of(&self, keys: &[u32]) -> Vec<(u32, u32)> {
+        let mut rows = Vec::new();
+        for key in keys {
+            let start = rows.len();
+            let mut place = self.firsts[*key as usize];
+            while place != END {
+                rows.push((*key, place));
+                place = self.next(place);
+            }
+            rows[start..].reverse();
+        }
+        rows
+    }
+
+    /// Has all rows of some keys go.
+    pub(super) fn let_go(&mut self, rows: &[(u32, u32)]) {
+        debug_assert!(!self.notes_changes, "they are not gone from state");
+        for (key, row) in rows {
+            self.firsts[*key as usize] = END;
+            self.links[*row as usize].key = END;
+        }
+        self.gone += rows.len();
+    }
+
+    /// Takes rows back that had gone, in their order; their keys have these numbers.
+    pub(super) fn take_back(&mut self, rows: &RecordBatch, keys: &[usize]) -> Result<()> {
+        let known = self.read_notes(rows.clone(), UInt32Array::from(Vec::<u32>::new()))?;
+        self.take_up(&known, keys)
     }
 
     /// Bytes held.

@@ -7,9 +7,11 @@ use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::node::{NodeKind, TimeToLive};
 
 use super::*;
-use crate::testing::OperatorHarness;
+use crate::state::StateMemory;
+use crate::task::TaskEnv;
 use crate::testing::graph::{cases, graph, play, schema, sorted_rows};
 use crate::testing::rescale::check_rescaled;
+use crate::testing::{OperatorHarness, test_env};
 
 /// Over the key `k`, with a value that is never NULL.
 fn normalize(ttl: Option<i64>) -> DataflowGraph {
@@ -169,4 +171,46 @@ proptest! {
             last.iter().filter_map(|(key, value)| value.map(|value| format!("k{key} {value} -"))).collect();
         prop_assert_eq!(sorted_rows(&rows.join("\n")), wanted);
     }
+}
+
+/// With so many bytes for its rows.
+fn with_memory(graph: &DataflowGraph, bytes_max: usize) -> OperatorHarness {
+    let env = test_env().unwrap();
+    let state_memory = StateMemory { bytes_max: Some(bytes_max), ..env.state_memory.clone() };
+    OperatorHarness::with_env(graph, graph.nodes.last().unwrap().id, TaskEnv { state_memory, ..env }).unwrap()
+}
+
+#[test]
+fn rows_stay_within_the_memory_and_come_back_with_their_keys() {
+    const MEMORY: usize = 150_000;
+    let mut harness = with_memory(&normalize(None), MEMORY).without_twin();
+    for start in (0..2_000).step_by(100) {
+        let rows: String = (start..start + 100).map(|key| format!("+ k{key} {key} -\n")).collect();
+        harness.push(0, &script(&rows)).unwrap();
+        assert!(harness.state_bytes() <= MEMORY, "{} bytes after {start}", harness.state_bytes());
+    }
+    assert!(harness.spilled_bytes() > 0);
+    harness.output().unwrap();
+    harness.push(0, &script("+ k3 4 -\n- k7\n+ k1999 1999 -\n+ k2000 1 1")).unwrap();
+    expect![[r#"
+        -U k3 3 -
+        +U k3 4 -
+        -D k7 7 -
+        +I k2000 1 1
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+}
+
+#[test]
+fn old_rows_are_dropped_wherever_they_are() {
+    let steps =
+        "watermark 100\n+ a 1 1\n+ b 1 1\n---\n+ c 1 1\nwatermark 108\n+ b 2 2\nwatermark 112\n+ a 3 3\n+ b 3 3";
+    let run = |mut harness: OperatorHarness| {
+        play(&mut harness, &script(steps));
+        harness.output().unwrap()
+    };
+    let graph = normalize(Some(10));
+    let all = run(harness(&graph));
+    assert!(all.ends_with("+I a 3 3\n-U b 2 2\n+U b 3 3\n"), "{all}");
+    assert_eq!(run(with_memory(&graph, 1)), all);
 }

@@ -121,7 +121,7 @@ impl GroupStates for EncodedExtreme {
             let value = row.data();
             let known = &mut values[group];
             if known.as_ref().is_none_or(|known| which.replaces(value.cmp(known))) {
-                *bytes = *bytes + value.len() - known.as_ref().map_or(0, |known| known.len());
+                *bytes = *bytes + heap_bytes(value.len()) - known.as_ref().map_or(0, |known| heap_bytes(known.len()));
                 *known = Some(Box::from(value));
             }
         });
@@ -134,8 +134,10 @@ impl GroupStates for EncodedExtreme {
     }
 
     fn keep(&mut self, live: &[u32]) -> Result<()> {
-        self.values = kept(&self.values, live);
-        self.bytes = self.values.iter().flatten().map(|value| value.len()).sum();
+        // Taken, not copied: there may be no room for two of each.
+        let kept = live.iter().map(|group| self.values.get_mut(*group as usize).and_then(Option::take)).collect();
+        self.values = kept;
+        self.bytes = self.values.iter().flatten().map(|value| heap_bytes(value.len())).sum();
         Ok(())
     }
 
@@ -148,7 +150,7 @@ impl GroupStates for EncodedExtreme {
         self.values.resize(first, None);
         for (row, value) in encoded.iter().enumerate() {
             let value = columns[0].is_valid(row).then(|| value.data());
-            self.bytes += value.map_or(0, <[u8]>::len);
+            self.bytes += value.map_or(0, |value| heap_bytes(value.len()));
             self.values.push(value.map(Box::from));
         }
         Ok(())
@@ -157,6 +159,11 @@ impl GroupStates for EncodedExtreme {
     fn bytes(&self) -> usize {
         self.bytes + self.values.capacity() * size_of::<Option<Box<[u8]>>>()
     }
+}
+
+/// Bytes that an allocation of so many takes, nearly.
+fn heap_bytes(bytes: usize) -> usize {
+    bytes + 2 * size_of::<usize>()
 }
 
 /// All values of each group: when the extreme goes, the next one is it.
