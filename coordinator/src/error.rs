@@ -61,6 +61,14 @@ pub enum CoordinatorError {
         /// The worker.
         worker: WorkerId,
     },
+    /// A worker that has come to the coordinator of another cluster.
+    #[error("this is {here}, and a worker of {wanted} has no place in it")]
+    OtherCluster {
+        /// The cluster that it is a worker of.
+        wanted: String,
+        /// The cluster of this coordinator.
+        here: String,
+    },
     /// A materialized view cannot be read.
     #[error("view '{view}' cannot be read: {reason}")]
     View {
@@ -235,6 +243,7 @@ impl CoordinatorError {
             | Self::WorkersMissing { .. }
             | Self::ConnectBack { .. }
             | Self::NotRegistered { .. }
+            | Self::OtherCluster { .. }
             | Self::View { .. }
             | Self::Sealed { .. }
             | Self::NoSavepoint { .. }

@@ -345,7 +345,12 @@ impl CoordinatorHandle {
 
     async fn take(&self, event: WorkerEvent) -> Result<EventResponse> {
         match event {
-            WorkerEvent::Register { data_address, slots } => return self.register(data_address, slots).await,
+            WorkerEvent::Register { data_address, slots, cluster } => {
+                if let Some(wanted) = cluster.filter(|cluster| *cluster != self.checkpoints.cluster) {
+                    return Err(CoordinatorError::OtherCluster { wanted, here: self.checkpoints.cluster.clone() });
+                }
+                return self.register(data_address, slots).await;
+            }
             WorkerEvent::Heartbeat { worker, metrics, models } => {
                 let known = self.ask(Heartbeat { worker, metrics }).await?;
                 self.metadata.append_versions(models).await?;
@@ -383,7 +388,8 @@ impl CoordinatorHandle {
         let link = Arc::new(FlightWorkerLink::connect(&data_address).await?);
         let worker = self.metadata.next_worker().await?;
         self.ask(AddWorker { id: worker, data_address, slots, link, origin: Origin::Remote }).await?;
-        Ok(EventResponse::Registered { worker, lease: self.heartbeat_limit })
+        let cluster = self.checkpoints.cluster.clone();
+        Ok(EventResponse::Registered { worker, lease: self.heartbeat_limit, cluster })
     }
 
     /// Waits for room in the session's queue: this is how a slow reader slows the job down. It is the

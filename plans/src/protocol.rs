@@ -98,6 +98,9 @@ pub enum WorkerEvent {
         data_address: String,
         /// How many tasks may compute at the same time.
         slots: u32,
+        /// The cluster that it is a worker of and stays one of, if it has been in one: an address may be another's by
+        /// now.
+        cluster: Option<String>,
     },
     /// The worker lives, and this is how its operators do. Sent every 200 ms, with metrics while jobs
     /// run, and without by a way of its own that no other event can hold up.
@@ -182,6 +185,8 @@ pub enum EventResponse {
         /// For how long what it runs is its own from each sign of life on that is answered: then it is given to
         /// others.
         lease: Duration,
+        /// The name of the cluster.
+        cluster: String,
     },
     /// Not taken, and repeating it would change nothing; the whole chain of causes.
     Refused(String),

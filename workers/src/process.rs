@@ -70,7 +70,7 @@ pub enum WithoutCoordinator {
 /// one that leaves, that it was not let go in time.
 pub async fn run_worker(config: ProcessConfig, mut leaving: watch::Receiver<bool>) -> Result<()> {
     let mut session = tokio::select! {
-        opened = Session::open(&config) => opened?,
+        opened = Session::open(&config, None) => opened?,
         () = wanted(&mut leaving) => return Ok(()),
     };
     loop {
@@ -82,9 +82,10 @@ pub async fn run_worker(config: ProcessConfig, mut leaving: watch::Receiver<bool
             StopCause::Shutdown => return session.end().await,
             StopCause::CoordinatorLost => {
                 warn!(worker = %session.id, coordinator = config.coordinator, "worker registers again");
+                let cluster = std::mem::take(&mut session.cluster);
                 drop(session);
                 session = tokio::select! {
-                    opened = Session::reopen(&config) => opened?,
+                    opened = Session::reopen(&config, &cluster) => opened?,
                     () = wanted(&mut leaving) => return Ok(()),
                 };
             }
@@ -104,32 +105,46 @@ struct Session {
     worker: WorkerHandle,
     link: Arc<FlightCoordinatorLink>,
     id: WorkerId,
+    /// The name of the coordinator's cluster.
+    cluster: String,
+}
+
+/// What a registration is answered with.
+struct Registered {
+    id: WorkerId,
+    lease: Duration,
+    cluster: String,
 }
 
 impl Session {
-    async fn open(config: &ProcessConfig) -> Result<Self> {
+    /// Registers; only in `cluster`, if there is one to stay in.
+    async fn open(config: &ProcessConfig, cluster: Option<&str>) -> Result<Self> {
         let link = Arc::new(FlightCoordinatorLink::new(&config.coordinator)?);
         let of_worker = WorkerConfig { slots: config.slots, bind: Some(config.bind), scratch: config.scratch.clone() };
         let worker = WorkerHandle::start(of_worker, Arc::clone(&link) as Arc<dyn CoordinatorLink>).await?;
         let data_address = advertised(&worker, config).await;
         let slots = config.slots.max(1);
-        let (id, lease) = register(link.as_ref(), &data_address, slots, config.without_coordinator).await?;
+        let cluster = cluster.map(str::to_owned);
+        let event = WorkerEvent::Register { data_address: data_address.clone(), slots, cluster };
+        let Registered { id, lease, cluster } = register(link.as_ref(), &event, config.without_coordinator).await?;
         worker.set_registered(id, lease);
         info!(worker = %id, data_address, slots, coordinator = config.coordinator, "worker registered");
-        Ok(Self { worker, link, id })
+        Ok(Self { worker, link, id, cluster })
     }
 
-    /// As [`Self::open`], behind another session, whose listener may not be closed yet.
-    async fn reopen(config: &ProcessConfig) -> Result<Self> {
+    /// As [`Self::open`], behind another session, whose listener may not be closed yet. Whoever was started for one
+    /// cluster does not look for another: a coordinator of tomorrow at that address may be anybody's.
+    async fn reopen(config: &ProcessConfig, cluster: &str) -> Result<Self> {
+        let cluster = (config.without_coordinator == WithoutCoordinator::Ends).then_some(cluster);
         for _ in 0..REBIND.as_millis() / REBIND_INTERVAL.as_millis() {
-            match Self::open(config).await {
+            match Self::open(config, cluster).await {
                 Err(WorkersError::Bind { source, .. }) if source.kind() == ErrorKind::AddrInUse => {
                     tokio::time::sleep(REBIND_INTERVAL).await;
                 }
                 opened => return opened,
             }
         }
-        Self::open(config).await
+        Self::open(config, cluster).await
     }
 
     /// Has the coordinator give what runs here to others, and waits until it has.
@@ -158,18 +173,18 @@ impl Session {
     }
 }
 
-/// Registers, as often as it takes; returns the id and the lease.
+/// Registers, as often as it takes.
 async fn register(
     link: &dyn CoordinatorLink,
-    data_address: &str,
-    slots: u32,
+    event: &WorkerEvent,
     without_coordinator: WithoutCoordinator,
-) -> Result<(WorkerId, Duration)> {
-    let event = WorkerEvent::Register { data_address: data_address.to_owned(), slots };
+) -> Result<Registered> {
     let mut back_off = BACK_OFF;
     loop {
-        let error = match deliver(link, &event, TIMING).await {
-            Ok(EventResponse::Registered { worker, lease }) => return Ok((worker, lease)),
+        let error = match deliver(link, event, TIMING).await {
+            Ok(EventResponse::Registered { worker: id, lease, cluster }) => {
+                return Ok(Registered { id, lease, cluster });
+            }
             Ok(EventResponse::Refused(reason)) => WorkersError::Register(reason),
             Ok(EventResponse::Done) => WorkersError::Register(String::from("it answered without an id")),
             Err(failure) => failure.into(),

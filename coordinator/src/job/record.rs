@@ -63,3 +63,30 @@ pub fn forget(job: JobId) -> MetaChange {
 fn key(job: JobId) -> Vec<u8> {
     format!("{PREFIX}{:020}", job.0).into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::JournalStore;
+    use crate::testing::two_stage_graph;
+
+    #[tokio::test]
+    async fn the_newest_failed_jobs_are_kept_and_all_that_have_not_ended() {
+        let mut store = JournalStore::in_memory().await.unwrap();
+        for id in 1..=FAILED_KEPT as u64 + 3 {
+            let run = RunId::first(JobId(id));
+            let (graph, settings) = (two_stage_graph(1, 1), Settings::default());
+            let record = JobRecord { run, graph, settings, checkpoints: String::from("here"), failure: None };
+            store.commit(vec![keep(&record).unwrap()]).await.unwrap();
+            if id != 1 {
+                let failed = fail(&store, run.job, format!("cause {id}")).unwrap();
+                store.commit(failed).await.unwrap();
+            }
+        }
+        assert!(fail(&store, JobId(999), String::from("of nobody")).unwrap().is_empty());
+        let kept: Vec<(u64, Option<String>)> =
+            records(&store).unwrap().into_iter().map(|record| (record.run.job.0, record.failure)).collect();
+        assert_eq!(kept.len(), FAILED_KEPT + 1);
+        assert_eq!(kept[..2], [(1, None), (4, Some(String::from("cause 4")))]);
+    }
+}

@@ -122,7 +122,7 @@ fn a_remote_worker_registers_and_runs_a_job() {
         let link = Arc::new(RemoteCoordinator(client.clone()));
         let worker = FakeWorker::new(Script::Finish { results: vec![] }, link);
         let (data_address, _task) = serve_worker(&worker).await;
-        let register = WorkerEvent::Register { data_address: data_address.clone(), slots: 2 };
+        let register = WorkerEvent::Register { data_address: data_address.clone(), slots: 2, cluster: None };
         let registered = send(client.clone(), COORDINATOR_ACTION, &register).await.unwrap();
         let EventResponse::Registered { worker: id, .. } = registered else {
             panic!("a registration is answered with an id");
@@ -150,7 +150,7 @@ fn a_worker_whose_process_is_gone_fails_the_job_by_name() {
         let (coordinator, client, _guard) = start().await;
         let worker = FakeWorker::new(Script::Hang, Arc::new(RemoteCoordinator(client.clone())));
         let (data_address, task) = serve_worker(&worker).await;
-        let register = WorkerEvent::Register { data_address: data_address.clone(), slots: 1 };
+        let register = WorkerEvent::Register { data_address: data_address.clone(), slots: 1, cluster: None };
         send(client, COORDINATOR_ACTION, &register).await.unwrap();
         let mut task = task;
         task.shutdown().await;
@@ -175,7 +175,12 @@ fn what_is_not_served_says_what_is() {
         assert_eq!(refused, EventResponse::Refused("worker-7 is not registered".into()));
         let status = client.clone().get_schema(FlightDescriptor::default()).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::Unimplemented);
-        let nowhere = WorkerEvent::Register { data_address: "http://127.0.0.1:1".into(), slots: 1 };
+        let cluster = Some(String::from("another"));
+        let stray = WorkerEvent::Register { data_address: "http://127.0.0.1:1".into(), slots: 1, cluster };
+        let answer = send(client.clone(), COORDINATOR_ACTION, &stray).await.unwrap();
+        let EventResponse::Refused(reason) = answer else { panic!("it belongs elsewhere: {answer:?}") };
+        assert!(reason.contains("a worker of another has no place in it"), "{reason}");
+        let nowhere = WorkerEvent::Register { data_address: "http://127.0.0.1:1".into(), slots: 1, cluster: None };
         let answer = send(client.clone(), COORDINATOR_ACTION, &nowhere).await.unwrap();
         let EventResponse::Refused(reason) = answer else { panic!("nobody listens there: {answer:?}") };
         assert!(reason.contains("http://127.0.0.1:1 cannot be called back"), "{reason}");
