@@ -141,10 +141,10 @@ fn not_a_row_is_lost_or_doubled_while_processes_are_killed() {
 
 #[test]
 fn not_a_row_is_lost_or_doubled_while_the_parallelism_changes() {
-    const ROWS: usize = 8000;
+    const ROWS: usize = 10_000;
     let server = server();
     server.execute(TABLES);
-    let folder = Folder::with(&[("events.csv", &events(ROWS)), ("job.sql", &script(&server.url(), 1500))]);
+    let folder = Folder::with(&[("events.csv", &events(ROWS)), ("job.sql", &script(&server.url(), 800))]);
     let mut run = folder.open_shell(&["--data-dir", "meta"]);
     run.say("\\i job.sql");
     for parallelism in [3, 1, 4] {

@@ -30,6 +30,7 @@ use crate::testing::{Random, two_stage_graph};
 
 mod checks;
 mod coordinator;
+mod interleavings;
 mod outside;
 mod store;
 mod tasks;

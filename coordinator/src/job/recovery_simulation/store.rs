@@ -113,6 +113,36 @@ impl SimStore {
         self.shared.inner.head(&Path::from(path)).now_or_never().unwrap().is_ok()
     }
 
+    /// Whether a call writes an object.
+    pub(super) fn is_write(&self, id: u64) -> bool {
+        matches!(self.calls().open.get(&id), Some((_, Call::Put(..))))
+    }
+
+    /// Whether a call has nothing to find, and so no other call matters to it.
+    pub(super) fn is_of_state(&self, id: u64) -> bool {
+        matches!(self.calls().open.get(&id), Some((_, Call::List(Some(folder)))) if folder.as_ref().ends_with("/state"))
+    }
+
+    /// What a call would be answered now.
+    pub(super) fn answer_now(&self, id: u64) -> Vec<u8> {
+        let contents = self.contents();
+        match self.calls().open.get(&id) {
+            Some((_, Call::Put(path, ..))) => vec![u8::from(contents.contains_key(path.as_ref()))],
+            Some((_, Call::Get(path, _))) => contents.get(path.as_ref()).cloned().unwrap_or_default(),
+            Some((_, Call::List(_))) => contents.into_keys().collect::<String>().into_bytes(),
+            Some((_, Call::Delete(_))) | None => Vec::new(),
+        }
+    }
+
+    /// All objects with their bytes.
+    pub(super) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        let inner = &self.shared.inner;
+        let listed: Vec<ObjectMeta> = inner.list(None).try_collect().now_or_never().unwrap().unwrap();
+        let bytes = |path: Path| async move { inner.get(&path).await.unwrap().bytes().await.unwrap().to_vec() };
+        let paths = listed.into_iter().map(|object| object.location);
+        paths.map(|path| (path.to_string(), bytes(path).now_or_never().unwrap())).collect()
+    }
+
     /// Decides on a call.
     pub(super) fn decide(&self, id: u64, fate: Fate) {
         let mut calls = self.calls();
