@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 
@@ -41,6 +42,8 @@ struct Calls {
     created: Vec<Path>,
     /// All manifests in the order in which they were created.
     sealed: Vec<Manifest>,
+    /// The objects that calls have written and that are there, each with a hash of its bytes.
+    contents: BTreeMap<Path, u64>,
     /// How many of the newest objects a listing lacks.
     lag: usize,
 }
@@ -123,24 +126,22 @@ impl SimStore {
         matches!(self.calls().open.get(&id), Some((_, Call::List(Some(folder)))) if folder.as_ref().ends_with("/state"))
     }
 
-    /// What a call would be answered now.
-    pub(super) fn answer_now(&self, id: u64) -> Vec<u8> {
-        let contents = self.contents();
-        match self.calls().open.get(&id) {
-            Some((_, Call::Put(path, ..))) => vec![u8::from(contents.contains_key(path.as_ref()))],
-            Some((_, Call::Get(path, _))) => contents.get(path.as_ref()).cloned().unwrap_or_default(),
-            Some((_, Call::List(_))) => contents.into_keys().collect::<String>().into_bytes(),
-            Some((_, Call::Delete(_))) | None => Vec::new(),
+    /// What a call would be answered now, as far as that differs.
+    pub(super) fn answer_now(&self, id: u64) -> u64 {
+        let calls = self.calls();
+        let mut hasher = DefaultHasher::new();
+        match calls.open.get(&id) {
+            Some((_, Call::Put(path, ..))) => calls.contents.contains_key(path).hash(&mut hasher),
+            Some((_, Call::Get(path, _))) => calls.contents.get(path).hash(&mut hasher),
+            Some((_, Call::List(_))) => calls.contents.keys().for_each(|path| path.hash(&mut hasher)),
+            Some((_, Call::Delete(_))) | None => {}
         }
+        hasher.finish()
     }
 
-    /// All objects with their bytes.
-    pub(super) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
-        let inner = &self.shared.inner;
-        let listed: Vec<ObjectMeta> = inner.list(None).try_collect().now_or_never().unwrap().unwrap();
-        let bytes = |path: Path| async move { inner.get(&path).await.unwrap().bytes().await.unwrap().to_vec() };
-        let paths = listed.into_iter().map(|object| object.location);
-        paths.map(|path| (path.to_string(), bytes(path).now_or_never().unwrap())).collect()
+    /// All objects, each with a hash of its bytes.
+    pub(super) fn contents(&self) -> BTreeMap<Path, u64> {
+        self.calls().contents.clone()
     }
 
     /// Decides on a call.
@@ -197,12 +198,18 @@ impl Call {
                     let is_part =
                         before.is_none_or(|path| inner.head(&Path::from(path)).now_or_never().unwrap().is_ok());
                     calls.sealed.extend(is_part.then_some(manifest));
+                    let mut hasher = DefaultHasher::new();
+                    bytes.hash(&mut hasher);
+                    calls.contents.insert(path.clone(), hasher.finish());
                     calls.created.push(path);
                 }
                 Answer::Put(put)
             }
             Self::Get(path, options) => Answer::Get(inner.get_opts(&path, options).now_or_never().unwrap()),
-            Self::Delete(path) => Answer::Delete(inner.delete(&path).now_or_never().unwrap().map(|()| path)),
+            Self::Delete(path) => {
+                calls.contents.remove(&path);
+                Answer::Delete(inner.delete(&path).now_or_never().unwrap().map(|()| path))
+            }
             Self::List(prefix) => {
                 let found: Vec<ObjectMeta> = inner.list(prefix.as_ref()).try_collect().now_or_never().unwrap().unwrap();
                 let lacking = &calls.created[calls.created.len().saturating_sub(calls.lag)..];
