@@ -8,8 +8,8 @@ use tidemill_coordinator::api;
 use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle, LeftJob};
 
 use crate::error::Result;
-use crate::follow::warn;
 use crate::interrupts::Interrupts;
+use crate::say::{say, warn};
 
 /// How the process is set up.
 pub struct Coordinator {
@@ -64,10 +64,4 @@ async fn resume_jobs(coordinator: &CoordinatorHandle) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Tells the person at the terminal how things are.
-#[expect(clippy::print_stderr, reason = "the one place where the process speaks of itself")]
-fn say(message: &str) {
-    eprintln!("{message}");
 }

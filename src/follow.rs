@@ -10,6 +10,7 @@ use crate::error::{Result, TidemillError};
 use crate::interrupts::Interrupts;
 use crate::progress::{Progress, REFRESH};
 use crate::results::Results;
+use crate::say::warn;
 
 /// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,10 +86,4 @@ pub async fn follow(
 #[must_use]
 pub fn suspended(job: JobId) -> String {
     format!("{job} was not done in time; tidemill resume --data-dir goes on with it from its newest checkpoint")
-}
-
-/// Tells the person at the terminal what may go wrong, or has gone.
-#[expect(clippy::print_stderr, reason = "the one place where commands warn")]
-pub fn warn(message: &str) {
-    eprintln!("warning: {message}");
 }

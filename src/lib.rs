@@ -19,6 +19,7 @@ pub mod progress;
 pub mod remote;
 pub mod results;
 pub mod resume;
+mod say;
 pub mod script;
 pub mod shell;
 pub mod worker;

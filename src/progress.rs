@@ -2,7 +2,7 @@
 //! line a second elsewhere, and a summary at the end.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
@@ -12,6 +12,8 @@ use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::protocol::OperatorMetrics;
 use tidemill_plans::time::EventTime;
+
+use crate::say::say;
 
 /// How often a terminal's line is brought up to date.
 pub const REFRESH: Duration = Duration::from_millis(200);
@@ -200,9 +202,4 @@ impl Progress {
         }
         line
     }
-}
-
-/// A line on standard error. That it cannot be written is no reason to end a job.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -6,6 +6,7 @@ use tidemill_coordinator::api::{Answer, SqlClient};
 
 use crate::error::Result;
 use crate::output::{self, Format, LiveRows};
+use crate::say::say;
 
 /// Has the coordinator at `url` execute statements, and prints what they come to.
 pub async fn execute(url: &str, sql: &str, format: Format) -> Result<()> {
@@ -53,10 +54,4 @@ enum Printed {
     Live(LiveRows),
     /// They are printed when they are complete.
     Held(SchemaRef, Vec<RecordBatch>),
-}
-
-/// What is no row goes to standard error.
-#[expect(clippy::print_stderr, reason = "the one place where the client speaks")]
-fn say(message: &str) {
-    eprintln!("{message}");
 }

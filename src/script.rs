@@ -10,11 +10,12 @@ use tidemill_plans::settings::Settings;
 
 use crate::cluster::{LocalCluster, Workers};
 use crate::error::{Result, TidemillError};
-use crate::follow::{End, follow, warn};
+use crate::follow::{End, follow};
 use crate::interrupts::Interrupts;
 use crate::output::{self, Format};
 use crate::progress::Progress;
 use crate::results::Results;
+use crate::say::warn;
 
 /// A script and how to run it.
 pub struct Script {

@@ -21,6 +21,7 @@ use crate::follow::{End, suspended};
 use crate::interrupts::Interrupts;
 use crate::output::{self, Format};
 use crate::results::Results;
+use crate::say::say;
 
 /// Lines that are read ahead of the statement that runs.
 const LINES_MAX: usize = 64;
@@ -328,9 +329,4 @@ fn read_lines() -> mpsc::Receiver<String> {
         }
     });
     lines
-}
-
-/// A line on standard error. That it cannot be written is no reason to end.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

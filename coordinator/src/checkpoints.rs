@@ -56,7 +56,7 @@ pub(crate) async fn seal(storage: &Storage, manifest: &Manifest) -> Result<()> {
         manifest.number += 1;
     }
     check_not_overtaken(storage, &manifest).await?;
-    flush(storage, manifest.path()).await
+    flush(storage, &manifest.path()).await
 }
 
 /// Creates a manifest; false if its number belongs to an earlier one of the same attempt.
@@ -89,11 +89,12 @@ async fn read(storage: &Storage, path: &str) -> Result<Option<Manifest>> {
     Ok(storage.get(path).await?.map(|bytes| Manifest::from_bytes(&bytes, path)).transpose()?)
 }
 
-async fn flush(storage: &Storage, path: String) -> Result<()> {
+/// Makes an object that was written durable.
+pub(crate) async fn flush(storage: &Storage, path: &str) -> Result<()> {
     if !storage.has_to_flush() {
         return Ok(());
     }
-    let (storage, object) = (storage.clone(), path.clone());
+    let (storage, object) = (storage.clone(), path.to_owned());
     let flushed = spawn_blocking(move || storage.flush(&object)).await;
     let flushed = flushed.unwrap_or_else(|error| Err(error.into()));
     flushed.map_err(|source| CoordinatorError::Folder { path: path.into(), source })
@@ -126,7 +127,7 @@ pub(crate) async fn claim(storage: &Storage, run: RunId, known: u64, damaged: &[
         let path = claim.path();
         if storage.create(&path, claim.to_bytes()?).await? {
             check_not_overtaken(storage, &claim).await?;
-            flush(storage, path).await?;
+            flush(storage, &path).await?;
             return Ok(claim);
         }
         newest = read(storage, &path).await?.ok_or(CoordinatorError::Sealed { path })?;

@@ -36,6 +36,7 @@ enum Request {
     NextAttempt(JobId, Answer<Option<JobRecord>>),
     ForgetJob(JobId, Answer<()>),
     FailJob(JobId, String, Answer<()>),
+    Job(JobId, Answer<Option<JobRecord>>),
     Jobs(Answer<Vec<JobRecord>>),
     RecordObject(CatalogEntry, Answer<()>),
     RemoveObject(String, Answer<bool>),
@@ -99,7 +100,7 @@ impl MetadataHandle {
 
     /// What is kept of a job that has not ended.
     pub(crate) async fn job(&self, job: JobId) -> Result<Option<JobRecord>> {
-        Ok(self.jobs().await?.into_iter().find(|record| record.run.job == job))
+        self.call(|answer| Request::Job(job, answer)).await
     }
 
     /// The jobs that have not ended, and those that have failed.
@@ -169,6 +170,7 @@ async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Reque
                 let changes = record::fail(store.as_ref(), job, cause);
                 drop(answer.send(commit(store.as_mut(), changes).await));
             }
+            Request::Job(job, answer) => drop(answer.send(record::find(store.as_ref(), job))),
             Request::Jobs(answer) => drop(answer.send(record::records(store.as_ref()))),
             Request::RecordObject(entry, answer) => {
                 let change = catalog::record(store.as_ref(), &entry).map(|change| vec![change]);

@@ -11,8 +11,8 @@ use tidemill_plans::rescale::with_sources;
 use tidemill_plans::savepoint::{Migration, SAVEPOINT_FILE, SavedFile, SavedTask, Savepoint, source_instances};
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
-use tokio::task::spawn_blocking;
 
+use crate::checkpoints::flush;
 use crate::error::{CoordinatorError, Result};
 
 /// How long a savepoint may take, from the wish for it until it is written.
@@ -137,14 +137,4 @@ async fn copy(from: &Storage, path: &str, to: &Storage, new: &str) -> Result<()>
     let bytes = from.get(path).await?.ok_or_else(missing)?;
     to.put(new, bytes).await?;
     flush(to, new).await
-}
-
-async fn flush(storage: &Storage, path: &str) -> Result<()> {
-    if !storage.has_to_flush() {
-        return Ok(());
-    }
-    let (storage, object) = (storage.clone(), path.to_owned());
-    let flushed = spawn_blocking(move || storage.flush(&object)).await;
-    let flushed = flushed.unwrap_or_else(|error| Err(error.into()));
-    flushed.map_err(|source| CoordinatorError::Folder { path: path.into(), source })
 }

@@ -251,8 +251,7 @@ fn the_books_are_right_when_the_job_moves_from_savepoint_to_savepoint() {
     let mut bank = Bank::open_in_shell(8_000, 2, &[]);
     for (number, parallelism) in [(1, 3), (2, 1)] {
         bank.wait_for_commits(3);
-        bank.run.say(&format!("STOP JOB balances WITH SAVEPOINT 'saved-{number}';"));
-        bank.run.wait_for_line("WITH SAVEPOINT");
+        bank.run.stop_with_savepoint("balances", &format!("saved-{number}"));
         bank = bank.begin_from(number, parallelism);
     }
     bank.wait_for_commits(3);

@@ -173,6 +173,13 @@ impl Run {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
+    /// Has the shell stop a job with a savepoint.
+    #[track_caller]
+    pub(crate) fn stop_with_savepoint(&mut self, job: &str, savepoint: &str) {
+        self.say(&format!("STOP JOB {job} WITH SAVEPOINT '{savepoint}';"));
+        self.wait_for_line(&format!("STOP job-1 WITH SAVEPOINT '{savepoint}'"));
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.pid.to_string()]).status();

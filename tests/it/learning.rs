@@ -160,8 +160,7 @@ fn what_is_learnt_goes_on_from_a_savepoint() {
     let mut shell = folder.open_shell(&["--data-dir", "first"]);
     shell.say("\\i first.sql");
     wait_for_commits(&folder, "predicted", 3);
-    shell.say("STOP JOB predicted WITH SAVEPOINT 'saved';");
-    shell.wait_for_line("WITH SAVEPOINT");
+    shell.stop_with_savepoint("predicted", "saved");
     shell.output(PATIENCE).success();
     folder.shell("\\i second.sql", &["--parallelism", "3", "--data-dir", "meta"]).output(LIMIT).success();
     let found = Learnt::read(&folder);

@@ -183,8 +183,7 @@ fn writes_a_savepoint_of_the_newest_format() {
     let mut shell = folder.open_shell(&["--data-dir", "first"]);
     shell.say("\\i first.sql");
     wait_for_commits(&folder, "windows", 4);
-    shell.say("STOP JOB windows WITH SAVEPOINT 'saved';");
-    shell.wait_for_line("WITH SAVEPOINT");
+    shell.stop_with_savepoint("windows", "saved");
     shell.output(PATIENCE).success();
     let before = written(&folder);
 

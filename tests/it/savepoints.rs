@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::command::{Folder, PATIENCE, Run};
+use crate::command::{Folder, PATIENCE};
 use crate::killed::{files, wait_for_commits};
 
 const ROWS: u64 = 4000;
@@ -39,13 +39,8 @@ fn saved(folder: &Folder) {
     let mut shell = folder.open_shell(&["--data-dir", "first"]);
     shell.say(&format!("{}{};", head(2, SLOWLY), counts(PLAIN)));
     wait_for_commits(folder, "counts", 3);
-    stop(&mut shell, "saved");
+    shell.stop_with_savepoint("counts", "saved");
     shell.output(PATIENCE).success();
-}
-
-fn stop(shell: &mut Run, savepoint: &str) {
-    shell.say(&format!("STOP JOB counts WITH SAVEPOINT '{savepoint}';"));
-    shell.wait_for_line(&format!("STOP job-1 WITH SAVEPOINT '{savepoint}'"));
 }
 
 /// What the changes in a folder add up to: each key's count and sum.

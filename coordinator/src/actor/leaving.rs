@@ -62,24 +62,16 @@ impl Coordinator {
         if !job.machine.plan().has_checkpoints() {
             return self.stop_job(id, StopMode::Drain, ctx);
         }
-        if job.restarts.keep() || !job.machine.has_ended() {
-            let run = job.run();
-            return self.drive(run, Event::SuspendRequested, ctx);
-        }
-        self.publish(id, JobStatus::Suspended);
-        self.go_on_if_over(id, ctx);
+        let is_told = job.restarts.keep();
+        self.end_job(id, is_told, Event::SuspendRequested, JobStatus::Suspended, ctx);
     }
 
     /// Somebody wants the process of a job to end, which may be between two attempts.
     pub(super) fn interrupt_job(&mut self, id: JobId, mode: StopMode, ctx: &mut Context<Self>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        if job.restarts.keep() || !job.machine.has_ended() {
-            let run = job.run();
-            return self.drive(run, Event::Interrupted(mode), ctx);
-        }
+        let is_told = job.restarts.keep();
         let status = if job.machine.plan().has_checkpoints() { JobStatus::Suspended } else { JobStatus::Stopped };
-        self.publish(id, status);
-        self.go_on_if_over(id, ctx);
+        self.end_job(id, is_told, Event::Interrupted(mode), status, ctx);
     }
 }
 

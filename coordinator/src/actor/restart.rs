@@ -323,11 +323,26 @@ impl Coordinator {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.restarts.rescale = None;
         // An attempt that ends to begin anew is told that it is the last.
-        if job.restarts.attempts.stop() || !job.machine.has_ended() {
+        let is_told = job.restarts.attempts.stop();
+        self.end_job(id, is_told, Event::StopRequested(mode), JobStatus::Stopped, ctx);
+    }
+
+    /// Has a job end by an event if there is an attempt that has to be told, or that has not ended; else it has this
+    /// status now.
+    pub(super) fn end_job(
+        &mut self,
+        id: JobId,
+        is_told: bool,
+        event: Event,
+        status: JobStatus,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if is_told || !job.machine.has_ended() {
             let run = job.run();
-            return self.drive(run, Event::StopRequested(mode), ctx);
+            return self.drive(run, event, ctx);
         }
-        self.publish(id, JobStatus::Stopped);
+        self.publish(id, status);
         self.go_on_if_over(id, ctx);
     }
 

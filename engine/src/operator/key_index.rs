@@ -43,6 +43,11 @@ impl KeyIndex {
         Ok(())
     }
 
+    /// The columns of the keys.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
     /// The keys of these numbers.
     pub(super) fn keys(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>> {
         if !self.has_columns() {

@@ -127,7 +127,7 @@ impl Migration {
     }
 }
 
-/// Gives sources as many instances as they had: they have dealt out among themselves what there is to read.
+/// How many instances the sources of a graph had, by their places in it: they have dealt out among themselves what there is to read.
 pub fn source_instances(savepoint: &Savepoint, migration: &Migration, graph: &DataflowGraph) -> Vec<(usize, u32)> {
     let fates = graph.nodes.iter().zip(&migration.operators).enumerate();
     let sources = fates.filter(|(_, (node, _))| matches!(node.kind, NodeKind::Source(_)));

@@ -48,14 +48,12 @@ impl Spilling {
     pub(super) fn new(memory: &StateMemory, keys: usize, states: &[Box<dyn GroupStates>]) -> Self {
         // Without keys there is one group, which is always needed. Pairs of all groups are in one table.
         let spills = keys > 0 && !states.iter().any(|states| states.has_pairs());
-        let mut memory = memory.clone();
-        memory.bytes_max = memory.bytes_max.filter(|_| spills);
-        Self { memory, keys, groups: None }
+        Self { memory: memory.limited_if(spills), keys, groups: None }
     }
 
     /// Whether groups may have to go.
     pub(super) fn is_limited(&self) -> bool {
-        self.memory.bytes_max.is_some()
+        self.memory.is_limited()
     }
 
     /// How many groups there are.

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::datatypes::SchemaRef;
 
 use super::Join;
 use super::side::Side;
@@ -32,15 +32,14 @@ struct SpilledSide {
 
 impl Spilling {
     pub(super) fn new(memory: &StateMemory, keys: &[usize]) -> Self {
-        let mut memory = memory.clone();
         // Without keys all rows are of one, which is always needed.
-        memory.bytes_max = memory.bytes_max.filter(|_| !keys.is_empty());
+        let memory = memory.limited_if(!keys.is_empty());
         Self { memory, recency: Recency::default(), sides: [None, None] }
     }
 
     /// Whether rows may have to go.
     pub(super) fn is_limited(&self) -> bool {
-        self.memory.bytes_max.is_some()
+        self.memory.is_limited()
     }
 
     /// Only these keys are in memory: the i-th has the number i now.
@@ -60,14 +59,18 @@ impl Spilling {
         self.stores().map(SpilledRows::disk_bytes).sum()
     }
 
-    fn put(&mut self, side: usize, keys: &[ArrayRef], rows: &RecordBatch, times: &[i64]) -> Result<()> {
+    /// Puts rows of one side with their keys, which have the columns of `schema`.
+    fn put(
+        &mut self,
+        side: usize,
+        (schema, keys): (&SchemaRef, &[ArrayRef]),
+        rows: &RecordBatch,
+        times: &[i64],
+    ) -> Result<()> {
         let spilled = match &mut self.sides[side] {
             Some(spilled) => spilled,
             None => {
-                let field =
-                    |(number, key): (usize, &ArrayRef)| Field::new(format!("k{number}"), key.data_type().clone(), true);
-                let keys = Arc::new(Schema::new(keys.iter().enumerate().map(field).collect::<Vec<_>>()));
-                let rows_of = SpilledRows::new(self.memory.scratch.clone(), &keys, &rows.schema())?;
+                let rows_of = SpilledRows::new(self.memory.scratch.clone(), schema, &rows.schema())?;
                 self.sides[side].insert(SpilledSide { rows: rows_of, schema: rows.schema() })
             }
         };
@@ -153,7 +156,8 @@ impl Join {
             for part in parts(&rows) {
                 let (keys, numbers): (Vec<u32>, Vec<u32>) = part.iter().copied().unzip();
                 let (rows, times) = self.sides[side].write_without_ids(&numbers)?;
-                self.spilling.put(side, &self.keys.keys(&keys)?, &rows, &times)?;
+                let keys = self.keys.keys(&keys)?;
+                self.spilling.put(side, (self.keys.schema(), &keys), &rows, &times)?;
             }
             self.sides[side].let_go(&rows);
         }

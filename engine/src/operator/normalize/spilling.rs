@@ -156,7 +156,7 @@ impl Normalize {
 
     /// Takes rows back whose keys are new in memory, where numbers begin at `known`; rows of a batch have these keys.
     pub(super) fn take_back(&mut self, batch: &RecordBatch, keys: &[usize], known: usize) -> Result<()> {
-        if self.spilling.memory.bytes_max.is_some() {
+        if self.spilling.memory.is_limited() {
             keys.iter().for_each(|key| self.spilling.recency.note(*key));
         }
         let new = self.last.row_of.len() - known;

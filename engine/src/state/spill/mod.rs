@@ -37,6 +37,16 @@ impl StateMemory {
         Some((keys as u128 * kept as u128 / bytes.max(1) as u128) as usize)
     }
 
+    /// Whether there is a limit.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.bytes_max.is_some()
+    }
+
+    /// The same, without a limit unless state can go.
+    pub(crate) fn limited_if(&self, can_go: bool) -> Self {
+        Self { bytes_max: self.bytes_max.filter(|_| can_go), scratch: self.scratch.clone() }
+    }
+
     /// The share of each of so many instances.
     #[must_use]
     pub fn shared_by(&self, instances: usize) -> Self {
