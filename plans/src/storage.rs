@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
@@ -124,6 +125,25 @@ impl Storage {
             found => found.map_err(failed("read", path))?,
         };
         Ok(Some(found.bytes().await.map_err(failed("read", path))?.to_vec()))
+    }
+
+    /// As [`Self::get`], some bytes at a time.
+    pub async fn get_parts(
+        &self,
+        path: &str,
+    ) -> Result<Option<impl Stream<Item = Result<Bytes>> + Send + Unpin + use<>>> {
+        let found = match self.objects.get(&Path::from(path)).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            found => found.map_err(failed("read", path))?,
+        };
+        let path = path.to_owned();
+        Ok(Some(found.into_stream().map_err(move |error| failed("read", &path)(error))))
+    }
+
+    /// The file that an object is, in a folder.
+    #[must_use]
+    pub fn file_of(&self, path: &str) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.join(path))
     }
 
     /// The objects below a folder, sorted.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use arrow::error::ArrowError;
 use futures::StreamExt;
 use tidemill_engine::EngineError;
-use tidemill_engine::state::Snapshot;
+use tidemill_engine::state::{ScratchFolder, Snapshot};
 use tidemill_engine::task::Passed;
 use tidemill_plans::checkpoint::{StateFile, TaskState};
 use tidemill_plans::error::chain;
@@ -53,6 +53,7 @@ impl CheckpointWriter {
         runtime: &Handle,
         run: RunId,
         storage: Storage,
+        scratch: ScratchFolder,
         mut chains: BTreeMap<TaskId, StateChain>,
         events: EventSender,
     ) -> Self {
@@ -63,7 +64,7 @@ impl CheckpointWriter {
             let mut written = UnboundedReceiverStream::new(states).map(write).buffered(WRITES_AT_ONCE);
             while let Some(written) = written.next().await {
                 let chain = chains.entry(written.task).or_default();
-                events.push(written.settle(run, chain, &storage).await);
+                events.push(written.settle(run, chain, &storage, &scratch).await);
             }
         };
         Self { queue, task: runtime.spawn(writing).abort_handle() }
@@ -103,12 +104,19 @@ async fn write(run: RunId, task: TaskId, passed: Passed, storage: Storage) -> Wr
 
 impl Written {
     /// Makes it part of its task's chain; what the coordinator is to hear of it.
-    async fn settle(self, run: RunId, chain: &mut StateChain, storage: &Storage) -> WorkerEvent {
+    async fn settle(
+        self,
+        run: RunId,
+        chain: &mut StateChain,
+        storage: &Storage,
+        scratch: &ScratchFolder,
+    ) -> WorkerEvent {
         let Self { task, epoch, alignment_us, has_changes, file } = self;
         let state: Result<TaskState, String> = match file {
             Ok(file) => match chain.add(file, has_changes) {
                 Ok(state) => {
-                    Ok(merged(chain, StateFile::path_of_merged(run, task, epoch), storage).await.unwrap_or(state))
+                    let path = StateFile::path_of_merged(run, task, epoch);
+                    Ok(merged(chain, path, storage, scratch).await.unwrap_or(state))
                 }
                 Err(message) => Err(message),
             },
@@ -127,10 +135,10 @@ impl Written {
 
 /// Puts the newest files of a chain together, if they are worth it; the files that it has then. They are as good as they
 /// are if that cannot be.
-async fn merged(chain: &mut StateChain, path: String, storage: &Storage) -> Option<TaskState> {
+async fn merged(chain: &mut StateChain, path: String, storage: &Storage, scratch: &ScratchFolder) -> Option<TaskState> {
     let files = chain.to_merge()?.to_vec();
     let written = timeout(WRITE_LIMIT, async {
-        let state = restored::merged_changes(storage, &files).await.map_err(|error| error.chain())?;
+        let state = restored::merged_changes(storage, scratch, &files).await.map_err(|error| error.chain())?;
         put(storage, &path, state).await
     });
     match written.await.unwrap_or_else(|_| Err(format!("it took more than {WRITE_LIMIT:?}"))) {
@@ -220,6 +228,7 @@ mod tests {
     async fn nothing_is_sealed_that_goes_on_from_a_file_which_was_not_written() {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path().to_str().unwrap()).unwrap();
+        let scratch = ScratchFolder::new(folder.path().join("scratch"));
         let mut chain = StateChain::default();
         // A folder is where the file of epoch 3 is to be.
         fs::create_dir_all(folder.path().join(StateFile::path_of(RUN, TASK, Epoch(3)))).unwrap();
@@ -228,7 +237,7 @@ mod tests {
             [(1, false), (2, true), (3, true), (4, true), (5, false), (6, true), (7, true), (8, true), (9, true)]
         {
             let written = write(RUN, TASK, passed(epoch, has_changes), storage.clone()).await;
-            let told_now = match written.settle(RUN, &mut chain, &storage).await {
+            let told_now = match written.settle(RUN, &mut chain, &storage, &scratch).await {
                 WorkerEvent::BarrierPassed { state: Some(state), .. } => {
                     let epochs = state.files.iter().flat_map(|file| StateFile::epoch_of(&file.path));
                     Ok(epochs.map(|epoch| epoch.0).collect::<Vec<_>>())

@@ -106,7 +106,8 @@ impl Site {
         let chains: BTreeMap<TaskId, StateChain> = own.map(|task| (task, restored.chain_of(task))).collect();
         let next: NextSnapshots = chains.iter().map(|(task, chain)| (*task, chain.next())).collect();
         let writer = storage.map(|storage| {
-            CheckpointWriter::start(&self.runtime, deployment.run, storage, chains, self.events.clone())
+            let (scratch, events) = (self.scratch.clone(), self.events.clone());
+            CheckpointWriter::start(&self.runtime, deployment.run, storage, scratch, chains, events)
         });
         // Sources open their files here, models are set up: not for a thread that others wait on.
         let building = self.runtime.spawn_blocking(move || {
@@ -136,7 +137,7 @@ impl Site {
         let (Some(storage), Some(manifest)) = (storage, &deployment.restore) else { return Ok(Restored::default()) };
         let own = deployment.tasks.iter().filter(|(_, worker)| *worker == self.worker).map(|(task, _)| *task);
         let parallelism: BTreeMap<StageId, u32> = counts(deployment.tasks.iter().map(|(task, _)| task.stage));
-        Restored::read(storage, manifest, own, &parallelism).await
+        Restored::read(storage, &self.scratch, manifest, own, &parallelism).await
     }
 
     /// Makes every channel that begins or ends at a task of this worker.

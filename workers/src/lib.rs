@@ -14,6 +14,7 @@ pub mod worker;
 mod checkpoint_writer;
 mod deploy;
 mod events;
+mod fetched;
 mod io_thread;
 mod jobs;
 mod pools;

@@ -1,13 +1,13 @@
 //! The state that a worker's tasks go on from, read from the storage of the checkpoints.
 //!
-//! Files are read some at a time, whichever tasks they are of; the layers of a task are put together once all are
-//! there.
+//! Files are opened some at a time, whichever tasks they are of; the layers of a task are put together once all are
+//! there. Rows stay in their files until an operator takes them up (`fetched.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
 use tidemill_engine::EngineError;
-use tidemill_engine::state::{Moved, Restore, Snapshot};
+use tidemill_engine::state::{Moved, Restore, ScratchFolder, Snapshot};
 use tidemill_plans::checkpoint::{Manifest, Origin, StateFile, TaskState};
 use tidemill_plans::ids::{OperatorId, StageId, TaskId};
 use tidemill_plans::stage::Stage;
@@ -15,6 +15,7 @@ use tidemill_plans::storage::Storage;
 use tokio::task::spawn_blocking;
 
 use crate::error::{Result, WorkersError};
+use crate::fetched;
 use crate::state_chain::StateChain;
 
 /// Files that are read, and tasks whose layers are put together, at the same time.
@@ -35,6 +36,7 @@ impl Restored {
     /// changed, that of the whole stage. Of a savepoint everything: its stages are others.
     pub(crate) async fn read(
         storage: &Storage,
+        scratch: &ScratchFolder,
         checkpoint: &Manifest,
         own: impl Iterator<Item = TaskId>,
         parallelism: &BTreeMap<StageId, u32>,
@@ -54,7 +56,7 @@ impl Restored {
         for (task, state) in needed().filter(|(task, _)| !is_moved && !is_rescaled(task.stage)) {
             restored.chains.insert(*task, state.files.clone());
         }
-        for (task, snapshot) in read_all(storage, needed()).await? {
+        for (task, snapshot) in read_all(storage, scratch, needed()).await? {
             let instances = before.get(&task.stage).copied().unwrap_or(0) as usize;
             let stage = restored.stages.entry(task.stage).or_insert_with(|| vec![Snapshot::default(); instances]);
             if let Some(instance) = stage.get_mut(task.subtask as usize) {
@@ -99,12 +101,13 @@ pub(crate) fn counts(stages: impl Iterator<Item = StageId>) -> BTreeMap<StageId,
 /// What each task had written.
 async fn read_all(
     storage: &Storage,
+    scratch: &ScratchFolder,
     states: impl Iterator<Item = &(TaskId, TaskState)>,
 ) -> Result<Vec<(TaskId, Snapshot)>> {
     let files = states.flat_map(|(task, state)| state.files.iter().map(|file| (*task, file)));
     let read = |(task, file): (TaskId, &StateFile)| {
-        let (storage, file) = (storage.clone(), file.clone());
-        async move { Ok::<_, WorkersError>((task, file.path.clone(), read(&storage, &file).await?)) }
+        let (storage, scratch, file) = (storage.clone(), scratch.clone(), file.clone());
+        async move { Ok::<_, WorkersError>((task, file.path.clone(), read(&storage, &scratch, &file).await?)) }
     };
     let mut reading = stream::iter(files.collect::<Vec<_>>()).map(read).buffered(READS_AT_ONCE);
     let mut layers: BTreeMap<TaskId, (String, Vec<Snapshot>)> = BTreeMap::new();
@@ -121,11 +124,15 @@ async fn read_all(
 }
 
 /// What has changed according to these files, which follow each other.
-pub(crate) async fn merged_changes(storage: &Storage, files: &[StateFile]) -> Result<Snapshot> {
+pub(crate) async fn merged_changes(
+    storage: &Storage,
+    scratch: &ScratchFolder,
+    files: &[StateFile],
+) -> Result<Snapshot> {
     let path = files.last().map_or_else(String::new, |file| file.path.clone());
     let read = |file: StateFile| {
-        let storage = storage.clone();
-        async move { read(&storage, &file).await }
+        let (storage, scratch) = (storage.clone(), scratch.clone());
+        async move { read(&storage, &scratch, &file).await }
     };
     let reading = stream::iter(files.to_vec()).map(read).buffered(READS_AT_ONCE);
     let layers: Result<Vec<Snapshot>> = reading.collect::<Vec<_>>().await.into_iter().collect();
@@ -133,13 +140,9 @@ pub(crate) async fn merged_changes(storage: &Storage, files: &[StateFile]) -> Re
     blocking(&path, move || Snapshot::merged_changes(layers)).await
 }
 
-async fn read(storage: &Storage, file: &StateFile) -> Result<Snapshot> {
-    let broken = |reason: String| WorkersError::Restore { path: file.path.clone(), reason };
-    let bytes = storage.get(&file.path).await?.ok_or_else(|| broken(String::from("it is gone")))?;
-    if bytes.len() as u64 != file.bytes {
-        return Err(broken(format!("it has {} bytes instead of {}", bytes.len(), file.bytes)));
-    }
-    blocking(&file.path, move || Snapshot::from_bytes(&bytes)).await
+async fn read(storage: &Storage, scratch: &ScratchFolder, file: &StateFile) -> Result<Snapshot> {
+    let bytes = fetched::fetch(storage, scratch, file).await?;
+    blocking(&file.path, move || Snapshot::open(bytes)).await
 }
 
 /// Does what takes a while on a thread that nobody else waits for.

@@ -362,16 +362,16 @@ impl Operator for Normalize {
     }
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
-        for rows in state.rows("rows")? {
-            self.last.restore(&rows)?;
+        for rows in state.batches("rows")? {
+            self.last.restore(&rows?)?;
             if self.touches.is_none() {
                 self.spill()?;
             }
         }
         self.last.unwritten.begin();
         let Some(touches) = &mut self.touches else { return Ok(()) };
-        for batch in state.rows("touched")? {
-            let (keys, at) = take_note::<Int64Array>(&batch)?;
+        for batch in state.batches("touched")? {
+            let (keys, at) = take_note::<Int64Array>(&batch?)?;
             let columns: Vec<usize> = (0..keys.num_columns()).collect();
             touches.set(&self.last.find(&keys, &columns)?, &at);
         }

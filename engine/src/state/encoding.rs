@@ -3,7 +3,8 @@
 //! Rows are Arrow IPC streams, so each part carries its own schema. What says where they are comes behind them, so
 //! that nothing has to be copied once its length is known.
 
-use std::io::{Cursor, Write};
+use std::io::Write;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -12,15 +13,16 @@ use arrow::ipc::writer::StreamWriter;
 use tidemill_plans::codec;
 use tidemill_plans::ids::Epoch;
 
-use super::{Belongs, Changes, RowKeys, Snapshot, StateRows};
+use super::read_at::{Section, SnapshotBytes};
+use super::{Belongs, Changes, LaterRows, RowKeys, Rows, Snapshot, StateRows};
 use crate::error::{EngineError, Result};
 
 /// What every snapshot begins with; the last byte is the version of the format.
 const MAGIC: &[u8; 8] = b"TDMLSTA\x02";
 
 /// Bytes of the contents' length and of the checksum.
-const LENGTH_BYTES: usize = 8;
-const CHECKSUM_BYTES: usize = 4;
+const LENGTH_BYTES: u64 = 8;
+const CHECKSUM_BYTES: u64 = 4;
 
 /// What is in a snapshot, in the order of its bytes.
 #[derive(bincode::Encode, bincode::Decode)]
@@ -62,9 +64,9 @@ impl Snapshot {
         let mut contents = Contents { epoch: self.epoch, after: self.after, values, rows: Vec::new() };
         for (name, rows) in &self.rows {
             let (name, belongs) = (name.clone(), rows.belongs.clone());
-            let mut part = RowsPart { name, belongs, bytes: write_rows(&mut out, rows.all()?)?, changes: None };
+            let mut part = RowsPart { name, belongs, bytes: write_rows(&mut out, rows.rows.all()?)?, changes: None };
             if let Some(Changes { keys, gone }) = &rows.changes {
-                let gone_bytes = write_rows(&mut out, gone.iter().cloned().map(Ok))?;
+                let gone_bytes = write_rows(&mut out, gone.all()?)?;
                 part.changes = Some(ChangesPart { keys: keys.clone(), gone_bytes });
             }
             contents.rows.push(part);
@@ -76,55 +78,73 @@ impl Snapshot {
         Ok(out.to.write_all(&checksum.to_le_bytes()).map_err(ArrowError::from)?)
     }
 
-    /// Reads what [`Self::to_bytes`] wrote. Bytes that are not whole are an error that says so.
+    /// Reads what [`Self::to_bytes`] wrote, as [`Self::open`] does.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (content, checksum) = bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or_else(|| cut_short(bytes))?;
-        let version = content.get(MAGIC.len() - 1);
-        match content.strip_prefix(&MAGIC[..MAGIC.len() - 1]) {
-            Some(_) if version == MAGIC.last() => {}
-            Some([version, ..]) => {
-                return Err(broken(format!("it has version {version}, which this build cannot read")));
-            }
-            _ => return Err(broken(String::from("it does not begin as state does"))),
-        }
-        let (computed, stored) = (crc32fast::hash(content), u32::from_le_bytes(*checksum));
+        Self::open(SnapshotBytes::Held(bytes.to_vec()))
+    }
+
+    /// Reads what [`Self::write`] wrote. Bytes that are not whole are an error that says so; rows stay where they are
+    /// until somebody asks for them.
+    pub fn open(bytes: SnapshotBytes) -> Result<Self> {
+        let length = bytes.length()?;
+        let whole = Section::of(Arc::new(bytes), 0..length);
+        let (content, checksum) = whole.split_back(CHECKSUM_BYTES).ok_or_else(|| cut_short(length))?;
+        check_magic(&content)?;
+        let (computed, stored) = (content.clone().checksum()?, u32::from_le_bytes(checksum.array()?));
         if computed != stored {
             return Err(broken(format!("its checksum is {computed:08x} instead of {stored:08x}")));
         }
-        let (content, length) =
-            content[MAGIC.len()..].split_last_chunk::<LENGTH_BYTES>().ok_or_else(|| cut_short(bytes))?;
-        let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
-        let start = content.len().checked_sub(length).ok_or_else(|| cut_short(bytes))?;
-        let (rest, contents) = content.split_at(start);
-        read_parts(codec::decode(contents)?, rest, bytes)
+        let content = content.split_front(MAGIC.len() as u64).ok_or_else(|| cut_short(length))?.1;
+        let (content, contents_bytes) = content.split_back(LENGTH_BYTES).ok_or_else(|| cut_short(length))?;
+        let contents_bytes = u64::from_le_bytes(contents_bytes.array()?);
+        let (rows, contents) = content.split_back(contents_bytes).ok_or_else(|| cut_short(length))?;
+        read_parts(codec::decode(&contents.held()?)?, rows, length)
     }
 }
 
-fn read_parts(contents: Contents, mut rest: &[u8], all: &[u8]) -> Result<Snapshot> {
+fn check_magic(content: &Section) -> Result<()> {
+    let begin = content.split_front(MAGIC.len() as u64).map(|(begin, _)| begin.array::<8>()).transpose()?;
+    match begin {
+        Some(begin) if begin == *MAGIC => Ok(()),
+        Some([name @ .., version]) if MAGIC.starts_with(&name) => {
+            Err(broken(format!("it has version {version}, which this build cannot read")))
+        }
+        _ => Err(broken(String::from("it does not begin as state does"))),
+    }
+}
+
+fn read_parts(contents: Contents, mut rest: Section, length: u64) -> Result<Snapshot> {
     let Contents { epoch, after, values, rows } = contents;
     let mut snapshot = Snapshot { epoch, after, values: values.into_iter().collect(), ..Snapshot::default() };
-    for RowsPart { name, belongs, bytes: length, changes } in rows {
-        let batches = read_rows(take(&mut rest, length, all)?)?;
+    for RowsPart { name, belongs, bytes, changes } in rows {
+        let rows = take_rows(&mut rest, bytes, length)?;
         let changes = match changes {
             Some(ChangesPart { keys, gone_bytes }) => {
-                Some(Changes { keys, gone: read_rows(take(&mut rest, gone_bytes, all)?)? })
+                Some(Changes { keys, gone: take_rows(&mut rest, gone_bytes, length)? })
             }
             None => None,
         };
-        snapshot.rows.insert(name, StateRows { belongs, batches, later: None, changes });
+        snapshot.rows.insert(name, StateRows { belongs, rows, changes });
     }
-    match rest {
-        [] => Ok(snapshot),
-        more => Err(broken(format!("{} bytes are of no part", more.len()))),
+    match rest.length() {
+        0 => Ok(snapshot),
+        more => Err(broken(format!("{more} bytes are of no part"))),
     }
 }
 
-/// The next so many bytes.
-fn take<'a>(rest: &mut &'a [u8], length: u64, all: &[u8]) -> Result<&'a [u8]> {
-    let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let (part, left) = rest.split_at_checked(length).ok_or_else(|| cut_short(all))?;
+/// The rows in the next so many bytes; none in none.
+fn take_rows(rest: &mut Section, bytes: u64, length: u64) -> Result<Rows> {
+    let (part, left) = rest.split_front(bytes).ok_or_else(|| cut_short(length))?;
     *rest = left;
-    Ok(part)
+    Ok(if bytes == 0 { Rows::default() } else { Rows::later(Arc::new(part)) })
+}
+
+impl LaterRows for Section {
+    /// The batches of an Arrow IPC stream.
+    fn batches(&self) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
+        let reader = StreamReader::try_new(self.clone(), None)?;
+        Ok(Box::new(reader.map(|batch| Ok(batch?))))
+    }
 }
 
 /// Counts what is written, and computes its checksum.
@@ -161,16 +181,8 @@ fn write_rows(out: &mut Checked<'_>, batches: impl Iterator<Item = Result<Record
     Ok(out.bytes - start)
 }
 
-fn read_rows(bytes: &[u8]) -> Result<Vec<RecordBatch>> {
-    if bytes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let reader = StreamReader::try_new(Cursor::new(bytes), None)?;
-    Ok(reader.collect::<Result<_, _>>()?)
-}
-
-fn cut_short(bytes: &[u8]) -> EngineError {
-    broken(format!("it is cut short after {} bytes", bytes.len()))
+fn cut_short(bytes: u64) -> EngineError {
+    broken(format!("it is cut short after {bytes} bytes"))
 }
 
 fn broken(what: String) -> EngineError {

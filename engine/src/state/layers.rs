@@ -1,14 +1,16 @@
 //! Snapshots put together: one of everything, and behind it what had changed at each barrier since.
 //!
-//! From the newest layer to the oldest, rows whose keys a newer one has brought, or taken away, are dropped.
+//! Rows whose keys a newer layer has brought, or taken away, are dropped. The keys of changes are held in memory; rows
+//! are read when they are asked for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use tidemill_plans::ids::Epoch;
 
 use super::seen_keys::SeenKeys;
-use super::{Changes, Snapshot, StateRows};
+use super::{Changes, LaterRows, RowKeys, Rows, Snapshot, StateRows};
 use crate::error::{EngineError, Result};
 
 impl Snapshot {
@@ -32,7 +34,7 @@ fn merge(mut layers: Vec<Snapshot>) -> Result<Snapshot> {
     let mut merged = Snapshot { epoch: newest.epoch, after: None, values: newest.values, rows: BTreeMap::new() };
     for (name, rows) in newest.rows {
         let rows = if rows.changes.is_none() { rows } else { merged_rows(&name, rows, &mut layers)? };
-        if rows.changes.is_some() || !rows.batches.is_empty() {
+        if rows.changes.is_some() || !rows.rows.is_empty() {
             merged.rows.insert(name, rows);
         }
     }
@@ -65,21 +67,42 @@ fn merged_rows(name: &str, newest: StateRows, older: &mut [Snapshot]) -> Result<
             break;
         }
     }
-    let mut seen = SeenKeys::new(&keys);
-    let mut all_gone = Vec::new();
-    let mut kept: Vec<Vec<RecordBatch>> = Vec::with_capacity(layers.len());
-    for StateRows { batches, changes, .. } in layers {
-        let Some(columns) = keys.columns() else {
-            kept.push(batches);
-            continue;
-        };
-        kept.push(seen.unseen(&batches, columns)?);
-        if let Some(Changes { gone, .. }) = changes {
-            batches.iter().try_for_each(|rows| seen.note(rows, columns))?;
-            gone.iter().try_for_each(|rows| seen.note(rows, &(0..rows.num_columns()).collect::<Vec<_>>()))?;
-            all_gone.extend(gone);
+    let (mut seen, mut all_gone) = (SeenKeys::new(&keys), Vec::new());
+    for (layer, StateRows { rows, changes, .. }) in layers.iter().enumerate() {
+        if let (Some(Changes { gone, .. }), Some(columns)) = (changes, keys.columns()) {
+            rows.all()?.try_for_each(|rows| seen.note(layer, &rows?, columns))?;
+            for gone_rows in gone.all()? {
+                let gone_rows = gone_rows?;
+                seen.note(layer, &gone_rows, &(0..gone_rows.num_columns()).collect::<Vec<_>>())?;
+                all_gone.push(gone_rows);
+            }
         }
     }
-    let changes = (!is_whole).then_some(Changes { keys, gone: all_gone });
-    Ok(StateRows { belongs, later: None, batches: kept.into_iter().rev().flatten().collect(), changes })
+    let changes = (!is_whole).then(|| Changes { keys: keys.clone(), gone: Rows::held(all_gone) });
+    let merged =
+        MergedRows { layers: layers.into_iter().map(|layer| layer.rows).collect(), keys, seen: Arc::new(seen) };
+    Ok(StateRows { belongs, rows: Rows::later(Arc::new(merged)), changes })
+}
+
+/// Rows of layers, the newest first, without those that a newer layer has replaced or taken away.
+struct MergedRows {
+    layers: Vec<Rows>,
+    keys: RowKeys,
+    seen: Arc<SeenKeys>,
+}
+
+impl LaterRows for MergedRows {
+    /// Layer by layer, the oldest first.
+    fn batches(&self) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
+        let mut all: Box<dyn Iterator<Item = Result<RecordBatch>> + Send> = Box::new(std::iter::empty());
+        for (layer, rows) in self.layers.iter().enumerate().rev() {
+            let (seen, columns) = (Arc::clone(&self.seen), self.keys.columns().map(<[usize]>::to_vec));
+            let unseen = move |rows: Result<RecordBatch>| match &columns {
+                None => rows.map(Some),
+                Some(columns) => seen.unseen(layer, rows?, columns),
+            };
+            all = Box::new(all.chain(rows.all()?.filter_map(move |rows| unseen(rows).transpose())));
+        }
+        Ok(all)
+    }
 }

@@ -13,6 +13,7 @@
 
 mod encoding;
 mod layers;
+mod read_at;
 mod reader;
 mod restore;
 mod seen_keys;
@@ -26,6 +27,7 @@ use arrow::array::RecordBatch;
 use tidemill_plans::codec;
 use tidemill_plans::ids::Epoch;
 
+pub use self::read_at::SnapshotBytes;
 pub use self::reader::StateReader;
 pub(crate) use self::restore::TaskState;
 pub use self::restore::{Moved, Restore};
@@ -84,13 +86,11 @@ pub struct Snapshot {
     rows: BTreeMap<String, StateRows>,
 }
 
-/// Rows of one kind: batches of one schema, in the order in which they are to be restored.
+/// Rows of one kind, and what they are to those of the snapshot before.
 #[derive(Debug, Clone, PartialEq)]
 struct StateRows {
     belongs: Belongs,
-    batches: Vec<RecordBatch>,
-    /// Rows behind them, which are not in memory.
-    later: Option<Later>,
+    rows: Rows,
     /// What they do to the rows of the snapshot before; nothing if they are all there are.
     changes: Option<Changes>,
 }
@@ -100,19 +100,41 @@ struct StateRows {
 struct Changes {
     keys: RowKeys,
     /// The keys of those that are gone; they have no other columns.
-    gone: Vec<RecordBatch>,
+    gone: Rows,
 }
 
-impl StateRows {
+/// Batches of one schema, in the order in which they are to be restored.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Rows {
+    batches: Vec<RecordBatch>,
+    /// Rows behind them, which are not in memory.
+    later: Option<Later>,
+}
+
+impl Rows {
+    /// Rows that are in memory; batches without any are left out.
+    fn held(batches: impl IntoIterator<Item = RecordBatch>) -> Self {
+        Self { batches: batches.into_iter().filter(|batch| batch.num_rows() > 0).collect(), later: None }
+    }
+
+    fn later(rows: Arc<dyn LaterRows>) -> Self {
+        Self { batches: Vec::new(), later: Some(Later(rows)) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.batches.is_empty() && self.later.is_none()
+    }
+
     /// All rows, in their order.
-    fn all(&self) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+    fn all(&self) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send + use<>> {
         let later = self.later.as_ref().map(|later| later.0.batches()).transpose()?;
-        Ok(self.batches.iter().cloned().map(Ok).chain(later.into_iter().flatten()))
+        Ok(self.batches.clone().into_iter().map(Ok).chain(later.into_iter().flatten()))
     }
 }
 
-/// Rows that are read when their snapshot is written: there are too many of them to hold them until then. What they
-/// are must not depend on what their operator does meanwhile, on another thread.
+/// Rows that are read when they are needed: when their snapshot is written, or when an operator takes them up. There are
+/// too many of them to hold them until then. What they are must not depend on what their operator does meanwhile, on
+/// another thread.
 pub trait LaterRows: Send + Sync {
     /// All of them, some at a time.
     fn batches(&self) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>>;
@@ -195,9 +217,9 @@ impl StateWriter<'_> {
 
     /// Writes all rows there are; batches without any are left out.
     pub fn rows(&mut self, name: &str, belongs: Belongs, batches: impl IntoIterator<Item = RecordBatch>) {
-        let batches = not_empty(batches);
-        if !batches.is_empty() {
-            self.insert(name, StateRows { belongs, batches, later: None, changes: None });
+        let rows = Rows::held(batches);
+        if !rows.is_empty() {
+            self.insert(name, StateRows { belongs, rows, changes: None });
         }
     }
 
@@ -216,24 +238,20 @@ impl StateWriter<'_> {
             "{name} goes on from nothing"
         );
         // Without any rows too: what is not named at all has no rows any more.
-        let changes = Some(Changes { keys, gone: not_empty(gone) });
-        self.insert(name, StateRows { belongs, batches: not_empty(rows), later: None, changes });
+        let changes = Some(Changes { keys, gone: Rows::held(gone) });
+        self.insert(name, StateRows { belongs, rows: Rows::held(rows), changes });
     }
 
     /// Has more rows written behind those of this name, when the snapshot is.
     pub fn later(&mut self, name: &str, belongs: Belongs, rows: Arc<dyn LaterRows>) {
-        let whole = StateRows { belongs, batches: Vec::new(), later: None, changes: None };
-        self.snapshot.rows.entry(path(&self.prefix, name)).or_insert(whole).later = Some(Later(rows));
+        let whole = StateRows { belongs, rows: Rows::default(), changes: None };
+        self.snapshot.rows.entry(path(&self.prefix, name)).or_insert(whole).rows.later = Some(Later(rows));
     }
 
     fn insert(&mut self, name: &str, rows: StateRows) {
         let before = self.snapshot.rows.insert(path(&self.prefix, name), rows);
         debug_assert!(before.is_none(), "{name} is written twice");
     }
-}
-
-fn not_empty(batches: impl IntoIterator<Item = RecordBatch>) -> Vec<RecordBatch> {
-    batches.into_iter().filter(|batch| batch.num_rows() > 0).collect()
 }
 
 fn path(prefix: &str, name: &str) -> String {

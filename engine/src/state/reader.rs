@@ -64,18 +64,25 @@ impl<'a> StateReader<'a> {
 
     /// The rows that belong to this instance.
     pub fn rows(&self, name: &str) -> Result<Vec<RecordBatch>> {
-        let name = path(&self.prefix, name);
-        if !self.is_rescaled() {
-            return Ok(self.own().iter().flat_map(|own| own.rows.get(&name)).flat_map(|r| r.batches.clone()).collect());
-        }
-        let mut rows = Vec::new();
-        for (instance, snapshot) in (0u32..).zip(self.snapshots) {
-            let Some(found) = snapshot.rows.get(&name) else { continue };
-            for batch in &found.batches {
-                rows.extend(self.own_part(batch, &found.belongs, instance)?);
-            }
-        }
-        Ok(rows)
+        self.batches(name)?.collect()
+    }
+
+    /// As [`Self::rows`], but they are read one batch after the other: for those who may not have room for all.
+    pub fn batches(&self, name: &str) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<'a>> {
+        let (reader, name) = (self.clone(), path(&self.prefix, name));
+        let instances = if self.is_rescaled() { self.snapshots } else { self.own() };
+        let found =
+            (0u32..).zip(instances).filter_map(|(instance, snapshot)| Some((instance, snapshot.rows.get(&name)?)));
+        let found = found.map(|(instance, rows)| Ok((instance, &rows.belongs, rows.rows.all()?)));
+        let found: Vec<_> = found.collect::<Result<_>>()?;
+        let is_rescaled = self.is_rescaled();
+        Ok(found.into_iter().flat_map(move |(instance, belongs, rows)| {
+            let reader = reader.clone();
+            rows.filter_map(move |rows| match rows {
+                Ok(rows) if is_rescaled => reader.own_part(&rows, belongs, instance).transpose(),
+                rows => Some(rows),
+            })
+        }))
     }
 
     /// Whether it is a savepoint's: what it covers has been shown by the job that it was taken of.

@@ -24,11 +24,12 @@ pub(super) struct SeenKeys {
     hasher: RandomState,
 }
 
-/// Where a key is among the encoded ones.
+/// Where a key is among the encoded ones, and the newest layer that has it.
 struct Place {
     hash: u64,
     batch: u32,
     row: u32,
+    layer: usize,
 }
 
 impl SeenKeys {
@@ -42,8 +43,8 @@ impl SeenKeys {
         }
     }
 
-    /// Notes the keys of rows, which are in these columns.
-    pub(super) fn note(&mut self, rows: &RecordBatch, columns: &[usize]) -> Result<()> {
+    /// Notes the keys of rows, which are in these columns. Layers come in the order of their numbers.
+    pub(super) fn note(&mut self, layer: usize, rows: &RecordBatch, columns: &[usize]) -> Result<()> {
         let (keys, hashes) = self.hashed(rows, columns)?;
         let encoded = match &self.converter {
             Some(converter) => converter.convert_columns(&keys)?,
@@ -58,33 +59,27 @@ impl SeenKeys {
         for (row, hash) in (0u32..).zip(hashes) {
             let key = self.encoded[batch as usize].row(row as usize);
             if self.find(hash, key.data()).is_none() {
-                self.places.insert_unique(hash, Place { hash, batch, row }, |place| place.hash);
+                self.places.insert_unique(hash, Place { hash, batch, row, layer }, |place| place.hash);
             }
         }
         Ok(())
     }
 
-    /// The rows whose keys, in these columns, have not been noted.
-    pub(super) fn unseen(&self, batches: &[RecordBatch], columns: &[usize]) -> Result<Vec<RecordBatch>> {
+    /// The rows of a layer whose keys, in these columns, no layer with a lower number has; nothing if there are none.
+    pub(super) fn unseen(&self, layer: usize, rows: RecordBatch, columns: &[usize]) -> Result<Option<RecordBatch>> {
         if self.places.is_empty() {
-            return Ok(batches.to_vec());
+            return Ok(Some(rows));
         }
-        let mut unseen = Vec::with_capacity(batches.len());
-        for rows in batches {
-            let seen = self.seen(rows, columns)?;
-            match seen.iter().any(|seen| *seen) {
-                true => {
-                    let keep: BooleanArray = seen.iter().map(|seen| Some(!seen)).collect();
-                    unseen.extend(Some(filter_record_batch(rows, &keep)?).filter(|rows| rows.num_rows() > 0));
-                }
-                false => unseen.push(rows.clone()),
-            }
+        let seen = self.seen(layer, &rows, columns)?;
+        if !seen.contains(&true) {
+            return Ok(Some(rows));
         }
-        Ok(unseen)
+        let keep: BooleanArray = seen.iter().map(|seen| Some(!seen)).collect();
+        Ok(Some(filter_record_batch(&rows, &keep)?).filter(|rows| rows.num_rows() > 0))
     }
 
-    /// Of each row, whether its key has been noted.
-    fn seen(&self, rows: &RecordBatch, columns: &[usize]) -> Result<Vec<bool>> {
+    /// Of each row, whether a layer with a lower number has its key.
+    fn seen(&self, layer: usize, rows: &RecordBatch, columns: &[usize]) -> Result<Vec<bool>> {
         let (keys, hashes) = self.hashed(rows, columns)?;
         let is_candidate = |hash: u64| self.places.find(hash, |place| place.hash == hash).is_some();
         let candidates: Vec<u32> =
@@ -93,7 +88,7 @@ impl SeenKeys {
         let Some(converter) = self.converter.as_ref().filter(|_| !candidates.is_empty()) else { return Ok(seen) };
         let encoded = converter.convert_columns(&take_arrays(&keys, &UInt32Array::from(candidates.clone()), None)?)?;
         for (key, row) in encoded.iter().zip(candidates) {
-            seen[row as usize] = self.find(hashes[row as usize], key.data()).is_some();
+            seen[row as usize] = self.find(hashes[row as usize], key.data()).is_some_and(|place| place.layer < layer);
         }
         Ok(seen)
     }

@@ -70,7 +70,8 @@ impl Aggregate {
         let keys = self.key_columns.len();
         let mut groups = Vec::new();
         for (call, states) in self.states.iter_mut().enumerate() {
-            for batch in state.rows(&format!("pairs{call}"))? {
+            for batch in state.batches(&format!("pairs{call}"))? {
+                let batch = batch?;
                 self.keys.find(&batch, &(0..keys).collect::<Vec<_>>(), &mut groups)?;
                 states.read_pairs(&groups, &batch.columns()[keys..])?;
             }
@@ -137,8 +138,8 @@ impl Aggregate {
         if let Some(waiting) = &mut self.waiting {
             waiting.restore(&state.part("waiting"))?;
         }
-        for batch in state.rows("groups")? {
-            self.read_groups(&batch)?;
+        for batch in state.batches("groups")? {
+            self.read_groups(&batch?)?;
             self.spill()?;
         }
         self.read_pairs(state)?;

@@ -4,7 +4,7 @@
 //! process ends in whatever way: nothing is left that the next process would have to sweep.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Error, Result as IoResult};
+use std::io::{Error, Result as IoResult, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +30,15 @@ impl ScratchFolder {
     pub(crate) fn file(&self) -> Result<ScratchFile> {
         let file = self.create().map_err(|source| self.failed("create", source))?;
         Ok(ScratchFile { folder: self.clone(), file })
+    }
+
+    /// A new file with what these parts have, one behind the other.
+    pub fn file_of(&self, parts: impl IntoIterator<Item: AsRef<[u8]>>) -> Result<File> {
+        let mut file = self.create().map_err(|source| self.failed("create", source))?;
+        for part in parts {
+            file.write_all(part.as_ref()).map_err(|source| self.failed("write", source))?;
+        }
+        Ok(file)
     }
 
     fn create(&self) -> IoResult<File> {
