@@ -72,6 +72,17 @@ impl ChangedKeys {
         }
     }
 
+    /// Keys were dropped, of which these numbers are left: the i-th has the number i now. `gone` are the others; if
+    /// nobody knows them, all that is left is written.
+    pub(super) fn note_dropped(&mut self, live: &[u32], gone: Option<&RecordBatch>) {
+        let Some(gone) = gone else {
+            *self = Self::default();
+            return;
+        };
+        self.keep(live);
+        self.note_gone(gone.clone(), live.len());
+    }
+
     /// Only these keys are left: the i-th has the number i now.
     pub(super) fn keep(&mut self, live: &[u32]) {
         let changed: Vec<u32> = (0..live.len() as u32).filter(|new| self.has(live[*new as usize])).collect();

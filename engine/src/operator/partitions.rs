@@ -15,7 +15,7 @@ use super::key_index::KeyIndex;
 use super::key_numbers::KeyNumbers;
 use super::state_rows::{other_columns, take_note, with_note};
 use super::time_to_live::Touches;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::rows::canonical_key;
 use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 
@@ -32,23 +32,38 @@ pub(super) struct Partitions {
 
 /// The partitions' keys.
 enum Keys {
-    /// They are kept for ever, so nobody asks for them.
-    Forever(KeyNumbers),
-    /// They are numbered anew when some are dropped.
-    For(Box<KeyIndex>, Touches),
+    /// Nobody asks for them.
+    Numbered(KeyNumbers),
+    /// They are called by themselves in state, or numbered anew when some are dropped.
+    Known(Box<KeyIndex>, Option<Touches>),
+}
+
+/// What has become of partitions of which some were dropped.
+pub(super) struct Dropped {
+    /// Those that are left: the i-th has the number i now.
+    pub(super) live: Vec<u32>,
+    /// The keys of the others, if it is noted what has changed.
+    pub(super) gone: Option<RecordBatch>,
 }
 
 impl Partitions {
     pub(super) fn new(input: &SchemaRef, columns: &[usize], life: Option<TimeToLive>) -> Result<Self> {
-        let keys = match life {
-            // Without columns there is one partition, and it is touched by everything.
-            Some(life) if !columns.is_empty() => {
-                Keys::For(Box::new(KeyIndex::new(input, columns)?), Touches::new(life))
-            }
-            _ => Keys::Forever(KeyNumbers::new(&key_schema(input, columns))?),
-        };
+        match life {
+            Some(_) => Self::with_keys(input, columns, life),
+            None => Ok(Self::build(input, columns, Keys::Numbered(KeyNumbers::new(&key_schema(input, columns))?))),
+        }
+    }
+
+    /// For an owner that asks for [`Self::keys`].
+    pub(super) fn with_keys(input: &SchemaRef, columns: &[usize], life: Option<TimeToLive>) -> Result<Self> {
+        // Without columns there is one partition, and it is touched by everything.
+        let touches = life.filter(|_| !columns.is_empty()).map(Touches::new);
+        Ok(Self::build(input, columns, Keys::Known(Box::new(KeyIndex::new(input, columns)?), touches)))
+    }
+
+    fn build(input: &SchemaRef, columns: &[usize], keys: Keys) -> Self {
         let (key_schema, unwritten) = (key_schema(input, columns), ChangedKeys::default());
-        Ok(Self { columns: columns.to_vec(), key_schema, keys, numbers: Vec::new(), unwritten })
+        Self { columns: columns.to_vec(), key_schema, keys, numbers: Vec::new(), unwritten }
     }
 
     /// Whose rows of the input are.
@@ -56,63 +71,82 @@ impl Partitions {
         Belongs::ToKeys(self.columns.clone())
     }
 
+    /// Whose rows that begin with keys are.
+    pub(super) fn belongs_by_key(&self) -> Belongs {
+        Belongs::to_first(self.columns.len())
+    }
+
+    /// By which columns changes call the input's rows, and those that begin with keys: a partition's are written
+    /// together. Without columns there is one partition, and no key to call it by.
+    pub(super) fn row_keys(&self) -> Option<[RowKeys; 2]> {
+        let first = (0..self.columns.len()).collect();
+        (!self.columns.is_empty()).then(|| [self.columns.clone(), first].map(RowKeys::Grouped))
+    }
+
     /// How many there are. Without columns there is one from the start.
     pub(super) fn len(&self) -> usize {
         match &self.keys {
-            Keys::Forever(numbers) => numbers.len(),
-            Keys::For(keys, _) => keys.len(),
+            Keys::Numbered(numbers) => numbers.len(),
+            Keys::Known(keys, _) => keys.len(),
         }
     }
 
     /// The partition of every row. A new one has the next number.
     pub(super) fn of(&mut self, batch: &RecordBatch) -> Result<&[usize]> {
         match &mut self.keys {
-            Keys::Forever(numbers) => {
+            Keys::Numbered(numbers) => {
                 let keys: Vec<ArrayRef> = self.columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
                 numbers.find(&keys, batch.num_rows(), &mut self.numbers)?;
             }
-            Keys::For(keys, touches) => {
+            Keys::Known(keys, touches) => {
                 keys.find(batch, &self.columns, &mut self.numbers)?;
-                touches.note(batch, &self.numbers)?;
-                self.numbers.iter().for_each(|number| self.unwritten.note(*number));
+                if let Some(touches) = touches {
+                    touches.note(batch, &self.numbers)?;
+                    self.numbers.iter().for_each(|number| self.unwritten.note(*number));
+                }
             }
         }
         Ok(&self.numbers)
     }
 
+    /// When partitions were touched, if they are not kept for ever.
+    fn touches(&self) -> Option<&Touches> {
+        match &self.keys {
+            Keys::Numbered(_) => None,
+            Keys::Known(_, touches) => touches.as_ref(),
+        }
+    }
+
     /// Whether it is time to call [`Self::drop_old`].
     pub(super) fn wants_clean_up(&mut self, watermark: Watermark) -> bool {
         match &mut self.keys {
-            Keys::Forever(_) => false,
-            Keys::For(_, touches) => touches.is_due(watermark),
+            Keys::Known(_, Some(touches)) => touches.is_due(watermark),
+            _ => false,
         }
     }
 
     /// Whether a row has touched a partition lately.
     pub(super) fn is_young(&self, partition: usize) -> bool {
-        match &self.keys {
-            Keys::Forever(_) => true,
-            Keys::For(_, touches) => touches.is_young(partition),
-        }
+        self.touches().is_none_or(|touches| touches.is_young(partition))
     }
 
-    /// Drops partitions. `keeps` decides of each, and is told whether it was touched lately. Returns those
-    /// that are left, of which the i-th has the number i now; `None` if all are.
-    pub(super) fn drop_old(&mut self, keeps: impl Fn(usize, bool) -> bool) -> Result<Option<Vec<u32>>> {
-        let Keys::For(keys, touches) = &mut self.keys else { return Ok(None) };
+    /// Drops partitions, unless all are kept. `keeps` decides of each, and is told whether it was touched lately.
+    pub(super) fn drop_old(&mut self, keeps: impl Fn(usize, bool) -> bool) -> Result<Option<Dropped>> {
+        let Keys::Known(keys, Some(touches)) = &mut self.keys else { return Ok(None) };
         let all = 0..keys.len() as u32;
         let live: Vec<u32> = all.filter(|p| keeps(*p as usize, touches.is_young(*p as usize))).collect();
         if live.len() == keys.len() {
             return Ok(None);
         }
-        if self.unwritten.is_noting() {
-            let gone = RecordBatch::try_new(Arc::clone(&self.key_schema), keys.keys(&others(&live, keys.len()))?)?;
-            self.unwritten.note_gone(gone, live.len());
-        }
+        let gone = match self.unwritten.is_noting() {
+            true => Some(keys.keys(&others(&live, keys.len()))?),
+            false => None,
+        };
+        let gone = gone.map(|gone| RecordBatch::try_new(Arc::clone(&self.key_schema), gone)).transpose()?;
         keys.keep(&live)?;
         touches.keep(&live);
-        self.unwritten.keep(&live);
-        Ok(Some(live))
+        self.unwritten.note_dropped(&live, gone.as_ref());
+        Ok(Some(Dropped { live, gone }))
     }
 
     /// The partition of every row, while state is read: none is touched.
@@ -122,21 +156,17 @@ impl Partitions {
         self.of_keys(&RecordBatch::try_new_with_options(Arc::clone(&self.key_schema), keys, &rows)?)
     }
 
-    /// The keys of all partitions in the order of their numbers, as columns.
-    pub(super) fn all_keys(&mut self) -> Result<Vec<ArrayRef>> {
-        match &mut self.keys {
-            Keys::Forever(numbers) => {
-                // They cannot be read but by taking them out; in this order they get their numbers again.
-                let (all, keys) = (numbers.len(), numbers.take()?);
-                numbers.find(&keys, all, &mut self.numbers)?;
-                debug_assert!(self.numbers.iter().copied().eq(0..all), "keys keep their numbers");
-                Ok(keys)
-            }
-            Keys::For(keys, _) => keys.keys(&(0..keys.len() as u32).collect::<Vec<_>>()),
-        }
+    /// The keys of these partitions, which there are for owners that asked for them.
+    pub(super) fn keys(&self, partitions: &[u32]) -> Result<RecordBatch> {
+        let keys = match &self.keys {
+            Keys::Numbered(_) => return Err(EngineError::State(String::from("the keys of partitions are not kept"))),
+            Keys::Known(keys, _) => keys.keys(partitions)?,
+        };
+        let rows = RecordBatchOptions::new().with_row_count(Some(partitions.len()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.key_schema), keys, &rows)?)
     }
 
-    /// The schema of [`Self::all_keys`].
+    /// The schema of [`Self::keys`].
     pub(super) fn key_schema(&self) -> &SchemaRef {
         &self.key_schema
     }
@@ -149,33 +179,25 @@ impl Partitions {
             return Err(other_columns());
         }
         match &mut self.keys {
-            Keys::Forever(numbers) => {
+            Keys::Numbered(numbers) => {
                 let keys: Vec<ArrayRef> = columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
                 numbers.find(&keys, batch.num_rows(), &mut self.numbers)?;
             }
-            Keys::For(keys, _) => keys.find(batch, &columns, &mut self.numbers)?,
+            Keys::Known(keys, _) => keys.find(batch, &columns, &mut self.numbers)?,
         }
         Ok(&self.numbers)
     }
 
     /// Writes when partitions were touched. Which there are follows from what their owner writes.
     pub(super) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
-        let Keys::For(keys, touches) = &self.keys else { return Ok(()) };
+        let Some(touches) = self.touches() else { return Ok(()) };
         touches.snapshot(state)?;
-        let touched = |partitions: &[u32]| {
-            let keys = RecordBatch::try_new(Arc::clone(&self.key_schema), keys.keys(partitions)?)?;
-            with_note(&keys, "at", touches.of(partitions))
-        };
-        let columns = self.columns.len();
-        match self.unwritten.take(state) {
-            Some(Changed { numbers, gone }) => {
-                let keys = RowKeys::Grouped((0..columns).collect());
-                state.changes("touched", Belongs::to_first(columns), keys, [touched(&numbers)?], gone);
+        let (changed, belongs) = (self.unwritten.take(state), self.belongs_by_key());
+        match (changed, self.row_keys()) {
+            (Some(Changed { numbers, gone }), Some([_, keys])) => {
+                state.changes("touched", belongs, keys, [self.touched(&numbers)?], gone);
             }
-            None => {
-                let all: Vec<u32> = (0..keys.len() as u32).collect();
-                state.rows("touched", Belongs::to_first(columns), [touched(&all)?]);
-            }
+            _ => state.rows("touched", belongs, [self.touched(&self.all())?]),
         }
         Ok(())
     }
@@ -185,21 +207,35 @@ impl Partitions {
         for batch in state.rows("touched")? {
             let (keys, at) = take_note::<Int64Array>(&batch)?;
             let numbers = self.of_keys(&keys)?.to_vec();
-            if let Keys::For(_, touches) = &mut self.keys {
+            if let Keys::Known(_, Some(touches)) = &mut self.keys {
                 touches.set(&numbers, &at);
             }
         }
         self.unwritten.begin();
         match &mut self.keys {
-            Keys::Forever(_) => Ok(()),
-            Keys::For(keys, touches) => touches.restore(keys.len(), state),
+            Keys::Known(keys, Some(touches)) => touches.restore(keys.len(), state),
+            _ => Ok(()),
         }
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<u32> {
+        (0..self.len() as u32).collect()
+    }
+
+    /// The keys of these, with when they were touched.
+    fn touched(&self, partitions: &[u32]) -> Result<RecordBatch> {
+        let at =
+            self.touches().map_or_else(|| Int64Array::from(vec![i64::MAX; partitions.len()]), |t| t.of(partitions));
+        with_note(&self.keys(partitions)?, "at", at)
     }
 
     pub(super) fn bytes(&self) -> usize {
         match &self.keys {
-            Keys::Forever(numbers) => numbers.bytes(),
-            Keys::For(keys, touches) => keys.bytes() + touches.bytes() + self.unwritten.bytes(),
+            Keys::Numbered(numbers) => numbers.bytes(),
+            Keys::Known(keys, touches) => {
+                keys.bytes() + touches.as_ref().map_or(0, Touches::bytes) + self.unwritten.bytes()
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use tidemill_plans::node::{SortColumn, TimeToLive};
 use tidemill_plans::time::Watermark;
 
 use super::changed_rows::ChangedRows;
-use super::partitions::{Partitions, all_fields, keep_live, order_fields};
+use super::partitions::{Dropped, Partitions, all_fields, keep_live, order_fields};
 use super::state_rows::{STATE_ROWS, take_note, with_note};
 use crate::error::Result;
 use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
@@ -136,12 +136,12 @@ impl SortedRows {
     }
 
     /// Drops partitions that no row has touched for long enough, and those without rows. None of them may
-    /// have changed since the last [`Self::take_changed`]. Returns those that are left, by their old numbers.
-    pub(super) fn drop_old(&mut self) -> Result<Option<Vec<u32>>> {
+    /// have changed since the last [`Self::take_changed`].
+    pub(super) fn drop_old(&mut self) -> Result<Option<Dropped>> {
         debug_assert!(self.changed.is_empty(), "changes are taken before partitions are dropped");
         let rows = &self.rows;
-        let live = self.partitions.drop_old(|partition, young| young && !rows[partition].is_empty())?;
-        if let Some(live) = &live {
+        let dropped = self.partitions.drop_old(|partition, young| young && !rows[partition].is_empty())?;
+        if let Some(Dropped { live, .. }) = &dropped {
             self.rows = keep_live(std::mem::take(&mut self.rows), live);
             self.marked = vec![false; live.len()];
             self.unwritten = ChangedRows::default();
@@ -149,7 +149,7 @@ impl SortedRows {
             let rows = self.rows.iter().flat_map(BTreeMap::keys);
             self.bytes = rows.map(|row| row.len() + ROW_OVERHEAD).sum();
         }
-        Ok(live)
+        Ok(dropped)
     }
 
     /// Writes each row once, partition by partition and in order, with how often it is there behind its
@@ -217,6 +217,11 @@ impl SortedRows {
     /// Whose rows of the input are.
     pub(super) fn belongs(&self) -> Belongs {
         self.partitions.belongs()
+    }
+
+    /// By which columns changes call rows that begin with the input's, a partition's together.
+    pub(super) fn row_keys(&self) -> Option<RowKeys> {
+        self.partitions.row_keys().map(|[keys, _]| keys)
     }
 
     /// The partitions of rows that begin with the input's columns, all of which there are. None is touched.

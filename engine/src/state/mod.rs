@@ -173,6 +173,12 @@ impl Snapshot {
         StateWriter { snapshot: self, epoch, takes_changes: true, prefix: String::new() }
     }
 
+    /// How many rows it has in memory, be they all or changes.
+    #[cfg(test)]
+    pub(crate) fn row_count(&self) -> usize {
+        self.rows.values().flat_map(|rows| &rows.batches).map(RecordBatch::num_rows).sum()
+    }
+
     /// Whether it can be read with the snapshots before it only.
     #[must_use]
     pub fn has_changes(&self) -> bool {

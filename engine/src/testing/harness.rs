@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
 use tidemill_plans::graph::DataflowGraph;
+#[cfg(test)]
+use tidemill_plans::ids::Epoch;
 use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::settings::Settings;
 use tidemill_plans::time::{EventTime, Watermark};
@@ -20,6 +22,8 @@ use super::table::{parse_rows, show_rows};
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::operator::{Operator, build_operator};
+#[cfg(test)]
+use crate::state::Snapshot;
 use crate::state::{ScratchFolder, StateMemory, StateReader};
 use crate::task::{DeadLetters, EndReason, Message, OperatorContext, PortWatermarks, ResultPort, TaskEnv};
 
@@ -239,6 +243,16 @@ impl OperatorHarness {
             self.instance = restored;
         }
         Ok(())
+    }
+
+    /// How many rows the operator writes of what has changed since it wrote its state last; all, the first time. For
+    /// harnesses without a twin, which would write it, too.
+    #[cfg(test)]
+    pub(crate) fn written_rows(&mut self) -> Result<usize> {
+        debug_assert!(self.twin_each == 0, "the twin has written what has changed");
+        let mut snapshot = Snapshot::default();
+        self.instance.operator.snapshot(&mut snapshot.writer_of_changes(Epoch(2), Epoch(1)))?;
+        Ok(snapshot.row_count())
     }
 
     /// The graph that the operator is from, and its number there.

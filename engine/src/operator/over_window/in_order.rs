@@ -19,9 +19,10 @@ use tidemill_plans::time::{EventTime, Watermark, event_times};
 use super::call::{Call, CallState, PartitionRows, Prepared};
 use crate::error::Result;
 use crate::operator::Operator;
+use crate::operator::changed_keys::ChangedKeys;
 use crate::operator::held_rows::{HeldRows, Place};
 use crate::operator::late_rows::without_late;
-use crate::operator::partitions::{OrderKeys, Partitions, keep_live};
+use crate::operator::partitions::{Dropped, OrderKeys, Partitions, keep_live};
 use crate::operator::window_aggregate::conform;
 use crate::rows::EventTimeBuffer;
 use crate::state::{StateReader, StateWriter};
@@ -43,6 +44,8 @@ pub(super) struct InOrderOver {
     keys: Option<OrderKeys>,
     partitions: Partitions,
     states: Vec<State>,
+    /// The partitions of which something else is known than what was written.
+    unwritten: ChangedKeys,
     /// Rows that are waiting for others, or that others can reach.
     held: HeldRows,
     /// The partitions with rows that are not known yet, by the first such row's time.
@@ -104,8 +107,9 @@ impl InOrderOver {
             prepared,
             input_columns: input.fields().len(),
             keys: if node.order_by.len() > 1 { Some(OrderKeys::new(&node.order_by, &input)?) } else { None },
-            partitions: Partitions::new(&input, &node.partition, node.ttl)?,
+            partitions: Partitions::with_keys(&input, &node.partition, node.ttl)?,
             states: Vec::new(),
+            unwritten: ChangedKeys::default(),
             held: HeldRows::new(Arc::clone(&prepared_schema)),
             prepared_schema,
             pending: BTreeSet::new(),
@@ -214,6 +218,7 @@ impl InOrderOver {
         times: &[i64],
         outcome: &mut Outcome,
     ) -> Result<()> {
+        self.unwritten.note(run.partition);
         let state = &mut self.states[run.partition];
         let before: usize = state.calls.iter().map(CallState::bytes).sum();
         let known = known.max(state.emitted);
@@ -269,7 +274,8 @@ impl InOrderOver {
         self.advance_held(old, Watermark::MAX, ctx)?;
         let states = &self.states;
         let keeps = |partition: usize, young| young || states[partition].pending.is_some();
-        let Some(live) = self.partitions.drop_old(keeps)? else { return Ok(()) };
+        let Some(Dropped { live, gone }) = self.partitions.drop_old(keeps)? else { return Ok(()) };
+        self.unwritten.note_dropped(&live, gone.as_ref());
         self.states = keep_live(std::mem::take(&mut self.states), &live);
         let waiting = self.states.iter().enumerate();
         self.pending = waiting.filter_map(|(partition, state)| Some((state.pending?, partition))).collect();
@@ -327,6 +333,11 @@ impl Operator for InOrderOver {
 
     fn state_bytes(&self) -> usize {
         let pending = self.pending.len() * size_of::<(i64, usize)>();
-        self.waiting.bytes() + self.held.bytes() + self.partitions.bytes() + self.bytes + pending
+        self.waiting.bytes()
+            + self.held.bytes()
+            + self.partitions.bytes()
+            + self.bytes
+            + self.unwritten.bytes()
+            + pending
     }
 }

@@ -218,6 +218,18 @@ fn rows_that_no_frame_reaches_are_forgotten() {
 }
 
 #[test]
+fn in_order_only_what_has_changed_is_written() {
+    let sum = framed("sum", WindowFrameUnits::Rows, WindowFrameBound::Preceding(rows(1)), WindowFrameBound::CurrentRow);
+    let mut harness = in_order(vec![(sum, DataType::Int64)], 0, 0).without_twin();
+    play(&mut harness, "a 1 @1\na 2 @2\nb 1 @1\nc 1 @1\nwatermark 3");
+    // What is known of each partition, and the rows that its next frame reaches.
+    assert_eq!(harness.written_rows().unwrap(), 3 + 4);
+    assert_eq!(harness.written_rows().unwrap(), 0, "nothing has changed");
+    play(&mut harness, "b 5 @4\nd 1 @4\nwatermark 5");
+    assert_eq!(harness.written_rows().unwrap(), 2 + 3);
+}
+
+#[test]
 fn what_changes_in_a_partition_is_emitted() {
     let calls = vec![(call("row_number", vec![]), DataType::UInt64), (call("sum", vec![col("v")]), DataType::Int64)];
     check(

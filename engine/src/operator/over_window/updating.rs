@@ -19,11 +19,11 @@ use super::call::{Call, PartitionRows, Prepared};
 use crate::error::Result;
 use crate::operator::Operator;
 use crate::operator::changed_keys::{Changed, ChangedKeys};
-use crate::operator::partitions::{all_fields, keep_live};
+use crate::operator::partitions::{Dropped, all_fields, keep_live};
 use crate::operator::sorted_rows::{Encoded, SortedRows, difference};
 use crate::operator::state_rows::STATE_ROWS;
 use crate::operator::window_aggregate::conform;
-use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
+use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Partitions are computed together until they have so many rows.
@@ -174,12 +174,7 @@ impl UpdatingOver {
     /// something else each time.
     fn snapshot_known(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         let (changed, belongs) = (self.unwritten.take(state), self.rows.belongs());
-        // Without columns there is one partition, and no key to call it by.
-        let keys = match &belongs {
-            Belongs::ToKeys(columns) if !columns.is_empty() => Some(RowKeys::Grouped(columns.clone())),
-            _ => None,
-        };
-        match (changed, keys) {
+        match (changed, self.rows.row_keys()) {
             (Some(Changed { numbers, gone }), Some(keys)) => {
                 let known = self.write_known(numbers.iter().flat_map(|partition| &self.known[*partition as usize]))?;
                 state.changes("known", belongs, keys, known, gone);
@@ -198,9 +193,9 @@ impl UpdatingOver {
     /// Forgets the partitions that no row has touched for long enough. Downstream is not told: it keeps its
     /// rows for as long as it wants.
     fn drop_old(&mut self) -> Result<()> {
-        if let Some(live) = self.rows.drop_old()? {
+        if let Some(Dropped { live, gone }) = self.rows.drop_old()? {
             self.known = keep_live(std::mem::take(&mut self.known), &live);
-            self.unwritten = ChangedKeys::default();
+            self.unwritten.note_dropped(&live, gone.as_ref());
             self.known_bytes = self.known.iter().map(|rows| bytes(rows)).sum();
         }
         Ok(())

@@ -17,8 +17,8 @@ use super::{Changes, KeptRows, Named, OUTPUT_ROWS};
 use crate::error::Result;
 use crate::operator::changed_keys::{Changed, ChangedKeys};
 use crate::operator::held_rows::Place;
-use crate::operator::partitions::{OrderKeys, Partitions, all_fields, keep_live, prefix};
-use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
+use crate::operator::partitions::{Dropped, OrderKeys, Partitions, all_fields, keep_live, prefix};
+use crate::state::{StateReader, StateWriter};
 
 /// See the [module](self).
 pub(super) struct BestRows {
@@ -127,8 +127,27 @@ impl BestRows {
         Ok(batches)
     }
 
+    /// The rows of the partitions that have changed since they were written, or `all` of them. They are written now.
+    pub(super) fn take_rows(&mut self, all: bool, state: &StateWriter<'_>) -> Result<Vec<RecordBatch>> {
+        match self.unwritten.take(state).filter(|_| !all) {
+            Some(Changed { numbers, .. }) => self.rows_of(&numbers),
+            None => self.all_rows(),
+        }
+    }
+
+    /// Its rows have been restored: changes from now on may go on from them.
+    pub(super) fn begin(&mut self) {
+        self.unwritten.begin();
+    }
+
+    /// The best row of each partition.
+    pub(super) fn best_of_each(&self) -> Result<RecordBatch> {
+        let best = self.best.places.iter().flat_map(|places| places.as_slice().first());
+        self.best.store.gather(&best.copied().collect::<Vec<_>>())
+    }
+
     /// All rows, partition by partition, best first.
-    pub(super) fn all_rows(&self) -> Result<Vec<RecordBatch>> {
+    fn all_rows(&self) -> Result<Vec<RecordBatch>> {
         let mut batches = Vec::new();
         self.all(&mut |changes| {
             batches.push(changes.rows);
@@ -197,9 +216,9 @@ impl KeptRows for BestRows {
 
     fn drop_old(&mut self) -> Result<()> {
         debug_assert!(self.marks.changed.is_empty(), "changes are taken before partitions are dropped");
-        let Some(live) = self.partitions.drop_old(|_, young| young)? else { return Ok(()) };
+        let Some(Dropped { live, gone }) = self.partitions.drop_old(|_, young| young)? else { return Ok(()) };
         self.best.keep(&live);
-        self.unwritten = ChangedKeys::default();
+        self.unwritten.note_dropped(&live, gone.as_ref());
         self.marks.marked = vec![false; live.len()];
         self.clear()
     }
@@ -207,9 +226,8 @@ impl KeptRows for BestRows {
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         debug_assert!(self.marks.changed.is_empty(), "changes are taken before state is written");
         let (changed, belongs) = (self.unwritten.take(state), self.partitions.belongs());
-        match (changed, &belongs) {
-            (Some(Changed { numbers, gone }), Belongs::ToKeys(columns)) if !columns.is_empty() => {
-                let keys = RowKeys::Grouped(columns.clone());
+        match (changed, self.partitions.row_keys()) {
+            (Some(Changed { numbers, gone }), Some([keys, _])) => {
                 state.changes("rows", belongs, keys, self.rows_of(&numbers)?, gone);
             }
             _ => state.rows("rows", belongs, self.all_rows()?),
@@ -222,7 +240,7 @@ impl KeptRows for BestRows {
             self.apply(&batch)?;
             self.forget_changes()?;
         }
-        self.unwritten.begin();
+        self.begin();
         self.partitions.restore(&state.part("partitions"))
     }
 

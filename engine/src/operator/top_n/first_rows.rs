@@ -1,23 +1,20 @@
 //! The oldest rows of each partition, emitted as event time passes them: no earlier one can come.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array};
-use arrow::compute::{filter, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
-use hashbrown::HashSet;
+use arrow::array::{BooleanArray, RecordBatch, UInt64Array};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
 use tidemill_plans::node::TopNNode;
 use tidemill_plans::time::Watermark;
 
 use super::Output;
 use crate::error::Result;
 use crate::operator::Operator;
-use crate::operator::changed_rows::ChangedRows;
+use crate::operator::changed_keys::{Changed, ChangedKeys};
 use crate::operator::late_rows::without_late;
-use crate::operator::partitions::{OrderKeys, Partitions, keep_live};
-use crate::operator::state_rows::{least_watermark, take_note};
+use crate::operator::partitions::{Dropped, OrderKeys, Partitions, keep_live};
+use crate::operator::state_rows::{least_watermark, take_note, with_note};
 use crate::rows::EventTimeBuffer;
-use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
+use crate::state::{StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// See the [module](self). What is kept of a partition is how many of its rows have been emitted.
@@ -26,11 +23,10 @@ pub(super) struct FirstRows {
     time: usize,
     /// The whole ORDER BY, where it is by more than event time.
     keys: Option<OrderKeys>,
-    partition_columns: Vec<usize>,
     partitions: Partitions,
     counts: Vec<u64>,
-    /// The keys of the partitions whose counts have changed since they were written.
-    unwritten: ChangedRows,
+    /// The partitions whose counts have changed since they were written.
+    unwritten: ChangedKeys,
     waiting: EventTimeBuffer,
     watermark: Watermark,
     output: Output,
@@ -46,10 +42,9 @@ impl FirstRows {
             limit: node.limit,
             time,
             keys,
-            partitions: Partitions::new(&input, &node.partition, node.ttl)?,
-            partition_columns: node.partition.clone(),
+            partitions: Partitions::with_keys(&input, &node.partition, node.ttl)?,
             counts: Vec::new(),
-            unwritten: ChangedRows::default(),
+            unwritten: ChangedKeys::default(),
             waiting: EventTimeBuffer::new(input, time),
             watermark: Watermark::MIN,
             output: Output { rank: node.rank, schema: output },
@@ -75,44 +70,29 @@ impl FirstRows {
             if *count < self.limit {
                 *count += 1;
                 ranks.push(*count);
+                self.unwritten.note(*partition);
             }
         }
-        let first = filter_record_batch(rows, &BooleanArray::from(keep))?;
-        self.unwritten.note(&first.project(&self.partition_columns)?, self.counts.len());
-        self.output.rows(first, ranks)
+        self.output.rows(filter_record_batch(rows, &BooleanArray::from(keep))?, ranks)
     }
 
     /// Writes each partition's key, and behind it how many of its rows have been emitted.
     fn snapshot_counts(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
-        let (columns, noted) = (self.partition_columns.len(), self.unwritten.take(state.takes_changes()));
-        let belongs = Belongs::to_first(columns);
-        // Without columns there is one partition, and no key to call it by.
-        if let Some(noted) = noted.filter(|_| columns > 0) {
-            let changed = noted.iter().map(|keys| self.counted(keys)).collect::<Result<Vec<_>>>()?;
-            state.changes("emitted", belongs, RowKeys::Grouped((0..columns).collect()), changed, []);
-        } else if !self.counts.is_empty() {
-            let keys = self.partitions.all_keys()?;
-            state.rows("emitted", belongs, [self.with_counts(keys, self.counts.clone())?]);
+        let (changed, belongs) = (self.unwritten.take(state), self.partitions.belongs_by_key());
+        match (changed, self.partitions.row_keys()) {
+            (Some(Changed { numbers, gone }), Some([_, keys])) => {
+                state.changes("emitted", belongs, keys, [self.counted(&numbers)?], gone);
+            }
+            _ if self.counts.is_empty() => {}
+            _ => state.rows("emitted", belongs, [self.counted(&self.partitions.all())?]),
         }
         Ok(())
     }
 
-    /// Keys of partitions, each once, with their counts.
-    fn counted(&mut self, keys: &RecordBatch) -> Result<RecordBatch> {
-        let mut seen = HashSet::new();
-        let numbers = self.partitions.of_keys(keys)?;
-        let is_first: BooleanArray = numbers.iter().map(|number| Some(seen.insert(*number))).collect();
-        let counts =
-            filter(&UInt64Array::from_iter_values(numbers.iter().map(|number| self.counts[*number])), &is_first)?;
-        let keys = filter_record_batch(keys, &is_first)?;
-        self.with_counts(keys.columns().to_vec(), counts.as_primitive::<UInt64Type>().values().to_vec())
-    }
-
-    fn with_counts(&self, mut keys: Vec<ArrayRef>, counts: Vec<u64>) -> Result<RecordBatch> {
-        keys.push(Arc::new(UInt64Array::from(counts)));
-        let count = Arc::new(Field::new("count", DataType::UInt64, false));
-        let fields = self.partitions.key_schema().fields().iter().cloned().chain([count]);
-        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), keys)?)
+    /// The keys of partitions with their counts.
+    fn counted(&self, partitions: &[u32]) -> Result<RecordBatch> {
+        let counts = partitions.iter().map(|partition| self.counts[*partition as usize]);
+        with_note(&self.partitions.keys(partitions)?, "count", UInt64Array::from_iter_values(counts))
     }
 }
 
@@ -129,10 +109,10 @@ impl Operator for FirstRows {
             ctx.emit(self.take_first(&rows)?);
         }
         if self.partitions.wants_clean_up(self.watermark)
-            && let Some(live) = self.partitions.drop_old(|_, young| young)?
+            && let Some(Dropped { live, gone }) = self.partitions.drop_old(|_, young| young)?
         {
             self.counts = keep_live(std::mem::take(&mut self.counts), &live);
-            self.unwritten = ChangedRows::default();
+            self.unwritten.note_dropped(&live, gone.as_ref());
         }
         ctx.emit_watermark(self.watermark);
         Ok(())

@@ -327,6 +327,23 @@ fn a_window_is_emitted_once_when_it_is_complete() {
 }
 
 #[test]
+fn of_windows_that_stay_only_what_has_changed_is_written() {
+    let node = TopNNode { partition: vec![2, 0], emit: TopNEmit::OnClose { time: 2 }, ..top(2, true) };
+    let mut harness = operator(node, WINDOWED, false).without_twin();
+    play(&mut harness, "a 1 @10\na 2 @10\nb 1 @10\na 3 @20\nb 4 @20\nc 5 @20\nd 6 @30");
+    assert_eq!(harness.written_rows().unwrap(), 7);
+    assert_eq!(harness.written_rows().unwrap(), 0, "nothing has changed");
+    // Both rows of one partition, another, a new one, and a row that is too late to be among the first.
+    play(&mut harness, "a 3 @10\na 0 @10\nb 9 @20\ne 1 @30");
+    assert_eq!(harness.written_rows().unwrap(), 2 + 2 + 1);
+    play(&mut harness, "watermark 11\nd 7 @30");
+    assert_eq!(harness.written_rows().unwrap(), 2);
+    play(&mut harness, "watermark 31");
+    assert_eq!(harness.written_rows().unwrap(), 0);
+    assert_eq!(harness.state_bytes(), 0);
+}
+
+#[test]
 fn the_oldest_rows_are_emitted_as_event_time_passes_them() {
     let oldest = SortColumn { column: 2, descending: false, nulls_first: false };
     let node = TopNNode { order_by: vec![oldest], emit: TopNEmit::InOrder { time: 2 }, ..top(1, false) };

@@ -13,8 +13,9 @@ use super::best_rows::BestRows;
 use super::{KeptRows, Output};
 use crate::error::Result;
 use crate::operator::Operator;
+use crate::operator::changed_keys::{Changed, ChangedKeys};
 use crate::operator::state_rows::least_watermark;
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// See the [module](self). The partitions of one time are kept together: they end together.
@@ -25,6 +26,8 @@ pub(super) struct WindowTopN {
     input: SchemaRef,
     output: Output,
     open: BTreeMap<i64, BestRows>,
+    /// The keys of partitions that were written and have been emitted since.
+    closed: ChangedKeys,
     bytes: usize,
     watermark: Watermark,
 }
@@ -32,7 +35,8 @@ pub(super) struct WindowTopN {
 impl WindowTopN {
     pub(super) fn new(node: &TopNNode, time: usize, input: SchemaRef, output: SchemaRef) -> Self {
         let output = Output { rank: node.rank, schema: output };
-        Self { node: node.clone(), time, input, output, open: BTreeMap::new(), bytes: 0, watermark: Watermark::MIN }
+        let (open, closed) = (BTreeMap::new(), ChangedKeys::default());
+        Self { node: node.clone(), time, input, output, open, closed, bytes: 0, watermark: Watermark::MIN }
     }
 
     /// Takes in rows; those of times that have passed are left out, and counted.
@@ -70,6 +74,24 @@ impl WindowTopN {
         self.bytes = self.bytes + rows.bytes() - before;
         Ok(())
     }
+
+    /// Notes that partitions are gone. The others are guessed to be as many for each time that is open.
+    fn note_closed(&mut self, closed: &BestRows) -> Result<()> {
+        if self.open.is_empty() {
+            // It is written that there is nothing, instead of all that has gone.
+            self.closed = ChangedKeys::default();
+        } else if self.closed.is_noting() {
+            let keys = closed.best_of_each()?.project(&self.node.partition)?;
+            let left = keys.num_rows() * self.open.len();
+            self.closed.note_gone(keys, left);
+        }
+        Ok(())
+    }
+
+    /// Counts what is held anew: what was noted of changes has been written.
+    fn count_bytes(&mut self) {
+        self.bytes = self.open.values().map(KeptRows::bytes).sum();
+    }
 }
 
 impl Operator for WindowTopN {
@@ -84,9 +106,10 @@ impl Operator for WindowTopN {
         while let Some(open) = self.open.first_entry()
             && self.watermark.passed(EventTime(*open.key()))
         {
-            let output = &self.output;
             let open = open.remove();
             self.bytes -= open.bytes();
+            self.note_closed(&open)?;
+            let output = &self.output;
             open.all(&mut |changes| {
                 ctx.emit(output.rows(changes.rows, changes.ranks)?);
                 Ok(())
@@ -98,8 +121,16 @@ impl Operator for WindowTopN {
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("watermark", &self.watermark)?;
-        let rows = self.open.values().map(BestRows::all_rows).collect::<Result<Vec<_>>>()?;
-        state.rows("rows", Belongs::ToKeys(self.node.partition.clone()), rows.into_iter().flatten());
+        let (closed, belongs) = (self.closed.take(state), Belongs::ToKeys(self.node.partition.clone()));
+        let rows = self.open.values_mut().map(|open| open.take_rows(closed.is_none(), state));
+        let rows = rows.collect::<Result<Vec<_>>>()?.into_iter().flatten();
+        match closed {
+            Some(Changed { gone, .. }) => {
+                state.changes("rows", belongs, RowKeys::Grouped(self.node.partition.clone()), rows, gone);
+            }
+            None => state.rows("rows", belongs, rows),
+        }
+        self.count_bytes();
         Ok(())
     }
 
@@ -109,10 +140,13 @@ impl Operator for WindowTopN {
             let late = self.take_in(batch)?;
             debug_assert_eq!(late, 0, "windows that have closed are not in state");
         }
+        self.open.values_mut().for_each(BestRows::begin);
+        self.closed.begin();
+        self.count_bytes();
         Ok(())
     }
 
     fn state_bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.closed.bytes()
     }
 }

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch, UInt64Array};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{Field, Schema};
 use datafusion::common::ScalarValue;
 use tidemill_plans::time::event_times;
 
 use super::{InOrderOver, State, UNTOUCHED};
 use crate::error::Result;
+use crate::operator::changed_keys::Changed;
 use crate::operator::held_rows::Place;
 use crate::operator::over_window::call::{Call, CallState, PartitionRows};
-use crate::operator::state_rows::{STATE_ROWS, least_watermark, other_columns};
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::operator::state_rows::{STATE_ROWS, least_watermark, other_columns, with_note};
+use crate::state::{RowKeys, StateReader, StateWriter};
 
 /// A partition from a snapshot: how many of its rows have been emitted, and what its calls remember.
 struct Known {
@@ -25,9 +26,28 @@ impl InOrderOver {
     pub(super) fn write(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("watermark", &self.watermark)?;
         self.waiting.snapshot(self.partitions.belongs(), &mut state.part("waiting"));
-        self.snapshot_states(state)?;
-        self.snapshot_held(&mut state.part("held"))?;
+        match (self.unwritten.take(state), self.partitions.row_keys()) {
+            (Some(changed), Some(keys)) => self.write_changed(changed, keys, state)?,
+            _ => {
+                let all: Vec<u32> = (0..self.states.len() as u32).collect();
+                let states = self.states_of(&all)?;
+                state.rows("states", self.partitions.belongs_by_key(), states);
+                state.part("held").rows("rows", self.partitions.belongs(), self.held_of(&all)?);
+            }
+        }
         self.partitions.snapshot(&mut state.part("partitions"))
+    }
+
+    /// Writes what is known of partitions that have changed, and the rows that they hold now.
+    fn write_changed(&mut self, changed: Changed, keys: [RowKeys; 2], state: &mut StateWriter<'_>) -> Result<()> {
+        let (Changed { numbers, gone }, [row_keys, keys]) = (changed, keys);
+        let states = self.states_of(&numbers)?;
+        state.changes("states", self.partitions.belongs_by_key(), keys, states, gone.clone());
+        // Some of them hold no rows any more.
+        let gone = gone.into_iter().chain([self.partitions.keys(&numbers)?]);
+        let held = self.held_of(&numbers)?;
+        state.part("held").changes("rows", self.partitions.belongs(), row_keys, held, gone);
+        Ok(())
     }
 
     pub(super) fn read(&mut self, state: &StateReader<'_>) -> Result<()> {
@@ -42,45 +62,42 @@ impl InOrderOver {
             self.read_states(&batch, &mut known)?;
         }
         self.restore_states(known, &state.part("held").rows("rows")?)?;
+        self.unwritten.begin();
         self.partitions.restore(&state.part("partitions"))
     }
 
-    /// Writes a row for each partition: its key, how many of its held rows have been emitted, and what its
-    /// calls remember.
-    fn snapshot_states(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
-        if self.states.is_empty() {
-            return Ok(());
+    /// A row for each of these partitions: its key, how many of its held rows have been emitted, and what its calls
+    /// remember.
+    fn states_of(&mut self, partitions: &[u32]) -> Result<Option<RecordBatch>> {
+        if partitions.is_empty() {
+            return Ok(None);
         }
-        let mut columns = self.partitions.all_keys()?;
-        let belongs = Belongs::to_first(columns.len());
-        let mut fields = self.partitions.key_schema().fields().to_vec();
-        fields.push(Arc::new(Field::new("emitted", DataType::UInt64, false)));
-        columns.push(Arc::new(UInt64Array::from_iter_values(self.states.iter().map(|state| state.emitted as u64))));
+        let emitted = partitions.iter().map(|partition| self.states[*partition as usize].emitted as u64);
+        let emitted = UInt64Array::from_iter_values(emitted);
+        let known = with_note(&self.partitions.keys(partitions)?, "emitted", emitted)?;
+        let (mut fields, mut columns) = (known.schema_ref().fields().to_vec(), known.columns().to_vec());
         for (place, call) in self.calls.iter().enumerate() {
-            let parts = self.states.iter_mut().map(|state| call.parts(&mut state.calls[place]));
-            let parts = parts.collect::<Result<Vec<_>>>()?;
+            let state = |partition: &u32| call.parts(&mut self.states[*partition as usize].calls[place]);
+            let parts = partitions.iter().map(state).collect::<Result<Vec<_>>>()?;
             for part in 0..call.part_count()? {
                 let column = ScalarValue::iter_to_array(parts.iter().map(|parts| parts[part].clone()))?;
                 fields.push(Arc::new(Field::new(format!("call {place}.{part}"), column.data_type().clone(), true)));
                 columns.push(column);
             }
         }
-        state.rows("states", belongs, [RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?]);
-        Ok(())
+        Ok(Some(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?))
     }
 
-    /// Writes the rows that partitions hold, those of each together and in their order.
-    fn snapshot_held(&self, state: &mut StateWriter<'_>) -> Result<()> {
-        let places = |state: &State| {
-            let (batch, first, len) = state.held;
+    /// The rows that these partitions hold, those of each together and in their order.
+    fn held_of(&self, partitions: &[u32]) -> Result<Vec<RecordBatch>> {
+        let places = |partition: &u32| {
+            let (batch, first, len) = self.states[*partition as usize].held;
             (first..first + len).map(move |row| (batch, row))
         };
-        let all: Vec<Place> = self.states.iter().flat_map(places).collect();
+        let all: Vec<Place> = partitions.iter().flat_map(places).collect();
         let own: Vec<usize> = (0..self.input_columns).collect();
         let batch = |places| Ok(self.held.gather(places)?.project(&own)?);
-        let batches = all.chunks(STATE_ROWS).map(batch).collect::<Result<Vec<_>>>()?;
-        state.rows("rows", self.partitions.belongs(), batches);
-        Ok(())
+        all.chunks(STATE_ROWS).map(batch).collect()
     }
 
     /// Reads what was written of partitions.
