@@ -176,7 +176,7 @@ impl Snapshot {
     /// How many rows it has in memory, be they all or changes.
     #[cfg(test)]
     pub(crate) fn row_count(&self) -> usize {
-        self.rows.values().flat_map(|rows| &rows.batches).map(RecordBatch::num_rows).sum()
+        self.rows.values().flat_map(|rows| &rows.rows.batches).map(RecordBatch::num_rows).sum()
     }
 
     /// Whether it can be read with the snapshots before it only.
