@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidemill_coordinator::api;
-use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle, LeftJob};
+use tidemill_coordinator::api::{self, Listener};
+use tidemill_coordinator::session::SqlSession;
+use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle};
+use tidemill_plans::settings::Settings;
 
 use crate::error::Result;
 use crate::interrupts::Interrupts;
@@ -23,8 +25,8 @@ pub struct Coordinator {
     pub heartbeat_timeout: Duration,
 }
 
-/// Runs the coordinator until a signal ends it, within an actix system. Its jobs are kept: the next coordinator goes
-/// on with them.
+/// Runs the coordinator until a signal ends it, within an actix system. Its jobs and objects are kept:
+/// the next coordinator goes on with them.
 pub async fn run(config: Coordinator) -> Result<()> {
     let mut interrupts = Interrupts::listen()?;
     let coordinator = CoordinatorHandle::start(CoordinatorConfig {
@@ -32,12 +34,15 @@ pub async fn run(config: Coordinator) -> Result<()> {
         heartbeat_limit: config.heartbeat_timeout,
         ..CoordinatorConfig::default()
     })?;
-    let (address, server) = api::serve_sql(coordinator.clone(), config.bind).await?;
+    let listener = Listener::bind(config.bind).await?;
+    let address = listener.address;
     let _http = match config.http {
         Some(address) => Some(api::serve_http(coordinator.clone(), address).await?),
         None => None,
     };
-    resume_jobs(&coordinator).await?;
+    let (session, told) = SqlSession::restore(coordinator.clone(), Settings::default()).await?;
+    told.iter().for_each(|told| warn(told));
+    let server = api::serve_sql(coordinator.clone(), session, listener);
     say(&format!("coordinator listens on {address}"));
     interrupts.next().await;
     tokio::select! {
@@ -49,19 +54,5 @@ pub async fn run(config: Coordinator) -> Result<()> {
         _ = interrupts.next() => {}
     }
     drop(server);
-    Ok(())
-}
-
-/// Goes on with the jobs of the coordinator before this one. What is wrong with one of them does not hold up the
-/// others.
-async fn resume_jobs(coordinator: &CoordinatorHandle) -> Result<()> {
-    for LeftJob { id, failure, .. } in coordinator.left_jobs().await? {
-        // One that has failed would fail again, unless somebody has done something about it.
-        if failure.is_none()
-            && let Err(error) = coordinator.resume(id).await
-        {
-            warn(&format!("{id} does not go on: {}", error.chain()));
-        }
-    }
     Ok(())
 }

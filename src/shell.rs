@@ -237,6 +237,7 @@ impl Screen<'_> {
     async fn show(&mut self, reply: Reply) -> Result<()> {
         match reply {
             Reply::Done(message) => say(&message),
+            Reply::Begun(beginning) => beginning.wait().await,
             Reply::Rows(rows) => output::print(self.format, &rows.schema(), &[rows])?,
             Reply::Query(query) => self.follow(query).await?,
             Reply::Analysis(analysis) => self.analyze(analysis).await?,

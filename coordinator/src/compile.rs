@@ -59,7 +59,11 @@ pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> R
     for statement in parse_script(script)? {
         match session.execute(&statement)? {
             // A script's session refuses statements about jobs.
-            Outcome::Done(_) | Outcome::Dropped { .. } | Outcome::JobCommand(_) | Outcome::Migration { .. } => {}
+            Outcome::Done(_)
+            | Outcome::Created { .. }
+            | Outcome::Dropped { .. }
+            | Outcome::JobCommand(_)
+            | Outcome::Migration { .. } => {}
             Outcome::Rows(rows) => outputs.push(Output::Rows(rows)),
             Outcome::Job(job) => jobs.push((*job, outputs.len())),
         }

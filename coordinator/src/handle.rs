@@ -1,5 +1,6 @@
 //! The coordinator as others hold it: sessions submit jobs, workers deliver events.
 
+use std::collections::BTreeSet;
 use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -149,13 +150,25 @@ impl CoordinatorHandle {
     }
 
     /// Runs a graph. The error tells that it could not be placed; what goes wrong later is a status.
-    pub async fn submit(&self, mut graph: DataflowGraph, settings: Settings) -> Result<JobHandle> {
+    pub async fn submit(&self, graph: DataflowGraph, settings: Settings) -> Result<JobHandle> {
+        self.submit_for(graph, settings, None).await
+    }
+
+    /// Runs a graph that works for objects of the catalog. Those that are created with it are recorded with the job, in
+    /// one commit, and taken back with it if it cannot be started.
+    pub(crate) async fn submit_for(
+        &self,
+        mut graph: DataflowGraph,
+        settings: Settings,
+        objects: Option<JobObjects>,
+    ) -> Result<JobHandle> {
         let run = RunId::first(self.metadata.next_job().await?);
         let checkpoints = self.checkpoints.of(&settings).filter(|_| can_be_restored(&graph));
         if checkpoints.is_none() && !settings.from_savepoint.is_empty() {
             return Err(CoordinatorError::NoCheckpoints { job: run.job, what: "beginning from a savepoint" });
         }
-        let mut restore = None;
+        let (mut restore, mut record) = (None, None);
+        let (names, created) = objects.map_or((None, Vec::new()), |objects| (Some(objects.all), objects.created));
         if let Some(checkpoints) = checkpoints.clone() {
             let storage = Storage::open(&checkpoints)?;
             let mut beginning = Manifest::beginning(run);
@@ -167,14 +180,19 @@ impl CoordinatorHandle {
             // Before anybody can hear of the job, and go on with it.
             restore = Some(checkpoints::begin(&storage, beginning).await?);
             let (graph, settings) = (graph.clone(), settings.clone());
-            self.metadata.keep_job(JobRecord { run, graph, settings, checkpoints, failure: None }).await?;
+            record = Some(JobRecord { run, graph, settings, checkpoints, objects: names, failure: None });
+        }
+        let new: Vec<String> = created.iter().map(|entry| entry.name.clone()).collect();
+        let is_recorded = record.is_some() || !created.is_empty();
+        if is_recorded {
+            self.metadata.create(record, created).await?;
         }
         let started = self.start_job(Submit { run, graph, settings, checkpoints: checkpoints.clone(), restore }).await;
-        if started.is_err()
-            && let Some(checkpoints) = checkpoints
-        {
-            self.metadata.forget_job(run.job).await?;
-            checkpoints::clear(&Storage::open(&checkpoints)?, run.job).await?;
+        if started.is_err() && is_recorded {
+            self.metadata.take_back(run.job, new).await?;
+            if let Some(checkpoints) = checkpoints {
+                checkpoints::clear(&Storage::open(&checkpoints)?, run.job).await?;
+            }
         }
         started
     }
@@ -252,10 +270,11 @@ impl CoordinatorHandle {
     /// The jobs that have checkpoints and have not ended, and those that have failed.
     pub async fn left_jobs(&self) -> Result<Vec<LeftJob>> {
         let records = self.metadata.jobs().await?;
-        let left = |JobRecord { run, graph, failure, .. }| LeftJob {
+        let left = |JobRecord { run, graph, objects, failure, .. }| LeftJob {
             id: run.job,
             makes: makes(&graph),
             graph,
+            objects,
             failure,
             restarts: run.attempt,
         };
@@ -275,17 +294,24 @@ impl CoordinatorHandle {
         self.start_job(Submit { run, graph, settings, checkpoints: Some(checkpoints), restore }).await
     }
 
+    /// Forgets a job that an earlier coordinator has left, and its checkpoints.
+    pub(crate) async fn forget(&self, job: JobId) -> Result<()> {
+        let Some(JobRecord { checkpoints, .. }) = self.metadata.job(job).await? else { return Ok(()) };
+        self.metadata.forget_job(job).await?;
+        checkpoints::clear(&Storage::open(&checkpoints)?, job).await
+    }
+
     /// Lets go of what a job's materialized views hold, when the job has ended.
     pub async fn forget_views(&self, job: JobId) -> Result<()> {
         self.ask(ForgetViews(job)).await
     }
 
-    /// Records a created object, in the place of one with the same name.
+    /// Records a created object, instead of one with the same name.
     pub async fn record_object(&self, entry: CatalogEntry) -> Result<()> {
-        self.metadata.record_object(entry).await
+        self.metadata.create(None, vec![entry]).await
     }
 
-    /// Removes an object; says whether there was one.
+    /// Removes an object; says whether there was one. Its jobs do not work for it any more.
     pub async fn remove_object(&self, name: &str) -> Result<bool> {
         self.metadata.remove_object(name.to_owned()).await
     }
@@ -422,6 +448,15 @@ impl CoordinatorLink for CoordinatorHandle {
     }
 }
 
+/// The objects of the catalog that a job works for.
+#[derive(Debug, Default)]
+pub(crate) struct JobObjects {
+    /// All of them.
+    pub(crate) all: BTreeSet<String>,
+    /// Those that are created with it, and others that are made of them, in this order.
+    pub(crate) created: Vec<CatalogEntry>,
+}
+
 /// A job that the metadata have.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeftJob {
@@ -431,6 +466,8 @@ pub struct LeftJob {
     pub makes: Vec<String>,
     /// What it runs.
     pub graph: DataflowGraph,
+    /// The objects of the catalog that it works for; none for a job that is nobody's.
+    pub objects: Option<BTreeSet<String>>,
     /// Why it has failed, if it has.
     pub failure: Option<String>,
     /// How often it has begun again.

@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
 use tidemill_plans::codec;
+use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{JobId, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,14 +32,17 @@ enum Request {
     Cluster(Answer<String>),
     NextJob(Answer<JobId>),
     NextWorker(Answer<WorkerId>),
-    KeepJob(Box<JobRecord>, Answer<()>),
+    /// A job, and the objects that are created with it.
+    Create(Option<Box<JobRecord>>, Vec<CatalogEntry>, Answer<()>),
+    /// Both are gone, for the job could not be started.
+    TakeBack(JobId, Vec<String>, Answer<()>),
+    ChangeGraph(JobId, Box<DataflowGraph>, Answer<()>),
     /// The next attempt at a job; none if it has ended.
     NextAttempt(JobId, Answer<Option<JobRecord>>),
     ForgetJob(JobId, Answer<()>),
     FailJob(JobId, String, Answer<()>),
     Job(JobId, Answer<Option<JobRecord>>),
     Jobs(Answer<Vec<JobRecord>>),
-    RecordObject(CatalogEntry, Answer<()>),
     RemoveObject(String, Answer<bool>),
     Objects(Answer<Vec<CatalogEntry>>),
     AppendVersions(Vec<(JobId, ModelVersion)>, Answer<()>),
@@ -77,9 +81,20 @@ impl MetadataHandle {
         self.call(Request::NextWorker).await
     }
 
-    /// Keeps a job, so that a later coordinator can go on with it.
-    pub(crate) async fn keep_job(&self, record: JobRecord) -> Result<()> {
-        self.call(|answer| Request::KeepJob(Box::new(record), answer)).await
+    /// Records objects, and keeps the job that works for them, so that a later coordinator can go on with it: both or
+    /// none.
+    pub(crate) async fn create(&self, record: Option<JobRecord>, objects: Vec<CatalogEntry>) -> Result<()> {
+        self.call(|answer| Request::Create(record.map(Box::new), objects, answer)).await
+    }
+
+    /// Forgets a job that could not be started, and the objects that were recorded with it.
+    pub(crate) async fn take_back(&self, job: JobId, objects: Vec<String>) -> Result<()> {
+        self.call(|answer| Request::TakeBack(job, objects, answer)).await
+    }
+
+    /// Notes that a job has another graph from its next attempt on.
+    pub(crate) async fn change_graph(&self, job: JobId, graph: DataflowGraph) -> Result<()> {
+        self.call(|answer| Request::ChangeGraph(job, Box::new(graph), answer)).await
     }
 
     /// Claims the next attempt at a job: once this is answered, no other can have its number. Nothing if the job
@@ -108,11 +123,7 @@ impl MetadataHandle {
         self.call(Request::Jobs).await
     }
 
-    pub(crate) async fn record_object(&self, entry: CatalogEntry) -> Result<()> {
-        self.call(|answer| Request::RecordObject(entry, answer)).await
-    }
-
-    /// Whether there was such an object.
+    /// Removes an object, and says so to the jobs that work for it. Whether there was such an object.
     pub(crate) async fn remove_object(&self, name: String) -> Result<bool> {
         self.call(|answer| Request::RemoveObject(name, answer)).await
     }
@@ -158,9 +169,17 @@ async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Reque
             Request::NextWorker(answer) => {
                 drop(answer.send(next(store.as_mut(), LAST_WORKER).await.map(WorkerId)));
             }
-            Request::KeepJob(job, answer) => {
-                let change = record::keep(&job).map(|change| vec![change]);
-                drop(answer.send(commit(store.as_mut(), change).await));
+            Request::Create(job, objects, answer) => {
+                let changes = create(store.as_ref(), job.as_deref(), &objects);
+                drop(answer.send(commit(store.as_mut(), changes).await));
+            }
+            Request::TakeBack(job, objects, answer) => {
+                let changes = take_back(store.as_ref(), job, &objects);
+                drop(answer.send(commit(store.as_mut(), changes).await));
+            }
+            Request::ChangeGraph(job, graph, answer) => {
+                let changes = change_graph(store.as_ref(), job, *graph);
+                drop(answer.send(commit(store.as_mut(), changes).await));
             }
             Request::NextAttempt(job, answer) => drop(answer.send(next_attempt(store.as_mut(), job).await)),
             Request::ForgetJob(job, answer) => {
@@ -172,10 +191,6 @@ async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Reque
             }
             Request::Job(job, answer) => drop(answer.send(record::find(store.as_ref(), job))),
             Request::Jobs(answer) => drop(answer.send(record::records(store.as_ref()))),
-            Request::RecordObject(entry, answer) => {
-                let change = catalog::record(store.as_ref(), &entry).map(|change| vec![change]);
-                drop(answer.send(commit(store.as_mut(), change).await));
-            }
             Request::RemoveObject(name, answer) => drop(answer.send(remove(store.as_mut(), &name).await)),
             Request::Objects(answer) => drop(answer.send(catalog::entries(store.as_ref()))),
             Request::AppendVersions(versions, answer) => {
@@ -200,11 +215,31 @@ async fn commit(store: &mut dyn MetaStore, changes: Result<Vec<MetaChange>>) -> 
     if changes.is_empty() { Ok(()) } else { store.commit(changes).await }
 }
 
+fn create(store: &dyn MetaStore, job: Option<&JobRecord>, objects: &[CatalogEntry]) -> Result<Vec<MetaChange>> {
+    let mut changes = catalog::record(store, objects)?;
+    changes.extend(job.map(record::keep).transpose()?);
+    Ok(changes)
+}
+
+fn take_back(store: &dyn MetaStore, job: JobId, objects: &[String]) -> Result<Vec<MetaChange>> {
+    let mut changes = vec![record::forget(job)];
+    for object in objects {
+        changes.extend(catalog::remove(store, object)?);
+    }
+    Ok(changes)
+}
+
+fn change_graph(store: &dyn MetaStore, job: JobId, graph: DataflowGraph) -> Result<Vec<MetaChange>> {
+    let found = record::find(store, job)?;
+    found.map(|found| record::keep(&JobRecord { graph, ..found })).into_iter().collect()
+}
+
 async fn remove(store: &mut dyn MetaStore, name: &str) -> Result<bool> {
-    let change = catalog::remove(store, name)?;
-    let found = change.is_some();
-    commit(store, Ok(change.into_iter().collect())).await?;
-    Ok(found)
+    let Some(change) = catalog::remove(store, name)? else { return Ok(false) };
+    let mut changes = record::disown(store, name)?;
+    changes.push(change);
+    store.commit(changes).await?;
+    Ok(true)
 }
 
 async fn cluster(store: &mut dyn MetaStore) -> Result<String> {
@@ -234,4 +269,64 @@ where
     let next = last + N::from(1);
     store.commit(vec![(key.to_vec(), Some(codec::encode(&next)?))]).await?;
     Ok(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use tidemill_plans::catalog::ObjectKind;
+    use tidemill_plans::ids::RunId;
+    use tidemill_plans::settings::Settings;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::meta::JournalStore;
+    use crate::testing::two_stage_graph;
+
+    fn entry(name: &str) -> CatalogEntry {
+        CatalogEntry { name: name.into(), kind: ObjectKind::Sink, definition: format!("CREATE SINK {name}") }
+    }
+
+    fn record(job: u64, objects: &[&str]) -> JobRecord {
+        JobRecord {
+            run: RunId::first(JobId(job)),
+            graph: two_stage_graph(1, 1),
+            settings: Settings::default(),
+            checkpoints: String::from("here"),
+            objects: Some(objects.iter().map(|name| String::from(*name)).collect()),
+            failure: None,
+        }
+    }
+
+    /// The names of the objects, and those that each job works for.
+    async fn known(metadata: &MetadataHandle) -> String {
+        let objects: Vec<String> = metadata.objects().await.unwrap().into_iter().map(|entry| entry.name).collect();
+        let jobs = metadata.jobs().await.unwrap().into_iter();
+        let jobs: Vec<BTreeSet<String>> = jobs.map(|record| record.objects.unwrap()).collect();
+        format!("{objects:?} {jobs:?}")
+    }
+
+    #[tokio::test]
+    async fn objects_and_their_jobs_come_and_go_together() {
+        let (metadata, task) = MetadataHandle::new(Box::new(JournalStore::in_memory().await.unwrap()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(task);
+        metadata.create(Some(record(1, &["a", "b"])), vec![entry("a"), entry("b")]).await.unwrap();
+        // An INSERT into an older sink, and one that fails to start.
+        metadata.create(Some(record(2, &["a"])), vec![]).await.unwrap();
+        metadata.create(Some(record(3, &["c"])), vec![entry("c")]).await.unwrap();
+        metadata.take_back(JobId(3), vec![String::from("c")]).await.unwrap();
+        assert_eq!(known(&metadata).await, r#"["a", "b"] [{"a", "b"}, {"a"}]"#);
+
+        metadata.fail_job(JobId(1), String::from("no disk")).await.unwrap();
+        assert!(metadata.remove_object(String::from("a")).await.unwrap());
+        assert!(!metadata.remove_object(String::from("a")).await.unwrap());
+        // The second job is over as soon as somebody ends it; the first is kept for whoever mends what was wrong.
+        assert_eq!(known(&metadata).await, r#"["b"] [{"b"}, {}]"#);
+        metadata.change_graph(JobId(2), two_stage_graph(2, 2)).await.unwrap();
+        assert!(metadata.jobs().await.unwrap()[1].is_orphan());
+        assert!(metadata.remove_object(String::from("b")).await.unwrap());
+        assert_eq!(known(&metadata).await, "[] [{}]");
+    }
 }

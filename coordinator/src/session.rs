@@ -1,8 +1,11 @@
 //! A session in which statements run as they come, and materialized views are read while they run.
 //!
 //! The statements of one text that run without an end make one job, which shares their sources and views;
-//! each SELECT is a job of its own. Jobs go on until their objects are dropped or the session ends.
+//! each SELECT is a job of its own. Jobs go on until their objects are dropped or the session ends. The session of a
+//! coordinator that keeps its metadata does not end: its objects are recorded with their jobs, and are there again
+//! when the next coordinator begins.
 
+mod restore;
 mod show;
 
 use std::collections::BTreeSet;
@@ -11,7 +14,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use tidemill_plans::connector;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::{JobId, OperatorId};
+use tidemill_plans::ids::{Epoch, JobId, OperatorId};
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
@@ -19,11 +22,12 @@ use tidemill_sql::{
     JobBuilder, JobCommand, JobName, JobStatement, Outcome, ParsedStatement, ResultColumns, RunningView, Session,
     SqlError, parse_script,
 };
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::error::{CoordinatorError, Result};
-use crate::handle::{CoordinatorHandle, JobHandle};
+use crate::handle::{CoordinatorHandle, JobHandle, JobObjects};
 use crate::job::JobStatus;
 
 /// How long a new materialized view may take until it can be read.
@@ -34,6 +38,8 @@ pub struct SqlSession {
     coordinator: CoordinatorHandle,
     sql: Session,
     jobs: Vec<ObjectJob>,
+    /// Whether the objects are recorded, and outlive the process.
+    is_kept: bool,
 }
 
 /// A job that writes or trains objects.
@@ -53,12 +59,40 @@ struct ObjectJob {
 pub enum Reply {
     /// A message such as `CREATE VIEW v`.
     Done(String),
+    /// Materialized views whose job has begun. Whoever gets it waits until they can be read, for a while.
+    Begun(Beginning),
     /// Rows that are known already.
     Rows(RecordBatch),
     /// A SELECT that runs. Whoever gets it reads its results, or stops it.
     Query(Query),
     /// A statement that runs to see what its operators do (EXPLAIN ANALYZE).
     Analysis(Analysis),
+}
+
+/// The beginning of materialized views, up to their first epoch: before it nobody could tell an empty view from a slow
+/// one.
+#[derive(Debug)]
+pub struct Beginning {
+    epoch: watch::Receiver<Option<Epoch>>,
+    status: watch::Receiver<JobStatus>,
+}
+
+impl Beginning {
+    fn of(job: &JobHandle) -> Self {
+        Self { epoch: job.epoch.clone(), status: job.status.clone() }
+    }
+
+    /// Waits until the views can be read, or their job has ended. After a while reading them says that they have no
+    /// epoch yet.
+    pub async fn wait(mut self) {
+        let readable = async {
+            tokio::select! {
+                _ = self.epoch.wait_for(Option::is_some) => {}
+                _ = self.status.wait_for(JobStatus::is_terminal) => {}
+            }
+        };
+        let _ = timeout(FIRST_EPOCH, readable).await;
+    }
 }
 
 /// A statement that runs to see what its operators do. Its results must be read, or the job cannot end, but
@@ -112,13 +146,23 @@ pub struct Script {
 struct Gathered {
     statements: Vec<JobStatement>,
     messages: Vec<String>,
+    /// The objects that were created, those without a job too once there is one that they may be made of.
+    created: Vec<String>,
+}
+
+impl Gathered {
+    fn add(&mut self, job: JobStatement) {
+        self.created.extend(job.created().map(str::to_owned));
+        self.messages.push(job.message().to_owned());
+        self.statements.push(job);
+    }
 }
 
 impl SqlSession {
     /// A session without objects; `settings` are those before its first statement.
     #[must_use]
     pub fn new(coordinator: CoordinatorHandle, settings: Settings) -> Self {
-        Self { coordinator, sql: Session::interactive(settings), jobs: Vec::new() }
+        Self { coordinator, sql: Session::interactive(settings), jobs: Vec::new(), is_kept: false }
     }
 
     /// Executes the statements of a text, one after the other, and hands on what each comes to. Those in
@@ -169,48 +213,72 @@ impl SqlSession {
     pub async fn step(&mut self, script: &mut Script) -> Result<Option<Vec<Reply>>> {
         let Script { statements, gathered, settings } = script;
         let Some(statement) = statements.next() else {
-            if gathered.messages.is_empty() && gathered.statements.is_empty() {
+            if gathered.statements.is_empty() {
                 return Ok(None);
             }
             return Ok(Some(self.start(std::mem::take(gathered)).await?));
         };
+        let mut replies = match statement.follows_jobs() {
+            true => self.start(std::mem::take(gathered)).await?,
+            false => Vec::new(),
+        };
+        let before = self.sql.clone();
         settings.iter_mut().for_each(|own| std::mem::swap(own, &mut self.sql.settings));
         let outcome = self.sql.execute(&statement).map_err(sql_error);
         settings.iter_mut().for_each(|own| std::mem::swap(own, &mut self.sql.settings));
         match outcome? {
-            Outcome::Job(job) if !job.is_select() && !job.is_analyzed() => {
-                gathered.messages.push(job.message().to_owned());
-                gathered.statements.push(*job);
-                Ok(Some(Vec::new()))
-            }
+            Outcome::Job(job) if !job.is_select() && !job.is_analyzed() => gathered.add(*job),
             // In the order of the statements, though jobs start at the end.
-            Outcome::Done(message) if !gathered.statements.is_empty() => {
+            Outcome::Done(message) if !gathered.statements.is_empty() => gathered.messages.push(message),
+            Outcome::Created { name, message } if !gathered.statements.is_empty() => {
                 gathered.messages.push(message);
-                Ok(Some(Vec::new()))
+                gathered.created.push(name);
             }
-            Outcome::Done(message) => Ok(Some(vec![Reply::Done(message)])),
-            Outcome::Rows(rows) => Ok(Some(vec![Reply::Rows(rows)])),
+            Outcome::Done(message) => replies.push(Reply::Done(message)),
+            Outcome::Created { name, message } => {
+                let recorded = self.record(&name).await;
+                replies.push(self.done_or_undone(recorded, message, before)?);
+            }
             Outcome::Dropped { name, message } => {
-                self.drop_object(&name).await?;
-                Ok(Some(vec![Reply::Done(message)]))
+                let removed = self.remove(&name).await;
+                replies.push(self.done_or_undone(removed, message, before)?);
+                self.end_jobs_of(&name).await?;
             }
-            Outcome::JobCommand(command) => {
-                // It may be about what was created before it.
-                let mut replies = self.start(std::mem::take(gathered)).await?;
-                replies.push(self.job_command(command).await?);
-                Ok(Some(replies))
-            }
+            Outcome::Rows(rows) => replies.push(Reply::Rows(rows)),
+            Outcome::JobCommand(command) => replies.push(self.job_command(command).await?),
             Outcome::Migration { graph, settings } => {
                 let migration = self.coordinator.migration(&graph, &settings).await?;
-                Ok(Some(vec![Reply::Rows(show::migration(&migration)?)]))
+                replies.push(Reply::Rows(show::migration(&migration)?));
             }
-            Outcome::Job(job) => {
-                // It may read what runs then.
-                let mut replies = self.start(std::mem::take(gathered)).await?;
-                replies.push(self.select(*job).await?);
-                Ok(Some(replies))
+            Outcome::Job(job) => replies.push(self.select(*job).await?),
+        }
+        Ok(Some(replies))
+    }
+
+    /// A statement has done what it says if that has been recorded; else the session is as it was before.
+    fn done_or_undone(&mut self, recorded: Result<()>, message: String, before: Session) -> Result<Reply> {
+        match recorded {
+            Ok(()) => Ok(Reply::Done(message)),
+            Err(error) => {
+                self.sql = before;
+                Err(error)
             }
         }
+    }
+
+    async fn record(&self, name: &str) -> Result<()> {
+        match self.sql.catalog.entry(name).filter(|_| self.is_kept) {
+            Some(entry) => self.coordinator.record_object(entry).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Before its jobs end: once this is done, no coordinator goes on with them.
+    async fn remove(&self, name: &str) -> Result<()> {
+        if self.is_kept {
+            self.coordinator.remove_object(name).await?;
+        }
+        Ok(())
     }
 
     /// Leaves the rest of a text in which something is wrong: what was created in front of that runs.
@@ -223,32 +291,36 @@ impl SqlSession {
 
     /// Starts the job of statements that run without an end.
     async fn start(&mut self, gathered: Gathered) -> Result<Vec<Reply>> {
-        let Gathered { statements, messages } = gathered;
+        let Gathered { statements, messages, created } = gathered;
         let messages = messages.into_iter().map(Reply::Done);
         if statements.is_empty() {
             return Ok(messages.collect());
         }
         let objects: BTreeSet<String> = statements.iter().filter_map(|job| job.object().map(str::to_owned)).collect();
-        match self.submit(&statements).await {
+        match self.submit(&statements, &objects, &created).await {
             Ok(Submitted { handle, warnings, bounded, views }) => {
+                let begun = (!views.is_empty()).then(|| Reply::Begun(Beginning::of(&handle)));
                 for (name, view) in views {
                     self.sql.view_started(&name, view);
                 }
                 self.jobs.push(ObjectJob { handle, objects, bounded, failure_told: false });
                 let warnings = warnings.into_iter().map(|warning| Reply::Done(format!("warning: {warning}")));
-                Ok(warnings.chain(messages).collect())
+                Ok(begun.into_iter().chain(warnings).chain(messages).collect())
             }
             Err(error) => {
                 // The last first: they may be made of those before.
-                for statement in statements.iter().rev() {
-                    statement.object().into_iter().for_each(|name| self.sql.take_back(name));
-                }
+                created.iter().rev().for_each(|name| self.sql.take_back(name));
                 Err(error)
             }
         }
     }
 
-    async fn submit(&self, statements: &[JobStatement]) -> Result<Submitted> {
+    async fn submit(
+        &self,
+        statements: &[JobStatement],
+        objects: &BTreeSet<String>,
+        created: &[String],
+    ) -> Result<Submitted> {
         let mut builder = JobBuilder::new(&self.sql);
         let mut sinks = Vec::new();
         for statement in statements {
@@ -259,14 +331,13 @@ impl SqlSession {
         let warnings = warnings(&builder);
         let graph = builder.finish().map_err(sql_error)?;
         let bounded = is_bounded(&graph);
-        let mut handle = self.coordinator.submit(graph, settings).await?;
+        let created = created.iter().filter_map(|name| self.sql.catalog.entry(name)).collect();
+        let objects = self.is_kept.then(|| JobObjects { all: objects.clone(), created });
+        let mut handle = self.coordinator.submit_for(graph, settings, objects).await?;
         // None of these has rows for the session.
         handle.results.close();
         let view = |(operator, parallelism)| RunningView { job: handle.id, operator, parallelism };
         let views: Vec<_> = sinks.into_iter().map(|(name, sink)| (name, view(sink))).collect();
-        if !views.is_empty() {
-            wait_until_readable(&mut handle).await?;
-        }
         Ok(Submitted { handle, warnings, bounded, views })
     }
 
@@ -326,12 +397,11 @@ impl SqlSession {
         found.map(|job| job.id).ok_or_else(|| CoordinatorError::UnknownObject { name: name.clone() })
     }
 
-    /// Ends the job of an object, when all objects of the job are gone.
-    async fn drop_object(&mut self, name: &str) -> Result<()> {
-        let Some(place) = self.jobs.iter().position(|job| job.objects.contains(name)) else { return Ok(()) };
-        self.jobs[place].objects.remove(name);
-        if self.jobs[place].objects.is_empty() {
-            let job = self.jobs.remove(place);
+    /// An object is gone: its jobs end that work for nothing else.
+    async fn end_jobs_of(&mut self, name: &str) -> Result<()> {
+        let is_over = |job: &mut ObjectJob| job.objects.remove(name) && job.objects.is_empty();
+        let over: Vec<ObjectJob> = self.jobs.extract_if(.., is_over).collect();
+        for job in over {
             self.end(&job.handle).await?;
         }
         Ok(())
@@ -399,20 +469,9 @@ fn is_bounded(graph: &DataflowGraph) -> bool {
     })
 }
 
-/// Waits for a view's first epoch: before it nobody could tell an empty view from a slow one.
-async fn wait_until_readable(job: &mut JobHandle) -> Result<()> {
-    let mut status = job.status.clone();
-    let readable = async {
-        tokio::select! {
-            _ = job.epoch.wait_for(Option::is_some) => {}
-            _ = status.wait_for(JobStatus::is_terminal) => {}
-        }
-    };
-    // After that time reading it says that it has no epoch yet.
-    let _ = timeout(FIRST_EPOCH, readable).await;
-    Ok(())
-}
-
 fn sql_error(error: SqlError) -> CoordinatorError {
     CoordinatorError::Sql(Box::new(error))
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,7 +101,7 @@ impl Views {
             let value = source.options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
             value.and_then(|value| value.parse::<u64>().ok())
         };
-        let gone = || refuse(source, "it has been dropped");
+        let gone = || refuse(source, "it has been dropped, or its job has ended, and what it held is gone");
         let job = number("job").map(JobId).ok_or_else(gone)?;
         let operator = number("operator").and_then(|id| u32::try_from(id).ok()).map(OperatorId).ok_or_else(gone)?;
         let views = self.jobs.get(&job).ok_or_else(gone)?;
@@ -228,7 +228,8 @@ mod tests {
         views.note_status(JOB, &JobStatus::Failed { domain: ErrorDomain::User, message: String::from("no file") });
         assert_eq!(read(&views, &[1, 2]), "view 'v' cannot be read: its job failed: no file");
         assert_eq!(views.forget(JOB), BTreeSet::from([WorkerId(1), WorkerId(2)]));
-        assert_eq!(read(&views, &[1, 2]), "view 'v' cannot be read: it has been dropped");
+        let gone = "it has been dropped, or its job has ended, and what it held is gone";
+        assert_eq!(read(&views, &[1, 2]), format!("view 'v' cannot be read: {gone}"));
         assert!(views.forget(JOB).is_empty());
     }
 }

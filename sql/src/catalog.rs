@@ -10,6 +10,7 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::sql::sqlparser::ast::Expr;
 use tidemill_plans::catalog::{CatalogEntry, ObjectKind};
 use tidemill_plans::node::{ModelFreshness, SourceNode};
+use tidemill_plans::settings::Settings;
 
 use crate::error::{Position, Result, SqlError};
 use crate::lower::write::Target;
@@ -33,6 +34,12 @@ pub(crate) struct Object {
     /// Names of the objects it is made of.
     pub(crate) uses: Vec<String>,
     pub(crate) detail: Detail,
+}
+
+impl Object {
+    fn entry(&self) -> CatalogEntry {
+        CatalogEntry { name: self.name.clone(), kind: self.kind, definition: self.definition.clone() }
+    }
 }
 
 /// What planning needs of an object.
@@ -136,23 +143,29 @@ impl Catalog {
     /// All objects in creation order.
     #[must_use]
     pub fn entries(&self) -> Vec<CatalogEntry> {
-        let entry = |object: &Arc<Object>| CatalogEntry {
-            name: object.name.clone(),
-            kind: object.kind,
-            definition: object.definition.clone(),
-        };
-        self.objects.iter().map(entry).collect()
+        self.objects.iter().map(|object| object.entry()).collect()
     }
 
-    /// The catalog that these statements, in this order, create. Jobs are not started.
-    pub fn replay<'a>(definitions: impl Iterator<Item = &'a str>) -> Result<Self> {
-        let mut session = Session::default();
-        for definition in definitions {
-            for statement in parse_script(definition)? {
-                session.execute(&statement)?;
-            }
+    /// The object of this name, if there is one.
+    #[must_use]
+    pub fn entry(&self, name: &str) -> Option<CatalogEntry> {
+        self.find(name).map(|object| object.entry())
+    }
+
+    /// The catalog that the statements of these objects, in this order, create, and the objects that are left out
+    /// because their statements are not accepted any more. Jobs are not started.
+    #[must_use]
+    pub fn restored(entries: &[CatalogEntry]) -> (Self, Vec<(String, SqlError)>) {
+        // Whatever a source's statement leaves to the settings was there when it was accepted.
+        let settings = Settings { watermark_max_drift_ms: 1, ..Settings::default() };
+        let mut session = Session::new(settings, Vec::new());
+        let mut left_out = Vec::new();
+        for entry in entries {
+            let executed = parse_script(&entry.definition)
+                .and_then(|statements| statements.iter().try_for_each(|one| session.execute(one).map(drop)));
+            left_out.extend(executed.err().map(|error| (entry.name.clone(), error)));
         }
-        Ok(session.catalog)
+        (session.catalog, left_out)
     }
 
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {

@@ -35,6 +35,8 @@ pub struct JobStatement {
     pub(crate) text: String,
     pub(crate) message: String,
     pub(crate) kind: JobKind,
+    /// Whether its object was created with it.
+    pub(crate) is_new: bool,
     pub(crate) is_analyzed: bool,
 }
 
@@ -55,6 +57,12 @@ impl JobStatement {
     #[must_use]
     pub fn object(&self) -> Option<&str> {
         self.kind.object()
+    }
+
+    /// The object that was created with it, if it does not write to an older one.
+    #[must_use]
+    pub fn created(&self) -> Option<&str> {
+        self.object().filter(|_| self.is_new)
     }
 
     /// Whether it is run to see what its operators do (EXPLAIN ANALYZE): the rows of its result are not
@@ -129,6 +137,11 @@ pub struct RunningView {
     pub operator: OperatorId,
     /// The sink's instances.
     pub parallelism: u32,
+}
+
+impl RunningView {
+    /// A view whose job is over, and what it held is gone. Jobs count from 1.
+    pub(crate) const ENDED: Self = Self { job: JobId(0), operator: OperatorId(0), parallelism: 1 };
 }
 
 /// The rows of a SELECT.

@@ -63,6 +63,13 @@ impl ParsedStatement {
     pub fn position(&self) -> Position {
         self.position
     }
+
+    /// Whether it is about jobs that run, or reads what they make: those of statements before it have to be started.
+    #[must_use]
+    pub fn follows_jobs(&self) -> bool {
+        use Statement::{Analyze, Drop, Job, Query};
+        matches!(self.statement, Query(_) | Analyze(_) | Job(_) | Drop { .. })
+    }
 }
 
 /// Parses a script into statements with their positions.

@@ -46,8 +46,15 @@ pub struct Session {
 /// What a statement comes to.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It took effect on the session; a message such as `CREATE SOURCE flights`.
+    /// It took effect on the session; a message such as `SET parallelism`.
     Done(String),
+    /// There is a new object, and nothing has to run for it; a message such as `CREATE SOURCE flights`.
+    Created {
+        /// The object.
+        name: String,
+        /// What to say.
+        message: String,
+    },
     /// An object is gone, and its job is to end; a message such as `DROP SINK late`.
     Dropped {
         /// The object.
@@ -92,6 +99,18 @@ impl Session {
     #[must_use]
     pub fn interactive(settings: Settings) -> Self {
         Self { settings, keeps_views: true, ..Self::default() }
+    }
+
+    /// Such a session with objects of an earlier one, of whose materialized views these run. What the others held is
+    /// gone; those that have an end are computed anew by whoever reads them.
+    #[must_use]
+    pub fn restored(settings: Settings, catalog: Catalog, mut running: BTreeMap<String, RunningView>) -> Self {
+        for object in catalog.objects().filter(|object| object.kind == ObjectKind::MaterializedView) {
+            if matches!(&object.detail, Detail::View(_, info) if !info.bounded) {
+                running.entry(object.name.clone()).or_insert(RunningView::ENDED);
+            }
+        }
+        Self { catalog, running, ..Self::interactive(settings) }
     }
 
     /// Takes note of the newest version of each model in the registry.
@@ -165,23 +184,27 @@ impl Session {
     }
 
     fn take_effect(&mut self, effect: Effect, parsed: &ParsedStatement) -> Result<Outcome> {
-        let (message, job) = match effect {
+        let (message, job, created) = match effect {
             Effect::Nothing(message) => return Ok(Outcome::Done(message)),
-            Effect::Run(job) => (job.object().map(|sink| format!("INSERT INTO {sink}")).unwrap_or_default(), Some(job)),
+            Effect::Run(job) => {
+                (job.object().map(|sink| format!("INSERT INTO {sink}")).unwrap_or_default(), Some(job), None)
+            }
             Effect::Create { object, replace, job } => {
                 let message = format!("CREATE {} {}", object.kind.to_string().to_uppercase(), object.name);
                 if replace && self.catalog.find(&object.name).is_some() {
                     self.catalog.remove(&Name { text: object.name.clone(), at: parsed.position() })?;
                 }
+                let name = object.name.clone();
                 self.catalog.add(object, parsed.position())?;
-                (message, job)
+                (message, job, Some(name))
             }
         };
-        Ok(match job {
-            None => Outcome::Done(message),
-            Some(kind) => {
+        Ok(match (job, created) {
+            (None, Some(name)) => Outcome::Created { name, message },
+            (None, None) => Outcome::Done(message),
+            (Some(kind), created) => {
                 self.busy.extend(kind.object().map(str::to_owned));
-                Outcome::Job(Box::new(JobStatement { message, ..self.job(kind, parsed) }))
+                Outcome::Job(Box::new(JobStatement { message, is_new: created.is_some(), ..self.job(kind, parsed) }))
             }
         })
     }
@@ -198,6 +221,7 @@ impl Session {
             text: parsed.text().to_owned(),
             message: String::new(),
             kind,
+            is_new: false,
             is_analyzed: false,
         }
     }
@@ -334,7 +358,7 @@ impl Session {
     fn scratch_job(&self, kind: JobKind) -> JobStatement {
         let (catalog, settings) = (self.catalog.clone(), self.settings.clone());
         let (position, text, message) = (Position::UNKNOWN, String::new(), String::new());
-        JobStatement { catalog, settings, position, text, message, kind, is_analyzed: false }
+        JobStatement { catalog, settings, position, text, message, kind, is_new: false, is_analyzed: false }
     }
 
     /// What to do about a name that may be taken, by an object of the kind `replaces` if one may be replaced;

@@ -80,7 +80,7 @@ fn lines(rows: &RecordBatch) -> String {
 
 fn shown(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Done(message) | Outcome::Dropped { message, .. } => message.clone(),
+        Outcome::Done(message) | Outcome::Created { message, .. } | Outcome::Dropped { message, .. } => message.clone(),
         Outcome::Rows(rows) => pretty_format_batches(std::slice::from_ref(rows)).unwrap().to_string(),
         Outcome::JobCommand(command) => format!("{command:?}"),
         Outcome::Migration { settings, .. } => format!("migration from {}", settings.from_savepoint),

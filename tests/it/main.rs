@@ -8,6 +8,7 @@
 mod analyze;
 mod bad_input;
 mod bank;
+mod catalog;
 mod chains;
 mod cluster;
 mod command;

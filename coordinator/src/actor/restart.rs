@@ -25,7 +25,6 @@ use super::{Coordinator, Job, RESULT_MESSAGES_MAX};
 use crate::checkpoints;
 use crate::error::{CoordinatorError, Result};
 use crate::job::checkpoint_log::CheckpointLog;
-use crate::job::record::JobRecord;
 use crate::job::state::State;
 use crate::job::{Attempts, Event, JobFailure, JobMachine, JobPlan, JobStatus, Over, Recovery};
 use crate::metadata::MetadataHandle;
@@ -76,13 +75,6 @@ impl Restarts {
     pub(super) fn keep(&mut self) -> bool {
         self.rescale = None;
         self.attempts.keep()
-    }
-
-    /// What the metadata are to keep of the job.
-    fn record(&self, run: RunId) -> Option<JobRecord> {
-        let place = self.place.as_ref()?;
-        let (graph, settings) = (self.graph.clone(), self.settings.clone());
-        Some(JobRecord { run, graph, settings, checkpoints: place.url.clone(), failure: None })
     }
 }
 
@@ -150,7 +142,11 @@ impl Coordinator {
                 self.views.note_job(&deployment)?;
                 Ok(JobPlan::new(deployment))
             }
-            Err(CoordinatorError::NoWorkers) if deployment.checkpoints.is_some() => Ok(JobPlan::unplaced(deployment)),
+            Err(CoordinatorError::NoWorkers) if deployment.checkpoints.is_some() => {
+                // Whoever reads its views is told that there is no epoch yet.
+                self.views.note_job(&deployment)?;
+                Ok(JobPlan::unplaced(deployment))
+            }
             Err(error) => Err(error),
         }
     }
@@ -234,12 +230,12 @@ impl Coordinator {
         let Some(Place { storage, .. }) = job.restarts.place.clone() else { return };
         let known = job.machine.plan().deployment().restore.as_ref().map_or(0, |manifest| manifest.number);
         let (id, damaged) = (run.job, job.restarts.attempts.damaged().to_vec());
-        let changed = job.restarts.is_changed.then(|| job.restarts.record(run)).flatten();
+        let changed = job.restarts.is_changed.then(|| job.restarts.graph.clone());
         let (coordinator, metadata) = (ctx.address(), self.metadata.clone());
         self.tasks.spawn(async move {
             let claimed = async {
-                if let Some(record) = changed {
-                    metadata.keep_job(record).await?;
+                if let Some(graph) = changed {
+                    metadata.change_graph(id, graph).await?;
                 }
                 let record = metadata.next_attempt(id).await?.ok_or(CoordinatorError::NoSuchJob { job: id })?;
                 let claimed = timeout(STORAGE_LIMIT, checkpoints::claim(&storage, record.run, known, &damaged)).await;

@@ -8,13 +8,12 @@ use arrow::ipc::writer::StreamWriter;
 use tidemill_plans::PlanError;
 use tidemill_plans::explain::analyze::explain_analyze;
 use tidemill_plans::protocol::{ExecutePart, StopMode};
-use tidemill_plans::settings::Settings;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tracing::debug;
 
 use crate::error::{CoordinatorError, Result};
-use crate::handle::{CoordinatorHandle, JobHandle};
+use crate::handle::JobHandle;
 use crate::job::JobStatus;
 use crate::session::{Analysis, Query, Reply, SqlSession};
 
@@ -29,10 +28,9 @@ pub(super) struct Executor {
 }
 
 impl Executor {
-    /// An executor whose session has no objects.
-    pub(super) fn new(coordinator: CoordinatorHandle) -> Self {
-        let session = SqlSession::new(coordinator, Settings::default());
-        Self { session: Arc::new(Mutex::new(session)), running: BlockingMutex::default() }
+    /// An executor of statements in this session.
+    pub(super) fn new(session: Arc<Mutex<SqlSession>>) -> Self {
+        Self { session, running: BlockingMutex::default() }
     }
 
     /// Begins to execute a text; what it comes to is received. A SELECT ends when nobody receives any more.
@@ -77,6 +75,7 @@ impl Parts {
         for reply in replies {
             match reply {
                 Reply::Done(message) => self.send(ExecutePart::Message(message)).await?,
+                Reply::Begun(beginning) => beginning.wait().await,
                 Reply::Rows(rows) => self.send_table(&rows).await?,
                 Reply::Query(query) => self.follow(query).await?,
                 Reply::Analysis(analysis) => self.analyze(analysis).await?,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::{
@@ -14,6 +15,7 @@ use tidemill_plans::ErrorDomain;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
 use tidemill_plans::protocol::{COORDINATOR_ACTION, EXECUTE_ACTION, WorkerEvent};
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -23,6 +25,7 @@ use tracing::error;
 use super::execute::Executor;
 use crate::error::{CoordinatorError, Result};
 use crate::handle::CoordinatorHandle;
+use crate::session::SqlSession;
 
 /// Keeps an endpoint open; dropping it closes the endpoint.
 #[derive(Debug)]
@@ -32,32 +35,49 @@ pub struct ServerGuard {
     pub(super) _task: JoinSet<()>,
 }
 
+/// The address of an endpoint, which nobody else can take any more. Whoever calls waits until it is served.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    /// Where it is, which differs from what was asked for if the port was 0.
+    pub address: SocketAddr,
+}
+
+impl Listener {
+    /// Takes an address.
+    pub async fn bind(address: SocketAddr) -> Result<Self> {
+        let failed = |source| CoordinatorError::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+}
+
 /// Opens the endpoint for workers on `address`; returns where it listens, which differs if the port was 0.
 pub async fn serve(coordinator: CoordinatorHandle, address: SocketAddr) -> Result<(SocketAddr, ServerGuard)> {
-    open(ControlService { coordinator, executor: None }, address).await
+    let listener = Listener::bind(address).await?;
+    let address = listener.address;
+    Ok((address, open(ControlService { coordinator, executor: None }, listener)))
 }
 
-/// Opens the endpoint for workers and for clients that have SQL executed.
-pub async fn serve_sql(coordinator: CoordinatorHandle, address: SocketAddr) -> Result<(SocketAddr, ServerGuard)> {
-    let executor = Some(Executor::new(coordinator.clone()));
-    open(ControlService { coordinator, executor }, address).await
+/// Opens the endpoint for workers, and for clients whose statements this session executes.
+pub fn serve_sql(coordinator: CoordinatorHandle, session: SqlSession, listener: Listener) -> ServerGuard {
+    let executor = Some(Executor::new(Arc::new(Mutex::new(session))));
+    open(ControlService { coordinator, executor }, listener)
 }
 
-async fn open(service: ControlService, address: SocketAddr) -> Result<(SocketAddr, ServerGuard)> {
-    let failed = |source| CoordinatorError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
+fn open(service: ControlService, listener: Listener) -> ServerGuard {
     let service = FlightServiceServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = TcpIncoming::from(listener.listener).with_nodelay(Some(true));
     let mut task = JoinSet::new();
     task.spawn(async move {
         if let Err(error) = Server::builder().add_service(service).serve_with_incoming(incoming).await {
             error!(%error, "control endpoint ended");
         }
     });
-    Ok((bound, ServerGuard { _task: task }))
+    ServerGuard { _task: task }
 }
 
 struct ControlService {

@@ -7,5 +7,5 @@ mod http;
 mod prometheus;
 
 pub use client::{Answer, Answers, SqlClient};
-pub use flight::{ServerGuard, serve, serve_sql};
+pub use flight::{Listener, ServerGuard, serve, serve_sql};
 pub use http::serve_http;

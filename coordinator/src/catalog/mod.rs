@@ -1,7 +1,7 @@
 //! The durable catalog: entries in the order in which they were created.
 //!
 //! The key is the position, so that replaying the definitions meets each object after those that it
-//! refers to. A replaced object keeps its position: what refers to it comes later.
+//! refers to. An object that replaces another comes last: nothing refers to it yet, and it may refer to any other.
 
 use tidemill_plans::catalog::CatalogEntry;
 use tidemill_plans::codec;
@@ -16,14 +16,19 @@ pub fn entries(store: &dyn MetaStore) -> Result<Vec<CatalogEntry>> {
     Ok(positions(store)?.into_iter().map(|(_, entry)| entry).collect())
 }
 
-/// The change that records an entry, in the place of one with the same name if there is one.
-pub fn record(store: &dyn MetaStore, entry: &CatalogEntry) -> Result<MetaChange> {
+/// The changes that record entries, in this order, each instead of one with the same name if there is one.
+pub fn record(store: &dyn MetaStore, entries: &[CatalogEntry]) -> Result<Vec<MetaChange>> {
     let positions = positions(store)?;
-    let position = match positions.iter().find(|(_, old)| old.name == entry.name) {
-        Some((position, _)) => position.clone(),
-        None => next_position(positions.last().map(|(position, _)| position.as_slice())),
-    };
-    Ok((position, Some(codec::encode(entry)?)))
+    let is_replaced = |old: &CatalogEntry| entries.iter().any(|entry| entry.name == old.name);
+    let replaced = positions.iter().filter(|(_, old)| is_replaced(old));
+    let mut changes: Vec<MetaChange> = replaced.map(|(position, _)| (position.clone(), None)).collect();
+    let mut last = positions.last().map(|(position, _)| position.clone());
+    for entry in entries {
+        let position = next_position(last.as_deref());
+        changes.push((position.clone(), Some(codec::encode(entry)?)));
+        last = Some(position);
+    }
+    Ok(changes)
 }
 
 /// The change that removes an entry; none if there is no such entry.
@@ -58,20 +63,20 @@ mod tests {
     }
 
     #[test]
-    fn entries_keep_their_order_and_replacements_their_place() {
+    fn entries_keep_their_order_and_replacements_come_last() {
         run(async {
             let mut store = JournalStore::in_memory().await.unwrap();
-            for (name, definition) in [("b", "1"), ("a", "2"), ("c", "3"), ("a", "4")] {
-                let change = record(&store, &entry(name, definition)).unwrap();
-                store.commit(vec![change]).await.unwrap();
+            for recorded in [&[entry("b", "1"), entry("a", "2")][..], &[entry("c", "3")], &[entry("a", "4")]] {
+                let changes = record(&store, recorded).unwrap();
+                store.commit(changes).await.unwrap();
             }
-            assert_eq!(entries(&store).unwrap(), [entry("b", "1"), entry("a", "4"), entry("c", "3")]);
+            assert_eq!(entries(&store).unwrap(), [entry("b", "1"), entry("c", "3"), entry("a", "4")]);
             let change = remove(&store, "b").unwrap().unwrap();
             store.commit(vec![change]).await.unwrap();
             assert_eq!(remove(&store, "b").unwrap(), None);
-            let change = record(&store, &entry("b", "5")).unwrap();
-            store.commit(vec![change]).await.unwrap();
-            assert_eq!(entries(&store).unwrap(), [entry("a", "4"), entry("c", "3"), entry("b", "5")]);
+            let changes = record(&store, &[entry("b", "5")]).unwrap();
+            store.commit(changes).await.unwrap();
+            assert_eq!(entries(&store).unwrap(), [entry("c", "3"), entry("a", "4"), entry("b", "5")]);
         });
     }
 }

@@ -1,5 +1,7 @@
 //! What the metadata keep of a job, so that another coordinator can go on with it.
 
+use std::collections::BTreeSet;
+
 use tidemill_plans::codec;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{JobId, RunId};
@@ -24,8 +26,18 @@ pub struct JobRecord {
     pub settings: Settings,
     /// The folder or URL of its checkpoints.
     pub checkpoints: String,
+    /// The objects of the catalog that it works for, as long as they are not dropped. Once there is none, nobody goes
+    /// on with it; a job that is nobody's has no list.
+    pub objects: Option<BTreeSet<String>>,
     /// Why the job has failed, if it has: it is tried again only if somebody says so.
     pub failure: Option<String>,
+}
+
+impl JobRecord {
+    /// Whether all that it worked for has been dropped.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.objects.as_ref().is_some_and(BTreeSet::is_empty)
+    }
 }
 
 /// The jobs that have not ended and those that have failed, by their ids.
@@ -43,14 +55,32 @@ pub fn keep(record: &JobRecord) -> Result<MetaChange> {
     Ok((key(record.run.job), Some(codec::encode(record)?)))
 }
 
-/// The changes that mark a job as failed, if it is known.
+/// The changes that mark a job as failed, if it is known and works for anything.
 pub fn fail(store: &dyn MetaStore, job: JobId, cause: String) -> Result<Vec<MetaChange>> {
     let Some(found) = find(store, job)? else { return Ok(Vec::new()) };
-    let mut failed: Vec<JobId> = records(store)?.iter().filter(|r| r.failure.is_some()).map(|r| r.run.job).collect();
+    if found.is_orphan() {
+        return Ok(vec![forget(job)]);
+    }
+    // Those of objects stay as long as these.
+    let is_surplus = |record: &&JobRecord| record.failure.is_some() && record.objects.is_none();
+    let mut failed: Vec<JobId> = records(store)?.iter().filter(is_surplus).map(|record| record.run.job).collect();
     failed.retain(|other| *other != job);
     let surplus = (failed.len() + 1).saturating_sub(FAILED_KEPT);
     let mut changes: Vec<MetaChange> = failed.into_iter().take(surplus).map(forget).collect();
     changes.push(keep(&JobRecord { failure: Some(cause), ..found })?);
+    Ok(changes)
+}
+
+/// The changes that say that an object is gone: jobs do not work for it any more, and one that has failed is forgotten
+/// if it worked for nothing else.
+pub fn disown(store: &dyn MetaStore, object: &str) -> Result<Vec<MetaChange>> {
+    let mut changes = Vec::new();
+    for mut record in records(store)? {
+        if record.objects.as_mut().is_some_and(|objects| objects.remove(object)) {
+            let is_over = record.failure.is_some() && record.is_orphan();
+            changes.push(if is_over { forget(record.run.job) } else { keep(&record)? });
+        }
+    }
     Ok(changes)
 }
 
@@ -76,7 +106,8 @@ mod tests {
         for id in 1..=FAILED_KEPT as u64 + 3 {
             let run = RunId::first(JobId(id));
             let (graph, settings) = (two_stage_graph(1, 1), Settings::default());
-            let record = JobRecord { run, graph, settings, checkpoints: String::from("here"), failure: None };
+            let checkpoints = String::from("here");
+            let record = JobRecord { run, graph, settings, checkpoints, objects: None, failure: None };
             store.commit(vec![keep(&record).unwrap()]).await.unwrap();
             if id != 1 {
                 let failed = fail(&store, run.job, format!("cause {id}")).unwrap();

@@ -3,6 +3,7 @@
 use expect_test::expect;
 use tidemill_plans::connector::{CONNECTORS, ConnectorSpec, SOURCE_OPTIONS};
 use tidemill_plans::node::NodeKind;
+use tidemill_plans::settings::Settings;
 
 use super::{SOURCES, check_error, error, execute, graph, session, shown};
 use crate::{Catalog, Outcome, Session, parse_script};
@@ -96,9 +97,27 @@ fn the_catalog_is_rebuilt_from_its_texts() {
     )
     .unwrap();
     let entries = session.catalog.entries();
-    let again = Catalog::replay(entries.iter().map(|entry| entry.definition.as_str())).unwrap();
-    assert_eq!(again.entries(), entries);
+    let (again, left_out) = Catalog::restored(&entries);
+    assert_eq!((again.entries(), left_out.len()), (entries.clone(), 0));
     assert_eq!(entries.len(), 6);
+
+    // Without one of them, those that are made of it are left out, too.
+    let (v, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.name == "v");
+    let (again, left_out) = Catalog::restored(&others);
+    let left_out: Vec<String> = left_out.into_iter().map(|(name, error)| format!("{name}: {error}")).collect();
+    assert!(left_out.len() == 2 && left_out[0].contains("m: line 1, column 87: "), "{left_out:?}");
+    assert_eq!((again.entries().len(), v.len()), (3, 1));
+}
+
+#[test]
+fn a_restored_source_has_what_the_settings_gave_it() {
+    let mut session = Session::interactive(Settings::default());
+    let script = "SET watermark_max_drift = '10s';
+        CREATE SOURCE s (ts TIMESTAMP, WATERMARK FOR ts AS ts)
+          WITH (connector = 'files', path = 's', format = 'csv', watermark_group = 'g')";
+    execute(&mut session, script).unwrap();
+    let (again, left_out) = Catalog::restored(&session.catalog.entries());
+    assert_eq!((again.entries().len(), left_out.len()), (1, 0), "{left_out:?}");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The endpoint over loopback, with a tiny worker process in the same process.
 
-use std::sync::Arc;
-
 use arrow_flight::flight_service_client::FlightServiceClient;
 use tidemill_plans::protocol::{CoordinatorLink, EventResponse, WORKER_ACTION, WorkerLink, WorkerRequest};
 use tidemill_plans::settings::Settings;

@@ -1,0 +1,67 @@
+//! The session of a coordinator that begins, with what the one before it has left.
+//!
+//! An object is recorded in one commit with the job that works for it, and removed before that job ends. So whatever
+//! moment the coordinator before has ended at, a job whose objects are all gone is one that was being ended.
+
+use std::collections::BTreeMap;
+
+use tidemill_plans::node::NodeKind;
+use tidemill_plans::settings::Settings;
+use tidemill_sql::{Catalog, RunningView, Session};
+
+use super::{ObjectJob, SqlSession, is_bounded};
+use crate::error::Result;
+use crate::handle::{CoordinatorHandle, LeftJob};
+
+impl SqlSession {
+    /// A session with the objects that the metadata have, whose jobs go on, and which outlive the process. What is wrong
+    /// with one of them does not hold up the others: it is told.
+    pub async fn restore(coordinator: CoordinatorHandle, settings: Settings) -> Result<(Self, Vec<String>)> {
+        let mut restored = Restored::default();
+        for left in coordinator.left_jobs().await? {
+            restored.take_up(&coordinator, left).await?;
+        }
+        let (catalog, left_out) = Catalog::restored(&coordinator.objects().await?);
+        let Restored { jobs, running, mut told } = restored;
+        told.extend(left_out.into_iter().map(|(name, error)| format!("'{name}' is not there any more: {error}")));
+        let sql = Session::restored(settings, catalog, running);
+        Ok((Self { coordinator, sql, jobs, is_kept: true }, told))
+    }
+}
+
+/// What has been found so far.
+#[derive(Default)]
+struct Restored {
+    jobs: Vec<ObjectJob>,
+    running: BTreeMap<String, RunningView>,
+    told: Vec<String>,
+}
+
+impl Restored {
+    async fn take_up(&mut self, coordinator: &CoordinatorHandle, left: LeftJob) -> Result<()> {
+        let LeftJob { id, graph, objects, failure, .. } = left;
+        if objects.as_ref().is_some_and(|objects| objects.is_empty()) {
+            return coordinator.forget(id).await;
+        }
+        for node in graph.nodes.iter().filter(|node| node.is_view()) {
+            let NodeKind::Sink(sink) = &node.kind else { continue };
+            if objects.as_ref().is_some_and(|objects| objects.contains(&sink.table)) {
+                let view = RunningView { job: id, operator: node.id, parallelism: node.parallelism };
+                self.running.insert(sink.table.clone(), view);
+            }
+        }
+        // One that has failed would fail again, unless somebody has done something about it.
+        if failure.is_some() {
+            return Ok(());
+        }
+        match (coordinator.resume(id).await, objects) {
+            (Ok(mut handle), Some(objects)) => {
+                handle.results.close();
+                self.jobs.push(ObjectJob { handle, objects, bounded: is_bounded(&graph), failure_told: false });
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) => self.told.push(format!("{id} does not go on: {}", error.chain())),
+        }
+        Ok(())
+    }
+}

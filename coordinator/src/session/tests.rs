@@ -1,0 +1,143 @@
+//! Sessions with workers that only pretend: what is recorded, what runs, and what the next session finds.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tidemill_plans::ids::WorkerId;
+
+use super::*;
+use crate::handle::CoordinatorConfig;
+use crate::testing::{FakeLink, FakeWorker, Script as WorkerScript, run};
+
+const SOURCE: &str = "CREATE SOURCE s (a BIGINT) WITH (connector = 'datagen', rows_per_second = 10);";
+
+async fn coordinator(folder: &Path, script: Option<WorkerScript>) -> CoordinatorHandle {
+    let config = CoordinatorConfig { data_dir: Some(folder.to_owned()), ..CoordinatorConfig::default() };
+    let coordinator = CoordinatorHandle::start(config).unwrap();
+    if let Some(script) = script {
+        let worker = FakeWorker::new(script, Arc::new(coordinator.clone()));
+        let id = coordinator.add_worker("http://w:1".into(), 4, Arc::new(FakeLink(Arc::clone(&worker)))).await;
+        worker.is(id.unwrap());
+    }
+    coordinator
+}
+
+async fn restore(coordinator: &CoordinatorHandle) -> SqlSession {
+    let (session, told) = SqlSession::restore(coordinator.clone(), Settings::default()).await.unwrap();
+    assert!(told.is_empty(), "{told:?}");
+    session
+}
+
+/// What a text comes to, without waiting for views.
+async fn execute(session: &mut SqlSession, text: &str) -> Result<Vec<String>> {
+    let mut said = Vec::new();
+    session
+        .run(text, async |reply| {
+            if let Reply::Done(message) = reply {
+                said.push(message);
+            }
+            Ok::<_, CoordinatorError>(())
+        })
+        .await?;
+    said.retain(|message| !message.starts_with("warning"));
+    Ok(said)
+}
+
+/// The names of the recorded objects, and the objects of each job.
+async fn recorded(coordinator: &CoordinatorHandle) -> String {
+    let objects: Vec<String> = coordinator.objects().await.unwrap().into_iter().map(|entry| entry.name).collect();
+    let jobs = coordinator.left_jobs().await.unwrap().into_iter();
+    let jobs: Vec<String> = jobs.map(|job| format!("{:?}", job.objects.unwrap())).collect();
+    format!("{} / {}", objects.join(" "), jobs.join(" "))
+}
+
+#[test]
+fn objects_are_recorded_in_the_order_in_which_they_need_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let first = coordinator(folder.path(), Some(WorkerScript::Drain)).await;
+        let mut session = restore(&first).await;
+        let text = format!(
+            "{SOURCE} CREATE MATERIALIZED VIEW m AS SELECT a FROM s; CREATE VIEW v AS SELECT a FROM m;
+             CREATE SINK k WITH (connector = 'blackhole'); INSERT INTO k SELECT a FROM v; CREATE VIEW w AS SELECT a FROM v"
+        );
+        let said = execute(&mut session, &text).await.unwrap();
+        assert_eq!(said.len(), 6, "{said:?}");
+        assert_eq!(recorded(&first).await, r#"s m v k w / {"k", "m"}"#);
+        first.leave().await.unwrap();
+
+        // The next one has them, whatever happens to be there to run them.
+        let second = coordinator(folder.path(), None).await;
+        let mut session = restore(&second).await;
+        assert_eq!(session.jobs.len(), 1);
+        let used = execute(&mut session, "DROP SOURCE s").await.unwrap_err().chain();
+        assert!(used.contains("materialized view 'm' uses it"), "{used}");
+        execute(&mut session, "DROP VIEW w; DROP VIEW v; DROP MATERIALIZED VIEW m").await.unwrap();
+        assert_eq!(recorded(&second).await, r#"s k / {"k"}"#);
+        execute(&mut session, "DROP SINK k; DROP SOURCE s").await.unwrap();
+        assert_eq!(recorded(&second).await, " / ");
+        second.shutdown().await;
+    });
+}
+
+#[test]
+fn a_job_whose_objects_have_all_been_dropped_is_not_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let first = coordinator(folder.path(), Some(WorkerScript::Hang)).await;
+        let mut session = restore(&first).await;
+        execute(&mut session, &format!("{SOURCE} CREATE SINK k WITH (connector = 'blackhole') AS SELECT a FROM s"))
+            .await
+            .unwrap();
+        // The process is gone between the two halves of a DROP.
+        first.remove_object("k").await.unwrap();
+        assert_eq!(recorded(&first).await, "s / {}");
+        first.leave().await.unwrap();
+
+        let second = coordinator(folder.path(), None).await;
+        let mut session = restore(&second).await;
+        assert_eq!(recorded(&second).await, "s / ");
+        execute(&mut session, "CREATE SINK k WITH (connector = 'blackhole') AS SELECT a FROM s").await.unwrap();
+        second.shutdown().await;
+    });
+}
+
+#[test]
+fn what_cannot_be_started_is_taken_back_and_nothing_else() {
+    run(async {
+        let coordinator = CoordinatorHandle::start(CoordinatorConfig::default()).unwrap();
+        let mut session = restore(&coordinator).await;
+        execute(&mut session, &format!("{SOURCE} CREATE SINK k WITH (connector = 'blackhole')")).await.unwrap();
+        // Without a folder there are no checkpoints, and nothing waits for a worker.
+        let text = "INSERT INTO k SELECT a FROM s; CREATE MATERIALIZED VIEW m AS SELECT a FROM s;
+                    CREATE VIEW v AS SELECT a FROM m";
+        let error = execute(&mut session, text).await.unwrap_err();
+        assert!(matches!(error, CoordinatorError::NoWorkers), "{error}");
+        assert_eq!(recorded(&coordinator).await, "s k / ");
+        // The sink is as it was.
+        let error = execute(&mut session, "INSERT INTO k SELECT a FROM s").await.unwrap_err();
+        assert!(matches!(error, CoordinatorError::NoWorkers), "{error}");
+        execute(&mut session, "CREATE VIEW m AS SELECT a FROM s; CREATE VIEW v AS SELECT a FROM s").await.unwrap();
+        coordinator.shutdown().await;
+    });
+}
+
+#[test]
+fn dropping_a_sink_ends_all_jobs_that_write_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let coordinator = coordinator(folder.path(), Some(WorkerScript::Drain)).await;
+        let mut session = restore(&coordinator).await;
+        execute(&mut session, &format!("{SOURCE} CREATE SINK k WITH (connector = 'blackhole')")).await.unwrap();
+        execute(&mut session, "INSERT INTO k SELECT a FROM s").await.unwrap();
+        execute(&mut session, "INSERT INTO k SELECT a + 1 AS a FROM s").await.unwrap();
+        assert_eq!(coordinator.jobs().await.unwrap().len(), 2);
+        // What is created and dropped in one text is gone, too.
+        execute(&mut session, "CREATE MATERIALIZED VIEW m AS SELECT a FROM s; DROP MATERIALIZED VIEW m; DROP SINK k")
+            .await
+            .unwrap();
+        assert_eq!(recorded(&coordinator).await, "s / ");
+        assert_eq!(coordinator.workers().await.unwrap()[0].id, WorkerId(1));
+        coordinator.shutdown().await;
+    });
+}
