@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use crate::state::StateWriter;
 
 /// So many keys that are gone are remembered, however few there are.
-const GONE_MIN: usize = if cfg!(test) { 2 } else { 4096 };
+pub(super) const GONE_MIN: usize = if cfg!(test) { 2 } else { 4096 };
 
 /// Nothing is noted before state has been written that changes could go on from.
 #[derive(Default)]

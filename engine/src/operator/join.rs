@@ -6,7 +6,6 @@
 
 mod side;
 mod spilling;
-mod unwritten;
 
 use std::sync::Arc;
 
@@ -105,8 +104,8 @@ impl Join {
             output,
             keys: KeyIndex::new(left, &node.left_keys)?,
             sides: [
-                Side::new(left, &node.left_keys, node.times[0], counts(JoinSide::Left), !spilling.is_limited())?,
-                Side::new(right, &node.right_keys, node.times[1], counts(JoinSide::Right), !spilling.is_limited())?,
+                Side::new(left, &node.left_keys, node.times[0], counts(JoinSide::Left))?,
+                Side::new(right, &node.right_keys, node.times[1], counts(JoinSide::Right))?,
             ],
             spilling,
             ttl: node.ttl,
@@ -128,7 +127,14 @@ impl Join {
         self.find_partners(&mut probe, ctx)?;
         self.emit_own(&probe, ctx)?;
         self.sides[port].change(probe.rows, &probe.ops, &probe.keys, &probe.partners)?;
+        self.bound_changes();
         self.spill()
+    }
+
+    fn bound_changes(&mut self) {
+        for (port, side) in self.sides.iter_mut().enumerate() {
+            side.bound_changes(self.spilling.rows(port));
+        }
     }
 
     /// Looks every row up on the other side, and emits what follows from the pairs.
@@ -276,16 +282,20 @@ impl Join {
 
     fn restore_side(&mut self, port: usize, state: &StateReader<'_>) -> Result<()> {
         self.sides[port].watermark = least_watermark(state, "watermark")?;
+        self.sides[port].begin();
         let mut keys = Vec::new();
         for batch in in_order_of_ids(state.rows("rows")?)? {
-            let (known, keys_before) = (self.sides[port].read(&batch)?, self.keys.len());
+            let (mut known, keys_before) = (self.sides[port].read(&batch)?, self.keys.len());
+            if state.epoch().is_none() {
+                self.sides[port].renumber(&mut known);
+            }
             self.keys.find(&known.rows, &self.sides[port].keys, &mut keys)?;
             self.sides.iter_mut().for_each(|side| side.grow(self.keys.len()));
             self.take_back(keys_before)?;
             self.sides[port].take_up(&known, &keys)?;
             self.spill()?;
         }
-        self.sides[port].begin();
+        self.sides[port].end();
         Ok(())
     }
 
@@ -297,8 +307,11 @@ impl Join {
             for (port, ttl) in self.ttl.into_iter().enumerate() {
                 let Some(oldest) = ttl.map(|ttl| watermark.0.plus(-ttl)) else { continue };
                 self.sides[port].drop_before(oldest);
-                self.spilling.drop_before(port, oldest.0)?;
+                let side = &mut self.sides[port];
+                let gone = side.notes_gone().then_some(|rows| side.note_gone(&rows));
+                self.spilling.drop_before(port, oldest.0, gone)?;
             }
+            self.bound_changes();
         }
         if self.sides.iter().any(Side::wants_clean_up) {
             self.compact()?;
@@ -346,11 +359,12 @@ impl Operator for Join {
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("next_clean_up", &self.next_clean_up)?;
         for (port, (side, name)) in self.sides.iter_mut().zip(NAMES).enumerate() {
-            side.snapshot(&mut state.part(name))?;
-            if let Some(spilled) = self.spilling.view(port, side.numbers()) {
+            let only = side.snapshot(self.spilling.rows(port), &mut state.part(name))?;
+            if let Some(spilled) = self.spilling.view(port, only) {
                 state.part(name).later("rows", side.belongs(), Arc::new(spilled));
             }
         }
+        self.spilling.note_written();
         Ok(())
     }
 

@@ -38,6 +38,7 @@ mod top_n;
 mod train;
 mod union;
 mod unnest;
+mod unwritten_rows;
 mod window_aggregate;
 mod window_assign;
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, UInt64Array};
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{Field, Schema};
 use tidemill_plans::time::Watermark;
@@ -31,11 +31,20 @@ pub(super) fn take_note<A: Array + Clone + 'static>(rows: &RecordBatch) -> Resul
     Ok((rows.project(&(0..last).collect::<Vec<_>>())?, note))
 }
 
+/// Parts rows from their last column, their ids.
+pub(super) fn take_ids(rows: &RecordBatch) -> Result<(RecordBatch, UInt64Array)> {
+    take_note::<UInt64Array>(rows).or_else(|_| {
+        // In state of the first format.
+        let (rows, ids) = take_note::<UInt32Array>(rows)?;
+        Ok((rows, ids.unary(u64::from)))
+    })
+}
+
 /// Rows in the order of their last column, which are ids. They are not in it where some were written again.
 pub(super) fn in_order_of_ids(batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
-    let mut places: Vec<(u32, u32, u32)> = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
+    let mut places: Vec<(u64, u32, u32)> = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
     for (batch, number) in batches.iter().zip(0u32..) {
-        let (_, ids) = take_note::<UInt32Array>(batch)?;
+        let (_, ids) = take_ids(batch)?;
         places.extend(ids.values().iter().zip(0u32..).map(|(id, row)| (*id, number, row)));
     }
     if places.is_sorted() {
@@ -43,7 +52,7 @@ pub(super) fn in_order_of_ids(batches: Vec<RecordBatch>) -> Result<Vec<RecordBat
     }
     places.sort_unstable();
     let whole: Vec<&RecordBatch> = batches.iter().collect();
-    let chunk = |places: &[(u32, u32, u32)]| {
+    let chunk = |places: &[(u64, u32, u32)]| {
         let places: Vec<_> = places.iter().map(|(_, batch, row)| (*batch as usize, *row as usize)).collect();
         Ok(interleave_record_batch(&whole, &places)?)
     };

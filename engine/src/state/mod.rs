@@ -173,10 +173,14 @@ impl Snapshot {
         StateWriter { snapshot: self, epoch, takes_changes: true, prefix: String::new() }
     }
 
-    /// How many rows it has in memory, be they all or changes.
+    /// How many rows it has, be they all or changes.
     #[cfg(test)]
-    pub(crate) fn row_count(&self) -> usize {
-        self.rows.values().flat_map(|rows| &rows.rows.batches).map(RecordBatch::num_rows).sum()
+    pub(crate) fn row_count(&self) -> Result<usize> {
+        let mut count = 0;
+        for rows in self.rows.values() {
+            rows.rows.all()?.try_for_each(|batch| batch.map(|batch| count += batch.num_rows()))?;
+        }
+        Ok(count)
     }
 
     /// Whether it can be read with the snapshots before it only.

@@ -93,10 +93,24 @@ pub fn test_env() -> Result<TaskEnv> {
     })
 }
 
+/// The same, with so many bytes for the state of an operator.
+#[cfg(test)]
+pub(super) fn env_with_memory(bytes_max: Option<usize>) -> Result<TaskEnv> {
+    let env = test_env()?;
+    Ok(TaskEnv { state_memory: StateMemory { bytes_max, ..env.state_memory.clone() }, ..env })
+}
+
 impl OperatorHarness {
     /// Builds operator `id` of `graph`.
     pub fn new(graph: &DataflowGraph, id: OperatorId) -> Result<Self> {
         Self::with_env(graph, id, test_env()?)
+    }
+
+    /// Builds the last operator of `graph`, with so many bytes for its state.
+    #[cfg(test)]
+    pub(crate) fn with_memory(graph: &DataflowGraph, bytes_max: Option<usize>) -> Result<Self> {
+        let last = graph.nodes.last().ok_or_else(|| EngineError::State(String::from("a graph without operators")))?;
+        Self::with_env(graph, last.id, env_with_memory(bytes_max)?)
     }
 
     /// Builds operator `id` of `graph` in surroundings of the test's own.
@@ -252,7 +266,7 @@ impl OperatorHarness {
         debug_assert!(self.twin_each == 0, "the twin has written what has changed");
         let mut snapshot = Snapshot::default();
         self.instance.operator.snapshot(&mut snapshot.writer_of_changes(Epoch(2), Epoch(1)))?;
-        Ok(snapshot.row_count())
+        snapshot.row_count()
     }
 
     /// The graph that the operator is from, and its number there.

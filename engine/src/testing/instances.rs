@@ -8,8 +8,9 @@ use tidemill_plans::graph::Partitioning;
 use tidemill_plans::key_group::{key_groups, owner};
 use tidemill_plans::time::{EventTime, Watermark};
 
+use super::harness::env_with_memory;
 use super::layers::Layers;
-use super::{OperatorHarness, parse_rows, show_rows, test_env};
+use super::{OperatorHarness, parse_rows, show_rows};
 use crate::error::Result;
 use crate::metrics::OperatorStats;
 use crate::operator::{Operator, build_operator};
@@ -42,13 +43,16 @@ pub(crate) fn steps(harness: &OperatorHarness, script: &str) -> Vec<Step> {
 }
 
 /// Checks that the operator of a harness emits the same rows whether one instance of it takes these steps, or
-/// the parallelism changes before each. `routes` says how each port's rows are parted.
+/// the parallelism changes before each, with memory for its state and without. `routes` says how each port's rows are
+/// parted.
 #[track_caller]
 pub(crate) fn check_rescaling(harness: &OperatorHarness, routes: &[Partitioning], steps: &[Step]) {
-    let one = play(harness, routes, steps, |_| 1).unwrap();
-    let many = play(harness, routes, steps, |step| PARALLELISMS[step % PARALLELISMS.len()]).unwrap();
+    let one = play(harness, routes, steps, None, |_| 1).unwrap();
     assert!(!one.is_empty(), "nothing comes out");
-    assert_eq!(many, one, "of changing parallelism, and of one instance");
+    for bytes_max in [None, Some(1)] {
+        let many = play(harness, routes, steps, bytes_max, |step| PARALLELISMS[step % PARALLELISMS.len()]).unwrap();
+        assert_eq!(many, one, "of changing parallelism with memory of {bytes_max:?}, and of one instance");
+    }
 }
 
 /// The rows that come out, sorted.
@@ -56,9 +60,10 @@ fn play(
     harness: &OperatorHarness,
     routes: &[Partitioning],
     steps: &[Step],
+    bytes_max: Option<usize>,
     parallelism: impl Fn(usize) -> u32,
 ) -> Result<Vec<String>> {
-    let mut instances = Instances::new(harness, routes);
+    let mut instances = Instances::new(harness, routes, bytes_max);
     for (number, step) in steps.iter().enumerate() {
         instances.rescale(parallelism(number))?;
         match step {
@@ -75,6 +80,8 @@ fn play(
 struct Instances<'a> {
     harness: &'a OperatorHarness,
     routes: &'a [Partitioning],
+    /// The memory of each.
+    bytes_max: Option<usize>,
     all: Vec<(Box<dyn Operator>, OperatorContext)>,
     /// What each has written.
     layers: Vec<Layers>,
@@ -83,9 +90,9 @@ struct Instances<'a> {
 }
 
 impl<'a> Instances<'a> {
-    fn new(harness: &'a OperatorHarness, routes: &'a [Partitioning]) -> Self {
+    fn new(harness: &'a OperatorHarness, routes: &'a [Partitioning], bytes_max: Option<usize>) -> Self {
         let watermarks = vec![Watermark::MIN; routes.len()];
-        Self { harness, routes, all: Vec::new(), layers: Vec::new(), watermarks, emitted: Vec::new() }
+        Self { harness, routes, bytes_max, all: Vec::new(), layers: Vec::new(), watermarks, emitted: Vec::new() }
     }
 
     /// Instances that take up what those before held, and go on with what they have written if they are as many.
@@ -102,7 +109,7 @@ impl<'a> Instances<'a> {
         let (graph, id) = self.harness.graph();
         let node = graph.node(id)?;
         for subtask in 0..parallelism {
-            let env = test_env()?;
+            let env = env_with_memory(self.bytes_max)?;
             let mut operator = build_operator(graph, node, subtask, &env)?;
             if !before.is_empty() {
                 operator.restore(&StateReader::new(&before, subtask, parallelism))?;

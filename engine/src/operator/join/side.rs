@@ -1,17 +1,18 @@
 //! One side of a join: its rows, in a list for each key.
 
-use arrow::array::{BooleanArray, Int64Array, RecordBatch, UInt32Array, make_comparator};
+use arrow::array::{BooleanArray, Int64Array, RecordBatch, UInt32Array, UInt64Array, make_comparator};
 use arrow::compute::{SortOptions, filter_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use tidemill_plans::change::{ChangeOp, change_column_index};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
-use super::unwritten::{ToWrite, Unwritten};
 use crate::error::{EngineError, Result};
 use crate::operator::numbered_rows::NumberedRows;
-use crate::operator::state_rows::{STATE_ROWS, take_note, with_note};
+use crate::operator::state_rows::{STATE_ROWS, take_ids, take_note, with_note};
+use crate::operator::unwritten_rows::{ToWrite, UnwrittenRows};
 use crate::rows::show_row;
+use crate::state::spill::Part;
 use crate::state::{Belongs, RowKeys, StateWriter};
 
 /// The end of a list.
@@ -41,9 +42,7 @@ pub(super) struct Side {
     partners: Vec<u32>,
     hashes: Vec<u64>,
     gone: usize,
-    /// Whether it is noted which rows have changed; else all are written each time.
-    notes_changes: bool,
-    unwritten: Unwritten,
+    unwritten: UnwrittenRows,
     hasher: RandomState,
 }
 
@@ -63,17 +62,11 @@ pub(super) struct Known {
     times: Vec<i64>,
     /// Empty if it does not matter.
     partners: Vec<u32>,
-    ids: UInt32Array,
+    ids: UInt64Array,
 }
 
 impl Side {
-    pub(super) fn new(
-        schema: &SchemaRef,
-        keys: &[usize],
-        time: Option<usize>,
-        counts_partners: bool,
-        notes_changes: bool,
-    ) -> Result<Self> {
+    pub(super) fn new(schema: &SchemaRef, keys: &[usize], time: Option<usize>, counts_partners: bool) -> Result<Self> {
         let width = change_column_index(schema).unwrap_or(schema.fields().len());
         let own = Schema::new(schema.fields()[..width].to_vec()).into();
         Ok(Self {
@@ -89,8 +82,7 @@ impl Side {
             partners: Vec::new(),
             hashes: Vec::new(),
             gone: 0,
-            notes_changes,
-            unwritten: Unwritten::default(),
+            unwritten: UnwrittenRows::default(),
             // Of a fixed seed: nothing depends on it but which rows are compared.
             hasher: RandomState::default(),
         })
@@ -116,7 +108,7 @@ impl Side {
         if !self.counts_partners {
             return false;
         }
-        self.unwritten.note_partner(row);
+        self.unwritten.note_changed(row);
         let partners = &mut self.partners[row as usize];
         if more {
             *partners += 1;
@@ -231,6 +223,23 @@ impl Side {
         }
     }
 
+    /// Whether anybody wants to know which rows are gone.
+    pub(super) fn notes_gone(&self) -> bool {
+        self.unwritten.is_noting()
+    }
+
+    /// Notes that rows are gone that were on disk.
+    pub(super) fn note_gone(&mut self, rows: &RecordBatch) -> Result<()> {
+        let (_, ids) = take_ids(rows)?;
+        ids.values().iter().for_each(|id| self.unwritten.note_id_gone(*id));
+        Ok(())
+    }
+
+    /// There are so many rows on disk: whether it is worth while to know what has changed depends on how many there are.
+    pub(super) fn bound_changes(&mut self, on_disk: usize) {
+        self.unwritten.forget_if_most_is_gone(self.links.len() - self.gone + on_disk);
+    }
+
     /// Whether more rows are gone than there.
     pub(super) fn wants_clean_up(&self) -> bool {
         self.gone >= CLEAN_UP_ROWS.max(self.links.len() / 2)
@@ -259,20 +268,19 @@ impl Side {
     }
 
     /// Writes the rows that are there in the order in which they came. Behind their columns is `came`, the
-    /// watermark then, if they have no event time, `partners`, how many each has, if that matters, and `id`.
-    pub(super) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+    /// watermark then, if they have no event time, `partners`, how many each has, if that matters, and `id`. Returns
+    /// which part of the rows on disk belongs to them, of which there are so many; none if all do.
+    pub(super) fn snapshot(&mut self, on_disk: usize, state: &mut StateWriter<'_>) -> Result<Option<Part>> {
         state.value("watermark", &self.watermark)?;
         let belongs = self.belongs();
-        let changed = if self.notes_changes { self.unwritten.take(self.numbers(), state)? } else { None };
-        match changed {
-            Some(ToWrite { mut rows, gone }) => {
-                rows.retain(|row| self.links[*row as usize].key != END);
-                let id = RowKeys::Exact(vec![self.state_columns() - 1]);
-                state.changes("rows", belongs, id, self.write_all(&rows)?, [gone]);
-            }
-            None => state.rows("rows", belongs, self.write_all(&self.live())?),
-        }
-        Ok(())
+        let Some(ToWrite { mut rows, gone }) = self.unwritten.take(self.numbers(), on_disk, state)? else {
+            state.rows("rows", belongs, self.write_all(&self.live())?);
+            return Ok(None);
+        };
+        rows.retain(|row| self.links[*row as usize].key != END);
+        let id = RowKeys::Exact(vec![self.state_columns() - 1]);
+        state.changes("rows", belongs, id, self.write_all(&rows)?, [gone]);
+        Ok(Some(Part::Unwritten))
     }
 
     /// Which instance its rows belong to.
@@ -281,7 +289,7 @@ impl Side {
     }
 
     /// How many numbers rows have, with those that are gone.
-    pub(super) fn numbers(&self) -> u32 {
+    fn numbers(&self) -> u32 {
         self.links.len() as u32
     }
 
@@ -294,18 +302,13 @@ impl Side {
         numbers.chunks(STATE_ROWS).map(|rows| self.write(rows)).collect()
     }
 
-    fn write(&self, numbers: &[u32]) -> Result<RecordBatch> {
-        let rows = self.with_notes(numbers)?;
-        with_note(&rows, "id", UInt32Array::from_iter_values(numbers.iter().map(|row| self.unwritten.id(*row))))
+    /// The times of these rows.
+    pub(super) fn times(&self, numbers: &[u32]) -> Vec<i64> {
+        numbers.iter().map(|row| self.links[*row as usize].time).collect()
     }
 
-    /// These rows with what is known of them, and their times.
-    pub(super) fn write_without_ids(&self, numbers: &[u32]) -> Result<(RecordBatch, Vec<i64>)> {
-        let times = numbers.iter().map(|row| self.links[*row as usize].time).collect();
-        Ok((self.with_notes(numbers)?, times))
-    }
-
-    fn with_notes(&self, numbers: &[u32]) -> Result<RecordBatch> {
+    /// These rows, with what is known of them.
+    pub(super) fn write(&self, numbers: &[u32]) -> Result<RecordBatch> {
         let mut rows = self.rows.gather(numbers)?;
         if self.time.is_none() {
             let came = numbers.iter().map(|row| self.links[*row as usize].time);
@@ -315,17 +318,12 @@ impl Side {
             let partners = numbers.iter().map(|row| self.partners[*row as usize]);
             rows = with_note(&rows, "partners", UInt32Array::from_iter_values(partners))?;
         }
-        Ok(rows)
+        with_note(&rows, "id", UInt64Array::from_iter_values(numbers.iter().map(|row| self.unwritten.id(*row))))
     }
 
     /// Rows as they were written.
     pub(super) fn read(&self, batch: &RecordBatch) -> Result<Known> {
-        let (rows, ids) = take_note::<UInt32Array>(batch)?;
-        self.read_notes(rows, ids)
-    }
-
-    fn read_notes(&self, mut rows: RecordBatch, ids: UInt32Array) -> Result<Known> {
-        let mut partners = Vec::new();
+        let ((mut rows, ids), mut partners) = (take_ids(batch)?, Vec::new());
         if self.counts_partners {
             let (others, counts) = take_note::<UInt32Array>(&rows)?;
             (rows, partners) = (others, counts.values().to_vec());
@@ -337,11 +335,14 @@ impl Side {
         Ok(Known { rows, times: came.values().to_vec(), partners, ids })
     }
 
+    /// Gives rows new ids: those that they had may be others' too.
+    pub(super) fn renumber(&self, known: &mut Known) {
+        known.ids = self.unwritten.new_ids(known.rows.num_rows());
+    }
+
     /// Adds rows that were written, in their order; their keys have these numbers.
     pub(super) fn take_up(&mut self, known: &Known, keys: &[usize]) -> Result<()> {
-        if self.notes_changes {
-            self.unwritten.take_up(&known.ids);
-        }
+        self.unwritten.take_up(self.numbers(), &known.ids);
         self.hashes.extend(self.hashes_of(&known.rows)?);
         self.partners.extend(&known.partners);
         self.rows.push(&known.rows)?;
@@ -349,11 +350,14 @@ impl Side {
         Ok(())
     }
 
-    /// All rows that were written have been taken up.
+    /// What is taken up from now on is what was written.
     pub(super) fn begin(&mut self) {
-        if self.notes_changes {
-            self.unwritten.begin();
-        }
+        self.unwritten.begin();
+    }
+
+    /// All rows that were written have been taken up.
+    pub(super) fn end(&mut self) {
+        self.unwritten.end(self.numbers());
     }
 
     /// The rows of these keys, each with its key: in the order of the keys, those of one key as they came.
@@ -371,9 +375,15 @@ impl Side {
         rows
     }
 
+    /// Where the rows of a key go: those that state lacks, or has as they were, go with all of their key's.
+    pub(super) fn part(&self, rows: &[(u32, u32)]) -> Part {
+        let is_written = rows.iter().all(|(_, row)| self.unwritten.part(*row) == Part::Written);
+        if is_written { Part::Written } else { Part::Unwritten }
+    }
+
     /// Has all rows of some keys go.
     pub(super) fn let_go(&mut self, rows: &[(u32, u32)]) {
-        debug_assert!(!self.notes_changes, "they are not gone from state");
+        self.unwritten.note_on_disk(self.numbers());
         for (key, row) in rows {
             self.firsts[*key as usize] = END;
             self.links[*row as usize].key = END;
@@ -381,10 +391,13 @@ impl Side {
         self.gone += rows.len();
     }
 
-    /// Takes rows back that had gone, in their order; their keys have these numbers.
-    pub(super) fn take_back(&mut self, rows: &RecordBatch, keys: &[usize]) -> Result<()> {
-        let known = self.read_notes(rows.clone(), UInt32Array::from(Vec::<u32>::new()))?;
-        self.take_up(&known, keys)
+    /// Takes rows back that had gone, in their order, from these parts; their keys have these numbers.
+    pub(super) fn take_back(&mut self, rows: &RecordBatch, keys: &[usize], parts: &[Part]) -> Result<()> {
+        let first = self.numbers();
+        self.take_up(&self.read(rows)?, keys)?;
+        let unwritten = (first..).zip(parts).filter(|(_, part)| **part == Part::Unwritten);
+        unwritten.for_each(|(row, _)| self.unwritten.note_changed(row));
+        Ok(())
     }
 
     /// Bytes held.

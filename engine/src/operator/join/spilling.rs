@@ -1,19 +1,16 @@
 //! Rows of keys that have no room in memory: the rows of a key on both sides go to disk, and come back, in their order,
-//! when a row with that key comes on either.
-//!
-//! A join that may have to do so writes all of its rows into every snapshot: those on disk have no ids to be called by
-//! in changes.
+//! when a row with that key comes on either. They are there as state has them, with their ids.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 use super::Join;
 use super::side::Side;
 use crate::error::Result;
 use crate::operator::recency::Recency;
-use crate::operator::state_rows::{STATE_ROWS, with_note};
+use crate::operator::state_rows::STATE_ROWS;
 use crate::state::spill::{Part, SpilledRows, SpilledView};
 use crate::state::{LaterRows, StateMemory};
 
@@ -59,10 +56,15 @@ impl Spilling {
         self.stores().map(SpilledRows::disk_bytes).sum()
     }
 
+    /// How many rows of a side are here.
+    pub(super) fn rows(&self, side: usize) -> usize {
+        self.sides[side].as_ref().map_or(0, |side| side.rows.len())
+    }
+
     /// Puts rows of one side with their keys, which have the columns of `schema`.
     fn put(
         &mut self,
-        side: usize,
+        (side, part): (usize, Part),
         (schema, keys): (&SchemaRef, &[ArrayRef]),
         rows: &RecordBatch,
         times: &[i64],
@@ -74,21 +76,30 @@ impl Spilling {
                 self.sides[side].insert(SpilledSide { rows: rows_of, schema: rows.schema() })
             }
         };
-        spilled.rows.put(Part::Unwritten, keys, rows.columns(), times)
+        spilled.rows.put(part, keys, rows.columns(), times)
     }
 
-    /// Forgets the rows of a side from before this time.
-    pub(super) fn drop_before(&mut self, side: usize, time: i64) -> Result<()> {
-        if let Some(spilled) = &mut self.sides[side] {
-            spilled.rows.drop_before(time, false)?;
-        }
-        Ok(())
+    /// Forgets the rows of a side from before this time, and shows them, some at a time, if somebody wants to see them.
+    pub(super) fn drop_before(
+        &mut self,
+        side: usize,
+        time: i64,
+        gone: Option<impl FnMut(RecordBatch) -> Result<()>>,
+    ) -> Result<()> {
+        let Some(SpilledSide { rows, schema }) = &mut self.sides[side] else { return Ok(()) };
+        let Some(mut gone) = gone else { return rows.drop_before(time, false).map(drop) };
+        rows.take_before(time, STATE_ROWS, |rows| gone(RecordBatch::try_new(Arc::clone(schema), rows)?))
     }
 
-    /// The rows of a side, as state has them; their ids begin at this one.
-    pub(super) fn view(&self, side: usize, first_id: u32) -> Option<SpilledState> {
+    /// The rows of a side, or one part of them.
+    pub(super) fn view(&self, side: usize, only: Option<Part>) -> Option<SpilledState> {
         let spilled = self.sides[side].as_ref().filter(|spilled| spilled.rows.len() > 0)?;
-        Some(SpilledState { view: spilled.rows.view(None), schema: Arc::clone(&spilled.schema), first_id })
+        Some(SpilledState { view: spilled.rows.view(only), schema: Arc::clone(&spilled.schema) })
+    }
+
+    /// A snapshot has all of them.
+    pub(super) fn note_written(&mut self) {
+        self.sides.iter_mut().flatten().for_each(|side| side.rows.note_written());
     }
 }
 
@@ -96,18 +107,14 @@ impl Spilling {
 pub(super) struct SpilledState {
     view: SpilledView,
     schema: SchemaRef,
-    first_id: u32,
 }
 
 impl LaterRows for SpilledState {
     fn batches(&self) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
-        let (schema, mut id) = (Arc::clone(&self.schema), self.first_id);
-        Ok(Box::new(self.view.scan(STATE_ROWS)?.map(move |part| {
-            let rows = RecordBatch::try_new(Arc::clone(&schema), part?.1)?;
-            let ids = UInt32Array::from_iter_values((0..rows.num_rows() as u32).map(|row| id.wrapping_add(row)));
-            id = id.wrapping_add(rows.num_rows() as u32);
-            with_note(&rows, "id", ids)
-        })))
+        let schema = Arc::clone(&self.schema);
+        let rows =
+            move |part: Result<(Vec<ArrayRef>, Vec<ArrayRef>)>| Ok(RecordBatch::try_new(Arc::clone(&schema), part?.1)?);
+        Ok(Box::new(self.view.scan(STATE_ROWS)?.map(rows)))
     }
 }
 
@@ -124,7 +131,8 @@ impl Join {
             let taken = rows.take(&keys)?.sorted()?;
             let numbers: Vec<usize> = taken.places.iter().map(|place| known + place).collect();
             if !numbers.is_empty() {
-                side.take_back(&RecordBatch::try_new(Arc::clone(schema), taken.rows)?, &numbers)?;
+                let rows = RecordBatch::try_new(Arc::clone(schema), taken.rows)?;
+                side.take_back(&rows, &numbers, &taken.parts)?;
             }
         }
         Ok(())
@@ -153,20 +161,26 @@ impl Join {
         let cold = self.spilling.recency.take_cold(self.keys.len(), room);
         for side in 0..self.sides.len() {
             let rows = self.sides[side].rows_of(&cold);
-            for part in parts(&rows) {
-                let (keys, numbers): (Vec<u32>, Vec<u32>) = part.iter().copied().unzip();
-                let (rows, times) = self.sides[side].write_without_ids(&numbers)?;
-                let keys = self.keys.keys(&keys)?;
-                self.spilling.put(side, (self.keys.schema(), &keys), &rows, &times)?;
+            let (written, unwritten): (Vec<_>, Vec<_>) =
+                rows.chunk_by(|a, b| a.0 == b.0).partition(|rows| self.sides[side].part(rows) == Part::Written);
+            for (part, rows) in [(Part::Written, written.concat()), (Part::Unwritten, unwritten.concat())] {
+                some_keys(&rows).into_iter().try_for_each(|rows| self.put_away(side, part, rows))?;
             }
             self.sides[side].let_go(&rows);
         }
         self.compact()
     }
+
+    fn put_away(&mut self, side: usize, part: Part, rows: &[(u32, u32)]) -> Result<()> {
+        let (keys, numbers): (Vec<u32>, Vec<u32>) = rows.iter().copied().unzip();
+        let (rows, times) = (self.sides[side].write(&numbers)?, self.sides[side].times(&numbers));
+        let keys = self.keys.keys(&keys)?;
+        self.spilling.put((side, part), (self.keys.schema(), &keys), &rows, &times)
+    }
 }
 
 /// Parts of rows with their keys, which follow each other: a key's rows are in one part.
-fn parts(mut rows: &[(u32, u32)]) -> Vec<&[(u32, u32)]> {
+fn some_keys(mut rows: &[(u32, u32)]) -> Vec<&[(u32, u32)]> {
     let mut parts = Vec::new();
     while !rows.is_empty() {
         let last = rows[rows.len().min(STATE_ROWS) - 1].0;

@@ -11,7 +11,7 @@ use datafusion::logical_expr::col;
 
 use super::*;
 use crate::testing::OperatorHarness;
-use crate::testing::graph::{cases, harness, joined, schema};
+use crate::testing::graph::{cases, graph, joined, schema};
 use crate::testing::instances::{check_rescaling, steps};
 
 const KINDS: [JoinKind; 8] = [
@@ -27,6 +27,11 @@ const KINDS: [JoinKind; 8] = [
 
 /// Left `k a`, right `k b`, joined on `k`, and where `a < b` if wanted. Both are changelogs.
 fn join(kind: JoinKind, filtered: bool, ttl: Option<i64>) -> OperatorHarness {
+    with_memory(kind, filtered, ttl, None)
+}
+
+/// The same, with so many bytes for its rows.
+fn with_memory(kind: JoinKind, filtered: bool, ttl: Option<i64>, bytes_max: Option<usize>) -> OperatorHarness {
     let (left, right) = (schema("k:int a:int"), schema("j:int b:int"));
     let pairs = joined(&left, &right);
     let output = match kind.single_side() {
@@ -44,7 +49,8 @@ fn join(kind: JoinKind, filtered: bool, ttl: Option<i64>) -> OperatorHarness {
         filter: filtered.then(|| StreamExpr(col("a").lt(col("b")))),
         ttl: [ttl, ttl],
     };
-    harness(NodeKind::Join(node), &[&with_change_column(&left), &with_change_column(&right)], output)
+    let inputs = [&with_change_column(&left), &with_change_column(&right)];
+    OperatorHarness::with_memory(&graph(NodeKind::Join(node), &inputs, output), bytes_max).unwrap()
 }
 
 /// `l: + k a`, `r: - k b` and so on, a line each.
@@ -236,6 +242,7 @@ proptest! {
         kind in 0..KINDS.len(),
         filtered in any::<bool>(),
         cut in 1..6usize,
+        bytes_max in prop::sample::select(vec![None, Some(2_000), Some(4_000)]),
     ) {
         let kind = KINDS[kind];
         // A row that is not there cannot go.
@@ -246,7 +253,7 @@ proptest! {
                 valid.push(change);
             }
         }
-        let mut join = join(kind, filtered, None);
+        let mut join = with_memory(kind, filtered, None, bytes_max);
         for batch in valid.chunk_by(|a, b| a.0 == b.0).flat_map(|same| same.chunks(cut)) {
             let rows = batch.iter().map(|(_, comes, key, value)| {
                 let key = key.map_or(String::from("-"), |key| key.to_string());
@@ -307,4 +314,49 @@ fn rows_are_dropped_at_the_same_time_by_another_number_of_instances() {
     let routes = [Partitioning::Hash(vec![0]), Partitioning::Hash(vec![0])];
     let join = join(JoinKind::Left, false, Some(10_000_000));
     check_rescaling(&join, &routes, &steps(&join, &script));
+}
+
+/// Rows with these keys, and the same numbers as values.
+fn rows(keys: std::ops::Range<i64>) -> String {
+    keys.map(|key| format!("{key} {key} 0\n")).collect()
+}
+
+#[test]
+fn what_has_changed_is_written_wherever_it_is() {
+    for bytes_max in [None, Some(1), Some(20_000)] {
+        let mut join = with_memory(JoinKind::Full, false, None, bytes_max).without_twin();
+        for port in 0..2 {
+            join.push(port, &rows(0..200)).unwrap();
+        }
+        assert_eq!(join.spilled_bytes() > 0, bytes_max.is_some());
+        assert_eq!(join.written_rows().unwrap(), 400, "all of them");
+        assert_eq!(join.written_rows().unwrap(), 0, "nothing has changed");
+        // A row goes and one comes; their partner had one, none, and one again.
+        join.push(0, "3 3 3\n3 4 0\n300 1 0").unwrap();
+        assert_eq!(join.written_rows().unwrap(), 3, "with {bytes_max:?}");
+        assert_eq!(join.written_rows().unwrap(), 0, "it has been written");
+        join.push(1, "3 3 3").unwrap();
+        assert_eq!(join.written_rows().unwrap(), 1, "with {bytes_max:?}");
+    }
+}
+
+#[test]
+fn rows_on_disk_are_dropped_with_their_ids() {
+    let run = |bytes_max| {
+        let mut join = with_memory(JoinKind::Left, false, Some(10_000_000), bytes_max);
+        for (seconds, keys) in [(100, 0..30), (104, 30..50), (112, 50..60), (120, 0..1)] {
+            for port in 0..2 {
+                join.watermark(port, seconds).unwrap();
+                join.push(port, &rows(keys.clone())).unwrap();
+            }
+            assert!(bytes_max.is_none() || join.spilled_bytes() > 0);
+        }
+        join.output().unwrap();
+        join.push(0, &rows(0..60)).unwrap();
+        merged(&join.output().unwrap())
+    };
+    let all = run(None);
+    assert_eq!(all.iter().filter(|row| !row.ends_with("- -")).count(), 11, "{all:?}");
+    assert_eq!(run(Some(1)), all);
+    assert_eq!(run(Some(4_000)), all);
 }

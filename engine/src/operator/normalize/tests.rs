@@ -7,11 +7,9 @@ use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::node::{NodeKind, TimeToLive};
 
 use super::*;
-use crate::state::StateMemory;
-use crate::task::TaskEnv;
+use crate::testing::OperatorHarness;
 use crate::testing::graph::{cases, graph, play, schema, sorted_rows};
 use crate::testing::rescale::check_rescaled;
-use crate::testing::{OperatorHarness, test_env};
 
 /// Over the key `k`, with a value that is never NULL.
 fn normalize(ttl: Option<i64>) -> DataflowGraph {
@@ -175,9 +173,7 @@ proptest! {
 
 /// With so many bytes for its rows.
 fn with_memory(graph: &DataflowGraph, bytes_max: usize) -> OperatorHarness {
-    let env = test_env().unwrap();
-    let state_memory = StateMemory { bytes_max: Some(bytes_max), ..env.state_memory.clone() };
-    OperatorHarness::with_env(graph, graph.nodes.last().unwrap().id, TaskEnv { state_memory, ..env }).unwrap()
+    OperatorHarness::with_memory(graph, Some(bytes_max)).unwrap()
 }
 
 #[test]

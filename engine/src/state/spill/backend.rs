@@ -27,6 +27,9 @@ pub(crate) enum Part {
     Unwritten,
 }
 
+/// Whoever wants to see entries that are dropped.
+pub(crate) type Dropped<'a> = dyn FnMut(Entry<'_>) -> Result<()> + 'a;
+
 /// Entries by key, on local disk.
 ///
 /// An operator calls it from its compute thread, as it calls its other containers. An error means that the disk is
@@ -35,11 +38,11 @@ pub(crate) trait StateBackend: Send {
     /// Adds entries. None of their keys is in the store.
     fn put(&mut self, part: Part, entries: &[Entry<'_>]) -> Result<()>;
 
-    /// Takes the entries of these keys out, and shows each with its key's place in `keys`.
-    fn take(&mut self, keys: &[&[u8]], found: &mut dyn FnMut(usize, Entry<'_>)) -> Result<()>;
+    /// Takes the entries of these keys out, and shows each with its key's place in `keys` and the part it was in.
+    fn take(&mut self, keys: &[&[u8]], found: &mut dyn FnMut(usize, Part, Entry<'_>)) -> Result<()>;
 
     /// Drops the entries with an older stamp, and shows them if somebody wants to see them.
-    fn drop_before(&mut self, stamp: i64, dropped: Option<&mut dyn FnMut(Entry<'_>)>) -> Result<()>;
+    fn drop_before(&mut self, stamp: i64, dropped: Option<&mut Dropped<'_>>) -> Result<()>;
 
     /// What is in the store now, or one part of it, in any order: what is put and taken later does not show.
     fn view(&self, only: Option<Part>) -> Arc<dyn StateView>;

@@ -22,9 +22,10 @@ pub(crate) struct SpilledRows {
     format: Format,
 }
 
-/// What was taken out: rows, and the place of each one's key among those that were asked for.
+/// What was taken out: rows, and for each the place of its key among those that were asked for, and where it was.
 pub(crate) struct Taken {
     pub(crate) places: Vec<usize>,
+    pub(crate) parts: Vec<Part>,
     pub(crate) rows: Vec<ArrayRef>,
 }
 
@@ -34,7 +35,8 @@ impl Taken {
         let mut order: Vec<u32> = (0..self.places.len() as u32).collect();
         order.sort_by_key(|row| self.places[*row as usize]);
         let places = order.iter().map(|row| self.places[*row as usize]).collect();
-        Ok(Self { places, rows: take_arrays(&self.rows, &UInt32Array::from(order), None)? })
+        let parts = order.iter().map(|row| self.parts[*row as usize]).collect();
+        Ok(Self { places, parts, rows: take_arrays(&self.rows, &UInt32Array::from(order), None)? })
     }
 }
 
@@ -57,23 +59,46 @@ impl SpilledRows {
     /// Takes the rows of these keys out, in any order. No key is asked for twice.
     pub(crate) fn take(&mut self, keys: &[ArrayRef]) -> Result<Taken> {
         let keys = self.format.keys.convert_columns(keys)?;
-        let (mut places, mut found) = (Vec::new(), Encoded::default());
+        let (mut places, mut parts, mut found) = (Vec::new(), Vec::new(), Encoded::default());
         self.store.take(
             &(0..keys.num_rows()).map(|row| bytes(&keys, row)).collect::<Vec<_>>(),
-            &mut |place, entry| {
+            &mut |place, part, entry| {
                 places.push(place);
+                parts.push(part);
                 found.push(entry.value);
             },
         )?;
-        Ok(Taken { places, rows: found.columns(&self.format.rows)? })
+        Ok(Taken { places, parts, rows: found.columns(&self.format.rows)? })
     }
 
     /// Drops the rows with an older stamp; their keys, if somebody wants to know.
     pub(crate) fn drop_before(&mut self, stamp: i64, wants_keys: bool) -> Result<Vec<ArrayRef>> {
         let mut keys = Encoded::default();
-        let mut note = |entry: Entry<'_>| keys.push(entry.key);
+        let mut note = |entry: Entry<'_>| {
+            keys.push(entry.key);
+            Ok(())
+        };
         self.store.drop_before(stamp, wants_keys.then_some(&mut note))?;
         keys.columns(&self.format.keys)
+    }
+
+    /// Drops the rows with an older stamp, and shows them, so many at a time.
+    pub(crate) fn take_before(
+        &mut self,
+        stamp: i64,
+        rows_at_a_time: usize,
+        mut taken: impl FnMut(Vec<ArrayRef>) -> Result<()>,
+    ) -> Result<()> {
+        let (converter, mut rows) = (&self.format.rows, Encoded::default());
+        let mut note = |entry: Entry<'_>| {
+            rows.push(entry.value);
+            if rows.ranges.len() < rows_at_a_time {
+                return Ok(());
+            }
+            taken(std::mem::take(&mut rows).columns(converter)?)
+        };
+        self.store.drop_before(stamp, Some(&mut note))?;
+        if rows.ranges.is_empty() { Ok(()) } else { taken(rows.columns(converter)?) }
     }
 
     /// What is there now, or one part of it. It may be read on any thread, while this changes.

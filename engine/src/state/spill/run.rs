@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use datafusion::common::hash_utils::RandomState;
 
-use super::backend::{Entry, Part};
+use super::backend::{Dropped, Entry, Part};
 use super::membership::Membership;
 use super::scratch::{ScratchFile, ScratchFolder};
 use crate::error::Result;
@@ -127,7 +127,7 @@ impl Run {
     }
 
     /// Drops the entries with an older stamp, and shows them if somebody wants to see them.
-    pub(super) fn drop_before(&mut self, stamp: i64, mut dropped: Option<&mut dyn FnMut(Entry<'_>)>) -> Result<()> {
+    pub(super) fn drop_before(&mut self, stamp: i64, mut dropped: Option<&mut Dropped<'_>>) -> Result<()> {
         if self.oldest >= stamp {
             return Ok(());
         }
@@ -144,7 +144,7 @@ impl Run {
             } else if self.let_go(cursor.place())
                 && let Some(dropped) = &mut dropped
             {
-                dropped(entry);
+                dropped(entry)?;
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use datafusion::common::hash_utils::RandomState;
 
-use super::backend::{Entry, Part, StateBackend, StateScan, StateView};
+use super::backend::{Dropped, Entry, Part, StateBackend, StateScan, StateView};
 use super::run::{BlockBuffer, Cursor, Run, RunView, RunWriter, merge};
 use super::scratch::ScratchFolder;
 use crate::error::Result;
@@ -85,7 +85,7 @@ impl StateBackend for SortedRuns {
         self.tidy_up()
     }
 
-    fn take(&mut self, keys: &[&[u8]], found: &mut dyn FnMut(usize, Entry<'_>)) -> Result<()> {
+    fn take(&mut self, keys: &[&[u8]], found: &mut dyn FnMut(usize, Part, Entry<'_>)) -> Result<()> {
         if self.runs.is_empty() {
             return Ok(());
         }
@@ -94,9 +94,9 @@ impl StateBackend for SortedRuns {
             self.buffer.clear();
             let mut left = Vec::with_capacity(wanted.len());
             for (hash, place) in wanted {
-                let at = place as usize;
-                let is_found =
-                    run.may_hold(hash) && run.take(hash, keys[at], &mut self.buffer, &mut |entry| found(at, entry))?;
+                let (at, part) = (place as usize, run.part);
+                let is_found = run.may_hold(hash)
+                    && run.take(hash, keys[at], &mut self.buffer, &mut |entry| found(at, part, entry))?;
                 if !is_found {
                     left.push((hash, place));
                 }
@@ -106,7 +106,7 @@ impl StateBackend for SortedRuns {
         self.tidy_up()
     }
 
-    fn drop_before(&mut self, stamp: i64, mut dropped: Option<&mut dyn FnMut(Entry<'_>)>) -> Result<()> {
+    fn drop_before(&mut self, stamp: i64, mut dropped: Option<&mut Dropped<'_>>) -> Result<()> {
         for run in &mut self.runs {
             match &mut dropped {
                 Some(dropped) => run.drop_before(stamp, Some(*dropped))?,

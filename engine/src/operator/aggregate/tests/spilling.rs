@@ -1,15 +1,10 @@
 //! With room for a few groups only, the same comes out as with room for all of them.
 
 use super::*;
-use crate::state::StateMemory;
-use crate::task::TaskEnv;
-use crate::testing::test_env;
 
 /// The harness of a graph's last node, whose operator may have so many bytes.
 fn with_memory(graph: &DataflowGraph, bytes_max: usize) -> OperatorHarness {
-    let env = test_env().unwrap();
-    let state_memory = StateMemory { bytes_max: Some(bytes_max), ..env.state_memory.clone() };
-    OperatorHarness::with_env(graph, graph.nodes[1].id, TaskEnv { state_memory, ..env }).unwrap()
+    OperatorHarness::with_memory(graph, Some(bytes_max)).unwrap()
 }
 
 fn counts(emit: AggregateEmit) -> DataflowGraph {

@@ -64,7 +64,7 @@ fn take(store: &mut SortedRuns, model: &mut Model, numbers: &[u8]) {
     keys.dedup();
     let asked: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     let mut found = Model::new();
-    let mut note = |place: usize, entry: Entry<'_>| {
+    let mut note = |place: usize, _: Part, entry: Entry<'_>| {
         assert_eq!(entry.key, keys[place]);
         found.entry(keys[place].clone()).or_default().push((entry.stamp, entry.value.to_vec()));
     };
@@ -78,6 +78,7 @@ fn drop_before(store: &mut SortedRuns, model: &mut Model, stamp: i64) {
     let mut note = |entry: Entry<'_>| {
         assert!(entry.stamp < stamp);
         dropped += 1;
+        Ok(())
     };
     store.drop_before(stamp, (stamp % 2 == 0).then_some(&mut note)).unwrap();
     let before: usize = model.values().map(Vec::len).sum();
