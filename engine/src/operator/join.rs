@@ -359,7 +359,7 @@ impl Operator for Join {
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("next_clean_up", &self.next_clean_up)?;
         for (port, (side, name)) in self.sides.iter_mut().zip(NAMES).enumerate() {
-            let only = side.snapshot(self.spilling.rows(port), &mut state.part(name))?;
+            let only = side.snapshot(self.spilling.memory(), self.spilling.rows(port), &mut state.part(name))?;
             if let Some(spilled) = self.spilling.view(port, only) {
                 state.part(name).later("rows", side.belongs(), Arc::new(spilled));
             }

@@ -144,19 +144,6 @@ impl Normalize {
         Ok(RecordBatch::try_new(Arc::clone(&self.output), columns)?)
     }
 
-    /// The rows of these keys, and beside them the keys with their last touches, if those are known.
-    fn rows_of(&self, keys: &[u32]) -> Result<(Vec<RecordBatch>, Vec<RecordBatch>)> {
-        let (mut rows, mut touched) = (Vec::new(), Vec::new());
-        for part in keys.chunks(STATE_ROWS) {
-            let batch = self.last.of(part)?;
-            if let Some(touches) = &self.touches {
-                touched.push(with_note(&batch.project(&self.last.keys)?, "at", touches.of(part))?);
-            }
-            rows.push(batch);
-        }
-        Ok((rows, touched))
-    }
-
     fn clean_up(&mut self) -> Result<()> {
         self.keep(&self.last.live_keys())
     }
@@ -335,21 +322,26 @@ impl Operator for Normalize {
         let (columns, changed) = (self.last.keys.clone(), self.last.unwritten.take(state));
         let (belongs, touched_belong) = (Belongs::ToKeys(columns.clone()), Belongs::to_first(columns.len()));
         let spilled = self.spilling.views(changed.as_ref().map(|_| Part::Unwritten));
-        match changed {
+        let keys = match changed {
             Some(Changed { mut numbers, gone }) => {
                 numbers.retain(|key| self.last.row(*key as usize).is_some());
-                let (rows, touched) = self.rows_of(&numbers)?;
                 if self.touches.is_some() {
                     let keys = RowKeys::Grouped((0..columns.len()).collect());
-                    state.changes("touched", touched_belong.clone(), keys, touched, gone.clone());
+                    state.changes("touched", touched_belong.clone(), keys, [], gone.clone());
                 }
-                state.changes("rows", belongs.clone(), RowKeys::Grouped(columns), rows, gone);
+                state.changes("rows", belongs.clone(), RowKeys::Grouped(columns), [], gone);
+                numbers
             }
-            None => {
-                let (rows, touched) = self.rows_of(&self.last.live_keys())?;
-                state.rows("rows", belongs.clone(), rows);
-                state.rows("touched", touched_belong.clone(), touched);
-            }
+            None => self.last.live_keys(),
+        };
+        let memory = self.spilling.memory();
+        state.behind("rows", belongs.clone(), memory, keys.chunks(STATE_ROWS).map(|keys| self.last.of(keys)))?;
+        if let Some(touches) = &self.touches {
+            let touched = keys.chunks(STATE_ROWS).map(|keys| {
+                let rows = self.last.of(keys)?.project(&self.last.keys)?;
+                with_note(&rows, "at", touches.of(keys))
+            });
+            state.behind("touched", touched_belong.clone(), memory, touched)?;
         }
         if let Some([rows, touched]) = spilled {
             state.later("rows", belongs, Arc::new(rows));

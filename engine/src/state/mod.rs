@@ -31,6 +31,7 @@ pub use self::read_at::SnapshotBytes;
 pub use self::reader::StateReader;
 pub(crate) use self::restore::TaskState;
 pub use self::restore::{Moved, Restore};
+use self::spill::set_aside;
 pub use self::spill::{ScratchFolder, StateMemory};
 use crate::error::Result;
 
@@ -108,26 +109,26 @@ struct Changes {
 struct Rows {
     batches: Vec<RecordBatch>,
     /// Rows behind them, which are not in memory.
-    later: Option<Later>,
+    later: Vec<Later>,
 }
 
 impl Rows {
     /// Rows that are in memory; batches without any are left out.
     fn held(batches: impl IntoIterator<Item = RecordBatch>) -> Self {
-        Self { batches: batches.into_iter().filter(|batch| batch.num_rows() > 0).collect(), later: None }
+        Self { batches: batches.into_iter().filter(|batch| batch.num_rows() > 0).collect(), later: Vec::new() }
     }
 
     fn later(rows: Arc<dyn LaterRows>) -> Self {
-        Self { batches: Vec::new(), later: Some(Later(rows)) }
+        Self { batches: Vec::new(), later: vec![Later(rows)] }
     }
 
     fn is_empty(&self) -> bool {
-        self.batches.is_empty() && self.later.is_none()
+        self.batches.is_empty() && self.later.is_empty()
     }
 
     /// All rows, in their order.
     fn all(&self) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send + use<>> {
-        let later = self.later.as_ref().map(|later| later.0.batches()).transpose()?;
+        let later = self.later.iter().map(|later| later.0.batches()).collect::<Result<Vec<_>>>()?;
         Ok(self.batches.clone().into_iter().map(Ok).chain(later.into_iter().flatten()))
     }
 }
@@ -181,6 +182,12 @@ impl Snapshot {
             rows.rows.all()?.try_for_each(|batch| batch.map(|batch| count += batch.num_rows()))?;
         }
         Ok(count)
+    }
+
+    /// How many of them are in memory.
+    #[cfg(test)]
+    pub(crate) fn rows_in_memory(&self) -> usize {
+        self.rows.values().flat_map(|rows| &rows.rows.batches).map(RecordBatch::num_rows).sum()
     }
 
     /// Whether it can be read with the snapshots before it only.
@@ -254,8 +261,35 @@ impl StateWriter<'_> {
 
     /// Has more rows written behind those of this name, when the snapshot is.
     pub fn later(&mut self, name: &str, belongs: Belongs, rows: Arc<dyn LaterRows>) {
+        self.of(name, belongs).later.push(Later(rows));
+    }
+
+    /// Has more rows written behind those of this name. They are made now: if there is a limit on the memory of their
+    /// operator they wait on disk, and some are in memory at a time.
+    pub(crate) fn behind(
+        &mut self,
+        name: &str,
+        belongs: Belongs,
+        memory: &StateMemory,
+        batches: impl Iterator<Item = Result<RecordBatch>>,
+    ) -> Result<()> {
+        if memory.is_limited() {
+            if let Some(aside) = set_aside(&memory.scratch, batches)? {
+                self.later(name, belongs, aside);
+            }
+            return Ok(());
+        }
+        let rows = Rows::held(batches.collect::<Result<Vec<_>>>()?);
+        if !rows.is_empty() {
+            self.of(name, belongs).batches.extend(rows.batches);
+        }
+        Ok(())
+    }
+
+    /// The rows of this name, which are all there are if nothing else has been said.
+    fn of(&mut self, name: &str, belongs: Belongs) -> &mut Rows {
         let whole = StateRows { belongs, rows: Rows::default(), changes: None };
-        self.snapshot.rows.entry(path(&self.prefix, name)).or_insert(whole).rows.later = Some(Later(rows));
+        &mut self.snapshot.rows.entry(path(&self.prefix, name)).or_insert(whole).rows
     }
 
     fn insert(&mut self, name: &str, rows: StateRows) {

@@ -15,7 +15,7 @@ use crate::state::spill::Part;
 use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 
 /// Groups written at a time. Tests want to see several batches.
-const PART_GROUPS: usize = if cfg!(test) { 2 } else { 1 << 16 };
+const PART_GROUPS: usize = if cfg!(test) { 2 } else { 1 << 14 };
 
 impl Aggregate {
     /// Writes the groups that have changed, or all; nothing is gathered.
@@ -29,24 +29,31 @@ impl Aggregate {
         let (keys, changed) = (self.key_columns.len(), self.unwritten.take(state));
         self.write_pairs(changed.is_some(), state)?;
         // Without keys there is one group, and no key to call it by.
-        let spilled = match changed.filter(|_| keys > 0) {
-            None => {
-                let all: Vec<u32> = (0..self.groups.len() as u32).collect();
-                state.rows("groups", Belongs::to_first(keys), self.group_rows(&all)?);
-                self.spilling.view(None)
-            }
+        let (groups, spilled) = match changed.filter(|_| keys > 0) {
+            None => ((0..self.groups.len() as u32).collect(), self.spilling.view(None)),
             Some(changed) => {
-                let rows = self.group_rows(&changed.numbers)?;
                 let columns = RowKeys::Grouped((0..keys).collect());
-                state.changes("groups", Belongs::to_first(keys), columns, rows, changed.gone);
-                self.spilling.view(Some(Part::Unwritten))
+                state.changes("groups", Belongs::to_first(keys), columns, [], changed.gone);
+                (changed.numbers, self.spilling.view(Some(Part::Unwritten)))
             }
         };
+        self.write_groups(&groups, state)?;
         if let Some(spilled) = spilled {
             state.later("groups", Belongs::to_first(keys), Arc::new(spilled));
         }
         self.spilling.note_written();
         Ok(())
+    }
+
+    fn write_groups(&mut self, groups: &[u32], state: &mut StateWriter<'_>) -> Result<()> {
+        let (memory, belongs) = (self.spilling.memory().clone(), Belongs::to_first(self.key_columns.len()));
+        // Some states are slow for each time that they are asked, so all is asked for at once where there is room.
+        let at_once = if memory.is_limited() { PART_GROUPS } else { groups.len().max(1) };
+        let batches = groups.chunks(at_once).flat_map(|groups| match self.group_rows(groups) {
+            Ok(batches) => batches.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        });
+        state.behind("groups", belongs, &memory, batches)
     }
 
     /// Writes what groups have in rows of their own: their keys, values, and what is known of the pair.

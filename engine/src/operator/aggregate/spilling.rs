@@ -19,7 +19,7 @@ use crate::state::{LaterRows, StateMemory};
 use crate::task::OperatorContext;
 
 /// Groups that are read at a time. Tests want to see several batches.
-const PART_GROUPS: usize = if cfg!(test) { 2 } else { 1 << 16 };
+const PART_GROUPS: usize = if cfg!(test) { 2 } else { 1 << 14 };
 
 /// Groups that are written at a time: they are in memory twice until they have gone.
 const SPILLED_GROUPS: usize = if cfg!(test) { 5 } else { 1 << 14 };
@@ -49,6 +49,11 @@ impl Spilling {
         // Without keys there is one group, which is always needed. Pairs of all groups are in one table.
         let spills = keys > 0 && !states.iter().any(|states| states.has_pairs());
         Self { memory: memory.limited_if(spills), keys, groups: None }
+    }
+
+    /// The memory of all groups.
+    pub(super) fn memory(&self) -> &StateMemory {
+        &self.memory
     }
 
     /// Whether groups may have to go.

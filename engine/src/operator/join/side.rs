@@ -13,7 +13,7 @@ use crate::operator::state_rows::{STATE_ROWS, take_ids, take_note, with_note};
 use crate::operator::unwritten_rows::{ToWrite, UnwrittenRows};
 use crate::rows::show_row;
 use crate::state::spill::Part;
-use crate::state::{Belongs, RowKeys, StateWriter};
+use crate::state::{Belongs, RowKeys, StateMemory, StateWriter};
 
 /// The end of a list.
 pub(super) const END: u32 = u32::MAX;
@@ -270,16 +270,22 @@ impl Side {
     /// Writes the rows that are there in the order in which they came. Behind their columns is `came`, the
     /// watermark then, if they have no event time, `partners`, how many each has, if that matters, and `id`. Returns
     /// which part of the rows on disk belongs to them, of which there are so many; none if all do.
-    pub(super) fn snapshot(&mut self, on_disk: usize, state: &mut StateWriter<'_>) -> Result<Option<Part>> {
+    pub(super) fn snapshot(
+        &mut self,
+        memory: &StateMemory,
+        on_disk: usize,
+        state: &mut StateWriter<'_>,
+    ) -> Result<Option<Part>> {
         state.value("watermark", &self.watermark)?;
         let belongs = self.belongs();
         let Some(ToWrite { mut rows, gone }) = self.unwritten.take(self.numbers(), on_disk, state)? else {
-            state.rows("rows", belongs, self.write_all(&self.live())?);
+            state.behind("rows", belongs, memory, self.write_all(&self.live()))?;
             return Ok(None);
         };
         rows.retain(|row| self.links[*row as usize].key != END);
         let id = RowKeys::Exact(vec![self.state_columns() - 1]);
-        state.changes("rows", belongs, id, self.write_all(&rows)?, [gone]);
+        state.changes("rows", belongs.clone(), id, [], [gone]);
+        state.behind("rows", belongs, memory, self.write_all(&rows))?;
         Ok(Some(Part::Unwritten))
     }
 
@@ -298,8 +304,8 @@ impl Side {
         self.width + usize::from(self.time.is_none()) + usize::from(self.counts_partners) + 1
     }
 
-    fn write_all(&self, numbers: &[u32]) -> Result<Vec<RecordBatch>> {
-        numbers.chunks(STATE_ROWS).map(|rows| self.write(rows)).collect()
+    fn write_all(&self, numbers: &[u32]) -> impl Iterator<Item = Result<RecordBatch>> {
+        numbers.chunks(STATE_ROWS).map(|rows| self.write(rows))
     }
 
     /// The times of these rows.

@@ -34,6 +34,11 @@ impl Spilling {
         Self { memory, recency: Recency::default(), sides: [None, None] }
     }
 
+    /// The memory of all rows.
+    pub(super) fn memory(&self) -> &StateMemory {
+        &self.memory
+    }
+
     /// Whether rows may have to go.
     pub(super) fn is_limited(&self) -> bool {
         self.memory.is_limited()

@@ -49,6 +49,11 @@ impl Spilling {
         Ok(Self { memory: memory.clone(), recency: Recency::default(), rows, columns })
     }
 
+    /// The memory of all rows.
+    pub(super) fn memory(&self) -> &StateMemory {
+        &self.memory
+    }
+
     /// Only these keys are in memory: the i-th has the number i now.
     pub(super) fn keep(&mut self, live: &[u32]) {
         self.recency.keep(live);

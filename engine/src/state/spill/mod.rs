@@ -3,18 +3,20 @@
 //!
 //! Reading order: [`backend`] is the seam, [`sorted_runs`] the store behind it, with its files ([`run`],
 //! [`scratch`]) and what it knows without reading them ([`membership`]); [`rows`] is the container that operators
-//! have: Arrow columns by key. All of it is scratch. What outlives a process is in checkpoints, in their format.
+//! have: Arrow columns by key. [`set_aside`] has what snapshots wait with. All of it is scratch. What outlives a process is in checkpoints, in their format.
 
 mod backend;
 mod membership;
 mod rows;
 mod run;
 mod scratch;
+mod set_aside;
 mod sorted_runs;
 
 pub(crate) use backend::Part;
 pub(crate) use rows::{SpilledRows, SpilledView};
 pub use scratch::ScratchFolder;
+pub(crate) use set_aside::set_aside;
 
 /// How much state an instance of an operator keeps in memory, and where the rest goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -69,6 +69,11 @@ impl ScratchFile {
         u32::try_from(bytes.len()).map_err(too_long)
     }
 
+    /// The file itself, which is not changed any more.
+    pub(crate) fn into_file(self) -> File {
+        self.file
+    }
+
     /// Writes bytes at an offset.
     pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.file.write_all_at(bytes, offset).map_err(|source| self.folder.failed("write", source))
