@@ -4,6 +4,7 @@
 //! depends on order (a sum of floats, a model, a file) takes its rows from here: by event time, then
 //! by all columns, so the same rows always come in the same order.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch, UInt32Array};
@@ -216,10 +217,14 @@ impl JoinKeys {
         Belongs::ToKeys(self.columns.clone())
     }
 
+    /// The key columns of rows, as keys are compared.
+    pub(crate) fn columns(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
+        self.columns.iter().map(|column| canonical_key(batch.column(*column))).collect()
+    }
+
     /// The key of every row.
     pub(crate) fn of(&self, batch: &RecordBatch) -> Result<KeyRows> {
-        let columns: Vec<ArrayRef> = self.columns.iter().map(|column| Arc::clone(batch.column(*column))).collect();
-        self.of_columns(&columns)
+        self.of_columns(&self.columns(batch))
     }
 
     /// The key of every row of these key columns.
@@ -243,6 +248,14 @@ impl KeyRows {
     pub(crate) fn get(&self, row: usize) -> Option<&[u8]> {
         let known = self.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
         known.then(|| self.rows.as_ref().map_or(&[][..], |rows| rows.row(row).data()))
+    }
+}
+
+impl KeyRows {
+    /// The first row of each key, of so many rows.
+    pub(crate) fn first_rows(&self, rows: usize) -> Vec<u32> {
+        let mut seen = HashSet::with_capacity(rows);
+        (0..rows as u32).filter(|row| self.get(*row as usize).is_some_and(|key| seen.insert(key))).collect()
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) type Place = (u32, u32);
 pub(super) struct HeldRows {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
+    /// The number of each batch's first row.
+    starts: Vec<u32>,
     /// How many rows the batches hold, and how many were left by the last clean-up.
     rows: usize,
     kept: usize,
@@ -34,12 +36,13 @@ pub(super) struct HeldRows {
 
 impl HeldRows {
     pub(super) fn new(schema: SchemaRef) -> Self {
-        Self { schema, batches: Vec::new(), rows: 0, kept: 0, bytes: 0 }
+        Self { schema, batches: Vec::new(), starts: Vec::new(), rows: 0, kept: 0, bytes: 0 }
     }
 
     /// Holds a batch that is not empty; returns its number.
     pub(super) fn push(&mut self, batch: RecordBatch) -> u32 {
         debug_assert!(batch.num_rows() > 0, "an empty batch would never be cleaned up");
+        self.starts.push(self.rows as u32);
         self.rows += batch.num_rows();
         self.bytes += batch_bytes(&batch);
         self.batches.push(batch);
@@ -49,9 +52,26 @@ impl HeldRows {
     /// Lets the batch go that was pushed last.
     pub(super) fn drop_last(&mut self) {
         if let Some(batch) = self.batches.pop() {
+            self.starts.pop();
             self.rows -= batch.num_rows();
             self.bytes -= batch_bytes(&batch);
         }
+    }
+
+    /// The number of a row: how many have been pushed before it, of those that are held.
+    pub(super) fn number(&self, (batch, row): Place) -> u32 {
+        self.starts[batch as usize] + row
+    }
+
+    /// The place of a row by its number.
+    pub(super) fn place(&self, number: u32) -> Place {
+        let batch = self.starts.partition_point(|start| *start <= number) - 1;
+        (batch as u32, number - self.starts[batch])
+    }
+
+    /// The columns of the rows.
+    pub(super) fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// The rows in these places, in their order.
@@ -71,6 +91,7 @@ impl HeldRows {
     /// Keeps these rows only: the i-th is now in place (0, i).
     pub(super) fn keep(&mut self, live: &[Place]) -> Result<()> {
         self.batches = if live.is_empty() { Vec::new() } else { vec![self.gather(live)?] };
+        self.starts = vec![0; self.batches.len()];
         self.bytes = self.batches.iter().map(batch_bytes).sum();
         self.rows = live.len();
         self.kept = live.len();
@@ -89,14 +110,10 @@ impl HeldRows {
         Ok(())
     }
 
-    /// The batches that rows are held in.
-    pub(super) fn batches(&self) -> &[RecordBatch] {
-        &self.batches
-    }
-
-    /// How many rows each batch has.
-    pub(super) fn batch_rows(&self) -> impl Iterator<Item = usize> {
-        self.batches.iter().map(RecordBatch::num_rows)
+    /// Of rows that are in one batch, as they are after a clean-up, so many from this number on.
+    pub(super) fn slice(&self, first: u32, rows: usize) -> RecordBatch {
+        debug_assert!(self.batches.len() == 1, "there has been a clean-up");
+        self.batches[0].slice(first as usize, rows)
     }
 
     /// How many rows are held.

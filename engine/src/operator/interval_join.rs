@@ -6,6 +6,7 @@
 //! that much behind it.
 
 mod side;
+mod spilling;
 mod timed_keys;
 
 use std::sync::Arc;
@@ -22,8 +23,9 @@ use super::Operator;
 use super::filter::holds;
 use super::held_rows::Place;
 use super::late_rows::without_late;
+use super::state_rows::least_watermark;
 use crate::error::Result;
-use crate::state::{StateReader, StateWriter};
+use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 const LEFT: usize = 0;
@@ -43,6 +45,8 @@ pub(super) struct IntervalJoin {
     pairs: SchemaRef,
     output_time: Option<JoinSide>,
     output: SchemaRef,
+    /// What the rows of both sides may take.
+    memory: StateMemory,
 }
 
 /// Rows that came just now, each beside a held row of the other side.
@@ -53,14 +57,22 @@ struct Candidates {
 }
 
 impl IntervalJoin {
-    pub(super) fn new(node: &IntervalJoinNode, left: &SchemaRef, right: &SchemaRef, output: SchemaRef) -> Result<Self> {
-        let kind = node.kind;
-        let left = Side::new(left, &node.left_keys, node.left_time, (node.lower, node.upper), kind, JoinSide::Left)?;
-        let reach = (-node.upper, -node.lower);
-        let right = Side::new(right, &node.right_keys, node.right_time, reach, kind, JoinSide::Right)?;
+    pub(super) fn new(
+        node: &IntervalJoinNode,
+        left: &SchemaRef,
+        right: &SchemaRef,
+        output: SchemaRef,
+        memory: &StateMemory,
+    ) -> Result<Self> {
+        // Without keys each row asks for all of the other side.
+        let (kind, memory) = (node.kind, memory.limited_if(!node.left_keys.is_empty()));
+        let (reach, is_left) = ((node.lower, node.upper), (kind, JoinSide::Left));
+        let left = Side::new(left, &node.left_keys, node.left_time, reach, is_left, &memory)?;
+        let (reach, is_right) = ((-node.upper, -node.lower), (kind, JoinSide::Right));
+        let right = Side::new(right, &node.right_keys, node.right_time, reach, is_right, &memory)?;
         let pairs = Arc::clone(&node.pairs.0);
         let filter = node.filter.as_ref().map(|filter| filter.to_physical(&pairs)).transpose()?;
-        Ok(Self { kind, sides: [left, right], filter, pairs, output_time: node.output_time, output })
+        Ok(Self { kind, sides: [left, right], filter, pairs, output_time: node.output_time, output, memory })
     }
 
     /// Finds the partners that the other side holds.
@@ -159,9 +171,12 @@ impl IntervalJoin {
         Ok(RecordBatch::try_new(Arc::clone(&self.output), columns)?)
     }
 
-    /// Emits the held rows of a side that will have no partner.
+    /// Emits the rows of a side that will have no partner.
     fn emit_ruled_out(&mut self, port: usize, ctx: &mut OperatorContext) -> Result<()> {
         let other = self.sides[1 - port].watermark;
+        for rows in self.sides[port].take_due(other)? {
+            ctx.emit(self.without_partner(port, &rows)?);
+        }
         let places = self.sides[port].take_ruled_out(other);
         for chunk in places.chunks(CHUNK_ROWS) {
             let rows = self.sides[port].gather(chunk)?;
@@ -203,8 +218,10 @@ impl Operator for IntervalJoin {
         }
         let times = event_times(batch.column(side.time))?;
         let mut arrival = side.arrival(batch, times)?;
+        self.take_back(port, &arrival)?;
         self.probe(port, &mut arrival, ctx)?;
-        self.settle(port, arrival, ctx)
+        self.settle(port, arrival, ctx)?;
+        self.spill()
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
@@ -215,6 +232,7 @@ impl Operator for IntervalJoin {
             self.emit_ruled_out(port, ctx)?;
             self.sides[port].clean_up(watermarks.port(1 - port))?;
         }
+        self.spill()?;
         ctx.emit_watermark(self.output_watermark());
         Ok(())
     }
@@ -222,19 +240,24 @@ impl Operator for IntervalJoin {
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         for (port, name) in NAMES.iter().enumerate() {
             let other = self.sides[1 - port].watermark;
-            self.sides[port].snapshot(other, &mut state.part(name))?;
+            self.sides[port].snapshot(&self.memory, other, &mut state.part(name))?;
         }
         Ok(())
     }
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
-        self.sides.iter_mut().zip(NAMES).try_for_each(|(side, name)| side.restore(&state.part(name)))?;
-        let [left, right] = self.sides.each_ref().map(|side| side.watermark);
-        self.sides.iter_mut().zip([right, left]).try_for_each(|(side, other)| side.drop_ruled_out(other))
+        for (side, name) in self.sides.iter_mut().zip(NAMES) {
+            side.watermark = least_watermark(&state.part(name), "watermark")?;
+        }
+        (0..self.sides.len()).try_for_each(|port| self.restore_side(port, state))
     }
 
     fn state_bytes(&self) -> usize {
-        self.sides.iter().map(Side::bytes).sum()
+        self.bytes_in_memory() + self.bytes_beside()
+    }
+
+    fn spilled_bytes(&self) -> u64 {
+        self.sides.iter().map(|side| side.on_disk.disk_bytes()).sum()
     }
 }
 

@@ -133,7 +133,7 @@ impl Join {
 
     fn bound_changes(&mut self) {
         for (port, side) in self.sides.iter_mut().enumerate() {
-            side.bound_changes(self.spilling.rows(port));
+            side.bound_changes(self.spilling.sides[port].len());
         }
     }
 
@@ -307,9 +307,11 @@ impl Join {
             for (port, ttl) in self.ttl.into_iter().enumerate() {
                 let Some(oldest) = ttl.map(|ttl| watermark.0.plus(-ttl)) else { continue };
                 self.sides[port].drop_before(oldest);
-                let side = &mut self.sides[port];
-                let gone = side.notes_gone().then_some(|rows| side.note_gone(&rows));
-                self.spilling.drop_before(port, oldest.0, gone)?;
+                let (side, on_disk) = (&mut self.sides[port], &mut self.spilling.sides[port]);
+                match side.notes_gone() {
+                    true => on_disk.take_before(oldest.0, |rows| side.note_gone(&rows))?,
+                    false => on_disk.drop_before(oldest.0)?,
+                }
             }
             self.bound_changes();
         }
@@ -359,12 +361,13 @@ impl Operator for Join {
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("next_clean_up", &self.next_clean_up)?;
         for (port, (side, name)) in self.sides.iter_mut().zip(NAMES).enumerate() {
-            let only = side.snapshot(self.spilling.memory(), self.spilling.rows(port), &mut state.part(name))?;
-            if let Some(spilled) = self.spilling.view(port, only) {
-                state.part(name).later("rows", side.belongs(), Arc::new(spilled));
+            let on_disk = &mut self.spilling.sides[port];
+            let only = side.snapshot(&self.spilling.memory, on_disk.len(), &mut state.part(name))?;
+            if let Some(spilled) = on_disk.view(only) {
+                state.part(name).later("rows", side.belongs(), spilled);
             }
+            on_disk.note_written();
         }
-        self.spilling.note_written();
         Ok(())
     }
 

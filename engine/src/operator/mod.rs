@@ -31,6 +31,7 @@ mod sessions;
 mod sink;
 mod sorted_rows;
 mod source;
+mod state_on_disk;
 mod state_rows;
 mod temporal_join;
 mod time_to_live;
@@ -172,7 +173,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         }
         NodeKind::Join(join) => Box::new(join::Join::new(join, &inputs[0], &inputs[1], output, &env.state_memory)?),
         NodeKind::IntervalJoin(join) => {
-            Box::new(interval_join::IntervalJoin::new(join, &inputs[0], &inputs[1], output)?)
+            Box::new(interval_join::IntervalJoin::new(join, &inputs[0], &inputs[1], output, &env.state_memory)?)
         }
         NodeKind::TemporalJoin(join) => {
             Box::new(temporal_join::TemporalJoin::new(join, &inputs[0], &inputs[1], output)?)

@@ -133,6 +133,7 @@ impl NodeKind {
         match self {
             Self::Aggregate(aggregate) => !aggregate.keys.is_empty(),
             Self::Join(join) => !join.left_keys.is_empty(),
+            Self::IntervalJoin(join) => !join.left_keys.is_empty(),
             Self::Normalize(_) => true,
             _ => false,
         }

@@ -14,7 +14,7 @@ use super::{Aggregate, Group};
 use crate::error::Result;
 use crate::operator::changed_keys::others;
 use crate::operator::groups::{columns_of, named};
-use crate::state::spill::{Part, SpilledRows, SpilledView};
+use crate::state::spill::{KeyRuns, Part, SpilledRows, SpilledView};
 use crate::state::{LaterRows, StateMemory};
 use crate::task::OperatorContext;
 
@@ -80,7 +80,7 @@ impl Spilling {
             None => {
                 let (keys, known) = batch.schema_ref().fields().split_at(self.keys);
                 let [keys, known] = [keys, known].map(|fields| SchemaRef::new(Schema::new(fields)));
-                let rows = SpilledRows::new(self.memory.scratch.clone(), &keys, &known)?;
+                let rows = SpilledRows::new(self.memory.scratch.clone(), KeyRuns::One, &keys, &known)?;
                 self.groups.insert(SpilledGroups { rows, schema: batch.schema() })
             }
         };

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array, UInt64Array};
+use arrow::compute::{filter_record_batch, take_arrays, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::node::{JoinKind, JoinSide};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::timed_keys::{HeldRow, TimedKeys};
 use crate::error::Result;
-use crate::operator::changed_rows::ChangedRows;
+use crate::operator::groups::key_schema;
 use crate::operator::held_rows::{HeldRows, Place};
-use crate::operator::state_rows::{least_watermark, take_note, with_note};
+use crate::operator::state_on_disk::StateOnDisk;
+use crate::operator::state_rows::{STATE_ROWS, take_ids, take_note, with_note};
+use crate::operator::unwritten_rows::{ToWrite, UnwrittenRows};
 use crate::rows::{JoinKeys, KeyRows};
-use crate::state::{RowKeys, StateReader, StateWriter};
+use crate::state::spill::{KeyRuns, Part};
+use crate::state::{RowKeys, StateMemory, StateWriter};
 
 /// Stands for a row that is not kept.
 const GONE: u32 = u32::MAX;
@@ -40,31 +43,36 @@ pub(super) struct Fate {
 /// See the [module](self).
 pub(super) struct Side {
     keys: JoinKeys,
+    key_schema: SchemaRef,
     pub(super) time: usize,
     /// A row at time t matches the other side's rows in `[t + reach.0, t + reach.1]`.
     pub(super) reach: (i64, i64),
     pub(super) watermark: Watermark,
-    role: Role,
+    pub(super) role: Role,
     held: HeldRows,
     by_key: TimedKeys,
     /// Of each held batch, which rows have found a partner, if the join wants to know.
     matched: Vec<Vec<bool>>,
     /// Of each held batch, its rows in the order in which they are ruled out, if the join keeps those.
     waiting: Vec<Waiting>,
-    /// The greatest time of rows that have been held.
-    last_time: i64,
-    /// Rows that are held since state was written; nothing of them changes but where matches are noted. Mostly it is
-    /// the same memory.
-    unwritten: ChangedRows,
+    /// How many held rows have left at their match.
+    done: usize,
+    /// The greatest time of rows that are held.
+    pub(super) last_time: i64,
+    /// What has changed since state was written, but for rows that are ruled out: which they are follows from their
+    /// times.
+    unwritten: UnwrittenRows,
+    /// Rows that have no room in memory.
+    pub(super) on_disk: StateOnDisk,
 }
 
 /// What a join does with a side's rows besides pairing them.
 #[derive(Debug, Clone, Copy)]
-struct Role {
+pub(super) struct Role {
     /// A row is done with at its first match: semi and anti joins.
-    leaves_at_match: bool,
+    pub(super) leaves_at_match: bool,
     /// A row without a partner is emitted.
-    keeps_unmatched: bool,
+    pub(super) keeps_unmatched: bool,
 }
 
 /// Rows of a batch by event time.
@@ -88,12 +96,13 @@ impl Side {
         keys: &[usize],
         time: usize,
         reach: (i64, i64),
-        kind: JoinKind,
-        side: JoinSide,
+        (kind, side): (JoinKind, JoinSide),
+        memory: &StateMemory,
     ) -> Result<Self> {
         let leaves_at_match = kind.single_side() == Some(side);
         Ok(Self {
             keys: JoinKeys::new(schema, keys)?,
+            key_schema: key_schema(schema, keys),
             time,
             reach,
             watermark: Watermark::MIN,
@@ -102,13 +111,21 @@ impl Side {
             by_key: TimedKeys::default(),
             matched: Vec::new(),
             waiting: Vec::new(),
+            done: 0,
             last_time: i64::MIN,
-            unwritten: ChangedRows::default(),
+            unwritten: UnwrittenRows::default(),
+            on_disk: StateOnDisk::new(memory, KeyRuns::Many),
         })
     }
 
     pub(super) fn arrival(&self, batch: RecordBatch, times: TimestampMicrosecondArray) -> Result<Arrival> {
         Ok(Arrival { keys: self.keys.of(&batch)?, matched: vec![false; batch.num_rows()], batch, times })
+    }
+
+    /// The keys of rows that have just come, each once.
+    pub(super) fn keys_of(&self, arrival: &Arrival) -> Result<Vec<ArrayRef>> {
+        let firsts = UInt32Array::from(arrival.keys.first_rows(arrival.batch.num_rows()));
+        Ok(take_arrays(&self.keys.columns(&arrival.batch), &firsts, None)?)
     }
 
     /// The other side's times that a row at `time` can match, first and last.
@@ -132,7 +149,7 @@ impl Side {
         let from = rows.partition_point(|(time, _)| *time < first);
         let until = rows.partition_point(|(time, _)| *time <= last);
         let places = rows.get(from..until).unwrap_or_default().iter().map(|(_, place)| *place);
-        places.filter(|place| !(self.role.leaves_at_match && self.is_matched(*place)))
+        places.filter(|place| !self.is_done(*place))
     }
 
     pub(super) fn gather(&self, places: &[Place]) -> Result<RecordBatch> {
@@ -151,11 +168,24 @@ impl Side {
                 first.push((*batch, *row));
             }
         }
+        for row in first.iter().map(|place| self.held.number(*place)) {
+            match self.role.leaves_at_match {
+                true => self.unwritten.note_gone(row),
+                false => self.unwritten.note_changed(row),
+            }
+        }
+        self.done += if self.role.leaves_at_match { first.len() } else { 0 };
+        self.unwritten.forget_if_most_is_gone(self.held.rows() + self.on_disk.len());
         first
     }
 
     fn is_matched(&self, (batch, row): Place) -> bool {
         self.matched[batch as usize][row as usize]
+    }
+
+    /// Whether a held row has left at its match.
+    fn is_done(&self, place: Place) -> bool {
+        self.role.leaves_at_match && self.is_matched(place)
     }
 
     /// Whether no later row of the other side can match a row at `time`.
@@ -189,7 +219,6 @@ impl Side {
         } else {
             take_record_batch(&arrival.batch, &UInt32Array::from(rows.to_vec()))?
         };
-        self.unwritten.note(&batch, self.held.rows());
         let number = self.held.push(batch);
         for (place, row) in rows.iter().enumerate() {
             let Some(key) = arrival.keys.get(*row as usize) else { continue };
@@ -230,22 +259,24 @@ impl Side {
     }
 
     pub(super) fn drop_ruled_out(&mut self, other: Watermark) -> Result<()> {
+        self.drop_rows(|side, time, place| side.is_ruled_out(time, other) || side.is_done(place))
+    }
+
+    /// Drops held rows, by their times and places.
+    fn drop_rows(&mut self, goes: impl Fn(&Self, i64, Place) -> bool) -> Result<()> {
         let mut by_key = std::mem::take(&mut self.by_key);
-        let is_done = |place| self.role.leaves_at_match && self.is_matched(place);
-        by_key.retain(|(time, place)| !self.is_ruled_out(*time, other) && !is_done(*place));
+        by_key.retain(|(time, place)| !goes(self, *time, *place));
         // In the order in which they came: the map's own would differ from run to run.
-        let mut numbers: Vec<Vec<u32>> = self.held.batch_rows().map(|rows| vec![GONE; rows]).collect();
-        by_key.all().for_each(|(_, (batch, row))| numbers[*batch as usize][*row as usize] = 0);
-        let mut live: Vec<Place> = Vec::new();
-        for (batch, numbers) in numbers.iter_mut().enumerate() {
-            for (row, number) in numbers.iter_mut().enumerate().filter(|(_, number)| **number != GONE) {
-                *number = live.len() as u32;
-                live.push((batch as u32, row as u32));
-            }
+        let mut numbers = vec![GONE; self.held.rows()];
+        by_key.all().for_each(|(_, place)| numbers[self.held.number(*place) as usize] = 0);
+        let mut live: Vec<u32> = Vec::new();
+        for (old, number) in numbers.iter_mut().enumerate().filter(|(_, number)| **number != GONE) {
+            *number = live.len() as u32;
+            live.push(old as u32);
         }
         let mut times = vec![0; live.len()];
         for (time, place) in by_key.all_mut() {
-            let number = numbers[place.0 as usize][place.1 as usize];
+            let number = numbers[self.held.number(*place) as usize];
             times[number as usize] = *time;
             *place = (0, number);
         }
@@ -253,65 +284,184 @@ impl Side {
         self.keep(&live, &times)
     }
 
-    /// Keeps the rows in these places, which have these times, and gives the i-th the place (0, i).
-    fn keep(&mut self, live: &[Place], times: &[i64]) -> Result<()> {
-        let tracked = live.iter().filter(|_| self.role.is_tracked());
+    /// Keeps the rows with these numbers, which have these times, and gives the i-th the place (0, i).
+    fn keep(&mut self, live: &[u32], times: &[i64]) -> Result<()> {
+        self.unwritten.keep(live, self.held.rows() as u32);
+        let places: Vec<Place> = live.iter().map(|row| self.held.place(*row)).collect();
+        let tracked = places.iter().filter(|_| self.role.is_tracked());
         let matched: Vec<bool> = tracked.map(|place| self.is_matched(*place)).collect();
+        (self.done, self.last_time) = (0, times.iter().copied().max().unwrap_or(i64::MIN));
         self.matched.clear();
         self.waiting.clear();
         if !live.is_empty() {
             self.matched.push(matched);
             self.waiting.extend(self.role.keeps_unmatched.then(|| Waiting::new(times.iter().copied())));
         }
-        self.held.keep(live)
+        self.held.keep(&places)
     }
 
     /// Writes the rows that may still find a partner, in the order in which they came. Behind their columns
-    /// is whether each has found one, if the join wants to know. What is ruled out has been emitted. If it does not,
-    /// rows change in nothing, and it follows from their times which are gone.
-    pub(super) fn snapshot(&mut self, other: Watermark, state: &mut StateWriter<'_>) -> Result<()> {
+    /// is whether each has found one, if the join wants to know, and its id. What is ruled out has been emitted.
+    pub(super) fn snapshot(
+        &mut self,
+        memory: &StateMemory,
+        other: Watermark,
+        state: &mut StateWriter<'_>,
+    ) -> Result<()> {
         state.value("watermark", &self.watermark)?;
-        let come = self.unwritten.take(state.takes_changes() && !self.role.is_tracked());
-        if come.is_none() || self.is_ruled_out(self.last_time, other) {
+        let is_whole = !self.unwritten.is_noting() || !state.takes_changes();
+        if is_whole || self.done > 0 || self.is_ruled_out(self.last_time, other) {
             self.drop_ruled_out(other)?;
         }
-        if let Some(come) = come {
-            state.changes("rows", self.keys.belongs(), RowKeys::Each, come, []);
-            return Ok(());
-        }
-        let mut batches = self.held.batches().to_vec();
-        if self.role.is_tracked() {
-            for (batch, matched) in batches.iter_mut().zip(&self.matched) {
-                *batch = with_note(batch, "matched", BooleanArray::from(matched.clone()))?;
+        let (all, belongs) = (self.held.rows() as u32, self.keys.belongs());
+        let changes = self.unwritten.take(all, self.on_disk.len(), state)?;
+        let only = changes.as_ref().map(|_| Part::Unwritten);
+        match changes {
+            None => {
+                let parts = (0..all).step_by(STATE_ROWS).map(|start| {
+                    let numbers: Vec<u32> = (start..all).take(STATE_ROWS).collect();
+                    self.with_notes(&self.held.slice(start, numbers.len()), &numbers)
+                });
+                state.behind("rows", belongs.clone(), memory, parts)?;
+            }
+            Some(ToWrite { rows, gone }) => {
+                let id = RowKeys::Exact(vec![self.columns()]);
+                state.changes("rows", belongs.clone(), id, [], [gone]);
+                let parts = rows.chunks(STATE_ROWS).map(|rows| self.write(rows));
+                state.behind("rows", belongs.clone(), memory, parts)?;
             }
         }
-        state.rows("rows", self.keys.belongs(), batches);
-        Ok(())
-    }
-
-    pub(super) fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
-        self.watermark = least_watermark(state, "watermark")?;
-        for batch in state.rows("rows")? {
-            let (batch, matched) = if self.role.is_tracked() {
-                let (batch, matched) = take_note::<BooleanArray>(&batch)?;
-                (batch, matched.values().iter().collect())
-            } else {
-                let rows = batch.num_rows();
-                (batch, vec![false; rows])
-            };
-            let times = event_times(batch.column(self.time))?;
-            let arrival = Arrival { matched, ..self.arrival(batch, times)? };
-            let all: Vec<u32> = (0..arrival.batch.num_rows() as u32).collect();
-            self.hold(&arrival, &all)?;
+        if let Some(spilled) = self.on_disk.view(only) {
+            state.later("rows", belongs, spilled);
         }
-        self.held.note_clean();
-        self.unwritten.begin();
+        self.on_disk.note_written();
         Ok(())
     }
 
-    /// Bytes held.
+    /// How many columns rows have in state before their ids.
+    fn columns(&self) -> usize {
+        self.held.schema().fields().len() + usize::from(self.role.is_tracked())
+    }
+
+    fn write(&self, numbers: &[u32]) -> Result<RecordBatch> {
+        let places: Vec<Place> = numbers.iter().map(|row| self.held.place(*row)).collect();
+        self.with_notes(&self.held.gather(&places)?, numbers)
+    }
+
+    /// These rows with what is known of them.
+    fn with_notes(&self, rows: &RecordBatch, numbers: &[u32]) -> Result<RecordBatch> {
+        let mut rows = rows.clone();
+        if self.role.is_tracked() {
+            let matched = numbers.iter().map(|row| Some(self.is_matched(self.held.place(*row))));
+            rows = with_note(&rows, "matched", matched.collect::<BooleanArray>())?;
+        }
+        with_note(&rows, "id", UInt64Array::from_iter_values(numbers.iter().map(|row| self.unwritten.id(*row))))
+    }
+
+    /// Rows as they were written, and their ids.
+    fn read(&self, rows: &RecordBatch) -> Result<(Arrival, UInt64Array)> {
+        // State of the first format has no ids where nothing was noted of rows.
+        let (rows, ids) = match rows.num_columns() > self.columns() {
+            true => take_ids(rows)?,
+            false => (rows.clone(), self.unwritten.new_ids(rows.num_rows())),
+        };
+        let (batch, matched) = if self.role.is_tracked() {
+            let (batch, matched) = take_note::<BooleanArray>(&rows)?;
+            (batch, matched.values().iter().collect())
+        } else {
+            let matched = vec![false; rows.num_rows()];
+            (rows, matched)
+        };
+        let times = event_times(batch.column(self.time))?;
+        Ok((Arrival { matched, ..self.arrival(batch, times)? }, ids))
+    }
+
+    /// What is taken up from now on is what was written.
+    pub(super) fn begin(&mut self) {
+        self.unwritten.begin();
+    }
+
+    /// Takes up rows that were written, but for those that are ruled out. Their ids are others' too if they are
+    /// `renumbered`.
+    pub(super) fn take_up(&mut self, rows: &RecordBatch, renumbered: bool, other: Watermark) -> Result<()> {
+        let times = event_times(rows.column(self.time))?;
+        let live = times.values().iter().map(|time| Some(!self.is_ruled_out(*time, other)));
+        let (arrival, mut ids) = self.read(&filter_record_batch(rows, &live.collect())?)?;
+        if renumbered {
+            ids = self.unwritten.new_ids(ids.len());
+        }
+        self.hold_known(&arrival, &ids)
+    }
+
+    /// All rows that were written have been taken up.
+    pub(super) fn end(&mut self) {
+        self.held.note_clean();
+        self.unwritten.end(self.held.rows() as u32);
+    }
+
+    fn hold_known(&mut self, arrival: &Arrival, ids: &UInt64Array) -> Result<()> {
+        self.unwritten.take_up(self.held.rows() as u32, ids);
+        self.hold(arrival, &(0..arrival.batch.num_rows() as u32).collect::<Vec<_>>())
+    }
+
+    /// How many rows are held.
+    pub(super) fn rows(&self) -> usize {
+        self.held.rows()
+    }
+
+    /// All held rows by their times.
+    pub(super) fn by_time(&self) -> Vec<(i64, u32)> {
+        let mut rows: Vec<(i64, u32)> =
+            self.by_key.all().map(|(time, place)| (*time, self.held.number(*place))).collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    /// Puts these rows on disk, in the order of their numbers.
+    pub(super) fn put_away(&mut self, rows: &[(i64, u32)]) -> Result<()> {
+        let (written, unwritten): (Vec<_>, Vec<_>) =
+            rows.iter().partition(|(_, row)| self.unwritten.part(*row) == Part::Written);
+        for (part, rows) in [(Part::Written, written), (Part::Unwritten, unwritten)] {
+            for rows in rows.chunks(STATE_ROWS) {
+                let (times, numbers): (Vec<i64>, Vec<u32>) = rows.iter().copied().unzip();
+                let batch = self.write(&numbers)?;
+                self.on_disk.put(part, (&self.key_schema, &self.keys.columns(&batch)), &batch, &times)?;
+            }
+        }
+        self.unwritten.note_on_disk(self.held.rows() as u32);
+        let mut goes = vec![false; self.held.rows()];
+        rows.iter().for_each(|(_, row)| goes[*row as usize] = true);
+        self.drop_rows(|side, _, place| goes[side.held.number(place) as usize])
+    }
+
+    /// Holds rows that were on disk, in these parts, or in any.
+    pub(super) fn hold_again(&mut self, rows: &RecordBatch, parts: Option<&[Part]>) -> Result<()> {
+        let (first, (arrival, ids)) = (self.held.rows() as u32, self.read(rows)?);
+        self.hold_known(&arrival, &ids)?;
+        for row in 0..rows.num_rows() {
+            if parts.is_none_or(|parts| parts[row] == Part::Unwritten) {
+                self.unwritten.note_changed(first + row as u32);
+            }
+        }
+        Ok(())
+    }
+
+    /// Of rows as they were on disk those that are ruled out and have no partner, without what is known of them; and all
+    /// those that are not ruled out.
+    pub(super) fn part_ruled_out(&self, rows: &RecordBatch, other: Watermark) -> Result<[RecordBatch; 2]> {
+        let (arrival, _) = self.read(rows)?;
+        let over: Vec<bool> = arrival.times.values().iter().map(|time| self.is_ruled_out(*time, other)).collect();
+        let alone = over.iter().zip(&arrival.matched).map(|(over, matched)| Some(*over && !matched)).collect();
+        let waiting = over.iter().map(|over| Some(!over)).collect();
+        Ok([filter_record_batch(&arrival.batch, &alone)?, filter_record_batch(rows, &waiting)?])
+    }
+
+    /// Bytes held in memory.
     pub(super) fn bytes(&self) -> usize {
-        self.held.bytes() + self.by_key.bytes() + self.held.rows() * size_of::<HeldRow>()
+        let known = size_of::<HeldRow>()
+            + usize::from(self.role.is_tracked())
+            + if self.role.keeps_unmatched { size_of::<(i64, u32)>() } else { 0 };
+        self.held.bytes() + self.by_key.bytes() + self.held.rows() * known + self.unwritten.bytes()
     }
 }
 

@@ -12,7 +12,7 @@ use tidemill_plans::node::NodeKind;
 
 use super::*;
 use crate::testing::OperatorHarness;
-use crate::testing::graph::{cases, harness, joined, schema, sorted_rows};
+use crate::testing::graph::{cases, graph, joined, schema, sorted_rows};
 use crate::testing::instances;
 
 /// Left rows `k a t`, right rows `k b t`; `lower <= right - left <= upper`, in seconds.
@@ -40,6 +40,17 @@ fn join_of(
     output_time: Option<JoinSide>,
     filter: Option<Expr>,
 ) -> OperatorHarness {
+    with_memory(kind, keys, (lower, upper), output_time, (filter, None))
+}
+
+/// The same, with so many bytes for its rows.
+fn with_memory(
+    kind: JoinKind,
+    keys: &[usize],
+    (lower, upper): (i64, i64),
+    output_time: Option<JoinSide>,
+    (filter, bytes_max): (Option<Expr>, Option<usize>),
+) -> OperatorHarness {
     let (left, right) = (schema("lk:text a:int lt:time"), schema("rk:text b:int rt:time"));
     let pairs = joined(&left, &right);
     let output = match kind.single_side() {
@@ -59,7 +70,7 @@ fn join_of(
         pairs: StreamSchema(pairs),
         output_time,
     };
-    harness(NodeKind::IntervalJoin(node), &[&left, &right], output)
+    OperatorHarness::with_memory(&graph(NodeKind::IntervalJoin(node), &[&left, &right], output), bytes_max).unwrap()
 }
 
 /// A step a line: `L row`, `R row`, `L watermark seconds`, `R watermark seconds`, `end`.
@@ -392,7 +403,7 @@ fn a_stop_drops_what_waits() {
 fn rows_that_are_done_with_leave_the_state_for_every_kind() {
     for kind in KINDS {
         let mut harness = kind_of(kind, 0, 5, None);
-        for time in 0..300 {
+        for time in 0..120 {
             play(
                 &mut harness,
                 &format!(
@@ -494,30 +505,30 @@ fn nested_loop(kind: JoinKind, [left, right]: &[Vec<Row>; 2], is_pair: impl Fn(R
 }
 
 proptest! {
-    #![proptest_config(cases(96))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn every_kind_is_what_a_nested_loop_says(
-        steps in steps(), lower in -6i64..3, length in 0i64..8, filtered in any::<bool>(), keyed in any::<bool>()
+        steps in steps(), kind in prop::sample::select(KINDS.to_vec()), lower in -6i64..3, length in 0i64..8,
+        filtered in any::<bool>(), keyed in any::<bool>(),
+        bytes_max in prop::sample::select(vec![None, Some(1_000), Some(2_500)])
     ) {
         let upper = lower + length;
-        for kind in KINDS {
-            let filter = filtered.then(|| (col("a") + col("b")).rem(lit(3i64)).not_eq(lit(0i64)));
-            let keys: &[usize] = if keyed { &[0] } else { &[] };
-            let mut harness = join_of(kind, keys, (lower, upper), time_side(kind), filter);
-            let (output, rows, late) = play_steps(&mut harness, &steps);
-            let is_pair = |l: Row, r: Row| {
-                (!keyed || (l.0 == r.0 && l.0 != 0))
-                    && (lower..=upper).contains(&(r.2 - l.2))
-                    && (!filtered || !(l.1 + r.1).is_multiple_of(3))
-            };
-            prop_assert_eq!(sorted_rows(&output), nested_loop(kind, &rows, is_pair), "{:?}", kind);
-            prop_assert_eq!(harness.stats().late_rows.load(Ordering::Relaxed), late);
-            match (time_side(kind), kind.pairs()) {
-                (Some(JoinSide::Right), true) => no_row_is_behind_the_watermark(&output, 5),
-                (Some(_), _) => no_row_is_behind_the_watermark(&output, 2),
-                (None, _) => {}
-            }
+        let filter = filtered.then(|| (col("a") + col("b")).rem(lit(3i64)).not_eq(lit(0i64)));
+        let keys: &[usize] = if keyed { &[0] } else { &[] };
+        let mut harness = with_memory(kind, keys, (lower, upper), time_side(kind), (filter, bytes_max));
+        let (output, rows, late) = play_steps(&mut harness, &steps);
+        let is_pair = |l: Row, r: Row| {
+            (!keyed || (l.0 == r.0 && l.0 != 0))
+                && (lower..=upper).contains(&(r.2 - l.2))
+                && (!filtered || !(l.1 + r.1).is_multiple_of(3))
+        };
+        prop_assert_eq!(sorted_rows(&output), nested_loop(kind, &rows, is_pair));
+        prop_assert_eq!(harness.stats().late_rows.load(Ordering::Relaxed), late);
+        match (time_side(kind), kind.pairs()) {
+            (Some(JoinSide::Right), true) => no_row_is_behind_the_watermark(&output, 5),
+            (Some(_), _) => no_row_is_behind_the_watermark(&output, 2),
+            (None, _) => {}
         }
     }
 
@@ -559,5 +570,62 @@ fn another_number_of_instances_goes_on_with_what_was_held() {
     for kind in [JoinKind::Inner, JoinKind::Full, JoinKind::Left, JoinKind::LeftSemi, JoinKind::RightAnti] {
         let join = kind_of(kind, -12, 9, None);
         instances::check_rescaling(&join, &routes, &instances::steps(&join, &script));
+    }
+}
+
+/// Rows of one key each, a second after another.
+fn rows(seconds: std::ops::Range<i64>) -> String {
+    seconds.map(|at| format!("k{at} 1 @{at}\n")).collect()
+}
+
+#[test]
+fn what_has_changed_is_written_wherever_it_is() {
+    // How many rows are written when a row that is held finds a partner, which waits for its own if it is to be alone
+    // without one; and what is gone is no row.
+    for (kind, at_match) in
+        [(JoinKind::Inner, 1), (JoinKind::Left, 2), (JoinKind::LeftSemi, 1), (JoinKind::LeftAnti, 1)]
+    {
+        for bytes_max in [None, Some(1), Some(20_000)] {
+            let of_memory = (None, bytes_max);
+            let mut join = with_memory(kind, &[0], (0, 500), time_side(kind), of_memory).without_twin();
+            join.push(0, &rows(0..200)).unwrap();
+            assert_eq!(join.spilled_bytes() > 0, bytes_max.is_some());
+            let mut written = vec![join.written_rows().unwrap(), join.written_rows().unwrap()];
+            join.push(1, "k3 1 @3").unwrap();
+            written.push(join.written_rows().unwrap());
+            join.push(0, "k300 1 @300").unwrap();
+            written.push(join.written_rows().unwrap());
+            assert_eq!(written, [200, 0, at_match, 1], "{kind:?} with {bytes_max:?}");
+        }
+    }
+}
+
+#[test]
+fn rows_stay_within_the_memory_and_come_out_when_they_are_due() {
+    const MEMORY: usize = 60_000;
+    for kind in [JoinKind::Inner, JoinKind::Left, JoinKind::LeftAnti] {
+        let mut join = with_memory(kind, &[0], (0, 1000), time_side(kind), (None, Some(MEMORY))).without_twin();
+        for start in (0..3000).step_by(100) {
+            join.push(0, &rows(start..start + 100)).unwrap();
+            for port in 0..2 {
+                join.watermark(port, start + 100).unwrap();
+            }
+            assert!(join.state_bytes() <= MEMORY, "{} bytes after {start}", join.state_bytes());
+        }
+        assert!(join.spilled_bytes() > 0);
+        let alone = join.output().unwrap();
+        join.push(1, "k3000 1 @3000\nk2200 1 @3000\nk2100 1 @3001").unwrap();
+        let came = join.output().unwrap();
+        join.finish().unwrap();
+        let rest = join.output().unwrap();
+        let counts = [alone, came, rest].map(|output| output.lines().filter(|line| line.starts_with('k')).count());
+        // The last watermark that came was 3000: rows from before 2000 have no partner.
+        let expected = match kind {
+            JoinKind::Inner => [0, 2, 0],
+            JoinKind::Left => [2000, 2, 998],
+            _ => [2000, 0, 998],
+        };
+        assert_eq!(counts, expected, "{kind:?}");
+        assert_eq!((join.state_bytes(), join.spilled_bytes()), (0, 0), "{kind:?}");
     }
 }

@@ -13,7 +13,7 @@ use crate::operator::changed_keys::others;
 use crate::operator::recency::Recency;
 use crate::operator::state_rows::{STATE_ROWS, with_note};
 use crate::rows::canonical_key;
-use crate::state::spill::{Part, SpilledRows, SpilledView};
+use crate::state::spill::{KeyRuns, Part, SpilledRows, SpilledView};
 use crate::state::{LaterRows, StateMemory};
 
 /// Where rows go.
@@ -45,7 +45,7 @@ impl Spilling {
         let at = Arc::new(Field::new("at", DataType::Int64, false));
         let whole = schema.fields().iter().cloned().chain([at]).collect::<Vec<_>>();
         let columns = Columns { schema: Arc::clone(schema), keys: keys.to_vec(), key_schema: Arc::clone(key_schema) };
-        let rows = SpilledRows::new(memory.scratch.clone(), key_schema, &Arc::new(Schema::new(whole)))?;
+        let rows = SpilledRows::new(memory.scratch.clone(), KeyRuns::One, key_schema, &Arc::new(Schema::new(whole)))?;
         Ok(Self { memory: memory.clone(), recency: Recency::default(), rows, columns })
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 
-/// An entry: any number of them may have the same key, as long as they are put together and taken together.
+/// An entry: any number of them may have the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry<'a> {
     /// What it is found by.
@@ -27,6 +27,15 @@ pub(crate) enum Part {
     Unwritten,
 }
 
+/// In how many puts the entries of a key come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyRuns {
+    /// In one: none of its entries is in the store then, and all that are taken are behind each other.
+    One,
+    /// In any number.
+    Many,
+}
+
 /// Whoever wants to see entries that are dropped.
 pub(crate) type Dropped<'a> = dyn FnMut(Entry<'_>) -> Result<()> + 'a;
 
@@ -35,7 +44,7 @@ pub(crate) type Dropped<'a> = dyn FnMut(Entry<'_>) -> Result<()> + 'a;
 /// An operator calls it from its compute thread, as it calls its other containers. An error means that the disk is
 /// full or broken: it ends the attempt, and what is in the store then is of no use to anybody.
 pub(crate) trait StateBackend: Send {
-    /// Adds entries. None of their keys is in the store.
+    /// Adds entries. Of those of a key there are others in the store only if it was told so.
     fn put(&mut self, part: Part, entries: &[Entry<'_>]) -> Result<()>;
 
     /// Takes the entries of these keys out, and shows each with its key's place in `keys` and the part it was in.
@@ -49,6 +58,9 @@ pub(crate) trait StateBackend: Send {
 
     /// A snapshot has everything that is in the store now.
     fn note_written(&mut self);
+
+    /// No entry has a lesser stamp, and none a greater one, than these; none if there are no entries.
+    fn stamps(&self) -> Option<(i64, i64)>;
 
     /// How many entries there are.
     fn len(&self) -> usize;

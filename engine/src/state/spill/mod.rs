@@ -13,7 +13,7 @@ mod scratch;
 mod set_aside;
 mod sorted_runs;
 
-pub(crate) use backend::Part;
+pub(crate) use backend::{KeyRuns, Part};
 pub(crate) use rows::{SpilledRows, SpilledView};
 pub use scratch::ScratchFolder;
 pub(crate) use set_aside::set_aside;

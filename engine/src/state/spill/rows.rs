@@ -11,7 +11,7 @@ use arrow::compute::take_arrays;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 
-use super::backend::{Entry, Part, StateBackend, StateScan, StateView};
+use super::backend::{Entry, KeyRuns, Part, StateBackend, StateScan, StateView};
 use super::scratch::ScratchFolder;
 use super::sorted_runs::SortedRuns;
 use crate::error::Result;
@@ -42,12 +42,11 @@ impl Taken {
 
 impl SpilledRows {
     /// For rows of these columns, by keys of these; neither is without any.
-    pub(crate) fn new(folder: ScratchFolder, keys: &SchemaRef, rows: &SchemaRef) -> Result<Self> {
-        Ok(Self { store: Box::new(SortedRuns::new(folder)), format: Format::new(keys, rows)? })
+    pub(crate) fn new(folder: ScratchFolder, key_runs: KeyRuns, keys: &SchemaRef, rows: &SchemaRef) -> Result<Self> {
+        Ok(Self { store: Box::new(SortedRuns::new(folder, key_runs)), format: Format::new(keys, rows)? })
     }
 
-    /// Puts rows; those of one key at once, and none of whose key there are some. The stamps are for
-    /// [`Self::drop_before`].
+    /// Puts rows; the stamps are for [`Self::drop_before`].
     pub(crate) fn put(&mut self, part: Part, keys: &[ArrayRef], rows: &[ArrayRef], stamps: &[i64]) -> Result<()> {
         debug_assert!(keys.iter().chain(rows).all(|column| column.len() == stamps.len()), "a value for each row");
         let keys = self.format.keys.convert_columns(keys)?;
@@ -109,6 +108,11 @@ impl SpilledRows {
     /// A snapshot has everything that is here now.
     pub(crate) fn note_written(&mut self) {
         self.store.note_written();
+    }
+
+    /// No row has a lesser stamp, and none a greater one, than these.
+    pub(crate) fn stamps(&self) -> Option<(i64, i64)> {
+        self.store.stamps()
     }
 
     /// How many rows there are.

@@ -52,8 +52,8 @@ pub(super) struct Run {
     /// A bit for each entry that is gone.
     gone: Vec<u64>,
     pub(super) live: usize,
-    oldest: i64,
-    youngest: i64,
+    pub(super) oldest: i64,
+    pub(super) youngest: i64,
 }
 
 /// The block that was read last: keys are looked for in the order of their hashes.

@@ -1,15 +1,16 @@
 //! A store of runs: each put writes one, and runs of like size are put together.
 //!
 //! What makes it simpler, and quicker, than a key-value store at large is that a key is in one run at most: it is
-//! put when it leaves an operator's memory, and taken when it comes back there. So nothing shadows anything, what
-//! is taken leaves no tombstone, and a view of the store is the list of its runs.
+//! put when it leaves an operator's memory, and taken when it comes back there; or in any number of runs, if whoever
+//! takes it looks into all of them. So nothing shadows anything, what is taken leaves no tombstone, and a view of the
+//! store is the list of its runs.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use datafusion::common::hash_utils::RandomState;
 
-use super::backend::{Dropped, Entry, Part, StateBackend, StateScan, StateView};
+use super::backend::{Dropped, Entry, KeyRuns, Part, StateBackend, StateScan, StateView};
 use super::run::{BlockBuffer, Cursor, Run, RunView, RunWriter, merge};
 use super::scratch::ScratchFolder;
 use crate::error::Result;
@@ -26,6 +27,7 @@ const MERGED_BYTES_MAX: u64 = if cfg!(test) { 4096 } else { 512 << 20 };
 /// See the [module](self).
 pub(crate) struct SortedRuns {
     folder: ScratchFolder,
+    key_runs: KeyRuns,
     hasher: RandomState,
     runs: Vec<Run>,
     buffer: BlockBuffer,
@@ -33,8 +35,8 @@ pub(crate) struct SortedRuns {
 
 impl SortedRuns {
     /// An empty store, whose files are in this folder.
-    pub(crate) fn new(folder: ScratchFolder) -> Self {
-        Self { folder, hasher: RandomState::default(), runs: Vec::new(), buffer: BlockBuffer::default() }
+    pub(crate) fn new(folder: ScratchFolder, key_runs: KeyRuns) -> Self {
+        Self { folder, key_runs, hasher: RandomState::default(), runs: Vec::new(), buffer: BlockBuffer::default() }
     }
 
     /// The places of keys in the order of their hashes, behind these.
@@ -97,7 +99,7 @@ impl StateBackend for SortedRuns {
                 let (at, part) = (place as usize, run.part);
                 let is_found = run.may_hold(hash)
                     && run.take(hash, keys[at], &mut self.buffer, &mut |entry| found(at, part, entry))?;
-                if !is_found {
+                if !is_found || self.key_runs == KeyRuns::Many {
                     left.push((hash, place));
                 }
             }
@@ -123,6 +125,11 @@ impl StateBackend for SortedRuns {
 
     fn note_written(&mut self) {
         self.runs.iter_mut().for_each(|run| run.part = Part::Written);
+    }
+
+    fn stamps(&self) -> Option<(i64, i64)> {
+        let oldest = self.runs.iter().map(|run| run.oldest).min()?;
+        Some((oldest, self.runs.iter().map(|run| run.youngest).max()?))
     }
 
     fn len(&self) -> usize {

@@ -12,9 +12,14 @@ fn keys(numbers: &[i64]) -> Vec<ArrayRef> {
 }
 
 fn spilled() -> SpilledRows {
+    of(KeyRuns::One)
+}
+
+fn of(key_runs: KeyRuns) -> SpilledRows {
     let list = Field::new("l", DataType::new_list(DataType::Int64, true), true);
     let rows = Schema::new(vec![Field::new("v", DataType::Float64, true), list]);
-    SpilledRows::new(ScratchFolder::new(std::env::temp_dir()), &schema("k:int t:text"), &Arc::new(rows)).unwrap()
+    SpilledRows::new(ScratchFolder::new(std::env::temp_dir()), key_runs, &schema("k:int t:text"), &Arc::new(rows))
+        .unwrap()
 }
 
 /// A number and a list for each key.
@@ -58,4 +63,35 @@ fn a_scan_sees_one_moment_from_another_thread() {
     numbers.sort_unstable();
     assert_eq!(numbers, [1, 2, 3, 5]);
     assert!(read.iter().all(|(_, rows)| rows[0].len() <= 2));
+}
+
+#[test]
+fn rows_of_a_key_that_were_put_one_after_another_come_back_together() {
+    let mut spilled = of(KeyRuns::Many);
+    let parts = [Part::Written, Part::Unwritten];
+    for number in 0..20i64 {
+        spilled.put(parts[number as usize % 2], &keys(&[7, 8]), &rows(&[number, 100]), &[number, 50]).unwrap();
+    }
+    assert_eq!(spilled.stamps(), Some((0, 50)));
+    let taken = spilled.take(&keys(&[8, 7])).unwrap().sorted().unwrap();
+    assert_eq!((taken.places.len(), spilled.len(), spilled.stamps()), (40, 0, None));
+    let is_unwritten =
+        |place| taken.places.iter().zip(&taken.parts).filter(|of| of == &(&place, &Part::Unwritten)).count();
+    assert_eq!([is_unwritten(0), is_unwritten(1)], [10, 10]);
+}
+
+#[test]
+fn rows_from_before_a_time_are_taken_some_at_a_time() {
+    let mut spilled = of(KeyRuns::Many);
+    for part in (0..30i64).collect::<Vec<_>>().chunks(7) {
+        spilled.put(Part::Written, &keys(part), &rows(part), part).unwrap();
+    }
+    let mut sizes = Vec::new();
+    spilled
+        .take_before(11, 4, |rows| {
+            sizes.push(rows[0].len());
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!((sizes, spilled.len(), spilled.stamps()), (vec![4, 4, 3], 19, Some((11, 29))));
 }

@@ -37,7 +37,7 @@ fn key(number: u8) -> Vec<u8> {
 }
 
 fn store() -> SortedRuns {
-    SortedRuns::new(ScratchFolder::new(std::env::temp_dir()))
+    SortedRuns::new(ScratchFolder::new(std::env::temp_dir()), KeyRuns::One)
 }
 
 fn put(store: &mut SortedRuns, model: &mut Model, part: Part, entries: &[(u8, u8)]) -> Vec<Vec<u8>> {
@@ -149,7 +149,7 @@ fn what_is_taken_gives_its_room_back() {
 
 #[test]
 fn a_folder_that_cannot_be_written_is_named() {
-    let mut store = SortedRuns::new(ScratchFolder::new("/proc/nowhere".into()));
+    let mut store = SortedRuns::new(ScratchFolder::new("/proc/nowhere".into()), KeyRuns::One);
     let error = store.put(Part::Written, &[Entry { key: b"k", stamp: 0, value: b"v" }]).unwrap_err().chain();
     assert!(error.starts_with("cannot create scratch files in /proc/nowhere"), "{error}");
 }
@@ -157,7 +157,7 @@ fn a_folder_that_cannot_be_written_is_named() {
 #[test]
 fn nothing_is_left_in_the_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let mut store = SortedRuns::new(ScratchFolder::new(folder.path().join("scratch")));
+    let mut store = SortedRuns::new(ScratchFolder::new(folder.path().join("scratch")), KeyRuns::One);
     store.put(Part::Written, &[Entry { key: b"k", stamp: 0, value: b"v" }]).unwrap();
     assert!(store.disk_bytes() > 0);
     assert_eq!(std::fs::read_dir(folder.path().join("scratch")).unwrap().count(), 0, "even while it is in use");
