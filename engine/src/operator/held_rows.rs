@@ -11,9 +11,7 @@ use arrow::compute::interleave_record_batch;
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
 
-use super::state_rows::STATE_ROWS;
 use crate::error::Result;
-use crate::state::{Belongs, StateWriter};
 use crate::task::batch_bytes;
 
 /// Fewer rows than twice this are not worth a clean-up. Tests want to see some.
@@ -101,13 +99,6 @@ impl HeldRows {
     /// Takes what has been pushed for what a clean-up has left.
     pub(super) fn note_clean(&mut self) {
         self.kept = self.rows;
-    }
-
-    /// Writes the rows in these places, in their order.
-    pub(super) fn snapshot(&self, live: &[Place], belongs: Belongs, state: &mut StateWriter<'_>) -> Result<()> {
-        let batches = live.chunks(STATE_ROWS).map(|part| self.gather(part)).collect::<Result<Vec<_>>>()?;
-        state.rows("rows", belongs, batches);
-        Ok(())
     }
 
     /// Of rows that are in one batch, as they are after a clean-up, so many from this number on.

@@ -176,7 +176,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
             Box::new(interval_join::IntervalJoin::new(join, &inputs[0], &inputs[1], output, &env.state_memory)?)
         }
         NodeKind::TemporalJoin(join) => {
-            Box::new(temporal_join::TemporalJoin::new(join, &inputs[0], &inputs[1], output)?)
+            Box::new(temporal_join::TemporalJoin::new(join, &inputs[0], &inputs[1], output, &env.state_memory)?)
         }
         NodeKind::TopN(top) => top_n::build(top, Arc::clone(&inputs[0]), output)?,
         NodeKind::OverWindow(over) => over_window::build(over, Arc::clone(&inputs[0]), output)?,

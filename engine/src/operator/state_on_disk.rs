@@ -129,3 +129,15 @@ impl LaterRows for View {
         Ok(Box::new(self.rows.scan(STATE_ROWS)?.map(batch)))
     }
 }
+
+/// Parts of rows with their keys, which follow each other: a key's rows are in one part.
+pub(super) fn some_keys(mut rows: &[(u32, u32)]) -> Vec<&[(u32, u32)]> {
+    let mut parts = Vec::new();
+    while !rows.is_empty() {
+        let last = rows[rows.len().min(STATE_ROWS) - 1].0;
+        let (part, rest) = rows.split_at(rows.partition_point(|(key, _)| *key <= last));
+        parts.push(part);
+        rows = rest;
+    }
+    parts
+}

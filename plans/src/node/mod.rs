@@ -134,6 +134,7 @@ impl NodeKind {
             Self::Aggregate(aggregate) => !aggregate.keys.is_empty(),
             Self::Join(join) => !join.left_keys.is_empty(),
             Self::IntervalJoin(join) => !join.left_keys.is_empty(),
+            Self::TemporalJoin(join) => !join.left_keys.is_empty(),
             Self::Normalize(_) => true,
             _ => false,
         }

@@ -5,8 +5,7 @@ use super::Join;
 use super::side::Side;
 use crate::error::Result;
 use crate::operator::recency::Recency;
-use crate::operator::state_on_disk::{StateOnDisk, TakenRows};
-use crate::operator::state_rows::STATE_ROWS;
+use crate::operator::state_on_disk::{StateOnDisk, TakenRows, some_keys};
 use crate::state::StateMemory;
 use crate::state::spill::{KeyRuns, Part};
 
@@ -99,16 +98,4 @@ impl Join {
         let keys = self.keys.keys(&keys)?;
         self.spilling.sides[side].put(part, (self.keys.schema(), &keys), &rows, &times)
     }
-}
-
-/// Parts of rows with their keys, which follow each other: a key's rows are in one part.
-fn some_keys(mut rows: &[(u32, u32)]) -> Vec<&[(u32, u32)]> {
-    let mut parts = Vec::new();
-    while !rows.is_empty() {
-        let last = rows[rows.len().min(STATE_ROWS) - 1].0;
-        let (part, rest) = rows.split_at(rows.partition_point(|(key, _)| *key <= last));
-        parts.push(part);
-        rows = rest;
-    }
-    parts
 }

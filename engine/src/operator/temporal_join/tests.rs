@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_plans::graph::Partitioning;
-use tidemill_plans::node::NodeKind;
+use tidemill_plans::node::{NodeKind, VersionBound};
 
 use super::*;
 use crate::testing::OperatorHarness;
-use crate::testing::graph::{cases, harness, joined, schema, sorted_rows};
+use crate::testing::graph::{cases, graph, joined, schema, sorted_rows};
 use crate::testing::instances;
 
 /// Left rows `k a t`, versions `k b t`.
@@ -22,10 +22,21 @@ fn bounded_join(kind: TemporalJoinKind, bound: VersionBound) -> OperatorHarness 
 }
 
 fn join_with(kind: TemporalJoinKind, bound: VersionBound, ttl: Option<i64>) -> OperatorHarness {
+    with_memory(kind, bound, ttl, None)
+}
+
+/// The same, with so many bytes for its versions.
+fn with_memory(
+    kind: TemporalJoinKind,
+    bound: VersionBound,
+    ttl: Option<i64>,
+    bytes_max: Option<usize>,
+) -> OperatorHarness {
     let (left, right) = (schema("lk:text a:int lt:time"), schema("rk:text b:int rt:time"));
     let (left_keys, right_keys) = (vec![0], vec![0]);
     let node = TemporalJoinNode { left_keys, right_keys, left_time: 2, right_time: 2, bound, kind, ttl };
-    harness(NodeKind::TemporalJoin(node), &[&left, &right], joined(&left, &right))
+    let graph = graph(NodeKind::TemporalJoin(node), &[&left, &right], joined(&left, &right));
+    OperatorHarness::with_memory(&graph, bytes_max).unwrap()
 }
 
 /// A step a line: `L row`, `R row`, `L watermark seconds`, `R watermark seconds`, `end`.
@@ -215,9 +226,11 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn every_row_gets_what_a_scan_of_all_versions_finds(steps in steps(), before in any::<bool>()) {
+    fn every_row_gets_what_a_scan_of_all_versions_finds(
+        steps in steps(), before in any::<bool>(), bytes_max in prop::sample::select(vec![None, Some(500), Some(1_500)])
+    ) {
         let bound = if before { VersionBound::Before } else { VersionBound::AtOrBefore };
-        let mut harness = bounded_join(TemporalJoinKind::Left, bound);
+        let mut harness = with_memory(TemporalJoinKind::Left, bound, None, bytes_max);
         let (mut watermarks, mut rows, mut late) = ([i64::MIN; 2], [Vec::new(), Vec::new()], 0);
         for (id, step) in steps.iter().enumerate() {
             match *step {
@@ -303,4 +316,38 @@ fn a_version_is_found_for_its_time_to_live() {
         );
         assert_eq!(harness.state_bytes(), empty, "nothing is held of keys that have no versions for so long");
     }
+}
+
+/// A version of each of these keys.
+fn versions(keys: std::ops::Range<i64>, at: i64) -> String {
+    keys.map(|key| format!("k{key} {key} @{at}\n")).collect()
+}
+
+#[test]
+fn versions_stay_within_the_memory_and_come_back_for_rows() {
+    const MEMORY: usize = 60_000;
+    let at_or_before = VersionBound::AtOrBefore;
+    let mut join = with_memory(TemporalJoinKind::Inner, at_or_before, None, Some(MEMORY)).without_twin();
+    for start in (0..3000).step_by(100) {
+        join.push(1, &versions(start..start + 100, 10)).unwrap();
+        assert!(join.state_bytes() <= MEMORY, "{} bytes after {start}", join.state_bytes());
+    }
+    assert!(join.spilled_bytes() > 0);
+    assert_eq!(join.written_rows().unwrap(), 3000, "all of them");
+    join.push(1, "k7 70 @20\nk3000 1 @20").unwrap();
+    join.push(0, "k7 0 @15\nk7 0 @25\nk2999 0 @25\nk3001 0 @25").unwrap();
+    for port in 0..2 {
+        join.watermark(port, 30).unwrap();
+    }
+    assert!(join.state_bytes() <= MEMORY, "{} bytes", join.state_bytes());
+    expect![[r#"
+        k7 0 @15 k7 7 @10
+        k2999 0 @25 k2999 2999 @10
+        k7 0 @25 k7 70 @20
+        watermark @30
+    "#]]
+    .assert_eq(&join.output().unwrap());
+    let written = join.written_rows().unwrap();
+    assert!((2..=3).contains(&written), "{written}: what has come, perhaps with another version of its key");
+    assert_eq!(join.written_rows().unwrap(), 0);
 }
