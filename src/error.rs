@@ -9,6 +9,7 @@ use thiserror::Error;
 use tidemill_coordinator::CoordinatorError;
 use tidemill_plans::PlanError;
 use tidemill_sql::SqlError;
+use tidemill_sql::document::DocumentError;
 use tidemill_workers::WorkersError;
 
 /// The result of everything in this crate.
@@ -40,6 +41,9 @@ pub enum TidemillError {
         /// What is wrong, and where in it.
         source: Box<SqlError>,
     },
+    /// A plan that cannot be run.
+    #[error(transparent)]
+    Plan(#[from] DocumentError),
     /// A job that has failed.
     #[error("{0}")]
     JobFailed(String),

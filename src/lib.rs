@@ -10,6 +10,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod coordinator;
+pub mod dataflow;
 pub mod error;
 pub mod follow;
 pub mod functions;

@@ -9,6 +9,7 @@ use tidemill_plans::error::chain;
 use tidemill_plans::ids::{JobId, WorkerId};
 use tidemill_plans::{ErrorDomain, PlanError};
 use tidemill_sql::SqlError;
+use tidemill_sql::document::DocumentError;
 
 /// The result of everything in this crate.
 pub type Result<T, E = CoordinatorError> = std::result::Result<T, E>;
@@ -40,6 +41,9 @@ pub enum CoordinatorError {
     /// A statement of a script cannot be compiled.
     #[error(transparent)]
     Sql(Box<SqlError>),
+    /// A plan that is no statement cannot be compiled.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     /// An endpoint's address cannot be bound.
     #[error("cannot listen on {address}")]
     Bind {
@@ -226,6 +230,7 @@ impl CoordinatorError {
     pub fn domain(&self) -> ErrorDomain {
         match self {
             Self::Sql(error) => error.domain(),
+            Self::Document(error) => error.domain(),
             Self::JobFailed { domain, .. } => *domain,
             Self::Bind { .. }
             | Self::InUse { .. }

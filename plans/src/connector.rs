@@ -188,6 +188,12 @@ pub fn makes_rows(name: &str) -> bool {
     name == VIEW_CONNECTOR || find(name).is_ok_and(|spec| spec.makes_rows)
 }
 
+/// Whether it is a connector that statements use and nobody can name: results and materialized views.
+#[must_use]
+pub fn is_inner(name: &str) -> bool {
+    [RESULT_CONNECTOR, VIEW_CONNECTOR].contains(&name)
+}
+
 /// The connector of this name.
 pub fn find(name: &str) -> Result<&'static ConnectorSpec> {
     CONNECTORS.iter().find(|spec| spec.name == name).ok_or_else(|| {

@@ -241,6 +241,10 @@ pub const WORKER_ACTION: &str = "tidemill.worker";
 /// The Flight action that carries a [`WorkerEvent`] to the coordinator; its result is an [`EventResponse`].
 pub const COORDINATOR_ACTION: &str = "tidemill.coordinator";
 
+/// The Flight action that has the coordinator run a plan, a JSON document in its body; its one result is JSON, with the
+/// number of the `job` and `warnings`.
+pub const SUBMIT_PLAN_ACTION: &str = "tidemill.submit_plan";
+
 /// The Flight action that has the coordinator execute SQL, its body; its results are [`ExecutePart`]s.
 pub const EXECUTE_ACTION: &str = "tidemill.execute";
 

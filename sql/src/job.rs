@@ -253,6 +253,9 @@ impl JobBuilder {
         self.finish_writes();
         prune_sources(&mut self.graph)?;
         self.graph.validate().map_err(SqlError::Graph)?;
+        // Each graph of this crate's tests also comes back from its document.
+        #[cfg(test)]
+        crate::document::tests::check_round_trip(&self.graph);
         Ok(self.graph)
     }
 

@@ -10,6 +10,7 @@
 mod ast;
 mod catalog;
 mod dialect;
+pub mod document;
 mod error;
 mod interval;
 mod job;

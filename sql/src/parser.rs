@@ -159,19 +159,23 @@ impl<'a> ScriptParser<'a> {
     fn explain(&mut self) -> Result<Statement> {
         self.inner.next_token();
         let next = self.inner.peek_token();
-        let options = next.token == Token::LParen && !self.query_ahead(1);
-        if is_word(&next, "VERBOSE") || options {
+        let has_options = next.token == Token::LParen && !self.query_ahead(1);
+        let as_json = has_options && self.format_json();
+        if is_word(&next, "VERBOSE") || has_options && !as_json {
             let what = format!("EXPLAIN {}", shown(&next));
-            let hint = "write EXPLAIN or EXPLAIN ANALYZE and the statement";
+            let hint = "write EXPLAIN, EXPLAIN (FORMAT JSON) or EXPLAIN ANALYZE and the statement";
             return Err(SqlError::unsupported(what, hint).at(next.span));
         }
-        let analyze = self.word("ANALYZE");
-        let is_migration = !analyze && self.word("MIGRATION");
+        let analyze = !as_json && self.word("ANALYZE");
+        let is_migration = !as_json && !analyze && self.word("MIGRATION");
         let next = self.inner.peek_token();
         if is_word(&next, "EXPLAIN") {
             return Err(SqlError::unsupported("EXPLAIN of EXPLAIN", "write it once").at(next.span));
         }
         let statement = Box::new(self.statement()?);
+        if as_json {
+            return Ok(Statement::ExplainJson(statement));
+        }
         if is_migration {
             return Ok(Statement::ExplainMigration(statement));
         }
@@ -185,6 +189,18 @@ impl<'a> ScriptParser<'a> {
                 Err(SqlError::unsupported("EXPLAIN ANALYZE of this statement", hint).at(next.span))
             }
         }
+    }
+
+    /// Whether `(FORMAT JSON)` comes; then it is taken.
+    fn format_json(&mut self) -> bool {
+        let words = ["FORMAT", "JSON"];
+        let ahead = (0..4).map(|place| self.inner.peek_nth_token(place)).collect::<Vec<_>>();
+        let is_there = words.iter().zip(&ahead[1..]).all(|(word, token)| is_word(token, word));
+        if !is_there || ahead[3].token != Token::RParen {
+            return false;
+        }
+        ahead.iter().for_each(|_| drop(self.inner.next_token()));
+        true
     }
 
     fn insert(&mut self) -> Result<Statement> {

@@ -12,6 +12,7 @@ use tidemill_plans::ids::JobId;
 use tidemill_plans::settings::Settings;
 
 use crate::catalog::{Catalog, Detail, Object, SinkObject};
+use crate::document::PlanDocument;
 use crate::error::{Position, Result, SqlError};
 use crate::job::{JobBuilder, JobKind, JobStatement, RunningView};
 use crate::lower::plan_model;
@@ -154,6 +155,7 @@ impl Session {
         }
         match &parsed.statement {
             Statement::Explain(inner) => self.explain(inner, parsed),
+            Statement::ExplainJson(inner) => self.explain_json(inner, parsed),
             Statement::ExplainMigration(inner) => self.explain_migration(inner, parsed),
             Statement::Analyze(inner) => {
                 let effect = self.plan(inner, parsed.text())?;
@@ -416,6 +418,12 @@ impl Session {
     fn explain(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<Outcome> {
         let (graph, _) = self.explained(statement, parsed)?;
         Ok(Outcome::Rows(show::text_rows("plan", explain(&graph).lines())?))
+    }
+
+    fn explain_json(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<Outcome> {
+        let (graph, _) = self.explained(statement, parsed)?;
+        let json = PlanDocument::of_graph(&graph)?.to_json();
+        Ok(Outcome::Rows(show::text_rows("plan", json.lines())?))
     }
 
     fn explain_migration(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<Outcome> {

@@ -154,6 +154,8 @@ pub(crate) enum Statement {
     Query(StreamQuery),
     /// EXPLAIN.
     Explain(Box<Statement>),
+    /// EXPLAIN (FORMAT JSON).
+    ExplainJson(Box<Statement>),
     /// EXPLAIN ANALYZE.
     Analyze(Box<Statement>),
     /// EXPLAIN MIGRATION.

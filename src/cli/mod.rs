@@ -6,6 +6,7 @@ mod run;
 mod session;
 mod shell;
 mod sql;
+mod submit;
 mod worker;
 
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Command {
     Worker(worker::WorkerArguments),
     /// Execute statements on a cluster that runs.
     Sql(sql::SqlArguments),
+    /// Run a dataflow plan, a JSON document, on a cluster that runs.
+    Submit(submit::SubmitArguments),
 }
 
 /// Runs the command that the process was started with.
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Coordinator(arguments) => coordinator::run(&arguments),
         Command::Worker(arguments) => worker::run(&arguments),
         Command::Sql(arguments) => sql::run(&arguments),
+        Command::Submit(arguments) => submit::run(&arguments),
     };
     answer.unwrap_or_else(|error| {
         report(&error.chain());

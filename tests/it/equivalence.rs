@@ -22,6 +22,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 use self::relations::Query;
 use self::tables::Tables;
 use crate::command::Folder;
+use crate::documents;
 use crate::oracle::{Answer, Oracle, printed};
 
 /// Cases that CI can wait for, of so many queries each.
@@ -113,8 +114,12 @@ fn check(case: &Case, tally: &RefCell<Tally>) -> Result<(), String> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let output = loop {
         let statements: Vec<String> = queries.iter().flat_map(|query| query.statements(true)).collect();
-        let output = folder.run(&format!("{}{}", tables::sources("", ""), statements.concat()), &arguments);
-        let Some((line, message)) = refusal(&output.stderr) else { break output };
+        let script = format!("{}{}", tables::sources("", ""), statements.concat());
+        let output = folder.run(&script, &arguments);
+        let Some((line, message)) = refusal(&output.stderr) else {
+            documents::check_round_trip(&script);
+            break output;
+        };
         let place = place_of(line, &queries);
         let refused = queries.remove(place);
         right.remove(place);

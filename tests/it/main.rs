@@ -12,6 +12,7 @@ mod catalog;
 mod chains;
 mod cluster;
 mod command;
+mod documents;
 mod equivalence;
 mod faults;
 mod flights;

@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::command::Folder;
+use crate::documents;
 use crate::oracle::{Oracle, printed};
 
 /// A hundred seconds of event time, which is ten windows of most queries.
@@ -142,7 +143,9 @@ fn every_query_answers_as_it_does_in_batch() {
     let mut failures = Vec::new();
     for (from, arguments) in RUNS {
         let arguments = [arguments, &["--format", "csv"]].concat();
-        let output = folder.run(&format!("{}{all}", sources(from)), &arguments).success();
+        let script = format!("{}{all}", sources(from));
+        documents::check_round_trip(&script);
+        let output = folder.run(&script, &arguments).success();
         for ((query, answer), right) in queries.iter().zip(printed(&output.stdout, &headers)).zip(&right) {
             if let Some(difference) = answer.difference(right) {
                 failures.push(format!("{} from {from} {arguments:?}: {difference}", query.name));

@@ -11,10 +11,11 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use tidemill_plans::PlanError;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
 use tidemill_plans::error::chain;
-use tidemill_plans::protocol::{EXECUTE_ACTION, ExecutePart};
+use tidemill_plans::protocol::{EXECUTE_ACTION, ExecutePart, SUBMIT_PLAN_ACTION};
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
+use super::SubmittedPlan;
 use crate::error::{CoordinatorError, Result};
 
 /// How long a connection may take to come about.
@@ -84,6 +85,18 @@ impl SqlClient {
         let answered = self.client.do_action(action).await;
         let stream = answered.map_err(|status| refused(&self.url, &status))?.into_inner();
         Ok(Answers { url: self.url.clone(), stream })
+    }
+
+    /// Has a plan run, a JSON document.
+    pub async fn submit_plan(&mut self, json: &str) -> Result<SubmittedPlan> {
+        let action = Action { r#type: SUBMIT_PLAN_ACTION.to_owned(), body: json.to_owned().into_bytes().into() };
+        let answered = self.client.do_action(action).await;
+        let mut stream = answered.map_err(|status| refused(&self.url, &status))?.into_inner();
+        let answer = stream.message().await.map_err(|status| refused(&self.url, &status))?;
+        let read = answer.as_ref().map(|answer| serde_json::from_slice(&answer.body));
+        let wrong = |reason: String| CoordinatorError::Remote { url: self.url.clone(), reason };
+        let read = read.ok_or_else(|| wrong(String::from("it has said nothing of the job")))?;
+        read.map_err(|error| wrong(format!("its answer cannot be read: {error}")))
     }
 }
 

@@ -13,7 +13,7 @@ use futures::Stream;
 use futures::stream;
 use tidemill_plans::ErrorDomain;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
-use tidemill_plans::protocol::{COORDINATOR_ACTION, EXECUTE_ACTION, WorkerEvent};
+use tidemill_plans::protocol::{COORDINATOR_ACTION, EXECUTE_ACTION, SUBMIT_PLAN_ACTION, WorkerEvent};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::error;
 
 use super::execute::Executor;
+use super::plans;
 use crate::error::{CoordinatorError, Result};
 use crate::handle::CoordinatorHandle;
 use crate::session::SqlSession;
@@ -93,6 +94,13 @@ impl ControlService {
         encoded(&answer)
     }
 
+    async fn submit_plan(&self, body: &[u8]) -> Result<arrow_flight::Result, Status> {
+        let json = std::str::from_utf8(body).map_err(|_| Status::invalid_argument("the plan is not UTF-8"))?;
+        let submitted = plans::submit(&self.coordinator, json).await.map_err(|error| to_status(&error))?;
+        let body = serde_json::to_vec(&submitted).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(arrow_flight::Result { body: body.into() })
+    }
+
     fn execute(executor: &Executor, body: &[u8]) -> Result<Boxed<arrow_flight::Result>, Status> {
         let text = std::str::from_utf8(body).map_err(|_| Status::invalid_argument("the SQL is not UTF-8"))?;
         let parts = executor.execute(text.to_owned());
@@ -119,7 +127,8 @@ fn to_status(error: &CoordinatorError) -> Status {
 }
 
 fn unimplemented(what: &str) -> Status {
-    let actions = format!("this endpoint has the actions '{COORDINATOR_ACTION}' and '{EXECUTE_ACTION}'");
+    let actions =
+        format!("this endpoint has the actions '{COORDINATOR_ACTION}', '{EXECUTE_ACTION}' and '{SUBMIT_PLAN_ACTION}'");
     Status::unimplemented(format!("{what} is not served here: {actions}"))
 }
 
@@ -143,7 +152,11 @@ impl FlightService for ControlService {
                 Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
             }
             (EXECUTE_ACTION, Some(executor)) => Ok(Response::new(Self::execute(executor, &body)?)),
-            (EXECUTE_ACTION, None) => {
+            (SUBMIT_PLAN_ACTION, Some(_)) => {
+                let result = self.submit_plan(&body).await?;
+                Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
+            }
+            (EXECUTE_ACTION | SUBMIT_PLAN_ACTION, None) => {
                 Err(Status::unimplemented("SQL is executed by a coordinator in a process of its own"))
             }
             (other, _) => Err(unimplemented(&format!("action '{other}'"))),

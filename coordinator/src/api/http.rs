@@ -1,4 +1,4 @@
-//! The HTTP endpoint: metrics, for Prometheus.
+//! The HTTP endpoint: metrics, for Prometheus, and the form of plans.
 
 use std::net::SocketAddr;
 
@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tidemill_sql::document::PlanDocument;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::error;
@@ -25,7 +26,10 @@ pub async fn serve_http(coordinator: CoordinatorHandle, address: SocketAddr) -> 
     let failed = |source| CoordinatorError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let router = Router::new().route("/metrics", get(metrics)).with_state(coordinator);
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/plan.schema.json", get(plan_schema))
+        .with_state(coordinator);
     let mut task = JoinSet::new();
     task.spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
@@ -33,6 +37,11 @@ pub async fn serve_http(coordinator: CoordinatorHandle, address: SocketAddr) -> 
         }
     });
     Ok((bound, ServerGuard { _task: task }))
+}
+
+/// The form of the plans that can be submitted.
+async fn plan_schema() -> Response {
+    ([(header::CONTENT_TYPE, "application/schema+json")], PlanDocument::json_schema_text()).into_response()
 }
 
 async fn metrics(State(coordinator): State<CoordinatorHandle>) -> Response {

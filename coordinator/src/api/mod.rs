@@ -4,8 +4,10 @@ mod client;
 mod execute;
 mod flight;
 mod http;
+mod plans;
 mod prometheus;
 
 pub use client::{Answer, Answers, SqlClient};
 pub use flight::{Listener, ServerGuard, serve, serve_sql};
 pub use http::serve_http;
+pub use plans::SubmittedPlan;

@@ -30,3 +30,18 @@ pub struct IntervalJoinNode {
     /// Which side's event time the output has; a full join has none.
     pub output_time: Option<JoinSide>,
 }
+
+impl IntervalJoinNode {
+    /// The side whose event time the output's watermark speaks of. It must be there in every row, also in those
+    /// without a partner.
+    #[must_use]
+    pub fn output_time_of(kind: JoinKind, lower: i64) -> Option<JoinSide> {
+        match kind {
+            // The later of the two: it holds the watermark back least.
+            JoinKind::Inner => Some(if lower >= 0 { JoinSide::Right } else { JoinSide::Left }),
+            JoinKind::Left | JoinKind::LeftSemi | JoinKind::LeftAnti => Some(JoinSide::Left),
+            JoinKind::Right | JoinKind::RightSemi | JoinKind::RightAnti => Some(JoinSide::Right),
+            JoinKind::Full => None,
+        }
+    }
+}

@@ -55,7 +55,7 @@ impl QueryPlanner<'_> {
         let filter = pair_filter(&bounded.rest, left, right, &pairs, &columns, plan)?;
         let left_time = left.relation.columns[bounded.times.0];
         let right_time = right.relation.columns[bounded.times.1];
-        let output_time = output_time(kind, &bounded);
+        let output_time = IntervalJoinNode::output_time_of(kind, bounded.lower);
         let times = match kind.single_side() {
             None => kept_times(kind, &bounded, left_time, left.stream.width() + right_time),
             Some(JoinSide::Left) => vec![left_time],
@@ -97,23 +97,11 @@ pub(super) fn pair_filter(
     Ok(rest.collect::<Result<Vec<_>>>()?.into_iter().reduce(Expr::and).map(StreamExpr))
 }
 
-/// The side whose event time the output's watermark speaks of. It must be there in every row, also in
-/// those without a partner.
-fn output_time(kind: JoinKind, bounded: &Bounded) -> Option<JoinSide> {
-    match kind {
-        // The later of the two: it holds the watermark back least.
-        JoinKind::Inner => Some(if bounded.lower >= 0 { JoinSide::Right } else { JoinSide::Left }),
-        JoinKind::Left | JoinKind::LeftSemi | JoinKind::LeftAnti => Some(JoinSide::Left),
-        JoinKind::Right | JoinKind::RightSemi | JoinKind::RightAnti => Some(JoinSide::Right),
-        JoinKind::Full => None,
-    }
-}
-
 /// The event-time columns of pairs. Only what the output's watermark speaks of: another column, such as
 /// window_time beside window_end, may lie behind it in rows that were held. Times that are equal in all
 /// rows are as good as each other.
 fn kept_times(kind: JoinKind, bounded: &Bounded, left: usize, right: usize) -> Vec<usize> {
-    match output_time(kind, bounded) {
+    match IntervalJoinNode::output_time_of(kind, bounded.lower) {
         None => Vec::new(),
         Some(_) if kind == JoinKind::Inner && bounded.lower == 0 && bounded.upper == 0 => vec![left, right],
         Some(JoinSide::Left) => vec![left],

@@ -10,7 +10,7 @@ mod interval_join;
 mod join;
 pub(crate) mod late;
 pub(crate) mod lookup_join;
-mod model;
+pub(crate) mod model;
 mod normalize;
 pub(crate) mod over;
 mod project;

@@ -239,13 +239,18 @@ fn match_features(name: &str, model: &ModelObject, input: &Stream) -> Result<Vec
     Ok(features)
 }
 
-fn predicted_schema(input: &Stream, label: &str) -> Result<Arc<Schema>> {
-    let new = [
+/// The columns that a prediction adds.
+pub(crate) fn predicted_fields(label: &str) -> [Field; 4] {
+    [
         Field::new(format!("predicted_{label}"), DataType::Boolean, true),
         Field::new(format!("predicted_{label}_prob"), DataType::Float64, true),
         Field::new("model_version", DataType::Int64, true),
         Field::new("model_event_time", event_time_type(), true),
-    ];
+    ]
+}
+
+fn predicted_schema(input: &Stream, label: &str) -> Result<Arc<Schema>> {
+    let new = predicted_fields(label);
     if let Some(taken) = new.iter().find(|field| input.schema().column_with_name(field.name()).is_some()) {
         return Err(SqlError::invalid(format!(
             "the input of ML.PREDICT has a column '{}' already; give it another name",

@@ -98,8 +98,8 @@ fn errors_have_positions() {
     check(
         "EXPLAIN VERBOSE SELECT a FROM t",
         expect![[r#"
-        line 1, column 9: EXPLAIN VERBOSE is not supported; write EXPLAIN or EXPLAIN ANALYZE and the statement
-    "#]],
+            line 1, column 9: EXPLAIN VERBOSE is not supported; write EXPLAIN, EXPLAIN (FORMAT JSON) or EXPLAIN ANALYZE and the statement
+        "#]],
     );
     check(
         "SELECT * FROM ML.PREDICT(MODEL, TABLE t",

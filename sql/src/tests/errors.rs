@@ -802,8 +802,8 @@ fn statements_too_long_for_the_stack() {
     check_error(
         "EXPLAIN VERBOSE SELECT * FROM bids",
         expect![[r#"
-        line 1, column 9: EXPLAIN VERBOSE is not supported; write EXPLAIN or EXPLAIN ANALYZE and the statement
-    "#]],
+            line 1, column 9: EXPLAIN VERBOSE is not supported; write EXPLAIN, EXPLAIN (FORMAT JSON) or EXPLAIN ANALYZE and the statement
+        "#]],
     );
     check_error(
         "EXPLAIN EXPLAIN SELECT * FROM bids",

@@ -1,0 +1,67 @@
+//! `tidemill submit`: has a coordinator in another process run a plan, or looks at one.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use tidemill_coordinator::api::SqlClient;
+use tidemill_plans::explain::explain;
+use tidemill_plans::settings::Settings;
+use tidemill_sql::document::PlanDocument;
+
+use crate::error::{Result, TidemillError};
+use crate::output::{self, Format};
+use crate::say::{say, warn};
+
+/// What the user says.
+#[derive(Debug, Args)]
+pub(super) struct SubmitArguments {
+    /// The plan, a JSON document; - is standard input.
+    #[arg(required_unless_present = "schema")]
+    plan: Option<PathBuf>,
+    /// Where the coordinator is.
+    #[arg(long, value_name = "URL", default_value = "grpc://127.0.0.1:50051")]
+    url: String,
+    /// Print the operators that would run, and run nothing.
+    #[arg(long)]
+    check: bool,
+    /// Print the form of plans as JSON Schema.
+    #[arg(long, conflicts_with_all = ["plan", "check"])]
+    schema: bool,
+}
+
+pub(super) fn run(arguments: &SubmitArguments) -> Result<ExitCode> {
+    let Some(plan) = &arguments.plan else {
+        print(&PlanDocument::json_schema_text())?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let json = read(plan)?;
+    // What is wrong is told without a coordinator, too.
+    let (graph, _) = PlanDocument::from_json(&json)?.to_graph(&Settings::default())?;
+    if arguments.check {
+        print(&explain(&graph))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let submitting = async { SqlClient::connect(&arguments.url).await?.submit_plan(&json).await };
+    let submitted = actix::System::new().block_on(submitting)?;
+    submitted.warnings.iter().for_each(|warning| warn(warning));
+    say(&format!("job {} runs; STOP JOB {} ends it", submitted.job, submitted.job));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints text as it is.
+fn print(text: &str) -> Result<()> {
+    let lines = output::plan(text)?;
+    output::print(Format::Table, &lines.schema(), &[lines])
+}
+
+fn read(plan: &PathBuf) -> Result<String> {
+    let read = if plan.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(plan)
+    };
+    read.map_err(|source| TidemillError::ReadFile { path: plan.clone(), source })
+}
