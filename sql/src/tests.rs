@@ -38,7 +38,7 @@ fn execute(session: &mut Session, sql: &str) -> Result<Vec<Outcome>> {
 }
 
 /// A session with [`SOURCES`].
-fn session() -> Session {
+pub(crate) fn session() -> Session {
     let mut session = Session::default();
     execute(&mut session, SOURCES).unwrap();
     session
@@ -89,7 +89,7 @@ fn shown(outcome: &Outcome) -> String {
 }
 
 /// One graph of all jobs of a script.
-fn graph(session: &mut Session, sql: &str) -> Result<DataflowGraph> {
+pub(crate) fn graph(session: &mut Session, sql: &str) -> Result<DataflowGraph> {
     let mut builder = JobBuilder::new(session);
     for outcome in execute(session, sql)? {
         if let Outcome::Job(job) = outcome {

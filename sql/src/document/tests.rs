@@ -1,3 +1,5 @@
+mod mutations;
+
 use expect_test::{Expect, expect};
 
 use super::*;
