@@ -105,7 +105,11 @@ impl Aggregate {
         }
         let ordered = states.iter().any(|states| states.needs_order());
         let waiting = node.time.filter(|_| ordered).map(|time| EventTimeBuffer::new(Arc::clone(&input), time));
-        let spilling = Spilling::new(memory, node.keys.len(), &states);
+        let spilling = Spilling::new(memory, node.keys.len(), states.iter().any(|states| states.pairs().is_some()));
+        let keys = KeyIndex::new(&input, &node.keys)?;
+        for pairs in states.iter_mut().filter_map(|states| states.pairs_mut()).filter(|_| spilling.is_limited()) {
+            pairs.limit(memory, keys.schema())?;
+        }
         let mut aggregate = Self {
             calls,
             emit: node.emit,
@@ -115,7 +119,7 @@ impl Aggregate {
             waiting,
             takes_back,
             key_columns: node.keys.clone(),
-            keys: KeyIndex::new(&input, &node.keys)?,
+            keys,
             states,
             groups: Vec::new(),
             changed: Vec::new(),
@@ -146,8 +150,13 @@ impl Aggregate {
         self.note_rows(batch, &groups, ops.as_deref())?;
         for (call, states) in self.calls.iter().zip(&mut self.states) {
             let (arguments, filter) = call.evaluate(batch)?;
-            let rows =
-                GroupedRows { groups: &groups, arguments: &arguments, filter: filter.as_ref(), ops: ops.as_deref() };
+            let rows = GroupedRows {
+                groups: &groups,
+                arguments: &arguments,
+                filter: filter.as_ref(),
+                ops: ops.as_deref(),
+                keys: &self.keys,
+            };
             states.update(&rows, self.groups.len())?;
         }
         Ok(())
@@ -312,12 +321,17 @@ impl Aggregate {
         // A quarter of the time to live between two passes over all groups.
         self.next_clean_up = self.watermark.0.plus(ttl / 4);
         let oldest = self.watermark.0.plus(-ttl).0;
+        let wants_keys = self.has_spilled_pairs();
+        let all = 0..self.groups.len() as u32;
+        let old: Vec<u32> = all.filter(|group| wants_keys && self.groups[*group as usize].touched < oldest).collect();
+        let mut dropped = vec![self.keys_of(&old)?];
         self.keep_groups(|group| group.touched >= oldest)?;
-        let gone = self.spilling.drop_before(oldest, self.unwritten.is_noting())?;
+        let gone = self.spilling.drop_before(oldest, wants_keys || self.unwritten.is_noting())?;
         if let Some(keys) = gone.filter(|keys| keys.num_rows() > 0) {
+            dropped.push(keys.clone());
             self.unwritten.note_gone(keys, self.groups.len() + self.spilling.len());
         }
-        Ok(())
+        if dropped.iter().any(|keys| keys.num_rows() > 0) { self.drop_pairs(&dropped) } else { Ok(()) }
     }
 
     /// Forgets the other groups. None of them may have changes that were not emitted.
@@ -437,7 +451,7 @@ impl Operator for Aggregate {
     }
 
     fn spilled_bytes(&self) -> u64 {
-        self.spilling.disk_bytes()
+        self.disk_bytes()
     }
 
     fn state_bytes(&self) -> usize {

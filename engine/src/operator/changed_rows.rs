@@ -14,6 +14,8 @@ const CHANGES_MIN: usize = if cfg!(test) { 8 } else { 4096 };
 pub(super) struct ChangedRows {
     is_noting: bool,
     batches: Vec<RecordBatch>,
+    /// Rows of which it is known that they are gone.
+    gone: Vec<RecordBatch>,
     rows: usize,
 }
 
@@ -23,11 +25,43 @@ impl ChangedRows {
         if !self.is_noting {
             return;
         }
-        self.rows += rows.num_rows();
         self.batches.push(rows.clone());
+        self.count(rows.num_rows(), there);
+    }
+
+    /// Rows are gone, as they are written then, while so many are there. They are noted apart from the others.
+    pub(super) fn note_gone(&mut self, rows: RecordBatch, there: usize) {
+        if !self.is_noting {
+            return;
+        }
+        let count = rows.num_rows();
+        self.gone.push(rows);
+        self.count(count, there);
+    }
+
+    fn count(&mut self, rows: usize, there: usize) {
+        self.rows += rows;
         if 2 * self.rows > there.max(CHANGES_MIN) {
             *self = Self::default();
         }
+    }
+
+    /// What is noted of rows that come or go.
+    pub(super) fn noted(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    /// The same in other words.
+    pub(super) fn set_noted(&mut self, batches: Vec<RecordBatch>) {
+        if self.is_noting {
+            self.rows = batches.iter().chain(&self.gone).map(RecordBatch::num_rows).sum();
+            self.batches = batches;
+        }
+    }
+
+    /// What was noted by [`Self::note_gone`], to be asked for before [`Self::take`] says whether it matters.
+    pub(super) fn take_gone(&mut self) -> Vec<RecordBatch> {
+        std::mem::take(&mut self.gone)
     }
 
     /// What has come or gone since state was written, or restored, last; none if all of it has to be written, as it has
@@ -45,6 +79,6 @@ impl ChangedRows {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        self.batches.iter().map(batch_bytes).sum()
+        self.batches.iter().chain(&self.gone).map(batch_bytes).sum()
     }
 }

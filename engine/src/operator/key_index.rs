@@ -89,7 +89,7 @@ impl KeyIndex {
 }
 
 /// For each number from `known` up to `total`, the first row that has it.
-fn first_rows(numbers: &[usize], known: usize, total: usize) -> UInt32Array {
+pub(super) fn first_rows(numbers: &[usize], known: usize, total: usize) -> UInt32Array {
     let mut firsts = vec![u32::MAX; total - known];
     for (row, number) in numbers.iter().enumerate().filter(|(_, number)| **number >= known) {
         let first = &mut firsts[number - known];

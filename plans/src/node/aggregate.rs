@@ -1,6 +1,8 @@
 //! Groups by key without a window: each group's result is updated as rows come, and as they go where
 //! the input is a changelog.
 
+use datafusion::logical_expr::Expr;
+
 use crate::expr::StreamExpr;
 
 /// An updating aggregation. Output: the keys, the aggregates, the changelog column.
@@ -20,6 +22,14 @@ pub struct AggregateNode {
     pub gather_ms: Option<u64>,
     /// How long a group is kept that no row changes, in microseconds of event time; for ever if `None`.
     pub ttl: Option<i64>,
+}
+
+impl AggregateNode {
+    /// Whether equal arguments of a function count once, so that a group has as many values as come.
+    #[must_use]
+    pub fn has_distinct(&self) -> bool {
+        self.aggregates.iter().any(|call| matches!(&call.0, Expr::AggregateFunction(call) if call.params.distinct))
+    }
 }
 
 /// When an updating aggregation emits.

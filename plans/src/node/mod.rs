@@ -131,7 +131,7 @@ impl NodeKind {
     #[must_use]
     pub fn spills(&self) -> bool {
         match self {
-            Self::Aggregate(aggregate) => !aggregate.keys.is_empty(),
+            Self::Aggregate(aggregate) => !aggregate.keys.is_empty() || aggregate.has_distinct(),
             Self::Join(join) => !join.left_keys.is_empty(),
             Self::IntervalJoin(join) => !join.left_keys.is_empty(),
             Self::TemporalJoin(join) => !join.left_keys.is_empty(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use tidemill_plans::node::AggregateEmit;
 
@@ -27,7 +28,11 @@ impl Aggregate {
             waiting.snapshot(Belongs::ToKeys(self.key_columns.clone()), &mut state.part("waiting"));
         }
         let (keys, changed) = (self.key_columns.len(), self.unwritten.take(state));
-        self.write_pairs(changed.is_some(), state)?;
+        for (call, states) in self.states.iter_mut().enumerate() {
+            if let Some(pairs) = states.pairs_mut() {
+                pairs.write_pairs(&format!("pairs{call}"), &self.keys, changed.is_some(), state)?;
+            }
+        }
         // Without keys there is one group, and no key to call it by.
         let (groups, spilled) = match changed.filter(|_| keys > 0) {
             None => ((0..self.groups.len() as u32).collect(), self.spilling.view(None)),
@@ -56,49 +61,41 @@ impl Aggregate {
         state.behind("groups", belongs, &memory, batches)
     }
 
-    /// Writes what groups have in rows of their own: their keys, values, and what is known of the pair.
-    fn write_pairs(&mut self, changes: bool, state: &mut StateWriter<'_>) -> Result<()> {
-        for (call, states) in self.states.iter_mut().enumerate() {
-            let Some(pairs) = states.write_pairs(changes)? else { continue };
-            let (name, belongs) = (format!("pairs{call}"), Belongs::to_first(self.key_columns.len()));
-            let columns = self.key_columns.len() + pairs.values;
-            let rows = pair_rows(self.keys.keys(&pairs.groups)?, pairs.columns)?;
-            if pairs.are_changes {
-                let gone = pair_rows(self.keys.keys(&pairs.gone_groups)?, pairs.gone)?;
-                state.changes(&name, belongs, RowKeys::Exact((0..columns).collect()), [rows], [gone]);
-            } else {
-                state.rows(&name, belongs, [rows]);
-            }
-        }
-        Ok(())
-    }
-
     fn read_pairs(&mut self, state: &StateReader<'_>) -> Result<()> {
-        let keys = self.key_columns.len();
+        let (keys, known) = (self.key_columns.len(), self.groups.len());
         let mut groups = Vec::new();
         for (call, states) in self.states.iter_mut().enumerate() {
+            let Some(pairs) = states.pairs_mut() else { continue };
             for batch in state.batches(&format!("pairs{call}"))? {
                 let batch = batch?;
+                if pairs.is_limited() {
+                    pairs.read_spilled(&batch)?;
+                    continue;
+                }
                 self.keys.find(&batch, &(0..keys).collect::<Vec<_>>(), &mut groups)?;
-                states.read_pairs(&groups, &batch.columns()[keys..])?;
+                // Where rows go before they come, values of a group that was dropped may have been on disk.
+                let is_known: BooleanArray = groups.iter().map(|group| Some(*group < known)).collect();
+                groups.retain(|group| *group < known);
+                pairs.read_pairs(&groups, &filter_record_batch(&batch, &is_known)?.columns()[keys..])?;
             }
-            states.begin();
+            pairs.begin();
         }
-        if self.keys.len() > self.groups.len() {
-            return Err(EngineError::State(String::from("values are of groups that are not there")));
-        }
-        Ok(())
+        if self.keys.len() > known { self.keys.keep(&(0..known as u32).collect::<Vec<_>>()) } else { Ok(()) }
     }
 
     /// Notes that the other groups are gone.
     pub(super) fn note_gone(&mut self, live: &[u32]) -> Result<()> {
         if self.unwritten.is_noting() {
-            let keys = self.keys.keys(&others(live, self.groups.len()))?.into_iter().enumerate();
-            let keys = RecordBatch::try_from_iter(keys.map(|(number, key)| (format!("k{number}"), key)))?;
+            let keys = self.keys_of(&others(live, self.groups.len()))?;
             self.unwritten.note_gone(keys, live.len() + self.spilling.len());
         }
         self.unwritten.keep(live);
         Ok(())
+    }
+
+    /// The keys of these groups.
+    pub(super) fn keys_of(&self, groups: &[u32]) -> Result<RecordBatch> {
+        Ok(RecordBatch::try_new(Arc::clone(self.keys.schema()), self.keys.keys(groups)?)?)
     }
 
     /// The rows of these groups.
@@ -191,10 +188,4 @@ impl Aggregate {
         }
         Ok(())
     }
-}
-
-/// Columns with names of their own, one behind the other.
-fn pair_rows(keys: Vec<ArrayRef>, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-    let columns = keys.into_iter().chain(columns).enumerate();
-    Ok(RecordBatch::try_from_iter_with_nullable(columns.map(|(number, column)| (format!("c{number}"), column, true)))?)
 }

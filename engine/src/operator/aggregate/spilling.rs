@@ -9,7 +9,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use tidemill_plans::node::AggregateEmit;
 
-use super::states::GroupStates;
+use super::states::Distinct;
 use super::{Aggregate, Group};
 use crate::error::Result;
 use crate::operator::changed_keys::others;
@@ -45,10 +45,10 @@ pub(super) struct GroupsView {
 }
 
 impl Spilling {
-    pub(super) fn new(memory: &StateMemory, keys: usize, states: &[Box<dyn GroupStates>]) -> Self {
-        // Without keys there is one group, which is always needed. Pairs of all groups are in one table.
-        let spills = keys > 0 && !states.iter().any(|states| states.has_pairs());
-        Self { memory: memory.limited_if(spills), keys, groups: None }
+    /// For groups with so many key columns; `has_pairs` if what is known of them are pairs, too.
+    pub(super) fn new(memory: &StateMemory, keys: usize, has_pairs: bool) -> Self {
+        // Without keys there is one group, which is always needed.
+        Self { memory: memory.limited_if(keys > 0 || has_pairs), keys, groups: None }
     }
 
     /// The memory of all groups.
@@ -56,7 +56,7 @@ impl Spilling {
         &self.memory
     }
 
-    /// Whether groups may have to go.
+    /// Whether groups or pairs may have to go.
     pub(super) fn is_limited(&self) -> bool {
         self.memory.is_limited()
     }
@@ -145,8 +145,46 @@ impl Aggregate {
 
     /// How many groups there is room for, if it is not for all.
     fn room(&self) -> Option<usize> {
-        let beside = self.spilling.memory_bytes();
-        self.spilling.memory.room(self.groups.len(), self.group_bytes() - beside, beside)
+        self.room_of(self.groups.len())
+    }
+
+    /// How many of so many things there is room for, if each of them goes by the same measure.
+    fn room_of(&self, count: usize) -> Option<usize> {
+        let pairs = self.pairs().map(Distinct::bytes_of_spilled);
+        let beside = self.spilling.memory_bytes() + pairs.sum::<usize>();
+        self.spilling.memory.room(count, self.group_bytes() - beside, beside)
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = &Distinct> {
+        self.states.iter().filter_map(|states| states.pairs())
+    }
+
+    /// Bytes on disk.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.spilling.disk_bytes() + self.pairs().map(Distinct::disk_bytes).sum::<u64>()
+    }
+
+    /// Has pairs of groups and values go, if there is no room for all. A group is smaller than its values, so they are
+    /// the first to go.
+    fn spill_pairs(&mut self) -> Result<()> {
+        let rooms: Vec<Option<usize>> =
+            self.states.iter().map(|states| states.pairs().and_then(|pairs| self.room_of(pairs.len()))).collect();
+        for (states, room) in self.states.iter_mut().zip(rooms) {
+            if let (Some(pairs), Some(room)) = (states.pairs_mut(), room) {
+                pairs.spill(&self.keys, room)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the pairs of groups that are gone, wherever they are.
+    pub(super) fn drop_pairs(&mut self, gone: &[RecordBatch]) -> Result<()> {
+        self.states.iter_mut().filter_map(|states| states.pairs_mut()).try_for_each(|pairs| pairs.drop_groups(gone))
+    }
+
+    /// Whether pairs are on disk.
+    pub(super) fn has_spilled_pairs(&self) -> bool {
+        self.pairs().any(|pairs| pairs.disk_bytes() > 0)
     }
 
     /// Has groups go, if there is no room for all of them. Nothing waits to be emitted, or it waits for the end.
@@ -154,8 +192,12 @@ impl Aggregate {
         if self.empty > 0 && self.room().is_some() {
             self.keep_groups(|group| !group.empty)?;
         }
-        let Some(room) = self.room() else { return Ok(()) };
+        self.spill_pairs()?;
+        let Some(room) = self.room().filter(|_| self.keys.has_columns()) else { return Ok(()) };
         let cold = self.recency.take_cold(self.groups.len(), room);
+        for pairs in self.states.iter_mut().filter_map(|states| states.pairs_mut()) {
+            pairs.spill_groups(&self.keys, &cold)?;
+        }
         let (unwritten, written): (Vec<u32>, Vec<u32>) = cold.iter().partition(|group| self.unwritten.has(**group));
         for (part, groups) in [(Part::Unwritten, unwritten), (Part::Written, written)] {
             for groups in groups.chunks(SPILLED_GROUPS) {

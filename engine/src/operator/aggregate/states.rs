@@ -24,7 +24,9 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, UInt64Type};
 use tidemill_plans::change::ChangeOp;
 
+pub(super) use self::distinct::Distinct;
 use super::super::groups::AggregateCall;
+use super::super::key_index::KeyIndex;
 use crate::error::Result;
 
 /// The state of one aggregate for all groups, which are numbered from 0 on.
@@ -51,40 +53,18 @@ pub(super) trait GroupStates: Send {
     /// yet of later ones.
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()>;
 
-    /// What is known of pairs of a group and values, which are rows of their own in state: a group may have any number
-    /// of them. `changes` asks for those alone that have changed since they were written; all may be given anyway.
-    fn write_pairs(&mut self, _changes: bool) -> Result<Option<Pairs>> {
-        Ok(None)
+    /// What is known of pairs of a group and a value, if it knows any: a group may have any number of them.
+    fn pairs(&self) -> Option<&Distinct> {
+        None
     }
 
-    /// Whether it writes any: then groups are not to be taken out of memory by themselves.
-    fn has_pairs(&self) -> bool {
-        false
+    /// The same, to be written, read, or put on disk.
+    fn pairs_mut(&mut self) -> Option<&mut Distinct> {
+        None
     }
-
-    /// Takes up the pairs of these groups, all of which have been read, and nothing yet of others.
-    fn read_pairs(&mut self, _groups: &[usize], _columns: &[ArrayRef]) -> Result<()> {
-        Ok(())
-    }
-
-    /// Everything has been read: changes from now on may go on from it.
-    fn begin(&mut self) {}
 
     /// Bytes held.
     fn bytes(&self) -> usize;
-}
-
-/// Pairs of a group and values, as they are written.
-pub(super) struct Pairs {
-    /// Whether there were others before that stay as they were.
-    pub(super) are_changes: bool,
-    /// How many columns the values have; behind them are those of what is known.
-    pub(super) values: usize,
-    pub(super) groups: Vec<u32>,
-    pub(super) columns: Vec<ArrayRef>,
-    /// Those that are gone: their groups and values.
-    pub(super) gone_groups: Vec<u32>,
-    pub(super) gone: Vec<ArrayRef>,
 }
 
 /// The arguments of an aggregate for the rows of a batch.
@@ -97,6 +77,8 @@ pub(super) struct GroupedRows<'a> {
     pub(super) filter: Option<&'a BooleanArray>,
     /// What each row does; `None` if all of them add.
     pub(super) ops: Option<&'a [ChangeOp]>,
+    /// The keys of the groups.
+    pub(super) keys: &'a KeyIndex,
 }
 
 impl GroupedRows<'_> {
@@ -135,7 +117,7 @@ impl GroupedRows<'_> {
 pub(super) fn states_of(call: &AggregateCall, types: &[DataType], takes_back: bool) -> Result<Box<dyn GroupStates>> {
     let distinct = call.is_distinct() && !matches!(call.name(), "min" | "max");
     match plain_states(call, types, takes_back)? {
-        Some(states) if distinct => Ok(Box::new(distinct::Distinct::new(states, types)?)),
+        Some(states) if distinct => Ok(Box::new(Distinct::new(states, types)?)),
         Some(states) => Ok(states),
         None if takes_back => Ok(Box::new(multiset::Multiset::new(call.clone(), types)?)),
         None => Ok(Box::new(single::Single::new(call.clone()))),

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::take_arrays;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
 use super::{Normalize, Touches};
 use crate::error::Result;
 use crate::operator::changed_keys::others;
+use crate::operator::key_index::first_rows;
 use crate::operator::recency::Recency;
 use crate::operator::state_rows::{STATE_ROWS, with_note};
 use crate::rows::canonical_key;
@@ -168,13 +169,9 @@ impl Normalize {
         if new == 0 || self.spilling.rows.len() == 0 {
             return Ok(());
         }
-        // Any row of a key has it.
-        let mut places = vec![0; new];
-        for (row, key) in keys.iter().enumerate().filter(|(_, key)| **key >= known) {
-            places[key - known] = row as u32;
-        }
+        let firsts = first_rows(keys, known, self.last.row_of.len());
         let columns: Vec<ArrayRef> = self.last.keys.iter().map(|key| canonical_key(batch.column(*key))).collect();
-        let taken = self.spilling.rows.take(&take_arrays(&columns, &UInt32Array::from(places), None)?)?;
+        let taken = self.spilling.rows.take(&take_arrays(&columns, &firsts, None)?)?;
         let numbers: Vec<usize> = taken.places.iter().map(|place| known + place).collect();
         let mut rows = taken.rows;
         if let (Some(at), Some(touches)) = (rows.pop(), &mut self.touches) {

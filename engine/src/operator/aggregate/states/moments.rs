@@ -200,6 +200,7 @@ mod tests {
 
     use super::*;
     use crate::operator::groups::AggregateCall;
+    use crate::operator::key_index::KeyIndex;
     use crate::testing::graph::{cases, schema};
 
     const ONE_COLUMN: [&str; 4] = ["var", "var_pop", "stddev", "stddev_pop"];
@@ -231,9 +232,10 @@ mod tests {
         let mut theirs = call.single().unwrap();
         theirs.update_batch(columns).unwrap();
         let mut ours = states(function).unwrap();
+        let keys = KeyIndex::new(&schema(""), &[]).unwrap();
         for row in 0..columns[0].len() {
             let arguments: Vec<ArrayRef> = columns.iter().map(|column| column.slice(row, 1)).collect();
-            let rows = GroupedRows { groups: &[1], arguments: &arguments, filter: None, ops: None };
+            let rows = GroupedRows { groups: &[1], arguments: &arguments, filter: None, ops: None, keys: &keys };
             ours.update(&rows, 2).unwrap();
             let written = ours.write(&[&[0], &[1]]).unwrap();
             ours = states(function).unwrap();
