@@ -6,6 +6,7 @@
 use arrow::array::RecordBatch;
 
 use crate::state::StateWriter;
+use crate::state::spill::Part;
 
 /// So many keys that are gone are remembered, however few there are.
 pub(super) const GONE_MIN: usize = if cfg!(test) { 2 } else { 4096 };
@@ -33,6 +34,16 @@ pub(super) struct Changed {
     pub(super) numbers: Vec<u32>,
     /// Keys that are gone; some of them may have come again.
     pub(super) gone: Vec<RecordBatch>,
+}
+
+/// What has become of keys of which some were dropped.
+pub(super) struct Dropped {
+    /// The numbers of those that are left in memory: the i-th has the number i now.
+    pub(super) live: Vec<u32>,
+    /// The others, if it is noted what has changed.
+    pub(super) gone: Option<RecordBatch>,
+    /// How many are left, in memory or not.
+    pub(super) left: usize,
 }
 
 impl ChangedKeys {
@@ -72,15 +83,20 @@ impl ChangedKeys {
         }
     }
 
-    /// Keys were dropped, of which these numbers are left: the i-th has the number i now. `gone` are the others; if
-    /// nobody knows them, all that is left is written.
-    pub(super) fn note_dropped(&mut self, live: &[u32], gone: Option<&RecordBatch>) {
-        let Some(gone) = gone else {
+    /// Keys were dropped. If nobody knows which, all that is left is written.
+    pub(super) fn note_dropped(&mut self, dropped: &Dropped) {
+        let Some(gone) = &dropped.gone else {
             *self = Self::default();
             return;
         };
-        self.keep(live);
-        self.note_gone(gone.clone(), live.len());
+        self.keep(&dropped.live);
+        self.note_gone(gone.clone(), dropped.left);
+    }
+
+    /// Keys go to disk: those that have changed, and those that are there as they were written.
+    pub(super) fn parts(&self, numbers: &[u32]) -> [(Part, Vec<u32>); 2] {
+        let (unwritten, written) = numbers.iter().partition(|number| self.has(**number));
+        [(Part::Unwritten, unwritten), (Part::Written, written)]
     }
 
     /// Only these keys are left: the i-th has the number i now.

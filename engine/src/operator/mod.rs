@@ -31,6 +31,7 @@ mod sessions;
 mod sink;
 mod sorted_rows;
 mod source;
+mod spilled_partitions;
 mod state_on_disk;
 mod state_rows;
 mod temporal_join;
@@ -178,8 +179,8 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::TemporalJoin(join) => {
             Box::new(temporal_join::TemporalJoin::new(join, &inputs[0], &inputs[1], output, &env.state_memory)?)
         }
-        NodeKind::TopN(top) => top_n::build(top, Arc::clone(&inputs[0]), output)?,
-        NodeKind::OverWindow(over) => over_window::build(over, Arc::clone(&inputs[0]), output)?,
+        NodeKind::TopN(top) => top_n::build(top, Arc::clone(&inputs[0]), output, &env.state_memory)?,
+        NodeKind::OverWindow(over) => over_window::build(over, Arc::clone(&inputs[0]), output, &env.state_memory)?,
         NodeKind::LookupJoin(join) => Box::new(lookup_join::LookupJoin::new(join, &inputs[0], output)?),
         NodeKind::Train(train) => Box::new(train::Train::new(train, Arc::clone(&inputs[0]))?),
         NodeKind::Predict(predict) => Box::new(predict::Predict::new(predict, &inputs[0], output)),

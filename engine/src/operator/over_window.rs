@@ -19,14 +19,20 @@ use self::in_order::InOrderOver;
 use self::updating::UpdatingOver;
 use super::Operator;
 use crate::error::Result;
+use crate::state::StateMemory;
 
 /// The operator of a node.
-pub(super) fn build(node: &OverWindowNode, input: SchemaRef, output: SchemaRef) -> Result<Box<dyn Operator>> {
+pub(super) fn build(
+    node: &OverWindowNode,
+    input: SchemaRef,
+    output: SchemaRef,
+    memory: &StateMemory,
+) -> Result<Box<dyn Operator>> {
     Ok(match node.emit {
         OverEmit::InOrder { time, rows_ahead, micros_ahead } => {
-            Box::new(InOrderOver::new(node, time, (rows_ahead, micros_ahead), input, output)?)
+            Box::new(InOrderOver::new(node, time, (rows_ahead, micros_ahead), input, output, memory)?)
         }
-        OverEmit::OnUpdate | OverEmit::AtEnd => Box::new(UpdatingOver::new(node, &input, output)?),
+        OverEmit::OnUpdate | OverEmit::AtEnd => Box::new(UpdatingOver::new(node, &input, output, memory)?),
     })
 }
 

@@ -1,26 +1,31 @@
 //! Partitions as dense numbers, and the order within them as bytes.
 
+mod spilling;
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{SortOptions, take_record_batch};
+use arrow::compute::{SortOptions, concat_batches, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use tidemill_plans::node::{SortColumn, TimeToLive};
 use tidemill_plans::time::Watermark;
 
-use super::changed_keys::{Changed, ChangedKeys, others};
+use super::changed_keys::{Changed, ChangedKeys, Dropped, others};
 use super::groups::key_schema;
 use super::key_index::KeyIndex;
 use super::key_numbers::KeyNumbers;
+use super::spilled_partitions::{Back, SpilledPartitions, Table};
 use super::state_rows::{other_columns, take_note, with_note};
 use super::time_to_live::Touches;
 use crate::error::{EngineError, Result};
 use crate::rows::canonical_key;
-use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
+use crate::state::spill::Part;
+use crate::state::{Belongs, RowKeys, StateMemory, StateReader, StateWriter};
 
 /// Numbers the partitions in the order in which they first come. With a time to live, those that no row
-/// touches are dropped.
+/// touches are dropped. Where memory is limited, some go to disk; their owner hands out what it knows of them, and
+/// takes it back when they come again.
 pub(super) struct Partitions {
     columns: Vec<usize>,
     key_schema: SchemaRef,
@@ -28,6 +33,10 @@ pub(super) struct Partitions {
     numbers: Vec<usize>,
     /// The partitions that were touched since that was written.
     unwritten: ChangedKeys,
+    /// Where partitions go, if there may be no room for all.
+    spilled: Option<SpilledPartitions>,
+    /// Partitions from this number on were not in memory before rows of theirs were looked for last.
+    first_new: usize,
 }
 
 /// The partitions' keys.
@@ -38,32 +47,49 @@ enum Keys {
     Known(Box<KeyIndex>, Option<Touches>),
 }
 
-/// What has become of partitions of which some were dropped.
-pub(super) struct Dropped {
-    /// Those that are left: the i-th has the number i now.
-    pub(super) live: Vec<u32>,
-    /// The keys of the others, if it is noted what has changed.
-    pub(super) gone: Option<RecordBatch>,
-}
-
 impl Partitions {
-    pub(super) fn new(input: &SchemaRef, columns: &[usize], life: Option<TimeToLive>) -> Result<Self> {
-        match life {
-            Some(_) => Self::with_keys(input, columns, life),
-            None => Ok(Self::build(input, columns, Keys::Numbered(KeyNumbers::new(&key_schema(input, columns))?))),
+    pub(super) fn new(
+        input: &SchemaRef,
+        columns: &[usize],
+        life: Option<TimeToLive>,
+        memory: &StateMemory,
+    ) -> Result<Self> {
+        if life.is_some() || memory.is_limited() {
+            return Self::with_keys(input, columns, life, memory);
         }
+        Ok(Self::build(input, columns, Keys::Numbered(KeyNumbers::new(&key_schema(input, columns))?), None))
     }
 
     /// For an owner that asks for [`Self::keys`].
-    pub(super) fn with_keys(input: &SchemaRef, columns: &[usize], life: Option<TimeToLive>) -> Result<Self> {
-        // Without columns there is one partition, and it is touched by everything.
-        let touches = life.filter(|_| !columns.is_empty()).map(Touches::new);
-        Ok(Self::build(input, columns, Keys::Known(Box::new(KeyIndex::new(input, columns)?), touches)))
+    pub(super) fn with_keys(
+        input: &SchemaRef,
+        columns: &[usize],
+        life: Option<TimeToLive>,
+        memory: &StateMemory,
+    ) -> Result<Self> {
+        // Without columns there is one partition, which is always needed, and touched by everything.
+        let has_columns = !columns.is_empty();
+        let touches = life.filter(|_| has_columns).map(Touches::new);
+        let spills = has_columns && memory.is_limited();
+        let spilled = spills.then(|| SpilledPartitions::new(memory, &key_schema(input, columns)));
+        Ok(Self::build(input, columns, Keys::Known(Box::new(KeyIndex::new(input, columns)?), touches), spilled))
     }
 
-    fn build(input: &SchemaRef, columns: &[usize], keys: Keys) -> Self {
-        let (key_schema, unwritten) = (key_schema(input, columns), ChangedKeys::default());
-        Self { columns: columns.to_vec(), key_schema, keys, numbers: Vec::new(), unwritten }
+    fn build(input: &SchemaRef, columns: &[usize], keys: Keys, spilled: Option<SpilledPartitions>) -> Self {
+        Self {
+            columns: columns.to_vec(),
+            key_schema: key_schema(input, columns),
+            keys,
+            numbers: Vec::new(),
+            unwritten: ChangedKeys::default(),
+            spilled,
+            first_new: 0,
+        }
+    }
+
+    /// The columns of the input that are their keys.
+    pub(super) fn columns(&self) -> &[usize] {
+        &self.columns
     }
 
     /// Whose rows of the input are.
@@ -93,20 +119,48 @@ impl Partitions {
 
     /// The partition of every row. A new one has the next number.
     pub(super) fn of(&mut self, batch: &RecordBatch) -> Result<&[usize]> {
-        match &mut self.keys {
-            Keys::Numbered(numbers) => {
-                let keys: Vec<ArrayRef> = self.columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
-                numbers.find(&keys, batch.num_rows(), &mut self.numbers)?;
-            }
-            Keys::Known(keys, touches) => {
-                keys.find(batch, &self.columns, &mut self.numbers)?;
-                if let Some(touches) = touches {
-                    touches.note(batch, &self.numbers)?;
-                    self.numbers.iter().for_each(|number| self.unwritten.note(*number));
-                }
-            }
+        self.find(batch, &self.columns.clone())?;
+        if let Keys::Known(_, Some(touches)) = &mut self.keys {
+            touches.note(batch, &self.numbers)?;
+            self.numbers.iter().for_each(|number| self.unwritten.note(*number));
         }
         Ok(&self.numbers)
+    }
+
+    /// Finds the partition of every row, whose keys are in these columns.
+    fn find(&mut self, batch: &RecordBatch, columns: &[usize]) -> Result<()> {
+        self.first_new = self.len();
+        match &mut self.keys {
+            Keys::Numbered(numbers) => {
+                let keys: Vec<ArrayRef> = columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
+                numbers.find(&keys, batch.num_rows(), &mut self.numbers)?;
+            }
+            Keys::Known(keys, _) => keys.find(batch, columns, &mut self.numbers)?,
+        }
+        if let Some(spilled) = &mut self.spilled {
+            spilled.note(&self.numbers);
+        }
+        if let Keys::Known(keys, Some(touches)) = &mut self.keys {
+            touches.grow(keys.len());
+        }
+        let touched = self.take_back(Table::Touched)?;
+        match (&mut self.keys, touched) {
+            (Keys::Known(_, Some(touches)), Some(Back { numbers, rows })) => {
+                touches.set(&numbers, &take_note::<Int64Array>(&rows)?.1);
+                numbers.iter().for_each(|number| self.unwritten.note(*number));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn keep(&mut self, live: &[u32]) -> Result<()> {
+        if let Keys::Known(keys, touches) = &mut self.keys {
+            keys.keep(live)?;
+            touches.iter_mut().for_each(|touches| touches.keep(live));
+        }
+        self.spilled.iter_mut().for_each(|spilled| spilled.keep(live));
+        Ok(())
     }
 
     /// When partitions were touched, if they are not kept for ever.
@@ -135,18 +189,24 @@ impl Partitions {
         let Keys::Known(keys, Some(touches)) = &mut self.keys else { return Ok(None) };
         let all = 0..keys.len() as u32;
         let live: Vec<u32> = all.filter(|p| keeps(*p as usize, touches.is_young(*p as usize))).collect();
-        if live.len() == keys.len() {
+        let oldest = touches.oldest();
+        let spilled = self.spilled.as_mut().map(|spilled| spilled.drop_before(oldest)).transpose()?.flatten();
+        if live.len() == keys.len() && spilled.is_none() {
             return Ok(None);
         }
         let gone = match self.unwritten.is_noting() {
-            true => Some(keys.keys(&others(&live, keys.len()))?),
+            true => {
+                let here = keys.keys(&others(&live, keys.len()))?;
+                let here = RecordBatch::try_new(Arc::clone(&self.key_schema), here)?;
+                Some(concat_batches(&self.key_schema, [&here].into_iter().chain(&spilled))?)
+            }
             false => None,
         };
-        let gone = gone.map(|gone| RecordBatch::try_new(Arc::clone(&self.key_schema), gone)).transpose()?;
-        keys.keep(&live)?;
-        touches.keep(&live);
-        self.unwritten.note_dropped(&live, gone.as_ref());
-        Ok(Some(Dropped { live, gone }))
+        let left = live.len() + self.spilled.as_ref().map_or(0, SpilledPartitions::touched);
+        let dropped = Dropped { live, gone, left };
+        self.keep(&dropped.live)?;
+        self.unwritten.note_dropped(&dropped);
+        Ok(Some(dropped))
     }
 
     /// The partition of every row, while state is read: none is touched.
@@ -178,13 +238,7 @@ impl Partitions {
         if batch.num_columns() < columns.len() {
             return Err(other_columns());
         }
-        match &mut self.keys {
-            Keys::Numbered(numbers) => {
-                let keys: Vec<ArrayRef> = columns.iter().map(|c| canonical_key(batch.column(*c))).collect();
-                numbers.find(&keys, batch.num_rows(), &mut self.numbers)?;
-            }
-            Keys::Known(keys, _) => keys.find(batch, &columns, &mut self.numbers)?,
-        }
+        self.find(batch, &columns)?;
         Ok(&self.numbers)
     }
 
@@ -193,18 +247,21 @@ impl Partitions {
         let Some(touches) = self.touches() else { return Ok(()) };
         touches.snapshot(state)?;
         let (changed, belongs) = (self.unwritten.take(state), self.belongs_by_key());
+        let only = changed.as_ref().map(|_| Part::Unwritten);
         match (changed, self.row_keys()) {
             (Some(Changed { numbers, gone }), Some([_, keys])) => {
-                state.changes("touched", belongs, keys, [self.touched(&numbers)?], gone);
+                state.changes("touched", belongs.clone(), keys, [self.touched(&numbers)?], gone);
             }
-            _ => state.rows("touched", belongs, [self.touched(&self.all())?]),
+            _ => state.rows("touched", belongs.clone(), [self.touched(&self.all())?]),
         }
+        self.write_spilled(Table::Touched, "touched", belongs, only, state);
         Ok(())
     }
 
     /// Takes up when partitions were touched, whenever they were while their rows were read.
     pub(super) fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
-        for batch in state.rows("touched")? {
+        let touched = if self.spilled.is_some() { Vec::new() } else { state.rows("touched")? };
+        for batch in touched {
             let (keys, at) = take_note::<Int64Array>(&batch)?;
             let numbers = self.of_keys(&keys)?.to_vec();
             if let Keys::Known(_, Some(touches)) = &mut self.keys {
@@ -234,7 +291,8 @@ impl Partitions {
         match &self.keys {
             Keys::Numbered(numbers) => numbers.bytes(),
             Keys::Known(keys, touches) => {
-                keys.bytes() + touches.as_ref().map_or(0, Touches::bytes) + self.unwritten.bytes()
+                let spilled = self.spilled.as_ref().map_or(0, SpilledPartitions::bytes);
+                keys.bytes() + touches.as_ref().map_or(0, Touches::bytes) + self.unwritten.bytes() + spilled
             }
         }
     }

@@ -6,6 +6,8 @@
 //!
 //! Rows that come and go are kept as they come until state is written, for that alone says which have changed.
 
+mod spilling;
+
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -19,11 +21,12 @@ use tidemill_plans::change::{change_column_index, change_ops};
 use tidemill_plans::node::{SortColumn, TimeToLive};
 use tidemill_plans::time::Watermark;
 
-use super::changed_rows::ChangedRows;
-use super::partitions::{Dropped, Partitions, all_fields, keep_live, order_fields};
+use self::spilling::Unwritten;
+use super::changed_keys::Dropped;
+use super::partitions::{Partitions, all_fields, keep_live, order_fields};
 use super::state_rows::{STATE_ROWS, take_note, with_note};
 use crate::error::Result;
-use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
+use crate::state::{Belongs, RowKeys, StateMemory, StateReader, StateWriter};
 
 /// A row as bytes that compare as the rows do.
 pub(super) type Encoded = Arc<[u8]>;
@@ -42,7 +45,7 @@ pub(super) struct SortedRows {
     /// How many entries there are, and their bytes.
     entries: usize,
     bytes: usize,
-    unwritten: ChangedRows,
+    unwritten: Unwritten,
 }
 
 /// Bytes of a row beside its own: pointer, count, and what a tree and an allocation need.
@@ -55,14 +58,17 @@ impl SortedRows {
         partition: &[usize],
         order_by: &[SortColumn],
         life: Option<TimeToLive>,
+        memory: &StateMemory,
     ) -> Result<Self> {
         let columns = change_column_index(input).unwrap_or(input.fields().len());
         let schema = Arc::new(Schema::new(input.fields()[..columns].to_vec()));
         let order: Vec<usize> = order_by.iter().map(|sort| sort.column).collect();
         let mut fields = if order.is_empty() { Vec::new() } else { order_fields(order_by, &schema) };
         fields.extend(all_fields(&schema));
+        let partitions = Partitions::new(&schema, partition, life, memory)?;
         Ok(Self {
-            partitions: Partitions::new(&schema, partition, life)?,
+            unwritten: Unwritten::new(partitions.is_limited()),
+            partitions,
             schema,
             order,
             converter: RowConverter::new(fields)?,
@@ -71,7 +77,6 @@ impl SortedRows {
             changed: Vec::new(),
             entries: 0,
             bytes: 0,
-            unwritten: ChangedRows::default(),
         })
     }
 
@@ -85,12 +90,10 @@ impl SortedRows {
         let ops = change_ops(batch)?;
         let batch = batch.project(&(0..self.schema.fields().len()).collect::<Vec<_>>())?;
         let encoded = self.encode(&batch)?;
-        self.unwritten.note(&batch, self.entries);
-        for (row, (partition, op)) in self.partitions.of(&batch)?.iter().zip(ops).enumerate() {
-            if *partition >= self.rows.len() {
-                self.rows.resize_with(*partition + 1, BTreeMap::new);
-                self.marked.resize(*partition + 1, false);
-            }
+        let partitions = self.partitions.of(&batch)?.to_vec();
+        self.take_back()?;
+        self.unwritten.note(&batch, &partitions, self.entries);
+        for (row, (partition, op)) in partitions.iter().zip(ops).enumerate() {
             let rows = &mut self.rows[*partition];
             if !std::mem::replace(&mut self.marked[*partition], true) {
                 self.changed.push(*partition);
@@ -141,34 +144,37 @@ impl SortedRows {
         debug_assert!(self.changed.is_empty(), "changes are taken before partitions are dropped");
         let rows = &self.rows;
         let dropped = self.partitions.drop_old(|partition, young| young && !rows[partition].is_empty())?;
-        if let Some(Dropped { live, .. }) = &dropped {
-            self.rows = keep_live(std::mem::take(&mut self.rows), live);
-            self.marked = vec![false; live.len()];
-            self.unwritten = ChangedRows::default();
-            self.entries = self.rows.iter().map(BTreeMap::len).sum();
-            let rows = self.rows.iter().flat_map(BTreeMap::keys);
-            self.bytes = rows.map(|row| row.len() + ROW_OVERHEAD).sum();
+        if let Some(dropped) = &dropped {
+            self.unwritten.note_dropped(dropped);
+            self.keep(&dropped.live);
         }
         Ok(dropped)
     }
 
+    /// Keeps these partitions only: the i-th has the number i now.
+    fn keep(&mut self, live: &[u32]) {
+        self.rows = keep_live(std::mem::take(&mut self.rows), live);
+        self.marked = vec![false; live.len()];
+        self.entries = self.rows.iter().map(BTreeMap::len).sum();
+        let rows = self.rows.iter().flat_map(BTreeMap::keys);
+        self.bytes = rows.map(|row| row.len() + ROW_OVERHEAD).sum();
+    }
+
     /// Writes each row once, partition by partition and in order, with how often it is there behind its
-    /// columns. Or those that have come and gone.
+    /// columns. Or those that have come and gone, or those of partitions that have changed.
     pub(super) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         debug_assert!(self.changed.is_empty(), "changes are taken before state is written");
         self.partitions.snapshot(&mut state.part("partitions"))?;
-        let belongs = self.partitions.belongs();
-        let Some(changes) = self.unwritten.take(state.takes_changes()) else {
-            state.rows("rows", belongs, self.write(self.rows.iter().flatten())?);
-            return Ok(());
-        };
-        let (mut there, mut gone) = (BTreeMap::new(), Vec::new());
-        for rows in changes {
-            gone.push(self.note_changed(&rows, &mut there)?);
+        match &mut self.unwritten {
+            Unwritten::Rows(rows) => {
+                let changed = rows.take(state.takes_changes());
+                self.write_rows(changed, state)
+            }
+            Unwritten::Partitions(partitions) => {
+                let changed = partitions.take(state);
+                self.write_partitions(changed, state)
+            }
         }
-        let all = RowKeys::Exact((0..self.schema.fields().len()).collect());
-        state.changes("rows", belongs, all, self.write(there.iter())?, gone);
-        Ok(())
     }
 
     /// Adds those of the rows to others that are there, with how often they are; the others are gone.
@@ -188,24 +194,34 @@ impl SortedRows {
         while rows.peek().is_some() {
             let chunk = rows.by_ref().take(STATE_ROWS).map(|(row, count)| (Arc::clone(row), *count));
             let (rows, counts): (Vec<Encoded>, Vec<i64>) = chunk.unzip();
-            batches.push(with_note(&self.decode(&rows)?, "count", Int64Array::from(counts))?);
+            batches.push(self.counted(&rows, counts)?);
         }
         Ok(batches)
     }
 
+    /// Rows, and how often each is there.
+    fn counted(&self, rows: &[Encoded], counts: Vec<i64>) -> Result<RecordBatch> {
+        with_note(&self.decode(rows)?, "count", Int64Array::from(counts))
+    }
+
+    /// Adds rows of these partitions that are not there, with how often they are.
+    fn insert(&mut self, rows: &RecordBatch, counts: &Int64Array, partitions: &[usize]) -> Result<()> {
+        let encoded = self.encode(rows)?;
+        for ((partition, row), times) in partitions.iter().zip(encoded.iter()).zip(counts.values()) {
+            self.entries += 1;
+            self.bytes += row.data().len() + ROW_OVERHEAD;
+            self.rows[*partition].insert(Arc::from(row.data()), *times);
+        }
+        Ok(())
+    }
+
     pub(super) fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
-        for batch in state.rows("rows")? {
-            let (rows, counts) = take_note::<Int64Array>(&batch)?;
-            let encoded = self.encode(&rows)?;
-            let partitions = self.partitions.of_known(&rows)?;
-            for ((partition, row), times) in partitions.iter().zip(encoded.iter()).zip(counts.values()) {
-                if *partition >= self.rows.len() {
-                    self.rows.resize_with(*partition + 1, BTreeMap::new);
-                }
-                self.entries += 1;
-                self.bytes += row.data().len() + ROW_OVERHEAD;
-                self.rows[*partition].insert(Arc::from(row.data()), *times);
-            }
+        self.partitions.restore_spilled(&state.part("partitions"))?;
+        for batch in state.batches("rows")? {
+            let (rows, counts) = take_note::<Int64Array>(&batch?)?;
+            let partitions = self.partitions_of(&rows)?;
+            self.insert(&rows, &counts, &partitions)?;
+            self.spill()?;
         }
         self.partitions.restore(&state.part("partitions"))?;
         self.rows.resize_with(self.partitions.len(), BTreeMap::new);
@@ -224,9 +240,11 @@ impl SortedRows {
         self.partitions.row_keys().map(|[keys, _]| keys)
     }
 
-    /// The partitions of rows that begin with the input's columns, all of which there are. None is touched.
-    pub(super) fn partitions_of(&mut self, rows: &RecordBatch) -> Result<&[usize]> {
-        self.partitions.of_known(rows)
+    /// The partitions of rows that begin with the input's columns, while state is read. None is touched.
+    pub(super) fn partitions_of(&mut self, rows: &RecordBatch) -> Result<Vec<usize>> {
+        let partitions = self.partitions.of_known(rows)?.to_vec();
+        self.take_back()?;
+        Ok(partitions)
     }
 
     /// How many partitions there are; some may have no rows.

@@ -25,8 +25,7 @@ impl Touches {
     /// Notes which partitions rows are in. Rows without event time are as old as the watermark when they
     /// came.
     pub(super) fn note(&mut self, batch: &RecordBatch, partitions: &[usize]) -> Result<()> {
-        let known = partitions.iter().max().map_or(0, |last| last + 1).max(self.touched.len());
-        self.touched.resize(known, i64::MIN);
+        self.grow(partitions.iter().max().map_or(0, |last| last + 1));
         match self.life.time {
             Some(time) => {
                 for (partition, time) in partitions.iter().zip(event_times(batch.column(time))?.values()) {
@@ -37,6 +36,11 @@ impl Touches {
             None => partitions.iter().for_each(|partition| self.touched[*partition] = self.watermark.0.0),
         }
         Ok(())
+    }
+
+    /// Makes room for so many partitions.
+    pub(super) fn grow(&mut self, partitions: usize) {
+        self.touched.resize(partitions.max(self.touched.len()), i64::MIN);
     }
 
     /// Whether it is time to look for old partitions: a look at all of them is worth a quarter of the time
@@ -72,8 +76,7 @@ impl Touches {
 
     /// Sets when these partitions were touched.
     pub(super) fn set(&mut self, partitions: &[usize], touched: &Int64Array) {
-        let known = partitions.iter().max().map_or(0, |last| last + 1).max(self.touched.len());
-        self.touched.resize(known, i64::MIN);
+        self.grow(partitions.iter().max().map_or(0, |last| last + 1));
         partitions.iter().zip(touched.values()).for_each(|(partition, time)| self.touched[*partition] = *time);
     }
 
@@ -85,7 +88,7 @@ impl Touches {
 
     /// Takes that up for so many partitions.
     pub(super) fn restore(&mut self, partitions: usize, state: &StateReader<'_>) -> Result<()> {
-        self.touched.resize(partitions, i64::MIN);
+        self.grow(partitions);
         self.watermark = least_watermark(state, "watermark")?;
         self.next_look = state.values("next_look")?.into_iter().min().unwrap_or(EventTime::MIN);
         Ok(())

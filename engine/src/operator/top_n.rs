@@ -26,26 +26,31 @@ use self::first_rows::FirstRows;
 use self::windows::WindowTopN;
 use super::Operator;
 use crate::error::Result;
-use crate::state::{StateReader, StateWriter};
+use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Rows of a final result that are emitted in one batch.
 const OUTPUT_ROWS: usize = 1 << 13;
 
 /// The operator of a node.
-pub(super) fn build(node: &TopNNode, input: SchemaRef, output: SchemaRef) -> Result<Box<dyn Operator>> {
+pub(super) fn build(
+    node: &TopNNode,
+    input: SchemaRef,
+    output: SchemaRef,
+    memory: &StateMemory,
+) -> Result<Box<dyn Operator>> {
     let at_end = node.emit == TopNEmit::AtEnd;
     Ok(match node.emit {
         TopNEmit::OnUpdate | TopNEmit::AtEnd => {
             let rows: Box<dyn KeptRows> = match change_column_index(&input) {
-                Some(_) => Box::new(AllRows::new(node, &input)?),
-                None => Box::new(BestRows::new(node, input)?),
+                Some(_) => Box::new(AllRows::new(node, &input, memory)?),
+                None => Box::new(BestRows::new(node, input, memory)?),
             };
             let gathers_for = node.gather_ms.map(Duration::from_millis);
             Box::new(UpdatingTopN { rows, at_end, gathers_for, output: Output { rank: node.rank, schema: output } })
         }
-        TopNEmit::OnClose { time } => Box::new(WindowTopN::new(node, time, input, output)),
-        TopNEmit::InOrder { time } => Box::new(FirstRows::new(node, time, input, output)?),
+        TopNEmit::OnClose { time } => Box::new(WindowTopN::new(node, time, input, output, memory)),
+        TopNEmit::InOrder { time } => Box::new(FirstRows::new(node, time, input, output, memory)?),
     })
 }
 
@@ -72,6 +77,16 @@ trait KeptRows: Send {
     /// Forgets the partitions that no row has touched for long enough. None may be marked.
     fn drop_old(&mut self) -> Result<()>;
 
+    /// Whether there is no room for all partitions.
+    fn lacks_room(&self) -> bool;
+
+    /// Has partitions go then. None may be marked.
+    fn spill(&mut self) -> Result<()>;
+
+    /// Has some of the partitions that have gone in the place of those in memory, for [`Self::all`] to give their rows,
+    /// until it was called with all of them; whether there were any.
+    fn next_spilled(&mut self) -> Result<bool>;
+
     /// Writes the rows. No partition is marked.
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()>;
 
@@ -80,6 +95,9 @@ trait KeptRows: Send {
 
     /// Bytes held.
     fn bytes(&self) -> usize;
+
+    /// Bytes on disk.
+    fn disk_bytes(&self) -> u64;
 }
 
 /// Rows to emit, without a changelog column of their own.
@@ -183,9 +201,16 @@ impl UpdatingTopN {
 }
 
 impl Operator for UpdatingTopN {
-    fn on_batch(&mut self, _port: usize, batch: RecordBatch, _ctx: &mut OperatorContext) -> Result<()> {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         self.rows.apply(&batch)?;
-        if self.at_end { self.rows.forget_changes() } else { Ok(()) }
+        if self.at_end {
+            self.rows.forget_changes()?;
+        } else if self.rows.lacks_room() {
+            self.flush(ctx)?;
+        } else {
+            return Ok(());
+        }
+        self.rows.spill()
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
@@ -207,7 +232,11 @@ impl Operator for UpdatingTopN {
     }
 
     fn on_pause(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        if self.at_end { Ok(()) } else { self.flush(ctx) }
+        if self.at_end {
+            return Ok(());
+        }
+        self.flush(ctx)?;
+        self.rows.spill()
     }
 
     fn on_end(&mut self, reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
@@ -218,10 +247,15 @@ impl Operator for UpdatingTopN {
             return self.flush(ctx);
         }
         let output = &self.output;
-        self.rows.all(&mut |changes| {
-            ctx.emit(output.changes(changes)?);
-            Ok(())
-        })
+        loop {
+            self.rows.all(&mut |changes| {
+                ctx.emit(output.changes(changes)?);
+                Ok(())
+            })?;
+            if !self.rows.next_spilled()? {
+                return Ok(());
+            }
+        }
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
@@ -234,6 +268,10 @@ impl Operator for UpdatingTopN {
 
     fn state_bytes(&self) -> usize {
         self.rows.bytes()
+    }
+
+    fn spilled_bytes(&self) -> u64 {
+        self.rows.disk_bytes()
     }
 }
 

@@ -57,6 +57,11 @@ pub(crate) fn harness(kind: NodeKind, inputs: &[&SchemaRef], output: SchemaRef) 
     OperatorHarness::new(&graph, node).unwrap()
 }
 
+/// The harness of a graph's last node, whose operator may have so many bytes.
+pub(crate) fn with_memory(graph: &DataflowGraph, bytes_max: usize) -> OperatorHarness {
+    OperatorHarness::with_memory(graph, Some(bytes_max)).unwrap()
+}
+
 /// An aggregate function over a column.
 pub(crate) fn call(function: &str, column: &str) -> Expr {
     functions::aggregate(function).expect("an aggregate function").call(vec![col(column)])

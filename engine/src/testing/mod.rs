@@ -7,6 +7,8 @@
 //! expect!["a 1 @10\nb 2 @12\nwatermark @20\n"].assert_eq(&harness.output()?);
 //! ```
 
+#[cfg(test)]
+pub(crate) mod churn;
 mod cramped;
 #[cfg(test)]
 pub(crate) mod graph;

@@ -136,6 +136,12 @@ impl NodeKind {
             Self::IntervalJoin(join) => !join.left_keys.is_empty(),
             Self::TemporalJoin(join) => !join.left_keys.is_empty(),
             Self::Normalize(_) => true,
+            Self::TopN(top) => !top.partition.is_empty() && !matches!(top.emit, TopNEmit::OnClose { .. }),
+            // Where rows wait for others behind them, each partition is needed at any time.
+            Self::OverWindow(over) => {
+                let waits = matches!(over.emit, OverEmit::InOrder { rows_ahead: 1.., .. });
+                !over.partition.is_empty() && !waits
+            }
             _ => false,
         }
     }

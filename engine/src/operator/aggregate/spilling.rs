@@ -198,8 +198,7 @@ impl Aggregate {
         for pairs in self.states.iter_mut().filter_map(|states| states.pairs_mut()) {
             pairs.spill_groups(&self.keys, &cold)?;
         }
-        let (unwritten, written): (Vec<u32>, Vec<u32>) = cold.iter().partition(|group| self.unwritten.has(**group));
-        for (part, groups) in [(Part::Unwritten, unwritten), (Part::Written, written)] {
+        for (part, groups) in self.unwritten.parts(&cold) {
             for groups in groups.chunks(SPILLED_GROUPS) {
                 self.group_rows(groups)?.iter().try_for_each(|batch| self.spilling.put(part, batch))?;
             }

@@ -142,8 +142,7 @@ impl Normalize {
         self.clean_up()?;
         let Some(room) = self.room() else { return Ok(()) };
         let cold = self.spilling.recency.take_cold(self.last.row_of.len(), room);
-        let (unwritten, written): (Vec<u32>, Vec<u32>) = cold.iter().partition(|key| self.last.unwritten.has(**key));
-        for (part, keys) in [(Part::Unwritten, unwritten), (Part::Written, written)] {
+        for (part, keys) in self.last.unwritten.parts(&cold) {
             keys.chunks(STATE_ROWS).try_for_each(|keys| self.put_away(part, keys))?;
         }
         self.keep(&others(&cold, self.last.row_of.len()))

@@ -8,7 +8,7 @@ use tidemill_plans::node::{NodeKind, TimeToLive};
 
 use super::*;
 use crate::testing::OperatorHarness;
-use crate::testing::graph::{cases, graph, play, schema, sorted_rows};
+use crate::testing::graph::{cases, graph, play, schema, sorted_rows, with_memory};
 use crate::testing::rescale::check_rescaled;
 
 /// Over the key `k`, with a value that is never NULL.
@@ -169,11 +169,6 @@ proptest! {
             last.iter().filter_map(|(key, value)| value.map(|value| format!("k{key} {value} -"))).collect();
         prop_assert_eq!(sorted_rows(&rows.join("\n")), wanted);
     }
-}
-
-/// With so many bytes for its rows.
-fn with_memory(graph: &DataflowGraph, bytes_max: usize) -> OperatorHarness {
-    OperatorHarness::with_memory(graph, Some(bytes_max)).unwrap()
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! that their partitions still need. What a watermark costs depends on the partitions that it touches:
 //! those with new rows, and those with rows whose frames it completes.
 
+mod spilling;
 mod state;
 
 use std::collections::BTreeSet;
@@ -22,10 +23,10 @@ use crate::operator::Operator;
 use crate::operator::changed_keys::ChangedKeys;
 use crate::operator::held_rows::{HeldRows, Place};
 use crate::operator::late_rows::without_late;
-use crate::operator::partitions::{Dropped, OrderKeys, Partitions, keep_live};
+use crate::operator::partitions::{OrderKeys, Partitions, keep_live};
 use crate::operator::window_aggregate::conform;
 use crate::rows::EventTimeBuffer;
-use crate::state::{StateReader, StateWriter};
+use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// No place among the touched partitions.
@@ -46,6 +47,8 @@ pub(super) struct InOrderOver {
     states: Vec<State>,
     /// The partitions of which something else is known than what was written.
     unwritten: ChangedKeys,
+    /// The keys of those among them that are on disk and hold no rows any more.
+    emptied: ChangedKeys,
     /// Rows that are waiting for others, or that others can reach.
     held: HeldRows,
     /// The partitions with rows that are not known yet, by the first such row's time.
@@ -94,7 +97,10 @@ impl InOrderOver {
         (rows_ahead, micros_ahead): (u64, i64),
         input: SchemaRef,
         output: SchemaRef,
+        memory: &StateMemory,
     ) -> Result<Self> {
+        // A row that waits for others keeps its partition in memory: there each partition has one.
+        let memory = memory.limited_if(rows_ahead == 0);
         let mut prepared = Prepared::new(Arc::clone(&input));
         let calls = node.functions.iter().map(|call| Call::new(call, &node.order_by, &input, &mut prepared));
         let calls = calls.collect::<Result<Vec<_>>>()?;
@@ -107,9 +113,10 @@ impl InOrderOver {
             prepared,
             input_columns: input.fields().len(),
             keys: if node.order_by.len() > 1 { Some(OrderKeys::new(&node.order_by, &input)?) } else { None },
-            partitions: Partitions::with_keys(&input, &node.partition, node.ttl)?,
+            partitions: Partitions::with_keys(&input, &node.partition, node.ttl, &memory)?,
             states: Vec::new(),
             unwritten: ChangedKeys::default(),
+            emptied: ChangedKeys::default(),
             held: HeldRows::new(Arc::clone(&prepared_schema)),
             prepared_schema,
             pending: BTreeSet::new(),
@@ -126,11 +133,9 @@ impl InOrderOver {
         let rows = self.keys.as_ref().map_or(Ok(rows.clone()), |keys| keys.sort(&rows))?;
         let new = self.prepared.rows(&rows, &self.prepared_schema)?;
         let partitions = self.partitions.of(&rows)?.to_vec();
+        self.take_back()?;
         let mut touched: Vec<(usize, Vec<u32>)> = Vec::new();
         for (row, partition) in partitions.into_iter().enumerate() {
-            if partition >= self.states.len() {
-                self.add_state()?;
-            }
             let state = &mut self.states[partition];
             if state.touched == UNTOUCHED {
                 state.touched = touched.len() as u32;
@@ -274,21 +279,27 @@ impl InOrderOver {
         self.advance_held(old, Watermark::MAX, ctx)?;
         let states = &self.states;
         let keeps = |partition: usize, young| young || states[partition].pending.is_some();
-        let Some(Dropped { live, gone }) = self.partitions.drop_old(keeps)? else { return Ok(()) };
-        self.unwritten.note_dropped(&live, gone.as_ref());
-        self.states = keep_live(std::mem::take(&mut self.states), &live);
+        let Some(dropped) = self.partitions.drop_old(keeps)? else { return Ok(()) };
+        self.unwritten.note_dropped(&dropped);
+        self.keep(&dropped.live);
+        self.clean_up()
+    }
+
+    /// Keeps these partitions only: the i-th has the number i now.
+    fn keep(&mut self, live: &[u32]) {
+        self.states = keep_live(std::mem::take(&mut self.states), live);
         let waiting = self.states.iter().enumerate();
         self.pending = waiting.filter_map(|(partition, state)| Some((state.pending?, partition))).collect();
         let calls = self.states.iter().flat_map(|state| &state.calls);
         self.bytes = self.states.len() * size_of::<State>() + calls.map(CallState::bytes).sum::<usize>();
-        self.clean_up()
     }
 
-    /// Drops the rows that no partition needs.
+    /// Drops the rows that no partition needs, if there are enough of them.
     fn clean_up(&mut self) -> Result<()> {
-        if !self.held.wants_clean_up() {
-            return Ok(());
-        }
+        if self.held.wants_clean_up() { self.compact() } else { Ok(()) }
+    }
+
+    fn compact(&mut self) -> Result<()> {
         let mut live: Vec<Place> = Vec::new();
         for state in &mut self.states {
             let (batch, first, len) = state.held;
@@ -312,11 +323,13 @@ impl Operator for InOrderOver {
             let last = event_times(rows.column(self.time))?.values().last().copied();
             let bound = last.map_or(self.watermark, |last| Watermark(EventTime(last.saturating_add(1))));
             self.take_in(rows, bound.min(self.watermark), ctx)?;
+            self.spill()?;
         }
         self.take_pending(ctx)?;
         if self.partitions.wants_clean_up(self.watermark) {
             self.drop_old(ctx)?;
         }
+        self.spill()?;
         // Rows that wait are emitted later, with their own times.
         let pending = self.pending.first().map_or(Watermark::MAX, |(time, _)| Watermark(EventTime(*time)));
         ctx.emit_watermark(self.watermark.min(pending));
@@ -333,11 +346,10 @@ impl Operator for InOrderOver {
 
     fn state_bytes(&self) -> usize {
         let pending = self.pending.len() * size_of::<(i64, usize)>();
-        self.waiting.bytes()
-            + self.held.bytes()
-            + self.partitions.bytes()
-            + self.bytes
-            + self.unwritten.bytes()
-            + pending
+        self.waiting.bytes() + self.known_bytes() + pending
+    }
+
+    fn spilled_bytes(&self) -> u64 {
+        self.partitions.disk_bytes()
     }
 }

@@ -1,6 +1,8 @@
 //! Window functions by hand, and both operators against each other; that they answer as DataFusion does
 //! is tested through SQL.
 
+mod spilling;
+
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, Schema};
@@ -14,12 +16,12 @@ use proptest::prelude::*;
 use tidemill_plans::change::with_change_column;
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::functions;
-use tidemill_plans::graph::Partitioning;
+use tidemill_plans::graph::{DataflowGraph, Partitioning};
 use tidemill_plans::node::{NodeKind, SortColumn, TimeToLive};
 
 use super::*;
 use crate::testing::OperatorHarness;
-use crate::testing::graph::{cases, harness, late, play, schema, sorted_rows};
+use crate::testing::graph::{cases, graph, late, play, schema, sorted_rows};
 use crate::testing::instances;
 
 const ROWS: &str = "k:text v:int t:time";
@@ -58,6 +60,16 @@ fn operator_for(
     emit: OverEmit,
     changes: bool,
 ) -> OperatorHarness {
+    let graph = graph_of(ttl, calls, emit, changes);
+    OperatorHarness::new(&graph, graph.nodes[1].id).unwrap()
+}
+
+fn graph_of(
+    ttl: Option<TimeToLive>,
+    calls: Vec<(WindowFunction, DataType)>,
+    emit: OverEmit,
+    changes: bool,
+) -> DataflowGraph {
     let input = schema(ROWS);
     let values = calls.iter().enumerate().map(|(i, (_, kind))| Field::new(format!("f{i}"), kind.clone(), true));
     let own = input.fields().iter().map(|field| field.as_ref().clone());
@@ -74,7 +86,7 @@ fn operator_for(
         ttl,
     };
     let input = if changes { with_change_column(&input) } else { input };
-    harness(NodeKind::OverWindow(node), &[&input], output)
+    graph(NodeKind::OverWindow(node), &[&input], output)
 }
 
 fn in_order(calls: Vec<(WindowFunction, DataType)>, rows_ahead: u64, seconds_ahead: i64) -> OperatorHarness {

@@ -19,11 +19,13 @@ use super::call::{Call, PartitionRows, Prepared};
 use crate::error::Result;
 use crate::operator::Operator;
 use crate::operator::changed_keys::{Changed, ChangedKeys};
-use crate::operator::partitions::{Dropped, all_fields, keep_live};
+use crate::operator::partitions::{all_fields, keep_live};
 use crate::operator::sorted_rows::{Encoded, SortedRows, difference};
+use crate::operator::spilled_partitions::Back;
 use crate::operator::state_rows::STATE_ROWS;
 use crate::operator::window_aggregate::conform;
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::spill::Part;
+use crate::state::{Belongs, StateMemory, StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Partitions are computed together until they have so many rows.
@@ -57,8 +59,13 @@ struct Computed {
 }
 
 impl UpdatingOver {
-    pub(super) fn new(node: &OverWindowNode, input: &SchemaRef, output: SchemaRef) -> Result<Self> {
-        let rows = SortedRows::new(input, &node.partition, &node.order_by, node.ttl)?;
+    pub(super) fn new(
+        node: &OverWindowNode,
+        input: &SchemaRef,
+        output: SchemaRef,
+        memory: &StateMemory,
+    ) -> Result<Self> {
+        let rows = SortedRows::new(input, &node.partition, &node.order_by, node.ttl, memory)?;
         let mut prepared = Prepared::new(Arc::clone(rows.schema()));
         let call = |call| Call::new(call, &node.order_by, rows.schema(), &mut prepared);
         let calls = node.functions.iter().map(call).collect::<Result<Vec<_>>>()?;
@@ -174,6 +181,7 @@ impl UpdatingOver {
     /// something else each time.
     fn snapshot_known(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         let (changed, belongs) = (self.unwritten.take(state), self.rows.belongs());
+        let only = changed.as_ref().map(|_| Part::Unwritten);
         match (changed, self.rows.row_keys()) {
             (Some(Changed { numbers, gone }), Some(keys)) => {
                 let known = self.write_known(numbers.iter().flat_map(|partition| &self.known[*partition as usize]))?;
@@ -181,6 +189,7 @@ impl UpdatingOver {
             }
             _ => state.rows("known", belongs, self.write_known(self.known.iter().flatten())?),
         }
+        self.rows.write_known("known", only, state);
         Ok(())
     }
 
@@ -190,13 +199,66 @@ impl UpdatingOver {
         rows.chunks(STATE_ROWS).map(batch).collect()
     }
 
+    /// Has partitions go, if there is no room for all of them. Nothing waits to be emitted, or it waits for the end.
+    fn spill(&mut self) -> Result<()> {
+        let Some(cold) = self.rows.take_cold(self.state_bytes()) else { return Ok(()) };
+        self.known.resize_with(self.rows.partitions(), Vec::new);
+        self.rows.put_away(&cold)?;
+        for (part, partitions) in self.unwritten.parts(&cold) {
+            self.put_known_away(part, &partitions)?;
+        }
+        let live = self.rows.let_go(&cold)?;
+        self.unwritten.keep(&live);
+        self.keep(&live);
+        Ok(())
+    }
+
+    fn put_known_away(&mut self, part: Part, partitions: &[u32]) -> Result<()> {
+        let (mut rows, mut of) = (Vec::new(), Vec::new());
+        for (index, partition) in partitions.iter().enumerate() {
+            rows.append(&mut self.known[*partition as usize]);
+            of.resize(rows.len(), *partition);
+            if rows.len() >= STATE_ROWS || index + 1 == partitions.len() {
+                let columns = self.decode(&std::mem::take(&mut rows))?;
+                let batch = RecordBatch::try_new(Arc::clone(&self.values_schema), columns)?;
+                self.rows.put_known(part, &batch, &std::mem::take(&mut of))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes room for partitions that are new in memory, with what downstream knows of those that come back.
+    fn take_back(&mut self) -> Result<()> {
+        self.known.resize_with(self.rows.partitions(), Vec::new);
+        let Some(Back { numbers, rows }) = self.rows.take_known_back()? else { return Ok(()) };
+        // The next snapshot may lack what the store held.
+        numbers.iter().for_each(|partition| self.unwritten.note(*partition));
+        self.add_known(&rows, &numbers)
+    }
+
+    /// Adds rows that downstream knows of these partitions, in their order.
+    fn add_known(&mut self, rows: &RecordBatch, partitions: &[usize]) -> Result<()> {
+        let encoded = self.converter.convert_columns(rows.columns())?;
+        for (partition, row) in partitions.iter().zip(encoded.iter()) {
+            let row: [Encoded; 1] = [Arc::from(row.data())];
+            self.known_bytes += bytes(&row);
+            self.known[*partition].extend(row);
+        }
+        Ok(())
+    }
+
+    /// Keeps these partitions only: the i-th has the number i now.
+    fn keep(&mut self, live: &[u32]) {
+        self.known = keep_live(std::mem::take(&mut self.known), live);
+        self.known_bytes = self.known.iter().map(|rows| bytes(rows)).sum();
+    }
+
     /// Forgets the partitions that no row has touched for long enough. Downstream is not told: it keeps its
     /// rows for as long as it wants.
     fn drop_old(&mut self) -> Result<()> {
-        if let Some(Dropped { live, gone }) = self.rows.drop_old()? {
-            self.known = keep_live(std::mem::take(&mut self.known), &live);
-            self.unwritten.note_dropped(&live, gone.as_ref());
-            self.known_bytes = self.known.iter().map(|rows| bytes(rows)).sum();
+        if let Some(dropped) = self.rows.drop_old()? {
+            self.unwritten.note_dropped(&dropped);
+            self.keep(&dropped.live);
         }
         Ok(())
     }
@@ -208,12 +270,17 @@ fn bytes(rows: &[Encoded]) -> usize {
 }
 
 impl Operator for UpdatingOver {
-    fn on_batch(&mut self, _port: usize, batch: RecordBatch, _ctx: &mut OperatorContext) -> Result<()> {
+    fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         self.rows.apply(&batch, |_, _| {})?;
+        self.take_back()?;
         if self.at_end {
             self.rows.take_changed();
+        } else if self.rows.lacks_room(self.state_bytes()) {
+            self.flush(ctx)?;
+        } else {
+            return Ok(());
         }
-        Ok(())
+        self.spill()
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
@@ -234,7 +301,8 @@ impl Operator for UpdatingOver {
     }
 
     fn on_pause(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        self.flush(ctx)
+        self.flush(ctx)?;
+        self.spill()
     }
 
     fn on_end(&mut self, reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
@@ -244,13 +312,18 @@ impl Operator for UpdatingOver {
         if !self.at_end {
             return self.flush(ctx);
         }
-        let all: Vec<usize> = (0..self.rows.partitions()).collect();
-        self.compute(&all, |computed| {
-            let mut columns = computed.rows.columns().to_vec();
-            columns.push(change_array(&vec![ChangeOp::Insert; computed.rows.num_rows()]));
-            ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), columns)?);
-            Ok(())
-        })
+        loop {
+            let all: Vec<usize> = (0..self.rows.partitions()).collect();
+            self.compute(&all, |computed| {
+                let mut columns = computed.rows.columns().to_vec();
+                columns.push(change_array(&vec![ChangeOp::Insert; computed.rows.num_rows()]));
+                ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), columns)?);
+                Ok(())
+            })?;
+            if !self.rows.next_spilled()? {
+                return Ok(());
+            }
+        }
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
@@ -261,19 +334,22 @@ impl Operator for UpdatingOver {
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
         self.rows.restore(state)?;
         self.known.resize_with(self.rows.partitions(), Vec::new);
-        for batch in state.rows("known")? {
-            let encoded = self.converter.convert_columns(batch.columns())?;
+        for batch in state.batches("known")? {
+            let batch = batch?;
             let partitions = self.rows.partitions_of(&batch)?;
-            for (partition, row) in partitions.iter().zip(encoded.iter()) {
-                self.known[*partition].push(Arc::from(row.data()));
-            }
+            self.take_back()?;
+            self.add_known(&batch, &partitions)?;
+            self.spill()?;
         }
-        self.known_bytes = self.known.iter().map(|rows| bytes(rows)).sum();
         self.unwritten.begin();
         Ok(())
     }
 
     fn state_bytes(&self) -> usize {
         self.rows.bytes() + self.known_bytes + self.known.capacity() * size_of::<Vec<Encoded>>()
+    }
+
+    fn spilled_bytes(&self) -> u64 {
+        self.rows.disk_bytes()
     }
 }

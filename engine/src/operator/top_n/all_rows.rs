@@ -11,7 +11,7 @@ use tidemill_plans::time::Watermark;
 use super::{Changes, KeptRows, Named, OUTPUT_ROWS};
 use crate::error::Result;
 use crate::operator::sorted_rows::{Encoded, SortedRows, difference};
-use crate::state::{StateReader, StateWriter};
+use crate::state::{StateMemory, StateReader, StateWriter};
 
 /// See the [module](self).
 pub(super) struct AllRows {
@@ -24,11 +24,11 @@ pub(super) struct AllRows {
 }
 
 impl AllRows {
-    pub(super) fn new(node: &TopNNode, input: &SchemaRef) -> Result<Self> {
+    pub(super) fn new(node: &TopNNode, input: &SchemaRef, memory: &StateMemory) -> Result<Self> {
         Ok(Self {
             limit: usize::try_from(node.limit).unwrap_or(usize::MAX),
             by_rank: node.rank || node.limit == 1,
-            rows: SortedRows::new(input, &node.partition, &node.order_by, node.ttl)?,
+            rows: SortedRows::new(input, &node.partition, &node.order_by, node.ttl, memory)?,
             known: Vec::new(),
         })
     }
@@ -89,6 +89,18 @@ impl KeptRows for AllRows {
         self.rows.drop_old().map(drop)
     }
 
+    fn lacks_room(&self) -> bool {
+        self.rows.lacks_room(self.bytes())
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        self.rows.spill()
+    }
+
+    fn next_spilled(&mut self) -> Result<bool> {
+        self.rows.next_spilled()
+    }
+
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         self.rows.snapshot(state)
     }
@@ -99,5 +111,9 @@ impl KeptRows for AllRows {
 
     fn bytes(&self) -> usize {
         self.rows.bytes()
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.rows.disk_bytes()
     }
 }

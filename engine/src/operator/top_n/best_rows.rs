@@ -3,6 +3,8 @@
 //! Most rows come too late to be among the best of their partition: one look at a number per partition
 //! turns them away. What is kept stays in the batch that it came in ([`RowStore`]).
 
+mod spilling;
+
 use std::cmp::Ordering;
 
 use arrow::array::RecordBatch;
@@ -17,8 +19,10 @@ use super::{Changes, KeptRows, Named, OUTPUT_ROWS};
 use crate::error::Result;
 use crate::operator::changed_keys::{Changed, ChangedKeys};
 use crate::operator::held_rows::Place;
-use crate::operator::partitions::{Dropped, OrderKeys, Partitions, all_fields, keep_live, prefix};
-use crate::state::{StateReader, StateWriter};
+use crate::operator::partitions::{OrderKeys, Partitions, all_fields, keep_live, prefix};
+use crate::operator::spilled_partitions::{Back, Table};
+use crate::state::spill::Part;
+use crate::state::{StateMemory, StateReader, StateWriter};
 
 /// See the [module](self).
 pub(super) struct BestRows {
@@ -43,8 +47,10 @@ struct Best {
     whole: RowConverter,
 }
 
-/// Rows of a partition. There is always one, and a single one needs no heap.
+/// Rows of a partition. A single one needs no heap.
 enum Places {
+    /// None have come yet.
+    None,
     One(Place),
     Many(Vec<Place>),
 }
@@ -64,12 +70,12 @@ struct Marks {
 const NOT_FULL: u128 = u128::MAX;
 
 impl BestRows {
-    pub(super) fn new(node: &TopNNode, input: SchemaRef) -> Result<Self> {
+    pub(super) fn new(node: &TopNNode, input: SchemaRef, memory: &StateMemory) -> Result<Self> {
         Ok(Self {
             limit: usize::try_from(node.limit).unwrap_or(usize::MAX),
             // Of a single row there is nothing but its rank to tell the old from the new.
             by_rank: node.rank || node.limit == 1,
-            partitions: Partitions::new(&input, &node.partition, node.ttl)?,
+            partitions: Partitions::new(&input, &node.partition, node.ttl, memory)?,
             keys: OrderKeys::new(&node.order_by, &input)?,
             best: Best {
                 whole: RowConverter::new(all_fields(&input))?,
@@ -113,6 +119,27 @@ impl BestRows {
         self.marks.known.clear();
         let Best { store, places, .. } = &mut self.best;
         store.tidy(&self.keys, |partition, old, new| places[partition].replace(old, new))
+    }
+
+    /// Keeps these partitions only: the i-th has the number i now.
+    fn keep(&mut self, live: &[u32]) {
+        self.best.keep(live);
+        self.marks.marked = vec![false; live.len()];
+    }
+
+    /// Takes rows of these partitions in, if they are among the best.
+    fn take_in(&mut self, batch: &RecordBatch, partitions: &[usize]) -> Result<()> {
+        self.take_back()?;
+        let mut incoming = self.best.store.incoming(batch, self.keys.of(batch)?);
+        let mut whole = None;
+        for (row, partition) in partitions.iter().enumerate() {
+            let prefix = prefix(incoming.order.row(row).data());
+            if prefix <= self.best.last[*partition] {
+                let mut newcomer = Newcomer { row, prefix, incoming: &mut incoming, whole: &mut whole };
+                self.best.contend(*partition, &mut newcomer, self.limit, &mut self.marks)?;
+            }
+        }
+        self.best.store.push(incoming, &self.keys)
     }
 
     /// The rows of these partitions, best first.
@@ -166,20 +193,8 @@ impl BestRows {
 
 impl KeptRows for BestRows {
     fn apply(&mut self, batch: &RecordBatch) -> Result<()> {
-        let partitions = self.partitions.of(batch)?;
-        let mut incoming = self.best.store.incoming(batch, self.keys.of(batch)?);
-        let mut whole = None;
-        for (row, partition) in partitions.iter().enumerate() {
-            let prefix = prefix(incoming.order.row(row).data());
-            if *partition == self.best.places.len() {
-                self.marks.add(*partition);
-                self.best.add(&mut incoming, row, prefix, self.limit);
-            } else if prefix <= self.best.last[*partition] {
-                let mut newcomer = Newcomer { row, prefix, incoming: &mut incoming, whole: &mut whole };
-                self.best.contend(*partition, &mut newcomer, self.limit, &mut self.marks)?;
-            }
-        }
-        self.best.store.push(incoming, &self.keys)
+        let partitions = self.partitions.of(batch)?.to_vec();
+        self.take_in(batch, &partitions)
     }
 
     fn has_changes(&self) -> bool {
@@ -216,29 +231,52 @@ impl KeptRows for BestRows {
 
     fn drop_old(&mut self) -> Result<()> {
         debug_assert!(self.marks.changed.is_empty(), "changes are taken before partitions are dropped");
-        let Some(Dropped { live, gone }) = self.partitions.drop_old(|_, young| young)? else { return Ok(()) };
-        self.best.keep(&live);
-        self.unwritten.note_dropped(&live, gone.as_ref());
-        self.marks.marked = vec![false; live.len()];
+        let Some(dropped) = self.partitions.drop_old(|_, young| young)? else { return Ok(()) };
+        self.unwritten.note_dropped(&dropped);
+        self.keep(&dropped.live);
         self.clear()
+    }
+
+    fn lacks_room(&self) -> bool {
+        self.partitions.lacks_room(self.bytes())
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        self.spill_cold()
+    }
+
+    fn next_spilled(&mut self) -> Result<bool> {
+        if !self.partitions.next_spilled()? {
+            return Ok(false);
+        }
+        self.keep(&[]);
+        self.clear()?;
+        self.take_back()?;
+        Ok(true)
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         debug_assert!(self.marks.changed.is_empty(), "changes are taken before state is written");
         let (changed, belongs) = (self.unwritten.take(state), self.partitions.belongs());
+        let only = changed.as_ref().map(|_| Part::Unwritten);
         match (changed, self.partitions.row_keys()) {
             (Some(Changed { numbers, gone }), Some([keys, _])) => {
-                state.changes("rows", belongs, keys, self.rows_of(&numbers)?, gone);
+                state.changes("rows", belongs.clone(), keys, self.rows_of(&numbers)?, gone);
             }
-            _ => state.rows("rows", belongs, self.all_rows()?),
+            _ => state.rows("rows", belongs.clone(), self.all_rows()?),
         }
+        self.partitions.write_spilled(Table::Rows, "rows", belongs, only, state);
         self.partitions.snapshot(&mut state.part("partitions"))
     }
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
-        for batch in state.rows("rows")? {
-            self.apply(&batch)?;
+        self.partitions.restore_spilled(&state.part("partitions"))?;
+        for batch in state.batches("rows")? {
+            let batch = batch?;
+            let partitions = self.partitions.of_known(&batch)?.to_vec();
+            self.take_in(&batch, &partitions)?;
             self.forget_changes()?;
+            self.spill()?;
         }
         self.begin();
         self.partitions.restore(&state.part("partitions"))
@@ -246,6 +284,10 @@ impl KeptRows for BestRows {
 
     fn bytes(&self) -> usize {
         self.best.store.bytes() + self.partitions.bytes() + self.index_bytes() + self.unwritten.bytes()
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.partitions.disk_bytes()
     }
 }
 
@@ -259,11 +301,24 @@ struct Newcomer<'a, 'b> {
 }
 
 impl Best {
-    /// The first row of a new partition.
-    fn add(&mut self, incoming: &mut Incoming<'_>, row: usize, prefix: u128, limit: usize) {
-        let place = incoming.admit(row, self.places.len());
-        self.places.push(Places::One(place));
-        self.last.push(if limit == 1 { prefix } else { NOT_FULL });
+    /// Makes room for so many partitions.
+    fn grow(&mut self, partitions: usize) {
+        self.places.resize_with(partitions, || Places::None);
+        self.last.resize(partitions, NOT_FULL);
+    }
+
+    /// Takes up rows that partitions had, best first. They have no others.
+    fn take_up(&mut self, Back { rows, numbers }: &Back, keys: &OrderKeys, limit: usize) -> Result<()> {
+        let mut incoming = self.store.incoming(rows, keys.of(rows)?);
+        for (row, partition) in numbers.iter().enumerate() {
+            let place = incoming.admit(row, *partition);
+            let places = &mut self.places[*partition];
+            places.insert(places.as_slice().len(), place, limit);
+            if places.as_slice().len() == limit {
+                self.last[*partition] = prefix(incoming.order.row(row).data());
+            }
+        }
+        self.store.push_known(incoming, keys)
     }
 
     /// Takes a row in if it is before the last of its partition.
@@ -350,6 +405,7 @@ impl Best {
 impl Places {
     fn as_slice(&self) -> &[Place] {
         match self {
+            Self::None => &[],
             Self::One(place) => std::slice::from_ref(place),
             Self::Many(places) => places,
         }
@@ -358,6 +414,7 @@ impl Places {
     /// Puts a row in; returns the one that is too many.
     fn insert(&mut self, at: usize, place: Place, limit: usize) -> Option<Place> {
         match self {
+            Self::None => *self = Self::One(place),
             Self::One(only) if limit == 1 => return Some(std::mem::replace(only, place)),
             Self::One(only) => *self = Self::Many(if at == 0 { vec![place, *only] } else { vec![*only, place] }),
             Self::Many(places) => {
@@ -371,7 +428,8 @@ impl Places {
     }
 
     fn replace(&mut self, old: Place, new: Place) {
-        let places = match self {
+        let places: &mut [Place] = match self {
+            Self::None => &mut [],
             Self::One(only) => std::slice::from_mut(only),
             Self::Many(places) => places,
         };
@@ -382,13 +440,6 @@ impl Places {
 }
 
 impl Marks {
-    /// A partition that is new: nothing of it is known.
-    fn add(&mut self, partition: usize) {
-        debug_assert_eq!(partition, self.marked.len());
-        self.marked.push(true);
-        self.changed.push((partition as u32, 0));
-    }
-
     /// A partition that is about to change.
     fn mark(&mut self, partition: usize, known: &[Place]) {
         if !std::mem::replace(&mut self.marked[partition], true) {

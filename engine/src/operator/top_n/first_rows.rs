@@ -11,10 +11,12 @@ use crate::error::Result;
 use crate::operator::Operator;
 use crate::operator::changed_keys::{Changed, ChangedKeys};
 use crate::operator::late_rows::without_late;
-use crate::operator::partitions::{Dropped, OrderKeys, Partitions, keep_live};
-use crate::operator::state_rows::{least_watermark, take_note, with_note};
+use crate::operator::partitions::{OrderKeys, Partitions, keep_live};
+use crate::operator::spilled_partitions::{Back, Table};
+use crate::operator::state_rows::{STATE_ROWS, least_watermark, take_note, with_note};
 use crate::rows::EventTimeBuffer;
-use crate::state::{StateReader, StateWriter};
+use crate::state::spill::Part;
+use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// See the [module](self). What is kept of a partition is how many of its rows have been emitted.
@@ -33,7 +35,13 @@ pub(super) struct FirstRows {
 }
 
 impl FirstRows {
-    pub(super) fn new(node: &TopNNode, time: usize, input: SchemaRef, output: SchemaRef) -> Result<Self> {
+    pub(super) fn new(
+        node: &TopNNode,
+        time: usize,
+        input: SchemaRef,
+        output: SchemaRef,
+        memory: &StateMemory,
+    ) -> Result<Self> {
         let keys = match node.order_by.len() {
             ..=1 => None,
             _ => Some(OrderKeys::new(&node.order_by, &input)?),
@@ -42,7 +50,7 @@ impl FirstRows {
             limit: node.limit,
             time,
             keys,
-            partitions: Partitions::with_keys(&input, &node.partition, node.ttl)?,
+            partitions: Partitions::with_keys(&input, &node.partition, node.ttl, memory)?,
             counts: Vec::new(),
             unwritten: ChangedKeys::default(),
             waiting: EventTimeBuffer::new(input, time),
@@ -61,10 +69,9 @@ impl FirstRows {
     fn take_first(&mut self, rows: &RecordBatch) -> Result<RecordBatch> {
         let mut ranks = Vec::new();
         let mut keep = Vec::with_capacity(rows.num_rows());
-        for partition in self.partitions.of(rows)? {
-            if *partition >= self.counts.len() {
-                self.counts.resize(*partition + 1, 0);
-            }
+        let partitions = self.partitions.of(rows)?.to_vec();
+        self.take_back()?;
+        for partition in &partitions {
             let count = &mut self.counts[*partition];
             keep.push(*count < self.limit);
             if *count < self.limit {
@@ -76,16 +83,46 @@ impl FirstRows {
         self.output.rows(filter_record_batch(rows, &BooleanArray::from(keep))?, ranks)
     }
 
+    /// Makes room for partitions that are new in memory, with the counts of those that come back.
+    fn take_back(&mut self) -> Result<()> {
+        self.counts.resize(self.partitions.len(), 0);
+        let Some(Back { numbers, rows }) = self.partitions.take_back(Table::Known)? else { return Ok(()) };
+        let (_, counts) = take_note::<UInt64Array>(&rows)?;
+        for (partition, count) in numbers.iter().zip(counts.values()) {
+            self.counts[*partition] = *count;
+            // The next snapshot may lack what the store held.
+            self.unwritten.note(*partition);
+        }
+        Ok(())
+    }
+
+    /// Has partitions go, if there is no room for all.
+    fn spill(&mut self) -> Result<()> {
+        let bytes = self.state_bytes() - self.waiting.bytes();
+        let Some(cold) = self.partitions.take_cold(bytes) else { return Ok(()) };
+        for (part, partitions) in self.unwritten.parts(&cold) {
+            for partitions in partitions.chunks(STATE_ROWS) {
+                self.partitions.put(Table::Known, part, &self.counted(partitions)?, partitions)?;
+            }
+        }
+        let live = self.partitions.let_go(&cold)?;
+        self.unwritten.keep(&live);
+        self.counts = keep_live(std::mem::take(&mut self.counts), &live);
+        Ok(())
+    }
+
     /// Writes each partition's key, and behind it how many of its rows have been emitted.
     fn snapshot_counts(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         let (changed, belongs) = (self.unwritten.take(state), self.partitions.belongs_by_key());
+        let only = changed.as_ref().map(|_| Part::Unwritten);
         match (changed, self.partitions.row_keys()) {
             (Some(Changed { numbers, gone }), Some([_, keys])) => {
-                state.changes("emitted", belongs, keys, [self.counted(&numbers)?], gone);
+                state.changes("emitted", belongs.clone(), keys, [self.counted(&numbers)?], gone);
             }
             _ if self.counts.is_empty() => {}
-            _ => state.rows("emitted", belongs, [self.counted(&self.partitions.all())?]),
+            _ => state.rows("emitted", belongs.clone(), [self.counted(&self.partitions.all())?]),
         }
+        self.partitions.write_spilled(Table::Known, "emitted", belongs, only, state);
         Ok(())
     }
 
@@ -107,12 +144,13 @@ impl Operator for FirstRows {
         while let Some(rows) = self.waiting.take_chunk_before(self.watermark.0)? {
             let rows = self.in_order(rows)?;
             ctx.emit(self.take_first(&rows)?);
+            self.spill()?;
         }
         if self.partitions.wants_clean_up(self.watermark)
-            && let Some(Dropped { live, gone }) = self.partitions.drop_old(|_, young| young)?
+            && let Some(dropped) = self.partitions.drop_old(|_, young| young)?
         {
-            self.counts = keep_live(std::mem::take(&mut self.counts), &live);
-            self.unwritten.note_dropped(&live, gone.as_ref());
+            self.counts = keep_live(std::mem::take(&mut self.counts), &dropped.live);
+            self.unwritten.note_dropped(&dropped);
         }
         ctx.emit_watermark(self.watermark);
         Ok(())
@@ -128,12 +166,13 @@ impl Operator for FirstRows {
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
         self.watermark = least_watermark(state, "watermark")?;
         self.waiting.restore(&state.part("waiting"))?;
-        for batch in state.rows("emitted")? {
-            let (keys, counts) = take_note::<UInt64Array>(&batch)?;
-            let partitions = self.partitions.of_keys(&keys)?;
-            let known = partitions.iter().max().map_or(0, |last| last + 1).max(self.counts.len());
-            self.counts.resize(known, 0);
+        self.partitions.restore_spilled(&state.part("partitions"))?;
+        for batch in state.batches("emitted")? {
+            let (keys, counts) = take_note::<UInt64Array>(&batch?)?;
+            let partitions = self.partitions.of_keys(&keys)?.to_vec();
+            self.take_back()?;
             partitions.iter().zip(counts.values()).for_each(|(of, count)| self.counts[*of] = *count);
+            self.spill()?;
         }
         self.unwritten.begin();
         self.partitions.restore(&state.part("partitions"))
@@ -142,5 +181,9 @@ impl Operator for FirstRows {
     fn state_bytes(&self) -> usize {
         let counts = self.counts.capacity() * size_of::<u64>();
         self.waiting.bytes() + self.partitions.bytes() + counts + self.unwritten.bytes()
+    }
+
+    fn spilled_bytes(&self) -> u64 {
+        self.partitions.disk_bytes()
     }
 }

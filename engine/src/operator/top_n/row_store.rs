@@ -124,6 +124,17 @@ impl RowStore {
 
     /// Holds the rows of a batch that went in.
     pub(super) fn push(&mut self, incoming: Incoming<'_>, keys: &OrderKeys) -> Result<()> {
+        let (number, is_empty) = (incoming.number, incoming.rows.is_empty());
+        self.push_known(incoming, keys)?;
+        if !is_empty {
+            self.batches[number as usize].fresh = true;
+            self.fresh.push(number);
+        }
+        Ok(())
+    }
+
+    /// Holds rows that had been here before.
+    pub(super) fn push_known(&mut self, incoming: Incoming<'_>, keys: &OrderKeys) -> Result<()> {
         let Incoming { batch, order, number, rows, partitions, gone } = incoming;
         if rows.is_empty() {
             return Ok(());
@@ -139,8 +150,6 @@ impl RowStore {
         let live = partitions.len() - gone;
         let placed = self.hold(batch, order, partitions, live);
         debug_assert_eq!(placed, number);
-        self.batches[number as usize].fresh = true;
-        self.fresh.push(number);
         Ok(())
     }
 
@@ -232,13 +241,24 @@ impl RowStore {
 
     /// Puts what is left of thin batches together, if they are enough; `moved` is told the partition,
     /// the old and the new place of each row that moves.
-    pub(super) fn tidy(&mut self, keys: &OrderKeys, mut moved: impl FnMut(usize, Place, Place)) -> Result<()> {
+    pub(super) fn tidy(&mut self, keys: &OrderKeys, moved: impl FnMut(usize, Place, Place)) -> Result<()> {
         for number in self.fresh.drain(..) {
             self.batches[number as usize].fresh = false;
         }
-        if self.thin.len() < THIN_BATCHES && self.gone < GONE_ROWS {
-            return Ok(());
+        if self.thin.len() < THIN_BATCHES && self.gone < GONE_ROWS { Ok(()) } else { self.put_together(keys, moved) }
+    }
+
+    /// The same with all batches that rows are gone from, however few: they take room.
+    pub(super) fn compact(&mut self, keys: &OrderKeys, moved: impl FnMut(usize, Place, Place)) -> Result<()> {
+        let (thin, batches) = (&mut self.thin, (0..).zip(&mut self.batches));
+        for (number, held) in batches.filter(|(_, held)| !held.thin && held.live < held.partitions.len()) {
+            held.thin = true;
+            thin.push(number);
         }
+        self.put_together(keys, moved)
+    }
+
+    fn put_together(&mut self, keys: &OrderKeys, mut moved: impl FnMut(usize, Place, Place)) -> Result<()> {
         let mut places = Vec::new();
         let thin = std::mem::take(&mut self.thin);
         for number in &thin {

@@ -1,17 +1,19 @@
 //! Top-N by hand, and against a list that is sorted anew for every batch.
 
+mod spilling;
+
 use std::collections::BTreeMap;
 
 use arrow::datatypes::Field;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_plans::change::with_change_column;
-use tidemill_plans::graph::Partitioning;
+use tidemill_plans::graph::{DataflowGraph, Partitioning};
 use tidemill_plans::node::{NodeKind, SortColumn, TimeToLive};
 
 use super::*;
 use crate::testing::OperatorHarness;
-use crate::testing::graph::{cases, harness, late, play, schema};
+use crate::testing::graph::{cases, graph, late, play, schema};
 use crate::testing::instances;
 
 /// The first rows by `v`, largest first.
@@ -21,6 +23,11 @@ fn top(limit: u64, rank: bool) -> TopNNode {
 }
 
 fn operator(node: TopNNode, input: &str, changes: bool) -> OperatorHarness {
+    let graph = graph_of(node, input, changes);
+    OperatorHarness::new(&graph, graph.nodes[1].id).unwrap()
+}
+
+fn graph_of(node: TopNNode, input: &str, changes: bool) -> DataflowGraph {
     let (input, mut output) = (schema(input), schema(input));
     if node.rank {
         let rank = Field::new("rank", arrow::datatypes::DataType::UInt64, false);
@@ -31,7 +38,7 @@ fn operator(node: TopNNode, input: &str, changes: bool) -> OperatorHarness {
         output = with_change_column(&output);
     }
     let input = if changes { with_change_column(&input) } else { input };
-    harness(NodeKind::TopN(node), &[&input], output)
+    graph(NodeKind::TopN(node), &[&input], output)
 }
 
 fn check(mut harness: OperatorHarness, script: &str, expected: Expect) {
@@ -437,7 +444,7 @@ fn apply(known: &mut Vec<String>, output: &str) {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn every_batch_leads_to_the_first_rows(batches in steps(), limit in 1..4usize, rank: bool, changes: bool) {
@@ -466,7 +473,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(cases(150))]
 
     /// A partition that no row touched for ten seconds is forgotten at the next look, and begins anew.
     #[test]

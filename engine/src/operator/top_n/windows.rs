@@ -15,12 +15,14 @@ use crate::error::Result;
 use crate::operator::Operator;
 use crate::operator::changed_keys::{Changed, ChangedKeys};
 use crate::operator::state_rows::least_watermark;
-use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
+use crate::state::{Belongs, RowKeys, StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// See the [module](self). The partitions of one time are kept together: they end together.
 pub(super) struct WindowTopN {
     node: TopNNode,
+    /// Windows that are open stay in memory.
+    memory: StateMemory,
     /// The event-time column among those of the partitions.
     time: usize,
     input: SchemaRef,
@@ -33,10 +35,11 @@ pub(super) struct WindowTopN {
 }
 
 impl WindowTopN {
-    pub(super) fn new(node: &TopNNode, time: usize, input: SchemaRef, output: SchemaRef) -> Self {
+    pub(super) fn new(node: &TopNNode, time: usize, input: SchemaRef, output: SchemaRef, memory: &StateMemory) -> Self {
+        let memory = memory.limited_if(false);
         let output = Output { rank: node.rank, schema: output };
         let (open, closed) = (BTreeMap::new(), ChangedKeys::default());
-        Self { node: node.clone(), time, input, output, open, closed, bytes: 0, watermark: Watermark::MIN }
+        Self { node: node.clone(), memory, time, input, output, open, closed, bytes: 0, watermark: Watermark::MIN }
     }
 
     /// Takes in rows; those of times that have passed are left out, and counted.
@@ -66,7 +69,7 @@ impl WindowTopN {
         let rows = match self.open.entry(time) {
             std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
             std::collections::btree_map::Entry::Vacant(new) => {
-                new.insert(BestRows::new(&self.node, Arc::clone(&self.input))?)
+                new.insert(BestRows::new(&self.node, Arc::clone(&self.input), &self.memory)?)
             }
         };
         rows.apply(batch)?;

@@ -6,6 +6,7 @@ use arrow::array::{Array, RecordBatch, UInt64Array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema};
 use datafusion::common::ScalarValue;
+use hashbrown::HashMap;
 use tidemill_plans::time::event_times;
 
 use super::{InOrderOver, State, UNTOUCHED};
@@ -13,11 +14,13 @@ use crate::error::Result;
 use crate::operator::changed_keys::Changed;
 use crate::operator::held_rows::Place;
 use crate::operator::over_window::call::{Call, CallState, PartitionRows};
+use crate::operator::spilled_partitions::Table;
 use crate::operator::state_rows::{STATE_ROWS, least_watermark, other_columns, with_note};
+use crate::state::spill::Part;
 use crate::state::{RowKeys, StateReader, StateWriter};
 
 /// A partition from a snapshot: how many of its rows have been emitted, and what its calls remember.
-struct Known {
+pub(super) struct Known {
     emitted: usize,
     calls: Vec<Vec<ScalarValue>>,
 }
@@ -26,25 +29,52 @@ impl InOrderOver {
     pub(super) fn write(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("watermark", &self.watermark)?;
         self.waiting.snapshot(self.partitions.belongs(), &mut state.part("waiting"));
-        match (self.unwritten.take(state), self.partitions.row_keys()) {
-            (Some(changed), Some(keys)) => self.write_changed(changed, keys, state)?,
-            _ => {
+        let changed = self.unwritten.take(state).zip(self.emptied.take(state)).zip(self.partitions.row_keys());
+        let only = changed.as_ref().map(|_| Part::Unwritten);
+        match changed {
+            Some(((changed, emptied), keys)) => self.write_changed(changed, emptied.gone, keys, state)?,
+            None => {
                 let all: Vec<u32> = (0..self.states.len() as u32).collect();
                 let states = self.states_of(&all)?;
                 state.rows("states", self.partitions.belongs_by_key(), states);
                 state.part("held").rows("rows", self.partitions.belongs(), self.held_of(&all)?);
             }
         }
+        let [by_key, belongs] = [self.partitions.belongs_by_key(), self.partitions.belongs()];
+        self.partitions.write_spilled(Table::Known, "states", by_key, only, state);
+        self.partitions.write_spilled(Table::Rows, "rows", belongs, only, &mut state.part("held"));
         self.partitions.snapshot(&mut state.part("partitions"))
     }
 
+    fn read_all(&mut self, state: &StateReader<'_>) -> Result<()> {
+        let mut known = Vec::new();
+        for batch in state.batches("states")? {
+            let batch = batch?;
+            let partitions = self.partitions.of_keys(&batch)?.iter().copied();
+            if !partitions.eq(known.len()..known.len() + batch.num_rows()) {
+                return Err(other_columns());
+            }
+            self.read_states(&batch, &mut known)?;
+        }
+        self.grow(known.len())?;
+        let held = concat_batches(self.waiting.schema(), &state.part("held").rows("rows")?)?;
+        let partitions = self.partitions.of_known(&held)?.to_vec();
+        self.take_up(known.into_iter().enumerate(), &held, &partitions)
+    }
+
     /// Writes what is known of partitions that have changed, and the rows that they hold now.
-    fn write_changed(&mut self, changed: Changed, keys: [RowKeys; 2], state: &mut StateWriter<'_>) -> Result<()> {
+    fn write_changed(
+        &mut self,
+        changed: Changed,
+        emptied: Vec<RecordBatch>,
+        keys: [RowKeys; 2],
+        state: &mut StateWriter<'_>,
+    ) -> Result<()> {
         let (Changed { numbers, gone }, [row_keys, keys]) = (changed, keys);
         let states = self.states_of(&numbers)?;
         state.changes("states", self.partitions.belongs_by_key(), keys, states, gone.clone());
         // Some of them hold no rows any more.
-        let gone = gone.into_iter().chain([self.partitions.keys(&numbers)?]);
+        let gone = gone.into_iter().chain(emptied).chain([self.partitions.keys(&numbers)?]);
         let held = self.held_of(&numbers)?;
         state.part("held").changes("rows", self.partitions.belongs(), row_keys, held, gone);
         Ok(())
@@ -53,22 +83,20 @@ impl InOrderOver {
     pub(super) fn read(&mut self, state: &StateReader<'_>) -> Result<()> {
         self.watermark = least_watermark(state, "watermark")?;
         self.waiting.restore(&state.part("waiting"))?;
-        let mut known = Vec::new();
-        for batch in state.rows("states")? {
-            let partitions = self.partitions.of_keys(&batch)?.iter().copied();
-            if !partitions.eq(known.len()..known.len() + batch.num_rows()) {
-                return Err(other_columns());
-            }
-            self.read_states(&batch, &mut known)?;
+        self.partitions.restore_spilled(&state.part("partitions"))?;
+        if self.partitions.is_limited() {
+            self.read_spilled(state)?;
+        } else {
+            self.read_all(state)?;
         }
-        self.restore_states(known, &state.part("held").rows("rows")?)?;
         self.unwritten.begin();
+        self.emptied.begin();
         self.partitions.restore(&state.part("partitions"))
     }
 
     /// A row for each of these partitions: its key, how many of its held rows have been emitted, and what its calls
     /// remember.
-    fn states_of(&mut self, partitions: &[u32]) -> Result<Option<RecordBatch>> {
+    pub(super) fn states_of(&mut self, partitions: &[u32]) -> Result<Option<RecordBatch>> {
         if partitions.is_empty() {
             return Ok(None);
         }
@@ -101,7 +129,7 @@ impl InOrderOver {
     }
 
     /// Reads what was written of partitions.
-    fn read_states(&self, batch: &RecordBatch, known: &mut Vec<Known>) -> Result<()> {
+    pub(super) fn read_states(&self, batch: &RecordBatch, known: &mut Vec<Known>) -> Result<()> {
         let keys = self.partitions.key_schema().fields().len();
         let widths = self.calls.iter().map(Call::part_count).collect::<Result<Vec<_>>>()?;
         if batch.num_columns() != keys + 1 + widths.iter().sum::<usize>() {
@@ -120,32 +148,38 @@ impl InOrderOver {
         Ok(())
     }
 
-    /// Takes up partitions in the order of their numbers, and the rows that they hold.
-    fn restore_states(&mut self, known: Vec<Known>, held: &[RecordBatch]) -> Result<()> {
-        let rows = concat_batches(self.waiting.schema(), held)?;
+    /// Takes up partitions, of which nothing is known yet, and the rows that they hold: those of each together, and the
+    /// partition of every row.
+    pub(super) fn take_up(
+        &mut self,
+        known: impl Iterator<Item = (usize, Known)>,
+        rows: &RecordBatch,
+        partitions: &[usize],
+    ) -> Result<()> {
         let times = event_times(rows.column(self.time))?;
-        // How many rows each partition holds, and where they begin.
-        let mut runs = vec![(0, 0); known.len()];
-        for (row, partition) in self.partitions.of_known(&rows)?.iter().enumerate() {
-            let Some((start, len)) = runs.get_mut(*partition) else { return Err(other_columns()) };
-            *start = if *len == 0 { row } else { *start };
-            *len += 1;
+        // Where the rows of each partition begin, and how many it holds.
+        let mut runs: HashMap<usize, (usize, usize)> = HashMap::new();
+        for (row, partition) in partitions.iter().enumerate() {
+            runs.entry(*partition).or_insert((row, 0)).1 += 1;
         }
-        let rows = self.prepared.rows(&rows, &self.prepared_schema)?;
-        for (partition, (known, (start, len))) in known.into_iter().zip(runs).enumerate() {
+        let rows = self.prepared.rows(rows, &self.prepared_schema)?;
+        let number = if rows.num_rows() > 0 { self.held.push(rows.clone()) } else { 0 };
+        for (partition, known) in known {
+            let (start, len) = runs.remove(&partition).unwrap_or_default();
             let own = PartitionRows { rows: &rows, start, len };
             let calls = self.calls.iter().zip(&known.calls);
             let calls =
                 calls.map(|(call, parts)| call.resume(parts, own, known.emitted)).collect::<Result<Vec<_>>>()?;
             let pending = (known.emitted < len).then(|| times.value(start + known.emitted));
             self.pending.extend(pending.map(|time| (time, partition)));
-            self.bytes += size_of::<State>() + calls.iter().map(CallState::bytes).sum::<usize>();
-            let held = (0, start as u32, len as u32);
-            self.states.push(State { calls, held, emitted: known.emitted, pending, touched: UNTOUCHED });
+            let held = (number, start as u32, len as u32);
+            let state = State { calls, held, emitted: known.emitted, pending, touched: UNTOUCHED };
+            let bytes = |state: &State| state.calls.iter().map(CallState::bytes).sum::<usize>();
+            self.bytes += bytes(&state);
+            self.bytes -= bytes(&self.states[partition]);
+            self.states[partition] = state;
         }
-        if rows.num_rows() > 0 {
-            self.held.push(rows);
-        }
-        Ok(())
+        // Rows of a partition of which nothing is known.
+        if runs.is_empty() { Ok(()) } else { Err(other_columns()) }
     }
 }

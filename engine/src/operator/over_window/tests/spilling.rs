@@ -1,0 +1,87 @@
+//! With room for a few partitions only, the same comes out as with room for all of them.
+
+use super::*;
+use crate::testing::churn::{churn, play};
+use crate::testing::graph::with_memory;
+
+/// Calls over rows that have come.
+fn calls() -> Vec<(WindowFunction, DataType)> {
+    let preceding = WindowFrameBound::Preceding;
+    let int = |call| (call, DataType::Int64);
+    vec![
+        (call("rank", vec![]), DataType::UInt64),
+        int(call("sum", vec![col("v")])),
+        int(call("first_value", vec![col("v")])),
+        int(call("nth_value", vec![col("v"), lit(3i64)])),
+        int(call("lag", vec![col("v"), lit(2i64)])),
+        int(framed("sum", WindowFrameUnits::Rows, preceding(rows(2)), WindowFrameBound::CurrentRow)),
+        int(framed("max", WindowFrameUnits::Range, preceding(seconds(4)), WindowFrameBound::CurrentRow)),
+        (call("avg", vec![cast(col("v"), DataType::Float64) / lit(7.0)]), DataType::Float64),
+    ]
+}
+
+/// When rows come out, and whether the input is a changelog.
+fn emits() -> [(OverEmit, bool); 5] {
+    let in_order = |seconds: i64| OverEmit::InOrder { time: 2, rows_ahead: 0, micros_ahead: seconds * 1_000_000 };
+    [
+        (in_order(0), false),
+        (in_order(3), false),
+        (OverEmit::OnUpdate, false),
+        (OverEmit::OnUpdate, true),
+        (OverEmit::AtEnd, true),
+    ]
+}
+
+fn unlimited(graph: &DataflowGraph) -> OperatorHarness {
+    OperatorHarness::new(graph, graph.nodes[1].id).unwrap().without_twin()
+}
+
+#[test]
+fn partitions_stay_within_the_memory_and_come_back_with_their_rows() {
+    const MEMORY: usize = 300_000;
+    for (emit, changes) in emits() {
+        let op = if changes { " 0" } else { "" };
+        let play = |harness: &mut OperatorHarness, memory: usize| {
+            for start in (0..1_500).step_by(50) {
+                let rows: String = (start..start + 50).map(|key| format!("k{key} {key} @{start}{op}\n")).collect();
+                harness.push(0, &rows).unwrap();
+                harness.watermark(0, start + 40).unwrap();
+                assert!(harness.state_bytes() <= memory, "{} bytes after {start}", harness.state_bytes());
+            }
+            let bytes = (harness.state_bytes(), harness.spilled_bytes());
+            let before = harness.output().unwrap();
+            harness.restart().unwrap();
+            // Keys that are kept anew are in tiny batches here: they need more than was counted.
+            assert!(harness.state_bytes() <= memory.saturating_add(memory / 4), "{} bytes", harness.state_bytes());
+            let rows = [3, 1499, 1501, 971].map(|key| format!("k{key} 9999 @1600{op}\n"));
+            harness.push(0, &rows.concat()).unwrap();
+            harness.finish().unwrap();
+            (sorted_rows(&(before + &harness.output().unwrap())), bytes)
+        };
+        let calls = vec![calls().swap_remove(1), calls().swap_remove(5)];
+        let graph = graph_of(None, calls, emit, changes);
+        let mut limited = with_memory(&graph, MEMORY).without_twin();
+        let (rows, (_, spilled)) = play(&mut limited, MEMORY);
+        let (all, (bytes, _)) = play(&mut unlimited(&graph), usize::MAX);
+        assert_eq!(rows, all, "{changes} {:?}", graph.nodes[1].kind);
+        assert!(spilled > 0 || bytes <= MEMORY, "{bytes} bytes without a limit");
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(5))]
+
+    #[test]
+    fn little_memory_changes_nothing(
+        steps in churn(20),
+        bytes_max in proptest::sample::select(vec![1, 10_000, 30_000]),
+        lives: bool,
+    ) {
+        let ttl = lives.then_some(TimeToLive { micros: 10_000_000, time: Some(2) });
+        for (emit, changes) in emits() {
+            let graph = graph_of(ttl.filter(|_| emit != OverEmit::AtEnd), calls(), emit, changes);
+            let limited = play(with_memory(&graph, bytes_max).with_twin_each(3), &steps, changes);
+            prop_assert_eq!(limited, play(unlimited(&graph), &steps, changes));
+        }
+    }
+}
