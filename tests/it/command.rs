@@ -5,6 +5,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -114,6 +116,22 @@ pub(crate) struct Run {
     stderr: JoinHandle<String>,
     stdout_lines: Receiver<String>,
     stderr_lines: Receiver<String>,
+    _end: KilledLast,
+}
+
+/// Ends a process that is still there when its test is over, or has failed.
+struct KilledLast {
+    pid: u32,
+    has_ended: Arc<AtomicBool>,
+}
+
+impl Drop for KilledLast {
+    fn drop(&mut self) {
+        if !self.has_ended.load(Ordering::Acquire) {
+            // It may just have ended by itself.
+            let _ = Command::new("kill").args(["-KILL", &self.pid.to_string()]).stderr(Stdio::null()).status();
+        }
+    }
 }
 
 impl Run {
@@ -137,8 +155,15 @@ impl Run {
         let (stderr, stderr_lines) = read_lines(child.stderr.take().unwrap());
         let (pid, stdin) = (child.id(), child.stdin.take());
         let (status, ended) = channel();
-        thread::spawn(move || status.send(child.wait().unwrap()));
-        Self { pid, stdin, ended, stdout, stderr, stdout_lines, stderr_lines }
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&has_ended);
+        thread::spawn(move || {
+            let ended = child.wait().unwrap();
+            end.store(true, Ordering::Release);
+            status.send(ended)
+        });
+        let _end = KilledLast { pid, has_ended };
+        Self { pid, stdin, ended, stdout, stderr, stdout_lines, stderr_lines, _end }
     }
 
     /// Waits until a line of standard error contains `part`.

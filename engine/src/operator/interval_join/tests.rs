@@ -505,7 +505,7 @@ fn nested_loop(kind: JoinKind, [left, right]: &[Vec<Row>; 2], is_pair: impl Fn(R
 }
 
 proptest! {
-    #![proptest_config(cases(256))]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn every_kind_is_what_a_nested_loop_says(

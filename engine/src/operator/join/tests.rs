@@ -234,7 +234,7 @@ fn merged(output: &str) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(cases(80))]
 
     #[test]
     fn what_is_left_is_the_join_of_what_is_left(

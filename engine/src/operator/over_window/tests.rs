@@ -313,7 +313,7 @@ fn many() -> Vec<(WindowFunction, DataType)> {
 }
 
 proptest! {
-    #![proptest_config(cases(200))]
+    #![proptest_config(cases(80))]
 
     #[test]
     fn in_order_gives_the_rows_of_the_whole(
@@ -378,7 +378,7 @@ fn partitions_that_no_row_touches_are_dropped_after_their_time_to_live() {
 }
 
 proptest! {
-    #![proptest_config(cases(200))]
+    #![proptest_config(cases(80))]
 
     /// Partitions that no row comes for again may be dropped without a difference.
     #[test]

@@ -444,7 +444,7 @@ fn apply(known: &mut Vec<String>, output: &str) {
 }
 
 proptest! {
-    #![proptest_config(cases(150))]
+    #![proptest_config(cases(80))]
 
     #[test]
     fn every_batch_leads_to_the_first_rows(batches in steps(), limit in 1..4usize, rank: bool, changes: bool) {
@@ -473,7 +473,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(150))]
+    #![proptest_config(cases(80))]
 
     /// A partition that no row touched for ten seconds is forgotten at the next look, and begins anew.
     #[test]
