@@ -173,6 +173,9 @@ pub const RESULT_CONNECTOR: &str = "result";
 /// `epoch`, which the coordinator adds; each of its subtasks runs where the sink's subtask of its number does.
 pub const VIEW_CONNECTOR: &str = "view";
 
+/// The connector of rows that stand in the statement itself; see [`crate::values`]. Users cannot name it.
+pub const VALUES_CONNECTOR: &str = "values";
+
 /// Which way rows go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -185,7 +188,7 @@ pub enum Direction {
 /// Whether what a connector reads is as it is declared, without a look at each row.
 #[must_use]
 pub fn makes_rows(name: &str) -> bool {
-    name == VIEW_CONNECTOR || find(name).is_ok_and(|spec| spec.makes_rows)
+    name == VIEW_CONNECTOR || name == VALUES_CONNECTOR || find(name).is_ok_and(|spec| spec.makes_rows)
 }
 
 /// Whether it is a connector that statements use and nobody can name: results and materialized views.
@@ -205,6 +208,9 @@ pub fn find(name: &str) -> Result<&'static ConnectorSpec> {
 
 /// Whether a source with these options ends.
 pub fn is_bounded(connector: &str, options: &[(String, String)]) -> Result<bool> {
+    if connector == VALUES_CONNECTOR {
+        return Ok(true);
+    }
     let declared = find(connector)?.source.unwrap_or_default();
     let is_given = |names: &[&str]| {
         let of_names = || declared.iter().filter(|option| names.contains(&option.name));

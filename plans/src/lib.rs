@@ -27,5 +27,6 @@ pub mod settings;
 pub mod stage;
 pub mod storage;
 pub mod time;
+pub mod values;
 
 pub use error::{ErrorDomain, PlanError, Result};

@@ -1,6 +1,8 @@
 //! Small pieces of syntax that the planner makes or takes apart.
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, Query};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, Query, visit_expressions_mut, visit_relations_mut};
 use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::dialect::TidemillDialect;
@@ -9,6 +11,39 @@ use crate::error::{Result, SqlError};
 /// An identifier as names are compared: lower case unless quoted.
 pub(crate) fn normalize(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+/// The only schema, in the only catalog, which clients write in front of names.
+pub(crate) const SCHEMA: [&str; 2] = ["tidemill", "public"];
+
+/// How many parts of a name say in which schema an object is.
+pub(crate) fn schema_parts(parts: &[String]) -> usize {
+    let [catalog, schema] = SCHEMA;
+    match parts {
+        [first, second, _, ..] if first == catalog && second == schema => 2,
+        [first, _, ..] if first == schema => 1,
+        _ => 0,
+    }
+}
+
+/// Takes the schema out of the names of a query.
+pub(crate) fn leave_schema_out(query: &mut Query) {
+    let _ = visit_relations_mut(query, |name| {
+        let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(normalize).collect();
+        name.0.drain(..schema_parts(&parts));
+        ControlFlow::<()>::Continue(())
+    });
+    let _ = visit_expressions_mut(query, |expr| {
+        if let Expr::CompoundIdentifier(idents) = expr {
+            let parts: Vec<String> = idents.iter().map(normalize).collect();
+            // A table and its column are left; what has one part fewer is a table of this name and its column.
+            let schema = schema_parts(&parts);
+            if idents.len() == schema + 2 {
+                idents.drain(..schema);
+            }
+        }
+        ControlFlow::<()>::Continue(())
+    });
 }
 
 /// The parts of a name, normalised and joined with dots.

@@ -72,6 +72,12 @@ impl JobStatement {
         self.is_analyzed
     }
 
+    /// Whether it writes rows that stand in it.
+    #[must_use]
+    pub fn writes_values(&self) -> bool {
+        matches!(&self.kind, JobKind::Write { query, .. } if query.rows().is_some())
+    }
+
     /// Whether it is a SELECT, whose rows the session waits for.
     #[must_use]
     pub fn is_select(&self) -> bool {
@@ -246,6 +252,11 @@ impl JobBuilder {
         let growing = growing_state(&self.graph).into_iter();
         let growing = growing.map(|growing| (position(growing.operator), growing.to_string()));
         self.silent.iter().cloned().chain(growing).collect()
+    }
+
+    /// Why the rows of SELECTs come at an interrupt only, and where these stand.
+    pub(crate) fn silent(&self) -> &[(Position, String)] {
+        &self.silent
     }
 
     /// The graph, checked.

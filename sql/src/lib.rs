@@ -9,12 +9,14 @@
 
 mod ast;
 mod catalog;
+mod describe;
 mod dialect;
 pub mod document;
 mod error;
 mod interval;
 mod job;
 mod lower;
+mod parameters;
 mod parser;
 mod planner;
 mod session;
@@ -23,8 +25,10 @@ mod stack;
 mod statement;
 
 pub use catalog::Catalog;
+pub use describe::{Description, TableInfo, sql_type_name};
 pub use error::{Position, Result, SqlError};
 pub use job::{Added, JobBuilder, JobStatement, ResultColumns, RunningView};
+pub use parameters::ParameterValue;
 pub use parser::{ParsedStatement, parse_script};
 pub use session::{Outcome, Session};
 pub use statement::{JobCommand, JobName};

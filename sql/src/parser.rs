@@ -16,8 +16,10 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 use tidemill_plans::settings::Settings;
 
+use crate::ast::schema_parts;
 use crate::dialect::{TidemillDialect, is_word};
 use crate::error::{Position, Result, SqlError};
+use crate::parameters;
 use crate::stack::on_deep_stack;
 use crate::statement::{
     DropKind, EmitClause, EmitWhen, Insert, JobCommand, JobName, LateClause, LateData, Name, Statement, StreamQuery,
@@ -70,6 +72,39 @@ impl ParsedStatement {
         use Statement::{Analyze, Drop, Job, Query};
         matches!(self.statement, Query(_) | Analyze(_) | Job(_) | Drop { .. })
     }
+
+    /// Whether it comes to rows, and has no other effect.
+    #[must_use]
+    pub fn has_rows(&self) -> bool {
+        use Statement::{Analyze, Describe, Explain, ExplainMigration, Job, Query, Show, ShowConnector, ShowCreate};
+        match &self.statement {
+            Query(_) | Analyze(_) | Describe(_) | Explain(_) | ExplainMigration(_) => true,
+            Show(_) | ShowConnector(_) | ShowCreate(_) => true,
+            Job(command) => matches!(command, JobCommand::ShowJobs | JobCommand::ShowCheckpoints(_)),
+            _ => false,
+        }
+    }
+
+    /// Whether it is a SET, which changes nothing but settings.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        matches!(self.statement, Statement::Set { .. })
+    }
+
+    /// How many rows stand in it, if it is an INSERT of such rows.
+    #[must_use]
+    pub fn inserted_values(&self) -> Option<usize> {
+        match &self.statement {
+            Statement::Insert(insert) => insert.query.rows().map(Vec::len),
+            _ => None,
+        }
+    }
+
+    /// Whether it is an INSERT.
+    #[must_use]
+    pub fn is_insert(&self) -> bool {
+        matches!(self.statement, Statement::Insert(_))
+    }
 }
 
 /// Parses a script into statements with their positions.
@@ -102,6 +137,7 @@ impl<'a> ScriptParser<'a> {
             message: error.message.trim().trim_end_matches('.').to_owned(),
         })?;
         check_length(&tokens)?;
+        parameters::number(&mut tokens)?;
         as_of_join::mark(&mut tokens);
         hints::mark(&mut tokens);
         let inner = Parser::new(dialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
@@ -438,17 +474,24 @@ impl<'a> ScriptParser<'a> {
         Err(self.expected("; or the end of the script"))
     }
 
-    /// One name, lower case unless quoted.
+    /// The name of an object, lower case unless quoted. The schema may stand in front of it.
     fn name(&mut self) -> Result<Name> {
-        let token = self.inner.peek_token();
-        let Token::Word(word) = &token.token else { return Err(self.expected("a name")) };
+        let at = self.inner.peek_token_ref().span;
+        let mut parts = vec![self.name_part()?];
+        while self.inner.consume_token(&Token::Period) {
+            parts.push(self.name_part()?);
+        }
+        match &parts[schema_parts(&parts)..] {
+            [name] => Ok(Name { text: name.clone(), at: at.into() }),
+            _ => Err(SqlError::unsupported("a schema in a name", "objects have plain names").at(at)),
+        }
+    }
+
+    fn name_part(&mut self) -> Result<String> {
+        let Token::Word(word) = &self.inner.peek_token_ref().token else { return Err(self.expected("a name")) };
         let text = if word.quote_style.is_some() { word.value.clone() } else { word.value.to_lowercase() };
         self.inner.next_token();
-        if self.inner.peek_token_ref().token == Token::Period {
-            let hint = "objects have plain names";
-            return Err(SqlError::unsupported("a schema in a name", hint).at(token.span));
-        }
-        Ok(Name { text, at: token.span.into() })
+        Ok(text)
     }
 
     /// A name with dots in it, such as a setting's or an option's key.

@@ -1,6 +1,6 @@
 //! Statements as the parser leaves them: names normalised, options as text, queries as sqlparser has them.
 
-use datafusion::sql::sqlparser::ast::{DataType, Expr, Query};
+use datafusion::sql::sqlparser::ast::{DataType, Expr, Parens, Query, SetExpr};
 
 use tidemill_plans::PlanError;
 
@@ -93,6 +93,24 @@ pub(crate) enum EmitWhen {
 }
 
 impl StreamQuery {
+    /// The rows of VALUES, if it is nothing else.
+    pub(crate) fn rows(&self) -> Option<&Vec<Parens<Vec<Expr>>>> {
+        match self.body.body.as_ref() {
+            SetExpr::Values(values) if self.body.with.is_none() && self.body.limit_clause.is_none() => {
+                Some(&values.rows)
+            }
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn rows_mut(&mut self) -> Option<&mut Vec<Parens<Vec<Expr>>>> {
+        match self.body.body.as_mut() {
+            SetExpr::Values(values) => Some(&mut values.rows),
+            _ => None,
+        }
+    }
+
     /// A query without clauses behind it.
     pub(crate) fn plain(body: Box<Query>) -> Self {
         Self { body, late: None, emit: None }

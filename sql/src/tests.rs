@@ -1,5 +1,6 @@
 //! Scripts in, graphs and errors out.
 
+mod clients;
 mod errors;
 mod explain;
 mod flights;

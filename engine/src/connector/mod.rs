@@ -20,6 +20,7 @@ mod random;
 mod result;
 mod share;
 pub mod transactions;
+mod values;
 mod view;
 
 use std::num::NonZeroUsize;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
-use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
+use tidemill_plans::connector::{RESULT_CONNECTOR, VALUES_CONNECTOR, VIEW_CONNECTOR};
 use tidemill_plans::ids::{Epoch, OperatorId};
 use tidemill_plans::node::{SinkNode, SourceNode};
 
@@ -141,6 +142,7 @@ pub fn open_source(
         "files" => files::open_source(node, env, stats, subtask, parallelism),
         "datagen" => datagen::open_source(node, env, Share { subtask, parallelism }),
         "nexmark" => nexmark::open_source(node, env, Share { subtask, parallelism }),
+        VALUES_CONNECTOR => values::open_source(node, env),
         VIEW_CONNECTOR => view::open_source(node, env, subtask),
         other => Err(unknown(other)),
     }

@@ -107,7 +107,9 @@ fn check_supported(expr: &Expr) -> Result<()> {
                 "UNNEST here",
                 "it stands in FROM or in the SELECT list: FROM t, UNNEST(t.list) AS u(x)",
             )),
-            Expr::Placeholder(_) => Some(SqlError::unsupported("a parameter", "write the value")),
+            Expr::Placeholder(_) => {
+                Some(SqlError::unsupported("a parameter without a value", "write the value, or give one"))
+            }
             _ => None,
         };
         Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })

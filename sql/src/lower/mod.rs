@@ -24,6 +24,7 @@ mod top_n;
 mod union;
 mod unnest;
 mod updating_join;
+mod values;
 pub(crate) mod write;
 
 pub(crate) use model::plan_model;
@@ -50,6 +51,8 @@ impl QueryPlanner<'_> {
             LogicalPlan::Window(window) => self.lower_window(window),
             LogicalPlan::Unnest(unnest) => self.lower_unnest(unnest),
             LogicalPlan::Union(union) => self.lower_union(union),
+            LogicalPlan::Values(values) => self.lower_values(values),
+            LogicalPlan::EmptyRelation(empty) if empty.produce_one_row => self.lower_no_columns(),
             _ => Err(refuse(plan)),
         }
     }
@@ -81,8 +84,6 @@ fn refuse(plan: &LogicalPlan) -> SqlError {
     let (what, hint) = match plan {
         LogicalPlan::Sort(_) => ("ORDER BY here", "it belongs to the outermost SELECT, whose result it orders"),
         LogicalPlan::Limit(_) => ("LIMIT here", "it belongs to the outermost SELECT, whose result it limits"),
-        LogicalPlan::Values(_) => ("VALUES", "put the rows in a file and create a source over it"),
-        LogicalPlan::EmptyRelation(_) => ("SELECT without FROM", "name a source or a view in FROM"),
         LogicalPlan::Distinct(Distinct::On(_)) => ("DISTINCT ON", "use GROUP BY and an aggregate"),
         LogicalPlan::RecursiveQuery(_) => ("WITH RECURSIVE", "name the steps one by one"),
         LogicalPlan::Subquery(_) => {

@@ -26,6 +26,7 @@ mod temporal;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::{Cte, Query, Statement};
@@ -34,6 +35,7 @@ use self::call::complete_calls;
 use self::context::{PlanningContext, parser_options};
 use self::modulo::replace_modulo;
 use self::state_ttl::StateTtls;
+use crate::ast::leave_schema_out;
 use crate::catalog::Catalog;
 use crate::error::{Position, Result};
 use crate::job::JobBuilder;
@@ -82,19 +84,32 @@ impl<'a> QueryPlanner<'a> {
         self.late = query.late.clone().map(Late::new);
         self.emit = query.emit.clone().map(Emit::new).transpose()?;
         let mut query = query.body.as_ref().clone();
+        leave_schema_out(&mut query);
         self.replace_relations(&mut query)?;
         self.plan_replaced(query)
     }
 
+    /// The types of a query's parameters, by name, as far as they show.
+    pub(crate) fn parameter_types(&mut self, query: &StreamQuery) -> Result<HashMap<String, Option<DataType>>> {
+        let mut query = query.body.as_ref().clone();
+        leave_schema_out(&mut query);
+        self.replace_relations(&mut query)?;
+        Ok(self.plan_names(query)?.get_parameter_types()?)
+    }
+
     /// Plans a query whose relations have been replaced.
-    fn plan_replaced(&mut self, mut query: Query) -> Result<LogicalPlan> {
+    fn plan_replaced(&mut self, query: Query) -> Result<LogicalPlan> {
+        optimize::optimize(lateral::unfold(self.plan_names(query)?)?)
+    }
+
+    /// Finds the names and types of a query whose relations have been replaced.
+    fn plan_names(&mut self, mut query: Query) -> Result<LogicalPlan> {
         replace_modulo(&mut query);
         complete_calls(&mut query, self.catalog, &mut self.uses)?;
         let relations = self.leaves.iter().map(|(name, leaf)| (name.clone(), leaf.schema())).collect();
         let context = PlanningContext { catalog: self.catalog, relations };
         let planner = SqlToRel::new_with_options(&context, parser_options());
-        let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?;
-        optimize::optimize(lateral::unfold(plan)?)
+        Ok(planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?)
     }
 
     /// Gives a leaf a name that no user would think of.

@@ -52,19 +52,12 @@ impl QueryPlanner<'_> {
                 self.replace_in_body(left)?;
                 self.replace_in_body(right)
             }
-            SetExpr::Values(_) => {
-                Err(SqlError::unsupported("VALUES", "put the rows in a file and create a source over it")
-                    .at(body.span()))
-            }
+            SetExpr::Values(_) => Ok(()),
             _ => Err(SqlError::unsupported("this query", "write SELECT … FROM …").at(body.span())),
         }
     }
 
     fn replace_in_select(&mut self, select: &mut Select) -> Result<()> {
-        if select.from.is_empty() {
-            let hint = "name a source or a view in FROM";
-            return Err(SqlError::unsupported("SELECT without FROM", hint).at(select.select_token.0.span));
-        }
         refuse_unordered(select)?;
         self.ttls.note(select)?;
         select.from.iter_mut().try_for_each(|table| self.replace_in_joins(table))?;

@@ -251,12 +251,6 @@ fn wrong_calls() {
         "#]],
         ),
         (
-            "SELECT * FROM words('a b') w",
-            expect![[r#"
-            line 1, column 1: SELECT without FROM is not supported; name a source or a view in FROM
-        "#]],
-        ),
-        (
             "SELECT * FROM bids b FULL JOIN LATERAL words(b.bidder) w ON TRUE",
             expect![[r#"
             line 1, column 1: LATERAL syntax is not supported for FULL OUTER and RIGHT [OUTER | ANTI | SEMI] joins
