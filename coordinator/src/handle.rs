@@ -21,6 +21,7 @@ use tidemill_plans::savepoint::Migration;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
 use tidemill_plans::{ErrorDomain, PlanError};
+use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -48,6 +49,9 @@ use crate::savepoints::{self, Beginning, Target};
 
 /// How long jobs may take to leave off: for a last checkpoint, and to be told that it was the last.
 const LEAVE_LIMIT: Duration = SUSPEND_LIMIT.saturating_add(CANCEL_LIMIT);
+
+/// How long rows wait for room in a session's queue until their worker is told that it takes longer.
+const ROOM_WAIT: Duration = Duration::from_secs(20);
 
 /// How a coordinator is set up.
 #[derive(Debug, Clone)]
@@ -405,7 +409,7 @@ impl CoordinatorHandle {
                 let cause = JobFailure::external(format!("{task}: {message}"));
                 self.ask(JobEvent(run, Event::CheckpointFailed { epoch, cause })).await?;
             }
-            WorkerEvent::ResultRows { job, operator, ipc } => self.deliver(job, operator, ipc).await?,
+            WorkerEvent::ResultRows { job, operator, ipc } => return self.deliver(job, operator, ipc).await,
         }
         Ok(EventResponse::Done)
     }
@@ -420,13 +424,16 @@ impl CoordinatorHandle {
 
     /// Waits for room in the session's queue: this is how a slow reader slows the job down. It is the
     /// worker's call that waits here, not the actor.
-    async fn deliver(&self, job: JobId, operator: OperatorId, ipc: Vec<u8>) -> Result<()> {
+    async fn deliver(&self, job: JobId, operator: OperatorId, ipc: Vec<u8>) -> Result<EventResponse> {
         let batches = decode(ipc)?;
         if let Some(queue) = self.ask(ResultQueue(job)).await? {
+            let sent = queue.send_timeout(ResultBatches { operator, batches }, ROOM_WAIT).await;
+            if matches!(sent, Err(SendTimeoutError::Timeout(_))) {
+                return Ok(EventResponse::Busy);
+            }
             // A session that has dropped its end does not want the rows.
-            let _ = queue.send(ResultBatches { operator, batches }).await;
         }
-        Ok(())
+        Ok(EventResponse::Done)
     }
 
     async fn ask<M>(&self, message: M) -> Result<M::Result>

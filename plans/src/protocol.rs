@@ -190,6 +190,8 @@ pub enum EventResponse {
     },
     /// Not taken, and repeating it would change nothing; the whole chain of causes.
     Refused(String),
+    /// Not taken yet: there is no room for these rows, for their reader takes its time. To be sent again.
+    Busy,
 }
 
 /// Counters and gauges of one operator's subtask, since the job's start.

@@ -186,7 +186,9 @@ async fn register(
                 return Ok(Registered { id, lease, cluster });
             }
             Ok(EventResponse::Refused(reason)) => WorkersError::Register(reason),
-            Ok(EventResponse::Done) => WorkersError::Register(String::from("it answered without an id")),
+            Ok(EventResponse::Done | EventResponse::Busy) => {
+                WorkersError::Register(String::from("it answered without an id"))
+            }
             Err(failure) => failure.into(),
         };
         if without_coordinator == WithoutCoordinator::Ends {

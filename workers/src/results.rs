@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::exchange::split;
 
-/// How long a session may take to accept rows.
+/// How long the coordinator may take to answer. It does while a session is slow to take its rows.
 pub(crate) const RESULT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// One job's way for results.
@@ -42,18 +42,26 @@ impl ResultPort for Results {
 impl Results {
     fn deliver(&self, event: WorkerEvent) -> Result<()> {
         let mut cancelled = self.cancelled.clone();
-        let gone = |what: String| EngineError::Disconnected(what);
         self.runtime.block_on(async {
             tokio::select! {
-                _ = cancelled.wait_for(|cancelled| *cancelled) => Err(gone(self.job.to_string())),
-                answer = tokio::time::timeout(RESULT_PATIENCE, self.coordinator.send(event)) => match answer {
-                    Ok(Ok(EventResponse::Refused(reason))) => Err(gone(format!("the session that asked ({reason})"))),
-                    Ok(Ok(_)) => Ok(()),
-                    Ok(Err(failure)) => Err(gone(format!("the session that asked ({failure})"))),
-                    Err(_) => Err(gone(format!("the session that asked (no answer in {RESULT_PATIENCE:?})"))),
-                },
+                _ = cancelled.wait_for(|cancelled| *cancelled) => Err(EngineError::Disconnected(self.job.to_string())),
+                taken = self.until_taken(event) => taken,
             }
         })
+    }
+
+    /// A session that takes its time is waited for, one that does not answer is not.
+    async fn until_taken(&self, event: WorkerEvent) -> Result<()> {
+        let gone = |why: String| Err(EngineError::Disconnected(format!("the session that asked ({why})")));
+        loop {
+            match tokio::time::timeout(RESULT_PATIENCE, self.coordinator.send(event.clone())).await {
+                Ok(Ok(EventResponse::Busy)) => {}
+                Ok(Ok(EventResponse::Refused(reason))) => return gone(reason),
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(failure)) => return gone(failure.to_string()),
+                Err(_) => return gone(format!("no answer in {RESULT_PATIENCE:?}")),
+            }
+        }
     }
 }
 
@@ -94,6 +102,19 @@ mod tests {
         }
     }
 
+    /// Takes its time.
+    #[derive(Default)]
+    struct Slow(Mutex<usize>);
+
+    impl CoordinatorLink for Slow {
+        fn send(&self, _: WorkerEvent) -> Reply<EventResponse> {
+            let mut sent = self.0.lock().unwrap();
+            *sent += 1;
+            let answer = if *sent < 3 { EventResponse::Busy } else { EventResponse::Done };
+            Box::pin(async move { Ok(answer) })
+        }
+    }
+
     struct Silent;
 
     impl CoordinatorLink for Silent {
@@ -119,6 +140,9 @@ mod tests {
         send(Arc::clone(&session) as Arc<dyn CoordinatorLink>, false).unwrap();
         assert_eq!(*session.rows.lock().unwrap(), [rows()]);
         assert!(send(Arc::new(Gone), false).unwrap_err().to_string().contains("it cannot be reached: closed"));
+        let slow = Arc::new(Slow::default());
+        send(Arc::clone(&slow) as Arc<dyn CoordinatorLink>, false).unwrap();
+        assert_eq!(*slow.0.lock().unwrap(), 3);
         assert!(send(Arc::new(Silent), true).unwrap_err().to_string().contains("job-1 is gone"));
     }
 }
