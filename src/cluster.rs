@@ -25,7 +25,7 @@ const WORKERS_END: Duration = Duration::from_secs(3);
 const REPLACEMENTS_MAX: usize = 1000;
 
 /// Any free port of the loopback interface: a cluster of one machine is nobody else's business.
-const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Where the work is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,16 +75,9 @@ impl LocalCluster {
 
     /// Starts the workers; returns when every one is there.
     pub async fn start_workers(&mut self, workers: Workers) -> Result<()> {
-        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+        let cores = cores();
         match workers {
-            Workers::Embedded => {
-                let config = WorkerConfig { slots: cores, bind: None, scratch: config::scratch_folder() };
-                let worker = WorkerHandle::start(config, Arc::new(self.coordinator.clone())).await?;
-                let link = Arc::new(worker.clone());
-                let id = self.coordinator.add_worker(worker.data_address(), cores, link).await?;
-                worker.set_id(id);
-                Ok(())
-            }
+            Workers::Embedded => add_worker(&self.coordinator, cores, None).await,
             Workers::Processes(count) => {
                 let (address, server) = api::serve(self.coordinator.clone(), LOOPBACK).await?;
                 self.server = Some(server);
@@ -143,6 +136,21 @@ impl LocalCluster {
         }
         drop(self.server);
     }
+}
+
+/// A thread for each of them computes.
+#[must_use]
+pub fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
+}
+
+/// Gives a coordinator a worker in this process. Other workers reach it if it listens somewhere.
+pub async fn add_worker(coordinator: &CoordinatorHandle, slots: u32, bind: Option<SocketAddr>) -> Result<()> {
+    let config = WorkerConfig { slots, bind, scratch: config::scratch_folder() };
+    let worker = WorkerHandle::start(config, Arc::new(coordinator.clone())).await?;
+    let id = coordinator.add_worker(worker.data_address(), slots, Arc::new(worker.clone())).await?;
+    worker.set_id(id);
+    Ok(())
 }
 
 /// Starts this program again, as a worker. Its log and what `print` sinks write go where ours go.

@@ -238,6 +238,7 @@ impl Screen<'_> {
         match reply {
             Reply::Done(message) => say(&message),
             Reply::Begun(beginning) => beginning.wait().await,
+            Reply::Ends(ending) => drop(ending.wait().await?),
             Reply::Rows(rows) => output::print(self.format, &rows.schema(), &[rows])?,
             Reply::Query(query) => self.follow(query).await?,
             Reply::Analysis(analysis) => self.analyze(analysis).await?,

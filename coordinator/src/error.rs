@@ -128,6 +128,18 @@ pub enum CoordinatorError {
         /// The cause, with its chain.
         message: String,
     },
+    /// A client does not want the rows of a statement any more.
+    #[error("the statement was cancelled")]
+    Cancelled,
+    /// A client asks for something that its statement does not give.
+    #[error("{message}")]
+    Statement {
+        /// What is wrong, and what would work.
+        message: String,
+    },
+    /// A statement was planned for a client, and is not what it was when the client fetches it.
+    #[error("what the statement reads has changed since it was planned; execute it again")]
+    Changed,
     /// A coordinator in another process cannot be reached, or refuses.
     #[error("{url}: {reason}")]
     Remote {
@@ -240,6 +252,9 @@ impl CoordinatorError {
             | Self::PublicAddress { .. }
             | Self::NoCheckpoints { .. }
             | Self::UnknownObject { .. }
+            | Self::Cancelled
+            | Self::Changed
+            | Self::Statement { .. }
             | Self::Savepoint(_)
             // Whoever is fenced off stays so, and trying again finds no other checkpoints.
             | Self::Fenced { .. }

@@ -6,7 +6,8 @@
 //! when the next coordinator begins.
 
 mod restore;
-mod show;
+mod shared;
+pub(crate) mod show;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -30,8 +31,13 @@ use crate::error::{CoordinatorError, Result};
 use crate::handle::{CoordinatorHandle, JobHandle, JobObjects};
 use crate::job::JobStatus;
 
+pub use self::shared::SharedScript;
+
 /// How long a new materialized view may take until it can be read.
 const FIRST_EPOCH: Duration = Duration::from_secs(30);
+
+/// How long somebody waits for a job that has little to do. It may have to wait for a worker.
+const LITTLE_WORK: Duration = Duration::from_secs(30);
 
 /// A session.
 pub struct SqlSession {
@@ -50,6 +56,8 @@ struct ObjectJob {
     objects: BTreeSet<String>,
     /// Whether it ends by itself.
     bounded: bool,
+    /// Whether views are read of it, which workers hold until they are dropped.
+    is_view: bool,
     /// Whether somebody was told that it has failed.
     failure_told: bool,
 }
@@ -63,6 +71,8 @@ pub enum Reply {
     Begun(Beginning),
     /// Rows that are known already.
     Rows(RecordBatch),
+    /// A job that writes rows which stood in its statement. Whoever gets it waits until they are written.
+    Ends(Ending),
     /// A SELECT that runs. Whoever gets it reads its results, or stops it.
     Query(Query),
     /// A statement that runs to see what its operators do (EXPLAIN ANALYZE).
@@ -92,6 +102,28 @@ impl Beginning {
             }
         };
         let _ = timeout(FIRST_EPOCH, readable).await;
+    }
+}
+
+/// The end of a job that has little to do.
+#[derive(Debug)]
+pub struct Ending {
+    status: watch::Receiver<JobStatus>,
+}
+
+impl Ending {
+    /// Waits until the job has ended; whether it has in time. An error if it has failed.
+    pub async fn wait(mut self) -> Result<bool> {
+        match timeout(LITTLE_WORK, self.status.wait_for(JobStatus::is_terminal)).await {
+            Ok(Ok(status)) => match &*status {
+                JobStatus::Failed { domain, message } => {
+                    Err(CoordinatorError::JobFailed { domain: *domain, message: message.clone() })
+                }
+                _ => Ok(true),
+            },
+            Ok(Err(_)) => Err(CoordinatorError::ShutDown),
+            Err(_) => Ok(false),
+        }
     }
 }
 
@@ -198,7 +230,7 @@ impl SqlSession {
 
     /// Reads a text, whose statements are then executed by [`Self::step`].
     pub async fn read(&mut self, text: &str) -> Result<Script> {
-        self.sql.set_models(self.coordinator.models().await?);
+        self.refresh().await?;
         let statements = parse_script(text).map_err(sql_error)?.into_iter();
         Ok(Script { statements, gathered: Gathered::default(), settings: None })
     }
@@ -300,12 +332,16 @@ impl SqlSession {
         match self.submit(&statements, &objects, &created).await {
             Ok(Submitted { handle, warnings, bounded, views }) => {
                 let begun = (!views.is_empty()).then(|| Reply::Begun(Beginning::of(&handle)));
+                let ends = statements.iter().all(JobStatement::writes_values);
+                let ends = ends.then(|| Reply::Ends(Ending { status: handle.status.clone() }));
+                let is_view = !views.is_empty();
                 for (name, view) in views {
                     self.sql.view_started(&name, view);
                 }
-                self.jobs.push(ObjectJob { handle, objects, bounded, failure_told: false });
+                self.jobs.retain(|job| job.is_view || *job.handle.status.borrow() != JobStatus::Finished);
+                self.jobs.push(ObjectJob { handle, objects, bounded, is_view, failure_told: false });
                 let warnings = warnings.into_iter().map(|warning| Reply::Done(format!("warning: {warning}")));
-                Ok(begun.into_iter().chain(warnings).chain(messages).collect())
+                Ok(begun.into_iter().chain(ends).chain(warnings).chain(messages).collect())
             }
             Err(error) => {
                 // The last first: they may be made of those before.

@@ -35,10 +35,11 @@ pub(super) struct CoordinatorArguments {
 pub(super) fn run(arguments: &CoordinatorArguments) -> Result<ExitCode> {
     config::check_bind(arguments.bind, arguments.insecure)?;
     let coordinator = Coordinator {
-        data_dir: config::absolute(&arguments.data_dir)?,
+        data_dir: Some(config::absolute(&arguments.data_dir)?),
         bind: arguments.bind,
         http: arguments.http,
         heartbeat_timeout: arguments.heartbeat_timeout,
+        slots: None,
     };
     actix::System::new().block_on(coordinator::run(coordinator))?;
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 mod coordinator;
 mod resume;
 mod run;
+mod serve;
 mod session;
 mod shell;
 mod sql;
@@ -36,6 +37,8 @@ enum Command {
     Resume(resume::ResumeArguments),
     /// Execute statements from standard input, one after another, on a cluster of its own.
     Shell(shell::ShellArguments),
+    /// Serve clients that speak Flight SQL, with a coordinator and a worker in this process.
+    Serve(serve::ServeArguments),
     /// Run the coordinator of a cluster whose workers are started by themselves.
     Coordinator(coordinator::CoordinatorArguments),
     /// Run one worker process for a coordinator, also for the next one at its address.
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Resume(arguments) => resume::run(&arguments),
         Command::Shell(arguments) => shell::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Coordinator(arguments) => coordinator::run(&arguments),
         Command::Worker(arguments) => worker::run(&arguments),
         Command::Sql(arguments) => sql::run(&arguments),

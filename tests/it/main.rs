@@ -15,6 +15,7 @@ mod command;
 mod documents;
 mod equivalence;
 mod faults;
+mod flight_sql;
 mod flights;
 mod formats;
 mod functions;

@@ -1,21 +1,18 @@
-//! SQL from other processes: one session for all of them, in which jobs live on when whoever started them is gone.
+//! SQL from other processes, in our own words: whole texts, and what they come to piece by piece.
 
 use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
 use tidemill_plans::PlanError;
-use tidemill_plans::explain::analyze::explain_analyze;
-use tidemill_plans::protocol::{ExecutePart, StopMode};
+use tidemill_plans::protocol::ExecutePart;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
-use tracing::debug;
 
+use super::follow::{Taker, analyze, follow};
 use crate::error::{CoordinatorError, Result};
-use crate::handle::JobHandle;
-use crate::job::JobStatus;
-use crate::session::{Analysis, Query, Reply, SqlSession};
+use crate::session::{Analysis, Query, Reply, SharedScript, SqlSession};
 
 /// Parts that wait for a client before its statement does.
 const PARTS_MAX: usize = 16;
@@ -41,7 +38,7 @@ impl Executor {
         while running.try_join_next().is_some() {}
         running.spawn(async move {
             let parts = Parts(sender);
-            if let Err(error) = run(&session, &text, &parts).await {
+            if let Err(error) = run(session, &text, &parts).await {
                 // Whoever is gone does not want to know.
                 let _ = parts.0.send(Err(error)).await;
             }
@@ -50,25 +47,32 @@ impl Executor {
     }
 }
 
-/// Executes a text. The session is others' between two statements, and while rows come.
-async fn run(session: &Mutex<SqlSession>, text: &str, parts: &Parts) -> Result<()> {
-    let mut script = session.lock().await.read_apart(text).await?;
-    loop {
-        let stepped = session.lock().await.step(&mut script).await;
-        let outcome = match stepped {
-            Ok(None) => return Ok(()),
-            Ok(Some(replies)) => parts.show_all(replies).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = outcome {
-            session.lock().await.leave(script).await;
+/// Executes a text, with settings that end with it.
+async fn run(session: Arc<Mutex<SqlSession>>, text: &str, parts: &Parts) -> Result<()> {
+    let script = session.lock().await.read_apart(text).await?;
+    let mut script = SharedScript::new(session, script);
+    while let Some(replies) = script.next().await? {
+        if let Err(error) = parts.show_all(replies).await {
+            script.leave().await;
             return Err(error);
         }
     }
+    Ok(())
 }
 
 /// The way to a client.
 struct Parts(mpsc::Sender<Result<ExecutePart>>);
+
+impl Taker for Parts {
+    async fn take(&self, rows: RecordBatch) -> Result<()> {
+        self.send(ExecutePart::Rows(ipc(&rows.schema(), Some(&rows))?)).await
+    }
+
+    async fn gone(&self) -> CoordinatorError {
+        self.0.closed().await;
+        CoordinatorError::Lost { part: "client" }
+    }
+}
 
 impl Parts {
     async fn show_all(&self, replies: Vec<Reply>) -> Result<()> {
@@ -76,9 +80,10 @@ impl Parts {
             match reply {
                 Reply::Done(message) => self.send(ExecutePart::Message(message)).await?,
                 Reply::Begun(beginning) => beginning.wait().await,
+                Reply::Ends(ending) => drop(ending.wait().await?),
                 Reply::Rows(rows) => self.send_table(&rows).await?,
-                Reply::Query(query) => self.follow(query).await?,
-                Reply::Analysis(analysis) => self.analyze(analysis).await?,
+                Reply::Query(query) => self.show_query(query).await?,
+                Reply::Analysis(analysis) => self.show_analysis(analysis).await?,
             }
         }
         Ok(())
@@ -98,7 +103,7 @@ impl Parts {
         self.send(ExecutePart::Begin { ipc: ipc(schema, None)?, is_live }).await
     }
 
-    async fn warn(&self, warnings: Vec<String>) -> Result<()> {
+    async fn warn(&self, warnings: &[String]) -> Result<()> {
         for warning in warnings {
             self.send(ExecutePart::Message(format!("warning: {warning}"))).await?;
         }
@@ -106,55 +111,24 @@ impl Parts {
     }
 
     /// Sends a SELECT's rows as they come.
-    async fn follow(&self, query: Query) -> Result<()> {
-        let Query { mut job, warnings, result, .. } = query;
-        self.warn(warnings).await?;
-        self.begin(&result.schema, result.live).await?;
-        let limit = result.limit.filter(|_| result.live);
-        match self.watch(&mut job, limit, true).await? {
-            JobStatus::Stopped if !result.live => Err(CoordinatorError::NotRunning { job: job.id }),
-            _ => self.send(ExecutePart::End).await,
-        }
+    async fn show_query(&self, mut query: Query) -> Result<()> {
+        // Also if nobody reads what comes first: the job has to be ended then.
+        let begun = async {
+            self.warn(&query.warnings).await?;
+            self.begin(&query.result.schema, query.result.live).await
+        };
+        let begun = begun.await;
+        follow(&mut query, self).await?;
+        begun?;
+        self.send(ExecutePart::End).await
     }
 
     /// Lets a statement run to its end, and sends what its operators did.
-    async fn analyze(&self, analysis: Analysis) -> Result<()> {
-        let Analysis { mut job, warnings, graph, sinks, result } = analysis;
-        self.warn(warnings).await?;
-        let limit = result.filter(|result| result.live).and_then(|result| result.limit);
-        self.watch(&mut job, limit, false).await?;
-        let text = explain_analyze(&graph, &sinks, &job.metrics.borrow());
-        let lines: ArrayRef = Arc::new(StringArray::from(text.lines().collect::<Vec<_>>()));
-        self.send_table(&RecordBatch::try_from_iter([("plan", lines)]).map_err(PlanError::from)?).await
-    }
-
-    /// Takes a job's rows, of which no more than `left` are wanted, and hands them on if somebody wants to see them.
-    async fn watch(&self, job: &mut JobHandle, mut left: Option<u64>, is_shown: bool) -> Result<JobStatus> {
-        loop {
-            let rows = tokio::select! {
-                rows = job.results.recv() => rows,
-                () = self.0.closed() => {
-                    debug!(job = %job.id, "nobody wants the rows any more");
-                    job.stop(StopMode::Cancel).await?;
-                    return Err(CoordinatorError::Lost { part: "client" });
-                }
-            };
-            let Some(rows) = rows else { break };
-            for batch in &rows.batches {
-                left = left.map(|left| left.saturating_sub(batch.num_rows() as u64));
-                if is_shown {
-                    self.send(ExecutePart::Rows(ipc(&batch.schema(), Some(batch))?)).await?;
-                }
-            }
-            if left == Some(0) {
-                let mode = if is_shown { StopMode::Cancel } else { StopMode::Drain };
-                job.stop(mode).await?;
-            }
-        }
-        match job.wait().await {
-            JobStatus::Failed { domain, message } => Err(CoordinatorError::JobFailed { domain, message }),
-            status => Ok(status),
-        }
+    async fn show_analysis(&self, mut analysis: Analysis) -> Result<()> {
+        let warned = self.warn(&analysis.warnings).await;
+        let rows = analyze(&mut analysis, self).await?;
+        warned?;
+        self.send_table(&rows).await
     }
 }
 

@@ -1,8 +1,9 @@
-//! The control endpoint: a Flight service whose actions carry workers' events, and SQL of clients.
+//! The control endpoint: a Flight service whose actions carry workers' events, and which has SQL executed.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::{
@@ -14,6 +15,7 @@ use futures::stream;
 use tidemill_plans::ErrorDomain;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
 use tidemill_plans::protocol::{COORDINATOR_ACTION, EXECUTE_ACTION, SUBMIT_PLAN_ACTION, WorkerEvent};
+use tidemill_sql::SqlError;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -23,10 +25,15 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::error;
 
 use super::execute::Executor;
+use super::flight_sql::{ACTIONS, Client, FlightSql};
 use super::plans;
 use crate::error::{CoordinatorError, Result};
 use crate::handle::CoordinatorHandle;
 use crate::session::SqlSession;
+
+/// How often a connection without traffic is tried, and how long the answer may take: a client whose machine is gone
+/// does not say so, and its statements are to end.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Keeps an endpoint open; dropping it closes the endpoint.
 #[derive(Debug)]
@@ -58,13 +65,14 @@ impl Listener {
 pub async fn serve(coordinator: CoordinatorHandle, address: SocketAddr) -> Result<(SocketAddr, ServerGuard)> {
     let listener = Listener::bind(address).await?;
     let address = listener.address;
-    Ok((address, open(ControlService { coordinator, executor: None }, listener)))
+    Ok((address, open(ControlService { coordinator, sql: None }, listener)))
 }
 
 /// Opens the endpoint for workers, and for clients whose statements this session executes.
 pub fn serve_sql(coordinator: CoordinatorHandle, session: SqlSession, listener: Listener) -> ServerGuard {
-    let executor = Some(Executor::new(Arc::new(Mutex::new(session))));
-    open(ControlService { coordinator, executor }, listener)
+    let session = Arc::new(Mutex::new(session));
+    let sql = Sql { executor: Executor::new(Arc::clone(&session)), flight: FlightSql::new(session) };
+    open(ControlService { coordinator, sql: Some(sql) }, listener)
 }
 
 fn open(service: ControlService, listener: Listener) -> ServerGuard {
@@ -74,7 +82,9 @@ fn open(service: ControlService, listener: Listener) -> ServerGuard {
     let incoming = TcpIncoming::from(listener.listener).with_nodelay(Some(true));
     let mut task = JoinSet::new();
     task.spawn(async move {
-        if let Err(error) = Server::builder().add_service(service).serve_with_incoming(incoming).await {
+        let mut server =
+            Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE)).http2_keepalive_timeout(Some(KEEP_ALIVE));
+        if let Err(error) = server.add_service(service).serve_with_incoming(incoming).await {
             error!(%error, "control endpoint ended");
         }
     });
@@ -84,10 +94,24 @@ fn open(service: ControlService, listener: Listener) -> ServerGuard {
 struct ControlService {
     coordinator: CoordinatorHandle,
     /// What executes SQL, if it is to be.
-    executor: Option<Executor>,
+    sql: Option<Sql>,
+}
+
+/// The two ways of having SQL executed, in one session.
+struct Sql {
+    executor: Executor,
+    flight: FlightSql,
 }
 
 impl ControlService {
+    /// Passes a request on to those who execute SQL, with the client that it comes from.
+    fn enter<T>(&self, mut request: Request<T>, what: &str) -> Result<(&FlightSql, Client, Request<T>), Status> {
+        let Some(Sql { flight, .. }) = &self.sql else { return Err(unimplemented(what)) };
+        let client = flight.client(request.metadata());
+        request.extensions_mut().insert(client.clone());
+        Ok((flight, client, request))
+    }
+
     async fn take_event(&self, body: &[u8]) -> Result<arrow_flight::Result, Status> {
         let event: WorkerEvent = codec::decode(body).map_err(|error| to_status(&CoordinatorError::Plan(error)))?;
         let answer = self.coordinator.answer(event).await.map_err(|error| to_status(&error))?;
@@ -116,13 +140,21 @@ fn encoded<T: bincode::Encode>(message: &T) -> Result<arrow_flight::Result, Stat
     Ok(arrow_flight::Result { body: body.into() })
 }
 
-fn to_status(error: &CoordinatorError) -> Status {
+/// What went wrong, in the words of gRPC: clients have classes of errors for these.
+pub(super) fn to_status(error: &CoordinatorError) -> Status {
     let message = error.chain();
     match error {
-        CoordinatorError::ShutDown => Status::unavailable(message),
         CoordinatorError::Plan(_) => Status::invalid_argument(message),
-        error if error.domain() == ErrorDomain::User => Status::invalid_argument(message),
-        _ => Status::internal(message),
+        CoordinatorError::Cancelled => Status::cancelled(message),
+        CoordinatorError::Changed => Status::aborted(message),
+        CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Unsupported { .. }) => Status::unimplemented(message),
+        CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Unknown { .. }) => Status::not_found(message),
+        CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Duplicate { .. }) => Status::already_exists(message),
+        error => match error.domain() {
+            ErrorDomain::User => Status::invalid_argument(message),
+            ErrorDomain::External => Status::unavailable(message),
+            ErrorDomain::Internal => Status::internal(message),
+        },
     }
 }
 
@@ -132,7 +164,7 @@ fn unimplemented(what: &str) -> Status {
     Status::unimplemented(format!("{what} is not served here: {actions}"))
 }
 
-type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(super) type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl FlightService for ControlService {
@@ -145,61 +177,73 @@ impl FlightService for ControlService {
     type DoExchangeStream = Boxed<FlightData>;
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        let Action { r#type: kind, body } = request.into_inner();
-        match (kind.as_str(), &self.executor) {
+        match (request.get_ref().r#type.as_str(), &self.sql) {
             (COORDINATOR_ACTION, _) => {
-                let result = self.take_event(&body).await?;
+                let result = self.take_event(&request.get_ref().body).await?;
                 Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
             }
-            (EXECUTE_ACTION, Some(executor)) => Ok(Response::new(Self::execute(executor, &body)?)),
+            (EXECUTE_ACTION, Some(sql)) => Ok(Response::new(Self::execute(&sql.executor, &request.get_ref().body)?)),
             (SUBMIT_PLAN_ACTION, Some(_)) => {
-                let result = self.submit_plan(&body).await?;
+                let result = self.submit_plan(&request.get_ref().body).await?;
                 Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
             }
             (EXECUTE_ACTION | SUBMIT_PLAN_ACTION, None) => {
                 Err(Status::unimplemented("SQL is executed by a coordinator in a process of its own"))
             }
-            (other, _) => Err(unimplemented(&format!("action '{other}'"))),
+            (other, None) => Err(unimplemented(&format!("action '{other}'"))),
+            (_, Some(_)) => {
+                let (sql, client, request) = self.enter(request, "an action")?;
+                client.leave(sql.do_action(request).await)
+            }
         }
+    }
+
+    async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+        let (sql, client, request) = self.enter(request, "GetFlightInfo")?;
+        client.leave(sql.get_flight_info(request).await)
+    }
+
+    async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+        let (sql, client, request) = self.enter(request, "GetSchema")?;
+        let schema = sql.schema(&request.into_inner().cmd, &client).await;
+        client.leave(schema.map(Response::new))
+    }
+
+    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        let (sql, client, request) = self.enter(request, "DoGet")?;
+        client.leave(sql.do_get(request).await)
+    }
+
+    async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+        let (sql, client, request) = self.enter(request, "DoPut")?;
+        client.leave(sql.do_put(request).await)
+    }
+
+    async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
+        let own =
+            [(COORDINATOR_ACTION, "Takes an event of a worker."), (EXECUTE_ACTION, "Executes SQL for tidemill sql.")];
+        let actions = own.into_iter().chain(ACTIONS.iter().copied().filter(|_| self.sql.is_some()));
+        let actions = actions.map(|(name, what)| Ok(ActionType { r#type: name.into(), description: what.into() }));
+        Ok(Response::new(Box::pin(stream::iter(actions.collect::<Vec<_>>()))))
     }
 
     async fn handshake(
         &self,
         _: Request<Streaming<HandshakeRequest>>,
     ) -> Result<Response<Self::HandshakeStream>, Status> {
-        Err(unimplemented("Handshake"))
+        Err(Status::unimplemented("there is no authentication yet: connect without a user and a password"))
     }
 
     async fn list_flights(&self, _: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
         Err(unimplemented("ListFlights"))
     }
 
-    async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
-        Err(unimplemented("GetFlightInfo"))
-    }
-
     async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
         Err(unimplemented("PollFlightInfo"))
     }
 
-    async fn get_schema(&self, _: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
-        Err(unimplemented("GetSchema"))
-    }
-
-    async fn do_get(&self, _: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        Err(unimplemented("DoGet"))
-    }
-
-    async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
-        Err(unimplemented("DoPut"))
-    }
-
     async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoExchangeStream>, Status> {
         Err(unimplemented("DoExchange"))
-    }
-
-    async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
-        Err(unimplemented("ListActions"))
     }
 }
 

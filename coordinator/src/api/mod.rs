@@ -3,6 +3,8 @@
 mod client;
 mod execute;
 mod flight;
+mod flight_sql;
+mod follow;
 mod http;
 mod plans;
 mod prometheus;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use tidemill_plans::graph::Node;
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::{Catalog, RunningView, Session};
@@ -57,7 +58,9 @@ impl Restored {
         match (coordinator.resume(id).await, objects) {
             (Ok(mut handle), Some(objects)) => {
                 handle.results.close();
-                self.jobs.push(ObjectJob { handle, objects, bounded: is_bounded(&graph), failure_told: false });
+                let is_view = graph.nodes.iter().any(Node::is_view);
+                let bounded = is_bounded(&graph);
+                self.jobs.push(ObjectJob { handle, objects, bounded, is_view, failure_told: false });
             }
             (Ok(_), None) => {}
             (Err(error), _) => self.told.push(format!("{id} does not go on: {}", error.chain())),

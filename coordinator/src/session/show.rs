@@ -13,7 +13,7 @@ use crate::job::JobStatus;
 use crate::job::checkpoint_log::{CheckpointInfo, CheckpointOutcome};
 
 /// A row a job.
-pub(super) fn jobs(jobs: &[JobInfo]) -> Result<RecordBatch> {
+pub(crate) fn jobs(jobs: &[JobInfo]) -> Result<RecordBatch> {
     let newest = |job: &JobInfo| job.newest_checkpoint.map(|(epoch, _)| epoch.0 as i64);
     let age = |job: &JobInfo| job.newest_checkpoint.map(|(_, age)| seconds(age));
     let cause = |job: &JobInfo| match &job.status {
@@ -49,7 +49,7 @@ pub(super) fn migration(migration: &Migration) -> Result<RecordBatch> {
 }
 
 /// A row a checkpoint, oldest first.
-pub(super) fn checkpoints(checkpoints: &[CheckpointInfo]) -> Result<RecordBatch> {
+pub(crate) fn checkpoints(checkpoints: &[CheckpointInfo]) -> Result<RecordBatch> {
     let outcome = |info: &CheckpointInfo| match info.outcome {
         CheckpointOutcome::InProgress => "in progress",
         CheckpointOutcome::Sealed { .. } => "sealed",

@@ -1,0 +1,242 @@
+//! Flight SQL (arrow.apache.org/docs/format/FlightSql.html): what ADBC, JDBC and other Arrow clients speak.
+//!
+//! This file answers requests; what they come to is next door: [`statements`] plans and runs, [`prepared`] binds
+//! parameters, [`stream`] carries rows, [`catalog`] and [`sql_info`] describe, [`client`] tells clients apart.
+
+mod catalog;
+mod client;
+mod handles;
+mod prepared;
+mod service;
+mod session_options;
+mod sql_info;
+mod statements;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::Schema;
+use arrow::ipc::writer::IpcWriteOptions;
+use arrow_flight::sql::{ActionCreatePreparedStatementResult, Any, Command, ProstMessageExt, TicketStatementQuery};
+use arrow_flight::{
+    CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor, FlightEndpoint, FlightInfo,
+    IpcMessage, SchemaAsIpc, SchemaResult, Ticket,
+};
+use prost::Message;
+use prost::bytes::Bytes;
+use tidemill_sql::ParsedStatement;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+pub(super) use self::client::Client;
+use self::client::Sessions;
+use self::handles::Handles;
+use self::prepared::{Prepared, parameter_columns};
+pub(super) use self::service::ACTIONS;
+use self::statements::{CarriedOut, Pending, Statements};
+use super::flight::to_status;
+use crate::clock::SystemClock;
+use crate::session::SqlSession;
+
+/// Statements that clients may have executed and not fetched, and how long they are kept.
+const PENDING_MAX: usize = 1024;
+const PENDING_TTL: Duration = Duration::from_secs(5 * 60);
+
+/// Statements that clients may have prepared, and how long they are kept that nobody executes.
+const PREPARED_MAX: usize = 4096;
+const PREPARED_TTL: Duration = Duration::from_secs(3600);
+
+/// How long a client that cancels waits until what it cancels has ended.
+const CANCEL_WAIT: Duration = Duration::from_secs(10);
+
+/// The service.
+pub(super) struct FlightSql {
+    sessions: Arc<Sessions>,
+    statements: Statements,
+    pending: Handles<Pending>,
+    prepared: Handles<Prepared>,
+}
+
+impl FlightSql {
+    /// Answers from this session, whose objects are those of all clients.
+    pub(super) fn new(session: Arc<Mutex<SqlSession>>) -> Self {
+        let clock = SystemClock::shared();
+        Self {
+            sessions: Sessions::new(Arc::clone(&clock)),
+            statements: Statements::new(session),
+            pending: Handles::new(Arc::clone(&clock), PENDING_MAX, PENDING_TTL),
+            prepared: Handles::new(clock, PREPARED_MAX, PREPARED_TTL),
+        }
+    }
+
+    /// The client that a request comes from.
+    pub(super) fn client(&self, metadata: &MetadataMap) -> Client {
+        self.sessions.client(metadata)
+    }
+
+    /// Executes texts, and has the client fetch what they come to.
+    async fn execute(
+        &self,
+        texts: Vec<Vec<ParsedStatement>>,
+        client: &Client,
+        descriptor: FlightDescriptor,
+    ) -> Result<FlightInfo, Status> {
+        check_settings(&texts, client)?;
+        let before = client.settings()?;
+        let executed = self.statements.execute(texts, before.clone()).await.map_err(|error| to_status(&error))?;
+        if client.has_session() && executed.settings != before {
+            client.keep(executed.settings);
+        }
+        let schema = executed.pending.schema();
+        let handle = self.pending.insert(executed.pending);
+        let ticket = TicketStatementQuery { statement_handle: Bytes::from(handle) };
+        let info = flight_info(&schema, ticket.as_any().encode_to_vec().into(), descriptor)?;
+        Ok(info.with_app_metadata(executed.warnings.join("\n")))
+    }
+
+    /// Carries statements out that have no rows; returns how many rows that concerns, or -1.
+    async fn update(&self, texts: Vec<Vec<ParsedStatement>>, client: &Client) -> Result<i64, Status> {
+        check_settings(&texts, client)?;
+        let before = client.settings()?;
+        let inserts = texts.iter().flatten().filter(|statement| statement.is_insert());
+        // A job writes the rows of a query; how many there are shows when it has read them.
+        let inserted: Option<usize> = inserts.map(ParsedStatement::inserted_values).sum();
+        let done = self.statements.update(texts, before.clone()).await;
+        let CarriedOut { settings, has_written, .. } = done.map_err(|error| to_status(&error))?;
+        if client.has_session() && settings != before {
+            client.keep(settings);
+        }
+        Ok(match inserted {
+            Some(0) => 0,
+            Some(rows) if has_written => i64::try_from(rows).unwrap_or(i64::MAX),
+            _ => -1,
+        })
+    }
+
+    async fn prepare(&self, text: &str, client: &Client) -> Result<ActionCreatePreparedStatementResult, Status> {
+        let refused = |error| to_status(&error);
+        let prepared = Prepared::read(text).map_err(refused)?;
+        let columns = self.statements.columns(&prepared.statements, &client.settings()?).await.map_err(refused)?;
+        let types = match prepared.statements.as_slice() {
+            [statement] => self.statements.session.lock().await.parameter_types(statement),
+            _ => Vec::new(),
+        };
+        let dataset_schema = columns.map_or(Ok(Bytes::new()), |columns| schema_bytes(&columns))?;
+        let parameter_schema = match types.is_empty() {
+            true => Bytes::new(),
+            false => schema_bytes(&parameter_columns(types))?,
+        };
+        let handle = Bytes::from(self.prepared.insert(prepared));
+        Ok(ActionCreatePreparedStatementResult { prepared_statement_handle: handle, dataset_schema, parameter_schema })
+    }
+
+    /// A prepared statement, by its handle.
+    fn prepared(&self, handle: &[u8]) -> Result<Prepared, Status> {
+        known(handle).and_then(|handle| self.prepared.get(handle)).ok_or_else(|| {
+            Status::not_found("this statement is not prepared: it was closed, or nobody has executed it for an hour")
+        })
+    }
+
+    fn pending(&self, handle: &[u8]) -> Result<Pending, Status> {
+        known(handle).and_then(|handle| self.pending.get(handle)).ok_or_else(|| {
+            Status::not_found(
+                "there is nothing to fetch by this ticket: it was cancelled, or is too old; execute again",
+            )
+        })
+    }
+
+    /// Ends what runs for a statement, which cannot be fetched any more.
+    async fn cancel(&self, info: &FlightInfo) -> Result<CancelStatus, Status> {
+        let mut found = CancelStatus::NotCancellable;
+        for endpoint in &info.endpoint {
+            let Some(handle) = endpoint.ticket.as_ref().and_then(|ticket| statement_of(&ticket.ticket)) else {
+                continue;
+            };
+            let Some(Pending::Jobs(jobs)) = self.pending.remove(&handle) else { continue };
+            found = match timeout(CANCEL_WAIT, jobs.cancellation.cancel()).await {
+                Ok(()) => CancelStatus::Cancelled,
+                Err(_) => CancelStatus::Cancelling,
+            };
+        }
+        Ok(found)
+    }
+
+    /// The columns of what a command comes to. Nothing is done.
+    pub(super) async fn schema(&self, command: &[u8], client: &Client) -> Result<SchemaResult, Status> {
+        let text = match command_of(command)? {
+            Command::CommandStatementQuery(query) => {
+                Prepared::read(&query.query).map_err(|error| to_status(&error))?.statements
+            }
+            Command::CommandPreparedStatementQuery(query) => {
+                self.prepared(&query.prepared_statement_handle)?.statements
+            }
+            other => {
+                let schema = service::schema_of(&other).ok_or_else(|| {
+                    Status::unimplemented(format!("GetSchema of {} is not served here", other.type_url()))
+                })?;
+                return schema_result(&schema);
+            }
+        };
+        let settings = client.settings()?;
+        let columns = self.statements.columns(&text, &settings).await.map_err(|error| to_status(&error))?;
+        schema_result(&columns.map_or_else(Schema::empty, |columns| columns.as_ref().clone()))
+    }
+
+    async fn cancel_flight_info(&self, body: &[u8]) -> Result<Vec<u8>, Status> {
+        let request = CancelFlightInfoRequest::decode(body).map_err(|error| undecodable(&error))?;
+        let status = self.cancel(&request.info.unwrap_or_default()).await?;
+        Ok(CancelFlightInfoResult::new(status).encode_to_vec())
+    }
+}
+
+/// Refuses a SET that nobody would notice.
+fn check_settings(texts: &[Vec<ParsedStatement>], client: &Client) -> Result<(), Status> {
+    if client.has_session() || !texts.iter().flatten().all(ParsedStatement::is_set) || texts.iter().all(Vec::is_empty) {
+        return Ok(());
+    }
+    Err(Status::failed_precondition(
+        "SET lasts as long as a session, and this client keeps no cookies, so it has none: turn them on (ADBC: \
+         adbc.flight.sql.rpc.with_cookie_middleware = 'true'), or put SET and the statements that it is for into one text",
+    ))
+}
+
+fn flight_info(schema: &Schema, ticket: Bytes, descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
+    let info = FlightInfo::new().try_with_schema(schema).map_err(|error| Status::internal(error.to_string()))?;
+    let endpoint = FlightEndpoint::new().with_ticket(Ticket { ticket });
+    Ok(info.with_endpoint(endpoint).with_descriptor(descriptor).with_ordered(true))
+}
+
+fn schema_bytes(schema: &Schema) -> Result<Bytes, Status> {
+    let message: Result<IpcMessage, _> = SchemaAsIpc::new(schema, &IpcWriteOptions::default()).try_into();
+    message.map(|message| message.0).map_err(|error| Status::internal(error.to_string()))
+}
+
+fn schema_result(schema: &Schema) -> Result<SchemaResult, Status> {
+    let result: Result<SchemaResult, _> = SchemaAsIpc::new(schema, &IpcWriteOptions::default()).try_into();
+    result.map_err(|error| Status::internal(error.to_string()))
+}
+
+/// Handles are texts.
+fn known(handle: &[u8]) -> Option<&str> {
+    std::str::from_utf8(handle).ok()
+}
+
+fn command_of(command: &[u8]) -> Result<Command, Status> {
+    let any = Any::decode(command).map_err(|error| undecodable(&error))?;
+    Command::try_from(any).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+/// The handle of the statement that a ticket is of.
+fn statement_of(ticket: &[u8]) -> Option<String> {
+    match command_of(ticket) {
+        Ok(Command::TicketStatementQuery(ticket)) => String::from_utf8(ticket.statement_handle.into()).ok(),
+        _ => None,
+    }
+}
+
+fn undecodable(error: &prost::DecodeError) -> Status {
+    Status::invalid_argument(format!("this is no message of Flight SQL: {error}"))
+}

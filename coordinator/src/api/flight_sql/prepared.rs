@@ -1,0 +1,101 @@
+//! Prepared statements, and the values of their parameters.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::server::PeekableFlightDataStream;
+use futures::{StreamExt, TryStreamExt};
+use tidemill_plans::codec::MESSAGE_BYTES_MAX;
+use tidemill_sql::{ParameterValue, ParsedStatement, parse_script};
+use tonic::Status;
+
+use super::super::flight::to_status;
+use crate::error::{CoordinatorError, Result};
+
+/// How often a statement may be executed at once, each time with other values.
+const ROWS_MAX: usize = 10_000;
+
+/// A text that was read.
+#[derive(Clone)]
+pub(super) struct Prepared {
+    pub(super) statements: Vec<ParsedStatement>,
+    /// Rows of values; none have been given yet.
+    pub(super) values: Option<Vec<RecordBatch>>,
+}
+
+impl Prepared {
+    /// Reads a text. Parameters are those of its only statement.
+    pub(super) fn read(text: &str) -> Result<Self> {
+        let statements = parse_script(text).map_err(|error| CoordinatorError::Sql(Box::new(error)))?;
+        if statements.is_empty() {
+            return Err(refused(String::from("there is no statement")));
+        }
+        if statements.len() > 1 && statements.iter().any(|statement| statement.parameter_count() > 0) {
+            return Err(refused(String::from("a text with parameters has one statement")));
+        }
+        Ok(Self { statements, values: None })
+    }
+
+    pub(super) fn parameter_count(&self) -> usize {
+        self.statements.iter().map(ParsedStatement::parameter_count).sum()
+    }
+
+    /// The text for each row of values.
+    pub(super) fn bound(&self) -> Result<Vec<Vec<ParsedStatement>>> {
+        let count = self.parameter_count();
+        if count == 0 {
+            return Ok(vec![self.statements.clone()]);
+        }
+        let Some(values) = &self.values else {
+            return Err(refused(format!("the statement has {count} parameters, which have no values yet")));
+        };
+        let rows: usize = values.iter().map(RecordBatch::num_rows).sum();
+        if rows > ROWS_MAX {
+            return Err(refused(format!("{rows} rows of values are too many at once; {ROWS_MAX} are possible")));
+        }
+        let Some(statement) = self.statements.first().filter(|_| rows > 0) else { return Ok(Vec::new()) };
+        let lists = || values.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| values_of(batch, row)));
+        let bound = match statement.bind_all(lists()) {
+            Ok(Some(all)) => Ok(vec![vec![all]]),
+            Ok(None) => lists().map(|values| Ok(vec![statement.bind(&values)?])).collect(),
+            Err(error) => Err(error),
+        };
+        bound.map_err(|error| CoordinatorError::Sql(Box::new(error)))
+    }
+}
+
+fn values_of(values: &RecordBatch, row: usize) -> Vec<ParameterValue<'_>> {
+    values.columns().iter().map(|column| ParameterValue { array: column.as_ref(), row }).collect()
+}
+
+/// The parameters of a statement as columns.
+pub(super) fn parameter_columns(types: Vec<Option<DataType>>) -> Schema {
+    let field = |(place, data_type): (usize, Option<DataType>)| {
+        Field::new(format!("${}", place + 1), data_type.unwrap_or(DataType::Null), true)
+    };
+    Schema::new(types.into_iter().enumerate().map(field).collect::<Vec<_>>())
+}
+
+/// The values that a client sends; none at all if it sends no columns.
+pub(super) async fn receive(stream: PeekableFlightDataStream) -> Result<Option<Vec<RecordBatch>>, Status> {
+    // Some clients send the command alone, as a message without a header.
+    let data = stream.try_filter(|data| futures::future::ready(!data.data_header.is_empty()));
+    let mut batches = FlightRecordBatchStream::new_from_flight_data(data.map_err(FlightError::from));
+    let (mut received, mut bytes) = (Vec::new(), 0);
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(Status::from)?;
+        bytes += batch.get_array_memory_size();
+        if bytes > MESSAGE_BYTES_MAX {
+            let message = format!("the values take more than {MESSAGE_BYTES_MAX} bytes; send them in parts");
+            return Err(to_status(&refused(message)));
+        }
+        received.push(batch);
+    }
+    let has_columns = batches.schema().is_some_and(|schema| !schema.fields().is_empty());
+    Ok(has_columns.then_some(received))
+}
+
+fn refused(message: String) -> CoordinatorError {
+    CoordinatorError::Statement { message }
+}

@@ -1,0 +1,217 @@
+//! Statements of clients: planned when they are asked for, run when they are fetched.
+//!
+//! What has no rows is carried out when it is asked for: many clients never fetch it, and none waits for the fetching
+//! before its next statement. It is carried out to its end, whether its client waits for that or not.
+
+use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use tidemill_plans::PlanError;
+use tidemill_plans::protocol::StopMode;
+use tidemill_plans::settings::Settings;
+use tidemill_sql::{Description, JobCommand, ParsedStatement};
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::JoinSet;
+
+use super::super::flight::Boxed;
+use super::super::follow::analysis_columns;
+use super::stream::{self, Cancellation, Jobs};
+use crate::error::{CoordinatorError, Result};
+use crate::session::{Analysis, Query, Reply, SharedScript, SqlSession, show};
+
+/// The session that all clients share, and what runs in it.
+pub(super) struct Statements {
+    pub(super) session: Arc<Mutex<SqlSession>>,
+    /// Ends with the endpoint.
+    running: BlockingMutex<JoinSet<()>>,
+}
+
+/// What a client can fetch.
+#[derive(Clone)]
+pub(super) enum Pending {
+    /// Rows that are there.
+    Rows(RecordBatch),
+    /// Statements that run when they are fetched.
+    Jobs(Jobs),
+}
+
+impl Pending {
+    pub(super) fn schema(&self) -> SchemaRef {
+        match self {
+            Self::Rows(rows) => rows.schema(),
+            Self::Jobs(jobs) => Arc::clone(&jobs.schema),
+        }
+    }
+}
+
+/// What executing a text has come to.
+pub(super) struct Executed {
+    pub(super) pending: Pending,
+    /// What the client should know.
+    pub(super) warnings: Vec<String>,
+    /// The settings as the text has left them.
+    pub(super) settings: Settings,
+}
+
+/// What carrying out statements has come to.
+#[derive(Default)]
+pub(super) struct CarriedOut {
+    pub(super) messages: Vec<String>,
+    rows: Option<RecordBatch>,
+    /// Whether all rows that stood in the statements have been written.
+    pub(super) has_written: bool,
+    pub(super) settings: Settings,
+}
+
+impl Statements {
+    pub(super) fn new(session: Arc<Mutex<SqlSession>>) -> Self {
+        Self { session, running: BlockingMutex::default() }
+    }
+
+    /// The columns of a text's rows, and nothing if it has none. Nothing is done.
+    pub(super) async fn columns(&self, text: &[ParsedStatement], settings: &Settings) -> Result<Option<SchemaRef>> {
+        let described = self.session.lock().await.describe(text, settings).await?;
+        Ok(match described {
+            Description::Query { columns, .. } => Some(columns.schema),
+            Description::Analysis(_) => Some(analysis_columns()),
+            Description::Rows(rows) => Some(rows.schema()),
+            Description::JobRows(JobCommand::ShowJobs) => Some(show::jobs(&[])?.schema()),
+            Description::JobRows(_) => Some(show::checkpoints(&[])?.schema()),
+            Description::Effect => None,
+        })
+    }
+
+    /// Executes texts, which differ in the values of their parameters only: what has rows is planned, anything else is
+    /// carried out.
+    pub(super) async fn execute(&self, texts: Vec<Vec<ParsedStatement>>, settings: Settings) -> Result<Executed> {
+        let session = Arc::clone(&self.session);
+        self.to_its_end(execute(session, texts, settings)).await
+    }
+
+    /// Carries statements out that have no rows.
+    pub(super) async fn update(&self, texts: Vec<Vec<ParsedStatement>>, settings: Settings) -> Result<CarriedOut> {
+        let statements: Vec<ParsedStatement> = texts.into_iter().flatten().collect();
+        if let Some(statement) = statements.iter().find(|statement| statement.has_rows()) {
+            let message = format!("{}this statement has rows: execute it as a query", statement.position());
+            return Err(CoordinatorError::Statement { message });
+        }
+        let session = Arc::clone(&self.session);
+        self.to_its_end(carry_out(session, statements, settings)).await
+    }
+
+    /// Fetches what a text has come to.
+    pub(super) fn fetch(&self, pending: Pending) -> Boxed<arrow_flight::FlightData> {
+        match pending {
+            Pending::Rows(rows) => stream::of_rows(rows),
+            Pending::Jobs(jobs) => {
+                let (rows, running) = stream::of_jobs(jobs, Arc::clone(&self.session));
+                self.spawn(running);
+                rows
+            }
+        }
+    }
+
+    /// Does something to its end, though whoever waits for it may be gone.
+    async fn to_its_end<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        self.spawn(async move {
+            // Whoever is gone does not want to know.
+            let _ = answer.send(work.await);
+        });
+        answered.await.unwrap_or(Err(CoordinatorError::ShutDown))
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.try_join_next().is_some() {}
+        running.spawn(work);
+    }
+}
+
+async fn execute(
+    session: Arc<Mutex<SqlSession>>,
+    texts: Vec<Vec<ParsedStatement>>,
+    settings: Settings,
+) -> Result<Executed> {
+    let Some(first) = texts.first() else {
+        let message = String::from("the statement is to be executed for no values at all: there is nothing to fetch");
+        return Err(CoordinatorError::Statement { message });
+    };
+    let described = session.lock().await.describe(first, &settings).await?;
+    match (described, first.len()) {
+        (Description::Query { .. } | Description::Analysis(_), 1) => plan(&session, &texts, settings).await,
+        (Description::Query { .. } | Description::Analysis(_), _) => {
+            let [mut text] = <[_; 1]>::try_from(texts).map_err(|_| CoordinatorError::Changed)?;
+            let last = text.split_off(text.len() - 1);
+            let CarriedOut { messages, settings, .. } = carry_out(Arc::clone(&session), text, settings).await?;
+            let planned = plan(&session, &[last], settings).await?;
+            Ok(Executed { warnings: messages.into_iter().chain(planned.warnings).collect(), ..planned })
+        }
+        (Description::Rows(rows), 1) => Ok(Executed { pending: Pending::Rows(rows), warnings: Vec::new(), settings }),
+        _ => {
+            let statements = texts.into_iter().flatten().collect();
+            let CarriedOut { messages, rows, settings, .. } = carry_out(session, statements, settings).await?;
+            match rows {
+                Some(rows) => Ok(Executed { pending: Pending::Rows(rows), warnings: messages, settings }),
+                None => Ok(Executed { pending: Pending::Rows(told(&messages)?), warnings: Vec::new(), settings }),
+            }
+        }
+    }
+}
+
+/// Plans SELECTs whose rows are one result.
+async fn plan(session: &Mutex<SqlSession>, texts: &[Vec<ParsedStatement>], settings: Settings) -> Result<Executed> {
+    let (mut statements, mut columns, mut told) = (Vec::new(), None, Vec::new());
+    for text in texts {
+        let described = session.lock().await.describe(text, &settings).await?;
+        let (job, schema, warnings) = match described {
+            Description::Query { job, columns, warnings } => (job, columns.schema, warnings),
+            Description::Analysis(job) => (job, analysis_columns(), Vec::new()),
+            _ => return Err(CoordinatorError::Changed),
+        };
+        if columns.get_or_insert_with(|| Arc::clone(&schema)) != &schema {
+            let message = String::from("the values of the parameters give the result different columns");
+            return Err(CoordinatorError::Statement { message });
+        }
+        statements.push(*job);
+        told = warnings;
+    }
+    let schema = columns.unwrap_or_else(|| Arc::new(Schema::empty()));
+    let jobs = Jobs { statements, schema, cancellation: Cancellation::new() };
+    Ok(Executed { pending: Pending::Jobs(jobs), warnings: told, settings })
+}
+
+async fn carry_out(
+    session: Arc<Mutex<SqlSession>>,
+    statements: Vec<ParsedStatement>,
+    settings: Settings,
+) -> Result<CarriedOut> {
+    session.lock().await.refresh().await?;
+    let mut script = SharedScript::new(session, SqlSession::script(statements, settings));
+    let mut done = CarriedOut::default();
+    while let Some(replies) = script.next().await? {
+        for reply in replies {
+            match reply {
+                Reply::Done(message) => done.messages.push(message),
+                Reply::Begun(beginning) => beginning.wait().await,
+                Reply::Ends(ending) => done.has_written = ending.wait().await?,
+                Reply::Rows(rows) => done.rows = Some(rows),
+                // They are planned, and run when they are fetched.
+                Reply::Query(Query { job, .. }) | Reply::Analysis(Analysis { job, .. }) => {
+                    job.stop(StopMode::Cancel).await?;
+                    return Err(CoordinatorError::Changed);
+                }
+            }
+        }
+    }
+    done.settings = script.into_settings().unwrap_or_default();
+    Ok(done)
+}
+
+/// What statements say, a row each.
+fn told(messages: &[String]) -> Result<RecordBatch> {
+    let schema = Arc::new(Schema::new(vec![Field::new("message", DataType::Utf8, false)]));
+    let messages: ArrayRef = Arc::new(StringArray::from_iter_values(messages));
+    Ok(RecordBatch::try_new(schema, vec![messages]).map_err(PlanError::from)?)
+}
