@@ -153,7 +153,7 @@ fn query_of(statement: &Statement) -> Option<&StreamQuery> {
     match statement {
         Statement::Query(query) => Some(query),
         Statement::Insert(insert) => Some(&insert.query),
-        Statement::Explain(inner) | Statement::Analyze(inner) => query_of(inner),
+        Statement::Explain(inner) | Statement::ExplainJson(inner) | Statement::Analyze(inner) => query_of(inner),
         _ => None,
     }
 }
@@ -162,7 +162,7 @@ fn query_of_mut(statement: &mut Statement) -> Option<&mut StreamQuery> {
     match statement {
         Statement::Query(query) => Some(query),
         Statement::Insert(insert) => Some(&mut insert.query),
-        Statement::Explain(inner) | Statement::Analyze(inner) => query_of_mut(inner),
+        Statement::Explain(inner) | Statement::ExplainJson(inner) | Statement::Analyze(inner) => query_of_mut(inner),
         _ => None,
     }
 }

@@ -76,9 +76,11 @@ impl ParsedStatement {
     /// Whether it comes to rows, and has no other effect.
     #[must_use]
     pub fn has_rows(&self) -> bool {
-        use Statement::{Analyze, Describe, Explain, ExplainMigration, Job, Query, Show, ShowConnector, ShowCreate};
+        use Statement::{
+            Analyze, Describe, Explain, ExplainJson, ExplainMigration, Job, Query, Show, ShowConnector, ShowCreate,
+        };
         match &self.statement {
-            Query(_) | Analyze(_) | Describe(_) | Explain(_) | ExplainMigration(_) => true,
+            Query(_) | Analyze(_) | Describe(_) | Explain(_) | ExplainJson(_) | ExplainMigration(_) => true,
             Show(_) | ShowConnector(_) | ShowCreate(_) => true,
             Job(command) => matches!(command, JobCommand::ShowJobs | JobCommand::ShowCheckpoints(_)),
             _ => false,
