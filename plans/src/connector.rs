@@ -191,10 +191,10 @@ pub fn makes_rows(name: &str) -> bool {
     name == VIEW_CONNECTOR || name == VALUES_CONNECTOR || find(name).is_ok_and(|spec| spec.makes_rows)
 }
 
-/// Whether it is a connector that statements use and nobody can name: results and materialized views.
+/// Whether it is a connector that statements use and nobody can name: results, materialized views, rows in the text.
 #[must_use]
 pub fn is_inner(name: &str) -> bool {
-    [RESULT_CONNECTOR, VIEW_CONNECTOR].contains(&name)
+    [RESULT_CONNECTOR, VALUES_CONNECTOR, VIEW_CONNECTOR].contains(&name)
 }
 
 /// The connector of this name.
