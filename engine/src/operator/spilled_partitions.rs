@@ -12,7 +12,7 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use super::recency::Recency;
 use super::state_rows::STATE_ROWS;
 use crate::error::Result;
-use crate::state::spill::{KeyRuns, Part, SpilledRows, SpilledView};
+use crate::state::spill::{Layout, Part, SpilledRows, SpilledView};
 use crate::state::{Belongs, LaterRows, StateMemory, StateWriter};
 
 /// Which rows of partitions.
@@ -88,7 +88,8 @@ impl SpilledPartitions {
         let spilled = match &mut self.tables[table as usize] {
             Some(spilled) => spilled,
             none => {
-                let rows_of = SpilledRows::new(self.memory.scratch.clone(), KeyRuns::One, &self.keys, &rows.schema())?;
+                let rows_of =
+                    SpilledRows::new(self.memory.scratch.clone(), Layout::OneRun, &self.keys, &rows.schema())?;
                 none.insert(SpilledTable { rows: rows_of, schema: rows.schema() })
             }
         };

@@ -7,13 +7,13 @@ use arrow::datatypes::SchemaRef;
 
 use super::state_rows::STATE_ROWS;
 use crate::error::Result;
-use crate::state::spill::{KeyRuns, Part, ScratchFolder, SpilledRows, SpilledView};
+use crate::state::spill::{Layout, Part, ScratchFolder, SpilledRows, SpilledView};
 use crate::state::{LaterRows, StateMemory};
 
 /// See the [module](self).
 pub(super) struct StateOnDisk {
     scratch: ScratchFolder,
-    key_runs: KeyRuns,
+    layout: Layout,
     /// Made when the first rows go: it takes the types of their columns.
     stored: Option<Stored>,
 }
@@ -38,8 +38,8 @@ pub(super) struct TakenRows {
 
 impl StateOnDisk {
     /// Where rows go that have no room in this memory.
-    pub(super) fn new(memory: &StateMemory, key_runs: KeyRuns) -> Self {
-        Self { scratch: memory.scratch.clone(), key_runs, stored: None }
+    pub(super) fn new(memory: &StateMemory, layout: Layout) -> Self {
+        Self { scratch: memory.scratch.clone(), layout, stored: None }
     }
 
     /// Puts rows with their keys, which have the columns of `schema`, and their times.
@@ -53,7 +53,7 @@ impl StateOnDisk {
         let stored = match &mut self.stored {
             Some(stored) => stored,
             None => {
-                let of = SpilledRows::new(self.scratch.clone(), self.key_runs, schema, &rows.schema())?;
+                let of = SpilledRows::new(self.scratch.clone(), self.layout, schema, &rows.schema())?;
                 self.stored.insert(Stored { rows: of, schema: rows.schema() })
             }
         };

@@ -3,10 +3,8 @@
 //!
 //! What has changed and was not emitted stays, for what downstream knows of it is in memory, too.
 
-use std::sync::Arc;
-
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use arrow::datatypes::Int64Type;
 use tidemill_plans::node::AggregateEmit;
 
 use super::states::Distinct;
@@ -14,7 +12,7 @@ use super::{Aggregate, Group};
 use crate::error::Result;
 use crate::operator::changed_keys::others;
 use crate::operator::groups::{columns_of, named};
-use crate::state::spill::{KeyRuns, Part, SpilledRows, SpilledView};
+use crate::state::spill::{BatchesView, Layout, Part, SpilledBatches};
 use crate::state::{LaterRows, StateMemory};
 use crate::task::OperatorContext;
 
@@ -27,28 +25,15 @@ const SPILLED_GROUPS: usize = if cfg!(test) { 5 } else { 1 << 14 };
 /// Where groups go.
 pub(super) struct Spilling {
     memory: StateMemory,
-    /// How many columns keys have. The columns behind them are what is known of a group.
-    keys: usize,
-    /// Made when the first groups go: it takes the types of their columns.
-    groups: Option<SpilledGroups>,
-}
-
-struct SpilledGroups {
-    rows: SpilledRows,
-    schema: SchemaRef,
-}
-
-/// Groups that were not in memory at one moment.
-pub(super) struct GroupsView {
-    view: SpilledView,
-    schema: SchemaRef,
+    groups: SpilledBatches,
 }
 
 impl Spilling {
     /// For groups with so many key columns; `has_pairs` if what is known of them are pairs, too.
     pub(super) fn new(memory: &StateMemory, keys: usize, has_pairs: bool) -> Self {
         // Without keys there is one group, which is always needed.
-        Self { memory: memory.limited_if(keys > 0 || has_pairs), keys, groups: None }
+        let groups = SpilledBatches::new(memory.scratch.clone(), Layout::OneRun, keys);
+        Self { memory: memory.limited_if(keys > 0 || has_pairs), groups }
     }
 
     /// The memory of all groups.
@@ -63,62 +48,34 @@ impl Spilling {
 
     /// How many groups there are.
     pub(super) fn len(&self) -> usize {
-        self.groups.as_ref().map_or(0, |groups| groups.rows.len())
+        self.groups.len()
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.groups.as_ref().map_or(0, |groups| groups.rows.memory_bytes())
+        self.groups.memory_bytes()
     }
 
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.groups.as_ref().map_or(0, |groups| groups.rows.disk_bytes())
+        self.groups.disk_bytes()
     }
 
     fn put(&mut self, part: Part, batch: &RecordBatch) -> Result<()> {
-        let groups = match &mut self.groups {
-            Some(groups) => groups,
-            None => {
-                let (keys, known) = batch.schema_ref().fields().split_at(self.keys);
-                let [keys, known] = [keys, known].map(|fields| SchemaRef::new(Schema::new(fields)));
-                let rows = SpilledRows::new(self.memory.scratch.clone(), KeyRuns::One, &keys, &known)?;
-                self.groups.insert(SpilledGroups { rows, schema: batch.schema() })
-            }
-        };
-        let (keys, known) = batch.columns().split_at(self.keys);
-        groups.rows.put(part, keys, known, named(batch, "touched")?.as_primitive::<Int64Type>().values())
+        self.groups.put(part, batch, named(batch, "touched")?.as_primitive::<Int64Type>().values())
     }
 
     /// The groups that are here, or one part of them.
-    pub(super) fn view(&self, only: Option<Part>) -> Option<GroupsView> {
-        let view =
-            |groups: &SpilledGroups| GroupsView { view: groups.rows.view(only), schema: Arc::clone(&groups.schema) };
-        self.groups.as_ref().filter(|groups| groups.rows.len() > 0).map(view)
+    pub(super) fn view(&self, only: Option<Part>) -> Option<BatchesView> {
+        self.groups.view(only, PART_GROUPS)
     }
 
     /// A snapshot has all of them.
     pub(super) fn note_written(&mut self) {
-        if let Some(groups) = &mut self.groups {
-            groups.rows.note_written();
-        }
+        self.groups.note_written();
     }
 
     /// Forgets the groups that were touched last before this time; their keys, if somebody wants to know.
     pub(super) fn drop_before(&mut self, time: i64, wants_keys: bool) -> Result<Option<RecordBatch>> {
-        let Some(groups) = &mut self.groups else { return Ok(None) };
-        let keys = groups.rows.drop_before(time, wants_keys)?;
-        let schema = groups.schema.project(&(0..self.keys).collect::<Vec<_>>())?;
-        Ok(Some(RecordBatch::try_new(SchemaRef::new(schema), keys)?))
-    }
-}
-
-impl LaterRows for GroupsView {
-    /// Some groups at a time, as a snapshot has them.
-    fn batches(&self) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
-        let schema = SchemaRef::clone(&self.schema);
-        let batch = move |(keys, known): (Vec<_>, Vec<_>)| {
-            Ok(RecordBatch::try_new(SchemaRef::clone(&schema), [keys, known].concat())?)
-        };
-        Ok(Box::new(self.view.scan(PART_GROUPS)?.map(move |part| part.and_then(&batch))))
+        self.groups.drop_before(time, wants_keys)
     }
 }
 
@@ -210,20 +167,14 @@ impl Aggregate {
 
     /// Takes groups back that are new to the keys, whose numbers begin at `known`.
     pub(super) fn take_back(&mut self, known: usize) -> Result<()> {
-        let Some(spilled) = self.spilling.groups.as_mut().filter(|spilled| spilled.rows.len() > 0) else {
-            return Ok(());
-        };
         let new: Vec<u32> = (known as u32..self.keys.len() as u32).collect();
-        if new.is_empty() {
+        if new.is_empty() || self.spilling.len() == 0 {
             return Ok(());
         }
-        let taken = spilled.rows.take(&self.keys.keys(&new)?)?.sorted()?;
-        let schema =
-            spilled.schema.project(&(self.spilling.keys..spilled.schema.fields().len()).collect::<Vec<_>>())?;
-        let rows = RecordBatch::try_new(SchemaRef::new(schema), taken.rows)?;
+        let Some((places, rows)) = self.spilling.groups.take(&self.keys.keys(&new)?)? else { return Ok(()) };
         // Numbers that follow each other are read at once.
         let mut start = 0;
-        for same in taken.places.chunk_by(|a, b| a + 1 == *b) {
+        for same in places.chunk_by(|a, b| a + 1 == *b) {
             self.read_back(known + same[0], &rows.slice(start, same.len()))?;
             start += same.len();
         }
@@ -251,7 +202,7 @@ impl Aggregate {
     /// Emits the groups that are not in memory, in the place of those that were.
     pub(super) fn flush_spilled(&mut self, ctx: &mut OperatorContext) -> Result<()> {
         let Some(view) = self.spilling.view(None) else { return Ok(()) };
-        self.spilling.groups = None;
+        self.spilling.groups.clear();
         for batch in view.batches()? {
             self.keep(&[])?;
             self.read_groups(&batch?)?;

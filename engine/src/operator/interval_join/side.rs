@@ -16,7 +16,7 @@ use crate::operator::state_on_disk::StateOnDisk;
 use crate::operator::state_rows::{STATE_ROWS, take_ids, take_note, with_note};
 use crate::operator::unwritten_rows::{ToWrite, UnwrittenRows};
 use crate::rows::{JoinKeys, KeyRows};
-use crate::state::spill::{KeyRuns, Part};
+use crate::state::spill::{Layout, Part};
 use crate::state::{RowKeys, StateMemory, StateWriter};
 
 /// Stands for a row that is not kept.
@@ -114,7 +114,7 @@ impl Side {
             done: 0,
             last_time: i64::MIN,
             unwritten: UnwrittenRows::default(),
-            on_disk: StateOnDisk::new(memory, KeyRuns::Many),
+            on_disk: StateOnDisk::new(memory, Layout::ManyRuns),
         })
     }
 

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::operator::recency::Recency;
 use crate::operator::state_on_disk::{StateOnDisk, TakenRows, some_keys};
 use crate::state::StateMemory;
-use crate::state::spill::{KeyRuns, Part};
+use crate::state::spill::{Layout, Part};
 
 /// Where rows go.
 pub(super) struct Spilling {
@@ -21,7 +21,7 @@ impl Spilling {
     pub(super) fn new(memory: &StateMemory, keys: &[usize]) -> Self {
         // Without keys all rows are of one, which is always needed.
         let memory = memory.limited_if(!keys.is_empty());
-        let sides = [0, 1].map(|_| StateOnDisk::new(&memory, KeyRuns::One));
+        let sides = [0, 1].map(|_| StateOnDisk::new(&memory, Layout::OneRun));
         Self { memory, recency: Recency::default(), sides }
     }
 

@@ -14,7 +14,7 @@ use crate::operator::key_index::first_rows;
 use crate::operator::recency::Recency;
 use crate::operator::state_rows::{STATE_ROWS, with_note};
 use crate::rows::canonical_key;
-use crate::state::spill::{KeyRuns, Part, SpilledRows, SpilledView};
+use crate::state::spill::{Layout, Part, SpilledRows, SpilledView};
 use crate::state::{LaterRows, StateMemory};
 
 /// Where rows go.
@@ -46,7 +46,7 @@ impl Spilling {
         let at = Arc::new(Field::new("at", DataType::Int64, false));
         let whole = schema.fields().iter().cloned().chain([at]).collect::<Vec<_>>();
         let columns = Columns { schema: Arc::clone(schema), keys: keys.to_vec(), key_schema: Arc::clone(key_schema) };
-        let rows = SpilledRows::new(memory.scratch.clone(), KeyRuns::One, key_schema, &Arc::new(Schema::new(whole)))?;
+        let rows = SpilledRows::new(memory.scratch.clone(), Layout::OneRun, key_schema, &Arc::new(Schema::new(whole)))?;
         Ok(Self { memory: memory.clone(), recency: Recency::default(), rows, columns })
     }
 

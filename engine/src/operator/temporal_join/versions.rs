@@ -20,7 +20,7 @@ use crate::operator::held_rows::{HeldRows, Place};
 use crate::operator::state_on_disk::{StateOnDisk, some_keys};
 use crate::operator::state_rows::STATE_ROWS;
 use crate::rows::{JoinKeys, KeyRows};
-use crate::state::spill::{KeyRuns, Part};
+use crate::state::spill::{Layout, Part};
 use crate::state::{RowKeys, StateMemory, StateReader, StateWriter};
 
 /// See the [module](self).
@@ -82,7 +82,7 @@ impl Versions {
             watermark: Watermark::MIN,
             next_look: EventTime::MIN,
             asked_from: EventTime::MIN,
-            on_disk: StateOnDisk::new(&memory, KeyRuns::One),
+            on_disk: StateOnDisk::new(&memory, Layout::OneRun),
             memory,
         })
     }

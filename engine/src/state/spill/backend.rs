@@ -3,6 +3,7 @@
 //! The store is scratch: what must not be lost is in checkpoints. So nothing is flushed, a file goes with the
 //! process that wrote it, and bytes may be laid out as this build likes.
 
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use crate::error::Result;
@@ -12,7 +13,7 @@ use crate::error::Result;
 pub(crate) struct Entry<'a> {
     /// What it is found by.
     pub(crate) key: &'a [u8],
-    /// By what [`StateBackend::drop_before`] tells old entries.
+    /// By what [`StateBackend::drop_before`] tells old entries; or it is found by that first.
     pub(crate) stamp: i64,
     /// What is found.
     pub(crate) value: &'a [u8],
@@ -27,13 +28,15 @@ pub(crate) enum Part {
     Unwritten,
 }
 
-/// In how many puts the entries of a key come.
+/// By what entries are found, and in how many puts those of a key come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KeyRuns {
-    /// In one: none of its entries is in the store then, and all that are taken are behind each other.
-    One,
-    /// In any number.
-    Many,
+pub(crate) enum Layout {
+    /// By key, in one put: none of its entries is in the store then, and all that are taken are behind each other.
+    OneRun,
+    /// By key, in any number of puts.
+    ManyRuns,
+    /// By stamp and then by key, in any number of puts.
+    ByStamp,
 }
 
 /// Whoever wants to see entries that are dropped.
@@ -44,7 +47,7 @@ pub(crate) type Dropped<'a> = dyn FnMut(Entry<'_>) -> Result<()> + 'a;
 /// An operator calls it from its compute thread, as it calls its other containers. An error means that the disk is
 /// full or broken: it ends the attempt, and what is in the store then is of no use to anybody.
 pub(crate) trait StateBackend: Send {
-    /// Adds entries. Of those of a key there are others in the store only if it was told so.
+    /// Adds entries. Of those of a key there are others in the store only if its layout says so.
     fn put(&mut self, part: Part, entries: &[Entry<'_>]) -> Result<()>;
 
     /// Takes the entries of these keys out, and shows each with its key's place in `keys` and the part it was in.
@@ -52,6 +55,9 @@ pub(crate) trait StateBackend: Send {
 
     /// Drops the entries with an older stamp, and shows them if somebody wants to see them.
     fn drop_before(&mut self, stamp: i64, dropped: Option<&mut Dropped<'_>>) -> Result<()>;
+
+    /// Drops the entries with these stamps, by which the store is in order.
+    fn drop_at(&mut self, stamps: Range<i64>) -> Result<()>;
 
     /// What is in the store now, or one part of it, in any order: what is put and taken later does not show.
     fn view(&self, only: Option<Part>) -> Arc<dyn StateView>;
@@ -76,6 +82,12 @@ pub(crate) trait StateBackend: Send {
 pub(crate) trait StateView: Send + Sync {
     /// Goes through it from the start.
     fn scan(&self) -> Box<dyn StateScan>;
+
+    /// Shows the entries with a stamp, by which the store is in order, whose keys have such hashes.
+    fn read(&self, stamp: i64, hashes: RangeInclusive<u64>, found: &mut dyn FnMut(Entry<'_>)) -> Result<()>;
+
+    /// Shows the entries with a stamp, by which the store is in order, that have this key.
+    fn find(&self, stamp: i64, key: &[u8], found: &mut dyn FnMut(Entry<'_>)) -> Result<()>;
 }
 
 /// Entries, one after another.

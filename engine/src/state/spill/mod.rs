@@ -3,9 +3,11 @@
 //!
 //! Reading order: [`backend`] is the seam, [`sorted_runs`] the store behind it, with its files ([`run`],
 //! [`scratch`]) and what it knows without reading them ([`membership`]); [`rows`] is the container that operators
-//! have: Arrow columns by key. [`set_aside`] has what snapshots wait with. All of it is scratch. What outlives a process is in checkpoints, in their format.
+//! have: Arrow columns by key, and [`batches`] the same for rows as state has them. [`set_aside`] has what snapshots wait
+//! with. All of it is scratch. What outlives a process is in checkpoints, in their format.
 
 mod backend;
+mod batches;
 mod membership;
 mod rows;
 mod run;
@@ -13,7 +15,8 @@ mod scratch;
 mod set_aside;
 mod sorted_runs;
 
-pub(crate) use backend::{KeyRuns, Part};
+pub(crate) use backend::{Layout, Part};
+pub(crate) use batches::{BatchesView, SpilledBatches};
 pub(crate) use rows::{SpilledRows, SpilledView};
 pub use scratch::ScratchFolder;
 pub(crate) use set_aside::set_aside;
@@ -34,9 +37,15 @@ impl StateMemory {
     /// How many keys there is room for, of so many, if it is not for all: they have so many bytes, and what is known
     /// of those on disk has others beside.
     pub(crate) fn room(&self, keys: usize, bytes: usize, beside: usize) -> Option<usize> {
-        let bytes_max = self.bytes_max.filter(|bytes_max| keys > 0 && bytes + beside > *bytes_max)?;
+        let excess = self.excess(bytes, beside).filter(|_| keys > 0)?;
+        Some((keys as u128 * (bytes - excess) as u128 / bytes.max(1) as u128) as usize)
+    }
+
+    /// How many of so many bytes have to go, if there is no room for all of them.
+    pub(crate) fn excess(&self, bytes: usize, beside: usize) -> Option<usize> {
+        let bytes_max = self.bytes_max.filter(|bytes_max| bytes + beside > *bytes_max)?;
         let kept = (bytes_max / 100 * KEPT_PERCENT).saturating_sub(beside);
-        Some((keys as u128 * kept as u128 / bytes.max(1) as u128) as usize)
+        Some(bytes.saturating_sub(kept))
     }
 
     /// Whether there is a limit.

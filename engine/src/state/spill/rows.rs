@@ -3,7 +3,7 @@
 //!
 //! In the store keys and rows are in Arrow's row format. It may change with Arrow, so it is in no checkpoint.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array};
@@ -11,7 +11,7 @@ use arrow::compute::take_arrays;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 
-use super::backend::{Entry, KeyRuns, Part, StateBackend, StateScan, StateView};
+use super::backend::{Entry, Layout, Part, StateBackend, StateScan, StateView};
 use super::scratch::ScratchFolder;
 use super::sorted_runs::SortedRuns;
 use crate::error::Result;
@@ -41,12 +41,13 @@ impl Taken {
 }
 
 impl SpilledRows {
-    /// For rows of these columns, by keys of these; neither is without any.
-    pub(crate) fn new(folder: ScratchFolder, key_runs: KeyRuns, keys: &SchemaRef, rows: &SchemaRef) -> Result<Self> {
-        Ok(Self { store: Box::new(SortedRuns::new(folder, key_runs)), format: Format::new(keys, rows)? })
+    /// For rows of these columns, by keys of these; neither is without any. Those that are found by stamps are read with
+    /// [`SpilledView::at`] and [`SpilledView::find`], and never taken: all of a stamp go at once.
+    pub(crate) fn new(folder: ScratchFolder, layout: Layout, keys: &SchemaRef, rows: &SchemaRef) -> Result<Self> {
+        Ok(Self { store: Box::new(SortedRuns::new(folder, layout)), format: Format::new(keys, rows)? })
     }
 
-    /// Puts rows; the stamps are for [`Self::drop_before`].
+    /// Puts rows; the stamps are for [`Self::drop_before`], or rows are found by them.
     pub(crate) fn put(&mut self, part: Part, keys: &[ArrayRef], rows: &[ArrayRef], stamps: &[i64]) -> Result<()> {
         debug_assert!(keys.iter().chain(rows).all(|column| column.len() == stamps.len()), "a value for each row");
         let keys = self.format.keys.convert_columns(keys)?;
@@ -100,6 +101,11 @@ impl SpilledRows {
         if rows.ranges.is_empty() { Ok(()) } else { taken(rows.columns(converter)?) }
     }
 
+    /// Drops the rows with these stamps, by which they are found.
+    pub(crate) fn drop_at(&mut self, stamps: Range<i64>) -> Result<()> {
+        self.store.drop_at(stamps)
+    }
+
     /// What is there now, or one part of it. It may be read on any thread, while this changes.
     pub(crate) fn view(&self, only: Option<Part>) -> SpilledView {
         SpilledView { entries: self.store.view(only), schemas: self.format.schemas.clone() }
@@ -143,6 +149,32 @@ impl SpilledView {
     pub(crate) fn scan(&self, rows_at_a_time: usize) -> Result<SpilledScan> {
         let format = Format::new(&self.schemas[0], &self.schemas[1])?;
         Ok(SpilledScan { entries: self.entries.scan(), format, rows_at_a_time })
+    }
+
+    /// The rows with a stamp whose keys have such hashes, which the store computes: keys and rows. All that is of a key
+    /// has one hash, at whatever stamp.
+    pub(crate) fn at(&self, stamp: i64, hashes: RangeInclusive<u64>) -> Result<(Vec<ArrayRef>, Vec<ArrayRef>)> {
+        let format = Format::new(&self.schemas[0], &self.schemas[1])?;
+        let (mut keys, mut rows) = (Encoded::default(), Encoded::default());
+        self.entries.read(stamp, hashes, &mut |entry| {
+            keys.push(entry.key);
+            rows.push(entry.value);
+        })?;
+        Ok((keys.columns(&format.keys)?, rows.columns(&format.rows)?))
+    }
+
+    /// The rows with a stamp that have one of these keys, behind the place of each one's key.
+    pub(crate) fn find(&self, stamp: i64, keys: &[ArrayRef]) -> Result<(Vec<usize>, Vec<ArrayRef>)> {
+        let format = Format::new(&self.schemas[0], &self.schemas[1])?;
+        let keys = format.keys.convert_columns(keys)?;
+        let (mut places, mut found) = (Vec::new(), Encoded::default());
+        for place in 0..keys.num_rows() {
+            self.entries.find(stamp, bytes(&keys, place), &mut |entry| {
+                places.push(place);
+                found.push(entry.value);
+            })?;
+        }
+        Ok((places, found.columns(&format.rows)?))
     }
 }
 

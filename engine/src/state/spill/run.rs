@@ -1,4 +1,5 @@
-//! A run: entries in the order of their keys' hashes, written once, from which entries are only ever taken.
+//! A run: entries in the order of their keys' hashes, or of their stamps and then of those, written once, from which
+//! entries are only ever taken.
 //!
 //! In memory are where each block of the file begins, a [`Membership`] of the hashes, and a bit for each entry
 //! that says whether it has been taken.
@@ -6,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use datafusion::common::hash_utils::RandomState;
@@ -25,11 +26,16 @@ const STRETCH_BYTES: usize = if cfg!(test) { 256 } else { 128 << 10 };
 /// What is before an entry's key: the lengths of key and value, and the stamp.
 const HEADER_BYTES: usize = 16;
 
+/// In what order entries are: by stamp, where they are found by it, then by the hash of the key.
+pub(super) type Order = (i64, u64);
+
 /// What is in a run's file, which is never changed, and where.
 #[derive(Debug)]
 pub(super) struct Sealed {
     file: ScratchFile,
     blocks: Vec<Block>,
+    /// Where the entries of each stamp begin, if they are found by it: the stamp, and how many entries are before them.
+    stamps: Vec<(i64, u32)>,
     hashes: Membership,
     entries: usize,
     bytes: u64,
@@ -38,7 +44,7 @@ pub(super) struct Sealed {
 /// Where a block begins.
 #[derive(Debug, Clone, Copy)]
 struct Block {
-    /// The hash of its first entry's key.
+    /// That of its first entry's key. Its stamp is known from [`Sealed::stamps`].
     hash: u64,
     offset: u64,
     /// How many entries are before it.
@@ -81,6 +87,27 @@ impl Sealed {
         bytes.resize((end - start) as usize, 0);
         self.file.read(bytes, start)
     }
+
+    /// The blocks in which entries with this stamp may be whose keys have such hashes.
+    fn blocks_of(&self, stamp: i64, hashes: RangeInclusive<u64>) -> Range<usize> {
+        let places = self.places_at(stamp..stamp.saturating_add(1));
+        let [start, end] = [places.start, places.end]
+            .map(|place| self.blocks.partition_point(|block| (block.entries as usize) < place));
+        // These begin with entries of the stamp, in the order of hashes.
+        let blocks = &self.blocks[start..end];
+        // The first entries may be at the end of the block before the first one that begins with them.
+        let first = (start + blocks.partition_point(|block| block.hash < *hashes.start())).saturating_sub(1);
+        first..(start + blocks.partition_point(|block| block.hash <= *hashes.end())).max(first)
+    }
+
+    /// The places of the entries with such stamps.
+    fn places_at(&self, stamps: Range<i64>) -> Range<usize> {
+        let place = |stamp: i64| {
+            let number = self.stamps.partition_point(|(known, _)| *known < stamp);
+            self.stamps.get(number).map_or(self.entries, |(_, first)| *first as usize)
+        };
+        place(stamps.start)..place(stamps.end)
+    }
 }
 
 impl Run {
@@ -92,17 +119,15 @@ impl Run {
     /// Takes the entries of a key out.
     pub(super) fn take(
         &mut self,
-        hash: u64,
+        order: Order,
         key: &[u8],
         buffer: &mut BlockBuffer,
         found: &mut dyn FnMut(Entry<'_>),
     ) -> Result<bool> {
         let sealed = Arc::clone(&self.sealed);
-        // Entries of one hash may begin at the end of the block before the first one that begins with it.
-        let first = sealed.blocks.partition_point(|block| block.hash < hash).saturating_sub(1);
-        let blocks = sealed.blocks[first..].iter().take_while(|block| block.hash <= hash);
         let before = self.live;
-        for (number, block) in (first..).zip(blocks) {
+        for number in sealed.blocks_of(order.0, order.1..=order.1) {
+            let block = sealed.blocks[number];
             if buffer.number != Some(number) {
                 sealed.read(number..number + 1, &mut buffer.bytes)?;
                 buffer.number = Some(number);
@@ -150,6 +175,13 @@ impl Run {
         Ok(())
     }
 
+    /// Drops the entries with such stamps, by which they are in order.
+    pub(super) fn drop_at(&mut self, stamps: Range<i64>) {
+        for place in self.sealed.places_at(stamps) {
+            self.let_go(place);
+        }
+    }
+
     /// Its entries as they are now.
     pub(super) fn cursor(&self) -> Cursor {
         self.view().cursor()
@@ -170,8 +202,9 @@ impl Run {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        let Sealed { blocks, hashes, .. } = &*self.sealed;
-        blocks.capacity() * size_of::<Block>() + hashes.bytes() + self.gone.capacity() * size_of::<u64>()
+        let Sealed { blocks, stamps, hashes, .. } = &*self.sealed;
+        let stamps = stamps.capacity() * size_of::<(i64, u32)>();
+        blocks.capacity() * size_of::<Block>() + stamps + hashes.bytes() + self.gone.capacity() * size_of::<u64>()
     }
 }
 
@@ -199,6 +232,35 @@ impl RunView {
     /// Goes through it from the start.
     pub(super) fn cursor(&self) -> Cursor {
         Cursor { run: self.clone(), block: 0, place: 0, bytes: Vec::new(), at: 0..0 }
+    }
+
+    /// Shows the entries with a stamp, by which they are in order, whose keys have such hashes.
+    pub(super) fn read(
+        &self,
+        stamp: i64,
+        hashes: RangeInclusive<u64>,
+        hasher: &RandomState,
+        bytes: &mut Vec<u8>,
+        found: &mut dyn FnMut(Entry<'_>),
+    ) -> Result<()> {
+        let Sealed { blocks, hashes: known, .. } = &*self.sealed;
+        if self.sealed.places_at(stamp..stamp.saturating_add(1)).is_empty()
+            || hashes.start() == hashes.end() && !known.may_hold(*hashes.start())
+        {
+            return Ok(());
+        }
+        for number in self.sealed.blocks_of(stamp, hashes.clone()) {
+            self.sealed.read(number..number + 1, bytes)?;
+            let (mut at, mut place) = (0, blocks[number].entries as usize);
+            while let Some((entry, end)) = entry_at(bytes, at) {
+                let is_wanted = entry.stamp == stamp && is_there(&self.gone, place);
+                if is_wanted && hashes.contains(&hasher.hash_one(entry.key)) {
+                    found(entry);
+                }
+                (at, place) = (end, place + 1);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -258,6 +320,7 @@ impl Cursor {
 pub(super) struct RunWriter {
     file: ScratchFile,
     blocks: Vec<Block>,
+    stamps: Vec<(i64, u32)>,
     hashes: Membership,
     entries: usize,
     /// What is not in the file yet, and where it goes.
@@ -273,6 +336,7 @@ impl RunWriter {
         Ok(Self {
             file: folder.file()?,
             blocks: Vec::new(),
+            stamps: Vec::new(),
             hashes: Membership::for_keys(entries),
             entries: 0,
             bytes: Vec::new(),
@@ -282,13 +346,16 @@ impl RunWriter {
         })
     }
 
-    /// Adds an entry, whose key has a hash that is no less than those before.
-    pub(super) fn add(&mut self, hash: u64, entry: Entry<'_>) -> Result<()> {
+    /// Adds an entry, which is not before those that have been added.
+    pub(super) fn add(&mut self, order: Order, entry: Entry<'_>) -> Result<()> {
         let offset = self.offset + self.bytes.len() as u64;
         if self.blocks.last().is_none_or(|last| offset - last.offset >= BLOCK_BYTES as u64) {
-            self.blocks.push(Block { hash, offset, entries: self.entries as u32 });
+            self.blocks.push(Block { hash: order.1, offset, entries: self.entries as u32 });
         }
-        self.hashes.add(hash);
+        if self.stamps.last().is_none_or(|(last, _)| *last != order.0) {
+            self.stamps.push((order.0, self.entries as u32));
+        }
+        self.hashes.add(order.1);
         self.entries += 1;
         (self.oldest, self.youngest) = (self.oldest.min(entry.stamp), self.youngest.max(entry.stamp));
         self.bytes.extend_from_slice(&self.file.length(entry.key)?.to_le_bytes());
@@ -310,22 +377,28 @@ impl RunWriter {
     pub(super) fn finish(mut self, part: Part) -> Result<Run> {
         self.write()?;
         self.blocks.shrink_to_fit();
-        let Self { file, blocks, hashes, entries, offset, oldest, youngest, .. } = self;
-        let sealed = Arc::new(Sealed { file, blocks, hashes, entries, bytes: offset });
+        self.stamps.shrink_to_fit();
+        let Self { file, blocks, stamps, hashes, entries, offset, oldest, youngest, .. } = self;
+        let sealed = Arc::new(Sealed { file, blocks, stamps, hashes, entries, bytes: offset });
         Ok(Run { sealed, part, gone: vec![0; entries.div_ceil(64)], live: entries, oldest, youngest })
     }
 }
 
 /// Puts runs of one part together.
-pub(super) fn merge(folder: &ScratchFolder, part: Part, runs: &[Run], hasher: &RandomState) -> Result<Run> {
+pub(super) fn merge(
+    folder: &ScratchFolder,
+    part: Part,
+    runs: &[Run],
+    order: impl Fn(Entry<'_>) -> Order,
+) -> Result<Run> {
     debug_assert!(runs.iter().all(|run| run.part == part), "each has one part's entries");
     let mut writer = RunWriter::new(folder, runs.iter().map(|run| run.live).sum())?;
     let mut cursors: Vec<Cursor> = runs.iter().map(Run::cursor).collect();
     let mut next = BinaryHeap::new();
-    let hash = |cursor: &Cursor| cursor.current().map_or(u64::MAX, |entry| hasher.hash_one(entry.key));
+    let order = |cursor: &Cursor| cursor.current().map_or((i64::MAX, u64::MAX), &order);
     for (number, cursor) in cursors.iter_mut().enumerate() {
         if cursor.advance()? {
-            next.push(Reverse((hash(cursor), number)));
+            next.push(Reverse((order(cursor), number)));
         }
     }
     while let Some(Reverse((least, number))) = next.pop() {
@@ -334,7 +407,7 @@ pub(super) fn merge(folder: &ScratchFolder, part: Part, runs: &[Run], hasher: &R
             writer.add(least, entry)?;
         }
         if cursor.advance()? {
-            next.push(Reverse((hash(cursor), number)));
+            next.push(Reverse((order(cursor), number)));
         }
     }
     writer.finish(part)

@@ -3,15 +3,17 @@
 //! What makes it simpler, and quicker, than a key-value store at large is that a key is in one run at most: it is
 //! put when it leaves an operator's memory, and taken when it comes back there; or in any number of runs, if whoever
 //! takes it looks into all of them. So nothing shadows anything, what is taken leaves no tombstone, and a view of the
-//! store is the list of its runs.
+//! store is the list of its runs. Where entries are found by their stamps, runs are in the order of these first: all that
+//! is of a stamp is one stretch of each run, and of that stretch, in the order of hashes, keys are another.
 
 use std::hash::BuildHasher;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use datafusion::common::hash_utils::RandomState;
 
-use super::backend::{Dropped, Entry, KeyRuns, Part, StateBackend, StateScan, StateView};
-use super::run::{BlockBuffer, Cursor, Run, RunView, RunWriter, merge};
+use super::backend::{Dropped, Entry, Layout, Part, StateBackend, StateScan, StateView};
+use super::run::{BlockBuffer, Cursor, Order, Run, RunView, RunWriter, merge};
 use super::scratch::ScratchFolder;
 use crate::error::Result;
 
@@ -27,7 +29,7 @@ const MERGED_BYTES_MAX: u64 = if cfg!(test) { 4096 } else { 512 << 20 };
 /// See the [module](self).
 pub(crate) struct SortedRuns {
     folder: ScratchFolder,
-    key_runs: KeyRuns,
+    layout: Layout,
     hasher: RandomState,
     runs: Vec<Run>,
     buffer: BlockBuffer,
@@ -35,14 +37,14 @@ pub(crate) struct SortedRuns {
 
 impl SortedRuns {
     /// An empty store, whose files are in this folder.
-    pub(crate) fn new(folder: ScratchFolder, key_runs: KeyRuns) -> Self {
-        Self { folder, key_runs, hasher: RandomState::default(), runs: Vec::new(), buffer: BlockBuffer::default() }
+    pub(crate) fn new(folder: ScratchFolder, layout: Layout) -> Self {
+        Self { folder, layout, hasher: RandomState::default(), runs: Vec::new(), buffer: BlockBuffer::default() }
     }
 
-    /// The places of keys in the order of their hashes, behind these.
-    fn by_hash<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Vec<(u64, u32)> {
-        let mut places: Vec<(u64, u32)> =
-            keys.zip(0..).map(|(key, place)| (self.hasher.hash_one(key), place)).collect();
+    /// The places of entries in their order, behind these.
+    fn in_order(&self, entries: &[Entry<'_>]) -> Vec<(Order, u32)> {
+        let mut places: Vec<(Order, u32)> =
+            entries.iter().zip(0..).map(|(entry, place)| (order(*entry, self.layout, &self.hasher), place)).collect();
         places.sort_unstable();
         places
     }
@@ -55,7 +57,8 @@ impl SortedRuns {
         let mut numbers = 0..;
         let merged: Vec<Run> =
             self.runs.extract_if(.., |_| numbers.next().is_some_and(|number| chosen.contains(&number))).collect();
-        self.runs.push(merge(&self.folder, part, &merged, &self.hasher)?);
+        let merged = merge(&self.folder, part, &merged, |entry| order(entry, self.layout, &self.hasher))?;
+        self.runs.push(merged);
         Ok(())
     }
 
@@ -80,8 +83,8 @@ impl StateBackend for SortedRuns {
             return Ok(());
         }
         let mut writer = RunWriter::new(&self.folder, entries.len())?;
-        for (hash, place) in self.by_hash(entries.iter().map(|entry| entry.key)) {
-            writer.add(hash, entries[place as usize])?;
+        for (order, place) in self.in_order(entries) {
+            writer.add(order, entries[place as usize])?;
         }
         self.runs.push(writer.finish(part)?);
         self.tidy_up()
@@ -91,16 +94,17 @@ impl StateBackend for SortedRuns {
         if self.runs.is_empty() {
             return Ok(());
         }
-        let mut wanted = self.by_hash(keys.iter().copied());
+        debug_assert!(self.layout != Layout::ByStamp, "keys are in the order of their hashes");
+        let mut wanted = self.in_order(&keys.iter().map(|key| Entry { key, stamp: 0, value: &[] }).collect::<Vec<_>>());
         for run in &mut self.runs {
             self.buffer.clear();
             let mut left = Vec::with_capacity(wanted.len());
-            for (hash, place) in wanted {
+            for (order, place) in wanted {
                 let (at, part) = (place as usize, run.part);
-                let is_found = run.may_hold(hash)
-                    && run.take(hash, keys[at], &mut self.buffer, &mut |entry| found(at, part, entry))?;
-                if !is_found || self.key_runs == KeyRuns::Many {
-                    left.push((hash, place));
+                let is_found = run.may_hold(order.1)
+                    && run.take(order, keys[at], &mut self.buffer, &mut |entry| found(at, part, entry))?;
+                if !is_found || self.layout == Layout::ManyRuns {
+                    left.push((order, place));
                 }
             }
             wanted = left;
@@ -118,9 +122,15 @@ impl StateBackend for SortedRuns {
         self.tidy_up()
     }
 
+    fn drop_at(&mut self, stamps: Range<i64>) -> Result<()> {
+        debug_assert!(self.layout == Layout::ByStamp, "entries are found by their stamps");
+        self.runs.iter_mut().for_each(|run| run.drop_at(stamps.clone()));
+        self.tidy_up()
+    }
+
     fn view(&self, only: Option<Part>) -> Arc<dyn StateView> {
         let runs = self.runs.iter().filter(|run| only.is_none_or(|part| run.part == part));
-        Arc::new(RunViews(runs.map(Run::view).collect()))
+        Arc::new(RunViews { runs: runs.map(Run::view).collect(), hasher: self.hasher.clone() })
     }
 
     fn note_written(&mut self) {
@@ -145,12 +155,33 @@ impl StateBackend for SortedRuns {
     }
 }
 
+fn order(entry: Entry<'_>, layout: Layout, hasher: &RandomState) -> Order {
+    (if layout == Layout::ByStamp { entry.stamp } else { 0 }, hasher.hash_one(entry.key))
+}
+
 /// The runs of a store as they were at one moment.
-struct RunViews(Vec<RunView>);
+struct RunViews {
+    runs: Vec<RunView>,
+    hasher: RandomState,
+}
 
 impl StateView for RunViews {
     fn scan(&self) -> Box<dyn StateScan> {
-        Box::new(Scan { left: self.0.iter().rev().cloned().collect(), at: None })
+        Box::new(Scan { left: self.runs.iter().rev().cloned().collect(), at: None })
+    }
+
+    fn read(&self, stamp: i64, hashes: RangeInclusive<u64>, found: &mut dyn FnMut(Entry<'_>)) -> Result<()> {
+        let mut bytes = Vec::new();
+        self.runs.iter().try_for_each(|run| run.read(stamp, hashes.clone(), &self.hasher, &mut bytes, found))
+    }
+
+    fn find(&self, stamp: i64, key: &[u8], found: &mut dyn FnMut(Entry<'_>)) -> Result<()> {
+        let hash = self.hasher.hash_one(key);
+        self.read(stamp, hash..=hash, &mut |entry| {
+            if entry.key == key {
+                found(entry);
+            }
+        })
     }
 }
 

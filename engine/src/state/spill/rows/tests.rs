@@ -12,13 +12,13 @@ fn keys(numbers: &[i64]) -> Vec<ArrayRef> {
 }
 
 fn spilled() -> SpilledRows {
-    of(KeyRuns::One)
+    of(Layout::OneRun)
 }
 
-fn of(key_runs: KeyRuns) -> SpilledRows {
+fn of(layout: Layout) -> SpilledRows {
     let list = Field::new("l", DataType::new_list(DataType::Int64, true), true);
     let rows = Schema::new(vec![Field::new("v", DataType::Float64, true), list]);
-    SpilledRows::new(ScratchFolder::new(std::env::temp_dir()), key_runs, &schema("k:int t:text"), &Arc::new(rows))
+    SpilledRows::new(ScratchFolder::new(std::env::temp_dir()), layout, &schema("k:int t:text"), &Arc::new(rows))
         .unwrap()
 }
 
@@ -67,7 +67,7 @@ fn a_scan_sees_one_moment_from_another_thread() {
 
 #[test]
 fn rows_of_a_key_that_were_put_one_after_another_come_back_together() {
-    let mut spilled = of(KeyRuns::Many);
+    let mut spilled = of(Layout::ManyRuns);
     let parts = [Part::Written, Part::Unwritten];
     for number in 0..20i64 {
         spilled.put(parts[number as usize % 2], &keys(&[7, 8]), &rows(&[number, 100]), &[number, 50]).unwrap();
@@ -82,7 +82,7 @@ fn rows_of_a_key_that_were_put_one_after_another_come_back_together() {
 
 #[test]
 fn rows_from_before_a_time_are_taken_some_at_a_time() {
-    let mut spilled = of(KeyRuns::Many);
+    let mut spilled = of(Layout::ManyRuns);
     for part in (0..30i64).collect::<Vec<_>>().chunks(7) {
         spilled.put(Part::Written, &keys(part), &rows(part), part).unwrap();
     }

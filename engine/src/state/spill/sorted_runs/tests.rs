@@ -37,7 +37,7 @@ fn key(number: u8) -> Vec<u8> {
 }
 
 fn store() -> SortedRuns {
-    SortedRuns::new(ScratchFolder::new(std::env::temp_dir()), KeyRuns::One)
+    SortedRuns::new(ScratchFolder::new(std::env::temp_dir()), Layout::OneRun)
 }
 
 fn put(store: &mut SortedRuns, model: &mut Model, part: Part, entries: &[(u8, u8)]) -> Vec<Vec<u8>> {
@@ -149,7 +149,7 @@ fn what_is_taken_gives_its_room_back() {
 
 #[test]
 fn a_folder_that_cannot_be_written_is_named() {
-    let mut store = SortedRuns::new(ScratchFolder::new("/proc/nowhere".into()), KeyRuns::One);
+    let mut store = SortedRuns::new(ScratchFolder::new("/proc/nowhere".into()), Layout::OneRun);
     let error = store.put(Part::Written, &[Entry { key: b"k", stamp: 0, value: b"v" }]).unwrap_err().chain();
     assert!(error.starts_with("cannot create scratch files in /proc/nowhere"), "{error}");
 }
@@ -157,8 +157,84 @@ fn a_folder_that_cannot_be_written_is_named() {
 #[test]
 fn nothing_is_left_in_the_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let mut store = SortedRuns::new(ScratchFolder::new(folder.path().join("scratch")), KeyRuns::One);
+    let mut store = SortedRuns::new(ScratchFolder::new(folder.path().join("scratch")), Layout::OneRun);
     store.put(Part::Written, &[Entry { key: b"k", stamp: 0, value: b"v" }]).unwrap();
     assert!(store.disk_bytes() > 0);
     assert_eq!(std::fs::read_dir(folder.path().join("scratch")).unwrap().count(), 0, "even while it is in use");
+}
+
+/// What a stamp has: the entries of each key.
+type ByStamp = BTreeMap<i64, Vec<(Vec<u8>, Vec<u8>)>>;
+
+#[derive(Debug, Clone)]
+enum StampStep {
+    /// Keys, stamps and lengths of values; a key may come any number of times.
+    Put(bool, Vec<(u8, i64, u8)>),
+    DropAt(i64, i64),
+    NoteWritten,
+}
+
+fn stamp_steps() -> impl Strategy<Value = Vec<StampStep>> {
+    let put = prop::collection::vec((0u8..12, -3i64..9, any::<u8>()), 1..30);
+    let step = prop_oneof![
+        4 => (any::<bool>(), put).prop_map(|(is, put)| StampStep::Put(is, put)),
+        2 => (-3i64..9, 1i64..4).prop_map(|(start, stamps)| StampStep::DropAt(start, stamps)),
+        1 => Just(StampStep::NoteWritten),
+    ];
+    prop::collection::vec(step, 1..30)
+}
+
+/// All of a stamp, read by so many ranges of hashes.
+fn read_at(view: &dyn StateView, stamp: i64, ranges: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut all = Vec::new();
+    let step = u64::MAX / ranges;
+    for range in 0..ranges {
+        let last = if range + 1 == ranges { u64::MAX } else { (range + 1) * step - 1 };
+        let mut note = |entry: Entry<'_>| all.push((entry.key.to_vec(), entry.value.to_vec()));
+        view.read(stamp, range * step..=last, &mut note).unwrap();
+    }
+    all.sort();
+    all
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn what_has_a_stamp_is_found_by_it(steps in stamp_steps(), ranges in 1u64..5) {
+        let (mut store, mut model) = (SortedRuns::new(ScratchFolder::new(std::env::temp_dir()), Layout::ByStamp), ByStamp::new());
+        for step in &steps {
+            let (before, view) = (model.clone(), store.view(None));
+            match step {
+                StampStep::Put(is_written, entries) => {
+                    let part = if *is_written { Part::Written } else { Part::Unwritten };
+                    let owned: Vec<_> = entries.iter().map(|(k, stamp, n)| (key(*k), *stamp, vec![*n; usize::from(*n)])).collect();
+                    let entry = |(key, stamp, value): &'_ (Vec<u8>, i64, Vec<u8>)| (key.clone(), *stamp, value.clone());
+                    for (key, stamp, value) in owned.iter().map(entry) {
+                        model.entry(stamp).or_default().push((key, value));
+                    }
+                    let entries: Vec<Entry<'_>> = owned.iter().map(|(key, stamp, value)| Entry { key, stamp: *stamp, value }).collect();
+                    store.put(part, &entries).unwrap();
+                }
+                StampStep::DropAt(start, stamps) => {
+                    model.retain(|stamp, _| !(*start..start + stamps).contains(stamp));
+                    store.drop_at(*start..start + stamps).unwrap();
+                }
+                StampStep::NoteWritten => store.note_written(),
+            }
+            for (view, model) in [(view, &before), (store.view(None), &model)] {
+                for stamp in -3..9 {
+                    let mut expected = model.get(&stamp).cloned().unwrap_or_default();
+                    expected.sort();
+                    prop_assert_eq!(read_at(&*view, stamp, ranges), expected.clone());
+                    let mut found = 0;
+                    view.find(stamp, &key(7), &mut |_| found += 1).unwrap();
+                    prop_assert_eq!(found, expected.iter().filter(|(known, _)| *known == key(7)).count());
+                }
+            }
+            prop_assert_eq!(store.len(), model.values().map(Vec::len).sum::<usize>());
+        }
+        store.drop_at(i64::MIN..i64::MAX).unwrap();
+        prop_assert_eq!((store.disk_bytes(), store.memory_bytes()), (0, 0));
+    }
 }

@@ -15,7 +15,7 @@ use super::{Distinct, GroupedRows, pair_columns, pair_rows};
 use crate::error::Result;
 use crate::operator::key_index::{KeyIndex, first_rows};
 use crate::operator::recency::Recency;
-use crate::state::spill::{KeyRuns, Part, SpilledRows, SpilledView};
+use crate::state::spill::{Layout, Part, SpilledRows, SpilledView};
 use crate::state::{Belongs, LaterRows, StateMemory, StateWriter};
 
 /// Pairs that are read or written at a time. Tests want to see several batches.
@@ -35,7 +35,7 @@ impl SpilledPairs {
         let values = pairs.fields().iter().skip(1).cloned();
         let columns = Arc::new(Schema::new(keys.fields().iter().cloned().chain(values).collect::<Vec<_>>()));
         let count = Arc::new(Schema::new(vec![Field::new("count", DataType::Int64, false)]));
-        let rows = SpilledRows::new(memory.scratch.clone(), KeyRuns::One, &columns, &count)?;
+        let rows = SpilledRows::new(memory.scratch.clone(), Layout::OneRun, &columns, &count)?;
         Ok(Self { recency: Recency::default(), rows, keys: keys.fields().len() })
     }
 
