@@ -232,6 +232,11 @@ impl PartialGroups {
         parts
     }
 
+    /// The groups, so many at a time.
+    pub(super) fn chunks(&self, rows: usize) -> impl Iterator<Item = Self> {
+        (0..self.rows).step_by(rows).map(move |start| self.slice(start, rows.min(self.rows - start)))
+    }
+
     /// Some of the groups that follow each other.
     pub(super) fn slice(&self, start: usize, rows: usize) -> Self {
         let part = |columns: &[ArrayRef]| columns.iter().map(|column| column.slice(start, rows)).collect();

@@ -163,9 +163,12 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
             Box::new(session_window::SessionAssign::new(session, Arc::clone(&inputs[0]), output)?)
         }
         NodeKind::LateSplit(split) => Box::new(late_split::LateSplit::new(split, &inputs[0], output)?),
-        NodeKind::WindowAggregate(aggregate) => {
-            Box::new(window_aggregate::WindowAggregate::new(aggregate, Arc::clone(&inputs[0]), output)?)
-        }
+        NodeKind::WindowAggregate(aggregate) => Box::new(window_aggregate::WindowAggregate::new(
+            aggregate,
+            Arc::clone(&inputs[0]),
+            output,
+            &env.state_memory,
+        )?),
         NodeKind::SessionWindow(session) => {
             Box::new(session_window::SessionWindow::new(session, Arc::clone(&inputs[0]), output)?)
         }

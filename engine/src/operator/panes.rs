@@ -4,7 +4,9 @@
 //! cost as many look-ups as a window has panes; so a key is looked up once a pane, in a dictionary that
 //! all panes share, and known by its number from then on. Windows are merged by numbers alone.
 
+mod slices;
 mod snapshot;
+mod spilling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,9 +16,12 @@ use arrow::compute::{concat, interleave, max, min, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use tidemill_plans::node::TimeWindow;
 
+pub(super) use self::slices::Asked;
+use self::spilling::Spilling;
 use super::groups::{AggregateCall, Groups, PartialGroups, key_schema, numbered_key_schema};
 use super::key_numbers::KeyNumbers;
 use crate::error::Result;
+use crate::state::StateMemory;
 
 /// A dictionary with fewer keys is not worth being built anew. Tests want to see some that are.
 const REBUILD_KEYS: usize = if cfg!(test) { 2 } else { 1024 };
@@ -40,12 +45,16 @@ pub(super) struct Panes {
     panes: BTreeMap<i64, Pane>,
     /// `None` where no window can have two partials with one key.
     dictionary: Option<Dictionary>,
-    /// Groups in all panes, and the bytes of what the panes hold.
+    /// Groups in all partials, and the bytes of what the panes hold.
     rows: usize,
     bytes: usize,
-    /// Whether state has been written that changes can go on from, and the panes of it that are gone.
+    /// Panes that have no room in memory, or what has none of some.
+    spilling: Spilling,
+    /// The number of the next piece.
+    next_piece: i64,
+    /// Whether state has been written that changes can go on from, and the pieces that are gone since.
     has_written: bool,
-    gone: Vec<i64>,
+    gone: Vec<Place>,
     /// Where rows are grouped by pane and key, and where partial aggregates are merged.
     sealing: Groups,
     merging: Groups,
@@ -55,14 +64,37 @@ pub(super) struct Panes {
     count: u64,
 }
 
+/// A pane, and the number of one of its pieces: what it has is in state piece by piece. Numbers grow, and none comes
+/// again.
+type Place = (i64, i64);
+
 /// What is known of a stretch of time.
 #[derive(Default)]
 struct Pane {
     /// Groups of the rows that came since the last window, where their order does not matter.
-    groups: Option<Groups>,
-    partials: Vec<Arc<Partial>>,
+    open: Option<Open>,
+    pieces: Vec<Piece>,
+    /// Those in memory.
     bytes: usize,
+    /// Whether it has got rows since something had to go to disk.
+    touched: bool,
+    /// What is on disk: the numbers of the pieces, which are older than those in memory, and their groups.
+    away: Vec<i64>,
+    away_rows: usize,
+}
+
+/// A piece that rows are added to.
+struct Open {
+    number: i64,
+    groups: Groups,
     /// Whether it is in state as it is.
+    is_written: bool,
+}
+
+/// A piece that stays as it is.
+struct Piece {
+    number: i64,
+    partial: Arc<Partial>,
     is_written: bool,
 }
 
@@ -76,6 +108,8 @@ pub(super) struct Partial {
 pub(super) struct WindowParts {
     pub(super) window: TimeWindow,
     pub(super) parts: Vec<Arc<Partial>>,
+    /// The numbers of their keys are less than this.
+    keys: usize,
 }
 
 /// The groups of several windows, one window behind the other.
@@ -106,6 +140,7 @@ impl Panes {
         calls: Vec<AggregateCall>,
         grid: PaneGrid,
         shares_keys: bool,
+        memory: &StateMemory,
     ) -> Result<Self> {
         let key_schema = key_schema(input, keys);
         let no_keys = Arc::new(arrow::datatypes::Schema::empty());
@@ -120,6 +155,8 @@ impl Panes {
             panes: BTreeMap::new(),
             rows: 0,
             bytes: 0,
+            spilling: Spilling::new(memory, keys.len()),
+            next_piece: 0,
             has_written: false,
             gone: Vec::new(),
             seen: Vec::new(),
@@ -142,21 +179,35 @@ impl Panes {
 
     fn add_to_pane(&mut self, start: i64, rows: &RecordBatch) -> Result<()> {
         let keys = self.key_columns(rows);
+        self.change_open(start, |groups, calls| groups.update(&keys, calls, rows))
+    }
+
+    /// Changes the groups of a pane that rows are added to.
+    fn change_open(
+        &mut self,
+        start: i64,
+        change: impl FnOnce(&mut Groups, &[AggregateCall]) -> Result<()>,
+    ) -> Result<()> {
         let pane = self.panes.entry(start).or_default();
-        pane.is_written = false;
-        let groups = match &mut pane.groups {
-            Some(groups) => groups,
-            none => none.insert(Groups::new(&self.key_schema, &self.calls)?),
+        let open = match &mut pane.open {
+            Some(open) => open,
+            none => {
+                let groups = Groups::new(&self.key_schema, &self.calls)?;
+                self.next_piece += 1;
+                none.insert(Open { number: self.next_piece - 1, groups, is_written: false })
+            }
         };
-        let known = groups.bytes();
-        groups.update(&keys, &self.calls, rows)?;
-        let grown = groups.bytes();
+        let known = open.groups.bytes();
+        change(&mut open.groups, &self.calls)?;
+        let grown = open.groups.bytes();
+        open.is_written = false;
+        pane.touched = true;
         pane.bytes = (pane.bytes + grown).saturating_sub(known);
         self.bytes = (self.bytes + grown).saturating_sub(known);
         Ok(())
     }
 
-    fn key_columns(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
+    pub(super) fn key_columns(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
         self.keys.iter().map(|key| Arc::clone(batch.column(*key))).collect()
     }
 
@@ -173,25 +224,48 @@ impl Panes {
     }
 
     fn push(&mut self, start: i64, groups: PartialGroups) -> Result<()> {
+        let number = self.new_piece();
+        self.push_piece(start, number, groups, false)
+    }
+
+    fn push_piece(&mut self, start: i64, number: i64, groups: PartialGroups, is_written: bool) -> Result<()> {
         let numbers = match &mut self.dictionary {
             Some(dictionary) => dictionary.number(groups.keys(), groups.rows())?,
             None => Vec::new(),
         };
-        let bytes = groups.bytes() + numbers.len() * size_of::<u32>();
-        self.rows += groups.rows();
-        self.bytes += bytes;
-        let pane = self.panes.entry(start).or_default();
-        pane.bytes += bytes;
-        pane.is_written = false;
-        pane.partials.push(Arc::new(Partial { groups, numbers }));
+        self.insert(start, Piece { number, partial: Arc::new(Partial { groups, numbers }), is_written });
         Ok(())
     }
 
-    /// Everything that has come for a window.
+    fn new_piece(&mut self) -> i64 {
+        self.next_piece += 1;
+        self.next_piece - 1
+    }
+
+    fn insert(&mut self, start: i64, piece: Piece) {
+        let bytes = piece.partial.bytes();
+        self.rows += piece.partial.groups.rows();
+        self.bytes += bytes;
+        let pane = self.panes.entry(start).or_default();
+        pane.bytes += bytes;
+        pane.touched = true;
+        pane.pieces.push(piece);
+    }
+
+    /// Everything that has come for a window, none of which is on disk.
     pub(super) fn parts(&mut self, window: TimeWindow) -> Result<WindowParts> {
         self.seal(window)?;
-        let panes = self.panes.range(window.start..window.end);
-        Ok(WindowParts { window, parts: panes.flat_map(|(_, pane)| &pane.partials).map(Arc::clone).collect() })
+        let pieces = self.panes.range(window.start..window.end).flat_map(|(_, pane)| &pane.pieces);
+        Ok(WindowParts {
+            window,
+            parts: pieces.map(|piece| Arc::clone(&piece.partial)).collect(),
+            keys: self.numbered(),
+        })
+    }
+
+    /// How many keys have numbers.
+    fn numbered(&self) -> usize {
+        self.dictionary.as_ref().map_or(0, Dictionary::len)
     }
 
     /// Turns what has come since the last window into partials, in the panes of one window.
@@ -199,19 +273,17 @@ impl Panes {
         let open: Vec<i64> = self
             .panes
             .range(window.start..window.end)
-            .filter(|(_, pane)| pane.groups.is_some())
+            .filter(|(_, pane)| pane.open.is_some())
             .map(|(start, _)| *start)
             .collect();
         for start in open {
             let Some(pane) = self.panes.get_mut(&start) else { continue };
-            let Some(mut groups) = pane.groups.take() else { continue };
-            let known: usize = pane.partials.iter().map(|partial| partial.bytes()).sum();
+            let Some(Open { number, mut groups, is_written }) = pane.open.take() else { continue };
+            let known: usize = pane.pieces.iter().map(|piece| piece.partial.bytes()).sum();
             self.bytes = self.bytes.saturating_sub(pane.bytes) + known;
             pane.bytes = known;
-            let is_written = pane.is_written;
-            self.push(start, groups.take_partial()?)?;
             // It is the same rows in state.
-            self.panes.entry(start).and_modify(|pane| pane.is_written = is_written);
+            self.push_piece(start, number, groups.take_partial()?, is_written)?;
         }
         Ok(())
     }
@@ -222,23 +294,27 @@ impl Panes {
         if of.parts.len() < 2 {
             return Ok(());
         }
+        let merged = self.merged(of)?;
+        let starts: Vec<i64> = self.panes.range(of.window.start..of.window.end).map(|(start, _)| *start).collect();
+        starts.into_iter().for_each(|start| self.drop_from_memory(start));
+        let number = self.new_piece();
+        self.insert(of.window.start, Piece { number, partial: Arc::clone(&merged), is_written: false });
+        of.parts = vec![merged];
+        Ok(())
+    }
+
+    /// What a window has, as one partial.
+    fn merged(&mut self, of: &WindowParts) -> Result<Arc<Partial>> {
+        if let [one] = of.parts.as_slice() {
+            return Ok(Arc::clone(one));
+        }
         let places = self.places(std::slice::from_ref(of));
         let rows = places.first.len();
         let partials: Vec<&PartialGroups> = of.parts.iter().map(|part| &part.groups).collect();
         self.merging.merge_at(&places.indexes, &partials, rows)?;
         let groups = PartialGroups::new(places.keys(&partials)?, self.merging.take_states()?, rows);
         let numbers = places.first.iter().map(|(part, row)| of.parts[*part].numbers[*row]).collect();
-        let merged = Arc::new(Partial { groups, numbers });
-        let starts: Vec<i64> = self.panes.range(of.window.start..of.window.end).map(|(start, _)| *start).collect();
-        starts.into_iter().for_each(|start| self.drop_pane(start));
-        self.rows += rows;
-        self.bytes += merged.bytes();
-        self.panes.insert(
-            of.window.start,
-            Pane { bytes: merged.bytes(), partials: vec![Arc::clone(&merged)], ..Pane::default() },
-        );
-        of.parts = vec![merged];
-        Ok(())
+        Ok(Arc::new(Partial { groups, numbers }))
     }
 
     /// The groups of these windows.
@@ -251,7 +327,7 @@ impl Panes {
         let mut part = 0;
         let mut rest = places.first.as_slice();
         let mut counted = Vec::with_capacity(windows.len());
-        for WindowParts { window, parts } in windows {
+        for WindowParts { window, parts, .. } in windows {
             part += parts.len();
             let own = rest.partition_point(|(first, _)| *first < part);
             counted.push((*window, own));
@@ -265,7 +341,7 @@ impl Panes {
         let mut places = Places::default();
         let total = windows.iter().flat_map(|window| &window.parts).map(|part| part.groups.rows()).sum();
         places.indexes.reserve(total);
-        self.seen.resize(self.dictionary.as_ref().map_or(0, Dictionary::len), 0);
+        self.seen.resize(windows.iter().map(|window| window.keys).max().unwrap_or_default(), 0);
         let mut number = 0;
         for WindowParts { parts, .. } in windows {
             let before = self.count + places.first.len() as u64;
@@ -290,7 +366,7 @@ impl Panes {
 
     /// Puts the partials of a pane together if there are many.
     pub(super) fn collapse_pane(&mut self, start: i64) -> Result<()> {
-        if self.panes.get(&start).is_none_or(|pane| pane.partials.len() < PARTIALS_MAX) {
+        if self.panes.get(&start).is_none_or(|pane| pane.pieces.len() < PARTIALS_MAX) {
             return Ok(());
         }
         let mut parts = self.parts(TimeWindow { start, end: start.saturating_add(self.grid.length) })?;
@@ -298,24 +374,48 @@ impl Panes {
     }
 
     /// Drops the pane that starts there.
-    pub(super) fn drop_pane(&mut self, start: i64) {
-        let Some(pane) = self.panes.remove(&start) else { return };
-        if self.has_written {
-            self.gone.push(start);
+    pub(super) fn drop_pane(&mut self, start: i64) -> Result<()> {
+        if let Some(pane) = self.panes.get_mut(&start)
+            && pane.away_rows > 0
+        {
+            pane.away_rows = 0;
+            let gone = std::mem::take(&mut pane.away);
+            self.note_gone(start, gone);
+            self.spilling.drop_pane(start)?;
         }
+        self.drop_from_memory(start);
+        Ok(())
+    }
+
+    /// Drops what a pane has in memory.
+    fn drop_from_memory(&mut self, start: i64) {
+        let Some(pane) = self.panes.remove(&start) else { return };
+        let open = pane.open.iter().map(|open| open.number);
+        self.note_gone(start, pane.pieces.iter().map(|piece| piece.number).chain(open).collect());
         self.bytes = self.bytes.saturating_sub(pane.bytes);
-        self.rows -= pane.partials.iter().map(|partial| partial.groups.rows()).sum::<usize>();
+        self.rows -= pane.pieces.iter().map(|piece| piece.partial.groups.rows()).sum::<usize>();
+        if pane.away_rows > 0 {
+            let Pane { away, away_rows, .. } = pane;
+            self.panes.insert(start, Pane { away, away_rows, ..Pane::default() });
+        }
+    }
+
+    /// Pieces of a pane are gone.
+    fn note_gone(&mut self, start: i64, pieces: Vec<i64>) {
+        if self.has_written {
+            self.gone.extend(pieces.into_iter().map(|piece| (start, piece)));
+        }
     }
 
     /// Builds the dictionary anew if most of its keys are in no pane any more.
     pub(super) fn clean_up(&mut self) -> Result<()> {
         let Some(dictionary) = &mut self.dictionary else { return Ok(()) };
-        let wanted = if self.panes.is_empty() { 0 } else { 2 * self.rows.max(REBUILD_KEYS) };
+        let wanted = if self.bytes == 0 { 0 } else { 2 * self.rows.max(REBUILD_KEYS) };
         if dictionary.len() <= wanted {
             return Ok(());
         }
         *dictionary = Dictionary::new(&self.key_schema)?;
-        for partial in self.panes.values_mut().flat_map(|pane| &mut pane.partials) {
+        for Piece { partial, .. } in self.panes.values_mut().flat_map(|pane| &mut pane.pieces) {
             let numbers = dictionary.number(partial.groups.keys(), partial.groups.rows())?;
             *partial = Arc::new(Partial { groups: partial.groups.clone(), numbers });
         }
@@ -324,7 +424,16 @@ impl Panes {
     }
 
     pub(super) fn bytes(&self) -> usize {
+        self.memory_bytes() + self.spilling.memory_bytes()
+    }
+
+    /// Bytes of what could be on disk.
+    fn memory_bytes(&self) -> usize {
         self.bytes + self.dictionary.as_ref().map_or(0, Dictionary::bytes)
+    }
+
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.spilling.disk_bytes()
     }
 }
 
@@ -372,22 +481,19 @@ impl Partial {
         &self.numbers
     }
 
+    /// The groups of these numbers, which are sorted, alone.
+    fn only(&self, numbers: &[u32]) -> Result<Self> {
+        let of = self.numbers.iter().enumerate().filter(|(_, number)| numbers.binary_search(number).is_ok());
+        let (places, own): (Vec<u32>, Vec<u32>) = of.map(|(place, number)| (place as u32, *number)).unzip();
+        Ok(Self { groups: self.groups.take(&UInt32Array::from(places))?, numbers: own })
+    }
+
     fn bytes(&self) -> usize {
         self.groups.bytes() + self.numbers.len() * size_of::<u32>()
     }
 }
 
 impl WindowParts {
-    /// The groups of these numbers, which are sorted, alone.
-    pub(super) fn only(mut self, numbers: &[u32]) -> Result<Self> {
-        for part in &mut self.parts {
-            let of = part.numbers.iter().enumerate().filter(|(_, number)| numbers.binary_search(number).is_ok());
-            let (places, own): (Vec<u32>, Vec<u32>) = of.map(|(place, number)| (place as u32, *number)).unzip();
-            *part = Arc::new(Partial { groups: part.groups.take(&UInt32Array::from(places))?, numbers: own });
-        }
-        Ok(self)
-    }
-
     /// How many groups there are to merge.
     pub(super) fn rows(&self) -> usize {
         self.parts.iter().map(|part| part.groups.rows()).sum()

@@ -28,7 +28,7 @@ use super::panes::{PaneGrid, Panes, WindowGroups, WindowParts};
 use super::window_assign::window_columns;
 use crate::error::Result;
 use crate::rows::EventTimeBuffer;
-use crate::state::{StateReader, StateWriter};
+use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// Partial aggregates that are put together to windows at a time, but for those of one window.
@@ -55,7 +55,12 @@ pub(super) struct WindowAggregate {
 }
 
 impl WindowAggregate {
-    pub(super) fn new(node: &WindowAggregateNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
+    pub(super) fn new(
+        node: &WindowAggregateNode,
+        input: SchemaRef,
+        output: SchemaRef,
+        memory: &StateMemory,
+    ) -> Result<Self> {
         let calls: Result<Vec<_>> = node.aggregates.iter().map(|call| AggregateCall::new(call, &input)).collect();
         let calls = calls?;
         let order_matters = calls.iter().any(|call| call.order_matters);
@@ -71,7 +76,7 @@ impl WindowAggregate {
             output,
             updates_within: node.updates_within,
             grid,
-            panes: Panes::new(&input, &node.keys, calls, grid, shares_keys)?,
+            panes: Panes::new(&input, &node.keys, calls, grid, shares_keys, memory)?,
             kept: (order_matters && node.updates_within > 0).then(|| KeptRows::new(Arc::clone(&input), node.time)),
             waiting: order_matters.then(|| EventTimeBuffer::new(input, node.time)),
             closed: None,
@@ -109,6 +114,7 @@ impl WindowAggregate {
         while let Some(rows) = waiting.take_stretch_before(bound, |time| grid.last(time))? {
             let times = event_times(rows.column(self.time))?;
             self.panes.add_in_order(&rows, &times)?;
+            self.panes.make_room()?;
             if let Some(kept) = &mut self.kept {
                 for (start, rows) in grid.split(&rows, &times)? {
                     kept.add(start, rows)?;
@@ -136,40 +142,36 @@ impl WindowAggregate {
 
     /// Emits the windows that the watermark has passed.
     fn close_windows(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        loop {
-            let windows = self.take_complete_windows()?;
-            let Some(last) = windows.last() else { break };
-            let end = last.window.end;
-            let groups = self.panes.merge(&windows)?;
-            let rows = self.rows_of(groups)?;
-            ctx.emit(if self.updates_within > 0 {
-                with_ops(&rows, &vec![ChangeOp::Insert; rows.num_rows()], &self.output)?
+        while let Some(window) = self.next_complete_window() {
+            if self.panes.is_away(window) {
+                self.close_in_slices(window, ctx)?;
             } else {
-                rows
-            });
-            self.drop_used_panes(end);
+                let windows = self.take_complete_windows()?;
+                self.emit_windows(&windows, ctx)?;
+            }
+            if let Some(end) = self.closed {
+                self.drop_used_panes(end)?;
+            }
         }
         self.close_empty_windows();
         if self.updates_within > 0 {
-            self.drop_used_panes(self.watermark.0.0);
+            self.drop_used_panes(self.watermark.0.0)?;
         }
         self.panes.clean_up()
     }
 
-    /// The next windows to close, as many as are worth closing together.
+    fn next_complete_window(&self) -> Option<TimeWindow> {
+        self.next_window().filter(|window| self.watermark.closes(EventTime(window.end)))
+    }
+
+    /// The next windows to close, as many as are worth closing together. None of them has a part on disk.
     fn take_complete_windows(&mut self) -> Result<Vec<WindowParts>> {
         let (mut windows, mut rows) = (Vec::new(), 0);
         while rows < CLOSE_ROWS
-            && let Some(window) = self.next_window()
+            && let Some(window) = self.next_complete_window().filter(|window| !self.panes.is_away(*window))
         {
-            if !self.watermark.closes(EventTime(window.end)) {
-                break;
-            }
             let mut parts = self.panes.parts(window)?;
-            // What has been merged once need not be again. Of floats it must be, from its parts: how often
-            // a sum was put together would show in its last bit.
-            // Nor may it be where late rows change each window by itself.
-            if self.waiting.is_none() && self.updates_within == 0 && self.grows(window) {
+            if self.is_collapsed(window) {
                 self.panes.collapse(&mut parts)?;
             }
             rows += parts.rows();
@@ -177,6 +179,41 @@ impl WindowAggregate {
             self.closed = Some(window.end);
         }
         Ok(windows)
+    }
+
+    /// Emits a window that has a part on disk. Its rows are in memory from then on until they are downstream.
+    fn close_in_slices(&mut self, window: TimeWindow, ctx: &mut OperatorContext) -> Result<()> {
+        let mut slices = self.panes.slices(window)?;
+        let collapses = self.is_collapsed(window);
+        if collapses {
+            self.panes.drop_window(window)?;
+        }
+        while let Some(mut slice) = self.panes.next_slice(&mut slices)? {
+            if collapses {
+                self.panes.collapse_slice(&mut slice)?;
+            }
+            self.emit_windows(&[slice], ctx)?;
+        }
+        self.closed = Some(window.end);
+        Ok(())
+    }
+
+    fn emit_windows(&mut self, windows: &[WindowParts], ctx: &mut OperatorContext) -> Result<()> {
+        let groups = self.panes.merge(windows)?;
+        let rows = self.rows_of(groups)?;
+        ctx.emit(if self.updates_within > 0 {
+            with_ops(&rows, &vec![ChangeOp::Insert; rows.num_rows()], &self.output)?
+        } else {
+            rows
+        });
+        Ok(())
+    }
+
+    /// Whether the panes of a window become one when it closes: what has been merged once need not be again. Of floats
+    /// it must be, from its parts: how often a sum was put together would show in its last bit. Nor may it be where
+    /// late rows change each window by itself.
+    fn is_collapsed(&self, window: TimeWindow) -> bool {
+        self.waiting.is_none() && self.updates_within == 0 && self.grows(window)
     }
 
     /// Whether the windows that follow hold all of this one or nothing of it.
@@ -201,7 +238,7 @@ impl WindowAggregate {
     }
 
     /// Drops the panes that no window holds that ends after `closed`, nor one that late rows may change.
-    fn drop_used_panes(&mut self, closed: i64) {
+    fn drop_used_panes(&mut self, closed: i64) -> Result<()> {
         let closed = EventTime(closed).min(self.watermark.0.plus(-self.updates_within)).0;
         loop {
             let first = self.panes.starts(i64::MIN).next();
@@ -209,11 +246,12 @@ impl WindowAggregate {
             if self.window.last_end(EventTime(pane)).is_some_and(|end| end > closed) {
                 break;
             }
-            self.panes.drop_pane(pane);
+            self.panes.drop_pane(pane)?;
             if let Some(kept) = &mut self.kept {
                 kept.drop_pane(pane);
             }
         }
+        Ok(())
     }
 }
 
@@ -225,7 +263,10 @@ impl Operator for WindowAggregate {
         }
         match &mut self.waiting {
             Some(waiting) => waiting.push(batch),
-            None => self.panes.add(&batch, &event_times(batch.column(self.time))?),
+            None => {
+                self.panes.add(&batch, &event_times(batch.column(self.time))?)?;
+                self.panes.make_room()
+            }
         }
     }
 
@@ -265,6 +306,10 @@ impl Operator for WindowAggregate {
             kept.restore(self.grid, &state.part("kept"))?;
         }
         Ok(())
+    }
+
+    fn spilled_bytes(&self) -> u64 {
+        self.panes.disk_bytes()
     }
 
     fn state_bytes(&self) -> usize {

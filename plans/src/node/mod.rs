@@ -135,6 +135,7 @@ impl NodeKind {
             Self::Join(join) => !join.left_keys.is_empty(),
             Self::IntervalJoin(join) => !join.left_keys.is_empty(),
             Self::TemporalJoin(join) => !join.left_keys.is_empty(),
+            Self::WindowAggregate(aggregate) => !aggregate.keys.is_empty(),
             Self::Normalize(_) => true,
             Self::TopN(top) => !top.partition.is_empty() && !matches!(top.emit, TopNEmit::OnClose { .. }),
             // Where rows wait for others behind them, each partition is needed at any time.

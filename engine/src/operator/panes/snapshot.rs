@@ -1,7 +1,7 @@
-//! Panes as rows: keys, the pane's start, which of its partials it is, states. What changes is a pane.
+//! Panes as rows: keys, the pane's start, which of its pieces it is, states. What changes is a piece.
 //!
-//! Where the order of rows matters, partials are read back as they were: how often a sum of floats was put
-//! together shows in its last bit. Elsewhere all of a pane becomes groups that rows are added to.
+//! Where the order of rows matters, pieces are read back as they were: how often a sum of floats was put
+//! together shows in its last bit. Elsewhere all of a pane becomes groups that rows are added to, in memory.
 
 use std::collections::BTreeMap;
 use std::iter::repeat_n;
@@ -10,19 +10,17 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 
-use super::{Pane, Panes};
+use super::{Open, Panes, Piece, Place};
 use crate::error::Result;
-use crate::operator::groups::{Groups, PartialGroups, named};
+use crate::operator::groups::{PartialGroups, named};
+use crate::state::spill::Part;
 use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 
-/// Groups written at a time, but for those of one partial. Tests want to see several batches.
+/// Groups written at a time. Tests want to see several batches.
 const BATCH_ROWS: usize = if cfg!(test) { 3 } else { 1 << 16 };
 
-/// The pane of a partial, and which of the pane's it is.
-type Place = (i64, i64);
-
-/// What has been written.
-struct Written {
+/// Pieces as rows.
+pub(super) struct PieceRows {
     keys: usize,
     batches: Vec<RecordBatch>,
     /// What is to be in the next batch.
@@ -36,48 +34,50 @@ impl Panes {
         Belongs::ToKeys(self.keys.clone())
     }
 
-    /// Writes the panes that have changed, or all.
+    /// Writes the pieces that have come or changed, or all.
     pub(in crate::operator) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         let is_change = std::mem::replace(&mut self.has_written, true) && state.takes_changes();
-        let wanted = |(start, pane): (&i64, &Pane)| (!is_change || !pane.is_written).then_some(*start);
-        let batches = self.write(self.panes.iter().filter_map(wanted).collect())?;
-        self.panes.values_mut().for_each(|pane| pane.is_written = true);
-        let (belongs, gone) = (Belongs::to_first(self.keys.len()), Int64Array::from(std::mem::take(&mut self.gone)));
+        let batches = self.write(is_change)?;
+        let belongs = Belongs::to_first(self.keys.len());
+        let (panes, pieces): (Vec<i64>, Vec<i64>) = std::mem::take(&mut self.gone).into_iter().unzip();
         if is_change {
-            let gone = RecordBatch::try_from_iter([("pane", Arc::new(gone) as ArrayRef)])?;
-            state.changes("groups", belongs, RowKeys::Exact(vec![self.keys.len()]), batches, [gone]);
+            let gone = [("pane", panes), ("partial", pieces)];
+            let gone = gone.map(|(name, values)| (name, Arc::new(Int64Array::from(values)) as ArrayRef));
+            let keys = RowKeys::Exact(vec![self.keys.len(), self.keys.len() + 1]);
+            state.changes("groups", belongs.clone(), keys, batches, [RecordBatch::try_from_iter(gone)?]);
         } else {
-            state.rows("groups", belongs, batches);
+            state.rows("groups", belongs.clone(), batches);
         }
+        if let Some(away) = self.spilling.view(is_change.then_some(Part::Unwritten)) {
+            state.later("groups", belongs, Arc::new(away));
+        }
+        self.spilling.note_written();
         Ok(())
     }
 
-    /// The rows of these panes.
-    fn write(&mut self, starts: Vec<i64>) -> Result<Vec<RecordBatch>> {
-        let mut written = Written::new(self.keys.len());
-        for start in starts {
-            let open = self.open_groups(start)?;
-            let complete = self.panes.get(&start).into_iter().flat_map(|pane| &pane.partials);
-            for (number, groups) in (0..).zip(complete.map(|partial| &partial.groups).chain(&open)) {
-                written.add((start, number), groups)?;
+    /// The rows of the pieces in memory that have come or changed, or of all.
+    fn write(&mut self, changes: bool) -> Result<Vec<RecordBatch>> {
+        let mut rows = PieceRows::new(self.keys.len());
+        for (start, pane) in &mut self.panes {
+            for Piece { number, partial, is_written } in &mut pane.pieces {
+                if !(std::mem::replace(is_written, true) && changes) {
+                    rows.add((*start, *number), &partial.groups)?;
+                }
             }
+            let Some(Open { number, groups, is_written }) = &mut pane.open else { continue };
+            if std::mem::replace(is_written, true) && changes {
+                continue;
+            }
+            // Accumulators give their states away, so they get them back.
+            let known = groups.bytes();
+            let partial = groups.take_partial()?;
+            groups.merge(&partial)?;
+            let bytes = groups.bytes();
+            pane.bytes = (pane.bytes + bytes).saturating_sub(known);
+            self.bytes = (self.bytes + bytes).saturating_sub(known);
+            rows.add((*start, *number), &partial)?;
         }
-        written.write_batch()?;
-        Ok(written.batches)
-    }
-
-    /// What a pane has that rows are still added to. Accumulators give their states away, so they get them
-    /// back.
-    fn open_groups(&mut self, start: i64) -> Result<Option<PartialGroups>> {
-        let Some(pane) = self.panes.get_mut(&start) else { return Ok(None) };
-        let Some(groups) = &mut pane.groups else { return Ok(None) };
-        let known = groups.bytes();
-        let partial = groups.take_partial()?;
-        groups.merge(&partial)?;
-        let bytes = groups.bytes();
-        pane.bytes = (pane.bytes + bytes).saturating_sub(known);
-        self.bytes = (self.bytes + bytes).saturating_sub(known);
-        Ok(Some(partial))
+        rows.take()
     }
 
     /// Takes up panes that were written.
@@ -88,19 +88,46 @@ impl Panes {
                 found.entry(place).or_default().push(groups);
             }
         }
-        let in_order = self.calls.iter().any(|call| call.order_matters);
-        for ((start, _), parts) in found {
-            // Several instances had other keys each, so their partials are parts of one.
-            let groups = PartialGroups::concat(&parts)?;
-            if in_order { self.push(start, groups)? } else { self.open(start, &groups)? }
-        }
+        self.next_piece = found.keys().map(|(_, piece)| piece.saturating_add(1)).max().unwrap_or_default();
         self.has_written = true;
-        self.panes.values_mut().for_each(|pane| pane.is_written = true);
+        let mut found = found.into_iter().peekable();
+        while let Some(((start, piece), parts)) = found.next() {
+            let mut pieces = vec![(piece, PartialGroups::concat(&parts)?)];
+            while let Some(((_, piece), parts)) = found.next_if(|((next, _), _)| *next == start) {
+                // Several instances had other keys each, so their pieces are parts of one.
+                pieces.push((piece, PartialGroups::concat(&parts)?));
+            }
+            self.take_up(start, pieces)?;
+        }
+        self.spilling.flush()
+    }
+
+    /// Takes up the pieces of a pane, in their order.
+    fn take_up(&mut self, start: i64, pieces: Vec<(i64, PartialGroups)>) -> Result<()> {
+        if self.spilling.is_limited() {
+            return pieces.iter().try_for_each(|(number, groups)| self.put_piece((start, *number), true, groups));
+        }
+        let in_order = self.calls.iter().any(|call| call.order_matters);
+        if in_order && (self.dictionary.is_some() || pieces.len() == 1) {
+            return pieces.into_iter().try_for_each(|(number, groups)| self.push_piece(start, number, groups, true));
+        }
+        let numbers: Vec<i64> = pieces.iter().map(|(number, _)| *number).collect();
+        if in_order {
+            // Where there are several without a dictionary, none has a key of another.
+            let groups: Vec<PartialGroups> = pieces.into_iter().map(|(_, groups)| groups).collect();
+            self.push(start, PartialGroups::concat(&groups)?)?;
+        } else {
+            pieces.iter().try_for_each(|(_, groups)| self.change_open(start, |open, _| open.merge(groups)))?;
+        }
+        match (numbers.as_slice(), self.panes.get_mut(&start).and_then(|pane| pane.open.as_mut())) {
+            ([number], Some(open)) => (open.number, open.is_written) = (*number, true),
+            _ => self.note_gone(start, numbers),
+        }
         Ok(())
     }
 
     /// The partials in a batch.
-    fn partials(&self, batch: &RecordBatch) -> Result<Vec<(Place, PartialGroups)>> {
+    pub(super) fn partials(&self, batch: &RecordBatch) -> Result<Vec<(Place, PartialGroups)>> {
         let all = PartialGroups::from_columns(batch, self.keys.len(), self.calls.len());
         let starts = named(batch, "pane")?.as_primitive::<Int64Type>().values();
         let numbers = named(batch, "partial")?.as_primitive::<Int64Type>().values();
@@ -112,32 +139,33 @@ impl Panes {
         }
         Ok(partials)
     }
-
-    /// Adds groups to those of a pane that rows are added to.
-    fn open(&mut self, start: i64, partial: &PartialGroups) -> Result<()> {
-        let pane = self.panes.entry(start).or_default();
-        let groups = match &mut pane.groups {
-            Some(groups) => groups,
-            none => none.insert(Groups::new(&self.key_schema, &self.calls)?),
-        };
-        let known = groups.bytes();
-        groups.merge(partial)?;
-        let grown = groups.bytes();
-        pane.bytes = (pane.bytes + grown).saturating_sub(known);
-        self.bytes = (self.bytes + grown).saturating_sub(known);
-        Ok(())
-    }
 }
 
-impl Written {
-    fn new(keys: usize) -> Self {
+impl PieceRows {
+    pub(super) fn new(keys: usize) -> Self {
         Self { keys, batches: Vec::new(), parts: Vec::new(), rows: 0 }
     }
 
-    fn add(&mut self, place: Place, groups: &PartialGroups) -> Result<()> {
-        self.rows += groups.rows();
-        self.parts.push((place, groups.clone()));
-        if self.rows < BATCH_ROWS { Ok(()) } else { self.write_batch() }
+    pub(super) fn add(&mut self, place: Place, groups: &PartialGroups) -> Result<()> {
+        for chunk in groups.chunks(BATCH_ROWS) {
+            self.rows += chunk.rows();
+            self.parts.push((place, chunk));
+            if self.rows >= BATCH_ROWS {
+                self.write_batch()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The batches that are full.
+    pub(super) fn take_full(&mut self) -> Vec<RecordBatch> {
+        std::mem::take(&mut self.batches)
+    }
+
+    /// All of them.
+    pub(super) fn take(&mut self) -> Result<Vec<RecordBatch>> {
+        self.write_batch()?;
+        Ok(self.take_full())
     }
 
     fn write_batch(&mut self) -> Result<()> {

@@ -18,7 +18,7 @@ use tidemill_plans::time::{EventTime, event_times};
 
 use super::WindowAggregate;
 use crate::error::Result;
-use crate::operator::panes::{PaneGrid, Times};
+use crate::operator::panes::{Asked, PaneGrid, Times};
 use crate::rows::canonical_order;
 use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::{OperatorContext, batch_bytes};
@@ -31,8 +31,8 @@ pub(super) struct KeptRows {
     bytes: usize,
 }
 
-/// Closed windows by their end, each with the numbers of the keys that late rows have in it.
-type Touched = BTreeMap<i64, Vec<u32>>;
+/// Closed windows by their end, each with the keys that late rows have in it.
+type Touched = BTreeMap<i64, Asked>;
 
 /// Results of groups, with the end of the window and the number of the key of each.
 struct Results {
@@ -92,7 +92,8 @@ impl WindowAggregate {
         let times = event_times(batch.column(self.time))?;
         let touched = self.touched(&batch, &times)?;
         if touched.is_empty() {
-            return self.add_late_and_others(batch, &times);
+            self.add_late_and_others(batch, &times)?;
+            return self.panes.make_room();
         }
         let before = self.results(&touched)?;
         self.add_late_and_others(batch, &times)?;
@@ -101,27 +102,25 @@ impl WindowAggregate {
         panes.sort_unstable();
         panes.dedup();
         panes.into_iter().try_for_each(|pane| self.panes.collapse_pane(pane))?;
+        self.panes.make_room()?;
         emit_updates(&before, &after, &self.output, ctx)
     }
 
     /// The closed windows that these rows are in.
     fn touched(&mut self, batch: &RecordBatch, times: &Times) -> Result<Touched> {
-        let mut touched = Touched::new();
         if min(times).is_none_or(|first| EventTime(first) >= self.watermark.0) {
-            return Ok(touched);
+            return Ok(Touched::new());
         }
         let numbers = self.panes.numbers(batch)?;
-        for (time, number) in times.values().iter().zip(numbers) {
+        let mut rows: BTreeMap<i64, BTreeMap<u32, u32>> = BTreeMap::new();
+        for (row, (time, number)) in (0u32..).zip(times.values().iter().zip(numbers)) {
             let windows = self.window.windows(EventTime(*time));
             for window in windows.take_while(|window| self.watermark.closes(EventTime(window.end))) {
-                touched.entry(window.end).or_default().push(number);
+                rows.entry(window.end).or_default().insert(number, row);
             }
         }
-        for numbers in touched.values_mut() {
-            numbers.sort_unstable();
-            numbers.dedup();
-        }
-        Ok(touched)
+        let keys = self.panes.key_columns(batch);
+        rows.into_iter().map(|(end, rows)| Ok((end, Asked::new(&rows, &keys)?))).collect()
     }
 
     fn add_late_and_others(&mut self, batch: RecordBatch, times: &Times) -> Result<()> {
@@ -137,7 +136,7 @@ impl WindowAggregate {
         let late = filter_record_batch(&batch, &late)?;
         for (start, rows) in self.grid.split(&late, &event_times(late.column(self.time))?)? {
             let rows = kept.add(start, canonical_order(&rows, Some(self.time))?)?;
-            self.panes.drop_pane(start);
+            self.panes.drop_pane(start)?;
             self.panes.add_in_order(&rows, &event_times(rows.column(self.time))?)?;
         }
         Ok(())
@@ -146,10 +145,10 @@ impl WindowAggregate {
     /// The results of some keys in some closed windows, as far as there are any.
     fn results(&mut self, touched: &Touched) -> Result<Results> {
         let mut windows = Vec::with_capacity(touched.len());
-        for (end, numbers) in touched {
-            windows.push(self.panes.parts(self.window.ending_at(*end))?.only(numbers)?);
+        for (end, asked) in touched {
+            windows.push(self.panes.parts_of(self.window.ending_at(*end), asked)?);
         }
-        if windows.iter().all(|window| window.parts.is_empty()) {
+        if windows.iter().all(|window| window.rows() == 0) {
             return Ok(Results { rows: RecordBatch::new_empty(Arc::clone(&self.rows)), groups: Vec::new() });
         }
         let merged = self.panes.merge(&windows)?;

@@ -1,5 +1,7 @@
 //! Windows by hand, and against a slow reference over random streams.
 
+mod spilling;
+
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, Schema};
@@ -507,6 +509,18 @@ fn some_rows(rows: std::ops::Range<i64>) -> String {
         format!("k{} {value} {float} {} @{}\n", i * i % 13, i % 3 == 0, if i % 8 == 1 { i - 9 } else { i })
     };
     rows.map(line).collect()
+}
+
+#[test]
+fn a_late_row_of_a_key_that_its_window_lacks_is_a_group_of_its_own() {
+    // Most accumulators cannot be asked for the results of no groups.
+    for calls in [order_free, ordered] {
+        let graph = over_rows(calls(), tumble(10), 20 * S);
+        let mut harness = OperatorHarness::new(&graph, graph.nodes[1].id).unwrap();
+        play(&mut harness, "a 1 1 true @1\nwatermark 10\nb 2 2 false @2");
+        let rows = sorted_rows(&harness.output().unwrap());
+        assert!(matches!(&rows[..], [a, b] if a.starts_with("+I a") && b.starts_with("+I b")), "{rows:?}");
+    }
 }
 
 #[test]

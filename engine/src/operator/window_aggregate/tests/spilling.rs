@@ -1,0 +1,92 @@
+//! With room for a part of the panes only, the same comes out as with room for all of them.
+
+use super::*;
+use crate::testing::graph::with_memory;
+
+/// `count(v)` by a text.
+fn counts(window: WindowSpec) -> DataflowGraph {
+    let output = schema("k:text window_start:time window_end:time window_time:time count:int");
+    let aggregates = exprs([call("count", "v")]);
+    let node = WindowAggregateNode { keys: vec![0], time: 2, window, aggregates, updates_within: 0 };
+    graph(NodeKind::WindowAggregate(node), &[&schema("k:text v:int t:time")], output)
+}
+
+#[test]
+fn panes_stay_within_the_memory_and_come_back_when_their_windows_close() {
+    const MEMORY: usize = 70_000;
+    for (window, windows) in [(tumble(100), 1), (hop(10, 100), 10), (cumulate(10, 100), 10)] {
+        let mut harness = with_memory(&counts(window), MEMORY).with_twin_each(8);
+        for start in (0..2_000).step_by(100) {
+            // Half of the keys come again and again.
+            let key = |n: i64| if n % 2 == 0 { n % 50 } else { n };
+            let rows = (start..start + 100).map(|n| format!("{:0100} 1 @{}\n", key(n), n / 20));
+            harness.push(0, &rows.collect::<String>()).unwrap();
+            assert!(harness.state_bytes() <= MEMORY, "{} bytes after {start}", harness.state_bytes());
+        }
+        assert!(harness.spilled_bytes() > 0);
+        harness.restart().unwrap();
+        assert!(harness.state_bytes() <= MEMORY, "{} bytes", harness.state_bytes());
+        harness.finish().unwrap();
+        let rows = sorted_rows(&harness.output().unwrap());
+        let all: Vec<_> = rows.iter().filter(|row| row.contains("@0 @100 ")).collect();
+        assert_eq!(all.len(), 25 + 1_000);
+        assert_eq!(*all[0], format!("{:0100} @0 @100 @99.999999 40", 0));
+        let ends: std::collections::BTreeSet<_> = rows.iter().map(|row| row.split(' ').nth(2)).collect();
+        assert!(ends.len() >= windows, "{ends:?}");
+        assert_eq!((harness.state_bytes(), harness.spilled_bytes()), (0, 0));
+    }
+}
+
+/// Rows of keys and times that are up to so much behind, and watermarks.
+#[derive(Debug, Clone)]
+enum Move {
+    Rows(Vec<(i64, i64)>),
+    Watermark(i64),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let step = prop_oneof![
+        4 => prop::collection::vec((0..9i64, 0..25i64), 1..12).prop_map(Move::Rows),
+        2 => (1..9i64).prop_map(Move::Watermark),
+    ];
+    prop::collection::vec(step, 1..20)
+}
+
+fn moved(mut harness: OperatorHarness, moves: &[Move]) -> (Vec<String>, u64) {
+    let (mut now, mut number) = (0, 0);
+    for step in moves {
+        match step {
+            Move::Rows(rows) => {
+                let line = |(key, behind): &(i64, i64)| {
+                    number += 1;
+                    let float = 0.1 * f64::from(number * number) * 10f64.powi(number % 9);
+                    format!("k{key} {number} {float:e} {} @{}\n", number % 3 == 0, now + 12 - behind)
+                };
+                harness.push(0, &rows.iter().map(line).collect::<String>()).unwrap();
+            }
+            Move::Watermark(by) => {
+                now += by;
+                harness.watermark(0, now).unwrap();
+            }
+        }
+    }
+    harness.finish().unwrap();
+    assert_eq!(harness.spilled_bytes(), 0, "all windows have closed");
+    let late = late(&harness);
+    (sorted_rows(&harness.output().unwrap()), late)
+}
+
+proptest! {
+    #![proptest_config(cases(12))]
+
+    #[test]
+    fn little_memory_changes_nothing(moves in moves(), bytes_max in prop::sample::select(vec![1, 8_000, 30_000])) {
+        for calls in [order_free, ordered] {
+            for (window, updates_within) in [(tumble(10), 0), (hop(5, 15), 0), (cumulate(5, 15), 0), (hop(5, 15), 20 * S)] {
+                let graph = over_rows(calls(), window, updates_within);
+                let all = moved(OperatorHarness::new(&graph, graph.nodes[1].id).unwrap().without_twin(), &moves);
+                prop_assert_eq!(moved(with_memory(&graph, bytes_max).with_twin_each(3), &moves), all);
+            }
+        }
+    }
+}
