@@ -16,7 +16,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use tidemill_plans::time::{EventTime, event_times};
 
 use crate::error::Result;
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 use crate::task::batch_bytes;
 
 /// Rows given out at a time by [`EventTimeBuffer::take_chunk_before`], but for rows of equal time.
@@ -28,6 +28,9 @@ pub(crate) struct EventTimeBuffer {
     time: usize,
     held: Vec<Held>,
     bytes: usize,
+    /// Whether state has been written that changes can go on from; the rows in it from before `passed` are gone.
+    has_written: bool,
+    passed: EventTime,
 }
 
 /// A batch in event-time order, never empty: where a bound cuts it, both parts are slices.
@@ -35,12 +38,13 @@ struct Held {
     batch: RecordBatch,
     times: PrimitiveArray<TimestampMicrosecondType>,
     bytes: usize,
+    is_written: bool,
 }
 
 impl Held {
     fn new(batch: RecordBatch, times: PrimitiveArray<TimestampMicrosecondType>) -> Self {
         debug_assert!(times.values().is_sorted(), "a cut is a slice");
-        Self { bytes: batch_bytes(&batch), batch, times }
+        Self { bytes: batch_bytes(&batch), batch, times, is_written: false }
     }
 
     /// How many rows are before `bound`.
@@ -52,7 +56,8 @@ impl Held {
 impl EventTimeBuffer {
     /// An empty buffer for rows of `schema` with event time in column `time`.
     pub(crate) fn new(schema: SchemaRef, time: usize) -> Self {
-        Self { schema, time, held: Vec::new(), bytes: 0 }
+        let (has_written, passed) = (false, EventTime::MIN);
+        Self { schema, time, held: Vec::new(), bytes: 0, has_written, passed }
     }
 
     /// Holds a batch. Its event times must not be NULL: sources route such rows away.
@@ -74,6 +79,9 @@ impl EventTimeBuffer {
 
     /// Takes all rows before `bound` out, in canonical order; `None` if there are none.
     pub(crate) fn take_before(&mut self, bound: EventTime) -> Result<Option<RecordBatch>> {
+        // At the end of time nothing is left to write.
+        self.has_written &= bound != EventTime::MAX;
+        self.passed = self.passed.max(bound);
         let mut ready = Vec::new();
         let mut later = Vec::with_capacity(self.held.len());
         for held in std::mem::take(&mut self.held) {
@@ -86,6 +94,7 @@ impl EventTimeBuffer {
             let rest = held.batch.num_rows() - rows;
             if rest > 0 {
                 let kept = Held::new(held.batch.slice(rows, rest), held.times.slice(rows, rest));
+                let kept = Held { is_written: held.is_written, ..kept };
                 self.bytes += kept.bytes;
                 later.push(kept);
             }
@@ -123,14 +132,32 @@ impl EventTimeBuffer {
         self.take_before(EventTime(last(*time).saturating_add(1)).min(bound))
     }
 
-    /// Writes the rows; they belong to the same instances as the input's.
-    pub(crate) fn snapshot(&self, belongs: Belongs, state: &mut StateWriter<'_>) {
-        state.rows("rows", belongs, self.held.iter().map(|held| held.batch.clone()));
+    /// Writes the rows that have come, and until when they have gone, or all; they belong to the same instances as the
+    /// input's. If most have come there is little that need not be written: with all of them, nothing is read of those
+    /// that have gone.
+    pub(crate) fn snapshot(&mut self, belongs: Belongs, state: &mut StateWriter<'_>) {
+        let rows = |wanted: fn(&Held) -> bool| self.held.iter().filter(move |held| wanted(held));
+        let count = |wanted| rows(wanted).map(|held| held.batch.num_rows()).sum::<usize>();
+        let is_new: fn(&Held) -> bool = |held| !held.is_written;
+        if self.has_written && state.takes_changes() && 2 * count(is_new) <= count(|_| true) {
+            let keys = RowKeys::Passing { time: self.time, from: self.passed.0 };
+            state.changes("rows", belongs, keys, rows(is_new).map(|held| held.batch.clone()), []);
+        } else {
+            state.rows("rows", belongs, rows(|_| true).map(|held| held.batch.clone()));
+        }
+        self.note_written();
+    }
+
+    fn note_written(&mut self) {
+        (self.has_written, self.passed) = (true, EventTime::MIN);
+        self.held.iter_mut().for_each(|held| held.is_written = true);
     }
 
     /// Takes up rows that were written.
     pub(crate) fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
-        state.rows("rows")?.into_iter().try_for_each(|batch| self.push(batch))
+        state.rows("rows")?.into_iter().try_for_each(|batch| self.push(batch))?;
+        self.note_written();
+        Ok(())
     }
 
     /// What rows look like.
@@ -269,9 +296,11 @@ pub(crate) fn int64(values: impl IntoIterator<Item = i64>) -> ArrayRef {
 mod tests {
     use arrow::compute::cast;
     use arrow::datatypes::{Field, Int64Type, Schema};
+    use tidemill_plans::ids::Epoch;
     use tidemill_plans::time::event_time_type;
 
     use super::*;
+    use crate::state::Snapshot;
 
     fn batch(times: &[i64], values: &[i64]) -> RecordBatch {
         let schema =
@@ -293,6 +322,40 @@ mod tests {
         assert_eq!(values(&buffer.take_before(EventTime(6)).unwrap().unwrap()), [2, 9, 1]);
         assert_eq!(values(&buffer.take_before(EventTime::MAX).unwrap().unwrap()), [4]);
         assert_eq!(buffer.bytes(), 0);
+    }
+
+    #[test]
+    fn what_has_been_written_is_not_written_again() {
+        let mut buffer = EventTimeBuffer::new(batch(&[], &[]).schema(), 1);
+        let mut layers: Vec<Snapshot> = Vec::new();
+        let write = |buffer: &mut EventTimeBuffer, layers: &mut Vec<Snapshot>| {
+            let (epoch, mut snapshot) = (Epoch(layers.len() as u64 + 1), Snapshot::default());
+            let mut writer = match layers.last() {
+                None => snapshot.writer(epoch),
+                Some(_) => snapshot.writer_of_changes(epoch, Epoch(epoch.0 - 1)),
+            };
+            buffer.snapshot(Belongs::Anywhere, &mut writer);
+            layers.push(snapshot.clone());
+            let mut restored = EventTimeBuffer::new(batch(&[], &[]).schema(), 1);
+            let merged = [Snapshot::merged(layers.clone()).unwrap()];
+            restored.restore(&StateReader::new(&merged, 0, 1)).unwrap();
+            let held = restored.take_before(EventTime::MAX).unwrap();
+            (snapshot.row_count().unwrap(), held.map_or(Vec::new(), |held| values(&held)))
+        };
+        buffer.push(batch(&[1, 3, 5, 7], &[1, 3, 5, 7])).unwrap();
+        assert_eq!(write(&mut buffer, &mut layers), (4, vec![1, 3, 5, 7]));
+        buffer.take_before(EventTime(4)).unwrap();
+        // This one is behind the time that has passed.
+        buffer.push(batch(&[2], &[2])).unwrap();
+        assert_eq!(write(&mut buffer, &mut layers), (1, vec![2, 5, 7]));
+        buffer.push(batch(&[9], &[9])).unwrap();
+        assert_eq!(write(&mut buffer, &mut layers), (1, vec![2, 5, 7, 9]));
+        buffer.take_before(EventTime(6)).unwrap();
+        assert_eq!(write(&mut buffer, &mut layers), (0, vec![7, 9]));
+        buffer.push(batch(&[10, 11, 12], &[10, 11, 12])).unwrap();
+        assert_eq!(write(&mut buffer, &mut layers), (5, vec![7, 9, 10, 11, 12]), "most is new");
+        buffer.take_before(EventTime::MAX).unwrap();
+        assert_eq!(write(&mut buffer, &mut layers), (0, vec![]));
     }
 
     #[test]

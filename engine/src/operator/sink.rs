@@ -116,7 +116,7 @@ impl Operator for SinkOperator {
             // checkpoints anyway.
             self.write_partial()?;
         }
-        if let Some(waiting) = &self.waiting {
+        if let Some(waiting) = &mut self.waiting {
             waiting.snapshot(self.belongs.clone(), &mut state.part("waiting"));
         }
         state.rows("partial", self.belongs.clone(), self.partial.iter().cloned());

@@ -282,7 +282,7 @@ impl Operator for WindowAggregate {
         state.value("watermark", &self.watermark)?;
         state.value("closed", &self.closed)?;
         self.panes.snapshot(&mut state.part("panes"))?;
-        if let Some(waiting) = &self.waiting {
+        if let Some(waiting) = &mut self.waiting {
             waiting.snapshot(self.panes.belongs(), &mut state.part("waiting"));
         }
         if let Some(kept) = &self.kept {

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use tidemill_plans::ids::Epoch;
+use tidemill_plans::time::event_times;
 
 use super::seen_keys::SeenKeys;
 use super::{Changes, LaterRows, RowKeys, Rows, Snapshot, StateRows};
@@ -78,15 +80,43 @@ fn merged_rows(name: &str, newest: StateRows, older: &mut [Snapshot]) -> Result<
             }
         }
     }
+    let (bounds, keys) = bounds(&layers, keys);
     let changes = (!is_whole).then(|| Changes { keys: keys.clone(), gone: Rows::held(all_gone) });
-    let merged =
-        MergedRows { layers: layers.into_iter().map(|layer| layer.rows).collect(), keys, seen: Arc::new(seen) };
+    let layers = layers.into_iter().map(|layer| layer.rows).zip(bounds).collect();
+    let merged = MergedRows { layers, keys, seen: Arc::new(seen) };
     Ok(StateRows { belongs, rows: Rows::later(Arc::new(merged)), changes })
+}
+
+/// Of each layer, the newest first, from when on rows are left if time has passed rows; and how all of them together
+/// call rows.
+fn bounds(layers: &[StateRows], keys: RowKeys) -> (Vec<i64>, RowKeys) {
+    let (mut bounds, mut from) = (Vec::with_capacity(layers.len()), i64::MIN);
+    for layer in layers {
+        bounds.push(from);
+        if let Some(Changes { keys: RowKeys::Passing { from: own, .. }, .. }) = &layer.changes {
+            from = from.max(*own);
+        }
+    }
+    match keys {
+        RowKeys::Passing { time, .. } => (bounds, RowKeys::Passing { time, from }),
+        other => (bounds, other),
+    }
+}
+
+/// The rows from `from` on.
+fn not_passed(rows: RecordBatch, time: usize, from: i64) -> Result<Option<RecordBatch>> {
+    if time >= rows.num_columns() {
+        return Err(EngineError::State(String::from("the time of its rows is not among their columns")));
+    }
+    let times = event_times(rows.column(time))?;
+    let left: BooleanArray = times.values().iter().map(|time| Some(*time >= from)).collect();
+    Ok(Some(filter_record_batch(&rows, &left)?).filter(|rows| rows.num_rows() > 0))
 }
 
 /// Rows of layers, the newest first, without those that a newer layer has replaced or taken away.
 struct MergedRows {
-    layers: Vec<Rows>,
+    /// Each with the event time from which on its rows are left.
+    layers: Vec<(Rows, i64)>,
     keys: RowKeys,
     seen: Arc<SeenKeys>,
 }
@@ -95,11 +125,12 @@ impl LaterRows for MergedRows {
     /// Layer by layer, the oldest first.
     fn batches(&self) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
         let mut all: Box<dyn Iterator<Item = Result<RecordBatch>> + Send> = Box::new(std::iter::empty());
-        for (layer, rows) in self.layers.iter().enumerate().rev() {
-            let (seen, columns) = (Arc::clone(&self.seen), self.keys.columns().map(<[usize]>::to_vec));
-            let unseen = move |rows: Result<RecordBatch>| match &columns {
-                None => rows.map(Some),
-                Some(columns) => seen.unseen(layer, rows?, columns),
+        for (layer, (rows, from)) in self.layers.iter().enumerate().rev() {
+            let (seen, keys, from) = (Arc::clone(&self.seen), self.keys.clone(), *from);
+            let unseen = move |rows: Result<RecordBatch>| match &keys {
+                RowKeys::Each => rows.map(Some),
+                RowKeys::Passing { time, .. } => not_passed(rows?, *time, from),
+                RowKeys::Grouped(columns) | RowKeys::Exact(columns) => seen.unseen(layer, rows?, columns),
             };
             all = Box::new(all.chain(rows.all()?.filter_map(move |rows| unseen(rows).transpose())));
         }

@@ -65,6 +65,14 @@ pub enum RowKeys {
     Exact(Vec<usize>),
     /// Each row is one of its own: rows only come, or whoever reads them knows which are gone.
     Each,
+    /// Each row is one of its own, and goes once time has passed it: of those that were written before, these are left
+    /// whose event time, in this column, is not before `from`.
+    Passing {
+        /// The column.
+        time: usize,
+        /// In microseconds.
+        from: i64,
+    },
 }
 
 impl RowKeys {
@@ -72,7 +80,7 @@ impl RowKeys {
     fn columns(&self) -> Option<&[usize]> {
         match self {
             Self::Grouped(columns) | Self::Exact(columns) => Some(columns),
-            Self::Each => None,
+            Self::Each | Self::Passing { .. } => None,
         }
     }
 }

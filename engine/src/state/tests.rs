@@ -164,6 +164,39 @@ fn rows_that_only_come_are_behind_those_before_them() {
 }
 
 #[test]
+fn rows_that_time_has_passed_are_gone_from_the_layers_before() {
+    let layer = |epoch: u64, rows: &str, from: Option<i64>| {
+        let mut snapshot = Snapshot::default();
+        let rows = [parse_rows(&schema("v:int t:time"), rows).unwrap()];
+        match from {
+            None => snapshot.writer(Epoch(epoch)).rows("rows", Belongs::Anywhere, rows),
+            Some(from) => {
+                let keys = RowKeys::Passing { time: 1, from: from * 1_000_000 };
+                snapshot.writer_of_changes(Epoch(epoch), Epoch(epoch - 1)).changes(
+                    "rows",
+                    Belongs::Anywhere,
+                    keys,
+                    rows,
+                    [],
+                );
+            }
+        }
+        snapshot
+    };
+    let base = layer(1, "1 @1\n2 @5\n3 @9", None);
+    // A row may come behind the time that has passed: it is one of the next ones to go.
+    let changes = [layer(2, "4 @2\n5 @7", Some(5)), layer(3, "6 @9", Some(0)), layer(4, "7 @8", Some(8))];
+    assert_eq!(merged(&[base.clone(), changes[0].clone()]), "2 @5\n3 @9\n4 @2\n5 @7\n");
+    assert_eq!(merged(&[from_ref(&base), &changes[..2]].concat()), "2 @5\n3 @9\n4 @2\n5 @7\n6 @9\n");
+    assert_eq!(merged(&[from_ref(&base), &changes].concat()), "3 @9\n6 @9\n7 @8\n");
+    for parts in [0..2, 1..3, 0..3] {
+        let together = Snapshot::merged_changes(changes[parts.clone()].to_vec()).unwrap();
+        let layers = [from_ref(&base), &changes[..parts.start], from_ref(&together), &changes[parts.end..]].concat();
+        assert_eq!(merged(&layers), "3 @9\n6 @9\n7 @8\n", "{parts:?}");
+    }
+}
+
+#[test]
 fn changes_that_are_put_together_do_what_they_did_one_by_one() {
     let base = layer(1, "1 10\n2 20\n3 30\n4 40", None);
     let changes =

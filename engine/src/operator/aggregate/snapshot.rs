@@ -24,7 +24,7 @@ impl Aggregate {
         debug_assert!(!self.has_gathered(), "changes are emitted before a barrier");
         state.value("watermark", &self.watermark)?;
         state.value("next_clean_up", &self.next_clean_up)?;
-        if let Some(waiting) = &self.waiting {
+        if let Some(waiting) = &mut self.waiting {
             waiting.snapshot(Belongs::ToKeys(self.key_columns.clone()), &mut state.part("waiting"));
         }
         let (keys, changed) = (self.key_columns.len(), self.unwritten.take(state));
