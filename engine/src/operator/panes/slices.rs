@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{take_arrays, take_record_batch};
+use arrow::array::{ArrayRef, AsArray, UInt32Array};
+use arrow::compute::take_arrays;
 use arrow::datatypes::Int64Type;
 use tidemill_plans::node::TimeWindow;
 
@@ -70,9 +70,7 @@ impl Panes {
             let mut dictionary = Dictionary::new(&self.key_schema)?;
             let mut parts = Vec::new();
             for start in &slices.panes {
-                let rows = view.at(*start, hashes.clone())?;
-                let order = in_order_of_pieces(&rows)?;
-                for (_, groups) in self.partials(&take_record_batch(&rows, &order)?)? {
+                for (_, groups) in self.partials(&view.at(*start, hashes.clone())?)? {
                     let numbers = dictionary.number(groups.keys(), groups.rows())?;
                     parts.push(Arc::new(Partial { groups, numbers }));
                 }
@@ -120,23 +118,17 @@ impl Panes {
     /// What a pane has of some keys on disk.
     fn found(&self, view: &BatchesView, start: i64, asked: &Asked) -> Result<Vec<Arc<Partial>>> {
         let (places, rows) = view.find(start, &asked.keys)?;
-        let order = in_order_of_pieces(&rows)?;
-        let mut numbers = order.values().iter().map(|row| asked.numbers[places[*row as usize]]);
-        let partials = self.partials(&take_record_batch(&rows, &order)?)?.into_iter();
+        let pieces = named(&rows, "partial")?.as_primitive::<Int64Type>();
+        let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
+        order.sort_by_key(|row| pieces.value(*row as usize));
+        let mut numbers = order.iter().map(|row| asked.numbers[places[*row as usize]]);
+        let partials = self.partials(&rows)?.into_iter();
         let partial = |(_, groups): (_, super::PartialGroups)| {
             let numbers = numbers.by_ref().take(groups.rows()).collect();
             Arc::new(Partial { groups, numbers })
         };
         Ok(partials.map(partial).collect())
     }
-}
-
-/// The places of rows of one pane, piece by piece, in which they have been put.
-fn in_order_of_pieces(rows: &RecordBatch) -> Result<UInt32Array> {
-    let pieces = named(rows, "partial")?.as_primitive::<Int64Type>();
-    let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
-    order.sort_by_key(|row| pieces.value(*row as usize));
-    Ok(UInt32Array::from(order))
 }
 
 /// The hashes of one of so many slices.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::iter::repeat_n;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::Int64Type;
 
 use super::{Open, Panes, Piece, Place};
@@ -82,14 +82,27 @@ impl Panes {
 
     /// Takes up panes that were written.
     pub(in crate::operator) fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        self.has_written = true;
         let mut found: BTreeMap<Place, Vec<PartialGroups>> = BTreeMap::new();
-        for batch in state.rows("groups")? {
-            for (place, groups) in self.partials(&batch)? {
-                found.entry(place).or_default().push(groups);
+        for batch in state.batches("groups")? {
+            for (place, groups) in self.partials(&batch?)? {
+                if self.spilling.is_limited() {
+                    // Rows that come find their pane on disk all the same.
+                    self.put_piece(place, true, &groups)?;
+                    self.next_piece = self.next_piece.max(place.1.saturating_add(1));
+                } else {
+                    found.entry(place).or_default().push(groups);
+                }
             }
         }
-        self.next_piece = found.keys().map(|(_, piece)| piece.saturating_add(1)).max().unwrap_or_default();
-        self.has_written = true;
+        self.spilling.flush()?;
+        self.take_up_all(found)
+    }
+
+    /// Takes up all pieces there are into memory.
+    fn take_up_all(&mut self, found: BTreeMap<Place, Vec<PartialGroups>>) -> Result<()> {
+        let next = found.keys().map(|(_, piece)| piece.saturating_add(1)).max();
+        self.next_piece = self.next_piece.max(next.unwrap_or_default());
         let mut found = found.into_iter().peekable();
         while let Some(((start, piece), parts)) = found.next() {
             let mut pieces = vec![(piece, PartialGroups::concat(&parts)?)];
@@ -99,14 +112,11 @@ impl Panes {
             }
             self.take_up(start, pieces)?;
         }
-        self.spilling.flush()
+        Ok(())
     }
 
     /// Takes up the pieces of a pane, in their order.
     fn take_up(&mut self, start: i64, pieces: Vec<(i64, PartialGroups)>) -> Result<()> {
-        if self.spilling.is_limited() {
-            return pieces.iter().try_for_each(|(number, groups)| self.put_piece((start, *number), true, groups));
-        }
         let in_order = self.calls.iter().any(|call| call.order_matters);
         if in_order && (self.dictionary.is_some() || pieces.len() == 1) {
             return pieces.into_iter().try_for_each(|(number, groups)| self.push_piece(start, number, groups, true));
@@ -126,12 +136,18 @@ impl Panes {
         Ok(())
     }
 
-    /// The partials in a batch.
+    /// The partials in a batch, pane by pane, piece by piece: on disk their rows are in another order.
     pub(super) fn partials(&self, batch: &RecordBatch) -> Result<Vec<(Place, PartialGroups)>> {
-        let all = PartialGroups::from_columns(batch, self.keys.len(), self.calls.len());
+        let mut all = PartialGroups::from_columns(batch, self.keys.len(), self.calls.len());
         let starts = named(batch, "pane")?.as_primitive::<Int64Type>().values();
         let numbers = named(batch, "partial")?.as_primitive::<Int64Type>().values();
-        let places: Vec<Place> = starts.iter().copied().zip(numbers.iter().copied()).collect();
+        let mut places: Vec<Place> = starts.iter().copied().zip(numbers.iter().copied()).collect();
+        if !places.is_sorted() {
+            let mut order: Vec<u32> = (0..places.len() as u32).collect();
+            order.sort_by_key(|row| places[*row as usize]);
+            places = order.iter().map(|row| places[*row as usize]).collect();
+            all = all.take(&UInt32Array::from(order))?;
+        }
         let (mut partials, mut start) = (Vec::new(), 0);
         for same in places.chunk_by(|a, b| a == b) {
             partials.push((same[0], all.slice(start, same.len())));

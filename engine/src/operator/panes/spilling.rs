@@ -126,7 +126,9 @@ impl Panes {
     pub(super) fn put_piece(&mut self, place: Place, is_written: bool, groups: &PartialGroups) -> Result<()> {
         if groups.rows() > 0 {
             let pane = self.panes.entry(place.0).or_default();
-            pane.away.push(place.1);
+            if !pane.away.contains(&place.1) {
+                pane.away.push(place.1);
+            }
             pane.away_rows += groups.rows();
         }
         self.spilling.add(place, is_written, groups)
