@@ -101,6 +101,11 @@ impl HeldRows {
         self.kept = self.rows;
     }
 
+    /// The batch that has this number.
+    pub(super) fn batch(&self, number: u32) -> &RecordBatch {
+        &self.batches[number as usize]
+    }
+
     /// Of rows that are in one batch, as they are after a clean-up, so many from this number on.
     pub(super) fn slice(&self, first: u32, rows: usize) -> RecordBatch {
         debug_assert!(self.batches.len() == 1, "there has been a clean-up");

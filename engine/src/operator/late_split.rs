@@ -13,9 +13,9 @@ use tidemill_plans::node::{LateSplitNode, LateWindows, WindowSpec};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
-use super::sessions::Sessions;
+use super::sessions::{Sessions, parts};
 use crate::error::Result;
-use crate::state::{StateReader, StateWriter};
+use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// See [`LateSplitNode`].
@@ -35,13 +35,18 @@ enum Windows {
 }
 
 impl LateSplit {
-    pub(super) fn new(node: &LateSplitNode, input: &SchemaRef, output: SchemaRef) -> Result<Self> {
+    pub(super) fn new(
+        node: &LateSplitNode,
+        input: &SchemaRef,
+        output: SchemaRef,
+        memory: &StateMemory,
+    ) -> Result<Self> {
         let windows = match &node.windows {
             LateWindows::Fixed(window) => Windows::Fixed(*window, Watermark::MIN),
             LateWindows::Session { keys, gap } => {
                 let columns: Vec<usize> = keys.iter().copied().chain([node.time]).collect();
                 let own: Vec<usize> = (0..keys.len()).collect();
-                let sessions = Sessions::new(Arc::new(input.project(&columns)?), &own, keys.len(), *gap)?;
+                let sessions = Sessions::new(Arc::new(input.project(&columns)?), &own, keys.len(), *gap, memory)?;
                 Windows::Session { columns, sessions: Box::new(sessions) }
             }
         };
@@ -88,7 +93,9 @@ impl Operator for LateSplit {
         match &mut self.windows {
             Windows::Fixed(_, watermark) => *watermark = watermarks.min(),
             Windows::Session { sessions, .. } => {
-                sessions.advance(watermarks.min())?;
+                for part in parts(&sessions.advance(watermarks.min())?) {
+                    sessions.close(part)?;
+                }
                 sessions.clean_up()?;
             }
         }
@@ -97,7 +104,7 @@ impl Operator for LateSplit {
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
-        match &self.windows {
+        match &mut self.windows {
             Windows::Fixed(_, watermark) => state.value("watermark", watermark),
             Windows::Session { sessions, .. } => sessions.snapshot(&mut state.part("sessions")),
         }
@@ -110,6 +117,13 @@ impl Operator for LateSplit {
                 Ok(())
             }
             Windows::Session { sessions, .. } => sessions.restore(&state.part("sessions")),
+        }
+    }
+
+    fn spilled_bytes(&self) -> u64 {
+        match &self.windows {
+            Windows::Fixed(..) => 0,
+            Windows::Session { sessions, .. } => sessions.disk_bytes(),
         }
     }
 

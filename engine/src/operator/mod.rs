@@ -160,9 +160,11 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::Filter(filter) => Box::new(filter::Filter::new(filter, &inputs[0])?),
         NodeKind::WindowAssign(assign) => Box::new(window_assign::WindowAssign::new(assign, output)),
         NodeKind::SessionAssign(session) => {
-            Box::new(session_window::SessionAssign::new(session, Arc::clone(&inputs[0]), output)?)
+            Box::new(session_window::SessionAssign::new(session, Arc::clone(&inputs[0]), output, &env.state_memory)?)
         }
-        NodeKind::LateSplit(split) => Box::new(late_split::LateSplit::new(split, &inputs[0], output)?),
+        NodeKind::LateSplit(split) => {
+            Box::new(late_split::LateSplit::new(split, &inputs[0], output, &env.state_memory)?)
+        }
         NodeKind::WindowAggregate(aggregate) => Box::new(window_aggregate::WindowAggregate::new(
             aggregate,
             Arc::clone(&inputs[0]),
@@ -170,7 +172,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
             &env.state_memory,
         )?),
         NodeKind::SessionWindow(session) => {
-            Box::new(session_window::SessionWindow::new(session, Arc::clone(&inputs[0]), output)?)
+            Box::new(session_window::SessionWindow::new(session, Arc::clone(&inputs[0]), output, &env.state_memory)?)
         }
         NodeKind::Aggregate(aggregate) => {
             Box::new(aggregate::Aggregate::new(aggregate, Arc::clone(&inputs[0]), output, &env.state_memory)?)

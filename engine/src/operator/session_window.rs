@@ -12,12 +12,12 @@ use tidemill_plans::node::{SessionAssignNode, SessionWindowNode};
 
 use super::Operator;
 use super::groups::{AggregateCall, Groups, key_schema, numbered_key_schema};
-use super::sessions::{Session, Sessions};
+use super::sessions::{Session, Sessions, parts};
 use super::window_aggregate::finish_windows;
 use super::window_assign::window_columns;
 use crate::error::Result;
 use crate::rows::canonical_key;
-use crate::state::{StateReader, StateWriter};
+use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// See [`SessionWindowNode`].
@@ -36,7 +36,12 @@ pub(super) struct SessionAssign {
 }
 
 impl SessionWindow {
-    pub(super) fn new(node: &SessionWindowNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
+    pub(super) fn new(
+        node: &SessionWindowNode,
+        input: SchemaRef,
+        output: SchemaRef,
+        memory: &StateMemory,
+    ) -> Result<Self> {
         let calls: Result<Vec<_>> = node.aggregates.iter().map(|call| AggregateCall::new(call, &input)).collect();
         let calls = calls?;
         Ok(Self {
@@ -44,13 +49,13 @@ impl SessionWindow {
             output,
             closing: Groups::new(&numbered_key_schema(&key_schema(&input, &node.keys)), &calls)?,
             calls,
-            sessions: Sessions::new(input, &node.keys, node.time, node.gap)?,
+            sessions: Sessions::new(input, &node.keys, node.time, node.gap, memory)?,
         })
     }
 
     /// One row a session.
     fn aggregate(&mut self, sessions: &[Session]) -> Result<RecordBatch> {
-        let rows = self.sessions.rows(sessions)?;
+        let rows = self.sessions.close(sessions)?;
         let numbers = sessions.iter().enumerate().flat_map(|(at, session)| repeat_n(at as i64, session.len()));
         let mut keys: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(numbers))];
         keys.extend(self.keys.iter().map(|key| canonical_key(rows.column(*key))));
@@ -65,9 +70,8 @@ impl Operator for SessionWindow {
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
-        let complete = self.sessions.advance(watermarks.min())?;
-        if !complete.is_empty() {
-            ctx.emit(self.aggregate(&complete)?);
+        for part in parts(&self.sessions.advance(watermarks.min())?) {
+            ctx.emit(self.aggregate(part)?);
         }
         self.sessions.clean_up()?;
         ctx.emit_watermark(self.sessions.output_watermark());
@@ -82,14 +86,23 @@ impl Operator for SessionWindow {
         self.sessions.restore(state)
     }
 
+    fn spilled_bytes(&self) -> u64 {
+        self.sessions.disk_bytes()
+    }
+
     fn state_bytes(&self) -> usize {
         self.sessions.bytes()
     }
 }
 
 impl SessionAssign {
-    pub(super) fn new(node: &SessionAssignNode, input: SchemaRef, output: SchemaRef) -> Result<Self> {
-        Ok(Self { output, sessions: Sessions::new(input, &node.keys, node.time, node.gap)? })
+    pub(super) fn new(
+        node: &SessionAssignNode,
+        input: SchemaRef,
+        output: SchemaRef,
+        memory: &StateMemory,
+    ) -> Result<Self> {
+        Ok(Self { output, sessions: Sessions::new(input, &node.keys, node.time, node.gap, memory)? })
     }
 }
 
@@ -99,10 +112,9 @@ impl Operator for SessionAssign {
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
-        let complete = self.sessions.advance(watermarks.min())?;
-        if !complete.is_empty() {
-            let mut columns = self.sessions.rows(&complete)?.columns().to_vec();
-            let windows = complete.iter().flat_map(|one| repeat_n(self.sessions.window(one), one.len()));
+        for part in parts(&self.sessions.advance(watermarks.min())?) {
+            let mut columns = self.sessions.close(part)?.columns().to_vec();
+            let windows = part.iter().flat_map(|one| repeat_n(self.sessions.window(one), one.len()));
             columns.extend(window_columns(windows));
             ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), columns)?);
         }
@@ -117,6 +129,10 @@ impl Operator for SessionAssign {
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
         self.sessions.restore(state)
+    }
+
+    fn spilled_bytes(&self) -> u64 {
+        self.sessions.disk_bytes()
     }
 
     fn state_bytes(&self) -> usize {

@@ -8,21 +8,28 @@
 //! moment such a row may come: a session stays open for it, or what is in it would depend on when the
 //! watermark came.
 
+mod closing;
 mod snapshot;
+mod spilling;
 
 use std::collections::BTreeMap;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 use hashbrown::HashMap;
 use tidemill_plans::node::TimeWindow;
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
+pub(super) use self::closing::parts;
+use self::snapshot::Written;
+use self::spilling::Spilling;
 use super::held_rows::{HeldRows, Place};
+use super::state_rows::with_note;
 use crate::error::Result;
 use crate::rows::{EventTimeBuffer, canonical_key};
+use crate::state::StateMemory;
 use crate::task::OperatorContext;
 
 /// See the [module](self).
@@ -32,7 +39,14 @@ pub(super) struct Sessions {
     gap: i64,
     converter: RowConverter,
     waiting: EventTimeBuffer,
+    /// With ids behind their columns.
     held: HeldRows,
+    /// How many rows open sessions have, wherever they are.
+    rows: usize,
+    /// Of the next row: ids grow as rows are put into sessions, and the rows of a session are in their order.
+    next_id: u64,
+    written: Written,
+    spilling: Spilling,
     /// The open sessions of each key.
     by_key: HashMap<Box<[u8]>, Vec<Session>>,
     /// The keys of open sessions by their end and number.
@@ -49,18 +63,29 @@ pub(super) struct Session {
     first: i64,
     last: i64,
     rows: Vec<Place>,
+    /// Whether it has got rows since something had to go to disk.
+    touched: bool,
+    /// What is on disk: chunks of rows, and how many rows.
+    away: Vec<u64>,
+    away_rows: usize,
 }
 
 impl Sessions {
-    pub(super) fn new(input: SchemaRef, keys: &[usize], time: usize, gap: i64) -> Result<Self> {
+    pub(super) fn new(input: SchemaRef, keys: &[usize], time: usize, gap: i64, memory: &StateMemory) -> Result<Self> {
+        let id = Field::new("id", DataType::UInt64, false);
+        let with_ids: Vec<_> = input.fields().iter().cloned().chain([id.into()]).collect();
         let fields = keys.iter().map(|key| SortField::new(input.field(*key).data_type().clone())).collect();
         Ok(Self {
             keys: keys.to_vec(),
             time,
             gap,
             converter: RowConverter::new(fields)?,
-            waiting: EventTimeBuffer::new(SchemaRef::clone(&input), time),
-            held: HeldRows::new(input),
+            waiting: EventTimeBuffer::new(input, time),
+            held: HeldRows::new(SchemaRef::new(Schema::new(with_ids))),
+            rows: 0,
+            next_id: 0,
+            written: Written::default(),
+            spilling: Spilling::new(memory),
             by_key: HashMap::new(),
             by_end: BTreeMap::new(),
             next: 0,
@@ -103,16 +128,11 @@ impl Sessions {
     /// Moves time on. The sessions that have closed by that, in the order of their ends.
     pub(super) fn advance(&mut self, watermark: Watermark) -> Result<Vec<Session>> {
         while let Some(rows) = self.waiting.take_chunk_before(watermark.0)? {
-            self.add(rows)?;
+            self.add(&rows)?;
+            self.make_room()?;
         }
         self.watermark = watermark;
         Ok(self.take_complete())
-    }
-
-    /// The rows of sessions, session by session. They are held until the next [`Self::clean_up`].
-    pub(super) fn rows(&self, sessions: &[Session]) -> Result<RecordBatch> {
-        let places: Vec<Place> = sessions.iter().flat_map(|session| &session.rows).copied().collect();
-        self.held.gather(&places)
     }
 
     /// A session's window.
@@ -122,9 +142,11 @@ impl Sessions {
 
     /// Drops the rows of sessions that have closed, if it is worth it.
     pub(super) fn clean_up(&mut self) -> Result<()> {
-        if !self.held.wants_clean_up() && !self.by_key.is_empty() {
-            return Ok(());
-        }
+        if self.held.wants_clean_up() || self.by_key.is_empty() { self.compact() } else { Ok(()) }
+    }
+
+    /// Drops the rows that are of no open session, or on disk.
+    fn compact(&mut self) -> Result<()> {
         let mut live: Vec<Place> = Vec::new();
         for place in self.by_key.values_mut().flatten().flat_map(|session| &mut session.rows) {
             live.push(*place);
@@ -140,7 +162,16 @@ impl Sessions {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.waiting.bytes() + self.held.bytes() + self.held.rows() * size_of::<Place>()
+        self.waiting.bytes() + self.held_bytes() + self.written.bytes() + self.spilling.memory_bytes()
+    }
+
+    /// Bytes of what could be on disk.
+    fn held_bytes(&self) -> usize {
+        self.held.bytes() + self.held.rows() * size_of::<Place>()
+    }
+
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.spilling.disk_bytes()
     }
 
     /// The keys of a batch as bytes; `None` where there are no key columns.
@@ -153,9 +184,17 @@ impl Sessions {
     }
 
     /// Puts rows, which are in order, into their sessions.
-    fn add(&mut self, rows: RecordBatch) -> Result<()> {
+    fn add(&mut self, rows: &RecordBatch) -> Result<()> {
+        let first = self.next_id;
+        self.next_id += rows.num_rows() as u64;
+        self.hold(with_note(rows, "id", UInt64Array::from_iter_values(first..self.next_id))?)
+    }
+
+    /// Puts rows with ids into their sessions. Which rows are of one does not depend on the order in which they come.
+    fn hold(&mut self, rows: RecordBatch) -> Result<()> {
         let times = event_times(rows.column(self.time))?;
         let keys = self.key_rows(&rows)?;
+        self.rows += rows.num_rows();
         let batch = self.held.push(rows);
         for (row, time) in times.values().iter().enumerate() {
             self.add_row(key_of(&keys, row), *time, (batch, row as u32));
@@ -168,7 +207,7 @@ impl Sessions {
         let mut touched = sessions.extract_if(.., |session| session.touches(time, self.gap));
         let mut session = touched.next().unwrap_or_else(|| {
             self.next += 1;
-            Session { number: self.next, first: time, last: time, rows: Vec::new() }
+            Session::new(self.next, time)
         });
         self.by_end.remove(&session.end(self.gap));
         for other in touched {
@@ -178,6 +217,7 @@ impl Sessions {
         session.first = session.first.min(time);
         session.last = session.last.max(time);
         session.rows.push(place);
+        session.touched = true;
         self.by_end.insert(session.end(self.gap), Box::from(key));
         sessions.push(session);
     }
@@ -202,9 +242,14 @@ impl Sessions {
 }
 
 impl Session {
+    fn new(number: u64, time: i64) -> Self {
+        let (rows, away) = (Vec::new(), Vec::new());
+        Self { number, first: time, last: time, rows, touched: true, away, away_rows: 0 }
+    }
+
     /// How many rows it has.
     pub(super) fn len(&self) -> usize {
-        self.rows.len()
+        self.rows.len() + self.away_rows
     }
 
     /// Whether a row at `time` belongs to it.
@@ -225,6 +270,8 @@ impl Session {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         self.rows.extend(other.rows);
+        self.away.extend(other.away);
+        self.away_rows += other.away_rows;
     }
 }
 

@@ -136,7 +136,8 @@ impl NodeKind {
             Self::IntervalJoin(join) => !join.left_keys.is_empty(),
             Self::TemporalJoin(join) => !join.left_keys.is_empty(),
             Self::WindowAggregate(aggregate) => !aggregate.keys.is_empty(),
-            Self::Normalize(_) => true,
+            Self::LateSplit(split) => matches!(split.windows, LateWindows::Session { .. }),
+            Self::Normalize(_) | Self::SessionWindow(_) | Self::SessionAssign(_) => true,
             Self::TopN(top) => !top.partition.is_empty() && !matches!(top.emit, TopNEmit::OnClose { .. }),
             // Where rows wait for others behind them, each partition is needed at any time.
             Self::OverWindow(over) => {

@@ -1,5 +1,7 @@
 //! Sessions by hand, and against a slow reference over random streams.
 
+mod spilling;
+
 use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};

@@ -1,56 +1,100 @@
-//! Open sessions as their rows, with the number of the session behind the columns.
+//! Open sessions as their rows, with ids behind the columns: a row is written once, and named once when its session has
+//! closed.
 //!
-//! The order of a session's rows, and of the sessions of a key, is kept: a row that joins two sessions puts
-//! the rows of one behind those of the other, and sums of floats show it.
+//! Nothing is written of the sessions themselves, for rows make the same ones in whatever order they are read. A session's
+//! rows are in the order of their ids, which are not changed: sums of floats show it. Ids are those of one instance, so
+//! rows are called by their keys, too.
 
-use std::iter::repeat_n;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt64Array};
-use arrow::compute::{max, min};
-use arrow::datatypes::{DataType, Field, Schema, UInt64Type};
-use tidemill_plans::time::event_times;
+use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt64Array};
+use arrow::compute::{filter_record_batch, max};
+use arrow::datatypes::UInt64Type;
 
-use super::{Session, Sessions, key_of};
+use super::Sessions;
 use crate::error::Result;
-use crate::operator::held_rows::Place;
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::operator::held_rows::{HeldRows, Place};
+use crate::operator::state_rows::{STATE_ROWS, other_columns, take_note};
+use crate::state::spill::Part;
+use crate::state::{Belongs, RowKeys, StateReader, StateWriter};
 
-/// Rows written at a time, but for those of one session. Tests want to see several batches.
-const BATCH_ROWS: usize = if cfg!(test) { 3 } else { 1 << 16 };
+/// So many rows that are gone are remembered, however few there are.
+const GONE_MIN: usize = if cfg!(test) { 4 } else { 4096 };
 
-impl Sessions {
-    /// Writes everything.
-    pub(in crate::operator) fn snapshot(&self, state: &mut StateWriter<'_>) -> Result<()> {
-        let belongs = Belongs::ToKeys(self.keys.clone());
-        state.value("watermark", &self.watermark)?;
-        self.waiting.snapshot(belongs.clone(), &mut state.part("waiting"));
-        let mut keys: Vec<&Vec<Session>> = self.by_key.values().collect();
-        keys.sort_unstable_by_key(|sessions| sessions.first().map(|session| session.number));
-        let (mut batches, mut batch, mut rows) = (Vec::new(), Vec::new(), 0);
-        for session in keys.into_iter().flatten() {
-            batch.push(session);
-            rows += session.len();
-            if rows >= BATCH_ROWS {
-                batches.push(self.session_rows(&std::mem::take(&mut batch))?);
-                rows = 0;
-            }
+/// What state has. Nothing is noted before it has been written.
+#[derive(Default)]
+pub(super) struct Written {
+    /// The id of the first row that it lacks.
+    first_new: Option<u64>,
+    /// The keys and ids of rows that are gone since.
+    gone: Vec<RecordBatch>,
+    gone_rows: usize,
+}
+
+impl Written {
+    /// Rows from this id on are in no state that changes go on from.
+    pub(super) fn first_new(&self) -> u64 {
+        self.first_new.unwrap_or_default()
+    }
+
+    /// Rows are gone, so many are left. If that is less than what is gone, all of them are written next.
+    pub(super) fn note_gone(&mut self, rows: &RecordBatch, keys: &[usize], left: usize) -> Result<()> {
+        let Some(first_new) = self.first_new else { return Ok(()) };
+        let columns: Vec<usize> = keys.iter().copied().chain([rows.num_columns() - 1]).collect();
+        let names = rows.project(&columns)?;
+        let (_, ids) = take_note::<UInt64Array>(&names)?;
+        let is_written: BooleanArray = ids.values().iter().map(|id| Some(*id < first_new)).collect();
+        self.gone_rows += is_written.true_count();
+        if left == 0 || self.gone_rows > left.max(GONE_MIN) {
+            *self = Self::default();
+        } else if is_written.true_count() > 0 {
+            self.gone.push(filter_record_batch(&names, &is_written)?);
         }
-        batches.push(self.session_rows(&batch)?);
-        state.rows("sessions", belongs, batches);
         Ok(())
     }
 
-    /// The rows of sessions, session by session, with the session's number.
-    fn session_rows(&self, sessions: &[&Session]) -> Result<RecordBatch> {
-        let places: Vec<Place> = sessions.iter().flat_map(|session| &session.rows).copied().collect();
-        let rows = self.held.gather(&places)?;
-        let numbers = sessions.iter().flat_map(|session| repeat_n(session.number, session.len()));
-        let number = Arc::new(Field::new("session", DataType::UInt64, false));
-        let fields: Vec<_> = rows.schema().fields().iter().cloned().chain([number]).collect();
-        let mut columns = rows.columns().to_vec();
-        columns.push(Arc::new(UInt64Array::from_iter_values(numbers)) as ArrayRef);
-        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    pub(super) fn bytes(&self) -> usize {
+        self.gone.iter().map(RecordBatch::get_array_memory_size).sum()
+    }
+}
+
+/// The id of a row that is held.
+pub(super) fn id_of(held: &HeldRows, (batch, row): Place) -> u64 {
+    let batch = held.batch(batch);
+    batch.column(batch.num_columns() - 1).as_primitive::<UInt64Type>().value(row as usize)
+}
+
+impl Sessions {
+    /// Writes the rows that have come, and which are gone, or all.
+    pub(in crate::operator) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        let belongs = Belongs::ToKeys(self.keys.clone());
+        state.value("watermark", &self.watermark)?;
+        self.waiting.snapshot(belongs.clone(), &mut state.part("waiting"));
+        let written = std::mem::take(&mut self.written);
+        let changes = written.first_new.filter(|_| state.takes_changes());
+        let batches = self.rows_since(changes.unwrap_or_default())?;
+        let id = self.waiting.schema().fields().len();
+        match changes {
+            Some(_) => {
+                let keys = RowKeys::Exact(self.keys.iter().copied().chain([id]).collect());
+                state.changes("rows", belongs.clone(), keys, batches, written.gone);
+            }
+            None => state.rows("rows", belongs.clone(), batches),
+        }
+        if let Some(away) = self.spilling.view(changes.map(|_| Part::Unwritten)) {
+            state.later("rows", belongs, Arc::new(away));
+        }
+        self.spilling.note_written();
+        self.written.first_new = Some(self.next_id);
+        Ok(())
+    }
+
+    /// The rows in memory from this id on, of open sessions.
+    fn rows_since(&self, first: u64) -> Result<Vec<RecordBatch>> {
+        let rows = self.by_key.values().flatten().flat_map(|session| &session.rows).copied();
+        let mut places: Vec<Place> = rows.filter(|place| id_of(&self.held, *place) >= first).collect();
+        places.sort_unstable();
+        places.chunks(STATE_ROWS).map(|part| self.held.gather(part)).collect()
     }
 
     /// Takes up what was written.
@@ -59,45 +103,23 @@ impl Sessions {
             self.watermark = least;
         }
         self.waiting.restore(&state.part("waiting"))?;
-        let mut found = Vec::new();
-        for batch in state.rows("sessions")? {
-            self.read_sessions(&batch, &mut found)?;
+        // What has no room meanwhile is in state, too.
+        self.written.first_new = Some(u64::MAX);
+        for batch in state.batches("rows")? {
+            let batch = batch?;
+            let ids = batch.columns().last().and_then(|ids| ids.as_primitive_opt::<UInt64Type>());
+            let last = max(ids.ok_or_else(other_columns)?).unwrap_or_default();
+            self.next_id = self.next_id.max(last.saturating_add(1));
+            self.hold(batch)?;
+            self.make_room()?;
         }
-        self.open(found);
-        Ok(())
-    }
-
-    /// Holds the rows of a batch; adds its sessions, each with its key. A session is never parted between
-    /// batches.
-    fn read_sessions(&mut self, batch: &RecordBatch, found: &mut Vec<(Box<[u8]>, Session)>) -> Result<()> {
-        let columns = batch.num_columns() - 1;
-        let rows = batch.project(&(0..columns).collect::<Vec<_>>())?;
-        let numbers = batch.column(columns).as_primitive::<UInt64Type>().values();
-        let keys = self.key_rows(&rows)?;
-        let times = event_times(rows.column(self.time))?;
-        let held = self.held.push(rows);
-        let mut start = 0;
-        for same in numbers.chunk_by(|a, b| a == b) {
-            let own = times.slice(start, same.len());
-            let rows = (start..start + same.len()).map(|row| (held, row as u32)).collect();
-            let (first, last) = (min(&own).unwrap_or_default(), max(&own).unwrap_or_default());
-            found.push((Box::from(key_of(&keys, start)), Session { number: same[0], first, last, rows }));
-            start += same.len();
+        self.written.first_new = Some(self.next_id);
+        // Before rows had ids, they were written session by session, in order, with its number.
+        for batch in state.batches("sessions")? {
+            let (rows, _) = take_note::<UInt64Array>(&batch?)?;
+            self.add(&rows)?;
+            self.written.first_new = None;
         }
         Ok(())
-    }
-
-    /// Opens sessions, numbered anew in the order of their numbers: several instances had the same ones.
-    fn open(&mut self, mut found: Vec<(Box<[u8]>, Session)>) {
-        let mut order: Vec<usize> = (0..found.len()).collect();
-        order.sort_by_key(|place| found[*place].1.number);
-        for place in order {
-            self.next += 1;
-            found[place].1.number = self.next;
-        }
-        for (key, session) in found {
-            self.by_end.insert(session.end(self.gap), key.clone());
-            self.by_key.entry(key).or_default().push(session);
-        }
     }
 }

@@ -76,7 +76,7 @@ impl SpilledBatches {
     pub(crate) fn view(&self, only: Option<Part>, rows_at_a_time: usize) -> Option<BatchesView> {
         let made = self.made.as_ref().filter(|made| made.rows.len() > 0)?;
         let schema = Arc::clone(&made.schema);
-        Some(BatchesView { view: made.rows.view(only), schema, rows_at_a_time })
+        Some(BatchesView { view: made.rows.view(only), schema, rows_at_a_time, skipped: 0 })
     }
 
     /// A snapshot has everything that is here.
@@ -112,9 +112,16 @@ pub(crate) struct BatchesView {
     view: SpilledView,
     schema: SchemaRef,
     rows_at_a_time: usize,
+    /// How many of the first columns state does not have.
+    skipped: usize,
 }
 
 impl BatchesView {
+    /// The same, but in state are no keys, which have so many columns.
+    pub(crate) fn without_keys(self, keys: usize) -> Self {
+        Self { skipped: keys, ..self }
+    }
+
     /// The rows with a stamp whose keys have such hashes; see [`SpilledView::at`].
     pub(crate) fn at(&self, stamp: i64, hashes: RangeInclusive<u64>) -> Result<RecordBatch> {
         let (keys, known) = self.view.at(stamp, hashes)?;
@@ -132,9 +139,10 @@ impl BatchesView {
 
 impl LaterRows for BatchesView {
     fn batches(&self) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
-        let schema = Arc::clone(&self.schema);
+        let (schema, skipped) = (Arc::clone(&self.schema), self.skipped);
         let batch = move |(keys, known): (Vec<_>, Vec<_>)| {
-            Ok(RecordBatch::try_new(Arc::clone(&schema), [keys, known].concat())?)
+            let whole = RecordBatch::try_new(Arc::clone(&schema), [keys, known].concat())?;
+            Ok(whole.project(&(skipped..whole.num_columns()).collect::<Vec<_>>())?)
         };
         Ok(Box::new(self.view.scan(self.rows_at_a_time)?.map(move |part| part.and_then(&batch))))
     }
