@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::datatypes::Int64Type;
 
-use super::{Open, Panes, Piece, Place};
+use super::{Open, Pane, Panes, Piece, Place};
 use crate::error::Result;
 use crate::operator::groups::{PartialGroups, named};
 use crate::state::spill::Part;
@@ -37,17 +37,16 @@ impl Panes {
     /// Writes the pieces that have come or changed, or all.
     pub(in crate::operator) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         let is_change = std::mem::replace(&mut self.has_written, true) && state.takes_changes();
-        let batches = self.write(is_change)?;
         let belongs = Belongs::to_first(self.keys.len());
         let (panes, pieces): (Vec<i64>, Vec<i64>) = std::mem::take(&mut self.gone).into_iter().unzip();
         if is_change {
             let gone = [("pane", panes), ("partial", pieces)];
             let gone = gone.map(|(name, values)| (name, Arc::new(Int64Array::from(values)) as ArrayRef));
             let keys = RowKeys::Exact(vec![self.keys.len(), self.keys.len() + 1]);
-            state.changes("groups", belongs.clone(), keys, batches, [RecordBatch::try_from_iter(gone)?]);
-        } else {
-            state.rows("groups", belongs.clone(), batches);
+            state.changes("groups", belongs.clone(), keys, [], [RecordBatch::try_from_iter(gone)?]);
         }
+        let memory = self.spilling.memory().clone();
+        state.behind("groups", belongs.clone(), &memory, self.batches(is_change))?;
         if let Some(away) = self.spilling.view(is_change.then_some(Part::Unwritten)) {
             state.later("groups", belongs, Arc::new(away));
         }
@@ -55,29 +54,19 @@ impl Panes {
         Ok(())
     }
 
-    /// The rows of the pieces in memory that have come or changed, or of all.
-    fn write(&mut self, changes: bool) -> Result<Vec<RecordBatch>> {
-        let mut rows = PieceRows::new(self.keys.len());
-        for (start, pane) in &mut self.panes {
-            for Piece { number, partial, is_written } in &mut pane.pieces {
-                if !(std::mem::replace(is_written, true) && changes) {
-                    rows.add((*start, *number), &partial.groups)?;
-                }
+    /// The rows of the pieces in memory that have come or changed, or of all, some at a time.
+    fn batches(&mut self, changes: bool) -> impl Iterator<Item = Result<RecordBatch>> {
+        let (mut rows, bytes) = (PieceRows::new(self.keys.len()), &mut self.bytes);
+        self.panes.iter_mut().map(Some).chain([None]).flat_map(move |pane| {
+            let batches = match pane {
+                Some((start, pane)) => pane.write(*start, changes, bytes, &mut rows).map(|()| rows.take_full()),
+                None => rows.take(),
+            };
+            match batches {
+                Ok(batches) => batches.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
             }
-            let Some(Open { number, groups, is_written }) = &mut pane.open else { continue };
-            if std::mem::replace(is_written, true) && changes {
-                continue;
-            }
-            // Accumulators give their states away, so they get them back.
-            let known = groups.bytes();
-            let partial = groups.take_partial()?;
-            groups.merge(&partial)?;
-            let bytes = groups.bytes();
-            pane.bytes = (pane.bytes + bytes).saturating_sub(known);
-            self.bytes = (self.bytes + bytes).saturating_sub(known);
-            rows.add((*start, *number), &partial)?;
-        }
-        rows.take()
+        })
     }
 
     /// Takes up panes that were written.
@@ -154,6 +143,29 @@ impl Panes {
             start += same.len();
         }
         Ok(partials)
+    }
+}
+
+impl Pane {
+    /// Writes its pieces in memory that have come or changed, or all. The bytes of all panes are counted anew.
+    fn write(&mut self, start: i64, changes: bool, all_bytes: &mut usize, rows: &mut PieceRows) -> Result<()> {
+        for Piece { number, partial, is_written } in &mut self.pieces {
+            if !(std::mem::replace(is_written, true) && changes) {
+                rows.add((start, *number), &partial.groups)?;
+            }
+        }
+        let Some(Open { number, groups, is_written }) = &mut self.open else { return Ok(()) };
+        if std::mem::replace(is_written, true) && changes {
+            return Ok(());
+        }
+        // Accumulators give their states away, so they get them back.
+        let known = groups.bytes();
+        let partial = groups.take_partial()?;
+        groups.merge(&partial)?;
+        let bytes = groups.bytes();
+        self.bytes = (self.bytes + bytes).saturating_sub(known);
+        *all_bytes = (*all_bytes + bytes).saturating_sub(known);
+        rows.add((start, *number), &partial)
     }
 }
 

@@ -36,6 +36,11 @@ impl Spilling {
         Self { pieces: SpilledBatches::new(memory.scratch.clone(), Layout::ByStamp, keys), memory, going }
     }
 
+    /// The memory of all panes.
+    pub(super) fn memory(&self) -> &StateMemory {
+        &self.memory
+    }
+
     /// Whether panes may have to go.
     pub(super) fn is_limited(&self) -> bool {
         self.memory.is_limited()

@@ -72,15 +72,14 @@ impl Sessions {
         self.waiting.snapshot(belongs.clone(), &mut state.part("waiting"));
         let written = std::mem::take(&mut self.written);
         let changes = written.first_new.filter(|_| state.takes_changes());
-        let batches = self.rows_since(changes.unwrap_or_default())?;
         let id = self.waiting.schema().fields().len();
-        match changes {
-            Some(_) => {
-                let keys = RowKeys::Exact(self.keys.iter().copied().chain([id]).collect());
-                state.changes("rows", belongs.clone(), keys, batches, written.gone);
-            }
-            None => state.rows("rows", belongs.clone(), batches),
+        if changes.is_some() {
+            let keys = RowKeys::Exact(self.keys.iter().copied().chain([id]).collect());
+            state.changes("rows", belongs.clone(), keys, [], written.gone);
         }
+        let places = self.places_since(changes.unwrap_or_default());
+        let batches = places.chunks(STATE_ROWS).map(|part| self.held.gather(part));
+        state.behind("rows", belongs.clone(), &self.spilling.memory, batches)?;
         if let Some(away) = self.spilling.view(changes.map(|_| Part::Unwritten)) {
             state.later("rows", belongs, Arc::new(away));
         }
@@ -89,12 +88,12 @@ impl Sessions {
         Ok(())
     }
 
-    /// The rows in memory from this id on, of open sessions.
-    fn rows_since(&self, first: u64) -> Result<Vec<RecordBatch>> {
+    /// Where the rows in memory are from this id on, of open sessions.
+    fn places_since(&self, first: u64) -> Vec<Place> {
         let rows = self.by_key.values().flatten().flat_map(|session| &session.rows).copied();
         let mut places: Vec<Place> = rows.filter(|place| id_of(&self.held, *place) >= first).collect();
         places.sort_unstable();
-        places.chunks(STATE_ROWS).map(|part| self.held.gather(part)).collect()
+        places
     }
 
     /// Takes up what was written.
