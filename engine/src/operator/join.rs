@@ -24,7 +24,7 @@ use super::Operator;
 use super::filter::holds;
 use super::key_index::KeyIndex;
 use super::numbered_rows::NO_ROW;
-use super::state_rows::{in_order_of_ids, least_watermark};
+use super::state_rows::{STATE_ROWS, in_order_of_ids, least_watermark};
 use super::window_aggregate::conform;
 use crate::error::Result;
 use crate::state::{StateMemory, StateReader, StateWriter};
@@ -309,8 +309,8 @@ impl Join {
                 self.sides[port].drop_before(oldest);
                 let (side, on_disk) = (&mut self.sides[port], &mut self.spilling.sides[port]);
                 match side.notes_gone() {
-                    true => on_disk.take_before(oldest.0, |rows| side.note_gone(&rows))?,
-                    false => on_disk.drop_before(oldest.0)?,
+                    true => on_disk.take_before(oldest.0, STATE_ROWS, |rows| side.note_gone(&rows))?,
+                    false => on_disk.drop_before(oldest.0, false).map(drop)?,
                 }
             }
             self.bound_changes();
@@ -363,8 +363,8 @@ impl Operator for Join {
         for (port, (side, name)) in self.sides.iter_mut().zip(NAMES).enumerate() {
             let on_disk = &mut self.spilling.sides[port];
             let only = side.snapshot(&self.spilling.memory, on_disk.len(), &mut state.part(name))?;
-            if let Some(spilled) = on_disk.view(only) {
-                state.part(name).later("rows", side.belongs(), spilled);
+            if let Some(spilled) = on_disk.view(only, STATE_ROWS) {
+                state.part(name).later("rows", side.belongs(), Arc::new(spilled.without_keys()));
             }
             on_disk.note_written();
         }

@@ -32,7 +32,6 @@ mod sink;
 mod sorted_rows;
 mod source;
 mod spilled_partitions;
-mod state_on_disk;
 mod state_rows;
 mod temporal_join;
 mod time_to_live;

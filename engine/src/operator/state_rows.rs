@@ -40,6 +40,18 @@ pub(super) fn take_ids(rows: &RecordBatch) -> Result<(RecordBatch, UInt64Array)>
     })
 }
 
+/// Parts of rows with their keys, which follow each other: a key's rows are in one part.
+pub(super) fn some_keys(mut rows: &[(u32, u32)]) -> Vec<&[(u32, u32)]> {
+    let mut parts = Vec::new();
+    while !rows.is_empty() {
+        let last = rows[rows.len().min(STATE_ROWS) - 1].0;
+        let (part, rest) = rows.split_at(rows.partition_point(|(key, _)| *key <= last));
+        parts.push(part);
+        rows = rest;
+    }
+    parts
+}
+
 /// Rows in the order of their last column, which are ids. They are not in it where some were written again.
 pub(super) fn in_order_of_ids(batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
     let mut places: Vec<(u64, u32, u32)> = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());

@@ -12,7 +12,7 @@ use super::{Aggregate, Group};
 use crate::error::Result;
 use crate::operator::changed_keys::others;
 use crate::operator::groups::{columns_of, named};
-use crate::state::spill::{BatchesView, Layout, Part, SpilledBatches};
+use crate::state::spill::{BatchesView, Layout, Part, SpilledBatches, TakenRows};
 use crate::state::{LaterRows, StateMemory};
 use crate::task::OperatorContext;
 
@@ -171,7 +171,9 @@ impl Aggregate {
         if new.is_empty() || self.spilling.len() == 0 {
             return Ok(());
         }
-        let Some((places, rows)) = self.spilling.groups.take(&self.keys.keys(&new)?)? else { return Ok(()) };
+        let Some(TakenRows { rows, places, .. }) = self.spilling.groups.take(&self.keys.keys(&new)?)? else {
+            return Ok(());
+        };
         // Numbers that follow each other are read at once.
         let mut start = 0;
         for same in places.chunk_by(|a, b| a + 1 == *b) {

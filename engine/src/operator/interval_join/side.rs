@@ -12,11 +12,10 @@ use super::timed_keys::{HeldRow, TimedKeys};
 use crate::error::Result;
 use crate::operator::groups::key_schema;
 use crate::operator::held_rows::{HeldRows, Place};
-use crate::operator::state_on_disk::StateOnDisk;
 use crate::operator::state_rows::{STATE_ROWS, take_ids, take_note, with_note};
 use crate::operator::unwritten_rows::{ToWrite, UnwrittenRows};
 use crate::rows::{JoinKeys, KeyRows};
-use crate::state::spill::{Layout, Part};
+use crate::state::spill::{Layout, Part, SpilledBatches, with_keys};
 use crate::state::{RowKeys, StateMemory, StateWriter};
 
 /// Stands for a row that is not kept.
@@ -63,7 +62,7 @@ pub(super) struct Side {
     /// times.
     unwritten: UnwrittenRows,
     /// Rows that have no room in memory.
-    pub(super) on_disk: StateOnDisk,
+    pub(super) on_disk: SpilledBatches,
 }
 
 /// What a join does with a side's rows besides pairing them.
@@ -114,7 +113,7 @@ impl Side {
             done: 0,
             last_time: i64::MIN,
             unwritten: UnwrittenRows::default(),
-            on_disk: StateOnDisk::new(memory, Layout::ManyRuns),
+            on_disk: SpilledBatches::new(memory.scratch.clone(), Layout::ManyRuns, keys.len()),
         })
     }
 
@@ -331,8 +330,8 @@ impl Side {
                 state.behind("rows", belongs.clone(), memory, parts)?;
             }
         }
-        if let Some(spilled) = self.on_disk.view(only) {
-            state.later("rows", belongs, spilled);
+        if let Some(spilled) = self.on_disk.view(only, STATE_ROWS) {
+            state.later("rows", belongs, Arc::new(spilled.without_keys()));
         }
         self.on_disk.note_written();
         Ok(())
@@ -425,7 +424,8 @@ impl Side {
             for rows in rows.chunks(STATE_ROWS) {
                 let (times, numbers): (Vec<i64>, Vec<u32>) = rows.iter().copied().unzip();
                 let batch = self.write(&numbers)?;
-                self.on_disk.put(part, (&self.key_schema, &self.keys.columns(&batch)), &batch, &times)?;
+                let batch = with_keys(&self.key_schema, &self.keys.columns(&batch), &batch)?;
+                self.on_disk.put(part, &batch, &times)?;
             }
         }
         self.unwritten.note_on_disk(self.held.rows() as u32);

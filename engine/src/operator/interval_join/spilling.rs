@@ -10,6 +10,7 @@ use tidemill_plans::time::{EventTime, Watermark};
 use super::side::{Arrival, Side};
 use super::{IntervalJoin, NAMES};
 use crate::error::Result;
+use crate::operator::state_rows::STATE_ROWS;
 use crate::state::StateReader;
 
 /// Rows come back, or are dropped, for so many-th of the time that those on disk have left.
@@ -95,16 +96,16 @@ impl Side {
     /// Takes the rows on disk that are ruled out, and those that soon will be. The latter are held, the former are
     /// returned if the join emits them.
     pub(super) fn take_due(&mut self, other: Watermark) -> Result<Vec<RecordBatch>> {
-        let (Some((oldest, last)), now) = (self.on_disk.times(), self.ruled_out_before(other).0) else {
+        let (Some((oldest, last)), now) = (self.on_disk.stamps(), self.ruled_out_before(other).0) else {
             return Ok(Vec::new());
         };
         let mut due = Vec::new();
         if !self.role.keeps_unmatched {
             if self.soon(last, other).saturating_sub(now) <= now.saturating_sub(oldest) {
-                self.on_disk.drop_before(now)?;
+                self.on_disk.drop_before(now, false)?;
             }
         } else if oldest < now {
-            self.on_disk.take_before(self.soon(last, other), |rows| {
+            self.on_disk.take_before(self.soon(last, other), STATE_ROWS, |rows| {
                 due.push(rows);
                 Ok(())
             })?;

@@ -5,23 +5,23 @@ use super::Join;
 use super::side::Side;
 use crate::error::Result;
 use crate::operator::recency::Recency;
-use crate::operator::state_on_disk::{StateOnDisk, TakenRows, some_keys};
+use crate::operator::state_rows::some_keys;
 use crate::state::StateMemory;
-use crate::state::spill::{Layout, Part};
+use crate::state::spill::{Layout, Part, SpilledBatches, TakenRows, with_keys};
 
 /// Where rows go.
 pub(super) struct Spilling {
     pub(super) memory: StateMemory,
     recency: Recency,
     /// Those of each side, with all of their key's.
-    pub(super) sides: [StateOnDisk; 2],
+    pub(super) sides: [SpilledBatches; 2],
 }
 
 impl Spilling {
     pub(super) fn new(memory: &StateMemory, keys: &[usize]) -> Self {
         // Without keys all rows are of one, which is always needed.
         let memory = memory.limited_if(!keys.is_empty());
-        let sides = [0, 1].map(|_| StateOnDisk::new(&memory, Layout::OneRun));
+        let sides = [0, 1].map(|_| SpilledBatches::new(memory.scratch.clone(), Layout::OneRun, keys.len()));
         Self { memory, recency: Recency::default(), sides }
     }
 
@@ -36,11 +36,11 @@ impl Spilling {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.sides.iter().map(StateOnDisk::memory_bytes).sum::<usize>() + self.recency.bytes()
+        self.sides.iter().map(SpilledBatches::memory_bytes).sum::<usize>() + self.recency.bytes()
     }
 
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.sides.iter().map(StateOnDisk::disk_bytes).sum()
+        self.sides.iter().map(SpilledBatches::disk_bytes).sum()
     }
 }
 
@@ -95,7 +95,7 @@ impl Join {
     fn put_away(&mut self, side: usize, part: Part, rows: &[(u32, u32)]) -> Result<()> {
         let (keys, numbers): (Vec<u32>, Vec<u32>) = rows.iter().copied().unzip();
         let (rows, times) = (self.sides[side].write(&numbers)?, self.sides[side].times(&numbers));
-        let keys = self.keys.keys(&keys)?;
-        self.spilling.sides[side].put(part, (self.keys.schema(), &keys), &rows, &times)
+        let rows = with_keys(self.keys.schema(), &self.keys.keys(&keys)?, &rows)?;
+        self.spilling.sides[side].put(part, &rows, &times)
     }
 }

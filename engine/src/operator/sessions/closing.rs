@@ -9,6 +9,7 @@ use super::{Session, Sessions};
 use crate::error::Result;
 use crate::operator::held_rows::Place;
 use crate::operator::state_rows::take_note;
+use crate::state::spill::TakenRows;
 
 /// Rows of sessions that are put together at a time, but for those of one. Tests want to see several parts.
 const CLOSE_ROWS: usize = if cfg!(test) { 4 } else { 1 << 15 };
@@ -40,7 +41,7 @@ impl Sessions {
         let away =
             sessions.iter().enumerate().flat_map(|(at, session)| session.away.iter().map(move |away| (*away, at)));
         let (chunks, owners): (Vec<u64>, Vec<usize>) = away.unzip();
-        if let Some((chunks, taken)) = self.spilling.take(chunks)? {
+        if let Some(TakenRows { rows: taken, places: chunks, .. }) = self.spilling.take(chunks)? {
             of.extend(chunks.into_iter().map(|chunk| owners[chunk]));
             rows = concat_batches(&rows.schema(), [&rows, &taken])?;
         }

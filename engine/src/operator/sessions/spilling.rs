@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::iter::repeat_n;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::array::{ArrayRef, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::snapshot::id_of;
@@ -15,7 +15,7 @@ use super::{Session, Sessions};
 use crate::error::Result;
 use crate::operator::held_rows::{HeldRows, Place};
 use crate::state::StateMemory;
-use crate::state::spill::{BatchesView, Layout, Part, SpilledBatches};
+use crate::state::spill::{BatchesView, Layout, Part, SpilledBatches, TakenRows, with_keys};
 
 /// Rows that are written, and read as state, at a time, but for those of one session. Tests want to see several batches.
 const SPILLED_ROWS: usize = if cfg!(test) { 4 } else { 1 << 15 };
@@ -48,15 +48,15 @@ impl Spilling {
         self.rows.disk_bytes()
     }
 
-    /// Takes the rows of chunks out: for each the place of its chunk, and the rows; none if nothing is here.
-    pub(super) fn take(&mut self, chunks: Vec<u64>) -> Result<Option<(Vec<usize>, RecordBatch)>> {
+    /// Takes the rows of chunks out.
+    pub(super) fn take(&mut self, chunks: Vec<u64>) -> Result<Option<TakenRows>> {
         let chunks: ArrayRef = Arc::new(UInt64Array::from(chunks));
         if chunks.is_empty() { Ok(None) } else { self.rows.take(&[chunks]) }
     }
 
     /// The rows that are here, or one part of them.
     pub(super) fn view(&self, only: Option<Part>) -> Option<BatchesView> {
-        Some(self.rows.view(only, SPILLED_ROWS)?.without_keys(1))
+        Some(self.rows.view(only, SPILLED_ROWS)?.without_keys())
     }
 
     /// A snapshot has all of them.
@@ -66,11 +66,8 @@ impl Spilling {
 
     fn put(&mut self, part: Part, going: Going, held: &HeldRows) -> Result<()> {
         let rows = held.gather(&going.places)?;
-        let chunk = Arc::new(Field::new("chunk", DataType::UInt64, false));
-        let fields: Vec<_> = [chunk].into_iter().chain(rows.schema_ref().fields().iter().cloned()).collect();
-        let chunks: ArrayRef = Arc::new(UInt64Array::from(going.chunks));
-        let columns = [chunks].into_iter().chain(rows.columns().iter().cloned()).collect();
-        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+        let schema = Arc::new(Schema::new(vec![Field::new("chunk", DataType::UInt64, false)]));
+        let batch = with_keys(&schema, &[Arc::new(UInt64Array::from(going.chunks))], &rows)?;
         self.rows.put(part, &batch, &vec![0; batch.num_rows()])
     }
 }

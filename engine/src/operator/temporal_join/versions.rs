@@ -17,10 +17,9 @@ use tidemill_plans::time::{EventTime, Watermark, event_times};
 use crate::error::Result;
 use crate::operator::groups::key_schema;
 use crate::operator::held_rows::{HeldRows, Place};
-use crate::operator::state_on_disk::{StateOnDisk, some_keys};
-use crate::operator::state_rows::STATE_ROWS;
+use crate::operator::state_rows::{STATE_ROWS, some_keys};
 use crate::rows::{JoinKeys, KeyRows};
-use crate::state::spill::{Layout, Part};
+use crate::state::spill::{Layout, Part, SpilledBatches, with_keys};
 use crate::state::{RowKeys, StateMemory, StateReader, StateWriter};
 
 /// See the [module](self).
@@ -46,7 +45,7 @@ pub(super) struct Versions {
     asked_from: EventTime,
     memory: StateMemory,
     /// Versions of keys that have none in memory.
-    on_disk: StateOnDisk,
+    on_disk: SpilledBatches,
 }
 
 /// The versions of a key.
@@ -82,7 +81,7 @@ impl Versions {
             watermark: Watermark::MIN,
             next_look: EventTime::MIN,
             asked_from: EventTime::MIN,
-            on_disk: StateOnDisk::new(&memory, Layout::OneRun),
+            on_disk: SpilledBatches::new(memory.scratch.clone(), Layout::OneRun, node.right_keys.len()),
             memory,
         })
     }
@@ -180,7 +179,7 @@ impl Versions {
             !by_time.is_empty()
         });
         if let Some(oldest) = oldest {
-            self.on_disk.drop_before(oldest)?;
+            self.on_disk.drop_before(oldest, false)?;
         }
         self.compact()
     }
@@ -253,7 +252,8 @@ impl Versions {
         let places: Vec<Place> = rows.iter().map(|(_, row)| self.held.place(*row)).collect();
         let batch = self.held.gather(&places)?;
         let times = event_times(batch.column(self.time))?;
-        self.on_disk.put(part, (&self.key_schema, &self.keys.columns(&batch)), &batch, times.values())
+        let with_keys = with_keys(&self.key_schema, &self.keys.columns(&batch), &batch)?;
+        self.on_disk.put(part, &with_keys, times.values())
     }
 
     /// Writes the versions that a row can ask for, or those that have come. Which no row can ask for any more follows
@@ -271,8 +271,8 @@ impl Versions {
         };
         let batches = rows.chunks(STATE_ROWS).map(|rows| self.held.gather(rows));
         state.behind("rows", belongs.clone(), &self.memory, batches)?;
-        if let Some(on_disk) = self.on_disk.view(has_changes.then_some(Part::Unwritten)) {
-            state.later("rows", belongs, on_disk);
+        if let Some(on_disk) = self.on_disk.view(has_changes.then_some(Part::Unwritten), STATE_ROWS) {
+            state.later("rows", belongs, Arc::new(on_disk.without_keys()));
         }
         self.on_disk.note_written();
         self.unwritten.fill(false);

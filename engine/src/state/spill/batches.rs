@@ -1,5 +1,5 @@
 //! Batches that have no room in memory, as state has them: their first columns are keys, the others what is known of
-//! each.
+//! each. Where state has no keys, for they follow from the rows, they are put before them here.
 
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
@@ -28,6 +28,27 @@ struct Made {
     schema: SchemaRef,
 }
 
+impl Made {
+    /// The columns behind those of the keys.
+    fn known(&self, keys: usize) -> Result<SchemaRef> {
+        Ok(Arc::new(self.schema.project(&(keys..self.schema.fields().len()).collect::<Vec<_>>())?))
+    }
+}
+
+/// Rows that were taken out, without their keys, and for each the place of its key among those that were asked for, and
+/// where it was.
+pub(crate) struct TakenRows {
+    pub(crate) rows: RecordBatch,
+    pub(crate) places: Vec<usize>,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// Rows with the columns of their keys before their own.
+pub(crate) fn with_keys(key_schema: &SchemaRef, keys: &[ArrayRef], rows: &RecordBatch) -> Result<RecordBatch> {
+    let fields: Vec<_> = key_schema.fields().iter().chain(rows.schema_ref().fields()).cloned().collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), [keys, rows.columns()].concat())?)
+}
+
 impl SpilledBatches {
     /// For rows with keys of so many columns.
     pub(crate) fn new(folder: ScratchFolder, layout: Layout, keys: usize) -> Self {
@@ -49,13 +70,28 @@ impl SpilledBatches {
         made.rows.put(part, keys, known, stamps)
     }
 
-    /// Takes the rows of these keys out: the places of their keys, which grow, and what is known of them; none if
-    /// nothing is here. No key is asked for twice.
-    pub(crate) fn take(&mut self, keys: &[ArrayRef]) -> Result<Option<(Vec<usize>, RecordBatch)>> {
+    /// Takes the rows of these keys out, in the order of the keys; none if none of them is here. No key is asked for
+    /// twice.
+    pub(crate) fn take(&mut self, keys: &[ArrayRef]) -> Result<Option<TakenRows>> {
         let Some(made) = self.made.as_mut().filter(|made| made.rows.len() > 0) else { return Ok(None) };
-        let Taken { places, rows, .. } = made.rows.take(keys)?.sorted()?;
-        let known = made.schema.project(&(self.keys..made.schema.fields().len()).collect::<Vec<_>>())?;
-        Ok(Some((places, RecordBatch::try_new(SchemaRef::new(known), rows)?)))
+        let Taken { places, parts, rows } = made.rows.take(keys)?.sorted()?;
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let rows = RecordBatch::try_new(made.known(self.keys)?, rows)?;
+        Ok(Some(TakenRows { rows, places, parts }))
+    }
+
+    /// Takes the rows with an older stamp out, so many at a time.
+    pub(crate) fn take_before(
+        &mut self,
+        stamp: i64,
+        rows_at_a_time: usize,
+        mut taken: impl FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        let Some(made) = &mut self.made else { return Ok(()) };
+        let known = made.known(self.keys)?;
+        made.rows.take_before(stamp, rows_at_a_time, |rows| taken(RecordBatch::try_new(Arc::clone(&known), rows)?))
     }
 
     /// Drops the rows with an older stamp; their keys, if somebody wants to know.
@@ -76,7 +112,12 @@ impl SpilledBatches {
     pub(crate) fn view(&self, only: Option<Part>, rows_at_a_time: usize) -> Option<BatchesView> {
         let made = self.made.as_ref().filter(|made| made.rows.len() > 0)?;
         let schema = Arc::clone(&made.schema);
-        Some(BatchesView { view: made.rows.view(only), schema, rows_at_a_time, skipped: 0 })
+        Some(BatchesView { view: made.rows.view(only), schema, rows_at_a_time, keys: self.keys, has_keys: true })
+    }
+
+    /// No row has a lesser stamp, and none a greater one, than these.
+    pub(crate) fn stamps(&self) -> Option<(i64, i64)> {
+        self.made.as_ref()?.rows.stamps()
     }
 
     /// A snapshot has everything that is here.
@@ -112,14 +153,15 @@ pub(crate) struct BatchesView {
     view: SpilledView,
     schema: SchemaRef,
     rows_at_a_time: usize,
-    /// How many of the first columns state does not have.
-    skipped: usize,
+    /// How many columns keys have, and whether state has them.
+    keys: usize,
+    has_keys: bool,
 }
 
 impl BatchesView {
-    /// The same, but in state are no keys, which have so many columns.
-    pub(crate) fn without_keys(self, keys: usize) -> Self {
-        Self { skipped: keys, ..self }
+    /// The same, but state has no keys.
+    pub(crate) fn without_keys(self) -> Self {
+        Self { has_keys: false, ..self }
     }
 
     /// The rows with a stamp whose keys have such hashes; see [`SpilledView::at`].
@@ -139,7 +181,7 @@ impl BatchesView {
 
 impl LaterRows for BatchesView {
     fn batches(&self) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
-        let (schema, skipped) = (Arc::clone(&self.schema), self.skipped);
+        let (schema, skipped) = (Arc::clone(&self.schema), if self.has_keys { 0 } else { self.keys });
         let batch = move |(keys, known): (Vec<_>, Vec<_>)| {
             let whole = RecordBatch::try_new(Arc::clone(&schema), [keys, known].concat())?;
             Ok(whole.project(&(skipped..whole.num_columns()).collect::<Vec<_>>())?)

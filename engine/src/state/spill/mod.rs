@@ -16,7 +16,7 @@ mod set_aside;
 mod sorted_runs;
 
 pub(crate) use backend::{Layout, Part};
-pub(crate) use batches::{BatchesView, SpilledBatches};
+pub(crate) use batches::{BatchesView, SpilledBatches, TakenRows, with_keys};
 pub(crate) use rows::{SpilledRows, SpilledView};
 pub use scratch::ScratchFolder;
 pub(crate) use set_aside::set_aside;
