@@ -132,23 +132,44 @@ impl EventTimeBuffer {
         self.take_before(EventTime(last(*time).saturating_add(1)).min(bound))
     }
 
+    /// Takes all rows out, to be held by somebody else: batches, and whether state has them. They have not gone.
+    pub(crate) fn take_held(&mut self) -> impl Iterator<Item = (RecordBatch, bool)> + use<> {
+        self.bytes = 0;
+        std::mem::take(&mut self.held).into_iter().map(|held| (held.batch, held.is_written))
+    }
+
     /// Writes the rows that have come, and until when they have gone, or all; they belong to the same instances as the
     /// input's. If most have come there is little that need not be written: with all of them, nothing is read of those
     /// that have gone.
     pub(crate) fn snapshot(&mut self, belongs: Belongs, state: &mut StateWriter<'_>) {
+        self.snapshot_beside(belongs, state, [0, 0]);
+    }
+
+    /// The same where somebody else has so many rows beside, of which so many have come; whether all that is written is
+    /// what has come.
+    pub(crate) fn snapshot_beside(
+        &mut self,
+        belongs: Belongs,
+        state: &mut StateWriter<'_>,
+        [beside, new]: [usize; 2],
+    ) -> bool {
         let rows = |wanted: fn(&Held) -> bool| self.held.iter().filter(move |held| wanted(held));
         let count = |wanted| rows(wanted).map(|held| held.batch.num_rows()).sum::<usize>();
         let is_new: fn(&Held) -> bool = |held| !held.is_written;
-        if self.has_written && state.takes_changes() && 2 * count(is_new) <= count(|_| true) {
+        let is_little = 2 * (count(is_new) + new) <= count(|_| true) + beside;
+        let are_changes = self.has_written && state.takes_changes() && is_little;
+        if are_changes {
             let keys = RowKeys::Passing { time: self.time, from: self.passed.0 };
             state.changes("rows", belongs, keys, rows(is_new).map(|held| held.batch.clone()), []);
         } else {
             state.rows("rows", belongs, rows(|_| true).map(|held| held.batch.clone()));
         }
         self.note_written();
+        are_changes
     }
 
-    fn note_written(&mut self) {
+    /// State has all rows that are held.
+    pub(crate) fn note_written(&mut self) {
         (self.has_written, self.passed) = (true, EventTime::MIN);
         self.held.iter_mut().for_each(|held| held.is_written = true);
     }

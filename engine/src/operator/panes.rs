@@ -16,7 +16,7 @@ use arrow::compute::{concat, interleave, max, min, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use tidemill_plans::node::TimeWindow;
 
-pub(super) use self::slices::Asked;
+pub(super) use self::slices::{Asked, slice_hashes};
 use self::spilling::Spilling;
 use super::groups::{AggregateCall, Groups, PartialGroups, key_schema, numbered_key_schema};
 use super::key_numbers::KeyNumbers;

@@ -10,6 +10,7 @@
 //! is that of the rows and not of the windows. Windows that grow from one start keep a running partial.
 
 mod late_updates;
+mod waiting;
 
 use std::iter::repeat_n;
 use std::sync::Arc;
@@ -22,12 +23,12 @@ use tidemill_plans::node::{TimeWindow, WindowAggregateNode, WindowSpec};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use self::late_updates::{KeptRows, with_ops};
+use self::waiting::WaitingRows;
 use super::Operator;
 use super::groups::{AggregateCall, Groups};
 use super::panes::{PaneGrid, Panes, WindowGroups, WindowParts};
 use super::window_assign::window_columns;
 use crate::error::Result;
-use crate::rows::EventTimeBuffer;
 use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
@@ -45,7 +46,7 @@ pub(super) struct WindowAggregate {
     updates_within: i64,
     grid: PaneGrid,
     /// Rows of panes that are not complete; `None` where their order does not matter.
-    waiting: Option<EventTimeBuffer>,
+    waiting: Option<WaitingRows>,
     /// The rows of complete panes, where late rows can come among them and order matters.
     kept: Option<KeptRows>,
     panes: Panes,
@@ -69,6 +70,10 @@ impl WindowAggregate {
         // A window of one pane meets no key twice.
         let shares_keys = grid.length < window.size() || node.updates_within > 0;
         let columns = output.fields().len() - usize::from(node.updates_within > 0);
+        // Rows that wait and panes have each their half. Where late rows come among others, all of a pane stay.
+        let memory = if order_matters { memory.shared_by(2) } else { memory.clone() };
+        let waiting = memory.limited_if(node.updates_within == 0);
+        let waiting = |input| WaitingRows::new(input, &node.keys, node.time, grid, &waiting);
         Ok(Self {
             time: node.time,
             window,
@@ -76,9 +81,9 @@ impl WindowAggregate {
             output,
             updates_within: node.updates_within,
             grid,
-            panes: Panes::new(&input, &node.keys, calls, grid, shares_keys, memory)?,
+            panes: Panes::new(&input, &node.keys, calls, grid, shares_keys, &memory)?,
             kept: (order_matters && node.updates_within > 0).then(|| KeptRows::new(Arc::clone(&input), node.time)),
-            waiting: order_matters.then(|| EventTimeBuffer::new(input, node.time)),
+            waiting: order_matters.then(|| waiting(input)),
             closed: None,
             watermark: Watermark::MIN,
         })
@@ -111,7 +116,7 @@ impl WindowAggregate {
         let (grid, watermark) = (self.grid, self.watermark.0);
         let bound = if watermark == EventTime::MAX { watermark } else { EventTime(grid.start(watermark.0)) };
         // A pane is aggregated at once, or sums of floats would show where it was cut.
-        while let Some(rows) = waiting.take_stretch_before(bound, |time| grid.last(time))? {
+        while let Some(rows) = waiting.take_before(bound)? {
             let times = event_times(rows.column(self.time))?;
             self.panes.add_in_order(&rows, &times)?;
             self.panes.make_room()?;
@@ -283,7 +288,7 @@ impl Operator for WindowAggregate {
         state.value("closed", &self.closed)?;
         self.panes.snapshot(&mut state.part("panes"))?;
         if let Some(waiting) = &mut self.waiting {
-            waiting.snapshot(self.panes.belongs(), &mut state.part("waiting"));
+            waiting.snapshot(&self.panes.belongs(), &mut state.part("waiting"));
         }
         if let Some(kept) = &self.kept {
             kept.snapshot(self.panes.belongs(), &mut state.part("kept"));
@@ -309,12 +314,12 @@ impl Operator for WindowAggregate {
     }
 
     fn spilled_bytes(&self) -> u64 {
-        self.panes.disk_bytes()
+        self.panes.disk_bytes() + self.waiting.as_ref().map_or(0, WaitingRows::disk_bytes)
     }
 
     fn state_bytes(&self) -> usize {
         self.panes.bytes()
-            + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
+            + self.waiting.as_ref().map_or(0, WaitingRows::bytes)
             + self.kept.as_ref().map_or(0, KeptRows::bytes)
     }
 }

@@ -65,7 +65,7 @@ impl Panes {
     pub(in crate::operator) fn next_slice(&self, slices: &mut Slices) -> Result<Option<WindowParts>> {
         let Some(view) = &slices.view else { return Ok(None) };
         while slices.next < slices.slices {
-            let hashes = hashes(slices.next, slices.slices);
+            let hashes = slice_hashes(slices.next, slices.slices);
             slices.next += 1;
             let mut dictionary = Dictionary::new(&self.key_schema)?;
             let mut parts = Vec::new();
@@ -132,7 +132,7 @@ impl Panes {
 }
 
 /// The hashes of one of so many slices.
-fn hashes(slice: u64, slices: u64) -> RangeInclusive<u64> {
+pub(in crate::operator) fn slice_hashes(slice: u64, slices: u64) -> RangeInclusive<u64> {
     let start = |slice: u64| (u128::from(slice) << 64) / u128::from(slices);
     start(slice) as u64..=(start(slice + 1) - 1) as u64
 }

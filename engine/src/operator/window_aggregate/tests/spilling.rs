@@ -37,6 +37,33 @@ fn panes_stay_within_the_memory_and_come_back_when_their_windows_close() {
     }
 }
 
+#[test]
+fn rows_that_wait_stay_within_the_memory_and_come_back_when_their_pane_is_complete() {
+    const MEMORY: usize = 200_000;
+    let output = schema("k:text window_start:time window_end:time window_time:time sum:float");
+    let node = WindowAggregateNode {
+        keys: vec![0],
+        time: 2,
+        window: tumble(100),
+        aggregates: exprs([call("sum", "v")]),
+        updates_within: 0,
+    };
+    let graph = graph(NodeKind::WindowAggregate(node), &[&schema("k:text v:float t:time")], output);
+    let mut harness = with_memory(&graph, MEMORY).with_twin_each(8);
+    for start in (0..3_000).step_by(100) {
+        let rows = (start..start + 100).map(|n| format!("{:0100} 1 @{}\n", n % 700, n / 30));
+        harness.push(0, &rows.collect::<String>()).unwrap();
+        assert!(harness.state_bytes() <= MEMORY, "{} bytes after {start}", harness.state_bytes());
+    }
+    assert!(harness.spilled_bytes() > 0);
+    harness.restart().unwrap();
+    harness.finish().unwrap();
+    let rows = sorted_rows(&harness.output().unwrap());
+    assert_eq!(rows.len(), 700);
+    assert_eq!(rows[0], format!("{:0100} @0 @100 @99.999999 5.0", 0));
+    assert_eq!((harness.state_bytes(), harness.spilled_bytes()), (0, 0));
+}
+
 /// Rows of keys and times that are up to so much behind, and watermarks.
 #[derive(Debug, Clone)]
 enum Move {
