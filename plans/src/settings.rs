@@ -74,7 +74,7 @@ pub const SETTINGS: &[SettingSpec] = &[
     SettingSpec {
         name: "state_memory",
         default: "0",
-        doc: "Memory for joins, GROUP BY, Top-N, OVER and upserts on each worker; the rest is on disk; 0 for no limit.",
+        doc: "Memory for joins, GROUP BY, windows, Top-N, OVER, upserts on a worker; the rest is on disk; 0: no limit.",
     },
     SettingSpec { name: "channel_bytes", default: "1048576", doc: "Bytes that a queue between two tasks holds." },
     SettingSpec { name: "source_batch_rows", default: "4096", doc: "Rows in a batch that a source emits." },
