@@ -70,6 +70,12 @@ pub(crate) struct StreamInfo {
 }
 
 impl StreamInfo {
+    /// A stream of new rows without event time.
+    pub(crate) fn untimed(schema: SchemaRef, bounded: bool) -> Self {
+        let (times, window_times, upsert_keys) = (Vec::new(), Vec::new(), Vec::new());
+        Self { schema, times, window_times, bounded, changelog: false, upsert_keys }
+    }
+
     /// The same stream of whose event-time columns only these are known to keep to the watermark.
     pub(crate) fn with_times(&self, times: Vec<usize>) -> Self {
         let window_times = self.window_times.iter().copied().filter(|time| times.contains(time)).collect();

@@ -67,8 +67,8 @@ async fn copy(storage: &Storage, scratch: &ScratchFolder, path: &str) -> Result<
 }
 
 /// Waits for the disk on a thread that nobody else waits for.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    spawn_blocking(work).await.map_err(|error| EngineError::Panicked(error.to_string()).into())
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, EngineError> {
+    spawn_blocking(work).await.map_err(|error| EngineError::Panicked(error.to_string()))
 }
 
 #[cfg(test)]

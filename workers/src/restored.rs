@@ -6,13 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
-use tidemill_engine::EngineError;
 use tidemill_engine::state::{Moved, Restore, ScratchFolder, Snapshot};
 use tidemill_plans::checkpoint::{Manifest, Origin, StateFile, TaskState};
 use tidemill_plans::ids::{OperatorId, StageId, TaskId};
 use tidemill_plans::stage::Stage;
 use tidemill_plans::storage::Storage;
-use tokio::task::spawn_blocking;
 
 use crate::error::{Result, WorkersError};
 use crate::fetched;
@@ -150,7 +148,7 @@ async fn blocking(
     path: &str,
     compute: impl FnOnce() -> tidemill_engine::Result<Snapshot> + Send + 'static,
 ) -> Result<Snapshot> {
-    let computed = spawn_blocking(compute).await;
-    let computed = computed.unwrap_or_else(|error| Err(EngineError::Panicked(error.to_string())));
+    // A panic is told of the file, too.
+    let computed = fetched::blocking(compute).await.unwrap_or_else(Err);
     computed.map_err(|error| WorkersError::Restore { path: path.to_owned(), reason: error.chain() })
 }

@@ -57,7 +57,7 @@ impl QueryPlanner<'_> {
         let right_time = right.relation.columns[bounded.times.1];
         let output_time = IntervalJoinNode::output_time_of(kind, bounded.lower);
         let times = match kind.single_side() {
-            None => kept_times(kind, &bounded, left_time, left.stream.width() + right_time),
+            None => kept_times(kind, (bounded.lower, bounded.upper), left_time, left.stream.width() + right_time),
             Some(JoinSide::Left) => vec![left_time],
             Some(JoinSide::Right) => vec![right_time],
         };
@@ -100,10 +100,10 @@ pub(super) fn pair_filter(
 /// The event-time columns of pairs. Only what the output's watermark speaks of: another column, such as
 /// window_time beside window_end, may lie behind it in rows that were held. Times that are equal in all
 /// rows are as good as each other.
-fn kept_times(kind: JoinKind, bounded: &Bounded, left: usize, right: usize) -> Vec<usize> {
-    match IntervalJoinNode::output_time_of(kind, bounded.lower) {
+pub(crate) fn kept_times(kind: JoinKind, bounds: (i64, i64), left: usize, right: usize) -> Vec<usize> {
+    match IntervalJoinNode::output_time_of(kind, bounds.0) {
         None => Vec::new(),
-        Some(_) if kind == JoinKind::Inner && bounded.lower == 0 && bounded.upper == 0 => vec![left, right],
+        Some(_) if kind == JoinKind::Inner && bounds == (0, 0) => vec![left, right],
         Some(JoinSide::Left) => vec![left],
         Some(JoinSide::Right) => vec![right],
     }

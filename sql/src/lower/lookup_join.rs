@@ -163,14 +163,7 @@ impl LookedUp {
 
     /// The table as if it were a stream, for the output's schema.
     fn side(&self, lookup: &LookupTable) -> Side {
-        let info = StreamInfo {
-            schema: Arc::clone(&lookup.columns.0),
-            times: Vec::new(),
-            window_times: Vec::new(),
-            bounded: true,
-            changelog: false,
-            upsert_keys: Vec::new(),
-        };
+        let info = StreamInfo::untimed(Arc::clone(&lookup.columns.0), true);
         let stream = Stream { node: OperatorId::default(), parallelism: 1, info };
         let relation = Relation { columns: (0..self.columns.len()).collect(), ..Relation::all(stream.clone()) };
         Side { stream, relation, keys: Vec::new() }

@@ -6,7 +6,7 @@
 mod aggregate;
 pub(crate) mod emit;
 pub(crate) mod expression;
-mod interval_join;
+pub(crate) mod interval_join;
 mod join;
 pub(crate) mod late;
 pub(crate) mod lookup_join;

@@ -168,14 +168,7 @@ impl QueryPlanner<'_> {
             features,
             publish_every: model.publish_every,
         });
-        let info = StreamInfo {
-            schema: model_version_schema(),
-            times: Vec::new(),
-            window_times: Vec::new(),
-            bounded: input.info.bounded,
-            changelog: false,
-            upsert_keys: Vec::new(),
-        };
+        let info = StreamInfo::untimed(model_version_schema(), input.info.bounded);
         let stream = self.builder.add_operator(node, 1, info);
         self.builder.connect(&input, &stream, 0);
         Ok(stream)

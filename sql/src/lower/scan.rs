@@ -12,7 +12,7 @@ use super::expression::column;
 use super::stream::{Relation, Stream, WINDOW_COLUMNS, WindowKind, Windows, with_windows};
 use crate::catalog::{Detail, Object, StreamInfo};
 use crate::error::{Position, Result, SqlError};
-use crate::job::RunningView;
+use crate::job::{JobBuilder, RunningView};
 use crate::planner::QueryPlanner;
 
 /// What a made-up table name stands for.
@@ -141,26 +141,33 @@ impl QueryPlanner<'_> {
     /// What a running view has at the newest epoch.
     fn view_as_it_is(&mut self, name: &str, view: RunningView, info: &StreamInfo) -> Stream {
         let RunningView { job, operator, parallelism } = view;
-        let schema = Arc::clone(&info.schema);
+        let options =
+            vec![(String::from("job"), job.0.to_string()), (String::from("operator"), operator.0.to_string())];
+        self.builder.add_whole_source(name, VIEW_CONNECTOR, options, parallelism, &info.schema)
+    }
+}
+
+impl JobBuilder {
+    /// A source of rows that are there already: all columns as they are, in no order.
+    pub(super) fn add_whole_source(
+        &mut self,
+        table: &str,
+        connector: &str,
+        options: Vec<(String, String)>,
+        parallelism: u32,
+        schema: &SchemaRef,
+    ) -> Stream {
         let names = || schema.fields().iter().map(|field| field.name().clone());
         let node = SourceNode {
-            table: name.to_owned(),
-            connector: VIEW_CONNECTOR.to_owned(),
-            options: vec![(String::from("job"), job.0.to_string()), (String::from("operator"), operator.0.to_string())],
+            table: table.to_owned(),
+            connector: connector.to_owned(),
+            options,
             declared: names().collect(),
-            columns: StreamSchema(Arc::clone(&schema)),
+            columns: StreamSchema(Arc::clone(schema)),
             projection: names().map(|name| Projection { expr: StreamExpr(column(&name)), name }).collect(),
             event_time: None,
             upsert_key: Vec::new(),
         };
-        let info = StreamInfo {
-            schema,
-            times: Vec::new(),
-            window_times: Vec::new(),
-            bounded: true,
-            changelog: false,
-            upsert_keys: Vec::new(),
-        };
-        self.builder.add_operator(NodeKind::Source(node), parallelism, info)
+        self.add_operator(NodeKind::Source(node), parallelism, StreamInfo::untimed(Arc::clone(schema), true))
     }
 }

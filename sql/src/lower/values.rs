@@ -3,17 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, Values};
 use tidemill_plans::connector::VALUES_CONNECTOR;
-use tidemill_plans::expr::{StreamExpr, StreamSchema};
-use tidemill_plans::node::{NodeKind, Projection, SourceNode};
 use tidemill_plans::values::to_options;
 
-use super::expression::{column, unaliased};
+use super::expression::unaliased;
 use super::stream::{Relation, Stream};
-use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
 use crate::planner::QueryPlanner;
 
@@ -38,27 +35,8 @@ impl QueryPlanner<'_> {
     }
 
     fn rows(&mut self, rows: &RecordBatch) -> Result<Stream> {
-        let schema: SchemaRef = rows.schema();
-        let names = || schema.fields().iter().map(|field| field.name().clone());
-        let node = SourceNode {
-            table: String::from("values"),
-            connector: VALUES_CONNECTOR.to_owned(),
-            options: to_options(rows)?,
-            declared: names().collect(),
-            columns: StreamSchema(Arc::clone(&schema)),
-            projection: names().map(|name| Projection { expr: StreamExpr(column(&name)), name }).collect(),
-            event_time: None,
-            upsert_key: Vec::new(),
-        };
-        let info = StreamInfo {
-            schema,
-            times: Vec::new(),
-            window_times: Vec::new(),
-            bounded: true,
-            changelog: false,
-            upsert_keys: Vec::new(),
-        };
-        Ok(self.builder.add_operator(NodeKind::Source(node), 1, info))
+        let options = to_options(rows)?;
+        Ok(self.builder.add_whole_source("values", VALUES_CONNECTOR, options, 1, rows.schema_ref()))
     }
 }
 

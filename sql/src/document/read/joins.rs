@@ -17,6 +17,7 @@ use crate::document::operator::{
     IntervalJoinDocument, JoinDocument, JoinKindDocument, LookupJoinDocument, TemporalJoinDocument,
 };
 use crate::document::problem::{Problem, Read, Within};
+use crate::lower::interval_join::kept_times;
 use crate::lower::stream::make_unique;
 
 fn kind_of(kind: JoinKindDocument) -> JoinKind {
@@ -128,14 +129,10 @@ pub(super) fn interval_join(join: &IntervalJoinDocument, inputs: &Inputs<'_>) ->
     let filter = filter(join.filter.as_ref(), &pairs)?;
     let output_time = IntervalJoinNode::output_time_of(kind, lower);
     let left_width = inputs.info(0).schema.fields().len();
-    let in_pair = [left_time, left_width + right_time];
-    let times = match (output_time, kind.single_side()) {
-        (None, _) => Vec::new(),
-        (Some(_), Some(JoinSide::Left)) => vec![left_time],
-        (Some(_), Some(JoinSide::Right)) => vec![right_time],
-        (Some(_), None) if kind == JoinKind::Inner && lower == 0 && upper == 0 => in_pair.to_vec(),
-        (Some(JoinSide::Left), None) => vec![in_pair[0]],
-        (Some(JoinSide::Right), None) => vec![in_pair[1]],
+    let times = match kind.single_side() {
+        None => kept_times(kind, (lower, upper), left_time, left_width + right_time),
+        Some(JoinSide::Left) => vec![left_time],
+        Some(JoinSide::Right) => vec![right_time],
     };
     let info = StreamInfo { times, ..output(kind, &pairs, inputs) };
     let info = StreamInfo { window_times: window_times(&info, kind, inputs, left_width), ..info };

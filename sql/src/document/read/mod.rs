@@ -282,14 +282,7 @@ fn usual_partitioning(straight: bool, keys: Option<&Vec<usize>>, is_model: bool)
 
 /// What is known of rows that are computed from others, and have these columns.
 fn info_of(fields: Vec<Field>, from: &StreamInfo) -> StreamInfo {
-    StreamInfo {
-        schema: SchemaRef::new(Schema::new(fields)),
-        times: Vec::new(),
-        window_times: Vec::new(),
-        bounded: from.bounded,
-        changelog: false,
-        upsert_keys: Vec::new(),
-    }
+    StreamInfo::untimed(SchemaRef::new(Schema::new(fields)), from.bounded)
 }
 
 /// The fields of a schema.
