@@ -151,6 +151,11 @@ fn what_makes_no_sense_is_found_in_its_node() {
             (r#""type": "BOOLEAN""#, r#""type": "TRUTH(2)""#),
             (r#""connector": "blackhole""#, r#""connector": "files", "options": {"path": "p", "shape": "x"}"#),
             (r#""name": "often", "#, r#""name": "often", "columns": [{"name": "a", "type": "BIGINT"}], "#),
+            (
+                r#"{"name": "clicks", "#,
+                r#"{"name": "clicks", "columns": [{"name": "page", "type": "VARCHAR"}, {"name": "bought", "type": "BOOLEAN"},
+                    {"name": "at", "type": "TIMESTAMP"}], "#,
+            ),
         ],
         expect![[r#"
             the plan cannot run: node 'often', nodes[2].operator.filter.predicate: line 1, column 1: No field named m.
@@ -177,6 +182,7 @@ fn what_makes_no_sense_is_found_in_its_node() {
             the plan cannot run: node 'clicks', nodes[0].operator.source.reads[1]: 'TRUTH(2)' is no type: Unsupported SQL type TRUTH(2)
             the plan cannot run: node 'predictions', nodes[6].operator.sink: unknown option 'shape' of sink connector 'files'; valid are: path, format, codec
             the plan cannot run: node 'often', nodes[2].columns: there are 1, and the operator makes 6
+            the plan cannot run: node 'clicks', nodes[0].columns[2].name: its name is 'ts': a source's columns get their names in its projection
         "#]],
     );
 }

@@ -94,7 +94,11 @@ impl Reader {
         if let Some(columns) = &node.columns {
             // Sources check what is declared of their rows, and behind a Normalize there are whole rows again.
             let tightens = matches!(kind, NodeKind::Source(_) | NodeKind::Normalize(_));
-            info.schema = renamed(&info.schema, columns, tightens).within("columns")?;
+            let named = renamed(&info.schema, columns, tightens).within("columns")?;
+            if matches!(kind, NodeKind::Source(_)) {
+                check_same_names(&info.schema, &named).within("columns")?;
+            }
+            info.schema = named;
         }
         check_unique(&info.schema).within("operator")?;
         let parallelism = self.parallelism(node, &inputs, &spread).within("parallelism")?;
@@ -235,6 +239,18 @@ fn renamed(own: &Schema, columns: &[ColumnDocument], tightens: bool) -> Read<Sch
         }
     }
     Ok(SchemaRef::new(given))
+}
+
+/// A source's watermark is computed from its columns by the names of its projection.
+fn check_same_names(own: &Schema, given: &Schema) -> Read<()> {
+    let names = own.fields().iter().zip(given.fields()).map(|(own, given)| (own.name(), given.name()));
+    match names.enumerate().find(|(_, (own, given))| own != given) {
+        None => Ok(()),
+        Some((index, (own, _))) => {
+            let message = format!("its name is '{own}': a source's columns get their names in its projection");
+            Err(Problem::new(message)).within("name").at(index)
+        }
+    }
 }
 
 /// How the rows of an input are spread.
