@@ -236,7 +236,7 @@ struct Screen<'a> {
 impl Screen<'_> {
     async fn show(&mut self, reply: Reply) -> Result<()> {
         match reply {
-            Reply::Done(message) => say(&message),
+            Reply::Done(message) | Reply::Saved { message, .. } => say(&message),
             Reply::Begun(beginning) => beginning.wait().await,
             Reply::Ends(ending) => drop(ending.wait().await?),
             Reply::Rows(rows) => output::print(self.format, &rows.schema(), &[rows])?,

@@ -156,6 +156,30 @@ pub enum CoordinatorError {
         /// What was asked for.
         what: &'static str,
     },
+    /// What is pushed to a source cannot be kept, or read.
+    #[error("source '{source_name}': {reason}")]
+    Pushed {
+        /// The source.
+        source_name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A model cannot answer.
+    #[error("model '{model}': {reason}")]
+    Model {
+        /// The model.
+        model: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The log of what is pushed to a source has no more room.
+    #[error("source '{source_name}' is full: {reason}")]
+    LogFull {
+        /// The source.
+        source_name: String,
+        /// How full it is.
+        reason: String,
+    },
     /// A savepoint cannot be written, or no job can begin from it.
     #[error(transparent)]
     Savepoint(PlanError),
@@ -255,6 +279,9 @@ impl CoordinatorError {
             | Self::Cancelled
             | Self::Changed
             | Self::Statement { .. }
+            | Self::Pushed { .. }
+            | Self::Model { .. }
+            | Self::LogFull { .. }
             | Self::Savepoint(_)
             // Whoever is fenced off stays so, and trying again finds no other checkpoints.
             | Self::Fenced { .. }

@@ -45,7 +45,9 @@ use crate::job::record::JobRecord;
 use crate::job::{CANCEL_LIMIT, Event, JobFailure, JobStatus, SUSPEND_LIMIT};
 use crate::meta::JournalStore;
 use crate::metadata::MetadataHandle;
+use crate::pushed::PushedLogs;
 use crate::savepoints::{self, Beginning, Target};
+use crate::serving::ServedModels;
 
 /// How long jobs may take to leave off: for a last checkpoint, and to be told that it was the last.
 const LEAVE_LIMIT: Duration = SUSPEND_LIMIT.saturating_add(CANCEL_LIMIT);
@@ -77,6 +79,8 @@ pub struct CoordinatorHandle {
     metadata: MetadataHandle,
     member_count: watch::Receiver<usize>,
     checkpoints: CheckpointPlace,
+    pushed: Arc<PushedLogs>,
+    serving: Arc<ServedModels>,
     heartbeat_limit: Duration,
 }
 
@@ -106,6 +110,7 @@ impl CoordinatorHandle {
         let (metadata, metadata_task) = MetadataHandle::new(Box::new(store));
         let mut tasks = JoinSet::new();
         tasks.spawn(metadata_task);
+        let pushed = PushedLogs::new(config.data_dir.as_ref().map(|folder| folder.join("pushed")));
         let place = CheckpointPlace {
             default: config.data_dir.map(|folder| folder.join("checkpoints")),
             cluster: metadata.cluster().await?,
@@ -113,7 +118,9 @@ impl CoordinatorHandle {
         let (count, member_count) = watch::channel(0);
         let members = Membership::new(config.heartbeat_limit);
         let actor = Coordinator::new(config.clock, members, count, tasks, metadata.clone()).start();
-        Ok(Self { actor, metadata, member_count, checkpoints: place, heartbeat_limit: config.heartbeat_limit })
+        let heartbeat_limit = config.heartbeat_limit;
+        let serving = Arc::default();
+        Ok(Self { actor, metadata, member_count, checkpoints: place, pushed, serving, heartbeat_limit })
     }
 
     /// Takes in a worker of this process.
@@ -166,6 +173,7 @@ impl CoordinatorHandle {
         settings: Settings,
         objects: Option<JobObjects>,
     ) -> Result<JobHandle> {
+        self.pushed.resolve(&mut graph).await?;
         let run = RunId::first(self.metadata.next_job().await?);
         let checkpoints = self.checkpoints.of(&settings).filter(|_| can_be_restored(&graph));
         if checkpoints.is_none() && !settings.from_savepoint.is_empty() {
@@ -268,7 +276,19 @@ impl CoordinatorHandle {
 
     /// What a graph would keep of the savepoint that its settings name.
     pub async fn migration(&self, graph: &DataflowGraph, settings: &Settings) -> Result<Migration> {
-        savepoints::migration(&settings.from_savepoint, graph).await
+        let mut graph = graph.clone();
+        self.pushed.resolve(&mut graph).await?;
+        savepoints::migration(&settings.from_savepoint, &graph).await
+    }
+
+    /// The logs of what clients push.
+    pub(crate) fn pushed(&self) -> &PushedLogs {
+        &self.pushed
+    }
+
+    /// The models that clients are answered with.
+    pub(crate) fn serving(&self) -> &Arc<ServedModels> {
+        &self.serving
     }
 
     /// The jobs that have checkpoints and have not ended, and those that have failed.
@@ -291,8 +311,10 @@ impl CoordinatorHandle {
         if self.ask(ListJobs).await?.iter().any(|running| running.id == job) {
             return Err(CoordinatorError::AlreadyRuns { job });
         }
-        let JobRecord { run, graph, settings, checkpoints, .. } =
+        let JobRecord { run, mut graph, settings, checkpoints, .. } =
             self.metadata.next_attempt(job).await?.ok_or(CoordinatorError::NoSuchJob { job })?;
+        // The folder may be another one by now.
+        self.pushed.resolve(&mut graph).await?;
         let storage = Storage::open(&checkpoints)?;
         let restore = Some(checkpoints::claim(&storage, run, 0, &[]).await?);
         self.start_job(Submit { run, graph, settings, checkpoints: Some(checkpoints), restore }).await
@@ -388,6 +410,7 @@ impl CoordinatorHandle {
                     return Err(CoordinatorError::NotRegistered { worker });
                 }
             }
+            WorkerEvent::Models { models, .. } => models.into_iter().for_each(|weights| self.serving.put(weights)),
             WorkerEvent::Leaving { worker } => {
                 if !self.ask(LeaveWorker(worker)).await? {
                     return Err(CoordinatorError::NotRegistered { worker });

@@ -17,9 +17,11 @@ mod handle;
 pub mod job;
 pub mod meta;
 mod metadata;
+mod pushed;
 pub mod registry;
 mod savepoints;
 pub mod scheduler;
+mod serving;
 pub mod session;
 #[cfg(test)]
 mod testing;

@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::error::{CoordinatorError, Result};
-use crate::handle::{CoordinatorHandle, JobHandle, JobObjects};
+use crate::handle::{CoordinatorHandle, JobHandle, JobInfo, JobObjects};
 use crate::job::JobStatus;
 
 pub use self::shared::SharedScript;
@@ -67,6 +67,13 @@ struct ObjectJob {
 pub enum Reply {
     /// A message such as `CREATE VIEW v`.
     Done(String),
+    /// A savepoint has been written.
+    Saved {
+        /// Where it is.
+        url: String,
+        /// A message such as `CREATE SAVEPOINT 'url'`.
+        message: String,
+    },
     /// Materialized views whose job has begun. Whoever gets it waits until they can be read, for a while.
     Begun(Beginning),
     /// Rows that are known already.
@@ -258,7 +265,14 @@ impl SqlSession {
         settings.iter_mut().for_each(|own| std::mem::swap(own, &mut self.sql.settings));
         let outcome = self.sql.execute(&statement).map_err(sql_error);
         settings.iter_mut().for_each(|own| std::mem::swap(own, &mut self.sql.settings));
-        match outcome? {
+        let outcome = outcome?;
+        if let Outcome::Created { name, .. } = &outcome
+            && let Err(error) = self.begin_log(name).await
+        {
+            self.sql = before;
+            return Err(error);
+        }
+        match outcome {
             Outcome::Job(job) if !job.is_select() && !job.is_analyzed() => gathered.add(*job),
             // In the order of the statements, though jobs start at the end.
             Outcome::Done(message) if !gathered.statements.is_empty() => gathered.messages.push(message),
@@ -273,8 +287,13 @@ impl SqlSession {
             }
             Outcome::Dropped { name, message } => {
                 let removed = self.remove(&name).await;
+                let had_log = before.is_pushed(&name);
                 replies.push(self.done_or_undone(removed, message, before)?);
                 self.end_jobs_of(&name).await?;
+                self.coordinator.serving().remove(&name);
+                if had_log {
+                    self.coordinator.pushed().remove(&name).await?;
+                }
             }
             Outcome::Rows(rows) => replies.push(Reply::Rows(rows)),
             Outcome::JobCommand(command) => replies.push(self.job_command(command).await?),
@@ -302,6 +321,14 @@ impl SqlSession {
         match self.sql.catalog.entry(name).filter(|_| self.is_kept) {
             Some(entry) => self.coordinator.record_object(entry).await,
             None => Ok(()),
+        }
+    }
+
+    /// Before it is recorded: what an earlier object of this name has left is not to be taken for its own.
+    async fn begin_log(&self, name: &str) -> Result<()> {
+        match self.sql.is_pushed(name) {
+            true => self.coordinator.pushed().create(name).await,
+            false => Ok(()),
         }
     }
 
@@ -395,8 +422,15 @@ impl SqlSession {
     async fn job_command(&mut self, command: JobCommand) -> Result<Reply> {
         match command {
             JobCommand::ShowJobs => Ok(Reply::Rows(show::jobs(&self.coordinator.jobs().await?)?)),
+            JobCommand::ShowJob(job) => Ok(Reply::Rows(show::jobs(&[self.job_info(&job).await?])?)),
             JobCommand::ShowCheckpoints(job) => {
                 Ok(Reply::Rows(show::checkpoints(&self.coordinator.checkpoints(self.find(&job).await?).await?)?))
+            }
+            JobCommand::ShowMetrics(job) => {
+                let job = self.find(&job).await?;
+                let observed = self.coordinator.observe().await?.into_iter().find(|observed| observed.info.id == job);
+                let observed = observed.ok_or(CoordinatorError::NotRunning { job })?;
+                Ok(Reply::Rows(show::metrics(Some(&observed))?))
             }
             JobCommand::Stop(job) => {
                 let job = self.find(&job).await?;
@@ -407,7 +441,7 @@ impl SqlSession {
                 let job = self.find(&job).await?;
                 let url = self.coordinator.savepoint(job, url, stops).await?;
                 let done = if stops { format!("STOP {job} WITH SAVEPOINT") } else { String::from("CREATE SAVEPOINT") };
-                Ok(Reply::Done(format!("{done} '{url}'")))
+                Ok(Reply::Saved { message: format!("{done} '{url}'"), url })
             }
             JobCommand::Rescale { job, parallelism } => {
                 let job = self.find(&job).await?;
@@ -416,6 +450,12 @@ impl SqlSession {
                 Ok(Reply::Done(format!("ALTER {job}")))
             }
         }
+    }
+
+    async fn job_info(&self, name: &JobName) -> Result<JobInfo> {
+        let job = self.find(name).await?;
+        let found = self.coordinator.jobs().await?.into_iter().find(|info| info.id == job);
+        found.ok_or(CoordinatorError::NoSuchJob { job })
     }
 
     /// The job of this name: of the jobs that make an object of it, one of this session.

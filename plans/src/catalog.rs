@@ -46,6 +46,24 @@ pub struct CatalogEntry {
     pub definition: String,
 }
 
+/// The largest model that is told to the coordinator, which answers clients with it.
+pub const SERVED_BYTES_MAX: usize = 16 << 20;
+
+/// A version of a model that predictions can be made with.
+#[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct ModelWeights {
+    /// The model's name.
+    pub model: String,
+    /// Counts from 1.
+    pub version: i64,
+    /// The event time up to which (exclusive) labels have been learnt, in microseconds.
+    pub learnt_to: i64,
+    /// The label's column: it names what is predicted.
+    pub label: String,
+    /// The model's bytes; none if they are more than [`SERVED_BYTES_MAX`].
+    pub state: Vec<u8>,
+}
+
 /// A model version as the registry keeps it.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
 pub struct ModelVersion {

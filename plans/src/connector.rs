@@ -173,6 +173,9 @@ pub const RESULT_CONNECTOR: &str = "result";
 /// `epoch`, which the coordinator adds; each of its subtasks runs where the sink's subtask of its number does.
 pub const VIEW_CONNECTOR: &str = "view";
 
+/// The option of a view's source with which it goes on with the changes of what it has read.
+pub const VIEW_FOLLOW: &str = "follow";
+
 /// The connector of rows that stand in the statement itself; see [`crate::values`]. Users cannot name it.
 pub const VALUES_CONNECTOR: &str = "values";
 
@@ -420,7 +423,9 @@ mod tests {
 
     #[test]
     fn errors_list_what_is_valid() {
-        assert!(check("kafkka", Direction::Source, &[]).contains("files, nexmark, datagen, print, blackhole"));
+        assert!(
+            check("kafkka", Direction::Source, &[]).contains("files, nexmark, datagen, push, table, print, blackhole")
+        );
         assert!(check("print", Direction::Source, &[]).contains("cannot be used as a source"));
         assert!(check("files", Direction::Sink, &[("pth", "x")]).contains("valid are: path, format"));
         assert!(check("files", Direction::Sink, &[("path", "x")]).contains("needs the option 'format'"));

@@ -21,6 +21,7 @@ pub mod ids;
 pub mod key_group;
 pub mod node;
 pub mod protocol;
+pub mod pushed;
 pub mod rescale;
 pub mod savepoint;
 pub mod settings;

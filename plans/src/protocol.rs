@@ -112,6 +112,13 @@ pub enum WorkerEvent {
         /// Model versions published since the last heartbeat.
         models: Vec<(JobId, crate::catalog::ModelVersion)>,
     },
+    /// Models that the worker's trainers have published since the last time, each in its newest version.
+    Models {
+        /// The worker.
+        worker: WorkerId,
+        /// The models.
+        models: Vec<crate::catalog::ModelWeights>,
+    },
     /// The worker is to end: it takes no more tasks, and what it runs is to go on elsewhere. When nothing is left, it
     /// is told to.
     Leaving {

@@ -70,9 +70,7 @@ impl Session {
             Outcome::Job(job) if job.is_analyzed() => Description::Analysis(job),
             Outcome::Job(job) if job.is_select() => scratch.describe_query(*job)?,
             Outcome::Rows(rows) => Description::Rows(rows),
-            Outcome::JobCommand(command @ (JobCommand::ShowJobs | JobCommand::ShowCheckpoints(_))) => {
-                Description::JobRows(command)
-            }
+            Outcome::JobCommand(command) if command.has_rows() => Description::JobRows(command),
             _ => Description::Effect,
         })
     }

@@ -78,10 +78,10 @@ impl JobStatement {
         matches!(&self.kind, JobKind::Write { query, .. } if query.rows().is_some())
     }
 
-    /// Whether it is a SELECT, whose rows the session waits for.
+    /// Whether it is a SELECT or a SUBSCRIBE, whose rows the session waits for.
     #[must_use]
     pub fn is_select(&self) -> bool {
-        matches!(self.kind, JobKind::Select(_))
+        matches!(self.kind, JobKind::Select(_) | JobKind::Subscribe(_))
     }
 }
 
@@ -97,13 +97,15 @@ pub(crate) enum JobKind {
     },
     MaterializedView(Arc<Object>),
     Train(Arc<Object>),
+    /// SUBSCRIBE TO a materialized view.
+    Subscribe(Arc<Object>),
 }
 
 impl JobKind {
     /// The object that the job writes or trains.
     pub(crate) fn object(&self) -> Option<&str> {
         match self {
-            Self::Select(_) => None,
+            Self::Select(_) | Self::Subscribe(_) => None,
             Self::Write { target, .. } => Some(&target.table),
             Self::MaterializedView(object) | Self::Train(object) => Some(&object.name),
         }
@@ -275,10 +277,13 @@ impl JobBuilder {
         if let JobKind::Select(query) = &statement.kind {
             return self.build_select(query, statement);
         }
+        if let JobKind::Subscribe(view) = &statement.kind {
+            return self.build_subscription(view, statement);
+        }
         self.begin_object(statement.object().unwrap_or_default());
         let mut planner = QueryPlanner::new(self, &statement.catalog);
         match &statement.kind {
-            JobKind::Select(_) => {}
+            JobKind::Select(_) | JobKind::Subscribe(_) => {}
             JobKind::Write { target, declared, query } => {
                 planner.write(query, target.clone(), declared.as_ref())?;
                 planner.check_late()?;
@@ -334,6 +339,21 @@ impl JobBuilder {
         self.silent.extend(silence.filter(|_| !statement.is_analyzed).map(|why| (statement.position, why)));
         let result = Some(self.result_columns(&sink)?);
         Ok((Added { result, ..Added::default() }, uses, sink.info.bounded))
+    }
+
+    /// Adds what a running view has, and its changes from there on.
+    fn build_subscription(&mut self, view: &Object, statement: &JobStatement) -> Result<(Added, Vec<String>)> {
+        let Detail::View(_, info) = &view.detail else {
+            return Err(SqlError::invalid(format!("'{}' is no view", view.name)));
+        };
+        let running = self.running.get(&view.name).copied().unwrap_or(RunningView::ENDED);
+        let name = format!("select_{}", self.results + 1);
+        self.begin_object(&name);
+        let stream = self.add_followed(&view.name, running, info);
+        let sink = QueryPlanner::new(self, &statement.catalog).subscription(&stream, name);
+        self.results += 1;
+        let result = Some(self.result_columns(&sink)?);
+        Ok((Added { result, ..Added::default() }, vec![view.name.clone()]))
     }
 
     fn result_sink(&self, sink: &Stream) -> Result<&SinkNode> {

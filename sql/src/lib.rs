@@ -19,6 +19,7 @@ mod lower;
 mod parameters;
 mod parser;
 mod planner;
+mod pushed;
 mod session;
 mod show;
 mod stack;
@@ -30,6 +31,7 @@ pub use error::{Position, Result, SqlError};
 pub use job::{Added, JobBuilder, JobStatement, ResultColumns, RunningView};
 pub use parameters::ParameterValue;
 pub use parser::{ParsedStatement, parse_script};
+pub use pushed::{PushTarget, create_table};
 pub use session::{Outcome, Session};
 pub use statement::{JobCommand, JobName};
 

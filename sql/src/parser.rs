@@ -33,7 +33,7 @@ const DEPTH_MAX: usize = 50;
 const OPERATORS_MAX: usize = 1_000;
 
 /// The words that a statement can start with.
-const HEADS: &str = "SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, \
+const HEADS: &str = "SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, \
                      CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, DROP, SHOW, DESCRIBE, EXPLAIN, \
                      SET, STOP JOB, ALTER JOB";
 
@@ -69,8 +69,8 @@ impl ParsedStatement {
     /// Whether it is about jobs that run, or reads what they make: those of statements before it have to be started.
     #[must_use]
     pub fn follows_jobs(&self) -> bool {
-        use Statement::{Analyze, Drop, Job, Query};
-        matches!(self.statement, Query(_) | Analyze(_) | Job(_) | Drop { .. })
+        use Statement::{Analyze, Drop, Job, Query, Subscribe};
+        matches!(self.statement, Query(_) | Subscribe(_) | Analyze(_) | Job(_) | Drop { .. })
     }
 
     /// Whether it comes to rows, and has no other effect.
@@ -78,11 +78,14 @@ impl ParsedStatement {
     pub fn has_rows(&self) -> bool {
         use Statement::{
             Analyze, Describe, Explain, ExplainJson, ExplainMigration, Job, Query, Show, ShowConnector, ShowCreate,
+            Subscribe,
         };
         match &self.statement {
-            Query(_) | Analyze(_) | Describe(_) | Explain(_) | ExplainJson(_) | ExplainMigration(_) => true,
+            Query(_) | Subscribe(_) | Analyze(_) | Describe(_) | Explain(_) | ExplainJson(_) | ExplainMigration(_) => {
+                true
+            }
             Show(_) | ShowConnector(_) | ShowCreate(_) => true,
-            Job(command) => matches!(command, JobCommand::ShowJobs | JobCommand::ShowCheckpoints(_)),
+            Job(command) => command.has_rows(),
             _ => false,
         }
     }
@@ -174,6 +177,7 @@ impl<'a> ScriptParser<'a> {
                 Keyword::SHOW => return self.show(),
                 Keyword::ALTER => return self.alter_job(),
                 _ if is_word(&head, "STOP") => return self.stop_job(),
+                _ if is_word(&head, "SUBSCRIBE") => return self.subscribe(),
                 Keyword::DESCRIBE | Keyword::DESC => {
                     self.inner.next_token();
                     if is_word(self.inner.peek_token_ref(), "FUNCTION")
@@ -192,6 +196,14 @@ impl<'a> ScriptParser<'a> {
             at: head.span.into(),
             message: format!("no statement starts with {}; valid are: {HEADS}", shown(&head)),
         })
+    }
+
+    fn subscribe(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        if !self.inner.parse_keyword(Keyword::TO) {
+            return Err(self.expected("TO and the name of a materialized view"));
+        }
+        Ok(Statement::Subscribe(self.name()?))
     }
 
     fn explain(&mut self) -> Result<Statement> {
@@ -319,9 +331,16 @@ impl<'a> ScriptParser<'a> {
         if self.word("JOBS") {
             return Ok(Statement::Job(JobCommand::ShowJobs));
         }
+        if is_word(self.inner.peek_token_ref(), "JOB") {
+            return Ok(Statement::Job(JobCommand::ShowJob(self.job()?)));
+        }
         if self.word("CHECKPOINTS") {
             self.keywords(&[Keyword::FOR])?;
             return Ok(Statement::Job(JobCommand::ShowCheckpoints(self.job()?)));
+        }
+        if self.word("METRICS") {
+            self.keywords(&[Keyword::FOR])?;
+            return Ok(Statement::Job(JobCommand::ShowMetrics(self.job()?)));
         }
         Ok(Statement::Show(self.dotted_name()?))
     }

@@ -243,8 +243,30 @@ impl Session {
                 self.try_job(&kind)?;
                 Ok(Effect::Run(kind))
             }
+            Statement::Subscribe(name) => {
+                let kind = JobKind::Subscribe(Arc::clone(self.subscribed(name)?));
+                self.try_job(&kind)?;
+                Ok(Effect::Run(kind))
+            }
             _ => Err(SqlError::unsupported("EXPLAIN of this statement", "explain a query, a sink, a view or a model")),
         }
+    }
+
+    /// The view that somebody subscribes to.
+    fn subscribed(&self, name: &Name) -> Result<&Arc<Object>> {
+        let object = self.catalog.get(name)?;
+        if object.kind != ObjectKind::MaterializedView {
+            let message = format!(
+                "'{}' is a {}, and SUBSCRIBE TO takes a materialized view; SELECT * FROM {} streams what has no end",
+                object.name, object.kind, object.name
+            );
+            return Err(SqlError::invalid(message).at(name.at));
+        }
+        if !self.keeps_views {
+            let hint = "views run in a session in which jobs go on, such as tidemill shell";
+            return Err(SqlError::unsupported("SUBSCRIBE TO in a script", hint).at(name.at));
+        }
+        Ok(object)
     }
 
     fn create_source(&self, create: &CreateSource, text: &str) -> Result<Effect> {

@@ -1,5 +1,7 @@
 //! Statements as the parser leaves them: names normalised, options as text, queries as sqlparser has them.
 
+use std::fmt;
+
 use datafusion::sql::sqlparser::ast::{DataType, Expr, Parens, Query, SetExpr};
 
 use tidemill_plans::PlanError;
@@ -122,8 +124,12 @@ impl StreamQuery {
 pub enum JobCommand {
     /// SHOW JOBS.
     ShowJobs,
+    /// SHOW JOB j.
+    ShowJob(JobName),
     /// SHOW CHECKPOINTS FOR JOB j.
     ShowCheckpoints(JobName),
+    /// SHOW METRICS FOR JOB j.
+    ShowMetrics(JobName),
     /// STOP JOB j.
     Stop(JobName),
     /// STOP JOB j WITH SAVEPOINT ['url'], and CREATE SAVEPOINT FOR JOB j ['url'].
@@ -144,6 +150,38 @@ pub enum JobCommand {
     },
 }
 
+impl JobCommand {
+    /// Whether it comes to rows, and has no other effect.
+    #[must_use]
+    pub fn has_rows(&self) -> bool {
+        match self {
+            Self::ShowJobs | Self::ShowJob(_) | Self::ShowCheckpoints(_) | Self::ShowMetrics(_) => true,
+            Self::Stop(_) | Self::Savepoint { .. } | Self::Rescale { .. } => false,
+        }
+    }
+}
+
+/// The statement.
+impl fmt::Display for JobCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ShowJobs => write!(f, "SHOW JOBS"),
+            Self::ShowJob(job) => write!(f, "SHOW JOB {job}"),
+            Self::ShowCheckpoints(job) => write!(f, "SHOW CHECKPOINTS FOR JOB {job}"),
+            Self::ShowMetrics(job) => write!(f, "SHOW METRICS FOR JOB {job}"),
+            Self::Stop(job) => write!(f, "STOP JOB {job}"),
+            Self::Savepoint { job, url, stops } => {
+                match stops {
+                    true => write!(f, "STOP JOB {job} WITH SAVEPOINT")?,
+                    false => write!(f, "CREATE SAVEPOINT FOR JOB {job}")?,
+                }
+                url.iter().try_for_each(|url| write!(f, " '{}'", url.replace('\'', "''")))
+            }
+            Self::Rescale { job, parallelism } => write!(f, "ALTER JOB {job} SET parallelism = {parallelism}"),
+        }
+    }
+}
+
 /// How a statement names a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobName {
@@ -151,6 +189,22 @@ pub enum JobName {
     Number(u64),
     /// By an object that it makes.
     Object(String),
+}
+
+impl From<&str> for JobName {
+    /// A text of digits is a number.
+    fn from(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Object(text.to_owned()), Self::Number)
+    }
+}
+
+impl fmt::Display for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Object(name) => write!(f, "\"{}\"", name.replace('"', "\"\"")),
+        }
+    }
 }
 
 /// One statement.
@@ -170,6 +224,8 @@ pub(crate) enum Statement {
     Insert(Insert),
     /// SELECT.
     Query(StreamQuery),
+    /// SUBSCRIBE TO.
+    Subscribe(Name),
     /// EXPLAIN.
     Explain(Box<Statement>),
     /// EXPLAIN (FORMAT JSON).
@@ -188,7 +244,7 @@ pub(crate) enum Statement {
     ShowCreate(Name),
     /// DESCRIBE.
     Describe(Name),
-    /// About jobs: SHOW JOBS, SHOW CHECKPOINTS, STOP JOB, ALTER JOB, CREATE SAVEPOINT.
+    /// About jobs: SHOW JOBS, JOB, CHECKPOINTS and METRICS, STOP JOB, ALTER JOB, CREATE SAVEPOINT.
     Job(JobCommand),
     /// DROP.
     Drop { what: DropKind, if_exists: bool, name: Name },

@@ -1,6 +1,7 @@
 //! The command line: one subcommand a file.
 
 mod coordinator;
+mod jobs;
 mod resume;
 mod run;
 mod serve;
@@ -45,6 +46,8 @@ enum Command {
     Worker(worker::WorkerArguments),
     /// Execute statements on a cluster that runs.
     Sql(sql::SqlArguments),
+    /// Look at the jobs of a cluster that runs, and control them.
+    Jobs(jobs::JobsArguments),
     /// Run a dataflow plan, a JSON document, on a cluster that runs.
     Submit(submit::SubmitArguments),
 }
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Coordinator(arguments) => coordinator::run(&arguments),
         Command::Worker(arguments) => worker::run(&arguments),
         Command::Sql(arguments) => sql::run(&arguments),
+        Command::Jobs(arguments) => jobs::run(&arguments),
         Command::Submit(arguments) => submit::run(&arguments),
     };
     answer.unwrap_or_else(|error| {

@@ -179,7 +179,7 @@ fn options_that_are_not_there() {
     let connector = source("connector = 'kafkka'");
     check(
         &connector,
-        &["script.sql: line 1, column ", "unknown connector 'kafkka'", "valid are: files, nexmark, datagen, print"],
+        &["script.sql: line 1, column ", "unknown connector 'kafkka'", "valid are: files, nexmark, datagen, push"],
     );
     let missing = source("connector = 'files', path = 'x'");
     check(&missing, &["script.sql: line 1, column ", "needs the option 'format'"]);

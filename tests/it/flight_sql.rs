@@ -28,20 +28,20 @@ use crate::cluster::free_port;
 use crate::command::{Folder, PATIENCE, Run};
 
 /// How long a change of the server's state may take to be seen.
-const TRIES: u128 = PATIENCE.as_millis() / POLL.as_millis();
-const POLL: Duration = Duration::from_millis(50);
+pub(crate) const TRIES: u128 = PATIENCE.as_millis() / POLL.as_millis();
+pub(crate) const POLL: Duration = Duration::from_millis(50);
 
 /// The server, and a client of it.
-struct Served {
-    folder: Folder,
-    server: Run,
-    port: u16,
-    runtime: Runtime,
-    client: FlightSqlServiceClient<Channel>,
+pub(crate) struct Served {
+    pub(crate) folder: Folder,
+    pub(crate) server: Run,
+    pub(crate) port: u16,
+    pub(crate) runtime: Runtime,
+    pub(crate) client: FlightSqlServiceClient<Channel>,
 }
 
 impl Served {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (folder, port) = (Folder::new(), free_port());
         let server = serve(&folder, port);
         let runtime = Runtime::new().unwrap();
@@ -51,11 +51,11 @@ impl Served {
 
     /// What a statement comes to.
     #[track_caller]
-    fn ask(&mut self, sql: &str) -> Vec<RecordBatch> {
+    pub(crate) fn ask(&mut self, sql: &str) -> Vec<RecordBatch> {
         self.try_ask(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    fn try_ask(&mut self, sql: &str) -> Result<Vec<RecordBatch>, FlightError> {
+    pub(crate) fn try_ask(&mut self, sql: &str) -> Result<Vec<RecordBatch>, FlightError> {
         let info = self.runtime.block_on(self.client.execute(sql.to_owned(), None))?;
         self.fetch(info)
     }
@@ -67,13 +67,13 @@ impl Served {
 
     /// The only number that a statement comes to.
     #[track_caller]
-    fn number(&mut self, sql: &str) -> i64 {
+    pub(crate) fn number(&mut self, sql: &str) -> i64 {
         let rows = self.ask(sql);
         rows[0].column(0).as_primitive::<Int64Type>().value(0)
     }
 
     #[track_caller]
-    fn refused(&mut self, sql: &str, code: Code, reason: &str) {
+    pub(crate) fn refused(&mut self, sql: &str, code: Code, reason: &str) {
         match self.try_ask(sql) {
             Err(FlightError::Tonic(status)) => {
                 assert!(status.code() == code && status.message().contains(reason), "{status}");
@@ -84,7 +84,7 @@ impl Served {
 
     /// Waits until no job runs but those that make these.
     #[track_caller]
-    fn wait_for_jobs(&mut self, wanted: &[&str]) {
+    pub(crate) fn wait_for_jobs(&mut self, wanted: &[&str]) {
         let mut makes = Vec::new();
         for _ in 0..TRIES {
             let rows = self.ask("SHOW JOBS");
@@ -99,13 +99,13 @@ impl Served {
     }
 
     #[track_caller]
-    fn end(self) {
+    pub(crate) fn end(self) {
         self.server.signal("TERM");
         self.server.output(PATIENCE).success();
     }
 }
 
-fn serve(folder: &Folder, port: u16) -> Run {
+pub(crate) fn serve(folder: &Folder, port: u16) -> Run {
     let bind = format!("127.0.0.1:{port}");
     let arguments = ["serve", "--bind", &bind, "--http", "127.0.0.1:0", "--slots", "2", "--data-dir", "meta"];
     let server = Run::start(&folder.path(""), &arguments);
@@ -113,19 +113,20 @@ fn serve(folder: &Folder, port: u16) -> Run {
     server
 }
 
-fn connect(runtime: &Runtime, port: u16) -> FlightSqlServiceClient<Channel> {
+pub(crate) fn connect(runtime: &Runtime, port: u16) -> FlightSqlServiceClient<Channel> {
     let endpoint = Channel::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
     FlightSqlServiceClient::new(runtime.block_on(endpoint.connect()).unwrap())
 }
 
-fn shown(rows: &[RecordBatch]) -> String {
+pub(crate) fn shown(rows: &[RecordBatch]) -> String {
     pretty_format_batches(rows).unwrap().to_string()
 }
 
-const SOURCE: &str = "CREATE SOURCE bids (WATERMARK FOR date_time AS date_time)
+pub(crate) const SOURCE: &str = "CREATE SOURCE bids (WATERMARK FOR date_time AS date_time)
                       WITH (connector = 'nexmark', table = 'bid', rows_per_second = 5000)";
 
-const VIEW: &str = "CREATE MATERIALIZED VIEW per_channel AS SELECT channel, count(*) AS n FROM bids GROUP BY channel";
+pub(crate) const VIEW: &str =
+    "CREATE MATERIALIZED VIEW per_channel AS SELECT channel, count(*) AS n FROM bids GROUP BY channel";
 
 #[test]
 fn statements_are_planned_then_run_and_end_with_their_client() {
@@ -373,7 +374,7 @@ fn public_addresses_are_refused() {
 
 /// Runs a Python program against a server of its own.
 #[track_caller]
-fn python(program: &str) {
+pub(crate) fn python(program: &str) {
     let folder = Folder::new();
     let port = free_port();
     let server = serve(&folder, port);

@@ -30,7 +30,7 @@ const EDGES: [(&str, &[&str]); 8] = [
             "tidemill-workers",
         ],
     ),
-    ("tidemill-coordinator", &["tidemill-plans", "tidemill-sql"]),
+    ("tidemill-coordinator", &["tidemill-ml", "tidemill-plans", "tidemill-sql"]),
     ("tidemill-workers", &["tidemill-engine", "tidemill-plans"]),
     ("tidemill-sql", &["tidemill-plans"]),
     ("tidemill-engine", &["tidemill-compute", "tidemill-ml", "tidemill-plans"]),

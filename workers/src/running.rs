@@ -6,8 +6,7 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use futures::future::{join, join_all};
 use tidemill_engine::metrics::OperatorStats;
-use tidemill_engine::task::{BuiltTask, DriverCommand, Passed, Task};
-use tidemill_plans::catalog::ModelVersion;
+use tidemill_engine::task::{BuiltTask, DriverCommand, Passed, PublishedModels, Task};
 use tidemill_plans::ids::{Epoch, RunId, TaskId};
 use tidemill_plans::protocol::OperatorMetrics;
 use tokio::sync::watch;
@@ -32,7 +31,7 @@ const COMPUTE_PATIENCE: Duration = Duration::from_millis(500);
 /// A job's tasks, threads and counters.
 pub(crate) struct JobResources {
     stats: Vec<Arc<OperatorStats>>,
-    models: Arc<Mutex<Vec<ModelVersion>>>,
+    models: Arc<Mutex<PublishedModels>>,
     cancelled: watch::Sender<bool>,
     /// Built and not started.
     waiting: Vec<BuiltTask>,
@@ -47,7 +46,7 @@ impl JobResources {
     /// The resources of a job whose tasks wait for their start.
     pub(crate) fn new(
         waiting: Vec<BuiltTask>,
-        models: Arc<Mutex<Vec<ModelVersion>>>,
+        models: Arc<Mutex<PublishedModels>>,
         cancelled: watch::Sender<bool>,
         writer: Option<CheckpointWriter>,
     ) -> Self {
@@ -105,8 +104,8 @@ impl JobResources {
         self.stats.iter().map(|stats| stats.snapshot())
     }
 
-    /// The model versions that were published since the last call.
-    pub(crate) fn take_models(&self) -> Vec<ModelVersion> {
+    /// The models that were published since the last call.
+    pub(crate) fn take_models(&self) -> PublishedModels {
         std::mem::take(&mut *self.models.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

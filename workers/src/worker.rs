@@ -4,6 +4,7 @@
 //! takes time (building tasks, reaching other workers, waiting for threads) happens on the I/O runtime
 //! and comes back as a message.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tidemill_engine::EngineError;
 use tidemill_engine::connector::Views;
 use tidemill_engine::state::ScratchFolder;
 use tidemill_engine::task::DriverCommand;
+use tidemill_plans::catalog::ModelWeights;
 use tidemill_plans::ids::{Epoch, RunId, WorkerId};
 use tidemill_plans::protocol::{
     CoordinatorLink, Deployment, LinkError, Reply, StopMode, WorkerEvent, WorkerLink, WorkerRequest, WorkerResponse,
@@ -441,20 +443,31 @@ impl WorkerActor {
     /// Queues the new models of a job, if there are any.
     fn report_models(&mut self, run: RunId) {
         let models = self.jobs.resources(run).map(|held| held.take_models()).unwrap_or_default();
-        let Some(worker) = self.id.filter(|_| !models.is_empty()) else { return };
-        let models = models.into_iter().map(|model| (run.job, model)).collect();
+        let Some(worker) = self.id.filter(|_| !models.versions.is_empty()) else { return };
+        self.push_weights(worker, models.newest);
+        let models = models.versions.into_iter().map(|model| (run.job, model)).collect();
         self.events.push(WorkerEvent::Heartbeat { worker, metrics: Vec::new(), models });
+    }
+
+    /// Queues what the newest versions of models predict with, each by itself: they may be large.
+    fn push_weights(&self, worker: WorkerId, newest: BTreeMap<String, ModelWeights>) {
+        for weights in newest.into_values() {
+            self.events.push(WorkerEvent::Models { worker, models: vec![weights] });
+        }
     }
 
     /// Queues the metrics and new models of all jobs, if there are any.
     fn heartbeat(&mut self) {
         let Some(worker) = self.id else { return };
         let mut metrics = Vec::new();
-        let mut models = Vec::new();
+        let (mut models, mut newest) = (Vec::new(), Vec::new());
         for (run, held) in self.jobs.all_resources() {
             metrics.extend(held.metrics());
-            models.extend(held.take_models().into_iter().map(|model| (run.job, model)));
+            let published = held.take_models();
+            models.extend(published.versions.into_iter().map(|model| (run.job, model)));
+            newest.push(published.newest);
         }
+        newest.into_iter().for_each(|newest| self.push_weights(worker, newest));
         if !metrics.is_empty() || !models.is_empty() {
             self.events.push(WorkerEvent::Heartbeat { worker, metrics, models });
         }

@@ -26,7 +26,7 @@ use tracing::error;
 
 use super::execute::Executor;
 use super::flight_sql::{ACTIONS, Client, FlightSql};
-use super::plans;
+use super::{jobs, plans};
 use crate::error::{CoordinatorError, Result};
 use crate::handle::CoordinatorHandle;
 use crate::session::SqlSession;
@@ -147,6 +147,7 @@ pub(super) fn to_status(error: &CoordinatorError) -> Status {
         CoordinatorError::Plan(_) => Status::invalid_argument(message),
         CoordinatorError::Cancelled => Status::cancelled(message),
         CoordinatorError::Changed => Status::aborted(message),
+        CoordinatorError::LogFull { .. } => Status::resource_exhausted(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Unsupported { .. }) => Status::unimplemented(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Unknown { .. }) => Status::not_found(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Duplicate { .. }) => Status::already_exists(message),
@@ -222,7 +223,9 @@ impl FlightService for ControlService {
     async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
         let own =
             [(COORDINATOR_ACTION, "Takes an event of a worker."), (EXECUTE_ACTION, "Executes SQL for tidemill sql.")];
-        let actions = own.into_iter().chain(ACTIONS.iter().copied().filter(|_| self.sql.is_some()));
+        let submit = (SUBMIT_PLAN_ACTION, "Runs a dataflow plan, a JSON document -> {\"job\": 7, \"warnings\": []}.");
+        let of_clients = [submit].into_iter().chain(jobs::ACTIONS.iter().copied()).chain(ACTIONS.iter().copied());
+        let actions = own.into_iter().chain(of_clients.filter(|_| self.sql.is_some()));
         let actions = actions.map(|(name, what)| Ok(ActionType { r#type: name.into(), description: what.into() }));
         Ok(Response::new(Box::pin(stream::iter(actions.collect::<Vec<_>>()))))
     }
@@ -238,12 +241,20 @@ impl FlightService for ControlService {
         Err(unimplemented("ListFlights"))
     }
 
-    async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
-        Err(unimplemented("PollFlightInfo"))
+    async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+        let (sql, client, request) = self.enter(request, "PollFlightInfo")?;
+        // Nothing runs before its rows are fetched: there is nothing to wait for.
+        let info = sql.get_flight_info(request).await;
+        let complete = |info| PollInfo { info: Some(info), progress: Some(1.0), ..PollInfo::default() };
+        client.leave(info.map(|info| info.map(complete)))
     }
 
-    async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoExchangeStream>, Status> {
-        Err(unimplemented("DoExchange"))
+    async fn do_exchange(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        let (sql, client, request) = self.enter(request, "DoExchange")?;
+        client.leave(sql.do_exchange(request).await)
     }
 }
 

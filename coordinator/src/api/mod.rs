@@ -6,6 +6,7 @@ mod flight;
 mod flight_sql;
 mod follow;
 mod http;
+mod jobs;
 mod plans;
 mod prometheus;
 

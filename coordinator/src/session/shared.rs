@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use tidemill_plans::settings::Settings;
-use tidemill_sql::{Description, JobStatement, ParsedStatement, TableInfo};
+use tidemill_sql::{Description, JobStatement, ParsedStatement, PushTarget, TableInfo};
 use tokio::sync::Mutex;
 
 use super::{Gathered, Reply, Script, SqlSession, sql_error};
 use crate::error::Result;
+use crate::pushed::PushedLog;
+use crate::serving::ServedModels;
 
 /// A text that is executed in such a session. It is others' between two statements, and while rows come.
 pub struct SharedScript {
@@ -79,6 +81,24 @@ impl SqlSession {
     /// The objects that rows can be read from or written to.
     pub(crate) fn tables(&self) -> Vec<TableInfo> {
         self.sql.tables()
+    }
+
+    /// A source that rows can be pushed to, and its log.
+    pub(crate) async fn push_target(&self, name: &str) -> Result<(PushTarget, PushedLog)> {
+        let target = self.sql.push_target(name).map_err(sql_error)?;
+        let log = self.coordinator.pushed().open_log(&target.table).await?;
+        Ok((target, log))
+    }
+
+    /// The models that clients are answered with, of which this is to be one.
+    pub(crate) fn served_models(&self, name: &str) -> Result<Arc<ServedModels>> {
+        self.sql.model(name).map_err(sql_error)?;
+        Ok(Arc::clone(self.coordinator.serving()))
+    }
+
+    /// Whether there is an object of this name.
+    pub(crate) fn has_object(&self, name: &str) -> bool {
+        self.sql.has_object(name)
     }
 
     /// The types of a statement's parameters, as far as they show.

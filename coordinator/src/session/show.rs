@@ -1,14 +1,15 @@
-//! The rows of SHOW JOBS, SHOW CHECKPOINTS and EXPLAIN MIGRATION.
+//! The rows of SHOW JOBS, SHOW CHECKPOINTS, SHOW METRICS and EXPLAIN MIGRATION.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use tidemill_plans::PlanError;
+use tidemill_plans::protocol::OperatorMetrics;
 use tidemill_plans::savepoint::{Fate, Migration};
 
 use crate::error::Result;
-use crate::handle::JobInfo;
+use crate::handle::{JobInfo, ObservedJob};
 use crate::job::JobStatus;
 use crate::job::checkpoint_log::{CheckpointInfo, CheckpointOutcome};
 
@@ -73,6 +74,42 @@ pub(crate) fn checkpoints(checkpoints: &[CheckpointInfo]) -> Result<RecordBatch>
         ("bytes", Arc::new(Int64Array::from_iter_values(infos().map(|info| info.bytes as i64)))),
         ("total_bytes", Arc::new(Int64Array::from_iter_values(infos().map(|info| info.total_bytes as i64)))),
         ("cause", Arc::new(infos().map(cause).collect::<StringArray>())),
+    ])
+}
+
+/// A row a subtask of each operator, with what it has done since the job's start.
+pub(crate) fn metrics(job: Option<&ObservedJob>) -> Result<RecordBatch> {
+    let metrics = || job.iter().flat_map(|job| &job.metrics);
+    let count = |value: fn(&OperatorMetrics) -> u64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(metrics().map(|of| i64::try_from(value(of)).unwrap_or(i64::MAX))))
+    };
+    let time = |value: fn(&OperatorMetrics) -> i64| -> ArrayRef {
+        // Before the first row and behind the last one there is none.
+        let times = metrics().map(|of| Some(value(of)).filter(|time| ![i64::MIN, i64::MAX].contains(time)));
+        Arc::new(times.collect::<TimestampMicrosecondArray>())
+    };
+    let took = |value: fn(&OperatorMetrics) -> u64| -> ArrayRef {
+        Arc::new(Float64Array::from_iter_values(metrics().map(|of| milliseconds(Duration::from_nanos(value(of))))))
+    };
+    let named = |of: &OperatorMetrics| job.and_then(|job| job.operators.get(of.operator.0 as usize));
+    let kinds = metrics().map(|of| named(of).map(|(kind, _)| *kind));
+    let objects = metrics().map(|of| named(of).map(|(_, object)| object.as_str()).filter(|object| !object.is_empty()));
+    table(vec![
+        ("operator", count(|of| u64::from(of.operator.0))),
+        ("kind", Arc::new(kinds.collect::<StringArray>())),
+        ("object", Arc::new(objects.collect::<StringArray>())),
+        ("subtask", count(|of| u64::from(of.subtask))),
+        ("rows_in", count(|of| of.rows_in)),
+        ("rows_out", count(|of| of.rows_out)),
+        ("late_rows", count(|of| of.late_rows)),
+        ("dead_letter_rows", count(|of| of.dead_letter_rows)),
+        ("busy_ms", took(|of| of.busy_ns)),
+        ("blocked_ms", took(|of| of.blocked_ns)),
+        ("state_bytes", count(|of| of.state_bytes)),
+        ("spilled_bytes", count(|of| of.spilled_bytes)),
+        ("event_time", time(|of| of.event_time)),
+        ("watermark", time(|of| of.watermark)),
+        ("quality", Arc::new(metrics().map(|of| of.quality).collect::<Float64Array>())),
     ])
 }
 

@@ -123,7 +123,21 @@ pub(super) fn rows_left(rows: &RecordBatch) -> Result<RecordBatch> {
     let Some(change) = change_column_index(rows.schema_ref()) else {
         return Ok(rows.clone());
     };
-    let there: BooleanArray = change_ops(rows)?.iter().map(|op| Some(op.adds())).collect();
     let columns: Vec<usize> = (0..change).collect();
-    Ok(filter_record_batch(&rows.project(&columns)?, &there)?)
+    Ok(filter_record_batch(&rows.project(&columns)?, &there(rows)?)?)
+}
+
+/// The same rows as inserts.
+pub(super) fn only_added(rows: &RecordBatch) -> Result<RecordBatch> {
+    let Some(change) = change_column_index(rows.schema_ref()) else {
+        return Ok(rows.clone());
+    };
+    let rows = filter_record_batch(rows, &there(rows)?)?;
+    let mut columns = rows.columns().to_vec();
+    columns[change] = change_array(&vec![ChangeOp::Insert; rows.num_rows()]);
+    Ok(RecordBatch::try_new(rows.schema(), columns)?)
+}
+
+fn there(rows: &RecordBatch) -> Result<BooleanArray> {
+    Ok(change_ops(rows)?.iter().map(|op| Some(op.adds())).collect())
 }

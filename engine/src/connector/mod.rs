@@ -16,6 +16,7 @@ mod pace;
 mod positions;
 mod postgres;
 mod print;
+mod pushed;
 mod random;
 mod result;
 mod share;
@@ -32,6 +33,7 @@ use tidemill_plans::PlanError;
 use tidemill_plans::connector::{RESULT_CONNECTOR, VALUES_CONNECTOR, VIEW_CONNECTOR};
 use tidemill_plans::ids::{Epoch, OperatorId};
 use tidemill_plans::node::{SinkNode, SourceNode};
+use tidemill_plans::pushed::{PUSH_CONNECTOR, TABLE_CONNECTOR};
 
 pub(crate) use self::lookup::Lookup;
 use self::share::Share;
@@ -142,6 +144,7 @@ pub fn open_source(
         "files" => files::open_source(node, env, stats, subtask, parallelism),
         "datagen" => datagen::open_source(node, env, Share { subtask, parallelism }),
         "nexmark" => nexmark::open_source(node, env, Share { subtask, parallelism }),
+        PUSH_CONNECTOR | TABLE_CONNECTOR => pushed::open_source(node, env, Share { subtask, parallelism }),
         VALUES_CONNECTOR => values::open_source(node, env),
         VIEW_CONNECTOR => view::open_source(node, env, subtask),
         other => Err(unknown(other)),

@@ -4,6 +4,7 @@
 //! agree. Its sink seals what came before each barrier. How long the past can be read is counted in
 //! epochs, so a reader that was told of the newest one finds it.
 
+mod followed;
 mod held;
 mod sink;
 mod source;

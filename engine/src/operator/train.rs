@@ -33,6 +33,7 @@ const VERSIONS_BYTES: usize = 1 << 18;
 pub(super) struct Train {
     name: String,
     label: usize,
+    label_name: String,
     time: usize,
     publish_every: i64,
     waiting: EventTimeBuffer,
@@ -53,6 +54,7 @@ impl Train {
         Ok(Self {
             name: node.model.clone(),
             label: node.label,
+            label_name: input.field(node.label).name().clone(),
             time: node.time,
             publish_every: node.publish_every,
             waiting: EventTimeBuffer::new(input, node.time),
@@ -124,14 +126,15 @@ impl Train {
     fn publish(&mut self, learnt_to: i64, ctx: &OperatorContext) -> Result<Published> {
         self.version += 1;
         let rows_learnt = self.model.rows_learnt() as i64;
-        ctx.report_model(ModelVersion {
+        let state = self.model.snapshot().map_err(|error| self.failed(error))?;
+        let version = ModelVersion {
             model: self.name.clone(),
             version: self.version,
             learnt_to,
             rows_learnt,
             metrics: vec![(String::from("auc"), self.auc.auc().unwrap_or(f64::NAN))],
-        });
-        let state = self.model.snapshot().map_err(|error| self.failed(error))?;
+        };
+        ctx.report_model(version, &self.label_name, &state);
         self.model_bytes = state.len();
         Ok(Published { version: self.version, learnt_to, rows_learnt, state })
     }

@@ -1,10 +1,10 @@
 //! What an operator gets passed through: where its output goes, its counters, its job.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
-use tidemill_plans::catalog::ModelVersion;
+use tidemill_plans::catalog::{ModelVersion, ModelWeights, SERVED_BYTES_MAX};
 use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::settings::Settings;
 use tidemill_plans::time::Watermark;
@@ -34,8 +34,8 @@ pub struct TaskEnv {
     pub checkpoints: Option<String>,
     /// Where rows go that cannot be used.
     pub dead_letters: Arc<DeadLetters>,
-    /// Model versions that were published and not yet reported; each heartbeat takes them.
-    pub models: Arc<Mutex<Vec<ModelVersion>>>,
+    /// What trainers have published.
+    pub models: Arc<Mutex<PublishedModels>>,
     /// Which sources wait for each other.
     pub alignment: Arc<Alignment>,
     /// Where results of SELECTs go.
@@ -44,6 +44,15 @@ pub struct TaskEnv {
     pub state_memory: StateMemory,
     /// The materialized views of this worker.
     pub views: Arc<Views>,
+}
+
+/// Models that were published and not yet reported; each heartbeat takes them.
+#[derive(Debug, Default)]
+pub struct PublishedModels {
+    /// All versions, for the registry.
+    pub versions: Vec<ModelVersion>,
+    /// What the newest version of each model predicts with.
+    pub newest: BTreeMap<String, ModelWeights>,
 }
 
 /// One operator's surroundings. Output is queued here in order; the chain takes it after each call.
@@ -109,12 +118,21 @@ impl OperatorContext {
             .push(|| Ok(DeadLetter { operator: self.name.clone(), reason: reason.to_owned(), row: row()? }))
     }
 
-    /// Reports a model version to the registry.
-    pub fn report_model(&self, version: ModelVersion) {
+    /// Reports a model version to the registry, and to those who answer clients with the newest one.
+    pub fn report_model(&self, version: ModelVersion, label: &str, state: &[u8]) {
         if let Some(auc) = version.metrics.iter().find(|(name, _)| name == "auc") {
             self.stats.set_quality(auc.1);
         }
-        self.env.models.lock().unwrap_or_else(PoisonError::into_inner).push(version);
+        let weights = ModelWeights {
+            model: version.model.clone(),
+            version: version.version,
+            learnt_to: version.learnt_to,
+            label: label.to_owned(),
+            state: if state.len() > SERVED_BYTES_MAX { Vec::new() } else { state.to_vec() },
+        };
+        let mut models = self.env.models.lock().unwrap_or_else(PoisonError::into_inner);
+        models.versions.push(version);
+        models.newest.insert(weights.model.clone(), weights);
     }
 
     /// The operator's counters.

@@ -5,8 +5,8 @@
 //! snapshots, too. Most of those are of what has changed since the step before. An operator whose state can do with
 //! less memory takes each step a third time, without any.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
 use tidemill_plans::graph::DataflowGraph;
@@ -85,7 +85,7 @@ pub fn test_env() -> Result<TaskEnv> {
         checkpoints: None,
         dead_letters: Arc::new(DeadLetters::open(&settings)?),
         settings,
-        models: Arc::new(Mutex::new(Vec::new())),
+        models: Arc::default(),
         alignment: Arc::default(),
         results: Arc::new(NoResults),
         state_memory: StateMemory { bytes_max: None, scratch: ScratchFolder::new(std::env::temp_dir()) },

@@ -5,6 +5,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 
 use super::OptionKind::{Boolean, Count, Delimiter, Duration, Interval, Number, OneOf, Text};
 use super::{Bounds, ConnectorSpec, InParallel, KnownColumn, KnownTable, OptionKind, OptionSpec};
+use crate::pushed::{MAX_BYTES_OPTION, PUSH_CONNECTOR, TABLE_CONNECTOR};
 
 const FORMATS: OptionKind = OneOf(&["parquet", "arrow", "avro", "csv", "json", "debezium-json", "upsert-json"]);
 
@@ -17,6 +18,12 @@ const NULL_EVENT_TIME: OptionSpec = OptionSpec::optional(
 
 const ROWS_PER_SECOND: OptionSpec =
     OptionSpec::optional("rows_per_second", Count, "The pace of all subtasks together; else as fast as it goes.");
+
+const MAX_BYTES: OptionSpec = OptionSpec::optional(
+    MAX_BYTES_OPTION,
+    Count,
+    "Bytes of rows that are kept; what is pushed beyond them is refused.",
+);
 
 const LOOKUP_CACHE_TTL: OptionSpec =
     OptionSpec::optional("lookup_cache_ttl", Duration, "For how long rows that were looked up are true.").or("10min");
@@ -140,6 +147,31 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             NULL_EVENT_TIME,
         ]),
         bounds: Bounds::With(&["rows", "fields.<column>.end"]),
+        makes_rows: true,
+        tables: &[],
+        sink: None,
+        sink_takes_changes: false,
+        sink_in_parallel: InParallel::Never,
+        sink_takes_key: false,
+    },
+    ConnectorSpec {
+        name: PUSH_CONNECTOR,
+        doc: "Rows that clients push by Arrow Flight, in a log of the server: every job reads them from the first one on.",
+        source: Some(&[MAX_BYTES, ROWS_PER_SECOND, NULL_EVENT_TIME]),
+        bounds: Bounds::With(&[]),
+        // They are looked at when they are pushed.
+        makes_rows: true,
+        tables: &[],
+        sink: None,
+        sink_takes_changes: false,
+        sink_in_parallel: InParallel::Never,
+        sink_takes_key: false,
+    },
+    ConnectorSpec {
+        name: TABLE_CONNECTOR,
+        doc: "Rows that clients push by Arrow Flight, such as adbc_ingest: every job reads those that are there when it begins.",
+        source: Some(&[MAX_BYTES, ROWS_PER_SECOND, NULL_EVENT_TIME]),
+        bounds: Bounds::Always,
         makes_rows: true,
         tables: &[],
         sink: None,

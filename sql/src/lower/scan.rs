@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::TableScan;
-use tidemill_plans::connector::VIEW_CONNECTOR;
+use tidemill_plans::change::with_change_column;
+use tidemill_plans::connector::{VIEW_CONNECTOR, VIEW_FOLLOW};
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::node::{NodeKind, Projection, SourceNode};
+use tidemill_plans::pushed::is_pushed;
 
 use super::expression::column;
 use super::stream::{Relation, Stream, WINDOW_COLUMNS, WindowKind, Windows, with_windows};
@@ -116,7 +118,8 @@ impl QueryPlanner<'_> {
             Detail::Source(node, info) => {
                 // Without event time nothing but the order in which rows are read orders them: one task
                 // reads, so that files, sums of floats and the first rows are the same in every run.
-                let parallelism = if info.times.is_empty() { 1 } else { self.builder.settings.parallelism };
+                let is_one = info.times.is_empty() || is_pushed(&node.connector);
+                let parallelism = if is_one { 1 } else { self.builder.settings.parallelism };
                 let kind = NodeKind::Source(node.as_ref().clone());
                 match node.upsert_key.is_empty() {
                     true => self.builder.add_operator(kind, parallelism, info.clone()),
@@ -140,14 +143,36 @@ impl QueryPlanner<'_> {
 
     /// What a running view has at the newest epoch.
     fn view_as_it_is(&mut self, name: &str, view: RunningView, info: &StreamInfo) -> Stream {
-        let RunningView { job, operator, parallelism } = view;
-        let options =
-            vec![(String::from("job"), job.0.to_string()), (String::from("operator"), operator.0.to_string())];
-        self.builder.add_whole_source(name, VIEW_CONNECTOR, options, parallelism, &info.schema)
+        self.builder.add_whole_source(name, VIEW_CONNECTOR, place_of(view), view.parallelism, &info.schema)
     }
 }
 
+/// The options that say where a view is.
+fn place_of(RunningView { job, operator, .. }: RunningView) -> Vec<(String, String)> {
+    vec![(String::from("job"), job.0.to_string()), (String::from("operator"), operator.0.to_string())]
+}
+
 impl JobBuilder {
+    /// A source of what a view has, and of its changes from there on, as long as it is there.
+    pub(crate) fn add_followed(&mut self, name: &str, view: RunningView, info: &StreamInfo) -> Stream {
+        let mut options = place_of(view);
+        options.push((VIEW_FOLLOW.to_owned(), String::from("true")));
+        let schema = if info.changelog { with_change_column(&info.schema) } else { Arc::clone(&info.schema) };
+        let names = || info.schema.fields().iter().map(|field| field.name().clone());
+        let node = SourceNode {
+            table: name.to_owned(),
+            connector: VIEW_CONNECTOR.to_owned(),
+            options,
+            declared: names().collect(),
+            columns: StreamSchema(schema),
+            projection: names().map(|name| Projection { expr: StreamExpr(column(&name)), name }).collect(),
+            event_time: None,
+            upsert_key: Vec::new(),
+        };
+        let info = StreamInfo { times: Vec::new(), window_times: Vec::new(), bounded: false, ..info.clone() };
+        self.add_operator(NodeKind::Source(node), view.parallelism, info)
+    }
+
     /// A source of rows that are there already: all columns as they are, in no order.
     pub(super) fn add_whole_source(
         &mut self,

@@ -45,6 +45,11 @@ impl QueryPlanner<'_> {
         Ok(self.result_sink(&stream, name, presentation))
     }
 
+    /// The result of a SUBSCRIBE, under this name.
+    pub(crate) fn subscription(&mut self, stream: &Stream, name: String) -> Stream {
+        self.result_sink(stream, name, Presentation::default())
+    }
+
     /// Rows for a sink; `declared` are the sink's columns, if it has declared them.
     pub(crate) fn write(&mut self, query: &StreamQuery, target: Target, declared: Option<&SchemaRef>) -> Result<()> {
         let plan = self.plan(query)?;

@@ -70,7 +70,7 @@ fn options() {
     check_error(
         "CREATE SOURCE s (a INT) WITH (connector = 'kafkka', path = 'x')",
         expect![[r#"
-            line 1, column 31: unknown connector 'kafkka'; valid are: files, nexmark, datagen, print, blackhole, postgres
+            line 1, column 31: unknown connector 'kafkka'; valid are: files, nexmark, datagen, push, table, print, blackhole, postgres
         "#]],
     );
     check_error(
@@ -574,7 +574,7 @@ fn not_yet() {
     check_error(
         "BEGIN",
         expect![[r#"
-            line 1, column 1: no statement starts with BEGIN; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB
+            line 1, column 1: no statement starts with BEGIN; valid are: SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB
         "#]],
     );
     check_error(
@@ -622,7 +622,7 @@ fn not_yet() {
     check_error(
         "VALUES (1)",
         expect![[r#"
-            line 1, column 1: no statement starts with VALUES; valid are: SELECT, WITH, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB
+            line 1, column 1: no statement starts with VALUES; valid are: SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB
         "#]],
     );
 }

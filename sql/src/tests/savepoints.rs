@@ -39,6 +39,25 @@ fn statements_about_jobs() {
 }
 
 #[test]
+fn statements_about_jobs_are_written_as_they_are_read() {
+    let statements = [
+        "SHOW JOBS",
+        "SHOW JOB 7",
+        "SHOW CHECKPOINTS FOR JOB \"counts\"",
+        "SHOW METRICS FOR JOB \"it's \"\"Odd\"\"\"",
+        "STOP JOB 7",
+        "STOP JOB 7 WITH SAVEPOINT",
+        "CREATE SAVEPOINT FOR JOB 7 'it''s there'",
+        "ALTER JOB 7 SET parallelism = 3",
+    ];
+    for statement in statements {
+        let outcomes = execute(&mut interactive(), statement).unwrap();
+        let [Outcome::JobCommand(command)] = &outcomes[..] else { panic!("{outcomes:?}") };
+        assert_eq!(command.to_string(), statement);
+    }
+}
+
+#[test]
 fn savepoints_in_other_places() {
     check_error(
         "SELECT auction FROM bids FROM SAVEPOINT 'there'",

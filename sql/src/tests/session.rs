@@ -416,7 +416,7 @@ fn a_connector_is_told_with_its_options() {
     check_error(
         "SHOW CONNECTOR kafka",
         expect![[r#"
-            line 1, column 16: unknown connector 'kafka'; valid are: files, nexmark, datagen, print, blackhole, postgres
+            line 1, column 16: unknown connector 'kafka'; valid are: files, nexmark, datagen, push, table, print, blackhole, postgres
         "#]],
     );
 }

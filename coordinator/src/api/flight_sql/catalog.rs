@@ -26,6 +26,11 @@ fn table_type(kind: ObjectKind) -> &'static str {
     }
 }
 
+/// Whether a client asks for this catalog or schema, or does not say.
+pub(super) fn is_here(asked: &Option<String>, name: &str) -> bool {
+    asked.as_deref().is_none_or(|asked| asked == name)
+}
+
 pub(super) fn catalogs(query: CommandGetCatalogs) -> Result<RecordBatch> {
     let mut builder = query.into_builder();
     builder.append(CATALOG);
@@ -72,7 +77,6 @@ pub(super) fn table_type_columns() -> SchemaRef {
 
 /// The columns by which rows of a table replace each other.
 pub(super) fn primary_keys(query: &CommandGetPrimaryKeys, tables: &[TableInfo]) -> Result<RecordBatch> {
-    let is_here = |asked: &Option<String>, name: &str| asked.as_deref().is_none_or(|asked| asked == name);
     let is_asked = is_here(&query.catalog, CATALOG) && is_here(&query.db_schema, SCHEMA);
     let table = tables.iter().find(|table| is_asked && table.name == query.table);
     let key: &[String] = table.map_or(&[], |table| &table.key);

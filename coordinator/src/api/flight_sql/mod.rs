@@ -1,12 +1,15 @@
 //! Flight SQL (arrow.apache.org/docs/format/FlightSql.html): what ADBC, JDBC and other Arrow clients speak.
 //!
 //! This file answers requests; what they come to is next door: [`statements`] plans and runs, [`prepared`] binds
-//! parameters, [`stream`] carries rows, [`catalog`] and [`sql_info`] describe, [`client`] tells clients apart.
+//! parameters, [`stream`] carries rows out and [`push`] rows in, [`predict`] both, [`catalog`] and [`sql_info`] describe, [`client`] tells clients apart.
 
 mod catalog;
 mod client;
 mod handles;
+mod incoming;
+mod predict;
 mod prepared;
+mod push;
 mod service;
 mod session_options;
 mod sql_info;
@@ -240,3 +243,6 @@ fn statement_of(ticket: &[u8]) -> Option<String> {
 fn undecodable(error: &prost::DecodeError) -> Status {
     Status::invalid_argument(format!("this is no message of Flight SQL: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

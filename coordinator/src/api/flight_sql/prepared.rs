@@ -2,15 +2,13 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
-use arrow_flight::decode::FlightRecordBatchStream;
-use arrow_flight::error::FlightError;
 use arrow_flight::sql::server::PeekableFlightDataStream;
-use futures::{StreamExt, TryStreamExt};
 use tidemill_plans::codec::MESSAGE_BYTES_MAX;
 use tidemill_sql::{ParameterValue, ParsedStatement, parse_script};
 use tonic::Status;
 
 use super::super::flight::to_status;
+use super::incoming::Incoming;
 use crate::error::{CoordinatorError, Result};
 
 /// How often a statement may be executed at once, each time with other values.
@@ -79,12 +77,10 @@ pub(super) fn parameter_columns(types: Vec<Option<DataType>>) -> Schema {
 
 /// The values that a client sends; none at all if it sends no columns.
 pub(super) async fn receive(stream: PeekableFlightDataStream) -> Result<Option<Vec<RecordBatch>>, Status> {
-    // Some clients send the command alone, as a message without a header.
-    let data = stream.try_filter(|data| futures::future::ready(!data.data_header.is_empty()));
-    let mut batches = FlightRecordBatchStream::new_from_flight_data(data.map_err(FlightError::from));
+    let mut incoming = Incoming::new(stream);
+    let columns = incoming.columns().await?;
     let (mut received, mut bytes) = (Vec::new(), 0);
-    while let Some(batch) = batches.next().await {
-        let batch = batch.map_err(Status::from)?;
+    while let Some(batch) = incoming.next().await? {
         bytes += batch.get_array_memory_size();
         if bytes > MESSAGE_BYTES_MAX {
             let message = format!("the values take more than {MESSAGE_BYTES_MAX} bytes; send them in parts");
@@ -92,8 +88,7 @@ pub(super) async fn receive(stream: PeekableFlightDataStream) -> Result<Option<V
         }
         received.push(batch);
     }
-    let has_columns = batches.schema().is_some_and(|schema| !schema.fields().is_empty());
-    Ok(has_columns.then_some(received))
+    Ok((!columns.fields().is_empty()).then_some(received))
 }
 
 fn refused(message: String) -> CoordinatorError {

@@ -5,24 +5,26 @@ use std::collections::BTreeMap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::flight_service_server::FlightService;
-use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
+use arrow_flight::sql::server::{DoPutError, FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
     ActionBeginSavepointRequest, ActionBeginSavepointResult, ActionBeginTransactionRequest,
     ActionBeginTransactionResult, ActionCancelQueryRequest, ActionCancelQueryResult,
     ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
-    ActionEndSavepointRequest, ActionEndTransactionRequest, Command, CommandGetCatalogs, CommandGetCrossReference,
-    CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo,
-    CommandGetTableTypes, CommandGetTables, CommandGetXdbcTypeInfo, CommandPreparedStatementQuery,
-    CommandPreparedStatementUpdate, CommandStatementQuery, CommandStatementUpdate, DoPutPreparedStatementResult,
-    SqlInfo, TicketStatementQuery,
+    ActionCreatePreparedSubstraitPlanRequest, ActionEndSavepointRequest, ActionEndTransactionRequest, Any, Command,
+    CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys,
+    CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables, CommandGetXdbcTypeInfo,
+    CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest, CommandStatementQuery,
+    CommandStatementSubstraitPlan, CommandStatementUpdate, DoPutPreparedStatementResult, SqlInfo, TicketStatementQuery,
 };
 use arrow_flight::{Action, ActionType, FlightData, FlightDescriptor, FlightInfo, Ticket};
 use futures::stream;
 use prost::Message;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::super::flight::Boxed;
+use super::super::flight::{Boxed, to_status};
+use super::super::jobs;
 use super::client::Client;
+use super::incoming::Incoming;
 use super::prepared::{Prepared, receive};
 use super::session_options::{
     CloseSessionResult, GetSessionOptionsResult, OptionValue, SetSessionOptionsRequest, SetSessionOptionsResult,
@@ -45,8 +47,11 @@ pub(in super::super) const ACTIONS: &[(&str, &str)] = &[
     (CLOSE_SESSION, "Forgets the settings of the session."),
 ];
 
-const NO_TRANSACTIONS: &str = "transactions are not supported: each statement takes effect by itself, and what jobs \
+pub(super) const NO_TRANSACTIONS: &str = "transactions are not supported: each statement takes effect by itself, and what jobs \
                                write appears with their checkpoints";
+
+const NO_SUBSTRAIT: &str =
+    "Substrait plans are not read: send SQL, or a plan as JSON (the action tidemill.submit_plan)";
 
 type Info = Result<Response<FlightInfo>, Status>;
 type Data = Result<Response<Boxed<FlightData>>, Status>;
@@ -122,6 +127,30 @@ impl FlightSqlService for FlightSql {
         Ok(Response::new(self.execute(texts, &client, request.into_inner()).await?))
     }
 
+    async fn get_flight_info_substrait_plan(
+        &self,
+        _: CommandStatementSubstraitPlan,
+        _: Request<FlightDescriptor>,
+    ) -> Info {
+        Err(Status::unimplemented(NO_SUBSTRAIT))
+    }
+
+    async fn do_put_substrait_plan(
+        &self,
+        _: CommandStatementSubstraitPlan,
+        _: Request<PeekableFlightDataStream>,
+    ) -> Result<i64, Status> {
+        Err(Status::unimplemented(NO_SUBSTRAIT))
+    }
+
+    async fn do_action_create_prepared_substrait_plan(
+        &self,
+        _: ActionCreatePreparedSubstraitPlanRequest,
+        _: Request<Action>,
+    ) -> Result<ActionCreatePreparedStatementResult, Status> {
+        Err(Status::unimplemented(NO_SUBSTRAIT))
+    }
+
     async fn do_get_statement(&self, ticket: TicketStatementQuery, _: Request<Ticket>) -> Data {
         let pending = self.pending(&ticket.statement_handle)?;
         Ok(Response::new(self.statements.fetch(pending)))
@@ -135,6 +164,46 @@ impl FlightSqlService for FlightSql {
         let client = client_of(&request)?;
         let text = Prepared::read(&query.query).and_then(|text| text.bound());
         self.update(text.map_err(|error| super::to_status(&error))?, &client).await
+    }
+
+    async fn do_put_statement_ingest(
+        &self,
+        command: CommandStatementIngest,
+        request: Request<PeekableFlightDataStream>,
+    ) -> Result<i64, Status> {
+        let client = client_of(&request)?;
+        self.ingest(command, Incoming::new(request.into_inner()), &client).await
+    }
+
+    async fn do_put_fallback(
+        &self,
+        request: Request<PeekableFlightDataStream>,
+        command: Any,
+    ) -> Result<Response<<Self as FlightService>::DoPutStream>, Status> {
+        if !command.type_url.is_empty() {
+            return Err(Status::unimplemented(format!("DoPut of {} is not served here", command.type_url)));
+        }
+        let mut stream = request.into_inner();
+        let descriptor = match stream.peek().await {
+            Some(Ok(first)) => first.flight_descriptor.clone().unwrap_or_default(),
+            _ => FlightDescriptor::default(),
+        };
+        Ok(Response::new(self.push(&descriptor.path, Incoming::new(stream)).await?))
+    }
+
+    async fn do_exchange_fallback(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<<Self as FlightService>::DoExchangeStream>, Status> {
+        Ok(Response::new(self.exchange(request.into_inner()).await?))
+    }
+
+    async fn do_put_error_callback(
+        &self,
+        _: Request<PeekableFlightDataStream>,
+        error: DoPutError,
+    ) -> Result<Response<<Self as FlightService>::DoPutStream>, Status> {
+        Err(Status::invalid_argument(format!("{error}: the first message says what the rows are for")))
     }
 
     async fn do_action_create_prepared_statement(
@@ -312,9 +381,13 @@ impl FlightSqlService for FlightSql {
                 client.close();
                 CloseSessionResult::CLOSED.encode_to_vec()
             }
-            other => {
-                return Err(Status::unimplemented(format!("there is no action '{other}' here; ListActions has all")));
-            }
+            other => match jobs::act(&self.statements.session, other, &body).await {
+                Some(answer) => answer.map_err(|error| to_status(&error))?.to_string().into_bytes(),
+                None => {
+                    let message = format!("there is no action '{other}' here; ListActions has all");
+                    return Err(Status::unimplemented(message));
+                }
+            },
         };
         let result = arrow_flight::Result { body: result.into() };
         Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))

@@ -76,8 +76,9 @@ impl Statements {
             Description::Query { columns, .. } => Some(columns.schema),
             Description::Analysis(_) => Some(analysis_columns()),
             Description::Rows(rows) => Some(rows.schema()),
-            Description::JobRows(JobCommand::ShowJobs) => Some(show::jobs(&[])?.schema()),
-            Description::JobRows(_) => Some(show::checkpoints(&[])?.schema()),
+            Description::JobRows(JobCommand::ShowCheckpoints(_)) => Some(show::checkpoints(&[])?.schema()),
+            Description::JobRows(JobCommand::ShowMetrics(_)) => Some(show::metrics(None)?.schema()),
+            Description::JobRows(_) => Some(show::jobs(&[])?.schema()),
             Description::Effect => None,
         })
     }
@@ -122,7 +123,7 @@ impl Statements {
         answered.await.unwrap_or(Err(CoordinatorError::ShutDown))
     }
 
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         while running.try_join_next().is_some() {}
         running.spawn(work);
@@ -193,7 +194,7 @@ async fn carry_out(
     while let Some(replies) = script.next().await? {
         for reply in replies {
             match reply {
-                Reply::Done(message) => done.messages.push(message),
+                Reply::Done(message) | Reply::Saved { message, .. } => done.messages.push(message),
                 Reply::Begun(beginning) => beginning.wait().await,
                 Reply::Ends(ending) => done.has_written = ending.wait().await?,
                 Reply::Rows(rows) => done.rows = Some(rows),

@@ -95,6 +95,12 @@ impl Held {
         Some(self.old.iter().chain(later.flat_map(|(_, changes)| changes)).cloned().collect())
     }
 
+    /// The changes of each epoch behind this one, in order; `None` if some of them have been mixed with those before.
+    pub(super) fn behind(&self, epoch: Epoch) -> Option<Vec<(Epoch, Vec<RecordBatch>)>> {
+        let later = self.epochs.iter().filter(|(sealed, _)| *sealed > epoch);
+        (epoch >= self.folded).then(|| later.cloned().collect())
+    }
+
     /// Writes all rows and changes so far, `open` being those behind the last that was sealed. As they are:
     /// condensing them would take longer than writing them. What came with the end is written apart.
     pub(super) fn snapshot(&self, open: &[RecordBatch], state: &mut StateWriter<'_>) -> Result<()> {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use tidemill_plans::PlanError;
 use tidemill_plans::change::change_column_index;
+use tidemill_plans::connector::VIEW_FOLLOW;
 use tidemill_plans::ids::{Epoch, JobId, OperatorId};
 use tidemill_plans::node::SourceNode;
 
+use super::followed::FollowedView;
 use super::held::condense;
 use super::{Part, lock};
-use crate::connector::{Source, SourceEvent, changes, number};
+use crate::connector::{Source, SourceEvent, changes, number, option};
 use crate::error::{EngineError, Result};
 use crate::task::TaskEnv;
 
@@ -32,6 +34,10 @@ pub(in crate::connector) fn open_source(node: &SourceNode, env: &TaskEnv, subtas
     let part = Part { job: JobId(wanted("job")?), operator, subtask };
     let gone = |reason| EngineError::ViewGone { view: node.table.clone(), epoch, reason };
     let held = env.views.find(part).ok_or_else(|| gone("this worker does not hold it"))?;
+    if option(&node.options, VIEW_FOLLOW) == Some("true") {
+        let views = Arc::clone(&env.views);
+        return Ok(Box::new(FollowedView::new(node.table.clone(), part, views, held, epoch)));
+    }
     let (batches, schema, keys) = {
         let held = lock(&held);
         if epoch == Epoch::END && !held.has_ended() {
@@ -71,6 +77,6 @@ impl Source for ViewSource {
 }
 
 /// What was read is of one epoch, which may be gone: who wants it asks again.
-fn not_restarted() -> EngineError {
+pub(super) fn not_restarted() -> EngineError {
     EngineError::State(String::from("a view is read from its beginning"))
 }

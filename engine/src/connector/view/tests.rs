@@ -3,7 +3,7 @@
 use arrow::array::{ArrayRef, RecordBatch};
 use expect_test::{Expect, expect};
 use tidemill_plans::change::{ChangeOp, change_array, with_change_column};
-use tidemill_plans::connector::VIEW_CONNECTOR;
+use tidemill_plans::connector::{VIEW_CONNECTOR, VIEW_FOLLOW};
 use tidemill_plans::expr::StreamSchema;
 use tidemill_plans::ids::Epoch;
 use tidemill_plans::node::{SinkNode, SourceNode};
@@ -80,12 +80,27 @@ impl View {
     }
 
     fn open(&self, epoch: Epoch, columns: &str, batch_rows: u32) -> Result<Box<dyn Source>> {
+        self.open_with(epoch, columns, batch_rows, &[])
+    }
+
+    fn follower(&self, epoch: Epoch) -> Result<Box<dyn Source>> {
+        self.open_with(epoch, "k:text v:int", 2, &[(VIEW_FOLLOW.to_owned(), String::from("true"))])
+    }
+
+    fn open_with(
+        &self,
+        epoch: Epoch,
+        columns: &str,
+        batch_rows: u32,
+        more: &[(String, String)],
+    ) -> Result<Box<dyn Source>> {
         let columns = schema(columns);
         let option = |name: &str, value: u64| (name.to_owned(), value.to_string());
+        let options = [option("job", self.env.job.0), option("operator", SINK.0.into()), option("epoch", epoch.0)];
         let node = SourceNode {
             table: String::from("v"),
             connector: VIEW_CONNECTOR.to_owned(),
-            options: vec![option("job", self.env.job.0), option("operator", SINK.0.into()), option("epoch", epoch.0)],
+            options: [&options[..], more].concat(),
             declared: vec![String::from("k"), String::from("v")],
             columns: StreamSchema(columns),
             projection: vec![],
@@ -293,4 +308,58 @@ fn rows_and_their_changes_meet_whatever_the_parallelism() {
     let updated: Vec<String> = all.iter().map(|row| format!("{row}2")).collect();
     assert_eq!(read(&restored(&states, 1), 2), updated);
     assert_eq!(read(&restored(&states, 2), 2), updated);
+}
+
+/// What a follower says until nothing has changed, with its changes.
+fn follow(source: &mut dyn Source) -> Vec<String> {
+    let mut said = Vec::new();
+    loop {
+        match source.next_event() {
+            Ok(SourceEvent::Batch(batch)) => {
+                let shown = tidemill_plans::change::show_changes(&batch).unwrap();
+                said.push(show_rows(&shown).unwrap().lines().collect::<Vec<_>>().join(", "));
+            }
+            Ok(SourceEvent::Idle) => return said,
+            Ok(SourceEvent::End) => {
+                said.push(String::from("end"));
+                return said;
+            }
+            Err(error) => {
+                said.push(error.to_string());
+                return said;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_follower_gets_what_there_is_and_then_what_changes() {
+    let mut view = View::new(Some(&[0]));
+    view.write("+I a 1\n+I b 2\n+I c 3");
+    view.seal(1);
+    view.write("-D b 2");
+    view.seal(2);
+    let mut early = view.follower(Epoch(2)).unwrap();
+    assert_eq!(follow(early.as_mut()), ["+I a 1, +I c 3"]);
+    view.write("-U a 1\n+U a 4\n+I d 5");
+    assert_eq!(follow(early.as_mut()), [""; 0]);
+    view.seal(3);
+    assert_eq!(follow(early.as_mut()), ["+U a 4, +I d 5"]);
+    view.write("-D d 5");
+    view.seal(4);
+    view.sink.finish().unwrap();
+    assert_eq!(follow(early.as_mut()), ["-D d 5", "end"]);
+
+    let mut view = View::new(None);
+    let mut slow = view.follower(Epoch(0)).unwrap();
+    assert_eq!(follow(slow.as_mut()), [""; 0]);
+    for epoch in 1..20 {
+        view.write("a 1");
+        view.seal(epoch);
+    }
+    assert!(follow(slow.as_mut())[0].contains("read more slowly than they come"));
+    let mut dropped = view.follower(Epoch(19)).unwrap();
+    follow(dropped.as_mut());
+    view.env.views.forget(view.env.job);
+    assert_eq!(follow(dropped.as_mut()), ["end"]);
 }

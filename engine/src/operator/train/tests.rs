@@ -160,7 +160,7 @@ fn versions_are_reported_to_the_registry_with_their_quality() {
     harness.watermark(0, 10).unwrap();
     harness.push(0, "1 a true @11\n2 b false @12").unwrap();
     harness.finish().unwrap();
-    let reported = std::mem::take(&mut *harness.env().models.lock().unwrap());
+    let reported = std::mem::take(&mut *harness.env().models.lock().unwrap()).versions;
     let text: String = reported
         .iter()
         .map(|v| format!("{} {} {} {} {:?}\n", v.model, v.version, v.learnt_to, v.rows_learnt, v.metrics))
@@ -232,7 +232,7 @@ fn a_trainer_that_is_restored_publishes_the_same_bytes() {
             let (text, states) = versions(&mut harness);
             published.0.push_str(&text);
             published.1.extend(states);
-            reported.extend(std::mem::take(&mut *harness.env().models.lock().unwrap()));
+            reported.extend(std::mem::take(&mut *harness.env().models.lock().unwrap()).versions);
             if restarts {
                 harness.restart().unwrap();
                 // It comes too late, before the first watermark too.

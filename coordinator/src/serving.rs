@@ -1,0 +1,154 @@
+//! Models that clients are answered with: of each the version that has learnt most, as trainers tell it.
+//!
+//! They are in memory. What a trainer publishes next comes again after a restart of the coordinator; a job that has
+//! ended publishes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use tidemill_ml::OnlineModel;
+use tidemill_plans::PlanError;
+use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX};
+use tidemill_plans::error::chain;
+use tidemill_plans::time::event_time_type;
+
+use crate::error::{CoordinatorError, Result};
+
+/// Probability from which on the label is predicted to be true.
+const THRESHOLD: f64 = 0.5;
+
+/// The models, by name.
+#[derive(Default)]
+pub(crate) struct ServedModels(Mutex<BTreeMap<String, Arc<ServedModel>>>);
+
+/// A version of a model.
+pub(crate) struct ServedModel {
+    weights: ModelWeights,
+    /// Restored when somebody first asks.
+    model: OnceLock<Box<dyn OnlineModel>>,
+}
+
+impl ServedModels {
+    /// Takes note of a version. Another job may learn the same model from the beginning: what has learnt most stays.
+    pub(crate) fn put(&self, weights: ModelWeights) {
+        let mut models = self.models();
+        if models.get(&weights.model).is_none_or(|known| known.weights.learnt_to <= weights.learnt_to) {
+            models.insert(weights.model.clone(), Arc::new(ServedModel { weights, model: OnceLock::new() }));
+        }
+    }
+
+    /// Forgets a model that is dropped.
+    pub(crate) fn remove(&self, model: &str) {
+        self.models().remove(model);
+    }
+
+    /// The version that has learnt most.
+    pub(crate) fn newest(&self, model: &str) -> Result<Arc<ServedModel>> {
+        let found = self.models().get(model).cloned();
+        found.ok_or_else(|| refused(model, String::from("it has published no version since this coordinator began")))
+    }
+
+    fn models(&self) -> MutexGuard<'_, BTreeMap<String, Arc<ServedModel>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ServedModel {
+    /// The columns of answers: those of the rows, and what ML.PREDICT adds.
+    pub(crate) fn columns(&self, rows: &Schema) -> SchemaRef {
+        let label = &self.weights.label;
+        let added = [
+            Field::new(format!("predicted_{label}"), DataType::Boolean, true),
+            Field::new(format!("predicted_{label}_prob"), DataType::Float64, true),
+            Field::new("model_version", DataType::Int64, true),
+            Field::new("model_event_time", event_time_type(), true),
+        ];
+        let own = rows.fields().iter().cloned();
+        Arc::new(Schema::new(own.chain(added.map(Arc::new)).collect::<Vec<_>>()))
+    }
+
+    /// Rows with the predictions for them.
+    pub(crate) fn predict(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let probability = self.model()?.predict(rows).map_err(|error| self.refused(chain(&error)))?;
+        let label: BooleanArray = probability.iter().map(|p| p.map(|p| p >= THRESHOLD)).collect();
+        let count = rows.num_rows();
+        let added: [ArrayRef; 4] = [
+            Arc::new(label),
+            Arc::new(probability),
+            Arc::new(Int64Array::from_value(self.weights.version, count)),
+            Arc::new(TimestampMicrosecondArray::from_value(self.weights.learnt_to, count)),
+        ];
+        let columns = rows.columns().iter().cloned().chain(added).collect();
+        Ok(RecordBatch::try_new(self.columns(rows.schema_ref()), columns).map_err(PlanError::from)?)
+    }
+
+    fn model(&self) -> Result<&dyn OnlineModel> {
+        if let Some(model) = self.model.get() {
+            return Ok(model.as_ref());
+        }
+        if self.weights.state.is_empty() {
+            return Err(self.refused(format!("it has more than {SERVED_BYTES_MAX} bytes; use ML.PREDICT in a query")));
+        }
+        let restored = tidemill_ml::restore(&self.weights.state).map_err(|error| self.refused(chain(&error)))?;
+        Ok(self.model.get_or_init(|| restored).as_ref())
+    }
+
+    fn refused(&self, reason: String) -> CoordinatorError {
+        refused(&self.weights.model, reason)
+    }
+}
+
+fn refused(model: &str, reason: String) -> CoordinatorError {
+    CoordinatorError::Model { model: model.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Float64Array};
+    use arrow::datatypes::Float64Type;
+    use tidemill_ml::{FeatureSchema, create};
+
+    use super::*;
+
+    fn features() -> RecordBatch {
+        let values: ArrayRef = Arc::new(Float64Array::from(vec![Some(-1.0), Some(1.0), None]));
+        RecordBatch::try_from_iter_with_nullable([("x", values, true)]).unwrap()
+    }
+
+    fn weights(version: i64, learnt_to: i64) -> ModelWeights {
+        let rows = features();
+        let schema = FeatureSchema::from_arrow(rows.schema_ref()).unwrap();
+        let mut model = create("logistic_reg", &BTreeMap::new(), &schema).unwrap();
+        for _ in 0..100 {
+            model.learn(&rows, &BooleanArray::from(vec![false, true, true])).unwrap();
+        }
+        let state = model.snapshot().unwrap();
+        ModelWeights { model: String::from("m"), version, learnt_to, label: String::from("late"), state }
+    }
+
+    #[test]
+    fn the_version_that_has_learnt_most_answers() {
+        let models = ServedModels::default();
+        assert!(models.newest("m").err().unwrap().to_string().contains("has published no version"));
+        models.put(weights(7, 100));
+        // A job that learns it from the beginning.
+        models.put(weights(1, 10));
+        let served = models.newest("m").unwrap();
+        let answer = served.predict(&features()).unwrap();
+        let names: Vec<&str> = answer.schema_ref().fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(names, ["x", "predicted_late", "predicted_late_prob", "model_version", "model_event_time"]);
+        assert_eq!(answer.column(1).as_boolean().iter().collect::<Vec<_>>()[..2], [Some(false), Some(true)]);
+        assert!(answer.column(2).as_primitive::<Float64Type>().value(1) > 0.5);
+        assert_eq!(served.columns(features().schema_ref()), answer.schema());
+        let other: ArrayRef = Arc::new(Float64Array::from(vec![1.0]));
+        let error = served.predict(&RecordBatch::try_from_iter([("y", other)]).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("model 'm'") && error.contains('x'), "{error}");
+        models.put(ModelWeights { state: Vec::new(), ..weights(8, 200) });
+        let error = models.newest("m").unwrap().predict(&features()).unwrap_err().to_string();
+        assert!(error.contains("use ML.PREDICT"), "{error}");
+        models.remove("m");
+        assert!(models.newest("m").is_err());
+    }
+}

@@ -1,0 +1,229 @@
+//! Rows that clients have pushed: the log of a stream, for ever, or of a table, up to where it was complete when the job
+//! began.
+//!
+//! One task reads: the log has an order, and rows that come now and then would leave the time of the other tasks behind.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use tidemill_plans::PlanError;
+use tidemill_plans::codec;
+use tidemill_plans::node::SourceNode;
+use tidemill_plans::pushed::{FOLDER, LogReader, Place, TABLE_CONNECTOR, UNTIL};
+
+use super::pace::{Pace, Paced};
+use super::share::Share;
+use super::{Source, SourceEvent, number, option};
+use crate::error::{EngineError, Result};
+use crate::task::TaskEnv;
+
+/// How long the source sleeps where there is nothing yet.
+const WAIT: Duration = Duration::from_millis(5);
+
+/// How far the task has come.
+#[derive(bincode::Encode, bincode::Decode)]
+enum Position {
+    V1 {
+        /// In front of the frame that is being read.
+        place: Place,
+        /// Rows of it that have been given out.
+        given: u64,
+        /// Where a table ends.
+        until: Option<Place>,
+    },
+}
+
+/// The source.
+struct Pushed {
+    folder: PathBuf,
+    reader: LogReader,
+    until: Option<Place>,
+    columns: SchemaRef,
+    /// The rows of the frame that is being read, and where that is.
+    rows: Option<RecordBatch>,
+    place: Place,
+    given: usize,
+    batch_rows: usize,
+}
+
+/// Opens the one task of a source.
+pub(super) fn open_source(node: &SourceNode, env: &TaskEnv, share: Share) -> Result<Box<dyn Source>> {
+    if share.parallelism > 1 {
+        let message = format!("source '{}' of pushed rows is read by one task, not {}", node.table, share.parallelism);
+        return Err(PlanError::InvalidGraph(message).into());
+    }
+    let wanted = |name: &str| {
+        let missing = || PlanError::InvalidGraph(format!("reading what is pushed needs the option '{name}'"));
+        option(&node.options, name).ok_or_else(missing)
+    };
+    let until = match node.connector == TABLE_CONNECTOR {
+        true => Some(wanted(UNTIL)?.parse::<Place>()?),
+        false => None,
+    };
+    let folder = PathBuf::from(wanted(FOLDER)?);
+    let columns = Arc::clone(&node.columns.0);
+    let source = Pushed::new(folder, until, columns, env.settings.source_batch_rows as usize);
+    let pace = number(&node.options, "rows_per_second").map(|rate| Pace::new(rate, share, 1));
+    Ok(Box::new(Paced::new(source, pace, node)))
+}
+
+impl Pushed {
+    fn new(folder: PathBuf, until: Option<Place>, columns: SchemaRef, batch_rows: usize) -> Self {
+        let place = Place::default();
+        let reader = LogReader::new(folder.clone(), place);
+        Self { folder, reader, until, columns, rows: None, place, given: 0, batch_rows }
+    }
+
+    /// Sees to it that there are rows to give out; false if there are none yet.
+    fn fill(&mut self) -> Result<bool> {
+        while self.rows.as_ref().is_none_or(|rows| rows.num_rows() == self.given) {
+            let failed = |source| EngineError::File { action: "read", path: self.folder.clone(), source };
+            let read = self.reader.next_rows().map_err(failed)?;
+            let Some(rows) = read else { return Ok(false) };
+            self.rows = Some(self.own_columns(&rows)?);
+            self.given = 0;
+        }
+        Ok(true)
+    }
+
+    /// The columns that somebody reads, by name: the log has all that are declared.
+    fn own_columns(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let schema = rows.schema();
+        let place = |name: &String| schema.index_of(name);
+        let places: Result<Vec<usize>, _> = self.columns.fields().iter().map(|field| place(field.name())).collect();
+        let rows = rows.project(&places?)?;
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.columns), rows.columns().to_vec(), &options)?)
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| self.reader.place() >= until)
+    }
+
+    fn ended_early(&self) -> EngineError {
+        let until = self.until.unwrap_or_default();
+        EngineError::State(format!("{} ends at {}, in front of {until}", self.folder.display(), self.reader.place()))
+    }
+}
+
+impl Source for Pushed {
+    fn next_event(&mut self) -> Result<SourceEvent> {
+        let is_read = self.rows.as_ref().is_none_or(|rows| rows.num_rows() == self.given);
+        if is_read && self.is_over() {
+            return Ok(SourceEvent::End);
+        }
+        let before = self.reader.place();
+        if !self.fill()? {
+            if self.until.is_some() {
+                return if self.is_over() { Ok(SourceEvent::End) } else { Err(self.ended_early()) };
+            }
+            std::thread::sleep(WAIT);
+            return Ok(SourceEvent::Idle);
+        }
+        if self.given == 0 {
+            self.place = before;
+        }
+        let Some(rows) = &self.rows else { return Ok(SourceEvent::Idle) };
+        let count = (rows.num_rows() - self.given).min(self.batch_rows);
+        self.given += count;
+        Ok(SourceEvent::Batch(rows.slice(self.given - count, count)))
+    }
+
+    fn position(&self) -> Result<Vec<u8>> {
+        let is_read = self.rows.as_ref().is_none_or(|rows| rows.num_rows() == self.given);
+        let (place, given) = if is_read { (self.reader.place(), 0) } else { (self.place, self.given as u64) };
+        Ok(codec::encode(&Position::V1 { place, given, until: self.until })?)
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<()> {
+        let Position::V1 { place, given, until } = codec::decode(position)?;
+        self.reader = LogReader::new(self.folder.clone(), place);
+        (self.place, self.until, self.rows, self.given) = (place, until, None, 0);
+        if given > 0 {
+            let found = self.fill()?;
+            let rows = self.rows.as_ref().filter(|_| found).map_or(0, RecordBatch::num_rows);
+            let behind = || EngineError::State(format!("{given} rows at {place} were read, and there are {rows}"));
+            self.given = usize::try_from(given).ok().filter(|given| *given <= rows).ok_or_else(behind)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use arrow::array::{ArrayRef, Int64Array};
+    use tidemill_plans::ids::{JobId, OperatorId};
+    use tidemill_plans::pushed::{frame, segment_path};
+
+    use super::*;
+    use crate::connector::positions::check_positions;
+    use crate::metrics::OperatorStats;
+    use crate::testing::graph::schema;
+    use crate::testing::show_rows;
+
+    fn rows(values: std::ops::Range<i64>) -> RecordBatch {
+        let all: ArrayRef = Arc::new(Int64Array::from_iter_values(values.clone()));
+        let doubled: ArrayRef = Arc::new(Int64Array::from_iter_values(values.map(|value| 2 * value)));
+        RecordBatch::try_from_iter([("b", all), ("a", doubled)]).unwrap()
+    }
+
+    /// Two segments, of frames of 5, 0 and 2 rows.
+    fn log(folder: &Path) -> Place {
+        let second = frame(&rows(5..7)).unwrap();
+        fs::write(segment_path(folder, 1), [frame(&rows(0..5)).unwrap(), frame(&rows(5..5)).unwrap()].concat())
+            .unwrap();
+        fs::write(segment_path(folder, 2), &second).unwrap();
+        Place { segment: 2, byte: second.len() as u64 }
+    }
+
+    fn open(folder: &Path, until: Option<Place>) -> Pushed {
+        Pushed::new(folder.to_owned(), until, schema("a:int"), 2)
+    }
+
+    #[test]
+    fn a_table_ends_where_it_ended_and_is_read_on_from_anywhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let until = log(folder.path());
+        let open_table = || -> (Box<dyn Source>, _) {
+            (Box::new(open(folder.path(), Some(until))), Arc::new(OperatorStats::new(JobId(1), OperatorId(0), 0)))
+        };
+        assert_eq!(check_positions(open_table), 4);
+        // Rows that have come since are not read, and those that are not there any more are missed.
+        let more = Place { byte: until.byte + 1, ..until };
+        let mut cut = open(folder.path(), Some(more));
+        let error = loop {
+            match cut.next_event() {
+                Ok(event) => assert!(matches!(event, SourceEvent::Batch(_)), "{event:?}"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(error.contains("in front of 2:"), "{error}");
+        let empty = tempfile::tempdir().unwrap();
+        assert_eq!(open(empty.path(), Some(Place::default())).next_event().unwrap(), SourceEvent::End);
+    }
+
+    #[test]
+    fn a_stream_waits_for_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stream = open(folder.path(), None);
+        assert_eq!(stream.next_event().unwrap(), SourceEvent::Idle);
+        log(folder.path());
+        let mut read = String::new();
+        loop {
+            match stream.next_event().unwrap() {
+                SourceEvent::Batch(batch) => read.push_str(&show_rows(&batch).unwrap()),
+                SourceEvent::Idle => break,
+                SourceEvent::End => panic!("a stream has no end"),
+            }
+        }
+        assert_eq!(read.lines().collect::<Vec<_>>(), ["0", "2", "4", "6", "8", "10", "12"]);
+        fs::write(segment_path(folder.path(), 3), frame(&rows(7..8)).unwrap()).unwrap();
+        assert!(matches!(stream.next_event().unwrap(), SourceEvent::Batch(_)));
+    }
+}

@@ -1,0 +1,171 @@
+//! Rows that clients push: by DoPut, and by Flight SQL's bulk ingestion; with arrow-flight, pyarrow and ADBC.
+
+use std::sync::Arc;
+use std::thread;
+
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::Int64Type;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::{CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption};
+use arrow_flight::{FlightDescriptor, PutResult};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
+use tonic::Code;
+
+use crate::flight_sql::{POLL, Served, TRIES, connect, python, serve};
+
+fn rows(values: std::ops::Range<i64>) -> RecordBatch {
+    let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values(values.clone().map(|n| n * 1_000_000)));
+    let values: ArrayRef = Arc::new(Int64Array::from_iter_values(values));
+    RecordBatch::try_from_iter([("n", values), ("ts", times)]).unwrap()
+}
+
+impl Served {
+    /// Pushes batches to a source; the rows that were acknowledged.
+    fn try_push(&mut self, source: &str, batches: Vec<RecordBatch>) -> Result<u64, tonic::Status> {
+        let descriptor = FlightDescriptor::new_path(vec![source.to_owned()]);
+        let encoder = FlightDataEncoderBuilder::new().with_flight_descriptor(Some(descriptor));
+        let data = encoder.build(stream::iter(batches.into_iter().map(Ok::<_, FlightError>)));
+        let client = self.client.inner_mut();
+        let answers: Vec<PutResult> = self.runtime.block_on(async {
+            let answers = client.do_put(data.map(Result::unwrap)).await?.into_inner();
+            answers.try_collect().await
+        })?;
+        let told = answers.iter().map(|answer| serde_json::from_slice::<Value>(&answer.app_metadata).unwrap());
+        Ok(told.last().map_or(0, |told| told["rows"].as_u64().unwrap()))
+    }
+
+    #[track_caller]
+    fn push(&mut self, source: &str, batches: Vec<RecordBatch>) -> u64 {
+        self.try_push(source, batches).unwrap_or_else(|status| panic!("{source}: {status}"))
+    }
+
+    /// Waits until a statement comes to this number.
+    #[track_caller]
+    fn wait_for(&mut self, sql: &str, wanted: i64) {
+        let mut last = None;
+        for _ in 0..TRIES {
+            // A view may not be there for a moment, while its job begins again.
+            last = self.try_ask(sql).ok().and_then(|rows| first_number(&rows));
+            if last == Some(wanted) {
+                return;
+            }
+            thread::sleep(POLL);
+        }
+        panic!("{sql}: {last:?}");
+    }
+}
+
+fn first_number(rows: &[RecordBatch]) -> Option<i64> {
+    let rows = rows.iter().find(|rows| rows.num_rows() > 0)?;
+    Some(rows.column(0).as_primitive::<Int64Type>().value(0))
+}
+
+const CLICKS: &str = "CREATE SOURCE clicks (n BIGINT, ts TIMESTAMP NOT NULL, note VARCHAR, WATERMARK FOR ts AS ts)
+                      WITH (connector = 'push')";
+
+#[test]
+fn a_stream_has_what_is_pushed_once_also_when_the_server_is_killed() {
+    let mut served = Served::start();
+    served.ask(CLICKS);
+    served.ask(
+        "SET checkpoint_interval = '100ms'; SET view_interval = '50ms';
+                CREATE MATERIALIZED VIEW total AS SELECT count(*) AS c, CAST(sum(n) AS BIGINT) AS s FROM clicks",
+    );
+    assert_eq!(served.push("clicks", vec![rows(0..10), rows(10..20)]), 20);
+    served.wait_for("SELECT c FROM total", 20);
+    assert_eq!(served.push("clicks", vec![rows(20..30)]), 10);
+    served.server.signal("KILL");
+    served.server.wait_killed();
+    served.server = serve(&served.folder, served.port);
+    served.client = connect(&served.runtime, served.port);
+    served.push("clicks", vec![rows(30..40)]);
+    served.wait_for("SELECT c FROM total", 40);
+    served.wait_for("SELECT s FROM total", 780);
+    // A job that begins later reads all from the first row on.
+    served.ask(
+        "CREATE MATERIALIZED VIEW windows AS SELECT window_end, count(*) AS c
+                FROM TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '10 seconds') GROUP BY window_end",
+    );
+    served.wait_for("SELECT count(*) FROM windows", 3);
+
+    let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![1]));
+    let texts: ArrayRef = Arc::new(Float64Array::from(vec![0.5]));
+    let odd = RecordBatch::try_from_iter([("ts", Arc::clone(&times)), ("more", texts)]).unwrap();
+    for (source, batch, code, reason) in [
+        ("clicks", odd, Code::InvalidArgument, "there is no column 'more'; there are: n, ts, note"),
+        ("nowhere", rows(0..1), Code::NotFound, "'nowhere'"),
+        ("total", rows(0..1), Code::InvalidArgument, "connector = 'push'"),
+    ] {
+        let status = served.try_push(source, vec![batch]).unwrap_err();
+        assert!(status.code() == code && status.message().contains(reason), "{source}: {status}");
+    }
+    let used = served.try_ask("DROP SOURCE clicks").unwrap_err().to_string();
+    assert!(used.contains("uses it"), "{used}");
+    served.ask("DROP MATERIALIZED VIEW total; DROP MATERIALIZED VIEW windows; DROP SOURCE clicks");
+    served.ask(CLICKS);
+    served.ask("CREATE MATERIALIZED VIEW total AS SELECT count(*) AS c FROM clicks");
+    served.push("clicks", vec![rows(0..1)]);
+    served.wait_for("SELECT c FROM total", 1);
+    served.end();
+}
+
+#[test]
+fn a_table_is_ingested_and_read_as_it_is() {
+    let mut served = Served::start();
+    let mut ingest = |options: (TableNotExistOption, TableExistsOption), batches: Vec<RecordBatch>| {
+        let (if_not_exist, if_exists) = (options.0 as i32, options.1 as i32);
+        let command = CommandStatementIngest {
+            table_definition_options: Some(TableDefinitionOptions { if_not_exist, if_exists }),
+            table: String::from("Kept"),
+            ..CommandStatementIngest::default()
+        };
+        let batches = stream::iter(batches.into_iter().map(Ok::<_, FlightError>));
+        served.runtime.block_on(served.client.execute_ingest(command, batches))
+    };
+    let (create, fail) = (TableNotExistOption::Create, TableExistsOption::Fail);
+    let missing = ingest((TableNotExistOption::Fail, TableExistsOption::Append), vec![rows(0..1)]).unwrap_err();
+    assert!(missing.to_string().contains("there is no 'Kept' to append to"), "{missing}");
+    assert_eq!(ingest((create, fail), vec![rows(0..3), rows(3..5)]).unwrap(), 5);
+    let there = ingest((create, fail), vec![rows(0..1)]).unwrap_err().to_string();
+    assert!(there.contains("already"), "{there}");
+    assert_eq!(ingest((create, TableExistsOption::Append), vec![rows(5..6)]).unwrap(), 1);
+    assert_eq!(served.number("SELECT count(*) FROM \"Kept\""), 6);
+    assert_eq!(
+        served.number("SELECT CAST(sum(n) AS BIGINT) FROM \"Kept\" WHERE ts >= TIMESTAMP '1970-01-01 00:00:02'"),
+        14
+    );
+
+    served.server.signal("TERM");
+    served.server.output(crate::command::PATIENCE).success();
+    served.server = serve(&served.folder, served.port);
+    served.client = connect(&served.runtime, served.port);
+    assert_eq!(served.number("SELECT count(*) FROM \"Kept\""), 6);
+    let mut ingest = |if_exists: TableExistsOption, batches: Vec<RecordBatch>| {
+        let options = TableDefinitionOptions { if_not_exist: create as i32, if_exists: if_exists as i32 };
+        let table_definition_options = Some(options);
+        let command =
+            CommandStatementIngest { table_definition_options, table: String::from("Kept"), ..Default::default() };
+        let batches = stream::iter(batches.into_iter().map(Ok::<_, FlightError>));
+        served.runtime.block_on(served.client.execute_ingest(command, batches))
+    };
+    let values: ArrayRef = Arc::new(Float64Array::from(vec![0.25, 0.5]));
+    let others = RecordBatch::try_from_iter([("x", values)]).unwrap();
+    assert_eq!(ingest(TableExistsOption::Replace, vec![others]).unwrap(), 2);
+    assert_eq!(served.number("SELECT CAST(sum(x) * 100 AS BIGINT) FROM \"Kept\""), 75);
+    served.end();
+}
+
+#[test]
+fn pushed_rows_are_kept_in_the_data_folder() {
+    let folder = crate::command::Folder::new();
+    let output = folder.run("CREATE TABLE t (a INT) WITH (connector = 'table'); SELECT * FROM t", &[]);
+    let error = output.failure();
+    assert!(error.contains("source 't'") && error.contains("--data-dir"), "{error}");
+}
+
+#[test]
+fn python_clients_push_rows() {
+    python("tests/python/pushing.py");
+}
