@@ -35,7 +35,7 @@ enum Command {
     Run(run::RunArguments),
     /// Go on with the jobs of a --data-dir whose process has ended before them.
     Resume(resume::ResumeArguments),
-    /// Execute statements from standard input, one after another, on a cluster of its own.
+    /// Execute statements as they are typed, or from standard input, on a cluster of its own or at a coordinator.
     Shell(shell::ShellArguments),
     /// Serve clients that speak Flight SQL, with a coordinator and a worker in this process.
     Serve(serve::ServeArguments),

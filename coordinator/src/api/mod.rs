@@ -8,8 +8,10 @@ mod follow;
 mod http;
 mod plans;
 mod prometheus;
+mod remote_session;
 
 pub use client::{Answer, Answers, SqlClient};
 pub use flight::{Listener, ServerGuard, serve, serve_sql};
 pub use http::serve_http;
 pub use plans::SubmittedPlan;
+pub use remote_session::{RemoteRows, RemoteSession};

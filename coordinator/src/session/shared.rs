@@ -77,7 +77,8 @@ impl SqlSession {
     }
 
     /// The objects that rows can be read from or written to.
-    pub(crate) fn tables(&self) -> Vec<TableInfo> {
+    #[must_use]
+    pub fn tables(&self) -> Vec<TableInfo> {
         self.sql.tables()
     }
 
