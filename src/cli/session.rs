@@ -26,7 +26,7 @@ pub(super) struct SessionArguments {
     /// there again.
     #[arg(long, value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,
-    /// Serve metrics for Prometheus at http://ADDRESS/metrics, such as 127.0.0.1:8080.
+    /// Serve HTTP there, such as 127.0.0.1:8080: /metrics for Prometheus, /healthz, /readyz and the API, /api/v1.
     #[arg(long, value_name = "ADDRESS")]
     pub(super) http: Option<SocketAddr>,
     /// How results are printed.

@@ -35,6 +35,7 @@ mod outputs;
 mod over;
 mod postgres;
 mod postgres_server;
+mod rest;
 mod savepoint_formats;
 mod savepoints;
 mod shell;

@@ -9,6 +9,7 @@ mod http;
 mod plans;
 mod prometheus;
 mod remote_session;
+mod rest;
 
 pub use client::{Answer, Answers, SqlClient};
 pub use flight::{Listener, ServerGuard, serve, serve_sql};

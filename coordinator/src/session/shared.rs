@@ -48,9 +48,17 @@ impl SharedScript {
 }
 
 impl SqlSession {
-    /// Looks at what the registry has by now; before statements are executed.
+    /// Looks at what the registry has by now, and at the views; before statements are executed.
     pub(crate) async fn refresh(&mut self) -> Result<()> {
         self.sql.set_models(self.coordinator.models().await?);
+        self.look_at_views().await
+    }
+
+    /// Looks at how many instances hold each view: whoever asks may have given its job another parallelism.
+    pub(super) async fn look_at_views(&mut self) -> Result<()> {
+        for (job, operator, instances) in self.coordinator.view_instances().await? {
+            self.sql.view_is_held(job, operator, instances);
+        }
         Ok(())
     }
 
