@@ -1,5 +1,6 @@
 //! The command line: one subcommand a file.
 
+mod completions;
 mod coordinator;
 mod resume;
 mod run;
@@ -21,9 +22,18 @@ use crate::config;
 use crate::error::Result;
 use crate::follow::End;
 
+/// What is below the list of commands.
+const AFTER_HELP: &str = "\
+Results go to standard output, everything else to standard error. The exit status is:
+  0    everything was done
+  1    an error, which the last line on standard error that begins with 'error: ' tells
+  2    the command line is not understood
+  130  interrupted (SIGINT, Ctrl-C), and what was written is complete
+  143  told to end (SIGTERM), likewise; a coordinator and a worker that are told to end have done so with 0";
+
 /// SQL over streams and tables, and the models that learn from them.
 #[derive(Debug, Parser)]
-#[command(name = "tidemill", version, about)]
+#[command(name = "tidemill", version, about, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -47,6 +57,8 @@ enum Command {
     Sql(sql::SqlArguments),
     /// Run a dataflow plan, a JSON document, on a cluster that runs.
     Submit(submit::SubmitArguments),
+    /// Print a script that has a shell complete this command.
+    Completions(completions::CompletionsArguments),
 }
 
 /// Runs the command that the process was started with.
@@ -69,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Worker(arguments) => worker::run(&arguments),
         Command::Sql(arguments) => sql::run(&arguments),
         Command::Submit(arguments) => submit::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
     };
     answer.unwrap_or_else(|error| {
         report(&error.chain());

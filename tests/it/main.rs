@@ -20,6 +20,7 @@ mod flights;
 mod formats;
 mod functions;
 mod generated;
+mod help;
 mod interactive;
 mod joins;
 mod kept;
