@@ -26,6 +26,14 @@ pub fn scratch_folder() -> PathBuf {
     std::env::var_os("TIDEMILL_SCRATCH").map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
+/// Where what a person has typed is remembered (specifications.freedesktop.org/basedir), if there is such a place.
+#[must_use]
+pub fn state_folder() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = folder("XDG_STATE_HOME").or_else(|| Some(folder("HOME")?.join(".local/state")))?;
+    Some(state.join("tidemill"))
+}
+
 /// The text of a file.
 pub fn read_script(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|source| TidemillError::ReadFile { path: path.to_path_buf(), source })

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use arrow::error::ArrowError;
+use rustyline::error::ReadlineError;
 use thiserror::Error;
 use tidemill_coordinator::CoordinatorError;
 use tidemill_plans::PlanError;
@@ -80,6 +81,15 @@ pub enum TidemillError {
         /// The jobs that were left there, and why they have failed.
         found: String,
     },
+    /// A line that asks something of the shell that it cannot do.
+    #[error("{0}")]
+    Command(String),
+    /// Somebody has had enough of a statement, and of those behind it.
+    #[error("interrupted; the statements behind it were not executed")]
+    Interrupted,
+    /// A terminal at which nobody can type.
+    #[error("cannot read from the terminal")]
+    Terminal(#[source] ReadlineError),
     /// The coordinator refused or failed.
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),

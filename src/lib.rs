@@ -23,6 +23,7 @@ pub mod resume;
 mod say;
 pub mod script;
 pub mod shell;
+mod table;
 pub mod worker;
 
 pub use error::{Result, TidemillError};

@@ -1,5 +1,6 @@
-//! Results on standard output: as boxes, CSV or JSON lines, and nothing else.
+//! Results on standard output: as tables, CSV or JSON lines, and nothing else.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
@@ -9,21 +10,28 @@ use arrow::csv::WriterBuilder;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::json::WriterBuilder as JsonWriterBuilder;
 use arrow::json::writer::LineDelimited;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::util::display::FormatOptions;
 use arrow::util::pretty::pretty_format_batches_with_options;
+use unicode_width::UnicodeWidthStr;
 
 use crate::error::Result;
+use crate::table;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Boxes, for people.
+    /// Boxes, for people: no wider than the terminal.
     Table,
+    /// A line a value, whole.
+    Expanded,
     /// A header and rows.
     Csv,
     /// One object a line.
     Json,
 }
+
+/// How much wider than usual a column gets where there is room.
+const GROWTH_MAX: usize = 48;
 
 /// The name of the one column of a plan, which is printed as text in a table's stead.
 const PLAN_COLUMN: &str = "plan";
@@ -39,11 +47,15 @@ pub fn print(format: Format, schema: &SchemaRef, batches: &[RecordBatch]) -> Res
     let mut out = BufWriter::new(io::stdout().lock());
     let rows = concat_batches(schema, batches)?;
     match format {
-        Format::Table if is_plan(&rows) => print_plan(&mut out, &rows)?,
-        Format::Table => {
-            let options = FormatOptions::default().with_null("NULL");
-            writeln!(out, "{}", pretty_format_batches_with_options(&[rows], &options)?)?;
-        }
+        Format::Table | Format::Expanded if is_plan(&rows) => print_plan(&mut out, &rows)?,
+        Format::Table => match table::terminal_width() {
+            Some(width) => table::write(&mut out, &names(schema), &table::cells(&rows)?, width)?,
+            None => {
+                let options = FormatOptions::default().with_null("NULL");
+                writeln!(out, "{}", pretty_format_batches_with_options(&[rows], &options)?)?;
+            }
+        },
+        Format::Expanded => table::write_expanded(&mut out, &names(schema), &table::cells(&rows)?)?,
         Format::Csv => {
             let mut writer = WriterBuilder::new().with_header(true).build(&mut out);
             writer.write(&rows)?;
@@ -63,17 +75,29 @@ pub fn print(format: Format, schema: &SchemaRef, batches: &[RecordBatch]) -> Res
 pub struct LiveRows {
     format: Format,
     schema: SchemaRef,
-    /// Characters of each column of a table.
+    /// How wide each column of a table is.
     widths: Vec<usize>,
+    /// Whether cells are cut to that.
+    are_cut: bool,
 }
 
 impl LiveRows {
     /// Rows of this schema.
     #[must_use]
     pub fn new(format: Format, schema: SchemaRef) -> Self {
-        let width = |field: &Arc<Field>| usual_width(field.data_type()).max(field.name().chars().count());
-        let widths = schema.fields().iter().map(width).collect();
-        Self { format, schema, widths }
+        let width = |field: &Arc<Field>| usual_width(field.data_type()).max(field.name().width());
+        let widths: Vec<usize> = schema.fields().iter().map(width).collect();
+        let Some(room) = table::terminal_width().filter(|_| format == Format::Table) else {
+            // What is wider than its column moves those behind it, and is all there.
+            return Self { format, schema, widths, are_cut: false };
+        };
+        match table::fit(&widths, room) {
+            Some(widths) => {
+                let widths = widened(widths, &schema, room);
+                Self { format, schema, widths, are_cut: true }
+            }
+            None => Self { format: Format::Expanded, schema, widths, are_cut: false },
+        }
     }
 
     /// Prints what stands above the rows.
@@ -81,32 +105,25 @@ impl LiveRows {
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format {
             Format::Table => {
-                let names = self.schema.fields().iter().map(|field| field.name().clone());
-                writeln!(out, "{}\n{}\n{0}", self.rule(), self.line(names))?;
+                writeln!(out, "{}\n{}\n{0}", table::rule(&self.widths), self.line(&names(&self.schema)))?;
             }
             Format::Csv => {
                 let empty = RecordBatch::new_empty(Arc::clone(&self.schema));
                 WriterBuilder::new().with_header(true).build(&mut out).write(&empty)?;
             }
-            Format::Json => {}
+            Format::Json | Format::Expanded => {}
         }
         Ok(out.flush()?)
     }
 
-    /// Prints rows. A value that is longer than its column is not cut.
+    /// Prints rows. Where there is no terminal, a value that is longer than its column is not cut.
     pub fn print(&self, rows: &RecordBatch) -> Result<()> {
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format {
             Format::Table => {
-                let options = FormatOptions::default().with_null("NULL");
-                let columns: Result<Vec<_>, _> =
-                    rows.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options)).collect();
-                let columns = columns?;
-                for row in 0..rows.num_rows() {
-                    let values = columns.iter().map(|column| column.value(row).to_string());
-                    writeln!(out, "{}", self.line(values))?;
-                }
+                table::cells(rows)?.iter().try_for_each(|row| writeln!(out, "{}", self.line(row)))?;
             }
+            Format::Expanded => table::write_expanded(&mut out, &names(&self.schema), &table::cells(rows)?)?,
             Format::Csv => WriterBuilder::new().with_header(false).build(&mut out).write(rows)?,
             Format::Json => {
                 let builder = JsonWriterBuilder::new().with_explicit_nulls(true);
@@ -121,20 +138,37 @@ impl LiveRows {
     /// Prints what stands below the rows.
     pub fn print_end(&self) -> Result<()> {
         if self.format == Format::Table {
-            writeln!(io::stdout().lock(), "{}", self.rule())?;
+            writeln!(io::stdout().lock(), "{}", table::rule(&self.widths))?;
         }
         Ok(())
     }
 
-    fn rule(&self) -> String {
-        let dashes: Vec<String> = self.widths.iter().map(|width| "-".repeat(width + 2)).collect();
-        format!("+{}+", dashes.join("+"))
+    fn line(&self, cells: &[String]) -> String {
+        if self.are_cut {
+            let cells: Vec<Cow<'_, str>> = cells.iter().map(|cell| table::printable(cell)).collect();
+            return table::line(&self.widths, cells.iter());
+        }
+        let cells: Vec<String> =
+            cells.iter().zip(&self.widths).map(|(cell, width)| table::padded(cell, *width)).collect();
+        format!("| {} |", cells.join(" | "))
     }
+}
 
-    fn line(&self, values: impl Iterator<Item = String>) -> String {
-        let cells: Vec<String> = values.zip(&self.widths).map(|(value, width)| format!(" {value:width$} ")).collect();
-        format!("|{}|", cells.join("|"))
+/// Gives columns whose values may be of any length what room is left.
+fn widened(mut widths: Vec<usize>, schema: &SchemaRef, room: usize) -> Vec<usize> {
+    let may_grow = |field: &Field| matches!(field.data_type(), DataType::Utf8) || field.data_type().is_nested();
+    let growing = schema.fields().iter().filter(|field| may_grow(field)).count();
+    let left = room.saturating_sub(table::rule(&widths).len());
+    for (width, field) in widths.iter_mut().zip(schema.fields()) {
+        if may_grow(field) {
+            *width += (left / growing).min(GROWTH_MAX);
+        }
     }
+    widths
+}
+
+fn names(schema: &SchemaRef) -> Vec<String> {
+    schema.fields().iter().map(|field| field.name().clone()).collect()
 }
 
 /// How wide most values of a type are.

@@ -18,6 +18,9 @@ use crate::say::say;
 /// How often a terminal's line is brought up to date.
 pub const REFRESH: Duration = Duration::from_millis(200);
 
+/// How long people wait before they want to know what for.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Nanoseconds between two lines where there is no terminal.
 const LINE_EVERY_NS: u64 = 1_000_000_000;
 
@@ -67,11 +70,7 @@ impl Progress {
             NodeKind::Sink(sink) if sink.connector == "blackhole" => Kind::Blackhole(sink.table.clone()),
             _ => Kind::Other,
         };
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner();
-            bar.set_style(ProgressStyle::default_spinner().tick_chars("~≈≋≈ "));
-            bar
-        });
+        let bar = bar();
         let now = clock::monotonic_ns();
         let kinds = graph.nodes.iter().map(|node| (node.id, kind(&node.kind))).collect();
         Self { kinds, bar, started_ns: now, last_line_ns: now }
@@ -102,6 +101,11 @@ impl Progress {
             Some(bar) => bar.suspend(write),
             None => write(),
         }
+    }
+
+    /// Ends without one more word.
+    pub fn clear(&mut self) {
+        self.bar.iter().for_each(ProgressBar::finish_and_clear);
     }
 
     /// Ends with a summary.
@@ -202,4 +206,48 @@ impl Progress {
         }
         line
     }
+}
+
+/// The progress of a statement elsewhere, of which nothing is known but what has come of it.
+pub struct Waiting {
+    bar: Option<ProgressBar>,
+    started_ns: u64,
+}
+
+impl Waiting {
+    /// From now on.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { bar: bar(), started_ns: clock::monotonic_ns() }
+    }
+
+    /// Shows how long it has been, and how many rows there are by now, if any are to come.
+    pub fn show(&mut self, rows: Option<u64>) {
+        let seconds = clock::monotonic_ns().saturating_sub(self.started_ns) / 1_000_000_000;
+        let rows = rows.map(|rows| format!(", {} rows", HumanCount(rows))).unwrap_or_default();
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{seconds} s{rows}; Ctrl-C stops"));
+            bar.tick();
+        }
+    }
+
+    /// Ends without one more word.
+    pub fn clear(&mut self) {
+        self.bar.iter().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A line that is kept current, if standard error is a terminal.
+fn bar() -> Option<ProgressBar> {
+    std::io::stderr().is_terminal().then(|| {
+        let bar = ProgressBar::new_spinner();
+        bar.set_style(ProgressStyle::default_spinner().tick_chars("~≈≋≈ "));
+        bar
+    })
 }

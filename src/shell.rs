@@ -1,334 +1,302 @@
-//! `tidemill shell`: statements one after another on a cluster of its own. Views, sinks and models go on
-//! running behind the prompt, and views are read while they do.
+//! `tidemill shell`: statements one after another, on a cluster of its own or on one that runs. Views, sinks and models
+//! go on running behind the prompt, and views are read while they do.
 
-use std::io::{BufRead, IsTerminal, Write};
+mod backend;
+mod caret;
+mod command;
+mod completion;
+mod editor;
+mod embedded;
+mod input;
+mod screen;
+mod server;
+mod statement_end;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tidemill_coordinator::session::{Analysis, Query, Reply, SqlSession};
-use tidemill_coordinator::{JobHandle, JobStatus};
-use tidemill_plans::explain::analyze::explain_analyze;
-use tidemill_plans::protocol::StopMode;
+use tidemill_coordinator::session::SqlSession;
+use tidemill_engine::clock;
 use tidemill_plans::settings::Settings;
 use tokio::signal::unix::SignalKind;
-use tokio::sync::mpsc;
 
+use self::backend::Backend;
+use self::command::{Command, HELP};
+use self::embedded::Embedded;
+use self::input::{Entry, Input};
+use self::screen::Screen;
+use self::server::Server;
+use self::statement_end::StatementEnd;
 use crate::cluster::{LocalCluster, Workers};
 use crate::config;
 use crate::error::{Result, TidemillError};
-use crate::follow::{End, suspended};
+use crate::follow::End;
 use crate::interrupts::Interrupts;
 use crate::output::{self, Format};
-use crate::results::Results;
 use crate::say::say;
-
-/// Lines that are read ahead of the statement that runs.
-const LINES_MAX: usize = 64;
 
 /// How often somebody looks whether a job in the background has failed.
 const FAILURE_CHECK: Duration = Duration::from_millis(500);
 
-const HELP: &str = "\
-statements end with ; and may take several lines. CREATE MATERIALIZED VIEW, CREATE SINK … AS, INSERT INTO and
-CREATE MODEL run until their objects are dropped; SELECT … FROM view reads what a view has now.
-  \\i FILE   run a file; its statements that go on running share their sources
-  \\q        quit; everything that has been read is written first
-  Ctrl-C    stop a SELECT";
+/// How long Tab may take, of which the prompt waits.
+const NAMES_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a shell is started with.
 pub struct Shell {
-    /// The settings before its first statement.
-    pub settings: Settings,
-    /// Where the work is done.
-    pub workers: Workers,
-    /// Where the metadata are kept; without it they are gone with the process.
-    pub data_dir: Option<PathBuf>,
+    /// Where its statements are executed.
+    pub place: Place,
     /// How results are printed.
     pub format: Format,
-    /// Where metrics are served, if they are to be.
-    pub http: Option<SocketAddr>,
+}
+
+/// Where statements are executed.
+pub enum Place {
+    /// On a cluster that ends with the shell.
+    Embedded {
+        /// The settings before the first statement.
+        settings: Box<Settings>,
+        /// Where the work is done.
+        workers: Workers,
+        /// Where the metadata are kept; without it they are gone with the process.
+        data_dir: Option<PathBuf>,
+        /// Where metrics are served, if they are to be.
+        http: Option<SocketAddr>,
+    },
+    /// At a coordinator in another process.
+    Server {
+        /// Where it is.
+        url: String,
+        /// The settings before the first statement that are not the server's.
+        settings: Vec<(String, String)>,
+    },
 }
 
 /// Runs a shell on standard input, within an actix system. Where that is no terminal, an error ends it.
 pub async fn run(shell: Shell) -> Result<End> {
     let interrupts = Interrupts::listen()?;
-    let mut cluster = LocalCluster::start(shell.data_dir.clone())?;
-    let outcome = run_on(&mut cluster, &shell, interrupts).await;
-    cluster.shut_down().await;
-    outcome
+    match shell.place {
+        Place::Server { url, settings } => {
+            let server = Server::connect(&url, &settings).await?;
+            Prompt::new(Backend::Server(Box::new(server)), shell.format, interrupts)?.read_and_run().await
+        }
+        Place::Embedded { settings, workers, data_dir, http } => {
+            let mut cluster = LocalCluster::start(data_dir)?;
+            let outcome = run_on(&mut cluster, (workers, http), *settings, shell.format, interrupts).await;
+            cluster.shut_down().await;
+            outcome
+        }
+    }
 }
 
-async fn run_on(cluster: &mut LocalCluster, shell: &Shell, mut interrupts: Interrupts) -> Result<End> {
-    cluster.serve_http(shell.http).await?;
+async fn run_on(
+    cluster: &mut LocalCluster,
+    (workers, http): (Workers, Option<SocketAddr>),
+    settings: Settings,
+    format: Format,
+    mut interrupts: Interrupts,
+) -> Result<End> {
+    cluster.serve_http(http).await?;
     tokio::select! {
-        started = cluster.start_workers(shell.workers) => started?,
+        started = cluster.start_workers(workers) => started?,
         signal = interrupts.next() => return Ok(End::Interrupted(signal)),
     }
-    Prompt::new(cluster, shell, interrupts).read_and_run().await
+    let session = SqlSession::new(cluster.coordinator.clone(), settings);
+    Prompt::new(Backend::Embedded(Box::new(Embedded::new(session, cluster))), format, interrupts)?.read_and_run().await
 }
 
 struct Prompt<'a> {
-    session: SqlSession,
-    cluster: &'a mut LocalCluster,
-    interrupts: Interrupts,
-    format: Format,
-    is_terminal: bool,
-    /// The lines of a statement that is not complete.
-    text: String,
-    /// How many lines were read before those.
-    lines_before: usize,
-}
-
-/// What a line asks for.
-enum Command {
-    Quit,
-    Help,
-    Include(PathBuf),
-    /// A line of a statement.
-    Text,
+    backend: Backend<'a>,
+    input: Input,
+    screen: Screen,
+    /// Whether it is said how long statements take.
+    has_timing: bool,
+    /// The statements that were executed last.
+    last: Option<String>,
 }
 
 impl<'a> Prompt<'a> {
-    fn new(cluster: &'a mut LocalCluster, shell: &Shell, interrupts: Interrupts) -> Self {
-        let session = SqlSession::new(cluster.coordinator.clone(), shell.settings.clone());
-        let is_terminal = std::io::stdin().is_terminal();
-        Self { session, cluster, interrupts, format: shell.format, is_terminal, text: String::new(), lines_before: 0 }
+    fn new(backend: Backend<'a>, format: Format, interrupts: Interrupts) -> Result<Self> {
+        let input = Input::open(config::state_folder().map(|folder| folder.join("history")))?;
+        let screen = Screen { interrupts, format, is_terminal: input.is_terminal() };
+        Ok(Self { backend, input, screen, has_timing: false, last: None })
     }
 
     async fn read_and_run(mut self) -> Result<End> {
-        let mut lines = read_lines();
-        let mut check = tokio::time::interval(FAILURE_CHECK);
-        self.prompt();
-        let outcome = loop {
-            tokio::select! {
-                line = lines.recv() => match line {
-                    Some(line) => match self.take_line(&line).await {
-                        Ok(true) if self.interrupts.has_to_end() => break Ok(()),
-                        Ok(true) => self.prompt(),
-                        Ok(false) => break Ok(()),
-                        Err(error) => break Err(error),
-                    },
-                    None => break self.run_rest().await,
-                },
-                signal = self.interrupts.next() => {
-                    if !self.is_terminal || signal == SignalKind::terminate() {
-                        break Ok(());
-                    }
-                    self.text.clear();
-                    say("");
-                    self.prompt();
-                }
-                error = self.cluster.worker_ended() => break Err(error),
-                _ = check.tick() => self.tell_failures(),
-            }
-        };
-        if !self.interrupts.has_to_end() {
-            self.session.close().await?;
-            return outcome.map(|()| End::Finished);
+        if self.screen.is_terminal {
+            say(concat!("tidemill ", env!("CARGO_PKG_VERSION"), "; \\? is help, \\q quits"));
         }
-        for job in self.session.interrupt().await? {
-            say(&suspended(job));
-        }
-        outcome.map(|()| End::Interrupted(SignalKind::terminate()))
+        let outcome = self.read_all().await;
+        let Self { mut backend, input, screen, .. } = self;
+        // Before anything is said: the terminal is as it was.
+        drop(input);
+        backend.close(screen.interrupts.has_to_end()).await?;
+        outcome?;
+        let has_to_end = screen.interrupts.has_to_end();
+        Ok(if has_to_end { End::Interrupted(SignalKind::terminate()) } else { End::Finished })
     }
 
-    /// Takes a line; false to quit.
-    async fn take_line(&mut self, line: &str) -> Result<bool> {
-        match command(line, self.text.trim().is_empty()) {
-            Command::Quit => return Ok(false),
-            Command::Help => say(HELP),
-            Command::Include(path) => {
-                let outcome = self.include(&path).await;
-                self.survive(outcome)?;
-            }
-            Command::Text => {
-                if self.text.is_empty() && !self.is_terminal {
-                    // Positions in errors are those in the file that was read.
-                    self.text = "\n".repeat(self.lines_before);
+    async fn read_all(&mut self) -> Result<()> {
+        let mut check = tokio::time::interval(FAILURE_CHECK);
+        let mut was_interrupted = false;
+        loop {
+            self.input.ask();
+            tokio::select! {
+                entry = self.input.next() => match entry {
+                    Entry::Text(text) => {
+                        was_interrupted = false;
+                        if !self.take(&text).await? || self.screen.interrupts.has_to_end() {
+                            return Ok(());
+                        }
+                    }
+                    Entry::Interrupted { was_empty } => {
+                        if was_empty && was_interrupted {
+                            return Ok(());
+                        }
+                        was_interrupted = was_empty;
+                        if was_empty {
+                            say("once more quits, as \\q does");
+                        }
+                    }
+                    Entry::Names(reply) => {
+                        let names = tokio::time::timeout(NAMES_LIMIT, self.backend.names()).await;
+                        // What is wrong shows when a statement is executed.
+                        let _ = reply.try_send(names.ok().and_then(Result::ok).unwrap_or_default());
+                    }
+                    Entry::End => return self.finish().await,
+                    Entry::Failed(error) => return Err(error),
+                },
+                // At a terminal that waits for keys, Ctrl-C is one of them.
+                signal = self.screen.interrupts.next() => {
+                    if !self.screen.is_terminal || signal == SignalKind::terminate() {
+                        return Ok(());
+                    }
                 }
-                self.text.push_str(line);
-                self.text.push('\n');
-                if line.trim_end().ends_with(';') {
-                    self.lines_before += 1;
-                    self.run_text().await?;
-                    return Ok(true);
-                }
+                error = self.backend.ended() => return Err(error),
+                _ = check.tick() => self.tell_failures(),
             }
         }
-        self.lines_before += 1;
+    }
+
+    /// Takes an entry; false to quit.
+    async fn take(&mut self, text: &str) -> Result<bool> {
+        match Command::of(text) {
+            Some(Command::Quit) => return Ok(false),
+            Some(Command::Include(path)) => self.include(&path).await?,
+            Some(command) => {
+                let outcome = self.obey(command).await;
+                self.survive("", outcome)?;
+            }
+            None if StatementEnd::of(text).is_blank() => {}
+            None => {
+                self.last = Some(text.to_owned());
+                let outcome = self.execute(text).await;
+                self.survive(text, outcome)?;
+            }
+        }
         Ok(true)
     }
 
-    async fn include(&mut self, path: &Path) -> Result<()> {
-        let text = config::read_script(path)?;
-        self.execute(&text).await
+    async fn obey(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::Help => say(HELP),
+            Command::List => {
+                let objects = self.backend.objects().await?;
+                output::print(self.screen.format, &objects.schema(), &[objects])?;
+            }
+            Command::Describe(name) => self.backend.execute(&format!("DESCRIBE {name};"), &mut self.screen).await?,
+            Command::Expanded => self.toggle_expanded()?,
+            Command::Timing => {
+                self.has_timing = !self.has_timing;
+                say(if self.has_timing { "timing is on" } else { "timing is off" });
+            }
+            Command::Watch(every) => self.watch(every).await?,
+            Command::Wrong(message) => return Err(TidemillError::Command(message)),
+            Command::Quit | Command::Include(_) => {}
+        }
+        Ok(())
     }
 
-    /// Runs what stands behind the last semicolon when the input ends. A script is done when its jobs are that
-    /// have an end; somebody at a terminal who leaves does not wait.
-    async fn run_rest(&mut self) -> Result<()> {
-        if !self.text.trim().is_empty() {
-            self.run_text().await?;
-        }
-        if !self.is_terminal {
+    fn toggle_expanded(&mut self) -> Result<()> {
+        let (format, told) = match self.screen.format {
+            Format::Table => (Format::Expanded, "a line for each value"),
+            Format::Expanded => (Format::Table, "tables"),
+            Format::Csv | Format::Json => {
+                let message = "\\x is for tables, and this shell was started with another --format";
+                return Err(TidemillError::Command(String::from(message)));
+            }
+        };
+        self.screen.format = format;
+        say(told);
+        Ok(())
+    }
+
+    /// Repeats the last statements until an interrupt.
+    async fn watch(&mut self, every: Duration) -> Result<()> {
+        let Some(text) = self.last.clone() else {
+            return Err(TidemillError::Command(String::from("there is no statement yet that \\watch could repeat")));
+        };
+        loop {
+            self.execute(&text).await?;
+            if self.screen.is_terminal {
+                say(&format!("again in {every:?}; Ctrl-C stops"));
+            }
             tokio::select! {
-                () = self.session.finish() => {}
-                _ = self.interrupts.next() => {}
-                error = self.cluster.worker_ended() => return Err(error),
+                () = tokio::time::sleep(every) => {}
+                _ = self.screen.interrupts.next() => return Ok(()),
+                error = self.backend.ended() => return Err(error),
             }
         }
-        match self.session.failures().into_iter().next() {
+    }
+
+    async fn include(&mut self, path: &Path) -> Result<()> {
+        match config::read_script(path) {
+            Ok(text) => {
+                let outcome = self.execute(&text).await;
+                self.survive(&text, outcome)
+            }
+            Err(error) => self.survive("", Err(error)),
+        }
+    }
+
+    async fn execute(&mut self, text: &str) -> Result<()> {
+        let begun_ns = clock::monotonic_ns();
+        let outcome = self.backend.execute(text, &mut self.screen).await;
+        if self.has_timing {
+            say(&format!("{:.1} ms", clock::monotonic_ns().saturating_sub(begun_ns) as f64 / 1e6));
+        }
+        outcome
+    }
+
+    /// At a terminal, an error is told and the next statement may be right.
+    fn survive(&self, text: &str, outcome: Result<()>) -> Result<()> {
+        match outcome {
+            Err(TidemillError::Interrupted) => say("stopped"),
+            Err(error) if self.screen.is_terminal => {
+                let message = error.chain();
+                say(&format!("error: {message}"));
+                caret::marked(text, &message).iter().for_each(|marked| say(marked));
+            }
+            outcome => return outcome,
+        }
+        Ok(())
+    }
+
+    /// The input has ended. A script is done when its jobs are that have an end; somebody at a terminal who leaves does
+    /// not wait.
+    async fn finish(&mut self) -> Result<()> {
+        if !self.screen.is_terminal {
+            self.backend.finish(&mut self.screen).await?;
+        }
+        match self.backend.failures().into_iter().next() {
             Some(failure) => Err(TidemillError::JobFailed(failure)),
             None => Ok(()),
         }
     }
 
-    async fn run_text(&mut self) -> Result<()> {
-        let text = std::mem::take(&mut self.text);
-        let outcome = self.execute(&text).await;
-        self.survive(outcome)
-    }
-
-    /// At a terminal, an error is told and the next statement may be right.
-    fn survive(&self, outcome: Result<()>) -> Result<()> {
-        match outcome {
-            Err(error) if self.is_terminal => {
-                say(&format!("error: {}", error.chain()));
-                Ok(())
-            }
-            outcome => outcome,
-        }
-    }
-
-    async fn execute(&mut self, text: &str) -> Result<()> {
-        let Self { session, cluster, interrupts, format, is_terminal, .. } = self;
-        let mut screen = Screen { cluster, interrupts, format: *format, is_terminal: *is_terminal };
-        session.run(text, async |reply| screen.show(reply).await).await
-    }
-
     fn tell_failures(&mut self) {
-        let failures = self.session.failures();
-        failures.iter().for_each(|failure| say(&format!("error: {failure}")));
-        if !failures.is_empty() {
-            self.prompt();
+        for failure in self.backend.failures() {
+            self.input.say(&format!("error: {failure}"));
         }
     }
-
-    /// Asks for a line, at a terminal.
-    fn prompt(&self) {
-        if self.is_terminal {
-            let prompt = if self.text.is_empty() { "tidemill> " } else { "       -> " };
-            // That it cannot be written is no reason to end.
-            let _ = write!(std::io::stderr(), "{prompt}");
-        }
-    }
-}
-
-/// Shows what statements come to.
-struct Screen<'a> {
-    cluster: &'a mut LocalCluster,
-    interrupts: &'a mut Interrupts,
-    format: Format,
-    is_terminal: bool,
-}
-
-impl Screen<'_> {
-    async fn show(&mut self, reply: Reply) -> Result<()> {
-        match reply {
-            Reply::Done(message) | Reply::Saved { message, .. } => say(&message),
-            Reply::Begun(beginning) => beginning.wait().await,
-            Reply::Ends(ending) => drop(ending.wait().await?),
-            Reply::Rows(rows) => output::print(self.format, &rows.schema(), &[rows])?,
-            Reply::Query(query) => self.follow(query).await?,
-            Reply::Analysis(analysis) => self.analyze(analysis).await?,
-        }
-        Ok(())
-    }
-
-    /// Follows a statement to its end, or to an interrupt, and shows what its operators did.
-    async fn analyze(&mut self, analysis: Analysis) -> Result<()> {
-        let Analysis { mut job, warnings, graph, sinks, result } = analysis;
-        warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
-        let mut results = Results::of_job(self.format, [], &graph);
-        result.iter().for_each(|result| results.do_without(result));
-        self.watch(&mut job, &mut results, StopMode::Drain).await?;
-        let plan = output::plan(&explain_analyze(&graph, &sinks, &job.metrics.borrow()))?;
-        output::print(self.format, &plan.schema(), &[plan])
-    }
-
-    /// Follows a SELECT to its end, or to an interrupt.
-    async fn follow(&mut self, query: Query) -> Result<()> {
-        let Query { mut job, warnings, graph, result } = query;
-        warnings.iter().for_each(|warning| say(&format!("warning: {warning}")));
-        let mut results = Results::of_job(self.format, [result.clone()], &graph);
-        if result.live && self.is_terminal {
-            say("rows as they come; Ctrl-C stops");
-        }
-        results.begin()?;
-        match self.watch(&mut job, &mut results, StopMode::Cancel).await? {
-            JobStatus::Stopped if !result.live => Ok(()),
-            _ => results.print(&result),
-        }
-    }
-
-    /// Takes a job's rows until it has ended, which is an error if it has failed. Once nobody wants more, and at
-    /// an interrupt, it is stopped in this mode; a second interrupt does not wait.
-    async fn watch(&mut self, job: &mut JobHandle, results: &mut Results, mode: StopMode) -> Result<JobStatus> {
-        let mut at_interrupt = mode;
-        loop {
-            tokio::select! {
-                rows = job.results.recv() => match rows {
-                    Some(rows) => {
-                        results.take(rows)?;
-                        if results.are_complete() {
-                            job.stop(mode).await?;
-                        }
-                    }
-                    None => break,
-                },
-                _ = self.interrupts.next() => {
-                    job.stop(at_interrupt).await?;
-                    at_interrupt = StopMode::Cancel;
-                }
-                error = self.cluster.worker_ended() => return Err(error),
-            }
-        }
-        match job.wait().await {
-            JobStatus::Failed { message, .. } => Err(TidemillError::JobFailed(message)),
-            status => Ok(status),
-        }
-    }
-}
-
-/// What a line asks for; within a statement only a line of that.
-fn command(line: &str, at_start: bool) -> Command {
-    if !at_start {
-        return Command::Text;
-    }
-    let line = line.trim().trim_end_matches(';').trim_end();
-    match line.split_once(char::is_whitespace) {
-        Some(("\\i", path)) => return Command::Include(PathBuf::from(path.trim())),
-        Some(_) => return Command::Text,
-        None => {}
-    }
-    match line.to_lowercase().as_str() {
-        "\\q" | "quit" | "exit" => Command::Quit,
-        "\\?" | "\\h" | "help" => Command::Help,
-        _ => Command::Text,
-    }
-}
-
-/// The lines of standard input. A thread of its own waits for them; it ends with the input or the process.
-fn read_lines() -> mpsc::Receiver<String> {
-    let (sender, lines) = mpsc::channel(LINES_MAX);
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            let Ok(line) = line else { return };
-            if sender.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    lines
 }

@@ -29,9 +29,9 @@ use tracing::warn;
 
 use crate::actor::Coordinator;
 use crate::actor::messages::{
-    AddWorker, ForgetViews, Heartbeat, InterruptJob, JobChannels, JobEvent, KeepJobs, LeaveWorker, ListCheckpoints,
-    ListJobs, ListWorkers, NoteAlignment, Observe, Rescale, ResultQueue, ShutdownWorkers, StopJob, Submit,
-    TakeSavepoint, Terminate,
+    AddWorker, CountViewInstances, ForgetViews, Heartbeat, InterruptJob, JobChannels, JobEvent, KeepJobs, LeaveWorker,
+    ListCheckpoints, ListJobs, ListWorkers, NoteAlignment, Observe, Rescale, ResultQueue, ShutdownWorkers, StopJob,
+    Submit, TakeSavepoint, Terminate,
 };
 use crate::actor::observe::makes;
 use crate::actor::savepoint::ANSWER_LIMIT;
@@ -128,6 +128,17 @@ impl CoordinatorHandle {
         let id = self.metadata.next_worker().await?;
         self.ask(AddWorker { id, data_address, slots, link, origin: Origin::Embedded }).await?;
         Ok(id)
+    }
+
+    /// The name of the cluster, which its workers come back to.
+    #[must_use]
+    pub fn cluster_name(&self) -> &str {
+        &self.checkpoints.cluster
+    }
+
+    /// An error if another coordinator has taken over.
+    pub async fn check_leads(&self) -> Result<()> {
+        self.metadata.check_leads().await
     }
 
     /// The registered workers.
@@ -229,10 +240,24 @@ impl CoordinatorHandle {
                 tasks: 0,
                 has_checkpoints: true,
                 newest_checkpoint: None,
+                is_query: false,
             });
         }
         jobs.sort_by_key(|job| job.id);
         Ok(jobs)
+    }
+
+    /// The newest job that makes an object of this name and has not ended.
+    pub async fn job_of(&self, object: &str) -> Result<JobId> {
+        let jobs = self.jobs().await?;
+        let mut running = jobs.iter().rev().filter(|job| !job.status.is_terminal());
+        let found = running.find(|job| job.makes.iter().any(|made| made == object));
+        found.map(|job| job.id).ok_or_else(|| CoordinatorError::UnknownObject { name: object.to_owned() })
+    }
+
+    /// How many instances hold each materialized view, by its job and operator.
+    pub(crate) async fn view_instances(&self) -> Result<Vec<(JobId, OperatorId, u32)>> {
+        self.ask(CountViewInstances).await
     }
 
     /// Everything that is known of the jobs, for metrics.
@@ -521,6 +546,8 @@ pub struct JobInfo {
     pub has_checkpoints: bool,
     /// Its newest checkpoint, and how long ago that began.
     pub newest_checkpoint: Option<(Epoch, Duration)>,
+    /// Whether it is there for the rows of a SELECT.
+    pub is_query: bool,
 }
 
 /// A job with its metrics.

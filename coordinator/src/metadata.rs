@@ -30,6 +30,7 @@ type Answer<T> = oneshot::Sender<Result<T>>;
 
 enum Request {
     Cluster(Answer<String>),
+    CheckLeads(Answer<()>),
     NextJob(Answer<JobId>),
     NextWorker(Answer<WorkerId>),
     /// A job, and the objects that are created with it.
@@ -68,6 +69,11 @@ impl MetadataHandle {
     /// The name of the cluster whose metadata these are: as long as they are kept, the same, and no other's.
     pub(crate) async fn cluster(&self) -> Result<String> {
         self.call(Request::Cluster).await
+    }
+
+    /// An error if another coordinator has written to the journal.
+    pub(crate) async fn check_leads(&self) -> Result<()> {
+        self.call(Request::CheckLeads).await
     }
 
     /// A job id that was never given before on this store.
@@ -165,6 +171,7 @@ async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Reque
     while let Some(request) = requests.recv().await {
         match request {
             Request::Cluster(answer) => drop(answer.send(cluster(store.as_mut()).await)),
+            Request::CheckLeads(answer) => drop(answer.send(store.check().await)),
             Request::NextJob(answer) => drop(answer.send(next(store.as_mut(), LAST_JOB).await.map(JobId))),
             Request::NextWorker(answer) => {
                 drop(answer.send(next(store.as_mut(), LAST_WORKER).await.map(WorkerId)));

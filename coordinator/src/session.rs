@@ -257,10 +257,11 @@ impl SqlSession {
             }
             return Ok(Some(self.start(std::mem::take(gathered)).await?));
         };
-        let mut replies = match statement.follows_jobs() {
-            true => self.start(std::mem::take(gathered)).await?,
-            false => Vec::new(),
-        };
+        let mut replies = Vec::new();
+        if statement.follows_jobs() {
+            replies = self.start(std::mem::take(gathered)).await?;
+            self.look_at_views().await?;
+        }
         let before = self.sql.clone();
         settings.iter_mut().for_each(|own| std::mem::swap(own, &mut self.sql.settings));
         let outcome = self.sql.execute(&statement).map_err(sql_error);
@@ -445,8 +446,7 @@ impl SqlSession {
             }
             JobCommand::Rescale { job, parallelism } => {
                 let job = self.find(&job).await?;
-                let graph = self.coordinator.rescale(job, parallelism).await?;
-                self.sql.job_rescaled(job, &graph);
+                self.coordinator.rescale(job, parallelism).await?;
                 Ok(Reply::Done(format!("ALTER {job}")))
             }
         }
@@ -467,10 +467,7 @@ impl SqlSession {
         if let Some(own) = self.jobs.iter().find(|job| job.objects.contains(name)) {
             return Ok(own.handle.id);
         }
-        let mut others = self.coordinator.jobs().await?;
-        others.retain(|job| !job.status.is_terminal());
-        let found = others.iter().rev().find(|job| job.makes.contains(name));
-        found.map(|job| job.id).ok_or_else(|| CoordinatorError::UnknownObject { name: name.clone() })
+        self.coordinator.job_of(name).await
     }
 
     /// An object is gone: its jobs end that work for nothing else.

@@ -63,6 +63,18 @@ impl Views {
         }
     }
 
+    /// How many instances hold each view, by its job and operator.
+    pub(crate) fn instances(&self) -> impl Iterator<Item = (JobId, OperatorId, u32)> {
+        let of_job = |(job, views): (&JobId, &ViewJob)| {
+            let job = *job;
+            let count = move |(operator, workers): (&OperatorId, &Vec<WorkerId>)| {
+                (job, *operator, u32::try_from(workers.len()).unwrap_or(u32::MAX))
+            };
+            views.places.iter().map(count).collect::<Vec<_>>()
+        };
+        self.jobs.iter().flat_map(of_job)
+    }
+
     /// Forgets the views of a job; those workers held parts of them.
     pub(crate) fn forget(&mut self, job: JobId) -> BTreeSet<WorkerId> {
         self.jobs.remove(&job).into_iter().flat_map(|views| views.places.into_values().flatten()).collect()

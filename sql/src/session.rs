@@ -8,7 +8,7 @@ use tidemill_plans::catalog::{ModelVersion, ObjectKind};
 use tidemill_plans::connector::Direction;
 use tidemill_plans::explain::explain;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::JobId;
+use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::settings::Settings;
 
 use crate::catalog::{Catalog, Detail, Object, SinkObject};
@@ -124,13 +124,10 @@ impl Session {
         self.running.insert(name.to_owned(), view);
     }
 
-    /// Takes note of the graph that a job has now: its views may have more or fewer instances.
-    pub fn job_rescaled(&mut self, job: JobId, graph: &DataflowGraph) {
-        for view in self.running.values_mut().filter(|view| view.job == job) {
-            if let Ok(node) = graph.node(view.operator) {
-                view.parallelism = node.parallelism;
-            }
-        }
+    /// Takes note of how many instances of an operator hold a view: its job may have got another parallelism.
+    pub fn view_is_held(&mut self, job: JobId, operator: OperatorId, instances: u32) {
+        let of_operator = |view: &&mut RunningView| view.job == job && view.operator == operator;
+        self.running.values_mut().filter(of_operator).for_each(|view| view.parallelism = instances);
     }
 
     /// Takes an object back whose job could not be started.

@@ -21,7 +21,7 @@ pub(super) struct CoordinatorArguments {
     /// Where workers and clients reach it; port 0 takes any free port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     bind: SocketAddr,
-    /// Serve metrics for Prometheus at http://ADDRESS/metrics, such as 127.0.0.1:8080.
+    /// Serve HTTP there, such as 127.0.0.1:8080: /metrics for Prometheus, /healthz, /readyz and the API, /api/v1.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
     /// How long a worker may be silent until its tasks are given to others.

@@ -1,5 +1,6 @@
 //! The command line: one subcommand a file.
 
+mod completions;
 mod coordinator;
 mod jobs;
 mod resume;
@@ -22,9 +23,18 @@ use crate::config;
 use crate::error::Result;
 use crate::follow::End;
 
+/// What is below the list of commands.
+const AFTER_HELP: &str = "\
+Results go to standard output, everything else to standard error. The exit status is:
+  0    everything was done
+  1    an error, which the last line on standard error that begins with 'error: ' tells
+  2    the command line is not understood
+  130  interrupted (SIGINT, Ctrl-C), and what was written is complete
+  143  told to end (SIGTERM), likewise; a coordinator and a worker that are told to end have done so with 0";
+
 /// SQL over streams and tables, and the models that learn from them.
 #[derive(Debug, Parser)]
-#[command(name = "tidemill", version, about)]
+#[command(name = "tidemill", version, about, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -36,7 +46,7 @@ enum Command {
     Run(run::RunArguments),
     /// Go on with the jobs of a --data-dir whose process has ended before them.
     Resume(resume::ResumeArguments),
-    /// Execute statements from standard input, one after another, on a cluster of its own.
+    /// Execute statements as they are typed, or from standard input, on a cluster of its own or at a coordinator.
     Shell(shell::ShellArguments),
     /// Serve clients that speak Flight SQL, with a coordinator and a worker in this process.
     Serve(serve::ServeArguments),
@@ -50,6 +60,8 @@ enum Command {
     Jobs(jobs::JobsArguments),
     /// Run a dataflow plan, a JSON document, on a cluster that runs.
     Submit(submit::SubmitArguments),
+    /// Print a script that has a shell complete this command.
+    Completions(completions::CompletionsArguments),
 }
 
 /// Runs the command that the process was started with.
@@ -73,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Sql(arguments) => sql::run(&arguments),
         Command::Jobs(arguments) => jobs::run(&arguments),
         Command::Submit(arguments) => submit::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
     };
     answer.unwrap_or_else(|error| {
         report(&error.chain());

@@ -23,7 +23,7 @@ pub(super) struct ServeArguments {
     /// Where clients reach it by Flight SQL, and more workers; port 0 takes any free port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:50051")]
     bind: SocketAddr,
-    /// Where metrics for Prometheus are served, at http://ADDRESS/metrics; port 0 takes any free port.
+    /// Where HTTP is served: /metrics for Prometheus, /healthz, /readyz and the API, /api/v1; port 0 takes any free port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     http: SocketAddr,
     /// How many compute threads there are; one for each core without it.

@@ -26,7 +26,7 @@ pub(super) struct SessionArguments {
     /// there again.
     #[arg(long, value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,
-    /// Serve metrics for Prometheus at http://ADDRESS/metrics, such as 127.0.0.1:8080.
+    /// Serve HTTP there, such as 127.0.0.1:8080: /metrics for Prometheus, /healthz, /readyz and the API, /api/v1.
     #[arg(long, value_name = "ADDRESS")]
     pub(super) http: Option<SocketAddr>,
     /// How results are printed.
@@ -37,8 +37,10 @@ pub(super) struct SessionArguments {
 /// The formats by name.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum FormatArgument {
-    /// Boxes, for people.
+    /// Boxes, for people, cut to what the terminal has room for.
     Table,
+    /// A line for each value.
+    Expanded,
     /// A header and rows, nothing else.
     Csv,
     /// One object a line.
@@ -48,14 +50,21 @@ pub(super) enum FormatArgument {
 impl SessionArguments {
     pub(super) fn settings(&self) -> Result<Settings> {
         let mut settings = Settings::default();
-        for setting in &self.settings {
-            let (name, value) = setting.split_once('=').ok_or_else(|| TidemillError::SetForm(setting.clone()))?;
-            settings.set(name.trim(), value.trim())?;
-        }
-        if let Some(parallelism) = self.parallelism {
-            settings.set("parallelism", &parallelism.to_string())?;
+        for (name, value) in self.assignments()? {
+            settings.set(&name, &value)?;
         }
         Ok(settings)
+    }
+
+    /// The settings that the user sets, and their values.
+    pub(super) fn assignments(&self) -> Result<Vec<(String, String)>> {
+        let assignment = |text: &String| {
+            let (name, value) = text.split_once('=').ok_or_else(|| TidemillError::SetForm(text.clone()))?;
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        };
+        let mut assignments: Vec<(String, String)> = self.settings.iter().map(assignment).collect::<Result<_>>()?;
+        assignments.extend(self.parallelism.map(|n| (String::from("parallelism"), n.to_string())));
+        Ok(assignments)
     }
 
     pub(super) fn workers(&self) -> Workers {
@@ -71,6 +80,7 @@ impl From<FormatArgument> for Format {
     fn from(argument: FormatArgument) -> Self {
         match argument {
             FormatArgument::Table => Self::Table,
+            FormatArgument::Expanded => Self::Expanded,
             FormatArgument::Csv => Self::Csv,
             FormatArgument::Json => Self::Json,
         }

@@ -1,4 +1,4 @@
-//! `tidemill shell`: statements from standard input, on a cluster of its own.
+//! `tidemill shell`: statements from standard input, on a cluster of its own or on one that runs.
 
 use std::process::ExitCode;
 
@@ -7,23 +7,32 @@ use clap::Args;
 use super::exit_code;
 use super::session::SessionArguments;
 use crate::error::Result;
-use crate::shell::{self, Shell};
+use crate::shell::{self, Place, Shell};
 
 /// What the user says.
 #[derive(Debug, Args)]
 pub(super) struct ShellArguments {
+    /// Execute statements on the cluster whose coordinator is there, such as grpc://127.0.0.1:50051; what they start
+    /// goes on when the shell ends.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["workers", "data_dir", "http"])]
+    url: Option<String>,
     #[command(flatten)]
     session: SessionArguments,
 }
 
 pub(super) fn run(arguments: &ShellArguments) -> Result<ExitCode> {
     let session = &arguments.session;
-    let shell = Shell {
-        settings: session.settings()?,
-        workers: session.workers(),
-        data_dir: session.data_dir.clone(),
-        format: session.format(),
-        http: session.http,
+    // What is wrong with them is told before anybody is asked.
+    let settings = Box::new(session.settings()?);
+    let place = match &arguments.url {
+        Some(url) => Place::Server { url: url.clone(), settings: session.assignments()? },
+        None => Place::Embedded {
+            settings,
+            workers: session.workers(),
+            data_dir: session.data_dir.clone(),
+            http: session.http,
+        },
     };
+    let shell = Shell { place, format: session.format() };
     Ok(exit_code(actix::System::new().block_on(shell::run(shell))?))
 }

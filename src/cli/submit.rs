@@ -10,6 +10,7 @@ use tidemill_plans::explain::explain;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::document::PlanDocument;
 
+use super::session::FormatArgument;
 use crate::error::{Result, TidemillError};
 use crate::output::{self, Format};
 use crate::say::{say, warn};
@@ -26,6 +27,9 @@ pub(super) struct SubmitArguments {
     /// Print the operators that would run, and run nothing.
     #[arg(long)]
     check: bool,
+    /// How the operators are printed.
+    #[arg(long, value_enum, default_value_t = FormatArgument::Table, requires = "check")]
+    format: FormatArgument,
     /// Print the form of plans as JSON Schema.
     #[arg(long, conflicts_with_all = ["plan", "check"])]
     schema: bool,
@@ -33,14 +37,14 @@ pub(super) struct SubmitArguments {
 
 pub(super) fn run(arguments: &SubmitArguments) -> Result<ExitCode> {
     let Some(plan) = &arguments.plan else {
-        print(&PlanDocument::json_schema_text())?;
+        print(Format::Table, &PlanDocument::json_schema_text())?;
         return Ok(ExitCode::SUCCESS);
     };
     let json = read(plan)?;
     // What is wrong is told without a coordinator, too.
     let (graph, _) = PlanDocument::from_json(&json)?.to_graph(&Settings::default())?;
     if arguments.check {
-        print(&explain(&graph))?;
+        print(arguments.format.into(), &explain(&graph))?;
         return Ok(ExitCode::SUCCESS);
     }
     let submitting = async { SqlClient::connect(&arguments.url).await?.submit_plan(&json).await };
@@ -50,10 +54,10 @@ pub(super) fn run(arguments: &SubmitArguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints text as it is.
-fn print(text: &str) -> Result<()> {
+/// Prints lines: as they are, or as rows.
+fn print(format: Format, text: &str) -> Result<()> {
     let lines = output::plan(text)?;
-    output::print(Format::Table, &lines.schema(), &[lines])
+    output::print(format, &lines.schema(), &[lines])
 }
 
 fn read(plan: &PathBuf) -> Result<String> {

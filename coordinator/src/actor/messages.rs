@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix::Message;
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::{Epoch, JobId, RunId, WorkerId};
+use tidemill_plans::ids::{Epoch, JobId, OperatorId, RunId, WorkerId};
 use tidemill_plans::protocol::{OperatorMetrics, StopMode, WorkerLink};
 use tidemill_plans::settings::Settings;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -126,6 +126,10 @@ message!(StopJob => ());
 /// Somebody wants the process of a job to end.
 pub(crate) struct InterruptJob(pub JobId, pub StopMode);
 message!(InterruptJob => ());
+
+/// Asks how many instances hold each materialized view.
+pub(crate) struct CountViewInstances;
+message!(CountViewInstances => Vec<(JobId, OperatorId, u32)>);
 
 /// Nobody will read the views of a job any more.
 pub(crate) struct ForgetViews(pub JobId);

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use actix::{Context, Handler, MessageResult};
+use tidemill_plans::connector::RESULT_CONNECTOR;
 use tidemill_plans::graph::{DataflowGraph, Node};
 use tidemill_plans::node::NodeKind;
 
-use super::messages::{ListCheckpoints, ListJobs, NoteAlignment, Observe};
+use super::messages::{CountViewInstances, ListCheckpoints, ListJobs, NoteAlignment, Observe};
 use super::{Coordinator, Job};
 use crate::error::{CoordinatorError, Result};
 use crate::handle::{JobInfo, ObservedJob};
@@ -24,8 +25,13 @@ impl Job {
             tasks: plan.task_count(),
             has_checkpoints: plan.has_checkpoints(),
             newest_checkpoint: newest.map(|info| (info.epoch, now.saturating_sub(info.begun))),
+            is_query: plan.deployment().graph.nodes.iter().any(is_result),
         }
     }
+}
+
+fn is_result(node: &Node) -> bool {
+    matches!(&node.kind, NodeKind::Sink(sink) if sink.connector == RESULT_CONNECTOR)
 }
 
 /// The sinks that a job writes and the models that it trains, by name.
@@ -71,6 +77,14 @@ impl Handler<ListJobs> for Coordinator {
     fn handle(&mut self, _: ListJobs, _: &mut Context<Self>) -> Self::Result {
         let now = self.clock.now();
         MessageResult(self.jobs.values().map(|job| job.info(now)).collect())
+    }
+}
+
+impl Handler<CountViewInstances> for Coordinator {
+    type Result = MessageResult<CountViewInstances>;
+
+    fn handle(&mut self, _: CountViewInstances, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.views.instances().collect())
     }
 }
 

@@ -27,8 +27,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// A connection to a coordinator.
 #[derive(Debug, Clone)]
 pub struct SqlClient {
-    url: String,
-    client: FlightServiceClient<Channel>,
+    pub(super) url: String,
+    pub(super) client: FlightServiceClient<Channel>,
 }
 
 /// What statements come to, piece by piece.

@@ -1,10 +1,11 @@
-//! The HTTP endpoint: metrics, for Prometheus, and the form of plans.
+//! The HTTP endpoint: whether the coordinator is well, metrics for Prometheus, the form of plans, and the REST API.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tidemill_sql::document::PlanDocument;
@@ -14,6 +15,7 @@ use tracing::error;
 
 use super::ServerGuard;
 use super::prometheus::{CONTENT_TYPE, render};
+use super::rest::{self, Problem};
 use crate::error::{CoordinatorError, Result};
 use crate::handle::CoordinatorHandle;
 
@@ -26,10 +28,7 @@ pub async fn serve_http(coordinator: CoordinatorHandle, address: SocketAddr) -> 
     let failed = |source| CoordinatorError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let router = Router::new()
-        .route("/metrics", get(metrics))
-        .route("/plan.schema.json", get(plan_schema))
-        .with_state(coordinator);
+    let router = router(coordinator).layer(middleware::from_fn(check_host));
     let mut task = JoinSet::new();
     task.spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
@@ -37,6 +36,56 @@ pub async fn serve_http(coordinator: CoordinatorHandle, address: SocketAddr) -> 
         }
     });
     Ok((bound, ServerGuard { _task: task }))
+}
+
+fn router(coordinator: CoordinatorHandle) -> Router {
+    Router::new()
+        .route("/healthz", get(is_alive))
+        .route("/readyz", get(is_ready))
+        .route("/metrics", get(metrics))
+        .route("/plan.schema.json", get(plan_schema))
+        .nest(rest::BASE, rest::router())
+        .with_state(coordinator)
+}
+
+/// Refuses what a browser asks for a page from elsewhere, whose name has been made to mean this machine.
+async fn check_host(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    if is_local(host) {
+        return next.run(request).await;
+    }
+    let detail = format!("'{host}' is no name of this machine; 127.0.0.1 and localhost are");
+    Problem::new(StatusCode::MISDIRECTED_REQUEST, detail).into_response()
+}
+
+/// Whether a `Host` header names this machine: by its address, for which nobody else answers, or as localhost.
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.chars().all(|char| char.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+}
+
+/// Whoever answers is alive.
+async fn is_alive() -> &'static str {
+    "ok\n"
+}
+
+/// A coordinator is ready that leads, and has workers to give work to.
+async fn is_ready(State(coordinator): State<CoordinatorHandle>) -> Response {
+    let check = async {
+        coordinator.check_leads().await?;
+        match coordinator.workers().await?.iter().any(|worker| !worker.is_leaving) {
+            true => Ok(()),
+            false => Err(CoordinatorError::NoWorkers),
+        }
+    };
+    match check.await {
+        Ok(()) => "ready\n".into_response(),
+        Err(error) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.chain()).into_response(),
+    }
 }
 
 /// The form of the plans that can be submitted.
@@ -48,5 +97,20 @@ async fn metrics(State(coordinator): State<CoordinatorHandle>) -> Response {
     match coordinator.observe().await {
         Ok(jobs) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], render(&jobs)).into_response(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.chain()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_this_machine_are_local() {
+        for local in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.0.0.1", "[::1]:8080", "[::1]"] {
+            assert!(is_local(local), "{local}");
+        }
+        for other in ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.nip.io:80", ""] {
+            assert!(!is_local(other), "{other}");
+        }
     }
 }

@@ -9,8 +9,11 @@ mod http;
 mod jobs;
 mod plans;
 mod prometheus;
+mod remote_session;
+mod rest;
 
 pub use client::{Answer, Answers, SqlClient};
 pub use flight::{Listener, ServerGuard, serve, serve_sql};
 pub use http::serve_http;
 pub use plans::SubmittedPlan;
+pub use remote_session::{RemoteRows, RemoteSession};

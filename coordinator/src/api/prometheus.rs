@@ -190,6 +190,7 @@ mod tests {
                 tasks: 1,
                 has_checkpoints: true,
                 newest_checkpoint: Some((Epoch(1), Duration::from_secs(9))),
+                is_query: false,
             },
             operators: vec![("Source", String::from("odd \"name\""))],
             metrics: vec![metrics],

@@ -66,6 +66,15 @@ impl Journal {
         Ok(found)
     }
 
+    /// An error if another writer has written behind what is known.
+    pub(super) async fn check(&mut self) -> Result<()> {
+        let sequence = self.last + 1;
+        if !self.fenced {
+            self.fenced = self.find(sequence).await?.is_some_and(|record| record.writer != self.writer);
+        }
+        if self.fenced { Err(CoordinatorError::Fenced { sequence }) } else { Ok(()) }
+    }
+
     /// Reads the records behind `after`, in order, and remembers the end. The last one may have been cut
     /// short by a crash.
     pub(super) async fn read_after(&mut self, after: u64) -> Result<Vec<Record>> {

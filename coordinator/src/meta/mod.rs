@@ -37,6 +37,9 @@ pub trait MetaStore: Send {
     /// the store takes no more changes: another coordinator owns the journal. After another error the
     /// changes may have been made: the next commit finds out, or the next opening of the store.
     fn commit(&mut self, changes: Vec<MetaChange>) -> Commit<'_>;
+
+    /// Finds out whether the next commit would be [`crate::CoordinatorError::Fenced`], and changes nothing.
+    fn check(&mut self) -> Commit<'_>;
 }
 
 #[cfg(test)]

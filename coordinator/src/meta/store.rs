@@ -153,6 +153,10 @@ impl MetaStore for JournalStore {
         assert!(changes.iter().all(|(key, _)| key.first().is_some_and(|byte| *byte != 0)), "keys begin with a letter");
         Box::pin(self.write(changes))
     }
+
+    fn check(&mut self) -> Commit<'_> {
+        Box::pin(self.journal.check())
+    }
 }
 
 /// Runs file work of sled where waiting is allowed.

@@ -48,7 +48,10 @@ fn a_second_coordinator_fences_the_first() {
         let objects = Arc::new(InMemory::new());
         let mut first = open(&objects).await.unwrap();
         first.commit(vec![put("a", "1")]).await.unwrap();
+        first.check().await.unwrap();
         let mut second = open(&objects).await.unwrap();
+        assert!(matches!(first.check().await, Err(CoordinatorError::Fenced { sequence: 3 })));
+        second.check().await.unwrap();
         assert!(matches!(first.commit(vec![put("a", "x")]).await, Err(CoordinatorError::Fenced { sequence: 3 })));
         second.commit(vec![put("b", "2")]).await.unwrap();
         assert!(matches!(first.commit(vec![put("a", "y")]).await, Err(CoordinatorError::Fenced { .. })));

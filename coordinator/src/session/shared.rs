@@ -50,9 +50,17 @@ impl SharedScript {
 }
 
 impl SqlSession {
-    /// Looks at what the registry has by now; before statements are executed.
+    /// Looks at what the registry has by now, and at the views; before statements are executed.
     pub(crate) async fn refresh(&mut self) -> Result<()> {
         self.sql.set_models(self.coordinator.models().await?);
+        self.look_at_views().await
+    }
+
+    /// Looks at how many instances hold each view: whoever asks may have given its job another parallelism.
+    pub(super) async fn look_at_views(&mut self) -> Result<()> {
+        for (job, operator, instances) in self.coordinator.view_instances().await? {
+            self.sql.view_is_held(job, operator, instances);
+        }
         Ok(())
     }
 
@@ -79,7 +87,8 @@ impl SqlSession {
     }
 
     /// The objects that rows can be read from or written to.
-    pub(crate) fn tables(&self) -> Vec<TableInfo> {
+    #[must_use]
+    pub fn tables(&self) -> Vec<TableInfo> {
         self.sql.tables()
     }
 

@@ -38,7 +38,7 @@ pub(super) use self::client::Client;
 use self::client::Sessions;
 use self::handles::Handles;
 use self::prepared::{Prepared, parameter_columns};
-pub(super) use self::service::ACTIONS;
+pub(super) use self::service::{ACTIONS, CANCEL_FLIGHT_INFO};
 use self::statements::{CarriedOut, Pending, Statements};
 use super::flight::to_status;
 use crate::clock::SystemClock;
@@ -51,6 +51,9 @@ const PENDING_TTL: Duration = Duration::from_secs(5 * 60);
 /// Statements that clients may have prepared, and how long they are kept that nobody executes.
 const PREPARED_MAX: usize = 4096;
 const PREPARED_TTL: Duration = Duration::from_secs(3600);
+
+/// What the `app_metadata` of an endpoint is whose rows come as they are known, for there may be no end.
+pub(super) const LIVE: &[u8] = b"live";
 
 /// How long a client that cancels waits until what it cancels has ended.
 const CANCEL_WAIT: Duration = Duration::from_secs(10);
@@ -96,7 +99,10 @@ impl FlightSql {
         let schema = executed.pending.schema();
         let handle = self.pending.insert(executed.pending);
         let ticket = TicketStatementQuery { statement_handle: Bytes::from(handle) };
-        let info = flight_info(&schema, ticket.as_any().encode_to_vec().into(), descriptor)?;
+        let mut info = flight_info(&schema, ticket.as_any().encode_to_vec().into(), descriptor)?;
+        if executed.is_live {
+            info.endpoint.iter_mut().for_each(|endpoint| endpoint.app_metadata = Bytes::from_static(LIVE));
+        }
         Ok(info.with_app_metadata(executed.warnings.join("\n")))
     }
 

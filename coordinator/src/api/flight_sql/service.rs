@@ -31,7 +31,7 @@ use super::session_options::{
 };
 use super::{FlightSql, catalog, flight_info, known, sql_info, stream as rows, undecodable};
 
-const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
+pub(in super::super) const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 const SET_SESSION_OPTIONS: &str = "SetSessionOptions";
 const GET_SESSION_OPTIONS: &str = "GetSessionOptions";
 const CLOSE_SESSION: &str = "CloseSession";

@@ -48,10 +48,18 @@ impl Pending {
 /// What executing a text has come to.
 pub(super) struct Executed {
     pub(super) pending: Pending,
+    /// Whether rows come as they are known, for there may be no end.
+    pub(super) is_live: bool,
     /// What the client should know.
     pub(super) warnings: Vec<String>,
     /// The settings as the text has left them.
     pub(super) settings: Settings,
+}
+
+impl Executed {
+    fn of_rows(rows: RecordBatch, warnings: Vec<String>, settings: Settings) -> Self {
+        Self { pending: Pending::Rows(rows), is_live: false, warnings, settings }
+    }
 }
 
 /// What carrying out statements has come to.
@@ -149,13 +157,13 @@ async fn execute(
             let planned = plan(&session, &[last], settings).await?;
             Ok(Executed { warnings: messages.into_iter().chain(planned.warnings).collect(), ..planned })
         }
-        (Description::Rows(rows), 1) => Ok(Executed { pending: Pending::Rows(rows), warnings: Vec::new(), settings }),
+        (Description::Rows(rows), 1) => Ok(Executed::of_rows(rows, Vec::new(), settings)),
         _ => {
             let statements = texts.into_iter().flatten().collect();
             let CarriedOut { messages, rows, settings, .. } = carry_out(session, statements, settings).await?;
             match rows {
-                Some(rows) => Ok(Executed { pending: Pending::Rows(rows), warnings: messages, settings }),
-                None => Ok(Executed { pending: Pending::Rows(told(&messages)?), warnings: Vec::new(), settings }),
+                Some(rows) => Ok(Executed::of_rows(rows, messages, settings)),
+                None => Ok(Executed::of_rows(told(&messages)?, Vec::new(), settings)),
             }
         }
     }
@@ -163,11 +171,14 @@ async fn execute(
 
 /// Plans SELECTs whose rows are one result.
 async fn plan(session: &Mutex<SqlSession>, texts: &[Vec<ParsedStatement>], settings: Settings) -> Result<Executed> {
-    let (mut statements, mut columns, mut told) = (Vec::new(), None, Vec::new());
+    let (mut statements, mut columns, mut told, mut is_live) = (Vec::new(), None, Vec::new(), false);
     for text in texts {
         let described = session.lock().await.describe(text, &settings).await?;
         let (job, schema, warnings) = match described {
-            Description::Query { job, columns, warnings } => (job, columns.schema, warnings),
+            Description::Query { job, columns, warnings } => {
+                is_live |= columns.live;
+                (job, columns.schema, warnings)
+            }
             Description::Analysis(job) => (job, analysis_columns(), Vec::new()),
             _ => return Err(CoordinatorError::Changed),
         };
@@ -180,7 +191,7 @@ async fn plan(session: &Mutex<SqlSession>, texts: &[Vec<ParsedStatement>], setti
     }
     let schema = columns.unwrap_or_else(|| Arc::new(Schema::empty()));
     let jobs = Jobs { statements, schema, cancellation: Cancellation::new() };
-    Ok(Executed { pending: Pending::Jobs(jobs), warnings: told, settings })
+    Ok(Executed { pending: Pending::Jobs(jobs), is_live, warnings: told, settings })
 }
 
 async fn carry_out(
