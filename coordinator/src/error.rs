@@ -53,12 +53,6 @@ pub enum CoordinatorError {
         #[source]
         source: std::io::Error,
     },
-    /// An endpoint without authentication is to be reached from other machines.
-    #[error("{address} can be reached from other machines, and there is no authentication yet; 127.0.0.1 is possible")]
-    PublicAddress {
-        /// The address.
-        address: SocketAddr,
-    },
     /// A worker that is not, or no longer, registered; it must register again.
     #[error("{worker} is not registered")]
     NotRegistered {
@@ -249,7 +243,6 @@ impl CoordinatorError {
             | Self::NoSuchJob { .. }
             | Self::NotRunning { .. }
             | Self::AlreadyRuns { .. }
-            | Self::PublicAddress { .. }
             | Self::NoCheckpoints { .. }
             | Self::UnknownObject { .. }
             | Self::Cancelled

@@ -10,6 +10,7 @@ use actix::{Actor, Addr, Arbiter, Handler, Message, System};
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use futures::future::join_all;
+use tidemill_net::Connector;
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
@@ -62,11 +63,18 @@ pub struct CoordinatorConfig {
     pub clock: Arc<dyn Clock>,
     /// How long a worker may be silent. Its lease is as long.
     pub heartbeat_limit: Duration,
+    /// How workers in other processes are reached.
+    pub connector: Connector,
 }
 
 impl Default for CoordinatorConfig {
     fn default() -> Self {
-        Self { data_dir: None, clock: SystemClock::shared(), heartbeat_limit: HEARTBEAT_LIMIT }
+        Self {
+            data_dir: None,
+            clock: SystemClock::shared(),
+            heartbeat_limit: HEARTBEAT_LIMIT,
+            connector: Connector::default(),
+        }
     }
 }
 
@@ -78,6 +86,7 @@ pub struct CoordinatorHandle {
     member_count: watch::Receiver<usize>,
     checkpoints: CheckpointPlace,
     heartbeat_limit: Duration,
+    connector: Connector,
 }
 
 impl CoordinatorHandle {
@@ -107,13 +116,14 @@ impl CoordinatorHandle {
         let mut tasks = JoinSet::new();
         tasks.spawn(metadata_task);
         let place = CheckpointPlace {
-            default: config.data_dir.map(|folder| folder.join("checkpoints")),
+            default: config.data_dir.as_ref().map(|folder| folder.join("checkpoints")),
             cluster: metadata.cluster().await?,
         };
         let (count, member_count) = watch::channel(0);
         let members = Membership::new(config.heartbeat_limit);
-        let actor = Coordinator::new(config.clock, members, count, tasks, metadata.clone()).start();
-        Ok(Self { actor, metadata, member_count, checkpoints: place, heartbeat_limit: config.heartbeat_limit })
+        let CoordinatorConfig { clock, heartbeat_limit, connector, .. } = config;
+        let actor = Coordinator::new(clock, members, count, tasks, metadata.clone()).start();
+        Ok(Self { actor, metadata, member_count, checkpoints: place, heartbeat_limit, connector })
     }
 
     /// Takes in a worker of this process.
@@ -415,7 +425,7 @@ impl CoordinatorHandle {
     }
 
     async fn register(&self, data_address: String, slots: u32) -> Result<EventResponse> {
-        let link = Arc::new(FlightWorkerLink::connect(&data_address).await?);
+        let link = Arc::new(FlightWorkerLink::connect(&data_address, &self.connector).await?);
         let worker = self.metadata.next_worker().await?;
         self.ask(AddWorker { id: worker, data_address, slots, link, origin: Origin::Remote }).await?;
         let cluster = self.checkpoints.cluster.clone();

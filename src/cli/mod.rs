@@ -8,6 +8,7 @@ mod session;
 mod shell;
 mod sql;
 mod submit;
+mod tls;
 mod worker;
 
 use std::process::ExitCode;

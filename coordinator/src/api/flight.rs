@@ -12,15 +12,15 @@ use arrow_flight::{
 };
 use futures::Stream;
 use futures::stream;
+use tidemill_net::{Door, Listener, Protocol, REQUESTS_MAX, admit};
 use tidemill_plans::ErrorDomain;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
 use tidemill_plans::protocol::{COORDINATOR_ACTION, EXECUTE_ACTION, SUBMIT_PLAN_ACTION, WorkerEvent};
 use tidemill_sql::SqlError;
-use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::error;
 
@@ -43,27 +43,14 @@ pub struct ServerGuard {
     pub(super) _task: JoinSet<()>,
 }
 
-/// The address of an endpoint, which nobody else can take any more. Whoever calls waits until it is served.
-#[derive(Debug)]
-pub struct Listener {
-    listener: TcpListener,
-    /// Where it is, which differs from what was asked for if the port was 0.
-    pub address: SocketAddr,
-}
-
-impl Listener {
-    /// Takes an address.
-    pub async fn bind(address: SocketAddr) -> Result<Self> {
-        let failed = |source| CoordinatorError::Bind { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
-    }
+/// Takes an address for an endpoint.
+pub async fn bind(address: SocketAddr, door: Door) -> Result<Listener> {
+    Listener::bind(address, door).await.map_err(|source| CoordinatorError::Bind { address, source })
 }
 
 /// Opens the endpoint for workers on `address`; returns where it listens, which differs if the port was 0.
 pub async fn serve(coordinator: CoordinatorHandle, address: SocketAddr) -> Result<(SocketAddr, ServerGuard)> {
-    let listener = Listener::bind(address).await?;
+    let listener = bind(address, Door::new(Protocol::Http2, None)).await?;
     let address = listener.address;
     Ok((address, open(ControlService { coordinator, sql: None }, listener)))
 }
@@ -79,11 +66,14 @@ fn open(service: ControlService, listener: Listener) -> ServerGuard {
     let service = FlightServiceServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let incoming = TcpIncoming::from(listener.listener).with_nodelay(Some(true));
+    let service = InterceptedService::new(service, admit);
+    let incoming = listener.incoming().into_stream();
     let mut task = JoinSet::new();
     task.spawn(async move {
-        let mut server =
-            Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE)).http2_keepalive_timeout(Some(KEEP_ALIVE));
+        let mut server = Server::builder()
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
+            .max_concurrent_streams(Some(REQUESTS_MAX));
         if let Err(error) = server.add_service(service).serve_with_incoming(incoming).await {
             error!(%error, "control endpoint ended");
         }

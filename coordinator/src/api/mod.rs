@@ -6,10 +6,11 @@ mod flight;
 mod flight_sql;
 mod follow;
 mod http;
+mod http_server;
 mod plans;
 mod prometheus;
 
 pub use client::{Answer, Answers, SqlClient};
-pub use flight::{Listener, ServerGuard, serve, serve_sql};
+pub use flight::{ServerGuard, bind, serve, serve_sql};
 pub use http::serve_http;
 pub use plans::SubmittedPlan;
