@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidemill_coordinator::api;
 use tidemill_coordinator::session::SqlSession;
-use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle};
+use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle, Limits};
 use tidemill_net::{Connector, Door, Protocol, Tls};
 use tidemill_plans::settings::Settings;
 
@@ -26,6 +26,10 @@ pub struct Coordinator {
     pub http: Option<SocketAddr>,
     /// TLS of both, and towards workers.
     pub tls: Option<Tls>,
+    /// How many connections each of them has at a time.
+    pub connections_max: usize,
+    /// How much it takes on.
+    pub limits: Limits,
     /// How long a worker may be silent.
     pub heartbeat_timeout: Duration,
     /// The slots of a worker in this process, if there is to be one.
@@ -41,9 +45,11 @@ pub async fn run(config: Coordinator) -> Result<()> {
         data_dir: config.data_dir,
         heartbeat_limit: config.heartbeat_timeout,
         connector: Connector::new(config.tls.clone()),
+        limits: config.limits,
         ..CoordinatorConfig::default()
     })?;
-    let door = |protocol| Door::new(protocol, config.tls.clone());
+    let connections_max = config.connections_max;
+    let door = |protocol| Door { connections_max, ..Door::new(protocol, config.tls.clone()) };
     let listener = api::bind(config.bind, door(Protocol::Http2)).await?;
     let address = listener.address;
     let http = match config.http {

@@ -131,6 +131,16 @@ pub enum CoordinatorError {
         /// What is wrong, and what would work.
         message: String,
     },
+    /// The server does as much as it may at a time.
+    #[error("the server has its {max} {what}; wait until some have ended, or raise {option}")]
+    TooMany {
+        /// Of what there are too many.
+        what: &'static str,
+        /// How many there may be.
+        max: usize,
+        /// What allows more.
+        option: &'static str,
+    },
     /// A statement was planned for a client, and is not what it was when the client fetches it.
     #[error("what the statement reads has changed since it was planned; execute it again")]
     Changed,
@@ -268,6 +278,7 @@ impl CoordinatorError {
             | Self::Index(_)
             | Self::Folder { .. }
             | Self::Remote { .. }
+            | Self::TooMany { .. }
             | Self::ShutDown => ErrorDomain::External,
             Self::NoSystem | Self::Plan(_) | Self::Lost { .. } => ErrorDomain::Internal,
         }

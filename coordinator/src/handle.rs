@@ -44,6 +44,7 @@ use crate::error::{CoordinatorError, Result};
 use crate::job::checkpoint_log::{CheckpointInfo, CheckpointLog};
 use crate::job::record::JobRecord;
 use crate::job::{CANCEL_LIMIT, Event, JobFailure, JobStatus, SUSPEND_LIMIT};
+use crate::limits::Limits;
 use crate::meta::JournalStore;
 use crate::metadata::MetadataHandle;
 use crate::savepoints::{self, Beginning, Target};
@@ -65,6 +66,8 @@ pub struct CoordinatorConfig {
     pub heartbeat_limit: Duration,
     /// How workers in other processes are reached.
     pub connector: Connector,
+    /// How much it takes on.
+    pub limits: Limits,
 }
 
 impl Default for CoordinatorConfig {
@@ -74,6 +77,7 @@ impl Default for CoordinatorConfig {
             clock: SystemClock::shared(),
             heartbeat_limit: HEARTBEAT_LIMIT,
             connector: Connector::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -87,6 +91,7 @@ pub struct CoordinatorHandle {
     checkpoints: CheckpointPlace,
     heartbeat_limit: Duration,
     connector: Connector,
+    limits: Limits,
 }
 
 impl CoordinatorHandle {
@@ -121,9 +126,14 @@ impl CoordinatorHandle {
         };
         let (count, member_count) = watch::channel(0);
         let members = Membership::new(config.heartbeat_limit);
-        let CoordinatorConfig { clock, heartbeat_limit, connector, .. } = config;
-        let actor = Coordinator::new(clock, members, count, tasks, metadata.clone()).start();
-        Ok(Self { actor, metadata, member_count, checkpoints: place, heartbeat_limit, connector })
+        let CoordinatorConfig { clock, heartbeat_limit, connector, limits, .. } = config;
+        let actor = Coordinator::new(clock, members, count, tasks, metadata.clone(), limits.jobs_max).start();
+        Ok(Self { actor, metadata, member_count, checkpoints: place, heartbeat_limit, connector, limits })
+    }
+
+    /// How much it takes on.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Takes in a worker of this process.

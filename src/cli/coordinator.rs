@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration;
+use super::limits::LimitArguments;
 use super::tls::ServerTls;
 use crate::config::{self, Protection};
 use crate::coordinator::{self, Coordinator};
@@ -30,6 +31,8 @@ pub(super) struct CoordinatorArguments {
     heartbeat_timeout: Duration,
     #[command(flatten)]
     tls: ServerTls,
+    #[command(flatten)]
+    limits: LimitArguments,
     /// Let other machines reach it, though encryption or authentication is missing.
     #[arg(long)]
     insecure: bool,
@@ -46,6 +49,8 @@ pub(super) fn run(arguments: &CoordinatorArguments) -> Result<ExitCode> {
         bind: arguments.bind,
         http: arguments.http,
         tls,
+        connections_max: arguments.limits.connections(),
+        limits: arguments.limits.of_coordinator(),
         heartbeat_timeout: arguments.heartbeat_timeout,
         slots: None,
     };

@@ -1,6 +1,7 @@
 //! The command line: one subcommand a file.
 
 mod coordinator;
+mod limits;
 mod resume;
 mod run;
 mod serve;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration;
+use super::limits::LimitArguments;
 use super::tls::ServerTls;
 use crate::cluster;
 use crate::config::{self, Protection};
@@ -35,6 +36,8 @@ pub(super) struct ServeArguments {
     heartbeat_timeout: Duration,
     #[command(flatten)]
     tls: ServerTls,
+    #[command(flatten)]
+    limits: LimitArguments,
     /// Let other machines reach it, though encryption or authentication is missing.
     #[arg(long)]
     insecure: bool,
@@ -50,6 +53,8 @@ pub(super) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
         bind: arguments.bind,
         http: Some(arguments.http),
         tls,
+        connections_max: arguments.limits.connections(),
+        limits: arguments.limits.of_coordinator(),
         heartbeat_timeout: arguments.heartbeat_timeout,
         slots: Some(arguments.slots.unwrap_or_else(cluster::cores)),
     };

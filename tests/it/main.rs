@@ -25,6 +25,7 @@ mod joins;
 mod kept;
 mod killed;
 mod learning;
+mod limits;
 mod logic;
 mod lookup;
 mod metrics;

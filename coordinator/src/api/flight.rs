@@ -29,6 +29,7 @@ use super::flight_sql::{ACTIONS, Client, FlightSql};
 use super::plans;
 use crate::error::{CoordinatorError, Result};
 use crate::handle::CoordinatorHandle;
+use crate::limits::StatementPlaces;
 use crate::session::SqlSession;
 
 /// How often a connection without traffic is tried, and how long the answer may take: a client whose machine is gone
@@ -58,7 +59,10 @@ pub async fn serve(coordinator: CoordinatorHandle, address: SocketAddr) -> Resul
 /// Opens the endpoint for workers, and for clients whose statements this session executes.
 pub fn serve_sql(coordinator: CoordinatorHandle, session: SqlSession, listener: Listener) -> ServerGuard {
     let session = Arc::new(Mutex::new(session));
-    let sql = Sql { executor: Executor::new(Arc::clone(&session)), flight: FlightSql::new(session) };
+    let limits = coordinator.limits();
+    let places = StatementPlaces::new(limits.statements_max);
+    let executor = Executor::new(Arc::clone(&session), places.clone());
+    let sql = Sql { executor, flight: FlightSql::new(session, limits, places) };
     open(ControlService { coordinator, sql: Some(sql) }, listener)
 }
 
@@ -110,14 +114,16 @@ impl ControlService {
 
     async fn submit_plan(&self, body: &[u8]) -> Result<arrow_flight::Result, Status> {
         let json = std::str::from_utf8(body).map_err(|_| Status::invalid_argument("the plan is not UTF-8"))?;
+        self.coordinator.limits().check_text(json).map_err(|error| to_status(&error))?;
         let submitted = plans::submit(&self.coordinator, json).await.map_err(|error| to_status(&error))?;
         let body = serde_json::to_vec(&submitted).map_err(|error| Status::internal(error.to_string()))?;
         Ok(arrow_flight::Result { body: body.into() })
     }
 
-    fn execute(executor: &Executor, body: &[u8]) -> Result<Boxed<arrow_flight::Result>, Status> {
+    fn execute(&self, executor: &Executor, body: &[u8]) -> Result<Boxed<arrow_flight::Result>, Status> {
         let text = std::str::from_utf8(body).map_err(|_| Status::invalid_argument("the SQL is not UTF-8"))?;
-        let parts = executor.execute(text.to_owned());
+        let begun = self.coordinator.limits().check_text(text).and_then(|()| executor.execute(text.to_owned()));
+        let parts = begun.map_err(|error| to_status(&error))?;
         Ok(Box::pin(stream::unfold(parts, async |mut parts| {
             let part = parts.recv().await?;
             Some((part.map_err(|error| to_status(&error)).and_then(|part| encoded(&part)), parts))
@@ -137,6 +143,7 @@ pub(super) fn to_status(error: &CoordinatorError) -> Status {
         CoordinatorError::Plan(_) => Status::invalid_argument(message),
         CoordinatorError::Cancelled => Status::cancelled(message),
         CoordinatorError::Changed => Status::aborted(message),
+        CoordinatorError::TooMany { .. } => Status::resource_exhausted(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Unsupported { .. }) => Status::unimplemented(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Unknown { .. }) => Status::not_found(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Duplicate { .. }) => Status::already_exists(message),
@@ -172,7 +179,7 @@ impl FlightService for ControlService {
                 let result = self.take_event(&request.get_ref().body).await?;
                 Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
             }
-            (EXECUTE_ACTION, Some(sql)) => Ok(Response::new(Self::execute(&sql.executor, &request.get_ref().body)?)),
+            (EXECUTE_ACTION, Some(sql)) => Ok(Response::new(self.execute(&sql.executor, &request.get_ref().body)?)),
             (SUBMIT_PLAN_ACTION, Some(_)) => {
                 let result = self.submit_plan(&request.get_ref().body).await?;
                 Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
