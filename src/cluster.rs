@@ -9,10 +9,11 @@ use std::time::Duration;
 use futures::future::select_all;
 use tidemill_coordinator::api::{self, ServerGuard};
 use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle};
+use tidemill_net::{Door, Protocol, Tls};
 use tidemill_workers::{WorkerConfig, WorkerHandle};
 use tokio::process::{Child, Command};
 
-use crate::config;
+use crate::config::{self, Protection};
 use crate::error::{Result, TidemillError};
 
 /// How long worker processes may take to start.
@@ -67,8 +68,9 @@ impl LocalCluster {
     /// Serves metrics over HTTP at this address, if there is one.
     pub async fn serve_http(&mut self, address: Option<SocketAddr>) -> Result<()> {
         if let Some(address) = address {
-            let (_, server) = api::serve_http(self.coordinator.clone(), address).await?;
-            self.http = Some(server);
+            config::check_bind(address, Protection::NONE, false)?;
+            let listener = api::bind(address, Door::new(Protocol::Http1, None)).await?;
+            self.http = Some(api::serve_http(self.coordinator.clone(), listener));
         }
         Ok(())
     }
@@ -77,7 +79,7 @@ impl LocalCluster {
     pub async fn start_workers(&mut self, workers: Workers) -> Result<()> {
         let cores = cores();
         match workers {
-            Workers::Embedded => add_worker(&self.coordinator, cores, None).await,
+            Workers::Embedded => add_worker(&self.coordinator, cores, None, None).await,
             Workers::Processes(count) => {
                 let (address, server) = api::serve(self.coordinator.clone(), LOOPBACK).await?;
                 self.server = Some(server);
@@ -145,8 +147,13 @@ pub fn cores() -> u32 {
 }
 
 /// Gives a coordinator a worker in this process. Other workers reach it if it listens somewhere.
-pub async fn add_worker(coordinator: &CoordinatorHandle, slots: u32, bind: Option<SocketAddr>) -> Result<()> {
-    let config = WorkerConfig { slots, bind, scratch: config::scratch_folder() };
+pub async fn add_worker(
+    coordinator: &CoordinatorHandle,
+    slots: u32,
+    bind: Option<SocketAddr>,
+    tls: Option<Tls>,
+) -> Result<()> {
+    let config = WorkerConfig { slots, bind, tls, scratch: config::scratch_folder() };
     let worker = WorkerHandle::start(config, Arc::new(coordinator.clone())).await?;
     let id = coordinator.add_worker(worker.data_address(), slots, Arc::new(worker.clone())).await?;
     worker.set_id(id);

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use tidemill_net::Tls;
+
 use crate::error::{Result, TidemillError};
 
 /// Which log lines go to standard error, in the syntax of `tracing-subscriber`'s filters.
@@ -44,7 +46,48 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|source| TidemillError::ReadFile { path: path.to_path_buf(), source })
 }
 
-/// An error if an endpoint can be reached from other machines and nobody has said that it may be.
-pub fn check_bind(address: SocketAddr, insecure: bool) -> Result<()> {
-    if insecure || address.ip().is_loopback() { Ok(()) } else { Err(TidemillError::PublicBind(address)) }
+/// What stands between an endpoint and those who reach it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protection {
+    /// Whether nobody can listen in.
+    pub is_encrypted: bool,
+    /// Whether it is known who comes.
+    pub is_authenticated: bool,
+}
+
+impl Protection {
+    /// Nothing does.
+    pub const NONE: Self = Self { is_encrypted: false, is_authenticated: false };
+
+    /// TLS, if there is any. It tells who comes if it asks for certificates.
+    #[must_use]
+    pub fn by(tls: Option<&Tls>) -> Self {
+        Self { is_encrypted: tls.is_some(), is_authenticated: tls.is_some_and(Tls::asks_for_certificates) }
+    }
+
+    /// What is missing for other machines, and what would give it.
+    fn missing(self) -> Option<&'static str> {
+        match (self.is_encrypted, self.is_authenticated) {
+            (true, true) => None,
+            (true, false) => Some(
+                "there is no authentication, for TLS alone lets everybody in: --tls-client-ca lets those in who show a \
+                 certificate",
+            ),
+            (false, true) => Some("there is no encryption: --tls-cert and --tls-key turn it on"),
+            (false, false) => Some(
+                "there is neither encryption nor authentication: --tls-cert and --tls-key turn the first on, and \
+                 --tls-client-ca has clients show a certificate",
+            ),
+        }
+    }
+}
+
+/// An error if an endpoint can be reached from other machines without protection, and nobody has said that it may be.
+pub fn check_bind(address: SocketAddr, protection: Protection, insecure: bool) -> Result<()> {
+    match protection.missing() {
+        Some(missing) if !insecure && !address.ip().is_loopback() => {
+            Err(TidemillError::PublicBind { address, missing })
+        }
+        _ => Ok(()),
+    }
 }

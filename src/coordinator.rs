@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidemill_coordinator::api::{self, Listener};
+use tidemill_coordinator::api;
 use tidemill_coordinator::session::SqlSession;
-use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle};
+use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle, Limits};
+use tidemill_net::{Connector, Door, Protocol, Tls};
 use tidemill_plans::settings::Settings;
 
 use crate::cluster::{self, LOOPBACK};
@@ -23,6 +24,12 @@ pub struct Coordinator {
     pub bind: SocketAddr,
     /// Where metrics are served, if they are to be.
     pub http: Option<SocketAddr>,
+    /// TLS of both, and towards workers.
+    pub tls: Option<Tls>,
+    /// How many connections each of them has at a time.
+    pub connections_max: usize,
+    /// How much it takes on.
+    pub limits: Limits,
     /// How long a worker may be silent.
     pub heartbeat_timeout: Duration,
     /// The slots of a worker in this process, if there is to be one.
@@ -37,25 +44,33 @@ pub async fn run(config: Coordinator) -> Result<()> {
     let coordinator = CoordinatorHandle::start(CoordinatorConfig {
         data_dir: config.data_dir,
         heartbeat_limit: config.heartbeat_timeout,
+        connector: Connector::new(config.tls.clone()),
+        limits: config.limits,
         ..CoordinatorConfig::default()
     })?;
-    let listener = Listener::bind(config.bind).await?;
+    let connections_max = config.connections_max;
+    let door = |protocol| Door { connections_max, ..Door::new(protocol, config.tls.clone()) };
+    let listener = api::bind(config.bind, door(Protocol::Http2)).await?;
     let address = listener.address;
     let http = match config.http {
-        Some(address) => Some(api::serve_http(coordinator.clone(), address).await?),
+        Some(address) => Some(api::bind(address, door(Protocol::Http1)).await?),
         None => None,
     };
     if let Some(slots) = config.slots {
         // Where others find it that are started for this coordinator.
-        cluster::add_worker(&coordinator, slots, Some(LOOPBACK)).await?;
+        let data = data_address(config.bind, config.tls.as_ref());
+        cluster::add_worker(&coordinator, slots, Some(data), config.tls.clone()).await?;
     }
     let (session, told) = SqlSession::restore(coordinator.clone(), Settings::default()).await?;
     told.iter().for_each(|told| warn(told));
     let server = api::serve_sql(coordinator.clone(), session, listener);
-    if let Some((address, _)) = &http {
-        say(&format!("metrics at http://{address}/metrics"));
+    let scheme = |plain, with_tls| if config.tls.is_some() { with_tls } else { plain };
+    if let Some(listener) = &http {
+        say(&format!("metrics at {}://{}/metrics", scheme("http", "https"), listener.address));
     }
-    say(&format!("coordinator listens on {address}: Flight SQL at grpc://{address}"));
+    let http = http.map(|listener| api::serve_http(coordinator.clone(), listener));
+    let _renewal = config.tls.as_ref().map(Tls::renew);
+    say(&format!("coordinator listens on {address}: Flight SQL at {}://{address}", scheme("grpc", "grpc+tls")));
     interrupts.next().await;
     tokio::select! {
         left = coordinator.leave() => {
@@ -65,6 +80,15 @@ pub async fn run(config: Coordinator) -> Result<()> {
         // Nothing is lost: jobs go on from checkpoints that are there.
         _ = interrupts.next() => {}
     }
-    drop(server);
+    drop((server, http));
     Ok(())
+}
+
+/// Where the worker of this process takes data from others. They are let in from other machines only if TLS tells who
+/// they are: who reaches a worker can have it do anything.
+fn data_address(bind: SocketAddr, tls: Option<&Tls>) -> SocketAddr {
+    if tls.is_some_and(Tls::asks_for_certificates) && !bind.ip().is_unspecified() {
+        return SocketAddr::new(bind.ip(), 0);
+    }
+    LOOPBACK
 }

@@ -8,6 +8,7 @@ use arrow::error::ArrowError;
 use rustyline::error::ReadlineError;
 use thiserror::Error;
 use tidemill_coordinator::CoordinatorError;
+use tidemill_net::TlsError;
 use tidemill_plans::PlanError;
 use tidemill_sql::SqlError;
 use tidemill_sql::document::DocumentError;
@@ -56,10 +57,21 @@ pub enum TidemillError {
     Spawn(#[source] io::Error),
     /// An endpoint is to be reached from other machines.
     #[error(
-        "{0} can be reached from other machines, and there is neither encryption nor authentication yet; \
-         127.0.0.1 is possible, and --insecure, if nobody else is on the network"
+        "{address} can be reached from other machines, and {missing}; 127.0.0.1 is possible, and --insecure, if nobody \
+         else is on the network"
     )]
-    PublicBind(SocketAddr),
+    PublicBind {
+        /// The address.
+        address: SocketAddr,
+        /// What it lacks, and what would give it that.
+        missing: &'static str,
+    },
+    /// Certificates for a server that is spoken to plainly.
+    #[error("{0} is no URL of a server with TLS, so --tls-ca and others are for nothing; grpc+tls://HOST:PORT is one")]
+    PlainUrl(String),
+    /// Certificates or keys that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A data folder in which every job has ended.
     #[error("no job was left unfinished in {}; jobs go on from checkpoints, which SELECT has none of", .0.display())]
     NothingToResume(PathBuf),

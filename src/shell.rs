@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tidemill_coordinator::session::SqlSession;
 use tidemill_engine::clock;
+use tidemill_net::Connector;
 use tidemill_plans::settings::Settings;
 use tokio::signal::unix::SignalKind;
 
@@ -67,6 +68,8 @@ pub enum Place {
     Server {
         /// Where it is.
         url: String,
+        /// What connects to it.
+        connector: Connector,
         /// The settings before the first statement that are not the server's.
         settings: Vec<(String, String)>,
     },
@@ -76,8 +79,8 @@ pub enum Place {
 pub async fn run(shell: Shell) -> Result<End> {
     let interrupts = Interrupts::listen()?;
     match shell.place {
-        Place::Server { url, settings } => {
-            let server = Server::connect(&url, &settings).await?;
+        Place::Server { url, connector, settings } => {
+            let server = Server::connect(&url, &connector, &settings).await?;
             Prompt::new(Backend::Server(Box::new(server)), shell.format, interrupts)?.read_and_run().await
         }
         Place::Embedded { settings, workers, data_dir, http } => {

@@ -1,5 +1,6 @@
 //! A worker as a process: it leaves its cluster when a signal asks for it.
 
+use tidemill_net::Tls;
 use tidemill_workers::{ProcessConfig, run_worker};
 use tokio::sync::watch;
 
@@ -11,6 +12,7 @@ use crate::interrupts::Interrupts;
 /// what it runs; a second one does not wait for that.
 pub async fn run(config: ProcessConfig) -> Result<End> {
     let mut interrupts = Interrupts::listen()?;
+    let _renewal = config.tls.as_ref().map(Tls::renew);
     let (leave, leaving) = watch::channel(false);
     let signals = async {
         interrupts.next().await;

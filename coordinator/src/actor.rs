@@ -55,6 +55,8 @@ pub(crate) struct Coordinator {
     /// How many workers there are, for those who wait for some.
     member_count: watch::Sender<usize>,
     jobs: BTreeMap<JobId, Job>,
+    /// How many jobs there may be.
+    jobs_max: usize,
     /// Whether it is about to end, and takes no more jobs.
     is_leaving: bool,
     /// Where materialized views are, those of jobs that are over too.
@@ -93,6 +95,7 @@ impl Coordinator {
         member_count: watch::Sender<usize>,
         tasks: JoinSet<()>,
         metadata: MetadataHandle,
+        jobs_max: usize,
     ) -> Self {
         Self {
             clock,
@@ -100,6 +103,7 @@ impl Coordinator {
             links: BTreeMap::new(),
             member_count,
             jobs: BTreeMap::new(),
+            jobs_max,
             is_leaving: false,
             views: Views::default(),
             tasks,

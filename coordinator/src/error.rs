@@ -53,12 +53,6 @@ pub enum CoordinatorError {
         #[source]
         source: std::io::Error,
     },
-    /// An endpoint without authentication is to be reached from other machines.
-    #[error("{address} can be reached from other machines, and there is no authentication yet; 127.0.0.1 is possible")]
-    PublicAddress {
-        /// The address.
-        address: SocketAddr,
-    },
     /// A worker that is not, or no longer, registered; it must register again.
     #[error("{worker} is not registered")]
     NotRegistered {
@@ -136,6 +130,16 @@ pub enum CoordinatorError {
     Statement {
         /// What is wrong, and what would work.
         message: String,
+    },
+    /// The server does as much as it may at a time.
+    #[error("the server has its {max} {what}; wait until some have ended, or raise {option}")]
+    TooMany {
+        /// Of what there are too many.
+        what: &'static str,
+        /// How many there may be.
+        max: usize,
+        /// What allows more.
+        option: &'static str,
     },
     /// A statement was planned for a client, and is not what it was when the client fetches it.
     #[error("what the statement reads has changed since it was planned; execute it again")]
@@ -273,7 +277,6 @@ impl CoordinatorError {
             | Self::NoSuchJob { .. }
             | Self::NotRunning { .. }
             | Self::AlreadyRuns { .. }
-            | Self::PublicAddress { .. }
             | Self::NoCheckpoints { .. }
             | Self::UnknownObject { .. }
             | Self::Cancelled
@@ -302,6 +305,7 @@ impl CoordinatorError {
             | Self::Index(_)
             | Self::Folder { .. }
             | Self::Remote { .. }
+            | Self::TooMany { .. }
             | Self::ShutDown => ErrorDomain::External,
             Self::NoSystem | Self::Plan(_) | Self::Lost { .. } => ErrorDomain::Internal,
         }

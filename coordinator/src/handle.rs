@@ -10,6 +10,7 @@ use actix::{Actor, Addr, Arbiter, Handler, Message, System};
 use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use futures::future::join_all;
+use tidemill_net::Connector;
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
@@ -43,6 +44,7 @@ use crate::error::{CoordinatorError, Result};
 use crate::job::checkpoint_log::{CheckpointInfo, CheckpointLog};
 use crate::job::record::JobRecord;
 use crate::job::{CANCEL_LIMIT, Event, JobFailure, JobStatus, SUSPEND_LIMIT};
+use crate::limits::Limits;
 use crate::meta::JournalStore;
 use crate::metadata::MetadataHandle;
 use crate::pushed::PushedLogs;
@@ -64,11 +66,21 @@ pub struct CoordinatorConfig {
     pub clock: Arc<dyn Clock>,
     /// How long a worker may be silent. Its lease is as long.
     pub heartbeat_limit: Duration,
+    /// How workers in other processes are reached.
+    pub connector: Connector,
+    /// How much it takes on.
+    pub limits: Limits,
 }
 
 impl Default for CoordinatorConfig {
     fn default() -> Self {
-        Self { data_dir: None, clock: SystemClock::shared(), heartbeat_limit: HEARTBEAT_LIMIT }
+        Self {
+            data_dir: None,
+            clock: SystemClock::shared(),
+            heartbeat_limit: HEARTBEAT_LIMIT,
+            connector: Connector::default(),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -82,6 +94,8 @@ pub struct CoordinatorHandle {
     pushed: Arc<PushedLogs>,
     serving: Arc<ServedModels>,
     heartbeat_limit: Duration,
+    connector: Connector,
+    limits: Limits,
 }
 
 impl CoordinatorHandle {
@@ -112,15 +126,30 @@ impl CoordinatorHandle {
         tasks.spawn(metadata_task);
         let pushed = PushedLogs::new(config.data_dir.as_ref().map(|folder| folder.join("pushed")));
         let place = CheckpointPlace {
-            default: config.data_dir.map(|folder| folder.join("checkpoints")),
+            default: config.data_dir.as_ref().map(|folder| folder.join("checkpoints")),
             cluster: metadata.cluster().await?,
         };
         let (count, member_count) = watch::channel(0);
         let members = Membership::new(config.heartbeat_limit);
-        let actor = Coordinator::new(config.clock, members, count, tasks, metadata.clone()).start();
-        let heartbeat_limit = config.heartbeat_limit;
+        let CoordinatorConfig { clock, heartbeat_limit, connector, limits, .. } = config;
+        let actor = Coordinator::new(clock, members, count, tasks, metadata.clone(), limits.jobs_max).start();
         let serving = Arc::default();
-        Ok(Self { actor, metadata, member_count, checkpoints: place, pushed, serving, heartbeat_limit })
+        Ok(Self {
+            actor,
+            metadata,
+            member_count,
+            checkpoints: place,
+            pushed,
+            serving,
+            heartbeat_limit,
+            connector,
+            limits,
+        })
+    }
+
+    /// How much it takes on.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Takes in a worker of this process.
@@ -463,7 +492,7 @@ impl CoordinatorHandle {
     }
 
     async fn register(&self, data_address: String, slots: u32) -> Result<EventResponse> {
-        let link = Arc::new(FlightWorkerLink::connect(&data_address).await?);
+        let link = Arc::new(FlightWorkerLink::connect(&data_address, &self.connector).await?);
         let worker = self.metadata.next_worker().await?;
         self.ask(AddWorker { id: worker, data_address, slots, link, origin: Origin::Remote }).await?;
         let cluster = self.checkpoints.cluster.clone();

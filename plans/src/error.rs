@@ -49,6 +49,16 @@ pub enum PlanError {
     /// A graph breaks one of its rules; the text names the node.
     #[error("invalid graph: {0}")]
     InvalidGraph(String),
+    /// A graph of more levels than can be gone through.
+    #[error(
+        "the job has {levels} operators one behind the other, and {max} are possible; cut it with a sink and a source"
+    )]
+    TooDeep {
+        /// How many there are.
+        levels: usize,
+        /// How many there may be.
+        max: usize,
+    },
     /// A setting or option that does not exist, or a value that it does not take.
     #[error("{0}")]
     InvalidOption(String),

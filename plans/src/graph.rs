@@ -60,6 +60,10 @@ pub struct Edge {
     pub partitioning: Partitioning,
 }
 
+/// How many operators may stand one behind the other. Chained operators call each other, and whoever prints a graph calls
+/// itself, on threads with 2 MiB of stack.
+const LEVELS_MAX: usize = 256;
+
 /// A job's operators and edges. Nodes are in topological order: an edge always goes to a larger id.
 #[derive(Debug, Clone, PartialEq, Default, bincode::Encode, bincode::Decode)]
 pub struct DataflowGraph {
@@ -146,7 +150,25 @@ impl DataflowGraph {
             }
             self.input_schemas(node.id)?;
         }
-        self.edges.iter().try_for_each(|edge| self.validate_edge(edge))
+        self.edges.iter().try_for_each(|edge| self.validate_edge(edge))?;
+        let levels = self.levels();
+        match levels > LEVELS_MAX {
+            true => Err(PlanError::TooDeep { levels, max: LEVELS_MAX }),
+            false => Ok(()),
+        }
+    }
+
+    /// How many operators stand one behind the other, at most.
+    fn levels(&self) -> usize {
+        let mut edges: Vec<&Edge> = self.edges.iter().collect();
+        edges.sort_by_key(|edge| edge.to);
+        // An edge goes to a larger id, so all that leads to its start has been looked at.
+        let mut levels = vec![1; self.nodes.len()];
+        for edge in edges {
+            let (from, to) = (edge.from.0 as usize, edge.to.0 as usize);
+            levels[to] = levels[to].max(levels[from] + 1);
+        }
+        levels.into_iter().max().unwrap_or(0)
     }
 
     fn validate_edge(&self, edge: &Edge) -> Result<()> {
@@ -181,4 +203,32 @@ fn join_nulls(first: SchemaRef, other: &SchemaRef) -> SchemaRef {
     let fields =
         fields.map(|(index, field)| field.as_ref().clone().with_nullable(field.is_nullable() || nullable(index)));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field};
+
+    use super::*;
+    use crate::node::{ProjectNode, UnionNode};
+
+    fn column() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]))
+    }
+
+    #[test]
+    fn levels_are_those_of_the_longest_way() {
+        let mut graph = DataflowGraph::default();
+        let first = graph.add_node(NodeKind::Union(UnionNode {}), 1, column());
+        let mut last = first;
+        for _ in 0..3 {
+            let next = graph.add_node(NodeKind::Project(ProjectNode { columns: vec![] }), 1, column());
+            graph.add_edge(last, next, 0, Partitioning::Forward);
+            last = next;
+        }
+        let joined = graph.add_node(NodeKind::Union(UnionNode {}), 1, column());
+        graph.add_edge(last, joined, 0, Partitioning::Forward);
+        graph.add_edge(first, joined, 0, Partitioning::Forward);
+        assert_eq!((graph.levels(), DataflowGraph::default().levels()), (5, 0));
+    }
 }

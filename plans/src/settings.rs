@@ -343,7 +343,8 @@ pub fn parse_duration_ms(text: &str) -> Option<u64> {
 }
 
 /// Reads `1024`, `512kB`, `64MB`, `2GB` as bytes; a kilobyte is 1024 of them, as in PostgreSQL's settings.
-fn parse_bytes(text: &str) -> Option<u64> {
+#[must_use]
+pub fn parse_bytes(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..split].parse().ok()?;
     let shift = match text[split..].trim().to_ascii_lowercase().as_str() {

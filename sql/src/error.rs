@@ -216,6 +216,7 @@ impl From<PlanError> for SqlError {
     fn from(error: PlanError) -> Self {
         match error {
             PlanError::InvalidOption(message) | PlanError::GivenOption { message, .. } => Self::invalid(message),
+            error @ PlanError::TooDeep { .. } => Self::invalid(error.to_string()),
             PlanError::DataFusion(error) => error.into(),
             other => Self::Graph(other),
         }

@@ -23,6 +23,9 @@ use crate::session::Session;
 use crate::stack::on_deep_stack;
 use crate::statement::StreamQuery;
 
+/// How many views may stand on each other: the planner calls itself for each.
+const VIEWS_MAX: usize = 100;
+
 /// What becomes of a materialized view's rows where nobody can ask for them: they are counted.
 const COUNTING_CONNECTOR: &str = "blackhole";
 
@@ -189,6 +192,8 @@ pub struct JobBuilder {
     reads_views: bool,
     /// Whether the materialized views of this graph are to be read by others.
     keeps_views: bool,
+    /// How many views are being planned, each for the one before.
+    open_views: usize,
 }
 
 impl JobBuilder {
@@ -208,7 +213,20 @@ impl JobBuilder {
             running: session.running.clone(),
             reads_views: false,
             keeps_views: session.keeps_views,
+            open_views: 0,
         }
+    }
+
+    /// Plans a view for whoever reads it. An error if so many stand on each other that their planning is too deep.
+    pub(crate) fn within_view<T>(&mut self, plan: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.open_views == VIEWS_MAX {
+            let message = format!("more than {VIEWS_MAX} views stand on each other; read a sink's files in between");
+            return Err(SqlError::invalid(message));
+        }
+        self.open_views += 1;
+        let planned = plan(self);
+        self.open_views -= 1;
+        planned
     }
 
     /// Whether nothing has been added.
@@ -265,7 +283,7 @@ impl JobBuilder {
     pub fn finish(mut self) -> Result<DataflowGraph> {
         self.finish_writes();
         prune_sources(&mut self.graph)?;
-        self.graph.validate().map_err(SqlError::Graph)?;
+        self.graph.validate()?;
         // Each graph of this crate's tests also comes back from its document.
         #[cfg(test)]
         crate::document::tests::check_round_trip(&self.graph);

@@ -8,14 +8,16 @@ mod create;
 mod function;
 pub(crate) mod hints;
 mod options;
+mod places;
 mod source;
 
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use tidemill_plans::settings::Settings;
 
+use self::places::Places;
 use crate::ast::schema_parts;
 use crate::dialect::{TidemillDialect, is_word};
 use crate::error::{Position, Result, SqlError};
@@ -120,13 +122,13 @@ pub fn parse_script(sql: &str) -> Result<Vec<ParsedStatement>> {
 fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
     let dialect = TidemillDialect::default();
     let mut parser = ScriptParser::new(&dialect, sql)?;
-    let mut statements = Vec::new();
+    let (mut statements, mut places) = (Vec::new(), Places::of(sql));
     loop {
         while parser.inner.consume_token(&Token::SemiColon) {}
         if parser.inner.peek_token_ref().token == Token::EOF {
             return Ok(statements);
         }
-        statements.push(parser.next_statement(sql)?);
+        statements.push(parser.next_statement(&mut places)?);
     }
 }
 
@@ -149,7 +151,7 @@ impl<'a> ScriptParser<'a> {
         Ok(Self { inner })
     }
 
-    fn next_statement(&mut self, sql: &str) -> Result<ParsedStatement> {
+    fn next_statement(&mut self, places: &mut Places) -> Result<ParsedStatement> {
         let start = self.inner.peek_token_ref().span.start;
         let statement = self.statement()?;
         let at = self.inner.peek_token_ref().span.into();
@@ -160,7 +162,7 @@ impl<'a> ScriptParser<'a> {
         }
         self.end_of_statement()?;
         let end = self.inner.peek_token_ref().span.start;
-        let text = slice(sql, start, end).to_owned();
+        let text = places.slice(start, end).to_owned();
         Ok(ParsedStatement { text, position: start.into(), statement, from_savepoint })
     }
 
@@ -652,29 +654,6 @@ fn split_position(message: &str) -> (String, Option<Position>) {
         }
         _ => (plain(), None),
     }
-}
-
-/// The text between two places; to the end of the script if the second is not known.
-fn slice(sql: &str, start: Location, end: Location) -> &str {
-    let from = offset(sql, start);
-    let to = if end.line == 0 { sql.len() } else { offset(sql, end) };
-    sql.get(from..to.max(from)).unwrap_or_default().trim_end()
-}
-
-/// The byte at a place. sqlparser ends lines at `\n` only and counts columns in characters.
-fn offset(sql: &str, place: Location) -> usize {
-    let (mut line, mut column) = (1, 1);
-    for (index, ch) in sql.char_indices() {
-        if (line, column) == (place.line, place.column) {
-            return index;
-        }
-        if ch == '\n' {
-            (line, column) = (line + 1, 1);
-        } else {
-            column += 1;
-        }
-    }
-    sql.len()
 }
 
 #[cfg(test)]

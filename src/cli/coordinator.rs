@@ -8,7 +8,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration;
-use crate::config;
+use super::limits::LimitArguments;
+use super::tls::ServerTls;
+use crate::config::{self, Protection};
 use crate::coordinator::{self, Coordinator};
 use crate::error::Result;
 
@@ -27,17 +29,28 @@ pub(super) struct CoordinatorArguments {
     /// How long a worker may be silent until its tasks are given to others.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     heartbeat_timeout: Duration,
-    /// Let other machines reach it, though there is neither encryption nor authentication.
+    #[command(flatten)]
+    tls: ServerTls,
+    #[command(flatten)]
+    limits: LimitArguments,
+    /// Let other machines reach it, though encryption or authentication is missing.
     #[arg(long)]
     insecure: bool,
 }
 
 pub(super) fn run(arguments: &CoordinatorArguments) -> Result<ExitCode> {
-    config::check_bind(arguments.bind, arguments.insecure)?;
+    let tls = arguments.tls.open()?;
+    let protection = Protection::by(tls.as_ref());
+    for address in [Some(arguments.bind), arguments.http].into_iter().flatten() {
+        config::check_bind(address, protection, arguments.insecure)?;
+    }
     let coordinator = Coordinator {
         data_dir: Some(config::absolute(&arguments.data_dir)?),
         bind: arguments.bind,
         http: arguments.http,
+        tls,
+        connections_max: arguments.limits.connections(),
+        limits: arguments.limits.of_coordinator(),
         heartbeat_timeout: arguments.heartbeat_timeout,
         slots: None,
     };

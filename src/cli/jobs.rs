@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use tidemill_sql::{JobCommand, JobName};
 
 use super::session::FormatArgument;
+use super::tls::ClientTls;
 use crate::error::Result;
 use crate::remote;
 
@@ -17,6 +18,8 @@ pub(super) struct JobsArguments {
     /// Where the coordinator is.
     #[arg(long, value_name = "URL", default_value = "grpc://127.0.0.1:50051", global = true)]
     url: String,
+    #[command(flatten)]
+    tls: ClientTls,
     /// How rows are printed.
     #[arg(long, value_enum, default_value_t = FormatArgument::Table, global = true)]
     format: FormatArgument,
@@ -66,7 +69,8 @@ enum JobsCommand {
 pub(super) fn run(arguments: &JobsArguments) -> Result<ExitCode> {
     let statements: Vec<String> = arguments.command.statements().iter().map(ToString::to_string).collect();
     let text = statements.join("; ");
-    let executing = remote::execute(&arguments.url, &text, arguments.format.into());
+    let connector = arguments.tls.connector(&arguments.url)?;
+    let executing = remote::execute(&arguments.url, &connector, &text, arguments.format.into());
     actix::System::new().block_on(executing)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 mod completions;
 mod coordinator;
 mod jobs;
+mod limits;
 mod resume;
 mod run;
 mod serve;
@@ -10,6 +11,7 @@ mod session;
 mod shell;
 mod sql;
 mod submit;
+mod tls;
 mod worker;
 
 use std::process::ExitCode;

@@ -8,8 +8,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration;
+use super::limits::LimitArguments;
+use super::tls::ServerTls;
 use crate::cluster;
-use crate::config;
+use crate::config::{self, Protection};
 use crate::coordinator::{self, Coordinator};
 use crate::error::Result;
 
@@ -32,18 +34,27 @@ pub(super) struct ServeArguments {
     /// How long another worker may be silent until its tasks are given to others.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     heartbeat_timeout: Duration,
-    /// Let other machines reach it, though there is neither encryption nor authentication.
+    #[command(flatten)]
+    tls: ServerTls,
+    #[command(flatten)]
+    limits: LimitArguments,
+    /// Let other machines reach it, though encryption or authentication is missing.
     #[arg(long)]
     insecure: bool,
 }
 
 pub(super) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
-    config::check_bind(arguments.bind, arguments.insecure)?;
-    config::check_bind(arguments.http, arguments.insecure)?;
+    let tls = arguments.tls.open()?;
+    let protection = Protection::by(tls.as_ref());
+    config::check_bind(arguments.bind, protection, arguments.insecure)?;
+    config::check_bind(arguments.http, protection, arguments.insecure)?;
     let coordinator = Coordinator {
         data_dir: arguments.data_dir.as_deref().map(config::absolute).transpose()?,
         bind: arguments.bind,
         http: Some(arguments.http),
+        tls,
+        connections_max: arguments.limits.connections(),
+        limits: arguments.limits.of_coordinator(),
         heartbeat_timeout: arguments.heartbeat_timeout,
         slots: Some(arguments.slots.unwrap_or_else(cluster::cores)),
     };

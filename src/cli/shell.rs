@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::exit_code;
 use super::session::SessionArguments;
+use super::tls::ClientTls;
 use crate::error::Result;
 use crate::shell::{self, Place, Shell};
 
@@ -17,6 +18,8 @@ pub(super) struct ShellArguments {
     #[arg(long, value_name = "URL", conflicts_with_all = ["workers", "data_dir", "http"])]
     url: Option<String>,
     #[command(flatten)]
+    tls: ClientTls,
+    #[command(flatten)]
     session: SessionArguments,
 }
 
@@ -25,7 +28,11 @@ pub(super) fn run(arguments: &ShellArguments) -> Result<ExitCode> {
     // What is wrong with them is told before anybody is asked.
     let settings = Box::new(session.settings()?);
     let place = match &arguments.url {
-        Some(url) => Place::Server { url: url.clone(), settings: session.assignments()? },
+        Some(url) => Place::Server {
+            url: url.clone(),
+            connector: arguments.tls.connector(url)?,
+            settings: session.assignments()?,
+        },
         None => Place::Embedded {
             settings,
             workers: session.workers(),

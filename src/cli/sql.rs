@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::session::FormatArgument;
+use super::tls::ClientTls;
 use crate::error::Result;
 use crate::remote;
 
@@ -14,16 +15,19 @@ pub(super) struct SqlArguments {
     /// The statements.
     #[arg(short = 'c', long = "command", value_name = "SQL")]
     command: String,
-    /// Where the coordinator is.
+    /// Where the coordinator is; grpc+tls:// with TLS.
     #[arg(long, value_name = "URL", default_value = "grpc://127.0.0.1:50051")]
     url: String,
+    #[command(flatten)]
+    tls: ClientTls,
     /// How results are printed.
     #[arg(long, value_enum, default_value_t = FormatArgument::Table)]
     format: FormatArgument,
 }
 
 pub(super) fn run(arguments: &SqlArguments) -> Result<ExitCode> {
-    let executing = remote::execute(&arguments.url, &arguments.command, arguments.format.into());
+    let connector = arguments.tls.connector(&arguments.url)?;
+    let executing = remote::execute(&arguments.url, &connector, &arguments.command, arguments.format.into());
     actix::System::new().block_on(executing)?;
     Ok(ExitCode::SUCCESS)
 }

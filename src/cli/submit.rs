@@ -11,6 +11,7 @@ use tidemill_plans::settings::Settings;
 use tidemill_sql::document::PlanDocument;
 
 use super::session::FormatArgument;
+use super::tls::ClientTls;
 use crate::error::{Result, TidemillError};
 use crate::output::{self, Format};
 use crate::say::{say, warn};
@@ -21,9 +22,11 @@ pub(super) struct SubmitArguments {
     /// The plan, a JSON document; - is standard input.
     #[arg(required_unless_present = "schema")]
     plan: Option<PathBuf>,
-    /// Where the coordinator is.
+    /// Where the coordinator is; grpc+tls:// with TLS.
     #[arg(long, value_name = "URL", default_value = "grpc://127.0.0.1:50051")]
     url: String,
+    #[command(flatten)]
+    tls: ClientTls,
     /// Print the operators that would run, and run nothing.
     #[arg(long)]
     check: bool,
@@ -47,7 +50,8 @@ pub(super) fn run(arguments: &SubmitArguments) -> Result<ExitCode> {
         print(arguments.format.into(), &explain(&graph))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let submitting = async { SqlClient::connect(&arguments.url).await?.submit_plan(&json).await };
+    let connector = arguments.tls.connector(&arguments.url)?;
+    let submitting = async { SqlClient::connect(&arguments.url, &connector).await?.submit_plan(&json).await };
     let submitted = actix::System::new().block_on(submitting)?;
     submitted.warnings.iter().for_each(|warning| warn(warning));
     say(&format!("job {} runs; STOP JOB {} ends it", submitted.job, submitted.job));

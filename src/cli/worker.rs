@@ -5,17 +5,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use tidemill_net::Address;
 use tidemill_workers::{ProcessConfig, WithoutCoordinator};
 
+use super::tls::ServerTls;
 use super::{duration, exit_code};
-use crate::config;
-use crate::error::Result;
+use crate::config::{self, Protection};
+use crate::error::{Result, TidemillError};
 use crate::worker;
 
 /// What the user says.
 #[derive(Debug, Args)]
 pub(super) struct WorkerArguments {
-    /// Where the coordinator listens.
+    /// Where the coordinator listens: HOST:PORT, or a URL. With --tls-cert it has to speak TLS.
     #[arg(long, value_name = "HOST:PORT")]
     coordinator: String,
     /// How many compute threads to offer.
@@ -24,27 +26,31 @@ pub(super) struct WorkerArguments {
     /// Where other workers reach this one; port 0 takes any free port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     bind: SocketAddr,
-    /// Where they reach it if that is another address, as behind a proxy.
-    #[arg(long, value_name = "ADDRESS")]
-    advertise: Option<SocketAddr>,
+    /// Where they reach it if that is another address, as behind a proxy or by the name in its certificate.
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
     /// End when there is no coordinator, instead of waiting for one.
     #[arg(long)]
     end_without_coordinator: bool,
     /// How long it waits at SIGTERM or Ctrl-C until other workers have its tasks.
     #[arg(long, value_name = "DURATION", default_value = "1min", value_parser = duration)]
     leave_timeout: Duration,
-    /// Let other machines reach it, though there is neither encryption nor authentication.
+    #[command(flatten)]
+    tls: ServerTls,
+    /// Let other machines reach it, though encryption or authentication is missing.
     #[arg(long)]
     insecure: bool,
 }
 
 pub(super) fn run(arguments: &WorkerArguments) -> Result<ExitCode> {
-    config::check_bind(arguments.bind, arguments.insecure)?;
+    let tls = arguments.tls.open()?;
+    config::check_bind(arguments.bind, Protection::by(tls.as_ref()), arguments.insecure)?;
     let config = ProcessConfig {
-        coordinator: arguments.coordinator.clone(),
+        coordinator: coordinator(&arguments.coordinator, tls.is_some())?,
+        tls,
         slots: arguments.slots,
         bind: arguments.bind,
-        advertise: arguments.advertise,
+        advertise: arguments.advertise.clone(),
         without_coordinator: match arguments.end_without_coordinator {
             true => WithoutCoordinator::Ends,
             false => WithoutCoordinator::Waits,
@@ -53,4 +59,13 @@ pub(super) fn run(arguments: &WorkerArguments) -> Result<ExitCode> {
         scratch: config::scratch_folder(),
     };
     Ok(exit_code(actix::System::new().block_on(worker::run(config))?))
+}
+
+/// The coordinator's address. A worker with TLS has no business with one that has none: their words are secrets.
+fn coordinator(text: &str, has_tls: bool) -> Result<Address> {
+    match Address::from_url(text) {
+        Some(address) if has_tls && !address.has_tls => Err(TidemillError::PlainUrl(text.to_owned())),
+        Some(address) => Ok(address),
+        None => Ok(Address { has_tls, authority: text.to_owned() }),
+    }
 }

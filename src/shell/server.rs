@@ -8,6 +8,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tidemill_coordinator::CoordinatorError;
 use tidemill_coordinator::api::{RemoteRows, RemoteSession};
+use tidemill_net::Connector;
 use tidemill_sql::{ParsedStatement, parse_script};
 use tokio::time::{Instant, interval_at};
 
@@ -25,8 +26,8 @@ pub(super) struct Server {
 
 impl Server {
     /// Begins a session with these settings.
-    pub(super) async fn connect(url: &str, settings: &[(String, String)]) -> Result<Self> {
-        let mut session = RemoteSession::connect(url).await?;
+    pub(super) async fn connect(url: &str, connector: &Connector, settings: &[(String, String)]) -> Result<Self> {
+        let mut session = RemoteSession::connect(url, connector).await?;
         for (name, value) in settings {
             session.query(&format!("SET {name} = '{}'", value.replace('\'', "''"))).await?;
         }

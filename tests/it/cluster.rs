@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::bank::{check_books, script, transfers};
 use crate::command::{Folder, Output, PATIENCE, Run};
 use crate::killed::{Random, wait_for_commits};
+use crate::tls::Certificates;
 
 /// How long a change of the cluster's state may take to be seen.
 const TRIES: u128 = PATIENCE.as_millis() / POLL.as_millis();
@@ -27,18 +28,28 @@ pub(crate) struct Cluster {
     pub(crate) workers: Vec<Run>,
     /// What coordinators are started with beyond the folder and the port.
     arguments: Vec<String>,
+    /// With which TLS is spoken, if it is.
+    certificates: Option<Certificates>,
     transfers: usize,
 }
 
 impl Cluster {
     /// A bank's cluster without workers.
     pub(crate) fn open(transfers: usize, arguments: &[&str]) -> Self {
+        Self::begin(transfers, arguments.iter().map(|argument| String::from(*argument)).collect(), None)
+    }
+
+    /// One whose processes show each other certificates.
+    pub(crate) fn open_with_tls(transfers: usize, certificates: Certificates) -> Self {
+        Self::begin(transfers, certificates.of_process(), Some(certificates))
+    }
+
+    fn begin(transfers: usize, arguments: Vec<String>, certificates: Option<Certificates>) -> Self {
         let books = self::transfers(transfers, &mut Random(transfers as u64));
         let folder = Folder::with(&[("transfers.csv", &books)]);
         let port = free_port();
-        let arguments: Vec<String> = arguments.iter().map(|argument| String::from(*argument)).collect();
         let coordinator = start_coordinator(&folder, port, &arguments);
-        Self { folder, port, coordinator, workers: Vec::new(), arguments, transfers }
+        Self { folder, port, coordinator, workers: Vec::new(), arguments, certificates, transfers }
     }
 
     /// Starts a worker with one slot.
@@ -49,7 +60,9 @@ impl Cluster {
     /// Starts a worker that reaches the coordinator at another port.
     pub(crate) fn add_worker_at(&mut self, port: u16, arguments: &[&str]) {
         let coordinator = format!("127.0.0.1:{port}");
-        let arguments = [&["worker", "--coordinator", &coordinator, "--slots", "1"], arguments].concat();
+        let tls = self.certificates.as_ref().map(Certificates::of_process).unwrap_or_default();
+        let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
+        let arguments = [&["worker", "--coordinator", &coordinator, "--slots", "1"], arguments, &tls].concat();
         let variables = [(String::from("TIDEMILL_LOG"), String::from("info"))];
         let worker = Run::start_with(&self.folder.path(""), &arguments, &variables);
         worker.wait_for_line("worker registered");
@@ -63,8 +76,11 @@ impl Cluster {
 
     /// Has the coordinator execute statements.
     pub(crate) fn sql(&self, text: &str) -> Output {
-        let url = format!("grpc://127.0.0.1:{}", self.port);
-        let arguments = ["sql", "-c", text, "--url", &url, "--format", "csv"];
+        let scheme = if self.certificates.is_some() { "grpc+tls" } else { "grpc" };
+        let url = format!("{scheme}://127.0.0.1:{}", self.port);
+        let tls = self.certificates.as_ref().map(Certificates::of_client).unwrap_or_default();
+        let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
+        let arguments = [&["sql", "-c", text, "--url", &url, "--format", "csv"][..], &tls].concat();
         Run::start(&self.folder.path(""), &arguments).output(PATIENCE)
     }
 

@@ -378,12 +378,20 @@ pub(crate) fn python(program: &str) {
     let folder = Folder::new();
     let port = free_port();
     let server = serve(&folder, port);
+    run_python(&folder, program, &[&format!("grpc://127.0.0.1:{port}")]);
+    server.signal("TERM");
+    server.output(PATIENCE).success();
+}
+
+/// Runs a Python program that has clients of Flight.
+#[track_caller]
+pub(crate) fn run_python(folder: &Folder, program: &str, arguments: &[&str]) {
     // Where .ci/run installs the packages.
     let interpreter = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("adbc/bin/python");
     assert!(interpreter.exists(), "no {}: python3 -m venv and pip install, as .ci/run does", interpreter.display());
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(program);
     let mut command = Command::new(interpreter);
-    command.arg(program).arg(format!("grpc://127.0.0.1:{port}")).current_dir(folder.path(""));
+    command.arg(&program).args(arguments).current_dir(folder.path(""));
     let mut run = command.spawn().unwrap();
     let ended = (0..2 * TRIES).find_map(|_| {
         thread::sleep(POLL);
@@ -393,9 +401,7 @@ pub(crate) fn python(program: &str) {
         run.kill().unwrap();
         panic!("the clients hang");
     };
-    server.signal("TERM");
-    let log = server.output(PATIENCE).success().stderr;
-    assert!(status.success(), "{log}");
+    assert!(status.success(), "{}: {status}", program.display());
 }
 
 #[test]

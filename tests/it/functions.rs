@@ -16,6 +16,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Accumulator, ColumnarValue, Volatility, create_udaf, create_udf};
 use tidemill::functions::{register_aggregate, register_scalar, register_table};
 use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle, JobStatus, Output, api};
+use tidemill_net::Address;
 use tidemill_plans::settings::Settings;
 use tidemill_workers::{ProcessConfig, WithoutCoordinator, WorkerConfig, WorkerHandle, run_worker};
 
@@ -181,7 +182,8 @@ fn serves_as_a_worker() {
     let Ok(coordinator) = std::env::var(COORDINATOR) else { return };
     register();
     let config = ProcessConfig {
-        coordinator,
+        coordinator: Address { has_tls: false, authority: coordinator },
+        tls: None,
         slots: 1,
         bind: LOOPBACK,
         advertise: None,
@@ -213,10 +215,12 @@ fn answer(folder: &Path, sql: &str, place: Where) -> std::result::Result<String,
         let mut processes: Vec<Child> = match place {
             Where::Here => {
                 let link = Arc::new(coordinator.clone());
-                let worker =
-                    WorkerHandle::start(WorkerConfig { slots: 2, bind: None, scratch: std::env::temp_dir() }, link)
-                        .await
-                        .unwrap();
+                let worker = WorkerHandle::start(
+                    WorkerConfig { slots: 2, bind: None, tls: None, scratch: std::env::temp_dir() },
+                    link,
+                )
+                .await
+                .unwrap();
                 let link = Arc::new(worker.clone());
                 let id = coordinator.add_worker(worker.data_address(), 2, link).await.unwrap();
                 worker.set_id(id);

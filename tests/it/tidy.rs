@@ -5,19 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates and where they are.
-const CRATES: [(&str, &str); 8] = [
+const CRATES: [(&str, &str); 9] = [
     ("tidemill", ""),
     ("tidemill-coordinator", "coordinator"),
     ("tidemill-workers", "workers"),
     ("tidemill-sql", "sql"),
     ("tidemill-engine", "engine"),
+    ("tidemill-net", "net"),
     ("tidemill-plans", "plans"),
     ("tidemill-ml", "engine/ml"),
     ("tidemill-compute", "engine/compute"),
 ];
 
 /// Which crates each may name: edges point down, and only these.
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
     (
         "tidemill",
         &[
@@ -25,15 +26,17 @@ const EDGES: [(&str, &[&str]); 8] = [
             "tidemill-coordinator",
             "tidemill-engine",
             "tidemill-ml",
+            "tidemill-net",
             "tidemill-plans",
             "tidemill-sql",
             "tidemill-workers",
         ],
     ),
-    ("tidemill-coordinator", &["tidemill-ml", "tidemill-plans", "tidemill-sql"]),
-    ("tidemill-workers", &["tidemill-engine", "tidemill-plans"]),
+    ("tidemill-coordinator", &["tidemill-ml", "tidemill-net", "tidemill-plans", "tidemill-sql"]),
+    ("tidemill-workers", &["tidemill-engine", "tidemill-net", "tidemill-plans"]),
     ("tidemill-sql", &["tidemill-plans"]),
     ("tidemill-engine", &["tidemill-compute", "tidemill-ml", "tidemill-plans"]),
+    ("tidemill-net", &["tidemill-plans"]),
     ("tidemill-plans", &["tidemill-ml"]),
     ("tidemill-ml", &["tidemill-compute"]),
     ("tidemill-compute", &[]),
@@ -216,9 +219,10 @@ fn frameworks_stay_where_they_belong() {
     may_name("actix", &["tidemill", "tidemill-coordinator", "tidemill-workers"]);
     may_name("wgpu", &["tidemill-compute"]);
     // The engine's connectors alone wait for servers: look-ups run a client on their own threads.
-    may_name("tokio", &["tidemill", "tidemill-coordinator", "tidemill-engine", "tidemill-workers"]);
-    may_name("tonic", &["tidemill-coordinator", "tidemill-workers"]);
+    may_name("tokio", &["tidemill", "tidemill-coordinator", "tidemill-engine", "tidemill-net", "tidemill-workers"]);
+    may_name("tonic", &["tidemill-coordinator", "tidemill-net", "tidemill-workers"]);
     may_name("arrow-flight", &["tidemill-coordinator", "tidemill-workers"]);
+    may_name("rustls", &["tidemill-net"]);
     may_name("sled", &["tidemill-coordinator", "tidemill-engine"]);
 }
 
@@ -241,8 +245,18 @@ fn versions_are_declared_once() {
 #[test]
 fn what_types_cross_crates_with_is_there_once() {
     let lock = Lock::read();
-    for name in ["arrow", "arrow-flight", "parquet", "datafusion", "object_store", "tokio", "tonic", "prost", "bincode"]
-    {
+    for name in [
+        "arrow",
+        "arrow-flight",
+        "parquet",
+        "datafusion",
+        "object_store",
+        "tokio",
+        "tonic",
+        "prost",
+        "rustls",
+        "bincode",
+    ] {
         assert_eq!(lock.versions(name).len(), 1, "{name}: {:?}", lock.versions(name));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use bytes::Bytes;
+use tidemill_net::{Address, Connector};
 use tidemill_plans::codec;
 use tidemill_plans::error::chain;
 use tidemill_plans::protocol::{COORDINATOR_ACTION, CoordinatorLink, EventResponse, LinkError, Reply, WorkerEvent};
@@ -21,37 +22,42 @@ const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct FlightCoordinatorLink {
     peer: String,
+    connector: Connector,
     client: FlightServiceClient<Channel>,
 }
 
 impl FlightCoordinatorLink {
-    /// A link to the coordinator at `host:port`. Must be called inside a tokio runtime, which then
-    /// holds the connection.
-    pub fn new(address: &str) -> Result<Self> {
-        let channel = flight_endpoint(address)?.connect_lazy();
-        Ok(Self { peer: format!("coordinator {address}"), client: flight_client(channel) })
+    /// A link to a coordinator. Must be called inside a tokio runtime, which then holds the connection.
+    pub fn new(address: &Address, connector: &Connector) -> Result<Self> {
+        let channel = connector.connect_lazy(&flight_endpoint(&address.to_string())?);
+        let peer = format!("coordinator {}", address.authority);
+        Ok(Self { peer, connector: connector.clone(), client: flight_client(channel) })
     }
 }
 
 impl CoordinatorLink for FlightCoordinatorLink {
     fn send(&self, event: WorkerEvent) -> Reply<EventResponse> {
-        let client = self.client.clone();
+        let (client, connector) = (self.client.clone(), self.connector.clone());
         let peer = self.peer.clone();
         // A session may be slow to read its rows: that is back-pressure, not a fault.
         let limit = if matches!(event, WorkerEvent::ResultRows { .. }) { RESULT_PATIENCE } else { EVENT_TIMEOUT };
         Box::pin(async move {
-            let answer = tokio::time::timeout(limit, call(client, &event)).await;
+            let answer = tokio::time::timeout(limit, call(client, &connector, &event)).await;
             let answer = answer.unwrap_or_else(|_| Err(format!("no answer in {limit:?}")));
             answer.map_err(|reason| LinkError { peer, reason })
         })
     }
 }
 
-async fn call(mut client: FlightServiceClient<Channel>, event: &WorkerEvent) -> Result<EventResponse, String> {
+async fn call(
+    mut client: FlightServiceClient<Channel>,
+    connector: &Connector,
+    event: &WorkerEvent,
+) -> Result<EventResponse, String> {
     let body = Bytes::from(codec::encode(event).map_err(|error| chain(&error))?);
     let action = Action { r#type: String::from(COORDINATOR_ACTION), body };
-    let mut results = client.do_action(action).await.map_err(|status| String::from(status.message()))?.into_inner();
-    let result = results.message().await.map_err(|status| String::from(status.message()))?;
+    let mut results = client.do_action(action).await.map_err(|status| connector.reason(&status))?.into_inner();
+    let result = results.message().await.map_err(|status| connector.reason(&status))?;
     let result = result.ok_or_else(|| String::from("an empty answer"))?;
     codec::decode(&result.body).map_err(|error| chain(&error))
 }
@@ -65,11 +71,12 @@ mod tests {
     #[tokio::test]
     async fn a_coordinator_that_is_not_there_is_named() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let link = FlightCoordinatorLink::new(&free.to_string()).unwrap();
+        let address = |authority: String| Address { has_tls: false, authority };
+        let link = FlightCoordinatorLink::new(&address(free.to_string()), &Connector::default()).unwrap();
         let task = TaskId { stage: StageId(0), subtask: 0 };
         let refused =
             link.send(WorkerEvent::TaskFinished { run: RunId::first(JobId(1)), task, state: None }).await.unwrap_err();
         assert_eq!(refused.peer, format!("coordinator {free}"));
-        assert!(FlightCoordinatorLink::new("not an address").is_err());
+        assert!(FlightCoordinatorLink::new(&address(String::from("not an address")), &Connector::default()).is_err());
     }
 }

@@ -43,7 +43,7 @@ pub enum WorkersError {
         #[source]
         source: std::io::Error,
     },
-    /// An address is not a valid `host:port` or `http://host:port`.
+    /// An address is not a valid one.
     #[error("'{address}' is not an address; host:port is one")]
     Address {
         /// The text.

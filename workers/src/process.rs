@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidemill_net::{Address, Connector, Tls};
 use tidemill_plans::ids::WorkerId;
 use tidemill_plans::protocol::{CoordinatorLink, EventResponse, WorkerEvent};
 use tokio::net::TcpStream;
@@ -35,16 +36,18 @@ const REBIND: Duration = Duration::from_secs(5);
 const REBIND_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a worker process is started with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ProcessConfig {
-    /// Where the coordinator listens, as `host:port`.
-    pub coordinator: String,
+    /// Where the coordinator listens.
+    pub coordinator: Address,
+    /// TLS towards the coordinator and other workers, in both directions.
+    pub tls: Option<Tls>,
     /// Compute threads, and so the tasks that compute at the same time.
     pub slots: u32,
     /// The address for data from other workers; port 0 takes a free one.
     pub bind: SocketAddr,
-    /// Where others reach that address, if they do not as it is.
-    pub advertise: Option<SocketAddr>,
+    /// Where others reach that address, as `host:port`, if they do not as it is.
+    pub advertise: Option<String>,
     /// What it does without a coordinator.
     pub without_coordinator: WithoutCoordinator,
     /// How long it waits, when it is to leave, until others have its tasks.
@@ -81,7 +84,7 @@ pub async fn run_worker(config: ProcessConfig, mut leaving: watch::Receiver<bool
         match cause {
             StopCause::Shutdown => return session.end().await,
             StopCause::CoordinatorLost => {
-                warn!(worker = %session.id, coordinator = config.coordinator, "worker registers again");
+                warn!(worker = %session.id, coordinator = config.coordinator.authority, "worker registers again");
                 let cluster = std::mem::take(&mut session.cluster);
                 drop(session);
                 session = tokio::select! {
@@ -119,8 +122,14 @@ struct Registered {
 impl Session {
     /// Registers; only in `cluster`, if there is one to stay in.
     async fn open(config: &ProcessConfig, cluster: Option<&str>) -> Result<Self> {
-        let link = Arc::new(FlightCoordinatorLink::new(&config.coordinator)?);
-        let of_worker = WorkerConfig { slots: config.slots, bind: Some(config.bind), scratch: config.scratch.clone() };
+        let connector = Connector::new(config.tls.clone());
+        let link = Arc::new(FlightCoordinatorLink::new(&config.coordinator, &connector)?);
+        let of_worker = WorkerConfig {
+            slots: config.slots,
+            bind: Some(config.bind),
+            tls: config.tls.clone(),
+            scratch: config.scratch.clone(),
+        };
         let worker = WorkerHandle::start(of_worker, Arc::clone(&link) as Arc<dyn CoordinatorLink>).await?;
         let data_address = advertised(&worker, config).await;
         let slots = config.slots.max(1);
@@ -128,7 +137,7 @@ impl Session {
         let event = WorkerEvent::Register { data_address: data_address.clone(), slots, cluster };
         let Registered { id, lease, cluster } = register(link.as_ref(), &event, config.without_coordinator).await?;
         worker.set_registered(id, lease);
-        info!(worker = %id, data_address, slots, coordinator = config.coordinator, "worker registered");
+        info!(worker = %id, data_address, slots, coordinator = config.coordinator.authority, "worker registered");
         Ok(Self { worker, link, id, cluster })
     }
 
@@ -203,13 +212,13 @@ async fn register(
 /// The data address as other workers can use it. A worker that listens on every interface is known by
 /// the one that leads to the coordinator; where there is none, registration will say so.
 async fn advertised(worker: &WorkerHandle, config: &ProcessConfig) -> String {
-    if let Some(address) = config.advertise {
-        return format!("http://{address}");
+    if let Some(address) = &config.advertise {
+        return worker.data_url(address.clone());
     }
     let unspecified = worker.bound_address().filter(|address| address.ip().is_unspecified());
     let Some(address) = unspecified else { return worker.data_address() };
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&config.coordinator)).await;
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&config.coordinator.authority)).await;
     let local = connected.ok().and_then(|stream| stream.ok()?.local_addr().ok());
     let ip = local.map_or(IpAddr::from([127, 0, 0, 1]), |local| local.ip());
-    format!("http://{}", SocketAddr::new(ip, address.port()))
+    worker.data_url(SocketAddr::new(ip, address.port()).to_string())
 }

@@ -19,6 +19,7 @@ use tidemill_engine::EngineError;
 use tidemill_engine::connector::Views;
 use tidemill_engine::state::ScratchFolder;
 use tidemill_engine::task::DriverCommand;
+use tidemill_net::{Address, Tls};
 use tidemill_plans::catalog::ModelWeights;
 use tidemill_plans::ids::{Epoch, RunId, WorkerId};
 use tidemill_plans::protocol::{
@@ -42,13 +43,15 @@ use crate::slots::SlotTable;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What a worker is started with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct WorkerConfig {
     /// Compute threads, and so the tasks that compute at the same time.
     pub slots: u32,
     /// The address for data from other workers; port 0 takes a free one. A worker that is alone in its
     /// cluster needs none.
     pub bind: Option<SocketAddr>,
+    /// TLS there, and towards other workers.
+    pub tls: Option<Tls>,
     /// The folder for state that has no room in memory.
     pub scratch: PathBuf,
 }
@@ -72,6 +75,7 @@ pub struct WorkerHandle {
 struct Shared {
     address: Addr<WorkerActor>,
     data_address: Option<SocketAddr>,
+    has_tls: bool,
     stopped: watch::Receiver<Option<StopCause>>,
     /// Dropped with the last handle, which ends the actor.
     _alive: oneshot::Sender<()>,
@@ -86,13 +90,14 @@ impl WorkerHandle {
         let io = IoRuntime::start()?;
         let (sender, queued) = mpsc::unbounded_channel();
         let notices = Notices(sender);
-        let exchange = Exchange::start(io.handle().clone(), config.bind, Arc::new(notices.clone())).await?;
+        let exchange =
+            Exchange::start(io.handle().clone(), config.bind, config.tls.clone(), Arc::new(notices.clone())).await?;
         let compute = ComputePool::start(config.slots as usize)?;
         let arbiter = start_arbiter("worker")?;
         let events = EventQueue::start(io.handle(), Arc::clone(&coordinator), TIMING);
         let (stopping, stopped) = watch::channel(None);
         let (alive, dropped) = oneshot::channel();
-        let data_address = exchange.address();
+        let (data_address, has_tls) = (exchange.address(), config.tls.is_some());
         let actor = WorkerActor {
             id: None,
             slots: SlotTable::new(config.slots as usize),
@@ -112,13 +117,18 @@ impl WorkerHandle {
         };
         let address = WorkerActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
         exchange.serve_requests(Arc::new(ActorLink(address.clone())));
-        Ok(Self { shared: Arc::new(Shared { address, data_address, stopped, _alive: alive }) })
+        Ok(Self { shared: Arc::new(Shared { address, data_address, has_tls, stopped, _alive: alive }) })
     }
 
-    /// Where other workers reach this one, as `http://host:port`; empty if they cannot.
+    /// Where other workers reach this one, as `http://host:port` or `https://host:port`; empty if they cannot.
     #[must_use]
     pub fn data_address(&self) -> String {
-        self.shared.data_address.map(|address| format!("http://{address}")).unwrap_or_default()
+        self.shared.data_address.map(|address| self.data_url(address.to_string())).unwrap_or_default()
+    }
+
+    /// As URL, where others reach this worker's data address.
+    pub(crate) fn data_url(&self, authority: String) -> String {
+        Address { has_tls: self.shared.has_tls, authority }.to_string()
     }
 
     /// The socket that other workers' data comes in on, if there is one.

@@ -100,6 +100,10 @@ impl Coordinator {
         if self.jobs.contains_key(&run.job) {
             return Err(CoordinatorError::AlreadyRuns { job: run.job });
         }
+        // Those that an earlier coordinator has left were there before.
+        if run == RunId::first(run.job) {
+            self.check_room()?;
+        }
         let restarts = Restarts::new(graph, settings, checkpoints)?;
         let plan = self.plan_or_wait(run, &restarts, restore)?;
         let recovers = plan.has_checkpoints();
@@ -124,6 +128,15 @@ impl Coordinator {
         self.jobs.insert(run.job, job);
         self.drive(run, Event::Submitted, ctx);
         Ok(JobChannels { status, metrics, epoch, results, recovers })
+    }
+
+    /// An error if there are as many jobs as there may be.
+    fn check_room(&self) -> Result<()> {
+        let running = self.jobs.values().filter(|job| !job.status.borrow().is_terminal()).count();
+        match running < self.jobs_max {
+            true => Ok(()),
+            false => Err(CoordinatorError::TooMany { what: "jobs", max: self.jobs_max, option: "--max-jobs" }),
+        }
     }
 
     /// Places an attempt at a job, or has it wait if there is no worker and it can.

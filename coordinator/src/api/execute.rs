@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::follow::{Taker, analyze, follow};
 use crate::error::{CoordinatorError, Result};
+use crate::limits::StatementPlaces;
 use crate::session::{Analysis, Query, Reply, SharedScript, SqlSession};
 
 /// Parts that wait for a client before its statement does.
@@ -20,18 +21,20 @@ const PARTS_MAX: usize = 16;
 /// Executes SQL for clients.
 pub(super) struct Executor {
     session: Arc<Mutex<SqlSession>>,
+    places: StatementPlaces,
     /// What is being executed; ends with the endpoint.
     running: BlockingMutex<JoinSet<()>>,
 }
 
 impl Executor {
     /// An executor of statements in this session.
-    pub(super) fn new(session: Arc<Mutex<SqlSession>>) -> Self {
-        Self { session, running: BlockingMutex::default() }
+    pub(super) fn new(session: Arc<Mutex<SqlSession>>, places: StatementPlaces) -> Self {
+        Self { session, places, running: BlockingMutex::default() }
     }
 
     /// Begins to execute a text; what it comes to is received. A SELECT ends when nobody receives any more.
-    pub(super) fn execute(&self, text: String) -> mpsc::Receiver<Result<ExecutePart>> {
+    pub(super) fn execute(&self, text: String) -> Result<mpsc::Receiver<Result<ExecutePart>>> {
+        let place = self.places.take()?;
         let (sender, receiver) = mpsc::channel(PARTS_MAX);
         let session = Arc::clone(&self.session);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,8 +45,9 @@ impl Executor {
                 // Whoever is gone does not want to know.
                 let _ = parts.0.send(Err(error)).await;
             }
+            drop(place);
         });
-        receiver
+        Ok(receiver)
     }
 }
 

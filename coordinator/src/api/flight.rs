@@ -12,15 +12,15 @@ use arrow_flight::{
 };
 use futures::Stream;
 use futures::stream;
+use tidemill_net::{Door, Listener, Protocol, REQUESTS_MAX, admit};
 use tidemill_plans::ErrorDomain;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
 use tidemill_plans::protocol::{COORDINATOR_ACTION, EXECUTE_ACTION, SUBMIT_PLAN_ACTION, WorkerEvent};
 use tidemill_sql::SqlError;
-use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::error;
 
@@ -29,6 +29,7 @@ use super::flight_sql::{ACTIONS, Client, FlightSql};
 use super::{jobs, plans};
 use crate::error::{CoordinatorError, Result};
 use crate::handle::CoordinatorHandle;
+use crate::limits::StatementPlaces;
 use crate::session::SqlSession;
 
 /// How often a connection without traffic is tried, and how long the answer may take: a client whose machine is gone
@@ -43,27 +44,14 @@ pub struct ServerGuard {
     pub(super) _task: JoinSet<()>,
 }
 
-/// The address of an endpoint, which nobody else can take any more. Whoever calls waits until it is served.
-#[derive(Debug)]
-pub struct Listener {
-    listener: TcpListener,
-    /// Where it is, which differs from what was asked for if the port was 0.
-    pub address: SocketAddr,
-}
-
-impl Listener {
-    /// Takes an address.
-    pub async fn bind(address: SocketAddr) -> Result<Self> {
-        let failed = |source| CoordinatorError::Bind { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
-    }
+/// Takes an address for an endpoint.
+pub async fn bind(address: SocketAddr, door: Door) -> Result<Listener> {
+    Listener::bind(address, door).await.map_err(|source| CoordinatorError::Bind { address, source })
 }
 
 /// Opens the endpoint for workers on `address`; returns where it listens, which differs if the port was 0.
 pub async fn serve(coordinator: CoordinatorHandle, address: SocketAddr) -> Result<(SocketAddr, ServerGuard)> {
-    let listener = Listener::bind(address).await?;
+    let listener = bind(address, Door::new(Protocol::Http2, None)).await?;
     let address = listener.address;
     Ok((address, open(ControlService { coordinator, sql: None }, listener)))
 }
@@ -71,7 +59,10 @@ pub async fn serve(coordinator: CoordinatorHandle, address: SocketAddr) -> Resul
 /// Opens the endpoint for workers, and for clients whose statements this session executes.
 pub fn serve_sql(coordinator: CoordinatorHandle, session: SqlSession, listener: Listener) -> ServerGuard {
     let session = Arc::new(Mutex::new(session));
-    let sql = Sql { executor: Executor::new(Arc::clone(&session)), flight: FlightSql::new(session) };
+    let limits = coordinator.limits();
+    let places = StatementPlaces::new(limits.statements_max);
+    let executor = Executor::new(Arc::clone(&session), places.clone());
+    let sql = Sql { executor, flight: FlightSql::new(session, limits, places) };
     open(ControlService { coordinator, sql: Some(sql) }, listener)
 }
 
@@ -79,11 +70,14 @@ fn open(service: ControlService, listener: Listener) -> ServerGuard {
     let service = FlightServiceServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let incoming = TcpIncoming::from(listener.listener).with_nodelay(Some(true));
+    let service = InterceptedService::new(service, admit);
+    let incoming = listener.incoming().into_stream();
     let mut task = JoinSet::new();
     task.spawn(async move {
-        let mut server =
-            Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE)).http2_keepalive_timeout(Some(KEEP_ALIVE));
+        let mut server = Server::builder()
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
+            .max_concurrent_streams(Some(REQUESTS_MAX));
         if let Err(error) = server.add_service(service).serve_with_incoming(incoming).await {
             error!(%error, "control endpoint ended");
         }
@@ -120,14 +114,16 @@ impl ControlService {
 
     async fn submit_plan(&self, body: &[u8]) -> Result<arrow_flight::Result, Status> {
         let json = std::str::from_utf8(body).map_err(|_| Status::invalid_argument("the plan is not UTF-8"))?;
+        self.coordinator.limits().check_text(json).map_err(|error| to_status(&error))?;
         let submitted = plans::submit(&self.coordinator, json).await.map_err(|error| to_status(&error))?;
         let body = serde_json::to_vec(&submitted).map_err(|error| Status::internal(error.to_string()))?;
         Ok(arrow_flight::Result { body: body.into() })
     }
 
-    fn execute(executor: &Executor, body: &[u8]) -> Result<Boxed<arrow_flight::Result>, Status> {
+    fn execute(&self, executor: &Executor, body: &[u8]) -> Result<Boxed<arrow_flight::Result>, Status> {
         let text = std::str::from_utf8(body).map_err(|_| Status::invalid_argument("the SQL is not UTF-8"))?;
-        let parts = executor.execute(text.to_owned());
+        let begun = self.coordinator.limits().check_text(text).and_then(|()| executor.execute(text.to_owned()));
+        let parts = begun.map_err(|error| to_status(&error))?;
         Ok(Box::pin(stream::unfold(parts, async |mut parts| {
             let part = parts.recv().await?;
             Some((part.map_err(|error| to_status(&error)).and_then(|part| encoded(&part)), parts))
@@ -147,7 +143,7 @@ pub(super) fn to_status(error: &CoordinatorError) -> Status {
         CoordinatorError::Plan(_) => Status::invalid_argument(message),
         CoordinatorError::Cancelled => Status::cancelled(message),
         CoordinatorError::Changed => Status::aborted(message),
-        CoordinatorError::LogFull { .. } => Status::resource_exhausted(message),
+        CoordinatorError::LogFull { .. } | CoordinatorError::TooMany { .. } => Status::resource_exhausted(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Unsupported { .. }) => Status::unimplemented(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Unknown { .. }) => Status::not_found(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Duplicate { .. }) => Status::already_exists(message),
@@ -183,7 +179,7 @@ impl FlightService for ControlService {
                 let result = self.take_event(&request.get_ref().body).await?;
                 Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
             }
-            (EXECUTE_ACTION, Some(sql)) => Ok(Response::new(Self::execute(&sql.executor, &request.get_ref().body)?)),
+            (EXECUTE_ACTION, Some(sql)) => Ok(Response::new(self.execute(&sql.executor, &request.get_ref().body)?)),
             (SUBMIT_PLAN_ACTION, Some(_)) => {
                 let result = self.submit_plan(&request.get_ref().body).await?;
                 Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))

@@ -1,6 +1,6 @@
 //! The HTTP endpoint: whether the coordinator is well, metrics for Prometheus, the form of plans, and the REST API.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -8,34 +8,21 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tidemill_net::Listener;
 use tidemill_sql::document::PlanDocument;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tracing::error;
 
-use super::ServerGuard;
 use super::prometheus::{CONTENT_TYPE, render};
 use super::rest::{self, Problem};
-use crate::error::{CoordinatorError, Result};
+use super::{ServerGuard, http_server};
+use crate::error::CoordinatorError;
 use crate::handle::CoordinatorHandle;
 
-/// Opens the endpoint on `address`, which must be of this machine alone: whoever reaches it is answered. Returns where
-/// it listens, which differs if the port was 0.
-pub async fn serve_http(coordinator: CoordinatorHandle, address: SocketAddr) -> Result<(SocketAddr, ServerGuard)> {
-    if !address.ip().is_loopback() {
-        return Err(CoordinatorError::PublicAddress { address });
-    }
-    let failed = |source| CoordinatorError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    let router = router(coordinator).layer(middleware::from_fn(check_host));
-    let mut task = JoinSet::new();
-    task.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            error!(%error, "HTTP endpoint ended");
-        }
-    });
-    Ok((bound, ServerGuard { _task: task }))
+/// Serves the endpoint; whoever reaches it is answered.
+pub fn serve_http(coordinator: CoordinatorHandle, listener: Listener) -> ServerGuard {
+    let router = router(coordinator);
+    // What other machines reach has names of which nothing is known here.
+    let is_private = listener.address.ip().is_loopback();
+    http_server::serve(if is_private { router.layer(middleware::from_fn(check_host)) } else { router }, listener)
 }
 
 fn router(coordinator: CoordinatorHandle) -> Router {

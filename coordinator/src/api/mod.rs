@@ -6,6 +6,7 @@ mod flight;
 mod flight_sql;
 mod follow;
 mod http;
+mod http_server;
 mod jobs;
 mod plans;
 mod prometheus;
@@ -13,7 +14,7 @@ mod remote_session;
 mod rest;
 
 pub use client::{Answer, Answers, SqlClient};
-pub use flight::{Listener, ServerGuard, serve, serve_sql};
+pub use flight::{ServerGuard, bind, serve, serve_sql};
 pub use http::serve_http;
 pub use plans::SubmittedPlan;
 pub use remote_session::{RemoteRows, RemoteSession};

@@ -10,6 +10,7 @@ use arrow_flight::sql::{CommandGetCatalogs, CommandGetTables, CommandStatementQu
 use arrow_flight::{Action, CancelFlightInfoRequest, FlightDescriptor, FlightInfo, IpcMessage, Ticket};
 use futures::TryStreamExt;
 use prost::Message;
+use tidemill_net::Connector;
 use tidemill_plans::PlanError;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Code, IntoRequest, Request, Status};
@@ -39,9 +40,9 @@ pub struct RemoteRows {
 }
 
 impl RemoteSession {
-    /// Begins a session at `grpc://host:port`.
-    pub async fn connect(url: &str) -> Result<Self> {
-        let mut session = Self { client: SqlClient::connect(url).await?, cookie: None };
+    /// Begins a session at `grpc://host:port`, or `grpc+tls://host:port`.
+    pub async fn connect(url: &str, connector: &Connector) -> Result<Self> {
+        let mut session = Self { client: SqlClient::connect(url, connector).await?, cookie: None };
         // A client that sends no cookie has no session: the first answer has one.
         session.info(CommandGetCatalogs {}.as_any().encode_to_vec()).await?;
         Ok(session)

@@ -1,18 +1,14 @@
 //! How the coordinator calls a worker in another process: a Flight action with a bincode body.
 
-use std::time::Duration;
-
 use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use tidemill_net::{Connector, reason};
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
 use tidemill_plans::error::chain;
 use tidemill_plans::protocol::{LinkError, Reply, WORKER_ACTION, WorkerLink, WorkerRequest, WorkerResponse};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::error::{CoordinatorError, Result};
-
-/// How long a connection may take to come about.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// A connection to a worker's Flight endpoint. It reconnects by itself; requests are limited in time
 /// by whoever makes them.
@@ -23,23 +19,11 @@ pub struct FlightWorkerLink {
 }
 
 impl FlightWorkerLink {
-    /// Connects to `http://host:port`, so that an address that leads nowhere is noticed at once.
-    pub async fn connect(address: &str) -> Result<Self> {
-        // With its causes: tonic's own text is only `transport error`.
-        let failed = |error: tonic::transport::Error| CoordinatorError::ConnectBack {
-            address: address.to_owned(),
-            reason: chain(&error),
-        };
-        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(failed)?;
-        let endpoint = endpoint.connect_timeout(CONNECT_LIMIT).tcp_nodelay(true);
-        // The time limit of the endpoint covers TCP only, not a peer that never speaks HTTP/2.
-        let channel = match tokio::time::timeout(CONNECT_LIMIT, endpoint.connect()).await {
-            Ok(connected) => connected.map_err(failed)?,
-            Err(_) => {
-                let reason = format!("no answer within {CONNECT_LIMIT:?}");
-                return Err(CoordinatorError::ConnectBack { address: address.to_owned(), reason });
-            }
-        };
+    /// Connects to `http://host:port` or `https://host:port`, so that an address that leads nowhere is noticed at once.
+    pub async fn connect(address: &str, connector: &Connector) -> Result<Self> {
+        let failed = |reason: String| CoordinatorError::ConnectBack { address: address.to_owned(), reason };
+        let endpoint = Connector::endpoint(address).map_err(failed)?;
+        let channel = connector.connect(&endpoint).await.map_err(failed)?;
         let client = FlightServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -60,7 +44,7 @@ impl WorkerLink for FlightWorkerLink {
 async fn call(client: &mut FlightServiceClient<Channel>, request: &WorkerRequest) -> Result<WorkerResponse, String> {
     let body = codec::encode(request).map_err(|error| chain(&error))?;
     let action = Action { r#type: WORKER_ACTION.to_owned(), body: body.into() };
-    let status = |status: tonic::Status| format!("{}: {}", status.code(), status.message());
+    let status = |status: tonic::Status| format!("{}: {}", status.code(), reason(&status));
     let mut results = client.do_action(action).await.map_err(status)?.into_inner();
     let result = results.message().await.map_err(status)?.ok_or("the answer is empty")?;
     codec::decode(&result.body).map_err(|error| chain(&error))

@@ -128,11 +128,11 @@ impl QueryPlanner<'_> {
             }
             Detail::View(query, info) => match self.builder.view_to_read(&object.name) {
                 Some(view) => self.view_as_it_is(&object.name, view, info),
-                None => {
-                    let mut planner = QueryPlanner::new(self.builder, self.catalog);
+                None => self.builder.within_view(|builder| {
+                    let mut planner = QueryPlanner::new(builder, self.catalog);
                     let plan = planner.plan(query)?;
-                    planner.lower_to_stream(&plan, "a view")?
-                }
+                    planner.lower_to_stream(&plan, "a view")
+                })?,
             },
             Detail::Sink(_) | Detail::Model(_) | Detail::Function(_) => {
                 let message = format!("'{}' is a {}; only sources and views have rows", object.name, object.kind);

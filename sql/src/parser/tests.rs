@@ -114,3 +114,10 @@ fn what_looks_like_a_marker_elsewhere_is_a_name() {
     let sql = "SELECT model FROM t; SELECT a, model m, b FROM t; SELECT f(model, x) FROM t";
     assert_eq!(parse_script(sql).map(|statements| statements.len()).unwrap(), 3);
 }
+
+#[test]
+fn a_script_of_many_statements_is_gone_through_once() {
+    let sql = "SHOW a; SHOW \"é\" ;\n".repeat(20_000);
+    let statements = parse_script(&sql).unwrap();
+    assert_eq!((statements.len(), statements[1].text(), statements[39_999].line()), (40_000, "SHOW \"é\"", 20_000));
+}

@@ -706,6 +706,21 @@ fn length_has_a_limit() {
 }
 
 #[test]
+fn views_on_views_have_a_limit() {
+    let mut session = session();
+    execute(&mut session, "CREATE VIEW v0 AS SELECT price FROM bids").unwrap();
+    for number in 1..=100 {
+        let query = format!("SELECT price + {number} AS price FROM v{} WHERE price > {number}", number - 1);
+        execute(&mut session, &format!("CREATE VIEW v{number} AS {query}")).unwrap();
+    }
+    expect![[r#"
+        line 1, column 1: more than 100 views stand on each other; read a sink's files in between
+    "#]]
+    .assert_eq(&error(&mut session, "SELECT * FROM v100"));
+    graph(&mut session, "SELECT * FROM v99").unwrap();
+}
+
+#[test]
 fn many_queries_in_one() {
     let unions = vec!["SELECT price FROM bids"; 100].join(" UNION ALL ");
     execute(&mut session(), &unions).unwrap();

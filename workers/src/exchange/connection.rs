@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow_flight::FlightData;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use tidemill_plans::error::chain;
+use tidemill_net::{Connector, reason};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -22,10 +22,7 @@ use crate::exchange::outgoing::{LinkCommand, OutgoingLink};
 /// Commands that wait for a connection: openings and returned credit, a few for each channel.
 const COMMANDS_MAX: usize = 1024;
 
-/// How long another worker may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How often an idle connection is tried, and how long the answer may take.
+/// How often the connection of another worker is tried that is idle, and how long the answer may take.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// HTTP/2's own windows, in bytes. Credit is what bounds memory, so these only must not slow it down.
@@ -58,19 +55,15 @@ impl Drop for Link {
 }
 
 /// The error of a worker that cannot be connected to.
-pub(super) fn connect_error(peer: &str, error: &(dyn std::error::Error + 'static)) -> WorkersError {
-    WorkersError::Connect { peer: String::from(peer), reason: chain(error) }
+pub(super) fn connect_error(peer: &str, reason: String) -> WorkersError {
+    WorkersError::Connect { peer: String::from(peer), reason }
 }
 
 /// An endpoint with this crate's HTTP/2 settings.
 pub(crate) fn flight_endpoint(address: &str) -> Result<Endpoint> {
-    let url = if address.contains("://") { String::from(address) } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(url).map_err(|_| WorkersError::Address { address: String::from(address) })?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
+    let wrong = |_| WorkersError::Address { address: String::from(address) };
+    Ok(Connector::endpoint(address)
+        .map_err(wrong)?
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -85,11 +78,13 @@ pub(crate) fn flight_client(channel: Channel) -> FlightServiceClient<Channel> {
 }
 
 /// Connects to the worker at `peer`.
-pub(super) async fn connect(peer: String, failures: Arc<dyn ExchangeFailures>) -> Result<Link> {
-    let channel = flight_endpoint(&peer)?.connect().await.map_err(|error| connect_error(&peer, &error))?;
+pub(super) async fn connect(connector: Connector, peer: String, failures: Arc<dyn ExchangeFailures>) -> Result<Link> {
+    let connected = connector.connect(&flight_endpoint(&peer)?).await;
+    let channel = connected.map_err(|reason| connect_error(&peer, reason))?;
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     let frames = OutgoingLink::new(orders, peer.clone(), failures);
-    let replies = flight_client(channel).do_exchange(frames).await.map_err(|status| connect_error(&peer, &status))?;
+    let opened = flight_client(channel).do_exchange(frames).await;
+    let replies = opened.map_err(|status| connect_error(&peer, connector.reason(&status)))?;
     let reader = Handle::current().spawn(read_replies(replies.into_inner(), peer, commands.clone()));
     Ok(Link { commands, reader: reader.abort_handle() })
 }
@@ -100,7 +95,7 @@ async fn read_replies(mut replies: Streaming<FlightData>, peer: String, commands
         let reply = match replies.message().await {
             Ok(Some(reply)) => reply,
             Ok(None) => break String::from("the peer closed it"),
-            Err(status) => break String::from(status.message()),
+            Err(status) => break reason(&status),
         };
         let command = match FrameHeader::of(&reply, &peer).map(|header| (header.channel, header.kind)) {
             Ok((channel, FrameKind::Credit { bytes })) => LinkCommand::Credit(channel, bytes),

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use tidemill_engine::task::{Receiver, Sender, channel};
+use tidemill_net::{Connector, Door, Listener, Protocol, Tls};
 use tidemill_plans::ids::{ChannelId, RunId};
 use tidemill_plans::protocol::WorkerLink;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -37,6 +37,8 @@ pub struct Exchange {
 struct Shared {
     runtime: Handle,
     address: Option<SocketAddr>,
+    /// How other workers are reached.
+    tls: Option<Tls>,
     registry: Arc<Registry>,
     failures: Arc<dyn ExchangeFailures>,
     /// What answers the requests of the coordinator.
@@ -60,16 +62,21 @@ impl Drop for Shared {
 
 impl Exchange {
     /// Starts an exchange whose connections live on `runtime`. Without an address it can send to other
-    /// workers, but not receive from them.
-    pub async fn start(runtime: Handle, bind: Option<SocketAddr>, failures: Arc<dyn ExchangeFailures>) -> Result<Self> {
+    /// workers, but not receive from them. With TLS, others reach it with TLS only.
+    pub async fn start(
+        runtime: Handle,
+        bind: Option<SocketAddr>,
+        tls: Option<Tls>,
+        failures: Arc<dyn ExchangeFailures>,
+    ) -> Result<Self> {
         let registry = Arc::new(Registry::default());
         let requests = Arc::new(OnceLock::new());
         let closing = watch::Sender::new(false);
         let mut server = None;
         let mut address = None;
         if let Some(bind) = bind {
-            let listener = listen(&runtime, bind).await?;
-            address = Some(listener.local_addr().map_err(|source| WorkersError::Bind { address: bind, source })?);
+            let listener = listen(&runtime, bind, tls.clone()).await?;
+            address = Some(listener.address);
             let service = FlightServer {
                 registry: Arc::clone(&registry),
                 failures: Arc::clone(&failures),
@@ -81,6 +88,7 @@ impl Exchange {
         let shared = Shared {
             runtime,
             address,
+            tls,
             registry,
             failures,
             requests,
@@ -117,7 +125,7 @@ impl Exchange {
         Ok(receiver)
     }
 
-    /// Makes a channel to a task on the worker at `peer` (`http://host:port`): the queue from the task.
+    /// Makes a channel to a task on the worker at `peer` (`http://host:port`, or `https`): the queue from the task.
     /// Nothing is sent before [`Self::open`].
     pub async fn outgoing(&self, peer: &str, id: ChannelId, schema: SchemaRef, bytes_max: usize) -> Result<Sender> {
         batch_codec::check_schema(id, &schema)?;
@@ -167,8 +175,9 @@ impl Exchange {
             return Ok(());
         }
         let failures = Arc::clone(&self.shared.failures);
-        let connecting = self.shared.runtime.spawn(connect(String::from(peer), failures));
-        let link = connecting.await.map_err(|error| connect_error(peer, &error))??;
+        let connector = Connector::new(self.shared.tls.clone());
+        let connecting = self.shared.runtime.spawn(connect(connector, String::from(peer), failures));
+        let link = connecting.await.map_err(|error| connect_error(peer, error.to_string()))??;
         self.keep(peer, link);
         Ok(())
     }
@@ -186,7 +195,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Listens on the runtime that will accept.
-async fn listen(runtime: &Handle, address: SocketAddr) -> Result<TcpListener> {
-    let bound = runtime.spawn(TcpListener::bind(address)).await.map_err(std::io::Error::other);
+async fn listen(runtime: &Handle, address: SocketAddr, tls: Option<Tls>) -> Result<Listener> {
+    let door = Door::new(Protocol::Http2, tls);
+    let bound = runtime.spawn(Listener::bind(address, door)).await.map_err(std::io::Error::other);
     bound.and_then(|bound| bound).map_err(|source| WorkersError::Bind { address, source })
 }

@@ -10,13 +10,13 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
+use tidemill_net::{Listener, REQUESTS_MAX, admit};
 use tidemill_plans::codec;
 use tidemill_plans::error::chain;
 use tidemill_plans::protocol::{WORKER_ACTION, WorkerLink, WorkerRequest};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::error;
 
@@ -39,9 +39,9 @@ pub(crate) struct FlightServer {
 
 impl FlightServer {
     /// Serves until the exchange closes.
-    pub(crate) async fn serve(self, listener: TcpListener) {
+    pub(crate) async fn serve(self, listener: Listener) {
         let closed = closed(&self.closing);
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = listener.incoming().into_stream();
         let service = FlightServiceServer::new(self)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -51,7 +51,8 @@ impl FlightServer {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(HTTP_FRAME_BYTES)
-            .add_service(service)
+            .max_concurrent_streams(Some(REQUESTS_MAX))
+            .add_service(InterceptedService::new(service, admit))
             .serve_with_incoming_shutdown(incoming, closed)
             .await;
         if let Err(failure) = served {

@@ -3,7 +3,9 @@
 use arrow_flight::flight_service_client::FlightServiceClient;
 use tidemill_plans::protocol::{CoordinatorLink, EventResponse, WORKER_ACTION, WorkerLink, WorkerRequest};
 use tidemill_plans::settings::Settings;
+use tokio::net::TcpListener;
 use tonic::transport::Channel;
+use tonic::transport::server::TcpIncoming;
 
 use super::*;
 use crate::handle::CoordinatorConfig;

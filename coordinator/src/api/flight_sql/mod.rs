@@ -42,6 +42,7 @@ pub(super) use self::service::{ACTIONS, CANCEL_FLIGHT_INFO};
 use self::statements::{CarriedOut, Pending, Statements};
 use super::flight::to_status;
 use crate::clock::SystemClock;
+use crate::limits::{Limits, StatementPlaces};
 use crate::session::SqlSession;
 
 /// Statements that clients may have executed and not fetched, and how long they are kept.
@@ -64,23 +65,31 @@ pub(super) struct FlightSql {
     statements: Statements,
     pending: Handles<Pending>,
     prepared: Handles<Prepared>,
+    limits: Limits,
 }
 
 impl FlightSql {
     /// Answers from this session, whose objects are those of all clients.
-    pub(super) fn new(session: Arc<Mutex<SqlSession>>) -> Self {
+    pub(super) fn new(session: Arc<Mutex<SqlSession>>, limits: Limits, places: StatementPlaces) -> Self {
         let clock = SystemClock::shared();
         Self {
             sessions: Sessions::new(Arc::clone(&clock)),
-            statements: Statements::new(session),
+            statements: Statements::new(session, places),
             pending: Handles::new(Arc::clone(&clock), PENDING_MAX, PENDING_TTL),
             prepared: Handles::new(clock, PREPARED_MAX, PREPARED_TTL),
+            limits,
         }
     }
 
     /// The client that a request comes from.
     pub(super) fn client(&self, metadata: &MetadataMap) -> Client {
         self.sessions.client(metadata)
+    }
+
+    /// Reads a client's text.
+    fn read(&self, text: &str) -> Result<Prepared, Status> {
+        let read = self.limits.check_text(text).and_then(|()| Prepared::read(text));
+        read.map_err(|error| to_status(&error))
     }
 
     /// Executes texts, and has the client fetch what they come to.
@@ -127,7 +136,7 @@ impl FlightSql {
 
     async fn prepare(&self, text: &str, client: &Client) -> Result<ActionCreatePreparedStatementResult, Status> {
         let refused = |error| to_status(&error);
-        let prepared = Prepared::read(text).map_err(refused)?;
+        let prepared = self.read(text)?;
         let columns = self.statements.columns(&prepared.statements, &client.settings()?).await.map_err(refused)?;
         let types = match prepared.statements.as_slice() {
             [statement] => self.statements.session.lock().await.parameter_types(statement),
@@ -176,9 +185,7 @@ impl FlightSql {
     /// The columns of what a command comes to. Nothing is done.
     pub(super) async fn schema(&self, command: &[u8], client: &Client) -> Result<SchemaResult, Status> {
         let text = match command_of(command)? {
-            Command::CommandStatementQuery(query) => {
-                Prepared::read(&query.query).map_err(|error| to_status(&error))?.statements
-            }
+            Command::CommandStatementQuery(query) => self.read(&query.query)?.statements,
             Command::CommandPreparedStatementQuery(query) => {
                 self.prepared(&query.prepared_statement_handle)?.statements
             }

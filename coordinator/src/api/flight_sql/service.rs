@@ -111,8 +111,7 @@ impl FlightSqlService for FlightSql {
         request: Request<FlightDescriptor>,
     ) -> Info {
         let client = client_of(&request)?;
-        let text = Prepared::read(&query.query).and_then(|text| text.bound());
-        let texts = text.map_err(|error| super::to_status(&error))?;
+        let texts = self.read(&query.query)?.bound().map_err(|error| super::to_status(&error))?;
         Ok(Response::new(self.execute(texts, &client, request.into_inner()).await?))
     }
 
@@ -153,7 +152,7 @@ impl FlightSqlService for FlightSql {
 
     async fn do_get_statement(&self, ticket: TicketStatementQuery, _: Request<Ticket>) -> Data {
         let pending = self.pending(&ticket.statement_handle)?;
-        Ok(Response::new(self.statements.fetch(pending)))
+        Ok(Response::new(self.statements.fetch(pending).map_err(|error| super::to_status(&error))?))
     }
 
     async fn do_put_statement_update(
@@ -162,8 +161,8 @@ impl FlightSqlService for FlightSql {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
         let client = client_of(&request)?;
-        let text = Prepared::read(&query.query).and_then(|text| text.bound());
-        self.update(text.map_err(|error| super::to_status(&error))?, &client).await
+        let texts = self.read(&query.query)?.bound().map_err(|error| super::to_status(&error))?;
+        self.update(texts, &client).await
     }
 
     async fn do_put_statement_ingest(

@@ -18,11 +18,13 @@ use super::super::flight::Boxed;
 use super::super::follow::analysis_columns;
 use super::stream::{self, Cancellation, Jobs};
 use crate::error::{CoordinatorError, Result};
+use crate::limits::StatementPlaces;
 use crate::session::{Analysis, Query, Reply, SharedScript, SqlSession, show};
 
 /// The session that all clients share, and what runs in it.
 pub(super) struct Statements {
     pub(super) session: Arc<Mutex<SqlSession>>,
+    places: StatementPlaces,
     /// Ends with the endpoint.
     running: BlockingMutex<JoinSet<()>>,
 }
@@ -73,8 +75,8 @@ pub(super) struct CarriedOut {
 }
 
 impl Statements {
-    pub(super) fn new(session: Arc<Mutex<SqlSession>>) -> Self {
-        Self { session, running: BlockingMutex::default() }
+    pub(super) fn new(session: Arc<Mutex<SqlSession>>, places: StatementPlaces) -> Self {
+        Self { session, places, running: BlockingMutex::default() }
     }
 
     /// The columns of a text's rows, and nothing if it has none. Nothing is done.
@@ -110,23 +112,29 @@ impl Statements {
     }
 
     /// Fetches what a text has come to.
-    pub(super) fn fetch(&self, pending: Pending) -> Boxed<arrow_flight::FlightData> {
-        match pending {
+    pub(super) fn fetch(&self, pending: Pending) -> Result<Boxed<arrow_flight::FlightData>> {
+        Ok(match pending {
             Pending::Rows(rows) => stream::of_rows(rows),
             Pending::Jobs(jobs) => {
+                let place = self.places.take()?;
                 let (rows, running) = stream::of_jobs(jobs, Arc::clone(&self.session));
-                self.spawn(running);
+                self.spawn(async move {
+                    running.await;
+                    drop(place);
+                });
                 rows
             }
-        }
+        })
     }
 
     /// Does something to its end, though whoever waits for it may be gone.
     async fn to_its_end<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        let place = self.places.take()?;
         let (answer, answered) = oneshot::channel();
         self.spawn(async move {
             // Whoever is gone does not want to know.
             let _ = answer.send(work.await);
+            drop(place);
         });
         answered.await.unwrap_or(Err(CoordinatorError::ShutDown))
     }
