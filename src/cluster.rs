@@ -146,7 +146,8 @@ pub fn cores() -> u32 {
 
 /// Gives a coordinator a worker in this process. Other workers reach it if it listens somewhere.
 pub async fn add_worker(coordinator: &CoordinatorHandle, slots: u32, bind: Option<SocketAddr>) -> Result<()> {
-    let config = WorkerConfig { slots, bind, scratch: config::scratch_folder() };
+    let secret = coordinator.access().cluster_secret();
+    let config = WorkerConfig { slots, bind, scratch: config::scratch_folder(), secret };
     let worker = WorkerHandle::start(config, Arc::new(coordinator.clone())).await?;
     let id = coordinator.add_worker(worker.data_address(), slots, Arc::new(worker.clone())).await?;
     worker.set_id(id);

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use tidemill_plans::cluster_secret::{CLUSTER_SECRET_BYTES_MIN, ClusterSecret};
+
 use crate::error::{Result, TidemillError};
 
 /// Which log lines go to standard error, in the syntax of `tracing-subscriber`'s filters.
@@ -29,6 +31,20 @@ pub fn scratch_folder() -> PathBuf {
 /// The text of a file.
 pub fn read_script(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|source| TidemillError::ReadFile { path: path.to_path_buf(), source })
+}
+
+/// The password in a file, without the end of its line; without a file, that of the environment.
+pub fn password(file: Option<&Path>) -> Result<Option<String>> {
+    match file {
+        Some(path) => Ok(Some(read_script(path)?.trim_end_matches(['\r', '\n']).to_owned())),
+        None => Ok(std::env::var("TIDEMILL_PASSWORD").ok()),
+    }
+}
+
+/// The secret of a cluster, in a file.
+pub fn cluster_secret(path: &Path) -> Result<ClusterSecret> {
+    let wrong = || TidemillError::ClusterSecret { path: path.to_path_buf(), bytes_min: CLUSTER_SECRET_BYTES_MIN };
+    ClusterSecret::new(&read_script(path)?).ok_or_else(wrong)
 }
 
 /// A path that means the same to processes that run elsewhere.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidemill_coordinator::access::AccessConfig;
 use tidemill_coordinator::api::{self, Listener};
 use tidemill_coordinator::session::SqlSession;
 use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle};
@@ -25,8 +26,20 @@ pub struct Coordinator {
     pub http: Option<SocketAddr>,
     /// How long a worker may be silent.
     pub heartbeat_timeout: Duration,
+    /// How users are told apart.
+    pub access: AccessConfig,
+    /// Who is to be there before anybody can come.
+    pub first_user: Option<FirstUser>,
     /// The slots of a worker in this process, if there is to be one.
     pub slots: Option<u32>,
+}
+
+/// A superuser who is made if nobody of this name is there.
+pub struct FirstUser {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: String,
 }
 
 /// Runs the coordinator until a signal ends it, within an actix system. Its jobs and objects are kept if there is a
@@ -37,8 +50,14 @@ pub async fn run(config: Coordinator) -> Result<()> {
     let coordinator = CoordinatorHandle::start(CoordinatorConfig {
         data_dir: config.data_dir,
         heartbeat_limit: config.heartbeat_timeout,
+        access: config.access,
         ..CoordinatorConfig::default()
     })?;
+    if let Some(FirstUser { name, password }) = config.first_user
+        && !coordinator.access().init_user(&name, &password).await?
+    {
+        say(&format!("user {name} is there already, and stays as it is"));
+    }
     let listener = Listener::bind(config.bind).await?;
     let address = listener.address;
     let http = match config.http {

@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use tidemill_plans::catalog::ObjectKind;
 
+use crate::access::AccessCommand;
 use crate::catalog::{Detail, Object};
 use crate::error::{Result, SqlError};
 use crate::job::{JobBuilder, JobStatement, ResultColumns};
@@ -32,6 +33,8 @@ pub enum Description {
     Rows(RecordBatch),
     /// Rows about jobs, for whoever runs them.
     JobRows(JobCommand),
+    /// Rows about roles, privileges, secrets or the audit log, for whoever keeps them.
+    AccessRows(AccessCommand),
     /// The statement has an effect, or many, and says so.
     Effect,
 }
@@ -73,6 +76,7 @@ impl Session {
             Outcome::JobCommand(command @ (JobCommand::ShowJobs | JobCommand::ShowCheckpoints(_))) => {
                 Description::JobRows(command)
             }
+            Outcome::Access(command) if command.has_rows() => Description::AccessRows(command),
             _ => Description::Effect,
         })
     }
@@ -92,7 +96,7 @@ impl Session {
         }
         match error {
             // Which types a sink takes shows with the values.
-            Some(error) if statement.has_rows() => Err(error),
+            Some(error) if statement.has_rows() || matches!(error, SqlError::Denied { .. }) => Err(error),
             _ => Ok(Outcome::Done(String::new())),
         }
     }

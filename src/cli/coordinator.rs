@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration;
+use super::users::UserArguments;
 use crate::config;
 use crate::coordinator::{self, Coordinator};
 use crate::error::Result;
@@ -27,6 +28,8 @@ pub(super) struct CoordinatorArguments {
     /// How long a worker may be silent until its tasks are given to others.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     heartbeat_timeout: Duration,
+    #[command(flatten)]
+    users: UserArguments,
     /// Let other machines reach it, though there is neither encryption nor authentication.
     #[arg(long)]
     insecure: bool,
@@ -39,6 +42,8 @@ pub(super) fn run(arguments: &CoordinatorArguments) -> Result<ExitCode> {
         bind: arguments.bind,
         http: arguments.http,
         heartbeat_timeout: arguments.heartbeat_timeout,
+        access: arguments.users.access()?,
+        first_user: arguments.users.first_user()?,
         slots: None,
     };
     actix::System::new().block_on(coordinator::run(coordinator))?;

@@ -1,6 +1,7 @@
 //! The command line: one subcommand a file.
 
 mod coordinator;
+mod login;
 mod resume;
 mod run;
 mod serve;
@@ -8,6 +9,7 @@ mod session;
 mod shell;
 mod sql;
 mod submit;
+mod users;
 mod worker;
 
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration;
+use super::users::UserArguments;
 use crate::cluster;
 use crate::config;
 use crate::coordinator::{self, Coordinator};
@@ -32,6 +33,8 @@ pub(super) struct ServeArguments {
     /// How long another worker may be silent until its tasks are given to others.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     heartbeat_timeout: Duration,
+    #[command(flatten)]
+    users: UserArguments,
     /// Let other machines reach it, though there is neither encryption nor authentication.
     #[arg(long)]
     insecure: bool,
@@ -45,6 +48,8 @@ pub(super) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
         bind: arguments.bind,
         http: Some(arguments.http),
         heartbeat_timeout: arguments.heartbeat_timeout,
+        access: arguments.users.access()?,
+        first_user: arguments.users.first_user()?,
         slots: Some(arguments.slots.unwrap_or_else(cluster::cores)),
     };
     actix::System::new().block_on(coordinator::run(coordinator))?;

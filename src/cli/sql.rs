@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::login::LoginArguments;
 use super::session::FormatArgument;
 use crate::error::Result;
 use crate::remote;
@@ -17,13 +18,16 @@ pub(super) struct SqlArguments {
     /// Where the coordinator is.
     #[arg(long, value_name = "URL", default_value = "grpc://127.0.0.1:50051")]
     url: String,
+    #[command(flatten)]
+    login: LoginArguments,
     /// How results are printed.
     #[arg(long, value_enum, default_value_t = FormatArgument::Table)]
     format: FormatArgument,
 }
 
 pub(super) fn run(arguments: &SqlArguments) -> Result<ExitCode> {
-    let executing = remote::execute(&arguments.url, &arguments.command, arguments.format.into());
+    let executing =
+        remote::execute(&arguments.url, arguments.login.login()?, &arguments.command, arguments.format.into());
     actix::System::new().block_on(executing)?;
     Ok(ExitCode::SUCCESS)
 }

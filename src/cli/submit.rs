@@ -10,6 +10,7 @@ use tidemill_plans::explain::explain;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::document::PlanDocument;
 
+use super::login::LoginArguments;
 use crate::error::{Result, TidemillError};
 use crate::output::{self, Format};
 use crate::say::{say, warn};
@@ -23,6 +24,8 @@ pub(super) struct SubmitArguments {
     /// Where the coordinator is.
     #[arg(long, value_name = "URL", default_value = "grpc://127.0.0.1:50051")]
     url: String,
+    #[command(flatten)]
+    login: LoginArguments,
     /// Print the operators that would run, and run nothing.
     #[arg(long)]
     check: bool,
@@ -43,7 +46,8 @@ pub(super) fn run(arguments: &SubmitArguments) -> Result<ExitCode> {
         print(&explain(&graph))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let submitting = async { SqlClient::connect(&arguments.url).await?.submit_plan(&json).await };
+    let login = arguments.login.login()?;
+    let submitting = async { SqlClient::connect(&arguments.url, login).await?.submit_plan(&json).await };
     let submitted = actix::System::new().block_on(submitting)?;
     submitted.warnings.iter().for_each(|warning| warn(warning));
     say(&format!("job {} runs; STOP JOB {} ends it", submitted.job, submitted.job));

@@ -1,6 +1,7 @@
 //! `tidemill worker`: one worker process. It finds its coordinator again when that has been gone.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ pub(super) struct WorkerArguments {
     /// How long it waits at SIGTERM or Ctrl-C until other workers have its tasks.
     #[arg(long, value_name = "DURATION", default_value = "1min", value_parser = duration)]
     leave_timeout: Duration,
+    /// The file with what the processes of the cluster show each other, if they have to.
+    #[arg(long, value_name = "FILE")]
+    cluster_secret: Option<PathBuf>,
     /// Let other machines reach it, though there is neither encryption nor authentication.
     #[arg(long)]
     insecure: bool,
@@ -51,6 +55,7 @@ pub(super) fn run(arguments: &WorkerArguments) -> Result<ExitCode> {
         },
         leave_limit: arguments.leave_timeout,
         scratch: config::scratch_folder(),
+        secret: arguments.cluster_secret.as_deref().map(config::cluster_secret).transpose()?,
     };
     Ok(exit_code(actix::System::new().block_on(worker::run(config))?))
 }

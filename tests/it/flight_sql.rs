@@ -377,13 +377,20 @@ fn python(program: &str) {
     let folder = Folder::new();
     let port = free_port();
     let server = serve(&folder, port);
+    python_with(program, &[&format!("grpc://127.0.0.1:{port}")], &folder);
+    server.signal("TERM");
+    server.output(PATIENCE).success();
+}
+
+/// Runs a Python program with these arguments to its end.
+#[track_caller]
+pub(crate) fn python_with(program: &str, arguments: &[&str], folder: &Folder) {
     // Where .ci/run installs the packages.
     let interpreter = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("adbc/bin/python");
     assert!(interpreter.exists(), "no {}: python3 -m venv and pip install, as .ci/run does", interpreter.display());
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(program);
     let mut command = Command::new(interpreter);
-    command.arg(program).arg(format!("grpc://127.0.0.1:{port}")).current_dir(folder.path(""));
-    let mut run = command.spawn().unwrap();
+    let mut run = command.arg(&program).args(arguments).current_dir(folder.path("")).spawn().unwrap();
     let ended = (0..2 * TRIES).find_map(|_| {
         thread::sleep(POLL);
         run.try_wait().unwrap()
@@ -392,9 +399,7 @@ fn python(program: &str) {
         run.kill().unwrap();
         panic!("the clients hang");
     };
-    server.signal("TERM");
-    let log = server.output(PATIENCE).success().stderr;
-    assert!(status.success(), "{log}");
+    assert!(status.success(), "{}", program.display());
 }
 
 #[test]

@@ -188,6 +188,7 @@ fn serves_as_a_worker() {
         without_coordinator: WithoutCoordinator::Ends,
         leave_limit: Duration::from_secs(1),
         scratch: std::env::temp_dir(),
+        secret: None,
     };
     let (_stays, leaving) = tokio::sync::watch::channel(false);
     actix::System::new().block_on(run_worker(config, leaving)).unwrap();
@@ -213,10 +214,12 @@ fn answer(folder: &Path, sql: &str, place: Where) -> std::result::Result<String,
         let mut processes: Vec<Child> = match place {
             Where::Here => {
                 let link = Arc::new(coordinator.clone());
-                let worker =
-                    WorkerHandle::start(WorkerConfig { slots: 2, bind: None, scratch: std::env::temp_dir() }, link)
-                        .await
-                        .unwrap();
+                let worker = WorkerHandle::start(
+                    WorkerConfig { slots: 2, bind: None, scratch: std::env::temp_dir(), secret: None },
+                    link,
+                )
+                .await
+                .unwrap();
                 let link = Arc::new(worker.clone());
                 let id = coordinator.add_worker(worker.data_address(), 2, link).await.unwrap();
                 worker.set_id(id);

@@ -44,4 +44,5 @@ mod storage;
 mod tidy;
 mod time;
 mod unnest;
+mod users;
 mod windows_and_joins;

@@ -5,13 +5,14 @@ use std::time::Duration;
 use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use bytes::Bytes;
+use tidemill_plans::cluster_secret::ClusterSecret;
 use tidemill_plans::codec;
 use tidemill_plans::error::chain;
 use tidemill_plans::protocol::{COORDINATOR_ACTION, CoordinatorLink, EventResponse, LinkError, Reply, WorkerEvent};
 use tonic::transport::Channel;
 
 use crate::error::Result;
-use crate::exchange::{flight_client, flight_endpoint};
+use crate::exchange::{flight_client, flight_endpoint, with_secret};
 use crate::results::RESULT_PATIENCE;
 
 /// How long the coordinator may take to answer an event.
@@ -22,34 +23,39 @@ const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct FlightCoordinatorLink {
     peer: String,
     client: FlightServiceClient<Channel>,
+    secret: Option<ClusterSecret>,
 }
 
 impl FlightCoordinatorLink {
     /// A link to the coordinator at `host:port`. Must be called inside a tokio runtime, which then
-    /// holds the connection.
-    pub fn new(address: &str) -> Result<Self> {
+    /// holds the connection. The coordinator is shown the cluster's secret, if there is one.
+    pub fn new(address: &str, secret: Option<ClusterSecret>) -> Result<Self> {
         let channel = flight_endpoint(address)?.connect_lazy();
-        Ok(Self { peer: format!("coordinator {address}"), client: flight_client(channel) })
+        Ok(Self { peer: format!("coordinator {address}"), client: flight_client(channel), secret })
     }
 }
 
 impl CoordinatorLink for FlightCoordinatorLink {
     fn send(&self, event: WorkerEvent) -> Reply<EventResponse> {
-        let client = self.client.clone();
+        let (client, secret) = (self.client.clone(), self.secret.clone());
         let peer = self.peer.clone();
         // A session may be slow to read its rows: that is back-pressure, not a fault.
         let limit = if matches!(event, WorkerEvent::ResultRows { .. }) { RESULT_PATIENCE } else { EVENT_TIMEOUT };
         Box::pin(async move {
-            let answer = tokio::time::timeout(limit, call(client, &event)).await;
+            let answer = tokio::time::timeout(limit, call(client, &event, secret.as_ref())).await;
             let answer = answer.unwrap_or_else(|_| Err(format!("no answer in {limit:?}")));
             answer.map_err(|reason| LinkError { peer, reason })
         })
     }
 }
 
-async fn call(mut client: FlightServiceClient<Channel>, event: &WorkerEvent) -> Result<EventResponse, String> {
+async fn call(
+    mut client: FlightServiceClient<Channel>,
+    event: &WorkerEvent,
+    secret: Option<&ClusterSecret>,
+) -> Result<EventResponse, String> {
     let body = Bytes::from(codec::encode(event).map_err(|error| chain(&error))?);
-    let action = Action { r#type: String::from(COORDINATOR_ACTION), body };
+    let action = with_secret(Action { r#type: String::from(COORDINATOR_ACTION), body }, secret);
     let mut results = client.do_action(action).await.map_err(|status| String::from(status.message()))?.into_inner();
     let result = results.message().await.map_err(|status| String::from(status.message()))?;
     let result = result.ok_or_else(|| String::from("an empty answer"))?;
@@ -65,11 +71,11 @@ mod tests {
     #[tokio::test]
     async fn a_coordinator_that_is_not_there_is_named() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let link = FlightCoordinatorLink::new(&free.to_string()).unwrap();
+        let link = FlightCoordinatorLink::new(&free.to_string(), None).unwrap();
         let task = TaskId { stage: StageId(0), subtask: 0 };
         let refused =
             link.send(WorkerEvent::TaskFinished { run: RunId::first(JobId(1)), task, state: None }).await.unwrap_err();
         assert_eq!(refused.peer, format!("coordinator {free}"));
-        assert!(FlightCoordinatorLink::new("not an address").is_err());
+        assert!(FlightCoordinatorLink::new("not an address", None).is_err());
     }
 }

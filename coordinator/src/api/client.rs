@@ -6,14 +6,18 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
-use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{Action, HandshakeRequest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use futures::stream;
 use tidemill_plans::PlanError;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
 use tidemill_plans::error::chain;
 use tidemill_plans::protocol::{EXECUTE_ACTION, ExecutePart, SUBMIT_PLAN_ACTION};
-use tonic::Streaming;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Streaming};
 
 use super::SubmittedPlan;
 use crate::error::{CoordinatorError, Result};
@@ -24,11 +28,25 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How often a connection without traffic is tried, and how long the answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// How long it may take to log in.
+const LOGIN_LIMIT: Duration = Duration::from_secs(30);
+
 /// A connection to a coordinator.
 #[derive(Debug, Clone)]
 pub struct SqlClient {
     url: String,
     client: FlightServiceClient<Channel>,
+    /// What says who uses it, if the coordinator has users.
+    authorization: Option<MetadataValue<Ascii>>,
+}
+
+/// Who uses a connection.
+#[derive(Clone)]
+pub struct Login {
+    /// The user.
+    pub user: String,
+    /// What only that one knows.
+    pub password: String,
 }
 
 /// What statements come to, piece by piece.
@@ -57,8 +75,16 @@ pub enum Answer {
 }
 
 impl SqlClient {
-    /// Connects to `grpc://host:port`.
-    pub async fn connect(url: &str) -> Result<Self> {
+    /// Connects to `grpc://host:port`, and logs in if the coordinator has users.
+    pub async fn connect(url: &str, login: Option<Login>) -> Result<Self> {
+        let mut client = Self::open(url).await?;
+        if let Some(login) = login {
+            client.log_in(&login).await?;
+        }
+        Ok(client)
+    }
+
+    async fn open(url: &str) -> Result<Self> {
         let failed = |reason: String| CoordinatorError::Remote { url: url.to_owned(), reason };
         let Some(address) = url.strip_prefix("grpc://").or_else(|| url.strip_prefix("http://")) else {
             return Err(failed(String::from("no such address is known; grpc://127.0.0.1:50051 is one")));
@@ -76,22 +102,42 @@ impl SqlClient {
         let client = FlightServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(Self { url: url.to_owned(), client })
+        Ok(Self { url: url.to_owned(), client, authorization: None })
+    }
+
+    /// Gets a token, which is what is shown from then on.
+    async fn log_in(&mut self, login: &Login) -> Result<()> {
+        let failed = |reason: String| CoordinatorError::Remote { url: self.url.clone(), reason };
+        let credentials = BASE64_STANDARD.encode(format!("{}:{}", login.user, login.password));
+        let basic = MetadataValue::try_from(format!("Basic {credentials}")).map_err(|error| failed(chain(&error)))?;
+        let mut request = Request::new(stream::iter([HandshakeRequest::default()]));
+        request.metadata_mut().insert("authorization", basic);
+        let answered = tokio::time::timeout(LOGIN_LIMIT, self.client.clone().handshake(request)).await;
+        let answered = answered.map_err(|_| failed(format!("no answer to the login within {LOGIN_LIMIT:?}")))?;
+        let answer = answered.map_err(|status| refused(&self.url, &status))?;
+        let token = answer.metadata().get("authorization").cloned();
+        self.authorization = Some(token.ok_or_else(|| failed(String::from("it has given no token")))?);
+        Ok(())
+    }
+
+    async fn act(&mut self, kind: &str, body: &str) -> Result<Streaming<arrow_flight::Result>> {
+        let mut action = Request::new(Action { r#type: kind.to_owned(), body: body.to_owned().into_bytes().into() });
+        if let Some(authorization) = &self.authorization {
+            action.metadata_mut().insert("authorization", authorization.clone());
+        }
+        let answered = self.client.do_action(action).await;
+        Ok(answered.map_err(|status| refused(&self.url, &status))?.into_inner())
     }
 
     /// Has statements executed; those in front of an error have taken effect.
     pub async fn execute(&mut self, sql: &str) -> Result<Answers> {
-        let action = Action { r#type: EXECUTE_ACTION.to_owned(), body: sql.to_owned().into_bytes().into() };
-        let answered = self.client.do_action(action).await;
-        let stream = answered.map_err(|status| refused(&self.url, &status))?.into_inner();
+        let stream = self.act(EXECUTE_ACTION, sql).await?;
         Ok(Answers { url: self.url.clone(), stream })
     }
 
     /// Has a plan run, a JSON document.
     pub async fn submit_plan(&mut self, json: &str) -> Result<SubmittedPlan> {
-        let action = Action { r#type: SUBMIT_PLAN_ACTION.to_owned(), body: json.to_owned().into_bytes().into() };
-        let answered = self.client.do_action(action).await;
-        let mut stream = answered.map_err(|status| refused(&self.url, &status))?.into_inner();
+        let mut stream = self.act(SUBMIT_PLAN_ACTION, json).await?;
         let answer = stream.message().await.map_err(|status| refused(&self.url, &status))?;
         let read = answer.as_ref().map(|answer| serde_json::from_slice(&answer.body));
         let wrong = |reason: String| CoordinatorError::Remote { url: self.url.clone(), reason };

@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use super::follow::{Taker, analyze, follow};
+use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
 use crate::session::{Analysis, Query, Reply, SharedScript, SqlSession};
 
@@ -31,14 +32,14 @@ impl Executor {
     }
 
     /// Begins to execute a text; what it comes to is received. A SELECT ends when nobody receives any more.
-    pub(super) fn execute(&self, text: String) -> mpsc::Receiver<Result<ExecutePart>> {
+    pub(super) fn execute(&self, text: String, who: Who) -> mpsc::Receiver<Result<ExecutePart>> {
         let (sender, receiver) = mpsc::channel(PARTS_MAX);
         let session = Arc::clone(&self.session);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         while running.try_join_next().is_some() {}
         running.spawn(async move {
             let parts = Parts(sender);
-            if let Err(error) = run(session, &text, &parts).await {
+            if let Err(error) = run(session, &text, who, &parts).await {
                 // Whoever is gone does not want to know.
                 let _ = parts.0.send(Err(error)).await;
             }
@@ -48,8 +49,8 @@ impl Executor {
 }
 
 /// Executes a text, with settings that end with it.
-async fn run(session: Arc<Mutex<SqlSession>>, text: &str, parts: &Parts) -> Result<()> {
-    let script = session.lock().await.read_apart(text).await?;
+async fn run(session: Arc<Mutex<SqlSession>>, text: &str, who: Who, parts: &Parts) -> Result<()> {
+    let script = session.lock().await.read_apart(text, who).await?;
     let mut script = SharedScript::new(session, script);
     while let Some(replies) = script.next().await? {
         if let Err(error) = parts.show_all(replies).await {

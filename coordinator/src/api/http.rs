@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tidemill_sql::document::PlanDocument;
@@ -29,7 +30,9 @@ pub async fn serve_http(coordinator: CoordinatorHandle, address: SocketAddr) -> 
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/plan.schema.json", get(plan_schema))
-        .with_state(coordinator);
+        .layer(from_fn_with_state(coordinator.clone(), authenticate))
+        .with_state(coordinator)
+        .into_make_service_with_connect_info::<SocketAddr>();
     let mut task = JoinSet::new();
     task.spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
@@ -37,6 +40,37 @@ pub async fn serve_http(coordinator: CoordinatorHandle, address: SocketAddr) -> 
         }
     });
     Ok((bound, ServerGuard { _task: task }))
+}
+
+/// What tells whoever asks that the process is there: it is asked by those who have no password.
+const FOR_EVERYBODY: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Lets users in, and nobody else if there are any. Handlers find out [`Who`](crate::access::Who) it is by the request's
+/// extension.
+async fn authenticate(
+    State(coordinator): State<CoordinatorHandle>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if FOR_EVERYBODY.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let shown = request.headers().get(header::AUTHORIZATION).and_then(|shown| shown.to_str().ok());
+    match coordinator.access().authenticate(shown, Some(address)).await {
+        Ok(who) => {
+            request.extensions_mut().insert(who);
+            next.run(request).await
+        }
+        Err(error @ CoordinatorError::Unauthenticated { .. }) => {
+            let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"tidemill\", Bearer")];
+            (StatusCode::UNAUTHORIZED, challenge, error.chain()).into_response()
+        }
+        Err(error @ CoordinatorError::TooManyTries { .. }) => {
+            (StatusCode::TOO_MANY_REQUESTS, error.chain()).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.chain()).into_response(),
+    }
 }
 
 /// The form of the plans that can be submitted.

@@ -9,7 +9,9 @@ mod http;
 mod plans;
 mod prometheus;
 
-pub use client::{Answer, Answers, SqlClient};
+pub use client::{Answer, Answers, Login, SqlClient};
 pub use flight::{Listener, ServerGuard, serve, serve_sql};
 pub use http::serve_http;
 pub use plans::SubmittedPlan;
+#[cfg(test)]
+pub(crate) use plans::submit;

@@ -126,7 +126,8 @@ impl QueryPlanner<'_> {
             Detail::View(query, info) => match self.builder.view_to_read(&object.name) {
                 Some(view) => self.view_as_it_is(&object.name, view, info),
                 None => {
-                    let mut planner = QueryPlanner::new(self.builder, self.catalog);
+                    let whole = self.catalog.whole();
+                    let mut planner = QueryPlanner::new(self.builder, &whole);
                     let plan = planner.plan(query)?;
                     planner.lower_to_stream(&plan, "a view")?
                 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use arrow_flight::FlightData;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use tidemill_plans::cluster_secret::{CLUSTER_SECRET_HEADER, ClusterSecret};
 use tidemill_plans::error::chain;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Streaming};
 use tracing::{debug, warn};
 
 use crate::error::{Result, WorkersError};
@@ -84,12 +85,28 @@ pub(crate) fn flight_client(channel: Channel) -> FlightServiceClient<Channel> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
+/// A request that shows the secret of the cluster, if it has one.
+pub(crate) fn with_secret<T>(message: T, secret: Option<&ClusterSecret>) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(Ok(secret)) = secret.map(|secret| secret.reveal().parse()) {
+        request.metadata_mut().insert(CLUSTER_SECRET_HEADER, secret);
+    }
+    request
+}
+
 /// Connects to the worker at `peer`.
-pub(super) async fn connect(peer: String, failures: Arc<dyn ExchangeFailures>) -> Result<Link> {
+pub(super) async fn connect(
+    peer: String,
+    secret: Option<ClusterSecret>,
+    failures: Arc<dyn ExchangeFailures>,
+) -> Result<Link> {
     let channel = flight_endpoint(&peer)?.connect().await.map_err(|error| connect_error(&peer, &error))?;
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     let frames = OutgoingLink::new(orders, peer.clone(), failures);
-    let replies = flight_client(channel).do_exchange(frames).await.map_err(|status| connect_error(&peer, &status))?;
+    let replies = flight_client(channel)
+        .do_exchange(with_secret(frames, secret.as_ref()))
+        .await
+        .map_err(|status| connect_error(&peer, &status))?;
     let reader = Handle::current().spawn(read_replies(replies.into_inner(), peer, commands.clone()));
     Ok(Link { commands, reader: reader.abort_handle() })
 }

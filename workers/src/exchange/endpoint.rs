@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use tidemill_engine::task::{Receiver, Sender, channel};
+use tidemill_plans::cluster_secret::ClusterSecret;
 use tidemill_plans::ids::{ChannelId, RunId};
 use tidemill_plans::protocol::WorkerLink;
 use tokio::net::TcpListener;
@@ -37,6 +38,7 @@ pub struct Exchange {
 struct Shared {
     runtime: Handle,
     address: Option<SocketAddr>,
+    secret: Option<ClusterSecret>,
     registry: Arc<Registry>,
     failures: Arc<dyn ExchangeFailures>,
     /// What answers the requests of the coordinator.
@@ -60,8 +62,13 @@ impl Drop for Shared {
 
 impl Exchange {
     /// Starts an exchange whose connections live on `runtime`. Without an address it can send to other
-    /// workers, but not receive from them.
-    pub async fn start(runtime: Handle, bind: Option<SocketAddr>, failures: Arc<dyn ExchangeFailures>) -> Result<Self> {
+    /// workers, but not receive from them. With a secret, it is shown to them, and they have to show it.
+    pub async fn start(
+        runtime: Handle,
+        bind: Option<SocketAddr>,
+        secret: Option<ClusterSecret>,
+        failures: Arc<dyn ExchangeFailures>,
+    ) -> Result<Self> {
         let registry = Arc::new(Registry::default());
         let requests = Arc::new(OnceLock::new());
         let closing = watch::Sender::new(false);
@@ -71,6 +78,7 @@ impl Exchange {
             let listener = listen(&runtime, bind).await?;
             address = Some(listener.local_addr().map_err(|source| WorkersError::Bind { address: bind, source })?);
             let service = FlightServer {
+                secret: secret.clone(),
                 registry: Arc::clone(&registry),
                 failures: Arc::clone(&failures),
                 requests: Arc::clone(&requests),
@@ -81,6 +89,7 @@ impl Exchange {
         let shared = Shared {
             runtime,
             address,
+            secret,
             registry,
             failures,
             requests,
@@ -166,8 +175,8 @@ impl Exchange {
         if self.link(peer).is_some() {
             return Ok(());
         }
-        let failures = Arc::clone(&self.shared.failures);
-        let connecting = self.shared.runtime.spawn(connect(String::from(peer), failures));
+        let (failures, secret) = (Arc::clone(&self.shared.failures), self.shared.secret.clone());
+        let connecting = self.shared.runtime.spawn(connect(String::from(peer), secret, failures));
         let link = connecting.await.map_err(|error| connect_error(peer, &error))??;
         self.keep(peer, link);
         Ok(())

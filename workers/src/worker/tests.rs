@@ -36,10 +36,12 @@ impl CoordinatorLink for Listener {
 
 async fn start(bind: Option<SocketAddr>) -> (WorkerHandle, mpsc::UnboundedReceiver<WorkerEvent>) {
     let (sender, events) = mpsc::unbounded_channel();
-    let worker =
-        WorkerHandle::start(WorkerConfig { slots: 2, bind, scratch: std::env::temp_dir() }, Arc::new(Listener(sender)))
-            .await
-            .unwrap();
+    let worker = WorkerHandle::start(
+        WorkerConfig { slots: 2, bind, scratch: std::env::temp_dir(), secret: None },
+        Arc::new(Listener(sender)),
+    )
+    .await
+    .unwrap();
     (worker, events)
 }
 
@@ -123,7 +125,8 @@ fn a_worker_with_an_id_sends_heartbeats_and_stops_on_request() {
 fn an_address_in_use_is_named() {
     System::new().block_on(async {
         let (worker, _events) = start(Some(SocketAddr::from(([127, 0, 0, 1], 0)))).await;
-        let config = WorkerConfig { slots: 1, bind: worker.bound_address(), scratch: std::env::temp_dir() };
+        let config =
+            WorkerConfig { slots: 1, bind: worker.bound_address(), scratch: std::env::temp_dir(), secret: None };
         let (sender, _events) = mpsc::unbounded_channel();
         let error = WorkerHandle::start(config, Arc::new(Listener(sender))).await.err().unwrap();
         assert!(error.to_string().contains(&worker.bound_address().unwrap().to_string()), "{error}");
@@ -133,7 +136,7 @@ fn an_address_in_use_is_named() {
 #[tokio::test]
 async fn a_worker_needs_an_actix_system() {
     let (sender, _events) = mpsc::unbounded_channel();
-    let config = WorkerConfig { slots: 1, bind: None, scratch: std::env::temp_dir() };
+    let config = WorkerConfig { slots: 1, bind: None, scratch: std::env::temp_dir(), secret: None };
     let refused = WorkerHandle::start(config, Arc::new(Listener(sender))).await.err().unwrap();
     assert!(matches!(refused, WorkersError::NoSystem));
 }
@@ -202,8 +205,12 @@ struct Pair {
 impl Pair {
     async fn start() -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let config =
-            WorkerConfig { slots: 1, bind: Some(SocketAddr::from(([127, 0, 0, 1], 0))), scratch: std::env::temp_dir() };
+        let config = WorkerConfig {
+            slots: 1,
+            bind: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            scratch: std::env::temp_dir(),
+            secret: None,
+        };
         let start = || WorkerHandle::start(config.clone(), Arc::new(Listener(sender.clone())));
         let workers = [start().await.unwrap(), start().await.unwrap()];
         for (index, worker) in workers.iter().enumerate() {

@@ -32,7 +32,7 @@ use super::{FlightSql, catalog, flight_info, known, sql_info, stream as rows, un
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 const SET_SESSION_OPTIONS: &str = "SetSessionOptions";
 const GET_SESSION_OPTIONS: &str = "GetSessionOptions";
-const CLOSE_SESSION: &str = "CloseSession";
+pub(in super::super) const CLOSE_SESSION: &str = "CloseSession";
 
 /// The actions that are served here, and what each does.
 pub(in super::super) const ACTIONS: &[(&str, &str)] = &[
@@ -42,7 +42,7 @@ pub(in super::super) const ACTIONS: &[(&str, &str)] = &[
     (CANCEL_FLIGHT_INFO, "Ends a statement."),
     (SET_SESSION_OPTIONS, "Sets settings of the session that the client's cookie names."),
     (GET_SESSION_OPTIONS, "Tells the settings of the session."),
-    (CLOSE_SESSION, "Forgets the settings of the session."),
+    (CLOSE_SESSION, "Forgets the settings of the session, and has the token that comes with it hold no more."),
 ];
 
 const NO_TRANSACTIONS: &str = "transactions are not supported: each statement takes effect by itself, and what jobs \
@@ -117,14 +117,15 @@ impl FlightSqlService for FlightSql {
         request: Request<FlightDescriptor>,
     ) -> Info {
         let client = client_of(&request)?;
-        let texts = self.prepared(&query.prepared_statement_handle)?.bound();
+        let texts = self.prepared(&query.prepared_statement_handle, &client)?.bound();
         let texts = texts.map_err(|error| super::to_status(&error))?;
         Ok(Response::new(self.execute(texts, &client, request.into_inner()).await?))
     }
 
-    async fn do_get_statement(&self, ticket: TicketStatementQuery, _: Request<Ticket>) -> Data {
-        let pending = self.pending(&ticket.statement_handle)?;
-        Ok(Response::new(self.statements.fetch(pending)))
+    async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Data {
+        let client = client_of(&request)?;
+        let pending = self.pending(&ticket.statement_handle, &client)?;
+        Ok(Response::new(self.statements.fetch(pending, client.who())))
     }
 
     async fn do_put_statement_update(
@@ -148,9 +149,10 @@ impl FlightSqlService for FlightSql {
     async fn do_action_close_prepared_statement(
         &self,
         query: ActionClosePreparedStatementRequest,
-        _: Request<Action>,
+        request: Request<Action>,
     ) -> Result<(), Status> {
-        known(&query.prepared_statement_handle).and_then(|handle| self.prepared.remove(handle));
+        let client = client_of(&request)?;
+        known(&query.prepared_statement_handle).and_then(|handle| self.prepared.remove(client.owner(), handle));
         Ok(())
     }
 
@@ -159,11 +161,11 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementQuery,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
-        let handle = query.prepared_statement_handle;
-        let prepared = self.prepared(&handle)?;
+        let (handle, client) = (query.prepared_statement_handle, client_of(&request)?);
+        let prepared = self.prepared(&handle, &client)?;
         let values = receive(request.into_inner()).await?;
         if let Some(known) = known(&handle) {
-            self.prepared.put(known, Prepared { values, ..prepared });
+            self.prepared.put(client.owner(), known, Prepared { values, ..prepared });
         }
         Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) })
     }
@@ -174,7 +176,7 @@ impl FlightSqlService for FlightSql {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
         let client = client_of(&request)?;
-        let mut prepared = self.prepared(&query.prepared_statement_handle)?;
+        let mut prepared = self.prepared(&query.prepared_statement_handle, &client)?;
         // The values come with the request, or have come before it.
         if let Some(values) = receive(request.into_inner()).await? {
             prepared.values = Some(values);
@@ -202,8 +204,8 @@ impl FlightSqlService for FlightSql {
         info!(CommandGetTables, query, request)
     }
 
-    async fn do_get_tables(&self, query: CommandGetTables, _: Request<Ticket>) -> Data {
-        let tables = self.statements.session.lock().await.tables();
+    async fn do_get_tables(&self, query: CommandGetTables, request: Request<Ticket>) -> Data {
+        let tables = self.tables(&client_of(&request)?).await?;
         answered(catalog::tables(query, &tables))
     }
 
@@ -247,8 +249,8 @@ impl FlightSqlService for FlightSql {
         info!(CommandGetPrimaryKeys, query, request)
     }
 
-    async fn do_get_primary_keys(&self, query: CommandGetPrimaryKeys, _: Request<Ticket>) -> Data {
-        let tables = self.statements.session.lock().await.tables();
+    async fn do_get_primary_keys(&self, query: CommandGetPrimaryKeys, request: Request<Ticket>) -> Data {
+        let tables = self.tables(&client_of(&request)?).await?;
         answered(catalog::primary_keys(&query, &tables))
     }
 
@@ -291,11 +293,12 @@ impl FlightSqlService for FlightSql {
     async fn do_action_cancel_query(
         &self,
         query: ActionCancelQueryRequest,
-        _: Request<Action>,
+        request: Request<Action>,
     ) -> Result<ActionCancelQueryResult, Status> {
+        let client = client_of(&request)?;
         let info = FlightInfo::decode(query.info).map_err(|error| undecodable(&error))?;
         // The two actions count alike.
-        Ok(ActionCancelQueryResult { result: self.cancel(&info).await? as i32 })
+        Ok(ActionCancelQueryResult { result: self.cancel(&info, &client).await? as i32 })
     }
 
     async fn do_action_fallback(
@@ -305,7 +308,7 @@ impl FlightSqlService for FlightSql {
         let client = client_of(&request)?;
         let Action { r#type: kind, body } = request.into_inner();
         let result = match kind.as_str() {
-            CANCEL_FLIGHT_INFO => self.cancel_flight_info(&body).await?,
+            CANCEL_FLIGHT_INFO => self.cancel_flight_info(&body, &client).await?,
             SET_SESSION_OPTIONS => set_options(&body, &client)?,
             GET_SESSION_OPTIONS => get_options(&client)?,
             CLOSE_SESSION => {
