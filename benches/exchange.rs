@@ -23,7 +23,7 @@ impl ExchangeFailures for NoFailures {
 
 async fn connect(runtime: &Runtime) -> (Exchange, Exchange, Sender, Receiver) {
     let loopback = "127.0.0.1:0".parse().ok();
-    let start = |bind| Exchange::start(runtime.handle().clone(), bind, None, Arc::new(NoFailures));
+    let start = |bind| Exchange::start(runtime.handle().clone(), bind, None, None, Arc::new(NoFailures));
     let receiving = start(loopback).await.expect("loopback has a free port");
     let sending = start(None).await.expect("nothing is bound");
     let id = ChannelId { run: RunId::first(JobId(1)), edge: 0, from: 0, to: 0 };

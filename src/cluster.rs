@@ -153,7 +153,8 @@ pub async fn add_worker(
     bind: Option<SocketAddr>,
     tls: Option<Tls>,
 ) -> Result<()> {
-    let config = WorkerConfig { slots, bind, tls, scratch: config::scratch_folder() };
+    let secret = coordinator.access().cluster_secret();
+    let config = WorkerConfig { slots, bind, tls, scratch: config::scratch_folder(), secret };
     let worker = WorkerHandle::start(config, Arc::new(coordinator.clone())).await?;
     let id = coordinator.add_worker(worker.data_address(), slots, Arc::new(worker.clone())).await?;
     worker.set_id(id);

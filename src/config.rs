@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tidemill_net::Tls;
+use tidemill_plans::cluster_secret::{CLUSTER_SECRET_BYTES_MIN, ClusterSecret};
 
 use crate::error::{Result, TidemillError};
 
@@ -41,6 +42,20 @@ pub fn read_script(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|source| TidemillError::ReadFile { path: path.to_path_buf(), source })
 }
 
+/// The password in a file, without the end of its line; without a file, that of the environment.
+pub fn password(file: Option<&Path>) -> Result<Option<String>> {
+    match file {
+        Some(path) => Ok(Some(read_script(path)?.trim_end_matches(['\r', '\n']).to_owned())),
+        None => Ok(std::env::var("TIDEMILL_PASSWORD").ok()),
+    }
+}
+
+/// The secret of a cluster, in a file.
+pub fn cluster_secret(path: &Path) -> Result<ClusterSecret> {
+    let wrong = || TidemillError::ClusterSecret { path: path.to_path_buf(), bytes_min: CLUSTER_SECRET_BYTES_MIN };
+    ClusterSecret::new(&read_script(path)?).ok_or_else(wrong)
+}
+
 /// A path that means the same to processes that run elsewhere.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|source| TidemillError::ReadFile { path: path.to_path_buf(), source })
@@ -59,10 +74,11 @@ impl Protection {
     /// Nothing does.
     pub const NONE: Self = Self { is_encrypted: false, is_authenticated: false };
 
-    /// TLS, if there is any. It tells who comes if it asks for certificates.
+    /// TLS, if there is any, which tells who comes if it asks for certificates; or passwords and secrets do.
     #[must_use]
-    pub fn by(tls: Option<&Tls>) -> Self {
-        Self { is_encrypted: tls.is_some(), is_authenticated: tls.is_some_and(Tls::asks_for_certificates) }
+    pub fn by(tls: Option<&Tls>, asks_for_secrets: bool) -> Self {
+        let is_authenticated = asks_for_secrets || tls.is_some_and(Tls::asks_for_certificates);
+        Self { is_encrypted: tls.is_some(), is_authenticated }
     }
 
     /// What is missing for other machines, and what would give it.
@@ -71,12 +87,12 @@ impl Protection {
             (true, true) => None,
             (true, false) => Some(
                 "there is no authentication, for TLS alone lets everybody in: --tls-client-ca lets those in who show a \
-                 certificate",
+                 certificate, users (--init-user) or a worker's --cluster-secret those who know it",
             ),
             (false, true) => Some("there is no encryption: --tls-cert and --tls-key turn it on"),
             (false, false) => Some(
                 "there is neither encryption nor authentication: --tls-cert and --tls-key turn the first on, and \
-                 --tls-client-ca has clients show a certificate",
+                 --tls-client-ca, users (--init-user) or a worker's --cluster-secret the second",
             ),
         }
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidemill_coordinator::access::AccessConfig;
 use tidemill_coordinator::api;
 use tidemill_coordinator::session::SqlSession;
 use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle, Limits};
@@ -12,6 +13,7 @@ use tidemill_net::{Connector, Door, Protocol, Tls};
 use tidemill_plans::settings::Settings;
 
 use crate::cluster::{self, LOOPBACK};
+use crate::config::{self, Protection};
 use crate::error::Result;
 use crate::interrupts::Interrupts;
 use crate::say::{say, warn};
@@ -26,14 +28,28 @@ pub struct Coordinator {
     pub http: Option<SocketAddr>,
     /// TLS of both, and towards workers.
     pub tls: Option<Tls>,
+    /// Whether other machines may reach both, though encryption or authentication is missing.
+    pub insecure: bool,
     /// How many connections each of them has at a time.
     pub connections_max: usize,
     /// How much it takes on.
     pub limits: Limits,
     /// How long a worker may be silent.
     pub heartbeat_timeout: Duration,
+    /// How users are told apart.
+    pub access: AccessConfig,
+    /// Who is to be there before anybody can come.
+    pub first_user: Option<FirstUser>,
     /// The slots of a worker in this process, if there is to be one.
     pub slots: Option<u32>,
+}
+
+/// A superuser who is made if nobody of this name is there.
+pub struct FirstUser {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: String,
 }
 
 /// Runs the coordinator until a signal ends it, within an actix system. Its jobs and objects are kept if there is a
@@ -46,8 +62,19 @@ pub async fn run(config: Coordinator) -> Result<()> {
         heartbeat_limit: config.heartbeat_timeout,
         connector: Connector::new(config.tls.clone()),
         limits: config.limits,
+        access: config.access,
         ..CoordinatorConfig::default()
     })?;
+    if let Some(FirstUser { name, password }) = config.first_user
+        && !coordinator.access().init_user(&name, &password).await?
+    {
+        say(&format!("user {name} is there already, and stays as it is"));
+    }
+    // Whether there are users is in the metadata.
+    let protection = Protection::by(config.tls.as_ref(), coordinator.access().is_on());
+    for address in [Some(config.bind), config.http].into_iter().flatten() {
+        config::check_bind(address, protection, config.insecure)?;
+    }
     let connections_max = config.connections_max;
     let door = |protocol| Door { connections_max, ..Door::new(protocol, config.tls.clone()) };
     let listener = api::bind(config.bind, door(Protocol::Http2)).await?;

@@ -55,6 +55,20 @@ pub enum TidemillError {
     /// A process that cannot be started.
     #[error("cannot start a worker process")]
     Spawn(#[source] io::Error),
+    /// A user without a password.
+    #[error("no password for {user}: put it into the environment as TIDEMILL_PASSWORD, or into a --password-file")]
+    NoPassword {
+        /// The user.
+        user: String,
+    },
+    /// A file that has no secret of a cluster.
+    #[error("{} has no secret of a cluster: it has {bytes_min} printable characters or more, and no spaces", path.display())]
+    ClusterSecret {
+        /// The file.
+        path: PathBuf,
+        /// How long it has to be.
+        bytes_min: usize,
+    },
     /// An endpoint is to be reached from other machines.
     #[error(
         "{address} can be reached from other machines, and {missing}; 127.0.0.1 is possible, and --insecure, if nobody \

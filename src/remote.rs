@@ -2,16 +2,16 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use tidemill_coordinator::api::{Answer, SqlClient};
+use tidemill_coordinator::api::{Answer, Login, SqlClient};
 use tidemill_net::Connector;
 
 use crate::error::Result;
 use crate::output::{self, Format, LiveRows};
 use crate::say::say;
 
-/// Has the coordinator at `url` execute statements, and prints what they come to.
-pub async fn execute(url: &str, connector: &Connector, sql: &str, format: Format) -> Result<()> {
-    let mut answers = SqlClient::connect(url, connector).await?.execute(sql).await?;
+/// Has the coordinator at `url` execute statements for a user, if it has users, and prints what they come to.
+pub async fn execute(url: &str, connector: &Connector, login: Option<Login>, sql: &str, format: Format) -> Result<()> {
+    let mut answers = SqlClient::connect(url, connector, login).await?.execute(sql).await?;
     let mut printed = Printed::Nothing;
     while let Some(answer) = answers.next().await? {
         printed = match (answer, printed) {

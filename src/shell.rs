@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tidemill_coordinator::api::Login;
 use tidemill_coordinator::session::SqlSession;
 use tidemill_engine::clock;
 use tidemill_net::Connector;
@@ -70,6 +71,8 @@ pub enum Place {
         url: String,
         /// What connects to it.
         connector: Connector,
+        /// Who uses it.
+        login: Option<Login>,
         /// The settings before the first statement that are not the server's.
         settings: Vec<(String, String)>,
     },
@@ -79,8 +82,8 @@ pub enum Place {
 pub async fn run(shell: Shell) -> Result<End> {
     let interrupts = Interrupts::listen()?;
     match shell.place {
-        Place::Server { url, connector, settings } => {
-            let server = Server::connect(&url, &connector, &settings).await?;
+        Place::Server { url, connector, login, settings } => {
+            let server = Server::connect(&url, &connector, login, &settings).await?;
             Prompt::new(Backend::Server(Box::new(server)), shell.format, interrupts)?.read_and_run().await
         }
         Place::Embedded { settings, workers, data_dir, http } => {

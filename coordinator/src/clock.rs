@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Time that never goes back. Tests pass one that stands still until they move it.
 pub trait Clock: fmt::Debug + Send + Sync {
     /// Time since a fixed moment of the clock's own choice.
     fn now(&self) -> Duration;
+
+    /// Time since 1970 as the calendar has it, for what people say and read. It may go back.
+    fn calendar(&self) -> Duration;
 }
 
 /// The machine's monotonic clock.
@@ -29,5 +32,10 @@ impl SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that others are told to use")]
+    fn calendar(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 }

@@ -58,11 +58,12 @@ pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> R
     let mut jobs: Vec<(JobStatement, usize)> = Vec::new();
     for statement in parse_script(script)? {
         match session.execute(&statement)? {
-            // A script's session refuses statements about jobs.
+            // A script's session refuses statements about jobs, and about users.
             Outcome::Done(_)
             | Outcome::Created { .. }
             | Outcome::Dropped { .. }
             | Outcome::JobCommand(_)
+            | Outcome::Access(_)
             | Outcome::Migration { .. } => {}
             Outcome::Rows(rows) => outputs.push(Output::Rows(rows)),
             Outcome::Job(job) => jobs.push((*job, outputs.len())),

@@ -122,6 +122,39 @@ pub enum CoordinatorError {
         /// The cause, with its chain.
         message: String,
     },
+    /// Nobody knows who sends a request, or whether it is who it says it is.
+    #[error("not logged in: {reason}")]
+    Unauthenticated {
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// Somebody has failed to log in too often to be tried again at once.
+    #[error("too many tries to log in have failed; try again in {} s", wait.as_secs().max(1))]
+    TooManyTries {
+        /// How long it takes.
+        wait: Duration,
+    },
+    /// The file of the key that secrets are sealed with is not what it should be.
+    #[error("the key of the secrets, {}: {reason}", path.display())]
+    SecretKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what would work.
+        reason: String,
+    },
+    /// The audit log cannot be read.
+    #[error("cannot read the audit log")]
+    Audit {
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Somebody may not do something.
+    #[error("permission denied: {message}")]
+    Denied {
+        /// What, and who may.
+        message: String,
+    },
     /// A client does not want the rows of a statement any more.
     #[error("the statement was cancelled")]
     Cancelled,
@@ -285,6 +318,10 @@ impl CoordinatorError {
             | Self::Pushed { .. }
             | Self::Model { .. }
             | Self::LogFull { .. }
+            | Self::Unauthenticated { .. }
+            | Self::TooManyTries { .. }
+            | Self::Denied { .. }
+            | Self::SecretKey { .. }
             | Self::Savepoint(_)
             // Whoever is fenced off stays so, and trying again finds no other checkpoints.
             | Self::Fenced { .. }
@@ -306,6 +343,7 @@ impl CoordinatorError {
             | Self::Folder { .. }
             | Self::Remote { .. }
             | Self::TooMany { .. }
+            | Self::Audit { .. }
             | Self::ShutDown => ErrorDomain::External,
             Self::NoSystem | Self::Plan(_) | Self::Lost { .. } => ErrorDomain::Internal,
         }

@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::access::{Access, AccessConfig, SecretLink};
 use crate::actor::Coordinator;
 use crate::actor::messages::{
     AddWorker, CountViewInstances, ForgetViews, Heartbeat, InterruptJob, JobChannels, JobEvent, KeepJobs, LeaveWorker,
@@ -70,6 +71,8 @@ pub struct CoordinatorConfig {
     pub connector: Connector,
     /// How much it takes on.
     pub limits: Limits,
+    /// How users are told apart, if there are any.
+    pub access: AccessConfig,
 }
 
 impl Default for CoordinatorConfig {
@@ -80,6 +83,7 @@ impl Default for CoordinatorConfig {
             heartbeat_limit: HEARTBEAT_LIMIT,
             connector: Connector::default(),
             limits: Limits::default(),
+            access: AccessConfig::default(),
         }
     }
 }
@@ -96,6 +100,7 @@ pub struct CoordinatorHandle {
     heartbeat_limit: Duration,
     connector: Connector,
     limits: Limits,
+    access: Arc<Access>,
 }
 
 impl CoordinatorHandle {
@@ -124,6 +129,9 @@ impl CoordinatorHandle {
         let (metadata, metadata_task) = MetadataHandle::new(Box::new(store));
         let mut tasks = JoinSet::new();
         tasks.spawn(metadata_task);
+        let access =
+            Access::open(config.access, config.data_dir.as_deref(), metadata.clone(), Arc::clone(&config.clock));
+        let access = Arc::new(access.await?);
         let pushed = PushedLogs::new(config.data_dir.as_ref().map(|folder| folder.join("pushed")));
         let place = CheckpointPlace {
             default: config.data_dir.as_ref().map(|folder| folder.join("checkpoints")),
@@ -144,6 +152,7 @@ impl CoordinatorHandle {
             heartbeat_limit,
             connector,
             limits,
+            access,
         })
     }
 
@@ -152,9 +161,16 @@ impl CoordinatorHandle {
         self.limits
     }
 
+    /// The users, and what they may do.
+    #[must_use]
+    pub fn access(&self) -> &Arc<Access> {
+        &self.access
+    }
+
     /// Takes in a worker of this process.
     pub async fn add_worker(&self, data_address: String, slots: u32, link: Arc<dyn WorkerLink>) -> Result<WorkerId> {
         let id = self.metadata.next_worker().await?;
+        let link = Arc::new(SecretLink::new(Arc::clone(&self.access), link));
         self.ask(AddWorker { id, data_address, slots, link, origin: Origin::Embedded }).await?;
         Ok(id)
     }
@@ -220,7 +236,10 @@ impl CoordinatorHandle {
             return Err(CoordinatorError::NoCheckpoints { job: run.job, what: "beginning from a savepoint" });
         }
         let (mut restore, mut record) = (None, None);
-        let (names, created) = objects.map_or((None, Vec::new()), |objects| (Some(objects.all), objects.created));
+        let (names, created, owner) = objects.map_or((None, Vec::new(), None), |objects| {
+            let JobObjects { all, created, owner } = objects;
+            (Some(all), created, owner)
+        });
         if let Some(checkpoints) = checkpoints.clone() {
             let storage = Storage::open(&checkpoints)?;
             let mut beginning = Manifest::beginning(run);
@@ -237,11 +256,13 @@ impl CoordinatorHandle {
         let new: Vec<String> = created.iter().map(|entry| entry.name.clone()).collect();
         let is_recorded = record.is_some() || !created.is_empty();
         if is_recorded {
-            self.metadata.create(record, created).await?;
+            self.metadata.create(record, created, owner).await?;
+            self.access.reload().await?;
         }
         let started = self.start_job(Submit { run, graph, settings, checkpoints: checkpoints.clone(), restore }).await;
         if started.is_err() && is_recorded {
             self.metadata.take_back(run.job, new).await?;
+            self.access.reload().await?;
             if let Some(checkpoints) = checkpoints {
                 checkpoints::clear(&Storage::open(&checkpoints)?, run.job).await?;
             }
@@ -386,14 +407,17 @@ impl CoordinatorHandle {
         self.ask(ForgetViews(job)).await
     }
 
-    /// Records a created object, instead of one with the same name.
-    pub async fn record_object(&self, entry: CatalogEntry) -> Result<()> {
-        self.metadata.create(None, vec![entry]).await
+    /// Records a created object and its owner, instead of one with the same name.
+    pub async fn record_object(&self, entry: CatalogEntry, owner: Option<String>) -> Result<()> {
+        self.metadata.create(None, vec![entry], owner).await?;
+        self.access.reload().await
     }
 
-    /// Removes an object; says whether there was one. Its jobs do not work for it any more.
+    /// Removes an object; says whether there was one. Its jobs do not work for it any more, and nobody owns it.
     pub async fn remove_object(&self, name: &str) -> Result<bool> {
-        self.metadata.remove_object(name.to_owned()).await
+        let was_there = self.metadata.remove_object(name.to_owned()).await?;
+        self.access.reload().await?;
+        Ok(was_there)
     }
 
     /// The objects in the order in which they were created.
@@ -474,7 +498,7 @@ impl CoordinatorHandle {
                 self.ask(JobEvent(run, Event::TaskFinished { task, state })).await?;
             }
             WorkerEvent::TaskFailed { run, task, domain, message } => {
-                let cause = JobFailure { domain, message };
+                let cause = JobFailure { domain, message: self.access.redact(&message) };
                 self.ask(JobEvent(run, Event::TaskFailed { task, cause })).await?;
             }
             WorkerEvent::BarrierPassed { run, task, epoch, state, alignment_us } => {
@@ -483,7 +507,7 @@ impl CoordinatorHandle {
                 self.ask(JobEvent(run, Event::BarrierPassed { task, epoch, state })).await?;
             }
             WorkerEvent::CheckpointFailed { run, task, epoch, message } => {
-                let cause = JobFailure::external(format!("{task}: {message}"));
+                let cause = JobFailure::external(format!("{task}: {}", self.access.redact(&message)));
                 self.ask(JobEvent(run, Event::CheckpointFailed { epoch, cause })).await?;
             }
             WorkerEvent::ResultRows { job, operator, ipc } => return self.deliver(job, operator, ipc).await,
@@ -492,7 +516,9 @@ impl CoordinatorHandle {
     }
 
     async fn register(&self, data_address: String, slots: u32) -> Result<EventResponse> {
-        let link = Arc::new(FlightWorkerLink::connect(&data_address, &self.connector).await?);
+        let secret = self.access.cluster_secret();
+        let link = Arc::new(FlightWorkerLink::connect(&data_address, &self.connector, secret).await?);
+        let link = Arc::new(SecretLink::new(Arc::clone(&self.access), link));
         let worker = self.metadata.next_worker().await?;
         self.ask(AddWorker { id: worker, data_address, slots, link, origin: Origin::Remote }).await?;
         let cluster = self.checkpoints.cluster.clone();
@@ -539,6 +565,8 @@ pub(crate) struct JobObjects {
     pub(crate) all: BTreeSet<String>,
     /// Those that are created with it, and others that are made of them, in this order.
     pub(crate) created: Vec<CatalogEntry>,
+    /// Whose the created ones are.
+    pub(crate) owner: Option<String>,
 }
 
 /// A job that the metadata have.

@@ -3,8 +3,9 @@
 //! [`CoordinatorHandle`] is the way in: it compiles scripts and runs jobs. Behind it, pure parts decide —
 //! [`job`] (the life of a job), [`scheduler`] (who runs what), [`cluster::Membership`] (who is there) —
 //! and the actor in `actor.rs` carries out what they say. [`meta`] is the durable store; [`catalog`] and [`registry`] are what is
-//! kept in it. [`api`] is the network endpoint.
+//! kept in it. [`access`] says who may do what. [`api`] is the network endpoint.
 
+pub mod access;
 mod actor;
 pub mod api;
 pub mod catalog;

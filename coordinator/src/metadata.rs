@@ -11,6 +11,7 @@ use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{JobId, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::access::roles;
 use crate::catalog;
 use crate::error::{CoordinatorError, Result};
 use crate::job::record::{self, JobRecord};
@@ -34,7 +35,7 @@ enum Request {
     NextJob(Answer<JobId>),
     NextWorker(Answer<WorkerId>),
     /// A job, and the objects that are created with it.
-    Create(Option<Box<JobRecord>>, Vec<CatalogEntry>, Answer<()>),
+    Create(Option<Box<JobRecord>>, Vec<CatalogEntry>, Option<String>, Answer<()>),
     /// Both are gone, for the job could not be started.
     TakeBack(JobId, Vec<String>, Answer<()>),
     ChangeGraph(JobId, Box<DataflowGraph>, Answer<()>),
@@ -50,6 +51,9 @@ enum Request {
     Models(Answer<Vec<ModelVersion>>),
     Versions(String, Answer<Vec<ModelVersion>>),
     Version(String, i64, Answer<Option<ModelVersion>>),
+    /// Keys and values that others know the meaning of.
+    Scan(&'static str, Answer<Vec<(Vec<u8>, Vec<u8>)>>),
+    Commit(Vec<MetaChange>, Answer<()>),
     Close(Answer<()>),
 }
 
@@ -87,10 +91,15 @@ impl MetadataHandle {
         self.call(Request::NextWorker).await
     }
 
-    /// Records objects, and keeps the job that works for them, so that a later coordinator can go on with it: both or
-    /// none.
-    pub(crate) async fn create(&self, record: Option<JobRecord>, objects: Vec<CatalogEntry>) -> Result<()> {
-        self.call(|answer| Request::Create(record.map(Box::new), objects, answer)).await
+    /// Records objects and their owner, and keeps the job that works for them, so that a later coordinator can go on
+    /// with it: all of it or nothing.
+    pub(crate) async fn create(
+        &self,
+        record: Option<JobRecord>,
+        objects: Vec<CatalogEntry>,
+        owner: Option<String>,
+    ) -> Result<()> {
+        self.call(|answer| Request::Create(record.map(Box::new), objects, owner, answer)).await
     }
 
     /// Forgets a job that could not be started, and the objects that were recorded with it.
@@ -154,6 +163,16 @@ impl MetadataHandle {
         self.call(|answer| Request::Version(model, version, answer)).await
     }
 
+    /// All keys that begin with a prefix, with their values.
+    pub(crate) async fn scan(&self, prefix: &'static str) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.call(|answer| Request::Scan(prefix, answer)).await
+    }
+
+    /// Makes all of these changes, or none.
+    pub(crate) async fn commit(&self, changes: Vec<MetaChange>) -> Result<()> {
+        self.call(|answer| Request::Commit(changes, answer)).await
+    }
+
     /// Answers what came before, then drops the store; what it holds is flushed by then.
     pub(crate) async fn close(&self) -> Result<()> {
         self.call(Request::Close).await
@@ -176,8 +195,8 @@ async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Reque
             Request::NextWorker(answer) => {
                 drop(answer.send(next(store.as_mut(), LAST_WORKER).await.map(WorkerId)));
             }
-            Request::Create(job, objects, answer) => {
-                let changes = create(store.as_ref(), job.as_deref(), &objects);
+            Request::Create(job, objects, owner, answer) => {
+                let changes = create(store.as_ref(), job.as_deref(), &objects, owner.as_deref());
                 drop(answer.send(commit(store.as_mut(), changes).await));
             }
             Request::TakeBack(job, objects, answer) => {
@@ -208,6 +227,10 @@ async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Reque
             Request::Version(model, version, answer) => {
                 drop(answer.send(registry::get(store.as_ref(), &model, version)));
             }
+            Request::Scan(prefix, answer) => drop(answer.send(store.scan(prefix.as_bytes()))),
+            Request::Commit(changes, answer) => {
+                drop(answer.send(commit(store.as_mut(), Ok(changes)).await));
+            }
             Request::Close(answer) => {
                 drop(store);
                 drop(answer.send(Ok(())));
@@ -222,8 +245,16 @@ async fn commit(store: &mut dyn MetaStore, changes: Result<Vec<MetaChange>>) -> 
     if changes.is_empty() { Ok(()) } else { store.commit(changes).await }
 }
 
-fn create(store: &dyn MetaStore, job: Option<&JobRecord>, objects: &[CatalogEntry]) -> Result<Vec<MetaChange>> {
+fn create(
+    store: &dyn MetaStore,
+    job: Option<&JobRecord>,
+    objects: &[CatalogEntry],
+    owner: Option<&str>,
+) -> Result<Vec<MetaChange>> {
     let mut changes = catalog::record(store, objects)?;
+    for object in objects {
+        changes.extend(roles::owned(store, &object.name, owner)?);
+    }
     changes.extend(job.map(record::keep).transpose()?);
     Ok(changes)
 }
@@ -232,6 +263,7 @@ fn take_back(store: &dyn MetaStore, job: JobId, objects: &[String]) -> Result<Ve
     let mut changes = vec![record::forget(job)];
     for object in objects {
         changes.extend(catalog::remove(store, object)?);
+        changes.push(roles::disowned(object));
     }
     Ok(changes)
 }
@@ -244,7 +276,7 @@ fn change_graph(store: &dyn MetaStore, job: JobId, graph: DataflowGraph) -> Resu
 async fn remove(store: &mut dyn MetaStore, name: &str) -> Result<bool> {
     let Some(change) = catalog::remove(store, name)? else { return Ok(false) };
     let mut changes = record::disown(store, name)?;
-    changes.push(change);
+    changes.extend([change, roles::disowned(name)]);
     store.commit(changes).await?;
     Ok(true)
 }
@@ -319,10 +351,10 @@ mod tests {
         let (metadata, task) = MetadataHandle::new(Box::new(JournalStore::in_memory().await.unwrap()));
         let mut tasks = JoinSet::new();
         tasks.spawn(task);
-        metadata.create(Some(record(1, &["a", "b"])), vec![entry("a"), entry("b")]).await.unwrap();
+        metadata.create(Some(record(1, &["a", "b"])), vec![entry("a"), entry("b")], None).await.unwrap();
         // An INSERT into an older sink, and one that fails to start.
-        metadata.create(Some(record(2, &["a"])), vec![]).await.unwrap();
-        metadata.create(Some(record(3, &["c"])), vec![entry("c")]).await.unwrap();
+        metadata.create(Some(record(2, &["a"])), vec![], None).await.unwrap();
+        metadata.create(Some(record(3, &["c"])), vec![entry("c")], None).await.unwrap();
         metadata.take_back(JobId(3), vec![String::from("c")]).await.unwrap();
         assert_eq!(known(&metadata).await, r#"["a", "b"] [{"a", "b"}, {"a"}]"#);
 

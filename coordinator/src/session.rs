@@ -5,6 +5,7 @@
 //! coordinator that keeps its metadata does not end: its objects are recorded with their jobs, and are there again
 //! when the next coordinator begins.
 
+mod job_command;
 mod restore;
 mod shared;
 pub(crate) mod show;
@@ -20,15 +21,15 @@ use tidemill_plans::node::NodeKind;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::{
-    JobBuilder, JobCommand, JobName, JobStatement, Outcome, ParsedStatement, ResultColumns, RunningView, Session,
-    SqlError, parse_script,
+    JobBuilder, JobStatement, Outcome, ParsedStatement, ResultColumns, RunningView, Session, SqlError, parse_script,
 };
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
-use crate::handle::{CoordinatorHandle, JobHandle, JobInfo, JobObjects};
+use crate::handle::{CoordinatorHandle, JobHandle, JobObjects};
 use crate::job::JobStatus;
 
 pub use self::shared::SharedScript;
@@ -178,6 +179,8 @@ pub struct Script {
     gathered: Gathered,
     /// Its own settings, if they are not the session's.
     settings: Option<Settings>,
+    /// Who has it executed.
+    who: Who,
 }
 
 /// The job that the statements of a text make together.
@@ -239,32 +242,43 @@ impl SqlSession {
     pub async fn read(&mut self, text: &str) -> Result<Script> {
         self.refresh().await?;
         let statements = parse_script(text).map_err(sql_error)?.into_iter();
-        Ok(Script { statements, gathered: Gathered::default(), settings: None })
+        Ok(Script { statements, gathered: Gathered::default(), settings: None, who: Who::LOCAL })
     }
 
-    /// As [`Self::read`], with settings that begin as they are and end with the text: others use the session, too.
-    pub async fn read_apart(&mut self, text: &str) -> Result<Script> {
-        Ok(Script { settings: Some(Settings::default()), ..self.read(text).await? })
+    /// As [`Self::read`], with settings that begin as they are and end with the text: others use the session, too. It is
+    /// executed with somebody's rights.
+    pub async fn read_apart(&mut self, text: &str, who: Who) -> Result<Script> {
+        Ok(Script { settings: Some(Settings::default()), who, ..self.read(text).await? })
     }
 
     /// Executes the next statement of a text; returns what it and those before it have come to, and nothing behind
     /// the last one. After an error the text is to be left.
     pub async fn step(&mut self, script: &mut Script) -> Result<Option<Vec<Reply>>> {
-        let Script { statements, gathered, settings } = script;
+        let next = script.statements.as_slice().first().map(|statement| statement.text().to_owned());
+        let done = self.step_on(script).await;
+        if let Some(text) = next.filter(|_| self.is_kept) {
+            self.coordinator.access().note(&script.who, "statement", &text, &done).await;
+        }
+        done
+    }
+
+    async fn step_on(&mut self, script: &mut Script) -> Result<Option<Vec<Reply>>> {
+        let Script { statements, gathered, settings, who } = script;
         let Some(statement) = statements.next() else {
             if gathered.statements.is_empty() {
                 return Ok(None);
             }
-            return Ok(Some(self.start(std::mem::take(gathered)).await?));
+            return Ok(Some(self.start(std::mem::take(gathered), who).await?));
         };
         let mut replies = Vec::new();
         if statement.follows_jobs() {
-            replies = self.start(std::mem::take(gathered)).await?;
+            replies = self.start(std::mem::take(gathered), who).await?;
             self.look_at_views().await?;
         }
         let before = self.sql.clone();
+        let rights = self.coordinator.access().rights(who)?;
         settings.iter_mut().for_each(|own| std::mem::swap(own, &mut self.sql.settings));
-        let outcome = self.sql.execute(&statement).map_err(sql_error);
+        let outcome = self.sql.with_rights(rights, |sql| sql.execute(&statement)).map_err(sql_error);
         settings.iter_mut().for_each(|own| std::mem::swap(own, &mut self.sql.settings));
         let outcome = outcome?;
         if let Outcome::Created { name, .. } = &outcome
@@ -283,7 +297,7 @@ impl SqlSession {
             }
             Outcome::Done(message) => replies.push(Reply::Done(message)),
             Outcome::Created { name, message } => {
-                let recorded = self.record(&name).await;
+                let recorded = self.record(&name, who).await;
                 replies.push(self.done_or_undone(recorded, message, before)?);
             }
             Outcome::Dropped { name, message } => {
@@ -297,12 +311,13 @@ impl SqlSession {
                 }
             }
             Outcome::Rows(rows) => replies.push(Reply::Rows(rows)),
-            Outcome::JobCommand(command) => replies.push(self.job_command(command).await?),
+            Outcome::JobCommand(command) => replies.push(self.job_command(command, who).await?),
+            Outcome::Access(command) => replies.push(self.access_command(command, who).await?),
             Outcome::Migration { graph, settings } => {
                 let migration = self.coordinator.migration(&graph, &settings).await?;
                 replies.push(Reply::Rows(show::migration(&migration)?));
             }
-            Outcome::Job(job) => replies.push(self.select(*job).await?),
+            Outcome::Job(job) => replies.push(self.select(*job, who).await?),
         }
         Ok(Some(replies))
     }
@@ -318,9 +333,9 @@ impl SqlSession {
         }
     }
 
-    async fn record(&self, name: &str) -> Result<()> {
+    async fn record(&self, name: &str, who: &Who) -> Result<()> {
         match self.sql.catalog.entry(name).filter(|_| self.is_kept) {
-            Some(entry) => self.coordinator.record_object(entry).await,
+            Some(entry) => self.coordinator.record_object(entry, who.role.clone()).await,
             None => Ok(()),
         }
     }
@@ -343,21 +358,21 @@ impl SqlSession {
 
     /// Leaves the rest of a text in which something is wrong: what was created in front of that runs.
     pub async fn leave(&mut self, script: Script) {
-        if let Err(error) = self.start(script.gathered).await {
+        if let Err(error) = self.start(script.gathered, &script.who).await {
             // The error before this one is told.
             warn!(error = error.chain(), "what stands in front of an error cannot be started");
         }
     }
 
     /// Starts the job of statements that run without an end.
-    async fn start(&mut self, gathered: Gathered) -> Result<Vec<Reply>> {
+    async fn start(&mut self, gathered: Gathered, who: &Who) -> Result<Vec<Reply>> {
         let Gathered { statements, messages, created } = gathered;
         let messages = messages.into_iter().map(Reply::Done);
         if statements.is_empty() {
             return Ok(messages.collect());
         }
         let objects: BTreeSet<String> = statements.iter().filter_map(|job| job.object().map(str::to_owned)).collect();
-        match self.submit(&statements, &objects, &created).await {
+        match self.submit(&statements, &objects, &created, who).await {
             Ok(Submitted { handle, warnings, bounded, views }) => {
                 let begun = (!views.is_empty()).then(|| Reply::Begun(Beginning::of(&handle)));
                 let ends = statements.iter().all(JobStatement::writes_values);
@@ -384,6 +399,7 @@ impl SqlSession {
         statements: &[JobStatement],
         objects: &BTreeSet<String>,
         created: &[String],
+        who: &Who,
     ) -> Result<Submitted> {
         let mut builder = JobBuilder::new(&self.sql);
         let mut sinks = Vec::new();
@@ -396,7 +412,8 @@ impl SqlSession {
         let graph = builder.finish().map_err(sql_error)?;
         let bounded = is_bounded(&graph);
         let created = created.iter().filter_map(|name| self.sql.catalog.entry(name)).collect();
-        let objects = self.is_kept.then(|| JobObjects { all: objects.clone(), created });
+        let owner = who.role.clone();
+        let objects = self.is_kept.then(|| JobObjects { all: objects.clone(), created, owner });
         let mut handle = self.coordinator.submit_for(graph, settings, objects).await?;
         // None of these has rows for the session.
         handle.results.close();
@@ -405,9 +422,12 @@ impl SqlSession {
         Ok(Submitted { handle, warnings, bounded, views })
     }
 
-    async fn select(&self, statement: JobStatement) -> Result<Reply> {
+    async fn select(&mut self, statement: JobStatement, who: &Who) -> Result<Reply> {
         let mut builder = JobBuilder::new(&self.sql);
         let added = builder.add(&statement).map_err(sql_error)?;
+        // It was planned a while ago, maybe, and what was granted then may have been revoked.
+        let rights = self.coordinator.access().rights(who)?;
+        self.sql.with_rights(rights, |sql| sql.check_job(&statement, &added)).map_err(sql_error)?;
         let settings = builder.job_settings().clone();
         let warnings = warnings(&builder);
         let graph = builder.finish().map_err(sql_error)?;
@@ -418,56 +438,6 @@ impl SqlSession {
         }
         let result = added.result.ok_or(CoordinatorError::Lost { part: "result" })?;
         Ok(Reply::Query(Query { job, warnings, graph, result }))
-    }
-
-    async fn job_command(&mut self, command: JobCommand) -> Result<Reply> {
-        match command {
-            JobCommand::ShowJobs => Ok(Reply::Rows(show::jobs(&self.coordinator.jobs().await?)?)),
-            JobCommand::ShowJob(job) => Ok(Reply::Rows(show::jobs(&[self.job_info(&job).await?])?)),
-            JobCommand::ShowCheckpoints(job) => {
-                Ok(Reply::Rows(show::checkpoints(&self.coordinator.checkpoints(self.find(&job).await?).await?)?))
-            }
-            JobCommand::ShowMetrics(job) => {
-                let job = self.find(&job).await?;
-                let observed = self.coordinator.observe().await?.into_iter().find(|observed| observed.info.id == job);
-                let observed = observed.ok_or(CoordinatorError::NotRunning { job })?;
-                Ok(Reply::Rows(show::metrics(Some(&observed))?))
-            }
-            JobCommand::Stop(job) => {
-                let job = self.find(&job).await?;
-                self.coordinator.stop(job, StopMode::Drain).await?;
-                Ok(Reply::Done(format!("STOP {job}")))
-            }
-            JobCommand::Savepoint { job, url, stops } => {
-                let job = self.find(&job).await?;
-                let url = self.coordinator.savepoint(job, url, stops).await?;
-                let done = if stops { format!("STOP {job} WITH SAVEPOINT") } else { String::from("CREATE SAVEPOINT") };
-                Ok(Reply::Saved { message: format!("{done} '{url}'"), url })
-            }
-            JobCommand::Rescale { job, parallelism } => {
-                let job = self.find(&job).await?;
-                self.coordinator.rescale(job, parallelism).await?;
-                Ok(Reply::Done(format!("ALTER {job}")))
-            }
-        }
-    }
-
-    async fn job_info(&self, name: &JobName) -> Result<JobInfo> {
-        let job = self.find(name).await?;
-        let found = self.coordinator.jobs().await?.into_iter().find(|info| info.id == job);
-        found.ok_or(CoordinatorError::NoSuchJob { job })
-    }
-
-    /// The job of this name: of the jobs that make an object of it, one of this session.
-    async fn find(&self, name: &JobName) -> Result<JobId> {
-        let name = match name {
-            JobName::Number(number) => return Ok(JobId(*number)),
-            JobName::Object(name) => name,
-        };
-        if let Some(own) = self.jobs.iter().find(|job| job.objects.contains(name)) {
-            return Ok(own.handle.id);
-        }
-        self.coordinator.job_of(name).await
     }
 
     /// An object is gone: its jobs end that work for nothing else.

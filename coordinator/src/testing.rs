@@ -81,6 +81,10 @@ impl Clock for TestClock {
     fn now(&self) -> Duration {
         *self.0.lock().unwrap()
     }
+
+    fn calendar(&self) -> Duration {
+        self.now()
+    }
 }
 
 /// What a fake worker does with its tasks.

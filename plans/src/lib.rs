@@ -9,6 +9,7 @@ pub mod algorithm;
 pub mod catalog;
 pub mod change;
 pub mod checkpoint;
+pub mod cluster_secret;
 pub mod codec;
 pub mod connector;
 pub mod error;

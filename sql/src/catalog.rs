@@ -3,6 +3,7 @@
 //! Objects are shared and never change: a job keeps the catalog it was planned with, and a graph
 //! under construction recognises an object that it has built already by its identity.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -22,6 +23,8 @@ use crate::statement::{Name, StreamQuery};
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     objects: Vec<Arc<Object>>,
+    /// The names of those that are not there for whoever asks.
+    pub(crate) hidden: Arc<BTreeSet<String>>,
 }
 
 /// A created object.
@@ -152,6 +155,12 @@ impl Catalog {
         self.objects.iter().map(|object| object.entry()).collect()
     }
 
+    /// The names of the objects that whoever asks may know of.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        self.objects().map(|object| object.name.clone()).collect()
+    }
+
     /// The object of this name, if there is one.
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<CatalogEntry> {
@@ -175,11 +184,16 @@ impl Catalog {
     }
 
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
-        self.objects.iter()
+        self.objects.iter().filter(|object| !self.hidden.contains(&object.name))
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<Object>> {
-        self.objects.iter().find(|object| object.name == name)
+        self.objects().find(|object| object.name == name)
+    }
+
+    /// The catalog with all that is hidden: views are made of it, whoever reads them.
+    pub(crate) fn whole(&self) -> Self {
+        Self { hidden: Arc::default(), ..self.clone() }
     }
 
     /// The object of this name, or an error that lists what there is.
@@ -191,7 +205,7 @@ impl Catalog {
     /// The error about a name that nothing of the wanted kinds has.
     pub(crate) fn unknown(&self, what: &str, name: &str, at: Position, wanted: fn(ObjectKind) -> bool) -> SqlError {
         let names: Vec<&str> =
-            self.objects.iter().filter(|object| wanted(object.kind)).map(|object| object.name.as_str()).collect();
+            self.objects().filter(|object| wanted(object.kind)).map(|object| object.name.as_str()).collect();
         let hint = match names.as_slice() {
             [] => String::from("none has been created yet"),
             names => format!("there are: {}", names.join(", ")),
@@ -201,7 +215,7 @@ impl Catalog {
 
     /// Adds an object whose name is free.
     pub(crate) fn add(&mut self, object: Arc<Object>, at: Position) -> Result<()> {
-        if let Some(taken) = self.find(&object.name) {
+        if let Some(taken) = self.objects.iter().find(|taken| taken.name == object.name) {
             return Err(SqlError::Duplicate { at, name: object.name.clone(), kind: taken.kind });
         }
         self.objects.push(object);

@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use tidemill_plans::catalog::ObjectKind;
 
+use crate::access::AccessCommand;
 use crate::catalog::{Detail, Object};
 use crate::error::{Result, SqlError};
 use crate::job::{JobBuilder, JobStatement, ResultColumns};
@@ -32,6 +33,8 @@ pub enum Description {
     Rows(RecordBatch),
     /// Rows about jobs, for whoever runs them.
     JobRows(JobCommand),
+    /// Rows about roles, privileges, secrets or the audit log, for whoever keeps them.
+    AccessRows(AccessCommand),
     /// The statement has an effect, or many, and says so.
     Effect,
 }
@@ -71,6 +74,7 @@ impl Session {
             Outcome::Job(job) if job.is_select() => scratch.describe_query(*job)?,
             Outcome::Rows(rows) => Description::Rows(rows),
             Outcome::JobCommand(command) if command.has_rows() => Description::JobRows(command),
+            Outcome::Access(command) if command.has_rows() => Description::AccessRows(command),
             _ => Description::Effect,
         })
     }
@@ -90,7 +94,7 @@ impl Session {
         }
         match error {
             // Which types a sink takes shows with the values.
-            Some(error) if statement.has_rows() => Err(error),
+            Some(error) if statement.has_rows() || matches!(error, SqlError::Denied { .. }) => Err(error),
             _ => Ok(Outcome::Done(String::new())),
         }
     }

@@ -106,6 +106,16 @@ pub enum SqlError {
         /// The kind and name of the first object that uses it.
         used_by: String,
     },
+    /// Whoever has the statement executed may not do what it does.
+    #[error("{at}permission denied: {what}; {hint}")]
+    Denied {
+        /// Where.
+        at: Position,
+        /// Who lacks what.
+        what: String,
+        /// Who could give it.
+        hint: String,
+    },
     /// The statement contradicts itself, the catalog, or a type.
     #[error("{at}{message}")]
     Invalid {
@@ -142,6 +152,7 @@ impl SqlError {
             | Self::Unknown { at, .. }
             | Self::Duplicate { at, .. }
             | Self::InUse { at, .. }
+            | Self::Denied { at, .. }
             | Self::Invalid { at, .. } => {
                 if !at.is_known() {
                     *at = place.into();
@@ -161,6 +172,7 @@ impl SqlError {
             | Self::Unknown { at, .. }
             | Self::Duplicate { at, .. }
             | Self::InUse { at, .. }
+            | Self::Denied { at, .. }
             | Self::Invalid { at, .. } => Some(*at).filter(|at| at.is_known()),
             Self::Graph(_) | Self::Thread(_) => None,
         }

@@ -122,6 +122,8 @@ pub struct Added {
     pub result: Option<ResultColumns>,
     /// The names of the sinks that it writes to, which come into the graph last.
     writes: Vec<String>,
+    /// The names of the objects that it reads, and of those that late rows are written to.
+    pub(crate) uses: Vec<String>,
     /// For a materialized view that can be read: the sink that holds what it has, and its instances.
     pub view: Option<(OperatorId, u32)>,
 }
@@ -255,10 +257,10 @@ impl JobBuilder {
         self.settings = statement.settings.clone();
         self.statements.push((self.graph.nodes.len(), statement.position));
         let before = self.writes_of_each();
-        let added = on_deep_stack(|| self.build(statement)).map_err(|error| error.at(statement.position))?.0;
+        let (added, uses) = on_deep_stack(|| self.build(statement)).map_err(|error| error.at(statement.position))?;
         let after = self.writes_of_each().into_iter();
         let writes = after.filter(|write| !before.contains(write)).map(|(table, _)| table).collect();
-        Ok(Added { writes, ..added })
+        Ok(Added { writes, uses, ..added })
     }
 
     /// What the user should know before the job runs, each with the statement that it is about: which rows

@@ -7,6 +7,7 @@
 //! Reading order: `parser` (text to statements), `session` (what a statement does), `planner` (a query
 //! to a DataFusion plan over streams), `lower` (that plan to operators), `job` (operators to a graph).
 
+pub mod access;
 mod ast;
 mod catalog;
 mod describe;

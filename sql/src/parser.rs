@@ -3,6 +3,7 @@
 //!
 //! A script is tokenised once and no token moves, so every position is one in the user's own text.
 
+mod access;
 mod as_of_join;
 mod create;
 mod function;
@@ -35,9 +36,10 @@ const DEPTH_MAX: usize = 50;
 const OPERATORS_MAX: usize = 1_000;
 
 /// The words that a statement can start with.
-const HEADS: &str = "SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, \
-                     CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, DROP, SHOW, DESCRIBE, EXPLAIN, \
-                     SET, STOP JOB, ALTER JOB";
+const HEADS: &str = "SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE \
+                     MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, CREATE ROLE, \
+                     CREATE USER, CREATE SECRET, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB, ALTER ROLE, \
+                     GRANT, REVOKE, REASSIGN OWNED BY";
 
 /// A statement of a script.
 #[derive(Debug, Clone)]
@@ -50,7 +52,8 @@ pub struct ParsedStatement {
 }
 
 impl ParsedStatement {
-    /// The statement as the user wrote it, without the semicolon.
+    /// The statement as the user wrote it, without the semicolon. One with a password or a secret in it is written anew,
+    /// without that.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -71,16 +74,16 @@ impl ParsedStatement {
     /// Whether it is about jobs that run, or reads what they make: those of statements before it have to be started.
     #[must_use]
     pub fn follows_jobs(&self) -> bool {
-        use Statement::{Analyze, Drop, Job, Query, Subscribe};
-        matches!(self.statement, Query(_) | Subscribe(_) | Analyze(_) | Job(_) | Drop { .. })
+        use Statement::{Access, Analyze, Drop, Job, Query, Subscribe};
+        matches!(self.statement, Query(_) | Subscribe(_) | Analyze(_) | Job(_) | Drop { .. } | Access(_))
     }
 
     /// Whether it comes to rows, and has no other effect.
     #[must_use]
     pub fn has_rows(&self) -> bool {
         use Statement::{
-            Analyze, Describe, Explain, ExplainJson, ExplainMigration, Job, Query, Show, ShowConnector, ShowCreate,
-            Subscribe,
+            Access, Analyze, Describe, Explain, ExplainJson, ExplainMigration, Job, Query, Show, ShowConnector,
+            ShowCreate, Subscribe,
         };
         match &self.statement {
             Query(_) | Subscribe(_) | Analyze(_) | Describe(_) | Explain(_) | ExplainJson(_) | ExplainMigration(_) => {
@@ -88,6 +91,7 @@ impl ParsedStatement {
             }
             Show(_) | ShowConnector(_) | ShowCreate(_) => true,
             Job(command) => command.has_rows(),
+            Access(command) => command.has_rows(),
             _ => false,
         }
     }
@@ -162,7 +166,10 @@ impl<'a> ScriptParser<'a> {
         }
         self.end_of_statement()?;
         let end = self.inner.peek_token_ref().span.start;
-        let text = places.slice(start, end).to_owned();
+        let text = match &statement {
+            Statement::Access(command) => command.to_string(),
+            _ => places.slice(start, end).to_owned(),
+        };
         Ok(ParsedStatement { text, position: start.into(), statement, from_savepoint })
     }
 
@@ -177,7 +184,10 @@ impl<'a> ScriptParser<'a> {
                 Keyword::DROP => return self.drop(),
                 Keyword::SET => return self.set(),
                 Keyword::SHOW => return self.show(),
-                Keyword::ALTER => return self.alter_job(),
+                Keyword::ALTER => return self.alter(),
+                Keyword::GRANT => return self.grant(),
+                Keyword::REVOKE => return self.revoke(),
+                _ if is_word(&head, "REASSIGN") => return self.reassign(),
                 _ if is_word(&head, "STOP") => return self.stop_job(),
                 _ if is_word(&head, "SUBSCRIBE") => return self.subscribe(),
                 Keyword::DESCRIBE | Keyword::DESC => {
@@ -275,6 +285,12 @@ impl<'a> ScriptParser<'a> {
     fn drop(&mut self) -> Result<Statement> {
         self.inner.next_token();
         let kind = self.inner.next_token();
+        if is_word(&kind, "ROLE") || is_word(&kind, "USER") {
+            return self.drop_role();
+        }
+        if is_word(&kind, "SECRET") {
+            return self.drop_secret();
+        }
         let what = if is_word(&kind, "SOURCE") || is_word(&kind, "TABLE") {
             DropKind::Source
         } else if is_word(&kind, "SINK") {
@@ -287,8 +303,8 @@ impl<'a> ScriptParser<'a> {
             DropKind::View
         } else {
             let what = format!("DROP {}", shown(&kind));
-            return Err(SqlError::unsupported(what, "SOURCE, TABLE, SINK, VIEW, MODEL and FUNCTION can be dropped")
-                .at(kind.span));
+            let hint = "SOURCE, TABLE, SINK, VIEW, MODEL, FUNCTION, ROLE, USER and SECRET can be dropped";
+            return Err(SqlError::unsupported(what, hint).at(kind.span));
         };
         let if_exists = self.inner.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
         Ok(Statement::Drop { what, if_exists, name: self.name()? })
@@ -335,6 +351,9 @@ impl<'a> ScriptParser<'a> {
         }
         if is_word(self.inner.peek_token_ref(), "JOB") {
             return Ok(Statement::Job(JobCommand::ShowJob(self.job()?)));
+        }
+        if let Some(shown) = self.show_access()? {
+            return Ok(shown);
         }
         if self.word("CHECKPOINTS") {
             self.keywords(&[Keyword::FOR])?;
@@ -384,12 +403,16 @@ impl<'a> ScriptParser<'a> {
         Ok(text)
     }
 
-    fn alter_job(&mut self) -> Result<Statement> {
+    fn alter(&mut self) -> Result<Statement> {
         self.inner.next_token();
+        if self.word("ROLE") || self.word("USER") {
+            return self.alter_role();
+        }
         if !is_word(self.inner.peek_token_ref(), "JOB") {
             let next = self.inner.peek_token();
             let what = format!("ALTER {}", shown(&next));
-            return Err(SqlError::unsupported(what, "ALTER JOB j SET parallelism = n is there").at(next.span));
+            let hint = "ALTER JOB j SET parallelism = n and ALTER ROLE r are there";
+            return Err(SqlError::unsupported(what, hint).at(next.span));
         }
         let job = self.job()?;
         let at = self.inner.peek_token_ref().span;

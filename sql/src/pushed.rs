@@ -8,6 +8,7 @@ use tidemill_plans::catalog::ObjectKind;
 use tidemill_plans::node::SourceNode;
 use tidemill_plans::pushed::{MAX_BYTES_OPTION, PUSH_CONNECTOR, TABLE_CONNECTOR, is_pushed};
 
+use crate::access::{Privilege, Securable};
 use crate::ast::quoted;
 use crate::catalog::{Detail, Object};
 use crate::error::{Position, Result, SqlError};
@@ -27,7 +28,7 @@ pub struct PushTarget {
 }
 
 impl Session {
-    /// A source whose rows are pushed, by its name. An error says what can be pushed to.
+    /// A source whose rows are pushed, by its name; it takes INSERT on it. An error says what can be pushed to.
     pub fn push_target(&self, name: &str) -> Result<PushTarget> {
         let object = self.catalog.get(&Name { text: name.to_owned(), at: Position::UNKNOWN })?;
         let Some(source) = pushed_source(object) else {
@@ -38,6 +39,7 @@ impl Session {
             );
             return Err(SqlError::invalid(message));
         };
+        self.require(Privilege::Insert, Securable::Object(object.name.clone()))?;
         let max_bytes = source.options.iter().find(|(key, _)| key == MAX_BYTES_OPTION);
         Ok(PushTarget {
             table: object.name.clone(),
@@ -46,10 +48,10 @@ impl Session {
         })
     }
 
-    /// Checks that there is a model of this name.
+    /// Checks that there is a model of this name, which may be asked.
     pub fn model(&self, name: &str) -> Result<()> {
         match self.catalog.find(name).filter(|object| object.kind == ObjectKind::Model) {
-            Some(_) => Ok(()),
+            Some(model) => self.require(Privilege::Predict, Securable::Object(model.name.clone())),
             None => Err(self.catalog.unknown("model", name, Position::UNKNOWN, |kind| kind == ObjectKind::Model)),
         }
     }

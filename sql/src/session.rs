@@ -11,10 +11,11 @@ use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::settings::Settings;
 
+use crate::access::{AccessCommand, Privilege, Rights, Securable};
 use crate::catalog::{Catalog, Detail, Object, SinkObject};
 use crate::document::PlanDocument;
 use crate::error::{Position, Result, SqlError};
-use crate::job::{JobBuilder, JobKind, JobStatement, RunningView};
+use crate::job::{Added, JobBuilder, JobKind, JobStatement, RunningView};
 use crate::lower::plan_model;
 use crate::parser::ParsedStatement;
 use crate::planner::QueryPlanner;
@@ -42,6 +43,10 @@ pub struct Session {
     pub(crate) keeps_views: bool,
     /// The materialized views that run.
     pub(crate) running: BTreeMap<String, RunningView>,
+    /// The rights of whoever has statements executed; none where nobody is asked.
+    pub(crate) rights: Option<Arc<dyn Rights>>,
+    /// The names of the secrets that there are, where that is known.
+    pub(crate) secrets: Option<BTreeSet<String>>,
 }
 
 /// What a statement comes to.
@@ -67,6 +72,8 @@ pub enum Outcome {
     Rows(RecordBatch),
     /// A statement about jobs, for whoever runs them.
     JobCommand(JobCommand),
+    /// A statement about roles, privileges, secrets or the audit log, for whoever keeps them.
+    Access(AccessCommand),
     /// EXPLAIN MIGRATION: what a job would keep of the savepoint that its settings name, for whoever can read that.
     Migration {
         /// The job's graph.
@@ -117,6 +124,26 @@ impl Session {
     /// Takes note of the newest version of each model in the registry.
     pub fn set_models(&mut self, models: Vec<ModelVersion>) {
         self.models = models;
+    }
+
+    /// Takes note of the names of the secrets that there are.
+    pub fn set_secrets(&mut self, names: BTreeSet<String>) {
+        self.secrets = Some(names);
+    }
+
+    /// Whether whoever asks may know of everything.
+    pub(crate) fn sees_all(&self) -> bool {
+        self.rights.as_deref().is_none_or(Rights::is_superuser)
+    }
+
+    /// An error if a job that was planned is not for whoever asks now.
+    pub fn check_job(&self, job: &JobStatement, added: &Added) -> Result<()> {
+        let checked = || {
+            self.require_uses(&added.uses)?;
+            self.require_target(&job.kind)?;
+            self.require_places(&job.settings)
+        };
+        checked().map_err(|error| error.at(job.position))
     }
 
     /// Takes note of a materialized view that runs.
@@ -174,6 +201,11 @@ impl Session {
                 let hint = "statements about jobs are for a session in which jobs go on, such as tidemill shell";
                 Err(SqlError::unsupported("a statement about jobs in a script", hint))
             }
+            Statement::Access(command) if self.keeps_views => Ok(Outcome::Access(command.clone())),
+            Statement::Access(_) => {
+                let hint = "users, privileges and secrets are those of a coordinator such as tidemill serve";
+                Err(SqlError::unsupported("this statement in a script", hint))
+            }
             Statement::Drop { what, if_exists, name } => self.drop(*what, *if_exists, name),
             statement => {
                 let effect = self.plan(statement, parsed.text())?;
@@ -183,6 +215,9 @@ impl Session {
     }
 
     fn take_effect(&mut self, effect: Effect, parsed: &ParsedStatement) -> Result<Outcome> {
+        if matches!(effect, Effect::Run(_) | Effect::Create { job: Some(_), .. }) {
+            self.require_places(&self.job_settings(parsed))?;
+        }
         let (message, job, created) = match effect {
             Effect::Nothing(message) => return Ok(Outcome::Done(message)),
             Effect::Run(job) => {
@@ -208,14 +243,18 @@ impl Session {
         })
     }
 
-    fn job(&self, kind: JobKind, parsed: &ParsedStatement) -> JobStatement {
+    fn job_settings(&self, parsed: &ParsedStatement) -> Settings {
         let mut settings = self.settings.clone();
         if let Some((url, _)) = &parsed.from_savepoint {
             settings.from_savepoint.clone_from(url);
         }
+        settings
+    }
+
+    fn job(&self, kind: JobKind, parsed: &ParsedStatement) -> JobStatement {
         JobStatement {
             catalog: self.catalog.clone(),
-            settings,
+            settings: self.job_settings(parsed),
             position: parsed.position(),
             text: parsed.text().to_owned(),
             message: String::new(),
@@ -237,11 +276,12 @@ impl Session {
             Statement::Query(query) => {
                 let kind = JobKind::Select(query.clone());
                 // Errors belong to the statement, not to the moment when its job is put together.
-                self.try_job(&kind)?;
+                self.require_uses(&self.try_job(&kind)?)?;
                 Ok(Effect::Run(kind))
             }
             Statement::Subscribe(name) => {
                 let kind = JobKind::Subscribe(Arc::clone(self.subscribed(name)?));
+                self.require(Privilege::Select, Securable::Object(self.subscribed(name)?.name.clone()))?;
                 self.try_job(&kind)?;
                 Ok(Effect::Run(kind))
             }
@@ -272,6 +312,8 @@ impl Session {
         }
         let mut expressions = Expressions::new(&self.catalog);
         let (node, info) = plan_source(create, &self.settings, &mut expressions)?;
+        self.require(Privilege::Create, Securable::Schema)?;
+        self.require_options(&node.connector, &node.options).map_err(|error| error.at(create.options.at))?;
         let detail = Detail::Source(Box::new(node), info);
         let uses = expressions.uses.into_iter().collect();
         let object = object(&create.name, ObjectKind::Source, text, uses, detail);
@@ -283,6 +325,8 @@ impl Session {
             return Ok(effect);
         }
         let (connector, options) = connector_of(&create.options, Direction::Sink)?;
+        self.require(Privilege::Create, Securable::Schema)?;
+        self.require_options(&connector, &options).map_err(|error| error.at(create.options.at))?;
         let schema = sink_schema(&create.columns)?;
         let key = sink_key(create, &connector, &options, schema.as_ref())?;
         let sink = SinkObject { connector, options, schema, key, has_query: create.query.is_some() };
@@ -292,6 +336,7 @@ impl Session {
             Some(job) => self.try_job(job)?,
             None => Vec::new(),
         };
+        self.require_uses(&uses)?;
         let object = object(&create.name, ObjectKind::Sink, text, uses, Detail::Sink(sink));
         Ok(Effect::Create { object, replace: false, job })
     }
@@ -314,6 +359,8 @@ impl Session {
             let message = format!("view '{}' cannot be made of itself", create.name.text);
             return Err(SqlError::invalid(message).at(create.name.at));
         }
+        self.require(Privilege::Create, Securable::Schema)?;
+        self.require_uses(&uses)?;
         let kind = if create.materialized { ObjectKind::MaterializedView } else { ObjectKind::View };
         let detail = Detail::View(create.query.clone(), stream.info);
         let object = object(&create.name, kind, text, uses, detail);
@@ -334,6 +381,8 @@ impl Session {
         planner.check_emit(&stream.info)?;
         let model = plan_model(create, &stream.info)?;
         let uses = planner.uses();
+        self.require(Privilege::Create, Securable::Schema)?;
+        self.require_uses(&uses)?;
         let object = object(&create.name, ObjectKind::Model, text, uses, Detail::Model(Box::new(model)));
         let job = Some(JobKind::Train(Arc::clone(&object)));
         Ok(Effect::Create { object, replace: false, job })
@@ -344,6 +393,7 @@ impl Session {
         if let Some(effect) = self.exists(&create.name, create.if_not_exists, replaced)? {
             return Ok(effect);
         }
+        self.require(Privilege::Create, Securable::Schema)?;
         let (function, uses) = plan_function(create, &self.catalog)?;
         let (uses, detail) = (uses.into_iter().collect(), Detail::Function(Box::new(function)));
         let object = object(&create.name, ObjectKind::Function, text, uses, detail);
@@ -356,6 +406,7 @@ impl Session {
             let message = format!("'{}' is a {}; rows can be inserted into sinks only", object.name, object.kind);
             return Err(SqlError::invalid(message).at(insert.sink.at));
         };
+        self.require(Privilege::Insert, Securable::Object(object.name.clone())).map_err(|e| e.at(insert.sink.at))?;
         if sink.has_query {
             let message =
                 format!("sink '{}' has a query of its own; create a sink without one to insert into", object.name);
@@ -366,8 +417,16 @@ impl Session {
         }
         let (target, declared) = (sink.target(&object.name), sink.schema.clone());
         let kind = JobKind::Write { target, declared, query: insert.query.clone() };
-        self.try_job(&kind)?;
+        self.require_uses(&self.try_job(&kind)?)?;
         Ok(kind)
+    }
+
+    /// A job that is run once more for whoever has described it writes to a sink that was there before.
+    fn require_target(&self, kind: &JobKind) -> Result<()> {
+        match kind {
+            JobKind::Write { target, .. } => self.require(Privilege::Insert, Securable::Object(target.table.clone())),
+            _ => Ok(()),
+        }
     }
 
     /// Builds a job to see whether it can be built; returns the objects it uses.
@@ -390,7 +449,7 @@ impl Session {
             Some(object) if if_not_exists => {
                 Ok(Some(Effect::Nothing(format!("{} {} exists already", object.kind, object.name))))
             }
-            Some(object) if replaces == Some(object.kind) => Ok(None),
+            Some(object) if replaces == Some(object.kind) => self.require_owner(&object.name).map(|()| None),
             Some(object) => Err(SqlError::Duplicate { at: name.at, name: name.text.clone(), kind: object.kind }),
         }
     }
@@ -415,6 +474,7 @@ impl Session {
             let message = format!("'{}' is a {kind}; write DROP {shown} {}", name.text, name.text);
             return Err(SqlError::invalid(message).at(name.at));
         }
+        self.require_owner(&name.text).map_err(|error| error.at(name.at))?;
         if self.keeps_views {
             self.catalog.remove(name)?;
             self.busy.remove(&name.text);

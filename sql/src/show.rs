@@ -52,6 +52,7 @@ pub(crate) fn show(session: &Session, what: &Name) -> Result<RecordBatch> {
 /// SHOW CREATE.
 pub(crate) fn show_create(session: &Session, name: &Name) -> Result<RecordBatch> {
     let object = session.catalog.get(name)?;
+    session.require_owner(&object.name)?;
     table(
         &["name", "kind", "definition"],
         vec![vec![object.name.clone(), object.kind.to_string(), object.definition.clone()]],
@@ -127,7 +128,10 @@ fn models(session: &Session) -> Result<RecordBatch> {
             rows.push(model_row(&object.name, &model.model_type, version));
         }
     }
-    let earlier = session.models.iter().filter(|version| session.catalog.find(&version.model).is_none());
+    // Whose the earlier ones were, nobody knows any more.
+    let sees_earlier = session.sees_all();
+    let earlier =
+        session.models.iter().filter(|version| sees_earlier && session.catalog.find(&version.model).is_none());
     rows.extend(earlier.map(|version| model_row(&version.model, "", Some(version))));
     table(&["name", "model_type", "version", "learnt_to", "rows_learnt", "metrics"], rows)
 }

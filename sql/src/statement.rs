@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{DataType, Expr, Parens, Query, SetExpr};
 
 use tidemill_plans::PlanError;
 
+use crate::access::AccessCommand;
 use crate::error::{Position, SqlError};
 
 /// A name and where it stands.
@@ -246,6 +247,8 @@ pub(crate) enum Statement {
     Describe(Name),
     /// About jobs: SHOW JOBS, JOB, CHECKPOINTS and METRICS, STOP JOB, ALTER JOB, CREATE SAVEPOINT.
     Job(JobCommand),
+    /// About roles, privileges, secrets and the audit log.
+    Access(AccessCommand),
     /// DROP.
     Drop { what: DropKind, if_exists: bool, name: Name },
 }

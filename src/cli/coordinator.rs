@@ -10,7 +10,8 @@ use clap::Args;
 use super::duration;
 use super::limits::LimitArguments;
 use super::tls::ServerTls;
-use crate::config::{self, Protection};
+use super::users::UserArguments;
+use crate::config;
 use crate::coordinator::{self, Coordinator};
 use crate::error::Result;
 
@@ -32,6 +33,8 @@ pub(super) struct CoordinatorArguments {
     #[command(flatten)]
     tls: ServerTls,
     #[command(flatten)]
+    users: UserArguments,
+    #[command(flatten)]
     limits: LimitArguments,
     /// Let other machines reach it, though encryption or authentication is missing.
     #[arg(long)]
@@ -40,18 +43,17 @@ pub(super) struct CoordinatorArguments {
 
 pub(super) fn run(arguments: &CoordinatorArguments) -> Result<ExitCode> {
     let tls = arguments.tls.open()?;
-    let protection = Protection::by(tls.as_ref());
-    for address in [Some(arguments.bind), arguments.http].into_iter().flatten() {
-        config::check_bind(address, protection, arguments.insecure)?;
-    }
     let coordinator = Coordinator {
         data_dir: Some(config::absolute(&arguments.data_dir)?),
         bind: arguments.bind,
         http: arguments.http,
         tls,
+        insecure: arguments.insecure,
         connections_max: arguments.limits.connections(),
         limits: arguments.limits.of_coordinator(),
         heartbeat_timeout: arguments.heartbeat_timeout,
+        access: arguments.users.access()?,
+        first_user: arguments.users.first_user()?,
         slots: None,
     };
     actix::System::new().block_on(coordinator::run(coordinator))?;

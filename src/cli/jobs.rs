@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use tidemill_sql::{JobCommand, JobName};
 
+use super::login::LoginArguments;
 use super::session::FormatArgument;
 use super::tls::ClientTls;
 use crate::error::Result;
@@ -20,6 +21,8 @@ pub(super) struct JobsArguments {
     url: String,
     #[command(flatten)]
     tls: ClientTls,
+    #[command(flatten)]
+    login: LoginArguments,
     /// How rows are printed.
     #[arg(long, value_enum, default_value_t = FormatArgument::Table, global = true)]
     format: FormatArgument,
@@ -70,7 +73,8 @@ pub(super) fn run(arguments: &JobsArguments) -> Result<ExitCode> {
     let statements: Vec<String> = arguments.command.statements().iter().map(ToString::to_string).collect();
     let text = statements.join("; ");
     let connector = arguments.tls.connector(&arguments.url)?;
-    let executing = remote::execute(&arguments.url, &connector, &text, arguments.format.into());
+    let login = arguments.login.login()?;
+    let executing = remote::execute(&arguments.url, &connector, login, &text, arguments.format.into());
     actix::System::new().block_on(executing)?;
     Ok(ExitCode::SUCCESS)
 }

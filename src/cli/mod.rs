@@ -4,6 +4,7 @@ mod completions;
 mod coordinator;
 mod jobs;
 mod limits;
+mod login;
 mod resume;
 mod run;
 mod serve;
@@ -12,6 +13,7 @@ mod shell;
 mod sql;
 mod submit;
 mod tls;
+mod users;
 mod worker;
 
 use std::process::ExitCode;

@@ -10,8 +10,9 @@ use clap::Args;
 use super::duration;
 use super::limits::LimitArguments;
 use super::tls::ServerTls;
+use super::users::UserArguments;
 use crate::cluster;
-use crate::config::{self, Protection};
+use crate::config;
 use crate::coordinator::{self, Coordinator};
 use crate::error::Result;
 
@@ -37,6 +38,8 @@ pub(super) struct ServeArguments {
     #[command(flatten)]
     tls: ServerTls,
     #[command(flatten)]
+    users: UserArguments,
+    #[command(flatten)]
     limits: LimitArguments,
     /// Let other machines reach it, though encryption or authentication is missing.
     #[arg(long)]
@@ -45,17 +48,17 @@ pub(super) struct ServeArguments {
 
 pub(super) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
     let tls = arguments.tls.open()?;
-    let protection = Protection::by(tls.as_ref());
-    config::check_bind(arguments.bind, protection, arguments.insecure)?;
-    config::check_bind(arguments.http, protection, arguments.insecure)?;
     let coordinator = Coordinator {
         data_dir: arguments.data_dir.as_deref().map(config::absolute).transpose()?,
         bind: arguments.bind,
         http: Some(arguments.http),
         tls,
+        insecure: arguments.insecure,
         connections_max: arguments.limits.connections(),
         limits: arguments.limits.of_coordinator(),
         heartbeat_timeout: arguments.heartbeat_timeout,
+        access: arguments.users.access()?,
+        first_user: arguments.users.first_user()?,
         slots: Some(arguments.slots.unwrap_or_else(cluster::cores)),
     };
     actix::System::new().block_on(coordinator::run(coordinator))?;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::exit_code;
+use super::login::LoginArguments;
 use super::session::SessionArguments;
 use super::tls::ClientTls;
 use crate::error::Result;
@@ -20,6 +21,8 @@ pub(super) struct ShellArguments {
     #[command(flatten)]
     tls: ClientTls,
     #[command(flatten)]
+    login: LoginArguments,
+    #[command(flatten)]
     session: SessionArguments,
 }
 
@@ -31,6 +34,7 @@ pub(super) fn run(arguments: &ShellArguments) -> Result<ExitCode> {
         Some(url) => Place::Server {
             url: url.clone(),
             connector: arguments.tls.connector(url)?,
+            login: arguments.login.login()?,
             settings: session.assignments()?,
         },
         None => Place::Embedded {

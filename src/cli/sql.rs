@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::login::LoginArguments;
 use super::session::FormatArgument;
 use super::tls::ClientTls;
 use crate::error::Result;
@@ -20,6 +21,8 @@ pub(super) struct SqlArguments {
     url: String,
     #[command(flatten)]
     tls: ClientTls,
+    #[command(flatten)]
+    login: LoginArguments,
     /// How results are printed.
     #[arg(long, value_enum, default_value_t = FormatArgument::Table)]
     format: FormatArgument,
@@ -27,7 +30,8 @@ pub(super) struct SqlArguments {
 
 pub(super) fn run(arguments: &SqlArguments) -> Result<ExitCode> {
     let connector = arguments.tls.connector(&arguments.url)?;
-    let executing = remote::execute(&arguments.url, &connector, &arguments.command, arguments.format.into());
+    let login = arguments.login.login()?;
+    let executing = remote::execute(&arguments.url, &connector, login, &arguments.command, arguments.format.into());
     actix::System::new().block_on(executing)?;
     Ok(ExitCode::SUCCESS)
 }

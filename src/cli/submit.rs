@@ -10,6 +10,7 @@ use tidemill_plans::explain::explain;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::document::PlanDocument;
 
+use super::login::LoginArguments;
 use super::session::FormatArgument;
 use super::tls::ClientTls;
 use crate::error::{Result, TidemillError};
@@ -27,6 +28,8 @@ pub(super) struct SubmitArguments {
     url: String,
     #[command(flatten)]
     tls: ClientTls,
+    #[command(flatten)]
+    login: LoginArguments,
     /// Print the operators that would run, and run nothing.
     #[arg(long)]
     check: bool,
@@ -51,7 +54,8 @@ pub(super) fn run(arguments: &SubmitArguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let connector = arguments.tls.connector(&arguments.url)?;
-    let submitting = async { SqlClient::connect(&arguments.url, &connector).await?.submit_plan(&json).await };
+    let login = arguments.login.login()?;
+    let submitting = async { SqlClient::connect(&arguments.url, &connector, login).await?.submit_plan(&json).await };
     let submitted = actix::System::new().block_on(submitting)?;
     submitted.warnings.iter().for_each(|warning| warn(warning));
     say(&format!("job {} runs; STOP JOB {} ends it", submitted.job, submitted.job));

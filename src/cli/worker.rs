@@ -1,6 +1,7 @@
 //! `tidemill worker`: one worker process. It finds its coordinator again when that has been gone.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ pub(super) struct WorkerArguments {
     leave_timeout: Duration,
     #[command(flatten)]
     tls: ServerTls,
+    /// The file with what the processes of the cluster show each other, if they have to.
+    #[arg(long, value_name = "FILE")]
+    cluster_secret: Option<PathBuf>,
     /// Let other machines reach it, though encryption or authentication is missing.
     #[arg(long)]
     insecure: bool,
@@ -44,7 +48,8 @@ pub(super) struct WorkerArguments {
 
 pub(super) fn run(arguments: &WorkerArguments) -> Result<ExitCode> {
     let tls = arguments.tls.open()?;
-    config::check_bind(arguments.bind, Protection::by(tls.as_ref()), arguments.insecure)?;
+    let protection = Protection::by(tls.as_ref(), arguments.cluster_secret.is_some());
+    config::check_bind(arguments.bind, protection, arguments.insecure)?;
     let config = ProcessConfig {
         coordinator: coordinator(&arguments.coordinator, tls.is_some())?,
         tls,
@@ -57,6 +62,7 @@ pub(super) fn run(arguments: &WorkerArguments) -> Result<ExitCode> {
         },
         leave_limit: arguments.leave_timeout,
         scratch: config::scratch_folder(),
+        secret: arguments.cluster_secret.as_deref().map(config::cluster_secret).transpose()?,
     };
     Ok(exit_code(actix::System::new().block_on(worker::run(config))?))
 }

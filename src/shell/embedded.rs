@@ -51,7 +51,7 @@ impl<'a> Embedded<'a> {
 
     pub(super) fn tables(&self) -> Names {
         let columns = |columns: &Schema| columns.fields().iter().map(|field| field.name().clone()).collect();
-        let objects = self.session.tables().into_iter().map(|table| (table.name, columns(&table.columns)));
+        let objects = self.session.all_tables().into_iter().map(|table| (table.name, columns(&table.columns)));
         Names { objects: objects.collect(), functions: Vec::new() }
     }
 

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tidemill_coordinator::CoordinatorError;
-use tidemill_coordinator::api::{RemoteRows, RemoteSession};
+use tidemill_coordinator::api::{Login, RemoteRows, RemoteSession};
 use tidemill_net::Connector;
 use tidemill_sql::{ParsedStatement, parse_script};
 use tokio::time::{Instant, interval_at};
@@ -26,8 +26,13 @@ pub(super) struct Server {
 
 impl Server {
     /// Begins a session with these settings.
-    pub(super) async fn connect(url: &str, connector: &Connector, settings: &[(String, String)]) -> Result<Self> {
-        let mut session = RemoteSession::connect(url, connector).await?;
+    pub(super) async fn connect(
+        url: &str,
+        connector: &Connector,
+        login: Option<Login>,
+        settings: &[(String, String)],
+    ) -> Result<Self> {
+        let mut session = RemoteSession::connect(url, connector, login).await?;
         for (name, value) in settings {
             session.query(&format!("SET {name} = '{}'", value.replace('\'', "''"))).await?;
         }

@@ -190,6 +190,7 @@ fn serves_as_a_worker() {
         without_coordinator: WithoutCoordinator::Ends,
         leave_limit: Duration::from_secs(1),
         scratch: std::env::temp_dir(),
+        secret: None,
     };
     let (_stays, leaving) = tokio::sync::watch::channel(false);
     actix::System::new().block_on(run_worker(config, leaving)).unwrap();
@@ -216,7 +217,7 @@ fn answer(folder: &Path, sql: &str, place: Where) -> std::result::Result<String,
             Where::Here => {
                 let link = Arc::new(coordinator.clone());
                 let worker = WorkerHandle::start(
-                    WorkerConfig { slots: 2, bind: None, tls: None, scratch: std::env::temp_dir() },
+                    WorkerConfig { slots: 2, bind: None, tls: None, scratch: std::env::temp_dir(), secret: None },
                     link,
                 )
                 .await

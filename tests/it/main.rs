@@ -55,4 +55,5 @@ mod tidy;
 mod time;
 mod tls;
 mod unnest;
+mod users;
 mod windows_and_joins;

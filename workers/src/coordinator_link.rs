@@ -6,13 +6,14 @@ use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use bytes::Bytes;
 use tidemill_net::{Address, Connector};
+use tidemill_plans::cluster_secret::ClusterSecret;
 use tidemill_plans::codec;
 use tidemill_plans::error::chain;
 use tidemill_plans::protocol::{COORDINATOR_ACTION, CoordinatorLink, EventResponse, LinkError, Reply, WorkerEvent};
 use tonic::transport::Channel;
 
 use crate::error::Result;
-use crate::exchange::{flight_client, flight_endpoint};
+use crate::exchange::{flight_client, flight_endpoint, with_secret};
 use crate::results::RESULT_PATIENCE;
 
 /// How long the coordinator may take to answer an event.
@@ -24,25 +25,27 @@ pub struct FlightCoordinatorLink {
     peer: String,
     connector: Connector,
     client: FlightServiceClient<Channel>,
+    secret: Option<ClusterSecret>,
 }
 
 impl FlightCoordinatorLink {
-    /// A link to a coordinator. Must be called inside a tokio runtime, which then holds the connection.
-    pub fn new(address: &Address, connector: &Connector) -> Result<Self> {
+    /// A link to a coordinator. Must be called inside a tokio runtime, which then holds the connection. The coordinator is
+    /// shown the cluster's secret, if there is one.
+    pub fn new(address: &Address, connector: &Connector, secret: Option<ClusterSecret>) -> Result<Self> {
         let channel = connector.connect_lazy(&flight_endpoint(&address.to_string())?);
         let peer = format!("coordinator {}", address.authority);
-        Ok(Self { peer, connector: connector.clone(), client: flight_client(channel) })
+        Ok(Self { peer, connector: connector.clone(), client: flight_client(channel), secret })
     }
 }
 
 impl CoordinatorLink for FlightCoordinatorLink {
     fn send(&self, event: WorkerEvent) -> Reply<EventResponse> {
-        let (client, connector) = (self.client.clone(), self.connector.clone());
+        let (client, connector, secret) = (self.client.clone(), self.connector.clone(), self.secret.clone());
         let peer = self.peer.clone();
         // A session may be slow to read its rows: that is back-pressure, not a fault.
         let limit = if matches!(event, WorkerEvent::ResultRows { .. }) { RESULT_PATIENCE } else { EVENT_TIMEOUT };
         Box::pin(async move {
-            let answer = tokio::time::timeout(limit, call(client, &connector, &event)).await;
+            let answer = tokio::time::timeout(limit, call(client, &connector, &event, secret.as_ref())).await;
             let answer = answer.unwrap_or_else(|_| Err(format!("no answer in {limit:?}")));
             answer.map_err(|reason| LinkError { peer, reason })
         })
@@ -53,9 +56,10 @@ async fn call(
     mut client: FlightServiceClient<Channel>,
     connector: &Connector,
     event: &WorkerEvent,
+    secret: Option<&ClusterSecret>,
 ) -> Result<EventResponse, String> {
     let body = Bytes::from(codec::encode(event).map_err(|error| chain(&error))?);
-    let action = Action { r#type: String::from(COORDINATOR_ACTION), body };
+    let action = with_secret(Action { r#type: String::from(COORDINATOR_ACTION), body }, secret);
     let mut results = client.do_action(action).await.map_err(|status| connector.reason(&status))?.into_inner();
     let result = results.message().await.map_err(|status| connector.reason(&status))?;
     let result = result.ok_or_else(|| String::from("an empty answer"))?;
@@ -72,11 +76,12 @@ mod tests {
     async fn a_coordinator_that_is_not_there_is_named() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let address = |authority: String| Address { has_tls: false, authority };
-        let link = FlightCoordinatorLink::new(&address(free.to_string()), &Connector::default()).unwrap();
+        let link = FlightCoordinatorLink::new(&address(free.to_string()), &Connector::default(), None).unwrap();
         let task = TaskId { stage: StageId(0), subtask: 0 };
         let refused =
             link.send(WorkerEvent::TaskFinished { run: RunId::first(JobId(1)), task, state: None }).await.unwrap_err();
         assert_eq!(refused.peer, format!("coordinator {free}"));
-        assert!(FlightCoordinatorLink::new(&address(String::from("not an address")), &Connector::default()).is_err());
+        let nowhere = address(String::from("not an address"));
+        assert!(FlightCoordinatorLink::new(&nowhere, &Connector::default(), None).is_err());
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_net::{Address, Connector, Tls};
+use tidemill_plans::cluster_secret::ClusterSecret;
 use tidemill_plans::ids::WorkerId;
 use tidemill_plans::protocol::{CoordinatorLink, EventResponse, WorkerEvent};
 use tokio::net::TcpStream;
@@ -54,6 +55,8 @@ pub struct ProcessConfig {
     pub leave_limit: Duration,
     /// The folder for state that does not fit into memory.
     pub scratch: PathBuf,
+    /// What the processes of the cluster show each other, if they have to.
+    pub secret: Option<ClusterSecret>,
 }
 
 /// What a worker process does when no coordinator is there, or not any more.
@@ -123,12 +126,13 @@ impl Session {
     /// Registers; only in `cluster`, if there is one to stay in.
     async fn open(config: &ProcessConfig, cluster: Option<&str>) -> Result<Self> {
         let connector = Connector::new(config.tls.clone());
-        let link = Arc::new(FlightCoordinatorLink::new(&config.coordinator, &connector)?);
+        let link = Arc::new(FlightCoordinatorLink::new(&config.coordinator, &connector, config.secret.clone())?);
         let of_worker = WorkerConfig {
             slots: config.slots,
             bind: Some(config.bind),
             tls: config.tls.clone(),
             scratch: config.scratch.clone(),
+            secret: config.secret.clone(),
         };
         let worker = WorkerHandle::start(of_worker, Arc::clone(&link) as Arc<dyn CoordinatorLink>).await?;
         let data_address = advertised(&worker, config).await;

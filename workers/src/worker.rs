@@ -21,6 +21,7 @@ use tidemill_engine::state::ScratchFolder;
 use tidemill_engine::task::DriverCommand;
 use tidemill_net::{Address, Tls};
 use tidemill_plans::catalog::ModelWeights;
+use tidemill_plans::cluster_secret::ClusterSecret;
 use tidemill_plans::ids::{Epoch, RunId, WorkerId};
 use tidemill_plans::protocol::{
     CoordinatorLink, Deployment, LinkError, Reply, StopMode, WorkerEvent, WorkerLink, WorkerRequest, WorkerResponse,
@@ -54,6 +55,8 @@ pub struct WorkerConfig {
     pub tls: Option<Tls>,
     /// The folder for state that has no room in memory.
     pub scratch: PathBuf,
+    /// What the coordinator and other workers show, and are shown; without it nobody has to show anything.
+    pub secret: Option<ClusterSecret>,
 }
 
 /// Why a worker has stopped taking jobs.
@@ -90,8 +93,14 @@ impl WorkerHandle {
         let io = IoRuntime::start()?;
         let (sender, queued) = mpsc::unbounded_channel();
         let notices = Notices(sender);
-        let exchange =
-            Exchange::start(io.handle().clone(), config.bind, config.tls.clone(), Arc::new(notices.clone())).await?;
+        let exchange = Exchange::start(
+            io.handle().clone(),
+            config.bind,
+            config.tls.clone(),
+            config.secret.clone(),
+            Arc::new(notices.clone()),
+        );
+        let exchange = exchange.await?;
         let compute = ComputePool::start(config.slots as usize)?;
         let arbiter = start_arbiter("worker")?;
         let events = EventQueue::start(io.handle(), Arc::clone(&coordinator), TIMING);

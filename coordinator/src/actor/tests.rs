@@ -257,7 +257,7 @@ fn the_catalog_and_job_ids_survive_a_restart() {
         for expected in [1, 2] {
             let coordinator = CoordinatorHandle::start(config()).unwrap();
             add_workers(&coordinator, &[finish()]).await;
-            coordinator.record_object(entry.clone()).await.unwrap();
+            coordinator.record_object(entry.clone(), None).await.unwrap();
             assert_eq!(coordinator.objects().await.unwrap(), std::slice::from_ref(&entry));
             let job = coordinator.submit(two_stage_graph(1, 1), Settings::default()).await.unwrap();
             assert_eq!(job.id, JobId(expected));

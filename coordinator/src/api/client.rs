@@ -2,21 +2,30 @@
 
 use std::error::Error;
 use std::io::Cursor;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
-use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{Action, HandshakeRequest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use futures::stream;
 use tidemill_net::{Address, Connector};
 use tidemill_plans::PlanError;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
+use tidemill_plans::error::chain;
 use tidemill_plans::protocol::{EXECUTE_ACTION, ExecutePart, SUBMIT_PLAN_ACTION};
-use tonic::Streaming;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
+use tonic::{Request, Streaming};
 
 use super::SubmittedPlan;
 use crate::error::{CoordinatorError, Result};
+
+/// How long it may take to log in.
+const LOGIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// A connection to a coordinator.
 #[derive(Debug, Clone)]
@@ -24,6 +33,17 @@ pub struct SqlClient {
     pub(super) url: String,
     pub(super) connector: Connector,
     pub(super) client: FlightServiceClient<Channel>,
+    /// What says who uses it, if the coordinator has users.
+    pub(super) authorization: Option<MetadataValue<Ascii>>,
+}
+
+/// Who uses a connection.
+#[derive(Clone)]
+pub struct Login {
+    /// The user.
+    pub user: String,
+    /// What only that one knows.
+    pub password: String,
 }
 
 /// What statements come to, piece by piece.
@@ -53,8 +73,16 @@ pub enum Answer {
 }
 
 impl SqlClient {
-    /// Connects to `grpc://host:port`, or with TLS to `grpc+tls://host:port`.
-    pub async fn connect(url: &str, connector: &Connector) -> Result<Self> {
+    /// Connects to `grpc://host:port`, or with TLS to `grpc+tls://host:port`, and logs in if the coordinator has users.
+    pub async fn connect(url: &str, connector: &Connector, login: Option<Login>) -> Result<Self> {
+        let mut client = Self::open(url, connector).await?;
+        if let Some(login) = login {
+            client.log_in(&login).await?;
+        }
+        Ok(client)
+    }
+
+    async fn open(url: &str, connector: &Connector) -> Result<Self> {
         let failed = |reason: String| CoordinatorError::Remote { url: url.to_owned(), reason };
         let Some(address) = Address::from_url(url) else {
             let known = "no such address is known; grpc://127.0.0.1:50051 is one, and grpc+tls://HOST:PORT with TLS";
@@ -65,22 +93,47 @@ impl SqlClient {
         let client = FlightServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(Self { url: url.to_owned(), connector: connector.clone(), client })
+        Ok(Self { url: url.to_owned(), connector: connector.clone(), client, authorization: None })
+    }
+
+    /// Gets a token, which is what is shown from then on.
+    async fn log_in(&mut self, login: &Login) -> Result<()> {
+        let failed = |reason: String| CoordinatorError::Remote { url: self.url.clone(), reason };
+        let credentials = BASE64_STANDARD.encode(format!("{}:{}", login.user, login.password));
+        let basic = MetadataValue::try_from(format!("Basic {credentials}")).map_err(|error| failed(chain(&error)))?;
+        let mut request = Request::new(stream::iter([HandshakeRequest::default()]));
+        request.metadata_mut().insert("authorization", basic);
+        let answered = tokio::time::timeout(LOGIN_LIMIT, self.client.clone().handshake(request)).await;
+        let answered = answered.map_err(|_| failed(format!("no answer to the login within {LOGIN_LIMIT:?}")))?;
+        let answer = answered.map_err(|status| refused(&self.url, &self.connector, &status))?;
+        let token = answer.metadata().get("authorization").cloned();
+        self.authorization = Some(token.ok_or_else(|| failed(String::from("it has given no token")))?);
+        Ok(())
+    }
+
+    /// Has a request say who asks.
+    pub(super) fn authorize<T>(&self, request: &mut Request<T>) {
+        if let Some(authorization) = &self.authorization {
+            request.metadata_mut().insert("authorization", authorization.clone());
+        }
+    }
+
+    async fn act(&mut self, kind: &str, body: &str) -> Result<Streaming<arrow_flight::Result>> {
+        let mut action = Request::new(Action { r#type: kind.to_owned(), body: body.to_owned().into_bytes().into() });
+        self.authorize(&mut action);
+        let answered = self.client.do_action(action).await;
+        Ok(answered.map_err(|status| refused(&self.url, &self.connector, &status))?.into_inner())
     }
 
     /// Has statements executed; those in front of an error have taken effect.
     pub async fn execute(&mut self, sql: &str) -> Result<Answers> {
-        let action = Action { r#type: EXECUTE_ACTION.to_owned(), body: sql.to_owned().into_bytes().into() };
-        let answered = self.client.do_action(action).await;
-        let stream = answered.map_err(|status| refused(&self.url, &self.connector, &status))?.into_inner();
+        let stream = self.act(EXECUTE_ACTION, sql).await?;
         Ok(Answers { url: self.url.clone(), connector: self.connector.clone(), stream })
     }
 
     /// Has a plan run, a JSON document.
     pub async fn submit_plan(&mut self, json: &str) -> Result<SubmittedPlan> {
-        let action = Action { r#type: SUBMIT_PLAN_ACTION.to_owned(), body: json.to_owned().into_bytes().into() };
-        let answered = self.client.do_action(action).await;
-        let mut stream = answered.map_err(|status| refused(&self.url, &self.connector, &status))?.into_inner();
+        let mut stream = self.act(SUBMIT_PLAN_ACTION, json).await?;
         let answer = stream.message().await.map_err(|status| refused(&self.url, &self.connector, &status))?;
         let read = answer.as_ref().map(|answer| serde_json::from_slice(&answer.body));
         let wrong = |reason: String| CoordinatorError::Remote { url: self.url.clone(), reason };

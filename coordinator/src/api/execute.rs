@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use super::follow::{Taker, analyze, follow};
+use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
 use crate::limits::StatementPlaces;
 use crate::session::{Analysis, Query, Reply, SharedScript, SqlSession};
@@ -33,7 +34,7 @@ impl Executor {
     }
 
     /// Begins to execute a text; what it comes to is received. A SELECT ends when nobody receives any more.
-    pub(super) fn execute(&self, text: String) -> Result<mpsc::Receiver<Result<ExecutePart>>> {
+    pub(super) fn execute(&self, text: String, who: Who) -> Result<mpsc::Receiver<Result<ExecutePart>>> {
         let place = self.places.take()?;
         let (sender, receiver) = mpsc::channel(PARTS_MAX);
         let session = Arc::clone(&self.session);
@@ -41,7 +42,7 @@ impl Executor {
         while running.try_join_next().is_some() {}
         running.spawn(async move {
             let parts = Parts(sender);
-            if let Err(error) = run(session, &text, &parts).await {
+            if let Err(error) = run(session, &text, who, &parts).await {
                 // Whoever is gone does not want to know.
                 let _ = parts.0.send(Err(error)).await;
             }
@@ -52,8 +53,8 @@ impl Executor {
 }
 
 /// Executes a text, with settings that end with it.
-async fn run(session: Arc<Mutex<SqlSession>>, text: &str, parts: &Parts) -> Result<()> {
-    let script = session.lock().await.read_apart(text).await?;
+async fn run(session: Arc<Mutex<SqlSession>>, text: &str, who: Who, parts: &Parts) -> Result<()> {
+    let script = session.lock().await.read_apart(text, who).await?;
     let mut script = SharedScript::new(session, script);
     while let Some(replies) = script.next().await? {
         if let Err(error) = parts.show_all(replies).await {

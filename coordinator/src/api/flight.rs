@@ -14,19 +14,22 @@ use futures::Stream;
 use futures::stream;
 use tidemill_net::{Door, Listener, Protocol, REQUESTS_MAX, admit};
 use tidemill_plans::ErrorDomain;
+use tidemill_plans::cluster_secret::CLUSTER_SECRET_HEADER;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
 use tidemill_plans::protocol::{COORDINATOR_ACTION, EXECUTE_ACTION, SUBMIT_PLAN_ACTION, WorkerEvent};
 use tidemill_sql::SqlError;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::error;
 
 use super::execute::Executor;
-use super::flight_sql::{ACTIONS, Client, FlightSql};
+use super::flight_sql::{ACTIONS, CLOSE_SESSION, Client, FlightSql};
 use super::{jobs, plans};
+use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
 use crate::handle::CoordinatorHandle;
 use crate::limits::StatementPlaces;
@@ -98,10 +101,17 @@ struct Sql {
 }
 
 impl ControlService {
+    /// Who sends a request.
+    async fn who<T>(&self, request: &Request<T>) -> Result<Who, Status> {
+        let (shown, address) = (text_of(request.metadata(), AUTHORIZATION), request.remote_addr());
+        self.coordinator.access().authenticate(shown, address).await.map_err(|error| to_status(&error))
+    }
+
     /// Passes a request on to those who execute SQL, with the client that it comes from.
-    fn enter<T>(&self, mut request: Request<T>, what: &str) -> Result<(&FlightSql, Client, Request<T>), Status> {
+    async fn enter<T>(&self, mut request: Request<T>, what: &str) -> Result<(&FlightSql, Client, Request<T>), Status> {
         let Some(Sql { flight, .. }) = &self.sql else { return Err(unimplemented(what)) };
-        let client = flight.client(request.metadata());
+        let who = self.who(&request).await?;
+        let client = flight.client(request.metadata(), who);
         request.extensions_mut().insert(client.clone());
         Ok((flight, client, request))
     }
@@ -112,23 +122,31 @@ impl ControlService {
         encoded(&answer)
     }
 
-    async fn submit_plan(&self, body: &[u8]) -> Result<arrow_flight::Result, Status> {
+    async fn submit_plan(&self, body: &[u8], who: &Who) -> Result<arrow_flight::Result, Status> {
         let json = std::str::from_utf8(body).map_err(|_| Status::invalid_argument("the plan is not UTF-8"))?;
         self.coordinator.limits().check_text(json).map_err(|error| to_status(&error))?;
-        let submitted = plans::submit(&self.coordinator, json).await.map_err(|error| to_status(&error))?;
+        let submitted = plans::submit(&self.coordinator, json, who).await.map_err(|error| to_status(&error))?;
         let body = serde_json::to_vec(&submitted).map_err(|error| Status::internal(error.to_string()))?;
         Ok(arrow_flight::Result { body: body.into() })
     }
 
-    fn execute(&self, executor: &Executor, body: &[u8]) -> Result<Boxed<arrow_flight::Result>, Status> {
+    fn execute(&self, executor: &Executor, body: &[u8], who: Who) -> Result<Boxed<arrow_flight::Result>, Status> {
         let text = std::str::from_utf8(body).map_err(|_| Status::invalid_argument("the SQL is not UTF-8"))?;
-        let begun = self.coordinator.limits().check_text(text).and_then(|()| executor.execute(text.to_owned()));
+        let begun = self.coordinator.limits().check_text(text).and_then(|()| executor.execute(text.to_owned(), who));
         let parts = begun.map_err(|error| to_status(&error))?;
         Ok(Box::pin(stream::unfold(parts, async |mut parts| {
             let part = parts.recv().await?;
             Some((part.map_err(|error| to_status(&error)).and_then(|part| encoded(&part)), parts))
         })))
     }
+}
+
+/// The header by which users say who they are.
+const AUTHORIZATION: &str = "authorization";
+
+/// The text of a header.
+fn text_of<'a>(metadata: &'a MetadataMap, header: &str) -> Option<&'a str> {
+    metadata.get(header)?.to_str().ok()
 }
 
 fn encoded<T: bincode::Encode>(message: &T) -> Result<arrow_flight::Result, Status> {
@@ -143,7 +161,12 @@ pub(super) fn to_status(error: &CoordinatorError) -> Status {
         CoordinatorError::Plan(_) => Status::invalid_argument(message),
         CoordinatorError::Cancelled => Status::cancelled(message),
         CoordinatorError::Changed => Status::aborted(message),
-        CoordinatorError::LogFull { .. } | CoordinatorError::TooMany { .. } => Status::resource_exhausted(message),
+        CoordinatorError::Unauthenticated { .. } => Status::unauthenticated(message),
+        CoordinatorError::LogFull { .. } | CoordinatorError::TooMany { .. } | CoordinatorError::TooManyTries { .. } => {
+            Status::resource_exhausted(message)
+        }
+        CoordinatorError::Denied { .. } => Status::permission_denied(message),
+        CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Denied { .. }) => Status::permission_denied(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Unsupported { .. }) => Status::unimplemented(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Unknown { .. }) => Status::not_found(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Duplicate { .. }) => Status::already_exists(message),
@@ -176,12 +199,18 @@ impl FlightService for ControlService {
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
         match (request.get_ref().r#type.as_str(), &self.sql) {
             (COORDINATOR_ACTION, _) => {
+                let shown = text_of(request.metadata(), CLUSTER_SECRET_HEADER);
+                self.coordinator.access().check_worker(shown).map_err(|error| to_status(&error))?;
                 let result = self.take_event(&request.get_ref().body).await?;
                 Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
             }
-            (EXECUTE_ACTION, Some(sql)) => Ok(Response::new(self.execute(&sql.executor, &request.get_ref().body)?)),
+            (EXECUTE_ACTION, Some(sql)) => {
+                let who = self.who(&request).await?;
+                Ok(Response::new(self.execute(&sql.executor, &request.get_ref().body, who)?))
+            }
             (SUBMIT_PLAN_ACTION, Some(_)) => {
-                let result = self.submit_plan(&request.get_ref().body).await?;
+                let who = self.who(&request).await?;
+                let result = self.submit_plan(&request.get_ref().body, &who).await?;
                 Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
             }
             (EXECUTE_ACTION | SUBMIT_PLAN_ACTION, None) => {
@@ -189,34 +218,41 @@ impl FlightService for ControlService {
             }
             (other, None) => Err(unimplemented(&format!("action '{other}'"))),
             (_, Some(_)) => {
-                let (sql, client, request) = self.enter(request, "an action")?;
-                client.leave(sql.do_action(request).await)
+                let (sql, client, request) = self.enter(request, "an action").await?;
+                let shown = text_of(request.metadata(), AUTHORIZATION).map(str::to_owned);
+                let closes = request.get_ref().r#type == CLOSE_SESSION;
+                let answer = sql.do_action(request).await;
+                if closes && answer.is_ok() {
+                    self.coordinator.access().log_out(shown.as_deref());
+                }
+                client.leave(answer)
             }
         }
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
-        let (sql, client, request) = self.enter(request, "GetFlightInfo")?;
+        let (sql, client, request) = self.enter(request, "GetFlightInfo").await?;
         client.leave(sql.get_flight_info(request).await)
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
-        let (sql, client, request) = self.enter(request, "GetSchema")?;
+        let (sql, client, request) = self.enter(request, "GetSchema").await?;
         let schema = sql.schema(&request.into_inner().cmd, &client).await;
         client.leave(schema.map(Response::new))
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        let (sql, client, request) = self.enter(request, "DoGet")?;
+        let (sql, client, request) = self.enter(request, "DoGet").await?;
         client.leave(sql.do_get(request).await)
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
-        let (sql, client, request) = self.enter(request, "DoPut")?;
+        let (sql, client, request) = self.enter(request, "DoPut").await?;
         client.leave(sql.do_put(request).await)
     }
 
-    async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
+    async fn list_actions(&self, request: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
+        self.who(&request).await?;
         let own =
             [(COORDINATOR_ACTION, "Takes an event of a worker."), (EXECUTE_ACTION, "Executes SQL for tidemill sql.")];
         let submit = (SUBMIT_PLAN_ACTION, "Runs a dataflow plan, a JSON document -> {\"job\": 7, \"warnings\": []}.");
@@ -226,11 +262,19 @@ impl FlightService for ControlService {
         Ok(Response::new(Box::pin(stream::iter(actions.collect::<Vec<_>>()))))
     }
 
+    /// A user and a password for a token, which is in the header and in the only message: clients look in either.
     async fn handshake(
         &self,
-        _: Request<Streaming<HandshakeRequest>>,
+        request: Request<Streaming<HandshakeRequest>>,
     ) -> Result<Response<Self::HandshakeStream>, Status> {
-        Err(Status::unimplemented("there is no authentication yet: connect without a user and a password"))
+        let (shown, address) = (text_of(request.metadata(), AUTHORIZATION), request.remote_addr());
+        let token = self.coordinator.access().log_in(shown, address).await.map_err(|error| to_status(&error))?;
+        let header = MetadataValue::try_from(format!("Bearer {token}"));
+        let header = header.map_err(|error| Status::internal(error.to_string()))?;
+        let answer = HandshakeResponse { protocol_version: 0, payload: token.into_bytes().into() };
+        let mut response: Response<Self::HandshakeStream> = Response::new(Box::pin(stream::iter([Ok(answer)])));
+        response.metadata_mut().insert(AUTHORIZATION, header);
+        Ok(response)
     }
 
     async fn list_flights(&self, _: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
@@ -238,7 +282,7 @@ impl FlightService for ControlService {
     }
 
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
-        let (sql, client, request) = self.enter(request, "PollFlightInfo")?;
+        let (sql, client, request) = self.enter(request, "PollFlightInfo").await?;
         // Nothing runs before its rows are fetched: there is nothing to wait for.
         let info = sql.get_flight_info(request).await;
         let complete = |info| PollInfo { info: Some(info), progress: Some(1.0), ..PollInfo::default() };
@@ -249,7 +293,7 @@ impl FlightService for ControlService {
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
-        let (sql, client, request) = self.enter(request, "DoExchange")?;
+        let (sql, client, request) = self.enter(request, "DoExchange").await?;
         client.leave(sql.do_exchange(request).await)
     }
 }

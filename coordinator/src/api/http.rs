@@ -1,19 +1,20 @@
 //! The HTTP endpoint: whether the coordinator is well, metrics for Prometheus, the form of plans, and the REST API.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware::{self, Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use tidemill_net::Listener;
 use tidemill_sql::document::PlanDocument;
 
 use super::prometheus::{CONTENT_TYPE, render};
 use super::rest::{self, Problem};
 use super::{ServerGuard, http_server};
+use crate::access::Who;
 use crate::error::CoordinatorError;
 use crate::handle::CoordinatorHandle;
 
@@ -31,7 +32,8 @@ fn router(coordinator: CoordinatorHandle) -> Router {
         .route("/readyz", get(is_ready))
         .route("/metrics", get(metrics))
         .route("/plan.schema.json", get(plan_schema))
-        .nest(rest::BASE, rest::router())
+        .nest(rest::BASE, rest::router().layer(from_fn_with_state(coordinator.clone(), superusers_only)))
+        .layer(from_fn_with_state(coordinator.clone(), authenticate))
         .with_state(coordinator)
 }
 
@@ -72,6 +74,51 @@ async fn is_ready(State(coordinator): State<CoordinatorHandle>) -> Response {
     match check.await {
         Ok(()) => "ready\n".into_response(),
         Err(error) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, error.chain()).into_response(),
+    }
+}
+
+/// What tells whoever asks that the process is there: it is asked by those who have no password.
+const FOR_EVERYBODY: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Lets users in, and nobody else if there are any. Handlers find out [`Who`](crate::access::Who) it is by the request's
+/// extension.
+async fn authenticate(
+    State(coordinator): State<CoordinatorHandle>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if FOR_EVERYBODY.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let shown = request.headers().get(header::AUTHORIZATION).and_then(|shown| shown.to_str().ok());
+    match coordinator.access().authenticate(shown, Some(address)).await {
+        Ok(who) => {
+            request.extensions_mut().insert(who);
+            next.run(request).await
+        }
+        Err(error @ CoordinatorError::Unauthenticated { .. }) => {
+            let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"tidemill\", Bearer")];
+            (challenge, Problem::from(error)).into_response()
+        }
+        Err(error) => Problem::from(error).into_response(),
+    }
+}
+
+/// The REST API is about all jobs and objects at once, so once there are users it is for those who may do everything.
+async fn superusers_only(
+    State(coordinator): State<CoordinatorHandle>,
+    Extension(who): Extension<Who>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match coordinator.access().rights(&who) {
+        Ok(rights) if rights.as_ref().is_none_or(|rights| rights.is_superuser()) => next.run(request).await,
+        Ok(_) => {
+            let message = "the REST API is for superusers; the statements over Flight SQL go by what was granted";
+            Problem::from(CoordinatorError::Denied { message: message.to_owned() }).into_response()
+        }
+        Err(error) => Problem::from(error).into_response(),
     }
 }
 

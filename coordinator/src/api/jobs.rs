@@ -12,6 +12,7 @@ use tidemill_plans::PlanError;
 use tidemill_sql::{JobCommand, JobName};
 use tokio::sync::Mutex;
 
+use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
 use crate::session::{Reply, SharedScript, SqlSession};
 
@@ -72,8 +73,13 @@ struct RescaleTo {
 }
 
 /// Carries an action out; its answer, or nothing if there is none of this name.
-pub(super) async fn act(session: &Arc<Mutex<SqlSession>>, action: &str, body: &[u8]) -> Option<Result<Value>> {
-    let control = Control { session, action };
+pub(super) async fn act(
+    session: &Arc<Mutex<SqlSession>>,
+    action: &str,
+    body: &[u8],
+    who: &Who,
+) -> Option<Result<Value>> {
+    let control = Control { session, action, who };
     Some(match action {
         LIST => control.rows(JobCommand::ShowJobs).await.map(|jobs| json!({ "jobs": jobs })),
         SHOW => control.show(body).await,
@@ -89,6 +95,7 @@ pub(super) async fn act(session: &Arc<Mutex<SqlSession>>, action: &str, body: &[
 struct Control<'a> {
     session: &'a Arc<Mutex<SqlSession>>,
     action: &'a str,
+    who: &'a Who,
 }
 
 impl Control<'_> {
@@ -150,7 +157,7 @@ impl Control<'_> {
 
     /// What a statement comes to.
     async fn run(&self, command: JobCommand) -> Result<Reply> {
-        let script = self.session.lock().await.read_apart(&command.to_string()).await?;
+        let script = self.session.lock().await.read_apart(&command.to_string(), self.who.clone()).await?;
         let mut script = SharedScript::new(Arc::clone(self.session), script);
         let mut last = None;
         while let Some(replies) = script.next().await? {

@@ -13,8 +13,10 @@ mod prometheus;
 mod remote_session;
 mod rest;
 
-pub use client::{Answer, Answers, SqlClient};
+pub use client::{Answer, Answers, Login, SqlClient};
 pub use flight::{ServerGuard, bind, serve, serve_sql};
 pub use http::serve_http;
 pub use plans::SubmittedPlan;
+#[cfg(test)]
+pub(crate) use plans::submit;
 pub use remote_session::{RemoteRows, RemoteSession};

@@ -6,9 +6,11 @@ use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::growing_state::growing_state;
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::settings::Settings;
+use tidemill_sql::access::check_plan;
 use tidemill_sql::document::{DocumentError, PlanDocument};
 
-use crate::error::Result;
+use crate::access::Who;
+use crate::error::{CoordinatorError, Result};
 use crate::handle::CoordinatorHandle;
 
 /// What a plan has become; JSON on the wire.
@@ -20,12 +22,23 @@ pub struct SubmittedPlan {
     pub warnings: Vec<String>,
 }
 
-/// Starts the job of a document. It goes on when whoever has sent it is gone.
-pub(super) async fn submit(coordinator: &CoordinatorHandle, json: &str) -> Result<SubmittedPlan> {
+/// Starts the job of a document. It goes on when whoever has sent it is gone, and is theirs.
+pub(crate) async fn submit(coordinator: &CoordinatorHandle, json: &str, who: &Who) -> Result<SubmittedPlan> {
+    let submitted = start(coordinator, json, who).await;
+    coordinator.access().note(who, "plan", json, &submitted).await;
+    submitted
+}
+
+async fn start(coordinator: &CoordinatorHandle, json: &str, who: &Who) -> Result<SubmittedPlan> {
     let (graph, settings) = PlanDocument::from_json(json)?.to_graph(&Settings::default())?;
     refuse_inner_connectors(&graph)?;
+    let access = coordinator.access();
+    if let Some(rights) = access.rights(who)? {
+        check_plan(rights.as_ref(), &graph, &settings).map_err(|error| CoordinatorError::Sql(Box::new(error)))?;
+    }
     let warnings = growing_state(&graph).iter().map(ToString::to_string).collect();
     let mut job = coordinator.submit(graph, settings).await?;
+    access.own_job(job.id, who).await?;
     // Its rows go into sinks.
     job.results.close();
     Ok(SubmittedPlan { job: job.id.0, warnings })

@@ -15,7 +15,7 @@ use tidemill_plans::PlanError;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Code, IntoRequest, Request, Status};
 
-use super::client::SqlClient;
+use super::client::{Login, SqlClient};
 use super::flight_sql::{CANCEL_FLIGHT_INFO, LIVE};
 use crate::error::{CoordinatorError, Result};
 
@@ -41,8 +41,8 @@ pub struct RemoteRows {
 
 impl RemoteSession {
     /// Begins a session at `grpc://host:port`, or `grpc+tls://host:port`.
-    pub async fn connect(url: &str, connector: &Connector) -> Result<Self> {
-        let mut session = Self { client: SqlClient::connect(url, connector).await?, cookie: None };
+    pub async fn connect(url: &str, connector: &Connector, login: Option<Login>) -> Result<Self> {
+        let mut session = Self { client: SqlClient::connect(url, connector, login).await?, cookie: None };
         // A client that sends no cookie has no session: the first answer has one.
         session.info(CommandGetCatalogs {}.as_any().encode_to_vec()).await?;
         Ok(session)
@@ -100,6 +100,7 @@ impl RemoteSession {
 
     fn request<T>(&self, message: impl IntoRequest<T>) -> Request<T> {
         let mut request = message.into_request();
+        self.client.authorize(&mut request);
         if let Some(cookie) = &self.cookie {
             request.metadata_mut().insert("cookie", cookie.clone());
         }
@@ -118,6 +119,7 @@ impl RemoteSession {
         match status.code() {
             Code::Cancelled => CoordinatorError::Cancelled,
             Code::InvalidArgument
+            | Code::PermissionDenied
             | Code::NotFound
             | Code::AlreadyExists
             | Code::Unimplemented

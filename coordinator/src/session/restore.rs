@@ -19,7 +19,9 @@ impl SqlSession {
     /// with one of them does not hold up the others: it is told.
     pub async fn restore(coordinator: CoordinatorHandle, settings: Settings) -> Result<(Self, Vec<String>)> {
         let mut restored = Restored::default();
-        for left in coordinator.left_jobs().await? {
+        let left_jobs = coordinator.left_jobs().await?;
+        coordinator.access().forget_jobs(&left_jobs.iter().map(|job| job.id).collect::<Vec<_>>()).await?;
+        for left in left_jobs {
             restored.take_up(&coordinator, left).await?;
         }
         let (catalog, left_out) = Catalog::restored(&coordinator.objects().await?);

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use tidemill_plans::settings::Settings;
-use tidemill_sql::{Description, JobStatement, ParsedStatement, PushTarget, TableInfo};
+use tidemill_sql::{Description, JobStatement, ParsedStatement, PushTarget, SqlError, TableInfo};
 use tokio::sync::Mutex;
 
 use super::{Gathered, Reply, Script, SqlSession, sql_error};
-use crate::error::Result;
+use crate::access::Who;
+use crate::error::{CoordinatorError, Result};
 use crate::pushed::PushedLog;
 use crate::serving::ServedModels;
 
@@ -53,6 +54,9 @@ impl SqlSession {
     /// Looks at what the registry has by now, and at the views; before statements are executed.
     pub(crate) async fn refresh(&mut self) -> Result<()> {
         self.sql.set_models(self.coordinator.models().await?);
+        if self.is_kept {
+            self.sql.set_secrets(self.coordinator.access().secret_names());
+        }
         self.look_at_views().await
     }
 
@@ -64,54 +68,83 @@ impl SqlSession {
         Ok(())
     }
 
-    /// What statements come to with these settings, before anything is done.
+    /// What statements come to for somebody with these settings, before anything is done.
     pub(crate) async fn describe(
         &mut self,
         statements: &[ParsedStatement],
         settings: &Settings,
+        who: &Who,
     ) -> Result<Description> {
         self.refresh().await?;
+        let rights = self.coordinator.access().rights(who)?;
         let mut scratch = self.sql.clone();
         settings.clone_into(&mut scratch.settings);
-        scratch.describe(statements).map_err(sql_error)
+        let described = scratch.with_rights(rights, |sql| sql.describe(statements)).map_err(sql_error);
+        // What is described and not denied is noted when it is done.
+        if matches!(&described, Err(CoordinatorError::Sql(error)) if matches!(**error, SqlError::Denied { .. })) {
+            let texts: Vec<&str> = statements.iter().map(ParsedStatement::text).collect();
+            self.coordinator.access().note(who, "statement", &texts.join("; "), &described).await;
+        }
+        described
     }
 
-    /// Statements that are to be executed with these settings, and may change them.
-    pub(crate) fn script(statements: Vec<ParsedStatement>, settings: Settings) -> Script {
-        Script { statements: statements.into_iter(), gathered: Gathered::default(), settings: Some(settings) }
+    /// Statements that are to be executed for somebody with these settings, and may change them.
+    pub(crate) fn script(statements: Vec<ParsedStatement>, settings: Settings, who: Who) -> Script {
+        Script { statements: statements.into_iter(), gathered: Gathered::default(), settings: Some(settings), who }
     }
 
     /// Begins a SELECT, or EXPLAIN ANALYZE, that has been described.
-    pub(crate) async fn begin(&self, job: JobStatement) -> Result<Reply> {
-        self.select(job).await
+    pub(crate) async fn begin(&mut self, job: JobStatement, who: &Who) -> Result<Reply> {
+        let text = job.text().to_owned();
+        let begun = self.select(job, who).await;
+        self.coordinator.access().note(who, "fetch", &text, &begun).await;
+        begun
     }
 
-    /// The objects that rows can be read from or written to.
-    #[must_use]
-    pub fn tables(&self) -> Vec<TableInfo> {
-        self.sql.tables()
-    }
-
-    /// A source that rows can be pushed to, and its log.
-    pub(crate) async fn push_target(&self, name: &str) -> Result<(PushTarget, PushedLog)> {
-        let target = self.sql.push_target(name).map_err(sql_error)?;
+    /// A source that somebody may push rows to, and its log.
+    pub(crate) async fn push_target(&mut self, name: &str, who: &Who) -> Result<(PushTarget, PushedLog)> {
+        let rights = self.coordinator.access().rights(who)?;
+        let target = self.sql.with_rights(rights, |sql| sql.push_target(name)).map_err(sql_error);
+        self.coordinator.access().note(who, "push", name, &target).await;
+        let target = target?;
         let log = self.coordinator.pushed().open_log(&target.table).await?;
         Ok((target, log))
     }
 
-    /// The models that clients are answered with, of which this is to be one.
-    pub(crate) fn served_models(&self, name: &str) -> Result<Arc<ServedModels>> {
-        self.sql.model(name).map_err(sql_error)?;
+    /// The models that clients are answered with, of which this is to be one that somebody may ask.
+    pub(crate) async fn served_models(&mut self, name: &str, who: &Who) -> Result<Arc<ServedModels>> {
+        let rights = self.coordinator.access().rights(who)?;
+        let found = self.sql.with_rights(rights, |sql| sql.model(name)).map_err(sql_error);
+        self.coordinator.access().note(who, "predict", name, &found).await;
+        found?;
         Ok(Arc::clone(self.coordinator.serving()))
     }
 
-    /// Whether there is an object of this name.
-    pub(crate) fn has_object(&self, name: &str) -> bool {
-        self.sql.has_object(name)
+    /// Whether there is an object of this name that somebody may know of.
+    pub(crate) fn has_object(&mut self, name: &str, who: &Who) -> Result<bool> {
+        let rights = self.coordinator.access().rights(who)?;
+        Ok(self.sql.with_rights(rights, |sql| sql.has_object(name)))
     }
 
-    /// The types of a statement's parameters, as far as they show.
-    pub(crate) fn parameter_types(&self, statement: &ParsedStatement) -> Vec<Option<arrow::datatypes::DataType>> {
-        self.sql.parameter_types(statement)
+    /// The objects that rows can be read from or written to, for whoever has the session to themselves.
+    #[must_use]
+    pub fn all_tables(&self) -> Vec<TableInfo> {
+        self.sql.tables()
+    }
+
+    /// The objects that rows can be read from or written to, as far as somebody may know of them.
+    pub(crate) fn tables(&mut self, who: &Who) -> Result<Vec<TableInfo>> {
+        let rights = self.coordinator.access().rights(who)?;
+        Ok(self.sql.with_rights(rights, |sql| sql.tables()))
+    }
+
+    /// The types of a statement's parameters, as far as they show to somebody.
+    pub(crate) fn parameter_types(
+        &mut self,
+        statement: &ParsedStatement,
+        who: &Who,
+    ) -> Result<Vec<Option<arrow::datatypes::DataType>>> {
+        let rights = self.coordinator.access().rights(who)?;
+        Ok(self.sql.with_rights(rights, |sql| sql.parameter_types(statement)))
     }
 }

@@ -1,5 +1,7 @@
 //! Sessions with workers that only pretend: what is recorded, what runs, and what the next session finds.
 
+mod rights;
+
 use std::path::Path;
 use std::sync::Arc;
 

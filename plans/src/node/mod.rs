@@ -127,6 +127,27 @@ impl NodeKind {
         }
     }
 
+    /// The connector and its options, of what is outside.
+    #[must_use]
+    pub fn connector(&self) -> Option<(&str, &[(String, String)])> {
+        match self {
+            Self::Source(source) => Some((&source.connector, &source.options)),
+            Self::LookupJoin(join) => Some((&join.table.connector, &join.table.options)),
+            Self::Sink(sink) => Some((&sink.connector, &sink.options)),
+            _ => None,
+        }
+    }
+
+    /// The options of its connector, to be changed.
+    pub fn options_mut(&mut self) -> Option<&mut Vec<(String, String)>> {
+        match self {
+            Self::Source(source) => Some(&mut source.options),
+            Self::LookupJoin(join) => Some(&mut join.table.options),
+            Self::Sink(sink) => Some(&mut sink.options),
+            _ => None,
+        }
+    }
+
     /// Whether its operator puts what has no room in memory on disk.
     #[must_use]
     pub fn spills(&self) -> bool {

@@ -149,7 +149,8 @@ impl QueryPlanner<'_> {
     }
 
     fn build_train_operator(&mut self, object: &Arc<Object>, model: &ModelObject) -> Result<Stream> {
-        let mut planner = QueryPlanner::new(self.builder, self.catalog);
+        let whole = self.catalog.whole();
+        let mut planner = QueryPlanner::new(self.builder, &whole);
         let plan = planner.plan(&model.query)?;
         let input = planner.lower_to_stream(&plan, "a model's query")?;
         let column = |name: &str| {

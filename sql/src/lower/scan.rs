@@ -129,7 +129,8 @@ impl QueryPlanner<'_> {
             Detail::View(query, info) => match self.builder.view_to_read(&object.name) {
                 Some(view) => self.view_as_it_is(&object.name, view, info),
                 None => self.builder.within_view(|builder| {
-                    let mut planner = QueryPlanner::new(builder, self.catalog);
+                    let whole = self.catalog.whole();
+                    let mut planner = QueryPlanner::new(builder, &whole);
                     let plan = planner.plan(query)?;
                     planner.lower_to_stream(&plan, "a view")
                 })?,

@@ -25,8 +25,11 @@ impl ScriptParser<'_> {
         if self.word("FUNCTION") {
             return self.create_function(replaces);
         }
+        if self.word("SECRET") {
+            return self.create_secret(replaces);
+        }
         if replaces {
-            let hint = "only views and functions can be replaced; DROP the old one first";
+            let hint = "only views, functions and secrets can be replaced; DROP the old one first";
             return Err(SqlError::unsupported("OR REPLACE", hint).at(or_replace.span));
         }
         if self.word("SOURCE") || self.word("TABLE") {
@@ -41,7 +44,14 @@ impl ScriptParser<'_> {
         if self.word("SAVEPOINT") {
             return self.create_savepoint();
         }
-        let hint = "SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW, MODEL, FUNCTION and SAVEPOINT can be created";
+        if self.word("ROLE") {
+            return self.create_role(false);
+        }
+        if self.word("USER") {
+            return self.create_role(true);
+        }
+        let hint = "SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW, MODEL, FUNCTION, SAVEPOINT, ROLE, USER and SECRET can \
+                    be created";
         Err(SqlError::unsupported(format!("CREATE {}", shown(&kind)), hint).at(kind.span))
     }
 

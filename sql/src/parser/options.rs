@@ -1,8 +1,10 @@
 //! Options: `WITH (connector = 'files', path = 'x', header = true)`. Keys are bare, dotted or quoted.
+//! `SECRET name` is a value that its readers do not see.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::ScriptParser;
+use crate::access::secret_reference;
 use crate::error::{Result, SqlError};
 use crate::statement::Options;
 
@@ -35,10 +37,14 @@ impl ScriptParser<'_> {
             Token::Number(number, _) => format!("{}{number}", if negative { "-" } else { "" }),
             Token::SingleQuotedString(text) if !negative => text.clone(),
             Token::EscapedStringLiteral(text) if !negative => text.clone(),
+            Token::Word(word) if !negative && word.value.eq_ignore_ascii_case("SECRET") => {
+                self.inner.next_token();
+                return Ok(secret_reference(&self.name()?.text));
+            }
             Token::Word(word) if !negative && matches!(word.value.to_lowercase().as_str(), "true" | "false") => {
                 word.value.to_lowercase()
             }
-            _ => return Err(self.expected("a value: 'text', a number, true or false")),
+            _ => return Err(self.expected("a value: 'text', a number, true, false or SECRET name")),
         };
         self.inner.next_token();
         Ok(value)

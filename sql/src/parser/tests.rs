@@ -14,7 +14,7 @@ fn errors_have_positions() {
     check(
         "SELEC 1",
         expect![[r#"
-            line 1, column 1: no statement starts with SELEC; valid are: SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB
+            line 1, column 1: no statement starts with SELEC; valid are: SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, CREATE ROLE, CREATE USER, CREATE SECRET, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB, ALTER ROLE, GRANT, REVOKE, REASSIGN OWNED BY
         "#]],
     );
     check(
@@ -44,8 +44,8 @@ fn errors_have_positions() {
     check(
         "CREATE SOURCE s (a INT) WITH (connector = files)",
         expect![[r#"
-        line 1, column 43: expected a value: 'text', a number, true or false, found files
-    "#]],
+            line 1, column 43: expected a value: 'text', a number, true, false or SECRET name, found files
+        "#]],
     );
     check(
         "CREATE SOURCE s (a INT)",
@@ -68,19 +68,19 @@ fn errors_have_positions() {
     check(
         "CREATE INDEX i",
         expect![[r#"
-            line 1, column 8: CREATE INDEX is not supported; SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW, MODEL, FUNCTION and SAVEPOINT can be created
+            line 1, column 8: CREATE INDEX is not supported; SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW, MODEL, FUNCTION, SAVEPOINT, ROLE, USER and SECRET can be created
         "#]],
     );
     check(
         "CREATE OR REPLACE SOURCE s (a INT) WITH ()",
         expect![[r#"
-            line 1, column 8: OR REPLACE is not supported; only views and functions can be replaced; DROP the old one first
+            line 1, column 8: OR REPLACE is not supported; only views, functions and secrets can be replaced; DROP the old one first
         "#]],
     );
     check(
         "DROP INDEX i",
         expect![[r#"
-            line 1, column 6: DROP INDEX is not supported; SOURCE, TABLE, SINK, VIEW, MODEL and FUNCTION can be dropped
+            line 1, column 6: DROP INDEX is not supported; SOURCE, TABLE, SINK, VIEW, MODEL, FUNCTION, ROLE, USER and SECRET can be dropped
         "#]],
     );
     check(

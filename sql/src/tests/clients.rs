@@ -25,6 +25,7 @@ fn described(session: &Session, sql: &str) -> Result<String, SqlError> {
         Description::Analysis(_) => String::from("an analysis"),
         Description::Rows(rows) => columns(&rows.schema()),
         Description::JobRows(command) => format!("{command:?}"),
+        Description::AccessRows(command) => command.to_string(),
         Description::Effect => String::from("an effect"),
     })
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use arrow_flight::FlightData;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use tidemill_net::{Connector, reason};
+use tidemill_plans::cluster_secret::{CLUSTER_SECRET_HEADER, ClusterSecret};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Streaming};
 use tracing::{debug, warn};
 
 use crate::error::{Result, WorkersError};
@@ -77,13 +78,27 @@ pub(crate) fn flight_client(channel: Channel) -> FlightServiceClient<Channel> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
+/// A request that shows the secret of the cluster, if it has one.
+pub(crate) fn with_secret<T>(message: T, secret: Option<&ClusterSecret>) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(Ok(secret)) = secret.map(|secret| secret.reveal().parse()) {
+        request.metadata_mut().insert(CLUSTER_SECRET_HEADER, secret);
+    }
+    request
+}
+
 /// Connects to the worker at `peer`.
-pub(super) async fn connect(connector: Connector, peer: String, failures: Arc<dyn ExchangeFailures>) -> Result<Link> {
+pub(super) async fn connect(
+    connector: Connector,
+    peer: String,
+    secret: Option<ClusterSecret>,
+    failures: Arc<dyn ExchangeFailures>,
+) -> Result<Link> {
     let connected = connector.connect(&flight_endpoint(&peer)?).await;
     let channel = connected.map_err(|reason| connect_error(&peer, reason))?;
     let (commands, orders) = mpsc::channel(COMMANDS_MAX);
     let frames = OutgoingLink::new(orders, peer.clone(), failures);
-    let opened = flight_client(channel).do_exchange(frames).await;
+    let opened = flight_client(channel).do_exchange(with_secret(frames, secret.as_ref())).await;
     let replies = opened.map_err(|status| connect_error(&peer, connector.reason(&status)))?;
     let reader = Handle::current().spawn(read_replies(replies.into_inner(), peer, commands.clone()));
     Ok(Link { commands, reader: reader.abort_handle() })

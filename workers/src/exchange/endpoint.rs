@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use arrow::datatypes::SchemaRef;
 use tidemill_engine::task::{Receiver, Sender, channel};
 use tidemill_net::{Connector, Door, Listener, Protocol, Tls};
+use tidemill_plans::cluster_secret::ClusterSecret;
 use tidemill_plans::ids::{ChannelId, RunId};
 use tidemill_plans::protocol::WorkerLink;
 use tokio::runtime::Handle;
@@ -39,6 +40,7 @@ struct Shared {
     address: Option<SocketAddr>,
     /// How other workers are reached.
     tls: Option<Tls>,
+    secret: Option<ClusterSecret>,
     registry: Arc<Registry>,
     failures: Arc<dyn ExchangeFailures>,
     /// What answers the requests of the coordinator.
@@ -62,11 +64,13 @@ impl Drop for Shared {
 
 impl Exchange {
     /// Starts an exchange whose connections live on `runtime`. Without an address it can send to other
-    /// workers, but not receive from them. With TLS, others reach it with TLS only.
+    /// workers, but not receive from them. With TLS, others reach it with TLS only; a secret is shown to them, and they
+    /// have to show it.
     pub async fn start(
         runtime: Handle,
         bind: Option<SocketAddr>,
         tls: Option<Tls>,
+        secret: Option<ClusterSecret>,
         failures: Arc<dyn ExchangeFailures>,
     ) -> Result<Self> {
         let registry = Arc::new(Registry::default());
@@ -78,6 +82,7 @@ impl Exchange {
             let listener = listen(&runtime, bind, tls.clone()).await?;
             address = Some(listener.address);
             let service = FlightServer {
+                secret: secret.clone(),
                 registry: Arc::clone(&registry),
                 failures: Arc::clone(&failures),
                 requests: Arc::clone(&requests),
@@ -89,6 +94,7 @@ impl Exchange {
             runtime,
             address,
             tls,
+            secret,
             registry,
             failures,
             requests,
@@ -174,9 +180,9 @@ impl Exchange {
         if self.link(peer).is_some() {
             return Ok(());
         }
-        let failures = Arc::clone(&self.shared.failures);
+        let (failures, secret) = (Arc::clone(&self.shared.failures), self.shared.secret.clone());
         let connector = Connector::new(self.shared.tls.clone());
-        let connecting = self.shared.runtime.spawn(connect(connector, String::from(peer), failures));
+        let connecting = self.shared.runtime.spawn(connect(connector, String::from(peer), secret, failures));
         let link = connecting.await.map_err(|error| connect_error(peer, error.to_string()))??;
         self.keep(peer, link);
         Ok(())

@@ -11,6 +11,7 @@ use arrow_flight::{
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use tidemill_net::{Listener, REQUESTS_MAX, admit};
+use tidemill_plans::cluster_secret::{CLUSTER_SECRET_HEADER, ClusterSecret};
 use tidemill_plans::codec;
 use tidemill_plans::error::chain;
 use tidemill_plans::protocol::{WORKER_ACTION, WorkerLink, WorkerRequest};
@@ -27,6 +28,8 @@ use crate::exchange::incoming::{Closed, IncomingLink, Registry};
 
 /// The service behind a worker's data address.
 pub(crate) struct FlightServer {
+    /// What whoever calls has to show, if anything.
+    pub(crate) secret: Option<ClusterSecret>,
     /// The channels that tasks here receive.
     pub(crate) registry: Arc<Registry>,
     /// Learns which channels fail.
@@ -57,6 +60,19 @@ impl FlightServer {
             .await;
         if let Err(failure) = served {
             error!(error = chain(&failure), "the worker's Flight server failed");
+        }
+    }
+
+    /// Refuses whoever is not of the cluster.
+    fn check<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let shown = request.metadata().get(CLUSTER_SECRET_HEADER).and_then(|shown| shown.to_str().ok());
+        match &self.secret {
+            Some(secret) if !shown.is_some_and(|shown| secret.is(shown)) => {
+                let message =
+                    "the cluster's secret is missing or wrong: start all its processes with --cluster-secret FILE";
+                Err(Status::unauthenticated(message))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -106,6 +122,7 @@ impl FlightService for FlightServer {
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        self.check(&request)?;
         let peer = peer_name(request.remote_addr());
         let registry = Arc::clone(&self.registry);
         let failures = Arc::clone(&self.failures);
@@ -113,6 +130,7 @@ impl FlightService for FlightServer {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        self.check(&request)?;
         let answer = self.answer(request.into_inner()).await?;
         Ok(Response::new(Box::pin(stream::iter([Ok(answer)]))))
     }

@@ -10,6 +10,7 @@ use arrow_flight::Action;
 use bytes::Bytes;
 use tidemill_engine::task::{EndReason, Gone, Message, Receiver, Sender};
 use tidemill_net::Connector;
+use tidemill_plans::cluster_secret::ClusterSecret;
 use tidemill_plans::codec;
 use tidemill_plans::ids::{Barrier, ChannelId, Epoch, JobId, RunId};
 use tidemill_plans::protocol::{Reply, WORKER_ACTION, WorkerLink, WorkerRequest, WorkerResponse};
@@ -49,7 +50,7 @@ impl Peer {
     async fn start() -> Self {
         let (sender, failures) = std_mpsc::channel();
         let bind = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let exchange = Exchange::start(Handle::current(), bind, None, Arc::new(Failures(sender))).await.unwrap();
+        let exchange = Exchange::start(Handle::current(), bind, None, None, Arc::new(Failures(sender))).await.unwrap();
         Self { exchange, failures }
     }
 
@@ -244,7 +245,7 @@ async fn a_second_connection_to_a_peer_does_not_end_the_first() {
     let (sender, mut receiver) = connect_one(&a, &b).await;
     // As if another job had found no connection while the first was still being made.
     let failures: Arc<dyn ExchangeFailures> = Arc::new(Failures(std_mpsc::channel().0));
-    a.exchange.keep(&b.url(), connect(Connector::default(), b.url(), failures).await.unwrap());
+    a.exchange.keep(&b.url(), connect(Connector::default(), b.url(), None, failures).await.unwrap());
     for epoch in 1..=3 {
         send(&sender, Message::Barrier(barrier(epoch))).await;
         assert_eq!(receive(&mut receiver).await, Ok(Message::Barrier(barrier(epoch))));
@@ -257,7 +258,8 @@ async fn peers_and_addresses_that_do_not_work_are_named() {
     let peer = Peer::start().await;
     let taken = peer.exchange.address();
     let (sender, _failures) = std_mpsc::channel();
-    let refused = Exchange::start(Handle::current(), taken, None, Arc::new(Failures(sender))).await.err().unwrap();
+    let refused =
+        Exchange::start(Handle::current(), taken, None, None, Arc::new(Failures(sender))).await.err().unwrap();
     assert!(refused.chain().contains(&format!("cannot listen on {}", taken.unwrap())), "{}", refused.chain());
     let gone = peer.url();
     drop(peer);
@@ -279,6 +281,27 @@ impl WorkerLink for Refuses {
         assert_eq!(request, WorkerRequest::Start(RUN));
         let message = String::from("no such job");
         Box::pin(async { Ok(WorkerResponse::Failed { domain: tidemill_plans::ErrorDomain::Internal, message }) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_know_the_secret_is_refused() {
+    let secret = ClusterSecret::new("the-secret-of-all-of-us");
+    let start = |bind, secret: &Option<ClusterSecret>| {
+        let (sender, _) = std_mpsc::channel();
+        Exchange::start(Handle::current(), bind, None, secret.clone(), Arc::new(Failures(sender)))
+    };
+    let peer = start(Some(SocketAddr::from(([127, 0, 0, 1], 0))), &secret).await.unwrap();
+    let url = format!("http://{}", peer.address().unwrap());
+    let schema = Arc::new(arrow::datatypes::Schema::empty());
+    let id = ChannelId { run: RUN, edge: 0, from: 0, to: 0 };
+    for (other, is_known) in [(secret, true), (ClusterSecret::new("the-secret-of-others...."), false), (None, false)] {
+        let other = start(None, &other).await.unwrap();
+        let connected = other.outgoing(&url, id, Arc::clone(&schema) as _, 1).await;
+        match is_known {
+            true => drop(connected.unwrap()),
+            false => assert!(connected.map(drop).unwrap_err().chain().contains("--cluster-secret"), "it is let in"),
+        }
     }
 }
 

@@ -37,7 +37,7 @@ impl CoordinatorLink for Listener {
 async fn start(bind: Option<SocketAddr>) -> (WorkerHandle, mpsc::UnboundedReceiver<WorkerEvent>) {
     let (sender, events) = mpsc::unbounded_channel();
     let worker = WorkerHandle::start(
-        WorkerConfig { slots: 2, bind, tls: None, scratch: std::env::temp_dir() },
+        WorkerConfig { slots: 2, bind, tls: None, scratch: std::env::temp_dir(), secret: None },
         Arc::new(Listener(sender)),
     )
     .await
@@ -125,7 +125,13 @@ fn a_worker_with_an_id_sends_heartbeats_and_stops_on_request() {
 fn an_address_in_use_is_named() {
     System::new().block_on(async {
         let (worker, _events) = start(Some(SocketAddr::from(([127, 0, 0, 1], 0)))).await;
-        let config = WorkerConfig { slots: 1, bind: worker.bound_address(), tls: None, scratch: std::env::temp_dir() };
+        let config = WorkerConfig {
+            slots: 1,
+            bind: worker.bound_address(),
+            tls: None,
+            scratch: std::env::temp_dir(),
+            secret: None,
+        };
         let (sender, _events) = mpsc::unbounded_channel();
         let error = WorkerHandle::start(config, Arc::new(Listener(sender))).await.err().unwrap();
         assert!(error.to_string().contains(&worker.bound_address().unwrap().to_string()), "{error}");
@@ -135,7 +141,7 @@ fn an_address_in_use_is_named() {
 #[tokio::test]
 async fn a_worker_needs_an_actix_system() {
     let (sender, _events) = mpsc::unbounded_channel();
-    let config = WorkerConfig { slots: 1, bind: None, tls: None, scratch: std::env::temp_dir() };
+    let config = WorkerConfig { slots: 1, bind: None, tls: None, scratch: std::env::temp_dir(), secret: None };
     let refused = WorkerHandle::start(config, Arc::new(Listener(sender))).await.err().unwrap();
     assert!(matches!(refused, WorkersError::NoSystem));
 }
@@ -209,6 +215,7 @@ impl Pair {
             bind: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             tls: None,
             scratch: std::env::temp_dir(),
+            secret: None,
         };
         let start = || WorkerHandle::start(config.clone(), Arc::new(Listener(sender.clone())));
         let workers = [start().await.unwrap(), start().await.unwrap()];

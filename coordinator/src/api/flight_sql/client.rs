@@ -10,8 +10,9 @@ use tidemill_plans::settings::{SETTINGS, Settings};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Response, Status};
 
-use super::handles::Handles;
+use super::handles::{Handles, Owner};
 use super::session_options::{OptionError, OptionValue};
+use crate::access::Who;
 use crate::clock::Clock;
 
 /// The cookie's name, which the specification gives.
@@ -37,10 +38,10 @@ impl Sessions {
         Arc::new(Self { settings: Handles::new(clock, SESSIONS_MAX, SESSION_TTL) })
     }
 
-    /// The client that a request comes from.
-    pub(super) fn client(self: &Arc<Self>, metadata: &MetadataMap) -> Client {
+    /// The client that a request of somebody comes from.
+    pub(super) fn client(self: &Arc<Self>, metadata: &MetadataMap, who: Who) -> Client {
         let cookie = metadata.get_all("cookie").iter().filter_map(|value| value.to_str().ok()).find_map(session_of);
-        Client { sessions: Arc::clone(self), cookie, next: Arc::default() }
+        Client { sessions: Arc::clone(self), cookie, next: Arc::default(), who }
     }
 }
 
@@ -52,9 +53,20 @@ pub(in super::super) struct Client {
     cookie: Option<String>,
     /// What it is to send from now on.
     next: Arc<Mutex<Option<String>>>,
+    who: Who,
 }
 
 impl Client {
+    /// Who uses it.
+    pub(super) fn who(&self) -> &Who {
+        &self.who
+    }
+
+    /// Whose its handles are.
+    pub(super) fn owner(&self) -> &Owner {
+        &self.who.role
+    }
+
     /// Whether it keeps cookies.
     pub(super) fn has_session(&self) -> bool {
         self.cookie.is_some()
@@ -63,7 +75,7 @@ impl Client {
     /// Its settings. An error if they are lost.
     pub(super) fn settings(&self) -> Result<Settings, Status> {
         let Some(session) = self.session() else { return Ok(Settings::default()) };
-        self.sessions.settings.get(&session).ok_or_else(|| {
+        self.sessions.settings.get(self.owner(), &session).ok_or_else(|| {
             self.answer_with(NOTHING_SET);
             Status::failed_precondition(
                 "the settings of this session are gone: nobody has used it for an hour, or the coordinator has been \
@@ -75,8 +87,8 @@ impl Client {
     /// Keeps the settings that it has now.
     pub(super) fn keep(&self, settings: Settings) {
         match self.session() {
-            Some(session) => self.sessions.settings.put(&session, settings),
-            None => self.answer_with(&self.sessions.settings.insert(settings)),
+            Some(session) => self.sessions.settings.put(self.owner(), &session, settings),
+            None => self.answer_with(&self.sessions.settings.insert(self.owner(), settings)),
         }
     }
 
@@ -88,7 +100,7 @@ impl Client {
 
     /// Ends its session.
     pub(super) fn close(&self) {
-        self.session().and_then(|session| self.sessions.settings.remove(&session));
+        self.session().and_then(|session| self.sessions.settings.remove(self.owner(), &session));
         self.answer_with(NOTHING_SET);
     }
 
@@ -174,17 +186,18 @@ mod tests {
     fn a_cookie_tells_settings_apart() {
         let clock = Arc::new(TestClock::default());
         let sessions = Sessions::new(Arc::clone(&clock) as Arc<dyn Clock>);
-        let first = sessions.client(&request(None));
+        let client_of = |cookie: Option<&str>| sessions.client(&request(cookie), Who::LOCAL);
+        let first = client_of(None);
         assert!(!first.has_session());
         let nothing_set = answered(&first).unwrap();
 
-        let client = sessions.client(&request(Some(&nothing_set)));
+        let client = client_of(Some(&nothing_set));
         assert_eq!((client.has_session(), client.settings().unwrap()), (true, Settings::default()));
         assert_eq!(answered(&client), None);
         client.set_option("parallelism", &OptionValue::from("7")).unwrap();
         let cookie = answered(&client).unwrap();
 
-        let client = sessions.client(&request(Some(&cookie)));
+        let client = client_of(Some(&cookie));
         assert_eq!(client.settings().unwrap().parallelism, 7);
         assert_eq!(client.set_option("parallel", &OptionValue::from("7")), Err(OptionError::InvalidName));
         assert_eq!(client.set_option("parallelism", &OptionValue::from("x")), Err(OptionError::InvalidValue));
@@ -194,10 +207,10 @@ mod tests {
         assert_eq!(client.settings().unwrap(), Settings::default());
         assert!(client.options().unwrap().contains(&(String::from("parallelism"), String::from("2"))));
         // Another client is as it was.
-        assert_eq!(sessions.client(&request(Some(&nothing_set))).settings().unwrap(), Settings::default());
+        assert_eq!(client_of(Some(&nothing_set)).settings().unwrap(), Settings::default());
 
         clock.advance(SESSION_TTL);
-        let client = sessions.client(&request(Some(&cookie)));
+        let client = client_of(Some(&cookie));
         let lost = client.settings().unwrap_err();
         assert!(lost.message().contains("are gone"), "{lost}");
         assert_eq!(answered(&client), Some(nothing_set));

@@ -1,4 +1,5 @@
-//! What clients have handles of: bounded in number, and forgotten when nobody has used it for a while.
+//! What clients have handles of: bounded in number, and forgotten when nobody has used it for a while. A handle is its
+//! user's: for another it is not there.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -6,6 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
+
+/// Whose a handle is: a role, or whoever it is where nobody is asked.
+pub(super) type Owner = Option<String>;
 
 /// Values by handle.
 pub(super) struct Handles<T> {
@@ -19,7 +23,7 @@ pub(super) struct Handles<T> {
 
 struct Kept<T> {
     given: u64,
-    values: BTreeMap<String, (T, Duration)>,
+    values: BTreeMap<(Owner, String), (T, Duration)>,
 }
 
 impl<T: Clone> Handles<T> {
@@ -28,22 +32,22 @@ impl<T: Clone> Handles<T> {
     }
 
     /// Keeps a value; returns its handle.
-    pub(super) fn insert(&self, value: T) -> String {
+    pub(super) fn insert(&self, owner: &Owner, value: T) -> String {
         let handle = {
             let mut kept = self.kept();
             kept.given += 1;
             // Nobody is to come upon another's by a slip.
             format!("{}-{:016x}", kept.given, RandomState::new().hash_one(kept.given))
         };
-        self.put(&handle, value);
+        self.put(owner, &handle, value);
         handle
     }
 
     /// Keeps a value in the place of the one with this handle, if it is there still.
-    pub(super) fn put(&self, handle: &str, value: T) {
+    pub(super) fn put(&self, owner: &Owner, handle: &str, value: T) {
         let now = self.clock.now();
         let mut kept = self.kept();
-        kept.values.insert(handle.to_owned(), (value, now));
+        kept.values.insert((owner.clone(), handle.to_owned()), (value, now));
         kept.values.retain(|_, (_, used)| now.saturating_sub(*used) < self.time_to_live);
         if kept.values.len() > self.max {
             let oldest = kept.values.iter().min_by_key(|(_, (_, used))| *used).map(|(handle, _)| handle.clone());
@@ -52,12 +56,12 @@ impl<T: Clone> Handles<T> {
     }
 
     /// The value of a handle, which is used now.
-    pub(super) fn get(&self, handle: &str) -> Option<T> {
-        let now = self.clock.now();
+    pub(super) fn get(&self, owner: &Owner, handle: &str) -> Option<T> {
+        let (key, now) = ((owner.clone(), handle.to_owned()), self.clock.now());
         let mut kept = self.kept();
-        let (value, used) = kept.values.get_mut(handle)?;
+        let (value, used) = kept.values.get_mut(&key)?;
         if now.saturating_sub(*used) >= self.time_to_live {
-            kept.values.remove(handle);
+            kept.values.remove(&key);
             return None;
         }
         *used = now;
@@ -65,8 +69,8 @@ impl<T: Clone> Handles<T> {
     }
 
     /// Forgets a handle; what it was of, if it was known.
-    pub(super) fn remove(&self, handle: &str) -> Option<T> {
-        self.kept().values.remove(handle).map(|(value, _)| value)
+    pub(super) fn remove(&self, owner: &Owner, handle: &str) -> Option<T> {
+        self.kept().values.remove(&(owner.clone(), handle.to_owned())).map(|(value, _)| value)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept<T>> {
@@ -83,15 +87,26 @@ mod tests {
     fn what_nobody_uses_goes() {
         let clock = Arc::new(TestClock::default());
         let handles = Handles::new(Arc::clone(&clock) as Arc<dyn Clock>, 2, Duration::from_secs(10));
-        let (a, b) = (handles.insert("a"), handles.insert("b"));
+        let nobody = &None;
+        let (a, b) = (handles.insert(nobody, "a"), handles.insert(nobody, "b"));
         clock.advance(Duration::from_secs(6));
-        assert_eq!(handles.get(&a), Some("a"));
-        let c = handles.insert("c");
-        assert_eq!((handles.get(&a), handles.get(&b), handles.get(&c)), (Some("a"), None, Some("c")));
-        handles.put(&c, "d");
-        assert_eq!((handles.remove(&c), handles.get(&c)), (Some("d"), None));
+        assert_eq!(handles.get(nobody, &a), Some("a"));
+        let c = handles.insert(nobody, "c");
+        let got = |handle: &str| handles.get(nobody, handle);
+        assert_eq!((got(&a), got(&b), got(&c)), (Some("a"), None, Some("c")));
+        handles.put(nobody, &c, "d");
+        assert_eq!((handles.remove(nobody, &c), got(&c)), (Some("d"), None));
         clock.advance(Duration::from_secs(10));
-        assert_eq!(handles.get(&a), None);
-        assert_ne!(handles.insert("a"), a);
+        assert_eq!(got(&a), None);
+        assert_ne!(handles.insert(nobody, "a"), a);
+    }
+
+    #[test]
+    fn a_handle_is_its_users() {
+        let handles = Handles::new(Arc::new(TestClock::default()), 2, Duration::from_secs(10));
+        let (ann, bob) = (Some(String::from("ann")), Some(String::from("bob")));
+        let handle = handles.insert(&ann, 1);
+        assert_eq!((handles.get(&bob, &handle), handles.get(&None, &handle)), (None, None));
+        assert_eq!((handles.remove(&bob, &handle), handles.get(&ann, &handle)), (None, Some(1)));
     }
 }

@@ -28,7 +28,7 @@ use arrow_flight::{
 };
 use prost::Message;
 use prost::bytes::Bytes;
-use tidemill_sql::ParsedStatement;
+use tidemill_sql::{ParsedStatement, TableInfo};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tonic::Status;
@@ -38,9 +38,10 @@ pub(super) use self::client::Client;
 use self::client::Sessions;
 use self::handles::Handles;
 use self::prepared::{Prepared, parameter_columns};
-pub(super) use self::service::{ACTIONS, CANCEL_FLIGHT_INFO};
+pub(super) use self::service::{ACTIONS, CANCEL_FLIGHT_INFO, CLOSE_SESSION};
 use self::statements::{CarriedOut, Pending, Statements};
 use super::flight::to_status;
+use crate::access::Who;
 use crate::clock::SystemClock;
 use crate::limits::{Limits, StatementPlaces};
 use crate::session::SqlSession;
@@ -81,9 +82,9 @@ impl FlightSql {
         }
     }
 
-    /// The client that a request comes from.
-    pub(super) fn client(&self, metadata: &MetadataMap) -> Client {
-        self.sessions.client(metadata)
+    /// The client that a request of somebody comes from.
+    pub(super) fn client(&self, metadata: &MetadataMap, who: Who) -> Client {
+        self.sessions.client(metadata, who)
     }
 
     /// Reads a client's text.
@@ -101,12 +102,13 @@ impl FlightSql {
     ) -> Result<FlightInfo, Status> {
         check_settings(&texts, client)?;
         let before = client.settings()?;
-        let executed = self.statements.execute(texts, before.clone()).await.map_err(|error| to_status(&error))?;
+        let executed =
+            self.statements.execute(texts, before.clone(), client.who()).await.map_err(|error| to_status(&error))?;
         if client.has_session() && executed.settings != before {
             client.keep(executed.settings);
         }
         let schema = executed.pending.schema();
-        let handle = self.pending.insert(executed.pending);
+        let handle = self.pending.insert(client.owner(), executed.pending);
         let ticket = TicketStatementQuery { statement_handle: Bytes::from(handle) };
         let mut info = flight_info(&schema, ticket.as_any().encode_to_vec().into(), descriptor)?;
         if executed.is_live {
@@ -122,7 +124,7 @@ impl FlightSql {
         let inserts = texts.iter().flatten().filter(|statement| statement.is_insert());
         // A job writes the rows of a query; how many there are shows when it has read them.
         let inserted: Option<usize> = inserts.map(ParsedStatement::inserted_values).sum();
-        let done = self.statements.update(texts, before.clone()).await;
+        let done = self.statements.update(texts, before.clone(), client.who()).await;
         let CarriedOut { settings, has_written, .. } = done.map_err(|error| to_status(&error))?;
         if client.has_session() && settings != before {
             client.keep(settings);
@@ -137,9 +139,10 @@ impl FlightSql {
     async fn prepare(&self, text: &str, client: &Client) -> Result<ActionCreatePreparedStatementResult, Status> {
         let refused = |error| to_status(&error);
         let prepared = self.read(text)?;
-        let columns = self.statements.columns(&prepared.statements, &client.settings()?).await.map_err(refused)?;
+        let (settings, who) = (client.settings()?, client.who());
+        let columns = self.statements.columns(&prepared.statements, &settings, who).await.map_err(refused)?;
         let types = match prepared.statements.as_slice() {
-            [statement] => self.statements.session.lock().await.parameter_types(statement),
+            [statement] => self.statements.session.lock().await.parameter_types(statement, who).map_err(refused)?,
             _ => Vec::new(),
         };
         let dataset_schema = columns.map_or(Ok(Bytes::new()), |columns| schema_bytes(&columns))?;
@@ -147,33 +150,38 @@ impl FlightSql {
             true => Bytes::new(),
             false => schema_bytes(&parameter_columns(types))?,
         };
-        let handle = Bytes::from(self.prepared.insert(prepared));
+        let handle = Bytes::from(self.prepared.insert(client.owner(), prepared));
         Ok(ActionCreatePreparedStatementResult { prepared_statement_handle: handle, dataset_schema, parameter_schema })
     }
 
     /// A prepared statement, by its handle.
-    fn prepared(&self, handle: &[u8]) -> Result<Prepared, Status> {
-        known(handle).and_then(|handle| self.prepared.get(handle)).ok_or_else(|| {
+    fn prepared(&self, handle: &[u8], client: &Client) -> Result<Prepared, Status> {
+        known(handle).and_then(|handle| self.prepared.get(client.owner(), handle)).ok_or_else(|| {
             Status::not_found("this statement is not prepared: it was closed, or nobody has executed it for an hour")
         })
     }
 
-    fn pending(&self, handle: &[u8]) -> Result<Pending, Status> {
-        known(handle).and_then(|handle| self.pending.get(handle)).ok_or_else(|| {
+    fn pending(&self, handle: &[u8], client: &Client) -> Result<Pending, Status> {
+        known(handle).and_then(|handle| self.pending.get(client.owner(), handle)).ok_or_else(|| {
             Status::not_found(
                 "there is nothing to fetch by this ticket: it was cancelled, or is too old; execute again",
             )
         })
     }
 
+    /// The tables that a client may know of.
+    async fn tables(&self, client: &Client) -> Result<Vec<TableInfo>, Status> {
+        self.statements.session.lock().await.tables(client.who()).map_err(|error| to_status(&error))
+    }
+
     /// Ends what runs for a statement, which cannot be fetched any more.
-    async fn cancel(&self, info: &FlightInfo) -> Result<CancelStatus, Status> {
+    async fn cancel(&self, info: &FlightInfo, client: &Client) -> Result<CancelStatus, Status> {
         let mut found = CancelStatus::NotCancellable;
         for endpoint in &info.endpoint {
             let Some(handle) = endpoint.ticket.as_ref().and_then(|ticket| statement_of(&ticket.ticket)) else {
                 continue;
             };
-            let Some(Pending::Jobs(jobs)) = self.pending.remove(&handle) else { continue };
+            let Some(Pending::Jobs(jobs)) = self.pending.remove(client.owner(), &handle) else { continue };
             found = match timeout(CANCEL_WAIT, jobs.cancellation.cancel()).await {
                 Ok(()) => CancelStatus::Cancelled,
                 Err(_) => CancelStatus::Cancelling,
@@ -187,7 +195,7 @@ impl FlightSql {
         let text = match command_of(command)? {
             Command::CommandStatementQuery(query) => self.read(&query.query)?.statements,
             Command::CommandPreparedStatementQuery(query) => {
-                self.prepared(&query.prepared_statement_handle)?.statements
+                self.prepared(&query.prepared_statement_handle, client)?.statements
             }
             other => {
                 let schema = service::schema_of(&other).ok_or_else(|| {
@@ -197,13 +205,14 @@ impl FlightSql {
             }
         };
         let settings = client.settings()?;
-        let columns = self.statements.columns(&text, &settings).await.map_err(|error| to_status(&error))?;
+        let columns =
+            self.statements.columns(&text, &settings, client.who()).await.map_err(|error| to_status(&error))?;
         schema_result(&columns.map_or_else(Schema::empty, |columns| columns.as_ref().clone()))
     }
 
-    async fn cancel_flight_info(&self, body: &[u8]) -> Result<Vec<u8>, Status> {
+    async fn cancel_flight_info(&self, body: &[u8], client: &Client) -> Result<Vec<u8>, Status> {
         let request = CancelFlightInfoRequest::decode(body).map_err(|error| undecodable(&error))?;
-        let status = self.cancel(&request.info.unwrap_or_default()).await?;
+        let status = self.cancel(&request.info.unwrap_or_default(), client).await?;
         Ok(CancelFlightInfoResult::new(status).encode_to_vec())
     }
 }

@@ -18,6 +18,7 @@ use tonic::{Status, Streaming};
 use super::super::flight::{Boxed, to_status};
 use super::FlightSql;
 use super::incoming::Incoming;
+use crate::access::Who;
 use crate::error::CoordinatorError;
 use crate::serving::ServedModels;
 
@@ -36,7 +37,7 @@ struct Exchange {
 
 impl FlightSql {
     /// Answers rows, batch by batch.
-    pub(super) async fn exchange(&self, stream: Streaming<FlightData>) -> Result<Boxed<FlightData>, Status> {
+    pub(super) async fn exchange(&self, stream: Streaming<FlightData>, who: &Who) -> Result<Boxed<FlightData>, Status> {
         let mut stream = stream.peekable();
         let descriptor = match Pin::new(&mut stream).peek().await {
             Some(Ok(first)) => first.flight_descriptor.clone().unwrap_or_default(),
@@ -47,7 +48,8 @@ impl FlightSql {
         if what != PREDICT {
             return Err(other_path());
         }
-        let models = self.statements.session.lock().await.served_models(model).map_err(|error| to_status(&error))?;
+        let served = self.statements.session.lock().await.served_models(model, who).await;
+        let models = served.map_err(|error| to_status(&error))?;
         let mut exchange = Exchange { incoming: Incoming::new(stream), models, model: model.clone() };
         let given = exchange.incoming.columns().await?;
         let columns = exchange.models.newest(model).map_err(|error| to_status(&error))?.columns(&given);

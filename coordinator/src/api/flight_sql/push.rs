@@ -18,6 +18,7 @@ use super::incoming::Incoming;
 use super::prepared::Prepared;
 use super::service::NO_TRANSACTIONS;
 use super::{FlightSql, catalog};
+use crate::access::Who;
 use crate::error::CoordinatorError;
 use crate::pushed::{Fit, PushedLog};
 
@@ -32,8 +33,13 @@ struct Written {
 
 impl FlightSql {
     /// Takes rows for the source that a path names; answers with how many of them are on disk, whenever there are more.
-    pub(super) async fn push(&self, path: &[String], incoming: Incoming) -> Result<Boxed<PutResult>, Status> {
-        let (target, log) = self.push_target(table_of(path)?).await?;
+    pub(super) async fn push(
+        &self,
+        path: &[String],
+        incoming: Incoming,
+        who: &Who,
+    ) -> Result<Boxed<PutResult>, Status> {
+        let (target, log) = self.push_target(table_of(path)?, who).await?;
         let (told, written) = watch::channel(Written::default());
         self.statements.spawn(async move {
             let pushed = write(incoming, &target, &log, |rows| told.send_modify(|written| written.rows = rows)).await;
@@ -54,13 +60,13 @@ impl FlightSql {
         check(&command)?;
         let columns = incoming.columns().await?;
         self.see_to_table(&command, &columns, client).await?;
-        let (target, log) = self.push_target(&command.table).await?;
+        let (target, log) = self.push_target(&command.table, client.who()).await?;
         let rows = write(incoming, &target, &log, |_| {}).await?;
         Ok(i64::try_from(rows).unwrap_or(i64::MAX))
     }
 
-    async fn push_target(&self, table: &str) -> Result<(PushTarget, PushedLog), Status> {
-        self.statements.session.lock().await.push_target(table).await.map_err(|error| to_status(&error))
+    async fn push_target(&self, table: &str, who: &Who) -> Result<(PushTarget, PushedLog), Status> {
+        self.statements.session.lock().await.push_target(table, who).await.map_err(|error| to_status(&error))
     }
 
     /// Makes the table, or makes it anew, if the client says so.
@@ -71,7 +77,8 @@ impl FlightSql {
         client: &Client,
     ) -> Result<(), Status> {
         let options = command.table_definition_options.unwrap_or_default();
-        let exists = self.statements.session.lock().await.has_object(&command.table);
+        let exists = self.statements.session.lock().await.has_object(&command.table, client.who());
+        let exists = exists.map_err(|error| to_status(&error))?;
         let create = || create_table(&command.table, columns).map_err(sql_status);
         let text = match (exists, options.if_exists(), options.if_not_exist()) {
             (false, _, TableNotExistOption::Fail) => return Err(missing(&command.table)),
@@ -79,7 +86,7 @@ impl FlightSql {
             (true, TableExistsOption::Append, _) => return Ok(()),
             (true, TableExistsOption::Replace, _) => {
                 // What cannot be pushed to is not dropped either.
-                self.push_target(&command.table).await?;
+                self.push_target(&command.table, client.who()).await?;
                 format!("DROP TABLE \"{}\"; {}", command.table.replace('"', "\"\""), create()?)
             }
             (true, ..) => {

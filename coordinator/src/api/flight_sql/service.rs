@@ -34,7 +34,7 @@ use super::{FlightSql, catalog, flight_info, known, sql_info, stream as rows, un
 pub(in super::super) const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 const SET_SESSION_OPTIONS: &str = "SetSessionOptions";
 const GET_SESSION_OPTIONS: &str = "GetSessionOptions";
-const CLOSE_SESSION: &str = "CloseSession";
+pub(in super::super) const CLOSE_SESSION: &str = "CloseSession";
 
 /// The actions that are served here, and what each does.
 pub(in super::super) const ACTIONS: &[(&str, &str)] = &[
@@ -44,7 +44,7 @@ pub(in super::super) const ACTIONS: &[(&str, &str)] = &[
     (CANCEL_FLIGHT_INFO, "Ends a statement."),
     (SET_SESSION_OPTIONS, "Sets settings of the session that the client's cookie names."),
     (GET_SESSION_OPTIONS, "Tells the settings of the session."),
-    (CLOSE_SESSION, "Forgets the settings of the session."),
+    (CLOSE_SESSION, "Forgets the settings of the session, and has the token that comes with it hold no more."),
 ];
 
 pub(super) const NO_TRANSACTIONS: &str = "transactions are not supported: each statement takes effect by itself, and what jobs \
@@ -121,7 +121,7 @@ impl FlightSqlService for FlightSql {
         request: Request<FlightDescriptor>,
     ) -> Info {
         let client = client_of(&request)?;
-        let texts = self.prepared(&query.prepared_statement_handle)?.bound();
+        let texts = self.prepared(&query.prepared_statement_handle, &client)?.bound();
         let texts = texts.map_err(|error| super::to_status(&error))?;
         Ok(Response::new(self.execute(texts, &client, request.into_inner()).await?))
     }
@@ -150,9 +150,11 @@ impl FlightSqlService for FlightSql {
         Err(Status::unimplemented(NO_SUBSTRAIT))
     }
 
-    async fn do_get_statement(&self, ticket: TicketStatementQuery, _: Request<Ticket>) -> Data {
-        let pending = self.pending(&ticket.statement_handle)?;
-        Ok(Response::new(self.statements.fetch(pending).map_err(|error| super::to_status(&error))?))
+    async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Data {
+        let client = client_of(&request)?;
+        let pending = self.pending(&ticket.statement_handle, &client)?;
+        let rows = self.statements.fetch(pending, client.who()).map_err(|error| super::to_status(&error))?;
+        Ok(Response::new(rows))
     }
 
     async fn do_put_statement_update(
@@ -182,19 +184,21 @@ impl FlightSqlService for FlightSql {
         if !command.type_url.is_empty() {
             return Err(Status::unimplemented(format!("DoPut of {} is not served here", command.type_url)));
         }
+        let client = client_of(&request)?;
         let mut stream = request.into_inner();
         let descriptor = match stream.peek().await {
             Some(Ok(first)) => first.flight_descriptor.clone().unwrap_or_default(),
             _ => FlightDescriptor::default(),
         };
-        Ok(Response::new(self.push(&descriptor.path, Incoming::new(stream)).await?))
+        Ok(Response::new(self.push(&descriptor.path, Incoming::new(stream), client.who()).await?))
     }
 
     async fn do_exchange_fallback(
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<<Self as FlightService>::DoExchangeStream>, Status> {
-        Ok(Response::new(self.exchange(request.into_inner()).await?))
+        let client = client_of(&request)?;
+        Ok(Response::new(self.exchange(request.into_inner(), client.who()).await?))
     }
 
     async fn do_put_error_callback(
@@ -216,9 +220,10 @@ impl FlightSqlService for FlightSql {
     async fn do_action_close_prepared_statement(
         &self,
         query: ActionClosePreparedStatementRequest,
-        _: Request<Action>,
+        request: Request<Action>,
     ) -> Result<(), Status> {
-        known(&query.prepared_statement_handle).and_then(|handle| self.prepared.remove(handle));
+        let client = client_of(&request)?;
+        known(&query.prepared_statement_handle).and_then(|handle| self.prepared.remove(client.owner(), handle));
         Ok(())
     }
 
@@ -227,11 +232,11 @@ impl FlightSqlService for FlightSql {
         query: CommandPreparedStatementQuery,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
-        let handle = query.prepared_statement_handle;
-        let prepared = self.prepared(&handle)?;
+        let (handle, client) = (query.prepared_statement_handle, client_of(&request)?);
+        let prepared = self.prepared(&handle, &client)?;
         let values = receive(request.into_inner()).await?;
         if let Some(known) = known(&handle) {
-            self.prepared.put(known, Prepared { values, ..prepared });
+            self.prepared.put(client.owner(), known, Prepared { values, ..prepared });
         }
         Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) })
     }
@@ -242,7 +247,7 @@ impl FlightSqlService for FlightSql {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
         let client = client_of(&request)?;
-        let mut prepared = self.prepared(&query.prepared_statement_handle)?;
+        let mut prepared = self.prepared(&query.prepared_statement_handle, &client)?;
         // The values come with the request, or have come before it.
         if let Some(values) = receive(request.into_inner()).await? {
             prepared.values = Some(values);
@@ -270,8 +275,8 @@ impl FlightSqlService for FlightSql {
         info!(CommandGetTables, query, request)
     }
 
-    async fn do_get_tables(&self, query: CommandGetTables, _: Request<Ticket>) -> Data {
-        let tables = self.statements.session.lock().await.tables();
+    async fn do_get_tables(&self, query: CommandGetTables, request: Request<Ticket>) -> Data {
+        let tables = self.tables(&client_of(&request)?).await?;
         answered(catalog::tables(query, &tables))
     }
 
@@ -315,8 +320,8 @@ impl FlightSqlService for FlightSql {
         info!(CommandGetPrimaryKeys, query, request)
     }
 
-    async fn do_get_primary_keys(&self, query: CommandGetPrimaryKeys, _: Request<Ticket>) -> Data {
-        let tables = self.statements.session.lock().await.tables();
+    async fn do_get_primary_keys(&self, query: CommandGetPrimaryKeys, request: Request<Ticket>) -> Data {
+        let tables = self.tables(&client_of(&request)?).await?;
         answered(catalog::primary_keys(&query, &tables))
     }
 
@@ -359,11 +364,12 @@ impl FlightSqlService for FlightSql {
     async fn do_action_cancel_query(
         &self,
         query: ActionCancelQueryRequest,
-        _: Request<Action>,
+        request: Request<Action>,
     ) -> Result<ActionCancelQueryResult, Status> {
+        let client = client_of(&request)?;
         let info = FlightInfo::decode(query.info).map_err(|error| undecodable(&error))?;
         // The two actions count alike.
-        Ok(ActionCancelQueryResult { result: self.cancel(&info).await? as i32 })
+        Ok(ActionCancelQueryResult { result: self.cancel(&info, &client).await? as i32 })
     }
 
     async fn do_action_fallback(
@@ -373,14 +379,14 @@ impl FlightSqlService for FlightSql {
         let client = client_of(&request)?;
         let Action { r#type: kind, body } = request.into_inner();
         let result = match kind.as_str() {
-            CANCEL_FLIGHT_INFO => self.cancel_flight_info(&body).await?,
+            CANCEL_FLIGHT_INFO => self.cancel_flight_info(&body, &client).await?,
             SET_SESSION_OPTIONS => set_options(&body, &client)?,
             GET_SESSION_OPTIONS => get_options(&client)?,
             CLOSE_SESSION => {
                 client.close();
                 CloseSessionResult::CLOSED.encode_to_vec()
             }
-            other => match jobs::act(&self.statements.session, other, &body).await {
+            other => match jobs::act(&self.statements.session, other, &body, client.who()).await {
                 Some(answer) => answer.map_err(|error| to_status(&error))?.to_string().into_bytes(),
                 None => {
                     let message = format!("there is no action '{other}' here; ListActions has all");

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use super::super::flight::Boxed;
 use super::super::follow::analysis_columns;
 use super::stream::{self, Cancellation, Jobs};
+use crate::access::{Who, show as access_rows};
 use crate::error::{CoordinatorError, Result};
 use crate::limits::StatementPlaces;
 use crate::session::{Analysis, Query, Reply, SharedScript, SqlSession, show};
@@ -80,8 +81,13 @@ impl Statements {
     }
 
     /// The columns of a text's rows, and nothing if it has none. Nothing is done.
-    pub(super) async fn columns(&self, text: &[ParsedStatement], settings: &Settings) -> Result<Option<SchemaRef>> {
-        let described = self.session.lock().await.describe(text, settings).await?;
+    pub(super) async fn columns(
+        &self,
+        text: &[ParsedStatement],
+        settings: &Settings,
+        who: &Who,
+    ) -> Result<Option<SchemaRef>> {
+        let described = self.session.lock().await.describe(text, settings, who).await?;
         Ok(match described {
             Description::Query { columns, .. } => Some(columns.schema),
             Description::Analysis(_) => Some(analysis_columns()),
@@ -89,35 +95,46 @@ impl Statements {
             Description::JobRows(JobCommand::ShowCheckpoints(_)) => Some(show::checkpoints(&[])?.schema()),
             Description::JobRows(JobCommand::ShowMetrics(_)) => Some(show::metrics(None)?.schema()),
             Description::JobRows(_) => Some(show::jobs(&[])?.schema()),
+            Description::AccessRows(command) => Some(access_rows::columns(&command)?),
             Description::Effect => None,
         })
     }
 
     /// Executes texts, which differ in the values of their parameters only: what has rows is planned, anything else is
     /// carried out.
-    pub(super) async fn execute(&self, texts: Vec<Vec<ParsedStatement>>, settings: Settings) -> Result<Executed> {
+    pub(super) async fn execute(
+        &self,
+        texts: Vec<Vec<ParsedStatement>>,
+        settings: Settings,
+        who: &Who,
+    ) -> Result<Executed> {
         let session = Arc::clone(&self.session);
-        self.to_its_end(execute(session, texts, settings)).await
+        self.to_its_end(execute(session, texts, settings, who.clone())).await
     }
 
     /// Carries statements out that have no rows.
-    pub(super) async fn update(&self, texts: Vec<Vec<ParsedStatement>>, settings: Settings) -> Result<CarriedOut> {
+    pub(super) async fn update(
+        &self,
+        texts: Vec<Vec<ParsedStatement>>,
+        settings: Settings,
+        who: &Who,
+    ) -> Result<CarriedOut> {
         let statements: Vec<ParsedStatement> = texts.into_iter().flatten().collect();
         if let Some(statement) = statements.iter().find(|statement| statement.has_rows()) {
             let message = format!("{}this statement has rows: execute it as a query", statement.position());
             return Err(CoordinatorError::Statement { message });
         }
         let session = Arc::clone(&self.session);
-        self.to_its_end(carry_out(session, statements, settings)).await
+        self.to_its_end(carry_out(session, statements, settings, who.clone())).await
     }
 
-    /// Fetches what a text has come to.
-    pub(super) fn fetch(&self, pending: Pending) -> Result<Boxed<arrow_flight::FlightData>> {
+    /// Fetches what a text has come to, for somebody who may still see it.
+    pub(super) fn fetch(&self, pending: Pending, who: &Who) -> Result<Boxed<arrow_flight::FlightData>> {
         Ok(match pending {
             Pending::Rows(rows) => stream::of_rows(rows),
             Pending::Jobs(jobs) => {
                 let place = self.places.take()?;
-                let (rows, running) = stream::of_jobs(jobs, Arc::clone(&self.session));
+                let (rows, running) = stream::of_jobs(jobs, Arc::clone(&self.session), who.clone());
                 self.spawn(async move {
                     running.await;
                     drop(place);
@@ -150,25 +167,27 @@ async fn execute(
     session: Arc<Mutex<SqlSession>>,
     texts: Vec<Vec<ParsedStatement>>,
     settings: Settings,
+    who: Who,
 ) -> Result<Executed> {
     let Some(first) = texts.first() else {
         let message = String::from("the statement is to be executed for no values at all: there is nothing to fetch");
         return Err(CoordinatorError::Statement { message });
     };
-    let described = session.lock().await.describe(first, &settings).await?;
+    let described = session.lock().await.describe(first, &settings, &who).await?;
     match (described, first.len()) {
-        (Description::Query { .. } | Description::Analysis(_), 1) => plan(&session, &texts, settings).await,
+        (Description::Query { .. } | Description::Analysis(_), 1) => plan(&session, &texts, settings, &who).await,
         (Description::Query { .. } | Description::Analysis(_), _) => {
             let [mut text] = <[_; 1]>::try_from(texts).map_err(|_| CoordinatorError::Changed)?;
             let last = text.split_off(text.len() - 1);
-            let CarriedOut { messages, settings, .. } = carry_out(Arc::clone(&session), text, settings).await?;
-            let planned = plan(&session, &[last], settings).await?;
+            let CarriedOut { messages, settings, .. } =
+                carry_out(Arc::clone(&session), text, settings, who.clone()).await?;
+            let planned = plan(&session, &[last], settings, &who).await?;
             Ok(Executed { warnings: messages.into_iter().chain(planned.warnings).collect(), ..planned })
         }
         (Description::Rows(rows), 1) => Ok(Executed::of_rows(rows, Vec::new(), settings)),
         _ => {
             let statements = texts.into_iter().flatten().collect();
-            let CarriedOut { messages, rows, settings, .. } = carry_out(session, statements, settings).await?;
+            let CarriedOut { messages, rows, settings, .. } = carry_out(session, statements, settings, who).await?;
             match rows {
                 Some(rows) => Ok(Executed::of_rows(rows, messages, settings)),
                 None => Ok(Executed::of_rows(told(&messages)?, Vec::new(), settings)),
@@ -178,10 +197,15 @@ async fn execute(
 }
 
 /// Plans SELECTs whose rows are one result.
-async fn plan(session: &Mutex<SqlSession>, texts: &[Vec<ParsedStatement>], settings: Settings) -> Result<Executed> {
+async fn plan(
+    session: &Mutex<SqlSession>,
+    texts: &[Vec<ParsedStatement>],
+    settings: Settings,
+    who: &Who,
+) -> Result<Executed> {
     let (mut statements, mut columns, mut told, mut is_live) = (Vec::new(), None, Vec::new(), false);
     for text in texts {
-        let described = session.lock().await.describe(text, &settings).await?;
+        let described = session.lock().await.describe(text, &settings, who).await?;
         let (job, schema, warnings) = match described {
             Description::Query { job, columns, warnings } => {
                 is_live |= columns.live;
@@ -206,9 +230,10 @@ async fn carry_out(
     session: Arc<Mutex<SqlSession>>,
     statements: Vec<ParsedStatement>,
     settings: Settings,
+    who: Who,
 ) -> Result<CarriedOut> {
     session.lock().await.refresh().await?;
-    let mut script = SharedScript::new(session, SqlSession::script(statements, settings));
+    let mut script = SharedScript::new(session, SqlSession::script(statements, settings, who));
     let mut done = CarriedOut::default();
     while let Some(replies) = script.next().await? {
         for reply in replies {

@@ -15,6 +15,7 @@ use tonic::Status;
 
 use super::super::flight::{Boxed, to_status};
 use super::super::follow::{Taker, analyze, follow};
+use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
 use crate::session::{Reply, SqlSession};
 
@@ -54,13 +55,14 @@ pub(super) fn of_rows(rows: RecordBatch) -> Boxed<FlightData> {
 pub(super) fn of_jobs(
     jobs: Jobs,
     session: Arc<Mutex<SqlSession>>,
+    who: Who,
 ) -> (Boxed<FlightData>, impl Future<Output = ()> + Send + 'static) {
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
     let schema = Arc::clone(&jobs.schema);
     let cancelled = jobs.cancellation.0.subscribe();
     let running = async move {
         let client = Client { rows: sender, cancelled };
-        if let Err(error) = run_all(jobs, &session, &client).await {
+        if let Err(error) = run_all(jobs, &session, &who, &client).await {
             // Whoever is gone does not want to know.
             let _ = client.rows.send(Err(error)).await;
         }
@@ -74,9 +76,9 @@ fn encoded(schema: SchemaRef, rows: stream::BoxStream<'static, Result<RecordBatc
     Box::pin(FlightDataEncoderBuilder::new().with_schema(schema).build(rows).map(|data| data.map_err(Status::from)))
 }
 
-async fn run_all(jobs: Jobs, session: &Mutex<SqlSession>, client: &Client) -> Result<()> {
+async fn run_all(jobs: Jobs, session: &Mutex<SqlSession>, who: &Who, client: &Client) -> Result<()> {
     for statement in jobs.statements {
-        let begun = session.lock().await.begin(statement).await?;
+        let begun = session.lock().await.begin(statement, who).await?;
         match begun {
             Reply::Query(mut query) => {
                 let changed = query.result.schema != jobs.schema;

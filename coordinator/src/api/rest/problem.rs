@@ -58,6 +58,9 @@ impl From<CoordinatorError> for Problem {
             | CoordinatorError::NoSuchJob { .. }
             | CoordinatorError::UnknownObject { .. } => StatusCode::NOT_FOUND,
             CoordinatorError::NoCheckpoints { .. } | CoordinatorError::AlreadyRuns { .. } => StatusCode::CONFLICT,
+            CoordinatorError::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
+            CoordinatorError::TooManyTries { .. } => StatusCode::TOO_MANY_REQUESTS,
+            CoordinatorError::Denied { .. } => StatusCode::FORBIDDEN,
             // Numbers and addresses that do not fit what they are for come from the request.
             CoordinatorError::Plan(_) => StatusCode::BAD_REQUEST,
             other => match other.domain() {

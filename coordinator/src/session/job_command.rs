@@ -1,0 +1,134 @@
+//! Statements about jobs, and about roles and secrets: what the coordinator does for them, and for whom.
+
+use std::collections::BTreeSet;
+
+use tidemill_plans::ids::JobId;
+use tidemill_plans::protocol::StopMode;
+use tidemill_sql::access::{self, AccessCommand, Privilege, Rights, Securable};
+use tidemill_sql::{JobCommand, JobName};
+
+use super::{Reply, SqlSession, show, sql_error};
+use crate::access::{Told, Who};
+use crate::error::{CoordinatorError, Result};
+use crate::handle::JobInfo;
+
+impl SqlSession {
+    pub(super) async fn job_command(&mut self, command: JobCommand, who: &Who) -> Result<Reply> {
+        match command {
+            JobCommand::ShowJobs => Ok(Reply::Rows(show::jobs(&self.visible_jobs(who).await?)?)),
+            JobCommand::ShowJob(job) => Ok(Reply::Rows(show::jobs(&[self.visible_job(&job, who).await?])?)),
+            JobCommand::ShowMetrics(job) => {
+                let job = self.controlled(&job, who).await?;
+                let observed = self.coordinator.observe().await?.into_iter().find(|observed| observed.info.id == job);
+                let observed = observed.ok_or(CoordinatorError::NotRunning { job })?;
+                Ok(Reply::Rows(show::metrics(Some(&observed))?))
+            }
+            JobCommand::ShowCheckpoints(job) => {
+                let job = self.controlled(&job, who).await?;
+                Ok(Reply::Rows(show::checkpoints(&self.coordinator.checkpoints(job).await?)?))
+            }
+            JobCommand::Stop(job) => {
+                let job = self.controlled(&job, who).await?;
+                self.coordinator.stop(job, StopMode::Drain).await?;
+                Ok(Reply::Done(format!("STOP {job}")))
+            }
+            JobCommand::Savepoint { job, url, stops } => {
+                let job = self.controlled(&job, who).await?;
+                if let Some(rights) = self.coordinator.access().rights(who)?.filter(|_| url.is_some()) {
+                    access::check_place(rights.as_ref()).map_err(sql_error)?;
+                }
+                let url = self.coordinator.savepoint(job, url, stops).await?;
+                let done = if stops { format!("STOP {job} WITH SAVEPOINT") } else { String::from("CREATE SAVEPOINT") };
+                Ok(Reply::Saved { message: format!("{done} '{url}'"), url })
+            }
+            JobCommand::Rescale { job, parallelism } => {
+                let job = self.controlled(&job, who).await?;
+                self.coordinator.rescale(job, parallelism).await?;
+                Ok(Reply::Done(format!("ALTER {job}")))
+            }
+        }
+    }
+
+    /// Carries a statement about roles, privileges, secrets or the audit log out.
+    pub(super) async fn access_command(&mut self, command: AccessCommand, who: &Who) -> Result<Reply> {
+        if !self.is_kept {
+            let message = "users, privileges and secrets are those of a coordinator such as tidemill serve";
+            return Err(CoordinatorError::Statement { message: message.to_owned() });
+        }
+        let rights = self.coordinator.access().rights(who)?;
+        let seen: BTreeSet<String> = self.sql.with_rights(rights, |sql| sql.catalog.names());
+        match self.coordinator.access().carry_out(who, command, |name| seen.contains(name)).await? {
+            Told::Done(message) => {
+                self.sql.set_secrets(self.coordinator.access().secret_names());
+                Ok(Reply::Done(message.to_owned()))
+            }
+            Told::Rows(rows) => Ok(Reply::Rows(rows)),
+        }
+    }
+
+    /// The jobs that make what somebody may do something with. Those of SELECTs are for superusers.
+    async fn visible_jobs(&self, who: &Who) -> Result<Vec<JobInfo>> {
+        let mut jobs = self.coordinator.jobs().await?;
+        if let Some(rights) = self.coordinator.access().rights(who)?.filter(|rights| !rights.is_superuser()) {
+            jobs.retain(|job| {
+                self.owns_job(job.id, who) || job.makes.iter().any(|name| may_do_something(rights.as_ref(), name))
+            });
+        }
+        Ok(jobs)
+    }
+
+    /// The job of this name, if somebody may know of it.
+    async fn visible_job(&self, name: &JobName, who: &Who) -> Result<JobInfo> {
+        let job = self.find(name).await?;
+        let shown = self.visible_jobs(who).await?.into_iter().find(|info| info.id == job);
+        shown.ok_or_else(|| match name {
+            JobName::Object(name) => CoordinatorError::UnknownObject { name: name.clone() },
+            JobName::Number(_) => CoordinatorError::NotRunning { job },
+        })
+    }
+
+    /// The job of this name, which somebody may stop and change: all that it makes is theirs, or they have CONTROL.
+    async fn controlled(&self, name: &JobName, who: &Who) -> Result<JobId> {
+        let job = self.find(name).await?;
+        let Some(rights) = self.coordinator.access().rights(who)?.filter(|rights| !rights.is_superuser()) else {
+            return Ok(job);
+        };
+        if self.owns_job(job, who) {
+            return Ok(job);
+        }
+        if let JobName::Object(name) = name
+            && !may_do_something(rights.as_ref(), name)
+        {
+            return Err(CoordinatorError::UnknownObject { name: name.clone() });
+        }
+        let Some(known) = self.jobs.iter().find(|known| known.handle.id == job) else {
+            return Err(CoordinatorError::Denied { message: format!("{job} is not yours; superusers may stop it") });
+        };
+        for object in &known.objects {
+            let on = Securable::Object(object.clone());
+            access::require(rights.as_ref(), Privilege::Control, on).map_err(sql_error)?;
+        }
+        Ok(job)
+    }
+
+    fn owns_job(&self, job: JobId, who: &Who) -> bool {
+        self.coordinator.access().owns_job(job, who)
+    }
+
+    /// The job of this name: of the jobs that make an object of it, one of this session.
+    async fn find(&self, name: &JobName) -> Result<JobId> {
+        let name = match name {
+            JobName::Number(number) => return Ok(JobId(*number)),
+            JobName::Object(name) => name,
+        };
+        if let Some(own) = self.jobs.iter().find(|job| job.objects.contains(name)) {
+            return Ok(own.handle.id);
+        }
+        self.coordinator.job_of(name).await
+    }
+}
+
+fn may_do_something(rights: &dyn Rights, object: &str) -> bool {
+    let on = Securable::Object(object.to_owned());
+    on.privileges().iter().any(|privilege| rights.has(*privilege, &on))
+}

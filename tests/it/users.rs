@@ -1,0 +1,193 @@
+//! A server with users, as its clients see it: they log in, may do what was granted, and are found again after a crash.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use arrow_flight::{Action, FlightInfo};
+use futures::TryStreamExt;
+use tokio::runtime::Runtime;
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::cluster::free_port;
+use crate::command::{Folder, Output, PATIENCE, Run};
+use crate::flight_sql::run_python;
+
+const PASSWORD: &str = "correct horse";
+
+/// A server with a superuser, `root`.
+struct Guarded {
+    folder: Folder,
+    server: Run,
+    port: u16,
+    http: u16,
+}
+
+impl Guarded {
+    fn start() -> Self {
+        let folder =
+            Folder::with(&[("root.txt", PASSWORD), ("ann.txt", "ann's\n"), ("cluster.txt", "0123456789abcdef")]);
+        let (port, http) = (free_port(), free_port());
+        let server = serve(&folder, port, http);
+        Self { folder, server, port, http }
+    }
+
+    fn url(&self) -> String {
+        format!("grpc://127.0.0.1:{}", self.port)
+    }
+
+    /// What a statement comes to for a user whose password is in a file.
+    fn sql(&self, user: &str, text: &str) -> Output {
+        let (file, url) = (format!("{user}.txt"), self.url());
+        let arguments = ["sql", "--url", &url, "--user", user, "--password-file", &file, "--format", "csv", "-c", text];
+        Run::start(&self.folder.path(""), &arguments).output(PATIENCE)
+    }
+
+    /// What HTTP answers to a path.
+    fn get(&self, path: &str, header: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}Connection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+fn serve(folder: &Folder, port: u16, http: u16) -> Run {
+    let (bind, http) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{http}"));
+    let mut arguments = vec!["serve", "--bind", &bind, "--http", &http, "--slots", "2", "--data-dir", "meta"];
+    arguments.extend(["--init-user", "root", "--password-file", "root.txt", "--cluster-secret", "cluster.txt"]);
+    let server = Run::start(&folder.path(""), &arguments);
+    server.wait_for_line("coordinator listens");
+    server
+}
+
+/// Executes a statement, and fetches its rows.
+async fn ask(client: &mut FlightSqlServiceClient<Channel>, sql: &str) -> Result<usize, FlightError> {
+    let info: FlightInfo = client.execute(sql.to_owned(), None).await?;
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    let rows: Vec<_> = client.do_get(ticket).await?.try_collect().await?;
+    Ok(rows.iter().map(arrow::array::RecordBatch::num_rows).sum())
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(outcome: Result<T, FlightError>, code: Code, why: &str) {
+    match outcome {
+        Err(FlightError::Tonic(status)) => {
+            assert!(status.code() == code && status.message().contains(why), "{status}");
+        }
+        other => {
+            let text = format!("{other:?}");
+            assert!(text.contains(why), "{text}");
+        }
+    }
+}
+
+#[test]
+fn clients_log_in_and_out() {
+    let guarded = Guarded::start();
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let channel =
+            Channel::from_shared(format!("http://127.0.0.1:{}", guarded.port)).unwrap().connect().await.unwrap();
+        let mut client = FlightSqlServiceClient::new(channel.clone());
+        refused(ask(&mut client, "SELECT 1 AS a").await, Code::Unauthenticated, "say who you are");
+        let wrong = client.handshake("root", "guess").await.unwrap_err().to_string();
+        assert!(wrong.contains("the user or the password is wrong"), "{wrong}");
+        let token = client.handshake("root", PASSWORD).await.unwrap();
+        assert_eq!(token, client.token().unwrap().as_bytes());
+        assert_eq!(ask(&mut client, "SELECT 1 AS a").await.unwrap(), 1);
+
+        // The same on any call, and with what somebody else's tools make of it.
+        let mut basic = FlightSqlServiceClient::new(channel);
+        basic.set_header("authorization", "Basic cm9vdDpjb3JyZWN0IGhvcnNl");
+        assert_eq!(ask(&mut basic, "SELECT 1 AS a").await.unwrap(), 1);
+
+        client.do_action(Action::new("CloseSession", "")).await.unwrap();
+        refused(ask(&mut client, "SELECT 1 AS a").await, Code::Unauthenticated, "log in again");
+        assert_eq!(ask(&mut basic, "SELECT 1 AS a").await.unwrap(), 1);
+    });
+    for (header, status) in [
+        ("", "401"),
+        ("Authorization: Basic cm9vdDpndWVzcw==\r\n", "401"),
+        ("Authorization: Basic cm9vdDpjb3JyZWN0IGhvcnNl\r\n", "200"),
+    ] {
+        let answer = guarded.get("/metrics", header);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+    assert!(guarded.get("/metrics", "").to_lowercase().contains("www-authenticate: basic"));
+    guarded.sql("root", "CREATE USER ann PASSWORD 'ann''s'").success();
+    for (path, status) in [("/metrics", "200"), ("/api/v1/jobs", "403"), ("/api/v1/openapi.json", "403")] {
+        let answer = guarded.get(path, "Authorization: Basic YW5uOmFubidz\r\n");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+    }
+    assert!(guarded.get("/api/v1/jobs", "Authorization: Basic cm9vdDpjb3JyZWN0IGhvcnNl\r\n").contains("\"jobs\""));
+    assert!(!guarded.get("/healthz", "").starts_with("HTTP/1.1 401"));
+    guarded.server.signal("TERM");
+    guarded.server.output(PATIENCE).success();
+}
+
+#[test]
+fn rights_survive_a_crash() {
+    let mut guarded = Guarded::start();
+    let made = "CREATE USER ann PASSWORD 'ann''s'; GRANT CREATE ON SCHEMA public TO ann;
+                GRANT USAGE ON CONNECTOR datagen TO ann; CREATE SECRET pg AS 'hush-4711'";
+    guarded.sql("root", made).success();
+    let created = "CREATE SOURCE s (a BIGINT) WITH (connector = 'datagen', rows_per_second = 10, rows = 5);
+                   CREATE VIEW v AS SELECT a FROM s";
+    guarded.sql("ann", created).success();
+    guarded.server.signal("KILL");
+    guarded.server.wait_killed();
+    guarded.server = serve(&guarded.folder, guarded.port, guarded.http);
+    let refused = guarded.sql("ann", "CREATE SINK k WITH (connector = 'print')").failure();
+    assert!(refused.contains("ann has no USAGE on CONNECTOR print"), "{refused}");
+    let rows = guarded.sql("ann", "SELECT count(*) AS n FROM v").success().stdout;
+    assert_eq!(rows, "n\n5\n");
+    assert!(guarded.sql("root", "SHOW AUDIT").success().stdout.contains("CREATE SECRET pg AS '***'"));
+    guarded.sql("ann", "DROP VIEW v; DROP SOURCE s").success();
+    let nobody = Run::start(&guarded.folder.path(""), &["sql", "--url", &guarded.url(), "-c", "SHOW JOBS"]);
+    assert!(nobody.output(PATIENCE).failure().contains("say who you are"));
+    let without =
+        Run::start(&guarded.folder.path(""), &["sql", "--url", &guarded.url(), "--user", "ann", "-c", "SHOW JOBS"]);
+    assert!(without.output(PATIENCE).failure().contains("TIDEMILL_PASSWORD"));
+    guarded.server.signal("TERM");
+    let log = guarded.server.output(PATIENCE).success().stderr;
+    assert!(log.contains("root is there already") && !log.contains("hush-4711"), "{log}");
+    let found = Command::new("grep").args(["-r", "hush-4711"]).arg(guarded.folder.path("")).output().unwrap();
+    assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
+}
+
+#[test]
+fn workers_show_the_clusters_secret() {
+    let guarded = Guarded::start();
+    let coordinator = format!("127.0.0.1:{}", guarded.port);
+    let info = [(String::from("TIDEMILL_LOG"), String::from("info"))];
+    let start = |arguments: &[&str]| {
+        let arguments = [&["worker", "--coordinator", &coordinator, "--slots", "4"], arguments].concat();
+        Run::start_with(&guarded.folder.path(""), &arguments, &info)
+    };
+    let stranger = start(&["--end-without-coordinator"]);
+    assert!(stranger.output(PATIENCE).failure().contains("--cluster-secret"));
+    let worker = start(&["--cluster-secret", "cluster.txt"]);
+    worker.wait_for_line("worker registered");
+    // Rows go between the two, which show it to each other.
+    let query = "SET parallelism = 6;
+                 CREATE SOURCE s (a BIGINT) WITH (connector = 'datagen', rows_per_second = 100000, rows = 10000);
+                 SELECT count(*) AS n FROM (SELECT a, count(*) AS c FROM s GROUP BY a)";
+    let rows = guarded.sql("root", query).success().stdout;
+    assert!(rows.starts_with("n\n"), "{rows}");
+    worker.signal("TERM");
+    guarded.server.signal("TERM");
+    guarded.server.output(PATIENCE).success();
+}
+
+#[test]
+fn python_clients_log_in() {
+    let guarded = Guarded::start();
+    run_python(&guarded.folder, "tests/python/users.py", &[&guarded.url(), PASSWORD]);
+    guarded.server.signal("TERM");
+    guarded.server.output(PATIENCE).success();
+}
