@@ -62,7 +62,9 @@ pub(super) fn connect_error(peer: &str, reason: String) -> WorkersError {
 
 /// An endpoint with this crate's HTTP/2 settings.
 pub(crate) fn flight_endpoint(address: &str) -> Result<Endpoint> {
-    let wrong = |_| WorkersError::Address { address: String::from(address) };
+    // As it was given: without what is put in front of it.
+    let given = address.split_once("://").map_or(address, |(_, authority)| authority);
+    let wrong = |_| WorkersError::Address { address: String::from(given) };
     Ok(Connector::endpoint(address)
         .map_err(wrong)?
         .keep_alive_while_idle(true)
