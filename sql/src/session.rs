@@ -281,8 +281,7 @@ impl Session {
             }
             Statement::Subscribe(name) => {
                 let kind = JobKind::Subscribe(Arc::clone(self.subscribed(name)?));
-                self.require(Privilege::Select, Securable::Object(self.subscribed(name)?.name.clone()))?;
-                self.try_job(&kind)?;
+                self.require_uses(&self.try_job(&kind)?)?;
                 Ok(Effect::Run(kind))
             }
             _ => Err(SqlError::unsupported("EXPLAIN of this statement", "explain a query, a sink, a view or a model")),

@@ -78,7 +78,7 @@ fn actions_control_jobs() {
         ("stop_job", json!({ "job": "nothing" }), Code::InvalidArgument, "SHOW JOBS lists the jobs"),
         ("stop_job", json!({ "jobs": 1 }), Code::InvalidArgument, "unknown field `jobs`"),
         ("rescale_job", json!({ "job": 1 }), Code::InvalidArgument, "\"parallelism\": 4}"),
-        ("show_job", json!({ "job": 99 }), Code::InvalidArgument, "no job-99"),
+        ("show_job", json!({ "job": 99 }), Code::InvalidArgument, "job-99 is not running"),
         ("dance", json!({}), Code::Unimplemented, "ListActions has all"),
     ] {
         let status = served.try_act(action, &body).unwrap_err();
