@@ -60,12 +60,7 @@ pub fn print(format: Format, schema: &SchemaRef, batches: &[RecordBatch]) -> Res
             let mut writer = WriterBuilder::new().with_header(true).build(&mut out);
             writer.write(&rows)?;
         }
-        Format::Json => {
-            // A NULL is written: every object has all of the query's columns.
-            let mut writer = JsonWriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut out);
-            writer.write(&rows)?;
-            writer.finish()?;
-        }
+        Format::Json => write_json(&mut out, &rows)?,
     }
     Ok(out.flush()?)
 }
@@ -125,12 +120,7 @@ impl LiveRows {
             }
             Format::Expanded => table::write_expanded(&mut out, &names(&self.schema), &table::cells(rows)?)?,
             Format::Csv => WriterBuilder::new().with_header(false).build(&mut out).write(rows)?,
-            Format::Json => {
-                let builder = JsonWriterBuilder::new().with_explicit_nulls(true);
-                let mut writer = builder.build::<_, LineDelimited>(&mut out);
-                writer.write(rows)?;
-                writer.finish()?;
-            }
+            Format::Json => write_json(&mut out, rows)?,
         }
         Ok(out.flush()?)
     }
@@ -165,6 +155,13 @@ fn widened(mut widths: Vec<usize>, schema: &SchemaRef, room: usize) -> Vec<usize
         }
     }
     widths
+}
+
+/// Writes an object a line. A NULL is written: every object has all of the query's columns.
+fn write_json(out: &mut impl Write, rows: &RecordBatch) -> Result<()> {
+    let mut writer = JsonWriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(out);
+    writer.write(rows)?;
+    Ok(writer.finish()?)
 }
 
 fn names(schema: &SchemaRef) -> Vec<String> {

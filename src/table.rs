@@ -35,9 +35,8 @@ pub(crate) fn cells(rows: &RecordBatch) -> Result<Vec<Vec<String>>, ArrowError> 
 
 /// Writes a table that is no wider than `room`.
 pub(crate) fn write(out: &mut impl Write, names: &[String], rows: &[Vec<String>], room: usize) -> io::Result<()> {
-    let names: Vec<Cow<'_, str>> = names.iter().map(|name| printable(name)).collect();
-    let rows: Vec<Vec<Cow<'_, str>>> =
-        rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
+    let names = printable_cells(names);
+    let rows: Vec<_> = rows.iter().map(|row| printable_cells(row)).collect();
     let mut wanted: Vec<usize> = names.iter().map(|name| name.width()).collect();
     for row in &rows {
         for (width, cell) in wanted.iter_mut().zip(row) {
@@ -57,9 +56,8 @@ pub(crate) fn write(out: &mut impl Write, names: &[String], rows: &[Vec<String>]
 
 /// Writes each value on a line of its own, whole.
 pub(crate) fn write_expanded(out: &mut impl Write, names: &[String], rows: &[Vec<String>]) -> io::Result<()> {
-    let names: Vec<Cow<'_, str>> = names.iter().map(|name| printable(name)).collect();
-    let rows: Vec<Vec<Cow<'_, str>>> =
-        rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
+    let names = printable_cells(names);
+    let rows: Vec<_> = rows.iter().map(|row| printable_cells(row)).collect();
     write_records(out, &names, &rows)
 }
 
@@ -121,6 +119,10 @@ fn cut(text: &str, width: usize) -> Cow<'_, str> {
     }
     kept.push(CUT);
     Cow::Owned(kept)
+}
+
+fn printable_cells(cells: &[String]) -> Vec<Cow<'_, str>> {
+    cells.iter().map(|cell| printable(cell)).collect()
 }
 
 /// A text without what a terminal would obey: data are shown, and do nothing.

@@ -6,18 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use tidemill_ml::OnlineModel;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{Schema, SchemaRef};
+use tidemill_ml::{OnlineModel, predicted_labels};
 use tidemill_plans::PlanError;
 use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX};
 use tidemill_plans::error::chain;
-use tidemill_plans::time::event_time_type;
+use tidemill_plans::node::predicted_fields;
 
 use crate::error::{CoordinatorError, Result};
-
-/// Probability from which on the label is predicted to be true.
-const THRESHOLD: f64 = 0.5;
 
 /// The models, by name.
 #[derive(Default)]
@@ -58,13 +55,7 @@ impl ServedModels {
 impl ServedModel {
     /// The columns of answers: those of the rows, and what ML.PREDICT adds.
     pub(crate) fn columns(&self, rows: &Schema) -> SchemaRef {
-        let label = &self.weights.label;
-        let added = [
-            Field::new(format!("predicted_{label}"), DataType::Boolean, true),
-            Field::new(format!("predicted_{label}_prob"), DataType::Float64, true),
-            Field::new("model_version", DataType::Int64, true),
-            Field::new("model_event_time", event_time_type(), true),
-        ];
+        let added = predicted_fields(&self.weights.label);
         let own = rows.fields().iter().cloned();
         Arc::new(Schema::new(own.chain(added.map(Arc::new)).collect::<Vec<_>>()))
     }
@@ -72,7 +63,7 @@ impl ServedModel {
     /// Rows with the predictions for them.
     pub(crate) fn predict(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let probability = self.model()?.predict(rows).map_err(|error| self.refused(chain(&error)))?;
-        let label: BooleanArray = probability.iter().map(|p| p.map(|p| p >= THRESHOLD)).collect();
+        let label = predicted_labels(&probability);
         let count = rows.num_rows();
         let added: [ArrayRef; 4] = [
             Arc::new(label),
@@ -106,7 +97,7 @@ fn refused(model: &str, reason: String) -> CoordinatorError {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{AsArray, Float64Array};
+    use arrow::array::{AsArray, BooleanArray, Float64Array};
     use arrow::datatypes::Float64Type;
     use tidemill_ml::{FeatureSchema, create};
 

@@ -426,8 +426,7 @@ impl SqlSession {
         let mut builder = JobBuilder::new(&self.sql);
         let added = builder.add(&statement).map_err(sql_error)?;
         // It was planned a while ago, maybe, and what was granted then may have been revoked.
-        let rights = self.coordinator.access().rights(who)?;
-        self.sql.with_rights(rights, |sql| sql.check_job(&statement, &added)).map_err(sql_error)?;
+        self.as_seen_by(who, |sql| sql.check_job(&statement, &added))?.map_err(sql_error)?;
         let settings = builder.job_settings().clone();
         let warnings = warnings(&builder);
         let graph = builder.finish().map_err(sql_error)?;

@@ -8,6 +8,7 @@ mod login;
 mod resume;
 mod run;
 mod serve;
+mod server;
 mod session;
 mod shell;
 mod sql;

@@ -8,12 +8,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration;
-use super::limits::LimitArguments;
-use super::tls::ServerTls;
-use super::users::UserArguments;
+use super::server::{Place, ServerArguments};
 use crate::cluster;
 use crate::config;
-use crate::coordinator::{self, Coordinator};
+use crate::coordinator;
 use crate::error::Result;
 
 /// What the user says.
@@ -36,31 +34,18 @@ pub(super) struct ServeArguments {
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     heartbeat_timeout: Duration,
     #[command(flatten)]
-    tls: ServerTls,
-    #[command(flatten)]
-    users: UserArguments,
-    #[command(flatten)]
-    limits: LimitArguments,
-    /// Let other machines reach it, though encryption or authentication is missing.
-    #[arg(long)]
-    insecure: bool,
+    server: ServerArguments,
 }
 
 pub(super) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
-    let tls = arguments.tls.open()?;
-    let coordinator = Coordinator {
+    let place = Place {
         data_dir: arguments.data_dir.as_deref().map(config::absolute).transpose()?,
         bind: arguments.bind,
         http: Some(arguments.http),
-        tls,
-        insecure: arguments.insecure,
-        connections_max: arguments.limits.connections(),
-        limits: arguments.limits.of_coordinator(),
         heartbeat_timeout: arguments.heartbeat_timeout,
-        access: arguments.users.access()?,
-        first_user: arguments.users.first_user()?,
         slots: Some(arguments.slots.unwrap_or_else(cluster::cores)),
     };
+    let coordinator = arguments.server.coordinator(place)?;
     actix::System::new().block_on(coordinator::run(coordinator))?;
     Ok(ExitCode::SUCCESS)
 }

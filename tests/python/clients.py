@@ -11,6 +11,8 @@ import adbc_driver_manager
 import pyarrow
 import pyarrow.flight as flight
 
+from refused import refused
+
 ADDRESS = sys.argv[1]
 
 COOKIES = {"adbc.flight.sql.rpc.with_cookie_middleware": "true"}
@@ -18,16 +20,6 @@ COOKIES = {"adbc.flight.sql.rpc.with_cookie_middleware": "true"}
 
 def connect(**options):
     return dbapi.connect(ADDRESS, db_kwargs=options, autocommit=True)
-
-
-def refused(kind, part, do):
-    """An error of this class, whose message says this."""
-    try:
-        do()
-    except kind as error:
-        assert part in str(error), error
-        return
-    raise AssertionError(f"no error with '{part}'")
 
 
 def check_statements(cursor):

@@ -12,17 +12,9 @@ import polars
 import pyarrow
 import pyarrow.flight as flight
 
+from refused import refused
+
 ADDRESS = sys.argv[1]
-
-
-def refused(kind, part, do):
-    """An error of this class, whose message says this."""
-    try:
-        do()
-    except kind as error:
-        assert part in str(error), error
-        return
-    raise AssertionError(f"no error with '{part}'")
 
 
 def one(cursor, sql):

@@ -6,17 +6,9 @@ import adbc_driver_flightsql.dbapi as dbapi
 import adbc_driver_manager
 import pyarrow.flight as flight
 
+from refused import refused
+
 ADDRESS, PASSWORD = sys.argv[1:]
-
-
-def refused(kind, part, do):
-    """An error of this class, whose message says this."""
-    try:
-        do()
-    except kind as error:
-        assert part in str(error), error
-        return
-    raise AssertionError(f"no error with '{part}'")
 
 
 def count(**options):

@@ -223,6 +223,11 @@ impl Access {
         }
     }
 
+    /// The same, and none for superusers either: whoever gets them may not do everything.
+    pub(crate) fn limited_rights(&self, who: &Who) -> Result<Option<Arc<dyn Rights>>> {
+        Ok(self.rights(who)?.filter(|rights| !rights.is_superuser()))
+    }
+
     /// Whether a job is somebody's that makes no object of the catalog.
     pub(crate) fn owns_job(&self, job: JobId, who: &Who) -> bool {
         let roles = self.roles();

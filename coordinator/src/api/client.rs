@@ -22,6 +22,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 
 use super::SubmittedPlan;
+use super::flight::AUTHORIZATION;
 use crate::error::{CoordinatorError, Result};
 
 /// How long it may take to log in.
@@ -102,11 +103,11 @@ impl SqlClient {
         let credentials = BASE64_STANDARD.encode(format!("{}:{}", login.user, login.password));
         let basic = MetadataValue::try_from(format!("Basic {credentials}")).map_err(|error| failed(chain(&error)))?;
         let mut request = Request::new(stream::iter([HandshakeRequest::default()]));
-        request.metadata_mut().insert("authorization", basic);
+        request.metadata_mut().insert(AUTHORIZATION, basic);
         let answered = tokio::time::timeout(LOGIN_LIMIT, self.client.clone().handshake(request)).await;
         let answered = answered.map_err(|_| failed(format!("no answer to the login within {LOGIN_LIMIT:?}")))?;
         let answer = answered.map_err(|status| refused(&self.url, &self.connector, &status))?;
-        let token = answer.metadata().get("authorization").cloned();
+        let token = answer.metadata().get(AUTHORIZATION).cloned();
         self.authorization = Some(token.ok_or_else(|| failed(String::from("it has given no token")))?);
         Ok(())
     }
@@ -114,7 +115,7 @@ impl SqlClient {
     /// Has a request say who asks.
     pub(super) fn authorize<T>(&self, request: &mut Request<T>) {
         if let Some(authorization) = &self.authorization {
-            request.metadata_mut().insert("authorization", authorization.clone());
+            request.metadata_mut().insert(AUTHORIZATION, authorization.clone());
         }
     }
 

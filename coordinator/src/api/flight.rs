@@ -142,7 +142,7 @@ impl ControlService {
 }
 
 /// The header by which users say who they are.
-const AUTHORIZATION: &str = "authorization";
+pub(super) const AUTHORIZATION: &str = "authorization";
 
 /// The text of a header.
 fn text_of<'a>(metadata: &'a MetadataMap, header: &str) -> Option<&'a str> {

@@ -112,9 +112,9 @@ async fn superusers_only(
     request: Request,
     next: Next,
 ) -> Response {
-    match coordinator.access().rights(&who) {
-        Ok(rights) if rights.as_ref().is_none_or(|rights| rights.is_superuser()) => next.run(request).await,
-        Ok(_) => {
+    match coordinator.access().limited_rights(&who) {
+        Ok(None) => next.run(request).await,
+        Ok(Some(_)) => {
             let message = "the REST API is for superusers; the statements over Flight SQL go by what was granted";
             Problem::from(CoordinatorError::Denied { message: message.to_owned() }).into_response()
         }

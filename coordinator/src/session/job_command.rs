@@ -55,8 +55,7 @@ impl SqlSession {
             let message = "users, privileges and secrets are those of a coordinator such as tidemill serve";
             return Err(CoordinatorError::Statement { message: message.to_owned() });
         }
-        let rights = self.coordinator.access().rights(who)?;
-        let seen: BTreeSet<String> = self.sql.with_rights(rights, |sql| sql.catalog.names());
+        let seen: BTreeSet<String> = self.as_seen_by(who, |sql| sql.catalog.names())?;
         match self.coordinator.access().carry_out(who, command, |name| seen.contains(name)).await? {
             Told::Done(message) => {
                 self.sql.set_secrets(self.coordinator.access().secret_names());
@@ -69,7 +68,7 @@ impl SqlSession {
     /// The jobs that make what somebody may do something with. Those of SELECTs are for superusers.
     async fn visible_jobs(&self, who: &Who) -> Result<Vec<JobInfo>> {
         let mut jobs = self.coordinator.jobs().await?;
-        if let Some(rights) = self.coordinator.access().rights(who)?.filter(|rights| !rights.is_superuser()) {
+        if let Some(rights) = self.coordinator.access().limited_rights(who)? {
             jobs.retain(|job| {
                 self.owns_job(job.id, who) || job.makes.iter().any(|name| may_do_something(rights.as_ref(), name))
             });
@@ -90,7 +89,7 @@ impl SqlSession {
     /// The job of this name, which somebody may stop and change: all that it makes is theirs, or they have CONTROL.
     async fn controlled(&self, name: &JobName, who: &Who) -> Result<JobId> {
         let job = self.find(name).await?;
-        let Some(rights) = self.coordinator.access().rights(who)?.filter(|rights| !rights.is_superuser()) else {
+        let Some(rights) = self.coordinator.access().limited_rights(who)? else {
             return Ok(job);
         };
         if self.owns_job(job, who) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidemill_plans::settings::Settings;
-use tidemill_sql::{Description, JobStatement, ParsedStatement, PushTarget, SqlError, TableInfo};
+use tidemill_sql::{Description, JobStatement, ParsedStatement, PushTarget, Session, SqlError, TableInfo};
 use tokio::sync::Mutex;
 
 use super::{Gathered, Reply, Script, SqlSession, sql_error};
@@ -51,6 +51,12 @@ impl SharedScript {
 }
 
 impl SqlSession {
+    /// Asks the catalog for somebody: what they may not know of is not there.
+    pub(super) fn as_seen_by<T>(&mut self, who: &Who, ask: impl FnOnce(&mut Session) -> T) -> Result<T> {
+        let rights = self.coordinator.access().rights(who)?;
+        Ok(self.sql.with_rights(rights, ask))
+    }
+
     /// Looks at what the registry has by now, and at the views; before statements are executed.
     pub(crate) async fn refresh(&mut self) -> Result<()> {
         self.sql.set_models(self.coordinator.models().await?);
@@ -103,8 +109,7 @@ impl SqlSession {
 
     /// A source that somebody may push rows to, and its log.
     pub(crate) async fn push_target(&mut self, name: &str, who: &Who) -> Result<(PushTarget, PushedLog)> {
-        let rights = self.coordinator.access().rights(who)?;
-        let target = self.sql.with_rights(rights, |sql| sql.push_target(name)).map_err(sql_error);
+        let target = self.as_seen_by(who, |sql| sql.push_target(name))?.map_err(sql_error);
         self.coordinator.access().note(who, "push", name, &target).await;
         let target = target?;
         let log = self.coordinator.pushed().open_log(&target.table).await?;
@@ -113,8 +118,7 @@ impl SqlSession {
 
     /// The models that clients are answered with, of which this is to be one that somebody may ask.
     pub(crate) async fn served_models(&mut self, name: &str, who: &Who) -> Result<Arc<ServedModels>> {
-        let rights = self.coordinator.access().rights(who)?;
-        let found = self.sql.with_rights(rights, |sql| sql.model(name)).map_err(sql_error);
+        let found = self.as_seen_by(who, |sql| sql.model(name))?.map_err(sql_error);
         self.coordinator.access().note(who, "predict", name, &found).await;
         found?;
         Ok(Arc::clone(self.coordinator.serving()))
@@ -122,8 +126,7 @@ impl SqlSession {
 
     /// Whether there is an object of this name that somebody may know of.
     pub(crate) fn has_object(&mut self, name: &str, who: &Who) -> Result<bool> {
-        let rights = self.coordinator.access().rights(who)?;
-        Ok(self.sql.with_rights(rights, |sql| sql.has_object(name)))
+        self.as_seen_by(who, |sql| sql.has_object(name))
     }
 
     /// The objects that rows can be read from or written to, for whoever has the session to themselves.
@@ -134,8 +137,7 @@ impl SqlSession {
 
     /// The objects that rows can be read from or written to, as far as somebody may know of them.
     pub(crate) fn tables(&mut self, who: &Who) -> Result<Vec<TableInfo>> {
-        let rights = self.coordinator.access().rights(who)?;
-        Ok(self.sql.with_rights(rights, |sql| sql.tables()))
+        self.as_seen_by(who, |sql| sql.tables())
     }
 
     /// The types of a statement's parameters, as far as they show to somebody.
@@ -144,7 +146,6 @@ impl SqlSession {
         statement: &ParsedStatement,
         who: &Who,
     ) -> Result<Vec<Option<arrow::datatypes::DataType>>> {
-        let rights = self.coordinator.access().rights(who)?;
-        Ok(self.sql.with_rights(rights, |sql| sql.parameter_types(statement)))
+        self.as_seen_by(who, |sql| sql.parameter_types(statement))
     }
 }

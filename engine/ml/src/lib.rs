@@ -18,6 +18,6 @@ mod snapshot;
 pub use error::{MlError, Result};
 pub use model::{
     ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason, RejectedRow,
-    boolean_labels, check_label_type,
+    boolean_labels, check_label_type, predicted_labels,
 };
 pub use registry::{OptionDoc, create, option_docs, restore, valid_model_types};

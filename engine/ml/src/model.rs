@@ -9,6 +9,15 @@ use bincode::{Decode, Encode};
 
 use crate::error::{MlError, Result};
 
+/// Probability from which on a label is predicted to be true.
+const THRESHOLD: f64 = 0.5;
+
+/// The label that is predicted of each probability; NULL where there is none.
+#[must_use]
+pub fn predicted_labels(probabilities: &Float64Array) -> BooleanArray {
+    probabilities.iter().map(|probability| probability.map(|probability| probability >= THRESHOLD)).collect()
+}
+
 /// The largest magnitude of a numeric feature that can be learnt.
 ///
 /// Its square, summed over a long stream and multiplied by a weight, stays within the range of `f64`;

@@ -77,9 +77,14 @@ impl Pushed {
         Self { folder, reader, until, columns, rows: None, place, given: 0, batch_rows }
     }
 
+    /// Whether nothing is left of the frame that is being read.
+    fn is_given_out(&self) -> bool {
+        self.rows.as_ref().is_none_or(|rows| rows.num_rows() == self.given)
+    }
+
     /// Sees to it that there are rows to give out; false if there are none yet.
     fn fill(&mut self) -> Result<bool> {
-        while self.rows.as_ref().is_none_or(|rows| rows.num_rows() == self.given) {
+        while self.is_given_out() {
             let failed = |source| EngineError::File { action: "read", path: self.folder.clone(), source };
             let read = self.reader.next_rows().map_err(failed)?;
             let Some(rows) = read else { return Ok(false) };
@@ -111,8 +116,7 @@ impl Pushed {
 
 impl Source for Pushed {
     fn next_event(&mut self) -> Result<SourceEvent> {
-        let is_read = self.rows.as_ref().is_none_or(|rows| rows.num_rows() == self.given);
-        if is_read && self.is_over() {
+        if self.is_given_out() && self.is_over() {
             return Ok(SourceEvent::End);
         }
         let before = self.reader.place();
@@ -133,8 +137,8 @@ impl Source for Pushed {
     }
 
     fn position(&self) -> Result<Vec<u8>> {
-        let is_read = self.rows.as_ref().is_none_or(|rows| rows.num_rows() == self.given);
-        let (place, given) = if is_read { (self.reader.place(), 0) } else { (self.place, self.given as u64) };
+        let (place, given) =
+            if self.is_given_out() { (self.reader.place(), 0) } else { (self.place, self.given as u64) };
         Ok(codec::encode(&Position::V1 { place, given, until: self.until })?)
     }
 

@@ -7,11 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use tidemill_ml::{MlError, OnlineModel};
+use tidemill_ml::{MlError, OnlineModel, predicted_labels};
 use tidemill_plans::node::{ModelFreshness, PredictNode};
 use tidemill_plans::time::{EventTime, Watermark, event_time_type, event_times};
 
@@ -22,9 +20,6 @@ use crate::error::{EngineError, Result};
 use crate::rows::EventTimeBuffer;
 use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
-
-/// Probability from which on the label is predicted to be true.
-const THRESHOLD: f64 = 0.5;
 
 /// Bytes of model versions that are written in one batch.
 const VERSIONS_BYTES: usize = 1 << 24;
@@ -175,7 +170,7 @@ fn version_batch(versions: &[&Version]) -> Result<RecordBatch> {
 
 fn output_rows(rows: &RecordBatch, answers: &[Answer], output: &SchemaRef) -> Result<RecordBatch> {
     let probability: Float64Array = answers.iter().flat_map(|answer| answer.probabilities.iter()).collect();
-    let label: BooleanArray = probability.iter().map(|p| p.map(|p| p >= THRESHOLD)).collect();
+    let label = predicted_labels(&probability);
     let versions = |pick: fn((i64, i64)) -> i64| {
         answers.iter().flat_map(move |answer| std::iter::repeat_n(answer.version.map(pick), answer.probabilities.len()))
     };

@@ -50,6 +50,20 @@ pub const SOURCE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::optional("max_drift", Duration, "Event time by which a source may be ahead of its group."),
 ];
 
+/// What connectors have in common whose rows are not looked at when a job begins, and that are no sinks.
+const MADE_ROWS: ConnectorSpec = ConnectorSpec {
+    name: "",
+    doc: "",
+    source: None,
+    bounds: Bounds::Always,
+    makes_rows: true,
+    tables: &[],
+    sink: None,
+    sink_takes_changes: false,
+    sink_in_parallel: InParallel::Never,
+    sink_takes_key: false,
+};
+
 /// All connectors.
 pub const CONNECTORS: &[ConnectorSpec] = &[
     ConnectorSpec {
@@ -118,12 +132,8 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             NULL_EVENT_TIME,
         ]),
         bounds: Bounds::With(&["events"]),
-        makes_rows: true,
         tables: NEXMARK,
-        sink: None,
-        sink_takes_changes: false,
-        sink_in_parallel: InParallel::Never,
-        sink_takes_key: false,
+        ..MADE_ROWS
     },
     ConnectorSpec {
         name: "datagen",
@@ -147,12 +157,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             NULL_EVENT_TIME,
         ]),
         bounds: Bounds::With(&["rows", "fields.<column>.end"]),
-        makes_rows: true,
-        tables: &[],
-        sink: None,
-        sink_takes_changes: false,
-        sink_in_parallel: InParallel::Never,
-        sink_takes_key: false,
+        ..MADE_ROWS
     },
     ConnectorSpec {
         name: PUSH_CONNECTOR,
@@ -160,24 +165,14 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
         source: Some(&[MAX_BYTES, ROWS_PER_SECOND, NULL_EVENT_TIME]),
         bounds: Bounds::With(&[]),
         // They are looked at when they are pushed.
-        makes_rows: true,
-        tables: &[],
-        sink: None,
-        sink_takes_changes: false,
-        sink_in_parallel: InParallel::Never,
-        sink_takes_key: false,
+        ..MADE_ROWS
     },
     ConnectorSpec {
         name: TABLE_CONNECTOR,
         doc: "Rows that clients push by Arrow Flight, such as adbc_ingest: every job reads those that are there when it begins.",
         source: Some(&[MAX_BYTES, ROWS_PER_SECOND, NULL_EVENT_TIME]),
         bounds: Bounds::Always,
-        makes_rows: true,
-        tables: &[],
-        sink: None,
-        sink_takes_changes: false,
-        sink_in_parallel: InParallel::Never,
-        sink_takes_key: false,
+        ..MADE_ROWS
     },
     ConnectorSpec {
         name: "print",

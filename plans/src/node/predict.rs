@@ -1,5 +1,9 @@
 //! Adds a model's prediction to each row.
 
+use arrow::datatypes::{DataType, Field};
+
+use crate::time::event_time_type;
+
 /// Prediction. Port 0 is the rows, port 1 the model's versions. Output: the input's columns, then
 /// `predicted_<label>`, `predicted_<label>_prob`, `model_version` and `model_event_time`; all four are
 /// NULL as long as the model has learnt nothing.
@@ -24,4 +28,15 @@ pub enum ModelFreshness {
     Consistent,
     /// The newest that has arrived and has `learnt_to <= t`; the row does not wait.
     Latest,
+}
+
+/// The columns that a prediction adds.
+#[must_use]
+pub fn predicted_fields(label: &str) -> [Field; 4] {
+    [
+        Field::new(format!("predicted_{label}"), DataType::Boolean, true),
+        Field::new(format!("predicted_{label}_prob"), DataType::Float64, true),
+        Field::new("model_version", DataType::Int64, true),
+        Field::new("model_event_time", event_time_type(), true),
+    ]
 }

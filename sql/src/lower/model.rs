@@ -7,8 +7,7 @@ use datafusion::sql::sqlparser::ast::Ident;
 use tidemill_plans::algorithm::{check_model, resolve_model_type};
 use tidemill_plans::catalog::ObjectKind;
 use tidemill_plans::graph::Partitioning;
-use tidemill_plans::node::{ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema};
-use tidemill_plans::time::event_time_type;
+use tidemill_plans::node::{ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields};
 
 use super::stream::Stream;
 use crate::ast::normalize;
@@ -231,16 +230,6 @@ fn match_features(name: &str, model: &ModelObject, input: &Stream) -> Result<Vec
         features.push(index);
     }
     Ok(features)
-}
-
-/// The columns that a prediction adds.
-pub(crate) fn predicted_fields(label: &str) -> [Field; 4] {
-    [
-        Field::new(format!("predicted_{label}"), DataType::Boolean, true),
-        Field::new(format!("predicted_{label}_prob"), DataType::Float64, true),
-        Field::new("model_version", DataType::Int64, true),
-        Field::new("model_event_time", event_time_type(), true),
-    ]
 }
 
 fn predicted_schema(input: &Stream, label: &str) -> Result<Arc<Schema>> {

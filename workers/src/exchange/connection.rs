@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow_flight::FlightData;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use tidemill_net::{Connector, reason};
+use tidemill_net::{Address, Connector, reason};
 use tidemill_plans::cluster_secret::{CLUSTER_SECRET_HEADER, ClusterSecret};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -62,9 +62,9 @@ pub(super) fn connect_error(peer: &str, reason: String) -> WorkersError {
 
 /// An endpoint with this crate's HTTP/2 settings.
 pub(crate) fn flight_endpoint(address: &str) -> Result<Endpoint> {
-    // As it was given: without what is put in front of it.
-    let given = address.split_once("://").map_or(address, |(_, authority)| authority);
-    let wrong = |_| WorkersError::Address { address: String::from(given) };
+    // As people write it: without what says whether there is TLS.
+    let written = || Address::from_url(address).map_or_else(|| String::from(address), |address| address.authority);
+    let wrong = |_| WorkersError::Address { address: written() };
     Ok(Connector::endpoint(address)
         .map_err(wrong)?
         .keep_alive_while_idle(true)

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidemill_plans::ids::JobId;
+use tidemill_sql::JobName;
 
 use super::answers::{
     Catalog, Checkpoints, Cluster, Job, Jobs, Object, Operators, RescaleRequest, Savepoint, SavepointRequest,
@@ -146,9 +147,9 @@ pub(super) async fn cluster(State(coordinator): Coordinator) -> Answered<Cluster
 
 /// The job of this number, or that makes something of this name.
 async fn find(coordinator: &CoordinatorHandle, name: &str) -> Result<JobInfo, CoordinatorError> {
-    let id = match name.strip_prefix("job-").unwrap_or(name).parse() {
-        Ok(number) => JobId(number),
-        Err(_) => coordinator.job_of(name).await?,
+    let id = match JobName::from(name.strip_prefix("job-").unwrap_or(name)) {
+        JobName::Number(number) => JobId(number),
+        JobName::Object(_) => coordinator.job_of(name).await?,
     };
     let found = coordinator.jobs().await?.into_iter().find(|job| job.id == id);
     found.ok_or(CoordinatorError::NotRunning { job: id })

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{DataType, Schema};
 use tidemill_plans::algorithm::{check_model, resolve_model_type};
-use tidemill_plans::node::{ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema};
+use tidemill_plans::node::{ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields};
 
 use super::rows::positive;
 use super::{Built, Inputs, Spread, fields_of, info_of};
@@ -10,7 +10,6 @@ use crate::catalog::StreamInfo;
 use crate::document::columns::Places;
 use crate::document::operator::{FreshnessDocument, PredictDocument, TrainDocument};
 use crate::document::problem::{Problem, Read, Within};
-use crate::lower::model::predicted_fields;
 
 pub(super) fn train(train: &TrainDocument, inputs: &Inputs<'_>) -> Read<Built> {
     inputs.refuse_updating("training")?;
