@@ -4,6 +4,7 @@
 //! wait behind it.
 
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
 use tidemill_plans::codec;
@@ -22,6 +23,10 @@ use crate::registry;
 const QUEUE_REQUESTS_MAX: usize = 64;
 
 const LAST_JOB: &[u8] = b"job/last";
+
+/// Numbers of jobs that are taken at a time, for a SELECT is not to wait for a commit to have one. Those that were not
+/// given when a coordinator ends are never given.
+const JOBS_TAKEN: u64 = 64;
 
 const LAST_WORKER: &[u8] = b"worker/last";
 
@@ -187,13 +192,14 @@ impl MetadataHandle {
 
 /// An answer that nobody waits for any more is dropped; the change it reports stands.
 async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Request>) {
+    let mut jobs = 0..0;
     while let Some(request) = requests.recv().await {
         match request {
             Request::Cluster(answer) => drop(answer.send(cluster(store.as_mut()).await)),
             Request::CheckLeads(answer) => drop(answer.send(store.check().await)),
-            Request::NextJob(answer) => drop(answer.send(next(store.as_mut(), LAST_JOB).await.map(JobId))),
+            Request::NextJob(answer) => drop(answer.send(next_job(store.as_mut(), &mut jobs).await)),
             Request::NextWorker(answer) => {
-                drop(answer.send(next(store.as_mut(), LAST_WORKER).await.map(WorkerId)));
+                drop(answer.send(take(store.as_mut(), LAST_WORKER, 1).await.map(WorkerId)));
             }
             Request::Create(job, objects, owner, answer) => {
                 let changes = create(store.as_ref(), job.as_deref(), &objects, owner.as_deref());
@@ -299,15 +305,24 @@ async fn next_attempt(store: &mut dyn MetaStore, job: JobId) -> Result<Option<Jo
     Ok(Some(found))
 }
 
-/// The number after the last one that was given.
-async fn next<N>(store: &mut dyn MetaStore, key: &[u8]) -> Result<N>
+/// The next of the numbers that are taken, or of some more.
+async fn next_job(store: &mut dyn MetaStore, taken: &mut Range<u64>) -> Result<JobId> {
+    if taken.is_empty() {
+        let last = take(store, LAST_JOB, JOBS_TAKEN).await?;
+        *taken = last + 1 - JOBS_TAKEN..last + 1;
+    }
+    taken.next().map(JobId).ok_or(CoordinatorError::ShutDown)
+}
+
+/// Takes so many numbers after the last one that was taken; returns the last of them.
+async fn take<N>(store: &mut dyn MetaStore, key: &[u8], count: N) -> Result<N>
 where
-    N: bincode::Encode + bincode::Decode<()> + Default + From<u8> + std::ops::Add<Output = N> + Copy,
+    N: bincode::Encode + bincode::Decode<()> + Default + std::ops::Add<Output = N> + Copy,
 {
     let last: N = store.get(key)?.map_or_else(|| Ok(N::default()), |bytes| codec::decode(&bytes))?;
-    let next = last + N::from(1);
-    store.commit(vec![(key.to_vec(), Some(codec::encode(&next)?))]).await?;
-    Ok(next)
+    let last = last + count;
+    store.commit(vec![(key.to_vec(), Some(codec::encode(&last)?))]).await?;
+    Ok(last)
 }
 
 #[cfg(test)]
@@ -344,6 +359,24 @@ mod tests {
         let jobs = metadata.jobs().await.unwrap().into_iter();
         let jobs: Vec<BTreeSet<String>> = jobs.map(|record| record.objects.unwrap()).collect();
         format!("{objects:?} {jobs:?}")
+    }
+
+    #[tokio::test]
+    async fn no_number_of_a_job_is_given_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut given = Vec::new();
+        for _ in 0..2 {
+            let store = JournalStore::in_folder(folder.path()).await.unwrap();
+            let (metadata, task) = MetadataHandle::new(Box::new(store));
+            let mut tasks = JoinSet::new();
+            tasks.spawn(task);
+            for _ in 0..=JOBS_TAKEN {
+                given.push(metadata.next_job().await.unwrap());
+            }
+            metadata.close().await.unwrap();
+        }
+        assert!(given.is_sorted_by(|a, b| a < b), "{given:?}");
+        assert_eq!(given[..2], [JobId(1), JobId(2)]);
     }
 
     #[tokio::test]

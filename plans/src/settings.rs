@@ -76,6 +76,11 @@ pub const SETTINGS: &[SettingSpec] = &[
         default: "0",
         doc: "Memory for joins, GROUP BY, windows, Top-N, OVER, upserts on a worker; the rest is on disk; 0: no limit.",
     },
+    SettingSpec {
+        name: "result_order",
+        default: "canonical",
+        doc: "Rows of a bounded SELECT without ORDER BY: canonical (held, the same in each run) or arrival (at once).",
+    },
     SettingSpec { name: "channel_bytes", default: "1048576", doc: "Bytes that a queue between two tasks holds." },
     SettingSpec { name: "source_batch_rows", default: "4096", doc: "Rows in a batch that a source emits." },
     SettingSpec {
@@ -125,6 +130,27 @@ impl RestartStrategy {
     }
 }
 
+/// The order of a bounded result that was asked for without ORDER BY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum ResultOrder {
+    /// By all columns, or by event time if there is one: the same in each run, and the rows are held until all are there.
+    Canonical,
+    /// As rows come, of which none is held.
+    Arrival,
+}
+
+impl ResultOrder {
+    const NAMES: [(&str, Self); 2] = [("canonical", Self::Canonical), ("arrival", Self::Arrival)];
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, order)| *order)
+    }
+
+    fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, order)| *order == self).map_or("", |(name, _)| name)
+    }
+}
+
 /// The values of all settings.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Settings {
@@ -158,6 +184,8 @@ pub struct Settings {
     pub state_ttl_ms: u64,
     /// Bytes of state that a job's operators that can do with less keep in memory on each worker; 0 for no limit.
     pub state_memory: u64,
+    /// The order of bounded results without ORDER BY.
+    pub result_order: ResultOrder,
     /// Bytes that a queue between two tasks holds.
     pub channel_bytes: u64,
     /// Rows in a batch that a source emits.
@@ -188,6 +216,7 @@ impl Default for Settings {
             update_interval_ms: 100,
             state_ttl_ms: 0,
             state_memory: 0,
+            result_order: ResultOrder::Canonical,
             channel_bytes: 1 << 20,
             source_batch_rows: 4096,
             dead_letter_path: String::new(),
@@ -253,6 +282,9 @@ impl Settings {
             "state_memory" => {
                 self.state_memory = parse_bytes(value).ok_or_else(|| wrong("bytes such as 512MB or 2GB, or 0"))?;
             }
+            "result_order" => {
+                self.result_order = ResultOrder::parse(value).ok_or_else(|| wrong("canonical or arrival"))?;
+            }
             "channel_bytes" => {
                 self.channel_bytes = parse_bytes(value)
                     .filter(|n| *n >= 1024)
@@ -316,6 +348,7 @@ impl Settings {
             "update_interval" => format!("{}ms", self.update_interval_ms),
             "state_ttl" => format!("{}ms", self.state_ttl_ms),
             "state_memory" => self.state_memory.to_string(),
+            "result_order" => self.result_order.name().to_owned(),
             "channel_bytes" => self.channel_bytes.to_string(),
             "source_batch_rows" => self.source_batch_rows.to_string(),
             "watermark_max_drift" => format!("{}ms", self.watermark_max_drift_ms),

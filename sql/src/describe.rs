@@ -8,6 +8,7 @@ use tidemill_plans::catalog::ObjectKind;
 
 use crate::access::AccessCommand;
 use crate::catalog::{Detail, Object};
+use crate::constant::constant_rows;
 use crate::error::{Result, SqlError};
 use crate::job::{JobBuilder, JobStatement, ResultColumns};
 use crate::parameters::samples;
@@ -26,6 +27,8 @@ pub enum Description {
         columns: ResultColumns,
         /// What the user should know of it.
         warnings: Vec<String>,
+        /// Its rows, if they are known without running it.
+        rows: Option<RecordBatch>,
     },
     /// EXPLAIN ANALYZE.
     Analysis(Box<JobStatement>),
@@ -107,7 +110,8 @@ impl Session {
             return Err(SqlError::unsupported("this query here", why.clone()).at(*at));
         }
         let warnings = builder.warnings().into_iter().map(|(at, warning)| format!("{at}{warning}")).collect();
-        Ok(Description::Query { job: Box::new(job), columns, warnings })
+        let rows = constant_rows(&builder.graph, columns.operator);
+        Ok(Description::Query { job: Box::new(job), columns, warnings, rows })
     }
 
     /// The objects that rows can be read from or written to, by name.

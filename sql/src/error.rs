@@ -124,9 +124,6 @@ pub enum SqlError {
         /// What is wrong and what would work.
         message: String,
     },
-    /// The operating system gives no thread to plan in.
-    #[error("cannot start a planning thread")]
-    Thread(#[source] std::io::Error),
     /// The graph that was made is not valid: a bug in the planner.
     #[error("the planner made a graph that is not valid")]
     Graph(#[source] PlanError),
@@ -158,7 +155,7 @@ impl SqlError {
                     *at = place.into();
                 }
             }
-            Self::Graph(_) | Self::Thread(_) => {}
+            Self::Graph(_) => {}
         }
         self
     }
@@ -174,7 +171,7 @@ impl SqlError {
             | Self::InUse { at, .. }
             | Self::Denied { at, .. }
             | Self::Invalid { at, .. } => Some(*at).filter(|at| at.is_known()),
-            Self::Graph(_) | Self::Thread(_) => None,
+            Self::Graph(_) => None,
         }
     }
 
@@ -183,7 +180,6 @@ impl SqlError {
     pub fn domain(&self) -> ErrorDomain {
         match self {
             Self::Graph(_) => ErrorDomain::Internal,
-            Self::Thread(_) => ErrorDomain::External,
             _ => ErrorDomain::User,
         }
     }

@@ -166,8 +166,10 @@ pub struct ResultColumns {
     pub operator: OperatorId,
     /// At most so many rows come.
     pub limit: Option<u64>,
-    /// Whether rows come as they are known, for there may be no end. Else all come at the end.
+    /// Whether rows come as they are known, for there may be no end, or nobody wants an order. Else all come at the end.
     pub live: bool,
+    /// Whether there is an end.
+    pub ends: bool,
 }
 
 /// A graph under construction.
@@ -347,7 +349,7 @@ impl JobBuilder {
         let name = format!("select_{}", self.results + 1);
         self.begin_object(&name);
         let mut planner = QueryPlanner::new(self, &statement.catalog);
-        let sink = planner.select(query, name)?;
+        let sink = planner.select(query, name, statement.settings.result_order)?;
         planner.check_late()?;
         planner.check_state_ttls()?;
         let uses = planner.uses();
@@ -388,7 +390,7 @@ impl JobBuilder {
         let node = self.result_sink(sink)?;
         let changes = node.live && sink.info.changelog;
         let schema = if changes { with_op_column(sink.schema()) } else { Arc::clone(sink.schema()) };
-        Ok(ResultColumns { schema, operator: sink.node, limit: node.limit, live: node.live })
+        Ok(ResultColumns { schema, operator: sink.node, limit: node.limit, live: node.live, ends: sink.info.bounded })
     }
 
     /// The sink that holds what a view has. A row and its changes meet in one instance if they have a key;

@@ -10,6 +10,7 @@
 pub mod access;
 mod ast;
 mod catalog;
+mod constant;
 mod describe;
 mod dialect;
 pub mod document;

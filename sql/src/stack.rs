@@ -1,22 +1,13 @@
 //! A stack deep enough for parsing and planning.
 //!
 //! sqlparser and DataFusion recurse over syntax trees, some of it without a guard; two megabytes, a
-//! test thread's stack, end at a sum of a few hundred terms. So each statement is worked on in a
-//! thread of its own, whose stack is only mapped as far as it is used.
-
-use std::thread;
-
-use crate::error::{Result, SqlError};
+//! test thread's stack, end at a sum of a few hundred terms. So each statement is worked on on a
+//! stack of its own, which is only mapped as far as it is used.
 
 /// Bytes; the parser's limits keep what is needed well below.
 const STACK_BYTES: usize = 128 << 20;
 
-/// Does some work on a deep stack.
-pub(crate) fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| {
-        let builder = thread::Builder::new().name(String::from("sql")).stack_size(STACK_BYTES);
-        let thread = builder.spawn_scoped(scope, work).map_err(SqlError::Thread)?;
-        // A panic is a bug of ours or of a dependency; it stays one.
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+/// Does some work on a deep stack, in place if it is on one already.
+pub(crate) fn on_deep_stack<T>(work: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(STACK_BYTES / 2, STACK_BYTES, work)
 }

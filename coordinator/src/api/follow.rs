@@ -25,17 +25,20 @@ pub(super) trait Taker: Sync {
 
 /// Follows a SELECT to its end, or to its limit if it has none.
 pub(super) async fn follow(query: &mut Query, taker: &impl Taker) -> Result<()> {
-    let limit = query.result.limit.filter(|_| query.result.live);
-    match watch(&mut query.job, limit, StopMode::Cancel, taker).await? {
-        JobStatus::Stopped if !query.result.live => Err(CoordinatorError::NotRunning { job: query.job.id }),
+    let mut left = query.result.limit.filter(|_| query.result.live);
+    let status = watch(&mut query.job, &mut left, StopMode::Cancel, taker).await?;
+    // Some of the rows are not the result, unless no more are wanted.
+    let is_whole = left == Some(0) || query.result.live && !query.result.ends;
+    match status {
+        JobStatus::Stopped if !is_whole => Err(CoordinatorError::NotRunning { job: query.job.id }),
         _ => Ok(()),
     }
 }
 
 /// Lets a statement run to its end; returns what its operators did. The rows are nobody's.
 pub(super) async fn analyze(analysis: &mut Analysis, taker: &impl Taker) -> Result<RecordBatch> {
-    let limit = analysis.result.as_ref().filter(|result| result.live).and_then(|result| result.limit);
-    watch(&mut analysis.job, limit, StopMode::Drain, &Nobody(taker)).await?;
+    let mut left = analysis.result.as_ref().filter(|result| result.live).and_then(|result| result.limit);
+    watch(&mut analysis.job, &mut left, StopMode::Drain, &Nobody(taker)).await?;
     let text = explain_analyze(&analysis.graph, &analysis.sinks, &analysis.job.metrics.borrow());
     let lines: ArrayRef = Arc::new(StringArray::from(text.lines().collect::<Vec<_>>()));
     Ok(RecordBatch::try_new(analysis_columns(), vec![lines]).map_err(PlanError::from)?)
@@ -60,7 +63,12 @@ impl<T: Taker> Taker for Nobody<'_, T> {
 }
 
 /// Takes a job's rows, of which no more than `left` are wanted, until it has ended.
-async fn watch(job: &mut JobHandle, left: Option<u64>, at_limit: StopMode, taker: &impl Taker) -> Result<JobStatus> {
+async fn watch(
+    job: &mut JobHandle,
+    left: &mut Option<u64>,
+    at_limit: StopMode,
+    taker: &impl Taker,
+) -> Result<JobStatus> {
     let taken = tokio::select! {
         taken = take_all(job, left, at_limit, taker) => taken,
         why = taker.gone() => Err(why),
@@ -79,13 +87,13 @@ async fn watch(job: &mut JobHandle, left: Option<u64>, at_limit: StopMode, taker
     }
 }
 
-async fn take_all(job: &mut JobHandle, mut left: Option<u64>, at_limit: StopMode, taker: &impl Taker) -> Result<()> {
+async fn take_all(job: &mut JobHandle, left: &mut Option<u64>, at_limit: StopMode, taker: &impl Taker) -> Result<()> {
     while let Some(rows) = job.results.recv().await {
         for batch in rows.batches {
-            left = left.map(|left| left.saturating_sub(batch.num_rows() as u64));
+            *left = left.map(|left| left.saturating_sub(batch.num_rows() as u64));
             taker.take(batch).await?;
         }
-        if left == Some(0) {
+        if *left == Some(0) {
             job.stop(at_limit).await?;
         }
     }

@@ -17,8 +17,8 @@ pub struct SinkNode {
     pub order_by: Vec<SortColumn>,
     /// At most so many rows of a result.
     pub limit: Option<u64>,
-    /// Whether a result's rows go to the session as they come, changes as changes, for there may be no end to
-    /// wait for.
+    /// Whether a result's rows go to the session as they come, changes as changes: there may be no end to wait for, or
+    /// nobody wants an order.
     pub live: bool,
 }
 

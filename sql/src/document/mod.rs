@@ -164,9 +164,7 @@ impl PlanDocument {
     /// # Errors
     /// The first thing that is wrong, and where.
     pub fn to_graph(&self, settings: &Settings) -> Result<(DataflowGraph, Settings), DocumentError> {
-        let read = on_deep_stack(|| Ok(self.read(settings)));
-        let read = read.unwrap_or_else(|error| Err(Problem::from(error)));
-        read.map_err(|problem| {
+        on_deep_stack(|| self.read(settings)).map_err(|problem| {
             let (path, message) = problem.into_parts();
             DocumentError { node: self.node_at(&path), path, message }
         })
@@ -177,8 +175,9 @@ impl PlanDocument {
     /// # Errors
     /// Where the graph is not valid.
     pub fn of_graph(graph: &DataflowGraph) -> crate::error::Result<Self> {
-        let nodes = on_deep_stack(|| graph.nodes.iter().map(|node| write::node(graph, node)).collect())?;
-        Ok(Self { nodes, ..Self::new() })
+        let nodes: crate::error::Result<_> =
+            on_deep_stack(|| graph.nodes.iter().map(|node| write::node(graph, node)).collect());
+        Ok(Self { nodes: nodes?, ..Self::new() })
     }
 
     fn node_at(&self, path: &str) -> Option<String> {

@@ -115,7 +115,7 @@ fn what_is_not_of_the_form_is_found_with_its_path() {
             the plan cannot run: nodes[1].operator.window_aggregate.key: unknown field `key`, expected one of `keys`, `time`, `window`, `aggregates`, `updates_within` at line 11 column 11
             the plan cannot run: nodes[3].operator.train.publish_every: invalid type: string "1 hour", expected i64 at line 16 column 31
             the plan cannot run: nodes[2].operator: unknown variant `sieve`, expected one of `source`, `normalize`, `project`, `filter`, `window_assign`, `session_assign`, `late_split`, `window_aggregate`, `session_window`, `aggregate`, `join`, `interval_join`, `temporal_join`, `lookup_join`, `top_n`, `over_window`, `train`, `predict`, `union`, `unnest`, `sink` at line 13 column 73
-            the plan cannot run: settings.paralellism: unknown setting paralellism; valid are: parallelism, checkpoint_interval, aligned_checkpoint_timeout, checkpoint_storage, from_savepoint, allow_dropped_state, restart_strategy, restart_attempts, restart_delay, restart_delay_max, restart_window, view_interval, update_interval, state_ttl, state_memory, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
+            the plan cannot run: settings.paralellism: unknown setting paralellism; valid are: parallelism, checkpoint_interval, aligned_checkpoint_timeout, checkpoint_storage, from_savepoint, allow_dropped_state, restart_strategy, restart_attempts, restart_delay, restart_delay_max, restart_window, view_interval, update_interval, state_ttl, state_memory, result_order, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
             the plan cannot run: nodes[5].?: expected `,` or `}` at line 19 column 20
         "#]],
     );

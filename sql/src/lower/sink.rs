@@ -12,6 +12,7 @@ use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::{Expr, ExprSchemable, Limit, LogicalPlan, SortExpr};
 use tidemill_plans::connector::RESULT_CONNECTOR;
 use tidemill_plans::node::{NodeKind, SinkNode, SortColumn};
+use tidemill_plans::settings::ResultOrder;
 
 use super::expression::{column, unaliased};
 use super::plain_names;
@@ -25,18 +26,19 @@ use crate::planner::source::type_name;
 use crate::statement::StreamQuery;
 
 /// ORDER BY and LIMIT of the outermost SELECT, taken off its plan.
-#[derive(Default)]
 struct Presentation {
     order_by: Vec<SortColumn>,
     limit: Option<u64>,
+    /// What of a bounded result is by nobody's order.
+    order: ResultOrder,
 }
 
 impl QueryPlanner<'_> {
     /// The result of a SELECT, under this name.
-    pub(crate) fn select(&mut self, query: &StreamQuery, name: String) -> Result<Stream> {
+    pub(crate) fn select(&mut self, query: &StreamQuery, name: String, order: ResultOrder) -> Result<Stream> {
         let plan = self.plan(query)?;
         let names = plain_names(plan.schema(), "the result")?;
-        let mut presentation = Presentation::default();
+        let mut presentation = Presentation::new(order);
         let body = presentation.peel(&plan)?;
         let relation = self.lower(body.plan)?;
         let columns = body.fields.iter().filter_map(|field| relation.columns.get(*field).copied()).collect();
@@ -47,7 +49,7 @@ impl QueryPlanner<'_> {
 
     /// The result of a SUBSCRIBE, under this name.
     pub(crate) fn subscription(&mut self, stream: &Stream, name: String) -> Stream {
-        self.result_sink(stream, name, Presentation::default())
+        self.result_sink(stream, name, Presentation::new(ResultOrder::Canonical))
     }
 
     /// Rows for a sink; `declared` are the sink's columns, if it has declared them.
@@ -65,12 +67,15 @@ impl QueryPlanner<'_> {
     fn result_sink(&mut self, stream: &Stream, table: String, presentation: Presentation) -> Stream {
         // An order is one of all rows, and so is a limit of rows that change.
         let is_of_all = !presentation.order_by.is_empty() || stream.info.changelog && presentation.limit.is_some();
-        let live = !stream.info.bounded && !is_of_all;
+        // What changes is merged at its end, if it has one.
+        let is_in_any_order =
+            presentation.order == ResultOrder::Arrival && stream.info.bounded && !stream.info.changelog;
+        let live = !is_of_all && (!stream.info.bounded || is_in_any_order);
         let node = NodeKind::Sink(SinkNode {
             table,
             connector: RESULT_CONNECTOR.to_owned(),
             options: Vec::new(),
-            time: stream.info.times.first().copied(),
+            time: stream.info.times.first().copied().filter(|_| !is_in_any_order),
             upsert_keys: stream.info.upsert_keys.clone(),
             order_by: presentation.order_by,
             limit: presentation.limit,
@@ -161,6 +166,10 @@ struct Body<'a> {
 }
 
 impl Presentation {
+    fn new(order: ResultOrder) -> Self {
+        Self { order_by: Vec::new(), limit: None, order }
+    }
+
     /// Takes a LIMIT in: of nested ones the least counts.
     fn at_most(&mut self, rows: Option<u64>) {
         self.limit = self.limit.into_iter().chain(rows).min();

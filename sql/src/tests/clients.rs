@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Date32Array, Decimal128Array, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::DataType;
+use arrow::util::pretty::pretty_format_batches;
 use expect_test::{Expect, expect};
 use tidemill_plans::time::event_time_type;
 
@@ -52,6 +53,46 @@ fn statements_are_described_and_nothing_is_done() {
         session.tables().iter().map(|table| table.name.as_str()).collect::<Vec<_>>(),
         ["auctions", "bids", "plain"]
     );
+}
+
+/// What is known of a SELECT's rows before it runs.
+fn known(sql: &str) -> String {
+    match session().describe(&parsed(sql)).unwrap() {
+        Description::Query { rows: Some(rows), columns, .. } => {
+            assert_eq!(rows.schema(), columns.schema, "{sql}");
+            pretty_format_batches(&[rows])
+                .unwrap()
+                .to_string()
+                .lines()
+                .skip(3)
+                .map(|line| format!("{line}\n"))
+                .collect()
+        }
+        Description::Query { rows: None, .. } => String::from("nothing"),
+        other => panic!("{sql}: {other:?}"),
+    }
+}
+
+#[test]
+fn rows_of_constants_are_known_without_a_job() {
+    for (sql, rows) in [
+        ("SELECT 1", "| 1 |"),
+        ("SELECT 1 + 1 AS two, upper('a') AS a, NULL AS n", "| 2 | A | |"),
+        ("SELECT a + 1 AS b FROM (SELECT 2 AS a) AS t WHERE a > 1 LIMIT 5", "| 3 |"),
+        ("SELECT 1 WHERE 1 > 2", ""),
+        ("SELECT 1 LIMIT 0", ""),
+        ("SELECT 7 AS n FROM (VALUES (1)) AS t (a)", "| 7 |"),
+        // An order of rows, a sum, and what an operator has to refuse are for a job.
+        ("SELECT a FROM (VALUES (2), (1)) AS t (a)", "nothing"),
+        ("SELECT count(*) AS n FROM (SELECT 1 AS a) AS t", "nothing"),
+        ("SELECT 1 / 0", "nothing"),
+        ("SELECT bidder FROM bids", "nothing"),
+    ] {
+        let shown = known(sql);
+        let shown: Vec<&str> = shown.lines().filter(|line| !line.starts_with('+')).collect();
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(&shown.join(" ")), rows, "{sql}");
+    }
 }
 
 #[test]

@@ -295,6 +295,26 @@ fn results_say_how_to_find_their_rows() {
 }
 
 #[test]
+fn rows_in_the_order_of_their_arrival_are_not_held() {
+    for (query, held, at_once) in [
+        ("SELECT bidder FROM bids", false, true),
+        ("SELECT bidder FROM bids LIMIT 3", false, true),
+        ("SELECT bidder FROM bids ORDER BY 1", false, false),
+        // Groups change until the end, where they are merged.
+        ("SELECT bidder, count(*) AS n FROM bids GROUP BY bidder", false, false),
+    ] {
+        for (order, live) in [("canonical", held), ("arrival", at_once)] {
+            let mut session = session();
+            execute(&mut session, &format!("SET result_order = '{order}'")).unwrap();
+            let outcomes = execute(&mut session, query).unwrap();
+            let [Outcome::Job(job)] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+            let result = crate::JobBuilder::new(&session).add(job).unwrap().result.unwrap();
+            assert_eq!((result.live, result.ends), (live, true), "{query} in the order '{order}'");
+        }
+    }
+}
+
+#[test]
 fn settings_say_what_is_valid() {
     check_error(
         "SET parallelism = 0",
@@ -305,13 +325,13 @@ fn settings_say_what_is_valid() {
     check_error(
         "\n  SET paralelism = 2",
         expect![[r#"
-            line 2, column 7: unknown setting paralelism; valid are: parallelism, checkpoint_interval, aligned_checkpoint_timeout, checkpoint_storage, from_savepoint, allow_dropped_state, restart_strategy, restart_attempts, restart_delay, restart_delay_max, restart_window, view_interval, update_interval, state_ttl, state_memory, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
+            line 2, column 7: unknown setting paralelism; valid are: parallelism, checkpoint_interval, aligned_checkpoint_timeout, checkpoint_storage, from_savepoint, allow_dropped_state, restart_strategy, restart_attempts, restart_delay, restart_delay_max, restart_window, view_interval, update_interval, state_ttl, state_memory, result_order, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
         "#]],
     );
     check_error(
         "SHOW nonsense",
         expect![[r#"
-            line 1, column 6: there is no setting or kind of object 'nonsense'; SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, ALL, CREATE name, or a setting: parallelism, checkpoint_interval, aligned_checkpoint_timeout, checkpoint_storage, from_savepoint, allow_dropped_state, restart_strategy, restart_attempts, restart_delay, restart_delay_max, restart_window, view_interval, update_interval, state_ttl, state_memory, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
+            line 1, column 6: there is no setting or kind of object 'nonsense'; SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, ALL, CREATE name, or a setting: parallelism, checkpoint_interval, aligned_checkpoint_timeout, checkpoint_storage, from_savepoint, allow_dropped_state, restart_strategy, restart_attempts, restart_delay, restart_delay_max, restart_window, view_interval, update_interval, state_ttl, state_memory, result_order, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
         "#]],
     );
 }

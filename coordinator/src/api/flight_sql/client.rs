@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tidemill_plans::settings::{SETTINGS, Settings};
+use tidemill_plans::settings::{ResultOrder, SETTINGS, Settings};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Response, Status};
 
@@ -27,6 +27,12 @@ const SESSION_TTL: Duration = Duration::from_secs(3600);
 /// The only catalog and its only schema: objects have plain names.
 pub(super) const CATALOG: &str = "tidemill";
 pub(super) const SCHEMA: &str = "public";
+
+/// The settings of a client that has set none: it may ask for more rows than fit into memory, and puts them into an order
+/// by ORDER BY.
+pub(super) fn unset() -> Settings {
+    Settings { result_order: ResultOrder::Arrival, ..Settings::default() }
+}
 
 /// The settings of clients that have set any.
 pub(super) struct Sessions {
@@ -74,7 +80,7 @@ impl Client {
 
     /// Its settings. An error if they are lost.
     pub(super) fn settings(&self) -> Result<Settings, Status> {
-        let Some(session) = self.session() else { return Ok(Settings::default()) };
+        let Some(session) = self.session() else { return Ok(unset()) };
         self.sessions.settings.get(self.owner(), &session).ok_or_else(|| {
             self.answer_with(NOTHING_SET);
             Status::failed_precondition(
@@ -137,10 +143,10 @@ impl Client {
         if let Some(only) = only {
             return if value.is_unset_or(only) { Ok(()) } else { Err(OptionError::InvalidValue) };
         }
-        let spec = SETTINGS.iter().find(|setting| setting.name == name).ok_or(OptionError::InvalidName)?;
+        let default = unset().get(name).ok_or(OptionError::InvalidName)?;
         let mut settings = self.settings().map_err(|_| OptionError::Failed)?;
         let text = value.text().ok_or(OptionError::InvalidValue)?;
-        settings.set(name, text.as_deref().unwrap_or(spec.default)).map_err(|_| OptionError::InvalidValue)?;
+        settings.set(name, text.as_ref().unwrap_or(&default)).map_err(|_| OptionError::InvalidValue)?;
         self.keep(settings);
         Ok(())
     }
@@ -192,7 +198,7 @@ mod tests {
         let nothing_set = answered(&first).unwrap();
 
         let client = client_of(Some(&nothing_set));
-        assert_eq!((client.has_session(), client.settings().unwrap()), (true, Settings::default()));
+        assert_eq!((client.has_session(), client.settings().unwrap()), (true, unset()));
         assert_eq!(answered(&client), None);
         client.set_option("parallelism", &OptionValue::from("7")).unwrap();
         let cookie = answered(&client).unwrap();
@@ -204,10 +210,10 @@ mod tests {
         assert_eq!(client.set_option("catalog", &OptionValue::from("other")), Err(OptionError::InvalidValue));
         client.set_option("catalog", &OptionValue::from(CATALOG)).unwrap();
         client.set_option("parallelism", &OptionValue::default()).unwrap();
-        assert_eq!(client.settings().unwrap(), Settings::default());
+        assert_eq!(client.settings().unwrap(), unset());
         assert!(client.options().unwrap().contains(&(String::from("parallelism"), String::from("2"))));
         // Another client is as it was.
-        assert_eq!(client_of(Some(&nothing_set)).settings().unwrap(), Settings::default());
+        assert_eq!(client_of(Some(&nothing_set)).settings().unwrap(), unset());
 
         clock.advance(SESSION_TTL);
         let client = client_of(Some(&cookie));

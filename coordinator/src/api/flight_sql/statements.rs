@@ -6,11 +6,12 @@
 use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill_plans::PlanError;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
-use tidemill_sql::{Description, JobCommand, ParsedStatement};
+use tidemill_sql::{Description, JobCommand, JobStatement, ParsedStatement};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 
@@ -175,14 +176,21 @@ async fn execute(
     };
     let described = session.lock().await.describe(first, &settings, &who).await?;
     match (described, first.len()) {
-        (Description::Query { .. } | Description::Analysis(_), 1) => plan(&session, &texts, settings, &who).await,
+        (query @ (Description::Query { .. } | Description::Analysis(_)), 1) => {
+            let mut planned = Planned::new(query)?;
+            for text in &texts[1..] {
+                planned.add(session.lock().await.describe(text, &settings, &who).await?)?;
+            }
+            planned.executed(settings)
+        }
         (Description::Query { .. } | Description::Analysis(_), _) => {
             let [mut text] = <[_; 1]>::try_from(texts).map_err(|_| CoordinatorError::Changed)?;
             let last = text.split_off(text.len() - 1);
             let CarriedOut { messages, settings, .. } =
                 carry_out(Arc::clone(&session), text, settings, who.clone()).await?;
-            let planned = plan(&session, &[last], settings, &who).await?;
-            Ok(Executed { warnings: messages.into_iter().chain(planned.warnings).collect(), ..planned })
+            let planned = Planned::new(session.lock().await.describe(&last, &settings, &who).await?)?;
+            let executed = planned.executed(settings)?;
+            Ok(Executed { warnings: messages.into_iter().chain(executed.warnings).collect(), ..executed })
         }
         (Description::Rows(rows), 1) => Ok(Executed::of_rows(rows, Vec::new(), settings)),
         _ => {
@@ -196,34 +204,54 @@ async fn execute(
     }
 }
 
-/// Plans SELECTs whose rows are one result.
-async fn plan(
-    session: &Mutex<SqlSession>,
-    texts: &[Vec<ParsedStatement>],
-    settings: Settings,
-    who: &Who,
-) -> Result<Executed> {
-    let (mut statements, mut columns, mut told, mut is_live) = (Vec::new(), None, Vec::new(), false);
-    for text in texts {
-        let described = session.lock().await.describe(text, &settings, who).await?;
-        let (job, schema, warnings) = match described {
-            Description::Query { job, columns, warnings } => {
-                is_live |= columns.live;
-                (job, columns.schema, warnings)
+/// SELECTs whose rows are one result.
+struct Planned {
+    schema: SchemaRef,
+    statements: Vec<JobStatement>,
+    /// The rows of all of them, as long as they are known.
+    rows: Option<Vec<RecordBatch>>,
+    is_live: bool,
+    warnings: Vec<String>,
+}
+
+impl Planned {
+    fn new(query: Description) -> Result<Self> {
+        let rows = Some(Vec::new());
+        let schema = Arc::new(Schema::empty());
+        let mut planned = Self { schema, statements: Vec::new(), rows, is_live: false, warnings: Vec::new() };
+        planned.add(query)?;
+        Ok(planned)
+    }
+
+    fn add(&mut self, query: Description) -> Result<()> {
+        let (job, schema, warnings, rows) = match query {
+            Description::Query { job, columns, warnings, rows } => {
+                self.is_live |= columns.live && !columns.ends;
+                (job, columns.schema, warnings, rows)
             }
-            Description::Analysis(job) => (job, analysis_columns(), Vec::new()),
+            Description::Analysis(job) => (job, analysis_columns(), Vec::new(), None),
             _ => return Err(CoordinatorError::Changed),
         };
-        if columns.get_or_insert_with(|| Arc::clone(&schema)) != &schema {
+        if self.statements.is_empty() {
+            self.schema = schema;
+        } else if self.schema != schema {
             let message = String::from("the values of the parameters give the result different columns");
             return Err(CoordinatorError::Statement { message });
         }
-        statements.push(*job);
-        told = warnings;
+        self.rows = self.rows.take().zip(rows).map(|(known, rows)| known.into_iter().chain([rows]).collect());
+        self.statements.push(*job);
+        self.warnings = warnings;
+        Ok(())
     }
-    let schema = columns.unwrap_or_else(|| Arc::new(Schema::empty()));
-    let jobs = Jobs { statements, schema, cancellation: Cancellation::new() };
-    Ok(Executed { pending: Pending::Jobs(jobs), is_live, warnings: told, settings })
+
+    fn executed(self, settings: Settings) -> Result<Executed> {
+        let Self { schema, statements, rows, is_live, warnings } = self;
+        let pending = match rows {
+            Some(rows) => Pending::Rows(concat_batches(&schema, &rows).map_err(PlanError::from)?),
+            None => Pending::Jobs(Jobs { statements, schema, cancellation: Cancellation::new() }),
+        };
+        Ok(Executed { pending, is_live, warnings, settings })
+    }
 }
 
 async fn carry_out(
