@@ -174,6 +174,18 @@ pub enum CoordinatorError {
         /// What allows more.
         option: &'static str,
     },
+    /// A role has as much as it may at a time.
+    #[error("role '{role}' has its {max} {what}; wait until some have ended, or a superuser can say {allows}")]
+    TooManyOfRole {
+        /// The role that has the limit: whoever asks, or one that they belong to.
+        role: String,
+        /// How many there may be.
+        max: u32,
+        /// Of what.
+        what: &'static str,
+        /// The statement that allows more.
+        allows: String,
+    },
     /// A statement was planned for a client, and is not what it was when the client fetches it.
     #[error("what the statement reads has changed since it was planned; execute it again")]
     Changed,
@@ -343,6 +355,7 @@ impl CoordinatorError {
             | Self::Folder { .. }
             | Self::Remote { .. }
             | Self::TooMany { .. }
+            | Self::TooManyOfRole { .. }
             | Self::Audit { .. }
             | Self::ShutDown => ErrorDomain::External,
             Self::NoSystem | Self::Plan(_) | Self::Lost { .. } => ErrorDomain::Internal,

@@ -412,9 +412,8 @@ impl SqlSession {
         let graph = builder.finish().map_err(sql_error)?;
         let bounded = is_bounded(&graph);
         let created = created.iter().filter_map(|name| self.sql.catalog.entry(name)).collect();
-        let owner = who.role.clone();
-        let objects = self.is_kept.then(|| JobObjects { all: objects.clone(), created, owner });
-        let mut handle = self.coordinator.submit_for(graph, settings, objects).await?;
+        let objects = self.is_kept.then(|| JobObjects { all: objects.clone(), created });
+        let mut handle = self.coordinator.submit_for(graph, settings, who.role.clone(), objects).await?;
         // None of these has rows for the session.
         handle.results.close();
         let view = |(operator, parallelism)| RunningView { job: handle.id, operator, parallelism };
@@ -430,7 +429,7 @@ impl SqlSession {
         let settings = builder.job_settings().clone();
         let warnings = warnings(&builder);
         let graph = builder.finish().map_err(sql_error)?;
-        let job = self.coordinator.submit(graph.clone(), settings).await?;
+        let job = self.coordinator.submit_for(graph.clone(), settings, who.role.clone(), None).await?;
         if statement.is_analyzed() {
             let sinks = added.sinks(&graph);
             return Ok(Reply::Analysis(Analysis { job, warnings, graph, sinks, result: added.result }));

@@ -128,6 +128,44 @@ pub struct RoleOptions {
     pub valid_until: Option<i64>,
 }
 
+/// How much the members of a role have at a time, all of them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoleLimit {
+    /// Statements that are executed or fetched.
+    Statements,
+    /// Jobs, with those of SELECTs.
+    Jobs,
+}
+
+impl RoleLimit {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Statements, Self::Jobs];
+
+    /// Its name in SQL.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Statements => "max_statements",
+            Self::Jobs => "max_jobs",
+        }
+    }
+
+    /// What it limits.
+    #[must_use]
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Statements => "statements",
+            Self::Jobs => "jobs",
+        }
+    }
+
+    /// The limit of this name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|limit| limit.name().eq_ignore_ascii_case(name))
+    }
+}
+
 /// A statement about roles, privileges, secrets or the audit log, which is for whoever keeps them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessCommand {
@@ -144,6 +182,22 @@ pub enum AccessCommand {
         name: String,
         /// What is new.
         options: RoleOptions,
+    },
+    /// ALTER ROLE r SET limit = n.
+    SetLimit {
+        /// Whose.
+        role: String,
+        /// Which.
+        limit: RoleLimit,
+        /// How many there may be.
+        max: u32,
+    },
+    /// ALTER ROLE r RESET limit, RESET ALL.
+    ResetLimit {
+        /// Whose.
+        role: String,
+        /// Which; all if none is said.
+        limit: Option<RoleLimit>,
     },
     /// DROP ROLE, DROP USER.
     DropRole {
@@ -233,6 +287,12 @@ impl fmt::Display for AccessCommand {
         match self {
             Self::CreateRole { name, options } => write!(f, "CREATE ROLE {}{options}", shown(name)),
             Self::AlterRole { name, options } => write!(f, "ALTER ROLE {}{options}", shown(name)),
+            Self::SetLimit { role, limit, max } => {
+                write!(f, "ALTER ROLE {} SET {} = {max}", shown(role), limit.name())
+            }
+            Self::ResetLimit { role, limit } => {
+                write!(f, "ALTER ROLE {} RESET {}", shown(role), limit.map_or("ALL", RoleLimit::name))
+            }
             Self::DropRole { name, if_exists } => write!(f, "DROP ROLE {}{}", exists(*if_exists), shown(name)),
             Self::Grant { privileges, on, to } => {
                 write!(f, "GRANT {} ON {} TO {}", all_or(privileges), list(on), names(to))

@@ -8,6 +8,7 @@ mod attempts;
 mod audit;
 mod command;
 mod jwt;
+mod limits;
 mod password;
 pub(crate) mod roles;
 mod secrets;

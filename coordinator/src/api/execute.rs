@@ -35,7 +35,7 @@ impl Executor {
 
     /// Begins to execute a text; what it comes to is received. A SELECT ends when nobody receives any more.
     pub(super) fn execute(&self, text: String, who: Who) -> Result<mpsc::Receiver<Result<ExecutePart>>> {
-        let place = self.places.take()?;
+        let place = self.places.take(&who)?;
         let (sender, receiver) = mpsc::channel(PARTS_MAX);
         let session = Arc::clone(&self.session);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);

@@ -110,7 +110,7 @@ impl Statements {
         who: &Who,
     ) -> Result<Executed> {
         let session = Arc::clone(&self.session);
-        self.to_its_end(execute(session, texts, settings, who.clone())).await
+        self.to_its_end(who, execute(session, texts, settings, who.clone())).await
     }
 
     /// Carries statements out that have no rows.
@@ -126,7 +126,7 @@ impl Statements {
             return Err(CoordinatorError::Statement { message });
         }
         let session = Arc::clone(&self.session);
-        self.to_its_end(carry_out(session, statements, settings, who.clone())).await
+        self.to_its_end(who, carry_out(session, statements, settings, who.clone())).await
     }
 
     /// Fetches what a text has come to, for somebody who may still see it.
@@ -134,7 +134,7 @@ impl Statements {
         Ok(match pending {
             Pending::Rows(rows) => stream::of_rows(rows),
             Pending::Jobs(jobs) => {
-                let place = self.places.take()?;
+                let place = self.places.take(who)?;
                 let (rows, running) = stream::of_jobs(jobs, Arc::clone(&self.session), who.clone());
                 self.spawn(async move {
                     running.await;
@@ -146,8 +146,12 @@ impl Statements {
     }
 
     /// Does something to its end, though whoever waits for it may be gone.
-    async fn to_its_end<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        let place = self.places.take()?;
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        who: &Who,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let place = self.places.take(who)?;
         let (answer, answered) = oneshot::channel();
         self.spawn(async move {
             // Whoever is gone does not want to know.

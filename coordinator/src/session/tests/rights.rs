@@ -181,6 +181,7 @@ fn each_user_may_do_what_was_granted() {
             "SET dead_letter_path = 'x'; SELECT a FROM v",
             "! SHOW CHECKPOINTS FOR JOB m",
             "! ALTER ROLE other VALID UNTIL 'infinity'",
+            "! ALTER ROLE other RESET ALL",
             "! GRANT SELECT ON v TO viewer",
             "! SHOW AUDIT",
         ];
@@ -218,6 +219,7 @@ fn each_user_may_do_what_was_granted() {
             SET dead_letter_path = 'x'; SELECT a FROM v                     yes    no     no     no     no     -      -      no     -
             ! SHOW CHECKPOINTS FOR JOB m                                    yes    yes    no     no     -      -      yes    -      -
             ! ALTER ROLE other VALID UNTIL 'infinity'                       yes    no     no     no     no     no     no     no     no
+            ! ALTER ROLE other RESET ALL                                    yes    no     no     no     no     no     no     no     no
             ! GRANT SELECT ON v TO viewer                                   yes    yes    no     no     no     -      -      no     -
             ! SHOW AUDIT                                                    yes    no     no     no     no     no     no     no     no"#]], &statements).await;
         coordinator.shutdown().await;
@@ -361,6 +363,38 @@ fn rights_and_owners_are_there_after_a_restart_and_go_with_their_objects() {
         say(&mut session, "ann", "CREATE OR REPLACE VIEW w AS SELECT a + 1 AS a FROM s").await.unwrap();
         let grants = say(&mut session, "root", "SHOW GRANTS FOR other").await.unwrap().concat();
         assert!(grants.contains("SELECT"), "{grants}");
+        second.shutdown().await;
+    });
+}
+
+#[test]
+fn jobs_count_for_whoever_has_begun_them() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let first = coordinator(folder.path(), Some(WorkerScript::Drain)).await;
+        let mut session = with_users(&first).await;
+        say(&mut session, "root", "CREATE ROLE writers; GRANT writers TO writer, ann").await.unwrap();
+        // One for the view, one for the model, which are there already.
+        say(&mut session, "root", "ALTER ROLE writers SET max_jobs = 3").await.unwrap();
+        let insert = "INSERT INTO k SELECT a FROM s";
+        say(&mut session, "writer", insert).await.unwrap();
+        let full = say(&mut session, "ann", insert).await.unwrap_err().chain();
+        assert!(full.contains("role 'writers' has its 3 jobs") && full.contains("SET max_jobs = 6"), "{full}");
+        let select = parse_script("SELECT a FROM s").unwrap();
+        let described = session.describe(&select, &Settings::default(), &user("writer")).await.unwrap();
+        let tidemill_sql::Description::Query { job, .. } = described else { panic!("{described:?}") };
+        assert!(session.begin(*job, &user("writer")).await.unwrap_err().chain().contains("has its 3 jobs"));
+        assert_eq!(say(&mut session, "root", insert).await.unwrap().len(), 1);
+        first.leave().await.unwrap();
+        drop(session);
+
+        // The next one knows whose they are.
+        let second = coordinator(folder.path(), Some(WorkerScript::Drain)).await;
+        let mut session = restore(&second).await;
+        let full = say(&mut session, "writer", insert).await.unwrap_err().chain();
+        assert!(full.contains("role 'writers' has its 3 jobs"), "{full}");
+        say(&mut session, "ann", "DROP MATERIALIZED VIEW m").await.unwrap();
+        say(&mut session, "writer", insert).await.unwrap();
         second.shutdown().await;
     });
 }
