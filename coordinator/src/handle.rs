@@ -232,6 +232,8 @@ impl CoordinatorHandle {
         objects: Option<JobObjects>,
     ) -> Result<JobHandle> {
         self.pushed.resolve(&mut graph).await?;
+        let query_memory = self.limits.query_memory(&graph, settings.query_memory);
+        let settings = Settings { query_memory, ..settings };
         let run = RunId::first(self.metadata.next_job().await?);
         let checkpoints = self.checkpoints.of(&settings).filter(|_| can_be_restored(&graph));
         if checkpoints.is_none() && !settings.from_savepoint.is_empty() {

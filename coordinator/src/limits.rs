@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tidemill_plans::graph::{DataflowGraph, Node};
+use tidemill_plans::node::NodeKind;
 use tidemill_sql::access::RoleLimit;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -19,15 +21,27 @@ pub struct Limits {
     pub statements_max: usize,
     /// How many jobs there may be, with those of SELECTs.
     pub jobs_max: usize,
+    /// How many bytes of state a query may hold in memory on each worker; 0 for no limit.
+    pub query_memory: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { text_bytes_max: 1 << 20, statements_max: 256, jobs_max: 1000 }
+        Self { text_bytes_max: 1 << 20, statements_max: 256, jobs_max: 1000, query_memory: 0 }
     }
 }
 
 impl Limits {
+    /// How many bytes of state a graph may hold for which a session wants so many: the least of these for what is there
+    /// for the rows of a SELECT; what is to run for ever has to have what it needs.
+    pub(crate) fn query_memory(&self, graph: &DataflowGraph, wanted: u64) -> u64 {
+        let mut ends = graph.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Sink(_) | NodeKind::Train(_)));
+        if !ends.all(Node::is_result) {
+            return 0;
+        }
+        [self.query_memory, wanted].into_iter().filter(|bytes| *bytes > 0).min().unwrap_or_default()
+    }
+
     /// An error if a text of a client is too long.
     pub(crate) fn check_text(&self, text: &str) -> Result<()> {
         let (bytes, max) = (text.len(), self.text_bytes_max);
@@ -119,4 +133,43 @@ impl Drop for StatementPlace {
 
 fn lock(held: &Mutex<BTreeMap<String, usize>>) -> MutexGuard<'_, BTreeMap<String, usize>> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemill_plans::connector::RESULT_CONNECTOR;
+    use tidemill_plans::graph::Partitioning;
+    use tidemill_plans::node::SinkNode;
+
+    use super::*;
+    use crate::testing::two_stage_graph;
+
+    fn sink_graph(connector: &str) -> DataflowGraph {
+        let mut graph = two_stage_graph(1, 1);
+        let last = graph.nodes[1].clone();
+        let sink = SinkNode {
+            table: String::from("t"),
+            connector: connector.to_owned(),
+            options: Vec::new(),
+            time: None,
+            upsert_keys: Vec::new(),
+            order_by: Vec::new(),
+            limit: None,
+            live: false,
+        };
+        let sink = graph.add_node(NodeKind::Sink(sink), 1, last.schema.0);
+        graph.add_edge(last.id, sink, 0, Partitioning::Forward);
+        graph
+    }
+
+    #[test]
+    fn a_session_lowers_what_the_server_allows_a_query() {
+        let of = |query_memory, graph: &DataflowGraph, wanted| {
+            Limits { query_memory, ..Limits::default() }.query_memory(graph, wanted)
+        };
+        let query = sink_graph(RESULT_CONNECTOR);
+        assert_eq!([of(0, &query, 0), of(0, &query, 7), of(5, &query, 0)], [0, 7, 5]);
+        assert_eq!([of(5, &query, 7), of(5, &query, 3)], [5, 3]);
+        assert_eq!(of(5, &sink_graph("files"), 3), 0);
+    }
 }

@@ -188,6 +188,30 @@ fn what_is_more_than_a_server_takes_on_is_refused_with_a_word() {
     server.ask("SELECT auction FROM bids LIMIT 1").success();
 }
 
+#[test]
+fn a_query_that_holds_too_much_fails_alone() {
+    let server = Server::start(&["--query-memory", "8MB"]);
+    server.ask(SOURCE).success();
+    let keys = "CREATE SOURCE keys (a BIGINT) WITH (connector = 'datagen', rows = 600000, fields.a.kind = 'sequence')";
+    server.ask(keys).success();
+    let neighbour = server.begin("SELECT auction FROM bids");
+    neighbour.wait_for_row("auction");
+    let many = "SELECT count(*) AS n FROM (SELECT a, count(*) AS c FROM keys GROUP BY a)";
+    for query in [many.to_owned(), format!("SET query_memory = '1GB'; {many}"), format!("EXPLAIN ANALYZE {many}")] {
+        server.refuses(&query, "query_memory, which is 8.0 MB here");
+    }
+    let lower = server.ask(&format!("SET query_memory = '1MB'; {many}")).failure();
+    assert!(lower.contains("of it in Aggregate") && lower.contains("which is 1.0 MB here"), "{lower}");
+    // What the error advises; and what is not somebody's query.
+    let bounded = server.ask(&format!("SET state_memory = '2MB'; {many}")).success();
+    assert_eq!(bounded.stdout, "n\n600000\n");
+    server.ask("CREATE MATERIALIZED VIEW v AS SELECT a, count(*) AS c FROM keys GROUP BY a").success();
+    let jobs = server.ask("SHOW JOBS").success().stdout;
+    assert!(!jobs.contains("failed") && jobs.contains("running"), "{jobs}");
+    neighbour.signal("KILL");
+    neighbour.wait_killed();
+}
+
 /// A plan of a source, so many filters one behind the other, and a sink.
 fn plan_of(count: usize) -> String {
     let source = r#"{"name": "n0", "operator": {"source": {"connector": "datagen",
