@@ -186,6 +186,17 @@ pub enum CoordinatorError {
         /// The statement that allows more.
         allows: String,
     },
+    /// What somebody has prepared takes too much.
+    #[error(
+        "with this, the prepared statements of a user take {bytes} bytes, more than {max} bytes: close those that are not \
+         executed any more, bind fewer values at a time, or raise --max-prepared-size"
+    )]
+    PreparedFull {
+        /// What they would take.
+        bytes: usize,
+        /// What they may take.
+        max: usize,
+    },
     /// A statement was planned for a client, and is not what it was when the client fetches it.
     #[error("what the statement reads has changed since it was planned; execute it again")]
     Changed,
@@ -330,6 +341,7 @@ impl CoordinatorError {
             | Self::Pushed { .. }
             | Self::Model { .. }
             | Self::LogFull { .. }
+            | Self::PreparedFull { .. }
             | Self::Unauthenticated { .. }
             | Self::TooManyTries { .. }
             | Self::Denied { .. }

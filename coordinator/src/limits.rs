@@ -23,11 +23,19 @@ pub struct Limits {
     pub jobs_max: usize,
     /// How many bytes of state a query may hold in memory on each worker; 0 for no limit.
     pub query_memory: u64,
+    /// How many bytes the prepared statements of a user may take, with the values of their parameters.
+    pub prepared_bytes_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { text_bytes_max: 1 << 20, statements_max: 256, jobs_max: 1000, query_memory: 0 }
+        Self {
+            text_bytes_max: 1 << 20,
+            statements_max: 256,
+            jobs_max: 1000,
+            query_memory: 0,
+            prepared_bytes_max: 256 << 20,
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub mod pushed;
 pub mod rescale;
 pub mod savepoint;
 pub mod settings;
+pub mod size;
 pub mod stage;
 pub mod storage;
 pub mod time;

@@ -23,6 +23,9 @@ pub(super) struct LimitArguments {
     /// Memory for the state of a SELECT on each worker, such as 256MB; one that needs more fails. 0 for no limit.
     #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = memory)]
     query_memory: u64,
+    /// Memory for what each user has prepared: statements, whose lengths count 100 times, and values bound to them.
+    #[arg(long, value_name = "SIZE", default_value = "256MB", value_parser = memory)]
+    max_prepared_size: u64,
 }
 
 impl LimitArguments {
@@ -36,6 +39,7 @@ impl LimitArguments {
             statements_max: self.max_statements,
             jobs_max: self.max_jobs,
             query_memory: self.query_memory,
+            prepared_bytes_max: usize::try_from(self.max_prepared_size).unwrap_or(usize::MAX),
         }
     }
 }

@@ -163,6 +163,7 @@ pub(super) fn to_status(error: &CoordinatorError) -> Status {
         CoordinatorError::Changed => Status::aborted(message),
         CoordinatorError::Unauthenticated { .. } => Status::unauthenticated(message),
         CoordinatorError::LogFull { .. }
+        | CoordinatorError::PreparedFull { .. }
         | CoordinatorError::TooMany { .. }
         | CoordinatorError::TooManyOfRole { .. }
         | CoordinatorError::TooManyTries { .. } => Status::resource_exhausted(message),

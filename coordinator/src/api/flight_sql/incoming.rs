@@ -8,6 +8,7 @@ use arrow_flight::FlightData;
 use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
 use arrow_flight::error::FlightError;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use tidemill_plans::size::batch_bytes;
 use tonic::Status;
 
 /// Bytes of rows that are taken together.
@@ -71,13 +72,13 @@ impl Incoming {
             return ended.map(|()| None);
         }
         let Some(first) = self.next().await? else { return Ok(None) };
-        let mut bytes = first.get_array_memory_size();
+        let mut bytes = batch_bytes(&first);
         let mut group = vec![first];
         while bytes < GROUP_BYTES {
             match self.next().now_or_never() {
                 None => break,
                 Some(Ok(Some(batch))) => {
-                    bytes += batch.get_array_memory_size();
+                    bytes += batch_bytes(&batch);
                     group.push(batch);
                 }
                 Some(ended) => {

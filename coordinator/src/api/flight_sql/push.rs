@@ -39,6 +39,7 @@ impl FlightSql {
         incoming: Incoming,
         who: &Who,
     ) -> Result<Boxed<PutResult>, Status> {
+        let place = self.statements.place(who)?;
         let (target, log) = self.push_target(table_of(path)?, who).await?;
         let (told, written) = watch::channel(Written::default());
         self.statements.spawn(async move {
@@ -46,6 +47,7 @@ impl FlightSql {
             if let Err(failure) = pushed {
                 told.send_modify(|written| written.failure = Some(failure));
             }
+            drop(place);
         });
         Ok(Box::pin(acknowledgements(written)))
     }
@@ -59,7 +61,9 @@ impl FlightSql {
     ) -> Result<i64, Status> {
         check(&command)?;
         let columns = incoming.columns().await?;
+        // Whatever statements that takes have places of their own.
         self.see_to_table(&command, &columns, client).await?;
+        let _place = self.statements.place(client.who())?;
         let (target, log) = self.push_target(&command.table, client.who()).await?;
         let rows = write(incoming, &target, &log, |_| {}).await?;
         Ok(i64::try_from(rows).unwrap_or(i64::MAX))

@@ -14,13 +14,14 @@ use tidemill_plans::settings::Settings;
 use tidemill_sql::{Description, JobCommand, JobStatement, ParsedStatement};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
+use tonic::Status;
 
-use super::super::flight::Boxed;
+use super::super::flight::{Boxed, to_status};
 use super::super::follow::analysis_columns;
 use super::stream::{self, Cancellation, Jobs};
 use crate::access::{Who, show as access_rows};
 use crate::error::{CoordinatorError, Result};
-use crate::limits::StatementPlaces;
+use crate::limits::{StatementPlace, StatementPlaces};
 use crate::session::{Analysis, Query, Reply, SharedScript, SqlSession, show};
 
 /// The session that all clients share, and what runs in it.
@@ -143,6 +144,11 @@ impl Statements {
                 rows
             }
         })
+    }
+
+    /// A place for something that a client does, for as long as that takes.
+    pub(super) fn place(&self, who: &Who) -> Result<StatementPlace, Status> {
+        self.places.take(who).map_err(|error| to_status(&error))
     }
 
     /// Does something to its end, though whoever waits for it may be gone.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use arrow::array::AsArray;
 use expect_test::{Expect, expect};
+use tidemill_plans::catalog::ModelWeights;
 use tidemill_plans::protocol::{CoordinatorLink, WorkerEvent};
 
 use super::*;
@@ -122,7 +123,7 @@ fn rows_are_pushed_and_models_asked_by_those_who_may() {
         for name in USERS {
             let who = user(name);
             let pushed = told(session.push_target("p", &who).await);
-            let asked = told(session.served_models("mo", &who).await);
+            let asked = told(session.asked_model("mo", &who).await);
             let seen = session.has_object("p", &who).unwrap();
             let _ = writeln!(table, "{name:8}push {pushed:5}predict {asked:5}{seen}");
         }
@@ -138,6 +139,27 @@ fn rows_are_pushed_and_models_asked_by_those_who_may() {
             other   push -    predict -    false
         "#]]
         .assert_eq(&table);
+    });
+}
+
+#[test]
+fn a_model_is_asked_as_long_as_somebody_may() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let coordinator = coordinator(folder.path(), Some(WorkerScript::Drain)).await;
+        let mut session = with_users(&coordinator).await;
+        let state = Vec::new();
+        let weights = ModelWeights { model: "mo".into(), version: 1, learnt_to: 0, label: "b".into(), state };
+        coordinator.serving().put(weights);
+        let asked = session.asked_model("mo", &user("viewer")).await.unwrap();
+        assert!(asked.newest().is_ok());
+        say(&mut session, "ann", "REVOKE PREDICT ON MODEL mo FROM viewer").await.unwrap();
+        denied(asked.newest().map(drop), "viewer has no PREDICT on mo; its owner or a superuser can say GRANT");
+        say(&mut session, "ann", "GRANT PREDICT ON MODEL mo TO viewer").await.unwrap();
+        assert!(asked.newest().is_ok());
+        say(&mut session, "root", "ALTER ROLE viewer NOLOGIN").await.unwrap();
+        assert!(asked.newest().map(drop).unwrap_err().to_string().contains("may not log in"));
+        coordinator.shutdown().await;
     });
 }
 
