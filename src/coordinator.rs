@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_coordinator::access::AccessConfig;
@@ -11,6 +12,7 @@ use tidemill_coordinator::session::SqlSession;
 use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle, Limits};
 use tidemill_net::{Connector, Door, Protocol, Tls};
 use tidemill_plans::settings::Settings;
+use tokio::sync::Mutex;
 
 use crate::cluster::{self, LOOPBACK};
 use crate::config::{self, Protection};
@@ -90,12 +92,13 @@ pub async fn run(config: Coordinator) -> Result<()> {
     }
     let (session, told) = SqlSession::restore(coordinator.clone(), Settings::default()).await?;
     told.iter().for_each(|told| warn(told));
-    let server = api::serve_sql(coordinator.clone(), session, listener);
+    let session = Arc::new(Mutex::new(session));
+    let server = api::serve_sql(coordinator.clone(), Arc::clone(&session), listener);
     let scheme = |plain, with_tls| if config.tls.is_some() { with_tls } else { plain };
     if let Some(listener) = &http {
         say(&format!("metrics at {}://{}/metrics", scheme("http", "https"), listener.address));
     }
-    let http = http.map(|listener| api::serve_http(coordinator.clone(), listener));
+    let http = http.map(|listener| api::serve_http(coordinator.clone(), session, listener));
     let _renewal = config.tls.as_ref().map(Tls::renew);
     say(&format!("coordinator listens on {address}: Flight SQL at {}://{address}", scheme("grpc", "grpc+tls")));
     interrupts.next().await;

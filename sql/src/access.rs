@@ -10,7 +10,7 @@ use tidemill_plans::node::NodeKind;
 use tidemill_plans::settings::Settings;
 
 use crate::ast::quoted;
-use crate::catalog::{Catalog, Detail, Object};
+use crate::catalog::{Catalog, Detail};
 use crate::error::{Position, Result, SqlError};
 use crate::session::Session;
 
@@ -396,9 +396,9 @@ pub trait Rights: fmt::Debug + Send + Sync {
 }
 
 /// Whether somebody may know that there is such an object.
-fn may_see(rights: &dyn Rights, object: &Object) -> bool {
-    let on = Securable::Object(object.name.clone());
-    object.kind == ObjectKind::Function
+pub fn may_see(rights: &dyn Rights, name: &str, kind: ObjectKind) -> bool {
+    let on = Securable::Object(name.to_owned());
+    kind == ObjectKind::Function
         || rights.owns(&on)
         || on.privileges().iter().any(|privilege| rights.has(*privilege, &on))
 }
@@ -408,7 +408,7 @@ impl Session {
     /// to ask for, everything is allowed.
     pub fn with_rights<T>(&mut self, rights: Option<Arc<dyn Rights>>, work: impl FnOnce(&mut Self) -> T) -> T {
         if let Some(rights) = rights.as_deref().filter(|rights| !rights.is_superuser()) {
-            let hidden = self.catalog.objects().filter(|object| !may_see(rights, object));
+            let hidden = self.catalog.objects().filter(|object| !may_see(rights, &object.name, object.kind));
             self.catalog.hidden = hidden.map(|object| object.name.clone()).collect::<BTreeSet<_>>().into();
         }
         self.rights = rights;
@@ -425,14 +425,7 @@ impl Session {
 
     /// An error if an object is not theirs.
     pub(crate) fn require_owner(&self, object: &str) -> Result<()> {
-        let on = Securable::Object(object.to_owned());
-        match self.rights.as_deref().filter(|rights| !rights.owns(&on)) {
-            None => Ok(()),
-            Some(rights) => {
-                let hint = String::from("that is for its owner, and for superusers");
-                Err(denied(rights, &format!("is not the owner of {on}"), hint))
-            }
-        }
+        self.rights.as_deref().map_or(Ok(()), |rights| require_owner(rights, object))
     }
 
     /// An error if not all of these objects may be read, or written to, as a query does it.
@@ -510,6 +503,16 @@ pub fn check_places(rights: &dyn Rights, settings: &Settings) -> Result<()> {
 /// An error if somebody may not have files written where they say.
 pub fn check_place(rights: &dyn Rights) -> Result<()> {
     require(rights, Privilege::Usage, Securable::Connector(String::from("files")))
+}
+
+/// An error if an object is not somebody's.
+pub fn require_owner(rights: &dyn Rights, object: &str) -> Result<()> {
+    let on = Securable::Object(object.to_owned());
+    if rights.owns(&on) {
+        return Ok(());
+    }
+    let hint = String::from("that is for its owner, and for superusers");
+    Err(denied(rights, &format!("is not the owner of {on}"), hint))
 }
 
 /// An error if somebody has not this privilege.

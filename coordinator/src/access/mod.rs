@@ -26,7 +26,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
 use tidemill_plans::cluster_secret::ClusterSecret;
 use tidemill_plans::ids::JobId;
-use tidemill_sql::access::Rights;
+use tidemill_sql::access::{Rights, check_place};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_blocking;
 use tracing::warn;
@@ -227,6 +227,13 @@ impl Access {
     /// The same, and none for superusers either: whoever gets them may not do everything.
     pub(crate) fn limited_rights(&self, who: &Who) -> Result<Option<Arc<dyn Rights>>> {
         Ok(self.rights(who)?.filter(|rights| !rights.is_superuser()))
+    }
+
+    /// An error if somebody may not have a savepoint written there.
+    pub(crate) fn check_savepoint(&self, url: Option<&str>, who: &Who) -> Result<()> {
+        let rights = self.rights(who)?.filter(|_| url.is_some());
+        let checked = rights.map_or(Ok(()), |rights| check_place(rights.as_ref()));
+        checked.map_err(|error| CoordinatorError::Sql(Box::new(error)))
     }
 
     /// Whether a job is somebody's that makes no object of the catalog.

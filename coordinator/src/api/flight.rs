@@ -60,8 +60,7 @@ pub async fn serve(coordinator: CoordinatorHandle, address: SocketAddr) -> Resul
 }
 
 /// Opens the endpoint for workers, and for clients whose statements this session executes.
-pub fn serve_sql(coordinator: CoordinatorHandle, session: SqlSession, listener: Listener) -> ServerGuard {
-    let session = Arc::new(Mutex::new(session));
+pub fn serve_sql(coordinator: CoordinatorHandle, session: Arc<Mutex<SqlSession>>, listener: Listener) -> ServerGuard {
     let limits = coordinator.limits();
     let places = StatementPlaces::new(limits.statements_max, Arc::clone(coordinator.access()));
     let executor = Executor::new(Arc::clone(&session), places.clone());

@@ -34,9 +34,7 @@ impl SqlSession {
             }
             JobCommand::Savepoint { job, url, stops } => {
                 let job = self.controlled(&job, who).await?;
-                if let Some(rights) = self.coordinator.access().rights(who)?.filter(|_| url.is_some()) {
-                    access::check_place(rights.as_ref()).map_err(sql_error)?;
-                }
+                self.coordinator.access().check_savepoint(url.as_deref(), who)?;
                 let url = self.coordinator.savepoint(job, url, stops).await?;
                 let done = if stops { format!("STOP {job} WITH SAVEPOINT") } else { String::from("CREATE SAVEPOINT") };
                 Ok(Reply::Saved { message: format!("{done} '{url}'"), url })
@@ -66,7 +64,7 @@ impl SqlSession {
     }
 
     /// The jobs that make what somebody may do something with. Those of SELECTs are for superusers.
-    async fn visible_jobs(&self, who: &Who) -> Result<Vec<JobInfo>> {
+    pub(crate) async fn visible_jobs(&self, who: &Who) -> Result<Vec<JobInfo>> {
         let mut jobs = self.coordinator.jobs().await?;
         if let Some(rights) = self.coordinator.access().limited_rights(who)? {
             jobs.retain(|job| {
@@ -77,7 +75,7 @@ impl SqlSession {
     }
 
     /// The job of this name, if somebody may know of it.
-    async fn visible_job(&self, name: &JobName, who: &Who) -> Result<JobInfo> {
+    pub(crate) async fn visible_job(&self, name: &JobName, who: &Who) -> Result<JobInfo> {
         let job = self.find(name).await?;
         let shown = self.visible_jobs(who).await?.into_iter().find(|info| info.id == job);
         shown.ok_or_else(|| match name {
@@ -87,7 +85,7 @@ impl SqlSession {
     }
 
     /// The job of this name, which somebody may stop and change: all that it makes is theirs, or they have CONTROL.
-    async fn controlled(&self, name: &JobName, who: &Who) -> Result<JobId> {
+    pub(crate) async fn controlled(&self, name: &JobName, who: &Who) -> Result<JobId> {
         let job = self.find(name).await?;
         let Some(rights) = self.coordinator.access().limited_rights(who)? else {
             return Ok(job);

@@ -3,12 +3,18 @@
 use std::fmt::Write;
 
 use arrow::array::AsArray;
+use axum::body::Body;
+use axum::http::Request;
+use axum::{Extension, Router};
 use expect_test::{Expect, expect};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use tidemill_plans::catalog::ModelWeights;
 use tidemill_plans::protocol::{CoordinatorLink, WorkerEvent};
 
 use super::*;
 use crate::access::Who;
+use crate::api::{Rest, rest_router};
 
 /// What there is, all of it ann's.
 const OBJECTS: &str = "
@@ -281,6 +287,99 @@ fn what_may_not_be_known_is_in_no_list_and_no_hint() {
         // The name is taken all the same.
         let taken = say(&mut session, "maker", "CREATE VIEW s AS SELECT a FROM v").await.unwrap_err().chain();
         assert!(taken.contains("'s' already exists"), "{taken}");
+        coordinator.shutdown().await;
+    });
+}
+
+/// What HTTP answers to a request of a user: its status, and of a list how many there are.
+async fn requested(api: &Router, name: &str, request: &str) -> String {
+    let (request, body) = request.split_once(" {").map_or((request, None), |(request, rest)| (request, Some(rest)));
+    let (method, path) = request.split_once(' ').unwrap();
+    let body = body.map_or_else(Body::empty, |rest| Body::from(format!("{{{rest}")));
+    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let service = TowerToHyperService::new(api.clone().layer(Extension(user(name))));
+    let answer = service.call(request.body(body).unwrap()).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = axum::body::to_bytes(Body::new(answer.into_body()), 1 << 20).await.unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let list = body.as_object().and_then(|body| body.values().find_map(|value| value.as_array()));
+    let is_list = status == 200 && path.matches('/').count() == 1 && !path.contains('.');
+    let count = list.filter(|_| is_list).map(|list| format!(" ({})", list.len()));
+    format!("{status}{}", count.unwrap_or_default())
+}
+
+#[test]
+fn http_answers_what_statements_do() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let coordinator = coordinator(folder.path(), Some(WorkerScript::Drain)).await;
+        let mut session = with_users(&coordinator).await;
+        say(&mut session, "ann", "INSERT INTO k SELECT a FROM s").await.unwrap();
+        let job = coordinator.job_of("mo").await.unwrap();
+        let version = crate::testing::model_version("mo", 1);
+        let told = WorkerEvent::Heartbeat { worker: WorkerId(1), metrics: vec![], models: vec![(job, version)] };
+        coordinator.send(told).await.unwrap();
+        let session = Arc::new(tokio::sync::Mutex::new(session));
+        let rest = Rest { coordinator: coordinator.clone(), session: Arc::clone(&session) };
+        let api: Router = rest_router(rest);
+        let requests = [
+            "GET /openapi.json",
+            "GET /jobs",
+            "GET /jobs/m",
+            "GET /jobs/m/checkpoints",
+            "GET /jobs/m/operators",
+            "GET /queries",
+            "GET /models",
+            "GET /models/mo",
+            "GET /catalog",
+            "GET /catalog/s",
+            "GET /catalog/v",
+            "GET /catalog/twice",
+            "GET /cluster",
+            "POST /jobs/m/savepoint {\"url\": \"ftp://x\"}",
+            "POST /jobs/k/savepoint {\"url\": \"ftp://x\"}",
+        ];
+        let mut table = format!("{:48}{}\n", "", USERS.map(|name| format!("{name:8}")).concat());
+        for request in requests {
+            let _ = write!(table, "{request:48}");
+            for name in USERS {
+                let _ = write!(table, "{:8}", requested(&api, name, request).await);
+            }
+            table.push('\n');
+        }
+        let lines: Vec<&str> = table.lines().map(str::trim_end).collect();
+        expect![[r#"
+                                                            root    ann     reader  member  viewer  writer  keeper  maker   other
+            GET /openapi.json                               200     200     200     200     200     200     200     200     200
+            GET /jobs                                       200 (3) 200 (3) 200 (1) 200 (1) 200 (1) 200 (1) 200 (1) 200 (0) 200 (0)
+            GET /jobs/m                                     200     200     200     200     404     404     200     404     404
+            GET /jobs/m/checkpoints                         200     200     403     403     404     404     200     404     404
+            GET /jobs/m/operators                           200     200     403     403     404     404     200     404     404
+            GET /queries                                    200 (0) 200 (0) 200 (0) 200 (0) 200 (0) 200 (0) 200 (0) 200 (0) 200 (0)
+            GET /models                                     200 (1) 200 (1) 200 (0) 200 (0) 200 (1) 200 (0) 200 (0) 200 (0) 200 (0)
+            GET /models/mo                                  200     200     404     404     200     404     404     404     404
+            GET /catalog                                    200 (6) 200 (6) 200 (4) 200 (4) 200 (3) 200 (3) 200 (2) 200 (2) 200 (1)
+            GET /catalog/s                                  200     200     403     403     404     403     404     404     404
+            GET /catalog/v                                  200     200     403     403     403     404     404     403     404
+            GET /catalog/twice                              200     200     403     403     403     403     403     403     403
+            GET /cluster                                    200 (1) 403     403     403     403     403     403     403     403
+            POST /jobs/m/savepoint {"url": "ftp://x"}       400     403     403     403     404     404     403     404     404
+            POST /jobs/k/savepoint {"url": "ftp://x"}       400     403     404     404     404     403     404     404     404"#]].assert_eq(&lines.join("\n"));
+
+        for (name, request, status) in [
+            ("reader", "POST /jobs/m/stop {}", "403"),
+            ("other", "POST /jobs/m/stop {}", "404"),
+            ("keeper", "POST /jobs/m/rescale {\"parallelism\": 3}", "200"),
+            ("keeper", "POST /jobs/m/stop {}", "200"),
+            ("ann", "POST /jobs/k/stop {}", "200"),
+        ] {
+            let answer = requested(&api, name, request).await;
+            assert_eq!(answer, status, "{name} {request}");
+        }
+        let log = say(&mut *session.lock().await, "root", "SHOW AUDIT LIMIT 20").await.unwrap().concat();
+        for line in ["STOP JOB \"m\"", "reader has no CONTROL on m", "ALTER JOB \"m\" SET parallelism = 3"] {
+            assert!(log.contains(line), "{line}: {log}");
+        }
         coordinator.shutdown().await;
     });
 }
