@@ -231,7 +231,7 @@ fn each_user_may_do_what_was_granted() {
             INSERT INTO k VALUES (1)                                        yes    yes    -      -      -      yes    -      -      -
             INSERT INTO k SELECT a FROM s                                   yes    yes    -      -      -      yes    -      -      -
             INSERT INTO k SELECT a FROM v                                   yes    yes    -      -      -      -      -      -      -
-            INSERT INTO k VALUES ($1)                                       yes    yes    yes    yes    yes    yes    yes    yes    yes
+            INSERT INTO k VALUES ($1)                                       yes    yes    -      -      -      yes    -      -      -
             CREATE VIEW x AS SELECT a FROM v                                yes    yes    no     no     no     -      -      yes    -
             CREATE MATERIALIZED VIEW x AS SELECT a FROM s                   yes    yes    no     no     -      no     -      -      -
             CREATE SINK x WITH (connector = 'blackhole')                    yes    yes    no     no     no     no     no     yes    no
