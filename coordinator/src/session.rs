@@ -7,6 +7,7 @@
 
 mod job_command;
 mod restore;
+mod saving;
 mod shared;
 pub(crate) mod show;
 
@@ -32,6 +33,7 @@ use crate::error::{CoordinatorError, Result};
 use crate::handle::{CoordinatorHandle, JobHandle, JobObjects};
 use crate::job::JobStatus;
 
+pub use self::saving::{Saved, Saving};
 pub use self::shared::SharedScript;
 
 /// How long a new materialized view may take until it can be read.
@@ -68,13 +70,8 @@ struct ObjectJob {
 pub enum Reply {
     /// A message such as `CREATE VIEW v`.
     Done(String),
-    /// A savepoint has been written.
-    Saved {
-        /// Where it is.
-        url: String,
-        /// A message such as `CREATE SAVEPOINT 'url'`.
-        message: String,
-    },
+    /// A savepoint is to be written. Whoever gets it waits until it is.
+    Saves(Saving),
     /// Materialized views whose job has begun. Whoever gets it waits until they can be read, for a while.
     Begun(Beginning),
     /// Rows that are known already.
@@ -255,9 +252,13 @@ impl SqlSession {
     /// the last one. After an error the text is to be left.
     pub async fn step(&mut self, script: &mut Script) -> Result<Option<Vec<Reply>>> {
         let next = script.statements.as_slice().first().map(|statement| statement.text().to_owned());
-        let done = self.step_on(script).await;
+        let mut done = self.step_on(script).await;
         if let Some(text) = next.filter(|_| self.is_kept) {
-            self.coordinator.access().note(&script.who, "statement", &text, &done).await;
+            match saving_of(&mut done) {
+                // What comes of it is known later.
+                Some(saving) => saving.asked = Some((script.who.clone(), text)),
+                None => self.coordinator.access().note(&script.who, "statement", &text, &done).await,
+            }
         }
         done
     }
@@ -494,6 +495,14 @@ impl SqlSession {
             self.end(&job.handle).await?;
         }
         Ok(())
+    }
+}
+
+/// The savepoint that a statement is about, if it is.
+fn saving_of(done: &mut Result<Option<Vec<Reply>>>) -> Option<&mut Saving> {
+    match done.as_mut().ok()?.as_mut()?.last_mut()? {
+        Reply::Saves(saving) => Some(saving),
+        _ => None,
     }
 }
 

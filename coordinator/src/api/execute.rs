@@ -83,7 +83,8 @@ impl Parts {
     async fn show_all(&self, replies: Vec<Reply>) -> Result<()> {
         for reply in replies {
             match reply {
-                Reply::Done(message) | Reply::Saved { message, .. } => self.send(ExecutePart::Message(message)).await?,
+                Reply::Done(message) => self.send(ExecutePart::Message(message)).await?,
+                Reply::Saves(saving) => self.send(ExecutePart::Message(saving.wait().await?.message)).await?,
                 Reply::Begun(beginning) => beginning.wait().await,
                 Reply::Ends(ending) => drop(ending.wait().await?),
                 Reply::Rows(rows) => self.send_table(&rows).await?,

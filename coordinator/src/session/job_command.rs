@@ -7,7 +7,7 @@ use tidemill_plans::protocol::StopMode;
 use tidemill_sql::access::{self, AccessCommand, Privilege, Rights, Securable};
 use tidemill_sql::{JobCommand, JobName};
 
-use super::{Reply, SqlSession, show, sql_error};
+use super::{Reply, Saving, SqlSession, show, sql_error};
 use crate::access::{Told, Who};
 use crate::error::{CoordinatorError, Result};
 use crate::handle::JobInfo;
@@ -35,9 +35,8 @@ impl SqlSession {
             JobCommand::Savepoint { job, url, stops } => {
                 let job = self.controlled(&job, who).await?;
                 self.coordinator.access().check_savepoint(url.as_deref(), who)?;
-                let url = self.coordinator.savepoint(job, url, stops).await?;
-                let done = if stops { format!("STOP {job} WITH SAVEPOINT") } else { String::from("CREATE SAVEPOINT") };
-                Ok(Reply::Saved { message: format!("{done} '{url}'"), url })
+                let coordinator = self.coordinator.clone();
+                Ok(Reply::Saves(Saving { coordinator, job, url, stops, asked: None }))
             }
             JobCommand::Rescale { job, parallelism } => {
                 let job = self.controlled(&job, who).await?;

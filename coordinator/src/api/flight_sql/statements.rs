@@ -276,7 +276,8 @@ async fn carry_out(
     while let Some(replies) = script.next().await? {
         for reply in replies {
             match reply {
-                Reply::Done(message) | Reply::Saved { message, .. } => done.messages.push(message),
+                Reply::Done(message) => done.messages.push(message),
+                Reply::Saves(saving) => done.messages.push(saving.wait().await?.message),
                 Reply::Begun(beginning) => beginning.wait().await,
                 Reply::Ends(ending) => done.has_written = ending.wait().await?,
                 Reply::Rows(rows) => done.rows = Some(rows),
