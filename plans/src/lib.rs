@@ -27,6 +27,7 @@ pub mod rescale;
 pub mod savepoint;
 pub mod settings;
 pub mod size;
+pub mod spread;
 pub mod stage;
 pub mod storage;
 pub mod time;

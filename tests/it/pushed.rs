@@ -43,7 +43,7 @@ impl Served {
 
     /// Waits until a statement comes to this number.
     #[track_caller]
-    fn wait_for(&mut self, sql: &str, wanted: i64) {
+    pub(crate) fn wait_for(&mut self, sql: &str, wanted: i64) {
         let mut last = None;
         for _ in 0..TRIES {
             // A view may not be there for a moment, while its job begins again.

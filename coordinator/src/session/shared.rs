@@ -102,6 +102,8 @@ impl SqlSession {
     /// Begins a SELECT, or EXPLAIN ANALYZE, that has been described.
     pub(crate) async fn begin(&mut self, job: JobStatement, who: &Who) -> Result<Reply> {
         let text = job.text().to_owned();
+        // Somebody may have given a view's job another parallelism since.
+        self.look_at_views().await?;
         let begun = self.select(job, who).await;
         self.coordinator.access().note(who, "fetch", &text, &begun).await;
         begun
