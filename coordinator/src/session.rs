@@ -33,6 +33,7 @@ use crate::error::{CoordinatorError, Result};
 use crate::handle::{CoordinatorHandle, JobHandle, JobObjects};
 use crate::job::JobStatus;
 
+pub(crate) use self::job_command::visible_jobs;
 pub use self::saving::{Saved, Saving};
 pub use self::shared::SharedScript;
 

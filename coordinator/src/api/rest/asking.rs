@@ -15,7 +15,7 @@ use super::problem::Problem;
 use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
 use crate::handle::{CoordinatorHandle, JobInfo};
-use crate::session::SqlSession;
+use crate::session::{SqlSession, visible_jobs};
 
 /// What requests are about.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ impl Asking {
 
     /// The jobs that they may know of.
     pub(super) async fn jobs(&self) -> Result<Vec<JobInfo>> {
-        self.rest.session.lock().await.visible_jobs(&self.who).await
+        visible_jobs(self.coordinator(), &self.who).await
     }
 
     /// A job that they may know of: of this number, or that makes something of this name.
