@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use futures::future::select_all;
 use tidemill_coordinator::api::{self, ServerGuard};
+use tidemill_coordinator::session::SqlSession;
 use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle};
 use tidemill_net::{Door, Protocol, Tls};
+use tidemill_plans::settings::Settings;
 use tidemill_workers::{WorkerConfig, WorkerHandle};
 use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
 
 use crate::config::{self, Protection};
 use crate::error::{Result, TidemillError};
@@ -70,7 +73,10 @@ impl LocalCluster {
         if let Some(address) = address {
             config::check_bind(address, Protection::NONE, false)?;
             let listener = api::bind(address, Door::new(Protocol::Http1, None)).await?;
-            self.http = Some(api::serve_http(self.coordinator.clone(), listener));
+            // Its jobs are asked of the coordinator.
+            let session = SqlSession::new(self.coordinator.clone(), Settings::default());
+            let session = Arc::new(Mutex::new(session));
+            self.http = Some(api::serve_http(self.coordinator.clone(), session, listener));
         }
         Ok(())
     }

@@ -3,19 +3,22 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_coordinator::access::AccessConfig;
 use tidemill_coordinator::api;
 use tidemill_coordinator::session::SqlSession;
 use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle, Limits};
-use tidemill_net::{Connector, Door, Protocol, Tls};
+use tidemill_net::{Connector, Door, Protocol, Renewal, Tls};
 use tidemill_plans::settings::Settings;
+use tokio::sync::Mutex;
 
 use crate::cluster::{self, LOOPBACK};
 use crate::config::{self, Protection};
 use crate::error::Result;
 use crate::interrupts::Interrupts;
+use crate::jwt_file::JwtFile;
 use crate::say::{say, warn};
 
 /// How the process is set up.
@@ -38,6 +41,8 @@ pub struct Coordinator {
     pub heartbeat_timeout: Duration,
     /// How users are told apart.
     pub access: AccessConfig,
+    /// The keys of tokens that others make, if there are any.
+    pub jwt_keys: Option<JwtFile>,
     /// Who is to be there before anybody can come.
     pub first_user: Option<FirstUser>,
     /// The slots of a worker in this process, if there is to be one.
@@ -90,13 +95,14 @@ pub async fn run(config: Coordinator) -> Result<()> {
     }
     let (session, told) = SqlSession::restore(coordinator.clone(), Settings::default()).await?;
     told.iter().for_each(|told| warn(told));
-    let server = api::serve_sql(coordinator.clone(), session, listener);
+    let session = Arc::new(Mutex::new(session));
+    let server = api::serve_sql(coordinator.clone(), Arc::clone(&session), listener);
     let scheme = |plain, with_tls| if config.tls.is_some() { with_tls } else { plain };
     if let Some(listener) = &http {
         say(&format!("metrics at {}://{}/metrics", scheme("http", "https"), listener.address));
     }
-    let http = http.map(|listener| api::serve_http(coordinator.clone(), listener));
-    let _renewal = config.tls.as_ref().map(Tls::renew);
+    let http = http.map(|listener| api::serve_http(coordinator.clone(), session, listener));
+    let _renewals = [config.tls.as_ref().map(Tls::renew), config.jwt_keys.map(Renewal::start)];
     say(&format!("coordinator listens on {address}: Flight SQL at {}://{address}", scheme("grpc", "grpc+tls")));
     interrupts.next().await;
     tokio::select! {

@@ -15,6 +15,7 @@ pub mod error;
 pub mod follow;
 pub mod functions;
 pub mod interrupts;
+pub mod jwt_file;
 pub mod output;
 pub mod progress;
 pub mod remote;

@@ -36,6 +36,7 @@ use crate::error::Result;
 use crate::handle::ResultBatches;
 use crate::job::checkpoint_log::CheckpointLog;
 use crate::job::{Effect, Event, JobFailure, JobMachine, JobPlan, JobStatus, RequestKind};
+use crate::limits::JobRoom;
 use crate::metadata::MetadataHandle;
 use crate::scheduler::{SlotWait, place};
 use crate::views::Views;
@@ -56,7 +57,7 @@ pub(crate) struct Coordinator {
     member_count: watch::Sender<usize>,
     jobs: BTreeMap<JobId, Job>,
     /// How many jobs there may be.
-    jobs_max: usize,
+    room: JobRoom,
     /// Whether it is about to end, and takes no more jobs.
     is_leaving: bool,
     /// Where materialized views are, those of jobs that are over too.
@@ -69,6 +70,8 @@ pub(crate) struct Coordinator {
 /// A job that some worker may still know of, or that is going to be tried again.
 struct Job {
     machine: JobMachine,
+    /// The user whose it is.
+    owner: Option<String>,
     restarts: Restarts,
     log: CheckpointLog,
     status: watch::Sender<JobStatus>,
@@ -95,7 +98,7 @@ impl Coordinator {
         member_count: watch::Sender<usize>,
         tasks: JoinSet<()>,
         metadata: MetadataHandle,
-        jobs_max: usize,
+        room: JobRoom,
     ) -> Self {
         Self {
             clock,
@@ -103,7 +106,7 @@ impl Coordinator {
             links: BTreeMap::new(),
             member_count,
             jobs: BTreeMap::new(),
-            jobs_max,
+            room,
             is_leaving: false,
             views: Views::default(),
             tasks,

@@ -174,6 +174,29 @@ pub enum CoordinatorError {
         /// What allows more.
         option: &'static str,
     },
+    /// A role has as much as it may at a time.
+    #[error("role '{role}' has its {max} {what}; wait until some have ended, or a superuser can say {allows}")]
+    TooManyOfRole {
+        /// The role that has the limit: whoever asks, or one that they belong to.
+        role: String,
+        /// How many there may be.
+        max: u32,
+        /// Of what.
+        what: &'static str,
+        /// The statement that allows more.
+        allows: String,
+    },
+    /// What somebody has prepared takes too much.
+    #[error(
+        "with this, the prepared statements of a user take {bytes} bytes, more than {max} bytes: close those that are not \
+         executed any more, bind fewer values at a time, or raise --max-prepared-size"
+    )]
+    PreparedFull {
+        /// What they would take.
+        bytes: usize,
+        /// What they may take.
+        max: usize,
+    },
     /// A statement was planned for a client, and is not what it was when the client fetches it.
     #[error("what the statement reads has changed since it was planned; execute it again")]
     Changed,
@@ -318,6 +341,7 @@ impl CoordinatorError {
             | Self::Pushed { .. }
             | Self::Model { .. }
             | Self::LogFull { .. }
+            | Self::PreparedFull { .. }
             | Self::Unauthenticated { .. }
             | Self::TooManyTries { .. }
             | Self::Denied { .. }
@@ -343,6 +367,7 @@ impl CoordinatorError {
             | Self::Folder { .. }
             | Self::Remote { .. }
             | Self::TooMany { .. }
+            | Self::TooManyOfRole { .. }
             | Self::Audit { .. }
             | Self::ShutDown => ErrorDomain::External,
             Self::NoSystem | Self::Plan(_) | Self::Lost { .. } => ErrorDomain::Internal,

@@ -45,7 +45,7 @@ use crate::error::{CoordinatorError, Result};
 use crate::job::checkpoint_log::{CheckpointInfo, CheckpointLog};
 use crate::job::record::JobRecord;
 use crate::job::{CANCEL_LIMIT, Event, JobFailure, JobStatus, SUSPEND_LIMIT};
-use crate::limits::Limits;
+use crate::limits::{JobRoom, Limits};
 use crate::meta::JournalStore;
 use crate::metadata::MetadataHandle;
 use crate::pushed::PushedLogs;
@@ -140,7 +140,8 @@ impl CoordinatorHandle {
         let (count, member_count) = watch::channel(0);
         let members = Membership::new(config.heartbeat_limit);
         let CoordinatorConfig { clock, heartbeat_limit, connector, limits, .. } = config;
-        let actor = Coordinator::new(clock, members, count, tasks, metadata.clone(), limits.jobs_max).start();
+        let room = JobRoom { jobs_max: limits.jobs_max, access: Arc::clone(&access) };
+        let actor = Coordinator::new(clock, members, count, tasks, metadata.clone(), room).start();
         let serving = Arc::default();
         Ok(Self {
             actor,
@@ -218,28 +219,28 @@ impl CoordinatorHandle {
 
     /// Runs a graph. The error tells that it could not be placed; what goes wrong later is a status.
     pub async fn submit(&self, graph: DataflowGraph, settings: Settings) -> Result<JobHandle> {
-        self.submit_for(graph, settings, None).await
+        self.submit_for(graph, settings, None, None).await
     }
 
-    /// Runs a graph that works for objects of the catalog. Those that are created with it are recorded with the job, in
-    /// one commit, and taken back with it if it cannot be started.
+    /// Runs a graph for a user, which may work for objects of the catalog. Those that are created with it are recorded
+    /// with the job, in one commit, and taken back with it if it cannot be started.
     pub(crate) async fn submit_for(
         &self,
         mut graph: DataflowGraph,
         settings: Settings,
+        owner: Option<String>,
         objects: Option<JobObjects>,
     ) -> Result<JobHandle> {
         self.pushed.resolve(&mut graph).await?;
+        let query_memory = self.limits.query_memory(&graph, settings.query_memory);
+        let settings = Settings { query_memory, ..settings };
         let run = RunId::first(self.metadata.next_job().await?);
         let checkpoints = self.checkpoints.of(&settings).filter(|_| can_be_restored(&graph));
         if checkpoints.is_none() && !settings.from_savepoint.is_empty() {
             return Err(CoordinatorError::NoCheckpoints { job: run.job, what: "beginning from a savepoint" });
         }
         let (mut restore, mut record) = (None, None);
-        let (names, created, owner) = objects.map_or((None, Vec::new(), None), |objects| {
-            let JobObjects { all, created, owner } = objects;
-            (Some(all), created, owner)
-        });
+        let (names, created) = objects.map_or((None, Vec::new()), |JobObjects { all, created }| (Some(all), created));
         if let Some(checkpoints) = checkpoints.clone() {
             let storage = Storage::open(&checkpoints)?;
             let mut beginning = Manifest::beginning(run);
@@ -250,16 +251,17 @@ impl CoordinatorHandle {
             }
             // Before anybody can hear of the job, and go on with it.
             restore = Some(checkpoints::begin(&storage, beginning).await?);
-            let (graph, settings) = (graph.clone(), settings.clone());
-            record = Some(JobRecord { run, graph, settings, checkpoints, objects: names, failure: None });
+            let (graph, settings, owner) = (graph.clone(), settings.clone(), owner.clone());
+            record = Some(JobRecord { run, graph, settings, checkpoints, objects: names, owner, failure: None });
         }
         let new: Vec<String> = created.iter().map(|entry| entry.name.clone()).collect();
         let is_recorded = record.is_some() || !created.is_empty();
         if is_recorded {
-            self.metadata.create(record, created, owner).await?;
+            self.metadata.create(record, created, owner.clone()).await?;
             self.access.reload().await?;
         }
-        let started = self.start_job(Submit { run, graph, settings, checkpoints: checkpoints.clone(), restore }).await;
+        let submit = Submit { run, owner, graph, settings, checkpoints: checkpoints.clone(), restore };
+        let started = self.start_job(submit).await;
         if started.is_err() && is_recorded {
             self.metadata.take_back(run.job, new).await?;
             self.access.reload().await?;
@@ -386,13 +388,13 @@ impl CoordinatorHandle {
         if self.ask(ListJobs).await?.iter().any(|running| running.id == job) {
             return Err(CoordinatorError::AlreadyRuns { job });
         }
-        let JobRecord { run, mut graph, settings, checkpoints, .. } =
+        let JobRecord { run, mut graph, settings, checkpoints, owner, .. } =
             self.metadata.next_attempt(job).await?.ok_or(CoordinatorError::NoSuchJob { job })?;
         // The folder may be another one by now.
         self.pushed.resolve(&mut graph).await?;
         let storage = Storage::open(&checkpoints)?;
         let restore = Some(checkpoints::claim(&storage, run, 0, &[]).await?);
-        self.start_job(Submit { run, graph, settings, checkpoints: Some(checkpoints), restore }).await
+        self.start_job(Submit { run, owner, graph, settings, checkpoints: Some(checkpoints), restore }).await
     }
 
     /// Forgets a job that an earlier coordinator has left, and its checkpoints.
@@ -565,8 +567,6 @@ pub(crate) struct JobObjects {
     pub(crate) all: BTreeSet<String>,
     /// Those that are created with it, and others that are made of them, in this order.
     pub(crate) created: Vec<CatalogEntry>,
-    /// Whose the created ones are.
-    pub(crate) owner: Option<String>,
 }
 
 /// A job that the metadata have.

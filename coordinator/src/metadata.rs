@@ -349,6 +349,7 @@ mod tests {
             settings: Settings::default(),
             checkpoints: String::from("here"),
             objects: Some(objects.iter().map(|name| String::from(*name)).collect()),
+            owner: None,
             failure: None,
         }
     }

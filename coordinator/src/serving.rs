@@ -13,12 +13,39 @@ use tidemill_plans::PlanError;
 use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX};
 use tidemill_plans::error::chain;
 use tidemill_plans::node::predicted_fields;
+use tidemill_sql::access::{Privilege, Securable, require};
 
+use crate::access::{Access, Who};
 use crate::error::{CoordinatorError, Result};
 
 /// The models, by name.
 #[derive(Default)]
 pub(crate) struct ServedModels(Mutex<BTreeMap<String, Arc<ServedModel>>>);
+
+/// A model that somebody asks, for as long as they may.
+pub(crate) struct AskedModel {
+    pub(crate) models: Arc<ServedModels>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) name: String,
+    pub(crate) who: Who,
+}
+
+impl AskedModel {
+    /// The version that has learnt most. What was granted when a connection began may have been revoked: it is asked
+    /// for each answer.
+    pub(crate) fn newest(&self) -> Result<Arc<ServedModel>> {
+        if let Some(rights) = self.access.rights(&self.who)? {
+            let may = require(rights.as_ref(), Privilege::Predict, Securable::Object(self.name.clone()));
+            may.map_err(|error| CoordinatorError::Sql(Box::new(error)))?;
+        }
+        self.models.newest(&self.name)
+    }
+
+    /// Notes in the audit log that there are no more answers.
+    pub(crate) async fn note<T>(&self, outcome: &Result<T>) {
+        self.access.note(&self.who, "predict", &self.name, outcome).await;
+    }
+}
 
 /// A version of a model.
 pub(crate) struct ServedModel {

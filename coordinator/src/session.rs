@@ -7,6 +7,7 @@
 
 mod job_command;
 mod restore;
+mod saving;
 mod shared;
 pub(crate) mod show;
 
@@ -32,6 +33,8 @@ use crate::error::{CoordinatorError, Result};
 use crate::handle::{CoordinatorHandle, JobHandle, JobObjects};
 use crate::job::JobStatus;
 
+pub(crate) use self::job_command::visible_jobs;
+pub use self::saving::{Saved, Saving};
 pub use self::shared::SharedScript;
 
 /// How long a new materialized view may take until it can be read.
@@ -68,13 +71,8 @@ struct ObjectJob {
 pub enum Reply {
     /// A message such as `CREATE VIEW v`.
     Done(String),
-    /// A savepoint has been written.
-    Saved {
-        /// Where it is.
-        url: String,
-        /// A message such as `CREATE SAVEPOINT 'url'`.
-        message: String,
-    },
+    /// A savepoint is to be written. Whoever gets it waits until it is.
+    Saves(Saving),
     /// Materialized views whose job has begun. Whoever gets it waits until they can be read, for a while.
     Begun(Beginning),
     /// Rows that are known already.
@@ -255,9 +253,13 @@ impl SqlSession {
     /// the last one. After an error the text is to be left.
     pub async fn step(&mut self, script: &mut Script) -> Result<Option<Vec<Reply>>> {
         let next = script.statements.as_slice().first().map(|statement| statement.text().to_owned());
-        let done = self.step_on(script).await;
+        let mut done = self.step_on(script).await;
         if let Some(text) = next.filter(|_| self.is_kept) {
-            self.coordinator.access().note(&script.who, "statement", &text, &done).await;
+            match saving_of(&mut done) {
+                // What comes of it is known later.
+                Some(saving) => saving.asked = Some((script.who.clone(), text)),
+                None => self.coordinator.access().note(&script.who, "statement", &text, &done).await,
+            }
         }
         done
     }
@@ -412,9 +414,8 @@ impl SqlSession {
         let graph = builder.finish().map_err(sql_error)?;
         let bounded = is_bounded(&graph);
         let created = created.iter().filter_map(|name| self.sql.catalog.entry(name)).collect();
-        let owner = who.role.clone();
-        let objects = self.is_kept.then(|| JobObjects { all: objects.clone(), created, owner });
-        let mut handle = self.coordinator.submit_for(graph, settings, objects).await?;
+        let objects = self.is_kept.then(|| JobObjects { all: objects.clone(), created });
+        let mut handle = self.coordinator.submit_for(graph, settings, who.role.clone(), objects).await?;
         // None of these has rows for the session.
         handle.results.close();
         let view = |(operator, parallelism)| RunningView { job: handle.id, operator, parallelism };
@@ -430,7 +431,7 @@ impl SqlSession {
         let settings = builder.job_settings().clone();
         let warnings = warnings(&builder);
         let graph = builder.finish().map_err(sql_error)?;
-        let job = self.coordinator.submit(graph.clone(), settings).await?;
+        let job = self.coordinator.submit_for(graph.clone(), settings, who.role.clone(), None).await?;
         if statement.is_analyzed() {
             let sinks = added.sinks(&graph);
             return Ok(Reply::Analysis(Analysis { job, warnings, graph, sinks, result: added.result }));
@@ -495,6 +496,14 @@ impl SqlSession {
             self.end(&job.handle).await?;
         }
         Ok(())
+    }
+}
+
+/// The savepoint that a statement is about, if it is.
+fn saving_of(done: &mut Result<Option<Vec<Reply>>>) -> Option<&mut Saving> {
+    match done.as_mut().ok()?.as_mut()?.last_mut()? {
+        Reply::Saves(saving) => Some(saving),
+        _ => None,
     }
 }
 

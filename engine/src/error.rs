@@ -143,6 +143,24 @@ pub enum EngineError {
     /// State that was written before cannot be read back.
     #[error("state cannot be restored: {0}")]
     State(String),
+    /// A query holds more than it may.
+    #[error(
+        "the query holds {:.1} MB of state in memory, {:.1} MB of it in {operator}, and may not hold more than \
+         query_memory, which is {:.1} MB here; SET state_memory = '…' has most operators keep less of it there and the \
+         rest on disk, fewer keys or columns or a window need less, a higher query_memory, or --query-memory of the \
+         server, allows more",
+        megabytes(*held), megabytes(*most), megabytes(*bytes_max)
+    )]
+    QueryMemory {
+        /// How many bytes it holds on this worker.
+        held: u64,
+        /// How many it may.
+        bytes_max: u64,
+        /// The operator that holds most.
+        operator: String,
+        /// How much that is.
+        most: u64,
+    },
     /// State that has no room in memory could not be kept on the worker's disk either.
     #[error(
         "cannot {action} scratch files in {}, where state goes that is over state_memory; make room there, name another \
@@ -184,6 +202,11 @@ pub enum EngineError {
     DataFusion(#[from] DataFusionError),
 }
 
+/// As settings have it: a kilobyte is 1024 bytes.
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
 impl EngineError {
     /// Who must act.
     #[must_use]
@@ -196,6 +219,7 @@ impl EngineError {
             | Self::Format { .. }
             | Self::SinkRefused { .. }
             | Self::Model { .. }
+            | Self::QueryMemory { .. }
             | Self::Arrow(_)
             | Self::DataFusion(_) => ErrorDomain::User,
             Self::Lookup { .. }

@@ -6,7 +6,6 @@
 
 mod pem;
 mod problem;
-mod renewal;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,8 +22,8 @@ use tracing::warn;
 
 pub(crate) use self::problem::told;
 pub use self::problem::{Problem, TlsError};
-pub use self::renewal::Renewal;
 use crate::listener::Protocol;
+use crate::renewal::{Renewable, Renewal};
 
 /// The files that a process was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -108,10 +107,25 @@ impl Tls {
     }
 
     /// Takes the files as they are now; what was in use stays if they cannot be used.
-    fn reload(&self) -> Result<(), TlsError> {
+    fn read_again(&self) -> Result<(), TlsError> {
         let configs = Configs::read(&self.files)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = configs;
         Ok(())
+    }
+}
+
+impl Renewable for Tls {
+    fn what(&self) -> &'static str {
+        "certificates"
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let identity = self.files.identity.iter().flat_map(|files| [&files.certificate, &files.key]);
+        identity.chain(&self.files.client_ca).chain(&self.files.ca).cloned().collect()
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        self.read_again().map_err(|error| chain(&error))
     }
 }
 

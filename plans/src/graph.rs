@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 
-use crate::connector::VIEW_CONNECTOR;
+use crate::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
 use crate::error::{PlanError, Result};
 use crate::expr::StreamSchema;
 use crate::ids::OperatorId;
@@ -40,6 +40,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether it takes the rows of a SELECT to whoever asked.
+    #[must_use]
+    pub fn is_result(&self) -> bool {
+        matches!(&self.kind, NodeKind::Sink(sink) if sink.connector == RESULT_CONNECTOR)
+    }
+
     /// Whether it holds what a materialized view has.
     #[must_use]
     pub fn is_view(&self) -> bool {

@@ -26,6 +26,8 @@ pub mod pushed;
 pub mod rescale;
 pub mod savepoint;
 pub mod settings;
+pub mod size;
+pub mod spread;
 pub mod stage;
 pub mod storage;
 pub mod time;

@@ -5,6 +5,8 @@
 //! nobody was told that it is there: whoever writes on cuts it off, and begins another segment. So of a segment that
 //! another follows all frames are whole.
 
+mod marks;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom};
@@ -15,6 +17,7 @@ use arrow::array::RecordBatch;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
+pub use self::marks::{Mark, Marks};
 use crate::codec::MESSAGE_BYTES_MAX;
 use crate::error::{PlanError, Result};
 

@@ -7,9 +7,10 @@
 use crate::change::change_column_index;
 use crate::connector::writes_in_parallel;
 use crate::error::{PlanError, Result};
-use crate::graph::{DataflowGraph, Partitioning};
+use crate::graph::{DataflowGraph, Node, Partitioning};
 use crate::ids::OperatorId;
 use crate::node::NodeKind;
+use crate::spread::spread_by;
 use crate::stage::Stages;
 
 /// The graph with so many instances of the operators that can be spread. An error says what cannot.
@@ -42,6 +43,7 @@ fn spread(graph: &DataflowGraph, parallelism: u32) -> Result<DataflowGraph> {
             changed.nodes[index].parallelism = instances;
         }
     }
+    check_views(graph, &changed)?;
     for index in 0..changed.edges.len() {
         let edge = &changed.edges[index];
         let (from, to) = (changed.node(edge.from)?, changed.node(edge.to)?);
@@ -57,9 +59,20 @@ fn spread(graph: &DataflowGraph, parallelism: u32) -> Result<DataflowGraph> {
     Ok(changed)
 }
 
+/// An error if other instances of a view would not find what it has where its changes come.
+fn check_views(graph: &DataflowGraph, changed: &DataflowGraph) -> Result<()> {
+    for (node, before) in changed.nodes.iter().zip(&graph.nodes).filter(|(node, _)| node.is_view()) {
+        let is_updating = change_column_index(&node.schema.0).is_some();
+        if is_updating && node.parallelism != before.parallelism && spread_by(changed, node.id).is_none() {
+            return Err(refuse(format!("what {} has is not spread by columns of its own", node.name)));
+        }
+    }
+    Ok(())
+}
+
 /// How many instances a node gets, given those of the nodes before it; as many as it has if nothing is said.
 fn instances(graph: &DataflowGraph, node: OperatorId, parallelism: u32) -> Option<u32> {
-    if graph.node(node).is_ok_and(|node| is_single(&node.kind)) {
+    if graph.node(node).is_ok_and(is_single) {
         return None;
     }
     let inputs: Vec<_> = graph.edges.iter().filter(|edge| edge.to == node).collect();
@@ -74,8 +87,8 @@ fn instances(graph: &DataflowGraph, node: OperatorId, parallelism: u32) -> Optio
 }
 
 /// Whether there is one instance of an operator at any parallelism, for it has to see all rows.
-fn is_single(kind: &NodeKind) -> bool {
-    match kind {
+fn is_single(node: &Node) -> bool {
+    match &node.kind {
         NodeKind::Aggregate(node) => node.keys.is_empty(),
         NodeKind::WindowAggregate(node) => node.keys.is_empty(),
         NodeKind::SessionWindow(node) => node.keys.is_empty(),
@@ -84,9 +97,16 @@ fn is_single(kind: &NodeKind) -> bool {
         NodeKind::TopN(node) => node.partition.is_empty(),
         NodeKind::OverWindow(node) => node.partition.is_empty(),
         NodeKind::Train(_) => true,
+        NodeKind::Sink(_) if node.is_view() => is_single_view(node),
         NodeKind::Sink(node) => !writes_in_parallel(&node.connector, !node.upsert_keys.is_empty()),
         _ => false,
     }
+}
+
+/// A view that is updated and has no key takes changes from one instance alone.
+fn is_single_view(node: &Node) -> bool {
+    let is_keyed = matches!(&node.kind, NodeKind::Sink(sink) if !sink.upsert_keys.is_empty());
+    change_column_index(&node.schema.0).is_some() && !is_keyed
 }
 
 fn refuse(reason: String) -> PlanError {
@@ -98,10 +118,15 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+    use datafusion::logical_expr::col;
 
     use super::*;
-    use crate::expr::StreamSchema;
-    use crate::node::{SourceNode, TopNEmit, TopNNode, UnionNode};
+    use crate::change::with_change_column;
+    use crate::connector::VIEW_CONNECTOR;
+    use crate::expr::{StreamExpr, StreamSchema};
+    use crate::node::{
+        AggregateEmit, AggregateNode, ProjectNode, Projection, SinkNode, SourceNode, TopNEmit, TopNNode, UnionNode,
+    };
 
     /// The instances and edges of a graph.
     fn shown(graph: &DataflowGraph) -> String {
@@ -179,5 +204,56 @@ mod tests {
         let refused = rescaled(&ranked(1), 4).unwrap_err().to_string();
         assert!(refused.contains("chained in another way; of one that begins with SET parallelism = 2"), "{refused}");
         assert_eq!(rescaled(&ranked(1), 1).unwrap(), ranked(1));
+    }
+
+    /// An aggregate, a projection that turns its columns round, and a view of that.
+    fn viewed(keys: Vec<usize>) -> DataflowGraph {
+        let field = |name: &str| Field::new(name, DataType::Int64, true);
+        let plain = |names: &[&str]| Arc::new(Schema::new(names.iter().map(|name| field(name)).collect::<Vec<_>>()));
+        let (grouped, turned) =
+            (with_change_column(&plain(&["a", "b", "n"])), with_change_column(&plain(&["n", "b", "a"])));
+        let aggregate = AggregateNode {
+            keys: vec![1, 0],
+            time: None,
+            aggregates: Vec::new(),
+            emit: AggregateEmit::OnUpdate,
+            gather_ms: None,
+            ttl: None,
+        };
+        let passed = |name: &str| Projection { name: name.to_owned(), expr: StreamExpr(col(name)) };
+        let project = ProjectNode { columns: ["n", "b", "a"].map(passed).into() };
+        let sink = SinkNode {
+            table: String::from("v"),
+            connector: VIEW_CONNECTOR.to_owned(),
+            options: Vec::new(),
+            time: None,
+            upsert_keys: keys,
+            order_by: Vec::new(),
+            limit: None,
+            live: false,
+        };
+        let mut graph = DataflowGraph::default();
+        let source = graph.add_node(source(), 2, plain(&["b", "a"]));
+        let aggregate = graph.add_node(NodeKind::Aggregate(aggregate), 2, grouped);
+        let project = graph.add_node(NodeKind::Project(project), 2, Arc::clone(&turned));
+        let sink = graph.add_node(NodeKind::Sink(sink), 2, turned);
+        graph.add_edge(source, aggregate, 0, Partitioning::Hash(vec![1, 0]));
+        graph.add_edge(aggregate, project, 0, Partitioning::Forward);
+        graph.add_edge(project, sink, 0, Partitioning::Forward);
+        graph
+    }
+
+    #[test]
+    fn a_view_of_changes_goes_along_if_it_has_a_key() {
+        let graph = viewed(vec![1, 2]);
+        let view = graph.nodes[3].id;
+        assert_eq!(spread_by(&graph, graph.nodes[1].id), Some(vec![0, 1]));
+        // In the order of the hash, not of the view's key.
+        assert_eq!(spread_by(&graph, view), Some(vec![2, 1]));
+        assert_eq!(shown(&rescaled(&graph, 4).unwrap()), "2 4 4 4 | hash forward forward");
+        assert!(rescaled(&viewed(Vec::new()), 4).unwrap_err().to_string().contains("takes changes from operators"));
+        let mut gathered = graph;
+        gathered.edges[0].partitioning = Partitioning::Rebalance;
+        assert_eq!(spread_by(&gathered, view), None);
     }
 }

@@ -77,6 +77,11 @@ pub const SETTINGS: &[SettingSpec] = &[
         doc: "Memory for joins, GROUP BY, windows, Top-N, OVER, upserts on a worker; the rest is on disk; 0: no limit.",
     },
     SettingSpec {
+        name: "query_memory",
+        default: "0",
+        doc: "Memory for all state of a SELECT on a worker; with more it fails; 0: as much as the server allows.",
+    },
+    SettingSpec {
         name: "result_order",
         default: "canonical",
         doc: "Rows of a bounded SELECT without ORDER BY: canonical (held, the same in each run) or arrival (at once).",
@@ -184,6 +189,8 @@ pub struct Settings {
     pub state_ttl_ms: u64,
     /// Bytes of state that a job's operators that can do with less keep in memory on each worker; 0 for no limit.
     pub state_memory: u64,
+    /// Bytes of state that all operators of a query keep in memory on each worker before it fails; 0 for no limit.
+    pub query_memory: u64,
     /// The order of bounded results without ORDER BY.
     pub result_order: ResultOrder,
     /// Bytes that a queue between two tasks holds.
@@ -216,6 +223,7 @@ impl Default for Settings {
             update_interval_ms: 100,
             state_ttl_ms: 0,
             state_memory: 0,
+            query_memory: 0,
             result_order: ResultOrder::Canonical,
             channel_bytes: 1 << 20,
             source_batch_rows: 4096,
@@ -281,6 +289,9 @@ impl Settings {
             }
             "state_memory" => {
                 self.state_memory = parse_bytes(value).ok_or_else(|| wrong("bytes such as 512MB or 2GB, or 0"))?;
+            }
+            "query_memory" => {
+                self.query_memory = parse_bytes(value).ok_or_else(|| wrong("bytes such as 512MB or 2GB, or 0"))?;
             }
             "result_order" => {
                 self.result_order = ResultOrder::parse(value).ok_or_else(|| wrong("canonical or arrival"))?;
@@ -348,6 +359,7 @@ impl Settings {
             "update_interval" => format!("{}ms", self.update_interval_ms),
             "state_ttl" => format!("{}ms", self.state_ttl_ms),
             "state_memory" => self.state_memory.to_string(),
+            "query_memory" => self.query_memory.to_string(),
             "result_order" => self.result_order.name().to_owned(),
             "channel_bytes" => self.channel_bytes.to_string(),
             "source_batch_rows" => self.source_batch_rows.to_string(),

@@ -10,7 +10,7 @@ use tidemill_plans::node::NodeKind;
 use tidemill_plans::settings::Settings;
 
 use crate::ast::quoted;
-use crate::catalog::{Catalog, Detail, Object};
+use crate::catalog::{Catalog, Detail};
 use crate::error::{Position, Result, SqlError};
 use crate::session::Session;
 
@@ -128,6 +128,44 @@ pub struct RoleOptions {
     pub valid_until: Option<i64>,
 }
 
+/// How much the members of a role have at a time, all of them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoleLimit {
+    /// Statements that are executed or fetched.
+    Statements,
+    /// Jobs, with those of SELECTs.
+    Jobs,
+}
+
+impl RoleLimit {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Statements, Self::Jobs];
+
+    /// Its name in SQL.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Statements => "max_statements",
+            Self::Jobs => "max_jobs",
+        }
+    }
+
+    /// What it limits.
+    #[must_use]
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Statements => "statements",
+            Self::Jobs => "jobs",
+        }
+    }
+
+    /// The limit of this name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|limit| limit.name().eq_ignore_ascii_case(name))
+    }
+}
+
 /// A statement about roles, privileges, secrets or the audit log, which is for whoever keeps them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessCommand {
@@ -144,6 +182,22 @@ pub enum AccessCommand {
         name: String,
         /// What is new.
         options: RoleOptions,
+    },
+    /// ALTER ROLE r SET limit = n.
+    SetLimit {
+        /// Whose.
+        role: String,
+        /// Which.
+        limit: RoleLimit,
+        /// How many there may be.
+        max: u32,
+    },
+    /// ALTER ROLE r RESET limit, RESET ALL.
+    ResetLimit {
+        /// Whose.
+        role: String,
+        /// Which; all if none is said.
+        limit: Option<RoleLimit>,
     },
     /// DROP ROLE, DROP USER.
     DropRole {
@@ -233,6 +287,12 @@ impl fmt::Display for AccessCommand {
         match self {
             Self::CreateRole { name, options } => write!(f, "CREATE ROLE {}{options}", shown(name)),
             Self::AlterRole { name, options } => write!(f, "ALTER ROLE {}{options}", shown(name)),
+            Self::SetLimit { role, limit, max } => {
+                write!(f, "ALTER ROLE {} SET {} = {max}", shown(role), limit.name())
+            }
+            Self::ResetLimit { role, limit } => {
+                write!(f, "ALTER ROLE {} RESET {}", shown(role), limit.map_or("ALL", RoleLimit::name))
+            }
             Self::DropRole { name, if_exists } => write!(f, "DROP ROLE {}{}", exists(*if_exists), shown(name)),
             Self::Grant { privileges, on, to } => {
                 write!(f, "GRANT {} ON {} TO {}", all_or(privileges), list(on), names(to))
@@ -336,9 +396,9 @@ pub trait Rights: fmt::Debug + Send + Sync {
 }
 
 /// Whether somebody may know that there is such an object.
-fn may_see(rights: &dyn Rights, object: &Object) -> bool {
-    let on = Securable::Object(object.name.clone());
-    object.kind == ObjectKind::Function
+pub fn may_see(rights: &dyn Rights, name: &str, kind: ObjectKind) -> bool {
+    let on = Securable::Object(name.to_owned());
+    kind == ObjectKind::Function
         || rights.owns(&on)
         || on.privileges().iter().any(|privilege| rights.has(*privilege, &on))
 }
@@ -348,7 +408,7 @@ impl Session {
     /// to ask for, everything is allowed.
     pub fn with_rights<T>(&mut self, rights: Option<Arc<dyn Rights>>, work: impl FnOnce(&mut Self) -> T) -> T {
         if let Some(rights) = rights.as_deref().filter(|rights| !rights.is_superuser()) {
-            let hidden = self.catalog.objects().filter(|object| !may_see(rights, object));
+            let hidden = self.catalog.objects().filter(|object| !may_see(rights, &object.name, object.kind));
             self.catalog.hidden = hidden.map(|object| object.name.clone()).collect::<BTreeSet<_>>().into();
         }
         self.rights = rights;
@@ -365,14 +425,7 @@ impl Session {
 
     /// An error if an object is not theirs.
     pub(crate) fn require_owner(&self, object: &str) -> Result<()> {
-        let on = Securable::Object(object.to_owned());
-        match self.rights.as_deref().filter(|rights| !rights.owns(&on)) {
-            None => Ok(()),
-            Some(rights) => {
-                let hint = String::from("that is for its owner, and for superusers");
-                Err(denied(rights, &format!("is not the owner of {on}"), hint))
-            }
-        }
+        self.rights.as_deref().map_or(Ok(()), |rights| require_owner(rights, object))
     }
 
     /// An error if not all of these objects may be read, or written to, as a query does it.
@@ -450,6 +503,16 @@ pub fn check_places(rights: &dyn Rights, settings: &Settings) -> Result<()> {
 /// An error if somebody may not have files written where they say.
 pub fn check_place(rights: &dyn Rights) -> Result<()> {
     require(rights, Privilege::Usage, Securable::Connector(String::from("files")))
+}
+
+/// An error if an object is not somebody's.
+pub fn require_owner(rights: &dyn Rights, object: &str) -> Result<()> {
+    let on = Securable::Object(object.to_owned());
+    if rights.owns(&on) {
+        return Ok(());
+    }
+    let hint = String::from("that is for its owner, and for superusers");
+    Err(denied(rights, &format!("is not the owner of {on}"), hint))
 }
 
 /// An error if somebody has not this privilege.

@@ -96,8 +96,8 @@ impl Session {
             }
         }
         match error {
-            // Which types a sink takes shows with the values.
-            Some(error) if statement.has_rows() || matches!(error, SqlError::Denied { .. }) => Err(error),
+            // Which types a sink takes shows with the values; that it is not there, or not for whoever asks, does not.
+            Some(error) if statement.has_rows() || is_about_names(&error) => Err(error),
             _ => Ok(Outcome::Done(String::new())),
         }
     }
@@ -121,6 +121,11 @@ impl Session {
         tables.sort_by(|a, b| a.name.cmp(&b.name));
         tables
     }
+}
+
+/// Whether something is wrong whatever the values of parameters are.
+fn is_about_names(error: &SqlError) -> bool {
+    matches!(error, SqlError::Denied { .. } | SqlError::Unknown { .. })
 }
 
 fn table(object: &Object) -> Option<TableInfo> {

@@ -39,6 +39,7 @@ impl ServerArguments {
     /// The coordinator at this place.
     pub(super) fn coordinator(&self, place: Place) -> Result<Coordinator> {
         let Place { data_dir, bind, http, heartbeat_timeout, slots } = place;
+        let jwt_keys = self.users.jwt_keys()?;
         Ok(Coordinator {
             data_dir,
             bind,
@@ -48,7 +49,8 @@ impl ServerArguments {
             connections_max: self.limits.connections(),
             limits: self.limits.of_coordinator(),
             heartbeat_timeout,
-            access: self.users.access()?,
+            access: self.users.access(jwt_keys.as_ref())?,
+            jwt_keys,
             first_user: self.users.first_user()?,
             slots,
         })

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tidemill_coordinator::access::{AccessConfig, JwtRules, JwtValidator, TokenValidator};
+use tidemill_coordinator::access::{AccessConfig, JwtRules, TokenValidator};
 
 use super::duration;
 use crate::config;
 use crate::coordinator::FirstUser;
 use crate::error::{Result, TidemillError};
+use crate::jwt_file::JwtFile;
 
 /// What the user says.
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ pub(super) struct UserArguments {
     /// How long whoever has logged in is known by a token.
     #[arg(long, value_name = "DURATION", default_value = "12h", value_parser = duration)]
     token_lifetime: Duration,
-    /// Take JSON web tokens, too, that are signed with one of these keys, a JWK set.
+    /// Take JSON web tokens, too, that are signed with one of these keys, a JWK set; it is read again when it changes.
     #[arg(long, value_name = "FILE", requires = "jwt_issuer", requires = "jwt_audience")]
     jwt_keys: Option<PathBuf>,
     /// Who has to have made them (iss).
@@ -46,10 +47,10 @@ pub(super) struct UserArguments {
 }
 
 impl UserArguments {
-    pub(super) fn access(&self) -> Result<AccessConfig> {
+    pub(super) fn access(&self, jwt_keys: Option<&JwtFile>) -> Result<AccessConfig> {
         Ok(AccessConfig {
             token_lifetime: self.token_lifetime,
-            validator: self.validator()?,
+            validator: jwt_keys.map(|keys| keys.validator() as Arc<dyn TokenValidator>),
             cluster_secret: self.cluster_secret.as_deref().map(config::cluster_secret).transpose()?,
             secret_key: self.secret_key.clone(),
         })
@@ -62,12 +63,11 @@ impl UserArguments {
         Ok(Some(FirstUser { name, password }))
     }
 
-    fn validator(&self) -> Result<Option<Arc<dyn TokenValidator>>> {
+    pub(super) fn jwt_keys(&self) -> Result<Option<JwtFile>> {
         let (Some(keys), Some(issuer), Some(audience)) = (&self.jwt_keys, &self.jwt_issuer, &self.jwt_audience) else {
             return Ok(None);
         };
         let (issuer, audience, user_claim) = (issuer.clone(), audience.clone(), self.jwt_user_claim.clone());
-        let validator = JwtValidator::new(&config::read_script(keys)?, JwtRules { issuer, audience, user_claim })?;
-        Ok(Some(Arc::new(validator)))
+        JwtFile::open(keys.clone(), JwtRules { issuer, audience, user_claim }).map(Some)
     }
 }

@@ -101,7 +101,8 @@ struct Watched {
 impl Showing<'_> {
     async fn show(&mut self, reply: Reply) -> Result<()> {
         match reply {
-            Reply::Done(message) | Reply::Saved { message, .. } => say(&message),
+            Reply::Done(message) => say(&message),
+            Reply::Saves(saving) => say(&saving.wait().await?.message),
             Reply::Begun(beginning) => self.wait(beginning).await?,
             Reply::Ends(ending) => drop(ending.wait().await?),
             Reply::Rows(rows) => output::print(self.screen.format, &rows.schema(), &[rows])?,

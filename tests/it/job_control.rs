@@ -43,6 +43,39 @@ impl Served {
 }
 
 #[test]
+fn a_view_that_is_updated_has_what_it_had_at_any_parallelism() {
+    let mut served = Served::start();
+    served.ask(
+        "SET checkpoint_interval = '100ms'; SET view_interval = '50ms';
+         CREATE SOURCE s (a BIGINT, b BIGINT) WITH (connector = 'datagen', rows = 40000, rows_per_second = 8000,
+           fields.a.max = 40, fields.b.max = 5);
+         CREATE MATERIALIZED VIEW counts AS SELECT count(*) AS n, b, a FROM s GROUP BY a, b;
+         CREATE MATERIALIZED VIEW pairs AS
+           SELECT y.n AS m, x.b, x.a, x.n FROM counts x JOIN counts y ON x.b = y.b AND x.a = y.a",
+    );
+    for (parallelism, restarts) in [(3, 1), (1, 2), (4, 3)] {
+        served.act_until("show_job", &json!({ "job": "counts" }), |answer| {
+            answer["job"]["status"] == "running" && answer["job"]["checkpoint"].as_i64().is_some()
+        });
+        served.act("rescale_job", &json!({ "job": "counts", "parallelism": parallelism }));
+        served.act_until("show_job", &json!({ "job": "counts" }), |answer| {
+            answer["job"]["status"] == "running" && answer["job"]["restarts"] == restarts
+        });
+    }
+    // Once all rows have come.
+    for (query, wanted) in [
+        ("SELECT CAST(sum(n) AS BIGINT) FROM counts", 40_000),
+        ("SELECT CAST(sum(m) AS BIGINT) FROM pairs", 40_000),
+        ("SELECT count(*) - count(DISTINCT a * 100 + b) FROM counts", 0),
+        ("SELECT count(*) - count(DISTINCT a * 100 + b) FROM pairs", 0),
+        ("SELECT count(*) FROM pairs WHERE m <> n", 0),
+    ] {
+        served.wait_for(query, wanted);
+    }
+    served.end();
+}
+
+#[test]
 fn actions_control_jobs() {
     let mut served = Served::start();
     assert_eq!(served.act("list_jobs", &json!({})), json!({ "jobs": [] }));

@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_flight::FlightDescriptor;
+use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::sql::client::FlightSqlServiceClient;
-use futures::TryStreamExt;
 use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt};
 use tidemill_net::Connector;
 use tokio::runtime::Runtime;
 use tonic::transport::Channel;
@@ -73,7 +77,7 @@ async fn number(client: &mut FlightSqlServiceClient<Channel>) -> usize {
     let info = client.execute(String::from("SELECT count(*) AS n FROM (VALUES (1), (2)) v"), None).await.unwrap();
     let ticket = info.endpoint[0].ticket.clone().unwrap();
     let rows: Vec<_> = client.do_get(ticket).await.unwrap().try_collect().await.unwrap();
-    rows.iter().map(arrow::array::RecordBatch::num_rows).sum()
+    rows.iter().map(RecordBatch::num_rows).sum()
 }
 
 fn check_crowd(idle: usize, busy: usize) {
@@ -186,6 +190,78 @@ fn what_is_more_than_a_server_takes_on_is_refused_with_a_word() {
     server.refuses("SELECT auction FROM bids LIMIT 1", "the server has its 1 jobs");
     server.ask("DROP MATERIALIZED VIEW v").success();
     server.ask("SELECT auction FROM bids LIMIT 1").success();
+}
+
+#[test]
+fn what_clients_prepare_push_and_ask_is_bounded() {
+    let server = Server::start(&["--max-statements", "1", "--max-prepared-size", "64kB", "--data-dir", "meta"]);
+    server.ask("CREATE SOURCE clicks (n BIGINT) WITH (connector = 'push')").success();
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut client = server.connect().await;
+        let text = format!("SELECT '{}' AS t, $1 AS v", "x".repeat(400));
+        let mut prepared = client.prepare(text.clone(), None).await.unwrap();
+        let refused = client.prepare(text.clone(), None).await.unwrap_err().to_string();
+        assert!(refused.contains("more than 65536 bytes") && refused.contains("--max-prepared-size"), "{refused}");
+        let long: ArrayRef = Arc::new(StringArray::from(vec!["y".repeat(40_000)]));
+        prepared.set_parameters(RecordBatch::try_from_iter([("1", long)]).unwrap()).unwrap();
+        let refused = prepared.execute().await.unwrap_err().to_string();
+        assert!(refused.contains("--max-prepared-size"), "{refused}");
+        prepared.close().await.unwrap();
+        client.prepare(text, None).await.unwrap();
+
+        // A push has a statement's place for as long as it lasts.
+        let rows: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let rows = RecordBatch::try_from_iter([("n", rows)]).unwrap();
+        let descriptor = FlightDescriptor::new_path(vec![String::from("clicks")]);
+        let (more, pushed) = tokio::sync::mpsc::channel(1);
+        let data = FlightDataEncoderBuilder::new()
+            .with_flight_descriptor(Some(descriptor))
+            .build(received(pushed))
+            .map(|data| data.unwrap());
+        more.send(Ok(rows)).await.unwrap();
+        let mut told = client.do_put(data).await.unwrap();
+        assert!(told.try_next().await.unwrap().is_some());
+        server.refuses("SHOW JOBS", "the server has its 1 statements");
+        drop(more);
+        assert!(told.try_next().await.unwrap().is_none());
+    });
+    let is_free = (0..TRIES).any(|_| {
+        thread::sleep(POLL);
+        server.ask("SHOW JOBS").status == Some(0)
+    });
+    assert!(is_free, "a push that has ended keeps its place");
+}
+
+/// What comes through a channel.
+fn received<T: Send + 'static>(
+    channel: tokio::sync::mpsc::Receiver<T>,
+) -> impl futures::Stream<Item = T> + Send + 'static {
+    futures::stream::unfold(channel, async |mut channel| Some((channel.recv().await?, channel)))
+}
+
+#[test]
+fn a_query_that_holds_too_much_fails_alone() {
+    let server = Server::start(&["--query-memory", "8MB"]);
+    server.ask(SOURCE).success();
+    let keys = "CREATE SOURCE keys (a BIGINT) WITH (connector = 'datagen', rows = 600000, fields.a.kind = 'sequence')";
+    server.ask(keys).success();
+    let neighbour = server.begin("SELECT auction FROM bids");
+    neighbour.wait_for_row("auction");
+    let many = "SELECT count(*) AS n FROM (SELECT a, count(*) AS c FROM keys GROUP BY a)";
+    for query in [many.to_owned(), format!("SET query_memory = '1GB'; {many}"), format!("EXPLAIN ANALYZE {many}")] {
+        server.refuses(&query, "query_memory, which is 8.0 MB here");
+    }
+    let lower = server.ask(&format!("SET query_memory = '1MB'; {many}")).failure();
+    assert!(lower.contains("of it in Aggregate") && lower.contains("which is 1.0 MB here"), "{lower}");
+    // What the error advises; and what is not somebody's query.
+    let bounded = server.ask(&format!("SET state_memory = '2MB'; {many}")).success();
+    assert_eq!(bounded.stdout, "n\n600000\n");
+    server.ask("CREATE MATERIALIZED VIEW v AS SELECT a, count(*) AS c FROM keys GROUP BY a").success();
+    let jobs = server.ask("SHOW JOBS").success().stdout;
+    assert!(!jobs.contains("failed") && jobs.contains("running"), "{jobs}");
+    neighbour.signal("KILL");
+    neighbour.wait_killed();
 }
 
 /// A plan of a source, so many filters one behind the other, and a sink.

@@ -24,12 +24,23 @@ fn rows(values: std::ops::Range<i64>) -> RecordBatch {
 impl Served {
     /// Pushes batches to a source; the rows that were acknowledged.
     fn try_push(&mut self, source: &str, batches: Vec<RecordBatch>) -> Result<u64, tonic::Status> {
+        self.push_saying(source, batches, |_| String::new())
+    }
+
+    /// The same, and says something of each message: the first one has the columns.
+    fn push_saying(
+        &mut self,
+        source: &str,
+        batches: Vec<RecordBatch>,
+        says: impl Fn(usize) -> String + Send + 'static,
+    ) -> Result<u64, tonic::Status> {
         let descriptor = FlightDescriptor::new_path(vec![source.to_owned()]);
         let encoder = FlightDataEncoderBuilder::new().with_flight_descriptor(Some(descriptor));
         let data = encoder.build(stream::iter(batches.into_iter().map(Ok::<_, FlightError>)));
+        let data = data.map(Result::unwrap).enumerate().map(move |(place, data)| data.with_app_metadata(says(place)));
         let client = self.client.inner_mut();
         let answers: Vec<PutResult> = self.runtime.block_on(async {
-            let answers = client.do_put(data.map(Result::unwrap)).await?.into_inner();
+            let answers = client.do_put(data).await?.into_inner();
             answers.try_collect().await
         })?;
         let told = answers.iter().map(|answer| serde_json::from_slice::<Value>(&answer.app_metadata).unwrap());
@@ -43,7 +54,7 @@ impl Served {
 
     /// Waits until a statement comes to this number.
     #[track_caller]
-    fn wait_for(&mut self, sql: &str, wanted: i64) {
+    pub(crate) fn wait_for(&mut self, sql: &str, wanted: i64) {
         let mut last = None;
         for _ in 0..TRIES {
             // A view may not be there for a moment, while its job begins again.
@@ -108,6 +119,32 @@ fn a_stream_has_what_is_pushed_once_also_when_the_server_is_killed() {
     served.ask("CREATE MATERIALIZED VIEW total AS SELECT count(*) AS c FROM clicks");
     served.push("clicks", vec![rows(0..1)]);
     served.wait_for("SELECT c FROM total", 1);
+    served.end();
+}
+
+#[test]
+fn a_push_that_is_sent_again_is_there_once() {
+    let mut served = Served::start();
+    served.ask("CREATE TABLE clicks (n BIGINT, ts TIMESTAMP) WITH (connector = 'table')");
+    let says = |place: usize| match place {
+        0 => String::new(),
+        place => format!("{{\"id\": \"producer 1\", \"sequence\": {place}}}"),
+    };
+    let batches = || vec![rows(0..3), rows(3..5)];
+    assert_eq!(served.push_saying("clicks", batches(), says).unwrap(), 5);
+    assert_eq!(served.push_saying("clicks", batches(), says).unwrap(), 5);
+    served.server.signal("KILL");
+    served.server.wait_killed();
+    served.server = serve(&served.folder, served.port);
+    served.client = connect(&served.runtime, served.port);
+    assert_eq!(served.push_saying("clicks", [batches(), vec![rows(5..6)]].concat(), says).unwrap(), 6);
+    assert_eq!(served.number("SELECT count(*) FROM clicks"), 6);
+    assert_eq!(served.number("SELECT CAST(sum(n) AS BIGINT) FROM clicks"), 15);
+    // Without an id nobody knows.
+    served.push("clicks", vec![rows(0..3)]);
+    assert_eq!(served.number("SELECT count(*) FROM clicks"), 9);
+    let odd = served.push_saying("clicks", batches(), |_| String::from("{\"ids\": 1}")).unwrap_err();
+    assert!(odd.code() == Code::InvalidArgument && odd.message().contains("\"sequence\": n"), "{odd}");
     served.end();
 }
 

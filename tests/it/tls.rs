@@ -141,7 +141,7 @@ fn a_new_certificate_is_shown_without_a_restart_and_a_broken_one_is_not() {
     runtime.block_on(old.execute(String::from("SELECT 1 AS one"), None)).unwrap();
 
     certificates.folder.write("server.pem", "no certificate");
-    server.wait_for_line("those from before stay in use");
+    server.wait_for_line("what was there before stays in use");
     assert_eq!(ask(&folder, &url, &theirs.trusting("--tls-ca")).success().stdout, "one\n1\n");
     theirs.authority.sign_expired().write(&certificates.folder.path(""), "server");
     server.wait_for_line("has expired");

@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
@@ -41,9 +43,14 @@ impl Guarded {
 
     /// What a statement comes to for a user whose password is in a file.
     fn sql(&self, user: &str, text: &str) -> Output {
+        self.begin(user, text).output(PATIENCE)
+    }
+
+    /// A client that executes a statement.
+    fn begin(&self, user: &str, text: &str) -> Run {
         let (file, url) = (format!("{user}.txt"), self.url());
         let arguments = ["sql", "--url", &url, "--user", user, "--password-file", &file, "--format", "csv", "-c", text];
-        Run::start(&self.folder.path(""), &arguments).output(PATIENCE)
+        Run::start(&self.folder.path(""), &arguments)
     }
 
     /// What HTTP answers to a path.
@@ -120,10 +127,11 @@ fn clients_log_in_and_out() {
     }
     assert!(guarded.get("/metrics", "").to_lowercase().contains("www-authenticate: basic"));
     guarded.sql("root", "CREATE USER ann PASSWORD 'ann''s'").success();
-    for (path, status) in [("/metrics", "200"), ("/api/v1/jobs", "403"), ("/api/v1/openapi.json", "403")] {
+    for (path, status) in [("/metrics", "200"), ("/api/v1/jobs", "200"), ("/api/v1/cluster", "403")] {
         let answer = guarded.get(path, "Authorization: Basic YW5uOmFubidz\r\n");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
     }
+    assert!(guarded.get("/api/v1/jobs", "").starts_with("HTTP/1.1 401"));
     assert!(guarded.get("/api/v1/jobs", "Authorization: Basic cm9vdDpjb3JyZWN0IGhvcnNl\r\n").contains("\"jobs\""));
     assert!(!guarded.get("/healthz", "").starts_with("HTTP/1.1 401"));
     guarded.server.signal("TERM");
@@ -158,6 +166,30 @@ fn rights_survive_a_crash() {
     assert!(log.contains("root is there already") && !log.contains("hush-4711"), "{log}");
     let found = Command::new("grep").args(["-r", "hush-4711"]).arg(guarded.folder.path("")).output().unwrap();
     assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
+}
+
+#[test]
+fn a_role_has_so_many_statements_until_their_clients_are_gone() {
+    let guarded = Guarded::start();
+    let made = "CREATE USER ann PASSWORD 'ann''s'; CREATE ROLE readers; GRANT readers TO ann;
+                ALTER ROLE readers SET max_statements = 1;
+                CREATE SOURCE s (a BIGINT) WITH (connector = 'datagen', rows_per_second = 10);
+                GRANT SELECT ON s TO readers";
+    guarded.sql("root", made).success();
+    let endless = guarded.begin("ann", "SELECT a FROM s");
+    endless.wait_for_row("a");
+    let refused = guarded.sql("ann", "SHOW JOBS").failure();
+    assert!(refused.contains("role 'readers' has its 1 statements; wait until some have ended"), "{refused}");
+    guarded.sql("root", "SHOW JOBS").success();
+    endless.signal("KILL");
+    endless.wait_killed();
+    let is_free = (0..200).any(|_| {
+        thread::sleep(Duration::from_millis(50));
+        guarded.sql("ann", "SHOW JOBS").status == Some(0)
+    });
+    assert!(is_free, "the statement of a client that is gone keeps its place");
+    guarded.server.signal("TERM");
+    guarded.server.output(PATIENCE).success();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tidemill_engine::connector::Views;
 use tidemill_engine::state::{ScratchFolder, StateMemory};
 use tidemill_engine::task::{
-    BuiltTask, DeadLetters, NextSnapshot, Receiver, Sender, TaskEnv, TaskPlan, build_task, channel,
+    BuiltTask, DeadLetters, NextSnapshot, QueryMemory, Receiver, Sender, TaskEnv, TaskPlan, build_task, channel,
 };
 use tidemill_plans::ids::{ChannelId, StageId, TaskId, WorkerId};
 use tidemill_plans::protocol::{CoordinatorLink, Deployment};
@@ -98,6 +98,7 @@ impl Site {
             alignment: Arc::default(),
             results: Arc::new(results),
             state_memory: self.state_memory(&deployment, &stages)?,
+            query_memory: Arc::new(QueryMemory::new(deployment.settings.query_memory)),
             views: Arc::clone(&self.views),
         };
         let here = self.worker;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow::array::RecordBatch;
 use tidemill_plans::connector;
-use tidemill_sql::access::{AccessCommand, Hidden, Privilege, RoleOptions, Securable, require};
+use tidemill_sql::access::{AccessCommand, Hidden, Privilege, RoleLimit, RoleOptions, Securable, require};
 
 use super::roles::{self, Held, PUBLIC, Role, Roles};
 use super::{Access, Who, secrets, show};
@@ -39,6 +39,10 @@ impl Access {
         match command {
             AccessCommand::CreateRole { name, options } => asking.create_role(&name, &options, password).await,
             AccessCommand::AlterRole { name, options } => asking.alter_role(&name, &options, password).await,
+            AccessCommand::SetLimit { role, limit, max } => asking.limit_role(&role, &[limit], Some(max)).await,
+            AccessCommand::ResetLimit { role, limit } => {
+                asking.limit_role(&role, &limit.map_or(RoleLimit::ALL.to_vec(), |limit| vec![limit]), None).await
+            }
             AccessCommand::DropRole { name, if_exists } => asking.drop_role(&name, if_exists).await,
             AccessCommand::Grant { privileges, on, to } => {
                 asking
@@ -116,6 +120,20 @@ impl Asking<'_> {
         if new.password != old.password || new.can_log_in != old.can_log_in || new.valid_until != old.valid_until {
             self.access.tokens.revoke_all(name);
         }
+        Ok(Told::Done("ALTER ROLE"))
+    }
+
+    /// What there is by now of a role that is limited goes on.
+    async fn limit_role(&self, name: &str, limits: &[RoleLimit], max: Option<u32>) -> Result<Told> {
+        self.superuser("a limit of a role")?;
+        let mut role = self.role(name)?.clone();
+        for limit in limits.iter().map(|limit| limit.name().to_owned()) {
+            match max {
+                Some(max) => role.limits.insert(limit, max),
+                None => role.limits.remove(&limit),
+            };
+        }
+        self.access.change(vec![roles::keep(name, &role)?]).await?;
         Ok(Told::Done("ALTER ROLE"))
     }
 
@@ -362,6 +380,7 @@ fn changed(role: &Role, options: &RoleOptions, password: Option<Option<String>>)
             .valid_until
             .map_or(role.valid_until, |until| Some(until).filter(|until| *until < i64::MAX)),
         member_of: role.member_of.clone(),
+        limits: role.limits.clone(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! `none` and HMAC are never taken, whatever a token's header says.
 
 use std::fmt;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine;
@@ -41,7 +42,7 @@ pub struct JwtRules {
 /// Tokens that are signed with one of these keys.
 #[derive(Debug)]
 pub struct JwtValidator {
-    keys: Vec<Key>,
+    keys: RwLock<Vec<Key>>,
     rules: JwtRules,
 }
 
@@ -90,13 +91,15 @@ struct Header {
 impl JwtValidator {
     /// Reads a JWK set; keys of other kinds in it are passed over.
     pub fn new(key_set: &str, rules: JwtRules) -> Result<Self> {
-        let wrong = |reason: String| CoordinatorError::Statement { message: format!("the JWK set {reason}") };
-        let set: KeySet = serde_json::from_str(key_set).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        let keys: Vec<Key> = set.keys.iter().filter_map(Jwk::key).collect();
-        if keys.is_empty() {
-            return Err(wrong(String::from("has no key for signatures by RS256 or ES256 (kty RSA, or EC with P-256)")));
-        }
-        Ok(Self { keys, rules })
+        Ok(Self { keys: RwLock::new(read(key_set)?), rules })
+    }
+
+    /// Takes the keys of another set instead: a provider has new ones now and then, and tokens by old ones hold no more
+    /// once these are not in the set. One that cannot be used changes nothing.
+    pub fn renew(&self, key_set: &str) -> Result<()> {
+        let keys = read(key_set)?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
     }
 
     fn claims(&self, token: &str) -> Result<Map<String, Value>, &'static str> {
@@ -108,7 +111,8 @@ impl JwtValidator {
         }
         let signature = decoded(signature).ok_or("its signature is no base64")?;
         let named = |key: &&Key| header.kid.is_none() || key.id.is_none() || key.id == header.kid;
-        let mut keys = self.keys.iter().filter(named).filter(|key| key.public.algorithm() == header.alg).peekable();
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = keys.iter().filter(named).filter(|key| key.public.algorithm() == header.alg).peekable();
         if keys.peek().is_none() {
             return Err("none of the keys is for its algorithm and key id");
         }
@@ -117,6 +121,17 @@ impl JwtValidator {
         }
         part(payload)
     }
+}
+
+/// The keys of a set that are known here; an error if there is none.
+fn read(key_set: &str) -> Result<Vec<Key>> {
+    let wrong = |reason: String| CoordinatorError::Statement { message: format!("the JWK set {reason}") };
+    let set: KeySet = serde_json::from_str(key_set).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let keys: Vec<Key> = set.keys.iter().filter_map(Jwk::key).collect();
+    if keys.is_empty() {
+        return Err(wrong(String::from("has no key for signatures by RS256 or ES256 (kty RSA, or EC with P-256)")));
+    }
+    Ok(keys)
 }
 
 impl TokenValidator for JwtValidator {

@@ -7,7 +7,10 @@
 mod attempts;
 mod audit;
 mod command;
+mod header;
 mod jwt;
+mod limits;
+mod logins;
 mod password;
 pub(crate) mod roles;
 mod secrets;
@@ -21,11 +24,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom, SystemRandom};
 use tidemill_plans::cluster_secret::ClusterSecret;
 use tidemill_plans::ids::JobId;
-use tidemill_sql::access::Rights;
+use tidemill_sql::access::{Rights, check_place};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_blocking;
 use tracing::warn;
@@ -33,7 +36,9 @@ use tracing::warn;
 use self::attempts::Attempts;
 use self::audit::{Audit, Entry};
 pub(crate) use self::command::Told;
+use self::header::{Shown, shown};
 pub use self::jwt::{JwtRules, JwtValidator, TokenValidator};
+use self::logins::Logins;
 use self::roles::{PREFIX, Role, RoleRights, Roles};
 pub(crate) use self::secrets::SecretLink;
 use self::secrets::Secrets;
@@ -88,13 +93,6 @@ impl Who {
     pub const LOCAL: Self = Self { role: None, address: None };
 }
 
-/// What somebody shows to say who they are: the value of the header `authorization`.
-enum Shown<'a> {
-    Nothing,
-    Token(&'a str),
-    Password(String, String),
-}
-
 /// The users of a coordinator, and what they may do.
 pub struct Access {
     clock: Arc<dyn Clock>,
@@ -104,6 +102,7 @@ pub struct Access {
     changing: Mutex<()>,
     tokens: Tokens,
     attempts: Attempts,
+    logins: Logins,
     hashing: Semaphore,
     validator: Option<Arc<dyn TokenValidator>>,
     cluster_secret: Option<ClusterSecret>,
@@ -126,6 +125,7 @@ impl Access {
             audit: Audit::new(data_dir),
             tokens: Tokens::new(Arc::clone(&clock), config.token_lifetime)?,
             attempts: Attempts::new(Arc::clone(&clock)),
+            logins: Logins::new(Arc::clone(&clock)),
             clock,
             metadata,
             roles: RwLock::default(),
@@ -174,7 +174,17 @@ impl Access {
             Shown::Token(token) => self.token_user(token)?,
             Shown::Password(user, password) => self.password_user(&user, password, address).await?,
         };
-        Ok(Who { role: Some(role), address })
+        let who = Who { role: Some(role), address };
+        self.note_login(&who, false).await;
+        Ok(who)
+    }
+
+    /// Notes that a user is there, if that is news.
+    async fn note_login(&self, who: &Who, for_token: bool) {
+        let address = who.address.map(|address| address.ip());
+        if who.role.as_ref().is_some_and(|user| self.logins.is_news(user, address, for_token)) {
+            self.note(who, "login", "", &Ok(())).await;
+        }
     }
 
     /// A token for whoever sends this header, which is to be shown from then on.
@@ -183,7 +193,9 @@ impl Access {
             // Clients of a coordinator without users may be set up for one with users.
             return self.tokens.issue("");
         }
-        match self.authenticate(header, address).await?.role {
+        let who = self.authenticate(header, address).await?;
+        self.note_login(&who, true).await;
+        match who.role {
             Some(role) => self.tokens.issue(&role),
             None => Err(refused("there is no user")),
         }
@@ -226,6 +238,13 @@ impl Access {
     /// The same, and none for superusers either: whoever gets them may not do everything.
     pub(crate) fn limited_rights(&self, who: &Who) -> Result<Option<Arc<dyn Rights>>> {
         Ok(self.rights(who)?.filter(|rights| !rights.is_superuser()))
+    }
+
+    /// An error if somebody may not have a savepoint written there.
+    pub(crate) fn check_savepoint(&self, url: Option<&str>, who: &Who) -> Result<()> {
+        let rights = self.rights(who)?.filter(|_| url.is_some());
+        let checked = rights.map_or(Ok(()), |rights| check_place(rights.as_ref()));
+        checked.map_err(|error| CoordinatorError::Sql(Box::new(error)))
     }
 
     /// Whether a job is somebody's that makes no object of the catalog.
@@ -322,13 +341,13 @@ impl Access {
         let hash = self.roles().roles.get(user).and_then(|role| role.password.clone());
         let is_right = self.hashing(move || Ok(password::is_right(&password, hash.as_deref()))).await?;
         let allowed = if is_right { self.check_role(&self.roles(), user) } else { Err(wrong_password()) };
-        let who = Who { role: Some(user.to_owned()), address };
-        self.note(&who, "login", "", &allowed).await;
-        if let Err(error) = allowed {
+        if allowed.is_err() {
+            let who = Who { role: Some(user.to_owned()), address };
+            self.note(&who, "login", "", &allowed).await;
             self.attempts.failed(user, ip);
             warn!(user, address = ?address, "login refused");
-            return Err(error);
         }
+        allowed?;
         self.attempts.succeeded(user, ip);
         self.tokens.keep(&credentials, user, PASSWORD_LIFETIME);
         Ok(user.to_owned())
@@ -367,24 +386,6 @@ fn wrong_password() -> CoordinatorError {
 
 pub(super) fn refused(reason: &str) -> CoordinatorError {
     CoordinatorError::Unauthenticated { reason: reason.to_owned() }
-}
-
-/// Reads the header (RFC 7617, RFC 6750).
-fn shown(header: Option<&str>) -> Result<Shown<'_>> {
-    let Some(header) = header else { return Ok(Shown::Nothing) };
-    let (scheme, value) = header.trim().split_once(' ').unwrap_or((header, ""));
-    if scheme.eq_ignore_ascii_case("bearer") {
-        return Ok(Shown::Token(value.trim()));
-    }
-    let is_basic = scheme.eq_ignore_ascii_case("basic");
-    let decoded = is_basic.then(|| BASE64_STANDARD.decode(value.trim()).ok()).flatten();
-    let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-    match text.as_deref().and_then(|text| text.split_once(':')) {
-        Some((user, password)) => Ok(Shown::Password(user.to_owned(), password.to_owned())),
-        None => {
-            Err(refused("the header authorization is 'Basic', with base64 of user:password, or 'Bearer' and a token"))
-        }
-    }
 }
 
 /// Bytes that nobody can foretell.

@@ -31,6 +31,8 @@ pub(super) struct Role {
     pub(super) valid_until: Option<i64>,
     /// The roles whose privileges it has, too.
     pub(super) member_of: BTreeSet<String>,
+    /// How much its members may have at a time, by the names of the limits.
+    pub(super) limits: BTreeMap<String, u32>,
 }
 
 /// Who owns something, and what others may do with it.

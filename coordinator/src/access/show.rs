@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
 use tidemill_plans::time::EventTime;
-use tidemill_sql::access::{AccessCommand, Securable};
+use tidemill_sql::access::{AccessCommand, RoleLimit, Securable};
 
 use super::roles::Roles;
 use crate::error::Result;
@@ -17,6 +17,10 @@ pub(super) fn roles(roles: &Roles) -> Result<RecordBatch> {
     let flags = |flag: fn(&super::roles::Role) -> bool| -> ArrayRef {
         Arc::new(BooleanArray::from_iter(all().map(|(_, role)| Some(flag(role)))))
     };
+    let limits = |limit: RoleLimit| -> ArrayRef {
+        let max = |role: &super::roles::Role| role.limits.get(limit.name()).copied().map(i64::from);
+        Arc::new(all().map(|(_, role)| max(role)).collect::<Int64Array>())
+    };
     let until = all().map(|(_, role)| role.valid_until.map(|until| EventTime(until).to_string()));
     let member_of = all().map(|(_, role)| role.member_of.iter().cloned().collect::<Vec<_>>().join(", "));
     table(vec![
@@ -26,6 +30,8 @@ pub(super) fn roles(roles: &Roles) -> Result<RecordBatch> {
         ("password", flags(|role| role.password.is_some())),
         ("valid_until", Arc::new(until.collect::<StringArray>())),
         ("member_of", texts(member_of)),
+        (RoleLimit::Statements.name(), limits(RoleLimit::Statements)),
+        (RoleLimit::Jobs.name(), limits(RoleLimit::Jobs)),
     ])
 }
 

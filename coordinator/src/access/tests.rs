@@ -1,14 +1,16 @@
-use tidemill_sql::access::AccessCommand;
+use base64::prelude::BASE64_STANDARD;
+use tidemill_sql::access::{AccessCommand, RoleLimit};
 use tidemill_sql::{Outcome, Session, parse_script};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::limits::StatementPlaces;
 use crate::meta::JournalStore;
 use crate::testing::TestClock;
 
 /// The users of a coordinator that is not there.
 struct Users {
-    access: Access,
+    access: Arc<Access>,
     clock: Arc<TestClock>,
     metadata: MetadataHandle,
     _tasks: JoinSet<()>,
@@ -22,7 +24,7 @@ impl Users {
         let clock = Arc::new(TestClock::default());
         let config = AccessConfig { validator: Some(Arc::new(Upside)), ..AccessConfig::default() };
         let access = Access::open(config, None, metadata.clone(), Arc::clone(&clock) as _).await.unwrap();
-        Self { access, clock, metadata, _tasks: tasks }
+        Self { access: Arc::new(access), clock, metadata, _tasks: tasks }
     }
 
     async fn with_ann() -> Self {
@@ -221,6 +223,43 @@ async fn roles_are_made_by_superusers() {
 }
 
 #[tokio::test]
+async fn a_role_has_what_its_members_have() {
+    let users = Users::with_ann().await;
+    for statement in [
+        "CREATE USER bob PASSWORD 'b'",
+        "CREATE USER carl PASSWORD 'c'",
+        "CREATE ROLE readers",
+        "GRANT readers TO bob, carl, ann",
+        "ALTER ROLE readers SET max_statements = 3",
+        "ALTER ROLE bob SET max_statements = 2",
+        "ALTER ROLE readers SET max_jobs = 0",
+    ] {
+        assert!(users.say("ann", statement).await.ends_with("ROLE"), "{statement}");
+    }
+    let check = |limit, user: &str, held: &[(&str, usize)]| {
+        let checked = users.access.check_limit(limit, user, held.iter().copied());
+        checked.map_or_else(|error| error.to_string(), |()| String::from("ok"))
+    };
+    let statements = |user: &str, held: &[(&str, usize)]| check(RoleLimit::Statements, user, held);
+    assert_eq!(statements("bob", &[("bob", 1), ("carl", 1), ("dora", 9)]), "ok");
+    assert_eq!(
+        statements("bob", &[("bob", 2)]),
+        "role 'bob' has its 2 statements; wait until some have ended, or a superuser can say ALTER ROLE bob SET \
+         max_statements = 4"
+    );
+    assert!(statements("carl", &[("bob", 2), ("carl", 1)]).contains("role 'readers' has its 3 statements"));
+    assert!(check(RoleLimit::Jobs, "carl", &[]).contains("ALTER ROLE readers SET max_jobs = 1"));
+    // Somebody has to be able to take a limit back.
+    assert_eq!(check(RoleLimit::Jobs, "ann", &[("ann", 7)]), "ok");
+    assert!(users.say("bob", "ALTER ROLE bob RESET ALL").await.contains("for superusers"));
+    assert!(users.say("ann", "ALTER ROLE dora SET max_jobs = 1").await.contains("there is no role 'dora'"));
+    users.say("ann", "ALTER ROLE readers RESET max_statements").await;
+    assert_eq!(statements("carl", &[("carl", 7)]), "ok");
+    users.say("ann", "ALTER ROLE readers RESET ALL").await;
+    assert_eq!(check(RoleLimit::Jobs, "carl", &[("carl", 7)]), "ok");
+}
+
+#[tokio::test]
 async fn grants_come_and_go_with_roles() {
     let users = Users::with_ann().await;
     for statement in [
@@ -232,9 +271,14 @@ async fn grants_come_and_go_with_roles() {
         "REVOKE INSERT ON TABLE t FROM bob",
         "GRANT USAGE ON CONNECTOR files TO bob",
         "GRANT CREATE ON SCHEMA public TO bob",
+        "ALTER ROLE readers SET max_statements = 3",
+        "ALTER ROLE readers SET max_jobs = 1",
     ] {
         let told = users.say("ann", statement).await;
-        assert!(["CREATE ROLE", "GRANT", "GRANT ROLE", "REVOKE"].contains(&told.as_str()), "{statement}: {told}");
+        assert!(
+            ["CREATE ROLE", "ALTER ROLE", "GRANT", "GRANT ROLE", "REVOKE"].contains(&told.as_str()),
+            "{statement}: {told}"
+        );
     }
     // What is told is what another process would read.
     let again = Access::open(AccessConfig::default(), None, users.metadata.clone(), Arc::clone(&users.clock) as _);
@@ -257,13 +301,13 @@ async fn grants_come_and_go_with_roles() {
     assert!(users.say("bob", "SHOW GRANTS FOR ann").await.contains("for its members"));
     assert!(users.say("bob", "GRANT SELECT ON t TO readers").await.contains("granted by its owner"));
     expect_test::expect![[r#"
-        +---------+-------+-----------+----------+-------------+-----------+
-        | role    | login | superuser | password | valid_until | member_of |
-        +---------+-------+-----------+----------+-------------+-----------+
-        | ann     | true  | true      | true     |             |           |
-        | bob     | true  | false     | true     |             | readers   |
-        | readers | false | false     | false    |             |           |
-        +---------+-------+-----------+----------+-------------+-----------+"#]]
+        +---------+-------+-----------+----------+-------------+-----------+----------------+----------+
+        | role    | login | superuser | password | valid_until | member_of | max_statements | max_jobs |
+        +---------+-------+-----------+----------+-------------+-----------+----------------+----------+
+        | ann     | true  | true      | true     |             |           |                |          |
+        | bob     | true  | false     | true     |             | readers   |                |          |
+        | readers | false | false     | false    |             |           | 3              | 1        |
+        +---------+-------+-----------+----------+-------------+-----------+----------------+----------+"#]]
     .assert_eq(&users.say("bob", "SHOW ROLES").await);
     users.say("ann", "DROP ROLE bob").await;
     users.say("ann", "DROP ROLE readers").await;
@@ -275,4 +319,22 @@ async fn grants_come_and_go_with_roles() {
         | public | SELECT    | t  |
         +--------+-----------+----+"#]]
     .assert_eq(&users.say("ann", "SHOW GRANTS").await);
+}
+
+#[tokio::test]
+async fn a_statement_has_its_place_until_it_is_gone() {
+    let users = Users::with_ann().await;
+    users.say("ann", "CREATE USER bob PASSWORD 'b'").await;
+    users.say("ann", "ALTER USER bob SET max_statements = 1").await;
+    let places = StatementPlaces::new(3, Arc::clone(&users.access));
+    let who = |role: &str| Who { role: Some(role.to_owned()), address: address() };
+    let place = places.take(&who("bob")).unwrap();
+    assert!(places.take(&who("bob")).unwrap_err().to_string().contains("role 'bob' has its 1 statements"));
+    // What was refused has taken nothing.
+    let others = [places.take(&who("ann")).unwrap(), places.take(&Who::LOCAL).unwrap()];
+    assert!(places.take(&who("ann")).unwrap_err().to_string().contains("--max-statements"));
+    drop(place);
+    drop(places.take(&who("bob")).unwrap());
+    drop(others);
+    assert!(places.take(&who("bob")).is_ok());
 }

@@ -54,6 +54,8 @@ message!(ListWorkers => Vec<WorkerInfo>);
 /// Runs a graph.
 pub(crate) struct Submit {
     pub run: RunId,
+    /// The user whose job it is.
+    pub owner: Option<String>,
     pub graph: DataflowGraph,
     pub settings: Settings,
     /// The folder or URL of the checkpoints, if there are to be any.

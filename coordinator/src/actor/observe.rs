@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use actix::{Context, Handler, MessageResult};
-use tidemill_plans::connector::RESULT_CONNECTOR;
 use tidemill_plans::graph::{DataflowGraph, Node};
 use tidemill_plans::node::NodeKind;
 
@@ -25,13 +24,9 @@ impl Job {
             tasks: plan.task_count(),
             has_checkpoints: plan.has_checkpoints(),
             newest_checkpoint: newest.map(|info| (info.epoch, now.saturating_sub(info.begun))),
-            is_query: plan.deployment().graph.nodes.iter().any(is_result),
+            is_query: plan.deployment().graph.nodes.iter().any(Node::is_result),
         }
     }
-}
-
-fn is_result(node: &Node) -> bool {
-    matches!(&node.kind, NodeKind::Sink(sink) if sink.connector == RESULT_CONNECTOR)
 }
 
 /// The sinks that a job writes and the models that it trains, by name.

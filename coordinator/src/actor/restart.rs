@@ -93,7 +93,7 @@ impl Job {
 impl Coordinator {
     /// Begins a job, or has it wait for a worker if it has checkpoints: then nobody waits for its rows.
     pub(super) fn submit(&mut self, message: Submit, ctx: &mut Context<Self>) -> Result<JobChannels> {
-        let Submit { run, graph, settings, checkpoints, restore } = message;
+        let Submit { run, owner, graph, settings, checkpoints, restore } = message;
         if self.is_leaving {
             return Err(CoordinatorError::ShutDown);
         }
@@ -102,7 +102,8 @@ impl Coordinator {
         }
         // Those that an earlier coordinator has left were there before.
         if run == RunId::first(run.job) {
-            self.check_room()?;
+            let running = self.jobs.values().filter(|job| !job.status.borrow().is_terminal());
+            self.room.check(owner.as_deref(), running.map(|job| job.owner.as_deref()))?;
         }
         let restarts = Restarts::new(graph, settings, checkpoints)?;
         let plan = self.plan_or_wait(run, &restarts, restore)?;
@@ -115,6 +116,7 @@ impl Coordinator {
             lanes: self.open_lanes(&plan, ctx),
             slots: slots_wanted(&plan),
             machine: JobMachine::new(plan),
+            owner,
             restarts,
             log: CheckpointLog::default(),
             status: status_sender,
@@ -128,15 +130,6 @@ impl Coordinator {
         self.jobs.insert(run.job, job);
         self.drive(run, Event::Submitted, ctx);
         Ok(JobChannels { status, metrics, epoch, results, recovers })
-    }
-
-    /// An error if there are as many jobs as there may be.
-    fn check_room(&self) -> Result<()> {
-        let running = self.jobs.values().filter(|job| !job.status.borrow().is_terminal()).count();
-        match running < self.jobs_max {
-            true => Ok(()),
-            false => Err(CoordinatorError::TooMany { what: "jobs", max: self.jobs_max, option: "--max-jobs" }),
-        }
     }
 
     /// Places an attempt at a job, or has it wait if there is no worker and it can.

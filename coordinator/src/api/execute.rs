@@ -35,7 +35,7 @@ impl Executor {
 
     /// Begins to execute a text; what it comes to is received. A SELECT ends when nobody receives any more.
     pub(super) fn execute(&self, text: String, who: Who) -> Result<mpsc::Receiver<Result<ExecutePart>>> {
-        let place = self.places.take()?;
+        let place = self.places.take(&who)?;
         let (sender, receiver) = mpsc::channel(PARTS_MAX);
         let session = Arc::clone(&self.session);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +83,8 @@ impl Parts {
     async fn show_all(&self, replies: Vec<Reply>) -> Result<()> {
         for reply in replies {
             match reply {
-                Reply::Done(message) | Reply::Saved { message, .. } => self.send(ExecutePart::Message(message)).await?,
+                Reply::Done(message) => self.send(ExecutePart::Message(message)).await?,
+                Reply::Saves(saving) => self.send(ExecutePart::Message(saving.wait().await?.message)).await?,
                 Reply::Begun(beginning) => beginning.wait().await,
                 Reply::Ends(ending) => drop(ending.wait().await?),
                 Reply::Rows(rows) => self.send_table(&rows).await?,

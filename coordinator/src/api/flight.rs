@@ -60,10 +60,9 @@ pub async fn serve(coordinator: CoordinatorHandle, address: SocketAddr) -> Resul
 }
 
 /// Opens the endpoint for workers, and for clients whose statements this session executes.
-pub fn serve_sql(coordinator: CoordinatorHandle, session: SqlSession, listener: Listener) -> ServerGuard {
-    let session = Arc::new(Mutex::new(session));
+pub fn serve_sql(coordinator: CoordinatorHandle, session: Arc<Mutex<SqlSession>>, listener: Listener) -> ServerGuard {
     let limits = coordinator.limits();
-    let places = StatementPlaces::new(limits.statements_max);
+    let places = StatementPlaces::new(limits.statements_max, Arc::clone(coordinator.access()));
     let executor = Executor::new(Arc::clone(&session), places.clone());
     let sql = Sql { executor, flight: FlightSql::new(session, limits, places) };
     open(ControlService { coordinator, sql: Some(sql) }, listener)
@@ -162,9 +161,11 @@ pub(super) fn to_status(error: &CoordinatorError) -> Status {
         CoordinatorError::Cancelled => Status::cancelled(message),
         CoordinatorError::Changed => Status::aborted(message),
         CoordinatorError::Unauthenticated { .. } => Status::unauthenticated(message),
-        CoordinatorError::LogFull { .. } | CoordinatorError::TooMany { .. } | CoordinatorError::TooManyTries { .. } => {
-            Status::resource_exhausted(message)
-        }
+        CoordinatorError::LogFull { .. }
+        | CoordinatorError::PreparedFull { .. }
+        | CoordinatorError::TooMany { .. }
+        | CoordinatorError::TooManyOfRole { .. }
+        | CoordinatorError::TooManyTries { .. } => Status::resource_exhausted(message),
         CoordinatorError::Denied { .. } => Status::permission_denied(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Denied { .. }) => Status::permission_denied(message),
         CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Unsupported { .. }) => Status::unimplemented(message),

@@ -1,38 +1,41 @@
 //! The HTTP endpoint: whether the coordinator is well, metrics for Prometheus, the form of plans, and the REST API.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
 use tidemill_net::Listener;
 use tidemill_sql::document::PlanDocument;
+use tokio::sync::Mutex;
 
 use super::prometheus::{CONTENT_TYPE, render};
-use super::rest::{self, Problem};
+use super::rest::{self, Problem, Rest};
 use super::{ServerGuard, http_server};
-use crate::access::Who;
 use crate::error::CoordinatorError;
 use crate::handle::CoordinatorHandle;
+use crate::session::SqlSession;
 
-/// Serves the endpoint; whoever reaches it is answered.
-pub fn serve_http(coordinator: CoordinatorHandle, listener: Listener) -> ServerGuard {
-    let router = router(coordinator);
+/// Serves the endpoint; whoever reaches it is answered. The session knows what users may do with jobs.
+pub fn serve_http(coordinator: CoordinatorHandle, session: Arc<Mutex<SqlSession>>, listener: Listener) -> ServerGuard {
+    let router = router(Rest { coordinator, session });
     // What other machines reach has names of which nothing is known here.
     let is_private = listener.address.ip().is_loopback();
     http_server::serve(if is_private { router.layer(middleware::from_fn(check_host)) } else { router }, listener)
 }
 
-fn router(coordinator: CoordinatorHandle) -> Router {
+fn router(rest: Rest) -> Router {
+    let coordinator = rest.coordinator.clone();
     Router::new()
         .route("/healthz", get(is_alive))
         .route("/readyz", get(is_ready))
         .route("/metrics", get(metrics))
         .route("/plan.schema.json", get(plan_schema))
-        .nest(rest::BASE, rest::router().layer(from_fn_with_state(coordinator.clone(), superusers_only)))
+        .nest(rest::BASE, rest::router(rest))
         .layer(from_fn_with_state(coordinator.clone(), authenticate))
         .with_state(coordinator)
 }
@@ -100,23 +103,6 @@ async fn authenticate(
         Err(error @ CoordinatorError::Unauthenticated { .. }) => {
             let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"tidemill\", Bearer")];
             (challenge, Problem::from(error)).into_response()
-        }
-        Err(error) => Problem::from(error).into_response(),
-    }
-}
-
-/// The REST API is about all jobs and objects at once, so once there are users it is for those who may do everything.
-async fn superusers_only(
-    State(coordinator): State<CoordinatorHandle>,
-    Extension(who): Extension<Who>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match coordinator.access().limited_rights(&who) {
-        Ok(None) => next.run(request).await,
-        Ok(Some(_)) => {
-            let message = "the REST API is for superusers; the statements over Flight SQL go by what was granted";
-            Problem::from(CoordinatorError::Denied { message: message.to_owned() }).into_response()
         }
         Err(error) => Problem::from(error).into_response(),
     }

@@ -117,7 +117,7 @@ impl Control<'_> {
     async fn savepoint(&self, body: &[u8]) -> Result<Value> {
         let SavepointOf { job, url, stop } = self.read(body)?;
         match self.run(JobCommand::Savepoint { job: job.into(), url, stops: stop }).await? {
-            Reply::Saved { url, .. } => Ok(json!({ "savepoint": url })),
+            Reply::Saves(saving) => Ok(json!({ "savepoint": saving.wait().await?.url })),
             _ => Err(CoordinatorError::Changed),
         }
     }

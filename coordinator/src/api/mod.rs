@@ -20,3 +20,5 @@ pub use plans::SubmittedPlan;
 #[cfg(test)]
 pub(crate) use plans::submit;
 pub use remote_session::{RemoteRows, RemoteSession};
+#[cfg(test)]
+pub(crate) use rest::{Rest, router as rest_router};

@@ -37,7 +37,7 @@ async fn start(coordinator: &CoordinatorHandle, json: &str, who: &Who) -> Result
         check_plan(rights.as_ref(), &graph, &settings).map_err(|error| CoordinatorError::Sql(Box::new(error)))?;
     }
     let warnings = growing_state(&graph).iter().map(ToString::to_string).collect();
-    let mut job = coordinator.submit(graph, settings).await?;
+    let mut job = coordinator.submit_for(graph, settings, who.role.clone(), None).await?;
     access.own_job(job.id, who).await?;
     // Its rows go into sinks.
     job.results.close();

@@ -29,6 +29,8 @@ pub struct JobRecord {
     /// The objects of the catalog that it works for, as long as they are not dropped. Once there is none, nobody goes
     /// on with it; a job that is nobody's has no list.
     pub objects: Option<BTreeSet<String>>,
+    /// The user who has begun it, by whose limits it counts.
+    pub owner: Option<String>,
     /// Why the job has failed, if it has: it is tried again only if somebody says so.
     pub failure: Option<String>,
 }
@@ -107,7 +109,7 @@ mod tests {
             let run = RunId::first(JobId(id));
             let (graph, settings) = (two_stage_graph(1, 1), Settings::default());
             let checkpoints = String::from("here");
-            let record = JobRecord { run, graph, settings, checkpoints, objects: None, failure: None };
+            let record = JobRecord { run, graph, settings, checkpoints, objects: None, owner: None, failure: None };
             store.commit(vec![keep(&record).unwrap()]).await.unwrap();
             if id != 1 {
                 let failed = fail(&store, run.job, format!("cause {id}")).unwrap();

@@ -5,8 +5,10 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use tidemill_plans::PlanError;
 use tidemill_plans::error::chain;
-use tidemill_plans::pushed::{LogReader, Place, frame, segment_of, segment_path};
+use tidemill_plans::pushed::{LogReader, Mark, Marks, Place, frame, segment_of, segment_path};
 use tracing::warn;
 
 /// Bytes from which on a segment is complete.
@@ -14,6 +16,14 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// Bytes of rows that are put into one frame, as far as rows can be parted.
 const FRAME_BYTES: usize = 8 << 20;
+
+/// Rows that are written together.
+#[derive(Debug, Clone)]
+pub(crate) struct Batch {
+    pub(crate) rows: RecordBatch,
+    /// By what it is known if it is sent again, if its client says so.
+    pub(crate) mark: Option<Mark>,
+}
 
 /// A log that can be written.
 #[derive(Debug)]
@@ -25,6 +35,8 @@ pub(super) struct Log {
     file: Option<File>,
     /// Bytes of all segments.
     bytes: u64,
+    /// What is in it of clients that number their batches.
+    marks: Marks,
     state: State,
 }
 
@@ -40,7 +52,8 @@ enum State {
 impl Log {
     /// Opens the log in a folder, which has to be there. What was not written to its end is cut off.
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
-        let mut log = Self { folder, end: Place::default(), file: None, bytes: 0, state: State::Open };
+        let (end, marks) = (Place::default(), Marks::default());
+        let mut log = Self { folder, end, file: None, bytes: 0, marks, state: State::Open };
         log.look()?;
         Ok(log)
     }
@@ -48,15 +61,15 @@ impl Log {
     /// Finds out what there is.
     fn look(&mut self) -> io::Result<()> {
         (self.end, self.file, self.bytes) = (Place::default(), None, 0);
+        let mut segments = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let Some(segment) = entry.file_name().to_str().and_then(segment_of) else { continue };
             self.bytes += entry.metadata()?.len();
-            self.end.segment = self.end.segment.max(segment);
+            segments.push(segment);
         }
-        let mut reader = LogReader::new(self.folder.clone(), self.end);
-        while reader.next_rows()?.is_some() {}
-        self.end = reader.place();
+        segments.sort_unstable();
+        self.find_end(&segments)?;
         if self.end.segment > 0 {
             let last = OpenOptions::new().write(true).open(segment_path(&self.folder, self.end.segment))?;
             let cut = last.metadata()?.len().saturating_sub(self.end.byte);
@@ -72,6 +85,24 @@ impl Log {
         Ok(())
     }
 
+    /// Reads the last segment in which something is as a whole: it has the marks of all before it.
+    fn find_end(&mut self, segments: &[u64]) -> io::Result<()> {
+        self.marks = Marks::default();
+        for segment in segments.iter().rev() {
+            let mut reader = LogReader::new(self.folder.clone(), Place { segment: *segment, byte: 0 });
+            let mut is_empty = true;
+            while let Some(rows) = reader.next_rows()? {
+                self.marks.read(&rows);
+                is_empty = false;
+            }
+            self.end = reader.place();
+            if !is_empty {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Behind everything that is in it.
     pub(super) fn end(&self) -> Place {
         self.end
@@ -83,22 +114,23 @@ impl Log {
         self.file = None;
     }
 
-    /// Writes rows; they are on disk when this returns.
-    pub(super) fn append(&mut self, rows: &[RecordBatch], max_bytes: Option<u64>) -> io::Result<()> {
+    /// Writes batches; they are on disk when this returns, those that had been sent before as well.
+    pub(super) fn append(&mut self, batches: &[Batch], max_bytes: Option<u64>) -> io::Result<()> {
         match self.state {
             State::Open => {}
             State::Unknown => self.look()?,
             State::Closed => return Err(ErrorKind::NotFound.into()),
         }
-        let frames: io::Result<Vec<Vec<u8>>> = rows.iter().flat_map(parts).map(|rows| framed(&rows)).collect();
-        let frames = frames?.concat();
-        if frames.is_empty() {
-            return Ok(());
+        let mut marks = self.marks.clone();
+        let mut frames = Vec::new();
+        for batch in batches {
+            frames.extend(new_frames(batch, &mut marks)?);
         }
+        let (Some(first), false) = (batches.first(), frames.is_empty()) else { return Ok(()) };
         self.check_room(frames.len() as u64, max_bytes)?;
         self.state = State::Unknown;
-        self.write(&frames)?;
-        self.state = State::Open;
+        self.write(&frames, first.rows.schema_ref())?;
+        (self.state, self.marks) = (State::Open, marks);
         Ok(())
     }
 
@@ -115,10 +147,14 @@ impl Log {
         }
     }
 
-    fn write(&mut self, frames: &[u8]) -> io::Result<()> {
+    fn write(&mut self, frames: &[u8], columns: &Schema) -> io::Result<()> {
         if self.end.byte >= SEGMENT_BYTES {
             self.file = None;
         }
+        let head = match self.file.is_none() && !self.marks.is_empty() {
+            true => self.marks.without_rows(columns).and_then(|none| frame(&none)).map_err(invalid)?,
+            false => Vec::new(),
+        };
         let file = match &mut self.file {
             Some(file) => file,
             None => {
@@ -130,16 +166,32 @@ impl Log {
                 self.file.insert(file)
             }
         };
+        file.write_all(&head)?;
         file.write_all(frames)?;
         file.sync_data()?;
-        self.end.byte += frames.len() as u64;
-        self.bytes += frames.len() as u64;
+        let written = (head.len() + frames.len()) as u64;
+        self.end.byte += written;
+        self.bytes += written;
         Ok(())
     }
 }
 
-fn framed(rows: &RecordBatch) -> io::Result<Vec<u8>> {
-    frame(rows).map_err(|error| io::Error::new(ErrorKind::InvalidInput, chain(&error)))
+/// The frames of a batch; none of one that is there already. One that may be sent again is in one frame: half of it would
+/// be there twice then.
+fn new_frames(batch: &Batch, marks: &mut Marks) -> io::Result<Vec<u8>> {
+    let Some(mark) = &batch.mark else {
+        let frames: io::Result<Vec<Vec<u8>>> = parts(&batch.rows).map(|rows| frame(&rows).map_err(invalid)).collect();
+        return Ok(frames?.concat());
+    };
+    if marks.has(mark) {
+        return Ok(Vec::new());
+    }
+    marks.note(mark);
+    mark.on(&batch.rows).and_then(|rows| frame(&rows)).map_err(invalid)
+}
+
+fn invalid(error: PlanError) -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, chain(&error))
 }
 
 /// A batch in parts that are not too large; none of a batch without rows.

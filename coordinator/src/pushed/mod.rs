@@ -15,13 +15,13 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::array::RecordBatch;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::node::{NodeKind, SourceNode};
 use tidemill_plans::pushed::{FOLDER, Place, TABLE_CONNECTOR, UNTIL, is_pushed};
 use tokio::task::spawn_blocking;
 
 pub(crate) use self::fit::Fit;
+pub(crate) use self::log::Batch;
 use self::log::Log;
 use crate::error::{CoordinatorError, Result};
 
@@ -117,10 +117,10 @@ impl PushedLogs {
 }
 
 impl PushedLog {
-    /// Writes rows; when this returns they are on disk. No more than `max_bytes` are kept.
-    pub(crate) async fn append(&self, rows: Vec<RecordBatch>, max_bytes: Option<u64>) -> Result<()> {
+    /// Writes batches; when this returns they are on disk. No more than `max_bytes` are kept.
+    pub(crate) async fn append(&self, batches: Vec<Batch>, max_bytes: Option<u64>) -> Result<()> {
         let log = Arc::clone(&self.log);
-        on_disk(&self.source, move || lock(&log).append(&rows, max_bytes)).await
+        on_disk(&self.source, move || lock(&log).append(&batches, max_bytes)).await
     }
 
     /// Behind everything that is in it.

@@ -3,16 +3,22 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
-use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, StringArray};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-use tidemill_plans::pushed::{LogReader, segment_path};
+use tidemill_plans::pushed::{LogReader, Mark, segment_path};
 
 use super::*;
 use crate::testing::run;
 
-fn rows(values: std::ops::Range<i64>) -> Vec<RecordBatch> {
+fn rows(values: std::ops::Range<i64>) -> Vec<Batch> {
     let values: ArrayRef = Arc::new(Int64Array::from_iter_values(values));
-    vec![RecordBatch::try_from_iter([("a", values)]).unwrap()]
+    vec![Batch { rows: RecordBatch::try_from_iter([("a", values)]).unwrap(), mark: None }]
+}
+
+/// The same, of a client that numbers them.
+fn numbered(id: &str, sequence: u64, values: std::ops::Range<i64>) -> Vec<Batch> {
+    let mark = Some(Mark { id: id.to_owned(), sequence });
+    rows(values).into_iter().map(|batch| Batch { mark: mark.clone(), ..batch }).collect()
 }
 
 fn read(folder: &Path) -> Vec<i64> {
@@ -72,6 +78,31 @@ fn what_could_not_be_written_is_looked_for() {
     fs::remove_dir(segment_path(folder.path(), 2)).unwrap();
     log.append(&rows(2..3), None).unwrap();
     assert_eq!(read(folder.path()), [0, 1, 2]);
+}
+
+#[test]
+fn what_is_sent_again_is_there_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Log::open(folder.path().to_owned()).unwrap();
+    let mut log = open();
+    log.append(&[numbered("p", 1, 0..2), numbered("p", 2, 2..4), numbered("p", 1, 0..2)].concat(), None).unwrap();
+    log.append(&[numbered("p", 2, 2..4), numbered("q", 1, 4..5)].concat(), None).unwrap();
+    // What is in front of the last segment is known from its beginning.
+    for _ in 0..2 {
+        log = open();
+        log.append(&[numbered("p", 2, 2..4), rows(5..6)].concat(), None).unwrap();
+    }
+    // The process ends before anything is in the segment that it has begun.
+    fs::write(segment_path(folder.path(), 4), [7; 20]).unwrap();
+    log = open();
+    log.append(&[numbered("q", 1, 4..5), numbered("p", 3, 6..7)].concat(), None).unwrap();
+    assert_eq!(read(folder.path()), [0, 1, 2, 3, 4, 5, 5, 6]);
+    // One that was refused counts as not sent.
+    let full = log.append(&numbered("p", 4, 7..8), Some(10)).unwrap_err();
+    assert_eq!(full.kind(), io::ErrorKind::QuotaExceeded);
+    log.append(&numbered("p", 4, 7..8), None).unwrap();
+    log.append(&numbered("p", 4, 7..8), None).unwrap();
+    assert_eq!(read(folder.path()), [0, 1, 2, 3, 4, 5, 5, 6, 7]);
 }
 
 #[test]

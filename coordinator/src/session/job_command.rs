@@ -7,15 +7,15 @@ use tidemill_plans::protocol::StopMode;
 use tidemill_sql::access::{self, AccessCommand, Privilege, Rights, Securable};
 use tidemill_sql::{JobCommand, JobName};
 
-use super::{Reply, SqlSession, show, sql_error};
+use super::{Reply, Saving, SqlSession, show, sql_error};
 use crate::access::{Told, Who};
 use crate::error::{CoordinatorError, Result};
-use crate::handle::JobInfo;
+use crate::handle::{CoordinatorHandle, JobInfo};
 
 impl SqlSession {
     pub(super) async fn job_command(&mut self, command: JobCommand, who: &Who) -> Result<Reply> {
         match command {
-            JobCommand::ShowJobs => Ok(Reply::Rows(show::jobs(&self.visible_jobs(who).await?)?)),
+            JobCommand::ShowJobs => Ok(Reply::Rows(show::jobs(&visible_jobs(&self.coordinator, who).await?)?)),
             JobCommand::ShowJob(job) => Ok(Reply::Rows(show::jobs(&[self.visible_job(&job, who).await?])?)),
             JobCommand::ShowMetrics(job) => {
                 let job = self.controlled(&job, who).await?;
@@ -34,12 +34,9 @@ impl SqlSession {
             }
             JobCommand::Savepoint { job, url, stops } => {
                 let job = self.controlled(&job, who).await?;
-                if let Some(rights) = self.coordinator.access().rights(who)?.filter(|_| url.is_some()) {
-                    access::check_place(rights.as_ref()).map_err(sql_error)?;
-                }
-                let url = self.coordinator.savepoint(job, url, stops).await?;
-                let done = if stops { format!("STOP {job} WITH SAVEPOINT") } else { String::from("CREATE SAVEPOINT") };
-                Ok(Reply::Saved { message: format!("{done} '{url}'"), url })
+                self.coordinator.access().check_savepoint(url.as_deref(), who)?;
+                let coordinator = self.coordinator.clone();
+                Ok(Reply::Saves(Saving { coordinator, job, url, stops, asked: None }))
             }
             JobCommand::Rescale { job, parallelism } => {
                 let job = self.controlled(&job, who).await?;
@@ -65,21 +62,10 @@ impl SqlSession {
         }
     }
 
-    /// The jobs that make what somebody may do something with. Those of SELECTs are for superusers.
-    async fn visible_jobs(&self, who: &Who) -> Result<Vec<JobInfo>> {
-        let mut jobs = self.coordinator.jobs().await?;
-        if let Some(rights) = self.coordinator.access().limited_rights(who)? {
-            jobs.retain(|job| {
-                self.owns_job(job.id, who) || job.makes.iter().any(|name| may_do_something(rights.as_ref(), name))
-            });
-        }
-        Ok(jobs)
-    }
-
     /// The job of this name, if somebody may know of it.
-    async fn visible_job(&self, name: &JobName, who: &Who) -> Result<JobInfo> {
+    pub(crate) async fn visible_job(&self, name: &JobName, who: &Who) -> Result<JobInfo> {
         let job = self.find(name).await?;
-        let shown = self.visible_jobs(who).await?.into_iter().find(|info| info.id == job);
+        let shown = visible_jobs(&self.coordinator, who).await?.into_iter().find(|info| info.id == job);
         shown.ok_or_else(|| match name {
             JobName::Object(name) => CoordinatorError::UnknownObject { name: name.clone() },
             JobName::Number(_) => CoordinatorError::NotRunning { job },
@@ -87,7 +73,7 @@ impl SqlSession {
     }
 
     /// The job of this name, which somebody may stop and change: all that it makes is theirs, or they have CONTROL.
-    async fn controlled(&self, name: &JobName, who: &Who) -> Result<JobId> {
+    pub(crate) async fn controlled(&self, name: &JobName, who: &Who) -> Result<JobId> {
         let job = self.find(name).await?;
         let Some(rights) = self.coordinator.access().limited_rights(who)? else {
             return Ok(job);
@@ -125,6 +111,16 @@ impl SqlSession {
         }
         self.coordinator.job_of(name).await
     }
+}
+
+/// The jobs that make what somebody may do something with. Those of SELECTs are for superusers.
+pub(crate) async fn visible_jobs(coordinator: &CoordinatorHandle, who: &Who) -> Result<Vec<JobInfo>> {
+    let (mut jobs, access) = (coordinator.jobs().await?, coordinator.access());
+    if let Some(rights) = access.limited_rights(who)? {
+        let may_see = |job: &JobInfo| job.makes.iter().any(|name| may_do_something(rights.as_ref(), name));
+        jobs.retain(|job| access.owns_job(job.id, who) || may_see(job));
+    }
+    Ok(jobs)
 }
 
 fn may_do_something(rights: &dyn Rights, object: &str) -> bool {

@@ -10,7 +10,7 @@ use super::{Gathered, Reply, Script, SqlSession, sql_error};
 use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
 use crate::pushed::PushedLog;
-use crate::serving::ServedModels;
+use crate::serving::AskedModel;
 
 /// A text that is executed in such a session. It is others' between two statements, and while rows come.
 pub struct SharedScript {
@@ -102,6 +102,8 @@ impl SqlSession {
     /// Begins a SELECT, or EXPLAIN ANALYZE, that has been described.
     pub(crate) async fn begin(&mut self, job: JobStatement, who: &Who) -> Result<Reply> {
         let text = job.text().to_owned();
+        // Somebody may have given a view's job another parallelism since.
+        self.look_at_views().await?;
         let begun = self.select(job, who).await;
         self.coordinator.access().note(who, "fetch", &text, &begun).await;
         begun
@@ -116,12 +118,13 @@ impl SqlSession {
         Ok((target, log))
     }
 
-    /// The models that clients are answered with, of which this is to be one that somebody may ask.
-    pub(crate) async fn served_models(&mut self, name: &str, who: &Who) -> Result<Arc<ServedModels>> {
+    /// A model that somebody asks.
+    pub(crate) async fn asked_model(&mut self, name: &str, who: &Who) -> Result<AskedModel> {
         let found = self.as_seen_by(who, |sql| sql.model(name))?.map_err(sql_error);
-        self.coordinator.access().note(who, "predict", name, &found).await;
-        found?;
-        Ok(Arc::clone(self.coordinator.serving()))
+        let (models, access) = (Arc::clone(self.coordinator.serving()), Arc::clone(self.coordinator.access()));
+        let asked = AskedModel { models, access, name: name.to_owned(), who: who.clone() };
+        asked.note(&found).await;
+        found.map(|_| asked)
     }
 
     /// Whether there is an object of this name that somebody may know of.

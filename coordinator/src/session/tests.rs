@@ -54,6 +54,47 @@ async fn recorded(coordinator: &CoordinatorHandle) -> String {
 }
 
 #[test]
+fn others_have_the_session_while_a_savepoint_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        // Its worker passes no barrier.
+        let coordinator = coordinator(folder.path(), Some(WorkerScript::Drain)).await;
+        let mut session = restore(&coordinator).await;
+        execute(&mut session, &format!("{SOURCE} CREATE MATERIALIZED VIEW m AS SELECT a FROM s")).await.unwrap();
+        let job = session.jobs[0].handle.id;
+        session.jobs[0].handle.status.clone().wait_for(|status| *status == JobStatus::Running).await.unwrap();
+        let mut script = session.read("CREATE SAVEPOINT FOR JOB m").await.unwrap();
+        let step = timeout(Duration::from_secs(20), session.step(&mut script)).await;
+        let [Reply::Saves(saving)] = <[_; 1]>::try_from(step.unwrap().unwrap().unwrap()).unwrap() else {
+            panic!("a savepoint is waited for elsewhere")
+        };
+        let others = async {
+            execute(&mut session, "CREATE VIEW w AS SELECT a FROM s").await.unwrap();
+            coordinator.stop(job, StopMode::Drain).await.unwrap();
+        };
+        let (saved, ()) = futures::join!(saving.wait(), others);
+        let error = saved.unwrap_err().chain();
+        assert!(error.contains(&format!("there is no savepoint of {job}")), "{error}");
+        let log = execute_rows(&mut session, "SHOW AUDIT LIMIT 1").await;
+        assert!(log.contains("CREATE SAVEPOINT FOR JOB m") && log.contains("there is no savepoint"), "{log}");
+        coordinator.shutdown().await;
+    });
+}
+
+/// The rows of a statement.
+async fn execute_rows(session: &mut SqlSession, text: &str) -> String {
+    let mut shown = String::new();
+    let taken = session.run(text, async |reply| {
+        if let Reply::Rows(rows) = reply {
+            shown = arrow::util::pretty::pretty_format_batches(&[rows]).unwrap().to_string();
+        }
+        Ok::<_, CoordinatorError>(())
+    });
+    taken.await.unwrap();
+    shown
+}
+
+#[test]
 fn objects_are_recorded_in_the_order_in_which_they_need_each_other() {
     let folder = tempfile::tempdir().unwrap();
     run(async {

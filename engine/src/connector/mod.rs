@@ -40,7 +40,7 @@ use self::share::Share;
 pub use self::view::Views;
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
-use crate::state::{StateReader, StateWriter};
+use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::TaskEnv;
 
 /// What a source has to say.
@@ -109,6 +109,9 @@ pub trait Sink: Send {
     fn snapshot(&mut self, _state: &mut StateWriter<'_>) -> Result<()> {
         Ok(())
     }
+
+    /// Told once, before everything else: to which instance a row belongs that is held.
+    fn hold_where(&mut self, _belongs: &Belongs) {}
 
     /// Takes up what instances of it wrote at a checkpoint that was sealed: what had been written by then is
     /// made visible, if it was not yet; what was written later is dropped.

@@ -50,6 +50,7 @@ use arrow::array::RecordBatch;
 use tidemill_plans::graph::{DataflowGraph, Node};
 use tidemill_plans::ids::Epoch;
 use tidemill_plans::node::NodeKind;
+use tidemill_plans::spread::spread_by;
 
 use crate::connector;
 use crate::error::Result;
@@ -192,7 +193,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::Union(_) => Box::new(union::Union::new(output)),
         NodeKind::Sink(sink) => {
             let writer = connector::open_sink(sink, node.id, subtask, node.parallelism, env, Arc::clone(&inputs[0]))?;
-            Box::new(sink::SinkOperator::new(sink, Arc::clone(&inputs[0]), writer))
+            Box::new(sink::SinkOperator::new(sink, Arc::clone(&inputs[0]), writer, spread_by(graph, node.id)))
         }
     })
 }

@@ -35,10 +35,18 @@ pub(super) struct SinkOperator {
 }
 
 impl SinkOperator {
-    pub(super) fn new(node: &SinkNode, input: SchemaRef, writer: Box<dyn Sink>) -> Self {
+    /// A sink whose input is spread by these columns, if it is spread by any.
+    pub(super) fn new(
+        node: &SinkNode,
+        input: SchemaRef,
+        mut writer: Box<dyn Sink>,
+        spread_by: Option<Vec<usize>>,
+    ) -> Self {
         // A change must not overtake one of its key; else whichever instance has a row writes it.
         let is_keyed = change_column_index(&input).is_some() && !node.upsert_keys.is_empty();
-        let belongs = if is_keyed { Belongs::ToKeys(node.upsert_keys.clone()) } else { Belongs::Anywhere };
+        let keys = || spread_by.unwrap_or_else(|| node.upsert_keys.clone());
+        let belongs = if is_keyed { Belongs::ToKeys(keys()) } else { Belongs::Anywhere };
+        writer.hold_where(&belongs);
         let time = node.time.filter(|_| !writer.takes_any_order());
         let waiting = time.map(|time| EventTimeBuffer::new(Arc::clone(&input), time));
         Self { writer, waiting, partial: Vec::new(), partial_rows: 0, partial_bytes: 0, input, belongs }

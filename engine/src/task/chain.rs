@@ -15,6 +15,7 @@ use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::operator::Operator;
 use crate::state::{StateWriter, TaskState};
+use crate::task::query_memory::HeldMemory;
 use crate::task::{EndReason, Input, Message, OperatorContext, Outbox, PortWatermarks, batch_bytes};
 
 /// Where an operator's output goes.
@@ -33,6 +34,8 @@ pub(super) struct Slot {
     pub(super) context: OperatorContext,
     pub(super) targets: Vec<Target>,
     pub(super) gathering: Gathering,
+    /// What it holds of its query's memory.
+    pub(super) held: HeldMemory,
 }
 
 /// How long an operator has put changes off.
@@ -160,7 +163,7 @@ impl Chain {
             let emitted = state.values("emitted")?.into_iter().min().unwrap_or(Watermark::MIN);
             slot.context.go_on_at(emitted);
             slot.operator.restore(&state.part("state")).map_err(|error| failed(slot, error))?;
-            note_held(slot);
+            note_held(slot).map_err(|error| failed(slot, error))?;
         }
         Ok(())
     }
@@ -203,7 +206,7 @@ impl Chain {
         let busy = clock::monotonic_ns().saturating_sub(started);
         let stats = slot.context.stats();
         OperatorStats::add(&stats.busy_ns, busy as usize);
-        note_held(slot);
+        note_held(slot).map_err(|error| failed(slot, error))?;
         let mut output = slot.context.take_output();
         output.extend(tail);
         let targets = slot.targets.clone();
@@ -219,13 +222,14 @@ impl Chain {
     }
 }
 
-/// Has the counters say what the operator holds.
-fn note_held(slot: &Slot) {
-    let stats = slot.context.stats();
-    stats.set_state_bytes(slot.operator.state_bytes(), slot.operator.spilled_bytes());
+/// Has the counters say what the operator holds. An error if its query holds too much with that.
+fn note_held(slot: &Slot) -> Result<()> {
+    let (stats, bytes) = (slot.context.stats(), slot.operator.state_bytes());
+    stats.set_state_bytes(bytes, slot.operator.spilled_bytes());
     if let Some(checksum) = slot.operator.checksum() {
         stats.set_checksum(checksum);
     }
+    slot.held.set(bytes)
 }
 
 fn failed(slot: &Slot, source: EngineError) -> EngineError {

@@ -13,7 +13,7 @@ use crate::connector::Views;
 use crate::error::Result;
 use crate::metrics::OperatorStats;
 use crate::state::StateMemory;
-use crate::task::{Alignment, DeadLetter, DeadLetters, Message};
+use crate::task::{Alignment, DeadLetter, DeadLetters, Message, QueryMemory};
 
 /// Takes the rows of a SELECT's result to the session that asked.
 pub trait ResultPort: Send + Sync {
@@ -42,6 +42,8 @@ pub struct TaskEnv {
     pub results: Arc<dyn ResultPort>,
     /// What each of the job's operators on this worker may keep in memory.
     pub state_memory: StateMemory,
+    /// What the operators of a query hold in memory, all together.
+    pub query_memory: Arc<QueryMemory>,
     /// The materialized views of this worker.
     pub views: Arc<Views>,
 }

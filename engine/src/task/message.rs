@@ -1,7 +1,8 @@
 //! What travels on a channel between two tasks.
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use tidemill_plans::ids::Barrier;
+use tidemill_plans::size::batch_bytes;
 use tidemill_plans::time::Watermark;
 
 /// One element of a stream. Order on a channel is what gives watermarks and barriers their meaning:
@@ -40,14 +41,4 @@ impl Message {
             _ => 64,
         }
     }
-}
-
-/// Bytes of the rows of a batch: of a slice only its own part.
-#[must_use]
-pub fn batch_bytes(batch: &RecordBatch) -> usize {
-    let columns = batch.columns().iter();
-    // A type without a known slice size counts with its whole buffers, which is never too little.
-    64 + columns
-        .map(|column| column.to_data().get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size()))
-        .sum::<usize>()
 }

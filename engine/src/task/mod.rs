@@ -17,6 +17,7 @@ mod in_flight;
 mod inbox;
 mod message;
 mod outbox;
+mod query_memory;
 mod run;
 mod source_clock;
 
@@ -28,6 +29,8 @@ pub use context::{OperatorContext, PublishedModels, ResultPort, TaskEnv};
 pub use dead_letter::{DeadLetter, DeadLetters};
 pub use driver::{DriverCommand, SourceDriver};
 pub use inbox::{Inbox, Input, PortWatermarks};
-pub use message::{EndReason, Message, batch_bytes};
+pub use message::{EndReason, Message};
 pub use outbox::{OutEdge, Outbox};
+pub use query_memory::QueryMemory;
 pub use run::{BuiltTask, Task, TaskPlan, TaskPoll, build_task};
+pub use tidemill_plans::size::batch_bytes;

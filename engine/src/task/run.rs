@@ -293,8 +293,9 @@ fn build_slots(plan: &mut TaskPlan<'_>, stage: &Stage, head: &Arc<OperatorStats>
             .map_err(|source| EngineError::Operator { operator: name.clone(), source: Box::new(source) })?;
         let longest = Duration::from_millis(plan.env.settings.update_interval_ms);
         let gathering = Gathering::for_at_most(operator.gathers_for().unwrap_or(longest));
+        let held = plan.env.query_memory.hold(&name);
         let context = OperatorContext::new(name, plan.env.clone(), stats);
-        slots.push(Slot { id: *id, operator, context, targets, gathering });
+        slots.push(Slot { id: *id, operator, context, targets, gathering, held });
     }
     Ok((slots, edges))
 }

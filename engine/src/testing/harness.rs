@@ -89,6 +89,7 @@ pub fn test_env() -> Result<TaskEnv> {
         alignment: Arc::default(),
         results: Arc::new(NoResults),
         state_memory: StateMemory { bytes_max: None, scratch: ScratchFolder::new(std::env::temp_dir()) },
+        query_memory: Arc::default(),
         views: Arc::default(),
     })
 }

@@ -73,9 +73,9 @@ fn files_that_cannot_be_used_leave_what_was_in_use() {
     let tls = Tls::open(files(folder.path(), "server.pem", "server.key")).unwrap();
     let before = tls.server(Protocol::Http2).unwrap();
     std::fs::copy(folder.path().join("expired.pem"), folder.path().join("server.pem")).unwrap();
-    assert!(tls.reload().is_err());
+    assert!(tls.read_again().is_err());
     assert!(Arc::ptr_eq(&before, &tls.server(Protocol::Http2).unwrap()));
     Authority::new("ours").sign().write(folder.path(), "server");
-    tls.reload().unwrap();
+    tls.read_again().unwrap();
     assert!(!Arc::ptr_eq(&before, &tls.server(Protocol::Http2).unwrap()));
 }

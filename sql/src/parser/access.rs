@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::ScriptParser;
-use crate::access::{AccessCommand, Hidden, Privilege, RoleOptions, Securable};
+use crate::access::{AccessCommand, Hidden, Privilege, RoleLimit, RoleOptions, Securable};
 use crate::dialect::is_word;
 use crate::error::{Result, SqlError};
 use crate::statement::{JobName, Statement};
@@ -25,11 +25,43 @@ impl ScriptParser<'_> {
     /// Behind ALTER ROLE and ALTER USER.
     pub(super) fn alter_role(&mut self) -> Result<Statement> {
         let name = self.role()?;
+        if self.word("SET") {
+            return self.set_limit(name);
+        }
+        if self.word("RESET") {
+            let limit = if self.word("ALL") { None } else { Some(self.role_limit()?) };
+            return Ok(Statement::Access(AccessCommand::ResetLimit { role: name, limit }));
+        }
         let options = self.role_options()?;
         if options == RoleOptions::default() {
-            return Err(self.expected("LOGIN, NOLOGIN, SUPERUSER, NOSUPERUSER, PASSWORD or VALID UNTIL"));
+            return Err(self.expected("LOGIN, NOLOGIN, SUPERUSER, NOSUPERUSER, PASSWORD, VALID UNTIL, SET or RESET"));
         }
         Ok(Statement::Access(AccessCommand::AlterRole { name, options }))
+    }
+
+    /// Behind ALTER ROLE r SET: `max_jobs = 4`, or TO 4.
+    fn set_limit(&mut self, role: String) -> Result<Statement> {
+        let limit = self.role_limit()?;
+        if !self.inner.consume_token(&Token::Eq) && !self.word("TO") {
+            return Err(self.expected("="));
+        }
+        let at = self.inner.peek_token_ref().span;
+        let max = self.whole_number()?;
+        let max = u32::try_from(max).map_err(|_| {
+            let message = format!("{} is {max}, and {} is the most; RESET takes it away", limit.name(), u32::MAX);
+            SqlError::invalid(message).at(at)
+        })?;
+        Ok(Statement::Access(AccessCommand::SetLimit { role, limit, max }))
+    }
+
+    fn role_limit(&mut self) -> Result<RoleLimit> {
+        let found = match &self.inner.peek_token_ref().token {
+            Token::Word(word) => RoleLimit::of(&word.value),
+            _ => None,
+        };
+        let found = found.ok_or_else(|| self.expected(&RoleLimit::ALL.map(RoleLimit::name).join(" or ")))?;
+        self.inner.next_token();
+        Ok(found)
     }
 
     pub(super) fn drop_role(&mut self) -> Result<Statement> {

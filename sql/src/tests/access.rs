@@ -29,6 +29,10 @@ fn roles_are_made_and_changed() {
             "create user Ann with password 'x' valid until '2027-01-01'",
             "CREATE USER \"Ann B\" SUPERUSER NOLOGIN",
             "ALTER ROLE ann PASSWORD NULL VALID UNTIL 'infinity'",
+            "ALTER USER ann SET Max_Statements = 4",
+            "ALTER ROLE \"Ann\" SET max_jobs TO 0",
+            "ALTER ROLE ann RESET max_jobs",
+            "ALTER ROLE ann RESET ALL",
             "ALTER USER ann NOSUPERUSER",
             "DROP USER IF EXISTS ann",
             "REASSIGN OWNED BY ann TO bob",
@@ -43,6 +47,10 @@ fn roles_are_made_and_changed() {
             CREATE ROLE ann LOGIN PASSWORD '***' VALID UNTIL '2027-01-01 00:00:00'
             CREATE ROLE "Ann B" NOLOGIN SUPERUSER
             ALTER ROLE ann PASSWORD NULL VALID UNTIL 'infinity'
+            ALTER ROLE ann SET max_statements = 4
+            ALTER ROLE "Ann" SET max_jobs = 0
+            ALTER ROLE ann RESET max_jobs
+            ALTER ROLE ann RESET ALL
             ALTER ROLE ann NOSUPERUSER
             DROP ROLE IF EXISTS ann
             REASSIGN OWNED BY ann TO bob

@@ -42,7 +42,7 @@ fn statements_are_described_and_nothing_is_done() {
         ("CREATE VIEW v AS SELECT auction FROM bids", "an effect"),
         ("SELECT price / ? AS x, $1 AS y FROM bids", "parameters are written as ? or as $1"),
         ("SELECT price / ? AS x FROM bids WHERE bidder = ? LIMIT ?", "x Float64"),
-        ("INSERT INTO nowhere VALUES (?)", "an effect"),
+        ("INSERT INTO nowhere VALUES (?)", "there is no source, view, sink, model or function 'nowhere'"),
         ("SHOW SOURCES; SELECT auction FROM bids", "send the statements one by one"),
         ("SELECT count(*) AS n FROM tidemill.public.bids WHERE public.bids.price > 1", "n Int64"),
     ] {

@@ -96,3 +96,17 @@ fn keys_are_needed() {
         assert!(error.contains(why), "{error}");
     }
 }
+
+#[test]
+fn new_keys_take_the_place_of_old_ones() {
+    let validator = JwtValidator::new(KEYS, rules()).unwrap();
+    assert!(validator.renew("{\"keys\": []}").unwrap_err().to_string().contains("has no key"));
+    assert_eq!(validator.user(BY_EC, NOW).unwrap(), "ann");
+    let mut keys: Value = serde_json::from_str(KEYS).unwrap();
+    keys["keys"].as_array_mut().unwrap().retain(|key| key["kty"] == "RSA");
+    validator.renew(&keys.to_string()).unwrap();
+    assert_eq!(validator.user(BY_RSA, NOW).unwrap(), "ann");
+    assert!(validator.user(BY_EC, NOW).unwrap_err().contains("none of the keys"));
+    validator.renew(KEYS).unwrap();
+    assert_eq!(validator.user(BY_EC, NOW).unwrap(), "ann");
+}

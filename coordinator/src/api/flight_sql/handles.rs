@@ -2,6 +2,7 @@
 //! user's: for another it is not there.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,28 +32,45 @@ impl<T: Clone> Handles<T> {
         Self { clock, max, time_to_live, kept: Mutex::new(Kept { given: 0, values: BTreeMap::new() }) }
     }
 
+    /// A handle that was never given before.
+    pub(super) fn next(&self) -> String {
+        let mut kept = self.kept();
+        kept.given += 1;
+        // Nobody is to come upon another's by a slip.
+        format!("{}-{:016x}", kept.given, RandomState::new().hash_one(kept.given))
+    }
+
     /// Keeps a value; returns its handle.
     pub(super) fn insert(&self, owner: &Owner, value: T) -> String {
-        let handle = {
-            let mut kept = self.kept();
-            kept.given += 1;
-            // Nobody is to come upon another's by a slip.
-            format!("{}-{:016x}", kept.given, RandomState::new().hash_one(kept.given))
-        };
+        let handle = self.next();
         self.put(owner, &handle, value);
         handle
     }
 
     /// Keeps a value in the place of the one with this handle, if it is there still.
     pub(super) fn put(&self, owner: &Owner, handle: &str, value: T) {
+        let Ok(()) = self.put_if(owner, handle, value, |_| Ok::<_, Infallible>(()));
+    }
+
+    /// The same, unless it is refused for what else its owner has.
+    pub(super) fn put_if<E>(
+        &self,
+        owner: &Owner,
+        handle: &str,
+        value: T,
+        fits: impl FnOnce(&mut dyn Iterator<Item = &T>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let now = self.clock.now();
         let mut kept = self.kept();
-        kept.values.insert((owner.clone(), handle.to_owned()), (value, now));
         kept.values.retain(|_, (_, used)| now.saturating_sub(*used) < self.time_to_live);
+        let others = kept.values.iter().filter(|((of, other), _)| of == owner && other != handle);
+        fits(&mut others.map(|(_, (value, _))| value))?;
+        kept.values.insert((owner.clone(), handle.to_owned()), (value, now));
         if kept.values.len() > self.max {
             let oldest = kept.values.iter().min_by_key(|(_, (_, used))| *used).map(|(handle, _)| handle.clone());
             oldest.map(|oldest| kept.values.remove(&oldest));
         }
+        Ok(())
     }
 
     /// The value of a handle, which is used now.
@@ -99,6 +117,23 @@ mod tests {
         clock.advance(Duration::from_secs(10));
         assert_eq!(got(&a), None);
         assert_ne!(handles.insert(nobody, "a"), a);
+    }
+
+    #[test]
+    fn what_is_refused_leaves_everything_as_it_was() {
+        let handles = Handles::new(Arc::new(TestClock::default()), 9, Duration::from_secs(10));
+        let (ann, bob) = (Some(String::from("ann")), Some(String::from("bob")));
+        let put = |owner: &Owner, handle: &str, value: i32| {
+            handles.put_if(owner, handle, value, |others| match others.sum::<i32>() + value {
+                sum if sum <= 10 => Ok(()),
+                sum => Err(sum),
+            })
+        };
+        assert_eq!((put(&ann, "a", 6), put(&ann, "b", 4), put(&bob, "c", 10)), (Ok(()), Ok(()), Ok(())));
+        assert_eq!((put(&ann, "d", 1), put(&ann, "a", 7)), (Err(11), Err(11)));
+        assert_eq!((handles.get(&ann, "a"), handles.get(&ann, "d")), (Some(6), None));
+        // What is replaced does not count.
+        assert_eq!((put(&ann, "a", 5), put(&ann, "d", 1)), (Ok(()), Ok(())));
     }
 
     #[test]

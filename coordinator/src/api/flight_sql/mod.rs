@@ -19,8 +19,10 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use arrow::ipc::writer::IpcWriteOptions;
+use arrow_flight::sql::server::PeekableFlightDataStream;
 use arrow_flight::sql::{ActionCreatePreparedStatementResult, Any, Command, ProstMessageExt, TicketStatementQuery};
 use arrow_flight::{
     CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor, FlightEndpoint, FlightInfo,
@@ -150,8 +152,29 @@ impl FlightSql {
             true => Bytes::new(),
             false => schema_bytes(&parameter_columns(types))?,
         };
-        let handle = Bytes::from(self.prepared.insert(client.owner(), prepared));
+        let handle = self.prepared.next();
+        self.keep_prepared(client, &handle, prepared)?;
+        let handle = Bytes::from(handle);
         Ok(ActionCreatePreparedStatementResult { prepared_statement_handle: handle, dataset_schema, parameter_schema })
+    }
+
+    /// Keeps a prepared statement, if its user has room for it.
+    fn keep_prepared(&self, client: &Client, handle: &str, prepared: Prepared) -> Result<(), Status> {
+        let (bytes, max) = (prepared.bytes(), self.limits.prepared_bytes_max);
+        let kept = self.prepared.put_if(client.owner(), handle, prepared, |others| {
+            prepared::check_room(others.map(Prepared::bytes).sum::<usize>() + bytes, max)
+        });
+        kept.map_err(|error| to_status(&error))
+    }
+
+    /// The values of parameters that a client sends. They take a statement's place while they come.
+    async fn receive(
+        &self,
+        stream: PeekableFlightDataStream,
+        client: &Client,
+    ) -> Result<Option<Vec<RecordBatch>>, Status> {
+        let _place = self.statements.place(client.who())?;
+        prepared::receive(stream).await
     }
 
     /// A prepared statement, by its handle.

@@ -4,7 +4,6 @@
 //! the version of the model that has learnt most by then answers, which the coordinator has in memory.
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow_flight::FlightData;
@@ -20,7 +19,8 @@ use super::FlightSql;
 use super::incoming::Incoming;
 use crate::access::Who;
 use crate::error::CoordinatorError;
-use crate::serving::ServedModels;
+use crate::limits::StatementPlace;
+use crate::serving::AskedModel;
 
 /// Rows from which on answering takes long enough to be another thread's work.
 const FEW_ROWS: usize = 1024;
@@ -31,8 +31,8 @@ const PREDICT: &str = "predict";
 /// A client and the model that it asks.
 struct Exchange {
     incoming: Incoming,
-    models: Arc<ServedModels>,
-    model: String,
+    model: AskedModel,
+    _place: StatementPlace,
 }
 
 impl FlightSql {
@@ -48,11 +48,12 @@ impl FlightSql {
         if what != PREDICT {
             return Err(other_path());
         }
-        let served = self.statements.session.lock().await.served_models(model, who).await;
-        let models = served.map_err(|error| to_status(&error))?;
-        let mut exchange = Exchange { incoming: Incoming::new(stream), models, model: model.clone() };
+        let place = self.statements.place(who)?;
+        let asked = self.statements.session.lock().await.asked_model(model, who).await;
+        let model = asked.map_err(|error| to_status(&error))?;
+        let mut exchange = Exchange { incoming: Incoming::new(stream), model, _place: place };
         let given = exchange.incoming.columns().await?;
-        let columns = exchange.models.newest(model).map_err(|error| to_status(&error))?.columns(&given);
+        let columns = exchange.model.newest().map_err(|error| to_status(&error))?.columns(&given);
         let answers = stream::unfold(Some(exchange), async |exchange| {
             let mut exchange = exchange?;
             match exchange.answer().await {
@@ -75,7 +76,13 @@ impl Exchange {
             // The library sends nothing for no rows, and whoever waits for the answer would do so for ever.
             return Err(Status::invalid_argument("a request without rows has no answer; send one row at least"));
         }
-        let model = self.models.newest(&self.model).map_err(|error| to_status(&error))?;
+        let model = match self.model.newest() {
+            Ok(model) => model,
+            refused => {
+                self.model.note(&refused).await;
+                refused.map_err(|error| to_status(&error))?
+            }
+        };
         let answer = match rows.num_rows() > FEW_ROWS {
             true => spawn_blocking(move || model.predict(&rows)).await.unwrap_or_else(|_| Err(lost())),
             false => model.predict(&rows),

@@ -4,6 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow_flight::sql::server::PeekableFlightDataStream;
 use tidemill_plans::codec::MESSAGE_BYTES_MAX;
+use tidemill_plans::size::batch_bytes;
 use tidemill_sql::{ParameterValue, ParsedStatement, parse_script};
 use tonic::Status;
 
@@ -13,6 +14,9 @@ use crate::error::{CoordinatorError, Result};
 
 /// How often a statement may be executed at once, each time with other values.
 const ROWS_MAX: usize = 10_000;
+
+/// What has been read of a text takes so many bytes for each of its own, about.
+const PARSED_BYTES: usize = 100;
 
 /// A text that was read.
 #[derive(Clone)]
@@ -33,6 +37,12 @@ impl Prepared {
             return Err(refused(String::from("a text with parameters has one statement")));
         }
         Ok(Self { statements, values: None })
+    }
+
+    /// What it takes in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        let texts: usize = self.statements.iter().map(|statement| statement.text().len()).sum();
+        texts * PARSED_BYTES + self.values.iter().flatten().map(batch_bytes).sum::<usize>()
     }
 
     pub(super) fn parameter_count(&self) -> usize {
@@ -67,6 +77,11 @@ fn values_of(values: &RecordBatch, row: usize) -> Vec<ParameterValue<'_>> {
     values.columns().iter().map(|column| ParameterValue { array: column.as_ref(), row }).collect()
 }
 
+/// An error if the prepared statements of a user take more than they may.
+pub(super) fn check_room(bytes: usize, max: usize) -> Result<()> {
+    if bytes <= max { Ok(()) } else { Err(CoordinatorError::PreparedFull { bytes, max }) }
+}
+
 /// The parameters of a statement as columns.
 pub(super) fn parameter_columns(types: Vec<Option<DataType>>) -> Schema {
     let field = |(place, data_type): (usize, Option<DataType>)| {
@@ -81,7 +96,7 @@ pub(super) async fn receive(stream: PeekableFlightDataStream) -> Result<Option<V
     let columns = incoming.columns().await?;
     let (mut received, mut bytes) = (Vec::new(), 0);
     while let Some(batch) = incoming.next().await? {
-        bytes += batch.get_array_memory_size();
+        bytes += batch_bytes(&batch);
         if bytes > MESSAGE_BYTES_MAX {
             let message = format!("the values take more than {MESSAGE_BYTES_MAX} bytes; send them in parts");
             return Err(to_status(&refused(message)));
@@ -93,4 +108,26 @@ pub(super) async fn receive(stream: PeekableFlightDataStream) -> Result<Option<V
 
 fn refused(message: String) -> CoordinatorError {
     CoordinatorError::Statement { message }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn texts_and_values_count() {
+        let mut prepared = Prepared::read("SELECT 1 AS a").unwrap();
+        assert_eq!(prepared.bytes(), 13 * PARSED_BYTES);
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(5000)]));
+        prepared.values = Some(vec![RecordBatch::try_from_iter([("1", text)]).unwrap()]);
+        let bytes = prepared.bytes();
+        assert!((6300..6600).contains(&bytes), "{bytes}");
+        assert!(check_room(bytes, bytes).is_ok());
+        let full = check_room(bytes + 1, bytes).unwrap_err().to_string();
+        assert!(full.contains("--max-prepared-size") && full.contains(&format!("more than {bytes} bytes")), "{full}");
+    }
 }

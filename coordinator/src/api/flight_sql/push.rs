@@ -7,20 +7,25 @@ use arrow::datatypes::Schema;
 use arrow_flight::PutResult;
 use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
 use futures::stream;
+use serde::Deserialize;
 use serde_json::json;
+use tidemill_plans::pushed::Mark;
 use tidemill_sql::{PushTarget, create_table};
 use tokio::sync::watch;
 use tonic::Status;
 
 use super::super::flight::{Boxed, to_status};
 use super::client::{CATALOG, Client, SCHEMA};
-use super::incoming::Incoming;
+use super::incoming::{Arrived, Incoming};
 use super::prepared::Prepared;
 use super::service::NO_TRANSACTIONS;
 use super::{FlightSql, catalog};
 use crate::access::Who;
 use crate::error::CoordinatorError;
-use crate::pushed::{Fit, PushedLog};
+use crate::pushed::{Batch, Fit, PushedLog};
+
+/// The longest id of a client that numbers its batches.
+const ID_BYTES_MAX: usize = 200;
 
 /// What has been written of the rows of a client.
 #[derive(Debug, Default)]
@@ -39,13 +44,17 @@ impl FlightSql {
         incoming: Incoming,
         who: &Who,
     ) -> Result<Boxed<PutResult>, Status> {
+        let place = self.statements.place(who)?;
         let (target, log) = self.push_target(table_of(path)?, who).await?;
         let (told, written) = watch::channel(Written::default());
+        let user = who.role.clone();
         self.statements.spawn(async move {
-            let pushed = write(incoming, &target, &log, |rows| told.send_modify(|written| written.rows = rows)).await;
+            let tell = |rows| told.send_modify(|written| written.rows = rows);
+            let pushed = write(incoming, &target, &log, |said| mark(user.as_deref(), said), tell).await;
             if let Err(failure) = pushed {
                 told.send_modify(|written| written.failure = Some(failure));
             }
+            drop(place);
         });
         Ok(Box::pin(acknowledgements(written)))
     }
@@ -59,9 +68,11 @@ impl FlightSql {
     ) -> Result<i64, Status> {
         check(&command)?;
         let columns = incoming.columns().await?;
+        // Whatever statements that takes have places of their own.
         self.see_to_table(&command, &columns, client).await?;
+        let _place = self.statements.place(client.who())?;
         let (target, log) = self.push_target(&command.table, client.who()).await?;
-        let rows = write(incoming, &target, &log, |_| {}).await?;
+        let rows = write(incoming, &target, &log, |_| Ok(None), |_| {}).await?;
         Ok(i64::try_from(rows).unwrap_or(i64::MAX))
     }
 
@@ -133,11 +144,39 @@ fn table_of(path: &[String]) -> Result<&str, Status> {
     }
 }
 
-/// Writes rows as they come; tells how many are on disk, and returns how many there were.
+/// What a client says of a batch that it may send again.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Numbered {
+    id: String,
+    sequence: u64,
+}
+
+/// By what a batch of a user is known if it is sent again: ids are its user's own.
+fn mark(user: Option<&str>, said: &[u8]) -> Result<Option<Mark>, Status> {
+    if said.is_empty() {
+        return Ok(None);
+    }
+    let numbered: Option<Numbered> = serde_json::from_slice(said).ok();
+    let Some(Numbered { id, sequence }) = numbered.filter(|numbered| numbered.id.len() <= ID_BYTES_MAX) else {
+        let message = format!(
+            "the app_metadata of a batch is {{\"id\": \"…\", \"sequence\": n}}, with an id of {ID_BYTES_MAX} bytes at \
+             most, or nothing"
+        );
+        return Err(Status::invalid_argument(message));
+    };
+    // No user has a colon.
+    let id = user.map_or_else(|| id.clone(), |user| format!("{user}:{id}"));
+    Ok(Some(Mark { id, sequence }))
+}
+
+/// Writes rows as they come, each batch with the mark that its client gives it; tells how many are on disk, and returns
+/// how many there were.
 async fn write(
     mut incoming: Incoming,
     target: &PushTarget,
     log: &PushedLog,
+    mark: impl Fn(&[u8]) -> Result<Option<Mark>, Status>,
     tell: impl Fn(u64),
 ) -> Result<u64, Status> {
     let refused = |error: CoordinatorError| to_status(&error);
@@ -145,9 +184,10 @@ async fn write(
     let fit = Fit::new(&given, Arc::clone(&target.columns)).map_err(refused)?;
     let mut rows = 0;
     while let Some(group) = incoming.next_group().await? {
-        let fitted: Result<Vec<_>, _> = group.iter().map(|batch| fit.apply(batch)).collect();
-        rows += group.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
-        log.append(fitted.map_err(refused)?, target.max_bytes).await.map_err(refused)?;
+        let fitted = |(rows, said): &Arrived| Ok(Batch { rows: fit.apply(rows).map_err(refused)?, mark: mark(said)? });
+        let batches: Result<Vec<Batch>, Status> = group.iter().map(fitted).collect();
+        rows += group.iter().map(|(batch, _)| batch.num_rows() as u64).sum::<u64>();
+        log.append(batches?, target.max_bytes).await.map_err(refused)?;
         tell(rows);
     }
     Ok(rows)

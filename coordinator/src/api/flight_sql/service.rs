@@ -25,7 +25,7 @@ use super::super::flight::{Boxed, to_status};
 use super::super::jobs;
 use super::client::Client;
 use super::incoming::Incoming;
-use super::prepared::{Prepared, receive};
+use super::prepared::Prepared;
 use super::session_options::{
     CloseSessionResult, GetSessionOptionsResult, OptionValue, SetSessionOptionsRequest, SetSessionOptionsResult,
 };
@@ -234,9 +234,9 @@ impl FlightSqlService for FlightSql {
     ) -> Result<DoPutPreparedStatementResult, Status> {
         let (handle, client) = (query.prepared_statement_handle, client_of(&request)?);
         let prepared = self.prepared(&handle, &client)?;
-        let values = receive(request.into_inner()).await?;
+        let values = self.receive(request.into_inner(), &client).await?;
         if let Some(known) = known(&handle) {
-            self.prepared.put(client.owner(), known, Prepared { values, ..prepared });
+            self.keep_prepared(&client, known, Prepared { values, ..prepared })?;
         }
         Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) })
     }
@@ -249,7 +249,7 @@ impl FlightSqlService for FlightSql {
         let client = client_of(&request)?;
         let mut prepared = self.prepared(&query.prepared_statement_handle, &client)?;
         // The values come with the request, or have come before it.
-        if let Some(values) = receive(request.into_inner()).await? {
+        if let Some(values) = self.receive(request.into_inner(), &client).await? {
             prepared.values = Some(values);
         }
         self.update(prepared.bound().map_err(|error| super::to_status(&error))?, &client).await

@@ -14,13 +14,14 @@ use tidemill_plans::settings::Settings;
 use tidemill_sql::{Description, JobCommand, JobStatement, ParsedStatement};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
+use tonic::Status;
 
-use super::super::flight::Boxed;
+use super::super::flight::{Boxed, to_status};
 use super::super::follow::analysis_columns;
 use super::stream::{self, Cancellation, Jobs};
 use crate::access::{Who, show as access_rows};
 use crate::error::{CoordinatorError, Result};
-use crate::limits::StatementPlaces;
+use crate::limits::{StatementPlace, StatementPlaces};
 use crate::session::{Analysis, Query, Reply, SharedScript, SqlSession, show};
 
 /// The session that all clients share, and what runs in it.
@@ -110,7 +111,7 @@ impl Statements {
         who: &Who,
     ) -> Result<Executed> {
         let session = Arc::clone(&self.session);
-        self.to_its_end(execute(session, texts, settings, who.clone())).await
+        self.to_its_end(who, execute(session, texts, settings, who.clone())).await
     }
 
     /// Carries statements out that have no rows.
@@ -126,7 +127,7 @@ impl Statements {
             return Err(CoordinatorError::Statement { message });
         }
         let session = Arc::clone(&self.session);
-        self.to_its_end(carry_out(session, statements, settings, who.clone())).await
+        self.to_its_end(who, carry_out(session, statements, settings, who.clone())).await
     }
 
     /// Fetches what a text has come to, for somebody who may still see it.
@@ -134,7 +135,7 @@ impl Statements {
         Ok(match pending {
             Pending::Rows(rows) => stream::of_rows(rows),
             Pending::Jobs(jobs) => {
-                let place = self.places.take()?;
+                let place = self.places.take(who)?;
                 let (rows, running) = stream::of_jobs(jobs, Arc::clone(&self.session), who.clone());
                 self.spawn(async move {
                     running.await;
@@ -145,9 +146,18 @@ impl Statements {
         })
     }
 
+    /// A place for something that a client does, for as long as that takes.
+    pub(super) fn place(&self, who: &Who) -> Result<StatementPlace, Status> {
+        self.places.take(who).map_err(|error| to_status(&error))
+    }
+
     /// Does something to its end, though whoever waits for it may be gone.
-    async fn to_its_end<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-        let place = self.places.take()?;
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        who: &Who,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let place = self.places.take(who)?;
         let (answer, answered) = oneshot::channel();
         self.spawn(async move {
             // Whoever is gone does not want to know.
@@ -266,7 +276,8 @@ async fn carry_out(
     while let Some(replies) = script.next().await? {
         for reply in replies {
             match reply {
-                Reply::Done(message) | Reply::Saved { message, .. } => done.messages.push(message),
+                Reply::Done(message) => done.messages.push(message),
+                Reply::Saves(saving) => done.messages.push(saving.wait().await?.message),
                 Reply::Begun(beginning) => beginning.wait().await,
                 Reply::Ends(ending) => done.has_written = ending.wait().await?,
                 Reply::Rows(rows) => done.rows = Some(rows),

@@ -342,10 +342,10 @@ pub(super) struct Catalog {
 /// An object of the catalog.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Object {
-    pub(super) name: String,
+    name: String,
     kind: Kind,
-    /// The statement that has created it.
-    definition: String,
+    /// The statement that has created it, for its owner.
+    definition: Option<String>,
 }
 
 /// What an object is.
@@ -360,8 +360,8 @@ enum Kind {
     Function,
 }
 
-impl From<CatalogEntry> for Object {
-    fn from(entry: CatalogEntry) -> Self {
+impl Object {
+    pub(super) fn new(entry: CatalogEntry, is_owner: bool) -> Self {
         let kind = match entry.kind {
             ObjectKind::Source => Kind::Source,
             ObjectKind::Sink => Kind::Sink,
@@ -370,7 +370,7 @@ impl From<CatalogEntry> for Object {
             ObjectKind::Model => Kind::Model,
             ObjectKind::Function => Kind::Function,
         };
-        Self { name: entry.name, kind, definition: entry.definition }
+        Self { name: entry.name, kind, definition: is_owner.then_some(entry.definition) }
     }
 }
 

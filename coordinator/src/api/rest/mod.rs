@@ -3,6 +3,7 @@
 //! One table has the requests: the router and the OpenAPI document are made of it, so none is without the other.
 
 mod answers;
+mod asking;
 mod openapi;
 mod problem;
 mod requests;
@@ -17,8 +18,8 @@ use self::answers::{
     Catalog, Checkpoints, Cluster, Job, Jobs, Object, Operators, RescaleRequest, Savepoint, SavepointRequest,
     StopRequest, Versions,
 };
+pub(crate) use self::asking::Rest;
 pub(super) use self::problem::Problem;
-use crate::handle::CoordinatorHandle;
 
 /// What stands in front of all paths.
 pub(super) const BASE: &str = "/api/v1";
@@ -39,7 +40,7 @@ struct Endpoint {
     answer: SchemaOf,
     /// What else it may be answered with.
     refusals: &'static [StatusCode],
-    route: fn() -> MethodRouter<CoordinatorHandle>,
+    route: fn() -> MethodRouter<Rest>,
 }
 
 const UNKNOWN: &[StatusCode] = &[StatusCode::NOT_FOUND];
@@ -147,18 +148,18 @@ const fn reads(
     summary: &'static str,
     answer: SchemaOf,
     refusals: &'static [StatusCode],
-    route: fn() -> MethodRouter<CoordinatorHandle>,
+    route: fn() -> MethodRouter<Rest>,
 ) -> Endpoint {
     Endpoint { path, operation, summary, body: None, answer, refusals, route }
 }
 
 /// The API, to be nested below [`BASE`].
-pub(super) fn router() -> Router<CoordinatorHandle> {
+pub(crate) fn router<S>(rest: Rest) -> Router<S> {
     let mut router = Router::new().route(DOCUMENT, get(document));
     for endpoint in ENDPOINTS {
         router = router.route(endpoint.path, (endpoint.route)());
     }
-    router.fallback(unknown).method_not_allowed_fallback(wrong_method)
+    router.fallback(unknown).method_not_allowed_fallback(wrong_method).with_state(rest)
 }
 
 async fn document() -> impl IntoResponse {

@@ -45,7 +45,12 @@ fn operation(endpoint: &Endpoint, answers: &mut SchemaGenerator, bodies: &mut Sc
     let mut responses = Map::new();
     responses
         .insert(String::from("200"), content("It has been done, or here it is.", "application/json", answer.into()));
-    let always = [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE];
+    let always = [
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
+        StatusCode::INTERNAL_SERVER_ERROR,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ];
     for status in endpoint.refusals.iter().copied().chain(always) {
         let problem = answers.subschema_for::<Problem>();
         let what = status.canonical_reason().unwrap_or_default();

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tidemill_plans::ErrorDomain;
+use tidemill_sql::SqlError;
 
 use crate::error::CoordinatorError;
 
@@ -61,6 +62,7 @@ impl From<CoordinatorError> for Problem {
             CoordinatorError::Unauthenticated { .. } => StatusCode::UNAUTHORIZED,
             CoordinatorError::TooManyTries { .. } => StatusCode::TOO_MANY_REQUESTS,
             CoordinatorError::Denied { .. } => StatusCode::FORBIDDEN,
+            CoordinatorError::Sql(sql) if matches!(**sql, SqlError::Denied { .. }) => StatusCode::FORBIDDEN,
             // Numbers and addresses that do not fit what they are for come from the request.
             CoordinatorError::Plan(_) => StatusCode::BAD_REQUEST,
             other => match other.domain() {

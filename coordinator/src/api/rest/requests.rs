@@ -1,24 +1,24 @@
 //! What each request does: the same as the statement about it, by the same way to the coordinator.
 
 use axum::body::Bytes;
+use axum::extract::Path;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tidemill_plans::ids::JobId;
-use tidemill_sql::JobName;
+use tidemill_plans::catalog::ObjectKind;
+use tidemill_sql::JobCommand;
 
 use super::answers::{
     Catalog, Checkpoints, Cluster, Job, Jobs, Object, Operators, RescaleRequest, Savepoint, SavepointRequest,
     StopRequest, Versions,
 };
+use super::asking::Asking;
 use super::problem::Problem;
 use crate::error::CoordinatorError;
-use crate::handle::{CoordinatorHandle, JobInfo};
+use crate::handle::JobInfo;
 
-type Coordinator = State<CoordinatorHandle>;
 type Answered<T> = Result<Json<T>, Problem>;
 type Body = Result<Bytes, BytesRejection>;
 
@@ -47,77 +47,85 @@ fn read<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Probl
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}")))
 }
 
-pub(super) async fn jobs(State(coordinator): Coordinator) -> Answered<Jobs> {
-    let jobs = coordinator.jobs().await?;
-    Ok(Json(Jobs { jobs: jobs.into_iter().map(Job::from).collect() }))
+pub(super) async fn jobs(asking: Asking) -> Answered<Jobs> {
+    Ok(Json(Jobs { jobs: asking.jobs().await?.into_iter().map(Job::from).collect() }))
 }
 
 /// The SELECTs that run.
-pub(super) async fn queries(State(coordinator): Coordinator) -> Answered<Jobs> {
-    let jobs = coordinator.jobs().await?.into_iter().filter(|job| job.is_query);
+pub(super) async fn queries(asking: Asking) -> Answered<Jobs> {
+    let jobs = asking.jobs().await?.into_iter().filter(|job| job.is_query);
     Ok(Json(Jobs { jobs: jobs.map(Job::from).collect() }))
 }
 
-pub(super) async fn job(State(coordinator): Coordinator, Path(name): Path<String>) -> Answered<Job> {
-    Ok(Json(find(&coordinator, &name).await?.into()))
+pub(super) async fn job(asking: Asking, Path(name): Path<String>) -> Answered<Job> {
+    Ok(Json(asking.job(&name).await?.into()))
 }
 
-pub(super) async fn stop(
-    State(coordinator): Coordinator,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answered<Job> {
+pub(super) async fn stop(asking: Asking, Path(name): Path<String>, headers: HeaderMap, body: Body) -> Answered<Job> {
     let request: StopRequest = read(&headers, body)?;
-    let job = find(&coordinator, &name).await?;
-    coordinator.stop(job.id, request.mode()).await?;
-    // It may have ended by now, and then there is nothing more to tell than how it was.
-    let stopped = coordinator.jobs().await?.into_iter().find(|stopped| stopped.id == job.id);
-    Ok(Json(stopped.unwrap_or(job).into()))
+    let (coordinator, mode) = (asking.coordinator(), request.mode());
+    let stop = |job: JobInfo| async move {
+        coordinator.stop(job.id, mode).await?;
+        // It may have ended by now, and then there is nothing more to tell than how it was.
+        let stopped = coordinator.jobs().await?.into_iter().find(|stopped| stopped.id == job.id);
+        Ok(stopped.unwrap_or(job))
+    };
+    Ok(Json(asking.change(&name, JobCommand::Stop, stop).await?.into()))
 }
 
 pub(super) async fn savepoint(
-    State(coordinator): Coordinator,
+    asking: Asking,
     Path(name): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Answered<Savepoint> {
     let SavepointRequest { url, stop } = read(&headers, body)?;
-    let job = find(&coordinator, &name).await?;
-    Ok(Json(Savepoint { url: coordinator.savepoint(job.id, url, stop).await? }))
+    let (asking, url) = (&asking, &url);
+    let command = |job| JobCommand::Savepoint { job, url: url.clone(), stops: stop };
+    let save = |job: JobInfo| async move {
+        asking.check_place(url.as_deref())?;
+        asking.coordinator().savepoint(job.id, url.clone(), stop).await
+    };
+    Ok(Json(Savepoint { url: asking.change(&name, command, save).await? }))
 }
 
-pub(super) async fn rescale(
-    State(coordinator): Coordinator,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answered<Job> {
+pub(super) async fn rescale(asking: Asking, Path(name): Path<String>, headers: HeaderMap, body: Body) -> Answered<Job> {
     let RescaleRequest { parallelism } = read(&headers, body)?;
-    let job = find(&coordinator, &name).await?;
-    coordinator.rescale(job.id, parallelism.get()).await?;
-    Ok(Json(find(&coordinator, &job.id.to_string()).await?.into()))
+    let (asking, parallelism) = (&asking, parallelism.get());
+    let rescale = |job: JobInfo| async move {
+        asking.coordinator().rescale(job.id, parallelism).await?;
+        asking.job(&job.id.to_string()).await
+    };
+    Ok(Json(asking.change(&name, |job| JobCommand::Rescale { job, parallelism }, rescale).await?.into()))
 }
 
-pub(super) async fn checkpoints(State(coordinator): Coordinator, Path(name): Path<String>) -> Answered<Checkpoints> {
-    let job = find(&coordinator, &name).await?;
-    let checkpoints = coordinator.checkpoints(job.id).await?;
+pub(super) async fn checkpoints(asking: Asking, Path(name): Path<String>) -> Answered<Checkpoints> {
+    let job = asking.controlled(&name).await?;
+    let checkpoints = asking.coordinator().checkpoints(job.id).await?;
     Ok(Json(Checkpoints { checkpoints: checkpoints.into_iter().map(Into::into).collect() }))
 }
 
-pub(super) async fn operators(State(coordinator): Coordinator, Path(name): Path<String>) -> Answered<Operators> {
-    let job = find(&coordinator, &name).await?.id;
-    let observed = coordinator.observe().await?.into_iter().find(|observed| observed.info.id == job);
+pub(super) async fn operators(asking: Asking, Path(name): Path<String>) -> Answered<Operators> {
+    let job = asking.controlled(&name).await?.id;
+    let observed = asking.coordinator().observe().await?.into_iter().find(|observed| observed.info.id == job);
     Ok(Json(observed.ok_or(CoordinatorError::NotRunning { job })?.into()))
 }
 
-pub(super) async fn models(State(coordinator): Coordinator) -> Answered<Versions> {
-    let versions = coordinator.models().await?;
-    Ok(Json(Versions { versions: versions.into_iter().map(Into::into).collect() }))
+pub(super) async fn models(asking: Asking) -> Answered<Versions> {
+    let mut versions = Vec::new();
+    for version in asking.coordinator().models().await? {
+        if asking.may_see(&version.model, ObjectKind::Model)? {
+            versions.push(version.into());
+        }
+    }
+    Ok(Json(Versions { versions }))
 }
 
-pub(super) async fn model(State(coordinator): Coordinator, Path(name): Path<String>) -> Answered<Versions> {
-    let versions = coordinator.model_versions(&name).await?;
+pub(super) async fn model(asking: Asking, Path(name): Path<String>) -> Answered<Versions> {
+    let versions = match asking.may_see(&name, ObjectKind::Model)? {
+        true => asking.coordinator().model_versions(&name).await?,
+        false => Vec::new(),
+    };
     if versions.is_empty() {
         let detail = format!("there is no version of a model '{name}'; /api/v1/models lists the models that have any");
         return Err(Problem::new(StatusCode::NOT_FOUND, detail));
@@ -125,32 +133,23 @@ pub(super) async fn model(State(coordinator): Coordinator, Path(name): Path<Stri
     Ok(Json(Versions { versions: versions.into_iter().map(Into::into).collect() }))
 }
 
-pub(super) async fn catalog(State(coordinator): Coordinator) -> Answered<Catalog> {
-    let objects = coordinator.objects().await?;
-    Ok(Json(Catalog { objects: objects.into_iter().map(Into::into).collect() }))
+pub(super) async fn catalog(asking: Asking) -> Answered<Catalog> {
+    Ok(Json(Catalog { objects: asking.objects().await? }))
 }
 
-pub(super) async fn object(State(coordinator): Coordinator, Path(name): Path<String>) -> Answered<Object> {
-    let found = coordinator.objects().await?.into_iter().find(|object| object.name == name);
+pub(super) async fn object(asking: Asking, Path(name): Path<String>) -> Answered<Object> {
     let missing = || {
         let detail = format!("there is no '{name}' in the catalog; /api/v1/catalog lists what there is");
         Problem::new(StatusCode::NOT_FOUND, detail)
     };
-    found.map(|object| Json(object.into())).ok_or_else(missing)
+    Ok(Json(asking.object(&name).await?.ok_or_else(missing)?))
 }
 
-pub(super) async fn cluster(State(coordinator): Coordinator) -> Answered<Cluster> {
+/// No statement shows the workers, and nothing is granted on them.
+pub(super) async fn cluster(asking: Asking) -> Answered<Cluster> {
+    asking.check_superuser("what the cluster is made of")?;
+    let coordinator = asking.coordinator();
     let workers = coordinator.workers().await?.into_iter().map(Into::into).collect();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     Ok(Json(Cluster { name: coordinator.cluster_name().to_owned(), version, workers }))
-}
-
-/// The job of this number, or that makes something of this name.
-async fn find(coordinator: &CoordinatorHandle, name: &str) -> Result<JobInfo, CoordinatorError> {
-    let id = match JobName::from(name.strip_prefix("job-").unwrap_or(name)) {
-        JobName::Number(number) => JobId(number),
-        JobName::Object(_) => coordinator.job_of(name).await?,
-    };
-    let found = coordinator.jobs().await?.into_iter().find(|job| job.id == id);
-    found.ok_or(CoordinatorError::NotRunning { job: id })
 }

@@ -3,11 +3,18 @@
 use std::fmt::Write;
 
 use arrow::array::AsArray;
+use axum::body::Body;
+use axum::http::Request;
+use axum::{Extension, Router};
 use expect_test::{Expect, expect};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use tidemill_plans::catalog::ModelWeights;
 use tidemill_plans::protocol::{CoordinatorLink, WorkerEvent};
 
 use super::*;
 use crate::access::Who;
+use crate::api::{Rest, rest_router};
 
 /// What there is, all of it ann's.
 const OBJECTS: &str = "
@@ -122,7 +129,7 @@ fn rows_are_pushed_and_models_asked_by_those_who_may() {
         for name in USERS {
             let who = user(name);
             let pushed = told(session.push_target("p", &who).await);
-            let asked = told(session.served_models("mo", &who).await);
+            let asked = told(session.asked_model("mo", &who).await);
             let seen = session.has_object("p", &who).unwrap();
             let _ = writeln!(table, "{name:8}push {pushed:5}predict {asked:5}{seen}");
         }
@@ -138,6 +145,27 @@ fn rows_are_pushed_and_models_asked_by_those_who_may() {
             other   push -    predict -    false
         "#]]
         .assert_eq(&table);
+    });
+}
+
+#[test]
+fn a_model_is_asked_as_long_as_somebody_may() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let coordinator = coordinator(folder.path(), Some(WorkerScript::Drain)).await;
+        let mut session = with_users(&coordinator).await;
+        let state = Vec::new();
+        let weights = ModelWeights { model: "mo".into(), version: 1, learnt_to: 0, label: "b".into(), state };
+        coordinator.serving().put(weights);
+        let asked = session.asked_model("mo", &user("viewer")).await.unwrap();
+        assert!(asked.newest().is_ok());
+        say(&mut session, "ann", "REVOKE PREDICT ON MODEL mo FROM viewer").await.unwrap();
+        denied(asked.newest().map(drop), "viewer has no PREDICT on mo; its owner or a superuser can say GRANT");
+        say(&mut session, "ann", "GRANT PREDICT ON MODEL mo TO viewer").await.unwrap();
+        assert!(asked.newest().is_ok());
+        say(&mut session, "root", "ALTER ROLE viewer NOLOGIN").await.unwrap();
+        assert!(asked.newest().map(drop).unwrap_err().to_string().contains("may not log in"));
+        coordinator.shutdown().await;
     });
 }
 
@@ -181,6 +209,7 @@ fn each_user_may_do_what_was_granted() {
             "SET dead_letter_path = 'x'; SELECT a FROM v",
             "! SHOW CHECKPOINTS FOR JOB m",
             "! ALTER ROLE other VALID UNTIL 'infinity'",
+            "! ALTER ROLE other RESET ALL",
             "! GRANT SELECT ON v TO viewer",
             "! SHOW AUDIT",
         ];
@@ -202,7 +231,7 @@ fn each_user_may_do_what_was_granted() {
             INSERT INTO k VALUES (1)                                        yes    yes    -      -      -      yes    -      -      -
             INSERT INTO k SELECT a FROM s                                   yes    yes    -      -      -      yes    -      -      -
             INSERT INTO k SELECT a FROM v                                   yes    yes    -      -      -      -      -      -      -
-            INSERT INTO k VALUES ($1)                                       yes    yes    yes    yes    yes    yes    yes    yes    yes
+            INSERT INTO k VALUES ($1)                                       yes    yes    -      -      -      yes    -      -      -
             CREATE VIEW x AS SELECT a FROM v                                yes    yes    no     no     no     -      -      yes    -
             CREATE MATERIALIZED VIEW x AS SELECT a FROM s                   yes    yes    no     no     -      no     -      -      -
             CREATE SINK x WITH (connector = 'blackhole')                    yes    yes    no     no     no     no     no     yes    no
@@ -218,6 +247,7 @@ fn each_user_may_do_what_was_granted() {
             SET dead_letter_path = 'x'; SELECT a FROM v                     yes    no     no     no     no     -      -      no     -
             ! SHOW CHECKPOINTS FOR JOB m                                    yes    yes    no     no     -      -      yes    -      -
             ! ALTER ROLE other VALID UNTIL 'infinity'                       yes    no     no     no     no     no     no     no     no
+            ! ALTER ROLE other RESET ALL                                    yes    no     no     no     no     no     no     no     no
             ! GRANT SELECT ON v TO viewer                                   yes    yes    no     no     no     -      -      no     -
             ! SHOW AUDIT                                                    yes    no     no     no     no     no     no     no     no"#]], &statements).await;
         coordinator.shutdown().await;
@@ -257,6 +287,99 @@ fn what_may_not_be_known_is_in_no_list_and_no_hint() {
         // The name is taken all the same.
         let taken = say(&mut session, "maker", "CREATE VIEW s AS SELECT a FROM v").await.unwrap_err().chain();
         assert!(taken.contains("'s' already exists"), "{taken}");
+        coordinator.shutdown().await;
+    });
+}
+
+/// What HTTP answers to a request of a user: its status, and of a list how many there are.
+async fn requested(api: &Router, name: &str, request: &str) -> String {
+    let (request, body) = request.split_once(" {").map_or((request, None), |(request, rest)| (request, Some(rest)));
+    let (method, path) = request.split_once(' ').unwrap();
+    let body = body.map_or_else(Body::empty, |rest| Body::from(format!("{{{rest}")));
+    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let service = TowerToHyperService::new(api.clone().layer(Extension(user(name))));
+    let answer = service.call(request.body(body).unwrap()).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = axum::body::to_bytes(Body::new(answer.into_body()), 1 << 20).await.unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let list = body.as_object().and_then(|body| body.values().find_map(|value| value.as_array()));
+    let is_list = status == 200 && path.matches('/').count() == 1 && !path.contains('.');
+    let count = list.filter(|_| is_list).map(|list| format!(" ({})", list.len()));
+    format!("{status}{}", count.unwrap_or_default())
+}
+
+#[test]
+fn http_answers_what_statements_do() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let coordinator = coordinator(folder.path(), Some(WorkerScript::Drain)).await;
+        let mut session = with_users(&coordinator).await;
+        say(&mut session, "ann", "INSERT INTO k SELECT a FROM s").await.unwrap();
+        let job = coordinator.job_of("mo").await.unwrap();
+        let version = crate::testing::model_version("mo", 1);
+        let told = WorkerEvent::Heartbeat { worker: WorkerId(1), metrics: vec![], models: vec![(job, version)] };
+        coordinator.send(told).await.unwrap();
+        let session = Arc::new(tokio::sync::Mutex::new(session));
+        let rest = Rest { coordinator: coordinator.clone(), session: Arc::clone(&session) };
+        let api: Router = rest_router(rest);
+        let requests = [
+            "GET /openapi.json",
+            "GET /jobs",
+            "GET /jobs/m",
+            "GET /jobs/m/checkpoints",
+            "GET /jobs/m/operators",
+            "GET /queries",
+            "GET /models",
+            "GET /models/mo",
+            "GET /catalog",
+            "GET /catalog/s",
+            "GET /catalog/v",
+            "GET /catalog/twice",
+            "GET /cluster",
+            "POST /jobs/m/savepoint {\"url\": \"ftp://x\"}",
+            "POST /jobs/k/savepoint {\"url\": \"ftp://x\"}",
+        ];
+        let mut table = format!("{:48}{}\n", "", USERS.map(|name| format!("{name:8}")).concat());
+        for request in requests {
+            let _ = write!(table, "{request:48}");
+            for name in USERS {
+                let _ = write!(table, "{:8}", requested(&api, name, request).await);
+            }
+            table.push('\n');
+        }
+        let lines: Vec<&str> = table.lines().map(str::trim_end).collect();
+        expect![[r#"
+                                                            root    ann     reader  member  viewer  writer  keeper  maker   other
+            GET /openapi.json                               200     200     200     200     200     200     200     200     200
+            GET /jobs                                       200 (3) 200 (3) 200 (1) 200 (1) 200 (1) 200 (1) 200 (1) 200 (0) 200 (0)
+            GET /jobs/m                                     200     200     200     200     404     404     200     404     404
+            GET /jobs/m/checkpoints                         200     200     403     403     404     404     200     404     404
+            GET /jobs/m/operators                           200     200     403     403     404     404     200     404     404
+            GET /queries                                    200 (0) 200 (0) 200 (0) 200 (0) 200 (0) 200 (0) 200 (0) 200 (0) 200 (0)
+            GET /models                                     200 (1) 200 (1) 200 (0) 200 (0) 200 (1) 200 (0) 200 (0) 200 (0) 200 (0)
+            GET /models/mo                                  200     200     404     404     200     404     404     404     404
+            GET /catalog                                    200 (6) 200 (6) 200 (4) 200 (4) 200 (3) 200 (3) 200 (2) 200 (2) 200 (1)
+            GET /catalog/s                                  200     200     403     403     404     403     404     404     404
+            GET /catalog/v                                  200     200     403     403     403     404     404     403     404
+            GET /catalog/twice                              200     200     403     403     403     403     403     403     403
+            GET /cluster                                    200 (1) 403     403     403     403     403     403     403     403
+            POST /jobs/m/savepoint {"url": "ftp://x"}       400     403     403     403     404     404     403     404     404
+            POST /jobs/k/savepoint {"url": "ftp://x"}       400     403     404     404     404     403     404     404     404"#]].assert_eq(&lines.join("\n"));
+
+        for (name, request, status) in [
+            ("reader", "POST /jobs/m/stop {}", "403"),
+            ("other", "POST /jobs/m/stop {}", "404"),
+            ("keeper", "POST /jobs/m/rescale {\"parallelism\": 3}", "200"),
+            ("keeper", "POST /jobs/m/stop {}", "200"),
+            ("ann", "POST /jobs/k/stop {}", "200"),
+        ] {
+            let answer = requested(&api, name, request).await;
+            assert_eq!(answer, status, "{name} {request}");
+        }
+        let log = say(&mut *session.lock().await, "root", "SHOW AUDIT LIMIT 20").await.unwrap().concat();
+        for line in ["STOP JOB \"m\"", "reader has no CONTROL on m", "ALTER JOB \"m\" SET parallelism = 3"] {
+            assert!(log.contains(line), "{line}: {log}");
+        }
         coordinator.shutdown().await;
     });
 }
@@ -361,6 +484,38 @@ fn rights_and_owners_are_there_after_a_restart_and_go_with_their_objects() {
         say(&mut session, "ann", "CREATE OR REPLACE VIEW w AS SELECT a + 1 AS a FROM s").await.unwrap();
         let grants = say(&mut session, "root", "SHOW GRANTS FOR other").await.unwrap().concat();
         assert!(grants.contains("SELECT"), "{grants}");
+        second.shutdown().await;
+    });
+}
+
+#[test]
+fn jobs_count_for_whoever_has_begun_them() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let first = coordinator(folder.path(), Some(WorkerScript::Drain)).await;
+        let mut session = with_users(&first).await;
+        say(&mut session, "root", "CREATE ROLE writers; GRANT writers TO writer, ann").await.unwrap();
+        // One for the view, one for the model, which are there already.
+        say(&mut session, "root", "ALTER ROLE writers SET max_jobs = 3").await.unwrap();
+        let insert = "INSERT INTO k SELECT a FROM s";
+        say(&mut session, "writer", insert).await.unwrap();
+        let full = say(&mut session, "ann", insert).await.unwrap_err().chain();
+        assert!(full.contains("role 'writers' has its 3 jobs") && full.contains("SET max_jobs = 6"), "{full}");
+        let select = parse_script("SELECT a FROM s").unwrap();
+        let described = session.describe(&select, &Settings::default(), &user("writer")).await.unwrap();
+        let tidemill_sql::Description::Query { job, .. } = described else { panic!("{described:?}") };
+        assert!(session.begin(*job, &user("writer")).await.unwrap_err().chain().contains("has its 3 jobs"));
+        assert_eq!(say(&mut session, "root", insert).await.unwrap().len(), 1);
+        first.leave().await.unwrap();
+        drop(session);
+
+        // The next one knows whose they are.
+        let second = coordinator(folder.path(), Some(WorkerScript::Drain)).await;
+        let mut session = restore(&second).await;
+        let full = say(&mut session, "writer", insert).await.unwrap_err().chain();
+        assert!(full.contains("role 'writers' has its 3 jobs"), "{full}");
+        say(&mut session, "ann", "DROP MATERIALIZED VIEW m").await.unwrap();
+        say(&mut session, "writer", insert).await.unwrap();
         second.shutdown().await;
     });
 }

@@ -31,6 +31,8 @@ const CONDENSE_ROWS_MIN: usize = 4096;
 pub(super) struct Held {
     schema: SchemaRef,
     keys: Vec<usize>,
+    /// Which instance has a row and its changes.
+    belongs: Belongs,
     /// The rows and changes up to the epoch `folded`, in order.
     old: Vec<RecordBatch>,
     folded: Epoch,
@@ -45,7 +47,13 @@ impl Held {
     /// Nothing; `keys` identify a row of an updating view.
     pub(super) fn new(schema: SchemaRef, keys: Vec<usize>) -> Self {
         let (old, epochs) = (Vec::new(), VecDeque::new());
-        Self { schema, keys, old, folded: Epoch(0), rows_condensed: 0, epochs, bytes: 0 }
+        let belongs = Belongs::Anywhere;
+        Self { schema, keys, belongs, old, folded: Epoch(0), rows_condensed: 0, epochs, bytes: 0 }
+    }
+
+    /// Has other instances find a row where its changes will come.
+    pub(super) fn hold_where(&mut self, belongs: Belongs) {
+        self.belongs = belongs;
     }
 
     /// The rows and changes of one epoch, behind those before it.
@@ -106,8 +114,8 @@ impl Held {
     pub(super) fn snapshot(&self, open: &[RecordBatch], state: &mut StateWriter<'_>) -> Result<()> {
         let (last, before): (Vec<_>, Vec<_>) = self.epochs.iter().partition(|(epoch, _)| *epoch == Epoch::END);
         let rows = self.old.iter().chain(before.iter().flat_map(|(_, changes)| changes));
-        state.rows("rows", self.belongs(), rows.chain(open).cloned());
-        state.rows("last", self.belongs(), last.iter().flat_map(|(_, changes)| changes).cloned());
+        state.rows("rows", self.belongs.clone(), rows.chain(open).cloned());
+        state.rows("last", self.belongs.clone(), last.iter().flat_map(|(_, changes)| changes).cloned());
         let newest = before.last().map_or(self.folded, |(epoch, _)| *epoch);
         state.value("epoch", &if self.has_ended() { newest } else { state.epoch() })?;
         state.value("ended", &self.has_ended())
@@ -124,14 +132,6 @@ impl Held {
         }
         self.count_bytes();
         Ok(())
-    }
-
-    /// Which instance has a row and its changes.
-    fn belongs(&self) -> Belongs {
-        match change_column_index(&self.schema) {
-            Some(_) => Belongs::ToKeys(self.keys.clone()),
-            None => Belongs::Anywhere,
-        }
     }
 
     fn count_bytes(&mut self) {

@@ -11,7 +11,7 @@ use super::held::{Held, condense};
 use super::{Part, lock};
 use crate::connector::Sink;
 use crate::error::Result;
-use crate::state::{StateReader, StateWriter};
+use crate::state::{Belongs, StateReader, StateWriter};
 use crate::task::{TaskEnv, batch_bytes};
 
 /// The sink.
@@ -65,6 +65,10 @@ impl Sink for ViewSink {
             lock(&self.held).replace_old(start, condensed);
         }
         Ok(())
+    }
+
+    fn hold_where(&mut self, belongs: &Belongs) {
+        lock(&self.held).hold_where(belongs.clone());
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {

@@ -12,7 +12,7 @@ use super::*;
 use crate::connector::{Sink, Source, SourceEvent, open_source as open};
 use crate::error::Result;
 use crate::metrics::OperatorStats;
-use crate::state::{Snapshot, StateReader};
+use crate::state::{Belongs, Snapshot, StateReader};
 use crate::task::TaskEnv;
 use crate::testing::graph::schema;
 use crate::testing::{parse_rows, show_rows, test_env};
@@ -43,7 +43,8 @@ impl View {
         };
         let changes = keys.is_some();
         let schema = if changes { with_change_column(&plain) } else { plain };
-        let sink = ViewSink::new(&node, SINK, 0, &env, schema);
+        let mut sink = ViewSink::new(&node, SINK, 0, &env, schema);
+        sink.hold_where(&keys.map_or(Belongs::Anywhere, |keys| Belongs::ToKeys(keys.to_vec())));
         Self { env, sink, changes }
     }
 
