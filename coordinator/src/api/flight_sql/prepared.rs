@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow_flight::sql::server::PeekableFlightDataStream;
 use tidemill_plans::codec::MESSAGE_BYTES_MAX;
-use tidemill_sql::{ParameterValue, ParsedStatement, parse_script};
+use tidemill_sql::{ParameterValue, ParsedStatement, parse_script, parse_substrait};
 use tonic::Status;
 
 use super::super::flight::to_status;
@@ -33,6 +33,12 @@ impl Prepared {
             return Err(refused(String::from("a text with parameters has one statement")));
         }
         Ok(Self { statements, values: None })
+    }
+
+    /// Reads a plan in Substrait.
+    pub(super) fn read_plan(plan: &[u8]) -> Result<Self> {
+        let statement = parse_substrait(plan).map_err(|error| CoordinatorError::Sql(Box::new(error)))?;
+        Ok(Self { statements: vec![statement], values: None })
     }
 
     pub(super) fn parameter_count(&self) -> usize {
