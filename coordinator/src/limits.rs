@@ -51,8 +51,8 @@ impl Limits {
     }
 
     /// An error if a text of a client is too long.
-    pub(crate) fn check_text(&self, text: &str) -> Result<()> {
-        let (bytes, max) = (text.len(), self.text_bytes_max);
+    pub(crate) fn check_text(&self, text: impl AsRef<[u8]>) -> Result<()> {
+        let (bytes, max) = (text.as_ref().len(), self.text_bytes_max);
         if bytes <= max {
             return Ok(());
         }

@@ -21,11 +21,13 @@ mod lower;
 mod parameters;
 mod parser;
 mod planner;
+mod problem;
 mod pushed;
 mod session;
 mod show;
 mod stack;
 mod statement;
+mod substrait;
 
 pub use catalog::Catalog;
 pub use describe::{Description, TableInfo, sql_type_name};
@@ -36,6 +38,7 @@ pub use parser::{ParsedStatement, parse_script};
 pub use pushed::{PushTarget, create_table};
 pub use session::{Outcome, Session};
 pub use statement::{JobCommand, JobName};
+pub use substrait::parse_substrait;
 
 #[cfg(test)]
 mod tests;

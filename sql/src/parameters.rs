@@ -69,8 +69,8 @@ impl ParsedStatement {
     #[must_use]
     pub fn parameter_count(&self) -> usize {
         let mut count = 0;
-        if let Some(query) = query_of(&self.statement) {
-            let _ = visit_expressions(query.body.as_ref(), |expr| {
+        if let Some(query) = query_of(&self.statement).and_then(StreamQuery::sql) {
+            let _ = visit_expressions(query, |expr| {
                 count = count.max(number_of(expr).unwrap_or(0));
                 ControlFlow::<()>::Continue(())
             });
@@ -109,8 +109,8 @@ impl ParsedStatement {
             return Err(SqlError::invalid(message).at(self.position()));
         }
         let mut bound = self.clone();
-        if let Some(query) = query_of_mut(&mut bound.statement) {
-            let _ = visit_expressions_mut(query.body.as_mut(), |expr| {
+        if let Some(query) = query_of_mut(&mut bound.statement).and_then(StreamQuery::sql_mut) {
+            let _ = visit_expressions_mut(query, |expr| {
                 if let Some(literal) = number_of(expr).and_then(|number| literals.get(number - 1)) {
                     *expr = literal.clone();
                 }
@@ -126,7 +126,9 @@ impl Session {
     #[must_use]
     pub fn parameter_types(&self, parsed: &ParsedStatement) -> Vec<Option<DataType>> {
         let count = parsed.parameter_count();
-        let Some(query) = query_of(&parsed.statement).filter(|_| count > 0) else { return Vec::new() };
+        let Some(query) = query_of(&parsed.statement).and_then(StreamQuery::sql).filter(|_| count > 0) else {
+            return Vec::new();
+        };
         let mut builder = JobBuilder::new(self);
         let inferred = on_deep_stack(|| QueryPlanner::new(&mut builder, &self.catalog).parameter_types(query));
         // Where it cannot be planned without values nothing shows.

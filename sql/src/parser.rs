@@ -52,6 +52,11 @@ pub struct ParsedStatement {
 }
 
 impl ParsedStatement {
+    /// A statement that stands in no text; `text` is what is shown of it.
+    pub(crate) fn without_text(text: String, statement: Statement) -> Self {
+        Self { text, position: Position::UNKNOWN, statement, from_savepoint: None }
+    }
+
     /// The statement as the user wrote it, without the semicolon. One with a password or a secret in it is written anew,
     /// without that.
     #[must_use]

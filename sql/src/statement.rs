@@ -1,6 +1,7 @@
 //! Statements as the parser leaves them: names normalised, options as text, queries as sqlparser has them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{DataType, Expr, Parens, Query, SetExpr};
 
@@ -8,6 +9,7 @@ use tidemill_plans::PlanError;
 
 use crate::access::AccessCommand;
 use crate::error::{Position, SqlError};
+use crate::substrait::SubstraitPlan;
 
 /// A name and where it stands.
 #[derive(Debug, Clone)]
@@ -54,9 +56,16 @@ impl Options {
 /// A query with the clauses behind it.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamQuery {
-    pub(crate) body: Box<Query>,
+    pub(crate) body: QueryBody,
     pub(crate) late: Option<LateClause>,
     pub(crate) emit: Option<EmitClause>,
+}
+
+/// What a query is written in.
+#[derive(Debug, Clone)]
+pub(crate) enum QueryBody {
+    Sql(Box<Query>),
+    Substrait(Arc<SubstraitPlan>),
 }
 
 /// LATE DATA and where it stands.
@@ -98,17 +107,16 @@ pub(crate) enum EmitWhen {
 impl StreamQuery {
     /// The rows of VALUES, if it is nothing else.
     pub(crate) fn rows(&self) -> Option<&Vec<Parens<Vec<Expr>>>> {
-        match self.body.body.as_ref() {
-            SetExpr::Values(values) if self.body.with.is_none() && self.body.limit_clause.is_none() => {
-                Some(&values.rows)
-            }
+        let body = self.sql()?;
+        match body.body.as_ref() {
+            SetExpr::Values(values) if body.with.is_none() && body.limit_clause.is_none() => Some(&values.rows),
             _ => None,
         }
     }
 
     /// The same, to be changed.
     pub(crate) fn rows_mut(&mut self) -> Option<&mut Vec<Parens<Vec<Expr>>>> {
-        match self.body.body.as_mut() {
+        match self.sql_mut()?.body.as_mut() {
             SetExpr::Values(values) => Some(&mut values.rows),
             _ => None,
         }
@@ -116,7 +124,28 @@ impl StreamQuery {
 
     /// A query without clauses behind it.
     pub(crate) fn plain(body: Box<Query>) -> Self {
-        Self { body, late: None, emit: None }
+        Self { body: QueryBody::Sql(body), late: None, emit: None }
+    }
+
+    /// A query that is a plan in Substrait.
+    pub(crate) fn of_substrait(plan: Arc<SubstraitPlan>) -> Self {
+        Self { body: QueryBody::Substrait(plan), late: None, emit: None }
+    }
+
+    /// Its syntax tree, if it is SQL.
+    pub(crate) fn sql(&self) -> Option<&Query> {
+        match &self.body {
+            QueryBody::Sql(query) => Some(query),
+            QueryBody::Substrait(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn sql_mut(&mut self) -> Option<&mut Query> {
+        match &mut self.body {
+            QueryBody::Sql(query) => Some(query),
+            QueryBody::Substrait(_) => None,
+        }
     }
 }
 

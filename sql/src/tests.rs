@@ -35,7 +35,7 @@ CREATE SOURCE plain (auction BIGINT, at_time TIMESTAMP, \"Odd\" INT)
 ";
 
 /// Runs a script; the outcomes of its statements.
-fn execute(session: &mut Session, sql: &str) -> Result<Vec<Outcome>> {
+pub(crate) fn execute(session: &mut Session, sql: &str) -> Result<Vec<Outcome>> {
     parse_script(sql)?.iter().map(|statement| session.execute(statement)).collect()
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn session() -> Session {
 }
 
 /// What EXPLAIN prints of a query over [`SOURCES`], after some preparation.
-fn explain_after(preparation: &str, sql: &str) -> String {
+pub(crate) fn explain_after(preparation: &str, sql: &str) -> String {
     let mut session = session();
     execute(&mut session, preparation).unwrap();
     let outcomes = execute(&mut session, &format!("EXPLAIN {sql}"));
@@ -75,7 +75,7 @@ fn check_error(sql: &str, expect: Expect) {
     expect.assert_eq(&error(&mut session(), sql));
 }
 
-fn lines(rows: &RecordBatch) -> String {
+pub(crate) fn lines(rows: &RecordBatch) -> String {
     let column = rows.column(0).as_string::<i32>();
     column.iter().flatten().map(|line| format!("{line}\n")).collect()
 }

@@ -50,6 +50,7 @@ mod state;
 mod stop;
 mod storage;
 mod subscriptions;
+mod substrait;
 mod terminal;
 mod tidy;
 mod time;

@@ -27,7 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::error;
 
 use super::execute::Executor;
-use super::flight_sql::{ACTIONS, CLOSE_SESSION, Client, FlightSql};
+use super::flight_sql::{ACTIONS, CLOSE_SESSION, CREATE_PREPARED_SUBSTRAIT_PLAN, Client, FlightSql};
 use super::{jobs, plans};
 use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
@@ -222,7 +222,10 @@ impl FlightService for ControlService {
                 let (sql, client, request) = self.enter(request, "an action").await?;
                 let shown = text_of(request.metadata(), AUTHORIZATION).map(str::to_owned);
                 let closes = request.get_ref().r#type == CLOSE_SESSION;
-                let answer = sql.do_action(request).await;
+                let answer = match request.get_ref().r#type == CREATE_PREPARED_SUBSTRAIT_PLAN {
+                    true => sql.create_prepared_plan(request).await,
+                    false => sql.do_action(request).await,
+                };
                 if closes && answer.is_ok() {
                     self.coordinator.access().log_out(shown.as_deref());
                 }

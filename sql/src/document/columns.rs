@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidemill_plans::change::CHANGE_COLUMN;
 
-use super::problem::{Problem, Read, each};
 use crate::catalog::StreamInfo;
 use crate::dialect::TidemillDialect;
 use crate::planner::expression::plan_type;
 use crate::planner::source::column_names;
+use crate::problem::{Problem, Read, each};
 
 /// A column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -13,10 +13,10 @@ use tidemill_plans::codec;
 use tidemill_plans::expr::StreamExpr;
 
 use super::operator::{Call, NamedExpr};
-use super::problem::{Problem, Read, wrong};
 use crate::dialect::TidemillDialect;
 use crate::lower::expression::{check_repeatable, unaliased};
 use crate::planner::expression::plan_expression;
+use crate::problem::{Problem, Read, wrong};
 
 /// An expression over the columns of a stream: SQL text. What SQL cannot say, or would say otherwise, is
 /// {"encoded": …}, which is only read by the release that has written it.

@@ -8,7 +8,6 @@
 mod columns;
 mod expression;
 mod operator;
-mod problem;
 mod read;
 mod write;
 
@@ -24,7 +23,7 @@ use tidemill_plans::settings::Settings;
 pub use self::columns::ColumnDocument;
 pub use self::expression::ExprDocument;
 pub use self::operator::*;
-use self::problem::{Problem, Read};
+use crate::problem::{Problem, Read};
 use crate::stack::on_deep_stack;
 
 /// The version of the form.
@@ -186,7 +185,7 @@ impl PlanDocument {
     }
 
     fn read(&self, settings: &Settings) -> Read<(DataflowGraph, Settings)> {
-        use self::problem::Within;
+        use crate::problem::Within;
         if self.version != VERSION {
             return Err(Problem::new(format!("it is {}, and this release reads {VERSION}", self.version)))
                 .within("version");

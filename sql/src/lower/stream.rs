@@ -1,6 +1,6 @@
 //! Streams: outputs of operators in the graph; and relations: streams as a plan's node sees them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -164,14 +164,18 @@ pub(crate) fn make_unique(names: impl IntoIterator<Item = String>) -> Vec<String
 
 /// Numbers the names that are there already or that are `taken`.
 pub(crate) fn make_unique_beside(taken: &[&str], names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut known: HashSet<String> = taken.iter().map(|name| (*name).to_owned()).collect();
+    // The last number that each name has got: those below are taken, too.
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     let mut unique: Vec<String> = Vec::new();
     for name in names {
         let mut candidate = name.clone();
-        let mut number = 1;
-        while unique.contains(&candidate) || taken.contains(&candidate.as_str()) {
-            number += 1;
+        while known.contains(&candidate) {
+            let number = numbers.entry(name.clone()).or_insert(1);
+            *number += 1;
             candidate = format!("{name}_{number}");
         }
+        known.insert(candidate.clone());
         unique.push(candidate);
     }
     unique

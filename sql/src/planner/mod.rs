@@ -42,7 +42,7 @@ use crate::job::JobBuilder;
 use crate::lower::emit::Emit;
 use crate::lower::late::Late;
 use crate::lower::scan::Leaf;
-use crate::statement::StreamQuery;
+use crate::statement::{QueryBody, StreamQuery};
 
 /// Plans and lowers the queries of one statement into a graph under construction.
 pub(crate) struct QueryPlanner<'a> {
@@ -83,18 +83,27 @@ impl<'a> QueryPlanner<'a> {
     pub(crate) fn plan(&mut self, query: &StreamQuery) -> Result<LogicalPlan> {
         self.late = query.late.clone().map(Late::new);
         self.emit = query.emit.clone().map(Emit::new).transpose()?;
-        let mut query = query.body.as_ref().clone();
-        leave_schema_out(&mut query);
-        self.replace_relations(&mut query)?;
-        self.plan_replaced(query)
+        match &query.body {
+            QueryBody::Sql(query) => {
+                let query = self.replaced(query)?;
+                self.plan_replaced(query)
+            }
+            QueryBody::Substrait(plan) => optimize::optimize(self.plan_substrait(plan)?),
+        }
     }
 
     /// The types of a query's parameters, by name, as far as they show.
-    pub(crate) fn parameter_types(&mut self, query: &StreamQuery) -> Result<HashMap<String, Option<DataType>>> {
-        let mut query = query.body.as_ref().clone();
+    pub(crate) fn parameter_types(&mut self, query: &Query) -> Result<HashMap<String, Option<DataType>>> {
+        let query = self.replaced(query)?;
+        Ok(self.plan_names(query)?.get_parameter_types()?)
+    }
+
+    /// A query whose relations are replaced.
+    fn replaced(&mut self, query: &Query) -> Result<Query> {
+        let mut query = query.clone();
         leave_schema_out(&mut query);
         self.replace_relations(&mut query)?;
-        Ok(self.plan_names(query)?.get_parameter_types()?)
+        Ok(query)
     }
 
     /// Plans a query whose relations have been replaced.

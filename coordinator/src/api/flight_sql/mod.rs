@@ -23,7 +23,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::sql::server::PeekableFlightDataStream;
-use arrow_flight::sql::{ActionCreatePreparedStatementResult, Any, Command, ProstMessageExt, TicketStatementQuery};
+use arrow_flight::sql::{
+    ActionCreatePreparedStatementResult, Any, Command, ProstMessageExt, SubstraitPlan, TicketStatementQuery,
+};
 use arrow_flight::{
     CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor, FlightEndpoint, FlightInfo,
     IpcMessage, SchemaAsIpc, SchemaResult, Ticket,
@@ -40,7 +42,7 @@ pub(super) use self::client::Client;
 use self::client::Sessions;
 use self::handles::Handles;
 use self::prepared::{Prepared, parameter_columns};
-pub(super) use self::service::{ACTIONS, CANCEL_FLIGHT_INFO, CLOSE_SESSION};
+pub(super) use self::service::{ACTIONS, CANCEL_FLIGHT_INFO, CLOSE_SESSION, CREATE_PREPARED_SUBSTRAIT_PLAN};
 use self::statements::{CarriedOut, Pending, Statements};
 use super::flight::to_status;
 use crate::access::Who;
@@ -95,6 +97,13 @@ impl FlightSql {
         read.map_err(|error| to_status(&error))
     }
 
+    /// Reads a client's plan in Substrait.
+    fn read_plan(&self, plan: Option<SubstraitPlan>) -> Result<Prepared, Status> {
+        let plan = plan.unwrap_or_default().plan;
+        let read = self.limits.check_text(&plan).and_then(|()| Prepared::read_plan(&plan));
+        read.map_err(|error| to_status(&error))
+    }
+
     /// Executes texts, and has the client fetch what they come to.
     async fn execute(
         &self,
@@ -138,9 +147,12 @@ impl FlightSql {
         })
     }
 
-    async fn prepare(&self, text: &str, client: &Client) -> Result<ActionCreatePreparedStatementResult, Status> {
+    async fn prepare(
+        &self,
+        prepared: Prepared,
+        client: &Client,
+    ) -> Result<ActionCreatePreparedStatementResult, Status> {
         let refused = |error| to_status(&error);
-        let prepared = self.read(text)?;
         let (settings, who) = (client.settings()?, client.who());
         let columns = self.statements.columns(&prepared.statements, &settings, who).await.map_err(refused)?;
         let types = match prepared.statements.as_slice() {
@@ -217,6 +229,7 @@ impl FlightSql {
     pub(super) async fn schema(&self, command: &[u8], client: &Client) -> Result<SchemaResult, Status> {
         let text = match command_of(command)? {
             Command::CommandStatementQuery(query) => self.read(&query.query)?.statements,
+            Command::CommandStatementSubstraitPlan(query) => self.read_plan(query.plan)?.statements,
             Command::CommandPreparedStatementQuery(query) => {
                 self.prepared(&query.prepared_statement_handle, client)?.statements
             }

@@ -5,7 +5,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow_flight::sql::server::PeekableFlightDataStream;
 use tidemill_plans::codec::MESSAGE_BYTES_MAX;
 use tidemill_plans::size::batch_bytes;
-use tidemill_sql::{ParameterValue, ParsedStatement, parse_script};
+use tidemill_sql::{ParameterValue, ParsedStatement, parse_script, parse_substrait};
 use tonic::Status;
 
 use super::super::flight::to_status;
@@ -22,6 +22,8 @@ const PARSED_BYTES: usize = 100;
 #[derive(Clone)]
 pub(super) struct Prepared {
     pub(super) statements: Vec<ParsedStatement>,
+    /// Bytes of what they were read of.
+    read_bytes: usize,
     /// Rows of values; none have been given yet.
     pub(super) values: Option<Vec<RecordBatch>>,
 }
@@ -36,13 +38,18 @@ impl Prepared {
         if statements.len() > 1 && statements.iter().any(|statement| statement.parameter_count() > 0) {
             return Err(refused(String::from("a text with parameters has one statement")));
         }
-        Ok(Self { statements, values: None })
+        Ok(Self { statements, read_bytes: text.len(), values: None })
     }
 
     /// What it takes in memory, about.
     pub(super) fn bytes(&self) -> usize {
-        let texts: usize = self.statements.iter().map(|statement| statement.text().len()).sum();
-        texts * PARSED_BYTES + self.values.iter().flatten().map(batch_bytes).sum::<usize>()
+        self.read_bytes * PARSED_BYTES + self.values.iter().flatten().map(batch_bytes).sum::<usize>()
+    }
+
+    /// Reads a plan in Substrait.
+    pub(super) fn read_plan(plan: &[u8]) -> Result<Self> {
+        let statement = parse_substrait(plan).map_err(|error| CoordinatorError::Sql(Box::new(error)))?;
+        Ok(Self { statements: vec![statement], read_bytes: plan.len(), values: None })
     }
 
     pub(super) fn parameter_count(&self) -> usize {

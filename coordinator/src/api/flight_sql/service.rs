@@ -14,7 +14,8 @@ use arrow_flight::sql::{
     CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys,
     CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables, CommandGetXdbcTypeInfo,
     CommandPreparedStatementQuery, CommandPreparedStatementUpdate, CommandStatementIngest, CommandStatementQuery,
-    CommandStatementSubstraitPlan, CommandStatementUpdate, DoPutPreparedStatementResult, SqlInfo, TicketStatementQuery,
+    CommandStatementSubstraitPlan, CommandStatementUpdate, DoPutPreparedStatementResult, ProstMessageExt, SqlInfo,
+    TicketStatementQuery,
 };
 use arrow_flight::{Action, ActionType, FlightData, FlightDescriptor, FlightInfo, Ticket};
 use futures::stream;
@@ -31,6 +32,7 @@ use super::session_options::{
 };
 use super::{FlightSql, catalog, flight_info, known, sql_info, stream as rows, undecodable};
 
+pub(in super::super) const CREATE_PREPARED_SUBSTRAIT_PLAN: &str = "CreatePreparedSubstraitPlan";
 pub(in super::super) const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 const SET_SESSION_OPTIONS: &str = "SetSessionOptions";
 const GET_SESSION_OPTIONS: &str = "GetSessionOptions";
@@ -39,6 +41,7 @@ pub(in super::super) const CLOSE_SESSION: &str = "CloseSession";
 /// The actions that are served here, and what each does.
 pub(in super::super) const ACTIONS: &[(&str, &str)] = &[
     ("CreatePreparedStatement", "Reads a statement, which may have parameters."),
+    (CREATE_PREPARED_SUBSTRAIT_PLAN, "Reads a plan in Substrait, which has no parameters."),
     ("ClosePreparedStatement", "Forgets a prepared statement."),
     ("CancelQuery", "Ends a statement; CancelFlightInfo is its successor."),
     (CANCEL_FLIGHT_INFO, "Ends a statement."),
@@ -49,9 +52,6 @@ pub(in super::super) const ACTIONS: &[(&str, &str)] = &[
 
 pub(super) const NO_TRANSACTIONS: &str = "transactions are not supported: each statement takes effect by itself, and what jobs \
                                write appears with their checkpoints";
-
-const NO_SUBSTRAIT: &str =
-    "Substrait plans are not read: send SQL, or a plan as JSON (the action tidemill.submit_plan)";
 
 type Info = Result<Response<FlightInfo>, Status>;
 type Data = Result<Response<Boxed<FlightData>>, Status>;
@@ -128,26 +128,29 @@ impl FlightSqlService for FlightSql {
 
     async fn get_flight_info_substrait_plan(
         &self,
-        _: CommandStatementSubstraitPlan,
-        _: Request<FlightDescriptor>,
+        query: CommandStatementSubstraitPlan,
+        request: Request<FlightDescriptor>,
     ) -> Info {
-        Err(Status::unimplemented(NO_SUBSTRAIT))
+        let client = client_of(&request)?;
+        let texts = vec![self.read_plan(query.plan)?.statements];
+        Ok(Response::new(self.execute(texts, &client, request.into_inner()).await?))
     }
 
     async fn do_put_substrait_plan(
         &self,
-        _: CommandStatementSubstraitPlan,
-        _: Request<PeekableFlightDataStream>,
+        query: CommandStatementSubstraitPlan,
+        request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        Err(Status::unimplemented(NO_SUBSTRAIT))
+        let client = client_of(&request)?;
+        self.update(vec![self.read_plan(query.plan)?.statements], &client).await
     }
 
     async fn do_action_create_prepared_substrait_plan(
         &self,
-        _: ActionCreatePreparedSubstraitPlanRequest,
-        _: Request<Action>,
+        query: ActionCreatePreparedSubstraitPlanRequest,
+        request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        Err(Status::unimplemented(NO_SUBSTRAIT))
+        self.prepare(self.read_plan(query.plan)?, &client_of(&request)?).await
     }
 
     async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Data {
@@ -214,7 +217,7 @@ impl FlightSqlService for FlightSql {
         query: ActionCreatePreparedStatementRequest,
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        self.prepare(&query.query, &client_of(&request)?).await
+        self.prepare(self.read(&query.query)?, &client_of(&request)?).await
     }
 
     async fn do_action_close_prepared_statement(
@@ -431,6 +434,22 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn register_sql_info(&self, _: i32, _: &SqlInfo) {}
+}
+
+impl FlightSql {
+    /// Prepares a plan in Substrait. arrow-flight's own service (59.3) answers with nothing.
+    pub(in super::super) async fn create_prepared_plan(
+        &self,
+        request: Request<Action>,
+    ) -> Result<Response<<Self as FlightService>::DoActionStream>, Status> {
+        let body = Any::decode(&*request.get_ref().body).map_err(|error| undecodable(&error))?;
+        let plan: Option<ActionCreatePreparedSubstraitPlanRequest> =
+            body.unpack().map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let plan = plan.ok_or_else(|| Status::invalid_argument("the action's body is of another message"))?;
+        let prepared = self.do_action_create_prepared_substrait_plan(plan, request).await?;
+        let result = arrow_flight::Result { body: prepared.as_any().encode_to_vec().into() };
+        Ok(Response::new(Box::pin(stream::iter([Ok(result)]))))
+    }
 }
 
 fn set_options(body: &[u8], client: &Client) -> Result<Vec<u8>, Status> {

@@ -20,6 +20,8 @@ pub(super) fn sql_info() -> Result<SqlInfoData> {
     for (name, is_so) in FACTS {
         info.append(*name, *is_so);
     }
+    info.append(SqlInfo::FlightSqlServerSubstraitMinVersion, SUBSTRAIT_VERSIONS[0]);
+    info.append(SqlInfo::FlightSqlServerSubstraitMaxVersion, SUBSTRAIT_VERSIONS[1]);
     info.append(SqlInfo::FlightSqlServerTransaction, SqlSupportedTransaction::None as i32);
     info.append(SqlInfo::FlightSqlServerStatementTimeout, 0);
     info.append(SqlInfo::FlightSqlServerTransactionTimeout, 0);
@@ -42,11 +44,15 @@ pub(super) fn sql_info() -> Result<SqlInfoData> {
     info.build()
 }
 
+/// The least and the greatest version of Substrait whose plans are read. In older ones functions have arguments of
+/// another kind; in newer ones there may be relations that are refused by name.
+const SUBSTRAIT_VERSIONS: [&str; 2] = ["0.20.0", "0.85.0"];
+
 /// What can be answered with yes or no.
 const FACTS: &[(SqlInfo, bool)] = &[
     (SqlInfo::FlightSqlServerReadOnly, false),
     (SqlInfo::FlightSqlServerSql, true),
-    (SqlInfo::FlightSqlServerSubstrait, false),
+    (SqlInfo::FlightSqlServerSubstrait, true),
     (SqlInfo::FlightSqlServerCancel, true),
     (SqlInfo::FlightSqlServerBulkIngestion, true),
     (SqlInfo::FlightSqlServerIngestTransactionsSupported, false),

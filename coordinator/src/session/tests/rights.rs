@@ -10,7 +10,9 @@ use expect_test::{Expect, expect};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use tidemill_plans::catalog::ModelWeights;
+use prost::encoding::{WireType, encode_key, encode_varint};
 use tidemill_plans::protocol::{CoordinatorLink, WorkerEvent};
+use tidemill_sql::parse_substrait;
 
 use super::*;
 use crate::access::Who;
@@ -95,6 +97,37 @@ fn told<T>(outcome: Result<T>) -> &'static str {
     }
 }
 
+/// The bytes of a message, or of a text, within another.
+fn within(number: u32, content: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_key(number, WireType::LengthDelimited, &mut bytes);
+    encode_varint(content.as_ref().len() as u64, &mut bytes);
+    bytes.extend(content.as_ref());
+    bytes
+}
+
+/// A plan in Substrait: `over s, v` are the rows of these, `into k over s` writes them.
+fn substrait(plan: &str) -> Vec<u8> {
+    let (into, over) = plan.split_once("over ").unwrap();
+    let read = |table: &str| {
+        let columns = within(2, [within(1, "a"), within(2, within(1, within(7, "")))].concat());
+        within(1, [columns, within(7, within(1, table))].concat())
+    };
+    let inputs: Vec<Vec<u8>> = over.split(", ").map(read).collect();
+    let rows = match inputs.as_slice() {
+        [one] => one.clone(),
+        many => {
+            let inputs = many.iter().map(|input| within(2, input)).collect::<Vec<_>>().concat();
+            within(8, [inputs, vec![3 << 3, 6]].concat())
+        }
+    };
+    let rel = match into.strip_prefix("into ") {
+        Some(sink) => within(19, [within(1, within(1, sink.trim())), vec![4 << 3, 1], within(5, rows)].concat()),
+        None => rows,
+    };
+    within(3, within(2, within(1, rel)))
+}
+
 /// Checks what comes of each statement for each user. Nothing is done but what says that it is executed.
 async fn check(session: &mut SqlSession, expected: Expect, statements: &[&str]) {
     let mut table = format!("{:64}{}\n", "", USERS.map(|name| format!("{name:7}")).concat());
@@ -104,7 +137,10 @@ async fn check(session: &mut SqlSession, expected: Expect, statements: &[&str]) 
             let outcome = match statement.strip_prefix("! ") {
                 Some(executed) => told(say(session, name, executed).await),
                 None => {
-                    let parsed = parse_script(statement).unwrap();
+                    let parsed = match statement.strip_prefix("Substrait ") {
+                        Some(plan) => vec![parse_substrait(&substrait(plan)).unwrap()],
+                        None => parse_script(statement).unwrap(),
+                    };
                     told(session.describe(&parsed, &Settings::default(), &user(name)).await)
                 }
             };
@@ -186,6 +222,12 @@ fn each_user_may_do_what_was_granted() {
             "WITH q AS (SELECT a FROM s) SELECT a FROM q",
             "SELECT a FROM v WHERE a IN (SELECT a FROM m)",
             "SELECT * FROM ML.PREDICT(MODEL mo, TABLE v)",
+            "Substrait over s",
+            "Substrait over v",
+            "Substrait over m",
+            "Substrait over v, m",
+            "Substrait into k over s",
+            "Substrait into k over v",
             "SUBSCRIBE TO m",
             "EXPLAIN SELECT a FROM s",
             "EXPLAIN ANALYZE SELECT a FROM s",
@@ -224,6 +266,12 @@ fn each_user_may_do_what_was_granted() {
             WITH q AS (SELECT a FROM s) SELECT a FROM q                     yes    yes    yes    yes    -      yes    -      -      -
             SELECT a FROM v WHERE a IN (SELECT a FROM m)                    yes    yes    yes    yes    -      -      -      -      -
             SELECT * FROM ML.PREDICT(MODEL mo, TABLE v)                     yes    yes    -      -      yes    -      -      -      -
+            Substrait over s                                                yes    yes    yes    yes    -      yes    -      -      -
+            Substrait over v                                                yes    yes    yes    yes    yes    -      -      yes    -
+            Substrait over m                                                yes    yes    yes    yes    -      -      no     -      -
+            Substrait over v, m                                             yes    yes    yes    yes    -      -      -      -      -
+            Substrait into k over s                                         yes    yes    -      -      -      yes    -      -      -
+            Substrait into k over v                                         yes    yes    -      -      -      -      -      -      -
             SUBSCRIBE TO m                                                  yes    yes    yes    yes    -      -      no     -      -
             EXPLAIN SELECT a FROM s                                         yes    yes    yes    yes    -      yes    -      -      -
             EXPLAIN ANALYZE SELECT a FROM s                                 yes    yes    yes    yes    -      yes    -      -      -

@@ -16,8 +16,8 @@ use crate::document::operator::{
     AggregateDocument, Call, ChangesDocument, OverEmitDocument, OverWindowDocument, SessionWindowDocument,
     TopNDocument, TopNEmitDocument, WindowAggregateDocument,
 };
-use crate::document::problem::{Problem, Read, Within, each};
 use crate::lower::stream::window_fields;
+use crate::problem::{Problem, Read, Within, each};
 
 /// Calls of aggregate functions, and their columns.
 fn aggregates(calls: &[Call], input: &StreamInfo) -> Read<(Vec<StreamExpr>, Vec<Field>)> {

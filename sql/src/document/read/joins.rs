@@ -16,9 +16,9 @@ use crate::document::expression::ExprDocument;
 use crate::document::operator::{
     IntervalJoinDocument, JoinDocument, JoinKindDocument, LookupJoinDocument, TemporalJoinDocument,
 };
-use crate::document::problem::{Problem, Read, Within};
 use crate::lower::interval_join::kept_times;
 use crate::lower::stream::make_unique;
+use crate::problem::{Problem, Read, Within};
 
 fn kind_of(kind: JoinKindDocument) -> JoinKind {
     match kind {

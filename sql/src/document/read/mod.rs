@@ -17,11 +17,11 @@ use tidemill_plans::node::NodeKind;
 use tidemill_plans::settings::Settings;
 
 use super::columns::{Places, check_unique, schema_of};
-use super::problem::{Problem, Read, Within, each};
 use super::{ColumnDocument, InputDocument, NodeDocument, OperatorDocument, PartitioningDocument};
 use crate::catalog::StreamInfo;
 use crate::lower::stream::Stream;
 use crate::planner::source::type_name;
+use crate::problem::{Problem, Read, Within, each};
 
 /// A graph that is being read.
 pub(super) struct Reader {

@@ -9,7 +9,7 @@ use super::{Built, Inputs, Spread, fields_of, info_of};
 use crate::catalog::StreamInfo;
 use crate::document::columns::Places;
 use crate::document::operator::{FreshnessDocument, PredictDocument, TrainDocument};
-use crate::document::problem::{Problem, Read, Within};
+use crate::problem::{Problem, Read, Within};
 
 pub(super) fn train(train: &TrainDocument, inputs: &Inputs<'_>) -> Read<Built> {
     inputs.refuse_updating("training")?;

@@ -24,9 +24,9 @@ use crate::document::operator::{
     ProjectDocument, SessionDocument, SinkDocument, SortDocument, SourceDocument, TtlDocument, UnnestDocument,
     UnnestFrom, WindowAssignDocument, WindowDocument,
 };
-use crate::document::problem::{Problem, Read, Within, each};
 use crate::lower::expression::column;
 use crate::lower::stream::{make_unique_beside, window_fields};
+use crate::problem::{Problem, Read, Within, each};
 
 impl Reader {
     pub(super) fn source(&self, name: &str, source: &SourceDocument) -> Read<Built> {

@@ -1,0 +1,34 @@
+-- filter
+SELECT auction, price * 2 AS twice FROM bids WHERE bidder LIKE 'a%' AND price > 10;
+-- having
+SELECT bidder, count(*) AS n, sum(price) AS total FROM bids GROUP BY bidder HAVING count(*) > 2;
+-- distinct_values
+SELECT count(DISTINCT bidder) AS bidders, avg(price) FILTER (WHERE price > 1) AS mean FROM bids;
+-- join
+SELECT b.auction, a.seller, b.price FROM bids b JOIN auctions a ON b.auction = a.id AND b.ts BETWEEN a.opened AND a.opened + INTERVAL '1 hour' WHERE b.price > 3;
+-- self_join
+SELECT x.auction AS a, y.auction AS b FROM bids x LEFT JOIN bids y ON x.bidder = y.bidder AND x.ts = y.ts;
+-- top
+SELECT auction, price FROM bids ORDER BY price DESC NULLS LAST, auction LIMIT 3;
+-- first
+SELECT auction, price + 1 AS more FROM bids LIMIT 5;
+-- union_all
+SELECT auction, ts FROM bids UNION ALL SELECT id, opened FROM auctions;
+-- union
+SELECT auction FROM bids UNION SELECT auction FROM plain;
+-- case
+SELECT CASE WHEN price > 10 THEN 'dear' WHEN price > 5 THEN 'fair' ELSE 'cheap' END AS kind, CASE bidder WHEN 'x' THEN 1 END AS x, CAST(price AS BIGINT) AS whole, TRY_CAST(bidder AS DOUBLE) AS number FROM bids;
+-- texts
+SELECT upper(bidder) AS who, substring(bidder, 1, 2) AS two, bidder || '!' AS loud, coalesce(bidder, 'nobody') AS someone, bidder IN ('a', 'b', 'c') AS known FROM bids WHERE bidder NOT LIKE 'x\%%' OR bidder IS NULL;
+-- dates
+SELECT date_trunc('hour', ts) AS hour, extract(month FROM ts) AS month, ts + INTERVAL '90 seconds' AS later FROM bids WHERE ts >= TIMESTAMP '2024-01-01 00:00:00' AND CAST(ts AS DATE) < DATE '2025-01-01';
+-- newest
+SELECT auction, bidder, ts FROM (SELECT auction, bidder, ts, row_number() OVER (PARTITION BY auction ORDER BY ts DESC) AS place FROM bids) WHERE place <= 2;
+-- running
+SELECT auction, ts, sum(price) OVER (PARTITION BY auction ORDER BY ts ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS last_three, lag(price) OVER (PARTITION BY auction ORDER BY ts) AS before FROM bids;
+-- within
+SELECT auction FROM bids WHERE auction IN (SELECT id FROM auctions);
+-- literals
+SELECT 1 AS a, CAST(NULL AS DOUBLE) AS b, CAST(1.50 AS DECIMAL(10, 2)) AS c, DATE '2024-02-29' AS d, true AS e, [1, 2] AS f, TIMESTAMP '2024-01-01 00:00:00' AS g, INTERVAL '1 month 2 days' AS h;
+-- rows
+SELECT column1 AS a, column2 AS b FROM (VALUES (1, 'x'), (2, NULL)) AS v WHERE column1 > 0;
