@@ -2,7 +2,7 @@
 //! back when a row asks for it.
 //!
 //! Reading order: [`backend`] is the seam, [`sorted_runs`] the store behind it, with its files ([`run`],
-//! [`scratch`]) and what it knows without reading them ([`membership`]); [`rows`] is the container that operators
+//! [`scratch`]), what it knows without reading them ([`membership`]) and when it puts them together ([`sizes`]); [`rows`] is the container that operators
 //! have: Arrow columns by key, and [`batches`] the same for rows as state has them. [`set_aside`] has what snapshots wait
 //! with. All of it is scratch. What outlives a process is in checkpoints, in their format.
 
@@ -13,6 +13,7 @@ mod rows;
 mod run;
 mod scratch;
 mod set_aside;
+mod sizes;
 mod sorted_runs;
 
 pub(crate) use backend::{Layout, Part};
