@@ -99,8 +99,9 @@ impl InOrderOver {
         output: SchemaRef,
         memory: &StateMemory,
     ) -> Result<Self> {
-        // A row that waits for others keeps its partition in memory: there each partition has one.
-        let memory = memory.limited_if(rows_ahead == 0);
+        // Partitions have what rows that wait for the watermark leave them. A row that waits for others keeps its
+        // partition in memory: there each partition has one.
+        let (waiting, memory) = (memory.shared_by(2), memory.limited_if(rows_ahead == 0));
         let mut prepared = Prepared::new(Arc::clone(&input));
         let calls = node.functions.iter().map(|call| Call::new(call, &node.order_by, &input, &mut prepared));
         let calls = calls.collect::<Result<Vec<_>>>()?;
@@ -120,7 +121,7 @@ impl InOrderOver {
             held: HeldRows::new(Arc::clone(&prepared_schema)),
             prepared_schema,
             pending: BTreeSet::new(),
-            waiting: EventTimeBuffer::new(input, time),
+            waiting: EventTimeBuffer::new(input, time, &waiting),
             watermark: Watermark::MIN,
             output,
             bytes: 0,
@@ -313,7 +314,8 @@ impl InOrderOver {
 impl Operator for InOrderOver {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         // Rows behind a late one have been emitted with frames that it is not in.
-        self.waiting.push(without_late(batch, self.time, self.watermark.0, ctx)?)
+        self.waiting.push(without_late(batch, self.time, self.watermark.0, ctx)?)?;
+        self.spill()
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
@@ -350,6 +352,6 @@ impl Operator for InOrderOver {
     }
 
     fn spilled_bytes(&self) -> u64 {
-        self.partitions.disk_bytes()
+        self.waiting.disk_bytes() + self.partitions.disk_bytes()
     }
 }
