@@ -53,6 +53,8 @@ pub(super) struct InOrderOver {
     held: HeldRows,
     /// The partitions with rows that are not known yet, by the first such row's time.
     pending: BTreeSet<(i64, usize)>,
+    /// Of those, the ones that were looked at as of a time before the watermark, as which more may be known.
+    behind: Vec<usize>,
     waiting: EventTimeBuffer,
     watermark: Watermark,
     output: SchemaRef,
@@ -121,6 +123,7 @@ impl InOrderOver {
             held: HeldRows::new(Arc::clone(&prepared_schema)),
             prepared_schema,
             pending: BTreeSet::new(),
+            behind: Vec::new(),
             waiting: EventTimeBuffer::new(input, time, &waiting),
             watermark: Watermark::MIN,
             output,
@@ -188,6 +191,7 @@ impl InOrderOver {
         for run in touched {
             let known = self.known(&times.values()[run.start..run.start + run.len], bound);
             self.advance_partition(rows, run, known, times.values(), &mut outcome)?;
+            self.note_behind(run.partition, bound);
         }
         let Outcome { rows: emitted, values, kept } = outcome;
         if !kept.is_empty() {
@@ -249,11 +253,22 @@ impl InOrderOver {
         Ok(())
     }
 
+    /// Remembers a partition that has been looked at as of `bound`, if its next row is known by now.
+    fn note_behind(&mut self, partition: usize, bound: Watermark) {
+        let reach = self.states[partition].pending.map(|time| EventTime(time).plus(self.micros_ahead));
+        if reach.is_some_and(|reach| !bound.passed(reach) && self.watermark.passed(reach)) {
+            self.behind.push(partition);
+        }
+    }
+
     /// Looks again at partitions whose rows have waited for time to pass.
     fn take_pending(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        let mut behind = std::mem::take(&mut self.behind);
         if self.rows_ahead > 0 && !self.watermark.is_end() {
-            // Only further rows can help.
-            return Ok(());
+            // Only further rows can help the others.
+            behind.sort_unstable();
+            behind.dedup();
+            return self.advance_held(behind, self.watermark, ctx);
         }
         let ripe = self.pending.iter();
         let ripe = ripe.take_while(|(time, _)| self.watermark.passed(EventTime(*time).plus(self.micros_ahead)));
