@@ -20,7 +20,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 pub(crate) use self::even_chunks::EvenChunks;
 pub(crate) use self::event_time::EventTimeBuffer;
-pub(crate) use self::queue::CHUNK_ROWS;
+pub(crate) use self::queue::{CHUNK_ROWS, RowQueue};
 use crate::error::Result;
 use crate::state::Belongs;
 

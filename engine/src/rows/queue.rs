@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::error::Result;
 use crate::state::StateMemory;
-use crate::state::spill::{Part, QueuedView, RunQueue, SortedBatch, cut_before};
+use crate::state::spill::{Part, QueuedView, RunQueue, SortedBatch, cut_before, in_order};
 
 /// Rows given out at a time, but for those that belong together.
 pub(crate) const CHUNK_ROWS: usize = 1 << 16;
@@ -68,6 +68,29 @@ impl RowQueue {
         // A slice counts with its own bytes, so a cut may change what the whole has.
         self.bytes = self.held.iter().map(|batch| batch.bytes).sum();
         Ok(before)
+    }
+
+    /// All rows in order, so many at a time. No more of them are in memory than there is room for.
+    pub(crate) fn into_batches(mut self, rows: usize) -> impl Iterator<Item = Result<RecordBatch>> {
+        let mut next: Box<dyn Iterator<Item = Result<(RecordBatch, Vec<i64>)>>> = Box::new(std::iter::empty());
+        std::iter::from_fn(move || {
+            loop {
+                if let Some(batch) = next.next() {
+                    return Some(batch.map(|(rows, _)| rows));
+                }
+                match self.take_next() {
+                    Ok(batches) if batches.is_empty() => return None,
+                    Ok(batches) => next = Box::new(in_order(batches, rows)),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+        })
+    }
+
+    /// Takes the first rows out, as many as there is room for.
+    fn take_next(&mut self) -> Result<Vec<SortedBatch>> {
+        let end = if self.memory.is_limited() { self.stretch_end(i64::MAX, |number| number)? } else { i64::MAX };
+        self.take_before(end)
     }
 
     fn load(&mut self) -> Result<()> {

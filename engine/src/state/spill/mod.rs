@@ -25,7 +25,7 @@ pub(crate) use rows::{SpilledRows, SpilledView};
 pub(crate) use run_queue::{QueuedView, RunQueue};
 pub use scratch::ScratchFolder;
 pub(crate) use set_aside::set_aside;
-pub(crate) use sorted_batch::{SortedBatch, cut_before};
+pub(crate) use sorted_batch::{SortedBatch, cut_before, in_order};
 
 /// How much state an instance of an operator keeps in memory, and where the rest goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
