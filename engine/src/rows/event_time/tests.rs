@@ -145,6 +145,14 @@ fn what_is_held_stays_within_the_memory() {
     assert_eq!((buffer.bytes(), buffer.disk_bytes()), (0, 0));
 }
 
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let memory = StateMemory { bytes_max: Some(1), scratch: ScratchFolder::new("/proc/nowhere".into()) };
+    let mut buffer = EventTimeBuffer::new(batch(&[], &[]).schema(), 1, &memory);
+    let error = buffer.push(batch(&[1], &[1])).unwrap_err().chain();
+    assert!(error.starts_with("cannot create scratch files in /proc/nowhere, where"), "{error}");
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     /// Rows that are so far behind the newest time.
