@@ -17,7 +17,6 @@ import urllib.request
 SCRIPT = """
 SET parallelism = 1;
 SET state_memory = '{memory}';
-SET checkpoint_interval = '{interval}';
 CREATE SOURCE made (id BIGINT, word VARCHAR)
   WITH (connector = 'datagen', rows = {rows}, 'fields.id.max' = {keys}, 'fields.word.length' = 16);
 CREATE SINK counts WITH (connector = 'blackhole') AS
@@ -36,14 +35,14 @@ def metric(name):
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"tidemill_operator_{name}" + "{"))
 
 
-def run(tidemill, keys, rows, memory, storage=False):
-    """Seconds, the peak in MiB, and the most that groups took in memory and on disk, in MiB."""
+def run(tidemill, script, storage=False):
+    """Seconds, the peak in MiB, and the most that operators took in memory and on disk, in MiB."""
     most = {"state_bytes": 0.0, "spilled_bytes": 0.0}
     with tempfile.TemporaryDirectory() as folder:
         with open(f"{folder}/job.sql", "w") as file:
-            interval = "5s" if storage else "0"
-            file.write(SCRIPT.format(keys=keys, rows=rows, memory=memory, interval=interval))
-        command = [tidemill, "run", "job.sql", "--http", f"127.0.0.1:{PORT}"]
+            file.write(script)
+        interval = "5s" if storage else "0"
+        command = [tidemill, "run", "job.sql", "--set", f"checkpoint_interval={interval}", "--http", f"127.0.0.1:{PORT}"]
         if storage:
             command += ["--data-dir", "meta"]
         started = time.time()
@@ -68,19 +67,23 @@ def run(tidemill, keys, rows, memory, storage=False):
 
 def show(name, rows, figures):
     seconds, peak, held, spilled = figures
-    print(f"{name:34} {rows / seconds / 1e6:6.2f} M rows/s {peak:7.0f} MiB at most, groups {held:6.0f} MiB in memory, "
+    print(f"{name:34} {rows / seconds / 1e6:6.2f} M rows/s {peak:7.0f} MiB at most, state {held:6.0f} MiB in memory, "
           f"{spilled:6.0f} MiB on disk", flush=True)
 
 
 def main(tidemill, keys=4_000_000, rows=20_000_000):
     tidemill, keys, rows = os.path.abspath(tidemill), int(keys), int(rows)
-    show("without state", rows, run(tidemill, 10, rows, "0"))
-    everything = run(tidemill, keys, rows, "0")
+
+    def count(keys, memory, storage=False):
+        return run(tidemill, SCRIPT.format(keys=keys, rows=rows, memory=memory), storage)
+
+    show("without state", rows, count(10, "0"))
+    everything = count(keys, "0")
     show("all groups in memory", rows, everything)
     tenth = f"{max(int(everything[2] / 10), 1)}MB"
-    show(f"state_memory = {tenth}", rows, run(tidemill, keys, rows, tenth))
-    show("the same, a checkpoint each 5 s", rows, run(tidemill, keys, rows, tenth, storage=True))
-    show("all in memory, checkpoints", rows, run(tidemill, keys, rows, "0", storage=True))
+    show(f"state_memory = {tenth}", rows, count(keys, tenth))
+    show("the same, a checkpoint each 5 s", rows, count(keys, tenth, storage=True))
+    show("all in memory, checkpoints", rows, count(keys, "0", storage=True))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use thiserror::Error;
 use tidemill_ml::MlError;
+use tidemill_plans::explain::analyze::shown_bytes;
 use tidemill_plans::ids::Epoch;
 use tidemill_plans::{ErrorDomain, PlanError};
 
@@ -163,15 +164,18 @@ pub enum EngineError {
     },
     /// State that has no room in memory could not be kept on the worker's disk either.
     #[error(
-        "cannot {action} scratch files in {}, where state goes that is over state_memory; make room there, name another \
-         folder in TIDEMILL_SCRATCH, or raise state_memory",
-        folder.display()
+        "cannot {action} scratch files in {}{}, where state goes that is over state_memory; make room there, name \
+         another folder in TIDEMILL_SCRATCH, or raise state_memory",
+        folder.display(),
+        free.map_or(String::new(), |free| format!(", which has {} left", shown_bytes(free)))
     )]
     Scratch {
-        /// What was tried: `create`, `read`, `write`.
-        action: &'static str,
+        /// What was tried, such as `create`, or `write 1.0 MiB to`.
+        action: String,
         /// The folder.
         folder: PathBuf,
+        /// How many bytes are free there, where that may matter and is known.
+        free: Option<u64>,
         /// What the system said.
         #[source]
         source: std::io::Error,

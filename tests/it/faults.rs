@@ -110,6 +110,14 @@ impl SmallDisk {
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(&at).status();
         mounted.is_ok_and(|status| status.success()).then_some(Self(at))
     }
+
+    /// Fills it for as long as something takes.
+    fn fill_until(&self, done: impl FnOnce()) {
+        let filler = self.0.join("filler");
+        let _ = fs::write(&filler, vec![7; 16 << 20]).unwrap_err();
+        done();
+        fs::remove_file(filler).unwrap();
+    }
 }
 
 impl Drop for SmallDisk {
@@ -130,10 +138,25 @@ fn a_job_goes_on_while_its_storage_is_full() {
     let settings = format!("SET checkpoint_storage = '{}';", disk.0.display());
     let bank = Bank::open_with(16_000, 13, &settings, &[]);
     bank.wait_for_commits(2);
-    let filler = disk.0.join("filler");
-    let _ = fs::write(&filler, vec![7; 16 << 20]).unwrap_err();
-    bank.run.wait_for_line("No space left on device");
-    fs::remove_file(filler).unwrap();
+    disk.fill_until(|| bank.run.wait_for_line("No space left on device"));
+    bank.wait_for_commits(2);
+    bank.close();
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "says that it could not test anything")]
+fn a_job_without_room_for_its_state_begins_again_until_it_has_some_and_loses_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(place.path().join("disk")) else {
+        eprintln!("no disk can be mounted here, so none is full");
+        return;
+    };
+    let scratch = (String::from("TIDEMILL_SCRATCH"), disk.0.display().to_string());
+    let bank = Bank::open_with(16_000, 19, "SET state_memory = '64KB';", &[scratch]);
+    bank.wait_for_commits(2);
+    disk.fill_until(|| {
+        bank.run.wait_for_line(&format!("to scratch files in {}, which has 0 B left", disk.0.display()))
+    });
     bank.wait_for_commits(2);
     bank.close();
 }

@@ -47,10 +47,6 @@ impl Sink for Blackhole {
         Ok(())
     }
 
-    fn takes_any_order(&self) -> bool {
-        true
-    }
-
     fn is_io(&self) -> bool {
         false
     }

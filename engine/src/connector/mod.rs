@@ -79,11 +79,6 @@ pub trait Sink: Send {
         None
     }
 
-    /// Whether rows may come in any order, as soon as they are there.
-    fn takes_any_order(&self) -> bool {
-        false
-    }
-
     /// Whether writing waits for the outside, so that the sink's task must run on an I/O thread.
     fn is_io(&self) -> bool {
         true

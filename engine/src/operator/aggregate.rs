@@ -31,7 +31,7 @@ use super::key_index::KeyIndex;
 use super::recency::Recency;
 use super::window_aggregate::conform;
 use crate::error::Result;
-use crate::rows::EventTimeBuffer;
+use crate::rows::{CHUNK_ROWS, EvenChunks, EventTimeBuffer};
 use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
@@ -104,7 +104,10 @@ impl Aggregate {
             states.push(states_of(call, &call.argument_types(&input)?, takes_back)?);
         }
         let ordered = states.iter().any(|states| states.needs_order());
-        let waiting = node.time.filter(|_| ordered).map(|time| EventTimeBuffer::new(Arc::clone(&input), time));
+        let waiting = node
+            .time
+            .filter(|_| ordered)
+            .map(|time| EventTimeBuffer::new(Arc::clone(&input), time, &memory.shared_by(2)));
         let spilling = Spilling::new(memory, node.keys.len(), states.iter().any(|states| states.pairs().is_some()));
         let keys = KeyIndex::new(&input, &node.keys)?;
         for pairs in states.iter_mut().filter_map(|states| states.pairs_mut()).filter(|_| spilling.is_limited()) {
@@ -219,23 +222,47 @@ impl Aggregate {
     /// Adds the rows that event time has passed.
     ///
     /// An accumulator sums a batch in lanes, so where one batch ends and the next begins shows in the
-    /// last bits of a float. The cuts must not depend on when watermarks came: a final result takes
-    /// everything at once, an updated one a point of event time after another.
-    fn take_passed(&mut self, watermark: Watermark) -> Result<()> {
-        let Some(waiting) = &mut self.waiting else { return Ok(()) };
-        if self.emit == AggregateEmit::AtEnd && !watermark.is_end() {
-            return Ok(());
+    /// last bits of a float. The cuts must not depend on when watermarks came, nor on how much memory there is: a
+    /// final result takes so many rows at a time, an updated one a point of event time after another.
+    fn take_passed(&mut self, watermark: Watermark, ctx: &mut OperatorContext) -> Result<()> {
+        match self.emit {
+            AggregateEmit::AtEnd if watermark.is_end() => self.take_all(),
+            AggregateEmit::AtEnd => Ok(()),
+            AggregateEmit::OnUpdate => self.take_times(watermark, ctx),
         }
-        let time = waiting.time();
-        let Some(batch) = waiting.take_before(watermark.0)? else { return Ok(()) };
-        if self.emit == AggregateEmit::AtEnd {
-            return self.apply(&batch);
+    }
+
+    fn take_all(&mut self) -> Result<()> {
+        let Some(mut waiting) = self.waiting.take() else { return Ok(()) };
+        let mut chunks = EvenChunks::new(Arc::clone(waiting.schema()));
+        while let Some(rows) = waiting.take_chunk_before(EventTime::MAX)? {
+            chunks.push(rows);
+            for rows in chunks.take_full(CHUNK_ROWS)? {
+                self.apply(&rows)?;
+                self.spill()?;
+            }
         }
-        let times = event_times(batch.column(time))?;
-        let mut start = 0;
-        for same in times.values().chunk_by(|a, b| a == b) {
-            self.apply(&batch.slice(start, same.len()))?;
-            start += same.len();
+        self.waiting = Some(waiting);
+        chunks.take_rest()?.map_or(Ok(()), |rest| self.apply(&rest))
+    }
+
+    fn take_times(&mut self, watermark: Watermark, ctx: &mut OperatorContext) -> Result<()> {
+        let mut rows = 0;
+        while let Some(waiting) = &mut self.waiting
+            && let Some(batch) = waiting.take_chunk_before(watermark.0)?
+        {
+            let times = event_times(batch.column(waiting.time()))?;
+            let mut start = 0;
+            for same in times.values().chunk_by(|a, b| a == b) {
+                self.apply(&batch.slice(start, same.len()))?;
+                start += same.len();
+            }
+            rows += batch.num_rows();
+            // What many rows change may have no room, though nothing is due yet.
+            if rows >= CHUNK_ROWS {
+                self.make_room(ctx)?;
+                rows = 0;
+            }
         }
         Ok(())
     }
@@ -402,7 +429,8 @@ fn differences(before: &[ArrayRef], after: &[ArrayRef], known: impl Iterator<Ite
 impl Operator for Aggregate {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         if let Some(waiting) = &mut self.waiting {
-            return waiting.push(batch);
+            waiting.push(batch)?;
+            return self.make_room(ctx);
         }
         self.apply(&batch)?;
         self.make_room(ctx)
@@ -410,7 +438,7 @@ impl Operator for Aggregate {
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
         self.watermark = watermarks.min();
-        self.take_passed(self.watermark)?;
+        self.take_passed(self.watermark, ctx)?;
         if self.emit == AggregateEmit::OnUpdate {
             self.drop_old_groups(ctx)?;
         }
@@ -455,7 +483,7 @@ impl Operator for Aggregate {
     }
 
     fn state_bytes(&self) -> usize {
-        self.group_bytes() + self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
+        self.group_bytes() + self.waiting_bytes()
     }
 }
 

@@ -13,18 +13,10 @@ use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregateBuilder};
 use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
 use tidemill_plans::expr::StreamExpr;
+use tidemill_plans::functions::{ORDER_FREE, ORDER_FREE_BUT_FOR_FLOATS};
 
 use super::key_numbers::KeyNumbers;
 use crate::error::{EngineError, Result};
-
-/// Aggregates whose result never depends on the order of their input. (Measures of classifiers sort
-/// their pairs before they add anything up.)
-const ORDER_FREE: &[&str] =
-    &["count", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor", "roc_auc", "log_loss", "brier_score"];
-
-/// Aggregates whose result does not depend on it unless the input is floats: a sum of floats rounds at
-/// every step, and of 0.0 and -0.0 the first is the least.
-const ORDER_FREE_BUT_FOR_FLOATS: &[&str] = &["sum", "avg", "min", "max"];
 
 /// One aggregate function call, ready to make accumulators.
 #[derive(Clone)]

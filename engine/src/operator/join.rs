@@ -284,8 +284,10 @@ impl Join {
         self.sides[port].watermark = least_watermark(state, "watermark")?;
         self.sides[port].begin();
         let mut keys = Vec::new();
-        for batch in in_order_of_ids(state.rows("rows")?)? {
-            let (mut known, keys_before) = (self.sides[port].read(&batch)?, self.keys.len());
+        // What is read is put in order beside what has been taken up.
+        let memory = self.spilling.memory.shared_by(4);
+        for batch in in_order_of_ids(state.batches("rows")?, &memory)? {
+            let (mut known, keys_before) = (self.sides[port].read(&batch?)?, self.keys.len());
             if state.epoch().is_none() {
                 self.sides[port].renumber(&mut known);
             }

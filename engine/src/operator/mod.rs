@@ -187,13 +187,14 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::TopN(top) => top_n::build(top, Arc::clone(&inputs[0]), output, &env.state_memory)?,
         NodeKind::OverWindow(over) => over_window::build(over, Arc::clone(&inputs[0]), output, &env.state_memory)?,
         NodeKind::LookupJoin(join) => Box::new(lookup_join::LookupJoin::new(join, &inputs[0], output)?),
-        NodeKind::Train(train) => Box::new(train::Train::new(train, Arc::clone(&inputs[0]))?),
-        NodeKind::Predict(predict) => Box::new(predict::Predict::new(predict, &inputs[0], output)),
+        NodeKind::Train(train) => Box::new(train::Train::new(train, Arc::clone(&inputs[0]), &env.state_memory)?),
+        NodeKind::Predict(predict) => Box::new(predict::Predict::new(predict, &inputs[0], output, &env.state_memory)),
         NodeKind::Unnest(unnest) => Box::new(unnest::Unnest::new(unnest, &inputs[0], output)),
         NodeKind::Union(_) => Box::new(union::Union::new(output)),
         NodeKind::Sink(sink) => {
             let writer = connector::open_sink(sink, node.id, subtask, node.parallelism, env, Arc::clone(&inputs[0]))?;
-            Box::new(sink::SinkOperator::new(sink, Arc::clone(&inputs[0]), writer, spread_by(graph, node.id)))
+            let spread_by = spread_by(graph, node.id);
+            Box::new(sink::SinkOperator::new(sink, Arc::clone(&inputs[0]), writer, spread_by, &env.state_memory))
         }
     })
 }

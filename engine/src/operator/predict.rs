@@ -18,7 +18,7 @@ use super::late_rows::without_late;
 use super::state_rows::{least_watermark, other_columns};
 use crate::error::{EngineError, Result};
 use crate::rows::EventTimeBuffer;
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::{Belongs, StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
 /// Bytes of model versions that are written in one batch.
@@ -51,12 +51,13 @@ struct Answer {
 }
 
 impl Predict {
-    pub(super) fn new(node: &PredictNode, input: &SchemaRef, output: SchemaRef) -> Self {
+    pub(super) fn new(node: &PredictNode, input: &SchemaRef, output: SchemaRef, memory: &StateMemory) -> Self {
+        let memory = memory.limited_if(node.freshness.waits());
         Self {
             model: node.model.clone(),
             time: node.time,
             freshness: node.freshness,
-            waiting: EventTimeBuffer::new(Arc::clone(input), node.time),
+            waiting: EventTimeBuffer::new(Arc::clone(input), node.time, &memory),
             watermark: Watermark::MIN,
             versions: VecDeque::new(),
             output,
@@ -215,7 +216,7 @@ impl Operator for Predict {
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("watermark", &self.watermark)?;
-        self.waiting.snapshot(Belongs::Anywhere, &mut state.part("waiting"));
+        self.waiting.snapshot(Belongs::Anywhere, &mut state.part("waiting"))?;
         state.rows("versions", Belongs::ToAll, self.version_rows()?);
         Ok(())
     }
@@ -228,6 +229,10 @@ impl Operator for Predict {
 
     fn state_bytes(&self) -> usize {
         self.waiting.bytes() + self.versions.iter().map(|version| version.state.len()).sum::<usize>()
+    }
+
+    fn spilled_bytes(&self) -> u64 {
+        self.waiting.disk_bytes()
     }
 }
 

@@ -80,7 +80,7 @@ impl Sessions {
             time,
             gap,
             converter: RowConverter::new(fields)?,
-            waiting: EventTimeBuffer::new(input, time),
+            waiting: EventTimeBuffer::new(input, time, &memory.shared_by(2)),
             held: HeldRows::new(SchemaRef::new(Schema::new(with_ids))),
             rows: 0,
             next_id: 0,
@@ -171,7 +171,7 @@ impl Sessions {
     }
 
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.spilling.disk_bytes()
+        self.waiting.disk_bytes() + self.spilling.disk_bytes()
     }
 
     /// The keys of a batch as bytes; `None` where there are no key columns.

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::change::change_column_index;
 use tidemill_plans::ids::Epoch;
@@ -17,19 +16,16 @@ use tidemill_plans::time::EventTime;
 use super::Operator;
 use crate::connector::Sink;
 use crate::error::Result;
-use crate::rows::EventTimeBuffer;
-use crate::state::{Belongs, StateReader, StateWriter};
-use crate::task::{EndReason, OperatorContext, PortWatermarks, batch_bytes};
+use crate::rows::{EvenChunks, EventTimeBuffer};
+use crate::state::{Belongs, StateMemory, StateReader, StateWriter};
+use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// See [`SinkNode`].
 pub(super) struct SinkOperator {
     writer: Box<dyn Sink>,
     waiting: Option<EventTimeBuffer>,
     /// Rows in order that do not fill a chunk yet.
-    partial: Vec<RecordBatch>,
-    partial_rows: usize,
-    partial_bytes: usize,
-    input: SchemaRef,
+    partial: EvenChunks,
     /// Which instance writes rows that are held.
     belongs: Belongs,
 }
@@ -41,54 +37,36 @@ impl SinkOperator {
         input: SchemaRef,
         mut writer: Box<dyn Sink>,
         spread_by: Option<Vec<usize>>,
+        memory: &StateMemory,
     ) -> Self {
         // A change must not overtake one of its key; else whichever instance has a row writes it.
         let is_keyed = change_column_index(&input).is_some() && !node.upsert_keys.is_empty();
         let keys = || spread_by.unwrap_or_else(|| node.upsert_keys.clone());
         let belongs = if is_keyed { Belongs::ToKeys(keys()) } else { Belongs::Anywhere };
         writer.hold_where(&belongs);
-        let time = node.time.filter(|_| !writer.takes_any_order());
-        let waiting = time.map(|time| EventTimeBuffer::new(Arc::clone(&input), time));
-        Self { writer, waiting, partial: Vec::new(), partial_rows: 0, partial_bytes: 0, input, belongs }
+        let waiting = node.waits_by().map(|time| EventTimeBuffer::new(Arc::clone(&input), time, memory));
+        Self { writer, waiting, partial: EvenChunks::new(input), belongs }
     }
 
     fn write_before(&mut self, bound: EventTime) -> Result<()> {
-        let Some(rows) = self.waiting.as_mut().map(|waiting| waiting.take_before(bound)).transpose()?.flatten() else {
-            return Ok(());
-        };
-        let Some(chunk_rows) = self.writer.chunk_rows() else { return self.writer.write(&rows) };
-        self.push_partial(rows);
-        if self.partial_rows >= chunk_rows.get() { self.write_chunks(chunk_rows.get()) } else { Ok(()) }
+        while let Some(waiting) = &mut self.waiting
+            && let Some(rows) = waiting.take_chunk_before(bound)?
+        {
+            self.write(rows)?;
+        }
+        Ok(())
     }
 
-    fn push_partial(&mut self, rows: RecordBatch) {
-        self.partial_rows += rows.num_rows();
-        self.partial_bytes += batch_bytes(&rows);
+    /// Writes rows in order, where they fill a chunk.
+    fn write(&mut self, rows: RecordBatch) -> Result<()> {
+        let Some(chunk_rows) = self.writer.chunk_rows() else { return self.writer.write(&rows) };
         self.partial.push(rows);
+        self.partial.take_full(chunk_rows.get())?.iter().try_for_each(|chunk| self.writer.write(chunk))
     }
 
     /// Writes rows in order though they do not fill a chunk.
     fn write_partial(&mut self) -> Result<()> {
-        if self.partial_rows == 0 {
-            return Ok(());
-        }
-        let rest = concat_batches(&self.input, &std::mem::take(&mut self.partial))?;
-        (self.partial_rows, self.partial_bytes) = (0, 0);
-        self.writer.write(&rest)
-    }
-
-    fn write_chunks(&mut self, chunk_rows: usize) -> Result<()> {
-        let rows = concat_batches(&self.input, &std::mem::take(&mut self.partial))?;
-        let mut start = 0;
-        while rows.num_rows() - start >= chunk_rows {
-            self.writer.write(&rows.slice(start, chunk_rows))?;
-            start += chunk_rows;
-        }
-        self.partial_rows = rows.num_rows() - start;
-        let rest = rows.slice(start, self.partial_rows);
-        self.partial_bytes = batch_bytes(&rest);
-        self.partial.push(rest);
-        Ok(())
+        self.partial.take_rest()?.map_or(Ok(()), |rest| self.writer.write(&rest))
     }
 }
 
@@ -125,9 +103,9 @@ impl Operator for SinkOperator {
             self.write_partial()?;
         }
         if let Some(waiting) = &mut self.waiting {
-            waiting.snapshot(self.belongs.clone(), &mut state.part("waiting"));
+            waiting.snapshot(self.belongs.clone(), &mut state.part("waiting"))?;
         }
-        state.rows("partial", self.belongs.clone(), self.partial.iter().cloned());
+        state.rows("partial", self.belongs.clone(), self.partial.partial().iter().cloned());
         self.writer.snapshot(&mut state.part("writer"))
     }
 
@@ -135,7 +113,7 @@ impl Operator for SinkOperator {
         if let Some(waiting) = &mut self.waiting {
             waiting.restore(&state.part("waiting"))?;
         }
-        state.rows("partial")?.into_iter().for_each(|rows| self.push_partial(rows));
+        state.rows("partial")?.into_iter().for_each(|rows| self.partial.push(rows));
         self.writer.restore(&state.part("writer"))
     }
 
@@ -156,7 +134,11 @@ impl Operator for SinkOperator {
     }
 
     fn state_bytes(&self) -> usize {
-        self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes) + self.partial_bytes + self.writer.state_bytes()
+        self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes) + self.partial.bytes() + self.writer.state_bytes()
+    }
+
+    fn spilled_bytes(&self) -> u64 {
+        self.waiting.as_ref().map_or(0, EventTimeBuffer::disk_bytes)
     }
 
     fn is_io(&self) -> bool {

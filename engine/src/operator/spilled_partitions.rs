@@ -63,11 +63,11 @@ impl SpilledPartitions {
         partitions.iter().for_each(|partition| self.recency.note(*partition));
     }
 
-    /// How many of so many partitions there is room for, if it is not for all: with what is here they have so many
-    /// bytes.
-    pub(super) fn room(&self, partitions: usize, bytes: usize) -> Option<usize> {
-        let beside = self.bytes();
-        self.memory.room(partitions, bytes.saturating_sub(beside), beside)
+    /// How many of so many partitions there is room for beside so many bytes of others, if it is not for all: with what
+    /// is here they have so many bytes.
+    pub(super) fn room(&self, partitions: usize, bytes: usize, beside: usize) -> Option<usize> {
+        let here = self.bytes();
+        self.memory.room(partitions, bytes.saturating_sub(here), here + beside)
     }
 
     /// Which of so many partitions go if so many are kept.

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, UInt64Array};
-use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{Field, Schema};
 use tidemill_plans::time::Watermark;
 
 use crate::error::{EngineError, Result};
-use crate::state::StateReader;
+use crate::rows::RowQueue;
+use crate::state::spill::Part;
+use crate::state::{StateMemory, StateReader};
 
 /// Rows that are written in one batch. Tests want to see several.
 pub(super) const STATE_ROWS: usize = if cfg!(test) { 3 } else { 1 << 15 };
@@ -52,23 +53,20 @@ pub(super) fn some_keys(mut rows: &[(u32, u32)]) -> Vec<&[(u32, u32)]> {
     parts
 }
 
-/// Rows in the order of their last column, which are ids. They are not in it where some were written again.
-pub(super) fn in_order_of_ids(batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
-    let mut places: Vec<(u64, u32, u32)> = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
-    for (batch, number) in batches.iter().zip(0u32..) {
-        let (_, ids) = take_ids(batch)?;
-        places.extend(ids.values().iter().zip(0u32..).map(|(id, row)| (*id, number, row)));
+/// Rows in the order of their last column, which are ids. They are not in it where some were written again, or come
+/// from disk. With little memory they wait on disk until all have been read.
+pub(super) fn in_order_of_ids(
+    batches: impl Iterator<Item = Result<RecordBatch>>,
+    memory: &StateMemory,
+) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+    let mut queue: Option<RowQueue> = None;
+    for batch in batches {
+        let (rows, ids) = take_ids(&batch?)?;
+        let rows = with_note(&rows, "id", ids)?;
+        let new = || RowQueue::new(rows.schema(), rows.num_columns() - 1, memory);
+        queue.get_or_insert_with(new).push(rows, Part::Written)?;
     }
-    if places.is_sorted() {
-        return Ok(batches);
-    }
-    places.sort_unstable();
-    let whole: Vec<&RecordBatch> = batches.iter().collect();
-    let chunk = |places: &[(u64, u32, u32)]| {
-        let places: Vec<_> = places.iter().map(|(_, batch, row)| (*batch as usize, *row as usize)).collect();
-        Ok(interleave_record_batch(&whole, &places)?)
-    };
-    places.chunks(STATE_ROWS).map(chunk).collect()
+    Ok(queue.into_iter().flat_map(|queue| queue.into_batches(STATE_ROWS)))
 }
 
 /// The least of the watermarks that instances wrote under this name.
@@ -79,4 +77,35 @@ pub(super) fn least_watermark(state: &StateReader<'_>, name: &str) -> Result<Wat
 /// What is said of rows that an operator does not know as its own.
 pub(super) fn other_columns() -> EngineError {
     EngineError::State(String::from("its rows have other columns than expected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::datatypes::UInt64Type;
+
+    use super::*;
+    use crate::state::ScratchFolder;
+
+    #[test]
+    fn rows_are_put_in_order_of_their_ids_with_little_memory_too() {
+        let batch = |ids: Vec<u64>| {
+            let values: ArrayRef = Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| -(*id as i64))));
+            with_note(&RecordBatch::try_from_iter([("v", values)])?, "id", UInt64Array::from(ids))
+        };
+        for bytes_max in [None, Some(1), Some(2_000)] {
+            let memory = StateMemory { bytes_max, scratch: ScratchFolder::new(std::env::temp_dir()) };
+            // The first were written again behind the others.
+            let batches = (0..50).rev().map(|part| batch((part * 7..part * 7 + 7).collect()));
+            let mut ids = Vec::new();
+            for rows in in_order_of_ids(batches, &memory).unwrap() {
+                let rows = rows.unwrap();
+                assert!(rows.num_rows() <= STATE_ROWS);
+                ids.extend_from_slice(rows.column(1).as_primitive::<UInt64Type>().values());
+            }
+            assert_eq!(ids, (0..350).collect::<Vec<_>>());
+            let none = in_order_of_ids(std::iter::empty(), &memory).unwrap();
+            assert_eq!(none.count(), 0);
+        }
+    }
 }

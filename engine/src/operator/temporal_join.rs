@@ -46,7 +46,8 @@ impl TemporalJoin {
         Ok(Self {
             left_keys: JoinKeys::new(left, &node.left_keys)?,
             left_time: node.left_time,
-            waiting: EventTimeBuffer::new(Arc::clone(left), node.left_time),
+            // Versions have what rows that wait leave them.
+            waiting: EventTimeBuffer::new(Arc::clone(left), node.left_time, &memory.shared_by(2)),
             left_watermark: Watermark::MIN,
             versions: Versions::new(node, right, memory)?,
             kind: node.kind,
@@ -85,12 +86,10 @@ impl Operator for TemporalJoin {
         // The version that a late row asks for may be gone or not, and the rows that a late version
         // answers may have been answered or not: dropping both keeps results repeatable.
         match port {
-            0 => self.waiting.push(without_late(batch, self.left_time, self.left_watermark.0, ctx)?),
-            _ => {
-                self.versions.push(without_late(batch, self.versions.time, self.versions.watermark.0, ctx)?)?;
-                self.versions.spill()
-            }
+            0 => self.waiting.push(without_late(batch, self.left_time, self.left_watermark.0, ctx)?)?,
+            _ => self.versions.push(without_late(batch, self.versions.time, self.versions.watermark.0, ctx)?)?,
         }
+        self.versions.spill(self.waiting.bytes())
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
@@ -99,7 +98,7 @@ impl Operator for TemporalJoin {
         while let Some(left) = self.waiting.take_chunk_before(watermarks.port(1).0)? {
             let joined = self.join(&left)?;
             ctx.emit(joined);
-            self.versions.spill()?;
+            self.versions.spill(self.waiting.bytes())?;
         }
         self.versions.clean_up(watermarks.min().0)?;
         ctx.emit_watermark(watermarks.min());
@@ -108,7 +107,7 @@ impl Operator for TemporalJoin {
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("watermark", &self.left_watermark)?;
-        self.waiting.snapshot(self.left_keys.belongs(), &mut state.part("waiting"));
+        self.waiting.snapshot(self.left_keys.belongs(), &mut state.part("waiting"))?;
         self.versions.snapshot(&mut state.part("versions"))
     }
 
@@ -117,7 +116,7 @@ impl Operator for TemporalJoin {
         self.waiting.restore(&state.part("waiting"))?;
         let state = state.part("versions");
         self.versions.watermark = least_watermark(&state, "watermark")?;
-        self.versions.restore(self.left_watermark.min(self.versions.watermark).0, &state)
+        self.versions.restore(self.left_watermark.min(self.versions.watermark).0, self.waiting.bytes(), &state)
     }
 
     fn state_bytes(&self) -> usize {
@@ -125,7 +124,7 @@ impl Operator for TemporalJoin {
     }
 
     fn spilled_bytes(&self) -> u64 {
-        self.versions.disk_bytes()
+        self.waiting.disk_bytes() + self.versions.disk_bytes()
     }
 }
 

@@ -20,7 +20,7 @@ use super::late_rows::without_late;
 use super::state_rows::{least_watermark, other_columns};
 use crate::error::{EngineError, Result};
 use crate::rows::{EventTimeBuffer, show_row};
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::{Belongs, StateMemory, StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Rows over which the prequential AUC that people watch is taken.
@@ -46,7 +46,7 @@ pub(super) struct Train {
 }
 
 impl Train {
-    pub(super) fn new(node: &TrainNode, input: SchemaRef) -> Result<Self> {
+    pub(super) fn new(node: &TrainNode, input: SchemaRef, memory: &StateMemory) -> Result<Self> {
         let failed = |source: MlError| EngineError::Model { model: node.model.clone(), source };
         let features: Vec<_> = node.features.iter().map(|index| Arc::clone(&input.fields()[*index])).collect();
         let schema = FeatureSchema::from_arrow(&Schema::new(features)).map_err(failed)?;
@@ -57,7 +57,7 @@ impl Train {
             label_name: input.field(node.label).name().clone(),
             time: node.time,
             publish_every: node.publish_every,
-            waiting: EventTimeBuffer::new(input, node.time),
+            waiting: EventTimeBuffer::new(input, node.time, memory),
             watermark: Watermark::MIN,
             model: tidemill_ml::create(&node.model_type, &options, &schema).map_err(failed)?,
             version: 0,
@@ -75,11 +75,6 @@ impl Train {
         EventTime(watermark.0.0.div_euclid(self.publish_every).saturating_mul(self.publish_every))
     }
 
-    /// End of the interval that `time` is in: when a label of that time may be used.
-    fn interval_end(&self, time: i64) -> i64 {
-        time.div_euclid(self.publish_every).saturating_add(1).saturating_mul(self.publish_every)
-    }
-
     /// Learns rows in canonical order, one version an interval.
     fn learn(&mut self, rows: &RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         let times = event_times(rows.column(self.time))?;
@@ -87,7 +82,7 @@ impl Train {
         let (mut versions, mut bytes) = (Vec::new(), 0);
         let mut start = 0;
         while start < times.len() {
-            let end = self.interval_end(times[start]);
+            let end = interval_end(times[start], self.publish_every);
             let length = times[start..].partition_point(|time| *time < end);
             // An interval without usable rows leaves the model as the last version has it.
             if self.learn_interval(&rows.slice(start, length), ctx)? > 0 {
@@ -140,6 +135,11 @@ impl Train {
     }
 }
 
+/// End of the interval, of so many microseconds, that `time` is in: when a label of that time may be used.
+fn interval_end(time: i64, interval: i64) -> i64 {
+    time.div_euclid(interval).saturating_add(1).saturating_mul(interval)
+}
+
 struct Published {
     version: i64,
     learnt_to: i64,
@@ -174,7 +174,10 @@ impl Operator for Train {
         let watermark = watermarks.min();
         self.watermark = watermark;
         let bound = if watermark.is_end() { EventTime::MAX } else { self.interval_start(watermark) };
-        if let Some(rows) = self.waiting.take_before(bound)? {
+        // An interval is never parted: it makes one version.
+        let interval = self.publish_every;
+        let last = |time| interval_end(time, interval).saturating_sub(1);
+        while let Some(rows) = self.waiting.take_stretch_before(bound, last)? {
             self.learn(&rows, ctx)?;
         }
         ctx.emit_watermark(watermark);
@@ -193,7 +196,7 @@ impl Operator for Train {
         state.value("version", &self.version)?;
         state.value("auc", &self.auc.state())?;
         state.value("model_bytes", &self.model_bytes)?;
-        self.waiting.snapshot(Belongs::to_first(0), &mut state.part("waiting"));
+        self.waiting.snapshot(Belongs::to_first(0), &mut state.part("waiting"))?;
         let model = self.model.snapshot().map_err(|error| self.failed(error))?;
         state.rows("model", Belongs::to_first(0), [model_row(&model)?]);
         Ok(())
@@ -215,6 +218,10 @@ impl Operator for Train {
 
     fn state_bytes(&self) -> usize {
         self.waiting.bytes() + self.model_bytes
+    }
+
+    fn spilled_bytes(&self) -> u64 {
+        self.waiting.disk_bytes()
     }
 }
 

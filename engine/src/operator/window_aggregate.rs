@@ -22,13 +22,14 @@ use tidemill_plans::change::ChangeOp;
 use tidemill_plans::node::{TimeWindow, WindowAggregateNode, WindowSpec};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
-use self::late_updates::{KeptRows, with_ops};
+use self::late_updates::with_ops;
 use self::waiting::WaitingRows;
 use super::Operator;
 use super::groups::{AggregateCall, Groups};
 use super::panes::{PaneGrid, Panes, WindowGroups, WindowParts};
 use super::window_assign::window_columns;
 use crate::error::Result;
+use crate::rows::EventTimeBuffer;
 use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
@@ -48,7 +49,7 @@ pub(super) struct WindowAggregate {
     /// Rows of panes that are not complete; `None` where their order does not matter.
     waiting: Option<WaitingRows>,
     /// The rows of complete panes, where late rows can come among them and order matters.
-    kept: Option<KeptRows>,
+    kept: Option<EventTimeBuffer>,
     panes: Panes,
     /// End of the last window that has closed, whether it had rows or not.
     closed: Option<i64>,
@@ -70,10 +71,12 @@ impl WindowAggregate {
         // A window of one pane meets no key twice.
         let shares_keys = grid.length < window.size() || node.updates_within > 0;
         let columns = output.fields().len() - usize::from(node.updates_within > 0);
-        // Rows that wait and panes have each their half. Where late rows come among others, all of a pane stay.
-        let memory = if order_matters { memory.shared_by(2) } else { memory.clone() };
-        let waiting = memory.limited_if(node.updates_within == 0);
-        let waiting = |input| WaitingRows::new(input, &node.keys, node.time, grid, &waiting);
+        let has_late = order_matters && node.updates_within > 0;
+        // Panes, rows that wait and those that late ones come among have each their share.
+        let memory = memory.shared_by(1 + usize::from(order_matters) + usize::from(has_late));
+        // Late rows come among all of a pane.
+        let slices = (&node.keys[..], !has_late);
+        let waiting = |input| WaitingRows::new(input, slices, node.time, grid, &memory);
         Ok(Self {
             time: node.time,
             window,
@@ -82,7 +85,7 @@ impl WindowAggregate {
             updates_within: node.updates_within,
             grid,
             panes: Panes::new(&input, &node.keys, calls, grid, shares_keys, &memory)?,
-            kept: (order_matters && node.updates_within > 0).then(|| KeptRows::new(Arc::clone(&input), node.time)),
+            kept: has_late.then(|| EventTimeBuffer::new(Arc::clone(&input), node.time, &memory)),
             waiting: order_matters.then(|| waiting(input)),
             closed: None,
             watermark: Watermark::MIN,
@@ -121,9 +124,7 @@ impl WindowAggregate {
             self.panes.add_in_order(&rows, &times)?;
             self.panes.make_room()?;
             if let Some(kept) = &mut self.kept {
-                for (start, rows) in grid.split(&rows, &times)? {
-                    kept.add(start, rows)?;
-                }
+                kept.push(rows)?;
             }
         }
         self.waiting = Some(waiting);
@@ -245,6 +246,7 @@ impl WindowAggregate {
     /// Drops the panes that no window holds that ends after `closed`, nor one that late rows may change.
     fn drop_used_panes(&mut self, closed: i64) -> Result<()> {
         let closed = EventTime(closed).min(self.watermark.0.plus(-self.updates_within)).0;
+        let mut last = None;
         loop {
             let first = self.panes.starts(i64::MIN).next();
             let Some(pane) = first else { break };
@@ -252,11 +254,10 @@ impl WindowAggregate {
                 break;
             }
             self.panes.drop_pane(pane)?;
-            if let Some(kept) = &mut self.kept {
-                kept.drop_pane(pane);
-            }
+            last = Some(pane);
         }
-        Ok(())
+        let (Some(kept), Some(last)) = (&mut self.kept, last) else { return Ok(()) };
+        kept.drop_before(EventTime(self.grid.last(last).saturating_add(1)))
     }
 }
 
@@ -288,10 +289,10 @@ impl Operator for WindowAggregate {
         state.value("closed", &self.closed)?;
         self.panes.snapshot(&mut state.part("panes"))?;
         if let Some(waiting) = &mut self.waiting {
-            waiting.snapshot(&self.panes.belongs(), &mut state.part("waiting"));
+            waiting.snapshot(&self.panes.belongs(), &mut state.part("waiting"))?;
         }
-        if let Some(kept) = &self.kept {
-            kept.snapshot(self.panes.belongs(), &mut state.part("kept"));
+        if let Some(kept) = &mut self.kept {
+            kept.snapshot(self.panes.belongs(), &mut state.part("kept"))?;
         }
         Ok(())
     }
@@ -308,19 +309,21 @@ impl Operator for WindowAggregate {
             waiting.restore(&state.part("waiting"))?;
         }
         if let Some(kept) = &mut self.kept {
-            kept.restore(self.grid, &state.part("kept"))?;
+            kept.restore(&state.part("kept"))?;
         }
         Ok(())
     }
 
     fn spilled_bytes(&self) -> u64 {
-        self.panes.disk_bytes() + self.waiting.as_ref().map_or(0, WaitingRows::disk_bytes)
+        self.panes.disk_bytes()
+            + self.waiting.as_ref().map_or(0, WaitingRows::disk_bytes)
+            + self.kept.as_ref().map_or(0, EventTimeBuffer::disk_bytes)
     }
 
     fn state_bytes(&self) -> usize {
         self.panes.bytes()
             + self.waiting.as_ref().map_or(0, WaitingRows::bytes)
-            + self.kept.as_ref().map_or(0, KeptRows::bytes)
+            + self.kept.as_ref().map_or(0, EventTimeBuffer::bytes)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::OperatorId;
+use tidemill_plans::node::NodeKind;
 use tidemill_plans::settings::Settings;
 
 use super::harness::{Instance, canonical};
@@ -27,9 +28,10 @@ pub(super) struct Cramped {
 }
 
 impl Cramped {
-    /// The operator in like surroundings, if its state can do with less memory.
+    /// The operator in like surroundings, if its state can do with less memory. A sink would write where the other does.
     pub(super) fn beside(graph: &DataflowGraph, id: OperatorId, env: &TaskEnv) -> Result<Option<Self>> {
-        if !graph.node(id)?.kind.spills() {
+        let kind = &graph.node(id)?.kind;
+        if !kind.spills() || matches!(kind, NodeKind::Sink(_)) {
             return Ok(None);
         }
         let instance = Self::build(graph, id, env)?;

@@ -71,7 +71,8 @@ fn shown_time(ns: u64) -> String {
 }
 
 /// Bytes in a unit of which there are few digits.
-pub(crate) fn shown_bytes(bytes: u64) -> String {
+#[must_use]
+pub fn shown_bytes(bytes: u64) -> String {
     let (mut value, mut unit) = (bytes as f64, "B");
     for larger in ["KiB", "MiB", "GiB", "TiB"] {
         if value < 1024.0 {

@@ -24,6 +24,15 @@ use crate::error::{PlanError, Result};
 const PLANNED: [&str; 10] =
     ["tumble", "hop", "cumulate", "session", "unnest", "descriptor", "ml_predict", "ml_evaluate", "mod", "proctime"];
 
+/// Aggregates whose result never depends on the order of their input. (Measures of classifiers sort
+/// their pairs before they add anything up.)
+pub const ORDER_FREE: &[&str] =
+    &["count", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor", "roc_auc", "log_loss", "brier_score"];
+
+/// Aggregates whose result does not depend on it unless the input is floats: a sum of floats rounds at
+/// every step, and of 0.0 and -0.0 the first is the least.
+pub const ORDER_FREE_BUT_FOR_FLOATS: &[&str] = &["sum", "avg", "min", "max"];
+
 static REGISTRY: LazyLock<RwLock<Registry>> = LazyLock::new(|| RwLock::new(Registry::with_defaults()));
 
 /// All functions by name, and what decodes calls of them.

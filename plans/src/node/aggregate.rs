@@ -4,6 +4,7 @@
 use datafusion::logical_expr::Expr;
 
 use crate::expr::StreamExpr;
+use crate::functions::ORDER_FREE;
 
 /// An updating aggregation. Output: the keys, the aggregates, the changelog column.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
@@ -25,11 +26,24 @@ pub struct AggregateNode {
 }
 
 impl AggregateNode {
+    /// Whether rows may have to wait for event time to pass them.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        self.time.is_some() && may_need_order(&self.aggregates)
+    }
+
     /// Whether equal arguments of a function count once, so that a group has as many values as come.
     #[must_use]
     pub fn has_distinct(&self) -> bool {
         self.aggregates.iter().any(|call| matches!(&call.0, Expr::AggregateFunction(call) if call.params.distinct))
     }
+}
+
+/// Whether the order of rows may make a difference to one of these calls: it may be of floats.
+pub(crate) fn may_need_order(aggregates: &[StreamExpr]) -> bool {
+    aggregates
+        .iter()
+        .any(|call| !matches!(&call.0, Expr::AggregateFunction(call) if ORDER_FREE.contains(&call.func.name())))
 }
 
 /// When an updating aggregation emits.

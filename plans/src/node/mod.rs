@@ -152,19 +152,26 @@ impl NodeKind {
     #[must_use]
     pub fn spills(&self) -> bool {
         match self {
-            Self::Aggregate(aggregate) => !aggregate.keys.is_empty() || aggregate.has_distinct(),
+            Self::Aggregate(aggregate) => {
+                !aggregate.keys.is_empty() || aggregate.has_distinct() || aggregate.may_wait()
+            }
             Self::Join(join) => !join.left_keys.is_empty(),
             Self::IntervalJoin(join) => !join.left_keys.is_empty(),
-            Self::TemporalJoin(join) => !join.left_keys.is_empty(),
-            Self::WindowAggregate(aggregate) => !aggregate.keys.is_empty(),
+            Self::WindowAggregate(aggregate) => {
+                !aggregate.keys.is_empty() || aggregate::may_need_order(&aggregate.aggregates)
+            }
             Self::LateSplit(split) => matches!(split.windows, LateWindows::Session { .. }),
             Self::Normalize(_) | Self::SessionWindow(_) | Self::SessionAssign(_) => true,
-            Self::TopN(top) => !top.partition.is_empty() && !matches!(top.emit, TopNEmit::OnClose { .. }),
-            // Where rows wait for others behind them, each partition is needed at any time.
-            Self::OverWindow(over) => {
-                let waits = matches!(over.emit, OverEmit::InOrder { rows_ahead: 1.., .. });
-                !over.partition.is_empty() && !waits
-            }
+            // Rows that wait for event time to pass them.
+            Self::TemporalJoin(_) | Self::Train(_) => true,
+            Self::Predict(predict) => predict.freshness.waits(),
+            Self::Sink(sink) => sink.waits_by().is_some(),
+            Self::TopN(top) => match top.emit {
+                TopNEmit::InOrder { .. } => true,
+                TopNEmit::OnClose { .. } => false,
+                _ => !top.partition.is_empty(),
+            },
+            Self::OverWindow(over) => matches!(over.emit, OverEmit::InOrder { .. }) || !over.partition.is_empty(),
             _ => false,
         }
     }

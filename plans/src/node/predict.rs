@@ -30,6 +30,14 @@ pub enum ModelFreshness {
     Latest,
 }
 
+impl ModelFreshness {
+    /// Whether rows wait.
+    #[must_use]
+    pub fn waits(self) -> bool {
+        self == Self::Consistent
+    }
+}
+
 /// The columns that a prediction adds.
 #[must_use]
 pub fn predicted_fields(label: &str) -> [Field; 4] {

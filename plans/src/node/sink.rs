@@ -1,5 +1,7 @@
 //! Writes rows to a connector.
 
+use crate::connector::{VIEW_CONNECTOR, writes_in_parallel};
+
 /// A sink of a job's graph.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
 pub struct SinkNode {
@@ -20,6 +22,16 @@ pub struct SinkNode {
     /// Whether a result's rows go to the session as they come, changes as changes: there may be no end to wait for, or
     /// nobody wants an order.
     pub live: bool,
+}
+
+impl SinkNode {
+    /// The event-time column, if rows wait to be written in its order: not where the order makes no difference.
+    #[must_use]
+    pub fn waits_by(&self) -> Option<usize> {
+        let is_keyed = !self.upsert_keys.is_empty();
+        let takes_any_order = self.connector == VIEW_CONNECTOR || writes_in_parallel(&self.connector, is_keyed);
+        self.time.filter(|_| !takes_any_order)
+    }
 }
 
 /// One column of an ORDER BY.

@@ -23,7 +23,7 @@ const PARSED_BYTES: usize = 100;
 pub(super) struct Prepared {
     pub(super) statements: Vec<ParsedStatement>,
     /// Bytes of what they were read of.
-    read_bytes: usize,
+    pub(super) read_bytes: usize,
     /// Rows of values; none have been given yet.
     pub(super) values: Option<Vec<RecordBatch>>,
 }

@@ -9,8 +9,8 @@ use axum::{Extension, Router};
 use expect_test::{Expect, expect};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use tidemill_plans::catalog::ModelWeights;
 use prost::encoding::{WireType, encode_key, encode_varint};
+use tidemill_plans::catalog::ModelWeights;
 use tidemill_plans::protocol::{CoordinatorLink, WorkerEvent};
 use tidemill_sql::parse_substrait;
 

@@ -131,8 +131,4 @@ impl Transactions for Appended {
     fn abort(&mut self, name: TransactionName) -> Result<()> {
         self.end("take over", "ROLLBACK", name).map(drop)
     }
-
-    fn takes_any_order(&self) -> bool {
-        true
-    }
 }

@@ -32,10 +32,6 @@ impl Sink for DirectSink {
         self.session.execute("commit to", "COMMIT")
     }
 
-    fn takes_any_order(&self) -> bool {
-        !self.table.has_key()
-    }
-
     fn finish(&mut self) -> Result<()> {
         Ok(())
     }

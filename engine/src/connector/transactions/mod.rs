@@ -45,11 +45,6 @@ pub trait Transactions: Send {
 
     /// Drops what [`Self::take_over`] has found. Of one that is gone it does nothing.
     fn abort(&mut self, name: TransactionName) -> Result<()>;
-
-    /// Whether rows may come in any order.
-    fn takes_any_order(&self) -> bool {
-        false
-    }
 }
 
 /// What no two transactions of a sink have in common.

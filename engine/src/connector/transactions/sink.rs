@@ -85,10 +85,6 @@ impl<T: Transactions> Sink for TransactionalSink<T> {
         self.transactions.write(batch)
     }
 
-    fn takes_any_order(&self) -> bool {
-        self.transactions.takes_any_order()
-    }
-
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         self.prepare(state.epoch())?;
         self.epoch = state.epoch();

@@ -46,10 +46,6 @@ impl Sink for ViewSink {
         Ok(())
     }
 
-    fn takes_any_order(&self) -> bool {
-        true
-    }
-
     fn seal(&mut self, epoch: Epoch) -> Result<()> {
         self.open_bytes = 0;
         let open = std::mem::take(&mut self.open);

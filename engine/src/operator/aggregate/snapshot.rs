@@ -25,7 +25,7 @@ impl Aggregate {
         state.value("watermark", &self.watermark)?;
         state.value("next_clean_up", &self.next_clean_up)?;
         if let Some(waiting) = &mut self.waiting {
-            waiting.snapshot(Belongs::ToKeys(self.key_columns.clone()), &mut state.part("waiting"));
+            waiting.snapshot(Belongs::ToKeys(self.key_columns.clone()), &mut state.part("waiting"))?;
         }
         let (keys, changed) = (self.key_columns.len(), self.unwritten.take(state));
         for (call, states) in self.states.iter_mut().enumerate() {

@@ -12,6 +12,7 @@ use super::{Aggregate, Group};
 use crate::error::Result;
 use crate::operator::changed_keys::others;
 use crate::operator::groups::{columns_of, named};
+use crate::rows::EventTimeBuffer;
 use crate::state::spill::{BatchesView, Layout, Part, SpilledBatches, TakenRows};
 use crate::state::{LaterRows, StateMemory};
 use crate::task::OperatorContext;
@@ -109,7 +110,12 @@ impl Aggregate {
     fn room_of(&self, count: usize) -> Option<usize> {
         let pairs = self.pairs().map(Distinct::bytes_of_spilled);
         let beside = self.spilling.memory_bytes() + pairs.sum::<usize>();
-        self.spilling.memory.room(count, self.group_bytes() - beside, beside)
+        self.spilling.memory.room(count, self.group_bytes() - beside, beside + self.waiting_bytes())
+    }
+
+    /// Bytes of rows that wait for event time to pass them, in memory.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting.as_ref().map_or(0, EventTimeBuffer::bytes)
     }
 
     fn pairs(&self) -> impl Iterator<Item = &Distinct> {
@@ -118,7 +124,8 @@ impl Aggregate {
 
     /// Bytes on disk.
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.spilling.disk_bytes() + self.pairs().map(Distinct::disk_bytes).sum::<u64>()
+        let waiting = self.waiting.as_ref().map_or(0, EventTimeBuffer::disk_bytes);
+        waiting + self.spilling.disk_bytes() + self.pairs().map(Distinct::disk_bytes).sum::<u64>()
     }
 
     /// Has pairs of groups and values go, if there is no room for all. A group is smaller than its values, so they are

@@ -53,6 +53,8 @@ pub(super) struct InOrderOver {
     held: HeldRows,
     /// The partitions with rows that are not known yet, by the first such row's time.
     pending: BTreeSet<(i64, usize)>,
+    /// Of those, the ones that were looked at as of a time before the watermark, as which more may be known.
+    behind: Vec<usize>,
     waiting: EventTimeBuffer,
     watermark: Watermark,
     output: SchemaRef,
@@ -99,8 +101,9 @@ impl InOrderOver {
         output: SchemaRef,
         memory: &StateMemory,
     ) -> Result<Self> {
-        // A row that waits for others keeps its partition in memory: there each partition has one.
-        let memory = memory.limited_if(rows_ahead == 0);
+        // Partitions have what rows that wait for the watermark leave them. A row that waits for others keeps its
+        // partition in memory: there each partition has one.
+        let (waiting, memory) = (memory.shared_by(2), memory.limited_if(rows_ahead == 0));
         let mut prepared = Prepared::new(Arc::clone(&input));
         let calls = node.functions.iter().map(|call| Call::new(call, &node.order_by, &input, &mut prepared));
         let calls = calls.collect::<Result<Vec<_>>>()?;
@@ -120,7 +123,8 @@ impl InOrderOver {
             held: HeldRows::new(Arc::clone(&prepared_schema)),
             prepared_schema,
             pending: BTreeSet::new(),
-            waiting: EventTimeBuffer::new(input, time),
+            behind: Vec::new(),
+            waiting: EventTimeBuffer::new(input, time, &waiting),
             watermark: Watermark::MIN,
             output,
             bytes: 0,
@@ -187,6 +191,7 @@ impl InOrderOver {
         for run in touched {
             let known = self.known(&times.values()[run.start..run.start + run.len], bound);
             self.advance_partition(rows, run, known, times.values(), &mut outcome)?;
+            self.note_behind(run.partition, bound);
         }
         let Outcome { rows: emitted, values, kept } = outcome;
         if !kept.is_empty() {
@@ -248,11 +253,22 @@ impl InOrderOver {
         Ok(())
     }
 
+    /// Remembers a partition that has been looked at as of `bound`, if its next row is known by now.
+    fn note_behind(&mut self, partition: usize, bound: Watermark) {
+        let reach = self.states[partition].pending.map(|time| EventTime(time).plus(self.micros_ahead));
+        if reach.is_some_and(|reach| !bound.passed(reach) && self.watermark.passed(reach)) {
+            self.behind.push(partition);
+        }
+    }
+
     /// Looks again at partitions whose rows have waited for time to pass.
     fn take_pending(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        let mut behind = std::mem::take(&mut self.behind);
         if self.rows_ahead > 0 && !self.watermark.is_end() {
-            // Only further rows can help.
-            return Ok(());
+            // Only further rows can help the others.
+            behind.sort_unstable();
+            behind.dedup();
+            return self.advance_held(behind, self.watermark, ctx);
         }
         let ripe = self.pending.iter();
         let ripe = ripe.take_while(|(time, _)| self.watermark.passed(EventTime(*time).plus(self.micros_ahead)));
@@ -313,7 +329,8 @@ impl InOrderOver {
 impl Operator for InOrderOver {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         // Rows behind a late one have been emitted with frames that it is not in.
-        self.waiting.push(without_late(batch, self.time, self.watermark.0, ctx)?)
+        self.waiting.push(without_late(batch, self.time, self.watermark.0, ctx)?)?;
+        self.spill()
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
@@ -350,6 +367,6 @@ impl Operator for InOrderOver {
     }
 
     fn spilled_bytes(&self) -> u64 {
-        self.partitions.disk_bytes()
+        self.waiting.disk_bytes() + self.partitions.disk_bytes()
     }
 }

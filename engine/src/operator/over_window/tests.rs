@@ -189,6 +189,20 @@ fn rows_wait_for_those_behind_them() {
 }
 
 #[test]
+fn a_row_comes_out_once_time_and_rows_have_come_whatever_came_with_it() {
+    check(
+        in_order(vec![(call("lead", vec![col("v")]), DataType::Int64)], 1, 1),
+        "a 1 @4
+         a 2 @4
+         watermark 6",
+        expect![[r#"
+            a 1 @4 2
+            watermark @4
+        "#]],
+    );
+}
+
+#[test]
 fn an_empty_batch_and_an_empty_stream_give_nothing() {
     let calls = || vec![(call("rank", vec![]), DataType::UInt64)];
     check(

@@ -25,16 +25,17 @@ impl Partitions {
         spilled.take(table, &keys.keys(&new)?, self.first_new)
     }
 
-    /// Whether there is no room for all of them, if they have so many bytes with what their owner knows.
-    pub(in crate::operator) fn lacks_room(&self, bytes: usize) -> bool {
-        self.spilled.as_ref().is_some_and(|spilled| spilled.room(self.len(), bytes).is_some())
+    /// Whether there is no room for all of them, if they have so many bytes with what their owner knows, and others
+    /// have so many beside.
+    pub(in crate::operator) fn lacks_room(&self, bytes: usize, beside: usize) -> bool {
+        self.spilled.as_ref().is_some_and(|spilled| spilled.room(self.len(), bytes, beside).is_some())
     }
 
     /// Which of them have to go then; none if there is room.
-    pub(in crate::operator) fn take_cold(&mut self, bytes: usize) -> Option<Vec<u32>> {
+    pub(in crate::operator) fn take_cold(&mut self, bytes: usize, beside: usize) -> Option<Vec<u32>> {
         let partitions = self.len();
         let spilled = self.spilled.as_mut()?;
-        let room = spilled.room(partitions, bytes)?;
+        let room = spilled.room(partitions, bytes, beside)?;
         Some(spilled.take_cold(partitions, room))
     }
 

@@ -69,7 +69,7 @@ impl Sessions {
     pub(in crate::operator) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         let belongs = Belongs::ToKeys(self.keys.clone());
         state.value("watermark", &self.watermark)?;
-        self.waiting.snapshot(belongs.clone(), &mut state.part("waiting"));
+        self.waiting.snapshot(belongs.clone(), &mut state.part("waiting"))?;
         let written = std::mem::take(&mut self.written);
         let changes = written.first_new.filter(|_| state.takes_changes());
         let id = self.waiting.schema().fields().len();

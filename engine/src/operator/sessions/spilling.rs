@@ -87,7 +87,8 @@ impl Sessions {
 
     /// How many bytes have to go.
     fn excess(&self) -> Option<usize> {
-        self.spilling.memory.excess(self.held_bytes(), self.spilling.memory_bytes())
+        let beside = self.spilling.memory_bytes() + self.waiting.bytes();
+        self.spilling.memory.excess(self.held_bytes(), beside)
     }
 
     /// Has so many rows go, or some more: those of whole sessions.

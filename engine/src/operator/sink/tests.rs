@@ -57,7 +57,7 @@ impl Files {
         let writer = open_sink(&node, OperatorId(1), subtask, 1, &env, Arc::clone(&rows)).unwrap();
         let stats = Arc::new(OperatorStats::new(JobId(1), OperatorId(1), subtask));
         Self {
-            sink: SinkOperator::new(&node, rows, writer, None),
+            sink: SinkOperator::new(&node, rows, writer, None, &env.state_memory),
             context: OperatorContext::new(String::from("Sink"), env, stats),
         }
     }

@@ -63,12 +63,12 @@ impl Unwritten {
 impl SortedRows {
     /// Whether there is no room for all partitions, if they have so many bytes with what their owner knows.
     pub(in crate::operator) fn lacks_room(&self, bytes: usize) -> bool {
-        self.partitions.lacks_room(bytes)
+        self.partitions.lacks_room(bytes, 0)
     }
 
     /// Which partitions have to go then; none if there is room.
     pub(in crate::operator) fn take_cold(&mut self, bytes: usize) -> Option<Vec<u32>> {
-        self.partitions.take_cold(bytes)
+        self.partitions.take_cold(bytes, 0)
     }
 
     /// Has partitions go, if there is no room for all, and nothing else is known of them.

@@ -351,3 +351,28 @@ fn versions_stay_within_the_memory_and_come_back_for_rows() {
     assert!((2..=3).contains(&written), "{written}: what has come, perhaps with another version of its key");
     assert_eq!(join.written_rows().unwrap(), 0);
 }
+
+#[test]
+fn rows_that_wait_stay_within_the_memory_and_get_their_versions() {
+    const MEMORY: usize = 60_000;
+    let mut join = with_memory(TemporalJoinKind::Inner, VersionBound::AtOrBefore, None, Some(MEMORY)).without_twin();
+    join.push(1, &versions(0..100, 10)).unwrap();
+    for start in (0..3000).step_by(100) {
+        let rows: String = (start..start + 100).map(|n| format!("k{} {n} @{}\n", n % 100, 20 + n)).collect();
+        join.push(0, &rows).unwrap();
+        join.watermark(0, 20 + start).unwrap();
+        assert!(join.state_bytes() <= MEMORY, "{} bytes after {start}", join.state_bytes());
+    }
+    assert!(join.spilled_bytes() > 0);
+    assert_eq!(join.written_rows().unwrap(), 3100);
+    join.push(1, "k7 70 @1500").unwrap();
+    join.watermark(1, 1520).unwrap();
+    assert!(join.written_rows().unwrap() <= 2, "what has come, and what is left of a block that was cut");
+    join.restart().unwrap();
+    assert!(join.state_bytes() <= MEMORY, "{} bytes", join.state_bytes());
+    join.finish().unwrap();
+    let rows = join.output().unwrap();
+    let found = |version: &str| rows.lines().filter(|row| row.ends_with(version)).count();
+    assert_eq!((found(" k7 70 @1500"), found(" k8 8 @10")), (15, 15), "of 1500 rows that were not out before");
+    assert_eq!(join.spilled_bytes(), 0);
+}

@@ -212,18 +212,18 @@ impl Versions {
         true
     }
 
-    /// How many keys there is room for, if it is not for all.
-    fn room(&self) -> Option<usize> {
-        self.memory.room(self.by_key.len(), self.bytes_in_memory(), self.on_disk.memory_bytes())
+    /// How many keys there is room for beside so many bytes, if it is not for all.
+    fn room(&self, beside: usize) -> Option<usize> {
+        self.memory.room(self.by_key.len(), self.bytes_in_memory(), self.on_disk.memory_bytes() + beside)
     }
 
-    /// Has the versions of some keys go to disk, if there is no room for all.
-    pub(super) fn spill(&mut self) -> Result<()> {
-        if self.room().is_none() {
+    /// Has the versions of some keys go to disk, if there is no room for all beside so many bytes of others.
+    pub(super) fn spill(&mut self, beside: usize) -> Result<()> {
+        if self.room(beside).is_none() {
             return Ok(());
         }
         self.drop_unfound(self.asked_from, false)?;
-        let Some(room) = self.room() else { return Ok(()) };
+        let Some(room) = self.room(beside) else { return Ok(()) };
         let (mut written, mut unwritten) = (Vec::new(), Vec::new());
         for (versions, key) in self.take_cold(room).iter().zip(0..) {
             let rows = versions.by_time.values().map(|version| (key, self.held.number(version.place)));
@@ -280,8 +280,8 @@ impl Versions {
         Ok(())
     }
 
-    /// Takes up what was written; no row from before `time` is going to ask.
-    pub(super) fn restore(&mut self, time: EventTime, state: &StateReader<'_>) -> Result<()> {
+    /// Takes up what was written, beside so many bytes of others; no row from before `time` is going to ask.
+    pub(super) fn restore(&mut self, time: EventTime, beside: usize, state: &StateReader<'_>) -> Result<()> {
         self.asked_from = time;
         self.next_look = state.values("next_look")?.into_iter().min().unwrap_or(EventTime::MIN);
         for rows in state.batches("rows")? {
@@ -290,7 +290,7 @@ impl Versions {
             self.take_back(&keys, &self.keys.columns(&rows), rows.num_rows())?;
             let unwritten = vec![false; rows.num_rows()];
             self.hold(rows, &keys, unwritten)?;
-            self.spill()?;
+            self.spill(beside)?;
         }
         self.is_noting = true;
         match self.ttl {

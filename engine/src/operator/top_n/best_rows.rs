@@ -238,7 +238,7 @@ impl KeptRows for BestRows {
     }
 
     fn lacks_room(&self) -> bool {
-        self.partitions.lacks_room(self.bytes())
+        self.partitions.lacks_room(self.bytes(), 0)
     }
 
     fn spill(&mut self) -> Result<()> {

@@ -53,7 +53,7 @@ impl FirstRows {
             partitions: Partitions::with_keys(&input, &node.partition, node.ttl, memory)?,
             counts: Vec::new(),
             unwritten: ChangedKeys::default(),
-            waiting: EventTimeBuffer::new(input, time),
+            waiting: EventTimeBuffer::new(input, time, &memory.shared_by(2)),
             watermark: Watermark::MIN,
             output: Output { rank: node.rank, schema: output },
         })
@@ -99,7 +99,7 @@ impl FirstRows {
     /// Has partitions go, if there is no room for all.
     fn spill(&mut self) -> Result<()> {
         let bytes = self.state_bytes() - self.waiting.bytes();
-        let Some(cold) = self.partitions.take_cold(bytes) else { return Ok(()) };
+        let Some(cold) = self.partitions.take_cold(bytes, self.waiting.bytes()) else { return Ok(()) };
         for (part, partitions) in self.unwritten.parts(&cold) {
             for partitions in partitions.chunks(STATE_ROWS) {
                 self.partitions.put(Table::Known, part, &self.counted(partitions)?, partitions)?;
@@ -136,7 +136,8 @@ impl FirstRows {
 impl Operator for FirstRows {
     fn on_batch(&mut self, _port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         // What comes late may be before a row that has been emitted.
-        self.waiting.push(without_late(batch, self.time, self.watermark.0, ctx)?)
+        self.waiting.push(without_late(batch, self.time, self.watermark.0, ctx)?)?;
+        self.spill()
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
@@ -158,7 +159,7 @@ impl Operator for FirstRows {
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("watermark", &self.watermark)?;
-        self.waiting.snapshot(self.partitions.belongs(), &mut state.part("waiting"));
+        self.waiting.snapshot(self.partitions.belongs(), &mut state.part("waiting"))?;
         self.snapshot_counts(state)?;
         self.partitions.snapshot(&mut state.part("partitions"))
     }
@@ -184,6 +185,6 @@ impl Operator for FirstRows {
     }
 
     fn spilled_bytes(&self) -> u64 {
-        self.partitions.disk_bytes()
+        self.waiting.disk_bytes() + self.partitions.disk_bytes()
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch, min, not};
+use arrow::compute::{filter_record_batch, interleave_record_batch, min, not};
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
 use tidemill_plans::change::{ChangeOp, change_array};
@@ -18,18 +18,8 @@ use tidemill_plans::time::{EventTime, event_times};
 
 use super::WindowAggregate;
 use crate::error::Result;
-use crate::operator::panes::{Asked, PaneGrid, Times};
-use crate::rows::canonical_order;
-use crate::state::{Belongs, StateReader, StateWriter};
-use crate::task::{OperatorContext, batch_bytes};
-
-/// The rows of complete panes, in order, where order matters.
-pub(super) struct KeptRows {
-    schema: SchemaRef,
-    time: usize,
-    panes: BTreeMap<i64, RecordBatch>,
-    bytes: usize,
-}
+use crate::operator::panes::{Asked, Times};
+use crate::task::OperatorContext;
 
 /// Closed windows by their end, each with the keys that late rows have in it.
 type Touched = BTreeMap<i64, Asked>;
@@ -38,52 +28,6 @@ type Touched = BTreeMap<i64, Asked>;
 struct Results {
     rows: RecordBatch,
     groups: Vec<(i64, u32)>,
-}
-
-impl KeptRows {
-    pub(super) fn new(schema: SchemaRef, time: usize) -> Self {
-        Self { schema, time, panes: BTreeMap::new(), bytes: 0 }
-    }
-
-    /// Adds rows to a pane; returns all that it has then, in order.
-    pub(super) fn add(&mut self, start: i64, rows: RecordBatch) -> Result<RecordBatch> {
-        let all = match self.take(start) {
-            Some(known) => canonical_order(&concat_batches(&self.schema, [&known, &rows])?, Some(self.time))?,
-            None => rows,
-        };
-        self.bytes += batch_bytes(&all);
-        self.panes.insert(start, all.clone());
-        Ok(all)
-    }
-
-    pub(super) fn drop_pane(&mut self, start: i64) {
-        self.take(start);
-    }
-
-    /// Writes the rows, which belong to the same instances as the input's: a batch a pane.
-    pub(super) fn snapshot(&self, belongs: Belongs, state: &mut StateWriter<'_>) {
-        state.rows("rows", belongs, self.panes.values().cloned());
-    }
-
-    /// Takes up rows that were written.
-    pub(super) fn restore(&mut self, grid: PaneGrid, state: &StateReader<'_>) -> Result<()> {
-        for batch in state.rows("rows")? {
-            for (start, rows) in grid.split(&batch, &event_times(batch.column(self.time))?)? {
-                self.add(start, rows)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, start: i64) -> Option<RecordBatch> {
-        let rows = self.panes.remove(&start)?;
-        self.bytes -= batch_bytes(&rows);
-        Some(rows)
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
 }
 
 impl WindowAggregate {
@@ -135,9 +79,11 @@ impl WindowAggregate {
         waiting.push(filter_record_batch(&batch, &not(&late)?)?)?;
         let late = filter_record_batch(&batch, &late)?;
         for (start, rows) in self.grid.split(&late, &event_times(late.column(self.time))?)? {
-            let rows = kept.add(start, canonical_order(&rows, Some(self.time))?)?;
+            kept.push(rows)?;
             self.panes.drop_pane(start)?;
-            self.panes.add_in_order(&rows, &event_times(rows.column(self.time))?)?;
+            if let Some(rows) = kept.rows_at(start..self.grid.last(start).saturating_add(1))? {
+                self.panes.add_in_order(&rows, &event_times(rows.column(self.time))?)?;
+            }
         }
         Ok(())
     }

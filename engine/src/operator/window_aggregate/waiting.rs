@@ -46,15 +46,24 @@ struct Slices {
 }
 
 impl WaitingRows {
-    pub(super) fn new(input: SchemaRef, keys: &[usize], time: usize, grid: PaneGrid, memory: &StateMemory) -> Self {
-        // Without keys a pane is one slice, which has to fit into memory.
-        let memory = memory.limited_if(!keys.is_empty());
+    /// Rows of one key in a pane are given out together; or, `in_slices` or not, all of a pane if there are no keys. What
+    /// is given out together has to fit into memory.
+    pub(super) fn new(
+        input: SchemaRef,
+        (keys, in_slices): (&[usize], bool),
+        time: usize,
+        grid: PaneGrid,
+        memory: &StateMemory,
+    ) -> Self {
+        let in_slices = in_slices && !keys.is_empty();
+        let buffer = EventTimeBuffer::new(Arc::clone(&input), time, &memory.limited_if(!in_slices));
+        let memory = memory.limited_if(in_slices);
         Self {
             grid,
             keys: keys.to_vec(),
             time,
             key_schema: key_schema(&input, keys),
-            buffer: EventTimeBuffer::new(input, time),
+            buffer,
             away: SpilledBatches::new(memory.scratch.clone(), Layout::ByStamp, keys.len()),
             memory,
             panes: BTreeMap::new(),
@@ -120,8 +129,8 @@ impl WaitingRows {
         if self.memory.excess(self.buffer.bytes(), self.away.memory_bytes()).is_none() {
             return Ok(());
         }
-        for (rows, is_written) in self.buffer.take_held() {
-            self.put(if is_written { Part::Written } else { Part::Unwritten }, &rows)?;
+        for (rows, part) in self.buffer.take_held() {
+            self.put(part, &rows)?;
         }
         Ok(())
     }
@@ -140,14 +149,15 @@ impl WaitingRows {
     }
 
     /// Writes the rows that have come, or all.
-    pub(super) fn snapshot(&mut self, belongs: &Belongs, state: &mut StateWriter<'_>) {
+    pub(super) fn snapshot(&mut self, belongs: &Belongs, state: &mut StateWriter<'_>) -> Result<()> {
         debug_assert!(self.slices.is_none(), "complete panes are taken as a whole");
-        let are_changes = self.buffer.snapshot_beside(belongs.clone(), state, [self.away.len(), self.away_new]);
+        let are_changes = self.buffer.snapshot_beside(belongs.clone(), state, [self.away.len(), self.away_new])?;
         if let Some(away) = self.away.view(are_changes.then_some(Part::Unwritten), SLICE_ROWS) {
             state.later("rows", belongs.clone(), Arc::new(away.without_keys()));
         }
         self.away.note_written();
         self.away_new = 0;
+        Ok(())
     }
 
     /// Takes up what was written.
@@ -166,6 +176,6 @@ impl WaitingRows {
     }
 
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.away.disk_bytes()
+        self.buffer.disk_bytes() + self.away.disk_bytes()
     }
 }

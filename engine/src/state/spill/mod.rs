@@ -2,24 +2,30 @@
 //! back when a row asks for it.
 //!
 //! Reading order: [`backend`] is the seam, [`sorted_runs`] the store behind it, with its files ([`run`],
-//! [`scratch`]) and what it knows without reading them ([`membership`]); [`rows`] is the container that operators
-//! have: Arrow columns by key, and [`batches`] the same for rows as state has them. [`set_aside`] has what snapshots wait
-//! with. All of it is scratch. What outlives a process is in checkpoints, in their format.
+//! [`scratch`]), what it knows without reading them ([`membership`]) and when it puts them together ([`sizes`]);
+//! [`rows`] is the container that operators have: Arrow columns by key, and [`batches`] the same for rows as state has
+//! them. [`run_queue`] has rows that wait for their time, [`set_aside`] what snapshots wait with. All of it is scratch.
+//! What outlives a process is in checkpoints, in their format.
 
 mod backend;
 mod batches;
 mod membership;
 mod rows;
 mod run;
+mod run_queue;
 mod scratch;
 mod set_aside;
+mod sizes;
+mod sorted_batch;
 mod sorted_runs;
 
 pub(crate) use backend::{Layout, Part};
 pub(crate) use batches::{BatchesView, SpilledBatches, TakenRows, with_keys};
 pub(crate) use rows::{SpilledRows, SpilledView};
+pub(crate) use run_queue::{QueuedView, RunQueue};
 pub use scratch::ScratchFolder;
 pub(crate) use set_aside::set_aside;
+pub(crate) use sorted_batch::{SortedBatch, cut_before, in_order};
 
 /// How much state an instance of an operator keeps in memory, and where the rest goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

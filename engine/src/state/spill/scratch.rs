@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::sys::statvfs::statvfs;
+use tidemill_plans::explain::analyze::shown_bytes;
+
 use crate::error::{EngineError, Result};
 
 /// Numbers for the names of files, while they have one.
@@ -28,20 +31,24 @@ impl ScratchFolder {
 
     /// A new file, which is empty.
     pub(crate) fn file(&self) -> Result<ScratchFile> {
-        let file = self.create().map_err(|source| self.failed("create", source))?;
-        Ok(ScratchFile { folder: self.clone(), file })
+        Ok(ScratchFile { folder: self.clone(), file: self.create()? })
     }
 
     /// A new file with what these parts have, one behind the other.
     pub fn file_of(&self, parts: impl IntoIterator<Item: AsRef<[u8]>>) -> Result<File> {
-        let mut file = self.create().map_err(|source| self.failed("create", source))?;
+        let mut file = self.create()?;
         for part in parts {
-            file.write_all(part.as_ref()).map_err(|source| self.failed("write", source))?;
+            let part = part.as_ref();
+            file.write_all(part).map_err(|source| self.not_written(part.len(), source))?;
         }
         Ok(file)
     }
 
-    fn create(&self) -> IoResult<File> {
+    fn create(&self) -> Result<File> {
+        self.try_create().map_err(|source| self.failed("create", self.free_bytes(), source))
+    }
+
+    fn try_create(&self) -> IoResult<File> {
         std::fs::create_dir_all(&*self.0)?;
         let name = format!("tidemill-{}-{}", std::process::id(), FILES.fetch_add(1, Ordering::Relaxed));
         let path = self.0.join(name);
@@ -50,8 +57,18 @@ impl ScratchFolder {
         Ok(file)
     }
 
-    fn failed(&self, action: &'static str, source: Error) -> EngineError {
-        EngineError::Scratch { action, folder: self.0.to_path_buf(), source }
+    fn not_written(&self, bytes: usize, source: Error) -> EngineError {
+        self.failed(format!("write {} to", shown_bytes(bytes as u64)), self.free_bytes(), source)
+    }
+
+    fn failed(&self, action: impl Into<String>, free: Option<u64>, source: Error) -> EngineError {
+        EngineError::Scratch { action: action.into(), folder: self.0.to_path_buf(), free, source }
+    }
+
+    /// How many bytes there is room for; unknown if there is no such folder.
+    fn free_bytes(&self) -> Option<u64> {
+        let disk = statvfs(self.0.as_path()).ok()?;
+        Some(disk.blocks_available().saturating_mul(disk.fragment_size()))
     }
 }
 
@@ -65,7 +82,7 @@ pub(crate) struct ScratchFile {
 impl ScratchFile {
     /// The length of a key or value, as it is written.
     pub(crate) fn length(&self, bytes: &[u8]) -> Result<u32> {
-        let too_long = |_| self.folder.failed("write", Error::other("an entry has 4 GiB"));
+        let too_long = |_| self.folder.failed("write an entry to", None, Error::other("it has 4 GiB"));
         u32::try_from(bytes.len()).map_err(too_long)
     }
 
@@ -76,11 +93,11 @@ impl ScratchFile {
 
     /// Writes bytes at an offset.
     pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.file.write_all_at(bytes, offset).map_err(|source| self.folder.failed("write", source))
+        self.file.write_all_at(bytes, offset).map_err(|source| self.folder.not_written(bytes.len(), source))
     }
 
     /// Fills `bytes` with what is at an offset.
     pub(crate) fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
-        self.file.read_exact_at(bytes, offset).map_err(|source| self.folder.failed("read", source))
+        self.file.read_exact_at(bytes, offset).map_err(|source| self.folder.failed("read", None, source))
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn set_aside(
 }
 
 /// Moves bytes to the end of a file.
-fn append(file: &ScratchFile, end: &mut u64, bytes: &mut Vec<u8>) -> Result<()> {
+pub(super) fn append(file: &ScratchFile, end: &mut u64, bytes: &mut Vec<u8>) -> Result<()> {
     file.write(bytes, *end)?;
     *end += bytes.len() as u64;
     bytes.clear();

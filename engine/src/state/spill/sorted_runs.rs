@@ -15,16 +15,8 @@ use datafusion::common::hash_utils::RandomState;
 use super::backend::{Dropped, Entry, Layout, Part, StateBackend, StateScan, StateView};
 use super::run::{BlockBuffer, Cursor, Order, Run, RunView, RunWriter, merge};
 use super::scratch::ScratchFolder;
+use super::sizes::of_like_size;
 use crate::error::Result;
-
-/// Runs of like size are put together when there are so many of them.
-const RUNS_MAX: usize = if cfg!(test) { 3 } else { 8 };
-
-/// Runs up to this size are of like size; the next size is [`RUNS_MAX`] times as much.
-const SMALL_RUN_BYTES: u64 = if cfg!(test) { 128 } else { 1 << 20 };
-
-/// No run gets larger by being put together with others: that would take too long for a caller that waits.
-const MERGED_BYTES_MAX: u64 = if cfg!(test) { 4096 } else { 512 << 20 };
 
 /// See the [module](self).
 pub(crate) struct SortedRuns {
@@ -64,14 +56,8 @@ impl SortedRuns {
 
     /// Runs of like size, if there are enough; else one of which most is gone.
     fn to_be_merged(&self, part: Part) -> Vec<usize> {
-        let mut sizes: Vec<Vec<usize>> = Vec::new();
-        for (number, run) in self.runs.iter().enumerate().filter(|(_, run)| run.part == part) {
-            let size = (run.live_bytes() / SMALL_RUN_BYTES).max(1).ilog(RUNS_MAX as u64) as usize;
-            sizes.resize_with(sizes.len().max(size + 1), Vec::new);
-            sizes[size].push(number);
-        }
-        let bytes = |runs: &Vec<usize>| runs.iter().map(|run| self.runs[*run].live_bytes()).sum::<u64>();
-        let many = sizes.into_iter().find(|runs| runs.len() >= RUNS_MAX && bytes(runs) <= MERGED_BYTES_MAX);
+        let runs = self.runs.iter().enumerate().filter(|(_, run)| run.part == part);
+        let many = of_like_size(runs.map(|(number, run)| (number, run.live_bytes())));
         let is_sparse = |run: &Run| run.part == part && run.live_bytes() * 2 < run.disk_bytes();
         many.unwrap_or_else(|| self.runs.iter().position(is_sparse).into_iter().collect())
     }

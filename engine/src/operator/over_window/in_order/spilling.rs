@@ -22,12 +22,12 @@ impl InOrderOver {
 
     /// Has partitions go, if there is no room for all of them.
     pub(super) fn spill(&mut self) -> Result<()> {
-        if !self.partitions.lacks_room(self.known_bytes()) {
+        if !self.partitions.lacks_room(self.known_bytes(), self.waiting.bytes()) {
             return Ok(());
         }
         // Rows that nobody needs are the first to go.
         self.compact()?;
-        let Some(mut cold) = self.partitions.take_cold(self.known_bytes()) else { return Ok(()) };
+        let Some(mut cold) = self.partitions.take_cold(self.known_bytes(), self.waiting.bytes()) else { return Ok(()) };
         cold.retain(|partition| self.states[*partition as usize].pending.is_none());
         if cold.is_empty() {
             return Ok(());

@@ -28,7 +28,7 @@ pub(super) struct Known {
 impl InOrderOver {
     pub(super) fn write(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("watermark", &self.watermark)?;
-        self.waiting.snapshot(self.partitions.belongs(), &mut state.part("waiting"));
+        self.waiting.snapshot(self.partitions.belongs(), &mut state.part("waiting"))?;
         let changed = self.unwritten.take(state).zip(self.emptied.take(state)).zip(self.partitions.row_keys());
         let only = changed.as_ref().map(|_| Part::Unwritten);
         match changed {

@@ -68,6 +68,31 @@ fn partitions_stay_within_the_memory_and_come_back_with_their_rows() {
     }
 }
 
+#[test]
+fn rows_that_wait_stay_within_the_memory_and_come_out_with_those_behind_them() {
+    const MEMORY: usize = 40_000;
+    let lead = vec![(call("lead", vec![col("v")]), DataType::Int64)];
+    let graph = graph_of(None, lead, OverEmit::InOrder { time: 2, rows_ahead: 1, micros_ahead: 0 }, false);
+    let mut harness = with_memory(&graph, MEMORY).without_twin();
+    for start in (0..2_000).step_by(50) {
+        let rows: String = (start..start + 50).map(|n| format!("k{} {n} @{n}\n", n % 4)).collect();
+        harness.push(0, &rows).unwrap();
+        assert!(harness.state_bytes() <= MEMORY, "{} bytes after {start}", harness.state_bytes());
+    }
+    assert!(harness.spilled_bytes() > 0);
+    harness.restart().unwrap();
+    for time in (0..2_000).step_by(100) {
+        harness.watermark(0, time).unwrap();
+        assert!(harness.state_bytes() <= MEMORY, "{} bytes at {time}", harness.state_bytes());
+    }
+    harness.finish().unwrap();
+    let rows = harness.output().unwrap();
+    let rows: Vec<&str> = rows.lines().filter(|row| !row.starts_with("watermark")).collect();
+    assert_eq!(rows.len(), 2_000);
+    assert!(rows.contains(&"k3 1003 @1003 1007") && rows.contains(&"k3 1999 @1999 -"));
+    assert_eq!(harness.spilled_bytes(), 0);
+}
+
 proptest! {
     #![proptest_config(cases(5))]
 
@@ -78,8 +103,12 @@ proptest! {
         lives: bool,
     ) {
         let ttl = lives.then_some(TimeToLive { micros: 10_000_000, time: Some(2) });
-        for (emit, changes) in emits() {
-            let graph = graph_of(ttl.filter(|_| emit != OverEmit::AtEnd), calls(), emit, changes);
+        // Each partition is in memory there, but for rows that wait for the watermark.
+        let waits = OverEmit::InOrder { time: 2, rows_ahead: 1, micros_ahead: 0 };
+        for (emit, changes) in emits().into_iter().chain([(waits, false)]) {
+            let lead = (emit == waits).then(|| (call("lead", vec![col("v"), lit(1i64)]), DataType::Int64));
+            let calls = calls().into_iter().chain(lead).collect();
+            let graph = graph_of(ttl.filter(|_| emit != OverEmit::AtEnd), calls, emit, changes);
             let limited = play(with_memory(&graph, bytes_max).with_twin_each(3), &steps, changes);
             prop_assert_eq!(limited, play(unlimited(&graph), &steps, changes));
         }

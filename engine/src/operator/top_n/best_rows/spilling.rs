@@ -8,7 +8,7 @@ use crate::state::spill::Part;
 impl BestRows {
     /// Has partitions go, if there is no room for all. None may be marked.
     pub(super) fn spill_cold(&mut self) -> Result<()> {
-        let Some(cold) = self.partitions.take_cold(self.bytes()) else { return Ok(()) };
+        let Some(cold) = self.partitions.take_cold(self.bytes(), 0) else { return Ok(()) };
         debug_assert!(self.marks.changed.is_empty(), "changes are taken before partitions go");
         for (part, partitions) in self.unwritten.parts(&cold) {
             self.put_away(part, &partitions)?;

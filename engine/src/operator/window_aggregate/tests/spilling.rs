@@ -64,6 +64,36 @@ fn rows_that_wait_stay_within_the_memory_and_come_back_when_their_pane_is_comple
     assert_eq!((harness.state_bytes(), harness.spilled_bytes()), (0, 0));
 }
 
+#[test]
+fn rows_that_late_ones_may_come_among_stay_within_the_memory() {
+    const MEMORY: usize = 300_000;
+    let output = with_change_column(&schema("k:text window_start:time window_end:time window_time:time sum:float"));
+    let aggregates = exprs([call("sum", "v")]);
+    let updates_within = 1_000 * S;
+    let node = WindowAggregateNode { keys: vec![0], time: 2, window: tumble(2), aggregates, updates_within };
+    let graph = graph(NodeKind::WindowAggregate(node), &[&schema("k:text v:float t:time")], output);
+    let mut harness = with_memory(&graph, MEMORY).without_twin();
+    for start in (0..3_000).step_by(100) {
+        let rows = (start..start + 100).map(|n| format!("{:0100} 1 @{}\n", n % 7, n / 30));
+        harness.push(0, &rows.collect::<String>()).unwrap();
+        harness.watermark(0, (start - 30) / 30).unwrap();
+        assert!(harness.state_bytes() <= MEMORY, "{} bytes after {start}", harness.state_bytes());
+    }
+    assert!(harness.spilled_bytes() > 0);
+    assert!(harness.written_rows().unwrap() > 3_000, "all rows, and partial results");
+    harness.push(0, &format!("{:0100} 10 @41", 0)).unwrap();
+    let written = harness.written_rows().unwrap();
+    assert!(written <= 20, "{written} rows: the late one, and what its pane comes to now");
+    harness.restart().unwrap();
+    assert!(harness.state_bytes() <= MEMORY, "{} bytes", harness.state_bytes());
+    harness.output().unwrap();
+    harness.push(0, &format!("{:0100} 100 @41", 0)).unwrap();
+    let rows = harness.output().unwrap();
+    assert!(rows.contains(" 18.0") && rows.contains(" 118.0"), "{rows}");
+    harness.finish().unwrap();
+    assert_eq!((harness.state_bytes(), harness.spilled_bytes()), (0, 0));
+}
+
 /// Rows of keys and times that are up to so much behind, and watermarks.
 #[derive(Debug, Clone)]
 enum Move {

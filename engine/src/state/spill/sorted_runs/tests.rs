@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::state::spill::sizes::RUNS_MAX;
 use crate::testing::graph::cases;
 
 /// What a key has: stamps and values.
