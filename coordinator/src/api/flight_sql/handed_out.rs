@@ -5,12 +5,13 @@ use arrow_flight::{FlightEndpoint, Ticket};
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::result_ticket::ResultTicket;
 use tidemill_sql::JobStatement;
-use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::sync::Mutex;
 
 use super::stream::Cancellation;
 use crate::access::{Who, random};
 use crate::error::{CoordinatorError, Result};
 use crate::handle::JobHandle;
+use crate::limits::StatementPlace;
 use crate::session::{Query, Reply, SqlSession};
 
 /// A result on its workers.
@@ -45,7 +46,7 @@ impl HandedOut {
     }
 
     /// Waits until all has been fetched, or the statement is cancelled, or the job has failed: whoever fetches is told.
-    pub(super) async fn watch(self, cancellation: Cancellation, place: OwnedSemaphorePermit) {
+    pub(super) async fn watch(self, cancellation: Cancellation, place: StatementPlace) {
         let (job, mut cancelled) = (self.job, cancellation.subscribe());
         let is_cancelled = tokio::select! {
             _ = job.wait() => false,

@@ -132,14 +132,16 @@ impl Statements {
     /// Begins a statement whose result workers are to hand out, if it has parts and they can be reached. It runs until
     /// all is fetched or cancelled.
     pub(super) async fn hand_out(&self, executed: &mut Executed, who: &Who) -> Result<Option<HandedOutAs>> {
-        let is_wanted = executed.settings.result_endpoints == ResultEndpoints::Workers;
+        if executed.settings.result_endpoints != ResultEndpoints::Workers || executed.parts < 2 {
+            return Ok(None);
+        }
         let Pending::Jobs(jobs) = &executed.pending else { return Ok(None) };
         let [statement] = jobs.statements.as_slice() else { return Ok(None) };
         let coordinator = self.session.lock().await.coordinator().clone();
-        if !is_wanted || executed.parts < 2 || !coordinator.can_hand_out().await? {
+        if !coordinator.can_hand_out().await? {
             return Ok(None);
         }
-        let place = self.places.take()?;
+        let place = self.places.take(who)?;
         let (schema, cancellation) = (Arc::clone(&jobs.schema), Cancellation::new());
         let handed_out = HandedOut::begin(statement.clone(), &self.session, who).await?;
         let (name, endpoints) = (handed_out.name.clone(), handed_out.endpoints.clone());
