@@ -31,9 +31,9 @@ use tracing::warn;
 use crate::access::{Access, AccessConfig, SecretLink};
 use crate::actor::Coordinator;
 use crate::actor::messages::{
-    AddWorker, CountViewInstances, ForgetViews, Heartbeat, InterruptJob, JobChannels, JobEvent, KeepJobs, LeaveWorker,
-    ListCheckpoints, ListJobs, ListWorkers, NoteAlignment, Observe, Rescale, ResultQueue, ShutdownWorkers, StopJob,
-    Submit, TakeSavepoint, Terminate,
+    AddWorker, AddressesOf, CountViewInstances, ForgetViews, Heartbeat, InterruptJob, JobChannels, JobEvent, KeepJobs,
+    LeaveWorker, ListCheckpoints, ListJobs, ListWorkers, NoteAlignment, Observe, Rescale, ResultQueue, ShutdownWorkers,
+    StopJob, Submit, TakeSavepoint, Terminate,
 };
 use crate::actor::observe::makes;
 use crate::actor::savepoint::ANSWER_LIMIT;
@@ -54,6 +54,9 @@ use crate::serving::ServedModels;
 
 /// How long jobs may take to leave off: for a last checkpoint, and to be told that it was the last.
 const LEAVE_LIMIT: Duration = SUSPEND_LIMIT.saturating_add(CANCEL_LIMIT);
+
+/// How long somebody who wants to know where a job runs waits until it does.
+const PLACE_WAIT: Duration = Duration::from_secs(10);
 
 /// How long rows wait for room in a session's queue until their worker is told that it takes longer.
 const ROOM_WAIT: Duration = Duration::from_secs(20);
@@ -310,6 +313,21 @@ impl CoordinatorHandle {
     /// How many instances hold each materialized view, by its job and operator.
     pub(crate) async fn view_instances(&self) -> Result<Vec<(JobId, OperatorId, u32)>> {
         self.ask(CountViewInstances).await
+    }
+
+    /// Whether clients could fetch from all workers: those of this process have no address.
+    pub(crate) async fn can_hand_out(&self) -> Result<bool> {
+        Ok(self.workers().await?.iter().all(|worker| !worker.data_address.is_empty()))
+    }
+
+    /// Where the instances of an operator of a job are, once it runs: the addresses of their workers.
+    pub(crate) async fn addresses_of(&self, job: &JobHandle, operator: OperatorId) -> Result<Vec<String>> {
+        let mut status = job.status.clone();
+        let runs = status.wait_for(|status| *status == JobStatus::Running || status.is_terminal());
+        if !matches!(timeout(PLACE_WAIT, runs).await, Ok(Ok(_))) {
+            return Err(CoordinatorError::NotRunning { job: job.id });
+        }
+        self.ask(AddressesOf(job.id, operator)).await?
     }
 
     /// Everything that is known of the jobs, for metrics.

@@ -205,6 +205,11 @@ impl SqlSession {
         Self { coordinator, sql: Session::interactive(settings), jobs: Vec::new(), is_kept: false }
     }
 
+    /// What its jobs run on.
+    pub(crate) fn coordinator(&self) -> &CoordinatorHandle {
+        &self.coordinator
+    }
+
     /// Executes the statements of a text, one after the other, and hands on what each comes to. Those in
     /// front of an error have taken effect.
     ///

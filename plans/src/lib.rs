@@ -24,6 +24,7 @@ pub mod node;
 pub mod protocol;
 pub mod pushed;
 pub mod rescale;
+pub mod result_ticket;
 pub mod savepoint;
 pub mod settings;
 pub mod size;

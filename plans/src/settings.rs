@@ -86,6 +86,11 @@ pub const SETTINGS: &[SettingSpec] = &[
         default: "canonical",
         doc: "Rows of a bounded SELECT without ORDER BY: canonical (held, the same in each run) or arrival (at once).",
     },
+    SettingSpec {
+        name: "result_endpoints",
+        default: "coordinator",
+        doc: "Where Flight SQL clients fetch a result: coordinator, or workers, each its part, in the order of arrival.",
+    },
     SettingSpec { name: "channel_bytes", default: "1048576", doc: "Bytes that a queue between two tasks holds." },
     SettingSpec { name: "source_batch_rows", default: "4096", doc: "Rows in a batch that a source emits." },
     SettingSpec {
@@ -156,6 +161,27 @@ impl ResultOrder {
     }
 }
 
+/// Where Flight SQL clients fetch a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum ResultEndpoints {
+    /// All of it where they asked.
+    Coordinator,
+    /// Each part at the worker that has it, if it has parts.
+    Workers,
+}
+
+impl ResultEndpoints {
+    const NAMES: [(&str, Self); 2] = [("coordinator", Self::Coordinator), ("workers", Self::Workers)];
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, at)| *at)
+    }
+
+    fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, at)| *at == self).map_or("", |(name, _)| name)
+    }
+}
+
 /// The values of all settings.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Settings {
@@ -193,6 +219,8 @@ pub struct Settings {
     pub query_memory: u64,
     /// The order of bounded results without ORDER BY.
     pub result_order: ResultOrder,
+    /// Where Flight SQL clients fetch results.
+    pub result_endpoints: ResultEndpoints,
     /// Bytes that a queue between two tasks holds.
     pub channel_bytes: u64,
     /// Rows in a batch that a source emits.
@@ -225,6 +253,7 @@ impl Default for Settings {
             state_memory: 0,
             query_memory: 0,
             result_order: ResultOrder::Canonical,
+            result_endpoints: ResultEndpoints::Coordinator,
             channel_bytes: 1 << 20,
             source_batch_rows: 4096,
             dead_letter_path: String::new(),
@@ -296,6 +325,9 @@ impl Settings {
             "result_order" => {
                 self.result_order = ResultOrder::parse(value).ok_or_else(|| wrong("canonical or arrival"))?;
             }
+            "result_endpoints" => {
+                self.result_endpoints = ResultEndpoints::parse(value).ok_or_else(|| wrong("coordinator or workers"))?;
+            }
             "channel_bytes" => {
                 self.channel_bytes = parse_bytes(value)
                     .filter(|n| *n >= 1024)
@@ -361,6 +393,7 @@ impl Settings {
             "state_memory" => self.state_memory.to_string(),
             "query_memory" => self.query_memory.to_string(),
             "result_order" => self.result_order.name().to_owned(),
+            "result_endpoints" => self.result_endpoints.name().to_owned(),
             "channel_bytes" => self.channel_bytes.to_string(),
             "source_batch_rows" => self.source_batch_rows.to_string(),
             "watermark_max_drift" => format!("{}ms", self.watermark_max_drift_ms),

@@ -41,9 +41,18 @@ pub struct JobStatement {
     /// Whether its object was created with it.
     pub(crate) is_new: bool,
     pub(crate) is_analyzed: bool,
+    /// The name of the result that workers hand out, if they do.
+    pub(crate) result: Option<String>,
 }
 
 impl JobStatement {
+    /// Has the workers hand out the result, each its part, under this name: for a SELECT whose [`ResultColumns`] say that
+    /// it has parts.
+    #[must_use]
+    pub fn handed_out_as(self, result: String) -> Self {
+        Self { result: Some(result), ..self }
+    }
+
     /// The statement as the user wrote it.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -170,6 +179,8 @@ pub struct ResultColumns {
     pub live: bool,
     /// Whether there is an end.
     pub ends: bool,
+    /// How many parts it has, whose rows may come in any order: the instances of what makes them.
+    pub parts: u32,
 }
 
 /// A graph under construction.
@@ -349,7 +360,7 @@ impl JobBuilder {
         let name = format!("select_{}", self.results + 1);
         self.begin_object(&name);
         let mut planner = QueryPlanner::new(self, &statement.catalog);
-        let sink = planner.select(query, name, statement.settings.result_order)?;
+        let sink = planner.select(query, name, statement)?;
         planner.check_late()?;
         planner.check_state_ttls()?;
         let uses = planner.uses();
@@ -385,12 +396,20 @@ impl JobBuilder {
         }
     }
 
+    /// The instances of the operator in front of a sink.
+    fn inputs_of(&self, sink: OperatorId) -> u32 {
+        let before = self.graph.inputs(sink).filter_map(|(_, edge)| self.graph.node(edge.from).ok());
+        before.map(|node| node.parallelism).max().unwrap_or(1)
+    }
+
     /// What a session gets from a result's sink.
     fn result_columns(&self, sink: &Stream) -> Result<ResultColumns> {
         let node = self.result_sink(sink)?;
         let changes = node.live && sink.info.changelog;
         let schema = if changes { with_op_column(sink.schema()) } else { Arc::clone(sink.schema()) };
-        Ok(ResultColumns { schema, operator: sink.node, limit: node.limit, live: node.live, ends: sink.info.bounded })
+        let ends = sink.info.bounded;
+        let parts = if ends && node.live && node.limit.is_none() { self.inputs_of(sink.node) } else { 1 };
+        Ok(ResultColumns { schema, operator: sink.node, limit: node.limit, live: node.live, ends, parts })
     }
 
     /// The sink that holds what a view has. A row and its changes meet in one instance if they have a key;

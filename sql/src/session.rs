@@ -261,6 +261,7 @@ impl Session {
             kind,
             is_new: false,
             is_analyzed: false,
+            result: None,
         }
     }
 
@@ -437,7 +438,8 @@ impl Session {
     fn scratch_job(&self, kind: JobKind) -> JobStatement {
         let (catalog, settings) = (self.catalog.clone(), self.settings.clone());
         let (position, text, message) = (Position::UNKNOWN, String::new(), String::new());
-        JobStatement { catalog, settings, position, text, message, kind, is_new: false, is_analyzed: false }
+        let (is_new, is_analyzed) = (false, false);
+        JobStatement { catalog, settings, position, text, message, kind, is_new, is_analyzed, result: None }
     }
 
     /// What to do about a name that may be taken, by an object of the kind `replaces` if one may be replaced;

@@ -14,6 +14,7 @@ mod chains;
 mod cluster;
 mod command;
 mod documents;
+mod endpoints;
 mod equivalence;
 mod faults;
 mod flight_sql;

@@ -87,6 +87,7 @@ impl Site {
             coordinator: Arc::clone(&self.coordinator),
             runtime: self.runtime.clone(),
             cancelled: cancelled.subscribe(),
+            parts: self.exchange.result_parts(),
         };
         let env = TaskEnv {
             job: deployment.run.job,

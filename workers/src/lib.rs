@@ -19,6 +19,7 @@ mod io_thread;
 mod jobs;
 mod pools;
 mod restored;
+mod result_parts;
 mod results;
 mod runner;
 mod running;

@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
-use tidemill_engine::task::ResultPort;
+use tidemill_engine::task::{ResultPart, ResultPort};
 use tidemill_engine::{EngineError, Result};
 use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::protocol::{CoordinatorLink, EventResponse, WorkerEvent};
+use tidemill_plans::result_ticket::ResultTicket;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::exchange::split;
+use crate::result_parts::{PartPort, ResultParts};
 
 /// How long the coordinator may take to answer. It does while a session is slow to take its rows.
 pub(crate) const RESULT_PATIENCE: Duration = Duration::from_secs(60);
@@ -27,6 +30,8 @@ pub(crate) struct Results {
     pub(crate) runtime: Handle,
     /// True once the job is cancelled: nobody wants the rows any more.
     pub(crate) cancelled: watch::Receiver<bool>,
+    /// What others fetch here.
+    pub(crate) parts: Arc<ResultParts>,
 }
 
 impl ResultPort for Results {
@@ -36,6 +41,42 @@ impl ResultPort for Results {
             self.deliver(WorkerEvent::ResultRows { job: self.job, operator, ipc })?;
         }
         Ok(())
+    }
+
+    fn hand_out(&self, ticket: ResultTicket, schema: &SchemaRef) -> Result<Box<dyn ResultPart>> {
+        let port = self.parts.offer(ticket, Arc::clone(schema));
+        let (runtime, cancelled) = (self.runtime.clone(), self.cancelled.clone());
+        Ok(Box::new(Part { port, runtime, cancelled, job: self.job }))
+    }
+}
+
+/// One part of it, towards whoever fetches it.
+struct Part {
+    port: PartPort,
+    runtime: Handle,
+    cancelled: watch::Receiver<bool>,
+    job: JobId,
+}
+
+impl ResultPart for Part {
+    fn send(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.unless_cancelled(self.port.send(batch.clone()))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.unless_cancelled(self.port.finish())
+    }
+}
+
+impl Part {
+    fn unless_cancelled(&self, work: impl Future<Output = Result<(), String>>) -> Result<()> {
+        let mut cancelled = self.cancelled.clone();
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = cancelled.wait_for(|cancelled| *cancelled) => Err(EngineError::Disconnected(self.job.to_string())),
+                done = work => done.map_err(EngineError::Disconnected),
+            }
+        })
     }
 }
 
@@ -126,7 +167,8 @@ mod tests {
     fn send(coordinator: Arc<dyn CoordinatorLink>, is_cancelled: bool) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (_keep, cancelled) = watch::channel(is_cancelled);
-        let results = Results { job: JobId(1), coordinator, runtime: runtime.handle().clone(), cancelled };
+        let parts = Arc::default();
+        let results = Results { job: JobId(1), coordinator, runtime: runtime.handle().clone(), cancelled, parts };
         results.send(OperatorId(3), &rows())
     }
 

@@ -74,6 +74,10 @@ pub(crate) struct JobChannels {
     pub recovers: bool,
 }
 
+/// Asks where the instances of an operator of a job are, by the addresses of their workers.
+pub(crate) struct AddressesOf(pub JobId, pub OperatorId);
+message!(AddressesOf => Result<Vec<String>>);
+
 /// Something happened to an attempt at a job.
 pub(crate) struct JobEvent(pub RunId, pub Event);
 message!(JobEvent => ());

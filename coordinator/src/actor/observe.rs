@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use actix::{Context, Handler, MessageResult};
 use tidemill_plans::graph::{DataflowGraph, Node};
+use tidemill_plans::ids::{OperatorId, TaskId};
 use tidemill_plans::node::NodeKind;
+use tidemill_plans::stage::Stages;
 
-use super::messages::{CountViewInstances, ListCheckpoints, ListJobs, NoteAlignment, Observe};
+use super::messages::{AddressesOf, CountViewInstances, ListCheckpoints, ListJobs, NoteAlignment, Observe};
 use super::{Coordinator, Job};
 use crate::error::{CoordinatorError, Result};
 use crate::handle::{JobInfo, ObservedJob};
+use crate::job::JobPlan;
 use crate::job::checkpoint_log::CheckpointInfo;
 
 impl Job {
@@ -73,6 +76,27 @@ impl Handler<ListJobs> for Coordinator {
         let now = self.clock.now();
         MessageResult(self.jobs.values().map(|job| job.info(now)).collect())
     }
+}
+
+impl Handler<AddressesOf> for Coordinator {
+    type Result = MessageResult<AddressesOf>;
+
+    fn handle(&mut self, AddressesOf(job, operator): AddressesOf, _: &mut Context<Self>) -> Self::Result {
+        let found = self.jobs.get(&job).ok_or(CoordinatorError::NotRunning { job });
+        MessageResult(found.and_then(|job| addresses(job.machine.plan(), operator)))
+    }
+}
+
+fn addresses(plan: &JobPlan, operator: OperatorId) -> Result<Vec<String>> {
+    let deployment = plan.deployment();
+    let stage = Stages::of(&deployment.graph)?.stage_of(operator)?;
+    let address = |task: TaskId| {
+        let worker = plan.worker_of(task)?;
+        deployment.workers.iter().find(|(id, _)| *id == worker).map(|(_, address)| address.clone())
+    };
+    let parts = 0..deployment.graph.node(operator)?.parallelism;
+    let addresses: Option<Vec<String>> = parts.map(|subtask| address(TaskId { stage, subtask })).collect();
+    addresses.ok_or(CoordinatorError::NotRunning { job: plan.run().job })
 }
 
 impl Handler<CountViewInstances> for Coordinator {

@@ -8,6 +8,7 @@ mod changes;
 mod datagen;
 mod files;
 mod generated;
+mod handed_out;
 mod logged;
 mod lookup;
 mod nexmark;
@@ -34,6 +35,7 @@ use tidemill_plans::connector::{RESULT_CONNECTOR, VALUES_CONNECTOR, VIEW_CONNECT
 use tidemill_plans::ids::{Epoch, OperatorId};
 use tidemill_plans::node::{SinkNode, SourceNode};
 use tidemill_plans::pushed::{PUSH_CONNECTOR, TABLE_CONNECTOR};
+use tidemill_plans::result_ticket::RESULT_OPTION;
 
 pub(crate) use self::lookup::Lookup;
 use self::share::Share;
@@ -164,6 +166,9 @@ pub fn open_sink(
         "postgres" => postgres::open_sink(node, operator, Share { subtask, parallelism }, env, schema),
         "print" => Ok(Box::new(print::Print::new(schema))),
         VIEW_CONNECTOR => Ok(Box::new(view::ViewSink::new(node, operator, subtask, env, schema))),
+        RESULT_CONNECTOR if let Some(result) = option(&node.options, RESULT_OPTION) => {
+            Ok(Box::new(handed_out::HandedOut::new(result, subtask, env, &schema)?))
+        }
         RESULT_CONNECTOR => Ok(Box::new(result::ResultSink::new(node, operator, env, schema))),
         other => Err(unknown(other)),
     }

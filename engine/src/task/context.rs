@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use tidemill_plans::catalog::{ModelVersion, ModelWeights, SERVED_BYTES_MAX};
 use tidemill_plans::ids::{JobId, OperatorId};
+use tidemill_plans::result_ticket::ResultTicket;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::time::Watermark;
 
 use crate::connector::Views;
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::state::StateMemory;
 use crate::task::{Alignment, DeadLetter, DeadLetters, Message, QueryMemory};
@@ -19,6 +21,23 @@ use crate::task::{Alignment, DeadLetter, DeadLetters, Message, QueryMemory};
 pub trait ResultPort: Send + Sync {
     /// Returns once the session has taken the rows; called on an I/O thread, so it may block.
     fn send(&self, operator: OperatorId, batch: &RecordBatch) -> Result<()>;
+
+    /// Has a part of the result fetched from this worker, by whoever shows its ticket.
+    ///
+    /// # Errors
+    /// Nobody can fetch from here.
+    fn hand_out(&self, ticket: ResultTicket, _schema: &SchemaRef) -> Result<Box<dyn ResultPart>> {
+        Err(EngineError::Disconnected(format!("whoever would fetch part {}", ticket.part)))
+    }
+}
+
+/// A part of a result, on its way to whoever fetches it. Dropped before its end it is not complete, and says so.
+pub trait ResultPart: Send {
+    /// Returns once there is room for more; called on an I/O thread, so it may block. An error if nobody fetches.
+    fn send(&mut self, batch: &RecordBatch) -> Result<()>;
+
+    /// All has been sent. Returns once that is known to whoever fetches.
+    fn finish(&mut self) -> Result<()>;
 }
 
 /// What all tasks of a job on one worker share.

@@ -25,7 +25,7 @@ pub use alignment::Alignment;
 pub use chain::Chain;
 pub use channel::{Gone, Receiver, Sender, channel};
 pub use checkpoints::{NextSnapshot, Passed};
-pub use context::{OperatorContext, PublishedModels, ResultPort, TaskEnv};
+pub use context::{OperatorContext, PublishedModels, ResultPart, ResultPort, TaskEnv};
 pub use dead_letter::{DeadLetter, DeadLetters};
 pub use driver::{DriverCommand, SourceDriver};
 pub use inbox::{Inbox, Input, PortWatermarks};

@@ -12,6 +12,7 @@ use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::{Expr, ExprSchemable, Limit, LogicalPlan, SortExpr};
 use tidemill_plans::connector::RESULT_CONNECTOR;
 use tidemill_plans::node::{NodeKind, SinkNode, SortColumn};
+use tidemill_plans::result_ticket::RESULT_OPTION;
 use tidemill_plans::settings::ResultOrder;
 
 use super::expression::{column, unaliased};
@@ -21,6 +22,7 @@ use super::stream::{Relation, Stream};
 use super::write::Target;
 use crate::catalog::StreamInfo;
 use crate::error::{Result, SqlError};
+use crate::job::JobStatement;
 use crate::planner::QueryPlanner;
 use crate::planner::source::type_name;
 use crate::statement::StreamQuery;
@@ -29,16 +31,19 @@ use crate::statement::StreamQuery;
 struct Presentation {
     order_by: Vec<SortColumn>,
     limit: Option<u64>,
-    /// What of a bounded result is by nobody's order.
+    /// The order of a bounded result that has no ORDER BY.
     order: ResultOrder,
+    /// The name under which workers hand the result out.
+    result: Option<String>,
 }
 
 impl QueryPlanner<'_> {
     /// The result of a SELECT, under this name.
-    pub(crate) fn select(&mut self, query: &StreamQuery, name: String, order: ResultOrder) -> Result<Stream> {
+    pub(crate) fn select(&mut self, query: &StreamQuery, name: String, statement: &JobStatement) -> Result<Stream> {
         let plan = self.plan(query)?;
         let names = plain_names(plan.schema(), "the result")?;
-        let mut presentation = Presentation::new(order);
+        let mut presentation = Presentation::new(statement.settings.result_order);
+        presentation.result.clone_from(&statement.result);
         let body = presentation.peel(&plan)?;
         let relation = self.lower(body.plan)?;
         let columns = body.fields.iter().filter_map(|field| relation.columns.get(*field).copied()).collect();
@@ -71,17 +76,19 @@ impl QueryPlanner<'_> {
         let is_in_any_order =
             presentation.order == ResultOrder::Arrival && stream.info.bounded && !stream.info.changelog;
         let live = !is_of_all && (!stream.info.bounded || is_in_any_order);
+        let result = presentation.result.filter(|_| is_in_any_order && live && presentation.limit.is_none());
+        let parallelism = if result.is_some() { stream.parallelism } else { 1 };
         let node = NodeKind::Sink(SinkNode {
             table,
             connector: RESULT_CONNECTOR.to_owned(),
-            options: Vec::new(),
+            options: result.map(|result| (RESULT_OPTION.to_owned(), result)).into_iter().collect(),
             time: stream.info.times.first().copied().filter(|_| !is_in_any_order),
             upsert_keys: stream.info.upsert_keys.clone(),
             order_by: presentation.order_by,
             limit: presentation.limit,
             live,
         });
-        let sink = self.builder.add_operator(node, 1, stream.info.clone());
+        let sink = self.builder.add_operator(node, parallelism, stream.info.clone());
         self.builder.connect(stream, &sink, 0);
         sink
     }
@@ -167,7 +174,7 @@ struct Body<'a> {
 
 impl Presentation {
     fn new(order: ResultOrder) -> Self {
-        Self { order_by: Vec::new(), limit: None, order }
+        Self { order_by: Vec::new(), limit: None, order, result: None }
     }
 
     /// Takes a LIMIT in: of nested ones the least counts.

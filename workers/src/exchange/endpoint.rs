@@ -20,6 +20,7 @@ use crate::exchange::connection::{Link, connect, connect_error};
 use crate::exchange::flight_server::FlightServer;
 use crate::exchange::incoming::{Incoming, Registry};
 use crate::exchange::outgoing::{LinkCommand, Outgoing};
+use crate::result_parts::ResultParts;
 
 /// Learns which channels fail, and why. Called on any thread, for any job, also for jobs that have
 /// ended: it must not block.
@@ -48,6 +49,8 @@ struct Shared {
     links: Mutex<HashMap<String, Link>>,
     /// Outgoing channels that wait for their job's start, with their peer.
     staged: Mutex<Vec<(String, Outgoing)>>,
+    /// What others fetch of the results of jobs here.
+    parts: Arc<ResultParts>,
     closing: watch::Sender<bool>,
     server: Option<JoinHandle<()>>,
 }
@@ -75,6 +78,7 @@ impl Exchange {
     ) -> Result<Self> {
         let registry = Arc::new(Registry::default());
         let requests = Arc::new(OnceLock::new());
+        let parts = Arc::new(ResultParts::default());
         let closing = watch::Sender::new(false);
         let mut server = None;
         let mut address = None;
@@ -86,6 +90,7 @@ impl Exchange {
                 registry: Arc::clone(&registry),
                 failures: Arc::clone(&failures),
                 requests: Arc::clone(&requests),
+                parts: Arc::clone(&parts),
                 closing: closing.clone(),
             };
             server = Some(runtime.spawn(service.serve(listener)));
@@ -98,6 +103,7 @@ impl Exchange {
             registry,
             failures,
             requests,
+            parts,
             links: Mutex::default(),
             staged: Mutex::default(),
             closing,
@@ -110,6 +116,11 @@ impl Exchange {
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.shared.address
+    }
+
+    /// What others fetch of the results of jobs here.
+    pub(crate) fn result_parts(&self) -> Arc<ResultParts> {
+        Arc::clone(&self.shared.parts)
     }
 
     /// Answers the coordinator's requests that come in over Flight with `link`.

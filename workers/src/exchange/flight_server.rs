@@ -3,18 +3,22 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
     PollInfo, PutResult, Result as ActionResult, SchemaResult, Ticket,
 };
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tidemill_net::{Listener, REQUESTS_MAX, admit};
 use tidemill_plans::cluster_secret::{CLUSTER_SECRET_HEADER, ClusterSecret};
 use tidemill_plans::codec;
 use tidemill_plans::error::chain;
 use tidemill_plans::protocol::{WORKER_ACTION, WorkerLink, WorkerRequest};
+use tidemill_plans::result_ticket::ResultTicket;
 use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
@@ -25,6 +29,7 @@ use crate::exchange::ExchangeFailures;
 use crate::exchange::connection::{CONNECTION_WINDOW, HTTP_FRAME_BYTES, KEEP_ALIVE, STREAM_WINDOW};
 use crate::exchange::frame::MESSAGE_BYTES_MAX;
 use crate::exchange::incoming::{Closed, IncomingLink, Registry};
+use crate::result_parts::{FetchedPart, PartMessage, ResultParts};
 
 /// The service behind a worker's data address.
 pub(crate) struct FlightServer {
@@ -36,6 +41,8 @@ pub(crate) struct FlightServer {
     pub(crate) failures: Arc<dyn ExchangeFailures>,
     /// What answers the coordinator's requests.
     pub(crate) requests: Arc<OnceLock<Arc<dyn WorkerLink>>>,
+    /// The parts of results that whoever has their tickets fetches.
+    pub(crate) parts: Arc<ResultParts>,
     /// True once the exchange closes.
     pub(crate) closing: watch::Sender<bool>,
 }
@@ -92,7 +99,9 @@ impl FlightServer {
 
 /// The answer to all calls that a worker does not take.
 fn unimplemented<T>() -> Result<T, Status> {
-    Err(Status::unimplemented(format!("a worker takes DoExchange from workers and DoAction '{WORKER_ACTION}'")))
+    Err(Status::unimplemented(format!(
+        "a worker takes DoGet of results, DoExchange from workers and DoAction '{WORKER_ACTION}'"
+    )))
 }
 
 /// A future that is ready when the exchange closes.
@@ -102,6 +111,24 @@ fn closed(closing: &watch::Sender<bool>) -> Closed {
         // An error means that the exchange is gone, which is the same.
         let _ = closing.wait_for(|closing| *closing).await;
     })
+}
+
+/// A part as Flight data. What ends without its end is an error.
+fn flight_data(part: FetchedPart) -> BoxStream<'static, Result<FlightData, Status>> {
+    let FetchedPart { schema, messages } = part;
+    let rows = stream::unfold(Some(messages), async |messages| {
+        let mut messages = messages?;
+        match messages.recv().await {
+            Some(PartMessage::Rows(rows)) => Some((Ok(rows), Some(messages))),
+            Some(PartMessage::End) => None,
+            None => {
+                let why = "the job has ended in front of the end of its result: it was cancelled, or has failed";
+                Some((Err(FlightError::Tonic(Box::new(Status::aborted(why)))), None))
+            }
+        }
+    });
+    let data = FlightDataEncoderBuilder::new().with_schema(schema).build(rows);
+    Box::pin(data.map(|data| data.map_err(Status::from)))
 }
 
 fn peer_name(address: Option<SocketAddr>) -> String {
@@ -164,8 +191,16 @@ impl FlightService for FlightServer {
         unimplemented()
     }
 
-    async fn do_get(&self, _: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        unimplemented()
+    /// A ticket is all that has to be shown: it is told to the client that asked, and to nobody else.
+    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        let Some(ticket) = ResultTicket::from_bytes(&request.into_inner().ticket) else { return unimplemented() };
+        match self.parts.take(&ticket).await {
+            Some(part) => Ok(Response::new(flight_data(part))),
+            None => Err(Status::not_found(
+                "there is nothing to fetch by this ticket: it was fetched or cancelled, or its job has failed; execute \
+                 again",
+            )),
+        }
     }
 
     async fn do_put(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {

@@ -5,6 +5,7 @@
 
 mod catalog;
 mod client;
+mod handed_out;
 mod handles;
 mod incoming;
 mod predict;
@@ -32,6 +33,7 @@ use arrow_flight::{
 };
 use prost::Message;
 use prost::bytes::Bytes;
+use tidemill_plans::result_ticket::ResultTicket;
 use tidemill_sql::{ParsedStatement, TableInfo};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -43,7 +45,7 @@ use self::client::Sessions;
 use self::handles::Handles;
 use self::prepared::{Prepared, parameter_columns};
 pub(super) use self::service::{ACTIONS, CANCEL_FLIGHT_INFO, CLOSE_SESSION, CREATE_PREPARED_SUBSTRAIT_PLAN};
-use self::statements::{CarriedOut, Pending, Statements};
+use self::statements::{CarriedOut, HandedOutAs, Pending, Statements};
 use super::flight::to_status;
 use crate::access::Who;
 use crate::clock::SystemClock;
@@ -113,12 +115,18 @@ impl FlightSql {
     ) -> Result<FlightInfo, Status> {
         check_settings(&texts, client)?;
         let before = client.settings()?;
-        let executed =
-            self.statements.execute(texts, before.clone(), client.who()).await.map_err(|error| to_status(&error))?;
+        let refused = |error| to_status(&error);
+        let mut executed = self.statements.execute(texts, before.clone(), client.who()).await.map_err(refused)?;
+        let handed_out = self.statements.hand_out(&mut executed, client.who()).await.map_err(refused)?;
         if client.has_session() && executed.settings != before {
             client.keep(executed.settings);
         }
         let schema = executed.pending.schema();
+        if let Some(HandedOutAs { name, endpoints }) = handed_out {
+            self.pending.put(client.owner(), &name, executed.pending);
+            let info = flight_info(&schema, Bytes::new(), descriptor)?.with_ordered(false);
+            return Ok(FlightInfo { endpoint: endpoints, ..info }.with_app_metadata(executed.warnings.join("\n")));
+        }
         let handle = self.pending.insert(client.owner(), executed.pending);
         let ticket = TicketStatementQuery { statement_handle: Bytes::from(handle) };
         let mut info = flight_info(&schema, ticket.as_any().encode_to_vec().into(), descriptor)?;
@@ -216,8 +224,12 @@ impl FlightSql {
             let Some(handle) = endpoint.ticket.as_ref().and_then(|ticket| statement_of(&ticket.ticket)) else {
                 continue;
             };
-            let Some(Pending::Jobs(jobs)) = self.pending.remove(client.owner(), &handle) else { continue };
-            found = match timeout(CANCEL_WAIT, jobs.cancellation.cancel()).await {
+            let cancellation = match self.pending.remove(client.owner(), &handle) {
+                Some(Pending::Jobs(jobs)) => jobs.cancellation,
+                Some(Pending::HandedOut(_, cancellation)) => cancellation,
+                Some(Pending::Rows(_)) | None => continue,
+            };
+            found = match timeout(CANCEL_WAIT, cancellation.cancel()).await {
                 Ok(()) => CancelStatus::Cancelled,
                 Err(_) => CancelStatus::Cancelling,
             };
@@ -292,6 +304,9 @@ fn command_of(command: &[u8]) -> Result<Command, Status> {
 
 /// The handle of the statement that a ticket is of.
 fn statement_of(ticket: &[u8]) -> Option<String> {
+    if let Some(ResultTicket { result, .. }) = ResultTicket::from_bytes(ticket) {
+        return Some(result);
+    }
     match command_of(ticket) {
         Ok(Command::TicketStatementQuery(ticket)) => String::from_utf8(ticket.statement_handle.into()).ok(),
         _ => None,

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow_flight::FlightEndpoint;
 use tidemill_plans::PlanError;
 use tidemill_plans::protocol::StopMode;
-use tidemill_plans::settings::Settings;
+use tidemill_plans::settings::{ResultEndpoints, Settings};
 use tidemill_sql::{Description, JobCommand, JobStatement, ParsedStatement};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
@@ -18,6 +19,7 @@ use tonic::Status;
 
 use super::super::flight::{Boxed, to_status};
 use super::super::follow::analysis_columns;
+use super::handed_out::HandedOut;
 use super::stream::{self, Cancellation, Jobs};
 use crate::access::{Who, show as access_rows};
 use crate::error::{CoordinatorError, Result};
@@ -39,6 +41,8 @@ pub(super) enum Pending {
     Rows(RecordBatch),
     /// Statements that run when they are fetched.
     Jobs(Jobs),
+    /// A statement whose result is fetched from workers.
+    HandedOut(SchemaRef, Cancellation),
 }
 
 impl Pending {
@@ -46,6 +50,7 @@ impl Pending {
         match self {
             Self::Rows(rows) => rows.schema(),
             Self::Jobs(jobs) => Arc::clone(&jobs.schema),
+            Self::HandedOut(schema, _) => Arc::clone(schema),
         }
     }
 }
@@ -55,6 +60,8 @@ pub(super) struct Executed {
     pub(super) pending: Pending,
     /// Whether rows come as they are known, for there may be no end.
     pub(super) is_live: bool,
+    /// How many parts the result has.
+    parts: u32,
     /// What the client should know.
     pub(super) warnings: Vec<String>,
     /// The settings as the text has left them.
@@ -63,8 +70,16 @@ pub(super) struct Executed {
 
 impl Executed {
     fn of_rows(rows: RecordBatch, warnings: Vec<String>, settings: Settings) -> Self {
-        Self { pending: Pending::Rows(rows), is_live: false, warnings, settings }
+        Self { pending: Pending::Rows(rows), is_live: false, parts: 1, warnings, settings }
     }
+}
+
+/// Where a result is fetched that workers hand out.
+pub(super) struct HandedOutAs {
+    /// The name of the result.
+    pub(super) name: String,
+    /// Its parts.
+    pub(super) endpoints: Vec<FlightEndpoint>,
 }
 
 /// What carrying out statements has come to.
@@ -114,6 +129,27 @@ impl Statements {
         self.to_its_end(who, execute(session, texts, settings, who.clone())).await
     }
 
+    /// Begins a statement whose result workers are to hand out, if it has parts and they can be reached. It runs until
+    /// all is fetched or cancelled.
+    pub(super) async fn hand_out(&self, executed: &mut Executed, who: &Who) -> Result<Option<HandedOutAs>> {
+        if executed.settings.result_endpoints != ResultEndpoints::Workers || executed.parts < 2 {
+            return Ok(None);
+        }
+        let Pending::Jobs(jobs) = &executed.pending else { return Ok(None) };
+        let [statement] = jobs.statements.as_slice() else { return Ok(None) };
+        let coordinator = self.session.lock().await.coordinator().clone();
+        if !coordinator.can_hand_out().await? {
+            return Ok(None);
+        }
+        let place = self.places.take(who)?;
+        let (schema, cancellation) = (Arc::clone(&jobs.schema), Cancellation::new());
+        let handed_out = HandedOut::begin(statement.clone(), &self.session, who).await?;
+        let (name, endpoints) = (handed_out.name.clone(), handed_out.endpoints.clone());
+        self.spawn(handed_out.watch(cancellation.clone(), place));
+        executed.pending = Pending::HandedOut(schema, cancellation);
+        Ok(Some(HandedOutAs { name, endpoints }))
+    }
+
     /// Carries statements out that have no rows.
     pub(super) async fn update(
         &self,
@@ -134,6 +170,10 @@ impl Statements {
     pub(super) fn fetch(&self, pending: Pending, who: &Who) -> Result<Boxed<arrow_flight::FlightData>> {
         Ok(match pending {
             Pending::Rows(rows) => stream::of_rows(rows),
+            Pending::HandedOut(..) => {
+                let message = String::from("the parts of this result are at the locations of its endpoints");
+                return Err(CoordinatorError::Statement { message });
+            }
             Pending::Jobs(jobs) => {
                 let place = self.places.take(who)?;
                 let (rows, running) = stream::of_jobs(jobs, Arc::clone(&self.session), who.clone());
@@ -221,6 +261,8 @@ struct Planned {
     /// The rows of all of them, as long as they are known.
     rows: Option<Vec<RecordBatch>>,
     is_live: bool,
+    /// Of the last one's result.
+    parts: u32,
     warnings: Vec<String>,
 }
 
@@ -228,7 +270,7 @@ impl Planned {
     fn new(query: Description) -> Result<Self> {
         let rows = Some(Vec::new());
         let schema = Arc::new(Schema::empty());
-        let mut planned = Self { schema, statements: Vec::new(), rows, is_live: false, warnings: Vec::new() };
+        let mut planned = Self { schema, statements: Vec::new(), rows, is_live: false, parts: 1, warnings: Vec::new() };
         planned.add(query)?;
         Ok(planned)
     }
@@ -237,6 +279,7 @@ impl Planned {
         let (job, schema, warnings, rows) = match query {
             Description::Query { job, columns, warnings, rows } => {
                 self.is_live |= columns.live && !columns.ends;
+                self.parts = columns.parts;
                 (job, columns.schema, warnings, rows)
             }
             Description::Analysis(job) => (job, analysis_columns(), Vec::new(), None),
@@ -255,12 +298,12 @@ impl Planned {
     }
 
     fn executed(self, settings: Settings) -> Result<Executed> {
-        let Self { schema, statements, rows, is_live, warnings } = self;
+        let Self { schema, statements, rows, is_live, parts, warnings } = self;
         let pending = match rows {
             Some(rows) => Pending::Rows(concat_batches(&schema, &rows).map_err(PlanError::from)?),
             None => Pending::Jobs(Jobs { statements, schema, cancellation: Cancellation::new() }),
         };
-        Ok(Executed { pending, is_live, warnings, settings })
+        Ok(Executed { pending, is_live, parts, warnings, settings })
     }
 }
 

@@ -31,6 +31,11 @@ impl Cancellation {
         Self(Arc::new(watch::channel(false).0))
     }
 
+    /// Tells whether the statement is cancelled. Whoever cancels waits until this is dropped.
+    pub(super) fn subscribe(&self) -> watch::Receiver<bool> {
+        self.0.subscribe()
+    }
+
     /// Cancels the statement, and waits until all that ran for it has ended. It does not run again.
     pub(super) async fn cancel(&self) {
         self.0.send_replace(true);
@@ -59,7 +64,7 @@ pub(super) fn of_jobs(
 ) -> (Boxed<FlightData>, impl Future<Output = ()> + Send + 'static) {
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
     let schema = Arc::clone(&jobs.schema);
-    let cancelled = jobs.cancellation.0.subscribe();
+    let cancelled = jobs.cancellation.subscribe();
     let running = async move {
         let client = Client { rows: sender, cancelled };
         if let Err(error) = run_all(jobs, &session, &who, &client).await {
