@@ -6,6 +6,9 @@
 /// The option of a result's sink whose instances hand their rows out: the name of the result, which nobody guesses.
 pub const RESULT_OPTION: &str = "fetched_as";
 
+/// The option of a result's sink that may send some rows at a time: they come as they are known, and there is an end.
+pub const GATHERS_OPTION: &str = "gathers";
+
 /// What a ticket begins with.
 const PREFIX: &str = "tidemill.result/";
 

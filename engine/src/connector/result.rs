@@ -4,9 +4,11 @@
 //! with an ORDER BY is held to its end: then changes are merged, rows ordered and cut to the limit. So
 //! the same rows are printed in the same order however many tasks made them. What is held is condensed
 //! each time that it has doubled, which costs a constant per row. Of a stream that may have no end, rows
-//! and changes go as they come: those are sent again if a job goes back to a checkpoint.
+//! and changes go as they come: those are sent again if a job goes back to a checkpoint. Rows of a stream that has an
+//! end, whose order nobody asked for, go as they come too, some at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{SortOptions, concat_batches, take_record_batch};
@@ -15,8 +17,10 @@ use arrow::row::{RowConverter, SortField};
 use tidemill_plans::change::{change_column_index, show_changes};
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::SinkNode;
+use tidemill_plans::result_ticket::GATHERS_OPTION;
 
-use super::{Sink, changes};
+use super::{Sink, changes, option};
+use crate::clock::monotonic_ns;
 use crate::error::Result;
 use crate::rows::canonical_order;
 use crate::state::{Belongs, StateReader, StateWriter};
@@ -24,6 +28,12 @@ use crate::task::{ResultPort, TaskEnv, batch_bytes};
 
 /// Rows that are held before it is worth a look at which of them are needed.
 const CONDENSE_ROWS_MIN: usize = 4096;
+
+/// Bytes of rows that go together, where nobody waits for single ones: the way to the session costs as much for few.
+const GATHERED_BYTES: usize = 1 << 20;
+
+/// How old rows may be when they go, if others come behind them.
+const GATHERED_FOR: Duration = Duration::from_millis(100);
 
 /// The sink.
 pub(super) struct ResultSink {
@@ -33,6 +43,8 @@ pub(super) struct ResultSink {
     schema: SchemaRef,
     held: Held,
     sent: u64,
+    /// Since when rows are gathered, if there are any: those of a result that has an end, and go as they come.
+    gathered: Option<u64>,
 }
 
 /// Rows that wait for the end.
@@ -64,7 +76,7 @@ impl Held {
 impl ResultSink {
     pub(super) fn new(node: &SinkNode, operator: OperatorId, env: &TaskEnv, schema: SchemaRef) -> Self {
         let port = Arc::clone(&env.results);
-        Self { node: node.clone(), operator, port, schema, held: Held::default(), sent: 0 }
+        Self { node: node.clone(), operator, port, schema, held: Held::default(), sent: 0, gathered: None }
     }
 
     fn is_updating(&self) -> bool {
@@ -112,6 +124,28 @@ impl ResultSink {
         Ok(take_record_batch(&batch, &UInt32Array::from(order))?)
     }
 
+    /// Whether rows that go as they come may wait for others.
+    fn gathers(&self) -> bool {
+        option(&self.node.options, GATHERS_OPTION).is_some()
+    }
+
+    fn gather(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.held.push(batch.clone());
+        let since = *self.gathered.get_or_insert_with(monotonic_ns);
+        let gathered = Duration::from_nanos(monotonic_ns().saturating_sub(since));
+        let is_complete = self.node.limit.is_some_and(|limit| self.sent + self.held.rows as u64 >= limit);
+        if is_complete || self.held.bytes >= GATHERED_BYTES || gathered >= GATHERED_FOR {
+            return self.send_gathered();
+        }
+        Ok(())
+    }
+
+    fn send_gathered(&mut self) -> Result<()> {
+        self.gathered = None;
+        let rows = self.held.take(&self.schema)?;
+        self.send(&rows)
+    }
+
     fn send(&mut self, batch: &RecordBatch) -> Result<()> {
         let left = self.node.limit.map_or(u64::MAX, |limit| limit - self.sent.min(limit));
         let rows = usize::try_from(left).unwrap_or(usize::MAX).min(batch.num_rows());
@@ -126,7 +160,7 @@ impl ResultSink {
 impl Sink for ResultSink {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         if !self.is_held() {
-            return self.send(batch);
+            return if self.gathers() { self.gather(batch) } else { self.send(batch) };
         }
         self.held.push(batch.clone());
         if self.held.has_doubled() { self.condense() } else { Ok(()) }
@@ -147,7 +181,7 @@ impl Sink for ResultSink {
 
     fn finish(&mut self) -> Result<()> {
         if !self.is_held() {
-            return Ok(());
+            return self.send_gathered();
         }
         let rows = self.held.take(&self.schema)?;
         let rows = changes::finish(&changes::merge(&rows, &self.node.upsert_keys)?)?;

@@ -12,7 +12,7 @@ use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::{Expr, ExprSchemable, Limit, LogicalPlan, SortExpr};
 use tidemill_plans::connector::RESULT_CONNECTOR;
 use tidemill_plans::node::{NodeKind, SinkNode, SortColumn};
-use tidemill_plans::result_ticket::RESULT_OPTION;
+use tidemill_plans::result_ticket::{GATHERS_OPTION, RESULT_OPTION};
 use tidemill_plans::settings::ResultOrder;
 
 use super::expression::{column, unaliased};
@@ -78,10 +78,14 @@ impl QueryPlanner<'_> {
         let live = !is_of_all && (!stream.info.bounded || is_in_any_order);
         let result = presentation.result.filter(|_| is_in_any_order && live && presentation.limit.is_none());
         let parallelism = if result.is_some() { stream.parallelism } else { 1 };
+        let mut options: Vec<_> = result.map(|result| (RESULT_OPTION.to_owned(), result)).into_iter().collect();
+        if live && is_in_any_order {
+            options.push((GATHERS_OPTION.to_owned(), String::from("true")));
+        }
         let node = NodeKind::Sink(SinkNode {
             table,
             connector: RESULT_CONNECTOR.to_owned(),
-            options: result.map(|result| (RESULT_OPTION.to_owned(), result)).into_iter().collect(),
+            options,
             time: stream.info.times.first().copied().filter(|_| !is_in_any_order),
             upsert_keys: stream.info.upsert_keys.clone(),
             order_by: presentation.order_by,

@@ -92,6 +92,35 @@ fn restored(sink: &mut ResultSink, node: &SinkNode, env: &TaskEnv, schema: &Sche
 }
 
 #[test]
+fn rows_that_nobody_waits_for_go_together_and_a_limit_is_not_waited_for() {
+    let gathers = vec![(String::from(GATHERS_OPTION), String::from("true"))];
+    let node = SinkNode { live: true, options: gathers, ..node() };
+    let rows = "b 2\na 1 --- c 3";
+    check(
+        &node,
+        false,
+        rows,
+        expect![[r#"
+        finish
+        b 2
+        a 1
+        c 3
+        .
+    "#]],
+    );
+    check(
+        &SinkNode { limit: Some(1), ..node },
+        false,
+        rows,
+        expect![[r#"
+        b 2
+        .
+        finish
+    "#]],
+    );
+}
+
+#[test]
 fn rows_in_event_time_order_go_at_once_up_to_the_limit() {
     check(
         &timed(),
