@@ -30,6 +30,13 @@ impl Address {
         let authority = rest.trim_end_matches('/').to_owned();
         (!authority.is_empty()).then_some(Self { has_tls, authority })
     }
+
+    /// The URL of a location, as Flight's clients expect it.
+    #[must_use]
+    pub fn location(&self) -> String {
+        let scheme = SCHEMES.iter().find(|(_, has_tls)| *has_tls == self.has_tls).map_or("", |(scheme, _)| *scheme);
+        format!("{scheme}{}", self.authority)
+    }
 }
 
 impl fmt::Display for Address {

@@ -110,6 +110,19 @@ pub const SETTINGS: &[SettingSpec] = &[
     },
 ];
 
+/// A choice that settings call by a name.
+trait Named: Copy + PartialEq + 'static {
+    const NAMES: &'static [(&'static str, Self)];
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, choice)| *choice)
+    }
+
+    fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, choice)| *choice == self).map_or("", |(name, _)| *name)
+    }
+}
+
 /// How a job comes back after a failure; the names are Flink's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub enum RestartStrategy {
@@ -123,21 +136,13 @@ pub enum RestartStrategy {
     FailureRate,
 }
 
-impl RestartStrategy {
-    const NAMES: [(&str, Self); 4] = [
+impl Named for RestartStrategy {
+    const NAMES: &'static [(&'static str, Self)] = &[
         ("exponential_delay", Self::ExponentialDelay),
         ("fixed_delay", Self::FixedDelay),
         ("failure_rate", Self::FailureRate),
         ("none", Self::None),
     ];
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, strategy)| *strategy)
-    }
-
-    fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, strategy)| *strategy == self).map_or("", |(name, _)| name)
-    }
 }
 
 /// The order of a bounded result that was asked for without ORDER BY.
@@ -149,16 +154,8 @@ pub enum ResultOrder {
     Arrival,
 }
 
-impl ResultOrder {
-    const NAMES: [(&str, Self); 2] = [("canonical", Self::Canonical), ("arrival", Self::Arrival)];
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, order)| *order)
-    }
-
-    fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, order)| *order == self).map_or("", |(name, _)| name)
-    }
+impl Named for ResultOrder {
+    const NAMES: &'static [(&'static str, Self)] = &[("canonical", Self::Canonical), ("arrival", Self::Arrival)];
 }
 
 /// Where Flight SQL clients fetch a result.
@@ -170,16 +167,8 @@ pub enum ResultEndpoints {
     Workers,
 }
 
-impl ResultEndpoints {
-    const NAMES: [(&str, Self); 2] = [("coordinator", Self::Coordinator), ("workers", Self::Workers)];
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, at)| *at)
-    }
-
-    fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, at)| *at == self).map_or("", |(name, _)| name)
-    }
+impl Named for ResultEndpoints {
+    const NAMES: &'static [(&'static str, Self)] = &[("coordinator", Self::Coordinator), ("workers", Self::Workers)];
 }
 
 /// The values of all settings.

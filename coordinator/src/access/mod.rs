@@ -12,6 +12,7 @@ mod jwt;
 mod limits;
 mod logins;
 mod password;
+mod random;
 pub(crate) mod roles;
 mod secrets;
 pub(crate) mod show;
@@ -23,9 +24,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use ring::rand::{SecureRandom, SystemRandom};
 use tidemill_plans::cluster_secret::ClusterSecret;
 use tidemill_plans::ids::JobId;
 use tidemill_sql::access::{Rights, check_place};
@@ -39,6 +37,8 @@ pub(crate) use self::command::Told;
 use self::header::{Shown, shown};
 pub use self::jwt::{JwtRules, JwtValidator, TokenValidator};
 use self::logins::Logins;
+use self::random::random;
+pub(crate) use self::random::random_text;
 use self::roles::{PREFIX, Role, RoleRights, Roles};
 pub(crate) use self::secrets::SecretLink;
 use self::secrets::Secrets;
@@ -133,7 +133,7 @@ impl Access {
             hashing: Semaphore::new(HASHES_MAX),
             validator: config.validator,
             cluster_secret: config.cluster_secret,
-            own_secret: ClusterSecret::new(&BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?)),
+            own_secret: ClusterSecret::new(&random_text::<32>()?),
         };
         access.reload().await?;
         Ok(access)
@@ -386,13 +386,6 @@ fn wrong_password() -> CoordinatorError {
 
 pub(super) fn refused(reason: &str) -> CoordinatorError {
     CoordinatorError::Unauthenticated { reason: reason.to_owned() }
-}
-
-/// Bytes that nobody can foretell.
-pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| CoordinatorError::Lost { part: "source of randomness" })?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tidemill_sql::access::{AccessCommand, RoleLimit};
 use tidemill_sql::{Outcome, Session, parse_script};

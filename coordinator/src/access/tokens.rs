@@ -7,11 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use ring::hmac;
 
-use super::random;
+use super::{random, random_text};
 use crate::clock::Clock;
 use crate::error::Result;
 
@@ -43,7 +41,7 @@ impl Tokens {
 
     /// A new token for a role.
     pub(super) fn issue(&self, role: &str) -> Result<String> {
-        let token = BASE64_URL_SAFE_NO_PAD.encode(random::<32>()?);
+        let token = random_text::<32>()?;
         self.keep(&token, role, self.lifetime);
         Ok(token)
     }

@@ -2,13 +2,14 @@
 //! coordinator.
 
 use arrow_flight::{FlightEndpoint, Ticket};
+use tidemill_net::Address;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::result_ticket::ResultTicket;
 use tidemill_sql::JobStatement;
 use tokio::sync::Mutex;
 
 use super::stream::Cancellation;
-use crate::access::{Who, random};
+use crate::access::{Who, random_text};
 use crate::error::{CoordinatorError, Result};
 use crate::handle::JobHandle;
 use crate::limits::StatementPlace;
@@ -20,13 +21,16 @@ pub(super) struct HandedOut {
     pub(super) name: String,
     /// Where its parts are, in order.
     pub(super) endpoints: Vec<FlightEndpoint>,
-    job: JobHandle,
 }
 
 impl HandedOut {
-    /// Begins a SELECT whose result has parts.
-    pub(super) async fn begin(statement: JobStatement, session: &Mutex<SqlSession>, who: &Who) -> Result<Self> {
-        let name = random::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    /// Begins a SELECT whose result has parts; returns its job, too, which is to be watched.
+    pub(super) async fn begin(
+        statement: JobStatement,
+        session: &Mutex<SqlSession>,
+        who: &Who,
+    ) -> Result<(Self, JobHandle)> {
+        let name = random_text::<16>()?;
         let (begun, coordinator) = {
             let mut session = session.lock().await;
             (session.begin(statement.handed_out_as(name.clone()), who).await?, session.coordinator().clone())
@@ -36,7 +40,7 @@ impl HandedOut {
             Ok(addresses) => {
                 let parts = (0..).zip(&addresses);
                 let endpoints = parts.map(|(part, address)| endpoint(&name, part, address)).collect();
-                Ok(Self { name, endpoints, job })
+                Ok((Self { name, endpoints }, job))
             }
             Err(error) => {
                 job.stop(StopMode::Cancel).await?;
@@ -44,30 +48,26 @@ impl HandedOut {
             }
         }
     }
-
-    /// Waits until all has been fetched, or the statement is cancelled, or the job has failed: whoever fetches is told.
-    pub(super) async fn watch(self, cancellation: Cancellation, place: StatementPlace) {
-        let (job, mut cancelled) = (self.job, cancellation.subscribe());
-        let is_cancelled = tokio::select! {
-            _ = job.wait() => false,
-            _ = cancelled.wait_for(|cancelled| *cancelled) => true,
-        };
-        if is_cancelled {
-            // A job that is over by now cannot be stopped.
-            let _ = job.stop(StopMode::Cancel).await;
-            job.wait().await;
-        }
-        drop((cancelled, place));
-    }
 }
 
-/// Where a part is fetched, as Flight names it: an address is `http://host:port`, or `https` with TLS.
-fn endpoint(result: &str, part: u32, address: &str) -> FlightEndpoint {
-    let location = match address.split_once("://") {
-        Some(("https", authority)) => format!("grpc+tls://{authority}"),
-        Some((_, authority)) => format!("grpc+tcp://{authority}"),
-        None => address.to_owned(),
+/// Waits until all has been fetched, or the statement is cancelled, or the job has failed: whoever fetches is told.
+pub(super) async fn watch(job: JobHandle, cancellation: Cancellation, place: StatementPlace) {
+    let mut cancelled = cancellation.subscribe();
+    let is_cancelled = tokio::select! {
+        _ = job.wait() => false,
+        _ = cancelled.wait_for(|cancelled| *cancelled) => true,
     };
+    if is_cancelled {
+        // A job that is over by now cannot be stopped.
+        let _ = job.stop(StopMode::Cancel).await;
+        job.wait().await;
+    }
+    drop((cancelled, place));
+}
+
+/// Where a part is fetched, as Flight names it.
+fn endpoint(result: &str, part: u32, address: &str) -> FlightEndpoint {
+    let location = Address::from_url(address).map_or_else(|| address.to_owned(), |address| address.location());
     let ticket = ResultTicket { result: result.to_owned(), part };
     FlightEndpoint::new().with_ticket(Ticket { ticket: ticket.to_bytes().into() }).with_location(location)
 }

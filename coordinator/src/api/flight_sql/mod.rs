@@ -42,10 +42,11 @@ use tonic::metadata::MetadataMap;
 
 pub(super) use self::client::Client;
 use self::client::Sessions;
+use self::handed_out::HandedOut;
 use self::handles::Handles;
 use self::prepared::{Prepared, parameter_columns};
 pub(super) use self::service::{ACTIONS, CANCEL_FLIGHT_INFO, CLOSE_SESSION, CREATE_PREPARED_SUBSTRAIT_PLAN};
-use self::statements::{CarriedOut, HandedOutAs, Pending, Statements};
+use self::statements::{CarriedOut, Pending, Statements};
 use super::flight::to_status;
 use crate::access::Who;
 use crate::clock::SystemClock;
@@ -122,7 +123,7 @@ impl FlightSql {
             client.keep(executed.settings);
         }
         let schema = executed.pending.schema();
-        if let Some(HandedOutAs { name, endpoints }) = handed_out {
+        if let Some(HandedOut { name, endpoints }) = handed_out {
             self.pending.put(client.owner(), &name, executed.pending);
             let info = flight_info(&schema, Bytes::new(), descriptor)?.with_ordered(false);
             return Ok(FlightInfo { endpoint: endpoints, ..info }.with_app_metadata(executed.warnings.join("\n")));

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow_flight::FlightEndpoint;
 use tidemill_plans::PlanError;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::{ResultEndpoints, Settings};
@@ -19,7 +18,7 @@ use tonic::Status;
 
 use super::super::flight::{Boxed, to_status};
 use super::super::follow::analysis_columns;
-use super::handed_out::HandedOut;
+use super::handed_out::{self, HandedOut};
 use super::stream::{self, Cancellation, Jobs};
 use crate::access::{Who, show as access_rows};
 use crate::error::{CoordinatorError, Result};
@@ -74,14 +73,6 @@ impl Executed {
     }
 }
 
-/// Where a result is fetched that workers hand out.
-pub(super) struct HandedOutAs {
-    /// The name of the result.
-    pub(super) name: String,
-    /// Its parts.
-    pub(super) endpoints: Vec<FlightEndpoint>,
-}
-
 /// What carrying out statements has come to.
 #[derive(Default)]
 pub(super) struct CarriedOut {
@@ -131,7 +122,7 @@ impl Statements {
 
     /// Begins a statement whose result workers are to hand out, if it has parts and they can be reached. It runs until
     /// all is fetched or cancelled.
-    pub(super) async fn hand_out(&self, executed: &mut Executed, who: &Who) -> Result<Option<HandedOutAs>> {
+    pub(super) async fn hand_out(&self, executed: &mut Executed, who: &Who) -> Result<Option<HandedOut>> {
         if executed.settings.result_endpoints != ResultEndpoints::Workers || executed.parts < 2 {
             return Ok(None);
         }
@@ -143,11 +134,10 @@ impl Statements {
         }
         let place = self.places.take(who)?;
         let (schema, cancellation) = (Arc::clone(&jobs.schema), Cancellation::new());
-        let handed_out = HandedOut::begin(statement.clone(), &self.session, who).await?;
-        let (name, endpoints) = (handed_out.name.clone(), handed_out.endpoints.clone());
-        self.spawn(handed_out.watch(cancellation.clone(), place));
+        let (handed_out, job) = HandedOut::begin(statement.clone(), &self.session, who).await?;
+        self.spawn(handed_out::watch(job, cancellation.clone(), place));
         executed.pending = Pending::HandedOut(schema, cancellation);
-        Ok(Some(HandedOutAs { name, endpoints }))
+        Ok(Some(handed_out))
     }
 
     /// Carries statements out that have no rows.
