@@ -1,27 +1,26 @@
 //! The coordinator as others hold it: sessions submit jobs, workers deliver events.
 
 use std::collections::BTreeSet;
-use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, Handler, Message, System};
 use arrow::array::RecordBatch;
-use arrow::ipc::reader::StreamReader;
 use futures::future::join_all;
 use tidemill_net::Connector;
+use tidemill_plans::ErrorDomain;
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{Epoch, JobId, OperatorId, RunId, WorkerId};
+use tidemill_plans::ipc;
 use tidemill_plans::protocol::{
     CoordinatorLink, EventResponse, LinkError, OperatorMetrics, Reply, StopMode, WorkerEvent, WorkerLink,
 };
 use tidemill_plans::savepoint::Migration;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
-use tidemill_plans::{ErrorDomain, PlanError};
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -530,7 +529,9 @@ impl CoordinatorHandle {
                 let cause = JobFailure::external(format!("{task}: {}", self.access.redact(&message)));
                 self.ask(JobEvent(run, Event::CheckpointFailed { epoch, cause })).await?;
             }
-            WorkerEvent::ResultRows { job, operator, ipc } => return self.deliver(job, operator, ipc).await,
+            WorkerEvent::ResultRows { job, operator, ipc } => {
+                return self.deliver(job, operator, ipc::decode(ipc)?.batches).await;
+            }
         }
         Ok(EventResponse::Done)
     }
@@ -547,8 +548,7 @@ impl CoordinatorHandle {
 
     /// Waits for room in the session's queue: this is how a slow reader slows the job down. It is the
     /// worker's call that waits here, not the actor.
-    async fn deliver(&self, job: JobId, operator: OperatorId, ipc: Vec<u8>) -> Result<EventResponse> {
-        let batches = decode(ipc)?;
+    async fn deliver(&self, job: JobId, operator: OperatorId, batches: Vec<RecordBatch>) -> Result<EventResponse> {
         if let Some(queue) = self.ask(ResultQueue(job)).await? {
             let sent = queue.send_timeout(ResultBatches { operator, batches }, ROOM_WAIT).await;
             if matches!(sent, Err(SendTimeoutError::Timeout(_))) {
@@ -571,11 +571,18 @@ impl CoordinatorHandle {
 impl CoordinatorLink for CoordinatorHandle {
     fn send(&self, event: WorkerEvent) -> Reply<EventResponse> {
         let coordinator = self.clone();
-        Box::pin(async move {
-            let answer = coordinator.answer(event).await;
-            answer.map_err(|error| LinkError { peer: String::from("coordinator"), reason: error.chain() })
-        })
+        reply(async move { coordinator.answer(event).await })
     }
+
+    fn send_rows(&self, job: JobId, operator: OperatorId, rows: &RecordBatch) -> Reply<EventResponse> {
+        let (coordinator, batches) = (self.clone(), vec![rows.clone()]);
+        reply(async move { coordinator.deliver(job, operator, batches).await })
+    }
+}
+
+fn reply(answer: impl Future<Output = Result<EventResponse>> + Send + 'static) -> Reply<EventResponse> {
+    let failed = |error: CoordinatorError| LinkError { peer: String::from("coordinator"), reason: error.chain() };
+    Box::pin(async move { answer.await.map_err(failed) })
 }
 
 /// The objects of the catalog that a job works for.
@@ -688,9 +695,4 @@ impl JobHandle {
             }
         }
     }
-}
-
-fn decode(ipc: Vec<u8>) -> Result<Vec<RecordBatch>> {
-    let reader = StreamReader::try_new(Cursor::new(ipc), None).map_err(PlanError::from)?;
-    Ok(reader.collect::<Result<_, _>>().map_err(PlanError::from)?)
 }

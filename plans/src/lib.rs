@@ -19,6 +19,7 @@ pub mod functions;
 pub mod graph;
 pub mod growing_state;
 pub mod ids;
+pub mod ipc;
 pub mod key_group;
 pub mod node;
 pub mod protocol;

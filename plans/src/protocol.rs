@@ -7,12 +7,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use thiserror::Error;
 
 use crate::checkpoint::{Manifest, TaskState};
-use crate::error::ErrorDomain;
+use crate::error::{ErrorDomain, chain};
 use crate::graph::DataflowGraph;
 use crate::ids::{Barrier, Epoch, JobId, OperatorId, RunId, TaskId, WorkerId};
+use crate::ipc;
 use crate::settings::Settings;
 
 /// Everything a worker needs to know to run its part of a job.
@@ -299,4 +301,15 @@ pub trait CoordinatorLink: Send + Sync {
     /// Sends an event. The reply fails if the coordinator cannot be reached; an event that it does not
     /// take is [`EventResponse::Refused`].
     fn send(&self, event: WorkerEvent) -> Reply<EventResponse>;
+
+    /// Sends rows of a SELECT's result, as [`WorkerEvent::ResultRows`] does. In one process they need not be written.
+    fn send_rows(&self, job: JobId, operator: OperatorId, rows: &RecordBatch) -> Reply<EventResponse> {
+        match ipc::of_batch(rows) {
+            Ok(ipc) => self.send(WorkerEvent::ResultRows { job, operator, ipc }),
+            Err(error) => {
+                let failure = LinkError { peer: String::from("coordinator"), reason: chain(&error) };
+                Box::pin(std::future::ready(Err(failure)))
+            }
+        }
+    }
 }

@@ -9,17 +9,16 @@ mod marks;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use arrow::array::RecordBatch;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
 
 pub use self::marks::{Mark, Marks};
 use crate::codec::MESSAGE_BYTES_MAX;
 use crate::error::{PlanError, Result};
+use crate::ipc;
 
 /// The connector of streams of pushed rows, which have no end.
 pub const PUSH_CONNECTOR: &str = "push";
@@ -38,6 +37,9 @@ pub const MAX_BYTES_OPTION: &str = "max_bytes";
 
 /// The largest frame that is believed.
 const FRAME_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
+
+/// Most frames are smaller.
+const FRAME_BYTES_COMMON: usize = 4 << 20;
 
 /// Bytes of a frame's length and checksum.
 const HEAD_BYTES: usize = 8;
@@ -87,9 +89,7 @@ pub fn segment_of(name: &str) -> Option<u64> {
 
 /// Rows as a frame.
 pub fn frame(rows: &RecordBatch) -> Result<Vec<u8>> {
-    let mut writer = StreamWriter::try_new(vec![0; HEAD_BYTES], rows.schema_ref())?;
-    writer.write(rows)?;
-    let mut frame = writer.into_inner()?;
+    let mut frame = ipc::behind(vec![0; HEAD_BYTES], rows)?;
     let body = frame.len() - HEAD_BYTES;
     let length = u32::try_from(body).ok().filter(|_| body <= FRAME_BYTES_MAX);
     let length = length.ok_or(PlanError::TooLarge { size: body, limit: FRAME_BYTES_MAX })?;
@@ -110,14 +110,13 @@ fn read_frame(file: &mut impl Read) -> io::Result<Option<(RecordBatch, u64)>> {
     }
     let body = read_whole(file, length)?.filter(|body| crc32fast::hash(body) == checksum);
     let Some(body) = body else { return Ok(None) };
-    let mut batches = StreamReader::try_new(Cursor::new(body), None).map_err(damaged)?;
-    let rows = batches.next().ok_or_else(|| damaged("a frame has no rows"))?.map_err(damaged)?;
+    let rows = ipc::decode(body).map_err(damaged)?.batches.pop().ok_or_else(|| damaged("a frame has no rows"))?;
     Ok(Some((rows, (HEAD_BYTES + length) as u64)))
 }
 
-/// So many bytes, if there are so many. What is not there takes no memory.
+/// So many bytes, if there are so many. Of what is not there no more takes memory than frames commonly have.
 fn read_whole(file: &mut impl Read, bytes: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut read = Vec::new();
+    let mut read = Vec::with_capacity(bytes.min(FRAME_BYTES_COMMON));
     file.take(bytes as u64).read_to_end(&mut read)?;
     Ok((read.len() == bytes).then_some(read))
 }

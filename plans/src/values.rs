@@ -1,21 +1,16 @@
 //! Rows that stand in a statement, on their way through the plan: an option of the source that gives them out.
 
-use std::io::Cursor;
-
 use arrow::array::RecordBatch;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
 
 use crate::error::{PlanError, Result};
+use crate::ipc;
 
 /// The option that has the rows.
 const ROWS: &str = "rows";
 
 /// The options of a source of these rows.
 pub fn to_options(rows: &RecordBatch) -> Result<Vec<(String, String)>> {
-    let mut writer = StreamWriter::try_new(Vec::new(), rows.schema_ref())?;
-    writer.write(rows)?;
-    let digits = writer.into_inner()?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = ipc::of_batch(rows)?.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(vec![(String::from(ROWS), digits)])
 }
 
@@ -25,8 +20,7 @@ pub fn from_options(options: &[(String, String)]) -> Result<RecordBatch> {
     let digits = options.iter().find(|(key, _)| key == ROWS).map(|(_, digits)| digits.as_bytes()).ok_or_else(wrong)?;
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
-    let mut batches = StreamReader::try_new(Cursor::new(bytes.ok_or_else(wrong)?), None)?;
-    Ok(batches.next().ok_or_else(wrong)??)
+    ipc::decode(bytes.ok_or_else(wrong)?)?.batches.pop().ok_or_else(wrong)
 }
 
 #[cfg(test)]

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow::ipc::writer::StreamWriter;
 use tidemill_engine::task::{ResultPart, ResultPort};
 use tidemill_engine::{EngineError, Result};
 use tidemill_plans::ids::{JobId, OperatorId};
-use tidemill_plans::protocol::{CoordinatorLink, EventResponse, WorkerEvent};
+use tidemill_plans::protocol::{CoordinatorLink, EventResponse};
 use tidemill_plans::result_ticket::ResultTicket;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -37,8 +36,7 @@ pub(crate) struct Results {
 impl ResultPort for Results {
     fn send(&self, operator: OperatorId, batch: &RecordBatch) -> Result<()> {
         for part in split(batch) {
-            let ipc = to_ipc_stream(&part)?;
-            self.deliver(WorkerEvent::ResultRows { job: self.job, operator, ipc })?;
+            self.deliver(operator, &part)?;
         }
         Ok(())
     }
@@ -81,21 +79,22 @@ impl Part {
 }
 
 impl Results {
-    fn deliver(&self, event: WorkerEvent) -> Result<()> {
+    fn deliver(&self, operator: OperatorId, rows: &RecordBatch) -> Result<()> {
         let mut cancelled = self.cancelled.clone();
         self.runtime.block_on(async {
             tokio::select! {
                 _ = cancelled.wait_for(|cancelled| *cancelled) => Err(EngineError::Disconnected(self.job.to_string())),
-                taken = self.until_taken(event) => taken,
+                taken = self.until_taken(operator, rows) => taken,
             }
         })
     }
 
     /// A session that takes its time is waited for, one that does not answer is not.
-    async fn until_taken(&self, event: WorkerEvent) -> Result<()> {
+    async fn until_taken(&self, operator: OperatorId, rows: &RecordBatch) -> Result<()> {
         let gone = |why: String| Err(EngineError::Disconnected(format!("the session that asked ({why})")));
         loop {
-            match tokio::time::timeout(RESULT_PATIENCE, self.coordinator.send(event.clone())).await {
+            let sent = self.coordinator.send_rows(self.job, operator, rows);
+            match tokio::time::timeout(RESULT_PATIENCE, sent).await {
                 Ok(Ok(EventResponse::Busy)) => {}
                 Ok(Ok(EventResponse::Refused(reason))) => return gone(reason),
                 Ok(Ok(_)) => return Ok(()),
@@ -106,19 +105,13 @@ impl Results {
     }
 }
 
-fn to_ipc_stream(batch: &RecordBatch) -> Result<Vec<u8>> {
-    let mut writer = StreamWriter::try_new(Vec::new(), batch.schema_ref())?;
-    writer.write(batch)?;
-    Ok(writer.into_inner()?)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
     use arrow::array::{ArrayRef, Int64Array};
-    use arrow::ipc::reader::StreamReader;
-    use tidemill_plans::protocol::{LinkError, Reply};
+    use tidemill_plans::ipc;
+    use tidemill_plans::protocol::{LinkError, Reply, WorkerEvent};
 
     use super::*;
 
@@ -130,7 +123,7 @@ mod tests {
     impl CoordinatorLink for Session {
         fn send(&self, event: WorkerEvent) -> Reply<EventResponse> {
             let WorkerEvent::ResultRows { ipc, .. } = event else { panic!("not rows") };
-            self.rows.lock().unwrap().extend(StreamReader::try_new(ipc.as_slice(), None).unwrap().map(Result::unwrap));
+            self.rows.lock().unwrap().extend(ipc::decode(ipc).unwrap().batches);
             Box::pin(async { Ok(EventResponse::Done) })
         }
     }

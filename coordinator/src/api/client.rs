@@ -1,21 +1,19 @@
 //! SQL for a coordinator in another process.
 
 use std::error::Error;
-use std::io::Cursor;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow::ipc::reader::StreamReader;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{Action, HandshakeRequest};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures::stream;
 use tidemill_net::{Address, Connector};
-use tidemill_plans::PlanError;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
 use tidemill_plans::error::chain;
+use tidemill_plans::ipc;
 use tidemill_plans::protocol::{EXECUTE_ACTION, ExecutePart, SUBMIT_PLAN_ACTION};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
@@ -150,18 +148,11 @@ impl Answers {
         let Some(message) = message else { return Ok(None) };
         Ok(Some(match codec::decode(&message.body)? {
             ExecutePart::Message(text) => Answer::Message(text),
-            ExecutePart::Begin { ipc, is_live } => Answer::Begin { schema: reader(ipc)?.schema(), is_live },
-            ExecutePart::Rows(ipc) => {
-                let batches: std::result::Result<_, _> = reader(ipc)?.collect();
-                Answer::Rows(batches.map_err(PlanError::from)?)
-            }
+            ExecutePart::Begin { ipc, is_live } => Answer::Begin { schema: ipc::decode(ipc)?.schema, is_live },
+            ExecutePart::Rows(ipc) => Answer::Rows(ipc::decode(ipc)?.batches),
             ExecutePart::End => Answer::End,
         }))
     }
-}
-
-fn reader(ipc: Vec<u8>) -> Result<StreamReader<Cursor<Vec<u8>>>> {
-    Ok(StreamReader::try_new(Cursor::new(ipc), None).map_err(PlanError::from)?)
 }
 
 fn refused(url: &str, connector: &Connector, status: &tonic::Status) -> CoordinatorError {

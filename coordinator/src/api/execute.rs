@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow::ipc::writer::StreamWriter;
-use tidemill_plans::PlanError;
+use tidemill_plans::ipc;
 use tidemill_plans::protocol::ExecutePart;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
@@ -70,7 +69,7 @@ struct Parts(mpsc::Sender<Result<ExecutePart>>);
 
 impl Taker for Parts {
     async fn take(&self, rows: RecordBatch) -> Result<()> {
-        self.send(ExecutePart::Rows(ipc(&rows.schema(), Some(&rows))?)).await
+        self.send(ExecutePart::Rows(ipc::of_batch(&rows)?)).await
     }
 
     async fn gone(&self) -> CoordinatorError {
@@ -101,12 +100,12 @@ impl Parts {
 
     async fn send_table(&self, rows: &RecordBatch) -> Result<()> {
         self.begin(&rows.schema(), false).await?;
-        self.send(ExecutePart::Rows(ipc(&rows.schema(), Some(rows))?)).await?;
+        self.send(ExecutePart::Rows(ipc::of_batch(rows)?)).await?;
         self.send(ExecutePart::End).await
     }
 
     async fn begin(&self, schema: &SchemaRef, is_live: bool) -> Result<()> {
-        self.send(ExecutePart::Begin { ipc: ipc(schema, None)?, is_live }).await
+        self.send(ExecutePart::Begin { ipc: ipc::of_schema(schema)?, is_live }).await
     }
 
     async fn warn(&self, warnings: &[String]) -> Result<()> {
@@ -136,17 +135,4 @@ impl Parts {
         warned?;
         self.send_table(&rows).await
     }
-}
-
-/// An Arrow IPC stream of these rows.
-fn ipc(schema: &SchemaRef, rows: Option<&RecordBatch>) -> Result<Vec<u8>> {
-    let write = || {
-        let mut bytes = Vec::new();
-        let mut writer = StreamWriter::try_new(&mut bytes, schema)?;
-        rows.map_or(Ok(()), |rows| writer.write(rows))?;
-        writer.finish()?;
-        drop(writer);
-        Ok(bytes)
-    };
-    Ok(write().map_err(|error: arrow::error::ArrowError| PlanError::from(error))?)
 }
