@@ -1,10 +1,11 @@
 """What Flight SQL costs: rows out, statements a second, rows in, predictions.
 
-usage: flight_sql.py TIDEMILL [ROWS]     (needs adbc-driver-flightsql, adbc-driver-manager, pyarrow)
+usage: flight_sql.py TIDEMILL [ROWS [PLAIN]]     (needs adbc-driver-flightsql, adbc-driver-manager, pyarrow)
 
-Starts `tidemill serve` in a folder of its own and a plain Arrow Flight server that has the same batches in memory, and
-asks both over loopback:
-  fetch     a table of ROWS rows (10,000,000) by ADBC, beside DoGet of the plain server; GB/s of Arrow buffers
+Starts `tidemill serve` in a folder of its own, and plain servers that have the same batches in memory: pyarrow's, and
+arrow-flight's if PLAIN is benches/plain_flight.rs as built by `cargo build --release --example plain_flight`. Over loopback:
+  fetch     a table of ROWS rows (10,000,000) by ADBC (a client in Go) and by pyarrow (C++), each from all, in turns; GB/s
+            of Arrow buffers
   select    SELECT 1 by one client (p50, p99), and by 16 at once (statements/s)
   ingest    the same table by adbc_ingest, and by DoPut, each batch acknowledged; GB/s
   predict   DoExchange with 1, 8 and 64 rows a request by one client (p50, p99), and requests/s
@@ -27,6 +28,7 @@ import pyarrow.flight as flight
 BATCH_ROWS = 65_536
 CLIENTS = 16
 SECONDS = 5
+FETCHES = 5
 
 
 def free_port():
@@ -36,11 +38,17 @@ def free_port():
 
 
 class Plain(flight.FlightServerBase):
-    """Serves batches that are in memory, and nothing else."""
+    """Serves batches that are in memory, whatever the statement."""
 
     def __init__(self, location, table):
         super().__init__(location)
         self.table = table
+
+    def get_flight_info(self, context, descriptor):
+        if b"CommandStatementQuery" not in descriptor.command:
+            raise NotImplementedError("only statements")
+        endpoint = flight.FlightEndpoint(b"all", [])
+        return flight.FlightInfo(self.table.schema, descriptor, [endpoint], self.table.num_rows, -1)
 
     def do_get(self, context, ticket):
         return flight.RecordBatchStream(self.table)
@@ -69,22 +77,43 @@ def rate(name, table, seconds):
     print(f"{name}: {table.nbytes / seconds / 1e9:.2f} GB/s, {table.num_rows / seconds / 1e6:.1f} M rows/s")
 
 
-def bench_fetch(url, table):
+def by_adbc(url, query, rows):
+    with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(query)
+        assert cursor.fetch_arrow_table().num_rows == rows
+
+
+def by_pyarrow(url, query, rows):
+    field = lambda number, value: bytes([number << 3 | 2, len(value)]) + value
+    command = field(1, b"type.googleapis.com/arrow.flight.protocol.sql.CommandStatementQuery")
+    command += field(2, field(1, query.encode()))
+    client = flight.connect(url)
+    info = client.get_flight_info(flight.FlightDescriptor.for_command(command))
+    assert sum(client.do_get(endpoint.ticket).read_all().num_rows for endpoint in info.endpoints) == rows
+    client.close()
+
+
+def bench_fetch(url, table, program):
     with dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
         rate("ingest by ADBC", table, timed(lambda: cursor.adbc_ingest("made", table, mode="create")))
-
-        def fetch():
-            cursor.execute("SELECT id, price, name FROM made")
-            assert cursor.fetch_arrow_table().num_rows == table.num_rows
-
-        rate("fetch by ADBC", table, statistics.median(timed(fetch) for _ in range(3)))
         cursor.execute("CREATE SOURCE pushed (id BIGINT, price DOUBLE, name VARCHAR) WITH (connector = 'push')")
     plain = Plain("grpc://127.0.0.1:0", table)
-    client = flight.connect(f"grpc://127.0.0.1:{plain.port}")
-    get = lambda: client.do_get(flight.Ticket(b"")).read_all()
-    rate("fetch of the plain server", table, statistics.median(timed(get) for _ in range(3)))
-    client.close()
+    servers = {"": url, " from pyarrow's server": f"grpc://127.0.0.1:{plain.port}"}
+    if program:
+        process = subprocess.Popen([program, str(table.num_rows)], stdout=subprocess.PIPE, text=True)
+        servers[" from arrow-flight's server"] = f"grpc://127.0.0.1:{int(process.stdout.readline())}"
+    for fetch, client in ((by_adbc, "ADBC"), (by_pyarrow, "pyarrow")):
+        seconds = {name: [] for name in servers}
+        for _ in range(FETCHES):
+            for name, server in servers.items():
+                fetched = timed(lambda: fetch(server, "SELECT id, price, name FROM made", table.num_rows))
+                seconds[name].append(fetched)
+        for name in servers:
+            rate(f"fetch by {client}{name}", table, statistics.median(seconds[name]))
     plain.shutdown()
+    if program:
+        process.kill()
+        process.wait()
 
     client = flight.connect(url)
 
@@ -178,6 +207,7 @@ def bench_predict(url):
 def main():
     tidemill = os.path.abspath(sys.argv[1])
     rows = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000_000
+    program = os.path.abspath(sys.argv[3]) if len(sys.argv) > 3 else None
     table = made(rows)
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
@@ -190,10 +220,11 @@ def main():
             url = f"grpc://127.0.0.1:{port}"
             bench_select(url)
             bench_predict(url)
-            bench_fetch(url, table)
+            bench_fetch(url, table, program)
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(30)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -14,12 +14,14 @@ use tokio_rustls::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tonic::{Request, Status};
 
+use crate::gathered::Gathered;
+use crate::stream::Stream;
 use crate::tls::told;
 
 /// A connection. One that a listener took holds its place there until it is dropped.
 #[derive(Debug)]
 pub struct Connection {
-    stream: Stream,
+    stream: Gathered<Stream>,
     peer: Peer,
     opening: Option<Opening>,
     /// Its place among the connections of its listener.
@@ -40,12 +42,6 @@ impl Farewell {
     fn note(&self, error: &io::Error) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
     }
-}
-
-#[derive(Debug)]
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// Who is at the other end; with every request as an extension.
@@ -79,14 +75,14 @@ impl Connection {
     pub(crate) fn plain(stream: TcpStream) -> Self {
         let (address, local) = (stream.peer_addr().ok(), stream.local_addr().ok());
         let peer = Peer { address, local, refused: None };
-        Self { stream: Stream::Plain(stream), peer, opening: None, place: None, farewell: None }
+        Self { stream: Gathered::new(Stream::Plain(stream)), peer, opening: None, place: None, farewell: None }
     }
 
     pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
         let (socket, _) = stream.get_ref();
         let (address, local) = (socket.peer_addr().ok(), socket.local_addr().ok());
         let peer = Peer { address, local, refused: None };
-        Self { stream: Stream::Tls(Box::new(stream)), peer, opening: None, place: None, farewell: None }
+        Self { stream: Gathered::new(Stream::Tls(Box::new(stream))), peer, opening: None, place: None, farewell: None }
     }
 
     /// Has its last error left there.
@@ -115,7 +111,7 @@ impl Connection {
     /// Why nothing can be written any more: who closes a connection may have said why before.
     fn unwritable(&mut self, error: io::Error, cx: &mut Context<'_>) -> io::Error {
         let error = told(error);
-        if let (Stream::Tls(stream), true) = (&mut self.stream, self.farewell.is_some())
+        if let (Stream::Tls(stream), true) = (self.stream.inner_mut(), self.farewell.is_some())
             && let Poll::Ready(Err(said)) = Pin::new(stream).poll_read(cx, &mut ReadBuf::new(&mut [0; 64]))
         {
             let said = told(said);
@@ -174,10 +170,7 @@ impl AsyncRead for Connection {
             opening.poll(cx)?;
         }
         let before = buf.filled().len();
-        let read = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         if let Some(opening) = &mut this.opening {
             opening.missing = opening.missing.saturating_sub(buf.filled().len() - before);
         }
@@ -193,27 +186,16 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        };
-        written.map_err(|error| this.unwritable(error, cx))
+        Pin::new(&mut this.stream).poll_write(cx, buf).map_err(|error| this.unwritable(error, cx))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        };
-        flushed.map_err(|error| this.unwritable(error, cx))
+        Pin::new(&mut this.stream).poll_flush(cx).map_err(|error| this.unwritable(error, cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -222,17 +204,10 @@ impl AsyncWrite for Connection {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = match &mut this.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        };
-        written.map_err(|error| this.unwritable(error, cx))
+        Pin::new(&mut this.stream).poll_write_vectored(cx, bufs).map_err(|error| this.unwritable(error, cx))
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Plain(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
-        }
+        self.stream.is_write_vectored()
     }
 }

@@ -8,8 +8,10 @@
 mod address;
 mod connection;
 mod connector;
+mod gathered;
 mod listener;
 mod renewal;
+mod stream;
 pub mod tls;
 
 pub use address::Address;
