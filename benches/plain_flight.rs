@@ -1,6 +1,8 @@
 //! A plain Flight SQL server of the arrow-flight crate, for `flight_sql.py`: whatever the statement, it answers with rows
 //! that are in memory. Takes how many; prints its port, and serves until it is killed.
 
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "whoever starts it reads its port, or why it has none")]
+
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -66,10 +68,7 @@ async fn main() {
     let firsts = (0..rows).step_by(BATCH_ROWS as usize);
     let batches = firsts.map(|first| batch(first, (first + BATCH_ROWS).min(rows))).collect();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
-    #[expect(clippy::print_stdout, reason = "whoever started it waits for this line")]
-    {
-        println!("{}", listener.local_addr().expect("it is bound").port());
-    }
+    println!("{}", listener.local_addr().expect("it is bound").port());
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let service = FlightServiceServer::new(Plain(batches));
     Server::builder().add_service(service).serve_with_incoming(incoming).await.expect("it serves until it is killed");
