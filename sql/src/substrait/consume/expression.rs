@@ -20,7 +20,7 @@ impl Consumer<'_> {
         };
         match kind {
             ExpressionKind::Literal(literal) => self.literal(literal),
-            ExpressionKind::Selection(reference) => field(reference, schema).within("selection"),
+            ExpressionKind::Selection(reference) => self.reference(reference, schema).within("selection"),
             ExpressionKind::Scalar(call) => self.scalar_function(call, schema).within("scalar_function"),
             ExpressionKind::Window(call) => {
                 self.over(call, &call.partitions, &call.sorts, schema).within("window_function")
@@ -99,18 +99,26 @@ impl Consumer<'_> {
             _ => cast(input, wanted),
         })
     }
+
+    fn reference(&self, reference: &FieldReference, schema: &DFSchema) -> Read<Expr> {
+        let number = field_number(reference)?;
+        match reference.root {
+            None | Some(ReferenceRoot::Row(_)) => column_at(schema, number),
+            Some(ReferenceRoot::Outer(outer)) => self.outer_column(outer, number),
+            Some(ReferenceRoot::Expression(_) | ReferenceRoot::Lambda(_)) => {
+                let hint = "refer to the columns of the relation's input, or of what is around a subquery";
+                Err(Problem::unsupported("a reference to something else than a row", hint))
+            }
+        }
+    }
 }
 
-fn field(reference: &FieldReference, schema: &DFSchema) -> Read<Expr> {
-    if let Some(ReferenceRoot::Expression(_) | ReferenceRoot::Outer(_) | ReferenceRoot::Lambda(_)) = &reference.root {
-        let hint = "refer to the columns of the relation's input; join what is outside";
-        return Err(Problem::unsupported("a reference to something else than the input's row", hint));
-    }
+fn field_number(reference: &FieldReference) -> Read<i32> {
     if let Some(ReferenceKind::Direct(segment)) = &reference.kind
         && let Some(SegmentKind::Field(field)) = &segment.kind
         && field.child.is_none()
     {
-        return column_at(schema, field.field);
+        return Ok(field.field);
     }
     let hint = "refer to a column; the function get_field takes a field of a struct";
     Err(Problem::unsupported("a reference to a part of a column", hint))

@@ -53,8 +53,10 @@ fn join_type(number: i32) -> Read<JoinType> {
         6 => return Ok(JoinType::LeftAnti),
         8 => return Ok(JoinType::RightSemi),
         9 => return Ok(JoinType::RightAnti),
+        // Refused where those are that SQL's planner makes.
+        11 => return Ok(JoinType::LeftMark),
+        12 => return Ok(JoinType::RightMark),
         7 | 10 => (single, "send a left or right join"),
-        11 | 12 => ("a mark join", "a condition with EXISTS or IN (SELECT …) stands alone or behind AND"),
         _ => ("a join of a type that is not known", "inner, outer, left, right, semi and anti joins are possible"),
     };
     Err(Problem::unsupported(what, hint))

@@ -7,11 +7,15 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Expr;
 
 use super::Consumer;
+use super::nested_literal::empty_list;
 use super::types::time_unit;
-use crate::problem::{Problem, Read, Within, each};
+use crate::problem::{Problem, Read, Within};
 use crate::substrait::messages::{
     Compound, DayToSecond, DecimalType, DecimalValue, Literal, LiteralKind, PreciseValue, Type, TypeKind, YearToMonth,
 };
+
+/// What can be a value.
+const POSSIBLE: &str = "numbers, texts, bytes, booleans, dates, times, intervals, structs, lists and maps are possible";
 
 const NANOS_OF_SECOND: i64 = 1_000_000_000;
 
@@ -20,7 +24,7 @@ impl Consumer<'_> {
         Ok(Expr::Literal(self.scalar(literal).within("literal")?, None))
     }
 
-    fn scalar(&mut self, literal: &Literal) -> Read<ScalarValue> {
+    pub(super) fn scalar(&mut self, literal: &Literal) -> Read<ScalarValue> {
         self.count(1)?;
         let unsigned = literal.variation == 1;
         Ok(match literal.kind.as_ref().ok_or_else(|| refused("a value of a type that is not known"))? {
@@ -55,8 +59,9 @@ impl Consumer<'_> {
             LiteralKind::Null(of) => ScalarValue::try_from(&self.data_type(of).within("null")?)?,
             LiteralKind::List(list) => self.list(&list.values)?,
             LiteralKind::EmptyList(of) => empty_list(&self.list_type(of.element.as_ref(), None)?)?,
-            LiteralKind::Struct(_) => return Err(refused("a struct as a value")),
-            LiteralKind::Map(_) | LiteralKind::EmptyMap(_) => return Err(refused("a map as a value")),
+            LiteralKind::Struct(row) => self.struct_of(&row.fields)?,
+            LiteralKind::Map(map) => self.map(&map.entries)?,
+            LiteralKind::EmptyMap(of) => self.empty_map(of)?,
             LiteralKind::Uuid(_) => return Err(refused("a UUID as a value")),
             LiteralKind::UserDefined(_) => return Err(refused("a value of a type of its producer's own")),
         })
@@ -74,20 +79,10 @@ impl Consumer<'_> {
             other => Err(refused(format!("a value of the type {other}"))),
         }
     }
-
-    fn list(&mut self, values: &[Literal]) -> Read<ScalarValue> {
-        let values = each(values, |value| self.scalar(value)).within("list")?;
-        let first = values.first().ok_or_else(|| Problem::new("an empty list is sent as one"))?.data_type();
-        if let Some(other) = values.iter().find(|value| value.data_type() != first) {
-            let message = format!("its elements are {first} and {}; cast them to one type", other.data_type());
-            return Err(Problem::new(message)).within("list");
-        }
-        Ok(ScalarValue::List(ScalarValue::new_list_nullable(&values, &first)))
-    }
 }
 
-fn refused(what: impl Into<String>) -> Problem {
-    Problem::unsupported(what, "numbers, texts, bytes, booleans, dates, times, intervals and lists are possible")
+pub(super) fn refused(what: impl Into<String>) -> Problem {
+    Problem::unsupported(what, POSSIBLE)
 }
 
 fn too_large(error: std::num::TryFromIntError) -> Problem {
@@ -150,11 +145,4 @@ fn compound(Compound { year_to_month, day_to_second }: Compound) -> Read<ScalarV
 
 fn too_long() -> Problem {
     Problem::new("the interval is too long")
-}
-
-fn empty_list(of: &DataType) -> Read<ScalarValue> {
-    match of {
-        DataType::List(element) => Ok(ScalarValue::List(ScalarValue::new_list_nullable(&[], element.data_type()))),
-        other => Err(refused(format!("a value of the type {other}"))),
-    }
 }

@@ -11,6 +11,7 @@ mod function;
 mod join;
 mod literal;
 mod names;
+mod nested_literal;
 mod project;
 mod read;
 mod root;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 
 pub(super) use self::read::object_name;
+use self::subquery::Outside;
 use super::SubstraitPlan;
 use super::messages::{Common, Declared, EmitKind, FilterRel, Plan, Rel, RelKind};
 use crate::error::Result;
@@ -46,6 +48,10 @@ struct Consumer<'a> {
     types: BTreeMap<u32, &'a str>,
     /// The functions of the session that are called.
     uses: Vec<String>,
+    /// The rows around the subquery that is read, the nearest last.
+    outside: Vec<Outside>,
+    /// How many relations of subqueries have names of their own.
+    renamed: usize,
     parts: usize,
 }
 
@@ -77,7 +83,7 @@ impl<'a> Consumer<'a> {
                 None => {}
             }
         }
-        Self { context, functions, types, uses: Vec::new(), parts: 0 }
+        Self { context, functions, types, uses: Vec::new(), outside: Vec::new(), renamed: 0, parts: 0 }
     }
 
     /// Notes that there are so many parts more.
@@ -116,6 +122,12 @@ impl<'a> Consumer<'a> {
     fn relation_of(&mut self, kind: &RelKind) -> Read<LogicalPlan> {
         check_extensions(kind)?;
         self.count(1)?;
+        let plan = self.chosen(kind)?;
+        self.apart_from_outside(plan)
+    }
+
+    /// A relation, of whose columns those come out that it says.
+    fn chosen(&mut self, kind: &RelKind) -> Read<LogicalPlan> {
         let plan = match kind {
             RelKind::Read(read) => self.read(read),
             RelKind::Filter(filter) => self.filter(filter),

@@ -11,11 +11,15 @@ const NAME_BYTES_MAX: usize = 64;
 
 /// The column of this number.
 pub(super) fn column_at(schema: &DFSchema, number: i32) -> Read<Expr> {
+    let place = column_number(schema, number)?;
+    Ok(Expr::Column(Column::from(schema.qualified_field(place))))
+}
+
+/// A number that one of the columns has.
+pub(super) fn column_number(schema: &DFSchema, number: i32) -> Read<usize> {
     let count = schema.fields().len();
-    match usize::try_from(number).ok().filter(|place| *place < count) {
-        Some(place) => Ok(Expr::Column(Column::from(schema.qualified_field(place)))),
-        None => Err(Problem::new(format!("there is no column {number}; the input has {count}, the first is 0"))),
-    }
+    let place = usize::try_from(number).ok().filter(|place| *place < count);
+    place.ok_or_else(|| Problem::new(format!("there is no column {number}; the input has {count}, the first is 0")))
 }
 
 /// All columns.

@@ -1,12 +1,14 @@
 //! The root: which relation is the result, and what its columns are called.
 
+use std::slice::Iter;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::logical_expr::{Expr, Limit, LogicalPlan, Projection};
 
 use super::Consumer;
 use super::names::{all_columns, called};
+use super::nested_literal::with_names;
 use super::project::on_top;
 use crate::problem::{Problem, Read, Within};
 use crate::substrait::messages::{Plan, PlanRelKind, Rel, RelKind, RelRoot};
@@ -69,55 +71,81 @@ fn written_names(rel: &Rel) -> Vec<String> {
     }
 }
 
-/// The names of a plan's columns among those of the fields in them.
-fn own_names(plan: &LogicalPlan, names: &[String]) -> Read<Vec<String>> {
-    let (mut own, mut rest) = (Vec::new(), names);
-    for field in plan.schema().fields() {
-        let Some((name, behind)) = rest.split_first() else { break };
-        own.push(name.clone());
-        rest = behind.get(nested(field.data_type())..).unwrap_or_default();
-    }
+/// The columns of a plan under the names that it has for them. Those of the fields in them are behind each column's.
+fn own_names(plan: &LogicalPlan, names: &[String]) -> Read<Vec<Field>> {
+    let mut rest = names.iter();
+    let columns = plan.schema().fields().iter().map_while(|field| named_field(field, rest.next()?, &mut rest));
+    let own: Vec<Field> = columns.collect();
     let wanted = plan.schema().fields().len();
-    if own.len() != wanted || !rest.is_empty() {
+    if own.len() != wanted || rest.next().is_some() {
         return Err(Problem::new(format!("there are {}, and the result has {wanted} columns", names.len())));
     }
-    match own.iter().enumerate().find(|(place, name)| own[..*place].contains(name)) {
+    match own.iter().enumerate().find(|(place, field)| own[..*place].iter().any(|other| other.name() == field.name())) {
         None => Ok(own),
         Some((_, twice)) => {
-            let message = format!("the result has two columns '{twice}'; give one of them another name");
+            let message = format!("the result has two columns '{}'; give one of them another name", twice.name());
             Err(Problem::new(message))
         }
     }
 }
 
-/// How many names the fields in a type have.
-fn nested(data_type: &DataType) -> usize {
-    match data_type {
-        DataType::Struct(fields) => fields.iter().map(|field| 1 + nested(field.data_type())).sum(),
-        DataType::List(element) | DataType::LargeList(element) => nested(element.data_type()),
-        _ => 0,
-    }
+fn named_field(field: &Field, name: &str, names: &mut Iter<'_, String>) -> Option<Field> {
+    Some(field.clone().with_name(name).with_data_type(named_type(field.data_type(), names)?))
+}
+
+/// A type whose fields have the next of these names.
+fn named_type(data_type: &DataType, names: &mut Iter<'_, String>) -> Option<DataType> {
+    let inner = |field: &Field, names: &mut Iter<'_, String>| {
+        Some(Arc::new(field.clone().with_data_type(named_type(field.data_type(), names)?)))
+    };
+    Some(match data_type {
+        DataType::Struct(fields) => {
+            let named = fields.iter().map(|field| named_field(field, names.next()?, names));
+            DataType::Struct(named.collect::<Option<Fields>>()?)
+        }
+        DataType::List(element) => DataType::List(inner(element, names)?),
+        DataType::LargeList(element) => DataType::LargeList(inner(element, names)?),
+        DataType::Map(entries, sorted) => match entries.data_type() {
+            // A map's entries have their names from the specification.
+            DataType::Struct(parts) => {
+                let parts = parts.iter().map(|part| inner(part, names)).collect::<Option<Fields>>()?;
+                DataType::Map(Arc::new(entries.as_ref().clone().with_data_type(DataType::Struct(parts))), *sorted)
+            }
+            _ => data_type.clone(),
+        },
+        other => other.clone(),
+    })
 }
 
 /// The same plan with other names, below LIMIT and where its columns are computed: ORDER BY stays near the top.
-fn renamed(plan: LogicalPlan, names: Vec<String>) -> Read<LogicalPlan> {
-    if plan.schema().fields().iter().map(|field| field.name()).eq(&names) {
+fn renamed(plan: LogicalPlan, columns: Vec<Field>) -> Read<LogicalPlan> {
+    let own = plan.schema().fields().iter();
+    if own
+        .clone()
+        .map(|field| (field.name(), field.data_type()))
+        .eq(columns.iter().map(|to| (to.name(), to.data_type())))
+    {
         return Ok(plan);
     }
     match plan {
         LogicalPlan::Limit(limit) => {
-            let input = Arc::new(renamed(Arc::unwrap_or_clone(limit.input), names)?);
+            let input = Arc::new(renamed(Arc::unwrap_or_clone(limit.input), columns)?);
             Ok(LogicalPlan::Limit(Limit { input, ..limit }))
         }
         LogicalPlan::Projection(projection) => {
-            let columns = projection.expr.into_iter().zip(names).map(|(expr, name)| called(unaliased(expr), name));
+            let columns = projection.expr.into_iter().zip(columns).map(|(expr, to)| under(unaliased(expr), to));
             Ok(LogicalPlan::Projection(Projection::try_new(columns.collect(), projection.input)?))
         }
         plan => {
-            let columns = all_columns(plan.schema()).zip(names).map(|(column, name)| called(column, name)).collect();
+            let columns = all_columns(plan.schema()).zip(columns).map(|(column, to)| under(column, to)).collect();
             on_top(plan, columns)
         }
     }
+}
+
+/// An expression under a name, and its fields under theirs where it is a value: others have had names all along.
+fn under(expr: Expr, to: Field) -> Expr {
+    called(with_names(expr, to.data_type()), to.name().clone())
 }
 
 fn unaliased(expr: Expr) -> Expr {

@@ -7,7 +7,7 @@ use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Fields, Interv
 
 use super::Consumer;
 use crate::problem::{Problem, Read, Within};
-use crate::substrait::messages::{DecimalType, NamedStruct, Plain, StructType, Type, TypeKind};
+use crate::substrait::messages::{DecimalType, MapType, NamedStruct, Plain, StructType, Type, TypeKind};
 
 /// What a type whose values are all NULL is called.
 const NULL_TYPE: &str = "null";
@@ -70,16 +70,17 @@ impl Consumer<'_> {
             TypeKind::IntervalCompound(_) => DataType::Interval(IntervalUnit::MonthDayNano),
             TypeKind::Struct(fields) => DataType::Struct(self.struct_fields(fields, names)?),
             TypeKind::List(list) => self.list_type(list.element.as_ref(), names)?,
+            TypeKind::Map(map) => self.map_type(map, names)?,
             TypeKind::UserDefined(declared) if self.types.get(&declared.reference) == Some(&NULL_TYPE) => {
                 DataType::Null
             }
             TypeKind::FixedBinary(_)
-            | TypeKind::Map(_)
             | TypeKind::UserDefined(_)
             | TypeKind::Uuid(_)
             | TypeKind::Alias(_)
             | TypeKind::Func(_) => {
-                let hint = "numbers, texts, bytes, booleans, dates, times, intervals, structs and lists are possible";
+                let hint =
+                    "numbers, texts, bytes, booleans, dates, times, intervals, structs, lists and maps are possible";
                 return Err(Problem::unsupported("this type", hint));
             }
         })
@@ -91,13 +92,36 @@ impl Consumer<'_> {
         Ok(DataType::List(Arc::new(Field::new_list_field(element, true))))
     }
 
+    pub(super) fn map_type(&self, map: &MapType, mut names: Option<&mut Names<'_>>) -> Read<DataType> {
+        let part = |given: &Option<Type>, names: Option<&mut Names<'_>>, member: &str| {
+            let given = given.as_ref().ok_or_else(|| Problem::new("it is missing"));
+            given.and_then(|given| self.type_of(given, names)).within(member).within("map")
+        };
+        let key = part(&map.key, names.as_deref_mut(), "key")?;
+        Ok(map_type(map_fields(key, part(&map.value, names, "value")?)))
+    }
+
     fn struct_fields(&self, given: &StructType, mut names: Option<&mut Names<'_>>) -> Read<Fields> {
         let fields = given.types.iter().enumerate().map(|(place, field)| match names.as_deref_mut() {
             Some(names) => self.field(field, names).at(place),
-            None => Ok(Field::new(format!("c{place}"), self.data_type(field).at(place)?, true)),
+            None => Ok(Field::new(unnamed(place), self.data_type(field).at(place)?, true)),
         });
         fields.collect::<Read<Vec<Field>>>().map(Fields::from).within("struct")
     }
+}
+
+/// The name of a struct's field that has none.
+pub(super) fn unnamed(place: usize) -> String {
+    format!("c{place}")
+}
+
+/// The fields of a map's entries, as SQL's function `map` calls them.
+pub(super) fn map_fields(key: DataType, value: DataType) -> Fields {
+    Fields::from(vec![Field::new("key", key, false), Field::new("value", value, true)])
+}
+
+pub(super) fn map_type(entries: Fields) -> DataType {
+    DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
 }
 
 /// The first of two types, unless the second is meant.

@@ -8,6 +8,7 @@ use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuil
 
 use super::Consumer;
 use super::names::{all_columns, called, names_of};
+use super::nested_literal::with_names;
 use super::project::on_top;
 use crate::lower::stream::make_unique;
 use crate::problem::{Problem, Read, Within, each};
@@ -33,6 +34,11 @@ impl Consumer<'_> {
         if fields.is_empty() {
             return one_row(rows.len());
         }
+        let rows = rows.into_iter().map(|row| {
+            let named = row.into_iter().zip(&fields).map(|(value, field)| with_names(value, field.data_type()));
+            named.collect()
+        });
+        let rows: Vec<Vec<Expr>> = rows.collect();
         let schema = DFSchema::try_from(Schema::new(fields)).map(Arc::new)?;
         let names = make_unique(names_of(&schema));
         let plan = LogicalPlanBuilder::values_with_schema(rows, &schema)?.build()?;

@@ -67,9 +67,17 @@ pub(crate) enum ReferenceRoot {
     #[prost(message, tag = "4")]
     Row(Unread),
     #[prost(message, tag = "5")]
-    Outer(Unread),
+    Outer(OuterReference),
     #[prost(message, tag = "6")]
     Lambda(Unread),
+}
+
+/// The row of a relation around a subquery.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct OuterReference {
+    /// How many subqueries are between: 1 is the row right outside.
+    #[prost(uint32, tag = "1")]
+    pub(crate) steps_out: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -160,13 +168,20 @@ pub(crate) struct Subquery {
 #[derive(Clone, PartialEq, Oneof)]
 pub(crate) enum SubqueryKind {
     #[prost(message, tag = "1")]
-    Scalar(Unread),
+    Scalar(ScalarSubquery),
     #[prost(message, tag = "2")]
     In(InPredicate),
     #[prost(message, tag = "3")]
     Set(SetPredicate),
     #[prost(message, tag = "4")]
-    Comparison(Unread),
+    Comparison(Box<SetComparison>),
+}
+
+/// The one value of a relation.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ScalarSubquery {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) input: Option<Rel>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -187,3 +202,22 @@ pub(crate) struct SetPredicate {
 
 /// There is a row.
 pub(crate) const EXISTS: i32 = 1;
+
+/// Some value of the relation compares.
+pub(crate) const ANY: i32 = 1;
+
+/// All of them do.
+pub(crate) const ALL: i32 = 2;
+
+/// A comparison with any or all values of a relation.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SetComparison {
+    #[prost(int32, tag = "1")]
+    pub(crate) quantifier: i32,
+    #[prost(int32, tag = "2")]
+    pub(crate) operator: i32,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) left: Option<Expression>,
+    #[prost(message, optional, tag = "4")]
+    pub(crate) right: Option<Rel>,
+}

@@ -2,7 +2,7 @@
 
 use prost::{Message, Oneof};
 
-use super::{ListType, Type, Unread};
+use super::{ListType, MapType, Type, Unread};
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Literal {
@@ -55,9 +55,9 @@ pub(crate) enum LiteralKind {
     #[prost(message, tag = "24")]
     Decimal(DecimalValue),
     #[prost(message, tag = "25")]
-    Struct(Unread),
+    Struct(LiteralRow),
     #[prost(message, tag = "26")]
-    Map(Unread),
+    Map(MapValue),
     #[prost(int64, tag = "27")]
     TimestampTz(i64),
     #[prost(bytes, tag = "28")]
@@ -69,7 +69,7 @@ pub(crate) enum LiteralKind {
     #[prost(message, tag = "31")]
     EmptyList(Box<ListType>),
     #[prost(message, tag = "32")]
-    EmptyMap(Unread),
+    EmptyMap(Box<MapType>),
     #[prost(message, tag = "33")]
     UserDefined(Unread),
     #[prost(message, tag = "34")]
@@ -144,7 +144,21 @@ pub(crate) struct ListValue {
     pub(crate) values: Vec<Literal>,
 }
 
-/// A row of literals.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MapValue {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) entries: Vec<MapEntry>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MapEntry {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) key: Option<Literal>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) value: Option<Literal>,
+}
+
+/// A row of literals, and a struct's fields, which have no names.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct LiteralRow {
     #[prost(message, repeated, tag = "1")]

@@ -57,7 +57,7 @@ pub(crate) enum TypeKind {
     #[prost(message, tag = "27")]
     List(Box<ListType>),
     #[prost(message, tag = "28")]
-    Map(Unread),
+    Map(Box<MapType>),
     #[prost(message, tag = "29")]
     TimestampTz(Plain),
     #[prost(message, tag = "30")]
@@ -129,6 +129,14 @@ pub(crate) struct StructType {
 pub(crate) struct ListType {
     #[prost(message, optional, tag = "1")]
     pub(crate) element: Option<Type>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MapType {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) key: Option<Type>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) value: Option<Type>,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]

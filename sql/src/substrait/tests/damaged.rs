@@ -29,7 +29,8 @@ fn damage(bytes: &mut Vec<u8>, (place, kind, by): (usize, u8, u8)) {
 
 #[test]
 fn damaged_plans_are_read_or_refused() {
-    let plans: Vec<Vec<u8>> = queries().iter().flat_map(|(name, _)| made(name)).collect();
+    let plans: Vec<Vec<u8>> =
+        queries().iter().flat_map(|(name, _)| FORMS.iter().filter_map(|form| made(name, form))).collect();
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(1_500));
     let changes = (0..plans.len(), vec((0usize..2_000, 0u8..7, any::<u8>()), 1..4));
     let outcome = runner.run(&changes, |(plan, changes)| {

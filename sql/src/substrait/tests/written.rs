@@ -5,8 +5,8 @@ use prost::Message;
 use super::messages::*;
 
 /// The functions of these plans: each one's number is its place.
-const FUNCTIONS: [&str; 10] =
-    ["add:i64_i64", "no_such", "and:bool", "__as_of", "count", "gt", "rank", "sum", "is_null", "equal"];
+const FUNCTIONS: [&str; 11] =
+    ["add:i64_i64", "no_such", "and:bool", "__as_of", "count", "gt", "rank", "sum", "is_null", "equal", "not"];
 
 /// A plan of one relation.
 pub(super) fn plan(kind: RelKind) -> Vec<u8> {
@@ -72,15 +72,34 @@ pub(super) fn expression(kind: ExpressionKind) -> Expression {
 }
 
 pub(super) fn field(field: i32) -> Expression {
+    field_of(ReferenceRoot::Row(Unread {}), field)
+}
+
+/// A column of the row around so many subqueries.
+pub(super) fn outer(steps_out: u32, field: i32) -> Expression {
+    field_of(ReferenceRoot::Outer(OuterReference { steps_out }), field)
+}
+
+fn field_of(root: ReferenceRoot, field: i32) -> Expression {
     let segment = Segment { kind: Some(SegmentKind::Field(StructField { field, child: None })) };
-    expression(ExpressionKind::Selection(Box::new(FieldReference {
-        kind: Some(ReferenceKind::Direct(segment)),
-        root: Some(ReferenceRoot::Row(Unread {})),
-    })))
+    let kind = Some(ReferenceKind::Direct(segment));
+    expression(ExpressionKind::Selection(Box::new(FieldReference { kind, root: Some(root) })))
+}
+
+pub(super) fn subquery(kind: SubqueryKind) -> Expression {
+    expression(ExpressionKind::Subquery(Box::new(Subquery { kind: Some(kind) })))
+}
+
+pub(super) fn exists(tuples: RelKind) -> Expression {
+    subquery(SubqueryKind::Set(SetPredicate { operation: EXISTS, tuples: Some(rel(tuples)) }))
+}
+
+pub(super) fn value(kind: LiteralKind) -> Literal {
+    Literal { kind: Some(kind), variation: 0 }
 }
 
 pub(super) fn literal(kind: LiteralKind) -> Expression {
-    expression(ExpressionKind::Literal(Box::new(Literal { kind: Some(kind), variation: 0 })))
+    expression(ExpressionKind::Literal(Box::new(value(kind))))
 }
 
 pub(super) fn arguments(values: Vec<Expression>) -> Vec<Argument> {

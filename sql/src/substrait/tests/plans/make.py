@@ -25,8 +25,12 @@ def main():
     for part in (FOLDER / "queries.sql").read_text().split("-- ")[1:]:
         name, query = part.split("\n", 1)
         query = query.strip().rstrip(";")
-        parsed = Producer.to_substrait_plan(context.sql(query).logical_plan(), context)
-        (FOLDER / f"{name}.parsed").write_bytes(parsed.encode())
+        try:
+            parsed = Producer.to_substrait_plan(context.sql(query).logical_plan(), context)
+            (FOLDER / f"{name}.parsed").write_bytes(parsed.encode())
+        except Exception as error:
+            # References to the row around a subquery: it has no words for them before they are joins.
+            assert "OuterReferenceColumn" in str(error), error
         (FOLDER / f"{name}.optimised").write_bytes(Serde.serialize_bytes(query, context))
 
 

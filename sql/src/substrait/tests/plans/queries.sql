@@ -32,3 +32,31 @@ SELECT auction FROM bids WHERE auction IN (SELECT id FROM auctions);
 SELECT 1 AS a, CAST(NULL AS DOUBLE) AS b, CAST(1.50 AS DECIMAL(10, 2)) AS c, DATE '2024-02-29' AS d, true AS e, [1, 2] AS f, TIMESTAMP '2024-01-01 00:00:00' AS g, INTERVAL '1 month 2 days' AS h;
 -- rows
 SELECT column1 AS a, column2 AS b FROM (VALUES (1, 'x'), (2, NULL)) AS v WHERE column1 > 0;
+-- exists
+SELECT auction FROM bids b WHERE EXISTS (SELECT 1 FROM auctions a WHERE a.id = b.auction AND a.rating > 2);
+-- not_exists
+SELECT auction FROM bids b WHERE price > 1 AND NOT EXISTS (SELECT 1 FROM auctions a WHERE a.id = b.auction AND a.seller <> b.bidder);
+-- self_exists
+SELECT auction FROM bids x WHERE EXISTS (SELECT 1 FROM bids y WHERE y.bidder = x.bidder AND y.ts = x.ts);
+-- self_in
+SELECT auction FROM bids WHERE auction IN (SELECT auction FROM bids WHERE price > 3);
+-- in_with_row
+SELECT auction FROM bids b WHERE b.auction IN (SELECT a.id FROM auctions a WHERE a.seller = b.bidder);
+-- not_in
+SELECT auction FROM bids WHERE auction NOT IN (SELECT id FROM auctions);
+-- under_or
+SELECT auction FROM bids WHERE price > 3 OR auction IN (SELECT id FROM auctions);
+-- value
+SELECT auction FROM bids WHERE price > (SELECT avg(price) FROM bids);
+-- value_shown
+SELECT auction, (SELECT max(rating) FROM auctions) AS best FROM bids;
+-- value_with_row
+SELECT auction, (SELECT max(rating) FROM auctions a WHERE a.id = b.auction) AS best FROM bids b;
+-- any
+SELECT auction FROM bids WHERE auction = ANY (SELECT id FROM auctions);
+-- structs
+SELECT auction, named_struct('a', auction, 'b', bidder) AS s, named_struct('x', 1, 'y', [named_struct('z', 'deep')]) AS t FROM bids;
+-- struct_field
+SELECT auction, get_field(named_struct('a', auction, 'b', 2), 'a') AS a FROM bids;
+-- maps
+SELECT map(['a', 'b'], [1, 2]) AS m, map([bidder], [price]) AS n FROM bids;
