@@ -5,6 +5,7 @@
 //! coordinator that keeps its metadata does not end: its objects are recorded with their jobs, and are there again
 //! when the next coordinator begins.
 
+mod dropping;
 mod job_command;
 mod restore;
 mod saving;
@@ -33,6 +34,8 @@ use crate::error::{CoordinatorError, Result};
 use crate::handle::{CoordinatorHandle, JobHandle, JobObjects};
 use crate::job::JobStatus;
 
+pub use self::dropping::Dropping;
+use self::dropping::{Drops, Had, end};
 pub(crate) use self::job_command::visible_jobs;
 pub use self::saving::{Saved, Saving};
 pub use self::shared::SharedScript;
@@ -48,6 +51,7 @@ pub struct SqlSession {
     coordinator: CoordinatorHandle,
     sql: Session,
     jobs: Vec<ObjectJob>,
+    drops: Drops,
     /// Whether the objects are recorded, and outlive the process.
     is_kept: bool,
 }
@@ -73,6 +77,8 @@ pub enum Reply {
     Done(String),
     /// A savepoint is to be written. Whoever gets it waits until it is.
     Saves(Saving),
+    /// An object is being dropped. Whoever gets it waits until its jobs have ended.
+    Drops(Dropping),
     /// Materialized views whose job has begun. Whoever gets it waits until they can be read, for a while.
     Begun(Beginning),
     /// Rows that are known already.
@@ -202,7 +208,13 @@ impl SqlSession {
     /// A session without objects; `settings` are those before its first statement.
     #[must_use]
     pub fn new(coordinator: CoordinatorHandle, settings: Settings) -> Self {
-        Self { coordinator, sql: Session::interactive(settings), jobs: Vec::new(), is_kept: false }
+        Self {
+            coordinator,
+            sql: Session::interactive(settings),
+            jobs: Vec::new(),
+            drops: Drops::default(),
+            is_kept: false,
+        }
     }
 
     /// What its jobs run on.
@@ -288,9 +300,7 @@ impl SqlSession {
         let outcome = self.sql.with_rights(rights, |sql| sql.execute(&statement)).map_err(sql_error);
         settings.iter_mut().for_each(|own| std::mem::swap(own, &mut self.sql.settings));
         let outcome = outcome?;
-        if let Outcome::Created { name, .. } = &outcome
-            && let Err(error) = self.begin_log(name).await
-        {
+        if let Err(error) = self.make_room(&outcome).await {
             self.sql = before;
             return Err(error);
         }
@@ -308,14 +318,13 @@ impl SqlSession {
                 replies.push(self.done_or_undone(recorded, message, before)?);
             }
             Outcome::Dropped { name, message } => {
-                let removed = self.remove(&name).await;
-                let had_log = before.is_pushed(&name);
-                replies.push(self.done_or_undone(removed, message, before)?);
-                self.end_jobs_of(&name).await?;
-                self.coordinator.serving().remove(&name);
-                if had_log {
-                    self.coordinator.pushed().remove(&name).await?;
+                if let Err(error) = self.remove(&name).await {
+                    self.sql = before;
+                    return Err(error);
                 }
+                self.coordinator.serving().remove(&name);
+                let had = Had { jobs: self.jobs_for_nothing_but(&name), log: before.is_pushed(&name) };
+                replies.push(Reply::Drops(self.drops.begin(&self.coordinator, &name, message, had)));
             }
             Outcome::Rows(rows) => replies.push(Reply::Rows(rows)),
             Outcome::JobCommand(command) => replies.push(self.job_command(command, who).await?),
@@ -347,7 +356,18 @@ impl SqlSession {
         }
     }
 
-    /// Before it is recorded: what an earlier object of this name has left is not to be taken for its own.
+    /// Before an object is recorded: what an earlier one of its name has left is not to be taken for its own.
+    async fn make_room(&self, outcome: &Outcome) -> Result<()> {
+        match outcome {
+            Outcome::Job(job) => job.created().map_or(Ok(()), |name| self.drops.check_free(name)),
+            Outcome::Created { name, .. } => {
+                self.drops.check_free(name)?;
+                self.begin_log(name).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn begin_log(&self, name: &str) -> Result<()> {
         match self.sql.is_pushed(name) {
             true => self.coordinator.pushed().create(name).await,
@@ -445,20 +465,10 @@ impl SqlSession {
         Ok(Reply::Query(Query { job, warnings, graph, result }))
     }
 
-    /// An object is gone: its jobs end that work for nothing else.
-    async fn end_jobs_of(&mut self, name: &str) -> Result<()> {
+    /// Takes the jobs out that work for no other object than this one, which is gone.
+    fn jobs_for_nothing_but(&mut self, name: &str) -> Vec<JobHandle> {
         let is_over = |job: &mut ObjectJob| job.objects.remove(name) && job.objects.is_empty();
-        let over: Vec<ObjectJob> = self.jobs.extract_if(.., is_over).collect();
-        for job in over {
-            self.end(&job.handle).await?;
-        }
-        Ok(())
-    }
-
-    async fn end(&self, job: &JobHandle) -> Result<()> {
-        job.stop(StopMode::Drain).await?;
-        job.wait().await;
-        self.coordinator.forget_views(job.id).await
+        self.jobs.extract_if(.., is_over).map(|job| job.handle).collect()
     }
 
     /// The jobs that have failed since the last call, as messages.
@@ -492,14 +502,16 @@ impl SqlSession {
                 left.push(job.handle.id);
             }
         }
+        self.drops.finish().await;
         Ok(left)
     }
 
     /// Ends all jobs; what they have read is written.
     pub async fn close(&mut self) -> Result<()> {
         for job in std::mem::take(&mut self.jobs) {
-            self.end(&job.handle).await?;
+            end(&self.coordinator, &job.handle).await?;
         }
+        self.drops.finish().await;
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use tidemill_plans::node::NodeKind;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::{Catalog, RunningView, Session};
 
-use super::{ObjectJob, SqlSession, is_bounded};
+use super::{Drops, ObjectJob, SqlSession, is_bounded};
 use crate::error::Result;
 use crate::handle::{CoordinatorHandle, LeftJob};
 
@@ -28,7 +28,7 @@ impl SqlSession {
         let Restored { jobs, running, mut told } = restored;
         told.extend(left_out.into_iter().map(|(name, error)| format!("'{name}' is not there any more: {error}")));
         let sql = Session::restored(settings, catalog, running);
-        Ok((Self { coordinator, sql, jobs, is_kept: true }, told))
+        Ok((Self { coordinator, sql, jobs, drops: Drops::default(), is_kept: true }, told))
     }
 }
 

@@ -35,8 +35,10 @@ async fn execute(session: &mut SqlSession, text: &str) -> Result<Vec<String>> {
     let mut said = Vec::new();
     session
         .run(text, async |reply| {
-            if let Reply::Done(message) = reply {
-                said.push(message);
+            match reply {
+                Reply::Done(message) => said.push(message),
+                Reply::Drops(dropping) => said.push(dropping.wait().await?),
+                _ => {}
             }
             Ok::<_, CoordinatorError>(())
         })
@@ -77,6 +79,35 @@ fn others_have_the_session_while_a_savepoint_is_written() {
         assert!(error.contains(&format!("there is no savepoint of {job}")), "{error}");
         let log = execute_rows(&mut session, "SHOW AUDIT LIMIT 1").await;
         assert!(log.contains("CREATE SAVEPOINT FOR JOB m") && log.contains("there is no savepoint"), "{log}");
+        coordinator.shutdown().await;
+    });
+}
+
+#[test]
+fn others_have_the_session_while_the_job_of_a_dropped_object_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        // Its worker does not drain.
+        let coordinator = coordinator(folder.path(), Some(WorkerScript::Hang)).await;
+        let mut session = restore(&coordinator).await;
+        let create = "CREATE SINK k WITH (connector = 'blackhole') AS SELECT a FROM s";
+        execute(&mut session, &format!("{SOURCE} {create}")).await.unwrap();
+        let job = session.jobs[0].handle.id;
+        session.jobs[0].handle.status.clone().wait_for(|status| *status == JobStatus::Running).await.unwrap();
+        let mut script = session.read("DROP SINK k").await.unwrap();
+        let step = timeout(Duration::from_secs(20), session.step(&mut script)).await;
+        let [Reply::Drops(dropping)] = <[_; 1]>::try_from(step.unwrap().unwrap().unwrap()).unwrap() else {
+            panic!("the end of a job is waited for elsewhere")
+        };
+        assert_eq!(recorded(&coordinator).await, "s / {}");
+        execute(&mut session, "CREATE VIEW w AS SELECT a FROM s").await.unwrap();
+        for taken in [create, "CREATE VIEW k AS SELECT a FROM s"] {
+            let error = execute(&mut session, taken).await.unwrap_err().chain();
+            assert!(error.contains("'k' is still being dropped"), "{error}");
+        }
+        coordinator.stop(job, StopMode::Cancel).await.unwrap();
+        assert_eq!(dropping.wait().await.unwrap(), "DROP SINK k");
+        execute(&mut session, "CREATE VIEW k AS SELECT a FROM s").await.unwrap();
         coordinator.shutdown().await;
     });
 }

@@ -311,6 +311,7 @@ async fn carry_out(
             match reply {
                 Reply::Done(message) => done.messages.push(message),
                 Reply::Saves(saving) => done.messages.push(saving.wait().await?.message),
+                Reply::Drops(dropping) => done.messages.push(dropping.wait().await?),
                 Reply::Begun(beginning) => beginning.wait().await,
                 Reply::Ends(ending) => done.has_written = ending.wait().await?,
                 Reply::Rows(rows) => done.rows = Some(rows),
