@@ -201,6 +201,7 @@ mod tests {
                 settings,
                 checkpoints: None,
                 restore: None,
+                secrets: Vec::new(),
             })
             .unwrap();
         views

@@ -24,6 +24,7 @@ pub mod key_group;
 pub mod node;
 pub mod protocol;
 pub mod pushed;
+pub mod redaction;
 pub mod rescale;
 pub mod result_ticket;
 pub mod savepoint;

@@ -35,6 +35,8 @@ pub struct Deployment {
     /// The checkpoint that the tasks go on from, if the job has any: the first attempt's is its beginning.
     pub restore: Option<Manifest>,
 }
+    /// Values in the graph that nobody is to read in what the worker writes.
+    pub secrets: Vec<String>,
 
 /// How a job ends on request, the gentlest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, bincode::Encode, bincode::Decode)]

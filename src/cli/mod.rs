@@ -27,6 +27,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config;
 use crate::error::Result;
 use crate::follow::End;
+use crate::say::{Redacted, say};
 
 /// What is below the list of commands.
 const AFTER_HELP: &str = "\
@@ -75,7 +76,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(config::log_filter()))
-        .with_writer(std::io::stderr)
+        .with_writer(|| Redacted)
         .without_time()
         .with_target(false)
         .init();
@@ -93,7 +94,7 @@ pub fn main() -> ExitCode {
         Command::Completions(arguments) => completions::run(&arguments),
     };
     answer.unwrap_or_else(|error| {
-        report(&error.chain());
+        say(&format!("error: {}", error.chain()));
         ExitCode::FAILURE
     })
 }
@@ -112,10 +113,4 @@ fn exit_code(end: End) -> ExitCode {
 fn duration(text: &str) -> Result<Duration, String> {
     let ms = parse_duration_ms(text).filter(|ms| *ms > 0);
     ms.map(Duration::from_millis).ok_or_else(|| String::from("a duration is written 5s, 500ms or 1min"))
-}
-
-/// Tells the person at the terminal what went wrong.
-#[expect(clippy::print_stderr, reason = "the one place where the command speaks of errors")]
-fn report(message: &str) {
-    eprintln!("error: {message}");
 }

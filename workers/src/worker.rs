@@ -26,6 +26,7 @@ use tidemill_plans::ids::{Epoch, RunId, WorkerId};
 use tidemill_plans::protocol::{
     CoordinatorLink, Deployment, LinkError, Reply, StopMode, WorkerEvent, WorkerLink, WorkerRequest, WorkerResponse,
 };
+use tidemill_plans::redaction;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tracing::{error, info};
@@ -340,6 +341,7 @@ impl WorkerActor {
 
     fn deploy(&mut self, worker: WorkerId, deployment: Deployment) -> Answer {
         let run = deployment.run;
+        redaction::learn(deployment.secrets.iter().map(String::as_str));
         if let Err(error) = self.identify(worker, None).and_then(|()| self.jobs.begin(run)) {
             return done(Err(error));
         }

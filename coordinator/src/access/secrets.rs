@@ -4,7 +4,7 @@
 //! names: so neither the journal nor a copy of it has them. Jobs, plans and the catalog have references; what these
 //! stand for is put in on the way to a worker, and taken out of what workers say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -18,6 +18,7 @@ use tidemill_plans::ErrorDomain;
 use tidemill_plans::codec;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::protocol::{Reply, WorkerLink, WorkerRequest, WorkerResponse};
+use tidemill_plans::redaction;
 use tidemill_sql::access::{Hidden, secret_of};
 
 use super::{Access, random};
@@ -32,9 +33,6 @@ const KEY_FILE: &str = "secret.key";
 
 /// A secret has so many bytes: shorter ones would be found by chance in what is told, longer ones are files.
 const BYTES: std::ops::RangeInclusive<usize> = 4..=65_536;
-
-/// What stands in the place of a secret that somebody would read.
-const REDACTED: &str = "***";
 
 /// The secrets of a coordinator.
 pub(super) struct Secrets {
@@ -58,6 +56,7 @@ impl Secrets {
             let Some(name) = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix(SECRET)) else { continue };
             values.insert(name.to_owned(), self.open(name, codec::decode(sealed)?)?);
         }
+        redaction::learn(values.values().map(Hidden::reveal));
         *self.values.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(values);
         Ok(())
     }
@@ -87,16 +86,14 @@ impl Secrets {
 
     /// A text without any secret in it.
     pub(super) fn redact(&self, text: &str) -> String {
-        let mut redacted = text.to_owned();
-        for value in self.values().values().filter(|value| text.contains(value.reveal())) {
-            redacted = redacted.replace(value.reveal(), REDACTED);
-        }
-        redacted
+        let values = self.values();
+        redaction::without(text, values.values().map(Hidden::reveal)).into_owned()
     }
 
-    /// Puts values in the places of what stands for them.
-    fn fill(&self, graph: &mut DataflowGraph) -> Result<(), String> {
+    /// Puts values in the places of what stands for them; returns these values.
+    fn fill(&self, graph: &mut DataflowGraph) -> Result<Vec<String>, String> {
         let values = self.values();
+        let mut filled = BTreeSet::new();
         for node in &mut graph.nodes {
             for (option, value) in node.kind.options_mut().into_iter().flatten() {
                 let Some(name) = secret_of(value) else { continue };
@@ -104,9 +101,10 @@ impl Secrets {
                     format!("the option '{option}' of {} needs the secret '{name}', which is not there", node.name)
                 })?;
                 *value = secret.reveal().to_owned();
+                filled.insert(value.clone());
             }
         }
-        Ok(())
+        Ok(filled.into_iter().collect())
     }
 
     fn open(&self, name: &str, mut kept: Vec<u8>) -> Result<Hidden> {
@@ -193,10 +191,13 @@ impl SecretLink {
 
 impl WorkerLink for SecretLink {
     fn request(&self, mut request: WorkerRequest) -> Reply<WorkerResponse> {
-        if let WorkerRequest::Deploy(_, deployment) = &mut request
-            && let Err(message) = self.access.secrets.fill(&mut deployment.graph)
-        {
-            return Box::pin(async { Ok(WorkerResponse::Failed { domain: ErrorDomain::User, message }) });
+        if let WorkerRequest::Deploy(_, deployment) = &mut request {
+            match self.access.secrets.fill(&mut deployment.graph) {
+                Ok(filled) => deployment.secrets = filled,
+                Err(message) => {
+                    return Box::pin(async { Ok(WorkerResponse::Failed { domain: ErrorDomain::User, message }) });
+                }
+            }
         }
         let (access, answer) = (Arc::clone(&self.access), self.link.request(request));
         Box::pin(async move {
@@ -269,7 +270,7 @@ mod tests {
         let missing = secrets.fill(&mut graph.clone()).unwrap_err();
         assert!(missing.contains("needs the secret 'a', which is not there"), "{missing}");
         secrets.read(&[keep(&secrets, "a", "hush hush")]).unwrap();
-        secrets.fill(&mut graph).unwrap();
+        assert_eq!(secrets.fill(&mut graph).unwrap(), ["hush hush"]);
         let filled: Vec<&str> =
             graph.nodes[0].kind.options_mut().unwrap().iter().map(|(_, value)| value.as_str()).collect();
         assert_eq!(filled, ["hush hush", "a"]);

@@ -143,6 +143,8 @@ impl Coordinator {
             checkpoints: restarts.place.as_ref().map(|place| place.url.clone()),
             restore,
         };
+            // They are put in on the way.
+            secrets: Vec::new(),
         match self.deployment(deployment.clone()) {
             Ok(deployment) => {
                 self.views.note_job(&deployment)?;

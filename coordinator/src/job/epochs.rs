@@ -207,6 +207,7 @@ mod tests {
             settings: Settings::default(),
             checkpoints: Some(String::from("checkpoints")),
             restore: Some(Manifest { number: 1, run, epoch, tasks: Vec::new(), origins: None }),
+            secrets: Vec::new(),
         });
         Epochs::new(&plan).begin(&plan).map(|barrier| barrier.epoch)
     }

@@ -51,6 +51,7 @@ impl World {
             settings: Settings::default(),
             checkpoints: restore.as_ref().map(|_| String::from("storage")),
             restore,
+            secrets: Vec::new(),
         };
         Self {
             machine: JobMachine::new(JobPlan::new(deployment)),

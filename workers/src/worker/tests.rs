@@ -55,6 +55,7 @@ fn empty_job(worker: WorkerId) -> WorkerRequest {
         settings: Settings::default(),
         checkpoints: None,
         restore: None,
+        secrets: Vec::new(),
     });
     WorkerRequest::Deploy(worker, deployment)
 }
@@ -235,7 +236,8 @@ impl Pair {
         let addresses = self.workers.iter().map(WorkerHandle::data_address);
         let workers = addresses.enumerate().map(|(index, address)| (WorkerId(index as u32), address)).collect();
         let settings = Settings { channel_bytes: 4096, ..settings };
-        let deployment = Deployment { run: RUN, graph, tasks, workers, settings, checkpoints: None, restore: None };
+        let (checkpoints, restore, secrets) = (None, None, Vec::new());
+        let deployment = Deployment { run: RUN, graph, tasks, workers, settings, checkpoints, restore, secrets };
         for (index, worker) in self.workers.iter().enumerate() {
             let request = WorkerRequest::Deploy(WorkerId(index as u32), Box::new(deployment.clone()));
             ask(worker, request).await?;

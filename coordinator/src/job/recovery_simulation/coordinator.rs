@@ -214,6 +214,7 @@ impl Coordinator {
             settings: commons.settings.clone(),
             checkpoints: Some(String::from("sim")),
             restore: Some(claimed),
+            secrets: Vec::new(),
         };
         if self.workers.is_empty() {
             return JobPlan::unplaced(deployment);
