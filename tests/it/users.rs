@@ -144,6 +144,11 @@ fn clients_log_in_and_out() {
         let answer = guarded.get(path, "Authorization: Basic YW5uOmFubidz\r\n");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
     }
+    guarded.sql("root", "GRANT tidemill_monitor TO ann").success();
+    for (path, status) in [("/api/v1/cluster", "200"), ("/api/v1/queries", "200"), ("/api/v1/catalog/nothing", "404")] {
+        let answer = guarded.get(path, "Authorization: Basic YW5uOmFubidz\r\n");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+    }
     assert!(guarded.get("/api/v1/jobs", "").starts_with("HTTP/1.1 401"));
     assert!(guarded.get("/api/v1/jobs", "Authorization: Basic cm9vdDpjb3JyZWN0IGhvcnNl\r\n").contains("\"jobs\""));
     assert!(!guarded.get("/healthz", "").starts_with("HTTP/1.1 401"));
@@ -224,11 +229,6 @@ fn workers_show_the_clusters_secret() {
 }
 
 #[test]
-fn python_clients_log_in() {
-    let guarded = Guarded::start();
-    run_python(&guarded.folder, "tests/python/users.py", &[&guarded.url(), PASSWORD]);
-    guarded.server.signal("TERM");
-#[test]
 fn workers_do_not_tell_secrets_of_their_jobs() {
     let guarded = Guarded::start_as(&["coordinator"]);
     let worker = guarded.worker(&["--cluster-secret", "cluster.txt"], "info");
@@ -247,5 +247,10 @@ fn workers_do_not_tell_secrets_of_their_jobs() {
     guarded.server.output(PATIENCE).success();
 }
 
+#[test]
+fn python_clients_log_in() {
+    let guarded = Guarded::start();
+    run_python(&guarded.folder, "tests/python/users.py", &[&guarded.url(), PASSWORD]);
+    guarded.server.signal("TERM");
     guarded.server.output(PATIENCE).success();
 }

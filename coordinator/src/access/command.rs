@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use tidemill_plans::connector;
 use tidemill_sql::access::{AccessCommand, Hidden, Privilege, RoleLimit, RoleOptions, Securable, require};
 
-use super::roles::{self, Held, PUBLIC, Role, Roles};
+use super::roles::{self, Held, MONITOR, PUBLIC, Role, Roles};
 use super::{Access, Who, secrets, show};
 use crate::error::{CoordinatorError, Result};
 use crate::meta::MetaChange;
@@ -97,7 +97,7 @@ struct Asking<'a> {
 impl Asking<'_> {
     async fn create_role(&self, name: &str, options: &RoleOptions, password: Option<Option<String>>) -> Result<Told> {
         self.superuser("CREATE ROLE")?;
-        if name == PUBLIC || self.roles.roles.contains_key(name) {
+        if [PUBLIC, MONITOR].contains(&name) || self.roles.roles.contains_key(name) {
             return Err(wrong(&format!("role '{name}' already exists; ALTER ROLE changes it")));
         }
         let role = changed(&Role::default(), options, password);
@@ -201,7 +201,9 @@ impl Asking<'_> {
         for member in to {
             let mut role = self.role(member)?.clone();
             for name in granted {
-                self.role(name)?;
+                if name != MONITOR {
+                    self.role(name)?;
+                }
                 if self.roles.all_of(name).contains(member) {
                     return Err(wrong(&format!(
                         "role '{name}' belongs to '{member}' already: it cannot be the other way round, too"

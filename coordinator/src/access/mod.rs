@@ -39,6 +39,7 @@ pub use self::jwt::{JwtRules, JwtValidator, TokenValidator};
 use self::logins::Logins;
 use self::random::random;
 pub(crate) use self::random::random_text;
+pub(crate) use self::roles::MONITOR;
 use self::roles::{PREFIX, Role, RoleRights, Roles};
 pub(crate) use self::secrets::SecretLink;
 use self::secrets::Secrets;
@@ -238,6 +239,12 @@ impl Access {
     /// The same, and none for superusers either: whoever gets them may not do everything.
     pub(crate) fn limited_rights(&self, who: &Who) -> Result<Option<Arc<dyn Rights>>> {
         Ok(self.rights(who)?.filter(|rights| !rights.is_superuser()))
+    }
+
+    /// Whether somebody sees what all jobs do, and the workers.
+    pub(crate) fn sees_all(&self, who: &Who) -> Result<bool> {
+        let limited = self.limited_rights(who)?;
+        Ok(limited.is_none_or(|rights| self.roles().all_of(rights.user()).contains(MONITOR)))
     }
 
     /// An error if somebody may not have a savepoint written there.

@@ -20,6 +20,10 @@ const JOB: &str = "access/job/";
 /// The role that everybody belongs to.
 pub(super) const PUBLIC: &str = "public";
 
+/// Its members see what all jobs do, and the workers, as PostgreSQL's `pg_monitor` does. It is there without being
+/// created, and has no privileges on objects.
+pub(crate) const MONITOR: &str = "tidemill_monitor";
+
 /// Of which everybody is a member that is no role.
 #[derive(Debug, Clone, PartialEq, Eq, Default, bincode::Encode, bincode::Decode)]
 pub(super) struct Role {

@@ -6,13 +6,14 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use tidemill_plans::catalog::{CatalogEntry, ObjectKind};
+use tidemill_plans::ids::JobId;
 use tidemill_sql::access::{may_see, require_owner};
 use tidemill_sql::{JobCommand, JobName};
 use tokio::sync::Mutex;
 
 use super::answers::Object;
 use super::problem::Problem;
-use crate::access::Who;
+use crate::access::{MONITOR, Who};
 use crate::error::{CoordinatorError, Result};
 use crate::handle::{CoordinatorHandle, JobInfo};
 use crate::session::{SqlSession, visible_jobs};
@@ -56,9 +57,19 @@ impl Asking {
         self.rest.session.lock().await.visible_job(&job_name(name), &self.who).await
     }
 
-    /// A job that they may stop and change, and whose inside they may see.
-    pub(super) async fn controlled(&self, name: &str) -> Result<JobInfo> {
+    /// A job that they may stop and change.
+    async fn controlled(&self, name: &str) -> Result<JobInfo> {
         let job = self.rest.session.lock().await.controlled(&job_name(name), &self.who).await?;
+        self.info(job).await
+    }
+
+    /// A job whose inside they may see.
+    pub(super) async fn observed(&self, name: &str) -> Result<JobInfo> {
+        let job = self.rest.session.lock().await.observed(&job_name(name), &self.who).await?;
+        self.info(job).await
+    }
+
+    async fn info(&self, job: JobId) -> Result<JobInfo> {
         let found = self.coordinator().jobs().await?.into_iter().find(|info| info.id == job);
         found.ok_or(CoordinatorError::NotRunning { job })
     }
@@ -111,11 +122,14 @@ impl Asking {
         Ok(Some(Object::new(entry, true)))
     }
 
-    /// An error if they are not superusers, of whom some things are that no statement shows.
-    pub(super) fn check_superuser(&self, what: &str) -> Result<()> {
-        match self.coordinator().access().limited_rights(&self.who)? {
-            None => Ok(()),
-            Some(_) => Err(CoordinatorError::Denied { message: format!("{what} is for superusers") }),
+    /// An error if they may not see what is nobody's object.
+    pub(super) fn check_sees_all(&self, what: &str) -> Result<()> {
+        match self.coordinator().access().sees_all(&self.who)? {
+            true => Ok(()),
+            false => {
+                let message = format!("{what} is for members of {MONITOR}, and for superusers: GRANT {MONITOR} TO …");
+                Err(CoordinatorError::Denied { message })
+            }
         }
     }
 
