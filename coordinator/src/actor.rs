@@ -38,6 +38,7 @@ use crate::job::checkpoint_log::CheckpointLog;
 use crate::job::{Effect, Event, JobFailure, JobMachine, JobPlan, JobStatus, RequestKind};
 use crate::limits::JobRoom;
 use crate::metadata::MetadataHandle;
+use crate::pushed::PushedLogs;
 use crate::scheduler::{SlotWait, place};
 use crate::views::Views;
 
@@ -65,6 +66,8 @@ pub(crate) struct Coordinator {
     /// The metadata task and the lanes; aborted when the actor ends.
     tasks: JoinSet<()>,
     metadata: MetadataHandle,
+    /// What checkpoints need of them is told.
+    pushed: Arc<PushedLogs>,
 }
 
 /// A job that some worker may still know of, or that is going to be tried again.
@@ -98,6 +101,7 @@ impl Coordinator {
         member_count: watch::Sender<usize>,
         tasks: JoinSet<()>,
         metadata: MetadataHandle,
+        pushed: Arc<PushedLogs>,
         room: JobRoom,
     ) -> Self {
         Self {
@@ -111,6 +115,7 @@ impl Coordinator {
             views: Views::default(),
             tasks,
             metadata,
+            pushed,
         }
     }
 

@@ -7,7 +7,7 @@ use tidemill_plans::checkpoint::{Manifest, StateFile};
 use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
 use tidemill_plans::error::chain;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::{JobId, RunId};
+use tidemill_plans::ids::{Epoch, JobId, RunId};
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
@@ -165,8 +165,8 @@ pub(crate) async fn clear(storage: &Storage, job: JobId) -> Result<()> {
 }
 
 /// Deletes what no checkpoint needs any more that is kept: older manifests first, then the state that only they
-/// name. Called when `sealed` is the newest.
-pub(crate) async fn collect_garbage(storage: &Storage, sealed: &Manifest) -> Result<()> {
+/// name. Called when `sealed` is the newest. Returns the epoch of the oldest that is kept.
+pub(crate) async fn collect_garbage(storage: &Storage, sealed: &Manifest) -> Result<Epoch> {
     let job = sealed.run.job;
     let paths = storage.list(&Manifest::folder_of(job)).await?;
     let older = paths.iter().filter(|path| **path <= sealed.path()).count().saturating_sub(KEPT);
@@ -180,7 +180,7 @@ pub(crate) async fn collect_garbage(storage: &Storage, sealed: &Manifest) -> Res
     }
     // State of an epoch that is not sealed may be on its way to be. What it goes on from are files of the chains
     // that the newest checkpoint has, for chains only grow or begin anew.
-    let Some(oldest) = manifests.iter().map(|manifest| manifest.epoch).min() else { return Ok(()) };
+    let oldest = manifests.iter().map(|manifest| manifest.epoch).fold(sealed.epoch, Epoch::min);
     let needed: HashSet<&str> = manifests.iter().chain([sealed]).flat_map(Manifest::paths).collect();
     for path in storage.list(&StateFile::folder_of(job)).await? {
         let is_older = StateFile::epoch_of(&path).is_some_and(|epoch| epoch < oldest);
@@ -188,7 +188,7 @@ pub(crate) async fn collect_garbage(storage: &Storage, sealed: &Manifest) -> Res
             storage.delete(&path).await?;
         }
     }
-    Ok(())
+    Ok(oldest)
 }
 
 fn number_of(manifest: &str) -> Option<u64> {
@@ -201,7 +201,7 @@ mod lies;
 #[cfg(test)]
 mod tests {
     use tidemill_plans::checkpoint::TaskState;
-    use tidemill_plans::ids::{Epoch, StageId, TaskId};
+    use tidemill_plans::ids::{StageId, TaskId};
 
     use super::*;
 

@@ -134,7 +134,8 @@ impl CoordinatorHandle {
         let access =
             Access::open(config.access, config.data_dir.as_deref(), metadata.clone(), Arc::clone(&config.clock));
         let access = Arc::new(access.await?);
-        let pushed = PushedLogs::new(config.data_dir.as_ref().map(|folder| folder.join("pushed")));
+        let pushed_folder = config.data_dir.as_ref().map(|folder| folder.join("pushed"));
+        let pushed = PushedLogs::new(pushed_folder, metadata.clone(), Arc::clone(&config.clock));
         let place = CheckpointPlace {
             default: config.data_dir.as_ref().map(|folder| folder.join("checkpoints")),
             cluster: metadata.cluster().await?,
@@ -143,7 +144,7 @@ impl CoordinatorHandle {
         let members = Membership::new(config.heartbeat_limit);
         let CoordinatorConfig { clock, heartbeat_limit, connector, limits, .. } = config;
         let room = JobRoom { jobs_max: limits.jobs_max, access: Arc::clone(&access) };
-        let actor = Coordinator::new(clock, members, count, tasks, metadata.clone(), room).start();
+        let actor = Coordinator::new(clock, members, count, tasks, metadata.clone(), Arc::clone(&pushed), room).start();
         let serving = Arc::default();
         Ok(Self {
             actor,
@@ -376,7 +377,7 @@ impl CoordinatorHandle {
     }
 
     /// The logs of what clients push.
-    pub(crate) fn pushed(&self) -> &PushedLogs {
+    pub(crate) fn pushed(&self) -> &Arc<PushedLogs> {
         &self.pushed
     }
 
@@ -520,7 +521,8 @@ impl CoordinatorHandle {
                 let cause = JobFailure { domain, message: self.access.redact(&message) };
                 self.ask(JobEvent(run, Event::TaskFailed { task, cause })).await?;
             }
-            WorkerEvent::BarrierPassed { run, task, epoch, state, alignment_us } => {
+            WorkerEvent::BarrierPassed { run, task, epoch, state, alignment_us, needs } => {
+                needs.into_iter().for_each(|need| self.pushed.note_need(run.job, epoch, need));
                 let alignment = Duration::from_micros(alignment_us);
                 self.ask(NoteAlignment { run, epoch, alignment }).await?;
                 self.ask(JobEvent(run, Event::BarrierPassed { task, epoch, state })).await?;

@@ -15,6 +15,7 @@ use crate::error::{ErrorDomain, chain};
 use crate::graph::DataflowGraph;
 use crate::ids::{Barrier, Epoch, JobId, OperatorId, RunId, TaskId, WorkerId};
 use crate::ipc;
+use crate::pushed::LogNeed;
 use crate::settings::Settings;
 
 /// Everything a worker needs to know to run its part of a job.
@@ -34,9 +35,9 @@ pub struct Deployment {
     pub checkpoints: Option<String>,
     /// The checkpoint that the tasks go on from, if the job has any: the first attempt's is its beginning.
     pub restore: Option<Manifest>,
-}
     /// Values in the graph that nobody is to read in what the worker writes.
     pub secrets: Vec<String>,
+}
 
 /// How a job ends on request, the gentlest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, bincode::Encode, bincode::Decode)]
@@ -161,6 +162,8 @@ pub enum WorkerEvent {
         state: Option<TaskState>,
         /// For how many microseconds its inputs have waited for each other's barriers.
         alignment_us: u64,
+        /// From where on the state needs a log of pushed rows, if its source reads one.
+        needs: Option<LogNeed>,
     },
     /// A task's state could not be written: the checkpoint will not be complete.
     CheckpointFailed {

@@ -6,9 +6,10 @@
 //! another follows all frames are whole.
 
 mod marks;
+mod retention;
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -16,6 +17,7 @@ use std::str::FromStr;
 use arrow::array::RecordBatch;
 
 pub use self::marks::{Mark, Marks};
+pub use self::retention::{BYTES_OPTION, Kept, RETENTION_OPTION, Retention};
 use crate::codec::MESSAGE_BYTES_MAX;
 use crate::error::{PlanError, Result};
 use crate::ipc;
@@ -75,6 +77,15 @@ impl FromStr for Place {
     }
 }
 
+/// From where on a task needs a log, as of a barrier.
+#[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub struct LogNeed {
+    /// The source whose log it is.
+    pub source: String,
+    /// The segment; zero if all are needed.
+    pub segment: u64,
+}
+
 /// The file of a segment.
 #[must_use]
 pub fn segment_path(folder: &Path, segment: u64) -> PathBuf {
@@ -85,6 +96,22 @@ pub fn segment_path(folder: &Path, segment: u64) -> PathBuf {
 #[must_use]
 pub fn segment_of(name: &str) -> Option<u64> {
     name.strip_suffix(".log")?.parse().ok().filter(|segment| *segment > 0)
+}
+
+/// The segments of a log, the oldest first.
+pub fn segments(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        segments.extend(entry?.file_name().to_str().and_then(segment_of));
+    }
+    segments.sort_unstable();
+    Ok(segments)
+}
+
+/// In front of all rows that a log still has.
+pub fn oldest_place(folder: &Path) -> io::Result<Place> {
+    let oldest = segments(folder)?.first().copied();
+    Ok(oldest.map_or(Place::default(), |segment| Place { segment, byte: 0 }))
 }
 
 /// Rows as a frame.
@@ -147,7 +174,8 @@ impl LogReader {
         self.place
     }
 
-    /// The rows of the next frame; `None` where there is none yet. An error if the log is damaged, or gone.
+    /// The rows of the next frame; `None` where there is none yet. An error if the log is damaged, or gone, or does not
+    /// keep these rows any more.
     pub fn next_rows(&mut self) -> io::Result<Option<RecordBatch>> {
         loop {
             // Looked for first: what is read then is all that the segment ever has.
@@ -156,7 +184,7 @@ impl LogReader {
                 return Ok(Some(rows));
             }
             if !is_followed {
-                return Ok(None);
+                return self.check_kept().map(|()| None);
             }
             self.leave_segment()?;
         }
@@ -168,12 +196,35 @@ impl LogReader {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            None => self.file.insert(File::open(segment_path(&self.folder, self.place.segment))?),
+            None => match File::open(segment_path(&self.folder, self.place.segment)) {
+                Ok(file) => self.file.insert(file),
+                Err(error) if error.kind() == ErrorKind::NotFound => return self.check_kept().and(Err(error)),
+                Err(error) => return Err(error),
+            },
         };
         file.seek(SeekFrom::Start(self.place.byte))?;
         let Some((rows, bytes)) = read_frame(file)? else { return Ok(None) };
         self.place.byte += bytes;
         Ok(Some(rows))
+    }
+
+    /// An error if the log has rows behind the place, but not the next ones any more. The oldest segments go first: if
+    /// one is gone that is to come, so is the place's.
+    fn check_kept(&self) -> io::Result<()> {
+        if self.place.segment > 0 && segment_path(&self.folder, self.place.segment).try_exists()? {
+            return Ok(());
+        }
+        match segments(&self.folder)?.first() {
+            Some(oldest) if *oldest > self.place.segment.max(1) => Err(io::Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "the rows behind {} are not kept any more: those of the log begin at segment {oldest}. Its source \
+                     keeps what {RETENTION_OPTION} and {BYTES_OPTION} say; a new job begins with what is there",
+                    self.place
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Goes on to the next segment, if there is nothing in this one any more. It may be shorter than it was: rows are
@@ -259,5 +310,26 @@ mod tests {
         assert!(open().next_rows().is_err());
         let gone = LogReader::new(folder.path().to_owned(), Place { segment: 7, byte: 0 }).next_rows().unwrap_err();
         assert_eq!(gone.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn rows_that_are_not_kept_are_missed_by_who_wants_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |segment| segment_path(folder.path(), segment);
+        assert_eq!(oldest_place(folder.path()).unwrap(), Place::default());
+        for (segment, first) in (1..=4).zip(1..) {
+            fs::write(path(segment), frame(&rows(first..first + 1)).unwrap()).unwrap();
+        }
+        let open = |segment| LogReader::new(folder.path().to_owned(), Place { segment, byte: 0 });
+        // One that has read the first segment, and has it open.
+        let mut slow = open(1);
+        slow.next_rows().unwrap().unwrap();
+        [1, 2].iter().for_each(|segment| fs::remove_file(path(*segment)).unwrap());
+        for mut reader in [slow, open(0), open(1), open(2)] {
+            let error = reader.next_rows().unwrap_err().to_string();
+            assert!(error.contains("begin at segment 3") && error.contains("retention"), "{error}");
+        }
+        let oldest = oldest_place(folder.path()).unwrap();
+        assert_eq!(read(&mut open(oldest.segment)), [3, 4]);
     }
 }

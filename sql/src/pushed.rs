@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill_plans::catalog::ObjectKind;
 use tidemill_plans::node::SourceNode;
-use tidemill_plans::pushed::{MAX_BYTES_OPTION, PUSH_CONNECTOR, TABLE_CONNECTOR, is_pushed};
+use tidemill_plans::pushed::{Kept, PUSH_CONNECTOR, TABLE_CONNECTOR, is_pushed};
 
 use crate::access::{Privilege, Securable};
 use crate::ast::quoted;
@@ -23,8 +23,8 @@ pub struct PushTarget {
     pub table: String,
     /// The columns that are pushed: those that it does not generate.
     pub columns: SchemaRef,
-    /// How many bytes of rows are kept.
-    pub max_bytes: Option<u64>,
+    /// How much is kept of what is pushed.
+    pub kept: Kept,
 }
 
 impl Session {
@@ -40,11 +40,10 @@ impl Session {
             return Err(SqlError::invalid(message));
         };
         self.require(Privilege::Insert, Securable::Object(object.name.clone()))?;
-        let max_bytes = source.options.iter().find(|(key, _)| key == MAX_BYTES_OPTION);
         Ok(PushTarget {
             table: object.name.clone(),
             columns: Arc::clone(&source.columns.0),
-            max_bytes: max_bytes.and_then(|(_, bytes)| bytes.parse().ok()),
+            kept: Kept::of(&source.options),
         })
     }
 
@@ -131,6 +130,7 @@ fn kept_as(data_type: &DataType) -> Option<String> {
 mod tests {
     use arrow::datatypes::TimeUnit;
     use expect_test::expect;
+    use tidemill_plans::pushed::Retention;
     use tidemill_plans::settings::Settings;
 
     use super::*;
@@ -147,12 +147,13 @@ mod tests {
     #[test]
     fn rows_are_pushed_to_sources_that_say_so() {
         let session = session(
-            "CREATE SOURCE clicks (page VARCHAR, ts TIMESTAMP NOT NULL, pt AS PROCTIME()) WITH (connector = 'push', max_bytes = 100);
+            "CREATE SOURCE clicks (page VARCHAR, ts TIMESTAMP NOT NULL, pt AS PROCTIME()) WITH (connector = 'push', max_bytes = 100, retention = '7 days', retention_bytes = 50);
              CREATE SOURCE made (a BIGINT) WITH (connector = 'datagen')",
         );
         let target = session.push_target("clicks").unwrap();
         let names: Vec<&str> = target.columns.fields().iter().map(|field| field.name().as_str()).collect();
-        assert_eq!((names, target.max_bytes), (vec!["page", "ts"], Some(100)));
+        let retention = Retention { ms: Some(7 * 24 * 3_600_000), bytes: Some(50) };
+        assert_eq!((names, target.kept), (vec!["page", "ts"], Kept { max_bytes: Some(100), retention }));
         assert!(session.is_pushed("clicks") && !session.is_pushed("made") && !session.is_pushed("nowhere"));
         let error = session.push_target("made").unwrap_err().to_string();
         assert!(error.contains("connector = 'push'"), "{error}");

@@ -195,6 +195,59 @@ fn a_table_is_ingested_and_read_as_it_is() {
 }
 
 #[test]
+fn what_all_jobs_have_read_is_not_kept_for_ever() {
+    let mut served = Served::start();
+    let limited = CLICKS.replace("'push'", "'push', retention_bytes = 20000");
+    served.ask(&format!(
+        "SET checkpoint_interval = '200ms'; {limited}; CREATE MATERIALIZED VIEW m AS SELECT count(*) AS n FROM clicks"
+    ));
+    served.push("clicks", vec![rows(0..100)]);
+    served.wait_for("SELECT n FROM m", 100);
+    let savepoint = served.folder.path("saved").display().to_string();
+    served.ask(&format!("CREATE SAVEPOINT FOR JOB m '{savepoint}'"));
+    let log = served.folder.path("meta/pushed/clicks");
+    let oldest = || {
+        let names = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".log")).min().unwrap()
+    };
+    // The savepoint needs all of it.
+    let mut pushed = 100;
+    let mut push = |served: &mut Served, times: i64| {
+        for _ in 0..times {
+            served.push("clicks", vec![rows(pushed..pushed + 100)]);
+            pushed += 100;
+        }
+        served.wait_for("SELECT n FROM m", pushed);
+    };
+    push(&mut served, 20);
+    assert_eq!(oldest(), "0000000000000001.log");
+    std::fs::remove_dir_all(savepoint).unwrap();
+    for _ in 0..TRIES {
+        if oldest() != "0000000000000001.log" {
+            break;
+        }
+        push(&mut served, 1);
+        thread::sleep(POLL);
+    }
+    assert_ne!(oldest(), "0000000000000001.log");
+    // The job has had all of it, also when it begins again; a new one begins with what is kept.
+    served.server.signal("KILL");
+    served.server.wait_killed();
+    served.server = serve(&served.folder, served.port);
+    served.client = connect(&served.runtime, served.port);
+    push(&mut served, 1);
+    served.ask("CREATE MATERIALIZED VIEW late AS SELECT count(*) AS n, min(n) AS first FROM clicks");
+    for _ in 0..TRIES {
+        if served.try_ask("SELECT first FROM late").is_ok_and(|rows| first_number(&rows).is_some_and(|first| first > 0))
+        {
+            return served.end();
+        }
+        thread::sleep(POLL);
+    }
+    panic!("a new job does not begin with what is kept");
+}
+
+#[test]
 fn pushed_rows_are_kept_in_the_data_folder() {
     let folder = crate::command::Folder::new();
     let output = folder.run("CREATE TABLE t (a INT) WITH (connector = 'table'); SELECT * FROM t", &[]);

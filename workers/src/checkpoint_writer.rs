@@ -19,6 +19,7 @@ use tidemill_plans::checkpoint::{StateFile, TaskState};
 use tidemill_plans::error::chain;
 use tidemill_plans::ids::{Epoch, RunId, TaskId};
 use tidemill_plans::protocol::WorkerEvent;
+use tidemill_plans::pushed::LogNeed;
 use tidemill_plans::storage::{PART_BYTES, Storage};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -88,18 +89,19 @@ struct Written {
     task: TaskId,
     epoch: Epoch,
     alignment_us: u64,
+    needs: Option<LogNeed>,
     has_changes: bool,
     file: Result<StateFile, String>,
 }
 
 async fn write(run: RunId, task: TaskId, passed: Passed, storage: Storage) -> Written {
-    let Passed { epoch, state, alignment_us } = passed;
+    let Passed { epoch, state, alignment_us, needs } = passed;
     let state = state.unwrap_or_default();
     let has_changes = state.has_changes();
     let path = StateFile::path_of(run, task, epoch);
     let bytes = timeout(WRITE_LIMIT, put(&storage, &path, state)).await;
     let bytes = bytes.unwrap_or_else(|_| Err(format!("{path} was not written within {WRITE_LIMIT:?}")));
-    Written { task, epoch, alignment_us, has_changes, file: bytes.map(|bytes| StateFile { path, bytes }) }
+    Written { task, epoch, alignment_us, needs, has_changes, file: bytes.map(|bytes| StateFile { path, bytes }) }
 }
 
 impl Written {
@@ -111,7 +113,7 @@ impl Written {
         storage: &Storage,
         scratch: &ScratchFolder,
     ) -> WorkerEvent {
-        let Self { task, epoch, alignment_us, has_changes, file } = self;
+        let Self { task, epoch, alignment_us, needs, has_changes, file } = self;
         let state: Result<TaskState, String> = match file {
             Ok(file) => match chain.add(file, has_changes) {
                 Ok(state) => {
@@ -127,7 +129,9 @@ impl Written {
         };
         match (state, epoch) {
             (Ok(state), Epoch::END) => WorkerEvent::TaskFinished { run, task, state: Some(state) },
-            (Ok(state), epoch) => WorkerEvent::BarrierPassed { run, task, epoch, state: Some(state), alignment_us },
+            (Ok(state), epoch) => {
+                WorkerEvent::BarrierPassed { run, task, epoch, state: Some(state), alignment_us, needs }
+            }
             (Err(message), epoch) => WorkerEvent::CheckpointFailed { run, task, epoch, message },
         }
     }
@@ -221,7 +225,7 @@ mod tests {
             ),
             false => state.writer(Epoch(epoch)).value("all", &[epoch; 1000]).unwrap(),
         }
-        Passed { epoch: Epoch(epoch), state: Some(state), alignment_us: 0 }
+        Passed { epoch: Epoch(epoch), state: Some(state), ..Passed::default() }
     }
 
     #[tokio::test]

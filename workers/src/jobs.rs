@@ -167,7 +167,10 @@ impl<R> JobTable<R> {
         }
         let Passed { epoch, alignment_us, .. } = passed;
         match passed.state {
-            None => vec![Effect::Report(WorkerEvent::BarrierPassed { run, task, epoch, state: None, alignment_us })],
+            None => {
+                let (state, needs) = (None, None);
+                vec![Effect::Report(WorkerEvent::BarrierPassed { run, task, epoch, state, alignment_us, needs })]
+            }
             Some(_) => vec![Effect::Models(run), Effect::Write(run, task, passed)],
         }
     }
@@ -177,7 +180,7 @@ impl<R> JobTable<R> {
         state.ended = true;
         let report = match last {
             None => Effect::Report(WorkerEvent::TaskFinished { run, task, state: None }),
-            Some(_) => Effect::Write(run, task, Passed { epoch: Epoch::END, state: last, alignment_us: 0 }),
+            Some(_) => Effect::Write(run, task, Passed { epoch: Epoch::END, state: last, ..Passed::default() }),
         };
         let all_ended = self.jobs.get(&run).is_some_and(|state| state.tasks.values().all(|task| task.ended));
         match all_ended {
@@ -273,7 +276,7 @@ mod tests {
         let mut table = running();
         check(
             &mut table,
-            Notice::BarrierPassed(RUN, task(0), Passed { epoch: Epoch(4), state: None, alignment_us: 0 }),
+            Notice::BarrierPassed(RUN, task(0), Passed { epoch: Epoch(4), ..Passed::default() }),
             "passed 0 4",
         );
         check(&mut table, Notice::DriverEnded(RUN, task(0), None), "");
@@ -285,7 +288,7 @@ mod tests {
     #[test]
     fn what_a_state_holds_of_models_is_told_before_it_is_written() {
         let mut table = running();
-        let passed = Passed { epoch: Epoch(4), state: Some(Snapshot::default()), alignment_us: 0 };
+        let passed = Passed { epoch: Epoch(4), state: Some(Snapshot::default()), ..Passed::default() };
         check(&mut table, Notice::BarrierPassed(RUN, task(1), passed), "models, write 1 epoch-4");
         let last = Some(Snapshot::default());
         check(&mut table, Notice::Finished(RUN, task(1), last), &format!("models, write 1 {}", Epoch::END));

@@ -273,9 +273,7 @@ pub(crate) mod testing {
                     sender.send(cx.waker().clone()).unwrap();
                     return Ok(TaskPoll::Pending);
                 }
-                Some(Step::Barrier(epoch)) => {
-                    self.passed.push(Passed { epoch: Epoch(epoch), state: None, alignment_us: 0 })
-                }
+                Some(Step::Barrier(epoch)) => self.passed.push(Passed { epoch: Epoch(epoch), ..Passed::default() }),
                 Some(Step::Panic) => panic!("on purpose"),
             }
             Ok(TaskPoll::Yielded)

@@ -155,7 +155,7 @@ mod tests {
             let (_arbiter, _address) = start(steps, dropped, reporter);
             assert_eq!(
                 notices.recv().await,
-                Some(Notice::BarrierPassed(run, TASK, Passed { epoch: Epoch(7), state: None, alignment_us: 0 }))
+                Some(Notice::BarrierPassed(run, TASK, Passed { epoch: Epoch(7), ..Passed::default() }))
             );
             for _ in 0..2 {
                 let waker = woken.recv().unwrap();

@@ -5,6 +5,7 @@
 //! have been sealed by a coordinator that believes to own the job, too. From then on it is this attempt's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{AsyncContext, Context, Handler, MessageResult};
@@ -142,9 +143,9 @@ impl Coordinator {
             settings: restarts.settings.clone(),
             checkpoints: restarts.place.as_ref().map(|place| place.url.clone()),
             restore,
-        };
             // They are put in on the way.
             secrets: Vec::new(),
+        };
         match self.deployment(deployment.clone()) {
             Ok(deployment) => {
                 self.views.note_job(&deployment)?;
@@ -367,7 +368,7 @@ impl Coordinator {
         let Some(job) = self.jobs.get_mut(&run.job) else { return };
         job.log.note_bytes(manifest.epoch, manifest.bytes(), manifest.total_bytes());
         let Some(Place { storage, .. }) = job.restarts.place.clone() else { return };
-        let coordinator = ctx.address();
+        let (coordinator, pushed) = (ctx.address(), Arc::clone(&self.pushed));
         self.tasks.spawn(async move {
             let (epoch, bytes, total_bytes) = (manifest.epoch, manifest.bytes(), manifest.total_bytes());
             let sealed = timeout(STORAGE_LIMIT, checkpoints::seal(&storage, &manifest)).await;
@@ -384,8 +385,11 @@ impl Coordinator {
             info!(%run, %epoch, bytes, total_bytes, is_sealed, "checkpoint");
             // Without an actor there is no job.
             let _ = coordinator.send(JobEvent(run, event)).await;
-            if is_sealed && let Err(error) = checkpoints::collect_garbage(&storage, &manifest).await {
-                warn!(%run, error = error.chain(), "checkpoints that nobody needs are left");
+            if is_sealed {
+                match checkpoints::collect_garbage(&storage, &manifest).await {
+                    Ok(oldest) => pushed.keep_for(run.job, oldest).await,
+                    Err(error) => warn!(%run, error = error.chain(), "checkpoints that nobody needs are left"),
+                }
             }
         });
     }

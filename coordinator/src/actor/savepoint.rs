@@ -4,6 +4,7 @@
 //! there, and nothing that it has shown is missing in the savepoint, nor the other way round. If the savepoint of a
 //! job that was to stop cannot be written, the job goes on from that checkpoint.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{AsyncContext, Context, Handler, MessageResult};
@@ -95,10 +96,13 @@ impl Coordinator {
         let (Some(manifest), Some(storage)) = (wanted.manifest.clone(), job.restarts.storage()) else { return };
         let (target, graph) = (wanted.target.clone(), job.machine.plan().deployment().graph.clone());
         let owner = wanted.stops.then(|| self.metadata.clone());
-        let coordinator = ctx.address();
+        let (coordinator, pushed) = (ctx.address(), Arc::clone(&self.pushed));
         self.tasks.spawn(async move {
             let writing = async {
                 target.write(&storage, &manifest, &graph).await?;
+                if let Err(error) = pushed.hold(id, manifest.epoch, &target.url).await {
+                    return target.remove().await.and(Err(error));
+                }
                 // If another coordinator has taken over, the job goes on, and beyond the savepoint.
                 let forgotten = match owner {
                     Some(metadata) => metadata.forget_job(id).await,

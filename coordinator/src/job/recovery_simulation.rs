@@ -404,7 +404,7 @@ impl World {
             let state = Some(self.chain(run, task, epoch, StateFile { path, bytes: 1 }));
             let event = match epoch {
                 Epoch::END => WorkerEvent::TaskFinished { run, task, state },
-                epoch => WorkerEvent::BarrierPassed { run, task, epoch, state, alignment_us: 0 },
+                epoch => WorkerEvent::BarrierPassed { run, task, epoch, state, alignment_us: 0, needs: None },
             };
             self.workers.get_mut(&id).unwrap().1.events.push_back(event);
             return true;

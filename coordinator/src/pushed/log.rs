@@ -3,13 +3,16 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use tidemill_plans::PlanError;
 use tidemill_plans::error::chain;
-use tidemill_plans::pushed::{LogReader, Mark, Marks, Place, frame, segment_of, segment_path};
-use tracing::warn;
+use tidemill_plans::pushed::{
+    Kept, LogReader, Mark, Marks, Place, Retention, frame, segment_of, segment_path, segments,
+};
+use tracing::{info, warn};
 
 /// Bytes from which on a segment is complete.
 const SEGMENT_BYTES: u64 = 64 << 20;
@@ -35,6 +38,8 @@ pub(super) struct Log {
     file: Option<File>,
     /// Bytes of all segments.
     bytes: u64,
+    /// When the end's segment was begun, since 1970, if this writer has begun it.
+    begun: Duration,
     /// What is in it of clients that number their batches.
     marks: Marks,
     state: State,
@@ -53,7 +58,8 @@ impl Log {
     /// Opens the log in a folder, which has to be there. What was not written to its end is cut off.
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
         let (end, marks) = (Place::default(), Marks::default());
-        let mut log = Self { folder, end, file: None, bytes: 0, marks, state: State::Open };
+        let begun = Duration::ZERO;
+        let mut log = Self { folder, end, file: None, bytes: 0, begun, marks, state: State::Open };
         log.look()?;
         Ok(log)
     }
@@ -114,8 +120,38 @@ impl Log {
         self.file = None;
     }
 
-    /// Writes batches; they are on disk when this returns, those that had been sent before as well.
-    pub(super) fn append(&mut self, batches: &[Batch], max_bytes: Option<u64>) -> io::Result<()> {
+    /// The oldest segment that is kept, if there are others before it; now is since 1970.
+    pub(super) fn kept_from(&self, retention: Retention, now: Duration) -> io::Result<Option<u64>> {
+        let mut found = Vec::new();
+        for segment in segments(&self.folder)? {
+            let file = fs::metadata(segment_path(&self.folder, segment))?;
+            let written = file.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            found.push((segment, file.len(), millis(now.saturating_sub(written))));
+        }
+        let kept = retention.kept_from(&found);
+        Ok(kept.filter(|kept| found.first().is_some_and(|(first, ..)| first < kept)))
+    }
+
+    /// Removes all segments in front of one, the oldest first: who looks for one that is gone finds none before it.
+    pub(super) fn remove_before(&mut self, segment: u64) -> io::Result<()> {
+        if self.state == State::Closed {
+            // Another log is in the folder by now, maybe.
+            return Ok(());
+        }
+        let old = segments(&self.folder)?.into_iter().filter(|old| *old < segment.min(self.end.segment));
+        for old in old.collect::<Vec<_>>() {
+            let path = segment_path(&self.folder, old);
+            let bytes = fs::metadata(&path)?.len();
+            fs::remove_file(path)?;
+            self.bytes = self.bytes.saturating_sub(bytes);
+            info!(folder = %self.folder.display(), segment = old, bytes, "rows that nobody needs are removed");
+        }
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// Writes batches; they are on disk when this returns, those that had been sent before as well. Says whether a
+    /// segment was begun for them.
+    pub(super) fn append(&mut self, batches: &[Batch], kept: Kept, now: Duration) -> io::Result<bool> {
         match self.state {
             State::Open => {}
             State::Unknown => self.look()?,
@@ -126,12 +162,19 @@ impl Log {
         for batch in batches {
             frames.extend(new_frames(batch, &mut marks)?);
         }
-        let (Some(first), false) = (batches.first(), frames.is_empty()) else { return Ok(()) };
-        self.check_room(frames.len() as u64, max_bytes)?;
+        let (Some(first), false) = (batches.first(), frames.is_empty()) else { return Ok(false) };
+        self.check_room(frames.len() as u64, kept.max_bytes)?;
         self.state = State::Unknown;
-        self.write(&frames, first.rows.schema_ref())?;
+        let segment = self.end.segment;
+        self.write(&frames, first.rows.schema_ref(), kept.retention, now)?;
         (self.state, self.marks) = (State::Open, marks);
-        Ok(())
+        Ok(self.end.segment > segment)
+    }
+
+    /// Whether the end's segment is complete.
+    fn is_full(&self, retention: Retention, now: Duration) -> bool {
+        let age = millis(now.saturating_sub(self.begun));
+        self.end.byte >= SEGMENT_BYTES || retention.ends_segment(self.end.byte, age)
     }
 
     fn check_room(&self, more: u64, max_bytes: Option<u64>) -> io::Result<()> {
@@ -147,8 +190,8 @@ impl Log {
         }
     }
 
-    fn write(&mut self, frames: &[u8], columns: &Schema) -> io::Result<()> {
-        if self.end.byte >= SEGMENT_BYTES {
+    fn write(&mut self, frames: &[u8], columns: &Schema, retention: Retention, now: Duration) -> io::Result<()> {
+        if self.is_full(retention, now) {
             self.file = None;
         }
         let head = match self.file.is_none() && !self.marks.is_empty() {
@@ -162,7 +205,7 @@ impl Log {
                 let file =
                     OpenOptions::new().append(true).create_new(true).open(segment_path(&self.folder, segment))?;
                 File::open(&self.folder)?.sync_all()?;
-                self.end = Place { segment, byte: 0 };
+                (self.end, self.begun) = (Place { segment, byte: 0 }, now);
                 self.file.insert(file)
             }
         };
@@ -174,6 +217,10 @@ impl Log {
         self.bytes += written;
         Ok(())
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The frames of a batch; none of one that is there already. One that may be sent again is in one frame: half of it would

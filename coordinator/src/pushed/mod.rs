@@ -1,13 +1,17 @@
 //! What clients push: a log for each source, in the coordinator's folder, which the tasks of jobs read.
 //!
 //! Rows are acknowledged once they are on disk. From there on a source is like files that grow: positions belong to
-//! checkpoints, so each job has every row once, and as often as jobs want them the rows are there.
+//! checkpoints, so each job has every row once, and as often as jobs want them the rows are there; for ever, unless the
+//! source says how much is kept: [`shortening`].
 
 mod fit;
+mod holds;
 mod log;
+mod readers;
+mod shortening;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::fs;
 use std::io;
 #[cfg(test)]
@@ -17,33 +21,45 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::node::{NodeKind, SourceNode};
-use tidemill_plans::pushed::{FOLDER, Place, TABLE_CONNECTOR, UNTIL, is_pushed};
+use tidemill_plans::pushed::{FOLDER, Kept, Place, Retention, TABLE_CONNECTOR, UNTIL, is_pushed};
 use tokio::task::spawn_blocking;
 
 pub(crate) use self::fit::Fit;
 pub(crate) use self::log::Batch;
 use self::log::Log;
+use self::readers::Readers;
+use crate::clock::Clock;
 use crate::error::{CoordinatorError, Result};
+use crate::metadata::MetadataHandle;
 
 /// The logs of a coordinator.
-#[derive(Debug)]
 pub(crate) struct PushedLogs {
     /// Without one there are no logs.
     folder: Option<PathBuf>,
+    /// Knows the jobs that read them.
+    metadata: MetadataHandle,
+    clock: Arc<dyn Clock>,
     /// Those that have been written or read, by the source's name.
-    open: Mutex<BTreeMap<String, PushedLog>>,
+    open: Mutex<BTreeMap<String, Arc<Mutex<Log>>>>,
+    readers: Mutex<Readers>,
+    /// How much is kept of the logs of which that is known.
+    kept: Mutex<BTreeMap<String, Retention>>,
+    /// Held by whoever changes what savepoints need.
+    holding: tokio::sync::Mutex<()>,
 }
 
 /// A log, until its source is dropped.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct PushedLog {
     source: String,
     log: Arc<Mutex<Log>>,
+    logs: Arc<PushedLogs>,
 }
 
 impl PushedLogs {
-    pub(crate) fn new(folder: Option<PathBuf>) -> Arc<Self> {
-        Arc::new(Self { folder, open: Mutex::default() })
+    pub(crate) fn new(folder: Option<PathBuf>, metadata: MetadataHandle, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let (open, readers, kept, holding) = Default::default();
+        Arc::new(Self { folder, metadata, clock, open, readers, kept, holding })
     }
 
     /// Makes an empty log for a source that is being created.
@@ -57,9 +73,11 @@ impl PushedLogs {
     pub(crate) async fn remove(&self, source: &str) -> Result<()> {
         let folder = self.folder_of(source)?;
         let open = self.open().remove(source);
+        self.readers().retain(source, &[]);
+        lock(&self.kept).remove(source);
         on_disk(source, move || {
             if let Some(open) = open {
-                lock(&open.log).close();
+                lock(&open).close();
             }
             match fs::remove_dir_all(folder) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -70,19 +88,23 @@ impl PushedLogs {
     }
 
     /// The log of a source.
-    pub(crate) async fn open_log(&self, source: &str) -> Result<PushedLog> {
-        if let Some(open) = self.open().get(source) {
-            return Ok(open.clone());
-        }
-        let folder = self.folder_of(source)?;
-        let opened = on_disk(source, move || Log::open(folder)).await?;
-        let log = PushedLog { source: source.to_owned(), log: Arc::new(Mutex::new(opened)) };
-        // Another may have been faster; nothing has been written by this one.
-        Ok(self.open().entry(source.to_owned()).or_insert(log).clone())
+    pub(crate) async fn open_log(self: &Arc<Self>, source: &str) -> Result<PushedLog> {
+        let open = self.open().get(source).cloned();
+        let log = match open {
+            Some(open) => open,
+            None => {
+                let folder = self.folder_of(source)?;
+                let opened = on_disk(source, move || Log::open(folder)).await?;
+                // Another may have been faster; nothing has been written by this one.
+                let mut open = self.open();
+                Arc::clone(open.entry(source.to_owned()).or_insert_with(|| Arc::new(Mutex::new(opened))))
+            }
+        };
+        Ok(PushedLog { source: source.to_owned(), log, logs: Arc::clone(self) })
     }
 
     /// Tells the sources of a graph where what they read is; and tables, how far.
-    pub(crate) async fn resolve(&self, graph: &mut DataflowGraph) -> Result<()> {
+    pub(crate) async fn resolve(self: &Arc<Self>, graph: &mut DataflowGraph) -> Result<()> {
         for node in &mut graph.nodes {
             if let NodeKind::Source(source) = &mut node.kind
                 && is_pushed(&source.connector)
@@ -93,8 +115,9 @@ impl PushedLogs {
         Ok(())
     }
 
-    async fn resolve_source(&self, source: &mut SourceNode) -> Result<()> {
+    async fn resolve_source(self: &Arc<Self>, source: &mut SourceNode) -> Result<()> {
         let end = self.open_log(&source.table).await?.end();
+        self.set_kept(&source.table, Retention::of(&source.options));
         let folder = self.folder_of(&source.table)?.display().to_string();
         source.options.retain(|(key, _)| key != FOLDER);
         source.options.push((FOLDER.to_owned(), folder));
@@ -111,16 +134,31 @@ impl PushedLogs {
         Ok(folder.join(file_name(source)))
     }
 
-    fn open(&self) -> MutexGuard<'_, BTreeMap<String, PushedLog>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Mutex<Log>>>> {
+        lock(&self.open)
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        lock(&self.readers)
+    }
+}
+
+impl fmt::Debug for PushedLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PushedLog").field("source", &self.source).finish_non_exhaustive()
     }
 }
 
 impl PushedLog {
-    /// Writes batches; when this returns they are on disk. No more than `max_bytes` are kept.
-    pub(crate) async fn append(&self, batches: Vec<Batch>, max_bytes: Option<u64>) -> Result<()> {
-        let log = Arc::clone(&self.log);
-        on_disk(&self.source, move || lock(&log).append(&batches, max_bytes)).await
+    /// Writes batches; when this returns they are on disk. What is not kept is removed now and then.
+    pub(crate) async fn append(&self, batches: Vec<Batch>, kept: Kept) -> Result<()> {
+        let (log, now) = (Arc::clone(&self.log), self.logs.clock.calendar());
+        self.logs.set_kept(&self.source, kept.retention);
+        let has_begun = on_disk(&self.source, move || lock(&log).append(&batches, kept, now)).await?;
+        if has_begun {
+            self.logs.shorten_or_warn(&self.source).await;
+        }
+        Ok(())
     }
 
     /// Behind everything that is in it.
@@ -129,7 +167,7 @@ impl PushedLog {
     }
 }
 
-fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+fn lock<T>(log: &Mutex<T>) -> MutexGuard<'_, T> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

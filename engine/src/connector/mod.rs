@@ -34,7 +34,7 @@ use tidemill_plans::PlanError;
 use tidemill_plans::connector::{RESULT_CONNECTOR, VALUES_CONNECTOR, VIEW_CONNECTOR};
 use tidemill_plans::ids::{Epoch, OperatorId};
 use tidemill_plans::node::{SinkNode, SourceNode};
-use tidemill_plans::pushed::{PUSH_CONNECTOR, TABLE_CONNECTOR};
+use tidemill_plans::pushed::{LogNeed, PUSH_CONNECTOR, TABLE_CONNECTOR};
 use tidemill_plans::result_ticket::RESULT_OPTION;
 
 pub(crate) use self::lookup::Lookup;
@@ -68,6 +68,11 @@ pub trait Source: Send {
     /// Goes to where one like it was: the next row is the one that came behind that position. Called before
     /// anything was read. An error says what has changed so that this is not possible.
     fn seek(&mut self, position: &[u8]) -> Result<()>;
+
+    /// From where on [`Self::position`] needs a log that others shorten, if it reads one.
+    fn needs(&self) -> Option<LogNeed> {
+        None
+    }
 }
 
 /// Writes rows, from one thread.

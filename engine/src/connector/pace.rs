@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use tidemill_plans::ids::Epoch;
 use tidemill_plans::node::SourceNode;
+use tidemill_plans::pushed::LogNeed;
 
 use super::share::Share;
 use super::{Source, SourceEvent};
@@ -117,6 +118,10 @@ impl<S: Source> Source for Paced<S> {
             _ => self.skip = state.value("skip")?.unwrap_or(0),
         }
         self.source.seek(&source.ok_or_else(|| EngineError::State(String::from("no position of the source")))?)
+    }
+
+    fn needs(&self) -> Option<LogNeed> {
+        self.source.needs()
     }
 }
 

@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
 use tidemill_plans::codec;
 use tidemill_plans::node::SourceNode;
-use tidemill_plans::pushed::{FOLDER, LogReader, Place, TABLE_CONNECTOR, UNTIL};
+use tidemill_plans::pushed::{FOLDER, LogNeed, LogReader, Place, TABLE_CONNECTOR, UNTIL, oldest_place};
 
 use super::pace::{Pace, Paced};
 use super::share::Share;
@@ -38,11 +38,12 @@ enum Position {
 
 /// The source.
 struct Pushed {
+    table: String,
     folder: PathBuf,
     reader: LogReader,
     until: Option<Place>,
     columns: SchemaRef,
-    /// The rows of the frame that is being read, and where that is.
+    /// The rows of the frame that was read last, and where that is.
     rows: Option<RecordBatch>,
     place: Place,
     given: usize,
@@ -65,16 +66,25 @@ pub(super) fn open_source(node: &SourceNode, env: &TaskEnv, share: Share) -> Res
     };
     let folder = PathBuf::from(wanted(FOLDER)?);
     let columns = Arc::clone(&node.columns.0);
-    let source = Pushed::new(folder, until, columns, env.settings.source_batch_rows as usize);
+    let batch_rows = env.settings.source_batch_rows as usize;
+    let source = Pushed::open(node.table.clone(), folder, until, columns, batch_rows)?;
     let pace = number(&node.options, "rows_per_second").map(|rate| Pace::new(rate, share, 1));
     Ok(Box::new(Paced::new(source, pace, node)))
 }
 
 impl Pushed {
-    fn new(folder: PathBuf, until: Option<Place>, columns: SchemaRef, batch_rows: usize) -> Self {
-        let place = Place::default();
+    /// In front of all rows that there are.
+    fn open(
+        table: String,
+        folder: PathBuf,
+        until: Option<Place>,
+        columns: SchemaRef,
+        batch_rows: usize,
+    ) -> Result<Self> {
+        let place = oldest_place(&folder);
+        let place = place.map_err(|source| EngineError::File { action: "read", path: folder.clone(), source })?;
         let reader = LogReader::new(folder.clone(), place);
-        Self { folder, reader, until, columns, rows: None, place, given: 0, batch_rows }
+        Ok(Self { table, folder, reader, until, columns, rows: None, place, given: 0, batch_rows })
     }
 
     /// Whether nothing is left of the frame that is being read.
@@ -154,6 +164,11 @@ impl Source for Pushed {
         }
         Ok(())
     }
+
+    /// The frame that was read last may be read again: rows of it may be held back.
+    fn needs(&self) -> Option<LogNeed> {
+        Some(LogNeed { source: self.table.clone(), segment: self.place.segment })
+    }
 }
 
 #[cfg(test)]
@@ -187,7 +202,7 @@ mod tests {
     }
 
     fn open(folder: &Path, until: Option<Place>) -> Pushed {
-        Pushed::new(folder.to_owned(), until, schema("a:int"), 2)
+        Pushed::open(String::from("t"), folder.to_owned(), until, schema("a:int"), 2).unwrap()
     }
 
     #[test]
@@ -229,5 +244,30 @@ mod tests {
         assert_eq!(read.lines().collect::<Vec<_>>(), ["0", "2", "4", "6", "8", "10", "12"]);
         fs::write(segment_path(folder.path(), 3), frame(&rows(7..8)).unwrap()).unwrap();
         assert!(matches!(stream.next_event().unwrap(), SourceEvent::Batch(_)));
+    }
+
+    #[test]
+    fn a_stream_begins_with_what_is_kept_and_goes_on_only_where_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = open(folder.path(), None).position().unwrap();
+        log(folder.path());
+        let mut early = open(folder.path(), None);
+        assert!(matches!(early.next_event().unwrap(), SourceEvent::Batch(_)));
+        assert_eq!(early.needs(), Some(LogNeed { source: String::from("t"), segment: 1 }));
+        let within = early.position().unwrap();
+        fs::remove_file(segment_path(folder.path(), 1)).unwrap();
+
+        let mut late = open(folder.path(), None);
+        assert_eq!(late.needs().map(|need| need.segment), Some(2));
+        let SourceEvent::Batch(batch) = late.next_event().unwrap() else { panic!("no rows") };
+        assert_eq!(show_rows(&batch).unwrap(), "10\n12\n");
+        let at_end = late.position().unwrap();
+        open(folder.path(), None).seek(&at_end).unwrap();
+        // In front of all, when there was nothing, is where nobody comes any more, too.
+        let mut empty = open(folder.path(), None);
+        empty.seek(&before).unwrap();
+        let gone = |error: EngineError| error.chain().contains("begin at segment 2");
+        assert!(gone(empty.next_event().unwrap_err()));
+        assert!(gone(open(folder.path(), None).seek(&within).unwrap_err()));
     }
 }

@@ -11,18 +11,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidemill_plans::ids::{Barrier, Epoch};
+use tidemill_plans::pushed::LogNeed;
 use tidemill_plans::time::Watermark;
 use tracing::debug;
 
 use crate::error::{EngineError, Result};
 use crate::state::{Snapshot, StateReader, TaskState};
 use crate::task::chain::Which;
-use crate::task::driver::Positions;
+use crate::task::driver::{Position, Positions};
 use crate::task::in_flight::InFlight;
 use crate::task::{Chain, Inbox, PortWatermarks, TaskEnv};
 
 /// A barrier that a task has passed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Passed {
     /// Its epoch.
     pub epoch: Epoch,
@@ -30,6 +31,8 @@ pub struct Passed {
     pub state: Option<Snapshot>,
     /// For how many microseconds inputs had waited for each other's barriers.
     pub alignment_us: u64,
+    /// From where on the state needs a log, if the task's source reads one.
+    pub needs: Option<LogNeed>,
 }
 
 /// Whether a task's next snapshot is of everything, as the first one is. Told by whoever writes them, and shared with
@@ -98,8 +101,12 @@ impl Checkpoints {
             // Its snapshot is not going to be written, so nothing can go on from it.
             self.next.ask_for_whole();
         }
-        let state = barrier.is_checkpoint.then(|| self.snapshot(barrier.epoch, chain)).transpose()?;
-        let passed = Passed { epoch: barrier.epoch, state, alignment_us: inbox.alignment_us() };
+        let mut passed = Passed { epoch: barrier.epoch, alignment_us: inbox.alignment_us(), ..Passed::default() };
+        if barrier.is_checkpoint {
+            let position = self.position(barrier.epoch)?;
+            passed.state = Some(self.snapshot(barrier.epoch, position.as_ref(), chain)?);
+            passed.needs = position.and_then(|position| position.needs);
+        }
         if inbox.is_aligned() {
             self.passed.push(passed)
         } else {
@@ -119,7 +126,14 @@ impl Checkpoints {
         Ok(())
     }
 
-    fn snapshot(&mut self, epoch: Epoch, chain: &mut Chain) -> Result<Snapshot> {
+    /// What the source has said of itself at the barrier of an epoch, if there is one.
+    fn position(&self, epoch: Epoch) -> Result<Option<Position>> {
+        let Some(positions) = &self.positions else { return Ok(None) };
+        let missing = || EngineError::State(format!("no position of the source at {epoch}"));
+        positions.at(epoch).ok_or_else(missing).map(Some)
+    }
+
+    fn snapshot(&mut self, epoch: Epoch, position: Option<&Position>, chain: &mut Chain) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();
         let is_whole = self.next.take_is_whole();
         let mut state = match self.newest.replace(epoch).filter(|_| !is_whole) {
@@ -127,11 +141,8 @@ impl Checkpoints {
             None => snapshot.writer(epoch),
         };
         state.value("watermarks", &self.watermarks)?;
-        if let Some(positions) = &self.positions {
-            let position = positions.at(epoch);
-            let position =
-                position.ok_or_else(|| EngineError::State(format!("no position of the source at {epoch}")))?;
-            state.value("position", &position)?;
+        if let Some(position) = position {
+            state.value("position", &position.place)?;
         }
         chain.snapshot(Which::All, &mut state)?;
         Ok(snapshot)

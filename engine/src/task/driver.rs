@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 use crossbeam::channel::{Receiver as Commands, TryRecvError};
 use tidemill_plans::ids::{Barrier, Epoch};
 use tidemill_plans::node::SourceNode;
+use tidemill_plans::pushed::LogNeed;
 use tidemill_plans::time::Watermark;
 
 use crate::clock;
@@ -44,20 +45,27 @@ pub enum DriverCommand {
 pub(super) struct Positions(Arc<Mutex<VecDeque<Position>>>);
 
 /// What a source says of itself at the barrier of an epoch.
-type Position = (Epoch, Vec<u8>);
+#[derive(Debug)]
+pub(super) struct Position {
+    epoch: Epoch,
+    /// How far it has come.
+    pub(super) place: Vec<u8>,
+    /// What of a log it needs to come back there.
+    pub(super) needs: Option<LogNeed>,
+}
 
 impl Positions {
-    fn note(&self, epoch: Epoch, position: Vec<u8>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back((epoch, position));
+    fn note(&self, position: Position) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(position);
     }
 
     /// The position at the barrier of `epoch`; those of earlier ones are forgotten.
-    pub(super) fn at(&self, epoch: Epoch) -> Option<Vec<u8>> {
+    pub(super) fn at(&self, epoch: Epoch) -> Option<Position> {
         let mut positions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while positions.front().is_some_and(|(of, _)| *of < epoch) {
+        while positions.front().is_some_and(|position| position.epoch < epoch) {
             positions.pop_front();
         }
-        positions.pop_front_if(|(of, _)| *of == epoch).map(|(_, position)| position)
+        positions.pop_front_if(|position| position.epoch == epoch)
     }
 }
 
@@ -199,7 +207,8 @@ impl SourceDriver {
     /// Sends a barrier, and before a checkpoint's how far the source has come.
     fn send_barrier(&self, barrier: Barrier) -> Result<()> {
         if barrier.is_checkpoint {
-            self.positions.note(barrier.epoch, self.source.position()?);
+            let (place, needs) = (self.source.position()?, self.source.needs());
+            self.positions.note(Position { epoch: barrier.epoch, place, needs });
         }
         self.send(Message::Barrier(barrier))
     }

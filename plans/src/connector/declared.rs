@@ -5,7 +5,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 
 use super::OptionKind::{Boolean, Count, Delimiter, Duration, Interval, Number, OneOf, Text};
 use super::{Bounds, ConnectorSpec, InParallel, KnownColumn, KnownTable, OptionKind, OptionSpec};
-use crate::pushed::{MAX_BYTES_OPTION, PUSH_CONNECTOR, TABLE_CONNECTOR};
+use crate::pushed::{BYTES_OPTION, MAX_BYTES_OPTION, PUSH_CONNECTOR, RETENTION_OPTION, TABLE_CONNECTOR};
 
 const FORMATS: OptionKind = OneOf(&["parquet", "arrow", "avro", "csv", "json", "debezium-json", "upsert-json"]);
 
@@ -18,6 +18,18 @@ const NULL_EVENT_TIME: OptionSpec = OptionSpec::optional(
 
 const ROWS_PER_SECOND: OptionSpec =
     OptionSpec::optional("rows_per_second", Count, "The pace of all subtasks together; else as fast as it goes.");
+
+const RETENTION: OptionSpec = OptionSpec::optional(
+    RETENTION_OPTION,
+    Interval,
+    "For how long rows are kept that all jobs have read; for ever without it.",
+);
+
+const RETENTION_BYTES: OptionSpec = OptionSpec::optional(
+    BYTES_OPTION,
+    Count,
+    "Bytes of rows that are kept although all jobs have read them; all without it.",
+);
 
 const MAX_BYTES: OptionSpec = OptionSpec::optional(
     MAX_BYTES_OPTION,
@@ -161,8 +173,8 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
     },
     ConnectorSpec {
         name: PUSH_CONNECTOR,
-        doc: "Rows that clients push by Arrow Flight, in a log of the server: every job reads them from the first one on.",
-        source: Some(&[MAX_BYTES, ROWS_PER_SECOND, NULL_EVENT_TIME]),
+        doc: "Rows that clients push by Arrow Flight, in a log of the server: every job reads all that are kept.",
+        source: Some(&[MAX_BYTES, RETENTION, RETENTION_BYTES, ROWS_PER_SECOND, NULL_EVENT_TIME]),
         bounds: Bounds::With(&[]),
         // They are looked at when they are pushed.
         ..MADE_ROWS

@@ -187,7 +187,7 @@ async fn write(
         let fitted = |(rows, said): &Arrived| Ok(Batch { rows: fit.apply(rows).map_err(refused)?, mark: mark(said)? });
         let batches: Result<Vec<Batch>, Status> = group.iter().map(fitted).collect();
         rows += group.iter().map(|(batch, _)| batch.num_rows() as u64).sum::<u64>();
-        log.append(batches?, target.max_bytes).await.map_err(refused)?;
+        log.append(batches?, target.kept).await.map_err(refused)?;
         tell(rows);
     }
     Ok(rows)

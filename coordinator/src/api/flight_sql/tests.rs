@@ -84,7 +84,7 @@ fn events() -> Vec<Vec<u8>> {
     let rows =
         WorkerEvent::ResultRows { job: JobId(1), operator: tidemill_plans::ids::OperatorId(2), ipc: vec![7; 30] };
     let task = TaskId { stage: tidemill_plans::ids::StageId(0), subtask: 1 };
-    let passed = WorkerEvent::BarrierPassed { run, task, epoch: Epoch(4), state: None, alignment_us: 9 };
+    let passed = WorkerEvent::BarrierPassed { run, task, epoch: Epoch(4), state: None, alignment_us: 9, needs: None };
     let beat = WorkerEvent::Heartbeat { worker: WorkerId(1), metrics: vec![], models: vec![] };
     let events = [register, rows, passed, beat];
     let requests = [WorkerRequest::Start(run), WorkerRequest::Commit(run, Epoch(1))];

@@ -200,7 +200,8 @@ impl Worker {
         }
         match notice {
             Notice::Passed(epoch, None) => {
-                self.events.push_back(WorkerEvent::BarrierPassed { run, task, epoch, state: None, alignment_us: 0 });
+                let (state, needs) = (None, None);
+                self.events.push_back(WorkerEvent::BarrierPassed { run, task, epoch, state, alignment_us: 0, needs });
             }
             Notice::Passed(_, Some(state)) => part.writes.push_back((task, state)),
             Notice::Finished(state) => {
