@@ -5,6 +5,7 @@
 //! coordinator that keeps its metadata does not end: its objects are recorded with their jobs, and are there again
 //! when the next coordinator begins.
 
+mod appending;
 mod dropping;
 mod job_command;
 mod restore;
@@ -34,6 +35,8 @@ use crate::error::{CoordinatorError, Result};
 use crate::handle::{CoordinatorHandle, JobHandle, JobObjects};
 use crate::job::JobStatus;
 
+use self::appending::Rows;
+pub use self::appending::{Appended, Appending};
 pub use self::dropping::Dropping;
 use self::dropping::{Drops, Had, end};
 pub(crate) use self::job_command::visible_jobs;
@@ -85,6 +88,8 @@ pub enum Reply {
     Rows(RecordBatch),
     /// A job that writes rows which stood in its statement. Whoever gets it waits until they are written.
     Ends(Ending),
+    /// Rows are to be appended to what clients push. Whoever gets it waits until they are on disk.
+    Appends(Appending),
     /// A SELECT that runs. Whoever gets it reads its results, or stops it.
     Query(Query),
     /// A statement that runs to see what its operators do (EXPLAIN ANALYZE).
@@ -305,6 +310,7 @@ impl SqlSession {
             return Err(error);
         }
         match outcome {
+            Outcome::Job(job) if job.appends().is_some() => replies.push(self.append(*job, who).await?),
             Outcome::Job(job) if !job.is_select() && !job.is_analyzed() => gathered.add(*job),
             // In the order of the statements, though jobs start at the end.
             Outcome::Done(message) if !gathered.statements.is_empty() => gathered.messages.push(message),
@@ -463,6 +469,23 @@ impl SqlSession {
         }
         let result = added.result.ok_or(CoordinatorError::Lost { part: "result" })?;
         Ok(Reply::Query(Query { job, warnings, graph, result }))
+    }
+
+    /// Begins an INSERT into what clients push.
+    async fn append(&mut self, statement: JobStatement, who: &Who) -> Result<Reply> {
+        let Some((target, columns)) = statement.appends() else { return Err(CoordinatorError::Changed) };
+        let (target, columns, message) = (target.clone(), columns.to_vec(), statement.message().to_owned());
+        let log = self.coordinator.pushed().open_log(&target.table).await?;
+        let mut builder = JobBuilder::new(&self.sql);
+        let added = builder.add(&statement).map_err(sql_error)?;
+        let rows = match added.result.and_then(|result| builder.known_rows(&result)) {
+            Some(rows) => Rows::Known(rows),
+            None => match self.select(statement, who).await? {
+                Reply::Query(query) => Rows::Of(Box::new(query)),
+                _ => return Err(CoordinatorError::Changed),
+            },
+        };
+        Ok(Reply::Appends(Appending { rows, target, columns, log, message }))
     }
 
     /// Takes the jobs out that work for no other object than this one, which is gone.

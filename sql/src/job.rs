@@ -19,6 +19,7 @@ use crate::lower::sink::why_silent;
 use crate::lower::stream::Stream;
 use crate::lower::write::{Target, Write};
 use crate::planner::QueryPlanner;
+use crate::pushed::PushTarget;
 use crate::session::Session;
 use crate::stack::on_deep_stack;
 use crate::statement::StreamQuery;
@@ -84,6 +85,15 @@ impl JobStatement {
         self.is_analyzed
     }
 
+    /// The source whose log it appends its rows to, and the columns that they have there, if it does so.
+    #[must_use]
+    pub fn appends(&self) -> Option<(&PushTarget, &[String])> {
+        match &self.kind {
+            JobKind::Append { target, columns, .. } => Some((target, columns)),
+            _ => None,
+        }
+    }
+
     /// Whether it writes rows that stand in it.
     #[must_use]
     pub fn writes_values(&self) -> bool {
@@ -107,6 +117,12 @@ pub(crate) enum JobKind {
         declared: Option<SchemaRef>,
         query: StreamQuery,
     },
+    /// INSERT INTO a source whose rows are pushed: a SELECT, whose rows the session appends.
+    Append {
+        target: PushTarget,
+        columns: Vec<String>,
+        query: StreamQuery,
+    },
     MaterializedView(Arc<Object>),
     Train(Arc<Object>),
     /// SUBSCRIBE TO a materialized view.
@@ -114,10 +130,18 @@ pub(crate) enum JobKind {
 }
 
 impl JobKind {
+    /// What rows are inserted into.
+    pub(crate) fn target(&self) -> Option<&str> {
+        match self {
+            Self::Append { target, .. } => Some(&target.table),
+            other => other.object(),
+        }
+    }
+
     /// The object that the job writes or trains.
     pub(crate) fn object(&self) -> Option<&str> {
         match self {
-            Self::Select(_) | Self::Subscribe(_) => None,
+            Self::Select(_) | Self::Append { .. } | Self::Subscribe(_) => None,
             Self::Write { target, .. } => Some(&target.table),
             Self::MaterializedView(object) | Self::Train(object) => Some(&object.name),
         }
@@ -307,7 +331,7 @@ impl JobBuilder {
 
     /// Adds a statement; also says which objects it reads.
     pub(crate) fn build(&mut self, statement: &JobStatement) -> Result<(Added, Vec<String>)> {
-        if let JobKind::Select(query) = &statement.kind {
+        if let JobKind::Select(query) | JobKind::Append { query, .. } = &statement.kind {
             return self.build_select(query, statement);
         }
         if let JobKind::Subscribe(view) = &statement.kind {
@@ -316,7 +340,7 @@ impl JobBuilder {
         self.begin_object(statement.object().unwrap_or_default());
         let mut planner = QueryPlanner::new(self, &statement.catalog);
         match &statement.kind {
-            JobKind::Select(_) | JobKind::Subscribe(_) => {}
+            JobKind::Select(_) | JobKind::Append { .. } | JobKind::Subscribe(_) => {}
             JobKind::Write { target, declared, query } => {
                 planner.write(query, target.clone(), declared.as_ref())?;
                 planner.check_late()?;

@@ -8,6 +8,7 @@
 //! to a DataFusion plan over streams), `lower` (that plan to operators), `job` (operators to a graph).
 
 pub mod access;
+mod append;
 mod ast;
 mod catalog;
 mod constant;

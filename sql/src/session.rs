@@ -17,11 +17,13 @@ use crate::document::PlanDocument;
 use crate::error::{Position, Result, SqlError};
 use crate::job::{Added, JobBuilder, JobKind, JobStatement, RunningView};
 use crate::lower::plan_model;
+use crate::lower::write::Target;
 use crate::parser::ParsedStatement;
 use crate::planner::QueryPlanner;
 use crate::planner::expression::Expressions;
 use crate::planner::function::plan_function;
 use crate::planner::source::{column_names, connector_of, plan_source, sink_key, sink_schema};
+use crate::pushed::PushTarget;
 use crate::show;
 use crate::stack::on_deep_stack;
 use crate::statement::{
@@ -184,6 +186,10 @@ impl Session {
             Statement::Analyze(inner) => {
                 let effect = self.plan(inner, parsed.text())?;
                 Ok(match self.take_effect(effect, parsed)? {
+                    Outcome::Job(job) if job.appends().is_some() => {
+                        let hint = "analyze its query: EXPLAIN ANALYZE SELECT …";
+                        return Err(SqlError::unsupported("EXPLAIN ANALYZE of an INSERT INTO a table", hint));
+                    }
                     Outcome::Job(job) => Outcome::Job(Box::new(JobStatement { is_analyzed: true, ..*job })),
                     other => other,
                 })
@@ -221,7 +227,8 @@ impl Session {
         let (message, job, created) = match effect {
             Effect::Nothing(message) => return Ok(Outcome::Done(message)),
             Effect::Run(job) => {
-                (job.object().map(|sink| format!("INSERT INTO {sink}")).unwrap_or_default(), Some(job), None)
+                let message = job.target().map(|target| format!("INSERT INTO {target}")).unwrap_or_default();
+                (message, Some(job), None)
             }
             Effect::Create { object, replace, job } => {
                 let message = format!("CREATE {} {}", object.kind.to_string().to_uppercase(), object.name);
@@ -402,8 +409,14 @@ impl Session {
 
     fn insert(&self, insert: &Insert) -> Result<JobKind> {
         let object = self.catalog.get(&insert.sink)?;
+        if self.is_pushed(&object.name) {
+            return self.append(insert);
+        }
         let Detail::Sink(sink) = &object.detail else {
-            let message = format!("'{}' is a {}; rows can be inserted into sinks only", object.name, object.kind);
+            let message = format!(
+                "'{}' is a {} of another kind; rows can be inserted into sinks, and into tables WITH (connector = 'table')",
+                object.name, object.kind
+            );
             return Err(SqlError::invalid(message).at(insert.sink.at));
         };
         self.require(Privilege::Insert, Securable::Object(object.name.clone())).map_err(|e| e.at(insert.sink.at))?;
@@ -424,7 +437,10 @@ impl Session {
     /// A job that is run once more for whoever has described it writes to a sink that was there before.
     fn require_target(&self, kind: &JobKind) -> Result<()> {
         match kind {
-            JobKind::Write { target, .. } => self.require(Privilege::Insert, Securable::Object(target.table.clone())),
+            JobKind::Write { target: Target { table, .. }, .. }
+            | JobKind::Append { target: PushTarget { table, .. }, .. } => {
+                self.require(Privilege::Insert, Securable::Object(table.clone()))
+            }
             _ => Ok(()),
         }
     }
@@ -435,7 +451,7 @@ impl Session {
         Ok(uses)
     }
 
-    fn scratch_job(&self, kind: JobKind) -> JobStatement {
+    pub(crate) fn scratch_job(&self, kind: JobKind) -> JobStatement {
         let (catalog, settings) = (self.catalog.clone(), self.settings.clone());
         let (position, text, message) = (Position::UNKNOWN, String::new(), String::new());
         let (is_new, is_analyzed) = (false, false);

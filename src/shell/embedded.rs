@@ -103,6 +103,7 @@ impl Showing<'_> {
         match reply {
             Reply::Done(message) => say(&message),
             Reply::Saves(saving) => say(&saving.wait().await?.message),
+            Reply::Appends(appending) => say(&appending.wait().await?.message),
             Reply::Drops(dropping) => say(&dropping.wait().await?),
             Reply::Begun(beginning) => self.wait(beginning).await?,
             Reply::Ends(ending) => drop(ending.wait().await?),

@@ -248,6 +248,43 @@ fn what_all_jobs_have_read_is_not_kept_for_ever() {
 }
 
 #[test]
+fn rows_are_inserted_into_tables() {
+    let mut served = Served::start();
+    served.ask(
+        "CREATE TABLE t (n BIGINT NOT NULL, ts TIMESTAMP, note VARCHAR) WITH (connector = 'table');
+         CREATE SOURCE three (a INT) WITH (connector = 'datagen', rows = 3, 'fields.a.kind' = 'sequence')",
+    );
+    let update = |served: &mut Served, sql: &str| {
+        served.runtime.block_on(served.client.execute_update(sql.to_owned(), None)).map_err(|error| error.to_string())
+    };
+    assert_eq!(update(&mut served, "INSERT INTO t VALUES (1, '1970-01-01 00:00:01', 'x'), (2, NULL, NULL)"), Ok(2));
+    assert_eq!(update(&mut served, "INSERT INTO t (note, n) VALUES ('y', 3)"), Ok(1));
+    assert_eq!(update(&mut served, "INSERT INTO t (n) SELECT 10 * a FROM three"), Ok(3));
+    assert_eq!(update(&mut served, "INSERT INTO t SELECT n + 1000 FROM t WHERE n < 3"), Ok(3));
+    assert_eq!(served.number("SELECT count(*) FROM t"), 9);
+    assert_eq!(served.number("SELECT CAST(sum(n) AS BIGINT) FROM t WHERE note IS NOT NULL"), 4);
+    assert_eq!(served.number("SELECT n FROM t WHERE ts = TIMESTAMP '1970-01-01 00:00:01'"), 1);
+
+    // Nothing of it is there.
+    let error = update(&mut served, "INSERT INTO t SELECT CASE WHEN a < 2 THEN a END FROM three").unwrap_err();
+    assert!(error.contains("'n'"), "{error}");
+    let error = update(&mut served, "INSERT INTO t (n) VALUES ('x')").unwrap_err();
+    assert!(error.contains("column 'n'"), "{error}");
+    served.push("t", vec![rows(100..102)]);
+    assert_eq!(served.number("SELECT count(*) FROM t"), 11);
+    served.ask(CLICKS);
+    assert_eq!(update(&mut served, "INSERT INTO clicks (n, ts) VALUES (7, '2024-01-01 00:00:00')"), Ok(1));
+    let error = update(&mut served, "INSERT INTO t (n) SELECT n FROM clicks").unwrap_err();
+    assert!(error.contains("without an end"), "{error}");
+    served.server.signal("KILL");
+    served.server.wait_killed();
+    served.server = serve(&served.folder, served.port);
+    served.client = connect(&served.runtime, served.port);
+    assert_eq!(served.number("SELECT count(*) FROM t"), 11);
+    served.end();
+}
+
+#[test]
 fn pushed_rows_are_kept_in_the_data_folder() {
     let folder = crate::command::Folder::new();
     let output = folder.run("CREATE TABLE t (a INT) WITH (connector = 'table'); SELECT * FROM t", &[]);

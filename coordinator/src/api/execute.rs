@@ -10,8 +10,8 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use crate::access::Who;
-use super::follow::{Taker, analyze, follow};
 use crate::error::{CoordinatorError, Result};
+use crate::follow::{Taker, analyze, follow};
 use crate::limits::StatementPlaces;
 use crate::session::{Analysis, Query, Reply, SharedScript, SqlSession};
 
@@ -84,6 +84,7 @@ impl Parts {
             match reply {
                 Reply::Done(message) => self.send(ExecutePart::Message(message)).await?,
                 Reply::Saves(saving) => self.send(ExecutePart::Message(saving.wait().await?.message)).await?,
+                Reply::Appends(appending) => self.send(ExecutePart::Message(appending.wait().await?.message)).await?,
                 Reply::Drops(dropping) => self.send(ExecutePart::Message(dropping.wait().await?)).await?,
                 Reply::Begun(beginning) => beginning.wait().await,
                 Reply::Ends(ending) => drop(ending.wait().await?),

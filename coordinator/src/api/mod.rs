@@ -4,7 +4,6 @@ mod client;
 mod execute;
 mod flight;
 mod flight_sql;
-mod follow;
 mod http;
 mod http_server;
 mod jobs;

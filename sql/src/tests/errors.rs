@@ -664,8 +664,8 @@ fn inserts() {
     check(
         "INSERT INTO bids SELECT * FROM bids",
         expect![[r#"
-        line 1, column 13: 'bids' is a source; rows can be inserted into sinks only
-    "#]],
+            line 1, column 13: 'bids' is a source of another kind; rows can be inserted into sinks, and into tables WITH (connector = 'table')
+        "#]],
     );
     check(
         "INSERT INTO nosuch SELECT * FROM bids",

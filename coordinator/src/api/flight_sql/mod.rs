@@ -141,15 +141,17 @@ impl FlightSql {
     async fn update(&self, texts: Vec<Vec<ParsedStatement>>, client: &Client) -> Result<i64, Status> {
         check_settings(&texts, client)?;
         let before = client.settings()?;
-        let inserts = texts.iter().flatten().filter(|statement| statement.is_insert());
+        let inserts = || texts.iter().flatten().filter(|statement| statement.is_insert());
         // A job writes the rows of a query; how many there are shows when it has read them.
-        let inserted: Option<usize> = inserts.map(ParsedStatement::inserted_values).sum();
+        let count = inserts().count();
+        let inserted: Option<usize> = inserts().map(ParsedStatement::inserted_values).sum();
         let done = self.statements.update(texts, before.clone(), client.who()).await;
-        let CarriedOut { settings, has_written, .. } = done.map_err(|error| to_status(&error))?;
+        let CarriedOut { settings, has_written, appended, .. } = done.map_err(|error| to_status(&error))?;
         if client.has_session() && settings != before {
             client.keep(settings);
         }
         Ok(match inserted {
+            _ if count > 0 && appended.0 == count => i64::try_from(appended.1).unwrap_or(i64::MAX),
             Some(0) => 0,
             Some(rows) if has_written => i64::try_from(rows).unwrap_or(i64::MAX),
             _ => -1,

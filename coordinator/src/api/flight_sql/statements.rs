@@ -17,13 +17,13 @@ use tokio::task::JoinSet;
 use tonic::Status;
 
 use super::super::flight::{Boxed, to_status};
-use super::super::follow::analysis_columns;
 use super::handed_out::{self, HandedOut};
 use super::stream::{self, Cancellation, Jobs};
 use crate::access::{Who, show as access_rows};
 use crate::error::{CoordinatorError, Result};
+use crate::follow::analysis_columns;
 use crate::limits::{StatementPlace, StatementPlaces};
-use crate::session::{Analysis, Query, Reply, SharedScript, SqlSession, show};
+use crate::session::{Analysis, Appended, Query, Reply, SharedScript, SqlSession, show};
 
 /// The session that all clients share, and what runs in it.
 pub(super) struct Statements {
@@ -80,7 +80,17 @@ pub(super) struct CarriedOut {
     rows: Option<RecordBatch>,
     /// Whether all rows that stood in the statements have been written.
     pub(super) has_written: bool,
+    /// How many INSERTs have appended rows, and how many rows.
+    pub(super) appended: (usize, u64),
     pub(super) settings: Settings,
+}
+
+impl CarriedOut {
+    fn note(&mut self, Appended { rows, message }: Appended) {
+        let (statements, before) = self.appended;
+        self.appended = (statements + 1, before + rows);
+        self.messages.push(message);
+    }
 }
 
 impl Statements {
@@ -311,6 +321,7 @@ async fn carry_out(
             match reply {
                 Reply::Done(message) => done.messages.push(message),
                 Reply::Saves(saving) => done.messages.push(saving.wait().await?.message),
+                Reply::Appends(appending) => done.note(appending.wait().await?),
                 Reply::Drops(dropping) => done.messages.push(dropping.wait().await?),
                 Reply::Begun(beginning) => beginning.wait().await,
                 Reply::Ends(ending) => done.has_written = ending.wait().await?,

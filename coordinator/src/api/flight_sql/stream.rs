@@ -14,9 +14,9 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tonic::Status;
 
 use super::super::flight::{Boxed, to_status};
-use super::super::follow::{Taker, analyze, follow};
 use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
+use crate::follow::{Taker, analyze, follow};
 use crate::session::{Reply, SqlSession};
 
 /// Batches that wait for a client before its SELECT does.

@@ -15,7 +15,7 @@ use crate::job::JobStatus;
 use crate::session::{Analysis, Query};
 
 /// Who takes the rows of a SELECT.
-pub(super) trait Taker: Sync {
+pub(crate) trait Taker: Sync {
     /// Takes rows, when there is room for them. An error ends the job.
     fn take(&self, rows: RecordBatch) -> impl Future<Output = Result<()>> + Send;
 
@@ -24,7 +24,7 @@ pub(super) trait Taker: Sync {
 }
 
 /// Follows a SELECT to its end, or to its limit if it has none.
-pub(super) async fn follow(query: &mut Query, taker: &impl Taker) -> Result<()> {
+pub(crate) async fn follow(query: &mut Query, taker: &impl Taker) -> Result<()> {
     let mut left = query.result.limit.filter(|_| query.result.live);
     let status = watch(&mut query.job, &mut left, StopMode::Cancel, taker).await?;
     // Some of the rows are not the result, unless no more are wanted.
@@ -36,7 +36,7 @@ pub(super) async fn follow(query: &mut Query, taker: &impl Taker) -> Result<()> 
 }
 
 /// Lets a statement run to its end; returns what its operators did. The rows are nobody's.
-pub(super) async fn analyze(analysis: &mut Analysis, taker: &impl Taker) -> Result<RecordBatch> {
+pub(crate) async fn analyze(analysis: &mut Analysis, taker: &impl Taker) -> Result<RecordBatch> {
     let mut left = analysis.result.as_ref().filter(|result| result.live).and_then(|result| result.limit);
     watch(&mut analysis.job, &mut left, StopMode::Drain, &Nobody(taker)).await?;
     let text = explain_analyze(&analysis.graph, &analysis.sinks, &analysis.job.metrics.borrow());
@@ -45,7 +45,7 @@ pub(super) async fn analyze(analysis: &mut Analysis, taker: &impl Taker) -> Resu
 }
 
 /// The columns of what [`analyze`] returns.
-pub(super) fn analysis_columns() -> SchemaRef {
+pub(crate) fn analysis_columns() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("plan", DataType::Utf8, false)]))
 }
 

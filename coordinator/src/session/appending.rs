@@ -1,0 +1,123 @@
+//! INSERT INTO what is pushed: the rows of a query that ends go into the log, once all of them are known.
+//!
+//! So a query that fails halfway has inserted nothing. The price is that its rows are held until then.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
+use tidemill_plans::PlanError;
+use tidemill_sql::PushTarget;
+use tokio::sync::Mutex;
+
+use super::Query;
+use crate::error::{CoordinatorError, Result};
+use crate::follow::{Taker, follow};
+use crate::pushed::{Batch, Fit, PushedLog};
+
+/// Bytes of rows that are held.
+const BYTES_MAX: usize = 256 << 20;
+
+/// Rows that are to be appended. Whoever gets it waits until they are on disk.
+pub struct Appending {
+    pub(super) rows: Rows,
+    pub(super) target: PushTarget,
+    /// The names of the target's columns that the rows have, in their order.
+    pub(super) columns: Vec<String>,
+    pub(super) log: PushedLog,
+    pub(super) message: String,
+}
+
+/// Where the rows come from.
+pub(super) enum Rows {
+    Known(RecordBatch),
+    Of(Box<Query>),
+}
+
+/// Rows that are on disk.
+#[derive(Debug)]
+pub struct Appended {
+    /// How many.
+    pub rows: u64,
+    /// A message such as `INSERT INTO t`.
+    pub message: String,
+}
+
+impl Appending {
+    /// Has them appended, all or none.
+    ///
+    /// # Errors
+    /// Why the query has failed, or which value does not fit the table.
+    pub async fn wait(self) -> Result<Appended> {
+        let Self { rows, target, columns, log, message } = self;
+        let held = match rows {
+            Rows::Known(rows) => vec![rows],
+            Rows::Of(mut query) => {
+                let holder = Holder(Mutex::default());
+                follow(&mut query, &holder).await?;
+                holder.0.into_inner().batches
+            }
+        };
+        let batches = fitted(&held, &target, &columns)?;
+        let rows = held.iter().map(|rows| rows.num_rows() as u64).sum();
+        log.append(batches, target.kept).await?;
+        Ok(Appended { rows, message })
+    }
+}
+
+impl fmt::Debug for Appending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Appending").field("table", &self.target.table).finish_non_exhaustive()
+    }
+}
+
+/// Rows as the table has them.
+fn fitted(held: &[RecordBatch], target: &PushTarget, columns: &[String]) -> Result<Vec<Batch>> {
+    let Some(first) = held.first() else { return Ok(Vec::new()) };
+    let given = called(first.schema_ref(), columns);
+    let fit = Fit::new(&given, Arc::clone(&target.columns))?;
+    let batches = held.iter().map(|rows| {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&given), rows.columns().to_vec(), &options);
+        Ok(Batch { rows: fit.apply(&rows.map_err(PlanError::from)?)?, mark: None })
+    });
+    batches.collect()
+}
+
+/// The same columns under these names.
+fn called(schema: &Schema, names: &[String]) -> SchemaRef {
+    let fields = schema.fields().iter().zip(names);
+    Arc::new(Schema::new(fields.map(|(field, name)| field.as_ref().clone().with_name(name)).collect::<Vec<_>>()))
+}
+
+/// Holds the rows of a query.
+struct Holder(Mutex<Held>);
+
+#[derive(Default)]
+struct Held {
+    batches: Vec<RecordBatch>,
+    bytes: usize,
+}
+
+impl Taker for Holder {
+    async fn take(&self, rows: RecordBatch) -> Result<()> {
+        let mut held = self.0.lock().await;
+        held.bytes += rows.get_array_memory_size();
+        if held.bytes > BYTES_MAX {
+            let message = format!(
+                "an INSERT of a query holds {} MiB of rows at most, which are there together: insert them in parts, or \
+                 push them (adbc_ingest)",
+                BYTES_MAX >> 20
+            );
+            return Err(CoordinatorError::Statement { message });
+        }
+        held.batches.push(rows);
+        Ok(())
+    }
+
+    /// Who has asked is not waited for: what was begun is done.
+    fn gone(&self) -> impl Future<Output = CoordinatorError> + Send {
+        std::future::pending()
+    }
+}
