@@ -1,7 +1,7 @@
 //! The coordinator as others hold it: sessions submit jobs, workers deliver events.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use futures::future::join_all;
 use tidemill_net::Connector;
 use tidemill_plans::ErrorDomain;
-use tidemill_plans::catalog::{CatalogEntry, ModelVersion};
+use tidemill_plans::catalog::{CatalogEntry, ModelVersion, ObjectKind};
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{Epoch, JobId, OperatorId, RunId, WorkerId};
@@ -136,6 +136,8 @@ impl CoordinatorHandle {
         let access = Arc::new(access.await?);
         let pushed_folder = config.data_dir.as_ref().map(|folder| folder.join("pushed"));
         let pushed = PushedLogs::new(pushed_folder, metadata.clone(), Arc::clone(&config.clock));
+        let serving = served_models(config.data_dir.as_deref(), &metadata).await?;
+        tasks.spawn(Arc::clone(&serving).keep());
         let place = CheckpointPlace {
             default: config.data_dir.as_ref().map(|folder| folder.join("checkpoints")),
             cluster: metadata.cluster().await?,
@@ -145,7 +147,6 @@ impl CoordinatorHandle {
         let CoordinatorConfig { clock, heartbeat_limit, connector, limits, .. } = config;
         let room = JobRoom { jobs_max: limits.jobs_max, access: Arc::clone(&access) };
         let actor = Coordinator::new(clock, members, count, tasks, metadata.clone(), Arc::clone(&pushed), room).start();
-        let serving = Arc::default();
         Ok(Self {
             actor,
             metadata,
@@ -471,6 +472,7 @@ impl CoordinatorHandle {
             }
         });
         join_all(ends).await;
+        self.serving.write().await;
         self.metadata.close().await?;
         self.ask(Terminate).await
     }
@@ -697,4 +699,11 @@ impl JobHandle {
             }
         }
     }
+}
+
+/// The models of the catalog that an earlier coordinator has kept.
+async fn served_models(folder: Option<&Path>, metadata: &MetadataHandle) -> Result<Arc<ServedModels>> {
+    let objects = metadata.objects().await?.into_iter();
+    let names = objects.filter(|entry| entry.kind == ObjectKind::Model).map(|entry| entry.name).collect();
+    Ok(Arc::new(ServedModels::open(folder, &names).await?))
 }

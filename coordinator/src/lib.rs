@@ -14,6 +14,7 @@ mod clock;
 pub mod cluster;
 mod compile;
 mod error;
+mod file_name;
 mod follow;
 mod handle;
 pub mod job;

@@ -1,10 +1,14 @@
 //! Models that clients are answered with: of each the version that has learnt most, as trainers tell it.
 //!
-//! They are in memory. What a trainer publishes next comes again after a restart of the coordinator; a job that has
-//! ended publishes nothing.
+//! They are in memory, and kept for the next coordinator: a job that has ended publishes nothing, and the next version
+//! of one that learns may be hours away. See [`kept`].
 
-use std::collections::BTreeMap;
+mod kept;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -14,13 +18,36 @@ use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX};
 use tidemill_plans::error::chain;
 use tidemill_plans::node::predicted_fields;
 use tidemill_sql::access::{Privilege, Securable, require};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tracing::warn;
 
+use self::kept::KeptModels;
 use crate::access::{Access, Who};
 use crate::error::{CoordinatorError, Result};
 
-/// The models, by name.
+/// Between two times that changes are written.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The models.
 #[derive(Default)]
-pub(crate) struct ServedModels(Mutex<BTreeMap<String, Arc<ServedModel>>>);
+pub(crate) struct ServedModels {
+    known: Mutex<Known>,
+    /// Where they are kept, if the metadata are.
+    kept: Option<KeptModels>,
+    /// Told when something has changed.
+    changed: Notify,
+    /// Held by whoever writes.
+    writing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By name.
+    models: BTreeMap<String, Arc<ServedModel>>,
+    /// The names of those that are not kept as they are.
+    unwritten: BTreeSet<String>,
+}
 
 /// A model that somebody asks, for as long as they may.
 pub(crate) struct AskedModel {
@@ -55,28 +82,74 @@ pub(crate) struct ServedModel {
 }
 
 impl ServedModels {
+    /// Those of these names that an earlier coordinator has kept in a folder, if there is one.
+    pub(crate) async fn open(folder: Option<&Path>, names: &BTreeSet<String>) -> Result<Self> {
+        let Some(folder) = folder else { return Ok(Self::default()) };
+        let kept = KeptModels::below(folder)?;
+        let models = kept.read(names).await?.into_iter().map(|weights| (weights.model.clone(), served(weights)));
+        let known = Mutex::new(Known { models: models.collect(), unwritten: BTreeSet::new() });
+        Ok(Self { known, kept: Some(kept), ..Self::default() })
+    }
+
     /// Takes note of a version. Another job may learn the same model from the beginning: what has learnt most stays.
     pub(crate) fn put(&self, weights: ModelWeights) {
-        let mut models = self.models();
-        if models.get(&weights.model).is_none_or(|known| known.weights.learnt_to <= weights.learnt_to) {
-            models.insert(weights.model.clone(), Arc::new(ServedModel { weights, model: OnceLock::new() }));
+        let (mut known, model) = (self.known(), weights.model.clone());
+        if known.models.get(&model).is_none_or(|known| known.weights.learnt_to <= weights.learnt_to) {
+            known.models.insert(model.clone(), served(weights));
+            self.note_change(&mut known, model);
         }
     }
 
     /// Forgets a model that is dropped.
     pub(crate) fn remove(&self, model: &str) {
-        self.models().remove(model);
+        let mut known = self.known();
+        if known.models.remove(model).is_some() {
+            self.note_change(&mut known, model.to_owned());
+        }
+    }
+
+    fn note_change(&self, known: &mut Known, model: String) {
+        if self.kept.is_some() {
+            known.unwritten.insert(model);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Keeps what changes, for ever.
+    pub(crate) async fn keep(self: Arc<Self>) {
+        loop {
+            self.changed.notified().await;
+            self.write().await;
+            sleep(WRITE_INTERVAL).await;
+        }
+    }
+
+    /// Keeps what has changed. What cannot be kept is told; the next version is tried again.
+    pub(crate) async fn write(&self) {
+        let Some(kept) = &self.kept else { return };
+        let _turn = self.writing.lock().await;
+        let names = std::mem::take(&mut self.known().unwritten);
+        for name in names {
+            let model = self.known().models.get(&name).cloned();
+            if let Err(error) = kept.keep(&name, model.as_ref().map(|model| &model.weights)).await {
+                warn!(model = name, error = error.chain(), "the weights of a model are not kept");
+            }
+        }
     }
 
     /// The version that has learnt most.
     pub(crate) fn newest(&self, model: &str) -> Result<Arc<ServedModel>> {
-        let found = self.models().get(model).cloned();
-        found.ok_or_else(|| refused(model, String::from("it has published no version since this coordinator began")))
+        let found = self.known().models.get(model).cloned();
+        found.ok_or_else(|| refused(model, String::from("it has published no version yet")))
     }
 
-    fn models(&self) -> MutexGuard<'_, BTreeMap<String, Arc<ServedModel>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn served(weights: ModelWeights) -> Arc<ServedModel> {
+    Arc::new(ServedModel { weights, model: OnceLock::new() })
 }
 
 impl ServedModel {
@@ -168,5 +241,38 @@ mod tests {
         assert!(error.contains("use ML.PREDICT"), "{error}");
         models.remove("m");
         assert!(models.newest("m").is_err());
+    }
+
+    #[tokio::test]
+    async fn the_next_coordinator_answers_with_what_was_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = async |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            ServedModels::open(Some(folder.path()), &names).await.unwrap()
+        };
+        let odd = || ModelWeights { model: String::from("Odd %/"), ..weights(3, 30) };
+        let models = open(&[]).await;
+        models.put(weights(7, 100));
+        models.put(odd());
+        models.write().await;
+        // A job that learns it from the beginning.
+        models.put(weights(1, 10));
+        models.write().await;
+        let again = open(&["m", "Odd %/", "other"]).await;
+        assert_eq!(again.newest("m").unwrap().weights, weights(7, 100));
+        assert_eq!(again.newest("Odd %/").unwrap().predict(&features()).unwrap().num_rows(), 3);
+        again.remove("m");
+        again.write().await;
+        // One was dropped when its coordinator ended.
+        assert!(open(&["m"]).await.newest("m").is_err());
+        assert!(open(&["Odd %/"]).await.newest("Odd %/").is_err());
+
+        again.put(weights(8, 110));
+        again.write().await;
+        let file = folder.path().join("models/m.weights");
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[3] ^= 1;
+        std::fs::write(file, bytes).unwrap();
+        assert!(open(&["m"]).await.newest("m").is_err());
     }
 }

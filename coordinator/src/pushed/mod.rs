@@ -11,7 +11,7 @@ mod readers;
 mod shortening;
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt;
 use std::fs;
 use std::io;
 #[cfg(test)]
@@ -30,6 +30,7 @@ use self::log::Log;
 use self::readers::Readers;
 use crate::clock::Clock;
 use crate::error::{CoordinatorError, Result};
+use crate::file_name::file_name;
 use crate::metadata::MetadataHandle;
 
 /// The logs of a coordinator.
@@ -131,7 +132,7 @@ impl PushedLogs {
     fn folder_of(&self, source: &str) -> Result<PathBuf> {
         let no_folder = "the coordinator keeps what is pushed in its --data-dir, and was started without one";
         let folder = self.folder.as_ref().ok_or_else(|| refused(source, no_folder.to_owned()))?;
-        Ok(folder.join(file_name(source)))
+        Ok(folder.join(file_name(source, '%')))
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Mutex<Log>>>> {
@@ -186,21 +187,6 @@ async fn on_disk<T: Send + 'static>(source: &str, work: impl FnOnce() -> io::Res
 
 fn refused(source: &str, reason: String) -> CoordinatorError {
     CoordinatorError::Pushed { source_name: source.to_owned(), reason }
-}
-
-/// The name of a log's folder: that of its source, whatever characters it has.
-fn file_name(source: &str) -> String {
-    let mut name = String::new();
-    for byte in source.bytes() {
-        match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'_' => name.push(char::from(byte)),
-            _ => {
-                // Writing to a String cannot fail.
-                let _ = write!(name, "%{byte:02x}");
-            }
-        }
-    }
-    name
 }
 
 #[cfg(test)]
