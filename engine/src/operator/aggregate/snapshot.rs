@@ -155,7 +155,7 @@ impl Aggregate {
         let keys = self.key_columns.len();
         if keys == 0 {
             // The one group has been there from the start, and was not known then.
-            self.groups.clear();
+            self.groups.keep(&[]);
             self.changed.clear();
         }
         let first = self.groups.len();
