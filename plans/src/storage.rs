@@ -20,8 +20,11 @@ use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode};
 
 use crate::error::{PlanError, Result};
 
-/// Bytes of a part of an object, for [`Storage::put_parts`]; S3 takes none below 5 MiB.
-pub const PART_BYTES: usize = 8 << 20;
+/// Bytes of a part of an object in a bucket; S3 takes none below 5 MiB, and no more than 10,000 of an object.
+const BUCKET_PART_BYTES: usize = 8 << 20;
+
+/// Bytes of a part of a file, of which there may be any number.
+const FILE_PART_BYTES: usize = 1 << 20;
 
 /// What this process was told of object stores.
 static OPTIONS: OnceLock<Vec<(String, String)>> = OnceLock::new();
@@ -92,16 +95,22 @@ impl Storage {
         Ok(())
     }
 
-    /// Writes an object whose parts come one after another, each of at least [`PART_BYTES`] but for the last; says how
-    /// many bytes it has.
+    /// How many bytes each part of an object has but the last, for [`Self::put_parts`].
+    #[must_use]
+    pub fn part_bytes(&self) -> usize {
+        if self.folder.is_some() { FILE_PART_BYTES } else { BUCKET_PART_BYTES }
+    }
+
+    /// Writes an object whose parts come one after another, each of [`Self::part_bytes`] but for the last, which has
+    /// fewer; says how many bytes it has. One part is in memory at a time.
     pub async fn put_parts(&self, path: &str, mut parts: impl Stream<Item = Vec<u8>> + Unpin) -> Result<u64> {
         let first = parts.next().await.unwrap_or_default();
-        let Some(second) = parts.next().await else {
+        if first.len() < self.part_bytes() {
             let bytes = first.len() as u64;
             return self.put(path, first).await.map(|()| bytes);
-        };
+        }
         let mut upload = self.objects.put_multipart(&Path::from(path)).await.map_err(failed("write", path))?;
-        let written = upload_parts(&mut *upload, stream::iter([first, second]).chain(parts)).await;
+        let written = upload_parts(&mut *upload, stream::iter([first]).chain(parts)).await;
         if written.is_err() {
             // What it has sent is of no use; that it cannot be taken back either changes nothing.
             let _ = upload.abort().await;
@@ -180,7 +189,7 @@ async fn upload_parts(
     mut parts: impl Stream<Item = Vec<u8>> + Unpin,
 ) -> object_store::Result<u64> {
     let mut bytes = 0;
-    while let Some(part) = parts.next().await {
+    while let Some(part) = parts.next().await.filter(|part| !part.is_empty()) {
         bytes += part.len() as u64;
         upload.put_part(part.into()).await?;
     }

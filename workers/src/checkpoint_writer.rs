@@ -20,7 +20,7 @@ use tidemill_plans::error::chain;
 use tidemill_plans::ids::{Epoch, RunId, TaskId};
 use tidemill_plans::protocol::WorkerEvent;
 use tidemill_plans::pushed::LogNeed;
-use tidemill_plans::storage::{PART_BYTES, Storage};
+use tidemill_plans::storage::Storage;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_blocking};
@@ -38,8 +38,11 @@ const WRITE_LIMIT: Duration = Duration::from_secs(120);
 /// Parts of an object that wait to be sent.
 const PARTS_AHEAD: usize = 1;
 
-/// Tasks whose state is written at the same time.
+/// Tasks whose state is written at the same time, where memory is not limited.
 const WRITES_AT_ONCE: usize = 4;
+
+/// Of the memory that a job's state may have, this part is as much again for the bytes that are sent.
+const SENT_PART: usize = 8;
 
 /// The writer of one run. It ends when it is dropped, with what it has not written.
 pub(crate) struct CheckpointWriter {
@@ -49,20 +52,23 @@ pub(crate) struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    /// A writer for `run`, which tells the coordinator through `events`. Each task has its chain.
+    /// A writer for `run`, which tells the coordinator through `events`. Each task has its chain, and all of them
+    /// together so much memory for state, if it is limited.
     pub(crate) fn start(
         runtime: &Handle,
         run: RunId,
         storage: Storage,
         scratch: ScratchFolder,
+        state_memory: Option<usize>,
         mut chains: BTreeMap<TaskId, StateChain>,
         events: EventSender,
     ) -> Self {
         let (queue, states) = mpsc::unbounded_channel();
+        let at_once = writes_at_once(&storage, state_memory);
         let writing = async move {
             let write = |(task, passed)| write(run, task, passed, storage.clone());
             // Files are put together here, one task's after the other's: they are small against what they change.
-            let mut written = UnboundedReceiverStream::new(states).map(write).buffered(WRITES_AT_ONCE);
+            let mut written = UnboundedReceiverStream::new(states).map(write).buffered(at_once);
             while let Some(written) = written.next().await {
                 let chain = chains.entry(written.task).or_default();
                 events.push(written.settle(run, chain, &storage, &scratch).await);
@@ -82,6 +88,13 @@ impl Drop for CheckpointWriter {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// How many tasks' state is written at the same time. Each has a part that is filled, those that wait and one that is
+/// being sent.
+fn writes_at_once(storage: &Storage, state_memory: Option<usize>) -> usize {
+    let bytes = (PARTS_AHEAD + 2) * storage.part_bytes();
+    state_memory.map_or(WRITES_AT_ONCE, |memory| (memory / SENT_PART / bytes).clamp(1, WRITES_AT_ONCE))
 }
 
 /// One task's state at a barrier, written or not.
@@ -157,8 +170,9 @@ async fn merged(chain: &mut StateChain, path: String, storage: &Storage, scratch
 /// Writes a snapshot while it is sent: of its bytes there are never more than some parts in memory.
 async fn put(storage: &Storage, path: &str, state: Snapshot) -> Result<u64, String> {
     let (sender, parts) = mpsc::channel(PARTS_AHEAD);
+    let part_bytes = storage.part_bytes();
     let writing = spawn_blocking(move || {
-        let mut parts = Parts { part: Vec::new(), sender };
+        let mut parts = Parts { part: Vec::new(), part_bytes, sender };
         state.write(&mut parts)?;
         parts.send().map_err(|error| EngineError::from(ArrowError::from(error)))
     });
@@ -173,9 +187,10 @@ async fn put(storage: &Storage, path: &str, state: Snapshot) -> Result<u64, Stri
     Ok(size)
 }
 
-/// Bytes that are sent in parts.
+/// Bytes that are sent in parts, all of them of the same size but the last.
 struct Parts {
     part: Vec<u8>,
+    part_bytes: usize,
     sender: mpsc::Sender<Vec<u8>>,
 }
 
@@ -187,12 +202,17 @@ impl Parts {
 }
 
 impl Write for Parts {
+    /// Takes what there is room for: a part never grows, for that would be twice its size at the end.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.part.len() >= PART_BYTES {
+        if self.part.len() == self.part_bytes {
             self.send()?;
         }
-        self.part.extend_from_slice(bytes);
-        Ok(bytes.len())
+        if self.part.is_empty() {
+            self.part.reserve_exact(self.part_bytes);
+        }
+        let taken = bytes.len().min(self.part_bytes - self.part.len());
+        self.part.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -203,7 +223,11 @@ impl Write for Parts {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
 
+    use futures::stream;
+    use object_store::memory::InMemory;
+    use tempfile::TempDir;
     use tidemill_engine::state::{Belongs, RowKeys};
     use tidemill_plans::ids::{JobId, StageId};
 
@@ -226,6 +250,48 @@ mod tests {
             false => state.writer(Epoch(epoch)).value("all", &[epoch; 1000]).unwrap(),
         }
         Passed { epoch: Epoch(epoch), state: Some(state), ..Passed::default() }
+    }
+
+    #[tokio::test]
+    async fn parts_are_of_one_size_and_take_no_more_memory() {
+        let (sender, mut receiver) = mpsc::channel(3);
+        let mut parts = Parts { part: Vec::new(), part_bytes: 8, sender };
+        let writing = move || {
+            parts.write_all(&[1; 5])?;
+            parts.write_all(&[2; 15])?;
+            parts.send()
+        };
+        spawn_blocking(writing).await.unwrap().unwrap();
+        let mut sizes = Vec::new();
+        while let Some(part) = receiver.recv().await {
+            sizes.push((part.len(), part.capacity()));
+        }
+        assert_eq!(sizes, [(8, 8), (8, 8), (4, 8)]);
+    }
+
+    fn storages(folder: &TempDir) -> [Storage; 2] {
+        [Storage::open(folder.path().to_str().unwrap()).unwrap(), Storage::on(Arc::new(InMemory::new()))]
+    }
+
+    #[tokio::test]
+    async fn objects_are_put_part_by_part() {
+        for storage in storages(&tempfile::tempdir().unwrap()) {
+            let part = storage.part_bytes();
+            for bytes in [0, 1, part - 1, part, part + 1, 3 * part] {
+                let object: Vec<u8> = (0..bytes).map(|byte| byte as u8).collect();
+                let parts: Vec<Vec<u8>> = object.chunks(part).map(<[u8]>::to_vec).collect();
+                assert_eq!(storage.put_parts("object", stream::iter(parts)).await.unwrap(), bytes as u64);
+                assert!(storage.get("object").await.unwrap() == Some(object), "{bytes} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn with_little_memory_few_tasks_are_written_at_a_time() {
+        let counts = storages(&tempfile::tempdir().unwrap()).map(|storage| {
+            [None, Some(1 << 30), Some(56 << 20), Some(1)].map(|memory| writes_at_once(&storage, memory))
+        });
+        assert_eq!(counts, [[4, 4, 2, 1], [4, 4, 1, 1]], "in a folder, in a bucket");
     }
 
     #[tokio::test]

@@ -109,7 +109,8 @@ impl Site {
         let next: NextSnapshots = chains.iter().map(|(task, chain)| (*task, chain.next())).collect();
         let writer = storage.map(|storage| {
             let (scratch, events) = (self.scratch.clone(), self.events.clone());
-            CheckpointWriter::start(&self.runtime, deployment.run, storage, scratch, chains, events)
+            let memory = state_bytes(&deployment);
+            CheckpointWriter::start(&self.runtime, deployment.run, storage, scratch, memory, chains, events)
         });
         // Sources open their files here, models are set up: not for a thread that others wait on.
         let building = self.runtime.spawn_blocking(move || {
@@ -130,8 +131,7 @@ impl Site {
                 instances += usize::from(deployment.graph.node(*operator)?.kind.spills());
             }
         }
-        let bytes_max = usize::try_from(deployment.settings.state_memory).ok().filter(|bytes| *bytes > 0);
-        Ok(StateMemory { bytes_max, scratch: self.scratch.clone() }.shared_by(instances))
+        Ok(StateMemory { bytes_max: state_bytes(deployment), scratch: self.scratch.clone() }.shared_by(instances))
     }
 
     /// Reads the state that this worker's tasks go on from.
@@ -179,6 +179,11 @@ impl Site {
         }
         Ok(wiring)
     }
+}
+
+/// What the job's state may have in memory on each worker, if it is limited.
+fn state_bytes(deployment: &Deployment) -> Option<usize> {
+    usize::try_from(deployment.settings.state_memory).ok().filter(|bytes| *bytes > 0)
 }
 
 fn build_tasks(

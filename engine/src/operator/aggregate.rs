@@ -7,6 +7,7 @@
 //! Functions whose result depends on the order of their rows take them in event-time order, once the
 //! watermark has passed them.
 
+mod before;
 mod snapshot;
 mod spilling;
 mod states;
@@ -14,17 +15,19 @@ mod states;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, make_comparator, new_empty_array};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array, make_comparator};
 use arrow::compute::kernels::cmp::not_distinct;
-use arrow::compute::{SortOptions, concat, interleave, take};
+use arrow::compute::{SortOptions, interleave, take};
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::change::{ChangeOp, change_array, change_column_index, change_ops};
 use tidemill_plans::node::{AggregateEmit, AggregateNode};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
+use self::before::Before;
 use self::spilling::Spilling;
 use self::states::{GroupStates, GroupedRows, states_of};
 use super::Operator;
+use super::by_number::ByNumber;
 use super::changed_keys::ChangedKeys;
 use super::groups::AggregateCall;
 use super::key_index::KeyIndex;
@@ -37,6 +40,9 @@ use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Changes emitted in one batch.
 const EMIT_ROWS: usize = 1 << 14;
+
+/// Groups whose changes are put together at a time. Tests want to see several parts.
+const EMIT_GROUPS: usize = if cfg!(test) { 3 } else { EMIT_ROWS };
 
 /// Fewer groups than this are not worth a clean-up. Tests want to see some.
 const CLEAN_UP_GROUPS: usize = if cfg!(test) { 2 } else { 4096 };
@@ -57,14 +63,13 @@ pub(super) struct Aggregate {
     key_columns: Vec<usize>,
     keys: KeyIndex,
     states: Vec<Box<dyn GroupStates>>,
-    groups: Vec<Group>,
+    groups: ByNumber<Group>,
     /// The groups that have changed since they were emitted, in the order in which they did.
     changed: Vec<u32>,
     /// The groups that have changed since state was written.
     unwritten: ChangedKeys,
-    /// For those of them that downstream knows, what it knows: parts of a column for each aggregate.
-    before: Vec<Vec<ArrayRef>>,
-    before_bytes: usize,
+    /// For those of them that downstream knows, what it knows.
+    before: Before,
     /// Groups without rows.
     empty: usize,
     recency: Recency,
@@ -124,11 +129,10 @@ impl Aggregate {
             key_columns: node.keys.clone(),
             keys,
             states,
-            groups: Vec::new(),
+            groups: ByNumber::default(),
             changed: Vec::new(),
             unwritten: ChangedKeys::default(),
-            before: Vec::new(),
-            before_bytes: 0,
+            before: Before::default(),
             empty: 0,
             recency: Recency::default(),
             spilling,
@@ -185,7 +189,6 @@ impl Aggregate {
         }
         if !known.is_empty() {
             let results = self.results(&known)?;
-            self.before_bytes += results.iter().map(|column| column.get_array_memory_size()).sum::<usize>();
             self.before.push(results);
         }
         Ok(())
@@ -273,9 +276,16 @@ impl Aggregate {
         if changed.is_empty() {
             return Ok(());
         }
-        let after = self.results(&changed)?;
-        let before = self.take_before(&after)?;
-        let differ = differences(&before, &after, changed.iter().map(|group| self.groups[*group as usize].known))?;
+        changed.chunks(EMIT_GROUPS).try_for_each(|groups| self.emit_changed(groups, ctx))?;
+        self.before = Before::default();
+        self.drop_empty_groups()
+    }
+
+    fn emit_changed(&mut self, changed: &[u32], ctx: &mut OperatorContext) -> Result<()> {
+        let after = self.results(changed)?;
+        let known = || changed.iter().map(|group| self.groups[*group as usize].known);
+        let before = self.before.take(known().filter(|known| *known).count(), &after)?;
+        let differ = differences(&before, &after, known())?;
         let mut changes = Changes::default();
         let mut known = 0;
         for (place, number) in changed.iter().enumerate() {
@@ -294,20 +304,7 @@ impl Aggregate {
             self.empty = self.empty + usize::from(!is_there) - usize::from(group.empty);
             (group.known, group.changed, group.empty) = (is_there, false, !is_there);
         }
-        self.emit_changes(&changes, &before, &after, ctx)?;
-        self.drop_empty_groups()
-    }
-
-    /// What downstream knows of the changed groups that it knows, as columns.
-    fn take_before(&mut self, like: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
-        let parts = std::mem::take(&mut self.before);
-        self.before_bytes = 0;
-        let mut columns = Vec::with_capacity(like.len());
-        for (index, like) in like.iter().enumerate() {
-            let parts: Vec<&dyn Array> = parts.iter().map(|part| part[index].as_ref()).collect();
-            columns.push(if parts.is_empty() { new_empty_array(like.data_type()) } else { concat(&parts)? });
-        }
-        Ok(columns)
+        self.emit_changes(&changes, &before, &after, ctx)
     }
 
     fn emit_changes(
@@ -380,7 +377,7 @@ impl Aggregate {
         for states in &mut self.states {
             states.keep(live)?;
         }
-        self.groups = live.iter().map(|number| self.groups[*number as usize]).collect();
+        self.groups.keep(live);
         self.empty = self.groups.iter().filter(|group| group.empty).count();
         self.changed = (0..live.len() as u32).filter(|number| self.groups[*number as usize].changed).collect();
         Ok(())

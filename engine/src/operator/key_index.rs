@@ -71,7 +71,12 @@ impl KeyIndex {
         if !self.has_columns() {
             return Ok(());
         }
-        self.numbers = KeyNumbers::new(&self.schema)?;
+        if live.len() < self.len() / 2 {
+            self.numbers = KeyNumbers::new(&self.schema)?;
+        } else {
+            // The table stays as large as it was: those that come next need the room.
+            self.numbers.take()?;
+        }
         self.keys.keep(live)?;
         let mut found = Vec::new();
         // Some at a time: there may be no room for a copy of all.

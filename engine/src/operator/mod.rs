@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod bad_rows;
+mod by_number;
 mod changed_keys;
 mod changed_rows;
 mod filter;

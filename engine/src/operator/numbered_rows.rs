@@ -16,6 +16,9 @@ use crate::task::batch_bytes;
 /// Batches of this many rows are left as they are. Tests want to see several.
 const BATCH_ROWS_MAX: usize = if cfg!(test) { 4 } else { 1 << 15 };
 
+/// Bytes that such a batch should not have more of.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
 /// Stands for no row: all of its columns are NULL.
 pub(super) const NO_ROW: u32 = u32::MAX;
 
@@ -56,11 +59,11 @@ impl NumberedRows {
 
     /// Puts the last batches together as long as one is not much larger than what is behind it.
     fn carry(&mut self) -> Result<()> {
-        let mut first = self.batches.len() - 1;
+        let (mut first, rows_max) = (self.batches.len() - 1, self.rows_at_once());
         let mut rows = self.batches[first].num_rows();
         while first > 0 {
             let before = self.batches[first - 1].num_rows();
-            if before > 2 * rows || before + rows > BATCH_ROWS_MAX {
+            if before > 2 * rows || before + rows > rows_max {
                 break;
             }
             rows += before;
@@ -110,9 +113,13 @@ impl NumberedRows {
 
     /// Keeps these rows only: the i-th is now number i.
     pub(super) fn keep(&mut self, live: &[u32]) -> Result<()> {
-        let mut kept = Vec::new();
-        for part in live.chunks(BATCH_ROWS_MAX) {
+        let (mut kept, is_in_order) = (Vec::new(), live.is_sorted());
+        for part in live.chunks(self.rows_at_once()) {
             kept.push(self.gather(part)?);
+            // There may be no room for a copy of all.
+            if let Some(last) = part.last().filter(|_| is_in_order) {
+                self.let_go_before(*last);
+            }
         }
         (self.starts, self.rows, self.bytes) = (Vec::new(), 0, 0);
         for batch in &kept {
@@ -122,6 +129,18 @@ impl NumberedRows {
         }
         self.batches = kept;
         Ok(())
+    }
+
+    /// So many rows are in a batch, unless they are wide.
+    fn rows_at_once(&self) -> usize {
+        (BATCH_BYTES_MAX / (self.bytes / self.rows.max(1)).max(1)).clamp(1, BATCH_ROWS_MAX)
+    }
+
+    /// Forgets the batches whose rows are all before this one; nobody asks for them any more.
+    fn let_go_before(&mut self, row: u32) {
+        let gone = self.starts.partition_point(|start| *start <= row).saturating_sub(1);
+        let let_go = self.batches[..gone].iter_mut().rev().take_while(|batch| batch.num_rows() > 0);
+        let_go.for_each(|batch| *batch = RecordBatch::new_empty(self.no_row.schema()));
     }
 
     /// The schema of what is gathered.
@@ -154,6 +173,18 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_are_kept_are_not_there_twice() {
+        let schema = schema("v:int!");
+        let mut rows = NumberedRows::new(&schema).unwrap();
+        (0..10).for_each(|n| rows.push(&parse_rows(&schema, &format!("{n}\n{}", -n)).unwrap()).unwrap());
+        rows.let_go_before(9);
+        let held = |rows: &NumberedRows| rows.batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        assert_eq!((held(&rows), values(&rows.gather(&[9, 19]).unwrap())), (12, vec![Some(-4), Some(-9)]));
+        rows.let_go_before(16);
+        assert_eq!((held(&rows), values(&rows.gather(&[16, 18]).unwrap())), (4, vec![Some(8), Some(9)]));
+    }
+
+    #[test]
     fn rows_are_found_by_number_however_they_were_batched() {
         let schema = schema("v:int!");
         let mut rows = NumberedRows::new(&schema).unwrap();
@@ -167,6 +198,8 @@ mod tests {
         rows.keep(&[2, 11, 4, 5, 6]).unwrap();
         rows.push(&parse_rows(&schema, "20").unwrap()).unwrap();
         assert_eq!(values(&rows.gather(&[0, 1, 4, 5]).unwrap()), [Some(2), Some(11), Some(6), Some(20)]);
+        rows.keep(&[0, 3, 4, 5]).unwrap();
+        assert_eq!(values(&rows.gather(&[0, 1, 2, 3]).unwrap()), [Some(2), Some(5), Some(6), Some(20)]);
         rows.keep(&[]).unwrap();
         assert_eq!((rows.len(), rows.bytes()), (0, 0));
         assert_eq!(rows.gather(&[]).unwrap().num_rows(), 0);

@@ -16,7 +16,7 @@ use super::groups::key_schema;
 use super::key_index::KeyIndex;
 use super::key_numbers::KeyNumbers;
 use super::spilled_partitions::{Back, SpilledPartitions, Table};
-use super::state_rows::{other_columns, take_note, with_note};
+use super::state_rows::{STATE_ROWS, other_columns, take_note, with_note};
 use super::time_to_live::Touches;
 use crate::error::{EngineError, Result};
 use crate::rows::canonical_key;
@@ -33,7 +33,8 @@ pub(super) struct Partitions {
     numbers: Vec<usize>,
     /// The partitions that were touched since that was written.
     unwritten: ChangedKeys,
-    /// Where partitions go, if there may be no room for all.
+    /// The memory of what is known of them, and where they go if there may be no room for all.
+    memory: StateMemory,
     spilled: Option<SpilledPartitions>,
     /// Partitions from this number on were not in memory before rows of theirs were looked for last.
     first_new: usize,
@@ -57,7 +58,8 @@ impl Partitions {
         if life.is_some() || memory.is_limited() {
             return Self::with_keys(input, columns, life, memory);
         }
-        Ok(Self::build(input, columns, Keys::Numbered(KeyNumbers::new(&key_schema(input, columns))?), None))
+        let keys = Keys::Numbered(KeyNumbers::new(&key_schema(input, columns))?);
+        Ok(Self::build(input, columns, keys, memory.clone()))
     }
 
     /// For an owner that asks for [`Self::keys`].
@@ -70,21 +72,27 @@ impl Partitions {
         // Without columns there is one partition, which is always needed, and touched by everything.
         let has_columns = !columns.is_empty();
         let touches = life.filter(|_| has_columns).map(Touches::new);
-        let spills = has_columns && memory.is_limited();
-        let spilled = spills.then(|| SpilledPartitions::new(memory, &key_schema(input, columns)));
-        Ok(Self::build(input, columns, Keys::Known(Box::new(KeyIndex::new(input, columns)?), touches), spilled))
+        let keys = Keys::Known(Box::new(KeyIndex::new(input, columns)?), touches);
+        Ok(Self::build(input, columns, keys, memory.limited_if(has_columns)))
     }
 
-    fn build(input: &SchemaRef, columns: &[usize], keys: Keys, spilled: Option<SpilledPartitions>) -> Self {
+    fn build(input: &SchemaRef, columns: &[usize], keys: Keys, memory: StateMemory) -> Self {
+        let key_schema = key_schema(input, columns);
         Self {
             columns: columns.to_vec(),
-            key_schema: key_schema(input, columns),
             keys,
             numbers: Vec::new(),
             unwritten: ChangedKeys::default(),
-            spilled,
+            spilled: memory.is_limited().then(|| SpilledPartitions::new(&memory, &key_schema)),
+            memory,
+            key_schema,
             first_new: 0,
         }
+    }
+
+    /// The memory of what is known of them.
+    pub(super) fn memory(&self) -> &StateMemory {
+        &self.memory
     }
 
     /// The columns of the input that are their keys.
@@ -246,14 +254,17 @@ impl Partitions {
     pub(super) fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         let Some(touches) = self.touches() else { return Ok(()) };
         touches.snapshot(state)?;
-        let (changed, belongs) = (self.unwritten.take(state), self.belongs_by_key());
+        let (changed, belongs) = (self.unwritten.take(state).zip(self.row_keys()), self.belongs_by_key());
         let only = changed.as_ref().map(|_| Part::Unwritten);
-        match (changed, self.row_keys()) {
-            (Some(Changed { numbers, gone }), Some([_, keys])) => {
-                state.changes("touched", belongs.clone(), keys, [self.touched(&numbers)?], gone);
+        let numbers = match changed {
+            Some((Changed { numbers, gone }, [_, keys])) => {
+                state.changes("touched", belongs.clone(), keys, [], gone);
+                numbers
             }
-            _ => state.rows("touched", belongs.clone(), [self.touched(&self.all())?]),
-        }
+            None => self.all(),
+        };
+        let touched = numbers.chunks(STATE_ROWS).map(|partitions| self.touched(partitions));
+        state.behind("touched", belongs.clone(), &self.memory, touched)?;
         self.write_spilled(Table::Touched, "touched", belongs, only, state);
         Ok(())
     }

@@ -189,14 +189,17 @@ impl SortedRows {
         Ok(filter_record_batch(rows, &BooleanArray::from(is_gone))?)
     }
 
-    fn write<'a>(&self, rows: impl Iterator<Item = (&'a Encoded, &'a i64)>) -> Result<Vec<RecordBatch>> {
-        let (mut rows, mut batches) = (rows.peekable(), Vec::new());
-        while rows.peek().is_some() {
+    fn write<'a>(
+        &self,
+        rows: impl Iterator<Item = (&'a Encoded, &'a i64)>,
+    ) -> impl Iterator<Item = Result<RecordBatch>> {
+        let mut rows = rows.peekable();
+        std::iter::from_fn(move || {
+            rows.peek()?;
             let chunk = rows.by_ref().take(STATE_ROWS).map(|(row, count)| (Arc::clone(row), *count));
             let (rows, counts): (Vec<Encoded>, Vec<i64>) = chunk.unzip();
-            batches.push(self.counted(&rows, counts)?);
-        }
-        Ok(batches)
+            Some(self.counted(&rows, counts))
+        })
     }
 
     /// Rows, and how often each is there.

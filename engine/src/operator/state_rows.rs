@@ -41,11 +41,11 @@ pub(super) fn take_ids(rows: &RecordBatch) -> Result<(RecordBatch, UInt64Array)>
     })
 }
 
-/// Parts of rows with their keys, which follow each other: a key's rows are in one part.
-pub(super) fn some_keys(mut rows: &[(u32, u32)]) -> Vec<&[(u32, u32)]> {
+/// Parts of rows with their keys, which follow each other, of so many rows more or less: a key's rows are in one part.
+pub(super) fn some_keys(mut rows: &[(u32, u32)], at_once: usize) -> Vec<&[(u32, u32)]> {
     let mut parts = Vec::new();
     while !rows.is_empty() {
-        let last = rows[rows.len().min(STATE_ROWS) - 1].0;
+        let last = rows[rows.len().min(at_once) - 1].0;
         let (part, rest) = rows.split_at(rows.partition_point(|(key, _)| *key <= last));
         parts.push(part);
         rows = rest;

@@ -91,14 +91,16 @@ impl EventTimeBuffer {
     /// input's. If most have come there is little that need not be written: with all of them, nothing is read of those
     /// that have gone.
     pub(crate) fn snapshot(&mut self, belongs: Belongs, state: &mut StateWriter<'_>) -> Result<()> {
-        self.snapshot_beside(belongs, state, [0, 0]).map(drop)
+        let memory = self.rows.memory().clone();
+        self.snapshot_beside(belongs, &memory, state, [0, 0]).map(drop)
     }
 
-    /// The same where somebody else has so many rows beside, of which so many have come; whether all that is written is
-    /// what has come.
+    /// The same where somebody else looks after the memory, and has so many rows beside, of which so many have come;
+    /// whether all that is written is what has come.
     pub(crate) fn snapshot_beside(
         &mut self,
         belongs: Belongs,
+        memory: &StateMemory,
         state: &mut StateWriter<'_>,
         [beside, new_beside]: [usize; 2],
     ) -> Result<bool> {
@@ -111,7 +113,7 @@ impl EventTimeBuffer {
             state.changes("rows", belongs.clone(), keys, [], []);
         }
         let held = self.rows.held(only).map(|rows| Ok(rows.clone()));
-        state.behind("rows", belongs.clone(), self.rows.memory(), held)?;
+        state.behind("rows", belongs.clone(), memory, held)?;
         if let Some(away) = self.rows.view_away(only) {
             state.later("rows", belongs, Arc::new(away));
         }

@@ -1,7 +1,7 @@
 //! Snapshots put together: one of everything, and behind it what had changed at each barrier since.
 //!
-//! Rows whose keys a newer layer has brought, or taken away, are dropped. The keys of changes are held in memory; rows
-//! are read when they are asked for.
+//! Rows whose keys a newer layer has brought, or taken away, are dropped. Rows are read when they are asked for, and the
+//! keys of changes with them, which are in memory until all rows of that name have been read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,22 +69,21 @@ fn merged_rows(name: &str, newest: StateRows, older: &mut [Snapshot]) -> Result<
             break;
         }
     }
-    let (mut seen, mut all_gone) = (SeenKeys::new(&keys), Vec::new());
-    for (layer, StateRows { rows, changes, .. }) in layers.iter().enumerate() {
-        if let (Some(Changes { gone, .. }), Some(columns)) = (changes, keys.columns()) {
-            rows.all()?.try_for_each(|rows| seen.note(layer, &rows?, columns))?;
-            for gone_rows in gone.all()? {
-                let gone_rows = gone_rows?;
-                seen.note(layer, &gone_rows, &(0..gone_rows.num_columns()).collect::<Vec<_>>())?;
-                all_gone.push(gone_rows);
-            }
-        }
-    }
     let (bounds, keys) = bounds(&layers, keys);
-    let changes = (!is_whole).then(|| Changes { keys: keys.clone(), gone: Rows::held(all_gone) });
-    let layers = layers.into_iter().map(|layer| layer.rows).zip(bounds).collect();
-    let merged = MergedRows { layers, keys, seen: Arc::new(seen) };
-    Ok(StateRows { belongs, rows: Rows::later(Arc::new(merged)), changes })
+    let layer = |(layer, from): (StateRows, i64)| {
+        let gone = layer.changes.map_or_else(Rows::default, |changes| changes.gone);
+        Layer { rows: layer.rows, gone, from }
+    };
+    let layers: Vec<Layer> = layers.into_iter().zip(bounds).map(layer).collect();
+    let changes = (!is_whole).then(|| Changes { keys: keys.clone(), gone: all_gone(&layers) });
+    Ok(StateRows { belongs, rows: Rows::later(Arc::new(MergedRows { layers, keys })), changes })
+}
+
+/// The keys that any layer has taken away.
+fn all_gone(layers: &[Layer]) -> Rows {
+    let batches = layers.iter().flat_map(|layer| layer.gone.batches.iter().cloned()).collect();
+    let later = layers.iter().flat_map(|layer| layer.gone.later.iter().cloned()).collect();
+    Rows { batches, later }
 }
 
 /// Of each layer, the newest first, from when on rows are left if time has passed rows; and how all of them together
@@ -115,18 +114,44 @@ fn not_passed(rows: RecordBatch, time: usize, from: i64) -> Result<Option<Record
 
 /// Rows of layers, the newest first, without those that a newer layer has replaced or taken away.
 struct MergedRows {
-    /// Each with the event time from which on its rows are left.
-    layers: Vec<(Rows, i64)>,
+    layers: Vec<Layer>,
     keys: RowKeys,
-    seen: Arc<SeenKeys>,
+}
+
+struct Layer {
+    rows: Rows,
+    /// The keys of those that are gone, which have no other columns.
+    gone: Rows,
+    /// The event time from which on rows are left.
+    from: i64,
+}
+
+impl MergedRows {
+    /// The keys that some layer has brought or taken away, but for the oldest: below it there is nothing. There may be as
+    /// many as rows, so they are read anew whenever rows are, and are in memory until those have been.
+    fn seen(&self) -> Result<SeenKeys> {
+        let mut seen = SeenKeys::new(&self.keys);
+        let (Some(columns), Some((_, newer))) = (self.keys.columns(), self.layers.split_last()) else {
+            return Ok(seen);
+        };
+        for (layer, Layer { rows, gone, .. }) in newer.iter().enumerate() {
+            rows.all()?.try_for_each(|rows| seen.note(layer, &rows?, columns))?;
+            for gone in gone.all()? {
+                let gone = gone?;
+                seen.note(layer, &gone, &(0..gone.num_columns()).collect::<Vec<_>>())?;
+            }
+        }
+        Ok(seen)
+    }
 }
 
 impl LaterRows for MergedRows {
     /// Layer by layer, the oldest first.
     fn batches(&self) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>> + Send>> {
+        let seen = Arc::new(self.seen()?);
         let mut all: Box<dyn Iterator<Item = Result<RecordBatch>> + Send> = Box::new(std::iter::empty());
-        for (layer, (rows, from)) in self.layers.iter().enumerate().rev() {
-            let (seen, keys, from) = (Arc::clone(&self.seen), self.keys.clone(), *from);
+        for (layer, Layer { rows, from, .. }) in self.layers.iter().enumerate().rev() {
+            let (seen, keys, from) = (Arc::clone(&seen), self.keys.clone(), *from);
             let unseen = move |rows: Result<RecordBatch>| match &keys {
                 RowKeys::Each => rows.map(Some),
                 RowKeys::Passing { time, .. } => not_passed(rows?, *time, from),

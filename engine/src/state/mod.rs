@@ -192,7 +192,7 @@ impl Snapshot {
         Ok(count)
     }
 
-    /// How many of them are in memory.
+    /// How many of its rows are in memory.
     #[cfg(test)]
     pub(crate) fn rows_in_memory(&self) -> usize {
         self.rows.values().flat_map(|rows| &rows.rows.batches).map(RecordBatch::num_rows).sum()

@@ -18,18 +18,26 @@ pub(super) struct SeenKeys {
     is_exact: bool,
     /// Made with the first keys, whose types it takes.
     converter: Option<RowConverter>,
-    encoded: Vec<Rows>,
+    /// In batches, each with the layer that it is from.
+    encoded: Vec<(Rows, usize)>,
     places: HashTable<Place>,
     /// Of a fixed seed: nothing depends on it but which keys are compared.
     hasher: RandomState,
 }
 
-/// Where a key is among the encoded ones, and the newest layer that has it.
+/// Where a key is among the encoded ones of the newest layer that has it. As many keys as a job's state has may have
+/// changed, so half of their hash does.
 struct Place {
-    hash: u64,
+    hash: u32,
     batch: u32,
     row: u32,
-    layer: usize,
+}
+
+impl Place {
+    /// What the table finds places by. It looks at the first bits, and at the last.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash) << 32 | u64::from(hash)
+    }
 }
 
 impl SeenKeys {
@@ -54,12 +62,12 @@ impl SeenKeys {
             }
         };
         let batch = self.encoded.len() as u32;
-        self.encoded.push(encoded);
-        self.places.reserve(hashes.len(), |place| place.hash);
+        self.encoded.push((encoded, layer));
         for (row, hash) in (0u32..).zip(hashes) {
-            let key = self.encoded[batch as usize].row(row as usize);
+            let key = self.encoded[batch as usize].0.row(row as usize);
             if self.find(hash, key.data()).is_none() {
-                self.places.insert_unique(hash, Place { hash, batch, row, layer }, |place| place.hash);
+                let rehash = |place: &Place| Place::spread(place.hash);
+                self.places.insert_unique(Place::spread(hash), Place { hash, batch, row }, rehash);
             }
         }
         Ok(())
@@ -81,24 +89,27 @@ impl SeenKeys {
     /// Of each row, whether a layer with a lower number has its key.
     fn seen(&self, layer: usize, rows: &RecordBatch, columns: &[usize]) -> Result<Vec<bool>> {
         let (keys, hashes) = self.hashed(rows, columns)?;
-        let is_candidate = |hash: u64| self.places.find(hash, |place| place.hash == hash).is_some();
+        let is_candidate = |hash: u32| self.places.find(Place::spread(hash), |place| place.hash == hash).is_some();
         let candidates: Vec<u32> =
             (0u32..).zip(&hashes).filter(|(_, hash)| is_candidate(**hash)).map(|(row, _)| row).collect();
         let mut seen = vec![false; rows.num_rows()];
         let Some(converter) = self.converter.as_ref().filter(|_| !candidates.is_empty()) else { return Ok(seen) };
         let encoded = converter.convert_columns(&take_arrays(&keys, &UInt32Array::from(candidates.clone()), None)?)?;
         for (key, row) in encoded.iter().zip(candidates) {
-            seen[row as usize] = self.find(hashes[row as usize], key.data()).is_some_and(|place| place.layer < layer);
+            let newest = self.find(hashes[row as usize], key.data());
+            seen[row as usize] = newest.is_some_and(|newest| newest < layer);
         }
         Ok(seen)
     }
 
-    fn find(&self, hash: u64, key: &[u8]) -> Option<&Place> {
-        let encoded = |place: &Place| self.encoded[place.batch as usize].row(place.row as usize);
-        self.places.find(hash, |place| place.hash == hash && encoded(place).data() == key)
+    /// The newest layer that has a key.
+    fn find(&self, hash: u32, key: &[u8]) -> Option<usize> {
+        let encoded = |place: &Place| self.encoded[place.batch as usize].0.row(place.row as usize);
+        let is_found = |place: &Place| place.hash == hash && encoded(place).data() == key;
+        self.places.find(Place::spread(hash), is_found).map(|place| self.encoded[place.batch as usize].1)
     }
 
-    fn hashed(&self, rows: &RecordBatch, columns: &[usize]) -> Result<(Vec<ArrayRef>, Vec<u64>)> {
+    fn hashed(&self, rows: &RecordBatch, columns: &[usize]) -> Result<(Vec<ArrayRef>, Vec<u32>)> {
         if columns.iter().any(|column| *column >= rows.num_columns()) {
             return Err(EngineError::State(String::from("the keys of its changes are not among its columns")));
         }
@@ -106,6 +117,6 @@ impl SeenKeys {
         let keys: Vec<ArrayRef> = columns.iter().map(|column| key(rows.column(*column))).collect();
         let mut hashes = vec![0; rows.num_rows()];
         create_hashes(&keys, &self.hasher, &mut hashes)?;
-        Ok((keys, hashes))
+        Ok((keys, hashes.into_iter().map(|hash| hash as u32).collect()))
     }
 }

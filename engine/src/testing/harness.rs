@@ -267,10 +267,16 @@ impl OperatorHarness {
     /// harnesses without a twin, which would write it, too.
     #[cfg(test)]
     pub(crate) fn written_rows(&mut self) -> Result<usize> {
+        self.snapshot()?.row_count()
+    }
+
+    /// What the operator writes of what has changed, or all; see [`Self::written_rows`].
+    #[cfg(test)]
+    pub(crate) fn snapshot(&mut self) -> Result<Snapshot> {
         debug_assert!(self.twin_each == 0, "the twin has written what has changed");
         let mut snapshot = Snapshot::default();
         self.instance.operator.snapshot(&mut snapshot.writer_of_changes(Epoch(2), Epoch(1)))?;
-        snapshot.row_count()
+        Ok(snapshot)
     }
 
     /// The graph that the operator is from, and its number there.

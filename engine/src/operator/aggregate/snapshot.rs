@@ -28,9 +28,10 @@ impl Aggregate {
             waiting.snapshot(Belongs::ToKeys(self.key_columns.clone()), &mut state.part("waiting"))?;
         }
         let (keys, changed) = (self.key_columns.len(), self.unwritten.take(state));
+        let memory = self.spilling.memory().clone();
         for (call, states) in self.states.iter_mut().enumerate() {
             if let Some(pairs) = states.pairs_mut() {
-                pairs.write_pairs(&format!("pairs{call}"), &self.keys, changed.is_some(), state)?;
+                pairs.write_pairs(&format!("pairs{call}"), &self.keys, changed.is_some(), &memory, state)?;
             }
         }
         // Without keys there is one group, and no key to call it by.
@@ -155,7 +156,7 @@ impl Aggregate {
         let keys = self.key_columns.len();
         if keys == 0 {
             // The one group has been there from the start, and was not known then.
-            self.groups.clear();
+            self.groups.keep(&[]);
             self.changed.clear();
         }
         let first = self.groups.len();

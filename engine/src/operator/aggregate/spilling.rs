@@ -85,20 +85,26 @@ impl Aggregate {
     pub(super) fn group_bytes(&self) -> usize {
         self.keys.bytes()
             + self.states.iter().map(|states| states.bytes()).sum::<usize>()
-            + self.groups.capacity() * size_of::<Group>()
+            + self.groups.bytes()
             + self.changed.capacity() * size_of::<u32>()
             + self.unwritten.bytes()
             + self.recency.bytes()
-            + self.before_bytes
+            + self.before.bytes()
             + self.spilling.memory_bytes()
     }
 
-    /// Emits what has changed and has groups go, if there is no room for all of them.
+    /// Emits what has changed, if there is no room for the rows that come out then, and has groups go, if there is none
+    /// for all of them.
     pub(super) fn make_room(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        if self.emit == AggregateEmit::OnUpdate && self.room().is_some() {
+        if self.emit == AggregateEmit::OnUpdate && self.room_beside(self.groups.len(), self.bytes_to_emit()).is_some() {
             self.flush(ctx)?;
         }
         self.spill()
+    }
+
+    /// Bytes of the rows that say what has changed, more or less: a group is not smaller than what is said of it.
+    fn bytes_to_emit(&self) -> usize {
+        (self.group_bytes() / self.groups.len().max(1)).saturating_mul(self.changed.len())
     }
 
     /// How many groups there is room for, if it is not for all.
@@ -108,9 +114,14 @@ impl Aggregate {
 
     /// How many of so many things there is room for, if each of them goes by the same measure.
     fn room_of(&self, count: usize) -> Option<usize> {
+        self.room_beside(count, 0)
+    }
+
+    /// The same beside so many bytes that do not go.
+    fn room_beside(&self, count: usize, others: usize) -> Option<usize> {
         let pairs = self.pairs().map(Distinct::bytes_of_spilled);
         let beside = self.spilling.memory_bytes() + pairs.sum::<usize>();
-        self.spilling.memory.room(count, self.group_bytes() - beside, beside + self.waiting_bytes())
+        self.spilling.memory.room(count, self.group_bytes() - beside, beside + self.waiting_bytes() + others)
     }
 
     /// Bytes of rows that wait for event time to pass them, in memory.
@@ -162,8 +173,10 @@ impl Aggregate {
         for pairs in self.states.iter_mut().filter_map(|states| states.pairs_mut()) {
             pairs.spill_groups(&self.keys, &cold)?;
         }
+        let group_bytes = self.group_bytes() / self.groups.len().max(1);
+        let at_once = self.spilling.memory.rows_at_once(SPILLED_GROUPS, group_bytes);
         for (part, groups) in self.unwritten.parts(&cold) {
-            for groups in groups.chunks(SPILLED_GROUPS) {
+            for groups in groups.chunks(at_once) {
                 self.group_rows(groups)?.iter().try_for_each(|batch| self.spilling.put(part, batch))?;
             }
         }

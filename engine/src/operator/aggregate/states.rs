@@ -148,8 +148,3 @@ fn plain_states(call: &AggregateCall, types: &[DataType], takes_back: bool) -> R
 fn values_of<T: Copy + Default>(values: &[T], groups: &[u32]) -> impl Iterator<Item = T> {
     groups.iter().map(|group| values.get(*group as usize).copied().unwrap_or_default())
 }
-
-/// Values by group, moved to the groups' new numbers.
-fn kept<T: Clone + Default>(values: &[T], live: &[u32]) -> Vec<T> {
-    live.iter().map(|group| values.get(*group as usize).cloned().unwrap_or_default()).collect()
-}

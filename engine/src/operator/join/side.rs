@@ -279,13 +279,13 @@ impl Side {
         state.value("watermark", &self.watermark)?;
         let belongs = self.belongs();
         let Some(ToWrite { mut rows, gone }) = self.unwritten.take(self.numbers(), on_disk, state)? else {
-            state.behind("rows", belongs, memory, self.write_all(&self.live()))?;
+            state.behind("rows", belongs, memory, self.write_all(&self.live(), memory))?;
             return Ok(None);
         };
         rows.retain(|row| self.links[*row as usize].key != END);
         let id = RowKeys::Exact(vec![self.state_columns() - 1]);
         state.changes("rows", belongs.clone(), id, [], [gone]);
-        state.behind("rows", belongs, memory, self.write_all(&rows))?;
+        state.behind("rows", belongs, memory, self.write_all(&rows, memory))?;
         Ok(Some(Part::Unwritten))
     }
 
@@ -304,8 +304,8 @@ impl Side {
         self.width + usize::from(self.time.is_none()) + usize::from(self.counts_partners) + 1
     }
 
-    fn write_all(&self, numbers: &[u32]) -> impl Iterator<Item = Result<RecordBatch>> {
-        numbers.chunks(STATE_ROWS).map(|rows| self.write(rows))
+    fn write_all(&self, numbers: &[u32], memory: &StateMemory) -> impl Iterator<Item = Result<RecordBatch>> {
+        numbers.chunks(memory.rows_at_once(STATE_ROWS, self.row_bytes())).map(|rows| self.write(rows))
     }
 
     /// The times of these rows.
@@ -404,6 +404,11 @@ impl Side {
         let unwritten = (first..).zip(parts).filter(|(_, part)| **part == Part::Unwritten);
         unwritten.for_each(|(row, _)| self.unwritten.note_changed(row));
         Ok(())
+    }
+
+    /// Bytes of a row, more or less.
+    pub(super) fn row_bytes(&self) -> usize {
+        self.rows.bytes() / self.rows.len().max(1)
     }
 
     /// Bytes held.

@@ -5,7 +5,7 @@ use super::Join;
 use super::side::Side;
 use crate::error::Result;
 use crate::operator::recency::Recency;
-use crate::operator::state_rows::some_keys;
+use crate::operator::state_rows::{STATE_ROWS, some_keys};
 use crate::state::StateMemory;
 use crate::state::spill::{Layout, Part, SpilledBatches, TakenRows, with_keys};
 
@@ -84,8 +84,9 @@ impl Join {
             let rows = self.sides[side].rows_of(&cold);
             let (written, unwritten): (Vec<_>, Vec<_>) =
                 rows.chunk_by(|a, b| a.0 == b.0).partition(|rows| self.sides[side].part(rows) == Part::Written);
+            let at_once = self.spilling.memory.rows_at_once(STATE_ROWS, self.sides[side].row_bytes());
             for (part, rows) in [(Part::Written, written.concat()), (Part::Unwritten, unwritten.concat())] {
-                some_keys(&rows).into_iter().try_for_each(|rows| self.put_away(side, part, rows))?;
+                some_keys(&rows, at_once).into_iter().try_for_each(|rows| self.put_away(side, part, rows))?;
             }
             self.sides[side].let_go(&rows);
         }

@@ -358,5 +358,5 @@ fn rows_on_disk_are_dropped_with_their_ids() {
     let all = run(None);
     assert_eq!(all.iter().filter(|row| !row.ends_with("- -")).count(), 11, "{all:?}");
     assert_eq!(run(Some(1)), all);
-    assert_eq!(run(Some(4_000)), all);
+    assert_eq!(run(Some(800)), all);
 }

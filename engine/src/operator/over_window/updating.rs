@@ -180,23 +180,21 @@ impl UpdatingOver {
     /// Writes what downstream knows. It could be computed from the rows, but for functions that say
     /// something else each time.
     fn snapshot_known(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
-        let (changed, belongs) = (self.unwritten.take(state), self.rows.belongs());
+        let (changed, belongs) = (self.unwritten.take(state).zip(self.rows.row_keys()), self.rows.belongs());
         let only = changed.as_ref().map(|_| Part::Unwritten);
-        match (changed, self.rows.row_keys()) {
-            (Some(Changed { numbers, gone }), Some(keys)) => {
-                let known = self.write_known(numbers.iter().flat_map(|partition| &self.known[*partition as usize]))?;
-                state.changes("known", belongs, keys, known, gone);
+        let numbers = match changed {
+            Some((Changed { numbers, gone }, keys)) => {
+                state.changes("known", belongs.clone(), keys, [], gone);
+                numbers
             }
-            _ => state.rows("known", belongs, self.write_known(self.known.iter().flatten())?),
-        }
+            None => (0..self.known.len() as u32).collect(),
+        };
+        let known = numbers.iter().flat_map(|partition| &self.known[*partition as usize]).map(Arc::clone);
+        let known: Vec<Encoded> = known.collect();
+        let batch = |rows| Ok(RecordBatch::try_new(Arc::clone(&self.values_schema), self.decode(rows)?)?);
+        state.behind("known", belongs, self.rows.memory(), known.chunks(STATE_ROWS).map(batch))?;
         self.rows.write_known("known", only, state);
         Ok(())
-    }
-
-    fn write_known<'a>(&self, rows: impl Iterator<Item = &'a Encoded>) -> Result<Vec<RecordBatch>> {
-        let rows: Vec<Encoded> = rows.map(Arc::clone).collect();
-        let batch = |rows| Ok(RecordBatch::try_new(Arc::clone(&self.values_schema), self.decode(rows)?)?);
-        rows.chunks(STATE_ROWS).map(batch).collect()
     }
 
     /// Has partitions go, if there is no room for all of them. Nothing waits to be emitted, or it waits for the end.

@@ -14,7 +14,7 @@ use crate::operator::changed_rows::ChangedRows;
 use crate::operator::spilled_partitions::{Back, Table};
 use crate::operator::state_rows::{STATE_ROWS, take_note};
 use crate::state::spill::Part;
-use crate::state::{RowKeys, StateWriter};
+use crate::state::{RowKeys, StateMemory, StateWriter};
 
 /// What has changed since state was written.
 pub(super) enum Unwritten {
@@ -159,17 +159,19 @@ impl SortedRows {
 
     /// Writes the rows of the partitions that have changed, or all.
     pub(super) fn write_partitions(&mut self, changed: Option<Changed>, state: &mut StateWriter<'_>) -> Result<()> {
-        let belongs = self.partitions.belongs();
+        let (belongs, changed) = (self.partitions.belongs(), changed.zip(self.row_keys()));
         let only = changed.as_ref().map(|_| Part::Unwritten);
-        match (changed, self.row_keys()) {
-            (Some(Changed { numbers, mut gone }), Some(keys)) => {
+        let numbers = match changed {
+            Some((Changed { numbers, mut gone }, keys)) => {
                 // Some of them have no rows any more.
                 gone.push(self.partitions.keys(&numbers)?);
-                let rows = numbers.iter().flat_map(|partition| &self.rows[*partition as usize]);
-                state.changes("rows", belongs.clone(), keys, self.write(rows)?, gone);
+                state.changes("rows", belongs.clone(), keys, [], gone);
+                numbers
             }
-            _ => state.rows("rows", belongs.clone(), self.write(self.rows.iter().flatten())?),
-        }
+            None => (0..self.rows.len() as u32).collect(),
+        };
+        let rows = numbers.iter().flat_map(|partition| &self.rows[*partition as usize]);
+        state.behind("rows", belongs.clone(), self.partitions.memory(), self.write(rows))?;
         self.partitions.write_spilled(Table::Rows, "rows", belongs, only, state);
         Ok(())
     }
@@ -178,15 +180,19 @@ impl SortedRows {
     pub(super) fn write_rows(&mut self, changed: Option<Vec<RecordBatch>>, state: &mut StateWriter<'_>) -> Result<()> {
         let belongs = self.partitions.belongs();
         let Some(changes) = changed else {
-            state.rows("rows", belongs, self.write(self.rows.iter().flatten())?);
-            return Ok(());
+            return state.behind("rows", belongs, self.partitions.memory(), self.write(self.rows.iter().flatten()));
         };
         let (mut there, mut gone) = (BTreeMap::new(), Vec::new());
         for rows in changes {
             gone.push(self.note_changed(&rows, &mut there)?);
         }
         let all = RowKeys::Exact((0..self.schema.fields().len()).collect());
-        state.changes("rows", belongs, all, self.write(there.iter())?, gone);
-        Ok(())
+        state.changes("rows", belongs.clone(), all, [], gone);
+        state.behind("rows", belongs, self.partitions.memory(), self.write(there.iter()))
+    }
+
+    /// The memory of all rows.
+    pub(in crate::operator) fn memory(&self) -> &StateMemory {
+        self.partitions.memory()
     }
 }

@@ -232,7 +232,7 @@ impl Versions {
             if is_written { &mut written } else { &mut unwritten }.extend(rows);
         }
         for (part, rows) in [(Part::Written, written), (Part::Unwritten, unwritten)] {
-            some_keys(&rows).into_iter().try_for_each(|rows| self.put_away(part, rows))?;
+            some_keys(&rows, STATE_ROWS).into_iter().try_for_each(|rows| self.put_away(part, rows))?;
         }
         self.compact()
     }

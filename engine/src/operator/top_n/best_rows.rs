@@ -143,23 +143,18 @@ impl BestRows {
     }
 
     /// The rows of these partitions, best first.
-    fn rows_of(&self, partitions: &[u32]) -> Result<Vec<RecordBatch>> {
-        let (mut batches, mut places) = (Vec::new(), Vec::new());
-        for (index, partition) in partitions.iter().enumerate() {
-            places.extend_from_slice(self.best.places[*partition as usize].as_slice());
-            if places.len() >= OUTPUT_ROWS || index + 1 == partitions.len() {
-                batches.push(self.best.store.gather(&std::mem::take(&mut places))?);
-            }
-        }
-        Ok(batches)
+    fn rows_of(&self, partitions: &[u32]) -> impl Iterator<Item = Result<RecordBatch>> {
+        let own = |partition: &u32| self.best.places[*partition as usize].as_slice();
+        let places: Vec<Place> = partitions.iter().flat_map(own).copied().collect();
+        (0..places.len())
+            .step_by(OUTPUT_ROWS)
+            .map(move |start| self.best.store.gather(&places[start..places.len().min(start + OUTPUT_ROWS)]))
     }
 
     /// The rows of the partitions that have changed since they were written, or `all` of them. They are written now.
     pub(super) fn take_rows(&mut self, all: bool, state: &StateWriter<'_>) -> Result<Vec<RecordBatch>> {
-        match self.unwritten.take(state).filter(|_| !all) {
-            Some(Changed { numbers, .. }) => self.rows_of(&numbers),
-            None => self.all_rows(),
-        }
+        let changed = self.unwritten.take(state).filter(|_| !all);
+        self.rows_of(&changed.map_or_else(|| self.partitions.all(), |changed| changed.numbers)).collect()
     }
 
     /// Its rows have been restored: changes from now on may go on from them.
@@ -171,16 +166,6 @@ impl BestRows {
     pub(super) fn best_of_each(&self) -> Result<RecordBatch> {
         let best = self.best.places.iter().flat_map(|places| places.as_slice().first());
         self.best.store.gather(&best.copied().collect::<Vec<_>>())
-    }
-
-    /// All rows, partition by partition, best first.
-    fn all_rows(&self) -> Result<Vec<RecordBatch>> {
-        let mut batches = Vec::new();
-        self.all(&mut |changes| {
-            batches.push(changes.rows);
-            Ok(())
-        })?;
-        Ok(batches)
     }
 
     /// Bytes held besides the rows.
@@ -257,14 +242,17 @@ impl KeptRows for BestRows {
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         debug_assert!(self.marks.changed.is_empty(), "changes are taken before state is written");
-        let (changed, belongs) = (self.unwritten.take(state), self.partitions.belongs());
+        let belongs = self.partitions.belongs();
+        let changed = self.unwritten.take(state).zip(self.partitions.row_keys());
         let only = changed.as_ref().map(|_| Part::Unwritten);
-        match (changed, self.partitions.row_keys()) {
-            (Some(Changed { numbers, gone }), Some([keys, _])) => {
-                state.changes("rows", belongs.clone(), keys, self.rows_of(&numbers)?, gone);
+        let numbers = match changed {
+            Some((Changed { numbers, gone }, [keys, _])) => {
+                state.changes("rows", belongs.clone(), keys, [], gone);
+                numbers
             }
-            _ => state.rows("rows", belongs.clone(), self.all_rows()?),
-        }
+            None => (0..self.best.places.len() as u32).collect(),
+        };
+        state.behind("rows", belongs.clone(), self.partitions.memory(), self.rows_of(&numbers))?;
         self.partitions.write_spilled(Table::Rows, "rows", belongs, only, state);
         self.partitions.snapshot(&mut state.part("partitions"))
     }

@@ -113,15 +113,19 @@ impl FirstRows {
 
     /// Writes each partition's key, and behind it how many of its rows have been emitted.
     fn snapshot_counts(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
-        let (changed, belongs) = (self.unwritten.take(state), self.partitions.belongs_by_key());
+        let belongs = self.partitions.belongs_by_key();
+        let changed = self.unwritten.take(state).zip(self.partitions.row_keys());
         let only = changed.as_ref().map(|_| Part::Unwritten);
-        match (changed, self.partitions.row_keys()) {
-            (Some(Changed { numbers, gone }), Some([_, keys])) => {
-                state.changes("emitted", belongs.clone(), keys, [self.counted(&numbers)?], gone);
+        let numbers = match changed {
+            Some((Changed { numbers, gone }, [_, keys])) => {
+                state.changes("emitted", belongs.clone(), keys, [], gone);
+                numbers
             }
-            _ if self.counts.is_empty() => {}
-            _ => state.rows("emitted", belongs.clone(), [self.counted(&self.partitions.all())?]),
-        }
+            // Without columns there is a partition from the start, and no count before the first row.
+            None => (0..self.counts.len() as u32).collect(),
+        };
+        let emitted = numbers.chunks(STATE_ROWS).map(|partitions| self.counted(partitions));
+        state.behind("emitted", belongs.clone(), self.partitions.memory(), emitted)?;
         self.partitions.write_spilled(Table::Known, "emitted", belongs, only, state);
         Ok(())
     }

@@ -29,6 +29,8 @@ pub(super) struct WaitingRows {
     time: usize,
     buffer: EventTimeBuffer,
     memory: StateMemory,
+    /// Whether rows go by pane and key: else the buffer itself has them go, by time.
+    in_slices: bool,
     /// Rows by pane, then by the hash of their key.
     away: SpilledBatches,
     /// How many rows of each pane are on disk, and about how many of them all are in no state.
@@ -57,15 +59,15 @@ impl WaitingRows {
     ) -> Self {
         let in_slices = in_slices && !keys.is_empty();
         let buffer = EventTimeBuffer::new(Arc::clone(&input), time, &memory.limited_if(!in_slices));
-        let memory = memory.limited_if(in_slices);
         Self {
+            in_slices,
             grid,
             keys: keys.to_vec(),
             time,
             key_schema: key_schema(&input, keys),
             buffer,
             away: SpilledBatches::new(memory.scratch.clone(), Layout::ByStamp, keys.len()),
-            memory,
+            memory: memory.clone(),
             panes: BTreeMap::new(),
             away_new: 0,
             slices: None,
@@ -126,7 +128,7 @@ impl WaitingRows {
 
     /// Has all rows in memory go, if there is no room for them: each is needed once.
     fn make_room(&mut self) -> Result<()> {
-        if self.memory.excess(self.buffer.bytes(), self.away.memory_bytes()).is_none() {
+        if !self.in_slices || self.memory.excess(self.buffer.bytes(), self.away.memory_bytes()).is_none() {
             return Ok(());
         }
         for (rows, part) in self.buffer.take_held() {
@@ -151,7 +153,8 @@ impl WaitingRows {
     /// Writes the rows that have come, or all.
     pub(super) fn snapshot(&mut self, belongs: &Belongs, state: &mut StateWriter<'_>) -> Result<()> {
         debug_assert!(self.slices.is_none(), "complete panes are taken as a whole");
-        let are_changes = self.buffer.snapshot_beside(belongs.clone(), state, [self.away.len(), self.away_new])?;
+        let counts = [self.away.len(), self.away_new];
+        let are_changes = self.buffer.snapshot_beside(belongs.clone(), &self.memory, state, counts)?;
         if let Some(away) = self.away.view(are_changes.then_some(Part::Unwritten), SLICE_ROWS) {
             state.later("rows", belongs.clone(), Arc::new(away.without_keys()));
         }

@@ -39,6 +39,10 @@ pub struct StateMemory {
 /// Of the bytes that operators may have, so many percent are left to them when they have too many.
 const KEPT_PERCENT: usize = 70;
 
+/// What is handled at a time takes no more than this part of the memory, but so many rows in any case.
+const BESIDE_PART: usize = 32;
+const ROWS_AT_ONCE_MIN: usize = 256;
+
 impl StateMemory {
     /// How many keys there is room for, of so many, if it is not for all: they have so many bytes, and what is known
     /// of those on disk has others beside.
@@ -52,6 +56,13 @@ impl StateMemory {
         let bytes_max = self.bytes_max.filter(|bytes_max| bytes + beside > *bytes_max)?;
         let kept = (bytes_max / 100 * KEPT_PERCENT).saturating_sub(beside);
         Some(bytes.saturating_sub(kept))
+    }
+
+    /// How many rows are handled at a time, at most so many, if of such there are so many bytes for each: they are in
+    /// memory beside those that are held.
+    pub(crate) fn rows_at_once(&self, most: usize, row_bytes: usize) -> usize {
+        let bytes = self.bytes_max.map_or(usize::MAX, |bytes_max| bytes_max / BESIDE_PART);
+        (bytes / row_bytes.max(1)).clamp(most.min(ROWS_AT_ONCE_MIN), most)
     }
 
     /// Whether there is a limit.

@@ -16,6 +16,9 @@ use super::scratch::ScratchFolder;
 use super::sorted_runs::SortedRuns;
 use crate::error::Result;
 
+/// Rows are read in stretches that are hardly larger, be they wide.
+const SCANNED_BYTES: usize = 1 << 20;
+
 /// See the [module](self).
 pub(crate) struct SpilledRows {
     store: Box<dyn StateBackend>,
@@ -189,6 +192,7 @@ impl SpilledScan {
     fn next_batch(&mut self) -> Result<Option<(Vec<ArrayRef>, Vec<ArrayRef>)>> {
         let (mut keys, mut rows) = (Encoded::default(), Encoded::default());
         while rows.ranges.len() < self.rows_at_a_time
+            && keys.bytes.len() + rows.bytes.len() < SCANNED_BYTES
             && let Some(entry) = self.entries.next()?
         {
             keys.push(entry.key);

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::Int64Type;
 
-use super::{GroupStates, GroupedRows, kept, values_of};
+use super::{GroupStates, GroupedRows, values_of};
 use crate::error::Result;
+use crate::operator::by_number::ByNumber;
 
 /// How many rows of each group have no NULL among their arguments.
 #[derive(Default)]
 pub(super) struct Count {
-    counts: Vec<i64>,
+    counts: ByNumber<i64>,
 }
 
 impl GroupStates for Count {
@@ -28,7 +29,7 @@ impl GroupStates for Count {
     }
 
     fn keep(&mut self, live: &[u32]) -> Result<()> {
-        self.counts = kept(&self.counts, live);
+        self.counts.keep(live);
         Ok(())
     }
 
@@ -40,11 +41,11 @@ impl GroupStates for Count {
 
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
         self.counts.resize(first, 0);
-        self.counts.extend(columns[0].as_primitive::<Int64Type>().values());
+        self.counts.extend(columns[0].as_primitive::<Int64Type>().values().iter().copied());
         Ok(())
     }
 
     fn bytes(&self) -> usize {
-        self.counts.capacity() * size_of::<i64>()
+        self.counts.bytes()
     }
 }

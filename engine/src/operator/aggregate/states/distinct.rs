@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt32Type
 use hashbrown::{HashMap, HashSet};
 use tidemill_plans::change::ChangeOp;
 
-use self::spilling::SpilledPairs;
+use self::spilling::{PART_PAIRS, SpilledPairs};
 use super::{GroupStates, GroupedRows};
 use crate::error::Result;
 use crate::operator::changed_rows::ChangedRows;
@@ -18,7 +18,7 @@ use crate::operator::key_index::KeyIndex;
 use crate::operator::key_numbers::KeyNumbers;
 use crate::rows::canonical_key;
 use crate::state::spill::Part;
-use crate::state::{Belongs, RowKeys, StateWriter};
+use crate::state::{Belongs, RowKeys, StateMemory, StateWriter};
 
 /// Passes the first and the last of equal values on to another state.
 pub(in crate::operator::aggregate) struct Distinct {
@@ -106,29 +106,27 @@ impl Distinct {
         name: &str,
         keys: &KeyIndex,
         changes: bool,
+        memory: &StateMemory,
         state: &mut StateWriter<'_>,
     ) -> Result<()> {
         let belongs = Belongs::to_first(keys.schema().fields().len());
         let mut gone = self.unwritten.take_gone();
         let noted = self.unwritten.take(changes);
         let only = noted.as_ref().map(|_| Part::Unwritten);
-        match noted {
+        let (pairs, counts, there) = match noted {
             Some(noted) => {
                 let (pairs, counts) = self.changed_pairs(&noted)?;
                 let all = 0..counts.len() as u32;
                 let (there, others): (Vec<u32>, Vec<u32>) = all.partition(|pair| counts[*pair as usize] != 0);
                 gone.push(pair_rows(pair_columns(keys, &pairs, &others)?)?);
                 let columns = RowKeys::Exact((0..gone[0].num_columns()).collect());
-                let rows = counted_rows(pair_columns(keys, &pairs, &there)?, &counts, &there)?;
-                state.changes(name, belongs.clone(), columns, [rows], gone);
+                state.changes(name, belongs.clone(), columns, [], gone);
+                (pairs, counts, there)
             }
-            None => {
-                let pairs = self.all_pairs()?;
-                let all: Vec<u32> = (0..self.counts.len() as u32).collect();
-                let rows = counted_rows(pair_columns(keys, &pairs, &all)?, &self.counts, &all)?;
-                state.rows(name, belongs.clone(), [rows]);
-            }
-        }
+            None => (self.all_pairs()?, self.counts.clone(), (0..self.counts.len() as u32).collect()),
+        };
+        let rows = |pairs_of: &[u32]| counted_rows(pair_columns(keys, &pairs, pairs_of)?, &counts, pairs_of);
+        state.behind(name, belongs.clone(), memory, there.chunks(PART_PAIRS).map(rows))?;
         if let Some(spilled) = &mut self.spilled {
             spilled.write(name, belongs, only, state);
         }

@@ -11,6 +11,7 @@ use arrow::row::{RowConverter, SortField};
 
 use super::lists::{list_column, list_values};
 use crate::error::Result;
+use crate::operator::by_number::ByNumber;
 use crate::operator::sorted_rows::count;
 
 /// Values of one type.
@@ -46,7 +47,7 @@ impl Encoding {
 /// may be fewer than none.
 #[derive(Default)]
 pub(super) struct Multisets {
-    groups: Vec<BTreeMap<Box<[u8]>, i64>>,
+    groups: ByNumber<BTreeMap<Box<[u8]>, i64>>,
     entries: usize,
     bytes: usize,
 }
@@ -77,9 +78,7 @@ impl Multisets {
     }
 
     pub(super) fn keep(&mut self, live: &[u32]) {
-        let mut old = std::mem::take(&mut self.groups);
-        self.groups =
-            live.iter().map(|group| old.get_mut(*group as usize).map(std::mem::take).unwrap_or_default()).collect();
+        self.groups.keep(live);
         self.entries = self.groups.iter().map(BTreeMap::len).sum();
         self.bytes = self.groups.iter().flatten().map(|(value, _)| value.len()).sum();
     }
@@ -112,8 +111,6 @@ impl Multisets {
 
     /// Bytes held. A B-tree is about two thirds full.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
-            + self.entries * 3 * size_of::<(Box<[u8]>, i64)>() / 2
-            + self.groups.capacity() * size_of::<BTreeMap<Box<[u8]>, i64>>()
+        self.bytes + self.entries * 3 * size_of::<(Box<[u8]>, i64)>() / 2 + self.groups.bytes()
     }
 }

@@ -15,17 +15,18 @@ use arrow::datatypes::{Float64Type, Int64Type};
 use hashbrown::HashMap;
 
 use super::lists::{list_column, list_values};
-use super::{GroupStates, GroupedRows, kept, values_of};
+use super::{GroupStates, GroupedRows, values_of};
 use crate::error::Result;
+use crate::operator::by_number::ByNumber;
 
 /// The sums of all groups.
 #[derive(Default)]
 pub(super) struct ExactSums {
     is_mean: bool,
     /// A group's sum is `high + low` and what is in `rest`.
-    high: Vec<f64>,
-    low: Vec<f64>,
-    counts: Vec<i64>,
+    high: ByNumber<f64>,
+    low: ByNumber<f64>,
+    counts: ByNumber<i64>,
     rest: HashMap<usize, Rest>,
 }
 
@@ -195,9 +196,9 @@ impl GroupStates for ExactSums {
     }
 
     fn keep(&mut self, live: &[u32]) -> Result<()> {
-        self.high = kept(&self.high, live);
-        self.low = kept(&self.low, live);
-        self.counts = kept(&self.counts, live);
+        self.high.keep(live);
+        self.low.keep(live);
+        self.counts.keep(live);
         let rest = live.iter().enumerate().filter_map(|(new, old)| Some((new, self.rest.remove(&(*old as usize))?)));
         self.rest = rest.collect();
         Ok(())
@@ -209,15 +210,17 @@ impl GroupStates for ExactSums {
 
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
         self.grow(first);
-        self.high.extend(columns[0].as_primitive::<Float64Type>().values());
-        self.low.extend(columns[1].as_primitive::<Float64Type>().values());
-        self.counts.extend(columns[2].as_primitive::<Int64Type>().values());
+        self.high.extend(columns[0].as_primitive::<Float64Type>().values().iter().copied());
+        self.low.extend(columns[1].as_primitive::<Float64Type>().values().iter().copied());
+        self.counts.extend(columns[2].as_primitive::<Int64Type>().values().iter().copied());
         self.read_rest(first, &columns[3], &columns[4]);
         Ok(())
     }
 
     fn bytes(&self) -> usize {
-        (self.high.capacity() + self.low.capacity() + self.counts.capacity()) * size_of::<f64>()
+        self.high.bytes()
+            + self.low.bytes()
+            + self.counts.bytes()
             + self.rest.len() * (size_of::<Rest>() + 4 * size_of::<f64>())
     }
 }

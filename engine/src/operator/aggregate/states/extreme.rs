@@ -7,8 +7,9 @@ use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, AsArray, PrimitiveArray, 
 use arrow::datatypes::{ArrowPrimitiveType, DataType};
 
 use super::encoding::{Encoding, Multisets};
-use super::{GroupStates, GroupedRows, kept};
+use super::{GroupStates, GroupedRows};
 use crate::error::Result;
+use crate::operator::by_number::ByNumber;
 
 /// Which end of the order is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,12 @@ impl Which {
 pub(super) fn states(which: Which, data_type: &DataType, takes_back: bool) -> Result<Box<dyn GroupStates>> {
     macro_rules! primitive {
         ($type:ty) => {
-            Ok(Box::new(Extreme::<$type> { which, output: data_type.clone(), values: Vec::new(), known: Vec::new() }))
+            Ok(Box::new(Extreme::<$type> {
+                which,
+                output: data_type.clone(),
+                values: ByNumber::default(),
+                known: ByNumber::default(),
+            }))
         };
     }
     if takes_back {
@@ -44,8 +50,8 @@ pub(super) fn states(which: Which, data_type: &DataType, takes_back: bool) -> Re
 struct Extreme<T: ArrowPrimitiveType> {
     which: Which,
     output: DataType,
-    values: Vec<T::Native>,
-    known: Vec<bool>,
+    values: ByNumber<T::Native>,
+    known: ByNumber<bool>,
 }
 
 impl<T: ArrowPrimitiveType> GroupStates for Extreme<T> {
@@ -74,8 +80,8 @@ impl<T: ArrowPrimitiveType> GroupStates for Extreme<T> {
     }
 
     fn keep(&mut self, live: &[u32]) -> Result<()> {
-        self.values = kept(&self.values, live);
-        self.known = kept(&self.known, live);
+        self.values.keep(live);
+        self.known.keep(live);
         Ok(())
     }
 
@@ -86,14 +92,14 @@ impl<T: ArrowPrimitiveType> GroupStates for Extreme<T> {
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
         let values = columns[0].as_primitive::<T>();
         self.values.resize(first, T::Native::default());
-        self.values.extend(values.values());
+        self.values.extend(values.values().iter().copied());
         self.known.resize(first, false);
         self.known.extend((0..values.len()).map(|row| values.is_valid(row)));
         Ok(())
     }
 
     fn bytes(&self) -> usize {
-        self.values.capacity() * size_of::<T::Native>() + self.known.capacity()
+        self.values.bytes() + self.known.bytes()
     }
 }
 
@@ -101,13 +107,13 @@ impl<T: ArrowPrimitiveType> GroupStates for Extreme<T> {
 struct EncodedExtreme {
     which: Which,
     encoding: Encoding,
-    values: Vec<Option<Box<[u8]>>>,
+    values: ByNumber<Option<Box<[u8]>>>,
     bytes: usize,
 }
 
 impl EncodedExtreme {
     fn new(which: Which, data_type: &DataType) -> Result<Self> {
-        Ok(Self { which, encoding: Encoding::new(data_type)?, values: Vec::new(), bytes: 0 })
+        Ok(Self { which, encoding: Encoding::new(data_type)?, values: ByNumber::default(), bytes: 0 })
     }
 }
 
@@ -134,9 +140,7 @@ impl GroupStates for EncodedExtreme {
     }
 
     fn keep(&mut self, live: &[u32]) -> Result<()> {
-        // Taken, not copied: there may be no room for two of each.
-        let kept = live.iter().map(|group| self.values.get_mut(*group as usize).and_then(Option::take)).collect();
-        self.values = kept;
+        self.values.keep(live);
         self.bytes = self.values.iter().flatten().map(|value| heap_bytes(value.len())).sum();
         Ok(())
     }
@@ -157,7 +161,7 @@ impl GroupStates for EncodedExtreme {
     }
 
     fn bytes(&self) -> usize {
-        self.bytes + self.values.capacity() * size_of::<Option<Box<[u8]>>>()
+        self.bytes + self.values.bytes()
     }
 }
 

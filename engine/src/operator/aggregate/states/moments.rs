@@ -10,15 +10,16 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Float64Array, UInt64Array};
 use arrow::datatypes::{DataType, Float64Type, UInt64Type};
 
-use super::{GroupStates, GroupedRows, kept, values_of};
+use super::{GroupStates, GroupedRows, values_of};
 use crate::error::Result;
+use crate::operator::by_number::ByNumber;
 
 /// The moments of all groups.
 struct Moments {
     result: Measure,
     /// Whether the first argument is the dependent variable.
     dependent_first: bool,
-    groups: Vec<Moment>,
+    groups: ByNumber<Moment>,
 }
 
 /// A function of them.
@@ -61,7 +62,7 @@ pub(super) fn states(function: &str) -> Option<Box<dyn GroupStates>> {
         "regr_sxy" => |of| of.known(of.sum_xy),
         _ => return None,
     };
-    Some(Box::new(Moments { result, dependent_first: function.starts_with("regr_"), groups: Vec::new() }))
+    Some(Box::new(Moments { result, dependent_first: function.starts_with("regr_"), groups: ByNumber::default() }))
 }
 
 impl Moment {
@@ -149,7 +150,7 @@ impl GroupStates for Moments {
     }
 
     fn keep(&mut self, live: &[u32]) -> Result<()> {
-        self.groups = kept(&self.groups, live);
+        self.groups.keep(live);
         Ok(())
     }
 
@@ -187,7 +188,7 @@ impl GroupStates for Moments {
     }
 
     fn bytes(&self) -> usize {
-        self.groups.capacity() * size_of::<Moment>()
+        self.groups.bytes()
     }
 }
 

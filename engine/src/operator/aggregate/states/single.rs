@@ -14,17 +14,18 @@ use hashbrown::HashMap;
 use super::super::super::groups::AggregateCall;
 use super::{GroupStates, GroupedRows};
 use crate::error::Result;
+use crate::operator::by_number::ByNumber;
 
 /// An accumulator for each group.
 pub(super) struct Single {
     call: AggregateCall,
-    accumulators: Vec<Box<dyn Accumulator>>,
+    accumulators: ByNumber<Box<dyn Accumulator>>,
     bytes: usize,
 }
 
 impl Single {
     pub(super) fn new(call: AggregateCall) -> Self {
-        Self { call, accumulators: Vec::new(), bytes: 0 }
+        Self { call, accumulators: ByNumber::default(), bytes: 0 }
     }
 
     /// The states of some groups, a column for each value of a state. Some accumulators give theirs
@@ -94,11 +95,7 @@ impl GroupStates for Single {
     }
 
     fn keep(&mut self, live: &[u32]) -> Result<()> {
-        let mut old: Vec<_> = std::mem::take(&mut self.accumulators).into_iter().map(Some).collect();
-        for group in live {
-            let known = old.get_mut(*group as usize).and_then(Option::take);
-            self.accumulators.push(known.map_or_else(|| self.call.single(), Ok)?);
-        }
+        self.accumulators.keep(live);
         self.measure();
         Ok(())
     }

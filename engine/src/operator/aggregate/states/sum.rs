@@ -5,19 +5,20 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, ArrowNativeTypeOp, AsArray, Int64Array, PrimitiveArray};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Int64Type};
 
-use super::{GroupStates, GroupedRows, kept, values_of};
+use super::{GroupStates, GroupedRows, values_of};
 use crate::error::Result;
+use crate::operator::by_number::ByNumber;
 
 /// A sum a group, and how many values are in it: of none the sum is NULL.
 pub(super) struct Sum<T: ArrowPrimitiveType> {
     output: DataType,
-    sums: Vec<T::Native>,
-    counts: Vec<i64>,
+    sums: ByNumber<T::Native>,
+    counts: ByNumber<i64>,
 }
 
 impl<T: ArrowPrimitiveType> Sum<T> {
     pub(super) fn new(output: DataType) -> Self {
-        Self { output, sums: Vec::new(), counts: Vec::new() }
+        Self { output, sums: ByNumber::default(), counts: ByNumber::default() }
     }
 }
 
@@ -45,8 +46,8 @@ impl<T: ArrowPrimitiveType> GroupStates for Sum<T> {
     }
 
     fn keep(&mut self, live: &[u32]) -> Result<()> {
-        self.sums = kept(&self.sums, live);
-        self.counts = kept(&self.counts, live);
+        self.sums.keep(live);
+        self.counts.keep(live);
         Ok(())
     }
 
@@ -61,13 +62,13 @@ impl<T: ArrowPrimitiveType> GroupStates for Sum<T> {
 
     fn read(&mut self, first: usize, columns: &[ArrayRef]) -> Result<()> {
         self.sums.resize(first, T::Native::ZERO);
-        self.sums.extend(columns[0].as_primitive::<T>().values());
+        self.sums.extend(columns[0].as_primitive::<T>().values().iter().copied());
         self.counts.resize(first, 0);
-        self.counts.extend(columns[1].as_primitive::<Int64Type>().values());
+        self.counts.extend(columns[1].as_primitive::<Int64Type>().values().iter().copied());
         Ok(())
     }
 
     fn bytes(&self) -> usize {
-        self.sums.capacity() * size_of::<T::Native>() + self.counts.capacity() * size_of::<i64>()
+        self.sums.bytes() + self.counts.bytes()
     }
 }

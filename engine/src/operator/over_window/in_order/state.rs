@@ -31,16 +31,15 @@ impl InOrderOver {
         self.waiting.snapshot(self.partitions.belongs(), &mut state.part("waiting"))?;
         let changed = self.unwritten.take(state).zip(self.emptied.take(state)).zip(self.partitions.row_keys());
         let only = changed.as_ref().map(|_| Part::Unwritten);
-        match changed {
-            Some(((changed, emptied), keys)) => self.write_changed(changed, emptied.gone, keys, state)?,
-            None => {
-                let all: Vec<u32> = (0..self.states.len() as u32).collect();
-                let states = self.states_of(&all)?;
-                state.rows("states", self.partitions.belongs_by_key(), states);
-                state.part("held").rows("rows", self.partitions.belongs(), self.held_of(&all)?);
-            }
-        }
+        let numbers = match changed {
+            Some(((changed, emptied), keys)) => self.note_changes(changed, emptied.gone, keys, state)?,
+            None => (0..self.states.len() as u32).collect(),
+        };
         let [by_key, belongs] = [self.partitions.belongs_by_key(), self.partitions.belongs()];
+        let memory = self.partitions.memory().clone();
+        let states = numbers.chunks(STATE_ROWS).filter_map(|partitions| self.states_of(partitions).transpose());
+        state.behind("states", by_key.clone(), &memory, states)?;
+        state.part("held").behind("rows", belongs.clone(), &memory, self.held_of(&numbers))?;
         self.partitions.write_spilled(Table::Known, "states", by_key, only, state);
         self.partitions.write_spilled(Table::Rows, "rows", belongs, only, &mut state.part("held"));
         self.partitions.snapshot(&mut state.part("partitions"))
@@ -62,22 +61,20 @@ impl InOrderOver {
         self.take_up(known.into_iter().enumerate(), &held, &partitions)
     }
 
-    /// Writes what is known of partitions that have changed, and the rows that they hold now.
-    fn write_changed(
-        &mut self,
+    /// Writes that partitions are gone, and that what follows is of those that have changed; their numbers.
+    fn note_changes(
+        &self,
         changed: Changed,
         emptied: Vec<RecordBatch>,
-        keys: [RowKeys; 2],
+        [row_keys, keys]: [RowKeys; 2],
         state: &mut StateWriter<'_>,
-    ) -> Result<()> {
-        let (Changed { numbers, gone }, [row_keys, keys]) = (changed, keys);
-        let states = self.states_of(&numbers)?;
-        state.changes("states", self.partitions.belongs_by_key(), keys, states, gone.clone());
+    ) -> Result<Vec<u32>> {
+        let Changed { numbers, gone } = changed;
+        state.changes("states", self.partitions.belongs_by_key(), keys, [], gone.clone());
         // Some of them hold no rows any more.
         let gone = gone.into_iter().chain(emptied).chain([self.partitions.keys(&numbers)?]);
-        let held = self.held_of(&numbers)?;
-        state.part("held").changes("rows", self.partitions.belongs(), row_keys, held, gone);
-        Ok(())
+        state.part("held").changes("rows", self.partitions.belongs(), row_keys, [], gone);
+        Ok(numbers)
     }
 
     pub(super) fn read(&mut self, state: &StateReader<'_>) -> Result<()> {
@@ -117,15 +114,17 @@ impl InOrderOver {
     }
 
     /// The rows that these partitions hold, those of each together and in their order.
-    fn held_of(&self, partitions: &[u32]) -> Result<Vec<RecordBatch>> {
+    fn held_of(&self, partitions: &[u32]) -> impl Iterator<Item = Result<RecordBatch>> {
         let places = |partition: &u32| {
             let (batch, first, len) = self.states[*partition as usize].held;
             (first..first + len).map(move |row| (batch, row))
         };
         let all: Vec<Place> = partitions.iter().flat_map(places).collect();
         let own: Vec<usize> = (0..self.input_columns).collect();
-        let batch = |places| Ok(self.held.gather(places)?.project(&own)?);
-        all.chunks(STATE_ROWS).map(batch).collect()
+        (0..all.len()).step_by(STATE_ROWS).map(move |start| {
+            let places = &all[start..all.len().min(start + STATE_ROWS)];
+            Ok(self.held.gather(places)?.project(&own)?)
+        })
     }
 
     /// Reads what was written of partitions.

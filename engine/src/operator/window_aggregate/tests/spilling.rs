@@ -65,6 +65,22 @@ fn rows_that_wait_stay_within_the_memory_and_come_back_when_their_pane_is_comple
 }
 
 #[test]
+fn a_snapshot_has_rows_that_wait_in_no_other_memory() {
+    let output = schema("k:text window_start:time window_end:time window_time:time sum:float");
+    let aggregates = exprs([call("sum", "v")]);
+    let node = WindowAggregateNode { keys: vec![0], time: 2, window: tumble(100), aggregates, updates_within: 0 };
+    let graph = graph(NodeKind::WindowAggregate(node), &[&schema("k:text v:float t:time")], output);
+    let mut harness = with_memory(&graph, 200_000).without_twin();
+    for start in (0..1_000).step_by(10) {
+        let rows = (start..start + 10).map(|n| format!("{:0100} 1 @{}\n", n % 700, n / 30));
+        harness.push(0, &rows.collect::<String>()).unwrap();
+    }
+    assert!(harness.spilled_bytes() > 0 && harness.state_bytes() > 10_000, "{} bytes", harness.state_bytes());
+    let snapshot = harness.snapshot().unwrap();
+    assert_eq!((snapshot.rows_in_memory(), snapshot.row_count().unwrap()), (0, 1_000));
+}
+
+#[test]
 fn rows_that_late_ones_may_come_among_stay_within_the_memory() {
     const MEMORY: usize = 300_000;
     let output = with_change_column(&schema("k:text window_start:time window_end:time window_time:time sum:float"));
@@ -80,7 +96,9 @@ fn rows_that_late_ones_may_come_among_stay_within_the_memory() {
         assert!(harness.state_bytes() <= MEMORY, "{} bytes after {start}", harness.state_bytes());
     }
     assert!(harness.spilled_bytes() > 0);
-    assert!(harness.written_rows().unwrap() > 3_000, "all rows, and partial results");
+    let snapshot = harness.snapshot().unwrap();
+    assert!(snapshot.row_count().unwrap() > 3_000, "all rows, and partial results");
+    assert_eq!(snapshot.rows_in_memory(), 0);
     harness.push(0, &format!("{:0100} 10 @41", 0)).unwrap();
     let written = harness.written_rows().unwrap();
     assert!(written <= 20, "{written} rows: the late one, and what its pane comes to now");

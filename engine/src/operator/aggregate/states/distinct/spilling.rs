@@ -19,7 +19,7 @@ use crate::state::spill::{Layout, Part, SpilledRows, SpilledView};
 use crate::state::{Belongs, LaterRows, StateMemory, StateWriter};
 
 /// Pairs that are read or written at a time. Tests want to see several batches.
-const PART_PAIRS: usize = if cfg!(test) { 3 } else { 1 << 15 };
+pub(super) const PART_PAIRS: usize = if cfg!(test) { 3 } else { 1 << 15 };
 
 /// Where pairs go.
 pub(super) struct SpilledPairs {
