@@ -6,6 +6,7 @@
 //! through [`codec`].
 
 pub mod algorithm;
+pub mod bad_rows;
 pub mod catalog;
 pub mod change;
 pub mod checkpoint;
