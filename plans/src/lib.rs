@@ -7,6 +7,7 @@
 
 pub mod algorithm;
 pub mod bad_rows;
+pub mod batch;
 pub mod catalog;
 pub mod change;
 pub mod checkpoint;

@@ -8,6 +8,7 @@
 mod analyze;
 mod bad_input;
 mod bank;
+mod batch;
 mod catalog;
 mod certificates;
 mod chains;
