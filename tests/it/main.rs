@@ -57,6 +57,7 @@ mod terminal;
 mod tidy;
 mod time;
 mod tls;
+mod tpch;
 mod unnest;
 mod users;
 mod windows_and_joins;
