@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::select_all;
+use tidemill_batch::{BatchEngine, EmbeddedConfig, EmbeddedEngine};
 use tidemill_coordinator::api::{self, ServerGuard};
 use tidemill_coordinator::session::SqlSession;
 use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle};
+use tidemill_engine::tables::ConnectorTables;
 use tidemill_net::{Door, Protocol, Tls};
 use tidemill_plans::settings::Settings;
 use tidemill_workers::{WorkerConfig, WorkerHandle};
@@ -57,7 +59,7 @@ pub struct LocalCluster {
 impl LocalCluster {
     /// Starts a coordinator, within an actix system. Its metadata are in `data_dir`, or in memory.
     pub fn start(data_dir: Option<PathBuf>) -> Result<Self> {
-        let config = CoordinatorConfig { data_dir, ..CoordinatorConfig::default() };
+        let config = CoordinatorConfig { data_dir, batch: Some(batch_engine()), ..CoordinatorConfig::default() };
         Ok(Self {
             coordinator: CoordinatorHandle::start(config)?,
             server: None,
@@ -144,6 +146,18 @@ impl LocalCluster {
         }
         drop(self.server);
     }
+}
+
+/// What runs queries of tables that end, in this process. It begins with the first of them.
+#[must_use]
+pub fn batch_engine() -> Arc<dyn BatchEngine> {
+    let memory = config::memory_bytes();
+    let config = EmbeddedConfig {
+        threads: cores() as usize,
+        memory: usize::try_from(memory / 4 * 3).unwrap_or(usize::MAX),
+        scratch: config::scratch_folder(),
+    };
+    Arc::new(EmbeddedEngine::new(config, Arc::new(ConnectorTables)))
 }
 
 /// A thread for each of them computes.

@@ -29,6 +29,20 @@ pub fn scratch_folder() -> PathBuf {
     std::env::var_os("TIDEMILL_SCRATCH").map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
+/// How much memory this process can have: the machine's, or less if its control group has less.
+#[must_use]
+pub fn memory_bytes() -> u64 {
+    let kilobytes = |text: String| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:").map(str::to_owned))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(kilobytes).map(|kilobytes| kilobytes << 10);
+    // A group without a limit says `max`.
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let group = group.and_then(|text| text.trim().parse::<u64>().ok());
+    machine.into_iter().chain(group).min().unwrap_or(u64::MAX)
+}
+
 /// Where what a person has typed is remembered (specifications.freedesktop.org/basedir), if there is such a place.
 #[must_use]
 pub fn state_folder() -> Option<PathBuf> {

@@ -68,6 +68,7 @@ pub async fn run(config: Coordinator) -> Result<()> {
         connector: Connector::new(config.tls.clone()),
         limits: config.limits,
         access: config.access,
+        batch: Some(cluster::batch_engine()),
         ..CoordinatorConfig::default()
     })?;
     if let Some(FirstUser { name, password }) = config.first_user

@@ -14,6 +14,8 @@ use arrow::util::display::FormatOptions;
 use arrow::util::pretty::pretty_format_batches_with_options;
 use unicode_width::UnicodeWidthStr;
 
+use tidemill_plans::explain::PLAN_COLUMN;
+
 use crate::error::Result;
 use crate::table;
 
@@ -32,9 +34,6 @@ pub enum Format {
 
 /// How much wider than usual a column gets where there is room.
 const GROWTH_MAX: usize = 48;
-
-/// The name of the one column of a plan, which is printed as text in a table's stead.
-const PLAN_COLUMN: &str = "plan";
 
 /// A plan as rows, a line each.
 pub fn plan(text: &str) -> Result<RecordBatch> {

@@ -1,12 +1,15 @@
 //! Runs a SQL script: the coordinator compiles it, the cluster runs its job, the results are printed.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use tidemill_coordinator::{CoordinatorError, JobHandle, Output, ResultColumns};
+use tidemill_coordinator::{BatchJob, CoordinatorError, JobHandle, JobStatus, Output, ResultColumns};
+use tidemill_plans::batch::Wanted;
 use tidemill_plans::explain::analyze::explain_analyze;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::settings::Settings;
+use tidemill_sql::JobStatement;
 
 use crate::cluster::{LocalCluster, Workers};
 use crate::error::{Result, TidemillError};
@@ -42,8 +45,8 @@ pub async fn run(script: Script) -> Result<End> {
     let mut cluster = LocalCluster::start(script.data_dir.clone())?;
     let outcome = run_on(&mut cluster, &script, &mut interrupts).await;
     cluster.shut_down().await;
-    let Outcome { end, outputs, results } = outcome?;
-    print(script.format, outputs, results)?;
+    let Outcome { end, outputs, results, mut batches } = outcome?;
+    print(script.format, outputs, results, &mut batches)?;
     Ok(end)
 }
 
@@ -52,6 +55,8 @@ struct Outcome {
     end: End,
     outputs: Vec<Output>,
     results: Results,
+    /// Those of queries that ran as a whole.
+    batches: VecDeque<(Results, ResultColumns)>,
 }
 
 async fn run_on(cluster: &mut LocalCluster, script: &Script, interrupts: &mut Interrupts) -> Result<Outcome> {
@@ -63,16 +68,24 @@ async fn run_on(cluster: &mut LocalCluster, script: &Script, interrupts: &mut In
     for (position, warning) in &compiled.warnings {
         warn(&format!("{}: {position}{warning}", script.path.display()));
     }
+    cluster.serve_http(script.http).await?;
+    // All statements begin at once, so none sees what another writes; and a job may have no end.
+    let mut batches = Batches { format: script.format, prints: compiled.graph.is_none(), held: VecDeque::new() };
     let mut outputs = compiled.outputs;
-    let Some(graph) = compiled.graph else {
-        return Ok(Outcome { end: End::Finished, outputs, results: Results::new(script.format, []) });
+    let end = batches.run(&mut outputs, cluster, interrupts).await?;
+    let graph = match (compiled.graph, end) {
+        (Some(graph), End::Finished) => graph,
+        (_, end) => {
+            let results = Results::new(script.format, []);
+            return Ok(Outcome { end, outputs, results, batches: batches.held });
+        }
     };
     let mut results = results_of(script, &outputs, &graph);
-    cluster.serve_http(script.http).await?;
     tokio::select! {
         started = cluster.start_workers(script.workers) => started?,
         signal = interrupts.next() => {
-            return Ok(Outcome { end: End::Interrupted(signal), outputs: Vec::new(), results });
+            let (end, outputs, batches) = (End::Interrupted(signal), Vec::new(), VecDeque::new());
+            return Ok(Outcome { end, outputs, results, batches });
         }
     }
     let mut progress = Progress::new(&graph);
@@ -83,7 +96,80 @@ async fn run_on(cluster: &mut LocalCluster, script: &Script, interrupts: &mut In
     if let Some(graph) = &explained {
         explain(&mut outputs, graph, &job)?;
     }
-    Ok(Outcome { end, outputs, results })
+    Ok(Outcome { end, outputs, results, batches: batches.held })
+}
+
+/// The queries of a script that run as a whole.
+struct Batches {
+    format: Format,
+    /// Whether rows are printed as soon as a query has ended: nothing else prints.
+    prints: bool,
+    /// What is to be printed, in the order of the statements.
+    held: VecDeque<(Results, ResultColumns)>,
+}
+
+impl Batches {
+    /// Runs them one after the other. What has been printed is taken out of the outputs.
+    async fn run(
+        &mut self,
+        outputs: &mut Vec<Output>,
+        cluster: &mut LocalCluster,
+        interrupts: &mut Interrupts,
+    ) -> Result<End> {
+        for output in std::mem::take(outputs) {
+            let end = match &output {
+                Output::Batch(statement) => self.run_one(statement, cluster, interrupts).await?,
+                _ => End::Finished,
+            };
+            if !self.prints {
+                outputs.push(output);
+            } else if end == End::Finished {
+                print(self.format, vec![output], Results::new(self.format, []), &mut self.held)?;
+            }
+            if end != End::Finished {
+                return Ok(end);
+            }
+        }
+        Ok(End::Finished)
+    }
+
+    async fn run_one(
+        &mut self,
+        statement: &JobStatement,
+        cluster: &mut LocalCluster,
+        interrupts: &mut Interrupts,
+    ) -> Result<End> {
+        let Some(query) = statement.batch() else { return Ok(End::Finished) };
+        let BatchJob { mut job, graph, result } = cluster.coordinator.run_batch(statement, query).await?;
+        let mut results = Results::of_job(self.format, [result.clone()], &graph);
+        let end = match &query.wanted {
+            Wanted::Rows | Wanted::Copy(_) => {
+                let mut progress = Progress::new(&graph);
+                follow(&mut job, cluster, &mut progress, interrupts, &mut results).await?
+            }
+            // Nobody asks how fast a plan was made.
+            Wanted::Plan | Wanted::Analysis => collect(&mut job, interrupts, &mut results).await?,
+        };
+        self.held.push_back((results, result));
+        Ok(end)
+    }
+}
+
+/// Takes a job's rows to its end, or to an interrupt, and tells nobody how it goes.
+async fn collect(job: &mut JobHandle, interrupts: &mut Interrupts, results: &mut Results) -> Result<End> {
+    loop {
+        tokio::select! {
+            rows = job.results.recv() => match rows {
+                Some(rows) => results.take(rows)?,
+                None => break,
+            },
+            signal = interrupts.next() => return Ok(End::Interrupted(signal)),
+        }
+    }
+    match job.wait().await {
+        JobStatus::Failed { message, .. } => Err(TidemillError::JobFailed(message)),
+        _ => Ok(End::Finished),
+    }
 }
 
 /// The results of a job; rows of those that are analysed are not wanted.
@@ -101,7 +187,7 @@ fn results_of(script: &Script, outputs: &[Output], graph: &DataflowGraph) -> Res
 fn result_of(output: &Output) -> Option<&ResultColumns> {
     match output {
         Output::Result(result) => Some(result),
-        Output::Rows(_) | Output::Analysis { .. } => None,
+        Output::Rows(_) | Output::Batch(_) | Output::Analysis { .. } => None,
     }
 }
 
@@ -115,11 +201,21 @@ fn explain(outputs: &mut [Output], graph: &DataflowGraph, job: &JobHandle) -> Re
     Ok(())
 }
 
-fn print(format: Format, outputs: Vec<Output>, mut results: Results) -> Result<()> {
+fn print(
+    format: Format,
+    outputs: Vec<Output>,
+    mut results: Results,
+    batches: &mut VecDeque<(Results, ResultColumns)>,
+) -> Result<()> {
     for part in outputs {
         match part {
             Output::Rows(rows) => output::print(format, &rows.schema(), &[rows])?,
             Output::Result(result) => results.print(&result)?,
+            Output::Batch(_) => {
+                if let Some((mut results, result)) = batches.pop_front() {
+                    results.print(&result)?;
+                }
+            }
             // What did not run did nothing.
             Output::Analysis { .. } => {}
         }

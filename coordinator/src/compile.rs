@@ -4,12 +4,14 @@
 //! shares sources, views and models.
 
 use arrow::array::RecordBatch;
+use tidemill_batch::BatchEngine;
 use tidemill_plans::catalog::ModelVersion;
+use tidemill_plans::error::chain;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::{
-    Added, JobBuilder, JobStatement, Outcome, Position, ResultColumns, Session, SqlError, parse_script,
+    Added, JobBuilder, JobStatement, Outcome, ParsedStatement, Position, ResultColumns, Session, SqlError, parse_script,
 };
 
 /// What a script comes to.
@@ -32,6 +34,8 @@ pub enum Output {
     Rows(RecordBatch),
     /// The rows of a job's result.
     Result(ResultColumns),
+    /// The rows of a query that runs as a whole, apart from the job.
+    Batch(Box<JobStatement>),
     /// What the operators of a statement did, once its job has ended.
     Analysis {
         /// The sinks that the statement writes to.
@@ -48,15 +52,24 @@ enum Pending {
 }
 
 /// Compiles a script. `settings` are those before its first statement, `models` what the registry
-/// knows.
+/// knows; `batch` runs queries as a whole, and knows what columns files have.
 ///
 /// # Errors
 /// What is wrong with the first statement that is, and where it stands.
-pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> Result<Compiled, SqlError> {
+pub fn compile(
+    script: &str,
+    settings: Settings,
+    models: Vec<ModelVersion>,
+    batch: Option<&dyn BatchEngine>,
+) -> Result<Compiled, SqlError> {
     let mut session = Session::new(settings, models);
+    if batch.is_some() {
+        session = session.with_batches();
+    }
     let mut outputs = Vec::new();
     let mut jobs: Vec<(JobStatement, usize)> = Vec::new();
     for statement in parse_script(script)? {
+        let statement = with_columns(statement, batch)?;
         match session.execute(&statement)? {
             // A script's session refuses statements about jobs, and about users.
             Outcome::Done(_)
@@ -66,6 +79,7 @@ pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> R
             | Outcome::Access(_)
             | Outcome::Migration { .. } => {}
             Outcome::Rows(rows) => outputs.push(Output::Rows(rows)),
+            Outcome::Job(job) if job.batch().is_some() => outputs.push(Output::Batch(job)),
             Outcome::Job(job) => jobs.push((*job, outputs.len())),
         }
     }
@@ -96,6 +110,17 @@ pub fn compile(script: &str, settings: Settings, models: Vec<ModelVersion>) -> R
     Ok(Compiled { graph: Some(graph), settings, outputs, warnings })
 }
 
+/// A statement with the columns of its files, if it leaves them to those.
+pub(crate) fn with_columns(
+    statement: ParsedStatement,
+    batch: Option<&dyn BatchEngine>,
+) -> Result<ParsedStatement, SqlError> {
+    let (Some(engine), Some(files)) = (batch, statement.wants_columns_of()) else { return Ok(statement) };
+    let columns = engine.columns(files);
+    let columns = columns.map_err(|error| SqlError::of_files(statement.position(), chain(&error)))?;
+    statement.with_columns(&columns)
+}
+
 #[cfg(test)]
 mod tests {
     use tidemill_plans::node::NodeKind;
@@ -108,6 +133,7 @@ mod tests {
         let name = |output: &Output| match output {
             Output::Rows(rows) => rows.schema().field(0).name().clone(),
             Output::Result(result) => result.schema.field(0).name().clone(),
+            Output::Batch(job) => job.text().to_owned(),
             Output::Analysis { sinks, .. } => sinks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         };
         outputs.iter().map(name).collect()
@@ -116,7 +142,7 @@ mod tests {
     #[test]
     fn what_is_printed_stands_in_the_order_of_the_statements() {
         let script = format!("{SOURCE} SELECT a AS x FROM s; SHOW parallelism; SELECT a AS y FROM s; SHOW SOURCES");
-        let compiled = compile(&script, Settings::default(), Vec::new()).unwrap();
+        let compiled = compile(&script, Settings::default(), Vec::new(), None).unwrap();
         assert_eq!(names(&compiled.outputs), ["x", "name", "y", "name"]);
         let sources = compiled.graph.unwrap().nodes.iter().filter(|node| node.kind.name() == "Source").count();
         assert_eq!(sources, 1, "the two queries share it");
@@ -128,7 +154,7 @@ mod tests {
         let script = format!(
             "{SOURCE} {sink} SELECT a FROM s; EXPLAIN ANALYZE SELECT a AS y FROM s; EXPLAIN ANALYZE INSERT INTO t SELECT a FROM s"
         );
-        let compiled = compile(&script, Settings::default(), Vec::new()).unwrap();
+        let compiled = compile(&script, Settings::default(), Vec::new(), None).unwrap();
         let graph = compiled.graph.unwrap();
         let tables: Vec<&str> = graph
             .nodes
@@ -155,14 +181,15 @@ mod tests {
 
     #[test]
     fn a_script_without_queries_has_no_job() {
-        let compiled = compile(&format!("{SOURCE} SET parallelism = 3"), Settings::default(), Vec::new()).unwrap();
+        let compiled =
+            compile(&format!("{SOURCE} SET parallelism = 3"), Settings::default(), Vec::new(), None).unwrap();
         assert!(compiled.graph.is_none() && compiled.outputs.is_empty());
         assert_eq!(compiled.settings.parallelism, 3);
     }
 
     #[test]
     fn an_error_says_where_it_is() {
-        let error = compile(&format!("{SOURCE}\nSELECT b FROM s"), Settings::default(), Vec::new()).unwrap_err();
+        let error = compile(&format!("{SOURCE}\nSELECT b FROM s"), Settings::default(), Vec::new(), None).unwrap_err();
         assert!(error.to_string().starts_with("line 2, column 8: "), "{error}");
     }
 
@@ -175,7 +202,7 @@ mod tests {
             rows_learnt: 10,
             metrics: vec![(String::from("auc"), 0.75)],
         };
-        let compiled = compile("SHOW MODELS", Settings::default(), vec![version]).unwrap();
+        let compiled = compile("SHOW MODELS", Settings::default(), vec![version], None).unwrap();
         let [Output::Rows(rows)] = compiled.outputs.as_slice() else { panic!("{compiled:?}") };
         let text = arrow::util::pretty::pretty_format_batches(std::slice::from_ref(rows)).unwrap().to_string();
         assert!(text.contains("ctr") && text.contains("1970-01-01 00:01:00") && text.contains("0.75"), "{text}");

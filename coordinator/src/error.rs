@@ -38,6 +38,9 @@ pub enum CoordinatorError {
         /// What happened.
         reason: String,
     },
+    /// The engine of queries that run as a whole cannot run.
+    #[error(transparent)]
+    Batch(#[from] tidemill_batch::BatchError),
     /// A statement of a script cannot be compiled.
     #[error(transparent)]
     Sql(Box<SqlError>),
@@ -327,6 +330,7 @@ impl CoordinatorError {
         match self {
             Self::Sql(error) => error.domain(),
             Self::Document(error) => error.domain(),
+            Self::Batch(error) => error.domain(),
             Self::JobFailed { domain, .. } => *domain,
             Self::Bind { .. }
             | Self::InUse { .. }

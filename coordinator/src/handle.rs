@@ -8,8 +8,10 @@ use std::time::Duration;
 use actix::{Actor, Addr, Arbiter, Handler, Message, System};
 use arrow::array::RecordBatch;
 use futures::future::join_all;
+use tidemill_batch::BatchEngine;
 use tidemill_net::Connector;
 use tidemill_plans::ErrorDomain;
+use tidemill_plans::batch::BatchQuery;
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion, ObjectKind};
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
@@ -21,6 +23,7 @@ use tidemill_plans::protocol::{
 use tidemill_plans::savepoint::Migration;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
+use tidemill_sql::{JobStatement, ParsedStatement, ResultColumns};
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -36,10 +39,11 @@ use crate::actor::messages::{
 };
 use crate::actor::observe::makes;
 use crate::actor::savepoint::ANSWER_LIMIT;
+use crate::batch;
 use crate::checkpoints::{self, CheckpointPlace, can_be_restored};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{FlightWorkerLink, HEARTBEAT_LIMIT, Membership, Origin, WorkerInfo};
-use crate::compile::{Compiled, compile};
+use crate::compile::{Compiled, compile, with_columns};
 use crate::error::{CoordinatorError, Result};
 use crate::job::checkpoint_log::{CheckpointInfo, CheckpointLog};
 use crate::job::record::JobRecord;
@@ -75,6 +79,8 @@ pub struct CoordinatorConfig {
     pub limits: Limits,
     /// How users are told apart, if there are any.
     pub access: AccessConfig,
+    /// What runs queries of tables that end as a whole; without it, they are streams.
+    pub batch: Option<Arc<dyn BatchEngine>>,
 }
 
 impl Default for CoordinatorConfig {
@@ -86,6 +92,7 @@ impl Default for CoordinatorConfig {
             connector: Connector::default(),
             limits: Limits::default(),
             access: AccessConfig::default(),
+            batch: None,
         }
     }
 }
@@ -103,6 +110,7 @@ pub struct CoordinatorHandle {
     connector: Connector,
     limits: Limits,
     access: Arc<Access>,
+    batch: Option<Arc<dyn BatchEngine>>,
 }
 
 impl CoordinatorHandle {
@@ -144,7 +152,7 @@ impl CoordinatorHandle {
         };
         let (count, member_count) = watch::channel(0);
         let members = Membership::new(config.heartbeat_limit);
-        let CoordinatorConfig { clock, heartbeat_limit, connector, limits, .. } = config;
+        let CoordinatorConfig { clock, heartbeat_limit, connector, limits, batch, .. } = config;
         let room = JobRoom { jobs_max: limits.jobs_max, access: Arc::clone(&access) };
         let actor = Coordinator::new(clock, members, count, tasks, metadata.clone(), Arc::clone(&pushed), room).start();
         Ok(Self {
@@ -158,6 +166,7 @@ impl CoordinatorHandle {
             connector,
             limits,
             access,
+            batch,
         })
     }
 
@@ -213,12 +222,46 @@ impl CoordinatorHandle {
     pub async fn compile(&self, script: String, settings: Settings) -> Result<Compiled> {
         let models = self.models().await?;
         // Planning takes milliseconds and more: not on a thread that others wait for.
-        let compiled = tokio::task::spawn_blocking(move || compile(&script, settings, models)).await;
+        let batch = self.batch.clone();
+        let compiled = move || compile(&script, settings, models, batch.as_deref());
+        let compiled = tokio::task::spawn_blocking(compiled).await;
         match compiled {
             Ok(Ok(compiled)) => Ok(compiled),
             Ok(Err(error)) => Err(CoordinatorError::Sql(Box::new(error))),
             Err(_) => Err(CoordinatorError::Lost { part: "planner" }),
         }
+    }
+
+    /// Whether there is what runs queries as a whole.
+    pub(crate) fn runs_batches(&self) -> bool {
+        self.batch.is_some()
+    }
+
+    /// Statements with the columns of their files, where they leave them to those.
+    pub(crate) async fn with_columns(&self, statements: Vec<ParsedStatement>) -> Result<Vec<ParsedStatement>> {
+        if statements.iter().all(|statement| statement.wants_columns_of().is_none()) {
+            return Ok(statements);
+        }
+        let batch = self.batch.clone();
+        let look = move |statement| with_columns(statement, batch.as_deref());
+        let look = move || statements.into_iter().map(look).collect::<Result<Vec<_>, _>>();
+        match tokio::task::spawn_blocking(look).await {
+            Ok(looked) => looked.map_err(|error| CoordinatorError::Sql(Box::new(error))),
+            Err(_) => Err(CoordinatorError::Lost { part: "planner" }),
+        }
+    }
+
+    /// Runs a query as a whole, with no worker. What is wrong with it is a status.
+    pub async fn run_batch(&self, statement: &JobStatement, query: &BatchQuery) -> Result<BatchJob> {
+        let Some(engine) = &self.batch else { return Err(CoordinatorError::Lost { part: "batch engine" }) };
+        let settings = statement.settings();
+        let query_memory = self.limits.memory_of_query(settings.query_memory);
+        let run = engine.run(query.clone(), &Settings { query_memory, ..settings.clone() })?;
+        let id = self.metadata.next_job().await?;
+        let graph = batch::graph(query)?;
+        let result = statement.batch_columns(query, batch::result_of(&graph));
+        let job = batch::follow(id, run, result.operator);
+        Ok(BatchJob { job, graph, result })
     }
 
     /// Runs a graph. The error tells that it could not be placed; what goes wrong later is a status.
@@ -279,7 +322,8 @@ impl CoordinatorHandle {
     async fn start_job(&self, submit: Submit) -> Result<JobHandle> {
         let id = submit.run.job;
         let JobChannels { status, metrics, epoch, results, recovers } = self.ask(submit).await??;
-        Ok(JobHandle { id, status, metrics, epoch, results, recovers, actor: self.actor.clone() })
+        let control = Control::Job(self.actor.clone());
+        Ok(JobHandle { id, status, metrics, epoch, results, recovers, control })
     }
 
     /// The jobs that have not ended, those of which workers still hold something, and those that have failed and could
@@ -658,7 +702,27 @@ pub struct ResultBatches {
     pub batches: Vec<RecordBatch>,
 }
 
-/// A submitted job, as its session holds it. Dropping it does not end the job.
+/// A query that runs as a whole, as its session holds it.
+#[derive(Debug)]
+pub struct BatchJob {
+    /// What runs.
+    pub job: JobHandle,
+    /// The tables that it reads and its result, to tell what its metrics are of.
+    pub graph: DataflowGraph,
+    /// Its columns, and the operator that stands for its result.
+    pub result: ResultColumns,
+}
+
+/// What ends a job.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// Its coordinator.
+    Job(Addr<Coordinator>),
+    /// A query that runs as a whole: whoever holds its handle.
+    Batch(batch::Running),
+}
+
+/// A submitted job, as its session holds it. Dropping it does not end the job, unless it is a query that runs as a whole.
 #[derive(Debug)]
 pub struct JobHandle {
     /// The job.
@@ -673,19 +737,33 @@ pub struct JobHandle {
     pub results: mpsc::Receiver<ResultBatches>,
     /// Whether it has checkpoints, so that it goes on when a worker is lost.
     pub recovers: bool,
-    actor: Addr<Coordinator>,
+    pub(crate) control: Control,
 }
 
 impl JobHandle {
     /// Asks the job to end; [`Self::wait`] tells when it has.
     pub async fn stop(&self, mode: StopMode) -> Result<()> {
-        self.actor.send(StopJob(self.id, mode)).await.map_err(|_| CoordinatorError::ShutDown)
+        match &self.control {
+            Control::Job(actor) => actor.send(StopJob(self.id, mode)).await.map_err(|_| CoordinatorError::ShutDown),
+            Control::Batch(running) => {
+                running.stop();
+                Ok(())
+            }
+        }
     }
 
     /// Asks the job to end because its process is to: what it does not get done is done by a later one, if it has
     /// checkpoints.
     pub async fn interrupt(&self, mode: StopMode) -> Result<()> {
-        self.actor.send(InterruptJob(self.id, mode)).await.map_err(|_| CoordinatorError::ShutDown)
+        match &self.control {
+            Control::Job(actor) => {
+                actor.send(InterruptJob(self.id, mode)).await.map_err(|_| CoordinatorError::ShutDown)
+            }
+            Control::Batch(running) => {
+                running.stop();
+                Ok(())
+            }
+        }
     }
 
     /// Waits for the job's end. Results must be read meanwhile, or the job cannot end.

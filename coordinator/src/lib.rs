@@ -8,6 +8,7 @@
 pub mod access;
 mod actor;
 pub mod api;
+mod batch;
 pub mod catalog;
 mod checkpoints;
 mod clock;
@@ -35,7 +36,10 @@ pub use clock::{Clock, SystemClock};
 pub use cluster::WorkerInfo;
 pub use compile::{Compiled, Output, compile};
 pub use error::{CoordinatorError, Result};
-pub use handle::{CoordinatorConfig, CoordinatorHandle, JobHandle, JobInfo, LeftJob, ObservedJob, ResultBatches};
+pub use handle::{
+    BatchJob, CoordinatorConfig, CoordinatorHandle, JobHandle, JobInfo, LeftJob, ObservedJob, ResultBatches,
+};
 pub use job::JobStatus;
 pub use limits::Limits;
+pub use tidemill_batch::{BatchEngine, BatchError};
 pub use tidemill_sql::ResultColumns;

@@ -44,9 +44,11 @@ impl Limits {
     /// for the rows of a SELECT; what is to run for ever has to have what it needs.
     pub(crate) fn query_memory(&self, graph: &DataflowGraph, wanted: u64) -> u64 {
         let mut ends = graph.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Sink(_) | NodeKind::Train(_)));
-        if !ends.all(Node::is_result) {
-            return 0;
-        }
+        if ends.all(Node::is_result) { self.memory_of_query(wanted) } else { 0 }
+    }
+
+    /// How many bytes a query may hold for which a session wants so many.
+    pub(crate) fn memory_of_query(&self, wanted: u64) -> u64 {
         [self.query_memory, wanted].into_iter().filter(|bytes| *bytes > 0).min().unwrap_or_default()
     }
 

@@ -32,7 +32,7 @@ use tracing::warn;
 
 use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
-use crate::handle::{CoordinatorHandle, JobHandle, JobObjects};
+use crate::handle::{BatchJob, CoordinatorHandle, JobHandle, JobObjects};
 use crate::job::JobStatus;
 
 use self::appending::Rows;
@@ -214,8 +214,8 @@ impl SqlSession {
     #[must_use]
     pub fn new(coordinator: CoordinatorHandle, settings: Settings) -> Self {
         Self {
+            sql: with_batches(Session::interactive(settings), &coordinator),
             coordinator,
-            sql: Session::interactive(settings),
             jobs: Vec::new(),
             drops: Drops::default(),
             is_kept: false,
@@ -299,6 +299,8 @@ impl SqlSession {
             replies = self.start(std::mem::take(gathered), who).await?;
             self.look_at_views().await?;
         }
+        let statement = self.with_columns(vec![statement], who).await?.pop();
+        let statement = statement.ok_or(CoordinatorError::Lost { part: "statement" })?;
         let before = self.sql.clone();
         let rights = self.coordinator.access().rights(who)?;
         settings.iter_mut().for_each(|own| std::mem::swap(own, &mut self.sql.settings));
@@ -342,6 +344,18 @@ impl SqlSession {
             Outcome::Job(job) => replies.push(self.select(*job, who).await?),
         }
         Ok(Some(replies))
+    }
+
+    /// Statements with the columns of their files, where they leave them to those, for somebody who may create tables.
+    pub(super) async fn with_columns(
+        &mut self,
+        statements: Vec<ParsedStatement>,
+        who: &Who,
+    ) -> Result<Vec<ParsedStatement>> {
+        if statements.iter().any(|statement| statement.wants_columns_of().is_some()) {
+            self.as_seen_by(who, |sql| sql.check_create())?.map_err(sql_error)?;
+        }
+        self.coordinator.with_columns(statements).await
     }
 
     /// A statement has done what it says if that has been recorded; else the session is as it was before.
@@ -455,6 +469,11 @@ impl SqlSession {
     }
 
     async fn select(&mut self, statement: JobStatement, who: &Who) -> Result<Reply> {
+        if let Some(query) = statement.batch() {
+            self.as_seen_by(who, |sql| sql.check_batch(&statement))?.map_err(sql_error)?;
+            let BatchJob { job, graph, result } = self.coordinator.run_batch(&statement, query).await?;
+            return Ok(Reply::Query(Query { job, warnings: Vec::new(), graph, result }));
+        }
         let mut builder = JobBuilder::new(&self.sql);
         let added = builder.add(&statement).map_err(sql_error)?;
         // It was planned a while ago, maybe, and what was granted then may have been revoked.
@@ -537,6 +556,11 @@ impl SqlSession {
         self.drops.finish().await;
         Ok(())
     }
+}
+
+/// A session that runs queries as a whole if its coordinator has what does.
+fn with_batches(sql: Session, coordinator: &CoordinatorHandle) -> Session {
+    if coordinator.runs_batches() { sql.with_batches() } else { sql }
 }
 
 /// The savepoint that a statement is about, if it is.

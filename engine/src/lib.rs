@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`operator`] has the trait and the list of operators; [`task`] chains them, feeds
 //! them from bounded channels and aligns watermarks and barriers; [`connector`] brings rows in and
-//! out; [`state`] is what operators keep beyond their process; [`testing`] has the harness that tests one operator without a runtime. Nothing here knows
+//! out; [`state`] is what operators keep beyond their process; [`tables`] reads
+//! for queries that run as a whole; [`testing`] has the harness that tests one operator without a runtime. Nothing here knows
 //! actix, Flight or tokio: `tidemill-workers` decides on which thread a task is polled.
 
 pub mod clock;
@@ -11,6 +12,7 @@ pub mod error;
 pub mod metrics;
 pub mod operator;
 pub mod state;
+pub mod tables;
 pub mod task;
 pub mod testing;
 

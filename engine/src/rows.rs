@@ -16,7 +16,6 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 pub(crate) use self::even_chunks::EvenChunks;
 pub(crate) use self::event_time::EventTimeBuffer;
@@ -60,17 +59,7 @@ pub(crate) fn canonical_key(column: &ArrayRef) -> ArrayRef {
 
 /// A row as `name=value` pairs, for people.
 pub(crate) fn show_row(batch: &RecordBatch, row: usize) -> Result<String> {
-    let options = FormatOptions::default().with_null("NULL");
-    let mut text = String::new();
-    for (column, field) in batch.columns().iter().zip(batch.schema_ref().fields()) {
-        if !text.is_empty() {
-            text.push_str(", ");
-        }
-        text.push_str(field.name());
-        text.push('=');
-        text.push_str(&ArrayFormatter::try_new(column.as_ref(), &options)?.value(row).to_string());
-    }
-    Ok(text)
+    Ok(tidemill_plans::bad_rows::show_row(batch, row)?)
 }
 
 /// Turns key columns into bytes that are equal exactly when the keys are; `None` where a key is NULL,

@@ -17,6 +17,9 @@ use crate::node::{
     TemporalJoinKind, TopNEmit, UnnestColumn, VersionBound,
 };
 
+/// The column in which plans are shown, a line a row.
+pub const PLAN_COLUMN: &str = "plan";
+
 /// The graph as text, one line an operator: its name and id, what it does, how its input arrives and
 /// at which parallelism. An operator with several consumers is printed once and referred to after.
 #[must_use]

@@ -6,6 +6,8 @@
 //! through [`codec`].
 
 pub mod algorithm;
+pub mod bad_rows;
+pub mod batch;
 pub mod catalog;
 pub mod change;
 pub mod checkpoint;

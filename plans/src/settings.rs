@@ -18,6 +18,11 @@ pub struct SettingSpec {
 /// All settings.
 pub const SETTINGS: &[SettingSpec] = &[
     SettingSpec { name: "parallelism", default: "2", doc: "Instances of each operator that can be spread, 1 to 128." },
+    SettingSpec {
+        name: "execution",
+        default: "inferred",
+        doc: "How a SELECT of tables that end runs: batch (as a whole), streaming, or inferred: batch where it can.",
+    },
     SettingSpec { name: "checkpoint_interval", default: "10s", doc: "Time between checkpoint barriers; 0 for none." },
     SettingSpec {
         name: "aligned_checkpoint_timeout",
@@ -145,6 +150,22 @@ impl Named for RestartStrategy {
     ];
 }
 
+/// How a SELECT of tables that end runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum Execution {
+    /// As a whole where it can, else as a stream.
+    Inferred,
+    /// As a stream.
+    Streaming,
+    /// As a whole, or not at all.
+    Batch,
+}
+
+impl Named for Execution {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("inferred", Self::Inferred), ("streaming", Self::Streaming), ("batch", Self::Batch)];
+}
+
 /// The order of a bounded result that was asked for without ORDER BY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub enum ResultOrder {
@@ -174,6 +195,8 @@ impl Named for ResultEndpoints {
 /// The values of all settings.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct Settings {
+    /// How SELECTs of tables that end run.
+    pub execution: Execution,
     /// Instances of each operator that can be spread.
     pub parallelism: u32,
     /// Milliseconds between checkpoint barriers; 0 for none.
@@ -225,6 +248,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            execution: Execution::Inferred,
             parallelism: 2,
             checkpoint_interval_ms: 10_000,
             aligned_checkpoint_timeout_ms: 0,
@@ -257,6 +281,9 @@ impl Settings {
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let wrong = |wanted: &str| PlanError::InvalidOption(format!("setting {name} is '{value}', but takes {wanted}"));
         match name {
+            "execution" => {
+                self.execution = Execution::parse(value).ok_or_else(|| wrong("inferred, streaming or batch"))?;
+            }
             "parallelism" => {
                 self.parallelism = value
                     .parse()
@@ -356,7 +383,7 @@ impl Settings {
     /// all but what is fixed in its operators.
     #[must_use]
     pub fn other_job_setting(&self, other: &Self) -> Option<&'static str> {
-        let of_operators = ["parallelism", "seed", "state_ttl"];
+        let of_operators = ["execution", "parallelism", "seed", "state_ttl"];
         let mut names = SETTINGS.iter().map(|setting| setting.name).filter(|name| !of_operators.contains(name));
         names.find(|name| self.get(name) != other.get(name))
     }
@@ -365,6 +392,7 @@ impl Settings {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
         Some(match name {
+            "execution" => self.execution.name().to_owned(),
             "parallelism" => self.parallelism.to_string(),
             "checkpoint_interval" => format!("{}ms", self.checkpoint_interval_ms),
             "aligned_checkpoint_timeout" => format!("{}ms", self.aligned_checkpoint_timeout_ms),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use tidemill_plans::batch::{BatchQuery, Wanted};
 use tidemill_plans::catalog::ObjectKind;
+use tidemill_plans::ids::OperatorId;
 
 use crate::access::AccessCommand;
 use crate::catalog::{Detail, Object};
@@ -103,6 +105,9 @@ impl Session {
     }
 
     fn describe_query(&self, job: JobStatement) -> Result<Description> {
+        if let Some(query) = job.batch() {
+            return self.describe_batch(&job, query);
+        }
         let mut builder = JobBuilder::new(self);
         let added = builder.add(&job)?;
         let columns = added.result.ok_or_else(|| SqlError::invalid("a result has no columns"))?;
@@ -112,6 +117,27 @@ impl Session {
         let warnings = builder.warnings().into_iter().map(|(at, warning)| format!("{at}{warning}")).collect();
         let rows = constant_rows(&builder.graph, columns.operator);
         Ok(Description::Query { job: Box::new(job), columns, warnings, rows })
+    }
+
+    /// A query that runs as a whole; one of constants is computed here, if that is possible.
+    fn describe_batch(&self, job: &JobStatement, query: &BatchQuery) -> Result<Description> {
+        let columns = job.batch_columns(query, OperatorId(0));
+        let (warnings, mut rows) = (Vec::new(), None);
+        if query.wanted == Wanted::Rows && query.tables()?.is_empty() {
+            rows = self.constant_rows(job);
+        }
+        let columns = match &rows {
+            Some(rows) => ResultColumns { schema: rows.schema(), ..columns },
+            None => columns,
+        };
+        Ok(Description::Query { job: Box::new(job.clone()), columns, warnings, rows })
+    }
+
+    /// The rows of a query that reads no table, if it can be a stream of one row.
+    fn constant_rows(&self, job: &JobStatement) -> Option<RecordBatch> {
+        let mut builder = JobBuilder::new(self);
+        let added = builder.add(job).ok()?;
+        constant_rows(&builder.graph, added.result?.operator)
     }
 
     /// The objects that rows can be read from or written to, by name.

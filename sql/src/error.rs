@@ -130,6 +130,12 @@ pub enum SqlError {
 }
 
 impl SqlError {
+    /// The files that the statement at this place names are not what it needs.
+    #[must_use]
+    pub fn of_files(at: Position, message: String) -> Self {
+        Self::Invalid { at, message }
+    }
+
     /// The statement, its place not yet known, is wrong.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::Invalid { at: Position::UNKNOWN, message: message.into() }
@@ -188,6 +194,10 @@ impl SqlError {
 /// DataFusion's planner says where a column or table is wrong through a diagnostic.
 impl From<DataFusionError> for SqlError {
     fn from(error: DataFusionError) -> Self {
+        let error = match own(error) {
+            Ok(own) => return own,
+            Err(error) => error,
+        };
         let at = error
             .diagnostic()
             .and_then(|diagnostic| diagnostic.span)
@@ -205,6 +215,25 @@ impl From<DataFusionError> for SqlError {
             }
         }
         Self::Invalid { at, message }
+    }
+}
+
+/// An error of this crate that has been through DataFusion, which may have said where it stands.
+fn own(error: DataFusionError) -> Result<SqlError, DataFusionError> {
+    match error {
+        DataFusionError::External(inner) => match inner.downcast::<SqlError>() {
+            Ok(own) => Ok(*own),
+            Err(other) => Err(DataFusionError::External(other)),
+        },
+        DataFusionError::Diagnostic(diagnostic, inner) => match (own(*inner), diagnostic.span) {
+            (Ok(error), Some(span)) => Ok(error.at(Position { line: span.start.line, column: span.start.column })),
+            (Ok(error), None) => Ok(error),
+            (Err(inner), _) => Err(DataFusionError::Diagnostic(diagnostic, Box::new(inner))),
+        },
+        DataFusionError::Context(context, inner) => {
+            own(*inner).map_err(|inner| DataFusionError::Context(context, Box::new(inner)))
+        }
+        other => Err(other),
     }
 }
 

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use tidemill_plans::batch::{BatchQuery, Wanted};
 use tidemill_plans::change::{with_change_column, with_op_column};
 use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
 use tidemill_plans::graph::{DataflowGraph, Node, Partitioning};
 use tidemill_plans::growing_state::growing_state;
 use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::node::{AggregateEmit, NodeKind, OverEmit, SinkNode, TopNEmit};
-use tidemill_plans::settings::Settings;
+use tidemill_plans::settings::{ResultOrder, Settings};
 
+use crate::batch::BatchPlan;
 use crate::catalog::{Catalog, Detail, Object, StreamInfo};
 use crate::error::{Position, Result, SqlError};
 use crate::lower::prune::prune_sources;
@@ -103,7 +105,29 @@ impl JobStatement {
     /// Whether it is a SELECT or a SUBSCRIBE, whose rows the session waits for.
     #[must_use]
     pub fn is_select(&self) -> bool {
-        matches!(self.kind, JobKind::Select(_) | JobKind::Subscribe(_))
+        matches!(self.kind, JobKind::Select(_) | JobKind::Batch(..) | JobKind::Subscribe(_))
+    }
+
+    /// What is to be run as a whole, if that is so: then nothing is to be added to a graph.
+    #[must_use]
+    pub fn batch(&self) -> Option<&BatchQuery> {
+        match &self.kind {
+            JobKind::Batch(_, plan) => Some(&plan.query),
+            _ => None,
+        }
+    }
+
+    /// What a session gets of a query that runs as a whole, from an operator that stands for its result.
+    #[must_use]
+    pub fn batch_columns(&self, query: &BatchQuery, operator: OperatorId) -> ResultColumns {
+        let live = self.settings.result_order == ResultOrder::Arrival && query.wanted == Wanted::Rows;
+        ResultColumns { schema: query.schema(), operator, limit: None, live, ends: true, parts: 1 }
+    }
+
+    /// The settings that hold where it stands.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 }
 
@@ -111,6 +135,8 @@ impl JobStatement {
 #[derive(Debug, Clone)]
 pub(crate) enum JobKind {
     Select(StreamQuery),
+    /// A SELECT that runs as a whole; where nobody can run it so, it is a stream.
+    Batch(StreamQuery, Box<BatchPlan>),
     /// CREATE SINK with a query, and INSERT INTO.
     Write {
         target: Target,
@@ -141,7 +167,7 @@ impl JobKind {
     /// The object that the job writes or trains.
     pub(crate) fn object(&self) -> Option<&str> {
         match self {
-            Self::Select(_) | Self::Append { .. } | Self::Subscribe(_) => None,
+            Self::Select(_) | Self::Batch(..) | Self::Append { .. } | Self::Subscribe(_) => None,
             Self::Write { target, .. } => Some(&target.table),
             Self::MaterializedView(object) | Self::Train(object) => Some(&object.name),
         }
@@ -331,7 +357,7 @@ impl JobBuilder {
 
     /// Adds a statement; also says which objects it reads.
     pub(crate) fn build(&mut self, statement: &JobStatement) -> Result<(Added, Vec<String>)> {
-        if let JobKind::Select(query) | JobKind::Append { query, .. } = &statement.kind {
+        if let JobKind::Select(query) | JobKind::Batch(query, _) | JobKind::Append { query, .. } = &statement.kind {
             return self.build_select(query, statement);
         }
         if let JobKind::Subscribe(view) = &statement.kind {
@@ -340,7 +366,7 @@ impl JobBuilder {
         self.begin_object(statement.object().unwrap_or_default());
         let mut planner = QueryPlanner::new(self, &statement.catalog);
         match &statement.kind {
-            JobKind::Select(_) | JobKind::Append { .. } | JobKind::Subscribe(_) => {}
+            JobKind::Select(_) | JobKind::Batch(..) | JobKind::Append { .. } | JobKind::Subscribe(_) => {}
             JobKind::Write { target, declared, query } => {
                 planner.write(query, target.clone(), declared.as_ref())?;
                 planner.check_late()?;

@@ -5,11 +5,12 @@
 //! coordinator runs. Nothing here reads a file or knows a connector's code.
 //!
 //! Reading order: `parser` (text to statements), `session` (what a statement does), `planner` (a query
-//! to a DataFusion plan over streams), `lower` (that plan to operators), `job` (operators to a graph).
+//! to a DataFusion plan over streams), `lower` (that plan to operators), `job` (operators to a graph); `batch` (a query that runs as a whole).
 
 pub mod access;
 mod append;
 mod ast;
+mod batch;
 mod catalog;
 mod constant;
 mod describe;

@@ -5,7 +5,9 @@
 
 mod access;
 mod as_of_join;
+mod copy;
 mod create;
+mod external_table;
 mod function;
 pub(crate) mod hints;
 mod options;
@@ -38,7 +40,7 @@ const OPERATORS_MAX: usize = 1_000;
 /// The words that a statement can start with.
 const HEADS: &str = "SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE \
                      MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, CREATE ROLE, \
-                     CREATE USER, CREATE SECRET, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB, ALTER ROLE, \
+                     CREATE USER, CREATE SECRET, COPY, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB, ALTER ROLE, \
                      GRANT, REVOKE, REASSIGN OWNED BY";
 
 /// A statement of a script.
@@ -79,22 +81,22 @@ impl ParsedStatement {
     /// Whether it is about jobs that run, or reads what they make: those of statements before it have to be started.
     #[must_use]
     pub fn follows_jobs(&self) -> bool {
-        use Statement::{Access, Analyze, Drop, Job, Query, Subscribe};
-        matches!(self.statement, Query(_) | Subscribe(_) | Analyze(_) | Job(_) | Drop { .. } | Access(_))
+        use Statement::{Access, Analyze, Copy, Drop, Job, Query, Subscribe};
+        matches!(self.statement, Query(_) | Copy(_) | Subscribe(_) | Analyze(_) | Job(_) | Drop { .. } | Access(_))
     }
 
     /// Whether it comes to rows, and has no other effect.
     #[must_use]
     pub fn has_rows(&self) -> bool {
         use Statement::{
-            Access, Analyze, Describe, Explain, ExplainJson, ExplainMigration, Job, Query, Show, ShowConnector,
+            Access, Analyze, Copy, Describe, Explain, ExplainJson, ExplainMigration, Job, Query, Show, ShowConnector,
             ShowCreate, Subscribe,
         };
         match &self.statement {
             Query(_) | Subscribe(_) | Analyze(_) | Describe(_) | Explain(_) | ExplainJson(_) | ExplainMigration(_) => {
                 true
             }
-            Show(_) | ShowConnector(_) | ShowCreate(_) => true,
+            Show(_) | ShowConnector(_) | ShowCreate(_) | Copy(_) => true,
             Job(command) => command.has_rows(),
             Access(command) => command.has_rows(),
             _ => false,
@@ -185,6 +187,7 @@ impl<'a> ScriptParser<'a> {
             Token::Word(word) if word.quote_style.is_none() => match word.keyword {
                 Keyword::SELECT | Keyword::WITH => return Ok(Statement::Query(self.query()?)),
                 Keyword::CREATE => return self.create(),
+                Keyword::COPY => return self.copy(),
                 Keyword::INSERT => return self.insert(),
                 Keyword::DROP => return self.drop(),
                 Keyword::SET => return self.set(),

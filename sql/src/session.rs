@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use tidemill_plans::batch::{BatchQuery, Wanted};
 use tidemill_plans::catalog::{ModelVersion, ObjectKind};
 use tidemill_plans::connector::Direction;
 use tidemill_plans::explain::explain;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{JobId, OperatorId};
-use tidemill_plans::settings::Settings;
+use tidemill_plans::settings::{Execution, Settings};
 
 use crate::access::{AccessCommand, Privilege, Rights, Securable};
+use crate::batch::{self, BatchPlan};
 use crate::catalog::{Catalog, Detail, Object, SinkObject};
 use crate::document::PlanDocument;
 use crate::error::{Position, Result, SqlError};
@@ -28,6 +30,7 @@ use crate::show;
 use crate::stack::on_deep_stack;
 use crate::statement::{
     CreateFunction, CreateModel, CreateSink, CreateSource, CreateView, DropKind, Insert, JobCommand, Name, Statement,
+    StreamQuery,
 };
 
 /// What statements are executed in.
@@ -49,6 +52,8 @@ pub struct Session {
     pub(crate) rights: Option<Arc<dyn Rights>>,
     /// The names of the secrets that there are, where that is known.
     pub(crate) secrets: Option<BTreeSet<String>>,
+    /// Whether there is somebody who runs queries as a whole.
+    runs_batches: bool,
 }
 
 /// What a statement comes to.
@@ -123,6 +128,13 @@ impl Session {
         Self { catalog, running, ..Self::interactive(settings) }
     }
 
+    /// The same session where somebody runs queries as a whole: such a SELECT comes to a job that has
+    /// [`JobStatement::batch`].
+    #[must_use]
+    pub fn with_batches(self) -> Self {
+        Self { runs_batches: true, ..self }
+    }
+
     /// Takes note of the newest version of each model in the registry.
     pub fn set_models(&mut self, models: Vec<ModelVersion>) {
         self.models = models;
@@ -146,6 +158,18 @@ impl Session {
             self.require_places(&job.settings)
         };
         checked().map_err(|error| error.at(job.position))
+    }
+
+    /// An error if whoever asks may not create objects, and so is not to learn what files hold.
+    pub fn check_create(&self) -> Result<()> {
+        self.require(Privilege::Create, Securable::Schema)
+    }
+
+    /// The same of one that runs as a whole.
+    pub fn check_batch(&self, job: &JobStatement) -> Result<()> {
+        let JobKind::Batch(_, plan) = &job.kind else { return Ok(()) };
+        let checked = self.require_uses(&plan.uses).and_then(|()| self.require_places(&job.settings));
+        checked.map_err(|error| error.at(job.position))
     }
 
     /// Takes note of a materialized view that runs.
@@ -184,6 +208,11 @@ impl Session {
             Statement::ExplainJson(inner) => self.explain_json(inner, parsed),
             Statement::ExplainMigration(inner) => self.explain_migration(inner, parsed),
             Statement::Analyze(inner) => {
+                if let Statement::Query(query) = inner.as_ref()
+                    && let Some(plan) = self.batch_plan(query)?
+                {
+                    return self.shown(query, plan, Wanted::Analysis, parsed);
+                }
                 let effect = self.plan(inner, parsed.text())?;
                 Ok(match self.take_effect(effect, parsed)? {
                     Outcome::Job(job) if job.appends().is_some() => {
@@ -282,10 +311,24 @@ impl Session {
             Statement::CreateFunction(create) => self.create_function(create, text),
             Statement::Insert(insert) => self.insert(insert).map(Effect::Run),
             Statement::Query(query) => {
+                if let Some(plan) = self.batch_plan(query)? {
+                    self.require_uses(&plan.uses)?;
+                    return Ok(Effect::Run(JobKind::Batch(query.clone(), Box::new(plan))));
+                }
                 let kind = JobKind::Select(query.clone());
                 // Errors belong to the statement, not to the moment when its job is put together.
                 self.require_uses(&self.try_job(&kind)?)?;
                 Ok(Effect::Run(kind))
+            }
+            Statement::Copy(copy) => {
+                if !self.runs_batches {
+                    let hint = "tidemill run, shell and serve have it";
+                    return Err(SqlError::unsupported("COPY where nothing runs queries as a whole", hint).at(copy.at));
+                }
+                let plan = batch::plan_copy(copy, &self.catalog, &self.settings)?;
+                self.require(Privilege::Create, Securable::Schema)?;
+                self.require_uses(&plan.uses)?;
+                Ok(Effect::Run(JobKind::Batch(copy.query.clone(), Box::new(plan))))
             }
             Statement::Subscribe(name) => {
                 let kind = JobKind::Subscribe(Arc::clone(self.subscribed(name)?));
@@ -293,6 +336,18 @@ impl Session {
                 Ok(Effect::Run(kind))
             }
             _ => Err(SqlError::unsupported("EXPLAIN of this statement", "explain a query, a sink, a view or a model")),
+        }
+    }
+
+    /// A query as a whole, if there is somebody to run it so.
+    fn batch_plan(&self, query: &StreamQuery) -> Result<Option<BatchPlan>> {
+        match self.runs_batches {
+            true => batch::plan(query, &self.catalog, &self.settings),
+            false if self.settings.execution == Execution::Batch => {
+                let hint = "SET execution = 'inferred'";
+                Err(SqlError::unsupported("execution = 'batch' where nothing runs queries as a whole", hint))
+            }
+            false => Ok(None),
         }
     }
 
@@ -512,8 +567,20 @@ impl Session {
     }
 
     fn explain(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<Outcome> {
+        if let Statement::Query(query) = statement
+            && let Some(plan) = self.batch_plan(query)?
+        {
+            return self.shown(query, plan, Wanted::Plan, parsed);
+        }
         let (graph, _) = self.explained(statement, parsed)?;
         Ok(Outcome::Rows(show::text_rows("plan", explain(&graph).lines())?))
+    }
+
+    /// How a query that runs as a whole would run, or has: whoever runs it knows.
+    fn shown(&self, query: &StreamQuery, plan: BatchPlan, wanted: Wanted, parsed: &ParsedStatement) -> Result<Outcome> {
+        self.require_uses(&plan.uses)?;
+        let plan = BatchPlan { query: BatchQuery { wanted, ..plan.query }, ..plan };
+        Ok(Outcome::Job(Box::new(self.job(JobKind::Batch(query.clone(), Box::new(plan)), parsed))))
     }
 
     fn explain_json(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<Outcome> {

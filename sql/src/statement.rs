@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::sql::sqlparser::ast::{DataType, Expr, Parens, Query, SetExpr};
 
 use tidemill_plans::PlanError;
+use tidemill_plans::batch::CopyTarget;
 
 use crate::access::AccessCommand;
 use crate::error::{Position, SqlError};
@@ -254,6 +255,8 @@ pub(crate) enum Statement {
     Insert(Insert),
     /// SELECT.
     Query(StreamQuery),
+    /// COPY.
+    Copy(Copy),
     /// SUBSCRIBE TO.
     Subscribe(Name),
     /// EXPLAIN.
@@ -302,6 +305,8 @@ pub(crate) struct CreateSource {
     pub(crate) if_not_exists: bool,
     /// Whether there is a list of columns, which may be empty.
     pub(crate) listed: bool,
+    /// Whether without columns it has those of its files.
+    pub(crate) is_external: bool,
     pub(crate) columns: Vec<SourceColumn>,
     pub(crate) key: Option<PrimaryKey>,
     pub(crate) watermark: Option<Watermark>,
@@ -386,6 +391,14 @@ pub(crate) struct ParameterDefinition {
     pub(crate) name: Name,
     pub(crate) data_type: DataType,
     pub(crate) default: Option<Expr>,
+}
+
+/// COPY query TO file.
+#[derive(Debug, Clone)]
+pub(crate) struct Copy {
+    pub(crate) query: StreamQuery,
+    pub(crate) target: CopyTarget,
+    pub(crate) at: Position,
 }
 
 /// INSERT INTO sink [(columns)] query.

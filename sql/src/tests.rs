@@ -1,6 +1,7 @@
 //! Scripts in, graphs and errors out.
 
 mod access;
+mod batch;
 mod clients;
 mod errors;
 mod explain;

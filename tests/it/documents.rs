@@ -13,7 +13,7 @@ use crate::command::{Folder, PATIENCE, Run};
 #[track_caller]
 pub(crate) fn check_round_trip(script: &str) {
     let settings = Settings { parallelism: 3, ..Settings::default() };
-    let compiled = tidemill_coordinator::compile(script, settings, Vec::new()).unwrap();
+    let compiled = tidemill_coordinator::compile(script, settings, Vec::new(), None).unwrap();
     let Some(graph) = compiled.graph else { return };
     let json = PlanDocument::of_graph(&graph).unwrap().to_json();
     let again = PlanDocument::from_json(&json).unwrap().to_graph(&Settings::default());

@@ -52,17 +52,19 @@ struct Case {
     batch_rows: u32,
     parallelism: u32,
     gathers_changes: bool,
+    is_whole: bool,
 }
 
 fn cases() -> impl Strategy<Value = Case> {
     let tapes = vec(vec(any::<u16>(), 4..120), 1..=QUERIES);
-    (tables::tables(ROWS), tapes, 1..50u32, 1..=4u32, any::<bool>()).prop_map(
-        |(tables, tapes, batch_rows, parallelism, gathers_changes)| Case {
+    (tables::tables(ROWS), tapes, 1..50u32, 1..=4u32, any::<bool>(), any::<bool>()).prop_map(
+        |(tables, tapes, batch_rows, parallelism, gathers_changes, is_whole)| Case {
             tables,
             tapes,
             batch_rows,
             parallelism,
             gathers_changes,
+            is_whole,
         },
     )
 }
@@ -194,8 +196,14 @@ impl Case {
     fn arguments(&self) -> Vec<String> {
         let update_interval = if self.gathers_changes { "100ms" } else { "0" };
         let mut arguments = vec![format!("--parallelism={}", self.parallelism), String::from("--format=csv")];
-        for setting in [format!("source_batch_rows={}", self.batch_rows), format!("update_interval={update_interval}")]
-        {
+        // As a whole, where a query can be.
+        let execution = if self.is_whole { "inferred" } else { "streaming" };
+        let batch_rows = self.batch_rows;
+        for setting in [
+            format!("execution={execution}"),
+            format!("source_batch_rows={batch_rows}"),
+            format!("update_interval={update_interval}"),
+        ] {
             arguments.extend([String::from("--set"), setting]);
         }
         arguments

@@ -8,6 +8,7 @@
 mod analyze;
 mod bad_input;
 mod bank;
+mod batch;
 mod catalog;
 mod certificates;
 mod chains;
@@ -56,6 +57,7 @@ mod terminal;
 mod tidy;
 mod time;
 mod tls;
+mod tpch;
 mod unnest;
 mod users;
 mod windows_and_joins;

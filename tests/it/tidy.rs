@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates and where they are.
-const CRATES: [(&str, &str); 9] = [
+const CRATES: [(&str, &str); 10] = [
     ("tidemill", ""),
     ("tidemill-coordinator", "coordinator"),
     ("tidemill-workers", "workers"),
     ("tidemill-sql", "sql"),
+    ("tidemill-batch", "batch"),
     ("tidemill-engine", "engine"),
     ("tidemill-net", "net"),
     ("tidemill-plans", "plans"),
@@ -18,10 +19,11 @@ const CRATES: [(&str, &str); 9] = [
 ];
 
 /// Which crates each may name: edges point down, and only these.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
     (
         "tidemill",
         &[
+            "tidemill-batch",
             "tidemill-compute",
             "tidemill-coordinator",
             "tidemill-engine",
@@ -32,9 +34,10 @@ const EDGES: [(&str, &[&str]); 9] = [
             "tidemill-workers",
         ],
     ),
-    ("tidemill-coordinator", &["tidemill-ml", "tidemill-net", "tidemill-plans", "tidemill-sql"]),
+    ("tidemill-coordinator", &["tidemill-batch", "tidemill-ml", "tidemill-net", "tidemill-plans", "tidemill-sql"]),
     ("tidemill-workers", &["tidemill-engine", "tidemill-net", "tidemill-plans"]),
     ("tidemill-sql", &["tidemill-plans"]),
+    ("tidemill-batch", &["tidemill-plans"]),
     ("tidemill-engine", &["tidemill-compute", "tidemill-ml", "tidemill-plans"]),
     ("tidemill-net", &["tidemill-plans"]),
     ("tidemill-plans", &["tidemill-ml"]),
@@ -219,7 +222,10 @@ fn frameworks_stay_where_they_belong() {
     may_name("actix", &["tidemill", "tidemill-coordinator", "tidemill-workers"]);
     may_name("wgpu", &["tidemill-compute"]);
     // The engine's connectors alone wait for servers: look-ups run a client on their own threads.
-    may_name("tokio", &["tidemill", "tidemill-coordinator", "tidemill-engine", "tidemill-net", "tidemill-workers"]);
+    may_name(
+        "tokio",
+        &["tidemill", "tidemill-batch", "tidemill-coordinator", "tidemill-engine", "tidemill-net", "tidemill-workers"],
+    );
     may_name("tonic", &["tidemill-coordinator", "tidemill-net", "tidemill-workers"]);
     may_name("arrow-flight", &["tidemill-coordinator", "tidemill-workers"]);
     may_name("rustls", &["tidemill-net"]);

@@ -147,7 +147,7 @@ def check_errors(cursor):
     refused(dbapi.ProgrammingError, "line 1, column 8", lambda: cursor.execute("SELECT nothing FROM bids"))
     refused(dbapi.ProgrammingError, "no statement starts with", lambda: cursor.execute("SELEKT 1"))
     refused(dbapi.ProgrammingError, "already exists", lambda: cursor.execute("CREATE VIEW dear AS SELECT 1 AS a"))
-    refused(dbapi.NotSupportedError, "OFFSET is not supported", lambda: cursor.execute("SELECT 1 AS a OFFSET 3"))
+    refused(dbapi.NotSupportedError, "FETCH is not supported", lambda: cursor.execute("SELECT 1 AS a FETCH FIRST 1 ROW ONLY"))
     refused(dbapi.ProgrammingError, "uses it; drop that first", lambda: cursor.execute("DROP SOURCE bids"))
     cursor.execute("SELECT 1 AS still_there")
     assert cursor.fetchall() == [(1,)]

@@ -10,7 +10,7 @@ use tidemill_plans::node::NodeKind;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::{Catalog, RunningView, Session};
 
-use super::{Drops, ObjectJob, SqlSession, is_bounded};
+use super::{Drops, ObjectJob, SqlSession, is_bounded, with_batches};
 use crate::error::Result;
 use crate::handle::{CoordinatorHandle, LeftJob};
 
@@ -27,7 +27,7 @@ impl SqlSession {
         let (catalog, left_out) = Catalog::restored(&coordinator.objects().await?);
         let Restored { jobs, running, mut told } = restored;
         told.extend(left_out.into_iter().map(|(name, error)| format!("'{name}' is not there any more: {error}")));
-        let sql = Session::restored(settings, catalog, running);
+        let sql = with_batches(Session::restored(settings, catalog, running), &coordinator);
         Ok((Self { coordinator, sql, jobs, drops: Drops::default(), is_kept: true }, told))
     }
 }

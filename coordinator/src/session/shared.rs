@@ -82,6 +82,7 @@ impl SqlSession {
         who: &Who,
     ) -> Result<Description> {
         self.refresh().await?;
+        let statements = &self.with_columns(statements.to_vec(), who).await?;
         let rights = self.coordinator.access().rights(who)?;
         let mut scratch = self.sql.clone();
         settings.clone_into(&mut scratch.settings);

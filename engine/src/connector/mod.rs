@@ -26,6 +26,7 @@ mod values;
 mod view;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -152,6 +153,22 @@ pub fn open_source(
         PUSH_CONNECTOR | TABLE_CONNECTOR => pushed::open_source(node, env, Share { subtask, parallelism }),
         VALUES_CONNECTOR => values::open_source(node, env),
         VIEW_CONNECTOR => view::open_source(node, env, subtask),
+        other => Err(unknown(other)),
+    }
+}
+
+/// The columns of the files that these options of a source name, if they name any.
+pub(crate) fn columns_of(options: &[(String, String)]) -> Result<SchemaRef> {
+    match option(options, "connector") {
+        Some("files") => files::columns::columns_of(options),
+        other => Err(unknown(other.unwrap_or_default())),
+    }
+}
+
+/// The files of a source that has some, in the order of their paths.
+pub(crate) fn files_of(node: &SourceNode) -> Result<Vec<PathBuf>> {
+    match node.connector.as_str() {
+        "files" => files::list(node),
         other => Err(unknown(other)),
     }
 }

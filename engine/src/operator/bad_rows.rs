@@ -1,16 +1,22 @@
-//! Rows on which an expression fails: a text that is no number, a division by zero.
-//!
-//! They are data, so they go to the dead letters and the other rows go on. A batch is evaluated as a
-//! whole; only where that fails are the rows at fault looked for, by halving.
+//! Rows on which an expression fails go to the dead letters, and the other rows go on.
 
-use arrow::array::{Array, BooleanArray, BooleanBufferBuilder, RecordBatch};
+use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::error::ArrowError;
-use datafusion::error::DataFusionError;
+use tidemill_plans::bad_rows::{Evaluated, EvaluationError, evaluate_good, reason_of_arrow};
 
 use crate::error::{EngineError, Result};
 use crate::rows::show_row;
 use crate::task::OperatorContext;
+
+impl EvaluationError for EngineError {
+    fn reason(&self) -> Option<String> {
+        match self {
+            Self::Arrow(error) => reason_of_arrow(error),
+            Self::DataFusion(error) => error.reason(),
+            _ => None,
+        }
+    }
+}
 
 /// Evaluates a batch; returns the rows that could be, and what came out of them.
 pub(super) fn evaluate_or_route<T>(
@@ -18,68 +24,9 @@ pub(super) fn evaluate_or_route<T>(
     ctx: &OperatorContext,
     evaluate: impl Fn(&RecordBatch) -> Result<T>,
 ) -> Result<(RecordBatch, T)> {
-    let error = match evaluate(&batch) {
-        Ok(result) => return Ok((batch, result)),
-        Err(error) => error,
-    };
-    let mut keep = BooleanBufferBuilder::new(batch.num_rows());
-    find_bad(&batch, error, &|rows| evaluate(rows).map(drop), ctx, &mut keep)?;
-    let good = filter_record_batch(&batch, &BooleanArray::new(keep.finish(), None))?;
-    let result = evaluate(&good)?;
-    Ok((good, result))
-}
-
-/// Appends for each row whether it can be evaluated; `error` is what becomes of all of them together.
-fn find_bad(
-    rows: &RecordBatch,
-    error: EngineError,
-    evaluate: &dyn Fn(&RecordBatch) -> Result<()>,
-    ctx: &OperatorContext,
-    keep: &mut BooleanBufferBuilder,
-) -> Result<()> {
-    let (Some(reason), 1..) = (reason(&error), rows.num_rows()) else { return Err(error) };
-    if rows.num_rows() == 1 {
-        keep.append(false);
-        return ctx.dead_letter(&reason, || show_row(rows, 0));
-    }
-    let half = rows.num_rows() / 2;
-    for part in [rows.slice(0, half), rows.slice(half, rows.num_rows() - half)] {
-        match evaluate(&part) {
-            Ok(()) => keep.append_n(part.num_rows(), true),
-            Err(error) => find_bad(&part, error, evaluate, ctx, keep)?,
-        }
-    }
-    Ok(())
-}
-
-/// What is wrong with a row, if it is the row that is wrong and not the plan.
-fn reason(error: &EngineError) -> Option<String> {
-    fn of_arrow(error: &ArrowError) -> Option<String> {
-        let of_data = matches!(
-            error,
-            ArrowError::CastError(_)
-                | ArrowError::ParseError(_)
-                | ArrowError::ComputeError(_)
-                | ArrowError::DivideByZero
-                | ArrowError::ArithmeticOverflow(_)
-                | ArrowError::InvalidArgumentError(_)
-        );
-        of_data.then(|| error.to_string())
-    }
-    fn of_datafusion(error: &DataFusionError) -> Option<String> {
-        match error {
-            DataFusionError::ArrowError(error, _) => of_arrow(error),
-            DataFusionError::Execution(message) => Some(message.clone()),
-            DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => of_datafusion(inner),
-            DataFusionError::Shared(inner) => of_datafusion(inner),
-            _ => None,
-        }
-    }
-    match error {
-        EngineError::Arrow(error) => of_arrow(error),
-        EngineError::DataFusion(error) => of_datafusion(error),
-        _ => None,
-    }
+    let refuse = |row: &RecordBatch, reason: String| ctx.dead_letter(&reason, || show_row(row, 0));
+    let Evaluated { rows, result, .. } = evaluate_good(batch, evaluate, refuse)?;
+    Ok((rows, result))
 }
 
 /// Leaves out the rows for which `bad` is true, which `reason` is wrong with.

@@ -53,6 +53,7 @@ use tidemill_plans::ids::Epoch;
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::spread::spread_by;
 
+pub(crate) use self::project::Columns;
 use crate::connector;
 use crate::error::Result;
 use crate::state::{StateReader, StateWriter};

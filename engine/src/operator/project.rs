@@ -33,14 +33,14 @@ impl Operator for Project {
 }
 
 /// Expressions that make an output batch; an input's changelog column follows them.
-pub(super) struct Columns {
+pub(crate) struct Columns {
     exprs: Vec<Arc<dyn PhysicalExpr>>,
     change: Option<usize>,
     output: SchemaRef,
 }
 
 impl Columns {
-    pub(super) fn new(columns: &[Projection], input: &Schema, output: SchemaRef) -> Result<Self> {
+    pub(crate) fn new(columns: &[Projection], input: &Schema, output: SchemaRef) -> Result<Self> {
         let exprs: tidemill_plans::Result<_> = columns.iter().map(|column| column.expr.to_physical(input)).collect();
         let exprs: Vec<_> = exprs?;
         let carried = change_column_index(input).filter(|_| output.fields().len() == exprs.len() + 1);
@@ -48,7 +48,7 @@ impl Columns {
     }
 
     /// The output of the rows that it can be computed of.
-    pub(super) fn evaluate_or_route(&self, batch: RecordBatch, ctx: &OperatorContext) -> Result<RecordBatch> {
+    pub(crate) fn evaluate_or_route(&self, batch: RecordBatch, ctx: &OperatorContext) -> Result<RecordBatch> {
         let (batch, columns) = evaluate_or_route(batch, ctx, |rows| self.evaluate(rows))?;
         let Some(nulls) = self.forbidden_nulls(&columns)? else { return self.output_of(columns, batch.num_rows()) };
         // Shown as it came: what it was computed to may not say what is wrong.

@@ -41,7 +41,7 @@ pub use project::{ProjectNode, Projection};
 pub use session_assign::SessionAssignNode;
 pub use session_window::SessionWindowNode;
 pub use sink::{SinkNode, SortColumn};
-pub use source::{EventTimeSpec, NullEventTime, PROCTIME_COLUMN, SourceNode, SourceTiming};
+pub use source::{EventTimeSpec, NullEventTime, PROCTIME_COLUMN, SourceNode, SourceTiming, add_columns};
 pub use temporal_join::{TemporalJoinKind, TemporalJoinNode, VersionBound};
 pub use time_to_live::TimeToLive;
 pub use top_n::{TopNEmit, TopNNode};

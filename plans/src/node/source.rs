@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr, ExprSchemable};
 
-use crate::change::with_absent_values;
+use crate::change::{change_column_index, with_absent_values};
+use crate::connector;
 use crate::error::{PlanError, Result};
 use crate::expr::{StreamExpr, StreamSchema};
 use crate::node::Projection;
@@ -95,6 +98,60 @@ impl SourceNode {
         let own = self.columns.0.fields().iter().cloned();
         let read_at = Arc::new(Field::new(PROCTIME_COLUMN, event_time_type(), false));
         Arc::new(Schema::new(own.chain([read_at]).collect::<Vec<_>>()))
+    }
+
+    /// Adds to the wanted columns of its stream, whose schema this is, those that it cannot do without itself.
+    pub fn add_needed(&self, schema: &Schema, wanted: &mut [bool]) -> Result<()> {
+        if let Some(change) = change_column_index(schema) {
+            wanted[change] = true;
+        }
+        if let Some(time) = &self.event_time {
+            wanted[time.column] = true;
+            add_columns(&time.watermark.0, schema, wanted);
+        }
+        let physical = DFSchema::try_from(self.read_schema())?;
+        for (index, computed) in self.projection.iter().enumerate() {
+            // A generated column that is declared NOT NULL.
+            let is_checked = !schema.field(index).is_nullable() && computed.expr.0.nullable(&physical)?;
+            wanted[index] |= is_checked;
+        }
+        // A batch without columns does not travel well, nor is one read of which only the time of reading counts.
+        let reads = |column: &Projection| column.expr.0.column_refs().iter().any(|name| name.name != PROCTIME_COLUMN);
+        let read = self.projection.iter().zip(wanted.iter()).any(|(column, wanted)| *wanted && reads(column));
+        if !read && let Some(first) = self.projection.iter().position(reads) {
+            wanted[first] = true;
+        }
+        if let (false, Some(first)) = (wanted.contains(&true), wanted.first_mut()) {
+            *first = true;
+        }
+        Ok(())
+    }
+
+    /// Leaves out of its stream what is not wanted, and of what the connector reads what only that needs.
+    pub fn narrow(&mut self, wanted: &[bool]) {
+        let mut places = wanted.iter();
+        self.projection.retain(|_| places.next() == Some(&true));
+        if let Some(time) = &mut self.event_time {
+            time.column = wanted[..time.column].iter().filter(|wanted| **wanted).count();
+        }
+        // What a connector makes itself needs no check.
+        let checks = !connector::makes_rows(&self.connector);
+        let read = |name: &str| {
+            let columns = self.projection.iter().map(|computed| computed.expr.0.column_refs());
+            columns.into_iter().any(|columns| columns.iter().any(|column| column.name == name))
+        };
+        let fields = self.columns.0.fields().iter();
+        let fields = fields.filter(|field| (checks && !field.is_nullable()) || read(field.name())).cloned();
+        self.columns = StreamSchema(Arc::new(Schema::new(fields.collect::<Vec<_>>())));
+    }
+}
+
+/// Adds the columns that an expression reads to the wanted ones.
+pub fn add_columns(expr: &Expr, schema: &Schema, wanted: &mut [bool]) {
+    for column in expr.column_refs() {
+        if let Ok(index) = schema.index_of(&column.name) {
+            wanted[index] = true;
+        }
     }
 }
 

@@ -7,14 +7,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, ExprSchemable};
-use tidemill_plans::change::change_column_index;
-use tidemill_plans::connector;
+use datafusion::logical_expr::Expr;
 use tidemill_plans::expr::StreamSchema;
 use tidemill_plans::graph::{DataflowGraph, Partitioning};
 use tidemill_plans::ids::OperatorId;
-use tidemill_plans::node::{NodeKind, PROCTIME_COLUMN, Projection, SourceNode};
+use tidemill_plans::node::{NodeKind, add_columns};
 
 use crate::error::Result;
 
@@ -28,10 +25,10 @@ pub(crate) fn prune_sources(graph: &mut DataflowGraph) -> Result<()> {
         if !wanted.by_readers(graph, id, &mut followers)? {
             continue;
         }
-        wanted.by_source(source)?;
+        source.add_needed(&schema, &mut wanted.columns)?;
         if wanted.columns.contains(&false) {
             let columns = wanted.columns;
-            narrow(graph, id, &followers, &columns)?;
+            narrow(graph, id, &followers, &columns);
         }
     }
     Ok(())
@@ -67,71 +64,19 @@ impl Wanted<'_> {
     }
 
     fn by_expr(&mut self, expr: &Expr) {
-        for column in expr.column_refs() {
-            if let Ok(index) = self.schema.index_of(&column.name) {
-                self.columns[index] = true;
-            }
-        }
-    }
-
-    /// Adds what the source itself cannot do without.
-    fn by_source(&mut self, source: &SourceNode) -> Result<()> {
-        if let Some(change) = change_column_index(self.schema) {
-            self.columns[change] = true;
-        }
-        if let Some(time) = &source.event_time {
-            self.columns[time.column] = true;
-            self.by_expr(&time.watermark.0);
-        }
-        let physical = DFSchema::try_from(source.read_schema())?;
-        for (index, computed) in source.projection.iter().enumerate() {
-            // A generated column that is declared NOT NULL.
-            let is_checked = !self.schema.field(index).is_nullable() && computed.expr.0.nullable(&physical)?;
-            self.columns[index] |= is_checked;
-        }
-        // A batch without columns does not travel well, nor is one read of which only the time of reading counts.
-        let reads = |column: &Projection| column.expr.0.column_refs().iter().any(|name| name.name != PROCTIME_COLUMN);
-        let read = source.projection.iter().zip(&self.columns).any(|(column, wanted)| *wanted && reads(column));
-        if !read && let Some(first) = source.projection.iter().position(reads) {
-            self.columns[first] = true;
-        }
-        if let (false, Some(first)) = (self.columns.contains(&true), self.columns.first_mut()) {
-            *first = true;
-        }
-        Ok(())
+        add_columns(expr, self.schema, &mut self.columns);
     }
 }
 
 /// Leaves the other columns out of a source and of the operators that pass its columns on.
-fn narrow(graph: &mut DataflowGraph, id: OperatorId, followers: &[OperatorId], wanted: &[bool]) -> Result<()> {
+fn narrow(graph: &mut DataflowGraph, id: OperatorId, followers: &[OperatorId], wanted: &[bool]) {
     for operator in followers.iter().chain([&id]) {
         let node = &mut graph.nodes[operator.0 as usize];
         node.schema = StreamSchema(chosen(&node.schema.0, |index| wanted[index]));
         if let NodeKind::Source(source) = &mut node.kind {
-            narrow_source(source, wanted)?;
+            source.narrow(wanted);
         }
     }
-    Ok(())
-}
-
-fn narrow_source(source: &mut SourceNode, wanted: &[bool]) -> Result<()> {
-    let mut places = wanted.iter();
-    source.projection.retain(|_| places.next() == Some(&true));
-    if let Some(time) = &mut source.event_time {
-        time.column = wanted[..time.column].iter().filter(|wanted| **wanted).count();
-    }
-    // What a connector makes itself needs no check.
-    let checks = !connector::makes_rows(&source.connector);
-    let read = |name: &str| {
-        source.projection.iter().any(|computed| computed.expr.0.column_refs().iter().any(|column| column.name == name))
-    };
-    let physical = &source.columns.0;
-    let columns = chosen(physical, |index| {
-        let field = physical.field(index);
-        (checks && !field.is_nullable()) || read(field.name())
-    });
-    source.columns = StreamSchema(columns);
-    Ok(())
 }
 
 fn chosen(schema: &SchemaRef, is_chosen: impl Fn(usize) -> bool) -> SchemaRef {

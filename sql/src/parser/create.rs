@@ -35,6 +35,10 @@ impl ScriptParser<'_> {
         if self.word("SOURCE") || self.word("TABLE") {
             return self.create_source();
         }
+        if self.word("EXTERNAL") {
+            self.keywords(&[Keyword::TABLE])?;
+            return self.create_external_table();
+        }
         if self.word("SINK") {
             return self.create_sink();
         }
@@ -50,7 +54,7 @@ impl ScriptParser<'_> {
         if self.word("USER") {
             return self.create_role(true);
         }
-        let hint = "SOURCE, TABLE, SINK, VIEW, MATERIALIZED VIEW, MODEL, FUNCTION, SAVEPOINT, ROLE, USER and SECRET can \
+        let hint = "SOURCE, TABLE, EXTERNAL TABLE, SINK, VIEW, MATERIALIZED VIEW, MODEL, FUNCTION, SAVEPOINT, ROLE, USER and SECRET can \
                     be created";
         Err(SqlError::unsupported(format!("CREATE {}", shown(&kind)), hint).at(kind.span))
     }

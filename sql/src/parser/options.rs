@@ -31,7 +31,7 @@ impl ScriptParser<'_> {
         Ok(options)
     }
 
-    fn option_value(&mut self) -> Result<String> {
+    pub(super) fn option_value(&mut self) -> Result<String> {
         let negative = self.inner.consume_token(&Token::Minus);
         let value = match &self.inner.peek_token_ref().token {
             Token::Number(number, _) => format!("{}{number}", if negative { "-" } else { "" }),

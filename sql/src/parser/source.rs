@@ -31,7 +31,7 @@ impl ScriptParser<'_> {
             return Err(self.expected("WITH (connector = '…', …)"));
         }
         let options = self.option_list()?;
-        let create = CreateSource { name, if_not_exists, listed, columns, key, watermark, options };
+        let create = CreateSource { name, if_not_exists, listed, is_external: false, columns, key, watermark, options };
         Ok(Statement::CreateSource(Box::new(create)))
     }
 

@@ -15,7 +15,7 @@ use crate::error::{Result, SqlError};
 
 /// Gives each call of a created function in a query or an expression all its arguments, by position; notes
 /// the functions in `uses`.
-pub(super) fn complete_calls(syntax: &mut impl VisitMut, catalog: &Catalog, uses: &mut BTreeSet<String>) -> Result<()> {
+pub(crate) fn complete_calls(syntax: &mut impl VisitMut, catalog: &Catalog, uses: &mut BTreeSet<String>) -> Result<()> {
     match syntax.visit(&mut Calls { catalog, uses }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),

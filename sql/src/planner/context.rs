@@ -6,6 +6,8 @@ use std::sync::{Arc, LazyLock};
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::TableReference;
 use datafusion::config::ConfigOptions;
+use datafusion::datasource::cte_worktable::CteWorkTable;
+use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::logical_plan::builder::LogicalTableSource;
@@ -26,7 +28,12 @@ pub(crate) struct PlanningContext<'a> {
     pub(crate) catalog: &'a Catalog,
     /// Schemas of the query's table functions and temporal tables, by their made-up names.
     pub(crate) relations: HashMap<String, SchemaRef>,
+    /// What finds the tables of a query that runs as a whole; without it, they are streams.
+    pub(crate) tables: Option<&'a FindTable<'a>>,
 }
+
+/// What the name of a table means.
+pub(crate) type FindTable<'a> = dyn Fn(&str) -> Result<Arc<dyn TableSource>> + 'a;
 
 static OPTIONS: LazyLock<ConfigOptions> = LazyLock::new(ConfigOptions::default);
 
@@ -74,7 +81,17 @@ impl ContextProvider for PlanningContext<'_> {
         if name.schema().is_some() {
             return Err(DataFusionError::Plan(format!("'{name}' has a schema; objects have plain names")));
         }
-        Ok(Arc::new(LogicalTableSource::new(self.schema_of(name.table())?)))
+        match self.tables {
+            Some(find) => find(name.table()),
+            None => Ok(Arc::new(LogicalTableSource::new(self.schema_of(name.table())?))),
+        }
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
+        match self.tables {
+            Some(_) => Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema)))),
+            None => Err(DataFusionError::NotImplemented(String::from("WITH RECURSIVE in a stream"))),
+        }
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

@@ -14,7 +14,7 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Unnest, lit};
 
 /// Replaces the joins of a plan whose right side reads the left row alone.
-pub(super) fn unfold(plan: LogicalPlan) -> Result<LogicalPlan> {
+pub(crate) fn unfold(plan: LogicalPlan) -> Result<LogicalPlan> {
     let unfolded = plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Join(join) if can_unfold(&join) => unfold_join(&join).map(Transformed::yes),
         LogicalPlan::Join(join) if join.join_type == JoinType::Left && reads_nothing(&join.right) => {

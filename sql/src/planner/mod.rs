@@ -7,16 +7,16 @@
 
 pub(crate) mod as_of;
 mod as_of_join;
-mod call;
+pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod expression;
 pub(crate) mod function;
 mod inlined;
 mod interval_product;
-mod lateral;
-mod modulo;
+pub(crate) mod lateral;
+pub(crate) mod modulo;
 mod optimize;
-mod relation;
+pub(crate) mod relation;
 pub(crate) mod source;
 mod state_ttl;
 mod table_call;
@@ -116,7 +116,7 @@ impl<'a> QueryPlanner<'a> {
         replace_modulo(&mut query);
         complete_calls(&mut query, self.catalog, &mut self.uses)?;
         let relations = self.leaves.iter().map(|(name, leaf)| (name.clone(), leaf.schema())).collect();
-        let context = PlanningContext { catalog: self.catalog, relations };
+        let context = PlanningContext { catalog: self.catalog, relations, tables: None };
         let planner = SqlToRel::new_with_options(&context, parser_options());
         Ok(planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?)
     }

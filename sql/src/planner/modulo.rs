@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use crate::ast::dotted;
 
 /// Writes every call of `mod` in a query or an expression as `%`.
-pub(super) fn replace_modulo(syntax: &mut impl VisitMut) {
+pub(crate) fn replace_modulo(syntax: &mut impl VisitMut) {
     // Nothing in this visitor breaks off.
     let _ = syntax.visit(&mut Modulo);
 }

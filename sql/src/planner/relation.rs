@@ -23,6 +23,7 @@ use crate::lower::stream::Stream;
 impl QueryPlanner<'_> {
     /// Replaces the relations of a query and of all queries in it.
     pub(super) fn replace_relations(&mut self, query: &mut Query) -> Result<()> {
+        refuse_offset(query)?;
         refuse_ignored_clauses(query)?;
         let depth = self.scope.len();
         if let Some(with) = &mut query.with {
@@ -205,7 +206,7 @@ impl VisitorMut for Subqueries<'_, '_> {
 }
 
 /// Refuses window functions that need an order and have none, where their position is known.
-fn refuse_unordered(select: &Select) -> Result<()> {
+pub(crate) fn refuse_unordered(select: &Select) -> Result<()> {
     let found = visit_expressions(select, |expr| match expr {
         Expr::Function(Function { name, over: Some(WindowType::WindowSpec(spec)), .. })
             if spec.order_by.is_empty() && spec.window_name.is_none() =>
@@ -236,8 +237,7 @@ fn refuse_offset(query: &Query) -> Result<()> {
 }
 
 /// Refuses clauses of a query that DataFusion's planner would pass over.
-fn refuse_ignored_clauses(query: &Query) -> Result<()> {
-    refuse_offset(query)?;
+pub(crate) fn refuse_ignored_clauses(query: &Query) -> Result<()> {
     let clause = if query.fetch.is_some() {
         "FETCH"
     } else if !query.locks.is_empty() {
@@ -264,7 +264,7 @@ fn refuse_version(factor: &TableFactor) -> Result<()> {
 }
 
 /// Refuses what may stand around a table's name and would be passed over.
-pub(super) fn refuse_ignored_hints(factor: &TableFactor) -> Result<()> {
+pub(crate) fn refuse_ignored_hints(factor: &TableFactor) -> Result<()> {
     let TableFactor::Table { with_hints, with_ordinality, partitions, json_path, sample, index_hints, .. } = factor
     else {
         return Ok(());

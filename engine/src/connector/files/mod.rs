@@ -14,6 +14,7 @@ mod arrow_source;
 mod avro_source;
 mod changes;
 mod claim;
+pub(super) mod columns;
 mod conform;
 mod csv_source;
 mod format;
@@ -28,7 +29,7 @@ mod watch;
 mod writer;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +76,11 @@ pub(super) fn open_source(
     }
     let splits = source.splits_of_all() as u64;
     Ok(at_pace(source, node, share, splits))
+}
+
+/// The files of a source that ends, in the order of their paths.
+pub(super) fn list(node: &SourceNode) -> Result<Vec<PathBuf>> {
+    Ok(Listing::of(required(&node.options, "path")?, required(&node.options, "format")?)?.files)
 }
 
 /// From one look for new files to the next, if there is to be any.

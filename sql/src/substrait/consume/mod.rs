@@ -58,8 +58,10 @@ struct Consumer<'a> {
 impl QueryPlanner<'_> {
     /// The plan of a plan in Substrait, with columns and types as they come from SQL.
     pub(crate) fn plan_substrait(&mut self, plan: &SubstraitPlan) -> Result<LogicalPlan> {
-        let mut consumer =
-            Consumer::new(PlanningContext { catalog: self.catalog, relations: Default::default() }, &plan.0);
+        let mut consumer = Consumer::new(
+            PlanningContext { catalog: self.catalog, relations: Default::default(), tables: None },
+            &plan.0,
+        );
         let consumed = consumer.plan(&plan.0).map_err(Problem::into_error);
         let uses = consumer.uses;
         uses.iter().for_each(|name| self.note_use(name));

@@ -1,0 +1,312 @@
+//! DataFusion in this process, on threads of its own.
+//!
+//! Its context is made when the first query comes: a process that has none pays nothing for it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arrow::array::{Array, RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::Transformed;
+use datafusion::datasource::provider_as_source;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::{LogicalPlan, TableSource};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionConfig;
+use futures::StreamExt;
+use tidemill_plans::batch::{BatchQuery, BoundedTable, ReadCounts, TableReader, TableReaders, Wanted};
+use tidemill_plans::settings::Settings;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::bad_rows::{GuardProjections, guard_filters};
+use crate::copy::{Unfinished, written};
+use crate::engine::{BATCHES_MAX, BatchEngine, BatchRun, Progress, Step};
+use crate::error::{BatchError, Result};
+use crate::{memory, shown, table};
+
+/// Bytes of a thread's stack: plans are trees, and expressions in them are deep. Only what is used is mapped.
+const STACK_BYTES: usize = 32 << 20;
+
+/// Bytes that a thread that sorts keeps for merging what it has put on disk, if there is enough for that.
+const SORT_RESERVED_BYTES: usize = 10 << 20;
+
+/// How the engine is set up.
+#[derive(Debug, Clone)]
+pub struct EmbeddedConfig {
+    /// Threads that compute, and parts that a query is cut into.
+    pub threads: usize,
+    /// Bytes that all queries may hold together.
+    pub memory: usize,
+    /// Where goes what has no room in memory.
+    pub scratch: PathBuf,
+}
+
+/// The engine.
+pub struct EmbeddedEngine {
+    config: EmbeddedConfig,
+    tables: Arc<dyn TableReaders>,
+    context: OnceLock<Context>,
+}
+
+/// What all queries share.
+struct Context {
+    /// Gone once this is dropped.
+    threads: Option<Runtime>,
+    pool: Arc<dyn MemoryPool>,
+    runtime: Arc<RuntimeEnv>,
+}
+
+impl fmt::Debug for EmbeddedEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedEngine").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl EmbeddedEngine {
+    /// An engine that has not begun yet; `tables` read what DataFusion does not.
+    #[must_use]
+    pub fn new(config: EmbeddedConfig, tables: Arc<dyn TableReaders>) -> Self {
+        Self { config, tables, context: OnceLock::new() }
+    }
+
+    fn context(&self) -> Result<&Context> {
+        if let Some(context) = self.context.get() {
+            return Ok(context);
+        }
+        // Of two that begin at once one is dropped.
+        let context = Context::new(&self.config)?;
+        Ok(self.context.get_or_init(|| context))
+    }
+}
+
+impl BatchEngine for EmbeddedEngine {
+    fn run(&self, query: BatchQuery, settings: &Settings) -> Result<BatchRun> {
+        let context = self.context()?;
+        let limits = [settings.query_memory, settings.state_memory].into_iter();
+        let limit = limits.filter(|bytes| *bytes > 0).min();
+        let runtime = RuntimeEnvBuilder::from_runtime_env(&context.runtime);
+        let runtime = runtime.with_memory_pool(memory::of_query(limit, &context.pool)).build_arc();
+        let reader = self.tables.begin(settings);
+        let failed = |error| BatchError::of(error, limit);
+        let (runtime, reader) = (runtime.map_err(failed)?, reader.map_err(failed)?);
+        let progress = Arc::new(Tracked { reader: Arc::clone(&reader), plan: Mutex::default() });
+        let (rows, receiver) = mpsc::channel(BATCHES_MAX);
+        let state = state(self.config.threads, limit, runtime, &reader);
+        let running = Running { query, state, reader, threads: self.config.threads, progress: Arc::clone(&progress) };
+        let mut task = JoinSet::new();
+        let run = async move {
+            let end = match running.complete(&rows).await {
+                Ok(()) => Step::End,
+                Err(error) => Step::Failed(BatchError::of(error, limit)),
+            };
+            // Whoever is gone does not want to know.
+            let _ = rows.send(end).await;
+        };
+        if let Some(threads) = &context.threads {
+            task.spawn_on(run, threads.handle());
+        }
+        Ok(BatchRun::new(receiver, progress, task))
+    }
+
+    fn columns(&self, options: &[(String, String)]) -> Result<SchemaRef> {
+        self.tables.columns(options).map_err(|error| BatchError::of(error, None))
+    }
+}
+
+impl Context {
+    fn new(config: &EmbeddedConfig) -> Result<Self> {
+        let threads = Builder::new_multi_thread()
+            .worker_threads(config.threads)
+            .thread_name("batch")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()
+            .map_err(BatchError::Threads)?;
+        let pool = memory::shared(config.memory);
+        let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![config.scratch.clone()]));
+        let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).with_memory_pool(Arc::clone(&pool));
+        let runtime = runtime.build_arc().map_err(|error| BatchError::of(error, None))?;
+        Ok(Self { threads: Some(threads), pool, runtime })
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // Without waiting for its threads: whoever drops this may be on a thread that must not wait.
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+/// How a query is planned.
+fn state(threads: usize, limit: Option<u64>, runtime: Arc<RuntimeEnv>, reader: &Arc<dyn TableReader>) -> SessionState {
+    let reserved = limit.map_or(SORT_RESERVED_BYTES, |limit| (limit as usize / (4 * threads)).min(SORT_RESERVED_BYTES));
+    let config = SessionConfig::new().with_target_partitions(threads).with_sort_spill_reservation_bytes(reserved);
+    let mut rules = PhysicalOptimizer::new().rules;
+    // Behind those that put rows in order, and in front of what puts projections into scans.
+    let place = rules.iter().position(|rule| rule.name() == "ProjectionPushdown").unwrap_or_default();
+    rules.insert(place, Arc::new(GuardProjections(Arc::clone(reader))));
+    let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime);
+    state.with_physical_optimizer_rules(rules).build()
+}
+
+/// A query on the engine's threads.
+struct Running {
+    query: BatchQuery,
+    state: SessionState,
+    reader: Arc<dyn TableReader>,
+    threads: usize,
+    progress: Arc<Tracked>,
+}
+
+impl Running {
+    async fn complete(self, steps: &mpsc::Sender<Step>) -> DataFusionResult<()> {
+        let mut files = Vec::new();
+        match self.run(steps, &mut files).await {
+            Err(error) if table::is_of_parquet(&error) => {
+                let look = tokio::task::spawn_blocking(move || table::naming_file(error, &files)).await;
+                Err(look
+                    .unwrap_or_else(|error| DataFusionError::Internal(format!("a look at files has ended: {error}"))))
+            }
+            ended => ended,
+        }
+    }
+
+    /// Runs it; `files` gets those that DataFusion reads.
+    async fn run(self, steps: &mpsc::Sender<Step>, files: &mut Vec<PathBuf>) -> DataFusionResult<()> {
+        let schema = self.query.schema();
+        let plan = self.plan(files).await?;
+        self.progress.follow(&plan);
+        // Gone with whatever it has written, unless all of that is there.
+        let file = match &self.query.wanted {
+            Wanted::Copy(target) => Some(Unfinished::of(target)?),
+            _ => None,
+        };
+        match &self.query.wanted {
+            Wanted::Plan => send(steps, shown::plan(schema, plan.as_ref(), self.threads)?).await,
+            Wanted::Rows | Wanted::Copy(_) => {
+                let mut rows = execute_stream(plan, self.state.task_ctx())?;
+                let mut batches = Vec::new();
+                while let Some(batch) = rows.next().await {
+                    let batch = conform(&batch?, &schema)?;
+                    match file {
+                        Some(_) => batches.push(batch),
+                        None => send(steps, batch).await?,
+                    }
+                }
+                file.map_or(Ok(()), Unfinished::finish)?;
+                // How many rows there are in a file, once it is there.
+                for batch in batches {
+                    send(steps, batch).await?;
+                }
+                Ok(())
+            }
+            Wanted::Analysis => {
+                let mut rows = execute_stream(Arc::clone(&plan), self.state.task_ctx())?;
+                while let Some(batch) = rows.next().await {
+                    batch?;
+                }
+                send(steps, shown::analysis(schema, plan.as_ref(), self.threads)?).await
+            }
+        }
+    }
+
+    async fn plan(&self, files: &mut Vec<PathBuf>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let (plan, reader) = (self.query.plan.clone(), Arc::clone(&self.reader));
+        // It looks at files.
+        let plan = tokio::task::spawn_blocking(move || with_providers(plan, &reader)).await;
+        let plan = plan.map_err(|error| DataFusionError::Internal(format!("planning has ended: {error}")))?;
+        let (plan, found) = plan?;
+        *files = found;
+        let plan = match &self.query.wanted {
+            Wanted::Copy(target) => written(plan, target)?,
+            _ => plan,
+        };
+        guard_filters(self.state.create_physical_plan(&plan).await?, &self.reader)
+    }
+}
+
+/// A plan whose tables are what reads them, the same wherever a table is named; and the files that DataFusion reads.
+fn with_providers(plan: LogicalPlan, reader: &Arc<dyn TableReader>) -> DataFusionResult<(LogicalPlan, Vec<PathBuf>)> {
+    let mut files = Vec::new();
+    let mut known: Vec<(String, Arc<dyn TableSource>)> = Vec::new();
+    let provided = plan.transform_up_with_subqueries(|plan| {
+        let LogicalPlan::TableScan(mut scan) = plan else { return Ok(Transformed::no(plan)) };
+        let Some(table) = scan.source.downcast_ref::<BoundedTable>() else {
+            return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+        };
+        let found = known.iter().find(|(name, _)| *name == table.source.table).map(|(_, source)| Arc::clone(source));
+        let source = match found {
+            Some(source) => source,
+            None => {
+                let source = provider_as_source(table::provider(table, reader, &mut files)?);
+                known.push((table.source.table.clone(), Arc::clone(&source)));
+                source
+            }
+        };
+        scan.source = source;
+        Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+    });
+    Ok((provided?.data, files))
+}
+
+async fn send(steps: &mpsc::Sender<Step>, rows: RecordBatch) -> DataFusionResult<()> {
+    let gone = |_| DataFusionError::Execution(String::from("nobody takes the rows any more"));
+    steps.send(Step::Rows(rows)).await.map_err(gone)
+}
+
+/// Rows with the schema that was promised. Which columns may be NULL, rules of DataFusion know better.
+fn conform(rows: &RecordBatch, schema: &SchemaRef) -> DataFusionResult<RecordBatch> {
+    let column = |(column, field): (&Arc<dyn Array>, &arrow::datatypes::FieldRef)| match column.data_type() {
+        same if same == field.data_type() => Ok(Arc::clone(column)),
+        _ => cast(column, field.data_type()),
+    };
+    let columns = rows.columns().iter().zip(schema.fields()).map(column).collect::<Result<_, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+}
+
+/// Says how far a query has come.
+#[derive(Debug)]
+struct Tracked {
+    reader: Arc<dyn TableReader>,
+    /// What runs, once it is known.
+    plan: Mutex<Option<Arc<dyn ExecutionPlan>>>,
+}
+
+impl Tracked {
+    fn follow(&self, plan: &Arc<dyn ExecutionPlan>) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(plan));
+    }
+}
+
+impl Progress for Tracked {
+    fn counts(&self) -> ReadCounts {
+        let counts = self.reader.counts();
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let scanned = plan.map(|plan| rows_scanned(plan.as_ref())).unwrap_or_default();
+        ReadCounts { rows: counts.rows + scanned, ..counts }
+    }
+}
+
+/// Rows that DataFusion has read of files. A plan's depth has a bound.
+fn rows_scanned(plan: &dyn ExecutionPlan) -> u64 {
+    if plan.is::<DataSourceExec>() {
+        return plan.metrics().and_then(|metrics| metrics.output_rows()).unwrap_or_default() as u64;
+    }
+    plan.children().into_iter().map(|child| rows_scanned(child.as_ref())).sum()
+}
+
+#[cfg(test)]
+mod tests;

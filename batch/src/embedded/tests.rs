@@ -1,0 +1,147 @@
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use arrow::array::{AsArray, Int64Array};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use datafusion::functions_aggregate::expr_fn::sum;
+use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
+use tidemill_plans::batch::{Part, TableRows};
+use tidemill_plans::expr::StreamSchema;
+use tidemill_plans::node::SourceNode;
+
+use super::*;
+
+/// A table of the numbers 1, 2, 3 in each part's every batch; so many batches, or without an end.
+#[derive(Debug)]
+struct Numbers {
+    batches: Option<usize>,
+    /// Told when somebody lets go of a part.
+    gone: Mutex<Sender<()>>,
+}
+
+struct Rows {
+    left: Option<usize>,
+    gone: Sender<()>,
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        let _ = self.gone.send(());
+    }
+}
+
+impl TableRows for Rows {
+    fn next_rows(&mut self) -> DataFusionResult<Option<RecordBatch>> {
+        match &mut self.left {
+            Some(0) => return Ok(None),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        let numbers = Arc::new(Int64Array::from(vec![1, 2, 3]));
+        Ok(Some(RecordBatch::try_new(columns(), vec![numbers])?))
+    }
+}
+
+/// The same for each query.
+#[derive(Debug, Clone)]
+struct Tables(Arc<Numbers>);
+
+impl TableReaders for Tables {
+    fn columns(&self, _options: &[(String, String)]) -> DataFusionResult<SchemaRef> {
+        Ok(columns())
+    }
+
+    fn begin(&self, _settings: &Settings) -> DataFusionResult<Arc<dyn TableReader>> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+impl TableReader for Tables {
+    fn files(&self, _table: &SourceNode) -> DataFusionResult<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+
+    fn open(&self, table: &BoundedTable, _columns: &[usize], _part: Part) -> DataFusionResult<Box<dyn TableRows>> {
+        assert_ne!(table.source.table, "broken", "a reader with a bug");
+        let gone = self.0.gone.lock().unwrap().clone();
+        Ok(Box::new(Rows { left: self.0.batches, gone }))
+    }
+
+    fn refuse(&self, _operator: &str, _row: &RecordBatch, _reason: String) -> DataFusionResult<()> {
+        Ok(())
+    }
+
+    fn counts(&self) -> ReadCounts {
+        ReadCounts { rows: 3, bad_rows: 0 }
+    }
+}
+
+fn columns() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]))
+}
+
+fn scan(table: &str) -> LogicalPlanBuilder {
+    let source = SourceNode {
+        table: table.to_owned(),
+        connector: String::from("files"),
+        options: Vec::new(),
+        declared: Vec::new(),
+        columns: StreamSchema(columns()),
+        projection: Vec::new(),
+        event_time: None,
+        upsert_key: Vec::new(),
+    };
+    LogicalPlanBuilder::scan(table, Arc::new(BoundedTable { source, columns: columns() }), None).unwrap()
+}
+
+fn engine(batches: Option<usize>) -> (EmbeddedEngine, Receiver<()>) {
+    let (sender, gone) = channel();
+    let config = EmbeddedConfig { threads: 2, memory: 64 << 20, scratch: std::env::temp_dir() };
+    let numbers = Numbers { batches, gone: Mutex::new(sender) };
+    (EmbeddedEngine::new(config, Arc::new(Tables(Arc::new(numbers)))), gone)
+}
+
+fn query(plan: LogicalPlanBuilder) -> BatchQuery {
+    let plan = plan.build().unwrap();
+    BatchQuery { columns: Arc::clone(plan.schema().inner()), plan, wanted: Wanted::Rows }
+}
+
+/// Waits on this thread.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+#[test]
+fn rows_come_and_end() {
+    let (engine, _gone) = engine(Some(4));
+    let plan = scan("t")
+        .filter(col("a").gt(lit(1_i64)))
+        .unwrap()
+        .aggregate(Vec::<datafusion::prelude::Expr>::new(), [sum(col("a"))]);
+    let mut run = engine.run(query(plan.unwrap()), &Settings::default()).unwrap();
+    let rows = wait(run.next()).unwrap().unwrap();
+    assert_eq!(rows.column(0).as_primitive::<Int64Type>().values(), &[20]);
+    assert!(wait(run.next()).is_none() && wait(run.next()).is_none());
+    assert_eq!(run.counts().rows, 3);
+}
+
+#[test]
+fn a_query_ends_with_its_run() {
+    let (engine, gone) = engine(None);
+    let mut run = engine.run(query(scan("t")), &Settings::default()).unwrap();
+    wait(run.next()).unwrap().unwrap();
+    drop(run);
+    gone.recv_timeout(Duration::from_secs(20)).unwrap();
+}
+
+#[test]
+fn a_panic_is_an_error() {
+    let (engine, _gone) = engine(None);
+    let mut run = engine.run(query(scan("broken")), &Settings::default()).unwrap();
+    let error = wait(run.next()).unwrap().unwrap_err();
+    assert_eq!(error.domain(), tidemill_plans::ErrorDomain::Internal);
+    assert!(wait(run.next()).is_none());
+    // The engine has not been harmed.
+    let mut run = engine.run(query(scan("t")), &Settings::default()).unwrap();
+    assert!(wait(run.next()).unwrap().is_ok());
+}

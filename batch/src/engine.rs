@@ -1,0 +1,80 @@
+//! What runs queries as a whole, whatever it is.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use tidemill_plans::batch::{BatchQuery, ReadCounts};
+use tidemill_plans::settings::Settings;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::error::{BatchError, Result};
+
+/// Batches that wait for whoever reads a result, before the query does.
+pub(crate) const BATCHES_MAX: usize = 4;
+
+/// Runs queries as a whole. Shared by all sessions.
+pub trait BatchEngine: Debug + Send + Sync {
+    /// Begins to run a query, and returns at once: what is wrong with it comes in the place of its rows. It has ended
+    /// when its run has been dropped.
+    ///
+    /// # Errors
+    /// The engine itself cannot run.
+    fn run(&self, query: BatchQuery, settings: &Settings) -> Result<BatchRun>;
+
+    /// The columns of the files that these options of a source name. Waits for the disk.
+    fn columns(&self, options: &[(String, String)]) -> Result<SchemaRef>;
+}
+
+/// A query that runs. Dropping it ends the query.
+#[derive(Debug)]
+pub struct BatchRun {
+    rows: mpsc::Receiver<Step>,
+    progress: Arc<dyn Progress>,
+    /// Whether the last row has come.
+    has_ended: bool,
+    _task: JoinSet<()>,
+}
+
+/// What comes of a query. That it ends is said: a task that is gone says nothing.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Rows(RecordBatch),
+    Failed(BatchError),
+    End,
+}
+
+/// Says how far a query has come.
+pub(crate) trait Progress: Debug + Send + Sync {
+    /// What has been read by now.
+    fn counts(&self) -> ReadCounts;
+}
+
+impl BatchRun {
+    /// A run whose steps come from this task.
+    pub(crate) fn new(rows: mpsc::Receiver<Step>, progress: Arc<dyn Progress>, task: JoinSet<()>) -> Self {
+        Self { rows, progress, has_ended: false, _task: task }
+    }
+
+    /// The next rows, with the query's schema; nothing behind the last, or behind an error. May be dropped while it waits.
+    pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
+        if self.has_ended {
+            return None;
+        }
+        let step = self.rows.recv().await.unwrap_or(Step::Failed(BatchError::Lost));
+        self.has_ended = !matches!(step, Step::Rows(_));
+        match step {
+            Step::Rows(rows) => Some(Ok(rows)),
+            Step::Failed(error) => Some(Err(error)),
+            Step::End => None,
+        }
+    }
+
+    /// What has been read by now.
+    #[must_use]
+    pub fn counts(&self) -> ReadCounts {
+        self.progress.counts()
+    }
+}

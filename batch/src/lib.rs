@@ -1,0 +1,22 @@
+//! Runs queries as a whole over tables that end: a resolved plan in, rows out.
+//!
+//! [`BatchEngine`] is the seam: the coordinator has a plan run, and does not know by whom. [`EmbeddedEngine`] is
+//! DataFusion in this process. Tables of Parquet files are read by DataFusion, with its pushdown and statistics; all
+//! others, and files that are not as they were declared, by the connectors that streams are read with ([`table`]). So
+//! a row that is bad in a stream is bad here. So is one on which an expression fails ([`bad_rows`]).
+//!
+//! Reading order: `engine` (the seam), `embedded` (planning and running), `table`, `rows`, `bad_rows`.
+
+mod bad_rows;
+mod copy;
+mod embedded;
+mod engine;
+mod error;
+mod memory;
+mod rows;
+mod shown;
+mod table;
+
+pub use embedded::{EmbeddedConfig, EmbeddedEngine};
+pub use engine::{BatchEngine, BatchRun};
+pub use error::{BatchError, Result};

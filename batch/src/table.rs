@@ -1,0 +1,113 @@
+//! Who reads a table: DataFusion, if its files are Parquet and hold what was declared, else the connectors of streams.
+//!
+//! DataFusion makes NULL of a column that a file lacks, and an error of a value that does not fit; for a stream the first
+//! is an error and the second a bad row. So each file's footer is asked first, which is read anyway.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema};
+use arrow::error::ArrowError;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::Expr;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
+use tidemill_plans::batch::{BoundedTable, TableReader};
+use tidemill_plans::node::SourceNode;
+
+use crate::rows::RowTable;
+
+/// What a table of a plan is read by. Files that DataFusion is to read are added to those. Waits for the disk.
+pub(crate) fn provider(
+    table: &BoundedTable,
+    reader: &Arc<dyn TableReader>,
+    by_datafusion: &mut Vec<PathBuf>,
+) -> Result<Arc<dyn TableProvider>> {
+    let files = reader.files(&table.source)?;
+    if is_plain_parquet(&table.source) && files.iter().all(|file| holds(file, &table.columns)) {
+        let table = parquet(table, &files)?;
+        by_datafusion.extend(files);
+        return Ok(Arc::new(table));
+    }
+    let bytes = files.iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
+    Ok(Arc::new(RowTable { table: Arc::new(table.clone()), reader: Arc::clone(reader), bytes }))
+}
+
+/// An error of Parquet says which file is broken, if that shows when they are read once more. Waits for the disk.
+pub(crate) fn naming_file(error: DataFusionError, files: &[PathBuf]) -> DataFusionError {
+    let broken = files.iter().find_map(|path| {
+        let reason = read_all(path).err()?;
+        Some(format!("{}: not readable as Parquet: {reason}", path.display()))
+    });
+    broken.map_or(error, |message| DataFusionError::External(message.into()))
+}
+
+/// Whether an error is one of a Parquet file.
+pub(crate) fn is_of_parquet(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::ParquetError(_) => true,
+        DataFusionError::ArrowError(error, _) => match error.as_ref() {
+            ArrowError::ParquetError(_) => true,
+            ArrowError::ExternalError(error) => error.is::<ParquetError>(),
+            _ => false,
+        },
+        DataFusionError::External(error) => error.is::<ParquetError>(),
+        _ => false,
+    }
+}
+
+fn read_all(path: &Path) -> std::result::Result<(), ParquetError> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.build()?;
+    Ok(reader.into_iter().try_for_each(|batch| batch.map(drop))?)
+}
+
+/// Whether a table is nothing but the columns of Parquet files.
+fn is_plain_parquet(source: &SourceNode) -> bool {
+    let is_parquet = source.options.iter().any(|(key, value)| key == "format" && value == "parquet");
+    is_parquet
+        && source
+            .projection
+            .iter()
+            .all(|column| matches!(&column.expr.0, Expr::Column(read) if read.name == column.name))
+}
+
+/// Whether a file is one that DataFusion reads as it was declared. If it is not readable, whoever reads it says so.
+fn holds(path: &Path, declared: &Schema) -> bool {
+    let Some(text) = path.to_str() else { return false };
+    // DataFusion would take it for a pattern.
+    if text.contains(['*', '?', '[']) {
+        return false;
+    }
+    let Ok(file) = File::open(path) else { return false };
+    let Ok(metadata) = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()) else { return false };
+    declared.fields().iter().all(|declared| match metadata.schema().field_with_name(declared.name()) {
+        Ok(found) => {
+            let may_lack = found.is_nullable() && !declared.is_nullable();
+            !may_lack && is_same(found.data_type(), declared.data_type())
+        }
+        Err(_) => false,
+    })
+}
+
+/// Whether each value of one type is one of another.
+fn is_same(found: &DataType, declared: &DataType) -> bool {
+    let is_text = |data_type: &DataType| matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    found == declared || is_text(found) && is_text(declared)
+}
+
+fn parquet(table: &BoundedTable, files: &[PathBuf]) -> Result<ListingTable> {
+    let urls = files.iter().map(|file| ListingTableUrl::parse(absolute(file)?)).collect::<Result<_>>()?;
+    // Which files there are is known, whatever they are called.
+    let options = ListingOptions::new(Arc::new(ParquetFormat::new())).with_file_extension("");
+    let config = ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options);
+    ListingTable::try_new(config.with_schema(Arc::clone(&table.columns)))
+}
+
+fn absolute(path: &Path) -> Result<String> {
+    let path = std::path::absolute(path).map_err(|error| DataFusionError::External(Box::new(error)))?;
+    path.into_os_string().into_string().map_err(|_| DataFusionError::Execution(String::from("a path is not in UTF-8")))
+}

@@ -1,0 +1,170 @@
+//! Queries that run as a whole, in the shape of jobs: whoever reads results of jobs reads theirs.
+
+use std::time::Duration;
+
+use tidemill_batch::{BatchError, BatchRun};
+use tidemill_plans::PlanError;
+use tidemill_plans::batch::{BatchQuery, ReadCounts, Wanted};
+use tidemill_plans::connector::RESULT_CONNECTOR;
+use tidemill_plans::graph::{DataflowGraph, Partitioning};
+use tidemill_plans::ids::{JobId, OperatorId};
+use tidemill_plans::node::{NodeKind, SinkNode};
+use tidemill_plans::protocol::OperatorMetrics;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::error::Result;
+use crate::handle::{Control, JobHandle, ResultBatches};
+use crate::job::JobStatus;
+
+/// Results that wait for the session before the query does.
+const RESULTS_MAX: usize = 4;
+
+/// How often a query's progress is looked at.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// A query that is being followed. Dropping it ends the query.
+#[derive(Debug)]
+pub(crate) struct Running {
+    stop: watch::Sender<bool>,
+    _task: JoinSet<()>,
+}
+
+impl Running {
+    /// Ends the query.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+/// What a query reads and makes, as a graph: its metrics are of that. The result is the last operator.
+pub(crate) fn graph(query: &BatchQuery) -> Result<DataflowGraph> {
+    let mut graph = DataflowGraph::default();
+    let tables = if query.wanted == Wanted::Plan { Vec::new() } else { query.tables().map_err(PlanError::from)? };
+    let sources: Vec<OperatorId> = tables
+        .into_iter()
+        .map(|table| {
+            let schema = table.connector_schema();
+            graph.add_node(NodeKind::Source(table), 1, schema)
+        })
+        .collect();
+    let sink = SinkNode {
+        table: String::from("result"),
+        connector: RESULT_CONNECTOR.to_owned(),
+        options: Vec::new(),
+        time: None,
+        upsert_keys: Vec::new(),
+        order_by: Vec::new(),
+        limit: None,
+        live: false,
+    };
+    let sink = graph.add_node(NodeKind::Sink(sink), 1, query.schema());
+    for source in sources {
+        graph.add_edge(source, sink, 0, Partitioning::Forward);
+    }
+    Ok(graph)
+}
+
+/// The operator that stands for a query's result.
+pub(crate) fn result_of(graph: &DataflowGraph) -> OperatorId {
+    graph.nodes.last().map_or(OperatorId(0), |node| node.id)
+}
+
+/// Follows a query; its handle is as that of a job whose result is of this operator.
+pub(crate) fn follow(id: JobId, run: BatchRun, result: OperatorId) -> JobHandle {
+    let (status, status_of) = watch::channel(JobStatus::Running);
+    let (metrics, metrics_of) = watch::channel(Vec::new());
+    // A query has no epochs, and nobody waits for one.
+    let (_, epoch) = watch::channel(None);
+    let (rows, results) = mpsc::channel(RESULTS_MAX);
+    let (stop, stopped) = watch::channel(false);
+    let follower = Follower { id, run, result, rows, metrics, stopped };
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let end = follower.complete().await;
+        // The results end behind this, with the follower's own end of the queue.
+        status.send_replace(end);
+    });
+    let control = Control::Batch(Running { stop, _task: task });
+    JobHandle { id, status: status_of, metrics: metrics_of, epoch, results, recovers: false, control }
+}
+
+/// Carries a query's rows to the session.
+struct Follower {
+    id: JobId,
+    run: BatchRun,
+    result: OperatorId,
+    rows: mpsc::Sender<ResultBatches>,
+    metrics: watch::Sender<Vec<OperatorMetrics>>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Follower {
+    async fn complete(mut self) -> JobStatus {
+        let mut look = interval(PROGRESS_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let end = loop {
+            tokio::select! {
+                next = self.run.next() => match next {
+                    Some(Ok(batch)) => {
+                        let rows = ResultBatches { operator: self.result, batches: vec![batch] };
+                        if !self.deliver(rows).await {
+                            break JobStatus::Stopped;
+                        }
+                    }
+                    Some(Err(error)) => break failed(&error),
+                    None => break JobStatus::Finished,
+                },
+                () = is_stopped(&mut self.stopped) => break JobStatus::Stopped,
+                _ = look.tick() => self.look(),
+            }
+        };
+        self.look();
+        end
+    }
+
+    /// Hands rows on; whether the session still wants them.
+    async fn deliver(&mut self, rows: ResultBatches) -> bool {
+        tokio::select! {
+            sent = self.rows.send(rows) => sent.is_ok(),
+            () = is_stopped(&mut self.stopped) => false,
+        }
+    }
+
+    /// Says how far the query has come: the first table stands for all.
+    fn look(&self) {
+        let ReadCounts { rows, bad_rows } = self.run.counts();
+        let metrics = OperatorMetrics {
+            job: self.id,
+            operator: OperatorId(0),
+            subtask: 0,
+            rows_in: rows,
+            rows_out: rows,
+            bytes_in: 0,
+            late_rows: 0,
+            dead_letter_rows: bad_rows,
+            skipped_rows: 0,
+            busy_ns: 0,
+            blocked_ns: 0,
+            state_bytes: 0,
+            state_bytes_max: 0,
+            spilled_bytes: 0,
+            event_time: i64::MIN,
+            watermark: i64::MIN,
+            idle: false,
+            quality: None,
+            checksum: None,
+        };
+        self.metrics.send_replace(vec![metrics]);
+    }
+}
+
+/// Returns once somebody wants the query to end, which goes on as long as its handle is there.
+async fn is_stopped(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+fn failed(error: &BatchError) -> JobStatus {
+    JobStatus::Failed { domain: error.domain(), message: tidemill_plans::error::chain(error) }
+}

@@ -1,0 +1,168 @@
+//! Queries that are run as a whole over tables that end: what planning hands to the engine that runs them, and what reads
+//! their rows where that engine would read them differently than a stream does.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result;
+use datafusion::logical_expr::{LogicalPlan, TableSource};
+
+use crate::explain::PLAN_COLUMN;
+use crate::node::SourceNode;
+use crate::settings::Settings;
+
+/// A query, resolved and typed. Each leaf of the plan that reads a table has a [`BoundedTable`] as its source.
+#[derive(Debug, Clone)]
+pub struct BatchQuery {
+    /// What it does, with its order and limit; not optimised yet.
+    pub plan: LogicalPlan,
+    /// Its columns, with the names that the user sees.
+    pub columns: SchemaRef,
+    /// What is wanted of it.
+    pub wanted: Wanted,
+}
+
+/// What is wanted of a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// Its rows.
+    Rows,
+    /// How it would run.
+    Plan,
+    /// How it has run.
+    Analysis,
+    /// Its rows in a file, and how many they are.
+    Copy(CopyTarget),
+}
+
+/// A file that a query's rows are written to. It is there once all are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyTarget {
+    /// As the user wrote it.
+    pub path: String,
+    /// How it is encoded.
+    pub format: CopyFormat,
+}
+
+/// How a file is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyFormat {
+    /// Parquet.
+    Parquet,
+    /// CSV, with a header.
+    Csv,
+    /// JSON, an object a line.
+    Json,
+    /// Arrow IPC.
+    Arrow,
+}
+
+impl CopyFormat {
+    /// The format of this name, in any case.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name.to_lowercase().as_str() {
+            "parquet" => Self::Parquet,
+            "csv" => Self::Csv,
+            "json" | "ndjson" => Self::Json,
+            "arrow" => Self::Arrow,
+            _ => return None,
+        })
+    }
+}
+
+impl BatchQuery {
+    /// The columns of what is wanted.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        match &self.wanted {
+            Wanted::Rows => Arc::clone(&self.columns),
+            Wanted::Plan | Wanted::Analysis => {
+                Arc::new(Schema::new(vec![Field::new(PLAN_COLUMN, DataType::Utf8, false)]))
+            }
+            Wanted::Copy(_) => Arc::new(Schema::new(vec![Field::new("count", DataType::Int64, false)])),
+        }
+    }
+
+    /// The tables that it reads, each once, in the order of the plan.
+    pub fn tables(&self) -> Result<Vec<SourceNode>> {
+        let mut tables: Vec<SourceNode> = Vec::new();
+        self.plan.apply_with_subqueries(|plan| {
+            if let LogicalPlan::TableScan(scan) = plan
+                && let Some(table) = scan.source.downcast_ref::<BoundedTable>()
+                && tables.iter().all(|known| known.table != table.source.table)
+            {
+                tables.push(table.source.clone());
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(tables)
+    }
+}
+
+/// A table whose rows end, have no time and do not change, as a plan's leaf.
+#[derive(Debug, Clone)]
+pub struct BoundedTable {
+    /// What it is.
+    pub source: SourceNode,
+    /// Its columns.
+    pub columns: SchemaRef,
+}
+
+impl TableSource for BoundedTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.columns)
+    }
+}
+
+/// Gives each query what reads its tables.
+pub trait TableReaders: Debug + Send + Sync {
+    /// The columns of the files that these options of a source name. Waits for the disk.
+    fn columns(&self, options: &[(String, String)]) -> Result<SchemaRef>;
+
+    /// For a query with these settings, which say what becomes of bad rows.
+    fn begin(&self, settings: &Settings) -> Result<Arc<dyn TableReader>>;
+}
+
+/// Reads tables for one query as streams read them: what is a bad row there is one here. Shared by the query's threads.
+pub trait TableReader: Debug + Send + Sync {
+    /// The files of a table, in the order of their paths. Waits for the disk.
+    fn files(&self, table: &SourceNode) -> Result<Vec<PathBuf>>;
+
+    /// The rows of one of so many parts of a table, with the columns of these places. Waits for the disk.
+    fn open(&self, table: &BoundedTable, columns: &[usize], part: Part) -> Result<Box<dyn TableRows>>;
+
+    /// Takes a row, the only one of its batch, that `operator` could not use.
+    fn refuse(&self, operator: &str, row: &RecordBatch, reason: String) -> Result<()>;
+
+    /// What has been read by now.
+    fn counts(&self) -> ReadCounts;
+}
+
+/// Which part of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, from 0 on.
+    pub number: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+/// What has been read of the tables of a query.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadCounts {
+    /// Rows that could be used.
+    pub rows: u64,
+    /// Rows that could not, there or behind.
+    pub bad_rows: u64,
+}
+
+/// Rows of a part of a table. Used by one thread.
+pub trait TableRows: Send {
+    /// The next rows; nothing behind the last. Waits for the disk.
+    fn next_rows(&mut self) -> Result<Option<RecordBatch>>;
+}

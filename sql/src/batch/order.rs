@@ -1,0 +1,90 @@
+//! What a stream orders, and DataFusion does not: a result without ORDER BY, and rows that ORDER BY does not tell apart.
+//! A stream has them in the order of all their columns, so that they are the same in every run; so has a batch.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Sort, SortExpr, Window, WindowFrameUnits};
+
+/// Window functions whose result says in which of equal places a row is.
+const PLACES: [&str; 4] = ["row_number", "ntile", "lag", "lead"];
+
+/// A plan whose rows come in the one order that a stream has them in. LIMIT takes the first of them.
+pub(super) fn canonical(plan: LogicalPlan) -> Result<LogicalPlan> {
+    match plan {
+        LogicalPlan::Limit(mut limit) => {
+            limit.input = Arc::new(canonical(Arc::unwrap_or_clone(limit.input))?);
+            Ok(LogicalPlan::Limit(limit))
+        }
+        // Its ties are broken already.
+        LogicalPlan::Sort(_) => Ok(plan),
+        LogicalPlan::Projection(projection) if matches!(projection.input.as_ref(), LogicalPlan::Sort(_)) => {
+            Ok(LogicalPlan::Projection(projection))
+        }
+        other => {
+            let by = columns_of(other.schema()).collect::<Vec<_>>();
+            if by.is_empty() { Ok(other) } else { LogicalPlanBuilder::from(other).sort(by)?.build() }
+        }
+    }
+}
+
+/// A plan in which no place is left to chance: all columns decide where what was ordered by does not.
+pub(super) fn without_ties(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let broken = plan.transform_up_with_subqueries(|plan| match plan {
+        LogicalPlan::Sort(sort) => {
+            let expr = with_all_columns(sort.expr, sort.input.schema());
+            Ok(Transformed::yes(LogicalPlan::Sort(Sort { expr, ..sort })))
+        }
+        LogicalPlan::Window(window) => of_window(window).map(Transformed::yes),
+        other => Ok(Transformed::no(other)),
+    });
+    Ok(broken?.data)
+}
+
+fn of_window(window: Window) -> Result<LogicalPlan> {
+    let input = Arc::clone(&window.input);
+    let names = NamePreserver::new_for_projection();
+    let broken = |expr: Expr| {
+        let name = names.save(&expr);
+        let broken = expr.transform_down(|expr| match expr {
+            Expr::WindowFunction(mut function) if needs_places(&function) => {
+                function.params.order_by = with_all_columns(function.params.order_by, input.schema());
+                Ok(Transformed::yes(Expr::WindowFunction(function)))
+            }
+            other => Ok(Transformed::no(other)),
+        });
+        Ok(name.restore(broken?.data))
+    };
+    let exprs: Result<Vec<Expr>> = window.window_expr.into_iter().map(broken).collect();
+    Ok(LogicalPlan::Window(Window::try_new(exprs?, window.input)?))
+}
+
+/// Whether a function sees in which order equal rows are.
+fn needs_places(function: &WindowFunction) -> bool {
+    let of_rows = function.params.window_frame.units == WindowFrameUnits::Rows;
+    !function.params.order_by.is_empty() && (of_rows || PLACES.contains(&function.fun.name()))
+}
+
+fn with_all_columns(mut by: Vec<SortExpr>, schema: &DFSchema) -> Vec<SortExpr> {
+    for column in columns_of(schema) {
+        if by.iter().all(|known| known.expr != column.expr) {
+            by.push(column);
+        }
+    }
+    by
+}
+
+/// All columns that have an order, ascending, as a stream has them.
+fn columns_of(schema: &DFSchema) -> impl Iterator<Item = SortExpr> {
+    let columns = schema.iter().filter(|(_, field)| has_order(field.data_type()));
+    columns.map(|column| Expr::Column(column.into()).sort(true, true))
+}
+
+fn has_order(data_type: &DataType) -> bool {
+    !data_type.is_nested()
+}

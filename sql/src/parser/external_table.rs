@@ -1,0 +1,162 @@
+//! CREATE EXTERNAL TABLE, as DataFusion has it: a source of files, whose columns may be those that the files have.
+
+use arrow::datatypes::{DataType, Schema};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use super::source::ColumnList;
+use super::{ParsedStatement, ScriptParser};
+use crate::ast::quoted;
+use crate::dialect::TidemillDialect;
+use crate::error::{Result, SqlError};
+use crate::statement::{CreateSource, Name, Options, SourceColumn, Statement};
+
+/// What DataFusion calls options of formats, and what they are called here.
+const RENAMED: [(&str, &str); 2] = [("has_header", "header"), ("null_regex", "null_value")];
+
+impl ScriptParser<'_> {
+    /// Behind CREATE EXTERNAL TABLE.
+    pub(super) fn create_external_table(&mut self) -> Result<Statement> {
+        let if_not_exists = self.if_not_exists();
+        let name = self.name()?;
+        let listed = self.inner.peek_token_ref().token == Token::LParen;
+        let ColumnList { columns, key, watermark } = if listed { self.column_list()? } else { ColumnList::default() };
+        let mut options = Options { at: self.inner.peek_token_ref().span.into(), ..Options::default() };
+        add(&mut options, "connector", String::from("files"), &name);
+        let (mut format, mut location) = (None, None);
+        loop {
+            let at = self.inner.peek_token_ref().span;
+            if self.word("STORED") {
+                self.keywords(&[Keyword::AS])?;
+                format = Some(self.name()?.text.to_lowercase());
+            } else if self.word("LOCATION") {
+                location = Some(self.text("a file, a folder or a glob")?);
+            } else if self.word("OPTIONS") {
+                self.format_options(&mut options)?;
+            } else if self.word("PARTITIONED") {
+                let hint = "create a table of each folder, and a view with UNION ALL";
+                return Err(SqlError::unsupported("PARTITIONED BY", hint).at(at));
+            } else {
+                break;
+            }
+        }
+        let (Some(format), Some(path)) = (format, location) else {
+            return Err(self.expected("STORED AS PARQUET | CSV | JSON | AVRO | ARROW and LOCATION 'path'"));
+        };
+        let format = if format == "ndjson" { String::from("json") } else { format };
+        add(&mut options, "format", format, &name);
+        add(&mut options, "path", path, &name);
+        let create = CreateSource { name, if_not_exists, listed, is_external: true, columns, key, watermark, options };
+        Ok(Statement::CreateSource(Box::new(create)))
+    }
+
+    /// `('format.has_header' 'true', delimiter ';')`.
+    fn format_options(&mut self, options: &mut Options) -> Result<()> {
+        self.token(&Token::LParen)?;
+        while self.inner.peek_token_ref().token != Token::RParen {
+            let key = self.dotted_name()?;
+            let _ = self.inner.consume_token(&Token::Eq);
+            let value = self.option_value()?;
+            let plain = key.text.strip_prefix("format.").unwrap_or(&key.text).to_owned();
+            let renamed = RENAMED.iter().find(|(theirs, _)| *theirs == plain).map(|(_, ours)| (*ours).to_owned());
+            let known = renamed.unwrap_or(plain);
+            add(options, &known, value, &key);
+            if !self.inner.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        self.token(&Token::RParen)
+    }
+}
+
+fn add(options: &mut Options, key: &str, value: String, at: &Name) {
+    options.places.push((key.to_owned(), at.at));
+    options.pairs.push((key.to_owned(), value));
+}
+
+impl ParsedStatement {
+    /// The options of the files whose columns the statement leaves to whoever can read them.
+    #[must_use]
+    pub fn wants_columns_of(&self) -> Option<&[(String, String)]> {
+        match &self.statement {
+            Statement::CreateSource(create) if create.is_external && create.columns.is_empty() => {
+                Some(&create.options.pairs)
+            }
+            _ => None,
+        }
+    }
+
+    /// The same statement with these columns, as if they had been declared: it means the same when the files have changed.
+    pub fn with_columns(&self, schema: &Schema) -> Result<Self> {
+        let Statement::CreateSource(create) = &self.statement else { return Ok(self.clone()) };
+        let column = |field: &arrow::datatypes::FieldRef| {
+            let data_type = declared(field.data_type()).ok_or_else(|| {
+                let message = format!(
+                    "the column '{}' of the files is {}, which has no name here; declare the columns, (name TYPE, …), \
+                     without it",
+                    field.name(),
+                    field.data_type()
+                );
+                SqlError::invalid(message).at(create.name.at)
+            })?;
+            Ok((field.name().clone(), data_type))
+        };
+        let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+        let source = |(name, data_type): &(String, String)| {
+            let parsed = Parser::new(&TidemillDialect::default())
+                .try_with_sql(data_type)
+                .and_then(|mut parser| parser.parse_data_type())
+                .map_err(|error| SqlError::invalid(error.to_string()).at(create.name.at))?;
+            let name = Name { text: name.clone(), at: create.name.at };
+            Ok(SourceColumn { name, data_type: Some(parsed), not_null: false, generated: None })
+        };
+        let create = CreateSource {
+            columns: columns.iter().map(source).collect::<Result<_>>()?,
+            listed: true,
+            ..create.as_ref().clone()
+        };
+        let text = written(&create, &columns);
+        Ok(Self { text, statement: Statement::CreateSource(Box::new(create)), ..self.clone() })
+    }
+}
+
+/// The statement of a table with these columns.
+fn written(create: &CreateSource, columns: &[(String, String)]) -> String {
+    let columns = columns.iter().map(|(name, data_type)| format!("{} {data_type}", quoted(name)));
+    let options = create.options.pairs.iter().map(|(key, value)| format!("{key} = '{}'", value.replace('\'', "''")));
+    let (columns, options) = (columns.collect::<Vec<_>>().join(", "), options.collect::<Vec<_>>().join(", "));
+    let exists = if create.if_not_exists { "IF NOT EXISTS " } else { "" };
+    format!("CREATE TABLE {exists}{} ({columns}) WITH ({options})", quoted(&create.name.text))
+}
+
+/// A type of files as SQL writes that which it is read as.
+fn declared(data_type: &DataType) -> Option<String> {
+    Some(match data_type {
+        DataType::Boolean => String::from("BOOLEAN"),
+        DataType::Int8 => String::from("TINYINT"),
+        DataType::Int16 => String::from("SMALLINT"),
+        DataType::Int32 => String::from("INT"),
+        DataType::Int64 => String::from("BIGINT"),
+        DataType::UInt8 => String::from("TINYINT UNSIGNED"),
+        DataType::UInt16 => String::from("SMALLINT UNSIGNED"),
+        DataType::UInt32 => String::from("INT UNSIGNED"),
+        DataType::UInt64 => String::from("BIGINT UNSIGNED"),
+        DataType::Float32 => String::from("REAL"),
+        DataType::Float64 => String::from("DOUBLE"),
+        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
+        // A column of nothing but NULLs could be anything.
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => String::from("VARCHAR"),
+        DataType::Date32 | DataType::Date64 => String::from("DATE"),
+        DataType::Timestamp(_, None) => String::from("TIMESTAMP"),
+        DataType::Dictionary(_, values) => declared(values)?,
+        DataType::List(item) | DataType::LargeList(item) => format!("{}[]", declared(item.data_type())?),
+        DataType::Struct(fields) => {
+            let field = |field: &arrow::datatypes::FieldRef| {
+                Some(format!("{} {}", quoted(field.name()), declared(field.data_type())?))
+            };
+            format!("STRUCT<{}>", fields.iter().map(field).collect::<Option<Vec<_>>>()?.join(", "))
+        }
+        _ => return None,
+    })
+}

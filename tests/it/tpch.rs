@@ -1,0 +1,155 @@
+//! TPC-H's 22 queries over its rows at scale factor 0.01, against DuckDB's answers (tests/tpch/expected.py): from CSV, which
+//! our own reader reads, and from Parquet, which DataFusion does.
+
+use std::fmt::{Display, Write};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tpchgen::csv::{CustomerCsv, LineItemCsv, NationCsv, OrderCsv, PartCsv, PartSuppCsv, RegionCsv, SupplierCsv};
+use tpchgen::generators::{
+    CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator, PartSuppGenerator,
+    RegionGenerator, SupplierGenerator,
+};
+
+use crate::command::{Folder, Output};
+
+const SCALE: f64 = 0.01;
+
+/// How far numbers may be apart, of 1 or of the greater one: an average is a DOUBLE there and a DECIMAL here.
+const TOLERANCE: f64 = 1e-6;
+
+/// The tables and their columns.
+const TABLES: [(&str, &str); 8] = [
+    ("nation", "n_nationkey BIGINT, n_name VARCHAR, n_regionkey BIGINT, n_comment VARCHAR"),
+    ("region", "r_regionkey BIGINT, r_name VARCHAR, r_comment VARCHAR"),
+    (
+        "part",
+        "p_partkey BIGINT, p_name VARCHAR, p_mfgr VARCHAR, p_brand VARCHAR, p_type VARCHAR, p_size INT, p_container \
+         VARCHAR, p_retailprice DECIMAL(15, 2), p_comment VARCHAR",
+    ),
+    (
+        "supplier",
+        "s_suppkey BIGINT, s_name VARCHAR, s_address VARCHAR, s_nationkey BIGINT, s_phone VARCHAR, s_acctbal \
+         DECIMAL(15, 2), s_comment VARCHAR",
+    ),
+    (
+        "customer",
+        "c_custkey BIGINT, c_name VARCHAR, c_address VARCHAR, c_nationkey BIGINT, c_phone VARCHAR, c_acctbal \
+         DECIMAL(15, 2), c_mktsegment VARCHAR, c_comment VARCHAR",
+    ),
+    (
+        "partsupp",
+        "ps_partkey BIGINT, ps_suppkey BIGINT, ps_availqty INT, ps_supplycost DECIMAL(15, 2), ps_comment VARCHAR",
+    ),
+    (
+        "orders",
+        "o_orderkey BIGINT, o_custkey BIGINT, o_orderstatus VARCHAR, o_totalprice DECIMAL(15, 2), o_orderdate DATE, \
+         o_orderpriority VARCHAR, o_clerk VARCHAR, o_shippriority INT, o_comment VARCHAR",
+    ),
+    (
+        "lineitem",
+        "l_orderkey BIGINT, l_partkey BIGINT, l_suppkey BIGINT, l_linenumber INT, l_quantity DECIMAL(15, 2), \
+         l_extendedprice DECIMAL(15, 2), l_discount DECIMAL(15, 2), l_tax DECIMAL(15, 2), l_returnflag VARCHAR, \
+         l_linestatus VARCHAR, l_shipdate DATE, l_commitdate DATE, l_receiptdate DATE, l_shipinstruct VARCHAR, \
+         l_shipmode VARCHAR, l_comment VARCHAR",
+    ),
+];
+
+#[test]
+fn queries_answer_as_duckdb_does() {
+    let folder = tables();
+    let queries = queries();
+    assert_eq!(queries.len(), 22);
+    let sinks = TABLES.map(|(table, _)| {
+        format!("CREATE SINK {table}_p WITH (connector = 'files', path = 'p/{table}', format = 'parquet') AS SELECT * FROM {table};\n")
+    });
+    folder.run(&format!("{}{}", sources("csv", ".csv"), sinks.concat()), &[]).success();
+    for (format, sources) in [("csv", sources("csv", ".csv")), ("parquet", sources("parquet", ""))] {
+        let selects: String =
+            queries.iter().map(|query| format!("{};\n", fs::read_to_string(query).unwrap())).collect();
+        let output = folder.run(&format!("{sources}{selects}"), &["--format", "csv", "--set", "execution=batch"]);
+        compare(format, output.success(), &queries);
+    }
+}
+
+/// The paths of the queries, in order.
+fn queries() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tpch");
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "sql")).collect();
+    paths.sort();
+    paths
+}
+
+/// The tables over files of a format.
+fn sources(format: &str, end: &str) -> String {
+    let path = |table: &str| if end.is_empty() { format!("p/{table}") } else { format!("{table}{end}") };
+    let source = |(table, columns): &(&str, &str)| {
+        let path = path(table);
+        format!("CREATE TABLE {table} ({columns}) WITH (connector = 'files', path = '{path}', format = '{format}');\n")
+    };
+    TABLES.iter().map(source).collect()
+}
+
+/// A folder with the tables as CSV.
+fn tables() -> Folder {
+    let folder = Folder::new();
+    let write = |name: &str, text: String| folder.write(&format!("{name}.csv"), text);
+    write("nation", csv(NationCsv::header(), NationGenerator::default().iter().map(NationCsv::new)));
+    write("region", csv(RegionCsv::header(), RegionGenerator::default().iter().map(RegionCsv::new)));
+    write("part", csv(PartCsv::header(), PartGenerator::new(SCALE, 1, 1).iter().map(PartCsv::new)));
+    write("supplier", csv(SupplierCsv::header(), SupplierGenerator::new(SCALE, 1, 1).iter().map(SupplierCsv::new)));
+    write("customer", csv(CustomerCsv::header(), CustomerGenerator::new(SCALE, 1, 1).iter().map(CustomerCsv::new)));
+    write("partsupp", csv(PartSuppCsv::header(), PartSuppGenerator::new(SCALE, 1, 1).iter().map(PartSuppCsv::new)));
+    write("orders", csv(OrderCsv::header(), OrderGenerator::new(SCALE, 1, 1).iter().map(OrderCsv::new)));
+    write("lineitem", csv(LineItemCsv::header(), LineItemGenerator::new(SCALE, 1, 1).iter().map(LineItemCsv::new)));
+    folder
+}
+
+fn csv(header: &str, rows: impl Iterator<Item = impl Display>) -> String {
+    rows.fold(format!("{header}\n"), |mut text, row| {
+        writeln!(text, "{row}").unwrap();
+        text
+    })
+}
+
+/// Compares what was printed, one result behind the other, with what is expected.
+fn compare(format: &str, output: Output, queries: &[PathBuf]) {
+    let mut printed = records(&output.stdout).into_iter();
+    for query in queries {
+        let name = query.file_stem().unwrap().to_str().unwrap();
+        let expected = query.parent().unwrap().join("expected").join(format!("{name}.csv"));
+        let expected = records(&fs::read_to_string(expected).unwrap());
+        // Its names are another engine's where a column has none.
+        assert_eq!(printed.next().map(|header| header.len()), Some(expected[0].len()), "{format}, {name}");
+        for (row, expected) in expected.iter().enumerate().skip(1) {
+            let found = printed.next().unwrap_or_default();
+            let same = found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| is_same(a, b));
+            assert!(same, "{format}, {name}, row {row}: {found:?} and not {expected:?}");
+        }
+    }
+    assert_eq!(printed.next(), None, "{format}");
+}
+
+fn is_same(found: &str, expected: &str) -> bool {
+    match (found.parse::<f64>(), expected.parse::<f64>()) {
+        (Ok(found), Ok(expected)) => (found - expected).abs() <= TOLERANCE * expected.abs().max(1.0),
+        _ => found == expected,
+    }
+}
+
+/// The records of a CSV; a field in quotes may hold commas.
+fn records(text: &str) -> Vec<Vec<String>> {
+    let record = |line: &str| {
+        let (mut fields, mut quoted) = (vec![String::new()], false);
+        for letter in line.chars() {
+            match letter {
+                '"' => quoted = !quoted,
+                ',' if !quoted => fields.push(String::new()),
+                _ => fields.last_mut().unwrap().push(letter),
+            }
+        }
+        fields
+    };
+    text.lines().map(record).collect()
+}
