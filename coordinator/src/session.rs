@@ -353,7 +353,7 @@ impl SqlSession {
         who: &Who,
     ) -> Result<Vec<ParsedStatement>> {
         if statements.iter().any(|statement| statement.wants_columns_of().is_some()) {
-            self.as_seen_by(who, |sql| sql.check_create())?.map_err(sql_error)?;
+            self.as_seen_by(who, |sql| sql.check_files())?.map_err(sql_error)?;
         }
         self.coordinator.with_columns(statements).await
     }

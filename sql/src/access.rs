@@ -456,6 +456,11 @@ impl Session {
         Ok(())
     }
 
+    /// An error if files are not to be read or written where whoever asks says.
+    pub(crate) fn require_place(&self) -> Result<()> {
+        self.rights.as_deref().map_or(Ok(()), check_place)
+    }
+
     /// An error if settings name places of the coordinator's machine that are not for whoever asks: these are read and
     /// written as files are.
     pub(crate) fn require_places(&self, settings: &Settings) -> Result<()> {

@@ -160,16 +160,23 @@ impl Session {
         checked().map_err(|error| error.at(job.position))
     }
 
-    /// An error if whoever asks may not create objects, and so is not to learn what files hold.
-    pub fn check_create(&self) -> Result<()> {
-        self.require(Privilege::Create, Securable::Schema)
+    /// An error if whoever asks may not make tables of files, and so is not to learn what files hold; nor to write some.
+    pub fn check_files(&self) -> Result<()> {
+        self.require(Privilege::Create, Securable::Schema)?;
+        self.require_place()
     }
 
     /// The same of one that runs as a whole.
     pub fn check_batch(&self, job: &JobStatement) -> Result<()> {
         let JobKind::Batch(_, plan) = &job.kind else { return Ok(()) };
-        let checked = self.require_uses(&plan.uses).and_then(|()| self.require_places(&job.settings));
-        checked.map_err(|error| error.at(job.position))
+        let checked = || {
+            if let Wanted::Copy(_) = plan.query.wanted {
+                self.check_files()?;
+            }
+            self.require_uses(&plan.uses)?;
+            self.require_places(&job.settings)
+        };
+        checked().map_err(|error| error.at(job.position))
     }
 
     /// Takes note of a materialized view that runs.
@@ -321,12 +328,12 @@ impl Session {
                 Ok(Effect::Run(kind))
             }
             Statement::Copy(copy) => {
+                self.check_files()?;
                 if !self.runs_batches {
                     let hint = "tidemill run, shell and serve have it";
                     return Err(SqlError::unsupported("COPY where nothing runs queries as a whole", hint).at(copy.at));
                 }
                 let plan = batch::plan_copy(copy, &self.catalog, &self.settings)?;
-                self.require(Privilege::Create, Securable::Schema)?;
                 self.require_uses(&plan.uses)?;
                 Ok(Effect::Run(JobKind::Batch(copy.query.clone(), Box::new(plan))))
             }

@@ -13,6 +13,7 @@ use tidemill_plans::catalog::ObjectKind;
 use tidemill_plans::node::SourceNode;
 
 use super::{names_of, no_table};
+use crate::access::secret_of;
 use crate::catalog::{Catalog, Detail, Object, StreamInfo};
 use crate::error::{Position, Result};
 use crate::lower::scan::is_lookup;
@@ -76,6 +77,8 @@ fn why_no_table(source: &SourceNode, info: &StreamInfo) -> Option<&'static str> 
         (info.changelog, "has rows that are updated"),
         (is_lookup(source), "is looked up by key"),
         (source.options.iter().any(|(key, _)| key == "rows_per_second"), "is read at a pace"),
+        // Its value is told to workers, and to nobody else.
+        (source.options.iter().any(|(_, value)| secret_of(value).is_some()), "has a secret among its options"),
     ];
     reasons.into_iter().find(|(is_so, _)| *is_so).map(|(_, why)| why)
 }

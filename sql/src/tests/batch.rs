@@ -45,6 +45,9 @@ fn tables_that_end_and_have_no_time_are_read_as_a_whole() {
     assert!(!is_whole(
         "CREATE SOURCE s (a INT) WITH (connector = 'files', path = 's', format = 'csv', watch = '1s'); SELECT a FROM s"
     ));
+    assert!(!is_whole(
+        "CREATE SOURCE s (a INT) WITH (connector = 'files', path = SECRET place, format = 'csv'); SELECT a FROM s"
+    ));
 }
 
 #[test]

@@ -498,6 +498,8 @@ fn plans_and_places_need_what_statements_need() {
             "SET checkpoint_storage = '/tmp'; INSERT INTO k SELECT a FROM s",
             "INSERT INTO k SELECT a FROM s FROM SAVEPOINT '/tmp/x'",
             "CREATE SAVEPOINT FOR JOB m '/tmp/x'",
+            "COPY (SELECT 1 AS a) TO '/tmp/x.csv'",
+            "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
         ] {
             denied(say(&mut session, "ann", text).await, "ann has no USAGE on CONNECTOR files");
         }

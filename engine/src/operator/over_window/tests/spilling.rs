@@ -95,29 +95,30 @@ fn rows_that_wait_stay_within_the_memory_and_come_out_with_those_behind_them() {
 
 #[test]
 fn partitions_give_way_to_rows_that_wait_between_watermarks() {
-    const MEMORY: usize = 100_000;
+    const MEMORY: usize = 300_000;
     let calls = vec![calls().swap_remove(1), calls().swap_remove(5)];
     let in_order = OverEmit::InOrder { time: 2, rows_ahead: 0, micros_ahead: 0 };
     let mut harness = with_memory(&graph_of(None, calls, in_order, false), MEMORY).without_twin();
-    let mut push = |start: i64, time: i64| {
+    let mut push = |start: i64, time: i64, passes: bool| {
         let rows: String = (start..start + 50).map(|n| format!("k{n} {n} @{time}\n")).collect();
         harness.push(0, &rows).unwrap();
-        if time == 0 {
-            harness.watermark(0, 1).unwrap();
+        if passes {
+            harness.watermark(0, time + 1).unwrap();
         }
         harness.state_bytes()
     };
     let mut most = 0;
     for start in (0..3_000).step_by(50) {
-        most = most.max(push(start, 0));
+        most = most.max(push(start, start / 50, true));
     }
     assert!(most > MEMORY / 2 && most <= MEMORY, "{most} bytes of partitions");
     for start in (3_000..6_000).step_by(50) {
-        let bytes = push(start, 5);
+        let bytes = push(start, 100, false);
         assert!(bytes <= MEMORY, "{bytes} bytes after {start}");
     }
     let snapshot = harness.snapshot().unwrap();
-    assert!(snapshot.row_count().unwrap() > 6_000);
+    let rows = snapshot.row_count().unwrap();
+    assert!(rows > 6_000, "{rows} rows");
     assert_eq!(snapshot.rows_in_memory(), 0);
 }
 
