@@ -1,5 +1,5 @@
 //! TPC-H, beside DataFusion itself in the same run: `cargo bench --bench tpch -- FOLDER [SCALE] [ROUNDS]`, with the folder
-//! that `tpchgen-cli parquet -s SCALE --output-dir FOLDER` has filled. `duckdb.py` takes DuckDB's times. Of each query the best
+//! that `tpchgen-cli parquet -s SCALE --output-dir FOLDER` has filled. `duckdb_times.py` takes DuckDB's times. Of each query the best
 //! of the rounds counts, which take turns.
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a bench that cannot be set up has nothing to say")]

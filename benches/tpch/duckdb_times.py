@@ -1,4 +1,4 @@
-"""DuckDB's times for TPC-H: python benches/tpch/duckdb.py FOLDER [SCALE] [ROUNDS] (pip install duckdb)."""
+"""DuckDB's times for TPC-H: python benches/tpch/duckdb_times.py FOLDER [SCALE] [ROUNDS] (pip install duckdb)."""
 
 import pathlib
 import sys
@@ -19,7 +19,7 @@ for path in sorted(queries.glob("q*.sql")):
     best = float("inf")
     for _ in range(int(rounds)):
         started = time.perf_counter()
-        database.execute(query).fetch_arrow_table()
+        database.sql(query).to_arrow_table()
         best = min(best, time.perf_counter() - started)
     print(f"{path.stem:<6}{best * 1000:>12.1f}")
     total += best if path.stem != "q15" else 0.0
