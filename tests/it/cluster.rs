@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -15,9 +16,19 @@ use crate::tls::Certificates;
 const TRIES: u128 = PATIENCE.as_millis() / POLL.as_millis();
 const POLL: Duration = Duration::from_millis(200);
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on. None of those that connections are given, which another might have got by the time that
+/// it is used; and each is given once.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let next = std::process::id().wrapping_mul(997).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = (FIRST + next % COUNT) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A cluster whose processes share a folder.
