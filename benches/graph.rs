@@ -52,16 +52,7 @@ pub(crate) fn add_input(graph: &mut DataflowGraph, schema: SchemaRef) -> Operato
 
 /// A blackhole behind `from`.
 pub(crate) fn add_sink(graph: &mut DataflowGraph, from: OperatorId, schema: SchemaRef, partitioning: Partitioning) {
-    let sink = SinkNode {
-        table: String::from("nowhere"),
-        connector: String::from("blackhole"),
-        options: Vec::new(),
-        time: None,
-        upsert_keys: Vec::new(),
-        order_by: Vec::new(),
-        limit: None,
-        live: false,
-    };
+    let sink = SinkNode::new("nowhere", "blackhole");
     let to = graph.add_node(NodeKind::Sink(sink), 1, schema);
     graph.add_edge(from, to, 0, partitioning);
 }

@@ -49,16 +49,7 @@ pub(crate) fn graph(query: &BatchQuery) -> Result<DataflowGraph> {
             graph.add_node(NodeKind::Source(table), 1, schema)
         })
         .collect();
-    let sink = SinkNode {
-        table: String::from("result"),
-        connector: RESULT_CONNECTOR.to_owned(),
-        options: Vec::new(),
-        time: None,
-        upsert_keys: Vec::new(),
-        order_by: Vec::new(),
-        limit: None,
-        live: false,
-    };
+    let sink = SinkNode::new("result", RESULT_CONNECTOR);
     let sink = graph.add_node(NodeKind::Sink(sink), 1, query.schema());
     for source in sources {
         graph.add_edge(source, sink, 0, Partitioning::Forward);
@@ -135,27 +126,8 @@ impl Follower {
     /// Says how far the query has come: the first table stands for all.
     fn look(&self) {
         let ReadCounts { rows, bad_rows } = self.run.counts();
-        let metrics = OperatorMetrics {
-            job: self.id,
-            operator: OperatorId(0),
-            subtask: 0,
-            rows_in: rows,
-            rows_out: rows,
-            bytes_in: 0,
-            late_rows: 0,
-            dead_letter_rows: bad_rows,
-            skipped_rows: 0,
-            busy_ns: 0,
-            blocked_ns: 0,
-            state_bytes: 0,
-            state_bytes_max: 0,
-            spilled_bytes: 0,
-            event_time: i64::MIN,
-            watermark: i64::MIN,
-            idle: false,
-            quality: None,
-            checksum: None,
-        };
+        let none = OperatorMetrics::new(self.id, OperatorId(0), 0);
+        let metrics = OperatorMetrics { rows_in: rows, rows_out: rows, dead_letter_rows: bad_rows, ..none };
         self.metrics.send_replace(vec![metrics]);
     }
 }

@@ -23,7 +23,7 @@ use tidemill_plans::protocol::{
 use tidemill_plans::savepoint::Migration;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
-use tidemill_sql::{JobStatement, ParsedStatement, ResultColumns};
+use tidemill_sql::{JobStatement, ParsedStatement, ResultColumns, SqlError};
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -221,15 +221,8 @@ impl CoordinatorHandle {
     /// Compiles a script; `settings` are those before its first statement.
     pub async fn compile(&self, script: String, settings: Settings) -> Result<Compiled> {
         let models = self.models().await?;
-        // Planning takes milliseconds and more: not on a thread that others wait for.
         let batch = self.batch.clone();
-        let compiled = move || compile(&script, settings, models, batch.as_deref());
-        let compiled = tokio::task::spawn_blocking(compiled).await;
-        match compiled {
-            Ok(Ok(compiled)) => Ok(compiled),
-            Ok(Err(error)) => Err(CoordinatorError::Sql(Box::new(error))),
-            Err(_) => Err(CoordinatorError::Lost { part: "planner" }),
-        }
+        planned(move || compile(&script, settings, models, batch.as_deref())).await
     }
 
     /// Whether there is what runs queries as a whole.
@@ -244,11 +237,7 @@ impl CoordinatorHandle {
         }
         let batch = self.batch.clone();
         let look = move |statement| with_columns(statement, batch.as_deref());
-        let look = move || statements.into_iter().map(look).collect::<Result<Vec<_>, _>>();
-        match tokio::task::spawn_blocking(look).await {
-            Ok(looked) => looked.map_err(|error| CoordinatorError::Sql(Box::new(error))),
-            Err(_) => Err(CoordinatorError::Lost { part: "planner" }),
-        }
+        planned(move || statements.into_iter().map(look).collect()).await
     }
 
     /// Runs a query as a whole, with no worker. What is wrong with it is a status.
@@ -625,6 +614,14 @@ impl CoordinatorLink for CoordinatorHandle {
     fn send_rows(&self, job: JobId, operator: OperatorId, rows: &RecordBatch) -> Reply<EventResponse> {
         let (coordinator, batches) = (self.clone(), vec![rows.clone()]);
         reply(async move { coordinator.deliver(job, operator, batches).await })
+    }
+}
+
+/// Plans, which takes milliseconds and more: not on a thread that others wait for.
+async fn planned<T: Send + 'static>(plan: impl FnOnce() -> Result<T, SqlError> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(plan).await {
+        Ok(planned) => planned.map_err(|error| CoordinatorError::Sql(Box::new(error))),
+        Err(_) => Err(CoordinatorError::Lost { part: "planner" }),
     }
 }
 

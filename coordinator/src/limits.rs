@@ -157,16 +157,7 @@ mod tests {
     fn sink_graph(connector: &str) -> DataflowGraph {
         let mut graph = two_stage_graph(1, 1);
         let last = graph.nodes[1].clone();
-        let sink = SinkNode {
-            table: String::from("t"),
-            connector: connector.to_owned(),
-            options: Vec::new(),
-            time: None,
-            upsert_keys: Vec::new(),
-            order_by: Vec::new(),
-            limit: None,
-            live: false,
-        };
+        let sink = SinkNode::new("t", connector);
         let sink = graph.add_node(NodeKind::Sink(sink), 1, last.schema.0);
         graph.add_edge(last.id, sink, 0, Partitioning::Forward);
         graph

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidemill_plans::connector::VIEW_CONNECTOR;
+use tidemill_plans::connector::{VIEW_CONNECTOR, option};
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{Epoch, JobId, OperatorId, TaskId, WorkerId};
 use tidemill_plans::node::{NodeKind, SourceNode};
@@ -109,10 +109,7 @@ impl Views {
 
     /// The newest epoch of the view that a source reads, and the view's workers.
     fn find(&self, source: &SourceNode) -> Result<(Epoch, &[WorkerId])> {
-        let number = |name: &str| {
-            let value = source.options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-            value.and_then(|value| value.parse::<u64>().ok())
-        };
+        let number = |name: &str| option(&source.options, name).and_then(|value| value.parse::<u64>().ok());
         let gone = || refuse(source, "it has been dropped, or its job has ended, and what it held is gone");
         let job = number("job").map(JobId).ok_or_else(gone)?;
         let operator = number("operator").and_then(|id| u32::try_from(id).ok()).map(OperatorId).ok_or_else(gone)?;

@@ -267,12 +267,18 @@ pub fn needs_key(options: &[(String, String)]) -> bool {
 }
 
 fn format_of(options: &[(String, String)]) -> Option<&str> {
-    options.iter().find(|(key, _)| key == "format").map(|(_, format)| format.as_str())
+    option(options, "format")
+}
+
+/// What is given for an option.
+#[must_use]
+pub fn option<'a>(options: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
 /// The table that a source with these options reads, if the connector knows its columns.
 pub fn known_table(connector: &str, options: &[(String, String)]) -> Result<Option<&'static KnownTable>> {
-    let chosen = options.iter().find(|(key, _)| key == "table").map(|(_, table)| table.as_str());
+    let chosen = option(options, "table");
     Ok(find(connector)?.tables.iter().find(|table| Some(table.name) == chosen))
 }
 
@@ -302,8 +308,7 @@ pub fn value<'a>(
     options: &'a [(String, String)],
     name: &str,
 ) -> Option<&'a str> {
-    let given = options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    given.or_else(|| {
+    option(options, name).or_else(|| {
         let spec = find(connector).ok()?;
         let declared = match direction {
             Direction::Source => spec.source,

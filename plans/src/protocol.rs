@@ -251,6 +251,34 @@ pub struct OperatorMetrics {
     pub checksum: Option<u64>,
 }
 
+impl OperatorMetrics {
+    /// Those of a subtask that has done nothing yet.
+    #[must_use]
+    pub fn new(job: JobId, operator: OperatorId, subtask: u32) -> Self {
+        Self {
+            job,
+            operator,
+            subtask,
+            rows_in: 0,
+            rows_out: 0,
+            bytes_in: 0,
+            late_rows: 0,
+            dead_letter_rows: 0,
+            skipped_rows: 0,
+            busy_ns: 0,
+            blocked_ns: 0,
+            state_bytes: 0,
+            state_bytes_max: 0,
+            spilled_bytes: 0,
+            event_time: i64::MIN,
+            watermark: i64::MIN,
+            idle: false,
+            quality: None,
+            checksum: None,
+        }
+    }
+}
+
 /// The Flight action that carries a [`WorkerRequest`] to a worker; its result is a [`WorkerResponse`].
 pub const WORKER_ACTION: &str = "tidemill.worker";
 

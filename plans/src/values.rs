@@ -2,6 +2,7 @@
 
 use arrow::array::RecordBatch;
 
+use crate::connector::option;
 use crate::error::{PlanError, Result};
 use crate::ipc;
 
@@ -17,7 +18,7 @@ pub fn to_options(rows: &RecordBatch) -> Result<Vec<(String, String)>> {
 /// The rows of a source with these options.
 pub fn from_options(options: &[(String, String)]) -> Result<RecordBatch> {
     let wrong = || PlanError::InvalidGraph(format!("a source of values has no option '{ROWS}' with rows in it"));
-    let digits = options.iter().find(|(key, _)| key == ROWS).map(|(_, digits)| digits.as_bytes()).ok_or_else(wrong)?;
+    let digits = option(options, ROWS).map(str::as_bytes).ok_or_else(wrong)?;
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
     ipc::decode(bytes.ok_or_else(wrong)?)?.batches.pop().ok_or_else(wrong)

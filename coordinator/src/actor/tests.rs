@@ -206,27 +206,7 @@ fn a_silent_worker_fails_its_job_and_must_register_again() {
 }
 
 fn metrics(job: JobId, rows_in: u64) -> OperatorMetrics {
-    OperatorMetrics {
-        job,
-        operator: OperatorId(0),
-        subtask: 0,
-        rows_in,
-        rows_out: 0,
-        bytes_in: 0,
-        late_rows: 0,
-        dead_letter_rows: 0,
-        skipped_rows: 0,
-        busy_ns: 0,
-        blocked_ns: 0,
-        state_bytes: 0,
-        state_bytes_max: 0,
-        spilled_bytes: 0,
-        event_time: i64::MIN,
-        watermark: i64::MIN,
-        idle: false,
-        quality: None,
-        checksum: None,
-    }
+    OperatorMetrics { rows_in, ..OperatorMetrics::new(job, OperatorId(0), 0) }
 }
 
 #[test]

@@ -161,25 +161,15 @@ mod tests {
         checkpoints.note_bytes(Epoch(1), 2048, 4096);
         checkpoints.seal(Epoch(1), Duration::from_millis(1250));
         let metrics = OperatorMetrics {
-            job: JobId(3),
-            operator: OperatorId(0),
-            subtask: 1,
             rows_in: 7,
             rows_out: 6,
             bytes_in: 70,
-            late_rows: 0,
             dead_letter_rows: 1,
-            skipped_rows: 0,
             busy_ns: 1_500_000_000,
-            blocked_ns: 0,
             state_bytes: 100,
             state_bytes_max: 200,
-            spilled_bytes: 0,
             event_time: 5_500_000,
-            watermark: i64::MIN,
-            idle: false,
-            quality: None,
-            checksum: None,
+            ..OperatorMetrics::new(JobId(3), OperatorId(0), 1)
         };
         ObservedJob {
             info: JobInfo {

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
-use tidemill_plans::connector::{RESULT_CONNECTOR, VALUES_CONNECTOR, VIEW_CONNECTOR};
+use tidemill_plans::connector::{RESULT_CONNECTOR, VALUES_CONNECTOR, VIEW_CONNECTOR, option};
 use tidemill_plans::ids::{Epoch, OperatorId};
 use tidemill_plans::node::{SinkNode, SourceNode};
 use tidemill_plans::pushed::{LogNeed, PUSH_CONNECTOR, TABLE_CONNECTOR};
@@ -198,11 +198,6 @@ pub fn open_sink(
 
 fn unknown(connector: &str) -> EngineError {
     PlanError::InvalidGraph(format!("this worker has no connector '{connector}' for that use")).into()
-}
-
-/// The value of an option.
-fn option<'a>(options: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
 /// The value of an option that is a whole number, which the planner has checked.

@@ -62,7 +62,7 @@ pub fn generated_columns(options: &[(String, String)], schema: &Schema) -> Resul
 
 /// How many rows there are; `None` without an end.
 pub fn generated_rows(options: &[(String, String)]) -> Result<Option<u64>> {
-    let given = options.iter().find(|(key, _)| key == "rows").and_then(|(_, rows)| rows.parse().ok());
+    let given = super::option(options, "rows").and_then(|rows| rows.parse().ok());
     let mut least: Option<u64> = given;
     for (key, _) in options {
         let Some(column) = key.strip_prefix("fields.").and_then(|key| key.strip_suffix(".end")) else { continue };

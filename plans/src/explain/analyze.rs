@@ -96,25 +96,12 @@ mod tests {
 
     fn metrics(operator: u32, subtask: u32, rows: u64) -> OperatorMetrics {
         OperatorMetrics {
-            job: JobId(1),
-            operator: OperatorId(operator),
-            subtask,
             rows_in: rows,
             rows_out: rows / 2,
-            bytes_in: 0,
             late_rows: u64::from(subtask),
-            dead_letter_rows: 0,
-            skipped_rows: 0,
             busy_ns: rows * 1_000,
-            blocked_ns: 0,
-            state_bytes: 0,
             state_bytes_max: rows * 100,
-            spilled_bytes: 0,
-            event_time: 0,
-            watermark: 0,
-            idle: false,
-            quality: None,
-            checksum: None,
+            ..OperatorMetrics::new(JobId(1), OperatorId(operator), subtask)
         }
     }
 

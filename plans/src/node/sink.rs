@@ -25,6 +25,21 @@ pub struct SinkNode {
 }
 
 impl SinkNode {
+    /// A sink without options, which writes rows as they come.
+    #[must_use]
+    pub fn new(table: &str, connector: &str) -> Self {
+        Self {
+            table: table.to_owned(),
+            connector: connector.to_owned(),
+            options: Vec::new(),
+            time: None,
+            upsert_keys: Vec::new(),
+            order_by: Vec::new(),
+            limit: None,
+            live: false,
+        }
+    }
+
     /// The event-time column, if rows wait to be written in its order: not where the order makes no difference.
     #[must_use]
     pub fn waits_by(&self) -> Option<usize> {

@@ -58,7 +58,7 @@ pub struct SourceTiming {
 impl SourceNode {
     /// What the options say about time.
     pub fn timing(&self) -> Result<SourceTiming> {
-        let text = |name: &str| self.options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let text = |name: &str| connector::option(&self.options, name);
         let duration = |name: &str| {
             let wrong = |text| PlanError::InvalidOption(format!("option '{name}' is '{text}', which is no duration"));
             text(name).map(|text| parse_duration_ms(text).ok_or_else(|| wrong(text))).transpose()

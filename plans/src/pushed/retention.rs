@@ -1,6 +1,7 @@
 //! For how long a log keeps rows that all jobs have read: as Kafka does it, by age and by size, segment by segment.
 
 use super::MAX_BYTES_OPTION;
+use crate::connector::option;
 use crate::settings::parse_duration_ms;
 
 /// The option that says for how long.
@@ -28,10 +29,6 @@ impl Kept {
         let max_bytes = option(options, MAX_BYTES_OPTION).and_then(|bytes| bytes.parse().ok());
         Self { max_bytes, retention: Retention::of(options) }
     }
-}
-
-fn option<'a>(options: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
 /// How much is kept; everything by default.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use datafusion::common::{DFSchema, JoinType};
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, LogicalPlan, try_cast};
+use tidemill_plans::connector::option;
 use tidemill_plans::expr::StreamSchema;
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::{JoinKind, LookupJoinNode, LookupTable, NodeKind, SourceNode};
@@ -172,9 +173,8 @@ impl LookedUp {
 
 /// How many rows of a table are kept, and for how many microseconds.
 fn cache_options(options: &[(String, String)]) -> (u64, i64) {
-    let value = |name: &str| options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let rows = value("lookup_cache_rows").and_then(|rows| rows.parse().ok()).unwrap_or(CACHE_ROWS);
-    let ttl = value("lookup_cache_ttl").and_then(parse_duration_ms).and_then(|ms| i64::try_from(ms).ok());
+    let rows = option(options, "lookup_cache_rows").and_then(|rows| rows.parse().ok()).unwrap_or(CACHE_ROWS);
+    let ttl = option(options, "lookup_cache_ttl").and_then(parse_duration_ms).and_then(|ms| i64::try_from(ms).ok());
     (rows, ttl.map_or(CACHE_TTL, |ms| ms.saturating_mul(1_000)))
 }
 

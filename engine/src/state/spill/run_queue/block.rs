@@ -5,8 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
+use tidemill_plans::ipc;
 
 use crate::error::{EngineError, Result};
 use crate::state::spill::scratch::{ScratchFile, ScratchFolder};
@@ -32,8 +31,7 @@ impl Block {
     }
 
     pub(super) fn read(&self) -> Result<RecordBatch> {
-        let bytes = self.bytes()?;
-        let rows = StreamReader::try_new(bytes.as_slice(), None)?.next().transpose()?;
+        let rows = ipc::decode(self.bytes()?)?.batches.pop();
         rows.ok_or_else(|| EngineError::State(String::from("a block of a scratch file has no rows")))
     }
 }
@@ -137,10 +135,8 @@ impl RunWriter {
 
     fn write(&mut self, rows: &RecordBatch, numbers: &[i64]) -> Result<()> {
         let [first, ..] = *numbers else { return Ok(()) };
-        let mut stream = StreamWriter::try_new(Vec::new(), rows.schema_ref())?;
-        stream.write(rows)?;
         let last = numbers.last().copied().unwrap_or(first);
-        self.append(&mut stream.into_inner()?, [first, last], rows.num_rows())
+        self.append(&mut ipc::of_batch(rows)?, [first, last], rows.num_rows())
     }
 
     /// Adds a block of another run, none of whose rows is before those that have been added.
