@@ -37,13 +37,13 @@ use crate::{memory, shown, table};
 /// Bytes of a thread's stack: plans are trees, and expressions in them are deep. Only what is used is mapped.
 const STACK_BYTES: usize = 32 << 20;
 
-/// Bytes that a thread that sorts keeps for merging what it has put on disk, if there is enough for that.
-const SORT_RESERVED_BYTES: usize = 10 << 20;
+/// Bytes without which another part of a query costs more than it brings: each part holds batches that it merges.
+const PART_BYTES: u64 = 8 << 20;
 
 /// How the engine is set up.
 #[derive(Debug, Clone)]
 pub struct EmbeddedConfig {
-    /// Threads that compute, and parts that a query is cut into.
+    /// Threads that compute, and parts that a query is cut into if it has memory for so many.
     pub threads: usize,
     /// Bytes that all queries may hold together.
     pub memory: usize,
@@ -101,8 +101,9 @@ impl BatchEngine for EmbeddedEngine {
         let (runtime, reader) = (runtime.map_err(failed)?, reader.map_err(failed)?);
         let progress = Arc::new(Tracked { reader: Arc::clone(&reader), plan: Mutex::default() });
         let (rows, receiver) = mpsc::channel(BATCHES_MAX);
-        let state = state(self.config.threads, limit, runtime, &reader);
-        let running = Running { query, state, reader, threads: self.config.threads, progress: Arc::clone(&progress) };
+        let parts = parts(self.config.threads, limit);
+        let state = state(parts, runtime, &reader);
+        let running = Running { query, state, reader, parts, progress: Arc::clone(&progress) };
         let mut task = JoinSet::new();
         let run = async move {
             let end = match running.complete(&rows).await {
@@ -149,10 +150,16 @@ impl Drop for Context {
     }
 }
 
-/// How a query is planned.
-fn state(threads: usize, limit: Option<u64>, runtime: Arc<RuntimeEnv>, reader: &Arc<dyn TableReader>) -> SessionState {
-    let reserved = limit.map_or(SORT_RESERVED_BYTES, |limit| (limit as usize / (4 * threads)).min(SORT_RESERVED_BYTES));
-    let config = SessionConfig::new().with_target_partitions(threads).with_sort_spill_reservation_bytes(reserved);
+/// The parts that a query is cut into.
+fn parts(threads: usize, limit: Option<u64>) -> usize {
+    let worth = limit.map_or(usize::MAX, |limit| usize::try_from(limit / PART_BYTES).unwrap_or(usize::MAX));
+    threads.min(worth).max(1)
+}
+
+/// How a query is planned that is cut into so many parts.
+fn state(parts: usize, runtime: Arc<RuntimeEnv>, reader: &Arc<dyn TableReader>) -> SessionState {
+    // The pool keeps room for merges.
+    let config = SessionConfig::new().with_target_partitions(parts).with_sort_spill_reservation_bytes(0);
     let mut rules = PhysicalOptimizer::new().rules;
     // Behind those that put rows in order, and in front of what puts projections into scans.
     let place = rules.iter().position(|rule| rule.name() == "ProjectionPushdown").unwrap_or_default();
@@ -166,7 +173,7 @@ struct Running {
     query: BatchQuery,
     state: SessionState,
     reader: Arc<dyn TableReader>,
-    threads: usize,
+    parts: usize,
     progress: Arc<Tracked>,
 }
 
@@ -194,7 +201,7 @@ impl Running {
             _ => None,
         };
         match &self.query.wanted {
-            Wanted::Plan => send(steps, shown::plan(schema, plan.as_ref(), self.threads)?).await,
+            Wanted::Plan => send(steps, shown::plan(schema, plan.as_ref(), self.parts)?).await,
             Wanted::Rows | Wanted::Copy(_) => {
                 let mut rows = execute_stream(plan, self.state.task_ctx())?;
                 let mut batches = Vec::new();
@@ -217,7 +224,7 @@ impl Running {
                 while let Some(batch) = rows.next().await {
                     batch?;
                 }
-                send(steps, shown::analysis(schema, plan.as_ref(), self.threads)?).await
+                send(steps, shown::analysis(schema, plan.as_ref(), self.parts)?).await
             }
         }
     }

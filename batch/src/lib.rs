@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod memory;
 mod rows;
+mod shares;
 mod shown;
 mod table;
 

@@ -6,25 +6,27 @@ use std::sync::Arc;
 
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{
-    FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, TrackConsumersPool,
+    MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, TrackConsumersPool,
 };
+
+use crate::shares::SharesPool;
 
 /// The consumers that an error names.
 const NAMED_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
 
 /// A pool that all queries share.
 pub(crate) fn shared(bytes: usize) -> Arc<dyn MemoryPool> {
-    named(FairSpillPool::new(bytes))
+    named(SharesPool::new(bytes))
 }
 
 /// The pool of a query: what it takes is taken from the one that all share, too.
 pub(crate) fn of_query(limit: Option<u64>, shared: &Arc<dyn MemoryPool>) -> Arc<dyn MemoryPool> {
     let Some(limit) = limit else { return Arc::clone(shared) };
-    let own = named(FairSpillPool::new(usize::try_from(limit).unwrap_or(usize::MAX)));
+    let own = named(SharesPool::new(usize::try_from(limit).unwrap_or(usize::MAX)));
     Arc::new(QueryPool { own, shared: Arc::clone(shared) })
 }
 
-fn named(pool: FairSpillPool) -> Arc<dyn MemoryPool> {
+fn named(pool: SharesPool) -> Arc<dyn MemoryPool> {
     Arc::new(TrackConsumersPool::new(pool, NAMED_MAX))
 }
 

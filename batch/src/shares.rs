@@ -1,0 +1,215 @@
+//! A memory pool in which what spills leaves room for the rest of it.
+//!
+//! DataFusion's own fair pool gives what may spill all that there is, and a sort fails when it is to merge what it holds:
+//! the merge needs up to half as much again, and what another sort has given back is taken by the first that asks (a
+//! merge of spilled runs takes as many of them as it gets room for). So each sort has a share here, which is its own:
+//! rows up to a part of it, the merge up to all of it.
+
+use std::fmt;
+use std::sync::Mutex;
+
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{
+    MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, human_readable_size,
+};
+
+/// How DataFusion names what sorts hold, and the merges of it.
+const SORT: &str = "ExternalSorter[";
+const MERGE: &str = "ExternalSorterMerge[";
+
+/// One of so many parts of a pool is for what cannot spill, whether or not it is there yet: the merge of a result is the
+/// last to ask.
+const PART_KEPT: usize = 4;
+
+/// The part of a sort's share that its rows may have, in percent: a merge of them has been seen to take 1.5 times as
+/// much (keys in a form that can be compared, batches that are not used up).
+const ROWS_PERCENT: usize = 60;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct SharesPool {
+    bytes: usize,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// How many consumers may spill.
+    spilling: usize,
+    /// What those hold, and the merges of sorts.
+    shares: usize,
+    /// What all others hold.
+    others: usize,
+}
+
+/// What asks for memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// Rows of a sort.
+    Rows,
+    /// A sort's merge.
+    Merge,
+    /// What spills otherwise: aggregates, repartitions, joins of some kinds.
+    Spilling,
+    /// What cannot spill.
+    Other,
+}
+
+impl Kind {
+    fn of(consumer: &MemoryConsumer) -> Self {
+        match consumer.name() {
+            name if name.starts_with(SORT) => Self::Rows,
+            name if name.starts_with(MERGE) => Self::Merge,
+            _ if consumer.can_spill() => Self::Spilling,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl SharesPool {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { bytes, held: Mutex::default() }
+    }
+
+    fn with<R>(&self, look: impl FnOnce(&mut Held) -> R) -> R {
+        look(&mut self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+impl Held {
+    fn of(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Other => &mut self.others,
+            _ => &mut self.shares,
+        }
+    }
+
+    /// What there is for a reservation of a kind that holds so much already.
+    fn available(&self, pool: usize, kind: Kind, has: usize) -> usize {
+        let free = pool.saturating_sub(self.shares + self.others);
+        let share = pool.saturating_sub(self.others.max(pool / PART_KEPT)) / self.spilling.max(1);
+        let most = match kind {
+            Kind::Rows => share / 100 * ROWS_PERCENT,
+            Kind::Merge | Kind::Spilling => share,
+            Kind::Other => usize::MAX,
+        };
+        free.min(most.saturating_sub(has))
+    }
+}
+
+impl fmt::Display for SharesPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(pool_size: {})", self.name(), human_readable_size(self.bytes))
+    }
+}
+
+impl MemoryPool for SharesPool {
+    fn name(&self) -> &str {
+        "shares"
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        if consumer.can_spill() {
+            self.with(|held| held.spilling += 1);
+        }
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        if consumer.can_spill() {
+            self.with(|held| held.spilling = held.spilling.saturating_sub(1));
+        }
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        let kind = Kind::of(reservation.consumer());
+        self.with(|held| *held.of(kind) += additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        let kind = Kind::of(reservation.consumer());
+        self.with(|held| {
+            let of = held.of(kind);
+            *of = of.saturating_sub(shrink);
+        });
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        let (kind, has) = (Kind::of(reservation.consumer()), reservation.size());
+        let available = self.with(|held| {
+            let available = held.available(self.bytes, kind, has);
+            if additional <= available {
+                *held.of(kind) += additional;
+                return None;
+            }
+            Some(available)
+        });
+        match available {
+            None => Ok(()),
+            Some(available) => Err(DataFusionError::ResourcesExhausted(format!(
+                "Failed to allocate additional {} for {}, which has {}: there are {}",
+                human_readable_size(additional),
+                reservation.consumer().name(),
+                human_readable_size(has),
+                human_readable_size(available),
+            ))),
+        }
+    }
+
+    fn reserved(&self) -> usize {
+        self.with(|held| held.shares + held.others)
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn pool(bytes: usize) -> Arc<dyn MemoryPool> {
+        Arc::new(SharesPool::new(bytes))
+    }
+
+    fn consumer(pool: &Arc<dyn MemoryPool>, name: &str, spills: bool) -> MemoryReservation {
+        MemoryConsumer::new(name).with_can_spill(spills).register(pool)
+    }
+
+    #[test]
+    fn rows_of_a_sort_leave_room_for_its_merge() {
+        let pool = pool(8_000);
+        let (first, merge) =
+            (consumer(&pool, "ExternalSorter[0]", true), consumer(&pool, "ExternalSorterMerge[0]", false));
+        let (second, greedy) =
+            (consumer(&pool, "ExternalSorter[1]", true), consumer(&pool, "ExternalSorterMerge[1]", false));
+        assert!(first.try_grow(1_801).is_err(), "a share is 3,000");
+        first.try_grow(1_800).unwrap();
+        second.try_grow(1_800).unwrap();
+        assert!(second.try_grow(1).is_err());
+        second.free();
+        assert!(greedy.try_grow(3_001).is_err(), "the share of another is not taken");
+        greedy.try_grow(3_000).unwrap();
+        first.free();
+        merge.try_grow(3_000).unwrap();
+        let last = consumer(&pool, "SortPreservingMergeExec[0]", false);
+        last.try_grow(2_000).unwrap();
+        assert!(last.try_grow(1).is_err(), "there is no more");
+        assert_eq!(pool.reserved(), 8_000);
+    }
+
+    #[test]
+    fn what_cannot_spill_may_have_all_that_is_there() {
+        let pool = pool(8_000);
+        let join = consumer(&pool, "HashJoinInput", false);
+        join.try_grow(6_000).unwrap();
+        let sums = consumer(&pool, "GroupedHashAggregateStream[0] (sum)", true);
+        assert!(sums.try_grow(2_001).is_err());
+        sums.try_grow(2_000).unwrap();
+        assert!(join.try_grow(1).is_err());
+        drop((join, sums));
+        assert_eq!(pool.reserved(), 0);
+    }
+}
