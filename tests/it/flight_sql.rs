@@ -330,15 +330,17 @@ fn settings_belong_to_a_session() {
     // The first answer brings the cookie that later requests name.
     let info = served.runtime.block_on(served.client.execute(String::from("SHOW parallelism"), None)).unwrap();
     served.fetch(info).unwrap();
-    served.client.set_header("cookie", "arrow_flight_session_id=nothing-set");
+    served.client.set_header("cookie", "arrow_flight_session_id=new-1");
     let sql = CommandStatementQuery { query: String::from("SET parallelism = 7"), transaction_id: None };
     let mut request = tonic::Request::new(FlightDescriptor::new_cmd(sql.as_any().encode_to_vec()));
-    request.metadata_mut().insert("cookie", "arrow_flight_session_id=nothing-set".parse().unwrap());
+    request.metadata_mut().insert("cookie", "arrow_flight_session_id=new-1".parse().unwrap());
     let answer = served.runtime.block_on(served.client.inner_mut().get_flight_info(request)).unwrap();
     let cookie = answer.metadata().get("set-cookie").unwrap().to_str().unwrap().split(';').next().unwrap().to_owned();
-    assert!(shown(&served.ask("SHOW parallelism")).contains("| 2 "));
+    assert!(shown(&served.ask("SHOW parallelism")).contains("| 7 "), "whoever loses the new cookie keeps the session");
     served.client.set_header("cookie", cookie);
     assert!(shown(&served.ask("SHOW parallelism")).contains("| 7 "));
+    served.client.set_header("cookie", "arrow_flight_session_id=new-2");
+    assert!(shown(&served.ask("SHOW parallelism")).contains("| 2 "));
     served.client = connect(&served.runtime, served.port);
     assert!(shown(&served.ask("SHOW parallelism")).contains("| 2 "));
     served.end();

@@ -2,6 +2,10 @@
 //!
 //! A client that keeps no cookies has no session: what it sets holds for the text that sets it. Behind a proxy many
 //! clients share a connection, so a connection is no session.
+//!
+//! A client gets its session with the first answer, before it sets anything, and keeps it: arrow-go now and then loses
+//! the cookie of an answer that is a stream (its call has been cancelled when the headers are looked at), which the
+//! answer to SetSessionOptions is.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,8 +22,9 @@ use crate::clock::Clock;
 /// The cookie's name, which the specification gives.
 const COOKIE: &str = "arrow_flight_session_id";
 
-/// What the cookie of a client is that has set nothing yet.
-const NOTHING_SET: &str = "nothing-set";
+/// In front of the session in the cookie of a client that has set nothing yet: of the others, settings that are not
+/// there are lost.
+const NEW: &str = "new-";
 
 const SESSIONS_MAX: usize = 1024;
 const SESSION_TTL: Duration = Duration::from_secs(3600);
@@ -46,8 +51,12 @@ impl Sessions {
 
     /// The client that a request of somebody comes from.
     pub(super) fn client(self: &Arc<Self>, metadata: &MetadataMap, who: Who) -> Client {
-        let cookie = metadata.get_all("cookie").iter().filter_map(|value| value.to_str().ok()).find_map(session_of);
+        let cookie = metadata.get_all("cookie").iter().filter_map(|value| value.to_str().ok()).find_map(cookie_of);
         Client { sessions: Arc::clone(self), cookie, next: Arc::default(), who }
+    }
+
+    fn new_cookie(&self) -> String {
+        format!("{NEW}{}", self.settings.next())
     }
 }
 
@@ -80,44 +89,51 @@ impl Client {
 
     /// Its settings. An error if they are lost.
     pub(super) fn settings(&self) -> Result<Settings, Status> {
-        let Some(session) = self.session() else { return Ok(unset()) };
-        self.sessions.settings.get(self.owner(), &session).ok_or_else(|| {
-            self.answer_with(NOTHING_SET);
-            Status::failed_precondition(
-                "the settings of this session are gone: nobody has used it for an hour, or the coordinator has been \
-                 started again; connect again and set them again",
-            )
-        })
+        let Some(cookie) = self.next_cookie() else { return Ok(unset()) };
+        let (session, is_new) = session_in(&cookie);
+        match self.sessions.settings.get(self.owner(), session) {
+            Some(settings) => Ok(settings),
+            None if is_new => Ok(unset()),
+            None => {
+                self.answer_with(self.sessions.new_cookie());
+                Err(Status::failed_precondition(
+                    "the settings of this session are gone: nobody has used it for an hour, or the coordinator has \
+                     been started again; connect again and set them again",
+                ))
+            }
+        }
     }
 
     /// Keeps the settings that it has now.
     pub(super) fn keep(&self, settings: Settings) {
-        match self.session() {
-            Some(session) => self.sessions.settings.put(self.owner(), &session, settings),
-            None => self.answer_with(&self.sessions.settings.insert(self.owner(), settings)),
+        let cookie = self.next_cookie().unwrap_or_else(|| self.sessions.new_cookie());
+        let (session, is_new) = session_in(&cookie);
+        self.sessions.settings.put(self.owner(), session, settings);
+        if is_new {
+            self.answer_with(session.to_owned());
         }
     }
 
-    /// Its session, if it has set anything: with this request, too.
-    fn session(&self) -> Option<String> {
+    /// What it sends from now on, if it sends anything.
+    fn next_cookie(&self) -> Option<String> {
         let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        next.or_else(|| self.cookie.clone()).filter(|session| session != NOTHING_SET)
+        next.or_else(|| self.cookie.clone())
     }
 
     /// Ends its session.
     pub(super) fn close(&self) {
-        self.session().and_then(|session| self.sessions.settings.remove(self.owner(), &session));
-        self.answer_with(NOTHING_SET);
+        self.next_cookie().and_then(|cookie| self.sessions.settings.remove(self.owner(), session_in(&cookie).0));
+        self.answer_with(self.sessions.new_cookie());
     }
 
-    fn answer_with(&self, cookie: &str) {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(cookie.to_owned());
+    fn answer_with(&self, cookie: String) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(cookie);
     }
 
     /// Puts a new cookie into an answer, if the client is to have one.
     pub(in super::super) fn leave<T>(&self, answer: Result<Response<T>, Status>) -> Result<Response<T>, Status> {
         let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let next = next.or_else(|| self.cookie.is_none().then(|| String::from(NOTHING_SET)));
+        let next = next.or_else(|| self.cookie.is_none().then(|| self.sessions.new_cookie()));
         let Some(Ok(cookie)) = next.map(|next| MetadataValue::try_from(format!("{COOKIE}={next}; HttpOnly"))) else {
             return answer;
         };
@@ -160,8 +176,13 @@ impl Client {
     }
 }
 
-/// The session that a `cookie` header names.
-fn session_of(header: &str) -> Option<String> {
+/// The session of a cookie, and whether nothing had been set when it was given.
+fn session_in(cookie: &str) -> (&str, bool) {
+    cookie.strip_prefix(NEW).map_or((cookie, false), |session| (session, true))
+}
+
+/// Our cookie in a `cookie` header.
+fn cookie_of(header: &str) -> Option<String> {
     header.split(';').find_map(|cookie| {
         let (name, value) = cookie.trim().split_once('=')?;
         (name == COOKIE).then(|| value.trim_matches('"').to_owned())
@@ -195,16 +216,21 @@ mod tests {
         let client_of = |cookie: Option<&str>| sessions.client(&request(cookie), Who::LOCAL);
         let first = client_of(None);
         assert!(!first.has_session());
-        let nothing_set = answered(&first).unwrap();
+        let new = answered(&first).unwrap();
+        let other = answered(&client_of(None)).unwrap();
 
-        let client = client_of(Some(&nothing_set));
+        let client = client_of(Some(&new));
         assert_eq!((client.has_session(), client.settings().unwrap()), (true, unset()));
         assert_eq!(answered(&client), None);
         client.set_option("parallelism", &OptionValue::from("7")).unwrap();
         let cookie = answered(&client).unwrap();
 
+        // Also for a client that has not seen the new one.
+        assert_ne!(cookie, new);
+        for cookie in [&new, &cookie] {
+            assert_eq!(client_of(Some(cookie)).settings().unwrap().parallelism, 7);
+        }
         let client = client_of(Some(&cookie));
-        assert_eq!(client.settings().unwrap().parallelism, 7);
         assert_eq!(client.set_option("parallel", &OptionValue::from("7")), Err(OptionError::InvalidName));
         assert_eq!(client.set_option("parallelism", &OptionValue::from("x")), Err(OptionError::InvalidValue));
         assert_eq!(client.set_option("catalog", &OptionValue::from("other")), Err(OptionError::InvalidValue));
@@ -213,12 +239,13 @@ mod tests {
         assert_eq!(client.settings().unwrap(), unset());
         assert!(client.options().unwrap().contains(&(String::from("parallelism"), String::from("2"))));
         // Another client is as it was.
-        assert_eq!(client_of(Some(&nothing_set)).settings().unwrap(), unset());
+        assert_eq!(client_of(Some(&other)).settings().unwrap(), unset());
 
         clock.advance(SESSION_TTL);
         let client = client_of(Some(&cookie));
         let lost = client.settings().unwrap_err();
         assert!(lost.message().contains("are gone"), "{lost}");
-        assert_eq!(answered(&client), Some(nothing_set));
+        let next = answered(&client).unwrap();
+        assert_eq!(client_of(Some(&next)).settings().unwrap(), unset());
     }
 }
