@@ -46,6 +46,7 @@ pub(super) fn without_ties(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(broken?.data)
 }
 
+/// Those that are ordered further than others get a node of their own: all functions of a node have one order.
 fn of_window(window: Window) -> Result<LogicalPlan> {
     let input = Arc::clone(&window.input);
     let names = NamePreserver::new_for_projection();
@@ -57,11 +58,17 @@ fn of_window(window: Window) -> Result<LogicalPlan> {
                 Ok(Transformed::yes(Expr::WindowFunction(function)))
             }
             other => Ok(Transformed::no(other)),
-        });
-        Ok(name.restore(broken?.data))
+        })?;
+        Ok((broken.transformed, name.restore(broken.data)))
     };
-    let exprs: Result<Vec<Expr>> = window.window_expr.into_iter().map(broken).collect();
-    Ok(LogicalPlan::Window(Window::try_new(exprs?, window.input)?))
+    let exprs: Result<Vec<(bool, Expr)>> = window.window_expr.into_iter().map(broken).collect();
+    let (further, as_before): (Vec<_>, Vec<_>) = exprs?.into_iter().partition(|(is_further, _)| *is_further);
+    let mut plan = Arc::unwrap_or_clone(window.input);
+    for exprs in [as_before, further].into_iter().filter(|exprs| !exprs.is_empty()) {
+        let exprs = exprs.into_iter().map(|(_, expr)| expr).collect();
+        plan = LogicalPlan::Window(Window::try_new(exprs, Arc::new(plan))?);
+    }
+    Ok(plan)
 }
 
 /// Whether a function sees in which order equal rows are.
