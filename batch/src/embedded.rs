@@ -17,7 +17,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{LogicalPlan, TableSource};
+use datafusion::logical_expr::{LogicalPlan, TableScanBuilder, TableSource};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
@@ -28,11 +28,13 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::arithmetic::CheckArithmetic;
 use crate::bad_rows::{GuardProjections, guard_filters};
 use crate::copy::{Unfinished, written};
 use crate::engine::{BATCHES_MAX, BatchEngine, BatchRun, Progress, Step};
 use crate::error::{BatchError, Result};
-use crate::{memory, shown, table};
+use crate::table::Texts;
+use crate::{memory, shown, table, views};
 
 /// Bytes of a thread's stack: plans are trees, and expressions in them are deep. Only what is used is mapped.
 const STACK_BYTES: usize = 32 << 20;
@@ -164,6 +166,7 @@ fn state(parts: usize, runtime: Arc<RuntimeEnv>, reader: &Arc<dyn TableReader>) 
     // Behind those that put rows in order, and in front of what puts projections into scans.
     let place = rules.iter().position(|rule| rule.name() == "ProjectionPushdown").unwrap_or_default();
     rules.insert(place, Arc::new(GuardProjections(Arc::clone(reader))));
+    rules.insert(place, Arc::new(CheckArithmetic));
     let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime);
     state.with_physical_optimizer_rules(rules).build()
 }
@@ -237,7 +240,7 @@ impl Running {
         let (plan, found) = plan?;
         *files = found;
         let plan = match &self.query.wanted {
-            Wanted::Copy(target) => written(plan, target)?,
+            Wanted::Copy(target) => written(views::as_promised(plan, &self.query.columns)?, target)?,
             _ => plan,
         };
         guard_filters(self.state.create_physical_plan(&plan).await?, &self.reader)
@@ -248,8 +251,14 @@ impl Running {
 fn with_providers(plan: LogicalPlan, reader: &Arc<dyn TableReader>) -> DataFusionResult<(LogicalPlan, Vec<PathBuf>)> {
     let mut files = Vec::new();
     let mut known: Vec<(String, Arc<dyn TableSource>)> = Vec::new();
+    let texts = if views::fit(&plan)? { Texts::Views } else { Texts::AsDeclared };
     let provided = plan.transform_up_with_subqueries(|plan| {
-        let LogicalPlan::TableScan(mut scan) = plan else { return Ok(Transformed::no(plan)) };
+        let LogicalPlan::TableScan(scan) = plan else {
+            return match texts {
+                Texts::AsDeclared => Ok(Transformed::no(plan)),
+                Texts::Views => plan.recompute_schema().map(Transformed::yes),
+            };
+        };
         let Some(table) = scan.source.downcast_ref::<BoundedTable>() else {
             return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
         };
@@ -257,13 +266,14 @@ fn with_providers(plan: LogicalPlan, reader: &Arc<dyn TableReader>) -> DataFusio
         let source = match found {
             Some(source) => source,
             None => {
-                let source = provider_as_source(table::provider(table, reader, &mut files)?);
+                let source = provider_as_source(table::provider(table, texts, reader, &mut files)?);
                 known.push((table.source.table.clone(), Arc::clone(&source)));
                 source
             }
         };
-        scan.source = source;
-        Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+        let read = TableScanBuilder::new(scan.table_name, source).with_projection(scan.projection);
+        let read = read.with_filters(scan.filters).with_fetch(scan.fetch).build()?;
+        Ok(Transformed::yes(LogicalPlan::TableScan(read)))
     });
     Ok((provided?.data, files))
 }

@@ -7,6 +7,7 @@
 //!
 //! Reading order: `engine` (the seam), `embedded` (planning and running), `table`, `rows`, `bad_rows`.
 
+mod arithmetic;
 mod bad_rows;
 mod copy;
 mod embedded;
@@ -17,6 +18,7 @@ mod rows;
 mod shares;
 mod shown;
 mod table;
+mod views;
 
 pub use embedded::{EmbeddedConfig, EmbeddedEngine};
 pub use engine::{BatchEngine, BatchRun};

@@ -20,16 +20,27 @@ use tidemill_plans::batch::{BoundedTable, TableReader};
 use tidemill_plans::node::SourceNode;
 
 use crate::rows::RowTable;
+use crate::views;
+
+/// What DataFusion makes of texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Texts {
+    /// What was declared.
+    AsDeclared,
+    /// String views.
+    Views,
+}
 
 /// What a table of a plan is read by. Files that DataFusion is to read are added to those. Waits for the disk.
 pub(crate) fn provider(
     table: &BoundedTable,
+    texts: Texts,
     reader: &Arc<dyn TableReader>,
     by_datafusion: &mut Vec<PathBuf>,
 ) -> Result<Arc<dyn TableProvider>> {
     let files = reader.files(&table.source)?;
     if is_plain_parquet(&table.source) && files.iter().all(|file| holds(file, &table.columns)) {
-        let table = parquet(table, &files)?;
+        let table = parquet(table, texts, &files)?;
         by_datafusion.extend(files);
         return Ok(Arc::new(table));
     }
@@ -99,12 +110,16 @@ fn is_same(found: &DataType, declared: &DataType) -> bool {
     found == declared || is_text(found) && is_text(declared)
 }
 
-fn parquet(table: &BoundedTable, files: &[PathBuf]) -> Result<ListingTable> {
+fn parquet(table: &BoundedTable, texts: Texts, files: &[PathBuf]) -> Result<ListingTable> {
     let urls = files.iter().map(|file| ListingTableUrl::parse(absolute(file)?)).collect::<Result<_>>()?;
     // Which files there are is known, whatever they are called.
     let options = ListingOptions::new(Arc::new(ParquetFormat::new())).with_file_extension("");
     let config = ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options);
-    ListingTable::try_new(config.with_schema(Arc::clone(&table.columns)))
+    let columns = match texts {
+        Texts::AsDeclared => Arc::clone(&table.columns),
+        Texts::Views => views::of(&table.columns),
+    };
+    ListingTable::try_new(config.with_schema(columns))
 }
 
 fn absolute(path: &Path) -> Result<String> {

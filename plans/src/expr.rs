@@ -23,6 +23,7 @@ use datafusion_proto::bytes::Serializeable;
 
 use crate::error::Result;
 use crate::functions;
+use crate::overflow::checked;
 
 /// Bytes of stack for the wire form of an expression, whose every level is a call: the parser's limit of depth
 /// takes more than the 2 MiB of a thread in a debug build.
@@ -38,10 +39,11 @@ fn on_deep_stack<T>(work: impl FnOnce() -> T) -> T {
 pub struct StreamExpr(pub Expr);
 
 impl StreamExpr {
-    /// The expression ready to evaluate over batches of `input`.
+    /// The expression ready to evaluate over batches of `input`. Arithmetic fails where a result does not fit.
     pub fn to_physical(&self, input: &Schema) -> Result<Arc<dyn PhysicalExpr>> {
-        let schema = DFSchema::try_from(input.clone())?;
-        Ok(create_physical_expr(&self.0, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?)
+        let (schema, props) = (DFSchema::try_from(input.clone())?, ExecutionProps::new());
+        let expr = create_physical_expr(&self.0, &schema, &props, &PhysicalPlanningContext::default())?;
+        Ok(checked(expr)?.data)
     }
 }
 

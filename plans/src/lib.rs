@@ -24,6 +24,7 @@ pub mod ids;
 pub mod ipc;
 pub mod key_group;
 pub mod node;
+pub mod overflow;
 pub mod protocol;
 pub mod pushed;
 pub mod redaction;

@@ -51,6 +51,9 @@ fn rows_come_in_the_order_of_a_stream() {
     let numbered =
         "SELECT a, b FROM (SELECT a, b, row_number() OVER (PARTITION BY b ORDER BY 1) AS n FROM t) WHERE n = 1";
     assert_eq!(both(&folder, &format!("{TABLE}{numbered}")).0, "a,b\n0,x\n1,y\n2,\n");
+    // The one does not mind ties, the other does.
+    let of_both = "SELECT a, count(*) OVER w AS n, lag(a) OVER w AS l FROM t WINDOW w AS (ORDER BY b)";
+    assert_eq!(both(&folder, &format!("{TABLE}{of_both}")).0, "a,n,l\n0,2,\n1,3,3\n2,4,1\n3,2,0\n");
 }
 
 #[test]
@@ -126,6 +129,52 @@ fn what_is_wrong_is_said() {
     assert!(refused.contains("'s', which has an event time, in a query with execution = 'batch'"), "{refused}");
     let divided = folder.run(&format!("{TABLE}SELECT sum(1 / a) AS s FROM t"), &["--set", "execution=batch"]).failure();
     assert!(divided.to_lowercase().contains("divide by zero"), "{divided}");
+}
+
+#[test]
+fn numbers_that_do_not_fit_are_told() {
+    let folder = Folder::with(&[("t.csv", "a,b\n9223372036854775807,x\n5,y\n")]);
+    let (rows, told) = both(&folder, &format!("{TABLE}SELECT a + 1 AS c, b FROM t"));
+    assert_eq!(rows, "c,b\n6,y\n");
+    assert!(told.contains("Overflow happened on: 9223372036854775807 + 1"), "{told}");
+    assert_eq!(both(&folder, &format!("{TABLE}SELECT b FROM t WHERE a * 2 > 0")).0, "b\ny\n");
+    for execution in ["batch", "streaming"] {
+        let of_all = format!("{TABLE}SELECT max(a - (0 - 1)) AS m FROM t");
+        let failed = folder.run(&of_all, &["--set", &format!("execution={execution}")]).failure();
+        assert!(failed.contains("Overflow happened"), "{failed}");
+    }
+}
+
+/// Texts of Parquet are string views inside, of CSV they are not.
+#[test]
+fn texts_of_parquet_are_texts() {
+    let folder = Folder::with(&[("t.csv", "a,b\n3,x\n1,y\n0,x\n2,\n")]);
+    folder.run(&format!("{TABLE}COPY (SELECT a, b FROM t) TO 'p.parquet'"), &[]).success();
+    let parquet = "CREATE EXTERNAL TABLE p STORED AS PARQUET LOCATION 'p.parquet';\n";
+    for query in [
+        "SELECT upper(b) || '!' AS u, length(b) AS n, a FROM p WHERE b IN ('x', 'y') OR b LIKE '%x'",
+        "SELECT b, count(*) AS n, min(b) AS l, max(b) AS h, string_agg(b, ',' ORDER BY b) AS s FROM p GROUP BY b",
+        "SELECT DISTINCT coalesce(b, 'none') AS b FROM p",
+        "SELECT CASE WHEN a > 1 THEN b ELSE 'small' END AS c, substr(b, 1, 1) AS s FROM p",
+        "SELECT b FROM p UNION ALL SELECT b FROM t",
+        "SELECT b FROM p INTERSECT SELECT b FROM t",
+        "SELECT x.a, y.b FROM p AS x JOIN t AS y ON x.b = y.b",
+        "SELECT a FROM p AS o WHERE EXISTS (SELECT 1 FROM t AS i WHERE i.b = o.b AND i.a > o.a)",
+        "SELECT a, (SELECT min(i.a) FROM p AS i WHERE i.b = o.b) AS m FROM p AS o",
+        "WITH RECURSIVE r AS (SELECT b, 1 AS n FROM p UNION ALL SELECT b || 'z', n + 1 FROM r WHERE n < 3) SELECT b, n FROM r",
+        "SELECT a, first_value(b) OVER (ORDER BY a) AS f, lag(b, 1, 'no') OVER (ORDER BY a) AS g FROM p",
+        "SELECT a FROM p WHERE b = CAST('x' AS VARCHAR) AND CAST(a AS VARCHAR) <> b",
+        "SELECT CAST(a AS VARCHAR) AS b FROM p EXCEPT SELECT b FROM p",
+        "SELECT DISTINCT arrow_typeof(b) AS t FROM p",
+    ] {
+        let of_texts = query.replace("FROM p", "FROM t");
+        let read = |query: &str| whole(&folder, &format!("{TABLE}{parquet}{query}"));
+        assert_eq!(read(query), read(&of_texts), "{query}");
+    }
+    folder.run(&format!("{parquet}COPY (SELECT b FROM p) TO 'q.parquet'"), &[]).success();
+    let file = std::fs::File::open(folder.path("q.parquet")).unwrap();
+    let copied = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    assert_eq!(copied.schema().field(0).data_type(), &arrow::datatypes::DataType::Utf8, "what was promised");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggrega
 use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::functions::{ORDER_FREE, ORDER_FREE_BUT_FOR_FLOATS};
+use tidemill_plans::overflow::checked;
 
 use super::key_numbers::KeyNumbers;
 use crate::error::{EngineError, Result};
@@ -39,8 +40,10 @@ impl AggregateCall {
         let mut arguments = lowered.aggregate.expressions();
         // ORDER BY inside an aggregate: its columns follow the arguments, as DataFusion passes them.
         arguments.extend(lowered.order_bys.iter().map(|order| Arc::clone(&order.expr)));
+        let arguments = arguments.into_iter().map(|expr| Ok(checked(expr)?.data)).collect::<Result<Vec<_>>>()?;
+        let filter = lowered.filter.map(checked).transpose()?.map(|filter| filter.data);
         let order_matters = order_matters(lowered.aggregate.fun().name(), &arguments, input)?;
-        Ok(Self { function: lowered.aggregate, arguments, filter: lowered.filter, order_matters })
+        Ok(Self { function: lowered.aggregate, arguments, filter, order_matters })
     }
 
     fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {

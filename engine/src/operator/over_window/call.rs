@@ -25,6 +25,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_plan::windows::create_udwf_window_expr;
 use tidemill_plans::expr::StreamExpr;
 use tidemill_plans::node::SortColumn;
+use tidemill_plans::overflow::checked;
 
 use super::frame::Frame;
 use super::ranks::{Ranking, Ranks};
@@ -147,7 +148,9 @@ impl Call {
         let WindowFunction { fun, params } = function.as_ref();
         let schema = DFSchema::try_from(input.as_ref().clone())?;
         let (props, planning) = (ExecutionProps::new(), PhysicalPlanningContext::default());
-        let physical = |expr: &Expr| create_physical_expr(expr, &schema, &props, &planning);
+        let physical = |expr: &Expr| {
+            create_physical_expr(expr, &schema, &props, &planning).and_then(checked).map(|expr| expr.data)
+        };
         let arguments = params.args.iter().map(physical).collect::<Result<Vec<_>, _>>()?;
         let filter = params.filter.as_deref().map(physical).transpose()?;
         let ignore_nulls = params.null_treatment == Some(NullTreatment::IgnoreNulls);
