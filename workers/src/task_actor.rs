@@ -9,7 +9,8 @@ use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::Duration;
 
 use actix::fut::wrap_future;
-use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message};
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, SpawnHandle};
+use tokio::time::Instant;
 
 use crate::runner::{Pollable, Progress, Reporter, advance};
 
@@ -19,24 +20,29 @@ pub(crate) struct TaskActor<P: Pollable> {
     reporter: Reporter,
     waker: Option<Arc<ActorWaker<P>>>,
     failed: bool,
-    /// Whether a timer is running.
-    timer: bool,
+    /// The timer that is running, and when it ends.
+    timer: Option<(Instant, SpawnHandle)>,
 }
 
 impl<P: Pollable> TaskActor<P> {
     /// An actor that begins to poll as soon as it is started.
     pub(crate) fn new(task: P, reporter: Reporter) -> Self {
-        Self { task, reporter, waker: None, failed: false, timer: false }
+        Self { task, reporter, waker: None, failed: false, timer: None }
     }
 
-    /// Wakes the task once so long has passed: one timer at a time, which a later poll may find early.
+    /// Wakes the task once so long has passed: one timer at a time, the one that ends first, which a later poll may
+    /// find early.
     fn wake_after(&mut self, longest: Duration, ctx: &mut Context<Self>) {
-        if !self.timer {
-            self.timer = true;
-            ctx.run_later(longest, |actor, _| {
-                actor.timer = false;
-                actor.wake();
-            });
+        let end = Instant::now() + longest;
+        if self.timer.is_some_and(|(first, _)| first <= end) {
+            return;
+        }
+        let timer = ctx.run_later(longest, |actor, _| {
+            actor.timer = None;
+            actor.wake();
+        });
+        if let Some((_, later)) = self.timer.replace((end, timer)) {
+            ctx.cancel_future(later);
         }
     }
 

@@ -11,6 +11,8 @@
 //! no part in alignment, so a finished input cannot hold checkpoints up. An epoch that was given up may
 //! have come on some channels and never comes on the others: the next epoch's barrier takes its place.
 //!
+//! Ports are read in turn, by bytes (`turns.rs`), and so are the channels of a port.
+//!
 //! A barrier of a checkpoint that has waited for long enough is delivered before it has come everywhere, and what
 //! comes in front of it since is noted (`in_flight.rs`).
 
@@ -25,6 +27,7 @@ use tidemill_plans::time::Watermark;
 use crate::clock;
 use crate::error::{EngineError, Result};
 use crate::task::in_flight::{InFlight, Overtaken};
+use crate::task::turns::Turns;
 use crate::task::{EndReason, Gone, Message, Receiver};
 
 /// What the inbox delivers to the stage's head.
@@ -100,8 +103,9 @@ pub struct Inbox {
     overtakes_after: Option<Duration>,
     /// What the last barrier overtakes.
     overtaken: Option<Overtaken>,
-    /// Where the next look begins, so that no channel starves another.
+    /// Where the next look begins, so that no channel starves another of its port.
     next: usize,
+    turns: Turns,
     reason: EndReason,
     ended: bool,
 }
@@ -123,6 +127,13 @@ struct Channel {
     ended: bool,
     /// What was in flight when the task was last written.
     again: VecDeque<Message>,
+}
+
+impl Channel {
+    /// Whether it is only for now that it has none.
+    fn may_bring_rows(&self) -> bool {
+        !self.ended && !self.idle && self.barrier.is_none()
+    }
 }
 
 impl Inbox {
@@ -155,6 +166,7 @@ impl Inbox {
             overtakes_after: None,
             overtaken: None,
             next: 0,
+            turns: Turns::new(ports),
             reason: EndReason::Finished,
             ended: false,
         }
@@ -189,11 +201,17 @@ impl Inbox {
     }
 
     /// For how long the barrier that has come first may still wait; `None` if none waits, or for ever.
-    pub(super) fn alignment_left(&self) -> Option<Duration> {
+    fn alignment_left(&self) -> Option<Duration> {
         let is_waiting = self.newest > self.delivered && self.newest.may_overtake;
         let limit = self.overtakes_after.filter(|_| is_waiting)?;
         let waited = Duration::from_nanos(clock::monotonic_ns().saturating_sub(self.aligning_since));
         Some(limit.saturating_sub(waited))
+    }
+
+    /// When [`Self::poll`] may have something though nothing has come; `None` if it cannot.
+    pub(super) fn wait_left(&self) -> Option<Duration> {
+        let turns = self.turns.wait_left(clock::monotonic_ns());
+        self.alignment_left().into_iter().chain(turns).min()
     }
 
     /// For how many microseconds channels waited for the last barrier that was delivered.
@@ -207,41 +225,56 @@ impl Inbox {
         if let Some(input) = self.ready.pop_front() {
             return Poll::Ready(Ok(input));
         }
-        // One pass may deliver nothing yet change what may be read (a barrier that completes), so
-        // passes go on until one finds no message.
+        // A message may deliver nothing yet change what may be read (a barrier that completes), so
+        // this goes on until there is none.
         loop {
             if self.alignment_left().is_some_and(|left| left.is_zero()) {
                 return Poll::Ready(Ok(self.overtake()));
             }
-            let mut progress = false;
-            for _ in 0..self.channels.len() {
-                let index = self.next;
-                self.next = (self.next + 1) % self.channels.len();
-                let channel = &mut self.channels[index];
-                if channel.ended || channel.barrier.is_some() {
-                    continue;
-                }
-                let again = channel.again.pop_front();
-                match again.map_or_else(|| channel.receiver.poll_recv(cx), |message| Poll::Ready(Ok(message))) {
-                    Poll::Pending => {}
-                    Poll::Ready(Err(Gone)) => {
-                        return Poll::Ready(Err(EngineError::Disconnected(channel.name.clone())));
-                    }
-                    Poll::Ready(Ok(message)) => {
-                        progress = true;
-                        if let Some(input) = self.take(index, message) {
-                            return Poll::Ready(Ok(input));
-                        }
-                    }
-                }
-            }
-            if let Some(end) = self.take_end() {
-                return Poll::Ready(Ok(end));
-            }
-            if !progress {
-                return Poll::Pending;
+            let Some((index, message)) = self.next_message(cx)? else {
+                return self.take_end().map_or(Poll::Pending, |end| Poll::Ready(Ok(end)));
+            };
+            if let Some(input) = self.take(index, message) {
+                return Poll::Ready(Ok(input));
             }
         }
+    }
+
+    /// The next message, and the channel that it came on; none while there is none, or others have to come first.
+    fn next_message(&mut self, cx: &mut Context<'_>) -> Result<Option<(usize, Message)>> {
+        let mut is_one_awaited = false;
+        for port in self.turns.order() {
+            if is_one_awaited && self.turns.must_wait(port, clock::monotonic_ns()) {
+                return Ok(None);
+            }
+            if let Some((index, message)) = self.next_of_port(port, cx)? {
+                self.turns.note(port, message.size());
+                return Ok(Some((index, message)));
+            }
+            is_one_awaited |= self.channels.iter().any(|channel| channel.port == port && channel.may_bring_rows());
+        }
+        self.turns.note_none_waits();
+        Ok(None)
+    }
+
+    fn next_of_port(&mut self, port: usize, cx: &mut Context<'_>) -> Result<Option<(usize, Message)>> {
+        for at in 0..self.channels.len() {
+            let index = (self.next + at) % self.channels.len();
+            let channel = &mut self.channels[index];
+            if channel.port != port || channel.ended || channel.barrier.is_some() {
+                continue;
+            }
+            let again = channel.again.pop_front();
+            match again.map_or_else(|| channel.receiver.poll_recv(cx), |message| Poll::Ready(Ok(message))) {
+                Poll::Pending => {}
+                Poll::Ready(Err(Gone)) => return Err(EngineError::Disconnected(channel.name.clone())),
+                Poll::Ready(Ok(message)) => {
+                    self.next = (index + 1) % self.channels.len();
+                    return Ok(Some((index, message)));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn take(&mut self, index: usize, message: Message) -> Option<Input> {

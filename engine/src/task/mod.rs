@@ -20,6 +20,7 @@ mod outbox;
 mod query_memory;
 mod run;
 mod source_clock;
+mod turns;
 
 pub use alignment::Alignment;
 pub use chain::Chain;

@@ -27,6 +27,9 @@ use crate::task::{
 /// Inputs handled in one poll before other tasks of the same thread get their turn.
 const INPUTS_PER_POLL: usize = 16;
 
+/// A poll takes no more inputs once it has taken so long, in nanoseconds.
+const POLL_NS_MAX: u64 = 10_000_000;
+
 /// What a poll came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskPoll {
@@ -56,7 +59,11 @@ pub struct Task {
 impl Task {
     /// Does some work. After an error the task must be dropped.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Result<TaskPoll> {
+        let started = clock::monotonic_ns();
         for _ in 0..INPUTS_PER_POLL {
+            if clock::monotonic_ns().saturating_sub(started) > POLL_NS_MAX {
+                break;
+            }
             if self.outbox.poll_flush(cx)?.is_pending() {
                 self.blocked_since.get_or_insert_with(clock::monotonic_ns);
                 return Ok(TaskPoll::Pending);
@@ -75,7 +82,7 @@ impl Task {
             }
             match input {
                 Poll::Pending => {
-                    let left = self.chain.gathering_left().into_iter().chain(self.inbox.alignment_left()).min();
+                    let left = self.chain.gathering_left().into_iter().chain(self.inbox.wait_left()).min();
                     return Ok(left.map_or(TaskPoll::Pending, TaskPoll::PendingFor));
                 }
                 Poll::Ready(input) => self.handle(input?)?,

@@ -298,3 +298,50 @@ fn barriers_of_epochs_alone_and_those_that_were_asked_for_wait() {
     senders[0].send(Message::Barrier(barrier(1))).unwrap();
     assert_eq!((all(&mut inbox), inbox.alignment_left()), (vec![], None));
 }
+
+/// Rows of so many bytes, more or less.
+fn bytes(bytes: usize) -> Message {
+    Message::Batch(parse_rows(&schema("t:text"), &"x".repeat(bytes)).unwrap())
+}
+
+/// Takes all that the inbox gives out for now: how many bytes of each of two ports.
+fn taken(inbox: &mut Inbox) -> [usize; 2] {
+    let mut taken = [0; 2];
+    while let Some(input) = next(inbox) {
+        let Input::Batch(port, rows) = input else { panic!("{input:?}") };
+        taken[port] += Message::Batch(rows).size();
+    }
+    taken
+}
+
+#[test]
+fn ports_get_their_turns_by_bytes() {
+    let (senders, mut inbox) = inbox(&[0, 1]);
+    for _ in 0..100 {
+        senders[0].send(bytes(10_000)).unwrap();
+        (0..10).for_each(|_| senders[1].send(bytes(1_000)).unwrap());
+    }
+    let mut taken = [0usize; 2];
+    for _ in 0..900 {
+        let Some(Input::Batch(port, rows)) = next(&mut inbox) else { panic!("there are more") };
+        taken[port] += Message::Batch(rows).size();
+        assert!(taken[0].abs_diff(taken[1]) < 15_000, "{taken:?}");
+    }
+}
+
+#[test]
+fn a_port_gets_no_further_ahead_of_one_that_may_bring_rows_than_is_said() {
+    let (senders, mut inbox) = inbox(&[0, 1]);
+    (0..50).for_each(|_| senders[1].send(bytes(100_000)).unwrap());
+    let [_, ahead] = taken(&mut inbox);
+    assert!((1 << 20..(1 << 20) + 200_000).contains(&ahead), "{ahead}");
+    assert!(inbox.wait_left().is_some_and(|left| left < Duration::from_millis(2)), "it is asked again soon");
+    senders[0].send(bytes(100_000)).unwrap();
+    let [behind, ahead] = taken(&mut inbox);
+    assert!(behind > 0 && ahead < 400_000, "{ahead}");
+    // One that has nothing for the time being is not waited for.
+    senders[0].send(Message::Idle).unwrap();
+    let [_, ahead] = taken(&mut inbox);
+    assert!(ahead > 3_000_000, "{ahead}");
+    assert_eq!(inbox.wait_left(), None);
+}
