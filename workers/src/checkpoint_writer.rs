@@ -13,7 +13,7 @@ use std::time::Duration;
 use arrow::error::ArrowError;
 use futures::StreamExt;
 use tidemill_engine::EngineError;
-use tidemill_engine::state::{ScratchFolder, Snapshot};
+use tidemill_engine::state::{Snapshot, StateMemory};
 use tidemill_engine::task::Passed;
 use tidemill_plans::checkpoint::{StateFile, TaskState};
 use tidemill_plans::error::chain;
@@ -53,25 +53,24 @@ pub(crate) struct CheckpointWriter {
 
 impl CheckpointWriter {
     /// A writer for `run`, which tells the coordinator through `events`. Each task has its chain, and all of them
-    /// together so much memory for state, if it is limited.
+    /// together so much memory for state.
     pub(crate) fn start(
         runtime: &Handle,
         run: RunId,
         storage: Storage,
-        scratch: ScratchFolder,
-        state_memory: Option<usize>,
+        memory: StateMemory,
         mut chains: BTreeMap<TaskId, StateChain>,
         events: EventSender,
     ) -> Self {
         let (queue, states) = mpsc::unbounded_channel();
-        let at_once = writes_at_once(&storage, state_memory);
+        let at_once = writes_at_once(&storage, memory.bytes_max);
         let writing = async move {
             let write = |(task, passed)| write(run, task, passed, storage.clone());
             // Files are put together here, one task's after the other's: they are small against what they change.
             let mut written = UnboundedReceiverStream::new(states).map(write).buffered(at_once);
             while let Some(written) = written.next().await {
                 let chain = chains.entry(written.task).or_default();
-                events.push(written.settle(run, chain, &storage, &scratch).await);
+                events.push(written.settle(run, chain, &storage, &memory).await);
             }
         };
         Self { queue, task: runtime.spawn(writing).abort_handle() }
@@ -119,19 +118,13 @@ async fn write(run: RunId, task: TaskId, passed: Passed, storage: Storage) -> Wr
 
 impl Written {
     /// Makes it part of its task's chain; what the coordinator is to hear of it.
-    async fn settle(
-        self,
-        run: RunId,
-        chain: &mut StateChain,
-        storage: &Storage,
-        scratch: &ScratchFolder,
-    ) -> WorkerEvent {
+    async fn settle(self, run: RunId, chain: &mut StateChain, storage: &Storage, memory: &StateMemory) -> WorkerEvent {
         let Self { task, epoch, alignment_us, needs, has_changes, file } = self;
         let state: Result<TaskState, String> = match file {
             Ok(file) => match chain.add(file, has_changes) {
                 Ok(state) => {
                     let path = StateFile::path_of_merged(run, task, epoch);
-                    Ok(merged(chain, path, storage, scratch).await.unwrap_or(state))
+                    Ok(merged(chain, path, storage, memory).await.unwrap_or(state))
                 }
                 Err(message) => Err(message),
             },
@@ -152,10 +145,10 @@ impl Written {
 
 /// Puts the newest files of a chain together, if they are worth it; the files that it has then. They are as good as they
 /// are if that cannot be.
-async fn merged(chain: &mut StateChain, path: String, storage: &Storage, scratch: &ScratchFolder) -> Option<TaskState> {
+async fn merged(chain: &mut StateChain, path: String, storage: &Storage, memory: &StateMemory) -> Option<TaskState> {
     let files = chain.to_merge()?.to_vec();
     let written = timeout(WRITE_LIMIT, async {
-        let state = restored::merged_changes(storage, scratch, &files).await.map_err(|error| error.chain())?;
+        let state = restored::merged_changes(storage, memory, &files).await.map_err(|error| error.chain())?;
         put(storage, &path, state).await
     });
     match written.await.unwrap_or_else(|_| Err(format!("it took more than {WRITE_LIMIT:?}"))) {
@@ -228,7 +221,7 @@ mod tests {
     use futures::stream;
     use object_store::memory::InMemory;
     use tempfile::TempDir;
-    use tidemill_engine::state::{Belongs, RowKeys};
+    use tidemill_engine::state::{Belongs, RowKeys, ScratchFolder};
     use tidemill_plans::ids::{JobId, StageId};
 
     use super::*;
@@ -299,6 +292,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let storage = Storage::open(folder.path().to_str().unwrap()).unwrap();
         let scratch = ScratchFolder::new(folder.path().join("scratch"));
+        let memory = StateMemory { bytes_max: None, scratch };
         let mut chain = StateChain::default();
         // A folder is where the file of epoch 3 is to be.
         fs::create_dir_all(folder.path().join(StateFile::path_of(RUN, TASK, Epoch(3)))).unwrap();
@@ -307,7 +301,7 @@ mod tests {
             [(1, false), (2, true), (3, true), (4, true), (5, false), (6, true), (7, true), (8, true), (9, true)]
         {
             let written = write(RUN, TASK, passed(epoch, has_changes), storage.clone()).await;
-            let told_now = match written.settle(RUN, &mut chain, &storage, &scratch).await {
+            let told_now = match written.settle(RUN, &mut chain, &storage, &memory).await {
                 WorkerEvent::BarrierPassed { state: Some(state), .. } => {
                     let epochs = state.files.iter().flat_map(|file| StateFile::epoch_of(&file.path));
                     Ok(epochs.map(|epoch| epoch.0).collect::<Vec<_>>())

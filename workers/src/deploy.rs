@@ -80,7 +80,8 @@ impl Site {
         let stages = Stages::of(&deployment.graph)?;
         let wiring = self.wire(&deployment, &stages).await?;
         let storage = deployment.checkpoints.as_deref().map(Storage::open).transpose()?;
-        let restored = self.restored(&deployment, storage.as_ref()).await?;
+        let state_memory = self.state_memory(&deployment, &stages)?;
+        let restored = self.restored(&deployment, storage.as_ref(), &state_memory).await?;
         let cancelled = watch::Sender::new(false);
         let results = Results {
             job: deployment.run.job,
@@ -98,7 +99,7 @@ impl Site {
             models: Arc::new(Mutex::default()),
             alignment: Arc::default(),
             results: Arc::new(results),
-            state_memory: self.state_memory(&deployment, &stages)?,
+            state_memory,
             query_memory: Arc::new(QueryMemory::new(deployment.settings.query_memory)),
             views: Arc::clone(&self.views),
         };
@@ -108,9 +109,8 @@ impl Site {
         let chains: BTreeMap<TaskId, StateChain> = own.map(|task| (task, restored.chain_of(task))).collect();
         let next: NextSnapshots = chains.iter().map(|(task, chain)| (*task, chain.next())).collect();
         let writer = storage.map(|storage| {
-            let (scratch, events) = (self.scratch.clone(), self.events.clone());
-            let memory = state_bytes(&deployment);
-            CheckpointWriter::start(&self.runtime, deployment.run, storage, scratch, memory, chains, events)
+            let memory = self.job_memory(&deployment);
+            CheckpointWriter::start(&self.runtime, deployment.run, storage, memory, chains, self.events.clone())
         });
         // Sources open their files here, models are set up: not for a thread that others wait on.
         let building = self.runtime.spawn_blocking(move || {
@@ -131,15 +131,26 @@ impl Site {
                 instances += usize::from(deployment.graph.node(*operator)?.kind.spills());
             }
         }
-        Ok(StateMemory { bytes_max: state_bytes(deployment), scratch: self.scratch.clone() }.shared_by(instances))
+        Ok(self.job_memory(deployment).shared_by(instances))
+    }
+
+    /// What the job's state may have in memory on this worker.
+    fn job_memory(&self, deployment: &Deployment) -> StateMemory {
+        let bytes_max = usize::try_from(deployment.settings.state_memory).ok().filter(|bytes| *bytes > 0);
+        StateMemory { bytes_max, scratch: self.scratch.clone() }
     }
 
     /// Reads the state that this worker's tasks go on from.
-    async fn restored(&self, deployment: &Deployment, storage: Option<&Storage>) -> Result<Restored> {
+    async fn restored(
+        &self,
+        deployment: &Deployment,
+        storage: Option<&Storage>,
+        memory: &StateMemory,
+    ) -> Result<Restored> {
         let (Some(storage), Some(manifest)) = (storage, &deployment.restore) else { return Ok(Restored::default()) };
         let own = deployment.tasks.iter().filter(|(_, worker)| *worker == self.worker).map(|(task, _)| *task);
         let parallelism: BTreeMap<StageId, u32> = counts(deployment.tasks.iter().map(|(task, _)| task.stage));
-        Restored::read(storage, &self.scratch, manifest, own, &parallelism).await
+        Restored::read(storage, memory, manifest, own, &parallelism).await
     }
 
     /// Makes every channel that begins or ends at a task of this worker.
@@ -179,11 +190,6 @@ impl Site {
         }
         Ok(wiring)
     }
-}
-
-/// What the job's state may have in memory on each worker, if it is limited.
-fn state_bytes(deployment: &Deployment) -> Option<usize> {
-    usize::try_from(deployment.settings.state_memory).ok().filter(|bytes| *bytes > 0)
 }
 
 fn build_tasks(

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
-use tidemill_engine::state::{Moved, Restore, ScratchFolder, Snapshot};
+use tidemill_engine::state::{Moved, Restore, ScratchFolder, Snapshot, StateMemory};
 use tidemill_plans::checkpoint::{Manifest, Origin, StateFile, TaskState};
 use tidemill_plans::ids::{OperatorId, StageId, TaskId};
 use tidemill_plans::stage::Stage;
@@ -31,10 +31,11 @@ pub(crate) struct Restored {
 
 impl Restored {
     /// Reads what the tasks `own` need of a checkpoint: their own state, or where their stage's parallelism has
-    /// changed, that of the whole stage. Of a savepoint everything: its stages are others.
+    /// changed, that of the whole stage. Of a savepoint everything: its stages are others. `memory` is an operator's: it
+    /// takes up its state with a part of it.
     pub(crate) async fn read(
         storage: &Storage,
-        scratch: &ScratchFolder,
+        memory: &StateMemory,
         checkpoint: &Manifest,
         own: impl Iterator<Item = TaskId>,
         parallelism: &BTreeMap<StageId, u32>,
@@ -54,7 +55,7 @@ impl Restored {
         for (task, state) in needed().filter(|(task, _)| !is_moved && !is_rescaled(task.stage)) {
             restored.chains.insert(*task, state.files.clone());
         }
-        for (task, snapshot) in read_all(storage, scratch, needed()).await? {
+        for (task, snapshot) in read_all(storage, memory, needed()).await? {
             let instances = before.get(&task.stage).copied().unwrap_or(0) as usize;
             let stage = restored.stages.entry(task.stage).or_insert_with(|| vec![Snapshot::default(); instances]);
             if let Some(instance) = stage.get_mut(task.subtask as usize) {
@@ -99,12 +100,12 @@ pub(crate) fn counts(stages: impl Iterator<Item = StageId>) -> BTreeMap<StageId,
 /// What each task had written.
 async fn read_all(
     storage: &Storage,
-    scratch: &ScratchFolder,
+    memory: &StateMemory,
     states: impl Iterator<Item = &(TaskId, TaskState)>,
 ) -> Result<Vec<(TaskId, Snapshot)>> {
     let files = states.flat_map(|(task, state)| state.files.iter().map(|file| (*task, file)));
     let read = |(task, file): (TaskId, &StateFile)| {
-        let (storage, scratch, file) = (storage.clone(), scratch.clone(), file.clone());
+        let (storage, scratch, file) = (storage.clone(), memory.scratch.clone(), file.clone());
         async move { Ok::<_, WorkersError>((task, file.path.clone(), read(&storage, &scratch, &file).await?)) }
     };
     let mut reading = stream::iter(files.collect::<Vec<_>>()).map(read).buffered(READS_AT_ONCE);
@@ -115,27 +116,25 @@ async fn read_all(
         *newest = path;
         of_task.push(layer);
     }
-    let merge = |(task, (path, layers)): (TaskId, (String, Vec<Snapshot>))| async move {
-        Ok((task, blocking(&path, move || Snapshot::merged(layers)).await?))
+    let merge = |(task, (path, layers)): (TaskId, (String, Vec<Snapshot>))| {
+        let memory = memory.clone();
+        async move { Ok((task, blocking(&path, move || Snapshot::merged(layers, &memory)).await?)) }
     };
     stream::iter(layers).map(merge).buffered(READS_AT_ONCE).collect::<Vec<_>>().await.into_iter().collect()
 }
 
-/// What has changed according to these files, which follow each other.
-pub(crate) async fn merged_changes(
-    storage: &Storage,
-    scratch: &ScratchFolder,
-    files: &[StateFile],
-) -> Result<Snapshot> {
+/// What has changed according to these files, which follow each other. It takes a part of that much memory.
+pub(crate) async fn merged_changes(storage: &Storage, memory: &StateMemory, files: &[StateFile]) -> Result<Snapshot> {
     let path = files.last().map_or_else(String::new, |file| file.path.clone());
     let read = |file: StateFile| {
-        let (storage, scratch) = (storage.clone(), scratch.clone());
+        let (storage, scratch) = (storage.clone(), memory.scratch.clone());
         async move { read(&storage, &scratch, &file).await }
     };
     let reading = stream::iter(files.to_vec()).map(read).buffered(READS_AT_ONCE);
     let layers: Result<Vec<Snapshot>> = reading.collect::<Vec<_>>().await.into_iter().collect();
     let layers = layers?;
-    blocking(&path, move || Snapshot::merged_changes(layers)).await
+    let memory = memory.clone();
+    blocking(&path, move || Snapshot::merged_changes(layers, &memory)).await
 }
 
 async fn read(storage: &Storage, scratch: &ScratchFolder, file: &StateFile) -> Result<Snapshot> {

@@ -284,8 +284,9 @@ impl Join {
         self.sides[port].watermark = least_watermark(state, "watermark")?;
         self.sides[port].begin();
         let mut keys = Vec::new();
-        // What is read is put in order beside what has been taken up.
+        // What is read is put in order beside what has been taken up, which leaves it that room.
         let memory = self.spilling.memory.shared_by(4);
+        self.spilling.beside = memory.bytes_max.unwrap_or_default();
         for batch in in_order_of_ids(state.batches("rows")?, &memory)? {
             let (mut known, keys_before) = (self.sides[port].read(&batch?)?, self.keys.len());
             if state.epoch().is_none() {
@@ -298,6 +299,7 @@ impl Join {
             self.spill()?;
         }
         self.sides[port].end();
+        self.spilling.beside = 0;
         Ok(())
     }
 

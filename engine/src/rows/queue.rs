@@ -70,8 +70,8 @@ impl RowQueue {
         Ok(before)
     }
 
-    /// All rows in order, so many at a time. No more of them are in memory than there is room for.
-    pub(crate) fn into_batches(mut self, rows: usize) -> impl Iterator<Item = Result<RecordBatch>> {
+    /// All rows in order, so many at a time at most. No more of them are in memory than there is room for.
+    pub(crate) fn into_batches(mut self, rows_max: usize) -> impl Iterator<Item = Result<RecordBatch>> {
         let mut next: Box<dyn Iterator<Item = Result<(RecordBatch, Vec<i64>)>>> = Box::new(std::iter::empty());
         std::iter::from_fn(move || {
             loop {
@@ -80,7 +80,10 @@ impl RowQueue {
                 }
                 match self.take_next() {
                     Ok(batches) if batches.is_empty() => return None,
-                    Ok(batches) => next = Box::new(in_order(batches, rows)),
+                    Ok(batches) => {
+                        let rows_at_once = self.memory.rows_at_once(rows_max, row_bytes(&batches));
+                        next = Box::new(in_order(batches, rows_at_once));
+                    }
                     Err(error) => return Some(Err(error)),
                 }
             }
@@ -195,4 +198,10 @@ impl RowQueue {
     pub(crate) fn disk_bytes(&self) -> u64 {
         self.away.disk_bytes()
     }
+}
+
+/// Bytes of a row, more or less.
+fn row_bytes(batches: &[SortedBatch]) -> usize {
+    let rows: usize = batches.iter().map(|batch| batch.numbers.len()).sum();
+    batches.iter().map(|batch| batch.bytes).sum::<usize>() / rows.max(1)
 }

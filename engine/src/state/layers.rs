@@ -1,7 +1,7 @@
 //! Snapshots put together: one of everything, and behind it what had changed at each barrier since.
 //!
 //! Rows whose keys a newer layer has brought, or taken away, are dropped. Rows are read when they are asked for, and the
-//! keys of changes with them, which are in memory until all rows of that name have been read.
+//! keys of changes with them, which are in memory, as far as there is room, until all rows of that name have been read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,30 +12,30 @@ use tidemill_plans::ids::Epoch;
 use tidemill_plans::time::event_times;
 
 use super::seen_keys::SeenKeys;
-use super::{Changes, LaterRows, RowKeys, Rows, Snapshot, StateRows};
+use super::{Changes, LaterRows, RowKeys, Rows, Snapshot, StateMemory, StateRows};
 use crate::error::{EngineError, Result};
 
 impl Snapshot {
     /// What an instance held when it wrote the last of these snapshots, which are all since one of everything, oldest
-    /// first.
-    pub fn merged(layers: Vec<Self>) -> Result<Self> {
+    /// first. What it takes to read it is a part of that much memory.
+    pub fn merged(layers: Vec<Self>, memory: &StateMemory) -> Result<Self> {
         check_order(None, &layers)?;
-        merge(layers)
+        merge(layers, memory)
     }
 
     /// What had changed between the snapshot before these, and the last of them.
-    pub fn merged_changes(layers: Vec<Self>) -> Result<Self> {
+    pub fn merged_changes(layers: Vec<Self>, memory: &StateMemory) -> Result<Self> {
         let after = layers.first().and_then(|first| first.after);
         check_order(after, &layers)?;
-        Ok(Self { after, ..merge(layers)? })
+        Ok(Self { after, ..merge(layers, memory)? })
     }
 }
 
-fn merge(mut layers: Vec<Snapshot>) -> Result<Snapshot> {
+fn merge(mut layers: Vec<Snapshot>, memory: &StateMemory) -> Result<Snapshot> {
     let Some(newest) = layers.pop() else { return Ok(Snapshot::default()) };
     let mut merged = Snapshot { epoch: newest.epoch, after: None, values: newest.values, rows: BTreeMap::new() };
     for (name, rows) in newest.rows {
-        let rows = if rows.changes.is_none() { rows } else { merged_rows(&name, rows, &mut layers)? };
+        let rows = if rows.changes.is_none() { rows } else { merged_rows(&name, rows, &mut layers, memory)? };
         if rows.changes.is_some() || !rows.rows.is_empty() {
             merged.rows.insert(name, rows);
         }
@@ -56,7 +56,7 @@ fn check_order(mut before: Option<Epoch>, layers: &[Snapshot]) -> Result<()> {
 }
 
 /// Rows of one name, which has changes in the newest layer. They are changes still if they are in the oldest too.
-fn merged_rows(name: &str, newest: StateRows, older: &mut [Snapshot]) -> Result<StateRows> {
+fn merged_rows(name: &str, newest: StateRows, older: &mut [Snapshot], memory: &StateMemory) -> Result<StateRows> {
     let Some(Changes { keys, .. }) = newest.changes.clone() else { return Ok(newest) };
     let belongs = newest.belongs.clone();
     let (mut layers, mut is_whole) = (vec![newest], false);
@@ -76,7 +76,8 @@ fn merged_rows(name: &str, newest: StateRows, older: &mut [Snapshot]) -> Result<
     };
     let layers: Vec<Layer> = layers.into_iter().zip(bounds).map(layer).collect();
     let changes = (!is_whole).then(|| Changes { keys: keys.clone(), gone: all_gone(&layers) });
-    Ok(StateRows { belongs, rows: Rows::later(Arc::new(MergedRows { layers, keys })), changes })
+    let merged = MergedRows { layers, keys, memory: memory.clone() };
+    Ok(StateRows { belongs, rows: Rows::later(Arc::new(merged)), changes })
 }
 
 /// The keys that any layer has taken away.
@@ -116,6 +117,7 @@ fn not_passed(rows: RecordBatch, time: usize, from: i64) -> Result<Option<Record
 struct MergedRows {
     layers: Vec<Layer>,
     keys: RowKeys,
+    memory: StateMemory,
 }
 
 struct Layer {
@@ -128,9 +130,9 @@ struct Layer {
 
 impl MergedRows {
     /// The keys that some layer has brought or taken away, but for the oldest: below it there is nothing. There may be as
-    /// many as rows, so they are read anew whenever rows are, and are in memory until those have been.
+    /// many as rows, so they are read anew whenever rows are, and are there until those have been.
     fn seen(&self) -> Result<SeenKeys> {
-        let mut seen = SeenKeys::new(&self.keys);
+        let mut seen = SeenKeys::new(&self.keys, &self.memory);
         let (Some(columns), Some((_, newer))) = (self.keys.columns(), self.layers.split_last()) else {
             return Ok(seen);
         };

@@ -1,14 +1,20 @@
 //! The keys of rows that have been seen, and which rows have others.
 //!
-//! Of the rows that are looked for, only those are encoded whose hash is that of a key: mostly few have changed.
+//! There may be as many keys as rows, so with little memory most of them are on disk. Of the rows that are looked for,
+//! only those are encoded, while all keys are in memory, whose hash is that of a key: mostly few have changed.
+
+mod held;
+#[cfg(test)]
+mod tests;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_arrays};
-use arrow::row::{RowConverter, Rows, SortField};
+use arrow::row::{RowConverter, SortField};
 use datafusion::common::hash_utils::{RandomState, create_hashes};
-use hashbrown::HashTable;
 
-use super::RowKeys;
+use self::held::HeldKeys;
+use super::spill::NumberedKeys;
+use super::{RowKeys, StateMemory};
 use crate::error::{EngineError, Result};
 use crate::rows::canonical_key;
 
@@ -18,35 +24,22 @@ pub(super) struct SeenKeys {
     is_exact: bool,
     /// Made with the first keys, whose types it takes.
     converter: Option<RowConverter>,
-    /// In batches, each with the layer that it is from.
-    encoded: Vec<(Rows, usize)>,
-    places: HashTable<Place>,
+    /// The newest layer that has each key; those on disk are of layers that are no older.
+    held: HeldKeys,
+    away: NumberedKeys,
+    memory: StateMemory,
     /// Of a fixed seed: nothing depends on it but which keys are compared.
     hasher: RandomState,
 }
 
-/// Where a key is among the encoded ones of the newest layer that has it. As many keys as a job's state has may have
-/// changed, so half of their hash does.
-struct Place {
-    hash: u32,
-    batch: u32,
-    row: u32,
-}
-
-impl Place {
-    /// What the table finds places by. It looks at the first bits, and at the last.
-    fn spread(hash: u32) -> u64 {
-        u64::from(hash) << 32 | u64::from(hash)
-    }
-}
-
 impl SeenKeys {
-    pub(super) fn new(keys: &RowKeys) -> Self {
+    pub(super) fn new(keys: &RowKeys, memory: &StateMemory) -> Self {
         Self {
             is_exact: matches!(keys, RowKeys::Exact(_)),
             converter: None,
-            encoded: Vec::new(),
-            places: HashTable::new(),
+            held: HeldKeys::default(),
+            away: NumberedKeys::new(memory.scratch.clone()),
+            memory: memory.clone(),
             hasher: RandomState::default(),
         }
     }
@@ -61,21 +54,16 @@ impl SeenKeys {
                 self.converter.insert(RowConverter::new(fields)?).convert_columns(&keys)?
             }
         };
-        let batch = self.encoded.len() as u32;
-        self.encoded.push((encoded, layer));
-        for (row, hash) in (0u32..).zip(hashes) {
-            let key = self.encoded[batch as usize].0.row(row as usize);
-            if self.find(hash, key.data()).is_none() {
-                let rehash = |place: &Place| Place::spread(place.hash);
-                self.places.insert_unique(Place::spread(hash), Place { hash, batch, row }, rehash);
-            }
+        self.held.note(layer, encoded, &hashes);
+        if self.memory.is_too_much_beside(self.held.bytes()) {
+            self.away.put(std::mem::take(&mut self.held).keys())?;
         }
         Ok(())
     }
 
     /// The rows of a layer whose keys, in these columns, no layer with a lower number has; nothing if there are none.
     pub(super) fn unseen(&self, layer: usize, rows: RecordBatch, columns: &[usize]) -> Result<Option<RecordBatch>> {
-        if self.places.is_empty() {
+        if self.held.is_empty() && self.away.is_empty() {
             return Ok(Some(rows));
         }
         let seen = self.seen(layer, &rows, columns)?;
@@ -89,24 +77,19 @@ impl SeenKeys {
     /// Of each row, whether a layer with a lower number has its key.
     fn seen(&self, layer: usize, rows: &RecordBatch, columns: &[usize]) -> Result<Vec<bool>> {
         let (keys, hashes) = self.hashed(rows, columns)?;
-        let is_candidate = |hash: u32| self.places.find(Place::spread(hash), |place| place.hash == hash).is_some();
+        let is_candidate = |hash: u32| !self.away.is_empty() || self.held.may_have(hash);
         let candidates: Vec<u32> =
             (0u32..).zip(&hashes).filter(|(_, hash)| is_candidate(**hash)).map(|(row, _)| row).collect();
         let mut seen = vec![false; rows.num_rows()];
         let Some(converter) = self.converter.as_ref().filter(|_| !candidates.is_empty()) else { return Ok(seen) };
         let encoded = converter.convert_columns(&take_arrays(&keys, &UInt32Array::from(candidates.clone()), None)?)?;
-        for (key, row) in encoded.iter().zip(candidates) {
-            let newest = self.find(hashes[row as usize], key.data());
+        let encoded: Vec<&[u8]> = encoded.iter().map(|key| key.data()).collect();
+        let away = self.away.least(&encoded)?;
+        for ((key, away), row) in encoded.iter().zip(away).zip(candidates) {
+            let newest = away.or_else(|| self.held.find(hashes[row as usize], key));
             seen[row as usize] = newest.is_some_and(|newest| newest < layer);
         }
         Ok(seen)
-    }
-
-    /// The newest layer that has a key.
-    fn find(&self, hash: u32, key: &[u8]) -> Option<usize> {
-        let encoded = |place: &Place| self.encoded[place.batch as usize].0.row(place.row as usize);
-        let is_found = |place: &Place| place.hash == hash && encoded(place).data() == key;
-        self.places.find(Place::spread(hash), is_found).map(|place| self.encoded[place.batch as usize].1)
     }
 
     fn hashed(&self, rows: &RecordBatch, columns: &[usize]) -> Result<(Vec<ArrayRef>, Vec<u32>)> {
@@ -118,5 +101,11 @@ impl SeenKeys {
         let mut hashes = vec![0; rows.num_rows()];
         create_hashes(&keys, &self.hasher, &mut hashes)?;
         Ok((keys, hashes.into_iter().map(|hash| hash as u32).collect()))
+    }
+
+    /// Bytes in memory.
+    #[cfg(test)]
+    fn memory_bytes(&self) -> usize {
+        self.held.bytes() + self.away.memory_bytes()
     }
 }

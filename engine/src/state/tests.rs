@@ -130,8 +130,12 @@ fn through_file(snapshot: &Snapshot) -> Snapshot {
     Snapshot::open(SnapshotBytes::File(file)).unwrap()
 }
 
+fn memory() -> StateMemory {
+    StateMemory { bytes_max: None, scratch: ScratchFolder::new(std::env::temp_dir()) }
+}
+
 fn merged(layers: &[Snapshot]) -> String {
-    match Snapshot::merged(layers.iter().map(through_file).collect()) {
+    match Snapshot::merged(layers.iter().map(through_file).collect(), &memory()) {
         Ok(merged) => shown(&StateReader::new(&[merged], 0, 1).rows("rows").unwrap()),
         Err(error) => error.to_string(),
     }
@@ -190,7 +194,7 @@ fn rows_that_time_has_passed_are_gone_from_the_layers_before() {
     assert_eq!(merged(&[from_ref(&base), &changes[..2]].concat()), "2 @5\n3 @9\n4 @2\n5 @7\n6 @9\n");
     assert_eq!(merged(&[from_ref(&base), &changes].concat()), "3 @9\n6 @9\n7 @8\n");
     for parts in [0..2, 1..3, 0..3] {
-        let together = Snapshot::merged_changes(changes[parts.clone()].to_vec()).unwrap();
+        let together = Snapshot::merged_changes(changes[parts.clone()].to_vec(), &memory()).unwrap();
         let layers = [from_ref(&base), &changes[..parts.start], from_ref(&together), &changes[parts.end..]].concat();
         assert_eq!(merged(&layers), "3 @9\n6 @9\n7 @8\n", "{parts:?}");
     }
@@ -204,13 +208,15 @@ fn changes_that_are_put_together_do_what_they_did_one_by_one() {
     let one_by_one = merged(&[from_ref(&base), &changes].concat());
     assert_eq!(one_by_one, "4.0 40\n2.0 22\n6.0 60\n");
     for parts in [1..3, 0..2, 0..3] {
-        let together = Snapshot::merged_changes(changes[parts.clone()].iter().map(through_file).collect()).unwrap();
+        let parts_of = changes[parts.clone()].iter().map(through_file).collect();
+        let together = Snapshot::merged_changes(parts_of, &memory()).unwrap();
         assert!(together.has_changes());
         let layers = [from_ref(&base), &changes[..parts.start], from_ref(&together), &changes[parts.end..]].concat();
         assert_eq!(merged(&layers), one_by_one, "{parts:?}");
     }
     // With one of everything among them they are that.
-    let whole = Snapshot::merged_changes(vec![changes[0].clone(), layer(3, "7 70", None), changes[2].clone()]).unwrap();
+    let layers = vec![changes[0].clone(), layer(3, "7 70", None), changes[2].clone()];
+    let whole = Snapshot::merged_changes(layers, &memory()).unwrap();
     assert!(!whole.has_changes());
     assert_eq!(merged(&[whole]), "7.0 70\n6.0 60\n");
 }
@@ -231,7 +237,7 @@ fn changes_go_on_from_the_layer_before_them() {
     assert_eq!(merged(from_ref(&changes)), error);
     assert_eq!(merged(&[layer(1, "1 1", None), changes.clone()]), error);
     assert_eq!(merged(&[layer(2, "1 1", None), changes]), "1.0 1\n");
-    let newest = Snapshot::merged(vec![layer(1, "1 1", None), layer(2, "2 1", Some(""))]).unwrap();
+    let newest = Snapshot::merged(vec![layer(1, "1 1", None), layer(2, "2 1", Some(""))], &memory()).unwrap();
     let state = StateReader::new(from_ref(&newest), 0, 1);
     assert_eq!((state.epoch(), state.value::<u64>("count").unwrap()), (Some(Epoch(2)), Some(2)));
     assert_eq!(StateReader::new(&[newest], 0, 2).epoch(), None);

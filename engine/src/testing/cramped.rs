@@ -72,10 +72,11 @@ impl Cramped {
         if !self.steps.is_multiple_of(WRITTEN_EACH) || self.instance.operator.has_gathered() {
             return Ok(());
         }
-        self.layers.take(self.instance.operator.as_mut())?;
+        let memory = &self.instance.context.env().state_memory;
+        self.layers.take(self.instance.operator.as_mut(), memory)?;
         if self.steps.is_multiple_of(RESTORED_EACH) {
             let mut restored = Self::build(&self.graph, self.id, self.instance.context.env())?;
-            restored.operator.restore(&StateReader::new(&[self.layers.merged()?], 0, 1))?;
+            restored.operator.restore(&StateReader::new(&[self.layers.merged(memory)?], 0, 1))?;
             restored.context.go_on_at(self.instance.context.watermark());
             self.instance = restored;
         }

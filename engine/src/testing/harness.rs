@@ -241,8 +241,9 @@ impl OperatorHarness {
         if self.instance.operator.has_gathered() {
             return Ok(None);
         }
-        self.layers.take(self.instance.operator.as_mut())?;
-        let restored = [self.layers.merged()?];
+        let memory = &self.instance.context.env().state_memory;
+        self.layers.take(self.instance.operator.as_mut(), memory)?;
+        let restored = [self.layers.merged(memory)?];
         let env = TaskEnv {
             dead_letters: Arc::new(DeadLetters::open(&Settings::default())?),
             models: Arc::default(),

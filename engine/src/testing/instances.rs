@@ -100,8 +100,9 @@ impl<'a> Instances<'a> {
         let mut before = Vec::new();
         for ((mut operator, mut context), layers) in std::mem::take(&mut self.all).into_iter().zip(&mut self.layers) {
             self.emitted.extend(take_rows(&mut context)?);
-            layers.take(operator.as_mut())?;
-            before.push(layers.merged()?);
+            let memory = &context.env().state_memory;
+            layers.take(operator.as_mut(), memory)?;
+            before.push(layers.merged(memory)?);
         }
         if before.len() != parallelism as usize {
             self.layers = vec![Layers::default(); parallelism as usize];

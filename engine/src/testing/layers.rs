@@ -4,7 +4,7 @@ use tidemill_plans::ids::Epoch;
 
 use crate::error::Result;
 use crate::operator::Operator;
-use crate::state::Snapshot;
+use crate::state::{Snapshot, StateMemory};
 
 /// Each so many-th snapshot is of everything.
 const WHOLE_EACH: u64 = 4;
@@ -21,8 +21,8 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Takes a snapshot.
-    pub(super) fn take(&mut self, operator: &mut dyn Operator) -> Result<()> {
+    /// Takes a snapshot. What is put together is with so much memory.
+    pub(super) fn take(&mut self, operator: &mut dyn Operator, memory: &StateMemory) -> Result<()> {
         let is_whole = self.layers.is_empty() || self.taken.is_multiple_of(WHOLE_EACH);
         self.taken += 1;
         let (before, epoch) = (self.newest, Epoch(self.newest.0 + 1));
@@ -38,14 +38,14 @@ impl Layers {
         self.layers.push(snapshot);
         if self.layers.len() == MERGED_AT {
             let newest = self.layers.split_off(1);
-            self.layers.push(Snapshot::merged_changes(through_bytes(&newest)?)?);
+            self.layers.push(Snapshot::merged_changes(through_bytes(&newest)?, memory)?);
         }
         Ok(())
     }
 
     /// The newest state.
-    pub(super) fn merged(&self) -> Result<Snapshot> {
-        Snapshot::merged(through_bytes(&self.layers)?)
+    pub(super) fn merged(&self, memory: &StateMemory) -> Result<Snapshot> {
+        Snapshot::merged(through_bytes(&self.layers)?, memory)
     }
 }
 

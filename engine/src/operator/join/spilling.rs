@@ -13,6 +13,8 @@ use crate::state::spill::{Layout, Part, SpilledBatches, TakenRows, with_keys};
 pub(super) struct Spilling {
     pub(super) memory: StateMemory,
     recency: Recency,
+    /// Bytes of it that something else takes meanwhile.
+    pub(super) beside: usize,
     /// Those of each side, with all of their key's.
     pub(super) sides: [SpilledBatches; 2],
 }
@@ -22,7 +24,7 @@ impl Spilling {
         // Without keys all rows are of one, which is always needed.
         let memory = memory.limited_if(!keys.is_empty());
         let sides = [0, 1].map(|_| SpilledBatches::new(memory.scratch.clone(), Layout::OneRun, keys.len()));
-        Self { memory, recency: Recency::default(), sides }
+        Self { memory, recency: Recency::default(), beside: 0, sides }
     }
 
     /// Whether rows may have to go.
@@ -69,7 +71,7 @@ impl Join {
     /// How many keys there is room for, if it is not for all.
     fn room(&self) -> Option<usize> {
         let bytes = self.keys.bytes() + self.sides.iter().map(Side::bytes).sum::<usize>();
-        self.spilling.memory.room(self.keys.len(), bytes, self.spilling.bytes())
+        self.spilling.memory.room(self.keys.len(), bytes, self.spilling.bytes() + self.spilling.beside)
     }
 
     /// Has the rows of some keys go, if there is no room for all of them.

@@ -59,7 +59,8 @@ impl Written {
     }
 
     fn restore(&self, bytes_max: Option<usize>) -> EventTimeBuffer {
-        let (mut restored, merged) = (buffer(bytes_max), [Snapshot::merged(self.layers.clone()).unwrap()]);
+        let mut restored = buffer(bytes_max);
+        let merged = [Snapshot::merged(self.layers.clone(), restored.rows.memory()).unwrap()];
         restored.restore(&StateReader::new(&merged, 0, 1)).unwrap();
         restored
     }

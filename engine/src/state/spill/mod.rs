@@ -4,12 +4,14 @@
 //! Reading order: [`backend`] is the seam, [`sorted_runs`] the store behind it, with its files ([`run`],
 //! [`scratch`]), what it knows without reading them ([`membership`]) and when it puts them together ([`sizes`]);
 //! [`rows`] is the container that operators have: Arrow columns by key, and [`batches`] the same for rows as state has
-//! them. [`run_queue`] has rows that wait for their time, [`set_aside`] what snapshots wait with. All of it is scratch.
+//! them; [`numbered_keys`] is for keys alone. [`run_queue`] has rows that wait for their time, [`set_aside`] what
+//! snapshots wait with. All of it is scratch.
 //! What outlives a process is in checkpoints, in their format.
 
 mod backend;
 mod batches;
 mod membership;
+mod numbered_keys;
 mod rows;
 mod run;
 mod run_queue;
@@ -21,6 +23,7 @@ mod sorted_runs;
 
 pub(crate) use backend::{Layout, Part};
 pub(crate) use batches::{BatchesView, SpilledBatches, TakenRows, with_keys};
+pub(crate) use numbered_keys::NumberedKeys;
 pub(crate) use rows::{SpilledRows, SpilledView};
 pub(crate) use run_queue::{QueuedView, RunQueue};
 pub use scratch::ScratchFolder;
@@ -63,6 +66,11 @@ impl StateMemory {
     pub(crate) fn rows_at_once(&self, most: usize, row_bytes: usize) -> usize {
         let bytes = self.bytes_max.map_or(usize::MAX, |bytes_max| bytes_max / BESIDE_PART);
         (bytes / row_bytes.max(1)).clamp(most.min(ROWS_AT_ONCE_MIN), most)
+    }
+
+    /// Whether so many bytes are more than what is handled at a time takes, beside what is held.
+    pub(crate) fn is_too_much_beside(&self, bytes: usize) -> bool {
+        self.bytes_max.is_some_and(|bytes_max| bytes > bytes_max / BESIDE_PART)
     }
 
     /// Whether there is a limit.

@@ -124,31 +124,43 @@ impl Run {
         buffer: &mut BlockBuffer,
         found: &mut dyn FnMut(Entry<'_>),
     ) -> Result<bool> {
-        let sealed = Arc::clone(&self.sealed);
-        let before = self.live;
-        for number in sealed.blocks_of(order.0, order.1..=order.1) {
-            let block = sealed.blocks[number];
+        let mut places = Vec::new();
+        self.find(order, key, buffer, &mut |place, entry| {
+            places.push(place);
+            found(entry);
+        })?;
+        places.iter().for_each(|place| self.let_go(*place));
+        Ok(!places.is_empty())
+    }
+
+    /// Shows the entries of a key that are there, each behind its place.
+    pub(super) fn find(
+        &self,
+        order: Order,
+        key: &[u8],
+        buffer: &mut BlockBuffer,
+        found: &mut dyn FnMut(usize, Entry<'_>),
+    ) -> Result<()> {
+        for number in self.sealed.blocks_of(order.0, order.1..=order.1) {
             if buffer.number != Some(number) {
-                sealed.read(number..number + 1, &mut buffer.bytes)?;
+                self.sealed.read(number..number + 1, &mut buffer.bytes)?;
                 buffer.number = Some(number);
             }
-            let (mut at, mut place) = (0, block.entries as usize);
+            let (mut at, mut place) = (0, self.sealed.blocks[number].entries as usize);
             while let Some((entry, end)) = entry_at(&buffer.bytes, at) {
-                if entry.key == key && self.let_go(place) {
-                    found(entry);
+                if entry.key == key && is_there(&self.gone, place) {
+                    found(place, entry);
                 }
                 (at, place) = (end, place + 1);
             }
         }
-        Ok(self.live < before)
+        Ok(())
     }
 
-    /// Has the entry in this place gone; whether it was there.
-    fn let_go(&mut self, place: usize) -> bool {
-        let was_there = is_there(&self.gone, place);
+    /// Has the entry in this place gone.
+    fn let_go(&mut self, place: usize) {
+        self.live -= usize::from(is_there(&self.gone, place));
         self.gone[place / 64] |= 1 << (place % 64);
-        self.live -= usize::from(was_there);
-        was_there
     }
 
     /// Drops the entries with an older stamp, and shows them if somebody wants to see them.
@@ -166,10 +178,10 @@ impl Run {
             let Some(entry) = cursor.current() else { break };
             if entry.stamp >= stamp {
                 self.oldest = self.oldest.min(entry.stamp);
-            } else if self.let_go(cursor.place())
-                && let Some(dropped) = &mut dropped
-            {
-                dropped(entry)?;
+            } else {
+                // The cursor shows what is there only.
+                self.let_go(cursor.place());
+                dropped.as_mut().map_or(Ok(()), |dropped| dropped(entry))?;
             }
         }
         Ok(())

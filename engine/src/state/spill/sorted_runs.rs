@@ -41,6 +41,25 @@ impl SortedRuns {
         places
     }
 
+    /// Keys in the order in which they are looked for, each with its place.
+    fn wanted(&self, keys: &[&[u8]]) -> Vec<(Order, u32)> {
+        debug_assert!(self.layout != Layout::ByStamp, "keys are in the order of their hashes");
+        self.in_order(&keys.iter().map(|key| Entry { key, stamp: 0, value: &[] }).collect::<Vec<_>>())
+    }
+
+    /// Shows the entries of these keys, each behind its key's place in `keys`. They stay.
+    pub(super) fn find(&self, keys: &[&[u8]], found: &mut dyn FnMut(usize, Entry<'_>)) -> Result<()> {
+        let wanted = self.wanted(keys);
+        for run in &self.runs {
+            let mut buffer = BlockBuffer::default();
+            for (order, place) in wanted.iter().filter(|(order, _)| run.may_hold(order.1)) {
+                let at = *place as usize;
+                run.find(*order, keys[at], &mut buffer, &mut |_, entry| found(at, entry))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Does a bounded part of what keeps runs few, and few of their bytes wasted.
     fn tidy_up(&mut self) -> Result<()> {
         self.runs.retain(|run| run.live > 0);
@@ -80,8 +99,7 @@ impl StateBackend for SortedRuns {
         if self.runs.is_empty() {
             return Ok(());
         }
-        debug_assert!(self.layout != Layout::ByStamp, "keys are in the order of their hashes");
-        let mut wanted = self.in_order(&keys.iter().map(|key| Entry { key, stamp: 0, value: &[] }).collect::<Vec<_>>());
+        let mut wanted = self.wanted(keys);
         for run in &mut self.runs {
             self.buffer.clear();
             let mut left = Vec::with_capacity(wanted.len());
