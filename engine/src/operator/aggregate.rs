@@ -8,6 +8,7 @@
 //! watermark has passed them.
 
 mod before;
+mod emission;
 mod snapshot;
 mod spilling;
 mod states;
@@ -24,6 +25,7 @@ use tidemill_plans::node::{AggregateEmit, AggregateNode};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use self::before::Before;
+use self::emission::Emission;
 use self::spilling::Spilling;
 use self::states::{GroupStates, GroupedRows, states_of};
 use super::Operator;
@@ -40,9 +42,6 @@ use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
 /// Changes emitted in one batch.
 const EMIT_ROWS: usize = 1 << 14;
-
-/// Groups whose changes are put together at a time. Tests want to see several parts.
-const EMIT_GROUPS: usize = if cfg!(test) { 3 } else { EMIT_ROWS };
 
 /// Fewer groups than this are not worth a clean-up. Tests want to see some.
 const CLEAN_UP_GROUPS: usize = if cfg!(test) { 2 } else { 4096 };
@@ -66,6 +65,7 @@ pub(super) struct Aggregate {
     groups: ByNumber<Group>,
     /// The groups that have changed since they were emitted, in the order in which they did.
     changed: Vec<u32>,
+    emission: Emission,
     /// The groups that have changed since state was written.
     unwritten: ChangedKeys,
     /// For those of them that downstream knows, what it knows.
@@ -131,6 +131,7 @@ impl Aggregate {
             states,
             groups: ByNumber::default(),
             changed: Vec::new(),
+            emission: Emission::default(),
             unwritten: ChangedKeys::default(),
             before: Before::default(),
             empty: 0,
@@ -264,21 +265,11 @@ impl Aggregate {
             // What many rows change may have no room, though nothing is due yet.
             if rows >= CHUNK_ROWS {
                 self.make_room(ctx)?;
+                self.end_emission(ctx)?;
                 rows = 0;
             }
         }
         Ok(())
-    }
-
-    /// Emits how the changed groups differ from what downstream knows.
-    fn flush(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        let changed = std::mem::take(&mut self.changed);
-        if changed.is_empty() {
-            return Ok(());
-        }
-        changed.chunks(EMIT_GROUPS).try_for_each(|groups| self.emit_changed(groups, ctx))?;
-        self.before = Before::default();
-        self.drop_empty_groups()
     }
 
     fn emit_changed(&mut self, changed: &[u32], ctx: &mut OperatorContext) -> Result<()> {
@@ -341,7 +332,8 @@ impl Aggregate {
         if self.watermark.0 < self.next_clean_up || self.watermark.is_end() {
             return Ok(());
         }
-        self.flush(ctx)?;
+        self.begin_emission(ctx)?;
+        self.end_emission(ctx)?;
         // A quarter of the time to live between two passes over all groups.
         self.next_clean_up = self.watermark.0.plus(ttl / 4);
         let oldest = self.watermark.0.plus(-ttl).0;
@@ -452,19 +444,25 @@ impl Operator for Aggregate {
     }
 
     fn on_pause(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        if self.emit == AggregateEmit::AtEnd {
-            return Ok(());
-        }
-        self.flush(ctx)?;
-        self.spill()
+        if self.emit == AggregateEmit::AtEnd { Ok(()) } else { self.begin_emission(ctx) }
+    }
+
+    fn has_more(&self) -> bool {
+        self.emission.has_more()
+    }
+
+    fn on_more(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        self.go_on_emitting(ctx)
     }
 
     fn on_end(&mut self, reason: EndReason, ctx: &mut OperatorContext) -> Result<()> {
         if reason == EndReason::Stopped {
             return Ok(());
         }
-        self.flush(ctx)?;
-        if self.emit == AggregateEmit::AtEnd { self.flush_spilled(ctx) } else { Ok(()) }
+        if self.emit == AggregateEmit::AtEnd {
+            self.emission.emits_spilled();
+        }
+        self.begin_emission(ctx)
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {

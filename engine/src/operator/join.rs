@@ -50,6 +50,8 @@ pub(super) struct Join {
     keys: KeyIndex,
     sides: [Side; 2],
     spilling: Spilling,
+    /// Rows of a port that are still to be joined.
+    rest: Option<(usize, RecordBatch)>,
     ttl: [Option<i64>; 2],
     /// Rows are not looked through for old ones before the watermark is here.
     next_clean_up: EventTime,
@@ -108,6 +110,7 @@ impl Join {
                 Side::new(right, &node.right_keys, node.times[1], counts(JoinSide::Right))?,
             ],
             spilling,
+            rest: None,
             ttl: node.ttl,
             next_clean_up: EventTime::MIN,
         })
@@ -346,11 +349,27 @@ impl Operator for Join {
     fn on_batch(&mut self, port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         let keys = self.sides[port].keys.iter().map(|key| batch.column(*key));
         let nulls = keys.fold(None, |nulls, key| NullBuffer::union(nulls.as_ref(), key.nulls()));
-        let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else { return self.join(port, &batch, ctx) };
+        let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else {
+            self.rest = Some((port, batch));
+            return self.on_more(ctx);
+        };
         let known = BooleanArray::new(nulls.into_inner(), None);
         self.pass_keyless(port, &filter_record_batch(&batch, &not(&known)?)?, ctx)?;
         let batch = filter_record_batch(&batch, &known)?;
-        if batch.num_rows() > 0 { self.join(port, &batch, ctx) } else { Ok(()) }
+        self.rest = Some((port, batch)).filter(|(_, batch)| batch.num_rows() > 0);
+        self.on_more(ctx)
+    }
+
+    fn has_more(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    /// Joins as many rows as may bring theirs back from disk at a time.
+    fn on_more(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        let Some((port, batch)) = self.rest.take() else { return Ok(()) };
+        let (all, rows) = (batch.num_rows(), self.rows_at_once(batch.num_rows()));
+        self.rest = (rows < all).then(|| (port, batch.slice(rows, all - rows)));
+        self.join(port, &batch.slice(0, rows), ctx)
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {

@@ -4,6 +4,7 @@
 //! the watermark alone; of sessions by what sessions are open, so they are kept here, too, without what
 //! only the aggregation needs.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
@@ -13,7 +14,7 @@ use tidemill_plans::node::{LateSplitNode, LateWindows, WindowSpec};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
-use super::sessions::{Sessions, parts};
+use super::sessions::{Sessions, take_part};
 use crate::error::Result;
 use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
@@ -93,8 +94,9 @@ impl Operator for LateSplit {
         match &mut self.windows {
             Windows::Fixed(_, watermark) => *watermark = watermarks.min(),
             Windows::Session { sessions, .. } => {
-                for part in parts(&sessions.advance(watermarks.min())?) {
-                    sessions.close(part)?;
+                let mut closed = VecDeque::from(sessions.advance(watermarks.min())?);
+                while !closed.is_empty() {
+                    sessions.close(&take_part(&mut closed))?;
                 }
                 sessions.clean_up()?;
             }

@@ -63,7 +63,8 @@ use crate::task::{EndReason, OperatorContext, PortWatermarks, TaskEnv};
 ///
 /// A task calls it from one thread, one call at a time: batches and watermarks in the order of the
 /// stream, a barrier when it has come on every input, and the end last. Output goes through the
-/// context; what was emitted before a call returns is downstream before the next call. An error ends
+/// context; what was emitted before a call returns is downstream before the next call. So whoever has much to
+/// emit emits a slice of it, and says so: it is asked for the next one before anything else comes. An error ends
 /// the job: rows that cannot be used go to [`OperatorContext::dead_letter`] instead.
 pub trait Operator: Send {
     /// Rows have come on a port.
@@ -72,6 +73,16 @@ pub trait Operator: Send {
     /// The watermark of a port has moved. Passes the minimum of all ports on, unless overridden.
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
         ctx.emit_watermark(watermarks.min());
+        Ok(())
+    }
+
+    /// Whether it has more to emit of what follows from the last call. Asked after every call.
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    /// Emits the next slice: there is room for it. Called while [`Self::has_more`].
+    fn on_more(&mut self, _ctx: &mut OperatorContext) -> Result<()> {
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod snapshot;
 mod spilling;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, PrimitiveArray, RecordBatch, UInt32Array};
@@ -16,7 +17,7 @@ use arrow::compute::{concat, interleave, max, min, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use tidemill_plans::node::TimeWindow;
 
-pub(super) use self::slices::{Asked, slice_hashes};
+pub(super) use self::slices::{Asked, Slices, slice_hashes};
 use self::spilling::Spilling;
 use super::groups::{AggregateCall, Groups, PartialGroups, key_schema, numbered_key_schema};
 use super::key_numbers::KeyNumbers;
@@ -483,7 +484,22 @@ impl Partial {
 
     /// The groups of these numbers, which are sorted, alone.
     fn only(&self, numbers: &[u32]) -> Result<Self> {
-        let of = self.numbers.iter().enumerate().filter(|(_, number)| numbers.binary_search(number).is_ok());
+        self.filtered(|number| numbers.binary_search(&number).is_ok())
+    }
+
+    /// The groups whose numbers are within a range.
+    fn within(&self, numbers: Range<usize>) -> Result<Self> {
+        self.filtered(|number| numbers.contains(&(number as usize)))
+    }
+
+    /// The groups in these places.
+    fn slice(&self, places: Range<usize>) -> Self {
+        let numbers = self.numbers.get(places.clone()).map_or_else(Vec::new, <[u32]>::to_vec);
+        Self { groups: self.groups.slice(places.start, places.len()), numbers }
+    }
+
+    fn filtered(&self, is_wanted: impl Fn(u32) -> bool) -> Result<Self> {
+        let of = self.numbers.iter().enumerate().filter(|(_, number)| is_wanted(**number));
         let (places, own): (Vec<u32>, Vec<u32>) = of.map(|(place, number)| (place as u32, *number)).unzip();
         Ok(Self { groups: self.groups.take(&UInt32Array::from(places))?, numbers: own })
     }
@@ -494,6 +510,16 @@ impl Partial {
 }
 
 impl WindowParts {
+    /// One of so many slices: the groups of some keys.
+    pub(super) fn slice(&self, slice: usize, slices: usize) -> Result<Self> {
+        let of = |count: usize| count * slice / slices..count * (slice + 1) / slices;
+        let parts = match self.parts.as_slice() {
+            [one] => vec![Arc::new(one.slice(of(one.groups.rows())))],
+            parts => parts.iter().map(|part| Ok(Arc::new(part.within(of(self.keys))?))).collect::<Result<_>>()?,
+        };
+        Ok(Self { window: self.window, parts, keys: self.keys })
+    }
+
     /// How many groups there are to merge.
     pub(super) fn rows(&self) -> usize {
         self.parts.iter().map(|part| part.groups.rows()).sum()

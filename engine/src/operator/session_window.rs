@@ -3,6 +3,7 @@
 //! A session's rows are aggregated when it closes, all at once: so a sum of floats does not show where
 //! watermarks cut the stream.
 
+use std::collections::VecDeque;
 use std::iter::repeat_n;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use tidemill_plans::node::{SessionAssignNode, SessionWindowNode};
 
 use super::Operator;
 use super::groups::{AggregateCall, Groups, key_schema, numbered_key_schema};
-use super::sessions::{Session, Sessions, parts};
+use super::sessions::{Session, Sessions, take_part};
 use super::window_aggregate::finish_windows;
 use super::window_assign::window_columns;
 use crate::error::Result;
@@ -26,6 +27,8 @@ pub(super) struct SessionWindow {
     calls: Vec<AggregateCall>,
     output: SchemaRef,
     sessions: Sessions,
+    /// Sessions that are still to be emitted.
+    closed: VecDeque<Session>,
     closing: Groups,
 }
 
@@ -33,6 +36,8 @@ pub(super) struct SessionWindow {
 pub(super) struct SessionAssign {
     output: SchemaRef,
     sessions: Sessions,
+    /// Sessions that are still to be emitted.
+    closed: VecDeque<Session>,
 }
 
 impl SessionWindow {
@@ -49,6 +54,7 @@ impl SessionWindow {
             output,
             closing: Groups::new(&numbered_key_schema(&key_schema(&input, &node.keys)), &calls)?,
             calls,
+            closed: VecDeque::new(),
             sessions: Sessions::new(input, &node.keys, node.time, node.gap, memory)?,
         })
     }
@@ -70,12 +76,20 @@ impl Operator for SessionWindow {
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
-        for part in parts(&self.sessions.advance(watermarks.min())?) {
-            ctx.emit(self.aggregate(part)?);
+        self.closed = self.sessions.advance(watermarks.min())?.into();
+        self.on_more(ctx)
+    }
+
+    fn has_more(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
+    fn on_more(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        let part = take_part(&mut self.closed);
+        if !part.is_empty() {
+            ctx.emit(self.aggregate(&part)?);
         }
-        self.sessions.clean_up()?;
-        ctx.emit_watermark(self.sessions.output_watermark());
-        Ok(())
+        if self.has_more() { Ok(()) } else { end_closing(&mut self.sessions, ctx) }
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
@@ -102,7 +116,8 @@ impl SessionAssign {
         output: SchemaRef,
         memory: &StateMemory,
     ) -> Result<Self> {
-        Ok(Self { output, sessions: Sessions::new(input, &node.keys, node.time, node.gap, memory)? })
+        let sessions = Sessions::new(input, &node.keys, node.time, node.gap, memory)?;
+        Ok(Self { output, sessions, closed: VecDeque::new() })
     }
 }
 
@@ -112,15 +127,23 @@ impl Operator for SessionAssign {
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
-        for part in parts(&self.sessions.advance(watermarks.min())?) {
-            let mut columns = self.sessions.close(part)?.columns().to_vec();
+        self.closed = self.sessions.advance(watermarks.min())?.into();
+        self.on_more(ctx)
+    }
+
+    fn has_more(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
+    fn on_more(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        let part = take_part(&mut self.closed);
+        if !part.is_empty() {
+            let mut columns = self.sessions.close(&part)?.columns().to_vec();
             let windows = part.iter().flat_map(|one| repeat_n(self.sessions.window(one), one.len()));
             columns.extend(window_columns(windows));
             ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), columns)?);
         }
-        self.sessions.clean_up()?;
-        ctx.emit_watermark(self.sessions.output_watermark());
-        Ok(())
+        if self.has_more() { Ok(()) } else { end_closing(&mut self.sessions, ctx) }
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
@@ -138,6 +161,13 @@ impl Operator for SessionAssign {
     fn state_bytes(&self) -> usize {
         self.sessions.bytes()
     }
+}
+
+/// All sessions have been emitted that time has passed.
+fn end_closing(sessions: &mut Sessions, ctx: &mut OperatorContext) -> Result<()> {
+    sessions.clean_up()?;
+    ctx.emit_watermark(sessions.output_watermark());
+    Ok(())
 }
 
 #[cfg(test)]

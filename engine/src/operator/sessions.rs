@@ -22,7 +22,7 @@ use hashbrown::HashMap;
 use tidemill_plans::node::TimeWindow;
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
-pub(super) use self::closing::parts;
+pub(super) use self::closing::take_part;
 use self::snapshot::Written;
 use self::spilling::Spilling;
 use super::held_rows::{HeldRows, Place};

@@ -9,6 +9,7 @@
 //! A watermark often completes many small panes and windows. They are grouped together, so that the cost
 //! is that of the rows and not of the windows. Windows that grow from one start keep a running partial.
 
+mod closing;
 mod late_updates;
 mod waiting;
 
@@ -22,6 +23,7 @@ use tidemill_plans::change::ChangeOp;
 use tidemill_plans::node::{TimeWindow, WindowAggregateNode, WindowSpec};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
+use self::closing::Closing;
 use self::late_updates::with_ops;
 use self::waiting::WaitingRows;
 use super::Operator;
@@ -32,9 +34,6 @@ use crate::error::Result;
 use crate::rows::EventTimeBuffer;
 use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
-
-/// Partial aggregates that are put together to windows at a time, but for those of one window.
-const CLOSE_ROWS: usize = 1 << 15;
 
 /// See [`WindowAggregateNode`].
 pub(super) struct WindowAggregate {
@@ -53,6 +52,7 @@ pub(super) struct WindowAggregate {
     panes: Panes,
     /// End of the last window that has closed, whether it had rows or not.
     closed: Option<i64>,
+    closing: Closing,
     watermark: Watermark,
 }
 
@@ -88,6 +88,7 @@ impl WindowAggregate {
             kept: has_late.then(|| EventTimeBuffer::new(Arc::clone(&input), node.time, &memory)),
             waiting: order_matters.then(|| waiting(input)),
             closed: None,
+            closing: Closing::None,
             watermark: Watermark::MIN,
         })
     }
@@ -131,79 +132,6 @@ impl WindowAggregate {
         Ok(())
     }
 
-    /// The first window to end that has rows and has not closed.
-    fn next_window(&self) -> Option<TimeWindow> {
-        let next = self.closed.map(|end| end.saturating_add(self.window.period()));
-        // Panes that only closed windows hold may still be there: they are before this one's start.
-        let from = next.map_or(i64::MIN, |end| self.window.ending_at(end).start);
-        for pane in self.panes.starts(from) {
-            let Some(first) = self.window.windows(EventTime(pane)).next() else { continue };
-            let window = self.window.ending_at(next.map_or(first.end, |end| first.end.max(end)));
-            if window.start <= pane {
-                return Some(window);
-            }
-        }
-        None
-    }
-
-    /// Emits the windows that the watermark has passed.
-    fn close_windows(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        while let Some(window) = self.next_complete_window() {
-            if self.panes.is_away(window) {
-                self.close_in_slices(window, ctx)?;
-            } else {
-                let windows = self.take_complete_windows()?;
-                self.emit_windows(&windows, ctx)?;
-            }
-            if let Some(end) = self.closed {
-                self.drop_used_panes(end)?;
-            }
-        }
-        self.close_empty_windows();
-        if self.updates_within > 0 {
-            self.drop_used_panes(self.watermark.0.0)?;
-        }
-        self.panes.clean_up()
-    }
-
-    fn next_complete_window(&self) -> Option<TimeWindow> {
-        self.next_window().filter(|window| self.watermark.closes(EventTime(window.end)))
-    }
-
-    /// The next windows to close, as many as are worth closing together. None of them has a part on disk.
-    fn take_complete_windows(&mut self) -> Result<Vec<WindowParts>> {
-        let (mut windows, mut rows) = (Vec::new(), 0);
-        while rows < CLOSE_ROWS
-            && let Some(window) = self.next_complete_window().filter(|window| !self.panes.is_away(*window))
-        {
-            let mut parts = self.panes.parts(window)?;
-            if self.is_collapsed(window) {
-                self.panes.collapse(&mut parts)?;
-            }
-            rows += parts.rows();
-            windows.push(parts);
-            self.closed = Some(window.end);
-        }
-        Ok(windows)
-    }
-
-    /// Emits a window that has a part on disk. Its rows are in memory from then on until they are downstream.
-    fn close_in_slices(&mut self, window: TimeWindow, ctx: &mut OperatorContext) -> Result<()> {
-        let mut slices = self.panes.slices(window)?;
-        let collapses = self.is_collapsed(window);
-        if collapses {
-            self.panes.drop_window(window)?;
-        }
-        while let Some(mut slice) = self.panes.next_slice(&mut slices)? {
-            if collapses {
-                self.panes.collapse_slice(&mut slice)?;
-            }
-            self.emit_windows(&[slice], ctx)?;
-        }
-        self.closed = Some(window.end);
-        Ok(())
-    }
-
     fn emit_windows(&mut self, windows: &[WindowParts], ctx: &mut OperatorContext) -> Result<()> {
         let groups = self.panes.merge(windows)?;
         let rows = self.rows_of(groups)?;
@@ -215,32 +143,12 @@ impl WindowAggregate {
         Ok(())
     }
 
-    /// Whether the panes of a window become one when it closes: what has been merged once need not be again. Of floats
-    /// it must be, from its parts: how often a sum was put together would show in its last bit. Nor may it be where
-    /// late rows change each window by itself.
-    fn is_collapsed(&self, window: TimeWindow) -> bool {
-        self.waiting.is_none() && self.updates_within == 0 && self.grows(window)
-    }
-
-    /// Whether the windows that follow hold all of this one or nothing of it.
-    fn grows(&self, window: TimeWindow) -> bool {
-        matches!(self.window, WindowSpec::Cumulate { size, .. } if window.end - window.start < size)
-    }
-
     fn rows_of(&self, groups: WindowGroups) -> Result<RecordBatch> {
         let WindowGroups { windows, keys, results, .. } = groups;
         let mut columns = keys;
         columns.extend(window_columns(windows.iter().flat_map(|(window, rows)| repeat_n(*window, *rows))));
         columns.extend(results);
         conform(columns, &self.rows)
-    }
-
-    /// A window that closed without rows is closed too: a late row must not open it again.
-    fn close_empty_windows(&mut self) {
-        let watermark = self.watermark.0;
-        if watermark != EventTime::MIN && watermark != EventTime::MAX {
-            self.closed = self.closed.max(Some(self.window.last_end_until(watermark)));
-        }
     }
 
     /// Drops the panes that no window holds that ends after `closed`, nor one that late rows may change.
@@ -279,9 +187,16 @@ impl Operator for WindowAggregate {
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
         self.watermark = watermarks.min();
         self.seal_complete_panes()?;
-        self.close_windows(ctx)?;
-        ctx.emit_watermark(self.watermark);
-        Ok(())
+        self.closing = Closing::Next;
+        self.close_next(ctx)
+    }
+
+    fn has_more(&self) -> bool {
+        !matches!(self.closing, Closing::None)
+    }
+
+    fn on_more(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        self.close_next(ctx)
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {

@@ -1,7 +1,8 @@
 //! The operators of one task, as a tree: each hands its output to chained operators and to edges.
 //!
 //! There is no queue between chained operators: a batch goes down the tree depth first, before the
-//! next input is taken.
+//! next input is taken. As soon as something waits for room in a channel, the rest is left until that is gone:
+//! what an operator has emitted, and then what it has yet to emit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,16 +83,37 @@ impl Which {
     }
 }
 
+/// What is still to be done.
+enum Work {
+    /// An operator gets an input.
+    Input(usize, Input),
+    /// A message goes to an edge.
+    Send(usize, Message),
+    /// An operator may have more to emit; this signal comes behind it.
+    More(usize, Option<Message>),
+    /// An operator emits what it has put off, if that is due.
+    Pause(usize, Due),
+}
+
+/// Which of what operators put off is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    All,
+    LongEnough,
+}
+
 /// The operators of one task; the first is the head.
 pub struct Chain {
     slots: Vec<Slot>,
+    /// The last is the first to be done. As long as the tree is deep, and what one call has emitted.
+    work: Vec<Work>,
     /// Whether the operators had ended before they were restored: they are not called again.
     is_done: bool,
 }
 
 impl Chain {
     pub(super) fn new(slots: Vec<Slot>) -> Self {
-        Self { slots, is_done: false }
+        Self { slots, work: Vec::new(), is_done: false }
     }
 
     /// Has nothing more to do but to say so to those downstream.
@@ -99,16 +121,49 @@ impl Chain {
         self.is_done = true;
     }
 
-    /// Gives an input to the head and what follows from it to everyone else.
+    /// Gives an input to the head and what follows from it to everyone else, as far as there is room. All that followed
+    /// from the input before has been done.
     pub fn handle(&mut self, input: Input, outbox: &mut Outbox) -> Result<()> {
+        debug_assert!(!self.is_busy(), "one input after the other");
         if self.is_done {
             return match input {
                 Input::End(reason) => outbox.push_to_all(&Message::End(reason)),
                 _ => Ok(()),
             };
         }
-        self.dispatch(0, input, outbox)?;
-        self.note_gathered();
+        self.work.push(Work::Input(0, input));
+        self.go_on(outbox)
+    }
+
+    /// Whether there is more to do of what has been begun.
+    pub fn is_busy(&self) -> bool {
+        !self.work.is_empty()
+    }
+
+    /// Goes on with what has been begun, until something waits for room.
+    pub fn go_on(&mut self, outbox: &mut Outbox) -> Result<()> {
+        while outbox.is_empty()
+            && let Some(work) = self.work.pop()
+        {
+            self.step(work, outbox)?;
+        }
+        if !self.is_busy() {
+            self.note_gathered();
+        }
+        Ok(())
+    }
+
+    /// Has everything ended that there is, whether or not there is room for what is said of it. What had been begun is
+    /// left as it is.
+    pub(super) fn cut(&mut self, outbox: &mut Outbox) -> Result<()> {
+        self.work.clear();
+        if self.is_done {
+            return self.handle(Input::End(EndReason::Stopped), outbox);
+        }
+        self.work.push(Work::Input(0, Input::End(EndReason::Stopped)));
+        while let Some(work) = self.work.pop() {
+            self.step(work, outbox)?;
+        }
         Ok(())
     }
 
@@ -120,24 +175,18 @@ impl Chain {
 
     /// Has the operators emit what was put off for long enough.
     pub fn pause_due(&mut self, outbox: &mut Outbox) -> Result<()> {
-        self.pause_where(|gathering| gathering.left().is_some_and(|left| left.is_zero()), outbox)
+        self.pause_where(Due::LongEnough, outbox)
     }
 
     /// Has everything emitted that was put off: an operator's changes may be gathered by the next.
     pub fn pause(&mut self, outbox: &mut Outbox) -> Result<()> {
-        self.pause_where(|_| true, outbox)
+        self.pause_where(Due::All, outbox)
     }
 
-    fn pause_where(&mut self, due: impl Fn(&Gathering) -> bool, outbox: &mut Outbox) -> Result<()> {
-        for index in 0..self.slots.len() {
-            let slot = &mut self.slots[index];
-            if slot.operator.has_gathered() && due(&slot.gathering) {
-                slot.gathering.since = None;
-                self.run(index, outbox, |slot| slot.operator.on_pause(&mut slot.context).map(|()| None))?;
-            }
-        }
-        self.note_gathered();
-        Ok(())
+    fn pause_where(&mut self, due: Due, outbox: &mut Outbox) -> Result<()> {
+        debug_assert!(!self.is_busy(), "one thing after the other");
+        self.work.extend((0..self.slots.len()).rev().map(|index| Work::Pause(index, due)));
+        self.go_on(outbox)
     }
 
     fn note_gathered(&mut self) {
@@ -186,17 +235,30 @@ impl Chain {
         self.slots.iter().map(|slot| slot.context.shared_stats())
     }
 
-    fn dispatch(&mut self, index: usize, input: Input, outbox: &mut Outbox) -> Result<()> {
-        self.run(index, outbox, |slot| call(slot, input))
+    fn step(&mut self, work: Work, outbox: &mut Outbox) -> Result<()> {
+        match work {
+            Work::Input(index, input) => self.run(index, |slot| call(slot, input)),
+            Work::Send(edge, message) => outbox.push(edge, message),
+            Work::More(index, tail) => self.run(index, |slot| {
+                slot.operator.on_more(&mut slot.context)?;
+                Ok(tail)
+            }),
+            Work::Pause(index, due) => self.pause_one(index, due),
+        }
     }
 
-    /// Calls an operator, and hands on what it emits.
-    fn run(
-        &mut self,
-        index: usize,
-        outbox: &mut Outbox,
-        call: impl FnOnce(&mut Slot) -> Result<Option<Message>>,
-    ) -> Result<()> {
+    fn pause_one(&mut self, index: usize, due: Due) -> Result<()> {
+        let slot = &mut self.slots[index];
+        let is_due = due == Due::All || slot.gathering.left().is_some_and(|left| left.is_zero());
+        if !slot.operator.has_gathered() || !is_due {
+            return Ok(());
+        }
+        slot.gathering.since = None;
+        self.run(index, |slot| slot.operator.on_pause(&mut slot.context).map(|()| None))
+    }
+
+    /// Calls an operator. What it emits is the next to be handed on, and then its signal.
+    fn run(&mut self, index: usize, call: impl FnOnce(&mut Slot) -> Result<Option<Message>>) -> Result<()> {
         let slot = &mut self.slots[index];
         let started = clock::monotonic_ns();
         let tail = match call(slot) {
@@ -207,18 +269,22 @@ impl Chain {
         let stats = slot.context.stats();
         OperatorStats::add(&stats.busy_ns, busy as usize);
         note_held(slot).map_err(|error| failed(slot, error))?;
-        let mut output = slot.context.take_output();
-        output.extend(tail);
-        let targets = slot.targets.clone();
-        for message in output {
-            for target in &targets {
-                match *target {
-                    Target::Edge(edge) => outbox.push(edge, message.clone())?,
-                    Target::Chained(next) => self.dispatch(next, to_input(message.clone()), outbox)?,
-                }
-            }
+        let output = slot.context.take_output();
+        match slot.operator.has_more() {
+            true => self.work.push(Work::More(index, tail)),
+            false => tail.into_iter().for_each(|tail| self.hand_on(index, tail)),
         }
+        output.into_iter().rev().for_each(|message| self.hand_on(index, message));
         Ok(())
+    }
+
+    /// Hands what an operator has emitted to everyone behind it, before all else.
+    fn hand_on(&mut self, index: usize, message: Message) {
+        let work = self.slots[index].targets.iter().rev().map(|target| match *target {
+            Target::Edge(edge) => Work::Send(edge, message.clone()),
+            Target::Chained(next) => Work::Input(next, to_input(message.clone())),
+        });
+        self.work.extend(work);
     }
 }
 

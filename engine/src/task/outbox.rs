@@ -1,7 +1,7 @@
 //! A task's outgoing edges: which channel each row goes to, and what waits for room.
 //!
-//! Messages queue here when a channel is full. The task takes no new input until they are gone, so
-//! what queues is the output of one input at most, and back-pressure reaches the source.
+//! Messages queue here when a channel is full. The task does nothing until they are gone, so what queues is one batch
+//! in its parts, or one signal, for each edge, and back-pressure reaches the source.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
@@ -126,6 +126,11 @@ impl Outbox {
     /// Queues a signal for every channel of every edge.
     pub fn push_to_all(&mut self, signal: &Message) -> Result<()> {
         (0..self.edges.len()).try_for_each(|edge| self.push(edge, signal.clone()))
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Sends what waits, in order. Ready when nothing waits any more.

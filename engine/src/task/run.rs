@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidemill_plans::PlanError;
 use tidemill_plans::graph::DataflowGraph;
-use tidemill_plans::ids::{ChannelId, Epoch, OperatorId, TaskId};
+use tidemill_plans::ids::{Barrier, ChannelId, Epoch, OperatorId, TaskId};
 use tidemill_plans::node::{NodeKind, SourceNode};
 use tidemill_plans::stage::{Stage, Stages};
 
@@ -20,14 +20,14 @@ use crate::state::{Restore, Snapshot, StateReader};
 use crate::task::chain::{Gathering, Slot, Target};
 use crate::task::checkpoints::{Checkpoints, NextSnapshot, has_ended, position, watermarks};
 use crate::task::{
-    Chain, EndReason, Inbox, Input, OperatorContext, OutEdge, Outbox, Passed, Receiver, Sender, SourceDriver, TaskEnv,
-    channel,
+    Chain, Inbox, Input, OperatorContext, OutEdge, Outbox, Passed, Receiver, Sender, SourceDriver, TaskEnv, channel,
 };
 
-/// Inputs handled in one poll before other tasks of the same thread get their turn.
-const INPUTS_PER_POLL: usize = 16;
+/// Inputs handled, and parts of what follows from them sent, in one poll before other tasks of the same thread get their
+/// turn.
+const STEPS_PER_POLL: usize = 16;
 
-/// A poll takes no more inputs once it has taken so long, in nanoseconds.
+/// A poll takes no more steps once it has taken so long, in nanoseconds.
 const POLL_NS_MAX: u64 = 10_000_000;
 
 /// What a poll came to.
@@ -53,67 +53,116 @@ pub struct Task {
     head: Arc<OperatorStats>,
     blocked_since: Option<u64>,
     checkpoints: Checkpoints,
-    ended: bool,
+    /// What comes once the chain has done what it was told last.
+    next: Next,
+}
+
+/// What comes next in a task.
+#[derive(Debug, Clone, PartialEq)]
+enum Next {
+    /// An input.
+    Input,
+    /// A barrier is passed on: what came before it belongs to its epoch, downstream too.
+    Barrier(Barrier),
+    /// The chain's state is written, at a barrier that has been passed on.
+    Passed(Barrier),
+    /// The task ends.
+    End,
+    /// Nothing: it has ended.
+    Ended,
 }
 
 impl Task {
     /// Does some work. After an error the task must be dropped.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Result<TaskPoll> {
         let started = clock::monotonic_ns();
-        for _ in 0..INPUTS_PER_POLL {
+        for _ in 0..STEPS_PER_POLL {
+            if let Some(outcome) = self.step(cx)? {
+                return Ok(outcome);
+            }
             if clock::monotonic_ns().saturating_sub(started) > POLL_NS_MAX {
                 break;
-            }
-            if self.outbox.poll_flush(cx)?.is_pending() {
-                self.blocked_since.get_or_insert_with(clock::monotonic_ns);
-                return Ok(TaskPoll::Pending);
-            }
-            self.note_unblocked();
-            if self.ended {
-                return Ok(TaskPoll::Finished);
-            }
-            if self.chain.gathering_left().is_some_and(|left| left.is_zero()) {
-                self.chain.pause_due(&mut self.outbox)?;
-                continue;
-            }
-            let input = self.inbox.poll(cx);
-            if let Some((barrier, in_flight)) = self.inbox.take_in_flight() {
-                self.checkpoints.complete(barrier, &in_flight)?;
-            }
-            match input {
-                Poll::Pending => {
-                    let left = self.chain.gathering_left().into_iter().chain(self.inbox.wait_left()).min();
-                    return Ok(left.map_or(TaskPoll::Pending, TaskPoll::PendingFor));
-                }
-                Poll::Ready(input) => self.handle(input?)?,
             }
         }
         Ok(TaskPoll::Yielded)
     }
 
+    /// Sends what waits, and then does one thing; says what the poll comes to if there is nothing to do.
+    fn step(&mut self, cx: &mut Context<'_>) -> Result<Option<TaskPoll>> {
+        if self.outbox.poll_flush(cx)?.is_pending() {
+            self.blocked_since.get_or_insert_with(clock::monotonic_ns);
+            return Ok(Some(TaskPoll::Pending));
+        }
+        self.note_unblocked();
+        if self.chain.is_busy() {
+            self.chain.go_on(&mut self.outbox)?;
+            return self.settle().map(|()| None);
+        }
+        if self.next == Next::Ended {
+            return Ok(Some(TaskPoll::Finished));
+        }
+        if self.chain.gathering_left().is_some_and(|left| left.is_zero()) {
+            return self.chain.pause_due(&mut self.outbox).map(|()| None);
+        }
+        let input = self.inbox.poll(cx);
+        if let Some((barrier, in_flight)) = self.inbox.take_in_flight() {
+            self.checkpoints.complete(barrier, &in_flight)?;
+        }
+        match input {
+            Poll::Pending => {
+                let left = self.chain.gathering_left().into_iter().chain(self.inbox.wait_left()).min();
+                Ok(Some(left.map_or(TaskPoll::Pending, TaskPoll::PendingFor)))
+            }
+            Poll::Ready(input) => self.handle(input?).map(|()| None),
+        }
+    }
+
     fn handle(&mut self, input: Input) -> Result<()> {
         match input {
             Input::Barrier(barrier) => {
-                // What came before the barrier belongs to its epoch, downstream too.
+                self.next = Next::Barrier(barrier);
                 self.chain.pause(&mut self.outbox)?;
-                self.chain.handle(input, &mut self.outbox)?;
-                return self.checkpoints.pass(barrier, &self.inbox, &mut self.chain);
+                return self.settle();
             }
-            Input::End(_) => {
-                self.ended = true;
-                self.chain.handle(input, &mut self.outbox)?;
-                return self.checkpoints.end(&mut self.chain);
-            }
+            Input::End(_) => self.next = Next::End,
             Input::Watermarks(ref watermarks) => self.checkpoints.note(watermarks),
             _ => {}
         }
-        self.chain.handle(input, &mut self.outbox)
+        self.chain.handle(input, &mut self.outbox)?;
+        self.settle()
+    }
+
+    /// Does what comes once the chain has done all that it was told.
+    fn settle(&mut self) -> Result<()> {
+        while !self.chain.is_busy() {
+            match std::mem::replace(&mut self.next, Next::Input) {
+                Next::Barrier(barrier) => {
+                    self.next = Next::Passed(barrier);
+                    self.chain.handle(Input::Barrier(barrier), &mut self.outbox)?;
+                }
+                Next::Passed(barrier) => self.checkpoints.pass(barrier, &self.inbox, &mut self.chain)?,
+                Next::End => {
+                    self.next = Next::Ended;
+                    self.checkpoints.end(&mut self.chain)?;
+                }
+                next @ (Next::Input | Next::Ended) => {
+                    self.next = next;
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Ends the task where it is, as a stop does, and leaves the input that waits: for a job that does not
     /// drain in time. A sink completes its files with what it has.
     pub fn cut(&mut self) -> Result<()> {
-        if self.ended { Ok(()) } else { self.handle(Input::End(EndReason::Stopped)) }
+        if self.next == Next::Ended {
+            return Ok(());
+        }
+        self.next = Next::Ended;
+        self.chain.cut(&mut self.outbox)?;
+        self.checkpoints.end(&mut self.chain)
     }
 
     fn note_unblocked(&mut self) {
@@ -217,7 +266,7 @@ pub fn build_task(mut plan: TaskPlan<'_>) -> Result<BuiltTask> {
         outbox: Outbox::new(edges),
         head: stats,
         blocked_since: None,
-        ended: false,
+        next: Next::Input,
     };
     if !state.is_empty() {
         task.checkpoints.restore(&state, &mut task.inbox, &mut task.chain)?;

@@ -46,6 +46,8 @@ pub struct OperatorHarness {
 pub(super) struct Instance {
     pub(super) operator: Box<dyn Operator>,
     pub(super) context: OperatorContext,
+    /// How many rows it has emitted at most when it was asked for more.
+    slice_rows_max: u64,
 }
 
 impl Instance {
@@ -53,11 +55,31 @@ impl Instance {
         let node = graph.node(id)?;
         let stats = Arc::new(OperatorStats::new(env.job, id, 0));
         let operator = build_operator(graph, node, 0, &env)?;
-        Ok(Self { operator, context: OperatorContext::new(node.kind.name().to_owned(), env, stats) })
+        let context = OperatorContext::new(node.kind.name().to_owned(), env, stats);
+        Ok(Self { operator, context, slice_rows_max: 0 })
     }
 
+    /// Has it emit all that follows from the last call, and then what it has put off.
     pub(super) fn pause(&mut self) -> Result<()> {
-        if self.operator.has_gathered() { self.operator.on_pause(&mut self.context) } else { Ok(()) }
+        self.end_call()?;
+        if self.operator.has_gathered() {
+            self.operator.on_pause(&mut self.context)?;
+        }
+        self.end_call()
+    }
+
+    /// Has it emit all that follows from the last call.
+    pub(super) fn end_call(&mut self) -> Result<()> {
+        while self.operator.has_more() {
+            let before = self.rows_out();
+            self.operator.on_more(&mut self.context)?;
+            self.slice_rows_max = self.slice_rows_max.max(self.rows_out() - before);
+        }
+        Ok(())
+    }
+
+    fn rows_out(&self) -> u64 {
+        self.context.stats().rows_out.load(Ordering::Relaxed)
     }
 
     /// Rows counted as late, as bad and as skipped.
@@ -169,7 +191,10 @@ impl OperatorHarness {
         // It makes room as rows come, and then it emits what the other puts off.
         self.cramped = None;
         let batch = parse_rows(&self.schemas[port], rows)?;
-        self.step(|instance| instance.operator.on_batch(port, batch.clone(), &mut instance.context))
+        self.step(|instance| {
+            instance.operator.on_batch(port, batch.clone(), &mut instance.context)?;
+            instance.end_call()
+        })
     }
 
     /// The watermark of a port moves to so many seconds.
@@ -182,7 +207,10 @@ impl OperatorHarness {
         for port in 0..self.watermarks.len() {
             self.move_watermark(port, Watermark::MAX)?;
         }
-        self.step(|instance| instance.operator.on_end(EndReason::Finished, &mut instance.context))
+        self.step(|instance| {
+            instance.operator.on_end(EndReason::Finished, &mut instance.context)?;
+            instance.end_call()
+        })
     }
 
     /// The job is stopped: inputs end where they are.
@@ -311,6 +339,12 @@ impl OperatorHarness {
                 _ => None,
             })
             .collect()
+    }
+
+    /// How many rows the operator has emitted at most when it was asked for more.
+    #[cfg(test)]
+    pub(crate) fn slice_rows_max(&self) -> u64 {
+        self.instance.slice_rows_max
     }
 
     /// What tasks of the operator's job share.

@@ -143,12 +143,26 @@ impl<'a> Instances<'a> {
         for port in 0..self.watermarks.len() {
             self.watermark(port, Watermark::MAX)?;
         }
-        self.all.iter_mut().try_for_each(|(operator, context)| operator.on_end(EndReason::Finished, context))
+        self.all.iter_mut().try_for_each(|(operator, context)| {
+            operator.on_end(EndReason::Finished, context)?;
+            end_call(operator.as_mut(), context)
+        })
     }
 }
 
 fn pause(operator: &mut dyn Operator, context: &mut OperatorContext) -> Result<()> {
-    if operator.has_gathered() { operator.on_pause(context) } else { Ok(()) }
+    end_call(operator, context)?;
+    if operator.has_gathered() {
+        operator.on_pause(context)?;
+    }
+    end_call(operator, context)
+}
+
+fn end_call(operator: &mut dyn Operator, context: &mut OperatorContext) -> Result<()> {
+    while operator.has_more() {
+        operator.on_more(context)?;
+    }
+    Ok(())
 }
 
 /// The rows that an exchange would send to instance `own`.

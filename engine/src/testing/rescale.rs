@@ -71,6 +71,7 @@ fn play(graph: &DataflowGraph, to: &mut Instance, script: &str, own: impl Fn(Rec
         };
         let batch = own(parse_rows(&schema, &std::mem::take(&mut rows)).unwrap());
         to.operator.on_batch(0, batch, &mut to.context).unwrap();
+        to.end_call().unwrap();
         if let Ok(seconds) = seconds.trim().parse::<i64>() {
             let watermarks = PortWatermarks::of(vec![Watermark(EventTime(seconds * 1_000_000))]);
             to.operator.on_watermark(&watermarks, &mut to.context).unwrap();

@@ -23,6 +23,9 @@ const PART_GROUPS: usize = if cfg!(test) { 2 } else { 1 << 14 };
 /// Groups that are written at a time: they are in memory twice until they have gone.
 const SPILLED_GROUPS: usize = if cfg!(test) { 5 } else { 1 << 14 };
 
+/// Groups as state has them, some at a time.
+pub(super) type GroupBatches = Box<dyn Iterator<Item = Result<RecordBatch>> + Send>;
+
 /// Where groups go.
 pub(super) struct Spilling {
     memory: StateMemory,
@@ -87,6 +90,7 @@ impl Aggregate {
             + self.states.iter().map(|states| states.bytes()).sum::<usize>()
             + self.groups.bytes()
             + self.changed.capacity() * size_of::<u32>()
+            + self.emission.bytes()
             + self.unwritten.bytes()
             + self.recency.bytes()
             + self.before.bytes()
@@ -96,10 +100,8 @@ impl Aggregate {
     /// Emits what has changed, if there is no room for the rows that come out then, and has groups go, if there is none
     /// for all of them.
     pub(super) fn make_room(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        if self.emit == AggregateEmit::OnUpdate && self.room_beside(self.groups.len(), self.bytes_to_emit()).is_some() {
-            self.flush(ctx)?;
-        }
-        self.spill()
+        let has_room = || self.room_beside(self.groups.len(), self.bytes_to_emit()).is_none();
+        if self.emit == AggregateEmit::AtEnd || has_room() { self.spill() } else { self.begin_emission(ctx) }
     }
 
     /// Bytes of the rows that say what has changed, more or less: a group is not smaller than what is said of it.
@@ -221,15 +223,10 @@ impl Aggregate {
         Ok(())
     }
 
-    /// Emits the groups that are not in memory, in the place of those that were.
-    pub(super) fn flush_spilled(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        let Some(view) = self.spilling.view(None) else { return Ok(()) };
+    /// Lets all groups on disk go, to whom they are shown.
+    pub(super) fn take_spilled(&mut self) -> Result<Option<GroupBatches>> {
+        let Some(view) = self.spilling.view(None) else { return Ok(None) };
         self.spilling.groups.clear();
-        for batch in view.batches()? {
-            self.keep(&[])?;
-            self.read_groups(&batch?)?;
-            self.flush(ctx)?;
-        }
-        Ok(())
+        view.batches().map(Some)
     }
 }

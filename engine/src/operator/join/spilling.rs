@@ -68,9 +68,19 @@ impl Join {
         }
     }
 
+    /// How many rows are joined at a time, of so many: each may bring all that is of its key back.
+    pub(super) fn rows_at_once(&self, rows: usize) -> usize {
+        self.spilling.memory.rows_at_once(rows, self.held_bytes() / self.keys.len().max(1))
+    }
+
+    /// Bytes of what could be on disk.
+    fn held_bytes(&self) -> usize {
+        self.keys.bytes() + self.sides.iter().map(Side::bytes).sum::<usize>()
+    }
+
     /// How many keys there is room for, if it is not for all.
     fn room(&self) -> Option<usize> {
-        let bytes = self.keys.bytes() + self.sides.iter().map(Side::bytes).sum::<usize>();
+        let bytes = self.held_bytes();
         self.spilling.memory.room(self.keys.len(), bytes, self.spilling.bytes() + self.spilling.beside)
     }
 

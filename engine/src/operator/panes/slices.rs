@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::operator::groups::named;
 use crate::state::spill::BatchesView;
 
-/// Groups of a slice, more or less. Tests want to see several.
+/// Groups of a slice, more or less, with much memory. Tests want to see several.
 const SLICE_GROUPS: usize = if cfg!(test) { 3 } else { 1 << 16 };
 
 /// See the [module](self).
@@ -57,7 +57,8 @@ impl Panes {
         panes.iter().try_for_each(|start| self.put_away(*start))?;
         self.spilling.flush()?;
         let groups: usize = self.panes.range(window.start..window.end).map(|(_, pane)| pane.away_rows).sum();
-        let slices = groups.div_ceil(SLICE_GROUPS) as u64;
+        let bytes = self.spilling.disk_bytes() as usize / self.spilling.len().max(1);
+        let slices = groups.div_ceil(self.spilling.memory().rows_at_once(SLICE_GROUPS, bytes)) as u64;
         Ok(Slices { window, panes, view: self.spilling.view(None), slices, next: 0 })
     }
 

@@ -46,6 +46,11 @@ impl Spilling {
         self.memory.is_limited()
     }
 
+    /// How many rows there are on disk.
+    pub(super) fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         self.pieces.memory_bytes()
     }

@@ -1,5 +1,6 @@
 //! The rows of sessions that have closed.
 
+use std::collections::VecDeque;
 use std::iter::repeat_n;
 
 use arrow::array::{RecordBatch, UInt32Array, UInt64Array};
@@ -14,21 +15,16 @@ use crate::state::spill::TakenRows;
 /// Rows of sessions that are put together at a time, but for those of one. Tests want to see several parts.
 const CLOSE_ROWS: usize = if cfg!(test) { 4 } else { 1 << 15 };
 
-/// Sessions in their order, as many as are worth closing together.
-pub(in crate::operator) fn parts(mut sessions: &[Session]) -> Vec<&[Session]> {
-    let mut parts = Vec::new();
-    while !sessions.is_empty() {
-        let mut rows = 0;
-        let is_more = |session: &&Session| {
-            let is_more = rows == 0 || rows + session.len() <= CLOSE_ROWS;
-            rows += session.len();
-            is_more
-        };
-        let (part, rest) = sessions.split_at(sessions.iter().take_while(is_more).count());
-        parts.push(part);
-        sessions = rest;
-    }
-    parts
+/// Takes the first of some sessions out, as many as are worth closing together.
+pub(in crate::operator) fn take_part(sessions: &mut VecDeque<Session>) -> Vec<Session> {
+    let mut rows = 0;
+    let is_more = |session: &&Session| {
+        let is_more = rows == 0 || rows + session.len() <= CLOSE_ROWS;
+        rows += session.len();
+        is_more
+    };
+    let part = sessions.iter().take_while(is_more).count();
+    sessions.drain(..part).collect()
 }
 
 impl Sessions {

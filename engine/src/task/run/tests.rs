@@ -410,3 +410,25 @@ fn a_cancelled_job_ends_without_an_end() {
     assert_eq!(error.to_string(), "t is gone");
     assert_eq!(job.rows(), "");
 }
+
+#[test]
+fn what_windows_emit_when_they_close_waits_in_them_until_there_is_room() {
+    let rows: String = (0..2000).map(|key| format!("k{key},1,1970-01-01 00:00:01\n")).collect();
+    let folder = files(&[&rows, ""]);
+    let settings = Settings { channel_bytes: 1, ..Settings::default() };
+    let mut job = Job::start(&windows(&folder, RESULT_CONNECTOR), settings, &[]);
+    let emitted = |job: &Job| -> u64 {
+        let stats = job.tasks.iter().flat_map(Task::stats).map(|stats| stats.snapshot());
+        stats.filter(|stats| stats.operator == OperatorId(3)).map(|stats| stats.rows_out).sum()
+    };
+    let mut polls = 0;
+    while emitted(&job) == 0 || polls < 1000 {
+        job.poll_until_idle(|task| !task.is_io());
+        thread::yield_now();
+        polls += 1;
+    }
+    // A slice in the queue and one before it, of each of two instances.
+    assert!(emitted(&job) < 50, "{} rows", emitted(&job));
+    job.run();
+    assert_eq!((emitted(&job), job.rows_in(4)), (2000, 2000));
+}

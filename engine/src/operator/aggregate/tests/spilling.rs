@@ -213,3 +213,20 @@ fn groups_that_do_not_fit_go_on_from_a_snapshot_within_the_memory() {
     harness.push(0, "3 10\n1471 40").unwrap();
     assert_eq!(harness.output().unwrap(), "-U 3 1 1\n+U 3 11 2\n-U 1471 1 1\n+U 1471 41 2\n");
 }
+
+#[test]
+fn what_is_emitted_at_the_end_goes_in_slices_wherever_it_was() {
+    for memory in [10_000_000, 5_000] {
+        let mut harness = with_memory(&counts(AggregateEmit::AtEnd), memory).without_twin();
+        harness.push(0, &lines((0..200).map(|key| (key, key)))).unwrap();
+        assert_eq!(harness.spilled_bytes() > 0, memory == 5_000);
+        harness.finish().unwrap();
+        let mut keys: Vec<usize> = Vec::new();
+        for line in harness.output().unwrap().lines().filter(|line| line.starts_with("+I")) {
+            keys.push(line.split(' ').nth(1).unwrap().parse().unwrap());
+        }
+        keys.sort();
+        assert_eq!(keys, (0..200).collect::<Vec<_>>());
+        assert_eq!(harness.slice_rows_max(), 3, "the groups of a slice");
+    }
+}

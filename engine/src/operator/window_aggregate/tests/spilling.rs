@@ -165,3 +165,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn large_windows_are_emitted_in_slices_also_from_memory() {
+    let rows: String = (0..100).map(|row| format!("k{row} {row} @{}\n", row % 20)).collect();
+    for (window, keys) in [(tumble(20), 100), (hop(10, 20), 100 + 50 + 50), (cumulate(10, 20), 50 + 100)] {
+        let mut harness = sum_and_count(window);
+        harness.push(0, &rows).unwrap();
+        harness.finish().unwrap();
+        let emitted = harness.output().unwrap().lines().filter(|line| !line.starts_with("watermark")).count();
+        assert_eq!(emitted, keys);
+        assert!((1..=8).contains(&harness.slice_rows_max()), "{} rows at a time", harness.slice_rows_max());
+    }
+}
