@@ -59,7 +59,8 @@ pub struct LocalCluster {
 impl LocalCluster {
     /// Starts a coordinator, within an actix system. Its metadata are in `data_dir`, or in memory.
     pub fn start(data_dir: Option<PathBuf>) -> Result<Self> {
-        let config = CoordinatorConfig { data_dir, batch: Some(batch_engine()), ..CoordinatorConfig::default() };
+        let (batch, scratch) = (Some(batch_engine()), Some(config::scratch_folder()));
+        let config = CoordinatorConfig { data_dir, batch, scratch, ..CoordinatorConfig::default() };
         Ok(Self {
             coordinator: CoordinatorHandle::start(config)?,
             server: None,

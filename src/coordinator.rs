@@ -69,6 +69,7 @@ pub async fn run(config: Coordinator) -> Result<()> {
         limits: config.limits,
         access: config.access,
         batch: Some(cluster::batch_engine()),
+        scratch: Some(config::scratch_folder()),
         ..CoordinatorConfig::default()
     })?;
     if let Some(FirstUser { name, password }) = config.first_user

@@ -117,11 +117,16 @@ impl Batches {
         interrupts: &mut Interrupts,
     ) -> Result<End> {
         for output in std::mem::take(outputs) {
-            let end = match &output {
-                Output::Batch(statement) => self.run_one(statement, cluster, interrupts).await?,
-                _ => End::Finished,
+            let (end, has_rows) = match &output {
+                Output::Batch(statement) => {
+                    (self.run_one(statement, cluster, interrupts).await?, !statement.writes_whole())
+                }
+                _ => (End::Finished, true),
             };
-            if !self.prints {
+            if !has_rows {
+                // Nobody asks how many rows were written.
+                self.held.pop_back();
+            } else if !self.prints {
                 outputs.push(output);
             } else if end == End::Finished {
                 print(self.format, vec![output], Results::new(self.format, []), &mut self.held)?;
@@ -143,7 +148,7 @@ impl Batches {
         let BatchJob { mut job, graph, result } = cluster.coordinator.run_batch(statement, query).await?;
         let mut results = Results::of_job(self.format, [result.clone()], &graph);
         let end = match &query.wanted {
-            Wanted::Rows | Wanted::Copy(_) => {
+            Wanted::Rows => {
                 let mut progress = Progress::new(&graph);
                 follow(&mut job, cluster, &mut progress, interrupts, &mut results).await?
             }

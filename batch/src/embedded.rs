@@ -6,23 +6,21 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use arrow::array::{Array, RecordBatch, RecordBatchOptions};
-use arrow::compute::cast;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::Transformed;
-use datafusion::datasource::provider_as_source;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{LogicalPlan, TableScanBuilder, TableSource};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
-use tidemill_plans::batch::{BatchQuery, BoundedTable, ReadCounts, TableReader, TableReaders, Wanted};
+use tidemill_plans::batch::{BatchQuery, BoundedTable, Destination, ReadCounts, TableReader, TableReaders, Wanted};
 use tidemill_plans::settings::Settings;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
@@ -33,6 +31,8 @@ use crate::bad_rows::{GuardProjections, guard_filters};
 use crate::copy::{Unfinished, written};
 use crate::engine::{BATCHES_MAX, BatchEngine, BatchRun, Progress, Step};
 use crate::error::{BatchError, Result};
+use crate::groups::Groups;
+use crate::output::{Output, on_disk};
 use crate::table::Texts;
 use crate::{memory, shown, table, views};
 
@@ -184,11 +184,7 @@ impl Running {
     async fn complete(self, steps: &mpsc::Sender<Step>) -> DataFusionResult<()> {
         let mut files = Vec::new();
         match self.run(steps, &mut files).await {
-            Err(error) if table::is_of_parquet(&error) => {
-                let look = tokio::task::spawn_blocking(move || table::naming_file(error, &files)).await;
-                Err(look
-                    .unwrap_or_else(|error| DataFusionError::Internal(format!("a look at files has ended: {error}"))))
-            }
+            Err(error) if table::is_of_parquet(&error) => on_disk(move || Err(table::naming_file(error, &files))).await,
             ended => ended,
         }
     }
@@ -196,52 +192,48 @@ impl Running {
     /// Runs it; `files` gets those that DataFusion reads.
     async fn run(self, steps: &mpsc::Sender<Step>, files: &mut Vec<PathBuf>) -> DataFusionResult<()> {
         let schema = self.query.schema();
-        let plan = self.plan(files).await?;
-        self.progress.follow(&plan);
+        if self.query.wanted == Wanted::Plan {
+            let plan = self.plan(None, files).await?;
+            return send(steps, shown::plan(schema, plan.as_ref(), &self.query.destination, self.parts)?).await;
+        }
         // Gone with whatever it has written, unless all of that is there.
-        let file = match &self.query.wanted {
-            Wanted::Copy(target) => Some(Unfinished::of(target)?),
-            _ => None,
-        };
-        match &self.query.wanted {
-            Wanted::Plan => send(steps, shown::plan(schema, plan.as_ref(), self.parts)?).await,
-            Wanted::Rows | Wanted::Copy(_) => {
-                let mut rows = execute_stream(plan, self.state.task_ctx())?;
-                let mut batches = Vec::new();
-                while let Some(batch) = rows.next().await {
-                    let batch = conform(&batch?, &schema)?;
-                    match file {
-                        Some(_) => batches.push(batch),
-                        None => send(steps, batch).await?,
-                    }
-                }
-                file.map_or(Ok(()), Unfinished::finish)?;
-                // How many rows there are in a file, once it is there.
-                for batch in batches {
-                    send(steps, batch).await?;
-                }
-                Ok(())
+        let (query, reader) = (self.query.clone(), Arc::clone(&self.reader));
+        let mut output = on_disk(move || Output::begin(&query, reader.as_ref())).await?;
+        let plan = self.plan(output.files(), files).await?;
+        self.progress.follow(&plan);
+        let asker = Some(steps).filter(|_| self.query.wanted == Wanted::Rows);
+        let mut rows = execute_stream(Arc::clone(&plan), self.state.task_ctx())?;
+        while let Some(batch) = rows.next().await {
+            if let (Some(batch), Some(steps)) = (output.take(&batch?).await?, asker) {
+                send(steps, batch).await?;
             }
-            Wanted::Analysis => {
-                let mut rows = execute_stream(Arc::clone(&plan), self.state.task_ctx())?;
-                while let Some(batch) = rows.next().await {
-                    batch?;
-                }
-                send(steps, shown::analysis(schema, plan.as_ref(), self.parts)?).await
+        }
+        for batch in output.finish().await? {
+            if let Some(steps) = asker {
+                send(steps, batch).await?;
             }
+        }
+        match asker {
+            Some(_) => Ok(()),
+            None => send(steps, shown::analysis(schema, plan.as_ref(), &self.query.destination, self.parts)?).await,
         }
     }
 
-    async fn plan(&self, files: &mut Vec<PathBuf>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    async fn plan(
+        &self,
+        output: Option<&Unfinished>,
+        files: &mut Vec<PathBuf>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let (plan, reader) = (self.query.plan.clone(), Arc::clone(&self.reader));
         // It looks at files.
-        let plan = tokio::task::spawn_blocking(move || with_providers(plan, &reader)).await;
-        let plan = plan.map_err(|error| DataFusionError::Internal(format!("planning has ended: {error}")))?;
-        let (plan, found) = plan?;
+        let (plan, found) = on_disk(move || with_providers(plan, &reader)).await?;
         *files = found;
-        let plan = match &self.query.wanted {
-            Wanted::Copy(target) => written(views::as_promised(plan, &self.query.columns)?, target)?,
-            _ => plan,
+        let plan = match &self.query.destination {
+            Destination::Files(target) => {
+                let path = output.map_or_else(|| PathBuf::from(&target.path), Unfinished::path);
+                written(views::as_promised(plan, &self.query.columns)?, target, &path)?
+            }
+            Destination::Asker | Destination::Sink(_) => plan,
         };
         guard_filters(self.state.create_physical_plan(&plan).await?, &self.reader)
     }
@@ -250,7 +242,7 @@ impl Running {
 /// A plan whose tables are what reads them, the same wherever a table is named; and the files that DataFusion reads.
 fn with_providers(plan: LogicalPlan, reader: &Arc<dyn TableReader>) -> DataFusionResult<(LogicalPlan, Vec<PathBuf>)> {
     let mut files = Vec::new();
-    let mut known: Vec<(String, Arc<dyn TableSource>)> = Vec::new();
+    let mut known: Vec<Groups> = Vec::new();
     let texts = if views::fit(&plan)? { Texts::Views } else { Texts::AsDeclared };
     let provided = plan.transform_up_with_subqueries(|plan| {
         let LogicalPlan::TableScan(scan) = plan else {
@@ -259,21 +251,15 @@ fn with_providers(plan: LogicalPlan, reader: &Arc<dyn TableReader>) -> DataFusio
                 Texts::Views => plan.recompute_schema().map(Transformed::yes),
             };
         };
-        let Some(table) = scan.source.downcast_ref::<BoundedTable>() else {
+        let Some(table) = scan.source.downcast_ref::<BoundedTable>().cloned() else {
             return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
         };
-        let found = known.iter().find(|(name, _)| *name == table.source.table).map(|(_, source)| Arc::clone(source));
-        let source = match found {
-            Some(source) => source,
-            None => {
-                let source = provider_as_source(table::provider(table, texts, reader, &mut files)?);
-                known.push((table.source.table.clone(), Arc::clone(&source)));
-                source
-            }
-        };
-        let read = TableScanBuilder::new(scan.table_name, source).with_projection(scan.projection);
-        let read = read.with_filters(scan.filters).with_fetch(scan.fetch).build()?;
-        Ok(Transformed::yes(LogicalPlan::TableScan(read)))
+        if !known.iter().any(|groups| groups.is_of(&table)) {
+            known.push(Groups::of(&table, texts, reader, &mut files)?);
+        }
+        let groups = known.iter().find(|groups| groups.is_of(&table));
+        let groups = groups.ok_or_else(|| DataFusionError::Internal(String::from("a table without files")))?;
+        groups.in_place_of(scan).map(Transformed::yes)
     });
     Ok((provided?.data, files))
 }
@@ -281,17 +267,6 @@ fn with_providers(plan: LogicalPlan, reader: &Arc<dyn TableReader>) -> DataFusio
 async fn send(steps: &mpsc::Sender<Step>, rows: RecordBatch) -> DataFusionResult<()> {
     let gone = |_| DataFusionError::Execution(String::from("nobody takes the rows any more"));
     steps.send(Step::Rows(rows)).await.map_err(gone)
-}
-
-/// Rows with the schema that was promised. Which columns may be NULL, rules of DataFusion know better.
-fn conform(rows: &RecordBatch, schema: &SchemaRef) -> DataFusionResult<RecordBatch> {
-    let column = |(column, field): (&Arc<dyn Array>, &arrow::datatypes::FieldRef)| match column.data_type() {
-        same if same == field.data_type() => Ok(Arc::clone(column)),
-        _ => cast(column, field.data_type()),
-    };
-    let columns = rows.columns().iter().zip(schema.fields()).map(column).collect::<Result<_, _>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }
 
 /// Says how far a query has come.

@@ -5,7 +5,7 @@
 //! others, and files that are not as they were declared, by the connectors that streams are read with ([`table`]). So
 //! a row that is bad in a stream is bad here. So is one on which an expression fails ([`bad_rows`]).
 //!
-//! Reading order: `engine` (the seam), `embedded` (planning and running), `table`, `rows`, `bad_rows`.
+//! Reading order: `engine` (the seam), `embedded` (planning and running), `groups`, `table`, `rows`, `bad_rows`, `output`.
 
 mod arithmetic;
 mod bad_rows;
@@ -13,7 +13,9 @@ mod copy;
 mod embedded;
 mod engine;
 mod error;
+mod groups;
 mod memory;
+mod output;
 mod rows;
 mod shares;
 mod shown;

@@ -7,21 +7,37 @@ use arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use tidemill_plans::batch::Destination;
 
-/// A plan, a line a row, below the name of the engine.
-pub(crate) fn plan(schema: SchemaRef, plan: &dyn ExecutionPlan, parts: usize) -> Result<RecordBatch> {
-    lines(schema, &DisplayableExecutionPlan::new(plan).indent(false).to_string(), parts)
+/// A plan, a line a row, below the name of the engine and where the rows go.
+pub(crate) fn plan(
+    schema: SchemaRef,
+    plan: &dyn ExecutionPlan,
+    destination: &Destination,
+    parts: usize,
+) -> Result<RecordBatch> {
+    lines(schema, &DisplayableExecutionPlan::new(plan).indent(false).to_string(), destination, parts)
 }
 
 /// The same with what each operator has done.
-pub(crate) fn analysis(schema: SchemaRef, plan: &dyn ExecutionPlan, parts: usize) -> Result<RecordBatch> {
-    lines(schema, &DisplayableExecutionPlan::with_metrics(plan).indent(false).to_string(), parts)
+pub(crate) fn analysis(
+    schema: SchemaRef,
+    plan: &dyn ExecutionPlan,
+    destination: &Destination,
+    parts: usize,
+) -> Result<RecordBatch> {
+    lines(schema, &DisplayableExecutionPlan::with_metrics(plan).indent(false).to_string(), destination, parts)
 }
 
-fn lines(schema: SchemaRef, text: &str, parts: usize) -> Result<RecordBatch> {
+fn lines(schema: SchemaRef, text: &str, destination: &Destination, parts: usize) -> Result<RecordBatch> {
     let engine = format!("Batch, by DataFusion in this process, in {parts} partitions");
-    let lines = text.trim_end().lines().map(|line| format!("  {line}"));
-    let lines: Vec<String> = std::iter::once(engine).chain(lines).collect();
+    let (sink, depth) = match destination {
+        Destination::Sink(sink) => (Some(format!("  Sink: {} ({})", sink.table, sink.connector)), 4),
+        // DataFusion's plan says so.
+        Destination::Asker | Destination::Files(_) => (None, 2),
+    };
+    let lines = text.trim_end().lines().map(|line| format!("{:depth$}{line}", ""));
+    let lines: Vec<String> = std::iter::once(engine).chain(sink).chain(lines).collect();
     let lines: ArrayRef = Arc::new(StringArray::from(lines));
     Ok(RecordBatch::try_new(schema, vec![lines])?)
 }

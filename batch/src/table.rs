@@ -31,21 +31,22 @@ pub(crate) enum Texts {
     Views,
 }
 
-/// What a table of a plan is read by. Files that DataFusion is to read are added to those. Waits for the disk.
+/// What these files of a table are read by. Those that DataFusion is to read are added to the others. Waits for the disk.
 pub(crate) fn provider(
-    table: &BoundedTable,
+    table: BoundedTable,
+    files: Vec<PathBuf>,
     texts: Texts,
     reader: &Arc<dyn TableReader>,
     by_datafusion: &mut Vec<PathBuf>,
 ) -> Result<Arc<dyn TableProvider>> {
-    let files = reader.files(&table.source)?;
     if is_plain_parquet(&table.source) && files.iter().all(|file| holds(file, &table.columns)) {
-        let table = parquet(table, texts, &files)?;
+        let table = parquet(&table, texts, &files)?;
         by_datafusion.extend(files);
         return Ok(Arc::new(table));
     }
     let bytes = files.iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
-    Ok(Arc::new(RowTable { table: Arc::new(table.clone()), reader: Arc::clone(reader), bytes }))
+    let table = BoundedTable { files: Some(files), ..table };
+    Ok(Arc::new(RowTable { table: Arc::new(table), reader: Arc::clone(reader), bytes }))
 }
 
 /// An error of Parquet says which file is broken, if that shows when they are read once more. Waits for the disk.

@@ -14,6 +14,8 @@ use tidemill_sql::{
     Added, JobBuilder, JobStatement, Outcome, ParsedStatement, Position, ResultColumns, Session, SqlError, parse_script,
 };
 
+use crate::tables::TableFolders;
+
 /// What a script comes to.
 #[derive(Debug)]
 pub struct Compiled {
@@ -62,14 +64,25 @@ pub fn compile(
     models: Vec<ModelVersion>,
     batch: Option<&dyn BatchEngine>,
 ) -> Result<Compiled, SqlError> {
+    let tables = TableFolders::scratch(None);
+    compile_whole(script, settings, models, batch.map(|engine| Whole { engine, tables: &tables }))
+}
+
+/// The same where new tables have places.
+pub(crate) fn compile_whole(
+    script: &str,
+    settings: Settings,
+    models: Vec<ModelVersion>,
+    whole: Option<Whole<'_>>,
+) -> Result<Compiled, SqlError> {
     let mut session = Session::new(settings, models);
-    if batch.is_some() {
+    if whole.is_some() {
         session = session.with_batches();
     }
     let mut outputs = Vec::new();
     let mut jobs: Vec<(JobStatement, usize)> = Vec::new();
     for statement in parse_script(script)? {
-        let statement = with_columns(statement, batch)?;
+        let statement = completed(statement, whole)?;
         match session.execute(&statement)? {
             // A script's session refuses statements about jobs, and about users.
             Outcome::Done(_)
@@ -110,12 +123,23 @@ pub fn compile(
     Ok(Compiled { graph: Some(graph), settings, outputs, warnings })
 }
 
-/// A statement with the columns of its files, if it leaves them to those.
-pub(crate) fn with_columns(
-    statement: ParsedStatement,
-    batch: Option<&dyn BatchEngine>,
-) -> Result<ParsedStatement, SqlError> {
-    let (Some(engine), Some(files)) = (batch, statement.wants_columns_of()) else { return Ok(statement) };
+/// What queries as a whole need.
+#[derive(Clone, Copy)]
+pub(crate) struct Whole<'a> {
+    /// Runs them, and knows what columns files have.
+    pub(crate) engine: &'a dyn BatchEngine,
+    /// Where new tables are.
+    pub(crate) tables: &'a TableFolders,
+}
+
+/// A statement with what it leaves to others: the columns of its files, or the place of a new table.
+pub(crate) fn completed(statement: ParsedStatement, whole: Option<Whole<'_>>) -> Result<ParsedStatement, SqlError> {
+    let Some(Whole { engine, tables }) = whole else { return Ok(statement) };
+    if let Some(name) = statement.wants_place_for() {
+        let place = tables.place(name).ok_or_else(|| SqlError::of_no_place(statement.position()))?;
+        return Ok(statement.with_place(place));
+    }
+    let Some(files) = statement.wants_columns_of() else { return Ok(statement) };
     let columns = engine.columns(files);
     let columns = columns.map_err(|error| SqlError::of_files(statement.position(), chain(&error)))?;
     statement.with_columns(&columns)

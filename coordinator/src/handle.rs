@@ -43,7 +43,7 @@ use crate::batch;
 use crate::checkpoints::{self, CheckpointPlace, can_be_restored};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{FlightWorkerLink, HEARTBEAT_LIMIT, Membership, Origin, WorkerInfo};
-use crate::compile::{Compiled, compile, with_columns};
+use crate::compile::{Compiled, Whole, compile_whole, completed};
 use crate::error::{CoordinatorError, Result};
 use crate::job::checkpoint_log::{CheckpointInfo, CheckpointLog};
 use crate::job::record::JobRecord;
@@ -54,6 +54,7 @@ use crate::metadata::MetadataHandle;
 use crate::pushed::PushedLogs;
 use crate::savepoints::{self, Beginning, Target};
 use crate::serving::ServedModels;
+use crate::tables::TableFolders;
 
 /// How long jobs may take to leave off: for a last checkpoint, and to be told that it was the last.
 const LEAVE_LIMIT: Duration = SUSPEND_LIMIT.saturating_add(CANCEL_LIMIT);
@@ -81,6 +82,8 @@ pub struct CoordinatorConfig {
     pub access: AccessConfig,
     /// What runs queries of tables that end as a whole; without it, they are streams.
     pub batch: Option<Arc<dyn BatchEngine>>,
+    /// Where tables are that last as long as the process; without it, those have to say where they are.
+    pub scratch: Option<PathBuf>,
 }
 
 impl Default for CoordinatorConfig {
@@ -93,6 +96,7 @@ impl Default for CoordinatorConfig {
             limits: Limits::default(),
             access: AccessConfig::default(),
             batch: None,
+            scratch: None,
         }
     }
 }
@@ -111,6 +115,9 @@ pub struct CoordinatorHandle {
     limits: Limits,
     access: Arc<Access>,
     batch: Option<Arc<dyn BatchEngine>>,
+    tables: Arc<TableFolders>,
+    /// Of scripts, whose objects are not kept.
+    script_tables: Arc<TableFolders>,
 }
 
 impl CoordinatorHandle {
@@ -150,6 +157,9 @@ impl CoordinatorHandle {
             default: config.data_dir.as_ref().map(|folder| folder.join("checkpoints")),
             cluster: metadata.cluster().await?,
         };
+        let script_tables = Arc::new(TableFolders::scratch(config.scratch.as_deref()));
+        let tables = config.data_dir.as_ref().map(|folder| Arc::new(TableFolders::kept(folder.join("tables"))));
+        let tables = tables.unwrap_or_else(|| Arc::clone(&script_tables));
         let (count, member_count) = watch::channel(0);
         let members = Membership::new(config.heartbeat_limit);
         let CoordinatorConfig { clock, heartbeat_limit, connector, limits, batch, .. } = config;
@@ -167,6 +177,8 @@ impl CoordinatorHandle {
             limits,
             access,
             batch,
+            tables,
+            script_tables,
         })
     }
 
@@ -221,8 +233,12 @@ impl CoordinatorHandle {
     /// Compiles a script; `settings` are those before its first statement.
     pub async fn compile(&self, script: String, settings: Settings) -> Result<Compiled> {
         let models = self.models().await?;
-        let batch = self.batch.clone();
-        planned(move || compile(&script, settings, models, batch.as_deref())).await
+        let (batch, tables) = (self.batch.clone(), Arc::clone(&self.script_tables));
+        planned(move || {
+            let whole = batch.as_deref().map(|engine| Whole { engine, tables: &tables });
+            compile_whole(&script, settings, models, whole)
+        })
+        .await
     }
 
     /// Whether there is what runs queries as a whole.
@@ -230,13 +246,20 @@ impl CoordinatorHandle {
         self.batch.is_some()
     }
 
-    /// Statements with the columns of their files, where they leave them to those.
-    pub(crate) async fn with_columns(&self, statements: Vec<ParsedStatement>) -> Result<Vec<ParsedStatement>> {
-        if statements.iter().all(|statement| statement.wants_columns_of().is_none()) {
+    /// Where tables are to which nobody gives a place.
+    pub(crate) fn tables(&self) -> &Arc<TableFolders> {
+        &self.tables
+    }
+
+    /// Statements with what they leave to others: the columns of their files, and the places of new tables.
+    pub(crate) async fn completed(&self, statements: Vec<ParsedStatement>) -> Result<Vec<ParsedStatement>> {
+        let leaves_none = |one: &ParsedStatement| one.wants_columns_of().is_none() && one.wants_place_for().is_none();
+        if statements.iter().all(leaves_none) {
             return Ok(statements);
         }
-        let batch = self.batch.clone();
-        let look = move |statement| with_columns(statement, batch.as_deref());
+        let (batch, tables) = (self.batch.clone(), Arc::clone(&self.tables));
+        let look =
+            move |statement| completed(statement, batch.as_deref().map(|engine| Whole { engine, tables: &tables }));
         planned(move || statements.into_iter().map(look).collect()).await
     }
 

@@ -28,6 +28,7 @@ mod savepoints;
 pub mod scheduler;
 mod serving;
 pub mod session;
+mod tables;
 #[cfg(test)]
 mod testing;
 mod views;

@@ -12,6 +12,7 @@ mod restore;
 mod saving;
 mod shared;
 pub(crate) mod show;
+mod writing;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -35,13 +36,14 @@ use crate::error::{CoordinatorError, Result};
 use crate::handle::{BatchJob, CoordinatorHandle, JobHandle, JobObjects};
 use crate::job::JobStatus;
 
-use self::appending::Rows;
+use self::appending::{Append, Rows, Work};
 pub use self::appending::{Appended, Appending};
 pub use self::dropping::Dropping;
 use self::dropping::{Drops, Had, end};
 pub(crate) use self::job_command::visible_jobs;
 pub use self::saving::{Saved, Saving};
 pub use self::shared::SharedScript;
+use self::writing::NewTable;
 
 /// How long a new materialized view may take until it can be read.
 const FIRST_EPOCH: Duration = Duration::from_secs(30);
@@ -186,6 +188,8 @@ struct Submitted {
 pub struct Script {
     statements: std::vec::IntoIter<ParsedStatement>,
     gathered: Gathered,
+    /// The table that its last statement makes.
+    new_table: Option<NewTable>,
     /// Its own settings, if they are not the session's.
     settings: Option<Settings>,
     /// Who has it executed.
@@ -262,7 +266,7 @@ impl SqlSession {
     pub async fn read(&mut self, text: &str) -> Result<Script> {
         self.refresh().await?;
         let statements = parse_script(text).map_err(sql_error)?.into_iter();
-        Ok(Script { statements, gathered: Gathered::default(), settings: None, who: Who::LOCAL })
+        Ok(Script { statements, gathered: Gathered::default(), new_table: None, settings: None, who: Who::LOCAL })
     }
 
     /// As [`Self::read`], with settings that begin as they are and end with the text: others use the session, too. It is
@@ -287,7 +291,10 @@ impl SqlSession {
     }
 
     async fn step_on(&mut self, script: &mut Script) -> Result<Option<Vec<Reply>>> {
-        let Script { statements, gathered, settings, who } = script;
+        let Script { statements, gathered, new_table, settings, who } = script;
+        if let Some(table) = new_table.take() {
+            self.take_in(table, who).await?;
+        }
         let Some(statement) = statements.next() else {
             if gathered.statements.is_empty() {
                 return Ok(None);
@@ -299,7 +306,7 @@ impl SqlSession {
             replies = self.start(std::mem::take(gathered), who).await?;
             self.look_at_views().await?;
         }
-        let statement = self.with_columns(vec![statement], who).await?.pop();
+        let statement = self.completed(vec![statement], who).await?.pop();
         let statement = statement.ok_or(CoordinatorError::Lost { part: "statement" })?;
         let before = self.sql.clone();
         let rights = self.coordinator.access().rights(who)?;
@@ -313,6 +320,11 @@ impl SqlSession {
         }
         match outcome {
             Outcome::Job(job) if job.appends().is_some() => replies.push(self.append(*job, who).await?),
+            Outcome::Job(job) if job.writes_whole() => {
+                // A table is there once its rows are.
+                self.sql = before;
+                replies.push(self.write(*job, new_table, who).await?);
+            }
             Outcome::Job(job) if !job.is_select() && !job.is_analyzed() => gathered.add(*job),
             // In the order of the statements, though jobs start at the end.
             Outcome::Done(message) if !gathered.statements.is_empty() => gathered.messages.push(message),
@@ -331,7 +343,8 @@ impl SqlSession {
                     return Err(error);
                 }
                 self.coordinator.serving().remove(&name);
-                let had = Had { jobs: self.jobs_for_nothing_but(&name), log: before.is_pushed(&name) };
+                let (log, place) = (before.is_pushed(&name), before.place_of(&name));
+                let had = Had { jobs: self.jobs_for_nothing_but(&name), log, place };
                 replies.push(Reply::Drops(self.drops.begin(&self.coordinator, &name, message, had)));
             }
             Outcome::Rows(rows) => replies.push(Reply::Rows(rows)),
@@ -346,8 +359,9 @@ impl SqlSession {
         Ok(Some(replies))
     }
 
-    /// Statements with the columns of their files, where they leave them to those, for somebody who may create tables.
-    pub(super) async fn with_columns(
+    /// Statements with what they leave to others: the columns of their files, for somebody who may create tables, and the
+    /// places of new tables. What their queries read of jobs is looked up for whoever asks.
+    pub(super) async fn completed(
         &mut self,
         statements: Vec<ParsedStatement>,
         who: &Who,
@@ -355,7 +369,11 @@ impl SqlSession {
         if statements.iter().any(|statement| statement.wants_columns_of().is_some()) {
             self.as_seen_by(who, |sql| sql.check_files())?.map_err(sql_error)?;
         }
-        self.coordinator.with_columns(statements).await
+        for name in statements.iter().flat_map(ParsedStatement::wants_rows_of) {
+            let rows = self.rows_of(name, who).await?;
+            self.sql.set_rows_of(name, rows);
+        }
+        self.coordinator.completed(statements).await
     }
 
     /// A statement has done what it says if that has been recorded; else the session is as it was before.
@@ -379,7 +397,7 @@ impl SqlSession {
     /// Before an object is recorded: what an earlier one of its name has left is not to be taken for its own.
     async fn make_room(&self, outcome: &Outcome) -> Result<()> {
         match outcome {
-            Outcome::Job(job) => job.created().map_or(Ok(()), |name| self.drops.check_free(name)),
+            Outcome::Job(job) => job.created().or(job.new_table()).map_or(Ok(()), |name| self.drops.check_free(name)),
             Outcome::Created { name, .. } => {
                 self.drops.check_free(name)?;
                 self.begin_log(name).await
@@ -405,6 +423,11 @@ impl SqlSession {
 
     /// Leaves the rest of a text in which something is wrong: what was created in front of that runs.
     pub async fn leave(&mut self, script: Script) {
+        if let Some(table) = script.new_table
+            && let Err(error) = self.take_in(table, &script.who).await
+        {
+            warn!(error = error.chain(), "a table in front of an error is not there");
+        }
         if let Err(error) = self.start(script.gathered, &script.who).await {
             // The error before this one is told.
             warn!(error = error.chain(), "what stands in front of an error cannot be started");
@@ -495,16 +518,25 @@ impl SqlSession {
         let Some((target, columns)) = statement.appends() else { return Err(CoordinatorError::Changed) };
         let (target, columns, message) = (target.clone(), columns.to_vec(), statement.message().to_owned());
         let log = self.coordinator.pushed().open_log(&target.table).await?;
-        let mut builder = JobBuilder::new(&self.sql);
-        let added = builder.add(&statement).map_err(sql_error)?;
-        let rows = match added.result.and_then(|result| builder.known_rows(&result)) {
+        let rows = match self.known_rows(&statement)? {
             Some(rows) => Rows::Known(rows),
             None => match self.select(statement, who).await? {
                 Reply::Query(query) => Rows::Of(Box::new(query)),
                 _ => return Err(CoordinatorError::Changed),
             },
         };
-        Ok(Reply::Appends(Appending { rows, target, columns, log, message }))
+        let append = Append { rows, target, columns, log };
+        Ok(Reply::Appends(Appending { work: Work::Appends(Box::new(append)), message }))
+    }
+
+    /// The rows of a statement that are known without running it.
+    fn known_rows(&self, statement: &JobStatement) -> Result<Option<RecordBatch>> {
+        if statement.batch().is_some() {
+            return Ok(None);
+        }
+        let mut builder = JobBuilder::new(&self.sql);
+        let added = builder.add(statement).map_err(sql_error)?;
+        Ok(added.result.and_then(|result| builder.known_rows(&result)))
     }
 
     /// Takes the jobs out that work for no other object than this one, which is gone.

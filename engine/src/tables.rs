@@ -1,5 +1,7 @@
-//! Reads tables for queries that run as a whole, with the connectors that streams are read with: so a row that is bad in a
+//! Reads tables, and writes to sinks, for queries that run as a whole, with the connectors that streams are read with: so a row that is bad in a
 //! stream is bad there, and goes to the same dead letters.
+
+mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,12 +9,13 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use tidemill_plans::batch::{BoundedTable, Part, ReadCounts, TableReader, TableReaders, TableRows};
+use tidemill_plans::batch::{BoundedTable, FileGroup, Part, ReadCounts, RowSink, TableReader, TableReaders, TableRows};
 use tidemill_plans::ids::{JobId, OperatorId};
-use tidemill_plans::node::SourceNode;
+use tidemill_plans::node::SinkNode;
 use tidemill_plans::settings::Settings;
 
-use crate::connector::{Source, SourceEvent, columns_of, files_of, open_source};
+use self::written::Written;
+use crate::connector::{Source, SourceEvent, columns_of, groups_of, open_part, open_sink};
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::operator::Columns;
@@ -30,7 +33,7 @@ impl TableReaders for ConnectorTables {
     }
 
     fn begin(&self, settings: &Settings) -> DataFusionResult<Arc<dyn TableReader>> {
-        let dead_letters = Arc::new(DeadLetters::open(settings).map_err(external)?);
+        let dead_letters = Arc::new(DeadLetters::open(settings).map_err(external)?.each_once());
         let env = TaskEnv {
             job: JobId(0),
             settings: settings.clone(),
@@ -70,12 +73,17 @@ impl std::fmt::Debug for Reader {
 }
 
 impl TableReader for Reader {
-    fn files(&self, table: &SourceNode) -> DataFusionResult<Vec<PathBuf>> {
-        files_of(table).map_err(external)
+    fn groups(&self, table: &BoundedTable) -> DataFusionResult<Vec<FileGroup>> {
+        groups_of(table).map_err(external)
     }
 
     fn open(&self, table: &BoundedTable, columns: &[usize], part: Part) -> DataFusionResult<Box<dyn TableRows>> {
         Ok(Box::new(Rows::open(self, table, columns, part).map_err(external)?))
+    }
+
+    fn writer(&self, sink: &SinkNode, columns: SchemaRef) -> DataFusionResult<Box<dyn RowSink>> {
+        let sink = open_sink(sink, OperatorId(0), 0, 1, &self.env, Arc::clone(&columns)).map_err(external)?;
+        Ok(Box::new(Written::new(sink, columns)))
     }
 
     fn refuse(&self, operator: &str, row: &RecordBatch, reason: String) -> DataFusionResult<()> {
@@ -110,7 +118,7 @@ impl Rows {
         let places = columns.iter().filter_map(|column| made.binary_search(column).ok()).collect();
         let schema = Arc::new(table.columns.project(&made)?);
         let computed = Columns::new(&node.projection, &node.read_schema(), schema)?;
-        let source = open_source(&node, &reader.env, Arc::clone(&reader.stats), part.number, part.of)?;
+        let source = open_part(table, &node, &reader.env, Arc::clone(&reader.stats), part)?;
         let name = format!("Source {}", node.table);
         let context = OperatorContext::new(name, reader.env.clone(), Arc::clone(&reader.stats));
         Ok(Self { source, computed, places, context })

@@ -12,7 +12,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{LogicalPlan, TableSource};
 
 use crate::explain::PLAN_COLUMN;
-use crate::node::SourceNode;
+use crate::node::{SinkNode, SourceNode};
 use crate::settings::Settings;
 
 /// A query, resolved and typed. Each leaf of the plan that reads a table has a [`BoundedTable`] as its source.
@@ -24,28 +24,59 @@ pub struct BatchQuery {
     pub columns: SchemaRef,
     /// What is wanted of it.
     pub wanted: Wanted,
+    /// Where its rows go.
+    pub destination: Destination,
 }
 
 /// What is wanted of a query.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// Its rows.
+    /// That it runs.
     Rows,
     /// How it would run.
     Plan,
-    /// How it has run.
+    /// That it runs, and how it has.
     Analysis,
-    /// Its rows in a file, and how many they are.
-    Copy(CopyTarget),
 }
 
-/// A file that a query's rows are written to. It is there once all are.
+/// Where the rows of a query go. What is written is there once all of it is, or not at all; whoever asks gets the number
+/// of rows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Destination {
+    /// To whoever asks.
+    Asker,
+    /// Into files, by whoever runs the query.
+    Files(CopyTarget),
+    /// Into a sink.
+    Sink(Box<SinkNode>),
+}
+
+/// Files that a query's rows are written to. They are there once all rows are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyTarget {
     /// As the user wrote it.
     pub path: String,
-    /// How it is encoded.
+    /// How they are encoded.
     pub format: CopyFormat,
+    /// What the path is to be.
+    pub layout: CopyLayout,
+    /// Options of the format, as DataFusion names them.
+    pub options: Vec<(String, String)>,
+    /// The columns whose values are the names of folders in a folder.
+    pub partition_by: Vec<String>,
+}
+
+/// What is written to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyLayout {
+    /// A file, in the place of one that may be there.
+    File,
+    /// A folder, which is not there yet or has nothing in it.
+    Folder,
+    /// A folder, in the place of the one that is there.
+    Replacement,
+    /// One more file in a folder.
+    Addition,
 }
 
 /// How a file is encoded.
@@ -73,18 +104,29 @@ impl CopyFormat {
             _ => return None,
         })
     }
+
+    /// What the names of such files end in.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Arrow => "arrow",
+        }
+    }
 }
 
 impl BatchQuery {
-    /// The columns of what is wanted.
+    /// The columns of what whoever asks gets.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
-        match &self.wanted {
-            Wanted::Rows => Arc::clone(&self.columns),
-            Wanted::Plan | Wanted::Analysis => {
+        match (self.wanted, &self.destination) {
+            (Wanted::Plan | Wanted::Analysis, _) => {
                 Arc::new(Schema::new(vec![Field::new(PLAN_COLUMN, DataType::Utf8, false)]))
             }
-            Wanted::Copy(_) => Arc::new(Schema::new(vec![Field::new("count", DataType::Int64, false)])),
+            (Wanted::Rows, Destination::Asker) => Arc::clone(&self.columns),
+            (Wanted::Rows, Destination::Files(_) | Destination::Sink(_)) => count_column(),
         }
     }
 
@@ -104,6 +146,12 @@ impl BatchQuery {
     }
 }
 
+/// The column of how many rows have been written.
+#[must_use]
+pub fn count_column() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("count", DataType::Int64, false)]))
+}
+
 /// A table whose rows end, have no time and do not change, as a plan's leaf.
 #[derive(Debug, Clone)]
 pub struct BoundedTable {
@@ -111,6 +159,19 @@ pub struct BoundedTable {
     pub source: SourceNode,
     /// Its columns.
     pub columns: SchemaRef,
+    /// Its files, if they have been chosen; else those that its options name.
+    pub files: Option<Vec<PathBuf>>,
+}
+
+/// Files of a table that are read alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileGroup {
+    /// The files, in the order of their paths.
+    pub files: Vec<PathBuf>,
+    /// Which columns their folders say, and what these are.
+    pub partition: Vec<(usize, Option<String>)>,
+    /// Which columns they do not have, though others of the table do.
+    pub missing: Vec<usize>,
 }
 
 impl TableSource for BoundedTable {
@@ -128,13 +189,16 @@ pub trait TableReaders: Debug + Send + Sync {
     fn begin(&self, settings: &Settings) -> Result<Arc<dyn TableReader>>;
 }
 
-/// Reads tables for one query as streams read them: what is a bad row there is one here. Shared by the query's threads.
+/// Reads tables, and writes to sinks, for one query as streams do: what is a bad row there is one here. Shared by the query's threads.
 pub trait TableReader: Debug + Send + Sync {
-    /// The files of a table, in the order of their paths. Waits for the disk.
-    fn files(&self, table: &SourceNode) -> Result<Vec<PathBuf>>;
+    /// The files of a table, which are at least one. Waits for the disk.
+    fn groups(&self, table: &BoundedTable) -> Result<Vec<FileGroup>>;
 
     /// The rows of one of so many parts of a table, with the columns of these places. Waits for the disk.
     fn open(&self, table: &BoundedTable, columns: &[usize], part: Part) -> Result<Box<dyn TableRows>>;
+
+    /// Begins to write rows with these columns to a sink. Waits for the outside.
+    fn writer(&self, sink: &SinkNode, columns: SchemaRef) -> Result<Box<dyn RowSink>>;
 
     /// Takes a row, the only one of its batch, that `operator` could not use.
     fn refuse(&self, operator: &str, row: &RecordBatch, reason: String) -> Result<()>;
@@ -165,4 +229,13 @@ pub struct ReadCounts {
 pub trait TableRows: Send {
     /// The next rows; nothing behind the last. Waits for the disk.
     fn next_rows(&mut self) -> Result<Option<RecordBatch>>;
+}
+
+/// Writes rows to a sink. Used by one thread at a time. Dropped before it has finished, it has written nothing.
+pub trait RowSink: Send {
+    /// Takes rows. Waits for the outside.
+    fn write(&mut self, rows: RecordBatch) -> Result<()>;
+
+    /// Completes what was written. Waits for the outside.
+    fn finish(self: Box<Self>) -> Result<()>;
 }

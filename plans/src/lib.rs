@@ -25,6 +25,7 @@ pub mod ipc;
 pub mod key_group;
 pub mod node;
 pub mod overflow;
+pub mod partitions;
 pub mod protocol;
 pub mod pushed;
 pub mod redaction;

@@ -1,6 +1,9 @@
 //! INSERT INTO a source whose rows are pushed: those of a query that ends are appended to its log.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
 
 use crate::constant::constant_rows;
 use crate::error::{Result, SqlError};
@@ -19,31 +22,44 @@ impl Session {
             return Err(SqlError::unsupported("INSERT INTO tables in a script", hint).at(at));
         }
         let target = self.push_target(&insert.sink.text).map_err(|error| error.at(at))?;
-        let kind = JobKind::Append { target: target.clone(), columns: Vec::new(), query: insert.query.clone() };
+        let query = insert.query.clone();
+        // Rows that stand in the statement need nobody who runs it.
+        let whole = if query.rows().is_some() { None } else { self.batch_plan(&query)? };
+        let (schema, uses) = match &whole {
+            Some(plan) => (Arc::clone(&plan.query.columns), plan.uses.clone()),
+            None => self.appended_stream(insert, &target)?,
+        };
+        let columns = columns(insert, &target.columns, &schema).map_err(|error| error.at(at))?;
+        self.require_uses(&uses)?;
+        Ok(JobKind::Append { target, columns, query, whole: whole.map(Box::new) })
+    }
+
+    /// The columns of a stream that is appended, and what it reads.
+    fn appended_stream(&self, insert: &Insert, target: &PushTarget) -> Result<(SchemaRef, Vec<String>)> {
+        let (target, query) = (target.clone(), insert.query.clone());
+        let kind = JobKind::Append { target, columns: Vec::new(), query, whole: None };
         let (added, uses) = JobBuilder::new(self).build(&self.scratch_job(kind))?;
         let result = added.result.ok_or_else(|| SqlError::invalid("a result has no columns"))?;
         if !result.ends {
             let hint =
                 "rows are there once all are known: CREATE MATERIALIZED VIEW, or a sink, takes those of a stream";
-            return Err(SqlError::unsupported("INSERT INTO a table of a query without an end", hint).at(at));
+            return Err(SqlError::unsupported("INSERT INTO a table of a query without an end", hint).at(insert.sink.at));
         }
-        let columns = columns(insert, &target, &result).map_err(|error| error.at(at))?;
-        self.require_uses(&uses)?;
-        Ok(JobKind::Append { target, columns, query: insert.query.clone() })
+        Ok((result.schema, uses))
     }
 }
 
 /// The names of the columns that the query's are for, in its order.
-fn columns(insert: &Insert, target: &PushTarget, result: &ResultColumns) -> Result<Vec<String>> {
-    let own = target.columns.fields().iter().map(|field| field.name().clone());
-    let given = result.schema.fields().len();
+pub(crate) fn columns(insert: &Insert, target: &Schema, given: &Schema) -> Result<Vec<String>> {
+    let own = target.fields().iter().map(|field| field.name().clone());
+    let (given, table) = (given.fields().len(), &insert.sink.text);
     let names: Vec<String> = match insert.columns.is_empty() {
         true => own.take(given).collect(),
         false => insert.columns.iter().map(|column| column.text.clone()).collect(),
     };
-    let all = || column_names(&target.columns);
-    if let Some(unknown) = names.iter().find(|name| target.columns.index_of(name).is_err()) {
-        return Err(SqlError::invalid(format!("'{}' has no column '{unknown}'; there are: {}", target.table, all())));
+    let all = || column_names(target);
+    if let Some(unknown) = names.iter().find(|name| target.index_of(name).is_err()) {
+        return Err(SqlError::invalid(format!("'{table}' has no column '{unknown}'; there are: {}", all())));
     }
     if let Some((_, twice)) = names.iter().enumerate().find(|(place, name)| names[..*place].contains(name)) {
         return Err(SqlError::invalid(format!("the column '{twice}' is named twice")));
@@ -51,9 +67,8 @@ fn columns(insert: &Insert, target: &PushTarget, result: &ResultColumns) -> Resu
     match names.len() == given {
         true => Ok(names),
         false => Err(SqlError::invalid(format!(
-            "the query gives {given} columns, and {} are to be inserted; '{}' has: {}",
+            "the query gives {given} columns, and {} are to be inserted; '{table}' has: {}",
             names.len(),
-            target.table,
             all()
         ))),
     }

@@ -3,9 +3,10 @@
 //! Objects are shared and never change: a job keeps the catalog it was planned with, and a graph
 //! under construction recognises an object that it has built already by its identity.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::sql::sqlparser::ast::Expr;
@@ -25,6 +26,8 @@ pub struct Catalog {
     objects: Vec<Arc<Object>>,
     /// The names of those that are not there for whoever asks.
     pub(crate) hidden: Arc<BTreeSet<String>>,
+    /// The tables about what there is that a query names, while it is planned.
+    pub(crate) system: Arc<BTreeMap<String, RecordBatch>>,
 }
 
 /// A created object.

@@ -136,6 +136,13 @@ impl SqlError {
         Self::Invalid { at, message }
     }
 
+    /// The table of the statement at this place has to say where its rows are to be.
+    #[must_use]
+    pub fn of_no_place(at: Position) -> Self {
+        let hint = "WITH (path = 'folder') names one";
+        Self::Unsupported { at, what: String::from("a table without a place here"), hint: hint.into() }
+    }
+
     /// The statement, its place not yet known, is wrong.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::Invalid { at: Position::UNKNOWN, message: message.into() }

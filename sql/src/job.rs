@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use tidemill_plans::batch::{BatchQuery, Wanted};
+use tidemill_plans::batch::{BatchQuery, Destination, Wanted};
 use tidemill_plans::change::{with_change_column, with_op_column};
 use tidemill_plans::connector::{RESULT_CONNECTOR, VIEW_CONNECTOR};
 use tidemill_plans::graph::{DataflowGraph, Node, Partitioning};
@@ -13,7 +13,7 @@ use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::node::{AggregateEmit, NodeKind, OverEmit, SinkNode, TopNEmit};
 use tidemill_plans::settings::{ResultOrder, Settings};
 
-use crate::batch::BatchPlan;
+use crate::batch::{BatchPlan, Becomes};
 use crate::catalog::{Catalog, Detail, Object, StreamInfo};
 use crate::error::{Position, Result, SqlError};
 use crate::lower::prune::prune_sources;
@@ -105,14 +105,32 @@ impl JobStatement {
     /// Whether it is a SELECT or a SUBSCRIBE, whose rows the session waits for.
     #[must_use]
     pub fn is_select(&self) -> bool {
-        matches!(self.kind, JobKind::Select(_) | JobKind::Batch(..) | JobKind::Subscribe(_))
+        matches!(self.kind, JobKind::Select(_) | JobKind::Batch(..) | JobKind::Subscribe(_)) && !self.writes_whole()
+    }
+
+    /// Whether it runs as a whole, and its rows become those of an object: whoever asks waits until they are.
+    #[must_use]
+    pub fn writes_whole(&self) -> bool {
+        matches!(&self.kind, JobKind::Batch(_, plan) if plan.becomes.is_some() && plan.query.wanted == Wanted::Rows)
+    }
+
+    /// The table that is there once its rows are.
+    #[must_use]
+    pub fn new_table(&self) -> Option<&str> {
+        match &self.kind {
+            JobKind::Batch(_, plan) if self.writes_whole() => match &plan.becomes {
+                Some(Becomes::Table { object, .. }) => Some(&object.name),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// What is to be run as a whole, if that is so: then nothing is to be added to a graph.
     #[must_use]
     pub fn batch(&self) -> Option<&BatchQuery> {
         match &self.kind {
-            JobKind::Batch(_, plan) => Some(&plan.query),
+            JobKind::Batch(_, plan) | JobKind::Append { whole: Some(plan), .. } => Some(&plan.query),
             _ => None,
         }
     }
@@ -120,7 +138,8 @@ impl JobStatement {
     /// What a session gets of a query that runs as a whole, from an operator that stands for its result.
     #[must_use]
     pub fn batch_columns(&self, query: &BatchQuery, operator: OperatorId) -> ResultColumns {
-        let live = self.settings.result_order == ResultOrder::Arrival && query.wanted == Wanted::Rows;
+        let has_rows = query.wanted == Wanted::Rows && query.destination == Destination::Asker;
+        let live = self.settings.result_order == ResultOrder::Arrival && has_rows;
         ResultColumns { schema: query.schema(), operator, limit: None, live, ends: true, parts: 1 }
     }
 
@@ -135,7 +154,7 @@ impl JobStatement {
 #[derive(Debug, Clone)]
 pub(crate) enum JobKind {
     Select(StreamQuery),
-    /// A SELECT that runs as a whole; where nobody can run it so, it is a stream.
+    /// A query that runs as a whole.
     Batch(StreamQuery, Box<BatchPlan>),
     /// CREATE SINK with a query, and INSERT INTO.
     Write {
@@ -148,6 +167,8 @@ pub(crate) enum JobKind {
         target: PushTarget,
         columns: Vec<String>,
         query: StreamQuery,
+        /// If it runs as a whole.
+        whole: Option<Box<BatchPlan>>,
     },
     MaterializedView(Arc<Object>),
     Train(Arc<Object>),
@@ -160,6 +181,10 @@ impl JobKind {
     pub(crate) fn target(&self) -> Option<&str> {
         match self {
             Self::Append { target, .. } => Some(&target.table),
+            Self::Batch(_, plan) => match &plan.becomes {
+                Some(Becomes::RowsOf(name)) => Some(name),
+                _ => None,
+            },
             other => other.object(),
         }
     }

@@ -151,10 +151,13 @@ pub(crate) fn samples(parsed: &ParsedStatement, types: &[Option<DataType>]) -> R
     Ok(samples)
 }
 
-fn query_of(statement: &Statement) -> Option<&StreamQuery> {
+/// The query of a statement, if it has one.
+pub(crate) fn query_of(statement: &Statement) -> Option<&StreamQuery> {
     match statement {
         Statement::Query(query) => Some(query),
         Statement::Insert(insert) => Some(&insert.query),
+        Statement::Copy(copy) => Some(&copy.query),
+        Statement::CreateTableAs(create) => Some(&create.query),
         Statement::Explain(inner) | Statement::ExplainJson(inner) | Statement::Analyze(inner) => query_of(inner),
         _ => None,
     }
@@ -164,6 +167,8 @@ fn query_of_mut(statement: &mut Statement) -> Option<&mut StreamQuery> {
     match statement {
         Statement::Query(query) => Some(query),
         Statement::Insert(insert) => Some(&mut insert.query),
+        Statement::Copy(copy) => Some(&mut copy.query),
+        Statement::CreateTableAs(create) => Some(&mut create.query),
         Statement::Explain(inner) | Statement::ExplainJson(inner) | Statement::Analyze(inner) => query_of_mut(inner),
         _ => None,
     }

@@ -7,7 +7,8 @@ mod access;
 mod as_of_join;
 mod copy;
 mod create;
-mod external_table;
+mod create_table;
+pub(crate) mod external_table;
 mod function;
 pub(crate) mod hints;
 mod options;
@@ -118,6 +119,18 @@ impl ParsedStatement {
         }
     }
 
+    /// The INSERT that it carries out, if it is one.
+    fn insert_mut(&mut self) -> Option<&mut Insert> {
+        match &mut self.statement {
+            Statement::Insert(insert) => Some(insert),
+            Statement::Analyze(inner) => match inner.as_mut() {
+                Statement::Insert(insert) => Some(insert),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Whether it is an INSERT.
     #[must_use]
     pub fn is_insert(&self) -> bool {
@@ -137,9 +150,24 @@ fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
     loop {
         while parser.inner.consume_token(&Token::SemiColon) {}
         if parser.inner.peek_token_ref().token == Token::EOF {
+            note_shared_sinks(&mut statements);
             return Ok(statements);
         }
         statements.push(parser.next_statement(&mut places)?);
+    }
+}
+
+/// Has INSERTs share a job whose rows are to come together in one sink, if a text has been put together of these
+/// statements: each alone would put its rows in the place of the others'.
+pub fn note_shared_sinks(statements: &mut [ParsedStatement]) {
+    let names: Vec<String> =
+        statements.iter_mut().filter_map(|one| Some(one.insert_mut()?.sink.text.clone())).collect();
+    for statement in statements {
+        let is_of_savepoint = statement.from_savepoint.is_some();
+        if let Some(insert) = statement.insert_mut() {
+            let is_shared = names.iter().filter(|name| **name == insert.sink.text).nth(1).is_some();
+            insert.is_of_job |= is_of_savepoint || is_shared;
+        }
     }
 }
 
@@ -287,7 +315,7 @@ impl<'a> ScriptParser<'a> {
             }
             self.token(&Token::RParen)?;
         }
-        Ok(Statement::Insert(Insert { sink, columns, query: self.query()? }))
+        Ok(Statement::Insert(Insert { sink, columns, query: self.query()?, is_of_job: false }))
     }
 
     fn drop(&mut self) -> Result<Statement> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use tidemill_plans::batch::{BatchQuery, Wanted};
+use tidemill_plans::batch::{BatchQuery, Destination, Wanted};
 use tidemill_plans::catalog::{ModelVersion, ObjectKind};
 use tidemill_plans::connector::Direction;
 use tidemill_plans::explain::explain;
@@ -13,7 +13,7 @@ use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::settings::{Execution, Settings};
 
 use crate::access::{AccessCommand, Privilege, Rights, Securable};
-use crate::batch::{self, BatchPlan};
+use crate::batch::{self, BatchPlan, Becomes};
 use crate::catalog::{Catalog, Detail, Object, SinkObject};
 use crate::document::PlanDocument;
 use crate::error::{Position, Result, SqlError};
@@ -24,12 +24,12 @@ use crate::parser::ParsedStatement;
 use crate::planner::QueryPlanner;
 use crate::planner::expression::Expressions;
 use crate::planner::function::plan_function;
-use crate::planner::source::{column_names, connector_of, plan_source, sink_key, sink_schema};
+use crate::planner::source::{connector_of, plan_source, sink_key, sink_schema};
 use crate::pushed::PushTarget;
 use crate::show;
 use crate::stack::on_deep_stack;
 use crate::statement::{
-    CreateFunction, CreateModel, CreateSink, CreateSource, CreateView, DropKind, Insert, JobCommand, Name, Statement,
+    CreateFunction, CreateModel, CreateSink, CreateSource, CreateView, DropKind, JobCommand, Name, Statement,
     StreamQuery,
 };
 
@@ -53,7 +53,9 @@ pub struct Session {
     /// The names of the secrets that there are, where that is known.
     pub(crate) secrets: Option<BTreeSet<String>>,
     /// Whether there is somebody who runs queries as a whole.
-    runs_batches: bool,
+    pub(crate) runs_batches: bool,
+    /// The rows of tables that the coordinator knows.
+    pub(crate) told: BTreeMap<&'static str, RecordBatch>,
 }
 
 /// What a statement comes to.
@@ -93,7 +95,7 @@ pub enum Outcome {
 }
 
 /// What a statement would do, before the session is touched.
-enum Effect {
+pub(crate) enum Effect {
     /// A new object, and the job that comes with it.
     Create { object: Arc<Object>, replace: bool, job: Option<JobKind> },
     /// A job that leaves the catalog alone.
@@ -168,11 +170,9 @@ impl Session {
 
     /// The same of one that runs as a whole.
     pub fn check_batch(&self, job: &JobStatement) -> Result<()> {
-        let JobKind::Batch(_, plan) = &job.kind else { return Ok(()) };
+        let (JobKind::Batch(_, plan) | JobKind::Append { whole: Some(plan), .. }) = &job.kind else { return Ok(()) };
         let checked = || {
-            if let Wanted::Copy(_) = plan.query.wanted {
-                self.check_files()?;
-            }
+            self.require_target(&job.kind)?;
             self.require_uses(&plan.uses)?;
             self.require_places(&job.settings)
         };
@@ -215,12 +215,10 @@ impl Session {
             Statement::ExplainJson(inner) => self.explain_json(inner, parsed),
             Statement::ExplainMigration(inner) => self.explain_migration(inner, parsed),
             Statement::Analyze(inner) => {
-                if let Statement::Query(query) = inner.as_ref()
-                    && let Some(plan) = self.batch_plan(query)?
-                {
-                    return self.shown(query, plan, Wanted::Analysis, parsed);
-                }
                 let effect = self.plan(inner, parsed.text())?;
+                if let Effect::Run(JobKind::Batch(query, plan)) = effect {
+                    return Ok(self.shown(query, *plan, Wanted::Analysis, parsed));
+                }
                 Ok(match self.take_effect(effect, parsed)? {
                     Outcome::Job(job) if job.appends().is_some() => {
                         let hint = "analyze its query: EXPLAIN ANALYZE SELECT …";
@@ -267,7 +265,11 @@ impl Session {
                 (message, Some(job), None)
             }
             Effect::Create { object, replace, job } => {
-                let message = format!("CREATE {} {}", object.kind.to_string().to_uppercase(), object.name);
+                let kind = match &job {
+                    Some(JobKind::Batch(..)) => String::from("TABLE"),
+                    _ => object.kind.to_string().to_uppercase(),
+                };
+                let message = format!("CREATE {kind} {}", object.name);
                 if replace && self.catalog.find(&object.name).is_some() {
                     self.catalog.remove(&Name { text: object.name.clone(), at: parsed.position() })?;
                 }
@@ -312,6 +314,7 @@ impl Session {
     fn plan(&self, statement: &Statement, text: &str) -> Result<Effect> {
         match statement {
             Statement::CreateSource(create) => self.create_source(create, text),
+            Statement::CreateTableAs(create) => self.create_table_as(create),
             Statement::CreateSink(create) => self.create_sink(create, text),
             Statement::CreateView(create) => self.create_view(create, text),
             Statement::CreateModel(create) => self.create_model(create, text),
@@ -333,7 +336,7 @@ impl Session {
                     let hint = "tidemill run, shell and serve have it";
                     return Err(SqlError::unsupported("COPY where nothing runs queries as a whole", hint).at(copy.at));
                 }
-                let plan = batch::plan_copy(copy, &self.catalog, &self.settings)?;
+                let plan = batch::copied(copy, self.whole(&copy.query, &self.settings)?)?;
                 self.require_uses(&plan.uses)?;
                 Ok(Effect::Run(JobKind::Batch(copy.query.clone(), Box::new(plan))))
             }
@@ -347,14 +350,26 @@ impl Session {
     }
 
     /// A query as a whole, if there is somebody to run it so.
-    fn batch_plan(&self, query: &StreamQuery) -> Result<Option<BatchPlan>> {
-        match self.runs_batches {
-            true => batch::plan(query, &self.catalog, &self.settings),
-            false if self.settings.execution == Execution::Batch => {
-                let hint = "SET execution = 'inferred'";
-                Err(SqlError::unsupported("execution = 'batch' where nothing runs queries as a whole", hint))
+    pub(crate) fn batch_plan(&self, query: &StreamQuery) -> Result<Option<BatchPlan>> {
+        let refused = |what: &str, hint: &str| Err(SqlError::unsupported(what, hint));
+        match (self.with_system_tables(query)?, self.runs_batches, self.settings.execution) {
+            (Some(_), true, Execution::Streaming) => {
+                refused("a table about what there is in a stream", "SET execution = 'inferred'")
             }
-            false => Ok(None),
+            (Some(catalog), true, _) => batch::as_a_whole(query, &catalog, &self.settings).map(Some),
+            (None, true, _) => batch::plan(query, &self.catalog, &self.settings),
+            (_, false, Execution::Batch) => {
+                refused("execution = 'batch' where nothing runs queries as a whole", "SET execution = 'inferred'")
+            }
+            (_, false, _) => Ok(None),
+        }
+    }
+
+    /// A query as a whole; an error if it cannot be that.
+    pub(crate) fn whole(&self, query: &StreamQuery, settings: &Settings) -> Result<BatchPlan> {
+        match self.with_system_tables(query)? {
+            Some(catalog) => batch::as_a_whole(query, &catalog, settings),
+            None => batch::as_a_whole(query, &self.catalog, settings),
         }
     }
 
@@ -469,33 +484,6 @@ impl Session {
         Ok(Effect::Create { object, replace: create.or_replace, job: None })
     }
 
-    fn insert(&self, insert: &Insert) -> Result<JobKind> {
-        let object = self.catalog.get(&insert.sink)?;
-        if self.is_pushed(&object.name) {
-            return self.append(insert);
-        }
-        let Detail::Sink(sink) = &object.detail else {
-            let message = format!(
-                "'{}' is a {} of another kind; rows can be inserted into sinks, and into tables WITH (connector = 'table')",
-                object.name, object.kind
-            );
-            return Err(SqlError::invalid(message).at(insert.sink.at));
-        };
-        self.require(Privilege::Insert, Securable::Object(object.name.clone())).map_err(|e| e.at(insert.sink.at))?;
-        if sink.has_query {
-            let message =
-                format!("sink '{}' has a query of its own; create a sink without one to insert into", object.name);
-            return Err(SqlError::invalid(message).at(insert.sink.at));
-        }
-        if let Some(first) = insert.columns.first() {
-            check_insert_columns(&insert.columns, sink).map_err(|error| error.at(first.at))?;
-        }
-        let (target, declared) = (sink.target(&object.name), sink.schema.clone());
-        let kind = JobKind::Write { target, declared, query: insert.query.clone() };
-        self.require_uses(&self.try_job(&kind)?)?;
-        Ok(kind)
-    }
-
     /// A job that is run once more for whoever has described it writes to a sink that was there before.
     fn require_target(&self, kind: &JobKind) -> Result<()> {
         match kind {
@@ -503,12 +491,18 @@ impl Session {
             | JobKind::Append { target: PushTarget { table, .. }, .. } => {
                 self.require(Privilege::Insert, Securable::Object(table.clone()))
             }
+            JobKind::Batch(_, plan) => match (&plan.becomes, &plan.query.destination) {
+                (Some(Becomes::RowsOf(table)), _) => self.require(Privilege::Insert, Securable::Object(table.clone())),
+                (Some(Becomes::Table { .. }), _) => self.require(Privilege::Create, Securable::Schema),
+                (None, Destination::Files(_)) => self.check_files(),
+                (None, _) => Ok(()),
+            },
             _ => Ok(()),
         }
     }
 
     /// Builds a job to see whether it can be built; returns the objects it uses.
-    fn try_job(&self, kind: &JobKind) -> Result<Vec<String>> {
+    pub(crate) fn try_job(&self, kind: &JobKind) -> Result<Vec<String>> {
         let (_, uses) = JobBuilder::new(self).build(&self.scratch_job(kind.clone()))?;
         Ok(uses)
     }
@@ -522,7 +516,12 @@ impl Session {
 
     /// What to do about a name that may be taken, by an object of the kind `replaces` if one may be replaced;
     /// `None` to go on.
-    fn exists(&self, name: &Name, if_not_exists: bool, replaces: Option<ObjectKind>) -> Result<Option<Effect>> {
+    pub(crate) fn exists(
+        &self,
+        name: &Name,
+        if_not_exists: bool,
+        replaces: Option<ObjectKind>,
+    ) -> Result<Option<Effect>> {
         match self.catalog.find(&name.text) {
             None => Ok(None),
             Some(object) if if_not_exists => {
@@ -574,20 +573,21 @@ impl Session {
     }
 
     fn explain(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<Outcome> {
-        if let Statement::Query(query) = statement
-            && let Some(plan) = self.batch_plan(query)?
+        use Statement::{Copy, CreateTableAs, Insert, Query};
+        if matches!(statement, Query(_) | Insert(_) | Copy(_) | CreateTableAs(_))
+            && let Effect::Run(JobKind::Batch(query, plan))
+            | Effect::Create { job: Some(JobKind::Batch(query, plan)), .. } = self.plan(statement, parsed.text())?
         {
-            return self.shown(query, plan, Wanted::Plan, parsed);
+            return Ok(self.shown(query, *plan, Wanted::Plan, parsed));
         }
         let (graph, _) = self.explained(statement, parsed)?;
         Ok(Outcome::Rows(show::text_rows("plan", explain(&graph).lines())?))
     }
 
     /// How a query that runs as a whole would run, or has: whoever runs it knows.
-    fn shown(&self, query: &StreamQuery, plan: BatchPlan, wanted: Wanted, parsed: &ParsedStatement) -> Result<Outcome> {
-        self.require_uses(&plan.uses)?;
+    fn shown(&self, query: StreamQuery, plan: BatchPlan, wanted: Wanted, parsed: &ParsedStatement) -> Outcome {
         let plan = BatchPlan { query: BatchQuery { wanted, ..plan.query }, ..plan };
-        Ok(Outcome::Job(Box::new(self.job(JobKind::Batch(query.clone(), Box::new(plan)), parsed))))
+        Outcome::Job(Box::new(self.job(JobKind::Batch(query, Box::new(plan)), parsed)))
     }
 
     fn explain_json(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<Outcome> {
@@ -611,6 +611,8 @@ impl Session {
     /// What a statement would run.
     fn explained(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<(DataflowGraph, Settings)> {
         let mut session = self.clone();
+        // What runs as a whole has no graph.
+        session.settings.execution = Execution::Streaming;
         let effect = session.plan(statement, parsed.text())?;
         let job = match session.take_effect(effect, parsed)? {
             Outcome::Job(job) => *job,
@@ -633,22 +635,6 @@ impl Session {
     }
 }
 
-fn object(name: &Name, kind: ObjectKind, text: &str, uses: Vec<String>, detail: Detail) -> Arc<Object> {
+pub(crate) fn object(name: &Name, kind: ObjectKind, text: &str, uses: Vec<String>, detail: Detail) -> Arc<Object> {
     Arc::new(Object { name: name.text.clone(), kind, definition: text.to_owned(), uses, detail })
-}
-
-/// A column list of an INSERT must be the sink's own: sinks have no defaults to fill in.
-fn check_insert_columns(columns: &[Name], sink: &SinkObject) -> Result<()> {
-    let Some(schema) = &sink.schema else {
-        let hint = "the sink declares no columns; leave the list out";
-        return Err(SqlError::unsupported("a column list", hint));
-    };
-    let same = schema.fields().iter().map(|field| field.name()).eq(columns.iter().map(|column| &column.text));
-    if same {
-        return Ok(());
-    }
-    Err(SqlError::unsupported(
-        "another order or choice of columns",
-        format!("give all of them: {}", column_names(schema)),
-    ))
 }

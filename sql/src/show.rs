@@ -120,7 +120,7 @@ fn objects(session: &Session, wanted: impl Fn(ObjectKind) -> bool) -> Result<Rec
 }
 
 /// The models of the session, and those of earlier jobs, with the newest version of each.
-fn models(session: &Session) -> Result<RecordBatch> {
+pub(crate) fn models(session: &Session) -> Result<RecordBatch> {
     let mut rows = Vec::new();
     for object in session.catalog.objects() {
         if let Detail::Model(model) = &object.detail {

@@ -243,6 +243,8 @@ impl fmt::Display for JobName {
 pub(crate) enum Statement {
     /// CREATE SOURCE, CREATE TABLE.
     CreateSource(Box<CreateSource>),
+    /// CREATE TABLE AS.
+    CreateTableAs(Box<CreateTableAs>),
     /// CREATE SINK.
     CreateSink(CreateSink),
     /// CREATE [MATERIALIZED] VIEW.
@@ -406,6 +408,20 @@ pub(crate) struct Copy {
 pub(crate) struct Insert {
     pub(crate) sink: Name,
     pub(crate) columns: Vec<Name>,
+    pub(crate) query: StreamQuery,
+    /// Whether it has to share a job: others of the same text write to the sink, or it begins from a savepoint.
+    pub(crate) is_of_job: bool,
+}
+
+/// CREATE TABLE name [WITH (options)] AS query.
+#[derive(Debug, Clone)]
+pub(crate) struct CreateTableAs {
+    pub(crate) name: Name,
+    pub(crate) if_not_exists: bool,
+    pub(crate) or_replace: bool,
+    pub(crate) options: Options,
+    /// Whether its place was not the user's to name.
+    pub(crate) is_placed: bool,
     pub(crate) query: StreamQuery,
 }
 

@@ -253,3 +253,265 @@ fn copies_are_there_once_they_are_complete() {
     let unknown = folder.run("COPY (SELECT 1) TO 'x.txt'", &[]).failure();
     assert!(unknown.contains("a file of the format 'txt'") && unknown.contains("STORED AS"), "{unknown}");
 }
+
+const SINK: &str = "CREATE SINK s (x BIGINT, y VARCHAR) WITH (connector = 'files', path = 'out', format = 'csv');\n";
+
+/// What is in a folder, by name.
+fn left(folder: &Folder, path: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder.path(path)) else { return Vec::new() };
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn inserts_write_all_rows_or_none() {
+    let folder = folder();
+    let insert = format!("{TABLE}{SINK}INSERT INTO s SELECT a, b FROM t EXCEPT SELECT 0, 'x'");
+    assert_eq!(folder.run(&insert, &["--format", "csv"]).success().stdout, "");
+    assert_eq!(folder.read("out/part-0.csv"), "x,y\n1,y\n2,\n3,x\n");
+    let explained = whole(&folder, &format!("{TABLE}{SINK}EXPLAIN INSERT INTO s SELECT a, b FROM t"));
+    assert!(explained.contains(ENGINE) && explained.contains("Sink: s (files)"), "{explained}");
+    let analyzed = whole(&folder, &format!("{TABLE}{SINK}EXPLAIN ANALYZE INSERT INTO s SELECT a, b FROM t LIMIT 2"));
+    assert!(analyzed.contains("output_rows=2"), "{analyzed}");
+    assert_eq!(folder.read("out/part-0.csv"), "x,y\n0,x\n1,y\n", "it is carried out");
+    let failing = format!("{TABLE}{SINK}INSERT INTO s SELECT sum(1 / a), 'z' FROM t");
+    assert!(folder.run(&failing, &[]).failure().to_lowercase().contains("divide by zero"));
+    assert_eq!(folder.read("out/part-0.csv"), "x,y\n0,x\n1,y\n", "what was there is");
+    assert_eq!(left(&folder, "out"), ["part-0.csv"]);
+}
+
+#[test]
+fn inserts_come_to_the_same_as_those_of_streams() {
+    let folder = folder();
+    let run = |execution: &str, sql: &str| {
+        let execution = format!("execution={execution}");
+        folder.run(&format!("{TABLE}{SINK}{sql}"), &["--set", &execution])
+    };
+    for sql in ["INSERT INTO s SELECT a * 2, b FROM t", "INSERT INTO s (x, y) SELECT a, 'z' FROM t WHERE b IS NOT NULL"]
+    {
+        run("streaming", sql).success();
+        let mut stream: Vec<String> = folder.read("out/part-0.csv").lines().map(str::to_owned).collect();
+        run("batch", sql).success();
+        stream[1..].sort();
+        assert_eq!(folder.read("out/part-0.csv").lines().collect::<Vec<_>>(), stream, "{sql}");
+    }
+    // Two of a script are one job, as ever.
+    run("inferred", "INSERT INTO s SELECT a, b FROM t WHERE a < 1; INSERT INTO s SELECT a, b FROM t WHERE a > 2")
+        .success();
+    assert_eq!(folder.read("out/part-0.csv").lines().count(), 3);
+    let refused = run("batch", "INSERT INTO s SELECT 1, 'a'; INSERT INTO s SELECT 2, 'b'").failure();
+    assert!(refused.contains("beside others into the same sink"), "{refused}");
+    let narrow = run("inferred", "INSERT INTO s SELECT a FROM t").failure();
+    assert!(narrow.contains("sink 's' has 2 columns, but the query gives 1"), "{narrow}");
+}
+
+#[test]
+fn tables_are_made_of_queries() {
+    let folder = folder();
+    let made = "CREATE TABLE m AS SELECT b, sum(a) AS s FROM t GROUP BY b; SELECT * FROM m WHERE s > 1";
+    assert_eq!(whole(&folder, &format!("{TABLE}{made}")), "b,s\n,2\nx,3\n");
+    for format in ["parquet", "csv", "json", "arrow"] {
+        let with = format!("WITH (path = 'm_{format}', format = '{format}')");
+        let made =
+            format!("{TABLE}CREATE TABLE m {with} AS SELECT a, b FROM t ORDER BY a DESC; SELECT sum(a) AS s FROM m");
+        assert_eq!(whole(&folder, &made), "s\n6\n", "{format}");
+        assert_eq!(left(&folder, &format!("m_{format}")), [format!("rows-0.{format}")]);
+    }
+    assert_eq!(folder.read("m_csv/rows-0.csv"), "a,b\n3,x\n2,\n1,y\n0,x\n", "in its order");
+    let again = format!("{TABLE}CREATE TABLE m WITH (path = 'm_csv', format = 'csv') AS SELECT a FROM t");
+    assert!(folder.run(&again, &[]).failure().contains("m_csv' has something in it already"));
+    let none = "CREATE TABLE e AS SELECT a FROM t WHERE a > 10; SELECT count(*) AS n FROM e; SELECT * FROM e";
+    assert_eq!(whole(&folder, &format!("{TABLE}{none}")), "n\n0\na\n");
+    let failing = "CREATE TABLE f WITH (path = 'f') AS SELECT sum(1 / a) AS s FROM t";
+    assert!(folder.run(&format!("{TABLE}{failing}"), &[]).failure().to_lowercase().contains("divide by zero"));
+    assert!(left(&folder, "").iter().all(|name| !name.starts_with('f')), "{:?}", left(&folder, ""));
+}
+
+#[test]
+fn tables_of_queries_are_replaced() {
+    let folder = folder();
+    let made = |sql: &str| whole(&folder, &format!("{TABLE}CREATE TABLE m WITH (path = 'm') AS SELECT a FROM t;{sql}"));
+    let replaced = made("CREATE OR REPLACE TABLE m WITH (path = 'm') AS SELECT a + 1 AS c FROM m; SELECT * FROM m");
+    assert_eq!(replaced, "c\n1\n2\n3\n4\n");
+    assert_eq!(left(&folder, "m"), ["rows-0.parquet"]);
+    assert!(left(&folder, "").iter().all(|name| !name.contains("inprogress")), "{:?}", left(&folder, ""));
+    std::fs::remove_dir_all(folder.path("m")).unwrap();
+    assert_eq!(made("CREATE TABLE IF NOT EXISTS m AS SELECT 1 AS z; SELECT max(a) AS a FROM m"), "a\n3\n");
+    let refused = |sql: &str| folder.run(&format!("{TABLE}{sql}"), &[]).failure();
+    assert!(refused("CREATE TABLE t AS SELECT 1").contains("exists"), "{}", refused("CREATE TABLE t AS SELECT 1"));
+    let typed = refused("CREATE TABLE n (a INT) WITH (path = 'n') AS SELECT 1");
+    assert!(typed.contains("a column list of a table with a query"), "{typed}");
+    let avro = refused("CREATE TABLE n WITH (path = 'n', format = 'avro') AS SELECT 1 AS a");
+    assert!(avro.contains("as 'avro'") && avro.contains("parquet"), "{avro}");
+    let endless = "CREATE SOURCE g (a BIGINT) WITH (connector = 'datagen'); CREATE TABLE n AS SELECT a FROM g";
+    assert!(refused(endless).contains("CREATE MATERIALIZED VIEW"), "{}", refused(endless));
+}
+
+#[test]
+fn rows_are_added_to_tables_of_files() {
+    let folder = folder();
+    let script = "CREATE TABLE m WITH (path = 'm', format = 'csv', delimiter = ';') AS SELECT a, b FROM t;
+        INSERT INTO m (b) SELECT 'new'; INSERT INTO m SELECT 7 AS a, 'seven' AS b; SELECT * FROM m";
+    assert_eq!(whole(&folder, &format!("{TABLE}{script}")), "a,b\n,new\n0,x\n1,y\n2,\n3,x\n7,seven\n");
+    assert_eq!(left(&folder, "m"), ["rows-0.csv", "rows-1.csv", "rows-2.csv"]);
+    let refused = |sql: &str| folder.run(&format!("{TABLE}{sql}"), &[]).failure();
+    assert!(
+        refused("INSERT INTO t SELECT 1, 'a'").contains("t.csv' is a file"),
+        "{}",
+        refused("INSERT INTO t SELECT 1, 'a'")
+    );
+    let failing = "CREATE TABLE m WITH (path = 'k') AS SELECT a FROM t; INSERT INTO m SELECT sum(1 / a) FROM t";
+    assert!(refused(failing).to_lowercase().contains("divide by zero"));
+    assert_eq!(left(&folder, "k"), ["rows-0.parquet"]);
+    let unknown = refused("CREATE TABLE m AS SELECT a FROM t; INSERT INTO m (z) SELECT 1");
+    assert!(unknown.contains("'m' has no column 'z'"), "{unknown}");
+}
+
+#[test]
+fn folders_say_columns() {
+    let folder = Folder::with(&[
+        ("h/k=1/j=a%2Fb/x.csv", "v\n10\n11\n"),
+        ("h/k=1/j=__HIVE_DEFAULT_PARTITION__/x.csv", "v\n12\nno\n"),
+        ("h/k=2/j=c/x.csv", "v\n20\n"),
+    ]);
+    let inferred = "CREATE EXTERNAL TABLE h STORED AS CSV LOCATION 'h';\n";
+    let declared =
+        "CREATE EXTERNAL TABLE h (v BIGINT, k BIGINT, j VARCHAR) STORED AS CSV LOCATION 'h' PARTITIONED BY (k, j);\n";
+    let typed = "CREATE EXTERNAL TABLE h (v BIGINT) STORED AS CSV LOCATION 'h' PARTITIONED BY (k BIGINT, j VARCHAR);\n";
+    let option = "CREATE TABLE h (k BIGINT, j VARCHAR, v BIGINT) WITH (connector = 'files', path = 'h', format = 'csv', partition_columns = 'k,j');\n";
+    for table in [declared, typed, option] {
+        let all = folder.run(&format!("{table}SELECT * FROM h ORDER BY v"), &["--format", "csv"]).success();
+        assert_eq!(all.stdout, "v,k,j\n10,1,a/b\n11,1,a/b\n12,1,\n20,2,c\n", "{table}");
+        assert!(all.stderr.contains("1 to dead letters"), "{}", all.stderr);
+        assert_eq!(whole(&folder, &format!("{table}SELECT sum(v) AS s FROM h WHERE k = 2 OR j IS NULL")), "s\n32\n");
+        assert_eq!(whole(&folder, &format!("{table}SELECT k, count(*) AS n FROM h GROUP BY k")), "k,n\n1,3\n2,1\n");
+    }
+    assert_eq!(whole(&folder, &format!("{inferred}SELECT max(k + 1) AS k, min(j) AS j FROM h")), "k,j\n3,a/b\n");
+    let explained = |filter: &str| whole(&folder, &format!("{declared}EXPLAIN SELECT v FROM h WHERE {filter}"));
+    let scans = |plan: String| plan.matches("StreamingTableExec").count();
+    assert_eq!((scans(explained("true")), scans(explained("k = 2")), scans(explained("k > 2"))), (3, 1, 0));
+    let refused = |sql: &str| folder.run(sql, &[]).failure();
+    let wrong = declared.replace("k BIGINT", "k DATE");
+    assert!(refused(&format!("{wrong}SELECT * FROM h")).contains("its folders say k=1, which is no Date32"));
+    let other = declared.replace("(k, j)", "(j, k)");
+    assert!(refused(&format!("{other}SELECT * FROM h")).contains("its folders are not called j=…/k=…/"));
+    let lost = declared.replace("(k, j)", "(k, z)");
+    assert!(refused(&format!("{lost}SELECT * FROM h")).contains("the partition column 'z' is not declared"));
+    let stream = format!("SET execution = 'streaming'; {declared}SELECT * FROM h");
+    assert!(refused(&stream).contains("its folders say columns"), "{}", refused(&stream));
+}
+
+#[test]
+fn copies_go_into_folders() {
+    let folder = folder();
+    whole(
+        &folder,
+        &format!("{TABLE}COPY t TO 'one/' STORED AS CSV OPTIONS (delimiter ';', 'format.has_header' 'false')"),
+    );
+    assert_eq!(folder.read("one/rows-0.csv"), "0;x\n1;y\n2;\n3;x\n");
+    for format in ["parquet", "csv", "json"] {
+        let copied = format!(
+            "{TABLE}COPY (SELECT a, b, a % 2 = 0 AS e FROM t) TO 'p_{format}' STORED AS {format} PARTITIONED BY (e, b)"
+        );
+        assert_eq!(whole(&folder, &copied), "count\n4\n", "{format}");
+        let names = ["e=false", "e=true"];
+        assert_eq!(left(&folder, &format!("p_{format}")), names, "{format}");
+        assert_eq!(left(&folder, &format!("p_{format}/e=true")), ["b=__HIVE_DEFAULT_PARTITION__", "b=x"]);
+        let read = format!("CREATE EXTERNAL TABLE p STORED AS {format} LOCATION 'p_{format}'; SELECT a, e, b FROM p");
+        assert_eq!(whole(&folder, &read), "a,e,b\n0,true,x\n1,false,y\n2,true,\n3,false,x\n", "{format}");
+    }
+    let pruned =
+        "CREATE EXTERNAL TABLE p STORED AS PARQUET LOCATION 'p_parquet'; EXPLAIN SELECT a FROM p WHERE b = 'y'";
+    let pruned = whole(&folder, pruned);
+    assert!(pruned.matches("DataSourceExec").count() == 1 && pruned.contains("b=y"), "{pruned}");
+    let made = "CREATE TABLE m WITH (path = 'm', partition_columns = 'b') AS SELECT b, a FROM t WHERE b IS NOT NULL; SELECT * FROM m";
+    assert_eq!(whole(&folder, &format!("{TABLE}{made}")), "a,b\n0,x\n1,y\n3,x\n");
+    let refused = |sql: &str| folder.run(&format!("{TABLE}{sql}"), &[]).failure();
+    assert!(refused("COPY t TO 'one/' STORED AS CSV").contains("has something in it already"));
+    assert!(
+        refused("COPY t TO 'z' STORED AS CSV PARTITIONED BY (c)").contains("names the column 'c'; there are: a, b")
+    );
+    assert!(refused("COPY t TO 'z' STORED AS CSV PARTITIONED BY (a, b)").contains("names all columns"));
+    assert!(refused("COPY t TO 'z.csv' OPTIONS (colour 'red')").contains("the option 'colour' of a file as csv"));
+    assert!(refused("COPY t TO 'z.parquet' OPTIONS (compression 'tight')").contains("tight"));
+    assert!(
+        refused("COPY (SELECT b, sum(1 / a) AS s FROM t GROUP BY b) TO 'z' STORED AS CSV PARTITIONED BY (b)")
+            .contains("ivide by zero")
+    );
+    assert!(left(&folder, "").iter().all(|name| !name.starts_with('z')), "{:?}", left(&folder, ""));
+}
+
+#[test]
+fn files_may_lack_columns_that_others_have() {
+    let folder = folder();
+    for format in ["parquet", "arrow", "csv"] {
+        let copies = format!(
+            "{TABLE}COPY (SELECT a FROM t) TO 'l_{format}/1.{format}'; COPY (SELECT a + 10 AS a, b FROM t) TO 'l_{format}/2.{format}'"
+        );
+        std::fs::create_dir(folder.path(&format!("l_{format}"))).unwrap();
+        whole(&folder, &copies);
+        let table = format!(
+            "CREATE TABLE l (a BIGINT, b VARCHAR) WITH (connector = 'files', path = 'l_{format}', format = '{format}');"
+        );
+        assert_eq!(
+            whole(&folder, &format!("{table}SELECT a, b FROM l WHERE a IN (0, 1, 11)")),
+            "a,b\n0,\n1,\n11,y\n",
+            "{format}"
+        );
+        assert_eq!(whole(&folder, &format!("{table}SELECT count(*) AS n FROM l WHERE b = 'x'")), "n\n2\n", "{format}");
+        let missing = table.replace("b VARCHAR", "c VARCHAR");
+        assert!(folder.run(&format!("{missing}SELECT c FROM l"), &[]).failure().contains("no column 'c'"), "{format}");
+    }
+    let differs = "CREATE TABLE l (a BOOLEAN, b VARCHAR) WITH (connector = 'files', path = 'l_parquet', format = 'parquet'); SELECT a FROM l";
+    let differs = folder.run(differs, &[]).failure();
+    assert!(differs.contains("l_parquet/") && differs.contains("'a'"), "{differs}");
+}
+
+#[test]
+fn a_bad_row_counts_once_though_its_table_is_read_twice() {
+    let folder = folder();
+    let twice = format!("{TABLE}SELECT count(*) AS n FROM t AS x JOIN t AS y ON x.a = y.a");
+    let run = folder.run(&twice, &["--format", "csv", "--set", "execution=batch"]).success();
+    assert_eq!(run.stdout, "n\n4\n");
+    assert!(run.stderr.contains("1 to dead letters"), "{}", run.stderr);
+}
+
+#[test]
+fn aggregates_that_show_an_order_have_one() {
+    let folder = folder();
+    let whole = |sql: &str| whole(&folder, &format!("{TABLE}{sql}"));
+    assert_eq!(
+        whole("SELECT string_agg(b, '-') AS s, first_value(a) AS f, last_value(a) AS l FROM t"),
+        "s,f,l\nx-y-x,0,3\n"
+    );
+    // No row is bad for a column that nobody reads.
+    assert_eq!(whole("SELECT string_agg(DISTINCT b, '-') AS s FROM t"), "s\nx-y-z\n");
+    assert_eq!(whole("SELECT string_agg(b, '-' ORDER BY a DESC) AS s FROM t"), "s\nx-y-x\n");
+    assert_eq!(
+        whole("SELECT b, array_to_string(array_agg(a), ',') AS s FROM t GROUP BY b"),
+        "b,s\n,2\nx,\"0,3\"\ny,1\n"
+    );
+}
+
+#[test]
+fn what_there_is_can_be_queried() {
+    let folder = folder();
+    let objects = format!(
+        "{TABLE}{SINK}CREATE VIEW v AS SELECT a FROM t;\nCREATE FUNCTION f(x BIGINT) RETURNS BIGINT RETURN x + 1;\n"
+    );
+    let whole = |sql: &str| whole(&folder, &format!("{objects}{sql}"));
+    let tables = "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'public'";
+    assert_eq!(whole(tables), "table_name,table_type\ns,SINK\nt,BASE TABLE\nv,VIEW\n");
+    let columns = "SELECT c.column_name, c.data_type FROM tidemill.information_schema.columns AS c
+        JOIN information_schema.views AS v ON v.table_name = c.table_name";
+    assert_eq!(whole(columns), "column_name,data_type\na,BIGINT\n");
+    assert_eq!(whole("SELECT routine_name FROM information_schema.routines"), "routine_name\nf\n");
+    assert_eq!(whole("SELECT count(*) AS n FROM information_schema.schemata"), "n\n3\n");
+    assert_eq!(whole("SELECT name FROM tidemill.models"), "name\n");
+    let refused = |sql: &str| folder.run(sql, &[]).failure();
+    assert!(refused("SELECT * FROM tidemill.jobs").contains("'tidemill.jobs' in a script"));
+    assert!(refused("SELECT * FROM information_schema.nothing").contains("there are: information_schema.columns"));
+    let stream = "SET execution = 'streaming'; SELECT * FROM information_schema.tables";
+    assert!(refused(stream).contains("in a stream"), "{}", refused(stream));
+}

@@ -125,3 +125,39 @@ fn end(cluster: Cluster) {
     let log = cluster.coordinator.output(PATIENCE).stderr;
     assert!(!log.contains("panicked"), "{log}");
 }
+
+#[test]
+fn tables_of_queries_survive_their_coordinator_and_go_with_their_names() {
+    let mut cluster = Cluster::open(1, &[]);
+    let tables = cluster.folder.path("meta/tables");
+    let places = || std::fs::read_dir(&tables).map_or(0, Iterator::count);
+    cluster.sql("CREATE TABLE t AS SELECT column1 AS a FROM (VALUES (1), (2))").success();
+    refused(&cluster, "CREATE TABLE t AS SELECT 1 AS a", "already exists");
+    refused(&cluster, "CREATE TABLE u AS SELECT sum(1 / (a - 1)) AS s FROM t; SHOW SOURCES", "ivide by zero");
+    cluster.sql("INSERT INTO t SELECT a + 2 FROM t").success();
+    cluster.sql("CREATE TABLE IF NOT EXISTS t AS SELECT 9 AS a").success();
+    assert_eq!(places(), 1);
+    kill_and_restart(&mut cluster);
+    assert_eq!(names(&cluster, "SOURCES"), ["t"]);
+    assert_eq!(cluster.sql("SELECT sum(a) AS s FROM t").success().stdout, "s\n10\n");
+    cluster.sql("CREATE OR REPLACE TABLE t AS SELECT max(a) AS b FROM t").success();
+    assert_eq!(cluster.sql("SELECT b FROM t").success().stdout, "b\n4\n");
+    assert_eq!(places(), 1, "the one before is gone");
+    cluster.sql("DROP TABLE t").success();
+    assert_eq!(places(), 0);
+}
+
+#[test]
+fn jobs_and_checkpoints_are_tables() {
+    let mut cluster = Cluster::open(1, &[]);
+    cluster.add_worker();
+    cluster.add_worker();
+    cluster.sql(&objects()).success();
+    cluster.wait_for_commits(2);
+    let rows = |sql: &str| cluster.sql(sql).success().stdout;
+    assert_eq!(rows("SELECT status FROM tidemill.jobs WHERE makes LIKE '%kept%'"), "status\nrunning\n");
+    let sealed = "SELECT count(*) > 0 AS some FROM tidemill.checkpoints AS c JOIN tidemill.jobs AS j ON c.job = j.job \
+                  WHERE c.status = 'sealed'";
+    assert_eq!(rows(sealed), "some\ntrue\n");
+    assert_eq!(rows("SELECT name, model_type FROM tidemill.models"), "name,model_type\nm,logistic_reg\n");
+}

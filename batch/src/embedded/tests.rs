@@ -5,9 +5,9 @@ use arrow::array::{AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
-use tidemill_plans::batch::{Part, TableRows};
+use tidemill_plans::batch::{FileGroup, Part, RowSink, TableRows};
 use tidemill_plans::expr::StreamSchema;
-use tidemill_plans::node::SourceNode;
+use tidemill_plans::node::{SinkNode, SourceNode};
 
 use super::*;
 
@@ -57,14 +57,18 @@ impl TableReaders for Tables {
 }
 
 impl TableReader for Tables {
-    fn files(&self, _table: &SourceNode) -> DataFusionResult<Vec<PathBuf>> {
-        Ok(Vec::new())
+    fn groups(&self, _table: &BoundedTable) -> DataFusionResult<Vec<FileGroup>> {
+        Ok(vec![FileGroup { files: Vec::new(), partition: Vec::new(), missing: Vec::new() }])
     }
 
     fn open(&self, table: &BoundedTable, _columns: &[usize], _part: Part) -> DataFusionResult<Box<dyn TableRows>> {
         assert_ne!(table.source.table, "broken", "a reader with a bug");
         let gone = self.0.gone.lock().unwrap().clone();
         Ok(Box::new(Rows { left: self.0.batches, gone }))
+    }
+
+    fn writer(&self, _sink: &SinkNode, _columns: SchemaRef) -> DataFusionResult<Box<dyn RowSink>> {
+        Err(DataFusionError::Execution(String::from("nothing is written here")))
     }
 
     fn refuse(&self, _operator: &str, _row: &RecordBatch, _reason: String) -> DataFusionResult<()> {
@@ -91,7 +95,7 @@ fn scan(table: &str) -> LogicalPlanBuilder {
         event_time: None,
         upsert_key: Vec::new(),
     };
-    LogicalPlanBuilder::scan(table, Arc::new(BoundedTable { source, columns: columns() }), None).unwrap()
+    LogicalPlanBuilder::scan(table, Arc::new(BoundedTable { source, columns: columns(), files: None }), None).unwrap()
 }
 
 fn engine(batches: Option<usize>) -> (EmbeddedEngine, Receiver<()>) {
@@ -103,7 +107,12 @@ fn engine(batches: Option<usize>) -> (EmbeddedEngine, Receiver<()>) {
 
 fn query(plan: LogicalPlanBuilder) -> BatchQuery {
     let plan = plan.build().unwrap();
-    BatchQuery { columns: Arc::clone(plan.schema().inner()), plan, wanted: Wanted::Rows }
+    BatchQuery {
+        columns: Arc::clone(plan.schema().inner()),
+        plan,
+        wanted: Wanted::Rows,
+        destination: Destination::Asker,
+    }
 }
 
 /// Waits on this thread.

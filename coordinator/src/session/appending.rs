@@ -1,12 +1,12 @@
-//! INSERT INTO what is pushed: the rows of a query that ends go into the log, once all of them are known.
-//!
-//! So a query that fails halfway has inserted nothing. The price is that its rows are held until then.
+//! INSERTs that somebody waits for. Into what is pushed, the rows of a query that ends go into the log, once all of them are
+//! known: a query that fails halfway has inserted nothing. The price is that they are held until then. What runs as a whole
+//! writes its rows itself.
 
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use tidemill_plans::PlanError;
 use tidemill_sql::PushTarget;
 use tokio::sync::Mutex;
@@ -19,14 +19,27 @@ use crate::pushed::{Batch, Fit, PushedLog};
 /// Bytes of rows that are held.
 const BYTES_MAX: usize = 256 << 20;
 
-/// Rows that are to be appended. Whoever gets it waits until they are on disk.
+/// Rows that are to be inserted. Whoever gets it waits until they are on disk.
 pub struct Appending {
+    pub(super) work: Work,
+    pub(super) message: String,
+}
+
+/// What is to be done.
+pub(super) enum Work {
+    /// Rows go into a log.
+    Appends(Box<Append>),
+    /// A query writes its rows, and comes to their number.
+    Writes(Box<Query>),
+}
+
+/// Rows that go into a log.
+pub(super) struct Append {
     pub(super) rows: Rows,
     pub(super) target: PushTarget,
     /// The names of the target's columns that the rows have, in their order.
     pub(super) columns: Vec<String>,
     pub(super) log: PushedLog,
-    pub(super) message: String,
 }
 
 /// Where the rows come from.
@@ -50,7 +63,28 @@ impl Appending {
     /// # Errors
     /// Why the query has failed, or which value does not fit the table.
     pub async fn wait(self) -> Result<Appended> {
-        let Self { rows, target, columns, log, message } = self;
+        let rows = match self.work {
+            Work::Appends(append) => append.complete().await?,
+            Work::Writes(mut query) => {
+                let counts = Holder(Mutex::default());
+                follow(&mut query, &counts).await?;
+                counts.0.into_inner().batches.iter().map(count).sum()
+            }
+        };
+        Ok(Appended { rows, message: self.message })
+    }
+}
+
+/// How many rows have been written.
+fn count(rows: &RecordBatch) -> u64 {
+    let count = rows.column(0).as_primitive_opt::<Int64Type>();
+    count.map_or(0, |count| count.values().iter().map(|count| count.unsigned_abs()).sum())
+}
+
+impl Append {
+    /// Appends the rows; returns how many they are.
+    async fn complete(self) -> Result<u64> {
+        let Self { rows, target, columns, log } = self;
         let held = match rows {
             Rows::Known(rows) => vec![rows],
             Rows::Of(mut query) => {
@@ -62,13 +96,13 @@ impl Appending {
         let batches = fitted(&held, &target, &columns)?;
         let rows = held.iter().map(|rows| rows.num_rows() as u64).sum();
         log.append(batches, target.kept).await?;
-        Ok(Appended { rows, message })
+        Ok(rows)
     }
 }
 
 impl fmt::Debug for Appending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Appending").field("table", &self.target.table).finish_non_exhaustive()
+        f.debug_struct("Appending").field("message", &self.message).finish_non_exhaustive()
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::writing;
 use crate::error::{CoordinatorError, Result};
 use crate::handle::{CoordinatorHandle, JobHandle};
 
@@ -83,6 +84,8 @@ pub(super) struct Had {
     pub(super) jobs: Vec<JobHandle>,
     /// A log of pushed rows.
     pub(super) log: bool,
+    /// Files of a table, which go if their place was not the user's.
+    pub(super) place: Option<String>,
 }
 
 /// The objects that a session is dropping.
@@ -148,7 +151,10 @@ async fn end_all(coordinator: &CoordinatorHandle, name: &str, had: Had, readers:
         }
         coordinator.pushed().remove(name).await?;
     }
-    Ok(())
+    match had.place {
+        Some(place) => writing::remove(coordinator.tables(), place).await,
+        None => Ok(()),
+    }
 }
 
 /// Ends a job; what it has read is written.

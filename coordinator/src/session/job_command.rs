@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use arrow::array::RecordBatch;
 use tidemill_plans::ids::JobId;
 use tidemill_plans::protocol::StopMode;
 use tidemill_sql::access::{self, AccessCommand, Privilege, Rights, Securable};
+use tidemill_sql::system::JOBS;
 use tidemill_sql::{JobCommand, JobName};
 
 use super::{Reply, Saving, SqlSession, show, sql_error};
@@ -44,6 +46,22 @@ impl SqlSession {
                 Ok(Reply::Done(format!("ALTER {job}")))
             }
         }
+    }
+
+    /// The rows of a table about jobs, as far as somebody may see them.
+    pub(super) async fn rows_of(&self, table: &str, who: &Who) -> Result<RecordBatch> {
+        let jobs = visible_jobs(&self.coordinator, who).await?;
+        if table == JOBS {
+            return show::jobs(&jobs);
+        }
+        let mut all = Vec::new();
+        for job in jobs {
+            // Whoever may see a job need not be one who may look into it.
+            if self.observed(&JobName::Number(job.id.0), who).await.is_ok() {
+                all.push((job.id, self.coordinator.checkpoints(job.id).await?));
+            }
+        }
+        show::checkpoints_of(&all)
     }
 
     /// Carries a statement about roles, privileges, secrets or the audit log out.

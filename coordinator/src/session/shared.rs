@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tidemill_plans::settings::Settings;
-use tidemill_sql::{Description, JobStatement, ParsedStatement, PushTarget, Session, SqlError, TableInfo};
+use tidemill_sql::{
+    Description, JobStatement, ParsedStatement, PushTarget, Session, SqlError, TableInfo, note_shared_sinks,
+};
 use tokio::sync::Mutex;
 
 use super::{Gathered, Reply, Script, SqlSession, sql_error};
@@ -82,7 +84,7 @@ impl SqlSession {
         who: &Who,
     ) -> Result<Description> {
         self.refresh().await?;
-        let statements = &self.with_columns(statements.to_vec(), who).await?;
+        let statements = &self.completed(statements.to_vec(), who).await?;
         let rights = self.coordinator.access().rights(who)?;
         let mut scratch = self.sql.clone();
         settings.clone_into(&mut scratch.settings);
@@ -96,8 +98,10 @@ impl SqlSession {
     }
 
     /// Statements that are to be executed for somebody with these settings, and may change them.
-    pub(crate) fn script(statements: Vec<ParsedStatement>, settings: Settings, who: Who) -> Script {
-        Script { statements: statements.into_iter(), gathered: Gathered::default(), settings: Some(settings), who }
+    pub(crate) fn script(mut statements: Vec<ParsedStatement>, settings: Settings, who: Who) -> Script {
+        note_shared_sinks(&mut statements);
+        let (statements, gathered) = (statements.into_iter(), Gathered::default());
+        Script { statements, gathered, new_table: None, settings: Some(settings), who }
     }
 
     /// Begins a SELECT, or EXPLAIN ANALYZE, that has been described.

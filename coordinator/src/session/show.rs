@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use tidemill_plans::PlanError;
+use tidemill_plans::ids::JobId;
 use tidemill_plans::protocol::OperatorMetrics;
 use tidemill_plans::savepoint::{Fate, Migration};
 
@@ -47,6 +48,17 @@ pub(super) fn migration(migration: &Migration) -> Result<RecordBatch> {
         ("state", Arc::new(StringArray::from_iter_values(rows.iter().map(|(_, state, _)| state)))),
         ("detail", Arc::new(rows.iter().map(|(.., detail)| detail.clone()).collect::<StringArray>())),
     ])
+}
+
+/// A row a checkpoint of each of these jobs.
+pub(super) fn checkpoints_of(jobs: &[(JobId, Vec<CheckpointInfo>)]) -> Result<RecordBatch> {
+    let ids = jobs.iter().flat_map(|(job, infos)| std::iter::repeat_n(job.0 as i64, infos.len()));
+    let infos: Vec<CheckpointInfo> = jobs.iter().flat_map(|(_, infos)| infos.iter().cloned()).collect();
+    let rows = checkpoints(&infos)?;
+    let schema = rows.schema();
+    let own = schema.fields().iter().map(|field| field.name().as_str()).zip(rows.columns().iter().cloned());
+    let job: ArrayRef = Arc::new(Int64Array::from_iter_values(ids));
+    table([("job", job)].into_iter().chain(own).collect())
 }
 
 /// A row a checkpoint, oldest first.

@@ -26,12 +26,12 @@ mod values;
 mod view;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
+use tidemill_plans::batch::{BoundedTable, FileGroup, Part};
 use tidemill_plans::connector::{RESULT_CONNECTOR, VALUES_CONNECTOR, VIEW_CONNECTOR, option};
 use tidemill_plans::ids::{Epoch, OperatorId};
 use tidemill_plans::node::{SinkNode, SourceNode};
@@ -165,11 +165,25 @@ pub(crate) fn columns_of(options: &[(String, String)]) -> Result<SchemaRef> {
     }
 }
 
-/// The files of a source that has some, in the order of their paths.
-pub(crate) fn files_of(node: &SourceNode) -> Result<Vec<PathBuf>> {
-    match node.connector.as_str() {
-        "files" => files::list(node),
+/// The files of a table that has some.
+pub(crate) fn groups_of(table: &BoundedTable) -> Result<Vec<FileGroup>> {
+    match table.source.connector.as_str() {
+        "files" => files::groups_of(table),
         other => Err(unknown(other)),
+    }
+}
+
+/// Opens a part of a table.
+pub(crate) fn open_part(
+    table: &BoundedTable,
+    node: &SourceNode,
+    env: &TaskEnv,
+    stats: Arc<OperatorStats>,
+    part: Part,
+) -> Result<Box<dyn Source>> {
+    match &table.files {
+        Some(files) => files::open_files(node, env, stats, files, Share { subtask: part.number, parallelism: part.of }),
+        None => open_source(node, env, stats, part.number, part.of),
     }
 }
 

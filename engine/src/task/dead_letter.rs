@@ -1,6 +1,8 @@
 //! Rows that could not be used: always counted, and written to a file when the user names one.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +15,9 @@ use crate::error::{EngineError, Result};
 
 /// How many dead letters are logged; all are counted and written.
 const LOGGED_MAX: u64 = 5;
+
+/// Rows that are remembered where each counts once: 16 MiB of them.
+const SEEN_MAX: usize = 1 << 20;
 
 /// One row that could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub struct DeadLetter {
 pub struct DeadLetters {
     path: PathBuf,
     state: Mutex<State>,
+    /// Hashes of rows that have been told, where a row may be read twice.
+    seen: Option<Mutex<HashSet<u64>>>,
 }
 
 #[derive(Debug)]
@@ -49,7 +56,22 @@ impl DeadLetters {
             let opened = OpenOptions::new().create(true).append(true).open(&path);
             Some(opened.map_err(|source| EngineError::File { action: "open", path: path.clone(), source })?)
         };
-        Ok(Self { path, state: Mutex::new(State { file, rows: 0 }) })
+        Ok(Self { path, state: Mutex::new(State { file, rows: 0 }), seen: None })
+    }
+
+    /// The same where a row may be read twice, and counts once.
+    #[must_use]
+    pub fn each_once(self) -> Self {
+        Self { seen: Some(Mutex::default()), ..self }
+    }
+
+    /// Whether a row in a place has not been told yet. Behind a number of rows all count.
+    pub fn is_first(&self, operator: &str, place: &str) -> bool {
+        let Some(seen) = &self.seen else { return true };
+        let mut hasher = DefaultHasher::new();
+        (operator, place).hash(&mut hasher);
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.len() >= SEEN_MAX || seen.insert(hasher.finish())
     }
 
     /// Takes a row, which is asked for only if it is written or among the first, which are logged.

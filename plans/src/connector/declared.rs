@@ -92,6 +92,11 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
                 .or("true")
                 .of_format("csv"),
             OptionSpec::optional("delimiter", Delimiter, "The character between fields.").or(",").of_format("csv"),
+            OptionSpec::optional(
+                "partition_columns",
+                Text,
+                "Columns that the names of folders below the path say, as in k=1/j=2/, from the outermost on: 'k, j'.",
+            ),
             OptionSpec::optional("null_value", Text, "The text that stands for NULL.").or("").of_format("csv"),
             OptionSpec::optional(
                 "watch",

@@ -4,6 +4,7 @@
 //! the dialect's own. What cannot is a stream's. Both are to answer alike, row by row, so what a stream orders by all
 //! columns is ordered so here: [`order`].
 
+pub(crate) mod fit;
 mod order;
 mod shape;
 mod tables;
@@ -19,19 +20,20 @@ use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::{Optimizer, OptimizerContext};
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::{Query, Statement};
-use tidemill_plans::batch::{BatchQuery, Wanted};
+use tidemill_plans::batch::{BatchQuery, Destination, Wanted};
 use tidemill_plans::settings::{Execution, ResultEndpoints, ResultOrder, Settings};
 
 use self::shape::check_shape;
 use self::tables::Tables;
 use crate::ast::leave_schema_out;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Object};
 use crate::error::{Position, Result, SqlError};
 use crate::lower::plain_names;
 use crate::planner::call::complete_calls;
 use crate::planner::context::{PlanningContext, parser_options};
 use crate::planner::lateral;
 use crate::planner::modulo::replace_modulo;
+use crate::planner::source::column_names;
 use crate::statement::{Copy, QueryBody, StreamQuery};
 
 static OPTIONS: LazyLock<Arc<ConfigOptions>> = LazyLock::new(|| Arc::new(ConfigOptions::default()));
@@ -45,24 +47,55 @@ pub(crate) struct BatchPlan {
     pub(crate) query: BatchQuery,
     /// The names of the objects that it reads.
     pub(crate) uses: Vec<String>,
+    /// What its rows become, if they are not for whoever asks.
+    pub(crate) becomes: Option<Becomes>,
+}
+
+/// What the rows of a query become.
+#[derive(Debug, Clone)]
+pub(crate) enum Becomes {
+    /// Rows of an object that is there.
+    RowsOf(String),
+    /// A new table, maybe in the place of one that is there.
+    Table { object: Arc<Object>, replaces: bool },
 }
 
 /// A query as a whole, where that is asked for, or is possible and not ruled out.
 pub(crate) fn plan(query: &StreamQuery, catalog: &Catalog, settings: &Settings) -> Result<Option<BatchPlan>> {
     let by_workers = settings.result_endpoints == ResultEndpoints::Workers;
     match settings.execution {
-        Execution::Streaming => Ok(None),
-        Execution::Batch => as_a_whole(query, catalog, settings).map(Some).map_err(told),
         Execution::Inferred if by_workers => Ok(None),
+        _ => inferred(settings, || as_a_whole(query, catalog, settings)),
+    }
+}
+
+/// What is planned as a whole, where that is asked for, or is possible.
+pub(crate) fn inferred<T>(settings: &Settings, plan: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+    match settings.execution {
+        Execution::Streaming => Ok(None),
+        Execution::Batch => plan().map(Some).map_err(told),
         // What is wrong with it, planning it as a stream says better.
-        Execution::Inferred => Ok(as_a_whole(query, catalog, settings).ok()),
+        Execution::Inferred => Ok(plan().ok()),
     }
 }
 
 /// COPY, which nothing else does.
-pub(crate) fn plan_copy(copy: &Copy, catalog: &Catalog, settings: &Settings) -> Result<BatchPlan> {
-    let plan = as_a_whole(&copy.query, catalog, settings)?;
-    Ok(BatchPlan { query: BatchQuery { wanted: Wanted::Copy(copy.target.clone()), ..plan.query }, ..plan })
+pub(crate) fn copied(copy: &Copy, plan: BatchPlan) -> Result<BatchPlan> {
+    check_partitions(&copy.target.partition_by, &plan.query.columns).map_err(|error| error.at(copy.at))?;
+    let destination = Destination::Files(copy.target.clone());
+    Ok(BatchPlan { query: BatchQuery { destination, ..plan.query }, ..plan })
+}
+
+/// Whether rows with these columns can be put into folders by some of them.
+fn check_partitions(by: &[String], columns: &Schema) -> Result<()> {
+    if let Some(unknown) = by.iter().find(|name| columns.index_of(name).is_err()) {
+        let message = format!("PARTITIONED BY names the column '{unknown}'; there are: {}", column_names(columns));
+        return Err(SqlError::invalid(message));
+    }
+    match by.len() < columns.fields().len() {
+        true => Ok(()),
+        false => Err(SqlError::invalid("PARTITIONED BY names all columns, and nothing is left for the files")),
+    }
 }
 
 /// An error about a query that was to run as a whole says so.
@@ -77,7 +110,8 @@ fn told(error: SqlError) -> SqlError {
     }
 }
 
-fn as_a_whole(query: &StreamQuery, catalog: &Catalog, settings: &Settings) -> Result<BatchPlan> {
+/// A query as a whole; an error if it cannot be that.
+pub(crate) fn as_a_whole(query: &StreamQuery, catalog: &Catalog, settings: &Settings) -> Result<BatchPlan> {
     let mut uses = BTreeSet::new();
     let plan = typed(names_of(query, catalog, &mut uses, 0)?)?;
     let columns = columns_of(&plan)?;
@@ -85,8 +119,8 @@ fn as_a_whole(query: &StreamQuery, catalog: &Catalog, settings: &Settings) -> Re
         ResultOrder::Canonical => order::canonical(order::without_ties(plan)?)?,
         ResultOrder::Arrival => order::without_ties(plan)?,
     };
-    let query = BatchQuery { plan, columns, wanted: Wanted::Rows };
-    Ok(BatchPlan { query, uses: uses.into_iter().collect() })
+    let query = BatchQuery { plan, columns, wanted: Wanted::Rows, destination: Destination::Asker };
+    Ok(BatchPlan { query, uses: uses.into_iter().collect(), becomes: None })
 }
 
 /// A query's plan, whose names are found; so many views have been entered.

@@ -1,4 +1,5 @@
-//! What a stream orders, and DataFusion does not: a result without ORDER BY, and rows that ORDER BY does not tell apart.
+//! What a stream orders, and DataFusion does not: a result without ORDER BY, rows that ORDER BY does not tell apart, and
+//! rows of an aggregate that shows their order.
 //! A stream has them in the order of all their columns, so that they are the same in every run; so has a batch.
 
 use std::sync::Arc;
@@ -7,12 +8,17 @@ use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Sort, SortExpr, Window, WindowFrameUnits};
+use datafusion::logical_expr::{
+    Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Sort, SortExpr, Window, WindowFrameUnits,
+};
 
 /// Window functions whose result says in which of equal places a row is.
 const PLACES: [&str; 4] = ["row_number", "ntile", "lag", "lead"];
+
+/// Aggregates whose result says in which order rows come.
+const ORDERED: [&str; 5] = ["array_agg", "string_agg", "first_value", "last_value", "nth_value"];
 
 /// A plan whose rows come in the one order that a stream has them in. LIMIT takes the first of them.
 pub(super) fn canonical(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -41,6 +47,7 @@ pub(super) fn without_ties(plan: LogicalPlan) -> Result<LogicalPlan> {
             Ok(Transformed::yes(LogicalPlan::Sort(Sort { expr, ..sort })))
         }
         LogicalPlan::Window(window) => of_window(window).map(Transformed::yes),
+        LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate).map(Transformed::yes),
         other => Ok(Transformed::no(other)),
     });
     Ok(broken?.data)
@@ -69,6 +76,33 @@ fn of_window(window: Window) -> Result<LogicalPlan> {
         plan = LogicalPlan::Window(Window::try_new(exprs, Arc::new(plan))?);
     }
     Ok(plan)
+}
+
+fn of_aggregate(aggregate: Aggregate) -> Result<LogicalPlan> {
+    let input = Arc::clone(&aggregate.input);
+    let names = NamePreserver::new_for_projection();
+    let ordered = |expr: Expr| {
+        let name = names.save(&expr);
+        let ordered = expr.transform_down(|expr| match expr {
+            Expr::AggregateFunction(mut function) if needs_order(&function) => {
+                function.params.order_by = match function.params.args.first() {
+                    // Of equal values one is left, and the others' columns with them.
+                    Some(value) if function.params.distinct => vec![value.clone().sort(true, true)],
+                    _ => columns_of(input.schema()).collect(),
+                };
+                Ok(Transformed::yes(Expr::AggregateFunction(function)))
+            }
+            other => Ok(Transformed::no(other)),
+        });
+        Ok(name.restore(ordered?.data))
+    };
+    let exprs: Result<Vec<Expr>> = aggregate.aggr_expr.into_iter().map(ordered).collect();
+    Ok(LogicalPlan::Aggregate(Aggregate::try_new(aggregate.input, aggregate.group_expr, exprs?)?))
+}
+
+/// Whether the result of a function depends on an order that nobody has given.
+fn needs_order(function: &AggregateFunction) -> bool {
+    function.params.order_by.is_empty() && ORDERED.contains(&function.func.name())
 }
 
 /// Whether a function sees in which order equal rows are.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::{LogicalPlan, TableSource};
 use tidemill_plans::batch::BoundedTable;
@@ -44,6 +45,9 @@ impl<'a> Tables<'a> {
     }
 
     fn source_of(&self, name: &str) -> Result<Arc<dyn TableSource>> {
+        if let Some(rows) = self.catalog.system.get(name) {
+            return Ok(provider_as_source(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows.clone()]])?)));
+        }
         let Some(object) = self.catalog.find(name) else {
             return Err(self.catalog.unknown("source or view", name, Position::UNKNOWN, |_| true));
         };
@@ -65,7 +69,7 @@ impl<'a> Tables<'a> {
 fn table(object: &Object, source: &SourceNode, info: &StreamInfo) -> Result<Arc<dyn TableSource>> {
     match why_no_table(source, info) {
         Some(why) => Err(no_table(&object.name, why)),
-        None => Ok(Arc::new(BoundedTable { source: source.clone(), columns: Arc::clone(&info.schema) })),
+        None => Ok(Arc::new(BoundedTable { source: source.clone(), columns: Arc::clone(&info.schema), files: None })),
     }
 }
 

@@ -8,6 +8,7 @@ use tidemill_plans::change::with_change_column;
 use tidemill_plans::connector::{VIEW_CONNECTOR, VIEW_FOLLOW};
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::node::{NodeKind, Projection, SourceNode};
+use tidemill_plans::partitions::partition_columns;
 use tidemill_plans::pushed::is_pushed;
 
 use super::expression::column;
@@ -115,6 +116,13 @@ impl QueryPlanner<'_> {
     fn build_object(&mut self, object: &Arc<Object>) -> Result<Stream> {
         Ok(match &object.detail {
             Detail::Source(node, _) if is_lookup(node) => return Err(not_read(&object.name)),
+            Detail::Source(node, _) if !partition_columns(&node.options).is_empty() => {
+                let hint = "it is for queries of tables that end, without clauses of streams: SET execution = 'batch' says why not";
+                return Err(SqlError::unsupported(
+                    format!("'{}' in a stream: its folders say columns", object.name),
+                    hint,
+                ));
+            }
             Detail::Source(node, info) => {
                 // Without event time nothing but the order in which rows are read orders them: one task
                 // reads, so that files, sums of floats and the first rows are the same in every run.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::arrow::compute::can_cast_types;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::logical_plan::{FetchType, SkipType};
@@ -99,16 +99,12 @@ impl QueryPlanner<'_> {
 
     /// Casts and names a query's columns as a sink declares them, by position.
     pub(super) fn fit(&mut self, stream: Stream, declared: &SchemaRef, table: &str) -> Result<Stream> {
-        let (given, wanted) = (stream.width(), declared.fields().len());
-        if given != wanted {
-            let message = format!("sink '{table}' has {wanted} columns, but the query gives {given}");
-            return Err(SqlError::invalid(message));
-        }
+        let into = format!("sink '{table}'");
+        check_width(stream.schema(), declared, &into)?;
         let input = DFSchema::try_from(Arc::clone(stream.schema()))?;
         let mut casts = Vec::new();
         for (field, target) in stream.schema().fields().iter().zip(declared.fields()) {
-            check_cast(field, target, table)?;
-            check_nulls(field, target, table)?;
+            check_column(field, target, &into)?;
             let expr = column(field.name()).cast_to(target.data_type(), &input)?;
             casts.push(Computed { name: target.name().clone(), expr });
         }
@@ -137,8 +133,23 @@ pub(crate) fn why_silent(sink: &SinkNode, info: &StreamInfo) -> Option<String> {
     Some(format!("the rows come when the query is interrupted: {what}, and the input does not end; {way_out}"))
 }
 
+/// Whether a query has as many columns as a sink declares.
+pub(crate) fn check_width(given: &Schema, declared: &Schema, into: &str) -> Result<()> {
+    let (given, wanted) = (given.fields().len(), declared.fields().len());
+    if given == wanted {
+        return Ok(());
+    }
+    Err(SqlError::invalid(format!("{into} has {wanted} columns, but the query gives {given}")))
+}
+
+/// Whether a column may go into a sink's column.
+pub(crate) fn check_column(given: &Field, wanted: &Field, into: &str) -> Result<()> {
+    check_cast(given, wanted, into)?;
+    check_nulls(given, wanted, into)
+}
+
 /// Whether a column may go into a sink's column without an explicit cast.
-fn check_cast(given: &Field, wanted: &Field, table: &str) -> Result<()> {
+fn check_cast(given: &Field, wanted: &Field, into: &str) -> Result<()> {
     let (from, to) = (given.data_type(), wanted.data_type());
     let fits = from == to
         || (can_cast_types(from, to)
@@ -147,7 +158,7 @@ fn check_cast(given: &Field, wanted: &Field, table: &str) -> Result<()> {
         return Ok(());
     }
     Err(SqlError::invalid(format!(
-        "column '{}' of sink '{table}' is {}, but the query gives {} ('{}'); write CAST({} AS {})",
+        "column '{}' of {into} is {}, but the query gives {} ('{}'); write CAST({} AS {})",
         wanted.name(),
         type_name(to),
         type_name(from),
@@ -158,12 +169,12 @@ fn check_cast(given: &Field, wanted: &Field, table: &str) -> Result<()> {
 }
 
 /// Whether a column may go into a sink's column that is NOT NULL.
-fn check_nulls(given: &Field, wanted: &Field, table: &str) -> Result<()> {
+fn check_nulls(given: &Field, wanted: &Field, into: &str) -> Result<()> {
     if wanted.is_nullable() || !given.is_nullable() {
         return Ok(());
     }
     Err(SqlError::invalid(format!(
-        "column '{}' of sink '{table}' is NOT NULL, but '{}' may be; write COALESCE({}, …), or leave NOT NULL out",
+        "column '{}' of {into} is NOT NULL, but '{}' may be; write COALESCE({}, …), or leave NOT NULL out",
         wanted.name(),
         given.name(),
         given.name()

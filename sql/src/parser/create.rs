@@ -9,6 +9,11 @@ use crate::ast::select_all;
 use crate::error::{Result, SqlError};
 use crate::statement::{CreateModel, CreateSink, CreateView, Options, Statement, StreamQuery};
 
+fn no_replacement() -> SqlError {
+    let hint = "only views, functions, secrets and tables with a query can be replaced; DROP the old one first";
+    SqlError::unsupported("OR REPLACE", hint)
+}
+
 impl ScriptParser<'_> {
     pub(super) fn create(&mut self) -> Result<Statement> {
         self.inner.next_token();
@@ -28,11 +33,17 @@ impl ScriptParser<'_> {
         if self.word("SECRET") {
             return self.create_secret(replaces);
         }
-        if replaces {
-            let hint = "only views, functions and secrets can be replaced; DROP the old one first";
-            return Err(SqlError::unsupported("OR REPLACE", hint).at(or_replace.span));
+        if self.word("TABLE") {
+            return match self.create_table(replaces)? {
+                created @ Statement::CreateSource(_) if !replaces => Ok(created),
+                created @ Statement::CreateTableAs(_) => Ok(created),
+                _ => Err(no_replacement().at(or_replace.span)),
+            };
         }
-        if self.word("SOURCE") || self.word("TABLE") {
+        if replaces {
+            return Err(no_replacement().at(or_replace.span));
+        }
+        if self.word("SOURCE") {
             return self.create_source();
         }
         if self.word("EXTERNAL") {

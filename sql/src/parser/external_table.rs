@@ -5,6 +5,8 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use tidemill_plans::partitions::{PARTITION_OPTION, partition_columns};
+
 use super::source::ColumnList;
 use super::{ParsedStatement, ScriptParser};
 use crate::ast::quoted;
@@ -21,7 +23,8 @@ impl ScriptParser<'_> {
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
         let listed = self.inner.peek_token_ref().token == Token::LParen;
-        let ColumnList { columns, key, watermark } = if listed { self.column_list()? } else { ColumnList::default() };
+        let ColumnList { mut columns, key, watermark } =
+            if listed { self.column_list()? } else { ColumnList::default() };
         let mut options = Options { at: self.inner.peek_token_ref().span.into(), ..Options::default() };
         add(&mut options, "connector", String::from("files"), &name);
         let (mut format, mut location) = (None, None);
@@ -33,10 +36,12 @@ impl ScriptParser<'_> {
             } else if self.word("LOCATION") {
                 location = Some(self.text("a file, a folder or a glob")?);
             } else if self.word("OPTIONS") {
-                self.format_options(&mut options)?;
+                self.format_options(&mut options, &RENAMED)?;
             } else if self.word("PARTITIONED") {
-                let hint = "create a table of each folder, and a view with UNION ALL";
-                return Err(SqlError::unsupported("PARTITIONED BY", hint).at(at));
+                self.keywords(&[Keyword::BY])?;
+                let names = self.partitions(listed.then_some(&mut columns))?;
+                let at = Name { text: String::from(PARTITION_OPTION), at: at.into() };
+                add(&mut options, PARTITION_OPTION, names.join(", "), &at);
             } else {
                 break;
             }
@@ -51,15 +56,38 @@ impl ScriptParser<'_> {
         Ok(Statement::CreateSource(Box::new(create)))
     }
 
+    /// `(k, j)`; with types, as Hive has them, they are columns that are not in the list.
+    pub(super) fn partitions(&mut self, mut columns: Option<&mut Vec<SourceColumn>>) -> Result<Vec<String>> {
+        self.token(&Token::LParen)?;
+        let mut names = Vec::new();
+        loop {
+            let name = self.name()?;
+            names.push(name.text.clone());
+            if !matches!(self.inner.peek_token_ref().token, Token::Comma | Token::RParen) {
+                let data_type = Some(self.with(Parser::parse_data_type)?);
+                let Some(columns) = &mut columns else {
+                    let hint = "list the columns of the files, too, or leave the type out";
+                    return Err(SqlError::unsupported("the type of a partition column here", hint).at(name.at));
+                };
+                columns.push(SourceColumn { name, data_type, not_null: false, generated: None });
+            }
+            if !self.inner.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        self.token(&Token::RParen)?;
+        Ok(names)
+    }
+
     /// `('format.has_header' 'true', delimiter ';')`.
-    fn format_options(&mut self, options: &mut Options) -> Result<()> {
+    pub(super) fn format_options(&mut self, options: &mut Options, renamed: &[(&str, &str)]) -> Result<()> {
         self.token(&Token::LParen)?;
         while self.inner.peek_token_ref().token != Token::RParen {
             let key = self.dotted_name()?;
             let _ = self.inner.consume_token(&Token::Eq);
             let value = self.option_value()?;
             let plain = key.text.strip_prefix("format.").unwrap_or(&key.text).to_owned();
-            let renamed = RENAMED.iter().find(|(theirs, _)| *theirs == plain).map(|(_, ours)| (*ours).to_owned());
+            let renamed = renamed.iter().find(|(theirs, _)| *theirs == plain).map(|(_, ours)| (*ours).to_owned());
             let known = renamed.unwrap_or(plain);
             add(options, &known, value, &key);
             if !self.inner.consume_token(&Token::Comma) {
@@ -90,35 +118,48 @@ impl ParsedStatement {
     /// The same statement with these columns, as if they had been declared: it means the same when the files have changed.
     pub fn with_columns(&self, schema: &Schema) -> Result<Self> {
         let Statement::CreateSource(create) = &self.statement else { return Ok(self.clone()) };
-        let column = |field: &arrow::datatypes::FieldRef| {
-            let data_type = declared(field.data_type()).ok_or_else(|| {
-                let message = format!(
-                    "the column '{}' of the files is {}, which has no name here; declare the columns, (name TYPE, …), \
-                     without it",
-                    field.name(),
-                    field.data_type()
-                );
-                SqlError::invalid(message).at(create.name.at)
-            })?;
-            Ok((field.name().clone(), data_type))
-        };
-        let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
-        let source = |(name, data_type): &(String, String)| {
-            let parsed = Parser::new(&TidemillDialect::default())
-                .try_with_sql(data_type)
-                .and_then(|mut parser| parser.parse_data_type())
-                .map_err(|error| SqlError::invalid(error.to_string()).at(create.name.at))?;
-            let name = Name { text: name.clone(), at: create.name.at };
-            Ok(SourceColumn { name, data_type: Some(parsed), not_null: false, generated: None })
-        };
-        let create = CreateSource {
-            columns: columns.iter().map(source).collect::<Result<_>>()?,
-            listed: true,
-            ..create.as_ref().clone()
-        };
-        let text = written(&create, &columns);
+        let (create, text) = with_columns(create, schema, "the files")?;
         Ok(Self { text, statement: Statement::CreateSource(Box::new(create)), ..self.clone() })
     }
+}
+
+/// A source with these columns of files or a query, as if they had been declared, and its statement.
+pub(crate) fn with_columns(create: &CreateSource, schema: &Schema, of: &str) -> Result<(CreateSource, String)> {
+    let column = |field: &arrow::datatypes::FieldRef| {
+        let data_type = declared(field.data_type()).ok_or_else(|| {
+            let message = format!(
+                "the column '{}' of {of} is {}, which has no name here; declare the columns, (name TYPE, …), \
+                 without it, or CAST it",
+                field.name(),
+                field.data_type()
+            );
+            SqlError::invalid(message).at(create.name.at)
+        })?;
+        Ok((field.name().clone(), data_type))
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+    let source = |(name, data_type): &(String, String)| {
+        let parsed = Parser::new(&TidemillDialect::default())
+            .try_with_sql(data_type)
+            .and_then(|mut parser| parser.parse_data_type())
+            .map_err(|error| SqlError::invalid(error.to_string()).at(create.name.at))?;
+        let name = Name { text: name.clone(), at: create.name.at };
+        Ok(SourceColumn { name, data_type: Some(parsed), not_null: false, generated: None })
+    };
+    let mut options = create.options.clone();
+    let is_said = |field: &&arrow::datatypes::FieldRef| field.metadata().contains_key(PARTITION_OPTION);
+    let said: Vec<&str> = schema.fields().iter().filter(is_said).map(|field| field.name().as_str()).collect();
+    if !said.is_empty() && partition_columns(&options.pairs).is_empty() {
+        add(&mut options, PARTITION_OPTION, said.join(", "), &create.name);
+    }
+    let create = CreateSource {
+        options,
+        columns: columns.iter().map(source).collect::<Result<_>>()?,
+        listed: true,
+        ..create.clone()
+    };
+    let text = written(&create, &columns);
+    Ok((create, text))
 }
 
 /// The statement of a table with these columns.

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::{ScriptParser, shown};
 use crate::dialect::is_word;
 use crate::error::{Result, SqlError};
-use crate::statement::{CreateSource, PrimaryKey, SourceColumn, Statement, Watermark};
+use crate::statement::{CreateSource, Name, PrimaryKey, SourceColumn, Statement, Watermark};
 
 /// What stands between the parentheses.
 #[derive(Default)]
@@ -22,6 +22,11 @@ impl ScriptParser<'_> {
     pub(super) fn create_source(&mut self) -> Result<Statement> {
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
+        self.create_source_of(name, if_not_exists)
+    }
+
+    /// Behind the name of a source.
+    pub(super) fn create_source_of(&mut self, name: Name, if_not_exists: bool) -> Result<Statement> {
         let listed = self.inner.peek_token_ref().token == Token::LParen;
         let ColumnList { columns, key, watermark } = if listed { self.column_list()? } else { ColumnList::default() };
         if !listed && !is_word(self.inner.peek_token_ref(), "WITH") {

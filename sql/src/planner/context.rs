@@ -22,6 +22,7 @@ use tidemill_plans::time::event_time_type;
 use super::as_of;
 use super::interval_product::IntervalProduct;
 use crate::catalog::{Catalog, Detail};
+use crate::system::plain_name;
 
 /// The catalog, and the relations of one query that have no name in it.
 pub(crate) struct PlanningContext<'a> {
@@ -78,6 +79,9 @@ fn is_table(detail: &Detail) -> bool {
 
 impl ContextProvider for PlanningContext<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        if let (Some(find), Some(system)) = (self.tables, plain_name(&name.to_string())) {
+            return find(system);
+        }
         if name.schema().is_some() {
             return Err(DataFusionError::Plan(format!("'{name}' has a schema; objects have plain names")));
         }

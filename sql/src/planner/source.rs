@@ -13,6 +13,7 @@ use tidemill_plans::connector::{
 };
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::node::{EventTimeSpec, NullEventTime, PROCTIME_COLUMN, Projection, SourceNode};
+use tidemill_plans::partitions::{PARTITION_OPTION, partition_columns};
 use tidemill_plans::settings::Settings;
 use tidemill_plans::time::event_time_type;
 
@@ -32,7 +33,7 @@ pub(crate) fn plan_source(
 ) -> Result<(SourceNode, StreamInfo)> {
     let (connector, options) = connector_of(&create.options, Direction::Source)?;
     let known = known_table(&connector, &options)?;
-    let columns = all_columns(create, known, &connector)?;
+    let columns = partitioned(create, all_columns(create, known, &connector)?)?;
     check_names(&columns)?;
     let physical = physical_schema(&columns)?;
     if let Some(table) = known {
@@ -75,6 +76,33 @@ pub(crate) fn plan_source(
     check_group(&node, &create.options, settings)?;
     check_lookup(create, &node)?;
     Ok((node, info))
+}
+
+/// The columns of a table, those last that the names of its folders say.
+fn partitioned(create: &CreateSource, mut columns: Vec<SourceColumn>) -> Result<Vec<SourceColumn>> {
+    let names = partition_columns(&create.options.pairs);
+    if names.is_empty() {
+        return Ok(columns);
+    }
+    let at = create.options.place(PARTITION_OPTION);
+    let others = ["watch", "lookup", "rows_per_second"];
+    let of_streams = create.options.pairs.iter().find(|(key, _)| others.contains(&key.as_str())).map(|(key, _)| key);
+    if create.watermark.is_some() || of_streams.is_some() || columns.iter().any(|column| column.generated.is_some()) {
+        let hint = "leave WATERMARK FOR, generated columns, watch, lookup and rows_per_second out";
+        return Err(SqlError::unsupported("partition_columns of a stream", hint).at(at));
+    }
+    let place = |name: &str| names.iter().position(|partition| partition == name);
+    if let Some(unknown) = names.iter().find(|name| columns.iter().all(|column| column.name.text != **name)) {
+        let all = columns.iter().map(|column| column.name.text.as_str()).collect::<Vec<_>>().join(", ");
+        let message = format!("the partition column '{unknown}' is not declared; there are: {all}");
+        return Err(SqlError::invalid(message).at(at));
+    }
+    if columns.iter().all(|column| place(&column.name.text).is_some()) {
+        let message = "folders say all columns; declare what the files have, too";
+        return Err(SqlError::invalid(message).at(at));
+    }
+    columns.sort_by_key(|column| place(&column.name.text).map_or(0, |place| place + 1));
+    Ok(columns)
 }
 
 /// Refuses what is not known of a source whose rows are updated.

@@ -36,7 +36,9 @@ pub fn parse_substrait(plan: &[u8]) -> Result<ParsedStatement> {
         let text = summary(&decoded, plan.len());
         let statement = match statement {
             None => Statement::Query(query(decoded)),
-            Some((sink, columns)) => Statement::Insert(Insert { sink, columns, query: query(decoded) }),
+            Some((sink, columns)) => {
+                Statement::Insert(Insert { sink, columns, query: query(decoded), is_of_job: false })
+            }
         };
         Ok(ParsedStatement::without_text(text, statement))
     })

@@ -107,7 +107,7 @@ fn rows_have_one_order() {
 
 #[test]
 fn explain_is_for_whoever_runs_it() {
-    let wanted = |sql: &str| job(sql).unwrap().batch().unwrap().wanted.clone();
+    let wanted = |sql: &str| job(sql).unwrap().batch().unwrap().wanted;
     assert_eq!(wanted("EXPLAIN SELECT auction FROM plain"), Wanted::Plan);
     assert_eq!(wanted("EXPLAIN ANALYZE SELECT auction FROM plain"), Wanted::Analysis);
     assert_eq!(wanted("SELECT auction FROM plain"), Wanted::Rows);

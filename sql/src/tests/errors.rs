@@ -76,7 +76,7 @@ fn options() {
     check_error(
         "CREATE SOURCE s (a INT) WITH (connector = 'files', pth = 'x', format = 'csv')",
         expect![[r#"
-            line 1, column 52: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, null_value, watch, lookup, lookup_cache_ttl, rows_per_second, null_event_time, idle_timeout, watermark_group, max_drift
+            line 1, column 52: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, partition_columns, null_value, watch, lookup, lookup_cache_ttl, rows_per_second, null_event_time, idle_timeout, watermark_group, max_drift
         "#]],
     );
     check_error(
@@ -664,7 +664,7 @@ fn inserts() {
     check(
         "INSERT INTO bids SELECT * FROM bids",
         expect![[r#"
-            line 1, column 13: 'bids' is a source of another kind; rows can be inserted into sinks, and into tables WITH (connector = 'table')
+            line 1, column 13: 'bids' is a source of another kind; rows can be inserted into sinks, into tables WITH (connector = 'table'), and into tables of files in a folder
         "#]],
     );
     check(

@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow::compute::kernels::cast_utils::Parser;
 use arrow::csv::reader::Format;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::FileReader;
 use arrow::json::reader::infer_json_schema;
@@ -13,6 +15,7 @@ use arrow_avro::reader::ReaderBuilder;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use tidemill_plans::PlanError;
 use tidemill_plans::connector::delimiter;
+use tidemill_plans::partitions::{PARTITION_OPTION, partition_columns, partition_values};
 
 use super::listing::Listing;
 use super::{file_error, option, required};
@@ -21,23 +24,70 @@ use crate::error::{EngineError, Result};
 /// Rows of a text that are looked at. What comes behind them and does not fit is a bad row.
 const ROWS_MAX: usize = 1000;
 
-/// The columns of the files that these options of a source name.
+/// Folders within each other that may say what columns are.
+const FOLDERS_MAX: usize = 8;
+
+/// The columns of the files that these options of a source name, those last that folders say.
 pub(crate) fn columns_of(options: &[(String, String)]) -> Result<SchemaRef> {
-    let format = required(options, "format")?;
-    let listing = Listing::of(required(options, "path")?, format)?;
-    let Some(path) = listing.files.first() else { return Err(EngineError::State(String::from("a list of no files"))) };
+    let (path, format) = (required(options, "path")?, required(options, "format")?);
+    let given = partition_columns(options).len();
+    let files = match given {
+        0 => Listing::of(path, format).or_else(|error| in_folders(path, format).ok_or(error))?.files,
+        folders => Listing::partitioned(path, format, folders)?.files,
+    };
+    let Some(first) = files.first() else { return Err(EngineError::State(String::from("a list of no files"))) };
+    let columns = columns_of_file(first, format, options)?;
+    let said = said(&files, if given > 0 { given } else { depth(path, first) });
+    let own = columns.fields().iter().filter(|field| said.iter().all(|said| said.name() != field.name())).cloned();
+    Ok(Schema::new(own.chain(said.iter().cloned().map(Arc::new)).collect::<Vec<_>>()).into())
+}
+
+/// Files below folders that say what columns are, where a folder has none itself.
+fn in_folders(path: &str, format: &str) -> Option<Listing> {
+    let is_folder = Path::new(path).is_dir();
+    (1..=FOLDERS_MAX).filter(|_| is_folder).find_map(|folders| Listing::partitioned(path, format, folders).ok())
+}
+
+/// How many folders a file is below a path.
+fn depth(path: &str, file: &Path) -> usize {
+    file.strip_prefix(path).map_or(0, |below| below.components().count().saturating_sub(1))
+}
+
+/// The columns that so many folders say, of the type that all their values have.
+fn said(files: &[PathBuf], folders: usize) -> Vec<Field> {
+    let values: Vec<_> = files.iter().filter_map(|file| partition_values(file, folders)).collect();
+    let Some(first) = values.first().filter(|_| folders > 0) else { return Vec::new() };
+    let field = |(place, (name, _)): (usize, &(String, Option<String>))| {
+        let texts = || values.iter().filter_map(|values| values.get(place)?.1.as_deref());
+        let is_date = |text: &str| text.len() == 10 && Date32Type::parse(text).is_some();
+        let data_type = match () {
+            () if texts().all(|text| text.parse::<i64>().is_ok()) => DataType::Int64,
+            () if texts().all(is_date) => DataType::Date32,
+            () => DataType::Utf8,
+        };
+        let marked = [(String::from(PARTITION_OPTION), String::from("true"))];
+        Field::new(name, data_type, true).with_metadata(marked.into())
+    };
+    first.iter().enumerate().map(field).collect()
+}
+
+/// The columns of a file.
+pub(super) fn columns_of_file(path: &Path, format: &str, options: &[(String, String)]) -> Result<Schema> {
     let file = File::open(path).map_err(file_error("open", path))?;
     match format {
         "parquet" => {
             let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(unreadable(path))?;
-            Ok(metadata.schema().as_ref().clone().into())
+            Ok(metadata.schema().as_ref().clone())
         }
-        "arrow" => Ok(FileReader::try_new(file, None).map_err(unreadable(path))?.schema()),
-        "avro" => Ok(ReaderBuilder::new().build(BufReader::new(file)).map_err(unreadable(path))?.schema()),
-        "csv" => of_csv(file, options).map(SchemaRef::from).map_err(unreadable(path)),
+        "arrow" => Ok(FileReader::try_new(file, None).map_err(unreadable(path))?.schema().as_ref().clone()),
+        "avro" => {
+            let reader = ReaderBuilder::new().build(BufReader::new(file)).map_err(unreadable(path))?;
+            Ok(reader.schema().as_ref().clone())
+        }
+        "csv" => of_csv(file, options).map_err(unreadable(path)),
         "json" => {
             let (schema, _) = infer_json_schema(BufReader::new(file), Some(ROWS_MAX)).map_err(unreadable(path))?;
-            Ok(schema.into())
+            Ok(schema)
         }
         other => {
             let message =

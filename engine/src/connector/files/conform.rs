@@ -30,6 +30,9 @@ impl BadRows {
     }
 
     pub(super) fn push(&self, reason: String, row: String) -> Result<()> {
+        if !self.env.dead_letters.is_first(&self.operator, &row) {
+            return Ok(());
+        }
         OperatorStats::add(&self.stats.dead_letter_rows, 1);
         self.env.dead_letters.push(|| Ok(DeadLetter { operator: self.operator.clone(), reason, row }))
     }

@@ -25,6 +25,16 @@ impl Listing {
         Ok(Self { path: path.to_owned(), format: format.to_owned(), files: find_files(path, format)? })
     }
 
+    /// The files of a folder that are so many folders deeper, each of which is called `name=value`.
+    pub(super) fn partitioned(path: &str, format: &str, folders: usize) -> Result<Self> {
+        let folder = glob::Pattern::escape(path.trim_end_matches('/'));
+        let files = expand(&format!("{folder}/{}*.{}", "*=*/".repeat(folders), extension(format)))?;
+        match files.is_empty() {
+            true => Err(no_files(path)),
+            false => Ok(Self { path: path.to_owned(), format: format.to_owned(), files }),
+        }
+    }
+
     /// Looks again whether the files are the same ones.
     pub(super) fn check_unchanged(&self) -> Result<()> {
         if find_files(&self.path, &self.format)? == self.files {

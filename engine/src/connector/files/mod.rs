@@ -18,6 +18,7 @@ pub(super) mod columns;
 mod conform;
 mod csv_source;
 mod format;
+mod groups;
 mod held;
 mod json_source;
 mod listing;
@@ -39,6 +40,7 @@ use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::{SinkNode, SourceNode};
 use tidemill_plans::settings::parse_duration_ms;
 
+pub(super) use self::groups::groups_of;
 use self::listing::{Listing, Place};
 use super::pace::{Pace, Paced};
 use super::share::Share;
@@ -50,6 +52,23 @@ use crate::task::TaskEnv;
 /// What the name of a file ends in that a sink has not finished.
 const IN_PROGRESS: &str = "inprogress";
 
+/// Opens one subtask's share of these files of a source that ends.
+pub(super) fn open_files(
+    node: &SourceNode,
+    env: &TaskEnv,
+    stats: Arc<OperatorStats>,
+    files: &[PathBuf],
+    share: Share,
+) -> Result<Box<dyn Source>> {
+    Ok(Box::new(source::FilesSource::open(Arc::new(reading(node, env, stats)?), files, share)?))
+}
+
+fn reading(node: &SourceNode, env: &TaskEnv, stats: Arc<OperatorStats>) -> Result<format::Reading> {
+    let bad_rows = conform::BadRows::new(&node.table, env, stats);
+    let conform = conform::Conform::new(Arc::clone(&node.columns.0), bad_rows);
+    format::Reading::new(node, conform, env.settings.source_batch_rows as usize)
+}
+
 /// Opens one subtask's share of the files.
 pub(super) fn open_source(
     node: &SourceNode,
@@ -59,9 +78,7 @@ pub(super) fn open_source(
     parallelism: u32,
 ) -> Result<Box<dyn Source>> {
     let (path, format) = (required(&node.options, "path")?, required(&node.options, "format")?);
-    let bad_rows = conform::BadRows::new(&node.table, env, stats);
-    let conform = conform::Conform::new(Arc::clone(&node.columns.0), bad_rows);
-    let reading = format::Reading::new(node, conform, env.settings.source_batch_rows as usize)?;
+    let reading = reading(node, env, stats)?;
     let share = Share { subtask, parallelism };
     if let Some(every) = watch_interval(&node.options) {
         let source = watch::WatchedFiles::new(Place::watched(path, format)?, Arc::new(reading), share, every);
@@ -76,11 +93,6 @@ pub(super) fn open_source(
     }
     let splits = source.splits_of_all() as u64;
     Ok(at_pace(source, node, share, splits))
-}
-
-/// The files of a source that ends, in the order of their paths.
-pub(super) fn list(node: &SourceNode) -> Result<Vec<PathBuf>> {
-    Ok(Listing::of(required(&node.options, "path")?, required(&node.options, "format")?)?.files)
 }
 
 /// From one look for new files to the next, if there is to be any.

@@ -187,7 +187,7 @@ fn a_write_is_an_insert() {
         any []: Sink #2 any to blackhole [x2]
           Project #1 auction, bidder [x2] -> forward
             Source #0 bids from files watermark(ts AS (ts - INTERVAL '4.000000000 SECS')) [x2] -> forward
-        bids []: 'bids' is a source of another kind; rows can be inserted into sinks, and into tables WITH (connector = 'table')
+        bids []: 'bids' is a source of another kind; rows can be inserted into sinks, into tables WITH (connector = 'table'), and into tables of files in a folder
         no []: there is no source, view, sink, model or function 'no'; there are: bids, auctions, plain, s, any
     "#]]
     .assert_eq(&told);

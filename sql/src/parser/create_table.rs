@@ -1,0 +1,93 @@
+//! CREATE TABLE: a source under another name, or a new table of a query's rows.
+
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::Token;
+use tidemill_plans::connector::option;
+
+use super::{ParsedStatement, ScriptParser};
+use crate::error::{Result, SqlError};
+use crate::statement::{CreateSource, CreateTableAs, Options, Statement};
+
+impl ScriptParser<'_> {
+    /// Behind CREATE TABLE.
+    pub(super) fn create_table(&mut self, or_replace: bool) -> Result<Statement> {
+        let if_not_exists = self.if_not_exists();
+        let name = self.name()?;
+        if self.inner.peek_token_ref().token == Token::LParen {
+            let created = self.create_source_of(name, if_not_exists)?;
+            let at = self.inner.peek_token_ref().span;
+            if self.inner.parse_keyword(Keyword::AS) {
+                let hint = "the query gives the columns: SELECT CAST(x AS type) AS name";
+                return Err(SqlError::unsupported("a column list of a table with a query", hint).at(at));
+            }
+            return Ok(created);
+        }
+        let mut options = Options { at: self.inner.peek_token_ref().span.into(), ..Options::default() };
+        if self.word("WITH") {
+            options = self.option_list()?;
+        }
+        if !self.inner.parse_keyword(Keyword::AS) {
+            if options.pairs.is_empty() {
+                return Err(self.expected("(column TYPE, …), WITH (connector = '…', …), or AS and a query"));
+            }
+            let (columns, key, watermark) = (Vec::new(), None, None);
+            let source = CreateSource {
+                name,
+                if_not_exists,
+                listed: false,
+                is_external: false,
+                columns,
+                key,
+                watermark,
+                options,
+            };
+            return Ok(Statement::CreateSource(Box::new(source)));
+        }
+        let query = self.query()?;
+        Ok(Statement::CreateTableAs(Box::new(CreateTableAs {
+            name,
+            if_not_exists,
+            or_replace,
+            options,
+            is_placed: false,
+            query,
+        })))
+    }
+}
+
+impl ParsedStatement {
+    /// The name of a table whose statement leaves it to others where its rows are.
+    #[must_use]
+    pub fn wants_place_for(&self) -> Option<&str> {
+        let create = new_table(&self.statement)?;
+        let given = |key: &str| option(&create.options.pairs, key);
+        let is_of_files = given("connector").is_none_or(|connector| connector == "files");
+        (is_of_files && given("path").is_none()).then_some(create.name.text.as_str())
+    }
+
+    /// The same statement with a place for the table's rows, which is nobody else's.
+    #[must_use]
+    pub fn with_place(mut self, path: String) -> Self {
+        if let Some(create) = new_table_mut(&mut self.statement) {
+            create.is_placed = true;
+            create.options.pairs.push((String::from("path"), path));
+        }
+        self
+    }
+}
+
+fn new_table(statement: &Statement) -> Option<&CreateTableAs> {
+    match statement {
+        Statement::CreateTableAs(create) => Some(create),
+        Statement::Explain(inner) => new_table(inner),
+        _ => None,
+    }
+}
+
+fn new_table_mut(statement: &mut Statement) -> Option<&mut CreateTableAs> {
+    match statement {
+        Statement::CreateTableAs(create) => Some(create),
+        Statement::Explain(inner) => new_table_mut(inner),
+        _ => None,
+    }
+}
