@@ -99,8 +99,9 @@ fn rows_have_one_order() {
          FROM plain",
         expect![[r#"
             Projection: plain.auction, row_number() ORDER BY [plain.at_time ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS n, rank() ORDER BY [plain.at_time ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS r
-              WindowAggr: windowExpr=[[row_number() ORDER BY [plain.at_time ASC NULLS LAST, plain.auction ASC NULLS FIRST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS row_number() ORDER BY [plain.at_time ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW, rank() ORDER BY [plain.at_time ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW]]
-                TableScan: plain projection=[auction, at_time]
+              WindowAggr: windowExpr=[[row_number() ORDER BY [plain.at_time ASC NULLS LAST, plain.auction ASC NULLS FIRST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS row_number() ORDER BY [plain.at_time ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW]]
+                WindowAggr: windowExpr=[[rank() ORDER BY [plain.at_time ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW]]
+                  TableScan: plain projection=[auction, at_time]
         "#]],
     );
 }
