@@ -6,12 +6,14 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests panic rather than return errors")]
 
 mod analyze;
+mod answers;
 mod bad_input;
 mod bank;
 mod batch;
 mod catalog;
 mod certificates;
 mod chains;
+mod clickbench;
 mod cluster;
 mod command;
 mod documents;

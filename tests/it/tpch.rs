@@ -3,7 +3,6 @@
 
 use std::fmt::{Display, Write};
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use tpchgen::csv::{CustomerCsv, LineItemCsv, NationCsv, OrderCsv, PartCsv, PartSuppCsv, RegionCsv, SupplierCsv};
 use tpchgen::generators::{
@@ -11,12 +10,10 @@ use tpchgen::generators::{
     RegionGenerator, SupplierGenerator,
 };
 
-use crate::command::{Folder, Output};
+use crate::answers::{compare, queries};
+use crate::command::Folder;
 
 const SCALE: f64 = 0.01;
-
-/// How far numbers may be apart, of 1 or of the greater one: an average is a DOUBLE there and a DECIMAL here.
-const TOLERANCE: f64 = 1e-6;
 
 /// The tables and their columns.
 const TABLES: [(&str, &str); 8] = [
@@ -58,7 +55,7 @@ const TABLES: [(&str, &str); 8] = [
 #[test]
 fn queries_answer_as_duckdb_does() {
     let folder = tables();
-    let queries = queries();
+    let queries = queries("tests/tpch");
     assert_eq!(queries.len(), 22);
     let sinks = TABLES.map(|(table, _)| {
         format!("CREATE SINK {table}_p WITH (connector = 'files', path = 'p/{table}', format = 'parquet') AS SELECT * FROM {table};\n")
@@ -70,15 +67,6 @@ fn queries_answer_as_duckdb_does() {
         let output = folder.run(&format!("{sources}{selects}"), &["--format", "csv", "--set", "execution=batch"]);
         compare(format, output.success(), &queries);
     }
-}
-
-/// The paths of the queries, in order.
-fn queries() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tpch");
-    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "sql")).collect();
-    paths.sort();
-    paths
 }
 
 /// The tables over files of a format.
@@ -111,45 +99,4 @@ fn csv(header: &str, rows: impl Iterator<Item = impl Display>) -> String {
         writeln!(text, "{row}").unwrap();
         text
     })
-}
-
-/// Compares what was printed, one result behind the other, with what is expected.
-fn compare(format: &str, output: Output, queries: &[PathBuf]) {
-    let mut printed = records(&output.stdout).into_iter();
-    for query in queries {
-        let name = query.file_stem().unwrap().to_str().unwrap();
-        let expected = query.parent().unwrap().join("expected").join(format!("{name}.csv"));
-        let expected = records(&fs::read_to_string(expected).unwrap());
-        // Its names are another engine's where a column has none.
-        assert_eq!(printed.next().map(|header| header.len()), Some(expected[0].len()), "{format}, {name}");
-        for (row, expected) in expected.iter().enumerate().skip(1) {
-            let found = printed.next().unwrap_or_default();
-            let same = found.len() == expected.len() && found.iter().zip(expected).all(|(a, b)| is_same(a, b));
-            assert!(same, "{format}, {name}, row {row}: {found:?} and not {expected:?}");
-        }
-    }
-    assert_eq!(printed.next(), None, "{format}");
-}
-
-fn is_same(found: &str, expected: &str) -> bool {
-    match (found.parse::<f64>(), expected.parse::<f64>()) {
-        (Ok(found), Ok(expected)) => (found - expected).abs() <= TOLERANCE * expected.abs().max(1.0),
-        _ => found == expected,
-    }
-}
-
-/// The records of a CSV; a field in quotes may hold commas.
-fn records(text: &str) -> Vec<Vec<String>> {
-    let record = |line: &str| {
-        let (mut fields, mut quoted) = (vec![String::new()], false);
-        for letter in line.chars() {
-            match letter {
-                '"' => quoted = !quoted,
-                ',' if !quoted => fields.push(String::new()),
-                _ => fields.last_mut().unwrap().push(letter),
-            }
-        }
-        fields
-    };
-    text.lines().map(record).collect()
 }

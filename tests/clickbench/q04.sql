@@ -1,0 +1,1 @@
+SELECT count(DISTINCT user_id) AS n FROM hits

@@ -1,0 +1,1 @@
+SELECT watch_id, user_id FROM hits WHERE user_id = 1000000000000000000 + 7 * 7919000000003 ORDER BY watch_id

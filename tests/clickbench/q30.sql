@@ -1,0 +1,2 @@
+SELECT search_engine_id, client_ip, count(*) AS n, sum(is_refresh) AS r, avg(resolution_width) AS w FROM hits
+WHERE search_phrase <> '' GROUP BY search_engine_id, client_ip ORDER BY n DESC, search_engine_id, client_ip LIMIT 10
