@@ -110,9 +110,7 @@ impl Unfinished {
         }
         self.complete.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
-}
 
-impl Unfinished {
     /// For a moment neither folder has the name.
     fn replace(&self) -> io::Result<()> {
         let mut old = self.complete.clone().into_os_string();

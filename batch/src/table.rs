@@ -13,7 +13,6 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::Expr;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
 use tidemill_plans::batch::{BoundedTable, TableReader};
@@ -80,11 +79,7 @@ fn read_all(path: &Path) -> std::result::Result<(), ParquetError> {
 /// Whether a table is nothing but the columns of Parquet files.
 fn is_plain_parquet(source: &SourceNode) -> bool {
     let is_parquet = source.options.iter().any(|(key, value)| key == "format" && value == "parquet");
-    is_parquet
-        && source
-            .projection
-            .iter()
-            .all(|column| matches!(&column.expr.0, Expr::Column(read) if read.name == column.name))
+    is_parquet && source.is_plain()
 }
 
 /// Whether a file is one that DataFusion reads as it was declared. If it is not readable, whoever reads it says so.
@@ -107,8 +102,7 @@ fn holds(path: &Path, declared: &Schema) -> bool {
 
 /// Whether each value of one type is one of another.
 fn is_same(found: &DataType, declared: &DataType) -> bool {
-    let is_text = |data_type: &DataType| matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    found == declared || is_text(found) && is_text(declared)
+    found == declared || found.is_string() && declared.is_string()
 }
 
 fn parquet(table: &BoundedTable, texts: Texts, files: &[PathBuf]) -> Result<ListingTable> {

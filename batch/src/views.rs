@@ -32,7 +32,7 @@ pub(crate) fn fit(plan: &LogicalPlan) -> Result<bool> {
 
 fn depends_on_type(expr: &Expr) -> bool {
     match expr {
-        Expr::OuterReferenceColumn(field, _) => is_text(field.data_type()),
+        Expr::OuterReferenceColumn(field, _) => field.data_type().is_string(),
         Expr::ScalarFunction(call) => call.name() == TYPE_OF || find_registered(call.name()).is_some(),
         Expr::AggregateFunction(call) => find_registered(call.func.name()).is_some(),
         Expr::WindowFunction(call) => find_registered(call.fun.name()).is_some(),
@@ -42,15 +42,11 @@ fn depends_on_type(expr: &Expr) -> bool {
 
 /// The columns of a table whose texts are views.
 pub(crate) fn of(columns: &Schema) -> SchemaRef {
-    let field = |field: &Arc<Field>| match is_text(field.data_type()) {
+    let field = |field: &Arc<Field>| match field.data_type().is_string() {
         true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
         false => Arc::clone(field),
     };
     Arc::new(Schema::new(columns.fields().iter().map(field).collect::<Vec<_>>()))
-}
-
-fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8)
 }
 
 /// A plan whose columns have the types of these.

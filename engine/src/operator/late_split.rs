@@ -4,7 +4,6 @@
 //! the watermark alone; of sessions by what sessions are open, so they are kept here, too, without what
 //! only the aggregation needs.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
@@ -14,7 +13,7 @@ use tidemill_plans::node::{LateSplitNode, LateWindows, WindowSpec};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
-use super::sessions::{Sessions, take_part};
+use super::sessions::Sessions;
 use crate::error::Result;
 use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
@@ -94,9 +93,10 @@ impl Operator for LateSplit {
         match &mut self.windows {
             Windows::Fixed(_, watermark) => *watermark = watermarks.min(),
             Windows::Session { sessions, .. } => {
-                let mut closed = VecDeque::from(sessions.advance(watermarks.min())?);
-                while !closed.is_empty() {
-                    sessions.close(&take_part(&mut closed))?;
+                sessions.advance(watermarks.min())?;
+                while sessions.has_closed() {
+                    let closed = sessions.take_closed();
+                    sessions.close(&closed)?;
                 }
                 sessions.clean_up()?;
             }

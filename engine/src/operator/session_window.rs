@@ -3,7 +3,6 @@
 //! A session's rows are aggregated when it closes, all at once: so a sum of floats does not show where
 //! watermarks cut the stream.
 
-use std::collections::VecDeque;
 use std::iter::repeat_n;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use tidemill_plans::node::{SessionAssignNode, SessionWindowNode};
 
 use super::Operator;
 use super::groups::{AggregateCall, Groups, key_schema, numbered_key_schema};
-use super::sessions::{Session, Sessions, take_part};
+use super::sessions::{Session, Sessions};
 use super::window_aggregate::finish_windows;
 use super::window_assign::window_columns;
 use crate::error::Result;
@@ -27,8 +26,6 @@ pub(super) struct SessionWindow {
     calls: Vec<AggregateCall>,
     output: SchemaRef,
     sessions: Sessions,
-    /// Sessions that are still to be emitted.
-    closed: VecDeque<Session>,
     closing: Groups,
 }
 
@@ -36,8 +33,6 @@ pub(super) struct SessionWindow {
 pub(super) struct SessionAssign {
     output: SchemaRef,
     sessions: Sessions,
-    /// Sessions that are still to be emitted.
-    closed: VecDeque<Session>,
 }
 
 impl SessionWindow {
@@ -54,7 +49,6 @@ impl SessionWindow {
             output,
             closing: Groups::new(&numbered_key_schema(&key_schema(&input, &node.keys)), &calls)?,
             calls,
-            closed: VecDeque::new(),
             sessions: Sessions::new(input, &node.keys, node.time, node.gap, memory)?,
         })
     }
@@ -76,20 +70,20 @@ impl Operator for SessionWindow {
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
-        self.closed = self.sessions.advance(watermarks.min())?.into();
+        self.sessions.advance(watermarks.min())?;
         self.on_more(ctx)
     }
 
     fn has_more(&self) -> bool {
-        !self.closed.is_empty()
+        self.sessions.has_closed()
     }
 
     fn on_more(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        let part = take_part(&mut self.closed);
+        let part = self.sessions.take_closed();
         if !part.is_empty() {
             ctx.emit(self.aggregate(&part)?);
         }
-        if self.has_more() { Ok(()) } else { end_closing(&mut self.sessions, ctx) }
+        end_closing(&mut self.sessions, ctx)
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
@@ -117,7 +111,7 @@ impl SessionAssign {
         memory: &StateMemory,
     ) -> Result<Self> {
         let sessions = Sessions::new(input, &node.keys, node.time, node.gap, memory)?;
-        Ok(Self { output, sessions, closed: VecDeque::new() })
+        Ok(Self { output, sessions })
     }
 }
 
@@ -127,23 +121,23 @@ impl Operator for SessionAssign {
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
-        self.closed = self.sessions.advance(watermarks.min())?.into();
+        self.sessions.advance(watermarks.min())?;
         self.on_more(ctx)
     }
 
     fn has_more(&self) -> bool {
-        !self.closed.is_empty()
+        self.sessions.has_closed()
     }
 
     fn on_more(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        let part = take_part(&mut self.closed);
+        let part = self.sessions.take_closed();
         if !part.is_empty() {
             let mut columns = self.sessions.close(&part)?.columns().to_vec();
             let windows = part.iter().flat_map(|one| repeat_n(self.sessions.window(one), one.len()));
             columns.extend(window_columns(windows));
             ctx.emit(RecordBatch::try_new(Arc::clone(&self.output), columns)?);
         }
-        if self.has_more() { Ok(()) } else { end_closing(&mut self.sessions, ctx) }
+        end_closing(&mut self.sessions, ctx)
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
@@ -163,8 +157,11 @@ impl Operator for SessionAssign {
     }
 }
 
-/// All sessions have been emitted that time has passed.
+/// Passes time on, if all sessions have been emitted that it has closed.
 fn end_closing(sessions: &mut Sessions, ctx: &mut OperatorContext) -> Result<()> {
+    if sessions.has_closed() {
+        return Ok(());
+    }
     sessions.clean_up()?;
     ctx.emit_watermark(sessions.output_watermark());
     Ok(())

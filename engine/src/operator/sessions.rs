@@ -12,7 +12,7 @@ mod closing;
 mod snapshot;
 mod spilling;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::filter_record_batch;
@@ -22,7 +22,6 @@ use hashbrown::HashMap;
 use tidemill_plans::node::TimeWindow;
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
-pub(super) use self::closing::take_part;
 use self::snapshot::Written;
 use self::spilling::Spilling;
 use super::held_rows::{HeldRows, Place};
@@ -54,6 +53,8 @@ pub(super) struct Sessions {
     /// Number of the next session: they count in the order in which sessions begin.
     next: u64,
     watermark: Watermark,
+    /// Sessions that have closed, in the order of their ends, until their rows are taken.
+    closed: VecDeque<Session>,
 }
 
 /// Rows of one key that follow each other within the gap.
@@ -90,6 +91,7 @@ impl Sessions {
             by_end: BTreeMap::new(),
             next: 0,
             watermark: Watermark::MIN,
+            closed: VecDeque::new(),
         })
     }
 
@@ -125,14 +127,15 @@ impl Sessions {
         Ok(Some(times.values().iter().enumerate().map(open).collect()))
     }
 
-    /// Moves time on. The sessions that have closed by that, in the order of their ends.
-    pub(super) fn advance(&mut self, watermark: Watermark) -> Result<Vec<Session>> {
+    /// Moves time on, which closes sessions: those before have been taken.
+    pub(super) fn advance(&mut self, watermark: Watermark) -> Result<()> {
         while let Some(rows) = self.waiting.take_chunk_before(watermark.0)? {
             self.add(&rows)?;
             self.make_room()?;
         }
         self.watermark = watermark;
-        Ok(self.take_complete())
+        self.closed = self.take_complete().into();
+        Ok(())
     }
 
     /// A session's window.

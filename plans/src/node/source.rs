@@ -56,6 +56,13 @@ pub struct SourceTiming {
 }
 
 impl SourceNode {
+    /// Whether its rows are columns that it reads, as they are, and none is computed.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let is_read = |column: &Projection| matches!(&column.expr.0, Expr::Column(read) if read.name == column.name);
+        self.projection.iter().all(is_read)
+    }
+
     /// What the options say about time.
     pub fn timing(&self) -> Result<SourceTiming> {
         let text = |name: &str| connector::option(&self.options, name);

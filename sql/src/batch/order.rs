@@ -56,23 +56,18 @@ pub(super) fn without_ties(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// Those that are ordered further than others get a node of their own: all functions of a node have one order.
 fn of_window(window: Window) -> Result<LogicalPlan> {
     let input = Arc::clone(&window.input);
-    let names = NamePreserver::new_for_projection();
-    let broken = |expr: Expr| {
-        let name = names.save(&expr);
-        let broken = expr.transform_down(|expr| match expr {
-            Expr::WindowFunction(mut function) if needs_places(&function) => {
-                function.params.order_by = with_all_columns(function.params.order_by, input.schema());
-                Ok(Transformed::yes(Expr::WindowFunction(function)))
-            }
-            other => Ok(Transformed::no(other)),
-        })?;
-        Ok((broken.transformed, name.restore(broken.data)))
+    let break_ties = |expr| match expr {
+        Expr::WindowFunction(mut function) if needs_places(&function) => {
+            function.params.order_by = with_all_columns(function.params.order_by, input.schema());
+            Ok(Transformed::yes(Expr::WindowFunction(function)))
+        }
+        other => Ok(Transformed::no(other)),
     };
-    let exprs: Result<Vec<(bool, Expr)>> = window.window_expr.into_iter().map(broken).collect();
-    let (further, as_before): (Vec<_>, Vec<_>) = exprs?.into_iter().partition(|(is_further, _)| *is_further);
+    let exprs = window.window_expr.into_iter().map(|expr| changed(expr, break_ties)).collect::<Result<Vec<_>>>()?;
+    let (further, as_before): (Vec<_>, Vec<_>) = exprs.into_iter().partition(|expr| expr.transformed);
     let mut plan = Arc::unwrap_or_clone(window.input);
     for exprs in [as_before, further].into_iter().filter(|exprs| !exprs.is_empty()) {
-        let exprs = exprs.into_iter().map(|(_, expr)| expr).collect();
+        let exprs = exprs.into_iter().map(|expr| expr.data).collect();
         plan = LogicalPlan::Window(Window::try_new(exprs, Arc::new(plan))?);
     }
     Ok(plan)
@@ -80,24 +75,25 @@ fn of_window(window: Window) -> Result<LogicalPlan> {
 
 fn of_aggregate(aggregate: Aggregate) -> Result<LogicalPlan> {
     let input = Arc::clone(&aggregate.input);
-    let names = NamePreserver::new_for_projection();
-    let ordered = |expr: Expr| {
-        let name = names.save(&expr);
-        let ordered = expr.transform_down(|expr| match expr {
-            Expr::AggregateFunction(mut function) if needs_order(&function) => {
-                function.params.order_by = match function.params.args.first() {
-                    // Of equal values one is left, and the others' columns with them.
-                    Some(value) if function.params.distinct => vec![value.clone().sort(true, true)],
-                    _ => columns_of(input.schema()).collect(),
-                };
-                Ok(Transformed::yes(Expr::AggregateFunction(function)))
-            }
-            other => Ok(Transformed::no(other)),
-        });
-        Ok(name.restore(ordered?.data))
+    let order = |expr| match expr {
+        Expr::AggregateFunction(mut function) if needs_order(&function) => {
+            function.params.order_by = match function.params.args.first() {
+                // Of equal values one is left, and the others' columns with them.
+                Some(value) if function.params.distinct => vec![value.clone().sort(true, true)],
+                _ => columns_of(input.schema()).collect(),
+            };
+            Ok(Transformed::yes(Expr::AggregateFunction(function)))
+        }
+        other => Ok(Transformed::no(other)),
     };
-    let exprs: Result<Vec<Expr>> = aggregate.aggr_expr.into_iter().map(ordered).collect();
+    let exprs = aggregate.aggr_expr.into_iter().map(|expr| Ok(changed(expr, order)?.data)).collect::<Result<Vec<_>>>();
     Ok(LogicalPlan::Aggregate(Aggregate::try_new(aggregate.input, aggregate.group_expr, exprs?)?))
+}
+
+/// An expression whose functions are changed, by the name that it had.
+fn changed(expr: Expr, change: impl FnMut(Expr) -> Result<Transformed<Expr>>) -> Result<Transformed<Expr>> {
+    let name = NamePreserver::new_for_projection().save(&expr);
+    Ok(expr.transform_down(change)?.update_data(|expr| name.restore(expr)))
 }
 
 /// Whether the result of a function depends on an order that nobody has given.

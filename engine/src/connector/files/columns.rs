@@ -31,10 +31,8 @@ const FOLDERS_MAX: usize = 8;
 pub(crate) fn columns_of(options: &[(String, String)]) -> Result<SchemaRef> {
     let (path, format) = (required(options, "path")?, required(options, "format")?);
     let given = partition_columns(options).len();
-    let files = match given {
-        0 => Listing::of(path, format).or_else(|error| in_folders(path, format).ok_or(error))?.files,
-        folders => Listing::partitioned(path, format, folders)?.files,
-    };
+    let found = Listing::in_folders(path, format, given);
+    let files = if given == 0 { found.or_else(|error| deeper(path, format).ok_or(error)) } else { found }?.files;
     let Some(first) = files.first() else { return Err(EngineError::State(String::from("a list of no files"))) };
     let columns = columns_of_file(first, format, options)?;
     let said = said(&files, if given > 0 { given } else { depth(path, first) });
@@ -43,9 +41,9 @@ pub(crate) fn columns_of(options: &[(String, String)]) -> Result<SchemaRef> {
 }
 
 /// Files below folders that say what columns are, where a folder has none itself.
-fn in_folders(path: &str, format: &str) -> Option<Listing> {
+fn deeper(path: &str, format: &str) -> Option<Listing> {
     let is_folder = Path::new(path).is_dir();
-    (1..=FOLDERS_MAX).filter(|_| is_folder).find_map(|folders| Listing::partitioned(path, format, folders).ok())
+    (1..=FOLDERS_MAX).filter(|_| is_folder).find_map(|folders| Listing::in_folders(path, format, folders).ok())
 }
 
 /// How many folders a file is below a path.

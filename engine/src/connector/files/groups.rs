@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use arrow::datatypes::Schema;
-use datafusion::logical_expr::Expr;
 use tidemill_plans::batch::{BoundedTable, FileGroup};
-use tidemill_plans::node::SourceNode;
 use tidemill_plans::partitions::{partition_columns, partition_values};
 
 use super::columns::columns_of_file;
@@ -20,10 +18,7 @@ pub(crate) fn groups_of(table: &BoundedTable) -> Result<Vec<FileGroup>> {
     let options = &table.source.options;
     let (path, format) = (required(options, "path")?, required(options, "format")?);
     let partitions = partition_columns(options);
-    let files = match partitions.len() {
-        0 => Listing::of(path, format)?.files,
-        folders => Listing::partitioned(path, format, folders)?.files,
-    };
+    let files = Listing::in_folders(path, format, partitions.len())?.files;
     let said: BTreeSet<usize> =
         partitions.iter().map(|name| table.columns.index_of(name)).collect::<std::result::Result<_, _>>()?;
     let lacking = lacking(table, &files, format, &said);
@@ -58,7 +53,7 @@ fn partition(table: &BoundedTable, file: &Path, columns: &[String]) -> Result<Ve
 /// For each file the columns that it lacks and another has. What no file has is an error of whoever reads it.
 fn lacking(table: &BoundedTable, files: &[PathBuf], format: &str, said: &BTreeSet<usize>) -> Vec<Vec<usize>> {
     // A line of JSON says which columns it has.
-    if files.len() < 2 || format == "json" || !is_plain(&table.source) {
+    if files.len() < 2 || format == "json" || !table.source.is_plain() {
         return vec![Vec::new(); files.len()];
     }
     // What cannot be read, whoever reads it says better.
@@ -74,10 +69,4 @@ fn lacking(table: &BoundedTable, files: &[PathBuf], format: &str, said: &BTreeSe
         .collect();
     let of = |schema| somewhere.iter().copied().filter(|column| !has(schema, *column)).collect();
     schemas.iter().map(of).collect()
-}
-
-/// Whether a table computes nothing of its files' columns.
-fn is_plain(source: &SourceNode) -> bool {
-    let is_own = |expr: &Expr, name: &str| matches!(expr, Expr::Column(read) if read.name == name);
-    source.projection.iter().all(|column| is_own(&column.expr.0, &column.name))
 }

@@ -25,8 +25,11 @@ impl Listing {
         Ok(Self { path: path.to_owned(), format: format.to_owned(), files: find_files(path, format)? })
     }
 
-    /// The files of a folder that are so many folders deeper, each of which is called `name=value`.
-    pub(super) fn partitioned(path: &str, format: &str, folders: usize) -> Result<Self> {
+    /// The same, or the files of a folder that are so many folders deeper, each of which is called `name=value`.
+    pub(super) fn in_folders(path: &str, format: &str, folders: usize) -> Result<Self> {
+        if folders == 0 {
+            return Self::of(path, format);
+        }
         let folder = glob::Pattern::escape(path.trim_end_matches('/'));
         let files = expand(&format!("{folder}/{}*.{}", "*=*/".repeat(folders), extension(format)))?;
         match files.is_empty() {

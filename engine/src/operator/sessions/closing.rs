@@ -1,6 +1,5 @@
 //! The rows of sessions that have closed.
 
-use std::collections::VecDeque;
 use std::iter::repeat_n;
 
 use arrow::array::{RecordBatch, UInt32Array, UInt64Array};
@@ -15,19 +14,24 @@ use crate::state::spill::TakenRows;
 /// Rows of sessions that are put together at a time, but for those of one. Tests want to see several parts.
 const CLOSE_ROWS: usize = if cfg!(test) { 4 } else { 1 << 15 };
 
-/// Takes the first of some sessions out, as many as are worth closing together.
-pub(in crate::operator) fn take_part(sessions: &mut VecDeque<Session>) -> Vec<Session> {
-    let mut rows = 0;
-    let is_more = |session: &&Session| {
-        let is_more = rows == 0 || rows + session.len() <= CLOSE_ROWS;
-        rows += session.len();
-        is_more
-    };
-    let part = sessions.iter().take_while(is_more).count();
-    sessions.drain(..part).collect()
-}
-
 impl Sessions {
+    /// Whether there are sessions that have closed and have not been taken.
+    pub(in crate::operator) fn has_closed(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
+    /// Takes the first of those that have closed, as many as are worth closing together.
+    pub(in crate::operator) fn take_closed(&mut self) -> Vec<Session> {
+        let mut rows = 0;
+        let is_more = |session: &&Session| {
+            let is_more = rows == 0 || rows + session.len() <= CLOSE_ROWS;
+            rows += session.len();
+            is_more
+        };
+        let part = self.closed.iter().take_while(is_more).count();
+        self.closed.drain(..part).collect()
+    }
+
     /// The rows of sessions that have closed, session by session. They are gone then.
     pub(in crate::operator) fn close(&mut self, sessions: &[Session]) -> Result<RecordBatch> {
         let places: Vec<Place> = sessions.iter().flat_map(|session| &session.rows).copied().collect();
