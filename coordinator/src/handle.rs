@@ -359,11 +359,11 @@ impl CoordinatorHandle {
         Ok(jobs)
     }
 
-    /// The newest job that makes an object of this name and has not ended.
+    /// The newest job that makes an object of this name and has not ended; without one, the newest that has failed.
     pub async fn job_of(&self, object: &str) -> Result<JobId> {
-        let jobs = self.jobs().await?;
-        let mut running = jobs.iter().rev().filter(|job| !job.status.is_terminal());
-        let found = running.find(|job| job.makes.iter().any(|made| made == object));
+        let mut jobs = self.jobs().await?;
+        jobs.retain(|job| job.makes.iter().any(|made| made == object));
+        let found = jobs.iter().max_by_key(|job| (!job.status.is_terminal(), job.id));
         found.map(|job| job.id).ok_or_else(|| CoordinatorError::UnknownObject { name: object.to_owned() })
     }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use tidemill_plans::connector;
-use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::graph::{DataflowGraph, Node};
 use tidemill_plans::ids::{Epoch, JobId, OperatorId};
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::protocol::StopMode;
@@ -73,6 +73,13 @@ struct ObjectJob {
     is_view: bool,
     /// Whether somebody was told that it has failed.
     failure_told: bool,
+}
+
+impl ObjectJob {
+    fn new(handle: JobHandle, objects: BTreeSet<String>, graph: &DataflowGraph) -> Self {
+        let (bounded, is_view) = (is_bounded(graph), graph.nodes.iter().any(Node::is_view));
+        Self { handle, objects, bounded, is_view, failure_told: false }
+    }
 }
 
 /// What a statement comes to.

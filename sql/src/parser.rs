@@ -41,7 +41,7 @@ const OPERATORS_MAX: usize = 1_000;
 /// The words that a statement can start with.
 const HEADS: &str = "SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE \
                      MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, CREATE ROLE, \
-                     CREATE USER, CREATE SECRET, COPY, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB, ALTER ROLE, \
+                     CREATE USER, CREATE SECRET, COPY, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, RESUME JOB, ALTER JOB, ALTER ROLE, \
                      GRANT, REVOKE, REASSIGN OWNED BY";
 
 /// A statement of a script.
@@ -225,6 +225,7 @@ impl<'a> ScriptParser<'a> {
                 Keyword::REVOKE => return self.revoke(),
                 _ if is_word(&head, "REASSIGN") => return self.reassign(),
                 _ if is_word(&head, "STOP") => return self.stop_job(),
+                _ if is_word(&head, "RESUME") => return self.resume_job(),
                 _ if is_word(&head, "SUBSCRIBE") => return self.subscribe(),
                 Keyword::DESCRIBE | Keyword::DESC => {
                     self.inner.next_token();
@@ -412,6 +413,11 @@ impl<'a> ScriptParser<'a> {
             return Err(self.expected("SAVEPOINT"));
         }
         Ok(Statement::Job(JobCommand::Savepoint { job, url: self.optional_text()?, stops: true }))
+    }
+
+    fn resume_job(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        Ok(Statement::Job(JobCommand::Resume(self.job()?)))
     }
 
     /// Behind CREATE SAVEPOINT.

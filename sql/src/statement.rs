@@ -163,6 +163,8 @@ pub enum JobCommand {
     ShowMetrics(JobName),
     /// STOP JOB j.
     Stop(JobName),
+    /// RESUME JOB j: one that has failed.
+    Resume(JobName),
     /// STOP JOB j WITH SAVEPOINT ['url'], and CREATE SAVEPOINT FOR JOB j ['url'].
     Savepoint {
         /// Which job.
@@ -187,7 +189,7 @@ impl JobCommand {
     pub fn has_rows(&self) -> bool {
         match self {
             Self::ShowJobs | Self::ShowJob(_) | Self::ShowCheckpoints(_) | Self::ShowMetrics(_) => true,
-            Self::Stop(_) | Self::Savepoint { .. } | Self::Rescale { .. } => false,
+            Self::Stop(_) | Self::Resume(_) | Self::Savepoint { .. } | Self::Rescale { .. } => false,
         }
     }
 }
@@ -201,6 +203,7 @@ impl fmt::Display for JobCommand {
             Self::ShowCheckpoints(job) => write!(f, "SHOW CHECKPOINTS FOR JOB {job}"),
             Self::ShowMetrics(job) => write!(f, "SHOW METRICS FOR JOB {job}"),
             Self::Stop(job) => write!(f, "STOP JOB {job}"),
+            Self::Resume(job) => write!(f, "RESUME JOB {job}"),
             Self::Savepoint { job, url, stops } => {
                 match stops {
                     true => write!(f, "STOP JOB {job} WITH SAVEPOINT")?,
@@ -279,7 +282,7 @@ pub(crate) enum Statement {
     ShowCreate(Name),
     /// DESCRIBE.
     Describe(Name),
-    /// About jobs: SHOW JOBS, JOB, CHECKPOINTS and METRICS, STOP JOB, ALTER JOB, CREATE SAVEPOINT.
+    /// About jobs: SHOW JOBS, JOB, CHECKPOINTS and METRICS, STOP JOB, RESUME JOB, ALTER JOB, CREATE SAVEPOINT.
     Job(JobCommand),
     /// About roles, privileges, secrets and the audit log.
     Access(AccessCommand),

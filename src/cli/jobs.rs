@@ -48,6 +48,11 @@ enum JobsCommand {
         /// Its number, or an object that it makes.
         job: String,
     },
+    /// Try a job again that has failed, from its newest checkpoint.
+    Resume {
+        /// Its number, or an object that it makes.
+        job: String,
+    },
     /// Write a savepoint of a job.
     Savepoint {
         /// Its number, or an object that it makes.
@@ -93,6 +98,7 @@ impl JobsCommand {
                 [JobCommand::ShowJob(name(job))].into_iter().chain(more.into_iter().flatten()).collect()
             }
             Self::Stop { job } => vec![JobCommand::Stop(name(job))],
+            Self::Resume { job } => vec![JobCommand::Resume(name(job))],
             Self::Savepoint { job, to, stop } => {
                 vec![JobCommand::Savepoint { job: name(job), url: to.clone(), stops: *stop }]
             }

@@ -109,6 +109,7 @@ fn actions_control_jobs() {
 
     for (action, body, code, reason) in [
         ("stop_job", json!({ "job": "nothing" }), Code::InvalidArgument, "SHOW JOBS lists the jobs"),
+        ("resume_job", json!({ "job": 99 }), Code::InvalidArgument, "job-99"),
         ("stop_job", json!({ "jobs": 1 }), Code::InvalidArgument, "unknown field `jobs`"),
         ("rescale_job", json!({ "job": 1 }), Code::InvalidArgument, "\"parallelism\": 4}"),
         ("show_job", json!({ "job": 99 }), Code::InvalidArgument, "job-99 is not running"),

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::cluster::Cluster;
 use crate::command::{Folder, PATIENCE, Run};
 use crate::killed::{csv_rows, wait_for_commits};
 
@@ -53,18 +54,26 @@ fn a_second_interrupt_leaves_the_job_to_tidemill_resume() {
     assert!(nothing.contains("no job was left unfinished"), "{nothing}");
 }
 
+/// Puts a file in the place of a sink's folder.
+fn take_place(folder: &Folder) {
+    fs::rename(folder.path("kept"), folder.path("kept-before")).unwrap();
+    folder.write("kept", "not a folder");
+}
+
+fn give_back_place(folder: &Folder) {
+    fs::remove_file(folder.path("kept")).unwrap();
+    fs::rename(folder.path("kept-before"), folder.path("kept")).unwrap();
+}
+
 #[test]
 fn a_job_that_has_failed_is_tried_again_by_name() {
     let folder = Folder::with(&[("numbers.csv", &numbers(1))]);
     // A sink that cannot write: its place is taken by a file.
     let run = folder.start(&script(2000), &["--data-dir", "meta"]);
     wait_for_commits(&folder, "kept", 2);
-    let taken = folder.path("kept-before");
-    fs::rename(folder.path("kept"), &taken).unwrap();
-    folder.write("kept", "not a folder");
+    take_place(&folder);
     let failed = run.output(PATIENCE).failure();
-    fs::remove_file(folder.path("kept")).unwrap();
-    fs::rename(&taken, folder.path("kept")).unwrap();
+    give_back_place(&folder);
 
     let told = resume(&folder, &[]).output(PATIENCE).failure();
     assert!(told.contains("job-1 (kept, sums) has failed: ") && told.contains("--job"), "{told}\n{failed}");
@@ -74,4 +83,34 @@ fn a_job_that_has_failed_is_tried_again_by_name() {
     assert!(unknown.contains("no job 'other' was left in meta; there is: job-1"), "{unknown}");
     resume(&folder, &["--job", "kept"]).output(PATIENCE).success();
     assert_eq!((csv_rows(&folder, "kept").len(), csv_rows(&folder, "sums").len()), (ROWS, ROWS / 60));
+}
+
+#[test]
+fn a_server_goes_on_with_a_job_that_has_failed_when_it_is_told_to() {
+    let mut cluster = Cluster::open(1, &[]);
+    cluster.folder.write("numbers.csv", numbers(1));
+    cluster.add_worker();
+    cluster.add_worker();
+    cluster.sql(&script(2000)).success();
+    for again in ["RESUME JOB kept", "RESUME JOB 1"] {
+        cluster.wait_for_commits(2);
+        take_place(&cluster.folder);
+        cluster.wait_for_jobs(|jobs| jobs[0].starts_with("1,failed,"));
+        give_back_place(&cluster.folder);
+        if again.ends_with('1') {
+            // A coordinator that comes back knows it by what is recorded.
+            cluster.end_coordinator();
+            cluster.restart_coordinator();
+            cluster.wait_for_jobs(|jobs| jobs[0].starts_with("1,failed,"));
+        }
+        let told = cluster.sql(again).success().stderr;
+        assert!(told.contains("RESUME job-1"), "{told}");
+        let twice = cluster.sql(again).failure();
+        assert!(twice.contains("job-1 runs"), "{twice}");
+    }
+    let unknown = cluster.sql("RESUME JOB 7").failure();
+    assert!(unknown.contains("job-7"), "{unknown}");
+    cluster.wait_for_jobs(<[String]>::is_empty);
+    assert_eq!((csv_rows(&cluster.folder, "kept").len(), csv_rows(&cluster.folder, "sums").len()), (ROWS, ROWS / 60));
+    assert!(cluster.sql("RESUME JOB kept").failure().contains("job-1"));
 }

@@ -19,6 +19,7 @@ use crate::session::{Reply, SharedScript, SqlSession};
 const LIST: &str = "tidemill.list_jobs";
 const SHOW: &str = "tidemill.show_job";
 const STOP: &str = "tidemill.stop_job";
+const RESUME: &str = "tidemill.resume_job";
 const SAVEPOINT: &str = "tidemill.savepoint_job";
 const RESCALE: &str = "tidemill.rescale_job";
 const METRICS: &str = "tidemill.job_metrics";
@@ -28,6 +29,7 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
     (LIST, "The jobs: {} -> {\"jobs\": [{\"job\": 7, \"status\": \"running\", ...}]}."),
     (SHOW, "A job and its checkpoints: {\"job\": 7} or {\"job\": \"what it makes\"} -> {\"job\": {...}, ...}."),
     (STOP, "Ends a job; what it has read is written: {\"job\": 7} -> {\"message\": \"...\"}."),
+    (RESUME, "Tries a job again that has failed: {\"job\": 7} -> {\"message\": \"...\"}."),
     (SAVEPOINT, "Writes a savepoint: {\"job\": 7, \"url\": \"...\", \"stop\": false} -> {\"savepoint\": \"...\"}."),
     (RESCALE, "Gives a job another parallelism: {\"job\": 7, \"parallelism\": 4} -> {\"message\": \"...\"}."),
     (METRICS, "What the operators of a job have done: {\"job\": 7} -> {\"operators\": [{...}]}."),
@@ -83,7 +85,8 @@ pub(super) async fn act(
     Some(match action {
         LIST => control.rows(JobCommand::ShowJobs).await.map(|jobs| json!({ "jobs": jobs })),
         SHOW => control.show(body).await,
-        STOP => control.stop(body).await,
+        STOP => control.on_job(body, JobCommand::Stop).await,
+        RESUME => control.on_job(body, JobCommand::Resume).await,
         SAVEPOINT => control.savepoint(body).await,
         RESCALE => control.rescale(body).await,
         METRICS => control.metrics(body).await,
@@ -110,8 +113,8 @@ impl Control<'_> {
         Ok(json!({ "job": rows.pop(), "checkpoints": checkpoints }))
     }
 
-    async fn stop(&self, body: &[u8]) -> Result<Value> {
-        self.message(JobCommand::Stop(self.read::<OneJob>(body)?.job.into())).await
+    async fn on_job(&self, body: &[u8], command: impl FnOnce(JobName) -> JobCommand) -> Result<Value> {
+        self.message(command(self.read::<OneJob>(body)?.job.into())).await
     }
 
     async fn savepoint(&self, body: &[u8]) -> Result<Value> {

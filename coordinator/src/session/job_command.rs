@@ -9,10 +9,11 @@ use tidemill_sql::access::{self, AccessCommand, Privilege, Rights, Securable};
 use tidemill_sql::system::JOBS;
 use tidemill_sql::{JobCommand, JobName};
 
-use super::{Reply, Saving, SqlSession, show, sql_error};
+use super::restore::running_views;
+use super::{ObjectJob, Reply, Saving, SqlSession, show, sql_error};
 use crate::access::{Told, Who};
 use crate::error::{CoordinatorError, Result};
-use crate::handle::{CoordinatorHandle, JobInfo};
+use crate::handle::{CoordinatorHandle, JobInfo, LeftJob};
 
 impl SqlSession {
     pub(super) async fn job_command(&mut self, command: JobCommand, who: &Who) -> Result<Reply> {
@@ -34,6 +35,11 @@ impl SqlSession {
                 self.coordinator.stop(job, StopMode::Drain).await?;
                 Ok(Reply::Done(format!("STOP {job}")))
             }
+            JobCommand::Resume(job) => {
+                let job = self.controlled(&job, who).await?;
+                self.resume(job).await?;
+                Ok(Reply::Done(format!("RESUME {job}")))
+            }
             JobCommand::Savepoint { job, url, stops } => {
                 let job = self.controlled(&job, who).await?;
                 self.coordinator.access().check_savepoint(url.as_deref(), who)?;
@@ -46,6 +52,21 @@ impl SqlSession {
                 Ok(Reply::Done(format!("ALTER {job}")))
             }
         }
+    }
+
+    /// Goes on with a job that has failed.
+    async fn resume(&mut self, job: JobId) -> Result<()> {
+        let left = self.coordinator.left_jobs().await?.into_iter().find(|left| left.id == job);
+        let LeftJob { graph, objects, .. } = left.ok_or(CoordinatorError::NoSuchJob { job })?;
+        let mut handle = self.coordinator.resume(job).await?;
+        handle.results.close();
+        let objects = objects.unwrap_or_default();
+        for (name, view) in running_views(job, &graph, &objects) {
+            self.sql.view_started(&name, view);
+        }
+        self.jobs.retain(|known| known.handle.id != job);
+        self.jobs.push(ObjectJob::new(handle, objects, &graph));
+        Ok(())
     }
 
     /// The rows of a table about jobs, as far as somebody may see them.

@@ -3,14 +3,15 @@
 //! An object is recorded in one commit with the job that works for it, and removed before that job ends. So whatever
 //! moment the coordinator before has ended at, a job whose objects are all gone is one that was being ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tidemill_plans::graph::Node;
+use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::ids::JobId;
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::{Catalog, RunningView, Session};
 
-use super::{Drops, ObjectJob, SqlSession, is_bounded, with_batches};
+use super::{Drops, ObjectJob, SqlSession, with_batches};
 use crate::error::Result;
 use crate::handle::{CoordinatorHandle, LeftJob};
 
@@ -46,12 +47,8 @@ impl Restored {
         if objects.as_ref().is_some_and(|objects| objects.is_empty()) {
             return coordinator.forget(id).await;
         }
-        for node in graph.nodes.iter().filter(|node| node.is_view()) {
-            let NodeKind::Sink(sink) = &node.kind else { continue };
-            if objects.as_ref().is_some_and(|objects| objects.contains(&sink.table)) {
-                let view = RunningView { job: id, operator: node.id, parallelism: node.parallelism };
-                self.running.insert(sink.table.clone(), view);
-            }
+        if let Some(objects) = &objects {
+            self.running.extend(running_views(id, &graph, objects));
         }
         // One that has failed would fail again, unless somebody has done something about it.
         if failure.is_some() {
@@ -60,13 +57,25 @@ impl Restored {
         match (coordinator.resume(id).await, objects) {
             (Ok(mut handle), Some(objects)) => {
                 handle.results.close();
-                let is_view = graph.nodes.iter().any(Node::is_view);
-                let bounded = is_bounded(&graph);
-                self.jobs.push(ObjectJob { handle, objects, bounded, is_view, failure_told: false });
+                self.jobs.push(ObjectJob::new(handle, objects, &graph));
             }
             (Ok(_), None) => {}
             (Err(error), _) => self.told.push(format!("{id} does not go on: {}", error.chain())),
         }
         Ok(())
     }
+}
+
+/// The views that a job keeps for readers, by name.
+pub(super) fn running_views(
+    job: JobId,
+    graph: &DataflowGraph,
+    objects: &BTreeSet<String>,
+) -> Vec<(String, RunningView)> {
+    let views = graph.nodes.iter().filter(|node| node.is_view()).filter_map(|node| {
+        let NodeKind::Sink(sink) = &node.kind else { return None };
+        let view = RunningView { job, operator: node.id, parallelism: node.parallelism };
+        objects.contains(&sink.table).then(|| (sink.table.clone(), view))
+    });
+    views.collect()
 }
