@@ -31,9 +31,32 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// Where a process runs, as the others reach it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// The network namespace, where that is not the machine's own.
+    pub(crate) namespace: Option<String>,
+    pub(crate) host: String,
+}
+
+impl Place {
+    fn here() -> Self {
+        Self { namespace: None, host: String::from("127.0.0.1") }
+    }
+
+    fn start(&self, folder: &Folder, arguments: &[&str], variables: &[(String, String)]) -> Run {
+        match &self.namespace {
+            Some(namespace) => Run::start_in(namespace, &folder.path(""), arguments, variables),
+            None => Run::start_with(&folder.path(""), arguments, variables),
+        }
+    }
+}
+
 /// A cluster whose processes share a folder.
 pub(crate) struct Cluster {
     pub(crate) folder: Folder,
+    /// Where the coordinator and its clients are.
+    place: Place,
     port: u16,
     pub(crate) coordinator: Run,
     pub(crate) workers: Vec<Run>,
@@ -47,20 +70,25 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A bank's cluster without workers.
     pub(crate) fn open(transfers: usize, arguments: &[&str]) -> Self {
-        Self::begin(transfers, arguments.iter().map(|argument| String::from(*argument)).collect(), None)
+        Self::open_at(Place::here(), transfers, arguments)
+    }
+
+    /// One whose coordinator is somewhere else.
+    pub(crate) fn open_at(place: Place, transfers: usize, arguments: &[&str]) -> Self {
+        Self::begin(place, transfers, arguments.iter().map(|argument| String::from(*argument)).collect(), None)
     }
 
     /// One whose processes show each other certificates.
     pub(crate) fn open_with_tls(transfers: usize, certificates: Certificates) -> Self {
-        Self::begin(transfers, certificates.of_process(), Some(certificates))
+        Self::begin(Place::here(), transfers, certificates.of_process(), Some(certificates))
     }
 
-    fn begin(transfers: usize, arguments: Vec<String>, certificates: Option<Certificates>) -> Self {
+    fn begin(place: Place, transfers: usize, arguments: Vec<String>, certificates: Option<Certificates>) -> Self {
         let books = self::transfers(transfers, &mut Random(transfers as u64));
         let folder = Folder::with(&[("transfers.csv", &books)]);
         let port = free_port();
-        let coordinator = start_coordinator(&folder, port, &arguments);
-        Self { folder, port, coordinator, workers: Vec::new(), arguments, certificates, transfers }
+        let coordinator = start_coordinator(&place, &folder, port, &arguments);
+        Self { folder, place, port, coordinator, workers: Vec::new(), arguments, certificates, transfers }
     }
 
     /// Starts a worker with one slot.
@@ -70,12 +98,16 @@ impl Cluster {
 
     /// Starts a worker that reaches the coordinator at another port.
     pub(crate) fn add_worker_at(&mut self, port: u16, arguments: &[&str]) {
-        let coordinator = format!("127.0.0.1:{port}");
+        self.add_worker_in(&Place::here(), &format!("127.0.0.1:{port}"), arguments);
+    }
+
+    /// Starts a worker somewhere, which reaches the coordinator so.
+    pub(crate) fn add_worker_in(&mut self, place: &Place, coordinator: &str, arguments: &[&str]) {
         let tls = self.certificates.as_ref().map(Certificates::of_process).unwrap_or_default();
         let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
-        let arguments = [&["worker", "--coordinator", &coordinator, "--slots", "1"], arguments, &tls].concat();
+        let arguments = [&["worker", "--coordinator", coordinator, "--slots", "1"], arguments, &tls].concat();
         let variables = [(String::from("TIDEMILL_LOG"), String::from("info"))];
-        let worker = Run::start_with(&self.folder.path(""), &arguments, &variables);
+        let worker = place.start(&self.folder, &arguments, &variables);
         worker.wait_for_line("worker registered");
         self.workers.push(worker);
     }
@@ -88,11 +120,11 @@ impl Cluster {
     /// Has the coordinator execute statements.
     pub(crate) fn sql(&self, text: &str) -> Output {
         let scheme = if self.certificates.is_some() { "grpc+tls" } else { "grpc" };
-        let url = format!("{scheme}://127.0.0.1:{}", self.port);
+        let url = format!("{scheme}://{}:{}", self.place.host, self.port);
         let tls = self.certificates.as_ref().map(Certificates::of_client).unwrap_or_default();
         let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
         let arguments = [&["sql", "-c", text, "--url", &url, "--format", "csv"][..], &tls].concat();
-        Run::start(&self.folder.path(""), &arguments).output(PATIENCE)
+        self.place.start(&self.folder, &arguments, &[]).output(PATIENCE)
     }
 
     /// Submits the bank's job.
@@ -129,7 +161,7 @@ impl Cluster {
 
     /// Starts another coordinator in the place of one that has ended, and has ended by now.
     pub(crate) fn restart_coordinator(&mut self) {
-        self.coordinator = start_coordinator(&self.folder, self.port, &self.arguments);
+        self.coordinator = start_coordinator(&self.place, &self.folder, self.port, &self.arguments);
     }
 
     /// Tells the coordinator to end, and waits until it has.
@@ -156,11 +188,11 @@ impl Cluster {
     }
 }
 
-fn start_coordinator(folder: &Folder, port: u16, arguments: &[String]) -> Run {
-    let bind = format!("127.0.0.1:{port}");
+fn start_coordinator(place: &Place, folder: &Folder, port: u16, arguments: &[String]) -> Run {
+    let bind = format!("{}:{port}", place.host);
     let own: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let run =
-        Run::start(&folder.path(""), &[&["coordinator", "--data-dir", "meta", "--bind", &bind], &own[..]].concat());
+    let arguments = [&["coordinator", "--data-dir", "meta", "--bind", &bind], &own[..]].concat();
+    let run = place.start(folder, &arguments, &[]);
     run.wait_for_line("coordinator listens");
     run
 }

@@ -147,6 +147,13 @@ impl Run {
         Self::spawn(program(folder, arguments).stdin(Stdio::null()).envs(variables.iter().cloned()))
     }
 
+    /// Starts the program in a network namespace; that is what needs privileges, the program does not.
+    pub(crate) fn start_in(namespace: &str, folder: &Path, arguments: &[&str], variables: &[(String, String)]) -> Self {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace, env!("CARGO_BIN_EXE_tidemill")]);
+        Self::spawn(set_up(&mut command, folder, arguments).stdin(Stdio::null()).envs(variables.iter().cloned()))
+    }
+
     fn start_reading(folder: &Path, arguments: &[&str], input: Stdio) -> Self {
         Self::spawn(program(folder, arguments).stdin(input))
     }
@@ -236,8 +243,12 @@ impl Run {
 
 fn program(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
-    command.args(arguments).current_dir(folder).env_remove("TIDEMILL_LOG");
+    set_up(&mut command, folder, arguments);
     command
+}
+
+fn set_up<'a>(command: &'a mut Command, folder: &Path, arguments: &[&str]) -> &'a mut Command {
+    command.args(arguments).current_dir(folder).env_remove("TIDEMILL_LOG")
 }
 
 /// Reads a pipe to its end; the lines can be had as they come, but most tests only look at the whole.

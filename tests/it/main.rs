@@ -36,6 +36,7 @@ mod limits;
 mod logic;
 mod lookup;
 mod metrics;
+mod namespaces;
 mod network;
 mod nexmark;
 mod oracle;

@@ -1,7 +1,7 @@
 //! The network between the processes of a cluster: cut, slow, and with connections that break.
 //!
-//! A proxy of the test's own stands in for it. Namespaces and packet filters would do the same, and need privileges
-//! that a test has not.
+//! A proxy of the test's own stands in for it, which needs no privileges. Links between two workers are cut in
+//! `namespaces.rs`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
