@@ -5,6 +5,7 @@
 //! t waits while the other side's watermark is not past t + reach, and the output's watermark stays
 //! that much behind it.
 
+mod rest;
 mod side;
 mod spilling;
 mod timed_keys;
@@ -18,6 +19,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use tidemill_plans::node::{IntervalJoinNode, JoinKind, JoinSide};
 use tidemill_plans::time::{Watermark, event_times};
 
+use self::rest::Rest;
 use self::side::{Arrival, Side};
 use super::Operator;
 use super::filter::holds;
@@ -33,8 +35,8 @@ const LEFT: usize = 0;
 /// What the sides are called in state.
 const NAMES: [&str; 2] = ["left", "right"];
 
-/// Pairs, or rows without a partner, that are put together at a time, but for the pairs of one row.
-const CHUNK_ROWS: usize = 1 << 16;
+/// Pairs, or rows without a partner, that are put together at a time, but for the pairs of one row. Tests want to see some.
+const CHUNK_ROWS: usize = if cfg!(test) { 4 } else { 1 << 16 };
 
 /// See [`IntervalJoinNode`].
 pub(super) struct IntervalJoin {
@@ -47,6 +49,7 @@ pub(super) struct IntervalJoin {
     output: SchemaRef,
     /// What the rows of both sides may take.
     memory: StateMemory,
+    rest: Rest,
 }
 
 /// Rows that came just now, each beside a held row of the other side.
@@ -72,24 +75,24 @@ impl IntervalJoin {
         let right = Side::new(right, &node.right_keys, node.right_time, reach, is_right, &memory)?;
         let pairs = Arc::clone(&node.pairs.0);
         let filter = node.filter.as_ref().map(|filter| filter.to_physical(&pairs)).transpose()?;
-        Ok(Self { kind, sides: [left, right], filter, pairs, output_time: node.output_time, output, memory })
+        let (output_time, rest) = (node.output_time, Rest::Nothing);
+        Ok(Self { kind, sides: [left, right], filter, pairs, output_time, output, memory, rest })
     }
 
-    /// Finds the partners that the other side holds.
-    fn probe(&mut self, port: usize, arrival: &mut Arrival, ctx: &mut OperatorContext) -> Result<()> {
+    /// Finds the partners that the other side holds of some rows, from `next` on.
+    fn probe(&mut self, port: usize, arrival: &mut Arrival, next: &mut usize, ctx: &mut OperatorContext) -> Result<()> {
         // Where only whether there is a partner matters, one is enough.
         let first_counts = self.filter.is_none() && self.sides[port].leaves_at_match();
         let mut found = Candidates::default();
-        for row in 0..arrival.batch.num_rows() {
+        while *next < arrival.batch.num_rows() && found.mine.len() < CHUNK_ROWS {
+            let row = *next;
+            *next += 1;
             let (own, other) = (&self.sides[port], &self.sides[1 - port]);
             let Some(key) = arrival.keys.get(row) else { continue };
             let partners = other.partners(key, own.reach_of(arrival.times.value(row)));
             let partners = partners.take(if first_counts { 1 } else { usize::MAX });
             found.theirs.extend(partners);
             found.mine.resize(found.theirs.len(), row as u32);
-            if found.mine.len() >= CHUNK_ROWS {
-                self.match_up(port, arrival, std::mem::take(&mut found), ctx)?;
-            }
         }
         self.match_up(port, arrival, found, ctx)
     }
@@ -171,20 +174,6 @@ impl IntervalJoin {
         Ok(RecordBatch::try_new(Arc::clone(&self.output), columns)?)
     }
 
-    /// Emits the rows of a side that will have no partner.
-    fn emit_ruled_out(&mut self, port: usize, ctx: &mut OperatorContext) -> Result<()> {
-        let other = self.sides[1 - port].watermark;
-        for rows in self.sides[port].take_due(other)? {
-            ctx.emit(self.without_partner(port, &rows)?);
-        }
-        let places = self.sides[port].take_ruled_out(other);
-        for chunk in places.chunks(CHUNK_ROWS) {
-            let rows = self.sides[port].gather(chunk)?;
-            ctx.emit(self.without_partner(port, &rows)?);
-        }
-        Ok(())
-    }
-
     /// The output's watermark. A later pair has a new row on one side, and its partner within reach; a
     /// row that waits to be emitted alone is within reach of a new row, or it would have been emitted.
     /// A full join's rows have no time that is always there, so nobody asks.
@@ -217,24 +206,26 @@ impl Operator for IntervalJoin {
             return Ok(());
         }
         let times = event_times(batch.column(side.time))?;
-        let mut arrival = side.arrival(batch, times)?;
+        let arrival = Box::new(side.arrival(batch, times)?);
         self.take_back(port, &arrival)?;
-        self.probe(port, &mut arrival, ctx)?;
-        self.settle(port, arrival, ctx)?;
-        self.spill()
+        self.rest = Rest::Arrival { port, arrival, next: 0 };
+        self.on_more(ctx)
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
         for (port, side) in self.sides.iter_mut().enumerate() {
             side.watermark = watermarks.port(port);
         }
-        for port in 0..self.sides.len() {
-            self.emit_ruled_out(port, ctx)?;
-            self.sides[port].clean_up(watermarks.port(1 - port))?;
-        }
-        self.spill()?;
-        ctx.emit_watermark(self.output_watermark());
-        Ok(())
+        self.rest = self.ruled_out(LEFT)?;
+        self.on_more(ctx)
+    }
+
+    fn has_more(&self) -> bool {
+        !matches!(self.rest, Rest::Nothing)
+    }
+
+    fn on_more(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        self.go_on(ctx)
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
@@ -253,7 +244,7 @@ impl Operator for IntervalJoin {
     }
 
     fn state_bytes(&self) -> usize {
-        self.bytes_in_memory() + self.bytes_beside()
+        self.bytes_in_memory() + self.bytes_beside() + self.rest.bytes()
     }
 
     fn spilled_bytes(&self) -> u64 {

@@ -29,8 +29,11 @@ use crate::error::Result;
 use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{EndReason, OperatorContext, PortWatermarks};
 
-/// Rows of a final result that are emitted in one batch.
+/// Rows that are put together at a time.
 const OUTPUT_ROWS: usize = 1 << 13;
+
+/// Rows of a final result that are emitted at a time. Tests want to see some.
+const SLICE_ROWS: usize = if cfg!(test) { 4 } else { OUTPUT_ROWS };
 
 /// The operator of a node.
 pub(super) fn build(
@@ -47,7 +50,8 @@ pub(super) fn build(
                 None => Box::new(BestRows::new(node, input, memory)?),
             };
             let gathers_for = node.gather_ms.map(Duration::from_millis);
-            Box::new(UpdatingTopN { rows, at_end, gathers_for, output: Output { rank: node.rank, schema: output } })
+            let output = Output { rank: node.rank, schema: output };
+            Box::new(UpdatingTopN { rows, at_end, ending: None, gathers_for, output })
         }
         TopNEmit::OnClose { time } => Box::new(WindowTopN::new(node, time, input, output, memory)),
         TopNEmit::InOrder { time } => Box::new(FirstRows::new(node, time, input, output, memory)?),
@@ -68,8 +72,8 @@ trait KeptRows: Send {
     /// Forgets the marks, where nobody asks for changes.
     fn forget_changes(&mut self) -> Result<()>;
 
-    /// Gives the first rows of all partitions to `emit`, some at a time.
-    fn all(&self, emit: &mut dyn FnMut(Changes) -> Result<()>) -> Result<()>;
+    /// The first rows of some partitions, from this one on, which becomes the one behind them; nothing behind the last.
+    fn slice(&self, from: &mut usize) -> Result<Option<Changes>>;
 
     /// Whether it is time to call [`Self::drop_old`].
     fn wants_clean_up(&mut self, watermark: Watermark) -> bool;
@@ -83,7 +87,7 @@ trait KeptRows: Send {
     /// Has partitions go then. None may be marked.
     fn spill(&mut self) -> Result<()>;
 
-    /// Has some of the partitions that have gone in the place of those in memory, for [`Self::all`] to give their rows,
+    /// Has some of the partitions that have gone in the place of those in memory, for [`Self::slice`] to give their rows,
     /// until it was called with all of them; whether there were any.
     fn next_spilled(&mut self) -> Result<bool>;
 
@@ -184,6 +188,8 @@ impl Output {
 struct UpdatingTopN {
     rows: Box<dyn KeptRows>,
     at_end: bool,
+    /// The first of the partitions in memory that are still to be emitted, since all rows have come.
+    ending: Option<usize>,
     /// For how long changes are gathered, if this was said.
     gathers_for: Option<Duration>,
     output: Output,
@@ -246,16 +252,24 @@ impl Operator for UpdatingTopN {
         if !self.at_end {
             return self.flush(ctx);
         }
-        let output = &self.output;
-        loop {
-            self.rows.all(&mut |changes| {
-                ctx.emit(output.changes(changes)?);
-                Ok(())
-            })?;
-            if !self.rows.next_spilled()? {
-                return Ok(());
+        self.ending = Some(0);
+        self.on_more(ctx)
+    }
+
+    fn has_more(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    fn on_more(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        let Some(mut from) = self.ending.take() else { return Ok(()) };
+        self.ending = match self.rows.slice(&mut from)? {
+            Some(changes) => {
+                ctx.emit(self.output.changes(changes)?);
+                Some(from)
             }
-        }
+            None => self.rows.next_spilled()?.then_some(0),
+        };
+        Ok(())
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {

@@ -629,3 +629,19 @@ fn rows_stay_within_the_memory_and_come_out_when_they_are_due() {
         assert_eq!((join.state_bytes(), join.spilled_bytes()), (0, 0), "{kind:?}");
     }
 }
+
+#[test]
+fn pairs_and_rows_without_a_partner_are_emitted_in_slices() {
+    let mut harness = kind_of(JoinKind::Left, 0, 5, None);
+    let rows = |key: &str| (0..50).map(|row| format!("{key} {row} @1\n")).collect::<String>();
+    harness.push(1, &rows("k")).unwrap();
+    harness.push(0, "k 1 @1\nk 2 @1\nx 3 @1").unwrap();
+    harness.push(0, &rows("y")).unwrap();
+    assert_eq!(harness.output().unwrap().lines().count(), 2 * 50);
+    assert_eq!(harness.slice_rows_max(), 50, "pairs of one row are emitted together");
+    let mut harness = kind_of(JoinKind::Left, 0, 5, None);
+    harness.push(0, &rows("y")).unwrap();
+    harness.finish().unwrap();
+    assert_eq!(harness.output().unwrap().lines().filter(|line| line.starts_with('y')).count(), 50);
+    assert_eq!(harness.slice_rows_max() as usize, CHUNK_ROWS);
+}

@@ -29,6 +29,9 @@ use crate::rows::EventTimeBuffer;
 use crate::state::{StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
+/// So many rows are looked at together of partitions whose rows have waited. Tests want to see some.
+const SLICE_ROWS: usize = if cfg!(test) { 4 } else { 1 << 13 };
+
 /// No place among the touched partitions.
 const UNTOUCHED: u32 = u32::MAX;
 
@@ -57,6 +60,8 @@ pub(super) struct InOrderOver {
     behind: Vec<usize>,
     waiting: EventTimeBuffer,
     watermark: Watermark,
+    /// Whether it is still to be passed on, behind the rows that are known with it.
+    passes: bool,
     output: SchemaRef,
     bytes: usize,
 }
@@ -126,6 +131,7 @@ impl InOrderOver {
             behind: Vec::new(),
             waiting: EventTimeBuffer::new(input, time, &waiting),
             watermark: Watermark::MIN,
+            passes: false,
             output,
             bytes: 0,
         })
@@ -261,19 +267,40 @@ impl InOrderOver {
         }
     }
 
-    /// Looks again at partitions whose rows have waited for time to pass.
-    fn take_pending(&mut self, ctx: &mut OperatorContext) -> Result<()> {
-        let mut behind = std::mem::take(&mut self.behind);
-        if self.rows_ahead > 0 && !self.watermark.is_end() {
+    /// Looks again at some partitions whose rows have waited for time to pass; whether there were any.
+    fn take_pending(&mut self, ctx: &mut OperatorContext) -> Result<bool> {
+        let slice = if self.rows_ahead > 0 && !self.watermark.is_end() {
             // Only further rows can help the others.
-            behind.sort_unstable();
-            behind.dedup();
-            return self.advance_held(behind, self.watermark, ctx);
-        }
-        let ripe = self.pending.iter();
-        let ripe = ripe.take_while(|(time, _)| self.watermark.passed(EventTime(*time).plus(self.micros_ahead)));
-        let ripe: Vec<usize> = ripe.map(|(_, partition)| *partition).collect();
-        self.advance_held(ripe, self.watermark, ctx)
+            self.take_behind()
+        } else {
+            self.behind.clear();
+            let ripe = self.pending.iter();
+            let ripe = ripe.take_while(|(time, _)| self.watermark.passed(EventTime(*time).plus(self.micros_ahead)));
+            self.first_slice(ripe.map(|(_, partition)| *partition))
+        };
+        let has_some = !slice.is_empty();
+        self.advance_held(slice, self.watermark, ctx)?;
+        Ok(has_some)
+    }
+
+    /// Some of the partitions that were looked at as of an earlier time.
+    fn take_behind(&mut self) -> Vec<usize> {
+        self.behind.sort_unstable();
+        self.behind.dedup();
+        let slice = self.first_slice(self.behind.iter().copied());
+        self.behind.drain(..slice.len());
+        slice
+    }
+
+    /// The first of these partitions, whose rows are enough to be looked at together.
+    fn first_slice(&self, partitions: impl Iterator<Item = usize>) -> Vec<usize> {
+        let mut rows = 0;
+        let fits = |partition: &usize| {
+            let before = rows;
+            rows += self.states[*partition].held.2 as usize;
+            before < SLICE_ROWS
+        };
+        partitions.take_while(fits).collect()
     }
 
     /// Emits what is known of the rows that these partitions hold.
@@ -334,19 +361,30 @@ impl Operator for InOrderOver {
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
-        self.watermark = watermarks.min();
-        while let Some(rows) = self.waiting.take_chunk_before(self.watermark.0)? {
+        (self.watermark, self.passes) = (watermarks.min(), true);
+        self.on_more(ctx)
+    }
+
+    fn has_more(&self) -> bool {
+        self.passes
+    }
+
+    fn on_more(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        if let Some(rows) = self.waiting.take_chunk_before(self.watermark.0)? {
             // Of what is behind a chunk nothing is known before the next one.
             let last = event_times(rows.column(self.time))?.values().last().copied();
             let bound = last.map_or(self.watermark, |last| Watermark(EventTime(last.saturating_add(1))));
             self.take_in(rows, bound.min(self.watermark), ctx)?;
-            self.spill()?;
+            return self.spill();
         }
-        self.take_pending(ctx)?;
+        if self.take_pending(ctx)? {
+            return Ok(());
+        }
         if self.partitions.wants_clean_up(self.watermark) {
             self.drop_old(ctx)?;
         }
         self.spill()?;
+        self.passes = false;
         // Rows that wait are emitted later, with their own times.
         let pending = self.pending.first().map_or(Watermark::MAX, |(time, _)| Watermark(EventTime(*time)));
         ctx.emit_watermark(self.watermark.min(pending));

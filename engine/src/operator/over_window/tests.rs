@@ -526,3 +526,20 @@ fn functions_go_on_as_they_were() {
         a 3 @3 0 2 1 12 7 7 4 11"#]]
     .assert_eq(&output.join("\n"));
 }
+
+#[test]
+fn rows_that_have_waited_are_emitted_in_slices() {
+    let rows: String = (0..100).map(|row| format!("k{row} {row} @1\n")).collect();
+    let last =
+        framed("sum", WindowFrameUnits::Range, WindowFrameBound::CurrentRow, WindowFrameBound::Following(seconds(9)));
+    for (call, rows_ahead, seconds_ahead) in [(call("lead", vec![col("v")]), 1, 0), (last, 0, 9)] {
+        let mut harness = in_order(vec![(call, DataType::Int64)], rows_ahead, seconds_ahead);
+        harness.push(0, &rows).unwrap();
+        harness.watermark(0, 5).unwrap();
+        assert_eq!(harness.output().unwrap(), "watermark @1\n");
+        harness.finish().unwrap();
+        let emitted = harness.output().unwrap().lines().filter(|line| !line.starts_with("watermark")).count();
+        assert_eq!(emitted, 100);
+        assert_eq!(harness.slice_rows_max(), 4);
+    }
+}

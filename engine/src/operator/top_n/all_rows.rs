@@ -8,7 +8,7 @@ use tidemill_plans::change::ChangeOp;
 use tidemill_plans::node::TopNNode;
 use tidemill_plans::time::Watermark;
 
-use super::{Changes, KeptRows, Named, OUTPUT_ROWS};
+use super::{Changes, KeptRows, Named, SLICE_ROWS};
 use crate::error::Result;
 use crate::operator::sorted_rows::{Encoded, SortedRows, difference};
 use crate::state::{StateMemory, StateReader, StateWriter};
@@ -68,17 +68,17 @@ impl KeptRows for AllRows {
         Ok(())
     }
 
-    fn all(&self, emit: &mut dyn FnMut(Changes) -> Result<()>) -> Result<()> {
+    fn slice(&self, from: &mut usize) -> Result<Option<Changes>> {
         let mut named = Named::new();
-        let last = self.rows.partitions().saturating_sub(1);
-        for partition in 0..self.rows.partitions() {
-            named.insert_all(&self.rows.partition(partition).first(self.limit));
-            if named.rows.len() >= OUTPUT_ROWS || partition == last {
-                let rows = self.rows.decode(&named.rows)?;
-                emit(std::mem::replace(&mut named, Named::new()).with_rows(rows))?;
-            }
+        while *from < self.rows.partitions() && named.rows.len() < SLICE_ROWS {
+            named.insert_all(&self.rows.partition(*from).first(self.limit));
+            *from += 1;
         }
-        Ok(())
+        if named.rows.is_empty() {
+            return Ok(None);
+        }
+        let rows = self.rows.decode(&named.rows)?;
+        Ok(Some(named.with_rows(rows)))
     }
 
     fn wants_clean_up(&mut self, watermark: Watermark) -> bool {

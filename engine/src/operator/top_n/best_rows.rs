@@ -15,7 +15,7 @@ use tidemill_plans::node::TopNNode;
 use tidemill_plans::time::Watermark;
 
 use super::row_store::{Incoming, RowStore};
-use super::{Changes, KeptRows, Named, OUTPUT_ROWS};
+use super::{Changes, KeptRows, Named, OUTPUT_ROWS, SLICE_ROWS};
 use crate::error::Result;
 use crate::operator::changed_keys::{Changed, ChangedKeys};
 use crate::operator::held_rows::Place;
@@ -197,17 +197,20 @@ impl KeptRows for BestRows {
         self.clear()
     }
 
-    fn all(&self, emit: &mut dyn FnMut(Changes) -> Result<()>) -> Result<()> {
+    fn slice(&self, from: &mut usize) -> Result<Option<Changes>> {
         let mut named = Named::new();
-        let last = self.best.places.len().saturating_sub(1);
-        for (partition, places) in self.best.places.iter().enumerate() {
-            named.insert_all(places.as_slice());
-            if named.rows.len() >= OUTPUT_ROWS || partition == last {
-                let rows = self.best.store.gather(&named.rows)?;
-                emit(std::mem::replace(&mut named, Named::new()).with_rows(rows))?;
+        for places in self.best.places.get(*from..).unwrap_or_default() {
+            if named.rows.len() >= SLICE_ROWS {
+                break;
             }
+            named.insert_all(places.as_slice());
+            *from += 1;
         }
-        Ok(())
+        if named.rows.is_empty() {
+            return Ok(None);
+        }
+        let rows = self.best.store.gather(&named.rows)?;
+        Ok(Some(named.with_rows(rows)))
     }
 
     fn wants_clean_up(&mut self, watermark: Watermark) -> bool {

@@ -31,6 +31,8 @@ pub(super) struct FirstRows {
     unwritten: ChangedKeys,
     waiting: EventTimeBuffer,
     watermark: Watermark,
+    /// Whether it is still to be passed on, behind the rows that it completes.
+    passes: bool,
     output: Output,
 }
 
@@ -55,6 +57,7 @@ impl FirstRows {
             unwritten: ChangedKeys::default(),
             waiting: EventTimeBuffer::new(input, time, &memory.shared_by(2)),
             watermark: Watermark::MIN,
+            passes: false,
             output: Output { rank: node.rank, schema: output },
         })
     }
@@ -145,11 +148,19 @@ impl Operator for FirstRows {
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
-        self.watermark = watermarks.min();
-        while let Some(rows) = self.waiting.take_chunk_before(self.watermark.0)? {
+        (self.watermark, self.passes) = (watermarks.min(), true);
+        self.on_more(ctx)
+    }
+
+    fn has_more(&self) -> bool {
+        self.passes
+    }
+
+    fn on_more(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        if let Some(rows) = self.waiting.take_chunk_before(self.watermark.0)? {
             let rows = self.in_order(rows)?;
             ctx.emit(self.take_first(&rows)?);
-            self.spill()?;
+            return self.spill();
         }
         if self.partitions.wants_clean_up(self.watermark)
             && let Some(dropped) = self.partitions.drop_old(|_, young| young)?
@@ -157,6 +168,7 @@ impl Operator for FirstRows {
             self.counts = keep_live(std::mem::take(&mut self.counts), &dropped.live);
             self.unwritten.note_dropped(&dropped);
         }
+        self.passes = false;
         ctx.emit_watermark(self.watermark);
         Ok(())
     }

@@ -598,3 +598,18 @@ fn another_number_of_instances_goes_on_with_what_was_kept() {
         instances::check_rescaling(&top, &[partition], &instances::steps(&top, &script));
     }
 }
+
+#[test]
+fn final_results_are_emitted_in_slices() {
+    let rows: String = (0..100).map(|row| format!("k{row} {row} @{}\n", row % 3)).collect();
+    let windows = TopNNode { partition: vec![2, 0], emit: TopNEmit::OnClose { time: 2 }, ..top(1, true) };
+    let at_end = TopNNode { emit: TopNEmit::AtEnd, ..top(1, true) };
+    for node in [windows, at_end] {
+        let mut harness = operator(node, WINDOWED, false);
+        harness.push(0, &rows).unwrap();
+        harness.finish().unwrap();
+        let emitted = harness.output().unwrap().lines().filter(|line| !line.starts_with("watermark")).count();
+        assert_eq!(emitted, 100);
+        assert_eq!(harness.slice_rows_max() as usize, SLICE_ROWS);
+    }
+}

@@ -28,6 +28,10 @@ pub(super) struct WindowTopN {
     input: SchemaRef,
     output: Output,
     open: BTreeMap<i64, BestRows>,
+    /// Whether the watermark is still to be passed on, behind what it completes.
+    passes: bool,
+    /// The partitions of one time that are being emitted, and the next of them.
+    closing: Option<(BestRows, usize)>,
     /// The keys of partitions that were written and have been emitted since.
     closed: ChangedKeys,
     bytes: usize,
@@ -39,7 +43,8 @@ impl WindowTopN {
         let memory = memory.limited_if(false);
         let output = Output { rank: node.rank, schema: output };
         let (open, closed) = (BTreeMap::new(), ChangedKeys::default());
-        Self { node: node.clone(), memory, time, input, output, open, closed, bytes: 0, watermark: Watermark::MIN }
+        let (passes, closing, watermark) = (false, None, Watermark::MIN);
+        Self { node: node.clone(), memory, time, input, output, open, passes, closing, closed, bytes: 0, watermark }
     }
 
     /// Takes in rows; those of times that have passed are left out, and counted.
@@ -78,6 +83,16 @@ impl WindowTopN {
         Ok(())
     }
 
+    /// The partitions of the next time that the watermark has passed.
+    fn take_complete(&mut self) -> Result<Option<BestRows>> {
+        let Some(open) = self.open.first_entry().filter(|open| self.watermark.passed(EventTime(*open.key()))) else {
+            return Ok(None);
+        };
+        let open = open.remove();
+        self.note_closed(&open)?;
+        Ok(Some(open))
+    }
+
     /// Notes that partitions are gone. The others are guessed to be as many for each time that is open.
     fn note_closed(&mut self, closed: &BestRows) -> Result<()> {
         if self.open.is_empty() {
@@ -105,20 +120,31 @@ impl Operator for WindowTopN {
     }
 
     fn on_watermark(&mut self, watermarks: &PortWatermarks, ctx: &mut OperatorContext) -> Result<()> {
-        self.watermark = watermarks.min();
-        while let Some(open) = self.open.first_entry()
-            && self.watermark.passed(EventTime(*open.key()))
-        {
-            let open = open.remove();
-            self.bytes -= open.bytes();
-            self.note_closed(&open)?;
-            let output = &self.output;
-            open.all(&mut |changes| {
-                ctx.emit(output.rows(changes.rows, changes.ranks)?);
-                Ok(())
-            })?;
+        (self.watermark, self.passes) = (watermarks.min(), true);
+        self.on_more(ctx)
+    }
+
+    fn has_more(&self) -> bool {
+        self.passes
+    }
+
+    fn on_more(&mut self, ctx: &mut OperatorContext) -> Result<()> {
+        let closing = match self.closing.take() {
+            Some(closing) => Some(closing),
+            None => self.take_complete()?.map(|complete| (complete, 0)),
+        };
+        let Some((rows, mut next)) = closing else {
+            self.passes = false;
+            ctx.emit_watermark(self.watermark);
+            return Ok(());
+        };
+        match rows.slice(&mut next)? {
+            Some(changes) => {
+                ctx.emit(self.output.rows(changes.rows, changes.ranks)?);
+                self.closing = Some((rows, next));
+            }
+            None => self.bytes -= rows.bytes(),
         }
-        ctx.emit_watermark(self.watermark);
         Ok(())
     }
 
