@@ -33,6 +33,7 @@ use crate::engine::{BATCHES_MAX, BatchEngine, BatchRun, Progress, Step};
 use crate::error::{BatchError, Result};
 use crate::groups::Groups;
 use crate::output::{Output, on_disk};
+use crate::scratch::Scratch;
 use crate::table::Texts;
 use crate::{memory, shown, table, views};
 
@@ -66,6 +67,8 @@ struct Context {
     threads: Option<Runtime>,
     pool: Arc<dyn MemoryPool>,
     runtime: Arc<RuntimeEnv>,
+    /// Behind the threads, which may still write.
+    _scratch: Scratch,
 }
 
 impl fmt::Debug for EmbeddedEngine {
@@ -99,6 +102,7 @@ impl BatchEngine for EmbeddedEngine {
         let runtime = RuntimeEnvBuilder::from_runtime_env(&context.runtime);
         let runtime = runtime.with_memory_pool(memory::of_query(limit, &context.pool)).build_arc();
         let reader = self.tables.begin(settings);
+        let scratch = self.config.scratch.clone();
         let failed = |error| BatchError::of(error, limit);
         let (runtime, reader) = (runtime.map_err(failed)?, reader.map_err(failed)?);
         let progress = Arc::new(Tracked { reader: Arc::clone(&reader), plan: Mutex::default() });
@@ -110,7 +114,7 @@ impl BatchEngine for EmbeddedEngine {
         let run = async move {
             let end = match running.complete(&rows).await {
                 Ok(()) => Step::End,
-                Err(error) => Step::Failed(BatchError::of(error, limit)),
+                Err(error) => Step::Failed(BatchError::of(error, limit).with_scratch(&scratch)),
             };
             // Whoever is gone does not want to know.
             let _ = rows.send(end).await;
@@ -136,10 +140,13 @@ impl Context {
             .build()
             .map_err(BatchError::Threads)?;
         let pool = memory::shared(config.memory);
-        let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![config.scratch.clone()]));
+        let scratch = Scratch::open(&config.scratch)
+            .map_err(|source| BatchError::Scratch { folder: config.scratch.clone(), source })?;
+        let folders = vec![scratch.folder().to_path_buf()];
+        let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(folders));
         let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).with_memory_pool(Arc::clone(&pool));
         let runtime = runtime.build_arc().map_err(|error| BatchError::of(error, None))?;
-        Ok(Self { threads: Some(threads), pool, runtime })
+        Ok(Self { threads: Some(threads), pool, runtime, _scratch: scratch })
     }
 }
 

@@ -1,7 +1,9 @@
 //! What can go wrong while a query runs as a whole, and who can do something about it.
 
 use std::error::Error;
+use std::path::{Path, PathBuf};
 
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use thiserror::Error;
 use tidemill_plans::ErrorDomain;
@@ -9,6 +11,9 @@ use tidemill_plans::error::chain;
 
 /// The result of everything in this crate.
 pub type Result<T, E = BatchError> = std::result::Result<T, E>;
+
+/// What the text of a system's error has on a disk that is full (ENOSPC).
+const NO_SPACE: &str = "(os error 28)";
 
 /// An error that ends a query.
 #[derive(Debug, Error)]
@@ -32,6 +37,24 @@ pub enum BatchError {
         /// What asked for more.
         message: String,
     },
+    /// What has no room in memory has none on disk either.
+    #[error(
+        "no room is left in {}, where goes what a query has no room for in memory; make room there, name another folder \
+         in TIDEMILL_SCRATCH, or raise query_memory", folder.display()
+    )]
+    ScratchFull {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder for that cannot be made.
+    #[error("cannot make a folder for queries in {}; TIDEMILL_SCRATCH names another place", folder.display())]
+    Scratch {
+        /// Where.
+        folder: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The thread pool of queries could not be started.
     #[error("cannot start the threads of queries")]
     Threads(#[source] std::io::Error),
@@ -48,6 +71,8 @@ impl BatchError {
     /// What DataFusion says of a query that may hold so many bytes.
     pub(crate) fn of(error: DataFusionError, limit: Option<u64>) -> Self {
         match innermost(&error) {
+            // Rows that a statement writes go through writers of their own, whose errors are External.
+            inner if is_full(inner) => Self::ScratchFull { folder: PathBuf::new() },
             DataFusionError::ResourcesExhausted(message) => Self::Memory { limit, message: first_line(message) },
             DataFusionError::External(inner) => {
                 let message = chain(inner.as_ref());
@@ -57,13 +82,21 @@ impl BatchError {
         }
     }
 
+    /// The error of a query that writes there what has no room in memory.
+    pub(crate) fn with_scratch(self, scratch: &Path) -> Self {
+        match self {
+            Self::ScratchFull { .. } => Self::ScratchFull { folder: scratch.to_path_buf() },
+            other => other,
+        }
+    }
+
     /// Who must act on it.
     #[must_use]
     pub fn domain(&self) -> ErrorDomain {
         match self {
             Self::Query { domain, .. } => *domain,
             Self::Memory { .. } => ErrorDomain::User,
-            Self::Threads(_) => ErrorDomain::External,
+            Self::Threads(_) | Self::Scratch { .. } | Self::ScratchFull { .. } => ErrorDomain::External,
             Self::Lost => ErrorDomain::Internal,
         }
     }
@@ -77,6 +110,16 @@ fn innermost(error: &DataFusionError) -> &DataFusionError {
         DataFusionError::Collection(errors) => errors.first().map_or(error, innermost),
         other => other,
     }
+}
+
+/// Whether spill files have no room: those are written by DataFusion itself, which wraps the system's error in texts.
+fn is_full(error: &DataFusionError) -> bool {
+    let is_of_files = match error {
+        DataFusionError::IoError(_) => true,
+        DataFusionError::ArrowError(error, _) => matches!(error.as_ref(), ArrowError::IoError(..)),
+        _ => false,
+    };
+    is_of_files && error.to_string().contains(NO_SPACE)
 }
 
 fn domain(error: &DataFusionError) -> ErrorDomain {

@@ -17,6 +17,7 @@ mod groups;
 mod memory;
 mod output;
 mod rows;
+mod scratch;
 mod shares;
 mod shown;
 mod table;
