@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::Operator;
+use arrow::array::{ArrayRef, Scalar};
+use arrow::compute::kernels::numeric::{add, mul, neg, sub};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, ScalarValue, exec_datafusion_err};
+use datafusion::logical_expr::{BinaryExpr as Binary, Cast, Expr, LogicalPlan, Operator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::BinaryExpr;
 
@@ -24,6 +26,75 @@ fn may_overflow(op: Operator) -> bool {
     matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply)
 }
 
+/// Fails where constants of a plan come to an integer that does not fit, before DataFusion folds them.
+///
+/// # Errors
+/// Such an integer, with what it comes of.
+pub fn check_constants_of(plan: &LogicalPlan) -> Result<()> {
+    let check = |node: &LogicalPlan| {
+        node.apply_expressions(|expr| {
+            check_constants(expr)?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    };
+    plan.apply_with_subqueries(check).map(drop)
+}
+
+/// The same for one expression.
+///
+/// # Errors
+/// Such an integer, with what it comes of.
+pub fn check_constants(expr: &Expr) -> Result<()> {
+    let is_computed = |expr: &Expr| match expr {
+        Expr::BinaryExpr(binary) => may_overflow(binary.op),
+        expr => matches!(expr, Expr::Negative(_)),
+    };
+    if !expr.exists(|expr| Ok(is_computed(expr)))? {
+        return Ok(());
+    }
+    expr.clone()
+        .transform_up(|expr| Ok(folded(&expr)?.map_or_else(|| Transformed::no(expr), Transformed::yes)))
+        .map(drop)
+}
+
+/// The constant that an expression of constants comes to.
+fn folded(expr: &Expr) -> Result<Option<Expr>> {
+    let value = match expr {
+        Expr::Alias(alias) => constant(&alias.expr).cloned(),
+        Expr::Cast(Cast { expr, field }) => constant(expr).and_then(|value| value.cast_to(field.data_type()).ok()),
+        Expr::Negative(inner) => match constant(inner) {
+            Some(value) => Some(result(expr, neg(&value.to_array()?))?),
+            None => None,
+        },
+        Expr::BinaryExpr(Binary { left, op, right }) if may_overflow(*op) => match (constant(left), constant(right)) {
+            (Some(left), Some(right)) if left.data_type() == right.data_type() => {
+                let (left, right) = (Scalar::new(left.to_array()?), Scalar::new(right.to_array()?));
+                let of = match op {
+                    Operator::Plus => add,
+                    Operator::Minus => sub,
+                    _ => mul,
+                };
+                Some(result(expr, of(&left, &right))?)
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    Ok(value.map(|value| Expr::Literal(value, None)))
+}
+
+/// The value of an integer that is said.
+fn constant(expr: &Expr) -> Option<&ScalarValue> {
+    let Expr::Literal(value, _) = expr else { return None };
+    Some(value).filter(|value| value.data_type().is_integer() && !value.is_null())
+}
+
+fn result(expr: &Expr, value: std::result::Result<ArrayRef, arrow::error::ArrowError>) -> Result<ScalarValue> {
+    let value =
+        value.map_err(|_| exec_datafusion_err!("Overflow happened: {} does not fit its type", expr.human_display()))?;
+    ScalarValue::try_from_array(&value, 0)
+}
+
 #[cfg(test)]
 mod tests {
     use arrow::array::{Float64Array, Int64Array, RecordBatch};
@@ -32,6 +103,25 @@ mod tests {
 
     use super::*;
     use crate::expr::StreamExpr;
+
+    #[test]
+    fn constants_that_do_not_fit_fail() {
+        let max = || lit(i64::MAX);
+        for (expr, fits) in [
+            (max() + lit(0_i64), true),
+            ((max() - lit(1_i64)) + lit(1_i64) + lit(1_i64), false),
+            (col("a") * (max() * lit(2_i64)), false),
+            (Expr::Negative(Box::new(lit(i64::MIN))), false),
+            (Expr::Negative(Box::new(max())) - lit(1_i64), true),
+            (lit(200_u8) + lit(55_u8), true),
+            (lit(200_u8) + lit(56_u8), false),
+            (lit(1e308) * lit(1e308), true),
+            (max() + lit(ScalarValue::Int64(None)), true),
+        ] {
+            let checked = check_constants(&expr);
+            assert_eq!(checked.is_ok(), fits, "{expr}: {checked:?}");
+        }
+    }
 
     #[test]
     fn what_does_not_fit_fails() {

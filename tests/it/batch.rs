@@ -1,6 +1,7 @@
 //! Queries that run as a whole: `execution` says how, and the rows are the same.
 
-use crate::command::{Folder, PATIENCE};
+use crate::command::{Folder, PATIENCE, Run};
+use crate::faults::SmallDisk;
 
 const TABLE: &str =
     "CREATE TABLE t (a BIGINT, b VARCHAR) WITH (connector = 'files', path = 't.csv', format = 'csv');\n";
@@ -138,10 +139,20 @@ fn numbers_that_do_not_fit_are_told() {
     assert_eq!(rows, "c,b\n6,y\n");
     assert!(told.contains("Overflow happened on: 9223372036854775807 + 1"), "{told}");
     assert_eq!(both(&folder, &format!("{TABLE}SELECT b FROM t WHERE a * 2 > 0")).0, "b\ny\n");
-    for execution in ["batch", "streaming"] {
-        let of_all = format!("{TABLE}SELECT max(a - (0 - 1)) AS m FROM t");
-        let failed = folder.run(&of_all, &["--set", &format!("execution={execution}")]).failure();
-        assert!(failed.contains("Overflow happened"), "{failed}");
+    assert_eq!(both(&folder, &format!("{TABLE}SELECT sum(a) AS s FROM t WHERE b = 'x'")).0, "s\n9223372036854775807\n");
+    for query in [
+        "SELECT max(a - (0 - 1)) AS m FROM t",
+        "SELECT sum(a) AS s FROM t",
+        "SELECT a > 0 AS p, sum(a) AS s FROM t GROUP BY a > 0",
+        "SELECT b, sum(a) OVER (ORDER BY b) AS s FROM t",
+        "SELECT b FROM t WHERE a < 9223372036854775807 + 1",
+        "SELECT 0 - 2 * 9223372036854775807 AS c",
+    ] {
+        for execution in ["batch", "streaming"] {
+            let failed =
+                folder.run(&format!("{TABLE}{query}"), &["--set", &format!("execution={execution}")]).failure();
+            assert!(failed.contains("Overflow happened"), "{query}: {failed}");
+        }
     }
 }
 
@@ -194,6 +205,25 @@ fn what_has_no_room_goes_to_disk_or_fails_alone() {
         message.contains("more memory than it may have (65536 bytes)") && message.contains("raise query_memory"),
         "{message}"
     );
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "says that it could not test anything")]
+fn a_full_disk_ends_a_query_and_its_files_are_gone() {
+    let folder = Folder::new();
+    let Some(disk) = SmallDisk::mount(folder.path("disk")) else {
+        eprintln!("no disk can be mounted here, so none is full");
+        return;
+    };
+    let rows: String = (0..300_000_u64).map(|i| format!("{},{i:0>60}\n", (i * 7_919) % 300_000)).collect();
+    folder.write("t.csv", format!("a,b\n{rows}"));
+    folder.write("q.sql", format!("{TABLE}SELECT a, b FROM t ORDER BY b DESC"));
+    let scratch = (String::from("TIDEMILL_SCRATCH"), disk.0.display().to_string());
+    let arguments = ["run", "q.sql", "--set", "execution=batch", "--set", "query_memory=16MB"];
+    let failed = Run::start_with(&folder.path(""), &arguments, &[scratch]).output(PATIENCE).failure();
+    assert!(failed.contains(&format!("no room is left in {}", disk.0.display())), "{failed}");
+    assert!(failed.contains("TIDEMILL_SCRATCH") && failed.contains("query_memory"), "{failed}");
+    assert_eq!(std::fs::read_dir(&disk.0).unwrap().count(), 0);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 mod checked;
 mod classification;
+mod sum;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
@@ -96,7 +97,8 @@ impl Registry {
             add(&mut scalar, function.name().to_owned(), function.aliases(), &function);
         }
         let mut aggregate = HashMap::new();
-        let own = classification::functions().into_iter().map(Arc::new);
+        // Behind DataFusion's, in whose place they are.
+        let own = classification::functions().into_iter().chain([sum::function()]).map(Arc::new);
         for function in SessionStateDefaults::default_aggregate_functions().into_iter().chain(own) {
             add(&mut aggregate, function.name().to_owned(), function.aliases(), &function);
         }

@@ -21,6 +21,7 @@ use datafusion::optimizer::{Optimizer, OptimizerContext};
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast::{Query, Statement};
 use tidemill_plans::batch::{BatchQuery, Destination, Wanted};
+use tidemill_plans::overflow::check_constants_of;
 use tidemill_plans::settings::{Execution, ResultEndpoints, ResultOrder, Settings};
 
 use self::shape::check_shape;
@@ -159,6 +160,7 @@ fn plan_names(query: Query, catalog: &Catalog, uses: &mut BTreeSet<String>, dept
 /// A plan whose expressions have their types, and without columns that nobody reads.
 fn typed(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = Analyzer::new().execute_and_check(plan, &OPTIONS, |_, _| {})?;
+    check_constants_of(&plan)?;
     let optimizer = Optimizer::with_rules(vec![Arc::new(OptimizeProjections::new())]);
     let context = OptimizerContext::new_with_config_options(Arc::clone(&OPTIONS)).without_query_execution_start_time();
     Ok(optimizer.optimize(plan, &context, |_, _| {})?)

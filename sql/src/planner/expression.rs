@@ -10,6 +10,7 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{ColumnDef, DataType as SqlType, Expr as SqlExpr};
+use tidemill_plans::overflow::check_constants;
 
 use super::call::complete_calls;
 use super::context::{PlanningContext, parser_options};
@@ -42,6 +43,7 @@ impl<'a> Expressions<'a> {
         check_repeatable(&expr)?;
         let simplifier = ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::clone(&schema)).build());
         let expr = simplifier.coerce(expr, &schema)?;
+        check_constants(&expr)?;
         Ok(simplifier.simplify(expr)?)
     }
 }

@@ -16,6 +16,7 @@ use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext};
+use tidemill_plans::overflow::check_constants_of;
 
 use crate::error::Result;
 
@@ -26,6 +27,7 @@ static OPTIONS: LazyLock<Arc<ConfigOptions>> = LazyLock::new(|| Arc::new(ConfigO
 pub(crate) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     let analyzer = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);
     let plan = analyzer.execute_and_check(plan, &OPTIONS, |_, _| {})?;
+    check_constants_of(&plan)?;
     let optimizer = Optimizer::with_rules(vec![
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),

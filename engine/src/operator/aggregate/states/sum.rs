@@ -1,4 +1,4 @@
-//! SUM of whole and decimal numbers, which is exact until it overflows; then it wraps, as DataFusion's.
+//! SUM of whole and decimal numbers, which is exact, and fails where it does not fit its type.
 
 use std::sync::Arc;
 
@@ -28,12 +28,16 @@ impl<T: ArrowPrimitiveType> GroupStates for Sum<T> {
         self.counts.resize(total, 0);
         let values = rows.arguments[0].as_primitive::<T>().values();
         let (sums, counts) = (&mut self.sums, &mut self.counts);
+        let mut failure = None;
         rows.for_each(|row, group, sign| {
-            let sum = sums[group];
-            sums[group] = if sign > 0 { sum.add_wrapping(values[row]) } else { sum.sub_wrapping(values[row]) };
+            let (sum, value) = (sums[group], values[row]);
+            match if sign > 0 { sum.add_checked(value) } else { sum.sub_checked(value) } {
+                Ok(sum) => sums[group] = sum,
+                Err(error) => failure = Some(error),
+            }
             counts[group] += sign;
         });
-        Ok(())
+        failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn evaluate(&mut self, groups: &[u32]) -> Result<ArrayRef> {
