@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::select_all;
-use tidemill_batch::{BatchEngine, EmbeddedConfig, EmbeddedEngine};
+use tidemill_batch::{BatchEngine, ClusterConfig, ClusterEngine, EmbeddedConfig, EmbeddedEngine};
 use tidemill_coordinator::api::{self, ServerGuard};
 use tidemill_coordinator::session::SqlSession;
 use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle};
@@ -59,7 +59,7 @@ pub struct LocalCluster {
 impl LocalCluster {
     /// Starts a coordinator, within an actix system. Its metadata are in `data_dir`, or in memory.
     pub fn start(data_dir: Option<PathBuf>) -> Result<Self> {
-        let (batch, scratch) = (Some(batch_engine()), Some(config::scratch_folder()));
+        let (batch, scratch) = (Some(batch_engine(ClusterConfig::default())), Some(config::scratch_folder()));
         let config = CoordinatorConfig { data_dir, batch, scratch, ..CoordinatorConfig::default() };
         Ok(Self {
             coordinator: CoordinatorHandle::start(config)?,
@@ -149,16 +149,16 @@ impl LocalCluster {
     }
 }
 
-/// What runs queries of tables that end, in this process. It begins with the first of them.
+/// What runs queries of tables that end, in this process, or on worker processes that it reaches so. It begins with the
+/// first of them.
 #[must_use]
-pub fn batch_engine() -> Arc<dyn BatchEngine> {
-    let memory = config::memory_bytes();
+pub fn batch_engine(workers: ClusterConfig) -> Arc<dyn BatchEngine> {
     let config = EmbeddedConfig {
         threads: cores() as usize,
-        memory: usize::try_from(memory / 4 * 3).unwrap_or(usize::MAX),
+        memory: usize::try_from(config::batch_memory()).unwrap_or(usize::MAX),
         scratch: config::scratch_folder(),
     };
-    Arc::new(EmbeddedEngine::new(config, Arc::new(ConnectorTables)))
+    Arc::new(ClusterEngine::new(EmbeddedEngine::new(config, Arc::new(ConnectorTables)), workers))
 }
 
 /// A thread for each of them computes.
@@ -175,7 +175,7 @@ pub async fn add_worker(
     tls: Option<Tls>,
 ) -> Result<()> {
     let secret = coordinator.access().cluster_secret();
-    let config = WorkerConfig { slots, bind, tls, scratch: config::scratch_folder(), secret };
+    let config = WorkerConfig { slots, bind, tls, scratch: config::scratch_folder(), secret, batch_memory: None };
     let worker = WorkerHandle::start(config, Arc::new(coordinator.clone())).await?;
     let id = coordinator.add_worker(worker.data_address(), slots, Arc::new(worker.clone())).await?;
     worker.set_id(id);

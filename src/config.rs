@@ -43,6 +43,12 @@ pub fn memory_bytes() -> u64 {
     machine.into_iter().chain(group).min().unwrap_or(u64::MAX)
 }
 
+/// How much of that queries as a whole may hold.
+#[must_use]
+pub fn batch_memory() -> u64 {
+    memory_bytes() / 4 * 3
+}
+
 /// Where what a person has typed is remembered (specifications.freedesktop.org/basedir), if there is such a place.
 #[must_use]
 pub fn state_folder() -> Option<PathBuf> {

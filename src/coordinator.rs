@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidemill_batch::ClusterConfig;
 use tidemill_coordinator::access::AccessConfig;
 use tidemill_coordinator::api;
 use tidemill_coordinator::session::SqlSession;
@@ -62,13 +63,15 @@ pub struct FirstUser {
 pub async fn run(config: Coordinator) -> Result<()> {
     let mut interrupts = Interrupts::listen()?;
     let is_kept = config.data_dir.is_some();
+    let connector = Connector::new(config.tls.clone());
+    let workers = ClusterConfig { connector: connector.clone(), secret: config.access.cluster_secret.clone() };
     let coordinator = CoordinatorHandle::start(CoordinatorConfig {
         data_dir: config.data_dir,
         heartbeat_limit: config.heartbeat_timeout,
-        connector: Connector::new(config.tls.clone()),
+        connector,
         limits: config.limits,
         access: config.access,
-        batch: Some(cluster::batch_engine()),
+        batch: Some(cluster::batch_engine(workers)),
         scratch: Some(config::scratch_folder()),
         ..CoordinatorConfig::default()
     })?;

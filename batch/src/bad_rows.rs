@@ -95,9 +95,9 @@ pub(crate) fn guard_filters(
 
 /// A predicate that is false for rows on which it fails.
 #[derive(Debug)]
-struct GoodPredicate {
-    inner: Arc<dyn PhysicalExpr>,
-    reader: Arc<dyn TableReader>,
+pub(crate) struct GoodPredicate {
+    pub(crate) inner: Arc<dyn PhysicalExpr>,
+    pub(crate) reader: Arc<dyn TableReader>,
 }
 
 impl PartialEq for GoodPredicate {
@@ -165,9 +165,9 @@ impl PhysicalExpr for GoodPredicate {
 
 /// A projection of the rows of which it can be computed. To all others it is the projection itself.
 #[derive(Debug)]
-struct GoodRows {
-    projection: Arc<ProjectionExec>,
-    reader: Arc<dyn TableReader>,
+pub(crate) struct GoodRows {
+    pub(crate) projection: Arc<ProjectionExec>,
+    pub(crate) reader: Arc<dyn TableReader>,
 }
 
 impl DisplayAs for GoodRows {
@@ -185,8 +185,9 @@ impl ExecutionPlan for GoodRows {
         self.projection.properties()
     }
 
+    /// It does, but a rule that is told so puts sorts below it, by columns that are only made here.
     fn maintains_input_order(&self) -> Vec<bool> {
-        self.projection.maintains_input_order()
+        vec![false]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {

@@ -8,37 +8,30 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
-use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
-use tidemill_plans::batch::{BatchQuery, BoundedTable, Destination, ReadCounts, TableReader, TableReaders, Wanted};
-use tidemill_plans::settings::Settings;
-use tokio::runtime::{Builder, Runtime};
+use tidemill_plans::batch::{BatchQuery, ReadCounts, TableReader, TableReaders, Wanted};
+use tidemill_plans::settings::{BatchEngineChoice, Settings};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::warn;
 
-use crate::arithmetic::CheckArithmetic;
-use crate::bad_rows::{GuardProjections, guard_filters};
-use crate::copy::{Unfinished, written};
+use crate::cluster::{Cluster, Counts, ReadParts, Run};
 use crate::engine::{BATCHES_MAX, BatchEngine, BatchRun, Progress, Step};
 use crate::error::{BatchError, Result};
-use crate::groups::Groups;
 use crate::output::{Output, on_disk};
+use crate::planning::Planner;
 use crate::scratch::Scratch;
-use crate::table::Texts;
-use crate::{memory, shown, table, views};
+use crate::table::Site;
+use crate::{memory, shown, size, table};
 
 /// Bytes of a thread's stack: plans are trees, and expressions in them are deep. Only what is used is mapped.
-const STACK_BYTES: usize = 32 << 20;
+pub(crate) const STACK_BYTES: usize = 32 << 20;
 
 /// Bytes without which another part of a query costs more than it brings: each part holds batches that it merges.
 const PART_BYTES: u64 = 8 << 20;
@@ -96,6 +89,23 @@ impl EmbeddedEngine {
 
 impl BatchEngine for EmbeddedEngine {
     fn run(&self, query: BatchQuery, settings: &Settings) -> Result<BatchRun> {
+        self.begin(query, settings, None)
+    }
+
+    fn columns(&self, options: &[(String, String)]) -> Result<SchemaRef> {
+        self.tables.columns(options).map_err(|error| BatchError::of(error, None))
+    }
+}
+
+impl EmbeddedEngine {
+    /// Its threads.
+    pub(crate) fn threads(&self) -> Result<Handle> {
+        let threads = self.context()?.threads.as_ref().ok_or(BatchError::Lost)?;
+        Ok(threads.handle().clone())
+    }
+
+    /// Begins to run a query; it has these workers run it, if it is for them.
+    pub(crate) fn begin(&self, query: BatchQuery, settings: &Settings, cluster: Option<Cluster>) -> Result<BatchRun> {
         let context = self.context()?;
         let limits = [settings.query_memory, settings.state_memory].into_iter();
         let limit = limits.filter(|bytes| *bytes > 0).min();
@@ -105,11 +115,13 @@ impl BatchEngine for EmbeddedEngine {
         let scratch = self.config.scratch.clone();
         let failed = |error| BatchError::of(error, limit);
         let (runtime, reader) = (runtime.map_err(failed)?, reader.map_err(failed)?);
-        let progress = Arc::new(Tracked { reader: Arc::clone(&reader), plan: Mutex::default() });
+        let counts = Arc::default();
+        let tracked = Tracked { reader: Arc::clone(&reader), plan: Mutex::default(), counts: Arc::clone(&counts) };
+        let progress = Arc::new(tracked);
         let (rows, receiver) = mpsc::channel(BATCHES_MAX);
         let parts = parts(self.config.threads, limit);
-        let state = state(parts, runtime, &reader);
-        let running = Running { query, state, reader, parts, progress: Arc::clone(&progress) };
+        let (settings, followed) = (settings.clone(), Arc::clone(&progress));
+        let running = Running { query, settings, runtime, reader, parts, cluster, counts, progress: followed };
         let mut task = JoinSet::new();
         let run = async move {
             let end = match running.complete(&rows).await {
@@ -124,10 +136,6 @@ impl BatchEngine for EmbeddedEngine {
         }
         Ok(BatchRun::new(receiver, progress, task))
     }
-
-    fn columns(&self, options: &[(String, String)]) -> Result<SchemaRef> {
-        self.tables.columns(options).map_err(|error| BatchError::of(error, None))
-    }
 }
 
 impl Context {
@@ -140,11 +148,9 @@ impl Context {
             .build()
             .map_err(BatchError::Threads)?;
         let pool = memory::shared(config.memory);
-        let scratch = Scratch::open(&config.scratch)
-            .map_err(|source| BatchError::Scratch { folder: config.scratch.clone(), source })?;
-        let folders = vec![scratch.folder().to_path_buf()];
-        let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(folders));
-        let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).with_memory_pool(Arc::clone(&pool));
+        let scratch = Scratch::open(&config.scratch)?;
+        let runtime =
+            RuntimeEnvBuilder::new().with_disk_manager_builder(scratch.disk()).with_memory_pool(Arc::clone(&pool));
         let runtime = runtime.build_arc().map_err(|error| BatchError::of(error, None))?;
         Ok(Self { threads: Some(threads), pool, runtime, _scratch: scratch })
     }
@@ -165,25 +171,18 @@ fn parts(threads: usize, limit: Option<u64>) -> usize {
     threads.min(worth).max(1)
 }
 
-/// How a query is planned that is cut into so many parts.
-fn state(parts: usize, runtime: Arc<RuntimeEnv>, reader: &Arc<dyn TableReader>) -> SessionState {
-    // The pool keeps room for merges.
-    let config = SessionConfig::new().with_target_partitions(parts).with_sort_spill_reservation_bytes(0);
-    let mut rules = PhysicalOptimizer::new().rules;
-    // Behind those that put rows in order, and in front of what puts projections into scans.
-    let place = rules.iter().position(|rule| rule.name() == "ProjectionPushdown").unwrap_or_default();
-    rules.insert(place, Arc::new(GuardProjections(Arc::clone(reader))));
-    rules.insert(place, Arc::new(CheckArithmetic));
-    let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime);
-    state.with_physical_optimizer_rules(rules).build()
-}
-
 /// A query on the engine's threads.
 struct Running {
     query: BatchQuery,
-    state: SessionState,
+    settings: Settings,
+    runtime: Arc<RuntimeEnv>,
     reader: Arc<dyn TableReader>,
+    /// The parts that it is cut into here.
     parts: usize,
+    /// Who may run it elsewhere.
+    cluster: Option<Cluster>,
+    /// What has been read elsewhere.
+    counts: Arc<Counts>,
     progress: Arc<Tracked>,
 }
 
@@ -197,19 +196,58 @@ impl Running {
     }
 
     /// Runs it; `files` gets those that DataFusion reads.
-    async fn run(self, steps: &mpsc::Sender<Step>, files: &mut Vec<PathBuf>) -> DataFusionResult<()> {
+    async fn run(&self, steps: &mpsc::Sender<Step>, files: &mut Vec<PathBuf>) -> DataFusionResult<()> {
+        let Some(cluster) = self.chosen_cluster().await? else { return self.run_here(steps, files).await };
+        let parts = cluster.workers.slots().max(1) as usize;
+        let run = Run {
+            cluster,
+            planner: Planner::new(Site::Workers, parts, Arc::clone(&self.runtime), &self.reader),
+            query: &self.query,
+            reader: &self.reader,
+            settings: &self.settings,
+            counts: &self.counts,
+        };
+        match run.complete(steps, files).await {
+            Err(failed) if failed.may_run_elsewhere && self.settings.batch_engine == BatchEngineChoice::Inferred => {
+                warn!(error = %failed.error, "workers have not run a query; it runs here");
+                self.run_here(steps, files).await
+            }
+            ended => ended.map_err(|failed| failed.error),
+        }
+    }
+
+    /// The workers that are to run it, if any are.
+    async fn chosen_cluster(&self) -> DataFusionResult<Option<&Cluster>> {
+        let cluster = self.cluster.as_ref().filter(|cluster| cluster.workers.slots() > 0);
+        match (self.settings.batch_engine, cluster) {
+            (BatchEngineChoice::Embedded, _) | (BatchEngineChoice::Inferred, None) => Ok(None),
+            (BatchEngineChoice::Cluster, Some(cluster)) => Ok(Some(cluster)),
+            (BatchEngineChoice::Cluster, None) => Err(DataFusionError::Plan(String::from(
+                "batch.engine is 'cluster', and there is no worker in a process of its own: start some (tidemill worker), or \
+                 SET batch.engine = 'inferred'",
+            ))),
+            (BatchEngineChoice::Inferred, Some(cluster)) => {
+                let (query, reader) = (self.query.clone(), Arc::clone(&self.reader));
+                let is_worth_it = on_disk(move || size::is_worth_workers(&query, reader.as_ref())).await?;
+                Ok(Some(cluster).filter(|_| is_worth_it))
+            }
+        }
+    }
+
+    async fn run_here(&self, steps: &mpsc::Sender<Step>, files: &mut Vec<PathBuf>) -> DataFusionResult<()> {
+        let planner = Planner::new(Site::Here, self.parts, Arc::clone(&self.runtime), &self.reader);
         let schema = self.query.schema();
         if self.query.wanted == Wanted::Plan {
-            let plan = self.plan(None, files).await?;
+            let plan = planner.plan(&self.query, None, files).await?;
             return send(steps, shown::plan(schema, plan.as_ref(), &self.query.destination, self.parts)?).await;
         }
         // Gone with whatever it has written, unless all of that is there.
         let (query, reader) = (self.query.clone(), Arc::clone(&self.reader));
         let mut output = on_disk(move || Output::begin(&query, reader.as_ref())).await?;
-        let plan = self.plan(output.files(), files).await?;
+        let plan = planner.plan(&self.query, output.files(), files).await?;
         self.progress.follow(&plan);
         let asker = Some(steps).filter(|_| self.query.wanted == Wanted::Rows);
-        let mut rows = execute_stream(Arc::clone(&plan), self.state.task_ctx())?;
+        let mut rows = execute_stream(Arc::clone(&plan), planner.state.task_ctx())?;
         while let Some(batch) = rows.next().await {
             if let (Some(batch), Some(steps)) = (output.take(&batch?).await?, asker) {
                 send(steps, batch).await?;
@@ -225,53 +263,10 @@ impl Running {
             None => send(steps, shown::analysis(schema, plan.as_ref(), &self.query.destination, self.parts)?).await,
         }
     }
-
-    async fn plan(
-        &self,
-        output: Option<&Unfinished>,
-        files: &mut Vec<PathBuf>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let (plan, reader) = (self.query.plan.clone(), Arc::clone(&self.reader));
-        // It looks at files.
-        let (plan, found) = on_disk(move || with_providers(plan, &reader)).await?;
-        *files = found;
-        let plan = match &self.query.destination {
-            Destination::Files(target) => {
-                let path = output.map_or_else(|| PathBuf::from(&target.path), Unfinished::path);
-                written(views::as_promised(plan, &self.query.columns)?, target, &path)?
-            }
-            Destination::Asker | Destination::Sink(_) => plan,
-        };
-        guard_filters(self.state.create_physical_plan(&plan).await?, &self.reader)
-    }
 }
 
-/// A plan whose tables are what reads them, the same wherever a table is named; and the files that DataFusion reads.
-fn with_providers(plan: LogicalPlan, reader: &Arc<dyn TableReader>) -> DataFusionResult<(LogicalPlan, Vec<PathBuf>)> {
-    let mut files = Vec::new();
-    let mut known: Vec<Groups> = Vec::new();
-    let texts = if views::fit(&plan)? { Texts::Views } else { Texts::AsDeclared };
-    let provided = plan.transform_up_with_subqueries(|plan| {
-        let LogicalPlan::TableScan(scan) = plan else {
-            return match texts {
-                Texts::AsDeclared => Ok(Transformed::no(plan)),
-                Texts::Views => plan.recompute_schema().map(Transformed::yes),
-            };
-        };
-        let Some(table) = scan.source.downcast_ref::<BoundedTable>().cloned() else {
-            return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
-        };
-        if !known.iter().any(|groups| groups.is_of(&table)) {
-            known.push(Groups::of(&table, texts, reader, &mut files)?);
-        }
-        let groups = known.iter().find(|groups| groups.is_of(&table));
-        let groups = groups.ok_or_else(|| DataFusionError::Internal(String::from("a table without files")))?;
-        groups.in_place_of(scan).map(Transformed::yes)
-    });
-    Ok((provided?.data, files))
-}
-
-async fn send(steps: &mpsc::Sender<Step>, rows: RecordBatch) -> DataFusionResult<()> {
+/// Hands rows to whoever asks.
+pub(crate) async fn send(steps: &mpsc::Sender<Step>, rows: RecordBatch) -> DataFusionResult<()> {
     let gone = |_| DataFusionError::Execution(String::from("nobody takes the rows any more"));
     steps.send(Step::Rows(rows)).await.map_err(gone)
 }
@@ -282,6 +277,8 @@ struct Tracked {
     reader: Arc<dyn TableReader>,
     /// What runs, once it is known.
     plan: Mutex<Option<Arc<dyn ExecutionPlan>>>,
+    /// What workers have read.
+    counts: Arc<Counts>,
 }
 
 impl Tracked {
@@ -295,12 +292,21 @@ impl Progress for Tracked {
         let counts = self.reader.counts();
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let scanned = plan.map(|plan| rows_scanned(plan.as_ref())).unwrap_or_default();
-        ReadCounts { rows: counts.rows + scanned, ..counts }
+        let here = ReadCounts { rows: counts.rows + scanned, ..counts };
+        let elsewhere = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        elsewhere.values().fold(here, |all, counts| ReadCounts {
+            rows: all.rows + counts.rows,
+            bad_rows: all.bad_rows + counts.bad_rows,
+        })
     }
 }
 
 /// Rows that DataFusion has read of files. A plan's depth has a bound.
-fn rows_scanned(plan: &dyn ExecutionPlan) -> u64 {
+pub(crate) fn rows_scanned(plan: &dyn ExecutionPlan) -> u64 {
+    // Below it are numbers of parts.
+    if plan.is::<ReadParts>() {
+        return 0;
+    }
     if plan.is::<DataSourceExec>() {
         return plan.metrics().and_then(|metrics| metrics.output_rows()).unwrap_or_default() as u64;
     }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use futures::future::BoxFuture;
+use tidemill_plans::batch::work::{WorkAnswer, WorkRequest};
 use tidemill_plans::batch::{BatchQuery, ReadCounts};
+use tidemill_plans::ids::WorkerId;
 use tidemill_plans::settings::Settings;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -26,6 +29,24 @@ pub trait BatchEngine: Debug + Send + Sync {
 
     /// The columns of the files that these options of a source name. Waits for the disk.
     fn columns(&self, options: &[(String, String)]) -> Result<SchemaRef>;
+
+    /// The workers that it has queries run by, if it can do that.
+    fn workers(&self) -> Option<&dyn BatchWorkers> {
+        None
+    }
+}
+
+/// What an engine is told of workers in other processes, and what they ask it.
+pub trait BatchWorkers: Send + Sync {
+    /// A worker is there, and is reached at this address (a URL).
+    fn join(&self, worker: WorkerId, address: String, slots: u32);
+
+    /// A worker is gone, or is about to be. Does not wait.
+    fn lose(&self, worker: WorkerId);
+
+    /// What a worker is to do, once there is something or a while has passed; nothing if it is none of these. May be dropped
+    /// while it waits: then the worker asks again.
+    fn work(&self, worker: WorkerId, request: WorkRequest) -> BoxFuture<'_, Result<Option<WorkAnswer>>>;
 }
 
 /// A query that runs. Dropping it ends the query.

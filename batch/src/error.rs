@@ -4,10 +4,13 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use arrow::error::ArrowError;
+use ballista_core::error::BallistaError;
 use datafusion::error::DataFusionError;
 use thiserror::Error;
 use tidemill_plans::ErrorDomain;
 use tidemill_plans::error::chain;
+
+use crate::cluster::Lost;
 
 /// The result of everything in this crate.
 pub type Result<T, E = BatchError> = std::result::Result<T, E>;
@@ -103,8 +106,13 @@ impl BatchError {
 }
 
 /// The error itself, without what says where DataFusion was.
-fn innermost(error: &DataFusionError) -> &DataFusionError {
+pub(crate) fn innermost(error: &DataFusionError) -> &DataFusionError {
     match error {
+        // Ballista's does not say what its cause is.
+        DataFusionError::External(inner) => match inner.downcast_ref() {
+            Some(BallistaError::DataFusionError(inner)) => innermost(inner),
+            _ => error,
+        },
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => innermost(inner),
         DataFusionError::Shared(inner) => innermost(inner),
         DataFusionError::Collection(errors) => errors.first().map_or(error, innermost),
@@ -130,11 +138,23 @@ fn domain(error: &DataFusionError) -> ErrorDomain {
     }
 }
 
+/// What another process says of an error there.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub(crate) struct Told {
+    pub(crate) domain: ErrorDomain,
+    pub(crate) message: String,
+}
+
 /// A system's error is somebody else's; all others of files and rows are the user's.
 fn domain_of(error: &(dyn Error + 'static)) -> ErrorDomain {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<std::io::Error>() {
+        if let Some(told) = error.downcast_ref::<Told>() {
+            return told.domain;
+        }
+        let is_io = error.is::<std::io::Error>() || matches!(error.downcast_ref(), Some(BallistaError::IoError(_)));
+        if is_io || error.is::<Lost>() {
             return ErrorDomain::External;
         }
         cause = error.source();

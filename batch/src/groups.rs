@@ -15,7 +15,7 @@ use datafusion::scalar::ScalarValue;
 use tidemill_plans::batch::{BoundedTable, FileGroup, TableReader};
 use tidemill_plans::expr::StreamSchema;
 
-use crate::table::{Texts, provider};
+use crate::table::{Site, Texts, provider};
 
 /// Groups of one table. All would be branches of one plan.
 const GROUPS_MAX: usize = 10_000;
@@ -31,7 +31,7 @@ impl Groups {
     /// Looks at a table's files. Those that DataFusion is to read are added to the others. Waits for the disk.
     pub(crate) fn of(
         table: &BoundedTable,
-        texts: Texts,
+        (texts, site): (Texts, Site),
         reader: &Arc<dyn TableReader>,
         by_datafusion: &mut Vec<PathBuf>,
     ) -> Result<Self> {
@@ -48,7 +48,8 @@ impl Groups {
         // All branches have the types of what folders say.
         let texts = if is_one(&groups) { texts } else { Texts::AsDeclared };
         let with_source = |group: FileGroup| {
-            let provider = provider(table_of(table, &group)?, group.files.clone(), texts, reader, by_datafusion)?;
+            let provider =
+                provider(table_of(table, &group)?, group.files.clone(), (texts, site), reader, by_datafusion)?;
             Ok((group, provider_as_source(provider)))
         };
         let groups = groups.into_iter().map(with_source).collect::<Result<_>>()?;

@@ -1,14 +1,16 @@
 //! Runs queries as a whole over tables that end: a resolved plan in, rows out.
 //!
 //! [`BatchEngine`] is the seam: the coordinator has a plan run, and does not know by whom. [`EmbeddedEngine`] is
-//! DataFusion in this process. Tables of Parquet files are read by DataFusion, with its pushdown and statistics; all
+//! DataFusion in this process; [`ClusterEngine`] is that, and workers that Ballista gives the tasks of large queries to. Tables of Parquet files are read by DataFusion, with its pushdown and statistics; all
 //! others, and files that are not as they were declared, by the connectors that streams are read with ([`table`]). So
 //! a row that is bad in a stream is bad here. So is one on which an expression fails ([`bad_rows`]).
 //!
-//! Reading order: `engine` (the seam), `embedded` (planning and running), `groups`, `table`, `rows`, `bad_rows`, `output`.
+//! Reading order: `engine` (the seam), `embedded` (running), `planning`, `groups`, `table`, `rows`, `bad_rows`, `output`,
+//! `cluster`.
 
 mod arithmetic;
 mod bad_rows;
+mod cluster;
 mod copy;
 mod embedded;
 mod engine;
@@ -16,13 +18,16 @@ mod error;
 mod groups;
 mod memory;
 mod output;
+mod planning;
 mod rows;
 mod scratch;
 mod shares;
 mod shown;
+mod size;
 mod table;
 mod views;
 
+pub use cluster::{BatchWorker, BatchWorkerConfig, ClusterConfig, ClusterEngine};
 pub use embedded::{EmbeddedConfig, EmbeddedEngine};
-pub use engine::{BatchEngine, BatchRun};
+pub use engine::{BatchEngine, BatchRun, BatchWorkers};
 pub use error::{BatchError, Result};

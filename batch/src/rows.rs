@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -13,8 +14,11 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use tidemill_plans::batch::{BoundedTable, Part, TableReader};
+use tokio::sync::mpsc;
 
+use crate::cluster::ReadParts;
 use crate::engine::BATCHES_MAX;
+use crate::table::Site;
 
 /// Bytes of files that are worth a part of their own.
 const PART_BYTES: u64 = 4 << 20;
@@ -26,6 +30,8 @@ pub(crate) struct RowTable {
     pub(crate) reader: Arc<dyn TableReader>,
     /// Bytes of its files.
     pub(crate) bytes: u64,
+    /// Where it is read.
+    pub(crate) site: Site,
 }
 
 #[async_trait]
@@ -46,12 +52,15 @@ impl TableProvider for RowTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns = projection.cloned().unwrap_or_else(|| (0..self.table.columns.fields().len()).collect());
+        let of = self.parts(state.config().target_partitions());
+        if self.site == Site::Workers {
+            return Ok(Arc::new(ReadParts::new(&self.table, &self.reader, columns, of)?));
+        }
         let schema = Arc::new(self.table.columns.project(&columns)?);
         let part = |part| -> Arc<dyn PartitionStream> {
             let (table, reader) = (Arc::clone(&self.table), Arc::clone(&self.reader));
             Arc::new(TablePart { table, reader, columns: columns.clone(), schema: Arc::clone(&schema), part })
         };
-        let of = self.parts(state.config().target_partitions());
         let parts = (0..of).map(|number| part(Part { number, of })).collect();
         Ok(Arc::new(StreamingTableExec::try_new(Arc::clone(&schema), parts, None, None, false, limit)?))
     }
@@ -85,16 +94,24 @@ impl PartitionStream for TablePart {
         let rows = stream.tx();
         let (table, reader) = (Arc::clone(&self.table), Arc::clone(&self.reader));
         let (columns, part) = (self.columns.clone(), self.part);
-        // On a thread that may wait for the disk. It ends when nobody takes its rows.
-        stream.spawn_blocking(move || {
-            let mut part = reader.open(&table, &columns, part)?;
-            while let Some(batch) = part.next_rows()? {
-                if rows.blocking_send(Ok(batch)).is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        });
+        stream.spawn_blocking(move || read(reader.as_ref(), &table, &columns, part, &rows).map(drop));
         stream.build()
     }
+}
+
+/// Reads a part of a table, on a thread that may wait for the disk. Whether anybody still takes its rows.
+pub(crate) fn read(
+    reader: &dyn TableReader,
+    table: &BoundedTable,
+    columns: &[usize],
+    part: Part,
+    rows: &mpsc::Sender<Result<RecordBatch>>,
+) -> Result<bool> {
+    let mut part = reader.open(table, columns, part)?;
+    while let Some(batch) = part.next_rows()? {
+        if rows.blocking_send(Ok(batch)).is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -9,6 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+
+use crate::error::{BatchError, Result};
+
 const PREFIX: &str = "tidemill-queries-";
 const LOCK: &str = "lock";
 
@@ -22,7 +26,14 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     /// A new folder in this one; those of processes that are gone are removed.
-    pub(crate) fn open(place: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn open(place: &Path) -> Result<Self> {
+        Self::try_open(place).map_err(|source| BatchError::Scratch { folder: place.to_path_buf(), source })
+    }
+
+    fn try_open(place: &Path) -> io::Result<Self> {
         static MADE: AtomicU64 = AtomicU64::new(0);
         fs::create_dir_all(place)?;
         sweep(place);
@@ -44,6 +55,11 @@ impl Scratch {
 
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Has DataFusion put its spill files there.
+    pub(crate) fn disk(&self) -> DiskManagerBuilder {
+        DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![self.folder.clone()]))
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) fn plan(
     destination: &Destination,
     parts: usize,
 ) -> Result<RecordBatch> {
-    lines(schema, &DisplayableExecutionPlan::new(plan).indent(false).to_string(), destination, parts)
+    lines(schema, here(parts), &DisplayableExecutionPlan::new(plan).indent(false).to_string(), destination)
 }
 
 /// The same with what each operator has done.
@@ -26,11 +26,15 @@ pub(crate) fn analysis(
     destination: &Destination,
     parts: usize,
 ) -> Result<RecordBatch> {
-    lines(schema, &DisplayableExecutionPlan::with_metrics(plan).indent(false).to_string(), destination, parts)
+    lines(schema, here(parts), &DisplayableExecutionPlan::with_metrics(plan).indent(false).to_string(), destination)
 }
 
-fn lines(schema: SchemaRef, text: &str, destination: &Destination, parts: usize) -> Result<RecordBatch> {
-    let engine = format!("Batch, by DataFusion in this process, in {parts} partitions");
+fn here(parts: usize) -> String {
+    format!("Batch, by DataFusion in this process, in {parts} partitions")
+}
+
+/// A plan below who runs it and where the rows go.
+pub(crate) fn lines(schema: SchemaRef, engine: String, text: &str, destination: &Destination) -> Result<RecordBatch> {
     let (sink, depth) = match destination {
         Destination::Sink(sink) => (Some(format!("  Sink: {} ({})", sink.table, sink.connector)), 4),
         // DataFusion's plan says so.

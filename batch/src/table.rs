@@ -30,11 +30,20 @@ pub(crate) enum Texts {
     Views,
 }
 
+/// Where a table is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Site {
+    /// In this process.
+    Here,
+    /// By workers, each some of its parts.
+    Workers,
+}
+
 /// What these files of a table are read by. Those that DataFusion is to read are added to the others. Waits for the disk.
 pub(crate) fn provider(
     table: BoundedTable,
     files: Vec<PathBuf>,
-    texts: Texts,
+    (texts, site): (Texts, Site),
     reader: &Arc<dyn TableReader>,
     by_datafusion: &mut Vec<PathBuf>,
 ) -> Result<Arc<dyn TableProvider>> {
@@ -45,7 +54,7 @@ pub(crate) fn provider(
     }
     let bytes = files.iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
     let table = BoundedTable { files: Some(files), ..table };
-    Ok(Arc::new(RowTable { table: Arc::new(table), reader: Arc::clone(reader), bytes }))
+    Ok(Arc::new(RowTable { table: Arc::new(table), reader: Arc::clone(reader), bytes, site }))
 }
 
 /// An error of Parquet says which file is broken, if that shows when they are read once more. Waits for the disk.

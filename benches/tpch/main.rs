@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use tidemill::cluster::{batch_engine, cores};
+use tidemill_batch::ClusterConfig;
 use tidemill_coordinator::{BatchEngine, Output, compile};
 use tidemill_engine::clock::monotonic_ns;
 use tidemill_plans::settings::Settings;
@@ -87,7 +88,7 @@ impl Bench {
             runtime.block_on(registered).expect("a table");
             tables.push_str(&format!("CREATE EXTERNAL TABLE {table} STORED AS PARQUET LOCATION '{path}';\n"));
         }
-        Self { runtime, engine: batch_engine(), tables, context }
+        Self { runtime, engine: batch_engine(ClusterConfig::default()), tables, context }
     }
 
     /// From the text to the last row, the declarations of the tables among it.

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, Arbiter, AsyncContext, Context, Handler, MessageResult, ResponseFuture};
 use futures::future::join_all;
+use tidemill_batch::BatchEngine;
 use tidemill_plans::ids::{Epoch, JobId, OperatorId, RunId, WorkerId};
 use tidemill_plans::protocol::{Deployment, OperatorMetrics, StopMode, WorkerLink, WorkerRequest};
 use tidemill_plans::stage::Stages;
@@ -68,6 +69,8 @@ pub(crate) struct Coordinator {
     metadata: MetadataHandle,
     /// What checkpoints need of them is told.
     pushed: Arc<PushedLogs>,
+    /// What is told which workers there are.
+    batch: Option<Arc<dyn BatchEngine>>,
 }
 
 /// A job that some worker may still know of, or that is going to be tried again.
@@ -116,6 +119,19 @@ impl Coordinator {
             tasks,
             metadata,
             pushed,
+            batch: None,
+        }
+    }
+
+    /// Tells an engine of queries which workers there are.
+    pub(crate) fn telling(self, batch: Option<Arc<dyn BatchEngine>>) -> Self {
+        Self { batch, ..self }
+    }
+
+    /// The engine's queries do without a worker from now on.
+    fn take_from_batches(&self, worker: WorkerId) {
+        if let Some(batches) = self.batch.as_ref().and_then(|batch| batch.workers()) {
+            batches.lose(worker);
         }
     }
 
@@ -233,6 +249,7 @@ impl Coordinator {
     fn mourn(&mut self, lost: &WorkerInfo, reason: &str, ctx: &mut Context<Self>) {
         warn!(worker = %lost.id, address = lost.data_address, reason, "worker lost");
         self.links.remove(&lost.id);
+        self.take_from_batches(lost.id);
         self.member_count.send_replace(self.members.len());
         for job in self.jobs.values_mut() {
             // Nobody waits for what it would have answered.
@@ -282,6 +299,11 @@ impl Handler<AddWorker> for Coordinator {
         }
         let AddWorker { id, data_address, slots, link, origin } = message;
         info!(worker = %id, address = data_address, slots, "worker registered");
+        if origin == Origin::Remote
+            && let Some(batches) = self.batch.as_ref().and_then(|batch| batch.workers())
+        {
+            batches.join(id, data_address.clone(), slots);
+        }
         self.members.register(id, data_address, slots, origin, self.clock.now());
         self.links.insert(id, link);
         self.member_count.send_replace(self.members.len());

@@ -12,6 +12,7 @@ use tidemill_batch::BatchEngine;
 use tidemill_net::Connector;
 use tidemill_plans::ErrorDomain;
 use tidemill_plans::batch::BatchQuery;
+use tidemill_plans::batch::work::{WorkFailure, WorkRequest};
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion, ObjectKind};
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
@@ -164,7 +165,8 @@ impl CoordinatorHandle {
         let members = Membership::new(config.heartbeat_limit);
         let CoordinatorConfig { clock, heartbeat_limit, connector, limits, batch, .. } = config;
         let room = JobRoom { jobs_max: limits.jobs_max, access: Arc::clone(&access) };
-        let actor = Coordinator::new(clock, members, count, tasks, metadata.clone(), Arc::clone(&pushed), room).start();
+        let actor = Coordinator::new(clock, members, count, tasks, metadata.clone(), Arc::clone(&pushed), room);
+        let actor = actor.telling(batch.clone()).start();
         Ok(Self {
             actor,
             metadata,
@@ -592,8 +594,23 @@ impl CoordinatorHandle {
             WorkerEvent::ResultRows { job, operator, ipc } => {
                 return self.deliver(job, operator, ipc::decode(ipc)?.batches).await;
             }
+            WorkerEvent::BatchWork { worker, request } => return self.batch_work(worker, request).await,
         }
         Ok(EventResponse::Done)
+    }
+
+    /// What a worker is to do for queries that run as a whole.
+    async fn batch_work(&self, worker: WorkerId, mut request: WorkRequest) -> Result<EventResponse> {
+        for (_, failure) in &mut request.failures {
+            let (WorkFailure::Lost(message) | WorkFailure::Memory(message) | WorkFailure::Query { message, .. }) =
+                failure;
+            *message = self.access.redact(message);
+        }
+        let answer = match self.batch.as_deref().and_then(|batch| batch.workers()) {
+            Some(workers) => workers.work(worker, request).await?,
+            None => None,
+        };
+        answer.map(EventResponse::BatchWork).ok_or(CoordinatorError::NotRegistered { worker })
     }
 
     async fn register(&self, data_address: String, slots: u32) -> Result<EventResponse> {

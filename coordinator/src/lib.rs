@@ -42,5 +42,5 @@ pub use handle::{
 };
 pub use job::JobStatus;
 pub use limits::Limits;
-pub use tidemill_batch::{BatchEngine, BatchError};
+pub use tidemill_batch::{BatchEngine, BatchError, BatchWorkers};
 pub use tidemill_sql::ResultColumns;

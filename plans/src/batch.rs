@@ -1,6 +1,8 @@
 //! Queries that are run as a whole over tables that end: what planning hands to the engine that runs them, and what reads
 //! their rows where that engine would read them differently than a stream does.
 
+pub mod work;
+
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -217,7 +219,7 @@ pub struct Part {
 }
 
 /// What has been read of the tables of a query.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct ReadCounts {
     /// Rows that could be used.
     pub rows: u64,

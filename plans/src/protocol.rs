@@ -10,6 +10,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use thiserror::Error;
 
+use crate::batch::work::{WorkAnswer, WorkRequest};
 use crate::checkpoint::{Manifest, TaskState};
 use crate::error::{ErrorDomain, chain};
 use crate::graph::DataflowGraph;
@@ -185,6 +186,13 @@ pub enum WorkerEvent {
         /// An Arrow IPC stream.
         ipc: Vec<u8>,
     },
+    /// The worker asks for a part of queries that run as a whole. Answered when there is something to do, or after a while.
+    BatchWork {
+        /// The worker.
+        worker: WorkerId,
+        /// What it has done and can do.
+        request: WorkRequest,
+    },
 }
 
 /// The coordinator's answer to an event.
@@ -202,6 +210,8 @@ pub enum EventResponse {
         /// The name of the cluster.
         cluster: String,
     },
+    /// What there is to do of queries that run as a whole.
+    BatchWork(WorkAnswer),
     /// Not taken, and repeating it would change nothing; the whole chain of causes.
     Refused(String),
     /// Not taken yet: there is no room for these rows, for their reader takes its time. To be sent again.

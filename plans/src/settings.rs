@@ -23,6 +23,11 @@ pub const SETTINGS: &[SettingSpec] = &[
         default: "inferred",
         doc: "How a SELECT of tables that end runs: batch (as a whole), streaming, or inferred: batch where it can.",
     },
+    SettingSpec {
+        name: "batch.engine",
+        default: "inferred",
+        doc: "Who runs a SELECT as a whole: embedded (the coordinator), cluster (workers), or inferred: workers, for large files.",
+    },
     SettingSpec { name: "checkpoint_interval", default: "10s", doc: "Time between checkpoint barriers; 0 for none." },
     SettingSpec {
         name: "aligned_checkpoint_timeout",
@@ -166,6 +171,22 @@ impl Named for Execution {
         &[("inferred", Self::Inferred), ("streaming", Self::Streaming), ("batch", Self::Batch)];
 }
 
+/// Who runs queries as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum BatchEngineChoice {
+    /// Workers where that is worth it and possible, else the coordinator.
+    Inferred,
+    /// The process that was asked.
+    Embedded,
+    /// Workers, or nobody.
+    Cluster,
+}
+
+impl Named for BatchEngineChoice {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("inferred", Self::Inferred), ("embedded", Self::Embedded), ("cluster", Self::Cluster)];
+}
+
 /// The order of a bounded result that was asked for without ORDER BY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub enum ResultOrder {
@@ -197,6 +218,8 @@ impl Named for ResultEndpoints {
 pub struct Settings {
     /// How SELECTs of tables that end run.
     pub execution: Execution,
+    /// Who runs those that run as a whole.
+    pub batch_engine: BatchEngineChoice,
     /// Instances of each operator that can be spread.
     pub parallelism: u32,
     /// Milliseconds between checkpoint barriers; 0 for none.
@@ -249,6 +272,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             execution: Execution::Inferred,
+            batch_engine: BatchEngineChoice::Inferred,
             parallelism: 2,
             checkpoint_interval_ms: 10_000,
             aligned_checkpoint_timeout_ms: 0,
@@ -283,6 +307,10 @@ impl Settings {
         match name {
             "execution" => {
                 self.execution = Execution::parse(value).ok_or_else(|| wrong("inferred, streaming or batch"))?;
+            }
+            "batch.engine" => {
+                self.batch_engine =
+                    BatchEngineChoice::parse(value).ok_or_else(|| wrong("inferred, embedded or cluster"))?;
             }
             "parallelism" => {
                 self.parallelism = value
@@ -383,7 +411,7 @@ impl Settings {
     /// all but what is fixed in its operators.
     #[must_use]
     pub fn other_job_setting(&self, other: &Self) -> Option<&'static str> {
-        let of_operators = ["execution", "parallelism", "seed", "state_ttl"];
+        let of_operators = ["execution", "batch.engine", "parallelism", "seed", "state_ttl"];
         let mut names = SETTINGS.iter().map(|setting| setting.name).filter(|name| !of_operators.contains(name));
         names.find(|name| self.get(name) != other.get(name))
     }
@@ -393,6 +421,7 @@ impl Settings {
     pub fn get(&self, name: &str) -> Option<String> {
         Some(match name {
             "execution" => self.execution.name().to_owned(),
+            "batch.engine" => self.batch_engine.name().to_owned(),
             "parallelism" => self.parallelism.to_string(),
             "checkpoint_interval" => format!("{}ms", self.checkpoint_interval_ms),
             "aligned_checkpoint_timeout" => format!("{}ms", self.aligned_checkpoint_timeout_ms),

@@ -63,6 +63,7 @@ pub(super) fn run(arguments: &WorkerArguments) -> Result<ExitCode> {
         leave_limit: arguments.leave_timeout,
         scratch: config::scratch_folder(),
         secret: arguments.cluster_secret.as_deref().map(config::cluster_secret).transpose()?,
+        batch_memory: config::batch_memory(),
     };
     Ok(exit_code(actix::System::new().block_on(worker::run(config))?))
 }

@@ -96,6 +96,11 @@ impl Cluster {
         self.add_worker_at(self.port, &[]);
     }
 
+    /// Starts a worker with these variables in its environment.
+    pub(crate) fn add_worker_with(&mut self, variables: &[(String, String)]) {
+        self.start_worker(&Place::here(), &format!("127.0.0.1:{}", self.port), &[], variables);
+    }
+
     /// Starts a worker that reaches the coordinator at another port.
     pub(crate) fn add_worker_at(&mut self, port: u16, arguments: &[&str]) {
         self.add_worker_in(&Place::here(), &format!("127.0.0.1:{port}"), arguments);
@@ -103,13 +108,23 @@ impl Cluster {
 
     /// Starts a worker somewhere, which reaches the coordinator so.
     pub(crate) fn add_worker_in(&mut self, place: &Place, coordinator: &str, arguments: &[&str]) {
+        self.start_worker(place, coordinator, arguments, &[]);
+    }
+
+    fn start_worker(&mut self, place: &Place, coordinator: &str, arguments: &[&str], variables: &[(String, String)]) {
         let tls = self.certificates.as_ref().map(Certificates::of_process).unwrap_or_default();
         let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
         let arguments = [&["worker", "--coordinator", coordinator, "--slots", "1"], arguments, &tls].concat();
-        let variables = [(String::from("TIDEMILL_LOG"), String::from("info"))];
+        let variables = [&[(String::from("TIDEMILL_LOG"), String::from("info"))], variables].concat();
         let worker = place.start(&self.folder, &arguments, &variables);
         worker.wait_for_line("worker registered");
         self.workers.push(worker);
+    }
+
+    /// Starts to have the coordinator execute statements.
+    pub(crate) fn start_sql(&self, text: &str) -> Run {
+        let url = format!("grpc://127.0.0.1:{}", self.port);
+        Run::start(&self.folder.path(""), &["sql", "-c", text, "--url", &url, "--format", "csv"])
     }
 
     /// Where the coordinator listens.

@@ -191,6 +191,7 @@ fn serves_as_a_worker() {
         leave_limit: Duration::from_secs(1),
         scratch: std::env::temp_dir(),
         secret: None,
+        batch_memory: 1 << 30,
     };
     let (_stays, leaving) = tokio::sync::watch::channel(false);
     actix::System::new().block_on(run_worker(config, leaving)).unwrap();
@@ -217,7 +218,14 @@ fn answer(folder: &Path, sql: &str, place: Where) -> std::result::Result<String,
             Where::Here => {
                 let link = Arc::new(coordinator.clone());
                 let worker = WorkerHandle::start(
-                    WorkerConfig { slots: 2, bind: None, tls: None, scratch: std::env::temp_dir(), secret: None },
+                    WorkerConfig {
+                        slots: 2,
+                        bind: None,
+                        tls: None,
+                        scratch: std::env::temp_dir(),
+                        secret: None,
+                        batch_memory: None,
+                    },
                     link,
                 )
                 .await

@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::command::Folder;
+use crate::command::{Folder, Output};
 use crate::oracle::Oracle;
 
 /// A way to run a script.
@@ -115,6 +115,22 @@ fn check(path: &Path) -> Vec<String> {
     failures
 }
 
+/// Runs what a file asks by other means, over tables in this folder; answers what was wrong.
+pub(crate) fn check_elsewhere(name: &str, folder: &Folder, run: impl Fn(&str) -> Output) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt").join(name);
+    let records = parse(&fs::read_to_string(path).unwrap()).unwrap();
+    let script = Script::new(&records);
+    for table in fs::read_dir(script.folder.path("")).unwrap().map(|entry| entry.unwrap().path()) {
+        folder.write(&table.file_name().unwrap().to_string_lossy(), fs::read(&table).unwrap());
+    }
+    let answers = script.answers_by(&records, false, run);
+    let failure = |(record, answer): (&Record, &Option<Answered>)| {
+        let failure = record.failure(answer.as_ref()?)?;
+        Some(format!("{name}, line {}: {failure}", record.line))
+    };
+    records.iter().zip(&answers).filter_map(failure).collect()
+}
+
 /// What became of a record: its rows, or its error.
 type Answered = Result<Vec<String>, String>;
 
@@ -200,6 +216,11 @@ impl Script {
 
     fn answers_of(&self, records: &[Record], way: &Way) -> Vec<Option<Answered>> {
         let arguments = [way.arguments, &["--format", "csv"]].concat();
+        self.answers_by(records, way.refuses, |sql| self.folder.run(sql, &arguments))
+    }
+
+    /// What whoever runs SQL answers.
+    fn answers_by(&self, records: &[Record], refuses: bool, run: impl Fn(&str) -> Output) -> Vec<Option<Answered>> {
         let (mut objects, mut queries) = (String::new(), String::new());
         let mut answers: Vec<Option<Answered>> = Vec::new();
         for record in records {
@@ -210,15 +231,15 @@ impl Script {
                 Expected::Done => objects.push_str(&format!("{};\n", record.sql)),
                 Expected::Rows { .. } => queries.push_str(&format!("{MARK}{};\n", record.sql)),
                 // An error is its script's only one, with what has been created by then.
-                Expected::Error(_) if !way.refuses => {}
+                Expected::Error(_) if !refuses => {}
                 Expected::Error(_) => {
-                    let output = self.folder.run(&format!("{objects}{};", record.sql), &arguments);
+                    let output = run(&format!("{objects}{};", record.sql));
                     answer = Some(Err(output.failure()));
                 }
             }
             answers.push(answer);
         }
-        let output = self.folder.run(&format!("{objects}{queries}{MARK}"), &arguments).success();
+        let output = run(&format!("{objects}{queries}{MARK}")).success();
         let mut results = results(&output.stdout).into_iter();
         let is_query = |record: &Record| matches!(record.expected, Expected::Rows { .. });
         for (record, answer) in records.iter().zip(&mut answers) {

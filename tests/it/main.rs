@@ -10,6 +10,7 @@ mod answers;
 mod bad_input;
 mod bank;
 mod batch;
+mod batch_workers;
 mod catalog;
 mod certificates;
 mod chains;

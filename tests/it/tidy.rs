@@ -35,9 +35,9 @@ const EDGES: [(&str, &[&str]); 10] = [
         ],
     ),
     ("tidemill-coordinator", &["tidemill-batch", "tidemill-ml", "tidemill-net", "tidemill-plans", "tidemill-sql"]),
-    ("tidemill-workers", &["tidemill-engine", "tidemill-net", "tidemill-plans"]),
+    ("tidemill-workers", &["tidemill-batch", "tidemill-engine", "tidemill-net", "tidemill-plans"]),
     ("tidemill-sql", &["tidemill-plans"]),
-    ("tidemill-batch", &["tidemill-plans"]),
+    ("tidemill-batch", &["tidemill-net", "tidemill-plans"]),
     ("tidemill-engine", &["tidemill-compute", "tidemill-ml", "tidemill-plans"]),
     ("tidemill-net", &["tidemill-plans"]),
     ("tidemill-plans", &["tidemill-ml"]),
@@ -226,8 +226,9 @@ fn frameworks_stay_where_they_belong() {
         "tokio",
         &["tidemill", "tidemill-batch", "tidemill-coordinator", "tidemill-engine", "tidemill-net", "tidemill-workers"],
     );
-    may_name("tonic", &["tidemill-coordinator", "tidemill-net", "tidemill-workers"]);
-    may_name("arrow-flight", &["tidemill-coordinator", "tidemill-workers"]);
+    may_name("tonic", &["tidemill-batch", "tidemill-coordinator", "tidemill-net", "tidemill-workers"]);
+    may_name("arrow-flight", &["tidemill-batch", "tidemill-coordinator", "tidemill-workers"]);
+    may_name("ballista", &["tidemill-batch"]);
     may_name("rustls", &["tidemill-net"]);
     may_name("sled", &["tidemill-coordinator", "tidemill-engine"]);
 }

@@ -16,7 +16,7 @@ use crate::command::Folder;
 const SCALE: f64 = 0.01;
 
 /// The tables and their columns.
-const TABLES: [(&str, &str); 8] = [
+pub(crate) const TABLES: [(&str, &str); 8] = [
     ("nation", "n_nationkey BIGINT, n_name VARCHAR, n_regionkey BIGINT, n_comment VARCHAR"),
     ("region", "r_regionkey BIGINT, r_name VARCHAR, r_comment VARCHAR"),
     (
@@ -54,13 +54,11 @@ const TABLES: [(&str, &str); 8] = [
 
 #[test]
 fn queries_answer_as_duckdb_does() {
-    let folder = tables();
+    let folder = Folder::new();
+    write_tables(&folder);
     let queries = queries("tests/tpch");
     assert_eq!(queries.len(), 22);
-    let sinks = TABLES.map(|(table, _)| {
-        format!("CREATE SINK {table}_p WITH (connector = 'files', path = 'p/{table}', format = 'parquet') AS SELECT * FROM {table};\n")
-    });
-    folder.run(&format!("{}{}", sources("csv", ".csv"), sinks.concat()), &[]).success();
+    write_parquet(&folder);
     for (format, sources) in [("csv", sources("csv", ".csv")), ("parquet", sources("parquet", ""))] {
         let selects: String =
             queries.iter().map(|query| format!("{};\n", fs::read_to_string(query).unwrap())).collect();
@@ -69,8 +67,16 @@ fn queries_answer_as_duckdb_does() {
     }
 }
 
+/// The same tables as Parquet.
+pub(crate) fn write_parquet(folder: &Folder) {
+    let sinks = TABLES.map(|(table, _)| {
+        format!("CREATE SINK {table}_p WITH (connector = 'files', path = 'p/{table}', format = 'parquet') AS SELECT * FROM {table};\n")
+    });
+    folder.run(&format!("{}{}", sources("csv", ".csv"), sinks.concat()), &[]).success();
+}
+
 /// The tables over files of a format.
-fn sources(format: &str, end: &str) -> String {
+pub(crate) fn sources(format: &str, end: &str) -> String {
     let path = |table: &str| if end.is_empty() { format!("p/{table}") } else { format!("{table}{end}") };
     let source = |(table, columns): &(&str, &str)| {
         let path = path(table);
@@ -79,9 +85,8 @@ fn sources(format: &str, end: &str) -> String {
     TABLES.iter().map(source).collect()
 }
 
-/// A folder with the tables as CSV.
-fn tables() -> Folder {
-    let folder = Folder::new();
+/// The tables as CSV.
+pub(crate) fn write_tables(folder: &Folder) {
     let write = |name: &str, text: String| folder.write(&format!("{name}.csv"), text);
     write("nation", csv(NationCsv::header(), NationGenerator::default().iter().map(NationCsv::new)));
     write("region", csv(RegionCsv::header(), RegionGenerator::default().iter().map(RegionCsv::new)));
@@ -91,7 +96,6 @@ fn tables() -> Folder {
     write("partsupp", csv(PartSuppCsv::header(), PartSuppGenerator::new(SCALE, 1, 1).iter().map(PartSuppCsv::new)));
     write("orders", csv(OrderCsv::header(), OrderGenerator::new(SCALE, 1, 1).iter().map(OrderCsv::new)));
     write("lineitem", csv(LineItemCsv::header(), LineItemGenerator::new(SCALE, 1, 1).iter().map(LineItemCsv::new)));
-    folder
 }
 
 fn csv(header: &str, rows: impl Iterator<Item = impl Display>) -> String {

@@ -223,6 +223,11 @@ fn workers_show_the_clusters_secret() {
                  SELECT count(*) AS n FROM (SELECT a, count(*) AS c FROM s GROUP BY a)";
     let rows = guarded.sql("root", query).success().stdout;
     assert!(rows.starts_with("n\n"), "{rows}");
+    // So do those who run a query as a whole.
+    fs::write(guarded.folder.path("u.csv"), "a\n1\n2\n").unwrap();
+    let query = "CREATE TABLE u (a BIGINT) WITH (connector = 'files', path = 'u.csv', format = 'csv');
+                 SET batch.engine = 'cluster'; SELECT sum(a) AS s FROM u";
+    assert_eq!(guarded.sql("root", query).success().stdout, "s\n3\n");
     worker.signal("TERM");
     guarded.server.signal("TERM");
     guarded.server.output(PATIENCE).success();

@@ -57,6 +57,8 @@ pub struct ProcessConfig {
     pub scratch: PathBuf,
     /// What the processes of the cluster show each other, if they have to.
     pub secret: Option<ClusterSecret>,
+    /// Bytes that queries as a whole may hold here.
+    pub batch_memory: u64,
 }
 
 /// What a worker process does when no coordinator is there, or not any more.
@@ -133,6 +135,7 @@ impl Session {
             tls: config.tls.clone(),
             scratch: config.scratch.clone(),
             secret: config.secret.clone(),
+            batch_memory: Some(config.batch_memory),
         };
         let worker = WorkerHandle::start(of_worker, Arc::clone(&link) as Arc<dyn CoordinatorLink>).await?;
         let data_address = advertised(&worker, config).await;
@@ -199,7 +202,7 @@ async fn register(
                 return Ok(Registered { id, lease, cluster });
             }
             Ok(EventResponse::Refused(reason)) => WorkersError::Register(reason),
-            Ok(EventResponse::Done | EventResponse::Busy) => {
+            Ok(EventResponse::Done | EventResponse::Busy | EventResponse::BatchWork(_)) => {
                 WorkersError::Register(String::from("it answered without an id"))
             }
             Err(failure) => failure.into(),

@@ -15,11 +15,13 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, Arbiter, AsyncContext, Context, Handler, Message, ResponseActFuture,
     StreamHandler, System,
 };
+use tidemill_batch::{BatchWorker, BatchWorkerConfig};
 use tidemill_engine::EngineError;
 use tidemill_engine::connector::Views;
 use tidemill_engine::state::ScratchFolder;
+use tidemill_engine::tables::ConnectorTables;
 use tidemill_engine::task::DriverCommand;
-use tidemill_net::{Address, Tls};
+use tidemill_net::{Address, Connector, Tls};
 use tidemill_plans::catalog::ModelWeights;
 use tidemill_plans::cluster_secret::ClusterSecret;
 use tidemill_plans::ids::{Epoch, RunId, WorkerId};
@@ -28,6 +30,7 @@ use tidemill_plans::protocol::{
 };
 use tidemill_plans::redaction;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tracing::{error, info};
 
@@ -58,6 +61,8 @@ pub struct WorkerConfig {
     pub scratch: PathBuf,
     /// What the coordinator and other workers show, and are shown; without it nobody has to show anything.
     pub secret: Option<ClusterSecret>,
+    /// Bytes that queries as a whole may hold here, if it runs parts of such.
+    pub batch_memory: Option<u64>,
 }
 
 /// Why a worker has stopped taking jobs.
@@ -102,6 +107,10 @@ impl WorkerHandle {
             Arc::new(notices.clone()),
         );
         let exchange = exchange.await?;
+        let batches = batches(&config);
+        if let Some(batches) = &batches {
+            exchange.serve_pieces(Arc::clone(batches));
+        }
         let compute = ComputePool::start(config.slots as usize)?;
         let arbiter = start_arbiter("worker")?;
         let events = EventQueue::start(io.handle(), Arc::clone(&coordinator), TIMING);
@@ -123,6 +132,8 @@ impl WorkerHandle {
             stopping,
             queued: Some(queued),
             dropped: Some(dropped),
+            batches,
+            asking: None,
             io,
         };
         let address = WorkerActor::start_in_arbiter(&arbiter.handle(), move |_| actor);
@@ -210,6 +221,10 @@ struct WorkerActor {
     queued: Option<mpsc::UnboundedReceiver<Notice>>,
     /// Ready when the last handle is gone; taken when the actor starts.
     dropped: Option<oneshot::Receiver<()>>,
+    /// Its part in queries that run as a whole, if it has one.
+    batches: Option<Arc<BatchWorker>>,
+    /// Asks for work for that, once it is registered.
+    asking: Option<AbortHandle>,
     /// Last, because the others end connections on it.
     io: IoRuntime,
 }
@@ -270,7 +285,11 @@ impl Handler<SetId> for WorkerActor {
     type Result = ();
 
     fn handle(&mut self, SetId { id, lease }: SetId, ctx: &mut Self::Context) {
-        if let Err(error) = self.identify(id, lease) {
+        let identified = self.identify(id, lease);
+        if lease.is_some() && identified.is_ok() {
+            self.ask_for_batches(id);
+        }
+        if let Err(error) = identified {
             // Whoever deployed here first meant another: a worker that was at this address before.
             error!(error = error.chain(), "the worker has to register again");
             ctx.spawn(self.tear_down_all().map(|(), actor, _| actor.stop(StopCause::CoordinatorLost)));
@@ -337,6 +356,13 @@ impl WorkerActor {
             }
             id => Err(WorkersError::OtherWorker { addressed: worker, here: id }),
         }
+    }
+
+    /// Begins to ask for parts of queries that run as a whole.
+    fn ask_for_batches(&mut self, worker: WorkerId) {
+        let Some(batches) = self.batches.clone().filter(|_| self.asking.is_none()) else { return };
+        let asking = self.io.handle().spawn(batches.run(worker, Arc::clone(&self.coordinator)));
+        self.asking = Some(asking.abort_handle());
     }
 
     fn deploy(&mut self, worker: WorkerId, deployment: Deployment) -> Answer {
@@ -439,6 +465,9 @@ impl WorkerActor {
     /// Ends all jobs. Ready when nothing is left of them, nor of those that were already being torn down:
     /// a process that ended before could end in the middle of a file.
     fn tear_down_all(&mut self) -> ResponseActFuture<Self, ()> {
+        if let Some(asking) = &self.asking {
+            asking.abort();
+        }
         for run in self.jobs.ids() {
             let held = self.jobs.release(run);
             // The work is done on the I/O runtime; the places that it frees are of no more use.
@@ -493,6 +522,19 @@ impl WorkerActor {
             self.events.push(WorkerEvent::Heartbeat { worker, metrics, models });
         }
     }
+}
+
+/// A worker's part in queries that run as a whole: it needs an address at which others fetch what it has written.
+fn batches(config: &WorkerConfig) -> Option<Arc<BatchWorker>> {
+    let memory = config.batch_memory.filter(|_| config.bind.is_some())?;
+    Some(Arc::new(BatchWorker::new(BatchWorkerConfig {
+        slots: config.slots,
+        memory: usize::try_from(memory).unwrap_or(usize::MAX),
+        scratch: config.scratch.clone(),
+        tables: Arc::new(ConnectorTables),
+        connector: Connector::new(config.tls.clone()),
+        secret: config.secret.clone(),
+    })))
 }
 
 /// One more in a count, for as long as it lives.

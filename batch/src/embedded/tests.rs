@@ -5,7 +5,7 @@ use arrow::array::{AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
-use tidemill_plans::batch::{FileGroup, Part, RowSink, TableRows};
+use tidemill_plans::batch::{BoundedTable, Destination, FileGroup, Part, RowSink, TableRows};
 use tidemill_plans::expr::StreamSchema;
 use tidemill_plans::node::{SinkNode, SourceNode};
 

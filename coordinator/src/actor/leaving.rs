@@ -19,6 +19,8 @@ impl Coordinator {
             return false;
         }
         info!(%worker, "worker leaves");
+        // Those that it has tasks of are begun anew.
+        self.take_from_batches(worker);
         for run in self.runs() {
             let Some(job) = self.jobs.get(&run.job) else { continue };
             if job.machine.plan().uses(worker) {

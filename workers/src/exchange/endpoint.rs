@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
+use tidemill_batch::BatchWorker;
 use tidemill_engine::task::{Receiver, Sender, channel};
 use tidemill_net::{Connector, Door, Listener, Protocol, Tls};
 use tidemill_plans::cluster_secret::ClusterSecret;
@@ -51,6 +52,8 @@ struct Shared {
     staged: Mutex<Vec<(String, Outgoing)>>,
     /// What others fetch of the results of jobs here.
     parts: Arc<ResultParts>,
+    /// What others fetch of queries that run as a whole.
+    pieces: Arc<OnceLock<Arc<BatchWorker>>>,
     closing: watch::Sender<bool>,
     server: Option<JoinHandle<()>>,
 }
@@ -79,6 +82,7 @@ impl Exchange {
         let registry = Arc::new(Registry::default());
         let requests = Arc::new(OnceLock::new());
         let parts = Arc::new(ResultParts::default());
+        let pieces = Arc::new(OnceLock::new());
         let closing = watch::Sender::new(false);
         let mut server = None;
         let mut address = None;
@@ -91,6 +95,7 @@ impl Exchange {
                 failures: Arc::clone(&failures),
                 requests: Arc::clone(&requests),
                 parts: Arc::clone(&parts),
+                pieces: Arc::clone(&pieces),
                 closing: closing.clone(),
             };
             server = Some(runtime.spawn(service.serve(listener)));
@@ -104,6 +109,7 @@ impl Exchange {
             failures,
             requests,
             parts,
+            pieces,
             links: Mutex::default(),
             staged: Mutex::default(),
             closing,
@@ -127,6 +133,12 @@ impl Exchange {
     pub fn serve_requests(&self, link: Arc<dyn WorkerLink>) {
         // A second link would be a second worker behind one address: the first one stays.
         let _ = self.shared.requests.set(link);
+    }
+
+    /// Hands out what parts of queries have written here.
+    pub(crate) fn serve_pieces(&self, pieces: Arc<BatchWorker>) {
+        // There is one such part.
+        let _ = self.shared.pieces.set(pieces);
     }
 
     /// Registers a channel that a task here receives from another worker: the queue to the task. At

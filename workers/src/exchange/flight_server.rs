@@ -13,6 +13,7 @@ use arrow_flight::{
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use tidemill_batch::BatchWorker;
 use tidemill_net::{Listener, REQUESTS_MAX, admit};
 use tidemill_plans::cluster_secret::{CLUSTER_SECRET_HEADER, ClusterSecret};
 use tidemill_plans::codec;
@@ -43,6 +44,8 @@ pub(crate) struct FlightServer {
     pub(crate) requests: Arc<OnceLock<Arc<dyn WorkerLink>>>,
     /// The parts of results that whoever has their tickets fetches.
     pub(crate) parts: Arc<ResultParts>,
+    /// The pieces that other workers fetch, of queries that run as a whole.
+    pub(crate) pieces: Arc<OnceLock<Arc<BatchWorker>>>,
     /// True once the exchange closes.
     pub(crate) closing: watch::Sender<bool>,
 }
@@ -191,8 +194,13 @@ impl FlightService for FlightServer {
         unimplemented()
     }
 
-    /// A ticket is all that has to be shown: it is told to the client that asked, and to nobody else.
+    /// For a result, a ticket is all that has to be shown: it is told to the client that asked, and to nobody else. A piece is
+    /// for those of the cluster.
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        if let Some(piece) = self.pieces.get().and_then(|pieces| pieces.piece(&request.get_ref().ticket)) {
+            self.check(&request)?;
+            return Ok(Response::new(piece.await?));
+        }
         let Some(ticket) = ResultTicket::from_bytes(&request.into_inner().ticket) else { return unimplemented() };
         match self.parts.take(&ticket).await {
             Some(part) => Ok(Response::new(flight_data(part))),

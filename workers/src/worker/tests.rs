@@ -37,7 +37,7 @@ impl CoordinatorLink for Listener {
 async fn start(bind: Option<SocketAddr>) -> (WorkerHandle, mpsc::UnboundedReceiver<WorkerEvent>) {
     let (sender, events) = mpsc::unbounded_channel();
     let worker = WorkerHandle::start(
-        WorkerConfig { slots: 2, bind, tls: None, scratch: std::env::temp_dir(), secret: None },
+        WorkerConfig { slots: 2, bind, tls: None, scratch: std::env::temp_dir(), secret: None, batch_memory: None },
         Arc::new(Listener(sender)),
     )
     .await
@@ -132,6 +132,7 @@ fn an_address_in_use_is_named() {
             tls: None,
             scratch: std::env::temp_dir(),
             secret: None,
+            batch_memory: None,
         };
         let (sender, _events) = mpsc::unbounded_channel();
         let error = WorkerHandle::start(config, Arc::new(Listener(sender))).await.err().unwrap();
@@ -142,7 +143,14 @@ fn an_address_in_use_is_named() {
 #[tokio::test]
 async fn a_worker_needs_an_actix_system() {
     let (sender, _events) = mpsc::unbounded_channel();
-    let config = WorkerConfig { slots: 1, bind: None, tls: None, scratch: std::env::temp_dir(), secret: None };
+    let config = WorkerConfig {
+        slots: 1,
+        bind: None,
+        tls: None,
+        scratch: std::env::temp_dir(),
+        secret: None,
+        batch_memory: None,
+    };
     let refused = WorkerHandle::start(config, Arc::new(Listener(sender))).await.err().unwrap();
     assert!(matches!(refused, WorkersError::NoSystem));
 }
@@ -217,6 +225,7 @@ impl Pair {
             tls: None,
             scratch: std::env::temp_dir(),
             secret: None,
+            batch_memory: None,
         };
         let start = || WorkerHandle::start(config.clone(), Arc::new(Listener(sender.clone())));
         let workers = [start().await.unwrap(), start().await.unwrap()];

@@ -1,0 +1,133 @@
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use ballista_core::serde::protobuf::{ShuffleWritePartition, SuccessfulTask, task_status};
+use datafusion::datasource::memory::MemorySourceConfig;
+
+use super::*;
+
+const WORKER: WorkerId = WorkerId(1);
+
+/// A scheduler with one worker, which the test plays, and a plan of two tasks that runs.
+struct Scene {
+    workers: Workers,
+    attempt: Attempt,
+    number: u64,
+}
+
+impl Scene {
+    async fn begin() -> Self {
+        let workers = Workers::new();
+        workers.join(WORKER, String::from("http://worker"), 1);
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        let rows = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+        let partitions = [vec![rows.clone()], vec![rows.clone()]];
+        let submission = Submission {
+            plan: MemorySourceConfig::try_new_exec(&partitions, rows.schema(), None).unwrap(),
+            context: Arc::new(SessionContext::new_with_config(super::super::config())),
+            settings: Settings::default(),
+            counts: Arc::default(),
+        };
+        let attempt = workers.submit(submission, &Handle::current()).await.unwrap();
+        Self { workers, attempt, number: 0 }
+    }
+
+    /// Asks for work under a new number.
+    async fn ask(&mut self, done: &[&TaskDefinition]) -> WorkAnswer {
+        self.number += 1;
+        self.repeat(done).await.unwrap()
+    }
+
+    /// Asks again under the same number.
+    async fn repeat(&self, done: &[&TaskDefinition]) -> Option<WorkAnswer> {
+        let request = WorkRequest {
+            number: self.number,
+            free: 1,
+            is_busy: false,
+            statuses: done.iter().map(|task| successful(task).encode_to_vec()).collect(),
+            failures: Vec::new(),
+            counts: Vec::new(),
+        };
+        self.workers.work(WORKER, request, &Handle::current()).await
+    }
+
+    async fn pieces(&mut self) -> usize {
+        self.attempt.finished().await.unwrap().len()
+    }
+}
+
+fn only_task(answer: &WorkAnswer) -> TaskDefinition {
+    let [task] = answer.tasks.as_slice() else { panic!("{} tasks", answer.tasks.len()) };
+    TaskDefinition::decode(task.as_slice()).unwrap()
+}
+
+/// That a task has written a piece.
+fn successful(task: &TaskDefinition) -> TaskStatus {
+    let piece = ShuffleWritePartition {
+        partition_id: u64::from(task.task_id),
+        num_batches: 1,
+        num_rows: 2,
+        num_bytes: 100,
+        file_id: Some(u64::from(task.task_id)),
+        is_sort_shuffle: false,
+    };
+    let done = SuccessfulTask {
+        executor_id: WORKER.to_string(),
+        partitions: vec![piece],
+        runtime_stats: Vec::new(),
+        task_column_stats: Vec::new(),
+        window_state: Vec::new(),
+    };
+    TaskStatus {
+        task_id: task.task_id,
+        job_id: task.job_id.clone(),
+        stage_id: task.stage_id,
+        stage_attempt_num: task.stage_attempt_num,
+        launch_time: 0,
+        start_exec_time: 0,
+        end_exec_time: 0,
+        metrics: Vec::new(),
+        status: Some(task_status::Status::Successful(done)),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_says_twice_under_one_number_counts_once() {
+    let mut scene = Scene::begin().await;
+    let first = only_task(&scene.ask(&[]).await);
+    let again = only_task(&scene.repeat(&[]).await.unwrap());
+    assert_eq!(again, first, "an answer that was lost comes again");
+    let second = scene.ask(&[&first]).await;
+    assert_eq!(scene.repeat(&[&first]).await.unwrap(), second);
+    scene.ask(&[&only_task(&second)]).await;
+    assert_eq!(scene.pieces().await, 2);
+}
+
+/// Why there are numbers. Once this fails, the scheduler may do without.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scheduler_counts_what_it_is_told_twice_twice() {
+    let mut scene = Scene::begin().await;
+    let first = only_task(&scene.ask(&[]).await);
+    let second = only_task(&scene.ask(&[&first]).await);
+    scene.ask(&[&first, &second]).await;
+    assert_eq!(scene.pieces().await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_ends_with_a_worker_that_has_tasks_of_it() {
+    let mut scene = Scene::begin().await;
+    only_task(&scene.ask(&[]).await);
+    scene.workers.lose(WORKER);
+    let failure = scene.attempt.finished().await.unwrap_err();
+    assert_eq!(failure, WorkFailure::Lost(format!("{WORKER} is gone")));
+    scene.number += 1;
+    assert_eq!(scene.repeat(&[]).await, None, "and the worker is none of these any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_nobody_waits_for_is_none_that_goes_on() {
+    let mut scene = Scene::begin().await;
+    let answer = scene.ask(&[]).await;
+    assert_eq!(answer.queries.len(), 1);
+    drop(std::mem::replace(&mut scene.attempt, Scene::begin().await.attempt));
+    let answer = scene.ask(&[]).await;
+    assert!(answer.tasks.is_empty() && answer.queries.is_empty(), "{answer:?}");
+}

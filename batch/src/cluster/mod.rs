@@ -1,0 +1,42 @@
+//! Workers run a query as a whole: Ballista cuts its plan into stages, gives their tasks to workers, and each stage reads what
+//! the tasks of others have left on the disks of workers.
+//!
+//! Of Ballista there are the planner of stages and the scheduler, in the coordinator, and the writers of what lies between
+//! stages. Workers ask for work with the messages that they have for everything else ([`tidemill_plans::batch::work`]), and
+//! read each other's pieces at the address at which they are reached anyway: so Ballista has no port, no connection, and no
+//! say in who may connect.
+//!
+//! What is lost with a worker is not repaired: the attempt ends, and the query begins anew under another id. So no row of a
+//! repeated task can be read beside that of the task itself.
+//!
+//! Reading order, at the coordinator: `engine`, `run` (a query), `dispatcher` (who does what), `stages` (EXPLAIN). At a
+//! worker: `worker` (asks for work), `task`, `pieces`, `fetch`. Between them: `codec`, `read_parts`.
+
+mod codec;
+mod dispatcher;
+mod engine;
+mod fetch;
+mod pieces;
+mod read_parts;
+mod run;
+mod stages;
+mod task;
+mod worker;
+
+use ballista_core::config::BALLISTA_SCHEDULER_MAX_PARTITIONS_PER_TASK;
+use ballista_core::extension::SessionConfigExt;
+use datafusion::prelude::SessionConfig;
+
+pub(crate) use self::dispatcher::Counts;
+pub(crate) use self::engine::Cluster;
+pub use self::engine::{ClusterConfig, ClusterEngine};
+pub(crate) use self::fetch::Lost;
+pub(crate) use self::read_parts::ReadParts;
+pub(crate) use self::run::Run;
+pub use self::worker::{BatchWorker, BatchWorkerConfig};
+
+/// What plans that leave a process are made with.
+pub(crate) fn config() -> SessionConfig {
+    // A task with several parts would take as much memory and count as one.
+    SessionConfig::new_with_ballista().set_str(BALLISTA_SCHEDULER_MAX_PARTITIONS_PER_TASK, "1")
+}
