@@ -19,24 +19,25 @@ use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::dml::CopyTo;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
 use tidemill_plans::batch::{CopyFormat, CopyLayout, CopyTarget};
+use tidemill_plans::bucket::local;
 use tidemill_plans::partitions::NULL_PARTITION;
 
 /// What is at the end of a name as long as not everything is written.
-const IN_PROGRESS: &str = ".inprogress";
+pub(crate) const IN_PROGRESS: &str = ".inprogress";
 
 /// Files that a folder may have got from additions.
-const ADDITIONS_MAX: u32 = 1_000_000;
+pub(crate) const ADDITIONS_MAX: u32 = 1_000_000;
 
 /// A plan that writes the rows of another to this path.
-pub(crate) fn written(rows: LogicalPlan, target: &CopyTarget, path: &Path) -> Result<LogicalPlan> {
+pub(crate) fn written(rows: LogicalPlan, target: &CopyTarget, mut path: String) -> Result<LogicalPlan> {
     let by = target.partition_by.clone();
     let rows = if by.is_empty() { rows } else { with_names_of_folders(rows, &by)? };
     // One file, whatever it is called; else one for each folder.
     let single = (String::from("single_file_output"), by.is_empty().to_string());
     let format = target.options.iter().map(|(key, value)| (format!("format.{key}"), value.clone()));
     let options = HashMap::from_iter(format.chain([single]));
-    let (mut path, file_type) = (path.to_string_lossy().into_owned(), file_type(target.format));
-    if !by.is_empty() {
+    let file_type = file_type(target.format);
+    if !by.is_empty() && !path.ends_with('/') {
         path.push('/');
     }
     Ok(LogicalPlan::Copy(CopyTo::new(Arc::new(rows), path, by, file_type, options)))
@@ -73,7 +74,7 @@ impl Unfinished {
     /// Makes room for it. Waits for the disk.
     pub(crate) fn begin(target: &CopyTarget) -> Result<Self> {
         // Without a / at its end: a name is put behind it.
-        let path: PathBuf = std::path::absolute(&target.path).map_err(external)?.components().collect();
+        let path: PathBuf = std::path::absolute(local(&target.path)).map_err(external)?.components().collect();
         let (layout, format) = (target.layout, target.format);
         let complete = match layout {
             CopyLayout::File => path,
@@ -196,11 +197,11 @@ fn in_progress(complete: &Path) -> PathBuf {
 }
 
 /// What a file in a folder is called, so that sinks do not take it for one of theirs.
-fn file_name(number: u32, format: CopyFormat) -> String {
+pub(crate) fn file_name(number: u32, format: CopyFormat) -> String {
     format!("rows-{number}.{}", format.extension())
 }
 
-fn refused(path: &Path, why: &str) -> DataFusionError {
+pub(crate) fn refused(path: &Path, why: &str) -> DataFusionError {
     DataFusionError::External(format!("'{}' {why}", path.display()).into())
 }
 

@@ -10,11 +10,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::memory_pool::MemoryPool;
+use datafusion::execution::object_store::DefaultObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use tidemill_plans::batch::{BatchQuery, ReadCounts, TableReader, TableReaders, Wanted};
+use tidemill_plans::node::SourceNode;
 use tidemill_plans::settings::{BatchEngineChoice, Settings};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
@@ -24,10 +27,11 @@ use tracing::warn;
 use crate::cluster::{Cluster, Counts, ReadParts, Run};
 use crate::engine::{BATCHES_MAX, BatchEngine, BatchRun, Progress, Step};
 use crate::error::{BatchError, Result};
+use crate::objects::{Leftovers, QueryObjects};
 use crate::output::{Output, on_disk};
 use crate::planning::Planner;
 use crate::scratch::Scratch;
-use crate::table::Site;
+use crate::table::{Files, Site};
 use crate::{memory, shown, size, table};
 
 /// Bytes of a thread's stack: plans are trees, and expressions in them are deep. Only what is used is mapped.
@@ -60,6 +64,7 @@ struct Context {
     threads: Option<Runtime>,
     pool: Arc<dyn MemoryPool>,
     runtime: Arc<RuntimeEnv>,
+    leftovers: Leftovers,
     /// Behind the threads, which may still write.
     _scratch: Scratch,
 }
@@ -109,8 +114,19 @@ impl EmbeddedEngine {
         let context = self.context()?;
         let limits = [settings.query_memory, settings.state_memory].into_iter();
         let limit = limits.filter(|bytes| *bytes > 0).min();
-        let runtime = RuntimeEnvBuilder::from_runtime_env(&context.runtime);
-        let runtime = runtime.with_memory_pool(memory::of_query(limit, &context.pool)).build_arc();
+        let objects = QueryObjects::new(context.leftovers.clone());
+        let mut runtime = RuntimeEnvBuilder::from_runtime_env(&context.runtime)
+            .with_memory_pool(memory::of_query(limit, &context.pool))
+            .with_object_store_registry(Arc::new(DefaultObjectStoreRegistry::new()));
+        if reads_urls(&query) {
+            // What is known of files is looked up by their location, size and time, to the second: two objects may have the
+            // same.
+            runtime = runtime.with_cache_manager(CacheManagerConfig::default());
+        }
+        let runtime = runtime.build_arc().and_then(|runtime| {
+            runtime.register_object_store(QueryObjects::store_url()?.as_ref(), Arc::new(objects.clone()));
+            Ok(runtime)
+        });
         let reader = self.tables.begin(settings);
         let scratch = self.config.scratch.clone();
         let failed = |error| BatchError::of(error, limit);
@@ -121,7 +137,8 @@ impl EmbeddedEngine {
         let (rows, receiver) = mpsc::channel(BATCHES_MAX);
         let parts = parts(self.config.threads, limit);
         let (settings, followed) = (settings.clone(), Arc::clone(&progress));
-        let running = Running { query, settings, runtime, reader, parts, cluster, counts, progress: followed };
+        let files = Files { reader, objects, site: Site::Here };
+        let running = Running { query, settings, runtime, files, parts, cluster, counts, progress: followed };
         let mut task = JoinSet::new();
         let run = async move {
             let end = match running.complete(&rows).await {
@@ -152,7 +169,7 @@ impl Context {
         let runtime =
             RuntimeEnvBuilder::new().with_disk_manager_builder(scratch.disk()).with_memory_pool(Arc::clone(&pool));
         let runtime = runtime.build_arc().map_err(|error| BatchError::of(error, None))?;
-        Ok(Self { threads: Some(threads), pool, runtime, _scratch: scratch })
+        Ok(Self { threads: Some(threads), pool, runtime, leftovers: Leftovers::default(), _scratch: scratch })
     }
 }
 
@@ -176,7 +193,7 @@ struct Running {
     query: BatchQuery,
     settings: Settings,
     runtime: Arc<RuntimeEnv>,
-    reader: Arc<dyn TableReader>,
+    files: Files,
     /// The parts that it is cut into here.
     parts: usize,
     /// Who may run it elsewhere.
@@ -201,9 +218,12 @@ impl Running {
         let parts = cluster.workers.slots().max(1) as usize;
         let run = Run {
             cluster,
-            planner: Planner::new(Site::Workers, parts, Arc::clone(&self.runtime), &self.reader),
+            planner: Planner::new(
+                Files { site: Site::Workers, ..self.files.clone() },
+                parts,
+                Arc::clone(&self.runtime),
+            ),
             query: &self.query,
-            reader: &self.reader,
             settings: &self.settings,
             counts: &self.counts,
         };
@@ -227,7 +247,7 @@ impl Running {
                  SET batch.engine = 'inferred'",
             ))),
             (BatchEngineChoice::Inferred, Some(cluster)) => {
-                let (query, reader) = (self.query.clone(), Arc::clone(&self.reader));
+                let (query, reader) = (self.query.clone(), Arc::clone(&self.files.reader));
                 let is_worth_it = on_disk(move || size::is_worth_workers(&query, reader.as_ref())).await?;
                 Ok(Some(cluster).filter(|_| is_worth_it))
             }
@@ -235,24 +255,22 @@ impl Running {
     }
 
     async fn run_here(&self, steps: &mpsc::Sender<Step>, files: &mut Vec<PathBuf>) -> DataFusionResult<()> {
-        let planner = Planner::new(Site::Here, self.parts, Arc::clone(&self.runtime), &self.reader);
+        let planner = Planner::new(self.files.clone(), self.parts, Arc::clone(&self.runtime));
         let schema = self.query.schema();
         if self.query.wanted == Wanted::Plan {
             let plan = planner.plan(&self.query, None, files).await?;
             return send(steps, shown::plan(schema, plan.as_ref(), &self.query.destination, self.parts)?).await;
         }
         // Gone with whatever it has written, unless all of that is there.
-        let (query, reader) = (self.query.clone(), Arc::clone(&self.reader));
-        let mut output = on_disk(move || Output::begin(&query, reader.as_ref())).await?;
-        let plan = planner.plan(&self.query, output.files(), files).await?;
-        self.progress.follow(&plan);
+        let mut output = planner.output(&self.query).await?;
         let asker = Some(steps).filter(|_| self.query.wanted == Wanted::Rows);
-        let mut rows = execute_stream(Arc::clone(&plan), planner.state.task_ctx())?;
-        while let Some(batch) = rows.next().await {
-            if let (Some(batch), Some(steps)) = (output.take(&batch?).await?, asker) {
-                send(steps, batch).await?;
+        let plan = match self.fill(&planner, &mut output, asker, files).await {
+            Ok(plan) => plan,
+            Err(error) => {
+                output.give_up().await;
+                return Err(error);
             }
-        }
+        };
         for batch in output.finish().await? {
             if let Some(steps) = asker {
                 send(steps, batch).await?;
@@ -263,6 +281,30 @@ impl Running {
             None => send(steps, shown::analysis(schema, plan.as_ref(), &self.query.destination, self.parts)?).await,
         }
     }
+
+    /// Has all rows go where they are to go. Returns what has run.
+    async fn fill(
+        &self,
+        planner: &Planner,
+        output: &mut Output,
+        asker: Option<&mpsc::Sender<Step>>,
+        files: &mut Vec<PathBuf>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let plan = planner.plan(&self.query, output.path(), files).await?;
+        self.progress.follow(&plan);
+        let mut rows = execute_stream(Arc::clone(&plan), planner.state.task_ctx())?;
+        while let Some(batch) = rows.next().await {
+            if let (Some(batch), Some(steps)) = (output.take(&batch?).await?, asker) {
+                send(steps, batch).await?;
+            }
+        }
+        Ok(plan)
+    }
+}
+
+/// Whether a query reads anything whose path is a URL.
+fn reads_urls(query: &BatchQuery) -> bool {
+    query.tables().is_ok_and(|tables| tables.iter().any(SourceNode::is_in_bucket))
 }
 
 /// Hands rows to whoever asks.

@@ -8,6 +8,7 @@ use ballista_core::error::BallistaError;
 use datafusion::error::DataFusionError;
 use thiserror::Error;
 use tidemill_plans::ErrorDomain;
+use tidemill_plans::bucket::StoreError;
 use tidemill_plans::error::chain;
 
 use crate::cluster::Lost;
@@ -73,6 +74,10 @@ fn shown_limit(limit: Option<u64>) -> String {
 impl BatchError {
     /// What DataFusion says of a query that may hold so many bytes.
     pub(crate) fn of(error: DataFusionError, limit: Option<u64>) -> Self {
+        if let Some(said) = StoreError::among(&error).filter(|_| !is_of_connector(&error)) {
+            let message = format!("{}: {}", said.url, said.reason);
+            return Self::Query { domain: ErrorDomain::External, message };
+        }
         match innermost(&error) {
             // Rows that a statement writes go through writers of their own, whose errors are External.
             inner if is_full(inner) => Self::ScratchFull { folder: PathBuf::new() },
@@ -128,6 +133,11 @@ fn is_full(error: &DataFusionError) -> bool {
         _ => false,
     };
     is_of_files && error.to_string().contains(NO_SPACE)
+}
+
+/// Whether an error has been told by a connector, which has said what it is about.
+fn is_of_connector(error: &DataFusionError) -> bool {
+    matches!(innermost(error), DataFusionError::External(_))
 }
 
 fn domain(error: &DataFusionError) -> ErrorDomain {

@@ -12,10 +12,10 @@ use datafusion::logical_expr::{
     Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableScanBuilder, TableSource, ident, lit,
 };
 use datafusion::scalar::ScalarValue;
-use tidemill_plans::batch::{BoundedTable, FileGroup, TableReader};
+use tidemill_plans::batch::{BoundedTable, FileGroup};
 use tidemill_plans::expr::StreamSchema;
 
-use crate::table::{Site, Texts, provider};
+use crate::table::{Files, Texts, provider};
 
 /// Groups of one table. All would be branches of one plan.
 const GROUPS_MAX: usize = 10_000;
@@ -31,11 +31,11 @@ impl Groups {
     /// Looks at a table's files. Those that DataFusion is to read are added to the others. Waits for the disk.
     pub(crate) fn of(
         table: &BoundedTable,
-        (texts, site): (Texts, Site),
-        reader: &Arc<dyn TableReader>,
+        texts: Texts,
+        readers: &Files,
         by_datafusion: &mut Vec<PathBuf>,
     ) -> Result<Self> {
-        let groups = reader.groups(table)?;
+        let groups = readers.reader.groups(table)?;
         if groups.len() > GROUPS_MAX {
             let message = format!(
                 "the table '{}' has {} folders whose rows differ, and {GROUPS_MAX} is the limit; create tables of \
@@ -48,8 +48,7 @@ impl Groups {
         // All branches have the types of what folders say.
         let texts = if is_one(&groups) { texts } else { Texts::AsDeclared };
         let with_source = |group: FileGroup| {
-            let provider =
-                provider(table_of(table, &group)?, group.files.clone(), (texts, site), reader, by_datafusion)?;
+            let provider = provider(table_of(table, &group)?, &group, texts, readers, by_datafusion)?;
             Ok((group, provider_as_source(provider)))
         };
         let groups = groups.into_iter().map(with_source).collect::<Result<_>>()?;

@@ -5,18 +5,20 @@
 //! others, and files that are not as they were declared, by the connectors that streams are read with ([`table`]). So
 //! a row that is bad in a stream is bad here. So is one on which an expression fails ([`bad_rows`]).
 //!
-//! Reading order: `engine` (the seam), `embedded` (running), `planning`, `groups`, `table`, `rows`, `bad_rows`, `output`,
-//! `cluster`.
+//! Reading order: `engine` (the seam), `embedded` (running), `planning`, `groups`, `table`, `objects`, `rows`, `bad_rows`,
+//! `output`, `cluster`.
 
 mod arithmetic;
 mod bad_rows;
 mod cluster;
 mod copy;
+mod copy_objects;
 mod embedded;
 mod engine;
 mod error;
 mod groups;
 mod memory;
+mod objects;
 mod output;
 mod planning;
 mod rows;

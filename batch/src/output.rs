@@ -6,9 +6,11 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::error::{DataFusionError, Result};
-use tidemill_plans::batch::{BatchQuery, Destination, RowSink, TableReader, count_column};
+use tidemill_plans::batch::{BatchQuery, CopyTarget, Destination, RowSink, TableReader, count_column};
 
 use crate::copy::Unfinished;
+use crate::copy_objects::UnfinishedObjects;
+use crate::objects::QueryObjects;
 
 /// Where rows go.
 pub(crate) struct Output {
@@ -20,32 +22,67 @@ pub(crate) struct Output {
 enum Kind {
     Asker,
     /// DataFusion writes them, and says how many there were once it has.
-    Files(Unfinished, Vec<RecordBatch>),
+    Files(Files, Vec<RecordBatch>),
     /// It is taken out while it waits for the outside.
     Sink(Option<Box<dyn RowSink>>, i64),
 }
 
+/// Files that DataFusion writes.
+enum Files {
+    OnDisk(Unfinished),
+    Objects(UnfinishedObjects),
+}
+
+impl Files {
+    async fn begin(target: &CopyTarget, objects: &QueryObjects) -> Result<Self> {
+        if let Some(objects) = UnfinishedObjects::begin(objects, target).await? {
+            return Ok(Self::Objects(objects));
+        }
+        let target = target.clone();
+        on_disk(move || Unfinished::begin(&target)).await.map(Self::OnDisk)
+    }
+}
+
+/// Where DataFusion would write rows that go to this target.
+pub(crate) fn planned_path(target: &CopyTarget, objects: &QueryObjects) -> Result<String> {
+    Ok(UnfinishedObjects::planned(objects, target)?.unwrap_or_else(|| target.path.clone()))
+}
+
 impl Output {
-    /// Makes room for a query's rows. Waits for the disk.
-    pub(crate) fn begin(query: &BatchQuery, reader: &dyn TableReader) -> Result<Self> {
+    /// Makes room for a query's rows.
+    pub(crate) async fn begin(
+        query: &BatchQuery,
+        reader: &Arc<dyn TableReader>,
+        objects: &QueryObjects,
+    ) -> Result<Self> {
         let columns = Arc::clone(&query.columns);
         Ok(match &query.destination {
             Destination::Asker => Self { columns, kind: Kind::Asker },
             Destination::Files(target) => {
-                Self { columns: count_column(), kind: Kind::Files(Unfinished::begin(target)?, Vec::new()) }
+                let files = Files::begin(target, objects).await?;
+                Self { columns: count_column(), kind: Kind::Files(files, Vec::new()) }
             }
             Destination::Sink(sink) => {
-                let sink = reader.writer(sink, Arc::clone(&columns))?;
+                let (sink, reader, schema) = (sink.clone(), Arc::clone(reader), Arc::clone(&columns));
+                let sink = on_disk(move || reader.writer(&sink, schema)).await?;
                 Self { columns, kind: Kind::Sink(Some(sink), 0) }
             }
         })
     }
 
-    /// The files that DataFusion writes.
-    pub(crate) fn files(&self) -> Option<&Unfinished> {
+    /// Where DataFusion writes rows, if it does.
+    pub(crate) fn path(&self) -> Option<String> {
         match &self.kind {
-            Kind::Files(files, _) => Some(files),
+            Kind::Files(Files::OnDisk(files), _) => Some(files.path().to_string_lossy().into_owned()),
+            Kind::Files(Files::Objects(objects), _) => Some(objects.url().to_owned()),
             Kind::Asker | Kind::Sink(..) => None,
+        }
+    }
+
+    /// Not all rows have come, and none of them shows.
+    pub(crate) async fn give_up(self) {
+        if let Kind::Files(Files::Objects(objects), _) = self.kind {
+            objects.give_up().await;
         }
     }
 
@@ -69,7 +106,10 @@ impl Output {
         match self.kind {
             Kind::Asker => Ok(Vec::new()),
             Kind::Files(files, counts) => {
-                on_disk(move || files.finish()).await?;
+                match files {
+                    Files::OnDisk(files) => on_disk(move || files.finish()).await?,
+                    Files::Objects(objects) => objects.finish().await?,
+                }
                 Ok(counts)
             }
             Kind::Sink(sink, written) => {

@@ -13,15 +13,15 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
-use tidemill_plans::batch::{BatchQuery, BoundedTable, Destination, TableReader};
+use tidemill_plans::batch::{BatchQuery, BoundedTable, Destination};
 
 use crate::arithmetic::CheckArithmetic;
 use crate::bad_rows::{GuardProjections, guard_filters};
-use crate::cluster;
-use crate::copy::{Unfinished, written};
+use crate::cluster::{self, Stays};
+use crate::copy::written;
 use crate::groups::Groups;
-use crate::output::on_disk;
-use crate::table::{Site, Texts};
+use crate::output::{Output, on_disk, planned_path};
+use crate::table::{Files, Site, Texts};
 use crate::views;
 
 /// Plans one query.
@@ -29,14 +29,13 @@ pub(crate) struct Planner {
     pub(crate) state: SessionState,
     /// The parts that it is cut into.
     pub(crate) parts: usize,
-    reader: Arc<dyn TableReader>,
-    site: Site,
+    files: Files,
 }
 
 impl Planner {
-    /// For a query that runs there, in so many parts.
-    pub(crate) fn new(site: Site, parts: usize, runtime: Arc<RuntimeEnv>, reader: &Arc<dyn TableReader>) -> Self {
-        let config = match site {
+    /// For a query that runs where its files are read, in so many parts.
+    pub(crate) fn new(files: Files, parts: usize, runtime: Arc<RuntimeEnv>) -> Self {
+        let config = match files.site {
             Site::Here => SessionConfig::new(),
             Site::Workers => cluster::config(),
         };
@@ -45,46 +44,51 @@ impl Planner {
         let mut rules = PhysicalOptimizer::new().rules;
         // Behind those that put rows in order, and in front of what puts projections into scans.
         let place = rules.iter().position(|rule| rule.name() == "ProjectionPushdown").unwrap_or_default();
-        rules.insert(place, Arc::new(GuardProjections(Arc::clone(reader))));
+        rules.insert(place, Arc::new(GuardProjections(Arc::clone(&files.reader))));
         rules.insert(place, Arc::new(CheckArithmetic));
         let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime);
-        let state = match site {
+        let state = match files.site {
             Site::Here => state,
             // A NOT IN that knows of NULL would need all rows in one process.
             Site::Workers => state.with_optimizer_rules(ballista_default_optimizer_rules()),
         };
         let state = state.with_physical_optimizer_rules(rules).build();
-        Self { state, parts, reader: Arc::clone(reader), site }
+        Self { state, parts, files }
     }
 
-    /// The plan of a query that writes there; `files` gets those that DataFusion reads.
+    /// Makes room for a query's rows.
+    pub(crate) async fn output(&self, query: &BatchQuery) -> Result<Output> {
+        Output::begin(query, &self.files.reader, &self.files.objects).await
+    }
+
+    /// The plan of a query that writes there, or where it would; `found` gets the files that DataFusion reads.
     pub(crate) async fn plan(
         &self,
         query: &BatchQuery,
-        output: Option<&Unfinished>,
-        files: &mut Vec<PathBuf>,
+        path: Option<String>,
+        found: &mut Vec<PathBuf>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (plan, reader, site) = (query.plan.clone(), Arc::clone(&self.reader), self.site);
+        let (plan, files) = (query.plan.clone(), self.files.clone());
         // It looks at files.
-        let (plan, found) = on_disk(move || with_providers(plan, site, &reader)).await?;
-        *files = found;
+        let (plan, of_datafusion) = on_disk(move || with_providers(plan, &files)).await?;
+        *found = of_datafusion;
         let plan = match &query.destination {
             Destination::Files(target) => {
-                let path = output.map_or_else(|| PathBuf::from(&target.path), Unfinished::path);
-                written(views::as_promised(plan, &query.columns)?, target, &path)?
+                let path = path.map_or_else(|| planned_path(target, &self.files.objects), Ok)?;
+                written(views::as_promised(plan, &query.columns)?, target, path)?
             }
             Destination::Asker | Destination::Sink(_) => plan,
         };
-        guard_filters(self.state.create_physical_plan(&plan).await?, &self.reader)
+        guard_filters(self.state.create_physical_plan(&plan).await?, &self.files.reader)
     }
 }
 
 /// A plan whose tables are what reads them, the same wherever a table is named; and the files that DataFusion reads.
-fn with_providers(plan: LogicalPlan, site: Site, reader: &Arc<dyn TableReader>) -> Result<(LogicalPlan, Vec<PathBuf>)> {
+fn with_providers(plan: LogicalPlan, readers: &Files) -> Result<(LogicalPlan, Vec<PathBuf>)> {
     let mut files = Vec::new();
     let mut known: Vec<Groups> = Vec::new();
     // Views would be written with all that they are views of.
-    let texts = if site == Site::Here && views::fit(&plan)? { Texts::Views } else { Texts::AsDeclared };
+    let texts = if readers.site == Site::Here && views::fit(&plan)? { Texts::Views } else { Texts::AsDeclared };
     let provided = plan.transform_up_with_subqueries(|plan| {
         let LogicalPlan::TableScan(scan) = plan else {
             return match texts {
@@ -96,7 +100,11 @@ fn with_providers(plan: LogicalPlan, site: Site, reader: &Arc<dyn TableReader>) 
             return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
         };
         if !known.iter().any(|groups| groups.is_of(&table)) {
-            known.push(Groups::of(&table, (texts, site), reader, &mut files)?);
+            if readers.site == Site::Workers && table.source.is_in_bucket() {
+                let why = format!("'{}' is in a bucket, and those are read by the coordinator", table.source.table);
+                return Err(DataFusionError::External(Box::new(Stays(why))));
+            }
+            known.push(Groups::of(&table, texts, readers, &mut files)?);
         }
         let groups = known.iter().find(|groups| groups.is_of(&table));
         let groups = groups.ok_or_else(|| DataFusionError::Internal(String::from("a table without files")))?;

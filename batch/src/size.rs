@@ -20,6 +20,7 @@ pub(crate) fn is_worth_workers(query: &BatchQuery, reader: &dyn TableReader) -> 
             && let Some(table) = scan.source.downcast_ref::<BoundedTable>()
             && tables.iter().all(|known| known.source.table != table.source.table)
         {
+            is_possible &= !table.source.is_in_bucket();
             tables.push(table.clone());
         }
         plan.apply_expressions(|expr| {
@@ -32,8 +33,7 @@ pub(crate) fn is_worth_workers(query: &BatchQuery, reader: &dyn TableReader) -> 
     })?;
     let mut bytes = 0;
     for table in tables.iter().filter(|_| is_possible) {
-        let files = reader.groups(table)?.into_iter().flat_map(|group| group.files);
-        bytes += files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum::<u64>();
+        bytes += reader.groups(table)?.iter().map(|group| group.bytes).sum::<u64>();
     }
     Ok(is_possible && bytes >= WORTH_BYTES)
 }

@@ -15,9 +15,13 @@ use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTable
 use datafusion::error::{DataFusionError, Result};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
-use tidemill_plans::batch::{BoundedTable, TableReader};
+use tidemill_plans::batch::{BoundedTable, FileGroup, TableReader};
+use tidemill_plans::bucket::{StoreError, is_url};
+use tidemill_plans::connector::option;
 use tidemill_plans::node::SourceNode;
+use tokio::runtime::Handle;
 
+use crate::objects::QueryObjects;
 use crate::rows::RowTable;
 use crate::views;
 
@@ -39,26 +43,62 @@ pub(crate) enum Site {
     Workers,
 }
 
+/// What reads the files of a query's tables that DataFusion does not, what DataFusion reads from if they are far, and where.
+#[derive(Clone)]
+pub(crate) struct Files {
+    pub(crate) reader: Arc<dyn TableReader>,
+    pub(crate) objects: QueryObjects,
+    pub(crate) site: Site,
+}
+
 /// What these files of a table are read by. Those that DataFusion is to read are added to the others. Waits for the disk.
 pub(crate) fn provider(
     table: BoundedTable,
-    files: Vec<PathBuf>,
-    (texts, site): (Texts, Site),
-    reader: &Arc<dyn TableReader>,
+    group: &FileGroup,
+    texts: Texts,
+    readers: &Files,
     by_datafusion: &mut Vec<PathBuf>,
 ) -> Result<Arc<dyn TableProvider>> {
-    if is_plain_parquet(&table.source) && files.iter().all(|file| holds(file, &table.columns)) {
-        let table = parquet(&table, texts, &files)?;
-        by_datafusion.extend(files);
+    if is_plain_parquet(&table.source)
+        && let Some(urls) = urls_of_parquet(&table, &group.files, &readers.objects)?
+    {
+        let table = parquet(&table, texts, &urls)?;
+        by_datafusion.extend(group.files.iter().cloned());
         return Ok(Arc::new(table));
     }
-    let bytes = files.iter().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
-    let table = BoundedTable { files: Some(files), ..table };
-    Ok(Arc::new(RowTable { table: Arc::new(table), reader: Arc::clone(reader), bytes, site }))
+    let table = BoundedTable { files: Some(group.files.clone()), ..table };
+    let (reader, bytes, site) = (Arc::clone(&readers.reader), group.bytes, readers.site);
+    Ok(Arc::new(RowTable { table: Arc::new(table), reader, bytes, site }))
+}
+
+/// Where files are for DataFusion, if it reads them as they were declared.
+fn urls_of_parquet(table: &BoundedTable, files: &[PathBuf], objects: &QueryObjects) -> Result<Option<Vec<String>>> {
+    let options = &table.source.options;
+    let path = option(options, "path").unwrap_or_default();
+    if let Some(named) = objects.bucket(path, options)? {
+        // On a thread that may wait.
+        return Handle::current().block_on(objects.parquet(&named, files, &table.columns));
+    }
+    if !files.iter().all(|file| holds(file, &table.columns)) {
+        return Ok(None);
+    }
+    files.iter().map(|file| absolute(file)).collect::<Result<_>>().map(Some)
 }
 
 /// An error of Parquet says which file is broken, if that shows when they are read once more. Waits for the disk.
 pub(crate) fn naming_file(error: DataFusionError, files: &[PathBuf]) -> DataFusionError {
+    let is_far = |path: &PathBuf| path.to_str().is_some_and(is_url);
+    if files.iter().any(is_far) {
+        // They would all be fetched whole.
+        let names: Vec<String> = files.iter().take(3).map(|file| file.display().to_string()).collect();
+        let one_of = match files {
+            [_] => names.join(""),
+            [_, _] | [_, _, _] => format!("one of {}", names.join(", ")),
+            _ => format!("one of {} files, which begin with {}", files.len(), names.join(", ")),
+        };
+        let message = format!("{one_of}: not readable as Parquet: {}", error.find_root());
+        return DataFusionError::External(message.into());
+    }
     let broken = files.iter().find_map(|path| {
         let reason = read_all(path).err()?;
         Some(format!("{}: not readable as Parquet: {reason}", path.display()))
@@ -68,6 +108,9 @@ pub(crate) fn naming_file(error: DataFusionError, files: &[PathBuf]) -> DataFusi
 
 /// Whether an error is one of a Parquet file.
 pub(crate) fn is_of_parquet(error: &DataFusionError) -> bool {
+    if StoreError::among(error).is_some() {
+        return false;
+    }
     match error.find_root() {
         DataFusionError::ParquetError(_) => true,
         DataFusionError::ArrowError(error, _) => match error.as_ref() {
@@ -100,7 +143,12 @@ fn holds(path: &Path, declared: &Schema) -> bool {
     }
     let Ok(file) = File::open(path) else { return false };
     let Ok(metadata) = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()) else { return false };
-    declared.fields().iter().all(|declared| match metadata.schema().field_with_name(declared.name()) {
+    is_as_declared(metadata.schema(), declared)
+}
+
+/// Whether a file with these columns is one that DataFusion reads as it was declared.
+pub(crate) fn is_as_declared(columns: &Schema, declared: &Schema) -> bool {
+    declared.fields().iter().all(|declared| match columns.field_with_name(declared.name()) {
         Ok(found) => {
             let may_lack = found.is_nullable() && !declared.is_nullable();
             !may_lack && is_same(found.data_type(), declared.data_type())
@@ -114,8 +162,8 @@ fn is_same(found: &DataType, declared: &DataType) -> bool {
     found == declared || found.is_string() && declared.is_string()
 }
 
-fn parquet(table: &BoundedTable, texts: Texts, files: &[PathBuf]) -> Result<ListingTable> {
-    let urls = files.iter().map(|file| ListingTableUrl::parse(absolute(file)?)).collect::<Result<_>>()?;
+fn parquet(table: &BoundedTable, texts: Texts, urls: &[String]) -> Result<ListingTable> {
+    let urls = urls.iter().map(ListingTableUrl::parse).collect::<Result<_>>()?;
     // Which files there are is known, whatever they are called.
     let options = ListingOptions::new(Arc::new(ParquetFormat::new())).with_file_extension("");
     let config = ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options);

@@ -1,5 +1,6 @@
 //! Queries that run as a whole, in the shape of jobs: whoever reads results of jobs reads theirs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_batch::{BatchError, BatchRun};
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::access::Access;
 use crate::error::Result;
 use crate::handle::{Control, JobHandle, ResultBatches};
 use crate::job::JobStatus;
@@ -63,14 +65,14 @@ pub(crate) fn result_of(graph: &DataflowGraph) -> OperatorId {
 }
 
 /// Follows a query; its handle is as that of a job whose result is of this operator.
-pub(crate) fn follow(id: JobId, run: BatchRun, result: OperatorId) -> JobHandle {
+pub(crate) fn follow(id: JobId, run: BatchRun, result: OperatorId, access: Arc<Access>) -> JobHandle {
     let (status, status_of) = watch::channel(JobStatus::Running);
     let (metrics, metrics_of) = watch::channel(Vec::new());
     // A query has no epochs, and nobody waits for one.
     let (_, epoch) = watch::channel(None);
     let (rows, results) = mpsc::channel(RESULTS_MAX);
     let (stop, stopped) = watch::channel(false);
-    let follower = Follower { id, run, result, rows, metrics, stopped };
+    let follower = Follower { id, run, result, rows, metrics, stopped, access };
     let mut task = JoinSet::new();
     task.spawn(async move {
         let end = follower.complete().await;
@@ -89,6 +91,8 @@ struct Follower {
     rows: mpsc::Sender<ResultBatches>,
     metrics: watch::Sender<Vec<OperatorMetrics>>,
     stopped: watch::Receiver<bool>,
+    /// What must not be told.
+    access: Arc<Access>,
 }
 
 impl Follower {
@@ -104,7 +108,7 @@ impl Follower {
                             break JobStatus::Stopped;
                         }
                     }
-                    Some(Err(error)) => break failed(&error),
+                    Some(Err(error)) => break self.failed(&error),
                     None => break JobStatus::Finished,
                 },
                 () = is_stopped(&mut self.stopped) => break JobStatus::Stopped,
@@ -113,6 +117,11 @@ impl Follower {
         };
         self.look();
         end
+    }
+
+    fn failed(&self, error: &BatchError) -> JobStatus {
+        let message = self.access.redact(&tidemill_plans::error::chain(error));
+        JobStatus::Failed { domain: error.domain(), message }
     }
 
     /// Hands rows on; whether the session still wants them.
@@ -135,8 +144,4 @@ impl Follower {
 /// Returns once somebody wants the query to end, which goes on as long as its handle is there.
 async fn is_stopped(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-fn failed(error: &BatchError) -> JobStatus {
-    JobStatus::Failed { domain: error.domain(), message: tidemill_plans::error::chain(error) }
 }

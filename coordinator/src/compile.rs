@@ -4,6 +4,7 @@
 //! shares sources, views and models.
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use tidemill_batch::BatchEngine;
 use tidemill_plans::catalog::ModelVersion;
 use tidemill_plans::error::chain;
@@ -14,6 +15,7 @@ use tidemill_sql::{
     Added, JobBuilder, JobStatement, Outcome, ParsedStatement, Position, ResultColumns, Session, SqlError, parse_script,
 };
 
+use crate::access::Access;
 use crate::tables::TableFolders;
 
 /// What a script comes to.
@@ -65,7 +67,7 @@ pub fn compile(
     batch: Option<&dyn BatchEngine>,
 ) -> Result<Compiled, SqlError> {
     let tables = TableFolders::scratch(None);
-    compile_whole(script, settings, models, batch.map(|engine| Whole { engine, tables: &tables }))
+    compile_whole(script, settings, models, batch.map(|engine| Whole { engine, tables: &tables, access: None }))
 }
 
 /// The same where new tables have places.
@@ -130,18 +132,31 @@ pub(crate) struct Whole<'a> {
     pub(crate) engine: &'a dyn BatchEngine,
     /// Where new tables are.
     pub(crate) tables: &'a TableFolders,
+    /// What knows secrets.
+    pub(crate) access: Option<&'a Access>,
+}
+
+impl Whole<'_> {
+    /// The columns of the files that these options of a source name.
+    fn columns(&self, options: &[(String, String)]) -> Result<SchemaRef, String> {
+        let mut options = options.to_vec();
+        if let Some(access) = self.access {
+            access.fill_options(&mut options, "the table")?;
+        }
+        let columns = self.engine.columns(&options).map_err(|error| chain(&error));
+        columns.map_err(|told| self.access.map_or(told.clone(), |access| access.redact(&told)))
+    }
 }
 
 /// A statement with what it leaves to others: the columns of its files, or the place of a new table.
 pub(crate) fn completed(statement: ParsedStatement, whole: Option<Whole<'_>>) -> Result<ParsedStatement, SqlError> {
-    let Some(Whole { engine, tables }) = whole else { return Ok(statement) };
+    let Some(whole) = whole else { return Ok(statement) };
     if let Some(name) = statement.wants_place_for() {
-        let place = tables.place(name).ok_or_else(|| SqlError::of_no_place(statement.position()))?;
+        let place = whole.tables.place(name).ok_or_else(|| SqlError::of_no_place(statement.position()))?;
         return Ok(statement.with_place(place));
     }
     let Some(files) = statement.wants_columns_of() else { return Ok(statement) };
-    let columns = engine.columns(files);
-    let columns = columns.map_err(|error| SqlError::of_files(statement.position(), chain(&error)))?;
+    let columns = whole.columns(files).map_err(|told| SqlError::of_files(statement.position(), told))?;
     statement.with_columns(&columns)
 }
 

@@ -235,9 +235,9 @@ impl CoordinatorHandle {
     /// Compiles a script; `settings` are those before its first statement.
     pub async fn compile(&self, script: String, settings: Settings) -> Result<Compiled> {
         let models = self.models().await?;
-        let (batch, tables) = (self.batch.clone(), Arc::clone(&self.script_tables));
+        let (batch, tables, access) = (self.batch.clone(), Arc::clone(&self.script_tables), Arc::clone(&self.access));
         planned(move || {
-            let whole = batch.as_deref().map(|engine| Whole { engine, tables: &tables });
+            let whole = batch.as_deref().map(|engine| Whole { engine, tables: &tables, access: Some(&access) });
             compile_whole(&script, settings, models, whole)
         })
         .await
@@ -259,9 +259,11 @@ impl CoordinatorHandle {
         if statements.iter().all(leaves_none) {
             return Ok(statements);
         }
-        let (batch, tables) = (self.batch.clone(), Arc::clone(&self.tables));
-        let look =
-            move |statement| completed(statement, batch.as_deref().map(|engine| Whole { engine, tables: &tables }));
+        let (batch, tables, access) = (self.batch.clone(), Arc::clone(&self.tables), Arc::clone(&self.access));
+        let look = move |statement| {
+            let whole = batch.as_deref().map(|engine| Whole { engine, tables: &tables, access: Some(&access) });
+            completed(statement, whole)
+        };
         planned(move || statements.into_iter().map(look).collect()).await
     }
 
@@ -270,12 +272,18 @@ impl CoordinatorHandle {
         let Some(engine) = &self.batch else { return Err(CoordinatorError::Lost { part: "batch engine" }) };
         let settings = statement.settings();
         let query_memory = self.limits.memory_of_query(settings.query_memory);
-        let run = engine.run(query.clone(), &Settings { query_memory, ..settings.clone() })?;
+        let run = engine.run(self.with_secrets(query)?, &Settings { query_memory, ..settings.clone() })?;
         let id = self.metadata.next_job().await?;
         let graph = batch::graph(query)?;
         let result = statement.batch_columns(query, batch::result_of(&graph));
-        let job = batch::follow(id, run, result.operator);
+        let job = batch::follow(id, run, result.operator, Arc::clone(&self.access));
         Ok(BatchJob { job, graph, result })
+    }
+
+    /// A query with what its secrets stand for: it runs in this process.
+    fn with_secrets(&self, query: &BatchQuery) -> Result<BatchQuery> {
+        let filled = query.clone().with_options(|options| self.access.fill_options(options, "a table of the query"));
+        filled.map_err(|message| CoordinatorError::Statement { message })
     }
 
     /// Runs a graph. The error tells that it could not be placed; what goes wrong later is a status.

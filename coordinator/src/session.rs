@@ -374,7 +374,7 @@ impl SqlSession {
         who: &Who,
     ) -> Result<Vec<ParsedStatement>> {
         if statements.iter().any(|statement| statement.wants_columns_of().is_some()) {
-            self.as_seen_by(who, |sql| sql.check_files())?.map_err(sql_error)?;
+            self.as_seen_by(who, |sql| sql.check_wanted_columns(&statements))?.map_err(sql_error)?;
         }
         for name in statements.iter().flat_map(ParsedStatement::wants_rows_of) {
             let rows = self.rows_of(name, who).await?;

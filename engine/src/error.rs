@@ -52,6 +52,12 @@ pub enum EngineError {
         /// The working folder.
         folder: PathBuf,
     },
+    /// No object matches a source's URL.
+    #[error("no object matches '{url}'")]
+    NoObjects {
+        /// The URL as the user wrote it.
+        url: String,
+    },
     /// A source's files are not those that were there when its job was deployed.
     #[error(
         "files of '{path}' came or went while the job was deployed, and its tasks do not agree on who reads what; run \
@@ -218,6 +224,7 @@ impl EngineError {
         match self {
             Self::Operator { source, .. } => source.domain(),
             Self::NoFiles { .. }
+            | Self::NoObjects { .. }
             | Self::MissingColumn { .. }
             | Self::ColumnType { .. }
             | Self::Format { .. }

@@ -15,7 +15,7 @@ use tidemill_plans::node::SinkNode;
 use tidemill_plans::settings::Settings;
 
 use self::written::Written;
-use crate::connector::{Source, SourceEvent, columns_of, groups_of, open_part, open_sink};
+use crate::connector::{Buckets, Source, SourceEvent, columns_of, groups_of, open_part, open_sink};
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::operator::Columns;
@@ -47,7 +47,8 @@ impl TableReaders for ConnectorTables {
             query_memory: Arc::default(),
             views: Arc::default(),
         };
-        Ok(Arc::new(Reader { env, stats: Arc::new(OperatorStats::new(JobId(0), OperatorId(0), 0)) }))
+        let stats = Arc::new(OperatorStats::new(JobId(0), OperatorId(0), 0));
+        Ok(Arc::new(Reader { env, stats, buckets: Buckets::default() }))
     }
 }
 
@@ -64,6 +65,7 @@ impl ResultPort for NoResults {
 struct Reader {
     env: TaskEnv,
     stats: Arc<OperatorStats>,
+    buckets: Buckets,
 }
 
 impl std::fmt::Debug for Reader {
@@ -74,7 +76,7 @@ impl std::fmt::Debug for Reader {
 
 impl TableReader for Reader {
     fn groups(&self, table: &BoundedTable) -> DataFusionResult<Vec<FileGroup>> {
-        groups_of(table).map_err(external)
+        groups_of(table, &self.buckets).map_err(external)
     }
 
     fn open(&self, table: &BoundedTable, columns: &[usize], part: Part) -> DataFusionResult<Box<dyn TableRows>> {
@@ -118,7 +120,7 @@ impl Rows {
         let places = columns.iter().filter_map(|column| made.binary_search(column).ok()).collect();
         let schema = Arc::new(table.columns.project(&made)?);
         let computed = Columns::new(&node.projection, &node.read_schema(), schema)?;
-        let source = open_part(table, &node, &reader.env, Arc::clone(&reader.stats), part)?;
+        let source = open_part(table, &node, &reader.env, Arc::clone(&reader.stats), part, &reader.buckets)?;
         let name = format!("Source {}", node.table);
         let context = OperatorContext::new(name, reader.env.clone(), Arc::clone(&reader.stats));
         Ok(Self { source, computed, places, context })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::{LogicalPlan, TableSource};
 
@@ -66,6 +66,8 @@ pub struct CopyTarget {
     pub options: Vec<(String, String)>,
     /// The columns whose values are the names of folders in a folder.
     pub partition_by: Vec<String>,
+    /// Options of the store, if the path is a URL.
+    pub store: Vec<(String, String)>,
 }
 
 /// What is written to a path.
@@ -132,6 +134,34 @@ impl BatchQuery {
         }
     }
 
+    /// The same query with other options of its tables and of what it writes to, which `change` changes in place, or
+    /// says why not.
+    pub fn with_options(
+        mut self,
+        mut change: impl FnMut(&mut Vec<(String, String)>) -> Result<(), String>,
+    ) -> Result<Self, String> {
+        let mut refused = None;
+        let changed = self.plan.transform_up_with_subqueries(|plan| {
+            let LogicalPlan::TableScan(mut scan) = plan else { return Ok(Transformed::no(plan)) };
+            let Some(mut table) = scan.source.downcast_ref::<BoundedTable>().cloned() else {
+                return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+            };
+            refused = refused.take().or(change(&mut table.source.options).err());
+            scan.source = Arc::new(table);
+            Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+        });
+        self.plan = changed.map_err(|error| error.to_string())?.data;
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        match &mut self.destination {
+            Destination::Asker => {}
+            Destination::Files(target) => change(&mut target.store)?,
+            Destination::Sink(sink) => change(&mut sink.options)?,
+        }
+        Ok(self)
+    }
+
     /// The tables that it reads, each once, in the order of the plan.
     pub fn tables(&self) -> Result<Vec<SourceNode>> {
         let mut tables: Vec<SourceNode> = Vec::new();
@@ -174,6 +204,8 @@ pub struct FileGroup {
     pub partition: Vec<(usize, Option<String>)>,
     /// Which columns they do not have, though others of the table do.
     pub missing: Vec<usize>,
+    /// Bytes of all of them.
+    pub bytes: u64,
 }
 
 impl TableSource for BoundedTable {

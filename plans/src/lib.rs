@@ -8,6 +8,7 @@
 pub mod algorithm;
 pub mod bad_rows;
 pub mod batch;
+pub mod bucket;
 pub mod catalog;
 pub mod change;
 pub mod checkpoint;

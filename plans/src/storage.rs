@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -74,13 +74,7 @@ impl Storage {
 
     fn in_bucket(path: &str) -> object_store::Result<Self> {
         let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
-        let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);
-        for (name, value) in OPTIONS.get().into_iter().flatten() {
-            if let Ok(key) = name.parse() {
-                builder = builder.with_config(key, value);
-            }
-        }
-        Ok(Self::on(Arc::new(PrefixStore::new(builder.build()?, prefix))))
+        Ok(Self::on(Arc::new(PrefixStore::new(s3(bucket, &[])?.build()?, prefix))))
     }
 
     /// A storage on an object store of any kind.
@@ -182,6 +176,28 @@ impl Storage {
     pub fn flush(&self, path: &str) -> io::Result<()> {
         self.folder.as_ref().map_or(Ok(()), |folder| flush(folder, path))
     }
+}
+
+/// How a bucket is opened, with these options, and else with what this process was told.
+pub(crate) fn s3(bucket: &str, given: &[(String, String)]) -> object_store::Result<AmazonS3Builder> {
+    use AmazonS3ConfigKey::{AccessKeyId, Endpoint, S3Endpoint, SecretAccessKey, Token};
+    let given: Vec<(AmazonS3ConfigKey, &str)> =
+        given.iter().map(|(name, value)| Ok((name.parse()?, value.as_str()))).collect::<object_store::Result<_>>()?;
+    let is_given = |key: &AmazonS3ConfigKey| given.iter().any(|(other, _)| other == key);
+    // What belongs together comes from one place.
+    let is_replaced = |key: &AmazonS3ConfigKey| match key {
+        Endpoint | S3Endpoint => is_given(&Endpoint),
+        AccessKeyId | SecretAccessKey | Token => is_given(&AccessKeyId),
+        _ => false,
+    };
+    let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);
+    for (name, value) in OPTIONS.get().into_iter().flatten() {
+        match name.parse() {
+            Ok(key) if !is_replaced(&key) => builder = builder.with_config(key, value),
+            _ => {}
+        }
+    }
+    Ok(given.into_iter().fold(builder, |builder, (key, value)| builder.with_config(key, value)))
 }
 
 async fn upload_parts(

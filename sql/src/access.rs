@@ -439,6 +439,11 @@ impl Session {
     /// An error if these options name a connector or a secret that is not for whoever asks.
     pub(crate) fn require_options(&self, connector: &str, options: &[(String, String)]) -> Result<()> {
         self.require(Privilege::Usage, Securable::Connector(connector.to_owned()))?;
+        self.require_secrets(options)
+    }
+
+    /// An error if these options name a secret that is not for whoever asks.
+    pub(crate) fn require_secrets(&self, options: &[(String, String)]) -> Result<()> {
         for name in options.iter().filter_map(|(_, value)| secret_of(value)) {
             if let Some(secrets) = self.secrets.as_ref().filter(|secrets| !secrets.contains(name)) {
                 let seen =

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use tidemill_plans::batch::{CopyLayout, CopyTarget, Destination};
+use tidemill_plans::bucket::store_options;
 use tidemill_plans::catalog::ObjectKind;
 use tidemill_plans::connector::option;
 use tidemill_plans::partitions::partition_columns;
@@ -161,5 +162,6 @@ fn target(options: &[(String, String)]) -> Result<CopyTarget> {
         return Err(SqlError::invalid(message));
     }
     let (path, layout) = (path.to_owned(), CopyLayout::Folder);
-    Ok(CopyTarget { path, format, layout, options: format_options(options), partition_by: partition_columns(options) })
+    let (partition_by, store) = (partition_columns(options), store_options(options));
+    Ok(CopyTarget { path, format, layout, options: format_options(options), partition_by, store })
 }

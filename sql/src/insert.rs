@@ -5,6 +5,7 @@
 
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::batch::{CopyFormat, CopyLayout, CopyTarget, Destination};
+use tidemill_plans::bucket::store_options;
 use tidemill_plans::connector::option;
 use tidemill_plans::node::{SinkNode, SourceNode};
 use tidemill_plans::partitions::partition_columns;
@@ -154,7 +155,8 @@ fn files_of(source: &SourceNode) -> Result<CopyTarget> {
         return refused(format!("a table of files of the format '{named}'"), "use parquet, csv, json or arrow");
     };
     let (path, layout) = (path.to_owned(), CopyLayout::Addition);
-    Ok(CopyTarget { path, format, layout, options: format_options(options), partition_by: Vec::new() })
+    let (partition_by, store) = (Vec::new(), store_options(options));
+    Ok(CopyTarget { path, format, layout, options: format_options(options), partition_by, store })
 }
 
 /// The format of a table's files, if rows can be written so.

@@ -168,6 +168,17 @@ impl Session {
         self.require_place()
     }
 
+    /// An error if these statements want to know columns of files that are not for whoever asks.
+    pub fn check_wanted_columns(&self, statements: &[ParsedStatement]) -> Result<()> {
+        for statement in statements {
+            if let Some(options) = statement.wants_columns_of() {
+                self.check_files()?;
+                self.require_secrets(options).map_err(|error| error.at(statement.position()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The same of one that runs as a whole.
     pub fn check_batch(&self, job: &JobStatement) -> Result<()> {
         let (JobKind::Batch(_, plan) | JobKind::Append { whole: Some(plan), .. }) = &job.kind else { return Ok(()) };
@@ -332,6 +343,7 @@ impl Session {
             }
             Statement::Copy(copy) => {
                 self.check_files()?;
+                self.require_secrets(&copy.target.store).map_err(|error| error.at(copy.at))?;
                 if !self.runs_batches {
                     let hint = "tidemill run, shell and serve have it";
                     return Err(SqlError::unsupported("COPY where nothing runs queries as a whole", hint).at(copy.at));

@@ -18,6 +18,7 @@ use tonic::transport::Channel;
 use crate::cluster::free_port;
 use crate::command::{Folder, Output, PATIENCE, Run};
 use crate::flight_sql::run_python;
+use crate::moto::Moto;
 
 const PASSWORD: &str = "correct horse";
 
@@ -250,6 +251,43 @@ fn workers_do_not_tell_secrets_of_their_jobs() {
     assert!(log.contains("***") && !log.contains("hush-4711"), "{log}");
     guarded.server.signal("TERM");
     guarded.server.output(PATIENCE).success();
+}
+
+#[test]
+fn keys_of_stores_are_secrets_and_are_told_to_nobody() {
+    let (guarded, server) = (Guarded::start(), Moto::start("tables"));
+    server.put("t/a.csv", "a,b\n3,x\n1,y\n");
+    let store = server.options().replace("'nothing-4711'", "SECRET the_key");
+    let root = |sql: &str| guarded.sql("root", &sql.replace("@STORE", &store));
+    let printed = root(
+        "CREATE SECRET the_key AS 'nothing-4711'; CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 's3://tables/t/a.csv' \
+         OPTIONS (@STORE); SELECT a FROM t ORDER BY a; EXPLAIN SELECT a FROM t; DESCRIBE t; SHOW SOURCES; \
+         COPY t TO 's3://tables/copied.csv' OPTIONS (@STORE); \
+         CREATE TABLE made WITH (path = 's3://tables/made', @STORE) AS SELECT * FROM t; INSERT INTO made SELECT * FROM t; \
+         SELECT count(*) AS n FROM made; SET execution = 'streaming'; SELECT count(*) AS m FROM made; SHOW AUDIT",
+    );
+    let printed = printed.success();
+    let shown = &printed.stdout;
+    assert!(shown.contains("a\n1\n3\n") && shown.contains("n\n4\n") && shown.contains("m\n4\n"), "{shown}");
+    assert_eq!(server.get("copied.csv"), "a,b\n1,y\n3,x\n");
+    let refused = root("CREATE EXTERNAL TABLE u STORED AS CSV LOCATION 's3://other/t/' OPTIONS (@STORE)");
+    assert!(refused.stderr.contains("NoSuchBucket"), "{}", refused.stderr);
+    // Who may not use a secret does not learn by way of a table, or of COPY, what it opens.
+    root("CREATE USER ann PASSWORD 'ann''s'; GRANT CREATE ON SCHEMA public TO ann; GRANT USAGE ON CONNECTOR files TO ann")
+        .success();
+    for sql in [
+        "COPY (SELECT 1 AS a) TO 's3://tables/anns.csv' OPTIONS (@STORE)",
+        "CREATE EXTERNAL TABLE u STORED AS CSV LOCATION 's3://tables/t/a.csv' OPTIONS (@STORE)",
+    ] {
+        let denied = guarded.sql("ann", &sql.replace("@STORE", &store));
+        assert!(denied.stderr.contains("no USAGE on SECRET the_key"), "{}", denied.stderr);
+    }
+    assert_eq!(server.names_of("anns"), Vec::<String>::new());
+    guarded.server.signal("TERM");
+    let log = guarded.server.output(PATIENCE).success();
+    for told in [shown, &printed.stderr, &refused.stderr, &log.stderr, &log.stdout] {
+        assert!(!told.contains("nothing-4711"), "{told}");
+    }
 }
 
 #[test]

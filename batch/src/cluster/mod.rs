@@ -32,7 +32,7 @@ pub(crate) use self::engine::Cluster;
 pub use self::engine::{ClusterConfig, ClusterEngine};
 pub(crate) use self::fetch::Lost;
 pub(crate) use self::read_parts::ReadParts;
-pub(crate) use self::run::Run;
+pub(crate) use self::run::{Run, Stays};
 pub use self::worker::{BatchWorker, BatchWorkerConfig};
 
 /// What plans that leave a process are made with.

@@ -24,7 +24,7 @@ use futures::StreamExt;
 use thiserror::Error;
 use tidemill_plans::ErrorDomain;
 use tidemill_plans::batch::work::WorkFailure;
-use tidemill_plans::batch::{BatchQuery, TableReader, Wanted};
+use tidemill_plans::batch::{BatchQuery, Wanted};
 use tidemill_plans::settings::Settings;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -39,7 +39,7 @@ use super::stages;
 use crate::embedded::send;
 use crate::engine::Step;
 use crate::error::Told;
-use crate::output::{Output, on_disk};
+use crate::output::Output;
 use crate::planning::Planner;
 use crate::shown;
 
@@ -56,7 +56,6 @@ pub(crate) struct Run<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) planner: Planner,
     pub(crate) query: &'a BatchQuery,
-    pub(crate) reader: &'a Arc<dyn TableReader>,
     pub(crate) settings: &'a Settings,
     pub(crate) counts: &'a Arc<Counts>,
 }
@@ -72,7 +71,7 @@ pub(crate) struct NotRun {
 /// A plan that cannot leave the process.
 #[derive(Debug, Error)]
 #[error("workers cannot run this query: {0}; SET batch.engine = 'embedded' has the coordinator run it")]
-struct Stays(String);
+pub(crate) struct Stays(pub(crate) String);
 
 /// All attempts have lost a worker.
 #[derive(Debug, Error)]
@@ -94,24 +93,12 @@ impl Run<'_> {
             let text = stages::planned(rows, self.planner.state.config_options())?;
             return send(steps, self.shown(&text)?).await;
         }
-        let (query, reader) = (self.query.clone(), Arc::clone(self.reader));
-        let mut output = on_disk(move || Output::begin(&query, reader.as_ref())).await?;
-        let plan = self.planner.plan(self.query, output.files(), files).await?;
-        let (writer, rows) = cut(plan)?;
-        check(&rows)?;
-        let mut begun = 0;
-        let analysis = loop {
-            begun += 1;
-            match self.attempt(&rows, writer.as_ref(), &mut output, steps, is_seen).await {
-                Err(error) if is_lost(&error) && !*is_seen && begun < ATTEMPTS_MAX => {
-                    warn!(%error, begun, "a query is begun anew");
-                    self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
-                    sleep(PAUSE).await;
-                }
-                Err(error) if is_lost(&error) && !*is_seen => {
-                    return Err(DataFusionError::External(Box::new(LostOften(error.to_string()))));
-                }
-                ended => break ended?,
+        let mut output = self.planner.output(self.query).await?;
+        let analysis = match self.fill(&mut output, steps, files, is_seen).await {
+            Ok(analysis) => analysis,
+            Err(error) => {
+                output.give_up().await;
+                return Err(error);
             }
         };
         for batch in output.finish().await? {
@@ -122,6 +109,34 @@ impl Run<'_> {
         match analysis {
             Some(text) => send(steps, self.shown(&text)?).await,
             None => Ok(()),
+        }
+    }
+
+    /// Has all rows go where they are to go, in as many attempts as it takes.
+    async fn fill(
+        &self,
+        output: &mut Output,
+        steps: &mpsc::Sender<Step>,
+        files: &mut Vec<PathBuf>,
+        is_seen: &mut bool,
+    ) -> Result<Option<(String, usize)>> {
+        let plan = self.planner.plan(self.query, output.path(), files).await?;
+        let (writer, rows) = cut(plan)?;
+        check(&rows)?;
+        let mut begun = 0;
+        loop {
+            begun += 1;
+            match self.attempt(&rows, writer.as_ref(), output, steps, is_seen).await {
+                Err(error) if is_lost(&error) && !*is_seen && begun < ATTEMPTS_MAX => {
+                    warn!(%error, begun, "a query is begun anew");
+                    self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+                    sleep(PAUSE).await;
+                }
+                Err(error) if is_lost(&error) && !*is_seen => {
+                    return Err(DataFusionError::External(Box::new(LostOften(error.to_string()))));
+                }
+                ended => return ended,
+            }
         }
     }
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use arrow_flight::FlightData;
 use ballista_core::serde::protobuf::{TaskDefinition, TaskStatus};
-use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use futures::stream::BoxStream;
@@ -173,7 +172,7 @@ impl Drop for Threads {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
-        // What still writes does so into files without names.
+        // What is written behind this goes with the worker's own folder.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -58,7 +58,7 @@ impl TableReaders for Tables {
 
 impl TableReader for Tables {
     fn groups(&self, _table: &BoundedTable) -> DataFusionResult<Vec<FileGroup>> {
-        Ok(vec![FileGroup { files: Vec::new(), partition: Vec::new(), missing: Vec::new() }])
+        Ok(vec![FileGroup { files: Vec::new(), partition: Vec::new(), missing: Vec::new(), bytes: 0 }])
     }
 
     fn open(&self, table: &BoundedTable, _columns: &[usize], _part: Part) -> DataFusionResult<Box<dyn TableRows>> {

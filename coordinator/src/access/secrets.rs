@@ -92,19 +92,28 @@ impl Secrets {
 
     /// Puts values in the places of what stands for them; returns these values.
     fn fill(&self, graph: &mut DataflowGraph) -> Result<Vec<String>, String> {
-        let values = self.values();
         let mut filled = BTreeSet::new();
         for node in &mut graph.nodes {
-            for (option, value) in node.kind.options_mut().into_iter().flatten() {
-                let Some(name) = secret_of(value) else { continue };
-                let secret = values.get(name).ok_or_else(|| {
-                    format!("the option '{option}' of {} needs the secret '{name}', which is not there", node.name)
-                })?;
-                *value = secret.reveal().to_owned();
-                filled.insert(value.clone());
+            if let Some(options) = node.kind.options_mut() {
+                filled.extend(self.fill_options(options, &node.name)?);
             }
         }
         Ok(filled.into_iter().collect())
+    }
+
+    /// Puts values in the places of what stands for them among the options of something; returns these values.
+    fn fill_options(&self, options: &mut [(String, String)], of: &str) -> Result<Vec<String>, String> {
+        let values = self.values();
+        let mut filled = Vec::new();
+        for (option, value) in options {
+            let Some(name) = secret_of(value) else { continue };
+            let secret = values.get(name).ok_or_else(|| {
+                format!("the option '{option}' of {of} needs the secret '{name}', which is not there")
+            })?;
+            *value = secret.reveal().to_owned();
+            filled.push(value.clone());
+        }
+        Ok(filled)
     }
 
     fn open(&self, name: &str, mut kept: Vec<u8>) -> Result<Hidden> {
@@ -135,6 +144,13 @@ impl Secrets {
 
     fn values(&self) -> Arc<BTreeMap<String, Hidden>> {
         Arc::clone(&self.values.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Access {
+    /// Puts values in the places of secrets that stand among the options of something: for what runs in this process.
+    pub(crate) fn fill_options(&self, options: &mut [(String, String)], of: &str) -> Result<(), String> {
+        self.secrets.fill_options(options, of).map(drop)
     }
 }
 

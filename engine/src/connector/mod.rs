@@ -38,6 +38,7 @@ use tidemill_plans::node::{SinkNode, SourceNode};
 use tidemill_plans::pushed::{LogNeed, PUSH_CONNECTOR, TABLE_CONNECTOR};
 use tidemill_plans::result_ticket::RESULT_OPTION;
 
+pub(crate) use self::files::Buckets;
 pub(crate) use self::lookup::Lookup;
 use self::share::Share;
 pub use self::view::Views;
@@ -166,9 +167,9 @@ pub(crate) fn columns_of(options: &[(String, String)]) -> Result<SchemaRef> {
 }
 
 /// The files of a table that has some.
-pub(crate) fn groups_of(table: &BoundedTable) -> Result<Vec<FileGroup>> {
+pub(crate) fn groups_of(table: &BoundedTable, buckets: &Buckets) -> Result<Vec<FileGroup>> {
     match table.source.connector.as_str() {
-        "files" => files::groups_of(table),
+        "files" => files::groups_of(table, buckets),
         other => Err(unknown(other)),
     }
 }
@@ -180,9 +181,11 @@ pub(crate) fn open_part(
     env: &TaskEnv,
     stats: Arc<OperatorStats>,
     part: Part,
+    buckets: &Buckets,
 ) -> Result<Box<dyn Source>> {
+    let share = Share { subtask: part.number, parallelism: part.of };
     match &table.files {
-        Some(files) => files::open_files(node, env, stats, files, Share { subtask: part.number, parallelism: part.of }),
+        Some(files) => files::open_files(node, env, stats, files, share, buckets),
         None => open_source(node, env, stats, part.number, part.of),
     }
 }

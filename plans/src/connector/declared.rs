@@ -46,6 +46,36 @@ const POSTGRES_URL: OptionSpec =
 const POSTGRES_TABLE: OptionSpec =
     OptionSpec::optional("table", Text, "The table there, behind its schema if need be; else the same name.");
 
+/// What a bucket wants to know; else the environment of each process says it.
+const BUCKET_KEY_ID: OptionSpec =
+    OptionSpec::optional("aws_access_key_id", Text, "Of s3://: the name of the key; else of the environment.");
+
+const BUCKET_KEY: OptionSpec = OptionSpec::optional(
+    "aws_secret_access_key",
+    Text,
+    "Of s3://: the key, best as a SECRET; else of the environment.",
+);
+
+const BUCKET_TOKEN: OptionSpec =
+    OptionSpec::optional("aws_session_token", Text, "Of s3://: the token of a key that ends, best as a SECRET.");
+
+const BUCKET_REGION: OptionSpec = OptionSpec::optional("aws_region", Text, "Of s3://: the region of the bucket.");
+
+const BUCKET_ENDPOINT: OptionSpec =
+    OptionSpec::optional("aws_endpoint", Text, "Of s3://: the URL of a store that is not Amazon's.");
+
+const BUCKET_ALLOW_HTTP: OptionSpec =
+    OptionSpec::optional("aws_allow_http", Boolean, "Of s3://: whether the endpoint may be without TLS.");
+
+const BUCKET_HOSTED: OptionSpec = OptionSpec::optional(
+    "aws_virtual_hosted_style_request",
+    Boolean,
+    "Of s3://: whether the bucket is part of the host's name.",
+);
+
+const BUCKET_UNSIGNED: OptionSpec =
+    OptionSpec::optional("aws_skip_signature", Boolean, "Of s3://: whether a public bucket is read without a key.");
+
 /// Options of every source, whatever its connector: how its time keeps pace with that of others.
 pub const SOURCE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::optional(
@@ -80,9 +110,9 @@ const MADE_ROWS: ConnectorSpec = ConnectorSpec {
 pub const CONNECTORS: &[ConnectorSpec] = &[
     ConnectorSpec {
         name: "files",
-        doc: "Files on local disk.",
+        doc: "Files on local disk or, as s3://bucket/path, in an object store.",
         source: Some(&[
-            OptionSpec::required("path", Text, "A file, a folder, or a glob; relative to the working folder."),
+            OptionSpec::required("path", Text, "A file, a folder, or a glob; relative to the working folder, or s3://bucket/path."),
             OptionSpec::required(
                 "format",
                 FORMATS,
@@ -112,12 +142,20 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             LOOKUP_CACHE_TTL,
             ROWS_PER_SECOND,
             NULL_EVENT_TIME,
+            BUCKET_KEY_ID,
+            BUCKET_KEY,
+            BUCKET_TOKEN,
+            BUCKET_REGION,
+            BUCKET_ENDPOINT,
+            BUCKET_ALLOW_HTTP,
+            BUCKET_HOSTED,
+            BUCKET_UNSIGNED,
         ]),
         bounds: Bounds::Without(&["watch"]),
         makes_rows: false,
         tables: &[],
         sink: Some(&[
-            OptionSpec::required("path", Text, "The folder to write part files to; made if it does not exist."),
+            OptionSpec::required("path", Text, "The folder to write part files to, made if it does not exist, or s3://bucket/path."),
             OptionSpec::required(
                 "format",
                 FORMATS,
@@ -130,6 +168,14 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             )
             .or("snappy")
             .of_format("avro"),
+            BUCKET_KEY_ID,
+            BUCKET_KEY,
+            BUCKET_TOKEN,
+            BUCKET_REGION,
+            BUCKET_ENDPOINT,
+            BUCKET_ALLOW_HTTP,
+            BUCKET_HOSTED,
+            BUCKET_UNSIGNED,
         ]),
         sink_takes_changes: false,
         sink_in_parallel: InParallel::Never,

@@ -6,8 +6,9 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 
+use crate::bucket::is_url;
 use crate::change::{change_column_index, with_absent_values};
-use crate::connector;
+use crate::connector::{self, option};
 use crate::error::{PlanError, Result};
 use crate::expr::{StreamExpr, StreamSchema};
 use crate::node::Projection;
@@ -56,6 +57,12 @@ pub struct SourceTiming {
 }
 
 impl SourceNode {
+    /// Whether its files are in a bucket.
+    #[must_use]
+    pub fn is_in_bucket(&self) -> bool {
+        option(&self.options, "path").is_some_and(is_url)
+    }
+
     /// Whether its rows are columns that it reads, as they are, and none is computed.
     #[must_use]
     pub fn is_plain(&self) -> bool {

@@ -10,6 +10,7 @@ use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::{LogicalPlan, TableSource};
 use tidemill_plans::batch::BoundedTable;
+use tidemill_plans::bucket::is_store_option;
 use tidemill_plans::catalog::ObjectKind;
 use tidemill_plans::node::SourceNode;
 
@@ -81,8 +82,11 @@ fn why_no_table(source: &SourceNode, info: &StreamInfo) -> Option<&'static str> 
         (info.changelog, "has rows that are updated"),
         (is_lookup(source), "is looked up by key"),
         (source.options.iter().any(|(key, _)| key == "rows_per_second"), "is read at a pace"),
-        // Its value is told to workers, and to nobody else.
-        (source.options.iter().any(|(_, value)| secret_of(value).is_some()), "has a secret among its options"),
+        // EXPLAIN and errors show all other options.
+        (
+            source.options.iter().any(|(key, value)| secret_of(value).is_some() && !is_store_option(key)),
+            "has a secret among its options that is not one of a store",
+        ),
     ];
     reasons.into_iter().find(|(is_so, _)| *is_so).map(|(_, why)| why)
 }

@@ -5,8 +5,11 @@ use std::path::Path;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use tidemill_plans::batch::{CopyFormat, CopyLayout, CopyTarget};
+use tidemill_plans::bucket::{is_store_option, store_options};
+use tidemill_plans::connector::{self, Direction};
 
 use super::ScriptParser;
+use super::external_table::RENAMED_OF_STORE as RENAMED;
 use crate::ast::select_all;
 use crate::error::{Result, SqlError};
 use crate::statement::{Copy, Options, Statement, StreamQuery};
@@ -66,7 +69,7 @@ impl ScriptParser<'_> {
                 self.keywords(&[Keyword::BY])?;
                 partition_by = self.partitions(None)?;
             } else if self.word("OPTIONS") {
-                self.format_options(&mut options, &[])?;
+                self.format_options(&mut options, &RENAMED)?;
             } else {
                 break;
             }
@@ -75,12 +78,22 @@ impl ScriptParser<'_> {
             let hint = "parquet, csv, json or arrow: by the end of the file's name, or STORED AS";
             return Err(SqlError::unsupported(format!("a file of the format '{named}'"), hint).at(path_at));
         };
+        let store = store_options(&options.pairs);
+        check_store(&path, &store).map_err(|error| error.at(path_at))?;
+        options.pairs.retain(|(key, _)| !is_store_option(key));
         check_options(format, &options)?;
         let is_folder = path.ends_with('/') || !partition_by.is_empty();
         let layout = if is_folder { CopyLayout::Folder } else { CopyLayout::File };
-        let target = CopyTarget { path, format, layout, options: options.pairs, partition_by };
+        let target = CopyTarget { path, format, layout, options: options.pairs, partition_by, store };
         Ok(Statement::Copy(Copy { query, target, at }))
     }
+}
+
+/// Options of the store are those that a sink of files has.
+fn check_store(path: &str, store: &[(String, String)]) -> Result<()> {
+    let needed = [("path", path), ("format", "parquet")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let options: Vec<_> = needed.into_iter().chain(store.iter().cloned()).collect();
+    Ok(connector::check_options("files", Direction::Sink, &options)?)
 }
 
 fn check_options(format: CopyFormat, options: &Options) -> Result<()> {

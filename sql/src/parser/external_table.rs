@@ -17,6 +17,16 @@ use crate::statement::{CreateSource, Name, Options, SourceColumn, Statement};
 /// What DataFusion calls options of formats, and what they are called here.
 const RENAMED: [(&str, &str); 2] = [("has_header", "header"), ("null_regex", "null_value")];
 
+/// What it calls options of stores, and what they are called here.
+pub(super) const RENAMED_OF_STORE: [(&str, &str); 6] = [
+    ("aws.access_key_id", "aws_access_key_id"),
+    ("aws.secret_access_key", "aws_secret_access_key"),
+    ("aws.session_token", "aws_session_token"),
+    ("aws.region", "aws_region"),
+    ("aws.endpoint", "aws_endpoint"),
+    ("aws.allow_http", "aws_allow_http"),
+];
+
 impl ScriptParser<'_> {
     /// Behind CREATE EXTERNAL TABLE.
     pub(super) fn create_external_table(&mut self) -> Result<Statement> {
@@ -36,7 +46,7 @@ impl ScriptParser<'_> {
             } else if self.word("LOCATION") {
                 location = Some(self.text("a file, a folder or a glob")?);
             } else if self.word("OPTIONS") {
-                self.format_options(&mut options, &RENAMED)?;
+                self.format_options(&mut options, &[RENAMED.as_slice(), &RENAMED_OF_STORE].concat())?;
             } else if self.word("PARTITIONED") {
                 self.keywords(&[Keyword::BY])?;
                 let names = self.partitions(listed.then_some(&mut columns))?;

@@ -4,10 +4,9 @@
 //! somebody reads are decoded.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
@@ -18,7 +17,9 @@ use arrow::ipc::{Block, root_as_footer, root_as_message};
 use tidemill_plans::codec;
 
 use super::conform::Conform;
+use super::file_bytes::FileBytes;
 use super::held::Held;
+use super::medium::FileAt;
 use super::source::{Split, Splits};
 use super::{file_error, rows_gone, system_error};
 use crate::connector::share::Share;
@@ -34,7 +35,7 @@ const CONTINUATION: [u8; 4] = [0xff; 4];
 const TRAILER_BYTES: u64 = 10;
 
 /// A subtask's record batches, those of a file together. Columns are checked here.
-pub(super) fn splits(files: &[PathBuf], conform: &Conform, batch_rows: usize, share: Share) -> Result<Splits> {
+pub(super) fn splits(files: &[FileAt], conform: &Conform, batch_rows: usize, share: Share) -> Result<Splits> {
     let mut splits = Splits::default();
     for path in files {
         let layout = Layout::of(path, conform)?;
@@ -69,8 +70,8 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(path: &Path, conform: &Conform) -> Result<Self> {
-        let mut file = File::open(path).map_err(file_error("open", path))?;
+    fn of(path: &FileAt, conform: &Conform) -> Result<Self> {
+        let mut file = path.open()?;
         let (batches, schema) = guarded(|| read_layout(&mut file)).map_err(broken(path))?;
         Ok(Self { batches, columns: conform.find_columns(path, &schema)? })
     }
@@ -81,7 +82,7 @@ impl Layout {
 }
 
 /// How many record batches a file has, if it says so, and its columns.
-fn read_layout(file: &mut File) -> Result<(Option<usize>, Schema), ArrowError> {
+fn read_layout(file: &mut FileBytes) -> Result<(Option<usize>, Schema), ArrowError> {
     if is_file_format(file)? {
         let (batches, schema) = read_footer(file)?;
         return Ok((Some(batches), schema));
@@ -92,7 +93,7 @@ fn read_layout(file: &mut File) -> Result<(Option<usize>, Schema), ArrowError> {
 }
 
 /// Whether a file is of the file format. It is read from its beginning on afterwards.
-fn is_file_format(file: &mut File) -> Result<bool, ArrowError> {
+fn is_file_format(file: &mut FileBytes) -> Result<bool, ArrowError> {
     let mut first = Vec::new();
     Read::by_ref(file).take(MAGIC.len() as u64).read_to_end(&mut first)?;
     file.rewind()?;
@@ -101,7 +102,7 @@ fn is_file_format(file: &mut File) -> Result<bool, ArrowError> {
 
 /// How many record batches a file has, and its columns. Arrow's reader trusts what the footer says
 /// about places in the file, so that is checked here.
-fn read_footer(file: &mut File) -> Result<(usize, Schema), ArrowError> {
+fn read_footer(file: &mut FileBytes) -> Result<(usize, Schema), ArrowError> {
     let cut_off = || ArrowError::ParseError(String::from("the file is cut off"));
     let length = file.seek(SeekFrom::End(0))?;
     let trailer_start = length.checked_sub(TRAILER_BYTES).ok_or_else(cut_off)?;
@@ -131,9 +132,9 @@ fn read_footer(file: &mut File) -> Result<(usize, Schema), ArrowError> {
 
 /// Checks that the messages of a stream are as long as they say, which Arrow's reader trusts. The file is
 /// read from its beginning on afterwards.
-fn check_stream(file: &mut File) -> Result<(), ArrowError> {
+fn check_stream(file: &mut FileBytes) -> Result<(), ArrowError> {
     let cut_off = || ArrowError::ParseError(String::from("the file is cut off or no Arrow stream"));
-    let length = file.metadata()?.len();
+    let length = file.length()?;
     let mut reader = BufReader::new(&mut *file);
     let mut position = 0;
     let mut word = [0; 4];
@@ -201,7 +202,7 @@ struct Position {
 }
 
 struct ArrowFile {
-    path: PathBuf,
+    path: FileAt,
     /// As it was when the source was opened.
     layout: Layout,
     /// Record batches still to read; of a stream, one number that stands for all.
@@ -220,17 +221,17 @@ struct ArrowFile {
 
 /// A file that is being read, of the declared columns in their order.
 enum OpenFile {
-    File(FileReader<BufReader<File>>),
+    File(FileReader<BufReader<FileBytes>>),
     Stream {
-        reader: StreamReader<BufReader<File>>,
+        reader: StreamReader<BufReader<FileBytes>>,
         /// Record batches read so far.
         batches: usize,
     },
 }
 
 impl OpenFile {
-    fn open(path: &Path, layout: &Layout) -> Result<Self> {
-        let file = BufReader::new(File::open(path).map_err(file_error("open", path))?);
+    fn open(path: &FileAt, layout: &Layout) -> Result<Self> {
+        let file = BufReader::new(path.open()?);
         let columns = layout.columns.clone();
         let opened = guarded(|| match layout.batches {
             Some(_) => FileReaderBuilder::new().with_projection(columns).build(file).map(Self::File),
@@ -281,7 +282,7 @@ impl ArrowFile {
         }
         // Record batches were dealt out by their number: other ones mean that others read it as it was.
         let reason = String::from("its record batches or columns are not those that it had when the job was deployed");
-        Err(EngineError::Format { path: self.path.clone(), reason })
+        Err(EngineError::Format { path: self.path.to_path_buf(), reason })
     }
 
     /// Sees to it that there are rows to pass on; false at the end.

@@ -8,9 +8,8 @@
 //! looks at no marker, takes the end of a file that was cut off for the end of its rows, and does not come
 //! back from a block that has more rows than it says.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, make_array};
@@ -20,7 +19,9 @@ use arrow_avro::reader::{ReaderBuilder, read_header_info};
 use tidemill_plans::codec;
 
 use super::conform::Conform;
+use super::file_bytes::FileBytes;
 use super::held::Held;
+use super::medium::FileAt;
 use super::source::{Split, Splits};
 use super::{cut_off, file_error, rows_gone, system_error};
 use crate::connector::share::Share;
@@ -30,7 +31,7 @@ use crate::error::{EngineError, Result};
 const MARKER_BYTES: usize = 16;
 
 /// A subtask's files. Columns are checked here.
-pub(super) fn splits(files: &[PathBuf], conform: &Conform, batch_rows: usize, share: Share) -> Result<Splits> {
+pub(super) fn splits(files: &[FileAt], conform: &Conform, batch_rows: usize, share: Share) -> Result<Splits> {
     let mut splits = Splits::default();
     for path in files {
         if !share.owns(splits.add_file(1)) {
@@ -54,9 +55,8 @@ struct OpenFile {
 }
 
 impl OpenFile {
-    fn open(path: &Path, conform: &Conform) -> Result<Self> {
-        let file = File::open(path).map_err(file_error("open", path))?;
-        let blocks = Blocks::new(file).map_err(broken(path))?;
+    fn open(path: &FileAt, conform: &Conform) -> Result<Self> {
+        let blocks = Blocks::new(path.open()?).map_err(broken(path))?;
         let schema = ReaderBuilder::new().build(blocks.bytes.as_slice()).map_err(broken(path))?.schema();
         let schema = as_declared(&schema, &conform.columns);
         let mut places = conform.find_columns(path, &schema)?;
@@ -82,7 +82,7 @@ impl OpenFile {
 
 /// The blocks of a file.
 struct Blocks {
-    file: BufReader<File>,
+    file: BufReader<FileBytes>,
     /// Where in the file the block begins that was read last, and the one behind it.
     start: u64,
     end: u64,
@@ -94,7 +94,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn new(file: File) -> Result<Self, ArrowError> {
+    fn new(file: FileBytes) -> Result<Self, ArrowError> {
         let mut file = Recorded { file: BufReader::new(file), bytes: Vec::new() };
         let header = read_header_info(&mut file)?;
         let header_bytes = file.bytes.len();
@@ -156,7 +156,7 @@ fn corrupt(what: &str) -> ArrowError {
 
 /// Keeps what is read of a file.
 struct Recorded {
-    file: BufReader<File>,
+    file: BufReader<FileBytes>,
     bytes: Vec<u8>,
 }
 
@@ -221,7 +221,7 @@ struct Position {
 }
 
 struct AvroFile {
-    path: PathBuf,
+    path: FileAt,
     /// Where to begin.
     begin: Position,
     /// `None` until the first batch is asked for.

@@ -11,9 +11,12 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::file_error;
+use super::medium::BucketFiles;
 use super::part::{claimed, in_progress};
+use super::waiting::wait;
 use crate::error::{EngineError, Result};
 
 /// Who writes: an attempt at a job.
@@ -32,6 +35,10 @@ impl Owner {
 
     fn comes_after(&self, other: &Self) -> bool {
         self.sink == other.sink && self.attempt > other.attempt
+    }
+
+    fn text(&self) -> String {
+        format!("{} {}", self.attempt, self.sink)
     }
 }
 
@@ -84,7 +91,7 @@ impl Claim {
         let mut file = &self.file;
         file.set_len(0)?;
         file.rewind()?;
-        write!(file, "{} {}", owner.attempt, owner.sink)
+        file.write_all(owner.text().as_bytes())
     }
 }
 
@@ -94,6 +101,62 @@ impl Drop for Claim {
         if self.is_over && is_at(&self.file, &self.path).unwrap_or(false) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// The right to write the parts of a subtask in a bucket. There are no locks there, so whoever comes later has it, and who
+/// had it before learns that before anything of it is shown.
+pub(super) struct ObjectClaim {
+    files: Arc<BucketFiles>,
+    path: PathBuf,
+    text: String,
+    /// Whether the job is over.
+    is_over: bool,
+}
+
+impl ObjectClaim {
+    /// Claims the parts of a subtask; an error if a later attempt has them.
+    pub(super) fn take(files: &Arc<BucketFiles>, folder: &Path, name: &str, owner: &Owner) -> Result<Self> {
+        let claim = Self { files: Arc::clone(files), path: claimed(folder, name), text: owner.text(), is_over: false };
+        let before = claim.read()?.and_then(|text| Owner::parse(&text));
+        if before.is_some_and(|before| before.comes_after(owner)) {
+            return Err(EngineError::FileInUse { path: claim.path.clone() });
+        }
+        let (bucket, text) = (files.bucket.clone(), claim.text.clone().into_bytes());
+        let noted = files.key(&claim.path).and_then(|key| wait(async move { bucket.put(&key, text).await }));
+        noted.map_err(file_error("write", &claim.path))?;
+        Ok(claim)
+    }
+
+    /// An error if somebody else has taken over.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.read()? {
+            Some(text) if text == self.text => Ok(()),
+            _ => Err(EngineError::FileInUse { path: self.path.clone() }),
+        }
+    }
+
+    /// The job is over: nobody has to know any more who has written.
+    pub(super) fn end(&mut self) {
+        self.is_over = true;
+    }
+
+    fn read(&self) -> Result<Option<String>> {
+        let bucket = self.files.bucket.clone();
+        let read = self.files.key(&self.path).and_then(|key| wait(async move { bucket.read_all(&key).await }));
+        let bytes = read.map_err(file_error("read", &self.path))?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+}
+
+impl Drop for ObjectClaim {
+    fn drop(&mut self) {
+        if !self.is_over || self.check().is_err() {
+            return;
+        }
+        let bucket = self.files.bucket.clone();
+        // Nothing is lost if it stays: whoever comes later has it.
+        let _ = self.files.key(&self.path).and_then(|key| wait(async move { bucket.remove(&key).await }));
     }
 }
 

@@ -1,6 +1,5 @@
 //! What columns files have: those of the first of them, by path. Of text, what the first rows are.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +16,10 @@ use tidemill_plans::PlanError;
 use tidemill_plans::connector::delimiter;
 use tidemill_plans::partitions::{PARTITION_OPTION, partition_columns, partition_values};
 
+use super::file_bytes::FileBytes;
 use super::listing::Listing;
-use super::{file_error, option, required};
+use super::medium::{FileAt, Medium};
+use super::{file_error, option, required, system_error};
 use crate::error::{EngineError, Result};
 
 /// Rows of a text that are looked at. What comes behind them and does not fit is a bad row.
@@ -30,20 +31,25 @@ const FOLDERS_MAX: usize = 8;
 /// The columns of the files that these options of a source name, those last that folders say.
 pub(crate) fn columns_of(options: &[(String, String)]) -> Result<SchemaRef> {
     let (path, format) = (required(options, "path")?, required(options, "format")?);
+    let (medium, path) = Medium::of(path, options)?;
     let given = partition_columns(options).len();
-    let found = Listing::in_folders(path, format, given);
-    let files = if given == 0 { found.or_else(|error| deeper(path, format).ok_or(error)) } else { found }?.files;
+    let found = Listing::in_folders(&medium, path, format, given);
+    let files =
+        if given == 0 { found.or_else(|error| deeper(&medium, path, format).ok_or(error)) } else { found }?.files;
     let Some(first) = files.first() else { return Err(EngineError::State(String::from("a list of no files"))) };
-    let columns = columns_of_file(first, format, options)?;
+    let columns = columns_of_file(&medium.file(first.as_path()), format, options)?;
     let said = said(&files, if given > 0 { given } else { depth(path, first) });
     let own = columns.fields().iter().filter(|field| said.iter().all(|said| said.name() != field.name())).cloned();
     Ok(Schema::new(own.chain(said.iter().cloned().map(Arc::new)).collect::<Vec<_>>()).into())
 }
 
 /// Files below folders that say what columns are, where a folder has none itself.
-fn deeper(path: &str, format: &str) -> Option<Listing> {
-    let is_folder = Path::new(path).is_dir();
-    (1..=FOLDERS_MAX).filter(|_| is_folder).find_map(|folders| Listing::in_folders(path, format, folders).ok())
+fn deeper(medium: &Medium, path: &str, format: &str) -> Option<Listing> {
+    let is_folder = match medium {
+        Medium::Disk => Path::new(path).is_dir(),
+        Medium::Bucket(_) => !path.contains(['*', '?', '[']),
+    };
+    (1..=FOLDERS_MAX).filter(|_| is_folder).find_map(|folders| Listing::in_folders(medium, path, format, folders).ok())
 }
 
 /// How many folders a file is below a path.
@@ -70,8 +76,8 @@ fn said(files: &[PathBuf], folders: usize) -> Vec<Field> {
 }
 
 /// The columns of a file.
-pub(super) fn columns_of_file(path: &Path, format: &str, options: &[(String, String)]) -> Result<Schema> {
-    let file = File::open(path).map_err(file_error("open", path))?;
+pub(super) fn columns_of_file(path: &FileAt, format: &str, options: &[(String, String)]) -> Result<Schema> {
+    let file = path.open()?;
     match format {
         "parquet" => {
             let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(unreadable(path))?;
@@ -95,7 +101,7 @@ pub(super) fn columns_of_file(path: &Path, format: &str, options: &[(String, Str
     }
 }
 
-fn of_csv(file: File, options: &[(String, String)]) -> Result<Schema, ArrowError> {
+fn of_csv(file: FileBytes, options: &[(String, String)]) -> Result<Schema, ArrowError> {
     let separator = option(options, "delimiter").map_or(Ok(b','), delimiter);
     let separator = separator.map_err(|error| ArrowError::InvalidArgumentError(error.to_string()))?;
     let header = option(options, "header") != Some("false");
@@ -103,9 +109,11 @@ fn of_csv(file: File, options: &[(String, String)]) -> Result<Schema, ArrowError
     Ok(format.infer_schema(BufReader::new(file), Some(ROWS_MAX))?.0)
 }
 
-fn unreadable<E: std::fmt::Display>(path: &Path) -> impl Fn(E) -> EngineError {
-    move |error| EngineError::Format {
-        path: path.to_path_buf(),
-        reason: format!("its columns cannot be found: {error}"),
+fn unreadable<E: std::error::Error + 'static>(path: &Path) -> impl Fn(E) -> EngineError {
+    move |error| match system_error(&error) {
+        Some(source) => file_error("read", path)(source),
+        None => {
+            EngineError::Format { path: path.to_path_buf(), reason: format!("its columns cannot be found: {error}") }
+        }
     }
 }

@@ -9,8 +9,7 @@ mod column;
 mod record;
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -22,6 +21,7 @@ use self::column::push_column;
 use self::record::{Fields, Records, Syntax};
 use super::conform::Conform;
 use super::file_error;
+use super::medium::FileAt;
 use super::source::{Split, Splits};
 use crate::connector::option;
 use crate::connector::share::Share;
@@ -67,11 +67,13 @@ impl CsvOptions {
 
 /// A subtask's blocks, those of a file together. Headers are read and columns found here: what is wrong
 /// with them fails the deployment, not the run.
-pub(super) fn splits(files: &[PathBuf], conform: &Conform, options: &CsvOptions, share: Share) -> Result<Splits> {
+pub(super) fn splits(files: &[FileAt], conform: &Conform, options: &CsvOptions, share: Share) -> Result<Splits> {
     let mut splits = Splits::default();
     for path in files {
-        let length = path.metadata().map_err(file_error("open", path))?.len();
-        let blocks = Blocks::new(length, options.block_bytes, splits.all, share);
+        let length = path.size()?;
+        // Who has a block reads the whole file: what is far is read by one.
+        let block_bytes = if path.is_far() { u64::MAX } else { options.block_bytes };
+        let blocks = Blocks::new(length, block_bytes, splits.all, share);
         splits.add_file(blocks.all);
         if blocks.is_empty() {
             continue;
@@ -96,9 +98,8 @@ struct OpenFile {
 
 impl OpenFile {
     /// Opens a file and finds the declared columns in it. Without a header: by position.
-    fn open(path: &Path, options: &CsvOptions, conform: &Conform) -> Result<Self> {
-        let file = File::open(path).map_err(file_error("open", path))?;
-        let mut text = Text::new(file, path, options.syntax)?;
+    fn open(path: &FileAt, options: &CsvOptions, conform: &Conform) -> Result<Self> {
+        let mut text = Text::new(path.open()?, path, options.syntax)?;
         let names = match options.header {
             true => header(&mut text, path)?,
             false => options.declared.clone(),
@@ -157,7 +158,7 @@ struct Place {
 }
 
 struct CsvFile {
-    path: PathBuf,
+    path: FileAt,
     options: CsvOptions,
     blocks: Blocks,
     /// Where to go when it is opened, if not to its beginning.
@@ -169,11 +170,11 @@ struct CsvFile {
 
 impl CsvFile {
     fn reopen(&self) -> Result<OpenFile> {
-        let now = self.path.metadata().map_err(file_error("read", &self.path))?.len();
+        let now = self.path.size()?;
         if self.blocks.are_shared && now != self.blocks.length {
             let before = self.blocks.length;
             let reason = format!("it had {before} bytes when the job was deployed and has {now} now");
-            return Err(EngineError::Format { path: self.path.clone(), reason });
+            return Err(EngineError::Format { path: self.path.to_path_buf(), reason });
         }
         let mut open = OpenFile::open(&self.path, &self.options, &self.conform)?;
         if let Some(place) = self.begin {
@@ -193,6 +194,11 @@ impl CsvFile {
             }
         };
         while let Some(block) = self.blocks.current() {
+            if self.path.is_far() {
+                // Else a bad row would have all that is before it read once more.
+                let line = open.lines.borrow_mut().at(&open.text, open.text.position());
+                line.map_err(file_error("read", &self.path))?;
+            }
             open.text.forget_read();
             if open.text.enter(block.start)? {
                 let records = open.read_block(block.end, self.options.batch_rows)?;

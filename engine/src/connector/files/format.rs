@@ -8,6 +8,7 @@ use tidemill_plans::node::SourceNode;
 use super::conform::Conform;
 use super::csv_source::CsvOptions;
 use super::json_source::Line;
+use super::medium::Medium;
 use super::source::Splits;
 use super::{arrow_source, avro_source, csv_source, json_source, parquet_source, required};
 use crate::connector::share::Share;
@@ -16,6 +17,7 @@ use crate::error::Result;
 /// A format, and what its files are read as.
 pub(super) struct Reading {
     format: Format,
+    pub(super) medium: Medium,
     conform: Conform,
     batch_rows: usize,
 }
@@ -29,7 +31,7 @@ enum Format {
 }
 
 impl Reading {
-    pub(super) fn new(node: &SourceNode, conform: Conform, batch_rows: usize) -> Result<Self> {
+    pub(super) fn new(node: &SourceNode, medium: Medium, conform: Conform, batch_rows: usize) -> Result<Self> {
         let format = match required(&node.options, "format")? {
             "parquet" => Format::Parquet,
             "arrow" => Format::Arrow,
@@ -40,11 +42,12 @@ impl Reading {
             "upsert-json" => Format::Json(Line::Upsert { keys: key_places(node)? }),
             other => return Err(PlanError::InvalidOption(format!("files cannot be read as '{other}'")).into()),
         };
-        Ok(Self { format, conform, batch_rows })
+        Ok(Self { format, medium, conform, batch_rows })
     }
 
     /// A subtask's splits of these files, in order. What is wrong with a file as a whole is found here.
     pub(super) fn splits(&self, files: &[PathBuf], share: Share) -> Result<Splits> {
+        let files = &self.medium.files(files);
         match &self.format {
             Format::Parquet => parquet_source::splits(files, &self.conform, self.batch_rows, share),
             Format::Arrow => arrow_source::splits(files, &self.conform, self.batch_rows, share),

@@ -1,10 +1,9 @@
 //! Reads JSON lines, a file a split. A line is a row, an envelope of changes, or a key with its last row; one
 //! that is no JSON object of the declared types is a bad row.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -16,6 +15,8 @@ use tidemill_plans::codec;
 
 use super::changes::{envelope, keyed_row, read_envelopes, read_upserts};
 use super::conform::Conform;
+use super::file_bytes::FileBytes;
+use super::medium::FileAt;
 use super::source::{Split, Splits};
 use super::{cut_off, file_error};
 use crate::connector::share::Share;
@@ -37,7 +38,7 @@ pub(super) enum Line {
 
 /// A subtask's files.
 pub(super) fn splits(
-    files: &[PathBuf],
+    files: &[FileAt],
     conform: &Conform,
     line: &Line,
     batch_rows: usize,
@@ -71,9 +72,9 @@ pub(super) fn splits(
 }
 
 struct JsonFile {
-    path: PathBuf,
+    path: FileAt,
     /// `None` until the first batch is asked for.
-    open: Option<BufReader<File>>,
+    open: Option<BufReader<FileBytes>>,
     /// Bytes read so far.
     offset: u64,
     /// Lines read so far.
@@ -121,8 +122,8 @@ struct Position {
 }
 
 impl JsonFile {
-    fn reopen(&self) -> Result<BufReader<File>> {
-        let mut file = File::open(&self.path).map_err(file_error("open", &self.path))?;
+    fn reopen(&self) -> Result<BufReader<FileBytes>> {
+        let mut file = self.path.open()?;
         if self.offset > 0 {
             let end = file.seek(SeekFrom::End(0)).map_err(file_error("read", &self.path))?;
             if end < self.offset {

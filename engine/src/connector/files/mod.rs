@@ -1,4 +1,4 @@
-//! Files on local disk, as Parquet, Arrow IPC, Avro, CSV or JSON lines.
+//! Files on local disk or in a bucket ([`medium`]), as Parquet, Arrow IPC, Avro, CSV or JSON lines.
 //!
 //! A source's files are found when it is opened, in the order of their names. They are cut into
 //! splits (a file, a row group of a Parquet file, a record batch of an Arrow file, a block of a CSV
@@ -17,15 +17,21 @@ mod claim;
 pub(super) mod columns;
 mod conform;
 mod csv_source;
+mod file_bytes;
 mod format;
 mod groups;
 mod held;
 mod json_source;
 mod listing;
+mod medium;
+mod objects;
 mod parquet_source;
 mod part;
+mod parts;
 mod sink;
 mod source;
+mod uploads;
+mod waiting;
 mod watch;
 mod writer;
 
@@ -36,12 +42,15 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
+use tidemill_plans::bucket::StoreError;
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::{SinkNode, SourceNode};
 use tidemill_plans::settings::parse_duration_ms;
 
 pub(super) use self::groups::groups_of;
 use self::listing::{Listing, Place};
+pub(crate) use self::medium::Buckets;
+use self::medium::Medium;
 use super::pace::{Pace, Paced};
 use super::share::Share;
 use super::{Sink, Source, number, option};
@@ -59,14 +68,17 @@ pub(super) fn open_files(
     stats: Arc<OperatorStats>,
     files: &[PathBuf],
     share: Share,
+    buckets: &Buckets,
 ) -> Result<Box<dyn Source>> {
-    Ok(Box::new(source::FilesSource::open(Arc::new(reading(node, env, stats)?), files, share)?))
+    let (medium, _) = buckets.medium(required(&node.options, "path")?, &node.options)?;
+    let reading = reading(node, medium, env, stats)?;
+    Ok(Box::new(source::FilesSource::open(Arc::new(reading), files, share)?))
 }
 
-fn reading(node: &SourceNode, env: &TaskEnv, stats: Arc<OperatorStats>) -> Result<format::Reading> {
+fn reading(node: &SourceNode, medium: Medium, env: &TaskEnv, stats: Arc<OperatorStats>) -> Result<format::Reading> {
     let bad_rows = conform::BadRows::new(&node.table, env, stats);
     let conform = conform::Conform::new(Arc::clone(&node.columns.0), bad_rows);
-    format::Reading::new(node, conform, env.settings.source_batch_rows as usize)
+    format::Reading::new(node, medium, conform, env.settings.source_batch_rows as usize)
 }
 
 /// Opens one subtask's share of the files.
@@ -78,14 +90,15 @@ pub(super) fn open_source(
     parallelism: u32,
 ) -> Result<Box<dyn Source>> {
     let (path, format) = (required(&node.options, "path")?, required(&node.options, "format")?);
-    let reading = reading(node, env, stats)?;
+    let (medium, path) = Medium::of(path, &node.options)?;
+    let reading = reading(node, medium.clone(), env, stats)?;
     let share = Share { subtask, parallelism };
     if let Some(every) = watch_interval(&node.options) {
-        let source = watch::WatchedFiles::new(Place::watched(path, format)?, Arc::new(reading), share, every);
+        let source = watch::WatchedFiles::new(Place::watched(&medium, path, format)?, Arc::new(reading), share, every);
         // Whoever has no file now may have the next one.
         return Ok(at_pace(source, node, share, u64::from(parallelism)));
     }
-    let listing = Listing::of(path, format)?;
+    let listing = Listing::of(&medium, path, format)?;
     let mut source = source::FilesSource::open(Arc::new(reading), &listing.files, share)?;
     // Who reads alone agrees with everybody.
     if parallelism > 1 {
@@ -147,9 +160,12 @@ fn rows_gone(path: &Path, part: &str, read: usize, now: usize) -> EngineError {
     EngineError::Format { path: path.to_path_buf(), reason }
 }
 
-/// The system's error that a format's library came upon, such as a full disk. What a library calls an
+/// The system's error that a format's library came upon, such as a full disk, or a store's. What a library calls an
 /// I/O error itself, such as an early end, is about what the file holds.
 fn system_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+    if let Some(said) = StoreError::among(error) {
+        return Some(said.clone().into_io());
+    }
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {

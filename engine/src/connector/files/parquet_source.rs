@@ -1,11 +1,12 @@
 //! Reads Parquet files, a row group a split.
 //!
 //! Every subtask reads every footer when it is opened, to count the row groups, and keeps none: a
-//! footer can be large, and is read again when its file's turn has come.
+//! footer can be large, and is read again when its file's turn has come. Of an object, the wanted columns of a row group
+//! are asked for together, and nothing else.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -13,16 +14,20 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::errors::ParquetError;
+use parquet::file::reader::ChunkReader;
 use tidemill_plans::codec;
 
 use super::conform::Conform;
+use super::file_bytes::FileBytes;
+use super::medium::FileAt;
 use super::source::{Split, Splits};
 use super::{file_error, rows_gone, system_error};
 use crate::connector::share::Share;
 use crate::error::{EngineError, Result};
 
 /// A subtask's row groups, those of a file together. Columns are checked here.
-pub(super) fn splits(files: &[PathBuf], conform: &Conform, batch_rows: usize, share: Share) -> Result<Splits> {
+pub(super) fn splits(files: &[FileAt], conform: &Conform, batch_rows: usize, share: Share) -> Result<Splits> {
     let mut splits = Splits::default();
     for path in files {
         let groups = OpenFile::open(path, conform)?.groups();
@@ -46,15 +51,15 @@ pub(super) fn splits(files: &[PathBuf], conform: &Conform, batch_rows: usize, sh
 
 /// A file and its footer.
 struct OpenFile {
-    file: File,
+    file: FileBytes,
     metadata: ArrowReaderMetadata,
     /// Where each declared column is.
     columns: Vec<usize>,
 }
 
 impl OpenFile {
-    fn open(path: &Path, conform: &Conform) -> Result<Self> {
-        let file = File::open(path).map_err(file_error("open", path))?;
+    fn open(path: &FileAt, conform: &Conform) -> Result<Self> {
+        let file = path.open()?;
         let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(broken(path))?;
         let columns = conform.find_columns(path, metadata.schema())?;
         Ok(Self { file, metadata, columns })
@@ -66,20 +71,28 @@ impl OpenFile {
 
     /// The rows of a row group, but for the first ones.
     fn read(&self, group: usize, skip: usize, batch_rows: usize, path: &Path) -> Result<ParquetRecordBatchReader> {
-        let file = self.file.try_clone().map_err(file_error("open", path))?;
         let rows = usize::try_from(self.metadata.metadata().row_group(group).num_rows()).unwrap_or_default();
         if rows < skip {
             return Err(rows_gone(path, &format!("row group {group}"), skip, rows));
         }
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), self.columns.iter().copied());
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
-            .with_projection(mask)
-            .with_row_groups(vec![group])
-            .with_batch_size(batch_rows);
-        if skip > 0 {
-            builder = builder.with_offset(skip);
-        }
-        builder.build().map_err(broken(path))
+        let fetched = self.file.fetch(self.chunks(group, &mask)).map_err(file_error("read", path))?;
+        let reader = match fetched {
+            Some(chunks) => reader(chunks, self.metadata.clone(), mask, group, skip, batch_rows),
+            None => {
+                let file = self.file.again().map_err(file_error("open", path))?;
+                reader(file, self.metadata.clone(), mask, group, skip, batch_rows)
+            }
+        };
+        reader.map_err(broken(path))
+    }
+
+    /// Where the wanted columns of a row group are in the file.
+    fn chunks(&self, group: usize, mask: &ProjectionMask) -> Vec<Range<u64>> {
+        let group = self.metadata.metadata().row_group(group);
+        let wanted = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
+        let range = |(start, length): (u64, u64)| start..start.saturating_add(length);
+        wanted.map(|(_, chunk)| range(chunk.byte_range())).collect()
     }
 
     /// The declared columns of a batch. The mask keeps the file's order of columns; a column may be
@@ -93,6 +106,22 @@ impl OpenFile {
     }
 }
 
+/// The rows of a row group, but for the first ones.
+fn reader<R: ChunkReader + 'static>(
+    bytes: R,
+    metadata: ArrowReaderMetadata,
+    mask: ProjectionMask,
+    group: usize,
+    skip: usize,
+    batch_rows: usize,
+) -> Result<ParquetRecordBatchReader, ParquetError> {
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata)
+        .with_projection(mask)
+        .with_row_groups(vec![group])
+        .with_batch_size(batch_rows);
+    if skip > 0 { builder.with_offset(skip).build() } else { builder.build() }
+}
+
 /// The system's error if it is one, else what is wrong with the file.
 fn broken<E: std::error::Error + 'static>(path: &Path) -> impl Fn(E) -> EngineError {
     move |error| match system_error(&error) {
@@ -102,7 +131,7 @@ fn broken<E: std::error::Error + 'static>(path: &Path) -> impl Fn(E) -> EngineEr
 }
 
 struct ParquetFile {
-    path: PathBuf,
+    path: FileAt,
     /// How many row groups it had when the source was opened.
     groups: usize,
     /// Those still to read.
@@ -142,7 +171,7 @@ impl ParquetFile {
         // Row groups were dealt out by their number: another count means others read it as it was.
         let (before, now) = (self.groups, open.groups());
         let reason = format!("it had {before} row groups when the job was deployed and has {now} now");
-        Err(EngineError::Format { path: self.path.clone(), reason })
+        Err(EngineError::Format { path: self.path.to_path_buf(), reason })
     }
 }
 

@@ -49,7 +49,7 @@ impl PartNames {
     }
 
     /// What a name says if it is that of a part, of any subtask.
-    fn parse(&self, name: &str) -> Option<PartName> {
+    pub(super) fn parse(&self, name: &str) -> Option<PartName> {
         let extension = |name: &str| Some(name.strip_suffix(&self.extension)?.strip_suffix('.')?.to_owned());
         let (part, stage) = match name.strip_suffix(IN_PROGRESS).and_then(|name| name.strip_suffix('.')) {
             None => (extension(name)?, PartStage::Complete),

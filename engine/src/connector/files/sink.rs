@@ -6,12 +6,14 @@
 //! sealed: until then the job may go back to an earlier one and write its rows again. Parts are named after
 //! the checkpoint behind which they begin, so the names say which of them an earlier checkpoint does not cover.
 //!
+//! In a bucket a part is an upload until then, which nobody sees.
+//!
 //! What an earlier run left in the folder goes when there is something to take its place: a subtask removes
 //! the parts of its own number as it completes its first.
 
 use std::fs;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -19,8 +21,9 @@ use arrow::datatypes::SchemaRef;
 use tidemill_plans::ids::{Epoch, OperatorId};
 use tidemill_plans::node::SinkNode;
 
-use super::claim::{Claim, Owner};
-use super::part::{self, PartFile, PartName, PartNames, PartStage};
+use super::claim::Owner;
+use super::part::{PartName, PartNames, PartStage};
+use super::parts::{Part, PartBytes, Parts, PartsClaim};
 use super::writer::Writer;
 use super::{extension, file_error, required};
 use crate::connector::Sink;
@@ -36,7 +39,7 @@ const CHUNK_ROWS: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 pub(super) struct FilesSink {
     node: SinkNode,
     schema: SchemaRef,
-    folder: PathBuf,
+    parts: Parts,
     names: PartNames,
     /// In a job with checkpoints, where parts become visible with those that cover them.
     committing: Option<Committing>,
@@ -50,7 +53,7 @@ pub(super) struct FilesSink {
 /// What a job with checkpoints needs.
 struct Committing {
     /// Keep other jobs and earlier attempts off: this subtask's parts, and those of subtasks that are no more.
-    claims: Vec<Claim>,
+    claims: Vec<PartsClaim>,
     owner: Owner,
     /// The last checkpoint.
     epoch: Epoch,
@@ -63,7 +66,7 @@ struct Committing {
 /// The part that is being written.
 struct Current {
     writer: Writer,
-    part: PartFile,
+    part: Part,
 }
 
 impl FilesSink {
@@ -74,11 +77,24 @@ impl FilesSink {
         env: &TaskEnv,
         schema: SchemaRef,
     ) -> Result<Self> {
-        let (folder, format) = (required(&node.options, "path")?, required(&node.options, "format")?);
+        let parts = Parts::open(required(&node.options, "path")?, &node.options)?;
+        Self::open_at(parts, node, operator, subtask, env, schema)
+    }
+
+    /// The same with a place for its parts.
+    pub(super) fn open_at(
+        parts: Parts,
+        node: &SinkNode,
+        operator: OperatorId,
+        subtask: u32,
+        env: &TaskEnv,
+        schema: SchemaRef,
+    ) -> Result<Self> {
+        let format = required(&node.options, "format")?;
         let mut sink = Self {
             node: node.clone(),
             schema,
-            folder: PathBuf::from(folder),
+            parts,
             names: PartNames { subtask, extension: extension(format).to_owned() },
             committing: None,
             current: None,
@@ -91,7 +107,7 @@ impl FilesSink {
                 sink.committing = Some(sink.claim(owner)?);
             }
             None => {
-                let part = PartFile::create_only(&sink.folder, &sink.names.only())?;
+                let part = sink.parts.begin_only(&sink.names.only())?;
                 sink.current = Some(sink.begin(part)?);
             }
         }
@@ -100,9 +116,8 @@ impl FilesSink {
 
     /// Begins without a part: there may be some to be restored.
     fn claim(&self, owner: Owner) -> Result<Committing> {
-        part::make_folder(&self.folder)?;
         self.try_format()?;
-        let claims = vec![Claim::take(&self.folder, &self.names.only(), &owner)?];
+        let claims = vec![self.parts.claim(&self.names.only(), &owner)?];
         Ok(Committing { claims, owner, epoch: Epoch::default(), pending: Vec::new(), is_tidy: false })
     }
 
@@ -111,14 +126,15 @@ impl FilesSink {
     fn try_format(&self) -> Result<()> {
         let nowhere = Path::new("/dev/null");
         let file = fs::OpenOptions::new().write(true).open(nowhere).map_err(file_error("write", nowhere))?;
-        let path = self.folder.join(self.names.only());
+        let path = self.parts.path(&self.names.only());
+        let file = PartBytes::File(file);
         Writer::new(&self.node.options, &self.node.upsert_keys, file, &path, Arc::clone(&self.schema)).map(drop)
     }
 
-    fn begin(&mut self, part: PartFile) -> Result<Current> {
+    fn begin(&mut self, part: Part) -> Result<Current> {
         self.has_parts = true;
         let (options, keys) = (&self.node.options, &self.node.upsert_keys);
-        let writer = Writer::new(options, keys, part.file()?, part.path(), Arc::clone(&self.schema))?;
+        let writer = Writer::new(options, keys, part.bytes()?, part.path(), Arc::clone(&self.schema))?;
         Ok(Current { writer, part })
     }
 
@@ -133,15 +149,15 @@ impl FilesSink {
 
     fn begin_next(&mut self) -> Result<Current> {
         let Some(committing) = &mut self.committing else {
-            let path = self.folder.join(self.names.only());
+            let path = self.parts.path(&self.names.only());
             return Err(EngineError::Format { path, reason: String::from("it is complete") });
         };
         if !std::mem::replace(&mut committing.is_tidy, true) {
             let own = self.names.subtask;
             let is_left = |part: PartName| part.subtask == own && part.stage != PartStage::Complete;
-            part::remove(&self.folder, &self.names, |_, part| is_left(part))?;
+            self.parts.remove(&self.names, |_, part| is_left(part))?;
         }
-        let part = PartFile::create(&self.folder, &self.names.after(committing.epoch), committing.owner.attempt)?;
+        let part = self.parts.begin(&self.names.after(committing.epoch), committing.owner.attempt)?;
         self.begin(part)
     }
 
@@ -153,7 +169,7 @@ impl FilesSink {
             Some(committing) => committing.pending.push((part.keep()?, epoch)),
             None => {
                 self.clear()?;
-                part.complete()?;
+                part.complete(&self.parts)?;
             }
         }
         Ok(())
@@ -167,7 +183,7 @@ impl FilesSink {
         }
         let own = self.names.subtask;
         let replaced = self.committing.is_none().then(|| self.names.only());
-        part::remove(&self.folder, &self.names, |name, part| {
+        self.parts.remove_left(&self.names, |name, part| {
             part.subtask == own && part.stage == PartStage::Complete && replaced.as_deref() != Some(name)
         })
     }
@@ -203,15 +219,20 @@ impl Sink for FilesSink {
         let mut pending: Vec<String> = state.values::<Vec<String>>("pending")?.concat();
         if state.is_of_savepoint() {
             // They were completed by the job that the savepoint is of, and whoever has them may have taken them away.
-            pending.iter_mut().for_each(|name| *name = part::complete_name(name).to_owned());
+            pending.iter_mut().for_each(|name| *name = self.parts.complete_name(name));
         }
+        let is_of_savepoint = state.is_of_savepoint();
+        let complete_name = |pending: &str| match is_of_savepoint {
+            true => pending.to_owned(),
+            false => self.parts.complete_name(pending),
+        };
         let uncleared: Vec<Option<u32>> = state.values("uncleared")?;
         // Instances that have ended wrote theirs with the end.
         let epoch = state.values("epoch")?.into_iter().min().unwrap_or_default();
         let is_covered = |name: &str, part: PartName| match part.stage {
             PartStage::Complete => {
                 let is_earlier_runs = uncleared.contains(&Some(part.subtask));
-                let is_pending = pending.iter().any(|pending| part::complete_name(pending) == name);
+                let is_pending = pending.iter().any(|pending| complete_name(pending) == name);
                 is_pending || !is_earlier_runs && part.epoch.is_none_or(|begun| begun < epoch)
             }
             PartStage::InProgress => pending.iter().any(|pending| pending == name),
@@ -219,16 +240,14 @@ impl Sink for FilesSink {
         };
         for subtask in (0..state.instances()).filter(|from| state.has_part_of(*from) && *from != self.names.subtask) {
             let names = PartNames { subtask, extension: self.names.extension.clone() };
-            committing.claims.push(Claim::take(&self.folder, &names.only(), &committing.owner)?);
+            committing.claims.push(self.parts.claim(&names.only(), &committing.owner)?);
         }
         // The rows behind the checkpoint come again.
-        part::remove(&self.folder, &self.names, |name, part| {
-            state.has_part_of(part.subtask) && !is_covered(name, part)
-        })?;
+        self.parts.remove(&self.names, |name, part| state.has_part_of(part.subtask) && !is_covered(name, part))?;
         for name in pending.iter().filter(|_| !state.is_of_savepoint()) {
-            part::complete(&self.folder, name)?;
+            self.parts.complete(name)?;
         }
-        part::sync_folder(&self.folder)?;
+        self.parts.sync()?;
         (committing.epoch, committing.is_tidy, self.is_cleared) = (epoch, true, true);
         self.has_parts = state.values("has_parts")?.contains(&true);
         Ok(())
@@ -240,18 +259,18 @@ impl Sink for FilesSink {
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         let Some(committing) = &self.committing else { return Ok(()) };
-        committing.claims.iter().try_for_each(Claim::check)?;
+        committing.claims.iter().try_for_each(PartsClaim::check)?;
         self.clear()?;
         let Some(committing) = &mut self.committing else { return Ok(()) };
         let mut is_changed = false;
         for (part, _) in committing.pending.extract_if(.., |(_, covered_by)| *covered_by <= epoch) {
-            part::complete(&self.folder, &part)?;
+            self.parts.complete(&part)?;
             is_changed = true;
         }
         if epoch == Epoch::END {
-            committing.claims.iter_mut().for_each(Claim::end);
+            committing.claims.iter_mut().for_each(PartsClaim::end);
         }
-        if is_changed { part::sync_folder(&self.folder) } else { Ok(()) }
+        if is_changed { self.parts.sync() } else { Ok(()) }
     }
 
     fn finish(&mut self) -> Result<()> {

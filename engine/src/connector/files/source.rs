@@ -2,15 +2,15 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use tidemill_plans::codec;
 
-use super::file_error;
 use super::format::Reading;
 use super::listing::Listing;
+use super::medium::FileAt;
 use crate::connector::share::Share;
 use crate::connector::{Source, SourceEvent};
 use crate::error::{EngineError, Result};
@@ -86,9 +86,9 @@ enum Position {
 }
 
 impl SeenFile {
-    fn new(path: &Path) -> Result<Self> {
-        let bytes = path.metadata().map_err(file_error("open", path))?.len();
-        Ok(Self { path: path.as_os_str().as_bytes().to_vec(), bytes, splits: 0 })
+    fn new(file: &FileAt) -> Result<Self> {
+        let bytes = file.size()?;
+        Ok(Self { path: file.as_os_str().as_bytes().to_vec(), bytes, splits: 0 })
     }
 
     fn path(&self) -> PathBuf {
@@ -111,7 +111,7 @@ impl SeenFile {
 impl FilesSource {
     /// A subtask's splits of these files.
     pub(super) fn open(reading: Arc<Reading>, files: &[PathBuf], share: Share) -> Result<Self> {
-        let mut seen: Vec<SeenFile> = files.iter().map(|path| SeenFile::new(path)).collect::<Result<_>>()?;
+        let mut seen: Vec<SeenFile> = reading.medium.files(files).iter().map(SeenFile::new).collect::<Result<_>>()?;
         let Splits { own: mut splits, of_files, .. } = reading.splits(files, share)?;
         seen.iter_mut().zip(of_files).for_each(|(file, splits)| file.splits = splits);
         splits.reverse();

@@ -4,6 +4,7 @@
 mod changelogs;
 mod columnar;
 mod committing;
+mod objects;
 mod seeking;
 mod sharing;
 mod watching;

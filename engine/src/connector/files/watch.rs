@@ -93,6 +93,8 @@ impl WatchedFiles {
     }
 
     fn source_of(&self, path: &PathBuf) -> Result<FilesSource> {
+        // It may have been replaced since it was found, and is read as it is now.
+        self.reading.medium.file(path.as_path()).forget();
         let alone = Share { subtask: 0, parallelism: 1 };
         FilesSource::open(Arc::clone(&self.reading), std::slice::from_ref(path), alone)
     }
@@ -111,7 +113,7 @@ impl WatchedFiles {
 
     /// Looks for files that have come, and forgets those that have gone.
     fn look(&mut self) -> Result<()> {
-        let mut own: Vec<FoundFile> = self.place.complete_files()?;
+        let mut own: Vec<FoundFile> = self.place.complete_files(&self.reading.medium)?;
         own.retain(|found| self.share.owns(hash(&found.path)));
         let there: BTreeSet<&Path> = own.iter().map(|found| found.path.as_path()).collect();
         self.read.retain(|path| there.contains(path.as_path()));

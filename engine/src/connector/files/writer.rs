@@ -1,6 +1,5 @@
 //! Turns rows into the bytes of a file, whatever its format.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -19,17 +18,18 @@ use tidemill_plans::PlanError;
 use tidemill_plans::connector::{Direction, value};
 
 use super::changes::Encoding;
+use super::parts::PartBytes;
 use super::{file_error, required, system_error};
 use crate::error::{EngineError, Result};
 
 /// Turns rows into the bytes of a format. Text is made in memory and then written, for Arrow's
 /// writers do not tell a full disk from a value that they cannot write.
 pub(super) enum Writer {
-    Parquet(Box<ArrowWriter<File>>),
-    Arrow(Box<FileWriter<BufWriter<File>>>),
-    Avro(Box<AvroWriter<BufWriter<File>>>),
-    Csv(File),
-    Json(File, Encoding),
+    Parquet(Box<ArrowWriter<PartBytes>>),
+    Arrow(Box<FileWriter<BufWriter<PartBytes>>>),
+    Avro(Box<AvroWriter<BufWriter<PartBytes>>>),
+    Csv(PartBytes),
+    Json(PartBytes, Encoding),
 }
 
 impl Writer {
@@ -37,7 +37,7 @@ impl Writer {
     pub(super) fn new(
         options: &[(String, String)],
         keys: &[usize],
-        file: File,
+        mut file: PartBytes,
         path: &Path,
         schema: SchemaRef,
     ) -> Result<Self> {
@@ -54,7 +54,7 @@ impl Writer {
             "avro" => avro_writer(options, file, path, &schema).map(Box::new).map(Self::Avro),
             "csv" => {
                 // A part without rows must have a header too.
-                write_text(&file, path, |text| write_csv(text, &RecordBatch::new_empty(schema), true))?;
+                write_text(&mut file, path, |text| write_csv(text, &RecordBatch::new_empty(schema), true))?;
                 Ok(Self::Csv(file))
             }
             "json" => Ok(Self::Json(file, Encoding::Rows)),
@@ -93,10 +93,10 @@ impl Writer {
 /// same rows make files that differ in it.
 fn avro_writer(
     options: &[(String, String)],
-    file: File,
+    file: PartBytes,
     path: &Path,
     schema: &SchemaRef,
-) -> Result<AvroWriter<BufWriter<File>>> {
+) -> Result<AvroWriter<BufWriter<PartBytes>>> {
     if let Some(field) = schema.fields().iter().find(|field| !is_avro_name(field.name())) {
         let name = field.name();
         let reason =
@@ -129,7 +129,11 @@ fn write_json(text: &mut Vec<u8>, objects: &RecordBatch, nulls: bool) -> Result<
 }
 
 /// Writes what `make` makes.
-fn write_text(mut file: &File, path: &Path, make: impl FnOnce(&mut Vec<u8>) -> Result<(), ArrowError>) -> Result<()> {
+fn write_text(
+    file: &mut PartBytes,
+    path: &Path,
+    make: impl FnOnce(&mut Vec<u8>) -> Result<(), ArrowError>,
+) -> Result<()> {
     let mut text = Vec::new();
     make(&mut text).map_err(broken(path))?;
     file.write_all(&text).map_err(file_error("write", path))

@@ -6,15 +6,14 @@
 //! rows only.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use memchr::memchr_iter;
 
 use super::record::{Fields, Quotes, Records, Syntax, is_line_end};
+use crate::connector::files::file_bytes::FileBytes;
 use crate::connector::files::{cut_off, file_error};
 use crate::connector::share::Share;
 use crate::error::{EngineError, Result};
@@ -78,7 +77,7 @@ impl Blocks {
 
 /// A part of a file in memory, and how far it has been read.
 pub(super) struct Text {
-    file: File,
+    file: FileBytes,
     path: PathBuf,
     syntax: Syntax,
     bytes: Vec<u8>,
@@ -92,7 +91,7 @@ pub(super) struct Text {
 
 impl Text {
     /// The beginning of a file.
-    pub(super) fn new(file: File, path: &Path, syntax: Syntax) -> Result<Self> {
+    pub(super) fn new(file: FileBytes, path: &Path, syntax: Syntax) -> Result<Self> {
         let path = path.to_path_buf();
         let mut text = Self { file, path, syntax, bytes: Vec::new(), start: 0, position: 0, is_last: false };
         text.read_more()?;
@@ -274,7 +273,7 @@ fn count(text: &[u8]) -> u64 {
     memchr_iter(b'\n', text).count() as u64
 }
 
-fn count_in_file(file: &File, range: Range<u64>) -> io::Result<u64> {
+fn count_in_file(file: &FileBytes, range: Range<u64>) -> io::Result<u64> {
     let mut chunk = vec![0; READ_BYTES];
     let (mut at, mut lines) = (range.start, 0);
     while at < range.end {

@@ -14,6 +14,7 @@ use tidemill_plans::ids::{JobId, OperatorId};
 
 use super::*;
 use crate::connector::files::conform::BadRows;
+use crate::connector::files::medium::Medium;
 use crate::metrics::OperatorStats;
 use crate::testing::graph::{cases, schema};
 use crate::testing::{show_rows, test_env};
@@ -39,7 +40,7 @@ fn read(text: &[u8], columns: &SchemaRef, options: &CsvOptions, parallelism: u32
     for subtask in 0..parallelism {
         let (conform, stats) = conform(columns);
         let share = Share { subtask, parallelism };
-        let open = || splits(&[file.path().to_path_buf()], &conform, options, share).unwrap().own;
+        let open = || splits(&[Medium::Disk.file(file.path())], &conform, options, share).unwrap().own;
         // One file, so one split at most.
         let Some(mut split) = open().pop() else { continue };
         while let Some(batch) = split.next_batch().unwrap() {
@@ -213,7 +214,7 @@ fn a_record_belongs_to_the_block_that_it_begins_in() {
     let shares = (0..2).map(|subtask| {
         let (conform, _) = conform(&columns);
         let share = Share { subtask, parallelism: 2 };
-        let mut own = splits(&[file.path().to_path_buf()], &conform, &options, share).unwrap().own;
+        let mut own = splits(&[Medium::Disk.file(file.path())], &conform, &options, share).unwrap().own;
         let mut rows = String::new();
         for split in &mut own {
             while let Some(batch) = split.next_batch().unwrap() {
@@ -233,9 +234,9 @@ fn a_file_that_grows_meanwhile_is_an_error_if_subtasks_share_it() {
     file.write_all(b"one\ntwo\n").unwrap();
     let (conform, _) = conform(&columns);
     let options = options(&columns, 10, "").with_block_bytes(4);
-    let path = [file.path().to_path_buf()];
-    let mut shared = splits(&path, &conform, &options, Share { subtask: 0, parallelism: 2 }).unwrap().own;
-    let mut alone = splits(&path, &conform, &options, Share { subtask: 0, parallelism: 1 }).unwrap().own;
+    let files = [Medium::Disk.file(file.path())];
+    let mut shared = splits(&files, &conform, &options, Share { subtask: 0, parallelism: 2 }).unwrap().own;
+    let mut alone = splits(&files, &conform, &options, Share { subtask: 0, parallelism: 1 }).unwrap().own;
     file.write_all(b"three\n").unwrap();
     let error = shared[0].next_batch().unwrap_err().to_string();
     assert!(error.ends_with("it had 8 bytes when the job was deployed and has 14 now"), "{error}");

@@ -3,6 +3,7 @@
 use tidemill_plans::ErrorDomain;
 
 use super::*;
+use crate::connector::files::parts::PartBytes;
 use crate::connector::files::writer::Writer;
 
 #[test]
@@ -80,7 +81,7 @@ fn a_full_disk_is_the_systems_error() {
         let options = [(String::from("format"), String::from(format))];
         let write = || {
             let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-            let mut writer = Writer::new(&options, &[], file, path, Arc::clone(&rows))?;
+            let mut writer = Writer::new(&options, &[], PartBytes::File(file), path, Arc::clone(&rows))?;
             writer.write(&batch, path)?;
             writer.finish(path)
         };
