@@ -22,7 +22,8 @@ fn a_job_goes_on_from_checkpoints_in_a_bucket() {
     bank.wait_for_commits(2);
     kill_all(&bank.run);
     let checkpoints = manifests(&server);
-    assert!((1..=3).contains(&checkpoints), "{checkpoints} are left of all that there have been");
+    // Two are kept, and on top come those that were sealed while older ones were being removed.
+    assert!((1..=5).contains(&checkpoints), "{checkpoints} are left of all that there have been");
     let bank = bank.resume();
     bank.wait_for_commits(2);
     bank.close();
