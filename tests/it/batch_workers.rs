@@ -51,7 +51,7 @@ fn has_pieces(folder: &Folder) -> bool {
     let folders = fs::read_dir(folder.path("scratch")).into_iter().flatten().flatten();
     folders
         .flat_map(|entry| fs::read_dir(entry.path()).into_iter().flatten().flatten())
-        .any(|entry| entry.path().is_dir())
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("q-"))
 }
 
 #[track_caller]

@@ -237,7 +237,11 @@ async fn dispatch(shared: Arc<Shared>, mut commands: mpsc::Receiver<Command>) {
         let shared = Arc::clone(&dispatcher.shared);
         tokio::select! {
             command = commands.recv() => match command {
-                Some(command) => dispatcher.take(command).await,
+                Some(command) => {
+                    // Nobody is to get tasks of a query that is over.
+                    dispatcher.end_queries().await;
+                    dispatcher.take(command).await;
+                }
                 None => return,
             },
             () = shared.wake.notified() => {}
@@ -386,12 +390,15 @@ impl Dispatcher {
         };
         match self.scheduler.poll_work(Request::new(poll)).await {
             Ok(work) => {
-                let tasks = work.into_inner().tasks;
-                for task in &tasks {
-                    if let Some(query) = self.queries.get_mut(&task.job_id) {
+                let mut tasks = work.into_inner().tasks;
+                // The scheduler takes its time to cancel a query, and nobody is to get tasks of one that is over.
+                tasks.retain(|task| match self.queries.get_mut(&task.job_id) {
+                    Some(query) => {
                         query.workers.insert(worker);
+                        true
                     }
-                }
+                    None => false,
+                });
                 tasks
             }
             Err(status) => {

@@ -45,7 +45,7 @@ const SHRINKS: u32 = 60;
 const MOVES_MAX: usize = 4;
 
 /// There is a restart for so many cases at least, or this tests little: on a busy machine some end before.
-const CASES_A_RESTART: usize = 2;
+const CASES_A_RESTART: usize = 3;
 
 /// How often somebody looks how a job is.
 const LOOK: Duration = Duration::from_millis(5);

@@ -6,6 +6,9 @@ use super::*;
 
 const WORKER: WorkerId = WorkerId(1);
 
+/// How often a task is asked for that is not there yet; a worker that waits is answered after a while.
+const TRIES: u32 = 20;
+
 /// A scheduler with one worker, which the test plays, and a plan of two tasks that runs.
 struct Scene {
     workers: Workers,
@@ -28,6 +31,18 @@ impl Scene {
         };
         let attempt = workers.submit(submission, &Handle::current()).await.unwrap();
         Self { workers, attempt, number: 0 }
+    }
+
+    /// The next task, which is there once the plan has been cut.
+    async fn task(&mut self, done: &[&TaskDefinition]) -> TaskDefinition {
+        let mut answer = self.ask(done).await;
+        for _ in 0..TRIES {
+            if !answer.tasks.is_empty() {
+                break;
+            }
+            answer = self.ask(&[]).await;
+        }
+        only_task(&answer)
     }
 
     /// Asks for work under a new number.
@@ -92,7 +107,7 @@ fn successful(task: &TaskDefinition) -> TaskStatus {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_worker_says_twice_under_one_number_counts_once() {
     let mut scene = Scene::begin().await;
-    let first = only_task(&scene.ask(&[]).await);
+    let first = scene.task(&[]).await;
     let again = only_task(&scene.repeat(&[]).await.unwrap());
     assert_eq!(again, first, "an answer that was lost comes again");
     let second = scene.ask(&[&first]).await;
@@ -105,8 +120,8 @@ async fn what_a_worker_says_twice_under_one_number_counts_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_scheduler_counts_what_it_is_told_twice_twice() {
     let mut scene = Scene::begin().await;
-    let first = only_task(&scene.ask(&[]).await);
-    let second = only_task(&scene.ask(&[&first]).await);
+    let first = scene.task(&[]).await;
+    let second = scene.task(&[&first]).await;
     scene.ask(&[&first, &second]).await;
     assert_eq!(scene.pieces().await, 3);
 }
@@ -114,7 +129,7 @@ async fn the_scheduler_counts_what_it_is_told_twice_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_ends_with_a_worker_that_has_tasks_of_it() {
     let mut scene = Scene::begin().await;
-    only_task(&scene.ask(&[]).await);
+    scene.task(&[]).await;
     scene.workers.lose(WORKER);
     let failure = scene.attempt.finished().await.unwrap_err();
     assert_eq!(failure, WorkFailure::Lost(format!("{WORKER} is gone")));
