@@ -115,7 +115,7 @@ fn what_is_not_of_the_form_is_found_with_its_path() {
             the plan cannot run: nodes[1].operator.window_aggregate.key: unknown field `key`, expected one of `keys`, `time`, `window`, `aggregates`, `updates_within` at line 11 column 11
             the plan cannot run: nodes[3].operator.train.publish_every: invalid type: string "1 hour", expected i64 at line 16 column 31
             the plan cannot run: nodes[2].operator: unknown variant `sieve`, expected one of `source`, `normalize`, `project`, `filter`, `window_assign`, `session_assign`, `late_split`, `window_aggregate`, `session_window`, `aggregate`, `join`, `interval_join`, `temporal_join`, `lookup_join`, `top_n`, `over_window`, `train`, `predict`, `union`, `unnest`, `sink` at line 13 column 73
-            the plan cannot run: settings.paralellism: unknown setting paralellism; valid are: parallelism, execution, checkpoint_interval, aligned_checkpoint_timeout, checkpoint_storage, from_savepoint, allow_dropped_state, restart_strategy, restart_attempts, restart_delay, restart_delay_max, restart_window, view_interval, update_interval, state_ttl, state_memory, query_memory, result_order, result_endpoints, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
+            the plan cannot run: settings.paralellism: unknown setting paralellism; valid are: parallelism, execution, batch.engine, checkpoint_interval, aligned_checkpoint_timeout, checkpoint_storage, from_savepoint, allow_dropped_state, restart_strategy, restart_attempts, restart_delay, restart_delay_max, restart_window, view_interval, update_interval, state_ttl, state_memory, query_memory, result_order, result_endpoints, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
             the plan cannot run: nodes[5].?: expected `,` or `}` at line 19 column 20
         "#]],
     );
@@ -180,7 +180,7 @@ fn what_makes_no_sense_is_found_in_its_node() {
             the plan cannot run: node 'buys', nodes[3].parallelism: there can be one instance only: no key says which instance a row belongs to
             the plan cannot run: node 'pages', nodes[2].name: another node has this name
             the plan cannot run: node 'clicks', nodes[0].operator.source.reads[1]: 'TRUTH(2)' is no type: Unsupported SQL type TRUTH(2)
-            the plan cannot run: node 'predictions', nodes[6].operator.sink: unknown option 'shape' of sink connector 'files'; valid are: path, format, codec
+            the plan cannot run: node 'predictions', nodes[6].operator.sink: unknown option 'shape' of sink connector 'files'; valid are: path, format, codec, aws_access_key_id, aws_secret_access_key, aws_session_token, aws_region, aws_endpoint, aws_allow_http, aws_virtual_hosted_style_request, aws_skip_signature
             the plan cannot run: node 'often', nodes[2].columns: there are 1, and the operator makes 6
             the plan cannot run: node 'clicks', nodes[0].columns[2].name: its name is 'ts': a source's columns get their names in its projection
         "#]],

@@ -76,7 +76,7 @@ fn options() {
     check_error(
         "CREATE SOURCE s (a INT) WITH (connector = 'files', pth = 'x', format = 'csv')",
         expect![[r#"
-            line 1, column 52: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, partition_columns, null_value, watch, lookup, lookup_cache_ttl, rows_per_second, null_event_time, idle_timeout, watermark_group, max_drift
+            line 1, column 52: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, partition_columns, null_value, watch, lookup, lookup_cache_ttl, rows_per_second, null_event_time, aws_access_key_id, aws_secret_access_key, aws_session_token, aws_region, aws_endpoint, aws_allow_http, aws_virtual_hosted_style_request, aws_skip_signature, idle_timeout, watermark_group, max_drift
         "#]],
     );
     check_error(
@@ -94,8 +94,8 @@ fn options() {
     check_error(
         "CREATE SINK s WITH (connector = 'files') AS SELECT * FROM bids",
         expect![[r#"
-        line 1, column 20: sink connector 'files' needs the option 'path': The folder to write part files to; made if it does not exist.
-    "#]],
+            line 1, column 20: sink connector 'files' needs the option 'path': The folder to write part files to, made if it does not exist, or s3://bucket/path.
+        "#]],
     );
 }
 
@@ -574,7 +574,7 @@ fn not_yet() {
     check_error(
         "BEGIN",
         expect![[r#"
-            line 1, column 1: no statement starts with BEGIN; valid are: SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, CREATE ROLE, CREATE USER, CREATE SECRET, COPY, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB, ALTER ROLE, GRANT, REVOKE, REASSIGN OWNED BY
+            line 1, column 1: no statement starts with BEGIN; valid are: SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, CREATE ROLE, CREATE USER, CREATE SECRET, COPY, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, RESUME JOB, ALTER JOB, ALTER ROLE, GRANT, REVOKE, REASSIGN OWNED BY
         "#]],
     );
     check_error(
@@ -622,7 +622,7 @@ fn not_yet() {
     check_error(
         "VALUES (1)",
         expect![[r#"
-            line 1, column 1: no statement starts with VALUES; valid are: SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, CREATE ROLE, CREATE USER, CREATE SECRET, COPY, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, ALTER JOB, ALTER ROLE, GRANT, REVOKE, REASSIGN OWNED BY
+            line 1, column 1: no statement starts with VALUES; valid are: SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, CREATE ROLE, CREATE USER, CREATE SECRET, COPY, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, RESUME JOB, ALTER JOB, ALTER ROLE, GRANT, REVOKE, REASSIGN OWNED BY
         "#]],
     );
 }
