@@ -36,7 +36,7 @@ const QUERIES: usize = 3;
 
 /// Rows of a table: enough for some checkpoints at this pace.
 const ROWS: Range<usize> = 12..40;
-const ROWS_PER_SECOND: usize = 25;
+const ROWS_PER_SECOND: usize = 12;
 
 /// Smaller cases that are tried once one has failed: each takes a second or two.
 const SHRINKS: u32 = 60;
