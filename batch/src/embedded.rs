@@ -27,6 +27,7 @@ use tracing::warn;
 use crate::cluster::{Cluster, Counts, ReadParts, Run};
 use crate::engine::{BATCHES_MAX, BatchEngine, BatchRun, Progress, Step};
 use crate::error::{BatchError, Result};
+use crate::memory::Room;
 use crate::objects::{Leftovers, QueryObjects};
 use crate::output::{Output, on_disk};
 use crate::planning::Planner;
@@ -98,7 +99,7 @@ impl BatchEngine for EmbeddedEngine {
     }
 
     fn columns(&self, options: &[(String, String)]) -> Result<SchemaRef> {
-        self.tables.columns(options).map_err(|error| BatchError::of(error, None))
+        self.tables.columns(options).map_err(|error| BatchError::of(error, &Room::of_engine(&self.config.scratch)))
     }
 }
 
@@ -112,11 +113,10 @@ impl EmbeddedEngine {
     /// Begins to run a query; it has these workers run it, if it is for them.
     pub(crate) fn begin(&self, query: BatchQuery, settings: &Settings, cluster: Option<Cluster>) -> Result<BatchRun> {
         let context = self.context()?;
-        let limits = [settings.query_memory, settings.state_memory].into_iter();
-        let limit = limits.filter(|bytes| *bytes > 0).min();
+        let room = Room::of_query(settings, &self.config.scratch);
         let objects = QueryObjects::new(context.leftovers.clone());
         let mut runtime = RuntimeEnvBuilder::from_runtime_env(&context.runtime)
-            .with_memory_pool(memory::of_query(limit, &context.pool))
+            .with_memory_pool(memory::of_query(room.memory, &context.pool))
             .with_object_store_registry(Arc::new(DefaultObjectStoreRegistry::new()));
         if reads_urls(&query) {
             // What is known of files is looked up by their location, size and time, to the second: two objects may have the
@@ -128,14 +128,13 @@ impl EmbeddedEngine {
             Ok(runtime)
         });
         let reader = self.tables.begin(settings);
-        let scratch = self.config.scratch.clone();
-        let failed = |error| BatchError::of(error, limit);
+        let failed = |error| BatchError::of(error, &room);
         let (runtime, reader) = (runtime.map_err(failed)?, reader.map_err(failed)?);
         let counts = Arc::default();
         let tracked = Tracked { reader: Arc::clone(&reader), plan: Mutex::default(), counts: Arc::clone(&counts) };
         let progress = Arc::new(tracked);
         let (rows, receiver) = mpsc::channel(BATCHES_MAX);
-        let parts = parts(self.config.threads, limit);
+        let parts = parts(self.config.threads, room.memory);
         let (settings, followed) = (settings.clone(), Arc::clone(&progress));
         let files = Files { reader, objects, site: Site::Here };
         let running = Running { query, settings, runtime, files, parts, cluster, counts, progress: followed };
@@ -143,7 +142,7 @@ impl EmbeddedEngine {
         let run = async move {
             let end = match running.complete(&rows).await {
                 Ok(()) => Step::End,
-                Err(error) => Step::Failed(BatchError::of(error, limit).with_scratch(&scratch)),
+                Err(error) => Step::Failed(BatchError::of(error, &room)),
             };
             // Whoever is gone does not want to know.
             let _ = rows.send(end).await;
@@ -168,7 +167,7 @@ impl Context {
         let scratch = Scratch::open(&config.scratch)?;
         let runtime =
             RuntimeEnvBuilder::new().with_disk_manager_builder(scratch.disk()).with_memory_pool(Arc::clone(&pool));
-        let runtime = runtime.build_arc().map_err(|error| BatchError::of(error, None))?;
+        let runtime = runtime.build_arc().map_err(|error| BatchError::of(error, &Room::of_engine(&config.scratch)))?;
         Ok(Self { threads: Some(threads), pool, runtime, leftovers: Leftovers::default(), _scratch: scratch })
     }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong while a query runs as a whole, and who can do something about it.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow::error::ArrowError;
 use ballista_core::error::BallistaError;
@@ -12,6 +12,7 @@ use tidemill_plans::bucket::StoreError;
 use tidemill_plans::error::chain;
 
 use crate::cluster::Lost;
+use crate::memory::Room;
 
 /// The result of everything in this crate.
 pub type Result<T, E = BatchError> = std::result::Result<T, E>;
@@ -72,29 +73,23 @@ fn shown_limit(limit: Option<u64>) -> String {
 }
 
 impl BatchError {
-    /// What DataFusion says of a query that may hold so many bytes.
-    pub(crate) fn of(error: DataFusionError, limit: Option<u64>) -> Self {
+    /// What DataFusion says of a query that has this room.
+    pub(crate) fn of(error: DataFusionError, room: &Room) -> Self {
         if let Some(said) = StoreError::among(&error).filter(|_| !is_of_connector(&error)) {
             let message = format!("{}: {}", said.url, said.reason);
             return Self::Query { domain: ErrorDomain::External, message };
         }
         match innermost(&error) {
             // Rows that a statement writes go through writers of their own, whose errors are External.
-            inner if is_full(inner) => Self::ScratchFull { folder: PathBuf::new() },
-            DataFusionError::ResourcesExhausted(message) => Self::Memory { limit, message: first_line(message) },
+            inner if is_full(inner) => Self::ScratchFull { folder: room.scratch.clone() },
+            DataFusionError::ResourcesExhausted(message) => {
+                Self::Memory { limit: room.memory, message: first_line(message) }
+            }
             DataFusionError::External(inner) => {
                 let message = chain(inner.as_ref());
                 Self::Query { domain: domain_of(inner.as_ref()), message }
             }
             inner => Self::Query { domain: domain(inner), message: first_line(&inner.message()) },
-        }
-    }
-
-    /// The error of a query that writes there what has no room in memory.
-    pub(crate) fn with_scratch(self, scratch: &Path) -> Self {
-        match self {
-            Self::ScratchFull { .. } => Self::ScratchFull { folder: scratch.to_path_buf() },
-            other => other,
         }
     }
 

@@ -2,17 +2,40 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, TrackConsumersPool,
 };
+use tidemill_plans::settings::Settings;
 
 use crate::shares::SharesPool;
 
 /// The consumers that an error names.
 const NAMED_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
+
+/// What a query has room in.
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    /// Bytes that it may hold in memory; nothing if it has no limit of its own.
+    pub(crate) memory: Option<u64>,
+    /// Where the rest goes.
+    pub(crate) scratch: PathBuf,
+}
+
+impl Room {
+    pub(crate) fn of_query(settings: &Settings, scratch: &Path) -> Self {
+        let limits = [settings.query_memory, settings.state_memory].into_iter();
+        Self { memory: limits.filter(|bytes| *bytes > 0).min(), scratch: scratch.to_path_buf() }
+    }
+
+    /// Of what is no query's.
+    pub(crate) fn of_engine(scratch: &Path) -> Self {
+        Self { memory: None, scratch: scratch.to_path_buf() }
+    }
+}
 
 /// A pool that all queries share.
 pub(crate) fn shared(bytes: usize) -> Arc<dyn MemoryPool> {

@@ -23,8 +23,14 @@ mod stages;
 mod task;
 mod worker;
 
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
 use ballista_core::config::BALLISTA_SCHEDULER_MAX_PARTITIONS_PER_TASK;
 use ballista_core::extension::SessionConfigExt;
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::{Partitioning, PlanProperties};
 use datafusion::prelude::SessionConfig;
 
 pub(crate) use self::dispatcher::Counts;
@@ -34,6 +40,12 @@ pub(crate) use self::fetch::Lost;
 pub(crate) use self::read_parts::ReadParts;
 pub(crate) use self::run::{Run, Stays};
 pub use self::worker::{BatchWorker, BatchWorkerConfig};
+
+/// What is known of rows that are read as they come, in no order, until they end.
+fn properties(schema: &SchemaRef, partitioning: Partitioning) -> Arc<PlanProperties> {
+    let order = EquivalenceProperties::new(Arc::clone(schema));
+    Arc::new(PlanProperties::new(order, partitioning, EmissionType::Incremental, Boundedness::Bounded))
+}
 
 /// What plans that leave a process are made with.
 pub(crate) fn config() -> SessionConfig {

@@ -19,8 +19,7 @@ use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::{RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter};
 use datafusion::physical_plan::{
@@ -30,6 +29,7 @@ use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt, TryStreamExt};
 
 use super::fetch::Fetcher;
+use super::properties;
 use crate::engine::BATCHES_MAX;
 use crate::output::on_disk;
 
@@ -128,14 +128,9 @@ impl ReadPieces {
             address: location.executor_meta.host.clone(),
         };
         let partitions = partitions.iter().map(|locations| locations.iter().map(place).collect()).collect();
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
-            partitioning,
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
+        let properties = properties(&schema, partitioning);
         let metrics = ExecutionPlanMetricsSet::new();
-        Self { stage, partitions, own, fetcher, schema, properties: Arc::new(properties), metrics }
+        Self { stage, partitions, own, fetcher, schema, properties, metrics }
     }
 }
 

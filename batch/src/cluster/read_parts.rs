@@ -14,8 +14,7 @@ use datafusion::common::{internal_datafusion_err, internal_err};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
@@ -23,6 +22,7 @@ use datafusion::physical_plan::{
 use futures::TryStreamExt;
 use tidemill_plans::batch::{BoundedTable, Part, TableReader};
 
+use super::properties;
 use crate::engine::BATCHES_MAX;
 use crate::output::on_disk;
 use crate::rows::read;
@@ -69,13 +69,8 @@ impl ReadParts {
     ) -> Result<Self> {
         let schema: SchemaRef = Arc::new(table.columns.project(&columns)?);
         let partitions = numbers.properties().output_partitioning().partition_count();
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
-            Partitioning::UnknownPartitioning(partitions),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Ok(Self { numbers, table, columns, of, reader, schema, properties: Arc::new(properties) })
+        let properties = properties(&schema, Partitioning::UnknownPartitioning(partitions));
+        Ok(Self { numbers, table, columns, of, reader, schema, properties })
     }
 }
 

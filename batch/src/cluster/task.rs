@@ -38,6 +38,7 @@ use super::pieces::{Own, ReadPieces};
 use crate::arithmetic::CheckArithmetic;
 use crate::embedded::rows_scanned;
 use crate::error::{BatchError, innermost};
+use crate::memory::Room;
 use crate::output::on_disk;
 use crate::table;
 
@@ -47,8 +48,8 @@ type Plan = Arc<dyn ExecutionPlan>;
 pub(crate) struct QueryHere {
     pub(crate) reader: Arc<dyn TableReader>,
     pub(crate) runtime: Arc<RuntimeEnv>,
-    /// Bytes that the query may hold here, if it has a limit of its own.
-    pub(crate) limit: Option<u64>,
+    /// What the query has room in here.
+    pub(crate) room: Room,
     pub(crate) own: Own,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) scanned: Mutex<Scanned>,
@@ -97,7 +98,7 @@ pub(crate) async fn run(task: TaskDefinition, query: &QueryHere) -> (TaskStatus,
             (TaskStatus { metrics, ..status(&task, Status::Successful(done)) }, None)
         }
         Err(error) => {
-            let failure = failure_of(error, query.limit);
+            let failure = failure_of(error, &query.room);
             (failed(&task), Some(failure))
         }
     }
@@ -128,11 +129,11 @@ fn status(task: &TaskDefinition, status: Status) -> TaskStatus {
     }
 }
 
-fn failure_of(error: DataFusionError, limit: Option<u64>) -> WorkFailure {
+fn failure_of(error: DataFusionError, room: &Room) -> WorkFailure {
     if is_lost(&error) {
-        return WorkFailure::Lost(BatchError::of(error, limit).to_string());
+        return WorkFailure::Lost(BatchError::of(error, room).to_string());
     }
-    match BatchError::of(error, limit) {
+    match BatchError::of(error, room) {
         BatchError::Memory { message, .. } => WorkFailure::Memory(message),
         error => WorkFailure::Query { domain: error.domain(), message: tidemill_plans::error::chain(&error) },
     }

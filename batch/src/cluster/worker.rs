@@ -35,7 +35,7 @@ use super::pieces::Own;
 use super::task::{self, QueryHere};
 use crate::embedded::STACK_BYTES;
 use crate::error::BatchError;
-use crate::memory;
+use crate::memory::{self, Room};
 use crate::scratch::Scratch;
 
 /// How long a worker with tasks waits for one of them to end before it says how far they are.
@@ -137,22 +137,25 @@ impl BatchWorker {
         let pool = memory::shared(self.config.memory);
         let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(scratch.disk());
         let runtime = runtime.with_memory_pool(Arc::clone(&pool)).build_arc();
-        Ok(Begun { pool, runtime: runtime.map_err(|error| BatchError::of(error, None))?, scratch })
+        Ok(Begun {
+            pool,
+            runtime: runtime.map_err(|error| BatchError::of(error, &Room::of_engine(&self.config.scratch)))?,
+            scratch,
+        })
     }
 
     /// What tasks of a query share.
     fn query(&self, worker: WorkerId, settings: &Settings) -> Result<QueryHere, BatchError> {
         let begun = self.begun()?;
-        let limits = [settings.query_memory, settings.state_memory].into_iter();
-        let limit = limits.filter(|bytes| *bytes > 0).min();
+        let room = Room::of_query(settings, &self.config.scratch);
         let runtime = RuntimeEnvBuilder::from_runtime_env(&begun.runtime);
-        let runtime = runtime.with_memory_pool(memory::of_query(limit, &begun.pool)).build_arc();
+        let runtime = runtime.with_memory_pool(memory::of_query(room.memory, &begun.pool)).build_arc();
         let reader = self.config.tables.begin(settings);
-        let failed = |error| BatchError::of(error, limit);
+        let failed = |error| BatchError::of(error, &room);
         Ok(QueryHere {
             reader: reader.map_err(failed)?,
             runtime: runtime.map_err(failed)?,
-            limit,
+            room,
             own: Own { worker: worker.to_string(), folder: begun.scratch.folder().to_path_buf() },
             fetcher: Arc::clone(&self.fetcher),
             scanned: Mutex::default(),
