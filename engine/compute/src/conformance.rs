@@ -4,7 +4,8 @@
 
 use proptest::prelude::*;
 
-use crate::kernel::logistic::{log1p_exp, sigmoid};
+use crate::kernel::dense::{add_scaled, dot};
+use crate::kernel::logistic::{log1p_exp, loss_and_probability, sigmoid};
 use crate::kernel::sparse::sparse_dot;
 
 /// `e^x` by the Taylor series of `e^(x / 2^k)`, squared `k` times.
@@ -111,5 +112,30 @@ proptest! {
         let expected: f64 = weights.iter().zip(&dense).map(|(w, x)| w * x).sum();
         let (indices, values): (Vec<u32>, Vec<f64>) = row.into_iter().unzip();
         prop_assert!((sparse_dot(&indices, &values, &weights) - expected).abs() <= 1e-7);
+    }
+
+    #[test]
+    fn log1p_exp_equals_the_library_logarithm(z in -700.0..700.0f64) {
+        assert_close(log1p_exp(z), z.max(0.0) + (-z.abs()).exp().ln_1p(), 1e-14);
+    }
+
+    #[test]
+    fn loss_and_probability_are_those_of_the_single_kernels(z in -800.0..800.0f64) {
+        let (negative, positive) = (loss_and_probability(z, false), loss_and_probability(z, true));
+        prop_assert_eq!(negative, (log1p_exp(z), sigmoid(z)));
+        prop_assert_eq!(positive, (log1p_exp(-z), sigmoid(z)));
+    }
+
+    #[test]
+    fn dense_kernels_equal_plain_sums(
+        rows in prop::collection::vec((-1e3..1e3f64, -1e3..1e3f64), 0..50),
+        factor in -10.0..10.0f64,
+    ) {
+        let (a, b): (Vec<f64>, Vec<f64>) = rows.into_iter().unzip();
+        let expected: f64 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
+        prop_assert!((dot(&a, &b) - expected).abs() <= 1e-7);
+        let mut sum = a.clone();
+        add_scaled(&mut sum, factor, &b);
+        prop_assert!(sum.iter().zip(a.iter().zip(&b)).all(|(sum, (a, b))| *sum == a + factor * b));
     }
 }

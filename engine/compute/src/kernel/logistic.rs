@@ -2,7 +2,8 @@
 //!
 //! `f64::exp` is the C library's, which picks an implementation by the processor it runs on, so its
 //! last bit may differ between two machines. [`sigmoid`] feeds every weight update of a model and
-//! therefore brings its own exponential, made of operations that IEEE 754 rounds the same anywhere.
+//! therefore brings its own exponential, made of operations that IEEE 754 rounds the same anywhere;
+//! so does the loss its logarithm, since a search for the minimum decides by it.
 
 /// Past this magnitude `e^-z` leaves the normal range of `f64`, so the result is the limit.
 const EXPONENT_MAX: f64 = 708.0;
@@ -46,15 +47,63 @@ pub fn sigmoid(z: f64) -> f64 {
 
 /// `ln(1 + e^z)`, the logistic loss of a negative row with log-odds `z`, without overflow.
 ///
-/// For a positive row the loss is `log1p_exp(-z)`. Uses the C library's logarithm, so the last bit
-/// may depend on the machine: fit for reporting a loss, not for updating weights.
+/// For a positive row the loss is `log1p_exp(-z)`. Returns the same bits on every machine.
 #[must_use]
 pub fn log1p_exp(z: f64) -> f64 {
     if z.is_nan() {
         return z;
     }
-    z.max(0.0) + exp_of_negative(-z.abs()).ln_1p()
+    z.max(0.0) + ln_1p_of_fraction(exp_of_negative(-z.abs()))
 }
+
+/// The logistic loss of one row with log-odds `z`, and its probability: `log1p_exp` and [`sigmoid`]
+/// for one exponential.
+#[must_use]
+pub fn loss_and_probability(z: f64, positive: bool) -> (f64, f64) {
+    if z.is_nan() {
+        return (z, z);
+    }
+    let t = exp_of_negative(-z.abs());
+    let probability = if z >= 0.0 { 1.0 / (1.0 + t) } else { t / (1.0 + t) };
+    // What a row on the wrong side of 0 is charged; nothing on the right side, so no digit cancels.
+    let wrong = if positive { (-z).max(0.0) } else { z.max(0.0) };
+    (wrong + ln_1p_of_fraction(t), probability)
+}
+
+/// `ln(1 + t)` for `t` in `[0, 1]`, as `2 artanh(t / (2 + t))` by its series.
+///
+/// The argument of the series is at most 1/3, so the first term left out is below `1e-18` of the first.
+fn ln_1p_of_fraction(t: f64) -> f64 {
+    let s = t / (2.0 + t);
+    let square = s * s;
+    let mut series = 0.0;
+    for odd in ODD_RECIPROCALS {
+        series = series * square + odd;
+    }
+    2.0 * s * series
+}
+
+/// `1 / (2k + 1)` for `k` from 17 down to 0: the series of the area tangent, for Horner's rule.
+const ODD_RECIPROCALS: [f64; 18] = [
+    1.0 / 35.0,
+    1.0 / 33.0,
+    1.0 / 31.0,
+    1.0 / 29.0,
+    1.0 / 27.0,
+    1.0 / 25.0,
+    1.0 / 23.0,
+    1.0 / 21.0,
+    1.0 / 19.0,
+    1.0 / 17.0,
+    1.0 / 15.0,
+    1.0 / 13.0,
+    1.0 / 11.0,
+    1.0 / 9.0,
+    1.0 / 7.0,
+    1.0 / 5.0,
+    1.0 / 3.0,
+    1.0,
+];
 
 /// `e^x` for `x <= 0`, by `x = k ln 2 + r` and the Taylor series of `e^r` (Cody and Waite 1980).
 fn exp_of_negative(x: f64) -> f64 {
