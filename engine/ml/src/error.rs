@@ -113,6 +113,21 @@ pub enum MlError {
         /// The label that they all have.
         class: bool,
     },
+    /// A model was to be fitted to no rows.
+    #[error("there is no row to fit the model to: the query gave none, or none whose label and features can be used")]
+    NoRows,
+    /// Rows came after the fit, which changes those that are there.
+    #[error("the model is fitted already; make a new one for more rows")]
+    AlreadyFitted,
+    /// A fit led to numbers that are not finite.
+    #[error("the fit led to numbers beyond the range of DOUBLE PRECISION; {hint}")]
+    Diverged {
+        /// What would work.
+        hint: &'static str,
+    },
+    /// Somebody ended the fit before it was done.
+    #[error("the fit was stopped")]
+    Stopped,
     /// Models that differ in `what` cannot be averaged.
     #[error("cannot merge models that differ in {what}; merge only copies of one model")]
     MergeMismatch {

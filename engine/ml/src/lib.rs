@@ -1,20 +1,28 @@
 //! Learning algorithms and metrics on Arrow arrays; knows nothing of streams.
 //!
 //! An algorithm is an [`OnlineModel`]: it learns from one batch at a time, predicts at any moment,
-//! and turns into bytes and back. Everything is a plain function call on the caller's thread, so a
+//! and turns into bytes and back. Or it is a [`BatchModel`], which is fitted to a training set as a whole.
+//! Everything is a plain function call on the caller's thread, so a
 //! test needs no runtime and a replay of the same rows in the same order gives the same bits.
 //!
 //! Reading order: [`model`] is the contract, [`registry`] makes a model from SQL options,
 //! [`linear`] holds the algorithms, and [`metrics`] says how good they are.
 
+pub mod batch;
 pub mod error;
 mod feature;
+#[cfg(test)]
+mod goldens;
 pub mod linear;
 pub mod metrics;
 pub mod model;
+mod options;
 pub mod registry;
 mod snapshot;
 
+pub use batch::{
+    BatchModel, FitControl, FitReport, batch_option_docs, check_batch_label_type, create_batch, valid_batch_model_types,
+};
 pub use error::{MlError, Result};
 pub use model::{
     ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason, RejectedRow,

@@ -13,6 +13,8 @@ mod tests;
 
 pub use streaming_auc::{StreamingAuc, StreamingAucState};
 
+use crate::model::THRESHOLD;
+
 /// Keeps `log_loss` finite when a model is certain and wrong.
 ///
 /// scikit-learn clipped at `1e-15` until 1.2 and clips at the type's epsilon, `2.2e-16`, since.
@@ -59,6 +61,12 @@ pub fn brier(scores: &[f64], labels: &[bool]) -> Option<f64> {
         let difference = score - f64::from(u8::from(label));
         difference * difference
     })
+}
+
+/// The share of rows whose label is the one that is predicted of the score, in `[0, 1]`.
+#[must_use]
+pub fn accuracy(scores: &[f64], labels: &[bool]) -> Option<f64> {
+    mean_over_rows(scores, labels, |score, label| f64::from(u8::from((score >= THRESHOLD) == label)))
 }
 
 /// Counts pairs of one negative and one positive row, taking the rows by ascending score.

@@ -10,7 +10,7 @@ use bincode::{Decode, Encode};
 use crate::error::{MlError, Result};
 
 /// Probability from which on a label is predicted to be true.
-const THRESHOLD: f64 = 0.5;
+pub(crate) const THRESHOLD: f64 = 0.5;
 
 /// The label that is predicted of each probability; NULL where there is none.
 #[must_use]
@@ -107,6 +107,8 @@ pub struct RejectedRow {
 pub enum RejectReason {
     /// The label is NULL.
     NullLabel,
+    /// A numeric label is NaN or infinite, or larger than [`NUMERIC_MAGNITUDE_MAX`].
+    BadLabel,
     /// A numeric feature is NaN.
     NotANumber {
         /// The feature's column.
@@ -123,6 +125,7 @@ impl fmt::Display for RejectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NullLabel => write!(f, "the label is NULL"),
+            Self::BadLabel => write!(f, "the label is NaN, infinite or exceeds {NUMERIC_MAGNITUDE_MAX:e}"),
             Self::NotANumber { column } => write!(f, "column '{column}' is NaN"),
             Self::TooLarge { column } => {
                 write!(f, "column '{column}' is infinite or exceeds {NUMERIC_MAGNITUDE_MAX:e}")

@@ -8,6 +8,7 @@
 //! Learning is strictly row by row in the order given. Batches only decide how many rows are read
 //! at once; they never change a result.
 
+pub(crate) mod batch;
 mod config;
 #[cfg(test)]
 mod tests;

@@ -87,6 +87,14 @@ impl Parameters {
         parameters
     }
 
+    /// Weights that were not learnt row by row, for AdaGrad to go on with as if they had been; each has the
+    /// sum of its squared gradients so far.
+    pub(crate) fn fitted(config: &OptimizerConfig, weights: Vec<f64>, squares: Vec<f64>) -> Self {
+        debug_assert!(config.optimizer == Optimizer::Adagrad && weights.len() == squares.len());
+        let squares = squares.into_iter().map(|square| config.initial_square() + square).collect();
+        Self { weights, squares, duals: Vec::new() }
+    }
+
     /// Adds a coordinate of weight 0 and returns its slot.
     pub(crate) fn add_slot(&mut self, config: &OptimizerConfig) -> u32 {
         let slot = self.weights.len() as u32;

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::str::FromStr;
 
 use bincode::{Decode, Encode};
 
 use super::LogisticRegression;
-use crate::error::{MlError, Result};
+use crate::error::Result;
 use crate::feature::dictionary::NO_SLOT;
 use crate::linear::optimizer::{Optimizer, OptimizerConfig};
 use crate::model::{FeatureKind, FeatureSchema};
+use crate::options::{in_range, invalid, parse, unknown};
 use crate::registry::OptionDoc;
 
 /// The settings of a [`LogisticRegression`]. [`Default`] is where the defaults live.
@@ -144,7 +144,7 @@ impl LogisticRegressionConfig {
             "standardize" => self.standardize = parse("standardize", value, "true or false")?,
             "clip" => self.clip = parse("clip", value, "a number")?,
             "max_categories" => self.max_categories = parse("max_categories", value, "a whole number")?,
-            _ => return Err(unknown(option)),
+            _ => return Err(unknown(LogisticRegression::MODEL_TYPE, option, &Self::option_docs())),
         }
         Ok(())
     }
@@ -164,32 +164,8 @@ impl LogisticRegressionConfig {
     }
 }
 
-fn parse<T: FromStr>(option: &'static str, value: &str, expected: &str) -> Result<T> {
-    value.trim().parse().map_err(|_| invalid(option, value, expected))
-}
-
 fn parse_optimizer(value: &str) -> Result<Optimizer> {
     let wanted = value.trim();
     let found = Optimizer::ALL.into_iter().find(|optimizer| optimizer.name() == wanted);
     found.ok_or_else(|| invalid("optimizer", value, &Optimizer::ALL.map(Optimizer::name).join(", ")))
-}
-
-fn in_range(option: &'static str, value: f64, min: f64, max: f64) -> Result<()> {
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(invalid(option, &value.to_string(), &format!("a number from {min} to {max}")))
-}
-
-fn invalid(option: &'static str, value: &str, expected: &str) -> MlError {
-    MlError::InvalidOption { option, value: value.to_owned(), expected: expected.to_owned() }
-}
-
-fn unknown(option: &str) -> MlError {
-    let valid: Vec<_> = LogisticRegressionConfig::option_docs().iter().map(|doc| doc.name).collect();
-    MlError::UnknownOption {
-        model_type: LogisticRegression::MODEL_TYPE,
-        option: option.to_owned(),
-        valid: valid.join(", "),
-    }
 }

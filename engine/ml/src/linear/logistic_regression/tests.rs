@@ -16,16 +16,16 @@ use crate::{
     restore, valid_model_types,
 };
 
-fn batch(columns: &[(&str, ArrayRef)]) -> RecordBatch {
+pub(super) fn batch(columns: &[(&str, ArrayRef)]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.iter().map(|(name, array)| (*name, Arc::clone(array), true)))
         .unwrap()
 }
 
-fn numbers(values: &[Option<f64>]) -> ArrayRef {
+pub(super) fn numbers(values: &[Option<f64>]) -> ArrayRef {
     Arc::new(Float64Array::from(values.to_vec()))
 }
 
-fn texts(values: &[Option<&str>]) -> ArrayRef {
+pub(super) fn texts(values: &[Option<&str>]) -> ArrayRef {
     Arc::new(StringArray::from(values.to_vec()))
 }
 
@@ -52,13 +52,13 @@ fn assert_close(actual: &[Option<f64>], expected: &[f64], tolerance: f64) {
 }
 
 #[track_caller]
-fn check_error(result: Result<impl Sized>, expected: Expect) {
+pub(super) fn check_error(result: Result<impl Sized>, expected: Expect) {
     expected.assert_eq(&result.err().map_or("no error".to_owned(), |error| error.to_string()));
 }
 
 /// The rows that the reference numbers below were computed for, by the same arithmetic in Python:
 /// two numbers (one sometimes NULL), a text (sometimes NULL), a boolean, and half positive labels.
-fn reference_rows(rows: std::ops::Range<usize>) -> (RecordBatch, BooleanArray) {
+pub(super) fn reference_rows(rows: std::ops::Range<usize>) -> (RecordBatch, BooleanArray) {
     let a = |i: usize| (i * 37 % 101) as f64 / 10.0 - 5.0;
     let features = batch(&[
         ("a", numbers(&rows.clone().map(|i| Some(a(i))).collect::<Vec<_>>())),

@@ -1,0 +1,106 @@
+//! The contract of a model that is fitted to a whole training set: [`BatchModel`], beside the online ones.
+//!
+//! Rows are taken batch by batch and kept, encoded, until [`BatchModel::fit`] looks for the weights that
+//! fit all of them best. What comes out is a snapshot of the kind that online models write, so serving,
+//! prediction and export know no difference.
+
+mod registry;
+mod shards;
+mod training_set;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::array::{Array, RecordBatch};
+
+pub use self::registry::{batch_option_docs, check_batch_label_type, create_batch, valid_batch_model_types};
+pub(crate) use self::shards::map_shards;
+pub(crate) use self::training_set::{CLIP, Chunk, Row, TrainingSet};
+use crate::error::{MlError, Result};
+use crate::model::{FeatureSchema, RejectedRow};
+
+/// Fits a model to all rows of a training set at once.
+///
+/// One task owns it: it calls `add` for each batch, then `fit` once all rows are there, from one thread at
+/// a time. `fit` may take seconds to hours, so it belongs on a thread that may block.
+///
+/// The same rows in the same order give the same bits, however they were cut into batches, whatever the
+/// number of threads, and on every machine: sums run over fixed stretches of rows and are added in their
+/// order. Rows in another order give the same model up to rounding and the tolerance of the search, with
+/// categories in another order; where a feature has more categories than `max_categories`, the order
+/// decides which of them have a weight of their own.
+pub trait BatchModel: Send {
+    /// The name that [`create_batch`] knows this model by.
+    fn model_type(&self) -> &'static str;
+
+    /// The columns that `add` reads, and later the fitted model.
+    fn schema(&self) -> &FeatureSchema;
+
+    /// Takes every acceptable row of a batch; `labels` has one value for each row. Returns the others, by
+    /// ascending row number: bad rows are data, and no error.
+    ///
+    /// # Errors
+    /// `MissingColumn`, `ChangedColumn`, `LabelCount` or `UnsupportedLabel`; nothing is then taken.
+    /// `AlreadyFitted` after `fit`.
+    fn add(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<Vec<RejectedRow>>;
+
+    /// Rows taken.
+    fn rows(&self) -> u64;
+
+    /// Bytes that the rows taken by now hold in memory. `fit` needs some more: a few copies of the weights
+    /// for each of up to 16 stretches of rows, and 9 bytes a row for the metrics.
+    fn bytes(&self) -> usize;
+
+    /// Sets how many threads `fit` may use, and who may stop it. The default is one thread and nobody.
+    fn set_control(&mut self, control: FitControl);
+
+    /// Fits the model to the rows taken. A second call does it again, to the same end.
+    ///
+    /// # Errors
+    /// `NoRows`; `OneClass` for a classifier; `InvalidOption` for an option that the rows contradict;
+    /// `Diverged`; `Stopped`; `StateTooLarge` where the model is too large for a snapshot.
+    fn fit(&mut self) -> Result<FitReport>;
+}
+
+/// What a fit came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FitReport {
+    /// The fitted model, as a snapshot that [`restore`](crate::restore) reads.
+    pub model: Vec<u8>,
+    /// Rows that it was fitted to.
+    pub rows: u64,
+    /// Steps that the search took; 1 where the answer is computed at once.
+    pub iterations: u64,
+    /// Whether the search ended by itself, and not for `max_iterations`.
+    pub converged: bool,
+    /// What was minimised, penalties included; each model type says what that is.
+    pub loss: f64,
+    /// How well the model fits the rows that it was fitted to, by the name of SQL's function.
+    pub metrics: Vec<(String, f64)>,
+}
+
+/// How a fit runs. It never changes what comes out.
+#[derive(Debug, Clone)]
+pub struct FitControl {
+    /// Threads that may work at the same time, the caller's included; more than 16 are of no use.
+    pub threads: NonZeroUsize,
+    /// Set by somebody else, it ends the fit with `Stopped` within the time of about a thousand rows.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Default for FitControl {
+    fn default() -> Self {
+        Self { threads: NonZeroUsize::MIN, stop: Arc::new(AtomicBool::new(false)) }
+    }
+}
+
+impl FitControl {
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_stopped() { Err(MlError::Stopped) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,76 @@
+//! Makes a batch model from what SQL gives, as [`crate::registry`] does online ones.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::DataType;
+
+use super::BatchModel;
+use crate::error::{MlError, Result};
+use crate::linear::logistic_regression::LogisticRegression;
+use crate::linear::logistic_regression::batch::{BatchLogisticConfig, BatchLogisticRegression};
+use crate::model::{FeatureSchema, check_label_type};
+use crate::registry::OptionDoc;
+
+type CreateBatch = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> Result<Box<dyn BatchModel>>;
+
+/// What the crate must know of an algorithm to fit it.
+struct BatchModelType {
+    name: &'static str,
+    create: CreateBatch,
+    check_label_type: fn(&str, &DataType) -> Result<()>,
+    option_docs: fn() -> Vec<OptionDoc>,
+}
+
+const MODEL_TYPES: [BatchModelType; 1] = [BatchModelType {
+    name: LogisticRegression::MODEL_TYPE,
+    create: |options, schema, _| {
+        let config = BatchLogisticConfig::from_options(options)?;
+        Ok(Box::new(BatchLogisticRegression::new(config, schema.clone())?))
+    },
+    check_label_type,
+    option_docs: BatchLogisticConfig::option_docs,
+}];
+
+/// Makes a model that has no rows, for labels of the type `label`.
+///
+/// # Errors
+/// `UnknownModelType`, `UnsupportedLabel`, `UnknownOption` or `InvalidOption`; each says what would work.
+pub fn create_batch(
+    model_type: &str,
+    options: &BTreeMap<String, String>,
+    schema: &FeatureSchema,
+    label: &DataType,
+) -> Result<Box<dyn BatchModel>> {
+    let model_type = find(model_type)?;
+    (model_type.check_label_type)("label", label)?;
+    (model_type.create)(options, schema, label)
+}
+
+/// Checks, before any row exists, that a column of this type can be the label.
+///
+/// # Errors
+/// `UnknownModelType` or `UnsupportedLabel`, which says what would work.
+pub fn check_batch_label_type(model_type: &str, column: &str, data_type: &DataType) -> Result<()> {
+    (find(model_type)?.check_label_type)(column, data_type)
+}
+
+/// The options of a model type that is fitted to a training set, in the order to show them.
+///
+/// # Errors
+/// `UnknownModelType`.
+pub fn batch_option_docs(model_type: &str) -> Result<Vec<OptionDoc>> {
+    Ok((find(model_type)?.option_docs)())
+}
+
+/// The model types that [`create_batch`] knows, in the order to show them.
+#[must_use]
+pub fn valid_batch_model_types() -> Vec<&'static str> {
+    MODEL_TYPES.iter().map(|model_type| model_type.name).collect()
+}
+
+fn find(name: &str) -> Result<&'static BatchModelType> {
+    const { &MODEL_TYPES }.iter().find(|model_type| model_type.name == name).ok_or_else(|| MlError::UnknownModelType {
+        model_type: name.to_owned(),
+        valid: valid_batch_model_types().join(", "),
+    })
+}

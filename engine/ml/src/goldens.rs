@@ -1,0 +1,42 @@
+//! Small data sets, and what scikit-learn makes of them: `goldens/make.py` wrote both.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+
+/// The features of a data set, as the columns x0, x1, …, and its labels.
+pub(crate) fn data_set(name: &str) -> (RecordBatch, Vec<f64>) {
+    let path = format!("{}/goldens/{name}.csv", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut columns: Vec<Vec<f64>> = Vec::new();
+    for line in text.lines() {
+        for (column, value) in line.split(',').enumerate() {
+            if column == columns.len() {
+                columns.push(Vec::new());
+            }
+            columns[column].push(value.parse().unwrap());
+        }
+    }
+    let labels = columns.pop().unwrap();
+    let names = (0..).map(|column| format!("x{column}"));
+    let arrays = columns.into_iter().map(|values| Arc::new(Float64Array::from(values)) as ArrayRef);
+    (RecordBatch::try_from_iter(names.zip(arrays)).unwrap(), labels)
+}
+
+/// The numbers of a case under a name, in the order of scikit-learn.
+pub(crate) fn expected(case: &str, name: &str) -> Vec<f64> {
+    let text = include_str!("../goldens/expected.txt");
+    let line = text.lines().find(|line| line.starts_with(&format!("{case} {name} ")));
+    line.unwrap().split(' ').skip(2).map(|number| number.parse().unwrap()).collect()
+}
+
+#[track_caller]
+pub(crate) fn assert_all_close(actual: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(actual.len(), expected.len());
+    for (place, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        assert!(
+            (actual - expected).abs() <= tolerance,
+            "at {place}: {actual} is not within {tolerance:e} of {expected}"
+        );
+    }
+}
