@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from sklearn import datasets, metrics
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
+from sklearn.naive_bayes import GaussianNB
 from sklearn.preprocessing import StandardScaler
 
 HERE = Path(__file__).parent
@@ -44,7 +45,9 @@ def logistic(case, features, labels, **options):
         scores = model.predict_proba(features)[:, 1]
         put(case, "roc_auc", metrics.roc_auc_score(labels, scores))
         put(case, "log_loss", metrics.log_loss(labels, scores))
-        put(case, "accuracy", model.score(features, labels))
+    else:
+        put(case, "log_loss", metrics.log_loss(labels, model.predict_proba(features)))
+    put(case, "accuracy", model.score(features, labels))
 
 
 def mixed(rows):
@@ -85,5 +88,45 @@ def logistic_cases():
     logistic("mixed", *mixed(400))
 
 
+def linear(case, model, features, labels):
+    model.fit(features, labels)
+    predicted = model.predict(features)
+    put(case, "coefficients", model.intercept_, model.coef_)
+    put(case, "r2_score", metrics.r2_score(labels, predicted))
+    put(case, "mean_squared_error", metrics.mean_squared_error(labels, predicted))
+    put(case, "mean_absolute_error", metrics.mean_absolute_error(labels, predicted))
+
+
+def linear_cases():
+    features, labels = data_set("diabetes", scaled=False)
+    scaled = standardized(features)
+    linear("diabetes", LinearRegression(), scaled, labels)
+    linear("diabetes_raw", LinearRegression(), features, labels)
+    linear("diabetes_ridge", Ridge(alpha=20.0, solver="svd"), scaled, labels)
+    linear("diabetes_lasso", Lasso(alpha=2.0, tol=1e-12, max_iter=100_000), scaled, labels)
+    linear("diabetes_elastic", ElasticNet(alpha=1.0, l1_ratio=0.7, tol=1e-12, max_iter=100_000), scaled, labels)
+    one_hot, _ = mixed(400)
+    labels = one_hot @ np.arange(1, one_hot.shape[1] + 1) + np.arange(400) % 7
+    labels = np.round(labels, 3)
+    put("mixed_linear", "labels", labels)
+    linear("mixed_linear", LinearRegression(), one_hot, labels)
+    linear("mixed_linear_ridge", Ridge(alpha=5.0, solver="svd"), one_hot, labels)
+
+
+def class_cases():
+    for name in ["iris", "wine"]:
+        features, labels = data_set(name)
+        scaled = standardized(features)
+        logistic(f"{name}_classes", scaled, labels)
+        logistic(f"{name}_classes_balanced", scaled, labels, C=0.1, class_weight="balanced")
+        logistic(f"{name}_classes_elastic", scaled, labels, C=0.5, l1_ratio=0.4, solver="saga")
+        bayes = GaussianNB().fit(features, labels)
+        put(f"{name}_bayes", "probabilities", bayes.predict_proba(features)[::7])
+        put(f"{name}_bayes", "accuracy", bayes.score(features, labels))
+        put(f"{name}_bayes", "log_loss", metrics.log_loss(labels, bayes.predict_proba(features)))
+
+
 logistic_cases()
+linear_cases()
+class_cases()
 (HERE / "expected.txt").write_text("\n".join(LINES) + "\n", encoding="utf-8")

@@ -66,7 +66,7 @@ pub trait BatchModel: Send {
 /// What a fit came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FitReport {
-    /// The fitted model, as a snapshot that [`restore`](crate::restore) reads.
+    /// The fitted model, as a snapshot that [`restore_predictor`](crate::restore_predictor) reads.
     pub model: Vec<u8>,
     /// Rows that it was fitted to.
     pub rows: u64,

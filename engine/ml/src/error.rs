@@ -125,6 +125,12 @@ pub enum MlError {
         /// What would work.
         hint: &'static str,
     },
+    /// A fitted model was to learn online, which its type does not.
+    #[error("a model of type '{model_type}' only predicts; it cannot go on learning")]
+    NotOnline {
+        /// The model's type.
+        model_type: &'static str,
+    },
     /// Somebody ended the fit before it was done.
     #[error("the fit was stopped")]
     Stopped,

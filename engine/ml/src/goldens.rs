@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// The features of a data set, as the columns x0, x1, …, and its labels.
 pub(crate) fn data_set(name: &str) -> (RecordBatch, Vec<f64>) {
@@ -39,4 +39,23 @@ pub(crate) fn assert_all_close(actual: &[f64], expected: &[f64], tolerance: f64)
             "at {place}: {actual} is not within {tolerance:e} of {expected}"
         );
     }
+}
+
+/// Rows of which Python makes the same by the same arithmetic, `mixed` in `goldens/make.py`:
+/// two numbers (one sometimes NULL), a text (sometimes NULL), a boolean, and half positive labels.
+pub(crate) fn reference_rows(rows: std::ops::Range<usize>) -> (RecordBatch, BooleanArray) {
+    let a = |i: usize| (i * 37 % 101) as f64 / 10.0 - 5.0;
+    let columns: [(&str, ArrayRef); 4] = [
+        ("a", Arc::new(Float64Array::from_iter_values(rows.clone().map(a)))),
+        ("b", Arc::new(Int64Array::from_iter(rows.clone().map(|i| (i % 11 != 3).then_some((i * 53 + 7) as i64 % 97))))),
+        (
+            "city",
+            Arc::new(StringArray::from_iter(rows.clone().map(|i| (i % 13 != 5).then(|| format!("c{}", i * i % 7))))),
+        ),
+        ("flag", Arc::new(BooleanArray::from_iter(rows.clone().map(|i| Some(i % 3 == 0))))),
+    ];
+    let features = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap();
+    let bonus = |i: usize| if i * i % 7 == 2 { 2.0 } else { 0.0 };
+    let label = |i: usize| a(i) * 0.8 + bonus(i) + (i * 29 % 17) as f64 / 8.0 > 1.5;
+    (features, BooleanArray::from_iter(rows.map(|i| Some(label(i)))))
 }

@@ -17,6 +17,7 @@ pub mod linear;
 pub mod metrics;
 pub mod model;
 mod options;
+pub mod predictor;
 pub mod registry;
 mod snapshot;
 
@@ -28,4 +29,5 @@ pub use model::{
     ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason, RejectedRow,
     boolean_labels, check_label_type, predicted_labels,
 };
-pub use registry::{OptionDoc, create, option_docs, restore, valid_model_types};
+pub use predictor::{Predictions, Predictor};
+pub use registry::{OptionDoc, create, option_docs, restore, restore_predictor, valid_model_types};

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 
 use crate::error::{MlError, Result};
+use crate::linear::linear_regression::LinearRegression;
 use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionConfig};
 use crate::model::{FeatureSchema, OnlineModel};
+use crate::predictor::Predictor;
 use crate::snapshot;
 
 /// One option of a model type, for documentation and for error messages.
@@ -58,14 +60,29 @@ pub fn create(
     (find(model_type)?.create)(options, schema)
 }
 
-/// Makes the model that wrote this snapshot.
+/// Makes the model that wrote this snapshot, to go on learning.
+///
+/// # Errors
+/// `StateVersion`, `StateTooLarge` or `CorruptState`; `NotOnline` for a model that only
+/// [`restore_predictor`] reads. Never panics, whatever the bytes.
+pub fn restore(bytes: &[u8]) -> Result<Box<dyn OnlineModel>> {
+    let (tag, _) = snapshot::open(bytes)?;
+    match MODEL_TYPES.iter().find(|model_type| model_type.tag == tag) {
+        Some(model_type) => (model_type.restore)(bytes),
+        None => Err(MlError::NotOnline { model_type: restore_predictor(bytes)?.model_type() }),
+    }
+}
+
+/// Makes whatever model wrote this snapshot, for predictions only.
 ///
 /// # Errors
 /// `StateVersion`, `StateTooLarge` or `CorruptState`. Never panics, whatever the bytes.
-pub fn restore(bytes: &[u8]) -> Result<Box<dyn OnlineModel>> {
-    let (tag, _) = snapshot::open(bytes)?;
-    let model_type = MODEL_TYPES.iter().find(|model_type| model_type.tag == tag);
-    (model_type.ok_or(MlError::corrupt("its model tag is unknown"))?.restore)(bytes)
+pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
+    match snapshot::open(bytes)?.0 {
+        LogisticRegression::SNAPSHOT_TAG => Ok(Box::new(LogisticRegression::restore(bytes)?)),
+        LinearRegression::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),
+        _ => Err(MlError::corrupt("its model tag is unknown")),
+    }
 }
 
 /// The model types that [`create`] knows, in the order to show them.

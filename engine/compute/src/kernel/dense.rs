@@ -33,3 +33,14 @@ pub fn add_scaled(target: &mut [f64], factor: f64, row: &[f64]) {
         *target += factor * value;
     }
 }
+
+/// Adds four scaled rows to `target` at once, which reads and writes it a quarter as often.
+///
+/// Each entry gets the sum `(f0 r0 + f1 r1) + (f2 r2 + f3 r3)`; the longest are cut to the shortest.
+pub fn add_four_scaled(target: &mut [f64], factors: [f64; 4], rows: [&[f64]; 4]) {
+    let length = rows.iter().map(|row| row.len()).fold(target.len(), usize::min);
+    let [a, b, c, d] = rows.map(|row| &row[..length]);
+    for (k, target) in target[..length].iter_mut().enumerate() {
+        *target += (factors[0] * a[k] + factors[1] * b[k]) + (factors[2] * c[k] + factors[3] * d[k]);
+    }
+}

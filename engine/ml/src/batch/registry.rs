@@ -6,6 +6,8 @@ use arrow::datatypes::DataType;
 
 use super::BatchModel;
 use crate::error::{MlError, Result};
+use crate::linear::linear_regression::LinearRegression;
+use crate::linear::linear_regression::batch::{BatchLinearConfig, BatchLinearRegression, check_numeric_label};
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::linear::logistic_regression::batch::{BatchLogisticConfig, BatchLogisticRegression};
 use crate::model::{FeatureSchema, check_label_type};
@@ -21,15 +23,26 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 1] = [BatchModelType {
-    name: LogisticRegression::MODEL_TYPE,
-    create: |options, schema, _| {
-        let config = BatchLogisticConfig::from_options(options)?;
-        Ok(Box::new(BatchLogisticRegression::new(config, schema.clone())?))
+const MODEL_TYPES: [BatchModelType; 2] = [
+    BatchModelType {
+        name: LogisticRegression::MODEL_TYPE,
+        create: |options, schema, _| {
+            let config = BatchLogisticConfig::from_options(options)?;
+            Ok(Box::new(BatchLogisticRegression::new(config, schema.clone())?))
+        },
+        check_label_type,
+        option_docs: BatchLogisticConfig::option_docs,
     },
-    check_label_type,
-    option_docs: BatchLogisticConfig::option_docs,
-}];
+    BatchModelType {
+        name: LinearRegression::MODEL_TYPE,
+        create: |options, schema, _| {
+            let config = BatchLinearConfig::from_options(options)?;
+            Ok(Box::new(BatchLinearRegression::new(config, schema.clone())?))
+        },
+        check_label_type: check_numeric_label,
+        option_docs: BatchLinearConfig::option_docs,
+    },
+];
 
 /// Makes a model that has no rows, for labels of the type `label`.
 ///

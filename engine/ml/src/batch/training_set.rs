@@ -12,6 +12,7 @@ use super::FitControl;
 use crate::error::{MlError, Result};
 use crate::feature::columns::{Columns, SparseRows};
 use crate::feature::dictionary::{CategoryDictionary, NO_SLOT};
+use crate::feature::encoder::Encoder;
 use crate::feature::moments::{Moments, Scale};
 use crate::model::{FeatureKind, FeatureSchema, NUMERIC_MAGNITUDE_MAX, RejectReason, RejectedRow};
 
@@ -175,6 +176,12 @@ impl TrainingSet {
 
     pub(crate) fn dictionaries(&self) -> &[CategoryDictionary] {
         &self.dictionaries
+    }
+
+    /// How a model fitted to the prepared rows reads its features.
+    pub(crate) fn encoder(&self, standardize: bool) -> Encoder {
+        let clip = standardize.then_some(CLIP);
+        Encoder::new(Arc::clone(&self.schema), self.moments.clone(), self.dictionaries.clone(), clip)
     }
 
     /// Numeric features.

@@ -1,6 +1,7 @@
 //! From Arrow columns to sparse rows: [`columns`] reads them, [`dictionary`] numbers categories,
-//! [`moments`] standardises numbers.
+//! [`moments`] standardises numbers, and [`encoder`] does all of it for models that are done learning.
 
 pub(crate) mod columns;
 pub(crate) mod dictionary;
+pub(crate) mod encoder;
 pub(crate) mod moments;

@@ -41,6 +41,15 @@ impl Moments {
         self.count = count;
     }
 
+    pub(crate) fn mean(&self) -> f64 {
+        self.mean
+    }
+
+    /// The sum of squared differences from the mean.
+    pub(crate) fn squares(&self) -> f64 {
+        self.squares
+    }
+
     pub(crate) fn scale(&self) -> Scale {
         // The inverse deviation at once: one division and one root a value is what learning costs.
         let per_deviation = if self.squares > 0.0 { (self.count as f64 / self.squares).sqrt() } else { 0.0 };

@@ -1,5 +1,8 @@
 //! Linear models: a weight for each number and each category, and how the weights move.
 
 pub(crate) mod lbfgs;
+pub(crate) mod linear_regression;
 pub mod logistic_regression;
+pub(crate) mod mean_loss;
+pub(crate) mod normal_equations;
 pub mod optimizer;

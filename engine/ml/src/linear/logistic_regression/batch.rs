@@ -17,14 +17,15 @@ mod config;
 mod tests;
 
 use arrow::array::{Array, Float64Array, RecordBatch};
-use tidemill_compute::kernel::dense::{add_scaled, dot};
+use tidemill_compute::kernel::dense::add_scaled;
 use tidemill_compute::kernel::logistic::{loss_and_probability, sigmoid};
 
 pub(crate) use self::config::BatchLogisticConfig;
 use super::{LogisticRegression, LogisticRegressionConfig};
-use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, Row, TrainingSet, map_shards};
+use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, TrainingSet, map_shards};
 use crate::error::{MlError, Result};
-use crate::linear::lbfgs::{self, Objective};
+use crate::linear::lbfgs;
+use crate::linear::mean_loss::{MeanLoss, score};
 use crate::linear::optimizer::Parameters;
 use crate::metrics;
 use crate::model::{ClassCounts, FeatureSchema, OnlineModel, RejectedRow, boolean_labels};
@@ -56,7 +57,7 @@ impl BatchLogisticRegression {
 
     /// The fitted model, and its probability for each row.
     fn fitted(&self, weights: Vec<f64>, classes: ClassCounts) -> Result<(LogisticRegression, Vec<f64>)> {
-        let parts = map_shards(self.set.chunks(), &self.control, |chunks| Score::of(chunks, &weights))?;
+        let parts = map_shards(self.set.chunks(), &self.control, |chunks| Scores::of(chunks, &weights))?;
         let (mut squares, mut scores) = (vec![0.0; weights.len()], Vec::new());
         for part in parts {
             add_scaled(&mut squares, 1.0, &part.squares);
@@ -108,8 +109,12 @@ impl BatchModel for BatchLogisticRegression {
         }
         classes.require_both()?;
         self.set.prepare(self.config.standardize, &self.control)?;
-        let loss = LogisticLoss::new(&self.set, &self.config, classes, &self.control);
-        let minimum = lbfgs::minimize(&loss, loss.start(classes), &self.config.search(loss.total))?;
+        let shares = Shares::new(&self.config, classes);
+        let row_loss = |log_odds: f64, label: f64| shares.row_loss(log_odds, label);
+        let l2 = self.config.l2_reg / shares.total;
+        let loss = MeanLoss { set: &self.set, control: &self.control, l2, row_loss };
+        let start = shares.start(classes, self.set.slots());
+        let minimum = lbfgs::minimize(&loss, start, &self.config.search(shares.total))?;
         if !minimum.loss.is_finite() {
             return Err(MlError::Diverged { hint: "standardise the features, or scale them down" });
         }
@@ -146,106 +151,61 @@ fn training_metrics(scores: &[f64], labels: &[bool]) -> Vec<(String, f64)> {
     named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
-/// The mean loss as a function of the weights: slot 0 the intercept, then numbers, then categories.
-struct LogisticLoss<'a> {
-    set: &'a TrainingSet,
-    control: &'a FitControl,
-    /// The weight of a row of each class, divided by that of all rows.
-    shares: [f64; 2],
-    /// The weight of all rows.
+/// What a row of each class weighs, and all rows together.
+struct Shares {
+    /// The weight of a row of each class, negative first, divided by that of all rows.
+    of_row: [f64; 2],
     total: f64,
-    /// Divided by the weight of all rows.
-    l2: f64,
 }
 
-impl<'a> LogisticLoss<'a> {
-    fn new(set: &'a TrainingSet, config: &BatchLogisticConfig, classes: ClassCounts, control: &'a FitControl) -> Self {
+impl Shares {
+    fn new(config: &BatchLogisticConfig, classes: ClassCounts) -> Self {
         let weights = config.weights_of(classes);
         let total = weights[0] * classes.negative as f64 + weights[1] * classes.positive as f64;
-        Self { set, control, shares: weights.map(|weight| weight / total), total, l2: config.l2_reg / total }
+        Self { of_row: weights.map(|weight| weight / total), total }
     }
 
-    /// No weights, and the intercept that fits the classes alone.
-    fn start(&self, classes: ClassCounts) -> Vec<f64> {
-        let mut start = vec![0.0; self.set.slots()];
-        let [negative, positive] = self.shares;
+    /// The loss of a row and its slope.
+    fn row_loss(&self, log_odds: f64, label: f64) -> (f64, f64) {
+        let positive = label == 1.0;
+        let share = self.of_row[usize::from(positive)];
+        let (loss, probability) = loss_and_probability(log_odds, positive);
+        (share * loss, share * (probability - label))
+    }
+
+    /// No weights, and about the intercept that fits the classes alone.
+    fn start(&self, classes: ClassCounts, slots: usize) -> Vec<f64> {
+        let mut start = vec![0.0; slots];
+        let [negative, positive] = self.of_row;
         // A difference of the two shares and no logarithm, which would differ between machines: near an
         // even split it is the log-odds up to a factor, and the search does the rest.
         start[0] = 2.0 * (positive * classes.positive as f64 - negative * classes.negative as f64);
         start
     }
-
-    /// The part of some rows: their loss, and their gradient added to `gradient`.
-    fn add_rows(&self, chunks: &[Chunk], weights: &[f64], gradient: &mut [f64]) -> f64 {
-        let numbers = 1..=self.set.numeric();
-        let mut loss = 0.0;
-        for chunk in chunks {
-            if self.control.is_stopped() {
-                break;
-            }
-            for row in chunk.iter() {
-                let positive = row.label == 1.0;
-                let share = self.shares[usize::from(positive)];
-                let (row_loss, probability) = loss_and_probability(log_odds(&row, weights), positive);
-                loss += share * row_loss;
-                let error = share * (probability - row.label);
-                gradient[0] += error;
-                add_scaled(&mut gradient[numbers.clone()], error, row.numbers);
-                for &slot in row.categories {
-                    gradient[slot as usize] += error;
-                }
-            }
-        }
-        loss
-    }
-}
-
-impl Objective for LogisticLoss<'_> {
-    fn evaluate(&self, point: &[f64], gradient: &mut [f64]) -> Result<f64> {
-        let parts = map_shards(self.set.chunks(), self.control, |chunks| {
-            let mut gradient = vec![0.0; point.len()];
-            let loss = self.add_rows(chunks, point, &mut gradient);
-            (loss, gradient)
-        })?;
-        gradient.fill(0.0);
-        let mut loss = 0.0;
-        for (part_loss, part) in parts {
-            loss += part_loss;
-            add_scaled(gradient, 1.0, &part);
-        }
-        let weights = &point[1..];
-        add_scaled(&mut gradient[1..], self.l2, weights);
-        Ok(loss + 0.5 * self.l2 * dot(weights, weights))
-    }
-}
-
-fn log_odds(row: &Row<'_>, weights: &[f64]) -> f64 {
-    let numbers = dot(row.numbers, &weights[1..=row.numbers.len()]);
-    row.categories.iter().fold(weights[0] + numbers, |sum, &slot| sum + weights[slot as usize])
 }
 
 /// What a fitted model says of some rows.
-struct Score {
+struct Scores {
     probabilities: Vec<f64>,
     /// For each weight, the sum of the squares of the rows' gradients.
     squares: Vec<f64>,
 }
 
-impl Score {
+impl Scores {
     fn of(chunks: &[Chunk], weights: &[f64]) -> Self {
-        let mut score = Self { probabilities: Vec::new(), squares: vec![0.0; weights.len()] };
+        let mut scores = Self { probabilities: Vec::new(), squares: vec![0.0; weights.len()] };
         for row in chunks.iter().flat_map(Chunk::iter) {
-            let probability = sigmoid(log_odds(&row, weights));
+            let probability = sigmoid(score(&row, weights));
             let square = (probability - row.label) * (probability - row.label);
-            score.probabilities.push(probability);
-            score.squares[0] += square;
-            for (sum, number) in score.squares[1..].iter_mut().zip(row.numbers) {
+            scores.probabilities.push(probability);
+            scores.squares[0] += square;
+            for (sum, number) in scores.squares[1..].iter_mut().zip(row.numbers) {
                 *sum += square * number * number;
             }
             for &slot in row.categories {
-                score.squares[slot as usize] += square;
+                scores.squares[slot as usize] += square;
             }
         }
-        score
+        scores
     }
 }

@@ -7,10 +7,9 @@ use bincode::{Decode, Encode};
 
 use super::LogisticRegression;
 use crate::error::Result;
-use crate::feature::dictionary::NO_SLOT;
 use crate::linear::optimizer::{Optimizer, OptimizerConfig};
-use crate::model::{FeatureKind, FeatureSchema};
-use crate::options::{in_range, invalid, parse, unknown};
+use crate::model::FeatureSchema;
+use crate::options::{check_slots, in_range, invalid, parse, unknown};
 use crate::registry::OptionDoc;
 
 /// The settings of a [`LogisticRegression`]. [`Default`] is where the defaults live.
@@ -119,16 +118,7 @@ impl LogisticRegressionConfig {
     /// # Errors
     /// `InvalidOption` for `max_categories`.
     pub(super) fn check_slots(&self, schema: &FeatureSchema) -> Result<()> {
-        let categorical = schema.count(FeatureKind::Categorical) as u64;
-        // Beside its categories, a feature has a slot for NULL and one for the overflow.
-        let slots_max =
-            1 + schema.count(FeatureKind::Numeric) as u64 + categorical * (u64::from(self.max_categories) + 2);
-        if slots_max < u64::from(NO_SLOT) {
-            return Ok(());
-        }
-        let expected =
-            format!("less than {} for {categorical} categorical features", u64::from(NO_SLOT) / categorical.max(1));
-        Err(invalid("max_categories", &self.max_categories.to_string(), &expected))
+        check_slots(self.max_categories, schema)
     }
 
     fn set(&mut self, option: &str, value: &str) -> Result<()> {

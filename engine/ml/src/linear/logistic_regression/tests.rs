@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Date32Array, Float32Array, Float64Array, Int64Array, LargeStringArray, RecordBatch,
-    StringArray, StringViewArray,
+    Array, ArrayRef, BooleanArray, Date32Array, Float32Array, Float64Array, LargeStringArray, RecordBatch, StringArray,
+    StringViewArray,
 };
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::LogisticRegression;
+use crate::goldens::reference_rows;
 use crate::{
     ClassCounts, FeatureSchema, MlError, OnlineModel, RejectReason, RejectedRow, Result, create, metrics, option_docs,
     restore, valid_model_types,
@@ -54,24 +55,6 @@ fn assert_close(actual: &[Option<f64>], expected: &[f64], tolerance: f64) {
 #[track_caller]
 pub(super) fn check_error(result: Result<impl Sized>, expected: Expect) {
     expected.assert_eq(&result.err().map_or("no error".to_owned(), |error| error.to_string()));
-}
-
-/// The rows that the reference numbers below were computed for, by the same arithmetic in Python:
-/// two numbers (one sometimes NULL), a text (sometimes NULL), a boolean, and half positive labels.
-pub(super) fn reference_rows(rows: std::ops::Range<usize>) -> (RecordBatch, BooleanArray) {
-    let a = |i: usize| (i * 37 % 101) as f64 / 10.0 - 5.0;
-    let features = batch(&[
-        ("a", numbers(&rows.clone().map(|i| Some(a(i))).collect::<Vec<_>>())),
-        ("b", Arc::new(Int64Array::from_iter(rows.clone().map(|i| (i % 11 != 3).then_some((i * 53 + 7) as i64 % 97))))),
-        (
-            "city",
-            Arc::new(StringArray::from_iter(rows.clone().map(|i| (i % 13 != 5).then(|| format!("c{}", i * i % 7))))),
-        ),
-        ("flag", Arc::new(BooleanArray::from_iter(rows.clone().map(|i| Some(i % 3 == 0))))),
-    ]);
-    let bonus = |i: usize| if i * i % 7 == 2 { 2.0 } else { 0.0 };
-    let label = |i: usize| a(i) * 0.8 + bonus(i) + (i * 29 % 17) as f64 / 8.0 > 1.5;
-    (features, BooleanArray::from_iter(rows.map(|i| Some(label(i)))))
 }
 
 /// Learns the 200 reference rows in one batch and compares five predictions and the sum of all.

@@ -12,8 +12,8 @@ use expect_test::expect;
 use proptest::prelude::*;
 
 use super::super::LogisticRegression;
-use super::super::tests::{batch, check_error, numbers, reference_rows, texts};
-use crate::goldens::{assert_all_close, data_set, expected};
+use super::super::tests::{batch, check_error, numbers, texts};
+use crate::goldens::{assert_all_close, data_set, expected, reference_rows};
 use crate::{
     BatchModel, ClassCounts, FeatureSchema, FitControl, FitReport, MlError, RejectReason, RejectedRow, Result,
     batch_option_docs, create_batch, metrics, restore,
@@ -257,7 +257,7 @@ fn what_cannot_be_fitted_is_an_error() {
     let schema = FeatureSchema::from_arrow(&features.schema()).unwrap();
     check_error(
         create_batch("boosted_tree", &BTreeMap::new(), &schema, &DataType::Boolean),
-        expect!["unknown model type 'boosted_tree'; valid types are logistic_reg"],
+        expect!["unknown model type 'boosted_tree'; valid types are logistic_reg, linear_reg"],
     );
     check_error(
         create_batch("logistic_reg", &BTreeMap::new(), &schema, &DataType::Date32),

@@ -1,0 +1,136 @@
+//! Encodes rows for a model that is done learning: categories by its dictionaries, numbers standardised.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::NullBuffer;
+use bincode::{Decode, Encode};
+
+use super::columns::{Columns, SparseRows};
+use super::dictionary::{CategoryDictionary, DictionaryState};
+use super::moments::{Moments, Scale};
+use crate::error::{MlError, Result};
+use crate::model::{FeatureKind, FeatureSchema};
+
+/// How a model reads its features.
+#[derive(Debug, Clone)]
+pub(crate) struct Encoder {
+    schema: Arc<FeatureSchema>,
+    /// One for each numeric feature.
+    moments: Vec<Moments>,
+    /// One for each categorical feature.
+    dictionaries: Vec<CategoryDictionary>,
+    /// The largest standardised magnitude; `None` leaves numbers as they are.
+    clip: Option<f64>,
+}
+
+impl Encoder {
+    /// The dictionaries' slots must be numbered in the order of a snapshot, from 1 past the numbers on.
+    pub(crate) fn new(
+        schema: Arc<FeatureSchema>,
+        moments: Vec<Moments>,
+        dictionaries: Vec<CategoryDictionary>,
+        clip: Option<f64>,
+    ) -> Self {
+        Self { schema, moments, dictionaries, clip }
+    }
+
+    pub(crate) fn schema(&self) -> &FeatureSchema {
+        &self.schema
+    }
+
+    /// Slots that a row may name: the intercept, the numbers, the categories.
+    pub(crate) fn slots(&self) -> usize {
+        1 + self.moments.len() + self.dictionaries.iter().map(|dictionary| dictionary.slots().count()).sum::<usize>()
+    }
+
+    /// Calls `visit` with each usable row's number, slots and values, in order, and returns which rows those are;
+    /// `None` for all.
+    ///
+    /// # Errors
+    /// `MissingColumn` or `ChangedColumn`.
+    pub(crate) fn visit(
+        &self,
+        features: &RecordBatch,
+        mut visit: impl FnMut(usize, &[u32], &[f64]),
+    ) -> Result<Option<NullBuffer>> {
+        let columns = Columns::resolve(&self.schema, features)?;
+        let scales: Vec<_> = self.moments.iter().map(Moments::scale).collect();
+        let mut usable = vec![true; columns.rows()];
+        let mut scratch = SparseRows::new(&self.schema);
+        for block in columns.blocks() {
+            self.encode(&columns, block.clone(), &mut scratch, &mut usable);
+            for (place, row) in block.enumerate().filter(|(_, row)| usable[*row]) {
+                self.standardize(&scales, scratch.numbers_mut(place));
+                let (indices, values) = scratch.row(place);
+                visit(row, indices, values);
+            }
+        }
+        Ok(usable.contains(&false).then(|| NullBuffer::from(usable)))
+    }
+
+    fn encode(&self, columns: &Columns<'_>, block: Range<usize>, scratch: &mut SparseRows, usable: &mut [bool]) {
+        scratch.grow(block.len());
+        columns.write_numbers(block.clone(), scratch, 0, |row, _| usable[row] = false);
+        let slot_of = |feature: usize, category: Option<&str>| self.dictionaries[feature].slot(category);
+        columns.write_categories(block, scratch, 0, usable, slot_of);
+    }
+
+    fn standardize(&self, scales: &[Scale], numbers: &mut [f64]) {
+        for (number, scale) in numbers.iter_mut().zip(scales) {
+            match self.clip {
+                Some(clip) => *number = scale.apply(*number, clip),
+                None if number.is_nan() => *number = 0.0,
+                None => {}
+            }
+        }
+    }
+
+    pub(crate) fn state(&self) -> EncoderState {
+        EncoderState {
+            schema: FeatureSchema::clone(&self.schema),
+            moments: self.moments.clone(),
+            dictionaries: self.dictionaries.iter().map(CategoryDictionary::state).collect(),
+            clip: self.clip,
+        }
+    }
+}
+
+/// An encoder as a snapshot holds it. Category slots follow from the order of the dictionaries.
+#[derive(Debug, Encode, Decode)]
+pub(crate) struct EncoderState {
+    schema: FeatureSchema,
+    moments: Vec<Moments>,
+    dictionaries: Vec<DictionaryState>,
+    clip: Option<f64>,
+}
+
+impl EncoderState {
+    /// The encoder that wrote this, of a model of `rows` rows.
+    ///
+    /// # Errors
+    /// `CorruptState`, or the schema's errors, for what no encoder could have written.
+    pub(crate) fn into_encoder(self, rows: u64) -> Result<Encoder> {
+        // The checked constructor: decoding alone would let in a duplicate or no feature.
+        let schema = FeatureSchema::new(self.schema.fields().to_vec())?;
+        if self.moments.len() != schema.count(FeatureKind::Numeric)
+            || !self.moments.iter().all(|moments| moments.is_plausible(rows))
+        {
+            return Err(MlError::corrupt("the statistics do not fit the numeric features"));
+        }
+        if self.dictionaries.len() != schema.count(FeatureKind::Categorical) {
+            return Err(MlError::corrupt("the dictionaries do not fit the categorical features"));
+        }
+        if self.clip.is_some_and(|clip| !(1e-3..=1e9).contains(&clip)) {
+            return Err(MlError::corrupt("the largest standardised number is out of range"));
+        }
+        let mut next_slot = 1 + self.moments.len() as u32;
+        let mut dictionaries = Vec::with_capacity(self.dictionaries.len());
+        for state in &self.dictionaries {
+            // Nothing is added any more, so what is there is the limit.
+            dictionaries.push(CategoryDictionary::restore(state, usize::MAX, &mut next_slot)?);
+        }
+        Ok(Encoder { schema: Arc::new(schema), moments: self.moments, dictionaries, clip: self.clip })
+    }
+}

@@ -1,0 +1,67 @@
+//! The mean loss of a linear model over a training set, as a function of its weights, for a search.
+
+use tidemill_compute::kernel::dense::{add_scaled, dot};
+
+use super::lbfgs::Objective;
+use crate::batch::{Chunk, FitControl, Row, TrainingSet, map_shards};
+use crate::error::Result;
+
+/// The sum of the rows' losses and half `l2` times the sum of the squared weights, intercept spared.
+///
+/// Slot 0 of the weights is the intercept, then come the numbers, then the categories.
+pub(crate) struct MeanLoss<'a, F> {
+    pub(crate) set: &'a TrainingSet,
+    pub(crate) control: &'a FitControl,
+    pub(crate) l2: f64,
+    /// The loss of a row and its slope, given what the model says and the label; both divided by the number
+    /// of rows, or by their weight.
+    pub(crate) row_loss: F,
+}
+
+impl<F: Fn(f64, f64) -> (f64, f64) + Sync> MeanLoss<'_, F> {
+    /// The part of some rows: their loss, and their gradient added to `gradient`.
+    fn add_rows(&self, chunks: &[Chunk], weights: &[f64], gradient: &mut [f64]) -> f64 {
+        let numbers = 1..=self.set.numeric();
+        let mut loss = 0.0;
+        for chunk in chunks {
+            if self.control.is_stopped() {
+                break;
+            }
+            for row in chunk.iter() {
+                let (row_loss, slope) = (self.row_loss)(score(&row, weights), row.label);
+                loss += row_loss;
+                gradient[0] += slope;
+                add_scaled(&mut gradient[numbers.clone()], slope, row.numbers);
+                for &slot in row.categories {
+                    gradient[slot as usize] += slope;
+                }
+            }
+        }
+        loss
+    }
+}
+
+impl<F: Fn(f64, f64) -> (f64, f64) + Sync> Objective for MeanLoss<'_, F> {
+    fn evaluate(&self, point: &[f64], gradient: &mut [f64]) -> Result<f64> {
+        let parts = map_shards(self.set.chunks(), self.control, |chunks| {
+            let mut gradient = vec![0.0; point.len()];
+            let loss = self.add_rows(chunks, point, &mut gradient);
+            (loss, gradient)
+        })?;
+        gradient.fill(0.0);
+        let mut loss = 0.0;
+        for (part_loss, part) in parts {
+            loss += part_loss;
+            add_scaled(gradient, 1.0, &part);
+        }
+        let weights = &point[1..];
+        add_scaled(&mut gradient[1..], self.l2, weights);
+        Ok(loss + 0.5 * self.l2 * dot(weights, weights))
+    }
+}
+
+/// What a linear model with these weights says of a row: its value, or its log-odds.
+pub(crate) fn score(row: &Row<'_>, weights: &[f64]) -> f64 {
+    let numbers = dot(row.numbers, &weights[1..=row.numbers.len()]);
+    row.categories.iter().fold(weights[0] + numbers, |sum, &slot| sum + weights[slot as usize])
+}
