@@ -4,8 +4,9 @@
 
 use proptest::prelude::*;
 
-use crate::kernel::dense::{add_scaled, dot};
+use crate::kernel::dense::{add_four_scaled, add_scaled, dot};
 use crate::kernel::logistic::{log1p_exp, loss_and_probability, sigmoid};
+use crate::kernel::softmax::{ln, softmax_in_place};
 use crate::kernel::sparse::sparse_dot;
 
 /// `e^x` by the Taylor series of `e^(x / 2^k)`, squared `k` times.
@@ -79,6 +80,21 @@ fn sparse_dot_skips_an_index_past_the_end() {
     assert_eq!(sparse_dot(&[], &[], &[1.0]), 0.0);
 }
 
+#[test]
+fn ln_of_the_edges() {
+    assert_eq!((ln(1.0), ln(0.0), ln(f64::INFINITY)), (0.0, f64::NEG_INFINITY, f64::INFINITY));
+    assert!(ln(-1.0).is_nan() && ln(f64::NAN).is_nan());
+    assert_close(ln(5e-324), -744.440_071_921_381_2, 1e-15);
+}
+
+#[test]
+fn softmax_neither_overflows_nor_divides_by_zero() {
+    let mut scores = [1000.0, 1000.0, -1000.0];
+    assert_close(softmax_in_place(&mut scores), 1000.0 + std::f64::consts::LN_2, 1e-15);
+    assert_eq!(scores, [0.5, 0.5, 0.0]);
+    assert_eq!(softmax_in_place(&mut []), f64::NEG_INFINITY);
+}
+
 proptest! {
     #[test]
     fn sigmoid_equals_the_oracle(z in -60.0..60.0f64) {
@@ -137,5 +153,32 @@ proptest! {
         let mut sum = a.clone();
         add_scaled(&mut sum, factor, &b);
         prop_assert!(sum.iter().zip(a.iter().zip(&b)).all(|(sum, (a, b))| *sum == a + factor * b));
+    }
+
+    #[test]
+    fn ln_equals_the_library_logarithm(power in -300.0..300.0f64) {
+        let x = 10f64.powf(power);
+        prop_assert!((ln(x) - x.ln()).abs() <= 1e-15 * x.ln().abs().max(1.0));
+    }
+
+    #[test]
+    fn softmax_of_two_is_the_logistic_function(a in -50.0..50.0f64, b in -50.0..50.0f64) {
+        let mut scores = [a, b];
+        let total = softmax_in_place(&mut scores);
+        prop_assert!((scores[1] - sigmoid(b - a)).abs() <= 1e-15);
+        prop_assert!((total - a - log1p_exp(b - a)).abs() <= 1e-13);
+    }
+
+    #[test]
+    fn four_scaled_rows_at_once_are_four_sums(
+        rows in prop::collection::vec(prop::array::uniform5(-1e3..1e3f64), 0..20),
+        factors in prop::array::uniform4(-10.0..10.0f64),
+    ) {
+        let column = |index: usize| rows.iter().map(|row| row[index]).collect::<Vec<_>>();
+        let four = [0, 1, 2, 3].map(column);
+        let (mut at_once, mut one_by_one) = (column(4), column(4));
+        add_four_scaled(&mut at_once, factors, four.each_ref().map(Vec::as_slice));
+        factors.iter().zip(&four).for_each(|(factor, row)| add_scaled(&mut one_by_one, *factor, row));
+        prop_assert!(at_once.iter().zip(&one_by_one).all(|(a, b)| (a - b).abs() <= 1e-9));
     }
 }

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{Array, RecordBatch};
 
-pub use self::registry::{batch_option_docs, check_batch_label_type, create_batch, valid_batch_model_types};
+pub use self::registry::{
+    batch_option_docs, check_batch_label_type, create_batch, predicted_label_type, valid_batch_model_types,
+};
 pub(crate) use self::shards::map_shards;
 pub(crate) use self::training_set::{CLIP, Chunk, Row, TrainingSet};
 use crate::error::{MlError, Result};

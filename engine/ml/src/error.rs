@@ -126,7 +126,7 @@ pub enum MlError {
         hint: &'static str,
     },
     /// A fitted model was to learn online, which its type does not.
-    #[error("a model of type '{model_type}' only predicts; it cannot go on learning")]
+    #[error("this model of type '{model_type}' only predicts; it cannot go on learning")]
     NotOnline {
         /// The model's type.
         model_type: &'static str,
@@ -134,6 +134,20 @@ pub enum MlError {
     /// Somebody ended the fit before it was done.
     #[error("the fit was stopped")]
     Stopped,
+    /// Every row has the same class of several that there might have been.
+    #[error("all {rows} rows have the label '{class}'; a classifier needs rows of at least two classes")]
+    SameClass {
+        /// Rows of the training set.
+        rows: u64,
+        /// The class that they all have.
+        class: String,
+    },
+    /// The label has more classes than a model can tell apart.
+    #[error("the label has more than {classes_max} classes; for a quantity, use the model type linear_reg")]
+    TooManyClasses {
+        /// The most classes that there may be.
+        classes_max: usize,
+    },
     /// Models that differ in `what` cannot be averaged.
     #[error("cannot merge models that differ in {what}; merge only copies of one model")]
     MergeMismatch {

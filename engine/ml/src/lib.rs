@@ -9,6 +9,7 @@
 //! [`linear`] holds the algorithms, and [`metrics`] says how good they are.
 
 pub mod batch;
+mod classes;
 pub mod error;
 mod feature;
 #[cfg(test)]
@@ -22,7 +23,8 @@ pub mod registry;
 mod snapshot;
 
 pub use batch::{
-    BatchModel, FitControl, FitReport, batch_option_docs, check_batch_label_type, create_batch, valid_batch_model_types,
+    BatchModel, FitControl, FitReport, batch_option_docs, check_batch_label_type, create_batch, predicted_label_type,
+    valid_batch_model_types,
 };
 pub use error::{MlError, Result};
 pub use model::{

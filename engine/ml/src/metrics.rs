@@ -13,6 +13,8 @@ mod tests;
 
 pub use streaming_auc::{StreamingAuc, StreamingAucState};
 
+use tidemill_compute::kernel::softmax::ln;
+
 use crate::model::THRESHOLD;
 
 /// Keeps `log_loss` finite when a model is certain and wrong.
@@ -92,6 +94,45 @@ impl PairCounts {
     fn auc(&self) -> Option<f64> {
         let pairs = u128::from(self.negative) * u128::from(self.positive);
         (pairs > 0).then(|| self.right_twice as f64 / (2.0 * pairs as f64))
+    }
+}
+
+/// How often the right one of several classes was named, and how surely.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ClassHits {
+    rows: u64,
+    right: u64,
+    /// The sum of the negative log-likelihoods, in nats.
+    loss: f64,
+}
+
+impl ClassHits {
+    /// Counts a row of the class at `place`, given the probability of each class.
+    pub(crate) fn add(&mut self, probabilities: &[f64], place: usize) {
+        let own = probabilities[place];
+        // Of classes as likely, the first is predicted.
+        let is_right = probabilities[..place].iter().all(|other| *other < own)
+            && probabilities[place..].iter().all(|other| *other <= own);
+        self.rows += 1;
+        self.right += u64::from(is_right);
+        self.loss -= ln(own.clamp(PROBABILITY_EPS, 1.0));
+    }
+
+    /// The counts of all parts, in their order.
+    pub(crate) fn sum(parts: &[Self]) -> Self {
+        let add = |sum: Self, part: &Self| Self {
+            rows: sum.rows + part.rows,
+            right: sum.right + part.right,
+            loss: sum.loss + part.loss,
+        };
+        parts.iter().fold(Self::default(), add)
+    }
+
+    /// As SQL's functions are called; none of no rows.
+    pub(crate) fn metrics(&self) -> Vec<(String, f64)> {
+        let rows = self.rows as f64;
+        let named = [("log_loss", self.loss / rows), ("accuracy", self.right as f64 / rows)];
+        named.into_iter().filter(|_| self.rows > 0).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::error::{MlError, Result};
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionConfig};
+use crate::linear::multinomial_regression::MultinomialRegression;
 use crate::model::{FeatureSchema, OnlineModel};
 use crate::predictor::Predictor;
 use crate::snapshot;
@@ -80,6 +81,7 @@ pub fn restore(bytes: &[u8]) -> Result<Box<dyn OnlineModel>> {
 pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
     match snapshot::open(bytes)?.0 {
         LogisticRegression::SNAPSHOT_TAG => Ok(Box::new(LogisticRegression::restore(bytes)?)),
+        MultinomialRegression::SNAPSHOT_TAG => Ok(Box::new(MultinomialRegression::restore(bytes)?)),
         LinearRegression::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),
         _ => Err(MlError::corrupt("its model tag is unknown")),
     }

@@ -73,7 +73,7 @@ pub fn loss_and_probability(z: f64, positive: bool) -> (f64, f64) {
 /// `ln(1 + t)` for `t` in `[0, 1]`, as `2 artanh(t / (2 + t))` by its series.
 ///
 /// The argument of the series is at most 1/3, so the first term left out is below `1e-18` of the first.
-fn ln_1p_of_fraction(t: f64) -> f64 {
+pub(super) fn ln_1p_of_fraction(t: f64) -> f64 {
     let s = t / (2.0 + t);
     let square = s * s;
     let mut series = 0.0;
@@ -106,7 +106,7 @@ const ODD_RECIPROCALS: [f64; 18] = [
 ];
 
 /// `e^x` for `x <= 0`, by `x = k ln 2 + r` and the Taylor series of `e^r` (Cody and Waite 1980).
-fn exp_of_negative(x: f64) -> f64 {
+pub(super) fn exp_of_negative(x: f64) -> f64 {
     // ln 2 in two parts. The first has 21 trailing zero bits, so that `k` times it is exact.
     const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
     const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;

@@ -1,5 +1,6 @@
-//! The kernels: [`logistic`] turns a score into a probability, [`sparse`] and [`dense`] make the score.
+//! The kernels: [`logistic`] and [`softmax`] turn scores into probabilities, [`sparse`] and [`dense`] make them.
 
 pub mod dense;
 pub mod logistic;
+pub mod softmax;
 pub mod sparse;

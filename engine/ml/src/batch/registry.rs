@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use arrow::datatypes::DataType;
 
 use super::BatchModel;
+use crate::classes::LabelKind;
 use crate::error::{MlError, Result};
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::linear_regression::batch::{BatchLinearConfig, BatchLinearRegression, check_numeric_label};
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::linear::logistic_regression::batch::{BatchLogisticConfig, BatchLogisticRegression};
-use crate::model::{FeatureSchema, check_label_type};
+use crate::linear::multinomial_regression::batch::BatchMultinomialRegression;
+use crate::model::FeatureSchema;
 use crate::registry::OptionDoc;
 
 type CreateBatch = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> Result<Box<dyn BatchModel>>;
@@ -19,18 +21,23 @@ type CreateBatch = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> R
 struct BatchModelType {
     name: &'static str,
     create: CreateBatch,
-    check_label_type: fn(&str, &DataType) -> Result<()>,
+    /// The type of predicted labels, given the label column's.
+    label_type: fn(&str, &DataType) -> Result<DataType>,
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
 const MODEL_TYPES: [BatchModelType; 2] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
-        create: |options, schema, _| {
+        create: |options, schema, label| {
             let config = BatchLogisticConfig::from_options(options)?;
-            Ok(Box::new(BatchLogisticRegression::new(config, schema.clone())?))
+            // Only a BOOLEAN label makes a model that can go on learning online.
+            if label == &DataType::Boolean {
+                return Ok(Box::new(BatchLogisticRegression::new(config, schema.clone())?));
+            }
+            Ok(Box::new(BatchMultinomialRegression::new(config, schema.clone(), label)?))
         },
-        check_label_type,
+        label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
         option_docs: BatchLogisticConfig::option_docs,
     },
     BatchModelType {
@@ -39,7 +46,10 @@ const MODEL_TYPES: [BatchModelType; 2] = [
             let config = BatchLinearConfig::from_options(options)?;
             Ok(Box::new(BatchLinearRegression::new(config, schema.clone())?))
         },
-        check_label_type: check_numeric_label,
+        label_type: |column, data_type| {
+            check_numeric_label(column, data_type)?;
+            Ok(DataType::Float64)
+        },
         option_docs: BatchLinearConfig::option_docs,
     },
 ];
@@ -55,7 +65,7 @@ pub fn create_batch(
     label: &DataType,
 ) -> Result<Box<dyn BatchModel>> {
     let model_type = find(model_type)?;
-    (model_type.check_label_type)("label", label)?;
+    (model_type.label_type)("label", label)?;
     (model_type.create)(options, schema, label)
 }
 
@@ -64,7 +74,15 @@ pub fn create_batch(
 /// # Errors
 /// `UnknownModelType` or `UnsupportedLabel`, which says what would work.
 pub fn check_batch_label_type(model_type: &str, column: &str, data_type: &DataType) -> Result<()> {
-    (find(model_type)?.check_label_type)(column, data_type)
+    predicted_label_type(model_type, column, data_type).map(|_| ())
+}
+
+/// The type of the labels that a model predicts which is fitted to a label column of this type.
+///
+/// # Errors
+/// `UnknownModelType` or `UnsupportedLabel`, which says what would work.
+pub fn predicted_label_type(model_type: &str, column: &str, data_type: &DataType) -> Result<DataType> {
+    (find(model_type)?.label_type)(column, data_type)
 }
 
 /// The options of a model type that is fitted to a training set, in the order to show them.

@@ -186,9 +186,11 @@ impl Memory {
     fn descent(&mut self, uphill: &[f64], config: &SearchConfig) -> Vec<f64> {
         let mut direction = self.two_loops(uphill);
         if config.l1 > 0.0 {
-            // A coordinate that would go uphill stays, as in OWL-QN.
-            for (way, _) in direction.iter_mut().zip(uphill).filter(|(way, slope)| **way * **slope >= 0.0) {
-                *way = 0.0;
+            // A penalised coordinate that would go uphill stays, as in OWL-QN.
+            for (way, slope) in direction.iter_mut().zip(uphill).skip(config.unpenalized) {
+                if *way * slope >= 0.0 {
+                    *way = 0.0;
+                }
             }
         }
         let slope = dot(&direction, uphill);

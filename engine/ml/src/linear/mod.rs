@@ -4,5 +4,6 @@ pub(crate) mod lbfgs;
 pub(crate) mod linear_regression;
 pub mod logistic_regression;
 pub(crate) mod mean_loss;
+pub(crate) mod multinomial_regression;
 pub(crate) mod normal_equations;
 pub mod optimizer;

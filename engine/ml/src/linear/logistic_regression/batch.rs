@@ -19,6 +19,7 @@ mod tests;
 use arrow::array::{Array, Float64Array, RecordBatch};
 use tidemill_compute::kernel::dense::add_scaled;
 use tidemill_compute::kernel::logistic::{loss_and_probability, sigmoid};
+use tidemill_compute::kernel::softmax::ln;
 
 pub(crate) use self::config::BatchLogisticConfig;
 use super::{LogisticRegression, LogisticRegressionConfig};
@@ -29,6 +30,7 @@ use crate::linear::mean_loss::{MeanLoss, score};
 use crate::linear::optimizer::Parameters;
 use crate::metrics;
 use crate::model::{ClassCounts, FeatureSchema, OnlineModel, RejectedRow, boolean_labels};
+use crate::options::invalid;
 
 /// The rows of a training set, and what will be made of them.
 #[derive(Debug)]
@@ -42,9 +44,13 @@ impl BatchLogisticRegression {
     /// A model that has no rows.
     ///
     /// # Errors
-    /// `InvalidOption` where `max_categories` allows more categories than there are slots.
+    /// `InvalidOption` where `max_categories` allows more categories than there are slots, or for a class
+    /// that a BOOLEAN has not.
     pub(crate) fn new(config: BatchLogisticConfig, schema: FeatureSchema) -> Result<Self> {
         online_config(&config).check_slots(&schema)?;
+        if let Some(class) = config.class_weights.classes().find(|class| !["true", "false"].contains(class)) {
+            return Err(invalid("class_weights", class, "the classes true and false"));
+        }
         let set = TrainingSet::new(schema, config.max_categories);
         Ok(Self { config, set, control: FitControl::default() })
     }
@@ -173,13 +179,11 @@ impl Shares {
         (share * loss, share * (probability - label))
     }
 
-    /// No weights, and about the intercept that fits the classes alone.
+    /// No weights, and the intercept that fits the classes alone.
     fn start(&self, classes: ClassCounts, slots: usize) -> Vec<f64> {
         let mut start = vec![0.0; slots];
         let [negative, positive] = self.of_row;
-        // A difference of the two shares and no logarithm, which would differ between machines: near an
-        // even split it is the log-odds up to a factor, and the search does the rest.
-        start[0] = 2.0 * (positive * classes.positive as f64 - negative * classes.negative as f64);
+        start[0] = ln(positive * classes.positive as f64 / (negative * classes.negative as f64));
         start
     }
 }

@@ -144,7 +144,7 @@ fn predictions_are_those_of_the_fit() {
     assert!(model.class_names().is_empty());
     check_error(
         restore(&report.model),
-        expect!["a model of type 'linear_reg' only predicts; it cannot go on learning"],
+        expect!["this model of type 'linear_reg' only predicts; it cannot go on learning"],
     );
 }
 

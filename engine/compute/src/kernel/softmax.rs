@@ -1,0 +1,48 @@
+//! Scores of several classes as probabilities, and the logarithm that their loss takes.
+
+use super::logistic::{exp_of_negative, ln_1p_of_fraction};
+
+/// Replaces scores by their softmax `e^z / Σ e^z`, and returns `ln Σ e^z`, so that the loss of a row of class
+/// `c` is that minus its score. Neither overflows; of no scores the logarithm is -∞.
+///
+/// Returns the same bits on every machine.
+pub fn softmax_in_place(scores: &mut [f64]) -> f64 {
+    let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if !largest.is_finite() {
+        return largest;
+    }
+    let mut sum = 0.0;
+    for score in scores.iter_mut() {
+        *score = exp_of_negative(*score - largest);
+        sum += *score;
+    }
+    for score in scores.iter_mut() {
+        *score /= sum;
+    }
+    largest + ln(sum)
+}
+
+/// The natural logarithm, to about `1e-15` of the larger of the result and one; NaN of what has none.
+///
+/// Returns the same bits on every machine, which the C library's does not.
+#[must_use]
+pub fn ln(x: f64) -> f64 {
+    const MANTISSA: u64 = (1 << 52) - 1;
+    const BIAS: i32 = 1023;
+    if x == 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if x.is_nan() || x < 0.0 {
+        return f64::NAN;
+    }
+    if x.is_infinite() {
+        return x;
+    }
+    // Numbers below the normal range have no exponent of their own.
+    let (x, shift) = if x < f64::MIN_POSITIVE { (x * (1_u64 << 54) as f64, 54) } else { (x, 0) };
+    let bits = x.to_bits();
+    let exponent = (bits >> 52) as i32 - BIAS - shift;
+    // In [1, 2), from which 1 is taken off without rounding.
+    let mantissa = f64::from_bits((bits & MANTISSA) | ((BIAS as u64) << 52));
+    f64::from(exponent) * std::f64::consts::LN_2 + ln_1p_of_fraction(mantissa - 1.0)
+}
