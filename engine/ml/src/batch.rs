@@ -6,6 +6,8 @@
 
 mod registry;
 mod shards;
+#[cfg(test)]
+mod throughput;
 mod training_set;
 
 use std::num::NonZeroUsize;

@@ -4,6 +4,7 @@
 //! of rows, which depends on no batch: so the sums over them do not either. The statistics and dictionaries
 //! are those of the online models, and end up in the fitted one.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Float64Array, RecordBatch};
@@ -229,10 +230,15 @@ impl Chunk {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Row<'_>> {
-        self.labels.iter().enumerate().map(|(row, &label)| Row {
+        self.slice(0..self.rows())
+    }
+
+    /// Some of the rows.
+    pub(crate) fn slice(&self, rows: Range<usize>) -> impl Iterator<Item = Row<'_>> {
+        rows.map(|row| Row {
             numbers: &self.numbers[row * self.numeric..(row + 1) * self.numeric],
             categories: &self.categories[row * self.categorical..(row + 1) * self.categorical],
-            label,
+            label: self.labels[row],
         })
     }
 

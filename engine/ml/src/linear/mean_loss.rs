@@ -6,6 +6,9 @@ use super::lbfgs::Objective;
 use crate::batch::{Chunk, FitControl, Row, TrainingSet, map_shards};
 use crate::error::Result;
 
+/// Rows at a time. With 30 numbers they are 15 kB, which stay in the nearest cache.
+const BLOCK_ROWS: usize = 64;
+
 /// The sum of the rows' losses and half `l2` times the sum of the squared weights, intercept spared.
 ///
 /// Slot 0 of the weights is the intercept, then come the numbers, then the categories.
@@ -23,17 +26,29 @@ impl<F: Fn(f64, f64) -> (f64, f64) + Sync> MeanLoss<'_, F> {
     fn add_rows(&self, chunks: &[Chunk], weights: &[f64], gradient: &mut [f64]) -> f64 {
         let numbers = 1..=self.set.numeric();
         let mut loss = 0.0;
+        // First the scores of a few rows, of which then follow the slopes: one row's long chain of operations
+        // does not wait for another's.
+        let mut slopes = [0.0; BLOCK_ROWS];
         for chunk in chunks {
             if self.control.is_stopped() {
                 break;
             }
-            for row in chunk.iter() {
-                let (row_loss, slope) = (self.row_loss)(score(&row, weights), row.label);
-                loss += row_loss;
-                gradient[0] += slope;
-                add_scaled(&mut gradient[numbers.clone()], slope, row.numbers);
-                for &slot in row.categories {
-                    gradient[slot as usize] += slope;
+            for first in (0..chunk.rows()).step_by(BLOCK_ROWS) {
+                let block = first..(first + BLOCK_ROWS).min(chunk.rows());
+                for (slope, row) in slopes.iter_mut().zip(chunk.slice(block.clone())) {
+                    *slope = score(&row, weights);
+                }
+                for (slope, label) in slopes.iter_mut().zip(&chunk.labels()[block.clone()]) {
+                    let (row_loss, row_slope) = (self.row_loss)(*slope, *label);
+                    loss += row_loss;
+                    *slope = row_slope;
+                }
+                for (slope, row) in slopes.iter().zip(chunk.slice(block)) {
+                    gradient[0] += slope;
+                    add_scaled(&mut gradient[numbers.clone()], *slope, row.numbers);
+                    for &slot in row.categories {
+                        gradient[slot as usize] += slope;
+                    }
                 }
             }
         }

@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Fits scikit-learn's models to the rows of src/batch/throughput.rs; OMP_NUM_THREADS says on how many threads."""
+
+import time
+
+import numpy as np
+from scipy import sparse
+from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+ROWS, COLUMNS = 200_000, 30
+
+
+def noise(column):
+    bits = (np.arange(ROWS, dtype=np.uint64) * np.uint64(100) + np.uint64(column)) * np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    bits = bits ^ (bits >> np.uint64(31))
+    return (bits >> np.uint64(33)).astype(float) / (1 << 30) - 1
+
+
+def measure(name, model, features, labels):
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        model.fit(features, labels)
+        best = min(best, time.perf_counter() - start)
+    print(f"{name}: fit {best:.3f} s in {getattr(model, 'n_iter_', 1)} steps")
+
+
+raw = np.stack([noise(column) for column in range(COLUMNS)], axis=1)
+labels = raw @ np.array([column % 5 * 0.3 for column in range(COLUMNS)]) + noise(97) * 2
+start = time.perf_counter()
+features = StandardScaler().fit_transform(raw)
+print(f"standardise: {time.perf_counter() - start:.3f} s")
+positive, classes = labels > 0, np.fmod((labels * 1.5).astype(int), 2)
+measure("logistic", LogisticRegression(tol=1e-7, max_iter=300), features, positive)
+measure("logistic to 1e-4", LogisticRegression(tol=1e-4), features, positive)
+names = [((noise(c) + 1) / 2 * n).astype(int) for c, n in enumerate([12, 7, 16, 3, 105])]
+start = time.perf_counter()
+encoded = OneHotEncoder().fit_transform(np.array([[f"category {v}" for v in row] for row in np.stack(names, axis=1)]))
+mixed = sparse.hstack([encoded, StandardScaler().fit_transform(np.stack([noise(c) for c in range(5, 8)], axis=1))]).tocsr()
+print(f"encode: {time.perf_counter() - start:.3f} s")
+measure("logistic of categories", LogisticRegression(tol=1e-7, max_iter=300), mixed, positive)
+measure("three classes", LogisticRegression(tol=1e-7, max_iter=300), features, classes)
+measure("linear", LinearRegression(), features, labels)
+measure("lasso", Lasso(alpha=0.1, tol=1e-9), features, labels)

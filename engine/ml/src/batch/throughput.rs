@@ -1,0 +1,102 @@
+//! Rows a second that are taken and fitted, to be run by hand in release:
+//! `cargo test --release -p tidemill-ml fit_throughput -- --ignored --nocapture`.
+//! `goldens/throughput.py` does the same with scikit-learn on the same rows.
+#![expect(clippy::print_stderr, reason = "a measurement reports to the person who runs it")]
+#![expect(clippy::disallowed_methods, reason = "a measurement needs the real clock")]
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+
+use super::{FitControl, create_batch};
+use crate::{FeatureSchema, restore_predictor};
+
+const ROWS: usize = 200_000;
+const COLUMNS: usize = 30;
+const BATCH_ROWS: usize = 8192;
+
+/// SplitMix64 of the row and the column, as a number in [-1, 1).
+fn noise(row: usize, column: usize) -> f64 {
+    let mut bits = ((row * 100 + column) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^= bits >> 31;
+    (bits >> 33) as f64 / f64::from(1_u32 << 30) - 1.0
+}
+
+/// Thirty numbers, of which the label is a noisy sum.
+fn numbers() -> (RecordBatch, Vec<f64>) {
+    let columns = (0..COLUMNS).map(|column| {
+        let values = (0..ROWS).map(|row| noise(row, column));
+        (format!("x{column}"), Arc::new(Float64Array::from_iter_values(values)) as ArrayRef)
+    });
+    let sum = |row: usize| (0..COLUMNS).map(|column| noise(row, column) * (column % 5) as f64 * 0.3).sum::<f64>();
+    let labels = (0..ROWS).map(|row| sum(row) + noise(row, 97) * 2.0).collect();
+    (RecordBatch::try_from_iter(columns).unwrap(), labels)
+}
+
+/// Five categories, about 150 in all, and three numbers.
+fn categories() -> RecordBatch {
+    let mut columns: Vec<(String, ArrayRef)> = Vec::new();
+    for (column, count) in [12, 7, 16, 3, 105].into_iter().enumerate() {
+        let names =
+            (0..ROWS).map(|row| format!("category {}", ((noise(row, column) + 1.0) / 2.0 * count as f64) as u64));
+        columns.push((format!("c{column}"), Arc::new(StringArray::from_iter_values(names))));
+    }
+    for column in 5..8 {
+        let values = (0..ROWS).map(|row| noise(row, column));
+        columns.push((format!("x{column}"), Arc::new(Float64Array::from_iter_values(values))));
+    }
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+fn measure(name: &str, model_type: &str, options: &[(&str, &str)], features: &RecordBatch, labels: &ArrayRef) {
+    let options: BTreeMap<_, _> = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let schema = FeatureSchema::from_arrow(&features.schema()).unwrap();
+    for threads in [1, 2] {
+        let (mut added, mut fitted) = (f64::INFINITY, f64::INFINITY);
+        let mut report = None;
+        for _ in 0..3 {
+            let mut model = create_batch(model_type, &options, &schema, labels.data_type()).unwrap();
+            let start = Instant::now();
+            for first in (0..ROWS).step_by(BATCH_ROWS) {
+                let rows = BATCH_ROWS.min(ROWS - first);
+                model.add(&features.slice(first, rows), &labels.slice(first, rows)).unwrap();
+            }
+            added = added.min(start.elapsed().as_secs_f64());
+            model.set_control(FitControl { threads: NonZeroUsize::new(threads).unwrap(), ..FitControl::default() });
+            let start = Instant::now();
+            report = Some(model.fit().unwrap());
+            fitted = fitted.min(start.elapsed().as_secs_f64());
+        }
+        let report = report.unwrap();
+        let model = restore_predictor(&report.model).unwrap();
+        let start = Instant::now();
+        model.predictions(features).unwrap();
+        eprintln!(
+            "{name}, {threads} threads: take {:.2} Mrows/s, fit {:.3} s in {} steps, predict {:.2} Mrows/s",
+            ROWS as f64 / added / 1e6,
+            fitted,
+            report.iterations,
+            ROWS as f64 / start.elapsed().as_secs_f64() / 1e6,
+        );
+    }
+}
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn fit_throughput() {
+    let (features, labels) = numbers();
+    let booleans: ArrayRef = Arc::new(labels.iter().map(|label| Some(*label > 0.0)).collect::<BooleanArray>());
+    let classes: ArrayRef = Arc::new(labels.iter().map(|label| Some((label * 1.5) as i64 % 2)).collect::<Int64Array>());
+    let floats: ArrayRef = Arc::new(Float64Array::from(labels));
+    measure("logistic", "logistic_reg", &[], &features, &booleans);
+    measure("logistic to 1e-4", "logistic_reg", &[("tolerance", "1e-4")], &features, &booleans);
+    measure("logistic of categories", "logistic_reg", &[], &categories(), &booleans);
+    measure("three classes", "logistic_reg", &[], &features, &classes);
+    measure("linear", "linear_reg", &[], &features, &floats);
+    measure("lasso", "linear_reg", &[("l1_reg", "20000")], &features, &floats);
+}
