@@ -29,9 +29,9 @@ use crate::model::{FeatureSchema, RejectedRow};
 /// One task owns it: it calls `add` for each batch, then `fit` once all rows are there, from one thread at
 /// a time. `fit` may take seconds to hours, so it belongs on a thread that may block.
 ///
-/// The same rows in the same order give the same bits, however they were cut into batches, whatever the
-/// number of threads, and on every machine: sums run over fixed stretches of rows and are added in their
-/// order. Rows in another order give the same model up to rounding and the tolerance of the search, with
+/// The same rows in the same order give the same model, bit by bit, however they were cut into batches,
+/// whatever the number of threads, and on every machine: sums run over fixed stretches of rows and are added
+/// in their order. (A metric's last digit may depend on the machine.) Rows in another order give the same model up to rounding and the tolerance of the search, with
 /// categories in another order; where a feature has more categories than `max_categories`, the order
 /// decides which of them have a weight of their own.
 pub trait BatchModel: Send {
