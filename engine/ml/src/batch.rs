@@ -20,7 +20,7 @@ pub use self::registry::{
     batch_option_docs, check_batch_label_type, create_batch, predicted_label_type, valid_batch_model_types,
 };
 pub(crate) use self::shards::map_shards;
-pub(crate) use self::training_set::{CLIP, Chunk, Row, TrainingSet};
+pub(crate) use self::training_set::{CLIP, Chunk, Row, TrainingSet, linear_numbers};
 use crate::error::{MlError, Result};
 use crate::model::{FeatureSchema, RejectedRow};
 

@@ -17,6 +17,7 @@ mod goldens;
 pub mod linear;
 pub mod metrics;
 pub mod model;
+mod naive_bayes;
 mod options;
 pub mod predictor;
 pub mod registry;

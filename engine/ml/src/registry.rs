@@ -10,6 +10,7 @@ use crate::linear::linear_regression::LinearRegression;
 use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionConfig};
 use crate::linear::multinomial_regression::MultinomialRegression;
 use crate::model::{FeatureSchema, OnlineModel};
+use crate::naive_bayes::NaiveBayes;
 use crate::predictor::Predictor;
 use crate::snapshot;
 
@@ -82,6 +83,7 @@ pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
     match snapshot::open(bytes)?.0 {
         LogisticRegression::SNAPSHOT_TAG => Ok(Box::new(LogisticRegression::restore(bytes)?)),
         MultinomialRegression::SNAPSHOT_TAG => Ok(Box::new(MultinomialRegression::restore(bytes)?)),
+        NaiveBayes::SNAPSHOT_TAG => Ok(Box::new(NaiveBayes::restore(bytes)?)),
         LinearRegression::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),
         _ => Err(MlError::corrupt("its model tag is unknown")),
     }

@@ -13,6 +13,9 @@ use crate::linear::logistic_regression::LogisticRegression;
 use crate::linear::logistic_regression::batch::{BatchLogisticConfig, BatchLogisticRegression};
 use crate::linear::multinomial_regression::batch::BatchMultinomialRegression;
 use crate::model::FeatureSchema;
+use crate::naive_bayes::NaiveBayes;
+use crate::naive_bayes::batch::BatchNaiveBayes;
+use crate::naive_bayes::config::NaiveBayesConfig;
 use crate::registry::OptionDoc;
 
 type CreateBatch = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> Result<Box<dyn BatchModel>>;
@@ -26,7 +29,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 2] = [
+const MODEL_TYPES: [BatchModelType; 3] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -51,6 +54,15 @@ const MODEL_TYPES: [BatchModelType; 2] = [
             Ok(DataType::Float64)
         },
         option_docs: BatchLinearConfig::option_docs,
+    },
+    BatchModelType {
+        name: NaiveBayes::MODEL_TYPE,
+        create: |options, schema, label| {
+            let config = NaiveBayesConfig::from_options(options)?;
+            Ok(Box::new(BatchNaiveBayes::new(config, schema.clone(), label)?))
+        },
+        label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
+        option_docs: NaiveBayesConfig::option_docs,
     },
 ];
 

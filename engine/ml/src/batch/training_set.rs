@@ -13,7 +13,7 @@ use super::FitControl;
 use crate::error::{MlError, Result};
 use crate::feature::columns::{Columns, SparseRows};
 use crate::feature::dictionary::{CategoryDictionary, NO_SLOT};
-use crate::feature::encoder::Encoder;
+use crate::feature::encoder::{Encoder, Numbers};
 use crate::feature::moments::{Moments, Scale};
 use crate::model::{FeatureKind, FeatureSchema, NUMERIC_MAGNITUDE_MAX, RejectReason, RejectedRow};
 
@@ -23,6 +23,11 @@ const CHUNK_ROWS: usize = 1024;
 /// The largest standardised magnitude: beyond what any row of a training set can have, so nothing is cut
 /// off, and within what a snapshot of an online model allows.
 pub(crate) const CLIP: f64 = 1e9;
+
+/// What becomes of the numbers of a linear model.
+pub(crate) fn linear_numbers(standardize: bool) -> Numbers {
+    if standardize { Numbers::Standardized { clip: CLIP } } else { Numbers::Plain }
+}
 
 /// All rows that a model is fitted to.
 #[derive(Debug)]
@@ -128,12 +133,11 @@ impl TrainingSet {
         }
     }
 
-    /// Makes the rows ready for a fit, once: numbers standardised if `standardize`, missing ones 0, and
-    /// categories numbered by their first sight within a feature, which does not depend on the batches.
+    /// Makes the rows ready for a fit, once: numbers encoded, and categories numbered by their first sight within a feature, which does not depend on the batches.
     ///
     /// # Errors
     /// `Stopped`.
-    pub(crate) fn prepare(&mut self, standardize: bool, control: &FitControl) -> Result<()> {
+    pub(crate) fn prepare(&mut self, numbers: Numbers, control: &FitControl) -> Result<()> {
         control.check()?;
         if self.is_prepared {
             return Ok(());
@@ -141,7 +145,7 @@ impl TrainingSet {
         let renumbered = self.renumber()?;
         let scales: Vec<_> = self.moments.iter().map(Moments::scale).collect();
         for chunk in &mut self.chunks {
-            chunk.prepare(standardize, &scales, &renumbered);
+            chunk.prepare(numbers, &scales, &renumbered);
         }
         self.is_prepared = true;
         Ok(())
@@ -180,9 +184,8 @@ impl TrainingSet {
     }
 
     /// How a model fitted to the prepared rows reads its features.
-    pub(crate) fn encoder(&self, standardize: bool) -> Encoder {
-        let clip = standardize.then_some(CLIP);
-        Encoder::new(Arc::clone(&self.schema), self.moments.clone(), self.dictionaries.clone(), clip)
+    pub(crate) fn encoder(&self, numbers: Numbers) -> Encoder {
+        Encoder::new(Arc::clone(&self.schema), self.moments.clone(), self.dictionaries.clone(), numbers)
     }
 
     /// Numeric features.
@@ -242,16 +245,13 @@ impl Chunk {
         })
     }
 
-    fn prepare(&mut self, standardize: bool, scales: &[Scale], renumbered: &[u32]) {
+    fn prepare(&mut self, numbers: Numbers, scales: &[Scale], renumbered: &[u32]) {
         for slot in &mut self.categories {
             *slot = renumbered[*slot as usize];
         }
-        for (number, scale) in self.numbers.iter_mut().zip(scales.iter().cycle()) {
-            if standardize {
-                *number = scale.apply(*number, CLIP);
-            } else if number.is_nan() {
-                *number = 0.0;
-            }
+        // A row without numbers has none to encode, and a length of 0 cannot be cut into.
+        for row in self.numbers.chunks_exact_mut(self.numeric.max(1)) {
+            numbers.encode(scales, row);
         }
     }
 

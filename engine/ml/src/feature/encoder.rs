@@ -13,6 +13,40 @@ use super::moments::{Moments, Scale};
 use crate::error::{MlError, Result};
 use crate::model::{FeatureKind, FeatureSchema};
 
+/// What becomes of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
+pub(crate) enum Numbers {
+    /// Distances from the mean in standard deviations, at most `clip`; 0 where missing.
+    Standardized {
+        /// In standard deviations.
+        clip: f64,
+    },
+    /// As they are; 0 where missing.
+    Plain,
+    /// As they are; NaN where missing.
+    WithMissing,
+}
+
+impl Numbers {
+    /// Encodes one row's numbers in place.
+    pub(crate) fn encode(self, scales: &[Scale], numbers: &mut [f64]) {
+        for (number, scale) in numbers.iter_mut().zip(scales) {
+            match self {
+                Self::Standardized { clip } => *number = scale.apply(*number, clip),
+                Self::Plain if number.is_nan() => *number = 0.0,
+                Self::Plain | Self::WithMissing => {}
+            }
+        }
+    }
+
+    fn is_plausible(self) -> bool {
+        match self {
+            Self::Standardized { clip } => (1e-3..=1e9).contains(&clip),
+            Self::Plain | Self::WithMissing => true,
+        }
+    }
+}
+
 /// How a model reads its features.
 #[derive(Debug, Clone)]
 pub(crate) struct Encoder {
@@ -21,8 +55,7 @@ pub(crate) struct Encoder {
     moments: Vec<Moments>,
     /// One for each categorical feature.
     dictionaries: Vec<CategoryDictionary>,
-    /// The largest standardised magnitude; `None` leaves numbers as they are.
-    clip: Option<f64>,
+    numbers: Numbers,
 }
 
 impl Encoder {
@@ -31,9 +64,9 @@ impl Encoder {
         schema: Arc<FeatureSchema>,
         moments: Vec<Moments>,
         dictionaries: Vec<CategoryDictionary>,
-        clip: Option<f64>,
+        numbers: Numbers,
     ) -> Self {
-        Self { schema, moments, dictionaries, clip }
+        Self { schema, moments, dictionaries, numbers }
     }
 
     pub(crate) fn schema(&self) -> &FeatureSchema {
@@ -43,6 +76,16 @@ impl Encoder {
     /// Slots that a row may name: the intercept, the numbers, the categories.
     pub(crate) fn slots(&self) -> usize {
         1 + self.moments.len() + self.dictionaries.iter().map(|dictionary| dictionary.slots().count()).sum::<usize>()
+    }
+
+    /// Numeric features.
+    pub(crate) fn numeric(&self) -> usize {
+        self.moments.len()
+    }
+
+    /// How many categories each categorical feature has, NULL and the overflow included.
+    pub(crate) fn categories(&self) -> Vec<usize> {
+        self.dictionaries.iter().map(|dictionary| dictionary.slots().count()).collect()
     }
 
     /// Calls `visit` with each usable row's number, slots and values, in order, and returns which rows those are;
@@ -62,7 +105,7 @@ impl Encoder {
         for block in columns.blocks() {
             self.encode(&columns, block.clone(), &mut scratch, &mut usable);
             for (place, row) in block.enumerate().filter(|(_, row)| usable[*row]) {
-                self.standardize(&scales, scratch.numbers_mut(place));
+                self.numbers.encode(&scales, scratch.numbers_mut(place));
                 let (indices, values) = scratch.row(place);
                 visit(row, indices, values);
             }
@@ -77,22 +120,12 @@ impl Encoder {
         columns.write_categories(block, scratch, 0, usable, slot_of);
     }
 
-    fn standardize(&self, scales: &[Scale], numbers: &mut [f64]) {
-        for (number, scale) in numbers.iter_mut().zip(scales) {
-            match self.clip {
-                Some(clip) => *number = scale.apply(*number, clip),
-                None if number.is_nan() => *number = 0.0,
-                None => {}
-            }
-        }
-    }
-
     pub(crate) fn state(&self) -> EncoderState {
         EncoderState {
             schema: FeatureSchema::clone(&self.schema),
             moments: self.moments.clone(),
             dictionaries: self.dictionaries.iter().map(CategoryDictionary::state).collect(),
-            clip: self.clip,
+            numbers: self.numbers,
         }
     }
 }
@@ -103,7 +136,7 @@ pub(crate) struct EncoderState {
     schema: FeatureSchema,
     moments: Vec<Moments>,
     dictionaries: Vec<DictionaryState>,
-    clip: Option<f64>,
+    numbers: Numbers,
 }
 
 impl EncoderState {
@@ -122,7 +155,7 @@ impl EncoderState {
         if self.dictionaries.len() != schema.count(FeatureKind::Categorical) {
             return Err(MlError::corrupt("the dictionaries do not fit the categorical features"));
         }
-        if self.clip.is_some_and(|clip| !(1e-3..=1e9).contains(&clip)) {
+        if !self.numbers.is_plausible() {
             return Err(MlError::corrupt("the largest standardised number is out of range"));
         }
         let mut next_slot = 1 + self.moments.len() as u32;
@@ -131,6 +164,6 @@ impl EncoderState {
             // Nothing is added any more, so what is there is the limit.
             dictionaries.push(CategoryDictionary::restore(state, usize::MAX, &mut next_slot)?);
         }
-        Ok(Encoder { schema: Arc::new(schema), moments: self.moments, dictionaries, clip: self.clip })
+        Ok(Encoder { schema: Arc::new(schema), moments: self.moments, dictionaries, numbers: self.numbers })
     }
 }

@@ -45,6 +45,15 @@ impl Moments {
         self.mean
     }
 
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The population's variance; 0 of no values.
+    pub(crate) fn variance(&self) -> f64 {
+        if self.count == 0 { 0.0 } else { self.squares / self.count as f64 }
+    }
+
     /// The sum of squared differences from the mean.
     pub(crate) fn squares(&self) -> f64 {
         self.squares

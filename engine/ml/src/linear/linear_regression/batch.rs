@@ -21,7 +21,7 @@ use tidemill_compute::kernel::dense::dot;
 pub(crate) use self::config::BatchLinearConfig;
 use self::sums::Sums;
 use super::LinearRegression;
-use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet, map_shards};
+use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet, linear_numbers, map_shards};
 use crate::error::{MlError, Result};
 use crate::feature::moments::Moments;
 use crate::linear::lbfgs;
@@ -116,7 +116,7 @@ impl BatchLinearRegression {
         if !loss.is_finite() {
             return Err(MlError::Diverged { hint: "scale the label and the features down" });
         }
-        let encoder = self.set.encoder(self.config.standardize);
+        let encoder = self.set.encoder(linear_numbers(self.config.standardize));
         let model = LinearRegression { encoder, weights: solution.weights, rows };
         Ok(FitReport {
             model: model.snapshot()?,
@@ -162,7 +162,7 @@ impl BatchModel for BatchLinearRegression {
         if self.set.rows() == 0 {
             return Err(MlError::NoRows);
         }
-        self.set.prepare(self.config.standardize, &self.control)?;
+        self.set.prepare(linear_numbers(self.config.standardize), &self.control)?;
         let mut labels = Moments::default();
         self.set.chunks().iter().flat_map(Chunk::labels).for_each(|label| labels.add(*label));
         let solution = self.solve(&labels)?;

@@ -23,7 +23,7 @@ use tidemill_compute::kernel::softmax::ln;
 
 pub(crate) use self::config::BatchLogisticConfig;
 use super::{LogisticRegression, LogisticRegressionConfig};
-use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, TrainingSet, map_shards};
+use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, TrainingSet, linear_numbers, map_shards};
 use crate::error::{MlError, Result};
 use crate::linear::lbfgs;
 use crate::linear::mean_loss::{MeanLoss, score};
@@ -114,7 +114,7 @@ impl BatchModel for BatchLogisticRegression {
             return Err(MlError::NoRows);
         }
         classes.require_both()?;
-        self.set.prepare(self.config.standardize, &self.control)?;
+        self.set.prepare(linear_numbers(self.config.standardize), &self.control)?;
         let shares = Shares::new(&self.config, classes);
         let row_loss = |log_odds: f64, label: f64| shares.row_loss(log_odds, label);
         let l2 = self.config.l2_reg / shares.total;

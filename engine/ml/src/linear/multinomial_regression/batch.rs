@@ -21,7 +21,7 @@ use tidemill_compute::kernel::logistic::loss_and_probability;
 use tidemill_compute::kernel::softmax::softmax_in_place;
 
 use super::MultinomialRegression;
-use crate::batch::{BatchModel, Chunk, FitControl, FitReport, Row, TrainingSet, map_shards};
+use crate::batch::{BatchModel, Chunk, FitControl, FitReport, Row, TrainingSet, linear_numbers, map_shards};
 use crate::classes::{ClassReader, Classes, LabelKind};
 use crate::error::{MlError, Result};
 use crate::linear::lbfgs::{self, Minimum, Objective};
@@ -128,13 +128,13 @@ impl BatchModel for BatchMultinomialRegression {
     fn fit(&mut self) -> Result<FitReport> {
         let (classes, places) = self.reader.classes(self.set.chunks().iter().flat_map(Chunk::labels))?;
         let shares = Shares::new(&self.config, &classes)?;
-        self.set.prepare(self.config.standardize, &self.control)?;
+        self.set.prepare(linear_numbers(self.config.standardize), &self.control)?;
         let minimum = self.search(&classes, &places, &shares)?;
         if !minimum.loss.is_finite() {
             return Err(MlError::Diverged { hint: "standardise the features, or scale them down" });
         }
         let metrics = self.metrics(&minimum.point, &places)?;
-        let encoder = self.set.encoder(self.config.standardize);
+        let encoder = self.set.encoder(linear_numbers(self.config.standardize));
         let model = MultinomialRegression { encoder, classes, weights: minimum.point };
         Ok(FitReport {
             model: model.snapshot()?,

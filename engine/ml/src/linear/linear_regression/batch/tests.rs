@@ -11,6 +11,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::{BatchLinearConfig, BatchLinearRegression, LinearRegression};
+use crate::batch::linear_numbers;
 use crate::feature::moments::Moments;
 use crate::goldens::{assert_all_close, data_set, expected, reference_rows};
 use crate::{
@@ -100,7 +101,7 @@ fn searched(options: &[(&str, &str)], (features, labels): &(RecordBatch, Float64
     let schema = FeatureSchema::from_arrow(&features.schema()).unwrap();
     let mut model = BatchLinearRegression::new(BatchLinearConfig::from_options(&options).unwrap(), schema).unwrap();
     model.add(features, labels).unwrap();
-    model.set.prepare(true, &FitControl::default()).unwrap();
+    model.set.prepare(linear_numbers(true), &FitControl::default()).unwrap();
     let mut moments = Moments::default();
     labels.values().iter().for_each(|label| moments.add(*label));
     let solution = model.search(&moments).unwrap();
