@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures::future::select_all;
@@ -13,6 +13,7 @@ use tidemill_coordinator::session::SqlSession;
 use tidemill_coordinator::{CoordinatorConfig, CoordinatorHandle};
 use tidemill_engine::tables::ConnectorTables;
 use tidemill_net::{Door, Protocol, Tls};
+use tidemill_plans::held::StreamsHeld;
 use tidemill_plans::settings::Settings;
 use tidemill_workers::{WorkerConfig, WorkerHandle};
 use tokio::process::{Child, Command};
@@ -156,9 +157,16 @@ pub fn batch_engine(workers: ClusterConfig) -> Arc<dyn BatchEngine> {
     let config = EmbeddedConfig {
         threads: cores() as usize,
         memory: usize::try_from(config::batch_memory()).unwrap_or(usize::MAX),
+        streams: streams_held(),
         scratch: config::scratch_folder(),
     };
     Arc::new(ClusterEngine::new(EmbeddedEngine::new(config, Arc::new(ConnectorTables)), workers))
+}
+
+/// What the streams of this process hold.
+fn streams_held() -> StreamsHeld {
+    static HELD: LazyLock<StreamsHeld> = LazyLock::new(StreamsHeld::default);
+    HELD.clone()
 }
 
 /// A thread for each of them computes.
@@ -175,7 +183,8 @@ pub async fn add_worker(
     tls: Option<Tls>,
 ) -> Result<()> {
     let secret = coordinator.access().cluster_secret();
-    let config = WorkerConfig { slots, bind, tls, scratch: config::scratch_folder(), secret, batch_memory: None };
+    let (scratch, streams) = (config::scratch_folder(), streams_held());
+    let config = WorkerConfig { slots, bind, tls, scratch, secret, batch_memory: None, streams };
     let worker = WorkerHandle::start(config, Arc::new(coordinator.clone())).await?;
     let id = coordinator.add_worker(worker.data_address(), slots, Arc::new(worker.clone())).await?;
     worker.set_id(id);

@@ -269,12 +269,14 @@ impl Dataflow {
     /// Appends the predictions of a model that this plan trains.
     pub fn predict(self, name: &str, model: &str) -> Self {
         let trained = self.document.nodes.iter().find_map(|node| match &node.operator {
-            OperatorDocument::Train(train) if node.name == model => Some(train.clone()),
+            OperatorDocument::Train(train) if node.name == model => {
+                Some((train.label.clone(), train.features.clone(), Some(train.time.clone())))
+            }
+            OperatorDocument::Fit(fit) if node.name == model => Some((fit.label.clone(), fit.features.clone(), None)),
             _ => None,
         });
         // Without it the graph is refused, for nothing of that name comes on port 1.
-        let (label, features, time) =
-            trained.map(|train| (train.label, train.features, train.time)).unwrap_or_default();
+        let (label, features, time) = trained.unwrap_or_default();
         let model_name = model.to_owned();
         let freshness = FreshnessDocument::Consistent;
         let predict = PredictDocument { model: model_name, label, features, time, freshness };

@@ -67,6 +67,7 @@ impl Progress {
         let kind = |kind: &NodeKind| match kind {
             NodeKind::Source(source) => Kind::Source(source.event_time.as_ref().map(|_| source.table.clone())),
             NodeKind::Train(train) => Kind::Train(train.model.clone()),
+            NodeKind::Fit(fit) => Kind::Train(fit.model.clone()),
             NodeKind::Sink(sink) if sink.connector == "blackhole" => Kind::Blackhole(sink.table.clone()),
             _ => Kind::Other,
         };

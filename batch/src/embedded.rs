@@ -17,6 +17,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use tidemill_plans::batch::{BatchQuery, ReadCounts, TableReader, TableReaders, Wanted};
+use tidemill_plans::held::StreamsHeld;
 use tidemill_plans::node::SourceNode;
 use tidemill_plans::settings::{BatchEngineChoice, Settings};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -46,8 +47,10 @@ const PART_BYTES: u64 = 8 << 20;
 pub struct EmbeddedConfig {
     /// Threads that compute, and parts that a query is cut into if it has memory for so many.
     pub threads: usize,
-    /// Bytes that all queries may hold together.
+    /// Bytes that all queries may hold together, with streams.
     pub memory: usize,
+    /// What streams of this process hold.
+    pub streams: StreamsHeld,
     /// Where goes what has no room in memory.
     pub scratch: PathBuf,
 }
@@ -163,7 +166,7 @@ impl Context {
             .enable_all()
             .build()
             .map_err(BatchError::Threads)?;
-        let pool = memory::shared(config.memory);
+        let pool = memory::shared(config.memory, config.streams.clone());
         let scratch = Scratch::open(&config.scratch)?;
         let runtime =
             RuntimeEnvBuilder::new().with_disk_manager_builder(scratch.disk()).with_memory_pool(Arc::clone(&pool));

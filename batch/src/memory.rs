@@ -9,6 +9,7 @@ use datafusion::error::Result;
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, TrackConsumersPool,
 };
+use tidemill_plans::held::StreamsHeld;
 use tidemill_plans::settings::Settings;
 
 use crate::shares::SharesPool;
@@ -37,9 +38,9 @@ impl Room {
     }
 }
 
-/// A pool that all queries share.
-pub(crate) fn shared(bytes: usize) -> Arc<dyn MemoryPool> {
-    named(SharesPool::new(bytes))
+/// A pool that all queries share, of what streams leave of so many bytes.
+pub(crate) fn shared(bytes: usize, streams: StreamsHeld) -> Arc<dyn MemoryPool> {
+    named(SharesPool::beside(bytes, streams))
 }
 
 /// The pool of a query: what it takes is taken from the one that all share, too.
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_query_has_its_limit_and_all_have_theirs() {
-        let shared = shared(100);
+        let shared = shared(100, StreamsHeld::default());
         let (one, other) = (of_query(Some(60), &shared), of_query(Some(60), &shared));
         let ones = MemoryConsumer::new("one").register(&one);
         let others = MemoryConsumer::new("other").register(&other);

@@ -12,6 +12,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, human_readable_size,
 };
+use tidemill_plans::held::StreamsHeld;
 
 /// How DataFusion names what sorts hold, and the merges of it.
 const SORT: &str = "ExternalSorter[";
@@ -21,6 +22,10 @@ const MERGE: &str = "ExternalSorterMerge[";
 /// last to ask.
 const PART_KEPT: usize = 4;
 
+/// One of so many parts of what queries share with streams is for queries, whatever streams hold: these cannot give back
+/// what they have, and a query that gets nothing at all never ends.
+const PART_OF_QUERIES: usize = 4;
+
 /// The part of a sort's share that its rows may have, in percent: a merge of them has been seen to take 1.5 times as
 /// much (keys in a form that can be compared, batches that are not used up).
 const ROWS_PERCENT: usize = 60;
@@ -29,6 +34,8 @@ const ROWS_PERCENT: usize = 60;
 #[derive(Debug)]
 pub(crate) struct SharesPool {
     bytes: usize,
+    /// What streams hold of that.
+    streams: StreamsHeld,
     held: Mutex<Held>,
 }
 
@@ -68,7 +75,26 @@ impl Kind {
 
 impl SharesPool {
     pub(crate) fn new(bytes: usize) -> Self {
-        Self { bytes, held: Mutex::default() }
+        Self::beside(bytes, StreamsHeld::default())
+    }
+
+    /// A pool of what streams leave of so many bytes.
+    pub(crate) fn beside(bytes: usize, streams: StreamsHeld) -> Self {
+        Self { bytes, streams, held: Mutex::default() }
+    }
+
+    /// What there is for queries now. What they have beyond that they keep until they give it back.
+    fn bytes(&self) -> usize {
+        let least = self.bytes / PART_OF_QUERIES;
+        self.bytes.saturating_sub(self.streams.bytes()).max(least)
+    }
+
+    /// What an error says of streams, if they hold anything.
+    fn beside_streams(&self) -> String {
+        match self.streams.bytes() {
+            0 => String::new(),
+            held => format!("; streams hold {} of {}", human_readable_size(held), human_readable_size(self.bytes)),
+        }
     }
 
     fn with<R>(&self, look: impl FnOnce(&mut Held) -> R) -> R {
@@ -99,7 +125,7 @@ impl Held {
 
 impl fmt::Display for SharesPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}(pool_size: {})", self.name(), human_readable_size(self.bytes))
+        write!(f, "{}(pool_size: {})", self.name(), human_readable_size(self.bytes()))
     }
 }
 
@@ -136,7 +162,7 @@ impl MemoryPool for SharesPool {
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let (kind, has) = (Kind::of(reservation.consumer()), reservation.size());
         let available = self.with(|held| {
-            let available = held.available(self.bytes, kind, has);
+            let available = held.available(self.bytes(), kind, has);
             if additional <= available {
                 *held.of(kind) += additional;
                 return None;
@@ -146,11 +172,12 @@ impl MemoryPool for SharesPool {
         match available {
             None => Ok(()),
             Some(available) => Err(DataFusionError::ResourcesExhausted(format!(
-                "Failed to allocate additional {} for {}, which has {}: there are {}",
+                "Failed to allocate additional {} for {}, which has {}: there are {}{}",
                 human_readable_size(additional),
                 reservation.consumer().name(),
                 human_readable_size(has),
                 human_readable_size(available),
+                self.beside_streams(),
             ))),
         }
     }
@@ -160,7 +187,7 @@ impl MemoryPool for SharesPool {
     }
 
     fn memory_limit(&self) -> MemoryLimit {
-        MemoryLimit::Finite(self.bytes)
+        MemoryLimit::Finite(self.bytes())
     }
 }
 
@@ -198,6 +225,26 @@ mod tests {
         last.try_grow(2_000).unwrap();
         assert!(last.try_grow(1).is_err(), "there is no more");
         assert_eq!(pool.reserved(), 8_000);
+    }
+
+    #[test]
+    fn queries_get_what_streams_leave_and_a_quarter_at_least() {
+        let streams = StreamsHeld::default();
+        let pool: Arc<dyn MemoryPool> = Arc::new(SharesPool::beside(8_000, streams.clone()));
+        let (join, stream) = (consumer(&pool, "HashJoinInput", false), streams.share());
+        join.try_grow(3_000).unwrap();
+        stream.set(5_000);
+        let error = join.try_grow(1).unwrap_err().to_string();
+        assert!(error.contains("there are 0.0 B; streams hold 4.9 KB of 7.8 KB"), "{error}");
+        stream.set(4_000);
+        join.try_grow(1_000).unwrap();
+        stream.set(80_000);
+        assert!(join.try_grow(1).is_err(), "what it has is more than what is left");
+        join.free();
+        join.try_grow(2_000).unwrap();
+        assert!(join.try_grow(1).is_err());
+        drop(stream);
+        join.try_grow(6_000).unwrap();
     }
 
     #[test]

@@ -94,7 +94,10 @@ pub(crate) fn compile_whole(
             | Outcome::Access(_)
             | Outcome::Migration { .. } => {}
             Outcome::Rows(rows) => outputs.push(Output::Rows(rows)),
-            Outcome::Job(job) if job.batch().is_some() => outputs.push(Output::Batch(job)),
+            Outcome::Job(job) if job.batch().is_some() => {
+                jobs.extend(job.behind_its_rows().map(|training| (training, outputs.len())));
+                outputs.push(Output::Batch(job));
+            }
             Outcome::Job(job) => jobs.push((*job, outputs.len())),
         }
     }
@@ -152,8 +155,11 @@ impl Whole<'_> {
 pub(crate) fn completed(statement: ParsedStatement, whole: Option<Whole<'_>>) -> Result<ParsedStatement, SqlError> {
     let Some(whole) = whole else { return Ok(statement) };
     if let Some(name) = statement.wants_place_for() {
-        let place = whole.tables.place(name).ok_or_else(|| SqlError::of_no_place(statement.position()))?;
-        return Ok(statement.with_place(place));
+        return match whole.tables.place(name) {
+            Some(place) => Ok(statement.with_place(place)),
+            None if statement.needs_place() => Err(SqlError::of_no_place(statement.position())),
+            None => Ok(statement),
+        };
     }
     let Some(files) = statement.wants_columns_of() else { return Ok(statement) };
     let columns = whole.columns(files).map_err(|told| SqlError::of_files(statement.position(), told))?;

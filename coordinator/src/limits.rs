@@ -43,7 +43,8 @@ impl Limits {
     /// How many bytes of state a graph may hold for which a session wants so many: the least of these for what is there
     /// for the rows of a SELECT; what is to run for ever has to have what it needs.
     pub(crate) fn query_memory(&self, graph: &DataflowGraph, wanted: u64) -> u64 {
-        let mut ends = graph.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Sink(_) | NodeKind::Train(_)));
+        let is_end = |node: &&Node| matches!(node.kind, NodeKind::Sink(_) | NodeKind::Train(_) | NodeKind::Fit(_));
+        let mut ends = graph.nodes.iter().filter(is_end);
         if ends.all(Node::is_result) { self.memory_of_query(wanted) } else { 0 }
     }
 

@@ -14,7 +14,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray}
 use arrow::datatypes::{Schema, SchemaRef};
 use tidemill_ml::{OnlineModel, predicted_labels};
 use tidemill_plans::PlanError;
-use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX};
+use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX, UNTIMED};
 use tidemill_plans::error::chain;
 use tidemill_plans::node::predicted_fields;
 use tidemill_sql::access::{Privilege, Securable, require};
@@ -165,11 +165,12 @@ impl ServedModel {
         let probability = self.model()?.predict(rows).map_err(|error| self.refused(chain(&error)))?;
         let label = predicted_labels(&probability);
         let count = rows.num_rows();
+        let learnt_to = Some(self.weights.learnt_to).filter(|time| *time != UNTIMED);
         let added: [ArrayRef; 4] = [
             Arc::new(label),
             Arc::new(probability),
             Arc::new(Int64Array::from_value(self.weights.version, count)),
-            Arc::new(TimestampMicrosecondArray::from_value(self.weights.learnt_to, count)),
+            Arc::new(TimestampMicrosecondArray::from_iter(std::iter::repeat_n(learnt_to, count))),
         ];
         let columns = rows.columns().iter().cloned().chain(added).collect();
         Ok(RecordBatch::try_new(self.columns(rows.schema_ref()), columns).map_err(PlanError::from)?)

@@ -12,9 +12,10 @@ mod restore;
 mod saving;
 mod shared;
 pub(crate) mod show;
+mod view_rows;
 mod writing;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -43,7 +44,7 @@ use self::dropping::{Drops, Had, end};
 pub(crate) use self::job_command::visible_jobs;
 pub use self::saving::{Saved, Saving};
 pub use self::shared::SharedScript;
-use self::writing::NewTable;
+use self::writing::{NewTable, remove};
 
 /// How long a new materialized view may take until it can be read.
 const FIRST_EPOCH: Duration = Duration::from_secs(30);
@@ -195,7 +196,7 @@ struct Submitted {
 pub struct Script {
     statements: std::vec::IntoIter<ParsedStatement>,
     gathered: Gathered,
-    /// The table that its last statement makes.
+    /// The table that its last statement makes, or the training set.
     new_table: Option<NewTable>,
     /// Its own settings, if they are not the session's.
     settings: Option<Settings>,
@@ -300,7 +301,7 @@ impl SqlSession {
     async fn step_on(&mut self, script: &mut Script) -> Result<Option<Vec<Reply>>> {
         let Script { statements, gathered, new_table, settings, who } = script;
         if let Some(table) = new_table.take() {
-            self.take_in(table, who).await?;
+            self.take_in(table, gathered, who).await?;
         }
         let Some(statement) = statements.next() else {
             if gathered.statements.is_empty() {
@@ -317,9 +318,12 @@ impl SqlSession {
         let statement = statement.ok_or(CoordinatorError::Lost { part: "statement" })?;
         let before = self.sql.clone();
         let rights = self.coordinator.access().rights(who)?;
+        let view_rows = self.view_rows(std::slice::from_ref(&statement), settings.as_ref(), who).await?;
+        self.sql.set_view_rows(view_rows);
         settings.iter_mut().for_each(|own| std::mem::swap(own, &mut self.sql.settings));
         let outcome = self.sql.with_rights(rights, |sql| sql.execute(&statement)).map_err(sql_error);
         settings.iter_mut().for_each(|own| std::mem::swap(own, &mut self.sql.settings));
+        self.sql.set_view_rows(BTreeMap::new());
         let outcome = outcome?;
         if let Err(error) = self.make_room(&outcome).await {
             self.sql = before;
@@ -429,9 +433,9 @@ impl SqlSession {
     }
 
     /// Leaves the rest of a text in which something is wrong: what was created in front of that runs.
-    pub async fn leave(&mut self, script: Script) {
+    pub async fn leave(&mut self, mut script: Script) {
         if let Some(table) = script.new_table
-            && let Err(error) = self.take_in(table, &script.who).await
+            && let Err(error) = self.take_in(table, &mut script.gathered, &script.who).await
         {
             warn!(error = error.chain(), "a table in front of an error is not there");
         }
@@ -465,7 +469,13 @@ impl SqlSession {
             }
             Err(error) => {
                 // The last first: they may be made of those before.
-                created.iter().rev().for_each(|name| self.sql.take_back(name));
+                for name in created.iter().rev() {
+                    let training_set = self.sql.training_set_of(name);
+                    self.sql.take_back(name);
+                    if let Some(place) = training_set {
+                        remove(self.coordinator.tables(), place).await?;
+                    }
+                }
                 Err(error)
             }
         }

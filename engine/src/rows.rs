@@ -4,6 +4,7 @@
 //! depends on order (a sum of floats, a model, a file) takes its rows from [`EventTimeBuffer`]: by event time, then
 //! by all columns, so the same rows always come in the same order.
 
+mod arrival;
 mod even_chunks;
 mod event_time;
 mod queue;
@@ -17,6 +18,7 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::row::{RowConverter, Rows, SortField};
 
+pub(crate) use self::arrival::ArrivalBuffer;
 pub(crate) use self::even_chunks::EvenChunks;
 pub(crate) use self::event_time::EventTimeBuffer;
 pub(crate) use self::queue::{CHUNK_ROWS, RowQueue};

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema};
 use tidemill_ml::{FeatureSchema, MlError};
 
 use crate::error::{PlanError, Result};
@@ -12,9 +12,21 @@ use crate::error::{PlanError, Result};
 /// Names that other systems have for our algorithms: BigQuery ML's, so far.
 const ALIASES: &[(&str, &str)] = &[("logistic_reg", "logistic_regression"), ("logistic_regression", "logistic_reg")];
 
-/// The algorithm's own name for a `model_type`; the error lists the valid ones.
-pub fn resolve_model_type(name: &str) -> Result<&'static str> {
-    let valid = tidemill_ml::valid_model_types();
+/// How a model comes to know its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Training {
+    /// One after the other, in event time.
+    Continuous,
+    /// All at once.
+    Whole,
+}
+
+/// The algorithm's own name for a `model_type` that is trained so; the error lists the valid ones.
+pub fn resolve_model_type(name: &str, training: Training) -> Result<&'static str> {
+    let valid = match training {
+        Training::Continuous => tidemill_ml::valid_model_types(),
+        Training::Whole => tidemill_ml::valid_batch_model_types(),
+    };
     let known = |name: &str| valid.iter().copied().find(|valid| *valid == name);
     let alias = || ALIASES.iter().find(|(alias, _)| *alias == name).and_then(|(_, own)| known(own));
     known(name).or_else(alias).ok_or_else(|| {
@@ -24,7 +36,12 @@ pub fn resolve_model_type(name: &str) -> Result<&'static str> {
 }
 
 /// Checks the algorithm's own options and the features' types by making the model once.
-pub fn check_model(model_type: &str, options: &[(String, String)], features: &Schema) -> Result<()> {
+pub fn check_model(
+    model_type: &str,
+    training: Training,
+    options: &[(String, String)],
+    features: &Schema,
+) -> Result<()> {
     let invalid = |error: MlError| match &error {
         MlError::UnknownOption { option, .. } => PlanError::given_option(option, error.to_string()),
         MlError::InvalidOption { option, .. } => PlanError::given_option(*option, error.to_string()),
@@ -32,6 +49,13 @@ pub fn check_model(model_type: &str, options: &[(String, String)], features: &Sc
     };
     let features = FeatureSchema::from_arrow(features).map_err(invalid)?;
     let options: BTreeMap<String, String> = options.iter().cloned().collect();
-    tidemill_ml::create(resolve_model_type(model_type)?, &options, &features).map_err(invalid)?;
+    let model_type = resolve_model_type(model_type, training)?;
+    match training {
+        Training::Continuous => drop(tidemill_ml::create(model_type, &options, &features).map_err(invalid)?),
+        // The label's type has been checked by now.
+        Training::Whole => {
+            drop(tidemill_ml::create_batch(model_type, &options, &features, &DataType::Boolean).map_err(invalid)?);
+        }
+    }
     Ok(())
 }

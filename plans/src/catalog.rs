@@ -49,6 +49,9 @@ pub struct CatalogEntry {
 /// The largest model that is told to the coordinator, which answers clients with it.
 pub const SERVED_BYTES_MAX: usize = 16 << 20;
 
+/// The `learnt_to` of a model that was fitted to a training set: it has learnt nothing from any row's future.
+pub const UNTIMED: i64 = i64::MIN;
+
 /// A version of a model that predictions can be made with.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub struct ModelWeights {
@@ -56,7 +59,7 @@ pub struct ModelWeights {
     pub model: String,
     /// Counts from 1.
     pub version: i64,
-    /// The event time up to which (exclusive) labels have been learnt, in microseconds.
+    /// The event time up to which (exclusive) labels have been learnt, in microseconds, or [`UNTIMED`].
     pub learnt_to: i64,
     /// The label's column: it names what is predicted.
     pub label: String,
@@ -71,7 +74,7 @@ pub struct ModelVersion {
     pub model: String,
     /// Counts from 1.
     pub version: i64,
-    /// The event time up to which (exclusive) labels have been learnt, in microseconds.
+    /// The event time up to which (exclusive) labels have been learnt, in microseconds, or [`UNTIMED`].
     pub learnt_to: i64,
     /// Rows learnt since the beginning.
     pub rows_learnt: i64,

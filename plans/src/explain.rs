@@ -275,6 +275,9 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             micros(train.publish_every),
             input(0, &train.features)
         ),
+        NodeKind::Fit(fit) => {
+            format!("{} {} label={}: {}", fit.model, fit.model_type, input(0, &[fit.label]), input(0, &fit.features))
+        }
         NodeKind::Predict(predict) => format!(
             "{} {}: {}",
             predict.model,

@@ -21,6 +21,7 @@ pub mod expr;
 pub mod functions;
 pub mod graph;
 pub mod growing_state;
+pub mod held;
 pub mod ids;
 pub mod ipc;
 pub mod key_group;

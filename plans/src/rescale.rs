@@ -96,7 +96,7 @@ fn is_single(node: &Node) -> bool {
         NodeKind::IntervalJoin(node) => node.left_keys.is_empty(),
         NodeKind::TopN(node) => node.partition.is_empty(),
         NodeKind::OverWindow(node) => node.partition.is_empty(),
-        NodeKind::Train(_) => true,
+        NodeKind::Train(_) | NodeKind::Fit(_) => true,
         NodeKind::Sink(_) if node.is_view() => is_single_view(node),
         NodeKind::Sink(node) => !writes_in_parallel(&node.connector, !node.upsert_keys.is_empty()),
         _ => false,

@@ -482,6 +482,7 @@ pub fn check_plan(rights: &dyn Rights, graph: &DataflowGraph, settings: &Setting
         match &node.kind {
             NodeKind::Sink(sink) => check_made(rights, &sink.table)?,
             NodeKind::Train(train) => check_made(rights, &train.model)?,
+            NodeKind::Fit(fit) => check_made(rights, &fit.model)?,
             _ => {}
         }
         let Some((connector, options)) = node.kind.connector() else { continue };

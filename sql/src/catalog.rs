@@ -113,8 +113,10 @@ pub(crate) struct ModelObject {
     pub(crate) query: StreamQuery,
     pub(crate) model_type: String,
     pub(crate) label: String,
-    /// The event-time column of the training query.
-    pub(crate) time: String,
+    /// The event-time column of the training query, if it learns in event time.
+    pub(crate) time: Option<String>,
+    /// The table that has the rows of the training query, if it is fitted to all of them at once.
+    pub(crate) training_set: Option<Arc<Object>>,
     /// Name and type of each feature, in order.
     pub(crate) features: Vec<(String, DataType)>,
     pub(crate) options: Vec<(String, String)>,

@@ -36,6 +36,19 @@ impl Session {
         self.require(Privilege::Create, Securable::Schema)?;
         let plan = self.table_rows(create)?;
         self.require_uses(&plan.uses)?;
+        let (object, plan, target) = self.planned_table(create, plan)?;
+        let table = Becomes::Table { object: Arc::clone(&object), replaces: create.or_replace };
+        let plan = plan.going_to(Destination::Files(target), table);
+        let job = Some(JobKind::Batch(create.query.clone(), Box::new(plan)));
+        Ok(Effect::Create { object, replace: create.or_replace, job })
+    }
+
+    /// The table that a plan's rows are going to be, the plan of the rows as it has them, and where they are written.
+    pub(crate) fn planned_table(
+        &self,
+        create: &CreateTableAs,
+        plan: BatchPlan,
+    ) -> Result<(Arc<Object>, BatchPlan, CopyTarget)> {
         let (source, text) = with_columns(&source_of(create), plan.columns(), "the query")?;
         let (node, info) = plan_source(&source, &self.settings, &mut Expressions::new(&self.catalog))?;
         if !create.is_placed {
@@ -51,10 +64,7 @@ impl Session {
         let plan = plan.with_named(&info.schema, &names, &format!("table '{}'", create.name.text))?;
         let detail = Detail::Source(Box::new(node), info);
         let object = object(&create.name, ObjectKind::Source, &text, Vec::new(), detail);
-        let table = Becomes::Table { object: Arc::clone(&object), replaces: create.or_replace };
-        let plan = plan.going_to(Destination::Files(target), table);
-        let job = Some(JobKind::Batch(create.query.clone(), Box::new(plan)));
-        Ok(Effect::Create { object, replace: create.or_replace, job })
+        Ok((object, plan, target))
     }
 
     /// Its query, which has to end.
@@ -88,7 +98,7 @@ impl Session {
         self.catalog.add(Arc::clone(object), statement.position)
     }
 
-    /// Where the files of a table are, if it is one of files.
+    /// Where the files of a table are, if it is one of files, or those of a model's training set.
     #[must_use]
     pub fn place_of(&self, name: &str) -> Option<String> {
         let object = self.catalog.whole().get(&Name { text: name.to_owned(), at: Position::UNKNOWN }).ok().cloned()?;
@@ -97,10 +107,13 @@ impl Session {
 }
 
 impl JobStatement {
-    /// Where the table is going to be that it makes.
+    /// Where the table is going to be that it makes, or the training set.
     #[must_use]
     pub fn new_place(&self) -> Option<String> {
-        place(table_of(self)?.0)
+        match &self.kind {
+            JobKind::Train(model, _) => place(model),
+            _ => place(table_of(self)?.0),
+        }
     }
 }
 
@@ -114,9 +127,10 @@ fn table_of(statement: &JobStatement) -> Option<(&Arc<Object>, bool)> {
     }
 }
 
-fn place(object: &Object) -> Option<String> {
+pub(crate) fn place(object: &Object) -> Option<String> {
     match &object.detail {
         Detail::Source(source, _) => option(&source.options, "path").map(str::to_owned),
+        Detail::Model(model) => model.training_set.as_deref().and_then(place),
         _ => None,
     }
 }

@@ -111,7 +111,11 @@ impl JobStatement {
     /// Whether it runs as a whole, and its rows become those of an object: whoever asks waits until they are.
     #[must_use]
     pub fn writes_whole(&self) -> bool {
-        matches!(&self.kind, JobKind::Batch(_, plan) if plan.becomes.is_some() && plan.query.wanted == Wanted::Rows)
+        match &self.kind {
+            JobKind::Batch(_, plan) => plan.becomes.is_some() && plan.query.wanted == Wanted::Rows,
+            JobKind::Train(_, whole) => whole.is_some(),
+            _ => false,
+        }
     }
 
     /// The table that is there once its rows are.
@@ -126,11 +130,14 @@ impl JobStatement {
         }
     }
 
-    /// What is to be run as a whole, if that is so: then nothing is to be added to a graph.
+    /// What is to be run as a whole, if that is so: then nothing is to be added to a graph, or later
+    /// ([`Self::behind_its_rows`]).
     #[must_use]
     pub fn batch(&self) -> Option<&BatchQuery> {
         match &self.kind {
-            JobKind::Batch(_, plan) | JobKind::Append { whole: Some(plan), .. } => Some(&plan.query),
+            JobKind::Batch(_, plan) | JobKind::Append { whole: Some(plan), .. } | JobKind::Train(_, Some(plan)) => {
+                Some(&plan.query)
+            }
             _ => None,
         }
     }
@@ -171,7 +178,8 @@ pub(crate) enum JobKind {
         whole: Option<Box<BatchPlan>>,
     },
     MaterializedView(Arc<Object>),
-    Train(Arc<Object>),
+    /// CREATE MODEL, with the query as a whole that writes its training set first, if it has one.
+    Train(Arc<Object>, Option<Box<BatchPlan>>),
     /// SUBSCRIBE TO a materialized view.
     Subscribe(Arc<Object>),
 }
@@ -194,7 +202,7 @@ impl JobKind {
         match self {
             Self::Select(_) | Self::Batch(..) | Self::Append { .. } | Self::Subscribe(_) => None,
             Self::Write { target, .. } => Some(&target.table),
-            Self::MaterializedView(object) | Self::Train(object) => Some(&object.name),
+            Self::MaterializedView(object) | Self::Train(object, _) => Some(&object.name),
         }
     }
 }
@@ -407,7 +415,7 @@ impl JobBuilder {
                 let target = Target { table, connector, options: Vec::new(), key: Vec::new() };
                 planner.builder.add_write(&stream, target)?;
             }
-            JobKind::Train(object) => {
+            JobKind::Train(object, _) => {
                 if let Detail::Model(model) = &object.detail {
                     planner.train_operator(object, model)?;
                 }

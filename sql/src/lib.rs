@@ -33,6 +33,8 @@ mod stack;
 mod statement;
 mod substrait;
 pub mod system;
+mod training_set;
+mod view_rows;
 
 pub use catalog::Catalog;
 pub use describe::{Description, TableInfo, sql_type_name};

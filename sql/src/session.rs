@@ -56,6 +56,8 @@ pub struct Session {
     pub(crate) runs_batches: bool,
     /// The rows of tables that the coordinator knows.
     pub(crate) told: BTreeMap<&'static str, RecordBatch>,
+    /// What materialized views have that the statement which is executed reads as tables.
+    pub(crate) view_rows: BTreeMap<String, RecordBatch>,
 }
 
 /// What a statement comes to.
@@ -181,7 +183,11 @@ impl Session {
 
     /// The same of one that runs as a whole.
     pub fn check_batch(&self, job: &JobStatement) -> Result<()> {
-        let (JobKind::Batch(_, plan) | JobKind::Append { whole: Some(plan), .. }) = &job.kind else { return Ok(()) };
+        let (JobKind::Batch(_, plan) | JobKind::Append { whole: Some(plan), .. } | JobKind::Train(_, Some(plan))) =
+            &job.kind
+        else {
+            return Ok(());
+        };
         let checked = || {
             self.require_target(&job.kind)?;
             self.require_uses(&plan.uses)?;
@@ -199,6 +205,11 @@ impl Session {
     pub fn view_is_held(&mut self, job: JobId, operator: OperatorId, instances: u32) {
         let of_operator = |view: &&mut RunningView| view.job == job && view.operator == operator;
         self.running.values_mut().filter(of_operator).for_each(|view| view.parallelism = instances);
+    }
+
+    /// An object has a job.
+    pub(crate) fn note_busy(&mut self, name: &str) {
+        self.busy.insert(name.to_owned());
     }
 
     /// Takes an object back whose job could not be started.
@@ -234,6 +245,10 @@ impl Session {
                     Outcome::Job(job) if job.appends().is_some() => {
                         let hint = "analyze its query: EXPLAIN ANALYZE SELECT …";
                         return Err(SqlError::unsupported("EXPLAIN ANALYZE of an INSERT INTO a table", hint));
+                    }
+                    Outcome::Job(job) if job.behind_its_rows().is_some() => {
+                        let hint = "analyze its query: EXPLAIN ANALYZE SELECT …";
+                        return Err(SqlError::unsupported("EXPLAIN ANALYZE of a model over tables", hint));
                     }
                     Outcome::Job(job) => Outcome::Job(Box::new(JobStatement { is_analyzed: true, ..*job })),
                     other => other,
@@ -468,6 +483,9 @@ impl Session {
         if let Some(effect) = self.exists(&create.name, create.if_not_exists, None)? {
             return Ok(effect);
         }
+        if let Some(effect) = self.model_of_rows(create, text)? {
+            return Ok(effect);
+        }
         let mut builder = JobBuilder::new(self);
         let mut planner = QueryPlanner::new(&mut builder, &self.catalog);
         let plan = planner.plan(&create.query)?;
@@ -480,7 +498,7 @@ impl Session {
         self.require(Privilege::Create, Securable::Schema)?;
         self.require_uses(&uses)?;
         let object = object(&create.name, ObjectKind::Model, text, uses, Detail::Model(Box::new(model)));
-        let job = Some(JobKind::Train(Arc::clone(&object)));
+        let job = Some(JobKind::Train(Arc::clone(&object), None));
         Ok(Effect::Create { object, replace: false, job })
     }
 
@@ -505,7 +523,9 @@ impl Session {
             }
             JobKind::Batch(_, plan) => match (&plan.becomes, &plan.query.destination) {
                 (Some(Becomes::RowsOf(table)), _) => self.require(Privilege::Insert, Securable::Object(table.clone())),
-                (Some(Becomes::Table { .. }), _) => self.require(Privilege::Create, Securable::Schema),
+                (Some(Becomes::Table { .. } | Becomes::TrainingSet), _) => {
+                    self.require(Privilege::Create, Securable::Schema)
+                }
                 (None, Destination::Files(_)) => self.check_files(),
                 (None, _) => Ok(()),
             },
@@ -585,7 +605,14 @@ impl Session {
     }
 
     fn explain(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<Outcome> {
-        use Statement::{Copy, CreateTableAs, Insert, Query};
+        use Statement::{Copy, CreateModel, CreateTableAs, Insert, Query};
+        // Of a model over tables it is its query that takes time.
+        if let CreateModel(create) = statement
+            && let Effect::Create { job: Some(JobKind::Train(_, Some(plan))), .. } =
+                self.plan(statement, parsed.text())?
+        {
+            return Ok(self.shown(create.query.clone(), *plan, Wanted::Plan, parsed));
+        }
         if matches!(statement, Query(_) | Insert(_) | Copy(_) | CreateTableAs(_))
             && let Effect::Run(JobKind::Batch(query, plan))
             | Effect::Create { job: Some(JobKind::Batch(query, plan)), .. } = self.plan(statement, parsed.text())?
@@ -623,8 +650,10 @@ impl Session {
     /// What a statement would run.
     fn explained(&self, statement: &Statement, parsed: &ParsedStatement) -> Result<(DataflowGraph, Settings)> {
         let mut session = self.clone();
-        // What runs as a whole has no graph.
-        session.settings.execution = Execution::Streaming;
+        // What runs as a whole has no graph, but what is trained with its rows.
+        if !matches!(statement, Statement::CreateModel(_)) {
+            session.settings.execution = Execution::Streaming;
+        }
         let effect = session.plan(statement, parsed.text())?;
         let job = match session.take_effect(effect, parsed)? {
             Outcome::Job(job) => *job,

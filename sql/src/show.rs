@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
-use tidemill_plans::catalog::{ModelVersion, ObjectKind};
+use tidemill_plans::catalog::{ModelVersion, ObjectKind, UNTIMED};
 use tidemill_plans::connector::{CONNECTORS, ConnectorSpec, SOURCE_OPTIONS, find};
 use tidemill_plans::functions::{self, Registered, RegisteredKind};
 use tidemill_plans::settings::SETTINGS;
@@ -98,7 +98,7 @@ fn describe_model(model: &ModelObject) -> Result<RecordBatch> {
     let features = model.features.iter().map(|(name, data_type)| (name.clone(), type_name(data_type), "feature"));
     let rows = [(model.label.clone(), String::from("BOOLEAN"), "label")]
         .into_iter()
-        .chain([(model.time.clone(), String::from("TIMESTAMP"), "event time")])
+        .chain(model.time.clone().map(|time| (time, String::from("TIMESTAMP"), "event time")))
         .chain(features)
         .map(|(name, data_type, role)| vec![name, data_type, role.to_owned()]);
     table(&["column", "type", "role"], rows.collect())
@@ -140,7 +140,9 @@ fn model_row(name: &str, model_type: &str, version: Option<&ModelVersion>) -> Ve
     let mut row = vec![name.to_owned(), model_type.to_owned()];
     if let Some(version) = version {
         let metrics: Vec<String> = version.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-        row.extend([version.version.to_string(), EventTime(version.learnt_to).to_string()]);
+        let learnt_to = Some(version.learnt_to).filter(|time| *time != UNTIMED);
+        let learnt_to = learnt_to.map(|time| EventTime(time).to_string()).unwrap_or_default();
+        row.extend([version.version.to_string(), learnt_to]);
         row.extend([version.rows_learnt.to_string(), metrics.join(", ")]);
     }
     row

@@ -373,6 +373,8 @@ pub(crate) struct CreateModel {
     pub(crate) name: Name,
     pub(crate) if_not_exists: bool,
     pub(crate) options: Options,
+    /// Where its training set may be, if it has one, and nothing else is.
+    pub(crate) place: Option<String>,
     pub(crate) query: StreamQuery,
 }
 

@@ -60,14 +60,16 @@ impl Session {
         self.told.insert(name, rows);
     }
 
-    /// The catalog with those of these tables that a query names; nothing if it names none.
+    /// The catalog with those of these tables that a query names, and with views that are read as tables; nothing if
+    /// there are none.
     pub(crate) fn with_system_tables(&self, query: &StreamQuery) -> Result<Option<Catalog>> {
         let named = query.sql().map(named).unwrap_or_default();
-        if named.is_empty() {
+        if named.is_empty() && self.view_rows.is_empty() {
             return Ok(None);
         }
         let rows = |name: String| Ok((name.clone(), self.rows_of(&name)?));
-        let system = named.into_iter().map(rows).collect::<Result<BTreeMap<_, _>>>()?;
+        let mut system = named.into_iter().map(rows).collect::<Result<BTreeMap<_, _>>>()?;
+        system.extend(self.view_rows.clone());
         let mut catalog = self.catalog.clone();
         catalog.system = Arc::new(system);
         Ok(Some(catalog))

@@ -225,6 +225,7 @@ fn answer(folder: &Path, sql: &str, place: Where) -> std::result::Result<String,
                         scratch: std::env::temp_dir(),
                         secret: None,
                         batch_memory: None,
+                        streams: Default::default(),
                     },
                     link,
                 )

@@ -21,6 +21,7 @@ mod documents;
 mod endpoints;
 mod equivalence;
 mod faults;
+mod fitted;
 mod flight_sql;
 mod flights;
 mod formats;

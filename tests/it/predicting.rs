@@ -21,7 +21,7 @@ fn python_clients_get_predictions() {
 
 impl Served {
     /// The version and the probabilities that a model answers with.
-    fn try_predict(&mut self, model: &str) -> Result<(i64, Vec<f64>), FlightError> {
+    pub(crate) fn try_predict(&mut self, model: &str) -> Result<(i64, Vec<f64>), FlightError> {
         let values: ArrayRef = Arc::new(Float64Array::from(vec![0.0, 5.0, 9.0]));
         let rows = RecordBatch::try_from_iter_with_nullable([("distance", values, true)]).unwrap();
         let descriptor = FlightDescriptor::new_path(vec![String::from("predict"), model.to_owned()]);
@@ -38,7 +38,7 @@ impl Served {
 
     /// The same, as soon as there is a version.
     #[track_caller]
-    fn predict(&mut self, model: &str) -> (i64, Vec<f64>) {
+    pub(crate) fn predict(&mut self, model: &str) -> (i64, Vec<f64>) {
         for _ in 0..TRIES {
             match self.try_predict(model) {
                 Ok(answer) => return answer,

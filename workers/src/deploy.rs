@@ -10,6 +10,7 @@ use tidemill_engine::state::{ScratchFolder, StateMemory};
 use tidemill_engine::task::{
     BuiltTask, DeadLetters, NextSnapshot, QueryMemory, Receiver, Sender, TaskEnv, TaskPlan, build_task, channel,
 };
+use tidemill_plans::held::StreamsHeld;
 use tidemill_plans::ids::{ChannelId, StageId, TaskId, WorkerId};
 use tidemill_plans::protocol::{CoordinatorLink, Deployment};
 use tidemill_plans::stage::Stages;
@@ -44,6 +45,8 @@ pub(crate) struct Site {
     pub(crate) events: EventSender,
     /// Where state goes that has no room in memory.
     pub(crate) scratch: ScratchFolder,
+    /// Where what tasks hold is added up.
+    pub(crate) streams: StreamsHeld,
 }
 
 /// A job's part on this worker, ready to start.
@@ -100,7 +103,7 @@ impl Site {
             alignment: Arc::default(),
             results: Arc::new(results),
             state_memory,
-            query_memory: Arc::new(QueryMemory::new(deployment.settings.query_memory)),
+            query_memory: Arc::new(QueryMemory::new(deployment.settings.query_memory, self.streams.clone())),
             views: Arc::clone(&self.views),
         };
         let here = self.worker;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tidemill_net::{Address, Connector, Tls};
 use tidemill_plans::cluster_secret::ClusterSecret;
+use tidemill_plans::held::StreamsHeld;
 use tidemill_plans::ids::WorkerId;
 use tidemill_plans::protocol::{CoordinatorLink, EventResponse, WorkerEvent};
 use tokio::net::TcpStream;
@@ -136,6 +137,7 @@ impl Session {
             scratch: config.scratch.clone(),
             secret: config.secret.clone(),
             batch_memory: Some(config.batch_memory),
+            streams: StreamsHeld::default(),
         };
         let worker = WorkerHandle::start(of_worker, Arc::clone(&link) as Arc<dyn CoordinatorLink>).await?;
         let data_address = advertised(&worker, config).await;

@@ -24,6 +24,7 @@ use tidemill_engine::task::DriverCommand;
 use tidemill_net::{Address, Connector, Tls};
 use tidemill_plans::catalog::ModelWeights;
 use tidemill_plans::cluster_secret::ClusterSecret;
+use tidemill_plans::held::StreamsHeld;
 use tidemill_plans::ids::{Epoch, RunId, WorkerId};
 use tidemill_plans::protocol::{
     CoordinatorLink, Deployment, LinkError, Reply, StopMode, WorkerEvent, WorkerLink, WorkerRequest, WorkerResponse,
@@ -63,6 +64,8 @@ pub struct WorkerConfig {
     pub secret: Option<ClusterSecret>,
     /// Bytes that queries as a whole may hold here, if it runs parts of such.
     pub batch_memory: Option<u64>,
+    /// Where what streams hold is added up.
+    pub streams: StreamsHeld,
 }
 
 /// Why a worker has stopped taking jobs.
@@ -128,6 +131,7 @@ impl WorkerHandle {
             notices,
             views: Arc::default(),
             scratch: ScratchFolder::new(config.scratch),
+            streams: config.streams,
             tearing: watch::Sender::new(0),
             stopping,
             queued: Some(queued),
@@ -214,6 +218,7 @@ struct WorkerActor {
     /// What materialized views hold.
     views: Arc<Views>,
     scratch: ScratchFolder,
+    streams: StreamsHeld,
     /// How many jobs are being torn down.
     tearing: watch::Sender<usize>,
     stopping: watch::Sender<Option<StopCause>>,
@@ -379,6 +384,7 @@ impl WorkerActor {
             views: Arc::clone(&self.views),
             events: self.events.sender(),
             scratch: self.scratch.clone(),
+            streams: self.streams.clone(),
         };
         let building = self.io.handle().spawn(site.deploy(deployment));
         Box::pin(wrap_future(building).then(move |built, actor: &mut Self, _| {
@@ -530,6 +536,7 @@ fn batches(config: &WorkerConfig) -> Option<Arc<BatchWorker>> {
     Some(Arc::new(BatchWorker::new(BatchWorkerConfig {
         slots: config.slots,
         memory: usize::try_from(memory).unwrap_or(usize::MAX),
+        streams: config.streams.clone(),
         scratch: config.scratch.clone(),
         tables: Arc::new(ConnectorTables),
         connector: Connector::new(config.tls.clone()),

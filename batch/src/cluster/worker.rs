@@ -21,6 +21,7 @@ use tidemill_plans::ErrorDomain;
 use tidemill_plans::batch::TableReaders;
 use tidemill_plans::batch::work::{QueryId, WorkAnswer, WorkFailure, WorkQuery, WorkRequest};
 use tidemill_plans::cluster_secret::ClusterSecret;
+use tidemill_plans::held::StreamsHeld;
 use tidemill_plans::ids::WorkerId;
 use tidemill_plans::protocol::{CoordinatorLink, EventResponse, WorkerEvent};
 use tidemill_plans::settings::Settings;
@@ -49,8 +50,10 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 pub struct BatchWorkerConfig {
     /// Tasks that it runs at a time.
     pub slots: u32,
-    /// Bytes that all queries may hold together.
+    /// Bytes that all queries may hold together, with streams.
     pub memory: usize,
+    /// What streams of this process hold.
+    pub streams: StreamsHeld,
     /// Where pieces are, and what has no room in memory.
     pub scratch: PathBuf,
     /// Reads what DataFusion does not.
@@ -134,7 +137,7 @@ impl BatchWorker {
 
     fn begin(&self) -> Result<Begun, BatchError> {
         let scratch = Scratch::open(&self.config.scratch)?;
-        let pool = memory::shared(self.config.memory);
+        let pool = memory::shared(self.config.memory, self.config.streams.clone());
         let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(scratch.disk());
         let runtime = runtime.with_memory_pool(Arc::clone(&pool)).build_arc();
         Ok(Begun {

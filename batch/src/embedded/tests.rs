@@ -100,7 +100,8 @@ fn scan(table: &str) -> LogicalPlanBuilder {
 
 fn engine(batches: Option<usize>) -> (EmbeddedEngine, Receiver<()>) {
     let (sender, gone) = channel();
-    let config = EmbeddedConfig { threads: 2, memory: 64 << 20, scratch: std::env::temp_dir() };
+    let config =
+        EmbeddedConfig { threads: 2, memory: 64 << 20, streams: Default::default(), scratch: std::env::temp_dir() };
     let numbers = Numbers { batches, gone: Mutex::new(sender) };
     (EmbeddedEngine::new(config, Arc::new(Tables(Arc::new(numbers)))), gone)
 }

@@ -37,6 +37,7 @@ pub(crate) fn makes(graph: &DataflowGraph) -> Vec<String> {
     let made = graph.nodes.iter().filter_map(|node| match &node.kind {
         NodeKind::Sink(sink) => Some(sink.table.clone()),
         NodeKind::Train(train) => Some(train.model.clone()),
+        NodeKind::Fit(fit) => Some(fit.model.clone()),
         _ => None,
     });
     made.collect()
@@ -63,6 +64,7 @@ fn named(node: &Node) -> (&'static str, String) {
         NodeKind::Source(source) => source.table.clone(),
         NodeKind::Sink(sink) => sink.table.clone(),
         NodeKind::Train(train) => train.model.clone(),
+        NodeKind::Fit(fit) => fit.model.clone(),
         NodeKind::Predict(predict) => predict.model.clone(),
         _ => String::new(),
     };

@@ -66,9 +66,9 @@ impl Appending {
         let rows = match self.work {
             Work::Appends(append) => append.complete().await?,
             Work::Writes(mut query) => {
-                let counts = Holder(Mutex::default());
+                let counts = Holder::of("an INSERT");
                 follow(&mut query, &counts).await?;
-                counts.0.into_inner().batches.iter().map(count).sum()
+                counts.into_batches().iter().map(count).sum()
             }
         };
         Ok(Appended { rows, message: self.message })
@@ -88,9 +88,9 @@ impl Append {
         let held = match rows {
             Rows::Known(rows) => vec![rows],
             Rows::Of(mut query) => {
-                let holder = Holder(Mutex::default());
+                let holder = Holder::of("an INSERT of a query");
                 follow(&mut query, &holder).await?;
-                holder.0.into_inner().batches
+                holder.into_batches()
             }
         };
         let batches = fitted(&held, &target, &columns)?;
@@ -126,7 +126,23 @@ fn called(schema: &Schema, names: &[String]) -> SchemaRef {
 }
 
 /// Holds the rows of a query.
-struct Holder(Mutex<Held>);
+pub(super) struct Holder {
+    held: Mutex<Held>,
+    /// Who wants them, for messages.
+    whose: &'static str,
+}
+
+impl Holder {
+    /// Nothing yet, for whom this says.
+    pub(super) fn of(whose: &'static str) -> Self {
+        Self { held: Mutex::default(), whose }
+    }
+
+    /// What it holds.
+    pub(super) fn into_batches(self) -> Vec<RecordBatch> {
+        self.held.into_inner().batches
+    }
+}
 
 #[derive(Default)]
 struct Held {
@@ -136,12 +152,13 @@ struct Held {
 
 impl Taker for Holder {
     async fn take(&self, rows: RecordBatch) -> Result<()> {
-        let mut held = self.0.lock().await;
+        let mut held = self.held.lock().await;
         held.bytes += rows.get_array_memory_size();
         if held.bytes > BYTES_MAX {
             let message = format!(
-                "an INSERT of a query holds {} MiB of rows at most, which are there together: insert them in parts, or \
-                 push them (adbc_ingest)",
+                "{} holds {} MiB of rows at most, which are there together: take them in parts, or write them to files \
+                 with a sink",
+                self.whose,
                 BYTES_MAX >> 20
             );
             return Err(CoordinatorError::Statement { message });

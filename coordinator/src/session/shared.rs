@@ -85,9 +85,11 @@ impl SqlSession {
     ) -> Result<Description> {
         self.refresh().await?;
         let statements = &self.completed(statements.to_vec(), who).await?;
+        let view_rows = self.view_rows(statements, Some(settings), who).await?;
         let rights = self.coordinator.access().rights(who)?;
         let mut scratch = self.sql.clone();
         settings.clone_into(&mut scratch.settings);
+        scratch.set_view_rows(view_rows);
         let described = scratch.with_rights(rights, |sql| sql.describe(statements)).map_err(sql_error);
         // What is described and not denied is noted when it is done.
         if matches!(&described, Err(CoordinatorError::Sql(error)) if matches!(**error, SqlError::Denied { .. })) {

@@ -1,5 +1,5 @@
-//! Statements that run as a whole and write: INSERT INTO, and CREATE TABLE AS, whose table is there once its rows are. The
-//! session is others' meanwhile.
+//! Statements that run as a whole and write: INSERT INTO; CREATE TABLE AS, whose table is there once its rows are; and CREATE
+//! MODEL over tables, whose training begins then. The session is others' meanwhile.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use tidemill_sql::JobStatement;
 use tokio::sync::watch;
 
 use super::appending::{Appending, Work};
-use super::{Reply, SqlSession, sql_error};
+use super::{Gathered, Reply, SqlSession, sql_error};
 use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
 use crate::job::JobStatus;
 use crate::tables::TableFolders;
 
-/// A table whose rows are being written.
+/// A table or a training set whose rows are being written.
 #[derive(Debug)]
 pub(super) struct NewTable {
     statement: JobStatement,
@@ -29,17 +29,25 @@ impl SqlSession {
         new_table: &mut Option<NewTable>,
         who: &Who,
     ) -> Result<Reply> {
-        let message = statement.message().to_owned();
-        let table = statement.new_table().is_some().then(|| statement.clone());
+        let training = statement.behind_its_rows();
+        // A model is told of when its training has begun.
+        let message = match &training {
+            Some(_) => format!("TRAINING SET of {}", statement.object().unwrap_or_default()),
+            None => statement.message().to_owned(),
+        };
+        let table = (training.is_some() || statement.new_table().is_some()).then(|| statement.clone());
         let Reply::Query(query) = self.select(statement, who).await? else { return Err(CoordinatorError::Changed) };
         *new_table = table.map(|statement| NewTable { statement, status: query.job.status.clone() });
         Ok(Reply::Appends(Appending { work: Work::Writes(Box::new(query)), message }))
     }
 
-    /// Takes a table in if its rows are there.
-    pub(super) async fn take_in(&mut self, table: NewTable, who: &Who) -> Result<()> {
+    /// Takes a table in if its rows are there; what is to be trained with them is one more job of the text.
+    pub(super) async fn take_in(&mut self, table: NewTable, gathered: &mut Gathered, who: &Who) -> Result<()> {
         if *table.status.borrow() != JobStatus::Finished {
             return Ok(());
+        }
+        if let Some(training) = table.statement.behind_its_rows() {
+            return self.take_in_model(training, gathered).await;
         }
         let Some(name) = table.statement.new_table() else { return Ok(()) };
         let (before, replaced) = (self.sql.clone(), self.sql.place_of(name));
@@ -59,6 +67,25 @@ impl SqlSession {
             remove(self.coordinator.tables(), place).await?;
         }
         added
+    }
+}
+
+impl SqlSession {
+    /// Takes a model in whose training set is there. It is recorded with its job.
+    async fn take_in_model(&mut self, training: JobStatement, gathered: &mut Gathered) -> Result<()> {
+        let name = training.object().unwrap_or_default();
+        let mut added = self.drops.check_free(name);
+        added = added.and_then(|()| self.sql.add_model(&training).map_err(sql_error));
+        match added {
+            Ok(()) => gathered.add(training),
+            Err(error) => {
+                if let Some(place) = training.new_place() {
+                    remove(self.coordinator.tables(), place).await?;
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 }
 

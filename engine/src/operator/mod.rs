@@ -10,6 +10,7 @@ mod by_number;
 mod changed_keys;
 mod changed_rows;
 mod filter;
+mod fit;
 mod groups;
 mod held_rows;
 mod interval_join;
@@ -26,6 +27,7 @@ mod panes;
 mod partitions;
 mod predict;
 mod project;
+mod published;
 mod recency;
 mod session_window;
 mod sessions;
@@ -201,6 +203,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::OverWindow(over) => over_window::build(over, Arc::clone(&inputs[0]), output, &env.state_memory)?,
         NodeKind::LookupJoin(join) => Box::new(lookup_join::LookupJoin::new(join, &inputs[0], output)?),
         NodeKind::Train(train) => Box::new(train::Train::new(train, Arc::clone(&inputs[0]), &env.state_memory)?),
+        NodeKind::Fit(fit) => Box::new(fit::Fit::new(fit, &inputs[0], &env.state_memory)?),
         NodeKind::Predict(predict) => Box::new(predict::Predict::new(predict, &inputs[0], output, &env.state_memory)),
         NodeKind::Unnest(unnest) => Box::new(unnest::Unnest::new(unnest, &inputs[0], output)),
         NodeKind::Union(_) => Box::new(union::Union::new(output)),

@@ -2,7 +2,8 @@
 //!
 //! The model's versions are the other input, aligned by watermark like any stream: a row at time t is
 //! answered by the newest version that has learnt from labels before or at t only. In consistent mode
-//! it waits until that version is certain, so a replay gives the same predictions.
+//! it waits until that version is certain, so a replay gives the same predictions. Rows without a time wait for the
+//! last version.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BinaryArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use tidemill_ml::{MlError, OnlineModel, predicted_labels};
+use tidemill_plans::catalog::UNTIMED;
 use tidemill_plans::node::{ModelFreshness, PredictNode};
 use tidemill_plans::time::{EventTime, Watermark, event_time_type, event_times};
 
@@ -17,7 +19,7 @@ use super::Operator;
 use super::late_rows::without_late;
 use super::state_rows::{least_watermark, other_columns};
 use crate::error::{EngineError, Result};
-use crate::rows::EventTimeBuffer;
+use crate::rows::{ArrivalBuffer, EventTimeBuffer};
 use crate::state::{Belongs, StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
 
@@ -27,10 +29,11 @@ const VERSIONS_BYTES: usize = 1 << 24;
 /// See [`PredictNode`].
 pub(super) struct Predict {
     model: String,
-    time: usize,
     freshness: ModelFreshness,
-    waiting: EventTimeBuffer,
+    waiting: Waiting,
     watermark: Watermark,
+    /// That of the versions: what was learnt before it has come.
+    known_to: Watermark,
     /// By `learnt_to`, oldest first.
     versions: VecDeque<Version>,
     output: SchemaRef,
@@ -44,10 +47,64 @@ struct Version {
     restored: Option<Box<dyn OnlineModel>>,
 }
 
+/// Rows that wait for their version.
+enum Waiting {
+    /// Until time has passed the one in this column.
+    Timed { time: usize, rows: EventTimeBuffer },
+    /// Until the last version has come.
+    Untimed(ArrivalBuffer),
+}
+
 /// What rows of one stretch of time get.
 struct Answer {
     probabilities: Float64Array,
     version: Option<(i64, i64)>,
+}
+
+impl Waiting {
+    fn new(time: Option<usize>, input: &SchemaRef, memory: &StateMemory) -> Self {
+        match time {
+            Some(time) => Self::Timed { time, rows: EventTimeBuffer::new(Arc::clone(input), time, memory) },
+            None => Self::Untimed(ArrivalBuffer::new(input, memory)),
+        }
+    }
+
+    /// Some of the rows whose versions are known, and the column of their time.
+    fn take_chunk(&mut self, known_to: EventTime) -> Result<Option<(RecordBatch, Option<usize>)>> {
+        Ok(match self {
+            Self::Timed { time, rows } => rows.take_chunk_before(known_to)?.map(|rows| (rows, Some(*time))),
+            Self::Untimed(rows) if known_to == EventTime::MAX => rows.take_chunk()?.map(|rows| (rows, None)),
+            Self::Untimed(_) => None,
+        })
+    }
+
+    fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
+        match self {
+            Self::Timed { rows, .. } => rows.snapshot(Belongs::Anywhere, state),
+            Self::Untimed(rows) => rows.snapshot(Belongs::Anywhere, state),
+        }
+    }
+
+    fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
+        match self {
+            Self::Timed { rows, .. } => rows.restore(state),
+            Self::Untimed(rows) => rows.restore(state),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Timed { rows, .. } => rows.bytes(),
+            Self::Untimed(rows) => rows.bytes(),
+        }
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        match self {
+            Self::Timed { rows, .. } => rows.disk_bytes(),
+            Self::Untimed(rows) => rows.disk_bytes(),
+        }
+    }
 }
 
 impl Predict {
@@ -55,10 +112,10 @@ impl Predict {
         let memory = memory.limited_if(node.freshness.waits());
         Self {
             model: node.model.clone(),
-            time: node.time,
             freshness: node.freshness,
-            waiting: EventTimeBuffer::new(Arc::clone(input), node.time, &memory),
+            waiting: Waiting::new(node.time, input, &memory),
             watermark: Watermark::MIN,
+            known_to: Watermark::MIN,
             versions: VecDeque::new(),
             output,
         }
@@ -79,9 +136,23 @@ impl Predict {
         Ok(())
     }
 
-    /// Answers rows that are in event-time order.
-    fn answer(&mut self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let times = event_times(rows.column(self.time))?;
+    /// Answers what waits for versions of before this time. Rows without a time wait for all of them.
+    fn answer_waiting(&mut self, known_to: EventTime, ctx: &mut OperatorContext) -> Result<()> {
+        while let Some((rows, time)) = self.waiting.take_chunk(known_to)? {
+            let answered = self.answer(&rows, time)?;
+            ctx.emit(answered);
+        }
+        Ok(())
+    }
+
+    /// Answers rows, those with a time in this column by what was known then; these are in its order.
+    fn answer(&mut self, rows: &RecordBatch, time: Option<usize>) -> Result<RecordBatch> {
+        let Some(time) = time else {
+            let newest = self.versions.len().checked_sub(1);
+            let answer = self.ask(newest, rows)?;
+            return output_rows(rows, &[answer], &self.output);
+        };
+        let times = event_times(rows.column(time))?;
         let times = times.values();
         let mut answers = Vec::new();
         let mut start = 0;
@@ -176,7 +247,8 @@ fn output_rows(rows: &RecordBatch, answers: &[Answer], output: &SchemaRef) -> Re
         answers.iter().flat_map(move |answer| std::iter::repeat_n(answer.version.map(pick), answer.probabilities.len()))
     };
     let version: Int64Array = versions(|(version, _)| version).collect();
-    let learnt_to: TimestampMicrosecondArray = versions(|(_, learnt_to)| learnt_to).collect();
+    let learnt_to = versions(|(_, learnt_to)| learnt_to).map(|time| time.filter(|time| *time != UNTIMED));
+    let learnt_to: TimestampMicrosecondArray = learnt_to.collect();
     let mut columns = rows.columns().to_vec();
     let added: [ArrayRef; 4] = [Arc::new(label), Arc::new(probability), Arc::new(version), Arc::new(learnt_to)];
     columns.extend(added);
@@ -188,12 +260,16 @@ impl Operator for Predict {
         if port == 1 {
             return self.take_versions(&batch);
         }
-        self.waiting.push(without_late(batch, self.time, self.watermark.0, ctx)?)?;
-        if self.freshness == ModelFreshness::Latest
-            && let Some(rows) = self.waiting.take_before(EventTime::MAX)?
-        {
-            let answered = self.answer(&rows)?;
-            ctx.emit(answered);
+        match &mut self.waiting {
+            Waiting::Timed { time, rows } => rows.push(without_late(batch, *time, self.watermark.0, ctx)?)?,
+            Waiting::Untimed(rows) => rows.push(&batch)?,
+        }
+        let known = match self.freshness {
+            ModelFreshness::Latest => EventTime::MAX,
+            ModelFreshness::Consistent => self.known_to.0,
+        };
+        if self.freshness == ModelFreshness::Latest || matches!(self.waiting, Waiting::Untimed(_)) {
+            self.answer_waiting(known, ctx)?;
         }
         Ok(())
     }
@@ -205,10 +281,8 @@ impl Operator for Predict {
             ctx.emit_watermark(watermarks.port(0));
             return Ok(());
         }
-        while let Some(rows) = self.waiting.take_chunk_before(watermarks.port(1).0)? {
-            let answered = self.answer(&rows)?;
-            ctx.emit(answered);
-        }
+        self.known_to = watermarks.port(1);
+        self.answer_waiting(self.known_to.0, ctx)?;
         self.drop_old_versions(watermarks.min().0);
         ctx.emit_watermark(watermarks.min());
         Ok(())
@@ -216,13 +290,15 @@ impl Operator for Predict {
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
         state.value("watermark", &self.watermark)?;
-        self.waiting.snapshot(Belongs::Anywhere, &mut state.part("waiting"))?;
+        state.value("known_to", &self.known_to)?;
+        self.waiting.snapshot(&mut state.part("waiting"))?;
         state.rows("versions", Belongs::ToAll, self.version_rows()?);
         Ok(())
     }
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
         self.watermark = least_watermark(state, "watermark")?;
+        self.known_to = least_watermark(state, "known_to")?;
         self.waiting.restore(&state.part("waiting"))?;
         self.restore_versions(state)
     }

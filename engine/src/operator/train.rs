@@ -7,16 +7,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill_ml::metrics::{StreamingAuc, StreamingAucState};
 use tidemill_ml::{FeatureSchema, LearnReport, MlError, OnlineModel, boolean_labels};
 use tidemill_plans::catalog::ModelVersion;
-use tidemill_plans::node::{TrainNode, model_version_schema};
+use tidemill_plans::node::TrainNode;
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
 use super::late_rows::without_late;
+use super::published::{Published, version_rows};
 use super::state_rows::{least_watermark, other_columns};
 use crate::error::{EngineError, Result};
 use crate::rows::{EventTimeBuffer, show_row};
@@ -138,23 +139,6 @@ impl Train {
 /// End of the interval, of so many microseconds, that `time` is in: when a label of that time may be used.
 fn interval_end(time: i64, interval: i64) -> i64 {
     time.div_euclid(interval).saturating_add(1).saturating_mul(interval)
-}
-
-struct Published {
-    version: i64,
-    learnt_to: i64,
-    rows_learnt: i64,
-    state: Vec<u8>,
-}
-
-fn version_rows(versions: &[Published]) -> Result<RecordBatch> {
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(Int64Array::from_iter_values(versions.iter().map(|version| version.version))),
-        Arc::new(TimestampMicrosecondArray::from_iter_values(versions.iter().map(|version| version.learnt_to))),
-        Arc::new(Int64Array::from_iter_values(versions.iter().map(|version| version.rows_learnt))),
-        Arc::new(BinaryArray::from_iter_values(versions.iter().map(|version| &version.state))),
-    ];
-    Ok(RecordBatch::try_new(model_version_schema(), columns)?)
 }
 
 /// A model's bytes as a table: they are far more than a value may be.

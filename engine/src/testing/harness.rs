@@ -202,6 +202,11 @@ impl OperatorHarness {
         self.move_watermark(port, Watermark(EventTime(seconds * 1_000_000)))
     }
 
+    /// A port ends.
+    pub fn watermark_end(&mut self, port: usize) -> Result<()> {
+        self.move_watermark(port, Watermark::MAX)
+    }
+
     /// Every input ends.
     pub fn finish(&mut self) -> Result<()> {
         for port in 0..self.watermarks.len() {

@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod filter;
+mod fit;
 mod interval_join;
 mod join;
 mod join_kind;
@@ -29,6 +30,7 @@ mod window_assign;
 
 pub use aggregate::{AggregateEmit, AggregateNode};
 pub use filter::FilterNode;
+pub use fit::FitNode;
 pub use interval_join::IntervalJoinNode;
 pub use join::JoinNode;
 pub use join_kind::{JoinKind, JoinSide};
@@ -88,6 +90,8 @@ pub enum NodeKind {
     LookupJoin(LookupJoinNode),
     /// Learns a model and emits its versions.
     Train(TrainNode),
+    /// Fits a model to all rows and emits it.
+    Fit(FitNode),
     /// Applies the model version that belongs to each row's time.
     Predict(PredictNode),
     /// Puts several streams of one schema together.
@@ -120,6 +124,7 @@ impl NodeKind {
             Self::OverWindow(_) => "OverWindow",
             Self::LookupJoin(_) => "LookupJoin",
             Self::Train(_) => "Train",
+            Self::Fit(_) => "Fit",
             Self::Predict(_) => "Predict",
             Self::Union(_) => "Union",
             Self::Unnest(_) => "Unnest",
@@ -162,8 +167,8 @@ impl NodeKind {
             }
             Self::LateSplit(split) => matches!(split.windows, LateWindows::Session { .. }),
             Self::Normalize(_) | Self::SessionWindow(_) | Self::SessionAssign(_) => true,
-            // Rows that wait for event time to pass them.
-            Self::TemporalJoin(_) | Self::Train(_) => true,
+            // Rows that wait for event time to pass them, or for the last one.
+            Self::TemporalJoin(_) | Self::Train(_) | Self::Fit(_) => true,
             Self::Predict(predict) => predict.freshness.waits(),
             Self::Sink(sink) => sink.waits_by().is_some(),
             Self::TopN(top) => match top.emit {

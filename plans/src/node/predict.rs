@@ -6,7 +6,7 @@ use crate::time::event_time_type;
 
 /// Prediction. Port 0 is the rows, port 1 the model's versions. Output: the input's columns, then
 /// `predicted_<label>`, `predicted_<label>_prob`, `model_version` and `model_event_time`; all four are
-/// NULL as long as the model has learnt nothing.
+/// NULL as long as the model has learnt nothing, and the last is where the model was fitted to a training set.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
 pub struct PredictNode {
     /// The model's name.
@@ -15,8 +15,9 @@ pub struct PredictNode {
     pub label: String,
     /// Indexes of the feature columns in the input, in the order that the model was trained with.
     pub features: Vec<usize>,
-    /// Index of the event-time column in the input.
-    pub time: usize,
+    /// Index of the event-time column in the input. Rows without one are answered by the newest version: if they wait, the
+    /// last that there is.
+    pub time: Option<usize>,
     /// Which version answers.
     pub freshness: ModelFreshness,
 }

@@ -84,6 +84,10 @@ fn what(graph: &DataflowGraph, node: &Node) -> Option<String> {
             let (label, features) = (input(0, &[train.label]), input(0, &train.features));
             format!("{} of {label} from ({features})", train.model_type)
         }
+        NodeKind::Fit(fit) => {
+            let (label, features) = (input(0, &[fit.label]), input(0, &fit.features));
+            format!("rows of {label} from ({features}) for {}", fit.model)
+        }
         NodeKind::Predict(predict) => format!("rows for {} and its versions", predict.model),
         NodeKind::LateSplit(split) => match &split.windows {
             LateWindows::Fixed(window) => format!("{window} on {}", input(0, &[split.time])),

@@ -57,6 +57,8 @@ pub(crate) struct BatchPlan {
 pub(crate) enum Becomes {
     /// Rows of an object that is there.
     RowsOf(String),
+    /// The training set of a new model.
+    TrainingSet,
     /// A new table, maybe in the place of one that is there.
     Table { object: Arc<Object>, replaces: bool },
 }

@@ -47,6 +47,9 @@ impl<'a> Tables<'a> {
 
     fn source_of(&self, name: &str) -> Result<Arc<dyn TableSource>> {
         if let Some(rows) = self.catalog.system.get(name) {
+            if self.catalog.find(name).is_some() {
+                self.used.borrow_mut().insert(name.to_owned());
+            }
             return Ok(provider_as_source(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows.clone()]])?)));
         }
         let Some(object) = self.catalog.find(name) else {
@@ -60,7 +63,7 @@ impl<'a> Tables<'a> {
                 let plan = names_of(query, &whole, &mut BTreeSet::new(), self.depth + 1)?;
                 Ok(Arc::new(View { plan }))
             }
-            Detail::View(..) => Err(no_table(name, "is held by a job")),
+            Detail::View(..) => Err(no_table(name, "is held by a job, and has not been read")),
             Detail::Sink(_) | Detail::Model(_) | Detail::Function(_) => Err(no_table(name, "has no rows")),
         }
     }

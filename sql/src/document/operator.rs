@@ -47,6 +47,8 @@ pub enum OperatorDocument {
     OverWindow(OverWindowDocument),
     /// Learns a model, and emits its versions.
     Train(TrainDocument),
+    /// Fits a model to all rows, and emits it.
+    Fit(FitDocument),
     /// Appends a model's prediction to each row of port 0; its versions come on port 1.
     Predict(PredictDocument),
     /// Puts streams of the same columns together.
@@ -591,6 +593,23 @@ pub struct TrainDocument {
     pub publish_every: i64,
 }
 
+/// Training as a whole, once all rows have come. Its columns are those of train.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FitDocument {
+    /// The model's name.
+    pub model: String,
+    /// The algorithm, such as logistic_reg.
+    pub model_type: String,
+    /// The algorithm's options.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub options: IndexMap<String, String>,
+    /// The label's column.
+    pub label: String,
+    /// The features' columns.
+    pub features: Vec<String>,
+}
+
 /// Predictions. Its columns: those of port 0, predicted_<label>, predicted_<label>_prob, model_version,
 /// model_event_time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -602,8 +621,9 @@ pub struct PredictDocument {
     pub label: String,
     /// The features' columns, in the order in which the model was trained.
     pub features: Vec<String>,
-    /// The event-time column.
-    pub time: String,
+    /// The event-time column; without it rows are answered by the newest version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
     /// Which version answers.
     #[serde(default, skip_serializing_if = "is_default")]
     pub freshness: FreshnessDocument,

@@ -181,11 +181,18 @@ fn operator(kind: &NodeKind, inputs: &[SchemaRef], output: &Schema) -> OperatorD
             features: names(&node.features),
             publish_every: node.publish_every,
         }),
+        NodeKind::Fit(node) => OperatorDocument::Fit(FitDocument {
+            model: node.model.clone(),
+            model_type: node.model_type.clone(),
+            options: node.options.iter().cloned().collect(),
+            label: name(node.label),
+            features: names(&node.features),
+        }),
         NodeKind::Predict(node) => OperatorDocument::Predict(PredictDocument {
             model: node.model.clone(),
             label: node.label.clone(),
             features: names(&node.features),
-            time: name(node.time),
+            time: node.time.map(name),
             freshness: match node.freshness {
                 ModelFreshness::Consistent => FreshnessDocument::Consistent,
                 ModelFreshness::Latest => FreshnessDocument::Latest,

@@ -27,7 +27,7 @@ mod updating_join;
 mod values;
 pub(crate) mod write;
 
-pub(crate) use model::plan_model;
+pub(crate) use model::{plan_fitted, plan_model};
 
 use std::collections::HashSet;
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast::Ident;
-use tidemill_plans::algorithm::{check_model, resolve_model_type};
+use tidemill_plans::algorithm::{Training, check_model, resolve_model_type};
 use tidemill_plans::catalog::ObjectKind;
 use tidemill_plans::graph::Partitioning;
-use tidemill_plans::node::{ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields};
+use tidemill_plans::node::{
+    FitNode, ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields,
+};
 
 use super::stream::Stream;
 use crate::ast::normalize;
@@ -16,47 +18,96 @@ use crate::error::{Position, Result, SqlError};
 use crate::interval::text_micros;
 use crate::planner::QueryPlanner;
 use crate::planner::source::{column_names, type_name};
-use crate::statement::CreateModel;
+use crate::statement::{CreateModel, Options};
 
-/// The options that every model takes, for messages.
+/// The options that every model takes that learns as rows come, for messages.
 const COMMON_OPTIONS: &str = "model_type, label, publish_every, model_freshness";
+
+/// Those of models that are fitted to a training set.
+const COMMON_OPTIONS_OF_FITTED: &str = "model_type, label, model_freshness, training_set";
+
+/// The options that say what is learnt, taken out of the others.
+struct Common {
+    model_type: String,
+    label: String,
+    freshness: ModelFreshness,
+    others: Options,
+}
+
+impl Common {
+    fn of(create: &CreateModel) -> Result<Self> {
+        let mut others = create.options.clone();
+        let at = others.at;
+        let mut required = |key: &str, example: &str| {
+            let missing =
+                || SqlError::invalid(format!("a model needs the option '{key}': WITH ({key} = '{example}', …)")).at(at);
+            others.take(key).ok_or_else(missing)
+        };
+        let model_type = required("model_type", "logistic_reg")?;
+        let label = required("label", "late")?;
+        let freshness = freshness(others.take("model_freshness").as_deref());
+        let freshness = freshness.map_err(|error| error.at(others.place("model_freshness")))?;
+        Ok(Self { model_type, label, freshness, others })
+    }
+
+    /// The algorithm's own name, if it can be trained so with these features and the options that are left.
+    fn checked(&self, training: Training, features: &[(String, DataType)], common: &str) -> Result<String> {
+        let fields = features.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
+        let schema = Schema::new(fields.collect::<Vec<_>>());
+        check_features(&schema)?;
+        let model_type = resolve_model_type(&self.model_type, training).map_err(|error| self.others.locate(error))?;
+        check_model(model_type, training, &self.others.pairs, &schema).map_err(|error| {
+            let message = format!("{error}; options of every such model are {common}");
+            let place = self.others.locate(error).position().unwrap_or(self.others.at);
+            SqlError::invalid(message).at(place)
+        })?;
+        Ok(model_type.to_owned())
+    }
+}
 
 /// Checks a model against its training query's columns.
 pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<ModelObject> {
-    let mut options = create.options.clone();
-    let at = options.at;
-    let mut required = |key: &str, example: &str| {
-        let missing =
-            || SqlError::invalid(format!("a model needs the option '{key}': WITH ({key} = '{example}', …)")).at(at);
-        options.take(key).ok_or_else(missing)
-    };
-    let model_type = required("model_type", "logistic_reg")?;
-    let label = required("label", "late")?;
+    let mut common = Common::of(create)?;
+    let options = &mut common.others;
     let publish_every = options.take("publish_every").unwrap_or_else(|| String::from("1 hour"));
     let publish_every =
         text_micros("publish_every", &publish_every).map_err(|e| e.at(options.place("publish_every")))?;
-    let freshness = freshness(options.take("model_freshness").as_deref());
-    let freshness = freshness.map_err(|error| error.at(options.place("model_freshness")))?;
-    check_label(info, &label).map_err(|error| error.at(options.place("label")))?;
+    check_label(&info.schema, &common.label).map_err(|error| error.at(common.others.place("label")))?;
     let time = training_time(info)?;
-    let features: Vec<(String, DataType)> = feature_columns(info, &label, &time);
-    let fields = features.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
-    let schema = Schema::new(fields.collect::<Vec<_>>());
-    check_features(&schema)?;
-    let model_type = resolve_model_type(&model_type).map_err(|error| options.locate(error))?;
-    check_model(model_type, &options.pairs, &schema).map_err(|error| {
-        let message = format!("{error}; options of every model are {COMMON_OPTIONS}");
-        SqlError::invalid(message).at(options.locate(error).position().unwrap_or(at))
-    })?;
+    let features = feature_columns(info, &common.label);
+    let model_type = common.checked(Training::Continuous, &features, COMMON_OPTIONS)?;
     Ok(ModelObject {
         query: create.query.clone(),
-        model_type: model_type.to_owned(),
-        label,
-        time,
+        model_type,
+        label: common.label,
+        time: Some(time),
+        training_set: None,
         features,
-        options: options.pairs,
+        options: common.others.pairs,
         publish_every,
-        freshness,
+        freshness: common.freshness,
+    })
+}
+
+/// Checks a model against the table of its training set.
+pub(crate) fn plan_fitted(create: &CreateModel, set: &Arc<Object>) -> Result<ModelObject> {
+    let Detail::Source(_, info) = &set.detail else {
+        return Err(SqlError::invalid("a training set is a table"));
+    };
+    let common = Common::of(create)?;
+    check_label(&info.schema, &common.label).map_err(|error| error.at(common.others.place("label")))?;
+    let features = feature_columns(info, &common.label);
+    let model_type = common.checked(Training::Whole, &features, COMMON_OPTIONS_OF_FITTED)?;
+    Ok(ModelObject {
+        query: create.query.clone(),
+        model_type,
+        label: common.label,
+        time: None,
+        training_set: Some(Arc::clone(set)),
+        features,
+        options: common.others.pairs,
+        publish_every: 0,
+        freshness: common.freshness,
     })
 }
 
@@ -70,9 +121,9 @@ fn freshness(text: Option<&str>) -> Result<ModelFreshness> {
     }
 }
 
-fn check_label(info: &StreamInfo, label: &str) -> Result<()> {
-    let Some((_, field)) = info.schema.column_with_name(label) else {
-        let names = column_names(&info.schema);
+fn check_label(columns: &Schema, label: &str) -> Result<()> {
+    let Some((_, field)) = columns.column_with_name(label) else {
+        let names = column_names(columns);
         let message = format!("the label '{label}' is not a column of the training query; there are: {names}");
         return Err(SqlError::invalid(message));
     };
@@ -99,13 +150,10 @@ fn training_time(info: &StreamInfo) -> Result<String> {
 }
 
 /// All columns but the label and the event times: the end of a window says nothing of the row.
-fn feature_columns(info: &StreamInfo, label: &str, time: &str) -> Vec<(String, DataType)> {
+fn feature_columns(info: &StreamInfo, label: &str) -> Vec<(String, DataType)> {
     let times = info.time_names();
-    let fields = info
-        .schema
-        .fields()
-        .iter()
-        .filter(|field| field.name() != label && field.name() != time && !times.contains(&field.name().as_str()));
+    let fields =
+        info.schema.fields().iter().filter(|field| field.name() != label && !times.contains(&field.name().as_str()));
     fields.map(|field| (field.name().clone(), field.data_type().clone())).collect()
 }
 
@@ -148,23 +196,44 @@ impl QueryPlanner<'_> {
     }
 
     fn build_train_operator(&mut self, object: &Arc<Object>, model: &ModelObject) -> Result<Stream> {
+        match (&model.training_set, &model.time) {
+            (Some(set), _) => self.build_fit(object, model, set),
+            (None, Some(time)) => self.build_train(object, model, time),
+            (None, None) => Err(SqlError::invalid(format!("the model '{}' has nothing to learn from", object.name))),
+        }
+    }
+
+    /// The operator that fits a model to the rows of its training set.
+    fn build_fit(&mut self, object: &Arc<Object>, model: &ModelObject, set: &Arc<Object>) -> Result<Stream> {
+        let input = self.object_stream(set)?;
+        let column = |name: &str| column_of(&input, name);
+        let node = NodeKind::Fit(FitNode {
+            model: object.name.clone(),
+            model_type: model.model_type.clone(),
+            options: model.options.clone(),
+            label: column(&model.label)?,
+            features: model.features.iter().map(|(name, _)| column(name)).collect::<Result<Vec<_>>>()?,
+        });
+        let info = StreamInfo::untimed(model_version_schema(), true);
+        let stream = self.builder.add_operator(node, 1, info);
+        self.builder.connect(&input, &stream, 0);
+        Ok(stream)
+    }
+
+    /// The operator that learns rows in event time.
+    fn build_train(&mut self, object: &Arc<Object>, model: &ModelObject, time: &str) -> Result<Stream> {
         let whole = self.catalog.whole();
         let mut planner = QueryPlanner::new(self.builder, &whole);
         let plan = planner.plan(&model.query)?;
         let input = planner.lower_to_stream(&plan, "a model's query")?;
-        let column = |name: &str| {
-            input
-                .schema()
-                .index_of(name)
-                .map_err(|_| SqlError::invalid(format!("the training query lost column '{name}'")))
-        };
+        let column = |name: &str| column_of(&input, name);
         let features = model.features.iter().map(|(name, _)| column(name)).collect::<Result<Vec<_>>>()?;
         let node = NodeKind::Train(TrainNode {
             model: object.name.clone(),
             model_type: model.model_type.clone(),
             options: model.options.clone(),
             label: column(&model.label)?,
-            time: column(&model.time)?,
+            time: column(time)?,
             features,
             publish_every: model.publish_every,
         });
@@ -184,11 +253,12 @@ impl QueryPlanner<'_> {
             return Err(SqlError::invalid(format!("'{name}' is a {}, not a model", object.kind)));
         };
         let features = match_features(&name, detail, &input)?;
-        let Some(time) = input.info.times.first().copied() else {
+        let time = input.info.times.first().copied();
+        if time.is_none() && detail.time.is_some() {
             return Err(SqlError::invalid(
                 "ML.PREDICT needs an event-time column in its input: it says which version of the model answers",
             ));
-        };
+        }
         if input.info.changelog {
             let hint = "predict before the aggregation";
             return Err(SqlError::unsupported("ML.PREDICT over updating rows", hint));
@@ -197,7 +267,7 @@ impl QueryPlanner<'_> {
         let train = self.train_operator(&object, detail)?;
         // Rows are held by this column, so the output's watermark speaks of it alone.
         let schema = predicted_schema(&input, &detail.label)?;
-        let info = StreamInfo { schema, ..input.info.with_times(vec![time]) };
+        let info = StreamInfo { schema, ..input.info.with_times(Vec::from_iter(time)) };
         let node = NodeKind::Predict(PredictNode {
             model: name,
             label: detail.label.clone(),
@@ -209,6 +279,10 @@ impl QueryPlanner<'_> {
         self.builder.graph.add_edge(train.node, stream.node, 1, Partitioning::Broadcast);
         Ok(stream)
     }
+}
+
+fn column_of(input: &Stream, name: &str) -> Result<usize> {
+    input.schema().index_of(name).map_err(|_| SqlError::invalid(format!("the training query lost column '{name}'")))
 }
 
 /// Finds the model's features among the input's columns by name.

@@ -123,7 +123,7 @@ impl ScriptParser<'_> {
         let options = self.with_options(&["WITH", "OPTIONS"])?;
         self.keywords(&[Keyword::AS])?;
         let query = self.query()?;
-        Ok(Statement::CreateModel(CreateModel { name, if_not_exists, options, query }))
+        Ok(Statement::CreateModel(CreateModel { name, if_not_exists, options, place: None, query }))
     }
 
     /// Options behind one of these words; an error if none of them comes.

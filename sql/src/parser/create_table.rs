@@ -7,6 +7,7 @@ use tidemill_plans::connector::option;
 use super::{ParsedStatement, ScriptParser};
 use crate::error::{Result, SqlError};
 use crate::statement::{CreateSource, CreateTableAs, Options, Statement};
+use crate::training_set::TRAINING_SET;
 
 impl ScriptParser<'_> {
     /// Behind CREATE TABLE.
@@ -56,38 +57,57 @@ impl ScriptParser<'_> {
 }
 
 impl ParsedStatement {
-    /// The name of a table whose statement leaves it to others where its rows are.
+    /// The name of a table, or of a model that may have a training set, whose statement leaves it to others where its rows
+    /// are.
     #[must_use]
     pub fn wants_place_for(&self) -> Option<&str> {
-        let create = new_table(&self.statement)?;
-        let given = |key: &str| option(&create.options.pairs, key);
-        let is_of_files = given("connector").is_none_or(|connector| connector == "files");
-        (is_of_files && given("path").is_none()).then_some(create.name.text.as_str())
+        match maker(&self.statement)? {
+            Statement::CreateTableAs(create) => {
+                let given = |key: &str| option(&create.options.pairs, key);
+                let is_of_files = given("connector").is_none_or(|connector| connector == "files");
+                (is_of_files && given("path").is_none()).then_some(create.name.text.as_str())
+            }
+            Statement::CreateModel(create) => {
+                option(&create.options.pairs, TRAINING_SET).is_none().then_some(create.name.text.as_str())
+            }
+            _ => None,
+        }
     }
 
-    /// The same statement with a place for the table's rows, which is nobody else's.
+    /// Whether it is of no use without such a place.
+    #[must_use]
+    pub fn needs_place(&self) -> bool {
+        matches!(maker(&self.statement), Some(Statement::CreateTableAs(_)))
+    }
+
+    /// The same statement with a place for the rows, which is nobody else's.
     #[must_use]
     pub fn with_place(mut self, path: String) -> Self {
-        if let Some(create) = new_table_mut(&mut self.statement) {
-            create.is_placed = true;
-            create.options.pairs.push((String::from("path"), path));
+        match maker_mut(&mut self.statement) {
+            Some(Statement::CreateTableAs(create)) => {
+                create.is_placed = true;
+                create.options.pairs.push((String::from("path"), path));
+            }
+            Some(Statement::CreateModel(create)) => create.place = Some(path),
+            _ => {}
         }
         self
     }
 }
 
-fn new_table(statement: &Statement) -> Option<&CreateTableAs> {
+/// The statement that makes something, which may be explained.
+fn maker(statement: &Statement) -> Option<&Statement> {
     match statement {
-        Statement::CreateTableAs(create) => Some(create),
-        Statement::Explain(inner) => new_table(inner),
+        Statement::CreateTableAs(_) | Statement::CreateModel(_) => Some(statement),
+        Statement::Explain(inner) => maker(inner),
         _ => None,
     }
 }
 
-fn new_table_mut(statement: &mut Statement) -> Option<&mut CreateTableAs> {
+fn maker_mut(statement: &mut Statement) -> Option<&mut Statement> {
     match statement {
-        Statement::CreateTableAs(create) => Some(create),
-        Statement::Explain(inner) => new_table_mut(inner),
+        Statement::CreateTableAs(_) | Statement::CreateModel(_) => Some(statement),
+        Statement::Explain(inner) => maker_mut(inner),
         _ => None,
     }
 }

@@ -480,7 +480,7 @@ fn models() {
     check_error(
         &model("model_type = 'logistic_reg', label = 'late', rate = 1", "ts, bidder, price > 1 AS late"),
         expect![[r#"
-            line 1, column 67: model type 'logistic_reg' has no option 'rate'; valid options are optimizer, learning_rate, l1, l2, initial_accumulator, eps, beta, standardize, clip, max_categories; options of every model are model_type, label, publish_every, model_freshness
+            line 1, column 67: model type 'logistic_reg' has no option 'rate'; valid options are optimizer, learning_rate, l1, l2, initial_accumulator, eps, beta, standardize, clip, max_categories; options of every such model are model_type, label, publish_every, model_freshness
         "#]],
     );
     check_error(

@@ -37,7 +37,15 @@ impl CoordinatorLink for Listener {
 async fn start(bind: Option<SocketAddr>) -> (WorkerHandle, mpsc::UnboundedReceiver<WorkerEvent>) {
     let (sender, events) = mpsc::unbounded_channel();
     let worker = WorkerHandle::start(
-        WorkerConfig { slots: 2, bind, tls: None, scratch: std::env::temp_dir(), secret: None, batch_memory: None },
+        WorkerConfig {
+            slots: 2,
+            bind,
+            tls: None,
+            scratch: std::env::temp_dir(),
+            secret: None,
+            batch_memory: None,
+            streams: Default::default(),
+        },
         Arc::new(Listener(sender)),
     )
     .await
@@ -133,6 +141,7 @@ fn an_address_in_use_is_named() {
             scratch: std::env::temp_dir(),
             secret: None,
             batch_memory: None,
+            streams: Default::default(),
         };
         let (sender, _events) = mpsc::unbounded_channel();
         let error = WorkerHandle::start(config, Arc::new(Listener(sender))).await.err().unwrap();
@@ -150,6 +159,7 @@ async fn a_worker_needs_an_actix_system() {
         scratch: std::env::temp_dir(),
         secret: None,
         batch_memory: None,
+        streams: Default::default(),
     };
     let refused = WorkerHandle::start(config, Arc::new(Listener(sender))).await.err().unwrap();
     assert!(matches!(refused, WorkersError::NoSystem));
@@ -226,6 +236,7 @@ impl Pair {
             scratch: std::env::temp_dir(),
             secret: None,
             batch_memory: None,
+            streams: Default::default(),
         };
         let start = || WorkerHandle::start(config.clone(), Arc::new(Listener(sender.clone())));
         let workers = [start().await.unwrap(), start().await.unwrap()];

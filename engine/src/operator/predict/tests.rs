@@ -20,7 +20,7 @@ fn predict(freshness: ModelFreshness) -> OperatorHarness {
     let added = schema("predicted_y:bool predicted_y_prob:float model_version:int model_event_time:time");
     let output = joined(&input, &added);
     let node =
-        PredictNode { model: String::from("m"), label: String::from("y"), features: vec![1], time: 2, freshness };
+        PredictNode { model: String::from("m"), label: String::from("y"), features: vec![1], time: Some(2), freshness };
     harness(NodeKind::Predict(node), &[&input, &model_version_schema()], output)
 }
 
@@ -258,4 +258,64 @@ fn another_number_of_instances_goes_on_with_every_version() {
     }
     steps.push(Taken::End);
     check_rescaling(&predict, &[Partitioning::Rebalance, Partitioning::Broadcast], &steps);
+}
+
+/// The same over rows without a time.
+fn untimed(freshness: ModelFreshness) -> OperatorHarness {
+    let input = schema("id:int x:float");
+    let added = schema("predicted_y:bool predicted_y_prob:float model_version:int model_event_time:time");
+    let output = joined(&input, &added);
+    let node =
+        PredictNode { model: String::from("m"), label: String::from("y"), features: vec![1], time: None, freshness };
+    harness(NodeKind::Predict(node), &[&input, &model_version_schema()], output)
+}
+
+/// What a model was fitted to has no time.
+fn fitted() -> RecordBatch {
+    let version = version(4, 0);
+    let mut columns = version.columns().to_vec();
+    columns[1] = Arc::new(TimestampMicrosecondArray::from(vec![UNTIMED]));
+    RecordBatch::try_new(version.schema(), columns).unwrap()
+}
+
+#[test]
+fn rows_without_a_time_wait_for_the_last_version() {
+    let mut harness = untimed(ModelFreshness::Consistent);
+    harness.push(0, "1 1\n2 0").unwrap();
+    harness.push_batch(1, fitted()).unwrap();
+    assert_eq!(harness.output().unwrap(), "", "another version may come");
+    harness.watermark_end(1).unwrap();
+    harness.push(0, "3 1").unwrap();
+    expect![[r#"
+        1 1.0 true 0.5416923720548916 4 -
+        2 0.0 false 0.44641506865065356 4 -
+        3 1.0 true 0.5416923720548916 4 -
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+}
+
+#[test]
+fn the_latest_version_answers_rows_without_a_time_at_once() {
+    let mut harness = untimed(ModelFreshness::Latest);
+    harness.push(0, "1 1").unwrap();
+    harness.push_batch(1, fitted()).unwrap();
+    harness.push(0, "2 1").unwrap();
+    expect![[r#"
+        1 1.0 - - - -
+        2 1.0 true 0.5416923720548916 4 -
+    "#]]
+    .assert_eq(&harness.output().unwrap());
+}
+
+#[test]
+fn a_model_without_a_time_answers_rows_of_all_times() {
+    let mut harness = predict(ModelFreshness::Consistent);
+    harness.push(0, "1 1 @0").unwrap();
+    harness.push_batch(1, fitted()).unwrap();
+    harness.finish().unwrap();
+    expect![[r#"
+        1 1.0 @0 true 0.5416923720548916 4 -
+        watermark end
+    "#]]
+    .assert_eq(&harness.output().unwrap());
 }

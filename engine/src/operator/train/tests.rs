@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use arrow::array::AsArray;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
-use tidemill_plans::node::NodeKind;
+use tidemill_plans::node::{NodeKind, model_version_schema};
 use tidemill_plans::settings::Settings;
 
 use super::*;

@@ -172,6 +172,7 @@ impl Reader {
             OperatorDocument::TemporalJoin(join) => joins::temporal_join(join, inputs).within("temporal_join"),
             OperatorDocument::LookupJoin(join) => joins::lookup_join(join, inputs).within("lookup_join"),
             OperatorDocument::Train(train) => models::train(train, inputs).within("train"),
+            OperatorDocument::Fit(fit) => models::fit(fit, inputs).within("fit"),
             OperatorDocument::Predict(predict) => models::predict(predict, inputs).within("predict"),
         }
     }

@@ -1,0 +1,111 @@
+//! Training as a whole: one version, once all rows have come.
+
+use std::sync::atomic::Ordering;
+
+use arrow::array::{AsArray, Float64Array};
+use arrow::datatypes::{DataType, Field};
+use tidemill_plans::node::{NodeKind, model_version_schema};
+
+use super::*;
+use crate::testing::graph::{graph, harness, schema, with_memory};
+use crate::testing::{OperatorHarness, show_rows};
+
+fn node() -> NodeKind {
+    NodeKind::Fit(FitNode {
+        model: String::from("m"),
+        model_type: String::from("logistic_reg"),
+        options: vec![],
+        label: 2,
+        features: vec![0, 1],
+    })
+}
+
+fn fit() -> OperatorHarness {
+    harness(node(), &[&schema("x:float c:text y:bool")], model_version_schema())
+}
+
+/// Rows whose label follows `x`, mostly.
+fn rows(range: std::ops::Range<i64>) -> String {
+    let row = |n: i64| format!("{} {} {}\n", n % 7, if n % 3 == 0 { "a" } else { "b" }, n % 7 > 3 || n % 10 == 0);
+    range.map(row).collect()
+}
+
+/// The versions without their states, and the states.
+fn versions(harness: &mut OperatorHarness) -> (String, Vec<Vec<u8>>) {
+    let (mut text, mut states) = (String::new(), Vec::new());
+    for batch in harness.batches() {
+        text.push_str(&show_rows(&batch.project(&[0, 2]).unwrap()).unwrap());
+        assert!(
+            batch
+                .column(1)
+                .as_primitive::<arrow::datatypes::TimestampMicrosecondType>()
+                .values()
+                .iter()
+                .all(|to| *to == UNTIMED)
+        );
+        states.extend(batch.column(3).as_binary::<i32>().iter().flatten().map(<[u8]>::to_vec));
+    }
+    (text, states)
+}
+
+#[test]
+fn a_version_comes_at_the_end_and_knows_all_rows() {
+    let mut harness = fit();
+    harness.push(0, &rows(0..30)).unwrap();
+    harness.push(0, &rows(30..50)).unwrap();
+    assert_eq!(versions(&mut harness), (String::new(), vec![]), "before the end");
+    harness.finish().unwrap();
+    let (text, states) = versions(&mut harness);
+    assert_eq!(text, "1 50\n");
+    let model = tidemill_ml::restore(&states[0]).unwrap();
+    let features = Schema::new(vec![Field::new("x", DataType::Float64, true), Field::new("c", DataType::Utf8, true)]);
+    let xs = Arc::new(Float64Array::from(vec![0.0, 6.0]));
+    let cs = Arc::new(arrow::array::StringArray::from(vec!["b", "b"]));
+    let answers = model.predict(&RecordBatch::try_new(Arc::new(features), vec![xs, cs]).unwrap()).unwrap();
+    assert!(answers.value(0) < 0.5 && answers.value(1) > 0.5, "{answers:?}");
+}
+
+#[test]
+fn the_same_rows_give_the_same_model_however_they_are_cut_and_where_they_wait() {
+    let fitted = |mut harness: OperatorHarness, step: i64| {
+        for start in (0..2000).step_by(step as usize) {
+            harness.push(0, &rows(start..(start + step).min(2000))).unwrap();
+        }
+        let spilled = harness.spilled_bytes();
+        harness.finish().unwrap();
+        (versions(&mut harness).1, spilled)
+    };
+    let cramped = with_memory(&graph(node(), &[&schema("x:float c:text y:bool")], model_version_schema()), 8 << 10);
+    let (expected, _) = fitted(fit().without_twin(), 2000);
+    assert_eq!(fitted(fit().without_twin(), 61).0, expected);
+    let (on_disk, spilled) = fitted(cramped.without_twin(), 500);
+    assert!(spilled > 0, "no row has been on disk");
+    assert_eq!(on_disk, expected);
+}
+
+#[test]
+fn rows_that_cannot_be_learnt_are_dead_letters() {
+    let mut harness = fit();
+    harness.push(0, &format!("{}1 a -\nNaN b true\n", rows(0..20))).unwrap();
+    harness.finish().unwrap();
+    assert_eq!(versions(&mut harness).0, "1 20\n");
+    assert_eq!(harness.stats().dead_letter_rows.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn one_class_is_told_and_so_is_an_empty_training_set() {
+    let mut harness = fit();
+    harness.push(0, "1 a true\n2 b true\n").unwrap();
+    let error = tidemill_plans::error::chain(&harness.finish().unwrap_err());
+    assert!(error.contains("model m") && error.contains("true"), "{error}");
+    let error = tidemill_plans::error::chain(&fit().finish().unwrap_err());
+    assert!(error.contains("no row to fit"), "{error}");
+}
+
+#[test]
+fn a_job_that_is_stopped_publishes_nothing() {
+    let mut harness = fit();
+    harness.push(0, &rows(0..30)).unwrap();
+    harness.stop().unwrap();
+    assert_eq!(versions(&mut harness).0, "");
+}

@@ -1,0 +1,18 @@
+//! Fits a model to a training set: rows without event time, of which there is a last one.
+
+/// Training as a whole. All rows are held until the last has come, then the model is fitted to them and emitted as the one
+/// version that there is ([`model_version_schema`](super::model_version_schema)), whose `learnt_to` is
+/// [`UNTIMED`](crate::catalog::UNTIMED). Rows are fitted in the order in which they come.
+#[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
+pub struct FitNode {
+    /// The model's name.
+    pub model: String,
+    /// The algorithm, such as `logistic_reg`.
+    pub model_type: String,
+    /// The algorithm's options, already checked.
+    pub options: Vec<(String, String)>,
+    /// Index of the label column in the input.
+    pub label: usize,
+    /// Indexes of the feature columns in the input.
+    pub features: Vec<usize>,
+}

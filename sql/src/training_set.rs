@@ -1,0 +1,118 @@
+//! CREATE MODEL over tables that end: a query as a whole writes the training set, and a model is fitted to that.
+//!
+//! The training set is a table of files that only the model knows, as long as it is there: whoever computes the model
+//! again reads the rows that it was made of, and not what the tables have by then.
+
+use std::sync::Arc;
+
+use tidemill_plans::batch::Destination;
+use tidemill_plans::catalog::ObjectKind;
+use tidemill_plans::connector::option;
+
+use crate::access::{Privilege, Securable};
+use crate::ast::quoted;
+use crate::batch::{BatchPlan, Becomes};
+use crate::catalog::Detail;
+use crate::create_table_as::place;
+use crate::error::{Result, SqlError};
+use crate::job::{JobKind, JobStatement};
+use crate::lower::plan_fitted;
+use crate::session::{Effect, Session, object};
+use crate::statement::{CreateModel, CreateTableAs, Name, Options, QueryBody};
+
+/// The option that says where a training set is.
+pub(crate) const TRAINING_SET: &str = "training_set";
+
+impl Session {
+    /// What CREATE MODEL does if its query runs as a whole.
+    pub(crate) fn model_of_rows(&self, create: &CreateModel, text: &str) -> Result<Option<Effect>> {
+        let Some(plan) = self.training_rows(create)? else { return Ok(None) };
+        self.require(Privilege::Create, Securable::Schema)?;
+        self.require_uses(&plan.uses)?;
+        let mut create = create.clone();
+        let given = create.options.take(TRAINING_SET);
+        if given.is_some() {
+            self.require_place()?;
+        }
+        let Some(path) = given.clone().or_else(|| create.place.clone()) else {
+            let message =
+                format!("the rows that the model is trained with need a place: WITH ({TRAINING_SET} = 'folder')");
+            return Err(SqlError::invalid(message).at(create.options.at));
+        };
+        let uses = plan.uses.clone();
+        let (set, plan, target) = self.planned_table(&table(&create, &path), plan)?;
+        let model = plan_fitted(&create, &set)?;
+        let plan = plan.going_to(Destination::Files(target), Becomes::TrainingSet);
+        let text = if given.is_some() { text.to_owned() } else { written(&create, &path) };
+        let object = object(&create.name, ObjectKind::Model, &text, uses, Detail::Model(Box::new(model)));
+        let job = Some(JobKind::Train(Arc::clone(&object), Some(Box::new(plan))));
+        Ok(Some(Effect::Create { object, replace: false, job }))
+    }
+
+    /// Its query as a whole, if that is how it runs.
+    fn training_rows(&self, create: &CreateModel) -> Result<Option<BatchPlan>> {
+        match self.runs_batches {
+            // It has run: the statement is that of a model that is there.
+            false if option(&create.options.pairs, TRAINING_SET).is_some() => {
+                self.whole(&create.query, &self.settings).map(Some)
+            }
+            _ => self.batch_plan(&create.query),
+        }
+    }
+
+    /// Where the training set of a model is, if it has one.
+    #[must_use]
+    pub fn training_set_of(&self, name: &str) -> Option<String> {
+        let object = self.catalog.find(name).filter(|object| object.kind == ObjectKind::Model)?;
+        place(object)
+    }
+
+    /// Adds the model whose training set a statement has written.
+    pub fn add_model(&mut self, statement: &JobStatement) -> Result<()> {
+        let JobKind::Train(model, _) = &statement.kind else { return Ok(()) };
+        self.catalog.add(Arc::clone(model), statement.position)?;
+        self.note_busy(&model.name);
+        Ok(())
+    }
+}
+
+impl JobStatement {
+    /// What is to be done once its rows have been written: the training of a model.
+    #[must_use]
+    pub fn behind_its_rows(&self) -> Option<Self> {
+        match &self.kind {
+            JobKind::Train(model, Some(_)) => {
+                Some(Self { kind: JobKind::Train(Arc::clone(model), None), ..self.clone() })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The table of a model's training set.
+fn table(create: &CreateModel, path: &str) -> CreateTableAs {
+    let pairs = [("connector", "files"), ("format", "parquet"), ("path", path)];
+    let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+    CreateTableAs {
+        name: Name { text: format!("{}_{TRAINING_SET}", create.name.text), at: create.name.at },
+        if_not_exists: false,
+        or_replace: false,
+        options: Options { pairs, places: Vec::new(), at: create.options.place(TRAINING_SET) },
+        is_placed: true,
+        query: create.query.clone(),
+    }
+}
+
+/// The statement with the place of its training set.
+fn written(create: &CreateModel, path: &str) -> String {
+    let options = create.options.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let options = options.chain([(TRAINING_SET, path)]);
+    let options = options.map(|(key, value)| format!("{key} = '{}'", value.replace('\'', "''")));
+    let options = options.collect::<Vec<_>>().join(", ");
+    // A plan in Substrait does not run as a whole.
+    let query = match &create.query.body {
+        QueryBody::Sql(query) => query.to_string(),
+        _ => String::new(),
+    };
+    format!("CREATE MODEL {} WITH ({options}) AS {query}", quoted(&create.name.text))
+}

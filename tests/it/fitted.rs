@@ -1,0 +1,139 @@
+//! Models of tables that end: a query as a whole writes the training set, and the model is fitted to all of it.
+
+use std::fs;
+
+use tonic::Code;
+
+use crate::command::{Folder, PATIENCE};
+use crate::flight_sql::{Served, connect, serve, shown};
+
+const TABLES: &str = "
+    CREATE EXTERNAL TABLE trips STORED AS CSV LOCATION 'trips.csv';
+    CREATE EXTERNAL TABLE zones STORED AS CSV LOCATION 'zones.csv';";
+
+/// Whether a trip was late follows its distance, and the zone's share of rain.
+const MODEL: &str = "
+    CREATE MODEL late WITH (model_type = 'logistic_reg', label = 'late') AS
+      SELECT t.late, t.distance, z.name, z.rain
+      FROM trips AS t JOIN (SELECT zone, max(name) AS name, avg(rain) AS rain FROM zones GROUP BY zone) AS z
+        ON z.zone = t.zone;";
+
+/// The same by distance alone.
+const OF_DISTANCE: &str =
+    "CREATE MODEL late WITH (model_type = 'logistic_reg', label = 'late') AS SELECT late, distance FROM trips";
+
+const PREDICTED: &str = "
+    SELECT id, predicted_late, round(predicted_late_prob, 6) AS p, model_version AS v, model_event_time AS at
+    FROM ML.PREDICT(MODEL late, TABLE asked) ORDER BY id;";
+
+/// What is asked of the model.
+const ASKED: &str = "
+    CREATE VIEW asked AS SELECT column1 AS id, column2 AS distance, column3 AS name, column4 AS rain
+    FROM (VALUES (1, 0.5, 'north', 0.1), (2, 9.5, 'north', 0.1), (3, 5.0, 'south', 0.9), (4, CAST(NULL AS DOUBLE), 'none', 0.9));";
+
+fn folder() -> Folder {
+    let trip = |n: u64| {
+        let (zone, distance) = (n % 3, (n * 7 % 100) as f64 / 10.0);
+        format!("{n},{zone},{distance},{}\n", distance + 2.0 * zone as f64 + (n % 11) as f64 / 3.0 > 8.0)
+    };
+    let trips: String = (0..600).map(trip).collect();
+    let zones = "zone,name,rain\n0,north,0.1\n1,east,0.4\n1,east,0.6\n2,south,0.9\n";
+    Folder::with(&[("trips.csv", &format!("id,zone,distance,late\n{trips}")), ("zones.csv", zones)])
+}
+
+#[test]
+fn a_script_fits_a_model_and_predicts_rows_that_have_no_time() {
+    let folder = folder();
+    let script = format!("{TABLES}{MODEL}{ASKED}{PREDICTED}");
+    let here = folder.run(&script, &["--format", "csv"]).success().stdout;
+    let rows: Vec<Vec<&str>> = here.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows[0], ["id", "predicted_late", "p", "v", "at"]);
+    let labels: Vec<&str> = rows[1..].iter().map(|row| row[1]).collect();
+    assert_eq!(labels[..3], ["false", "true", "true"], "{here}");
+    assert!(rows[1..].iter().all(|row| row[3] == "1" && row[4].is_empty()), "{here}");
+    for other in [&["--workers", "2"][..], &["--set", "parallelism=4"]] {
+        let there = folder.run(&script, &[&["--format", "csv"], other].concat()).success().stdout;
+        assert_eq!(there, here, "{other:?}");
+    }
+}
+
+#[test]
+fn explain_says_how_the_training_set_is_made() {
+    let folder = folder();
+    let plan = folder.run(&format!("{TABLES}EXPLAIN {MODEL}"), &[]).success().stdout;
+    assert!(plan.contains("Batch, by DataFusion in this process") && plan.contains("HashJoin"), "{plan}");
+}
+
+#[test]
+fn what_a_model_of_tables_cannot_be_is_told() {
+    let folder = folder();
+    let model = |options: &str, query: &str| format!("{TABLES}CREATE MODEL m WITH ({options}) AS {query}");
+    let told = |options: &str, query: &str| folder.run(&model(options, query), &[]).failure();
+    let usual = "model_type = 'logistic_reg', label = 'late'";
+    let query = "SELECT late, distance FROM trips";
+    let text = told("model_type = 'logistic_reg', label = 'distance'", query);
+    assert!(text.contains("the label 'distance' must be BOOLEAN, but is DOUBLE"), "{text}");
+    let text = told(&format!("{usual}, publish_every = '1 hour'"), query);
+    assert!(text.contains("publish_every") && text.contains("training_set"), "{text}");
+    let text = told(usual, "SELECT late, distance, CAST('2024-01-01' AS DATE) AS d FROM trips");
+    assert!(text.contains("the feature 'd' is DATE, which no model reads"), "{text}");
+    let text = told(usual, &format!("{query} WHERE late"));
+    assert!(text.contains("335 rows learnt have the label true"), "{text}");
+    let text = told(usual, &format!("{query} WHERE distance < 0"));
+    assert!(text.contains("there is no row to fit the model to"), "{text}");
+    let text = told(usual, "SELECT late, 1 / (id - 1) AS x FROM trips ORDER BY sum(distance) OVER ()");
+    assert!(!text.is_empty());
+    let streamed = folder.run(&model(usual, query), &["--set", "execution=streaming"]).failure();
+    assert!(streamed.contains("the training query has no event-time column"), "{streamed}");
+    // A folder that has something in it is somebody else's.
+    folder.write("taken/other.parquet", "x");
+    let text = told(&format!("{usual}, training_set = 'taken'"), query);
+    assert!(text.contains("taken"), "{text}");
+}
+
+#[test]
+fn a_training_set_stays_where_somebody_wants_it() {
+    let folder = folder();
+    let model = MODEL.replace("label = 'late'", "label = 'late', training_set = 'kept'");
+    folder.run(&format!("{TABLES}{model}"), &[]).success();
+    let count = "CREATE EXTERNAL TABLE kept STORED AS PARQUET LOCATION 'kept'; SELECT count(*) AS n FROM kept";
+    assert_eq!(folder.run(count, &["--format", "csv"]).success().stdout, "n\n600\n");
+}
+
+#[test]
+fn a_served_model_lives_as_long_as_its_name() {
+    let mut served = Served::start();
+    let files = folder();
+    for name in ["trips.csv", "zones.csv"] {
+        fs::copy(files.path(name), served.folder.path(name)).unwrap();
+    }
+    let sets = served.folder.path("meta/tables");
+    let places = || fs::read_dir(&sets).map_or(0, Iterator::count);
+    served.ask(&format!("{TABLES}{ASKED}{OF_DISTANCE}"));
+    served.wait_for_jobs(&[]);
+    let before = served.predict("late");
+    assert_eq!(before.0, 1);
+    assert_eq!(places(), 1);
+    let known = served.ask("SELECT model_type, version, learnt_to, rows_learnt FROM tidemill.models");
+    let known = shown(&known);
+    assert!(known.contains("| logistic_reg | 1       |           | 600         |"), "{known}");
+    let answers = shown(&served.ask(PREDICTED));
+    // What the tables have by now is another matter.
+    fs::write(served.folder.path("trips.csv"), "id,zone,distance,late\n").unwrap();
+    served.server.signal("TERM");
+    drop(served.server.output(PATIENCE).success());
+    served.server = serve(&served.folder, served.port);
+    served.client = connect(&served.runtime, served.port);
+    assert_eq!(served.try_predict("late").unwrap(), before, "after a restart");
+    assert_eq!(shown(&served.ask(PREDICTED)), answers);
+    served.refused(OF_DISTANCE, Code::AlreadyExists, "late");
+    assert_eq!(places(), 1, "what is refused leaves nothing");
+    served.ask("DROP MODEL late");
+    assert_eq!(places(), 0);
+    // The job fails, and there is a model without a version.
+    served.ask(OF_DISTANCE);
+    let error = served.try_predict("late").unwrap_err().to_string();
+    assert!(error.contains("published no version"), "{error}");
+    assert_eq!(served.number("SELECT count(*) AS n FROM tidemill.models"), 1);
+    served.end();
+}
