@@ -279,7 +279,7 @@ impl Dataflow {
         let (label, features, time) = trained.unwrap_or_default();
         let model_name = model.to_owned();
         let freshness = FreshnessDocument::Consistent;
-        let predict = PredictDocument { model: model_name, label, features, time, freshness };
+        let predict = PredictDocument { model: model_name, label, label_type: None, features, time, freshness };
         let inputs = vec![input(&self.head, 0), input(model, 1)];
         self.add(name, inputs, OperatorDocument::Predict(predict))
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{Schema, SchemaRef};
-use tidemill_ml::{OnlineModel, predicted_labels};
+use tidemill_ml::Predictor;
 use tidemill_plans::PlanError;
 use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX, UNTIMED};
 use tidemill_plans::error::chain;
@@ -78,7 +78,7 @@ impl AskedModel {
 pub(crate) struct ServedModel {
     weights: ModelWeights,
     /// Restored when somebody first asks.
-    model: OnceLock<Box<dyn OnlineModel>>,
+    model: OnceLock<Box<dyn Predictor>>,
 }
 
 impl ServedModels {
@@ -154,36 +154,36 @@ fn served(weights: ModelWeights) -> Arc<ServedModel> {
 
 impl ServedModel {
     /// The columns of answers: those of the rows, and what ML.PREDICT adds.
-    pub(crate) fn columns(&self, rows: &Schema) -> SchemaRef {
-        let added = predicted_fields(&self.weights.label);
+    pub(crate) fn columns(&self, rows: &Schema) -> Result<SchemaRef> {
+        let added = predicted_fields(&self.weights.label, &self.model()?.label_type());
         let own = rows.fields().iter().cloned();
-        Arc::new(Schema::new(own.chain(added.map(Arc::new)).collect::<Vec<_>>()))
+        Ok(Arc::new(Schema::new(own.chain(added.into_iter().map(Arc::new)).collect::<Vec<_>>())))
     }
 
     /// Rows with the predictions for them.
     pub(crate) fn predict(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let probability = self.model()?.predict(rows).map_err(|error| self.refused(chain(&error)))?;
-        let label = predicted_labels(&probability);
+        let said = self.model()?.predictions(rows).map_err(|error| self.refused(chain(&error)))?;
+        let probability = said.probability().map(|probability| Arc::new(probability) as ArrayRef);
         let count = rows.num_rows();
         let learnt_to = Some(self.weights.learnt_to).filter(|time| *time != UNTIMED);
-        let added: [ArrayRef; 4] = [
-            Arc::new(label),
-            Arc::new(probability),
+        let known: [ArrayRef; 2] = [
             Arc::new(Int64Array::from_value(self.weights.version, count)),
             Arc::new(TimestampMicrosecondArray::from_iter(std::iter::repeat_n(learnt_to, count))),
         ];
+        let added = std::iter::once(said.labels).chain(probability).chain(known);
         let columns = rows.columns().iter().cloned().chain(added).collect();
-        Ok(RecordBatch::try_new(self.columns(rows.schema_ref()), columns).map_err(PlanError::from)?)
+        Ok(RecordBatch::try_new(self.columns(rows.schema_ref())?, columns).map_err(PlanError::from)?)
     }
 
-    fn model(&self) -> Result<&dyn OnlineModel> {
+    fn model(&self) -> Result<&dyn Predictor> {
         if let Some(model) = self.model.get() {
             return Ok(model.as_ref());
         }
         if self.weights.state.is_empty() {
             return Err(self.refused(format!("it has more than {SERVED_BYTES_MAX} bytes; use ML.PREDICT in a query")));
         }
-        let restored = tidemill_ml::restore(&self.weights.state).map_err(|error| self.refused(chain(&error)))?;
+        let restored =
+            tidemill_ml::restore_predictor(&self.weights.state).map_err(|error| self.refused(chain(&error)))?;
         Ok(self.model.get_or_init(|| restored).as_ref())
     }
 
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(names, ["x", "predicted_late", "predicted_late_prob", "model_version", "model_event_time"]);
         assert_eq!(answer.column(1).as_boolean().iter().collect::<Vec<_>>()[..2], [Some(false), Some(true)]);
         assert!(answer.column(2).as_primitive::<Float64Type>().value(1) > 0.5);
-        assert_eq!(served.columns(features().schema_ref()), answer.schema());
+        assert_eq!(served.columns(features().schema_ref()).unwrap(), answer.schema());
         let other: ArrayRef = Arc::new(Float64Array::from(vec![1.0]));
         let error = served.predict(&RecordBatch::try_from_iter([("y", other)]).unwrap()).unwrap_err().to_string();
         assert!(error.contains("model 'm'") && error.contains('x'), "{error}");

@@ -35,12 +35,22 @@ pub fn resolve_model_type(name: &str, training: Training) -> Result<&'static str
     })
 }
 
+/// The type of the labels that an algorithm predicts which learns those of this column.
+pub fn predicted_type(model_type: &str, training: Training, column: &str, label: &DataType) -> Result<DataType> {
+    let predicted = match training {
+        Training::Continuous => tidemill_ml::check_label_type(column, label).map(|()| DataType::Boolean),
+        Training::Whole => tidemill_ml::predicted_label_type(model_type, column, label),
+    };
+    predicted.map_err(|error| PlanError::given_option("label", error.to_string()))
+}
+
 /// Checks the algorithm's own options and the features' types by making the model once.
 pub fn check_model(
     model_type: &str,
     training: Training,
     options: &[(String, String)],
     features: &Schema,
+    label: &DataType,
 ) -> Result<()> {
     let invalid = |error: MlError| match &error {
         MlError::UnknownOption { option, .. } => PlanError::given_option(option, error.to_string()),
@@ -52,10 +62,7 @@ pub fn check_model(
     let model_type = resolve_model_type(model_type, training)?;
     match training {
         Training::Continuous => drop(tidemill_ml::create(model_type, &options, &features).map_err(invalid)?),
-        // The label's type has been checked by now.
-        Training::Whole => {
-            drop(tidemill_ml::create_batch(model_type, &options, &features, &DataType::Boolean).map_err(invalid)?);
-        }
+        Training::Whole => drop(tidemill_ml::create_batch(model_type, &options, &features, label).map_err(invalid)?),
     }
     Ok(())
 }

@@ -113,6 +113,8 @@ pub(crate) struct ModelObject {
     pub(crate) query: StreamQuery,
     pub(crate) model_type: String,
     pub(crate) label: String,
+    /// The type of the labels that it predicts.
+    pub(crate) label_type: DataType,
     /// The event-time column of the training query, if it learns in event time.
     pub(crate) time: Option<String>,
     /// The table that has the rows of the training query, if it is fitted to all of them at once.

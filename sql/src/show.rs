@@ -96,7 +96,7 @@ fn describe_schema(schema: &Schema, role: impl Fn(usize) -> String) -> Result<Re
 
 fn describe_model(model: &ModelObject) -> Result<RecordBatch> {
     let features = model.features.iter().map(|(name, data_type)| (name.clone(), type_name(data_type), "feature"));
-    let rows = [(model.label.clone(), String::from("BOOLEAN"), "label")]
+    let rows = [(model.label.clone(), type_name(&model.label_type), "label")]
         .into_iter()
         .chain(model.time.clone().map(|time| (time, String::from("TIMESTAMP"), "event time")))
         .chain(features)

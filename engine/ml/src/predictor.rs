@@ -46,6 +46,23 @@ pub struct Predictions {
     pub probabilities: Vec<Float64Array>,
 }
 
+impl Predictions {
+    /// The one probability that people look at first: that a boolean label is true, or else that the predicted class is the
+    /// right one. None of numbers.
+    #[must_use]
+    pub fn probability(&self) -> Option<Float64Array> {
+        match &self.probabilities[..] {
+            [] => None,
+            [_, positive] if self.labels.data_type() == &DataType::Boolean => Some(positive.clone()),
+            classes => {
+                let largest =
+                    |row: usize| classes.iter().filter(|of| of.is_valid(row)).map(|of| of.value(row)).reduce(f64::max);
+                Some((0..self.labels.len()).map(largest).collect())
+            }
+        }
+    }
+}
+
 impl Predictor for LogisticRegression {
     fn model_type(&self) -> &'static str {
         Self::MODEL_TYPE

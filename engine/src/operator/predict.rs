@@ -8,11 +8,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
+    new_null_array,
+};
+use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use tidemill_ml::{MlError, OnlineModel, predicted_labels};
+use tidemill_ml::{MlError, Predictor};
 use tidemill_plans::catalog::UNTIMED;
-use tidemill_plans::node::{ModelFreshness, PredictNode};
+use tidemill_plans::node::{ModelFreshness, PredictNode, has_probability};
 use tidemill_plans::time::{EventTime, Watermark, event_time_type, event_times};
 
 use super::Operator;
@@ -44,7 +48,7 @@ struct Version {
     learnt_to: i64,
     state: Vec<u8>,
     /// Restored when a row first asks: many versions are never asked.
-    restored: Option<Box<dyn OnlineModel>>,
+    restored: Option<Box<dyn Predictor>>,
 }
 
 /// Rows that wait for their version.
@@ -57,7 +61,8 @@ enum Waiting {
 
 /// What rows of one stretch of time get.
 struct Answer {
-    probabilities: Float64Array,
+    labels: ArrayRef,
+    probability: Option<Float64Array>,
     version: Option<(i64, i64)>,
 }
 
@@ -172,15 +177,23 @@ impl Predict {
             passed.restored = None;
         }
         let Some(version) = version.and_then(|index| self.versions.get_mut(index)) else {
-            return Ok(Answer { probabilities: Float64Array::new_null(rows.num_rows()), version: None });
+            return Ok(self.no_answer(rows));
         };
         let failed = |source: MlError| EngineError::Model { model: self.model.clone(), source };
         let model = match &mut version.restored {
             Some(model) => model,
-            none => none.insert(tidemill_ml::restore(&version.state).map_err(failed)?),
+            none => none.insert(tidemill_ml::restore_predictor(&version.state).map_err(failed)?),
         };
-        let probabilities = model.predict(rows).map_err(failed)?;
-        Ok(Answer { probabilities, version: Some((version.version, version.learnt_to)) })
+        let said = model.predictions(rows).map_err(failed)?;
+        let probability = said.probability();
+        Ok(Answer { labels: said.labels, probability, version: Some((version.version, version.learnt_to)) })
+    }
+
+    /// Before there is a version nothing is known.
+    fn no_answer(&self, rows: &RecordBatch) -> Answer {
+        let data_type = self.output.field(rows.num_columns()).data_type();
+        let probability = has_probability(data_type).then(|| Float64Array::new_null(rows.num_rows()));
+        Answer { labels: new_null_array(data_type, rows.num_rows()), probability, version: None }
     }
 
     /// The versions as rows, oldest first.
@@ -241,17 +254,21 @@ fn version_batch(versions: &[&Version]) -> Result<RecordBatch> {
 }
 
 fn output_rows(rows: &RecordBatch, answers: &[Answer], output: &SchemaRef) -> Result<RecordBatch> {
-    let probability: Float64Array = answers.iter().flat_map(|answer| answer.probabilities.iter()).collect();
-    let label = predicted_labels(&probability);
+    let labels: Vec<&dyn Array> = answers.iter().map(|answer| answer.labels.as_ref()).collect();
+    let probabilities: Vec<&dyn Array> =
+        answers.iter().filter_map(|answer| answer.probability.as_ref()).map(|of| of as &dyn Array).collect();
     let versions = |pick: fn((i64, i64)) -> i64| {
-        answers.iter().flat_map(move |answer| std::iter::repeat_n(answer.version.map(pick), answer.probabilities.len()))
+        answers.iter().flat_map(move |answer| std::iter::repeat_n(answer.version.map(pick), answer.labels.len()))
     };
     let version: Int64Array = versions(|(version, _)| version).collect();
     let learnt_to = versions(|(_, learnt_to)| learnt_to).map(|time| time.filter(|time| *time != UNTIMED));
     let learnt_to: TimestampMicrosecondArray = learnt_to.collect();
     let mut columns = rows.columns().to_vec();
-    let added: [ArrayRef; 4] = [Arc::new(label), Arc::new(probability), Arc::new(version), Arc::new(learnt_to)];
-    columns.extend(added);
+    columns.push(concat(&labels)?);
+    if !probabilities.is_empty() {
+        columns.push(concat(&probabilities)?);
+    }
+    columns.extend([Arc::new(version) as ArrayRef, Arc::new(learnt_to)]);
     Ok(RecordBatch::try_new(Arc::clone(output), columns)?)
 }
 

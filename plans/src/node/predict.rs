@@ -5,7 +5,7 @@ use arrow::datatypes::{DataType, Field};
 use crate::time::event_time_type;
 
 /// Prediction. Port 0 is the rows, port 1 the model's versions. Output: the input's columns, then
-/// `predicted_<label>`, `predicted_<label>_prob`, `model_version` and `model_event_time`; all four are
+/// those of [`predicted_fields`]; all of them are
 /// NULL as long as the model has learnt nothing, and the last is where the model was fitted to a training set.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
 pub struct PredictNode {
@@ -39,13 +39,19 @@ impl ModelFreshness {
     }
 }
 
-/// The columns that a prediction adds.
+/// The columns that the prediction of a label of this type adds.
 #[must_use]
-pub fn predicted_fields(label: &str) -> [Field; 4] {
-    [
-        Field::new(format!("predicted_{label}"), DataType::Boolean, true),
-        Field::new(format!("predicted_{label}_prob"), DataType::Float64, true),
-        Field::new("model_version", DataType::Int64, true),
-        Field::new("model_event_time", event_time_type(), true),
-    ]
+pub fn predicted_fields(label: &str, data_type: &DataType) -> Vec<Field> {
+    let predicted = Field::new(format!("predicted_{label}"), data_type.clone(), true);
+    let probability = Field::new(format!("predicted_{label}_prob"), DataType::Float64, true);
+    let version = Field::new("model_version", DataType::Int64, true);
+    let time = Field::new("model_event_time", event_time_type(), true);
+    let all = [Some(predicted), has_probability(data_type).then_some(probability), Some(version), Some(time)];
+    all.into_iter().flatten().collect()
+}
+
+/// Whether a predicted label has a probability: a class has, a number has none.
+#[must_use]
+pub fn has_probability(data_type: &DataType) -> bool {
+    !data_type.is_floating()
 }

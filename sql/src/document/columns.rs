@@ -64,7 +64,7 @@ pub(super) fn check_unique(schema: &Schema) -> Read<()> {
 }
 
 /// Arrow's name of a type, or else SQL's.
-fn read_type(text: &str) -> Read<DataType> {
+pub(super) fn read_type(text: &str) -> Read<DataType> {
     if let Ok(data_type) = text.parse::<DataType>() {
         return Ok(data_type);
     }

@@ -619,6 +619,9 @@ pub struct PredictDocument {
     pub model: String,
     /// The label's name.
     pub label: String,
+    /// The label's type as the model predicts it, such as Int64 or BIGINT; Boolean unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_type: Option<String>,
     /// The features' columns, in the order in which the model was trained.
     pub features: Vec<String>,
     /// The event-time column; without it rows are answered by the newest version.

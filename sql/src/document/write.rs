@@ -191,6 +191,7 @@ fn operator(kind: &NodeKind, inputs: &[SchemaRef], output: &Schema) -> OperatorD
         NodeKind::Predict(node) => OperatorDocument::Predict(PredictDocument {
             model: node.model.clone(),
             label: node.label.clone(),
+            label_type: label_type(&node.label, output),
             features: names(&node.features),
             time: node.time.map(name),
             freshness: match node.freshness {
@@ -304,4 +305,10 @@ fn unnest_from(from: UnnestColumn, input: &Schema) -> UnnestFrom {
             UnnestFrom::Field { column: name_of(input, column), field: name.unwrap_or_default() }
         }
     }
+}
+
+/// The type of what a prediction says, unless it is a boolean.
+fn label_type(label: &str, output: &Schema) -> Option<String> {
+    let predicted = output.field_with_name(&format!("predicted_{label}")).ok()?.data_type();
+    (predicted != &DataType::Boolean).then(|| predicted.to_string())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast::Ident;
-use tidemill_plans::algorithm::{Training, check_model, resolve_model_type};
+use tidemill_plans::algorithm::{Training, check_model, predicted_type, resolve_model_type};
 use tidemill_plans::catalog::ObjectKind;
 use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{
@@ -50,18 +50,33 @@ impl Common {
         Ok(Self { model_type, label, freshness, others })
     }
 
-    /// The algorithm's own name, if it can be trained so with these features and the options that are left.
-    fn checked(&self, training: Training, features: &[(String, DataType)], common: &str) -> Result<String> {
+    /// The algorithm's own name, and the type of what it predicts, if it can be trained so with these columns and the options
+    /// that are left.
+    fn checked(
+        &self,
+        training: Training,
+        columns: &Schema,
+        features: &[(String, DataType)],
+        common: &str,
+    ) -> Result<(String, DataType)> {
+        let Some((_, label)) = columns.column_with_name(&self.label) else {
+            let names = column_names(columns);
+            let message =
+                format!("the label '{}' is not a column of the training query; there are: {names}", self.label);
+            return Err(SqlError::invalid(message).at(self.others.place("label")));
+        };
         let fields = features.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
         let schema = Schema::new(fields.collect::<Vec<_>>());
         check_features(&schema)?;
         let model_type = resolve_model_type(&self.model_type, training).map_err(|error| self.others.locate(error))?;
-        check_model(model_type, training, &self.others.pairs, &schema).map_err(|error| {
+        let predicted = predicted_type(model_type, training, &self.label, label.data_type());
+        let predicted = predicted.map_err(|error| self.others.locate(error))?;
+        check_model(model_type, training, &self.others.pairs, &schema, label.data_type()).map_err(|error| {
             let message = format!("{error}; options of every such model are {common}");
             let place = self.others.locate(error).position().unwrap_or(self.others.at);
             SqlError::invalid(message).at(place)
         })?;
-        Ok(model_type.to_owned())
+        Ok((model_type.to_owned(), predicted))
     }
 }
 
@@ -72,14 +87,14 @@ pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<Mode
     let publish_every = options.take("publish_every").unwrap_or_else(|| String::from("1 hour"));
     let publish_every =
         text_micros("publish_every", &publish_every).map_err(|e| e.at(options.place("publish_every")))?;
-    check_label(&info.schema, &common.label).map_err(|error| error.at(common.others.place("label")))?;
     let time = training_time(info)?;
     let features = feature_columns(info, &common.label);
-    let model_type = common.checked(Training::Continuous, &features, COMMON_OPTIONS)?;
+    let (model_type, label_type) = common.checked(Training::Continuous, &info.schema, &features, COMMON_OPTIONS)?;
     Ok(ModelObject {
         query: create.query.clone(),
         model_type,
         label: common.label,
+        label_type,
         time: Some(time),
         training_set: None,
         features,
@@ -95,13 +110,14 @@ pub(crate) fn plan_fitted(create: &CreateModel, set: &Arc<Object>) -> Result<Mod
         return Err(SqlError::invalid("a training set is a table"));
     };
     let common = Common::of(create)?;
-    check_label(&info.schema, &common.label).map_err(|error| error.at(common.others.place("label")))?;
     let features = feature_columns(info, &common.label);
-    let model_type = common.checked(Training::Whole, &features, COMMON_OPTIONS_OF_FITTED)?;
+    let (model_type, label_type) =
+        common.checked(Training::Whole, &info.schema, &features, COMMON_OPTIONS_OF_FITTED)?;
     Ok(ModelObject {
         query: create.query.clone(),
         model_type,
         label: common.label,
+        label_type,
         time: None,
         training_set: Some(Arc::clone(set)),
         features,
@@ -117,21 +133,6 @@ fn freshness(text: Option<&str>) -> Result<ModelFreshness> {
         Some("latest") => Ok(ModelFreshness::Latest),
         Some(other) => Err(SqlError::invalid(format!(
             "option 'model_freshness' is '{other}', but takes one of consistent, latest"
-        ))),
-    }
-}
-
-fn check_label(columns: &Schema, label: &str) -> Result<()> {
-    let Some((_, field)) = columns.column_with_name(label) else {
-        let names = column_names(columns);
-        let message = format!("the label '{label}' is not a column of the training query; there are: {names}");
-        return Err(SqlError::invalid(message));
-    };
-    match field.data_type() {
-        DataType::Boolean => Ok(()),
-        other => Err(SqlError::invalid(format!(
-            "the label '{label}' must be BOOLEAN, but is {}; write a condition such as {label} = 1 AS {label}",
-            type_name(other)
         ))),
     }
 }
@@ -266,7 +267,7 @@ impl QueryPlanner<'_> {
         self.note_use(&name);
         let train = self.train_operator(&object, detail)?;
         // Rows are held by this column, so the output's watermark speaks of it alone.
-        let schema = predicted_schema(&input, &detail.label)?;
+        let schema = predicted_schema(&input, detail)?;
         let info = StreamInfo { schema, ..input.info.with_times(Vec::from_iter(time)) };
         let node = NodeKind::Predict(PredictNode {
             model: name,
@@ -306,8 +307,8 @@ fn match_features(name: &str, model: &ModelObject, input: &Stream) -> Result<Vec
     Ok(features)
 }
 
-fn predicted_schema(input: &Stream, label: &str) -> Result<Arc<Schema>> {
-    let new = predicted_fields(label);
+fn predicted_schema(input: &Stream, model: &ModelObject) -> Result<Arc<Schema>> {
+    let new = predicted_fields(&model.label, &model.label_type);
     if let Some(taken) = new.iter().find(|field| input.schema().column_with_name(field.name()).is_some()) {
         return Err(SqlError::invalid(format!(
             "the input of ML.PREDICT has a column '{}' already; give it another name",

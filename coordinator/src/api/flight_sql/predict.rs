@@ -53,7 +53,8 @@ impl FlightSql {
         let model = asked.map_err(|error| to_status(&error))?;
         let mut exchange = Exchange { incoming: Incoming::new(stream), model, _place: place };
         let given = exchange.incoming.columns().await?;
-        let columns = exchange.model.newest().map_err(|error| to_status(&error))?.columns(&given);
+        let columns = exchange.model.newest().and_then(|model| model.columns(&given));
+        let columns = columns.map_err(|error| to_status(&error))?;
         let answers = stream::unfold(Some(exchange), async |exchange| {
             let mut exchange = exchange?;
             match exchange.answer().await {

@@ -1,7 +1,7 @@
 //! Training and prediction.
 
 use arrow::datatypes::{DataType, Schema};
-use tidemill_plans::algorithm::{Training, check_model, resolve_model_type};
+use tidemill_plans::algorithm::{Training, check_model, predicted_type, resolve_model_type};
 use tidemill_plans::node::{
     FitNode, ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields,
 };
@@ -9,19 +9,19 @@ use tidemill_plans::node::{
 use super::rows::positive;
 use super::{Built, Inputs, Spread, fields_of, info_of};
 use crate::catalog::StreamInfo;
-use crate::document::columns::Places;
+use crate::document::columns::{Places, read_type};
 use crate::document::operator::{FitDocument, FreshnessDocument, PredictDocument, TrainDocument};
 use crate::problem::{Problem, Read, Within};
 
 pub(super) fn train(train: &TrainDocument, inputs: &Inputs<'_>) -> Read<Built> {
     inputs.refuse_updating("training")?;
     let input = inputs.info(0);
-    let label = label_of(&train.label, input)?;
+    let label = Places(input).of(&train.label).within("label")?;
     let time = Places(input).of_time(&train.time).within("time")?;
     let features = Places(input).of_all(&train.features).within("features")?;
     let model_type = resolve_model_type(&train.model_type, Training::Continuous)?.to_owned();
     let options: Vec<(String, String)> = train.options.clone().into_iter().collect();
-    check_model(&model_type, Training::Continuous, &options, &columns_of(&features, input))?;
+    check(&model_type, Training::Continuous, label, &features, &options, input)?;
     let publish_every = positive(train.publish_every).within("publish_every")?;
     let info = info_of(fields_of(&model_version_schema()), input);
     let model = train.model.clone();
@@ -38,26 +38,30 @@ pub(super) fn fit(fit: &FitDocument, inputs: &Inputs<'_>) -> Read<Built> {
             "its input has no end, and a model is fitted once all rows have come; train learns as they come",
         ));
     }
-    let label = label_of(&fit.label, input)?;
+    let label = Places(input).of(&fit.label).within("label")?;
     let features = Places(input).of_all(&fit.features).within("features")?;
     let model_type = resolve_model_type(&fit.model_type, Training::Whole)?.to_owned();
     let options: Vec<(String, String)> = fit.options.clone().into_iter().collect();
-    check_model(&model_type, Training::Whole, &options, &columns_of(&features, input))?;
+    check(&model_type, Training::Whole, label, &features, &options, input)?;
     let info = StreamInfo { times: Vec::new(), ..info_of(fields_of(&model_version_schema()), input) };
     let kind = NodeKind::Fit(FitNode { model: fit.model.clone(), model_type, options, label, features });
     Ok(Built { kind, info, spread: Spread::Single })
 }
 
-fn label_of(label: &str, input: &StreamInfo) -> Read<usize> {
-    let place = Places(input).of(label).within("label")?;
-    match input.schema.field(place).data_type() {
-        DataType::Boolean => Ok(place),
-        other => Err(Problem::new(format!("it is {other}, and a label is a BOOLEAN"))).within("label"),
-    }
-}
-
-fn columns_of(features: &[usize], input: &StreamInfo) -> Schema {
-    Schema::new(features.iter().map(|feature| input.schema.field(*feature).clone()).collect::<Vec<_>>())
+/// Checks that a model can be trained with these columns of the input.
+fn check(
+    model_type: &str,
+    training: Training,
+    label: usize,
+    features: &[usize],
+    options: &[(String, String)],
+    input: &StreamInfo,
+) -> Read<()> {
+    let label = input.schema.field(label);
+    predicted_type(model_type, training, label.name(), label.data_type()).map_err(Problem::from).within("label")?;
+    let columns = features.iter().map(|feature| input.schema.field(*feature).clone());
+    check_model(model_type, training, options, &Schema::new(columns.collect::<Vec<_>>()), label.data_type())?;
+    Ok(())
 }
 
 pub(super) fn predict(predict: &PredictDocument, inputs: &Inputs<'_>) -> Read<Built> {
@@ -68,7 +72,9 @@ pub(super) fn predict(predict: &PredictDocument, inputs: &Inputs<'_>) -> Read<Bu
     }
     let features = Places(input).of_all(&predict.features).within("features")?;
     let time = predict.time.as_ref().map(|time| Places(input).of_time(time).within("time")).transpose()?;
-    let fields = fields_of(&input.schema).into_iter().chain(predicted_fields(&predict.label)).collect();
+    let label_type = predict.label_type.as_deref().map(read_type).transpose().within("label_type")?;
+    let label_type = label_type.unwrap_or(DataType::Boolean);
+    let fields = fields_of(&input.schema).into_iter().chain(predicted_fields(&predict.label, &label_type)).collect();
     let info = StreamInfo {
         times: Vec::from_iter(time),
         window_times: Vec::from_iter(time.filter(|time| input.window_times.contains(time))),
