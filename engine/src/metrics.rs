@@ -35,6 +35,7 @@ pub struct OperatorStats {
     event_time: AtomicI64,
     watermark: AtomicI64,
     idle: AtomicBool,
+    backfilling: AtomicBool,
     quality_bits: AtomicU64,
     /// The checksum, once there is one.
     checksum: OnceLock<AtomicU64>,
@@ -62,6 +63,7 @@ impl OperatorStats {
             event_time: AtomicI64::new(i64::MIN),
             watermark: AtomicI64::new(i64::MIN),
             idle: AtomicBool::new(false),
+            backfilling: AtomicBool::new(false),
             quality_bits: AtomicU64::new(f64::NAN.to_bits()),
             checksum: OnceLock::new(),
         }
@@ -70,6 +72,11 @@ impl OperatorStats {
     /// Which operator it is.
     pub(crate) fn operator(&self) -> OperatorId {
         self.operator
+    }
+
+    /// Which instance it is.
+    pub(crate) fn subtask(&self) -> u32 {
+        self.subtask
     }
 
     /// Adds to a counter.
@@ -105,6 +112,11 @@ impl OperatorStats {
         self.idle.store(idle, Ordering::Relaxed);
     }
 
+    /// Notes whether a source still reads what was there when its job began.
+    pub fn set_backfilling(&self, backfilling: bool) {
+        self.backfilling.store(backfilling, Ordering::Relaxed);
+    }
+
     /// Notes a quality measure, such as a trainer's prequential AUC.
     pub fn set_quality(&self, quality: f64) {
         self.quality_bits.store(quality.to_bits(), Ordering::Relaxed);
@@ -138,6 +150,7 @@ impl OperatorStats {
             event_time: self.event_time.load(Ordering::Relaxed),
             watermark: self.watermark.load(Ordering::Relaxed),
             idle: self.idle.load(Ordering::Relaxed),
+            backfilling: self.backfilling.load(Ordering::Relaxed),
             quality: quality.is_finite().then_some(quality),
             checksum: self.checksum.get().map(read),
         }

@@ -134,7 +134,7 @@ impl Rows {
                     OperatorStats::add(&self.context.stats().rows_out, rows.num_rows());
                     return Ok(Some(rows.project(&self.places)?));
                 }
-                SourceEvent::Idle => {}
+                SourceEvent::Idle | SourceEvent::CaughtUp => {}
                 SourceEvent::End => return Ok(None),
             }
         }

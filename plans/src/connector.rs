@@ -3,8 +3,10 @@
 
 pub mod datagen;
 mod declared;
+mod startup;
 
 pub use declared::{CONNECTORS, SOURCE_OPTIONS};
+pub use startup::{STARTUP_MODE_OPTION, StartupMode};
 
 use std::fmt;
 
@@ -327,6 +329,9 @@ pub fn check_options(connector: &str, direction: Direction, options: &[(String, 
     };
     let unfit = || PlanError::given_option("connector", format!("connector '{connector}' cannot be used as a {what}"));
     let declared = declared.ok_or_else(unfit)?;
+    if direction == Direction::Source {
+        startup::check(connector, options)?;
+    }
     for (key, value) in options {
         check_value(find_option([declared, common], what, connector, key)?, key, value)?;
     }
@@ -470,6 +475,32 @@ mod tests {
         }
         assert!(check("files", Direction::Source, &[("header", "true"), ("format", "orc")]).contains("'orc'"));
         assert!(check("files", Direction::Source, &[("header", "true")]).contains("needs the option 'path'"));
+    }
+
+    #[test]
+    fn where_a_source_begins_is_an_option_of_those_that_have_no_end_and_a_past() {
+        let files = |more: &[(&str, &str)]| {
+            check("files", Direction::Source, &[&[("path", "x"), ("format", "csv")][..], more].concat())
+        };
+        for mode in ["earliest", "latest", "backfill"] {
+            assert_eq!(files(&[("watch", "1s"), (STARTUP_MODE_OPTION, mode)]), "");
+            assert_eq!(check("push", Direction::Source, &[(STARTUP_MODE_OPTION, mode)]), "");
+        }
+        let wrong = files(&[("watch", "1s"), (STARTUP_MODE_OPTION, "newest")]);
+        assert!(wrong.contains("'newest', but takes one of earliest, latest, backfill"), "{wrong}");
+        let bounded = files(&[(STARTUP_MODE_OPTION, "backfill")]);
+        assert!(
+            bounded.ends_with("this one ends: give the option 'watch', or leave 'scan_startup_mode' out"),
+            "{bounded}"
+        );
+        for (connector, option) in [("table", None), ("datagen", None), ("nexmark", Some(("table", "bid")))] {
+            let options: Vec<(&str, &str)> = option.into_iter().chain([(STARTUP_MODE_OPTION, "latest")]).collect();
+            let refused = check(connector, Direction::Source, &options);
+            assert!(refused.contains(&format!("connector '{connector}' has none of these")), "{refused}");
+        }
+        let sink =
+            check("files", Direction::Sink, &[("path", "x"), ("format", "csv"), (STARTUP_MODE_OPTION, "latest")]);
+        assert!(sink.starts_with("unknown option 'scan_startup_mode' of sink"), "{sink}");
     }
 
     #[test]

@@ -255,6 +255,8 @@ pub struct OperatorMetrics {
     pub watermark: i64,
     /// Whether no input has rows for the time being, so that nobody waits for its watermark.
     pub idle: bool,
+    /// Whether a source still reads what was there when its job began.
+    pub backfilling: bool,
     /// A quality measure that the operator keeps, such as a trainer's prequential AUC.
     pub quality: Option<f64>,
     /// A sum over the hashes of a sink's rows, if it was asked for; those of subtasks are added, wrapping.
@@ -283,6 +285,7 @@ impl OperatorMetrics {
             event_time: i64::MIN,
             watermark: i64::MIN,
             idle: false,
+            backfilling: false,
             quality: None,
             checksum: None,
         }

@@ -34,6 +34,9 @@ pub const FOLDER: &str = "folder";
 /// The option with the [`Place`] at which a table ends, which the coordinator adds.
 pub const UNTIL: &str = "until";
 
+/// The option with the [`Place`] at which a stream was when its job began, which the coordinator adds where that counts.
+pub const SEAM: &str = "seam";
+
 /// The option that says how many bytes of rows a log keeps.
 pub const MAX_BYTES_OPTION: &str = "max_bytes";
 

@@ -36,6 +36,9 @@ const OPERATOR_METRICS: &[Metric] = &[
     gauge("event_time_seconds", "Greatest event time seen, since 1970.", |m| time(m.event_time)),
     gauge("watermark_seconds", "The watermark, since 1970.", |m| time(m.watermark)),
     gauge("idle", "1 while no input has rows.", |m| Some(f64::from(u8::from(m.idle)))),
+    gauge("backfilling", "1 while a source reads what was there when its job began.", |m| {
+        Some(f64::from(u8::from(m.backfilling)))
+    }),
     gauge("quality", "A quality measure that the operator keeps, such as a trainer's AUC.", |m| m.quality),
 ];
 
@@ -193,7 +196,7 @@ mod tests {
         let text = render(&[observed()]);
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let labels = r#"{job="3",operator="0",kind="Source",object="odd \"name\"",subtask="1"}"#;
-        for (name, value) in [("rows_in_total", "7"), ("busy_seconds_total", "1.5"), ("event_time_seconds", "5.5")] {
+        for (name, value) in [("rows_in_total", "7"), ("busy_seconds_total", "1.5"), ("event_time_seconds", "5.5"), ("backfilling", "0")] {
             let line = format!("tidemill_operator_{name}{labels} {value}");
             assert!(lines.contains(&line.as_str()), "{line} in\n{text}");
         }

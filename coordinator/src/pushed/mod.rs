@@ -19,9 +19,10 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tidemill_plans::connector::{StartupMode, option};
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::node::{NodeKind, SourceNode};
-use tidemill_plans::pushed::{FOLDER, Kept, Place, Retention, TABLE_CONNECTOR, UNTIL, is_pushed};
+use tidemill_plans::pushed::{FOLDER, Kept, PUSH_CONNECTOR, Place, Retention, SEAM, TABLE_CONNECTOR, UNTIL, is_pushed};
 use tokio::task::spawn_blocking;
 
 pub(crate) use self::fit::Fit;
@@ -125,6 +126,11 @@ impl PushedLogs {
         // A job that goes on ends where it was to end.
         if source.connector == TABLE_CONNECTOR && source.options.iter().all(|(key, _)| key != UNTIL) {
             source.options.push((UNTIL.to_owned(), end.to_string()));
+        }
+        // What is there when a job begins for the first time is so for all its attempts.
+        let has_seam = StartupMode::of(&source.options) != StartupMode::Earliest;
+        if source.connector == PUSH_CONNECTOR && has_seam && option(&source.options, SEAM).is_none() {
+            source.options.push((SEAM.to_owned(), end.to_string()));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use tidemill_plans::catalog::CatalogEntry;
+use tidemill_plans::connector::STARTUP_MODE_OPTION;
 use tidemill_plans::ids::{Epoch, JobId, RunId};
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::pushed::{
@@ -100,6 +101,29 @@ fn what_is_acknowledged_is_there_for_the_next_coordinator() {
         assert_eq!(logs.open_log("s .").await.unwrap().end(), Place::default());
         let nowhere = kit(None).await.logs.create("s").await.unwrap_err();
         assert!(nowhere.to_string().contains("--data-dir"), "{nowhere}");
+    });
+}
+
+#[test]
+fn where_a_stream_was_when_its_job_began_is_so_for_all_attempts_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let logs = kit(Some(folder.path().to_owned())).await.logs;
+        logs.create("s").await.unwrap();
+        let log = logs.open_log("s").await.unwrap();
+        log.append(rows(0..3), ALL).await.unwrap();
+        for (mode, has_seam) in [("earliest", false), ("latest", true), ("backfill", true)] {
+            let began = has_seam.then(|| log.end().to_string());
+            let mut graph = two_stage_graph(1, 1);
+            let NodeKind::Source(source) = &mut graph.nodes[0].kind else { panic!("no source") };
+            (source.table, source.connector) = (String::from("s"), String::from(PUSH_CONNECTOR));
+            source.options = vec![(STARTUP_MODE_OPTION.to_owned(), mode.to_owned())];
+            logs.resolve(&mut graph).await.unwrap();
+            log.append(rows(3..4), ALL).await.unwrap();
+            logs.resolve(&mut graph).await.unwrap();
+            let NodeKind::Source(source) = &graph.nodes[0].kind else { panic!("no source") };
+            assert_eq!(option(&source.options, SEAM), began.as_deref(), "{mode}");
+        }
     });
 }
 

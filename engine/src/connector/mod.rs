@@ -54,6 +54,9 @@ pub enum SourceEvent {
     Batch(RecordBatch),
     /// Nothing at the moment. A source returns within 20 ms or so, that its driver can be told to stop.
     Idle,
+    /// All that was there when the job began has been given out; what follows has come since. Once, and only from
+    /// sources that tell their past from the rest.
+    CaughtUp,
     /// Nothing any more.
     End,
 }
@@ -70,6 +73,11 @@ pub trait Source: Send {
     /// Goes to where one like it was: the next row is the one that came behind that position. Called before
     /// anything was read. An error says what has changed so that this is not possible.
     fn seek(&mut self, position: &[u8]) -> Result<()>;
+
+    /// Whether [`SourceEvent::CaughtUp`] is still to come.
+    fn is_backfilling(&self) -> bool {
+        false
+    }
 
     /// From where on [`Self::position`] needs a log that others shorten, if it reads one.
     fn needs(&self) -> Option<LogNeed> {

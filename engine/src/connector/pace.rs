@@ -120,6 +120,10 @@ impl<S: Source> Source for Paced<S> {
         self.source.seek(&source.ok_or_else(|| EngineError::State(String::from("no position of the source")))?)
     }
 
+    fn is_backfilling(&self) -> bool {
+        self.source.is_backfilling()
+    }
+
     fn needs(&self) -> Option<LogNeed> {
         self.source.needs()
     }

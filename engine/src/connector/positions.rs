@@ -26,7 +26,7 @@ impl Read {
         for _ in 0..events {
             match source.next_event().unwrap() {
                 SourceEvent::Batch(batch) => self.rows.push_str(&show_rows(&batch).unwrap()),
-                SourceEvent::Idle => {}
+                SourceEvent::Idle | SourceEvent::CaughtUp => {}
                 SourceEvent::End => {
                     is_more = false;
                     break;

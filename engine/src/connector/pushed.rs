@@ -1,6 +1,8 @@
 //! Rows that clients have pushed: the log of a stream, for ever, or of a table, up to where it was complete when the job
 //! began.
 //!
+//! A stream that is backfilled has a seam, too: where the log was when the job began for the first time.
+//!
 //! One task reads: the log has an order, and rows that come now and then would leave the time of the other tasks behind.
 
 use std::path::PathBuf;
@@ -11,8 +13,9 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
 use tidemill_plans::codec;
+use tidemill_plans::connector::StartupMode;
 use tidemill_plans::node::SourceNode;
-use tidemill_plans::pushed::{FOLDER, LogNeed, LogReader, Place, TABLE_CONNECTOR, UNTIL, oldest_place};
+use tidemill_plans::pushed::{FOLDER, LogNeed, LogReader, Place, SEAM, TABLE_CONNECTOR, UNTIL, oldest_place};
 
 use super::pace::{Pace, Paced};
 use super::share::Share;
@@ -34,6 +37,15 @@ enum Position {
         /// Where a table ends.
         until: Option<Place>,
     },
+    /// In front of the seam.
+    V2 {
+        /// As above.
+        place: Place,
+        /// As above.
+        given: u64,
+        /// Behind all that was there.
+        seam: Place,
+    },
 }
 
 /// The source.
@@ -42,6 +54,10 @@ struct Pushed {
     folder: PathBuf,
     reader: LogReader,
     until: Option<Place>,
+    /// Whether what was there is told from the rest.
+    is_backfilled: bool,
+    /// Behind what was there when the job began, until that has been read.
+    seam: Option<Place>,
     columns: SchemaRef,
     /// The rows of the frame that was read last, and where that is.
     rows: Option<RecordBatch>,
@@ -67,7 +83,12 @@ pub(super) fn open_source(node: &SourceNode, env: &TaskEnv, share: Share) -> Res
     let folder = PathBuf::from(wanted(FOLDER)?);
     let columns = Arc::clone(&node.columns.0);
     let batch_rows = env.settings.source_batch_rows as usize;
-    let source = Pushed::open(node.table.clone(), folder, until, columns, batch_rows)?;
+    let mut source = Pushed::open(node.table.clone(), folder, until, columns, batch_rows)?;
+    match StartupMode::of(&node.options) {
+        StartupMode::Earliest => {}
+        StartupMode::Latest => source.begin_at(wanted(SEAM)?.parse()?),
+        StartupMode::Backfill => source.backfill(wanted(SEAM)?.parse()?),
+    }
     let pace = number(&node.options, "rows_per_second").map(|rate| Pace::new(rate, share, 1));
     Ok(Box::new(Paced::new(source, pace, node)))
 }
@@ -84,7 +105,20 @@ impl Pushed {
         let place = oldest_place(&folder);
         let place = place.map_err(|source| EngineError::File { action: "read", path: folder.clone(), source })?;
         let reader = LogReader::new(folder.clone(), place);
-        Ok(Self { table, folder, reader, until, columns, rows: None, place, given: 0, batch_rows })
+        let (is_backfilled, seam, rows, given) = (false, None, None, 0);
+        Ok(Self { table, folder, reader, until, is_backfilled, seam, columns, rows, place, given, batch_rows })
+    }
+
+    /// Begins somewhere else.
+    fn begin_at(&mut self, place: Place) {
+        self.reader = LogReader::new(self.folder.clone(), place);
+        self.place = place;
+    }
+
+    /// Tells what is in front of this place from the rest.
+    fn backfill(&mut self, seam: Place) {
+        self.is_backfilled = true;
+        self.seam = Some(seam);
     }
 
     /// Whether nothing is left of the frame that is being read.
@@ -92,9 +126,12 @@ impl Pushed {
         self.rows.as_ref().is_none_or(|rows| rows.num_rows() == self.given)
     }
 
-    /// Sees to it that there are rows to give out; false if there are none yet.
+    /// Sees to it that there are rows to give out; false if there are none yet, or none in front of the seam.
     fn fill(&mut self) -> Result<bool> {
         while self.is_given_out() {
+            if self.seam.is_some_and(|seam| self.reader.place() >= seam) {
+                return Ok(false);
+            }
             let failed = |source| EngineError::File { action: "read", path: self.folder.clone(), source };
             let read = self.reader.next_rows().map_err(failed)?;
             let Some(rows) = read else { return Ok(false) };
@@ -134,6 +171,10 @@ impl Source for Pushed {
             if self.until.is_some() {
                 return if self.is_over() { Ok(SourceEvent::End) } else { Err(self.ended_early()) };
             }
+            // Also where the log ends before it: what nobody was told of has been cut off since.
+            if self.seam.take().is_some() {
+                return Ok(SourceEvent::CaughtUp);
+            }
             std::thread::sleep(WAIT);
             return Ok(SourceEvent::Idle);
         }
@@ -149,11 +190,18 @@ impl Source for Pushed {
     fn position(&self) -> Result<Vec<u8>> {
         let (place, given) =
             if self.is_given_out() { (self.reader.place(), 0) } else { (self.place, self.given as u64) };
-        Ok(codec::encode(&Position::V1 { place, given, until: self.until })?)
+        Ok(codec::encode(&match self.seam {
+            Some(seam) => Position::V2 { place, given, seam },
+            None => Position::V1 { place, given, until: self.until },
+        })?)
     }
 
     fn seek(&mut self, position: &[u8]) -> Result<()> {
-        let Position::V1 { place, given, until } = codec::decode(position)?;
+        let (place, given, until, seam) = match codec::decode(position)? {
+            Position::V1 { place, given, until } => (place, given, until, None),
+            Position::V2 { place, given, seam } => (place, given, None, Some(seam)),
+        };
+        self.seam = None;
         self.reader = LogReader::new(self.folder.clone(), place);
         (self.place, self.until, self.rows, self.given) = (place, until, None, 0);
         if given > 0 {
@@ -162,7 +210,13 @@ impl Source for Pushed {
             let behind = || EngineError::State(format!("{given} rows at {place} were read, and there are {rows}"));
             self.given = usize::try_from(given).ok().filter(|given| *given <= rows).ok_or_else(behind)?;
         }
+        // The job's, and not that of a new one which begins from its savepoint.
+        self.seam = seam.filter(|_| self.is_backfilled);
         Ok(())
+    }
+
+    fn is_backfilling(&self) -> bool {
+        self.seam.is_some()
     }
 
     /// The frame that was read last may be read again: rows of it may be held back.
@@ -238,7 +292,7 @@ mod tests {
             match stream.next_event().unwrap() {
                 SourceEvent::Batch(batch) => read.push_str(&show_rows(&batch).unwrap()),
                 SourceEvent::Idle => break,
-                SourceEvent::End => panic!("a stream has no end"),
+                other => panic!("a stream has no end and tells nothing from the rest: {other:?}"),
             }
         }
         assert_eq!(read.lines().collect::<Vec<_>>(), ["0", "2", "4", "6", "8", "10", "12"]);
@@ -269,5 +323,74 @@ mod tests {
         let gone = |error: EngineError| error.chain().contains("begin at segment 2");
         assert!(gone(empty.next_event().unwrap_err()));
         assert!(gone(open(folder.path(), None).seek(&within).unwrap_err()));
+    }
+
+    /// A stream that is told where it was when its job began.
+    fn backfilled(folder: &Path, seam: Place) -> Pushed {
+        let mut stream = open(folder, None);
+        stream.backfill(seam);
+        stream
+    }
+
+    /// Reads until there is nothing; each time, another goes on if that is wanted.
+    fn read(mut stream: Pushed, seam: Place, goes_on: bool) -> String {
+        let mut text = String::new();
+        loop {
+            match stream.next_event().unwrap() {
+                SourceEvent::Batch(batch) => text.push_str(&show_rows(&batch).unwrap().replace('\n', " ")),
+                SourceEvent::CaughtUp => text.push_str("| "),
+                SourceEvent::Idle => return text,
+                SourceEvent::End => panic!("a stream has no end"),
+            }
+            if goes_on {
+                // Of another job, which began later.
+                let mut other = backfilled(&stream.folder, Place { segment: seam.segment + 1, byte: 7 });
+                other.seek(&stream.position().unwrap()).unwrap();
+                stream = other;
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_there_is_told_from_what_comes_wherever_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(backfilled(folder.path(), Place::default()), Place::default(), false), "| ");
+        let end = log(folder.path());
+        let first = fs::metadata(segment_path(folder.path(), 1)).unwrap().len();
+        let frame = frame(&rows(0..5)).unwrap().len() as u64;
+        let at = |segment, byte| Place { segment, byte };
+        for (seam, wanted) in [
+            (Place::default(), "| 0 2 4 6 8 10 12 "),
+            (at(1, frame), "0 2 4 6 8 | 10 12 "),
+            (at(1, first), "0 2 4 6 8 | 10 12 "),
+            // A segment that was begun, and had nothing yet.
+            (at(2, 0), "0 2 4 6 8 | 10 12 "),
+            (end, "0 2 4 6 8 10 12 | "),
+            // Nobody was told of what was behind, and it has been cut off.
+            (at(2, end.byte + 9), "0 2 4 6 8 10 12 | "),
+        ] {
+            for goes_on in [false, true] {
+                assert_eq!(read(backfilled(folder.path(), seam), seam, goes_on), wanted, "{seam}, {goes_on}");
+            }
+        }
+        let mut latest = open(folder.path(), None);
+        latest.begin_at(at(2, 0));
+        assert_eq!(latest.needs().map(|need| need.segment), Some(2));
+        assert_eq!(read(latest, at(2, 0), false), "10 12 ");
+    }
+
+    #[test]
+    fn a_stream_that_was_live_has_no_past_when_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let end = log(folder.path());
+        let mut live = open(folder.path(), None);
+        live.next_event().unwrap();
+        let mut other = backfilled(folder.path(), end);
+        assert!(other.is_backfilling());
+        other.seek(&live.position().unwrap()).unwrap();
+        assert!(!other.is_backfilling());
+        let mut stream = open(folder.path(), None);
+        stream.seek(&backfilled(folder.path(), end).position().unwrap()).unwrap();
+        assert_eq!(read(stream, end, false), "0 2 4 6 8 10 12 ");
     }
 }

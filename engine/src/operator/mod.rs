@@ -78,6 +78,11 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// All has come that a source had when its job began. Told to sources alone.
+    fn on_caught_up(&mut self, _ctx: &mut OperatorContext) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether it has more to emit of what follows from the last call. Asked after every call.
     fn has_more(&self) -> bool {
         false

@@ -309,6 +309,7 @@ fn to_input(message: Message) -> Input {
         Message::Watermark(watermark) => Input::Watermarks(PortWatermarks::single(watermark)),
         Message::Idle => Input::Idle,
         Message::Active => Input::Active,
+        Message::CaughtUp => Input::CaughtUp,
         Message::Barrier(barrier) => Input::Barrier(barrier),
         Message::End(reason) => Input::End(reason),
     }
@@ -321,6 +322,7 @@ fn call(slot: &mut Slot, input: Input) -> Result<Option<Message>> {
         Input::Watermarks(watermarks) => slot.operator.on_watermark(&watermarks, &mut slot.context).map(|()| None),
         Input::Idle => Ok(Some(note_idle(slot, true))),
         Input::Active => Ok(Some(note_idle(slot, false))),
+        Input::CaughtUp => slot.operator.on_caught_up(&mut slot.context).map(|()| None),
         Input::Barrier(barrier) => on_barrier(slot, barrier).map(Some),
         Input::End(reason) => on_end(slot, reason).map(Some),
     }

@@ -100,6 +100,7 @@ impl SourceDriver {
     ) -> Result<Self> {
         let clock = SourceClock::new(node, Now::read())?;
         let alignment = env.alignment.join(node, env, stats)?;
+        stats.set_backfilling(source.is_backfilling());
         let (stats, positions) = (Arc::clone(stats), Positions::default());
         Ok(Self { source, sender, stats, clock, alignment, positions, pending: VecDeque::new() })
     }
@@ -134,6 +135,11 @@ impl SourceDriver {
                     }
                     SourceEvent::Idle => {
                         self.send_due()?;
+                        continue;
+                    }
+                    SourceEvent::CaughtUp => {
+                        self.stats.set_backfilling(false);
+                        self.send(Message::CaughtUp)?;
                         continue;
                     }
                     SourceEvent::End => EndReason::Finished,
@@ -178,9 +184,14 @@ impl SourceDriver {
         self.send(Message::Batch(batch))
     }
 
-    /// Sends what the clock says, if it says anything.
+    /// Sends what the clock says, if it says anything. Who has not read all that was there is not idle, however long
+    /// that takes: its rows are to be late for nobody.
     fn send_due(&mut self) -> Result<()> {
-        let Some(signal) = self.clock.due(Now::read()) else { return Ok(()) };
+        let now = Now::read();
+        if self.source.is_backfilling() {
+            self.clock.note_held_back(now);
+        }
+        let Some(signal) = self.clock.due(now) else { return Ok(()) };
         self.note_idle(&signal);
         self.send(signal)
     }

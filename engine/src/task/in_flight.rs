@@ -86,7 +86,8 @@ impl InFlight {
                 Message::Watermark(watermark) => Some(Entry::Watermark(*watermark)),
                 Message::Idle => Some(Entry::Idle),
                 Message::Active => Some(Entry::Active),
-                Message::Barrier(_) | Message::End(_) => None,
+                // Nothing overtakes what comes from a source's driver, which is the one channel of its task.
+                Message::CaughtUp | Message::Barrier(_) | Message::End(_) => None,
             };
             entries.push(messages.iter().filter_map(entry).collect());
             let batches = messages.iter().filter_map(|message| match message {

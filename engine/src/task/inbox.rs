@@ -41,6 +41,8 @@ pub enum Input {
     Idle,
     /// Some channel has rows again.
     Active,
+    /// All that a source had when its job began has been delivered.
+    CaughtUp,
     /// A barrier, aligned over all channels.
     Barrier(Barrier),
     /// Every channel has ended; the worst reason.
@@ -292,6 +294,7 @@ impl Inbox {
                 channel.idle = matches!(message, Message::Idle);
                 self.deliver_time()
             }
+            Message::CaughtUp => Some(Input::CaughtUp),
             Message::Barrier(barrier) => self.take_barrier(index, barrier),
             Message::End(reason) => {
                 channel.ended = true;

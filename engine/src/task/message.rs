@@ -17,6 +17,8 @@ pub enum Message {
     Idle,
     /// Rows come again, or may.
     Active,
+    /// What a source had when its job began has all come. From its driver to its task, and no further.
+    CaughtUp,
     /// The rows before belong to this barrier's epoch, the rows behind do not.
     Barrier(Barrier),
     /// Nothing follows.

@@ -329,7 +329,7 @@ impl OperatorHarness {
                 Message::Watermark(watermark) => {
                     text.push_str(&format!("watermark @{}\n", watermark.0.0 as f64 / 1e6));
                 }
-                Message::Idle | Message::Active | Message::Barrier(_) | Message::End(_) => {}
+                Message::Idle | Message::Active | Message::CaughtUp | Message::Barrier(_) | Message::End(_) => {}
             }
         }
         Ok(text)

@@ -4,6 +4,7 @@ use arrow::datatypes::DataType::{Int64, Timestamp, Utf8};
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::OptionKind::{Boolean, Count, Delimiter, Duration, Interval, Number, OneOf, Text};
+use super::startup::{STARTUP_MODE_OPTION, WORDS};
 use super::{Bounds, ConnectorSpec, InParallel, KnownColumn, KnownTable, OptionKind, OptionSpec};
 use crate::pushed::{BYTES_OPTION, MAX_BYTES_OPTION, PUSH_CONNECTOR, RETENTION_OPTION, TABLE_CONNECTOR};
 
@@ -18,6 +19,13 @@ const NULL_EVENT_TIME: OptionSpec = OptionSpec::optional(
 
 const ROWS_PER_SECOND: OptionSpec =
     OptionSpec::optional("rows_per_second", Count, "The pace of all subtasks together; else as fast as it goes.");
+
+const STARTUP_MODE: OptionSpec = OptionSpec::optional(
+    STARTUP_MODE_OPTION,
+    OneOf(WORDS),
+    "Whether what is there when the job begins is live (earliest), left out (latest), or read first, and none of it late (backfill).",
+)
+.or("earliest");
 
 const RETENTION: OptionSpec = OptionSpec::optional(
     RETENTION_OPTION,
@@ -140,6 +148,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
             )
             .or("false"),
             LOOKUP_CACHE_TTL,
+            STARTUP_MODE,
             ROWS_PER_SECOND,
             NULL_EVENT_TIME,
             BUCKET_KEY_ID,
@@ -225,7 +234,7 @@ pub const CONNECTORS: &[ConnectorSpec] = &[
     ConnectorSpec {
         name: PUSH_CONNECTOR,
         doc: "Rows that clients push by Arrow Flight, in a log of the server: every job reads all that are kept.",
-        source: Some(&[MAX_BYTES, RETENTION, RETENTION_BYTES, ROWS_PER_SECOND, NULL_EVENT_TIME]),
+        source: Some(&[MAX_BYTES, RETENTION, RETENTION_BYTES, STARTUP_MODE, ROWS_PER_SECOND, NULL_EVENT_TIME]),
         bounds: Bounds::With(&[]),
         // They are looked at when they are pushed.
         ..MADE_ROWS

@@ -6,15 +6,26 @@
 use arrow::datatypes::Schema;
 
 use super::Keeps;
+use crate::connector::STARTUP_MODE_OPTION;
 use crate::explain::{input_names, list, sort_list};
 use crate::expr::StreamExpr;
 use crate::graph::{DataflowGraph, Node};
 use crate::node::window_assign_micros as micros;
 use crate::node::{JoinKind, LateWindows, NodeKind, TemporalJoinKind, VersionBound};
+use crate::pushed::SEAM;
 
-/// Options that say how fast or by whom something is read or written, and not what.
-const PASSING_OPTIONS: &[&str] =
-    &["rows_per_second", "idle_timeout", "watermark_group", "watermark_max_drift", "user", "password"];
+/// Options that say how fast or by whom something is read or written, and not what; and where a source began, which
+/// means nothing to one that goes on.
+const PASSING_OPTIONS: &[&str] = &[
+    "rows_per_second",
+    "idle_timeout",
+    "watermark_group",
+    "watermark_max_drift",
+    "user",
+    "password",
+    STARTUP_MODE_OPTION,
+    SEAM,
+];
 
 /// What a node keeps; nothing if it has no state, or none but event times.
 pub(super) fn of(graph: &DataflowGraph, node: &Node) -> Option<Keeps> {

@@ -76,7 +76,7 @@ fn options() {
     check_error(
         "CREATE SOURCE s (a INT) WITH (connector = 'files', pth = 'x', format = 'csv')",
         expect![[r#"
-            line 1, column 52: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, partition_columns, null_value, watch, lookup, lookup_cache_ttl, rows_per_second, null_event_time, aws_access_key_id, aws_secret_access_key, aws_session_token, aws_region, aws_endpoint, aws_allow_http, aws_virtual_hosted_style_request, aws_skip_signature, idle_timeout, watermark_group, max_drift
+            line 1, column 52: unknown option 'pth' of source connector 'files'; valid are: path, format, header, delimiter, partition_columns, null_value, watch, lookup, lookup_cache_ttl, scan_startup_mode, rows_per_second, null_event_time, aws_access_key_id, aws_secret_access_key, aws_session_token, aws_region, aws_endpoint, aws_allow_http, aws_virtual_hosted_style_request, aws_skip_signature, idle_timeout, watermark_group, max_drift
         "#]],
     );
     check_error(
@@ -414,6 +414,25 @@ fn sources_of_changes() {
         "CREATE SOURCE s (a INT) WITH (connector = 'files', path = 'x', format = 'csv', lookup = 'true', watch = '1s')",
         expect![[r#"
             line 1, column 97: watch of a look-up table is not supported; its files are read again when lookup_cache_ttl has passed; leave it out
+        "#]],
+    );
+    check_error(
+        "CREATE SOURCE s (a INT) WITH (connector = 'files', path = 'x', format = 'csv', scan_startup_mode = 'backfill')",
+        expect![[r#"
+            line 1, column 80: option 'scan_startup_mode' says where a source begins that has no end and keeps what has come before, which are connector 'push' and connector 'files' with the option 'watch'; this one ends: give the option 'watch', or leave 'scan_startup_mode' out
+        "#]],
+    );
+    check_error(
+        "CREATE SOURCE s (a INT)
+         WITH (connector = 'files', path = 'x', format = 'csv', watch = '1s', scan_startup_mode = 'newest')",
+        expect![[r#"
+            line 2, column 79: option 'scan_startup_mode' is 'newest', but takes one of earliest, latest, backfill
+        "#]],
+    );
+    check_error(
+        "CREATE SOURCE s (a INT) WITH (connector = 'datagen', scan_startup_mode = 'latest')",
+        expect![[r#"
+            line 1, column 54: option 'scan_startup_mode' says where a source begins that has no end and keeps what has come before, which are connector 'push' and connector 'files' with the option 'watch'; connector 'datagen' has none of these; leave it out
         "#]],
     );
     check_error(

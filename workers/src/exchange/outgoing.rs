@@ -213,6 +213,8 @@ impl OpenChannel {
             Message::Watermark(watermark) => FrameKind::Watermark(watermark),
             Message::Idle => FrameKind::Idle,
             Message::Active => FrameKind::Active,
+            // Between a source's driver and its task, which are in one process.
+            Message::CaughtUp => return self.poll_next(encoder, cx),
             Message::Barrier(epoch) => FrameKind::Barrier(epoch),
             Message::End(reason) => {
                 return Ok(Next::Last(self.header(FrameKind::End(reason.into()), size).to_frame()?));

@@ -256,6 +256,8 @@ struct Subtask {
     watermark_us: Option<i64>,
     /// Whether no input has rows for the time being.
     is_idle: bool,
+    /// Whether a source still reads what was there when its job began.
+    is_backfilling: bool,
     /// A quality measure that the operator keeps, such as a trainer's AUC.
     quality: Option<f64>,
 }
@@ -291,6 +293,7 @@ impl From<&OperatorMetrics> for Subtask {
             event_time_us: time(metrics.event_time),
             watermark_us: time(metrics.watermark),
             is_idle: metrics.idle,
+            is_backfilling: metrics.backfilling,
             quality: metrics.quality.filter(|quality| quality.is_finite()),
         }
     }

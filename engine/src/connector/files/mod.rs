@@ -43,6 +43,7 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
 use tidemill_plans::bucket::StoreError;
+use tidemill_plans::connector::StartupMode;
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::{SinkNode, SourceNode};
 use tidemill_plans::settings::parse_duration_ms;
@@ -94,7 +95,8 @@ pub(super) fn open_source(
     let reading = reading(node, medium.clone(), env, stats)?;
     let share = Share { subtask, parallelism };
     if let Some(every) = watch_interval(&node.options) {
-        let source = watch::WatchedFiles::new(Place::watched(&medium, path, format)?, Arc::new(reading), share, every);
+        let (place, mode) = (Place::watched(&medium, path, format)?, StartupMode::of(&node.options));
+        let source = watch::WatchedFiles::new(place, Arc::new(reading), share, every, mode)?;
         // Whoever has no file now may have the next one.
         return Ok(at_pace(source, node, share, u64::from(parallelism)));
     }

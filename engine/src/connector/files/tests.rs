@@ -140,7 +140,7 @@ impl Files {
                     assert_eq!(batch.schema(), read);
                     text.push_str(&show_rows(&batch)?);
                 }
-                SourceEvent::Idle => {}
+                SourceEvent::Idle | SourceEvent::CaughtUp => {}
                 SourceEvent::End => break,
             }
         }
@@ -487,7 +487,7 @@ fn a_run_of_bad_rows_is_read_a_batch_of_lines_at_a_time() {
         loop {
             match opened.source.next_event().unwrap() {
                 SourceEvent::Batch(batch) => good.push_str(&show_rows(&batch).unwrap()),
-                SourceEvent::Idle => {}
+                SourceEvent::Idle | SourceEvent::CaughtUp => {}
                 SourceEvent::End => break,
             }
             assert!(opened.bad_rows() - bad <= 3, "{} bad rows without a look at the commands", opened.bad_rows());

@@ -4,6 +4,10 @@
 //! need not agree on what is there at a moment. A file is read once, as it is when its turn comes, for
 //! as long as it is there: what is added to it later is not read, and one that is deleted and comes again
 //! is another file.
+//!
+//! Where what was there is told from what comes, a subtask lists its files once, when it is opened: those are the past.
+//! They are part of its position for as long as any is left. A file that comes while another subtask still looks is
+//! on one side of the seam at the one subtask that it belongs to, so nobody has to agree on a moment here, either.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsStr;
@@ -14,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_plans::codec;
+use tidemill_plans::connector::StartupMode;
 
 use super::format::Reading;
 use super::listing::{FoundFile, Place};
@@ -35,6 +40,15 @@ enum Position {
         /// The one that is being read, and where.
         current: Option<(Vec<u8>, Vec<u8>)>,
     },
+    /// As long as what was there is not read.
+    V2 {
+        /// As above.
+        read: Vec<Vec<u8>>,
+        /// As above.
+        current: Option<(Vec<u8>, Vec<u8>)>,
+        /// Files that were there and have not been begun, in order.
+        past: Vec<Vec<u8>>,
+    },
 }
 
 /// The source.
@@ -50,6 +64,9 @@ pub(super) struct WatchedFiles {
     current: Option<Current>,
     /// Its files that were read or are being read, as long as they are there.
     read: BTreeSet<PathBuf>,
+    mode: StartupMode,
+    /// Whether those that wait were there when the job began, and no others have been looked for.
+    is_backfilling: bool,
 }
 
 /// The file that is being read.
@@ -61,8 +78,14 @@ struct Current {
 }
 
 impl WatchedFiles {
-    pub(super) fn new(place: Place, reading: Arc<Reading>, share: Share, every: Duration) -> Self {
-        Self {
+    pub(super) fn new(
+        place: Place,
+        reading: Arc<Reading>,
+        share: Share,
+        every: Duration,
+        mode: StartupMode,
+    ) -> Result<Self> {
+        let mut source = Self {
             place,
             reading,
             share,
@@ -71,7 +94,15 @@ impl WatchedFiles {
             waiting: VecDeque::new(),
             current: None,
             read: BTreeSet::new(),
+            mode,
+            is_backfilling: mode == StartupMode::Backfill,
+        };
+        match mode {
+            StartupMode::Earliest => {}
+            StartupMode::Latest => source.read = source.own_files()?.into_iter().map(|found| found.path).collect(),
+            StartupMode::Backfill => source.look()?,
         }
+        Ok(source)
     }
 
     /// What the current file has to say; `None` at its end or if it is gone.
@@ -111,10 +142,16 @@ impl WatchedFiles {
         }
     }
 
-    /// Looks for files that have come, and forgets those that have gone.
-    fn look(&mut self) -> Result<()> {
+    /// The subtask's files that are there.
+    fn own_files(&self) -> Result<Vec<FoundFile>> {
         let mut own: Vec<FoundFile> = self.place.complete_files(&self.reading.medium)?;
         own.retain(|found| self.share.owns(hash(&found.path)));
+        Ok(own)
+    }
+
+    /// Looks for files that have come, and forgets those that have gone.
+    fn look(&mut self) -> Result<()> {
+        let mut own = self.own_files()?;
         let there: BTreeSet<&Path> = own.iter().map(|found| found.path.as_path()).collect();
         self.read.retain(|path| there.contains(path.as_path()));
         own.retain(|found| !self.read.contains(&found.path));
@@ -133,6 +170,9 @@ impl Source for WatchedFiles {
             self.open(path)?;
             return Ok(SourceEvent::Idle);
         }
+        if std::mem::take(&mut self.is_backfilling) {
+            return Ok(SourceEvent::CaughtUp);
+        }
         let now = clock::monotonic_ns();
         match self.next_look_ns.saturating_sub(now) {
             0 => {
@@ -147,26 +187,49 @@ impl Source for WatchedFiles {
     fn position(&self) -> Result<Vec<u8>> {
         let mut read = self.read.clone();
         let mut current = None;
+        let mut past: Vec<Vec<u8>> = Vec::new();
         match &self.current {
             Some(Current { path, source, begun: true }) => current = Some((bytes(path), source.position()?)),
             // It may be gone when it is looked for again.
-            Some(Current { path, .. }) => drop(read.remove(path)),
+            Some(Current { path, .. }) => {
+                read.remove(path);
+                past.push(bytes(path));
+            }
             None => {}
         }
-        Ok(codec::encode(&Position::V1 { read: read.iter().map(|path| bytes(path)).collect(), current })?)
+        let read = read.iter().map(|path| bytes(path)).collect();
+        if !self.is_backfilling {
+            return Ok(codec::encode(&Position::V1 { read, current })?);
+        }
+        past.extend(self.waiting.iter().map(|path| bytes(path)));
+        Ok(codec::encode(&Position::V2 { read, current, past })?)
     }
 
     fn seek(&mut self, position: &[u8]) -> Result<()> {
-        let Position::V1 { read, current } = codec::decode(position)?;
-        self.read = read.iter().map(|path| PathBuf::from(OsStr::from_bytes(path))).collect();
+        let (read, current, past) = match codec::decode(position)? {
+            Position::V1 { read, current } => (read, current, None),
+            Position::V2 { read, current, past } => (read, current, Some(past)),
+        };
+        // What was found when this was opened has come since, but for what was there then already.
+        self.is_backfilling = past.is_some() && self.mode == StartupMode::Backfill;
+        self.waiting = past.iter().flatten().map(|path| path_of(path)).collect();
+        self.read = read.iter().map(|path| path_of(path)).collect();
         if let Some((path, place)) = current {
-            let path = PathBuf::from(OsStr::from_bytes(&path));
+            let path = path_of(&path);
             let mut source = self.source_of(&path)?;
             source.seek(&place)?;
             self.current = Some(Current { path, source, begun: true });
         }
         Ok(())
     }
+
+    fn is_backfilling(&self) -> bool {
+        self.is_backfilling
+    }
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
 }
 
 fn bytes(path: &Path) -> Vec<u8> {

@@ -58,7 +58,7 @@ impl FilesTable {
         loop {
             match reader.next_event()? {
                 SourceEvent::Batch(batch) => batches.push(batch),
-                SourceEvent::Idle => {}
+                SourceEvent::Idle | SourceEvent::CaughtUp => {}
                 SourceEvent::End => break,
             }
         }

@@ -42,7 +42,7 @@ fn read(options: &[(&str, &str)], columns: &str, batch_rows: u32, parallelism: u
         loop {
             match source.next_event().unwrap() {
                 SourceEvent::Batch(batch) => batches.push(batch),
-                SourceEvent::Idle => {}
+                SourceEvent::Idle | SourceEvent::CaughtUp => {}
                 SourceEvent::End => break,
             }
         }

@@ -320,7 +320,7 @@ fn follow(source: &mut dyn Source) -> Vec<String> {
                 let shown = tidemill_plans::change::show_changes(&batch).unwrap();
                 said.push(show_rows(&shown).unwrap().lines().collect::<Vec<_>>().join(", "));
             }
-            Ok(SourceEvent::Idle) => return said,
+            Ok(SourceEvent::Idle | SourceEvent::CaughtUp) => return said,
             Ok(SourceEvent::End) => {
                 said.push(String::from("end"));
                 return said;

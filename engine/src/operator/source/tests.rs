@@ -6,10 +6,12 @@ use datafusion::logical_expr::{cast, col, lit};
 use expect_test::{Expect, expect};
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::graph::DataflowGraph;
+use tidemill_plans::ids::Epoch;
 use tidemill_plans::node::{NodeKind, Projection};
 
 use super::*;
 use crate::metrics::OperatorStats;
+use crate::state::Snapshot;
 use crate::task::OperatorContext;
 use crate::testing::graph::schema;
 use crate::testing::{parse_rows, show_rows, test_env};
@@ -23,6 +25,10 @@ struct Fixture {
 
 impl Fixture {
     fn new(on_null: NullEventTime, n: &str) -> Self {
+        Self::with(on_null, n, &[])
+    }
+
+    fn with(on_null: NullEventTime, n: &str, options: &[(&str, &str)]) -> Self {
         let input = schema("text:text v:int t:time");
         let output = schema(&format!("v:int n:{n} t:time"));
         let column = |name: &str, expr| Projection { name: String::from(name), expr: StreamExpr(expr) };
@@ -30,7 +36,7 @@ impl Fixture {
         let node = SourceNode {
             table: String::from("input"),
             connector: String::from("files"),
-            options: Vec::new(),
+            options: options.iter().map(|(key, value)| (String::from(*key), String::from(*value))).collect(),
             declared: input.fields().iter().map(|field| field.name().clone()).collect(),
             columns: StreamSchema(Arc::clone(&input)),
             projection: vec![column("v", col("v")), column("n", number), column("t", col("t"))],
@@ -54,6 +60,15 @@ impl Fixture {
     fn push(&mut self, rows: &str) -> String {
         let batch = parse_rows(&self.input, rows).unwrap();
         self.operator.on_batch(0, batch, &mut self.context).unwrap();
+        self.output()
+    }
+
+    fn catch_up(&mut self) -> String {
+        self.operator.on_caught_up(&mut self.context).unwrap();
+        self.output()
+    }
+
+    fn output(&mut self) -> String {
         let show = |message| match message {
             crate::task::Message::Batch(batch) => show_rows(&batch).unwrap(),
             other => format!("{other:?}\n"),
@@ -161,4 +176,48 @@ fn a_batch_of_bad_rows_leaves_the_source_running() {
         Watermark(Watermark(EventTime(0)))
     "#]]
     .assert_eq(&fixture.push("1 1 @1"));
+}
+
+fn backfilled() -> Fixture {
+    Fixture::with(NullEventTime::DeadLetter, "int", &[("scan_startup_mode", "backfill")])
+}
+
+/// Another one goes on.
+fn go_on(fixture: &mut Fixture, mut other: Fixture) -> Fixture {
+    let mut snapshot = Snapshot::default();
+    fixture.operator.snapshot(&mut snapshot.writer(Epoch(1))).unwrap();
+    let written = [snapshot];
+    other.operator.restore(&StateReader::new(&written, 0, 1)).unwrap();
+    other
+}
+
+#[test]
+fn a_past_says_nothing_of_time_until_all_of_it_has_come() {
+    for goes_on in [false, true] {
+        let mut fixture = backfilled();
+        assert_eq!(fixture.push("7 1 @10\n8 2 @9"), "1 7 @10\n2 8 @9\n");
+        if goes_on {
+            fixture = go_on(&mut fixture, backfilled());
+        }
+        assert_eq!(fixture.push("9 3 @4"), "3 9 @4\n");
+        assert_eq!(fixture.operator.past.map(|past| past.rows), Some(3));
+        assert_eq!(fixture.catch_up(), "Watermark(Watermark(EventTime(9000000)))\n");
+        if goes_on {
+            fixture = go_on(&mut fixture, backfilled());
+        }
+        assert_eq!(fixture.catch_up(), "");
+        assert_eq!(fixture.push("9 3 @12"), "3 9 @12\nWatermark(Watermark(EventTime(11000000)))\n");
+    }
+    // There may be none.
+    let mut fixture = backfilled();
+    assert_eq!(fixture.catch_up(), "");
+    assert_eq!(fixture.push("9 3 @12"), "3 9 @12\nWatermark(Watermark(EventTime(11000000)))\n");
+}
+
+#[test]
+fn an_edited_source_has_a_past_only_if_it_had_one() {
+    let live = || Fixture::new(NullEventTime::DeadLetter, "int");
+    let now_live = "3 9 @12\nWatermark(Watermark(EventTime(11000000)))\n";
+    assert_eq!(go_on(&mut live(), backfilled()).push("9 3 @12"), now_live);
+    assert_eq!(go_on(&mut backfilled(), live()).push("9 3 @12"), now_live);
 }

@@ -74,7 +74,7 @@ impl Stored {
         loop {
             match source.next_event().unwrap() {
                 SourceEvent::Batch(batch) => read.push(show_rows(&batch).unwrap().replace('\n', " ")),
-                SourceEvent::Idle => {}
+                SourceEvent::Idle | SourceEvent::CaughtUp => {}
                 SourceEvent::End => return read.concat().trim_end().to_owned(),
             }
         }

@@ -39,7 +39,7 @@ impl Files {
             loop {
                 match opened.source.next_event()? {
                     SourceEvent::Batch(batch) => text.push_str(&show_rows(&batch)?),
-                    SourceEvent::Idle => {}
+                    SourceEvent::Idle | SourceEvent::CaughtUp => {}
                     SourceEvent::End => return Ok(text),
                 }
             }

@@ -33,6 +33,10 @@ impl Opened {
                     quiet = 0;
                 }
                 SourceEvent::Idle => quiet += 1,
+                SourceEvent::CaughtUp => {
+                    text.push_str("caught up\n");
+                    quiet = 0;
+                }
                 SourceEvent::End => panic!("a watched folder has no end"),
             }
         }
@@ -211,4 +215,113 @@ fn a_watched_folder_keeps_a_pace() {
         }
     }
     assert_eq!(values, (0..20).map(|v| format!("{v}\n")).collect::<String>());
+}
+
+/// A folder whose past is told from the rest.
+fn backfilled() -> Files {
+    Files::watched("json").with("scan_startup_mode", "backfill")
+}
+
+#[test]
+fn what_is_there_is_read_before_what_comes() {
+    let files = backfilled();
+    files.put_at("a.json", &(line(1) + &line(2)), 30);
+    files.put_at("b.json", &line(3), 20);
+    let mut opened = files.open(&schema("v:int"), 0, 1).unwrap();
+    // As old as can be, and yet it has come since.
+    files.put_at("c.json", &line(4), 1);
+    assert!(opened.source.is_backfilling());
+    assert_eq!(opened.read_all().unwrap(), "3\n1\n2\ncaught up\n4\n");
+    assert!(!opened.source.is_backfilling());
+    files.put_at("d.json", &line(5), 1);
+    assert_eq!(opened.read_all().unwrap(), "5\n");
+}
+
+#[test]
+fn who_has_no_share_of_what_is_there_has_caught_up_at_once() {
+    let rows = schema("v:int");
+    let files = backfilled();
+    files.put("0.json", line(0));
+    let mut subtasks: Vec<Opened> = (0..3).map(|subtask| files.open(&rows, subtask, 3).unwrap()).collect();
+    (1..30).for_each(|v| files.put(&format!("{v}.json"), line(v)));
+    let shares: Vec<String> = subtasks.iter_mut().map(|subtask| subtask.read_all().unwrap()).collect();
+    let pasts: Vec<&str> = shares.iter().map(|share| share.split("caught up\n").next().unwrap()).collect();
+    assert_eq!(pasts.concat(), "0\n", "{shares:?}");
+    assert_eq!(shares.concat().matches("caught up").count(), 3);
+    assert_eq!(shares.concat().lines().count(), 30 + 3);
+    assert_eq!(backfilled().open(&rows, 0, 1).unwrap().read_all().unwrap(), "caught up\n");
+}
+
+#[test]
+fn the_seam_is_where_it_was_whoever_goes_on_and_whatever_becomes_of_the_files() {
+    let files = backfilled();
+    files.put_at("a.json", &(1..=4).map(line).collect::<String>(), 10);
+    files.put_at("b.json", &line(5), 20);
+    files.put_at("c.json", &line(6), 30);
+    files.put_at("gone.json", &line(7), 40);
+    let mut opened = files.open(&schema("v:int"), 0, 1).unwrap();
+    let (mut text, mut quiet) = (String::new(), 0);
+    while quiet < 10 {
+        match opened.source.next_event().unwrap() {
+            SourceEvent::Batch(batch) => text.push_str(&show_rows(&batch).unwrap()),
+            SourceEvent::CaughtUp => text.push_str("caught up\n"),
+            _ => quiet += 1,
+        }
+        if text == "1\n2\n3\n" {
+            // One has come, one has grown before its turn, and one is gone.
+            files.put_at("late.json", &line(8), 1);
+            files.put_at("c.json", &(line(6) + &line(60)), 30);
+            let _ = fs::remove_file(files.folder.path().join("gone.json"));
+        }
+        opened = go_on(&files, &opened);
+    }
+    assert_eq!(text, "1\n2\n3\n4\n5\n6\n60\ncaught up\n8\n");
+}
+
+#[test]
+fn what_is_bad_is_no_end_of_what_was_there() {
+    let files = backfilled();
+    files.put_at("a.json", &line(1), 10);
+    files.put_at("b.json", "no json\n", 20);
+    let mut opened = files.open(&schema("v:int"), 0, 1).unwrap();
+    assert_eq!(opened.read_all().unwrap(), "1\ncaught up\n");
+    assert_eq!(opened.stats.dead_letter_rows.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn what_is_there_is_left_out_if_only_what_comes_is_wanted() {
+    let files = Files::watched("json").with("scan_startup_mode", "latest");
+    files.put("a.json", line(1));
+    let mut opened = files.open(&schema("v:int"), 0, 1).unwrap();
+    files.put("b.json", line(2));
+    // One that goes on has not begun now.
+    let mut other = go_on(&files, &opened);
+    for source in [&mut opened, &mut other] {
+        assert_eq!(source.read_all().unwrap(), "2\n");
+    }
+    files.put("c.json", line(3));
+    assert_eq!(go_on(&files, &opened).read_all().unwrap(), "3\n");
+}
+
+#[test]
+fn who_goes_on_goes_on_as_it_was_whatever_the_option_says_by_then() {
+    let rows = schema("v:int");
+    let files = Files::watched("json");
+    files.put_at("a.json", &line(1), 10);
+    files.put_at("b.json", &line(2), 20);
+    let mut live = files.open(&rows, 0, 1).unwrap();
+    assert_eq!(live.read_all().unwrap(), "1\n2\n");
+    files.put_at("c.json", &line(3), 30);
+    let files = files.with("scan_startup_mode", "backfill");
+    let mut opened = go_on(&files, &live);
+    assert!(!opened.source.is_backfilling());
+    assert_eq!(opened.read_all().unwrap(), "3\n");
+
+    let past = files.open(&rows, 0, 1).unwrap();
+    files.put_at("d.json", &line(4), 5);
+    for mode in ["earliest", "latest"] {
+        let files = Files { folder: tempfile::tempdir().unwrap(), options: files.options.clone(), ..backfilled() };
+        let files = files.with("scan_startup_mode", mode);
+        assert_eq!(go_on(&files, &past).read_all().unwrap(), "1\n2\n3\n4\n", "{mode}");
+    }
 }
