@@ -7,6 +7,7 @@
 
 mod analyze;
 mod answers;
+mod backfill;
 mod bad_input;
 mod bank;
 mod batch;

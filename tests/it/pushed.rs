@@ -146,6 +146,66 @@ fn a_stream_has_what_is_pushed_once_also_when_the_server_is_killed() {
     served.end();
 }
 
+impl Served {
+    /// Kills the server; the next one goes on.
+    fn begin_again(&mut self) {
+        self.server.signal("KILL");
+        self.server.wait_killed();
+        self.server = serve(&self.folder, self.port);
+        self.client = connect(&self.runtime, self.port);
+    }
+}
+
+#[test]
+fn what_was_pushed_in_any_order_is_backfilled_and_what_comes_meanwhile_is_live() {
+    let mut served = Served::start();
+    served.ask(&CLICKS.replace("'push'", "'push', scan_startup_mode = 'backfill', rows_per_second = 100"));
+    served.push("clicks", vec![rows(200..300), rows(0..100), rows(100..200)]);
+    served.ask(
+        "SET checkpoint_interval = '100ms'; SET view_interval = '50ms';
+         CREATE MATERIALIZED VIEW windows AS SELECT window_end, count(*) AS c, CAST(sum(n) AS BIGINT) AS s
+                FROM TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '10 seconds') GROUP BY window_end;
+         CREATE MATERIALIZED VIEW total AS SELECT count(*) AS c FROM clicks",
+    );
+    for _ in 0..TRIES {
+        if served.try_ask("SELECT c FROM total").is_ok_and(|rows| first_number(&rows).is_some_and(|c| c > 0)) {
+            break;
+        }
+        thread::sleep(POLL);
+    }
+    served.push("clicks", vec![rows(300..400)]);
+    // Of the rows that were read none has told its time.
+    assert_eq!(served.number("SELECT count(*) FROM windows"), 0);
+    served.begin_again();
+    served.wait_for("SELECT count(*) FROM windows WHERE c = 10 AND window_end <= TIMESTAMP '1970-01-01 00:04:50'", 29);
+    served.begin_again();
+    served.push("clicks", vec![rows(400..411)]);
+    served.wait_for("SELECT c FROM total", 411);
+    served.wait_for("SELECT count(*) FROM windows WHERE c = 10", 41);
+    served.wait_for("SELECT CAST(sum(s) AS BIGINT) FROM windows", (0..410).sum());
+    served.end();
+}
+
+#[test]
+fn what_was_pushed_before_a_job_began_can_be_left_out() {
+    let mut served = Served::start();
+    served.ask(&CLICKS.replace("'push'", "'push', scan_startup_mode = 'latest'"));
+    served.push("clicks", vec![rows(0..10)]);
+    // It never comes to a checkpoint: when it begins again, it begins where it began.
+    served.ask(
+        "SET checkpoint_interval = '1h'; CREATE MATERIALIZED VIEW total AS SELECT CAST(sum(n) AS BIGINT) AS s FROM clicks",
+    );
+    for first in [10, 20] {
+        served.push("clicks", vec![rows(first..first + 10)]);
+        served.wait_for("SELECT s FROM total", (10..first + 10).sum());
+        served.begin_again();
+    }
+    served.wait_for("SELECT s FROM total", (10..30).sum());
+    let twice = served.try_ask("CREATE TABLE t (a INT) WITH (connector = 'table', scan_startup_mode = 'latest')");
+    assert!(twice.unwrap_err().to_string().contains("connector 'table' has none of these; leave it out"));
+    served.end();
+}
+
 #[test]
 fn a_push_that_is_sent_again_is_there_once() {
     let mut served = Served::start();
