@@ -52,8 +52,9 @@ pub trait BatchModel: Send {
     /// Rows taken.
     fn rows(&self) -> u64;
 
-    /// Bytes that the rows taken by now hold in memory. `fit` needs some more: a few copies of the weights
-    /// for each of up to 16 stretches of rows, and 9 bytes a row for the metrics.
+    /// Bytes that the rows taken by now hold in memory. `fit` needs some more: for each of up to 16 stretches
+    /// of rows a copy of the weights, or 8 MB at most of products of features; 30 copies of the weights for
+    /// the search; and up to 40 bytes a row for the metrics of a classifier.
     fn bytes(&self) -> usize;
 
     /// Sets how many threads `fit` may use, and who may stop it. The default is one thread and nobody.

@@ -1,12 +1,13 @@
 //! Learning algorithms and metrics on Arrow arrays; knows nothing of streams.
 //!
 //! An algorithm is an [`OnlineModel`]: it learns from one batch at a time, predicts at any moment,
-//! and turns into bytes and back. Or it is a [`BatchModel`], which is fitted to a training set as a whole.
-//! Everything is a plain function call on the caller's thread, so a
-//! test needs no runtime and a replay of the same rows in the same order gives the same bits.
+//! and turns into bytes and back. Or it is a [`BatchModel`], which is fitted to a training set as a whole
+//! and becomes a [`Predictor`]. Everything is a plain function call on the caller's thread, with a few more
+//! threads for a fit where they are allowed, so a test needs no runtime and a replay of the same rows in the
+//! same order gives the same bits.
 //!
-//! Reading order: [`model`] is the contract, [`registry`] makes a model from SQL options,
-//! [`linear`] holds the algorithms, and [`metrics`] says how good they are.
+//! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
+//! [`linear`] and `naive_bayes` hold the algorithms, and [`metrics`] says how good they are.
 
 pub mod batch;
 mod classes;

@@ -96,6 +96,7 @@ fn fit_throughput() {
     measure("logistic", "logistic_reg", &[], &features, &booleans);
     measure("logistic to 1e-4", "logistic_reg", &[("tolerance", "1e-4")], &features, &booleans);
     measure("logistic of categories", "logistic_reg", &[], &categories(), &booleans);
+    measure("naive Bayes", "naive_bayes", &[], &features, &booleans);
     measure("three classes", "logistic_reg", &[], &features, &classes);
     measure("linear", "linear_reg", &[], &features, &floats);
     measure("lasso", "linear_reg", &[("l1_reg", "20000")], &features, &floats);

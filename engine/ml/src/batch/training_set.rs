@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use arrow::array::{Float64Array, RecordBatch};
 
-use super::FitControl;
+use tidemill_compute::kernel::dense::add_scaled;
+
+use super::{FitControl, map_shards};
 use crate::error::{MlError, Result};
 use crate::feature::columns::{Columns, SparseRows};
 use crate::feature::dictionary::{CategoryDictionary, NO_SLOT};
@@ -198,13 +200,36 @@ impl TrainingSet {
         self.slots as usize
     }
 
+    /// For each weight of a linear model, the mean square of what it is multiplied with.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub(crate) fn mean_squares(&self, control: &FitControl) -> Result<Vec<f64>> {
+        let parts = map_shards(&self.chunks, control, |chunks| {
+            let mut squares = vec![0.0; self.slots()];
+            for row in chunks.iter().flat_map(Chunk::iter) {
+                squares[0] += 1.0;
+                for (sum, number) in squares[1..].iter_mut().zip(row.numbers) {
+                    *sum += number * number;
+                }
+                row.categories.iter().for_each(|slot| squares[*slot as usize] += 1.0);
+            }
+            squares
+        })?;
+        let mut squares = vec![0.0; self.slots()];
+        parts.iter().for_each(|part| add_scaled(&mut squares, 1.0 / self.rows() as f64, part));
+        Ok(squares)
+    }
+
     pub(crate) fn rows(&self) -> u64 {
         let full = self.chunks.len().saturating_sub(1) * CHUNK_ROWS;
         (full + self.chunks.last().map_or(0, Chunk::rows)) as u64
     }
 
+    /// Bytes of the rows and the names of their categories.
     pub(crate) fn bytes(&self) -> usize {
-        self.chunks.iter().map(Chunk::bytes).sum()
+        let categories: usize = self.dictionaries.iter().map(CategoryDictionary::bytes).sum();
+        categories + self.chunks.iter().map(Chunk::bytes).sum::<usize>()
     }
 }
 

@@ -97,6 +97,12 @@ impl CategoryDictionary {
         }
     }
 
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let entries = self.entries.capacity() + self.table.capacity();
+        self.text.capacity() + entries * size_of::<Entry>()
+    }
+
     pub(crate) fn state(&self) -> DictionaryState {
         DictionaryState {
             has_null: self.null_slot != NO_SLOT,

@@ -26,6 +26,10 @@ pub(crate) trait Objective {
     /// # Errors
     /// Those of the function; they end the search.
     fn evaluate(&self, point: &[f64], gradient: &mut [f64]) -> Result<f64>;
+
+    /// Multiplies a gradient by about the inverse of the function's Hessian, the same one each time, which must be
+    /// positive definite. The closer it is, the fewer the steps.
+    fn precondition(&self, gradient: &mut [f64]);
 }
 
 /// When to stop, and the penalty.
@@ -69,8 +73,8 @@ struct Point {
 /// # Errors
 /// Those of the function.
 pub(crate) fn minimize(objective: &impl Objective, start: Vec<f64>, config: &SearchConfig) -> Result<Minimum> {
-    let mut here = Point::evaluate(objective, start, config)?;
     let mut memory = Memory::default();
+    let mut here = Point::evaluate(objective, start, config)?;
     let mut iterations = 0;
     let mut converged = false;
     while iterations < config.max_iterations {
@@ -79,7 +83,7 @@ pub(crate) fn minimize(objective: &impl Objective, start: Vec<f64>, config: &Sea
             converged = true;
             break;
         }
-        let direction = memory.descent(&uphill, config);
+        let direction = memory.descent(objective, &uphill, config);
         let Some(next) = step(objective, &here, &uphill, &direction, memory.is_empty(), config)? else {
             // Without a memory this was the way of steepest descent, so only rounding is left to gain.
             if memory.is_empty() {
@@ -110,8 +114,8 @@ fn step(
     is_first: bool,
     config: &SearchConfig,
 ) -> Result<Option<Point>> {
-    // Nothing is known of the curvature yet, so the first step is at most one long.
-    let length = if is_first { (1.0 / uphill.iter().map(|slope| slope.abs()).sum::<f64>()).min(1.0) } else { 1.0 };
+    // Little is known of the curvature yet, so the first step moves no coordinate by more than one.
+    let length = if is_first { (1.0 / largest(direction)).min(1.0) } else { 1.0 };
     if config.l1 > 0.0 {
         backtrack(objective, here, uphill, direction, length, config)
     } else {
@@ -183,8 +187,8 @@ impl Memory {
     }
 
     /// The way down: the two-loop recursion, or steepest descent where that would not go down.
-    fn descent(&mut self, uphill: &[f64], config: &SearchConfig) -> Vec<f64> {
-        let mut direction = self.two_loops(uphill);
+    fn descent(&mut self, objective: &impl Objective, uphill: &[f64], config: &SearchConfig) -> Vec<f64> {
+        let mut direction = self.two_loops(objective, uphill);
         if config.l1 > 0.0 {
             // A penalised coordinate that would go uphill stays, as in OWL-QN.
             for (way, slope) in direction.iter_mut().zip(uphill).skip(config.unpenalized) {
@@ -202,7 +206,7 @@ impl Memory {
     }
 
     /// Algorithm 7.4: the inverse Hessian that the pairs stand for, times the downhill gradient.
-    fn two_loops(&self, uphill: &[f64]) -> Vec<f64> {
+    fn two_loops(&self, objective: &impl Objective, uphill: &[f64]) -> Vec<f64> {
         let mut direction: Vec<f64> = uphill.iter().map(|slope| -slope).collect();
         let mut alphas = Vec::with_capacity(self.pairs.len());
         for pair in self.pairs.iter().rev() {
@@ -210,8 +214,11 @@ impl Memory {
             add_scaled(&mut direction, -alpha, &pair.change);
             alphas.push(alpha);
         }
+        objective.precondition(&mut direction);
         if let Some(last) = self.pairs.back() {
-            let scale = 1.0 / (last.rho * dot(&last.change, &last.change));
+            let mut change = last.change.clone();
+            objective.precondition(&mut change);
+            let scale = 1.0 / (last.rho * dot(&last.change, &change));
             direction.iter_mut().for_each(|way| *way *= scale);
         }
         for (pair, alpha) in self.pairs.iter().zip(alphas.iter().rev()) {

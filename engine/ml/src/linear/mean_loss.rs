@@ -3,6 +3,7 @@
 use tidemill_compute::kernel::dense::{add_scaled, dot};
 
 use super::lbfgs::Objective;
+use super::preconditioner::Preconditioner;
 use crate::batch::{Chunk, FitControl, Row, TrainingSet, map_shards};
 use crate::error::Result;
 
@@ -16,6 +17,7 @@ pub(crate) struct MeanLoss<'a, F> {
     pub(crate) set: &'a TrainingSet,
     pub(crate) control: &'a FitControl,
     pub(crate) l2: f64,
+    pub(crate) preconditioner: Preconditioner,
     /// The loss of a row and its slope, given what the model says and the label; both divided by the number
     /// of rows, or by their weight.
     pub(crate) row_loss: F,
@@ -72,6 +74,10 @@ impl<F: Fn(f64, f64) -> (f64, f64) + Sync> Objective for MeanLoss<'_, F> {
         let weights = &point[1..];
         add_scaled(&mut gradient[1..], self.l2, weights);
         Ok(loss + 0.5 * self.l2 * dot(weights, weights))
+    }
+
+    fn precondition(&self, gradient: &mut [f64]) {
+        self.preconditioner.apply(gradient);
     }
 }
 

@@ -7,3 +7,5 @@ pub(crate) mod mean_loss;
 pub(crate) mod multinomial_regression;
 pub(crate) mod normal_equations;
 pub mod optimizer;
+pub(crate) mod preconditioner;
+pub(crate) mod sums;

@@ -77,7 +77,7 @@ impl NormalEquations {
 }
 
 /// A pivoted Cholesky factor of the products plus `l2` on the diagonal.
-struct Factor {
+pub(crate) struct Factor {
     width: usize,
     /// The independent features, in the order of the pivots.
     order: Vec<usize>,
@@ -88,7 +88,7 @@ struct Factor {
 }
 
 impl Factor {
-    fn new(equations: &NormalEquations, l2: f64) -> Self {
+    pub(crate) fn new(equations: &NormalEquations, l2: f64) -> Self {
         let width = equations.width;
         let diagonal: Vec<f64> = (0..width).map(|feature| equations.row(feature)[feature] + l2).collect();
         let mut left = diagonal.clone();
@@ -104,6 +104,15 @@ impl Factor {
         }
         factor.dependent = waiting;
         factor
+    }
+
+    /// Replaces the right side of the equations by what solves them, over the independent features.
+    pub(crate) fn solve_in_place(&self, vector: &mut [f64]) {
+        let right = self.order.iter().map(|&feature| vector[feature]).collect();
+        let solved = self.solve_transposed(self.solve(right));
+        for (&feature, value) in self.order.iter().zip(solved) {
+            vector[feature] = value;
+        }
     }
 
     /// Makes `pivot` the next pivot, and takes what the features that wait have of it off what is left of them.

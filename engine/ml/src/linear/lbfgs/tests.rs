@@ -12,6 +12,8 @@ impl<F: Fn(&[f64], &mut [f64]) -> f64> Objective for Function<F> {
     fn evaluate(&self, point: &[f64], gradient: &mut [f64]) -> Result<f64> {
         Ok(self.0(point, gradient))
     }
+
+    fn precondition(&self, _: &mut [f64]) {}
 }
 
 fn config() -> SearchConfig {
@@ -61,7 +63,8 @@ fn a_lasso_by_hand() {
     let penalized = SearchConfig { l1: 1.0, unpenalized: 1, ..config() };
     let found = minimum(penalized, &[0.0; 4], quadratic(&[1.0, 2.0, 4.0, 0.5], &[3.0, -3.0, 0.2, 1.0]));
     assert!(found.converged, "{found:?}");
-    assert_close(&found.point, &[3.0, -2.5, 0.0, 0.0], 1e-8);
+    // The loss alone says whether a step is taken, so half the digits are to be had.
+    assert_close(&found.point, &[3.0, -2.5, 0.0, 0.0], 1e-7);
     assert_eq!(&found.point[2..], [0.0, 0.0]);
     let by_hand = 0.0 + (0.25 + 2.5) + 0.5 * 4.0 * 0.04 + 0.5 * 0.5;
     assert_close(&[found.loss], &[by_hand], 1e-12);

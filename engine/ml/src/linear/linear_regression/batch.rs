@@ -9,7 +9,6 @@
 //! more than a thousand weights, for which those sums would be millions of numbers, are searched by L-BFGS.
 
 mod config;
-mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +18,6 @@ use arrow::datatypes::{DataType, Float64Type};
 use tidemill_compute::kernel::dense::dot;
 
 pub(crate) use self::config::BatchLinearConfig;
-use self::sums::Sums;
 use super::LinearRegression;
 use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet, linear_numbers, map_shards};
 use crate::error::{MlError, Result};
@@ -27,6 +25,8 @@ use crate::feature::moments::Moments;
 use crate::linear::lbfgs;
 use crate::linear::mean_loss::{MeanLoss, score};
 use crate::linear::normal_equations::Solution;
+use crate::linear::preconditioner::{Penalty, Preconditioner};
+use crate::linear::sums::Sums;
 use crate::model::{FeatureKind, FeatureSchema, RejectedRow};
 
 /// Weights up to which all their products are summed up: 8 MB then, for each of up to 16 stretches of rows.
@@ -88,7 +88,10 @@ impl BatchLinearRegression {
             let error = value - (label - mean) / deviation;
             (0.5 * error * error / rows, error / rows)
         };
-        let loss = MeanLoss { set: &self.set, control: &self.control, l2: self.config.l2_reg / rows, row_loss };
+        let l2 = self.config.l2_reg / rows;
+        let penalty = Penalty { l1: self.config.l1_reg, l2 };
+        let preconditioner = Preconditioner::new(&self.set, &self.control, 1.0, &penalty)?;
+        let loss = MeanLoss { set: &self.set, control: &self.control, l2, preconditioner, row_loss };
         let config = self.config.search(rows * deviation);
         let found = lbfgs::minimize(&loss, vec![0.0; self.set.slots()], &config)?;
         let mut weights: Vec<f64> = found.point.iter().map(|weight| weight * deviation).collect();

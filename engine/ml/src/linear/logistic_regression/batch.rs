@@ -28,6 +28,7 @@ use crate::error::{MlError, Result};
 use crate::linear::lbfgs;
 use crate::linear::mean_loss::{MeanLoss, score};
 use crate::linear::optimizer::Parameters;
+use crate::linear::preconditioner::{Penalty, Preconditioner};
 use crate::metrics;
 use crate::model::{ClassCounts, FeatureSchema, OnlineModel, RejectedRow, boolean_labels};
 use crate::options::invalid;
@@ -118,7 +119,9 @@ impl BatchModel for BatchLogisticRegression {
         let shares = Shares::new(&self.config, classes);
         let row_loss = |log_odds: f64, label: f64| shares.row_loss(log_odds, label);
         let l2 = self.config.l2_reg / shares.total;
-        let loss = MeanLoss { set: &self.set, control: &self.control, l2, row_loss };
+        let penalty = Penalty { l1: self.config.l1_reg, l2 };
+        let preconditioner = Preconditioner::new(&self.set, &self.control, shares.curvature(classes), &penalty)?;
+        let loss = MeanLoss { set: &self.set, control: &self.control, l2, preconditioner, row_loss };
         let start = shares.start(classes, self.set.slots());
         let minimum = lbfgs::minimize(&loss, start, &self.config.search(shares.total))?;
         if !minimum.loss.is_finite() {
@@ -169,6 +172,12 @@ impl Shares {
         let weights = config.weights_of(classes);
         let total = weights[0] * classes.negative as f64 + weights[1] * classes.positive as f64;
         Self { of_row: weights.map(|weight| weight / total), total }
+    }
+
+    /// The variance of a label of these weights, which is how curved the loss is before anything is known.
+    fn curvature(&self, classes: ClassCounts) -> f64 {
+        let positive = self.of_row[1] * classes.positive as f64;
+        positive * (1.0 - positive)
     }
 
     /// The loss of a row and its slope.

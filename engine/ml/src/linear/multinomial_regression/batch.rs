@@ -28,6 +28,7 @@ use crate::linear::lbfgs::{self, Minimum, Objective};
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::linear::logistic_regression::batch::BatchLogisticConfig;
 use crate::linear::mean_loss::MeanLoss;
+use crate::linear::preconditioner::{Penalty, Preconditioner};
 use crate::metrics;
 use crate::model::{FeatureSchema, RejectedRow};
 use crate::options::{check_slots, invalid};
@@ -57,6 +58,7 @@ impl BatchMultinomialRegression {
     fn search(&self, classes: &Classes, places: &[usize], shares: &Shares) -> Result<Minimum> {
         let (count, slots) = (classes.names().len(), self.set.slots());
         let l2 = self.config.l2_reg / shares.total;
+        let penalty = Penalty { l1: self.config.l1_reg, l2 };
         let config = self.config.search(shares.total);
         if count == 2 {
             let row_loss = |log_odds: f64, label: f64| {
@@ -65,12 +67,16 @@ impl BatchMultinomialRegression {
                 let (loss, probability) = loss_and_probability(log_odds, place == 1);
                 (share * loss, share * (probability - place as f64))
             };
-            let loss = MeanLoss { set: &self.set, control: &self.control, l2, row_loss };
+            let preconditioner = Preconditioner::new(&self.set, &self.control, 0.25, &penalty)?;
+            let loss = MeanLoss { set: &self.set, control: &self.control, l2, preconditioner, row_loss };
             let mut minimum = lbfgs::minimize(&loss, vec![0.0; slots], &config)?;
             minimum.point.splice(0..0, std::iter::repeat_n(0.0, slots));
             return Ok(minimum);
         }
-        let loss = SoftmaxLoss { set: &self.set, control: &self.control, l2, places, shares, count };
+        // Of a class as likely as any other.
+        let curvature = (count - 1) as f64 / (count * count) as f64;
+        let preconditioner = Preconditioner::new(&self.set, &self.control, curvature, &penalty)?;
+        let loss = SoftmaxLoss { set: &self.set, control: &self.control, l2, places, shares, count, preconditioner };
         let config = lbfgs::SearchConfig { unpenalized: count, ..config };
         let mut minimum = lbfgs::minimize(&loss, vec![0.0; count * slots], &config)?;
         // The same number added to all intercepts changes nothing; the sum of 0 makes them unique.
@@ -190,6 +196,8 @@ struct SoftmaxLoss<'a> {
     places: &'a [usize],
     shares: &'a Shares,
     count: usize,
+    /// Of the weights of one class.
+    preconditioner: Preconditioner,
 }
 
 impl SoftmaxLoss<'_> {
@@ -245,6 +253,16 @@ impl Objective for SoftmaxLoss<'_> {
         let weights = &point[self.count..];
         add_scaled(&mut gradient[self.count..], self.l2, weights);
         Ok(loss + 0.5 * self.l2 * dot(weights, weights))
+    }
+
+    /// Class by class: how they depend on each other is left to the search.
+    fn precondition(&self, gradient: &mut [f64]) {
+        for class in 0..self.count {
+            let mut own = self.weights_of(class, gradient);
+            self.preconditioner.apply(&mut own);
+            gradient[class] = own[0];
+            gradient[self.range(class)].copy_from_slice(&own[1..]);
+        }
     }
 }
 

@@ -113,6 +113,23 @@ fn a_model_predicts_rows_that_it_was_not_fitted_to() {
 }
 
 #[test]
+fn rare_categories_and_dependent_numbers_take_few_steps() {
+    // A thousand rows of one category and three of each of a hundred others; two numbers that are nearly the same.
+    let rows = 1300;
+    let category = |row: i32| if row < 1000 { "common".to_owned() } else { format!("rare {}", row % 100) };
+    let number = |row: i32| f64::from(row * 37 % 101) / 10.0;
+    let names: Vec<String> = (0..rows).map(category).collect();
+    let features = batch(&[
+        ("a", numbers(&(0..rows).map(|row| Some(number(row))).collect::<Vec<_>>())),
+        ("b", numbers(&(0..rows).map(|row| Some(number(row) + f64::from(row % 2) * 1e-3)).collect::<Vec<_>>())),
+        ("c", texts(&names.iter().map(|name| Some(name.as_str())).collect::<Vec<_>>())),
+    ]);
+    let labels: BooleanArray = (0..rows).map(|row| Some(number(row) + f64::from(row * 29 % 17) / 3.0 > 8.0)).collect();
+    let report = fit(&[("l2_reg", "0.01")], &features, &labels);
+    assert!(report.converged && report.iterations < 40, "{} steps", report.iterations);
+}
+
+#[test]
 fn the_loss_is_the_mean_with_its_penalty() {
     let (features, labels) = cancer();
     let report = fit(&[("l1_reg", "2"), ("l2_reg", "3")], &features, &labels);
@@ -257,7 +274,7 @@ fn what_cannot_be_fitted_is_an_error() {
     let schema = FeatureSchema::from_arrow(&features.schema()).unwrap();
     check_error(
         create_batch("boosted_tree", &BTreeMap::new(), &schema, &DataType::Boolean),
-        expect!["unknown model type 'boosted_tree'; valid types are logistic_reg, linear_reg"],
+        expect!["unknown model type 'boosted_tree'; valid types are logistic_reg, linear_reg, naive_bayes"],
     );
     check_error(
         create_batch("logistic_reg", &BTreeMap::new(), &schema, &DataType::Date32),

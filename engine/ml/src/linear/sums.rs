@@ -1,4 +1,5 @@
-//! The sums over all rows that least squares needs: products of features with each other and the label.
+//! Sums over all rows: products of features with each other and with the label, for least squares and for what
+//! a search should know of its loss.
 
 use tidemill_compute::kernel::dense::{add_four_scaled, add_scaled};
 
@@ -9,7 +10,7 @@ use crate::linear::normal_equations::NormalEquations;
 
 /// Sums of numbers from which their means were taken off, as far as rounding lets one: so that taking off
 /// the rest of the mean later cancels no digits.
-pub(super) struct Sums {
+pub(crate) struct Sums {
     /// Features: the numbers, then one for each category.
     width: usize,
     /// What was taken off each number.
@@ -25,7 +26,7 @@ pub(super) struct Sums {
 
 impl Sums {
     /// The sums over a training set, of labels from which `label_mean` was taken off.
-    pub(super) fn of(set: &TrainingSet, is_standardized: bool, label_mean: f64, control: &FitControl) -> Result<Self> {
+    pub(crate) fn of(set: &TrainingSet, is_standardized: bool, label_mean: f64, control: &FitControl) -> Result<Self> {
         // Standardised numbers have no mean any more.
         let shift = |moments: &Moments| if is_standardized { 0.0 } else { moments.mean() };
         let shifts: Vec<f64> = set.moments().iter().map(shift).collect();
@@ -113,13 +114,30 @@ impl Sums {
     }
 
     /// The features' means.
-    pub(super) fn means(&self) -> Vec<f64> {
+    pub(crate) fn means(&self) -> Vec<f64> {
         let shifts = self.shifts.iter().copied().chain(std::iter::repeat(0.0));
         self.sums.iter().zip(shifts).map(|(sum, shift)| shift + sum / self.rows).collect()
     }
 
+    /// The products of features, of which no mean was taken off, with a feature before them that is always 1:
+    /// rows of one more than `width`.
+    pub(crate) fn with_intercept(&self) -> Vec<f64> {
+        let width = self.width + 1;
+        let mut products = vec![0.0; width * width];
+        products[0] = self.rows;
+        for (row, sum) in self.sums.iter().enumerate() {
+            products[row + 1] = *sum;
+            products[(row + 1) * width] = *sum;
+            for (column, product) in self.products[row * self.width..][..=row].iter().enumerate() {
+                products[(row + 1) * width + column + 1] = *product;
+                products[(column + 1) * width + row + 1] = *product;
+            }
+        }
+        products
+    }
+
     /// The sums of features and labels without their means.
-    pub(super) fn centred(&self) -> NormalEquations {
+    pub(crate) fn centred(&self) -> NormalEquations {
         let means: Vec<f64> = self.sums.iter().map(|sum| sum / self.rows).collect();
         let mut products = vec![0.0; self.width * self.width];
         for (row, row_mean) in means.iter().enumerate() {
