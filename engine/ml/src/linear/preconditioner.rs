@@ -13,6 +13,9 @@ use crate::linear::sums::Sums;
 /// Weights up to which the products of each two of them are summed up: 2 MB, for each of up to 16 stretches.
 const WEIGHTS_SUMMED_MAX: usize = 512;
 
+/// Features up to which a row's products, half their square, cost about as much as thirty steps of a search.
+const FEATURES_SUMMED_MAX: usize = 128;
+
 /// The part of itself that is added to each weight's curvature, so that features which depend on each other
 /// leave a Hessian that has an inverse.
 const ADDED: f64 = 1e-8;
@@ -41,7 +44,8 @@ impl Preconditioner {
     pub(crate) fn new(set: &TrainingSet, control: &FitControl, curvature: f64, penalty: &Penalty) -> Result<Self> {
         // A step under an L1 penalty is cut off at 0 weight by weight, which bends what goes along several.
         let Penalty { l1, l2 } = *penalty;
-        if l1 > 0.0 || set.slots() > WEIGHTS_SUMMED_MAX {
+        let features = set.schema().fields().len();
+        if l1 > 0.0 || features > FEATURES_SUMMED_MAX || set.slots() > WEIGHTS_SUMMED_MAX {
             let squares = set.mean_squares(control)?;
             return Ok(Self::Diagonal(squares.iter().map(|square| inverse(curvature * square + l2)).collect()));
         }

@@ -130,6 +130,25 @@ fn rare_categories_and_dependent_numbers_take_few_steps() {
 }
 
 #[test]
+fn a_search_that_knows_less_of_its_loss_finds_the_same() {
+    // Of 140 features it knows how curved the loss is along each alone, of the first 120 all of it.
+    let noise = |row: usize, column: usize| ((row * 131 + column * 17) as f64 * 0.618_033_988_749).fract() - 0.5;
+    let columns: Vec<(String, arrow::array::ArrayRef)> = (0..140)
+        .map(|column| {
+            let number = |row: usize| Some(if column < 120 { noise(row * row, column * column + 1) } else { 7.0 });
+            (format!("x{column}"), numbers(&(0..400).map(number).collect::<Vec<_>>()))
+        })
+        .collect();
+    let all = RecordBatch::try_from_iter(columns.clone()).unwrap();
+    let first = RecordBatch::try_from_iter(columns.into_iter().take(120)).unwrap();
+    let labels: BooleanArray = (0..400).map(|row| Some(noise(row * row, 5) + noise(row, 3) > 0.0)).collect();
+    let (some, known) = (fit(&[], &all, &labels), fit(&[], &first, &labels));
+    assert!(some.converged && known.converged);
+    assert_all_close(&weights(&some)[..121], &weights(&known), 1e-4);
+    assert_eq!(&weights(&some)[121..], [0.0; 20]);
+}
+
+#[test]
 fn the_loss_is_the_mean_with_its_penalty() {
     let (features, labels) = cancer();
     let report = fit(&[("l1_reg", "2"), ("l2_reg", "3")], &features, &labels);
