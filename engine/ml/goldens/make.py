@@ -2,7 +2,7 @@
 """Writes the small data sets and the numbers that scikit-learn gives for them.
 
 Run by hand, with scikit-learn 1.9.1, where a data set or a case is added:
-    python3 -m venv /tmp/venv && /tmp/venv/bin/pip install scikit-learn==1.9.1 && /tmp/venv/bin/python make.py
+    python3 -m venv venv && venv/bin/pip install scikit-learn==1.9.1 && venv/bin/python make.py
 The tests read what it wrote and need no Python. A line of expected.txt is a case, a name, and numbers.
 """
 
