@@ -38,7 +38,7 @@ def standardized(features):
 
 
 def logistic(case, features, labels, **options):
-    options = {"C": 1.0, "solver": "lbfgs", "tol": 1e-12, "max_iter": 1_000_000} | options
+    options = {"C": 1.0, "solver": "lbfgs", "tol": 1e-12, "max_iter": 1_000_000, "random_state": 0} | options
     model = LogisticRegression(**options).fit(features, labels)
     put(case, "coefficients", model.intercept_, model.coef_)
     if len(model.classes_) == 2:
