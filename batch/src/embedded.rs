@@ -4,11 +4,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::memory_pool::MemoryPool;
@@ -16,7 +15,7 @@ use datafusion::execution::object_store::DefaultObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
-use tidemill_plans::batch::{BatchQuery, ReadCounts, TableReader, TableReaders, Wanted};
+use tidemill_plans::batch::{BatchQuery, TableReaders, Wanted};
 use tidemill_plans::held::StreamsHeld;
 use tidemill_plans::node::SourceNode;
 use tidemill_plans::settings::{BatchEngineChoice, Settings};
@@ -25,15 +24,17 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::cluster::{Cluster, Counts, ReadParts, Run};
-use crate::engine::{BATCHES_MAX, BatchEngine, BatchRun, Progress, Step};
+use crate::cluster::{Cluster, Run};
+use crate::engine::{BATCHES_MAX, BatchEngine, BatchRun, Step};
 use crate::error::{BatchError, Result};
 use crate::memory::Room;
 use crate::objects::{Leftovers, QueryObjects};
 use crate::output::{Output, on_disk};
 use crate::planning::Planner;
+use crate::reading::Reading;
 use crate::scratch::Scratch;
 use crate::table::{Files, Site};
+use crate::tracked::Tracked;
 use crate::{memory, shown, size, table};
 
 /// Bytes of a thread's stack: plans are trees, and expressions in them are deep. Only what is used is mapped.
@@ -133,14 +134,13 @@ impl EmbeddedEngine {
         let reader = self.tables.begin(settings);
         let failed = |error| BatchError::of(error, &room);
         let (runtime, reader) = (runtime.map_err(failed)?, reader.map_err(failed)?);
-        let counts = Arc::default();
-        let tracked = Tracked { reader: Arc::clone(&reader), plan: Mutex::default(), counts: Arc::clone(&counts) };
-        let progress = Arc::new(tracked);
+        let reading: Arc<Reading> = Arc::default();
+        let progress = Arc::new(Tracked::new(Arc::clone(&reader), Arc::clone(&reading)));
         let (rows, receiver) = mpsc::channel(BATCHES_MAX);
         let parts = parts(self.config.threads, room.memory);
         let (settings, followed) = (settings.clone(), Arc::clone(&progress));
-        let files = Files { reader, objects, site: Site::Here };
-        let running = Running { query, settings, runtime, files, parts, cluster, counts, progress: followed };
+        let files = Files { reader, objects, reading, site: Site::Here };
+        let running = Running { query, settings, runtime, files, parts, cluster, progress: followed };
         let mut task = JoinSet::new();
         let run = async move {
             let end = match running.complete(&rows).await {
@@ -200,8 +200,6 @@ struct Running {
     parts: usize,
     /// Who may run it elsewhere.
     cluster: Option<Cluster>,
-    /// What has been read elsewhere.
-    counts: Arc<Counts>,
     progress: Arc<Tracked>,
 }
 
@@ -227,7 +225,7 @@ impl Running {
             ),
             query: &self.query,
             settings: &self.settings,
-            counts: &self.counts,
+            progress: &self.progress,
         };
         match run.complete(steps, files).await {
             Err(failed) if failed.may_run_elsewhere && self.settings.batch_engine == BatchEngineChoice::Inferred => {
@@ -313,48 +311,6 @@ fn reads_urls(query: &BatchQuery) -> bool {
 pub(crate) async fn send(steps: &mpsc::Sender<Step>, rows: RecordBatch) -> DataFusionResult<()> {
     let gone = |_| DataFusionError::Execution(String::from("nobody takes the rows any more"));
     steps.send(Step::Rows(rows)).await.map_err(gone)
-}
-
-/// Says how far a query has come.
-#[derive(Debug)]
-struct Tracked {
-    reader: Arc<dyn TableReader>,
-    /// What runs, once it is known.
-    plan: Mutex<Option<Arc<dyn ExecutionPlan>>>,
-    /// What workers have read.
-    counts: Arc<Counts>,
-}
-
-impl Tracked {
-    fn follow(&self, plan: &Arc<dyn ExecutionPlan>) {
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(plan));
-    }
-}
-
-impl Progress for Tracked {
-    fn counts(&self) -> ReadCounts {
-        let counts = self.reader.counts();
-        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let scanned = plan.map(|plan| rows_scanned(plan.as_ref())).unwrap_or_default();
-        let here = ReadCounts { rows: counts.rows + scanned, ..counts };
-        let elsewhere = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        elsewhere.values().fold(here, |all, counts| ReadCounts {
-            rows: all.rows + counts.rows,
-            bad_rows: all.bad_rows + counts.bad_rows,
-        })
-    }
-}
-
-/// Rows that DataFusion has read of files. A plan's depth has a bound.
-pub(crate) fn rows_scanned(plan: &dyn ExecutionPlan) -> u64 {
-    // Below it are numbers of parts.
-    if plan.is::<ReadParts>() {
-        return 0;
-    }
-    if plan.is::<DataSourceExec>() {
-        return plan.metrics().and_then(|metrics| metrics.output_rows()).unwrap_or_default() as u64;
-    }
-    plan.children().into_iter().map(|child| rows_scanned(child.as_ref())).sum()
 }
 
 #[cfg(test)]

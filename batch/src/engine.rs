@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::future::BoxFuture;
+use tidemill_plans::batch::progress::BatchProgress;
 use tidemill_plans::batch::work::{WorkAnswer, WorkRequest};
 use tidemill_plans::batch::{BatchQuery, ReadCounts};
 use tidemill_plans::ids::WorkerId;
@@ -56,6 +57,10 @@ pub struct BatchRun {
     progress: Arc<dyn Progress>,
     /// Whether the last row has come.
     has_ended: bool,
+    /// Whether that was all.
+    is_complete: bool,
+    /// What was told last.
+    told: BatchProgress,
     _task: JoinSet<()>,
 }
 
@@ -71,12 +76,15 @@ pub(crate) enum Step {
 pub(crate) trait Progress: Debug + Send + Sync {
     /// What has been read by now.
     fn counts(&self) -> ReadCounts;
+
+    /// All that is known of how far it is.
+    fn progress(&self) -> BatchProgress;
 }
 
 impl BatchRun {
     /// A run whose steps come from this task.
     pub(crate) fn new(rows: mpsc::Receiver<Step>, progress: Arc<dyn Progress>, task: JoinSet<()>) -> Self {
-        Self { rows, progress, has_ended: false, _task: task }
+        Self { rows, progress, has_ended: false, is_complete: false, told: BatchProgress::default(), _task: task }
     }
 
     /// The next rows, with the query's schema; nothing behind the last, or behind an error. May be dropped while it waits.
@@ -86,6 +94,7 @@ impl BatchRun {
         }
         let step = self.rows.recv().await.unwrap_or(Step::Failed(BatchError::Lost));
         self.has_ended = !matches!(step, Step::Rows(_));
+        self.is_complete = matches!(step, Step::End);
         match step {
             Step::Rows(rows) => Some(Ok(rows)),
             Step::Failed(error) => Some(Err(error)),
@@ -97,5 +106,14 @@ impl BatchRun {
     #[must_use]
     pub fn counts(&self) -> ReadCounts {
         self.progress.counts()
+    }
+
+    /// How far it is. A fraction never goes back, and is whole once the last row has come.
+    pub fn progress(&mut self) -> BatchProgress {
+        self.told = self.progress.progress().behind(self.told);
+        if self.is_complete {
+            self.told = self.told.ended();
+        }
+        self.told
     }
 }

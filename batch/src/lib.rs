@@ -6,7 +6,7 @@
 //! a row that is bad in a stream is bad here. So is one on which an expression fails ([`bad_rows`]).
 //!
 //! Reading order: `engine` (the seam), `embedded` (running), `planning`, `groups`, `table`, `objects`, `rows`, `bad_rows`,
-//! `output`, `cluster`.
+//! `output`, `reading` and `tracked` (how far it is), `cluster`.
 
 mod arithmetic;
 mod bad_rows;
@@ -21,12 +21,14 @@ mod memory;
 mod objects;
 mod output;
 mod planning;
+mod reading;
 mod rows;
 mod scratch;
 mod shares;
 mod shown;
 mod size;
 mod table;
+mod tracked;
 mod views;
 
 pub use cluster::{BatchWorker, BatchWorkerConfig, ClusterConfig, ClusterEngine};

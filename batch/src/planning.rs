@@ -68,6 +68,7 @@ impl Planner {
         path: Option<String>,
         found: &mut Vec<PathBuf>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.files.reading.begin();
         let (plan, files) = (query.plan.clone(), self.files.clone());
         // It looks at files.
         let (plan, of_datafusion) = on_disk(move || with_providers(plan, &files)).await?;

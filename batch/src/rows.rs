@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::cluster::ReadParts;
 use crate::engine::BATCHES_MAX;
+use crate::reading::Reading;
 use crate::table::Site;
 
 /// Bytes of files that are worth a part of their own.
@@ -28,6 +29,8 @@ const PART_BYTES: u64 = 4 << 20;
 pub(crate) struct RowTable {
     pub(crate) table: Arc<BoundedTable>,
     pub(crate) reader: Arc<dyn TableReader>,
+    /// How far all such tables of the query are.
+    pub(crate) reading: Arc<Reading>,
     /// Bytes of its files.
     pub(crate) bytes: u64,
     /// Where it is read.
@@ -53,13 +56,15 @@ impl TableProvider for RowTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns = projection.cloned().unwrap_or_else(|| (0..self.table.columns.fields().len()).collect());
         let of = self.parts(state.config().target_partitions());
+        self.reading.expect(self.bytes);
         if self.site == Site::Workers {
             return Ok(Arc::new(ReadParts::new(&self.table, &self.reader, columns, of)?));
         }
         let schema = Arc::new(self.table.columns.project(&columns)?);
         let part = |part| -> Arc<dyn PartitionStream> {
             let (table, reader) = (Arc::clone(&self.table), Arc::clone(&self.reader));
-            Arc::new(TablePart { table, reader, columns: columns.clone(), schema: Arc::clone(&schema), part })
+            let (reading, schema) = (Arc::clone(&self.reading), Arc::clone(&schema));
+            Arc::new(TablePart { table, reader, reading, columns: columns.clone(), schema, part })
         };
         let parts = (0..of).map(|number| part(Part { number, of })).collect();
         Ok(Arc::new(StreamingTableExec::try_new(Arc::clone(&schema), parts, None, None, false, limit)?))
@@ -79,6 +84,7 @@ impl RowTable {
 struct TablePart {
     table: Arc<BoundedTable>,
     reader: Arc<dyn TableReader>,
+    reading: Arc<Reading>,
     columns: Vec<usize>,
     schema: SchemaRef,
     part: Part,
@@ -93,8 +99,8 @@ impl PartitionStream for TablePart {
         let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), BATCHES_MAX);
         let rows = stream.tx();
         let (table, reader) = (Arc::clone(&self.table), Arc::clone(&self.reader));
-        let (columns, part) = (self.columns.clone(), self.part);
-        stream.spawn_blocking(move || read(reader.as_ref(), &table, &columns, part, &rows).map(drop));
+        let (columns, part, reading) = (self.columns.clone(), self.part, Arc::clone(&self.reading));
+        stream.spawn_blocking(move || read(reader.as_ref(), &table, &columns, part, &rows).map(|_| reading.end_part()));
         stream.build()
     }
 }

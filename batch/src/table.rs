@@ -22,6 +22,7 @@ use tidemill_plans::node::SourceNode;
 use tokio::runtime::Handle;
 
 use crate::objects::QueryObjects;
+use crate::reading::Reading;
 use crate::rows::RowTable;
 use crate::views;
 
@@ -47,6 +48,8 @@ pub(crate) enum Site {
 #[derive(Clone)]
 pub(crate) struct Files {
     pub(crate) reader: Arc<dyn TableReader>,
+    /// How far that is.
+    pub(crate) reading: Arc<Reading>,
     pub(crate) objects: QueryObjects,
     pub(crate) site: Site,
 }
@@ -67,8 +70,9 @@ pub(crate) fn provider(
         return Ok(Arc::new(table));
     }
     let table = BoundedTable { files: Some(group.files.clone()), ..table };
-    let (reader, bytes, site) = (Arc::clone(&readers.reader), group.bytes, readers.site);
-    Ok(Arc::new(RowTable { table: Arc::new(table), reader, bytes, site }))
+    let (reader, reading) = (Arc::clone(&readers.reader), Arc::clone(&readers.reading));
+    let (bytes, site) = (group.bytes, readers.site);
+    Ok(Arc::new(RowTable { table: Arc::new(table), reader, reading, bytes, site }))
 }
 
 /// Where files are for DataFusion, if it reads them as they were declared.

@@ -134,7 +134,7 @@ impl Follower {
 
     /// Says how far the query has come: the first table stands for all.
     fn look(&self) {
-        let ReadCounts { rows, bad_rows } = self.run.counts();
+        let ReadCounts { rows, bad_rows, .. } = self.run.counts();
         let none = OperatorMetrics::new(self.id, OperatorId(0), 0);
         let metrics = OperatorMetrics { rows_in: rows, rows_out: rows, dead_letter_rows: bad_rows, ..none };
         self.metrics.send_replace(vec![metrics]);

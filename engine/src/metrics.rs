@@ -19,6 +19,8 @@ pub struct OperatorStats {
     pub rows_out: AtomicU64,
     /// Bytes of Arrow buffers received.
     pub bytes_in: AtomicU64,
+    /// Bytes of files read. Nobody is told but whoever wants to know how far a query as a whole has come.
+    pub file_bytes: AtomicU64,
     /// Rows left out because all their windows had closed.
     pub late_rows: AtomicU64,
     /// Rows that could not be used.
@@ -52,6 +54,7 @@ impl OperatorStats {
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
+            file_bytes: AtomicU64::new(0),
             late_rows: AtomicU64::new(0),
             dead_letter_rows: AtomicU64::new(0),
             skipped_rows: AtomicU64::new(0),

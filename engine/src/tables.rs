@@ -5,6 +5,7 @@ mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -96,7 +97,13 @@ impl TableReader for Reader {
 
     fn counts(&self) -> ReadCounts {
         let metrics = self.stats.snapshot();
-        ReadCounts { rows: metrics.rows_out, bad_rows: metrics.dead_letter_rows }
+        ReadCounts {
+            rows: metrics.rows_out,
+            bad_rows: metrics.dead_letter_rows,
+            bytes: self.stats.file_bytes.load(Ordering::Relaxed),
+            // Readers keep nothing.
+            spilled_bytes: 0,
+        }
     }
 }
 

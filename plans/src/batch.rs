@@ -1,9 +1,11 @@
 //! Queries that are run as a whole over tables that end: what planning hands to the engine that runs them, and what reads
 //! their rows where that engine would read them differently than a stream does.
 
+pub mod progress;
 pub mod work;
 
 use std::fmt::Debug;
+use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -257,6 +259,19 @@ pub struct ReadCounts {
     pub rows: u64,
     /// Rows that could not, there or behind.
     pub bad_rows: u64,
+    /// Bytes of files that have been read, or that nobody has to read any more.
+    pub bytes: u64,
+    /// Bytes that had no room in memory.
+    pub spilled_bytes: u64,
+}
+
+impl AddAssign for ReadCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.bad_rows += other.bad_rows;
+        self.bytes += other.bytes;
+        self.spilled_bytes += other.spilled_bytes;
+    }
 }
 
 /// Rows of a part of a table. Used by one thread.

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::serde::protobuf::job_status::Status as JobState;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
+use ballista_core::serde::protobuf::task_status::Status as TaskState;
 use ballista_core::serde::protobuf::{
     ExecutorRegistration, ExecutorStoppedParams, JobStatus, PollWorkParams, TaskDefinition, TaskStatus,
 };
@@ -28,7 +29,6 @@ use datafusion::prelude::SessionContext;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use prost::Message;
 use tidemill_plans::ErrorDomain;
-use tidemill_plans::batch::ReadCounts;
 use tidemill_plans::batch::work::{QueryId, WorkAnswer, WorkFailure, WorkQuery, WorkRequest};
 use tidemill_plans::ids::WorkerId;
 use tidemill_plans::settings::Settings;
@@ -39,6 +39,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tonic::Request;
 use tracing::{debug, error, warn};
 
+use super::account::Account;
 use super::codec::Codec;
 
 /// What waits for the dispatcher.
@@ -84,15 +85,12 @@ struct Member {
     slots: u32,
 }
 
-/// What a query has read, by worker.
-pub(crate) type Counts = Mutex<BTreeMap<WorkerId, ReadCounts>>;
-
 /// A plan that is to run.
 pub(crate) struct Submission {
     pub(crate) plan: Arc<dyn ExecutionPlan>,
     pub(crate) context: Arc<SessionContext>,
     pub(crate) settings: Settings,
-    pub(crate) counts: Arc<Counts>,
+    pub(crate) account: Arc<Account>,
 }
 
 /// A plan that runs. Dropping it ends it, and what workers have of it goes.
@@ -268,7 +266,7 @@ struct Query {
     failed: Option<oneshot::Sender<WorkFailure>>,
     /// Those that have got tasks of it, and so have pieces of it.
     workers: BTreeSet<WorkerId>,
-    counts: Arc<Counts>,
+    account: Arc<Account>,
 }
 
 /// What is known of a worker's requests.
@@ -329,14 +327,14 @@ impl Dispatcher {
     }
 
     async fn submit(&mut self, submission: Submission) -> Result<Attempt, String> {
-        let Submission { plan, context, settings, counts } = submission;
+        let Submission { plan, context, settings, account } = submission;
         let (subscriber, statuses) = mpsc::channel(STATUSES_MAX);
         let submitted = self.scheduler.submit_physical_plan("query", context, plan, Some(subscriber)).await;
         let id = submitted.map_err(|error| error.to_string())?.into_inner();
         let (failed, failure) = oneshot::channel();
         let alive = Arc::new(());
         let query =
-            Query { settings, alive: Arc::downgrade(&alive), failed: Some(failed), workers: BTreeSet::new(), counts };
+            Query { settings, alive: Arc::downgrade(&alive), failed: Some(failed), workers: BTreeSet::new(), account };
         self.queries.insert(id.clone(), query);
         self.version += 1;
         Ok(Attempt { id, statuses, failed: failure, alive: Some(alive), shared: Arc::clone(&self.shared) })
@@ -361,7 +359,7 @@ impl Dispatcher {
         }
         for (id, counts) in request.counts {
             if let Some(query) = self.queries.get(&id) {
-                query.counts.lock().unwrap_or_else(PoisonError::into_inner).insert(worker, counts);
+                query.account.note_read(worker, counts);
             }
         }
         let statuses = request.statuses.iter().map(|status| TaskStatus::decode(status.as_slice()));
@@ -369,9 +367,19 @@ impl Dispatcher {
             Ok(statuses) => statuses,
             Err(failure) => return error!(%worker, %failure, "a worker's tasks cannot be understood"),
         };
+        self.note_ended(&statuses);
         let tasks = self.tasks_for(worker, &member, statuses, request.free).await;
         if !tasks.is_empty() || request.is_busy {
             self.answer(worker, tasks);
+        }
+    }
+
+    /// Counts the tasks that have ended well.
+    fn note_ended(&self, statuses: &[TaskStatus]) {
+        for status in statuses.iter().filter(|status| matches!(status.status, Some(TaskState::Successful(_)))) {
+            if let Some(query) = self.queries.get(&status.job_id) {
+                query.account.end_task(status.stage_id);
+            }
         }
     }
 

@@ -12,6 +12,7 @@
 //! Reading order, at the coordinator: `engine`, `run` (a query), `dispatcher` (who does what), `stages` (EXPLAIN). At a
 //! worker: `worker` (asks for work), `task`, `pieces`, `fetch`. Between them: `codec`, `read_parts`.
 
+mod account;
 mod codec;
 mod dispatcher;
 mod engine;
@@ -33,7 +34,7 @@ use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::{Partitioning, PlanProperties};
 use datafusion::prelude::SessionConfig;
 
-pub(crate) use self::dispatcher::Counts;
+pub(crate) use self::account::Account;
 pub(crate) use self::engine::Cluster;
 pub use self::engine::{ClusterConfig, ClusterEngine};
 pub(crate) use self::fetch::Lost;

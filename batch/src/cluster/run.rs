@@ -31,7 +31,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::codec::Codec;
-use super::dispatcher::{Counts, Submission};
+use super::dispatcher::Submission;
 use super::engine::Cluster;
 use super::fetch::is_lost;
 use super::pieces::ReadPieces;
@@ -42,6 +42,7 @@ use crate::error::Told;
 use crate::output::Output;
 use crate::planning::Planner;
 use crate::shown;
+use crate::tracked::Tracked;
 
 /// How often a query is begun. Each time a worker has been lost: a cluster that loses more than that has other worries.
 const ATTEMPTS_MAX: u32 = 5;
@@ -57,7 +58,7 @@ pub(crate) struct Run<'a> {
     pub(crate) planner: Planner,
     pub(crate) query: &'a BatchQuery,
     pub(crate) settings: &'a Settings,
-    pub(crate) counts: &'a Arc<Counts>,
+    pub(crate) progress: &'a Tracked,
 }
 
 /// Why a query has not been run by workers.
@@ -123,13 +124,14 @@ impl Run<'_> {
         let plan = self.planner.plan(self.query, output.path(), files).await?;
         let (writer, rows) = cut(plan)?;
         check(&rows)?;
+        self.progress.expect(&rows);
         let mut begun = 0;
         loop {
             begun += 1;
             match self.attempt(&rows, writer.as_ref(), output, steps, is_seen).await {
                 Err(error) if is_lost(&error) && !*is_seen && begun < ATTEMPTS_MAX => {
                     warn!(%error, begun, "a query is begun anew");
-                    self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+                    self.progress.account().begin_anew();
                     sleep(PAUSE).await;
                 }
                 Err(error) if is_lost(&error) && !*is_seen => {
@@ -154,8 +156,9 @@ impl Run<'_> {
             plan: Arc::clone(rows),
             context: Arc::new(SessionContext::new_with_state(self.planner.state.clone())),
             settings: self.settings.clone(),
-            counts: Arc::clone(self.counts),
+            account: Arc::clone(self.progress.account()),
         };
+        submission.account.begin(stages::tasks(Arc::clone(rows), self.planner.state.config_options()));
         let submitted = workers.submit(submission, runtime).await;
         let mut attempt = submitted.map_err(|reason| internal_datafusion_err!("{reason}"))?;
         let pieces = attempt.finished().await.map_err(error_of)?;

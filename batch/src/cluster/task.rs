@@ -36,10 +36,10 @@ use super::codec::Codec;
 use super::fetch::{Fetcher, is_lost};
 use super::pieces::{Own, ReadPieces};
 use crate::arithmetic::CheckArithmetic;
-use crate::embedded::rows_scanned;
 use crate::error::{BatchError, innermost};
 use crate::memory::Room;
 use crate::output::on_disk;
+use crate::reading::done_by;
 use crate::table;
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -52,35 +52,35 @@ pub(crate) struct QueryHere {
     pub(crate) room: Room,
     pub(crate) own: Own,
     pub(crate) fetcher: Arc<Fetcher>,
-    pub(crate) scanned: Mutex<Scanned>,
+    pub(crate) done: Mutex<Done>,
 }
 
-/// Rows that DataFusion has read.
+/// What tasks have done, but for what is read by the connectors' readers.
 #[derive(Default)]
-pub(crate) struct Scanned {
-    by_those_that_ended: u64,
+pub(crate) struct Done {
+    by_those_that_ended: ReadCounts,
     running: Vec<Weak<dyn ExecutionPlan>>,
 }
 
 impl QueryHere {
     /// What has been read here by now.
     pub(crate) fn counts(&self) -> ReadCounts {
-        let scanned = self.scanned.lock().unwrap_or_else(PoisonError::into_inner);
-        let running = scanned.running.iter().filter_map(Weak::upgrade);
-        let running: u64 = running.map(|plan| rows_scanned(plan.as_ref())).sum();
-        let counts = self.reader.counts();
-        ReadCounts { rows: counts.rows + scanned.by_those_that_ended + running, ..counts }
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.reader.counts();
+        counts += done.by_those_that_ended;
+        done.running.iter().filter_map(Weak::upgrade).for_each(|plan| counts += done_by(plan.as_ref()));
+        counts
     }
 
     fn begin(&self, plan: &Plan) {
-        let mut scanned = self.scanned.lock().unwrap_or_else(PoisonError::into_inner);
-        scanned.running.push(Arc::downgrade(plan));
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.running.push(Arc::downgrade(plan));
     }
 
     fn end(&self, plan: &Plan) {
-        let mut scanned = self.scanned.lock().unwrap_or_else(PoisonError::into_inner);
-        scanned.by_those_that_ended += rows_scanned(plan.as_ref());
-        scanned.running.retain(|running| !std::ptr::addr_eq(running.as_ptr(), Arc::as_ptr(plan)));
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.by_those_that_ended += done_by(plan.as_ref());
+        done.running.retain(|running| !std::ptr::addr_eq(running.as_ptr(), Arc::as_ptr(plan)));
     }
 }
 

@@ -161,7 +161,7 @@ impl BatchWorker {
             room,
             own: Own { worker: worker.to_string(), folder: begun.scratch.folder().to_path_buf() },
             fetcher: Arc::clone(&self.fetcher),
-            scanned: Mutex::default(),
+            done: Mutex::default(),
         })
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -5,22 +7,30 @@ use arrow::array::{AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
-use tidemill_plans::batch::{BoundedTable, Destination, FileGroup, Part, RowSink, TableRows};
+use tidemill_plans::batch::progress::{Fraction, Share};
+use tidemill_plans::batch::{BoundedTable, Destination, FileGroup, Part, ReadCounts, RowSink, TableReader, TableRows};
 use tidemill_plans::expr::StreamSchema;
 use tidemill_plans::node::{SinkNode, SourceNode};
 
 use super::*;
 
+/// Bytes of the table's file, and of what is read of it for each batch.
+const FILE_BYTES: u64 = 100;
+const BATCH_BYTES: u64 = 10;
+
 /// A table of the numbers 1, 2, 3 in each part's every batch; so many batches, or without an end.
 #[derive(Debug)]
 struct Numbers {
     batches: Option<usize>,
+    /// Batches that have been read.
+    read: AtomicU64,
     /// Told when somebody lets go of a part.
     gone: Mutex<Sender<()>>,
 }
 
 struct Rows {
     left: Option<usize>,
+    table: Arc<Numbers>,
     gone: Sender<()>,
 }
 
@@ -37,6 +47,7 @@ impl TableRows for Rows {
             Some(left) => *left -= 1,
             None => {}
         }
+        self.table.read.fetch_add(1, Ordering::Relaxed);
         let numbers = Arc::new(Int64Array::from(vec![1, 2, 3]));
         Ok(Some(RecordBatch::try_new(columns(), vec![numbers])?))
     }
@@ -58,13 +69,13 @@ impl TableReaders for Tables {
 
 impl TableReader for Tables {
     fn groups(&self, _table: &BoundedTable) -> DataFusionResult<Vec<FileGroup>> {
-        Ok(vec![FileGroup { files: Vec::new(), partition: Vec::new(), missing: Vec::new(), bytes: 0 }])
+        Ok(vec![FileGroup { files: Vec::new(), partition: Vec::new(), missing: Vec::new(), bytes: FILE_BYTES }])
     }
 
     fn open(&self, table: &BoundedTable, _columns: &[usize], _part: Part) -> DataFusionResult<Box<dyn TableRows>> {
         assert_ne!(table.source.table, "broken", "a reader with a bug");
         let gone = self.0.gone.lock().unwrap().clone();
-        Ok(Box::new(Rows { left: self.0.batches, gone }))
+        Ok(Box::new(Rows { left: self.0.batches, table: Arc::clone(&self.0), gone }))
     }
 
     fn writer(&self, _sink: &SinkNode, _columns: SchemaRef) -> DataFusionResult<Box<dyn RowSink>> {
@@ -76,7 +87,8 @@ impl TableReader for Tables {
     }
 
     fn counts(&self) -> ReadCounts {
-        ReadCounts { rows: 3, bad_rows: 0 }
+        let batches = self.0.read.load(Ordering::Relaxed);
+        ReadCounts { rows: 3 * batches, bytes: BATCH_BYTES * batches, ..ReadCounts::default() }
     }
 }
 
@@ -102,7 +114,7 @@ fn engine(batches: Option<usize>) -> (EmbeddedEngine, Receiver<()>) {
     let (sender, gone) = channel();
     let config =
         EmbeddedConfig { threads: 2, memory: 64 << 20, streams: Default::default(), scratch: std::env::temp_dir() };
-    let numbers = Numbers { batches, gone: Mutex::new(sender) };
+    let numbers = Numbers { batches, read: AtomicU64::new(0), gone: Mutex::new(sender) };
     (EmbeddedEngine::new(config, Arc::new(Tables(Arc::new(numbers)))), gone)
 }
 
@@ -132,7 +144,34 @@ fn rows_come_and_end() {
     let rows = wait(run.next()).unwrap().unwrap();
     assert_eq!(rows.column(0).as_primitive::<Int64Type>().values(), &[20]);
     assert!(wait(run.next()).is_none() && wait(run.next()).is_none());
-    assert_eq!(run.counts().rows, 3);
+    assert_eq!(run.counts().rows, 12);
+}
+
+#[test]
+fn a_query_says_how_far_it_is() {
+    let (engine, _gone) = engine(Some(4));
+    let mut run = engine.run(query(scan("t")), &Settings::default()).unwrap();
+    let mut told = vec![run.progress()];
+    while wait(run.next()).is_some() {
+        told.push(run.progress());
+    }
+    told.push(run.progress());
+    assert!(told.is_sorted_by_key(|progress| progress.fraction), "{told:?}");
+    assert!(told[..4].iter().all(|progress| progress.fraction <= Some(Fraction::NEARLY)), "{told:?}");
+    let last = told[told.len() - 1];
+    assert_eq!((last.fraction, last.tasks), (Some(Fraction::WHOLE), Share { done: 1, all: 1 }));
+    assert_eq!((last.rows, last.rows_all, last.bytes, last.bytes_all), (12, None, 40, Some(FILE_BYTES)));
+}
+
+#[test]
+fn a_query_that_reads_more_than_there_was_is_never_done() {
+    let (engine, _gone) = engine(None);
+    let mut run = engine.run(query(scan("t")), &Settings::default()).unwrap();
+    let enough = FILE_BYTES / BATCH_BYTES + 10;
+    (0..enough).for_each(|_| drop(wait(run.next()).unwrap().unwrap()));
+    let progress = run.progress();
+    assert_eq!((progress.fraction, progress.tasks), (Some(Fraction::NEARLY), Share { done: 0, all: 1 }));
+    assert!(progress.bytes > FILE_BYTES && progress.to_string().contains("read 100 B/100 B"), "{progress}");
 }
 
 #[test]

@@ -2,6 +2,9 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use ballista_core::serde::protobuf::{ShuffleWritePartition, SuccessfulTask, task_status};
 use datafusion::datasource::memory::MemorySourceConfig;
 
+use tidemill_plans::batch::progress::Share;
+
+use super::super::stages;
 use super::*;
 
 const WORKER: WorkerId = WorkerId(1);
@@ -13,6 +16,7 @@ const TRIES: u32 = 20;
 struct Scene {
     workers: Workers,
     attempt: Attempt,
+    account: Arc<Account>,
     number: u64,
 }
 
@@ -23,14 +27,14 @@ impl Scene {
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
         let rows = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
         let partitions = [vec![rows.clone()], vec![rows.clone()]];
-        let submission = Submission {
-            plan: MemorySourceConfig::try_new_exec(&partitions, rows.schema(), None).unwrap(),
-            context: Arc::new(SessionContext::new_with_config(super::super::config())),
-            settings: Settings::default(),
-            counts: Arc::default(),
-        };
+        let context = SessionContext::new_with_config(super::super::config());
+        let plan: Arc<dyn ExecutionPlan> = MemorySourceConfig::try_new_exec(&partitions, rows.schema(), None).unwrap();
+        let account: Arc<Account> = Arc::default();
+        account.begin(stages::tasks(Arc::clone(&plan), context.state().config_options()));
+        let (settings, context) = (Settings::default(), Arc::new(context));
+        let submission = Submission { plan, context, settings, account: Arc::clone(&account) };
         let attempt = workers.submit(submission, &Handle::current()).await.unwrap();
-        Self { workers, attempt, number: 0 }
+        Self { workers, attempt, account, number: 0 }
     }
 
     /// The next task, which is there once the plan has been cut.
@@ -114,6 +118,21 @@ async fn what_a_worker_says_twice_under_one_number_counts_once() {
     assert_eq!(scene.repeat(&[&first]).await.unwrap(), second);
     scene.ask(&[&only_task(&second)]).await;
     assert_eq!(scene.pieces().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_are_counted_as_they_end_in_the_stages_that_the_scheduler_makes() {
+    let mut scene = Scene::begin().await;
+    let told = |scene: &Scene| scene.account.steps().map(|steps| (steps.stages, steps.tasks()));
+    let share = |done, all| Share { done, all };
+    assert_eq!(told(&scene), Some((share(0, 1), share(0, 2))));
+    let first = scene.task(&[]).await;
+    let second = scene.ask(&[&first]).await;
+    assert_eq!(told(&scene), Some((share(0, 1), share(1, 2))));
+    scene.repeat(&[&first]).await;
+    assert_eq!(told(&scene), Some((share(0, 1), share(1, 2))), "a request counts once");
+    scene.ask(&[&only_task(&second)]).await;
+    assert_eq!(told(&scene), Some((share(1, 1), share(2, 2))));
 }
 
 /// Why there are numbers. Once this fails, the scheduler may do without.

@@ -21,7 +21,7 @@ use crate::task::{DeadLetter, TaskEnv};
 pub(super) struct BadRows {
     operator: String,
     env: TaskEnv,
-    stats: Arc<OperatorStats>,
+    pub(super) stats: Arc<OperatorStats>,
 }
 
 impl BadRows {

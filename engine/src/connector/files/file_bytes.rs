@@ -14,6 +14,7 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::medium::BucketFiles;
 use super::waiting::Answer;
+use crate::metrics::OperatorStats;
 
 /// Bytes that are asked for first: a header, a footer, or the beginning of rows.
 const FIRST_BYTES: u64 = 256 << 10;
@@ -25,7 +26,13 @@ const END_BYTES: u64 = 64 << 10;
 const BYTES_MAX: u64 = 4 << 20;
 
 /// A file that is read.
-pub(super) enum FileBytes {
+pub(super) struct FileBytes {
+    medium: Kind,
+    /// What counts the bytes that are read.
+    stats: Option<Arc<OperatorStats>>,
+}
+
+enum Kind {
     File(File),
     Object(Box<ObjectBytes>),
 }
@@ -48,34 +55,44 @@ pub(super) struct ObjectBytes {
 
 impl FileBytes {
     pub(super) fn of_file(file: File) -> Self {
-        Self::File(file)
+        Self { medium: Kind::File(file), stats: None }
     }
 
     pub(super) fn of_object(files: &Arc<BucketFiles>, object: ObjectMeta) -> Self {
-        Self::Object(Box::new(ObjectBytes::new(Arc::clone(files), object)))
+        Self { medium: Kind::Object(Box::new(ObjectBytes::new(Arc::clone(files), object))), stats: None }
+    }
+
+    /// The same, whose bytes are counted there when they are read.
+    pub(super) fn counted(self, stats: Option<Arc<OperatorStats>>) -> Self {
+        Self { stats, ..self }
+    }
+
+    fn count(&self, bytes: usize) {
+        self.stats.iter().for_each(|stats| OperatorStats::add(&stats.file_bytes, bytes));
     }
 
     /// How many bytes there are.
     pub(super) fn length(&self) -> io::Result<u64> {
-        match self {
-            Self::File(file) => Ok(file.metadata()?.len()),
-            Self::Object(object) => Ok(object.object.size),
+        match &self.medium {
+            Kind::File(file) => Ok(file.metadata()?.len()),
+            Kind::Object(object) => Ok(object.object.size),
         }
     }
 
     /// Another one, which is read from wherever it is told to.
     pub(super) fn again(&self) -> io::Result<Self> {
-        match self {
-            Self::File(file) => file.try_clone().map(Self::File),
-            Self::Object(object) => Ok(Self::of_object(&object.files, object.object.clone())),
-        }
+        let again = match &self.medium {
+            Kind::File(file) => Self::of_file(file.try_clone()?),
+            Kind::Object(object) => Self::of_object(&object.files, object.object.clone()),
+        };
+        Ok(again.counted(self.stats.clone()))
     }
 
     /// Bytes from a place on, as many as there are and fit, wherever it is being read.
     pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        match self {
-            Self::File(file) => file.read_at(buffer, offset),
-            Self::Object(object) => {
+        match &self.medium {
+            Kind::File(file) => file.read_at(buffer, offset),
+            Kind::Object(object) => {
                 let read = object.stretch(offset, buffer.len() as u64)?;
                 buffer[..read.len()].copy_from_slice(&read);
                 Ok(read.len())
@@ -85,9 +102,10 @@ impl FileBytes {
 
     /// These parts of an object, which are asked for together; nothing of a file, which is read as it is needed.
     pub(super) fn fetch(&self, ranges: Vec<Range<u64>>) -> io::Result<Option<Fetched>> {
-        let Self::Object(object) = self else { return Ok(None) };
+        let Kind::Object(object) = &self.medium else { return Ok(None) };
         let starts: Vec<u64> = ranges.iter().map(|range| range.start).collect();
         let parts = object.files.read_ranges(&object.object, ranges)?;
+        self.count(parts.iter().map(Bytes::len).sum());
         let mut parts: Vec<(u64, Bytes)> = starts.into_iter().zip(parts).collect();
         parts.sort_by_key(|(start, _)| *start);
         Ok(Some(Fetched { length: object.object.size, parts: Arc::new(parts) }))
@@ -173,25 +191,27 @@ impl ObjectBytes {
 
 impl Read for FileBytes {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::File(file) => file.read(buffer),
-            Self::Object(object) => {
+        let read = match &mut self.medium {
+            Kind::File(file) => file.read(buffer)?,
+            Kind::Object(object) => {
                 object.fill()?;
                 let here = object.here();
                 let read = here.len().min(buffer.len());
                 buffer[..read].copy_from_slice(&here[..read]);
                 object.position += read as u64;
-                Ok(read)
+                read
             }
-        }
+        };
+        self.count(read);
+        Ok(read)
     }
 }
 
 impl Seek for FileBytes {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        match self {
-            Self::File(file) => file.seek(to),
-            Self::Object(object) => {
+        match &mut self.medium {
+            Kind::File(file) => file.seek(to),
+            Kind::Object(object) => {
                 let place = match to {
                     SeekFrom::Start(offset) => Some(offset),
                     SeekFrom::End(offset) => object.object.size.checked_add_signed(offset),
@@ -216,7 +236,7 @@ impl ChunkReader for FileBytes {
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
         let mut reader = self.again()?;
         reader.seek(SeekFrom::Start(start))?;
-        if let (Self::Object(object), Self::Object(again)) = (self, &mut reader)
+        if let (Kind::Object(object), Kind::Object(again)) = (&self.medium, &mut reader.medium)
             && let Some(end) = object.near_end(start)?
         {
             (again.start, again.bytes) = (start, end);
@@ -225,9 +245,10 @@ impl ChunkReader for FileBytes {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        match self {
-            Self::File(file) => file.get_bytes(start, length),
-            Self::Object(object) => match object.near_end(start)? {
+        self.count(length);
+        match &self.medium {
+            Kind::File(file) => file.get_bytes(start, length),
+            Kind::Object(object) => match object.near_end(start)? {
                 Some(end) if end.len() >= length => Ok(end.slice(..length)),
                 _ => whole(object.stretch(start, length as u64)?, length),
             },

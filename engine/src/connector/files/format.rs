@@ -47,7 +47,8 @@ impl Reading {
 
     /// A subtask's splits of these files, in order. What is wrong with a file as a whole is found here.
     pub(super) fn splits(&self, files: &[PathBuf], share: Share) -> Result<Splits> {
-        let files = &self.medium.files(files);
+        let stats = &self.conform.bad_rows.stats;
+        let files = &self.medium.files(files).into_iter().map(|file| file.counted(stats)).collect::<Vec<_>>();
         match &self.format {
             Format::Parquet => parquet_source::splits(files, &self.conform, self.batch_rows, share),
             Format::Arrow => arrow_source::splits(files, &self.conform, self.batch_rows, share),

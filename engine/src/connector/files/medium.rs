@@ -17,6 +17,7 @@ use super::file_bytes::FileBytes;
 use super::file_error;
 use super::waiting::{Answer, ask, wait};
 use crate::error::{EngineError, Result};
+use crate::metrics::OperatorStats;
 
 /// What files are on. Cheap to clone.
 #[derive(Clone)]
@@ -73,7 +74,7 @@ impl Medium {
     }
 
     pub(super) fn file(&self, path: impl Into<PathBuf>) -> FileAt {
-        FileAt { medium: self.clone(), path: path.into() }
+        FileAt { medium: self.clone(), path: path.into(), stats: None }
     }
 
     /// The files of these paths.
@@ -92,6 +93,8 @@ pub(super) fn refused(error: StoreError) -> EngineError {
 pub(super) struct FileAt {
     medium: Medium,
     path: PathBuf,
+    /// What counts the bytes that are read of it.
+    stats: Option<Arc<OperatorStats>>,
 }
 
 impl Deref for FileAt {
@@ -103,13 +106,18 @@ impl Deref for FileAt {
 }
 
 impl FileAt {
+    /// The same, whose bytes are counted there when they are read.
+    pub(super) fn counted(self, stats: &Arc<OperatorStats>) -> Self {
+        Self { stats: Some(Arc::clone(stats)), ..self }
+    }
+
     /// Opens it, to be read from its beginning on.
     pub(super) fn open(&self) -> Result<FileBytes> {
         let opened = match &self.medium {
             Medium::Disk => File::open(&self.path).map(FileBytes::of_file),
             Medium::Bucket(files) => files.look(&self.path).map(|object| FileBytes::of_object(files, object)),
         };
-        opened.map_err(file_error("open", &self.path))
+        opened.map(|file| file.counted(self.stats.clone())).map_err(file_error("open", &self.path))
     }
 
     /// How many bytes it has.
