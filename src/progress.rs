@@ -6,12 +6,15 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use tidemill_coordinator::JobHandle;
 use tidemill_engine::clock;
+use tidemill_plans::batch::progress::BatchProgress;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::protocol::OperatorMetrics;
 use tidemill_plans::time::EventTime;
+use tokio::sync::watch;
 
 use crate::say::say;
 
@@ -30,6 +33,8 @@ const HELD_BACK_US: i64 = 60_000_000;
 /// The progress of one job.
 pub struct Progress {
     kinds: HashMap<OperatorId, Kind>,
+    /// How far it is, if it is a query that runs as a whole.
+    whole: Option<watch::Receiver<BatchProgress>>,
     bar: Option<ProgressBar>,
     started_ns: u64,
     last_line_ns: u64,
@@ -74,11 +79,20 @@ impl Progress {
         let bar = bar();
         let now = clock::monotonic_ns();
         let kinds = graph.nodes.iter().map(|node| (node.id, kind(&node.kind))).collect();
-        Self { kinds, bar, started_ns: now, last_line_ns: now }
+        Self { kinds, whole: None, bar, started_ns: now, last_line_ns: now }
+    }
+
+    /// The same of a job that may be a query that runs as a whole.
+    #[must_use]
+    pub fn of(self, job: &JobHandle) -> Self {
+        Self { whole: job.progress.clone(), ..self }
     }
 
     /// Shows where the job is.
     pub fn show(&mut self, metrics: &[OperatorMetrics]) {
+        if let Some(progress) = self.whole.as_ref().map(|whole| *whole.borrow()) {
+            return show_line(self.bar.as_ref(), &progress.to_string(), self.started_ns);
+        }
         let totals = self.add_up(metrics);
         let line = self.line(&totals);
         match &self.bar {
@@ -209,22 +223,32 @@ impl Progress {
     }
 }
 
-/// The progress of a statement elsewhere, of which nothing is known but what has come of it.
+/// The progress of a statement elsewhere, of which nothing may be known but what has come of it.
 pub struct Waiting {
     bar: Option<ProgressBar>,
     started_ns: u64,
+    /// How far it is, if that has been said.
+    words: Option<String>,
 }
 
 impl Waiting {
     /// From now on.
     #[must_use]
     pub fn new() -> Self {
-        Self { bar: bar(), started_ns: clock::monotonic_ns() }
+        Self { bar: bar(), started_ns: clock::monotonic_ns(), words: None }
     }
 
-    /// Shows how long it has been, and how many rows there are by now, if any are to come.
+    /// Takes note of how far it is, in words; nothing once that is not said any more.
+    pub fn tell(&mut self, words: Option<String>) {
+        self.words = words;
+    }
+
+    /// Shows how far it is, or how long it has been, and how many rows there are by now, if any are to come.
     pub fn show(&mut self, rows: Option<u64>) {
-        let seconds = clock::monotonic_ns().saturating_sub(self.started_ns) / 1_000_000_000;
+        if let Some(words) = &self.words {
+            return show_line(self.bar.as_ref(), words, self.started_ns);
+        }
+        let seconds = seconds_since(self.started_ns);
         let rows = rows.map(|rows| format!(", {} rows", HumanCount(rows))).unwrap_or_default();
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{seconds} s{rows}; Ctrl-C stops"));
@@ -244,11 +268,24 @@ impl Default for Waiting {
     }
 }
 
-/// A line that is kept current, if standard error is a terminal.
+/// Shows how far a query is that runs as a whole, at a terminal.
+fn show_line(bar: Option<&ProgressBar>, words: &str, started_ns: u64) {
+    if let Some(bar) = bar {
+        bar.set_message(format!("{words}  {} s", seconds_since(started_ns)));
+        bar.tick();
+    }
+}
+
+fn seconds_since(started_ns: u64) -> u64 {
+    clock::monotonic_ns().saturating_sub(started_ns) / 1_000_000_000
+}
+
+/// A line that is kept current, if standard error is a terminal. It is no longer than that is wide.
 fn bar() -> Option<ProgressBar> {
     std::io::stderr().is_terminal().then(|| {
         let bar = ProgressBar::new_spinner();
-        bar.set_style(ProgressStyle::default_spinner().tick_chars("~≈≋≈ "));
+        let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()).tick_chars("~≈≋≈ "));
         bar
     })
 }

@@ -1,5 +1,7 @@
 //! Statements for a coordinator in another process, and what they come to on the terminal.
 
+use std::io::IsTerminal;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tidemill_coordinator::api::{Answer, Login, SqlClient};
@@ -7,13 +9,32 @@ use tidemill_net::Connector;
 
 use crate::error::Result;
 use crate::output::{self, Format, LiveRows};
+use crate::progress::Waiting;
 use crate::say::say;
 
 /// Has the coordinator at `url` execute statements for a user, if it has users, and prints what they come to.
 pub async fn execute(url: &str, connector: &Connector, login: Option<Login>, sql: &str, format: Format) -> Result<()> {
-    let mut answers = SqlClient::connect(url, connector, login).await?.execute(sql).await?;
+    let is_terminal = std::io::stderr().is_terminal();
+    let mut answers = SqlClient::connect(url, connector, login).await?.execute(sql, is_terminal).await?;
     let mut printed = Printed::Nothing;
-    while let Some(answer) = answers.next().await? {
+    let mut waiting: Option<Waiting> = None;
+    loop {
+        let answer = answers.next().await;
+        if let Ok(Some(Answer::Progress(progress))) = answer {
+            let waiting = waiting.get_or_insert_with(Waiting::new);
+            waiting.tell(Some(progress.to_string()));
+            waiting.show(None);
+            continue;
+        }
+        let is_held = match &answer {
+            Ok(Some(Answer::Begin { is_live, .. })) => !is_live,
+            Ok(Some(Answer::Rows(_))) => matches!(printed, Printed::Held(..)),
+            _ => false,
+        };
+        if !is_held {
+            waiting.take().iter_mut().for_each(Waiting::clear);
+        }
+        let Some(answer) = answer? else { return Ok(()) };
         printed = match (answer, printed) {
             (Answer::Message(message), printed) => {
                 say(&message);
@@ -42,10 +63,9 @@ pub async fn execute(url: &str, connector: &Connector, login: Option<Login>, sql
                 output::print(format, &schema, &rows)?;
                 Printed::Nothing
             }
-            (Answer::End, Printed::Nothing) => Printed::Nothing,
+            (Answer::End | Answer::Progress(_), printed) => printed,
         };
     }
-    Ok(())
 }
 
 /// The statement whose rows come.

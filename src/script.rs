@@ -145,11 +145,11 @@ impl Batches {
         interrupts: &mut Interrupts,
     ) -> Result<End> {
         let Some(query) = statement.batch() else { return Ok(End::Finished) };
-        let BatchJob { mut job, graph, result } = cluster.coordinator.run_batch(statement, query).await?;
+        let BatchJob { mut job, graph, result } = cluster.coordinator.run_batch(statement, query, None).await?;
         let mut results = Results::of_job(self.format, [result.clone()], &graph);
         let end = match &query.wanted {
             Wanted::Rows => {
-                let mut progress = Progress::new(&graph);
+                let mut progress = Progress::new(&graph).of(&job);
                 follow(&mut job, cluster, &mut progress, interrupts, &mut results).await?
             }
             // Nobody asks how fast a plan was made.

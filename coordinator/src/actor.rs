@@ -40,6 +40,7 @@ use crate::job::{Effect, Event, JobFailure, JobMachine, JobPlan, JobStatus, Requ
 use crate::limits::JobRoom;
 use crate::metadata::MetadataHandle;
 use crate::pushed::PushedLogs;
+use crate::queries::Queries;
 use crate::scheduler::{SlotWait, place};
 use crate::views::Views;
 
@@ -60,6 +61,8 @@ pub(crate) struct Coordinator {
     jobs: BTreeMap<JobId, Job>,
     /// How many jobs there may be.
     room: JobRoom,
+    /// The queries that run as a whole, which count as jobs.
+    queries: Arc<Queries>,
     /// Whether it is about to end, and takes no more jobs.
     is_leaving: bool,
     /// Where materialized views are, those of jobs that are over too.
@@ -114,6 +117,7 @@ impl Coordinator {
             member_count,
             jobs: BTreeMap::new(),
             room,
+            queries: Arc::default(),
             is_leaving: false,
             views: Views::default(),
             tasks,
@@ -123,9 +127,9 @@ impl Coordinator {
         }
     }
 
-    /// Tells an engine of queries which workers there are.
-    pub(crate) fn telling(self, batch: Option<Arc<dyn BatchEngine>>) -> Self {
-        Self { batch, ..self }
+    /// Tells an engine of queries which workers there are, and counts these queries.
+    pub(crate) fn telling(self, batch: Option<Arc<dyn BatchEngine>>, queries: Arc<Queries>) -> Self {
+        Self { batch, queries, ..self }
     }
 
     /// The engine's queries do without a worker from now on.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tidemill_batch::{BatchError, BatchRun};
 use tidemill_plans::PlanError;
-use tidemill_plans::batch::{BatchQuery, ReadCounts, Wanted};
+use tidemill_plans::batch::progress::BatchProgress;
+use tidemill_plans::batch::{BatchQuery, Destination, ReadCounts, Wanted};
 use tidemill_plans::connector::RESULT_CONNECTOR;
 use tidemill_plans::graph::{DataflowGraph, Partitioning};
 use tidemill_plans::ids::{JobId, OperatorId};
@@ -19,6 +20,7 @@ use crate::access::Access;
 use crate::error::Result;
 use crate::handle::{Control, JobHandle, ResultBatches};
 use crate::job::JobStatus;
+use crate::queries::{Listed, QueryPlace};
 
 /// Results that wait for the session before the query does.
 const RESULTS_MAX: usize = 4;
@@ -64,23 +66,54 @@ pub(crate) fn result_of(graph: &DataflowGraph) -> OperatorId {
     graph.nodes.last().map_or(OperatorId(0), |node| node.id)
 }
 
-/// Follows a query; its handle is as that of a job whose result is of this operator.
-pub(crate) fn follow(id: JobId, run: BatchRun, result: OperatorId, access: Arc<Access>) -> JobHandle {
+/// What a query makes, by name: a result, as those of streams are called, a sink, or files.
+pub(crate) fn makes(query: &BatchQuery) -> Vec<String> {
+    vec![match &query.destination {
+        Destination::Asker => String::from("select_1"),
+        Destination::Files(target) => target.path.clone(),
+        Destination::Sink(sink) => sink.table.clone(),
+    }]
+}
+
+/// A query that begins to run.
+pub(crate) struct Begun {
+    pub(crate) run: BatchRun,
+    /// What it reads and makes.
+    pub(crate) graph: DataflowGraph,
+    /// What it makes, by name.
+    pub(crate) makes: Vec<String>,
+    /// Whether it is there for its rows.
+    pub(crate) is_query: bool,
+    /// Its place among all queries, if it is to be seen there.
+    pub(crate) place: Option<QueryPlace>,
+}
+
+/// Follows a query; its handle is as that of a job whose result is of the graph's last operator.
+pub(crate) fn follow(id: JobId, begun: Begun, access: Arc<Access>) -> JobHandle {
+    let Begun { run, graph, makes, is_query, place } = begun;
+    let result = result_of(&graph);
     let (status, status_of) = watch::channel(JobStatus::Running);
     let (metrics, metrics_of) = watch::channel(Vec::new());
     // A query has no epochs, and nobody waits for one.
     let (_, epoch) = watch::channel(None);
     let (rows, results) = mpsc::channel(RESULTS_MAX);
     let (stop, stopped) = watch::channel(false);
-    let follower = Follower { id, run, result, rows, metrics, stopped, access };
+    let (progress, progress_of) = watch::channel(BatchProgress::default());
+    if let Some(place) = &place {
+        let (status, metrics, progress) = (status_of.clone(), metrics_of.clone(), progress_of.clone());
+        place.list(Listed { makes, is_query, graph, status, metrics, progress, stop: stop.clone() });
+    }
+    let follower = Follower { id, run, result, rows, metrics, progress, stopped, access };
     let mut task = JoinSet::new();
     task.spawn(async move {
         let end = follower.complete().await;
+        drop(place);
         // The results end behind this, with the follower's own end of the queue.
         status.send_replace(end);
     });
     let control = Control::Batch(Running { stop, _task: task });
-    JobHandle { id, status: status_of, metrics: metrics_of, epoch, results, recovers: false, control }
+    let (status, metrics, progress) = (status_of, metrics_of, Some(progress_of));
+    JobHandle { id, status, metrics, progress, epoch, results, recovers: false, control }
 }
 
 /// Carries a query's rows to the session.
@@ -90,6 +123,7 @@ struct Follower {
     result: OperatorId,
     rows: mpsc::Sender<ResultBatches>,
     metrics: watch::Sender<Vec<OperatorMetrics>>,
+    progress: watch::Sender<BatchProgress>,
     stopped: watch::Receiver<bool>,
     /// What must not be told.
     access: Arc<Access>,
@@ -133,11 +167,14 @@ impl Follower {
     }
 
     /// Says how far the query has come: the first table stands for all.
-    fn look(&self) {
-        let ReadCounts { rows, bad_rows, .. } = self.run.counts();
+    fn look(&mut self) {
+        let ReadCounts { rows, bad_rows, spilled_bytes, .. } = self.run.counts();
         let none = OperatorMetrics::new(self.id, OperatorId(0), 0);
-        let metrics = OperatorMetrics { rows_in: rows, rows_out: rows, dead_letter_rows: bad_rows, ..none };
+        let metrics =
+            OperatorMetrics { rows_in: rows, rows_out: rows, dead_letter_rows: bad_rows, spilled_bytes, ..none };
         self.metrics.send_replace(vec![metrics]);
+        let progress = self.run.progress();
+        self.progress.send_if_modified(|told| std::mem::replace(told, progress) != progress);
     }
 }
 

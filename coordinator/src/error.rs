@@ -105,6 +105,12 @@ pub enum CoordinatorError {
         /// The job.
         job: JobId,
     },
+    /// Somebody has stopped a query as a whole whose rows another waits for.
+    #[error("{job} was stopped before its rows were complete")]
+    Stopped {
+        /// The query.
+        job: JobId,
+    },
     /// A job that is to be gone on with does.
     #[error("{job} runs already")]
     AlreadyRuns {
@@ -336,6 +342,7 @@ impl CoordinatorError {
             | Self::InUse { .. }
             | Self::NoSuchJob { .. }
             | Self::NotRunning { .. }
+            | Self::Stopped { .. }
             | Self::AlreadyRuns { .. }
             | Self::NoCheckpoints { .. }
             | Self::UnknownObject { .. }

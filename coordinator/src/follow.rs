@@ -1,12 +1,15 @@
 //! Follows the jobs of SELECTs for clients: hands on their rows, and ends them when nobody wants these any more.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill_plans::PlanError;
+use tidemill_plans::batch::progress::BatchProgress;
 use tidemill_plans::explain::analyze::explain_analyze;
 use tidemill_plans::protocol::StopMode;
+use tokio::sync::watch;
 use tracing::debug;
 
 use crate::error::{CoordinatorError, Result};
@@ -21,6 +24,12 @@ pub(crate) trait Taker: Sync {
 
     /// Waits until nobody wants any more; why not.
     fn gone(&self) -> impl Future<Output = CoordinatorError> + Send;
+
+    /// Hears how far a query as a whole is, if it wants to. An error ends the query.
+    fn hear(&self, progress: BatchProgress) -> impl Future<Output = Result<()>> + Send {
+        let _ = progress;
+        async { Ok(()) }
+    }
 }
 
 /// Follows a SELECT to its end, or to its limit if it has none.
@@ -30,6 +39,7 @@ pub(crate) async fn follow(query: &mut Query, taker: &impl Taker) -> Result<()> 
     // Some of the rows are not the result, unless no more are wanted.
     let is_whole = left == Some(0) || query.result.live && !query.result.ends;
     match status {
+        JobStatus::Stopped if query.job.progress.is_some() => Err(CoordinatorError::Stopped { job: query.job.id }),
         JobStatus::Stopped if !is_whole => Err(CoordinatorError::NotRunning { job: query.job.id }),
         _ => Ok(()),
     }
@@ -60,6 +70,10 @@ impl<T: Taker> Taker for Nobody<'_, T> {
     fn gone(&self) -> impl Future<Output = CoordinatorError> + Send {
         self.0.gone()
     }
+
+    fn hear(&self, progress: BatchProgress) -> impl Future<Output = Result<()>> + Send {
+        self.0.hear(progress)
+    }
 }
 
 /// Takes a job's rows, of which no more than `left` are wanted, until it has ended.
@@ -69,9 +83,11 @@ async fn watch(
     at_limit: StopMode,
     taker: &impl Taker,
 ) -> Result<JobStatus> {
+    let progress = job.progress.clone();
     let taken = tokio::select! {
         taken = take_all(job, left, at_limit, taker) => taken,
         why = taker.gone() => Err(why),
+        why = tell(progress, taker) => Err(why),
     };
     if let Err(error) = taken {
         debug!(job = %job.id, why = error.chain(), "nobody wants the rows any more");
@@ -85,6 +101,20 @@ async fn watch(
         JobStatus::Failed { domain, message } => Err(CoordinatorError::JobFailed { domain, message }),
         status => Ok(status),
     }
+}
+
+/// Tells how far a query is, as often as that changes, until nobody wants to know; why not.
+pub(crate) async fn tell(progress: Option<watch::Receiver<BatchProgress>>, taker: &impl Taker) -> CoordinatorError {
+    if let Some(mut progress) = progress {
+        while progress.changed().await.is_ok() {
+            let news = *progress.borrow_and_update();
+            if let Err(error) = taker.hear(news).await {
+                return error;
+            }
+        }
+    }
+    // It has ended, and its rows say so.
+    pending().await
 }
 
 async fn take_all(job: &mut JobHandle, left: &mut Option<u64>, at_limit: StopMode, taker: &impl Taker) -> Result<()> {

@@ -11,8 +11,9 @@ use futures::future::join_all;
 use tidemill_batch::BatchEngine;
 use tidemill_net::Connector;
 use tidemill_plans::ErrorDomain;
-use tidemill_plans::batch::BatchQuery;
+use tidemill_plans::batch::progress::BatchProgress;
 use tidemill_plans::batch::work::{WorkFailure, WorkRequest};
+use tidemill_plans::batch::{BatchQuery, Destination, Wanted};
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion, ObjectKind};
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
@@ -31,12 +32,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::access::{Access, AccessConfig, SecretLink};
+use crate::access::{Access, AccessConfig, SecretLink, Who};
 use crate::actor::Coordinator;
 use crate::actor::messages::{
-    AddWorker, AddressesOf, CountViewInstances, ForgetViews, Heartbeat, InterruptJob, JobChannels, JobEvent, KeepJobs,
-    LeaveWorker, ListCheckpoints, ListJobs, ListWorkers, NoteAlignment, Observe, Rescale, ResultQueue, ShutdownWorkers,
-    StopJob, Submit, TakeSavepoint, Terminate,
+    AddWorker, AddressesOf, BeginQuery, CountViewInstances, ForgetViews, Heartbeat, InterruptJob, JobChannels,
+    JobEvent, KeepJobs, LeaveWorker, ListCheckpoints, ListJobs, ListWorkers, NoteAlignment, Observe, Rescale,
+    ResultQueue, ShutdownWorkers, StopJob, Submit, TakeSavepoint, Terminate,
 };
 use crate::actor::observe::makes;
 use crate::actor::savepoint::ANSWER_LIMIT;
@@ -53,6 +54,7 @@ use crate::limits::{JobRoom, Limits};
 use crate::meta::JournalStore;
 use crate::metadata::MetadataHandle;
 use crate::pushed::PushedLogs;
+use crate::queries::Queries;
 use crate::savepoints::{self, Beginning, Target};
 use crate::serving::ServedModels;
 use crate::tables::TableFolders;
@@ -116,6 +118,8 @@ pub struct CoordinatorHandle {
     limits: Limits,
     access: Arc<Access>,
     batch: Option<Arc<dyn BatchEngine>>,
+    /// Those that it runs.
+    queries: Arc<Queries>,
     tables: Arc<TableFolders>,
     /// Of scripts, whose objects are not kept.
     script_tables: Arc<TableFolders>,
@@ -166,7 +170,8 @@ impl CoordinatorHandle {
         let CoordinatorConfig { clock, heartbeat_limit, connector, limits, batch, .. } = config;
         let room = JobRoom { jobs_max: limits.jobs_max, access: Arc::clone(&access) };
         let actor = Coordinator::new(clock, members, count, tasks, metadata.clone(), Arc::clone(&pushed), room);
-        let actor = actor.telling(batch.clone()).start();
+        let queries: Arc<Queries> = Arc::default();
+        let actor = actor.telling(batch.clone(), Arc::clone(&queries)).start();
         Ok(Self {
             actor,
             metadata,
@@ -179,6 +184,7 @@ impl CoordinatorHandle {
             limits,
             access,
             batch,
+            queries,
             tables,
             script_tables,
         })
@@ -267,16 +273,29 @@ impl CoordinatorHandle {
         planned(move || statements.into_iter().map(look).collect()).await
     }
 
-    /// Runs a query as a whole, with no worker. What is wrong with it is a status.
-    pub async fn run_batch(&self, statement: &JobStatement, query: &BatchQuery) -> Result<BatchJob> {
+    /// Runs a query as a whole, with no worker, for a user. What is wrong with it is a status.
+    pub async fn run_batch(
+        &self,
+        statement: &JobStatement,
+        query: &BatchQuery,
+        owner: Option<String>,
+    ) -> Result<BatchJob> {
         let Some(engine) = &self.batch else { return Err(CoordinatorError::Lost { part: "batch engine" }) };
         let settings = statement.settings();
         let query_memory = self.limits.memory_of_query(settings.query_memory);
-        let run = engine.run(self.with_secrets(query)?, &Settings { query_memory, ..settings.clone() })?;
+        let (graph, filled) = (batch::graph(query)?, self.with_secrets(query)?);
         let id = self.metadata.next_job().await?;
-        let graph = batch::graph(query)?;
+        // Nobody waits for a plan.
+        let place = match query.wanted {
+            Wanted::Plan => None,
+            Wanted::Rows | Wanted::Analysis => Some(self.ask(BeginQuery { id, owner }).await??),
+        };
+        let run = engine.run(filled, &Settings { query_memory, ..settings.clone() })?;
         let result = statement.batch_columns(query, batch::result_of(&graph));
-        let job = batch::follow(id, run, result.operator, Arc::clone(&self.access));
+        let is_query = query.destination == Destination::Asker;
+        let makes = statement.new_table().map_or_else(|| batch::makes(query), |table| vec![table.to_owned()]);
+        let begun = batch::Begun { run, graph: graph.clone(), makes, is_query, place };
+        let job = batch::follow(id, begun, Arc::clone(&self.access));
         Ok(BatchJob { job, graph, result })
     }
 
@@ -345,13 +364,14 @@ impl CoordinatorHandle {
         let id = submit.run.job;
         let JobChannels { status, metrics, epoch, results, recovers } = self.ask(submit).await??;
         let control = Control::Job(self.actor.clone());
-        Ok(JobHandle { id, status, metrics, epoch, results, recovers, control })
+        Ok(JobHandle { id, status, metrics, progress: None, epoch, results, recovers, control })
     }
 
     /// The jobs that have not ended, those of which workers still hold something, and those that have failed and could
-    /// be tried again.
+    /// be tried again; and the queries that run as a whole.
     pub async fn jobs(&self) -> Result<Vec<JobInfo>> {
         let mut jobs = self.ask(ListJobs).await?;
+        jobs.extend(self.queries.jobs());
         for LeftJob { id, makes, failure, restarts, .. } in self.left_jobs().await? {
             let Some(message) = failure.filter(|_| jobs.iter().all(|job| job.id != id)) else { continue };
             jobs.push(JobInfo {
@@ -363,6 +383,8 @@ impl CoordinatorHandle {
                 has_checkpoints: true,
                 newest_checkpoint: None,
                 is_query: false,
+                progress: None,
+                owner: None,
             });
         }
         jobs.sort_by_key(|job| job.id);
@@ -399,27 +421,38 @@ impl CoordinatorHandle {
 
     /// Everything that is known of the jobs, for metrics.
     pub async fn observe(&self) -> Result<Vec<ObservedJob>> {
-        self.ask(Observe).await
+        let mut observed = self.ask(Observe).await?;
+        observed.extend(self.queries.observe());
+        Ok(observed)
     }
 
     /// The newest checkpoints of a job, oldest first; `begun` is how long ago each began.
     pub async fn checkpoints(&self, job: JobId) -> Result<Vec<CheckpointInfo>> {
+        if self.queries.have(job) {
+            return Ok(Vec::new());
+        }
         self.ask(ListCheckpoints(job)).await?
     }
 
-    /// Ends a job: what it has read is written.
+    /// Ends a job: what it has read is written. A query as a whole has no part of its rows that would be worth it: it is
+    /// cancelled.
     pub async fn stop(&self, job: JobId, mode: StopMode) -> Result<()> {
+        if self.queries.stop(job) {
+            return Ok(());
+        }
         self.ask(StopJob(job, mode)).await
     }
 
     /// Gives a job another parallelism: it takes a checkpoint and goes on from there. Returns its new graph.
     pub async fn rescale(&self, job: JobId, parallelism: u32) -> Result<DataflowGraph> {
+        self.check_streams(job, "another parallelism")?;
         self.ask(Rescale { job, parallelism }).await?
     }
 
     /// Writes a savepoint of a job to a folder or URL, or if none is given below the job's checkpoints; the job may
     /// end with it. Returns where it is.
     pub async fn savepoint(&self, job: JobId, url: Option<String>, stops: bool) -> Result<String> {
+        self.check_streams(job, "a savepoint")?;
         let url = match url {
             Some(url) => url,
             None => {
@@ -434,6 +467,16 @@ impl CoordinatorHandle {
             Ok(Ok(written)) => written.map(|()| url),
             _ => Err(CoordinatorError::ShutDown),
         }
+    }
+
+    /// Whether a job is a query as a whole that is somebody's.
+    pub(crate) fn owns_query(&self, job: JobId, who: &Who) -> bool {
+        self.access.is_any_of(self.queries.owner(job).as_deref(), who)
+    }
+
+    /// An error if a job is a query as a whole, which has no checkpoints.
+    fn check_streams(&self, job: JobId, what: &'static str) -> Result<()> {
+        if self.queries.have(job) { Err(CoordinatorError::NoCheckpoints { job, what }) } else { Ok(()) }
     }
 
     /// What a graph would keep of the savepoint that its settings name.
@@ -723,6 +766,18 @@ pub struct JobInfo {
     pub newest_checkpoint: Option<(Epoch, Duration)>,
     /// Whether it is there for the rows of a SELECT.
     pub is_query: bool,
+    /// How far it is, if it runs as a whole.
+    pub progress: Option<BatchProgress>,
+    /// Whose it is, if it runs as a whole and somebody is asked who they are.
+    pub owner: Option<String>,
+}
+
+impl JobInfo {
+    /// How it runs, in the words of the setting `execution`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        if self.progress.is_some() { "batch" } else { "streaming" }
+    }
 }
 
 /// A job with its metrics.
@@ -776,6 +831,8 @@ pub struct JobHandle {
     pub status: watch::Receiver<JobStatus>,
     /// The newest metrics of each operator's subtask.
     pub metrics: watch::Receiver<Vec<OperatorMetrics>>,
+    /// How far it is, if it is a query that runs as a whole.
+    pub progress: Option<watch::Receiver<BatchProgress>>,
     /// The newest epoch that is complete: its materialized views can be read at it.
     pub epoch: watch::Receiver<Option<Epoch>>,
     /// The rows of its SELECTs. Ends behind the last of them, after the job has ended.

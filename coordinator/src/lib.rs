@@ -23,6 +23,7 @@ mod limits;
 pub mod meta;
 mod metadata;
 mod pushed;
+mod queries;
 pub mod registry;
 mod savepoints;
 pub mod scheduler;

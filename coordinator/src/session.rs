@@ -511,7 +511,8 @@ impl SqlSession {
     async fn select(&mut self, statement: JobStatement, who: &Who) -> Result<Reply> {
         if let Some(query) = statement.batch() {
             self.as_seen_by(who, |sql| sql.check_batch(&statement))?.map_err(sql_error)?;
-            let BatchJob { job, graph, result } = self.coordinator.run_batch(&statement, query).await?;
+            let BatchJob { job, graph, result } =
+                self.coordinator.run_batch(&statement, query, who.role.clone()).await?;
             return Ok(Reply::Query(Query { job, warnings: Vec::new(), graph, result }));
         }
         let mut builder = JobBuilder::new(&self.sql);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use thiserror::Error;
 
+use crate::batch::progress::BatchProgress;
 use crate::batch::work::{WorkAnswer, WorkRequest};
 use crate::checkpoint::{Manifest, TaskState};
 use crate::error::{ErrorDomain, chain};
@@ -305,6 +306,9 @@ pub const SUBMIT_PLAN_ACTION: &str = "tidemill.submit_plan";
 /// The Flight action that has the coordinator execute SQL, its body; its results are [`ExecutePart`]s.
 pub const EXECUTE_ACTION: &str = "tidemill.execute";
 
+/// What a request to execute SQL has among its headers if it wants to hear of the progress of queries.
+pub const PROGRESS_HEADER: &str = "tidemill-progress";
+
 /// What executing SQL comes to, piece by piece, in the order of the statements.
 #[derive(Debug, Clone, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub enum ExecutePart {
@@ -321,6 +325,8 @@ pub enum ExecutePart {
     Rows(Vec<u8>),
     /// There are no more rows of this statement.
     End,
+    /// How far a query as a whole has come, for who wants to know ([`PROGRESS_HEADER`]).
+    Progress(BatchProgress),
 }
 
 /// The other side could not be reached, or did not answer in time.

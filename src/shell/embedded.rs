@@ -2,7 +2,7 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
-use tidemill_coordinator::session::{Analysis, Beginning, Query, Reply, SqlSession};
+use tidemill_coordinator::session::{Analysis, Appending, Beginning, Query, Reply, SqlSession};
 use tidemill_coordinator::{JobHandle, JobStatus};
 use tidemill_plans::explain::analyze::explain_analyze;
 use tidemill_plans::protocol::StopMode;
@@ -14,7 +14,7 @@ use crate::cluster::LocalCluster;
 use crate::error::{Result, TidemillError};
 use crate::follow::suspended;
 use crate::output;
-use crate::progress::{PATIENCE, Progress, REFRESH};
+use crate::progress::{PATIENCE, Progress, REFRESH, Waiting};
 use crate::results::Results;
 use crate::say::say;
 
@@ -103,7 +103,7 @@ impl Showing<'_> {
         match reply {
             Reply::Done(message) => say(&message),
             Reply::Saves(saving) => say(&saving.wait().await?.message),
-            Reply::Appends(appending) => say(&appending.wait().await?.message),
+            Reply::Appends(appending) => self.append(appending).await?,
             Reply::Drops(dropping) => say(&dropping.wait().await?),
             Reply::Begun(beginning) => self.wait(beginning).await?,
             Reply::Ends(ending) => drop(ending.wait().await?),
@@ -122,13 +122,33 @@ impl Showing<'_> {
         }
     }
 
+    /// Waits until rows are written.
+    async fn append(&mut self, appending: Appending) -> Result<()> {
+        let progress = appending.progress().filter(|_| self.screen.is_terminal);
+        let mut waiting = progress.is_some().then(Waiting::new);
+        let mut refresh = interval_at(Instant::now() + PATIENCE, REFRESH);
+        let mut appended = std::pin::pin!(appending.wait());
+        let appended = loop {
+            tokio::select! {
+                appended = &mut appended => break appended,
+                _ = refresh.tick() => if let (Some(waiting), Some(progress)) = (&mut waiting, &progress) {
+                    waiting.tell(Some(progress.borrow().to_string()));
+                    waiting.show(None);
+                },
+            }
+        };
+        waiting.iter_mut().for_each(Waiting::clear);
+        say(&appended?.message);
+        Ok(())
+    }
+
     /// Follows a statement to its end, or to an interrupt, and shows what its operators did.
     async fn analyze(&mut self, analysis: Analysis) -> Result<()> {
         let Analysis { mut job, warnings, graph, sinks, result } = analysis;
         self.screen.warn(&warnings);
         let mut results = Results::of_job(self.screen.format, [], &graph);
         result.iter().for_each(|result| results.do_without(result));
-        let progress = self.screen.is_terminal.then(|| Progress::new(&graph));
+        let progress = self.screen.is_terminal.then(|| Progress::new(&graph).of(&job));
         self.watch(&mut job, &mut results, progress, StopMode::Drain).await?;
         let plan = output::plan(&explain_analyze(&graph, &sinks, &job.metrics.borrow()))?;
         output::print(self.screen.format, &plan.schema(), &[plan])
@@ -141,7 +161,7 @@ impl Showing<'_> {
         self.screen.announce(result.live);
         let mut results = Results::of_job(self.screen.format, [result.clone()], &graph);
         results.begin()?;
-        let progress = (self.screen.is_terminal && !result.live).then(|| Progress::new(&graph));
+        let progress = (self.screen.is_terminal && !result.live).then(|| Progress::new(&graph).of(&job));
         let Watched { status, is_interrupted } = self.watch(&mut job, &mut results, progress, StopMode::Cancel).await?;
         if status != JobStatus::Stopped || result.live {
             results.print(&result)?;

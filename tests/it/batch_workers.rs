@@ -263,3 +263,31 @@ fn a_query_that_is_cancelled_ends_at_workers() {
     cluster.folder.write("t.csv", "a,b\n1,x\n");
     assert_eq!(by_workers(&cluster, &format!("{TABLE}SELECT a FROM t")).success().stdout.lines().last(), Some("1"));
 }
+
+#[test]
+fn a_query_is_a_job_that_says_how_far_it_is_and_can_be_stopped() {
+    let cluster = cluster(2);
+    let (query, _) = long_query(&cluster, 60_000);
+    let running = cluster.start_sql(&query);
+    let stage = "SELECT job, detail FROM tidemill.jobs WHERE kind = 'batch' AND progress < 1 AND detail LIKE 'stage %'";
+    let mut shown = String::new();
+    wait("shown", || {
+        shown = cluster.sql(stage).success().stdout;
+        shown.contains("tasks ") && shown.contains("rows ")
+    });
+    let job = shown.lines().nth(1).and_then(|row| row.split(',').next()).unwrap().to_owned();
+    let all = || cluster.workers.iter().map(computed).sum::<u64>();
+    assert_eq!(
+        cluster.sql(&format!("STOP JOB {job}")).success().stderr.lines().last(),
+        Some(&*format!("STOP job-{job}"))
+    );
+    let error = running.output(PATIENCE).failure();
+    assert!(error.contains(&format!("job-{job} was stopped")) && !error.contains("tasks "), "{error}");
+    wait("removed", || !has_pieces(&cluster.folder));
+    wait("idle", || {
+        let before = all();
+        thread::sleep(Duration::from_millis(500));
+        all() < before + 10
+    });
+    assert_eq!(cluster.jobs(), Vec::<String>::new());
+}

@@ -296,3 +296,27 @@ fn deep_statements_are_refused_and_the_server_goes_on() {
     submit("flat.json").success();
     assert_eq!(server.ask("SELECT 1 AS one").success().stdout, "one\n1\n");
 }
+
+#[test]
+fn queries_as_a_whole_count_as_jobs() {
+    let server = Server::start(&["--max-jobs", "1"]);
+    let numbers: String = (0..60_000).map(|number| format!("{number}\n")).collect();
+    server.folder.write("n.csv", format!("v\n{numbers}"));
+    server.ask("CREATE TABLE n (v BIGINT) WITH (connector = 'files', path = 'n.csv', format = 'csv')").success();
+    // So many pairs that nobody waits for their end.
+    let running = server.begin("SELECT sum(x.v - y.v) AS s FROM n x, n y WHERE x.v + y.v >= 0");
+    let is_listed = (0..TRIES).any(|_| {
+        thread::sleep(POLL);
+        server.ask("SHOW JOBS").success().stdout.contains(",batch,")
+    });
+    assert!(is_listed);
+    server.refuses("SELECT count(*) AS n FROM n", "the server has its 1 jobs");
+    assert!(server.ask("EXPLAIN SELECT count(*) AS n FROM n").success().stdout.contains("Batch"));
+    running.signal("KILL");
+    running.wait_killed();
+    let has_room = (0..TRIES).any(|_| {
+        thread::sleep(POLL);
+        server.ask("SELECT count(*) AS n FROM n").status == Some(0)
+    });
+    assert!(has_room, "the query of a client that is gone keeps its place");
+}

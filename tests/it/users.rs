@@ -212,6 +212,38 @@ fn a_role_has_so_many_statements_until_their_clients_are_gone() {
 }
 
 #[test]
+fn whoever_has_begun_a_query_as_a_whole_sees_it_and_stops_it() {
+    let guarded = Guarded::start();
+    guarded.folder.write("bob.txt", "bob's\n");
+    let numbers: String = (0..60_000).map(|number| format!("{number}\n")).collect();
+    guarded.folder.write("n.csv", format!("v\n{numbers}"));
+    let made = "CREATE USER ann PASSWORD 'ann''s'; CREATE USER bob PASSWORD 'bob''s';
+                CREATE TABLE n (v BIGINT) WITH (connector = 'files', path = 'n.csv', format = 'csv');
+                GRANT SELECT ON n TO ann; ALTER ROLE ann SET max_jobs = 1";
+    guarded.sql("root", made).success();
+    // So many pairs that nobody waits for their end.
+    let running = guarded.begin("ann", "SELECT sum(x.v - y.v) AS s FROM n x, n y WHERE x.v + y.v >= 0");
+    let job_of = |user: &str| {
+        let jobs = guarded.sql(user, "SHOW JOBS").success().stdout;
+        jobs.lines().nth(1).and_then(|row| row.split(',').next()).map(str::to_owned)
+    };
+    let job = (0..200).find_map(|_| {
+        thread::sleep(Duration::from_millis(50));
+        job_of("ann")
+    });
+    let stop = format!("STOP JOB {}", job.unwrap());
+    assert_eq!(job_of("bob"), None);
+    guarded.sql("bob", &stop).failure();
+    let refused = guarded.sql("ann", "SELECT count(*) AS n FROM n").failure();
+    assert!(refused.contains("has its 1 jobs"), "{refused}");
+    guarded.sql("ann", &stop).success();
+    let stopped = running.output(PATIENCE).failure();
+    assert!(stopped.contains("was stopped before its rows were complete"), "{stopped}");
+    guarded.server.signal("TERM");
+    guarded.server.output(PATIENCE).success();
+}
+
+#[test]
 fn workers_show_the_clusters_secret() {
     let guarded = Guarded::start();
     let stranger = guarded.worker(&["--end-without-coordinator"], "info");

@@ -11,6 +11,7 @@ mod header;
 mod jwt;
 mod limits;
 mod logins;
+mod owners;
 mod password;
 mod random;
 pub(crate) mod roles;
@@ -25,7 +26,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tidemill_plans::cluster_secret::ClusterSecret;
-use tidemill_plans::ids::JobId;
 use tidemill_sql::access::{Rights, check_place};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_blocking;
@@ -252,30 +252,6 @@ impl Access {
         let rights = self.rights(who)?.filter(|_| url.is_some());
         let checked = rights.map_or(Ok(()), |rights| check_place(rights.as_ref()));
         checked.map_err(|error| CoordinatorError::Sql(Box::new(error)))
-    }
-
-    /// Whether a job is somebody's that makes no object of the catalog.
-    pub(crate) fn owns_job(&self, job: JobId, who: &Who) -> bool {
-        let roles = self.roles();
-        let owner = roles.jobs.get(&job);
-        owner.zip(who.role.as_deref()).is_some_and(|(owner, role)| roles.all_of(role).contains(owner))
-    }
-
-    /// Notes whose a job is that makes no object of the catalog.
-    pub(crate) async fn own_job(&self, job: JobId, who: &Who) -> Result<()> {
-        match &who.role {
-            Some(owner) => self.change(vec![roles::own_job(job, Some(owner))?]).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Forgets whose jobs were that are there no more.
-    pub(crate) async fn forget_jobs(&self, left: &[JobId]) -> Result<()> {
-        let gone = self.roles().jobs.keys().filter(|job| !left.contains(job)).copied().collect::<Vec<_>>();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        self.change(gone.into_iter().map(|job| roles::own_job(job, None)).collect::<Result<_>>()?).await
     }
 
     /// The names of all secrets.

@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::handle::{JobInfo, ObservedJob, ResultBatches};
 use crate::job::checkpoint_log::CheckpointInfo;
 use crate::job::{Event, JobStatus, RequestKind};
+use crate::queries::QueryPlace;
 use crate::savepoints::Target;
 
 macro_rules! message {
@@ -73,6 +74,13 @@ pub(crate) struct JobChannels {
     pub results: mpsc::Receiver<ResultBatches>,
     pub recovers: bool,
 }
+
+/// A query is to run as a whole, for this user. Answered with its place among those that do, if there is room.
+pub(crate) struct BeginQuery {
+    pub id: JobId,
+    pub owner: Option<String>,
+}
+message!(BeginQuery => Result<QueryPlace>);
 
 /// Asks where the instances of an operator of a job are, by the addresses of their workers.
 pub(crate) struct AddressesOf(pub JobId, pub OperatorId);

@@ -28,6 +28,8 @@ impl Job {
             has_checkpoints: plan.has_checkpoints(),
             newest_checkpoint: newest.map(|info| (info.epoch, now.saturating_sub(info.begun))),
             is_query: plan.deployment().graph.nodes.iter().any(Node::is_result),
+            progress: None,
+            owner: None,
         }
     }
 }
@@ -59,7 +61,7 @@ impl Handler<Observe> for Coordinator {
 }
 
 /// An operator's kind and, if it has one, the name of the object that it belongs to.
-fn named(node: &Node) -> (&'static str, String) {
+pub(crate) fn named(node: &Node) -> (&'static str, String) {
     let object = match &node.kind {
         NodeKind::Source(source) => source.table.clone(),
         NodeKind::Sink(sink) => sink.table.clone(),

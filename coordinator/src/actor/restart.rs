@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::messages::{JobChannels, JobEvent, Redeploy, Rescale, Submit};
+use super::messages::{BeginQuery, JobChannels, JobEvent, Redeploy, Rescale, Submit};
 use super::{Coordinator, Job, RESULT_MESSAGES_MAX};
 use crate::checkpoints;
 use crate::error::{CoordinatorError, Result};
@@ -29,6 +29,7 @@ use crate::job::checkpoint_log::CheckpointLog;
 use crate::job::state::State;
 use crate::job::{Attempts, Event, JobFailure, JobMachine, JobPlan, JobStatus, Over, Recovery};
 use crate::metadata::MetadataHandle;
+use crate::queries::QueryPlace;
 use crate::scheduler::{Offer, SlotWait};
 
 /// How long the storage may take to seal a checkpoint, or to find one.
@@ -103,8 +104,7 @@ impl Coordinator {
         }
         // Those that an earlier coordinator has left were there before.
         if run == RunId::first(run.job) {
-            let running = self.jobs.values().filter(|job| !job.status.borrow().is_terminal());
-            self.room.check(owner.as_deref(), running.map(|job| job.owner.as_deref()))?;
+            self.check_room(owner.as_deref())?;
         }
         let restarts = Restarts::new(graph, settings, checkpoints)?;
         let plan = self.plan_or_wait(run, &restarts, restore)?;
@@ -131,6 +131,23 @@ impl Coordinator {
         self.jobs.insert(run.job, job);
         self.drive(run, Event::Submitted, ctx);
         Ok(JobChannels { status, metrics, epoch, results, recovers })
+    }
+
+    /// An error if there is no room for a job or a query of a user beside those that run.
+    fn check_room(&self, user: Option<&str>) -> Result<()> {
+        let queries = self.queries.owners();
+        let jobs = self.jobs.values().filter(|job| !job.status.borrow().is_terminal());
+        let owners = jobs.map(|job| job.owner.as_deref());
+        self.room.check(user, owners.chain(queries.iter().map(Option::as_deref)))
+    }
+
+    /// Takes a query in that is to run as a whole.
+    fn begin_query(&self, BeginQuery { id, owner }: BeginQuery) -> Result<QueryPlace> {
+        if self.is_leaving {
+            return Err(CoordinatorError::ShutDown);
+        }
+        self.check_room(owner.as_deref())?;
+        Ok(self.queries.take(id, owner))
     }
 
     /// Places an attempt at a job, or has it wait if there is no worker and it can.
@@ -437,5 +454,13 @@ async fn note_end(metadata: MetadataHandle, storage: Storage, job: JobId, status
     };
     if let Err(error) = noted.await {
         warn!(%job, error = error.chain(), "the end of a job is not noted");
+    }
+}
+
+impl Handler<BeginQuery> for Coordinator {
+    type Result = MessageResult<BeginQuery>;
+
+    fn handle(&mut self, message: BeginQuery, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(self.begin_query(message))
     }
 }

@@ -11,10 +11,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures::stream;
 use tidemill_net::{Address, Connector};
+use tidemill_plans::batch::progress::BatchProgress;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
 use tidemill_plans::error::chain;
 use tidemill_plans::ipc;
-use tidemill_plans::protocol::{EXECUTE_ACTION, ExecutePart, SUBMIT_PLAN_ACTION};
+use tidemill_plans::protocol::{EXECUTE_ACTION, ExecutePart, PROGRESS_HEADER, SUBMIT_PLAN_ACTION};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Streaming};
@@ -69,6 +70,8 @@ pub enum Answer {
     Rows(Vec<RecordBatch>),
     /// The rows are complete.
     End,
+    /// How far a query as a whole is.
+    Progress(BatchProgress),
 }
 
 impl SqlClient {
@@ -117,22 +120,25 @@ impl SqlClient {
         }
     }
 
-    async fn act(&mut self, kind: &str, body: &str) -> Result<Streaming<arrow_flight::Result>> {
-        let mut action = Request::new(Action { r#type: kind.to_owned(), body: body.to_owned().into_bytes().into() });
+    async fn act(&mut self, mut action: Request<Action>) -> Result<Streaming<arrow_flight::Result>> {
         self.authorize(&mut action);
         let answered = self.client.do_action(action).await;
         Ok(answered.map_err(|status| refused(&self.url, &self.connector, &status))?.into_inner())
     }
 
-    /// Has statements executed; those in front of an error have taken effect.
-    pub async fn execute(&mut self, sql: &str) -> Result<Answers> {
-        let stream = self.act(EXECUTE_ACTION, sql).await?;
+    /// Has statements executed; those in front of an error have taken effect. It may be told how far queries are.
+    pub async fn execute(&mut self, sql: &str, hears: bool) -> Result<Answers> {
+        let mut action = action(EXECUTE_ACTION, sql);
+        if hears {
+            action.metadata_mut().insert(PROGRESS_HEADER, MetadataValue::from_static("yes"));
+        }
+        let stream = self.act(action).await?;
         Ok(Answers { url: self.url.clone(), connector: self.connector.clone(), stream })
     }
 
     /// Has a plan run, a JSON document.
     pub async fn submit_plan(&mut self, json: &str) -> Result<SubmittedPlan> {
-        let mut stream = self.act(SUBMIT_PLAN_ACTION, json).await?;
+        let mut stream = self.act(action(SUBMIT_PLAN_ACTION, json)).await?;
         let answer = stream.message().await.map_err(|status| refused(&self.url, &self.connector, &status))?;
         let read = answer.as_ref().map(|answer| serde_json::from_slice(&answer.body));
         let wrong = |reason: String| CoordinatorError::Remote { url: self.url.clone(), reason };
@@ -151,8 +157,13 @@ impl Answers {
             ExecutePart::Begin { ipc, is_live } => Answer::Begin { schema: ipc::decode(ipc)?.schema, is_live },
             ExecutePart::Rows(ipc) => Answer::Rows(ipc::decode(ipc)?.batches),
             ExecutePart::End => Answer::End,
+            ExecutePart::Progress(progress) => Answer::Progress(progress),
         }))
     }
+}
+
+fn action(kind: &str, body: &str) -> Request<Action> {
+    Request::new(Action { r#type: kind.to_owned(), body: body.to_owned().into_bytes().into() })
 }
 
 fn refused(url: &str, connector: &Connector, status: &tonic::Status) -> CoordinatorError {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use tidemill_plans::batch::progress::BatchProgress;
 use tidemill_plans::ipc;
 use tidemill_plans::protocol::ExecutePart;
 use tokio::sync::{Mutex, mpsc};
@@ -11,9 +12,9 @@ use tokio::task::JoinSet;
 
 use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
-use crate::follow::{Taker, analyze, follow};
+use crate::follow::{Taker, analyze, follow, tell};
 use crate::limits::StatementPlaces;
-use crate::session::{Analysis, Query, Reply, SharedScript, SqlSession};
+use crate::session::{Analysis, Appending, Query, Reply, SharedScript, SqlSession};
 
 /// Parts that wait for a client before its statement does.
 const PARTS_MAX: usize = 16;
@@ -33,17 +34,18 @@ impl Executor {
     }
 
     /// Begins to execute a text; what it comes to is received. A SELECT ends when nobody receives any more.
-    pub(super) fn execute(&self, text: String, who: Who) -> Result<mpsc::Receiver<Result<ExecutePart>>> {
+    /// The client may want to hear how far queries are.
+    pub(super) fn execute(&self, text: String, who: Who, hears: bool) -> Result<mpsc::Receiver<Result<ExecutePart>>> {
         let place = self.places.take(&who)?;
         let (sender, receiver) = mpsc::channel(PARTS_MAX);
         let session = Arc::clone(&self.session);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         while running.try_join_next().is_some() {}
         running.spawn(async move {
-            let parts = Parts(sender);
+            let parts = Parts { sender, hears };
             if let Err(error) = run(session, &text, who, &parts).await {
                 // Whoever is gone does not want to know.
-                let _ = parts.0.send(Err(error)).await;
+                let _ = parts.sender.send(Err(error)).await;
             }
             drop(place);
         });
@@ -65,7 +67,11 @@ async fn run(session: Arc<Mutex<SqlSession>>, text: &str, who: Who, parts: &Part
 }
 
 /// The way to a client.
-struct Parts(mpsc::Sender<Result<ExecutePart>>);
+struct Parts {
+    sender: mpsc::Sender<Result<ExecutePart>>,
+    /// Whether it wants to hear how far queries are.
+    hears: bool,
+}
 
 impl Taker for Parts {
     async fn take(&self, rows: RecordBatch) -> Result<()> {
@@ -73,8 +79,12 @@ impl Taker for Parts {
     }
 
     async fn gone(&self) -> CoordinatorError {
-        self.0.closed().await;
+        self.sender.closed().await;
         CoordinatorError::Lost { part: "client" }
+    }
+
+    async fn hear(&self, progress: BatchProgress) -> Result<()> {
+        if self.hears { self.send(ExecutePart::Progress(progress)).await } else { Ok(()) }
     }
 }
 
@@ -84,7 +94,7 @@ impl Parts {
             match reply {
                 Reply::Done(message) => self.send(ExecutePart::Message(message)).await?,
                 Reply::Saves(saving) => self.send(ExecutePart::Message(saving.wait().await?.message)).await?,
-                Reply::Appends(appending) => self.send(ExecutePart::Message(appending.wait().await?.message)).await?,
+                Reply::Appends(appending) => self.show_appending(appending).await?,
                 Reply::Drops(dropping) => self.send(ExecutePart::Message(dropping.wait().await?)).await?,
                 Reply::Begun(beginning) => beginning.wait().await,
                 Reply::Ends(ending) => drop(ending.wait().await?),
@@ -97,7 +107,18 @@ impl Parts {
     }
 
     async fn send(&self, part: ExecutePart) -> Result<()> {
-        self.0.send(Ok(part)).await.map_err(|_| CoordinatorError::Lost { part: "client" })
+        self.sender.send(Ok(part)).await.map_err(|_| CoordinatorError::Lost { part: "client" })
+    }
+
+    /// Waits until rows are written, whether the client does or not.
+    async fn show_appending(&self, appending: Appending) -> Result<()> {
+        let progress = appending.progress();
+        let mut waiting = std::pin::pin!(appending.wait());
+        let appended = tokio::select! {
+            appended = &mut waiting => appended,
+            _ = tell(progress, self) => waiting.await,
+        };
+        self.send(ExecutePart::Message(appended?.message)).await
     }
 
     async fn send_table(&self, rows: &RecordBatch) -> Result<()> {

@@ -16,7 +16,7 @@ use tidemill_net::{Door, Listener, Protocol, REQUESTS_MAX, admit};
 use tidemill_plans::ErrorDomain;
 use tidemill_plans::cluster_secret::CLUSTER_SECRET_HEADER;
 use tidemill_plans::codec::{self, MESSAGE_BYTES_MAX};
-use tidemill_plans::protocol::{COORDINATOR_ACTION, EXECUTE_ACTION, SUBMIT_PLAN_ACTION, WorkerEvent};
+use tidemill_plans::protocol::{COORDINATOR_ACTION, EXECUTE_ACTION, PROGRESS_HEADER, SUBMIT_PLAN_ACTION, WorkerEvent};
 use tidemill_sql::SqlError;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -129,9 +129,16 @@ impl ControlService {
         Ok(arrow_flight::Result { body: body.into() })
     }
 
-    fn execute(&self, executor: &Executor, body: &[u8], who: Who) -> Result<Boxed<arrow_flight::Result>, Status> {
+    fn execute(
+        &self,
+        executor: &Executor,
+        body: &[u8],
+        who: Who,
+        hears: bool,
+    ) -> Result<Boxed<arrow_flight::Result>, Status> {
         let text = std::str::from_utf8(body).map_err(|_| Status::invalid_argument("the SQL is not UTF-8"))?;
-        let begun = self.coordinator.limits().check_text(text).and_then(|()| executor.execute(text.to_owned(), who));
+        let begun =
+            self.coordinator.limits().check_text(text).and_then(|()| executor.execute(text.to_owned(), who, hears));
         let parts = begun.map_err(|error| to_status(&error))?;
         Ok(Box::pin(stream::unfold(parts, async |mut parts| {
             let part = parts.recv().await?;
@@ -207,7 +214,8 @@ impl FlightService for ControlService {
             }
             (EXECUTE_ACTION, Some(sql)) => {
                 let who = self.who(&request).await?;
-                Ok(Response::new(self.execute(&sql.executor, &request.get_ref().body, who)?))
+                let hears = text_of(request.metadata(), PROGRESS_HEADER).is_some();
+                Ok(Response::new(self.execute(&sql.executor, &request.get_ref().body, who, hears)?))
             }
             (SUBMIT_PLAN_ACTION, Some(_)) => {
                 let who = self.who(&request).await?;

@@ -184,6 +184,8 @@ mod tests {
                 has_checkpoints: true,
                 newest_checkpoint: Some((Epoch(1), Duration::from_secs(9))),
                 is_query: false,
+                progress: None,
+                owner: None,
             },
             operators: vec![("Source", String::from("odd \"name\""))],
             metrics: vec![metrics],

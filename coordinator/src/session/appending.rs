@@ -8,8 +8,9 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use tidemill_plans::PlanError;
+use tidemill_plans::batch::progress::BatchProgress;
 use tidemill_sql::PushTarget;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use super::Query;
 use crate::error::{CoordinatorError, Result};
@@ -58,6 +59,18 @@ pub struct Appended {
 }
 
 impl Appending {
+    /// How far the query is whose rows they are, if it runs as a whole.
+    #[must_use]
+    pub fn progress(&self) -> Option<watch::Receiver<BatchProgress>> {
+        match &self.work {
+            Work::Writes(query) => query.job.progress.clone(),
+            Work::Appends(append) => match &append.rows {
+                Rows::Of(query) => query.job.progress.clone(),
+                Rows::Known(_) => None,
+            },
+        }
+    }
+
     /// Has them appended, all or none.
     ///
     /// # Errors

@@ -125,7 +125,7 @@ impl SqlSession {
         let Some(rights) = self.coordinator.access().limited_rights(who)? else {
             return Ok(job);
         };
-        if self.owns_job(job, who) {
+        if self.owns_job(job, who) || self.coordinator.owns_query(job, who) {
             return Ok(job);
         }
         if let JobName::Object(name) = name
@@ -160,14 +160,15 @@ impl SqlSession {
     }
 }
 
-/// The jobs that make what somebody may do something with. Those of SELECTs are for superusers, and who watches all.
+/// The jobs that make what somebody may do something with, and the queries as a whole that are theirs. Streams of SELECTs
+/// are for superusers, and who watches all.
 pub(crate) async fn visible_jobs(coordinator: &CoordinatorHandle, who: &Who) -> Result<Vec<JobInfo>> {
     let (mut jobs, access) = (coordinator.jobs().await?, coordinator.access());
     if !access.sees_all(who)?
         && let Some(rights) = access.limited_rights(who)?
     {
         let may_see = |job: &JobInfo| job.makes.iter().any(|name| may_do_something(rights.as_ref(), name));
-        jobs.retain(|job| access.owns_job(job.id, who) || may_see(job));
+        jobs.retain(|job| access.owns_job(job.id, who) || access.is_any_of(job.owner.as_deref(), who) || may_see(job));
     }
     Ok(jobs)
 }

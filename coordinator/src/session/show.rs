@@ -18,6 +18,7 @@ use crate::job::checkpoint_log::{CheckpointInfo, CheckpointOutcome};
 pub(crate) fn jobs(jobs: &[JobInfo]) -> Result<RecordBatch> {
     let newest = |job: &JobInfo| job.newest_checkpoint.map(|(epoch, _)| epoch.0 as i64);
     let age = |job: &JobInfo| job.newest_checkpoint.map(|(_, age)| seconds(age));
+    let fraction = |job: &JobInfo| Some(job.progress?.fraction?.value());
     let cause = |job: &JobInfo| match &job.status {
         JobStatus::Failed { message, .. } | JobStatus::Restarting { message, .. } => Some(message.clone()),
         _ => None,
@@ -31,6 +32,9 @@ pub(crate) fn jobs(jobs: &[JobInfo]) -> Result<RecordBatch> {
         ("checkpoint", Arc::new(jobs.iter().map(newest).collect::<Int64Array>())),
         ("checkpoint_age_s", Arc::new(jobs.iter().map(age).collect::<Float64Array>())),
         ("cause", Arc::new(jobs.iter().map(cause).collect::<StringArray>())),
+        ("kind", Arc::new(StringArray::from_iter_values(jobs.iter().map(JobInfo::kind)))),
+        ("progress", Arc::new(jobs.iter().map(fraction).collect::<Float64Array>())),
+        ("detail", Arc::new(jobs.iter().map(|job| job.progress.map(|of| of.to_string())).collect::<StringArray>())),
     ])
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tidemill_plans::batch::progress::{BatchProgress, Fraction};
 use tidemill_plans::catalog::{CatalogEntry, ModelVersion, ObjectKind};
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::protocol::{OperatorMetrics, StopMode};
@@ -39,6 +40,55 @@ pub(super) struct Job {
     checkpoint: Option<NewestCheckpoint>,
     /// Why it has failed, or begins again.
     cause: Option<String>,
+    /// Whether it is a stream, or a query that runs as a whole.
+    kind: Execution,
+    /// How far a query as a whole is.
+    progress: Option<Progress>,
+}
+
+/// How a job runs.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Execution {
+    Streaming,
+    Batch,
+}
+
+/// How far a query as a whole is.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Progress {
+    /// How much of all is done, from 0 to 1, if that is known. It never goes back.
+    fraction: Option<f64>,
+    stages_done: u32,
+    stages: u32,
+    tasks_done: u32,
+    tasks: u32,
+    /// Rows of tables that have been read.
+    rows: u64,
+    /// How many there are, if that is known.
+    rows_total: Option<u64>,
+    /// Bytes of files that have been read.
+    bytes: u64,
+    /// How many there are, if that is known.
+    bytes_total: Option<u64>,
+    spilled_bytes: u64,
+}
+
+impl From<BatchProgress> for Progress {
+    fn from(progress: BatchProgress) -> Self {
+        Self {
+            fraction: progress.fraction.map(Fraction::value),
+            stages_done: progress.stages.done,
+            stages: progress.stages.all,
+            tasks_done: progress.tasks.done,
+            tasks: progress.tasks.all,
+            rows: progress.rows,
+            rows_total: progress.rows_all,
+            bytes: progress.bytes,
+            bytes_total: progress.bytes_all,
+            spilled_bytes: progress.spilled_bytes,
+        }
+    }
 }
 
 /// Where a job is in its life.
@@ -70,6 +120,7 @@ struct NewestCheckpoint {
 
 impl From<JobInfo> for Job {
     fn from(info: JobInfo) -> Self {
+        let kind = if info.progress.is_some() { Execution::Batch } else { Execution::Streaming };
         let (status, cause) = state(info.status);
         Self {
             job: info.id.0,
@@ -82,6 +133,8 @@ impl From<JobInfo> for Job {
                 .newest_checkpoint
                 .map(|(epoch, age)| NewestCheckpoint { epoch: epoch.0, age_seconds: age.as_secs_f64() }),
             cause,
+            kind,
+            progress: info.progress.map(Progress::from),
         }
     }
 }
