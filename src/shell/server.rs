@@ -56,7 +56,10 @@ impl Server {
     async fn begin(&mut self, text: &str, screen: &mut Screen) -> Result<Option<RemoteRows>> {
         let mut refresh = interval_at(Instant::now() + PATIENCE, REFRESH);
         let mut waiting = screen.is_terminal.then(Waiting::new);
-        let mut query = std::pin::pin!(self.session.query(text));
+        let is_told = waiting.is_some();
+        let session = &mut self.session;
+        let query = async move { if is_told { session.query_told(text).await } else { session.query(text).await } };
+        let mut query = std::pin::pin!(query);
         let begun = loop {
             tokio::select! {
                 begun = &mut query => break begun.map(Some),
@@ -99,7 +102,8 @@ async fn tell(mut rows: RemoteRows) -> Result<()> {
 async fn show(mut rows: RemoteRows, screen: &mut Screen) -> Result<()> {
     screen.announce(rows.is_live);
     let mut shown = Shown::begin(&rows, screen)?;
-    let mut cancels = FuturesUnordered::new();
+    let (mut cancels, mut polls) = (FuturesUnordered::new(), FuturesUnordered::new());
+    polls.extend(rows.poll());
     let mut is_interrupted = false;
     let mut refresh = interval_at(Instant::now() + PATIENCE, REFRESH);
     let mut waiting = (screen.is_terminal && !rows.is_live).then(Waiting::new);
@@ -121,6 +125,11 @@ async fn show(mut rows: RemoteRows, screen: &mut Screen) -> Result<()> {
                 if let Err(error) = cancelled {
                     break Err(error);
                 }
+            }
+            Some(polled) = polls.next(), if !polls.is_empty() => {
+                let words = polled.map(|polled| rows.take_polled(polled));
+                waiting.iter_mut().for_each(|waiting| waiting.tell(words.clone()));
+                polls.extend(rows.poll());
             }
             _ = refresh.tick() => waiting.iter_mut().for_each(|waiting| waiting.show(Some(shown.count))),
         }

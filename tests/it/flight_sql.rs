@@ -60,7 +60,7 @@ impl Served {
         self.fetch(info)
     }
 
-    fn fetch(&mut self, info: FlightInfo) -> Result<Vec<RecordBatch>, FlightError> {
+    pub(crate) fn fetch(&mut self, info: FlightInfo) -> Result<Vec<RecordBatch>, FlightError> {
         let ticket = info.endpoint[0].ticket.clone().unwrap();
         self.runtime.block_on(async { self.client.do_get(ticket).await?.try_collect().await })
     }

@@ -141,3 +141,63 @@ fn a_pipe_is_executed_at_a_server() {
     assert!(message.starts_with("CREATE VIEW v\n") && message.contains("error: line 3, column 8: "), "{message}");
     end(server);
 }
+
+/// All pairs of so many numbers that nobody waits for their end.
+const PAIRS: &str = "SELECT sum(x.v - y.v) AS s FROM n x, n y WHERE x.v + y.v >= 0";
+const NUMBERS: &str = "CREATE TABLE n (v BIGINT) WITH (connector = 'files', path = 'n.csv', format = 'csv');";
+
+fn with_numbers() -> Folder {
+    let numbers: String = (0..100_000).map(|number| format!("{number}\n")).collect();
+    Folder::with(&[("n.csv", &format!("v\n{numbers}"))])
+}
+
+/// Waits until one line says how far a query is.
+#[track_caller]
+fn wait_for_progress(terminal: &Terminal) {
+    terminal.wait_until("progress in one line", |shown| {
+        let lines: Vec<&str> = shown.lines().filter(|line| line.contains("rows ")).collect();
+        lines.len() == 1 && lines[0].contains("read ") && lines[0].contains('%') && lines[0].ends_with(" s")
+    });
+}
+
+/// A query that is a while under way says how far it is, and no more of that when it ends.
+#[track_caller]
+fn check_progress(mut shell: Terminal) {
+    shell.begin();
+    shell.run(&format!("{NUMBERS}\r"));
+    shell.clear();
+    shell.type_(&format!("{PAIRS};\r"));
+    wait_for_progress(&shell);
+    shell.type_("\x03");
+    let shown = shell.wait_for_end("stopped\ntidemill>");
+    assert!(!shown.contains("rows "), "{shown}");
+    shell.type_("\\q\r");
+    assert_eq!(shell.status(), 0);
+}
+
+#[test]
+fn a_long_query_says_how_far_it_is_in_the_shell() {
+    check_progress(embedded(&with_numbers()));
+}
+
+#[test]
+fn a_long_query_at_a_server_says_how_far_it_is() {
+    let folder = with_numbers();
+    let (server, url) = serve(&folder);
+    check_progress(at_server(&folder, &url));
+    // The table is still there, for it is the server's.
+    let sql = Terminal::start(&folder.path(""), &["sql", "--url", &url, "-c", PAIRS]);
+    wait_for_progress(&sql);
+    drop(sql);
+    end(server);
+}
+
+#[test]
+fn a_script_says_how_far_its_long_query_is() {
+    let folder = with_numbers();
+    folder.write("pairs.sql", format!("{NUMBERS}\n{PAIRS};"));
+    let mut script = Terminal::start(&folder.path(""), &["run", "pairs.sql"]);
+    wait_for_progress(&script);
+    script.type_("\x03");
+    assert_eq!(script.status(), 130);
+}

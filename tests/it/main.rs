@@ -46,6 +46,7 @@ mod nexmark;
 mod oracle;
 mod outputs;
 mod over;
+mod polling;
 mod postgres;
 mod postgres_server;
 mod predicting;

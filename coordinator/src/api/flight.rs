@@ -27,7 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::error;
 
 use super::execute::Executor;
-use super::flight_sql::{ACTIONS, CLOSE_SESSION, CREATE_PREPARED_SUBSTRAIT_PLAN, Client, FlightSql};
+use super::flight_sql::{ACTIONS, CLOSE_SESSION, CREATE_PREPARED_SUBSTRAIT_PLAN, Client, FlightSql, statement_of};
 use super::{jobs, plans};
 use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
@@ -295,10 +295,14 @@ impl FlightService for ControlService {
 
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
         let (sql, client, request) = self.enter(request, "PollFlightInfo").await?;
-        // Nothing runs before its rows are fetched: there is nothing to wait for.
-        let info = sql.get_flight_info(request).await;
-        let complete = |info| PollInfo { info: Some(info), progress: Some(1.0), ..PollInfo::default() };
-        client.leave(info.map(|info| info.map(complete)))
+        let polled = match statement_of(&request.get_ref().cmd) {
+            Some(handle) => sql.poll(&handle, &client).await,
+            None => match sql.get_flight_info(request).await {
+                Ok(info) => sql.begin_polls(info.into_inner(), &client).await,
+                Err(refused) => Err(refused),
+            },
+        };
+        client.leave(polled.map(Response::new))
     }
 
     async fn do_exchange(

@@ -7,7 +7,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::{CommandGetCatalogs, CommandGetTables, CommandStatementQuery, ProstMessageExt};
-use arrow_flight::{Action, CancelFlightInfoRequest, FlightDescriptor, FlightInfo, IpcMessage, Ticket};
+use arrow_flight::{Action, CancelFlightInfoRequest, FlightDescriptor, FlightInfo, IpcMessage, PollInfo, Ticket};
 use futures::TryStreamExt;
 use prost::Message;
 use tidemill_net::Connector;
@@ -37,6 +37,14 @@ pub struct RemoteRows {
     session: RemoteSession,
     info: FlightInfo,
     rows: FlightRecordBatchStream,
+    /// What is polled next.
+    polled: Option<FlightDescriptor>,
+}
+
+/// How far a statement is.
+pub struct Polled {
+    words: String,
+    next: FlightDescriptor,
 }
 
 impl RemoteSession {
@@ -51,9 +59,15 @@ impl RemoteSession {
     /// Has a text executed, of which the last statement alone may have rows. Statements without rows are carried out by
     /// then, and the rows are what they say.
     pub async fn query(&mut self, sql: &str) -> Result<RemoteRows> {
-        let query = CommandStatementQuery { query: sql.to_owned(), transaction_id: None };
-        let info = self.info(query.as_any().encode_to_vec()).await?;
+        let info = self.info(command(sql)).await?;
         self.fetch(info).await
+    }
+
+    /// The same, of which it can be told how far it is.
+    pub async fn query_told(&mut self, sql: &str) -> Result<RemoteRows> {
+        let polled = self.poll(FlightDescriptor::new_cmd(command(sql))).await?;
+        let rows = self.fetch(polled.info.unwrap_or_default()).await?;
+        Ok(RemoteRows { polled: polled.flight_descriptor, ..rows })
     }
 
     /// The objects that rows can be read from or written to, with their columns.
@@ -82,6 +96,13 @@ impl RemoteSession {
         Ok(answer.into_inner())
     }
 
+    async fn poll(&mut self, descriptor: FlightDescriptor) -> Result<PollInfo> {
+        let request = self.request(descriptor);
+        let answer = self.client.client.poll_flight_info(request).await.map_err(|status| self.refused(&status))?;
+        self.take_cookie(answer.metadata());
+        Ok(answer.into_inner())
+    }
+
     async fn fetch(&mut self, info: FlightInfo) -> Result<RemoteRows> {
         let endpoint = info.endpoint.first().cloned().unwrap_or_default();
         let request = self.request(endpoint.ticket.unwrap_or_else(|| Ticket::new(Vec::new())));
@@ -94,6 +115,7 @@ impl RemoteSession {
             is_live: endpoint.app_metadata == LIVE,
             session: self.clone(),
             info,
+            polled: None,
             rows: FlightRecordBatchStream::new_from_flight_data(answer.into_inner().map_err(FlightError::from)),
         })
     }
@@ -139,6 +161,24 @@ impl RemoteRows {
         })
     }
 
+    /// Asks how far the statement is, in words; nothing if there is nothing to wait for any more.
+    pub fn poll(&mut self) -> Option<impl Future<Output = Option<Polled>> + use<>> {
+        let (descriptor, mut session) = (self.polled.take()?, self.session.clone());
+        Some(async move {
+            // If something is wrong, the rows say so.
+            let polled = session.poll(descriptor).await.ok()?;
+            let endpoints = polled.info.unwrap_or_default().endpoint;
+            let words = endpoints.first().map(|one| String::from_utf8_lossy(&one.app_metadata).into_owned());
+            Some(Polled { words: words.unwrap_or_default(), next: polled.flight_descriptor? })
+        })
+    }
+
+    /// Takes an answer to a poll, behind which there is another; what it says.
+    pub fn take_polled(&mut self, polled: Polled) -> String {
+        self.polled = Some(polled.next);
+        polled.words
+    }
+
     /// Has the statement cancelled; its rows, which are to be read on, end with [`CoordinatorError::Cancelled`] then.
     pub fn cancel(&self) -> impl Future<Output = Result<()>> + use<> {
         let body = CancelFlightInfoRequest::new(self.info.clone()).encode_to_vec();
@@ -151,4 +191,9 @@ impl RemoteRows {
             Ok(())
         }
     }
+}
+
+/// A text as a command of Flight SQL.
+fn command(sql: &str) -> Vec<u8> {
+    CommandStatementQuery { query: sql.to_owned(), transaction_id: None }.as_any().encode_to_vec()
 }

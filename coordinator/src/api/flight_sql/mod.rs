@@ -8,6 +8,7 @@ mod client;
 mod handed_out;
 mod handles;
 mod incoming;
+mod polled;
 mod predict;
 mod prepared;
 mod push;
@@ -29,7 +30,7 @@ use arrow_flight::sql::{
 };
 use arrow_flight::{
     CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor, FlightEndpoint, FlightInfo,
-    IpcMessage, SchemaAsIpc, SchemaResult, Ticket,
+    IpcMessage, PollInfo, SchemaAsIpc, SchemaResult, Ticket,
 };
 use prost::Message;
 use prost::bytes::Bytes;
@@ -47,6 +48,7 @@ use self::handles::Handles;
 use self::prepared::{Prepared, parameter_columns};
 pub(super) use self::service::{ACTIONS, CANCEL_FLIGHT_INFO, CLOSE_SESSION, CREATE_PREPARED_SUBSTRAIT_PLAN};
 use self::statements::{CarriedOut, Pending, Statements};
+use self::stream::Jobs;
 use super::flight::to_status;
 use crate::access::Who;
 use crate::clock::SystemClock;
@@ -207,6 +209,32 @@ impl FlightSql {
         })
     }
 
+    /// How far a statement is that a client has just had executed: from now on it runs, if it is a query as a whole.
+    pub(super) async fn begin_polls(&self, info: FlightInfo, client: &Client) -> Result<PollInfo, Status> {
+        let ticket = info.endpoint.first().and_then(|endpoint| endpoint.ticket.as_ref());
+        let Some(handle) = ticket.and_then(|ticket| statement_of(&ticket.ticket)) else {
+            return Ok(polled::complete(info));
+        };
+        let jobs = match self.pending.get(client.owner(), &handle) {
+            Some(Pending::Jobs(jobs)) if jobs.are_whole() => jobs,
+            _ => return Ok(polled::complete(info)),
+        };
+        let begun = self.statements.begin(jobs.clone(), client.who()).map_err(|error| to_status(&error))?;
+        let jobs = Jobs { polled: Some((begun.clone(), info.clone())), ..jobs };
+        self.pending.put(client.owner(), &handle, Pending::Jobs(jobs));
+        polled::answer(begun.poll(true).await, &handle, info)
+    }
+
+    /// How far a statement is whose handle a client polls.
+    pub(super) async fn poll(&self, handle: &str, client: &Client) -> Result<PollInfo, Status> {
+        match self.pending(handle.as_bytes(), client)? {
+            Pending::Jobs(Jobs { polled: Some((begun, info)), .. }) => {
+                polled::answer(begun.poll(false).await, handle, info)
+            }
+            _ => Err(Status::invalid_argument("this is no descriptor that a poll was answered with")),
+        }
+    }
+
     fn pending(&self, handle: &[u8], client: &Client) -> Result<Pending, Status> {
         known(handle).and_then(|handle| self.pending.get(client.owner(), handle)).ok_or_else(|| {
             Status::not_found(
@@ -305,8 +333,8 @@ fn command_of(command: &[u8]) -> Result<Command, Status> {
     Command::try_from(any).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
-/// The handle of the statement that a ticket is of.
-fn statement_of(ticket: &[u8]) -> Option<String> {
+/// The handle of the statement that a ticket is of, or a descriptor of one that is polled.
+pub(super) fn statement_of(ticket: &[u8]) -> Option<String> {
     if let Some(ResultTicket { result, .. }) = ResultTicket::from_bytes(ticket) {
         return Some(result);
     }

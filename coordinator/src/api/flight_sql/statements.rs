@@ -18,6 +18,7 @@ use tonic::Status;
 
 use super::super::flight::{Boxed, to_status};
 use super::handed_out::{self, HandedOut};
+use super::polled::Polled;
 use super::stream::{self, Cancellation, Jobs};
 use crate::access::{Who, show as access_rows};
 use crate::error::{CoordinatorError, Result};
@@ -175,6 +176,9 @@ impl Statements {
                 return Err(CoordinatorError::Statement { message });
             }
             Pending::Jobs(jobs) => {
+                if let Some(rows) = jobs.polled.as_ref().and_then(|(polled, _)| polled.rows()) {
+                    return Ok(stream::of_queue(jobs.schema, rows));
+                }
                 let place = self.places.take(who)?;
                 let (rows, running) = stream::of_jobs(jobs, Arc::clone(&self.session), who.clone());
                 self.spawn(async move {
@@ -184,6 +188,17 @@ impl Statements {
                 rows
             }
         })
+    }
+
+    /// Begins statements before anybody fetches them, for somebody who polls.
+    pub(super) fn begin(&self, jobs: Jobs, who: &Who) -> Result<Polled> {
+        let place = self.places.take(who)?;
+        let (polled, running) = stream::polled(jobs, Arc::clone(&self.session), who.clone());
+        self.spawn(async move {
+            running.await;
+            drop(place);
+        });
+        Ok(polled)
     }
 
     /// A place for something that a client does, for as long as that takes.
@@ -301,7 +316,7 @@ impl Planned {
         let Self { schema, statements, rows, is_live, parts, warnings } = self;
         let pending = match rows {
             Some(rows) => Pending::Rows(concat_batches(&schema, &rows).map_err(PlanError::from)?),
-            None => Pending::Jobs(Jobs { statements, schema, cancellation: Cancellation::new() }),
+            None => Pending::Jobs(Jobs { statements, schema, cancellation: Cancellation::new(), polled: None }),
         };
         Ok(Executed { pending, is_live, parts, warnings, settings })
     }

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
+use arrow_flight::{FlightData, FlightInfo};
 use futures::{StreamExt, stream};
+use tidemill_plans::batch::progress::BatchProgress;
 use tidemill_plans::protocol::StopMode;
 use tidemill_sql::JobStatement;
 use tokio::sync::{Mutex, mpsc, watch};
 use tonic::Status;
 
 use super::super::flight::{Boxed, to_status};
+use super::polled::{ABANDONED, Polled, Teller};
 use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
 use crate::follow::{Taker, analyze, follow};
@@ -49,6 +51,15 @@ pub(super) struct Jobs {
     pub(super) statements: Vec<JobStatement>,
     pub(super) schema: SchemaRef,
     pub(super) cancellation: Cancellation,
+    /// What runs since somebody has polled it. It is fetched once; who fetches again has the statements run again.
+    pub(super) polled: Option<(Polled, FlightInfo)>,
+}
+
+impl Jobs {
+    /// Whether all of them are queries as a whole, whose progress is known.
+    pub(super) fn are_whole(&self) -> bool {
+        self.statements.iter().all(|statement| statement.batch().is_some())
+    }
 }
 
 /// Rows that are there.
@@ -64,16 +75,47 @@ pub(super) fn of_jobs(
 ) -> (Boxed<FlightData>, impl Future<Output = ()> + Send + 'static) {
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
     let schema = Arc::clone(&jobs.schema);
-    let cancelled = jobs.cancellation.subscribe();
+    let client = Client { rows: sender, cancelled: jobs.cancellation.subscribe(), teller: None };
+    (of_queue(schema, receiver), run_for(jobs, session, who, client))
+}
+
+/// Begins to run statements before anybody fetches them. Returns what is polled, and what is to be spawned for them.
+pub(super) fn polled(
+    jobs: Jobs,
+    session: Arc<Mutex<SqlSession>>,
+    who: Who,
+) -> (Polled, impl Future<Output = ()> + Send + 'static) {
+    let (sender, receiver) = mpsc::channel(BATCHES_MAX);
+    let (polled, teller) = Polled::new(receiver);
+    let abandoned = polled.end_if_abandoned(ABANDONED);
+    let client = Client { rows: sender, cancelled: jobs.cancellation.subscribe(), teller: Some(teller) };
     let running = async move {
-        let client = Client { rows: sender, cancelled };
-        if let Err(error) = run_all(jobs, &session, &who, &client).await {
-            // Whoever is gone does not want to know.
-            let _ = client.rows.send(Err(error)).await;
+        tokio::select! {
+            () = run_for(jobs, session, who, client) => {}
+            () = abandoned => {}
         }
     };
-    let rows = stream::unfold(receiver, async |mut rows| Some((rows.recv().await?, rows)));
-    (encoded(schema, rows.boxed()), running)
+    (polled, running)
+}
+
+/// Rows that come from a queue.
+pub(super) fn of_queue(schema: SchemaRef, rows: mpsc::Receiver<Result<RecordBatch>>) -> Boxed<FlightData> {
+    let rows = stream::unfold(rows, async |mut rows| Some((rows.recv().await?, rows)));
+    encoded(schema, rows.boxed())
+}
+
+async fn run_for(jobs: Jobs, session: Arc<Mutex<SqlSession>>, who: Who, client: Client) {
+    let ended = run_all(jobs, &session, &who, &client).await;
+    if let Some(teller) = &client.teller {
+        match &ended {
+            Ok(()) => teller.ready(),
+            Err(error) => teller.fail(to_status(error)),
+        }
+    }
+    if let Err(error) = ended {
+        // Whoever is gone does not want to know.
+        let _ = client.rows.send(Err(error)).await;
+    }
 }
 
 fn encoded(schema: SchemaRef, rows: stream::BoxStream<'static, Result<RecordBatch>>) -> Boxed<FlightData> {
@@ -108,11 +150,20 @@ async fn run_all(jobs: Jobs, session: &Mutex<SqlSession>, who: &Who, client: &Cl
 struct Client {
     rows: mpsc::Sender<Result<RecordBatch>>,
     cancelled: watch::Receiver<bool>,
+    /// Says to those who poll how far it is, if anybody does.
+    teller: Option<Teller>,
 }
 
 impl Taker for Client {
     async fn take(&self, rows: RecordBatch) -> Result<()> {
-        self.rows.send(Ok(rows)).await.map_err(|_| CoordinatorError::Lost { part: "client" })
+        self.rows.send(Ok(rows)).await.map_err(|_| CoordinatorError::Lost { part: "client" })?;
+        self.teller.iter().for_each(Teller::ready);
+        Ok(())
+    }
+
+    async fn hear(&self, progress: BatchProgress) -> Result<()> {
+        self.teller.iter().for_each(|teller| teller.progress(progress));
+        Ok(())
     }
 
     async fn gone(&self) -> CoordinatorError {
