@@ -198,7 +198,9 @@ mod tests {
         let text = render(&[observed()]);
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let labels = r#"{job="3",operator="0",kind="Source",object="odd \"name\"",subtask="1"}"#;
-        for (name, value) in [("rows_in_total", "7"), ("busy_seconds_total", "1.5"), ("event_time_seconds", "5.5"), ("backfilling", "0")] {
+        for (name, value) in
+            [("rows_in_total", "7"), ("busy_seconds_total", "1.5"), ("event_time_seconds", "5.5"), ("backfilling", "0")]
+        {
             let line = format!("tidemill_operator_{name}{labels} {value}");
             assert!(lines.contains(&line.as_str()), "{line} in\n{text}");
         }
