@@ -363,8 +363,8 @@ mod tests {
             (Place::default(), "| 0 2 4 6 8 10 12 "),
             (at(1, frame), "0 2 4 6 8 | 10 12 "),
             (at(1, first), "0 2 4 6 8 | 10 12 "),
-            // A segment that was begun, and had nothing yet.
-            (at(2, 0), "0 2 4 6 8 | 10 12 "),
+            // A segment that was begun, and had nothing yet: whoever comes to it has read its first frame.
+            (at(2, 0), "0 2 4 6 8 10 12 | "),
             (end, "0 2 4 6 8 10 12 | "),
             // Nobody was told of what was behind, and it has been cut off.
             (at(2, end.byte + 9), "0 2 4 6 8 10 12 | "),
