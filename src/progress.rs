@@ -90,11 +90,10 @@ impl Progress {
 
     /// Shows where the job is.
     pub fn show(&mut self, metrics: &[OperatorMetrics]) {
-        if let Some(progress) = self.whole.as_ref().map(|whole| *whole.borrow()) {
-            return show_line(self.bar.as_ref(), &progress.to_string(), self.started_ns);
-        }
-        let totals = self.add_up(metrics);
-        let line = self.line(&totals);
+        let line = match self.whole.as_ref().map(|whole| *whole.borrow()) {
+            Some(progress) => worded(&progress.to_string(), self.started_ns),
+            None => self.line(&self.add_up(metrics)),
+        };
         match &self.bar {
             Some(bar) => {
                 bar.set_message(line);
@@ -246,7 +245,11 @@ impl Waiting {
     /// Shows how far it is, or how long it has been, and how many rows there are by now, if any are to come.
     pub fn show(&mut self, rows: Option<u64>) {
         if let Some(words) = &self.words {
-            return show_line(self.bar.as_ref(), words, self.started_ns);
+            if let Some(bar) = &self.bar {
+                bar.set_message(worded(words, self.started_ns));
+                bar.tick();
+            }
+            return;
         }
         let seconds = seconds_since(self.started_ns);
         let rows = rows.map(|rows| format!(", {} rows", HumanCount(rows))).unwrap_or_default();
@@ -268,12 +271,9 @@ impl Default for Waiting {
     }
 }
 
-/// Shows how far a query is that runs as a whole, at a terminal.
-fn show_line(bar: Option<&ProgressBar>, words: &str, started_ns: u64) {
-    if let Some(bar) = bar {
-        bar.set_message(format!("{words}  {} s", seconds_since(started_ns)));
-        bar.tick();
-    }
+/// How far a query is that runs as a whole, and since when.
+fn worded(words: &str, started_ns: u64) -> String {
+    format!("{words}  {} s", seconds_since(started_ns))
 }
 
 fn seconds_since(started_ns: u64) -> u64 {

@@ -475,7 +475,7 @@ fn models() {
     check_error(
         &model(right, "ts, bidder, auction AS late"),
         expect![[r#"
-            line 1, column 51: the label 'late' must be BOOLEAN, but is BIGINT; write a condition such as late = 1 AS late
+            line 1, column 51: label column 'late' has the unsupported type Int64; write a condition that is true for positive rows, such as label = 'yes' or label <> 0
         "#]],
     );
     check_error(
