@@ -4,6 +4,7 @@
 //! the algorithm's own file, and from there also feed error messages and documentation.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use crate::error::{MlError, Result};
 use crate::linear::linear_regression::LinearRegression;
@@ -25,6 +26,13 @@ pub struct OptionDoc {
     pub default: String,
     /// What it does, in one line.
     pub doc: &'static str,
+}
+
+impl OptionDoc {
+    /// An option whose default reads so.
+    pub(crate) fn new(name: &'static str, data_type: &'static str, default: &dyn Display, doc: &'static str) -> Self {
+        Self { name, data_type, default: default.to_string(), doc }
+    }
 }
 
 type CreateModel = fn(&BTreeMap<String, String>, &FeatureSchema) -> Result<Box<dyn OnlineModel>>;

@@ -1,7 +1,6 @@
 //! What a user can set about naive Bayes; the names are scikit-learn's, since BigQuery has no such model.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 
 use super::NaiveBayes;
 use crate::error::Result;
@@ -49,12 +48,7 @@ impl NaiveBayesConfig {
     /// The options in the order to show them; the defaults are those of [`Default`].
     pub(crate) fn option_docs() -> Vec<OptionDoc> {
         let config = Self::default();
-        let entry = |name, data_type, default: &dyn Display, doc| OptionDoc {
-            name,
-            data_type,
-            default: default.to_string(),
-            doc,
-        };
+        let entry = OptionDoc::new;
         vec![
             entry("var_smoothing", "number", &config.var_smoothing, "part of the largest variance added to each"),
             entry("alpha", "number", &config.alpha, "how much more often than seen each category counts"),

@@ -1,7 +1,6 @@
 //! What a user can set about a logistic regression, and how options become it.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 
 use bincode::{Decode, Encode};
 
@@ -67,12 +66,7 @@ impl LogisticRegressionConfig {
     pub fn option_docs() -> Vec<OptionDoc> {
         let config = Self::default();
         let rule = config.optimizer;
-        let entry = |name, data_type, default: &dyn Display, doc| OptionDoc {
-            name,
-            data_type,
-            default: default.to_string(),
-            doc,
-        };
+        let entry = OptionDoc::new;
         vec![
             entry("optimizer", "adagrad, ftrl or sgd", &rule.optimizer.name(), "how a row moves the weights"),
             entry("learning_rate", "number", &rule.learning_rate, "step size, above 0"),

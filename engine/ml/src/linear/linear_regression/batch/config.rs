@@ -1,7 +1,6 @@
 //! What a user can set about a fit of a linear regression: BigQuery's names, and what they mean here.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 
 use crate::error::Result;
 use crate::linear::lbfgs::SearchConfig;
@@ -58,12 +57,7 @@ impl BatchLinearConfig {
     /// The options in the order to show them; the defaults are those of [`Default`].
     pub(crate) fn option_docs() -> Vec<OptionDoc> {
         let config = Self::default();
-        let entry = |name, data_type, default: &dyn Display, doc| OptionDoc {
-            name,
-            data_type,
-            default: default.to_string(),
-            doc,
-        };
+        let entry = OptionDoc::new;
         vec![
             entry("l1_reg", "number", &config.l1_reg, "L1 penalty, beside half the sum of the rows' squared errors"),
             entry("l2_reg", "number", &config.l2_reg, "L2 penalty likewise: alpha of scikit-learn's Ridge"),

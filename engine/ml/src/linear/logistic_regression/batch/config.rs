@@ -1,7 +1,6 @@
 //! What a user can set about a fit of a logistic regression: BigQuery's names, and what they mean here.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 
 use crate::error::Result;
 use crate::linear::lbfgs::SearchConfig;
@@ -66,12 +65,7 @@ impl BatchLogisticConfig {
     /// The options in the order to show them; the defaults are those of [`Default`].
     pub(crate) fn option_docs() -> Vec<OptionDoc> {
         let config = Self::default();
-        let entry = |name, data_type, default: &dyn Display, doc| OptionDoc {
-            name,
-            data_type,
-            default: default.to_string(),
-            doc,
-        };
+        let entry = OptionDoc::new;
         vec![
             entry("l1_reg", "number", &config.l1_reg, "L1 penalty, beside the sum of the rows' losses"),
             entry("l2_reg", "number", &config.l2_reg, "L2 penalty likewise: 1 / C of scikit-learn"),
