@@ -13,7 +13,7 @@ use tidemill_plans::ids::{JobId, OperatorId};
 use tidemill_plans::node::{AggregateEmit, NodeKind, OverEmit, SinkNode, TopNEmit};
 use tidemill_plans::settings::{ResultOrder, Settings};
 
-use crate::batch::{BatchPlan, Becomes};
+use crate::batch::{BatchPlan, Becomes, VIEWS_MAX};
 use crate::catalog::{Catalog, Detail, Object, StreamInfo};
 use crate::error::{Position, Result, SqlError};
 use crate::lower::prune::prune_sources;
@@ -25,9 +25,6 @@ use crate::pushed::PushTarget;
 use crate::session::Session;
 use crate::stack::on_deep_stack;
 use crate::statement::StreamQuery;
-
-/// How many views may stand on each other: the planner calls itself for each.
-const VIEWS_MAX: usize = 100;
 
 /// What becomes of a materialized view's rows where nobody can ask for them: they are counted.
 const COUNTING_CONNECTOR: &str = "blackhole";

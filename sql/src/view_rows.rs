@@ -12,13 +12,11 @@ use tidemill_plans::catalog::ObjectKind;
 use tidemill_plans::settings::Execution;
 
 use crate::ast::{dotted, quoted};
+use crate::batch::VIEWS_MAX;
 use crate::catalog::{Catalog, Detail};
 use crate::parser::ParsedStatement;
 use crate::session::Session;
 use crate::statement::{Statement, StreamQuery};
-
-/// How many views may stand on each other.
-const DEPTH_MAX: usize = 100;
 
 impl Session {
     /// The materialized views that statements of a text read as tables, each with the statement that reads it.
@@ -67,7 +65,7 @@ fn find_views(query: &Query, catalog: &Catalog, depth: usize, views: &mut BTreeS
                 views.insert(name);
             }
             // Deeper ones are refused when the query is planned.
-            Detail::View(inner, _) if depth < DEPTH_MAX => {
+            Detail::View(inner, _) if depth < VIEWS_MAX => {
                 inner.sql().iter().for_each(|query| find_views(query, catalog, depth + 1, views));
             }
             _ => {}

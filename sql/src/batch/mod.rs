@@ -39,8 +39,8 @@ use crate::statement::{Copy, QueryBody, StreamQuery};
 
 static OPTIONS: LazyLock<Arc<ConfigOptions>> = LazyLock::new(|| Arc::new(ConfigOptions::default()));
 
-/// How many views may stand on each other.
-const VIEWS_MAX: usize = 100;
+/// How many views may stand on each other: planning calls itself for each.
+pub(crate) const VIEWS_MAX: usize = 100;
 
 /// A query that runs as a whole.
 #[derive(Debug, Clone)]
