@@ -6,7 +6,7 @@
 //! a row that is bad in a stream is bad here. So is one on which an expression fails ([`bad_rows`]).
 //!
 //! Reading order: `engine` (the seam), `embedded` (running), `planning`, `groups`, `table`, `objects`, `rows`, `bad_rows`,
-//! `output`, `reading` and `tracked` (how far it is), `cluster`.
+//! `probe_pieces`, `output`, `reading` and `tracked` (how far it is), `cluster`.
 
 mod arithmetic;
 mod bad_rows;
@@ -21,6 +21,7 @@ mod memory;
 mod objects;
 mod output;
 mod planning;
+mod probe_pieces;
 mod reading;
 mod rows;
 mod scratch;

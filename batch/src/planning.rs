@@ -21,6 +21,7 @@ use crate::cluster::{self, Stays};
 use crate::copy::written;
 use crate::groups::Groups;
 use crate::output::{Output, on_disk, planned_path};
+use crate::probe_pieces::probe_in_pieces;
 use crate::table::{Files, Site, Texts};
 use crate::views;
 
@@ -80,7 +81,8 @@ impl Planner {
             }
             Destination::Asker | Destination::Sink(_) => plan,
         };
-        guard_filters(self.state.create_physical_plan(&plan).await?, &self.files.reader)
+        let plan = self.state.create_physical_plan(&plan).await?;
+        probe_in_pieces(guard_filters(plan, &self.files.reader)?)
     }
 }
 

@@ -26,6 +26,7 @@ use tidemill_plans::overflow::checked;
 
 use super::read_parts::ReadParts;
 use crate::bad_rows::{GoodPredicate, GoodRows};
+use crate::probe_pieces::ProbePieces;
 
 /// What nodes of our own begin with. No message of Ballista's does: its first field has no such number.
 const PREFIX: &[u8] = b"tidemill/";
@@ -45,6 +46,8 @@ enum Node {
     ReadParts(Box<Table>),
     /// [`GoodRows`]: its projection over no rows, in DataFusion's words.
     GoodRows(Vec<u8>),
+    /// [`ProbePieces`].
+    ProbePieces,
 }
 
 /// A table as it is read.
@@ -119,6 +122,7 @@ impl PhysicalExtensionCodec for Codec {
         match codec::decode(own).map_err(external)? {
             Node::ReadParts(table) => self.table(*table, inputs),
             Node::GoodRows(projection) => self.good_rows(&projection, inputs, ctx, proto_converter),
+            Node::ProbePieces => Ok(Arc::new(ProbePieces::of(only(inputs)?))),
         }
     }
 
@@ -136,6 +140,8 @@ impl PhysicalExtensionCodec for Codec {
             let projection: Arc<dyn ExecutionPlan> = Arc::new(projection);
             let message = proto_converter.execution_plan_to_proto(&projection, self)?;
             Node::GoodRows(message.encode_to_vec())
+        } else if node.is::<ProbePieces>() {
+            Node::ProbePieces
         } else {
             return self.ballista.try_encode(node, buf, proto_converter);
         };

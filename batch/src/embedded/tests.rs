@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arrow::array::{AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use datafusion::common::JoinType;
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
 use tidemill_plans::batch::progress::{Fraction, Share};
@@ -18,7 +19,8 @@ use super::*;
 const FILE_BYTES: u64 = 100;
 const BATCH_BYTES: u64 = 10;
 
-/// A table of the numbers 1, 2, 3 in each part's every batch; so many batches, or without an end.
+/// A table of the numbers 1, 2, 3 in each part's every batch; so many batches, or without an end. The batches of the table
+/// `large` repeat them.
 #[derive(Debug)]
 struct Numbers {
     batches: Option<usize>,
@@ -31,6 +33,8 @@ struct Numbers {
 struct Rows {
     left: Option<usize>,
     table: Arc<Numbers>,
+    /// How often a batch has the numbers.
+    times: usize,
     gone: Sender<()>,
 }
 
@@ -48,7 +52,7 @@ impl TableRows for Rows {
             None => {}
         }
         self.table.read.fetch_add(1, Ordering::Relaxed);
-        let numbers = Arc::new(Int64Array::from(vec![1, 2, 3]));
+        let numbers = Arc::new(Int64Array::from([1, 2, 3].repeat(self.times)));
         Ok(Some(RecordBatch::try_new(columns(), vec![numbers])?))
     }
 }
@@ -75,7 +79,8 @@ impl TableReader for Tables {
     fn open(&self, table: &BoundedTable, _columns: &[usize], _part: Part) -> DataFusionResult<Box<dyn TableRows>> {
         assert_ne!(table.source.table, "broken", "a reader with a bug");
         let gone = self.0.gone.lock().unwrap().clone();
-        Ok(Box::new(Rows { left: self.0.batches, table: Arc::clone(&self.0), gone }))
+        let times = if table.source.table == "large" { 2700 } else { 1 };
+        Ok(Box::new(Rows { left: self.0.batches, table: Arc::clone(&self.0), times, gone }))
     }
 
     fn writer(&self, _sink: &SinkNode, _columns: SchemaRef) -> DataFusionResult<Box<dyn RowSink>> {
@@ -111,9 +116,13 @@ fn scan(table: &str) -> LogicalPlanBuilder {
 }
 
 fn engine(batches: Option<usize>) -> (EmbeddedEngine, Receiver<()>) {
+    engine_of(2, batches)
+}
+
+fn engine_of(threads: usize, batches: Option<usize>) -> (EmbeddedEngine, Receiver<()>) {
     let (sender, gone) = channel();
     let config =
-        EmbeddedConfig { threads: 2, memory: 64 << 20, streams: Default::default(), scratch: std::env::temp_dir() };
+        EmbeddedConfig { threads, memory: 64 << 20, streams: Default::default(), scratch: std::env::temp_dir() };
     let numbers = Numbers { batches, read: AtomicU64::new(0), gone: Mutex::new(sender) };
     (EmbeddedEngine::new(config, Arc::new(Tables(Arc::new(numbers)))), gone)
 }
@@ -181,6 +190,34 @@ fn a_query_ends_with_its_run() {
     wait(run.next()).unwrap().unwrap();
     drop(run);
     gone.recv_timeout(Duration::from_secs(20)).unwrap();
+}
+
+/// A join of so many pairs that nobody waits for their end; none of them is a row.
+fn endless_join(large: LogicalPlanBuilder) -> LogicalPlanBuilder {
+    let small = large.clone().alias("other").unwrap().build().unwrap();
+    let sum = (col("large.a") + col("other.a")).gt(lit(100_i64));
+    large.join_on(small, JoinType::Inner, [sum]).unwrap()
+}
+
+#[test]
+fn a_join_that_takes_long_holds_nobody_up() {
+    let (engine, gone) = engine_of(1, Some(64));
+    let join = engine.run(query(endless_join(scan("large"))), &Settings::default()).unwrap();
+    // One side is there, and pairs are made before long.
+    gone.recv_timeout(Duration::from_secs(20)).unwrap();
+    let (answered, is_answered) = channel();
+    let others = std::thread::spawn(move || {
+        for _ in 0..20 {
+            let mut other = engine.run(query(scan("t")), &Settings::default()).unwrap();
+            answered.send(wait(other.next()).unwrap().is_ok()).unwrap();
+        }
+    });
+    for _ in 0..20 {
+        assert!(is_answered.recv_timeout(Duration::from_secs(60)).unwrap());
+    }
+    others.join().unwrap();
+    // It ends where it is.
+    drop(join);
 }
 
 #[test]
