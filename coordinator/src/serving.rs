@@ -6,17 +6,17 @@
 mod kept;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use tidemill_ml::Predictor;
 use tidemill_plans::PlanError;
-use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX, UNTIMED};
+use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX};
 use tidemill_plans::error::chain;
-use tidemill_plans::node::predicted_fields;
+use tidemill_plans::prediction::{TrainedModel, TrainedModels};
 use tidemill_sql::access::{Privilege, Securable, require};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -78,7 +78,7 @@ impl AskedModel {
 pub(crate) struct ServedModel {
     weights: ModelWeights,
     /// Restored when somebody first asks.
-    model: OnceLock<Box<dyn Predictor>>,
+    model: OnceLock<Arc<TrainedModel>>,
 }
 
 impl ServedModels {
@@ -148,6 +148,19 @@ impl ServedModels {
     }
 }
 
+impl TrainedModels for ServedModels {
+    fn newest(&self, model: &str) -> Result<Arc<TrainedModel>, String> {
+        let served = self.newest(model).map_err(|error| error.chain())?;
+        Ok(Arc::clone(served.trained().map_err(|error| error.chain())?))
+    }
+}
+
+impl fmt::Debug for ServedModels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServedModels").finish_non_exhaustive()
+    }
+}
+
 fn served(weights: ModelWeights) -> Arc<ServedModel> {
     Arc::new(ServedModel { weights, model: OnceLock::new() })
 }
@@ -155,36 +168,28 @@ fn served(weights: ModelWeights) -> Arc<ServedModel> {
 impl ServedModel {
     /// The columns of answers: those of the rows, and what ML.PREDICT adds.
     pub(crate) fn columns(&self, rows: &Schema) -> Result<SchemaRef> {
-        let added = predicted_fields(&self.weights.label, &self.model()?.label_type());
+        let added = self.trained()?.added();
         let own = rows.fields().iter().cloned();
         Ok(Arc::new(Schema::new(own.chain(added.into_iter().map(Arc::new)).collect::<Vec<_>>())))
     }
 
     /// Rows with the predictions for them.
     pub(crate) fn predict(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let said = self.model()?.predictions(rows).map_err(|error| self.refused(chain(&error)))?;
-        let probability = said.probability().map(|probability| Arc::new(probability) as ArrayRef);
-        let count = rows.num_rows();
-        let learnt_to = Some(self.weights.learnt_to).filter(|time| *time != UNTIMED);
-        let known: [ArrayRef; 2] = [
-            Arc::new(Int64Array::from_value(self.weights.version, count)),
-            Arc::new(TimestampMicrosecondArray::from_iter(std::iter::repeat_n(learnt_to, count))),
-        ];
-        let added = std::iter::once(said.labels).chain(probability).chain(known);
+        let added = self.trained()?.predict(rows).map_err(|error| self.refused(chain(&error)))?;
         let columns = rows.columns().iter().cloned().chain(added).collect();
         Ok(RecordBatch::try_new(self.columns(rows.schema_ref())?, columns).map_err(PlanError::from)?)
     }
 
-    fn model(&self) -> Result<&dyn Predictor> {
+    /// The model itself.
+    pub(crate) fn trained(&self) -> Result<&Arc<TrainedModel>> {
         if let Some(model) = self.model.get() {
-            return Ok(model.as_ref());
+            return Ok(model);
         }
         if self.weights.state.is_empty() {
             return Err(self.refused(format!("it has more than {SERVED_BYTES_MAX} bytes; use ML.PREDICT in a query")));
         }
-        let restored =
-            tidemill_ml::restore_predictor(&self.weights.state).map_err(|error| self.refused(chain(&error)))?;
-        Ok(self.model.get_or_init(|| restored).as_ref())
+        let restored = TrainedModel::restore(self.weights.clone()).map_err(|error| self.refused(chain(&error)))?;
+        Ok(self.model.get_or_init(|| Arc::new(restored)))
     }
 
     fn refused(&self, reason: String) -> CoordinatorError {
@@ -198,7 +203,7 @@ fn refused(model: &str, reason: String) -> CoordinatorError {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{AsArray, BooleanArray, Float64Array};
+    use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array};
     use arrow::datatypes::Float64Type;
     use tidemill_ml::{FeatureSchema, create};
 

@@ -16,6 +16,7 @@ mod view_rows;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -23,6 +24,7 @@ use tidemill_plans::connector;
 use tidemill_plans::graph::{DataflowGraph, Node};
 use tidemill_plans::ids::{Epoch, JobId, OperatorId};
 use tidemill_plans::node::NodeKind;
+use tidemill_plans::prediction::TrainedModels;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::{
@@ -609,7 +611,8 @@ impl SqlSession {
 }
 
 /// A session that runs queries as a whole if its coordinator has what does.
-fn with_batches(sql: Session, coordinator: &CoordinatorHandle) -> Session {
+fn with_batches(mut sql: Session, coordinator: &CoordinatorHandle) -> Session {
+    sql.set_trained_models(Arc::clone(coordinator.serving()) as Arc<dyn TrainedModels>);
     if coordinator.runs_batches() { sql.with_batches() } else { sql }
 }
 

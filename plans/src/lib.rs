@@ -28,6 +28,7 @@ pub mod key_group;
 pub mod node;
 pub mod overflow;
 pub mod partitions;
+pub mod prediction;
 pub mod protocol;
 pub mod pushed;
 pub mod redaction;

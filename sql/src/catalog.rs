@@ -12,6 +12,7 @@ use datafusion::logical_expr::ScalarUDF;
 use datafusion::sql::sqlparser::ast::Expr;
 use tidemill_plans::catalog::{CatalogEntry, ObjectKind};
 use tidemill_plans::node::{ModelFreshness, SourceNode};
+use tidemill_plans::prediction::TrainedModels;
 use tidemill_plans::settings::Settings;
 
 use crate::error::{Position, Result, SqlError};
@@ -28,6 +29,8 @@ pub struct Catalog {
     pub(crate) hidden: Arc<BTreeSet<String>>,
     /// The tables about what there is that a query names, while it is planned.
     pub(crate) system: Arc<BTreeMap<String, RecordBatch>>,
+    /// What queries as a whole ask for predictions.
+    pub(crate) trained: Option<Arc<dyn TrainedModels>>,
 }
 
 /// A created object.

@@ -10,6 +10,7 @@ use tidemill_plans::connector::Direction;
 use tidemill_plans::explain::explain;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{JobId, OperatorId};
+use tidemill_plans::prediction::TrainedModels;
 use tidemill_plans::settings::{Execution, Settings};
 
 use crate::access::{AccessCommand, Privilege, Rights, Securable};
@@ -142,6 +143,11 @@ impl Session {
     /// Takes note of the newest version of each model in the registry.
     pub fn set_models(&mut self, models: Vec<ModelVersion>) {
         self.models = models;
+    }
+
+    /// Has queries as a whole ask these for predictions.
+    pub fn set_trained_models(&mut self, models: Arc<dyn TrainedModels>) {
+        self.catalog.trained = Some(models);
     }
 
     /// Takes note of the names of the secrets that there are.

@@ -11,6 +11,7 @@ use tidemill_plans::connector::option;
 
 use crate::access::{Privilege, Securable};
 use crate::ast::quoted;
+use crate::batch::predict::asks_models;
 use crate::batch::{BatchPlan, Becomes};
 use crate::catalog::Detail;
 use crate::create_table_as::place;
@@ -27,6 +28,11 @@ impl Session {
     /// What CREATE MODEL does if its query runs as a whole.
     pub(crate) fn model_of_rows(&self, create: &CreateModel, text: &str) -> Result<Option<Effect>> {
         let Some(plan) = self.training_rows(create)? else { return Ok(None) };
+        if asks_models(&plan.query.plan)? {
+            // Whoever computes the columns again, at a restart, has no model to ask.
+            let hint = "write the predictions into a table first: CREATE TABLE … AS SELECT …";
+            return Err(SqlError::unsupported("ML.PREDICT in a training query", hint).at(create.name.at));
+        }
         self.require(Privilege::Create, Securable::Schema)?;
         self.require_uses(&plan.uses)?;
         let mut create = create.clone();

@@ -151,6 +151,25 @@ fn functions_of_the_dialect_are_known_to_workers() {
 }
 
 #[test]
+fn models_answer_at_workers() {
+    let cluster = cluster(2);
+    let trip = |n: u32| format!("{n},{},{}\n", f64::from(n * 7 % 100) / 10.0, n * 7 % 100 + n % 11 > 60);
+    cluster.folder.write("trips.csv", format!("id,distance,late\n{}", (0..600).map(trip).collect::<String>()));
+    cluster.sql("CREATE EXTERNAL TABLE trips STORED AS CSV LOCATION 'trips.csv'").success();
+    let model =
+        "CREATE MODEL late WITH (model_type = 'logistic_reg', label = 'late') AS SELECT late, distance FROM trips";
+    cluster.sql(model).success();
+    let asked = "SELECT id, predicted_late, predicted_late_prob AS p, model_version AS v
+                 FROM ML.PREDICT(MODEL late, (SELECT id, distance FROM trips)) ORDER BY id";
+    wait("trained", || by_workers(&cluster, asked).status == Some(0));
+    let plan = by_workers(&cluster, &format!("EXPLAIN {asked}")).success().stdout;
+    assert!(plan.contains(ENGINE) && plan.contains("ml_predict(late)"), "{plan}");
+    let there = by_workers(&cluster, asked).success().stdout;
+    assert_eq!(there.lines().count(), 601);
+    assert_eq!(there, cluster.sql(&format!("SET execution = 'streaming'; {asked}")).success().stdout);
+}
+
+#[test]
 fn copy_and_insert_write_what_workers_make() {
     let cluster = with_table(2);
     let output = by_workers(&cluster, "COPY (SELECT a, b FROM t WHERE a > 0) TO 'copied.csv'").success();

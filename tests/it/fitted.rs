@@ -129,6 +129,32 @@ fn a_training_set_stays_where_somebody_wants_it() {
     assert_eq!(folder.run(count, &["--format", "csv"]).success().stdout, "n\n600\n");
 }
 
+/// A model that is served answers queries as a whole, and as the stream does that computes it again.
+#[track_caller]
+fn check_whole(served: &mut Served, answers: &str) {
+    let explained = shown(&served.ask(&format!("EXPLAIN {PREDICTED}")));
+    assert!(explained.contains("Batch, by DataFusion") && explained.contains("ml_predict(late)"), "{explained}");
+    let streamed = shown(&served.ask(&format!("SET execution = 'streaming'; {PREDICTED}")));
+    assert_eq!(streamed, answers);
+
+    // By way of views and of WITH, and of itself; what is written, too.
+    let nested = "
+        CREATE VIEW twice AS
+          WITH late_ones AS (SELECT id, distance FROM ML.PREDICT(MODEL late, (SELECT id, distance FROM asked)) AS p
+                             WHERE p.predicted_late)
+          SELECT id, predicted_late FROM ML.PREDICT(MODEL late, TABLE late_ones);
+        CREATE TABLE written AS SELECT count(*) AS n, bool_and(predicted_late) AS all_late FROM twice;
+        SELECT n, all_late FROM written";
+    let counted = shown(&served.ask(nested));
+    let late = answers.matches("| true ").count();
+    assert!(late > 0 && counted.contains(&format!("| {late} | true ")), "{counted}");
+    let columns = "SELECT * FROM ML.PREDICT(MODEL late, (SELECT id AS predicted_late, distance FROM asked))";
+    served.refused(columns, Code::InvalidArgument, "has a column 'predicted_late' already");
+    let missing = "SET execution = 'batch'; SELECT * FROM ML.PREDICT(MODEL late, (SELECT id FROM asked))";
+    served.refused(missing, Code::InvalidArgument, "distance");
+    served.ask("DROP TABLE written; DROP VIEW twice");
+}
+
 #[test]
 fn a_served_model_lives_as_long_as_its_name() {
     let mut served = Served::start();
@@ -147,6 +173,7 @@ fn a_served_model_lives_as_long_as_its_name() {
     let known = shown(&known);
     assert!(known.contains("| logistic_reg | 1       |           | 600         |"), "{known}");
     let answers = shown(&served.ask(PREDICTED));
+    check_whole(&mut served, &answers);
     // What the tables have by now is another matter.
     fs::write(served.folder.path("trips.csv"), "id,zone,distance,late\n").unwrap();
     served.server.signal("TERM");
@@ -163,6 +190,7 @@ fn a_served_model_lives_as_long_as_its_name() {
     served.ask(OF_DISTANCE);
     let error = served.try_predict("late").unwrap_err().to_string();
     assert!(error.contains("published no version"), "{error}");
+    served.refused(&format!("SET execution = 'batch'; {PREDICTED}"), Code::InvalidArgument, "published no version");
     assert_eq!(served.number("SELECT count(*) AS n FROM tidemill.models"), 1);
     served.end();
 }

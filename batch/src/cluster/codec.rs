@@ -7,6 +7,7 @@ use ballista_core::serde::BallistaPhysicalExtensionCodec;
 use datafusion::common::{internal_datafusion_err, internal_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr_common::physical_expr::proto_decode::PhysicalExprDecodeCtx;
 use datafusion::physical_expr_common::physical_expr::proto_encode::PhysicalExprEncodeCtx;
@@ -23,6 +24,7 @@ use tidemill_plans::codec;
 use tidemill_plans::expr::StreamSchema;
 use tidemill_plans::node::SourceNode;
 use tidemill_plans::overflow::checked;
+use tidemill_plans::prediction::{self, TrainedModel};
 
 use super::read_parts::ReadParts;
 use crate::bad_rows::{GoodPredicate, GoodRows};
@@ -147,6 +149,20 @@ impl PhysicalExtensionCodec for Codec {
         };
         buf.extend_from_slice(PREFIX);
         buf.extend(codec::encode(&own).map_err(external)?);
+        Ok(())
+    }
+
+    fn try_decode_udf(&self, name: &str, buf: &[u8]) -> Result<Arc<ScalarUDF>> {
+        let Some(weights) = buf.strip_prefix(PREFIX) else { return self.ballista.try_decode_udf(name, buf) };
+        let model = TrainedModel::restore(codec::decode(weights).map_err(external)?).map_err(external)?;
+        Ok(Arc::new(prediction::function(Arc::new(model))))
+    }
+
+    /// Models are known by what they have learnt, all other functions by their names.
+    fn try_encode_udf(&self, node: &ScalarUDF, buf: &mut Vec<u8>) -> Result<()> {
+        let Some(model) = prediction::model_of(node) else { return self.ballista.try_encode_udf(node, buf) };
+        buf.extend_from_slice(PREFIX);
+        buf.extend(codec::encode(model.weights()).map_err(external)?);
         Ok(())
     }
 

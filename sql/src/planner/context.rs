@@ -31,6 +31,8 @@ pub(crate) struct PlanningContext<'a> {
     pub(crate) relations: HashMap<String, SchemaRef>,
     /// What finds the tables of a query that runs as a whole; without it, they are streams.
     pub(crate) tables: Option<&'a FindTable<'a>>,
+    /// The models that a query which runs as a whole asks, as functions.
+    pub(crate) predictions: HashMap<String, Arc<ScalarUDF>>,
 }
 
 /// What the name of a table means.
@@ -109,6 +111,9 @@ impl ContextProvider for PlanningContext<'_> {
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
         if let Some(Detail::Function(function)) = self.catalog.find(name).map(|object| &object.detail) {
             return Some(Arc::clone(&function.function));
+        }
+        if let Some(prediction) = self.predictions.get(name) {
+            return Some(Arc::clone(prediction));
         }
         as_of::find(name).or_else(|| functions::scalar(name))
     }

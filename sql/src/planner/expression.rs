@@ -36,7 +36,12 @@ impl<'a> Expressions<'a> {
     pub(crate) fn plan(&mut self, mut expr: SqlExpr, schema: &Schema) -> Result<Expr> {
         replace_modulo(&mut expr);
         complete_calls(&mut expr, self.catalog, &mut self.uses)?;
-        let context = PlanningContext { catalog: self.catalog, relations: HashMap::new(), tables: None };
+        let context = PlanningContext {
+            catalog: self.catalog,
+            relations: HashMap::new(),
+            tables: None,
+            predictions: HashMap::new(),
+        };
         let planner = SqlToRel::new_with_options(&context, parser_options());
         let schema = Arc::new(DFSchema::try_from(schema.clone())?);
         let expr = planner.sql_to_expr(expr, &schema, &mut PlannerContext::new())?;
@@ -56,7 +61,8 @@ pub(crate) fn plan_expression(expr: SqlExpr, schema: &Schema) -> Result<Expr> {
 /// The Arrow type of an SQL type.
 pub(crate) fn plan_type(sql_type: SqlType) -> Result<DataType> {
     let catalog = Catalog::default();
-    let context = PlanningContext { catalog: &catalog, relations: HashMap::new(), tables: None };
+    let context =
+        PlanningContext { catalog: &catalog, relations: HashMap::new(), tables: None, predictions: HashMap::new() };
     let planner = SqlToRel::new_with_options(&context, parser_options());
     let column = ColumnDef { name: quoted("c"), data_type: sql_type, options: Vec::new() };
     Ok(planner.build_schema(vec![column])?.field(0).data_type().clone())

@@ -116,7 +116,8 @@ impl<'a> QueryPlanner<'a> {
         replace_modulo(&mut query);
         complete_calls(&mut query, self.catalog, &mut self.uses)?;
         let relations = self.leaves.iter().map(|(name, leaf)| (name.clone(), leaf.schema())).collect();
-        let context = PlanningContext { catalog: self.catalog, relations, tables: None };
+        let context =
+            PlanningContext { catalog: self.catalog, relations, tables: None, predictions: Default::default() };
         let planner = SqlToRel::new_with_options(&context, parser_options());
         Ok(planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?)
     }

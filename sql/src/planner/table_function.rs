@@ -27,7 +27,7 @@ const TUMBLE: &str = "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 hour' [, offse
 const HOP: &str = "HOP(TABLE t, DESCRIPTOR(ts), slide INTERVAL '1 hour', size INTERVAL '6 hours' [, offset])";
 const CUMULATE: &str = "CUMULATE(TABLE t, DESCRIPTOR(ts), step INTERVAL '1 hour', size INTERVAL '1 day' [, offset])";
 const SESSION: &str = "SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), gap INTERVAL '5 minutes')";
-const PREDICT: &str = "ML.PREDICT(MODEL m, TABLE t), or a query in place of TABLE t";
+pub(crate) const PREDICT: &str = "ML.PREDICT(MODEL m, TABLE t), or a query in place of TABLE t";
 
 impl QueryPlanner<'_> {
     pub(super) fn replace_table_function(&mut self, factor: &mut TableFactor) -> Result<()> {
@@ -104,22 +104,7 @@ impl QueryPlanner<'_> {
     }
 
     fn predict(&mut self, arguments: &[FunctionArg]) -> Result<Leaf> {
-        let (mut model, mut data) = (None, None);
-        for argument in arguments {
-            let (_, expr) = named(argument, PREDICT)?;
-            let slot = match expr {
-                Expr::Prefixed { prefix, .. } if prefix.value == MODEL_MARKER => &mut model,
-                _ => &mut data,
-            };
-            if slot.replace(expr).is_some() {
-                return Err(wrong_call(PREDICT).at(expr.span()));
-            }
-        }
-        let (Some(Expr::Prefixed { value, .. }), Some(data)) = (model, data) else { return Err(wrong_call(PREDICT)) };
-        let Expr::Identifier(model) = value.as_ref() else {
-            let hint = "name the model alone; every row gets the version that belongs to its time";
-            return Err(SqlError::unsupported(format!("model '{value}'"), hint).at(value.span()));
-        };
+        let (model, data) = predict_arguments(arguments)?;
         let input = self.argument_stream(data, PREDICT)?;
         let stream = self.predict_stream(model, input).map_err(|error| error.at(model.span))?;
         Ok(Leaf::Stream(stream))
@@ -141,7 +126,28 @@ impl QueryPlanner<'_> {
     }
 }
 
-fn wrong_call(usage: &str) -> SqlError {
+/// The model and the rows of a call of ML.PREDICT.
+pub(crate) fn predict_arguments(arguments: &[FunctionArg]) -> Result<(&Ident, &Expr)> {
+    let (mut model, mut data) = (None, None);
+    for argument in arguments {
+        let (_, expr) = named(argument, PREDICT)?;
+        let slot = match expr {
+            Expr::Prefixed { prefix, .. } if prefix.value == MODEL_MARKER => &mut model,
+            _ => &mut data,
+        };
+        if slot.replace(expr).is_some() {
+            return Err(wrong_call(PREDICT).at(expr.span()));
+        }
+    }
+    let (Some(Expr::Prefixed { value, .. }), Some(data)) = (model, data) else { return Err(wrong_call(PREDICT)) };
+    let Expr::Identifier(model) = value.as_ref() else {
+        let hint = "name the model alone; every row gets the version that belongs to its time";
+        return Err(SqlError::unsupported(format!("model '{value}'"), hint).at(value.span()));
+    };
+    Ok((model, data))
+}
+
+pub(crate) fn wrong_call(usage: &str) -> SqlError {
     SqlError::invalid(format!("wrong arguments; write {usage}"))
 }
 

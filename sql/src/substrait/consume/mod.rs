@@ -59,7 +59,12 @@ impl QueryPlanner<'_> {
     /// The plan of a plan in Substrait, with columns and types as they come from SQL.
     pub(crate) fn plan_substrait(&mut self, plan: &SubstraitPlan) -> Result<LogicalPlan> {
         let mut consumer = Consumer::new(
-            PlanningContext { catalog: self.catalog, relations: Default::default(), tables: None },
+            PlanningContext {
+                catalog: self.catalog,
+                relations: Default::default(),
+                tables: None,
+                predictions: Default::default(),
+            },
             &plan.0,
         );
         let consumed = consumer.plan(&plan.0).map_err(Problem::into_error);

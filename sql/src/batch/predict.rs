@@ -1,0 +1,179 @@
+//! ML.PREDICT in a query as a whole: a subquery of its rows, with what the model says of them behind. The model is the
+//! version that has learnt most by the time the query is planned, and a function of its features.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr as Planned, LogicalPlan, ScalarUDF};
+use datafusion::sql::sqlparser::ast::{
+    ExcludeSelectItem, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableAlias, TableFactor,
+    VisitMut, VisitorMut, WildcardAdditionalOptions, visit_expressions_mut,
+};
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Span;
+use tidemill_plans::catalog::ObjectKind;
+use tidemill_plans::prediction::{TrainedModel, function, model_of};
+
+use crate::ast::{dotted, normalize, quoted, select_all};
+use crate::catalog::{Catalog, Detail};
+use crate::dialect::{TABLE_MARKER, TidemillDialect};
+use crate::error::{Position, Result, SqlError};
+use crate::planner::table_function::{PREDICT, predict_arguments, wrong_call};
+
+/// The column of what a model says, as long as it is one.
+const SAID: &str = "ml.predict";
+
+/// The models that a query asks, as functions by their names.
+pub(super) type Predictions = HashMap<String, Arc<ScalarUDF>>;
+
+/// Puts subqueries in the place of a query's calls of ML.PREDICT; notes the models in `uses`.
+pub(super) fn replace_predictions(
+    query: &mut Query,
+    catalog: &Catalog,
+    uses: &mut BTreeSet<String>,
+) -> Result<Predictions> {
+    let mut calls = Calls { catalog, uses, predictions: Predictions::new() };
+    match query.visit(&mut calls) {
+        ControlFlow::Continue(()) => Ok(calls.predictions),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// Whether a plan asks a model.
+pub(crate) fn asks_models(plan: &LogicalPlan) -> Result<bool> {
+    let mut asks = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                let is_asked = matches!(part, Planned::ScalarFunction(call) if model_of(&call.func).is_some());
+                asks |= is_asked;
+                Ok(if is_asked { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            })
+        })
+    })?;
+    Ok(asks)
+}
+
+struct Calls<'a> {
+    catalog: &'a Catalog,
+    uses: &'a mut BTreeSet<String>,
+    predictions: Predictions,
+}
+
+impl VisitorMut for Calls<'_> {
+    type Break = SqlError;
+
+    /// Calls in the rows of a call are visited behind it.
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<SqlError> {
+        match self.replace(factor) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+impl Calls<'_> {
+    fn replace(&mut self, factor: &mut TableFactor) -> Result<()> {
+        let TableFactor::Table { name, alias, args: Some(args), .. } = factor else { return Ok(()) };
+        if !matches!(dotted(name).as_str(), "ml.predict" | "ml_predict") {
+            return Ok(());
+        }
+        let (model, data) = predict_arguments(&args.args)?;
+        let rows = rows_of(data)?;
+        let trained = self.trained(model).map_err(|error| error.at(model.span))?;
+        let subquery = Box::new(with_predictions(rows, &trained)?);
+        let function = function(trained);
+        self.predictions.insert(function.name().to_owned(), Arc::new(function));
+        let alias = alias.take().unwrap_or_else(|| alias_of("predict"));
+        *factor = TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None };
+        Ok(())
+    }
+
+    fn trained(&mut self, model: &Ident) -> Result<Arc<TrainedModel>> {
+        let name = normalize(model);
+        let Some(object) = self.catalog.find(&name) else {
+            return Err(self.catalog.unknown("model", &name, Position::UNKNOWN, |kind| kind == ObjectKind::Model));
+        };
+        if !matches!(object.detail, Detail::Model(_)) {
+            return Err(SqlError::invalid(format!("'{name}' is a {}, not a model", object.kind)));
+        }
+        let Some(models) = &self.catalog.trained else {
+            return Err(SqlError::unsupported(
+                "ML.PREDICT where no model is served",
+                "tidemill serve and shell have it",
+            ));
+        };
+        let newest = models.newest(&name).map_err(SqlError::invalid)?;
+        self.uses.insert(name);
+        Ok(newest)
+    }
+}
+
+/// The rows of `TABLE t`, a plain name or a subquery.
+fn rows_of(data: &Expr) -> Result<Box<Query>> {
+    match data {
+        Expr::Prefixed { prefix, value } if prefix.value == TABLE_MARKER => rows_of(value),
+        Expr::Identifier(name) => select_all(&normalize(name)),
+        Expr::Subquery(query) => Ok(query.clone()),
+        Expr::Nested(inner) => rows_of(inner),
+        _ => Err(wrong_call(PREDICT).at(data.span())),
+    }
+}
+
+/// `SELECT * EXCLUDE (said), said.a AS a, … FROM (SELECT *, model(features) AS said FROM rows)`.
+fn with_predictions(rows: Box<Query>, model: &Arc<TrainedModel>) -> Result<Query> {
+    let said = quoted(SAID);
+    let added = model.added().into_iter().map(|field| {
+        let (key, name) = (field.name().replace('\'', "''"), quoted(field.name()));
+        format!("get_field({said}, '{key}') AS {name}")
+    });
+    let features: Vec<String> = model.features().iter().map(|name| quoted(name).to_string()).collect();
+    let call = format!("{}({})", quoted(function(Arc::clone(model)).name()), features.join(", "));
+    let added = added.collect::<Vec<_>>().join(", ");
+    let mut outer = parsed(&format!("SELECT *, {added} FROM (SELECT *, {call} AS {said} FROM t) AS predict"))?;
+    let select = select_of(&mut outer)?;
+    if let Some(all) = select.projection.first_mut() {
+        let excluded = ExcludeSelectItem::Single(ObjectName::from(vec![said]));
+        let options = WildcardAdditionalOptions { opt_exclude: Some(excluded), ..Default::default() };
+        *all = SelectItem::Wildcard(options);
+    }
+    let TableFactor::Derived { subquery: inner, .. } = relation_of(select)? else { return Err(unread()) };
+    let alias = Some(alias_of("rows"));
+    *relation_of(select_of(inner)?)? = TableFactor::Derived { lateral: false, subquery: rows, alias, sample: None };
+    Ok(outer)
+}
+
+/// A query that the user did not write: its positions must not reach an error message.
+fn parsed(sql: &str) -> Result<Query> {
+    let dialect = TidemillDialect::default();
+    let parsed = Parser::new(&dialect).try_with_sql(sql).and_then(|mut parser| parser.parse_query());
+    let mut query = *parsed.map_err(|error| SqlError::invalid(error.to_string()))?;
+    let _ = visit_expressions_mut(&mut query, |expr| {
+        if let Expr::Identifier(ident) = expr {
+            ident.span = Span::empty();
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    Ok(query)
+}
+
+fn select_of(query: &mut Query) -> Result<&mut Select> {
+    match query.body.as_mut() {
+        SetExpr::Select(select) => Ok(select),
+        _ => Err(unread()),
+    }
+}
+
+fn relation_of(select: &mut Select) -> Result<&mut TableFactor> {
+    select.from.first_mut().map(|table| &mut table.relation).ok_or_else(unread)
+}
+
+fn unread() -> SqlError {
+    SqlError::invalid("a subquery for ML.PREDICT is not what it was written as; this is a bug")
+}
+
+fn alias_of(name: &str) -> TableAlias {
+    TableAlias { explicit: true, name: quoted(name), columns: Vec::new(), at: None }
+}
