@@ -7,10 +7,18 @@
 //! say whether the row was positive. A metric is `None` where it has no value: no rows, slices of
 //! different lengths, a score that is NaN or infinite, and for the AUC rows of one class only.
 
+mod calibration;
+mod confusion;
+mod ranking;
+mod regression;
 mod streaming_auc;
 #[cfg(test)]
 mod tests;
 
+pub use calibration::expected_calibration_error;
+pub use confusion::Confusion;
+pub use ranking::{average_precision, ndcg};
+pub use regression::RegressionSums;
 pub use streaming_auc::{StreamingAuc, StreamingAucState};
 
 use tidemill_compute::kernel::softmax::ln;

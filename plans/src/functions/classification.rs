@@ -1,26 +1,32 @@
-//! `roc_auc(label, score)`, `log_loss(label, p)` and `brier_score(label, p)`: how good a classifier's
-//! scores are, as SQL aggregates.
+//! `roc_auc(label, score)`, `average_precision(label, score)`, `log_loss(label, p)`, `brier_score(label, p)` and
+//! `expected_calibration_error(label, p)`: how good a classifier's scores are, as SQL aggregates.
 //!
-//! All three keep every (label, score) pair: the AUC needs the ranks, and the other two are summed in
+//! All of them keep every (label, score) pair: two need the ranks, and the others are summed in
 //! sorted order at the end, so that the result does not depend on the order of the input. Pairs with
 //! a NULL on either side do not count. NULL where the measure is undefined (no rows; for the AUC, one
 //! class).
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, ListArray, StructArray};
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 use tidemill_ml::metrics;
 
+use super::pairs::Pairs;
+
 /// The aggregates of this file.
 pub(super) fn functions() -> Vec<AggregateUDF> {
-    let measures: [(&'static str, Measure); 3] =
-        [("roc_auc", metrics::auc), ("log_loss", metrics::log_loss), ("brier_score", metrics::brier)];
+    let measures: [(&'static str, Measure); 5] = [
+        ("roc_auc", metrics::auc),
+        ("average_precision", metrics::average_precision),
+        ("log_loss", metrics::log_loss),
+        ("brier_score", metrics::brier),
+        ("expected_calibration_error", metrics::expected_calibration_error),
+    ];
     measures.into_iter().map(|(name, measure)| AggregateUDF::from(Classification::new(name, measure))).collect()
 }
 
@@ -42,26 +48,7 @@ impl Classification {
     }
 }
 
-// The name says which measure it is; function pointers have no reliable identity.
-impl PartialEq for Classification {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-impl Eq for Classification {}
-impl std::hash::Hash for Classification {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
-    }
-}
-
-fn pair_fields() -> Fields {
-    Fields::from(vec![Field::new("label", DataType::Boolean, false), Field::new("score", DataType::Float64, false)])
-}
-
-fn pair_list() -> DataType {
-    DataType::List(Arc::new(Field::new("item", DataType::Struct(pair_fields()), false)))
-}
+super::known_by_name!(Classification);
 
 impl AggregateUDFImpl for Classification {
     fn name(&self) -> &str {
@@ -77,75 +64,53 @@ impl AggregateUDFImpl for Classification {
     }
 
     fn accumulator(&self, _args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Pairs { measure: self.measure, labels: Vec::new(), scores: Vec::new() }))
+        Ok(Box::new(Scored { measure: self.measure, pairs: Pairs::new() }))
     }
 
     fn state_fields(&self, _args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        Ok(vec![Arc::new(Field::new("pairs", pair_list(), false))])
+        Ok(vec![Arc::new(Field::new("pairs", Pairs::<bool>::state_type(), false))])
     }
 }
 
-/// The pairs seen so far.
 #[derive(Debug)]
-struct Pairs {
+struct Scored {
     measure: Measure,
-    labels: Vec<bool>,
-    scores: Vec<f64>,
+    pairs: Pairs<bool>,
 }
 
-impl Pairs {
-    fn extend(&mut self, labels: &BooleanArray, scores: &Float64Array) {
-        for (label, score) in labels.iter().zip(scores.iter()) {
-            if let (Some(label), Some(score)) = (label, score) {
-                self.labels.push(label);
-                self.scores.push(score);
-            }
-        }
-    }
-}
-
-impl Accumulator for Pairs {
+impl Accumulator for Scored {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.extend(values[0].as_boolean(), values[1].as_primitive::<Float64Type>());
+        self.pairs.add(&values[0], &values[1]);
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let mut pairs: Vec<(f64, bool)> = self.scores.iter().copied().zip(self.labels.iter().copied()).collect();
-        pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let (scores, labels): (Vec<f64>, Vec<bool>) = pairs.into_iter().unzip();
+        let (scores, labels) = self.pairs.sorted();
         Ok(ScalarValue::Float64((self.measure)(&scores, &labels)))
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.labels.capacity() + self.scores.capacity() * size_of::<f64>()
+        size_of::<Self>() + self.pairs.bytes()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let labels: ArrayRef = Arc::new(BooleanArray::from(std::mem::take(&mut self.labels)));
-        let scores: ArrayRef = Arc::new(Float64Array::from(std::mem::take(&mut self.scores)));
-        let pairs = StructArray::try_new(pair_fields(), vec![labels, scores], None)?;
-        let item = Arc::new(Field::new("item", pairs.data_type().clone(), false));
-        let list = ListArray::try_new(item, OffsetBuffer::from_lengths([pairs.len()]), Arc::new(pairs), None)?;
-        Ok(vec![ScalarValue::List(Arc::new(list))])
+        Ok(vec![self.pairs.take_state()?])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        for pairs in states[0].as_list::<i32>().iter().flatten() {
-            let pairs = pairs.as_struct();
-            let (labels, scores) = (pairs.column(0).as_boolean(), pairs.column(1).as_primitive::<Float64Type>());
-            self.extend(labels, scores);
-        }
+        self.pairs.merge(&states[0]);
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{BooleanArray, Float64Array};
+
     use super::*;
 
-    fn pairs(measure: Measure) -> Pairs {
-        Pairs { measure, labels: Vec::new(), scores: Vec::new() }
+    fn pairs(measure: Measure) -> Scored {
+        Scored { measure, pairs: Pairs::new() }
     }
 
     fn input(labels: &[Option<bool>], scores: &[Option<f64>]) -> Vec<ArrayRef> {

@@ -1,12 +1,34 @@
 //! SQL's scalar, aggregate and window functions: the planner that checks a call and the worker that runs it
 //! take them from here, so they cannot differ.
 //!
-//! All of DataFusion's defaults, the quality measures of classifiers as aggregates, and what a program
+//! All of DataFusion's defaults, the quality measures of models as aggregates, and what a program
 //! registers before its first session. A worker in a process of its own knows only what that process has
 //! registered.
 
+/// Makes functions equal that have one name: it says which measure one is, and function pointers have no reliable identity.
+macro_rules! known_by_name {
+    ($function:ty) => {
+        impl PartialEq for $function {
+            fn eq(&self, other: &Self) -> bool {
+                self.name == other.name
+            }
+        }
+        impl Eq for $function {}
+        impl std::hash::Hash for $function {
+            fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+                self.name.hash(state);
+            }
+        }
+    };
+}
+use known_by_name;
+
 mod checked;
+mod classes;
 mod classification;
+mod pairs;
+mod ranking;
+mod regression;
 mod sum;
 
 use std::collections::{BTreeMap, HashMap};
@@ -26,9 +48,25 @@ const PLANNED: [&str; 10] =
     ["tumble", "hop", "cumulate", "session", "unnest", "descriptor", "ml_predict", "ml_evaluate", "mod", "proctime"];
 
 /// Aggregates whose result never depends on the order of their input. (Measures of classifiers sort
-/// their pairs before they add anything up.)
-pub const ORDER_FREE: &[&str] =
-    &["count", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor", "roc_auc", "log_loss", "brier_score"];
+/// their pairs before they add anything up, or count.)
+pub const ORDER_FREE: &[&str] = &[
+    "count",
+    "bool_and",
+    "bool_or",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "roc_auc",
+    "average_precision",
+    "log_loss",
+    "brier_score",
+    "expected_calibration_error",
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "ndcg",
+];
 
 /// Aggregates whose result does not depend on it unless the input is floats: a sum of floats rounds at
 /// every step, and of 0.0 and -0.0 the first is the least.
@@ -98,7 +136,9 @@ impl Registry {
         }
         let mut aggregate = HashMap::new();
         // Behind DataFusion's, in whose place they are.
-        let own = classification::functions().into_iter().chain([sum::function()]).map(Arc::new);
+        let measures =
+            [classification::functions(), classes::functions(), ranking::functions(), regression::functions()];
+        let own = measures.concat().into_iter().chain([sum::function()]).map(Arc::new);
         for function in SessionStateDefaults::default_aggregate_functions().into_iter().chain(own) {
             add(&mut aggregate, function.name().to_owned(), function.aliases(), &function);
         }

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::{StreamingAuc, auc, brier, log_loss};
+use super::{
+    Confusion, RegressionSums, StreamingAuc, auc, average_precision, brier, expected_calibration_error, log_loss, ndcg,
+};
 
 /// Every (positive, negative) pair, one by one.
 fn auc_oracle(scores: &[f64], labels: &[bool]) -> Option<f64> {
@@ -139,5 +141,103 @@ fn a_streaming_auc_goes_on_from_its_state() {
         parted.push(score(row), row % 3 == 0);
         parted = StreamingAuc::from_state(20, parted.state()).unwrap();
         assert_eq!((parted.auc(), parted.rows()), (whole.auc(), whole.rows()));
+    }
+}
+
+/// Scores, some of them tied, and labels, made by integers: Python makes the same ones.
+fn reference() -> (Vec<f64>, Vec<bool>) {
+    let score = |i: usize| if i.is_multiple_of(7) { 0.3 } else { (i * 37 % 101) as f64 / 101.0 };
+    ((0..60).map(score).collect(), (0..60).map(|i| i * i % 5 + i % 3 > 2).collect())
+}
+
+#[test]
+fn ranking_and_calibration_equal_scikit_learn() {
+    // scikit-learn 1.9.1: average_precision_score(y, p), ndcg_score([relevance], [p], k); NumPy's histogram of ten bins.
+    let (scores, labels) = reference();
+    assert_close(average_precision(&scores, &labels), 0.511_210_187_588_033_4, 1e-12);
+    assert_close(expected_calibration_error(&scores, &labels), 0.316_881_188_118_811_94, 1e-12);
+    let relevances: Vec<f64> = (0..60).map(|i| f64::from(i * i % 4)).collect();
+    assert_close(ndcg(&relevances, &scores, None), 0.747_326_569_310_211, 1e-12);
+    assert_close(ndcg(&relevances, &scores, Some(10)), 0.368_658_053_948_239_86, 1e-12);
+    assert_close(ndcg(&relevances, &scores, Some(5)), 0.345_191_342_246_869_26, 1e-12);
+    assert_eq!(ndcg(&[0.0; 2], &[0.5, 0.1], None), Some(0.0));
+    assert_eq!(average_precision(&[0.5], &[false]), None);
+    assert_eq!(ndcg(&[-1.0], &[0.5], None), None);
+    assert_eq!(expected_calibration_error(&[1.5], &[true]), None);
+    assert_eq!(expected_calibration_error(&[1.0, 0.0], &[true, false]), Some(0.0));
+}
+
+#[test]
+fn errors_of_numbers_equal_scikit_learn() {
+    // scikit-learn 1.9.1: mean_squared_error, root_mean_squared_error, mean_absolute_error, r2_score.
+    let pair = |i: u32| {
+        let label = f64::from(i * 29 % 97) / 7.0 + 100.0;
+        (label, label + (f64::from(i * 13 % 11) - 5.0) / 4.0)
+    };
+    let of = |rows: std::ops::Range<u32>| {
+        let mut sums = RegressionSums::default();
+        rows.map(pair).for_each(|(label, predicted)| sums.add(label, predicted));
+        sums
+    };
+    let mut merged = of(0..17);
+    merged.merge(&of(17..60));
+    merged.merge(&RegressionSums::default());
+    for sums in [of(0..60), merged] {
+        assert_close(sums.mse(), 0.619_791_666_666_666_6, 1e-12);
+        assert_close(sums.rmse(), 0.787_268_484_487_126_2, 1e-12);
+        assert_close(sums.mae(), 0.679_166_666_666_666_7, 1e-12);
+        assert_close(sums.r2(), 0.961_417_370_489_584_1, 1e-12);
+    }
+    let mut same = RegressionSums::default();
+    assert_eq!((same.mse(), same.mae(), same.r2()), (None, None, None));
+    same.add(2.0, 2.0);
+    assert_eq!((same.rmse(), same.r2()), (Some(0.0), None));
+    same.add(2.0, 2.0);
+    assert_eq!(same.r2(), Some(1.0));
+    same.add(2.0, 3.0);
+    assert_eq!(same.r2(), Some(0.0));
+}
+
+#[test]
+fn classes_equal_scikit_learn() {
+    // scikit-learn 1.9.1: accuracy_score, and precision_score, recall_score, f1_score of a positive class and with average='macro'.
+    let mut many = Confusion::default();
+    (0..60_usize).for_each(|i| many.add(&(i * i % 4).to_string(), &((i * 7 + i / 5) % 5).to_string(), 1));
+    assert_close(many.accuracy(), 0.216_666_666_666_666_67, 1e-12);
+    assert_close(many.precision(None), 0.216_666_666_666_666_7, 1e-12);
+    assert_close(many.recall(None), 0.086_666_666_666_666_67, 1e-12);
+    assert_close(many.f1(None), 0.123_809_523_809_523_81, 1e-12);
+
+    let (scores, labels) = reference();
+    let mut two = Confusion::default();
+    let rows = || scores.iter().zip(&labels).map(|(score, label)| (label.to_string(), (*score >= 0.5).to_string()));
+    rows().for_each(|(label, predicted)| two.add(&label, &predicted, 1));
+    assert_close(two.accuracy(), 0.533_333_333_333_333_3, 1e-12);
+    assert_close(two.precision(Some("true")), 0.583_333_333_333_333_4, 1e-12);
+    assert_close(two.recall(Some("true")), 0.4375, 1e-12);
+    assert_close(two.f1(Some("true")), 0.5, 1e-12);
+    assert_eq!(two.precision(Some("never")), Some(0.0));
+
+    rows().for_each(|(label, predicted)| two.take_back(&label, &predicted, 1));
+    assert_eq!(two, Confusion::default());
+    assert_eq!((two.accuracy(), two.f1(None), two.recall(Some("true"))), (None, None, None));
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_rows_changes_no_ranking(rows in prop::collection::vec((0..6u8, 0..4u8), 1..40)) {
+        let split = |rows: &[(u8, u8)]| -> (Vec<f64>, Vec<f64>, Vec<bool>) {
+            let scores = rows.iter().map(|row| f64::from(row.0) / 6.0).collect();
+            (scores, rows.iter().map(|row| f64::from(row.1)).collect(), rows.iter().map(|row| row.1 > 1).collect())
+        };
+        let mut other = rows.clone();
+        other.reverse();
+        let ((scores, relevances, labels), (other_scores, others, other_labels)) = (split(&rows), split(&other));
+        prop_assert_eq!(ndcg(&relevances, &scores, Some(3)), ndcg(&others, &other_scores, Some(3)));
+        prop_assert_eq!(average_precision(&scores, &labels), average_precision(&other_scores, &other_labels));
+        if let Some(precision) = average_precision(&scores, &labels) {
+            prop_assert!((0.0..=1.0).contains(&precision));
+        }
+        prop_assert!(ndcg(&relevances, &scores, None).is_some_and(|gain| (0.0..=1.0 + 1e-12).contains(&gain)));
     }
 }
