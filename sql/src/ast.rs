@@ -2,8 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, Query, visit_expressions_mut, visit_relations_mut};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, ObjectName, Query, Select, SetExpr, TableAlias, TableFactor, visit_expressions_mut,
+    visit_relations_mut,
+};
 use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use crate::dialect::TidemillDialect;
 use crate::error::{Result, SqlError};
@@ -69,29 +73,46 @@ pub(crate) fn plain_name(expr: &Expr) -> Option<String> {
 
 /// `SELECT * FROM name`.
 pub(crate) fn select_all(name: &str) -> Result<Box<Query>> {
+    Ok(Box::new(made_up(&format!("SELECT * FROM {}", quoted(name)))?))
+}
+
+/// A query that the user did not write: its positions must not reach an error message.
+pub(crate) fn made_up(sql: &str) -> Result<Query> {
     let dialect = TidemillDialect::default();
-    let sql = format!("SELECT * FROM {}", quoted(name));
-    let parsed = Parser::new(&dialect).try_with_sql(&sql).and_then(|mut parser| parser.parse_query());
-    let mut query = parsed.map_err(|error| SqlError::invalid(error.to_string()))?;
-    forget_positions(&mut query);
+    let parsed = Parser::new(&dialect).try_with_sql(sql).and_then(|mut parser| parser.parse_query());
+    let mut query = *parsed.map_err(|error| SqlError::invalid(error.to_string()))?;
+    let nowhere = |ident: &Ident| Ident { span: Span::empty(), ..ident.clone() };
+    let _ = visit_expressions_mut(&mut query, |expr| {
+        if let Expr::Identifier(ident) = expr {
+            ident.span = Span::empty();
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    let _ = visit_relations_mut(&mut query, |name| {
+        *name = ObjectName::from(name.0.iter().filter_map(|part| part.as_ident()).map(nowhere).collect::<Vec<_>>());
+        ControlFlow::<()>::Continue(())
+    });
     Ok(query)
 }
 
-/// Positions in text that the user did not write must not reach an error message.
-fn forget_positions(query: &mut Query) {
-    use datafusion::sql::sqlparser::ast::{SetExpr, TableFactor};
-    use datafusion::sql::sqlparser::tokenizer::Span;
-    if let SetExpr::Select(select) = query.body.as_mut() {
-        for table in &mut select.from {
-            if let TableFactor::Table { name, .. } = &mut table.relation {
-                *name = ObjectName::from(
-                    name.0
-                        .iter()
-                        .filter_map(|part| part.as_ident())
-                        .map(|ident| Ident { span: Span::empty(), ..ident.clone() })
-                        .collect::<Vec<_>>(),
-                );
-            }
-        }
+/// The SELECT of a query that was made up.
+pub(crate) fn select_of(query: &mut Query) -> Result<&mut Select> {
+    match query.body.as_mut() {
+        SetExpr::Select(select) => Ok(select),
+        _ => Err(no_select()),
     }
+}
+
+/// What it reads.
+pub(crate) fn relation_of(select: &mut Select) -> Result<&mut TableFactor> {
+    select.from.first_mut().map(|table| &mut table.relation).ok_or_else(no_select)
+}
+
+fn no_select() -> SqlError {
+    SqlError::invalid("a query that was made up is no SELECT; this is a bug")
+}
+
+/// The name of a subquery.
+pub(crate) fn alias_of(name: &str) -> TableAlias {
+    TableAlias { explicit: true, name: quoted(name), columns: Vec::new(), at: None }
 }

@@ -8,18 +8,17 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr as Planned, LogicalPlan, ScalarUDF};
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableAlias, TableFactor,
-    VisitMut, VisitorMut, WildcardAdditionalOptions, visit_expressions_mut,
+    ExcludeSelectItem, Expr, Ident, ObjectName, Query, SelectItem, Spanned, TableFactor, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
 };
-use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::Span;
 use tidemill_plans::catalog::ObjectKind;
 use tidemill_plans::prediction::{TrainedModel, function, model_of};
 
-use crate::ast::{dotted, normalize, quoted, select_all};
+use crate::ast::{alias_of, dotted, made_up, normalize, quoted, relation_of, select_all, select_of};
 use crate::catalog::{Catalog, Detail};
-use crate::dialect::{TABLE_MARKER, TidemillDialect};
+use crate::dialect::TABLE_MARKER;
 use crate::error::{Position, Result, SqlError};
+use crate::planner::evaluate::replace_evaluation;
 use crate::planner::table_function::{PREDICT, predict_arguments, wrong_call};
 
 /// The column of what a model says, as long as it is one.
@@ -76,6 +75,7 @@ impl VisitorMut for Calls<'_> {
 
 impl Calls<'_> {
     fn replace(&mut self, factor: &mut TableFactor) -> Result<()> {
+        replace_evaluation(factor, self.catalog)?;
         let TableFactor::Table { name, alias, args: Some(args), .. } = factor else { return Ok(()) };
         if !matches!(dotted(name).as_str(), "ml.predict" | "ml_predict") {
             return Ok(());
@@ -132,48 +132,16 @@ fn with_predictions(rows: Box<Query>, model: &Arc<TrainedModel>) -> Result<Query
     let features: Vec<String> = model.features().iter().map(|name| quoted(name).to_string()).collect();
     let call = format!("{}({})", quoted(function(Arc::clone(model)).name()), features.join(", "));
     let added = added.collect::<Vec<_>>().join(", ");
-    let mut outer = parsed(&format!("SELECT *, {added} FROM (SELECT *, {call} AS {said} FROM t) AS predict"))?;
+    let mut outer = made_up(&format!("SELECT *, {added} FROM (SELECT *, {call} AS {said} FROM t) AS predict"))?;
     let select = select_of(&mut outer)?;
     if let Some(all) = select.projection.first_mut() {
         let excluded = ExcludeSelectItem::Single(ObjectName::from(vec![said]));
         let options = WildcardAdditionalOptions { opt_exclude: Some(excluded), ..Default::default() };
         *all = SelectItem::Wildcard(options);
     }
-    let TableFactor::Derived { subquery: inner, .. } = relation_of(select)? else { return Err(unread()) };
-    let alias = Some(alias_of("rows"));
-    *relation_of(select_of(inner)?)? = TableFactor::Derived { lateral: false, subquery: rows, alias, sample: None };
-    Ok(outer)
-}
-
-/// A query that the user did not write: its positions must not reach an error message.
-fn parsed(sql: &str) -> Result<Query> {
-    let dialect = TidemillDialect::default();
-    let parsed = Parser::new(&dialect).try_with_sql(sql).and_then(|mut parser| parser.parse_query());
-    let mut query = *parsed.map_err(|error| SqlError::invalid(error.to_string()))?;
-    let _ = visit_expressions_mut(&mut query, |expr| {
-        if let Expr::Identifier(ident) = expr {
-            ident.span = Span::empty();
-        }
-        ControlFlow::<()>::Continue(())
-    });
-    Ok(query)
-}
-
-fn select_of(query: &mut Query) -> Result<&mut Select> {
-    match query.body.as_mut() {
-        SetExpr::Select(select) => Ok(select),
-        _ => Err(unread()),
+    if let TableFactor::Derived { subquery: inner, .. } = relation_of(select)? {
+        let alias = Some(alias_of("rows"));
+        *relation_of(select_of(inner)?)? = TableFactor::Derived { lateral: false, subquery: rows, alias, sample: None };
     }
-}
-
-fn relation_of(select: &mut Select) -> Result<&mut TableFactor> {
-    select.from.first_mut().map(|table| &mut table.relation).ok_or_else(unread)
-}
-
-fn unread() -> SqlError {
-    SqlError::invalid("a subquery for ML.PREDICT is not what it was written as; this is a bug")
-}
-
-fn alias_of(name: &str) -> TableAlias {
-    TableAlias { explicit: true, name: quoted(name), columns: Vec::new(), at: None }
+    Ok(outer)
 }

@@ -6,14 +6,15 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, Ident, LimitClause, ObjectName, Query, Select, SetExpr, SetOperator, Spanned, TableAlias,
-    TableFactor, TableWithJoins, VisitMut, VisitorMut, WindowType, With, visit_expressions,
+    Expr, Function, Ident, LimitClause, ObjectName, Query, Select, SetExpr, SetOperator, Spanned, TableFactor,
+    TableWithJoins, VisitMut, VisitorMut, WindowType, With, visit_expressions,
 };
 
 use super::QueryPlanner;
+use super::evaluate::replace_evaluation;
 use super::table_call::replace_table_call;
 use super::table_function::TABLE_FUNCTIONS;
-use crate::ast::{dotted, normalize, quoted, select_all};
+use crate::ast::{alias_of, dotted, normalize, quoted, select_all};
 use crate::error::{Result, SqlError};
 use crate::lower::over::{ORDERED_FUNCTIONS, no_order};
 use crate::lower::scan::Leaf;
@@ -103,6 +104,7 @@ impl QueryPlanner<'_> {
 
     fn replace_factor(&mut self, factor: &mut TableFactor) -> Result<()> {
         let span = factor.span();
+        replace_evaluation(factor, self.catalog)?;
         if replace_table_call(factor).map_err(|error| error.at(span))? {
             return Ok(());
         }
@@ -134,10 +136,7 @@ impl QueryPlanner<'_> {
         *name = ObjectName::from(vec![quoted(&made_up)]);
         *args = None;
         *version = None;
-        if alias.is_none() {
-            let name = quoted(default_alias);
-            *alias = Some(TableAlias { explicit: true, name, columns: Vec::new(), at: None });
-        }
+        alias.get_or_insert_with(|| alias_of(default_alias));
     }
 
     /// The stream of a name: a WITH query in sight, or an object of the catalog.

@@ -18,7 +18,7 @@ use crate::lower::scan::Leaf;
 use crate::lower::stream::{Stream, WindowKind};
 
 /// The table functions, as messages name them.
-pub(crate) const TABLE_FUNCTIONS: &str = "TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT";
+pub(crate) const TABLE_FUNCTIONS: &str = "TUMBLE, HOP, CUMULATE, SESSION, ML.PREDICT and ML.EVALUATE";
 
 /// How many windows may hold one row: a day every 10 seconds, a week every minute.
 const WINDOWS_A_ROW_MAX: i64 = 10_080;
@@ -40,10 +40,6 @@ impl QueryPlanner<'_> {
             "cumulate" => self.cumulate(&arguments)?,
             "session" => self.session(&arguments)?,
             "ml.predict" | "ml_predict" => self.predict(&arguments)?,
-            "ml.evaluate" | "ml_evaluate" => {
-                let hint = format!("{TABLE_FUNCTIONS} are");
-                return Err(SqlError::unsupported(function.to_uppercase(), hint));
-            }
             _ => {
                 let hint = format!("FROM takes {TABLE_FUNCTIONS}");
                 let what = String::from("table function");

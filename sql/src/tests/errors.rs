@@ -200,7 +200,7 @@ fn windows() {
     check_error(
         "SELECT * FROM WINDOWS(TABLE bids)",
         expect![[r#"
-            line 1, column 15: there is no table function 'windows'; FROM takes TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT
+            line 1, column 15: there is no table function 'windows'; FROM takes TUMBLE, HOP, CUMULATE, SESSION, ML.PREDICT and ML.EVALUATE
         "#]],
     );
 }
@@ -557,9 +557,15 @@ fn predictions() {
     "#]],
     );
     check(
-        "SELECT * FROM ML.EVALUATE(MODEL m, TABLE bids)",
+        "SELECT * FROM ML.EVALUATE(TABLE bids)",
         expect![[r#"
-            line 1, column 15: ML.EVALUATE is not supported; TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT are
+            line 1, column 15: wrong arguments; write ML.EVALUATE(MODEL m, TABLE t), or a query in place of TABLE t
+        "#]],
+    );
+    check(
+        "SELECT * FROM ML.EVALUATE(MODEL nothing, TABLE bids)",
+        expect![[r#"
+            line 1, column 33: there is no model 'nothing'; there are: m
         "#]],
     );
     check(
