@@ -7,9 +7,10 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`] and `naive_bayes` hold the algorithms, and [`metrics`] says how good they are.
+//! [`linear`], `naive_bayes` and `boosted_trees` hold the algorithms, and [`metrics`] says how good they are.
 
 pub mod batch;
+mod boosted_trees;
 mod classes;
 pub mod error;
 mod feature;

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use arrow::datatypes::DataType;
 
 use super::BatchModel;
+use crate::boosted_trees;
+use crate::boosted_trees::batch::BatchBoostedTrees;
+use crate::boosted_trees::config::TreeConfig;
 use crate::classes::LabelKind;
 use crate::error::{MlError, Result};
 use crate::linear::linear_regression::LinearRegression;
@@ -29,7 +32,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 3] = [
+const MODEL_TYPES: [BatchModelType; 5] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -63,6 +66,27 @@ const MODEL_TYPES: [BatchModelType; 3] = [
         },
         label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
         option_docs: NaiveBayesConfig::option_docs,
+    },
+    BatchModelType {
+        name: boosted_trees::CLASSIFIER,
+        create: |options, schema, label| {
+            let config = TreeConfig::from_options(boosted_trees::CLASSIFIER, options)?;
+            Ok(Box::new(BatchBoostedTrees::classifier(config, schema.clone(), label)?))
+        },
+        label_type: boosted_trees::class_label_type,
+        option_docs: TreeConfig::option_docs,
+    },
+    BatchModelType {
+        name: boosted_trees::REGRESSOR,
+        create: |options, schema, _| {
+            let config = TreeConfig::from_options(boosted_trees::REGRESSOR, options)?;
+            Ok(Box::new(BatchBoostedTrees::regressor(config, schema.clone())?))
+        },
+        label_type: |column, data_type| {
+            check_numeric_label(column, data_type)?;
+            Ok(DataType::Float64)
+        },
+        option_docs: TreeConfig::option_docs,
     },
 ];
 

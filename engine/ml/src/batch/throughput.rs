@@ -1,5 +1,5 @@
 //! Rows a second that are taken and fitted, to be run by hand in release:
-//! `cargo test --release -p tidemill-ml fit_throughput -- --ignored --nocapture`.
+//! `cargo test --release -p tidemill-ml throughput -- --ignored --nocapture --test-threads 1`.
 //! `goldens/throughput.py` does the same with scikit-learn on the same rows.
 #![expect(clippy::print_stderr, reason = "a measurement reports to the person who runs it")]
 #![expect(clippy::disallowed_methods, reason = "a measurement needs the real clock")]
@@ -28,13 +28,13 @@ fn noise(row: usize, column: usize) -> f64 {
 }
 
 /// Thirty numbers, of which the label is a noisy sum.
-fn numbers() -> (RecordBatch, Vec<f64>) {
+fn numbers(rows: usize) -> (RecordBatch, Vec<f64>) {
     let columns = (0..COLUMNS).map(|column| {
-        let values = (0..ROWS).map(|row| noise(row, column));
+        let values = (0..rows).map(|row| noise(row, column));
         (format!("x{column}"), Arc::new(Float64Array::from_iter_values(values)) as ArrayRef)
     });
     let sum = |row: usize| (0..COLUMNS).map(|column| noise(row, column) * (column % 5) as f64 * 0.3).sum::<f64>();
-    let labels = (0..ROWS).map(|row| sum(row) + noise(row, 97) * 2.0).collect();
+    let labels = (0..rows).map(|row| sum(row) + noise(row, 97) * 2.0).collect();
     (RecordBatch::try_from_iter(columns).unwrap(), labels)
 }
 
@@ -56,14 +56,15 @@ fn categories() -> RecordBatch {
 fn measure(name: &str, model_type: &str, options: &[(&str, &str)], features: &RecordBatch, labels: &ArrayRef) {
     let options: BTreeMap<_, _> = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let schema = FeatureSchema::from_arrow(&features.schema()).unwrap();
+    let all = features.num_rows();
     for threads in [1, 2] {
         let (mut added, mut fitted) = (f64::INFINITY, f64::INFINITY);
         let mut report = None;
         for _ in 0..3 {
             let mut model = create_batch(model_type, &options, &schema, labels.data_type()).unwrap();
             let start = Instant::now();
-            for first in (0..ROWS).step_by(BATCH_ROWS) {
-                let rows = BATCH_ROWS.min(ROWS - first);
+            for first in (0..all).step_by(BATCH_ROWS) {
+                let rows = BATCH_ROWS.min(all - first);
                 model.add(&features.slice(first, rows), &labels.slice(first, rows)).unwrap();
             }
             added = added.min(start.elapsed().as_secs_f64());
@@ -78,10 +79,10 @@ fn measure(name: &str, model_type: &str, options: &[(&str, &str)], features: &Re
         model.predictions(features).unwrap();
         eprintln!(
             "{name}, {threads} threads: take {:.2} Mrows/s, fit {:.3} s in {} steps, predict {:.2} Mrows/s",
-            ROWS as f64 / added / 1e6,
+            all as f64 / added / 1e6,
             fitted,
             report.iterations,
-            ROWS as f64 / start.elapsed().as_secs_f64() / 1e6,
+            all as f64 / start.elapsed().as_secs_f64() / 1e6,
         );
     }
 }
@@ -89,7 +90,7 @@ fn measure(name: &str, model_type: &str, options: &[(&str, &str)], features: &Re
 #[test]
 #[ignore = "a measurement, not a check"]
 fn fit_throughput() {
-    let (features, labels) = numbers();
+    let (features, labels) = numbers(ROWS);
     let booleans: ArrayRef = Arc::new(labels.iter().map(|label| Some(*label > 0.0)).collect::<BooleanArray>());
     let classes: ArrayRef = Arc::new(labels.iter().map(|label| Some((label * 1.5) as i64 % 2)).collect::<Int64Array>());
     let floats: ArrayRef = Arc::new(Float64Array::from(labels));
@@ -100,4 +101,21 @@ fn fit_throughput() {
     measure("three classes", "logistic_reg", &[], &features, &classes);
     measure("linear", "linear_reg", &[], &features, &floats);
     measure("lasso", "linear_reg", &[("l1_reg", "20000")], &features, &floats);
+}
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn tree_throughput() {
+    let (features, labels) = numbers(1_000_000);
+    let booleans: ArrayRef = Arc::new(labels.iter().map(|label| Some(*label > 0.0)).collect::<BooleanArray>());
+    measure("100 trees", "boosted_tree_classifier", &[], &features, &booleans);
+    measure(
+        "100 trees of numbers",
+        "boosted_tree_regressor",
+        &[],
+        &features,
+        &(Arc::new(Float64Array::from(labels)) as ArrayRef),
+    );
+    let labels = booleans.slice(0, ROWS);
+    measure("100 trees of categories", "boosted_tree_classifier", &[], &categories(), &labels);
 }

@@ -55,6 +55,17 @@ pub(crate) fn check_numeric_label(column: &str, data_type: &DataType) -> Result<
     })
 }
 
+/// The labels of a batch as numbers.
+///
+/// # Errors
+/// `UnsupportedLabel` unless they are.
+pub(crate) fn numeric_labels(labels: &dyn Array) -> Result<Float64Array> {
+    check_numeric_label("label", labels.data_type())?;
+    let failed = |source| MlError::ReadColumn { column: "label".to_owned(), source };
+    let labels = cast(labels, &DataType::Float64).map_err(failed)?;
+    Ok(labels.as_primitive::<Float64Type>().clone())
+}
+
 impl BatchLinearRegression {
     pub(crate) fn new(config: BatchLinearConfig, schema: FeatureSchema) -> Result<Self> {
         config.check_slots(&schema)?;
@@ -142,11 +153,7 @@ impl BatchModel for BatchLinearRegression {
     }
 
     fn add(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<Vec<RejectedRow>> {
-        check_numeric_label("label", labels.data_type())?;
-        let failed = |source| MlError::ReadColumn { column: "label".to_owned(), source };
-        let labels = cast(labels, &DataType::Float64).map_err(failed)?;
-        let labels: &Float64Array = labels.as_primitive::<Float64Type>();
-        self.set.add(features, labels)
+        self.set.add(features, &numeric_labels(labels)?)
     }
 
     fn rows(&self) -> u64 {
@@ -191,14 +198,11 @@ impl Residuals {
         sums
     }
 
-    /// By their names in scikit-learn and BigQuery. R² has no value where all labels are the same.
+    /// R² has no value where all labels are the same.
     fn metrics(&self, labels: &Moments, rows: f64) -> Vec<(String, f64)> {
-        let mut metrics = vec![
-            ("mean_squared_error".to_owned(), self.squares / rows),
-            ("mean_absolute_error".to_owned(), self.magnitudes / rows),
-        ];
+        let mut metrics = vec![("mse".to_owned(), self.squares / rows), ("mae".to_owned(), self.magnitudes / rows)];
         if labels.squares() > 0.0 {
-            metrics.insert(0, ("r2_score".to_owned(), 1.0 - self.squares / labels.squares()));
+            metrics.insert(0, ("r2".to_owned(), 1.0 - self.squares / labels.squares()));
         }
         metrics
     }

@@ -293,7 +293,9 @@ fn what_cannot_be_fitted_is_an_error() {
     let schema = FeatureSchema::from_arrow(&features.schema()).unwrap();
     check_error(
         create_batch("boosted_tree", &BTreeMap::new(), &schema, &DataType::Boolean),
-        expect!["unknown model type 'boosted_tree'; valid types are logistic_reg, linear_reg, naive_bayes"],
+        expect![
+            "unknown model type 'boosted_tree'; valid types are logistic_reg, linear_reg, naive_bayes, boosted_tree_classifier, boosted_tree_regressor"
+        ],
     );
     check_error(
         create_batch("logistic_reg", &BTreeMap::new(), &schema, &DataType::Date32),

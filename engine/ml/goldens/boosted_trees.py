@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Prints what LightGBM makes of the small data sets, with the settings of the tests in src/boosted_trees/tests.rs.
+
+Run by hand: python3 -m venv venv && venv/bin/pip install scikit-learn==1.9.1 lightgbm && venv/bin/python boosted_trees.py
+Every fifth row is held out.
+"""
+
+import lightgbm
+import numpy as np
+from sklearn import datasets, metrics
+
+SETTINGS = {"verbosity": -1, "num_threads": 1, "seed": 1, "boost_from_average": True}
+
+
+def halves(features, labels):
+    held = np.arange(len(labels)) % 5 == 0
+    return features[~held], labels[~held], features[held], labels[held]
+
+
+def fitted(features, labels, rounds=100, categorical=(), **options):
+    data = lightgbm.Dataset(features, labels, categorical_feature=list(categorical), free_raw_data=False)
+    return lightgbm.train(SETTINGS | options, data, rounds)
+
+
+def two_classes(name, features, labels, **options):
+    features, labels, others, wanted = halves(features, labels)
+    model = fitted(features, labels, objective="binary", **options)
+    own, scores = model.predict(features), model.predict(others)
+    print(name, "training log_loss", metrics.log_loss(labels, own), "held out roc_auc",
+          metrics.roc_auc_score(wanted, scores), "log_loss", metrics.log_loss(wanted, scores))
+
+
+def numbers(name, features, labels, **options):
+    features, labels, others, wanted = halves(features, labels)
+    model = fitted(features, labels, objective="regression", **options)
+    print(name, "training rmse", metrics.root_mean_squared_error(labels, model.predict(features)),
+          "held out rmse", metrics.root_mean_squared_error(wanted, model.predict(others)))
+
+
+def many_classes(name, features, labels, **options):
+    features, labels, others, wanted = halves(features, labels)
+    model = fitted(features, labels, objective="multiclass", num_class=3, **options)
+    print(name, "training log_loss", metrics.log_loss(labels, model.predict(features)), "held out accuracy",
+          metrics.accuracy_score(wanted, model.predict(others).argmax(axis=1)), "log_loss",
+          metrics.log_loss(wanted, model.predict(others)))
+
+
+def mixed(rows):
+    """Two numbers, one sometimes missing, and 40 categories: `mixed` in the tests."""
+    i = np.arange(rows)
+    x = (i * 37 % 101) / 10 - 5
+    y = np.where(i % 11 == 3, np.nan, (i * 53 + 7) % 97)
+    category = i * i % 1009 % 40
+    effect = np.where(category % 3 == 0, 2.0, np.where(category % 3 == 1, -1.0, 0.0))
+    label = x * 0.8 + effect + np.where(np.isnan(y), 1.5, (y > 50) * -1.0) + (i * 29 % 17) / 8 > 1.5
+    return np.column_stack([x, y, category]), label.astype(int)
+
+
+cancer = datasets.load_breast_cancer(return_X_y=True)
+two_classes("breast_cancer", *cancer)
+two_classes("breast_cancer_l2", *cancer, lambda_l2=5.0, lambda_l1=0.5, num_leaves=7, max_depth=3, learning_rate=0.3, rounds=20)
+numbers("diabetes", *datasets.load_diabetes(return_X_y=True, scaled=False))
+many_classes("wine", *datasets.load_wine(return_X_y=True))
+many_classes("iris", *datasets.load_iris(return_X_y=True))
+two_classes("mixed", *mixed(6000), categorical=[2])

@@ -1,0 +1,129 @@
+//! What a user can set about boosted trees: BigQuery's names where it has one, and LightGBM's defaults.
+
+use std::collections::BTreeMap;
+
+use super::bins::BINS_MAX;
+use crate::error::Result;
+use crate::options::{in_range, parse, unknown};
+use crate::registry::OptionDoc;
+
+/// The settings of a fit. [`Default`] is where the defaults live.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TreeConfig {
+    /// Rounds: a tree each, or one for each of several classes.
+    pub(crate) max_iterations: u64,
+    /// What a tree's values are multiplied with.
+    pub(crate) learn_rate: f64,
+    /// Leaves of a tree at most.
+    pub(crate) num_leaves: u64,
+    /// Splits between the root and a leaf at most; 0 for as many as leaves allow.
+    pub(crate) max_tree_depth: u64,
+    /// Rows of a leaf at least.
+    pub(crate) min_rows_in_leaf: u64,
+    /// The sum of second derivatives of a leaf at least.
+    pub(crate) min_tree_child_weight: f64,
+    /// What a split has to gain.
+    pub(crate) min_split_loss: f64,
+    pub(crate) l1_reg: f64,
+    pub(crate) l2_reg: f64,
+    /// Bins of a number at most, beside that of missing values.
+    pub(crate) max_bins: u64,
+    /// Categories of one feature that are told apart; later ones count as one.
+    pub(crate) max_categories: u32,
+}
+
+impl Default for TreeConfig {
+    fn default() -> Self {
+        Self {
+            max_iterations: 100,
+            learn_rate: 0.1,
+            num_leaves: 31,
+            max_tree_depth: 0,
+            min_rows_in_leaf: 20,
+            min_tree_child_weight: 1e-3,
+            min_split_loss: 0.0,
+            l1_reg: 0.0,
+            l2_reg: 0.0,
+            max_bins: 255,
+            max_categories: 100_000,
+        }
+    }
+}
+
+impl TreeConfig {
+    /// Reads options as SQL gives them; those left out keep their defaults.
+    ///
+    /// # Errors
+    /// `UnknownOption`, or `InvalidOption` for a value that cannot be read or is out of range.
+    pub(crate) fn from_options(model_type: &'static str, options: &BTreeMap<String, String>) -> Result<Self> {
+        let mut config = Self::default();
+        for (option, value) in options {
+            config.set(model_type, option, value)?;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The options in the order to show them; the defaults are those of [`Default`].
+    pub(crate) fn option_docs() -> Vec<OptionDoc> {
+        let config = Self::default();
+        let entry = OptionDoc::new;
+        vec![
+            entry("max_iterations", "integer", &config.max_iterations, "rounds: a tree each, or one for each class"),
+            entry("learn_rate", "number", &config.learn_rate, "what each tree's values are multiplied with"),
+            entry("num_leaves", "integer", &config.num_leaves, "leaves of a tree at most"),
+            entry("max_tree_depth", "integer", &config.max_tree_depth, "splits above a leaf at most; 0 for any number"),
+            entry("min_rows_in_leaf", "integer", &config.min_rows_in_leaf, "rows of a leaf at least"),
+            entry(
+                "min_tree_child_weight",
+                "number",
+                &config.min_tree_child_weight,
+                "a leaf's second derivatives at least",
+            ),
+            entry("min_split_loss", "number", &config.min_split_loss, "what a split has to gain"),
+            entry("l1_reg", "number", &config.l1_reg, "L1 penalty of leaves' values"),
+            entry("l2_reg", "number", &config.l2_reg, "L2 penalty of leaves' values"),
+            entry("max_bins", "integer", &config.max_bins, "bins of a number at most"),
+            entry("max_categories", "integer", &config.max_categories, "categories told apart, a feature"),
+        ]
+    }
+
+    /// A sum of first derivatives, nearer to 0 by the L1 penalty.
+    pub(super) fn shrunk(&self, first: f64) -> f64 {
+        if self.l1_reg == 0.0 { first } else { (first.abs() - self.l1_reg).max(0.0).copysign(first) }
+    }
+
+    fn set(&mut self, model_type: &'static str, option: &str, value: &str) -> Result<()> {
+        const WHOLE: &str = "a whole number";
+        const NUMBER: &str = "a number";
+        match option {
+            "max_iterations" => self.max_iterations = parse("max_iterations", value, WHOLE)?,
+            "learn_rate" => self.learn_rate = parse("learn_rate", value, NUMBER)?,
+            "num_leaves" => self.num_leaves = parse("num_leaves", value, WHOLE)?,
+            "max_tree_depth" => self.max_tree_depth = parse("max_tree_depth", value, WHOLE)?,
+            "min_rows_in_leaf" => self.min_rows_in_leaf = parse("min_rows_in_leaf", value, WHOLE)?,
+            "min_tree_child_weight" => self.min_tree_child_weight = parse("min_tree_child_weight", value, NUMBER)?,
+            "min_split_loss" => self.min_split_loss = parse("min_split_loss", value, NUMBER)?,
+            "l1_reg" => self.l1_reg = parse("l1_reg", value, NUMBER)?,
+            "l2_reg" => self.l2_reg = parse("l2_reg", value, NUMBER)?,
+            "max_bins" => self.max_bins = parse("max_bins", value, WHOLE)?,
+            "max_categories" => self.max_categories = parse("max_categories", value, WHOLE)?,
+            _ => return Err(unknown(model_type, option, &Self::option_docs())),
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<()> {
+        in_range("max_iterations", self.max_iterations as f64, 1.0, 1e5)?;
+        in_range("learn_rate", self.learn_rate, 1e-6, 10.0)?;
+        in_range("num_leaves", self.num_leaves as f64, 2.0, 65_536.0)?;
+        in_range("max_tree_depth", self.max_tree_depth as f64, 0.0, 1000.0)?;
+        in_range("min_rows_in_leaf", self.min_rows_in_leaf as f64, 1.0, 1e9)?;
+        in_range("min_tree_child_weight", self.min_tree_child_weight, 0.0, 1e12)?;
+        in_range("min_split_loss", self.min_split_loss, 0.0, 1e12)?;
+        in_range("l1_reg", self.l1_reg, 0.0, 1e12)?;
+        in_range("l2_reg", self.l2_reg, 0.0, 1e12)?;
+        in_range("max_bins", self.max_bins as f64, 2.0, (BINS_MAX - 1) as f64)?;
+        in_range("max_categories", f64::from(self.max_categories), 1.0, 1e7)
+    }
+}

@@ -1,0 +1,199 @@
+//! Grows a tree: of all leaves, the one whose split gains most is split next (Shi 2007; LightGBM's leaf-wise growth).
+
+use std::ops::Range;
+
+use super::bins::FeatureBins;
+use super::histogram::{Gradient, Histogram, Sum};
+use super::split::{Cut, Search, Split, Whole};
+use super::tree::{Child, Node, Test, Tree};
+use crate::batch::FitControl;
+use crate::error::Result;
+
+/// What trees are grown from.
+pub(super) struct Grower<'a> {
+    pub(super) search: Search<'a>,
+    /// Of each row.
+    pub(super) gradients: &'a [Gradient],
+    pub(super) control: &'a FitControl,
+}
+
+/// A tree, and where its rows are.
+pub(super) struct Grown {
+    pub(super) tree: Tree,
+    /// All rows, leaf by leaf.
+    pub(super) order: Vec<u32>,
+    /// The stretch of each leaf.
+    pub(super) leaves: Vec<Range<usize>>,
+}
+
+/// A leaf that may be split.
+struct Leaf {
+    rows: Range<usize>,
+    sum: Sum,
+    l2: f64,
+    depth: u64,
+    /// The node above it, and whether it is on its left.
+    parent: Option<(usize, bool)>,
+    /// Nothing of a leaf that is not split any more.
+    best: Option<(Split, Histogram)>,
+}
+
+impl Grower<'_> {
+    /// A tree of these rows, which are in ascending order.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub(super) fn grow(&self, mut order: Vec<u32>) -> Result<Grown> {
+        let mut tree = Tree::default();
+        let mut leaves = vec![self.root(&order)];
+        let mut scratch = Vec::with_capacity(order.len());
+        while leaves.len() < self.search.config.num_leaves as usize {
+            self.control.check()?;
+            let gain = |leaf: &Leaf| leaf.best.as_ref().map(|(split, _)| split.gain);
+            let found = (0..leaves.len()).filter(|place| leaves[*place].best.is_some());
+            let best = found.reduce(|best, next| if gain(&leaves[next]) > gain(&leaves[best]) { next } else { best });
+            let Some(place) = best else { break };
+            let is_last = leaves.len() + 1 == self.search.config.num_leaves as usize;
+            if let Some(right) = self.split(&mut leaves[place], &mut order, &mut scratch, &mut tree, is_last) {
+                leaves.push(right);
+            }
+        }
+        tree.values = leaves.iter().map(|leaf| self.search.value(leaf.sum, leaf.l2)).collect();
+        for (place, leaf) in leaves.iter().enumerate() {
+            put(&mut tree, leaf.parent, Child::Leaf(place as u32));
+        }
+        Ok(Grown { tree, order, leaves: leaves.into_iter().map(|leaf| leaf.rows).collect() })
+    }
+
+    fn root(&self, order: &[u32]) -> Leaf {
+        let sum = Sum::of(order.iter().map(|row| self.gradients[*row as usize]));
+        let mut root =
+            Leaf { rows: 0..order.len(), sum, l2: self.search.config.l2_reg, depth: 0, parent: None, best: None };
+        if self.may_split(&root) {
+            let histogram = self.histogram(order);
+            self.find(&mut root, histogram);
+        }
+        root
+    }
+
+    fn histogram(&self, rows: &[u32]) -> Histogram {
+        let gradients: Vec<Gradient> = rows.iter().map(|row| self.gradients[*row as usize]).collect();
+        Histogram::of(self.search.binned, rows, &gradients, self.control.threads.get())
+    }
+
+    fn find(&self, leaf: &mut Leaf, histogram: Histogram) {
+        let whole = Whole { sum: leaf.sum, rows: leaf.rows.len() };
+        leaf.best = self.search.best(&histogram, whole).map(|split| (split, histogram));
+    }
+
+    fn may_split(&self, leaf: &Leaf) -> bool {
+        let config = self.search.config;
+        leaf.rows.len() as u64 >= 2 * config.min_rows_in_leaf
+            && (config.max_tree_depth == 0 || leaf.depth < config.max_tree_depth)
+    }
+
+    /// Splits a leaf, which becomes the left one; returns the right one.
+    fn split(
+        &self,
+        leaf: &mut Leaf,
+        order: &mut [u32],
+        scratch: &mut Vec<u32>,
+        tree: &mut Tree,
+        is_last: bool,
+    ) -> Option<Leaf> {
+        let (split, mut histogram) = leaf.best.take()?;
+        let middle = leaf.rows.start + self.partition(&split, &mut order[leaf.rows.clone()], scratch);
+        let (left, right) = (leaf.rows.start..middle, middle..leaf.rows.end);
+        if left.is_empty() || right.is_empty() {
+            return None;
+        }
+        let node = tree.nodes.len();
+        tree.nodes.push(self.node(&split, left.len(), right.len()));
+        put(tree, leaf.parent, Child::Node(node as u32));
+
+        let mut sum = leaf.sum;
+        sum -= split.left;
+        let depth = leaf.depth + 1;
+        let child =
+            |rows, sum, is_left| Leaf { rows, sum, l2: split.l2, depth, parent: Some((node, is_left)), best: None };
+        *leaf = child(left, split.left, true);
+        let mut other = child(right, sum, false);
+        if is_last || !(self.may_split(leaf) || self.may_split(&other)) {
+            return Some(other);
+        }
+        let (small, large) = if leaf.rows.len() <= other.rows.len() { (leaf, &mut other) } else { (&mut other, leaf) };
+        let of_small = self.histogram(&order[small.rows.clone()]);
+        histogram.subtract(&of_small);
+        if self.may_split(small) {
+            self.find(small, of_small);
+        }
+        if self.may_split(large) {
+            self.find(large, histogram);
+        }
+        Some(other)
+    }
+
+    /// Puts the rows that go to the left in front of the others, both in their order; returns how many they are.
+    fn partition(&self, split: &Split, rows: &mut [u32], scratch: &mut Vec<u32>) -> usize {
+        let binned = self.search.binned;
+        let missing = match &binned.features[split.feature] {
+            FeatureBins::Numeric { uppers, .. } => uppers.len() as u8,
+            FeatureBins::Categorical { .. } => 0,
+        };
+        scratch.clear();
+        let mut left = 0;
+        for place in 0..rows.len() {
+            let row = rows[place];
+            if split.cut.goes_left(binned.bin(split.feature, row), missing) {
+                rows[left] = row;
+                left += 1;
+            } else {
+                scratch.push(row);
+            }
+        }
+        rows[left..].copy_from_slice(scratch);
+        left
+    }
+
+    fn node(&self, split: &Split, left: usize, right: usize) -> Node {
+        let (test, missing_left) = match (&split.cut, &self.search.binned.features[split.feature]) {
+            (Cut::Number { bin, missing_left }, FeatureBins::Numeric { uppers, .. }) => {
+                // Where no row of the leaf lacks the number, others go with most rows. Behind the last bin all are that have one.
+                let threshold = uppers.get(usize::from(*bin)).copied().unwrap_or(f64::MAX).min(f64::MAX);
+                (Test::AtMost(threshold), missing_left.unwrap_or(left >= right))
+            }
+            (cut, FeatureBins::Categorical { bins, categories }) => (categories_of(cut, bins.len(), categories), false),
+            (Cut::Categories(_), FeatureBins::Numeric { .. }) => (Test::In(Vec::new()), false),
+        };
+        let rows = (left + right) as u64;
+        let nowhere = Child::Leaf(0);
+        Node {
+            feature: split.feature as u32,
+            test,
+            missing_left,
+            left: nowhere,
+            right: nowhere,
+            gain: split.gain,
+            rows,
+        }
+    }
+}
+
+/// The categories whose bins go to the left.
+fn categories_of(cut: &Cut, count: usize, categories: &[u32]) -> Test {
+    let mut set = vec![0_u64; count.div_ceil(64)];
+    for (bin, place) in (1..=u8::MAX).zip(categories) {
+        if cut.goes_left(bin, 0) {
+            set[*place as usize / 64] |= 1 << (place % 64);
+        }
+    }
+    Test::In(set)
+}
+
+/// Has the node above lead to a child.
+fn put(tree: &mut Tree, parent: Option<(usize, bool)>, child: Child) {
+    if let Some((node, is_left)) = parent {
+        let node = &mut tree.nodes[node];
+        *(if is_left { &mut node.left } else { &mut node.right }) = child;
+    }
+}

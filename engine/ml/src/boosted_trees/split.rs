@@ -1,0 +1,244 @@
+//! The best way to cut a leaf's rows in two, given their histogram.
+//!
+//! The gain of a split is how much it lowers the second-order approximation of the loss (Chen and Guestrin 2016). Numbers are cut
+//! at a bin, with missing values on the better side. Of categories the best set is among the prefixes of their order by
+//! mean gradient (Fisher 1958), with LightGBM's smoothing and limits; of few categories it is one of them.
+
+use super::bins::{BINS_MAX, BinnedRows, FeatureBins};
+use super::config::TreeConfig;
+use super::histogram::{Histogram, Sum, Units};
+
+/// Beside the sum of second derivatives, which may be 0.
+const TINY: f64 = 1e-15;
+
+/// Up to so many categories one is split off; of more, sets are.
+const ONE_OF_CATEGORIES_MAX: usize = 4;
+/// A category with fewer rows is in no set, and each has so many rows more of no gradient in the order.
+const CATEGORY_SMOOTHING: f64 = 10.0;
+/// More L2 penalty for sets of categories.
+const CATEGORY_L2: f64 = 10.0;
+/// Categories in a set at most.
+const SET_MAX: usize = 32;
+/// Rows by which sets differ at least.
+const SET_ROWS_MIN: f64 = 100.0;
+
+/// Which rows go to the left.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cut {
+    /// Those of bins up to this one, and maybe those with a missing value, if there are any.
+    Number { bin: u8, missing_left: Option<bool> },
+    /// Those of these bins, by bit.
+    Categories([u64; BINS_MAX / 64]),
+}
+
+impl Cut {
+    /// Whether rows of a bin go to the left; `missing` is the bin of missing values.
+    pub(super) fn goes_left(&self, bin: u8, missing: u8) -> bool {
+        match self {
+            Self::Number { missing_left, .. } if bin == missing => *missing_left == Some(true),
+            Self::Number { bin: last, .. } => bin <= *last,
+            Self::Categories(bins) => bins[usize::from(bin / 64)] >> (bin % 64) & 1 == 1,
+        }
+    }
+}
+
+/// A cut of a leaf.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Split {
+    pub(super) feature: usize,
+    pub(super) cut: Cut,
+    pub(super) gain: f64,
+    pub(super) left: Sum,
+    /// The L2 penalty of the children's values.
+    pub(super) l2: f64,
+}
+
+/// What splits of a leaf are looked for with.
+pub(super) struct Search<'a> {
+    pub(super) config: &'a TreeConfig,
+    pub(super) units: Units,
+    pub(super) binned: &'a BinnedRows,
+}
+
+/// A leaf whose rows may be cut.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whole {
+    pub(super) sum: Sum,
+    pub(super) rows: usize,
+}
+
+impl Search<'_> {
+    /// The split of the most gain, of the first feature of equals; none if none gains anything.
+    pub(super) fn best(&self, histogram: &Histogram, whole: Whole) -> Option<Split> {
+        let leaf = Leaf::new(self, whole);
+        let splits = self.binned.features.iter().enumerate().filter_map(|(feature, bins)| {
+            let sums = &histogram.feature(feature)[..bins.count()];
+            match bins {
+                FeatureBins::Numeric { has_missing, .. } => leaf.number(feature, sums, *has_missing),
+                FeatureBins::Categorical { .. } => leaf.categories(feature, sums),
+            }
+        });
+        splits.reduce(|best, next| if next.gain > best.gain { next } else { best })
+    }
+
+    /// What a leaf of these rows says.
+    pub(super) fn value(&self, sum: Sum, l2: f64) -> f64 {
+        let (first, second) = (sum.first as f64 * self.units.first, sum.second as f64 * self.units.second);
+        -self.config.shrunk(first) / (second + TINY + l2)
+    }
+}
+
+/// A leaf and what its splits are compared by.
+struct Leaf<'a> {
+    search: &'a Search<'a>,
+    whole: Whole,
+    /// The approximate loss of the leaf as it is, and what a split has to gain.
+    worth: f64,
+    /// Rows for each unit of the second derivative: bins do not count theirs.
+    rows_a_unit: f64,
+}
+
+impl<'a> Leaf<'a> {
+    fn new(search: &'a Search<'a>, whole: Whole) -> Self {
+        let mut leaf = Self { search, whole, worth: 0.0, rows_a_unit: 0.0 };
+        leaf.worth = leaf.worth_of(whole.sum, search.config.l2_reg);
+        leaf.rows_a_unit = whole.rows as f64 / (whole.sum.second as f64).max(1.0);
+        leaf
+    }
+
+    /// Twice what a leaf of these rows lowers the approximate loss by.
+    fn worth_of(&self, sum: Sum, l2: f64) -> f64 {
+        let Units { first, second } = self.search.units;
+        let first = self.search.config.shrunk(sum.first as f64 * first);
+        first * first / (sum.second as f64 * second + TINY + l2)
+    }
+
+    fn rows(&self, sum: Sum) -> f64 {
+        (sum.second as f64 * self.rows_a_unit).round()
+    }
+
+    fn right(&self, left: Sum) -> Sum {
+        let mut right = self.whole.sum;
+        right -= left;
+        right
+    }
+
+    /// Whether rows are enough for a leaf.
+    fn is_enough(&self, sum: Sum) -> bool {
+        let config = self.search.config;
+        self.rows(sum) >= config.min_rows_in_leaf as f64
+            && sum.second as f64 * self.search.units.second >= config.min_tree_child_weight
+    }
+
+    /// What a split gains, if it gains anything.
+    fn gain(&self, left: Sum, l2: f64) -> Option<f64> {
+        let gain = self.worth_of(left, l2) + self.worth_of(self.right(left), l2) - self.worth;
+        Some(gain).filter(|gain| *gain > self.search.config.min_split_loss.max(TINY))
+    }
+
+    fn split(&self, feature: usize, cut: Cut, gain: f64, left: Sum, l2: f64) -> Split {
+        Split { feature, cut, gain, left, l2 }
+    }
+
+    fn number(&self, feature: usize, sums: &[Sum], has_missing: bool) -> Option<Split> {
+        let (values, missing) = if has_missing { sums.split_at(sums.len() - 1) } else { (sums, &[][..]) };
+        let missing = missing.first().copied().unwrap_or_default();
+        if missing == Sum::default() {
+            return self.scan(feature, values, missing, None);
+        }
+        let on_the_right = self.scan(feature, values, Sum::default(), Some(false));
+        let on_the_left = self.scan(feature, values, missing, Some(true));
+        [on_the_right, on_the_left]
+            .into_iter()
+            .flatten()
+            .reduce(|best, next| if next.gain > best.gain { next } else { best })
+    }
+
+    /// Cuts behind each bin, with these rows on the left anyway. All values may be cut off from missing ones on the right.
+    fn scan(&self, feature: usize, values: &[Sum], first: Sum, missing_left: Option<bool>) -> Option<Split> {
+        let l2 = self.search.config.l2_reg;
+        let (mut left, mut best): (Sum, Option<(f64, usize, Sum)>) = (first, None);
+        let cuts = values.len() - usize::from(missing_left != Some(false));
+        for (bin, sum) in values[..cuts].iter().enumerate() {
+            left += *sum;
+            if *sum == Sum::default() || !self.is_enough(left) {
+                continue;
+            }
+            if !self.is_enough(self.right(left)) {
+                break;
+            }
+            if let Some(gain) = self.gain(left, l2).filter(|gain| best.is_none_or(|best| *gain > best.0)) {
+                best = Some((gain, bin, left));
+            }
+        }
+        let (gain, bin, left) = best?;
+        let cut = Cut::Number { bin: bin as u8, missing_left };
+        Some(self.split(feature, cut, gain, left, l2))
+    }
+
+    fn categories(&self, feature: usize, sums: &[Sum]) -> Option<Split> {
+        let seen: Vec<u8> = (1..sums.len()).filter(|bin| sums[*bin] != Sum::default()).map(|bin| bin as u8).collect();
+        if seen.len() <= ONE_OF_CATEGORIES_MAX {
+            self.one_of(feature, sums, &seen)
+        } else {
+            self.set_of(feature, sums, seen)
+        }
+    }
+
+    fn one_of(&self, feature: usize, sums: &[Sum], seen: &[u8]) -> Option<Split> {
+        let l2 = self.search.config.l2_reg;
+        let splits = seen.iter().filter_map(|bin| {
+            let left = sums[usize::from(*bin)];
+            let is_enough = self.is_enough(left) && self.is_enough(self.right(left));
+            let gain = if is_enough { self.gain(left, l2)? } else { return None };
+            Some(self.split(feature, Cut::Categories(bits(&[*bin])), gain, left, l2))
+        });
+        splits.reduce(|best, next| if next.gain > best.gain { next } else { best })
+    }
+
+    fn set_of(&self, feature: usize, sums: &[Sum], mut seen: Vec<u8>) -> Option<Split> {
+        let Units { first, second } = self.search.units;
+        seen.retain(|bin| self.rows(sums[usize::from(*bin)]) >= CATEGORY_SMOOTHING);
+        let mean = |bin: u8| {
+            let sum = sums[usize::from(bin)];
+            sum.first as f64 * first / (sum.second as f64 * second + CATEGORY_SMOOTHING)
+        };
+        seen.sort_by(|a, b| mean(*a).total_cmp(&mean(*b)).then(a.cmp(b)));
+        let upwards = self.prefix(feature, sums, &seen);
+        seen.reverse();
+        let downwards = self.prefix(feature, sums, &seen);
+        [upwards, downwards].into_iter().flatten().reduce(|best, next| if next.gain > best.gain { next } else { best })
+    }
+
+    /// The best of the first so many categories.
+    fn prefix(&self, feature: usize, sums: &[Sum], order: &[u8]) -> Option<Split> {
+        let l2 = self.search.config.l2_reg + CATEGORY_L2;
+        let (mut left, mut rows, mut best): (Sum, f64, Option<(f64, usize, Sum)>) = (Sum::default(), 0.0, None);
+        for (place, bin) in order.iter().enumerate().take(SET_MAX.min(order.len().div_ceil(2))) {
+            left += sums[usize::from(*bin)];
+            rows += self.rows(sums[usize::from(*bin)]);
+            if !self.is_enough(left) {
+                continue;
+            }
+            let right = self.right(left);
+            if !self.is_enough(right) || self.rows(right) < SET_ROWS_MIN {
+                break;
+            }
+            if rows < SET_ROWS_MIN {
+                continue;
+            }
+            rows = 0.0;
+            if let Some(gain) = self.gain(left, l2).filter(|gain| best.is_none_or(|best| *gain > best.0)) {
+                best = Some((gain, place, left));
+            }
+        }
+        let (gain, last, left) = best?;
+        Some(self.split(feature, Cut::Categories(bits(&order[..=last])), gain, left, l2))
+    }
+}
+
+fn bits(bins: &[u8]) -> [u64; BINS_MAX / 64] {
+    let mut bits = [0; BINS_MAX / 64];
+    bins.iter().for_each(|bin| bits[usize::from(bin / 64)] |= 1 << (bin % 64));
+    bits
+}
