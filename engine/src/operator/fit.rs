@@ -3,13 +3,16 @@
 //! Rows are held as they come, on disk if they have no room; the model takes them up when the last has come. What has been
 //! read is in the state, so an attempt that goes on from a checkpoint fits the same rows in the same order.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use tidemill_ml::{BatchModel, FeatureSchema, FitReport, MlError};
+use tidemill_ml::{BatchModel, FeatureSchema, FitControl, FitReport, MlError};
 use tidemill_plans::catalog::{ModelVersion, UNTIMED};
 use tidemill_plans::node::FitNode;
+use tracing::warn;
 
 use super::Operator;
 use super::published::{Published, version_rows};
@@ -56,7 +59,19 @@ impl Fit {
                 ctx.dead_letter(&bad.reason.to_string(), || show_row(&rows, bad.row))?;
             }
         }
-        model.fit().map_err(failed)
+        model.set_control(FitControl {
+            threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            ..FitControl::default()
+        });
+        let fitted = model.fit().map_err(failed)?;
+        if !fitted.converged {
+            warn!(
+                model = self.name,
+                iterations = fitted.iterations,
+                "the model is used as it is after so many steps, which have not reached its tolerance; raise max_iterations"
+            );
+        }
+        Ok(fitted)
     }
 
     fn publish(&self, fitted: FitReport, ctx: &mut OperatorContext) -> Result<()> {
