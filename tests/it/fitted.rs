@@ -86,6 +86,63 @@ fn numbers_and_classes_are_predicted() {
 }
 
 #[test]
+fn what_a_model_says_is_measured_in_the_script_that_makes_it() {
+    let folder = folder();
+    let evaluated = |model: &str, query: &str, wanted: &str| {
+        let script = format!(
+            "{TABLES}CREATE MODEL m WITH ({model}) AS {query}; SELECT * FROM ML.EVALUATE(MODEL m, ({query}));
+             SELECT {wanted} FROM ML.PREDICT(MODEL m, ({query}));"
+        );
+        let printed = folder.run(&script, &["--format", "csv"]).success().stdout;
+        let lines: Vec<String> = printed.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        let [measures, values, _, expected] = <[String; 4]>::try_from(lines).unwrap();
+        assert_eq!(values, expected, "{measures}");
+        (measures, values.split(',').map(|value| value.parse().unwrap()).collect::<Vec<f64>>())
+    };
+    let (measures, values) = evaluated(
+        "model_type = 'logistic_reg', label = 'late'",
+        "SELECT late, distance FROM trips",
+        "precision(late, predicted_late) AS a, recall(late, predicted_late) AS b, accuracy(late, predicted_late) AS c,
+         f1(late, predicted_late) AS d, log_loss(late, predicted_late_prob) AS e, roc_auc(late, predicted_late_prob) AS f",
+    );
+    assert_eq!(measures, "precision,recall,accuracy,f1_score,log_loss,roc_auc");
+    assert!(values[5] > 0.9 && values[4] < 0.4, "{values:?}");
+    let (measures, values) = evaluated(
+        "model_type = 'linear_reg', label = 'fare'",
+        "SELECT distance, 3 + 2 * distance + CASE WHEN id % 2 = 0 THEN 0.5 ELSE -0.5 END AS fare FROM trips",
+        "mae(fare, predicted_fare) AS a, mse(fare, predicted_fare) AS b,
+         avg(power(ln(1 + fare) - ln(1 + predicted_fare), 2)) AS c, median(abs(fare - predicted_fare)) AS d,
+         r2(fare, predicted_fare) AS e, 1 - var_pop(fare - predicted_fare) / var_pop(fare) AS f",
+    );
+    let names = "mean_absolute_error,mean_squared_error,mean_squared_log_error,median_absolute_error,r2_score,explained_variance";
+    assert_eq!(measures, names);
+    assert!((values[0] - 0.5).abs() < 0.01 && values[4] > 0.99, "{values:?}");
+    let (measures, values) = evaluated(
+        "model_type = 'naive_bayes', label = 'far'",
+        "SELECT distance, CASE WHEN distance < 3 THEN 'near' WHEN distance < 7 THEN 'mid' ELSE 'far' END AS far FROM trips",
+        "precision(far, predicted_far) AS a, recall(far, predicted_far) AS b, accuracy(far, predicted_far) AS c,
+         f1(far, predicted_far) AS d",
+    );
+    assert_eq!(measures, "precision,recall,accuracy,f1_score");
+    assert!(values.iter().all(|value| *value > 0.8), "{values:?}");
+    let (_, values) = evaluated(
+        "model_type = 'boosted_tree_classifier', label = 'far', max_iterations = 20",
+        "SELECT distance, CASE WHEN distance < 3 THEN 'near' WHEN distance < 7 THEN 'mid' ELSE 'far' END AS far FROM trips",
+        "precision(far, predicted_far) AS a, recall(far, predicted_far) AS b, accuracy(far, predicted_far) AS c,
+         f1(far, predicted_far) AS d",
+    );
+    assert_eq!(values, [1.0; 4]);
+    let (_, values) = evaluated(
+        "model_type = 'boosted_tree_regressor', label = 'fare'",
+        "SELECT distance, zone, 3 + 2 * distance * zone AS fare FROM trips",
+        "mae(fare, predicted_fare) AS a, mse(fare, predicted_fare) AS b,
+         avg(power(ln(1 + fare) - ln(1 + predicted_fare), 2)) AS c, median(abs(fare - predicted_fare)) AS d,
+         r2(fare, predicted_fare) AS e, 1 - var_pop(fare - predicted_fare) / var_pop(fare) AS f",
+    );
+    assert!(values[4] > 0.99, "{values:?}");
+}
+
+#[test]
 fn explain_says_how_the_training_set_is_made() {
     let folder = folder();
     let plan = folder.run(&format!("{TABLES}EXPLAIN {MODEL}"), &[]).success().stdout;
@@ -152,6 +209,11 @@ fn check_whole(served: &mut Served, answers: &str) {
     served.refused(columns, Code::InvalidArgument, "has a column 'predicted_late' already");
     let missing = "SET execution = 'batch'; SELECT * FROM ML.PREDICT(MODEL late, (SELECT id FROM asked))";
     served.refused(missing, Code::InvalidArgument, "distance");
+    let measures = "precision, recall, accuracy, f1_score, log_loss, roc_auc";
+    let evaluated = format!("SELECT {measures} FROM ML.EVALUATE(MODEL late, (SELECT late, distance FROM trips))");
+    let whole = shown(&served.ask(&evaluated));
+    assert!(shown(&served.ask(&format!("EXPLAIN {evaluated}"))).contains("Batch, by DataFusion"));
+    assert_eq!(shown(&served.ask(&format!("SET execution = 'streaming'; {evaluated}"))), whole);
     served.ask("DROP TABLE written; DROP VIEW twice");
 }
 
