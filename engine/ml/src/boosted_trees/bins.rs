@@ -160,8 +160,12 @@ impl<'a> Cut<'a> {
 pub(super) struct BinnedRows {
     /// Numbers first, then categories.
     pub(super) features: Vec<FeatureBins>,
-    /// For each eight features the bins of every row.
-    pub(super) blocks: Vec<Vec<[u8; BLOCK]>>,
+    /// Row by row, for each eight features their bins: a row of a leaf is one place in memory, or two.
+    pub(super) bins: Vec<[u8; BLOCK]>,
+    /// Eights of features.
+    pub(super) blocks: usize,
+    /// The same once more, feature by feature: what is split by one reads nothing of the others.
+    pub(super) columns: Vec<Vec<u8>>,
     pub(super) rows: usize,
 }
 
@@ -180,17 +184,20 @@ impl BinnedRows {
         let firsts = first_slots(numeric, &widths);
         let readers: Vec<Reader<'_>> =
             features.iter().enumerate().map(|(feature, bins)| Reader::new(feature, bins, numeric, &firsts)).collect();
-        let readers_of_blocks: Vec<&[Reader<'_>]> = readers.chunks(BLOCK).collect();
-        let blocks = in_parallel(&stretches(&readers_of_blocks, threads), |blocks| {
-            blocks.iter().map(|readers| block(set.chunks(), readers)).collect::<Vec<_>>()
-        });
-        let blocks = blocks.into_iter().flatten().collect();
+        let chunks: Vec<&Chunk> = set.chunks().iter().collect();
+        let bins = in_parallel(&stretches(&chunks, threads), |chunks| bins_of(chunks, &readers));
+        let bins = bins.concat();
+        let blocks = readers.len().div_ceil(BLOCK);
         drop(readers);
-        Self { features, blocks, rows: set.rows() as usize }
-    }
-
-    pub(super) fn bin(&self, feature: usize, row: u32) -> u8 {
-        self.blocks[feature / BLOCK][row as usize][feature % BLOCK]
+        let all: Vec<usize> = (0..features.len()).collect();
+        let columns = in_parallel(&stretches(&all, threads), |features| {
+            let column = |feature: &usize| {
+                bins.iter().skip(feature / BLOCK).step_by(blocks).map(|bins| bins[feature % BLOCK]).collect()
+            };
+            features.iter().map(column).collect::<Vec<_>>()
+        });
+        let columns = columns.into_iter().flatten().collect();
+        Self { features, bins, blocks, columns, rows: set.rows() as usize }
     }
 }
 
@@ -254,15 +261,19 @@ fn first_at_least(uppers: &[f64; BINS_MAX], value: f64) -> u8 {
     place as u8
 }
 
-fn block(chunks: &[Chunk], readers: &[Reader<'_>]) -> Vec<[u8; BLOCK]> {
-    let rows = chunks.iter().flat_map(Chunk::iter).map(|row| {
-        let mut bins = [0; BLOCK];
-        for (bin, reader) in bins.iter_mut().zip(readers) {
-            *bin = reader.bin(row.numbers, row.categories);
+fn bins_of(chunks: &[&Chunk], readers: &[Reader<'_>]) -> Vec<[u8; BLOCK]> {
+    let rows: usize = chunks.iter().map(|chunk| chunk.rows()).sum();
+    let mut all = Vec::with_capacity(rows * readers.len().div_ceil(BLOCK));
+    for row in chunks.iter().flat_map(|chunk| chunk.iter()) {
+        for readers in readers.chunks(BLOCK) {
+            let mut bins = [0; BLOCK];
+            for (bin, reader) in bins.iter_mut().zip(readers) {
+                *bin = reader.bin(row.numbers, row.categories);
+            }
+            all.push(bins);
         }
-        bins
-    });
-    rows.collect()
+    }
+    all
 }
 
 #[cfg(test)]

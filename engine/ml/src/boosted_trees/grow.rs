@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::bins::FeatureBins;
-use super::histogram::{Gradient, Histogram, Sum};
+use super::histogram::{Gradient, Histogram, ROWS_FOR_THREADS, Sum};
+use super::parallel::{in_parallel, stretches};
 use super::split::{Cut, Search, Split, Whole};
 use super::tree::{Child, Node, Test, Tree};
 use crate::batch::FitControl;
@@ -46,7 +47,6 @@ impl Grower<'_> {
     pub(super) fn grow(&self, mut order: Vec<u32>) -> Result<Grown> {
         let mut tree = Tree::default();
         let mut leaves = vec![self.root(&order)];
-        let mut scratch = Vec::with_capacity(order.len());
         while leaves.len() < self.search.config.num_leaves as usize {
             self.control.check()?;
             let gain = |leaf: &Leaf| leaf.best.as_ref().map(|(split, _)| split.gain);
@@ -54,7 +54,7 @@ impl Grower<'_> {
             let best = found.reduce(|best, next| if gain(&leaves[next]) > gain(&leaves[best]) { next } else { best });
             let Some(place) = best else { break };
             let is_last = leaves.len() + 1 == self.search.config.num_leaves as usize;
-            if let Some(right) = self.split(&mut leaves[place], &mut order, &mut scratch, &mut tree, is_last) {
+            if let Some(right) = self.split(&mut leaves[place], &mut order, &mut tree, is_last) {
                 leaves.push(right);
             }
         }
@@ -77,8 +77,7 @@ impl Grower<'_> {
     }
 
     fn histogram(&self, rows: &[u32]) -> Histogram {
-        let gradients: Vec<Gradient> = rows.iter().map(|row| self.gradients[*row as usize]).collect();
-        Histogram::of(self.search.binned, rows, &gradients, self.control.threads.get())
+        Histogram::of(self.search.binned, rows, self.gradients, self.control.threads.get())
     }
 
     fn find(&self, leaf: &mut Leaf, histogram: Histogram) {
@@ -93,16 +92,9 @@ impl Grower<'_> {
     }
 
     /// Splits a leaf, which becomes the left one; returns the right one.
-    fn split(
-        &self,
-        leaf: &mut Leaf,
-        order: &mut [u32],
-        scratch: &mut Vec<u32>,
-        tree: &mut Tree,
-        is_last: bool,
-    ) -> Option<Leaf> {
+    fn split(&self, leaf: &mut Leaf, order: &mut [u32], tree: &mut Tree, is_last: bool) -> Option<Leaf> {
         let (split, mut histogram) = leaf.best.take()?;
-        let middle = leaf.rows.start + self.partition(&split, &mut order[leaf.rows.clone()], scratch);
+        let middle = leaf.rows.start + self.partition(&split, &mut order[leaf.rows.clone()]);
         let (left, right) = (leaf.rows.start..middle, middle..leaf.rows.end);
         if left.is_empty() || right.is_empty() {
             return None;
@@ -134,25 +126,44 @@ impl Grower<'_> {
     }
 
     /// Puts the rows that go to the left in front of the others, both in their order; returns how many they are.
-    fn partition(&self, split: &Split, rows: &mut [u32], scratch: &mut Vec<u32>) -> usize {
+    fn partition(&self, split: &Split, rows: &mut [u32]) -> usize {
+        let threads = if rows.len() < ROWS_FOR_THREADS { 1 } else { self.control.threads.get() };
+        let parts = in_parallel(&stretches(rows, threads), |rows| self.parted(split, rows));
+        let (left, right): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let mut place = 0;
+        let mut put = |parts: Vec<Vec<u32>>| {
+            for part in parts {
+                rows[place..place + part.len()].copy_from_slice(&part);
+                place += part.len();
+            }
+            place
+        };
+        let middle = put(left);
+        put(right);
+        middle
+    }
+
+    /// The rows that go to the left, and the others.
+    fn parted(&self, split: &Split, rows: &[u32]) -> (Vec<u32>, Vec<u32>) {
         let binned = self.search.binned;
         let missing = match &binned.features[split.feature] {
             FeatureBins::Numeric { uppers, .. } => uppers.len() as u8,
             FeatureBins::Categorical { .. } => 0,
         };
-        scratch.clear();
-        let mut left = 0;
-        for place in 0..rows.len() {
-            let row = rows[place];
-            if split.cut.goes_left(binned.bin(split.feature, row), missing) {
-                rows[left] = row;
-                left += 1;
-            } else {
-                scratch.push(row);
-            }
+        let bins = &binned.columns[split.feature];
+        let (mut left, mut right) = (vec![0; rows.len()], vec![0; rows.len()]);
+        let (mut lefts, mut rights) = (0, 0);
+        for row in rows {
+            let goes_left = usize::from(split.cut.goes_left(bins[*row as usize], missing));
+            // Both are written, and one of them counts: no branch that is guessed wrong half of the time.
+            left[lefts] = *row;
+            right[rights] = *row;
+            lefts += goes_left;
+            rights += 1 - goes_left;
         }
-        rows[left..].copy_from_slice(scratch);
-        left
+        left.truncate(lefts);
+        right.truncate(rights);
+        (left, right)
     }
 
     fn node(&self, split: &Split, left: usize, right: usize) -> Node {

@@ -6,13 +6,20 @@
 use std::ops::{AddAssign, SubAssign};
 
 use super::bins::{BINS_MAX, BLOCK, BinnedRows};
-use super::parallel::in_parallel;
+use super::parallel::{in_parallel, stretches};
 
 /// Units of the largest gradient: 2^32 rows of it fit into 62 bits.
 const UNITS: f64 = (1_u64 << 30) as f64;
 
 /// Rows below which a thread costs more than it saves.
-const ROWS_FOR_THREADS: usize = 1 << 15;
+pub(super) const ROWS_FOR_THREADS: usize = 1 << 13;
+
+/// Rows whose bins stay in a cache while one block of features after the other takes them.
+const ROWS_AT_ONCE: usize = 512;
+
+/// Rows whose bins are fetched before the first is added: a processor waits for many places in memory at once, but does not
+/// look ahead past the sums of many rows.
+const ROWS_AHEAD: usize = 32;
 
 /// The first and second derivative of the loss of a row by its score.
 pub(super) type Gradient = [i32; 2];
@@ -32,7 +39,9 @@ impl Units {
     }
 
     pub(super) fn gradient(&self, first: f64, second: f64) -> Gradient {
-        [(first / self.first).round() as i32, (second / self.second).round() as i32]
+        // The nearest whole number; a function of the C library would be called for `round`.
+        let whole = |units: f64| (units + 0.5_f64.copysign(units)) as i32;
+        [whole(first / self.first), whole(second / self.second)]
     }
 }
 
@@ -80,14 +89,13 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// That of these rows, whose gradients are in the order of the rows.
+    /// That of these rows, given the gradients of all.
     pub(super) fn of(binned: &BinnedRows, rows: &[u32], gradients: &[Gradient], threads: usize) -> Self {
         let threads = if rows.len() < ROWS_FOR_THREADS { 1 } else { threads };
-        let each = rows.len().div_ceil(threads).max(1);
-        let parts: Vec<_> = rows.chunks(each).zip(gradients.chunks(each)).collect();
-        let mut sums = in_parallel(&parts, |(rows, gradients)| {
+        let mut sums = in_parallel(&stretches(rows, threads), |rows| {
+            let gradients: Vec<Gradient> = rows.iter().map(|row| gradients[*row as usize]).collect();
             let mut sum = Self::empty(binned);
-            sum.add(binned, rows, gradients);
+            sum.add(binned, rows, &gradients);
             sum
         })
         .into_iter();
@@ -103,22 +111,24 @@ impl Histogram {
     }
 
     fn empty(binned: &BinnedRows) -> Self {
-        Self { features: vec![[Sum::default(); BINS_MAX]; binned.blocks.len() * BLOCK] }
+        Self { features: vec![[Sum::default(); BINS_MAX]; binned.blocks * BLOCK] }
     }
 
     fn add(&mut self, binned: &BinnedRows, rows: &[u32], gradients: &[Gradient]) {
         let (features, _) = self.features.as_chunks_mut::<BLOCK>();
-        for (place, (sums, bins)) in features.iter_mut().zip(&binned.blocks).enumerate() {
-            let width = (binned.features.len() - place * BLOCK).min(BLOCK);
-            match width {
-                1 => add_block::<1>(sums, bins, rows, gradients),
-                2 => add_block::<2>(sums, bins, rows, gradients),
-                3 => add_block::<3>(sums, bins, rows, gradients),
-                4 => add_block::<4>(sums, bins, rows, gradients),
-                5 => add_block::<5>(sums, bins, rows, gradients),
-                6 => add_block::<6>(sums, bins, rows, gradients),
-                7 => add_block::<7>(sums, bins, rows, gradients),
-                _ => add_block::<BLOCK>(sums, bins, rows, gradients),
+        for (rows, gradients) in rows.chunks(ROWS_AT_ONCE).zip(gradients.chunks(ROWS_AT_ONCE)) {
+            for (block, sums) in features.iter_mut().enumerate() {
+                let rows = Rows { bins: &binned.bins, blocks: binned.blocks, block, rows, gradients };
+                match (binned.features.len() - block * BLOCK).min(BLOCK) {
+                    1 => rows.add_to::<1>(sums),
+                    2 => rows.add_to::<2>(sums),
+                    3 => rows.add_to::<3>(sums),
+                    4 => rows.add_to::<4>(sums),
+                    5 => rows.add_to::<5>(sums),
+                    6 => rows.add_to::<6>(sums),
+                    7 => rows.add_to::<7>(sums),
+                    _ => rows.add_to::<BLOCK>(sums),
+                }
             }
         }
     }
@@ -134,17 +144,28 @@ impl Histogram {
     }
 }
 
-/// Adds rows to the sums of the first `WIDTH` features of a block.
-fn add_block<const WIDTH: usize>(
-    sums: &mut [OfFeature; BLOCK],
-    bins: &[[u8; BLOCK]],
-    rows: &[u32],
-    gradients: &[Gradient],
-) {
-    for (row, gradient) in rows.iter().zip(gradients) {
-        let bins = bins[*row as usize];
-        for feature in 0..WIDTH {
-            sums[feature][usize::from(bins[feature])].add(*gradient);
+/// Some rows, of which a block of features takes the bins.
+struct Rows<'a> {
+    bins: &'a [[u8; BLOCK]],
+    blocks: usize,
+    block: usize,
+    rows: &'a [u32],
+    gradients: &'a [Gradient],
+}
+
+impl Rows<'_> {
+    /// Adds them to the sums of the first `WIDTH` features of the block.
+    fn add_to<const WIDTH: usize>(&self, sums: &mut [OfFeature; BLOCK]) {
+        let mut ahead = [[0; BLOCK]; ROWS_AHEAD];
+        for (rows, gradients) in self.rows.chunks(ROWS_AHEAD).zip(self.gradients.chunks(ROWS_AHEAD)) {
+            for (bins, row) in ahead.iter_mut().zip(rows) {
+                *bins = self.bins[*row as usize * self.blocks + self.block];
+            }
+            for (bins, gradient) in ahead.iter().zip(gradients) {
+                for feature in 0..WIDTH {
+                    sums[feature][usize::from(bins[feature])].add(*gradient);
+                }
+            }
         }
     }
 }
@@ -157,14 +178,13 @@ mod tests {
     fn one_child_is_the_parent_less_the_other() {
         let rows = 40_000_u32;
         let bins = |row: u32| std::array::from_fn(|feature| (row.wrapping_mul(2_654_435_761) >> (feature + 8)) as u8);
-        let blocks = vec![(0..rows).map(bins).collect(), (0..rows).map(bins).collect()];
+        let bins = (0..rows).flat_map(|row| [bins(row), bins(row ^ 1)]).collect();
         let feature = super::super::bins::FeatureBins::Numeric { uppers: vec![f64::INFINITY], has_missing: false };
-        let binned = BinnedRows { features: vec![feature; 11], blocks, rows: rows as usize };
+        let binned =
+            BinnedRows { features: vec![feature; 11], bins, blocks: 2, columns: Vec::new(), rows: rows as usize };
         let gradient = |row: u32| [row as i32 * 7 % 1001 - 500, row as i32 % 13];
-        let of = |rows: &[u32], threads| {
-            let gradients: Vec<Gradient> = rows.iter().map(|row| gradient(*row)).collect();
-            Histogram::of(&binned, rows, &gradients, threads)
-        };
+        let gradients: Vec<Gradient> = (0..rows).map(gradient).collect();
+        let of = |rows: &[u32], threads| Histogram::of(&binned, rows, &gradients, threads);
         let all: Vec<u32> = (0..rows).collect();
         let (left, right): (Vec<u32>, Vec<u32>) = all.iter().partition(|row| *row % 3 == 0);
         let mut parent = of(&all, 4);
