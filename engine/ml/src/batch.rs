@@ -4,6 +4,7 @@
 //! fit all of them best. What comes out is a snapshot of the kind that online models write, so serving,
 //! prediction and export know no difference.
 
+pub(crate) mod parallel;
 mod registry;
 mod shards;
 #[cfg(test)]

@@ -3,8 +3,7 @@
 //! The rows are cut into at most 16 stretches by their number alone. A thread sums up whole stretches, and
 //! the sums come back in the order of the rows.
 
-use std::thread::{Builder, ScopedJoinHandle, scope};
-
+use super::parallel::{in_parallel, stretches};
 use super::{Chunk, FitControl};
 use crate::error::Result;
 
@@ -27,27 +26,10 @@ pub(crate) fn map_shards<T: Send>(
     let shards = cut(chunks);
     let entries: usize = chunks.iter().map(Chunk::entries).sum();
     let threads = if entries < ENTRIES_FOR_THREADS { 1 } else { control.threads.get() };
-    let shards_each = shards.len().div_ceil(threads).max(1);
-    let run = |shards: &[&[Chunk]]| shards.iter().map(|shard| work(shard)).collect::<Vec<_>>();
-    let sums = scope(|scope| {
-        let mut parts = shards.chunks(shards_each);
-        let own = parts.next().unwrap_or_default();
-        let started: Vec<_> = parts
-            .map(|part| (part, Builder::new().name("fit".to_owned()).spawn_scoped(scope, move || run(part)).ok()))
-            .collect();
-        let mut sums = run(own);
-        for (part, handle) in started {
-            // A thread that the system refuses is no reason to fail: its work is done here.
-            sums.extend(handle.map_or_else(|| run(part), join));
-        }
-        sums
-    });
+    let run = |shards: &&[&[Chunk]]| shards.iter().map(|shard| work(shard)).collect::<Vec<_>>();
+    let sums = in_parallel(&stretches(&shards, threads), run).into_iter().flatten().collect();
     control.check()?;
     Ok(sums)
-}
-
-fn join<T>(handle: ScopedJoinHandle<'_, T>) -> T {
-    handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The chunks in stretches of about the same length.

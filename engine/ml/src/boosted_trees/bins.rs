@@ -4,7 +4,7 @@
 //! distinct values, else about as many rows in each bin. Categories have a bin each, the most frequent first.
 
 use super::first_slots;
-use super::parallel::{in_parallel, stretches};
+use crate::batch::parallel::{in_parallel, stretches};
 use crate::batch::{Chunk, TrainingSet};
 
 /// The values of a byte.

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use super::bins::FeatureBins;
 use super::histogram::{Gradient, Histogram, ROWS_FOR_THREADS, Sum};
-use super::parallel::{in_parallel, stretches};
 use super::split::{Cut, Search, Split, Whole};
 use super::tree::{Child, Node, Test, Tree};
 use crate::batch::FitControl;
+use crate::batch::parallel::{in_parallel, stretches};
 use crate::error::Result;
 
 /// What trees are grown from.

@@ -6,7 +6,7 @@
 use std::ops::{AddAssign, SubAssign};
 
 use super::bins::{BINS_MAX, BLOCK, BinnedRows};
-use super::parallel::{in_parallel, stretches};
+use crate::batch::parallel::{in_parallel, stretches};
 
 /// Units of the largest gradient: 2^32 rows of it fit into 62 bits.
 const UNITS: f64 = (1_u64 << 30) as f64;

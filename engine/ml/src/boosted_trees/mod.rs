@@ -10,7 +10,6 @@ pub(crate) mod config;
 mod grow;
 mod histogram;
 mod objective;
-mod parallel;
 mod split;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use tidemill_compute::kernel::logistic::sigmoid;
 use tidemill_compute::kernel::softmax::{ln, softmax_in_place};
 
 use super::histogram::{Gradient, Units};
-use super::parallel::in_parallel;
+use crate::batch::parallel::{in_parallel, stretches};
 
 /// The least probability that a model begins with.
 const PROBABILITY_MIN: f64 = 1e-15;
@@ -59,7 +59,7 @@ impl Objective {
     pub(super) fn derivatives(self, scores: &[Vec<f64>], labels: &[f64], threads: usize) -> Vec<Derivatives> {
         let units = self.units(scores, labels);
         let starts: Vec<usize> = (0..labels.len()).step_by(ROWS_A_PART).collect();
-        let stretches: Vec<&[usize]> = super::parallel::stretches(&starts, threads);
+        let stretches: Vec<&[usize]> = stretches(&starts, threads);
         let parts = in_parallel(&stretches, |starts| {
             let (Some(first), Some(last)) = (starts.first(), starts.last()) else { return Vec::new() };
             self.of_rows(*first..(last + ROWS_A_PART).min(labels.len()), scores, labels, units)

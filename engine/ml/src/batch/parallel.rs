@@ -3,7 +3,7 @@
 use std::thread::{Builder, ScopedJoinHandle, scope};
 
 /// What `work` makes of each part: of the first on this thread, of each other on one of its own.
-pub(super) fn in_parallel<P: Sync, T: Send>(parts: &[P], work: impl Fn(&P) -> T + Sync) -> Vec<T> {
+pub(crate) fn in_parallel<P: Sync, T: Send>(parts: &[P], work: impl Fn(&P) -> T + Sync) -> Vec<T> {
     let work = &work;
     scope(|scope| {
         let Some((own, others)) = parts.split_first() else { return Vec::new() };
@@ -23,6 +23,6 @@ fn join<T>(handle: ScopedJoinHandle<'_, T>) -> T {
 }
 
 /// Work in stretches of about the same length, one for each of so many threads at most.
-pub(super) fn stretches<T>(work: &[T], threads: usize) -> Vec<&[T]> {
+pub(crate) fn stretches<T>(work: &[T], threads: usize) -> Vec<&[T]> {
     work.chunks(work.len().div_ceil(threads).max(1)).collect()
 }
