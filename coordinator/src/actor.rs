@@ -69,6 +69,8 @@ pub(crate) struct Coordinator {
     views: Views,
     /// The metadata task and the lanes; aborted when the actor ends.
     tasks: JoinSet<()>,
+    /// Tasks that note how jobs have ended.
+    ends: JoinSet<()>,
     metadata: MetadataHandle,
     /// What checkpoints need of them is told.
     pushed: Arc<PushedLogs>,
@@ -121,6 +123,7 @@ impl Coordinator {
             is_leaving: false,
             views: Views::default(),
             tasks,
+            ends: JoinSet::new(),
             metadata,
             pushed,
             batch: None,
@@ -272,6 +275,7 @@ impl Coordinator {
     fn expire(&mut self, ctx: &mut Context<Self>) {
         // Lanes of jobs that are over have ended by themselves.
         while self.tasks.try_join_next().is_some() {}
+        while self.ends.try_join_next().is_some() {}
         let reason = format!("no heartbeat for {:?}", self.members.limit());
         for lost in self.members.expire(self.clock.now()) {
             self.mourn(&lost, &reason, ctx);

@@ -35,9 +35,9 @@ use tracing::warn;
 use crate::access::{Access, AccessConfig, SecretLink, Who};
 use crate::actor::Coordinator;
 use crate::actor::messages::{
-    AddWorker, AddressesOf, BeginQuery, CountViewInstances, ForgetViews, Heartbeat, InterruptJob, JobChannels,
-    JobEvent, KeepJobs, LeaveWorker, ListCheckpoints, ListJobs, ListWorkers, NoteAlignment, Observe, Rescale,
-    ResultQueue, ShutdownWorkers, StopJob, Submit, TakeSavepoint, Terminate,
+    AddWorker, AddressesOf, BeginQuery, CountViewInstances, EndsNoted, ForgetViews, Heartbeat, InterruptJob,
+    JobChannels, JobEvent, KeepJobs, LeaveWorker, ListCheckpoints, ListJobs, ListWorkers, NoteAlignment, Observe,
+    Rescale, ResultQueue, ShutdownWorkers, StopJob, Submit, TakeSavepoint, Terminate,
 };
 use crate::actor::observe::makes;
 use crate::actor::savepoint::ANSWER_LIMIT;
@@ -581,6 +581,7 @@ impl CoordinatorHandle {
             }
         });
         join_all(ends).await;
+        self.ask(EndsNoted).await?;
         self.serving.write().await;
         self.metadata.close().await?;
         self.ask(Terminate).await
@@ -590,6 +591,7 @@ impl CoordinatorHandle {
     pub async fn shutdown(&self) {
         // Each step fails only if an earlier shutdown has done it.
         let _ = self.ask(ShutdownWorkers).await;
+        let _ = self.ask(EndsNoted).await;
         let _ = self.metadata.close().await;
         let _ = self.ask(Terminate).await;
     }

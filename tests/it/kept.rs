@@ -41,14 +41,20 @@ fn a_second_interrupt_leaves_the_job_to_tidemill_resume() {
     let folder = Folder::with(&[("numbers.csv", &numbers(1))]);
     let run = folder.start(&script(1000), &["--data-dir", "meta"]);
     wait_for_commits(&folder, "kept", 2);
-    // Both come before it could have drained, which takes a moment at least.
-    run.signal("TERM");
-    run.signal("INT");
+    // Both are there when it wakes up, so that it seldom has drained in between.
+    for name in ["STOP", "TERM", "INT", "CONT"] {
+        run.signal(name);
+    }
     let output = run.output(PATIENCE);
     if output.stderr.contains("tidemill resume") {
-        resume(&folder, &[]).output(PATIENCE).success();
-        assert_eq!(csv_rows(&folder, "kept").len(), ROWS, "{}", output.stderr);
-        assert_eq!(csv_rows(&folder, "sums").len(), ROWS / 60);
+        let resumed = resume(&folder, &[]).output(PATIENCE).success();
+        let kept = csv_rows(&folder, "kept").len();
+        // If it had, the first interrupt was its end, though its sinks had not shown everything: nothing more is read,
+        // and the last window stays open.
+        let had_drained = resumed.stderr.lines().any(|line| line.starts_with("0 rows in ")) && kept > 0;
+        let windows = if had_drained { (kept - 1) / 60 } else { ROWS / 60 };
+        assert!(had_drained || kept == ROWS, "{kept} rows\n{}\n{}", output.stderr, resumed.stderr);
+        assert_eq!(csv_rows(&folder, "sums").len(), windows, "of {kept} rows");
     }
     let nothing = resume(&folder, &[]).output(PATIENCE).failure();
     assert!(nothing.contains("no job was left unfinished"), "{nothing}");

@@ -48,6 +48,10 @@ message!(LeaveWorker => bool);
 pub(crate) struct KeepJobs;
 message!(KeepJobs => Vec<watch::Receiver<JobStatus>>);
 
+/// Waits until it is noted how the jobs have ended that are over, so that nobody goes on with them.
+pub(crate) struct EndsNoted;
+message!(EndsNoted => ());
+
 /// Asks who is there.
 pub(crate) struct ListWorkers;
 message!(ListWorkers => Vec<WorkerInfo>);

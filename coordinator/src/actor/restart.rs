@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{AsyncContext, Context, Handler, MessageResult};
+use actix::{AsyncContext, Context, Handler, MessageResult, ResponseFuture};
 use tidemill_plans::ErrorDomain;
 use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::messages::{BeginQuery, JobChannels, JobEvent, Redeploy, Rescale, Submit};
+use super::messages::{BeginQuery, EndsNoted, JobChannels, JobEvent, Redeploy, Rescale, Submit};
 use super::{Coordinator, Job, RESULT_MESSAGES_MAX};
 use crate::checkpoints;
 use crate::error::{CoordinatorError, Result};
@@ -34,6 +34,9 @@ use crate::scheduler::{Offer, SlotWait};
 
 /// How long the storage may take to seal a checkpoint, or to find one.
 const STORAGE_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a coordinator that ends waits until it is noted how its jobs have ended.
+const NOTING_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a job's next attempt needs.
 pub(super) struct Restarts {
@@ -224,7 +227,7 @@ impl Coordinator {
             job.results = None;
         }
         if let Some(Place { storage, .. }) = job.restarts.place.clone().filter(|_| status.is_terminal()) {
-            self.tasks.spawn(note_end(self.metadata.clone(), storage, id, status.clone()));
+            self.ends.spawn(note_end(self.metadata.clone(), storage, id, status.clone()));
         }
         if let Some(job) = self.jobs.get_mut(&id) {
             job.status.send_replace(status);
@@ -454,6 +457,19 @@ async fn note_end(metadata: MetadataHandle, storage: Storage, job: JobId, status
     };
     if let Err(error) = noted.await {
         warn!(%job, error = error.chain(), "the end of a job is not noted");
+    }
+}
+
+impl Handler<EndsNoted> for Coordinator {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: EndsNoted, _: &mut Context<Self>) -> Self::Result {
+        let mut ends = std::mem::take(&mut self.ends);
+        Box::pin(async move {
+            if timeout(NOTING_LIMIT, async { while ends.join_next().await.is_some() {} }).await.is_err() {
+                warn!("how some jobs have ended is not noted: the storage does not answer");
+            }
+        })
     }
 }
 

@@ -112,6 +112,28 @@ fn others_have_the_session_while_the_job_of_a_dropped_object_ends() {
     });
 }
 
+/// The files below a folder.
+fn files_below(folder: &Path) -> usize {
+    let listed = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    listed.map(|path| if path.is_dir() { files_below(&path) } else { 1 }).sum()
+}
+
+#[test]
+fn a_coordinator_that_ends_has_noted_how_its_jobs_did() {
+    let folder = tempfile::tempdir().unwrap();
+    run(async {
+        let coordinator = coordinator(folder.path(), Some(WorkerScript::Finish { results: vec![] })).await;
+        let mut session = restore(&coordinator).await;
+        execute(&mut session, &format!("{SOURCE} CREATE SINK k WITH (connector = 'blackhole') AS SELECT a FROM s"))
+            .await
+            .unwrap();
+        let mut status = session.jobs[0].handle.status.clone();
+        assert_eq!(*status.wait_for(JobStatus::is_terminal).await.unwrap(), JobStatus::Finished);
+        coordinator.shutdown().await;
+        assert_eq!(files_below(&folder.path().join("checkpoints")), 0);
+    });
+}
+
 /// The rows of a statement.
 async fn execute_rows(session: &mut SqlSession, text: &str) -> String {
     let mut shown = String::new();
