@@ -17,7 +17,7 @@ use tidemill_plans::batch::{BatchQuery, BoundedTable, Destination};
 
 use crate::arithmetic::CheckArithmetic;
 use crate::bad_rows::{GuardProjections, guard_filters};
-use crate::cluster::{self, Stays};
+use crate::cluster::{self, PREFER_HASH_JOIN, Stays};
 use crate::copy::written;
 use crate::groups::Groups;
 use crate::output::{Output, on_disk, planned_path};
@@ -55,6 +55,13 @@ impl Planner {
         };
         let state = state.with_physical_optimizer_rules(rules).build();
         Self { state, parts, files }
+    }
+
+    /// The same with joins that sort rows, which have room on disk.
+    pub(crate) fn with_sorted_joins(&self) -> Self {
+        let config = self.state.config().clone().set_bool(PREFER_HASH_JOIN, false);
+        let state = SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();
+        Self { state, parts: self.parts, files: self.files.clone() }
     }
 
     /// Makes room for a query's rows.

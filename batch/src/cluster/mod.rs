@@ -48,8 +48,14 @@ fn properties(schema: &SchemaRef, partitioning: Partitioning) -> Arc<PlanPropert
     Arc::new(PlanProperties::new(order, partitioning, EmissionType::Incremental, Boundedness::Bounded))
 }
 
+/// Whether joins hash rows: otherwise they sort them.
+pub(crate) const PREFER_HASH_JOIN: &str = "datafusion.optimizer.prefer_hash_join";
+
 /// What plans that leave a process are made with.
 pub(crate) fn config() -> SessionConfig {
-    // A task with several parts would take as much memory and count as one.
-    SessionConfig::new_with_ballista().set_str(BALLISTA_SCHEDULER_MAX_PARTITIONS_PER_TASK, "1")
+    // A task with several parts would take as much memory and count as one. Ballista has all joins sort, because these
+    // spill; a join that hashes rows takes a fraction of the time, and one that does not fit begins anew and sorts.
+    SessionConfig::new_with_ballista()
+        .set_str(BALLISTA_SCHEDULER_MAX_PARTITIONS_PER_TASK, "1")
+        .set_bool(PREFER_HASH_JOIN, true)
 }

@@ -1,5 +1,5 @@
 //! A query that workers run, from its plan to its rows: cut, given to workers, fetched, and begun anew if a worker is lost
-//! before any row has been seen.
+//! before any row has been seen, or if its joins have no room.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use datafusion::common::{internal_datafusion_err, internal_err};
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, ExecutionPlan, Partitioning, ReplaceChildrenOptions, execute_stream,
@@ -113,7 +114,7 @@ impl Run<'_> {
         }
     }
 
-    /// Has all rows go where they are to go, in as many attempts as it takes.
+    /// Has all rows go where they are to go. If what is joined has no room in memory, joins sort it on disk.
     async fn fill(
         &self,
         output: &mut Output,
@@ -122,13 +123,37 @@ impl Run<'_> {
         is_seen: &mut bool,
     ) -> Result<Option<(String, usize)>> {
         let plan = self.planner.plan(self.query, output.path(), files).await?;
+        let may_sort = hashes(&plan)?;
+        match self.fill_by(&self.planner, plan, output, steps, is_seen).await {
+            Err(error)
+                if may_sort && !*is_seen && matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) =>
+            {
+                warn!(%error, "a query is begun anew, with joins that sort");
+                self.progress.account().begin_anew();
+                let planner = self.planner.with_sorted_joins();
+                let plan = planner.plan(self.query, output.path(), files).await?;
+                self.fill_by(&planner, plan, output, steps, is_seen).await
+            }
+            ended => ended,
+        }
+    }
+
+    /// The same by one plan, in as many attempts as it takes.
+    async fn fill_by(
+        &self,
+        planner: &Planner,
+        plan: Plan,
+        output: &mut Output,
+        steps: &mpsc::Sender<Step>,
+        is_seen: &mut bool,
+    ) -> Result<Option<(String, usize)>> {
         let (writer, rows) = cut(plan)?;
         check(&rows)?;
         self.progress.expect(&rows);
         let mut begun = 0;
         loop {
             begun += 1;
-            match self.attempt(&rows, writer.as_ref(), output, steps, is_seen).await {
+            match self.attempt(planner, &rows, writer.as_ref(), output, steps, is_seen).await {
                 Err(error) if is_lost(&error) && !*is_seen && begun < ATTEMPTS_MAX => {
                     warn!(%error, begun, "a query is begun anew");
                     self.progress.account().begin_anew();
@@ -145,6 +170,7 @@ impl Run<'_> {
     /// Has workers run the plan, and fetches its rows. Returns what its stages have done, if that is wanted.
     async fn attempt(
         &self,
+        planner: &Planner,
         rows: &Plan,
         writer: Option<&Plan>,
         output: &mut Output,
@@ -154,11 +180,11 @@ impl Run<'_> {
         let Cluster { workers, runtime, fetcher } = self.cluster;
         let submission = Submission {
             plan: Arc::clone(rows),
-            context: Arc::new(SessionContext::new_with_state(self.planner.state.clone())),
+            context: Arc::new(SessionContext::new_with_state(planner.state.clone())),
             settings: self.settings.clone(),
             account: Arc::clone(self.progress.account()),
         };
-        submission.account.begin(stages::tasks(Arc::clone(rows), self.planner.state.config_options()));
+        submission.account.begin(stages::tasks(Arc::clone(rows), planner.state.config_options()));
         let submitted = workers.submit(submission, runtime).await;
         let mut attempt = submitted.map_err(|reason| internal_datafusion_err!("{reason}"))?;
         let pieces = attempt.finished().await.map_err(error_of)?;
@@ -174,7 +200,7 @@ impl Run<'_> {
             }
             None => Arc::new(pieces),
         };
-        let mut rows = execute_stream(plan, self.planner.state.task_ctx())?;
+        let mut rows = execute_stream(plan, planner.state.task_ctx())?;
         while let Some(batch) = rows.next().await {
             let batch = batch?;
             *is_seen = true;
@@ -212,6 +238,16 @@ fn cut(plan: Plan) -> Result<(Option<Plan>, Plan)> {
         }
         _ => internal_err!("what writes rows has other inputs than those"),
     }
+}
+
+/// Whether joins of a plan hash rows.
+fn hashes(plan: &Plan) -> Result<bool> {
+    let mut hashes = false;
+    plan.apply(|node| {
+        hashes |= node.is::<HashJoinExec>();
+        Ok(if hashes { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(hashes)
 }
 
 /// An error if a plan cannot leave the process.
