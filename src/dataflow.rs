@@ -270,7 +270,7 @@ impl Dataflow {
     pub fn predict(self, name: &str, model: &str) -> Self {
         let trained = self.document.nodes.iter().find_map(|node| match &node.operator {
             OperatorDocument::Train(train) if node.name == model => {
-                Some((train.label.clone(), train.features.clone(), Some(train.time.clone())))
+                Some((Some(train.label.clone()), train.features.clone(), Some(train.time.clone())))
             }
             OperatorDocument::Fit(fit) if node.name == model => Some((fit.label.clone(), fit.features.clone(), None)),
             _ => None,
@@ -279,7 +279,15 @@ impl Dataflow {
         let (label, features, time) = trained.unwrap_or_default();
         let model_name = model.to_owned();
         let freshness = FreshnessDocument::Consistent;
-        let predict = PredictDocument { model: model_name, label, label_type: None, features, time, freshness };
+        let predict = PredictDocument {
+            model: model_name,
+            label,
+            label_type: None,
+            outputs: Vec::new(),
+            features,
+            time,
+            freshness,
+        };
         let inputs = vec![input(&self.head, 0), input(model, 1)];
         self.add(name, inputs, OperatorDocument::Predict(predict))
     }

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::{DataType, Schema};
-use tidemill_ml::{FeatureSchema, MlError};
+use arrow::datatypes::{DataType, Field, Schema};
+pub use tidemill_ml::label_outputs;
+use tidemill_ml::{FeatureSchema, MlError, fitted_outputs};
 
 use crate::error::{PlanError, Result};
 
@@ -35,34 +36,42 @@ pub fn resolve_model_type(name: &str, training: Training) -> Result<&'static str
     })
 }
 
-/// The type of the labels that an algorithm predicts which learns those of this column.
-pub fn predicted_type(model_type: &str, training: Training, column: &str, label: &DataType) -> Result<DataType> {
-    let predicted = match training {
-        Training::Continuous => tidemill_ml::check_label_type(column, label).map(|()| DataType::Boolean),
-        Training::Whole => tidemill_ml::predicted_label_type(model_type, column, label),
-    };
-    predicted.map_err(|error| PlanError::given_option("label", error.to_string()))
+/// Whether an algorithm, by its own name, learns a label.
+pub fn takes_label(model_type: &str, training: Training) -> Result<bool> {
+    match training {
+        Training::Continuous => Ok(true),
+        Training::Whole => tidemill_ml::takes_label(model_type).map_err(invalid),
+    }
 }
 
-/// Checks the algorithm's own options and the features' types by making the model once.
-pub fn check_model(
+/// The columns that a model adds to rows, by the algorithm's own name. Checks its options, the features' types and the
+/// label's by making the model once.
+pub fn outputs(
     model_type: &str,
     training: Training,
     options: &[(String, String)],
     features: &Schema,
-    label: &DataType,
-) -> Result<()> {
-    let invalid = |error: MlError| match &error {
-        MlError::UnknownOption { option, .. } => PlanError::given_option(option, error.to_string()),
-        MlError::InvalidOption { option, .. } => PlanError::given_option(*option, error.to_string()),
-        _ => PlanError::InvalidOption(error.to_string()),
-    };
+    label: Option<&Field>,
+) -> Result<Vec<Field>> {
     let features = FeatureSchema::from_arrow(features).map_err(invalid)?;
     let options: BTreeMap<String, String> = options.iter().cloned().collect();
-    let model_type = resolve_model_type(model_type, training)?;
+    let (column, data_type) = label.map_or(("", &DataType::Null), |label| (label.name().as_str(), label.data_type()));
     match training {
-        Training::Continuous => drop(tidemill_ml::create(model_type, &options, &features).map_err(invalid)?),
-        Training::Whole => drop(tidemill_ml::create_batch(model_type, &options, &features, label).map_err(invalid)?),
+        Training::Continuous => {
+            tidemill_ml::check_label_type(column, data_type).map_err(invalid)?;
+            drop(tidemill_ml::create(model_type, &options, &features).map_err(invalid)?);
+            Ok(label_outputs(column, &DataType::Boolean))
+        }
+        Training::Whole => fitted_outputs(model_type, &options, &features, (column, data_type)).map_err(invalid),
     }
-    Ok(())
+}
+
+/// The same error, at the option that is wrong.
+fn invalid(error: MlError) -> PlanError {
+    match &error {
+        MlError::UnknownOption { option, .. } => PlanError::given_option(option, error.to_string()),
+        MlError::InvalidOption { option, .. } => PlanError::given_option(*option, error.to_string()),
+        MlError::UnsupportedLabel { .. } => PlanError::given_option("label", error.to_string()),
+        _ => PlanError::InvalidOption(error.to_string()),
+    }
 }

@@ -61,7 +61,7 @@ pub struct ModelWeights {
     pub version: i64,
     /// The event time up to which (exclusive) labels have been learnt, in microseconds, or [`UNTIMED`].
     pub learnt_to: i64,
-    /// The label's column: it names what is predicted.
+    /// The label's column, which names what is predicted; empty if there is none.
     pub label: String,
     /// The model's bytes; none if they are more than [`SERVED_BYTES_MAX`].
     pub state: Vec<u8>,

@@ -276,7 +276,8 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             input(0, &train.features)
         ),
         NodeKind::Fit(fit) => {
-            format!("{} {} label={}: {}", fit.model, fit.model_type, input(0, &[fit.label]), input(0, &fit.features))
+            let label = fit.label.map(|label| format!(" label={}", input(0, &[label]))).unwrap_or_default();
+            format!("{} {}{label}: {}", fit.model, fit.model_type, input(0, &fit.features))
         }
         NodeKind::Predict(predict) => format!(
             "{} {}: {}",

@@ -11,7 +11,8 @@ use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
-use tidemill_ml::{MlError, Predictor};
+pub use tidemill_ml::ModelTable;
+use tidemill_ml::{MlError, Predictor, table_of};
 
 use crate::catalog::{ModelWeights, UNTIMED};
 use crate::node::predicted_fields;
@@ -41,7 +42,7 @@ impl TrainedModel {
     /// The columns that ML.PREDICT adds.
     #[must_use]
     pub fn added(&self) -> Vec<Field> {
-        predicted_fields(&self.weights.label, &self.predictor.label_type())
+        predicted_fields(self.predictor.outputs(&self.weights.label))
     }
 
     /// Those columns for some rows, which have the features among their columns.
@@ -49,15 +50,29 @@ impl TrainedModel {
     /// # Errors
     /// If a feature is missing, or of another type.
     pub fn predict(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>, MlError> {
-        let said = self.predictor.predictions(rows)?;
-        let probability = said.probability().map(|probability| Arc::new(probability) as ArrayRef);
+        let mut columns = self.predictor.answers(rows)?;
         let count = rows.num_rows();
         let learnt_to = Some(self.weights.learnt_to).filter(|time| *time != UNTIMED);
         let known: [ArrayRef; 2] = [
             Arc::new(Int64Array::from_value(self.weights.version, count)),
             Arc::new(TimestampMicrosecondArray::from_iter(std::iter::repeat_n(learnt_to, count))),
         ];
-        Ok(std::iter::once(said.labels).chain(probability).chain(known).collect())
+        columns.extend(known);
+        Ok(columns)
+    }
+
+    /// What it knows, as a table.
+    ///
+    /// # Errors
+    /// If models of its type do not have that table.
+    pub fn table(&self, which: ModelTable) -> Result<RecordBatch, MlError> {
+        table_of(self.predictor.as_ref(), which)
+    }
+
+    /// The classes that it tells apart, as text; none of other models than classifiers.
+    #[must_use]
+    pub fn class_names(&self) -> Vec<String> {
+        self.predictor.class_names()
     }
 
     /// The names of its features, in the order of [`function`]'s arguments.

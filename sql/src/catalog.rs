@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::logical_expr::ScalarUDF;
-use datafusion::sql::sqlparser::ast::Expr;
+use datafusion::sql::sqlparser::ast::{Expr, Ident};
 use tidemill_plans::catalog::{CatalogEntry, ObjectKind};
 use tidemill_plans::node::{ModelFreshness, SourceNode};
-use tidemill_plans::prediction::TrainedModels;
+use tidemill_plans::prediction::{TrainedModel, TrainedModels};
 use tidemill_plans::settings::Settings;
 
+use crate::ast::normalize;
 use crate::error::{Position, Result, SqlError};
 use crate::lower::write::Target;
 use crate::parser::parse_script;
@@ -115,9 +116,10 @@ pub(crate) struct SinkObject {
 pub(crate) struct ModelObject {
     pub(crate) query: StreamQuery,
     pub(crate) model_type: String,
-    pub(crate) label: String,
-    /// The type of the labels that it predicts.
-    pub(crate) label_type: DataType,
+    /// The column that it learns, if it has any.
+    pub(crate) label: Option<String>,
+    /// What it says of a row. With a label, the predicted one is the first.
+    pub(crate) outputs: Vec<Field>,
     /// The event-time column of the training query, if it learns in event time.
     pub(crate) time: Option<String>,
     /// The table that has the rows of the training query, if it is fitted to all of them at once.
@@ -210,6 +212,31 @@ impl Catalog {
     pub(crate) fn get(&self, name: &Name) -> Result<&Arc<Object>> {
         self.find(&name.text)
             .ok_or_else(|| self.unknown("source, view, sink, model or function", &name.text, name.at, |_| true))
+    }
+
+    /// The model of this name, with what holds it.
+    pub(crate) fn model(&self, name: &str) -> Result<(&Arc<Object>, &ModelObject)> {
+        let Some(object) = self.find(name) else {
+            return Err(self.unknown("model", name, Position::UNKNOWN, |kind| kind == ObjectKind::Model));
+        };
+        match &object.detail {
+            Detail::Model(model) => Ok((object, model)),
+            _ => Err(SqlError::invalid(format!("'{name}' is a {}, not a model", object.kind))),
+        }
+    }
+
+    /// The version of a model that has learnt most, for a function that asks it at once.
+    pub(crate) fn trained_model(&self, model: &Ident, function: &str) -> Result<Arc<TrainedModel>> {
+        let name = normalize(model);
+        let newest = || {
+            self.model(&name)?;
+            let Some(models) = &self.trained else {
+                let hint = "tidemill serve and shell have it";
+                return Err(SqlError::unsupported(format!("{function} where no model is served"), hint));
+            };
+            models.newest(&name).map_err(SqlError::invalid)
+        };
+        newest().map_err(|error| error.at(model.span))
     }
 
     /// The error about a name that nothing of the wanted kinds has.

@@ -96,8 +96,9 @@ fn describe_schema(schema: &Schema, role: impl Fn(usize) -> String) -> Result<Re
 
 fn describe_model(model: &ModelObject) -> Result<RecordBatch> {
     let features = model.features.iter().map(|(name, data_type)| (name.clone(), type_name(data_type), "feature"));
-    let rows = [(model.label.clone(), type_name(&model.label_type), "label")]
-        .into_iter()
+    let label = model.label.iter().zip(&model.outputs);
+    let rows = label
+        .map(|(label, predicted)| (label.clone(), type_name(predicted.data_type()), "label"))
         .chain(model.time.clone().map(|time| (time, String::from("TIMESTAMP"), "event time")))
         .chain(features)
         .map(|(name, data_type, role)| vec![name, data_type, role.to_owned()]);

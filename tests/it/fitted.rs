@@ -217,6 +217,52 @@ fn check_whole(served: &mut Served, answers: &str) {
     served.ask("DROP TABLE written; DROP VIEW twice");
 }
 
+/// What a model knows, and how well it tells rows apart, agrees with what it says.
+#[track_caller]
+fn check_knowledge(served: &mut Served) {
+    let is_so = |served: &mut Served, condition: &str, from: &str| {
+        assert_eq!(
+            served.number(&format!("SELECT CASE WHEN {condition} THEN 1 ELSE 0 END AS n FROM {from}")),
+            1,
+            "{condition}"
+        );
+    };
+    let weight = |input: &str| format!("(SELECT weight FROM ML.WEIGHTS(MODEL late) WHERE processed_input = '{input}')");
+    let from = format!(
+        "ML.PREDICT(MODEL late, (SELECT distance FROM trips)) AS p, {} AS w, {} AS i",
+        weight("distance"),
+        weight("__INTERCEPT__")
+    );
+    let by_hand = "1 / (1 + exp(-(w.weight * p.distance + i.weight)))";
+    is_so(served, &format!("max(abs({by_hand} - p.predicted_late_prob)) < 1e-12"), &from);
+    let rows = "(SELECT late, distance FROM trips)";
+    let diagonal = "sum(CASE WHEN expected_label THEN \"true\" ELSE \"false\" END)";
+    let matrix = format!("ML.CONFUSION_MATRIX(MODEL late, {rows}) AS m");
+    let accuracy = format!("(SELECT max(accuracy) FROM ML.EVALUATE(MODEL late, {rows}))");
+    is_so(
+        served,
+        &format!("sum(\"true\" + \"false\") = 600 AND abs({diagonal} / 600.0 - {accuracy}) < 1e-12"),
+        &matrix,
+    );
+    let before = |column: &str| format!("lag({column}, 1, 0.0) OVER (ORDER BY threshold DESC)");
+    let curve = format!(
+        "(SELECT (false_positive_rate - {}) * (recall + {}) / 2 AS area, true_positives + false_negatives AS positives
+          FROM ML.ROC_CURVE(MODEL late, {rows})) AS c",
+        before("false_positive_rate"),
+        before("recall")
+    );
+    let auc = format!("(SELECT max(roc_auc) FROM ML.EVALUATE(MODEL late, {rows}))");
+    is_so(served, &format!("abs(sum(area) - {auc}) < 1e-9 AND min(positives) = 335 AND max(positives) = 335"), &curve);
+    let missing = "SELECT * FROM ML.FEATURE_IMPORTANCE(MODEL late)";
+    served.refused(
+        missing,
+        Code::InvalidArgument,
+        "a logistic_reg model has no ML.FEATURE_IMPORTANCE; it has ML.WEIGHTS",
+    );
+    served.refused("SELECT * FROM ML.WEIGHTS(late)", Code::InvalidArgument, "write ML.WEIGHTS(MODEL m)");
+    served.refused("SELECT * FROM ML.WEIGHTS(MODEL nobody)", Code::InvalidArgument, "nobody");
+}
+
 #[test]
 fn a_served_model_lives_as_long_as_its_name() {
     let mut served = Served::start();
@@ -236,6 +282,7 @@ fn a_served_model_lives_as_long_as_its_name() {
     assert!(known.contains("| logistic_reg | 1       |           | 600         |"), "{known}");
     let answers = shown(&served.ask(PREDICTED));
     check_whole(&mut served, &answers);
+    check_knowledge(&mut served);
     // What the tables have by now is another matter.
     fs::write(served.folder.path("trips.csv"), "id,zone,distance,late\n").unwrap();
     served.server.signal("TERM");

@@ -6,6 +6,8 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use bincode::error::{DecodeError, EncodeError};
 
+use crate::inspect::ModelTable;
+
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, MlError>;
 
@@ -101,6 +103,23 @@ pub enum MlError {
     ReadColumn {
         /// The column's name.
         column: String,
+        /// What Arrow said.
+        #[source]
+        source: ArrowError,
+    },
+    /// Models of this type do not know what a table is to show.
+    #[error("a {model_type} model has no {table}; it has {tables}")]
+    NoTable {
+        /// The model's type.
+        model_type: &'static str,
+        /// What was asked for.
+        table: ModelTable,
+        /// What it has, or `none of these tables`.
+        tables: String,
+    },
+    /// A table about a model could not be made.
+    #[error("cannot make a table about the model")]
+    BuildTable {
         /// What Arrow said.
         #[source]
         source: ArrowError,

@@ -16,6 +16,7 @@ pub mod error;
 mod feature;
 #[cfg(test)]
 mod goldens;
+pub mod inspect;
 pub mod linear;
 pub mod metrics;
 pub mod model;
@@ -26,13 +27,14 @@ pub mod registry;
 mod snapshot;
 
 pub use batch::{
-    BatchModel, FitControl, FitReport, batch_option_docs, check_batch_label_type, create_batch, predicted_label_type,
-    valid_batch_model_types,
+    BatchModel, FitControl, FitReport, batch_option_docs, create_batch, fitted_outputs, predicted_label_type,
+    takes_label, valid_batch_model_types,
 };
 pub use error::{MlError, Result};
+pub use inspect::{ModelTable, table_of};
 pub use model::{
     ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason, RejectedRow,
     boolean_labels, check_label_type, predicted_labels,
 };
-pub use predictor::{Predictions, Predictor};
-pub use registry::{OptionDoc, create, option_docs, restore, restore_predictor, valid_model_types};
+pub use predictor::{Predictions, Predictor, Supervised, label_outputs};
+pub use registry::{OptionDoc, create, option_docs, restore, restore_predictor, restore_supervised, valid_model_types};

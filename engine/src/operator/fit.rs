@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use tidemill_ml::{BatchModel, FeatureSchema, FitControl, FitReport, MlError};
 use tidemill_plans::catalog::{ModelVersion, UNTIMED};
 use tidemill_plans::node::FitNode;
@@ -27,7 +27,8 @@ const VERSION: i64 = 1;
 /// See [`FitNode`].
 pub(super) struct Fit {
     name: String,
-    label: usize,
+    label: Option<usize>,
+    /// Empty without one.
     label_name: String,
     held: ArrivalBuffer,
     /// Until it has been fitted.
@@ -39,13 +40,14 @@ impl Fit {
         let failed = |source: MlError| EngineError::Model { model: node.model.clone(), source };
         let features: Vec<_> = node.features.iter().map(|index| Arc::clone(&input.fields()[*index])).collect();
         let schema = FeatureSchema::from_arrow(&Schema::new(features)).map_err(failed)?;
-        let label = input.field(node.label);
+        let label = node.label.map(|label| Arc::clone(&input.fields()[label]));
+        let label_type = label.as_ref().map_or(&DataType::Null, |label| label.data_type());
         let options = node.options.iter().cloned().collect();
-        let model = tidemill_ml::create_batch(&node.model_type, &options, &schema, label.data_type());
+        let model = tidemill_ml::create_batch(&node.model_type, &options, &schema, label_type);
         Ok(Self {
             name: node.model.clone(),
             label: node.label,
-            label_name: label.name().clone(),
+            label_name: label.as_ref().map(|label| label.name().clone()).unwrap_or_default(),
             held: ArrivalBuffer::new(input, memory),
             model: Some(model.map_err(failed)?),
         })
@@ -55,7 +57,11 @@ impl Fit {
     fn fit(&mut self, mut model: Box<dyn BatchModel>, ctx: &OperatorContext) -> Result<FitReport> {
         let failed = |source: MlError| EngineError::Model { model: self.name.clone(), source };
         while let Some(rows) = self.held.take_chunk()? {
-            for bad in model.add(&rows, rows.column(self.label)).map_err(failed)? {
+            let labels = match self.label {
+                Some(label) => Arc::clone(rows.column(label)),
+                None => new_null_array(&DataType::Null, rows.num_rows()),
+            };
+            for bad in model.add(&rows, &labels).map_err(failed)? {
                 ctx.dead_letter(&bad.reason.to_string(), || show_row(&rows, bad.row))?;
             }
         }

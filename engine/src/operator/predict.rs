@@ -9,14 +9,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray,
-    new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use tidemill_ml::{MlError, Predictor};
 use tidemill_plans::catalog::UNTIMED;
-use tidemill_plans::node::{ModelFreshness, PredictNode, has_probability};
+use tidemill_plans::node::{ModelFreshness, PredictNode};
 use tidemill_plans::time::{EventTime, Watermark, event_time_type, event_times};
 
 use super::Operator;
@@ -29,6 +28,9 @@ use crate::task::{OperatorContext, PortWatermarks};
 
 /// Bytes of model versions that are written in one batch.
 const VERSIONS_BYTES: usize = 1 << 24;
+
+/// The columns behind what the model says: its version and event time.
+const KNOWN: usize = 2;
 
 /// See [`PredictNode`].
 pub(super) struct Predict {
@@ -61,8 +63,9 @@ enum Waiting {
 
 /// What rows of one stretch of time get.
 struct Answer {
-    labels: ArrayRef,
-    probability: Option<Float64Array>,
+    /// What the model says, in its columns.
+    said: Vec<ArrayRef>,
+    rows: usize,
     version: Option<(i64, i64)>,
 }
 
@@ -184,16 +187,16 @@ impl Predict {
             Some(model) => model,
             none => none.insert(tidemill_ml::restore_predictor(&version.state).map_err(failed)?),
         };
-        let said = model.predictions(rows).map_err(failed)?;
-        let probability = said.probability();
-        Ok(Answer { labels: said.labels, probability, version: Some((version.version, version.learnt_to)) })
+        let said = model.answers(rows).map_err(failed)?;
+        Ok(Answer { said, rows: rows.num_rows(), version: Some((version.version, version.learnt_to)) })
     }
 
     /// Before there is a version nothing is known.
     fn no_answer(&self, rows: &RecordBatch) -> Answer {
-        let data_type = self.output.field(rows.num_columns()).data_type();
-        let probability = has_probability(data_type).then(|| Float64Array::new_null(rows.num_rows()));
-        Answer { labels: new_null_array(data_type, rows.num_rows()), probability, version: None }
+        let added =
+            self.output.fields().get(rows.num_columns()..self.output.fields().len() - KNOWN).unwrap_or_default();
+        let said = added.iter().map(|field| new_null_array(field.data_type(), rows.num_rows())).collect();
+        Answer { said, rows: rows.num_rows(), version: None }
     }
 
     /// The versions as rows, oldest first.
@@ -254,19 +257,17 @@ fn version_batch(versions: &[&Version]) -> Result<RecordBatch> {
 }
 
 fn output_rows(rows: &RecordBatch, answers: &[Answer], output: &SchemaRef) -> Result<RecordBatch> {
-    let labels: Vec<&dyn Array> = answers.iter().map(|answer| answer.labels.as_ref()).collect();
-    let probabilities: Vec<&dyn Array> =
-        answers.iter().filter_map(|answer| answer.probability.as_ref()).map(|of| of as &dyn Array).collect();
     let versions = |pick: fn((i64, i64)) -> i64| {
-        answers.iter().flat_map(move |answer| std::iter::repeat_n(answer.version.map(pick), answer.labels.len()))
+        answers.iter().flat_map(move |answer| std::iter::repeat_n(answer.version.map(pick), answer.rows))
     };
     let version: Int64Array = versions(|(version, _)| version).collect();
     let learnt_to = versions(|(_, learnt_to)| learnt_to).map(|time| time.filter(|time| *time != UNTIMED));
     let learnt_to: TimestampMicrosecondArray = learnt_to.collect();
     let mut columns = rows.columns().to_vec();
-    columns.push(concat(&labels)?);
-    if !probabilities.is_empty() {
-        columns.push(concat(&probabilities)?);
+    for place in 0..answers.first().map_or(0, |answer| answer.said.len()) {
+        let said: Vec<&dyn Array> =
+            answers.iter().filter_map(|answer| answer.said.get(place)).map(AsRef::as_ref).collect();
+        columns.push(concat(&said)?);
     }
     columns.extend([Arc::new(version) as ArrayRef, Arc::new(learnt_to)]);
     Ok(RecordBatch::try_new(Arc::clone(output), columns)?)

@@ -11,8 +11,8 @@ pub struct FitNode {
     pub model_type: String,
     /// The algorithm's options, already checked.
     pub options: Vec<(String, String)>,
-    /// Index of the label column in the input.
-    pub label: usize,
+    /// Index of the label column in the input, if the algorithm learns one.
+    pub label: Option<usize>,
     /// Indexes of the feature columns in the input.
     pub features: Vec<usize>,
 }

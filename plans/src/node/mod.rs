@@ -38,7 +38,7 @@ pub use late_split::{LateSplitNode, LateWindows};
 pub use lookup_join::{LookupJoinNode, LookupTable};
 pub use normalize::NormalizeNode;
 pub use over_window::{OverEmit, OverWindowNode};
-pub use predict::{ModelFreshness, PredictNode, has_probability, predicted_fields};
+pub use predict::{ModelFreshness, PredictNode, predicted_fields};
 pub use project::{ProjectNode, Projection};
 pub use session_assign::SessionAssignNode;
 pub use session_window::SessionWindowNode;

@@ -11,7 +11,7 @@ use crate::time::event_time_type;
 pub struct PredictNode {
     /// The model's name.
     pub model: String,
-    /// The model's label column: it names the output columns.
+    /// The model's label column, which names the output columns; empty if it has none.
     pub label: String,
     /// Indexes of the feature columns in the input, in the order that the model was trained with.
     pub features: Vec<usize>,
@@ -39,19 +39,10 @@ impl ModelFreshness {
     }
 }
 
-/// The columns that the prediction of a label of this type adds.
+/// The columns that a prediction adds: what the model says, and which version of it.
 #[must_use]
-pub fn predicted_fields(label: &str, data_type: &DataType) -> Vec<Field> {
-    let predicted = Field::new(format!("predicted_{label}"), data_type.clone(), true);
-    let probability = Field::new(format!("predicted_{label}_prob"), DataType::Float64, true);
+pub fn predicted_fields(outputs: Vec<Field>) -> Vec<Field> {
     let version = Field::new("model_version", DataType::Int64, true);
     let time = Field::new("model_event_time", event_time_type(), true);
-    let all = [Some(predicted), has_probability(data_type).then_some(probability), Some(version), Some(time)];
-    all.into_iter().flatten().collect()
-}
-
-/// Whether a predicted label has a probability: a class has, a number has none.
-#[must_use]
-pub fn has_probability(data_type: &DataType) -> bool {
-    !data_type.is_floating()
+    outputs.into_iter().chain([version, time]).collect()
 }

@@ -96,8 +96,8 @@ fn what(graph: &DataflowGraph, node: &Node) -> Option<String> {
             format!("{} of {label} from ({features})", train.model_type)
         }
         NodeKind::Fit(fit) => {
-            let (label, features) = (input(0, &[fit.label]), input(0, &fit.features));
-            format!("rows of {label} from ({features}) for {}", fit.model)
+            let label = fit.label.map(|label| format!("{} from ", input(0, &[label]))).unwrap_or_default();
+            format!("rows of {label}({}) for {}", input(0, &fit.features), fit.model)
         }
         NodeKind::Predict(predict) => format!("rows for {} and its versions", predict.model),
         NodeKind::LateSplit(split) => match &split.windows {

@@ -25,7 +25,7 @@ use tidemill_plans::batch::{BatchQuery, Destination, Wanted};
 use tidemill_plans::overflow::check_constants_of;
 use tidemill_plans::settings::{Execution, ResultEndpoints, ResultOrder, Settings};
 
-use self::predict::{Predictions, replace_predictions};
+use self::predict::{Asked, replace_predictions};
 use self::shape::check_shape;
 use self::tables::Tables;
 use crate::ast::leave_schema_out;
@@ -141,17 +141,17 @@ fn names_of(query: &StreamQuery, catalog: &Catalog, uses: &mut BTreeSet<String>,
     };
     let mut query = query.as_ref().clone();
     leave_schema_out(&mut query);
-    let predictions = replace_predictions(&mut query, catalog, uses)?;
+    let asked = replace_predictions(&mut query, catalog, uses)?;
     check_shape(&query)?;
     replace_modulo(&mut query);
     complete_calls(&mut query, catalog, uses)?;
-    plan_names(query, catalog, predictions, uses, depth)
+    plan_names(query, catalog, asked, uses, depth)
 }
 
 fn plan_names(
     query: Query,
     catalog: &Catalog,
-    predictions: Predictions,
+    asked: Asked,
     uses: &mut BTreeSet<String>,
     depth: usize,
 ) -> Result<LogicalPlan> {
@@ -159,9 +159,10 @@ fn plan_names(
         let message = format!("more than {VIEWS_MAX} views stand on each other; read a sink's files in between");
         return Err(SqlError::invalid(message));
     }
-    let tables = Tables::new(catalog, depth);
+    let tables = Tables::new(catalog, &asked.tables, depth);
     let find = |name: &str| tables.find(name);
-    let context = PlanningContext { catalog, relations: Default::default(), tables: Some(&find), predictions };
+    let context =
+        PlanningContext { catalog, relations: Default::default(), tables: Some(&find), predictions: asked.predictions };
     let planner = SqlToRel::new_with_options(&context, parser_options());
     let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?;
     uses.extend(tables.used());

@@ -1,41 +1,45 @@
 //! ML.PREDICT in a query as a whole: a subquery of its rows, with what the model says of them behind. The model is the
 //! version that has learnt most by the time the query is planned, and a function of its features.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr as Planned, LogicalPlan, ScalarUDF};
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Ident, ObjectName, Query, SelectItem, Spanned, TableFactor, VisitMut, VisitorMut,
     WildcardAdditionalOptions,
 };
-use tidemill_plans::catalog::ObjectKind;
-use tidemill_plans::prediction::{TrainedModel, function, model_of};
+use tidemill_plans::prediction::{ModelTable, TrainedModel, function, model_of};
 
 use crate::ast::{alias_of, dotted, made_up, normalize, quoted, relation_of, select_all, select_of};
-use crate::catalog::{Catalog, Detail};
+use crate::catalog::Catalog;
 use crate::dialect::TABLE_MARKER;
-use crate::error::{Position, Result, SqlError};
+use crate::error::{Result, SqlError};
 use crate::planner::evaluate::replace_evaluation;
+use crate::planner::model_table::{model_table_call, rows_of_model};
 use crate::planner::table_function::{PREDICT, predict_arguments, wrong_call};
 
 /// The column of what a model says, as long as it is one.
 const SAID: &str = "ml.predict";
 
-/// The models that a query asks, as functions by their names.
-pub(super) type Predictions = HashMap<String, Arc<ScalarUDF>>;
+/// The models that a query asks.
+#[derive(Default)]
+pub(crate) struct Asked {
+    /// As functions by their names.
+    pub(super) predictions: HashMap<String, Arc<ScalarUDF>>,
+    /// What they know, by names that no other table has.
+    pub(super) tables: BTreeMap<String, RecordBatch>,
+}
 
-/// Puts subqueries in the place of a query's calls of ML.PREDICT; notes the models in `uses`.
-pub(super) fn replace_predictions(
-    query: &mut Query,
-    catalog: &Catalog,
-    uses: &mut BTreeSet<String>,
-) -> Result<Predictions> {
-    let mut calls = Calls { catalog, uses, predictions: Predictions::new() };
+/// Puts subqueries in the place of a query's calls of ML.PREDICT, and tables in that of calls like ML.WEIGHTS; notes the
+/// models in `uses`.
+pub(super) fn replace_predictions(query: &mut Query, catalog: &Catalog, uses: &mut BTreeSet<String>) -> Result<Asked> {
+    let mut calls = Calls { catalog, uses, asked: Asked::default() };
     match query.visit(&mut calls) {
-        ControlFlow::Continue(()) => Ok(calls.predictions),
+        ControlFlow::Continue(()) => Ok(calls.asked),
         ControlFlow::Break(error) => Err(error),
     }
 }
@@ -58,7 +62,7 @@ pub(crate) fn asks_models(plan: &LogicalPlan) -> Result<bool> {
 struct Calls<'a> {
     catalog: &'a Catalog,
     uses: &'a mut BTreeSet<String>,
-    predictions: Predictions,
+    asked: Asked,
 }
 
 impl VisitorMut for Calls<'_> {
@@ -76,38 +80,36 @@ impl VisitorMut for Calls<'_> {
 impl Calls<'_> {
     fn replace(&mut self, factor: &mut TableFactor) -> Result<()> {
         replace_evaluation(factor, self.catalog)?;
+        if let Some((table, model)) = model_table_call(factor)? {
+            return self.replace_table(factor, table, &model);
+        }
         let TableFactor::Table { name, alias, args: Some(args), .. } = factor else { return Ok(()) };
         if !matches!(dotted(name).as_str(), "ml.predict" | "ml_predict") {
             return Ok(());
         }
         let (model, data) = predict_arguments(&args.args)?;
         let rows = rows_of(data)?;
-        let trained = self.trained(model).map_err(|error| error.at(model.span))?;
+        let trained = self.catalog.trained_model(model, "ML.PREDICT")?;
+        self.uses.insert(normalize(model));
         let subquery = Box::new(with_predictions(rows, &trained)?);
         let function = function(trained);
-        self.predictions.insert(function.name().to_owned(), Arc::new(function));
+        self.asked.predictions.insert(function.name().to_owned(), Arc::new(function));
         let alias = alias.take().unwrap_or_else(|| alias_of("predict"));
         *factor = TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None };
         Ok(())
     }
 
-    fn trained(&mut self, model: &Ident) -> Result<Arc<TrainedModel>> {
-        let name = normalize(model);
-        let Some(object) = self.catalog.find(&name) else {
-            return Err(self.catalog.unknown("model", &name, Position::UNKNOWN, |kind| kind == ObjectKind::Model));
-        };
-        if !matches!(object.detail, Detail::Model(_)) {
-            return Err(SqlError::invalid(format!("'{name}' is a {}, not a model", object.kind)));
-        }
-        let Some(models) = &self.catalog.trained else {
-            return Err(SqlError::unsupported(
-                "ML.PREDICT where no model is served",
-                "tidemill serve and shell have it",
-            ));
-        };
-        let newest = models.newest(&name).map_err(SqlError::invalid)?;
-        self.uses.insert(name);
-        Ok(newest)
+    /// Puts a table in the place of a call of what shows what a model knows.
+    fn replace_table(&mut self, factor: &mut TableFactor, table: ModelTable, model: &Ident) -> Result<()> {
+        let rows = rows_of_model(self.catalog, table, model)?;
+        self.uses.insert(normalize(model));
+        let TableFactor::Table { name, alias, args, .. } = factor else { return Ok(()) };
+        alias.get_or_insert_with(|| alias_of(table.name()));
+        let made_up = format!("ml.{}({})", table.name(), normalize(model));
+        *name = ObjectName::from(vec![quoted(&made_up)]);
+        *args = None;
+        self.asked.tables.insert(made_up, rows);
+        Ok(())
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
@@ -26,13 +27,15 @@ const FILES: &str = "files";
 /// Finds the tables of one query, and notes which they were.
 pub(super) struct Tables<'a> {
     catalog: &'a Catalog,
+    /// What models know.
+    of_models: &'a BTreeMap<String, RecordBatch>,
     depth: usize,
     used: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Tables<'a> {
-    pub(super) fn new(catalog: &'a Catalog, depth: usize) -> Self {
-        Self { catalog, depth, used: RefCell::default() }
+    pub(super) fn new(catalog: &'a Catalog, of_models: &'a BTreeMap<String, RecordBatch>, depth: usize) -> Self {
+        Self { catalog, of_models, depth, used: RefCell::default() }
     }
 
     /// The names that have been found.
@@ -50,7 +53,10 @@ impl<'a> Tables<'a> {
             if self.catalog.find(name).is_some() {
                 self.used.borrow_mut().insert(name.to_owned());
             }
-            return Ok(provider_as_source(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows.clone()]])?)));
+            return in_memory(rows);
+        }
+        if let Some(rows) = self.of_models.get(name) {
+            return in_memory(rows);
         }
         let Some(object) = self.catalog.find(name) else {
             return Err(self.catalog.unknown("source or view", name, Position::UNKNOWN, |_| true));
@@ -67,6 +73,10 @@ impl<'a> Tables<'a> {
             Detail::Sink(_) | Detail::Model(_) | Detail::Function(_) => Err(no_table(name, "has no rows")),
         }
     }
+}
+
+fn in_memory(rows: &RecordBatch) -> Result<Arc<dyn TableSource>> {
+    Ok(provider_as_source(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows.clone()]])?)))
 }
 
 /// A source as a table, if it is one that ends and neither has a time nor changes.

@@ -604,24 +604,29 @@ pub struct FitDocument {
     /// The algorithm's options.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub options: IndexMap<String, String>,
-    /// The label's column.
-    pub label: String,
+    /// The label's column, if the algorithm learns one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// The features' columns.
     pub features: Vec<String>,
 }
 
-/// Predictions. Its columns: those of port 0, predicted_<label>, predicted_<label>_prob, model_version,
-/// model_event_time.
+/// Predictions. Its columns: those of port 0, predicted_<label>, predicted_<label>_prob or what else the model says,
+/// model_version, model_event_time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PredictDocument {
     /// The model's name.
     pub model: String,
-    /// The label's name.
-    pub label: String,
+    /// The label's name, if the model has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// The label's type as the model predicts it, such as Int64 or BIGINT; Boolean unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_type: Option<String>,
+    /// What a model without a label says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<ColumnDocument>,
     /// The features' columns, in the order in which the model was trained.
     pub features: Vec<String>,
     /// The event-time column; without it rows are answered by the newest version.

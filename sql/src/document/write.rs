@@ -185,13 +185,14 @@ fn operator(kind: &NodeKind, inputs: &[SchemaRef], output: &Schema) -> OperatorD
             model: node.model.clone(),
             model_type: node.model_type.clone(),
             options: node.options.iter().cloned().collect(),
-            label: name(node.label),
+            label: node.label.map(name),
             features: names(&node.features),
         }),
         NodeKind::Predict(node) => OperatorDocument::Predict(PredictDocument {
             model: node.model.clone(),
-            label: node.label.clone(),
+            label: (!node.label.is_empty()).then(|| node.label.clone()),
             label_type: label_type(&node.label, output),
+            outputs: if node.label.is_empty() { said(first, output) } else { Vec::new() },
             features: names(&node.features),
             time: node.time.map(name),
             freshness: match node.freshness {
@@ -305,6 +306,13 @@ fn unnest_from(from: UnnestColumn, input: &Schema) -> UnnestFrom {
             UnnestFrom::Field { column: name_of(input, column), field: name.unwrap_or_default() }
         }
     }
+}
+
+/// What a model says between the columns of the rows and those of its version.
+fn said(input: &Schema, output: &Schema) -> Vec<ColumnDocument> {
+    let added = output.fields().iter().filter(|field| input.index_of(field.name()).is_err());
+    let is_known = |name: &str| matches!(name, "model_version" | "model_event_time");
+    added.filter(|field| !is_known(field.name())).map(|field| ColumnDocument::of(field)).collect()
 }
 
 /// The type of what a prediction says, unless it is a boolean.

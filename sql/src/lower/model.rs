@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast::Ident;
-use tidemill_plans::algorithm::{Training, check_model, predicted_type, resolve_model_type};
-use tidemill_plans::catalog::ObjectKind;
+use tidemill_plans::PlanError;
+use tidemill_plans::algorithm::{Training, outputs, resolve_model_type, takes_label};
 use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{
     FitNode, ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields,
@@ -14,7 +14,7 @@ use tidemill_plans::node::{
 use super::stream::Stream;
 use crate::ast::normalize;
 use crate::catalog::{Detail, ModelObject, Object, StreamInfo};
-use crate::error::{Position, Result, SqlError};
+use crate::error::{Result, SqlError};
 use crate::interval::text_micros;
 use crate::planner::QueryPlanner;
 use crate::planner::source::{column_names, type_name};
@@ -28,73 +28,82 @@ const COMMON_OPTIONS_OF_FITTED: &str = "model_type, label, model_freshness, trai
 
 /// The options that say what is learnt, taken out of the others.
 struct Common {
-    model_type: String,
-    label: String,
+    /// The algorithm's own name.
+    model_type: &'static str,
+    label: Option<String>,
     freshness: ModelFreshness,
     others: Options,
 }
 
 impl Common {
-    fn of(create: &CreateModel) -> Result<Self> {
+    fn of(create: &CreateModel, training: Training) -> Result<Self> {
         let mut others = create.options.clone();
         let at = others.at;
-        let mut required = |key: &str, example: &str| {
-            let missing =
-                || SqlError::invalid(format!("a model needs the option '{key}': WITH ({key} = '{example}', …)")).at(at);
-            others.take(key).ok_or_else(missing)
+        let missing = |key: &str, example: &str| {
+            SqlError::invalid(format!("a model needs the option '{key}': WITH ({key} = '{example}', …)")).at(at)
         };
-        let model_type = required("model_type", "logistic_reg")?;
-        let label = required("label", "late")?;
+        let model_type = others.take("model_type").ok_or_else(|| missing("model_type", "logistic_reg"))?;
+        let model_type = resolve_model_type(&model_type, training).map_err(|error| others.locate(error))?;
+        let label = others.take("label");
+        match (&label, takes_label(model_type, training)?) {
+            (None, true) => return Err(missing("label", "late")),
+            (Some(_), false) => {
+                let message = format!("a model of type {model_type} learns no label: leave out the option");
+                return Err(SqlError::invalid(message).at(others.place("label")));
+            }
+            _ => {}
+        }
         let freshness = freshness(others.take("model_freshness").as_deref());
         let freshness = freshness.map_err(|error| error.at(others.place("model_freshness")))?;
         Ok(Self { model_type, label, freshness, others })
     }
 
-    /// The algorithm's own name, and the type of what it predicts, if it can be trained so with these columns and the options
-    /// that are left.
-    fn checked(
+    /// What the model says of a row, if it can be trained with these columns and the options that are left.
+    fn outputs(
         &self,
         training: Training,
         columns: &Schema,
         features: &[(String, DataType)],
         common: &str,
-    ) -> Result<(String, DataType)> {
-        let Some((_, label)) = columns.column_with_name(&self.label) else {
-            let names = column_names(columns);
-            let message =
-                format!("the label '{}' is not a column of the training query; there are: {names}", self.label);
-            return Err(SqlError::invalid(message).at(self.others.place("label")));
-        };
+    ) -> Result<Vec<Field>> {
+        let label = self.label.as_ref().map(|label| self.label_among(columns, label)).transpose()?;
         let fields = features.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
         let schema = Schema::new(fields.collect::<Vec<_>>());
         check_features(&schema)?;
-        let model_type = resolve_model_type(&self.model_type, training).map_err(|error| self.others.locate(error))?;
-        let predicted = predicted_type(model_type, training, &self.label, label.data_type());
-        let predicted = predicted.map_err(|error| self.others.locate(error))?;
-        check_model(model_type, training, &self.others.pairs, &schema, label.data_type()).map_err(|error| {
-            let message = format!("{error}; options of every such model are {common}");
+        outputs(self.model_type, training, &self.others.pairs, &schema, label).map_err(|error| {
+            let message = match &error {
+                PlanError::GivenOption { option, .. } if option == "label" => error.to_string(),
+                _ => format!("{error}; options of every such model are {common}"),
+            };
             let place = self.others.locate(error).position().unwrap_or(self.others.at);
             SqlError::invalid(message).at(place)
-        })?;
-        Ok((model_type.to_owned(), predicted))
+        })
+    }
+
+    fn label_among<'a>(&self, columns: &'a Schema, label: &str) -> Result<&'a Field> {
+        columns.field_with_name(label).map_err(|_| {
+            let names = column_names(columns);
+            let message = format!("the label '{label}' is not a column of the training query; there are: {names}");
+            SqlError::invalid(message).at(self.others.place("label"))
+        })
     }
 }
 
 /// Checks a model against its training query's columns.
 pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<ModelObject> {
-    let mut common = Common::of(create)?;
+    let mut common = Common::of(create, Training::Continuous)?;
     let options = &mut common.others;
     let publish_every = options.take("publish_every").unwrap_or_else(|| String::from("1 hour"));
     let publish_every =
         text_micros("publish_every", &publish_every).map_err(|e| e.at(options.place("publish_every")))?;
     let time = training_time(info)?;
-    let features = feature_columns(info, &common.label);
-    let (model_type, label_type) = common.checked(Training::Continuous, &info.schema, &features, COMMON_OPTIONS)?;
+    let features = feature_columns(info, common.label.as_deref());
+    let outputs = common.outputs(Training::Continuous, &info.schema, &features, COMMON_OPTIONS)?;
     Ok(ModelObject {
         query: create.query.clone(),
-        model_type,
+        model_type: common.model_type.to_owned(),
         label: common.label,
-        label_type,
+        outputs,
         time: Some(time),
         training_set: None,
         features,
@@ -109,15 +118,14 @@ pub(crate) fn plan_fitted(create: &CreateModel, set: &Arc<Object>) -> Result<Mod
     let Detail::Source(_, info) = &set.detail else {
         return Err(SqlError::invalid("a training set is a table"));
     };
-    let common = Common::of(create)?;
-    let features = feature_columns(info, &common.label);
-    let (model_type, label_type) =
-        common.checked(Training::Whole, &info.schema, &features, COMMON_OPTIONS_OF_FITTED)?;
+    let common = Common::of(create, Training::Whole)?;
+    let features = feature_columns(info, common.label.as_deref());
+    let outputs = common.outputs(Training::Whole, &info.schema, &features, COMMON_OPTIONS_OF_FITTED)?;
     Ok(ModelObject {
         query: create.query.clone(),
-        model_type,
+        model_type: common.model_type.to_owned(),
         label: common.label,
-        label_type,
+        outputs,
         time: None,
         training_set: Some(Arc::clone(set)),
         features,
@@ -151,10 +159,10 @@ fn training_time(info: &StreamInfo) -> Result<String> {
 }
 
 /// All columns but the label and the event times: the end of a window says nothing of the row.
-fn feature_columns(info: &StreamInfo, label: &str) -> Vec<(String, DataType)> {
+fn feature_columns(info: &StreamInfo, label: Option<&str>) -> Vec<(String, DataType)> {
     let times = info.time_names();
-    let fields =
-        info.schema.fields().iter().filter(|field| field.name() != label && !times.contains(&field.name().as_str()));
+    let is_feature = |name: &str| Some(name) != label && !times.contains(&name);
+    let fields = info.schema.fields().iter().filter(|field| is_feature(field.name()));
     fields.map(|field| (field.name().clone(), field.data_type().clone())).collect()
 }
 
@@ -212,7 +220,7 @@ impl QueryPlanner<'_> {
             model: object.name.clone(),
             model_type: model.model_type.clone(),
             options: model.options.clone(),
-            label: column(&model.label)?,
+            label: model.label.as_deref().map(column).transpose()?,
             features: model.features.iter().map(|(name, _)| column(name)).collect::<Result<Vec<_>>>()?,
         });
         let info = StreamInfo::untimed(model_version_schema(), true);
@@ -233,7 +241,7 @@ impl QueryPlanner<'_> {
             model: object.name.clone(),
             model_type: model.model_type.clone(),
             options: model.options.clone(),
-            label: column(&model.label)?,
+            label: column(model.label.as_deref().unwrap_or_default())?,
             time: column(time)?,
             features,
             publish_every: model.publish_every,
@@ -247,12 +255,8 @@ impl QueryPlanner<'_> {
     /// The input's rows with the model's predictions behind them.
     pub(crate) fn predict_stream(&mut self, model: &Ident, input: Stream) -> Result<Stream> {
         let name = normalize(model);
-        let Some(object) = self.catalog_object(&name) else {
-            return Err(self.catalog.unknown("model", &name, Position::UNKNOWN, |kind| kind == ObjectKind::Model));
-        };
-        let Detail::Model(detail) = &object.detail else {
-            return Err(SqlError::invalid(format!("'{name}' is a {}, not a model", object.kind)));
-        };
+        let catalog = self.catalog;
+        let (object, detail) = catalog.model(&name)?;
         let features = match_features(&name, detail, &input)?;
         let time = input.info.times.first().copied();
         if time.is_none() && detail.time.is_some() {
@@ -265,13 +269,13 @@ impl QueryPlanner<'_> {
             return Err(SqlError::unsupported("ML.PREDICT over updating rows", hint));
         }
         self.note_use(&name);
-        let train = self.train_operator(&object, detail)?;
+        let train = self.train_operator(object, detail)?;
         // Rows are held by this column, so the output's watermark speaks of it alone.
         let schema = predicted_schema(&input, detail)?;
         let info = StreamInfo { schema, ..input.info.with_times(Vec::from_iter(time)) };
         let node = NodeKind::Predict(PredictNode {
             model: name,
-            label: detail.label.clone(),
+            label: detail.label.clone().unwrap_or_default(),
             features,
             time,
             freshness: detail.freshness,
@@ -308,7 +312,7 @@ fn match_features(name: &str, model: &ModelObject, input: &Stream) -> Result<Vec
 }
 
 fn predicted_schema(input: &Stream, model: &ModelObject) -> Result<Arc<Schema>> {
-    let new = predicted_fields(&model.label, &model.label_type);
+    let new = predicted_fields(model.outputs.clone());
     if let Some(taken) = new.iter().find(|field| input.schema().column_with_name(field.name()).is_some()) {
         return Err(SqlError::invalid(format!(
             "the input of ML.PREDICT has a column '{}' already; give it another name",

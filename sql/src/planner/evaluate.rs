@@ -1,54 +1,156 @@
-//! ML.EVALUATE: the measures of a model's predictions for rows that have the label, a row of them. It is an aggregate of
-//! ML.PREDICT, and so planned as one, in streams and in queries as a whole. The measures and their names are BigQuery ML's.
+//! ML.EVALUATE, ML.ROC_CURVE and ML.CONFUSION_MATRIX: the measures of a model's predictions for rows that have the label.
+//! They are aggregates of ML.PREDICT, and so planned as such, in streams and in queries as a whole. The measures and their
+//! names are BigQuery ML's.
 
 use arrow::datatypes::DataType;
-use datafusion::sql::sqlparser::ast::{Spanned, TableFactor};
-use tidemill_plans::catalog::ObjectKind;
+use datafusion::sql::sqlparser::ast::{Ident, Query, Spanned, TableFactor};
 
 use super::table_function::{predict_arguments, wrong_call};
 use crate::ast::{alias_of, dotted, made_up, normalize, quoted, relation_of, select_of};
-use crate::catalog::{Catalog, Detail, ModelObject};
-use crate::error::{Position, Result, SqlError};
+use crate::catalog::Catalog;
+use crate::error::{Result, SqlError};
 
-const EVALUATE: &str = "ML.EVALUATE(MODEL m, TABLE t), or a query in place of TABLE t";
+/// A function that measures predictions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Measure {
+    Evaluate,
+    RocCurve,
+    ConfusionMatrix,
+}
 
-/// Puts a subquery in the place of a call of ML.EVALUATE.
+impl Measure {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "ml.evaluate" | "ml_evaluate" => Some(Self::Evaluate),
+            "ml.roc_curve" | "ml_roc_curve" => Some(Self::RocCurve),
+            "ml.confusion_matrix" | "ml_confusion_matrix" => Some(Self::ConfusionMatrix),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Evaluate => "ML.EVALUATE",
+            Self::RocCurve => "ML.ROC_CURVE",
+            Self::ConfusionMatrix => "ML.CONFUSION_MATRIX",
+        }
+    }
+
+    /// What it asks of the predictions, as a query of `FROM predictions`.
+    fn query(self, labels: &Labels<'_>) -> Result<String> {
+        match self {
+            Self::Evaluate => Ok(format!("SELECT {} FROM t", measures(labels))),
+            Self::RocCurve => roc_curve(labels),
+            Self::ConfusionMatrix => confusion_matrix(labels),
+        }
+    }
+}
+
+/// The columns that say which label a row has, and which one is predicted.
+struct Labels<'a> {
+    model: &'a Ident,
+    catalog: &'a Catalog,
+    data_type: &'a DataType,
+    label: Ident,
+    predicted: Ident,
+    probability: Ident,
+}
+
+/// Puts a subquery in the place of a call of such a function.
 pub(crate) fn replace_evaluation(factor: &mut TableFactor, catalog: &Catalog) -> Result<()> {
     let TableFactor::Table { name, alias, args: Some(args), .. } = factor else { return Ok(()) };
-    if !matches!(dotted(name).as_str(), "ml.evaluate" | "ml_evaluate") {
-        return Ok(());
-    }
-    let (model, _) = predict_arguments(&args.args).map_err(|_| wrong_call(EVALUATE).at(name.span()))?;
-    let detail = model_named(&normalize(model), catalog).map_err(|error| error.at(model.span))?;
-    let mut subquery = made_up(&format!("SELECT {} FROM ML.PREDICT(MODEL m, TABLE t) AS predict", measures(detail)))?;
-    if let TableFactor::Table { args: made_up, .. } = relation_of(select_of(&mut subquery)?)? {
+    let Some(measure) = Measure::named(&dotted(name)) else { return Ok(()) };
+    let usage = format!("{}(MODEL m, TABLE t), or a query in place of TABLE t", measure.name());
+    let (model, _) = predict_arguments(&args.args).map_err(|_| wrong_call(&usage).at(name.span()))?;
+    let text = || measure.query(&Labels::of(measure, model, catalog)?);
+    let mut subquery = made_up(&text().map_err(|error| error.at(model.span))?)?;
+    let mut predictions = made_up("SELECT * FROM ML.PREDICT(MODEL m, TABLE t) AS predict")?;
+    let predict = relation_of(select_of(&mut predictions)?)?;
+    if let TableFactor::Table { args: made_up, .. } = predict {
         *made_up = Some(args.clone());
     }
+    *innermost(&mut subquery)? = predict.clone();
     let alias = alias.take().unwrap_or_else(|| alias_of("evaluate"));
     *factor = TableFactor::Derived { lateral: false, subquery: Box::new(subquery), alias: Some(alias), sample: None };
     Ok(())
 }
 
-fn model_named<'a>(name: &str, catalog: &'a Catalog) -> Result<&'a ModelObject> {
-    let Some(object) = catalog.find(name) else {
-        return Err(catalog.unknown("model", name, Position::UNKNOWN, |kind| kind == ObjectKind::Model));
-    };
-    match &object.detail {
-        Detail::Model(model) => Ok(model),
-        _ => Err(SqlError::invalid(format!("'{name}' is a {}, not a model", object.kind))),
+/// What the innermost of the queries reads that stand in each other's FROM.
+fn innermost(query: &mut Query) -> Result<&mut TableFactor> {
+    match relation_of(select_of(query)?)? {
+        TableFactor::Derived { subquery, .. } => innermost(subquery),
+        relation => Ok(relation),
     }
 }
 
-/// The columns of the result.
-fn measures(model: &ModelObject) -> String {
-    let label = quoted(&model.label);
-    let predicted = quoted(&format!("predicted_{}", model.label));
-    let probability = quoted(&format!("predicted_{}_prob", model.label));
+impl<'a> Labels<'a> {
+    fn of(measure: Measure, model: &'a Ident, catalog: &'a Catalog) -> Result<Self> {
+        let (_, detail) = catalog.model(&normalize(model))?;
+        let (Some(label), Some(predicted)) = (&detail.label, detail.outputs.first()) else {
+            let hint = "it measures what models with a label predict; ask ML.PREDICT for what this one says";
+            return Err(SqlError::unsupported(format!("{} of a {} model", measure.name(), detail.model_type), hint));
+        };
+        let probability = quoted(&format!("predicted_{label}_prob"));
+        let (data_type, predicted) = (predicted.data_type(), quoted(predicted.name()));
+        Ok(Self { model, catalog, data_type, label: quoted(label), predicted, probability })
+    }
+
+    /// The classes, and each of them as a literal.
+    fn classes(&self) -> Result<Vec<(String, String)>> {
+        let names = match self.data_type {
+            DataType::Boolean => vec![String::from("false"), String::from("true")],
+            number if number.is_floating() => {
+                let hint = "a number has no classes; ML.EVALUATE measures how far predictions are from it";
+                return Err(SqlError::unsupported("ML.CONFUSION_MATRIX of a model of numbers", hint));
+            }
+            _ => self.catalog.trained_model(self.model, "ML.CONFUSION_MATRIX")?.class_names(),
+        };
+        let is_text = self.data_type == &DataType::Utf8;
+        let literal = |name: &str| if is_text { format!("'{}'", name.replace('\'', "''")) } else { name.to_owned() };
+        Ok(names.into_iter().map(|name| (name.clone(), literal(&name))).collect())
+    }
+}
+
+/// For each label how often each class was predicted: a row for a label, a column for a class.
+fn confusion_matrix(labels: &Labels<'_>) -> Result<String> {
+    let Labels { label, predicted, .. } = labels;
+    let count = |(name, literal): &(String, String)| {
+        format!("count(*) FILTER (WHERE {predicted} = {literal}) AS {}", quoted(name))
+    };
+    let columns: Vec<String> = labels.classes()?.iter().map(count).collect();
+    let columns = columns.join(", ");
+    Ok(format!("SELECT {label} AS expected_label, {columns} FROM t WHERE {label} IS NOT NULL GROUP BY {label}"))
+}
+
+/// For each probability that was predicted: how the rows are told apart if it is the least that counts as true.
+fn roc_curve(labels: &Labels<'_>) -> Result<String> {
+    if labels.data_type != &DataType::Boolean {
+        let hint = "it is of two classes, and a label that is a BOOLEAN";
+        return Err(SqlError::unsupported("ML.ROC_CURVE of this model", hint));
+    }
+    let Labels { label, probability, .. } = labels;
+    Ok(format!(
+        "SELECT threshold, CAST(tp AS DOUBLE) / nullif(positives, 0) AS recall, \
+           CAST(fp AS DOUBLE) / nullif(negatives, 0) AS false_positive_rate, tp AS true_positives, \
+           fp AS false_positives, negatives - fp AS true_negatives, positives - tp AS false_negatives \
+         FROM (SELECT threshold, sum(of_true) OVER (ORDER BY threshold DESC) AS tp, \
+                 sum(of_false) OVER (ORDER BY threshold DESC) AS fp, \
+                 sum(of_true) OVER () AS positives, sum(of_false) OVER () AS negatives \
+               FROM (SELECT {probability} AS threshold, count(*) FILTER (WHERE {label}) AS of_true, \
+                       count(*) FILTER (WHERE NOT {label}) AS of_false \
+                     FROM t WHERE {label} IS NOT NULL AND {probability} IS NOT NULL \
+                     GROUP BY {probability}) AS counted) AS summed"
+    ))
+}
+
+/// The columns of ML.EVALUATE.
+fn measures(labels: &Labels<'_>) -> String {
+    let Labels { label, predicted, probability, .. } = labels;
     let of_classes = format!(
         "precision({label}, {predicted}) AS precision, recall({label}, {predicted}) AS recall, \
          accuracy({label}, {predicted}) AS accuracy, f1({label}, {predicted}) AS f1_score"
     );
-    match &model.label_type {
+    match labels.data_type {
         DataType::Boolean => format!(
             "{of_classes}, log_loss({label}, {probability}) AS log_loss, roc_auc({label}, {probability}) AS roc_auc"
         ),

@@ -15,6 +15,7 @@ pub(crate) mod function;
 mod inlined;
 mod interval_product;
 pub(crate) mod lateral;
+pub(crate) mod model_table;
 pub(crate) mod modulo;
 mod optimize;
 pub(crate) mod relation;

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::QueryPlanner;
 use super::evaluate::replace_evaluation;
+use super::model_table::refuse_in_stream;
 use super::table_call::replace_table_call;
 use super::table_function::TABLE_FUNCTIONS;
 use crate::ast::{alias_of, dotted, normalize, quoted, select_all};
@@ -105,6 +106,7 @@ impl QueryPlanner<'_> {
     fn replace_factor(&mut self, factor: &mut TableFactor) -> Result<()> {
         let span = factor.span();
         replace_evaluation(factor, self.catalog)?;
+        refuse_in_stream(self.catalog, factor)?;
         if replace_table_call(factor).map_err(|error| error.at(span))? {
             return Ok(());
         }

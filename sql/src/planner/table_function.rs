@@ -18,7 +18,8 @@ use crate::lower::scan::Leaf;
 use crate::lower::stream::{Stream, WindowKind};
 
 /// The table functions, as messages name them.
-pub(crate) const TABLE_FUNCTIONS: &str = "TUMBLE, HOP, CUMULATE, SESSION, ML.PREDICT and ML.EVALUATE";
+pub(crate) const TABLE_FUNCTIONS: &str =
+    "TUMBLE, HOP, CUMULATE, SESSION, ML.PREDICT, ML.EVALUATE, ML.ROC_CURVE and ML.CONFUSION_MATRIX";
 
 /// How many windows may hold one row: a day every 10 seconds, a week every minute.
 const WINDOWS_A_ROW_MAX: i64 = 10_080;

@@ -9,6 +9,7 @@ mod bins;
 pub(crate) mod config;
 mod grow;
 mod histogram;
+mod importance;
 mod objective;
 mod split;
 #[cfg(test)]
@@ -21,14 +22,16 @@ use arrow::array::{Float64Array, RecordBatch};
 use arrow::datatypes::DataType;
 use bincode::{Decode, Encode};
 
+use self::importance::importance_table;
 use self::objective::Objective;
 use self::tree::Tree;
-use crate::classes::{Classes, LabelKind};
+use crate::classes::Classes;
 use crate::error::{MlError, Result};
 use crate::feature::dictionary::NO_SLOT;
 use crate::feature::encoder::{Encoder, EncoderState};
+use crate::inspect::ModelTable;
 use crate::model::FeatureSchema;
-use crate::predictor::{Predictions, Predictor};
+use crate::predictor::{Predictions, Supervised};
 use crate::snapshot::{self, STATE_MAGNITUDE_MAX};
 
 /// The name of a classifier in `CREATE MODEL`, as in BigQuery.
@@ -177,7 +180,7 @@ impl Block {
     }
 }
 
-impl Predictor for BoostedTrees {
+impl Supervised for BoostedTrees {
     fn model_type(&self) -> &'static str {
         match self.target {
             Target::Classes(_) => CLASSIFIER,
@@ -245,14 +248,13 @@ impl Predictor for BoostedTrees {
             }
         }
     }
-}
 
-/// The type of predicted labels of a classifier, given the label column's.
-///
-/// # Errors
-/// `UnsupportedLabel` for what has no classes.
-pub(crate) fn class_label_type(column: &str, data_type: &DataType) -> Result<DataType> {
-    Ok(LabelKind::of(column, data_type)?.data_type())
+    fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {
+        match which {
+            ModelTable::FeatureImportance => importance_table(self.schema(), self.trees.iter().flatten()).map(Some),
+            ModelTable::Weights => Ok(None),
+        }
+    }
 }
 
 /// A model as a snapshot holds it.

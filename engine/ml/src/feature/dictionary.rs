@@ -41,6 +41,15 @@ struct Entry {
     slot: u32,
 }
 
+/// A category, or what stands for several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Category<'a> {
+    Null,
+    /// Those that were not stored.
+    Others,
+    Named(&'a str),
+}
+
 impl CategoryDictionary {
     pub(crate) fn new(categories_max: usize) -> Self {
         Self {
@@ -81,6 +90,14 @@ impl CategoryDictionary {
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
         let special = [self.null_slot, self.overflow_slot].into_iter().filter(|&slot| slot != NO_SLOT);
         special.chain(self.entries.iter().map(|entry| entry.slot))
+    }
+
+    /// The categories with their slots, in the order of [`Self::slots`].
+    pub(crate) fn categories(&self) -> impl Iterator<Item = (Category<'_>, u32)> {
+        let special = [(Category::Null, self.null_slot), (Category::Others, self.overflow_slot)];
+        let named =
+            self.entries.iter().map(|entry| (Category::Named(self.name(entry).unwrap_or_default()), entry.slot));
+        special.into_iter().filter(|(_, slot)| *slot != NO_SLOT).chain(named)
     }
 
     /// Adds `other`'s categories, calling `pair(own, others)` with the slots of each of them.

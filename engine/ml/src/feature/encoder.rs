@@ -11,6 +11,7 @@ use super::columns::{Columns, SparseRows};
 use super::dictionary::{CategoryDictionary, DictionaryState};
 use super::moments::{Moments, Scale};
 use crate::error::{MlError, Result};
+use crate::linear::weights::Inputs;
 use crate::model::{FeatureKind, FeatureSchema};
 
 /// What becomes of numbers.
@@ -71,6 +72,12 @@ impl Encoder {
 
     pub(crate) fn schema(&self) -> &FeatureSchema {
         &self.schema
+    }
+
+    /// How a linear model reads its features, for whoever shows its weights.
+    pub(crate) fn inputs(&self) -> Inputs<'_> {
+        let is_standardized = matches!(self.numbers, Numbers::Standardized { .. });
+        Inputs { schema: &self.schema, moments: &self.moments, dictionaries: &self.dictionaries, is_standardized }
     }
 
     /// Slots that a row may name: the intercept, the numbers, the categories.

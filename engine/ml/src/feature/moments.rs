@@ -82,6 +82,11 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
+    /// What a value is multiplied with, and the mean that is taken from it before.
+    pub(crate) fn parts(self) -> (f64, f64) {
+        (self.per_deviation, self.mean)
+    }
+
     /// The distance from the mean in standard deviations, clamped to `[-clip, clip]`.
     ///
     /// 0 for NaN, which marks a missing value, and for a feature that has been constant so far.

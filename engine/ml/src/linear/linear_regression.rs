@@ -12,8 +12,10 @@ use tidemill_compute::kernel::sparse::sparse_dot;
 
 use crate::error::{MlError, Result};
 use crate::feature::encoder::{Encoder, EncoderState};
+use crate::inspect::ModelTable;
+use crate::linear::weights::weights_table;
 use crate::model::FeatureSchema;
-use crate::predictor::{Predictions, Predictor};
+use crate::predictor::{Predictions, Supervised};
 use crate::snapshot::{self, STATE_MAGNITUDE_MAX};
 
 /// A fitted linear regression; it only predicts.
@@ -56,7 +58,7 @@ impl LinearRegression {
     }
 }
 
-impl Predictor for LinearRegression {
+impl Supervised for LinearRegression {
     fn model_type(&self) -> &'static str {
         Self::MODEL_TYPE
     }
@@ -83,6 +85,13 @@ impl Predictor for LinearRegression {
             .encoder
             .visit(features, |row, slots, entries| values[row] = sparse_dot(slots, entries, &self.weights))?;
         Ok(Predictions { labels: Arc::new(Float64Array::new(values.into(), usable)), probabilities: Vec::new() })
+    }
+
+    fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {
+        match which {
+            ModelTable::Weights => weights_table(&self.encoder.inputs(), &[(None, &self.weights)]).map(Some),
+            ModelTable::FeatureImportance => Ok(None),
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use tidemill_compute::kernel::sparse::sparse_dot;
 
 pub use self::config::LogisticRegressionConfig;
 use super::optimizer::{Parameters, WeightedAverage};
+use super::weights::{Inputs, weights_table};
 use crate::error::{MlError, Result};
 use crate::feature::columns::{Columns, SparseRows};
 use crate::feature::dictionary::{CategoryDictionary, DictionaryState, NO_SLOT};
@@ -128,6 +129,17 @@ impl LogisticRegression {
         let error = probability - f64::from(u8::from(label));
         self.parameters.step(&self.config.optimizer, indices, values, error);
         self.classes.count(label);
+    }
+
+    /// The weights by now, in the units of the features.
+    pub(crate) fn weights_table(&self) -> Result<RecordBatch> {
+        let inputs = Inputs {
+            schema: &self.schema,
+            moments: &self.moments,
+            dictionaries: &self.dictionaries,
+            is_standardized: self.config.standardize,
+        };
+        weights_table(&inputs, &[(None, self.parameters.weights())])
     }
 
     fn scales(&self) -> Vec<Scale> {

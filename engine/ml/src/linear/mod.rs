@@ -9,3 +9,4 @@ pub(crate) mod normal_equations;
 pub mod optimizer;
 pub(crate) mod preconditioner;
 pub(crate) mod sums;
+pub(crate) mod weights;

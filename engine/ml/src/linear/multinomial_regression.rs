@@ -12,9 +12,11 @@ use tidemill_compute::kernel::sparse::sparse_dot;
 use crate::classes::Classes;
 use crate::error::{MlError, Result};
 use crate::feature::encoder::{Encoder, EncoderState};
+use crate::inspect::ModelTable;
 use crate::linear::logistic_regression::LogisticRegression;
+use crate::linear::weights::weights_table;
 use crate::model::FeatureSchema;
-use crate::predictor::{Predictions, Predictor};
+use crate::predictor::{Predictions, Supervised};
 use crate::snapshot::{self, STATE_MAGNITUDE_MAX};
 
 /// A fitted classifier; it only predicts.
@@ -56,7 +58,7 @@ impl MultinomialRegression {
     }
 }
 
-impl Predictor for MultinomialRegression {
+impl Supervised for MultinomialRegression {
     fn model_type(&self) -> &'static str {
         LogisticRegression::MODEL_TYPE
     }
@@ -93,6 +95,17 @@ impl Predictor for MultinomialRegression {
             }
         })?;
         Ok(self.classes.predictions(probabilities, usable))
+    }
+
+    fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {
+        match which {
+            ModelTable::Weights => {
+                let names = self.classes.names().iter().map(|name| Some(name.as_str()));
+                let of_classes = self.weights.chunks_exact(self.encoder.slots());
+                weights_table(&self.encoder.inputs(), &names.zip(of_classes).collect::<Vec<_>>()).map(Some)
+            }
+            ModelTable::FeatureImportance => Ok(None),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ fn node() -> NodeKind {
         model: String::from("m"),
         model_type: String::from("logistic_reg"),
         options: vec![],
-        label: 2,
+        label: Some(2),
         features: vec![0, 1],
     })
 }

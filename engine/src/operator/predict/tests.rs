@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use arrow::array::{BinaryArray, BooleanArray};
+use arrow::array::{BinaryArray, BooleanArray, Float64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;

@@ -1,7 +1,8 @@
 //! Training and prediction.
 
-use arrow::datatypes::{DataType, Schema};
-use tidemill_plans::algorithm::{Training, check_model, predicted_type, resolve_model_type};
+use arrow::datatypes::{DataType, Field, Schema};
+use tidemill_plans::PlanError;
+use tidemill_plans::algorithm::{Training, label_outputs, outputs, resolve_model_type, takes_label};
 use tidemill_plans::node::{
     FitNode, ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields,
 };
@@ -9,7 +10,7 @@ use tidemill_plans::node::{
 use super::rows::positive;
 use super::{Built, Inputs, Spread, fields_of, info_of};
 use crate::catalog::StreamInfo;
-use crate::document::columns::{Places, read_type};
+use crate::document::columns::{Places, read_type, schema_of};
 use crate::document::operator::{FitDocument, FreshnessDocument, PredictDocument, TrainDocument};
 use crate::problem::{Problem, Read, Within};
 
@@ -21,7 +22,7 @@ pub(super) fn train(train: &TrainDocument, inputs: &Inputs<'_>) -> Read<Built> {
     let features = Places(input).of_all(&train.features).within("features")?;
     let model_type = resolve_model_type(&train.model_type, Training::Continuous)?.to_owned();
     let options: Vec<(String, String)> = train.options.clone().into_iter().collect();
-    check(&model_type, Training::Continuous, label, &features, &options, input)?;
+    check(&model_type, Training::Continuous, Some(label), &features, &options, input)?;
     let publish_every = positive(train.publish_every).within("publish_every")?;
     let info = info_of(fields_of(&model_version_schema()), input);
     let model = train.model.clone();
@@ -38,7 +39,7 @@ pub(super) fn fit(fit: &FitDocument, inputs: &Inputs<'_>) -> Read<Built> {
             "its input has no end, and a model is fitted once all rows have come; train learns as they come",
         ));
     }
-    let label = Places(input).of(&fit.label).within("label")?;
+    let label = fit.label.as_ref().map(|label| Places(input).of(label)).transpose().within("label")?;
     let features = Places(input).of_all(&fit.features).within("features")?;
     let model_type = resolve_model_type(&fit.model_type, Training::Whole)?.to_owned();
     let options: Vec<(String, String)> = fit.options.clone().into_iter().collect();
@@ -52,16 +53,24 @@ pub(super) fn fit(fit: &FitDocument, inputs: &Inputs<'_>) -> Read<Built> {
 fn check(
     model_type: &str,
     training: Training,
-    label: usize,
+    label: Option<usize>,
     features: &[usize],
     options: &[(String, String)],
     input: &StreamInfo,
 ) -> Read<()> {
-    let label = input.schema.field(label);
-    predicted_type(model_type, training, label.name(), label.data_type()).map_err(Problem::from).within("label")?;
-    let columns = features.iter().map(|feature| input.schema.field(*feature).clone());
-    check_model(model_type, training, options, &Schema::new(columns.collect::<Vec<_>>()), label.data_type())?;
-    Ok(())
+    if takes_label(model_type, training)? != label.is_some() {
+        let words = if label.is_some() { "learns no label" } else { "needs the column of its label" };
+        return Err(Problem::new(format!("a model of type {model_type} {words}"))).within("label");
+    }
+    let columns: Vec<_> = features.iter().map(|feature| input.schema.field(*feature).clone()).collect();
+    let label = label.map(|label| input.schema.field(label));
+    match outputs(model_type, training, options, &Schema::new(columns), label) {
+        Err(PlanError::GivenOption { option, message }) if option == "label" => {
+            Err(Problem::new(message)).within("label")
+        }
+        Err(error) => Err(Problem::from(error)),
+        Ok(_) => Ok(()),
+    }
 }
 
 pub(super) fn predict(predict: &PredictDocument, inputs: &Inputs<'_>) -> Read<Built> {
@@ -72,9 +81,8 @@ pub(super) fn predict(predict: &PredictDocument, inputs: &Inputs<'_>) -> Read<Bu
     }
     let features = Places(input).of_all(&predict.features).within("features")?;
     let time = predict.time.as_ref().map(|time| Places(input).of_time(time).within("time")).transpose()?;
-    let label_type = predict.label_type.as_deref().map(read_type).transpose().within("label_type")?;
-    let label_type = label_type.unwrap_or(DataType::Boolean);
-    let fields = fields_of(&input.schema).into_iter().chain(predicted_fields(&predict.label, &label_type)).collect();
+    let said = predicted_fields(said(predict)?);
+    let fields = fields_of(&input.schema).into_iter().chain(said).collect();
     let info = StreamInfo {
         times: Vec::from_iter(time),
         window_times: Vec::from_iter(time.filter(|time| input.window_times.contains(time))),
@@ -82,7 +90,7 @@ pub(super) fn predict(predict: &PredictDocument, inputs: &Inputs<'_>) -> Read<Bu
     };
     let kind = NodeKind::Predict(PredictNode {
         model: predict.model.clone(),
-        label: predict.label.clone(),
+        label: predict.label.clone().unwrap_or_default(),
         features,
         time,
         freshness: match predict.freshness {
@@ -91,4 +99,11 @@ pub(super) fn predict(predict: &PredictDocument, inputs: &Inputs<'_>) -> Read<Bu
         },
     });
     Ok(Built { kind, info, spread: Spread::Model })
+}
+
+/// What the model says of a row.
+fn said(predict: &PredictDocument) -> Read<Vec<Field>> {
+    let Some(label) = &predict.label else { return Ok(fields_of(&schema_of(&predict.outputs).within("outputs")?)) };
+    let label_type = predict.label_type.as_deref().map(read_type).transpose().within("label_type")?;
+    Ok(label_outputs(label, &label_type.unwrap_or(DataType::Boolean)))
 }

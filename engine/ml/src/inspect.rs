@@ -1,0 +1,59 @@
+//! What a fitted model knows, as tables: SQL's ML.WEIGHTS and its like. Their columns are BigQuery ML's.
+
+use std::fmt;
+
+use arrow::array::RecordBatch;
+
+use crate::error::{MlError, Result};
+use crate::predictor::Predictor;
+
+/// A table that some model types have. Each says what its columns are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelTable {
+    /// The weights of a linear model, a row for each feature and one for the intercept.
+    Weights,
+    /// How much trees use each feature.
+    FeatureImportance,
+}
+
+impl ModelTable {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Weights, Self::FeatureImportance];
+
+    /// The name of SQL's function, without `ml.`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weights => "weights",
+            Self::FeatureImportance => "feature_importance",
+        }
+    }
+
+    /// The one with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.name() == name)
+    }
+}
+
+impl fmt::Display for ModelTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ML.{}", self.name().to_uppercase())
+    }
+}
+
+/// What a model knows, as a table.
+///
+/// # Errors
+/// `NoTable` if models of its type do not have it, or `BuildTable`.
+pub fn table_of(model: &dyn Predictor, table: ModelTable) -> Result<RecordBatch> {
+    if let Some(rows) = model.table(table)? {
+        return Ok(rows);
+    }
+    let mut tables = Vec::new();
+    for other in ModelTable::ALL {
+        tables.extend(model.table(other)?.map(|_| other.to_string()));
+    }
+    let tables = if tables.is_empty() { String::from("none of these tables") } else { tables.join(", ") };
+    Err(MlError::NoTable { model_type: model.model_type(), table, tables })
+}

@@ -1,0 +1,265 @@
+//! The weights of a linear model as a table, in the units of its features: [`ModelTable::Weights`].
+//!
+//! A model whose numbers are standardised scores `b + Σ w (x - mean) / deviation`, which is
+//! `b - Σ w mean / deviation + Σ (w / deviation) x`: those are the weights shown.
+//!
+//! [`ModelTable::Weights`]: crate::inspect::ModelTable::Weights
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Builder, ListBuilder, RecordBatch, StringArray, StringBuilder, StructBuilder};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
+
+use crate::error::{MlError, Result};
+use crate::feature::dictionary::{Category, CategoryDictionary};
+use crate::feature::moments::Moments;
+use crate::model::{FeatureKind, FeatureSchema};
+
+/// The row of the intercept, which is no feature.
+const INTERCEPT: &str = "__INTERCEPT__";
+
+/// The name of the categories that have no weight of their own.
+const OTHERS: &str = "__OTHERS__";
+
+/// How a linear model reads its features.
+pub(crate) struct Inputs<'a> {
+    pub(crate) schema: &'a FeatureSchema,
+    /// Of each numeric feature; whether they are used is for `is_standardized` to say.
+    pub(crate) moments: &'a [Moments],
+    /// Of each categorical feature.
+    pub(crate) dictionaries: &'a [CategoryDictionary],
+    pub(crate) is_standardized: bool,
+}
+
+/// The table: `processed_input` with the `weight` of a number, or the `category_weights` of a feature that has
+/// categories; with a `class_label` in front where classes have weights of their own. `classes` are their names and
+/// weights: slot 0 is the intercept, then numbers, then categories.
+pub(crate) fn weights_table(inputs: &Inputs<'_>, classes: &[(Option<&str>, &[f64])]) -> Result<RecordBatch> {
+    let mut rows = Rows::default();
+    for (class, weights) in classes {
+        inputs.add_rows(*class, weights, &mut rows);
+    }
+    rows.into_table()
+}
+
+impl Inputs<'_> {
+    fn add_rows(&self, class: Option<&str>, weights: &[f64], rows: &mut Rows) {
+        let weight = |slot: u32| weights.get(slot as usize).copied().unwrap_or_default();
+        let (mut intercept, mut numbers, mut categories) = (weight(0), 0, self.dictionaries.iter());
+        for feature in self.schema.fields() {
+            match feature.kind {
+                FeatureKind::Numeric => {
+                    let (scale, own) = self.scale(numbers);
+                    numbers += 1;
+                    let per_unit = weight(numbers as u32) * scale;
+                    intercept -= per_unit * own;
+                    rows.add_number(class, &feature.name, per_unit);
+                }
+                FeatureKind::Categorical => {
+                    let dictionary = categories.next().into_iter().flat_map(CategoryDictionary::categories);
+                    rows.add_categories(class, &feature.name, dictionary.map(|(name, slot)| (name, weight(slot))));
+                }
+            }
+        }
+        rows.add_number(class, INTERCEPT, intercept);
+    }
+
+    /// What a number is multiplied with before its weight, and what was taken from it before that.
+    fn scale(&self, number: usize) -> (f64, f64) {
+        match self.moments.get(number).filter(|_| self.is_standardized) {
+            Some(moments) => moments.scale().parts(),
+            None => (1.0, 0.0),
+        }
+    }
+}
+
+/// Rows as they are built.
+struct Rows {
+    classes: Vec<Option<String>>,
+    inputs: Vec<String>,
+    weights: Float64Builder,
+    categories: ListBuilder<StructBuilder>,
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        let of_category = StructBuilder::from_fields(category_fields(), 0);
+        Self {
+            classes: Vec::new(),
+            inputs: Vec::new(),
+            weights: Float64Builder::new(),
+            categories: ListBuilder::new(of_category).with_field(Arc::new(category_field())),
+        }
+    }
+}
+
+fn category_fields() -> Fields {
+    let fields = [Field::new("category", DataType::Utf8, true), Field::new("weight", DataType::Float64, true)];
+    Fields::from(fields.to_vec())
+}
+
+fn category_field() -> Field {
+    Field::new_list_field(DataType::Struct(category_fields()), true)
+}
+
+impl Rows {
+    fn add_number(&mut self, class: Option<&str>, input: &str, weight: f64) {
+        self.begin(class, input);
+        self.weights.append_value(weight);
+        self.categories.append_null();
+    }
+
+    fn add_categories<'a>(
+        &mut self,
+        class: Option<&str>,
+        input: &str,
+        categories: impl Iterator<Item = (Category<'a>, f64)>,
+    ) {
+        self.begin(class, input);
+        self.weights.append_null();
+        let rows = self.categories.values();
+        for (category, weight) in categories {
+            if let Some(names) = rows.field_builder::<StringBuilder>(0) {
+                match category {
+                    Category::Null => names.append_null(),
+                    Category::Others => names.append_value(OTHERS),
+                    Category::Named(name) => names.append_value(name),
+                }
+            }
+            if let Some(weights) = rows.field_builder::<Float64Builder>(1) {
+                weights.append_value(weight);
+            }
+            rows.append(true);
+        }
+        self.categories.append(true);
+    }
+
+    fn begin(&mut self, class: Option<&str>, input: &str) {
+        self.classes.push(class.map(str::to_owned));
+        self.inputs.push(input.to_owned());
+    }
+
+    fn into_table(mut self) -> Result<RecordBatch> {
+        let mut columns: Vec<(Field, ArrayRef)> = vec![
+            (Field::new("processed_input", DataType::Utf8, false), Arc::new(StringArray::from(self.inputs))),
+            (Field::new("weight", DataType::Float64, true), Arc::new(self.weights.finish())),
+            (
+                Field::new("category_weights", DataType::List(Arc::new(category_field())), true),
+                Arc::new(self.categories.finish()),
+            ),
+        ];
+        if self.classes.iter().any(Option::is_some) {
+            let classes = Arc::new(StringArray::from(self.classes));
+            columns.insert(0, (Field::new("class_label", DataType::Utf8, true), classes));
+        }
+        let (fields, arrays): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|source| MlError::BuildTable { source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
+    use arrow::compute::cast;
+    use arrow::datatypes::Float64Type;
+
+    use super::*;
+    use crate::goldens::{expected, reference_rows};
+    use crate::predictor::Predictor;
+    use crate::{ModelTable, create, create_batch, restore_predictor, table_of};
+
+    /// The score of each row that has all of its numbers, by the weights that a table shows for one class.
+    fn scores(table: &RecordBatch, rows: &RecordBatch, class: Option<&str>) -> Vec<Option<f64>> {
+        let mut scores = vec![Some(0.0); rows.num_rows()];
+        let texts = |name: &str| table.column_by_name(name).unwrap().as_string::<i32>().clone();
+        let (inputs, weights) = (texts("processed_input"), table["weight"].as_primitive::<Float64Type>());
+        let of_class = |row: &usize| class.is_none_or(|class| texts("class_label").value(*row) == class);
+        for row in (0..table.num_rows()).filter(of_class) {
+            let column = rows.column_by_name(inputs.value(row));
+            for (place, score) in scores.iter_mut().enumerate() {
+                let added = match column {
+                    None => Some(weights.value(row)),
+                    Some(column) if weights.is_valid(row) => {
+                        let numbers = cast(column, &DataType::Float64).unwrap();
+                        numbers
+                            .is_valid(place)
+                            .then(|| weights.value(row) * numbers.as_primitive::<Float64Type>().value(place))
+                    }
+                    Some(column) => Some(category_weight(table, row, column, place)),
+                };
+                *score = score.zip(added).map(|(score, added)| score + added);
+            }
+        }
+        scores
+    }
+
+    fn category_weight(table: &RecordBatch, row: usize, column: &ArrayRef, place: usize) -> f64 {
+        let categories = table["category_weights"].as_list::<i32>().value(row);
+        let (names, weights) = (categories.as_struct().column(0).as_string::<i32>(), categories.as_struct().column(1));
+        let texts = cast(column, &DataType::Utf8).unwrap();
+        let own = texts.is_valid(place).then(|| texts.as_string::<i32>().value(place).to_owned());
+        let found =
+            (0..names.len()).find(|other| names.is_valid(*other).then(|| names.value(*other).to_owned()) == own);
+        weights.as_primitive::<Float64Type>().value(found.unwrap())
+    }
+
+    fn check(model: &dyn Predictor, rows: &RecordBatch, class: Option<&str>, said: &Float64Array) {
+        let table = table_of(model, ModelTable::Weights).unwrap();
+        let scores = scores(&table, rows, class);
+        assert!(scores.iter().flatten().count() > 100);
+        for (place, score) in scores.iter().enumerate() {
+            let Some(score) = score else { continue };
+            assert!((score - said.value(place)).abs() < 1e-9, "row {place}: {score}, and {}", said.value(place));
+        }
+    }
+
+    #[test]
+    fn what_a_linear_regression_predicts_follows_from_its_weights() {
+        let (rows, labels) = (reference_rows(0..400).0, Float64Array::from(expected("mixed_linear", "labels")));
+        for standardize in ["true", "false"] {
+            let options = BTreeMap::from([(String::from("standardize_features"), String::from(standardize))]);
+            let schema = FeatureSchema::from_arrow(&rows.schema()).unwrap();
+            let mut model = create_batch("linear_reg", &options, &schema, &DataType::Float64).unwrap();
+            model.add(&rows, &labels).unwrap();
+            let model = restore_predictor(&model.fit().unwrap().model).unwrap();
+            let said = model.answers(&rows).unwrap();
+            check(model.as_ref(), &rows, None, said[0].as_primitive::<Float64Type>());
+        }
+    }
+
+    #[test]
+    fn odds_follow_from_the_weights_of_an_online_model() {
+        let (rows, labels) = reference_rows(0..400);
+        let schema = FeatureSchema::from_arrow(&rows.schema()).unwrap();
+        let mut model = create("logistic_reg", &BTreeMap::new(), &schema).unwrap();
+        model.learn(&rows, &labels).unwrap();
+        let model = restore_predictor(&model.snapshot().unwrap()).unwrap();
+        let said = model.answers(&rows).unwrap();
+        let odds = said[1].as_primitive::<Float64Type>().iter().map(|p| p.map(|p| (p / (1.0 - p)).ln()));
+        check(model.as_ref(), &rows, None, &odds.collect());
+    }
+
+    #[test]
+    fn each_class_has_weights_of_its_own() {
+        let (rows, _) = reference_rows(0..400);
+        let classes = ["x", "y", "z"];
+        let labels = StringArray::from_iter_values((0..400).map(|row| classes[row * 7 % 10 % 3]));
+        let schema = FeatureSchema::from_arrow(&rows.schema()).unwrap();
+        let mut model = create_batch("logistic_reg", &BTreeMap::new(), &schema, &DataType::Utf8).unwrap();
+        model.add(&rows, &labels).unwrap();
+        let report = model.fit().unwrap();
+        let said = crate::restore_supervised(&report.model).unwrap().predictions(&rows).unwrap().probabilities;
+        let model = restore_predictor(&report.model).unwrap();
+        let table = table_of(model.as_ref(), ModelTable::Weights).unwrap();
+        let scores = classes.map(|class| scores(&table, &rows, Some(class)));
+        for row in 0..400 {
+            let [Some(x), Some(y), Some(z)] = [scores[0][row], scores[1][row], scores[2][row]] else { continue };
+            let total: f64 = [x, y, z].map(f64::exp).iter().sum();
+            assert!((y.exp() / total - said[1].value(row)).abs() < 1e-9, "row {row}");
+        }
+        let missing = table_of(model.as_ref(), ModelTable::FeatureImportance).unwrap_err().to_string();
+        assert_eq!(missing, "a logistic_reg model has no ML.FEATURE_IMPORTANCE; it has ML.WEIGHTS");
+    }
+}

@@ -1,0 +1,51 @@
+//! ML.WEIGHTS and its like: what a model knows, as a table of the version that has learnt most. They are part of queries as
+//! a whole.
+
+use arrow::array::RecordBatch;
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, Ident, Spanned, TableFactor};
+use tidemill_plans::error::chain;
+use tidemill_plans::prediction::ModelTable;
+
+use super::table_function::wrong_call;
+use crate::ast::dotted;
+use crate::catalog::Catalog;
+use crate::dialect::MODEL_MARKER;
+use crate::error::{Result, SqlError};
+
+/// The table and the model of such a call, if a factor is one.
+pub(crate) fn model_table_call(factor: &TableFactor) -> Result<Option<(ModelTable, Ident)>> {
+    let TableFactor::Table { name, args: Some(args), .. } = factor else { return Ok(None) };
+    let function = dotted(name);
+    let own = function.strip_prefix("ml.").or_else(|| function.strip_prefix("ml_"));
+    let Some(table) = own.and_then(ModelTable::named) else { return Ok(None) };
+    match args.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Prefixed { prefix, value }))]
+            if prefix.value == MODEL_MARKER =>
+        {
+            match value.as_ref() {
+                Expr::Identifier(model) => Ok(Some((table, model.clone()))),
+                other => {
+                    let hint = "name the model alone; its newest version answers";
+                    Err(SqlError::unsupported(format!("model '{other}'"), hint).at(other.span()))
+                }
+            }
+        }
+        _ => Err(wrong_call(&format!("{table}(MODEL m)")).at(name.span())),
+    }
+}
+
+/// The rows of such a table.
+pub(crate) fn rows_of_model(catalog: &Catalog, table: ModelTable, model: &Ident) -> Result<RecordBatch> {
+    let trained = catalog.trained_model(model, &table.to_string())?;
+    trained
+        .table(table)
+        .map_err(|error| SqlError::invalid(format!("model '{model}': {}", chain(&error))).at(model.span))
+}
+
+/// Why such a call is no part of a stream.
+pub(crate) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
+    let Some((table, model)) = model_table_call(factor)? else { return Ok(()) };
+    rows_of_model(catalog, table, &model)?;
+    let hint = "ask it in a query of tables that end, which runs as a whole";
+    Err(SqlError::unsupported(format!("{table} in a stream"), hint).at(factor.span()))
+}
