@@ -16,9 +16,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::Field;
 
 pub use self::registry::{
-    batch_option_docs, check_batch_label_type, create_batch, predicted_label_type, valid_batch_model_types,
+    batch_option_docs, create_batch, fitted_outputs, predicted_label_type, takes_label, valid_batch_model_types,
 };
 pub(crate) use self::shards::map_shards;
 pub(crate) use self::training_set::{CLIP, Chunk, Row, TrainingSet, linear_numbers};
@@ -42,8 +43,14 @@ pub trait BatchModel: Send {
     /// The columns that `add` reads, and later the fitted model.
     fn schema(&self) -> &FeatureSchema;
 
-    /// Takes every acceptable row of a batch; `labels` has one value for each row. Returns the others, by
-    /// ascending row number: bad rows are data, and no error.
+    /// The columns that a fitted model without a label adds to rows. Those of others are
+    /// [`label_outputs`](crate::label_outputs).
+    fn outputs(&self) -> Vec<Field> {
+        Vec::new()
+    }
+
+    /// Takes every acceptable row of a batch; `labels` has one value for each row, which a model without a label
+    /// does not look at. Returns the others, by ascending row number: bad rows are data, and no error.
     ///
     /// # Errors
     /// `MissingColumn`, `ChangedColumn`, `LabelCount` or `UnsupportedLabel`; nothing is then taken.

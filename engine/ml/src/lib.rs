@@ -26,7 +26,7 @@ pub mod registry;
 mod snapshot;
 
 pub use batch::{
-    BatchModel, FitControl, FitReport, batch_option_docs, check_batch_label_type, create_batch, predicted_label_type,
+    BatchModel, FitControl, FitReport, batch_option_docs, create_batch, fitted_outputs, predicted_label_type, takes_label,
     valid_batch_model_types,
 };
 pub use error::{MlError, Result};
@@ -34,5 +34,7 @@ pub use model::{
     ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason, RejectedRow,
     boolean_labels, check_label_type, predicted_labels,
 };
-pub use predictor::{Predictions, Predictor};
-pub use registry::{OptionDoc, create, option_docs, restore, restore_predictor, valid_model_types};
+pub use predictor::{Predictions, Predictor, Supervised, label_outputs};
+pub use registry::{
+    OptionDoc, create, option_docs, restore, restore_predictor, restore_supervised, valid_model_types,
+};

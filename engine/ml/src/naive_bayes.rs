@@ -19,7 +19,7 @@ use crate::classes::Classes;
 use crate::error::{MlError, Result};
 use crate::feature::encoder::{Encoder, EncoderState};
 use crate::model::{FeatureSchema, NUMERIC_MAGNITUDE_MAX};
-use crate::predictor::{Predictions, Predictor};
+use crate::predictor::{Predictions, Supervised};
 use crate::snapshot::{self, STATE_MAGNITUDE_MAX};
 
 /// The largest squared distance from a mean, in variances, that counts: sums of many stay finite.
@@ -113,7 +113,7 @@ impl NaiveBayes {
     }
 }
 
-impl Predictor for NaiveBayes {
+impl Supervised for NaiveBayes {
     fn model_type(&self) -> &'static str {
         Self::MODEL_TYPE
     }

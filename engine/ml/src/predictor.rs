@@ -1,9 +1,9 @@
-//! What any fitted or learnt model does with rows: [`Predictor`], for classes and for numbers alike.
+//! What any fitted or learnt model does with rows: [`Predictor`]; and those that predict a label: [`Supervised`].
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 
 use crate::error::Result;
 use crate::linear::logistic_regression::LogisticRegression;
@@ -12,8 +12,32 @@ use crate::model::{FeatureSchema, OnlineModel, predicted_labels};
 /// A model that answers; how it came to what it knows does not matter any more.
 ///
 /// It is never changed, so threads may share it. Feature columns are found by name, as by
-/// [`OnlineModel::predict`]: a NULL number and a category that the model has never seen contribute nothing.
+/// [`OnlineModel::predict`].
 pub trait Predictor: Send + Sync {
+    /// The name in `CREATE MODEL`.
+    fn model_type(&self) -> &'static str;
+
+    /// The columns that `answers` reads.
+    fn schema(&self) -> &FeatureSchema;
+
+    /// Rows that it was made of.
+    fn rows_learnt(&self) -> u64;
+
+    /// The columns that it adds to rows; `label` is the name of its label, if it has one.
+    fn outputs(&self, label: &str) -> Vec<Field>;
+
+    /// What it says of each row of the batch, in those columns; NULL for a row that learning would reject for its
+    /// features.
+    ///
+    /// # Errors
+    /// `MissingColumn` or `ChangedColumn`.
+    fn answers(&self, features: &RecordBatch) -> Result<Vec<ArrayRef>>;
+}
+
+/// A model that predicts a label: a class or a number.
+///
+/// A NULL number and a category that it has never seen contribute nothing, unless it says otherwise.
+pub trait Supervised: Send + Sync {
     /// The name in `CREATE MODEL`.
     fn model_type(&self) -> &'static str;
 
@@ -40,9 +64,9 @@ pub trait Predictor: Send + Sync {
 /// What a model says of some rows: one value for each in every array.
 #[derive(Debug, Clone)]
 pub struct Predictions {
-    /// Of the type [`Predictor::label_type`]. Of a class, the one with the largest probability.
+    /// Of the type [`Supervised::label_type`]. Of a class, the one with the largest probability.
     pub labels: ArrayRef,
-    /// One array for each of [`Predictor::class_names`]; the sum of a row is 1.
+    /// One array for each of [`Supervised::class_names`]; the sum of a row is 1.
     pub probabilities: Vec<Float64Array>,
 }
 
@@ -63,7 +87,43 @@ impl Predictions {
     }
 }
 
-impl Predictor for LogisticRegression {
+/// The columns of a predicted label of this type: the label, and of a class its probability.
+#[must_use]
+pub fn label_outputs(label: &str, data_type: &DataType) -> Vec<Field> {
+    let predicted = Field::new(format!("predicted_{label}"), data_type.clone(), true);
+    let probability = || Field::new(format!("predicted_{label}_prob"), DataType::Float64, true);
+    let is_class = !data_type.is_floating();
+    std::iter::once(predicted).chain(is_class.then(probability)).collect()
+}
+
+/// A model with a label among all others.
+pub(crate) struct Labelled(pub(crate) Box<dyn Supervised>);
+
+impl Predictor for Labelled {
+    fn model_type(&self) -> &'static str {
+        self.0.model_type()
+    }
+
+    fn schema(&self) -> &FeatureSchema {
+        self.0.schema()
+    }
+
+    fn rows_learnt(&self) -> u64 {
+        self.0.rows_learnt()
+    }
+
+    fn outputs(&self, label: &str) -> Vec<Field> {
+        label_outputs(label, &self.0.label_type())
+    }
+
+    fn answers(&self, features: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let said = self.0.predictions(features)?;
+        let probability = said.probability().map(|probability| Arc::new(probability) as ArrayRef);
+        Ok(std::iter::once(said.labels).chain(probability).collect())
+    }
+}
+
+impl Supervised for LogisticRegression {
     fn model_type(&self) -> &'static str {
         Self::MODEL_TYPE
     }

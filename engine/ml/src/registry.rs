@@ -13,7 +13,7 @@ use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionC
 use crate::linear::multinomial_regression::MultinomialRegression;
 use crate::model::{FeatureSchema, OnlineModel};
 use crate::naive_bayes::NaiveBayes;
-use crate::predictor::Predictor;
+use crate::predictor::{Labelled, Predictor, Supervised};
 use crate::snapshot;
 
 /// One option of a model type, for documentation and for error messages.
@@ -89,6 +89,14 @@ pub fn restore(bytes: &[u8]) -> Result<Box<dyn OnlineModel>> {
 /// # Errors
 /// `StateVersion`, `StateTooLarge` or `CorruptState`. Never panics, whatever the bytes.
 pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
+    Ok(Box::new(Labelled(restore_supervised(bytes)?)))
+}
+
+/// Makes the model with a label that wrote this snapshot, for predictions only.
+///
+/// # Errors
+/// As [`restore_predictor`]; `CorruptState` for a model without a label, too.
+pub fn restore_supervised(bytes: &[u8]) -> Result<Box<dyn Supervised>> {
     match snapshot::open(bytes)?.0 {
         LogisticRegression::SNAPSHOT_TAG => Ok(Box::new(LogisticRegression::restore(bytes)?)),
         MultinomialRegression::SNAPSHOT_TAG => Ok(Box::new(MultinomialRegression::restore(bytes)?)),

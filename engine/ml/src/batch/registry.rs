@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 
 use super::BatchModel;
 use crate::boosted_trees;
@@ -19,6 +19,7 @@ use crate::model::FeatureSchema;
 use crate::naive_bayes::NaiveBayes;
 use crate::naive_bayes::batch::BatchNaiveBayes;
 use crate::naive_bayes::config::NaiveBayesConfig;
+use crate::predictor::label_outputs;
 use crate::registry::OptionDoc;
 
 type CreateBatch = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> Result<Box<dyn BatchModel>>;
@@ -27,8 +28,8 @@ type CreateBatch = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> R
 struct BatchModelType {
     name: &'static str,
     create: CreateBatch,
-    /// The type of predicted labels, given the label column's.
-    label_type: fn(&str, &DataType) -> Result<DataType>,
+    /// The type of predicted labels, given the label column's; none of a model without a label.
+    label_type: Option<fn(&str, &DataType) -> Result<DataType>>,
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
@@ -43,7 +44,7 @@ const MODEL_TYPES: [BatchModelType; 5] = [
             }
             Ok(Box::new(BatchMultinomialRegression::new(config, schema.clone(), label)?))
         },
-        label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
+        label_type: Some(class_type),
         option_docs: BatchLogisticConfig::option_docs,
     },
     BatchModelType {
@@ -52,10 +53,7 @@ const MODEL_TYPES: [BatchModelType; 5] = [
             let config = BatchLinearConfig::from_options(options)?;
             Ok(Box::new(BatchLinearRegression::new(config, schema.clone())?))
         },
-        label_type: |column, data_type| {
-            check_numeric_label(column, data_type)?;
-            Ok(DataType::Float64)
-        },
+        label_type: Some(number_type),
         option_docs: BatchLinearConfig::option_docs,
     },
     BatchModelType {
@@ -64,7 +62,7 @@ const MODEL_TYPES: [BatchModelType; 5] = [
             let config = NaiveBayesConfig::from_options(options)?;
             Ok(Box::new(BatchNaiveBayes::new(config, schema.clone(), label)?))
         },
-        label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
+        label_type: Some(class_type),
         option_docs: NaiveBayesConfig::option_docs,
     },
     BatchModelType {
@@ -73,7 +71,7 @@ const MODEL_TYPES: [BatchModelType; 5] = [
             let config = TreeConfig::from_options(boosted_trees::CLASSIFIER, options)?;
             Ok(Box::new(BatchBoostedTrees::classifier(config, schema.clone(), label)?))
         },
-        label_type: boosted_trees::class_label_type,
+        label_type: Some(class_type),
         option_docs: TreeConfig::option_docs,
     },
     BatchModelType {
@@ -82,15 +80,21 @@ const MODEL_TYPES: [BatchModelType; 5] = [
             let config = TreeConfig::from_options(boosted_trees::REGRESSOR, options)?;
             Ok(Box::new(BatchBoostedTrees::regressor(config, schema.clone())?))
         },
-        label_type: |column, data_type| {
-            check_numeric_label(column, data_type)?;
-            Ok(DataType::Float64)
-        },
+        label_type: Some(number_type),
         option_docs: TreeConfig::option_docs,
     },
 ];
 
-/// Makes a model that has no rows, for labels of the type `label`.
+fn class_type(column: &str, data_type: &DataType) -> Result<DataType> {
+    Ok(LabelKind::of(column, data_type)?.data_type())
+}
+
+fn number_type(column: &str, data_type: &DataType) -> Result<DataType> {
+    check_numeric_label(column, data_type)?;
+    Ok(DataType::Float64)
+}
+
+/// Makes a model that has no rows, for labels of the type `label`: `Null` for a model without a label.
 ///
 /// # Errors
 /// `UnknownModelType`, `UnsupportedLabel`, `UnknownOption` or `InvalidOption`; each says what would work.
@@ -101,24 +105,46 @@ pub fn create_batch(
     label: &DataType,
 ) -> Result<Box<dyn BatchModel>> {
     let model_type = find(model_type)?;
-    (model_type.label_type)("label", label)?;
+    if let Some(label_type) = model_type.label_type {
+        label_type("label", label)?;
+    }
     (model_type.create)(options, schema, label)
 }
 
-/// Checks, before any row exists, that a column of this type can be the label.
+/// The columns that a model adds to rows which is fitted so, to labels of this name and type if it takes any.
 ///
 /// # Errors
-/// `UnknownModelType` or `UnsupportedLabel`, which says what would work.
-pub fn check_batch_label_type(model_type: &str, column: &str, data_type: &DataType) -> Result<()> {
-    predicted_label_type(model_type, column, data_type).map(|_| ())
+/// As [`create_batch`].
+pub fn fitted_outputs(
+    model_type: &str,
+    options: &BTreeMap<String, String>,
+    schema: &FeatureSchema,
+    label: (&str, &DataType),
+) -> Result<Vec<Field>> {
+    let (column, data_type) = label;
+    let outputs = match find(model_type)?.label_type {
+        Some(label_type) => Some(label_outputs(column, &label_type(column, data_type)?)),
+        None => None,
+    };
+    let model = create_batch(model_type, options, schema, data_type)?;
+    Ok(outputs.unwrap_or_else(|| model.outputs()))
 }
 
-/// The type of the labels that a model predicts which is fitted to a label column of this type.
+/// Whether a model type learns a label.
+///
+/// # Errors
+/// `UnknownModelType`.
+pub fn takes_label(model_type: &str) -> Result<bool> {
+    Ok(find(model_type)?.label_type.is_some())
+}
+
+/// The type of the labels that a model predicts which is fitted to a label column of this type; `Null` of a model
+/// without a label.
 ///
 /// # Errors
 /// `UnknownModelType` or `UnsupportedLabel`, which says what would work.
 pub fn predicted_label_type(model_type: &str, column: &str, data_type: &DataType) -> Result<DataType> {
-    (find(model_type)?.label_type)(column, data_type)
+    find(model_type)?.label_type.map_or(Ok(DataType::Null), |label_type| label_type(column, data_type))
 }
 
 /// The options of a model type that is fitted to a training set, in the order to show them.

@@ -12,7 +12,7 @@ use std::time::Instant;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 use super::{FitControl, create_batch};
-use crate::{FeatureSchema, restore_predictor};
+use crate::{FeatureSchema, restore_supervised};
 
 const ROWS: usize = 200_000;
 const COLUMNS: usize = 30;
@@ -75,7 +75,7 @@ fn measure(name: &str, model_type: &str, options: &[(&str, &str)], features: &Re
             fitted = fitted.min(start.elapsed().as_secs_f64());
         }
         let report = report.unwrap();
-        let model = restore_predictor(&report.model).unwrap();
+        let model = restore_supervised(&report.model).unwrap();
         let start = Instant::now();
         model.predictions(features).unwrap();
         eprintln!(

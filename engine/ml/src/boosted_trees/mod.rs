@@ -28,7 +28,7 @@ use crate::error::{MlError, Result};
 use crate::feature::dictionary::NO_SLOT;
 use crate::feature::encoder::{Encoder, EncoderState};
 use crate::model::FeatureSchema;
-use crate::predictor::{Predictions, Predictor};
+use crate::predictor::{Predictions, Supervised};
 use crate::snapshot::{self, STATE_MAGNITUDE_MAX};
 
 /// The name of a classifier in `CREATE MODEL`, as in BigQuery.
@@ -177,7 +177,7 @@ impl Block {
     }
 }
 
-impl Predictor for BoostedTrees {
+impl Supervised for BoostedTrees {
     fn model_type(&self) -> &'static str {
         match self.target {
             Target::Classes(_) => CLASSIFIER,
@@ -245,14 +245,6 @@ impl Predictor for BoostedTrees {
             }
         }
     }
-}
-
-/// The type of predicted labels of a classifier, given the label column's.
-///
-/// # Errors
-/// `UnsupportedLabel` for what has no classes.
-pub(crate) fn class_label_type(column: &str, data_type: &DataType) -> Result<DataType> {
-    Ok(LabelKind::of(column, data_type)?.data_type())
 }
 
 /// A model as a snapshot holds it.

@@ -16,7 +16,7 @@ use crate::goldens::data_set;
 use crate::metrics::{RegressionSums, auc, log_loss};
 use crate::model::FeatureSchema;
 use crate::predictor::Predictions;
-use crate::registry::restore_predictor;
+use crate::registry::restore_supervised;
 use crate::snapshot;
 
 fn fit_with(
@@ -39,7 +39,7 @@ fn fit(model_type: &str, options: &[(&str, &str)], features: &RecordBatch, label
 }
 
 fn said(report: &FitReport, features: &RecordBatch) -> Predictions {
-    restore_predictor(&report.model).unwrap().predictions(features).unwrap()
+    restore_supervised(&report.model).unwrap().predictions(features).unwrap()
 }
 
 fn metric(report: &FitReport, name: &str) -> f64 {
@@ -233,13 +233,13 @@ fn what_cannot_be_fitted_is_an_error() {
 fn damaged_snapshots_are_refused() {
     let (features, labels) = mixed(300);
     let report = fit(CLASSIFIER, &[("max_iterations", "3")], &features, &booleans(&labels)).unwrap();
-    assert_eq!(restore_predictor(&report.model).unwrap().model_type(), CLASSIFIER);
+    assert_eq!(restore_supervised(&report.model).unwrap().model_type(), CLASSIFIER);
     for place in 0..report.model.len() {
         for bit in [1, 16, 128] {
             let mut damaged = report.model.clone();
             damaged[place] ^= bit;
             // It is refused, or answers; it neither panics nor runs for ever.
-            if let Ok(model) = restore_predictor(&damaged) {
+            if let Ok(model) = restore_supervised(&damaged) {
                 let _ = model.predictions(&features.slice(0, 3));
             }
         }

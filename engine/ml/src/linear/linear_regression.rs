@@ -13,7 +13,7 @@ use tidemill_compute::kernel::sparse::sparse_dot;
 use crate::error::{MlError, Result};
 use crate::feature::encoder::{Encoder, EncoderState};
 use crate::model::FeatureSchema;
-use crate::predictor::{Predictions, Predictor};
+use crate::predictor::{Predictions, Supervised};
 use crate::snapshot::{self, STATE_MAGNITUDE_MAX};
 
 /// A fitted linear regression; it only predicts.
@@ -56,7 +56,7 @@ impl LinearRegression {
     }
 }
 
-impl Predictor for LinearRegression {
+impl Supervised for LinearRegression {
     fn model_type(&self) -> &'static str {
         Self::MODEL_TYPE
     }

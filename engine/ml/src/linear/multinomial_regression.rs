@@ -14,7 +14,7 @@ use crate::error::{MlError, Result};
 use crate::feature::encoder::{Encoder, EncoderState};
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::model::FeatureSchema;
-use crate::predictor::{Predictions, Predictor};
+use crate::predictor::{Predictions, Supervised};
 use crate::snapshot::{self, STATE_MAGNITUDE_MAX};
 
 /// A fitted classifier; it only predicts.
@@ -56,7 +56,7 @@ impl MultinomialRegression {
     }
 }
 
-impl Predictor for MultinomialRegression {
+impl Supervised for MultinomialRegression {
     fn model_type(&self) -> &'static str {
         LogisticRegression::MODEL_TYPE
     }

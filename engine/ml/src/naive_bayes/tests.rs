@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::goldens::{assert_all_close, data_set, expected, reference_rows};
 use crate::{
     BatchModel, FeatureSchema, FitControl, FitReport, MlError, Predictions, Result, batch_option_docs, create_batch,
-    restore_predictor,
+    restore_supervised,
 };
 
 fn try_model(options: &[(&str, &str)], features: &RecordBatch, label: &DataType) -> Result<Box<dyn BatchModel>> {
@@ -30,7 +30,7 @@ fn fit(options: &[(&str, &str)], features: &RecordBatch, labels: &dyn Array) -> 
 }
 
 fn predicted(report: &FitReport, features: &RecordBatch) -> Predictions {
-    restore_predictor(&report.model).unwrap().predictions(features).unwrap()
+    restore_supervised(&report.model).unwrap().predictions(features).unwrap()
 }
 
 fn texts(values: &[Option<&str>]) -> ArrayRef {
@@ -89,7 +89,7 @@ fn a_missing_number_says_nothing_and_is_not_counted() {
     let positive = predicted(&report, &asked).probabilities[1].values().to_vec();
     // 5 is as far from 2 as from 8, and both variances are 1: the shares alone decide.
     assert_all_close(&positive, &[0.4, 0.4], 1e-12);
-    let model = restore_predictor(&report.model).unwrap();
+    let model = restore_supervised(&report.model).unwrap();
     assert_eq!((model.model_type(), model.label_type(), model.rows_learnt()), ("naive_bayes", DataType::Boolean, 5));
 }
 
@@ -169,7 +169,7 @@ proptest! {
             let position = position.index(bytes.len());
             bytes[position] = byte;
         }
-        match restore_predictor(&bytes) {
+        match restore_supervised(&bytes) {
             Ok(model) => {
                 let _ = model.predictions(&features);
             }

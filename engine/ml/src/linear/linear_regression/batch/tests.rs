@@ -16,7 +16,7 @@ use crate::feature::moments::Moments;
 use crate::goldens::{assert_all_close, data_set, expected, reference_rows};
 use crate::{
     BatchModel, FeatureSchema, FitControl, FitReport, MlError, RejectReason, RejectedRow, Result, batch_option_docs,
-    create_batch, restore, restore_predictor,
+    create_batch, restore, restore_supervised,
 };
 
 fn try_model(options: &[(&str, &str)], features: &RecordBatch) -> Result<Box<dyn BatchModel>> {
@@ -44,7 +44,7 @@ fn metric(report: &FitReport, name: &str) -> f64 {
 }
 
 fn predicted(report: &FitReport, features: &RecordBatch) -> Float64Array {
-    let predictions = restore_predictor(&report.model).unwrap().predictions(features).unwrap();
+    let predictions = restore_supervised(&report.model).unwrap().predictions(features).unwrap();
     predictions.labels.as_primitive::<Float64Type>().clone()
 }
 
@@ -140,7 +140,7 @@ fn predictions_are_those_of_the_fit() {
     let squares: f64 = predictions.values().iter().zip(labels.values()).map(|(p, y)| (p - y) * (p - y)).sum();
     assert_all_close(&[squares / 400.0], &[metric(&report, "mse")], 1e-10);
     assert_all_close(&[report.loss], &[squares / 800.0], 1e-10);
-    let model = restore_predictor(&report.model).unwrap();
+    let model = restore_supervised(&report.model).unwrap();
     assert_eq!((model.model_type(), model.label_type(), model.rows_learnt()), ("linear_reg", DataType::Float64, 400));
     assert!(model.class_names().is_empty());
     check_error(
@@ -257,7 +257,7 @@ proptest! {
             let position = position.index(bytes.len());
             bytes[position] = byte;
         }
-        match restore_predictor(&bytes) {
+        match restore_supervised(&bytes) {
             Ok(model) => {
                 let _ = model.predictions(&features);
             }

@@ -15,7 +15,7 @@ use super::MultinomialRegression;
 use crate::goldens::{assert_all_close, data_set, expected, reference_rows};
 use crate::{
     BatchModel, FeatureSchema, FitControl, FitReport, MlError, Predictions, RejectReason, Result, create_batch,
-    predicted_label_type, restore, restore_predictor,
+    predicted_label_type, restore, restore_supervised,
 };
 
 fn try_model(options: &[(&str, &str)], features: &RecordBatch, label: &DataType) -> Result<Box<dyn BatchModel>> {
@@ -46,7 +46,7 @@ fn metric(report: &FitReport, name: &str) -> f64 {
 }
 
 fn predicted(report: &FitReport, features: &RecordBatch) -> Predictions {
-    restore_predictor(&report.model).unwrap().predictions(features).unwrap()
+    restore_supervised(&report.model).unwrap().predictions(features).unwrap()
 }
 
 /// A data set with the names of its classes.
@@ -96,7 +96,7 @@ fn a_text_of_two_classes_is_the_model_of_a_boolean() {
     }
     let names: BooleanArray = text.labels.as_string::<i32>().iter().map(|label| Some(label? == "yes")).collect();
     assert_eq!(&names, boolean.labels.as_boolean());
-    let model = restore_predictor(&of_text.model).unwrap();
+    let model = restore_supervised(&of_text.model).unwrap();
     assert_eq!((model.class_names(), model.label_type()), (vec!["no".to_owned(), "yes".to_owned()], DataType::Utf8));
     assert_eq!((model.model_type(), model.rows_learnt()), ("logistic_reg", 300));
     check_error(
@@ -109,7 +109,7 @@ fn a_text_of_two_classes_is_the_model_of_a_boolean() {
 fn a_boolean_model_predicts_like_any_other() {
     let (features, labels) = reference_rows(0..300);
     let report = fit(&[], &features, &labels);
-    let (model, online) = (restore_predictor(&report.model).unwrap(), restore(&report.model).unwrap());
+    let (model, online) = (restore_supervised(&report.model).unwrap(), restore(&report.model).unwrap());
     assert_eq!((model.class_names(), model.label_type()), (vec!["false".into(), "true".into()], DataType::Boolean));
     let predictions = model.predictions(&features).unwrap();
     assert_eq!(predictions.probabilities[1], online.predict(&features).unwrap());
@@ -121,7 +121,7 @@ fn integers_are_classes_by_size() {
     let (features, labels) = data_set("iris");
     let numbers: Int32Array = labels.iter().map(|label| Some([9, 10, -1][*label as usize])).collect();
     let report = fit(&[], &features, &numbers);
-    let model = restore_predictor(&report.model).unwrap();
+    let model = restore_supervised(&report.model).unwrap();
     assert_eq!((model.class_names().join(" "), model.label_type()), ("-1 9 10".to_owned(), DataType::Int64));
     let predictions = predicted(&report, &features);
     let labels = predictions.labels.as_primitive::<Int64Type>();
@@ -157,7 +157,7 @@ fn rows_without_a_class_or_features_are_left_out() {
     let nan = RecordBatch::try_new(features.schema(), vec![column; 4]).unwrap();
     assert_eq!(model.add(&nan, &StringArray::from(vec!["never"])).unwrap().len(), 1);
     let report = model.fit().unwrap();
-    assert_eq!(restore_predictor(&report.model).unwrap().class_names().len(), 3);
+    assert_eq!(restore_supervised(&report.model).unwrap().class_names().len(), 3);
     let predictions = predicted(&report, &nan);
     assert!(predictions.labels.is_null(0) && predictions.probabilities.iter().all(|class| class.is_null(0)));
 }
@@ -231,7 +231,7 @@ proptest! {
             let position = position.index(bytes.len());
             bytes[position] = byte;
         }
-        match restore_predictor(&bytes) {
+        match restore_supervised(&bytes) {
             Ok(model) => {
                 let _ = model.predictions(&features);
             }
