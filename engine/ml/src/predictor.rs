@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Field};
 use crate::error::Result;
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::model::{FeatureSchema, OnlineModel, predicted_labels};
+use crate::pca::PrincipalComponent;
 
 /// A model that answers; how it came to what it knows does not matter any more.
 ///
@@ -32,6 +33,11 @@ pub trait Predictor: Send + Sync {
     /// # Errors
     /// `MissingColumn` or `ChangedColumn`.
     fn answers(&self, features: &RecordBatch) -> Result<Vec<ArrayRef>>;
+
+    /// Its components, if it is a principal component analysis, by how much of the variance each explains.
+    fn principal_components(&self) -> Vec<PrincipalComponent> {
+        Vec::new()
+    }
 }
 
 /// A model that predicts a label: a class or a number.

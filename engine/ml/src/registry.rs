@@ -13,6 +13,7 @@ use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionC
 use crate::linear::multinomial_regression::MultinomialRegression;
 use crate::model::{FeatureSchema, OnlineModel};
 use crate::naive_bayes::NaiveBayes;
+use crate::pca::Pca;
 use crate::predictor::{Labelled, Predictor, Supervised};
 use crate::snapshot;
 
@@ -89,7 +90,10 @@ pub fn restore(bytes: &[u8]) -> Result<Box<dyn OnlineModel>> {
 /// # Errors
 /// `StateVersion`, `StateTooLarge` or `CorruptState`. Never panics, whatever the bytes.
 pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
-    Ok(Box::new(Labelled(restore_supervised(bytes)?)))
+    match snapshot::open(bytes)?.0 {
+        Pca::SNAPSHOT_TAG => Ok(Box::new(Pca::restore(bytes)?)),
+        _ => Ok(Box::new(Labelled(restore_supervised(bytes)?))),
+    }
 }
 
 /// Makes the model with a label that wrote this snapshot, for predictions only.

@@ -19,6 +19,9 @@ use crate::model::FeatureSchema;
 use crate::naive_bayes::NaiveBayes;
 use crate::naive_bayes::batch::BatchNaiveBayes;
 use crate::naive_bayes::config::NaiveBayesConfig;
+use crate::pca::Pca;
+use crate::pca::batch::BatchPca;
+use crate::pca::config::PcaConfig;
 use crate::predictor::label_outputs;
 use crate::registry::OptionDoc;
 
@@ -33,7 +36,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 5] = [
+const MODEL_TYPES: [BatchModelType; 6] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -82,6 +85,12 @@ const MODEL_TYPES: [BatchModelType; 5] = [
         },
         label_type: Some(number_type),
         option_docs: TreeConfig::option_docs,
+    },
+    BatchModelType {
+        name: Pca::MODEL_TYPE,
+        create: |options, schema, _| Ok(Box::new(BatchPca::new(PcaConfig::from_options(options)?, schema.clone())?)),
+        label_type: None,
+        option_docs: PcaConfig::option_docs,
     },
 ];
 

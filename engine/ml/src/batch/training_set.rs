@@ -118,6 +118,14 @@ impl TrainingSet {
         Ok(rows.rejected)
     }
 
+    /// Takes the acceptable rows of a batch without labels; those of the rows are 0.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub(crate) fn add_unlabelled(&mut self, features: &RecordBatch) -> Result<Vec<RejectedRow>> {
+        self.add(features, &Float64Array::from(vec![0.0; features.num_rows()]))
+    }
+
     /// Takes a row of `scratch`.
     fn push(&mut self, place: usize, label: f64) {
         if self.chunks.last().is_none_or(|chunk| chunk.rows() == CHUNK_ROWS) {

@@ -23,7 +23,7 @@ use bincode::{Decode, Encode};
 
 use self::objective::Objective;
 use self::tree::Tree;
-use crate::classes::{Classes, LabelKind};
+use crate::classes::Classes;
 use crate::error::{MlError, Result};
 use crate::feature::dictionary::NO_SLOT;
 use crate::feature::encoder::{Encoder, EncoderState};

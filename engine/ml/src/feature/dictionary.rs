@@ -16,6 +16,17 @@ pub(crate) const NO_SLOT: u32 = u32::MAX;
 /// slot. It keeps a feature that turns out to be free text from growing a snapshot without end.
 const TEXT_BYTES_MAX: usize = 16 << 20;
 
+/// What a category is called.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Category {
+    /// A text, or `false` or `true`.
+    Named(String),
+    /// NULL, which is a category like any other.
+    Null,
+    /// All those beyond the most that are told apart.
+    Other,
+}
+
 /// The categories of one feature.
 #[derive(Debug, Clone)]
 pub(crate) struct CategoryDictionary {
@@ -81,6 +92,14 @@ impl CategoryDictionary {
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
         let special = [self.null_slot, self.overflow_slot].into_iter().filter(|&slot| slot != NO_SLOT);
         special.chain(self.entries.iter().map(|entry| entry.slot))
+    }
+
+    /// What each of [`Self::slots`] stands for.
+    pub(crate) fn categories(&self) -> impl Iterator<Item = Category> + '_ {
+        let null = (self.null_slot != NO_SLOT).then_some(Category::Null);
+        let other = (self.overflow_slot != NO_SLOT).then_some(Category::Other);
+        let named = |entry| Category::Named(self.name(entry).unwrap_or_default().to_owned());
+        null.into_iter().chain(other).chain(self.entries.iter().map(named))
     }
 
     /// Adds `other`'s categories, calling `pair(own, others)` with the slots of each of them.
@@ -204,7 +223,7 @@ fn take_slot(place: &mut u32, new_slot: impl FnOnce() -> u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{CategoryDictionary, NO_SLOT};
+    use super::{Category, CategoryDictionary, NO_SLOT};
 
     /// Learns the names in turn and returns their slots, which count from 0.
     fn learnt(dictionary: &mut CategoryDictionary, names: &[Option<&str>]) -> Vec<u32> {
@@ -231,6 +250,8 @@ mod tests {
         let mut dictionary = CategoryDictionary::new(2);
         assert_eq!(learnt(&mut dictionary, &[Some("a"), Some("b"), Some("c"), Some("d"), Some("b")]), [0, 1, 2, 2, 1]);
         assert_eq!(dictionary.slot(Some("never seen")), 2);
+        let categories: Vec<_> = dictionary.categories().collect();
+        assert_eq!(categories, [Category::Other, Category::Named("a".into()), Category::Named("b".into())]);
     }
 
     #[test]
