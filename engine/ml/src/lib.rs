@@ -7,7 +7,8 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`], `naive_bayes`, `boosted_trees` and `pca` hold the algorithms, and [`metrics`] says how good they are.
+//! [`linear`], `naive_bayes`, `boosted_trees`, `pca` and `isolation_forest` hold the algorithms, and [`metrics`] says
+//! how good they are.
 
 pub mod batch;
 mod boosted_trees;
@@ -16,6 +17,7 @@ pub mod error;
 mod feature;
 #[cfg(test)]
 mod goldens;
+mod isolation_forest;
 pub mod linear;
 pub mod metrics;
 pub mod model;

@@ -28,6 +28,15 @@ impl Random {
     pub(crate) fn fraction(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
+
+    /// A whole number below `end`; 0 if that is 0. (Lemire's multiplication 2019; its bias is below `end / 2^64`.)
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        ((u128::from(self.bits()) * u128::from(end)) >> 64) as u64
+    }
+
+    pub(crate) fn coin(&mut self) -> bool {
+        self.bits() >> 63 == 1
+    }
 }
 
 fn mixed(mut bits: u64) -> u64 {
@@ -43,12 +52,16 @@ mod tests {
     #[test]
     fn numbers_are_spread_evenly() {
         let mut random = Random::new(1, 2);
-        let mut tenths = [0; 10];
+        let (mut tenths, mut fifths) = ([0; 10], [0; 5]);
         for _ in 0..100_000 {
             tenths[(random.fraction() * 10.0) as usize] += 1;
+            fifths[random.below(5) as usize] += 1;
         }
-        // Five standard deviations of the counts are 474.
+        // Five standard deviations of the counts are 474 and 632.
         assert!(tenths.iter().all(|count: &i32| (count - 10_000).abs() < 480), "{tenths:?}");
+        assert!(fifths.iter().all(|count: &i32| (count - 20_000).abs() < 640), "{fifths:?}");
+        assert!((40_000..60_000).contains(&(0..100_000).filter(|_| random.coin()).count()));
+        assert_eq!(random.below(0), 0);
     }
 
     #[test]

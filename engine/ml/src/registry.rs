@@ -8,6 +8,7 @@ use std::fmt::Display;
 
 use crate::boosted_trees::{self, BoostedTrees};
 use crate::error::{MlError, Result};
+use crate::isolation_forest::IsolationForest;
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionConfig};
 use crate::linear::multinomial_regression::MultinomialRegression;
@@ -91,6 +92,7 @@ pub fn restore(bytes: &[u8]) -> Result<Box<dyn OnlineModel>> {
 /// `StateVersion`, `StateTooLarge` or `CorruptState`. Never panics, whatever the bytes.
 pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
     match snapshot::open(bytes)?.0 {
+        IsolationForest::SNAPSHOT_TAG => Ok(Box::new(IsolationForest::restore(bytes)?)),
         Pca::SNAPSHOT_TAG => Ok(Box::new(Pca::restore(bytes)?)),
         _ => Ok(Box::new(Labelled(restore_supervised(bytes)?))),
     }

@@ -10,6 +10,9 @@ use crate::boosted_trees::batch::BatchBoostedTrees;
 use crate::boosted_trees::config::TreeConfig;
 use crate::classes::LabelKind;
 use crate::error::{MlError, Result};
+use crate::isolation_forest::IsolationForest;
+use crate::isolation_forest::batch::BatchIsolationForest;
+use crate::isolation_forest::config::IsolationForestConfig;
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::linear_regression::batch::{BatchLinearConfig, BatchLinearRegression, check_numeric_label};
 use crate::linear::logistic_regression::LogisticRegression;
@@ -36,7 +39,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 6] = [
+const MODEL_TYPES: [BatchModelType; 7] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -91,6 +94,15 @@ const MODEL_TYPES: [BatchModelType; 6] = [
         create: |options, schema, _| Ok(Box::new(BatchPca::new(PcaConfig::from_options(options)?, schema.clone())?)),
         label_type: None,
         option_docs: PcaConfig::option_docs,
+    },
+    BatchModelType {
+        name: IsolationForest::MODEL_TYPE,
+        create: |options, schema, _| {
+            let config = IsolationForestConfig::from_options(options)?;
+            Ok(Box::new(BatchIsolationForest::new(config, schema.clone())?))
+        },
+        label_type: None,
+        option_docs: IsolationForestConfig::option_docs,
     },
 ];
 

@@ -185,6 +185,13 @@ impl TrainingSet {
         &self.chunks
     }
 
+    /// The row with this number, from 0, if there is one.
+    pub(crate) fn row(&self, number: usize) -> Option<Row<'_>> {
+        let chunk = self.chunks.get(number / CHUNK_ROWS)?;
+        let place = number % CHUNK_ROWS;
+        if place < chunk.rows() { chunk.slice(place..place + 1).next() } else { None }
+    }
+
     pub(crate) fn moments(&self) -> &[Moments] {
         &self.moments
     }
