@@ -126,6 +126,12 @@ pub enum MlError {
         /// Rows that it needs.
         rows_min: u64,
     },
+    /// The model reads numbers only, and no feature is one.
+    #[error("a model of type '{model_type}' needs at least one numeric feature column")]
+    NoNumbers {
+        /// The model's type.
+        model_type: &'static str,
+    },
     /// Rows came after the fit, which changes those that are there.
     #[error("the model is fitted already; make a new one for more rows")]
     AlreadyFitted,

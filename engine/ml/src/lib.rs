@@ -7,8 +7,8 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`], `naive_bayes`, `boosted_trees`, `pca` and `isolation_forest` hold the algorithms, and [`metrics`] says
-//! how good they are.
+//! [`linear`], `naive_bayes`, `boosted_trees`, `pca`, `isolation_forest` and `robust_zscore` hold the algorithms, and
+//! [`metrics`] says how good they are.
 
 pub mod batch;
 mod boosted_trees;
@@ -27,6 +27,7 @@ mod pca;
 pub mod predictor;
 mod random;
 pub mod registry;
+mod robust_zscore;
 mod snapshot;
 
 pub use batch::{

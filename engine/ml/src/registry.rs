@@ -16,6 +16,7 @@ use crate::model::{FeatureSchema, OnlineModel};
 use crate::naive_bayes::NaiveBayes;
 use crate::pca::Pca;
 use crate::predictor::{Labelled, Predictor, Supervised};
+use crate::robust_zscore::RobustZscore;
 use crate::snapshot;
 
 /// One option of a model type, for documentation and for error messages.
@@ -93,6 +94,7 @@ pub fn restore(bytes: &[u8]) -> Result<Box<dyn OnlineModel>> {
 pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
     match snapshot::open(bytes)?.0 {
         IsolationForest::SNAPSHOT_TAG => Ok(Box::new(IsolationForest::restore(bytes)?)),
+        RobustZscore::SNAPSHOT_TAG => Ok(Box::new(RobustZscore::restore(bytes)?)),
         Pca::SNAPSHOT_TAG => Ok(Box::new(Pca::restore(bytes)?)),
         _ => Ok(Box::new(Labelled(restore_supervised(bytes)?))),
     }

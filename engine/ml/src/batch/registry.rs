@@ -27,6 +27,9 @@ use crate::pca::batch::BatchPca;
 use crate::pca::config::PcaConfig;
 use crate::predictor::label_outputs;
 use crate::registry::OptionDoc;
+use crate::robust_zscore::RobustZscore;
+use crate::robust_zscore::batch::BatchRobustZscore;
+use crate::robust_zscore::config::RobustZscoreConfig;
 
 type CreateBatch = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> Result<Box<dyn BatchModel>>;
 
@@ -39,7 +42,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 7] = [
+const MODEL_TYPES: [BatchModelType; 8] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -103,6 +106,15 @@ const MODEL_TYPES: [BatchModelType; 7] = [
         },
         label_type: None,
         option_docs: IsolationForestConfig::option_docs,
+    },
+    BatchModelType {
+        name: RobustZscore::MODEL_TYPE,
+        create: |options, schema, _| {
+            let config = RobustZscoreConfig::from_options(options)?;
+            Ok(Box::new(BatchRobustZscore::new(config, schema.clone())?))
+        },
+        label_type: None,
+        option_docs: RobustZscoreConfig::option_docs,
     },
 ];
 
