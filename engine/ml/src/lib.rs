@@ -7,8 +7,8 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`], `naive_bayes`, `boosted_trees`, `pca`, `isolation_forest` and `robust_zscore` hold the algorithms, and
-//! [`metrics`] says how good they are.
+//! [`linear`], `naive_bayes`, `boosted_trees`, `pca`, `isolation_forest`, `robust_zscore` and `matrix_factorization`
+//! hold the algorithms, and [`metrics`] says how good they are.
 
 pub mod batch;
 mod boosted_trees;
@@ -19,6 +19,7 @@ mod feature;
 mod goldens;
 mod isolation_forest;
 pub mod linear;
+mod matrix_factorization;
 pub mod metrics;
 pub mod model;
 mod naive_bayes;

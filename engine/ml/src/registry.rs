@@ -12,6 +12,7 @@ use crate::isolation_forest::IsolationForest;
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionConfig};
 use crate::linear::multinomial_regression::MultinomialRegression;
+use crate::matrix_factorization::MatrixFactorization;
 use crate::model::{FeatureSchema, OnlineModel};
 use crate::naive_bayes::NaiveBayes;
 use crate::pca::Pca;
@@ -110,6 +111,7 @@ pub fn restore_supervised(bytes: &[u8]) -> Result<Box<dyn Supervised>> {
         MultinomialRegression::SNAPSHOT_TAG => Ok(Box::new(MultinomialRegression::restore(bytes)?)),
         NaiveBayes::SNAPSHOT_TAG => Ok(Box::new(NaiveBayes::restore(bytes)?)),
         boosted_trees::SNAPSHOT_TAG => Ok(Box::new(BoostedTrees::restore(bytes)?)),
+        MatrixFactorization::SNAPSHOT_TAG => Ok(Box::new(MatrixFactorization::restore(bytes)?)),
         LinearRegression::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),
         _ => Err(MlError::corrupt("its model tag is unknown")),
     }

@@ -18,6 +18,9 @@ use crate::linear::linear_regression::batch::{BatchLinearConfig, BatchLinearRegr
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::linear::logistic_regression::batch::{BatchLogisticConfig, BatchLogisticRegression};
 use crate::linear::multinomial_regression::batch::BatchMultinomialRegression;
+use crate::matrix_factorization::MatrixFactorization;
+use crate::matrix_factorization::batch::BatchFactorization;
+use crate::matrix_factorization::config::FactorizationConfig;
 use crate::model::FeatureSchema;
 use crate::naive_bayes::NaiveBayes;
 use crate::naive_bayes::batch::BatchNaiveBayes;
@@ -42,7 +45,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 8] = [
+const MODEL_TYPES: [BatchModelType; 9] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -115,6 +118,15 @@ const MODEL_TYPES: [BatchModelType; 8] = [
         },
         label_type: None,
         option_docs: RobustZscoreConfig::option_docs,
+    },
+    BatchModelType {
+        name: MatrixFactorization::MODEL_TYPE,
+        create: |options, schema, _| {
+            let config = FactorizationConfig::from_options(options)?;
+            Ok(Box::new(BatchFactorization::new(config, schema.clone())?))
+        },
+        label_type: Some(number_type),
+        option_docs: FactorizationConfig::option_docs,
     },
 ];
 
