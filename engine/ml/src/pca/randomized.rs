@@ -19,7 +19,8 @@ const SPARE: usize = 10;
 /// by is about the root of it over the distance of the eigenvalues.
 const TOLERANCE: f64 = 1e-13;
 
-const STEPS_MAX: u64 = 200;
+/// Where eigenvalues are so near to each other that this is not enough, it hardly matters which directions are kept.
+const STEPS_MAX: u64 = 50;
 
 /// Rows whose features have these means.
 pub(super) struct CentredRows<'a> {
