@@ -64,6 +64,9 @@ pub trait BatchModel: Send {
     /// of rows a copy of the weights, or 8 MB at most of products of features; 30 copies of the weights for
     /// the search; and up to 40 bytes a row for the metrics of a classifier. Boosted trees need two bytes for
     /// each value, and for each row 28 bytes, and 16 more for each class of several.
+    /// Principal components of up to 2048 encoded features have 32 MB at most of products for each stretch; an isolation
+    /// forest needs 16 bytes a row, robust z-scores 8 for each thread, and a matrix factorisation 56 and some copies of
+    /// what stands for the users and items.
     fn bytes(&self) -> usize;
 
     /// Sets how many threads `fit` may use, and who may stop it. The default is one thread and nobody.
@@ -72,7 +75,7 @@ pub trait BatchModel: Send {
     /// Fits the model to the rows taken. A second call does it again, to the same end.
     ///
     /// # Errors
-    /// `NoRows`; `OneClass` for a classifier; `InvalidOption` for an option that the rows contradict;
+    /// `NoRows` or `TooFewRows`; `OneClass` for a classifier; `InvalidOption` for an option that the rows contradict;
     /// `Diverged`; `Stopped`; `StateTooLarge` where the model is too large for a snapshot.
     fn fit(&mut self) -> Result<FitReport>;
 }

@@ -135,6 +135,22 @@ pub enum MlError {
     /// A model was to be fitted to no rows.
     #[error("there is no row to fit the model to: the query gave none, or none whose label and features can be used")]
     NoRows,
+    /// There are rows, but fewer than anything can be learnt from.
+    #[error("a model of type '{model_type}' needs at least {rows_min} rows, but there are {rows}")]
+    TooFewRows {
+        /// The model's type.
+        model_type: &'static str,
+        /// Rows taken.
+        rows: u64,
+        /// Rows that it needs.
+        rows_min: u64,
+    },
+    /// The model reads numbers only, and no feature is one.
+    #[error("a model of type '{model_type}' needs at least one numeric feature column")]
+    NoNumbers {
+        /// The model's type.
+        model_type: &'static str,
+    },
     /// Rows came after the fit, which changes those that are there.
     #[error("the model is fitted already; make a new one for more rows")]
     AlreadyFitted,

@@ -1,9 +1,12 @@
 //! What a fitted model knows, as tables: SQL's ML.WEIGHTS and its like. Their columns are BigQuery ML's.
 
+mod feature_rows;
+
 use std::fmt;
 
 use arrow::array::RecordBatch;
 
+pub(crate) use self::feature_rows::FeatureRows;
 use crate::error::{MlError, Result};
 use crate::predictor::Predictor;
 
@@ -14,11 +17,16 @@ pub enum ModelTable {
     Weights,
     /// How much trees use each feature.
     FeatureImportance,
+    /// The directions of a principal component analysis, a row for each of their features.
+    PrincipalComponents,
+    /// How much of the variance each of them explains.
+    PrincipalComponentInfo,
 }
 
 impl ModelTable {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Weights, Self::FeatureImportance];
+    pub const ALL: [Self; 4] =
+        [Self::Weights, Self::FeatureImportance, Self::PrincipalComponents, Self::PrincipalComponentInfo];
 
     /// The name of SQL's function, without `ml.`.
     #[must_use]
@@ -26,6 +34,8 @@ impl ModelTable {
         match self {
             Self::Weights => "weights",
             Self::FeatureImportance => "feature_importance",
+            Self::PrincipalComponents => "principal_components",
+            Self::PrincipalComponentInfo => "principal_component_info",
         }
     }
 

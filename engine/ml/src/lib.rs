@@ -7,7 +7,8 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`], `naive_bayes` and `boosted_trees` hold the algorithms, and [`metrics`] says how good they are.
+//! [`linear`], `naive_bayes`, `boosted_trees`, `pca`, `isolation_forest`, `robust_zscore` and `matrix_factorization`
+//! hold the algorithms, and [`metrics`] says how good they are.
 
 pub mod batch;
 mod boosted_trees;
@@ -17,13 +18,18 @@ mod feature;
 #[cfg(test)]
 mod goldens;
 pub mod inspect;
+mod isolation_forest;
 pub mod linear;
+mod matrix_factorization;
 pub mod metrics;
 pub mod model;
 mod naive_bayes;
 mod options;
+mod pca;
 pub mod predictor;
+mod random;
 pub mod registry;
+mod robust_zscore;
 mod snapshot;
 
 pub use batch::{

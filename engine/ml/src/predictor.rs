@@ -184,7 +184,7 @@ impl Supervised for LogisticRegression {
     fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {
         match which {
             ModelTable::Weights => self.weights_table().map(Some),
-            ModelTable::FeatureImportance => Ok(None),
+            _ => Ok(None),
         }
     }
 }

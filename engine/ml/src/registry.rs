@@ -8,12 +8,16 @@ use std::fmt::Display;
 
 use crate::boosted_trees::{self, BoostedTrees};
 use crate::error::{MlError, Result};
+use crate::isolation_forest::IsolationForest;
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionConfig};
 use crate::linear::multinomial_regression::MultinomialRegression;
+use crate::matrix_factorization::MatrixFactorization;
 use crate::model::{FeatureSchema, OnlineModel};
 use crate::naive_bayes::NaiveBayes;
+use crate::pca::Pca;
 use crate::predictor::{Labelled, Predictor, Supervised};
+use crate::robust_zscore::RobustZscore;
 use crate::snapshot;
 
 /// One option of a model type, for documentation and for error messages.
@@ -89,7 +93,12 @@ pub fn restore(bytes: &[u8]) -> Result<Box<dyn OnlineModel>> {
 /// # Errors
 /// `StateVersion`, `StateTooLarge` or `CorruptState`. Never panics, whatever the bytes.
 pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
-    Ok(Box::new(Labelled(restore_supervised(bytes)?)))
+    match snapshot::open(bytes)?.0 {
+        IsolationForest::SNAPSHOT_TAG => Ok(Box::new(IsolationForest::restore(bytes)?)),
+        RobustZscore::SNAPSHOT_TAG => Ok(Box::new(RobustZscore::restore(bytes)?)),
+        Pca::SNAPSHOT_TAG => Ok(Box::new(Pca::restore(bytes)?)),
+        _ => Ok(Box::new(Labelled(restore_supervised(bytes)?))),
+    }
 }
 
 /// Makes the model with a label that wrote this snapshot, for predictions only.
@@ -102,6 +111,7 @@ pub fn restore_supervised(bytes: &[u8]) -> Result<Box<dyn Supervised>> {
         MultinomialRegression::SNAPSHOT_TAG => Ok(Box::new(MultinomialRegression::restore(bytes)?)),
         NaiveBayes::SNAPSHOT_TAG => Ok(Box::new(NaiveBayes::restore(bytes)?)),
         boosted_trees::SNAPSHOT_TAG => Ok(Box::new(BoostedTrees::restore(bytes)?)),
+        MatrixFactorization::SNAPSHOT_TAG => Ok(Box::new(MatrixFactorization::restore(bytes)?)),
         LinearRegression::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),
         _ => Err(MlError::corrupt("its model tag is unknown")),
     }

@@ -10,17 +10,29 @@ use crate::boosted_trees::batch::BatchBoostedTrees;
 use crate::boosted_trees::config::TreeConfig;
 use crate::classes::LabelKind;
 use crate::error::{MlError, Result};
+use crate::isolation_forest::IsolationForest;
+use crate::isolation_forest::batch::BatchIsolationForest;
+use crate::isolation_forest::config::IsolationForestConfig;
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::linear_regression::batch::{BatchLinearConfig, BatchLinearRegression, check_numeric_label};
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::linear::logistic_regression::batch::{BatchLogisticConfig, BatchLogisticRegression};
 use crate::linear::multinomial_regression::batch::BatchMultinomialRegression;
+use crate::matrix_factorization::MatrixFactorization;
+use crate::matrix_factorization::batch::BatchFactorization;
+use crate::matrix_factorization::config::FactorizationConfig;
 use crate::model::FeatureSchema;
 use crate::naive_bayes::NaiveBayes;
 use crate::naive_bayes::batch::BatchNaiveBayes;
 use crate::naive_bayes::config::NaiveBayesConfig;
+use crate::pca::Pca;
+use crate::pca::batch::BatchPca;
+use crate::pca::config::PcaConfig;
 use crate::predictor::label_outputs;
 use crate::registry::OptionDoc;
+use crate::robust_zscore::RobustZscore;
+use crate::robust_zscore::batch::BatchRobustZscore;
+use crate::robust_zscore::config::RobustZscoreConfig;
 
 type CreateBatch = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> Result<Box<dyn BatchModel>>;
 
@@ -33,7 +45,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 5] = [
+const MODEL_TYPES: [BatchModelType; 9] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -82,6 +94,39 @@ const MODEL_TYPES: [BatchModelType; 5] = [
         },
         label_type: Some(number_type),
         option_docs: TreeConfig::option_docs,
+    },
+    BatchModelType {
+        name: Pca::MODEL_TYPE,
+        create: |options, schema, _| Ok(Box::new(BatchPca::new(PcaConfig::from_options(options)?, schema.clone())?)),
+        label_type: None,
+        option_docs: PcaConfig::option_docs,
+    },
+    BatchModelType {
+        name: IsolationForest::MODEL_TYPE,
+        create: |options, schema, _| {
+            let config = IsolationForestConfig::from_options(options)?;
+            Ok(Box::new(BatchIsolationForest::new(config, schema.clone())?))
+        },
+        label_type: None,
+        option_docs: IsolationForestConfig::option_docs,
+    },
+    BatchModelType {
+        name: RobustZscore::MODEL_TYPE,
+        create: |options, schema, _| {
+            let config = RobustZscoreConfig::from_options(options)?;
+            Ok(Box::new(BatchRobustZscore::new(config, schema.clone())?))
+        },
+        label_type: None,
+        option_docs: RobustZscoreConfig::option_docs,
+    },
+    BatchModelType {
+        name: MatrixFactorization::MODEL_TYPE,
+        create: |options, schema, _| {
+            let config = FactorizationConfig::from_options(options)?;
+            Ok(Box::new(BatchFactorization::new(config, schema.clone())?))
+        },
+        label_type: Some(number_type),
+        option_docs: FactorizationConfig::option_docs,
     },
 ];
 

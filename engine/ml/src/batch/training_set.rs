@@ -118,6 +118,14 @@ impl TrainingSet {
         Ok(rows.rejected)
     }
 
+    /// Takes the acceptable rows of a batch without labels; those of the rows are 0.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub(crate) fn add_unlabelled(&mut self, features: &RecordBatch) -> Result<Vec<RejectedRow>> {
+        self.add(features, &Float64Array::from(vec![0.0; features.num_rows()]))
+    }
+
     /// Takes a row of `scratch`.
     fn push(&mut self, place: usize, label: f64) {
         if self.chunks.last().is_none_or(|chunk| chunk.rows() == CHUNK_ROWS) {
@@ -175,6 +183,13 @@ impl TrainingSet {
 
     pub(crate) fn chunks(&self) -> &[Chunk] {
         &self.chunks
+    }
+
+    /// The row with this number, from 0, if there is one.
+    pub(crate) fn row(&self, number: usize) -> Option<Row<'_>> {
+        let chunk = self.chunks.get(number / CHUNK_ROWS)?;
+        let place = number % CHUNK_ROWS;
+        if place < chunk.rows() { chunk.slice(place..place + 1).next() } else { None }
     }
 
     pub(crate) fn moments(&self) -> &[Moments] {

@@ -252,7 +252,7 @@ impl Supervised for BoostedTrees {
     fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {
         match which {
             ModelTable::FeatureImportance => importance_table(self.schema(), self.trees.iter().flatten()).map(Some),
-            ModelTable::Weights => Ok(None),
+            _ => Ok(None),
         }
     }
 }

@@ -16,6 +16,17 @@ pub(crate) const NO_SLOT: u32 = u32::MAX;
 /// slot. It keeps a feature that turns out to be free text from growing a snapshot without end.
 const TEXT_BYTES_MAX: usize = 16 << 20;
 
+/// What a category is called.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Category {
+    /// A text, or `false` or `true`.
+    Named(String),
+    /// NULL, which is a category like any other.
+    Null,
+    /// All those beyond the most that are told apart.
+    Other,
+}
+
 /// The categories of one feature.
 #[derive(Debug, Clone)]
 pub(crate) struct CategoryDictionary {
@@ -39,15 +50,6 @@ struct Entry {
     start: u32,
     end: u32,
     slot: u32,
-}
-
-/// A category, or what stands for several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Category<'a> {
-    Null,
-    /// Those that were not stored.
-    Others,
-    Named(&'a str),
 }
 
 impl CategoryDictionary {
@@ -92,11 +94,11 @@ impl CategoryDictionary {
         special.chain(self.entries.iter().map(|entry| entry.slot))
     }
 
-    /// The categories with their slots, in the order of [`Self::slots`].
-    pub(crate) fn categories(&self) -> impl Iterator<Item = (Category<'_>, u32)> {
-        let special = [(Category::Null, self.null_slot), (Category::Others, self.overflow_slot)];
-        let named =
-            self.entries.iter().map(|entry| (Category::Named(self.name(entry).unwrap_or_default()), entry.slot));
+    /// What each of [`Self::slots`] stands for, and the slot.
+    pub(crate) fn categories(&self) -> impl Iterator<Item = (Category, u32)> + '_ {
+        let special = [(Category::Null, self.null_slot), (Category::Other, self.overflow_slot)];
+        let name = |entry| self.name(entry).unwrap_or_default().to_owned();
+        let named = self.entries.iter().map(move |entry| (Category::Named(name(entry)), entry.slot));
         special.into_iter().filter(|(_, slot)| *slot != NO_SLOT).chain(named)
     }
 
@@ -221,7 +223,7 @@ fn take_slot(place: &mut u32, new_slot: impl FnOnce() -> u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{CategoryDictionary, NO_SLOT};
+    use super::{Category, CategoryDictionary, NO_SLOT};
 
     /// Learns the names in turn and returns their slots, which count from 0.
     fn learnt(dictionary: &mut CategoryDictionary, names: &[Option<&str>]) -> Vec<u32> {
@@ -248,6 +250,9 @@ mod tests {
         let mut dictionary = CategoryDictionary::new(2);
         assert_eq!(learnt(&mut dictionary, &[Some("a"), Some("b"), Some("c"), Some("d"), Some("b")]), [0, 1, 2, 2, 1]);
         assert_eq!(dictionary.slot(Some("never seen")), 2);
+        let categories: Vec<_> = dictionary.categories().map(|(category, _)| category).collect();
+        let named = |name: &str| Category::Named(name.into());
+        assert_eq!(categories, [Category::Other, named("a"), named("b")]);
     }
 
     #[test]

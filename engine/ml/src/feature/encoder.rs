@@ -8,7 +8,7 @@ use arrow::buffer::NullBuffer;
 use bincode::{Decode, Encode};
 
 use super::columns::{Columns, SparseRows};
-use super::dictionary::{CategoryDictionary, DictionaryState};
+use super::dictionary::{Category, CategoryDictionary, DictionaryState};
 use super::moments::{Moments, Scale};
 use crate::error::{MlError, Result};
 use crate::linear::weights::Inputs;
@@ -26,6 +26,8 @@ pub(crate) enum Numbers {
     Plain,
     /// As they are; NaN where missing.
     WithMissing,
+    /// Distances from the mean; 0 where missing.
+    Centred,
 }
 
 impl Numbers {
@@ -34,6 +36,7 @@ impl Numbers {
         for (number, scale) in numbers.iter_mut().zip(scales) {
             match self {
                 Self::Standardized { clip } => *number = scale.apply(*number, clip),
+                Self::Centred => *number = scale.centre(*number),
                 Self::Plain if number.is_nan() => *number = 0.0,
                 Self::Plain | Self::WithMissing => {}
             }
@@ -43,7 +46,7 @@ impl Numbers {
     fn is_plausible(self) -> bool {
         match self {
             Self::Standardized { clip } => (1e-3..=1e9).contains(&clip),
-            Self::Plain | Self::WithMissing => true,
+            Self::Plain | Self::WithMissing | Self::Centred => true,
         }
     }
 }
@@ -93,6 +96,20 @@ impl Encoder {
     /// How many categories each categorical feature has, NULL and the overflow included.
     pub(crate) fn categories(&self) -> Vec<usize> {
         self.dictionaries.iter().map(|dictionary| dictionary.slots().count()).collect()
+    }
+
+    /// What each slot but the intercept's stands for, in order: the number of its feature among all, and of a
+    /// categorical feature the category.
+    pub(crate) fn slot_features(&self) -> Vec<(usize, Option<Category>)> {
+        let of_kind = |kind| {
+            let fields = self.schema.fields().iter().enumerate();
+            fields.filter(move |(_, field)| field.kind == kind).map(|(place, _)| place)
+        };
+        let numbers = of_kind(FeatureKind::Numeric).map(|feature| (feature, None));
+        let categories = of_kind(FeatureKind::Categorical).zip(&self.dictionaries).flat_map(|(feature, dictionary)| {
+            dictionary.categories().map(move |(category, _)| (feature, Some(category)))
+        });
+        numbers.chain(categories).collect()
     }
 
     /// Calls `visit` with each usable row's number, slots and values, in order, and returns which rows those are;

@@ -94,6 +94,11 @@ impl Scale {
         let standardized = (value - self.mean) * self.per_deviation;
         if standardized.is_nan() { 0.0 } else { standardized.clamp(-clip, clip) }
     }
+
+    /// The distance from the mean; 0 for NaN, which marks a missing value.
+    pub(crate) fn centre(&self, value: f64) -> f64 {
+        if value.is_nan() { 0.0 } else { value - self.mean }
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +119,7 @@ mod tests {
         assert_eq!(scale.apply(9.0, 10.0), 2.0);
         assert_eq!(scale.apply(9.0, 1.5), 1.5);
         assert_eq!(scale.apply(f64::NAN, 10.0), 0.0);
+        assert_eq!((scale.centre(9.0), scale.centre(f64::NAN)), (4.0, 0.0));
     }
 
     #[test]

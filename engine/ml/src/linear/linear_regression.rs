@@ -90,7 +90,7 @@ impl Supervised for LinearRegression {
     fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {
         match which {
             ModelTable::Weights => weights_table(&self.encoder.inputs(), &[(None, &self.weights)]).map(Some),
-            ModelTable::FeatureImportance => Ok(None),
+            _ => Ok(None),
         }
     }
 }

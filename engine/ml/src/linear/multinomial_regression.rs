@@ -104,7 +104,7 @@ impl Supervised for MultinomialRegression {
                 let of_classes = self.weights.chunks_exact(self.encoder.slots());
                 weights_table(&self.encoder.inputs(), &names.zip(of_classes).collect::<Vec<_>>()).map(Some)
             }
-            ModelTable::FeatureImportance => Ok(None),
+            _ => Ok(None),
         }
     }
 }

@@ -7,19 +7,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Builder, ListBuilder, RecordBatch, StringArray, StringBuilder, StructBuilder};
-use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field};
 
-use crate::error::{MlError, Result};
-use crate::feature::dictionary::{Category, CategoryDictionary};
+use crate::error::Result;
+use crate::feature::dictionary::CategoryDictionary;
 use crate::feature::moments::Moments;
+use crate::inspect::FeatureRows;
 use crate::model::{FeatureKind, FeatureSchema};
 
 /// The row of the intercept, which is no feature.
 const INTERCEPT: &str = "__INTERCEPT__";
-
-/// The name of the categories that have no weight of their own.
-const OTHERS: &str = "__OTHERS__";
 
 /// How a linear model reads its features.
 pub(crate) struct Inputs<'a> {
@@ -35,15 +33,21 @@ pub(crate) struct Inputs<'a> {
 /// categories; with a `class_label` in front where classes have weights of their own. `classes` are their names and
 /// weights: slot 0 is the intercept, then numbers, then categories.
 pub(crate) fn weights_table(inputs: &Inputs<'_>, classes: &[(Option<&str>, &[f64])]) -> Result<RecordBatch> {
-    let mut rows = Rows::default();
+    let mut rows = FeatureRows::new(["processed_input", "weight", "category_weights"], "weight");
+    let mut labels = Vec::new();
     for (class, weights) in classes {
-        inputs.add_rows(*class, weights, &mut rows);
+        inputs.add_rows(weights, &mut rows);
+        labels.resize(labels.len() + inputs.schema.fields().len() + 1, *class);
     }
-    rows.into_table()
+    let labels = labels.iter().any(Option::is_some).then(|| {
+        let column: ArrayRef = Arc::new(StringArray::from(labels));
+        (Field::new("class_label", DataType::Utf8, true), column)
+    });
+    rows.into_table(labels)
 }
 
 impl Inputs<'_> {
-    fn add_rows(&self, class: Option<&str>, weights: &[f64], rows: &mut Rows) {
+    fn add_rows(&self, weights: &[f64], rows: &mut FeatureRows) {
         let weight = |slot: u32| weights.get(slot as usize).copied().unwrap_or_default();
         let (mut intercept, mut numbers, mut categories) = (weight(0), 0, self.dictionaries.iter());
         for feature in self.schema.fields() {
@@ -53,15 +57,15 @@ impl Inputs<'_> {
                     numbers += 1;
                     let per_unit = weight(numbers as u32) * scale;
                     intercept -= per_unit * own;
-                    rows.add_number(class, &feature.name, per_unit);
+                    rows.add_number(&feature.name, per_unit);
                 }
                 FeatureKind::Categorical => {
                     let dictionary = categories.next().into_iter().flat_map(CategoryDictionary::categories);
-                    rows.add_categories(class, &feature.name, dictionary.map(|(name, slot)| (name, weight(slot))));
+                    rows.add_categories(&feature.name, dictionary.map(|(name, slot)| (name, weight(slot))));
                 }
             }
         }
-        rows.add_number(class, INTERCEPT, intercept);
+        rows.add_number(INTERCEPT, intercept);
     }
 
     /// What a number is multiplied with before its weight, and what was taken from it before that.
@@ -70,90 +74,6 @@ impl Inputs<'_> {
             Some(moments) => moments.scale().parts(),
             None => (1.0, 0.0),
         }
-    }
-}
-
-/// Rows as they are built.
-struct Rows {
-    classes: Vec<Option<String>>,
-    inputs: Vec<String>,
-    weights: Float64Builder,
-    categories: ListBuilder<StructBuilder>,
-}
-
-impl Default for Rows {
-    fn default() -> Self {
-        let of_category = StructBuilder::from_fields(category_fields(), 0);
-        Self {
-            classes: Vec::new(),
-            inputs: Vec::new(),
-            weights: Float64Builder::new(),
-            categories: ListBuilder::new(of_category).with_field(Arc::new(category_field())),
-        }
-    }
-}
-
-fn category_fields() -> Fields {
-    let fields = [Field::new("category", DataType::Utf8, true), Field::new("weight", DataType::Float64, true)];
-    Fields::from(fields.to_vec())
-}
-
-fn category_field() -> Field {
-    Field::new_list_field(DataType::Struct(category_fields()), true)
-}
-
-impl Rows {
-    fn add_number(&mut self, class: Option<&str>, input: &str, weight: f64) {
-        self.begin(class, input);
-        self.weights.append_value(weight);
-        self.categories.append_null();
-    }
-
-    fn add_categories<'a>(
-        &mut self,
-        class: Option<&str>,
-        input: &str,
-        categories: impl Iterator<Item = (Category<'a>, f64)>,
-    ) {
-        self.begin(class, input);
-        self.weights.append_null();
-        let rows = self.categories.values();
-        for (category, weight) in categories {
-            if let Some(names) = rows.field_builder::<StringBuilder>(0) {
-                match category {
-                    Category::Null => names.append_null(),
-                    Category::Others => names.append_value(OTHERS),
-                    Category::Named(name) => names.append_value(name),
-                }
-            }
-            if let Some(weights) = rows.field_builder::<Float64Builder>(1) {
-                weights.append_value(weight);
-            }
-            rows.append(true);
-        }
-        self.categories.append(true);
-    }
-
-    fn begin(&mut self, class: Option<&str>, input: &str) {
-        self.classes.push(class.map(str::to_owned));
-        self.inputs.push(input.to_owned());
-    }
-
-    fn into_table(mut self) -> Result<RecordBatch> {
-        let mut columns: Vec<(Field, ArrayRef)> = vec![
-            (Field::new("processed_input", DataType::Utf8, false), Arc::new(StringArray::from(self.inputs))),
-            (Field::new("weight", DataType::Float64, true), Arc::new(self.weights.finish())),
-            (
-                Field::new("category_weights", DataType::List(Arc::new(category_field())), true),
-                Arc::new(self.categories.finish()),
-            ),
-        ];
-        if self.classes.iter().any(Option::is_some) {
-            let classes = Arc::new(StringArray::from(self.classes));
-            columns.insert(0, (Field::new("class_label", DataType::Utf8, true), classes));
-        }
-        let (fields, arrays): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|source| MlError::BuildTable { source })
     }
 }
 
