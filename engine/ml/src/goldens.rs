@@ -1,8 +1,11 @@
-//! Small data sets, and what scikit-learn makes of them: `goldens/make.py` wrote both.
+//! Small data sets, and what scikit-learn makes of them: the scripts in `goldens` wrote both.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+
+/// What the scripts wrote of their cases.
+const EXPECTED: [&str; 2] = [include_str!("../goldens/expected.txt"), include_str!("../goldens/naive_bayes.txt")];
 
 /// The features of a data set, as the columns x0, x1, …, and its labels.
 pub(crate) fn data_set(name: &str) -> (RecordBatch, Vec<f64>) {
@@ -25,8 +28,8 @@ pub(crate) fn data_set(name: &str) -> (RecordBatch, Vec<f64>) {
 
 /// The numbers of a case under a name, in the order of scikit-learn.
 pub(crate) fn expected(case: &str, name: &str) -> Vec<f64> {
-    let text = include_str!("../goldens/expected.txt");
-    let line = text.lines().find(|line| line.starts_with(&format!("{case} {name} ")));
+    let mut lines = EXPECTED.into_iter().flat_map(str::lines);
+    let line = lines.find(|line| line.starts_with(&format!("{case} {name} ")));
     line.unwrap().split(' ').skip(2).map(|number| number.parse().unwrap()).collect()
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum Numbers {
     Plain,
     /// As they are; NaN where missing.
     WithMissing,
+    /// As they are; 0 where missing. They count something, so a row with a negative one cannot be used.
+    Counts,
 }
 
 impl Numbers {
@@ -33,8 +35,8 @@ impl Numbers {
         for (number, scale) in numbers.iter_mut().zip(scales) {
             match self {
                 Self::Standardized { clip } => *number = scale.apply(*number, clip),
-                Self::Plain if number.is_nan() => *number = 0.0,
-                Self::Plain | Self::WithMissing => {}
+                Self::Plain | Self::Counts if number.is_nan() => *number = 0.0,
+                Self::Plain | Self::WithMissing | Self::Counts => {}
             }
         }
     }
@@ -42,7 +44,7 @@ impl Numbers {
     fn is_plausible(self) -> bool {
         match self {
             Self::Standardized { clip } => (1e-3..=1e9).contains(&clip),
-            Self::Plain | Self::WithMissing => true,
+            Self::Plain | Self::WithMissing | Self::Counts => true,
         }
     }
 }
@@ -73,6 +75,10 @@ impl Encoder {
         &self.schema
     }
 
+    pub(crate) fn numbers(&self) -> Numbers {
+        self.numbers
+    }
+
     /// Slots that a row may name: the intercept, the numbers, the categories.
     pub(crate) fn slots(&self) -> usize {
         1 + self.moments.len() + self.dictionaries.iter().map(|dictionary| dictionary.slots().count()).sum::<usize>()
@@ -98,7 +104,7 @@ impl Encoder {
         features: &RecordBatch,
         mut visit: impl FnMut(usize, &[u32], &[f64]),
     ) -> Result<Option<NullBuffer>> {
-        let columns = Columns::resolve(&self.schema, features)?;
+        let columns = Columns::resolve(&self.schema, features)?.that_count(self.numbers == Numbers::Counts);
         let scales: Vec<_> = self.moments.iter().map(Moments::scale).collect();
         let mut usable = vec![true; columns.rows()];
         let mut scratch = SparseRows::new(&self.schema);
