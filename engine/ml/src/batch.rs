@@ -77,7 +77,7 @@ pub struct FitReport {
     pub model: Vec<u8>,
     /// Rows that it was fitted to.
     pub rows: u64,
-    /// Steps that the search took; 1 where the answer is computed at once.
+    /// Steps that the search took, or all searches together; 1 where the answer is computed at once.
     pub iterations: u64,
     /// Whether the search ended by itself, and not for `max_iterations`.
     pub converged: bool,

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// What the scripts wrote of their cases.
-const EXPECTED: [&str; 2] = [include_str!("../goldens/expected.txt"), include_str!("../goldens/naive_bayes.txt")];
+const EXPECTED: [&str; 3] = [
+    include_str!("../goldens/expected.txt"),
+    include_str!("../goldens/linear_svm.txt"),
+    include_str!("../goldens/naive_bayes.txt"),
+];
 
 /// The features of a data set, as the columns x0, x1, …, and its labels.
 pub(crate) fn data_set(name: &str) -> (RecordBatch, Vec<f64>) {

@@ -9,6 +9,7 @@ use std::fmt::Display;
 use crate::boosted_trees::{self, BoostedTrees};
 use crate::error::{MlError, Result};
 use crate::linear::linear_regression::LinearRegression;
+use crate::linear::linear_svm::LinearSvm;
 use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionConfig};
 use crate::linear::multinomial_regression::MultinomialRegression;
 use crate::model::{FeatureSchema, OnlineModel};
@@ -92,6 +93,7 @@ pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
     match snapshot::open(bytes)?.0 {
         LogisticRegression::SNAPSHOT_TAG => Ok(Box::new(LogisticRegression::restore(bytes)?)),
         MultinomialRegression::SNAPSHOT_TAG => Ok(Box::new(MultinomialRegression::restore(bytes)?)),
+        LinearSvm::SNAPSHOT_TAG => Ok(Box::new(LinearSvm::restore(bytes)?)),
         NaiveBayes::SNAPSHOT_TAG => Ok(Box::new(NaiveBayes::restore(bytes)?)),
         boosted_trees::SNAPSHOT_TAG => Ok(Box::new(BoostedTrees::restore(bytes)?)),
         LinearRegression::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),

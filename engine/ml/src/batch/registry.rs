@@ -12,6 +12,8 @@ use crate::classes::LabelKind;
 use crate::error::{MlError, Result};
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::linear_regression::batch::{BatchLinearConfig, BatchLinearRegression, check_numeric_label};
+use crate::linear::linear_svm::LinearSvm;
+use crate::linear::linear_svm::batch::BatchLinearSvm;
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::linear::logistic_regression::batch::{BatchLogisticConfig, BatchLogisticRegression};
 use crate::linear::multinomial_regression::batch::BatchMultinomialRegression;
@@ -32,11 +34,11 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 5] = [
+const MODEL_TYPES: [BatchModelType; 6] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
-            let config = BatchLogisticConfig::from_options(options)?;
+            let config = BatchLogisticConfig::from_options(LogisticRegression::MODEL_TYPE, options)?;
             // Only a BOOLEAN label makes a model that can go on learning online.
             if label == &DataType::Boolean {
                 return Ok(Box::new(BatchLogisticRegression::new(config, schema.clone())?));
@@ -57,6 +59,15 @@ const MODEL_TYPES: [BatchModelType; 5] = [
             Ok(DataType::Float64)
         },
         option_docs: BatchLinearConfig::option_docs,
+    },
+    BatchModelType {
+        name: LinearSvm::MODEL_TYPE,
+        create: |options, schema, label| {
+            let config = BatchLogisticConfig::from_options(LinearSvm::MODEL_TYPE, options)?;
+            Ok(Box::new(BatchLinearSvm::new(config, schema.clone(), label)?))
+        },
+        label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
+        option_docs: BatchLogisticConfig::option_docs,
     },
     BatchModelType {
         name: NaiveBayes::MODEL_TYPE,

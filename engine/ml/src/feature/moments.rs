@@ -82,6 +82,15 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
+    pub(crate) fn mean(&self) -> f64 {
+        self.mean
+    }
+
+    /// One over the standard deviation; 0 where values do not differ.
+    pub(crate) fn per_deviation(&self) -> f64 {
+        self.per_deviation
+    }
+
     /// The distance from the mean in standard deviations, clamped to `[-clip, clip]`.
     ///
     /// 0 for NaN, which marks a missing value, and for a feature that has been constant so far.
