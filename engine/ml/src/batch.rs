@@ -56,7 +56,8 @@ pub trait BatchModel: Send {
     /// Bytes that the rows taken by now hold in memory. `fit` needs some more: for each of up to 16 stretches
     /// of rows a copy of the weights, or 8 MB at most of products of features; 30 copies of the weights for
     /// the search; and up to 40 bytes a row for the metrics of a classifier. Boosted trees need two bytes for
-    /// each value, and for each row 28 bytes, and 16 more for each class of several.
+    /// each value, and for each row 28 bytes, and 16 more for each class of several. Nearest neighbours need as many
+    /// again, and the model has as many.
     fn bytes(&self) -> usize;
 
     /// Sets how many threads `fit` may use, and who may stop it. The default is one thread and nobody.
@@ -66,7 +67,7 @@ pub trait BatchModel: Send {
     ///
     /// # Errors
     /// `NoRows`; `OneClass` for a classifier; `InvalidOption` for an option that the rows contradict;
-    /// `Diverged`; `Stopped`; `StateTooLarge` where the model is too large for a snapshot.
+    /// `Diverged`; `Stopped`; `StateTooLarge` or `TooManyRows` where the model is too large for a snapshot.
     fn fit(&mut self) -> Result<FitReport>;
 }
 

@@ -7,7 +7,8 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`], `naive_bayes` and `boosted_trees` hold the algorithms, and [`metrics`] says how good they are.
+//! [`linear`], `naive_bayes`, `nearest_neighbors` and `boosted_trees` hold the algorithms,
+//! and [`metrics`] says how good they are.
 
 pub mod batch;
 mod boosted_trees;
@@ -20,6 +21,7 @@ pub mod linear;
 pub mod metrics;
 pub mod model;
 mod naive_bayes;
+mod nearest_neighbors;
 mod options;
 pub mod predictor;
 pub mod registry;

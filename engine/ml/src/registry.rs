@@ -14,6 +14,7 @@ use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionC
 use crate::linear::multinomial_regression::MultinomialRegression;
 use crate::model::{FeatureSchema, OnlineModel};
 use crate::naive_bayes::NaiveBayes;
+use crate::nearest_neighbors::{self, NearestNeighbors};
 use crate::predictor::Predictor;
 use crate::snapshot;
 
@@ -97,6 +98,7 @@ pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
         NaiveBayes::SNAPSHOT_TAG => Ok(Box::new(NaiveBayes::restore(bytes)?)),
         boosted_trees::SNAPSHOT_TAG => Ok(Box::new(BoostedTrees::restore(bytes)?)),
         LinearRegression::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),
+        nearest_neighbors::SNAPSHOT_TAG => Ok(Box::new(NearestNeighbors::restore(bytes)?)),
         _ => Err(MlError::corrupt("its model tag is unknown")),
     }
 }

@@ -21,6 +21,9 @@ use crate::model::FeatureSchema;
 use crate::naive_bayes::NaiveBayes;
 use crate::naive_bayes::batch::BatchNaiveBayes;
 use crate::naive_bayes::config::NaiveBayesConfig;
+use crate::nearest_neighbors;
+use crate::nearest_neighbors::batch::BatchNearestNeighbors;
+use crate::nearest_neighbors::config::NeighborsConfig;
 use crate::registry::OptionDoc;
 
 type CreateBatch = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> Result<Box<dyn BatchModel>>;
@@ -34,7 +37,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 6] = [
+const MODEL_TYPES: [BatchModelType; 8] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -98,6 +101,27 @@ const MODEL_TYPES: [BatchModelType; 6] = [
             Ok(DataType::Float64)
         },
         option_docs: TreeConfig::option_docs,
+    },
+    BatchModelType {
+        name: nearest_neighbors::CLASSIFIER,
+        create: |options, schema, label| {
+            let config = NeighborsConfig::from_options(nearest_neighbors::CLASSIFIER, options)?;
+            Ok(Box::new(BatchNearestNeighbors::classifier(config, schema.clone(), label)?))
+        },
+        label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
+        option_docs: NeighborsConfig::option_docs,
+    },
+    BatchModelType {
+        name: nearest_neighbors::REGRESSOR,
+        create: |options, schema, _| {
+            let config = NeighborsConfig::from_options(nearest_neighbors::REGRESSOR, options)?;
+            Ok(Box::new(BatchNearestNeighbors::regressor(config, schema.clone())?))
+        },
+        label_type: |column, data_type| {
+            check_numeric_label(column, data_type)?;
+            Ok(DataType::Float64)
+        },
+        option_docs: NeighborsConfig::option_docs,
     },
 ];
 

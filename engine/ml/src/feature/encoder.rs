@@ -27,6 +27,8 @@ pub(crate) enum Numbers {
     WithMissing,
     /// As they are; 0 where missing. They count something, so a row with a negative one cannot be used.
     Counts,
+    /// As they are; the mean where missing.
+    MeanForMissing,
 }
 
 impl Numbers {
@@ -36,7 +38,8 @@ impl Numbers {
             match self {
                 Self::Standardized { clip } => *number = scale.apply(*number, clip),
                 Self::Plain | Self::Counts if number.is_nan() => *number = 0.0,
-                Self::Plain | Self::WithMissing | Self::Counts => {}
+                Self::MeanForMissing if number.is_nan() => *number = scale.mean(),
+                Self::Plain | Self::WithMissing | Self::Counts | Self::MeanForMissing => {}
             }
         }
     }
@@ -44,7 +47,7 @@ impl Numbers {
     fn is_plausible(self) -> bool {
         match self {
             Self::Standardized { clip } => (1e-3..=1e9).contains(&clip),
-            Self::Plain | Self::WithMissing | Self::Counts => true,
+            Self::Plain | Self::WithMissing | Self::Counts | Self::MeanForMissing => true,
         }
     }
 }
