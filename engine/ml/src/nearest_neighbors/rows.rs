@@ -101,6 +101,7 @@ impl Rows {
         self.numeric * size_of::<Lane<f64>>() + self.categorical * size_of::<Lane<u32>>() + size_of::<Lane<End>>()
     }
 
+    #[inline]
     pub(super) fn group(&self, group: usize) -> Group<'_> {
         Group {
             numbers: &self.numbers[group * self.numeric..(group + 1) * self.numeric],

@@ -97,7 +97,8 @@ impl Scan<'_> {
             for (asked_group, nearest) in nearest.iter_mut().enumerate() {
                 for group in groups.clone() {
                     self.compare(group, asked_group, term, distance, &mut distances);
-                    for (nearest, distances) in nearest.iter_mut().zip(&distances) {
+                    for lane in 0..LANES {
+                        let (nearest, distances) = (&mut nearest[lane], &distances[lane]);
                         // Few groups hold a near row: all at once are told apart from those that do.
                         if distances.iter().fold(false, |any, distance| any | (*distance < nearest.farthest)) {
                             nearest.offer(group, distances, stored.rows());
@@ -110,6 +111,7 @@ impl Scan<'_> {
     }
 
     /// The distances of each row of an asked group from each row of a stored one.
+    #[inline]
     fn compare(
         &self,
         group: usize,
@@ -127,9 +129,11 @@ impl Scan<'_> {
             Instructions::Avx2 => unsafe { sums_avx2(stored.numbers, asked.numbers, term, distances) },
         }
         let same = same(stored.categories, asked.categories);
-        for ((distances, same), asked) in distances.iter_mut().zip(&same).zip(asked.ends) {
-            for ((sum, same), stored) in distances.iter_mut().zip(same).zip(stored.ends) {
-                *sum = distance(*sum, *same, asked, stored);
+        // By places and not by `zip`, which is called for each group where it is not inlined.
+        for lane in 0..LANES {
+            for other in 0..LANES {
+                let (sum, same) = (distances[lane][other], same[lane][other]);
+                distances[lane][other] = distance(sum, same, &asked.ends[lane], &stored.ends[other]);
             }
         }
     }
@@ -150,8 +154,11 @@ fn sums_avx2(stored: &[Lane<f64>], asked: &[Lane<f64>], term: impl Fn(f64, f64) 
 /// For each asked row the sums of `term` over the numbers, with each stored row.
 #[inline(always)]
 fn sums_of(stored: &[Lane<f64>], asked: &[Lane<f64>], term: impl Fn(f64, f64) -> f64) -> Lane<Lane<f64>> {
+    let count = stored.len().min(asked.len());
+    let (stored, asked) = (&stored[..count], &asked[..count]);
     let mut sums = [[0.0; LANES]; LANES];
-    for (stored, asked) in stored.iter().zip(asked) {
+    for place in 0..count {
+        let (stored, asked) = (&stored[place], &asked[place]);
         for lane in 0..LANES {
             for other in 0..LANES {
                 sums[lane][other] += term(asked[lane], stored[other]);
@@ -162,9 +169,13 @@ fn sums_of(stored: &[Lane<f64>], asked: &[Lane<f64>], term: impl Fn(f64, f64) ->
 }
 
 /// For each asked row the number of categories that are the same in each stored row.
+#[inline]
 fn same(stored: &[Lane<u32>], asked: &[Lane<u32>]) -> Lane<Lane<f64>> {
+    let count = stored.len().min(asked.len());
+    let (stored, asked) = (&stored[..count], &asked[..count]);
     let mut same = [[0.0; LANES]; LANES];
-    for (stored, asked) in stored.iter().zip(asked) {
+    for place in 0..count {
+        let (stored, asked) = (&stored[place], &asked[place]);
         for lane in 0..LANES {
             for other in 0..LANES {
                 same[lane][other] += f64::from(u8::from(asked[lane] == stored[other]));
