@@ -64,7 +64,7 @@ pub trait BatchModel: Send {
     /// of rows a copy of the weights, or 8 MB at most of products of features; 30 copies of the weights for
     /// the search; and up to 40 bytes a row for the metrics of a classifier. Boosted trees need two bytes for
     /// each value, and for each row 28 bytes, and 16 more for each class of several.
-    /// Principal components of up to 2048 encoded features have 32 MB at most of products for each stretch; an isolation
+    /// Nearest neighbours need as many again, and the model has as many. Principal components of up to 2048 encoded features have 32 MB at most of products for each stretch; an isolation
     /// forest needs 16 bytes a row, robust z-scores 8 for each thread, and a matrix factorisation 56 and some copies of
     /// what stands for the users and items.
     fn bytes(&self) -> usize;
@@ -76,7 +76,7 @@ pub trait BatchModel: Send {
     ///
     /// # Errors
     /// `NoRows` or `TooFewRows`; `OneClass` for a classifier; `InvalidOption` for an option that the rows contradict;
-    /// `Diverged`; `Stopped`; `StateTooLarge` where the model is too large for a snapshot.
+    /// `Diverged`; `Stopped`; `StateTooLarge` or `TooManyRows` where the model is too large for a snapshot.
     fn fit(&mut self) -> Result<FitReport>;
 }
 
@@ -87,7 +87,7 @@ pub struct FitReport {
     pub model: Vec<u8>,
     /// Rows that it was fitted to.
     pub rows: u64,
-    /// Steps that the search took; 1 where the answer is computed at once.
+    /// Steps that the search took, or all searches together; 1 where the answer is computed at once.
     pub iterations: u64,
     /// Whether the search ended by itself, and not for `max_iterations`.
     pub converged: bool,

@@ -205,6 +205,19 @@ pub enum MlError {
         /// The largest size in bytes.
         bytes_max: usize,
     },
+    /// A model that holds the rows of its training set was to hold more than a snapshot has room for.
+    #[error(
+        "the model would hold all {rows} rows, of which {rows_max} fit into its limit of {bytes_max} bytes; \
+         fit it to a sample of them"
+    )]
+    TooManyRows {
+        /// Rows of the training set.
+        rows: u64,
+        /// Rows of these features that fit.
+        rows_max: u64,
+        /// The largest size of a snapshot in bytes.
+        bytes_max: usize,
+    },
     /// A snapshot's bytes decode to nothing, or to something that no model could have written.
     #[error("model state is corrupt: {reason}")]
     CorruptState {

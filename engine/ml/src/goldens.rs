@@ -5,11 +5,14 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// What the scripts wrote of their cases.
-const EXPECTED: [&str; 4] = [
+const EXPECTED: [&str; 7] = [
     include_str!("../goldens/expected.txt"),
     include_str!("../goldens/pca.txt"),
     include_str!("../goldens/anomalies.txt"),
     include_str!("../goldens/matrix_factorization.txt"),
+    include_str!("../goldens/linear_svm.txt"),
+    include_str!("../goldens/naive_bayes.txt"),
+    include_str!("../goldens/nearest_neighbors.txt"),
 ];
 
 /// The features of a data set, as the columns x0, x1, …, and its labels.

@@ -7,8 +7,8 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`], `naive_bayes`, `boosted_trees`, `pca`, `isolation_forest`, `robust_zscore` and `matrix_factorization`
-//! hold the algorithms, and [`metrics`] says how good they are.
+//! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `pca`, `isolation_forest`, `robust_zscore` and
+//! `matrix_factorization` hold the algorithms, and [`metrics`] says how good they are.
 
 pub mod batch;
 mod boosted_trees;
@@ -24,6 +24,7 @@ mod matrix_factorization;
 pub mod metrics;
 pub mod model;
 mod naive_bayes;
+mod nearest_neighbors;
 mod options;
 mod pca;
 pub mod predictor;

@@ -121,9 +121,14 @@ impl ClassHits {
         // Of classes as likely, the first is predicted.
         let is_right = probabilities[..place].iter().all(|other| *other < own)
             && probabilities[place..].iter().all(|other| *other <= own);
+        self.count(own, is_right);
+    }
+
+    /// Counts a row, given the probability of its own class and whether that class is predicted.
+    pub(crate) fn count(&mut self, probability: f64, is_right: bool) {
         self.rows += 1;
         self.right += u64::from(is_right);
-        self.loss -= ln(own.clamp(PROBABILITY_EPS, 1.0));
+        self.loss -= ln(probability.clamp(PROBABILITY_EPS, 1.0));
     }
 
     /// The counts of all parts, in their order.

@@ -119,6 +119,11 @@ pub enum RejectReason {
         /// The feature's column.
         column: String,
     },
+    /// A numeric feature that counts something is negative.
+    NegativeCount {
+        /// The feature's column.
+        column: String,
+    },
 }
 
 impl fmt::Display for RejectReason {
@@ -130,6 +135,7 @@ impl fmt::Display for RejectReason {
             Self::TooLarge { column } => {
                 write!(f, "column '{column}' is infinite or exceeds {NUMERIC_MAGNITUDE_MAX:e}")
             }
+            Self::NegativeCount { column } => write!(f, "column '{column}' is negative, which no count is"),
         }
     }
 }

@@ -1,12 +1,18 @@
 //! Naive Bayes: the probability of a class is its share of the rows, times how likely each feature's value is
 //! in that class, as if features did not depend on each other.
 //!
-//! A number is normal with the mean and variance of its class; a category has the share that it has in its class,
-//! each counted `alpha` more often than it was seen. A missing number and an unseen category say nothing.
-//! As scikit-learn's `GaussianNB` where all features are numbers, and its `CategoricalNB` where none is.
+//! A category has the share that it has in its class, each counted `alpha` more often than it was seen. What numbers
+//! have, `distribution` says: `gaussian`, each is normal with the mean and variance of its class; `multinomial`, all
+//! are counts of one whole, such as of a text's words, with shares in it that are smoothed by `alpha`; `bernoulli`,
+//! each is above `binarize` as often as in its class, smoothed likewise.
+//!
+//! A missing number and an unseen category say nothing; a missing count is 0. As scikit-learn's `GaussianNB`,
+//! `MultinomialNB` and `BernoulliNB` where all features are numbers, and its `CategoricalNB` where none is.
 
 pub(crate) mod batch;
 pub(crate) mod config;
+mod numbers;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -15,15 +21,13 @@ use arrow::datatypes::DataType;
 use bincode::{Decode, Encode};
 use tidemill_compute::kernel::softmax::{ln, softmax_in_place};
 
+use self::numbers::{NumberLikelihood, NumberStatistics};
 use crate::classes::Classes;
 use crate::error::{MlError, Result};
-use crate::feature::encoder::{Encoder, EncoderState};
-use crate::model::{FeatureSchema, NUMERIC_MAGNITUDE_MAX};
+use crate::feature::encoder::{Encoder, EncoderState, Numbers};
+use crate::model::FeatureSchema;
 use crate::predictor::{Predictions, Supervised};
-use crate::snapshot::{self, STATE_MAGNITUDE_MAX};
-
-/// The largest squared distance from a mean, in variances, that counts: sums of many stay finite.
-const DISTANCE_MAX: f64 = 1e100;
+use crate::snapshot;
 
 /// A fitted classifier; it only predicts.
 #[derive(Debug, Clone)]
@@ -38,13 +42,10 @@ pub(crate) struct NaiveBayes {
 /// What is known of the classes, one after another.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 struct Statistics {
-    /// The mean of each number in each class.
-    means: Vec<f64>,
-    /// Its variance likewise, smoothed; 0 in every class for a number that says nothing.
-    variances: Vec<f64>,
+    numbers: NumberStatistics,
     /// How often each category was seen in each class.
     counts: Vec<u64>,
-    /// How much more often each category counts.
+    /// How much more often each category counts, and whatever else is counted.
     alpha: f64,
 }
 
@@ -53,9 +54,7 @@ struct Statistics {
 struct Likelihood {
     /// The logarithm of the class's share.
     prior: f64,
-    /// For each number its mean, one over its variance and the logarithm of its density at the mean; zeros for
-    /// one that says nothing.
-    numbers: Vec<[f64; 3]>,
+    numbers: NumberLikelihood,
     /// For each category, in the order of the slots, the logarithm of its share.
     categories: Vec<f64>,
 }
@@ -83,7 +82,10 @@ impl NaiveBayes {
         let state: State = snapshot::decode(payload)?;
         state.classes.check()?;
         let encoder = state.encoder.into_encoder(state.classes.total_rows())?;
-        if !state.statistics.is_plausible(&encoder, state.classes.names().len()) {
+        let they_count = encoder.numbers() == Numbers::Counts;
+        if they_count != matches!(state.statistics.numbers, NumberStatistics::Multinomial { .. })
+            || !state.statistics.is_plausible(&encoder, state.classes.names().len())
+        {
             return Err(MlError::corrupt("the statistics do not fit the classes and features"));
         }
         Ok(Self::new(encoder, state.classes, state.statistics))
@@ -99,13 +101,7 @@ impl NaiveBayes {
     fn scores(&self, numbers: &[f64], slots: &[u32], scores: &mut [f64]) {
         let first = 1 + numbers.len() as u32;
         for (score, likelihood) in scores.iter_mut().zip(&self.likelihoods) {
-            *score = likelihood.prior;
-            for (number, [mean, per_variance, peak]) in numbers.iter().zip(&likelihood.numbers) {
-                if !number.is_nan() {
-                    let distance = (number - mean) * (number - mean) * per_variance;
-                    *score += peak - 0.5 * distance.min(DISTANCE_MAX);
-                }
-            }
+            *score = likelihood.prior + likelihood.numbers.ln(numbers);
             for slot in slots {
                 *score += likelihood.categories.get((slot - first) as usize).copied().unwrap_or(0.0);
             }
@@ -152,14 +148,7 @@ impl Supervised for NaiveBayes {
 impl Statistics {
     fn likelihood(&self, class: usize, encoder: &Encoder, classes: &Classes) -> Likelihood {
         let of_class = |width: usize| class * width..(class + 1) * width;
-        let numeric = of_class(encoder.numeric());
-        let number = |(mean, variance): (&f64, &f64)| {
-            if *variance == 0.0 {
-                return [0.0; 3];
-            }
-            [*mean, 1.0 / variance, -0.5 * (ln(std::f64::consts::TAU) + ln(*variance))]
-        };
-        let numbers = self.means[numeric.clone()].iter().zip(&self.variances[numeric]).map(number).collect();
+        let numbers = self.numbers.likelihood(class, encoder.numeric(), self.alpha);
         let rows = classes.rows()[class] as f64;
         let widths = encoder.categories();
         let mut counts = self.counts[of_class(widths.iter().sum())].iter();
@@ -173,17 +162,8 @@ impl Statistics {
 
     /// Whether rows of this many classes could have led here.
     fn is_plausible(&self, encoder: &Encoder, classes: usize) -> bool {
-        let numbers = classes * encoder.numeric();
-        let says_nothing = |number: usize| self.variances.get(number) == Some(&0.0);
-        self.means.len() == numbers
-            && self.variances.len() == numbers
+        self.numbers.is_plausible(classes, encoder.numeric())
             && self.counts.len() == classes * encoder.categories().iter().sum::<usize>()
-            && self.means.iter().all(|mean| mean.abs() <= NUMERIC_MAGNITUDE_MAX)
-            && self.variances.iter().all(|variance| {
-                *variance == 0.0 || (f64::MIN_POSITIVE..=STATE_MAGNITUDE_MAX).contains(variance)
-            })
-            // A number says nothing of one class only if it does of none.
-            && (0..numbers).all(|number| says_nothing(number) == says_nothing(number % encoder.numeric()))
             && (1e-12..=1e6).contains(&self.alpha)
     }
 }

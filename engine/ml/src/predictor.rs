@@ -86,15 +86,16 @@ pub trait Supervised: Send + Sync {
 /// What a model says of some rows: one value for each in every array.
 #[derive(Debug, Clone)]
 pub struct Predictions {
-    /// Of the type [`Supervised::label_type`]. Of a class, the one with the largest probability.
+    /// Of the type [`Supervised::label_type`]. Of a class, the one with the largest probability; of a model that decides
+    /// by something else, `linear_svm`, mostly.
     pub labels: ArrayRef,
     /// One array for each of [`Supervised::class_names`]; the sum of a row is 1.
     pub probabilities: Vec<Float64Array>,
 }
 
 impl Predictions {
-    /// The one probability that people look at first: that a boolean label is true, or else that the predicted class is the
-    /// right one. None of numbers.
+    /// The one probability that people look at first: that a boolean label is true, or else the largest, which is that
+    /// of the predicted class where probabilities decide. None of numbers.
     #[must_use]
     pub fn probability(&self) -> Option<Float64Array> {
         match &self.probabilities[..] {

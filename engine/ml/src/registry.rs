@@ -10,11 +10,13 @@ use crate::boosted_trees::{self, BoostedTrees};
 use crate::error::{MlError, Result};
 use crate::isolation_forest::IsolationForest;
 use crate::linear::linear_regression::LinearRegression;
+use crate::linear::linear_svm::LinearSvm;
 use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionConfig};
 use crate::linear::multinomial_regression::MultinomialRegression;
 use crate::matrix_factorization::MatrixFactorization;
 use crate::model::{FeatureSchema, OnlineModel};
 use crate::naive_bayes::NaiveBayes;
+use crate::nearest_neighbors::{self, NearestNeighbors};
 use crate::pca::Pca;
 use crate::predictor::{Labelled, Predictor, Supervised};
 use crate::robust_zscore::RobustZscore;
@@ -109,10 +111,12 @@ pub fn restore_supervised(bytes: &[u8]) -> Result<Box<dyn Supervised>> {
     match snapshot::open(bytes)?.0 {
         LogisticRegression::SNAPSHOT_TAG => Ok(Box::new(LogisticRegression::restore(bytes)?)),
         MultinomialRegression::SNAPSHOT_TAG => Ok(Box::new(MultinomialRegression::restore(bytes)?)),
+        LinearSvm::SNAPSHOT_TAG => Ok(Box::new(LinearSvm::restore(bytes)?)),
         NaiveBayes::SNAPSHOT_TAG => Ok(Box::new(NaiveBayes::restore(bytes)?)),
         boosted_trees::SNAPSHOT_TAG => Ok(Box::new(BoostedTrees::restore(bytes)?)),
         MatrixFactorization::SNAPSHOT_TAG => Ok(Box::new(MatrixFactorization::restore(bytes)?)),
         LinearRegression::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),
+        nearest_neighbors::SNAPSHOT_TAG => Ok(Box::new(NearestNeighbors::restore(bytes)?)),
         _ => Err(MlError::corrupt("its model tag is unknown")),
     }
 }

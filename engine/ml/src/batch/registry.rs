@@ -15,6 +15,8 @@ use crate::isolation_forest::batch::BatchIsolationForest;
 use crate::isolation_forest::config::IsolationForestConfig;
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::linear_regression::batch::{BatchLinearConfig, BatchLinearRegression, check_numeric_label};
+use crate::linear::linear_svm::LinearSvm;
+use crate::linear::linear_svm::batch::BatchLinearSvm;
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::linear::logistic_regression::batch::{BatchLogisticConfig, BatchLogisticRegression};
 use crate::linear::multinomial_regression::batch::BatchMultinomialRegression;
@@ -25,6 +27,9 @@ use crate::model::FeatureSchema;
 use crate::naive_bayes::NaiveBayes;
 use crate::naive_bayes::batch::BatchNaiveBayes;
 use crate::naive_bayes::config::NaiveBayesConfig;
+use crate::nearest_neighbors;
+use crate::nearest_neighbors::batch::BatchNearestNeighbors;
+use crate::nearest_neighbors::config::NeighborsConfig;
 use crate::pca::Pca;
 use crate::pca::batch::BatchPca;
 use crate::pca::config::PcaConfig;
@@ -45,11 +50,11 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 9] = [
+const MODEL_TYPES: [BatchModelType; 12] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
-            let config = BatchLogisticConfig::from_options(options)?;
+            let config = BatchLogisticConfig::from_options(LogisticRegression::MODEL_TYPE, options)?;
             // Only a BOOLEAN label makes a model that can go on learning online.
             if label == &DataType::Boolean {
                 return Ok(Box::new(BatchLogisticRegression::new(config, schema.clone())?));
@@ -67,6 +72,15 @@ const MODEL_TYPES: [BatchModelType; 9] = [
         },
         label_type: Some(number_type),
         option_docs: BatchLinearConfig::option_docs,
+    },
+    BatchModelType {
+        name: LinearSvm::MODEL_TYPE,
+        create: |options, schema, label| {
+            let config = BatchLogisticConfig::from_options(LinearSvm::MODEL_TYPE, options)?;
+            Ok(Box::new(BatchLinearSvm::new(config, schema.clone(), label)?))
+        },
+        label_type: Some(class_type),
+        option_docs: BatchLogisticConfig::option_docs,
     },
     BatchModelType {
         name: NaiveBayes::MODEL_TYPE,
@@ -94,6 +108,24 @@ const MODEL_TYPES: [BatchModelType; 9] = [
         },
         label_type: Some(number_type),
         option_docs: TreeConfig::option_docs,
+    },
+    BatchModelType {
+        name: nearest_neighbors::CLASSIFIER,
+        create: |options, schema, label| {
+            let config = NeighborsConfig::from_options(nearest_neighbors::CLASSIFIER, options)?;
+            Ok(Box::new(BatchNearestNeighbors::classifier(config, schema.clone(), label)?))
+        },
+        label_type: Some(class_type),
+        option_docs: NeighborsConfig::option_docs,
+    },
+    BatchModelType {
+        name: nearest_neighbors::REGRESSOR,
+        create: |options, schema, _| {
+            let config = NeighborsConfig::from_options(nearest_neighbors::REGRESSOR, options)?;
+            Ok(Box::new(BatchNearestNeighbors::regressor(config, schema.clone())?))
+        },
+        label_type: Some(number_type),
+        option_docs: NeighborsConfig::option_docs,
     },
     BatchModelType {
         name: Pca::MODEL_TYPE,

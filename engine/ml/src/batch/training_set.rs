@@ -44,6 +44,8 @@ pub(crate) struct TrainingSet {
     chunks: Vec<Chunk>,
     /// The rows of a block being read. Kept to spare allocations.
     scratch: SparseRows,
+    /// Whether the numbers count something.
+    they_count: bool,
     is_prepared: bool,
 }
 
@@ -79,8 +81,14 @@ impl TrainingSet {
             chunks: Vec::new(),
             scratch: SparseRows::new(&schema),
             schema: Arc::new(schema),
+            they_count: false,
             is_prepared: false,
         }
+    }
+
+    /// A set whose numbers count something: a row with a negative one is not taken.
+    pub(crate) fn of_counts(schema: FeatureSchema, max_categories: u32) -> Self {
+        Self { they_count: true, ..Self::new(schema, max_categories) }
     }
 
     /// Takes the acceptable rows of a batch; a NULL, NaN or infinite label is a reason, too.
@@ -95,7 +103,7 @@ impl TrainingSet {
             return Err(MlError::LabelCount { rows: features.num_rows(), labels: labels.len() });
         }
         let schema = Arc::clone(&self.schema);
-        let columns = Columns::resolve(&schema, features)?;
+        let columns = Columns::resolve(&schema, features)?.that_count(self.they_count);
         let mut rows = Accepted::by_labels(labels);
         for block in columns.blocks() {
             self.scratch.grow(block.len());

@@ -21,6 +21,8 @@ pub(crate) struct Columns<'a> {
     numeric: Vec<NumericColumn<'a>>,
     categorical: Vec<&'a ArrayRef>,
     rows: usize,
+    /// The smallest number that can be used.
+    number_min: f64,
 }
 
 struct NumericColumn<'a> {
@@ -44,7 +46,12 @@ impl<'a> Columns<'a> {
                 FeatureKind::Categorical => categorical.push(column),
             }
         }
-        Ok(Self { numeric, categorical, rows: batch.num_rows() })
+        Ok(Self { numeric, categorical, rows: batch.num_rows(), number_min: -NUMERIC_MAGNITUDE_MAX })
+    }
+
+    /// These columns, if their numbers count something: then no negative one can be used.
+    pub(crate) fn that_count(self, they_count: bool) -> Self {
+        if they_count { Self { number_min: 0.0, ..self } } else { self }
     }
 
     /// Rows in the batch.
@@ -78,8 +85,7 @@ impl<'a> Columns<'a> {
                     continue;
                 }
                 *target = value;
-                let is_usable = value.abs() <= NUMERIC_MAGNITUDE_MAX;
-                if !is_usable {
+                if !(self.number_min..=NUMERIC_MAGNITUDE_MAX).contains(&value) {
                     reject(row, column.reason(value));
                 }
             }
@@ -121,7 +127,13 @@ impl<'a> NumericColumn<'a> {
     #[cold]
     fn reason(&self, value: f64) -> RejectReason {
         let column = self.name.to_owned();
-        if value.is_nan() { RejectReason::NotANumber { column } } else { RejectReason::TooLarge { column } }
+        if value.is_nan() {
+            RejectReason::NotANumber { column }
+        } else if value.abs() <= NUMERIC_MAGNITUDE_MAX {
+            RejectReason::NegativeCount { column }
+        } else {
+            RejectReason::TooLarge { column }
+        }
     }
 }
 

@@ -28,6 +28,10 @@ pub(crate) enum Numbers {
     WithMissing,
     /// Distances from the mean; 0 where missing.
     Centred,
+    /// As they are; 0 where missing. They count something, so a row with a negative one cannot be used.
+    Counts,
+    /// As they are; the mean where missing.
+    MeanForMissing,
 }
 
 impl Numbers {
@@ -37,8 +41,9 @@ impl Numbers {
             match self {
                 Self::Standardized { clip } => *number = scale.apply(*number, clip),
                 Self::Centred => *number = scale.centre(*number),
-                Self::Plain if number.is_nan() => *number = 0.0,
-                Self::Plain | Self::WithMissing => {}
+                Self::Plain | Self::Counts if number.is_nan() => *number = 0.0,
+                Self::MeanForMissing if number.is_nan() => *number = scale.mean(),
+                Self::Plain | Self::WithMissing | Self::Counts | Self::MeanForMissing => {}
             }
         }
     }
@@ -46,7 +51,7 @@ impl Numbers {
     fn is_plausible(self) -> bool {
         match self {
             Self::Standardized { clip } => (1e-3..=1e9).contains(&clip),
-            Self::Plain | Self::WithMissing | Self::Centred => true,
+            Self::Plain | Self::WithMissing | Self::Centred | Self::Counts | Self::MeanForMissing => true,
         }
     }
 }
@@ -81,6 +86,10 @@ impl Encoder {
     pub(crate) fn inputs(&self) -> Inputs<'_> {
         let is_standardized = matches!(self.numbers, Numbers::Standardized { .. });
         Inputs { schema: &self.schema, moments: &self.moments, dictionaries: &self.dictionaries, is_standardized }
+    }
+
+    pub(crate) fn numbers(&self) -> Numbers {
+        self.numbers
     }
 
     /// Slots that a row may name: the intercept, the numbers, the categories.
@@ -122,7 +131,7 @@ impl Encoder {
         features: &RecordBatch,
         mut visit: impl FnMut(usize, &[u32], &[f64]),
     ) -> Result<Option<NullBuffer>> {
-        let columns = Columns::resolve(&self.schema, features)?;
+        let columns = Columns::resolve(&self.schema, features)?.that_count(self.numbers == Numbers::Counts);
         let scales: Vec<_> = self.moments.iter().map(Moments::scale).collect();
         let mut usable = vec![true; columns.rows()];
         let mut scratch = SparseRows::new(&self.schema);

@@ -82,9 +82,13 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// What a value is multiplied with, and the mean that is taken from it before.
-    pub(crate) fn parts(self) -> (f64, f64) {
-        (self.per_deviation, self.mean)
+    pub(crate) fn mean(&self) -> f64 {
+        self.mean
+    }
+
+    /// One over the standard deviation; 0 where values do not differ.
+    pub(crate) fn per_deviation(&self) -> f64 {
+        self.per_deviation
     }
 
     /// The distance from the mean in standard deviations, clamped to `[-clip, clip]`.

@@ -2,6 +2,7 @@
 
 pub(crate) mod lbfgs;
 pub(crate) mod linear_regression;
+pub(crate) mod linear_svm;
 pub mod logistic_regression;
 pub(crate) mod mean_loss;
 pub(crate) mod multinomial_regression;

@@ -77,6 +77,7 @@ impl NormalEquations {
 }
 
 /// A pivoted Cholesky factor of the products plus `l2` on the diagonal.
+#[derive(Debug, Clone)]
 pub(crate) struct Factor {
     width: usize,
     /// The independent features, in the order of the pivots.

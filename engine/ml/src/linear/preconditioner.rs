@@ -28,6 +28,7 @@ pub(crate) struct Penalty {
 }
 
 /// An approximation of the inverse Hessian.
+#[derive(Debug, Clone)]
 pub(crate) enum Preconditioner {
     /// One over the curvature along each weight alone.
     Diagonal(Vec<f64>),

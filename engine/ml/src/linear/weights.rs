@@ -71,7 +71,7 @@ impl Inputs<'_> {
     /// What a number is multiplied with before its weight, and what was taken from it before that.
     fn scale(&self, number: usize) -> (f64, f64) {
         match self.moments.get(number).filter(|_| self.is_standardized) {
-            Some(moments) => moments.scale().parts(),
+            Some(moments) => (moments.scale().per_deviation(), moments.mean()),
             None => (1.0, 0.0),
         }
     }

@@ -4,13 +4,13 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::DataType;
 use tidemill_compute::kernel::softmax::softmax_in_place;
 
-use super::config::NaiveBayesConfig;
+use super::config::{Distribution, NaiveBayesConfig};
+use super::sums::Sums;
 use super::{NaiveBayes, Statistics};
 use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet, map_shards};
 use crate::classes::{ClassReader, Classes, LabelKind};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
-use crate::feature::moments::Moments;
 use crate::metrics::ClassHits;
 use crate::model::{FeatureSchema, RejectedRow};
 use crate::options::check_slots;
@@ -32,21 +32,33 @@ impl BatchNaiveBayes {
     pub(crate) fn new(config: NaiveBayesConfig, schema: FeatureSchema, label: &DataType) -> Result<Self> {
         check_slots(config.max_categories, &schema)?;
         let reader = ClassReader::new(LabelKind::of("label", label)?);
-        let set = TrainingSet::new(schema, config.max_categories);
+        let set = match config.distribution {
+            Distribution::Multinomial => TrainingSet::of_counts(schema, config.max_categories),
+            Distribution::Gaussian | Distribution::Bernoulli => TrainingSet::new(schema, config.max_categories),
+        };
         Ok(Self { config, reader, set, control: FitControl::default() })
+    }
+
+    /// What becomes of numbers.
+    fn numbers(&self) -> Numbers {
+        match self.config.distribution {
+            Distribution::Multinomial => Numbers::Counts,
+            Distribution::Gaussian | Distribution::Bernoulli => Numbers::WithMissing,
+        }
     }
 
     fn statistics(&self, classes: &Classes, places: &[usize]) -> Result<Statistics> {
         let (count, numeric) = (classes.names().len(), self.set.numeric());
         let categories = self.set.slots() - 1 - numeric;
+        let nothing = || Sums::new(&self.config, count, numeric, categories);
         let parts = map_shards(self.set.chunks(), &self.control, |chunks| {
-            let mut sums = Sums::new(count, numeric, categories);
+            let mut sums = nothing();
             for chunk in chunks.iter().take_while(|_| !self.control.is_stopped()) {
                 sums.add(chunk, places);
             }
             sums
         })?;
-        let mut sums = Sums::new(count, numeric, categories);
+        let mut sums = nothing();
         for part in &parts {
             sums.merge(part);
         }
@@ -100,9 +112,9 @@ impl BatchModel for BatchNaiveBayes {
 
     fn fit(&mut self) -> Result<FitReport> {
         let (classes, places) = self.reader.classes(self.set.chunks().iter().flat_map(Chunk::labels))?;
-        self.set.prepare(Numbers::WithMissing, &self.control)?;
+        self.set.prepare(self.numbers(), &self.control)?;
         let statistics = self.statistics(&classes, &places)?;
-        let model = NaiveBayes::new(self.set.encoder(Numbers::WithMissing), classes, statistics);
+        let model = NaiveBayes::new(self.set.encoder(self.numbers()), classes, statistics);
         let (hits, loss) = self.evaluate(&model, &places)?;
         if !loss.is_finite() {
             return Err(MlError::Diverged { hint: "scale the features down" });
@@ -115,57 +127,5 @@ impl BatchModel for BatchNaiveBayes {
             loss,
             metrics: hits.metrics(),
         })
-    }
-}
-
-/// Sums over the rows of each class, one class after another.
-struct Sums {
-    numeric: usize,
-    categories: usize,
-    moments: Vec<Moments>,
-    counts: Vec<u64>,
-}
-
-impl Sums {
-    fn new(classes: usize, numeric: usize, categories: usize) -> Self {
-        let moments = vec![Moments::default(); classes * numeric];
-        Self { numeric, categories, moments, counts: vec![0; classes * categories] }
-    }
-
-    fn add(&mut self, chunk: &Chunk, places: &[usize]) {
-        for row in chunk.iter() {
-            let class = places[row.label as usize];
-            let moments = &mut self.moments[class * self.numeric..(class + 1) * self.numeric];
-            for (moments, number) in moments.iter_mut().zip(row.numbers).filter(|(_, number)| !number.is_nan()) {
-                moments.add(*number);
-            }
-            let counts = &mut self.counts[class * self.categories..(class + 1) * self.categories];
-            for slot in row.categories {
-                counts[*slot as usize - 1 - self.numeric] += 1;
-            }
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        for (own, others) in self.moments.iter_mut().zip(&other.moments) {
-            own.merge(others);
-        }
-        for (own, others) in self.counts.iter_mut().zip(&other.counts) {
-            *own += others;
-        }
-    }
-
-    /// Means and smoothed variances, given the moments of all classes together.
-    fn finish(self, overall: &[Moments], config: &NaiveBayesConfig) -> Statistics {
-        let smoothing = config.var_smoothing * overall.iter().map(Moments::variance).fold(0.0, f64::max);
-        let (mut means, mut variances) = (Vec::new(), Vec::new());
-        for (own, overall) in self.moments.iter().zip(overall.iter().cycle()) {
-            // A class that has no value of a number gets the number of all classes, which says nothing.
-            let moments = if own.count() == 0 { overall } else { own };
-            means.push(moments.mean());
-            // A number that is the same in all rows says nothing, too, and has no density.
-            variances.push(if overall.variance() == 0.0 { 0.0 } else { moments.variance() + smoothing });
-        }
-        Statistics { means, variances, counts: self.counts, alpha: config.alpha }
     }
 }

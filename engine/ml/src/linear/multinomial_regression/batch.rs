@@ -154,16 +154,16 @@ impl BatchModel for BatchMultinomialRegression {
 }
 
 /// What a row of each class weighs, and all rows together.
-struct Shares {
+pub(crate) struct Shares {
     /// The weight of a row of each class, divided by that of all rows.
-    of_row: Vec<f64>,
-    total: f64,
+    pub(crate) of_row: Vec<f64>,
+    pub(crate) total: f64,
 }
 
 impl Shares {
     /// # Errors
     /// `InvalidOption` for a weight of a class that no row has.
-    fn new(config: &BatchLogisticConfig, classes: &Classes) -> Result<Self> {
+    pub(crate) fn new(config: &BatchLogisticConfig, classes: &Classes) -> Result<Self> {
         if let Some(class) =
             config.class_weights.classes().find(|class| !classes.names().iter().any(|name| name == class))
         {

@@ -1,10 +1,10 @@
-//! What a user can set about a fit of a logistic regression: BigQuery's names, and what they mean here.
+//! What a user can set about a fit of a logistic regression, or of another linear classifier: BigQuery's names, and
+//! what they mean here.
 
 use std::collections::BTreeMap;
 
 use crate::error::Result;
 use crate::linear::lbfgs::SearchConfig;
-use crate::linear::logistic_regression::LogisticRegression;
 use crate::model::ClassCounts;
 use crate::options::{in_range, invalid, parse, unknown};
 use crate::registry::OptionDoc;
@@ -48,15 +48,15 @@ impl Default for BatchLogisticConfig {
 }
 
 impl BatchLogisticConfig {
-    /// Reads options as SQL gives them; those left out keep their defaults.
+    /// Reads options as SQL gives them to a model of this type; those left out keep their defaults.
     ///
     /// # Errors
     /// `UnknownOption`, or `InvalidOption` for a value that cannot be read, is out of range, or
     /// contradicts another option.
-    pub(crate) fn from_options(options: &BTreeMap<String, String>) -> Result<Self> {
+    pub(crate) fn from_options(model_type: &'static str, options: &BTreeMap<String, String>) -> Result<Self> {
         let mut config = Self::default();
         for (option, value) in options {
-            config.set(option, value)?;
+            config.set(model_type, option, value)?;
         }
         config.validate(options)?;
         Ok(config)
@@ -109,7 +109,7 @@ impl BatchLogisticConfig {
         ["false", "true"].map(|class| self.class_weights.of(class))
     }
 
-    fn set(&mut self, option: &str, value: &str) -> Result<()> {
+    fn set(&mut self, model_type: &'static str, option: &str, value: &str) -> Result<()> {
         match option {
             "l1_reg" => self.l1_reg = parse("l1_reg", value, "a number")?,
             "l2_reg" => self.l2_reg = parse("l2_reg", value, "a number")?,
@@ -120,7 +120,7 @@ impl BatchLogisticConfig {
             "auto_class_weights" => self.auto_class_weights = parse("auto_class_weights", value, "true or false")?,
             "class_weights" => self.class_weights = ClassWeights::parse(value)?,
             "max_categories" => self.max_categories = parse("max_categories", value, "a whole number")?,
-            _ => return Err(unknown(LogisticRegression::MODEL_TYPE, option, &Self::option_docs())),
+            _ => return Err(unknown(model_type, option, &Self::option_docs())),
         }
         Ok(())
     }
