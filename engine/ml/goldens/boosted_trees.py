@@ -8,6 +8,7 @@ Every fifth row is held out.
 import lightgbm
 import numpy as np
 from sklearn import datasets, metrics
+from sklearn.utils.class_weight import compute_sample_weight
 
 SETTINGS = {"verbosity": -1, "num_threads": 1, "seed": 1, "boost_from_average": True}
 
@@ -17,8 +18,9 @@ def halves(features, labels):
     return features[~held], labels[~held], features[held], labels[held]
 
 
-def fitted(features, labels, rounds=100, categorical=(), **options):
-    data = lightgbm.Dataset(features, labels, categorical_feature=list(categorical), free_raw_data=False)
+def fitted(features, labels, rounds=100, categorical=(), balanced=False, **options):
+    weight = compute_sample_weight("balanced", labels) if balanced else None
+    data = lightgbm.Dataset(features, labels, weight=weight, categorical_feature=list(categorical), free_raw_data=False)
     return lightgbm.train(SETTINGS | options, data, rounds)
 
 
@@ -63,3 +65,16 @@ numbers("diabetes", *datasets.load_diabetes(return_X_y=True, scaled=False))
 many_classes("wine", *datasets.load_wine(return_X_y=True))
 many_classes("iris", *datasets.load_iris(return_X_y=True))
 two_classes("mixed", *mixed(6000), categorical=[2])
+
+
+def rare(rows):
+    """Four numbers and a label that few rows have, noisily: `rare` in the tests."""
+    i = np.arange(rows)
+    x = np.stack([(i * 37 % 101) / 50 - 1, (i * 53 % 97) / 48 - 1, (i * 29 % 89) / 44 - 1, (i * i % 1009) / 504 - 1])
+    noise = (i * i * 7 % 2003) / 1001 - 1
+    return x.T, (x[0] * 2 + x[1] * x[2] * 2 + noise * 1.5 > 2.6).astype(int)
+
+
+two_classes("rare", *rare(20_000))
+two_classes("rare_balanced", *rare(20_000), balanced=True)
+many_classes("wine_balanced", *datasets.load_wine(return_X_y=True), balanced=True, rounds=20)

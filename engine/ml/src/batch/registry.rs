@@ -74,7 +74,7 @@ const MODEL_TYPES: [BatchModelType; 5] = [
             Ok(Box::new(BatchBoostedTrees::classifier(config, schema.clone(), label)?))
         },
         label_type: boosted_trees::class_label_type,
-        option_docs: TreeConfig::option_docs,
+        option_docs: TreeConfig::classifier_option_docs,
     },
     BatchModelType {
         name: boosted_trees::REGRESSOR,
@@ -86,7 +86,7 @@ const MODEL_TYPES: [BatchModelType; 5] = [
             check_numeric_label(column, data_type)?;
             Ok(DataType::Float64)
         },
-        option_docs: TreeConfig::option_docs,
+        option_docs: TreeConfig::regressor_option_docs,
     },
 ];
 

@@ -2,12 +2,12 @@
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::DataType;
-use tidemill_compute::kernel::logistic::log1p_exp;
 
 use super::bins::BinnedRows;
 use super::config::TreeConfig;
 use super::grow::Grower;
-use super::objective::Objective;
+use super::loss::Loss;
+use super::measures::measures;
 use super::split::Search;
 use super::tree::Tree;
 use super::{BoostedTrees, CLASSIFIER, REGRESSOR, Target};
@@ -16,7 +16,6 @@ use crate::classes::{ClassReader, LabelKind};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
 use crate::linear::linear_regression::batch::numeric_labels;
-use crate::metrics::{self, ClassHits, RegressionSums};
 use crate::model::{FeatureSchema, RejectedRow};
 use crate::options::check_slots;
 
@@ -37,8 +36,7 @@ enum Labels {
 
 /// Trees that are being grown.
 struct Fit {
-    objective: Objective,
-    labels: Vec<f64>,
+    loss: Loss,
     first: Vec<f64>,
     trees: Vec<Vec<Tree>>,
     /// Of each row, one after the other.
@@ -69,26 +67,31 @@ impl BatchBoostedTrees {
         Ok(Self { config, labels, set, control: FitControl::default() })
     }
 
-    /// What is predicted, and each row's label as its objective takes it.
-    fn target(&self) -> Result<(Target, Vec<f64>)> {
+    /// What is predicted, and what is to be lowered for it.
+    fn target(&self) -> Result<(Target, Loss)> {
         let labels = self.set.chunks().iter().flat_map(Chunk::labels);
-        match &self.labels {
-            Labels::Numbers if self.set.rows() == 0 => Err(MlError::NoRows),
-            Labels::Numbers => Ok((Target::Numbers(self.set.rows()), labels.copied().collect())),
+        let (target, labels, class_weights) = match &self.labels {
+            Labels::Numbers if self.set.rows() == 0 => return Err(MlError::NoRows),
+            Labels::Numbers => (Target::Numbers(self.set.rows()), labels.copied().collect(), Vec::new()),
             Labels::Classes(reader) => {
                 let (classes, places) = reader.classes(labels.clone())?;
-                Ok((Target::Classes(classes), labels.map(|label| places[*label as usize] as f64).collect()))
+                self.config.class_weights.check_classes(classes.names())?;
+                let weights = self.config.class_weights.of_rows(classes.names(), classes.rows());
+                let labels = labels.map(|label| places[*label as usize] as f64).collect();
+                (Target::Classes(classes), labels, weights)
             }
-        }
+        };
+        let loss = Loss { objective: target.objective(), labels, class_weights };
+        Ok((target, loss))
     }
 
-    fn grow(&self, objective: Objective, labels: Vec<f64>) -> Result<Fit> {
+    fn grow(&self, loss: Loss) -> Result<Fit> {
         let threads = self.control.threads.get();
         let binned = BinnedRows::of(&self.set, self.config.max_bins as usize, threads);
-        let first = objective.first(&labels);
-        let scores = first.iter().map(|score| vec![*score; labels.len()]).collect();
+        let first = loss.first();
+        let scores = first.iter().map(|score| vec![*score; loss.labels.len()]).collect();
         let trees = vec![Vec::new(); first.len()];
-        let mut fit = Fit { objective, labels, first, trees, scores, rounds: 0 };
+        let mut fit = Fit { loss, first, trees, scores, rounds: 0 };
         let mut grows = true;
         while grows && fit.rounds < self.config.max_iterations {
             grows = self.grow_round(&mut fit, &binned)?;
@@ -98,7 +101,7 @@ impl BatchBoostedTrees {
 
     /// Grows a tree for each score; whether any has a split.
     fn grow_round(&self, fit: &mut Fit, binned: &BinnedRows) -> Result<bool> {
-        let derivatives = fit.objective.derivatives(&fit.scores, &fit.labels, self.control.threads.get());
+        let derivatives = fit.loss.derivatives(&fit.scores, self.control.threads.get());
         let mut grows = false;
         for (score, derivatives) in derivatives.into_iter().enumerate() {
             let search = Search { config: &self.config, units: derivatives.units, binned };
@@ -119,59 +122,6 @@ impl BatchBoostedTrees {
         }
         Ok(grows)
     }
-}
-
-impl Fit {
-    /// The mean loss of the rows, and the measures by the names of SQL's functions.
-    fn evaluate(&self) -> (f64, Vec<(String, f64)>) {
-        match self.objective {
-            Objective::Squares => self.evaluate_numbers(),
-            Objective::Binary => self.evaluate_binary(),
-            Objective::Classes(_) => self.evaluate_classes(),
-        }
-    }
-
-    fn evaluate_numbers(&self) -> (f64, Vec<(String, f64)>) {
-        let mut sums = RegressionSums::default();
-        self.labels.iter().zip(&self.scores[0]).for_each(|(label, score)| sums.add(*label, *score));
-        let loss = sums.squared_errors / 2.0 / self.labels.len() as f64;
-        (loss, named([("r2", sums.r2()), ("rmse", sums.rmse()), ("mae", sums.mae())]))
-    }
-
-    fn evaluate_binary(&self) -> (f64, Vec<(String, f64)>) {
-        let rows = || self.scores[0].iter().zip(&self.labels);
-        let loss: f64 = rows().map(|(score, label)| log1p_exp(if *label > 0.5 { -score } else { *score })).sum();
-        let probability = |score: &f64| {
-            let mut score = [*score];
-            self.objective.probabilities(&mut score);
-            score[0]
-        };
-        let scores: Vec<f64> = self.scores[0].iter().map(probability).collect();
-        let labels: Vec<bool> = self.labels.iter().map(|label| *label > 0.5).collect();
-        let measures = [
-            ("roc_auc", metrics::auc(&scores, &labels)),
-            ("log_loss", metrics::log_loss(&scores, &labels)),
-            ("accuracy", metrics::accuracy(&scores, &labels)),
-        ];
-        (loss / self.labels.len() as f64, named(measures))
-    }
-
-    fn evaluate_classes(&self) -> (f64, Vec<(String, f64)>) {
-        let mut hits = ClassHits::default();
-        let mut row_scores = vec![0.0; self.scores.len()];
-        for (row, label) in self.labels.iter().enumerate() {
-            row_scores.iter_mut().zip(&self.scores).for_each(|(own, scores)| *own = scores[row]);
-            self.objective.probabilities(&mut row_scores);
-            hits.add(&row_scores, *label as usize);
-        }
-        let measures = hits.metrics();
-        let loss = measures.iter().find(|(name, _)| name == "log_loss").map_or(f64::NAN, |(_, loss)| *loss);
-        (loss, measures)
-    }
-}
-
-fn named<const COUNT: usize>(measures: [(&str, Option<f64>); COUNT]) -> Vec<(String, f64)> {
-    measures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 impl BatchModel for BatchBoostedTrees {
@@ -207,13 +157,14 @@ impl BatchModel for BatchBoostedTrees {
     }
 
     fn fit(&mut self) -> Result<FitReport> {
-        let (target, labels) = self.target()?;
+        let (target, loss) = self.target()?;
         self.set.prepare(Numbers::WithMissing, &self.control)?;
-        let fit = self.grow(target.objective(), labels)?;
-        let (loss, metrics) = fit.evaluate();
+        let fit = self.grow(loss)?;
+        let loss = fit.loss.mean(&fit.scores, self.control.threads.get());
         if !loss.is_finite() {
             return Err(MlError::Diverged { hint: "take a smaller learn_rate, or scale the label down" });
         }
+        let metrics = measures(&fit.loss, &fit.scores);
         let encoder = self.set.encoder(Numbers::WithMissing);
         let model = BoostedTrees { encoder, target, first: fit.first, trees: fit.trees };
         Ok(FitReport {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::CLASSIFIER;
 use super::bins::BINS_MAX;
+use crate::class_weights::ClassWeights;
 use crate::error::Result;
 use crate::options::{in_range, parse, unknown};
 use crate::registry::OptionDoc;
@@ -30,6 +32,8 @@ pub(crate) struct TreeConfig {
     pub(crate) max_bins: u64,
     /// Categories of one feature that are told apart; later ones count as one.
     pub(crate) max_categories: u32,
+    /// What a row of each class weighs; of a classifier only.
+    pub(crate) class_weights: ClassWeights,
 }
 
 impl Default for TreeConfig {
@@ -46,6 +50,7 @@ impl Default for TreeConfig {
             l2_reg: 0.0,
             max_bins: 255,
             max_categories: 100_000,
+            class_weights: ClassWeights::default(),
         }
     }
 }
@@ -60,12 +65,20 @@ impl TreeConfig {
         for (option, value) in options {
             config.set(model_type, option, value)?;
         }
+        if model_type == CLASSIFIER {
+            config.class_weights = ClassWeights::from_options(options)?;
+        }
         config.validate()?;
         Ok(config)
     }
 
-    /// The options in the order to show them; the defaults are those of [`Default`].
-    pub(crate) fn option_docs() -> Vec<OptionDoc> {
+    /// The options of a classifier, in the order to show them; the defaults are those of [`Default`].
+    pub(crate) fn classifier_option_docs() -> Vec<OptionDoc> {
+        Self::regressor_option_docs().into_iter().chain(ClassWeights::option_docs()).collect()
+    }
+
+    /// Those of a model of numbers.
+    pub(crate) fn regressor_option_docs() -> Vec<OptionDoc> {
         let config = Self::default();
         let entry = OptionDoc::new;
         vec![
@@ -108,7 +121,10 @@ impl TreeConfig {
             "l2_reg" => self.l2_reg = parse("l2_reg", value, NUMBER)?,
             "max_bins" => self.max_bins = parse("max_bins", value, WHOLE)?,
             "max_categories" => self.max_categories = parse("max_categories", value, WHOLE)?,
-            _ => return Err(unknown(model_type, option, &Self::option_docs())),
+            // Read together, by themselves.
+            "auto_class_weights" | "class_weights" if model_type == CLASSIFIER => {}
+            _ if model_type == CLASSIFIER => return Err(unknown(model_type, option, &Self::classifier_option_docs())),
+            _ => return Err(unknown(model_type, option, &Self::regressor_option_docs())),
         }
         Ok(())
     }

@@ -9,6 +9,8 @@ mod bins;
 pub(crate) mod config;
 mod grow;
 mod histogram;
+mod loss;
+mod measures;
 mod objective;
 mod split;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! LightGBM's numbers (`goldens/boosted_trees.py`), the same bits whatever the threads, and bad input.
 
+mod class_weights;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -148,6 +150,25 @@ fn mixed(rows: usize) -> (RecordBatch, Vec<f64>) {
     ];
     let labels = (0..rows).map(|i| f64::from(u8::from(label(i)))).collect();
     (RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap(), labels)
+}
+
+/// Four numbers and a label that few rows have, noisily, made by integers: Python makes the same ones.
+fn rare(rows: usize) -> (RecordBatch, Vec<f64>) {
+    let x = |i: usize| {
+        [
+            (i * 37 % 101) as f64 / 50.0 - 1.0,
+            (i * 53 % 97) as f64 / 48.0 - 1.0,
+            (i * 29 % 89) as f64 / 44.0 - 1.0,
+            (i * i % 1009) as f64 / 504.0 - 1.0,
+        ]
+    };
+    let noise = |i: usize| (i * i * 7 % 2003) as f64 / 1001.0 - 1.0;
+    let label = |i: usize| x(i)[0] * 2.0 + x(i)[1] * x(i)[2] * 2.0 + noise(i) * 1.5 > 2.6;
+    let column =
+        |column: usize| -> ArrayRef { Arc::new(Float64Array::from_iter_values((0..rows).map(|i| x(i)[column]))) };
+    let columns = (0..4).map(|place| (format!("x{place}"), column(place)));
+    let labels = (0..rows).map(|i| f64::from(u8::from(label(i)))).collect();
+    (RecordBatch::try_from_iter(columns).unwrap(), labels)
 }
 
 #[test]
