@@ -78,3 +78,21 @@ def rare(rows):
 two_classes("rare", *rare(20_000))
 two_classes("rare_balanced", *rare(20_000), balanced=True)
 many_classes("wine_balanced", *datasets.load_wine(return_X_y=True), balanced=True, rounds=20)
+
+
+def stopped(name, features, labels, rounds=1000, **options):
+    """Stops early by the last fifth of all rows."""
+    last = len(labels) - round(len(labels) * 0.2)
+    data = lightgbm.Dataset(features[:last], labels[:last])
+    held = lightgbm.Dataset(features[last:], labels[last:], reference=data)
+    model = lightgbm.train(SETTINGS | options, data, rounds, valid_sets=[held],
+                           callbacks=[lightgbm.early_stopping(10, verbose=False)])
+    said, wanted = model.predict(features[last:]), labels[last:]
+    print(name, "best of", model.current_iteration(), "rounds:", model.best_iteration, "held out", *(
+        ["rmse", metrics.root_mean_squared_error(wanted, said)] if options["objective"] == "regression" else
+        ["roc_auc", metrics.roc_auc_score(wanted, said), "log_loss", metrics.log_loss(wanted, said)]))
+
+
+stopped("rare_stopped", *rare(20_000), objective="binary")
+stopped("cancer_stopped", *cancer, objective="binary")
+stopped("diabetes_stopped", *datasets.load_diabetes(return_X_y=True, scaled=False), objective="regression")

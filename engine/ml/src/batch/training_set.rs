@@ -221,6 +221,11 @@ impl TrainingSet {
         Ok(squares)
     }
 
+    /// One row, by its number.
+    pub(crate) fn row(&self, row: usize) -> Row<'_> {
+        self.chunks[row / CHUNK_ROWS].row(row % CHUNK_ROWS)
+    }
+
     pub(crate) fn rows(&self) -> u64 {
         let full = self.chunks.len().saturating_sub(1) * CHUNK_ROWS;
         (full + self.chunks.last().map_or(0, Chunk::rows)) as u64
@@ -263,11 +268,15 @@ impl Chunk {
 
     /// Some of the rows.
     pub(crate) fn slice(&self, rows: Range<usize>) -> impl Iterator<Item = Row<'_>> {
-        rows.map(|row| Row {
+        rows.map(|row| self.row(row))
+    }
+
+    fn row(&self, row: usize) -> Row<'_> {
+        Row {
             numbers: &self.numbers[row * self.numeric..(row + 1) * self.numeric],
             categories: &self.categories[row * self.categorical..(row + 1) * self.categorical],
             label: self.labels[row],
-        })
+        }
     }
 
     fn prepare(&mut self, numbers: Numbers, scales: &[Scale], renumbered: &[u32]) {

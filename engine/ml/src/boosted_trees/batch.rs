@@ -5,14 +5,13 @@ use arrow::datatypes::DataType;
 
 use super::bins::BinnedRows;
 use super::config::TreeConfig;
-use super::grow::Grower;
+use super::fit::{Fit, Fitter};
 use super::loss::Loss;
 use super::measures::measures;
-use super::split::Search;
-use super::tree::Tree;
 use super::{BoostedTrees, CLASSIFIER, REGRESSOR, Target};
+use crate::batch::data_split::Parts;
 use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet};
-use crate::classes::{ClassReader, LabelKind};
+use crate::classes::{ClassReader, Classes, LabelKind};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
 use crate::linear::linear_regression::batch::numeric_labels;
@@ -32,16 +31,6 @@ pub(crate) struct BatchBoostedTrees {
 enum Labels {
     Classes(ClassReader),
     Numbers,
-}
-
-/// Trees that are being grown.
-struct Fit {
-    loss: Loss,
-    first: Vec<f64>,
-    trees: Vec<Vec<Tree>>,
-    /// Of each row, one after the other.
-    scores: Vec<Vec<f64>>,
-    rounds: u64,
 }
 
 impl BatchBoostedTrees {
@@ -68,16 +57,14 @@ impl BatchBoostedTrees {
     }
 
     /// What is predicted, and what is to be lowered for it.
-    fn target(&self) -> Result<(Target, Loss)> {
+    fn target(&self, parts: &Parts) -> Result<(Target, Loss)> {
         let labels = self.set.chunks().iter().flat_map(Chunk::labels);
         let (target, labels, class_weights) = match &self.labels {
-            Labels::Numbers if self.set.rows() == 0 => return Err(MlError::NoRows),
             Labels::Numbers => (Target::Numbers(self.set.rows()), labels.copied().collect(), Vec::new()),
             Labels::Classes(reader) => {
                 let (classes, places) = reader.classes(labels.clone())?;
-                self.config.class_weights.check_classes(classes.names())?;
-                let weights = self.config.class_weights.of_rows(classes.names(), classes.rows());
-                let labels = labels.map(|label| places[*label as usize] as f64).collect();
+                let labels: Vec<f64> = labels.map(|label| places[*label as usize] as f64).collect();
+                let weights = self.class_weights(&classes, &labels, parts)?;
                 (Target::Classes(classes), labels, weights)
             }
         };
@@ -85,42 +72,40 @@ impl BatchBoostedTrees {
         Ok((target, loss))
     }
 
-    fn grow(&self, loss: Loss) -> Result<Fit> {
-        let threads = self.control.threads.get();
-        let binned = BinnedRows::of(&self.set, self.config.max_bins as usize, threads);
-        let first = loss.first();
-        let scores = first.iter().map(|score| vec![*score; loss.labels.len()]).collect();
-        let trees = vec![Vec::new(); first.len()];
-        let mut fit = Fit { loss, first, trees, scores, rounds: 0 };
-        let mut grows = true;
-        while grows && fit.rounds < self.config.max_iterations {
-            grows = self.grow_round(&mut fit, &binned)?;
+    /// What a row of each class weighs.
+    fn class_weights(&self, classes: &Classes, labels: &[f64], parts: &Parts) -> Result<Vec<f64>> {
+        let weights = &self.config.class_weights;
+        weights.check_classes(classes.names())?;
+        let mut rows = vec![0; classes.names().len()];
+        parts.learnt.iter().for_each(|row| rows[labels[*row as usize] as usize] += 1);
+        // All rows have several classes, but those that are learnt may not.
+        if let Some(only) = rows.iter().position(|rows| *rows == parts.learnt.len() as u64) {
+            return Err(MlError::SameClass { rows: rows[only], class: classes.names()[only].clone() });
         }
-        Ok(fit)
+        Ok(weights.of_rows(classes.names(), &rows))
     }
 
-    /// Grows a tree for each score; whether any has a split.
-    fn grow_round(&self, fit: &mut Fit, binned: &BinnedRows) -> Result<bool> {
-        let derivatives = fit.loss.derivatives(&fit.scores, self.control.threads.get());
-        let mut grows = false;
-        for (score, derivatives) in derivatives.into_iter().enumerate() {
-            let search = Search { config: &self.config, units: derivatives.units, binned };
-            let grower = Grower { search, gradients: &derivatives.gradients, control: &self.control };
-            let mut grown = grower.grow((0..binned.rows as u32).collect())?;
-            grows |= !grown.tree.nodes.is_empty();
-            grown.tree.values.iter_mut().for_each(|value| *value *= self.config.learn_rate);
-            for (rows, value) in grown.leaves.iter().zip(&grown.tree.values) {
-                grown.order[rows.clone()].iter().for_each(|row| fit.scores[score][*row as usize] += value);
-            }
-            fit.trees[score].push(grown.tree);
+    /// What a fit came to, but for the model.
+    fn report(&self, fit: &Fit, loss: &Loss, parts: &Parts) -> Result<FitReport> {
+        let mean = |rows: &[u32]| loss.mean(&fit.scores, rows, self.control.threads.get());
+        let mut metrics = measures(loss, &fit.scores, &parts.learnt);
+        if !parts.held_out.is_empty() {
+            let named = |(name, value)| (format!("eval_{name}"), value);
+            metrics.push(("eval_loss".to_owned(), mean(&parts.held_out)));
+            metrics.extend(measures(loss, &fit.scores, &parts.held_out).into_iter().map(named));
         }
-        if grows {
-            fit.rounds += 1;
-        } else {
-            // What is best without a split, scores began with.
-            fit.trees.iter_mut().for_each(|trees| drop(trees.pop()));
+        let report = FitReport {
+            model: Vec::new(),
+            rows: self.set.rows(),
+            iterations: fit.rounds,
+            converged: true,
+            loss: mean(&parts.learnt),
+            metrics,
+        };
+        if report.loss.is_finite() {
+            return Ok(report);
         }
-        Ok(grows)
+        Err(MlError::Diverged { hint: "take a smaller learn_rate, or scale the label down" })
     }
 }
 
@@ -157,23 +142,18 @@ impl BatchModel for BatchBoostedTrees {
     }
 
     fn fit(&mut self) -> Result<FitReport> {
-        let (target, loss) = self.target()?;
-        self.set.prepare(Numbers::WithMissing, &self.control)?;
-        let fit = self.grow(loss)?;
-        let loss = fit.loss.mean(&fit.scores, self.control.threads.get());
-        if !loss.is_finite() {
-            return Err(MlError::Diverged { hint: "take a smaller learn_rate, or scale the label down" });
+        if self.set.rows() == 0 {
+            return Err(MlError::NoRows);
         }
-        let metrics = measures(&fit.loss, &fit.scores);
+        let parts = self.config.split.split(self.set.rows() as u32, self.config.seed)?;
+        let (target, loss) = self.target(&parts)?;
+        self.set.prepare(Numbers::WithMissing, &self.control)?;
+        let (config, control) = (&self.config, &self.control);
+        let binned = BinnedRows::of(&self.set, &parts.learnt, config.max_bins as usize, control.threads.get());
+        let fit = Fitter { config, control, loss: &loss, parts: &parts, binned: &binned }.fit()?;
+        let report = self.report(&fit, &loss, &parts)?;
         let encoder = self.set.encoder(Numbers::WithMissing);
         let model = BoostedTrees { encoder, target, first: fit.first, trees: fit.trees };
-        Ok(FitReport {
-            model: model.snapshot()?,
-            rows: self.set.rows(),
-            iterations: fit.rounds,
-            converged: true,
-            loss,
-            metrics,
-        })
+        Ok(FitReport { model: model.snapshot()?, ..report })
     }
 }

@@ -28,44 +28,40 @@ pub(super) struct Derivatives {
 }
 
 impl Loss {
-    /// The scores that all rows begin with: the best ones without a tree.
-    pub(super) fn first(&self) -> Vec<f64> {
+    /// The scores that all rows begin with: the best ones of the rows learnt, without a tree.
+    pub(super) fn first(&self, learnt: &[u32]) -> Vec<f64> {
+        let labels = learnt.iter().map(|row| self.labels[*row as usize]);
         match self.objective {
-            Objective::Squares => vec![self.labels.iter().sum::<f64>() / self.labels.len() as f64],
+            Objective::Squares => vec![labels.sum::<f64>() / learnt.len() as f64],
             Objective::Binary => {
-                let share = self.shares()[1].clamp(PROBABILITY_MIN, 1.0 - PROBABILITY_MIN);
+                let share = self.shares(labels)[1].clamp(PROBABILITY_MIN, 1.0 - PROBABILITY_MIN);
                 vec![ln(share / (1.0 - share))]
             }
-            Objective::Classes(_) => self.shares().iter().map(|share| ln(share.max(PROBABILITY_MIN))).collect(),
+            Objective::Classes(_) => self.shares(labels).iter().map(|share| ln(share.max(PROBABILITY_MIN))).collect(),
         }
     }
 
-    /// The share of each class in the weight of all rows.
-    fn shares(&self) -> Vec<f64> {
+    /// The share of each class in the weight of all of these rows.
+    fn shares(&self, labels: impl Iterator<Item = f64>) -> Vec<f64> {
         let mut rows = vec![0_u64; self.class_weights.len()];
-        self.labels.iter().for_each(|label| rows[*label as usize] += 1);
+        labels.for_each(|label| rows[label as usize] += 1);
         let weights: Vec<f64> =
             self.class_weights.iter().zip(&rows).map(|(weight, rows)| weight * *rows as f64).collect();
         let all: f64 = weights.iter().sum();
         weights.iter().map(|weight| weight / all).collect()
     }
 
-    /// The derivatives by each score; `scores` has one after the other for all rows.
-    pub(super) fn derivatives(&self, scores: &[Vec<f64>], threads: usize) -> Vec<Derivatives> {
-        let units = self.units(scores);
-        let parts = self.parts();
+    /// The derivatives by each score, right for the rows learnt; `scores` has one after the other for all rows.
+    pub(super) fn derivatives(&self, scores: &[Vec<f64>], learnt: &[u32], threads: usize) -> Vec<Derivatives> {
+        let (units, rows) = (self.units(scores, learnt), self.labels.len());
+        let parts: Vec<Range<usize>> =
+            (0..rows).step_by(ROWS_A_PART).map(|start| start..(start + ROWS_A_PART).min(rows)).collect();
         let parts = in_parallel(&stretches(&parts, threads), |parts| {
             let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Vec::new() };
             self.of_rows(first.start..last.end, scores, units)
         });
         let all = |score: usize| parts.iter().flat_map(|part| part.get(score).into_iter().flatten().copied()).collect();
         (0..self.objective.scores()).map(|score| Derivatives { gradients: all(score), units }).collect()
-    }
-
-    /// The rows in parts that depend on no thread.
-    fn parts(&self) -> Vec<Range<usize>> {
-        let rows = self.labels.len();
-        (0..rows).step_by(ROWS_A_PART).map(|start| start..(start + ROWS_A_PART).min(rows)).collect()
     }
 
     fn of_rows(&self, rows: Range<usize>, scores: &[Vec<f64>], units: Units) -> Vec<Vec<Gradient>> {
@@ -95,36 +91,41 @@ impl Loss {
         gradients
     }
 
-    fn units(&self, scores: &[Vec<f64>]) -> Units {
+    fn units(&self, scores: &[Vec<f64>], learnt: &[u32]) -> Units {
         let weight = self.class_weights.iter().copied().fold(0.0, f64::max);
         match self.objective {
             Objective::Squares => {
-                let errors = scores[0].iter().zip(&self.labels).map(|(score, label)| (score - label).abs());
-                Units::up_to(errors.fold(0.0, f64::max), 1.0)
+                let error = |row: &u32| (scores[0][*row as usize] - self.labels[*row as usize]).abs();
+                Units::up_to(learnt.iter().map(error).fold(0.0, f64::max), 1.0)
             }
             Objective::Binary => Units::up_to(weight, 0.25 * weight),
             Objective::Classes(count) => Units::up_to(weight, 0.25 * weight * count as f64 / (count as f64 - 1.0)),
         }
     }
 
-    /// The mean loss of the rows, by what they weigh.
-    pub(super) fn mean(&self, scores: &[Vec<f64>], threads: usize) -> f64 {
-        let parts = self.parts();
-        let sum = |rows: &Range<usize>| {
-            let (mut losses, mut weights) = (0.0, 0.0);
-            let mut row_scores = vec![0.0; scores.len()];
-            for row in rows.clone() {
-                row_scores.iter_mut().zip(scores).for_each(|(own, scores)| *own = scores[row]);
-                let weight = self.weight(self.labels[row]);
-                losses += weight * self.objective.loss(&mut row_scores, self.labels[row]);
-                weights += weight;
-            }
-            (losses, weights)
-        };
-        let sums = in_parallel(&stretches(&parts, threads), |parts| parts.iter().map(sum).collect::<Vec<_>>());
-        let (losses, weights) =
-            sums.into_iter().flatten().fold((0.0, 0.0), |(losses, weights), part| (losses + part.0, weights + part.1));
+    /// The mean loss of some rows, by what they weigh.
+    pub(super) fn mean(&self, scores: &[Vec<f64>], rows: &[u32], threads: usize) -> f64 {
+        let parts: Vec<&[u32]> = rows.chunks(ROWS_A_PART).collect();
+        let sums = in_parallel(&stretches(&parts, threads), |parts| {
+            parts.iter().map(|rows| self.sum(scores, rows)).collect::<Vec<_>>()
+        });
+        let sums = sums.into_iter().flatten();
+        let (losses, weights) = sums.fold((0.0, 0.0), |all, part| (all.0 + part.0, all.1 + part.1));
         losses / weights
+    }
+
+    /// The losses and the weights of some rows.
+    fn sum(&self, scores: &[Vec<f64>], rows: &[u32]) -> (f64, f64) {
+        let (mut losses, mut weights) = (0.0, 0.0);
+        let mut row_scores = vec![0.0; scores.len()];
+        for row in rows {
+            row_scores.iter_mut().zip(scores).for_each(|(own, scores)| *own = scores[*row as usize]);
+            let label = self.labels[*row as usize];
+            let weight = self.weight(label);
+            losses += weight * self.objective.loss(&mut row_scores, label);
+            weights += weight;
+        }
+        (losses, weights)
     }
 
     fn weight(&self, label: f64) -> f64 {

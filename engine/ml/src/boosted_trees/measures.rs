@@ -4,29 +4,29 @@ use super::loss::Loss;
 use super::objective::Objective;
 use crate::metrics::{self, ClassHits, RegressionSums};
 
-/// The measures of all rows, which count the same each, whatever they weigh in the loss.
-pub(super) fn measures(loss: &Loss, scores: &[Vec<f64>]) -> Vec<(String, f64)> {
+/// The measures of some rows, which count the same each, whatever they weigh in the loss.
+pub(super) fn measures(loss: &Loss, scores: &[Vec<f64>], rows: &[u32]) -> Vec<(String, f64)> {
     match loss.objective {
-        Objective::Squares => of_numbers(&scores[0], &loss.labels),
-        Objective::Binary => of_two_classes(&scores[0], &loss.labels),
-        Objective::Classes(_) => of_classes(loss, scores),
+        Objective::Squares => of_numbers(loss, &scores[0], rows),
+        Objective::Binary => of_two_classes(loss, &scores[0], rows),
+        Objective::Classes(_) => of_classes(loss, scores, rows),
     }
 }
 
-fn of_numbers(scores: &[f64], labels: &[f64]) -> Vec<(String, f64)> {
+fn of_numbers(loss: &Loss, scores: &[f64], rows: &[u32]) -> Vec<(String, f64)> {
     let mut sums = RegressionSums::default();
-    labels.iter().zip(scores).for_each(|(label, score)| sums.add(*label, *score));
+    rows.iter().for_each(|row| sums.add(loss.labels[*row as usize], scores[*row as usize]));
     named([("r2", sums.r2()), ("rmse", sums.rmse()), ("mae", sums.mae())])
 }
 
-fn of_two_classes(scores: &[f64], labels: &[f64]) -> Vec<(String, f64)> {
-    let probability = |score: &f64| {
-        let mut score = [*score];
+fn of_two_classes(loss: &Loss, scores: &[f64], rows: &[u32]) -> Vec<(String, f64)> {
+    let probability = |row: &u32| {
+        let mut score = [scores[*row as usize]];
         Objective::Binary.probabilities(&mut score);
         score[0]
     };
-    let scores: Vec<f64> = scores.iter().map(probability).collect();
-    let labels: Vec<bool> = labels.iter().map(|label| *label > 0.5).collect();
+    let scores: Vec<f64> = rows.iter().map(probability).collect();
+    let labels: Vec<bool> = rows.iter().map(|row| loss.labels[*row as usize] > 0.5).collect();
     named([
         ("roc_auc", metrics::auc(&scores, &labels)),
         ("log_loss", metrics::log_loss(&scores, &labels)),
@@ -34,13 +34,13 @@ fn of_two_classes(scores: &[f64], labels: &[f64]) -> Vec<(String, f64)> {
     ])
 }
 
-fn of_classes(loss: &Loss, scores: &[Vec<f64>]) -> Vec<(String, f64)> {
+fn of_classes(loss: &Loss, scores: &[Vec<f64>], rows: &[u32]) -> Vec<(String, f64)> {
     let mut hits = ClassHits::default();
     let mut row_scores = vec![0.0; scores.len()];
-    for (row, label) in loss.labels.iter().enumerate() {
-        row_scores.iter_mut().zip(scores).for_each(|(own, scores)| *own = scores[row]);
+    for row in rows {
+        row_scores.iter_mut().zip(scores).for_each(|(own, scores)| *own = scores[*row as usize]);
         loss.objective.probabilities(&mut row_scores);
-        hits.add(&row_scores, *label as usize);
+        hits.add(&row_scores, loss.labels[*row as usize] as usize);
     }
     hits.metrics()
 }

@@ -7,6 +7,8 @@
 pub(crate) mod batch;
 mod bins;
 pub(crate) mod config;
+mod early_stop;
+mod fit;
 mod grow;
 mod histogram;
 mod loss;

@@ -25,17 +25,17 @@ const SET_ROWS_MIN: f64 = 100.0;
 /// Which rows go to the left.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cut {
-    /// Those of bins up to this one, and maybe those with a missing value, if there are any.
-    Number { bin: u8, missing_left: Option<bool> },
+    /// Those of bins up to this one, and maybe those of the bin of missing values, if there are any.
+    Number { bin: u8, missing: u8, missing_left: Option<bool> },
     /// Those of these bins, by bit.
     Categories([u64; BINS_MAX / 64]),
 }
 
 impl Cut {
-    /// Whether rows of a bin go to the left; `missing` is the bin of missing values.
-    pub(super) fn goes_left(&self, bin: u8, missing: u8) -> bool {
+    /// Whether rows of a bin go to the left.
+    pub(super) fn goes_left(&self, bin: u8) -> bool {
         match self {
-            Self::Number { missing_left, .. } if bin == missing => *missing_left == Some(true),
+            Self::Number { missing, missing_left, .. } if bin == *missing => *missing_left == Some(true),
             Self::Number { bin: last, .. } => bin <= *last,
             Self::Categories(bins) => bins[usize::from(bin / 64)] >> (bin % 64) & 1 == 1,
         }
@@ -172,7 +172,7 @@ impl<'a> Leaf<'a> {
             }
         }
         let (gain, bin, left) = best?;
-        let cut = Cut::Number { bin: bin as u8, missing_left };
+        let cut = Cut::Number { bin: bin as u8, missing: values.len() as u8, missing_left };
         Some(self.split(feature, cut, gain, left, l2))
     }
 

@@ -1,6 +1,7 @@
 //! LightGBM's numbers (`goldens/boosted_trees.py`), the same bits whatever the threads, and bad input.
 
 mod class_weights;
+mod early_stop;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -179,13 +180,19 @@ fn missing_numbers_and_categories_are_split_as_by_lightgbm() {
 
 #[test]
 fn threads_and_batches_change_no_bit() {
+    check_bits(&[]);
+    check_bits(&[("data_split_method", "random"), ("auto_class_weights", "true")]);
+}
+
+/// The same reports for any number of threads, and any cutting into batches.
+fn check_bits(options: &[(&str, &str)]) {
     let (features, labels) = mixed(40_000);
     let labels = booleans(&labels);
-    let options = [("max_iterations", "5")];
+    let options = [options, &[("max_iterations", "5")]].concat();
     let with = |threads| FitControl { threads: NonZeroUsize::new(threads).unwrap(), stop: Arc::default() };
     let one = fit_with(CLASSIFIER, &options, &features, &labels, with(1)).unwrap();
     let four = fit_with(CLASSIFIER, &options, &features, &labels, with(4)).unwrap();
-    assert_eq!(one.model, four.model);
+    assert_eq!(one, four);
 
     let schema = FeatureSchema::from_arrow(features.schema_ref()).unwrap();
     let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
@@ -194,9 +201,9 @@ fn threads_and_batches_change_no_bit() {
         let length = 777.min(40_000 - start);
         parted.add(&features.slice(start, length), &labels.slice(start, length)).unwrap();
     }
-    assert_eq!(parted.fit().unwrap().model, one.model);
+    assert_eq!(parted.fit().unwrap(), one);
     // A second fit ends where the first one did.
-    assert_eq!(parted.fit().unwrap().model, one.model);
+    assert_eq!(parted.fit().unwrap(), one);
 }
 
 #[test]
