@@ -96,3 +96,15 @@ def stopped(name, features, labels, rounds=1000, **options):
 stopped("rare_stopped", *rare(20_000), objective="binary")
 stopped("cancer_stopped", *cancer, objective="binary")
 stopped("diabetes_stopped", *datasets.load_diabetes(return_X_y=True, scaled=False), objective="regression")
+
+
+def sampled(name, features, labels, **options):
+    """The means of ten seeds, and how far apart they are."""
+    features, labels, others, wanted = halves(features, labels)
+    said = [fitted(features, labels, **options, seed=seed).predict(others) for seed in range(10)]
+    measures = np.array([[metrics.roc_auc_score(wanted, one), metrics.log_loss(wanted, one)] for one in said])
+    print(name, "held out roc_auc and log_loss", measures.mean(axis=0), "apart", measures.std(axis=0))
+
+
+sampled("rare_sampled", *rare(20_000), objective="binary", bagging_fraction=0.5, bagging_freq=1, feature_fraction=0.75,
+        learning_rate=0.05)

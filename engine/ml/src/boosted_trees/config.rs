@@ -33,6 +33,10 @@ pub(crate) struct TreeConfig {
     pub(crate) max_bins: u64,
     /// Categories of one feature that are told apart; later ones count as one.
     pub(crate) max_categories: u32,
+    /// The part of the rows learnt that a round's trees are grown from.
+    pub(crate) subsample: f64,
+    /// The part of the features that a tree may split by.
+    pub(crate) colsample_bytree: f64,
     /// Which rows are held out.
     pub(crate) split: DataSplit,
     /// Whether these say how many rounds there are.
@@ -41,7 +45,7 @@ pub(crate) struct TreeConfig {
     pub(crate) early_stopping_rounds: u64,
     /// The part of the loss of the rows held out that has to go for progress.
     pub(crate) min_rel_progress: f64,
-    /// What rows are drawn by.
+    /// What rows and features are drawn by.
     pub(crate) seed: u64,
     /// What a row of each class weighs; of a classifier only.
     pub(crate) class_weights: ClassWeights,
@@ -61,6 +65,8 @@ impl Default for TreeConfig {
             l2_reg: 0.0,
             max_bins: 255,
             max_categories: 100_000,
+            subsample: 1.0,
+            colsample_bytree: 1.0,
             split: DataSplit::default(),
             early_stop: false,
             early_stopping_rounds: 10,
@@ -119,6 +125,8 @@ impl TreeConfig {
             entry("l2_reg", "number", &config.l2_reg, "L2 penalty of leaves' values"),
             entry("max_bins", "integer", &config.max_bins, "bins of a number at most"),
             entry("max_categories", "integer", &config.max_categories, "categories told apart, a feature"),
+            entry("subsample", "number", &config.subsample, "part of the rows that a round's trees are grown from"),
+            entry("colsample_bytree", "number", &config.colsample_bytree, "part of the features that a tree may use"),
             method,
             eval_fraction,
             entry(
@@ -139,7 +147,7 @@ impl TreeConfig {
                 &config.min_rel_progress,
                 "part of the loss of the rows held out that has to go for progress",
             ),
-            entry("seed", "integer", &config.seed, "what rows are drawn by"),
+            entry("seed", "integer", &config.seed, "what rows and features are drawn by"),
         ]
     }
 
@@ -163,6 +171,8 @@ impl TreeConfig {
             "l2_reg" => self.l2_reg = parse("l2_reg", value, NUMBER)?,
             "max_bins" => self.max_bins = parse("max_bins", value, WHOLE)?,
             "max_categories" => self.max_categories = parse("max_categories", value, WHOLE)?,
+            "subsample" => self.subsample = parse("subsample", value, NUMBER)?,
+            "colsample_bytree" => self.colsample_bytree = parse("colsample_bytree", value, NUMBER)?,
             "early_stop" => self.early_stop = parse("early_stop", value, "true or false")?,
             "early_stopping_rounds" => self.early_stopping_rounds = parse("early_stopping_rounds", value, WHOLE)?,
             "min_rel_progress" => self.min_rel_progress = parse("min_rel_progress", value, NUMBER)?,
@@ -187,6 +197,8 @@ impl TreeConfig {
         in_range("l1_reg", self.l1_reg, 0.0, 1e12)?;
         in_range("l2_reg", self.l2_reg, 0.0, 1e12)?;
         in_range("max_bins", self.max_bins as f64, 2.0, (BINS_MAX - 1) as f64)?;
+        in_range("subsample", self.subsample, 1e-6, 1.0)?;
+        in_range("colsample_bytree", self.colsample_bytree, 1e-6, 1.0)?;
         in_range("early_stopping_rounds", self.early_stopping_rounds as f64, 1.0, 1e5)?;
         in_range("min_rel_progress", self.min_rel_progress, 0.0, 1.0)?;
         in_range("max_categories", f64::from(self.max_categories), 1.0, 1e7)

@@ -5,6 +5,7 @@ use super::config::TreeConfig;
 use super::early_stop::EarlyStop;
 use super::grow::{Grower, Grown};
 use super::loss::{Derivatives, Loss};
+use super::samples::Samples;
 use super::split::Search;
 use super::tree::Tree;
 use crate::batch::FitControl;
@@ -42,8 +43,10 @@ impl Fitter<'_> {
         let mut fit = Fit { trees: vec![Vec::new(); first.len()], first, scores, rounds: 0 };
         let held_out = |fit: &Fit| self.loss.mean(&fit.scores, &self.parts.held_out, self.control.threads.get());
         let mut stop = self.config.early_stop.then(|| EarlyStop::new(self.config, held_out(&fit), &fit.scores));
-        for _ in 0..self.config.max_iterations {
-            if !self.grow_round(&mut fit)? {
+        let samples = Samples::new(self.config, self.parts, self.binned.features.len());
+        for round in 0..self.config.max_iterations {
+            // Where nothing can be split any more, other rows or features might be.
+            if !self.grow_round(&mut fit, &samples, round)? && !samples.is_drawn() {
                 break;
             }
             if stop.as_mut().is_some_and(|stop| stop.is_over(fit.rounds, held_out(&fit), &fit.scores)) {
@@ -58,16 +61,18 @@ impl Fitter<'_> {
     }
 
     /// Grows a tree for each score; whether any has a split.
-    fn grow_round(&self, fit: &mut Fit) -> Result<bool> {
+    fn grow_round(&self, fit: &mut Fit, samples: &Samples<'_>, round: u64) -> Result<bool> {
         let derivatives = self.loss.derivatives(&fit.scores, &self.parts.learnt, self.control.threads.get());
+        let (rows, first) = (samples.rows(round), round * derivatives.len() as u64);
         let mut grows = false;
         for (score, derivatives) in derivatives.iter().enumerate() {
-            let mut grown = self.grow(derivatives)?;
+            let features = samples.features(first + score as u64);
+            let mut grown = self.grow(derivatives, rows.learnt.clone(), &features)?;
             if grown.tree.nodes.is_empty() {
                 // What is best without a split, scores began with.
                 grown.tree.values = vec![0.0];
             } else {
-                self.add(&grown, &mut fit.scores[score]);
+                self.add(&grown, &rows.held_out, &mut fit.scores[score]);
                 grows = true;
             }
             fit.trees[score].push(grown.tree);
@@ -80,20 +85,20 @@ impl Fitter<'_> {
         Ok(grows)
     }
 
-    fn grow(&self, derivatives: &Derivatives) -> Result<Grown> {
-        let search = Search { config: self.config, units: derivatives.units, binned: self.binned };
+    fn grow(&self, derivatives: &Derivatives, rows: Vec<u32>, features: &[usize]) -> Result<Grown> {
+        let search = Search { config: self.config, units: derivatives.units, binned: self.binned, features };
         let grower = Grower { search, gradients: &derivatives.gradients, control: self.control };
-        let mut grown = grower.grow(self.parts.learnt.clone())?;
+        let mut grown = grower.grow(rows)?;
         grown.tree.values.iter_mut().for_each(|value| *value *= self.config.learn_rate);
         Ok(grown)
     }
 
-    /// Adds what a tree says to the scores of all rows.
-    fn add(&self, grown: &Grown, scores: &mut [f64]) {
+    /// Adds what a tree says to the scores of the rows that it was grown from, and to those of others.
+    fn add(&self, grown: &Grown, others: &[u32], scores: &mut [f64]) {
         for (rows, value) in grown.leaves.iter().zip(&grown.tree.values) {
             grown.order[rows.clone()].iter().for_each(|row| scores[*row as usize] += value);
         }
-        for row in &self.parts.held_out {
+        for row in others {
             scores[*row as usize] += grown.value(self.binned, *row as usize);
         }
     }

@@ -14,6 +14,7 @@ mod histogram;
 mod loss;
 mod measures;
 mod objective;
+mod samples;
 mod split;
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,8 @@ pub(super) struct Search<'a> {
     pub(super) config: &'a TreeConfig,
     pub(super) units: Units,
     pub(super) binned: &'a BinnedRows,
+    /// The features that may be split by, in ascending order.
+    pub(super) features: &'a [usize],
 }
 
 /// A leaf whose rows may be cut.
@@ -71,7 +73,8 @@ impl Search<'_> {
     /// The split of the most gain, of the first feature of equals; none if none gains anything.
     pub(super) fn best(&self, histogram: &Histogram, whole: Whole) -> Option<Split> {
         let leaf = Leaf::new(self, whole);
-        let splits = self.binned.features.iter().enumerate().filter_map(|(feature, bins)| {
+        let splits = self.features.iter().filter_map(|&feature| {
+            let bins = &self.binned.features[feature];
             let sums = &histogram.feature(feature)[..bins.count()];
             match bins {
                 FeatureBins::Numeric { has_missing, .. } => leaf.number(feature, sums, *has_missing),

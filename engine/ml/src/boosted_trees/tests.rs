@@ -2,6 +2,7 @@
 
 mod class_weights;
 mod early_stop;
+mod samples;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -182,6 +183,7 @@ fn missing_numbers_and_categories_are_split_as_by_lightgbm() {
 fn threads_and_batches_change_no_bit() {
     check_bits(&[]);
     check_bits(&[("data_split_method", "random"), ("auto_class_weights", "true")]);
+    check_bits(&[("subsample", "0.6"), ("colsample_bytree", "0.7"), ("seed", "5")]);
 }
 
 /// The same reports for any number of threads, and any cutting into batches.
