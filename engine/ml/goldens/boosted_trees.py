@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Prints what LightGBM makes of the small data sets, with the settings of the tests in src/boosted_trees/tests.rs.
+"""Prints what LightGBM makes of the small data sets, with the settings of the tests in src/boosted_trees/tests.rs, and
+with monotone constraints what scikit-learn does: LightGBM looks no more for splits by a feature below a leaf that it
+could not split by it, though with constraints others below could.
 
 Run by hand: python3 -m venv venv && venv/bin/pip install scikit-learn==1.9.1 lightgbm && venv/bin/python boosted_trees.py
 Every fifth row is held out.
@@ -8,6 +10,7 @@ Every fifth row is held out.
 import lightgbm
 import numpy as np
 from sklearn import datasets, metrics
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
 SETTINGS = {"verbosity": -1, "num_threads": 1, "seed": 1, "boost_from_average": True}
@@ -108,3 +111,21 @@ def sampled(name, features, labels, **options):
 
 sampled("rare_sampled", *rare(20_000), objective="binary", bagging_fraction=0.5, bagging_freq=1, feature_fraction=0.75,
         learning_rate=0.05)
+
+
+two_classes("rare_monotone", *rare(20_000), monotone_constraints=[1, -1, 0, 0])
+two_classes("mixed_monotone", *mixed(6000), categorical=[2], monotone_constraints=[-1, 1, 0])
+for name, data, directions, categorical in [("rare", rare(20_000), [1, -1, 0, 0], None),
+                                            ("mixed", mixed(6000), [-1, 1, 0], [2])]:
+    features, labels, others, wanted = halves(*data)
+    model = HistGradientBoostingClassifier(early_stopping=False, monotonic_cst=directions, categorical_features=categorical)
+    own, scores = (model.fit(features, labels).predict_proba(rows)[:, 1] for rows in (features, others))
+    print(name, "by scikit-learn: training log_loss", metrics.log_loss(labels, own), "held out roc_auc",
+          metrics.roc_auc_score(wanted, scores), "log_loss", metrics.log_loss(wanted, scores))
+directions = [0, 0, 1, 1, 0, 0, -1, 0, 1, 0]
+diabetes = datasets.load_diabetes(return_X_y=True, scaled=False)
+numbers("diabetes_monotone", *diabetes, monotone_constraints=directions)
+features, labels, others, wanted = halves(*diabetes)
+model = HistGradientBoostingRegressor(early_stopping=False, monotonic_cst=directions).fit(features, labels)
+print("diabetes by scikit-learn: training rmse", metrics.root_mean_squared_error(labels, model.predict(features)),
+      "held out rmse", metrics.root_mean_squared_error(wanted, model.predict(others)))

@@ -8,6 +8,8 @@ use super::config::TreeConfig;
 use super::fit::{Fit, Fitter};
 use super::loss::Loss;
 use super::measures::measures;
+use super::monotone::Direction;
+use super::objective::Objective;
 use super::{BoostedTrees, CLASSIFIER, REGRESSOR, Target};
 use crate::batch::data_split::Parts;
 use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet};
@@ -16,12 +18,14 @@ use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
 use crate::linear::linear_regression::batch::numeric_labels;
 use crate::model::{FeatureSchema, RejectedRow};
-use crate::options::check_slots;
+use crate::options::{check_slots, invalid};
 
 /// The rows of a training set, and what will be made of them.
 #[derive(Debug)]
 pub(crate) struct BatchBoostedTrees {
     config: TreeConfig,
+    /// How predictions may change with each feature.
+    directions: Vec<Direction>,
     labels: Labels,
     set: TrainingSet,
     control: FitControl,
@@ -37,7 +41,8 @@ impl BatchBoostedTrees {
     /// A classifier that has no rows, for labels of this type.
     ///
     /// # Errors
-    /// `UnsupportedLabel`, or `InvalidOption` where `max_categories` allows more than there are slots.
+    /// `UnsupportedLabel`, or `InvalidOption` where `max_categories` allows more than there are slots, or where a
+    /// constraint is on no number.
     pub(crate) fn classifier(config: TreeConfig, schema: FeatureSchema, label: &DataType) -> Result<Self> {
         Self::new(config, schema, Labels::Classes(ClassReader::new(LabelKind::of("label", label)?)))
     }
@@ -45,15 +50,16 @@ impl BatchBoostedTrees {
     /// A model of numbers that has no rows.
     ///
     /// # Errors
-    /// `InvalidOption` where `max_categories` allows more than there are slots.
+    /// `InvalidOption` where `max_categories` allows more than there are slots, or where a constraint is on no number.
     pub(crate) fn regressor(config: TreeConfig, schema: FeatureSchema) -> Result<Self> {
         Self::new(config, schema, Labels::Numbers)
     }
 
     fn new(config: TreeConfig, schema: FeatureSchema, labels: Labels) -> Result<Self> {
         check_slots(config.max_categories, &schema)?;
+        let directions = config.monotone_constraints.of_features(&schema)?;
         let set = TrainingSet::new(schema, config.max_categories);
-        Ok(Self { config, labels, set, control: FitControl::default() })
+        Ok(Self { config, directions, labels, set, control: FitControl::default() })
     }
 
     /// What is predicted, and what is to be lowered for it.
@@ -69,7 +75,13 @@ impl BatchBoostedTrees {
             }
         };
         let loss = Loss { objective: target.objective(), labels, class_weights };
-        Ok((target, loss))
+        match (loss.objective, self.config.monotone_constraints.constrained()) {
+            // The probabilities of several classes cannot all rise.
+            (Objective::Classes(_), Some(feature)) => {
+                Err(invalid("monotone_constraints", feature, "no constraint where the label has more than two classes"))
+            }
+            _ => Ok((target, loss)),
+        }
     }
 
     /// What a row of each class weighs.
@@ -150,7 +162,8 @@ impl BatchModel for BatchBoostedTrees {
         self.set.prepare(Numbers::WithMissing, &self.control)?;
         let (config, control) = (&self.config, &self.control);
         let binned = BinnedRows::of(&self.set, &parts.learnt, config.max_bins as usize, control.threads.get());
-        let fit = Fitter { config, control, loss: &loss, parts: &parts, binned: &binned }.fit()?;
+        let fit = Fitter { config, control, loss: &loss, parts: &parts, binned: &binned, directions: &self.directions }
+            .fit()?;
         let report = self.report(&fit, &loss, &parts)?;
         let encoder = self.set.encoder(Numbers::WithMissing);
         let model = BoostedTrees { encoder, target, first: fit.first, trees: fit.trees };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::CLASSIFIER;
 use super::bins::BINS_MAX;
+use super::monotone::MonotoneConstraints;
 use crate::batch::data_split::DataSplit;
 use crate::class_weights::ClassWeights;
 use crate::error::Result;
@@ -33,6 +34,8 @@ pub(crate) struct TreeConfig {
     pub(crate) max_bins: u64,
     /// Categories of one feature that are told apart; later ones count as one.
     pub(crate) max_categories: u32,
+    /// Numbers with which predictions only rise, or only fall.
+    pub(crate) monotone_constraints: MonotoneConstraints,
     /// The part of the rows learnt that a round's trees are grown from.
     pub(crate) subsample: f64,
     /// The part of the features that a tree may split by.
@@ -65,6 +68,7 @@ impl Default for TreeConfig {
             l2_reg: 0.0,
             max_bins: 255,
             max_categories: 100_000,
+            monotone_constraints: MonotoneConstraints::default(),
             subsample: 1.0,
             colsample_bytree: 1.0,
             split: DataSplit::default(),
@@ -125,6 +129,12 @@ impl TreeConfig {
             entry("l2_reg", "number", &config.l2_reg, "L2 penalty of leaves' values"),
             entry("max_bins", "integer", &config.max_bins, "bins of a number at most"),
             entry("max_categories", "integer", &config.max_categories, "categories told apart, a feature"),
+            entry(
+                "monotone_constraints",
+                "feature:direction, ...",
+                &"",
+                "numbers with which predictions only rise (1) or only fall (-1)",
+            ),
             entry("subsample", "number", &config.subsample, "part of the rows that a round's trees are grown from"),
             entry("colsample_bytree", "number", &config.colsample_bytree, "part of the features that a tree may use"),
             method,
@@ -171,6 +181,7 @@ impl TreeConfig {
             "l2_reg" => self.l2_reg = parse("l2_reg", value, NUMBER)?,
             "max_bins" => self.max_bins = parse("max_bins", value, WHOLE)?,
             "max_categories" => self.max_categories = parse("max_categories", value, WHOLE)?,
+            "monotone_constraints" => self.monotone_constraints = MonotoneConstraints::parse(value)?,
             "subsample" => self.subsample = parse("subsample", value, NUMBER)?,
             "colsample_bytree" => self.colsample_bytree = parse("colsample_bytree", value, NUMBER)?,
             "early_stop" => self.early_stop = parse("early_stop", value, "true or false")?,

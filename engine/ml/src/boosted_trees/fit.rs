@@ -5,6 +5,7 @@ use super::config::TreeConfig;
 use super::early_stop::EarlyStop;
 use super::grow::{Grower, Grown};
 use super::loss::{Derivatives, Loss};
+use super::monotone::Direction;
 use super::samples::Samples;
 use super::split::Search;
 use super::tree::Tree;
@@ -19,6 +20,8 @@ pub(super) struct Fitter<'a> {
     pub(super) loss: &'a Loss,
     pub(super) parts: &'a Parts,
     pub(super) binned: &'a BinnedRows,
+    /// How predictions may change with each feature; empty where all are free.
+    pub(super) directions: &'a [Direction],
 }
 
 /// Trees, and what they say.
@@ -86,7 +89,8 @@ impl Fitter<'_> {
     }
 
     fn grow(&self, derivatives: &Derivatives, rows: Vec<u32>, features: &[usize]) -> Result<Grown> {
-        let search = Search { config: self.config, units: derivatives.units, binned: self.binned, features };
+        let Self { config, binned, directions, .. } = *self;
+        let search = Search { config, units: derivatives.units, binned, features, directions };
         let grower = Grower { search, gradients: &derivatives.gradients, control: self.control };
         let mut grown = grower.grow(rows)?;
         grown.tree.values.iter_mut().for_each(|value| *value *= self.config.learn_rate);

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::bins::{BinnedRows, FeatureBins};
 use super::histogram::{Gradient, Histogram, ROWS_FOR_THREADS, Sum};
+use super::monotone::Bounds;
 use super::split::{Cut, Search, Split, Whole};
 use super::tree::{Child, Node, Test, Tree};
 use crate::batch::FitControl;
@@ -51,6 +52,7 @@ struct Leaf {
     rows: Range<usize>,
     sum: Sum,
     l2: f64,
+    bounds: Bounds,
     depth: u64,
     /// The node above it, and whether it is on its left.
     parent: Option<(usize, bool)>,
@@ -78,7 +80,7 @@ impl Grower<'_> {
                 cuts.push(cut);
             }
         }
-        tree.values = leaves.iter().map(|leaf| self.search.value(leaf.sum, leaf.l2)).collect();
+        tree.values = leaves.iter().map(|leaf| self.search.value(leaf.sum, leaf.l2, leaf.bounds)).collect();
         for (place, leaf) in leaves.iter().enumerate() {
             put(&mut tree, leaf.parent, Child::Leaf(place as u32));
         }
@@ -87,8 +89,8 @@ impl Grower<'_> {
 
     fn root(&self, order: &[u32]) -> Leaf {
         let sum = Sum::of(order.iter().map(|row| self.gradients[*row as usize]));
-        let mut root =
-            Leaf { rows: 0..order.len(), sum, l2: self.search.config.l2_reg, depth: 0, parent: None, best: None };
+        let (rows, l2, bounds) = (0..order.len(), self.search.config.l2_reg, Bounds::NONE);
+        let mut root = Leaf { rows, sum, l2, bounds, depth: 0, parent: None, best: None };
         if self.may_split(&root) {
             let histogram = self.histogram(order);
             self.find(&mut root, histogram);
@@ -101,7 +103,7 @@ impl Grower<'_> {
     }
 
     fn find(&self, leaf: &mut Leaf, histogram: Histogram) {
-        let whole = Whole { sum: leaf.sum, rows: leaf.rows.len() };
+        let whole = Whole { sum: leaf.sum, rows: leaf.rows.len(), bounds: leaf.bounds };
         leaf.best = self.search.best(&histogram, whole).map(|split| (split, histogram));
     }
 
@@ -129,11 +131,20 @@ impl Grower<'_> {
 
         let mut sum = leaf.sum;
         sum -= split.left;
-        let depth = leaf.depth + 1;
-        let child =
-            |rows, sum, is_left| Leaf { rows, sum, l2: split.l2, depth, parent: Some((node, is_left)), best: None };
-        *leaf = child(left, split.left, true);
-        let mut other = child(right, sum, false);
+        let values = [split.left, sum].map(|sum| self.search.value(sum, split.l2, leaf.bounds));
+        let [bounds_left, bounds_right] = leaf.bounds.split(self.search.direction(split.feature), values);
+        let (l2, depth) = (split.l2, leaf.depth + 1);
+        let child = |rows, sum, bounds, is_left| Leaf {
+            rows,
+            sum,
+            l2,
+            bounds,
+            depth,
+            parent: Some((node, is_left)),
+            best: None,
+        };
+        *leaf = child(left, split.left, bounds_left, true);
+        let mut other = child(right, sum, bounds_right, false);
         if is_last || !(self.may_split(leaf) || self.may_split(&other)) {
             return Some((other, split.cut));
         }

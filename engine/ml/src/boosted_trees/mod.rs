@@ -13,6 +13,7 @@ mod grow;
 mod histogram;
 mod loss;
 mod measures;
+mod monotone;
 mod objective;
 mod samples;
 mod split;

@@ -2,6 +2,7 @@
 
 mod class_weights;
 mod early_stop;
+mod monotone;
 mod samples;
 
 use std::collections::BTreeMap;
