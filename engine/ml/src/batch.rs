@@ -4,6 +4,8 @@
 //! fit all of them best. What comes out is a snapshot of the kind that online models write, so serving,
 //! prediction and export know no difference.
 
+pub(crate) mod data_split;
+pub(crate) mod draws;
 pub(crate) mod parallel;
 mod registry;
 mod shards;

@@ -12,6 +12,7 @@
 
 pub mod batch;
 mod boosted_trees;
+mod class_weights;
 mod classes;
 pub mod error;
 mod feature;

@@ -98,7 +98,7 @@ const MODEL_TYPES: [BatchModelType; 12] = [
             Ok(Box::new(BatchBoostedTrees::classifier(config, schema.clone(), label)?))
         },
         label_type: Some(class_type),
-        option_docs: TreeConfig::option_docs,
+        option_docs: TreeConfig::classifier_option_docs,
     },
     BatchModelType {
         name: boosted_trees::REGRESSOR,
@@ -107,7 +107,7 @@ const MODEL_TYPES: [BatchModelType; 12] = [
             Ok(Box::new(BatchBoostedTrees::regressor(config, schema.clone())?))
         },
         label_type: Some(number_type),
-        option_docs: TreeConfig::option_docs,
+        option_docs: TreeConfig::regressor_option_docs,
     },
     BatchModelType {
         name: nearest_neighbors::CLASSIFIER,

@@ -286,11 +286,15 @@ impl Chunk {
 
     /// Some of the rows.
     pub(crate) fn slice(&self, rows: Range<usize>) -> impl Iterator<Item = Row<'_>> {
-        rows.map(|row| Row {
+        rows.map(|row| self.row(row))
+    }
+
+    fn row(&self, row: usize) -> Row<'_> {
+        Row {
             numbers: &self.numbers[row * self.numeric..(row + 1) * self.numeric],
             categories: &self.categories[row * self.categorical..(row + 1) * self.categorical],
             label: self.labels[row],
-        })
+        }
     }
 
     fn prepare(&mut self, numbers: Numbers, scales: &[Scale], renumbered: &[u32]) {

@@ -14,7 +14,7 @@ pub(super) const BINS_MAX: usize = 256;
 pub(super) const BLOCK: usize = 8;
 
 /// Rows that the distribution of numbers is looked up in, evenly spread over all.
-const SAMPLE_ROWS: u64 = 200_000;
+const SAMPLE_ROWS: usize = 200_000;
 
 /// Rows in a bin, where there are enough.
 const BIN_ROWS_MIN: u64 = 3;
@@ -28,7 +28,7 @@ pub(super) enum FeatureBins {
     Numeric {
         /// The largest value of each bin; the last is infinite.
         uppers: Vec<f64>,
-        /// Whether there is one more bin, of missing values.
+        /// Whether rows may be in one more bin, of missing values.
         has_missing: bool,
     },
     Categorical {
@@ -48,10 +48,8 @@ impl FeatureBins {
         }
     }
 
-    fn numeric(mut values: Vec<f64>, max_bins: usize) -> Self {
-        let all = values.len();
+    fn numeric(mut values: Vec<f64>, max_bins: usize, has_missing: bool) -> Self {
         values.retain(|value| !value.is_nan());
-        let has_missing = values.len() < all;
         values.sort_unstable_by(f64::total_cmp);
         Self::Numeric { uppers: uppers(&distinct(&values), max_bins), has_missing }
     }
@@ -166,19 +164,22 @@ pub(super) struct BinnedRows {
     pub(super) blocks: usize,
     /// The same once more, feature by feature: what is split by one reads nothing of the others.
     pub(super) columns: Vec<Vec<u8>>,
-    pub(super) rows: usize,
 }
 
 impl BinnedRows {
-    /// The rows of a set that is prepared, with missing numbers as NaN.
-    pub(super) fn of(set: &TrainingSet, max_bins: usize, threads: usize) -> Self {
+    /// All rows of a set that is prepared, with missing numbers as NaN. The bins are those of the rows that are learnt.
+    pub(super) fn of(set: &TrainingSet, learnt: &[u32], max_bins: usize, threads: usize) -> Self {
         let numeric = set.numeric();
         let widths: Vec<usize> = set.dictionaries().iter().map(|dictionary| dictionary.slots().count()).collect();
         let numbers: Vec<usize> = (0..numeric).collect();
         let numbers = in_parallel(&stretches(&numbers, threads), |features| {
-            features.iter().map(|feature| FeatureBins::numeric(sample(set, *feature), max_bins)).collect::<Vec<_>>()
+            let bins_of = |feature: &usize| {
+                let has_missing = set.moments()[*feature].count() < set.rows();
+                FeatureBins::numeric(sample(set, learnt, *feature), max_bins, has_missing)
+            };
+            features.iter().map(bins_of).collect::<Vec<_>>()
         });
-        let categories = category_rows(set, &widths).into_iter().map(|rows| FeatureBins::categorical(&rows));
+        let categories = category_rows(set, learnt, &widths).into_iter().map(|rows| FeatureBins::categorical(&rows));
         let features: Vec<FeatureBins> = numbers.into_iter().flatten().chain(categories).collect();
 
         let firsts = first_slots(numeric, &widths);
@@ -197,22 +198,26 @@ impl BinnedRows {
             features.iter().map(column).collect::<Vec<_>>()
         });
         let columns = columns.into_iter().flatten().collect();
-        Self { features, bins, blocks, columns, rows: set.rows() as usize }
+        Self { features, bins, blocks, columns }
+    }
+
+    /// The bin of a row's value. All bins of a row lie side by side.
+    pub(super) fn bin(&self, row: usize, feature: usize) -> u8 {
+        self.bins[row * self.blocks + feature / BLOCK][feature % BLOCK]
     }
 }
 
 /// Some values of a number.
-fn sample(set: &TrainingSet, feature: usize) -> Vec<f64> {
-    let step = set.rows().div_ceil(SAMPLE_ROWS).max(1) as usize;
-    let rows = set.chunks().iter().flat_map(Chunk::iter).step_by(step);
-    rows.map(|row| row.numbers[feature]).collect()
+fn sample(set: &TrainingSet, learnt: &[u32], feature: usize) -> Vec<f64> {
+    let step = learnt.len().div_ceil(SAMPLE_ROWS).max(1);
+    learnt.iter().step_by(step).filter_map(|row| set.row(*row as usize)).map(|row| row.numbers[feature]).collect()
 }
 
 /// The rows of each category, by feature.
-fn category_rows(set: &TrainingSet, widths: &[usize]) -> Vec<Vec<u64>> {
+fn category_rows(set: &TrainingSet, learnt: &[u32], widths: &[usize]) -> Vec<Vec<u64>> {
     let mut rows: Vec<Vec<u64>> = widths.iter().map(|width| vec![0; *width]).collect();
     let firsts = first_slots(set.numeric(), widths);
-    for row in set.chunks().iter().flat_map(Chunk::iter) {
+    for row in learnt.iter().filter_map(|row| set.row(*row as usize)) {
         for ((slot, rows), first) in row.categories.iter().zip(&mut rows).zip(&firsts) {
             rows[(slot - first) as usize] += 1;
         }

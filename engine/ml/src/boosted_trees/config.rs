@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::CLASSIFIER;
 use super::bins::BINS_MAX;
+use super::monotone::MonotoneConstraints;
+use crate::batch::data_split::DataSplit;
+use crate::class_weights::ClassWeights;
 use crate::error::Result;
-use crate::options::{in_range, parse, unknown};
+use crate::options::{in_range, invalid, parse, unknown};
 use crate::registry::OptionDoc;
 
 /// The settings of a fit. [`Default`] is where the defaults live.
@@ -30,6 +34,24 @@ pub(crate) struct TreeConfig {
     pub(crate) max_bins: u64,
     /// Categories of one feature that are told apart; later ones count as one.
     pub(crate) max_categories: u32,
+    /// Numbers with which predictions only rise, or only fall.
+    pub(crate) monotone_constraints: MonotoneConstraints,
+    /// The part of the rows learnt that a round's trees are grown from.
+    pub(crate) subsample: f64,
+    /// The part of the features that a tree may split by.
+    pub(crate) colsample_bytree: f64,
+    /// Which rows are held out.
+    pub(crate) split: DataSplit,
+    /// Whether these say how many rounds there are.
+    pub(crate) early_stop: bool,
+    /// Rounds without progress after which a fit is over.
+    pub(crate) early_stopping_rounds: u64,
+    /// The part of the loss of the rows held out that has to go for progress.
+    pub(crate) min_rel_progress: f64,
+    /// What rows and features are drawn by.
+    pub(crate) seed: u64,
+    /// What a row of each class weighs; of a classifier only.
+    pub(crate) class_weights: ClassWeights,
 }
 
 impl Default for TreeConfig {
@@ -46,6 +68,15 @@ impl Default for TreeConfig {
             l2_reg: 0.0,
             max_bins: 255,
             max_categories: 100_000,
+            monotone_constraints: MonotoneConstraints::default(),
+            subsample: 1.0,
+            colsample_bytree: 1.0,
+            split: DataSplit::default(),
+            early_stop: false,
+            early_stopping_rounds: 10,
+            min_rel_progress: 0.0,
+            seed: 0,
+            class_weights: ClassWeights::default(),
         }
     }
 }
@@ -56,18 +87,31 @@ impl TreeConfig {
     /// # Errors
     /// `UnknownOption`, or `InvalidOption` for a value that cannot be read or is out of range.
     pub(crate) fn from_options(model_type: &'static str, options: &BTreeMap<String, String>) -> Result<Self> {
-        let mut config = Self::default();
+        let split = DataSplit::from_options(options)?;
+        let mut config = Self { split, early_stop: split.holds_out(), ..Self::default() };
         for (option, value) in options {
             config.set(model_type, option, value)?;
         }
+        if model_type == CLASSIFIER {
+            config.class_weights = ClassWeights::from_options(options)?;
+        }
         config.validate()?;
+        for (option, value) in options {
+            config.check_has_effect(option, value)?;
+        }
         Ok(config)
     }
 
-    /// The options in the order to show them; the defaults are those of [`Default`].
-    pub(crate) fn option_docs() -> Vec<OptionDoc> {
+    /// The options of a classifier, in the order to show them; the defaults are those of [`Default`].
+    pub(crate) fn classifier_option_docs() -> Vec<OptionDoc> {
+        Self::regressor_option_docs().into_iter().chain(ClassWeights::option_docs()).collect()
+    }
+
+    /// Those of a model of numbers.
+    pub(crate) fn regressor_option_docs() -> Vec<OptionDoc> {
         let config = Self::default();
         let entry = OptionDoc::new;
+        let [method, eval_fraction] = DataSplit::option_docs();
         vec![
             entry("max_iterations", "integer", &config.max_iterations, "rounds: a tree each, or one for each class"),
             entry("learn_rate", "number", &config.learn_rate, "what each tree's values are multiplied with"),
@@ -85,6 +129,35 @@ impl TreeConfig {
             entry("l2_reg", "number", &config.l2_reg, "L2 penalty of leaves' values"),
             entry("max_bins", "integer", &config.max_bins, "bins of a number at most"),
             entry("max_categories", "integer", &config.max_categories, "categories told apart, a feature"),
+            entry(
+                "monotone_constraints",
+                "feature:direction, ...",
+                &"",
+                "numbers with which predictions only rise (1) or only fall (-1)",
+            ),
+            entry("subsample", "number", &config.subsample, "part of the rows that a round's trees are grown from"),
+            entry("colsample_bytree", "number", &config.colsample_bytree, "part of the features that a tree may use"),
+            method,
+            eval_fraction,
+            entry(
+                "early_stop",
+                "boolean",
+                &"true if rows are held out",
+                "end without progress on rows held out, and keep the rounds that were best for them",
+            ),
+            entry(
+                "early_stopping_rounds",
+                "integer",
+                &config.early_stopping_rounds,
+                "rounds without progress that end a fit",
+            ),
+            entry(
+                "min_rel_progress",
+                "number",
+                &config.min_rel_progress,
+                "part of the loss of the rows held out that has to go for progress",
+            ),
+            entry("seed", "integer", &config.seed, "what rows and features are drawn by"),
         ]
     }
 
@@ -108,7 +181,18 @@ impl TreeConfig {
             "l2_reg" => self.l2_reg = parse("l2_reg", value, NUMBER)?,
             "max_bins" => self.max_bins = parse("max_bins", value, WHOLE)?,
             "max_categories" => self.max_categories = parse("max_categories", value, WHOLE)?,
-            _ => return Err(unknown(model_type, option, &Self::option_docs())),
+            "monotone_constraints" => self.monotone_constraints = MonotoneConstraints::parse(value)?,
+            "subsample" => self.subsample = parse("subsample", value, NUMBER)?,
+            "colsample_bytree" => self.colsample_bytree = parse("colsample_bytree", value, NUMBER)?,
+            "early_stop" => self.early_stop = parse("early_stop", value, "true or false")?,
+            "early_stopping_rounds" => self.early_stopping_rounds = parse("early_stopping_rounds", value, WHOLE)?,
+            "min_rel_progress" => self.min_rel_progress = parse("min_rel_progress", value, NUMBER)?,
+            "seed" => self.seed = parse("seed", value, WHOLE)?,
+            // Read together, by themselves.
+            "data_split_method" | "data_split_eval_fraction" => {}
+            "auto_class_weights" | "class_weights" if model_type == CLASSIFIER => {}
+            _ if model_type == CLASSIFIER => return Err(unknown(model_type, option, &Self::classifier_option_docs())),
+            _ => return Err(unknown(model_type, option, &Self::regressor_option_docs())),
         }
         Ok(())
     }
@@ -124,6 +208,26 @@ impl TreeConfig {
         in_range("l1_reg", self.l1_reg, 0.0, 1e12)?;
         in_range("l2_reg", self.l2_reg, 0.0, 1e12)?;
         in_range("max_bins", self.max_bins as f64, 2.0, (BINS_MAX - 1) as f64)?;
+        in_range("subsample", self.subsample, 1e-6, 1.0)?;
+        in_range("colsample_bytree", self.colsample_bytree, 1e-6, 1.0)?;
+        in_range("early_stopping_rounds", self.early_stopping_rounds as f64, 1.0, 1e5)?;
+        in_range("min_rel_progress", self.min_rel_progress, 0.0, 1.0)?;
         in_range("max_categories", f64::from(self.max_categories), 1.0, 1e7)
+    }
+
+    /// An option that the others switch off is a mistake worth hearing of.
+    fn check_has_effect(&self, option: &str, value: &str) -> Result<()> {
+        match option {
+            "early_stop" if self.early_stop && !self.split.holds_out() => {
+                Err(invalid("early_stop", value, "data_split_method = 'random' or 'seq' beside it"))
+            }
+            "early_stopping_rounds" if !self.early_stop => {
+                Err(invalid("early_stopping_rounds", value, "early_stop = 'true' beside it"))
+            }
+            "min_rel_progress" if !self.early_stop => {
+                Err(invalid("min_rel_progress", value, "early_stop = 'true' beside it"))
+            }
+            _ => Ok(()),
+        }
     }
 }

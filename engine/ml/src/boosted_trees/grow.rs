@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::bins::FeatureBins;
+use super::bins::{BinnedRows, FeatureBins};
 use super::histogram::{Gradient, Histogram, ROWS_FOR_THREADS, Sum};
+use super::monotone::Bounds;
 use super::split::{Cut, Search, Split, Whole};
 use super::tree::{Child, Node, Test, Tree};
 use crate::batch::FitControl;
@@ -25,6 +26,25 @@ pub(super) struct Grown {
     pub(super) order: Vec<u32>,
     /// The stretch of each leaf.
     pub(super) leaves: Vec<Range<usize>>,
+    /// How each node of the tree cuts bins.
+    cuts: Vec<Cut>,
+}
+
+impl Grown {
+    /// What the tree says of any row.
+    pub(super) fn value(&self, binned: &BinnedRows, row: usize) -> f64 {
+        let mut place = self.tree.root();
+        loop {
+            match place {
+                Child::Leaf(leaf) => return self.tree.values[leaf as usize],
+                Child::Node(node) => {
+                    let (cut, node) = (&self.cuts[node as usize], &self.tree.nodes[node as usize]);
+                    let goes_left = cut.goes_left(binned.bin(row, node.feature as usize));
+                    place = if goes_left { node.left } else { node.right };
+                }
+            }
+        }
+    }
 }
 
 /// A leaf that may be split.
@@ -32,6 +52,7 @@ struct Leaf {
     rows: Range<usize>,
     sum: Sum,
     l2: f64,
+    bounds: Bounds,
     depth: u64,
     /// The node above it, and whether it is on its left.
     parent: Option<(usize, bool)>,
@@ -45,7 +66,7 @@ impl Grower<'_> {
     /// # Errors
     /// `Stopped`.
     pub(super) fn grow(&self, mut order: Vec<u32>) -> Result<Grown> {
-        let mut tree = Tree::default();
+        let (mut tree, mut cuts) = (Tree::default(), Vec::new());
         let mut leaves = vec![self.root(&order)];
         while leaves.len() < self.search.config.num_leaves as usize {
             self.control.check()?;
@@ -54,21 +75,22 @@ impl Grower<'_> {
             let best = found.reduce(|best, next| if gain(&leaves[next]) > gain(&leaves[best]) { next } else { best });
             let Some(place) = best else { break };
             let is_last = leaves.len() + 1 == self.search.config.num_leaves as usize;
-            if let Some(right) = self.split(&mut leaves[place], &mut order, &mut tree, is_last) {
+            if let Some((right, cut)) = self.split(&mut leaves[place], &mut order, &mut tree, is_last) {
                 leaves.push(right);
+                cuts.push(cut);
             }
         }
-        tree.values = leaves.iter().map(|leaf| self.search.value(leaf.sum, leaf.l2)).collect();
+        tree.values = leaves.iter().map(|leaf| self.search.value(leaf.sum, leaf.l2, leaf.bounds)).collect();
         for (place, leaf) in leaves.iter().enumerate() {
             put(&mut tree, leaf.parent, Child::Leaf(place as u32));
         }
-        Ok(Grown { tree, order, leaves: leaves.into_iter().map(|leaf| leaf.rows).collect() })
+        Ok(Grown { tree, order, leaves: leaves.into_iter().map(|leaf| leaf.rows).collect(), cuts })
     }
 
     fn root(&self, order: &[u32]) -> Leaf {
         let sum = Sum::of(order.iter().map(|row| self.gradients[*row as usize]));
-        let mut root =
-            Leaf { rows: 0..order.len(), sum, l2: self.search.config.l2_reg, depth: 0, parent: None, best: None };
+        let (rows, l2, bounds) = (0..order.len(), self.search.config.l2_reg, Bounds::NONE);
+        let mut root = Leaf { rows, sum, l2, bounds, depth: 0, parent: None, best: None };
         if self.may_split(&root) {
             let histogram = self.histogram(order);
             self.find(&mut root, histogram);
@@ -81,7 +103,7 @@ impl Grower<'_> {
     }
 
     fn find(&self, leaf: &mut Leaf, histogram: Histogram) {
-        let whole = Whole { sum: leaf.sum, rows: leaf.rows.len() };
+        let whole = Whole { sum: leaf.sum, rows: leaf.rows.len(), bounds: leaf.bounds };
         leaf.best = self.search.best(&histogram, whole).map(|split| (split, histogram));
     }
 
@@ -91,27 +113,40 @@ impl Grower<'_> {
             && (config.max_tree_depth == 0 || leaf.depth < config.max_tree_depth)
     }
 
-    /// Splits a leaf, which becomes the left one; returns the right one.
-    fn split(&self, leaf: &mut Leaf, order: &mut [u32], tree: &mut Tree, is_last: bool) -> Option<Leaf> {
-        let (split, mut histogram) = leaf.best.take()?;
+    /// Splits a leaf, which becomes the left one; returns the right one, and how they were cut.
+    fn split(&self, leaf: &mut Leaf, order: &mut [u32], tree: &mut Tree, is_last: bool) -> Option<(Leaf, Cut)> {
+        let (mut split, mut histogram) = leaf.best.take()?;
         let middle = leaf.rows.start + self.partition(&split, &mut order[leaf.rows.clone()]);
         let (left, right) = (leaf.rows.start..middle, middle..leaf.rows.end);
         if left.is_empty() || right.is_empty() {
             return None;
         }
+        if let Cut::Number { missing_left: missing_left @ None, .. } = &mut split.cut {
+            // Where no row of the leaf lacks the number, others go with most rows.
+            *missing_left = Some(left.len() >= right.len());
+        }
         let node = tree.nodes.len();
-        tree.nodes.push(self.node(&split, left.len(), right.len()));
+        tree.nodes.push(self.node(&split, leaf.rows.len()));
         put(tree, leaf.parent, Child::Node(node as u32));
 
         let mut sum = leaf.sum;
         sum -= split.left;
-        let depth = leaf.depth + 1;
-        let child =
-            |rows, sum, is_left| Leaf { rows, sum, l2: split.l2, depth, parent: Some((node, is_left)), best: None };
-        *leaf = child(left, split.left, true);
-        let mut other = child(right, sum, false);
+        let values = [split.left, sum].map(|sum| self.search.value(sum, split.l2, leaf.bounds));
+        let [bounds_left, bounds_right] = leaf.bounds.split(self.search.direction(split.feature), values);
+        let (l2, depth) = (split.l2, leaf.depth + 1);
+        let child = |rows, sum, bounds, is_left| Leaf {
+            rows,
+            sum,
+            l2,
+            bounds,
+            depth,
+            parent: Some((node, is_left)),
+            best: None,
+        };
+        *leaf = child(left, split.left, bounds_left, true);
+        let mut other = child(right, sum, bounds_right, false);
         if is_last || !(self.may_split(leaf) || self.may_split(&other)) {
-            return Some(other);
+            return Some((other, split.cut));
         }
         let (small, large) = if leaf.rows.len() <= other.rows.len() { (leaf, &mut other) } else { (&mut other, leaf) };
         let of_small = self.histogram(&order[small.rows.clone()]);
@@ -122,7 +157,7 @@ impl Grower<'_> {
         if self.may_split(large) {
             self.find(large, histogram);
         }
-        Some(other)
+        Some((other, split.cut))
     }
 
     /// Puts the rows that go to the left in front of the others, both in their order; returns how many they are.
@@ -146,15 +181,11 @@ impl Grower<'_> {
     /// The rows that go to the left, and the others.
     fn parted(&self, split: &Split, rows: &[u32]) -> (Vec<u32>, Vec<u32>) {
         let binned = self.search.binned;
-        let missing = match &binned.features[split.feature] {
-            FeatureBins::Numeric { uppers, .. } => uppers.len() as u8,
-            FeatureBins::Categorical { .. } => 0,
-        };
         let bins = &binned.columns[split.feature];
         let (mut left, mut right) = (vec![0; rows.len()], vec![0; rows.len()]);
         let (mut lefts, mut rights) = (0, 0);
         for row in rows {
-            let goes_left = usize::from(split.cut.goes_left(bins[*row as usize], missing));
+            let goes_left = usize::from(split.cut.goes_left(bins[*row as usize]));
             // Both are written, and one of them counts: no branch that is guessed wrong half of the time.
             left[lefts] = *row;
             right[rights] = *row;
@@ -166,17 +197,16 @@ impl Grower<'_> {
         (left, right)
     }
 
-    fn node(&self, split: &Split, left: usize, right: usize) -> Node {
+    fn node(&self, split: &Split, rows: usize) -> Node {
         let (test, missing_left) = match (&split.cut, &self.search.binned.features[split.feature]) {
-            (Cut::Number { bin, missing_left }, FeatureBins::Numeric { uppers, .. }) => {
-                // Where no row of the leaf lacks the number, others go with most rows. Behind the last bin all are that have one.
+            (Cut::Number { bin, missing_left, .. }, FeatureBins::Numeric { uppers, .. }) => {
+                // Behind the last bin all are that have the number.
                 let threshold = uppers.get(usize::from(*bin)).copied().unwrap_or(f64::MAX).min(f64::MAX);
-                (Test::AtMost(threshold), missing_left.unwrap_or(left >= right))
+                (Test::AtMost(threshold), *missing_left == Some(true))
             }
             (cut, FeatureBins::Categorical { bins, categories }) => (categories_of(cut, bins.len(), categories), false),
             (Cut::Categories(_), FeatureBins::Numeric { .. }) => (Test::In(Vec::new()), false),
         };
-        let rows = (left + right) as u64;
         let nowhere = Child::Leaf(0);
         Node {
             feature: split.feature as u32,
@@ -185,7 +215,7 @@ impl Grower<'_> {
             left: nowhere,
             right: nowhere,
             gain: split.gain,
-            rows,
+            rows: rows as u64,
         }
     }
 }
@@ -194,7 +224,7 @@ impl Grower<'_> {
 fn categories_of(cut: &Cut, count: usize, categories: &[u32]) -> Test {
     let mut set = vec![0_u64; count.div_ceil(64)];
     for (bin, place) in (1..=u8::MAX).zip(categories) {
-        if cut.goes_left(bin, 0) {
+        if cut.goes_left(bin) {
             set[*place as usize / 64] |= 1 << (place % 64);
         }
     }

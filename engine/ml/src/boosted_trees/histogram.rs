@@ -180,8 +180,7 @@ mod tests {
         let bins = |row: u32| std::array::from_fn(|feature| (row.wrapping_mul(2_654_435_761) >> (feature + 8)) as u8);
         let bins = (0..rows).flat_map(|row| [bins(row), bins(row ^ 1)]).collect();
         let feature = super::super::bins::FeatureBins::Numeric { uppers: vec![f64::INFINITY], has_missing: false };
-        let binned =
-            BinnedRows { features: vec![feature; 11], bins, blocks: 2, columns: Vec::new(), rows: rows as usize };
+        let binned = BinnedRows { features: vec![feature; 11], bins, blocks: 2, columns: Vec::new() };
         let gradient = |row: u32| [row as i32 * 7 % 1001 - 500, row as i32 % 13];
         let gradients: Vec<Gradient> = (0..rows).map(gradient).collect();
         let of = |rows: &[u32], threads| Histogram::of(&binned, rows, &gradients, threads);

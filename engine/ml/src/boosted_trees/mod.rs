@@ -7,10 +7,16 @@
 pub(crate) mod batch;
 mod bins;
 pub(crate) mod config;
+mod early_stop;
+mod fit;
 mod grow;
 mod histogram;
 mod importance;
+mod loss;
+mod measures;
+mod monotone;
 mod objective;
+mod samples;
 mod split;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 use super::bins::{BINS_MAX, BinnedRows, FeatureBins};
 use super::config::TreeConfig;
 use super::histogram::{Histogram, Sum, Units};
+use super::monotone::{Bounds, Direction};
 
 /// Beside the sum of second derivatives, which may be 0.
 const TINY: f64 = 1e-15;
@@ -25,17 +26,17 @@ const SET_ROWS_MIN: f64 = 100.0;
 /// Which rows go to the left.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cut {
-    /// Those of bins up to this one, and maybe those with a missing value, if there are any.
-    Number { bin: u8, missing_left: Option<bool> },
+    /// Those of bins up to this one, and maybe those of the bin of missing values, if there are any.
+    Number { bin: u8, missing: u8, missing_left: Option<bool> },
     /// Those of these bins, by bit.
     Categories([u64; BINS_MAX / 64]),
 }
 
 impl Cut {
-    /// Whether rows of a bin go to the left; `missing` is the bin of missing values.
-    pub(super) fn goes_left(&self, bin: u8, missing: u8) -> bool {
+    /// Whether rows of a bin go to the left.
+    pub(super) fn goes_left(&self, bin: u8) -> bool {
         match self {
-            Self::Number { missing_left, .. } if bin == missing => *missing_left == Some(true),
+            Self::Number { missing, missing_left, .. } if bin == *missing => *missing_left == Some(true),
             Self::Number { bin: last, .. } => bin <= *last,
             Self::Categories(bins) => bins[usize::from(bin / 64)] >> (bin % 64) & 1 == 1,
         }
@@ -58,6 +59,10 @@ pub(super) struct Search<'a> {
     pub(super) config: &'a TreeConfig,
     pub(super) units: Units,
     pub(super) binned: &'a BinnedRows,
+    /// The features that may be split by, in ascending order.
+    pub(super) features: &'a [usize],
+    /// How predictions may change with each feature; empty where all are free.
+    pub(super) directions: &'a [Direction],
 }
 
 /// A leaf whose rows may be cut.
@@ -65,13 +70,16 @@ pub(super) struct Search<'a> {
 pub(super) struct Whole {
     pub(super) sum: Sum,
     pub(super) rows: usize,
+    /// Of its value, and of those below it.
+    pub(super) bounds: Bounds,
 }
 
 impl Search<'_> {
     /// The split of the most gain, of the first feature of equals; none if none gains anything.
     pub(super) fn best(&self, histogram: &Histogram, whole: Whole) -> Option<Split> {
         let leaf = Leaf::new(self, whole);
-        let splits = self.binned.features.iter().enumerate().filter_map(|(feature, bins)| {
+        let splits = self.features.iter().filter_map(|&feature| {
+            let bins = &self.binned.features[feature];
             let sums = &histogram.feature(feature)[..bins.count()];
             match bins {
                 FeatureBins::Numeric { has_missing, .. } => leaf.number(feature, sums, *has_missing),
@@ -82,9 +90,14 @@ impl Search<'_> {
     }
 
     /// What a leaf of these rows says.
-    pub(super) fn value(&self, sum: Sum, l2: f64) -> f64 {
+    pub(super) fn value(&self, sum: Sum, l2: f64, bounds: Bounds) -> f64 {
         let (first, second) = (sum.first as f64 * self.units.first, sum.second as f64 * self.units.second);
-        -self.config.shrunk(first) / (second + TINY + l2)
+        bounds.nearest(-self.config.shrunk(first) / (second + TINY + l2))
+    }
+
+    /// How predictions may change with a feature.
+    pub(super) fn direction(&self, feature: usize) -> Direction {
+        self.directions.get(feature).copied().unwrap_or(Direction::Free)
     }
 }
 
@@ -101,7 +114,11 @@ struct Leaf<'a> {
 impl<'a> Leaf<'a> {
     fn new(search: &'a Search<'a>, whole: Whole) -> Self {
         let mut leaf = Self { search, whole, worth: 0.0, rows_a_unit: 0.0 };
-        leaf.worth = leaf.worth_of(whole.sum, search.config.l2_reg);
+        let l2 = search.config.l2_reg;
+        leaf.worth = match search.directions {
+            [] => leaf.worth_of(whole.sum, l2),
+            _ => leaf.worth_at(whole.sum, l2, search.value(whole.sum, l2, whole.bounds)),
+        };
         leaf.rows_a_unit = whole.rows as f64 / (whole.sum.second as f64).max(1.0);
         leaf
     }
@@ -131,9 +148,29 @@ impl<'a> Leaf<'a> {
     }
 
     /// What a split gains, if it gains anything.
-    fn gain(&self, left: Sum, l2: f64) -> Option<f64> {
-        let gain = self.worth_of(left, l2) + self.worth_of(self.right(left), l2) - self.worth;
+    fn gain(&self, feature: usize, left: Sum, l2: f64) -> Option<f64> {
+        let right = self.right(left);
+        let worth = if self.search.directions.is_empty() {
+            self.worth_of(left, l2) + self.worth_of(right, l2)
+        } else {
+            self.bounded_worth(self.search.direction(feature), [left, right], l2)?
+        };
+        let gain = worth - self.worth;
         Some(gain).filter(|gain| *gain > self.search.config.min_split_loss.max(TINY))
+    }
+
+    /// As [`Self::worth_of`], of a leaf with this value, which may not be the best one.
+    fn worth_at(&self, sum: Sum, l2: f64, value: f64) -> f64 {
+        let Units { first, second } = self.search.units;
+        let first = self.search.config.shrunk(sum.first as f64 * first);
+        -(2.0 * first + (sum.second as f64 * second + TINY + l2) * value) * value
+    }
+
+    /// What both sides are worth with values within the bounds; nothing if they are in the wrong order.
+    fn bounded_worth(&self, direction: Direction, sides: [Sum; 2], l2: f64) -> Option<f64> {
+        let values = sides.map(|sum| self.search.value(sum, l2, self.whole.bounds));
+        let worth = |side: usize| self.worth_at(sides[side], l2, values[side]);
+        direction.allows(values).then(|| worth(0) + worth(1))
     }
 
     fn split(&self, feature: usize, cut: Cut, gain: f64, left: Sum, l2: f64) -> Split {
@@ -167,12 +204,12 @@ impl<'a> Leaf<'a> {
             if !self.is_enough(self.right(left)) {
                 break;
             }
-            if let Some(gain) = self.gain(left, l2).filter(|gain| best.is_none_or(|best| *gain > best.0)) {
+            if let Some(gain) = self.gain(feature, left, l2).filter(|gain| best.is_none_or(|best| *gain > best.0)) {
                 best = Some((gain, bin, left));
             }
         }
         let (gain, bin, left) = best?;
-        let cut = Cut::Number { bin: bin as u8, missing_left };
+        let cut = Cut::Number { bin: bin as u8, missing: values.len() as u8, missing_left };
         Some(self.split(feature, cut, gain, left, l2))
     }
 
@@ -190,7 +227,7 @@ impl<'a> Leaf<'a> {
         let splits = seen.iter().filter_map(|bin| {
             let left = sums[usize::from(*bin)];
             let is_enough = self.is_enough(left) && self.is_enough(self.right(left));
-            let gain = if is_enough { self.gain(left, l2)? } else { return None };
+            let gain = if is_enough { self.gain(feature, left, l2)? } else { return None };
             Some(self.split(feature, Cut::Categories(bits(&[*bin])), gain, left, l2))
         });
         splits.reduce(|best, next| if next.gain > best.gain { next } else { best })
@@ -228,7 +265,7 @@ impl<'a> Leaf<'a> {
                 continue;
             }
             rows = 0.0;
-            if let Some(gain) = self.gain(left, l2).filter(|gain| best.is_none_or(|best| *gain > best.0)) {
+            if let Some(gain) = self.gain(feature, left, l2).filter(|gain| best.is_none_or(|best| *gain > best.0)) {
                 best = Some((gain, place, left));
             }
         }

@@ -48,13 +48,18 @@ pub(super) enum Child {
 impl Tree {
     /// What the tree says of a row; `categories` are places in the features' dictionaries.
     pub(super) fn value(&self, numbers: &[f64], categories: &[u32]) -> f64 {
-        let mut place = if self.nodes.is_empty() { Child::Leaf(0) } else { Child::Node(0) };
+        let mut place = self.root();
         loop {
             match place {
                 Child::Node(node) => place = self.nodes[node as usize].child(numbers, categories),
                 Child::Leaf(leaf) => return self.values[leaf as usize],
             }
         }
+    }
+
+    /// Where every row begins.
+    pub(super) fn root(&self) -> Child {
+        if self.nodes.is_empty() { Child::Leaf(0) } else { Child::Node(0) }
     }
 
     /// Checks a tree that comes from elsewhere, of so many numbers and of features with so many categories.

@@ -31,7 +31,6 @@ use crate::linear::optimizer::Parameters;
 use crate::linear::preconditioner::{Penalty, Preconditioner};
 use crate::metrics;
 use crate::model::{ClassCounts, FeatureSchema, OnlineModel, RejectedRow, boolean_labels};
-use crate::options::invalid;
 
 /// The rows of a training set, and what will be made of them.
 #[derive(Debug)]
@@ -49,9 +48,7 @@ impl BatchLogisticRegression {
     /// that a BOOLEAN has not.
     pub(crate) fn new(config: BatchLogisticConfig, schema: FeatureSchema) -> Result<Self> {
         online_config(&config).check_slots(&schema)?;
-        if let Some(class) = config.class_weights.classes().find(|class| !["true", "false"].contains(class)) {
-            return Err(invalid("class_weights", class, "the classes true and false"));
-        }
+        config.class_weights.check_classes(&["false", "true"].map(str::to_owned))?;
         let set = TrainingSet::new(schema, config.max_categories);
         Ok(Self { config, set, control: FitControl::default() })
     }

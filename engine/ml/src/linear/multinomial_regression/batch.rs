@@ -31,7 +31,7 @@ use crate::linear::mean_loss::MeanLoss;
 use crate::linear::preconditioner::{Penalty, Preconditioner};
 use crate::metrics;
 use crate::model::{FeatureSchema, RejectedRow};
-use crate::options::{check_slots, invalid};
+use crate::options::check_slots;
 
 /// The rows of a training set, and what will be made of them.
 #[derive(Debug)]
@@ -164,26 +164,11 @@ impl Shares {
     /// # Errors
     /// `InvalidOption` for a weight of a class that no row has.
     pub(crate) fn new(config: &BatchLogisticConfig, classes: &Classes) -> Result<Self> {
-        if let Some(class) =
-            config.class_weights.classes().find(|class| !classes.names().iter().any(|name| name == class))
-        {
-            return Err(invalid("class_weights", class, &format!("classes of the label: {}", list(classes.names()))));
-        }
-        let (rows, count) = (classes.total_rows() as f64, classes.names().len() as f64);
-        let weight = |(name, of_class): (&String, &u64)| {
-            if config.auto_class_weights { rows / (count * *of_class as f64) } else { config.class_weights.of(name) }
-        };
-        let weights: Vec<f64> = classes.names().iter().zip(classes.rows()).map(weight).collect();
+        config.class_weights.check_classes(classes.names())?;
+        let weights = config.class_weights.of_rows(classes.names(), classes.rows());
         let total: f64 = weights.iter().zip(classes.rows()).map(|(weight, rows)| weight * *rows as f64).sum();
         Ok(Self { of_row: weights.iter().map(|weight| weight / total).collect(), total })
     }
-}
-
-/// The first few classes, for a message.
-fn list(names: &[String]) -> String {
-    const SHOWN: usize = 10;
-    let more = if names.len() > SHOWN { ", …" } else { "" };
-    format!("{}{more}", names[..names.len().min(SHOWN)].join(", "))
 }
 
 /// The mean loss of several classes as a function of their weights: first all intercepts, which no penalty

@@ -268,7 +268,7 @@ fn what_cannot_be_fitted_is_an_error() {
     check_error(try_fit(&[], &features, &labels.slice(0, 3)), expect!["the batch has 30 rows but 3 labels"]);
     check_error(
         try_fit(&[("class_weights", "late:3")], &features, &labels),
-        expect!["option class_weights = 'late' is not valid; expected the classes true and false"],
+        expect!["option class_weights = 'late' is not valid; expected classes of the label: false, true"],
     );
     check_error(
         try_fit(&[("class_weights", "true=3")], &features, &labels),

@@ -1,0 +1,109 @@
+//! Grows trees round after round.
+
+use super::bins::BinnedRows;
+use super::config::TreeConfig;
+use super::early_stop::EarlyStop;
+use super::grow::{Grower, Grown};
+use super::loss::{Derivatives, Loss};
+use super::monotone::Direction;
+use super::samples::Samples;
+use super::split::Search;
+use super::tree::Tree;
+use crate::batch::FitControl;
+use crate::batch::data_split::Parts;
+use crate::error::Result;
+
+/// What trees are fitted to, and how.
+pub(super) struct Fitter<'a> {
+    pub(super) config: &'a TreeConfig,
+    pub(super) control: &'a FitControl,
+    pub(super) loss: &'a Loss,
+    pub(super) parts: &'a Parts,
+    pub(super) binned: &'a BinnedRows,
+    /// How predictions may change with each feature; empty where all are free.
+    pub(super) directions: &'a [Direction],
+}
+
+/// Trees, and what they say.
+pub(super) struct Fit {
+    /// What the scores begin with.
+    pub(super) first: Vec<f64>,
+    /// For each score its trees, one a round.
+    pub(super) trees: Vec<Vec<Tree>>,
+    /// Of all rows, one score after the other.
+    pub(super) scores: Vec<Vec<f64>>,
+    pub(super) rounds: u64,
+}
+
+impl Fitter<'_> {
+    /// Grows trees until they are enough, none has a split, or the rows held out say so.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub(super) fn fit(&self) -> Result<Fit> {
+        let first = self.loss.first(&self.parts.learnt);
+        let scores: Vec<_> = first.iter().map(|score| vec![*score; self.loss.labels.len()]).collect();
+        let mut fit = Fit { trees: vec![Vec::new(); first.len()], first, scores, rounds: 0 };
+        let held_out = |fit: &Fit| self.loss.mean(&fit.scores, &self.parts.held_out, self.control.threads.get());
+        let mut stop = self.config.early_stop.then(|| EarlyStop::new(self.config, held_out(&fit), &fit.scores));
+        let samples = Samples::new(self.config, self.parts, self.binned.features.len());
+        for round in 0..self.config.max_iterations {
+            // Where nothing can be split any more, other rows or features might be.
+            if !self.grow_round(&mut fit, &samples, round)? && !samples.is_drawn() {
+                break;
+            }
+            if stop.as_mut().is_some_and(|stop| stop.is_over(fit.rounds, held_out(&fit), &fit.scores)) {
+                break;
+            }
+        }
+        if let Some(stop) = stop {
+            (fit.rounds, fit.scores) = stop.into_best();
+            fit.trees.iter_mut().for_each(|trees| trees.truncate(fit.rounds as usize));
+        }
+        Ok(fit)
+    }
+
+    /// Grows a tree for each score; whether any has a split.
+    fn grow_round(&self, fit: &mut Fit, samples: &Samples<'_>, round: u64) -> Result<bool> {
+        let derivatives = self.loss.derivatives(&fit.scores, &self.parts.learnt, self.control.threads.get());
+        let (rows, first) = (samples.rows(round), round * derivatives.len() as u64);
+        let mut grows = false;
+        for (score, derivatives) in derivatives.iter().enumerate() {
+            let features = samples.features(first + score as u64);
+            let mut grown = self.grow(derivatives, rows.learnt.clone(), &features)?;
+            if grown.tree.nodes.is_empty() {
+                // What is best without a split, scores began with.
+                grown.tree.values = vec![0.0];
+            } else {
+                self.add(&grown, &rows.held_out, &mut fit.scores[score]);
+                grows = true;
+            }
+            fit.trees[score].push(grown.tree);
+        }
+        if grows {
+            fit.rounds += 1;
+        } else {
+            fit.trees.iter_mut().for_each(|trees| drop(trees.pop()));
+        }
+        Ok(grows)
+    }
+
+    fn grow(&self, derivatives: &Derivatives, rows: Vec<u32>, features: &[usize]) -> Result<Grown> {
+        let Self { config, binned, directions, .. } = *self;
+        let search = Search { config, units: derivatives.units, binned, features, directions };
+        let grower = Grower { search, gradients: &derivatives.gradients, control: self.control };
+        let mut grown = grower.grow(rows)?;
+        grown.tree.values.iter_mut().for_each(|value| *value *= self.config.learn_rate);
+        Ok(grown)
+    }
+
+    /// Adds what a tree says to the scores of the rows that it was grown from, and to those of others.
+    fn add(&self, grown: &Grown, others: &[u32], scores: &mut [f64]) {
+        for (rows, value) in grown.leaves.iter().zip(&grown.tree.values) {
+            grown.order[rows.clone()].iter().for_each(|row| scores[*row as usize] += value);
+        }
+        for row in others {
+            scores[*row as usize] += grown.value(self.binned, *row as usize);
+        }
+    }
+}
