@@ -21,7 +21,7 @@ use arrow::datatypes::Field;
 pub use self::registry::{
     batch_option_docs, create_batch, fitted_outputs, predicted_label_type, takes_label, valid_batch_model_types,
 };
-pub(crate) use self::shards::map_shards;
+pub(crate) use self::shards::{map_numbered_shards, map_shards};
 pub(crate) use self::training_set::{CLIP, Chunk, Row, TrainingSet, linear_numbers};
 use crate::error::{MlError, Result};
 use crate::model::{FeatureSchema, RejectedRow};
@@ -63,7 +63,8 @@ pub trait BatchModel: Send {
     /// Bytes that the rows taken by now hold in memory. `fit` needs some more: for each of up to 16 stretches
     /// of rows a copy of the weights, or 8 MB at most of products of features; 30 copies of the weights for
     /// the search; and up to 40 bytes a row for the metrics of a classifier. Boosted trees need two bytes for
-    /// each value, and for each row 28 bytes, and 16 more for each class of several.
+    /// each value, and for each row 28 bytes, and 16 more for each class of several. k-means needs 24
+    /// bytes a row to choose its first centroids.
     fn bytes(&self) -> usize;
 
     /// Sets how many threads `fit` may use, and who may stop it. The default is one thread and nobody.

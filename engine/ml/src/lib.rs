@@ -7,15 +7,17 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`], `naive_bayes` and `boosted_trees` hold the algorithms, and [`metrics`] says how good they are.
+//! [`linear`], `naive_bayes`, `boosted_trees` and `kmeans` hold the algorithms, and [`metrics`] says how good they are.
 
 pub mod batch;
 mod boosted_trees;
 mod classes;
+mod clusters;
 pub mod error;
 mod feature;
 #[cfg(test)]
 mod goldens;
+mod kmeans;
 pub mod linear;
 pub mod metrics;
 pub mod model;
@@ -26,15 +28,14 @@ pub mod registry;
 mod snapshot;
 
 pub use batch::{
-    BatchModel, FitControl, FitReport, batch_option_docs, create_batch, fitted_outputs, predicted_label_type, takes_label,
-    valid_batch_model_types,
+    BatchModel, FitControl, FitReport, batch_option_docs, create_batch, fitted_outputs, predicted_label_type,
+    takes_label, valid_batch_model_types,
 };
+pub use clusters::{Category, CentroidFeature, CentroidValue};
 pub use error::{MlError, Result};
 pub use model::{
     ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason, RejectedRow,
     boolean_labels, check_label_type, predicted_labels,
 };
 pub use predictor::{Predictions, Predictor, Supervised, label_outputs};
-pub use registry::{
-    OptionDoc, create, option_docs, restore, restore_predictor, restore_supervised, valid_model_types,
-};
+pub use registry::{OptionDoc, create, option_docs, restore, restore_predictor, restore_supervised, valid_model_types};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field};
 
+use crate::clusters::CentroidFeature;
 use crate::error::Result;
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::model::{FeatureSchema, OnlineModel, predicted_labels};
@@ -32,6 +33,11 @@ pub trait Predictor: Send + Sync {
     /// # Errors
     /// `MissingColumn` or `ChangedColumn`.
     fn answers(&self, features: &RecordBatch) -> Result<Vec<ArrayRef>>;
+
+    /// Where the centre of each of its clusters lies, feature by feature; `None` of a model that has no clusters.
+    fn centroids(&self) -> Option<Vec<CentroidFeature>> {
+        None
+    }
 }
 
 /// A model that predicts a label: a class or a number.

@@ -8,6 +8,7 @@ use std::fmt::Display;
 
 use crate::boosted_trees::{self, BoostedTrees};
 use crate::error::{MlError, Result};
+use crate::kmeans::KMeans;
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionConfig};
 use crate::linear::multinomial_regression::MultinomialRegression;
@@ -89,7 +90,10 @@ pub fn restore(bytes: &[u8]) -> Result<Box<dyn OnlineModel>> {
 /// # Errors
 /// `StateVersion`, `StateTooLarge` or `CorruptState`. Never panics, whatever the bytes.
 pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
-    Ok(Box::new(Labelled(restore_supervised(bytes)?)))
+    match snapshot::open(bytes)?.0 {
+        KMeans::SNAPSHOT_TAG => Ok(Box::new(KMeans::restore(bytes)?)),
+        _ => Ok(Box::new(Labelled(restore_supervised(bytes)?))),
+    }
 }
 
 /// Makes the model with a label that wrote this snapshot, for predictions only.

@@ -10,6 +10,9 @@ use crate::boosted_trees::batch::BatchBoostedTrees;
 use crate::boosted_trees::config::TreeConfig;
 use crate::classes::LabelKind;
 use crate::error::{MlError, Result};
+use crate::kmeans::KMeans;
+use crate::kmeans::batch::BatchKMeans;
+use crate::kmeans::config::KMeansConfig;
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::linear_regression::batch::{BatchLinearConfig, BatchLinearRegression, check_numeric_label};
 use crate::linear::logistic_regression::LogisticRegression;
@@ -33,7 +36,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 5] = [
+const MODEL_TYPES: [BatchModelType; 6] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -82,6 +85,15 @@ const MODEL_TYPES: [BatchModelType; 5] = [
         },
         label_type: Some(number_type),
         option_docs: TreeConfig::option_docs,
+    },
+    BatchModelType {
+        name: KMeans::MODEL_TYPE,
+        create: |options, schema, _| {
+            let config = KMeansConfig::from_options(options)?;
+            Ok(Box::new(BatchKMeans::new(config, schema.clone())?))
+        },
+        label_type: None,
+        option_docs: KMeansConfig::option_docs,
     },
 ];
 

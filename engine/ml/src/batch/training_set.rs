@@ -118,6 +118,14 @@ impl TrainingSet {
         Ok(rows.rejected)
     }
 
+    /// Takes the acceptable rows of a batch for a model without a label.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub(crate) fn add_unlabelled(&mut self, features: &RecordBatch) -> Result<Vec<RejectedRow>> {
+        self.add(features, &Float64Array::from(vec![0.0; features.num_rows()]))
+    }
+
     /// Takes a row of `scratch`.
     fn push(&mut self, place: usize, label: f64) {
         if self.chunks.last().is_none_or(|chunk| chunk.rows() == CHUNK_ROWS) {
@@ -175,6 +183,11 @@ impl TrainingSet {
 
     pub(crate) fn chunks(&self) -> &[Chunk] {
         &self.chunks
+    }
+
+    /// The row with this number among all rows.
+    pub(crate) fn row(&self, row: usize) -> Row<'_> {
+        self.chunks[row / CHUNK_ROWS].row(row % CHUNK_ROWS)
     }
 
     pub(crate) fn moments(&self) -> &[Moments] {
@@ -263,11 +276,15 @@ impl Chunk {
 
     /// Some of the rows.
     pub(crate) fn slice(&self, rows: Range<usize>) -> impl Iterator<Item = Row<'_>> {
-        rows.map(|row| Row {
+        rows.map(|row| self.row(row))
+    }
+
+    pub(crate) fn row(&self, row: usize) -> Row<'_> {
+        Row {
             numbers: &self.numbers[row * self.numeric..(row + 1) * self.numeric],
             categories: &self.categories[row * self.categorical..(row + 1) * self.categorical],
             label: self.labels[row],
-        })
+        }
     }
 
     fn prepare(&mut self, numbers: Numbers, scales: &[Scale], renumbered: &[u32]) {

@@ -16,6 +16,17 @@ pub(crate) const NO_SLOT: u32 = u32::MAX;
 /// slot. It keeps a feature that turns out to be free text from growing a snapshot without end.
 const TEXT_BYTES_MAX: usize = 16 << 20;
 
+/// A category of a feature, to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Category {
+    /// NULL.
+    Null,
+    /// All categories past `max_categories` together.
+    Other,
+    /// A text, or `true` or `false`.
+    Name(String),
+}
+
 /// The categories of one feature.
 #[derive(Debug, Clone)]
 pub(crate) struct CategoryDictionary {
@@ -81,6 +92,14 @@ impl CategoryDictionary {
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
         let special = [self.null_slot, self.overflow_slot].into_iter().filter(|&slot| slot != NO_SLOT);
         special.chain(self.entries.iter().map(|entry| entry.slot))
+    }
+
+    /// The categories in the order of [`Self::slots`].
+    pub(crate) fn names(&self) -> Vec<Category> {
+        let null = (self.null_slot != NO_SLOT).then_some(Category::Null);
+        let other = (self.overflow_slot != NO_SLOT).then_some(Category::Other);
+        let names = self.entries.iter().map(|entry| Category::Name(self.name(entry).unwrap_or_default().to_owned()));
+        null.into_iter().chain(other).chain(names).collect()
     }
 
     /// Adds `other`'s categories, calling `pair(own, others)` with the slots of each of them.

@@ -8,7 +8,7 @@ use arrow::buffer::NullBuffer;
 use bincode::{Decode, Encode};
 
 use super::columns::{Columns, SparseRows};
-use super::dictionary::{CategoryDictionary, DictionaryState};
+use super::dictionary::{Category, CategoryDictionary, DictionaryState};
 use super::moments::{Moments, Scale};
 use crate::error::{MlError, Result};
 use crate::model::{FeatureKind, FeatureSchema};
@@ -25,6 +25,10 @@ pub(crate) enum Numbers {
     Plain,
     /// As they are; NaN where missing.
     WithMissing,
+    /// Differences from the mean; 0 where missing.
+    Centred,
+    /// As they are; the mean where missing.
+    Filled,
 }
 
 impl Numbers {
@@ -34,15 +38,26 @@ impl Numbers {
             match self {
                 Self::Standardized { clip } => *number = scale.apply(*number, clip),
                 Self::Plain if number.is_nan() => *number = 0.0,
-                Self::Plain | Self::WithMissing => {}
+                Self::Centred => *number = scale.centre(*number),
+                Self::Filled if number.is_nan() => *number = scale.mean(),
+                Self::Plain | Self::WithMissing | Self::Filled => {}
             }
+        }
+    }
+
+    /// The number that was encoded as `value`, where nothing was cut off.
+    fn decode(self, scale: &Scale, value: f64) -> f64 {
+        match self {
+            Self::Standardized { .. } => scale.restore(value),
+            Self::Centred => scale.mean() + value,
+            Self::Plain | Self::WithMissing | Self::Filled => value,
         }
     }
 
     fn is_plausible(self) -> bool {
         match self {
             Self::Standardized { clip } => (1e-3..=1e9).contains(&clip),
-            Self::Plain | Self::WithMissing => true,
+            Self::Plain | Self::WithMissing | Self::Centred | Self::Filled => true,
         }
     }
 }
@@ -88,6 +103,21 @@ impl Encoder {
         self.dictionaries.iter().map(|dictionary| dictionary.slots().count()).collect()
     }
 
+    /// The names of a categorical feature's categories, in the order of their slots.
+    pub(crate) fn category_names(&self, feature: usize) -> Vec<Category> {
+        self.dictionaries.get(feature).map(CategoryDictionary::names).unwrap_or_default()
+    }
+
+    /// How each numeric feature is standardised.
+    pub(crate) fn scales(&self) -> Vec<Scale> {
+        self.moments.iter().map(Moments::scale).collect()
+    }
+
+    /// One row's numbers as they were before they were encoded.
+    pub(crate) fn decoded(&self, numbers: &[f64]) -> Vec<f64> {
+        self.scales().iter().zip(numbers).map(|(scale, value)| self.numbers.decode(scale, *value)).collect()
+    }
+
     /// Calls `visit` with each usable row's number, slots and values, in order, and returns which rows those are;
     /// `None` for all.
     ///
@@ -99,7 +129,7 @@ impl Encoder {
         mut visit: impl FnMut(usize, &[u32], &[f64]),
     ) -> Result<Option<NullBuffer>> {
         let columns = Columns::resolve(&self.schema, features)?;
-        let scales: Vec<_> = self.moments.iter().map(Moments::scale).collect();
+        let scales = self.scales();
         let mut usable = vec![true; columns.rows()];
         let mut scratch = SparseRows::new(&self.schema);
         for block in columns.blocks() {

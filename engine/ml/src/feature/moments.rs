@@ -89,6 +89,20 @@ impl Scale {
         let standardized = (value - self.mean) * self.per_deviation;
         if standardized.is_nan() { 0.0 } else { standardized.clamp(-clip, clip) }
     }
+
+    /// The difference from the mean; 0 for NaN.
+    pub(crate) fn centre(&self, value: f64) -> f64 {
+        if value.is_nan() { 0.0 } else { value - self.mean }
+    }
+
+    /// The value that [`Self::apply`] standardised; the mean of a feature that has been constant.
+    pub(crate) fn restore(&self, standardized: f64) -> f64 {
+        if self.per_deviation == 0.0 { self.mean } else { self.mean + standardized / self.per_deviation }
+    }
+
+    pub(crate) fn mean(&self) -> f64 {
+        self.mean
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +123,7 @@ mod tests {
         assert_eq!(scale.apply(9.0, 10.0), 2.0);
         assert_eq!(scale.apply(9.0, 1.5), 1.5);
         assert_eq!(scale.apply(f64::NAN, 10.0), 0.0);
+        assert_eq!((scale.restore(2.0), scale.centre(9.0), scale.centre(f64::NAN)), (9.0, 4.0, 0.0));
     }
 
     #[test]
