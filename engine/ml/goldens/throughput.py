@@ -6,6 +6,7 @@ import time
 import lightgbm
 import numpy as np
 from scipy import sparse
+from sklearn.cluster import KMeans
 from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -46,6 +47,9 @@ measure("logistic of categories", LogisticRegression(tol=1e-7, max_iter=300), mi
 measure("three classes", LogisticRegression(tol=1e-7, max_iter=300), features, classes)
 measure("linear", LinearRegression(), features, labels)
 measure("lasso", Lasso(alpha=0.1, tol=1e-9), features, labels)
+clusters = {"n_init": 1, "max_iter": 20, "tol": 0, "random_state": 0}
+measure("10 clusters", KMeans(10, **clusters), features, None)
+measure("100 clusters", KMeans(100, **clusters), features, None)
 
 
 def trees(name, features, labels, categorical=(), **options):

@@ -23,7 +23,7 @@ use arrow::datatypes::Field;
 pub use self::registry::{
     batch_option_docs, create_batch, fitted_outputs, predicted_label_type, takes_label, valid_batch_model_types,
 };
-pub(crate) use self::shards::map_shards;
+pub(crate) use self::shards::{map_numbered_shards, map_shards};
 pub(crate) use self::training_set::{CLIP, Chunk, Row, TrainingSet, linear_numbers};
 use crate::error::{MlError, Result};
 use crate::model::{FeatureSchema, RejectedRow};
@@ -65,10 +65,11 @@ pub trait BatchModel: Send {
     /// Bytes that the rows taken by now hold in memory. `fit` needs some more: for each of up to 16 stretches
     /// of rows a copy of the weights, or 8 MB at most of products of features; 30 copies of the weights for
     /// the search; and up to 40 bytes a row for the metrics of a classifier. Boosted trees need two bytes for
-    /// each value, and for each row 28 bytes, and 16 more for each class of several.
-    /// Nearest neighbours need as many again, and the model has as many. Principal components of up to 2048 encoded features have 32 MB at most of products for each stretch; an isolation
-    /// forest needs 16 bytes a row, robust z-scores 8 for each thread, and a matrix factorisation 56 and some copies of
-    /// what stands for the users and items.
+    /// each value, and for each row 28 bytes, and 16 more for each class of several. Nearest neighbours need as many
+    /// again as the rows, and the model has as many. Principal components of up to 2048 encoded features have 32 MB at
+    /// most of products for each stretch; an isolation forest needs 16 bytes a row, robust z-scores 8 for each thread, a
+    /// matrix factorisation 56 and some copies of what stands for the users and items, and k-means 24 to choose its
+    /// first centroids.
     fn bytes(&self) -> usize;
 
     /// Sets how many threads `fit` may use, and who may stop it. The default is one thread and nobody.

@@ -21,12 +21,19 @@ pub enum ModelTable {
     PrincipalComponents,
     /// How much of the variance each of them explains.
     PrincipalComponentInfo,
+    /// Where the centres of clusters lie, a row for each cluster and feature.
+    Centroids,
 }
 
 impl ModelTable {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::Weights, Self::FeatureImportance, Self::PrincipalComponents, Self::PrincipalComponentInfo];
+    pub const ALL: [Self; 5] = [
+        Self::Weights,
+        Self::FeatureImportance,
+        Self::PrincipalComponents,
+        Self::PrincipalComponentInfo,
+        Self::Centroids,
+    ];
 
     /// The name of SQL's function, without `ml.`.
     #[must_use]
@@ -36,6 +43,7 @@ impl ModelTable {
             Self::FeatureImportance => "feature_importance",
             Self::PrincipalComponents => "principal_components",
             Self::PrincipalComponentInfo => "principal_component_info",
+            Self::Centroids => "centroids",
         }
     }
 

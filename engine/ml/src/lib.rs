@@ -7,19 +7,21 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `pca`, `isolation_forest`, `robust_zscore` and
-//! `matrix_factorization` hold the algorithms, and [`metrics`] says how good they are.
+//! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `pca`, `isolation_forest`, `robust_zscore`,
+//! `matrix_factorization` and `kmeans` hold the algorithms, and [`metrics`] says how good they are.
 
 pub mod batch;
 mod boosted_trees;
 mod class_weights;
 mod classes;
+mod clusters;
 pub mod error;
 mod feature;
 #[cfg(test)]
 mod goldens;
 pub mod inspect;
 mod isolation_forest;
+mod kmeans;
 pub mod linear;
 mod matrix_factorization;
 pub mod metrics;

@@ -9,6 +9,7 @@ use std::fmt::Display;
 use crate::boosted_trees::{self, BoostedTrees};
 use crate::error::{MlError, Result};
 use crate::isolation_forest::IsolationForest;
+use crate::kmeans::KMeans;
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::linear_svm::LinearSvm;
 use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionConfig};
@@ -99,6 +100,7 @@ pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
         IsolationForest::SNAPSHOT_TAG => Ok(Box::new(IsolationForest::restore(bytes)?)),
         RobustZscore::SNAPSHOT_TAG => Ok(Box::new(RobustZscore::restore(bytes)?)),
         Pca::SNAPSHOT_TAG => Ok(Box::new(Pca::restore(bytes)?)),
+        KMeans::SNAPSHOT_TAG => Ok(Box::new(KMeans::restore(bytes)?)),
         _ => Ok(Box::new(Labelled(restore_supervised(bytes)?))),
     }
 }

@@ -13,6 +13,9 @@ use crate::error::{MlError, Result};
 use crate::isolation_forest::IsolationForest;
 use crate::isolation_forest::batch::BatchIsolationForest;
 use crate::isolation_forest::config::IsolationForestConfig;
+use crate::kmeans::KMeans;
+use crate::kmeans::batch::BatchKMeans;
+use crate::kmeans::config::KMeansConfig;
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::linear_regression::batch::{BatchLinearConfig, BatchLinearRegression, check_numeric_label};
 use crate::linear::linear_svm::LinearSvm;
@@ -50,7 +53,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 12] = [
+const MODEL_TYPES: [BatchModelType; 13] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -159,6 +162,15 @@ const MODEL_TYPES: [BatchModelType; 12] = [
         },
         label_type: Some(number_type),
         option_docs: FactorizationConfig::option_docs,
+    },
+    BatchModelType {
+        name: KMeans::MODEL_TYPE,
+        create: |options, schema, _| {
+            let config = KMeansConfig::from_options(options)?;
+            Ok(Box::new(BatchKMeans::new(config, schema.clone())?))
+        },
+        label_type: None,
+        option_docs: KMeansConfig::option_docs,
     },
 ];
 

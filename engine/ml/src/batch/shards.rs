@@ -22,18 +22,38 @@ pub(crate) fn map_shards<T: Send>(
     control: &FitControl,
     work: impl Fn(&[Chunk]) -> T + Sync,
 ) -> Result<Vec<T>> {
+    map_numbered_shards(chunks, control, |_, chunks| work(chunks))
+}
+
+/// The same, where `work` gets the number of the stretch's first row, too.
+///
+/// # Errors
+/// As [`map_shards`].
+pub(crate) fn map_numbered_shards<T: Send>(
+    chunks: &[Chunk],
+    control: &FitControl,
+    work: impl Fn(usize, &[Chunk]) -> T + Sync,
+) -> Result<Vec<T>> {
     control.check()?;
     let shards = cut(chunks);
     let entries: usize = chunks.iter().map(Chunk::entries).sum();
     let threads = if entries < ENTRIES_FOR_THREADS { 1 } else { control.threads.get() };
-    let run = |shards: &&[&[Chunk]]| shards.iter().map(|shard| work(shard)).collect::<Vec<_>>();
+    let run =
+        |shards: &&[(usize, &[Chunk])]| shards.iter().map(|(first, shard)| work(*first, shard)).collect::<Vec<_>>();
     let sums = in_parallel(&stretches(&shards, threads), run).into_iter().flatten().collect();
     control.check()?;
     Ok(sums)
 }
 
-/// The chunks in stretches of about the same length.
-fn cut(chunks: &[Chunk]) -> Vec<&[Chunk]> {
-    let shards = chunks.len().min(SHARDS_MAX);
-    (0..shards).map(|shard| &chunks[shard * chunks.len() / shards..(shard + 1) * chunks.len() / shards]).collect()
+/// The chunks in stretches of about the same length, each with the number of its first row.
+fn cut(chunks: &[Chunk]) -> Vec<(usize, &[Chunk])> {
+    let count = chunks.len().min(SHARDS_MAX);
+    let mut first = 0;
+    let mut shards = Vec::with_capacity(count);
+    for shard in 0..count {
+        let chunks = &chunks[shard * chunks.len() / count..(shard + 1) * chunks.len() / count];
+        shards.push((first, chunks));
+        first += chunks.iter().map(Chunk::rows).sum::<usize>();
+    }
+    shards
 }

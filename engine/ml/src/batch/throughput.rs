@@ -9,10 +9,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, NullArray, RecordBatch, StringArray};
 
 use super::{FitControl, create_batch};
-use crate::{FeatureSchema, restore_supervised};
+use crate::{FeatureSchema, restore_predictor};
 
 const ROWS: usize = 200_000;
 const COLUMNS: usize = 30;
@@ -75,9 +75,9 @@ fn measure(name: &str, model_type: &str, options: &[(&str, &str)], features: &Re
             fitted = fitted.min(start.elapsed().as_secs_f64());
         }
         let report = report.unwrap();
-        let model = restore_supervised(&report.model).unwrap();
+        let model = restore_predictor(&report.model).unwrap();
         let start = Instant::now();
-        model.predictions(features).unwrap();
+        model.answers(features).unwrap();
         eprintln!(
             "{name}, {threads} threads: take {:.2} Mrows/s, fit {:.3} s in {} steps, predict {:.2} Mrows/s",
             all as f64 / added / 1e6,
@@ -119,4 +119,15 @@ fn tree_throughput() {
     );
     let labels = booleans.slice(0, ROWS);
     measure("100 trees of categories", "boosted_tree_classifier", &[], &categories(), &labels);
+}
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn cluster_throughput() {
+    let features = numbers(ROWS).0;
+    let none: ArrayRef = Arc::new(NullArray::new(ROWS));
+    let options = |clusters| [("num_clusters", clusters), ("max_iterations", "20"), ("tolerance", "0")];
+    measure("10 clusters", "kmeans", &options("10"), &features, &none);
+    measure("100 clusters", "kmeans", &options("100"), &features, &none);
+    measure("10 clusters of categories", "kmeans", &options("10"), &categories(), &none);
 }

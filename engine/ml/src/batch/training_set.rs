@@ -289,7 +289,7 @@ impl Chunk {
         rows.map(|row| self.row(row))
     }
 
-    fn row(&self, row: usize) -> Row<'_> {
+    pub(crate) fn row(&self, row: usize) -> Row<'_> {
         Row {
             numbers: &self.numbers[row * self.numeric..(row + 1) * self.numeric],
             categories: &self.categories[row * self.categorical..(row + 1) * self.categorical],

@@ -48,6 +48,15 @@ impl Numbers {
         }
     }
 
+    /// The number that was encoded as `value`, where nothing was cut off.
+    fn decode(self, scale: &Scale, value: f64) -> f64 {
+        match self {
+            Self::Standardized { .. } => scale.restore(value),
+            Self::Centred => scale.mean() + value,
+            Self::Plain | Self::WithMissing | Self::Counts | Self::MeanForMissing => value,
+        }
+    }
+
     fn is_plausible(self) -> bool {
         match self {
             Self::Standardized { clip } => (1e-3..=1e9).contains(&clip),
@@ -121,6 +130,26 @@ impl Encoder {
         numbers.chain(categories).collect()
     }
 
+    /// The names of a categorical feature's categories, in the order of their slots.
+    pub(crate) fn category_names(&self, feature: usize) -> Vec<Category> {
+        self.dictionaries
+            .get(feature)
+            .into_iter()
+            .flat_map(CategoryDictionary::categories)
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    /// How each numeric feature is standardised.
+    pub(crate) fn scales(&self) -> Vec<Scale> {
+        self.moments.iter().map(Moments::scale).collect()
+    }
+
+    /// One row's numbers as they were before they were encoded.
+    pub(crate) fn decoded(&self, numbers: &[f64]) -> Vec<f64> {
+        self.scales().iter().zip(numbers).map(|(scale, value)| self.numbers.decode(scale, *value)).collect()
+    }
+
     /// Calls `visit` with each usable row's number, slots and values, in order, and returns which rows those are;
     /// `None` for all.
     ///
@@ -132,7 +161,7 @@ impl Encoder {
         mut visit: impl FnMut(usize, &[u32], &[f64]),
     ) -> Result<Option<NullBuffer>> {
         let columns = Columns::resolve(&self.schema, features)?.that_count(self.numbers == Numbers::Counts);
-        let scales: Vec<_> = self.moments.iter().map(Moments::scale).collect();
+        let scales: Vec<_> = self.scales();
         let mut usable = vec![true; columns.rows()];
         let mut scratch = SparseRows::new(&self.schema);
         for block in columns.blocks() {

@@ -103,6 +103,11 @@ impl Scale {
     pub(crate) fn centre(&self, value: f64) -> f64 {
         if value.is_nan() { 0.0 } else { value - self.mean }
     }
+
+    /// The value that [`Self::apply`] standardised; the mean of a feature that has been constant.
+    pub(crate) fn restore(&self, standardized: f64) -> f64 {
+        if self.per_deviation == 0.0 { self.mean } else { self.mean + standardized / self.per_deviation }
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +128,7 @@ mod tests {
         assert_eq!(scale.apply(9.0, 10.0), 2.0);
         assert_eq!(scale.apply(9.0, 1.5), 1.5);
         assert_eq!(scale.apply(f64::NAN, 10.0), 0.0);
-        assert_eq!((scale.centre(9.0), scale.centre(f64::NAN)), (4.0, 0.0));
+        assert_eq!((scale.restore(2.0), scale.centre(9.0), scale.centre(f64::NAN)), (9.0, 4.0, 0.0));
     }
 
     #[test]

@@ -1,0 +1,125 @@
+//! Lloyd's algorithm (1982): each row goes to its nearest centroid, each centroid to the mean of its rows, and so on.
+//!
+//! Of directions the mean is taken as a direction again (Dhillon and Modha 2001). All distances are computed in each
+//! pass. Bounds on them (Elkan 2003, Hamerly 2010) would save most where there are many centroids; at ten, the
+//! sums of four rows and four centroids in registers take no longer than memory takes to bring the rows.
+
+use super::centroids::{Centroids, ROWS};
+use super::config::DistanceType;
+use super::space::Space;
+use crate::batch::Row;
+use crate::error::Result;
+
+/// Where a search came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Found {
+    /// The centroids' values, one centroid after another.
+    pub(super) values: Vec<f64>,
+    pub(super) iterations: u64,
+    /// Whether the centroids stood still in the end.
+    pub(super) converged: bool,
+}
+
+/// Moves centroids until the sum of their squared movements is `enough` or less, or `iterations_max` times.
+///
+/// # Errors
+/// `Stopped`.
+pub(super) fn search(space: &Space<'_>, start: Vec<f64>, enough: f64, iterations_max: u64) -> Result<Found> {
+    let mut values = start;
+    for iterations in 1..=iterations_max {
+        let centroids = space.centroids(&values);
+        let sums = Sums::of(space, &centroids)?;
+        let mut next = sums.means(space.distance, &values);
+        relocate(space, &centroids, &sums.counts, &mut next)?;
+        let moved: f64 = values.iter().zip(&next).map(|(old, new)| (new - old) * (new - old)).sum();
+        values = next;
+        // Rows that go where they went before have the same means, bit by bit.
+        if moved <= enough {
+            return Ok(Found { values, iterations, converged: true });
+        }
+    }
+    Ok(Found { values, iterations: iterations_max, converged: false })
+}
+
+/// The sums of the rows of each centroid.
+struct Sums {
+    width: usize,
+    /// For each centroid the sum of its points.
+    points: Vec<f64>,
+    counts: Vec<u64>,
+}
+
+impl Sums {
+    fn of(space: &Space<'_>, centroids: &Centroids) -> Result<Self> {
+        let (width, count) = (space.width(), centroids.count());
+        let empty = || Self { width, points: vec![0.0; width * count], counts: vec![0; count] };
+        let parts = space.fold(empty, |sums, four| {
+            let nearest = centroids.nearest(&four.rows);
+            sums.add(space, &four.rows, &nearest[..four.count]);
+        })?;
+        let mut total = empty();
+        for part in parts {
+            total.points.iter_mut().zip(&part.points).for_each(|(own, others)| *own += others);
+            total.counts.iter_mut().zip(&part.counts).for_each(|(own, others)| *own += others);
+        }
+        Ok(total)
+    }
+
+    fn add(&mut self, space: &Space<'_>, rows: &[Row<'_>; ROWS], nearest: &[usize]) {
+        for (row, centroid) in rows.iter().zip(nearest) {
+            let point = space.point(*row);
+            if !point.is_nowhere() {
+                self.counts[*centroid] += 1;
+                point.add_to(&mut self.points[centroid * self.width..(centroid + 1) * self.width]);
+            }
+        }
+    }
+
+    /// The mean of each centroid's rows; a centroid without rows, or whose rows' directions cancel each other, stays.
+    fn means(&self, distance: DistanceType, old: &[f64]) -> Vec<f64> {
+        let mut means = old.to_vec();
+        let sums = self.points.chunks_exact(self.width).zip(&self.counts);
+        for (mean, (sum, count)) in means.chunks_exact_mut(self.width).zip(sums) {
+            let length = match distance {
+                DistanceType::Euclidean => *count as f64,
+                DistanceType::Cosine => sum.iter().map(|value| value * value).sum::<f64>().sqrt(),
+            };
+            if length > 0.0 {
+                mean.iter_mut().zip(sum).for_each(|(mean, sum)| *mean = sum / length);
+            }
+        }
+        means
+    }
+}
+
+/// Moves each centroid without rows to a row that is far from its own centroid: the farthest one first.
+fn relocate(space: &Space<'_>, centroids: &Centroids, counts: &[u64], next: &mut [f64]) -> Result<()> {
+    let empty: Vec<usize> = (0..counts.len()).filter(|centroid| counts[*centroid] == 0).collect();
+    if empty.is_empty() {
+        return Ok(());
+    }
+    for (centroid, row) in empty.iter().zip(farthest(space, centroids, empty.len())?) {
+        next[centroid * space.width()..(centroid + 1) * space.width()].copy_from_slice(&space.values(row));
+    }
+    Ok(())
+}
+
+/// The rows that are farthest from their nearest centroid, `count` at most; of equals, the first.
+fn farthest(space: &Space<'_>, centroids: &Centroids, count: usize) -> Result<Vec<usize>> {
+    let parts = space.fold(
+        || (Vec::new(), Vec::new()),
+        |(rows, out), four| {
+            let points = four.rows.map(|row| space.point(row));
+            centroids.squared_distances(&points, out);
+            for (place, point) in points.iter().enumerate().take(four.count) {
+                let square = out.iter().map(|squares| squares[place]).fold(f64::INFINITY, f64::min);
+                if !point.is_nowhere() && square > 0.0 {
+                    rows.push((square, four.first + place));
+                }
+            }
+        },
+    )?;
+    let mut rows: Vec<(f64, usize)> = parts.into_iter().flat_map(|(rows, _)| rows).collect();
+    rows.sort_unstable_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
+    Ok(rows.into_iter().take(count).map(|(_, row)| row).collect())
+}
