@@ -143,6 +143,56 @@ fn what_a_model_says_is_measured_in_the_script_that_makes_it() {
 }
 
 #[test]
+fn models_without_a_label_say_what_they_find() {
+    let folder = folder();
+    let asked = |options: &str, query: &str| {
+        let model =
+            format!("CREATE MODEL m WITH ({options}) AS SELECT distance, CAST(zone AS DOUBLE) AS zone FROM trips;");
+        let script = format!("{TABLES}{model}{query}");
+        folder.run(&script, &["--format", "csv"]).success().stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let trips = "ML.PREDICT(MODEL m, (SELECT id, distance, CAST(zone AS DOUBLE) AS zone FROM trips))";
+    // Each zone has as many trips, and is far from the others.
+    let groups = asked(
+        "model_type = 'kmeans', num_clusters = 3, standardize_features = false, distance_type = 'euclidean'",
+        &format!("SELECT centroid_id, count(*) AS n FROM {trips} GROUP BY centroid_id ORDER BY centroid_id"),
+    );
+    let sizes = groups[1..].iter().map(|row| row.split(',').nth(1).unwrap().parse::<u64>().unwrap());
+    assert_eq!((groups[0].as_str(), groups.len(), sizes.sum()), ("centroid_id,n", 4, 600), "{groups:?}");
+    let lists = asked(
+        "model_type = 'kmeans', num_clusters = 3",
+        &format!("SELECT max(cardinality(nearest_centroids_distance)) AS n FROM {trips}"),
+    );
+    assert_eq!(lists, ["n", "3"]);
+    let lines = asked(
+        "model_type = 'pca', num_principal_components = 1",
+        &format!(
+            "SELECT abs(avg(principal_component_1)) < 1e-9 AS is_centred, count(principal_component_1) AS n FROM {trips}"
+        ),
+    );
+    assert_eq!(lines, ["is_centred,n", "true,600"]);
+    let odd = asked(
+        "model_type = 'isolation_forest', contamination = 0.1",
+        &format!("SELECT count(*) FILTER (WHERE is_anomaly) AS n, min(anomaly_score) > 0 AS a FROM {trips}"),
+    );
+    let count: u64 = odd[1].split(',').next().unwrap().parse().unwrap();
+    assert!((30..=90).contains(&count) && odd[1].ends_with(",true"), "{odd:?}");
+
+    let refused = |options: &str, query: &str| {
+        let script = format!("{TABLES}CREATE MODEL m WITH ({options}) AS SELECT distance, zone FROM trips; {query}");
+        folder.run(&script, &[]).failure()
+    };
+    let text = refused("model_type = 'kmeans', label = 'zone'", "");
+    assert!(text.contains("a model of type kmeans learns no label"), "{text}");
+    let text = refused("model_type = 'logistic_reg'", "");
+    assert!(text.contains("a model needs the option 'label'"), "{text}");
+    let text = refused("model_type = 'kmeans', num_clusters = 3", "SELECT * FROM ML.EVALUATE(MODEL m, TABLE trips)");
+    assert!(text.contains("ML.EVALUATE of a kmeans model") && text.contains("ask ML.PREDICT"), "{text}");
+    let text = refused("model_type = 'kmeans', num_clusters = 700", "");
+    assert!(text.contains("600"), "{text}");
+}
+
+#[test]
 fn explain_says_how_the_training_set_is_made() {
     let folder = folder();
     let plan = folder.run(&format!("{TABLES}EXPLAIN {MODEL}"), &[]).success().stdout;
@@ -260,7 +310,7 @@ fn check_knowledge(served: &mut Served) {
         "a logistic_reg model has no ML.FEATURE_IMPORTANCE; it has ML.WEIGHTS",
     );
     served.refused("SELECT * FROM ML.WEIGHTS(late)", Code::InvalidArgument, "write ML.WEIGHTS(MODEL m)");
-    served.refused("SELECT * FROM ML.WEIGHTS(MODEL nobody)", Code::InvalidArgument, "nobody");
+    served.refused("SELECT * FROM ML.WEIGHTS(MODEL nobody)", Code::NotFound, "nobody");
 }
 
 #[test]
