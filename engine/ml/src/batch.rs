@@ -56,7 +56,8 @@ pub trait BatchModel: Send {
     /// Bytes that the rows taken by now hold in memory. `fit` needs some more: for each of up to 16 stretches
     /// of rows a copy of the weights, or 8 MB at most of products of features; 30 copies of the weights for
     /// the search; and up to 40 bytes a row for the metrics of a classifier. Boosted trees need two bytes for
-    /// each value, and for each row 28 bytes, and 16 more for each class of several.
+    /// each value, and for each row 28 bytes, and 16 more for each class of several. Forests need as much for each value, for each
+    /// row 20 bytes, 36 more for each thread and a bit for each tree, and 44 bytes for each split.
     fn bytes(&self) -> usize;
 
     /// Sets how many threads `fit` may use, and who may stop it. The default is one thread and nobody.

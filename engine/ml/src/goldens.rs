@@ -1,4 +1,4 @@
-//! Small data sets, and what scikit-learn makes of them: `goldens/make.py` wrote both.
+//! Small data sets, and what scikit-learn makes of them: `goldens/make.py` and `goldens/forest.py` wrote both.
 
 use std::sync::Arc;
 
@@ -25,8 +25,9 @@ pub(crate) fn data_set(name: &str) -> (RecordBatch, Vec<f64>) {
 
 /// The numbers of a case under a name, in the order of scikit-learn.
 pub(crate) fn expected(case: &str, name: &str) -> Vec<f64> {
-    let text = include_str!("../goldens/expected.txt");
-    let line = text.lines().find(|line| line.starts_with(&format!("{case} {name} ")));
+    let text = [include_str!("../goldens/expected.txt"), include_str!("../goldens/forest.txt")];
+    let mut lines = text.iter().flat_map(|text| text.lines());
+    let line = lines.find(|line| line.starts_with(&format!("{case} {name} ")));
     line.unwrap().split(' ').skip(2).map(|number| number.parse().unwrap()).collect()
 }
 

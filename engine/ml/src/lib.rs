@@ -7,13 +7,14 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`], `naive_bayes` and `boosted_trees` hold the algorithms, and [`metrics`] says how good they are.
+//! [`linear`], `naive_bayes`, `boosted_trees` and `forest` hold the algorithms, and [`metrics`] says how good they are.
 
 pub mod batch;
 mod boosted_trees;
 mod classes;
 pub mod error;
 mod feature;
+mod forest;
 #[cfg(test)]
 mod goldens;
 pub mod linear;

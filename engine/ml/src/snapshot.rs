@@ -13,7 +13,7 @@ use crate::error::{MlError, Result};
 const VERSION: u8 = 1;
 
 /// The largest snapshot written or read, in bytes.
-const BYTES_MAX: usize = 256 << 20;
+pub(crate) const BYTES_MAX: usize = 256 << 20;
 
 /// The largest magnitude of a number that a restored model may hold.
 ///

@@ -10,6 +10,9 @@ use crate::boosted_trees::batch::BatchBoostedTrees;
 use crate::boosted_trees::config::TreeConfig;
 use crate::classes::LabelKind;
 use crate::error::{MlError, Result};
+use crate::forest::ForestType;
+use crate::forest::batch::BatchForest;
+use crate::forest::config::ForestConfig;
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::linear_regression::batch::{BatchLinearConfig, BatchLinearRegression, check_numeric_label};
 use crate::linear::logistic_regression::LogisticRegression;
@@ -32,7 +35,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 5] = [
+const MODEL_TYPES: [BatchModelType; 9] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -88,7 +91,47 @@ const MODEL_TYPES: [BatchModelType; 5] = [
         },
         option_docs: TreeConfig::option_docs,
     },
+    BatchModelType {
+        name: ForestType::TreeClassifier.name(),
+        create: |options, schema, label| create_forest(ForestType::TreeClassifier, options, schema, label),
+        label_type: boosted_trees::class_label_type,
+        option_docs: || ForestConfig::option_docs(ForestType::TreeClassifier),
+    },
+    BatchModelType {
+        name: ForestType::TreeRegressor.name(),
+        create: |options, schema, label| create_forest(ForestType::TreeRegressor, options, schema, label),
+        label_type: |column, data_type| {
+            check_numeric_label(column, data_type)?;
+            Ok(DataType::Float64)
+        },
+        option_docs: || ForestConfig::option_docs(ForestType::TreeRegressor),
+    },
+    BatchModelType {
+        name: ForestType::ForestClassifier.name(),
+        create: |options, schema, label| create_forest(ForestType::ForestClassifier, options, schema, label),
+        label_type: boosted_trees::class_label_type,
+        option_docs: || ForestConfig::option_docs(ForestType::ForestClassifier),
+    },
+    BatchModelType {
+        name: ForestType::ForestRegressor.name(),
+        create: |options, schema, label| create_forest(ForestType::ForestRegressor, options, schema, label),
+        label_type: |column, data_type| {
+            check_numeric_label(column, data_type)?;
+            Ok(DataType::Float64)
+        },
+        option_docs: || ForestConfig::option_docs(ForestType::ForestRegressor),
+    },
 ];
+
+fn create_forest(
+    model: ForestType,
+    options: &BTreeMap<String, String>,
+    schema: &FeatureSchema,
+    label: &DataType,
+) -> Result<Box<dyn BatchModel>> {
+    let config = ForestConfig::from_options(model, options)?;
+    Ok(Box::new(BatchForest::new(model, config, schema.clone(), label)?))
+}
 
 /// Makes a model that has no rows, for labels of the type `label`.
 ///

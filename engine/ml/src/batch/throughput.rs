@@ -120,3 +120,15 @@ fn tree_throughput() {
     let labels = booleans.slice(0, ROWS);
     measure("100 trees of categories", "boosted_tree_classifier", &[], &categories(), &labels);
 }
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn forest_throughput() {
+    let (features, labels) = numbers(100_000);
+    let booleans: ArrayRef = Arc::new(labels.iter().map(|label| Some(*label > 0.0)).collect::<BooleanArray>());
+    let labels: ArrayRef = Arc::new(Float64Array::from(labels));
+    measure("forest of 20 trees", "random_forest_classifier", &[("num_parallel_tree", "20")], &features, &booleans);
+    let options = [("num_parallel_tree", "20"), ("max_features", "sqrt"), ("min_rows_in_leaf", "5")];
+    measure("forest of 20 trees of numbers", "random_forest_regressor", &options, &features, &labels);
+    measure("tree", "decision_tree_classifier", &[], &features, &booleans);
+}
