@@ -173,9 +173,9 @@ mod tests {
         let said = crate::restore_supervised(&report.model).unwrap().predictions(&rows).unwrap().probabilities;
         let model = restore_predictor(&report.model).unwrap();
         let table = table_of(model.as_ref(), ModelTable::Weights).unwrap();
-        let scores = classes.map(|class| scores(&table, &rows, Some(class)));
-        for row in 0..400 {
-            let [Some(x), Some(y), Some(z)] = [scores[0][row], scores[1][row], scores[2][row]] else { continue };
+        let [x, y, z] = classes.map(|class| scores(&table, &rows, Some(class)));
+        for (row, scores) in x.into_iter().zip(y).zip(z).enumerate() {
+            let ((Some(x), Some(y)), Some(z)) = scores else { continue };
             let total: f64 = [x, y, z].map(f64::exp).iter().sum();
             assert!((y.exp() / total - said[1].value(row)).abs() < 1e-9, "row {row}");
         }
