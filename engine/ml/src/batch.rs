@@ -70,6 +70,8 @@ pub trait BatchModel: Send {
     /// most of products for each stretch; an isolation forest needs 16 bytes a row, robust z-scores 8 for each thread, a
     /// matrix factorisation 56 and some copies of what stands for the users and items, and k-means 24 to choose its
     /// first centroids.
+    /// each value, and for each row 28 bytes, and 16 more for each class of several. Forests need as much for each value, for each
+    /// row 20 bytes, 36 more for each thread and a bit for each tree, and 44 bytes for each split.
     fn bytes(&self) -> usize;
 
     /// Sets how many threads `fit` may use, and who may stop it. The default is one thread and nobody.

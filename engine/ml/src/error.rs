@@ -218,6 +218,14 @@ pub enum MlError {
         /// The largest size of a snapshot in bytes.
         bytes_max: usize,
     },
+    /// The trees that were grown do not fit into a snapshot.
+    #[error("the trees exceed the {bytes_max} bytes of a model; {hint}")]
+    TreesTooLarge {
+        /// The largest size in bytes.
+        bytes_max: usize,
+        /// Which options would make them smaller.
+        hint: &'static str,
+    },
     /// A snapshot's bytes decode to nothing, or to something that no model could have written.
     #[error("model state is corrupt: {reason}")]
     CorruptState {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// What the scripts wrote of their cases.
-const EXPECTED: [&str; 7] = [
+const EXPECTED: [&str; 8] = [
     include_str!("../goldens/expected.txt"),
+    include_str!("../goldens/forest.txt"),
     include_str!("../goldens/pca.txt"),
     include_str!("../goldens/anomalies.txt"),
     include_str!("../goldens/matrix_factorization.txt"),

@@ -7,7 +7,7 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `pca`, `isolation_forest`, `robust_zscore`,
+//! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `pca`, `isolation_forest`, `robust_zscore`,
 //! `matrix_factorization` and `kmeans` hold the algorithms, and [`metrics`] says how good they are.
 
 pub mod batch;
@@ -17,6 +17,7 @@ mod classes;
 mod clusters;
 pub mod error;
 mod feature;
+mod forest;
 #[cfg(test)]
 mod goldens;
 pub mod inspect;

@@ -8,6 +8,7 @@ use std::fmt::Display;
 
 use crate::boosted_trees::{self, BoostedTrees};
 use crate::error::{MlError, Result};
+use crate::forest::{self, Forest};
 use crate::isolation_forest::IsolationForest;
 use crate::kmeans::KMeans;
 use crate::linear::linear_regression::LinearRegression;
@@ -116,6 +117,7 @@ pub fn restore_supervised(bytes: &[u8]) -> Result<Box<dyn Supervised>> {
         LinearSvm::SNAPSHOT_TAG => Ok(Box::new(LinearSvm::restore(bytes)?)),
         NaiveBayes::SNAPSHOT_TAG => Ok(Box::new(NaiveBayes::restore(bytes)?)),
         boosted_trees::SNAPSHOT_TAG => Ok(Box::new(BoostedTrees::restore(bytes)?)),
+        forest::SNAPSHOT_TAG => Ok(Box::new(Forest::restore(bytes)?)),
         MatrixFactorization::SNAPSHOT_TAG => Ok(Box::new(MatrixFactorization::restore(bytes)?)),
         LinearRegression::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),
         nearest_neighbors::SNAPSHOT_TAG => Ok(Box::new(NearestNeighbors::restore(bytes)?)),

@@ -10,6 +10,9 @@ use crate::boosted_trees::batch::BatchBoostedTrees;
 use crate::boosted_trees::config::TreeConfig;
 use crate::classes::LabelKind;
 use crate::error::{MlError, Result};
+use crate::forest::ForestType;
+use crate::forest::batch::BatchForest;
+use crate::forest::config::ForestConfig;
 use crate::isolation_forest::IsolationForest;
 use crate::isolation_forest::batch::BatchIsolationForest;
 use crate::isolation_forest::config::IsolationForestConfig;
@@ -53,7 +56,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 13] = [
+const MODEL_TYPES: [BatchModelType; 17] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -172,7 +175,41 @@ const MODEL_TYPES: [BatchModelType; 13] = [
         label_type: None,
         option_docs: KMeansConfig::option_docs,
     },
+    BatchModelType {
+        name: ForestType::TreeClassifier.name(),
+        create: |options, schema, label| create_forest(ForestType::TreeClassifier, options, schema, label),
+        label_type: Some(class_type),
+        option_docs: || ForestConfig::option_docs(ForestType::TreeClassifier),
+    },
+    BatchModelType {
+        name: ForestType::TreeRegressor.name(),
+        create: |options, schema, label| create_forest(ForestType::TreeRegressor, options, schema, label),
+        label_type: Some(number_type),
+        option_docs: || ForestConfig::option_docs(ForestType::TreeRegressor),
+    },
+    BatchModelType {
+        name: ForestType::ForestClassifier.name(),
+        create: |options, schema, label| create_forest(ForestType::ForestClassifier, options, schema, label),
+        label_type: Some(class_type),
+        option_docs: || ForestConfig::option_docs(ForestType::ForestClassifier),
+    },
+    BatchModelType {
+        name: ForestType::ForestRegressor.name(),
+        create: |options, schema, label| create_forest(ForestType::ForestRegressor, options, schema, label),
+        label_type: Some(number_type),
+        option_docs: || ForestConfig::option_docs(ForestType::ForestRegressor),
+    },
 ];
+
+fn create_forest(
+    model: ForestType,
+    options: &BTreeMap<String, String>,
+    schema: &FeatureSchema,
+    label: &DataType,
+) -> Result<Box<dyn BatchModel>> {
+    let config = ForestConfig::from_options(model, options)?;
+    Ok(Box::new(BatchForest::new(model, config, schema.clone(), label)?))
+}
 
 fn class_type(column: &str, data_type: &DataType) -> Result<DataType> {
     Ok(LabelKind::of(column, data_type)?.data_type())

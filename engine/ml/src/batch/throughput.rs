@@ -131,3 +131,15 @@ fn cluster_throughput() {
     measure("100 clusters", "kmeans", &options("100"), &features, &none);
     measure("10 clusters of categories", "kmeans", &options("10"), &categories(), &none);
 }
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn forest_throughput() {
+    let (features, labels) = numbers(100_000);
+    let booleans: ArrayRef = Arc::new(labels.iter().map(|label| Some(*label > 0.0)).collect::<BooleanArray>());
+    let labels: ArrayRef = Arc::new(Float64Array::from(labels));
+    measure("forest of 20 trees", "random_forest_classifier", &[("num_parallel_tree", "20")], &features, &booleans);
+    let options = [("num_parallel_tree", "20"), ("max_features", "sqrt"), ("min_rows_in_leaf", "5")];
+    measure("forest of 20 trees of numbers", "random_forest_regressor", &options, &features, &labels);
+    measure("tree", "decision_tree_classifier", &[], &features, &booleans);
+}

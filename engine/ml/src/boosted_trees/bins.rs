@@ -8,7 +8,7 @@ use crate::batch::parallel::{in_parallel, stretches};
 use crate::batch::{Chunk, TrainingSet};
 
 /// The values of a byte.
-pub(super) const BINS_MAX: usize = 256;
+pub(crate) const BINS_MAX: usize = 256;
 
 /// Features whose bins lie side by side: their histograms fill a first-level cache.
 pub(super) const BLOCK: usize = 8;
@@ -20,7 +20,7 @@ const SAMPLE_ROWS: usize = 200_000;
 const BIN_ROWS_MIN: u64 = 3;
 
 /// The bin of categories that have none of their own.
-pub(super) const OTHERS: u8 = 0;
+pub(crate) const OTHERS: u8 = 0;
 
 /// How the values of one feature are put into bins.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,13 +68,13 @@ impl FeatureBins {
 }
 
 /// Sorted values, each once, with its rows.
-fn distinct(sorted: &[f64]) -> Vec<(f64, u64)> {
+pub(crate) fn distinct(sorted: &[f64]) -> Vec<(f64, u64)> {
     // `==` joins -0.0 and 0.0, which lie on one side of any threshold.
     sorted.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u64)).collect()
 }
 
 /// The largest value of each bin.
-fn uppers(values: &[(f64, u64)], max_bins: usize) -> Vec<f64> {
+pub(crate) fn uppers(values: &[(f64, u64)], max_bins: usize) -> Vec<f64> {
     let mut cut = Cut::new(values, max_bins);
     for place in 0..values.len().saturating_sub(1) {
         if cut.ends_behind(place) {
@@ -208,13 +208,13 @@ impl BinnedRows {
 }
 
 /// Some values of a number.
-fn sample(set: &TrainingSet, learnt: &[u32], feature: usize) -> Vec<f64> {
+pub(crate) fn sample(set: &TrainingSet, learnt: &[u32], feature: usize) -> Vec<f64> {
     let step = learnt.len().div_ceil(SAMPLE_ROWS).max(1);
     learnt.iter().step_by(step).filter_map(|row| set.row(*row as usize)).map(|row| row.numbers[feature]).collect()
 }
 
 /// The rows of each category, by feature.
-fn category_rows(set: &TrainingSet, learnt: &[u32], widths: &[usize]) -> Vec<Vec<u64>> {
+pub(crate) fn category_rows(set: &TrainingSet, learnt: &[u32], widths: &[usize]) -> Vec<Vec<u64>> {
     let mut rows: Vec<Vec<u64>> = widths.iter().map(|width| vec![0; *width]).collect();
     let firsts = first_slots(set.numeric(), widths);
     for row in learnt.iter().filter_map(|row| set.row(*row as usize)) {
@@ -258,7 +258,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The place of the first bin whose largest value is not below this one: eight steps, none of which is a branch.
-fn first_at_least(uppers: &[f64; BINS_MAX], value: f64) -> u8 {
+pub(crate) fn first_at_least(uppers: &[f64; BINS_MAX], value: f64) -> u8 {
     let mut place = 0_usize;
     for half in [128, 64, 32, 16, 8, 4, 2, 1] {
         place += if uppers[place + half - 1] < value { half } else { 0 };

@@ -5,7 +5,7 @@
 //! With the same settings the loss is about LightGBM's; the same rows give the same bits, whatever the number of threads.
 
 pub(crate) mod batch;
-mod bins;
+pub(crate) mod bins;
 pub(crate) mod config;
 mod early_stop;
 mod fit;
@@ -64,7 +64,7 @@ pub(crate) struct BoostedTrees {
 
 /// What is predicted.
 #[derive(Debug, Clone, Encode, Decode)]
-enum Target {
+pub(crate) enum Target {
     Classes(Classes),
     /// Numbers, from so many rows.
     Numbers(u64),
@@ -79,7 +79,7 @@ impl Target {
         }
     }
 
-    fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         match self {
             Self::Classes(classes) => classes.total_rows(),
             Self::Numbers(rows) => *rows,
@@ -133,7 +133,7 @@ impl BoostedTrees {
 }
 
 /// The first slot of each categorical feature, given how many each has: they follow those of the numbers.
-fn first_slots(numeric: usize, widths: &[usize]) -> Vec<u32> {
+pub(crate) fn first_slots(numeric: usize, widths: &[usize]) -> Vec<u32> {
     let mut first = 1 + numeric as u32;
     let mut slots = Vec::with_capacity(widths.len());
     for width in widths {
