@@ -10,7 +10,7 @@ pub(crate) mod parallel;
 mod registry;
 mod shards;
 #[cfg(test)]
-mod throughput;
+pub(crate) mod throughput;
 mod training_set;
 
 use std::num::NonZeroUsize;

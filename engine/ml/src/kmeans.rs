@@ -12,7 +12,6 @@ mod centroids;
 pub(crate) mod config;
 mod evaluation;
 mod lloyd;
-mod random;
 mod seeding;
 mod space;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! state but its number, so work may be done by any thread in any order.
 
 /// What the counter moves by: 2^64 over the golden ratio, so that no two steps look alike.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A stream of random numbers.
 #[derive(Debug, Clone)]
@@ -17,6 +17,11 @@ impl Random {
     pub(crate) fn new(seed: u64, stream: u64) -> Self {
         // Mixed, so that neighbouring seeds and streams begin far from each other.
         Self { counter: mixed(mixed(seed.wrapping_add(STEP)) ^ mixed(stream.wrapping_mul(STEP))) }
+    }
+
+    /// The stream whose counter begins there.
+    pub(crate) fn from_counter(counter: u64) -> Self {
+        Self { counter }
     }
 
     fn bits(&mut self) -> u64 {
@@ -39,7 +44,8 @@ impl Random {
     }
 }
 
-fn mixed(mut bits: u64) -> u64 {
+/// A number of whose bits each depends on all of those given.
+pub(crate) fn mixed(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)
@@ -62,6 +68,16 @@ mod tests {
         assert!(fifths.iter().all(|count: &i32| (count - 20_000).abs() < 640), "{fifths:?}");
         assert!((40_000..60_000).contains(&(0..100_000).filter(|_| random.coin()).count()));
         assert_eq!(random.below(0), 0);
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_paper_and_fill_their_range() {
+        // The first output of the paper's generator for the seed 0.
+        assert_eq!(Random::from_counter(0).bits(), 0xe220_a839_7b1d_cdaf);
+        let mut random = Random::from_counter(7);
+        let fractions: Vec<f64> = (0..10_000).map(|_| random.fraction()).collect();
+        assert!(fractions.iter().all(|fraction| (0.0..1.0).contains(fraction)));
+        assert!((fractions.iter().sum::<f64>() / 10_000.0 - 0.5).abs() < 0.01);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Draws by a seed and a number, such as a row's: what came before, the batches and the threads have no part in them.
 
-/// The golden ratio's fraction in 64 bits: the step of SplitMix64 (Steele, Lea and Flood 2014).
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+use crate::random::{STEP, mixed};
 
 /// A sequence of draws, each of which can be had by its number.
 #[derive(Debug, Clone, Copy)]
@@ -13,25 +12,20 @@ impl Draws {
     /// Those of a seed; draws for another purpose, or for another round, are others.
     pub(crate) fn new(seed: u64, purpose: &[u8; 8], round: u64) -> Self {
         let keys = [u64::from_le_bytes(*purpose), round];
-        Self { key: keys.iter().fold(mix(seed.wrapping_add(STEP)), |key, next| mix((key ^ next).wrapping_add(STEP))) }
+        Self {
+            key: keys.iter().fold(mixed(seed.wrapping_add(STEP)), |key, next| mixed((key ^ next).wrapping_add(STEP))),
+        }
     }
 
     /// The draw of this number: 64 bits, each of which is as likely set as not.
     pub(crate) fn bits(&self, number: u64) -> u64 {
-        mix(self.key.wrapping_add(number.wrapping_add(1).wrapping_mul(STEP)))
+        mixed(self.key.wrapping_add(number.wrapping_add(1).wrapping_mul(STEP)))
     }
 
     /// Whether the draw of this number is among a fraction of all.
     pub(crate) fn is_in(&self, fraction: f64, number: u64) -> bool {
         ((self.bits(number) >> 11) as f64) < fraction * (1_u64 << 53) as f64
     }
-}
-
-/// SplitMix64's finaliser: one bit more or less changes half of them.
-fn mix(mut bits: u64) -> u64 {
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]

@@ -230,11 +230,8 @@ pub fn create_batch(
     schema: &FeatureSchema,
     label: &DataType,
 ) -> Result<Box<dyn BatchModel>> {
-    let model_type = find(model_type)?;
-    if let Some(label_type) = model_type.label_type {
-        label_type("label", label)?;
-    }
-    (model_type.create)(options, schema, label)
+    predicted_label_type(model_type, "label", label)?;
+    (find(model_type)?.create)(options, schema, label)
 }
 
 /// The columns that a model adds to rows which is fitted so, to labels of this name and type if it takes any.
@@ -248,12 +245,9 @@ pub fn fitted_outputs(
     label: (&str, &DataType),
 ) -> Result<Vec<Field>> {
     let (column, data_type) = label;
-    let outputs = match find(model_type)?.label_type {
-        Some(label_type) => Some(label_outputs(column, &label_type(column, data_type)?)),
-        None => None,
-    };
+    let predicted = predicted_label_type(model_type, column, data_type)?;
     let model = create_batch(model_type, options, schema, data_type)?;
-    Ok(outputs.unwrap_or_else(|| model.outputs()))
+    Ok(if takes_label(model_type)? { label_outputs(column, &predicted) } else { model.outputs() })
 }
 
 /// Whether a model type learns a label.

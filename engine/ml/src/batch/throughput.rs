@@ -12,6 +12,7 @@ use std::time::Instant;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, NullArray, RecordBatch, StringArray};
 
 use super::{FitControl, create_batch};
+use crate::random::{STEP, mixed};
 use crate::{FeatureSchema, restore_predictor};
 
 const ROWS: usize = 200_000;
@@ -19,11 +20,8 @@ const COLUMNS: usize = 30;
 const BATCH_ROWS: usize = 8192;
 
 /// SplitMix64 of the row and the column, as a number in [-1, 1).
-fn noise(row: usize, column: usize) -> f64 {
-    let mut bits = ((row * 100 + column) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^= bits >> 31;
+pub(crate) fn noise(row: usize, column: usize) -> f64 {
+    let bits = mixed(((row * 100 + column) as u64).wrapping_mul(STEP));
     (bits >> 33) as f64 / f64::from(1_u32 << 30) - 1.0
 }
 

@@ -20,7 +20,7 @@ use super::evaluation::Evaluation;
 use super::grow::{Grower, Grown};
 use super::impurity::{ClassImpurity, Impurity, NumberImpurity};
 use super::model::Forest;
-use super::sample::{Random, RowSet, draw};
+use super::sample::{RowSet, draw, random_of};
 use super::split::Search;
 use super::tree::Tree;
 use crate::batch::parallel::in_parallel;
@@ -130,7 +130,7 @@ impl BatchForest {
     }
 
     fn grow_one<I: Impurity>(&self, grower: &Grower<'_, I>, number: usize) -> Result<Numbered> {
-        let mut random = Random::of(self.config.seed, number as u64);
+        let mut random = random_of(self.config.seed, number as u64);
         let counts = draw(&self.config, self.set.rows() as usize, &mut random);
         let drawn = self.config.leaves_rows_out().then(|| RowSet::drawn(&counts));
         let Grown { tree, impurity } = grower.grow(&counts, random)?;

@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use super::impurity::{Impurity, Sample, Sums, is_pure};
-use super::sample::Random;
+use super::sample::below;
 use super::split::{Search, Split, better};
 use super::tree::{Child, Tree};
 use crate::batch::FitControl;
 use crate::batch::parallel::{in_parallel, stretches};
 use crate::error::Result;
+use crate::random::Random;
 
 /// Rows times features below which a thread costs more than it saves.
 const ENTRIES_FOR_THREADS: usize = 1 << 18;
@@ -143,7 +144,7 @@ impl<I: Impurity> Growth<'_, I> {
 
     /// Puts one of the features from this place on there (Fisher and Yates 1938).
     fn draw_feature(&mut self, place: usize) {
-        let drawn = place + self.random.below(self.features.len() - place);
+        let drawn = place + below(&mut self.random, self.features.len() - place);
         self.features.swap(place, drawn);
     }
 

@@ -1,36 +1,16 @@
 //! Which rows a tree is made of: drawn at random, from a sequence that depends on the seed and the tree's number alone.
 
 use super::config::ForestConfig;
+use crate::random::{Random, STEP, mixed};
 
-/// SplitMix64 (Steele, Lea and Flood 2014): 64 random bits at a time.
-#[derive(Debug, Clone)]
-pub(super) struct Random(u64);
-
-impl Random {
-    /// What the sequence goes on by: 2^64 over the golden ratio.
-    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-
-    /// The sequence of a tree.
-    pub(super) fn of(seed: u64, tree: u64) -> Self {
-        Self(mixed(mixed(seed).wrapping_add(Self::STEP.wrapping_mul(tree))))
-    }
-
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(Self::STEP);
-        mixed(self.0)
-    }
-
-    /// A whole number below another, each about as likely (Lemire 2019, without the rejection: its bias is under 2^-32
-    /// for limits under 2^32).
-    pub(super) fn below(&mut self, limit: usize) -> usize {
-        ((u128::from(self.bits()) * limit as u128) >> 64) as usize
-    }
+/// The random numbers of a tree.
+pub(super) fn random_of(seed: u64, tree: u64) -> Random {
+    Random::from_counter(mixed(mixed(seed).wrapping_add(STEP.wrapping_mul(tree))))
 }
 
-fn mixed(bits: u64) -> u64 {
-    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
+/// A whole number below another, each about as likely.
+pub(super) fn below(random: &mut Random, limit: usize) -> usize {
+    random.below(limit as u64) as usize
 }
 
 /// How often each row is drawn.
@@ -38,13 +18,13 @@ pub(super) fn draw(config: &ForestConfig, rows: usize, random: &mut Random) -> V
     let draws = ((config.subsample * rows as f64).round() as usize).clamp(1, rows.max(1));
     if config.bootstrap {
         let mut counts = vec![0; rows];
-        (0..draws).for_each(|_| counts[random.below(rows)] += 1);
+        (0..draws).for_each(|_| counts[below(random, rows)] += 1);
         return counts;
     }
     // Each row with the chance that leaves all sets of so many rows equally likely (Knuth's algorithm S).
     let mut wanted = draws;
     let is_taken = |left: usize| {
-        let is_taken = wanted == left || random.below(left) < wanted;
+        let is_taken = wanted == left || below(random, left) < wanted;
         wanted -= usize::from(is_taken);
         u32::from(is_taken)
     };
@@ -77,7 +57,7 @@ mod tests {
     }
 
     fn drawn(config: &ForestConfig, rows: usize, tree: u64) -> Vec<u32> {
-        draw(config, rows, &mut Random::of(7, tree))
+        draw(config, rows, &mut random_of(7, tree))
     }
 
     #[test]
@@ -108,7 +88,7 @@ mod tests {
         let config = config(true, 1.0);
         assert_eq!(drawn(&config, 50, 4), drawn(&config, 50, 4));
         assert_ne!(drawn(&config, 50, 4), drawn(&config, 50, 5));
-        assert_ne!(draw(&config, 50, &mut Random::of(8, 4)), drawn(&config, 50, 4));
+        assert_ne!(draw(&config, 50, &mut random_of(8, 4)), drawn(&config, 50, 4));
     }
 
     #[test]

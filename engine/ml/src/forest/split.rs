@@ -160,7 +160,7 @@ mod tests {
     use super::super::ForestType;
     use super::super::config::Criterion;
     use super::super::impurity::{ClassImpurity, Impurity, NumberImpurity};
-    use super::super::sample::Random;
+    use super::super::sample::random_of;
     use super::*;
 
     const MISSING: u8 = 4;
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn no_set_of_categories_gains_more() {
         for tree in 0..200 {
-            let mut random = Random::of(3, tree);
+            let mut random = random_of(3, tree);
             let column: Vec<u8> = (0..40).map(|_| random.below(7) as u8).collect();
             let classes: Vec<u32> = (0..40).map(|_| random.below(3) as u32).collect();
             let two = classes.iter().map(|class| class % 2).collect();

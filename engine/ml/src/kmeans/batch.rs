@@ -6,7 +6,6 @@ use arrow::datatypes::Field;
 use super::config::{DistanceType, KMeansConfig, NUM_CLUSTERS};
 use super::evaluation::Evaluation;
 use super::lloyd::{self, Found};
-use super::random::Random;
 use super::seeding::choose;
 use super::space::Space;
 use super::{Clusters, KMeans};
@@ -15,6 +14,7 @@ use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
 use crate::model::{FeatureSchema, RejectedRow};
 use crate::options::invalid;
+use crate::random::Random;
 
 /// Values of all centroids at most: 32 MB, of which each of up to 16 stretches of rows has a sum.
 const VALUES_MAX: usize = 1 << 22;
@@ -71,7 +71,7 @@ impl BatchKMeans {
     /// The best of the searches; of equals, the first.
     fn search(&self, space: &Space<'_>, clusters: usize) -> Result<Fit> {
         let enough = self.config.tolerance * mean_variance(space)?;
-        let mut random = Random::new(self.config.seed);
+        let mut random = Random::from_counter(self.config.seed);
         let mut best: Option<Fit> = None;
         for _ in 0..self.config.num_init {
             let start = self.start(space, clusters, &mut random)?;

@@ -1,8 +1,8 @@
 //! Lloyd's algorithm (1982): each row goes to its nearest centroid, each centroid to the mean of its rows, and so on.
 //!
 //! Of directions the mean is taken as a direction again (Dhillon and Modha 2001). All distances are computed in each
-//! pass. Bounds on them (Elkan 2003, Hamerly 2010) would save most where there are many centroids; at ten, the
-//! sums of four rows and four centroids in registers take no longer than memory takes to bring the rows.
+//! pass, of four rows and four centroids at once; bounds on them (Elkan 2003, Hamerly 2010) would save most where there
+//! are many centroids.
 
 use super::centroids::{Centroids, ROWS};
 use super::config::DistanceType;

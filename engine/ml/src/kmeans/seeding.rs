@@ -8,9 +8,9 @@ use tidemill_compute::kernel::softmax::ln;
 
 use super::centroids::Centroids;
 use super::config::InitMethod;
-use super::random::Random;
 use super::space::Space;
 use crate::error::Result;
+use crate::random::Random;
 
 /// The values of `clusters` different rows, or of fewer where the rows are no more different points.
 ///

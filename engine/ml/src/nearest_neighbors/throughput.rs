@@ -11,20 +11,12 @@ use std::time::Instant;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch};
 use arrow::datatypes::DataType;
 
+use crate::batch::throughput::noise;
 use crate::{FeatureSchema, create_batch, restore_supervised};
 
 const STORED: usize = 10_000;
 const ASKED: usize = 2_000;
 const COLUMNS: usize = 30;
-
-/// SplitMix64 of the row and the column, as a number in [-1, 1).
-fn noise(row: usize, column: usize) -> f64 {
-    let mut bits = ((row * 100 + column) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^= bits >> 31;
-    (bits >> 33) as f64 / f64::from(1_u32 << 30) - 1.0
-}
 
 fn rows(rows: std::ops::Range<usize>) -> RecordBatch {
     let columns = (0..COLUMNS).map(|column| {
