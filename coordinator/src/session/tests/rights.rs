@@ -49,23 +49,32 @@ fn user(name: &str) -> Who {
     Who { role: Some(name.to_owned()), address: Some(([10, 0, 0, 1], 1000).into()) }
 }
 
-/// What the statements of a user come to.
+/// What the statements of a user come to. Waits for what it drops, as clients do.
 async fn say(session: &mut SqlSession, name: &str, text: &str) -> Result<Vec<String>> {
     let mut script = session.read_apart(text, user(name)).await?;
     let mut said = Vec::new();
     loop {
         match session.step(&mut script).await {
-            Ok(Some(replies)) => said.extend(replies.into_iter().map(|reply| match reply {
-                Reply::Done(message) => message,
-                Reply::Rows(rows) => arrow::util::pretty::pretty_format_batches(&[rows]).unwrap().to_string(),
-                _ => String::new(),
-            })),
+            Ok(Some(replies)) => {
+                for reply in replies {
+                    said.push(answer(reply).await?);
+                }
+            }
             Ok(None) => return Ok(said),
             Err(error) => {
                 session.leave(script).await;
                 return Err(error);
             }
         }
+    }
+}
+
+async fn answer(reply: Reply) -> Result<String> {
+    match reply {
+        Reply::Done(message) => Ok(message),
+        Reply::Rows(rows) => Ok(arrow::util::pretty::pretty_format_batches(&[rows]).unwrap().to_string()),
+        Reply::Drops(dropping) => dropping.wait().await,
+        _ => Ok(String::new()),
     }
 }
 
