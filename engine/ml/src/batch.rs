@@ -65,13 +65,12 @@ pub trait BatchModel: Send {
     /// Bytes that the rows taken by now hold in memory. `fit` needs some more: for each of up to 16 stretches
     /// of rows a copy of the weights, or 8 MB at most of products of features; 30 copies of the weights for
     /// the search; and up to 40 bytes a row for the metrics of a classifier. Boosted trees need two bytes for
-    /// each value, and for each row 28 bytes, and 16 more for each class of several. Nearest neighbours need as many
-    /// again as the rows, and the model has as many. Principal components of up to 2048 encoded features have 32 MB at
-    /// most of products for each stretch; an isolation forest needs 16 bytes a row, robust z-scores 8 for each thread, a
-    /// matrix factorisation 56 and some copies of what stands for the users and items, and k-means 24 to choose its
-    /// first centroids.
-    /// each value, and for each row 28 bytes, and 16 more for each class of several. Forests need as much for each value, for each
-    /// row 20 bytes, 36 more for each thread and a bit for each tree, and 44 bytes for each split.
+    /// each value, and for each row 40 bytes, and 16 more for each class of several; 8 more of either where rows held out
+    /// end the fit. Forests need as much for each value, for each row 20 bytes, 36 more for each thread and a bit for each
+    /// tree, and 76 bytes for each split. Nearest neighbours need as many again as the rows, and the model has as many.
+    /// Principal components of up to 2048 encoded features have 32 MB at most of products for each stretch; an isolation
+    /// forest needs 16 bytes a row, robust z-scores 8 for each thread, a matrix factorisation 56 and some copies of what
+    /// stands for the users and items, and k-means 24 to choose its first centroids.
     fn bytes(&self) -> usize;
 
     /// Sets how many threads `fit` may use, and who may stop it. The default is one thread and nobody.

@@ -3,7 +3,7 @@
 use super::bins::BinnedRows;
 use super::config::TreeConfig;
 use super::early_stop::EarlyStop;
-use super::grow::{Grower, Grown};
+use super::grow::{Grower, Grown, Space, within};
 use super::loss::{Derivatives, Loss};
 use super::monotone::Direction;
 use super::samples::Samples;
@@ -11,7 +11,11 @@ use super::split::Search;
 use super::tree::Tree;
 use crate::batch::FitControl;
 use crate::batch::data_split::Parts;
+use crate::batch::parallel::{owned_in_parallel, stretch, stretches_mut, worthwhile};
 use crate::error::Result;
+
+/// What it takes to add to a row's score.
+const NANOSECONDS_A_ROW: usize = 4;
 
 /// What trees are fitted to, and how.
 pub(super) struct Fitter<'a> {
@@ -46,10 +50,13 @@ impl Fitter<'_> {
         let mut fit = Fit { trees: vec![Vec::new(); first.len()], first, scores, rounds: 0 };
         let held_out = |fit: &Fit| self.loss.mean(&fit.scores, &self.parts.held_out, self.control.threads.get());
         let mut stop = self.config.early_stop.then(|| EarlyStop::new(self.config, held_out(&fit), &fit.scores));
+        let mut derivatives: Vec<_> = fit.first.iter().map(|_| Derivatives::of_rows(self.loss.labels.len())).collect();
+        let mut space = Space::default();
         let samples = Samples::new(self.config, self.parts, self.binned.features.len());
         for round in 0..self.config.max_iterations {
+            self.loss.derive(&fit.scores, &self.parts.learnt, self.control.threads.get(), &mut derivatives);
             // Where nothing can be split any more, other rows or features might be.
-            if !self.grow_round(&mut fit, &samples, round)? && !samples.is_drawn() {
+            if !self.grow_round(&mut fit, &derivatives, &mut space, &samples, round)? && !samples.is_drawn() {
                 break;
             }
             if stop.as_mut().is_some_and(|stop| stop.is_over(fit.rounds, held_out(&fit), &fit.scores)) {
@@ -64,13 +71,19 @@ impl Fitter<'_> {
     }
 
     /// Grows a tree for each score; whether any has a split.
-    fn grow_round(&self, fit: &mut Fit, samples: &Samples<'_>, round: u64) -> Result<bool> {
-        let derivatives = self.loss.derivatives(&fit.scores, &self.parts.learnt, self.control.threads.get());
+    fn grow_round(
+        &self,
+        fit: &mut Fit,
+        derivatives: &[Derivatives],
+        space: &mut Space,
+        samples: &Samples<'_>,
+        round: u64,
+    ) -> Result<bool> {
         let (rows, first) = (samples.rows(round), round * derivatives.len() as u64);
         let mut grows = false;
         for (score, derivatives) in derivatives.iter().enumerate() {
             let features = samples.features(first + score as u64);
-            let mut grown = self.grow(derivatives, rows.learnt.clone(), &features)?;
+            let mut grown = self.grow(derivatives, &rows.learnt, &features, space)?;
             if grown.tree.nodes.is_empty() {
                 // What is best without a split, scores began with.
                 grown.tree.values = vec![0.0];
@@ -88,22 +101,31 @@ impl Fitter<'_> {
         Ok(grows)
     }
 
-    fn grow(&self, derivatives: &Derivatives, rows: Vec<u32>, features: &[usize]) -> Result<Grown> {
+    fn grow<'a>(
+        &self,
+        derivatives: &Derivatives,
+        rows: &[u32],
+        features: &[usize],
+        space: &'a mut Space,
+    ) -> Result<Grown<'a>> {
         let Self { config, binned, directions, .. } = *self;
         let search = Search { config, units: derivatives.units, binned, features, directions };
         let grower = Grower { search, gradients: &derivatives.gradients, control: self.control };
-        let mut grown = grower.grow(rows)?;
+        let mut grown = grower.grow(rows, space)?;
         grown.tree.values.iter_mut().for_each(|value| *value *= self.config.learn_rate);
         Ok(grown)
     }
 
     /// Adds what a tree says to the scores of the rows that it was grown from, and to those of others.
-    fn add(&self, grown: &Grown, others: &[u32], scores: &mut [f64]) {
-        for (rows, value) in grown.leaves.iter().zip(&grown.tree.values) {
-            grown.order[rows.clone()].iter().for_each(|row| scores[*row as usize] += value);
-        }
-        for row in others {
-            scores[*row as usize] += grown.value(self.binned, *row as usize);
-        }
+    fn add(&self, grown: &Grown<'_>, others: &[u32], scores: &mut [f64]) {
+        let threads = worthwhile(self.control.threads.get(), scores.len() * NANOSECONDS_A_ROW);
+        let length = stretch(scores.len(), threads);
+        owned_in_parallel(stretches_mut(scores, threads).enumerate(), |(place, scores)| {
+            let start = place * length;
+            grown.add_to(start, scores);
+            for row in within(others, start..start + scores.len()) {
+                scores[*row as usize - start] += grown.value(self.binned, *row as usize);
+            }
+        });
     }
 }

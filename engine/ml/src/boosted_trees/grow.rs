@@ -3,13 +3,16 @@
 use std::ops::Range;
 
 use super::bins::{BinnedRows, FeatureBins};
-use super::histogram::{Gradient, Histogram, ROWS_FOR_THREADS, Sum};
+use super::histogram::{Gradient, Histogram, Histograms, Siblings, Sum};
 use super::monotone::Bounds;
+use super::partition::Partition;
 use super::split::{Cut, Search, Split, Whole};
 use super::tree::{Child, Node, Test, Tree};
 use crate::batch::FitControl;
-use crate::batch::parallel::{in_parallel, stretches};
 use crate::error::Result;
+
+/// Rows whose scores stay in a cache while one leaf after the other adds to them.
+const ROWS_IN_CACHE: usize = 1 << 14;
 
 /// What trees are grown from.
 pub(super) struct Grower<'a> {
@@ -19,18 +22,39 @@ pub(super) struct Grower<'a> {
     pub(super) control: &'a FitControl,
 }
 
+/// Memory that one tree after the other is grown in.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    rows: Partition,
+    histograms: Histograms,
+}
+
 /// A tree, and where its rows are.
-pub(super) struct Grown {
+pub(super) struct Grown<'a> {
     pub(super) tree: Tree,
-    /// All rows, leaf by leaf.
-    pub(super) order: Vec<u32>,
+    /// All rows, leaf by leaf, in ascending order in each.
+    order: &'a [u32],
     /// The stretch of each leaf.
-    pub(super) leaves: Vec<Range<usize>>,
+    leaves: Vec<Range<usize>>,
     /// How each node of the tree cuts bins.
     cuts: Vec<Cut>,
 }
 
-impl Grown {
+impl Grown<'_> {
+    /// Adds what the tree says of its own rows to scores, which are those of the rows from `start` on.
+    pub(super) fn add_to(&self, start: usize, scores: &mut [f64]) {
+        let mut leaves: Vec<&[u32]> = self.leaves.iter().map(|leaf| &self.order[leaf.clone()]).collect();
+        leaves.iter_mut().for_each(|rows| *rows = within(rows, start..start + scores.len()));
+        for (place, scores) in scores.chunks_mut(ROWS_IN_CACHE).enumerate() {
+            let start = start + place * ROWS_IN_CACHE;
+            for (rows, value) in leaves.iter_mut().zip(&self.tree.values) {
+                let (own, others) = rows.split_at(within(rows, start..start + scores.len()).len());
+                own.iter().for_each(|row| scores[*row as usize - start] += value);
+                *rows = others;
+            }
+        }
+    }
+
     /// What the tree says of any row.
     pub(super) fn value(&self, binned: &BinnedRows, row: usize) -> f64 {
         let mut place = self.tree.root();
@@ -47,6 +71,12 @@ impl Grown {
     }
 }
 
+/// Those of ascending rows that are in a range.
+pub(super) fn within(rows: &[u32], range: Range<usize>) -> &[u32] {
+    let place = |end: usize| rows.partition_point(|row| (*row as usize) < end);
+    &rows[place(range.start)..place(range.end)]
+}
+
 /// A leaf that may be split.
 struct Leaf {
     rows: Range<usize>,
@@ -60,14 +90,29 @@ struct Leaf {
     best: Option<(Split, Histogram)>,
 }
 
+impl Leaf {
+    fn whole(&self) -> Whole {
+        Whole { sum: self.sum, rows: self.rows.len(), bounds: self.bounds }
+    }
+
+    /// Keeps what was found, if anything was.
+    fn keep(&mut self, best: Option<Split>, own: Histogram, histograms: &mut Histograms) {
+        match best {
+            Some(split) => self.best = Some((split, own)),
+            None => histograms.free([own]),
+        }
+    }
+}
+
 impl Grower<'_> {
     /// A tree of these rows, which are in ascending order.
     ///
     /// # Errors
     /// `Stopped`.
-    pub(super) fn grow(&self, mut order: Vec<u32>) -> Result<Grown> {
+    pub(super) fn grow<'a>(&self, rows: &[u32], space: &'a mut Space) -> Result<Grown<'a>> {
+        space.rows.begin(rows);
         let (mut tree, mut cuts) = (Tree::default(), Vec::new());
-        let mut leaves = vec![self.root(&order)];
+        let mut leaves = vec![self.root(space)];
         while leaves.len() < self.search.config.num_leaves as usize {
             self.control.check()?;
             let gain = |leaf: &Leaf| leaf.best.as_ref().map(|(split, _)| split.gain);
@@ -75,7 +120,7 @@ impl Grower<'_> {
             let best = found.reduce(|best, next| if gain(&leaves[next]) > gain(&leaves[best]) { next } else { best });
             let Some(place) = best else { break };
             let is_last = leaves.len() + 1 == self.search.config.num_leaves as usize;
-            if let Some((right, cut)) = self.split(&mut leaves[place], &mut order, &mut tree, is_last) {
+            if let Some((right, cut)) = self.split(&mut leaves[place], space, &mut tree, is_last) {
                 leaves.push(right);
                 cuts.push(cut);
             }
@@ -84,27 +129,29 @@ impl Grower<'_> {
         for (place, leaf) in leaves.iter().enumerate() {
             put(&mut tree, leaf.parent, Child::Leaf(place as u32));
         }
-        Ok(Grown { tree, order, leaves: leaves.into_iter().map(|leaf| leaf.rows).collect(), cuts })
+        space.histograms.free(leaves.iter_mut().filter_map(|leaf| leaf.best.take()).map(|(_, histogram)| histogram));
+        let leaves = leaves.into_iter().map(|leaf| leaf.rows).collect();
+        Ok(Grown { tree, order: &space.rows.order, leaves, cuts })
     }
 
-    fn root(&self, order: &[u32]) -> Leaf {
-        let sum = Sum::of(order.iter().map(|row| self.gradients[*row as usize]));
-        let (rows, l2, bounds) = (0..order.len(), self.search.config.l2_reg, Bounds::NONE);
-        let mut root = Leaf { rows, sum, l2, bounds, depth: 0, parent: None, best: None };
+    fn root(&self, space: &mut Space) -> Leaf {
+        let (rows, l2, bounds) = (0..space.rows.order.len(), self.search.config.l2_reg, Bounds::NONE);
+        let mut root = Leaf { rows, sum: Sum::default(), l2, bounds, depth: 0, parent: None, best: None };
+        // The sum of a root that is not split is nobody's concern.
         if self.may_split(&root) {
-            let histogram = self.histogram(order);
-            self.find(&mut root, histogram);
+            let (mut own, stretches) = self.histograms(&root, space);
+            root.sum = [&own].into_iter().chain(&stretches).fold(Sum::default(), |all, part| all + part.sum());
+            let siblings = Siblings { small: &mut own, stretches: &stretches, large: None };
+            let [best, _] = self.search.best(siblings, [Some(root.whole()), None], self.control.threads.get());
+            space.histograms.free(stretches);
+            root.keep(best, own, &mut space.histograms);
         }
         root
     }
 
-    fn histogram(&self, rows: &[u32]) -> Histogram {
-        Histogram::of(self.search.binned, rows, self.gradients, self.control.threads.get())
-    }
-
-    fn find(&self, leaf: &mut Leaf, histogram: Histogram) {
-        let whole = Whole { sum: leaf.sum, rows: leaf.rows.len(), bounds: leaf.bounds };
-        leaf.best = self.search.best(&histogram, whole).map(|split| (split, histogram));
+    fn histograms(&self, leaf: &Leaf, space: &mut Space) -> (Histogram, Vec<Histogram>) {
+        let rows = &space.rows.order[leaf.rows.clone()];
+        space.histograms.of(self.search.binned, rows, self.gradients, self.control.threads.get())
     }
 
     fn may_split(&self, leaf: &Leaf) -> bool {
@@ -114,11 +161,13 @@ impl Grower<'_> {
     }
 
     /// Splits a leaf, which becomes the left one; returns the right one, and how they were cut.
-    fn split(&self, leaf: &mut Leaf, order: &mut [u32], tree: &mut Tree, is_last: bool) -> Option<(Leaf, Cut)> {
-        let (mut split, mut histogram) = leaf.best.take()?;
-        let middle = leaf.rows.start + self.partition(&split, &mut order[leaf.rows.clone()]);
+    fn split(&self, leaf: &mut Leaf, space: &mut Space, tree: &mut Tree, is_last: bool) -> Option<(Leaf, Cut)> {
+        let (mut split, histogram) = leaf.best.take()?;
+        let (bins, threads) = (&self.search.binned.columns[split.feature], self.control.threads.get());
+        let middle = space.rows.split(leaf.rows.clone(), &split.cut, bins, threads);
         let (left, right) = (leaf.rows.start..middle, middle..leaf.rows.end);
         if left.is_empty() || right.is_empty() {
+            space.histograms.free([histogram]);
             return None;
         }
         if let Cut::Number { missing_left: missing_left @ None, .. } = &mut split.cut {
@@ -129,72 +178,40 @@ impl Grower<'_> {
         tree.nodes.push(self.node(&split, leaf.rows.len()));
         put(tree, leaf.parent, Child::Node(node as u32));
 
-        let mut sum = leaf.sum;
-        sum -= split.left;
-        let values = [split.left, sum].map(|sum| self.search.value(sum, split.l2, leaf.bounds));
-        let [bounds_left, bounds_right] = leaf.bounds.split(self.search.direction(split.feature), values);
-        let (l2, depth) = (split.l2, leaf.depth + 1);
-        let child = |rows, sum, bounds, is_left| Leaf {
-            rows,
-            sum,
-            l2,
-            bounds,
-            depth,
-            parent: Some((node, is_left)),
-            best: None,
-        };
-        *leaf = child(left, split.left, bounds_left, true);
-        let mut other = child(right, sum, bounds_right, false);
+        let [left, mut other] = self.children(leaf, &split, [left, right], node);
+        *leaf = left;
         if is_last || !(self.may_split(leaf) || self.may_split(&other)) {
+            space.histograms.free([histogram]);
             return Some((other, split.cut));
         }
-        let (small, large) = if leaf.rows.len() <= other.rows.len() { (leaf, &mut other) } else { (&mut other, leaf) };
-        let of_small = self.histogram(&order[small.rows.clone()]);
-        histogram.subtract(&of_small);
-        if self.may_split(small) {
-            self.find(small, of_small);
-        }
-        if self.may_split(large) {
-            self.find(large, histogram);
-        }
+        let siblings = if leaf.rows.len() <= other.rows.len() { [leaf, &mut other] } else { [&mut other, leaf] };
+        self.find(siblings, histogram, space);
         Some((other, split.cut))
     }
 
-    /// Puts the rows that go to the left in front of the others, both in their order; returns how many they are.
-    fn partition(&self, split: &Split, rows: &mut [u32]) -> usize {
-        let threads = if rows.len() < ROWS_FOR_THREADS { 1 } else { self.control.threads.get() };
-        let parts = in_parallel(&stretches(rows, threads), |rows| self.parted(split, rows));
-        let (left, right): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-        let mut place = 0;
-        let mut put = |parts: Vec<Vec<u32>>| {
-            for part in parts {
-                rows[place..place + part.len()].copy_from_slice(&part);
-                place += part.len();
-            }
-            place
+    /// The two sides of a split, which nobody has looked for splits of yet.
+    fn children(&self, leaf: &Leaf, split: &Split, rows: [Range<usize>; 2], node: usize) -> [Leaf; 2] {
+        let mut right = leaf.sum;
+        right -= split.left;
+        let values = [split.left, right].map(|sum| self.search.value(sum, split.l2, leaf.bounds));
+        let [bounds_left, bounds_right] = leaf.bounds.split(self.search.direction(split.feature), values);
+        let (l2, depth, [rows_left, rows_right]) = (split.l2, leaf.depth + 1, rows);
+        let child = |rows, sum, bounds, is_left| {
+            let parent = Some((node, is_left));
+            Leaf { rows, sum, l2, bounds, depth, parent, best: None }
         };
-        let middle = put(left);
-        put(right);
-        middle
+        [child(rows_left, split.left, bounds_left, true), child(rows_right, right, bounds_right, false)]
     }
 
-    /// The rows that go to the left, and the others.
-    fn parted(&self, split: &Split, rows: &[u32]) -> (Vec<u32>, Vec<u32>) {
-        let binned = self.search.binned;
-        let bins = &binned.columns[split.feature];
-        let (mut left, mut right) = (vec![0; rows.len()], vec![0; rows.len()]);
-        let (mut lefts, mut rights) = (0, 0);
-        for row in rows {
-            let goes_left = usize::from(split.cut.goes_left(bins[*row as usize]));
-            // Both are written, and one of them counts: no branch that is guessed wrong half of the time.
-            left[lefts] = *row;
-            right[rights] = *row;
-            lefts += goes_left;
-            rights += 1 - goes_left;
-        }
-        left.truncate(lefts);
-        right.truncate(rights);
-        (left, right)
+    /// Looks for the splits of two siblings, the one with fewer rows first, given the histogram of both together.
+    fn find(&self, [small, large]: [&mut Leaf; 2], mut of_large: Histogram, space: &mut Space) {
+        let (mut of_small, stretches) = self.histograms(small, space);
+        let wholes = [&*small, &*large].map(|leaf| self.may_split(leaf).then(|| leaf.whole()));
+        let siblings = Siblings { small: &mut of_small, stretches: &stretches, large: Some(&mut of_large) };
+        let [best_small, best_large] = self.search.best(siblings, wholes, self.control.threads.get());
+        space.histograms.free(stretches);
+        small.keep(best_small, of_small, &mut space.histograms);
+        large.keep(best_large, of_large, &mut space.histograms);
     }
 
     fn node(&self, split: &Split, rows: usize) -> Node {

@@ -1,16 +1,17 @@
 //! The loss of rows by their scores: where scores begin, its derivatives, and its mean.
 
-use std::ops::Range;
-
 use tidemill_compute::kernel::logistic::sigmoid;
 use tidemill_compute::kernel::softmax::{ln, softmax_in_place};
 
 use super::histogram::{Gradient, Units};
 use super::objective::{Objective, PROBABILITY_MIN};
-use crate::batch::parallel::{in_parallel, stretches};
+use crate::batch::parallel::{in_parallel, owned_in_parallel, stretches, stretches_mut, worthwhile};
 
 /// Rows that a thread takes at a time; sums over so many are added in their order.
 const ROWS_A_PART: usize = 1 << 14;
+
+/// What the loss or the derivatives by a score of a row take.
+const NANOSECONDS_A_SCORE: usize = 15;
 
 /// The labels of all rows, and what is to be lowered.
 pub(super) struct Loss {
@@ -25,6 +26,13 @@ pub(super) struct Loss {
 pub(super) struct Derivatives {
     pub(super) gradients: Vec<Gradient>,
     pub(super) units: Units,
+}
+
+impl Derivatives {
+    /// Of so many rows, none taken yet.
+    pub(super) fn of_rows(rows: usize) -> Self {
+        Self { gradients: vec![[0; 2]; rows], units: Units::up_to(0.0, 0.0) }
+    }
 }
 
 impl Loss {
@@ -51,52 +59,64 @@ impl Loss {
         weights.iter().map(|weight| weight / all).collect()
     }
 
-    /// The derivatives by each score, right for the rows learnt; `scores` has one after the other for all rows.
-    pub(super) fn derivatives(&self, scores: &[Vec<f64>], learnt: &[u32], threads: usize) -> Vec<Derivatives> {
-        let (units, rows) = (self.units(scores, learnt), self.labels.len());
-        let parts: Vec<Range<usize>> =
-            (0..rows).step_by(ROWS_A_PART).map(|start| start..(start + ROWS_A_PART).min(rows)).collect();
-        let parts = in_parallel(&stretches(&parts, threads), |parts| {
-            let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Vec::new() };
-            self.of_rows(first.start..last.end, scores, units)
+    /// Takes the derivatives by each score, right for the rows learnt; `scores` has one after the other for all rows.
+    pub(super) fn derive(&self, scores: &[Vec<f64>], learnt: &[u32], threads: usize, all: &mut [Derivatives]) {
+        let threads = worthwhile(threads, self.labels.len() * scores.len() * NANOSECONDS_A_SCORE);
+        let units = self.units(scores, learnt, threads);
+        all.iter_mut().for_each(|of_score| of_score.units = units);
+        let mut stretches: Vec<_> =
+            all.iter_mut().map(|of_score| stretches_mut(&mut of_score.gradients, threads)).collect();
+        let mut start = 0;
+        // Of each score the next stretch, as long as there is one.
+        let parts = std::iter::from_fn(|| {
+            let part: Vec<&mut [Gradient]> = stretches.iter_mut().filter_map(Iterator::next).collect();
+            let first = start;
+            start += part.first()?.len();
+            Some((first, part))
         });
-        let all = |score: usize| parts.iter().flat_map(|part| part.get(score).into_iter().flatten().copied()).collect();
-        (0..self.objective.scores()).map(|score| Derivatives { gradients: all(score), units }).collect()
+        owned_in_parallel(parts, |(start, mut part)| self.derive_part(start, scores, units, &mut part));
     }
 
-    fn of_rows(&self, rows: Range<usize>, scores: &[Vec<f64>], units: Units) -> Vec<Vec<Gradient>> {
-        let mut gradients = vec![Vec::with_capacity(rows.len()); scores.len()];
-        let mut probabilities = vec![0.0; scores.len()];
-        for row in rows {
-            let label = self.labels[row];
-            match self.objective {
-                Objective::Squares => gradients[0].push(units.gradient(scores[0][row] - label, 1.0)),
-                Objective::Binary => {
-                    let (probability, weight) = (sigmoid(scores[0][row]), self.class_weights[label as usize]);
-                    let second = probability * (1.0 - probability);
-                    gradients[0].push(units.gradient(weight * (probability - label), weight * second));
+    /// Those of the rows from `start` on.
+    fn derive_part(&self, start: usize, scores: &[Vec<f64>], units: Units, gradients: &mut [&mut [Gradient]]) {
+        let labels = &self.labels[start..];
+        match self.objective {
+            Objective::Squares => {
+                for ((gradient, score), label) in gradients[0].iter_mut().zip(&scores[0][start..]).zip(labels) {
+                    *gradient = units.gradient(score - label, 1.0);
                 }
-                Objective::Classes(count) => {
-                    probabilities.iter_mut().zip(scores).for_each(|(own, scores)| *own = scores[row]);
+            }
+            Objective::Binary => {
+                for ((gradient, score), label) in gradients[0].iter_mut().zip(&scores[0][start..]).zip(labels) {
+                    let (probability, weight) = (sigmoid(*score), self.class_weights[*label as usize]);
+                    let second = probability * (1.0 - probability);
+                    *gradient = units.gradient(weight * (probability - label), weight * second);
+                }
+            }
+            Objective::Classes(count) => {
+                let mut probabilities = vec![0.0; count];
+                for (place, label) in labels.iter().enumerate().take(gradients[0].len()) {
+                    probabilities.iter_mut().zip(scores).for_each(|(own, scores)| *own = scores[start + place]);
                     softmax_in_place(&mut probabilities);
-                    let weight = self.class_weights[label as usize];
+                    let weight = self.class_weights[*label as usize];
                     let more = weight * count as f64 / (count as f64 - 1.0);
-                    for (class, (probability, gradients)) in probabilities.iter().zip(&mut gradients).enumerate() {
-                        let error = probability - f64::from(u8::from(label as usize == class));
-                        gradients.push(units.gradient(weight * error, more * probability * (1.0 - probability)));
+                    for (class, (probability, gradients)) in probabilities.iter().zip(&mut *gradients).enumerate() {
+                        let error = probability - f64::from(u8::from(*label as usize == class));
+                        gradients[place] = units.gradient(weight * error, more * probability * (1.0 - probability));
                     }
                 }
             }
         }
-        gradients
     }
 
-    fn units(&self, scores: &[Vec<f64>], learnt: &[u32]) -> Units {
+    fn units(&self, scores: &[Vec<f64>], learnt: &[u32], threads: usize) -> Units {
         let weight = self.class_weights.iter().copied().fold(0.0, f64::max);
         match self.objective {
             Objective::Squares => {
                 let error = |row: &u32| (scores[0][*row as usize] - self.labels[*row as usize]).abs();
-                Units::up_to(learnt.iter().map(error).fold(0.0, f64::max), 1.0)
+                let largest = |rows: &&[u32]| rows.iter().map(error).fold(0.0, f64::max);
+                let largest = in_parallel(&stretches(learnt, threads), largest);
+                Units::up_to(largest.into_iter().fold(0.0, f64::max), 1.0)
             }
             Objective::Binary => Units::up_to(weight, 0.25 * weight),
             Objective::Classes(count) => Units::up_to(weight, 0.25 * weight * count as f64 / (count as f64 - 1.0)),
@@ -105,6 +125,7 @@ impl Loss {
 
     /// The mean loss of some rows, by what they weigh.
     pub(super) fn mean(&self, scores: &[Vec<f64>], rows: &[u32], threads: usize) -> f64 {
+        let threads = worthwhile(threads, rows.len() * scores.len() * NANOSECONDS_A_SCORE);
         let parts: Vec<&[u32]> = rows.chunks(ROWS_A_PART).collect();
         let sums = in_parallel(&stretches(&parts, threads), |parts| {
             parts.iter().map(|rows| self.sum(scores, rows)).collect::<Vec<_>>()

@@ -16,6 +16,7 @@ mod loss;
 mod measures;
 mod monotone;
 mod objective;
+mod partition;
 mod samples;
 mod split;
 #[cfg(test)]

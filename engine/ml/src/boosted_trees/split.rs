@@ -6,8 +6,9 @@
 
 use super::bins::{BINS_MAX, BinnedRows, FeatureBins};
 use super::config::TreeConfig;
-use super::histogram::{Histogram, Sum, Units};
+use super::histogram::{Siblings, SomeFeatures, Sum, Units};
 use super::monotone::{Bounds, Direction};
+use crate::batch::parallel::{owned_in_parallel, worthwhile};
 
 /// Beside the sum of second derivatives, which may be 0.
 const TINY: f64 = 1e-15;
@@ -22,6 +23,9 @@ const CATEGORY_L2: f64 = 10.0;
 const SET_MAX: usize = 32;
 /// Rows by which sets differ at least.
 const SET_ROWS_MIN: f64 = 100.0;
+
+/// What it takes to add up a bin, or to look whether to cut behind it.
+const NANOSECONDS_A_BIN: usize = 4;
 
 /// Which rows go to the left.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,18 +79,34 @@ pub(super) struct Whole {
 }
 
 impl Search<'_> {
-    /// The split of the most gain, of the first feature of equals; none if none gains anything.
-    pub(super) fn best(&self, histogram: &Histogram, whole: Whole) -> Option<Split> {
-        let leaf = Leaf::new(self, whole);
-        let splits = self.features.iter().filter_map(|&feature| {
-            let bins = &self.binned.features[feature];
-            let sums = &histogram.feature(feature)[..bins.count()];
-            match bins {
-                FeatureBins::Numeric { has_missing, .. } => leaf.number(feature, sums, *has_missing),
-                FeatureBins::Categorical { .. } => leaf.categories(feature, sums),
+    /// The splits of the most gain of two siblings, of the first feature of equals: none where none gains anything, or none
+    /// is wanted. Their histograms are complete afterwards.
+    pub(super) fn best(
+        &self,
+        siblings: Siblings<'_>,
+        wholes: [Option<Whole>; 2],
+        threads: usize,
+    ) -> [Option<Split>; 2] {
+        let leaves = wholes.map(|whole| whole.map(|whole| Leaf::new(self, whole)));
+        let passes = leaves.iter().flatten().count() + siblings.stretches.len();
+        let threads = worthwhile(threads, self.features.len() * BINS_MAX * passes * NANOSECONDS_A_BIN);
+        let found = owned_in_parallel(siblings.cut(threads), |some| self.best_of_some(some, &leaves));
+        found.into_iter().fold([None, None], merge)
+    }
+
+    fn best_of_some(&self, mut some: SomeFeatures<'_>, leaves: &[Option<Leaf<'_>>; 2]) -> [Option<Split>; 2] {
+        let end = (some.first + some.small.len()).min(self.binned.features.len());
+        let mut best = [None, None];
+        for feature in some.first..end {
+            let (place, count) = (feature - some.first, self.binned.features[feature].count());
+            some.settle(feature, count);
+            if self.features.binary_search(&feature).is_ok() {
+                let sums = [Some(&some.small[place]), some.large.as_ref().map(|large| &large[place])];
+                let split = |which: usize| leaves[which].as_ref()?.best(feature, &sums[which]?[..count]);
+                best = merge(best, [split(0), split(1)]);
             }
-        });
-        splits.reduce(|best, next| if next.gain > best.gain { next } else { best })
+        }
+        best
     }
 
     /// What a leaf of these rows says.
@@ -109,18 +129,31 @@ struct Leaf<'a> {
     worth: f64,
     /// Rows for each unit of the second derivative: bins do not count theirs.
     rows_a_unit: f64,
+    /// Second derivatives that are enough for a leaf, and that so many rows have.
+    second_min: i64,
 }
 
 impl<'a> Leaf<'a> {
     fn new(search: &'a Search<'a>, whole: Whole) -> Self {
-        let mut leaf = Self { search, whole, worth: 0.0, rows_a_unit: 0.0 };
+        let rows_a_unit = whole.rows as f64 / (whole.sum.second as f64).max(1.0);
+        // Half a row less is rounded to as many.
+        let of_rows = (search.config.min_rows_in_leaf as f64 - 0.5) / rows_a_unit;
+        let second_min = of_rows.max(search.config.min_tree_child_weight / search.units.second).ceil() as i64;
+        let mut leaf = Self { search, whole, worth: 0.0, rows_a_unit, second_min };
         let l2 = search.config.l2_reg;
         leaf.worth = match search.directions {
             [] => leaf.worth_of(whole.sum, l2),
             _ => leaf.worth_at(whole.sum, l2, search.value(whole.sum, l2, whole.bounds)),
         };
-        leaf.rows_a_unit = whole.rows as f64 / (whole.sum.second as f64).max(1.0);
         leaf
+    }
+
+    /// The best split by one feature.
+    fn best(&self, feature: usize, sums: &[Sum]) -> Option<Split> {
+        match &self.search.binned.features[feature] {
+            FeatureBins::Numeric { has_missing, .. } => self.number(feature, sums, *has_missing),
+            FeatureBins::Categorical { .. } => self.categories(feature, sums),
+        }
     }
 
     /// Twice what a leaf of these rows lowers the approximate loss by.
@@ -142,9 +175,7 @@ impl<'a> Leaf<'a> {
 
     /// Whether rows are enough for a leaf.
     fn is_enough(&self, sum: Sum) -> bool {
-        let config = self.search.config;
-        self.rows(sum) >= config.min_rows_in_leaf as f64
-            && sum.second as f64 * self.search.units.second >= config.min_tree_child_weight
+        sum.second >= self.second_min
     }
 
     /// What a split gains, if it gains anything.
@@ -185,10 +216,7 @@ impl<'a> Leaf<'a> {
         }
         let on_the_right = self.scan(feature, values, Sum::default(), Some(false));
         let on_the_left = self.scan(feature, values, missing, Some(true));
-        [on_the_right, on_the_left]
-            .into_iter()
-            .flatten()
-            .reduce(|best, next| if next.gain > best.gain { next } else { best })
+        better(on_the_right, on_the_left)
     }
 
     /// Cuts behind each bin, with these rows on the left anyway. All values may be cut off from missing ones on the right.
@@ -244,7 +272,7 @@ impl<'a> Leaf<'a> {
         let upwards = self.prefix(feature, sums, &seen);
         seen.reverse();
         let downwards = self.prefix(feature, sums, &seen);
-        [upwards, downwards].into_iter().flatten().reduce(|best, next| if next.gain > best.gain { next } else { best })
+        better(upwards, downwards)
     }
 
     /// The best of the first so many categories.
@@ -272,6 +300,15 @@ impl<'a> Leaf<'a> {
         let (gain, last, left) = best?;
         Some(self.split(feature, Cut::Categories(bits(&order[..=last])), gain, left, l2))
     }
+}
+
+/// Of both leaves the better split, of equals the first.
+fn merge([small, large]: [Option<Split>; 2], [next_small, next_large]: [Option<Split>; 2]) -> [Option<Split>; 2] {
+    [better(small, next_small), better(large, next_large)]
+}
+
+fn better(first: Option<Split>, second: Option<Split>) -> Option<Split> {
+    [first, second].into_iter().flatten().reduce(|best, next| if next.gain > best.gain { next } else { best })
 }
 
 fn bits(bins: &[u8]) -> [u64; BINS_MAX / 64] {

@@ -189,9 +189,9 @@ fn threads_and_batches_change_no_bit() {
 
 /// The same reports for any number of threads, and any cutting into batches.
 fn check_bits(options: &[(&str, &str)]) {
-    let (features, labels) = mixed(40_000);
+    let (features, labels) = mixed(60_000);
     let labels = booleans(&labels);
-    let options = [options, &[("max_iterations", "5")]].concat();
+    let options = [options, &[("max_iterations", "3")]].concat();
     let with = |threads| FitControl { threads: NonZeroUsize::new(threads).unwrap(), stop: Arc::default() };
     let one = fit_with(CLASSIFIER, &options, &features, &labels, with(1)).unwrap();
     let four = fit_with(CLASSIFIER, &options, &features, &labels, with(4)).unwrap();
@@ -200,8 +200,8 @@ fn check_bits(options: &[(&str, &str)]) {
     let schema = FeatureSchema::from_arrow(features.schema_ref()).unwrap();
     let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let mut parted = create_batch(CLASSIFIER, &options, &schema, &DataType::Boolean).unwrap();
-    for start in (0..40_000).step_by(777) {
-        let length = 777.min(40_000 - start);
+    for start in (0..60_000).step_by(777) {
+        let length = 777.min(60_000 - start);
         parted.add(&features.slice(start, length), &labels.slice(start, length)).unwrap();
     }
     assert_eq!(parted.fit().unwrap(), one);
