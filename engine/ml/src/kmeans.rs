@@ -123,9 +123,9 @@ impl Predictor for KMeans {
         let (mut squares, mut ranked) = (Vec::new(), Vec::new());
         let usable = self.encoder.visit(features, |row, slots, values| {
             let point = Point::new(self.state.distance, &values[1..=numeric], &slots[1 + numeric..]);
-            self.centroids.squared_distances(&[point], &mut squares);
+            self.centroids.squared_distances(&point, &mut squares);
             ranked.clear();
-            let distances = squares.iter().map(|[square]| Centroids::distance(self.state.distance, &point, *square));
+            let distances = squares.iter().map(|square| Centroids::distance(self.state.distance, &point, *square));
             ranked.extend(distances.enumerate());
             ranked.sort_unstable_by(|one: &(usize, f64), other| one.1.total_cmp(&other.1).then(one.0.cmp(&other.0)));
             nearest[row] = ranked.first().map_or(0, |(centroid, _)| *centroid as i64 + 1);

@@ -289,6 +289,7 @@ impl Chunk {
         rows.map(|row| self.row(row))
     }
 
+    #[inline]
     pub(crate) fn row(&self, row: usize) -> Row<'_> {
         Row {
             numbers: &self.numbers[row * self.numeric..(row + 1) * self.numeric],

@@ -3,6 +3,10 @@
 //! Four centroids lie side by side, so that one value of a row meets four of theirs in vector registers; and four rows
 //! are taken at a time, so that the sums wait less for each other. Each sum runs over the features in their order,
 //! whatever stands beside it: the same row has the same distance anywhere.
+#![expect(clippy::needless_range_loop, reason = "iterators over several slices are calls in the innermost loops")]
+
+#[cfg(test)]
+mod tests;
 
 use super::config::DistanceType;
 use crate::batch::Row;
@@ -51,6 +55,7 @@ pub(super) struct Point<'a> {
 
 impl<'a> Point<'a> {
     /// The point of a row: on the unit sphere where only directions count, and at the origin if it has none.
+    #[inline]
     pub(super) fn new(distance: DistanceType, numbers: &'a [f64], slots: &'a [u32]) -> Self {
         let scale = match distance {
             DistanceType::Euclidean => 1.0,
@@ -59,20 +64,37 @@ impl<'a> Point<'a> {
         Self { numbers, slots, scale }
     }
 
+    #[inline]
     pub(super) fn of_row(distance: DistanceType, row: Row<'a>) -> Self {
         Self::new(distance, row.numbers, row.categories)
     }
 
     /// Whether only directions count, and it has none. Then it belongs to no centroid: all are as far.
+    #[inline]
     pub(super) fn is_nowhere(&self) -> bool {
         self.scale == 0.0
     }
 
+    /// The squared distance to one centroid, given the sum of the squares of its categories' values.
+    #[inline]
+    pub(super) fn squared_distance(&self, values: &[f64], category_squares: f64) -> f64 {
+        let (numbers, categories) = values.split_at(self.numbers.len());
+        let squares = scaled_squares(self.numbers, self.scale, numbers);
+        if categories.is_empty() {
+            return squares;
+        }
+        let own = self.slots.iter().filter_map(|slot| categories.get((*slot as usize).wrapping_sub(1 + numbers.len())));
+        let (own, known) = own.fold((0.0, 0.0), |(own, known), value| (own + value, known + 1.0));
+        squares + (category_squares - 2.0 * self.scale * own + self.scale * self.scale * known).max(0.0)
+    }
+
     /// Adds the point to a sum.
+    #[inline]
     pub(super) fn add_to(&self, sum: &mut [f64]) {
         let (numbers, categories) = sum.split_at_mut(self.numbers.len());
-        for (sum, number) in numbers.iter_mut().zip(self.numbers) {
-            *sum += self.scale * number;
+        let own = &self.numbers[..numbers.len()];
+        for place in 0..numbers.len() {
+            numbers[place] += self.scale * own[place];
         }
         for slot in self.slots {
             if let Some(sum) = categories.get_mut((*slot as usize).wrapping_sub(1 + self.numbers.len())) {
@@ -109,44 +131,60 @@ impl Centroids {
     /// little is cancelled, and it takes two operations a value instead of three. Centroids of length 1 have the first
     /// term in common, too, and what is left compares directions, whatever the length of the row.
     pub(super) fn nearest(&self, rows: &[Row<'_>; ROWS]) -> [usize; ROWS] {
-        let mut nearest = [(f64::INFINITY, 0); ROWS];
-        for (place, group) in self.groups.iter().enumerate() {
+        let mut nearest = [Nearest::default(); ROWS];
+        for place in 0..self.groups.len() {
+            let group = &self.groups[place];
             let mut scores = [group.half_squares; ROWS];
-            subtract_products(&mut scores, rows.map(|row| row.numbers), &group.numbers);
-            for (row, scores) in rows.iter().zip(&mut scores) {
-                for slot in row.categories {
-                    let values = &group.categories[*slot as usize - 1 - self.numeric];
-                    for lane in 0..LANES {
-                        scores[lane] -= values[lane];
-                    }
+            subtract_products(&mut scores, rows, &group.numbers);
+            for row in 0..ROWS {
+                for slot in rows[row].categories {
+                    scores[row] = less(&scores[row], 1.0, &group.categories[*slot as usize - 1 - self.numeric]);
                 }
-            }
-            for (nearest, scores) in nearest.iter_mut().zip(&scores) {
-                for (lane, score) in scores.iter().enumerate() {
-                    *nearest = if *score < nearest.0 { (*score, place * LANES + lane) } else { *nearest };
-                }
+                nearest[row].compare(&scores[row], place);
             }
         }
-        nearest.map(|(_, centroid)| centroid)
+        let [a, b, c, d] = nearest;
+        [a.centroid(), b.centroid(), c.centroid(), d.centroid()]
     }
 
-    /// The squared distances of points to all centroids: for each centroid, those of the points.
+    /// The squared distances of a point to all centroids.
     ///
     /// They are sums of squared differences, and so exactly 0 where the points are the same.
-    pub(super) fn squared_distances<const N: usize>(&self, points: &[Point<'_>; N], out: &mut Vec<[f64; N]>) {
+    pub(super) fn squared_distances(&self, point: &Point<'_>, out: &mut Vec<f64>) {
         out.clear();
         for group in &self.groups {
-            let mut sums = [[0.0; LANES]; N];
-            add_squares(&mut sums, points, &group.numbers);
-            for (point, sums) in points.iter().zip(&mut sums) {
-                group.add_categories(point, self.numeric, sums);
+            let mut sums = [0.0; LANES];
+            let numbers = &point.numbers[..group.numbers.len()];
+            for place in 0..group.numbers.len() {
+                sums = and_squares(&sums, point.scale * numbers[place], &group.numbers[place]);
             }
-            out.extend((0..LANES).map(|lane| sums.map(|sums| sums[lane])));
+            group.add_categories(point, self.numeric, &mut sums);
+            out.extend(sums);
+        }
+        out.truncate(self.count);
+    }
+
+    /// The same of four points, bit by bit: for each centroid, theirs.
+    pub(super) fn squared_distances_of_four(&self, points: &[Point<'_>; ROWS], out: &mut Vec<[f64; ROWS]>) {
+        out.clear();
+        for group in &self.groups {
+            let mut sums = [[0.0; LANES]; ROWS];
+            add_squares(&mut sums, points, &group.numbers);
+            if !group.categories.is_empty() {
+                for row in 0..ROWS {
+                    group.add_categories(&points[row], self.numeric, &mut sums[row]);
+                }
+            }
+            let [a, b, c, d] = sums;
+            for lane in 0..LANES {
+                out.push([a[lane], b[lane], c[lane], d[lane]]);
+            }
         }
         out.truncate(self.count);
     }
 
     /// What those are as distances of this type. Of directions, the squared distance is twice the cosine's.
+    #[inline]
     pub(super) fn distance(distance: DistanceType, point: &Point<'_>, squared: f64) -> f64 {
         match distance {
             DistanceType::Euclidean => squared.sqrt(),
@@ -157,6 +195,7 @@ impl Centroids {
     }
 
     /// The squared distance, or 0 where it is no more than rounding can make of none.
+    #[inline]
     pub(super) fn without_noise(distance: DistanceType, squared: f64) -> f64 {
         match distance {
             DistanceType::Cosine if squared < SAME_DIRECTION => 0.0,
@@ -210,77 +249,109 @@ fn squares(columns: &[[f64; LANES]]) -> [f64; LANES] {
     sums
 }
 
-fn subtract_products(scores: &mut [[f64; LANES]; ROWS], rows: [&[f64]; ROWS], columns: &[[f64; LANES]]) {
-    // One length for all lets the compiler leave out the checks.
-    let rows = rows.map(|row| &row[..columns.len()]);
-    let mut sums = *scores;
-    for (place, column) in columns.iter().enumerate() {
-        for row in 0..ROWS {
-            let value = rows[row][place];
-            for lane in 0..LANES {
-                sums[row][lane] -= value * column[lane];
-            }
-        }
-    }
-    *scores = sums;
+/// The nearest centroid so far: of those of each lane the smallest score, and its group.
+#[derive(Debug, Clone, Copy)]
+struct Nearest {
+    scores: [f64; LANES],
+    groups: [u64; LANES],
 }
 
-fn add_squares<const N: usize>(sums: &mut [[f64; LANES]; N], points: &[Point<'_>; N], columns: &[[f64; LANES]]) {
-    let rows = points.map(|point| &point.numbers[..columns.len()]);
-    for (place, column) in columns.iter().enumerate() {
-        for row in 0..N {
-            let value = points[row].scale * rows[row][place];
-            for lane in 0..LANES {
-                let difference = value - column[lane];
-                sums[row][lane] += difference * difference;
-            }
-        }
+impl Default for Nearest {
+    #[inline]
+    fn default() -> Self {
+        Self { scores: [f64::INFINITY; LANES], groups: [0; LANES] }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{Centroids, DistanceType, Point, ROWS};
-    use crate::batch::Row;
-    use crate::feature::dictionary::NO_SLOT;
-
-    fn row<'a>(numbers: &'a [f64], categories: &'a [u32]) -> Row<'a> {
-        Row { numbers, categories, label: 0.0 }
-    }
-
-    #[test]
-    fn distances_by_hand() {
-        // A number and three categories, whose slots are 2, 3 and 4.
-        let centroids = Centroids::new(DistanceType::Euclidean, &[1.0, 0.5, 0.5, 0.0, -2.0, 0.0, 0.0, 1.0], 1, 4);
-        let mut out = Vec::new();
-        let points = [(&[3.0], &[2]), (&[-2.0], &[4]), (&[-2.0], &[NO_SLOT])];
-        let points = points.map(|(numbers, slots)| Point::new(DistanceType::Euclidean, numbers, slots));
-        centroids.squared_distances(&points, &mut out);
-        // (3 - 1)² + ½² + ½², (-2 - 1)² + ½² + ½² + 1, and 3² + ½²+ ½².
-        assert_eq!(out, [[4.5, 10.5, 9.5], [27.0, 0.0, 1.0]]);
-        let point = Point::new(DistanceType::Cosine, &[3.0], &[2]);
-        assert!((point.scale - 1.0 / 10_f64.sqrt()).abs() < 1e-15);
-        let nothing = Point::new(DistanceType::Cosine, &[0.0], &[NO_SLOT]);
-        assert_eq!(Centroids::distance(DistanceType::Cosine, &nothing, 1.0), 1.0);
-    }
-
-    #[test]
-    fn the_nearest_is_that_of_the_smallest_distance_and_the_first_of_equals() {
-        // Seven centroids fill up one group and a part of another.
-        let value = |place: usize| ((place * 37 + 11) % 23) as f64 - 11.0;
-        let values: Vec<f64> = (0..7 * 3).map(value).collect();
-        let centroids = Centroids::new(DistanceType::Euclidean, &values, 3, 3);
-        assert_eq!(centroids.count(), 7);
-        let numbers: Vec<[f64; 3]> = (0..400).map(|row| [0, 1, 2].map(|place| value(row * 5 + place) * 0.9)).collect();
-        for four in numbers.as_chunks::<ROWS>().0 {
-            let rows = four.each_ref().map(|numbers| row(numbers, &[]));
-            let points = rows.map(|row| Point::of_row(DistanceType::Euclidean, row));
-            let mut out = Vec::new();
-            centroids.squared_distances(&points, &mut out);
-            let smallest = [0, 1, 2, 3].map(|row| (0..7).min_by(|a, b| out[*a][row].total_cmp(&out[*b][row])).unwrap());
-            assert_eq!(centroids.nearest(&rows), smallest);
+impl Nearest {
+    #[inline]
+    fn compare(&mut self, scores: &[f64; LANES], group: usize) {
+        for lane in 0..LANES {
+            let is_nearer = scores[lane] < self.scores[lane];
+            self.scores[lane] = if is_nearer { scores[lane] } else { self.scores[lane] };
+            self.groups[lane] = if is_nearer { group as u64 } else { self.groups[lane] };
         }
-        let twins = Centroids::new(DistanceType::Euclidean, &[1.0, 5.0, 1.0], 1, 1);
-        assert_eq!(twins.nearest(&[row(&[1.0], &[]); ROWS]), [0; ROWS]);
     }
+
+    #[inline]
+    fn centroid(&self) -> usize {
+        let centroid = |lane: usize| self.groups[lane] as usize * LANES + lane;
+        let mut best = 0;
+        for lane in 1..LANES {
+            let is_first = centroid(lane) < centroid(best);
+            if self.scores[lane] < self.scores[best] || (self.scores[lane] == self.scores[best] && is_first) {
+                best = lane;
+            }
+        }
+        centroid(best)
+    }
+}
+
+// The loops below count places of slices that were cut to one length, so nothing is checked and nothing called: `zip`
+// and an array's `map` are calls unless all of the crate is compiled as one, and take as long as a row of ten numbers.
+
+fn subtract_products(scores: &mut [[f64; LANES]; ROWS], rows: &[Row<'_>; ROWS], columns: &[[f64; LANES]]) {
+    let length = columns.len();
+    let (first, second) = (&rows[0].numbers[..length], &rows[1].numbers[..length]);
+    let (third, fourth) = (&rows[2].numbers[..length], &rows[3].numbers[..length]);
+    let [mut a, mut b, mut c, mut d] = *scores;
+    for place in 0..length {
+        let column = &columns[place];
+        a = less(&a, first[place], column);
+        b = less(&b, second[place], column);
+        c = less(&c, third[place], column);
+        d = less(&d, fourth[place], column);
+    }
+    *scores = [a, b, c, d];
+}
+
+fn add_squares(sums: &mut [[f64; LANES]; ROWS], points: &[Point<'_>; ROWS], columns: &[[f64; LANES]]) {
+    let length = columns.len();
+    let (first, second) = (&points[0].numbers[..length], &points[1].numbers[..length]);
+    let (third, fourth) = (&points[2].numbers[..length], &points[3].numbers[..length]);
+    let [mut a, mut b, mut c, mut d] = *sums;
+    for place in 0..length {
+        let column = &columns[place];
+        a = and_squares(&a, points[0].scale * first[place], column);
+        b = and_squares(&b, points[1].scale * second[place], column);
+        c = and_squares(&c, points[2].scale * third[place], column);
+        d = and_squares(&d, points[3].scale * fourth[place], column);
+    }
+    *sums = [a, b, c, d];
+}
+
+/// The sum of squared differences of two rows, the first of them scaled.
+#[inline]
+fn scaled_squares(row: &[f64], scale: f64, other: &[f64]) -> f64 {
+    let length = row.len().min(other.len());
+    let (row, other) = (&row[..length], &other[..length]);
+    let (rows, row_rest) = row.as_chunks::<LANES>();
+    let (others, other_rest) = other.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for place in 0..rows.len().min(others.len()) {
+        for lane in 0..LANES {
+            let difference = scale * rows[place][lane] - others[place][lane];
+            sums[lane] += difference * difference;
+        }
+    }
+    for place in 0..row_rest.len().min(other_rest.len()) {
+        let difference = scale * row_rest[place] - other_rest[place];
+        sums[place % LANES] += difference * difference;
+    }
+    (sums[0] + sums[2]) + (sums[1] + sums[3])
+}
+
+/// Sums, less a value times each of a column.
+#[inline]
+fn less(sums: &[f64; LANES], value: f64, column: &[f64; LANES]) -> [f64; LANES] {
+    let [a, b, c, d] = *sums;
+    [a - value * column[0], b - value * column[1], c - value * column[2], d - value * column[3]]
+}
+
+/// Sums, and the squared differences of a value from each of a column.
+#[inline]
+fn and_squares(sums: &[f64; LANES], value: f64, column: &[f64; LANES]) -> [f64; LANES] {
+    let [a, b, c, d] = *sums;
+    let [x, y, z, w] = [value - column[0], value - column[1], value - column[2], value - column[3]];
+    [a + x * x, b + y * y, c + z * z, d + w * w]
 }

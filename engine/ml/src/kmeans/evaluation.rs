@@ -32,8 +32,8 @@ impl Evaluation {
         let parts = space.fold(
             || (vec![empty(); centroids.count()], Vec::new()),
             |(clusters, out), four| {
-                let points = four.rows.map(|row| space.point(row));
-                centroids.squared_distances(&points, out);
+                let points = four.points(space);
+                centroids.squared_distances_of_four(&points, out);
                 let rows = points.iter().enumerate().take(four.count);
                 for (place, point) in rows.filter(|(_, point)| !point.is_nowhere()) {
                     let (nearest, square) = smallest(out.iter().map(|squares| squares[place]));

@@ -66,10 +66,10 @@ impl Sums {
     }
 
     fn add(&mut self, space: &Space<'_>, rows: &[Row<'_>; ROWS], nearest: &[usize]) {
-        for (row, centroid) in rows.iter().zip(nearest) {
-            let point = space.point(*row);
+        for place in 0..nearest.len() {
+            let (point, centroid) = (space.point(rows[place]), nearest[place]);
             if !point.is_nowhere() {
-                self.counts[*centroid] += 1;
+                self.counts[centroid] += 1;
                 point.add_to(&mut self.points[centroid * self.width..(centroid + 1) * self.width]);
             }
         }
@@ -109,8 +109,8 @@ fn farthest(space: &Space<'_>, centroids: &Centroids, count: usize) -> Result<Ve
     let parts = space.fold(
         || (Vec::new(), Vec::new()),
         |(rows, out), four| {
-            let points = four.rows.map(|row| space.point(row));
-            centroids.squared_distances(&points, out);
+            let points = four.points(space);
+            centroids.squared_distances_of_four(&points, out);
             for (place, point) in points.iter().enumerate().take(four.count) {
                 let square = out.iter().map(|squares| squares[place]).fold(f64::INFINITY, f64::min);
                 if !point.is_nowhere() && square > 0.0 {

@@ -74,10 +74,12 @@ fn best(space: &Space<'_>, left: &[f64], candidates: Vec<usize>) -> Result<Optio
     let parts = space.fold(
         || (vec![0.0; candidates.len()], Vec::new()),
         |(sums, squares), four| {
-            centroids.squared_distances(&four.rows.map(|row| space.point(row)), squares);
-            for (sum, squares) in sums.iter_mut().zip(squares) {
-                let nearest = left[four.first..].iter().zip(&squares[..four.count]);
-                *sum += nearest.map(|(left, square)| left.min(*square)).sum::<f64>();
+            centroids.squared_distances_of_four(&four.points(space), squares);
+            let left = &left[four.first..four.first + four.count];
+            for candidate in 0..sums.len() {
+                for row in 0..left.len() {
+                    sums[candidate] += left[row].min(squares[candidate][row]);
+                }
             }
         },
     )?;
@@ -89,14 +91,12 @@ fn best(space: &Space<'_>, left: &[f64], candidates: Vec<usize>) -> Result<Optio
 
 /// The squared distance of each row from the nearest centroid, once there is one more.
 fn squares_left(space: &Space<'_>, left: &[f64], values: &[f64]) -> Result<Vec<f64>> {
-    let centroids = space.centroids(values);
-    let parts = space.fold(
-        || (Vec::new(), Vec::new()),
-        |(squares, out), four| {
-            centroids.squared_distances(&four.rows.map(|row| space.point(row)), out);
-            let own = out.first().into_iter().flatten().zip(&left[four.first..]).take(four.count);
-            squares.extend(own.map(|(square, left)| Centroids::without_noise(space.distance, left.min(*square))));
-        },
-    )?;
-    Ok(parts.into_iter().flat_map(|(squares, _)| squares).collect())
+    let category_squares: f64 = values[space.set.numeric()..].iter().map(|value| value * value).sum();
+    let parts = space.fold(Vec::new, |squares, four| {
+        for row in 0..four.count {
+            let square = space.point(four.rows[row]).squared_distance(values, category_squares);
+            squares.push(left[four.first + row].min(Centroids::without_noise(space.distance, square)));
+        }
+    })?;
+    Ok(parts.concat())
 }

@@ -33,6 +33,7 @@ impl<'a> Space<'a> {
         Centroids::new(self.distance, values, self.set.numeric(), self.width())
     }
 
+    #[inline]
     pub(super) fn point<'b>(&self, row: Row<'b>) -> Point<'b> {
         Point::of_row(self.distance, row)
     }
@@ -69,9 +70,18 @@ impl<'a> Space<'a> {
 }
 
 impl<'a> Four<'a> {
+    #[inline]
     fn of(chunk: &'a Chunk, first: usize, place: usize) -> Self {
         let last = chunk.rows() - 1;
-        let rows = std::array::from_fn(|row| chunk.row((place + row).min(last)));
+        let row = |row: usize| chunk.row((place + row).min(last));
+        let rows = [row(0), row(1), row(2), row(3)];
         Self { first: first + place, count: ROWS.min(chunk.rows() - place), rows }
+    }
+
+    /// The rows as points.
+    #[inline]
+    pub(super) fn points(&self, space: &Space<'_>) -> [Point<'a>; ROWS] {
+        let [a, b, c, d] = self.rows;
+        [space.point(a), space.point(b), space.point(c), space.point(d)]
     }
 }
