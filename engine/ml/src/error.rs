@@ -62,6 +62,17 @@ pub enum MlError {
         /// What would work.
         hint: &'static str,
     },
+    /// A model that takes numbers only was given a category.
+    #[error(
+        "feature column '{column}' is a category, but a model of type '{model_type}' takes numbers only; \
+         leave it out or turn it into numbers"
+    )]
+    CategoricalFeature {
+        /// The column's name.
+        column: String,
+        /// The model's type.
+        model_type: &'static str,
+    },
     /// The label column is not boolean.
     #[error("label column '{column}' has the unsupported type {data_type}; {hint}")]
     UnsupportedLabel {

@@ -12,6 +12,7 @@ mod centroids;
 pub(crate) mod config;
 mod evaluation;
 mod lloyd;
+pub(crate) mod search;
 mod seeding;
 mod space;
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
 //! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `pca`, `isolation_forest`, `robust_zscore`,
-//! `matrix_factorization` and `kmeans` hold the algorithms, and [`metrics`] says how good they are.
+//! `matrix_factorization`, `kmeans` and `gaussian_mixture` hold the algorithms, and [`metrics`] says how good they are.
 
 pub mod batch;
 mod boosted_trees;
@@ -18,6 +18,7 @@ mod clusters;
 pub mod error;
 mod feature;
 mod forest;
+mod gaussian_mixture;
 #[cfg(test)]
 mod goldens;
 pub mod inspect;

@@ -9,6 +9,7 @@ use std::fmt::Display;
 use crate::boosted_trees::{self, BoostedTrees};
 use crate::error::{MlError, Result};
 use crate::forest::{self, Forest};
+use crate::gaussian_mixture::GaussianMixture;
 use crate::isolation_forest::IsolationForest;
 use crate::kmeans::KMeans;
 use crate::linear::linear_regression::LinearRegression;
@@ -102,6 +103,7 @@ pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
         RobustZscore::SNAPSHOT_TAG => Ok(Box::new(RobustZscore::restore(bytes)?)),
         Pca::SNAPSHOT_TAG => Ok(Box::new(Pca::restore(bytes)?)),
         KMeans::SNAPSHOT_TAG => Ok(Box::new(KMeans::restore(bytes)?)),
+        GaussianMixture::SNAPSHOT_TAG => Ok(Box::new(GaussianMixture::restore(bytes)?)),
         _ => Ok(Box::new(Labelled(restore_supervised(bytes)?))),
     }
 }

@@ -13,6 +13,9 @@ use crate::error::{MlError, Result};
 use crate::forest::ForestType;
 use crate::forest::batch::BatchForest;
 use crate::forest::config::ForestConfig;
+use crate::gaussian_mixture::GaussianMixture;
+use crate::gaussian_mixture::batch::BatchGaussianMixture;
+use crate::gaussian_mixture::config::MixtureConfig;
 use crate::isolation_forest::IsolationForest;
 use crate::isolation_forest::batch::BatchIsolationForest;
 use crate::isolation_forest::config::IsolationForestConfig;
@@ -56,7 +59,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 17] = [
+const MODEL_TYPES: [BatchModelType; 18] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -174,6 +177,15 @@ const MODEL_TYPES: [BatchModelType; 17] = [
         },
         label_type: None,
         option_docs: KMeansConfig::option_docs,
+    },
+    BatchModelType {
+        name: GaussianMixture::MODEL_TYPE,
+        create: |options, schema, _| {
+            let config = MixtureConfig::from_options(options)?;
+            Ok(Box::new(BatchGaussianMixture::new(config, schema.clone())?))
+        },
+        label_type: None,
+        option_docs: MixtureConfig::option_docs,
     },
     BatchModelType {
         name: ForestType::TreeClassifier.name(),
