@@ -24,7 +24,7 @@ pub use self::registry::{
     batch_option_docs, create_batch, fitted_outputs, predicted_label_type, takes_label, valid_batch_model_types,
 };
 pub(crate) use self::shards::{map_numbered_shards, map_shards};
-pub(crate) use self::training_set::{CLIP, Chunk, Row, TrainingSet, linear_numbers};
+pub(crate) use self::training_set::{CLIP, Chunk, Row, TrainingSet, linear_numbers, row_of};
 use crate::error::{MlError, Result};
 use crate::model::{FeatureSchema, RejectedRow};
 

@@ -1,7 +1,9 @@
 //! k-means: centroids that leave the smallest sum of squared distances of rows from the nearest of them.
 //!
 //! MacQueen (1967) named it; the search is Lloyd's (1982) from the start of k-means++ (Arthur and Vassilvitskii 2007),
-//! as in scikit-learn. A category is a number of its own, 1 or 0, and is never standardised, as in the linear models:
+//! as in scikit-learn, or Sculley's by mini-batches (2010), which needs fewer passes over many rows to come about as far.
+//!
+//! A category is a number of its own, 1 or 0, and is never standardised, as in the linear models:
 //! two rows of different categories are √2 apart, and a centroid has the share of each. A missing number
 //! counts as the mean; a category that was not seen is none. With the distance `cosine` rows and centroids are
 //! directions (Dhillon and Modha 2001), seen from the mean if numbers are standardised and from zero if not. A row that
@@ -12,6 +14,7 @@ mod centroids;
 pub(crate) mod config;
 mod evaluation;
 mod lloyd;
+mod mini_batch;
 pub(crate) mod search;
 mod seeding;
 mod space;

@@ -151,7 +151,8 @@ impl TrainingSet {
         }
     }
 
-    /// Makes the rows ready for a fit, once: numbers encoded, and categories numbered by their first sight within a feature, which does not depend on the batches.
+    /// Makes the rows ready for a fit, once: numbers encoded, and categories numbered by their first sight within a
+    /// feature, which does not depend on the batches.
     ///
     /// # Errors
     /// `Stopped`.
@@ -195,9 +196,21 @@ impl TrainingSet {
 
     /// The row with this number, from 0, if there is one.
     pub(crate) fn row(&self, number: usize) -> Option<Row<'_>> {
-        let chunk = self.chunks.get(number / CHUNK_ROWS)?;
-        let place = number % CHUNK_ROWS;
-        if place < chunk.rows() { chunk.slice(place..place + 1).next() } else { None }
+        row_of(&self.chunks, number)
+    }
+
+    /// Copies of the rows with these numbers, in their order, in chunks of as many rows as the set's.
+    pub(crate) fn copies(&self, numbers: impl Iterator<Item = u64>) -> Vec<Chunk> {
+        let mut chunks: Vec<Chunk> = Vec::new();
+        for row in numbers.filter_map(|number| self.row(number as usize)) {
+            if chunks.last().is_none_or(|chunk| chunk.rows() == CHUNK_ROWS) {
+                chunks.push(Chunk::with_capacity(self.moments.len(), self.dictionaries.len(), CHUNK_ROWS));
+            }
+            if let Some(chunk) = chunks.last_mut() {
+                chunk.push(row);
+            }
+        }
+        chunks
     }
 
     pub(crate) fn moments(&self) -> &[Moments] {
@@ -267,6 +280,12 @@ impl Chunk {
         }
     }
 
+    fn push(&mut self, row: Row<'_>) {
+        self.numbers.extend_from_slice(row.numbers);
+        self.categories.extend_from_slice(row.categories);
+        self.labels.push(row.label);
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.labels.len()
     }
@@ -311,6 +330,13 @@ impl Chunk {
     fn bytes(&self) -> usize {
         8 * (self.numbers.capacity() + self.labels.capacity()) + 4 * self.categories.capacity()
     }
+}
+
+/// The row with this number, from 0, of chunks of which all but the last are full; if there is one.
+pub(crate) fn row_of(chunks: &[Chunk], number: usize) -> Option<Row<'_>> {
+    let chunk = chunks.get(number / CHUNK_ROWS)?;
+    let place = number % CHUNK_ROWS;
+    (place < chunk.rows()).then(|| chunk.row(place))
 }
 
 /// Which rows of a batch are taken.

@@ -98,7 +98,7 @@ impl BatchModel for BatchKMeans {
         // Before the rows are prepared, so that more can be added where they are too few.
         clusters(&self.set, &self.config)?;
         self.set.prepare(self.numbers(), &self.control)?;
-        let space = Space { set: &self.set, control: &self.control, distance: self.config.distance };
+        let space = Space::new(&self.set, &self.control, self.config.distance);
         let fit = best_of(&space, &self.config)?;
         self.report(&space, &fit)
     }

@@ -19,13 +19,17 @@ pub(crate) struct KMeansConfig {
     /// Clusters; if it is not set, [`Self::clusters`] goes by the number of rows.
     pub(crate) num_clusters: Option<u32>,
     pub(crate) init: InitMethod,
+    pub(crate) algorithm: Algorithm,
+    /// Rows that a step of mini-batches draws.
+    pub(crate) batch_size: u64,
     pub(crate) distance: DistanceType,
     /// Whether numbers are centred and scaled by the mean and deviation of the training set.
     pub(crate) standardize: bool,
-    /// Passes of Lloyd's algorithm at most; BigQuery makes 20, scikit-learn 300.
+    /// Passes over the rows at most; BigQuery makes 20 of Lloyd's, scikit-learn 300.
     pub(crate) max_iterations: u64,
     /// The passes end where the sum of the centroids' squared movements is at most this part of the mean variance
-    /// of the features.
+    /// of the features; of mini-batches, where the mean over the rows of their centroids' is at most this part of the
+    /// sum of these variances.
     pub(crate) tolerance: f64,
     /// Searches from different starts, of which the best counts.
     pub(crate) num_init: u64,
@@ -44,6 +48,15 @@ pub(crate) enum InitMethod {
     Random,
 }
 
+/// How centroids are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    /// To the means of all rows that are nearest to them, again and again.
+    Lloyd,
+    /// A little, by some rows at a time.
+    MiniBatch,
+}
+
 /// How far a row is from a centroid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum DistanceType {
@@ -58,6 +71,8 @@ impl Default for KMeansConfig {
         Self {
             num_clusters: None,
             init: InitMethod::PlusPlus,
+            algorithm: Algorithm::Lloyd,
+            batch_size: 1024,
             distance: DistanceType::Euclidean,
             standardize: true,
             max_iterations: 300,
@@ -90,6 +105,13 @@ impl KMeansConfig {
         vec![
             entry("num_clusters", "integer", &AUTO, "clusters; auto is log10 of the rows, from 2 to 10"),
             entry("kmeans_init_method", "kmeans++ or random", &KMEANS_PLUS_PLUS, "how the first centroids are chosen"),
+            entry(
+                "kmeans_algorithm",
+                "lloyd or mini_batch",
+                &LLOYD,
+                "all rows move centroids at once, or some at a time",
+            ),
+            entry("batch_size", "integer", &config.batch_size, "rows that a step of mini_batch draws by chance"),
             entry("distance_type", "euclidean or cosine", &EUCLIDEAN, "how far a row is from a centroid"),
             entry("standardize_features", "boolean", &config.standardize, "centre and scale numbers by all rows"),
             entry("max_iterations", "integer", &config.max_iterations, "passes over the rows at most, a start"),
@@ -129,6 +151,8 @@ impl KMeansConfig {
         match option {
             NUM_CLUSTERS => self.num_clusters = parse_clusters(value)?,
             "kmeans_init_method" => self.init = parse_init(value)?,
+            "kmeans_algorithm" => self.algorithm = parse_algorithm(value)?,
+            "batch_size" => self.batch_size = parse("batch_size", value, WHOLE)?,
             "distance_type" => self.distance = parse_distance(value)?,
             "standardize_features" => self.standardize = parse("standardize_features", value, "true or false")?,
             "max_iterations" => self.max_iterations = parse("max_iterations", value, WHOLE)?,
@@ -143,6 +167,7 @@ impl KMeansConfig {
 
     fn validate(&self) -> Result<()> {
         in_range(NUM_CLUSTERS, f64::from(self.num_clusters.unwrap_or(1)), 1.0, f64::from(CLUSTERS_MAX))?;
+        in_range("batch_size", self.batch_size as f64, 1.0, 1e9)?;
         in_range("max_iterations", self.max_iterations as f64, 1.0, 1e6)?;
         in_range("tolerance", self.tolerance, 0.0, 1.0)?;
         in_range("num_init", self.num_init as f64, 1.0, 1000.0)?;
@@ -153,6 +178,7 @@ impl KMeansConfig {
 pub(crate) const NUM_CLUSTERS: &str = "num_clusters";
 const AUTO: &str = "auto";
 const KMEANS_PLUS_PLUS: &str = "kmeans++";
+const LLOYD: &str = "lloyd";
 const EUCLIDEAN: &str = "euclidean";
 
 /// A number of clusters, or none for `auto`.
@@ -171,6 +197,14 @@ fn parse_init(value: &str) -> Result<InitMethod> {
         KMEANS_PLUS_PLUS => Ok(InitMethod::PlusPlus),
         "random" => Ok(InitMethod::Random),
         _ => Err(invalid("kmeans_init_method", value, "kmeans++ or random")),
+    }
+}
+
+fn parse_algorithm(value: &str) -> Result<Algorithm> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        LLOYD => Ok(Algorithm::Lloyd),
+        "mini_batch" => Ok(Algorithm::MiniBatch),
+        _ => Err(invalid("kmeans_algorithm", value, "lloyd or mini_batch")),
     }
 }
 

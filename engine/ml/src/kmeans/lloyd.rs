@@ -31,7 +31,7 @@ pub(super) fn search(space: &Space<'_>, start: Vec<f64>, enough: f64, iterations
         let sums = Sums::of(space, &centroids)?;
         let mut next = sums.means(space.distance, &values);
         relocate(space, &centroids, &sums.counts, &mut next)?;
-        let moved: f64 = values.iter().zip(&next).map(|(old, new)| (new - old) * (new - old)).sum();
+        let moved = squared_movement(&values, &next);
         values = next;
         // Rows that go where they went before have the same means, bit by bit.
         if moved <= enough {
@@ -41,28 +41,43 @@ pub(super) fn search(space: &Space<'_>, start: Vec<f64>, enough: f64, iterations
     Ok(Found { values, iterations: iterations_max, converged: false })
 }
 
+/// The sum of the squared distances from old centroids to new ones.
+pub(super) fn squared_movement(old: &[f64], new: &[f64]) -> f64 {
+    old.iter().zip(new).map(|(old, new)| (new - old) * (new - old)).sum()
+}
+
 /// The sums of the rows of each centroid.
-struct Sums {
+#[derive(Debug, Clone)]
+pub(super) struct Sums {
     width: usize,
     /// For each centroid the sum of its points.
     points: Vec<f64>,
-    counts: Vec<u64>,
+    /// The rows of each centroid.
+    pub(super) counts: Vec<u64>,
 }
 
 impl Sums {
-    fn of(space: &Space<'_>, centroids: &Centroids) -> Result<Self> {
-        let (width, count) = (space.width(), centroids.count());
-        let empty = || Self { width, points: vec![0.0; width * count], counts: vec![0; count] };
+    /// Those of no rows, for so many centroids of `width` values.
+    pub(super) fn new(width: usize, count: usize) -> Self {
+        Self { width, points: vec![0.0; width * count], counts: vec![0; count] }
+    }
+
+    /// # Errors
+    /// `Stopped`.
+    pub(super) fn of(space: &Space<'_>, centroids: &Centroids) -> Result<Self> {
+        let empty = || Self::new(space.width(), centroids.count());
         let parts = space.fold(empty, |sums, four| {
             let nearest = centroids.nearest(&four.rows);
             sums.add(space, &four.rows, &nearest[..four.count]);
         })?;
         let mut total = empty();
-        for part in parts {
-            total.points.iter_mut().zip(&part.points).for_each(|(own, others)| *own += others);
-            total.counts.iter_mut().zip(&part.counts).for_each(|(own, others)| *own += others);
-        }
+        parts.iter().for_each(|part| total.merge(part));
         Ok(total)
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.points.iter_mut().zip(&other.points).for_each(|(own, others)| *own += others);
+        self.counts.iter_mut().zip(&other.counts).for_each(|(own, others)| *own += others);
     }
 
     fn add(&mut self, space: &Space<'_>, rows: &[Row<'_>; ROWS], nearest: &[usize]) {
@@ -76,7 +91,7 @@ impl Sums {
     }
 
     /// The mean of each centroid's rows; a centroid without rows, or whose rows' directions cancel each other, stays.
-    fn means(&self, distance: DistanceType, old: &[f64]) -> Vec<f64> {
+    pub(super) fn means(&self, distance: DistanceType, old: &[f64]) -> Vec<f64> {
         let mut means = old.to_vec();
         let sums = self.points.chunks_exact(self.width).zip(&self.counts);
         for (mean, (sum, count)) in means.chunks_exact_mut(self.width).zip(sums) {

@@ -1,8 +1,9 @@
 //! The search for centroids: several starts, each improved, of which the best counts.
 
-use super::config::{DistanceType, KMeansConfig, NUM_CLUSTERS};
+use super::config::{Algorithm, DistanceType, KMeansConfig, NUM_CLUSTERS};
 use super::evaluation::Evaluation;
 use super::lloyd::{self, Found};
+use super::mini_batch;
 use super::seeding::choose;
 use super::space::Space;
 use crate::batch::{FitControl, TrainingSet};
@@ -26,7 +27,7 @@ pub(super) struct Fit {
 /// # Errors
 /// As [`best_of`].
 pub(crate) fn first_centroids(set: &TrainingSet, control: &FitControl, config: &KMeansConfig) -> Result<Vec<f64>> {
-    let space = Space { set, control, distance: config.distance };
+    let space = Space::new(set, control, config.distance);
     Ok(best_of(&space, config)?.found.values)
 }
 
@@ -41,7 +42,14 @@ pub(super) fn best_of(space: &Space<'_>, config: &KMeansConfig) -> Result<Fit> {
     let mut best: Option<Fit> = None;
     for _ in 0..config.num_init {
         let start = start(space, config, clusters, &mut random)?;
-        let found = lloyd::search(space, start, enough, config.max_iterations)?;
+        let found = match config.algorithm {
+            Algorithm::Lloyd => lloyd::search(space, start, enough, config.max_iterations)?,
+            Algorithm::MiniBatch => {
+                // Of a whole point, not of one of its values.
+                let enough = enough * space.width() as f64;
+                mini_batch::search(space, start, enough, config, &mut random)?
+            }
+        };
         let evaluation = Evaluation::of(space, &found.values)?;
         let loss = evaluation.loss(space.distance);
         if best.as_ref().is_none_or(|best| loss < best.loss) {
@@ -71,7 +79,11 @@ pub(super) fn clusters(set: &TrainingSet, config: &KMeansConfig) -> Result<usize
 /// # Errors
 /// `InvalidOption` if the user did not, or where no row has a direction.
 fn start(space: &Space<'_>, config: &KMeansConfig, clusters: usize, random: &mut Random) -> Result<Vec<f64>> {
-    let start = choose(space, config.init, clusters, random)?;
+    let start = match config.algorithm {
+        Algorithm::MiniBatch => start_among_few(space, config, clusters, random)?,
+        Algorithm::Lloyd => None,
+    };
+    let start = start.map_or_else(|| choose(space, config.init, clusters, random), Ok)?;
     let different = start.len() / space.width();
     if different == 0 {
         return Err(invalid("distance_type", "cosine", "euclidean, since no row differs from zero"));
@@ -81,6 +93,23 @@ fn start(space: &Space<'_>, config: &KMeansConfig, clusters: usize, random: &mut
         return Err(invalid(NUM_CLUSTERS, &clusters.to_string(), &expected));
     }
     Ok(start)
+}
+
+/// The first centroids among some rows drawn by chance, if those are fewer than all rows and different enough: to
+/// choose among all would take longer than to move centroids by some of them.
+fn start_among_few(
+    space: &Space<'_>,
+    config: &KMeansConfig,
+    clusters: usize,
+    random: &mut Random,
+) -> Result<Option<Vec<f64>>> {
+    let rows = (mini_batch::START_BATCHES * config.batch_size).max(mini_batch::START_BATCHES * clusters as u64);
+    if rows >= space.set.rows() {
+        return Ok(None);
+    }
+    let few = space.sample(rows, random);
+    let start = choose(&space.with_rows(&few), config.init, clusters, random)?;
+    Ok((start.len() == clusters * space.width()).then_some(start))
 }
 
 /// The mean, over the values of a point, of their variance; of directions, of their squares.

@@ -2,13 +2,16 @@
 
 use super::centroids::{Centroids, Point, ROWS};
 use super::config::DistanceType;
-use crate::batch::{Chunk, FitControl, Row, TrainingSet, map_numbered_shards};
+use crate::batch::{Chunk, FitControl, Row, TrainingSet, map_numbered_shards, row_of};
 use crate::error::Result;
+use crate::random::Random;
 
 /// Prepared rows, and how far they are from each other.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Space<'a> {
     pub(super) set: &'a TrainingSet,
+    /// The rows: those of the set, or some of them.
+    pub(super) chunks: &'a [Chunk],
     pub(super) control: &'a FitControl,
     pub(super) distance: DistanceType,
 }
@@ -23,6 +26,25 @@ pub(super) struct Four<'a> {
 }
 
 impl<'a> Space<'a> {
+    /// All rows of a set.
+    pub(super) fn new(set: &'a TrainingSet, control: &'a FitControl, distance: DistanceType) -> Self {
+        Self { set, chunks: set.chunks(), control, distance }
+    }
+
+    /// The same with other rows.
+    pub(super) fn with_rows<'b>(&self, chunks: &'b [Chunk]) -> Space<'b>
+    where
+        'a: 'b,
+    {
+        Space { chunks, ..*self }
+    }
+
+    /// Copies of so many of the set's rows, each of them any, by chance.
+    pub(super) fn sample(&self, count: u64, random: &mut Random) -> Vec<Chunk> {
+        let rows = self.set.rows();
+        self.set.copies((0..count).map(|_| random.below(rows)))
+    }
+
     /// Values of a point: the numbers, then one for each category.
     pub(super) fn width(&self) -> usize {
         self.set.slots() - 1
@@ -41,7 +63,7 @@ impl<'a> Space<'a> {
     /// The values of the point that a row is.
     pub(super) fn values(&self, row: usize) -> Vec<f64> {
         let mut values = vec![0.0; self.width()];
-        if let Some(row) = self.set.row(row) {
+        if let Some(row) = row_of(self.chunks, row) {
             self.point(row).add_to(&mut values);
         }
         values
@@ -56,7 +78,7 @@ impl<'a> Space<'a> {
         start: impl Fn() -> T + Sync,
         work: impl Fn(&mut T, &Four<'_>) + Sync,
     ) -> Result<Vec<T>> {
-        map_numbered_shards(self.set.chunks(), self.control, |mut first, chunks| {
+        map_numbered_shards(self.chunks, self.control, |mut first, chunks| {
             let mut state = start();
             for chunk in chunks.iter().take_while(|_| !self.control.is_stopped()) {
                 for place in (0..chunk.rows()).step_by(ROWS) {

@@ -351,7 +351,7 @@ fn what_cannot_be_fitted_is_an_error() {
     check_error(
         try_fit(&[("clusters", "1")], &features),
         expect![[
-            r#"model type 'kmeans' has no option 'clusters'; valid options are num_clusters, kmeans_init_method, distance_type, standardize_features, max_iterations, tolerance, num_init, seed, max_categories"#
+            r#"model type 'kmeans' has no option 'clusters'; valid options are num_clusters, kmeans_init_method, kmeans_algorithm, batch_size, distance_type, standardize_features, max_iterations, tolerance, num_init, seed, max_categories"#
         ]],
     );
     check_error(
@@ -397,7 +397,7 @@ fn a_centroid_without_rows_goes_to_the_farthest_row() {
     set.add_unlabelled(&features).unwrap();
     let control = FitControl::default();
     set.prepare(Numbers::Plain, &control).unwrap();
-    let space = Space { set: &set, control: &control, distance: DistanceType::Euclidean };
+    let space = Space::new(&set, &control, DistanceType::Euclidean);
     let found = lloyd::search(&space, vec![1.0, 1.0], 0.0, 10).unwrap();
     assert_eq!(found.values, [1.0, 50.0]);
     assert!(found.converged);
