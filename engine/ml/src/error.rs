@@ -218,11 +218,11 @@ pub enum MlError {
     },
     /// A model that holds the rows of its training set was to hold more than a snapshot has room for.
     #[error(
-        "the model would hold all {rows} rows, of which {rows_max} fit into its limit of {bytes_max} bytes; \
+        "the model would hold {rows} rows, of which {rows_max} fit into its limit of {bytes_max} bytes; \
          fit it to a sample of them"
     )]
     TooManyRows {
-        /// Rows of the training set.
+        /// Rows that it would hold.
         rows: u64,
         /// Rows of these features that fit.
         rows_max: u64,

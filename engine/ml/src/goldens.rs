@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// What the scripts wrote of their cases.
-const EXPECTED: [&str; 8] = [
+const EXPECTED: [&str; 9] = [
     include_str!("../goldens/expected.txt"),
     include_str!("../goldens/forest.txt"),
     include_str!("../goldens/pca.txt"),
@@ -14,6 +14,7 @@ const EXPECTED: [&str; 8] = [
     include_str!("../goldens/linear_svm.txt"),
     include_str!("../goldens/naive_bayes.txt"),
     include_str!("../goldens/nearest_neighbors.txt"),
+    include_str!("../goldens/dbscan.txt"),
 ];
 
 /// The features of a data set, as the columns x0, x1, …, and its labels.

@@ -8,13 +8,15 @@
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
 //! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `pca`, `isolation_forest`, `robust_zscore`,
-//! `matrix_factorization`, `kmeans` and `gaussian_mixture` hold the algorithms, and [`metrics`] says how good they are.
+//! `matrix_factorization`, `kmeans`, `gaussian_mixture` and `dbscan` hold the algorithms, and [`metrics`] says how good
+//! they are.
 
 pub mod batch;
 mod boosted_trees;
 mod class_weights;
 mod classes;
 mod clusters;
+mod dbscan;
 pub mod error;
 mod feature;
 mod forest;

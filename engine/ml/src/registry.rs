@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use crate::boosted_trees::{self, BoostedTrees};
+use crate::dbscan::Dbscan;
 use crate::error::{MlError, Result};
 use crate::forest::{self, Forest};
 use crate::gaussian_mixture::GaussianMixture;
@@ -104,6 +105,7 @@ pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
         Pca::SNAPSHOT_TAG => Ok(Box::new(Pca::restore(bytes)?)),
         KMeans::SNAPSHOT_TAG => Ok(Box::new(KMeans::restore(bytes)?)),
         GaussianMixture::SNAPSHOT_TAG => Ok(Box::new(GaussianMixture::restore(bytes)?)),
+        Dbscan::SNAPSHOT_TAG => Ok(Box::new(Dbscan::restore(bytes)?)),
         _ => Ok(Box::new(Labelled(restore_supervised(bytes)?))),
     }
 }

@@ -66,3 +66,30 @@ fn check_size(bytes: usize) -> Result<()> {
     }
     Ok(())
 }
+
+/// Checks that a snapshot of `bytes_max` bytes has room for so many rows beside what else is in it.
+///
+/// # Errors
+/// `TooManyRows`, which says how many there may be.
+pub(crate) fn check_rows(rows: u64, row_bytes: usize, other_bytes: usize, bytes_max: usize) -> Result<()> {
+    let rows_max = (bytes_max.saturating_sub(other_bytes) / row_bytes) as u64;
+    if rows <= rows_max { Ok(()) } else { Err(MlError::TooManyRows { rows, rows_max, bytes_max }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::check_rows;
+
+    #[test]
+    fn rows_that_do_not_fit_are_an_error_that_says_how_many_do() {
+        assert!(check_rows(100, 10, 24, 1024).is_ok());
+        let error = check_rows(101, 10, 24, 1024).unwrap_err();
+        expect![
+            "the model would hold 101 rows, of which 100 fit into its limit of 1024 bytes; fit it to a sample of them"
+        ]
+        .assert_eq(&error.to_string());
+        assert!(check_rows(1, 10, 2000, 1024).is_err());
+    }
+}

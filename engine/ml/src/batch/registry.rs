@@ -9,6 +9,9 @@ use crate::boosted_trees;
 use crate::boosted_trees::batch::BatchBoostedTrees;
 use crate::boosted_trees::config::TreeConfig;
 use crate::classes::LabelKind;
+use crate::dbscan::Dbscan;
+use crate::dbscan::batch::BatchDbscan;
+use crate::dbscan::config::DbscanConfig;
 use crate::error::{MlError, Result};
 use crate::forest::ForestType;
 use crate::forest::batch::BatchForest;
@@ -59,7 +62,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 18] = [
+const MODEL_TYPES: [BatchModelType; 19] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -186,6 +189,15 @@ const MODEL_TYPES: [BatchModelType; 18] = [
         },
         label_type: None,
         option_docs: MixtureConfig::option_docs,
+    },
+    BatchModelType {
+        name: Dbscan::MODEL_TYPE,
+        create: |options, schema, _| {
+            let config = DbscanConfig::from_options(options)?;
+            Ok(Box::new(BatchDbscan::new(config, schema.clone())?))
+        },
+        label_type: None,
+        option_docs: DbscanConfig::option_docs,
     },
     BatchModelType {
         name: ForestType::TreeClassifier.name(),

@@ -128,7 +128,7 @@ impl BatchModel for BatchNearestNeighbors {
         let encoder = self.set.encoder(self.numbers()).state();
         // Names of categories take more room to read than written, but less than twice as much.
         let other_bytes = 2 * snapshot::seal(super::SNAPSHOT_TAG, &encoder)?.len() + 1024;
-        check_rows(self.set.rows(), self.row_bytes(), other_bytes, BYTES_MAX)?;
+        snapshot::check_rows(self.set.rows(), self.row_bytes(), other_bytes, BYTES_MAX)?;
         let (mut numbers, mut categories) = (Vec::new(), Vec::new());
         for chunk in self.set.chunks() {
             self.control.check()?;
@@ -147,32 +147,5 @@ impl BatchModel for BatchNearestNeighbors {
             loss: 0.0,
             metrics: Vec::new(),
         })
-    }
-}
-
-/// Checks that a snapshot of `bytes_max` bytes has room for so many rows beside what else is in it.
-///
-/// # Errors
-/// `TooManyRows`, which says how many there may be.
-fn check_rows(rows: u64, row_bytes: usize, other_bytes: usize, bytes_max: usize) -> Result<()> {
-    let rows_max = (bytes_max.saturating_sub(other_bytes) / row_bytes) as u64;
-    if rows <= rows_max { Ok(()) } else { Err(MlError::TooManyRows { rows, rows_max, bytes_max }) }
-}
-
-#[cfg(test)]
-mod tests {
-    use expect_test::expect;
-
-    use super::check_rows;
-
-    #[test]
-    fn rows_that_do_not_fit_are_an_error_that_says_how_many_do() {
-        assert!(check_rows(100, 10, 24, 1024).is_ok());
-        let error = check_rows(101, 10, 24, 1024).unwrap_err();
-        expect![
-            "the model would hold all 101 rows, of which 100 fit into its limit of 1024 bytes; fit it to a sample of them"
-        ]
-        .assert_eq(&error.to_string());
-        assert!(check_rows(1, 10, 2000, 1024).is_err());
     }
 }
