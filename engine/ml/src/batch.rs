@@ -35,9 +35,10 @@ use crate::model::{FeatureSchema, RejectedRow};
 ///
 /// The same rows in the same order give the same model, bit by bit, however they were cut into batches,
 /// whatever the number of threads, and on every machine: sums run over fixed stretches of rows and are added
-/// in their order. (A metric's last digit may depend on the machine.) Rows in another order give the same model up to rounding and the tolerance of the search, with
-/// categories in another order; where a feature has more categories than `max_categories`, the order
-/// decides which of them have a weight of their own.
+/// in their order. (A metric's last digit may depend on the machine.) Rows in another order give the same model up to
+/// rounding and the tolerance of the search, with categories and DBSCAN's clusters numbered in another order; where a
+/// feature has more categories than `max_categories`, the order decides which of them have a weight of their own; and
+/// chance draws rows by their numbers.
 pub trait BatchModel: Send {
     /// The name that [`create_batch`] knows this model by.
     fn model_type(&self) -> &'static str;
@@ -62,15 +63,20 @@ pub trait BatchModel: Send {
     /// Rows taken.
     fn rows(&self) -> u64;
 
-    /// Bytes that the rows taken by now hold in memory. `fit` needs some more: for each of up to 16 stretches
-    /// of rows a copy of the weights, or 8 MB at most of products of features; 30 copies of the weights for
-    /// the search; and up to 40 bytes a row for the metrics of a classifier. Boosted trees need two bytes for
-    /// each value, and for each row 40 bytes, and 16 more for each class of several; 8 more of either where rows held out
-    /// end the fit. Forests need as much for each value, for each row 20 bytes, 36 more for each thread and a bit for each
-    /// tree, and 76 bytes for each split. Nearest neighbours need as many again as the rows, and the model has as many.
-    /// Principal components of up to 2048 encoded features have 32 MB at most of products for each stretch; an isolation
-    /// forest needs 16 bytes a row, robust z-scores 8 for each thread, a matrix factorisation 56 and some copies of what
-    /// stands for the users and items, and k-means 24 to choose its first centroids.
+    /// Bytes that the rows taken by now hold in memory. `fit` needs some more:
+    ///
+    /// - a linear model, for each of up to 16 stretches of rows, a copy of the weights, or 8 MB at most of products of
+    ///   features; 30 copies of the weights for the search; and up to 40 bytes a row for the metrics of a classifier;
+    /// - boosted trees two bytes for each value, and for each row 28 bytes, and 16 more for each class of several;
+    /// - forests two bytes for each value; for each row 20 bytes, 36 more for each thread and a bit for each tree; and 44
+    ///   bytes for each split;
+    /// - nearest neighbours as many again as the rows, and the model has as many;
+    /// - principal components of up to 2048 encoded features 32 MB at most of products for each stretch;
+    /// - an isolation forest 16 bytes a row, and robust z-scores 8 for each thread;
+    /// - a matrix factorisation 56 bytes a row, and some copies of what stands for the users and items;
+    /// - k-means 24 bytes a row to choose its first centroids, and mini-batches copies of the rows of three of them;
+    /// - a Gaussian mixture what k-means needs, and 32 MB at most of products for each stretch;
+    /// - DBSCAN a quarter more than as many again as the rows, and 64 bytes a row; the model has the rows that are cores.
     fn bytes(&self) -> usize;
 
     /// Sets how many threads `fit` may use, and who may stop it. The default is one thread and nobody.

@@ -128,6 +128,23 @@ fn cluster_throughput() {
     measure("10 clusters", "kmeans", &options("10"), &features, &none);
     measure("100 clusters", "kmeans", &options("100"), &features, &none);
     measure("10 clusters of categories", "kmeans", &options("10"), &categories(), &none);
+    // Lloyd's would make 300 passes over noise by default.
+    let options = [("num_clusters", "100"), ("kmeans_algorithm", "mini_batch")];
+    measure("100 clusters by mini-batches", "kmeans", &options, &features, &none);
+}
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn density_throughput() {
+    let features = numbers(ROWS).0;
+    let none: ArrayRef = Arc::new(NullArray::new(ROWS));
+    let three = features.project(&[0, 1, 2]).unwrap();
+    for eps in ["0.04", "0.2"] {
+        let options = [("eps", eps), ("standardize_features", "false")];
+        measure(&format!("DBSCAN of 3 numbers within {eps}"), "dbscan", &options, &three, &none);
+    }
+    let options = [("num_clusters", "10"), ("max_iterations", "5"), ("tolerance", "0")];
+    measure("10 normal distributions", "gaussian_mixture", &options, &features, &none);
 }
 
 #[test]
