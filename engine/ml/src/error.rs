@@ -128,6 +128,15 @@ pub enum MlError {
         /// What it has, or `none of these tables`.
         tables: String,
     },
+    /// Nobody can say what the predictions of models of this type are made of.
+    #[error(
+        "predictions of a {model_type} model cannot be explained; those of linear_reg, logistic_reg, linear_svm, boosted \
+         trees, decision trees and random forests can"
+    )]
+    NotExplained {
+        /// The model's type.
+        model_type: &'static str,
+    },
     /// A table about a model could not be made.
     #[error("cannot make a table about the model")]
     BuildTable {

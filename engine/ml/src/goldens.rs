@@ -7,6 +7,7 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch
 /// What the scripts wrote of their cases.
 const EXPECTED: [&str; 9] = [
     include_str!("../goldens/expected.txt"),
+    include_str!("../goldens/explain.txt"),
     include_str!("../goldens/forest.txt"),
     include_str!("../goldens/pca.txt"),
     include_str!("../goldens/anomalies.txt"),

@@ -8,8 +8,8 @@
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
 //! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `pca`, `isolation_forest`, `robust_zscore`,
-//! `matrix_factorization`, `kmeans`, `gaussian_mixture` and `dbscan` hold the algorithms, and [`metrics`] says how good
-//! they are.
+//! `matrix_factorization` and `kmeans` hold the algorithms, [`metrics`] says how good they are, and [`explain`](mod@explain)
+//! what their predictions are made of.
 
 pub mod batch;
 mod boosted_trees;
@@ -18,6 +18,7 @@ mod classes;
 mod clusters;
 mod dbscan;
 pub mod error;
+pub mod explain;
 mod feature;
 mod forest;
 mod gaussian_mixture;
@@ -45,6 +46,7 @@ pub use batch::{
     takes_label, valid_batch_model_types,
 };
 pub use error::{MlError, Result};
+pub use explain::{Explanations, explain};
 pub use inspect::{ModelTable, table_of};
 pub use model::{
     ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason, RejectedRow,

@@ -205,6 +205,12 @@ pub enum FeatureKind {
 }
 
 impl FeatureSchema {
+    /// The places of the numeric features, then of the categorical ones: the order in which models hold them.
+    pub(crate) fn numbers_first(&self) -> Vec<usize> {
+        let of_kind = |kind| (0..self.fields.len()).filter(move |place| self.fields[*place].kind == kind);
+        of_kind(FeatureKind::Numeric).chain(of_kind(FeatureKind::Categorical)).collect()
+    }
+
     /// The features of a batch with this schema: every column, in order.
     ///
     /// # Errors

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field};
 
 use crate::error::Result;
+use crate::explain::{Explanations, explained_table};
 use crate::inspect::ModelTable;
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::model::{FeatureSchema, OnlineModel, predicted_labels};
@@ -34,6 +35,14 @@ pub trait Predictor: Send + Sync {
     /// # Errors
     /// `BuildTable`.
     fn table(&self, _which: ModelTable) -> Result<Option<RecordBatch>> {
+        Ok(None)
+    }
+
+    /// What it says of rows, and why: the columns of [`explain`](crate::explain()), if models of its type know.
+    ///
+    /// # Errors
+    /// `MissingColumn`, `ChangedColumn` or `BuildTable`.
+    fn explain(&self, _label: &str, _features: &RecordBatch, _top_k: usize) -> Result<Option<RecordBatch>> {
         Ok(None)
     }
 
@@ -74,6 +83,14 @@ pub trait Supervised: Send + Sync {
     /// `MissingColumn` or `ChangedColumn`.
     fn predictions(&self, features: &RecordBatch) -> Result<Predictions>;
 
+    /// What its predictions of these rows, `said`, are made of, if models of its type know.
+    ///
+    /// # Errors
+    /// `MissingColumn` or `ChangedColumn`.
+    fn explanations(&self, _features: &RecordBatch, _said: &Predictions) -> Result<Option<Explanations>> {
+        Ok(None)
+    }
+
     /// A table about what it knows, if models of its type have it.
     ///
     /// # Errors
@@ -94,6 +111,19 @@ pub struct Predictions {
 }
 
 impl Predictions {
+    /// The label, and of a class its probability.
+    pub(crate) fn columns(&self) -> Vec<ArrayRef> {
+        let probability = self.probability().map(|probability| Arc::new(probability) as ArrayRef);
+        std::iter::once(Arc::clone(&self.labels)).chain(probability).collect()
+    }
+
+    /// The place of the class with the largest probability, of equals the first; 0 of numbers.
+    pub(crate) fn likeliest(&self, row: usize) -> usize {
+        let probability = |class: usize| self.probabilities[class].value(row);
+        let better = |best: usize, next: usize| if probability(next) > probability(best) { next } else { best };
+        (0..self.probabilities.len()).reduce(better).unwrap_or(0)
+    }
+
     /// The one probability that people look at first: that a boolean label is true, or else the largest, which is that
     /// of the predicted class where probabilities decide. None of numbers.
     #[must_use]
@@ -148,9 +178,13 @@ impl Predictor for Labelled {
     }
 
     fn answers(&self, features: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        Ok(self.0.predictions(features)?.columns())
+    }
+
+    fn explain(&self, label: &str, features: &RecordBatch, top_k: usize) -> Result<Option<RecordBatch>> {
         let said = self.0.predictions(features)?;
-        let probability = said.probability().map(|probability| Arc::new(probability) as ArrayRef);
-        Ok(std::iter::once(said.labels).chain(probability).collect())
+        let explanations = self.0.explanations(features, &said)?;
+        explanations.map(|explanations| explained_table(label, &said, &explanations, top_k)).transpose()
     }
 }
 
@@ -180,6 +214,10 @@ impl Supervised for LogisticRegression {
         let negative = positive.values().iter().map(|probability| 1.0 - probability).collect();
         let negative = Float64Array::new(negative, positive.nulls().cloned());
         Ok(Predictions { labels: Arc::new(predicted_labels(&positive)), probabilities: vec![negative, positive] })
+    }
+
+    fn explanations(&self, features: &RecordBatch, said: &Predictions) -> Result<Option<Explanations>> {
+        self.explained(features, said.labels.as_boolean()).map(Some)
     }
 
     fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {

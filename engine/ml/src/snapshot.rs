@@ -52,12 +52,21 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(u8, &[u8])> {
 /// # Errors
 /// `CorruptState` when it does not decode, or when bytes are left over.
 pub(crate) fn decode<T: Decode<()>>(payload: &[u8]) -> Result<T> {
-    let (state, read) = bincode::decode_from_slice(payload, CODEC)
-        .map_err(|source| MlError::CorruptState { reason: "it does not decode", source: Some(source) })?;
-    if read != payload.len() {
+    let (state, rest) = decode_first(payload)?;
+    if !rest.is_empty() {
         return Err(MlError::corrupt("bytes are left over at its end"));
     }
     Ok(state)
+}
+
+/// Decodes what a payload begins with; returns the rest of it, too.
+///
+/// # Errors
+/// `CorruptState` when it does not decode.
+pub(crate) fn decode_first<T: Decode<()>>(payload: &[u8]) -> Result<(T, &[u8])> {
+    let (state, read) = bincode::decode_from_slice(payload, CODEC)
+        .map_err(|source| MlError::CorruptState { reason: "it does not decode", source: Some(source) })?;
+    Ok((state, &payload[read..]))
 }
 
 fn check_size(bytes: usize) -> Result<()> {

@@ -236,6 +236,25 @@ impl TrainingSet {
         self.slots as usize
     }
 
+    /// How many rows have each category, slot by slot.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub(crate) fn category_rows(&self, control: &FitControl) -> Result<Vec<u64>> {
+        let first = 1 + self.moments.len();
+        let parts = map_shards(&self.chunks, control, |chunks| {
+            let mut rows = vec![0; self.slots() - first];
+            let slots = chunks.iter().flat_map(|chunk| &chunk.categories);
+            slots.for_each(|slot| rows[*slot as usize - first] += 1);
+            rows
+        })?;
+        let mut rows = vec![0; self.slots() - first];
+        for part in parts {
+            rows.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        }
+        Ok(rows)
+    }
+
     /// For each weight of a linear model, the mean square of what it is multiplied with.
     ///
     /// # Errors

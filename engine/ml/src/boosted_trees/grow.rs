@@ -126,6 +126,7 @@ impl Grower<'_> {
             }
         }
         tree.values = leaves.iter().map(|leaf| self.search.value(leaf.sum, leaf.l2, leaf.bounds)).collect();
+        tree.rows = leaves.iter().map(|leaf| leaf.rows.len() as u64).collect();
         for (place, leaf) in leaves.iter().enumerate() {
             put(&mut tree, leaf.parent, Child::Leaf(place as u32));
         }

@@ -8,6 +8,7 @@ pub(crate) mod batch;
 pub(crate) mod bins;
 pub(crate) mod config;
 mod early_stop;
+mod explain;
 mod fit;
 mod grow;
 mod histogram;
@@ -34,6 +35,7 @@ use self::objective::Objective;
 use self::tree::Tree;
 use crate::classes::Classes;
 use crate::error::{MlError, Result};
+use crate::explain::Explanations;
 use crate::feature::dictionary::NO_SLOT;
 use crate::feature::encoder::{Encoder, EncoderState};
 use crate::inspect::ModelTable;
@@ -254,6 +256,10 @@ impl Supervised for BoostedTrees {
                 Ok(classes.predictions(said, usable))
             }
         }
+    }
+
+    fn explanations(&self, features: &RecordBatch, said: &Predictions) -> Result<Option<Explanations>> {
+        self.explained(features, said).map(Some)
     }
 
     fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {

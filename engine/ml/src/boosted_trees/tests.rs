@@ -2,6 +2,7 @@
 
 mod class_weights;
 mod early_stop;
+mod explain;
 mod monotone;
 mod samples;
 

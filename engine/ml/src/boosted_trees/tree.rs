@@ -11,6 +11,8 @@ pub(super) struct Tree {
     pub(super) nodes: Vec<Node>,
     /// What each leaf says.
     pub(super) values: Vec<f64>,
+    /// How many rows of those that the tree was made of are in each leaf.
+    pub(super) rows: Vec<u64>,
 }
 
 /// A split.
@@ -67,11 +69,16 @@ impl Tree {
     /// # Errors
     /// `CorruptState` for one that could lead nowhere.
     pub(super) fn check(&self, numbers: usize, categories: usize) -> Result<()> {
-        let is_child = |node: usize, child: Child| match child {
-            Child::Node(next) => next as usize > node && (next as usize) < self.nodes.len(),
-            Child::Leaf(leaf) => (leaf as usize) < self.values.len(),
+        // Each but the root is the child of one node: whoever goes all ways comes to an end.
+        let (mut is_taken, mut is_leaf_taken) = (vec![false; self.nodes.len()], vec![false; self.values.len()]);
+        let take = |taken: &mut [bool], place: u32| {
+            taken.get_mut(place as usize).is_some_and(|taken| !std::mem::replace(taken, true))
         };
-        let is_node = |(place, node): (usize, &Node)| {
+        let mut is_child = |node: usize, child: Child| match child {
+            Child::Node(next) => next as usize > node && take(&mut is_taken, next),
+            Child::Leaf(leaf) => take(&mut is_leaf_taken, leaf),
+        };
+        let mut is_node = |(place, node): (usize, &Node)| {
             let feature = node.feature as usize;
             let fits = match &node.test {
                 Test::AtMost(threshold) => feature < numbers && threshold.is_finite(),
@@ -80,15 +87,23 @@ impl Tree {
             fits && is_child(place, node.left) && is_child(place, node.right) && node.gain.is_finite()
         };
         let is_value = |value: &f64| value.abs() <= STATE_MAGNITUDE_MAX;
-        let is_tree =
-            !self.values.is_empty() && self.nodes.iter().enumerate().all(is_node) && self.values.iter().all(is_value);
+        let is_tree = self.values.len() == self.nodes.len() + 1
+            && self.rows.len() == self.values.len()
+            && self.nodes.iter().enumerate().all(&mut is_node)
+            && self.values.iter().all(is_value)
+            && self.rows.iter().all(|rows| *rows > 0);
         if is_tree { Ok(()) } else { Err(MlError::corrupt("a tree leads nowhere")) }
     }
 }
 
 impl Node {
     fn child(&self, numbers: &[f64], categories: &[u32]) -> Child {
-        let goes_left = match &self.test {
+        if self.goes_left(numbers, categories) { self.left } else { self.right }
+    }
+
+    /// Whether a row goes to the left.
+    pub(super) fn goes_left(&self, numbers: &[f64], categories: &[u32]) -> bool {
+        match &self.test {
             Test::AtMost(threshold) => {
                 let number = numbers[self.feature as usize];
                 number <= *threshold || (number.is_nan() && self.missing_left)
@@ -97,7 +112,6 @@ impl Node {
                 let place = categories[self.feature as usize - numbers.len()];
                 set.get(place as usize / 64).is_some_and(|bits| bits >> (place % 64) & 1 == 1)
             }
-        };
-        if goes_left { self.left } else { self.right }
+        }
     }
 }

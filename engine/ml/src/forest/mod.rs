@@ -12,6 +12,7 @@ pub(crate) mod batch;
 mod bins;
 pub(crate) mod config;
 mod evaluation;
+mod explain;
 mod grow;
 mod impurity;
 mod model;

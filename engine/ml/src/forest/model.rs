@@ -12,6 +12,7 @@ use super::tree::{Tree, TreeState};
 use crate::boosted_trees::bins::OTHERS;
 use crate::boosted_trees::{Target, first_slots};
 use crate::error::{MlError, Result};
+use crate::explain::Explanations;
 use crate::feature::encoder::{Encoder, EncoderState};
 use crate::model::FeatureSchema;
 use crate::predictor::{Predictions, Supervised};
@@ -26,7 +27,7 @@ const ROWS_A_BLOCK: usize = 256;
 #[derive(Debug, Clone)]
 pub(crate) struct Forest {
     model: ForestType,
-    encoder: Encoder,
+    pub(super) encoder: Encoder,
     pub(super) target: Target,
     features: Vec<FeatureBins>,
     pub(super) categories: Categories,
@@ -76,15 +77,19 @@ impl Block {
 
     /// Adds what a tree says of each row that is wanted to the row's sums, of which it has `width`.
     pub(super) fn add(&self, tree: &Tree, sums: &mut [f64], width: usize, is_wanted: impl Fn(usize) -> bool) {
-        let [numbers, categories] = self.widths;
         for (row, sums) in sums.chunks_exact_mut(width).enumerate().filter(|(row, _)| is_wanted(*row)) {
-            let numbers = &self.numbers[row * numbers..][..numbers];
-            let categories = &self.categories[row * categories..][..categories];
+            let (numbers, categories) = self.row(row);
             tree.leaves.add(tree.leaf(numbers, categories), sums);
         }
     }
 
-    fn clear(&mut self) {
+    /// The numbers of a row, and the bins of its categories.
+    pub(super) fn row(&self, row: usize) -> (&[f64], &[u8]) {
+        let [numbers, categories] = self.widths;
+        (&self.numbers[row * numbers..][..numbers], &self.categories[row * categories..][..categories])
+    }
+
+    pub(super) fn clear(&mut self) {
         self.rows = 0;
         self.numbers.clear();
         self.categories.clear();
@@ -216,5 +221,9 @@ impl Supervised for Forest {
                 Ok(Predictions { labels, probabilities: Vec::new() })
             }
         }
+    }
+
+    fn explanations(&self, features: &RecordBatch, said: &Predictions) -> Result<Option<Explanations>> {
+        self.explained(features, said).map(Some)
     }
 }

@@ -1,5 +1,6 @@
 //! scikit-learn's numbers (`goldens/forest.py`), the same bits whatever the threads, and bad input.
 
+mod explain;
 mod input;
 
 use std::collections::BTreeMap;

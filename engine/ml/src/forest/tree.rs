@@ -4,11 +4,14 @@
 //! children, and a threshold is two bins: some nine bytes a node, and three a leaf of one class. The rows of a node are
 //! those of its leaves; with the gains they say how much each feature matters (Breiman 2001, section 10).
 
+use std::ops::Range;
+
 use bincode::{Decode, Encode};
 
 use super::bins::FeatureBins;
 use super::split::{BinSet, Cut, Split, contains};
 use crate::error::{MlError, Result};
+use crate::explain::Place;
 use crate::snapshot::STATE_MAGNITUDE_MAX;
 
 /// Nodes and leaves. Node 0 is the root, if there is a node.
@@ -93,13 +96,46 @@ impl Leaves {
     pub(super) fn add(&self, leaf: usize, sums: &mut [f64]) {
         match self {
             Self::Numbers { values, .. } => sums[0] += values[leaf],
-            Self::Classes { ends, classes, rows } => {
-                let start = if leaf == 0 { 0 } else { ends[leaf - 1] as usize };
-                let own = start..ends[leaf] as usize;
+            Self::Classes { classes, rows, .. } => {
+                let own = self.classes_of(leaf);
                 let all: u64 = rows[own.clone()].iter().map(|rows| u64::from(*rows)).sum();
                 for (class, rows) in classes[own.clone()].iter().zip(&rows[own]) {
                     sums[*class as usize] += f64::from(*rows) / all as f64;
                 }
+            }
+        }
+    }
+
+    /// The share of a class in a leaf, or its number.
+    pub(super) fn share(&self, leaf: usize, class: usize) -> f64 {
+        match self {
+            Self::Numbers { values, .. } => values[leaf],
+            Self::Classes { classes, rows, .. } => {
+                let own = self.classes_of(leaf);
+                let found = own.clone().find(|place| classes[*place] as usize == class);
+                let all: u64 = rows[own].iter().map(|rows| u64::from(*rows)).sum();
+                found.map_or(0.0, |place| f64::from(rows[place]) / all as f64)
+            }
+        }
+    }
+
+    /// The weight of the rows in each leaf.
+    pub(super) fn weights(&self) -> Vec<f64> {
+        match self {
+            Self::Numbers { rows, .. } => rows.iter().map(|rows| f64::from(*rows)).collect(),
+            Self::Classes { ends, rows, .. } => (0..ends.len())
+                .map(|leaf| rows[self.classes_of(leaf)].iter().map(|rows| f64::from(*rows)).sum())
+                .collect(),
+        }
+    }
+
+    /// Where the classes of a leaf are.
+    fn classes_of(&self, leaf: usize) -> Range<usize> {
+        match self {
+            Self::Numbers { .. } => 0..0,
+            Self::Classes { ends, .. } => {
+                let start = if leaf == 0 { 0 } else { ends[leaf - 1] as usize };
+                start..ends[leaf] as usize
             }
         }
     }
@@ -110,6 +146,16 @@ impl Leaves {
             Self::Classes { ends, classes, .. } => ends.len() + 2 * classes.len(),
             Self::Numbers { values, .. } => 9 * values.len(),
         }
+    }
+}
+
+impl Node {
+    /// Where rows go from here, left and right.
+    pub(super) fn children(&self) -> [Place; 2] {
+        [self.left, self.right].map(|child| match child.is_leaf() {
+            true => Place::Leaf(child.place()),
+            false => Place::Node(child.place()),
+        })
     }
 }
 
@@ -150,16 +196,25 @@ impl Tree {
         let mut place = if self.nodes.is_empty() { Child::leaf(0) } else { Child::node(0) };
         while !place.is_leaf() {
             let node = &self.nodes[place.place()];
-            let goes_left = match node.test {
-                Test::AtMost { threshold, missing_left, .. } => {
-                    let number = numbers[node.feature as usize];
-                    number <= threshold || (number.is_nan() && missing_left)
-                }
-                Test::In(set) => contains(&self.sets[set as usize], categories[node.feature as usize - numbers.len()]),
-            };
-            place = if goes_left { node.left } else { node.right };
+            place = if self.sends_left(node, numbers, categories) { node.left } else { node.right };
         }
         place.place()
+    }
+
+    /// Whether a row goes to the left at a node.
+    pub(super) fn goes_left(&self, node: usize, numbers: &[f64], categories: &[u8]) -> bool {
+        self.sends_left(&self.nodes[node], numbers, categories)
+    }
+
+    #[inline]
+    fn sends_left(&self, node: &Node, numbers: &[f64], categories: &[u8]) -> bool {
+        match node.test {
+            Test::AtMost { threshold, missing_left, .. } => {
+                let number = numbers[node.feature as usize];
+                number <= threshold || (number.is_nan() && missing_left)
+            }
+            Test::In(set) => contains(&self.sets[set as usize], categories[node.feature as usize - numbers.len()]),
+        }
     }
 
     /// Bytes that a snapshot needs for the tree at least.
@@ -289,8 +344,9 @@ impl LeavesState {
     fn leaves(self, classes: Option<usize>) -> Option<Leaves> {
         match (self, classes) {
             (Self::Numbers(values, rows), None) => {
-                let is_valid =
-                    values.len() == rows.len() && values.iter().all(|value| value.abs() <= STATE_MAGNITUDE_MAX);
+                let is_valid = values.len() == rows.len()
+                    && values.iter().all(|value| value.abs() <= STATE_MAGNITUDE_MAX)
+                    && rows.iter().all(|rows| *rows > 0);
                 Some(Leaves::Numbers { values, rows }).filter(|_| is_valid)
             }
             (Self::Classes(counts, classes, rows), Some(count)) => {
@@ -312,82 +368,4 @@ impl LeavesState {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn features() -> Vec<FeatureBins> {
-        let values = vec![0.0, 1.0, 2.0];
-        vec![
-            FeatureBins::Numeric { lows: values.clone(), highs: values },
-            FeatureBins::Categorical { categories: vec![0, 1] },
-        ]
-    }
-
-    /// A number at most 0.5 or missing; then category 2 or not; then a number above 1.5.
-    fn tree() -> Tree {
-        let features = features();
-        let leaves =
-            Leaves::Classes { ends: vec![1, 2, 4, 5], classes: vec![0, 1, 0, 2, 1], rows: vec![3, 9, 1, 3, 2] };
-        let mut tree = Tree::new(leaves);
-        let number = |bins| Cut::Number { bins, missing: 3, missing_left: true };
-        let split = |feature, cut| Split { feature, cut, gain: 2.0 };
-        assert_eq!(std::mem::size_of::<Node>(), 32);
-        tree.push(&split(0, number([0, 1])), &features[0], 8.0);
-        tree.push(&split(1, Cut::Categories([1 << 2, 0, 0, 0])), &features[1], 8.0);
-        tree.push(&split(0, number([1, 2])), &features[0], 8.0);
-        let children = [(0, true, Child::node(1)), (1, true, Child::leaf(0)), (1, false, Child::leaf(1))];
-        children.into_iter().for_each(|(node, is_left, child)| tree.put(Some((node, is_left)), child));
-        let children = [(0, false, Child::node(2)), (2, true, Child::leaf(2)), (2, false, Child::leaf(3))];
-        children.into_iter().for_each(|(node, is_left, child)| tree.put(Some((node, is_left)), child));
-        tree
-    }
-
-    #[test]
-    fn rows_find_their_leaves() {
-        let tree = tree();
-        assert_eq!((tree.leaf(&[0.0], &[2]), tree.leaf(&[0.5], &[0]), tree.leaf(&[f64::NAN], &[1])), (0, 1, 1));
-        assert_eq!((tree.leaf(&[1.5], &[2]), tree.leaf(&[1e9], &[2])), (2, 3));
-        let mut sums = [0.0; 3];
-        tree.leaves.add(2, &mut sums);
-        tree.leaves.add(0, &mut sums);
-        assert_eq!(sums, [1.25, 0.0, 0.75]);
-        assert_eq!(tree.nodes[0].gain, 0.25);
-    }
-
-    #[test]
-    fn a_snapshot_has_the_same_tree() {
-        let tree = tree();
-        assert_eq!(tree.state().into_tree(&features(), Some(3)).unwrap(), tree);
-        let alone = Tree::new(Leaves::Numbers { values: vec![7.0], rows: vec![4] });
-        assert_eq!(alone.state().into_tree(&features(), None).unwrap(), alone);
-        let bytes = bincode::encode_to_vec(tree.state(), bincode::config::standard()).unwrap().len();
-        assert!((tree.bytes_min()..tree.bytes_min() + 50).contains(&bytes), "{bytes}");
-    }
-
-    #[test]
-    fn trees_that_lead_nowhere_are_refused() {
-        let refused = |change: fn(&mut TreeState)| {
-            let mut state = tree().state();
-            change(&mut state);
-            matches!(state.into_tree(&features(), Some(3)), Err(MlError::CorruptState { .. }))
-        };
-        assert!(!refused(|_| {}));
-        assert!(refused(|state| state.nodes[0].flags ^= LEFT_IS_LEAF));
-        assert!(refused(|state| state.nodes[2].flags ^= RIGHT_IS_LEAF));
-        assert!(refused(|state| state.nodes[1].flags ^= IS_SET));
-        assert!(refused(|state| state.nodes[0].bins[1] = 3));
-        assert!(refused(|state| state.nodes[0].feature = 2));
-        assert!(refused(|state| state.nodes[0].gain = f32::NAN));
-        assert!(refused(|state| state.nodes.truncate(2)));
-        assert!(refused(|state| state.sets.clear()));
-        assert!(refused(|state| state.leaves = LeavesState::Numbers(vec![0.0; 4], vec![1; 4])));
-        let leaves = |counts: [u32; 4], class, rows| {
-            let mut state = tree().state();
-            state.leaves = LeavesState::Classes(counts.to_vec(), vec![0, 1, 0, 2, class], vec![3, 9, 1, 3, rows]);
-            state.into_tree(&features(), Some(3)).is_ok()
-        };
-        assert!(leaves([1, 1, 2, 1], 1, 2));
-        assert!(!leaves([1, 1, 2, 1], 3, 2) && !leaves([1, 1, 2, 1], 1, 0));
-        assert!(!leaves([1, 1, 1, 1], 1, 2) && !leaves([0, 2, 2, 1], 1, 2) && !leaves([u32::MAX, 1, 2, 1], 1, 2));
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use bincode::{Decode, Encode};
 use tidemill_compute::kernel::sparse::sparse_dot;
 
 use crate::error::{MlError, Result};
+use crate::explain::{Explainer, Explanations, Means, check_category_rows};
 use crate::feature::encoder::{Encoder, EncoderState};
 use crate::inspect::ModelTable;
 use crate::linear::weights::weights_table;
@@ -24,8 +25,9 @@ pub(crate) struct LinearRegression {
     encoder: Encoder,
     /// Slot 0 is the intercept, then the numeric features, then categories.
     weights: Vec<f64>,
-    /// Rows that it was fitted to.
+    /// Rows that it was fitted to, and those with each category, slot by slot.
     rows: u64,
+    category_rows: Vec<u64>,
 }
 
 impl LinearRegression {
@@ -49,11 +51,13 @@ impl LinearRegression {
         if state.weights.len() != encoder.slots() || !state.weights.iter().all(is_plausible) {
             return Err(MlError::corrupt("the weights do not fit the features and their categories"));
         }
-        Ok(Self { encoder, weights: state.weights, rows: state.rows })
+        check_category_rows(&state.category_rows, encoder.slots() - 1 - encoder.numeric(), state.rows)?;
+        Ok(Self { encoder, weights: state.weights, rows: state.rows, category_rows: state.category_rows })
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {
-        let state = State { encoder: self.encoder.state(), weights: self.weights.clone(), rows: self.rows };
+        let (weights, category_rows) = (self.weights.clone(), self.category_rows.clone());
+        let state = State { encoder: self.encoder.state(), weights, rows: self.rows, category_rows };
         snapshot::seal(Self::SNAPSHOT_TAG, &state)
     }
 }
@@ -87,6 +91,16 @@ impl Supervised for LinearRegression {
         Ok(Predictions { labels: Arc::new(Float64Array::new(values.into(), usable)), probabilities: Vec::new() })
     }
 
+    fn explanations(&self, features: &RecordBatch, _said: &Predictions) -> Result<Option<Explanations>> {
+        let means = Means::new(&self.encoder.inputs(), self.rows, &self.category_rows);
+        let explainer = Explainer::new(&means, &self.weights);
+        let mut explanations = Explanations::new(self.schema(), features.num_rows());
+        let usable = self.encoder.visit(features, |row, slots, values| {
+            explainer.explain((row, slots, values), (0, true), &mut explanations);
+        })?;
+        Ok(Some(explanations.of_usable(usable)))
+    }
+
     fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {
         match which {
             ModelTable::Weights => weights_table(&self.encoder.inputs(), &[(None, &self.weights)]).map(Some),
@@ -101,4 +115,5 @@ struct State {
     encoder: EncoderState,
     weights: Vec<f64>,
     rows: u64,
+    category_rows: Vec<u64>,
 }

@@ -22,6 +22,7 @@ use tidemill_compute::kernel::sparse::sparse_dot;
 use self::calibration::Calibration;
 use crate::classes::Classes;
 use crate::error::{MlError, Result};
+use crate::explain::{Explainer, Explanations, Means, check_category_rows};
 use crate::feature::encoder::{Encoder, EncoderState};
 use crate::model::FeatureSchema;
 use crate::predictor::{Predictions, Supervised};
@@ -33,6 +34,8 @@ pub(crate) struct LinearSvm {
     encoder: Encoder,
     classes: Classes,
     planes: Planes,
+    /// Rows with each category, slot by slot.
+    category_rows: Vec<u64>,
 }
 
 /// The hyperplanes: one for the second of two classes, or one for each of several.
@@ -65,12 +68,14 @@ impl LinearSvm {
         if !state.planes.is_plausible(&encoder, state.classes.names().len()) {
             return Err(MlError::corrupt("the hyperplanes do not fit the classes, the features and their categories"));
         }
-        Ok(Self { encoder, classes: state.classes, planes: state.planes })
+        let categories = encoder.slots() - 1 - encoder.numeric();
+        check_category_rows(&state.category_rows, categories, state.classes.total_rows())?;
+        Ok(Self { encoder, classes: state.classes, planes: state.planes, category_rows: state.category_rows })
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {
-        let state = State { encoder: self.encoder.state(), classes: self.classes.clone(), planes: self.planes.clone() };
-        snapshot::seal(Self::SNAPSHOT_TAG, &state)
+        let Self { encoder, classes, planes, category_rows } = self.clone();
+        snapshot::seal(Self::SNAPSHOT_TAG, &State { encoder: encoder.state(), classes, planes, category_rows })
     }
 }
 
@@ -161,6 +166,22 @@ impl Supervised for LinearSvm {
         })?;
         Ok(self.classes.predictions_of(&places, probabilities, usable))
     }
+
+    fn explanations(&self, features: &RecordBatch, _said: &Predictions) -> Result<Option<Explanations>> {
+        let means = Means::new(&self.encoder.inputs(), self.classes.total_rows(), &self.category_rows);
+        let planes = self.planes.weights.chunks_exact(self.encoder.slots());
+        let explainers: Vec<_> = planes.map(|weights| Explainer::new(&means, weights)).collect();
+        let mut decisions = vec![0.0; explainers.len()];
+        let mut explanations = Explanations::new(self.schema(), features.num_rows());
+        let usable = self.encoder.visit(features, |row, slots, values| {
+            self.planes.decide(&mut decisions, |weights| sparse_dot(slots, values, weights));
+            let class = Planes::predicted(&decisions);
+            // The only plane of two classes speaks for the second.
+            let (plane, speaks_for) = if explainers.len() == 1 { (0, class == 1) } else { (class, true) };
+            explainers[plane].explain((row, slots, values), (class, speaks_for), &mut explanations);
+        })?;
+        Ok(Some(explanations.of_usable(usable)))
+    }
 }
 
 /// A model as a snapshot holds it.
@@ -169,4 +190,5 @@ struct State {
     encoder: EncoderState,
     classes: Classes,
     planes: Planes,
+    category_rows: Vec<u64>,
 }

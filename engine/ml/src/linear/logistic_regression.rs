@@ -27,6 +27,7 @@ pub use self::config::LogisticRegressionConfig;
 use super::optimizer::{Parameters, WeightedAverage};
 use super::weights::{Inputs, weights_table};
 use crate::error::{MlError, Result};
+use crate::explain::{Explainer, Explanations, Means, check_category_rows};
 use crate::feature::columns::{Columns, SparseRows};
 use crate::feature::dictionary::{CategoryDictionary, DictionaryState, NO_SLOT};
 use crate::feature::moments::{Moments, Scale};
@@ -46,6 +47,8 @@ pub struct LogisticRegression {
     /// Slot 0 is the intercept, then the numeric features, then categories as they appear.
     parameters: Parameters,
     classes: ClassCounts,
+    /// Rows with each category, slot by slot, of a model that was fitted to all of its rows; otherwise empty.
+    category_rows: Vec<u64>,
     /// The rows of the batch being learnt. Kept to spare allocations; holds no state.
     scratch: SparseRows,
 }
@@ -71,6 +74,7 @@ impl LogisticRegression {
             dictionaries: vec![dictionary; schema.count(FeatureKind::Categorical)],
             parameters: Parameters::new(&config.optimizer, 1 + numbers),
             classes: ClassCounts::default(),
+            category_rows: Vec::new(),
             scratch: SparseRows::new(&schema),
             config,
             schema: Arc::new(schema),
@@ -87,7 +91,17 @@ impl LogisticRegression {
         if tag != Self::SNAPSHOT_TAG {
             return Err(MlError::corrupt("its model tag is not that of a logistic regression"));
         }
-        snapshot::decode::<State>(payload)?.into_model()
+        let (state, rest) = snapshot::decode_first::<State>(payload)?;
+        let mut model = state.into_model()?;
+        if !rest.is_empty() {
+            model.category_rows = snapshot::decode(rest)?;
+            let categories = model.dictionaries.iter().map(|dictionary| dictionary.slots().count()).sum();
+            if model.category_rows.is_empty() {
+                return Err(MlError::corrupt("bytes are left over at its end"));
+            }
+            check_category_rows(&model.category_rows, categories, OnlineModel::rows_learnt(&model))?;
+        }
+        Ok(model)
     }
 
     /// Reads the whole batch into `scratch`, growing the dictionaries by the accepted rows, and
@@ -133,13 +147,51 @@ impl LogisticRegression {
 
     /// The weights by now, in the units of the features.
     pub(crate) fn weights_table(&self) -> Result<RecordBatch> {
-        let inputs = Inputs {
+        weights_table(&self.inputs(), &[(None, self.parameters.weights())])
+    }
+
+    fn inputs(&self) -> Inputs<'_> {
+        Inputs {
             schema: &self.schema,
             moments: &self.moments,
             dictionaries: &self.dictionaries,
             is_standardized: self.config.standardize,
-        };
-        weights_table(&inputs, &[(None, self.parameters.weights())])
+        }
+    }
+
+    /// What the log-odds of these labels are made of: those of a row that is predicted to be false are negated.
+    pub(crate) fn explained(&self, features: &RecordBatch, labels: &BooleanArray) -> Result<Explanations> {
+        let means = Means::new(&self.inputs(), self.classes.rows(), &self.category_rows);
+        let explainer = Explainer::new(&means, self.parameters.weights());
+        let mut explanations = Explanations::new(&self.schema, features.num_rows());
+        let rows = self.visit(features, |row, slots, values| {
+            let is_true = labels.value(row);
+            explainer.explain((row, slots, values), (usize::from(is_true), is_true), &mut explanations);
+        })?;
+        let usable = rows.into_report().scores.nulls().cloned();
+        Ok(explanations.of_usable(usable))
+    }
+
+    /// Calls `visit` with each usable row's number, slots and values, and returns what becomes of the rows.
+    fn visit(&self, features: &RecordBatch, mut visit: impl FnMut(usize, &[u32], &[f64])) -> Result<Rows> {
+        let columns = Columns::resolve(&self.schema, features)?;
+        let mut rows = Rows::new(columns.rows());
+        let scales = self.scales();
+        let mut scratch = SparseRows::new(&self.schema);
+        for block in columns.blocks() {
+            scratch.grow(block.len());
+            columns.write_numbers(block.clone(), &mut scratch, 0, |row, reason| rows.reject(row, reason));
+            let slot_of = |feature: usize, category: Option<&str>| self.dictionaries[feature].slot(category);
+            columns.write_categories(block.clone(), &mut scratch, 0, &rows.accepted, slot_of);
+            for (place, row) in block.enumerate() {
+                if rows.accepted[row] {
+                    self.standardize(&scales, scratch.numbers_mut(place));
+                    let (indices, values) = scratch.row(place);
+                    visit(row, indices, values);
+                }
+            }
+        }
+        Ok(rows)
     }
 
     fn scales(&self) -> Vec<Scale> {
@@ -208,6 +260,7 @@ impl OnlineModel for LogisticRegression {
         for row in (0..labels.len()).filter(|row| labels.is_null(*row)) {
             rows.reject(row, RejectReason::NullLabel);
         }
+        self.category_rows.clear();
         self.encode_and_score(&columns, &mut rows);
         for row in (0..labels.len()).filter(|row| rows.accepted[*row]) {
             self.learn_row(row, labels.value(row));
@@ -216,24 +269,11 @@ impl OnlineModel for LogisticRegression {
     }
 
     fn predict(&self, features: &RecordBatch) -> Result<Float64Array> {
-        let columns = Columns::resolve(&self.schema, features)?;
-        let mut rows = Rows::new(columns.rows());
-        let scales = self.scales();
-        let mut scratch = SparseRows::new(&self.schema);
-        for block in columns.blocks() {
-            scratch.grow(block.len());
-            columns.write_numbers(block.clone(), &mut scratch, 0, |row, reason| rows.reject(row, reason));
-            let slot_of = |feature: usize, category: Option<&str>| self.dictionaries[feature].slot(category);
-            columns.write_categories(block.clone(), &mut scratch, 0, &rows.accepted, slot_of);
-            for (place, row) in block.enumerate() {
-                if rows.accepted[row] {
-                    self.standardize(&scales, scratch.numbers_mut(place));
-                    let (indices, values) = scratch.row(place);
-                    rows.scores[row] = sigmoid(sparse_dot(indices, values, self.parameters.weights()));
-                }
-            }
-        }
-        Ok(rows.into_report().scores)
+        let mut scores = vec![0.0; features.num_rows()];
+        let rows = self.visit(features, |row, indices, values| {
+            scores[row] = sigmoid(sparse_dot(indices, values, self.parameters.weights()));
+        })?;
+        Ok(Rows { scores, ..rows }.into_report().scores)
     }
 
     /// A numeric feature's weight belongs to the mean and deviation it was learnt with, which differ
@@ -259,6 +299,7 @@ impl OnlineModel for LogisticRegression {
             average.add(other.classes.rows(), &other.parameters, pairs);
         }
         self.parameters = average.finish();
+        self.category_rows.clear();
         Ok(())
     }
 
@@ -271,7 +312,11 @@ impl OnlineModel for LogisticRegression {
             dictionaries: self.dictionaries.iter().map(CategoryDictionary::state).collect(),
             parameters: self.parameters.gather(&self.slots()),
         };
-        snapshot::seal(Self::SNAPSHOT_TAG, &state)
+        // Left out where it is empty, as in all snapshots of online models.
+        match self.category_rows.is_empty() {
+            true => snapshot::seal(Self::SNAPSHOT_TAG, &state),
+            false => snapshot::seal(Self::SNAPSHOT_TAG, &(state, &self.category_rows)),
+        }
     }
 
     fn classes(&self) -> ClassCounts {

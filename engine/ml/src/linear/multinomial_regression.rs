@@ -11,6 +11,7 @@ use tidemill_compute::kernel::sparse::sparse_dot;
 
 use crate::classes::Classes;
 use crate::error::{MlError, Result};
+use crate::explain::{Explainer, Explanations, Means, check_category_rows};
 use crate::feature::encoder::{Encoder, EncoderState};
 use crate::inspect::ModelTable;
 use crate::linear::logistic_regression::LogisticRegression;
@@ -26,6 +27,8 @@ pub(crate) struct MultinomialRegression {
     classes: Classes,
     /// The weights of one class after another: its intercept, its numbers' weights, its categories'.
     weights: Vec<f64>,
+    /// Rows with each category, slot by slot.
+    category_rows: Vec<u64>,
 }
 
 impl MultinomialRegression {
@@ -48,13 +51,14 @@ impl MultinomialRegression {
         if state.weights.len() != slots || !state.weights.iter().all(is_plausible) {
             return Err(MlError::corrupt("the weights do not fit the classes, the features and their categories"));
         }
-        Ok(Self { encoder, classes: state.classes, weights: state.weights })
+        let categories = encoder.slots() - 1 - encoder.numeric();
+        check_category_rows(&state.category_rows, categories, state.classes.total_rows())?;
+        Ok(Self { encoder, classes: state.classes, weights: state.weights, category_rows: state.category_rows })
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {
-        let state =
-            State { encoder: self.encoder.state(), classes: self.classes.clone(), weights: self.weights.clone() };
-        snapshot::seal(Self::SNAPSHOT_TAG, &state)
+        let Self { encoder, classes, weights, category_rows } = self.clone();
+        snapshot::seal(Self::SNAPSHOT_TAG, &State { encoder: encoder.state(), classes, weights, category_rows })
     }
 }
 
@@ -97,6 +101,18 @@ impl Supervised for MultinomialRegression {
         Ok(self.classes.predictions(probabilities, usable))
     }
 
+    fn explanations(&self, features: &RecordBatch, said: &Predictions) -> Result<Option<Explanations>> {
+        let means = Means::new(&self.encoder.inputs(), self.classes.total_rows(), &self.category_rows);
+        let weights = self.weights.chunks_exact(self.encoder.slots());
+        let explainers: Vec<_> = weights.map(|weights| Explainer::new(&means, weights)).collect();
+        let mut explanations = Explanations::new(self.schema(), features.num_rows());
+        let usable = self.encoder.visit(features, |row, slots, values| {
+            let class = said.likeliest(row);
+            explainers[class].explain((row, slots, values), (class, true), &mut explanations);
+        })?;
+        Ok(Some(explanations.of_usable(usable)))
+    }
+
     fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {
         match which {
             ModelTable::Weights => {
@@ -115,4 +131,5 @@ struct State {
     encoder: EncoderState,
     classes: Classes,
     weights: Vec<f64>,
+    category_rows: Vec<u64>,
 }

@@ -131,7 +131,8 @@ impl BatchLinearRegression {
             return Err(MlError::Diverged { hint: "scale the label and the features down" });
         }
         let encoder = self.set.encoder(linear_numbers(self.config.standardize));
-        let model = LinearRegression { encoder, weights: solution.weights, rows };
+        let category_rows = self.set.category_rows(&self.control)?;
+        let model = LinearRegression { encoder, weights: solution.weights, rows, category_rows };
         Ok(FitReport {
             model: model.snapshot()?,
             rows,

@@ -172,8 +172,9 @@ impl BatchModel for BatchLinearSvm {
         let (planes, found) = self.search(&places, &shares)?;
         let metrics = self.metrics(&planes, &places, classes.names().len())?;
         let encoder = self.set.encoder(linear_numbers(self.config.standardize));
+        let category_rows = self.set.category_rows(&self.control)?;
         Ok(FitReport {
-            model: LinearSvm { encoder, classes, planes }.snapshot()?,
+            model: LinearSvm { encoder, classes, planes, category_rows }.snapshot()?,
             rows: self.set.rows(),
             iterations: found.iterations,
             converged: found.converged,

@@ -73,6 +73,7 @@ impl BatchLogisticRegression {
             dictionaries: self.set.dictionaries().to_vec(),
             parameters: Parameters::fitted(&config.optimizer, weights, squares),
             classes,
+            category_rows: self.set.category_rows(&self.control)?,
             ..LogisticRegression::new(config, self.set.schema().clone())?
         };
         Ok((model, scores))

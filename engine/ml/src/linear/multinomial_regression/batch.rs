@@ -141,7 +141,8 @@ impl BatchModel for BatchMultinomialRegression {
         }
         let metrics = self.metrics(&minimum.point, &places)?;
         let encoder = self.set.encoder(linear_numbers(self.config.standardize));
-        let model = MultinomialRegression { encoder, classes, weights: minimum.point };
+        let category_rows = self.set.category_rows(&self.control)?;
+        let model = MultinomialRegression { encoder, classes, weights: minimum.point, category_rows };
         Ok(FitReport {
             model: model.snapshot()?,
             rows: self.set.rows(),
