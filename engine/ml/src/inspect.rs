@@ -1,12 +1,14 @@
 //! What a fitted model knows, as tables: SQL's ML.WEIGHTS and its like. Their columns are BigQuery ML's.
 
 mod feature_rows;
+mod importance;
 
 use std::fmt;
 
 use arrow::array::RecordBatch;
 
 pub(crate) use self::feature_rows::FeatureRows;
+pub(crate) use self::importance::{SplitUse, importance_table};
 use crate::error::{MlError, Result};
 use crate::predictor::Predictor;
 

@@ -12,7 +12,6 @@ mod explain;
 mod fit;
 mod grow;
 mod histogram;
-mod importance;
 mod loss;
 mod measures;
 mod monotone;
@@ -30,15 +29,14 @@ use arrow::array::{Float64Array, RecordBatch};
 use arrow::datatypes::DataType;
 use bincode::{Decode, Encode};
 
-use self::importance::importance_table;
 use self::objective::Objective;
-use self::tree::Tree;
+use self::tree::{Node, Tree};
 use crate::classes::Classes;
 use crate::error::{MlError, Result};
 use crate::explain::Explanations;
 use crate::feature::dictionary::NO_SLOT;
 use crate::feature::encoder::{Encoder, EncoderState};
-use crate::inspect::ModelTable;
+use crate::inspect::{ModelTable, importance_table};
 use crate::model::FeatureSchema;
 use crate::predictor::{Predictions, Supervised};
 use crate::snapshot::{self, STATE_MAGNITUDE_MAX};
@@ -264,7 +262,10 @@ impl Supervised for BoostedTrees {
 
     fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {
         match which {
-            ModelTable::FeatureImportance => importance_table(self.schema(), self.trees.iter().flatten()).map(Some),
+            ModelTable::FeatureImportance => {
+                let nodes = self.trees.iter().flatten().flat_map(|tree| &tree.nodes);
+                importance_table(self.schema(), nodes.map(Node::as_use)).map(Some)
+            }
             _ => Ok(None),
         }
     }

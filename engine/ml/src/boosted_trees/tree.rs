@@ -3,6 +3,7 @@
 use bincode::{Decode, Encode};
 
 use crate::error::{MlError, Result};
+use crate::inspect::SplitUse;
 use crate::snapshot::STATE_MAGNITUDE_MAX;
 
 /// Nodes and leaves. Node 0 is the root, if there is a node; each is behind its parent.
@@ -97,6 +98,10 @@ impl Tree {
 }
 
 impl Node {
+    pub(super) fn as_use(&self) -> SplitUse {
+        SplitUse { feature: self.feature as usize, gain: self.gain, rows: self.rows as f64 }
+    }
+
     fn child(&self, numbers: &[f64], categories: &[u32]) -> Child {
         if self.goes_left(numbers, categories) { self.left } else { self.right }
     }

@@ -14,6 +14,7 @@ pub(crate) mod config;
 mod evaluation;
 mod explain;
 mod grow;
+mod importance;
 mod impurity;
 mod model;
 mod sample;

@@ -14,6 +14,7 @@ use crate::boosted_trees::{Target, first_slots};
 use crate::error::{MlError, Result};
 use crate::explain::Explanations;
 use crate::feature::encoder::{Encoder, EncoderState};
+use crate::inspect::ModelTable;
 use crate::model::FeatureSchema;
 use crate::predictor::{Predictions, Supervised};
 use crate::snapshot;
@@ -225,5 +226,12 @@ impl Supervised for Forest {
 
     fn explanations(&self, features: &RecordBatch, said: &Predictions) -> Result<Option<Explanations>> {
         self.explained(features, said).map(Some)
+    }
+
+    fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {
+        match which {
+            ModelTable::FeatureImportance => self.importance().map(Some),
+            _ => Ok(None),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! scikit-learn's numbers (`goldens/forest.py`), the same bits whatever the threads, and bad input.
 
 mod explain;
+mod importance;
 mod input;
 
 use std::collections::BTreeMap;

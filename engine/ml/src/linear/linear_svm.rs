@@ -24,6 +24,8 @@ use crate::classes::Classes;
 use crate::error::{MlError, Result};
 use crate::explain::{Explainer, Explanations, Means, check_category_rows};
 use crate::feature::encoder::{Encoder, EncoderState};
+use crate::inspect::ModelTable;
+use crate::linear::weights::weights_table;
 use crate::model::FeatureSchema;
 use crate::predictor::{Predictions, Supervised};
 use crate::snapshot::{self, STATE_MAGNITUDE_MAX};
@@ -165,6 +167,17 @@ impl Supervised for LinearSvm {
             }
         })?;
         Ok(self.classes.predictions_of(&places, probabilities, usable))
+    }
+
+    /// Of two classes, those of the plane that speaks for the second.
+    fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {
+        let ModelTable::Weights = which else { return Ok(None) };
+        let names: Vec<_> = match self.planes.calibrations.len() {
+            1 => vec![None],
+            _ => self.classes.names().iter().map(|name| Some(name.as_str())).collect(),
+        };
+        let of_planes: Vec<_> = names.into_iter().zip(self.planes.weights.chunks_exact(self.encoder.slots())).collect();
+        weights_table(&self.encoder.inputs(), &of_planes).map(Some)
     }
 
     fn explanations(&self, features: &RecordBatch, _said: &Predictions) -> Result<Option<Explanations>> {

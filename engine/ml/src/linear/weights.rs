@@ -162,6 +162,22 @@ mod tests {
     }
 
     #[test]
+    fn a_plane_s_decisions_follow_from_its_weights() {
+        let (rows, positive) = reference_rows(0..400);
+        let schema = FeatureSchema::from_arrow(&rows.schema()).unwrap();
+        let mut model = create_batch("linear_svm", &BTreeMap::new(), &schema, &DataType::Boolean).unwrap();
+        model.add(&rows, &positive).unwrap();
+        let fitted = model.fit().unwrap().model;
+        let model = crate::restore_supervised(&fitted).unwrap();
+        let said = model.predictions(&rows).unwrap();
+        let values = model.explanations(&rows, &said).unwrap().unwrap().values();
+        // What is explained speaks for the predicted class; weights, for the second.
+        let signs = said.labels.as_boolean().iter().map(|label| label.map(|label| if label { 1.0 } else { -1.0 }));
+        let decisions = values.iter().zip(signs).map(|(value, sign)| Some(value? * sign?)).collect();
+        check(restore_predictor(&fitted).unwrap().as_ref(), &rows, None, &decisions);
+    }
+
+    #[test]
     fn each_class_has_weights_of_its_own() {
         let (rows, _) = reference_rows(0..400);
         let classes = ["x", "y", "z"];

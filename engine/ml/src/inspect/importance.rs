@@ -1,13 +1,22 @@
-//! How much trees use each feature, as a table: [`ModelTable::FeatureImportance`](crate::inspect::ModelTable).
+//! How much trees use each feature, as a table: [`ModelTable::FeatureImportance`](super::ModelTable).
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 
-use super::tree::Tree;
 use crate::error::{MlError, Result};
-use crate::model::{FeatureKind, FeatureSchema};
+use crate::model::FeatureSchema;
+
+/// What a split of a tree does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SplitUse {
+    /// Numbers first, then categories.
+    pub(crate) feature: usize,
+    pub(crate) gain: f64,
+    /// The weight of the rows that it splits.
+    pub(crate) rows: f64,
+}
 
 /// What the splits of one feature have done.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,23 +26,20 @@ struct Use {
     rows: f64,
 }
 
-/// A row for each feature: how often it is split on (`importance_weight`), how much a split of it lowers the loss
+/// A row for each feature: how often it is split on (`importance_weight`), how much a split of it gains
 /// (`importance_gain`, the mean) and of how many rows (`importance_cover`, the mean). Gain and cover of a feature that no
 /// tree uses are 0.
-pub(super) fn importance_table<'a>(
-    schema: &FeatureSchema,
-    trees: impl Iterator<Item = &'a Tree>,
-) -> Result<RecordBatch> {
-    let places = places_of(schema);
+pub(crate) fn importance_table(schema: &FeatureSchema, splits: impl Iterator<Item = SplitUse>) -> Result<RecordBatch> {
+    let places = schema.numbers_first();
     let mut uses = vec![Use::default(); places.len()];
-    for node in trees.flat_map(|tree| &tree.nodes) {
-        if let Some(of) = uses.get_mut(node.feature as usize) {
+    for split in splits {
+        if let Some(place) = places.get(split.feature) {
+            let of = &mut uses[*place];
             of.splits += 1;
-            of.gain += node.gain;
-            of.rows += node.rows as f64;
+            of.gain += split.gain;
+            of.rows += split.rows;
         }
     }
-    let uses: Vec<Use> = places.iter().map(|place| uses[*place]).collect();
     let mean = |sum: fn(&Use) -> f64| {
         Float64Array::from_iter_values(
             uses.iter().map(|of| if of.splits == 0 { 0.0 } else { sum(of) / of.splits as f64 }),
@@ -50,17 +56,6 @@ pub(super) fn importance_table<'a>(
     let (gains, covers) = (mean(|of| of.gain), mean(|of| of.rows));
     let columns: Vec<ArrayRef> = vec![Arc::new(names), Arc::new(splits), Arc::new(gains), Arc::new(covers)];
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|source| MlError::BuildTable { source })
-}
-
-/// For each feature of the schema its number in trees, which count numbers first.
-fn places_of(schema: &FeatureSchema) -> Vec<usize> {
-    let (mut number, mut category) = (0, schema.count(FeatureKind::Numeric));
-    let place = |kind| {
-        let next = if kind == FeatureKind::Numeric { &mut number } else { &mut category };
-        *next += 1;
-        *next - 1
-    };
-    schema.fields().iter().map(|feature| feature.kind).map(place).collect()
 }
 
 #[cfg(test)]
