@@ -12,10 +12,22 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 pub use tidemill_ml::ModelTable;
-use tidemill_ml::{MlError, Predictor, table_of};
+use tidemill_ml::{FeatureKind, MlError, Predictor, explain, table_of};
 
 use crate::catalog::{ModelWeights, UNTIMED};
 use crate::node::predicted_fields;
+
+/// What a model is asked about rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, bincode::Encode, bincode::Decode)]
+pub enum Question {
+    /// What it predicts: ML.PREDICT.
+    Prediction,
+    /// And why: ML.EXPLAIN_PREDICT.
+    Explanation {
+        /// The most features that a row's explanation names.
+        top_k_features: u32,
+    },
+}
 
 /// A version of a model that can be asked.
 pub struct TrainedModel {
@@ -51,14 +63,49 @@ impl TrainedModel {
     /// If a feature is missing, or of another type.
     pub fn predict(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>, MlError> {
         let mut columns = self.predictor.answers(rows)?;
-        let count = rows.num_rows();
+        columns.extend(self.version_of(rows.num_rows()));
+        Ok(columns)
+    }
+
+    /// What it answers about some rows, which have the features among their columns.
+    ///
+    /// # Errors
+    /// If a feature is missing, or of another type; or if its predictions cannot be explained.
+    pub fn answer(&self, question: Question, rows: &RecordBatch) -> Result<RecordBatch, MlError> {
+        let (fields, columns) = match question {
+            Question::Prediction => (self.added(), self.predict(rows)?),
+            Question::Explanation { top_k_features } => {
+                let explained = explain(self.predictor.as_ref(), &self.weights.label, rows, top_k_features as usize)?;
+                let fields = explained.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+                let columns = explained.columns().iter().cloned().chain(self.version_of(rows.num_rows()));
+                (predicted_fields(fields), columns.collect())
+            }
+        };
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|source| MlError::BuildTable { source })
+    }
+
+    /// The columns of an answer.
+    ///
+    /// # Errors
+    /// If its predictions cannot be explained.
+    pub fn answered(&self, question: Question) -> Result<Fields, MlError> {
+        let of_kind = |kind| match kind {
+            FeatureKind::Numeric => DataType::Float64,
+            FeatureKind::Categorical => DataType::Utf8,
+        };
+        let features = self.predictor.schema().fields().iter();
+        let fields = features.map(|feature| Field::new(&feature.name, of_kind(feature.kind), true));
+        let none = RecordBatch::new_empty(Arc::new(Schema::new(fields.collect::<Vec<_>>())));
+        Ok(self.answer(question, &none)?.schema().fields().clone())
+    }
+
+    /// The version that answers, for so many rows.
+    fn version_of(&self, count: usize) -> [ArrayRef; 2] {
         let learnt_to = Some(self.weights.learnt_to).filter(|time| *time != UNTIMED);
-        let known: [ArrayRef; 2] = [
+        [
             Arc::new(Int64Array::from_value(self.weights.version, count)),
             Arc::new(TimestampMicrosecondArray::from_iter(std::iter::repeat_n(learnt_to, count))),
-        ];
-        columns.extend(known);
-        Ok(columns)
+        ]
     }
 
     /// What it knows, as a table.
@@ -98,32 +145,39 @@ pub trait TrainedModels: fmt::Debug + Send + Sync {
     fn newest(&self, model: &str) -> Result<Arc<TrainedModel>, String>;
 }
 
-/// The model as a function: its features in, a struct of the columns that ML.PREDICT adds out.
+/// The model as a function: its features in, a struct of the columns of its answer out.
 #[must_use]
-pub fn function(model: Arc<TrainedModel>) -> ScalarUDF {
-    let name = format!("ml_predict({})", model.weights.model);
+pub fn function(model: Arc<TrainedModel>, question: Question) -> ScalarUDF {
+    let name = match question {
+        Question::Prediction => format!("ml_predict({})", model.weights.model),
+        Question::Explanation { top_k_features } => {
+            format!("ml_explain_predict({}, {top_k_features})", model.weights.model)
+        }
+    };
     // Texts may be views.
     let signature = Signature::new(TypeSignature::Any(model.features().len()), Volatility::Stable);
-    ScalarUDF::from(Prediction { name, model, signature })
+    ScalarUDF::from(Prediction { name, model, question, signature })
 }
 
-/// The model behind such a function.
+/// The model behind such a function, and what it is asked.
 #[must_use]
-pub fn model_of(function: &ScalarUDF) -> Option<&TrainedModel> {
+pub fn asked_by(function: &ScalarUDF) -> Option<(&TrainedModel, Question)> {
     let prediction: Option<&Prediction> = function.inner().downcast_ref::<Prediction>();
-    prediction.map(|prediction| prediction.model.as_ref())
+    prediction.map(|prediction| (prediction.model.as_ref(), prediction.question))
 }
 
 #[derive(Debug)]
 struct Prediction {
     name: String,
     model: Arc<TrainedModel>,
+    question: Question,
     signature: Signature,
 }
 
 impl PartialEq for Prediction {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.model, &other.model) || self.model.weights == other.model.weights
+        self.question == other.question
+            && (Arc::ptr_eq(&self.model, &other.model) || self.model.weights == other.model.weights)
     }
 }
 
@@ -131,7 +185,7 @@ impl Eq for Prediction {}
 
 impl Hash for Prediction {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.model.weights.model, self.model.weights.version).hash(state);
+        (&self.model.weights.model, self.model.weights.version, self.question).hash(state);
     }
 }
 
@@ -159,8 +213,8 @@ impl ScalarUDFImpl for Prediction {
     /// Refuses what the model was not trained with, before there are rows.
     fn return_type(&self, types: &[DataType]) -> DataFusionResult<DataType> {
         let none = RecordBatch::new_empty(self.schema(types.iter().cloned()));
-        self.model.predict(&none).map_err(|error| self.failed(&error))?;
-        Ok(DataType::Struct(Fields::from(self.model.added())))
+        let answer = self.model.answer(self.question, &none).map_err(|error| self.failed(&error))?;
+        Ok(DataType::Struct(answer.schema().fields().clone()))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
@@ -169,9 +223,8 @@ impl ScalarUDFImpl for Prediction {
         let columns = columns.collect::<DataFusionResult<Vec<_>>>()?;
         let schema = self.schema(columns.iter().map(|column| column.data_type().clone()));
         let rows = RecordBatch::try_new(schema, columns)?;
-        let said = self.model.predict(&rows).map_err(|error| self.failed(&error))?;
-        let said = StructArray::try_new(Fields::from(self.model.added()), said, None)?;
-        Ok(ColumnarValue::Array(Arc::new(said)))
+        let answer = self.model.answer(self.question, &rows).map_err(|error| self.failed(&error))?;
+        Ok(ColumnarValue::Array(Arc::new(StructArray::from(answer))))
     }
 }
 
@@ -179,7 +232,8 @@ impl ScalarUDFImpl for Prediction {
 mod tests {
     use std::collections::BTreeMap;
 
-    use arrow::array::{BooleanArray, Float64Array};
+    use arrow::array::{Array, AsArray, BooleanArray, Float64Array};
+    use arrow::datatypes::Float64Type;
     use tidemill_ml::{FeatureSchema, create};
 
     use super::*;
@@ -200,11 +254,9 @@ mod tests {
         Arc::new(TrainedModel::restore(weights).unwrap())
     }
 
-    #[test]
-    fn a_model_is_a_function_of_its_features() {
-        let (model, function) = (trained(), function(trained()));
+    /// What a function returns for the rows.
+    fn returned(function: &ScalarUDF) -> StructArray {
         let returned = function.inner().return_type(&[DataType::Float64]).unwrap();
-        assert_eq!(returned, DataType::Struct(Fields::from(model.added())));
         let args = |column: &ArrayRef| ScalarFunctionArgs {
             args: vec![ColumnarValue::Array(Arc::clone(column))],
             arg_fields: vec![Arc::new(Field::new("x", column.data_type().clone(), true))],
@@ -213,14 +265,40 @@ mod tests {
             config_options: Arc::default(),
         };
         let said = function.invoke_with_args(args(rows().column(0))).unwrap().into_array(3).unwrap();
+        assert_eq!(said.data_type(), &returned);
+        said.as_struct().clone()
+    }
+
+    #[test]
+    fn a_model_is_a_function_of_its_features() {
+        let (model, function) = (trained(), function(trained(), Question::Prediction));
         let wanted = StructArray::try_new(Fields::from(model.added()), model.predict(&rows()).unwrap(), None).unwrap();
-        assert_eq!(said.as_ref(), &wanted as &dyn arrow::array::Array);
-        assert_eq!(model_of(&function).unwrap().weights(), model.weights());
+        assert_eq!(returned(&function), wanted);
+        let (asked, question) = asked_by(&function).unwrap();
+        assert_eq!((asked.weights(), question), (model.weights(), Question::Prediction));
+    }
+
+    #[test]
+    fn explanations_are_a_function_too() {
+        let question = Question::Explanation { top_k_features: 2 };
+        let (model, explained) = (trained(), function(trained(), question));
+        assert_ne!(explained, function(trained(), Question::Prediction));
+        assert_ne!(explained, function(trained(), Question::Explanation { top_k_features: 3 }));
+        let said = returned(&explained);
+        assert_eq!(said.fields(), &model.answered(question).unwrap());
+        let names = "predicted_late predicted_late_prob probability top_feature_attributions baseline_prediction_value \
+                     prediction_value approximation_error model_version model_event_time";
+        assert_eq!(said.column_names(), names.split(' ').collect::<Vec<_>>());
+        let first = said.column(3).as_list::<i32>().value(0);
+        let attribution = first.as_struct().column(1).as_primitive::<Float64Type>().value(0);
+        let of_row = |column: usize| said.column(column).as_primitive::<Float64Type>().value(0);
+        assert!((of_row(4) + attribution - of_row(5)).abs() < 1e-12 && attribution > 0.0);
     }
 
     #[test]
     fn what_a_model_was_not_trained_with_is_refused() {
-        let error = function(trained()).inner().return_type(&[DataType::Utf8]).unwrap_err().to_string();
+        let error =
+            function(trained(), Question::Prediction).inner().return_type(&[DataType::Utf8]).unwrap_err().to_string();
         assert!(error.contains("model 'm'") && error.contains('x'), "{error}");
     }
 }

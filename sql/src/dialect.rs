@@ -98,6 +98,11 @@ impl Dialect for TidemillDialect {
         true
     }
 
+    /// The options of table functions, as in BigQuery: `STRUCT(3 AS top_k_features)`.
+    fn supports_struct_literal(&self) -> bool {
+        true
+    }
+
     fn supports_table_versioning(&self) -> bool {
         true
     }

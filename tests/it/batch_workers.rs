@@ -167,6 +167,12 @@ fn models_answer_at_workers() {
     let there = by_workers(&cluster, asked).success().stdout;
     assert_eq!(there.lines().count(), 601);
     assert_eq!(there, cluster.sql(&format!("SET execution = 'streaming'; {asked}")).success().stdout);
+    let explained = "SELECT id, prediction_value - baseline_prediction_value AS moved,
+                       top_feature_attributions[1]['attribution'] AS by_distance
+                     FROM ML.EXPLAIN_PREDICT(MODEL late, (SELECT id, distance FROM trips)) ORDER BY id";
+    let there = by_workers(&cluster, explained).success().stdout;
+    assert_eq!(there.lines().count(), 601);
+    assert_eq!(there, cluster.sql(explained).success().stdout);
 }
 
 #[test]

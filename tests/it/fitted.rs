@@ -313,6 +313,35 @@ fn check_knowledge(served: &mut Served) {
     served.refused("SELECT * FROM ML.WEIGHTS(MODEL nobody)", Code::NotFound, "nobody");
 }
 
+/// What predictions are made of adds up to them.
+#[track_caller]
+fn check_explanations(served: &mut Served) {
+    let explained =
+        "ML.EXPLAIN_PREDICT(MODEL late, (SELECT id, distance FROM trips), STRUCT(1 AS top_k_features)) AS e";
+    let sum = "e.baseline_prediction_value + e.top_feature_attributions[1]['attribution']";
+    let conditions = [
+        "count(*) = 600 AND bool_and(e.top_feature_attributions[1]['feature'] = 'distance')",
+        &format!("max(abs({sum} - e.prediction_value)) < 1e-12"),
+        "max(abs(1 / (1 + exp(-e.prediction_value)) - e.probability)) < 1e-12",
+        "bool_and(e.probability = CASE WHEN e.predicted_late THEN e.predicted_late_prob ELSE 1 - e.predicted_late_prob END)",
+        "max(e.approximation_error) = 0 AND max(e.model_version) = 1",
+    ];
+    for condition in conditions {
+        let sql = format!("SELECT CASE WHEN {condition} THEN 1 ELSE 0 END AS n FROM {explained}");
+        assert_eq!(served.number(&sql), 1, "{condition}");
+    }
+    let mean = format!(
+        "SELECT CASE WHEN min(u.a['feature']) = 'distance' AND avg(abs(u.a['attribution'])) > 0.5 THEN 1 ELSE 0 END AS n
+         FROM (SELECT unnest(e.top_feature_attributions) AS a FROM {explained}) AS u"
+    );
+    assert_eq!(served.number(&mean), 1);
+    let streamed = format!("SET execution = 'streaming'; SELECT * FROM {explained}");
+    served.refused(&streamed, Code::InvalidArgument, "ML.EXPLAIN_PREDICT in a stream");
+    let wrong = "SELECT * FROM ML.EXPLAIN_PREDICT(MODEL late, TABLE trips, STRUCT(0 AS top_k_features))";
+    served.refused(wrong, Code::InvalidArgument, "top_k_features is a whole number above 0, not 0");
+    served.refused("SELECT * FROM ML.EXPLAIN_PREDICT(MODEL nobody, TABLE trips)", Code::NotFound, "nobody");
+}
+
 #[test]
 fn a_served_model_lives_as_long_as_its_name() {
     let mut served = Served::start();
@@ -333,6 +362,7 @@ fn a_served_model_lives_as_long_as_its_name() {
     let answers = shown(&served.ask(PREDICTED));
     check_whole(&mut served, &answers);
     check_knowledge(&mut served);
+    check_explanations(&mut served);
     // What the tables have by now is another matter.
     fs::write(served.folder.path("trips.csv"), "id,zone,distance,late\n").unwrap();
     served.server.signal("TERM");

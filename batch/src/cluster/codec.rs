@@ -154,15 +154,18 @@ impl PhysicalExtensionCodec for Codec {
 
     fn try_decode_udf(&self, name: &str, buf: &[u8]) -> Result<Arc<ScalarUDF>> {
         let Some(weights) = buf.strip_prefix(PREFIX) else { return self.ballista.try_decode_udf(name, buf) };
-        let model = TrainedModel::restore(codec::decode(weights).map_err(external)?).map_err(external)?;
-        Ok(Arc::new(prediction::function(Arc::new(model))))
+        let (weights, question) = codec::decode(weights).map_err(external)?;
+        let model = TrainedModel::restore(weights).map_err(external)?;
+        Ok(Arc::new(prediction::function(Arc::new(model), question)))
     }
 
-    /// Models are known by what they have learnt, all other functions by their names.
+    /// Models are known by what they have learnt and are asked, all other functions by their names.
     fn try_encode_udf(&self, node: &ScalarUDF, buf: &mut Vec<u8>) -> Result<()> {
-        let Some(model) = prediction::model_of(node) else { return self.ballista.try_encode_udf(node, buf) };
+        let Some((model, question)) = prediction::asked_by(node) else {
+            return self.ballista.try_encode_udf(node, buf);
+        };
         buf.extend_from_slice(PREFIX);
-        buf.extend(codec::encode(model.weights()).map_err(external)?);
+        buf.extend(codec::encode(&(model.weights(), question)).map_err(external)?);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! ML.PREDICT in a query as a whole: a subquery of its rows, with what the model says of them behind. The model is the
+//! ML.PREDICT and ML.EXPLAIN_PREDICT in a query as a whole: a subquery of its rows, with what the model says of them behind. The model is the
 //! version that has learnt most by the time the query is planned, and a function of its features.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -6,19 +6,21 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Fields;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr as Planned, LogicalPlan, ScalarUDF};
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Ident, ObjectName, Query, SelectItem, Spanned, TableFactor, VisitMut, VisitorMut,
     WildcardAdditionalOptions,
 };
-use tidemill_plans::prediction::{ModelTable, TrainedModel, function, model_of};
+use tidemill_plans::prediction::{ModelTable, Question, TrainedModel, asked_by, function};
 
 use crate::ast::{alias_of, dotted, made_up, normalize, quoted, relation_of, select_all, select_of};
 use crate::catalog::Catalog;
 use crate::dialect::TABLE_MARKER;
 use crate::error::{Result, SqlError};
 use crate::planner::evaluate::replace_evaluation;
+use crate::planner::explain_predict::{EXPLAIN_PREDICT, answered, explain_call};
 use crate::planner::model_table::{model_table_call, rows_of_model};
 use crate::planner::table_function::{PREDICT, predict_arguments, wrong_call};
 
@@ -50,7 +52,7 @@ pub(crate) fn asks_models(plan: &LogicalPlan) -> Result<bool> {
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|part| {
-                let is_asked = matches!(part, Planned::ScalarFunction(call) if model_of(&call.func).is_some());
+                let is_asked = matches!(part, Planned::ScalarFunction(call) if asked_by(&call.func).is_some());
                 asks |= is_asked;
                 Ok(if is_asked { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
             })
@@ -83,20 +85,40 @@ impl Calls<'_> {
         if let Some((table, model)) = model_table_call(factor)? {
             return self.replace_table(factor, table, &model);
         }
-        let TableFactor::Table { name, alias, args: Some(args), .. } = factor else { return Ok(()) };
+        if let Some(call) = explain_call(factor)? {
+            let (rows, question) = (rows_of(call.data, EXPLAIN_PREDICT)?, call.question());
+            let trained = self.catalog.trained_model(call.model, "ML.EXPLAIN_PREDICT")?;
+            let subquery = self.answers(&call.model.clone(), trained, question, rows)?;
+            put_subquery(factor, subquery, "explain_predict");
+            return Ok(());
+        }
+        let TableFactor::Table { name, args: Some(args), .. } = &*factor else { return Ok(()) };
         if !matches!(dotted(name).as_str(), "ml.predict" | "ml_predict") {
             return Ok(());
         }
         let (model, data) = predict_arguments(&args.args)?;
-        let rows = rows_of(data)?;
+        let rows = rows_of(data, PREDICT)?;
         let trained = self.catalog.trained_model(model, "ML.PREDICT")?;
-        self.uses.insert(normalize(model));
-        let subquery = Box::new(with_predictions(rows, &trained)?);
-        let function = function(trained);
-        self.asked.predictions.insert(function.name().to_owned(), Arc::new(function));
-        let alias = alias.take().unwrap_or_else(|| alias_of("predict"));
-        *factor = TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None };
+        let subquery = self.answers(&model.clone(), trained, Question::Prediction, rows)?;
+        put_subquery(factor, subquery, "predict");
         Ok(())
+    }
+
+    /// The rows with what the model answers about them, as a query that calls the model as a function.
+    fn answers(
+        &mut self,
+        model: &Ident,
+        trained: Arc<TrainedModel>,
+        question: Question,
+        rows: Box<Query>,
+    ) -> Result<Query> {
+        self.uses.insert(normalize(model));
+        let fields = answered(model, &trained, question)?;
+        let features = trained.features();
+        let function = function(trained, question);
+        let query = with_answers(rows, function.name(), &features, &fields)?;
+        self.asked.predictions.insert(function.name().to_owned(), Arc::new(function));
+        Ok(query)
     }
 
     /// Puts a table in the place of a call of what shows what a model knows.
@@ -113,26 +135,36 @@ impl Calls<'_> {
     }
 }
 
+/// Puts a query in the place of a call, with this alias unless it has one.
+fn put_subquery(factor: &mut TableFactor, query: Query, name: &str) {
+    let given = match factor {
+        TableFactor::Table { alias, .. } => alias.take(),
+        _ => None,
+    };
+    let alias = Some(given.unwrap_or_else(|| alias_of(name)));
+    *factor = TableFactor::Derived { lateral: false, subquery: Box::new(query), alias, sample: None };
+}
+
 /// The rows of `TABLE t`, a plain name or a subquery.
-fn rows_of(data: &Expr) -> Result<Box<Query>> {
+fn rows_of(data: &Expr, usage: &str) -> Result<Box<Query>> {
     match data {
-        Expr::Prefixed { prefix, value } if prefix.value == TABLE_MARKER => rows_of(value),
+        Expr::Prefixed { prefix, value } if prefix.value == TABLE_MARKER => rows_of(value, usage),
         Expr::Identifier(name) => select_all(&normalize(name)),
         Expr::Subquery(query) => Ok(query.clone()),
-        Expr::Nested(inner) => rows_of(inner),
-        _ => Err(wrong_call(PREDICT).at(data.span())),
+        Expr::Nested(inner) => rows_of(inner, usage),
+        _ => Err(wrong_call(usage).at(data.span())),
     }
 }
 
 /// `SELECT * EXCLUDE (said), said.a AS a, … FROM (SELECT *, model(features) AS said FROM rows)`.
-fn with_predictions(rows: Box<Query>, model: &Arc<TrainedModel>) -> Result<Query> {
+fn with_answers(rows: Box<Query>, function: &str, features: &[String], fields: &Fields) -> Result<Query> {
     let said = quoted(SAID);
-    let added = model.added().into_iter().map(|field| {
+    let added = fields.iter().map(|field| {
         let (key, name) = (field.name().replace('\'', "''"), quoted(field.name()));
         format!("get_field({said}, '{key}') AS {name}")
     });
-    let features: Vec<String> = model.features().iter().map(|name| quoted(name).to_string()).collect();
-    let call = format!("{}({})", quoted(function(Arc::clone(model)).name()), features.join(", "));
+    let features: Vec<String> = features.iter().map(|name| quoted(name).to_string()).collect();
+    let call = format!("{}({})", quoted(function), features.join(", "));
     let added = added.collect::<Vec<_>>().join(", ");
     let mut outer = made_up(&format!("SELECT *, {added} FROM (SELECT *, {call} AS {said} FROM t) AS predict"))?;
     let select = select_of(&mut outer)?;

@@ -10,6 +10,7 @@ mod as_of_join;
 pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod evaluate;
+pub(crate) mod explain_predict;
 pub(crate) mod expression;
 pub(crate) mod function;
 mod inlined;

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::QueryPlanner;
 use super::evaluate::replace_evaluation;
+use super::explain_predict;
 use super::model_table::refuse_in_stream;
 use super::table_call::replace_table_call;
 use super::table_function::TABLE_FUNCTIONS;
@@ -107,6 +108,7 @@ impl QueryPlanner<'_> {
         let span = factor.span();
         replace_evaluation(factor, self.catalog)?;
         refuse_in_stream(self.catalog, factor)?;
+        explain_predict::refuse_in_stream(self.catalog, factor)?;
         if replace_table_call(factor).map_err(|error| error.at(span))? {
             return Ok(());
         }

@@ -125,18 +125,26 @@ impl QueryPlanner<'_> {
 
 /// The model and the rows of a call of ML.PREDICT.
 pub(crate) fn predict_arguments(arguments: &[FunctionArg]) -> Result<(&Ident, &Expr)> {
+    model_and_rows(arguments.iter(), PREDICT)
+}
+
+/// The model and the rows that are all arguments of a call.
+pub(crate) fn model_and_rows<'a>(
+    arguments: impl Iterator<Item = &'a FunctionArg>,
+    usage: &str,
+) -> Result<(&'a Ident, &'a Expr)> {
     let (mut model, mut data) = (None, None);
     for argument in arguments {
-        let (_, expr) = named(argument, PREDICT)?;
+        let (_, expr) = named(argument, usage)?;
         let slot = match expr {
             Expr::Prefixed { prefix, .. } if prefix.value == MODEL_MARKER => &mut model,
             _ => &mut data,
         };
         if slot.replace(expr).is_some() {
-            return Err(wrong_call(PREDICT).at(expr.span()));
+            return Err(wrong_call(usage).at(expr.span()));
         }
     }
-    let (Some(Expr::Prefixed { value, .. }), Some(data)) = (model, data) else { return Err(wrong_call(PREDICT)) };
+    let (Some(Expr::Prefixed { value, .. }), Some(data)) = (model, data) else { return Err(wrong_call(usage)) };
     let Expr::Identifier(model) = value.as_ref() else {
         let hint = "name the model alone; every row gets the version that belongs to its time";
         return Err(SqlError::unsupported(format!("model '{value}'"), hint).at(value.span()));

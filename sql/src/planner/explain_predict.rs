@@ -1,0 +1,158 @@
+//! ML.EXPLAIN_PREDICT in FROM: what the predictions of the version of a model that has learnt most are made of. It is
+//! part of queries as a whole. Its columns and options are BigQuery ML's.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Fields;
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, Ident, Spanned, TableFactor, Value, ValueWithSpan,
+};
+use tidemill_plans::error::chain;
+use tidemill_plans::prediction::{Question, TrainedModel};
+
+use super::table_function::{model_and_rows, wrong_call};
+use crate::ast::{dotted, normalize};
+use crate::catalog::Catalog;
+use crate::error::{Result, SqlError};
+
+pub(crate) const EXPLAIN_PREDICT: &str =
+    "ML.EXPLAIN_PREDICT(MODEL m, TABLE t [, STRUCT(3 AS top_k_features)]), or a query in place of TABLE t";
+
+/// The only option.
+const TOP_K_FEATURES: &str = "top_k_features";
+const TOP_K_FEATURES_DEFAULT: u32 = 5;
+
+/// A call.
+pub(crate) struct ExplainCall<'a> {
+    pub(crate) model: &'a Ident,
+    pub(crate) data: &'a Expr,
+    top_k_features: u32,
+}
+
+/// The call that a factor is, if it is one.
+pub(crate) fn explain_call(factor: &TableFactor) -> Result<Option<ExplainCall<'_>>> {
+    let TableFactor::Table { name, args: Some(args), .. } = factor else { return Ok(None) };
+    if !matches!(dotted(name).as_str(), "ml.explain_predict" | "ml_explain_predict") {
+        return Ok(None);
+    }
+    let (options, others): (Vec<_>, Vec<_>) = args.args.iter().partition(|argument| options_of(argument).is_some());
+    let (model, data) = model_and_rows(others.into_iter(), EXPLAIN_PREDICT)?;
+    let top_k_features = match options.as_slice() {
+        [] => TOP_K_FEATURES_DEFAULT,
+        [only] => top_k_features(options_of(only).unwrap_or_default())?,
+        [_, second, ..] => return Err(wrong_call(EXPLAIN_PREDICT).at(second.span())),
+    };
+    Ok(Some(ExplainCall { model, data, top_k_features }))
+}
+
+/// The fields of a STRUCT without types.
+fn options_of(argument: &FunctionArg) -> Option<&[Expr]> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Struct { values, fields })) if fields.is_empty() => {
+            Some(values)
+        }
+        _ => None,
+    }
+}
+
+fn top_k_features(options: &[Expr]) -> Result<u32> {
+    let mut found = TOP_K_FEATURES_DEFAULT;
+    for option in options {
+        let Expr::Named { expr, name } = option else { return Err(wrong_call(EXPLAIN_PREDICT).at(option.span())) };
+        if normalize(name) != TOP_K_FEATURES {
+            let hint = format!("ML.EXPLAIN_PREDICT takes {TOP_K_FEATURES}");
+            return Err(SqlError::unsupported(format!("the option '{name}'"), hint).at(name.span));
+        }
+        let number = match expr.as_ref() {
+            Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) => digits.parse().ok(),
+            _ => None,
+        };
+        found = number.filter(|number| *number > 0).ok_or_else(|| {
+            SqlError::invalid(format!("{TOP_K_FEATURES} is a whole number above 0, not {expr}")).at(expr.span())
+        })?;
+    }
+    Ok(found)
+}
+
+impl ExplainCall<'_> {
+    pub(crate) fn question(&self) -> Question {
+        Question::Explanation { top_k_features: self.top_k_features }
+    }
+
+    /// The model, whose predictions can be explained.
+    pub(crate) fn trained(&self, catalog: &Catalog) -> Result<Arc<TrainedModel>> {
+        let trained = catalog.trained_model(self.model, "ML.EXPLAIN_PREDICT")?;
+        answered(self.model, &trained, self.question())?;
+        Ok(trained)
+    }
+}
+
+/// The columns that a model's answer adds to rows.
+pub(crate) fn answered(model: &Ident, trained: &TrainedModel, question: Question) -> Result<Fields> {
+    trained
+        .answered(question)
+        .map_err(|error| SqlError::invalid(format!("model '{model}': {}", chain(&error))).at(model.span))
+}
+
+/// Why such a call is no part of a stream.
+pub(crate) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
+    let Some(call) = explain_call(factor)? else { return Ok(()) };
+    call.trained(catalog)?;
+    let hint = "ask it in a query of tables that end, which runs as a whole";
+    Err(SqlError::unsupported("ML.EXPLAIN_PREDICT in a stream", hint).at(factor.span()))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::ast::{made_up, relation_of, select_of};
+
+    /// The model, the rows and the number of features of a call, or why it is none.
+    #[track_caller]
+    fn check(call: &str, expected: Expect) {
+        let mut query = made_up(&format!("SELECT * FROM {call}")).unwrap();
+        let factor = relation_of(select_of(&mut query).unwrap()).unwrap();
+        let found = match explain_call(factor) {
+            Ok(Some(ExplainCall { model, data, top_k_features })) => format!("{model}, {data}, {top_k_features}"),
+            Ok(None) => String::from("no call"),
+            Err(error) => error.to_string(),
+        };
+        expected.assert_eq(&found);
+    }
+
+    #[test]
+    fn options_are_optional_and_may_stand_anywhere() {
+        check("ML.EXPLAIN_PREDICT(MODEL m, TABLE t)", expect!["m, TABLE t, 5"]);
+        check("ml_explain_predict(TABLE t, MODEL m)", expect!["m, TABLE t, 5"]);
+        check(
+            "ML.EXPLAIN_PREDICT(MODEL m, (SELECT 1 AS x), STRUCT(3 AS top_k_features))",
+            expect!["m, (SELECT 1 AS x), 3"],
+        );
+        check("ML.PREDICT(MODEL m, TABLE t)", expect!["no call"]);
+        check("t", expect!["no call"]);
+    }
+
+    #[track_caller]
+    fn check_refused(call: &str, expected: &str) {
+        let mut query = made_up(&format!("SELECT * FROM {call}")).unwrap();
+        let factor = relation_of(select_of(&mut query).unwrap()).unwrap();
+        let error = explain_call(factor).err().unwrap().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn wrong_calls_say_what_is_right() {
+        let usage = format!("wrong arguments; write {EXPLAIN_PREDICT}");
+        check_refused("ML.EXPLAIN_PREDICT(MODEL m)", &usage);
+        check_refused("ML.EXPLAIN_PREDICT(MODEL m, TABLE t, 3)", &usage);
+        check_refused("ML.EXPLAIN_PREDICT(MODEL m, TABLE t, STRUCT(3))", &usage);
+        let twice = "STRUCT(1 AS top_k_features), STRUCT(2 AS top_k_features)";
+        check_refused(&format!("ML.EXPLAIN_PREDICT(MODEL m, TABLE t, {twice})"), &usage);
+        let option = |option: &str| format!("ML.EXPLAIN_PREDICT(MODEL m, TABLE t, STRUCT({option}))");
+        check_refused(&option("3 AS threshold"), "the option 'threshold'");
+        check_refused(&option("0 AS top_k_features"), "top_k_features is a whole number above 0, not 0");
+        check_refused(&option("'a' AS top_k_features"), "top_k_features is a whole number above 0, not 'a'");
+    }
+}
