@@ -47,6 +47,7 @@ impl TableReaders for ConnectorTables {
             state_memory: StateMemory { bytes_max: None, scratch: ScratchFolder::new(PathBuf::new()) },
             query_memory: Arc::default(),
             views: Arc::default(),
+            interrupt: Arc::default(),
         };
         let stats = Arc::new(OperatorStats::new(JobId(0), OperatorId(0), 0));
         Ok(Arc::new(Reader { env, stats, buckets: Buckets::default() }))

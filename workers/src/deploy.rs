@@ -3,6 +3,7 @@
 //! Nothing runs yet, and whatever fails leaves nothing behind.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use tidemill_engine::connector::Views;
@@ -26,7 +27,7 @@ use crate::jobs::DeployedTask;
 use crate::restored::{Restored, counts};
 use crate::results::Results;
 use crate::runner::caught;
-use crate::running::JobResources;
+use crate::running::{Ends, JobResources};
 use crate::state_chain::StateChain;
 
 /// Where a job is deployed: what its tasks need of their worker.
@@ -93,6 +94,7 @@ impl Site {
             cancelled: cancelled.subscribe(),
             parts: self.exchange.result_parts(),
         };
+        let interrupt = Arc::new(AtomicBool::new(false));
         let env = TaskEnv {
             job: deployment.run.job,
             attempt: deployment.run.attempt,
@@ -105,6 +107,7 @@ impl Site {
             state_memory,
             query_memory: Arc::new(QueryMemory::new(deployment.settings.query_memory, self.streams.clone())),
             views: Arc::clone(&self.views),
+            interrupt: Arc::clone(&interrupt),
         };
         let here = self.worker;
         let models = Arc::clone(&env.models);
@@ -123,7 +126,7 @@ impl Site {
         let (tasks, built) = building
             .await
             .map_err(|error| WorkersError::Engine(tidemill_engine::EngineError::Panicked(error.to_string())))??;
-        Ok(DeployedJob { tasks, resources: JobResources::new(built, models, cancelled, writer) })
+        Ok(DeployedJob { tasks, resources: JobResources::new(built, models, Ends { cancelled, interrupt }, writer) })
     }
 
     /// What each operator of this worker that can do with less may keep in memory: all have the same share.

@@ -1,5 +1,6 @@
 //! What one job holds on a worker, from its deployment until nothing of it is left.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,11 +29,19 @@ const SINK_PATIENCE: Duration = Duration::from_secs(10);
 /// out by itself that nobody wants its result.
 const COMPUTE_PATIENCE: Duration = Duration::from_millis(500);
 
+/// Says to whoever is in the middle of something that nobody wants it any more.
+pub(crate) struct Ends {
+    /// To those that wait for a session.
+    pub(crate) cancelled: watch::Sender<bool>,
+    /// To those that compute.
+    pub(crate) interrupt: Arc<AtomicBool>,
+}
+
 /// A job's tasks, threads and counters.
 pub(crate) struct JobResources {
     stats: Vec<Arc<OperatorStats>>,
     models: Arc<Mutex<PublishedModels>>,
-    cancelled: watch::Sender<bool>,
+    ends: Ends,
     /// Built and not started.
     waiting: Vec<BuiltTask>,
     actors: Vec<(SlotId, Addr<TaskActor<Task>>)>,
@@ -47,11 +56,11 @@ impl JobResources {
     pub(crate) fn new(
         waiting: Vec<BuiltTask>,
         models: Arc<Mutex<PublishedModels>>,
-        cancelled: watch::Sender<bool>,
+        ends: Ends,
         writer: Option<CheckpointWriter>,
     ) -> Self {
         let stats = waiting.iter().flat_map(|built| built.task.stats()).collect();
-        Self { stats, models, cancelled, waiting, actors: Vec::new(), threads: Vec::new(), drivers: Vec::new(), writer }
+        Self { stats, models, ends, waiting, actors: Vec::new(), threads: Vec::new(), drivers: Vec::new(), writer }
     }
 
     /// Starts all tasks and drivers. After an error those that run are to be torn down.
@@ -113,23 +122,26 @@ impl JobResources {
     /// go on until they are torn down: a sink must not take the loss of its input for a failure.
     pub(crate) fn cut(&self) -> impl Future<Output = Result<(), Failure>> + 'static {
         let sinks: Vec<_> = self.threads.iter().map(|thread| thread.cut().wait()).collect();
+        // Behind that: what a fit does next is to look for it.
+        self.ends.interrupt.store(true, Ordering::Relaxed);
         async move { join_all(sinks).await.into_iter().collect() }
     }
 
     /// Drops every task and driver where it is, and waits until they are gone. Answers with the places
     /// that are free then.
     pub(crate) async fn tear_down(self, run: RunId) -> Vec<SlotId> {
-        let Self { cancelled, waiting, actors, threads, drivers, .. } = self;
+        let Self { ends, waiting, actors, threads, drivers, .. } = self;
         // First: a sink's thread may wait for a session to take its rows.
-        cancelled.send_replace(true);
+        ends.cancelled.send_replace(true);
         drop(waiting);
-        let sinks = join_all(threads.into_iter().map(|thread| thread.cancel().wait()));
+        let sinks: Vec<_> = threads.into_iter().map(|thread| thread.cancel().wait()).collect();
+        ends.interrupt.store(true, Ordering::Relaxed);
         let drivers = join_all(drivers.into_iter().map(|driver| driver.cancel().wait()));
         let (places, actors): (Vec<SlotId>, Vec<_>) = actors.into_iter().unzip();
         // An error means that the actor has stopped, as finished tasks do.
         let actors = join_all(actors.iter().map(|actor| actor.send(Cancel)));
         let (sinks, others) =
-            join(timeout(SINK_PATIENCE, sinks), timeout(COMPUTE_PATIENCE, join(drivers, actors))).await;
+            join(timeout(SINK_PATIENCE, join_all(sinks)), timeout(COMPUTE_PATIENCE, join(drivers, actors))).await;
         if sinks.is_err() {
             warn!(%run, "sinks of a cancelled job still wait for the outside");
         }

@@ -5,6 +5,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
 use arrow::array::{RecordBatch, new_null_array};
@@ -18,8 +19,8 @@ use super::Operator;
 use super::published::{Published, version_rows};
 use crate::error::{EngineError, Result};
 use crate::rows::{ArrivalBuffer, show_row};
-use crate::state::{Belongs, StateMemory, StateReader, StateWriter};
-use crate::task::{OperatorContext, PortWatermarks};
+use crate::state::{Belongs, StateReader, StateWriter};
+use crate::task::{OperatorContext, PortWatermarks, TaskEnv};
 
 /// The number of the only version.
 const VERSION: i64 = 1;
@@ -31,12 +32,15 @@ pub(super) struct Fit {
     /// Empty without one.
     label_name: String,
     held: ArrivalBuffer,
-    /// Until it has been fitted.
+    interrupt: Arc<AtomicBool>,
+    /// Until it is fitted.
     model: Option<Box<dyn BatchModel>>,
+    /// False of one whose fit was ended, too: its rows are gone, and whoever were to go on from there fails for want of them.
+    is_fitted: bool,
 }
 
 impl Fit {
-    pub(super) fn new(node: &FitNode, input: &SchemaRef, memory: &StateMemory) -> Result<Self> {
+    pub(super) fn new(node: &FitNode, input: &SchemaRef, env: &TaskEnv) -> Result<Self> {
         let failed = |source: MlError| EngineError::Model { model: node.model.clone(), source };
         let features: Vec<_> = node.features.iter().map(|index| Arc::clone(&input.fields()[*index])).collect();
         let schema = FeatureSchema::from_arrow(&Schema::new(features)).map_err(failed)?;
@@ -48,15 +52,20 @@ impl Fit {
             name: node.model.clone(),
             label: node.label,
             label_name: label.as_ref().map(|label| label.name().clone()).unwrap_or_default(),
-            held: ArrivalBuffer::new(input, memory),
+            held: ArrivalBuffer::new(input, &env.state_memory),
+            interrupt: Arc::clone(&env.interrupt),
             model: Some(model.map_err(failed)?),
+            is_fitted: false,
         })
     }
 
-    /// Fits the model to all rows, which go from here to it, some at a time.
-    fn fit(&mut self, mut model: Box<dyn BatchModel>, ctx: &OperatorContext) -> Result<FitReport> {
+    /// Fits the model to all rows, which go from here to it, some at a time. Nothing if somebody has ended that.
+    fn fit(&mut self, mut model: Box<dyn BatchModel>, ctx: &OperatorContext) -> Result<Option<FitReport>> {
         let failed = |source: MlError| EngineError::Model { model: self.name.clone(), source };
         while let Some(rows) = self.held.take_chunk()? {
+            if self.interrupt.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             let labels = match self.label {
                 Some(label) => Arc::clone(rows.column(label)),
                 None => new_null_array(&DataType::Null, rows.num_rows()),
@@ -67,9 +76,12 @@ impl Fit {
         }
         model.set_control(FitControl {
             threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            ..FitControl::default()
+            stop: Arc::clone(&self.interrupt),
         });
-        let fitted = model.fit().map_err(failed)?;
+        let fitted = match model.fit() {
+            Err(MlError::Stopped) => return Ok(None),
+            fitted => fitted.map_err(failed)?,
+        };
         if !fitted.converged {
             warn!(
                 model = self.name,
@@ -77,7 +89,7 @@ impl Fit {
                 "the model is used as it is after so many steps, which have not reached its tolerance; raise max_iterations"
             );
         }
-        Ok(fitted)
+        Ok(Some(fitted))
     }
 
     fn publish(&self, fitted: FitReport, ctx: &mut OperatorContext) -> Result<()> {
@@ -105,20 +117,23 @@ impl Operator for Fit {
         if watermarks.min().is_end()
             && let Some(model) = self.model.take()
         {
-            let fitted = self.fit(model, ctx)?;
+            // Whoever has ended the fit cuts the task off next.
+            let Some(fitted) = self.fit(model, ctx)? else { return Ok(()) };
             self.publish(fitted, ctx)?;
+            self.is_fitted = true;
         }
         ctx.emit_watermark(watermarks.min());
         Ok(())
     }
 
     fn snapshot(&mut self, state: &mut StateWriter<'_>) -> Result<()> {
-        state.value("is_fitted", &self.model.is_none())?;
+        state.value("is_fitted", &self.is_fitted)?;
         self.held.snapshot(Belongs::to_first(0), &mut state.part("held"))
     }
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
-        if state.value("is_fitted")?.unwrap_or_default() {
+        self.is_fitted = state.value("is_fitted")?.unwrap_or_default();
+        if self.is_fitted {
             self.model = None;
         }
         self.held.restore(&state.part("held"))
@@ -130,6 +145,11 @@ impl Operator for Fit {
 
     fn spilled_bytes(&self) -> u64 {
         self.held.disk_bytes()
+    }
+
+    /// A fit may take hours.
+    fn is_io(&self) -> bool {
+        true
     }
 }
 

@@ -163,7 +163,7 @@ pub trait Operator: Send {
         0
     }
 
-    /// Whether it waits for the outside, so that its task must run on an I/O thread.
+    /// Whether it waits for the outside, or computes for long in one call, so that its task must run on an I/O thread.
     fn is_io(&self) -> bool {
         false
     }
@@ -208,7 +208,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::OverWindow(over) => over_window::build(over, Arc::clone(&inputs[0]), output, &env.state_memory)?,
         NodeKind::LookupJoin(join) => Box::new(lookup_join::LookupJoin::new(join, &inputs[0], output)?),
         NodeKind::Train(train) => Box::new(train::Train::new(train, Arc::clone(&inputs[0]), &env.state_memory)?),
-        NodeKind::Fit(fit) => Box::new(fit::Fit::new(fit, &inputs[0], &env.state_memory)?),
+        NodeKind::Fit(fit) => Box::new(fit::Fit::new(fit, &inputs[0], env)?),
         NodeKind::Predict(predict) => Box::new(predict::Predict::new(predict, &inputs[0], output, &env.state_memory)),
         NodeKind::Unnest(unnest) => Box::new(unnest::Unnest::new(unnest, &inputs[0], output)),
         NodeKind::Union(_) => Box::new(union::Union::new(output)),

@@ -1,6 +1,7 @@
 //! What an operator gets passed through: where its output goes, its counters, its job.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
@@ -65,6 +66,8 @@ pub struct TaskEnv {
     pub query_memory: Arc<QueryMemory>,
     /// The materialized views of this worker.
     pub views: Arc<Views>,
+    /// Set once nobody wants what the job's tasks still make here: whoever computes for long looks at it.
+    pub interrupt: Arc<AtomicBool>,
 }
 
 /// Models that were published and not yet reported; each heartbeat takes them.

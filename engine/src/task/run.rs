@@ -184,7 +184,7 @@ impl Task {
         self.chain.stats().collect()
     }
 
-    /// Whether its operators wait for the outside: it must run on an I/O thread.
+    /// Whether its operators keep a thread waiting: it must run on an I/O thread.
     #[must_use]
     pub fn is_io(&self) -> bool {
         self.is_io

@@ -113,6 +113,7 @@ pub fn test_env() -> Result<TaskEnv> {
         state_memory: StateMemory { bytes_max: None, scratch: ScratchFolder::new(std::env::temp_dir()) },
         query_memory: Arc::default(),
         views: Arc::default(),
+        interrupt: Arc::default(),
     })
 }
 

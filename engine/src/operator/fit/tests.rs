@@ -1,14 +1,12 @@
 //! Training as a whole: one version, once all rows have come.
 
-use std::sync::atomic::Ordering;
-
 use arrow::array::{AsArray, Float64Array};
 use arrow::datatypes::{DataType, Field};
 use tidemill_plans::node::{NodeKind, model_version_schema};
 
 use super::*;
 use crate::testing::graph::{graph, harness, schema, with_memory};
-use crate::testing::{OperatorHarness, show_rows};
+use crate::testing::{OperatorHarness, show_rows, test_env};
 
 fn node() -> NodeKind {
     NodeKind::Fit(FitNode {
@@ -100,6 +98,17 @@ fn one_class_is_told_and_so_is_an_empty_training_set() {
     assert!(error.contains("model m") && error.contains("true"), "{error}");
     let error = tidemill_plans::error::chain(&fit().finish().unwrap_err());
     assert!(error.contains("no row to fit"), "{error}");
+}
+
+#[test]
+fn a_fit_ends_when_nobody_wants_it() {
+    let env = test_env().unwrap();
+    let graph = graph(node(), &[&schema("x:float c:text y:bool")], model_version_schema());
+    let mut harness = OperatorHarness::with_env(&graph, graph.nodes.last().unwrap().id, env.clone()).unwrap();
+    harness.push(0, &rows(0..30)).unwrap();
+    env.interrupt.store(true, Ordering::Relaxed);
+    harness.finish().unwrap();
+    assert_eq!(harness.output().unwrap(), "", "no version, and no end");
 }
 
 #[test]
