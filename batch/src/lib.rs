@@ -25,6 +25,7 @@ mod probe_pieces;
 mod reading;
 mod rows;
 mod scratch;
+mod semi_join;
 mod shares;
 mod shown;
 mod size;

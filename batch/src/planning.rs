@@ -10,6 +10,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::Optimizer;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
@@ -22,6 +23,7 @@ use crate::copy::written;
 use crate::groups::Groups;
 use crate::output::{Output, on_disk, planned_path};
 use crate::probe_pieces::probe_in_pieces;
+use crate::semi_join::with_pushed_semi_joins;
 use crate::table::{Files, Site, Texts};
 use crate::views;
 
@@ -48,11 +50,12 @@ impl Planner {
         rules.insert(place, Arc::new(GuardProjections(Arc::clone(&files.reader))));
         rules.insert(place, Arc::new(CheckArithmetic));
         let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime);
-        let state = match files.site {
-            Site::Here => state,
+        let logical = match files.site {
+            Site::Here => Optimizer::new().rules,
             // A NOT IN that knows of NULL would need all rows in one process.
-            Site::Workers => state.with_optimizer_rules(ballista_default_optimizer_rules()),
+            Site::Workers => ballista_default_optimizer_rules(),
         };
+        let state = state.with_optimizer_rules(with_pushed_semi_joins(logical));
         let state = state.with_physical_optimizer_rules(rules).build();
         Self { state, parts, files }
     }
