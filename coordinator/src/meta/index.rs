@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tidemill_plans::codec;
 use tracing::warn;
@@ -11,6 +12,10 @@ use crate::meta::MetaChange;
 
 /// The key that says how far the journal has been applied; no other key begins with a zero byte.
 const APPLIED: &[u8] = b"\0applied";
+
+/// How long to wait for whoever has the folder open: threads of sled's close what was dropped a moment ago.
+const LOCK_TRIES: u32 = 50;
+const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// The last record that the index contains.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, bincode::Encode, bincode::Decode)]
@@ -33,13 +38,19 @@ impl Index {
         Ok(Self { db: sled::Config::new().temporary(true).flush_every_ms(None).open()? })
     }
 
-    /// Opens the folder, or moves it aside and begins an empty one.
+    /// Opens the folder, or moves it aside and begins an empty one. Waits for a while if somebody has it open.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        match try_open(path) {
-            Ok(db) => Ok(Self { db }),
-            Err(reason) if reason.contains("could not acquire lock") => {
-                Err(CoordinatorError::InUse { path: path.to_owned() })
+        let mut opened = try_open(path);
+        for _ in 0..LOCK_TRIES {
+            match &opened {
+                Err(reason) if is_locked(reason) => std::thread::sleep(LOCK_POLL),
+                _ => break,
             }
+            opened = try_open(path);
+        }
+        match opened {
+            Ok(db) => Ok(Self { db }),
+            Err(reason) if is_locked(&reason) => Err(CoordinatorError::InUse { path: path.to_owned() }),
             Err(reason) => {
                 let aside = move_aside(path)?;
                 warn!(
@@ -99,6 +110,10 @@ impl Index {
         }
         Ok(found)
     }
+}
+
+fn is_locked(reason: &str) -> bool {
+    reason.contains("could not acquire lock")
 }
 
 /// Opens and reads everything once. Damaged files make sled panic as often as they make it fail.
