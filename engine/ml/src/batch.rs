@@ -67,7 +67,8 @@ pub trait BatchModel: Send {
     ///
     /// - a linear model, for each of up to 16 stretches of rows, a copy of the weights, or 8 MB at most of products of
     ///   features; 30 copies of the weights for the search; and up to 40 bytes a row for the metrics of a classifier;
-    /// - boosted trees two bytes for each value, and for each row 28 bytes, and 16 more for each class of several;
+    /// - boosted trees two bytes for each value, and for each row 40 bytes, and 16 more for each class of several; 8
+    ///   more of either where rows held out end the fit;
     /// - forests two bytes for each value; for each row 20 bytes, 36 more for each thread and a bit for each tree; and 44
     ///   bytes for each split;
     /// - nearest neighbours as many again as the rows, and the model has as many;

@@ -8,8 +8,8 @@
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
 //! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `pca`, `isolation_forest`, `robust_zscore`,
-//! `matrix_factorization` and `kmeans` hold the algorithms, [`metrics`] says how good they are, and [`explain`](mod@explain)
-//! what their predictions are made of.
+//! `matrix_factorization`, `kmeans`, `gaussian_mixture` and `dbscan` hold the algorithms, [`metrics`] says how good they
+//! are, and [`explain`](mod@explain) what their predictions are made of.
 
 pub mod batch;
 mod boosted_trees;

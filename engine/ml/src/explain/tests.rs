@@ -191,8 +191,8 @@ fn the_table_has_the_largest_attributions_of_each_row() {
     let model = restore_predictor(&fit("boosted_tree_classifier", &[], &rows, &positive)).unwrap();
     let a: ArrayRef = Arc::new(Float64Array::from(vec![Some(-4.0), Some(f64::NAN), None, Some(4.0)]));
     let others = reference_rows(1..5).0;
-    let columns =
-        [("a", a), ("b", others["b"].clone()), ("city", others["city"].clone()), ("flag", others["flag"].clone())];
+    let other = |name: &str| Arc::clone(&others[name]);
+    let columns = [("a", a), ("b", other("b")), ("city", other("city")), ("flag", other("flag"))];
     let asked = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap();
     let table = explain(model.as_ref(), "late", &asked, 3).unwrap();
     let names: Vec<_> = table.schema().fields().iter().map(|field| field.name().clone()).collect();

@@ -27,8 +27,8 @@ fn numbers(rows: usize) -> (RecordBatch, Float64Array) {
 #[ignore = "a measurement, not a check"]
 fn explain_throughput() {
     let (features, labels) = numbers(20_000);
-    let cases: [(&str, &[(&str, &str)], usize); 4] = [
-        ("linear_reg", &[], 20_000),
+    let cases = [
+        ("linear_reg", &[][..], 20_000),
         ("boosted_tree_regressor", &[], 5_000),
         ("random_forest_regressor", &[("max_tree_depth", "8")], 2_000),
         ("random_forest_regressor", &[("min_rows_in_leaf", "5"), ("max_tree_depth", "0")], 200),
