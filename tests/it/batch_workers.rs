@@ -261,6 +261,23 @@ fn a_query_outlives_a_worker_that_is_killed() {
     assert_eq!(output.stdout, expected);
 }
 
+#[test]
+fn joins_that_have_no_room_are_sorted_on_disk() {
+    let cluster = cluster(2);
+    // Two sides of 18 MB a worker, in batches of 1 MB.
+    let wide = "x".repeat(110);
+    let lines: String = (0..300_000).map(|number| format!("{number},{wide}\n")).collect();
+    cluster.folder.write("n.csv", format!("v,w\n{lines}"));
+    let table = "CREATE TABLE n (v BIGINT, w VARCHAR) WITH (connector = 'files', path = 'n.csv', format = 'csv')";
+    cluster.sql(table).success();
+    let query = "SELECT count(*) AS n, sum(x.v) AS s FROM n x JOIN n y ON x.v = y.v AND x.w = y.w";
+    let explained = by_workers(&cluster, &format!("EXPLAIN {query}")).success().stdout;
+    assert!(explained.contains("HashJoin"), "{explained}");
+    let output = by_workers(&cluster, &format!("SET query_memory = '10MB'; {query}")).success();
+    assert_eq!(output.stdout, "n,s\n300000,44999850000\n");
+    cluster.coordinator.wait_for_line("begun anew, with joins that sort");
+}
+
 /// Hundredths of seconds that a process has computed.
 fn computed(run: &Run) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", run.pid)).unwrap();

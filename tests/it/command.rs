@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -194,7 +194,10 @@ impl Run {
                 Ok(line) if line.contains(part) => return,
                 Ok(_) => {}
                 Err(error) => {
-                    self.signal("KILL");
+                    // One that has ended by itself cannot be killed.
+                    if error == RecvTimeoutError::Timeout {
+                        self.signal("KILL");
+                    }
                     panic!("no line with '{part}': {error}");
                 }
             }

@@ -1,13 +1,15 @@
 //! Models of tables that end: a query as a whole writes the training set, and the model is fitted to all of it.
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use tonic::Code;
 
-use crate::command::{Folder, PATIENCE};
-use crate::flight_sql::{Served, connect, serve, shown};
+use crate::command::{Folder, PATIENCE, Run};
+use crate::flight_sql::{POLL, Served, TRIES, connect, serve, shown};
 
-const TABLES: &str = "
+pub(crate) const TABLES: &str = "
     CREATE EXTERNAL TABLE trips STORED AS CSV LOCATION 'trips.csv';
     CREATE EXTERNAL TABLE zones STORED AS CSV LOCATION 'zones.csv';";
 
@@ -31,7 +33,7 @@ const ASKED: &str = "
     CREATE VIEW asked AS SELECT column1 AS id, column2 AS distance, column3 AS name, column4 AS rain
     FROM (VALUES (1, 0.5, 'north', 0.1), (2, 9.5, 'north', 0.1), (3, 5.0, 'south', 0.9), (4, CAST(NULL AS DOUBLE), 'none', 0.9));";
 
-fn folder() -> Folder {
+pub(crate) fn folder() -> Folder {
     let trip = |n: u64| {
         let (zone, distance) = (n % 3, (n * 7 % 100) as f64 / 10.0);
         format!("{n},{zone},{distance},{}\n", distance + 2.0 * zone as f64 + (n % 11) as f64 / 3.0 > 8.0)
@@ -143,56 +145,6 @@ fn what_a_model_says_is_measured_in_the_script_that_makes_it() {
 }
 
 #[test]
-fn models_without_a_label_say_what_they_find() {
-    let folder = folder();
-    let asked = |options: &str, query: &str| {
-        let model =
-            format!("CREATE MODEL m WITH ({options}) AS SELECT distance, CAST(zone AS DOUBLE) AS zone FROM trips;");
-        let script = format!("{TABLES}{model}{query}");
-        folder.run(&script, &["--format", "csv"]).success().stdout.lines().map(str::to_owned).collect::<Vec<_>>()
-    };
-    let trips = "ML.PREDICT(MODEL m, (SELECT id, distance, CAST(zone AS DOUBLE) AS zone FROM trips))";
-    // Each zone has as many trips, and is far from the others.
-    let groups = asked(
-        "model_type = 'kmeans', num_clusters = 3, standardize_features = false, distance_type = 'euclidean'",
-        &format!("SELECT centroid_id, count(*) AS n FROM {trips} GROUP BY centroid_id ORDER BY centroid_id"),
-    );
-    let sizes = groups[1..].iter().map(|row| row.split(',').nth(1).unwrap().parse::<u64>().unwrap());
-    assert_eq!((groups[0].as_str(), groups.len(), sizes.sum()), ("centroid_id,n", 4, 600), "{groups:?}");
-    let lists = asked(
-        "model_type = 'kmeans', num_clusters = 3",
-        &format!("SELECT max(cardinality(nearest_centroids_distance)) AS n FROM {trips}"),
-    );
-    assert_eq!(lists, ["n", "3"]);
-    let lines = asked(
-        "model_type = 'pca', num_principal_components = 1",
-        &format!(
-            "SELECT abs(avg(principal_component_1)) < 1e-9 AS is_centred, count(principal_component_1) AS n FROM {trips}"
-        ),
-    );
-    assert_eq!(lines, ["is_centred,n", "true,600"]);
-    let odd = asked(
-        "model_type = 'isolation_forest', contamination = 0.1",
-        &format!("SELECT count(*) FILTER (WHERE is_anomaly) AS n, min(anomaly_score) > 0 AS a FROM {trips}"),
-    );
-    let count: u64 = odd[1].split(',').next().unwrap().parse().unwrap();
-    assert!((30..=90).contains(&count) && odd[1].ends_with(",true"), "{odd:?}");
-
-    let refused = |options: &str, query: &str| {
-        let script = format!("{TABLES}CREATE MODEL m WITH ({options}) AS SELECT distance, zone FROM trips; {query}");
-        folder.run(&script, &[]).failure()
-    };
-    let text = refused("model_type = 'kmeans', label = 'zone'", "");
-    assert!(text.contains("a model of type kmeans learns no label"), "{text}");
-    let text = refused("model_type = 'logistic_reg'", "");
-    assert!(text.contains("a model needs the option 'label'"), "{text}");
-    let text = refused("model_type = 'kmeans', num_clusters = 3", "SELECT * FROM ML.EVALUATE(MODEL m, TABLE trips)");
-    assert!(text.contains("ML.EVALUATE of a kmeans model") && text.contains("ask ML.PREDICT"), "{text}");
-    let text = refused("model_type = 'kmeans', num_clusters = 700", "");
-    assert!(text.contains("600"), "{text}");
-}
-
-#[test]
 fn explain_says_how_the_training_set_is_made() {
     let folder = folder();
     let plan = folder.run(&format!("{TABLES}EXPLAIN {MODEL}"), &[]).success().stdout;
@@ -234,6 +186,55 @@ fn a_training_set_stays_where_somebody_wants_it() {
     folder.run(&format!("{TABLES}{model}"), &[]).success();
     let count = "CREATE EXTERNAL TABLE kept STORED AS PARQUET LOCATION 'kept'; SELECT count(*) AS n FROM kept";
     assert_eq!(folder.run(count, &["--format", "csv"]).success().stdout, "n\n600\n");
+}
+
+/// How many threads of a process run tasks that keep a thread to themselves.
+fn busy_threads(run: &Run) -> usize {
+    let threads = fs::read_dir(format!("/proc/{}/task", run.pid)).unwrap().flatten();
+    let names = threads.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("io-")).count()
+}
+
+#[track_caller]
+fn wait_for_threads(run: &Run, is_wanted: impl Fn(usize) -> bool) {
+    for _ in 0..TRIES {
+        if is_wanted(busy_threads(run)) {
+            return;
+        }
+        thread::sleep(POLL);
+    }
+    panic!("{} threads", busy_threads(run));
+}
+
+#[test]
+fn a_fit_ends_with_its_job_and_with_its_model() {
+    let mut served = Served::start();
+    fs::copy(folder().path("trips.csv"), served.folder.path("trips.csv")).unwrap();
+    served.ask("CREATE EXTERNAL TABLE trips STORED AS CSV LOCATION 'trips.csv'");
+    // It would take minutes.
+    let slow =
+        "CREATE MODEL slow WITH (model_type = 'boosted_tree_classifier', label = 'late', max_iterations = 100000,
+                  learn_rate = 0.000001, subsample = 0.9) AS SELECT late, distance, id FROM trips";
+    served.ask(slow);
+    wait_for_threads(&served.server, |threads| threads > 0);
+    thread::sleep(Duration::from_millis(500));
+    served.wait_for_jobs(&["slow"]);
+    let said = shown(&served.ask("STOP JOB slow"));
+    assert!(said.contains("STOP job-"), "{said}");
+    wait_for_threads(&served.server, |threads| threads == 0);
+    served.wait_for_jobs(&[]);
+    assert!(served.try_predict("slow").unwrap_err().to_string().contains("published no version"));
+    served.ask("DROP MODEL slow");
+    served.ask(slow);
+    wait_for_threads(&served.server, |threads| threads > 0);
+    served.ask("DROP MODEL slow");
+    wait_for_threads(&served.server, |threads| threads == 0);
+    assert_eq!(
+        fs::read_dir(served.folder.path("meta/tables")).map_or(0, Iterator::count),
+        0,
+        "its training set is gone"
+    );
+    served.end();
 }
 
 /// A model that is served answers queries as a whole, and as the stream does that computes it again.
@@ -336,7 +337,7 @@ fn check_explanations(served: &mut Served) {
     );
     assert_eq!(served.number(&mean), 1);
     let streamed = format!("SET execution = 'streaming'; SELECT * FROM {explained}");
-    served.refused(&streamed, Code::InvalidArgument, "ML.EXPLAIN_PREDICT in a stream");
+    served.refused(&streamed, Code::Unimplemented, "ML.EXPLAIN_PREDICT in a stream");
     let wrong = "SELECT * FROM ML.EXPLAIN_PREDICT(MODEL late, TABLE trips, STRUCT(0 AS top_k_features))";
     served.refused(wrong, Code::InvalidArgument, "top_k_features is a whole number above 0, not 0");
     served.refused("SELECT * FROM ML.EXPLAIN_PREDICT(MODEL nobody, TABLE trips)", Code::NotFound, "nobody");

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests panic rather than return errors")]
 
+mod algorithms;
 mod analyze;
 mod answers;
 mod backfill;

@@ -141,7 +141,8 @@ fn not_a_row_is_lost_or_doubled_while_processes_are_killed() {
 
 #[test]
 fn not_a_row_is_lost_or_doubled_while_the_parallelism_changes() {
-    const ROWS: usize = 10_000;
+    // Twenty seconds of them: there must be some left at each change.
+    const ROWS: usize = 16_000;
     let server = server();
     server.execute(TABLES);
     let folder = Folder::with(&[("events.csv", &events(ROWS)), ("job.sql", &script(&server.url(), 800))]);
