@@ -12,6 +12,8 @@ mod shards;
 #[cfg(test)]
 pub(crate) mod throughput;
 mod training_set;
+#[cfg(test)]
+pub(crate) mod unlabelled;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

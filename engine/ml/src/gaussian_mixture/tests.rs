@@ -10,25 +10,23 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::GaussianMixture;
+use crate::batch::unlabelled;
 use crate::clusters::CentroidValue;
 use crate::goldens::{assert_all_close, data_set};
 use crate::inspect::ModelTable;
 use crate::{
-    BatchModel, FeatureSchema, FitControl, FitReport, MlError, Result, batch_option_docs, create_batch, fitted_outputs,
-    restore, restore_predictor, takes_label,
+    BatchModel, FeatureSchema, FitControl, FitReport, MlError, Result, batch_option_docs, fitted_outputs, restore,
+    restore_predictor, takes_label,
 };
 
 const MIXTURE: &str = "gaussian_mixture";
 
 fn try_model(options: &[(&str, &str)], features: &RecordBatch) -> Result<Box<dyn BatchModel>> {
-    let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    create_batch(MIXTURE, &options, &FeatureSchema::from_arrow(&features.schema())?, &DataType::Null)
+    unlabelled::try_model(MIXTURE, options, features)
 }
 
 fn try_fit(options: &[(&str, &str)], features: &RecordBatch) -> Result<FitReport> {
-    let mut model = try_model(options, features)?;
-    model.add(features, &NullArray::new(features.num_rows()))?;
-    model.fit()
+    unlabelled::try_fit(MIXTURE, options, features)
 }
 
 fn fit(options: &[(&str, &str)], features: &RecordBatch) -> FitReport {

@@ -11,24 +11,22 @@ use arrow::datatypes::{DataType, Float64Type};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
+use crate::batch::unlabelled;
 use crate::goldens::{data_set, expected, reference_rows};
 use crate::metrics::auc;
 use crate::{
-    BatchModel, FeatureSchema, FitControl, FitReport, MlError, Result, batch_option_docs, create_batch, fitted_outputs,
+    BatchModel, FeatureSchema, FitControl, FitReport, MlError, Result, batch_option_docs, fitted_outputs,
     restore_predictor,
 };
 
 const TYPE: &str = "isolation_forest";
 
 fn try_model(options: &[(&str, &str)], features: &RecordBatch) -> Result<Box<dyn BatchModel>> {
-    let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    create_batch(TYPE, &options, &FeatureSchema::from_arrow(&features.schema())?, &DataType::Null)
+    unlabelled::try_model(TYPE, options, features)
 }
 
 fn try_fit(options: &[(&str, &str)], features: &RecordBatch) -> Result<FitReport> {
-    let mut model = try_model(options, features)?;
-    model.add(features, &NullArray::new(features.num_rows()))?;
-    model.fit()
+    unlabelled::try_fit(TYPE, options, features)
 }
 
 fn fit(options: &[(&str, &str)], features: &RecordBatch) -> FitReport {

@@ -14,27 +14,25 @@ use super::config::DistanceType;
 use super::lloyd;
 use super::space::Space;
 use crate::batch::TrainingSet;
+use crate::batch::unlabelled;
 use crate::clusters::CentroidValue;
 use crate::feature::dictionary::Category;
 use crate::feature::encoder::Numbers;
 use crate::goldens::{assert_all_close, data_set, reference_rows};
 use crate::inspect::ModelTable;
 use crate::{
-    BatchModel, FeatureSchema, FitControl, FitReport, MlError, Result, batch_option_docs, create_batch, fitted_outputs,
-    restore, restore_predictor, restore_supervised, takes_label,
+    BatchModel, FeatureSchema, FitControl, FitReport, MlError, Result, batch_option_docs, fitted_outputs, restore,
+    restore_predictor, restore_supervised, takes_label,
 };
 
 const KMEANS: &str = "kmeans";
 
 fn try_model(options: &[(&str, &str)], features: &RecordBatch) -> Result<Box<dyn BatchModel>> {
-    let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    create_batch(KMEANS, &options, &FeatureSchema::from_arrow(&features.schema())?, &DataType::Null)
+    unlabelled::try_model(KMEANS, options, features)
 }
 
 fn try_fit(options: &[(&str, &str)], features: &RecordBatch) -> Result<FitReport> {
-    let mut model = try_model(options, features)?;
-    model.add(features, &NullArray::new(features.num_rows()))?;
-    model.fit()
+    unlabelled::try_fit(KMEANS, options, features)
 }
 
 fn fit(options: &[(&str, &str)], features: &RecordBatch) -> FitReport {
