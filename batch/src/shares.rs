@@ -3,7 +3,9 @@
 //! DataFusion's own fair pool gives what may spill all that there is, and a sort fails when it is to merge what it holds:
 //! the merge needs up to half as much again, and what another sort has given back is taken by the first that asks (a
 //! merge of spilled runs takes as many of them as it gets room for). So each sort has a share here, which is its own:
-//! rows up to a part of it, the merge up to all of it.
+//! rows up to a part of it, the merge up to what they leave.
+
+mod sorts;
 
 use std::fmt;
 use std::sync::Mutex;
@@ -13,6 +15,8 @@ use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, human_readable_size,
 };
 use tidemill_plans::held::StreamsHeld;
+
+use self::sorts::Sorts;
 
 /// How DataFusion names what sorts hold, and the merges of it.
 const SORT: &str = "ExternalSorter[";
@@ -26,10 +30,6 @@ const PART_KEPT: usize = 4;
 /// what they have, and a query that gets nothing at all never ends.
 const PART_OF_QUERIES: usize = 4;
 
-/// The part of a sort's share that its rows may have, in percent: a merge of them has been seen to take 1.5 times as
-/// much (keys in a form that can be compared, batches that are not used up).
-const ROWS_PERCENT: usize = 60;
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct SharesPool {
@@ -41,10 +41,12 @@ pub(crate) struct SharesPool {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// How many consumers may spill.
+    /// How many consumers may spill and are no sorts.
     spilling: usize,
-    /// What those hold, and the merges of sorts.
+    /// What those hold, and sorts with their merges.
     shares: usize,
+    /// What of that is whose.
+    sorts: Sorts,
     /// What all others hold.
     others: usize,
 }
@@ -110,16 +112,31 @@ impl Held {
         }
     }
 
-    /// What there is for a reservation of a kind that holds so much already.
-    fn available(&self, pool: usize, kind: Kind, has: usize) -> usize {
+    fn grow(&mut self, reservation: &MemoryReservation, bytes: usize) {
+        let (kind, consumer) = (Kind::of(reservation.consumer()), reservation.consumer().id());
+        *self.of(kind) += bytes;
+        self.sorts.grow(consumer, bytes);
+    }
+
+    fn shrink(&mut self, reservation: &MemoryReservation, bytes: usize) {
+        let (kind, consumer) = (Kind::of(reservation.consumer()), reservation.consumer().id());
+        let of = self.of(kind);
+        *of = of.saturating_sub(bytes);
+        self.sorts.shrink(consumer, bytes);
+    }
+
+    /// What there is for a reservation now.
+    fn available(&self, pool: usize, reservation: &MemoryReservation) -> usize {
         let free = pool.saturating_sub(self.shares + self.others);
-        let share = pool.saturating_sub(self.others.max(pool / PART_KEPT)) / self.spilling.max(1);
-        let most = match kind {
-            Kind::Rows => share / 100 * ROWS_PERCENT,
-            Kind::Merge | Kind::Spilling => share,
+        let share = pool.saturating_sub(self.others.max(pool / PART_KEPT)) / (self.spilling + self.sorts.len()).max(1);
+        let consumer = reservation.consumer();
+        let most = match Kind::of(consumer) {
+            Kind::Rows => self.sorts.left_for_rows(consumer.id(), share),
+            Kind::Merge => self.sorts.left_for_merge(consumer.id(), share),
+            Kind::Spilling => share.saturating_sub(reservation.size()),
             Kind::Other => usize::MAX,
         };
-        free.min(most.saturating_sub(has))
+        free.min(most)
     }
 }
 
@@ -135,36 +152,35 @@ impl MemoryPool for SharesPool {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        if consumer.can_spill() {
-            self.with(|held| held.spilling += 1);
-        }
-    }
-
-    fn unregister(&self, consumer: &MemoryConsumer) {
-        if consumer.can_spill() {
-            self.with(|held| held.spilling = held.spilling.saturating_sub(1));
-        }
-    }
-
-    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        let kind = Kind::of(reservation.consumer());
-        self.with(|held| *held.of(kind) += additional);
-    }
-
-    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        let kind = Kind::of(reservation.consumer());
-        self.with(|held| {
-            let of = held.of(kind);
-            *of = of.saturating_sub(shrink);
+        self.with(|held| match Kind::of(consumer) {
+            Kind::Rows => held.sorts.begin(consumer.id()),
+            Kind::Merge => held.sorts.begin_merge(consumer.id()),
+            Kind::Spilling => held.spilling += 1,
+            Kind::Other => {}
         });
     }
 
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        self.with(|held| match Kind::of(consumer) {
+            Kind::Rows | Kind::Merge => held.sorts.end(consumer.id()),
+            Kind::Spilling => held.spilling = held.spilling.saturating_sub(1),
+            Kind::Other => {}
+        });
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.with(|held| held.grow(reservation, additional));
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.with(|held| held.shrink(reservation, shrink));
+    }
+
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        let (kind, has) = (Kind::of(reservation.consumer()), reservation.size());
         let available = self.with(|held| {
-            let available = held.available(self.bytes(), kind, has);
+            let available = held.available(self.bytes(), reservation);
             if additional <= available {
-                *held.of(kind) += additional;
+                held.grow(reservation, additional);
                 return None;
             }
             Some(available)
@@ -175,7 +191,7 @@ impl MemoryPool for SharesPool {
                 "Failed to allocate additional {} for {}, which has {}: there are {}{}",
                 human_readable_size(additional),
                 reservation.consumer().name(),
-                human_readable_size(has),
+                human_readable_size(reservation.size()),
                 human_readable_size(available),
                 self.beside_streams(),
             ))),
@@ -225,6 +241,28 @@ mod tests {
         last.try_grow(2_000).unwrap();
         assert!(last.try_grow(1).is_err(), "there is no more");
         assert_eq!(pool.reserved(), 8_000);
+    }
+
+    /// What a sort writes to disk it takes from its merge and holds until it is written, beside the batches that wait to be
+    /// merged: each of these is a reservation of its own.
+    #[test]
+    fn rows_that_are_written_leave_room_for_the_merge_they_come_from() {
+        let pool = pool(8_000);
+        let rows = consumer(&pool, "ExternalSorter[0]", true);
+        let merge = consumer(&pool, "ExternalSorterMerge[0]", false);
+        let _other = consumer(&pool, "ExternalSorter[0]", true);
+        let _its_merge = consumer(&pool, "ExternalSorterMerge[0]", false);
+        rows.try_grow(1_800).unwrap();
+        let batches = [rows.split(900), rows.split(900)];
+        assert!(rows.try_grow(1).is_err(), "a share is 3,000, whoever holds it");
+        drop(batches);
+        let cursors = merge.new_empty();
+        cursors.try_grow(1_500).unwrap();
+        rows.try_grow(700).unwrap();
+        assert!(rows.try_grow(100).is_err(), "a quarter stays for the merge");
+        let output = merge.new_empty();
+        output.try_grow(800).unwrap();
+        assert!(cursors.try_grow(1).is_err());
     }
 
     #[test]
