@@ -28,7 +28,8 @@ use tidemill_plans::prediction::TrainedModels;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::{
-    JobBuilder, JobStatement, Outcome, ParsedStatement, ResultColumns, RunningView, Session, SqlError, parse_script,
+    JobBuilder, JobStatement, Outcome, ParsedStatement, ReplacedModel, ResultColumns, RunningView, Session, SqlError,
+    parse_script,
 };
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -213,6 +214,8 @@ struct Gathered {
     messages: Vec<String>,
     /// The objects that were created, those without a job too once there is one that they may be made of.
     created: Vec<String>,
+    /// Models that give way to some of these.
+    replaced: Vec<ReplacedModel>,
 }
 
 impl Gathered {
@@ -449,7 +452,7 @@ impl SqlSession {
 
     /// Starts the job of statements that run without an end.
     async fn start(&mut self, gathered: Gathered, who: &Who) -> Result<Vec<Reply>> {
-        let Gathered { statements, messages, created } = gathered;
+        let Gathered { statements, messages, created, replaced } = gathered;
         let messages = messages.into_iter().map(Reply::Done);
         if statements.is_empty() {
             return Ok(messages.collect());
@@ -464,6 +467,7 @@ impl SqlSession {
                 for (name, view) in views {
                     self.sql.view_started(&name, view);
                 }
+                self.end_replaced(replaced);
                 self.jobs.retain(|job| job.is_view || *job.handle.status.borrow() != JobStatus::Finished);
                 self.jobs.push(ObjectJob { handle, objects, bounded, is_view, failure_told: false });
                 let warnings = warnings.into_iter().map(|warning| Reply::Done(format!("warning: {warning}")));
@@ -478,6 +482,7 @@ impl SqlSession {
                         remove(self.coordinator.tables(), place).await?;
                     }
                 }
+                replaced.iter().for_each(|model| self.sql.put_back(model));
                 Err(error)
             }
         }

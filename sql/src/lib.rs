@@ -46,6 +46,7 @@ pub use pushed::{PushTarget, create_table};
 pub use session::{Outcome, Session};
 pub use statement::{JobCommand, JobName};
 pub use substrait::parse_substrait;
+pub use training_set::ReplacedModel;
 
 #[cfg(test)]
 mod tests;

@@ -486,12 +486,14 @@ impl Session {
     }
 
     fn create_model(&self, create: &CreateModel, text: &str) -> Result<Effect> {
-        if let Some(effect) = self.exists(&create.name, create.if_not_exists, None)? {
+        let replaced = create.or_replace.then_some(ObjectKind::Model);
+        if let Some(effect) = self.exists(&create.name, create.if_not_exists, replaced)? {
             return Ok(effect);
         }
         if let Some(effect) = self.model_of_rows(create, text)? {
             return Ok(effect);
         }
+        self.check_is_new(create)?;
         let mut builder = JobBuilder::new(self);
         let mut planner = QueryPlanner::new(&mut builder, &self.catalog);
         let plan = planner.plan(&create.query)?;
@@ -529,7 +531,7 @@ impl Session {
             }
             JobKind::Batch(_, plan) => match (&plan.becomes, &plan.query.destination) {
                 (Some(Becomes::RowsOf(table)), _) => self.require(Privilege::Insert, Securable::Object(table.clone())),
-                (Some(Becomes::Table { .. } | Becomes::TrainingSet), _) => {
+                (Some(Becomes::Table { .. } | Becomes::TrainingSet { .. }), _) => {
                     self.require(Privilege::Create, Securable::Schema)
                 }
                 (None, Destination::Files(_)) => self.check_files(),

@@ -372,6 +372,7 @@ pub(crate) struct CreateView {
 pub(crate) struct CreateModel {
     pub(crate) name: Name,
     pub(crate) if_not_exists: bool,
+    pub(crate) or_replace: bool,
     pub(crate) options: Options,
     /// Where its training set may be, if it has one, and nothing else is.
     pub(crate) place: Option<String>,

@@ -13,9 +13,9 @@ use crate::access::{Privilege, Securable};
 use crate::ast::quoted;
 use crate::batch::predict::asks_models;
 use crate::batch::{BatchPlan, Becomes};
-use crate::catalog::Detail;
+use crate::catalog::{Detail, Object};
 use crate::create_table_as::place;
-use crate::error::{Result, SqlError};
+use crate::error::{Position, Result, SqlError};
 use crate::job::{JobKind, JobStatement};
 use crate::lower::plan_fitted;
 use crate::session::{Effect, Session, object};
@@ -33,6 +33,7 @@ impl Session {
             let hint = "write the predictions into a table first: CREATE TABLE … AS SELECT …";
             return Err(SqlError::unsupported("ML.PREDICT in a training query", hint).at(create.name.at));
         }
+        self.check_is_fitted(create)?;
         self.require(Privilege::Create, Securable::Schema)?;
         self.require_uses(&plan.uses)?;
         let mut create = create.clone();
@@ -48,11 +49,27 @@ impl Session {
         let uses = plan.uses.clone();
         let (set, plan, target) = self.planned_table(&table(&create, &path), plan)?;
         let model = plan_fitted(&create, &set)?;
-        let plan = plan.going_to(Destination::Files(target), Becomes::TrainingSet);
+        let plan = plan.going_to(Destination::Files(target), Becomes::TrainingSet { replaces: create.or_replace });
         let text = if given.is_some() { text.to_owned() } else { written(&create, &path) };
         let object = object(&create.name, ObjectKind::Model, &text, uses, Detail::Model(Box::new(model)));
         let job = Some(JobKind::Train(Arc::clone(&object), Some(Box::new(plan))));
-        Ok(Some(Effect::Create { object, replace: false, job }))
+        Ok(Some(Effect::Create { object, replace: create.or_replace, job }))
+    }
+
+    /// Only what was fitted to a training set can be replaced: what learns from a stream has learnt what nobody has any more.
+    fn check_is_fitted(&self, create: &CreateModel) -> Result<()> {
+        match self.catalog.find(&create.name.text) {
+            Some(_) if self.training_set_of(&create.name.text).is_none() => Err(learns_from_a_stream(&create.name)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A model that is to learn from a stream replaces none.
+    pub(crate) fn check_is_new(&self, create: &CreateModel) -> Result<()> {
+        match self.catalog.find(&create.name.text) {
+            Some(_) => Err(learns_from_a_stream(&create.name)),
+            None => Ok(()),
+        }
     }
 
     /// Its query as a whole, if that is how it runs.
@@ -73,13 +90,66 @@ impl Session {
         place(object)
     }
 
-    /// Adds the model whose training set a statement has written.
-    pub fn add_model(&mut self, statement: &JobStatement) -> Result<()> {
-        let JobKind::Train(model, _) = &statement.kind else { return Ok(()) };
+    /// Adds the model whose training set a statement has written; returns the one that it replaces.
+    pub fn add_model(&mut self, statement: &JobStatement) -> Result<Option<ReplacedModel>> {
+        let JobKind::Train(model, plan) = &statement.kind else { return Ok(None) };
+        let becomes = plan.as_ref().and_then(|plan| plan.becomes.as_ref());
+        let replaces = matches!(becomes, Some(Becomes::TrainingSet { replaces: true }));
+        let name = Name { text: model.name.clone(), at: statement.position };
+        let old = self.catalog.find(&name.text).filter(|old| replaces && place(old).is_some()).cloned();
+        if old.is_some() {
+            self.catalog.remove(&name)?;
+        }
         self.catalog.add(Arc::clone(model), statement.position)?;
         self.note_busy(&model.name);
-        Ok(())
+        Ok(old.map(|old| ReplacedModel { is_alike: is_alike(&old, model), object: old }))
     }
+
+    /// Has a model back whose replacement could not be trained.
+    pub fn put_back(&mut self, model: &ReplacedModel) {
+        self.take_back(&model.object.name);
+        // Its name is free.
+        let _ = self.catalog.add(Arc::clone(&model.object), Position::UNKNOWN);
+        self.note_busy(&model.object.name);
+    }
+}
+
+/// A model that gives way to another of its name.
+#[derive(Debug)]
+pub struct ReplacedModel {
+    object: Arc<Object>,
+    is_alike: bool,
+}
+
+impl ReplacedModel {
+    /// Its name, which is that of the other.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.object.name
+    }
+
+    /// Whether it takes and says what the other does, and so may answer until that is trained.
+    #[must_use]
+    pub fn is_alike(&self) -> bool {
+        self.is_alike
+    }
+
+    /// Where its training set is.
+    #[must_use]
+    pub fn training_set(&self) -> Option<String> {
+        place(&self.object)
+    }
+}
+
+/// Whether two models take the same columns and say the same of them.
+fn is_alike(old: &Object, new: &Object) -> bool {
+    let (Detail::Model(old), Detail::Model(new)) = (&old.detail, &new.detail) else { return false };
+    (&old.label, &old.outputs, &old.features) == (&new.label, &new.outputs, &new.features)
+}
+
+fn learns_from_a_stream(name: &Name) -> SqlError {
+    let hint = format!("DROP MODEL {} first: a model over tables can replace one over tables", name.text);
+    SqlError::unsupported("OR REPLACE of or by a model that learns from a stream", hint).at(name.at)
 }
 
 impl JobStatement {

@@ -4,10 +4,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tidemill_sql::JobStatement;
+use tidemill_sql::{JobStatement, ReplacedModel};
 use tokio::sync::watch;
 
 use super::appending::{Appending, Work};
+use super::dropping::Had;
 use super::{Gathered, Reply, SqlSession, sql_error};
 use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
@@ -47,7 +48,7 @@ impl SqlSession {
             return Ok(());
         }
         if let Some(training) = table.statement.behind_its_rows() {
-            return self.take_in_model(training, gathered).await;
+            return self.take_in_model(&table.statement, training, gathered).await;
         }
         let Some(name) = table.statement.new_table() else { return Ok(()) };
         let (before, replaced) = (self.sql.clone(), self.sql.place_of(name));
@@ -72,12 +73,19 @@ impl SqlSession {
 
 impl SqlSession {
     /// Takes a model in whose training set is there. It is recorded with its job.
-    async fn take_in_model(&mut self, training: JobStatement, gathered: &mut Gathered) -> Result<()> {
-        let name = training.object().unwrap_or_default();
-        let mut added = self.drops.check_free(name);
-        added = added.and_then(|()| self.sql.add_model(&training).map_err(sql_error));
+    async fn take_in_model(
+        &mut self,
+        written: &JobStatement,
+        training: JobStatement,
+        gathered: &mut Gathered,
+    ) -> Result<()> {
+        let free = self.drops.check_free(training.object().unwrap_or_default());
+        let added = free.and_then(|()| self.sql.add_model(written).map_err(sql_error));
         match added {
-            Ok(()) => gathered.add(training),
+            Ok(replaced) => {
+                gathered.replaced.extend(replaced);
+                gathered.add(training);
+            }
             Err(error) => {
                 if let Some(place) = training.new_place() {
                     remove(self.coordinator.tables(), place).await?;
@@ -86,6 +94,19 @@ impl SqlSession {
             }
         }
         Ok(())
+    }
+
+    /// Ends what models had that others have replaced. One that takes and says the same answers until the other is trained.
+    pub(super) fn end_replaced(&mut self, replaced: Vec<ReplacedModel>) {
+        for model in replaced {
+            if !model.is_alike() {
+                self.coordinator.serving().remove(model.name());
+            }
+            let jobs = self.jobs_for_nothing_but(model.name());
+            let had = Had { jobs, log: false, place: model.training_set() };
+            // Nobody waits: the new one has a place of its own.
+            drop(self.drops.begin(&self.coordinator, model.name(), String::new(), had));
+        }
     }
 }
 

@@ -17,6 +17,8 @@ mod class_weights;
 mod classes;
 mod clusters;
 mod dbscan;
+#[cfg(test)]
+mod documentation;
 pub mod error;
 pub mod explain;
 mod feature;

@@ -59,8 +59,8 @@ pub(crate) struct BatchPlan {
 pub(crate) enum Becomes {
     /// Rows of an object that is there.
     RowsOf(String),
-    /// The training set of a new model.
-    TrainingSet,
+    /// The training set of a new model, maybe in the place of one that is there.
+    TrainingSet { replaces: bool },
     /// A new table, maybe in the place of one that is there.
     Table { object: Arc<Object>, replaces: bool },
 }
@@ -159,10 +159,14 @@ fn plan_names(
         let message = format!("more than {VIEWS_MAX} views stand on each other; read a sink's files in between");
         return Err(SqlError::invalid(message));
     }
-    let tables = Tables::new(catalog, &asked.tables, depth);
+    let tables = Tables::new(catalog, &asked, depth);
     let find = |name: &str| tables.find(name);
-    let context =
-        PlanningContext { catalog, relations: Default::default(), tables: Some(&find), predictions: asked.predictions };
+    let context = PlanningContext {
+        catalog,
+        relations: Default::default(),
+        tables: Some(&find),
+        predictions: asked.predictions.clone(),
+    };
     let planner = SqlToRel::new_with_options(&context, parser_options());
     let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?;
     uses.extend(tables.used());

@@ -16,13 +16,14 @@ use datafusion::sql::sqlparser::ast::{
 use tidemill_plans::prediction::{ModelTable, Question, TrainedModel, asked_by, function};
 
 use crate::ast::{alias_of, dotted, made_up, normalize, quoted, relation_of, select_all, select_of};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Object};
 use crate::dialect::TABLE_MARKER;
 use crate::error::{Result, SqlError};
 use crate::planner::evaluate::replace_evaluation;
 use crate::planner::explain_predict::{EXPLAIN_PREDICT, answered, explain_call};
 use crate::planner::model_table::{model_table_call, rows_of_model};
 use crate::planner::table_function::{PREDICT, predict_arguments, wrong_call};
+use crate::planner::training_rows::{TrainingQuery, training_call};
 
 /// The column of what a model says, as long as it is one.
 const SAID: &str = "ml.predict";
@@ -34,6 +35,8 @@ pub(crate) struct Asked {
     pub(super) predictions: HashMap<String, Arc<ScalarUDF>>,
     /// What they know, by names that no other table has.
     pub(super) tables: BTreeMap<String, RecordBatch>,
+    /// The rows that they were fitted to, in the same way.
+    pub(super) training_sets: BTreeMap<String, Arc<Object>>,
 }
 
 /// Puts subqueries in the place of a query's calls of ML.PREDICT, and tables in that of calls like ML.WEIGHTS; notes the
@@ -84,6 +87,13 @@ impl Calls<'_> {
         replace_evaluation(factor, self.catalog)?;
         if let Some((table, model)) = model_table_call(factor)? {
             return self.replace_table(factor, table, &model);
+        }
+        if let Some(call) = training_call(factor)? {
+            let TrainingQuery { query, name, rows } = call.query(self.catalog)?;
+            self.uses.insert(normalize(&call.model));
+            self.asked.training_sets.insert(name, rows);
+            put_subquery(factor, query, call.alias());
+            return Ok(());
         }
         if let Some(call) = explain_call(factor)? {
             let (rows, question) = (rows_of(call.data, EXPLAIN_PREDICT)?, call.question());

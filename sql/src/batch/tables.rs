@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -15,6 +15,7 @@ use tidemill_plans::bucket::is_store_option;
 use tidemill_plans::catalog::ObjectKind;
 use tidemill_plans::node::SourceNode;
 
+use super::predict::Asked;
 use super::{names_of, no_table};
 use crate::access::secret_of;
 use crate::catalog::{Catalog, Detail, Object, StreamInfo};
@@ -27,15 +28,14 @@ const FILES: &str = "files";
 /// Finds the tables of one query, and notes which they were.
 pub(super) struct Tables<'a> {
     catalog: &'a Catalog,
-    /// What models know.
-    of_models: &'a BTreeMap<String, RecordBatch>,
+    asked: &'a Asked,
     depth: usize,
     used: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Tables<'a> {
-    pub(super) fn new(catalog: &'a Catalog, of_models: &'a BTreeMap<String, RecordBatch>, depth: usize) -> Self {
-        Self { catalog, of_models, depth, used: RefCell::default() }
+    pub(super) fn new(catalog: &'a Catalog, asked: &'a Asked, depth: usize) -> Self {
+        Self { catalog, asked, depth, used: RefCell::default() }
     }
 
     /// The names that have been found.
@@ -55,8 +55,13 @@ impl<'a> Tables<'a> {
             }
             return in_memory(rows);
         }
-        if let Some(rows) = self.of_models.get(name) {
+        if let Some(rows) = self.asked.tables.get(name) {
             return in_memory(rows);
+        }
+        if let Some(object) = self.asked.training_sets.get(name)
+            && let Detail::Source(source, info) = &object.detail
+        {
+            return table(object, source, info);
         }
         let Some(object) = self.catalog.find(name) else {
             return Err(self.catalog.unknown("source or view", name, Position::UNKNOWN, |_| true));

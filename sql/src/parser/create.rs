@@ -10,7 +10,7 @@ use crate::error::{Result, SqlError};
 use crate::statement::{CreateModel, CreateSink, CreateView, Options, Statement, StreamQuery};
 
 fn no_replacement() -> SqlError {
-    let hint = "only views, functions, secrets and tables with a query can be replaced; DROP the old one first";
+    let hint = "only views, functions, models, secrets and tables with a query can be replaced; DROP the old one first";
     SqlError::unsupported("OR REPLACE", hint)
 }
 
@@ -33,6 +33,9 @@ impl ScriptParser<'_> {
         if self.word("SECRET") {
             return self.create_secret(replaces);
         }
+        if self.word("MODEL") {
+            return self.create_model(replaces);
+        }
         if self.word("TABLE") {
             return match self.create_table(replaces)? {
                 created @ Statement::CreateSource(_) if !replaces => Ok(created),
@@ -52,9 +55,6 @@ impl ScriptParser<'_> {
         }
         if self.word("SINK") {
             return self.create_sink();
-        }
-        if self.word("MODEL") {
-            return self.create_model();
         }
         if self.word("SAVEPOINT") {
             return self.create_savepoint();
@@ -117,13 +117,13 @@ impl ScriptParser<'_> {
         }
     }
 
-    fn create_model(&mut self) -> Result<Statement> {
+    fn create_model(&mut self, or_replace: bool) -> Result<Statement> {
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
         let options = self.with_options(&["WITH", "OPTIONS"])?;
         self.keywords(&[Keyword::AS])?;
         let query = self.query()?;
-        Ok(Statement::CreateModel(CreateModel { name, if_not_exists, options, place: None, query }))
+        Ok(Statement::CreateModel(CreateModel { name, if_not_exists, or_replace, options, place: None, query }))
     }
 
     /// Options behind one of these words; an error if none of them comes.

@@ -25,6 +25,7 @@ mod state_ttl;
 mod table_call;
 pub(crate) mod table_function;
 mod temporal;
+pub(crate) mod training_rows;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

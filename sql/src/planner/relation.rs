@@ -16,6 +16,7 @@ use super::explain_predict;
 use super::model_table::refuse_in_stream;
 use super::table_call::replace_table_call;
 use super::table_function::TABLE_FUNCTIONS;
+use super::training_rows;
 use crate::ast::{alias_of, dotted, normalize, quoted, select_all};
 use crate::error::{Result, SqlError};
 use crate::lower::over::{ORDERED_FUNCTIONS, no_order};
@@ -109,6 +110,7 @@ impl QueryPlanner<'_> {
         replace_evaluation(factor, self.catalog)?;
         refuse_in_stream(self.catalog, factor)?;
         explain_predict::refuse_in_stream(self.catalog, factor)?;
+        training_rows::refuse_in_stream(self.catalog, factor)?;
         if replace_table_call(factor).map_err(|error| error.at(span))? {
             return Ok(());
         }

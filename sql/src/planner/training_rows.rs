@@ -1,0 +1,149 @@
+//! ML.GLOBAL_EXPLAIN, ML.FEATURE_INFO and ML.RECOMMEND: what follows from a model and the rows that it was fitted to. They are
+//! queries of its training set, and so parts of queries as a whole. The functions and their columns are BigQuery ML's.
+
+use std::sync::Arc;
+
+use datafusion::sql::sqlparser::ast::{Ident, Query, Spanned, TableFactor};
+
+use super::model_table::only_model;
+use crate::ast::{dotted, made_up, normalize, quoted};
+use crate::catalog::{Catalog, ModelObject, Object};
+use crate::error::{Result, SqlError};
+
+/// What recommends.
+const FACTORIZATION: &str = "matrix_factorization";
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    GlobalExplain,
+    FeatureInfo,
+    Recommend,
+}
+
+/// A call.
+#[derive(Debug)]
+pub(crate) struct TrainingCall {
+    asked: Asked,
+    pub(crate) model: Ident,
+}
+
+/// A query that stands for a call, and the table that it reads by a name that no other has.
+pub(crate) struct TrainingQuery {
+    pub(crate) query: Query,
+    pub(crate) name: String,
+    pub(crate) rows: Arc<Object>,
+}
+
+impl Asked {
+    fn named(name: &str) -> Option<Self> {
+        match name.strip_prefix("ml.").or_else(|| name.strip_prefix("ml_"))? {
+            "global_explain" => Some(Self::GlobalExplain),
+            "feature_info" => Some(Self::FeatureInfo),
+            "recommend" => Some(Self::Recommend),
+            _ => None,
+        }
+    }
+
+    fn function(self) -> &'static str {
+        match self {
+            Self::GlobalExplain => "ML.GLOBAL_EXPLAIN",
+            Self::FeatureInfo => "ML.FEATURE_INFO",
+            Self::Recommend => "ML.RECOMMEND",
+        }
+    }
+}
+
+/// The call that a factor is, if it is one.
+pub(crate) fn training_call(factor: &TableFactor) -> Result<Option<TrainingCall>> {
+    let TableFactor::Table { name, args: Some(args), .. } = factor else { return Ok(None) };
+    let Some(asked) = Asked::named(&dotted(name)) else { return Ok(None) };
+    let model = only_model(&args.args, asked.function()).map_err(|error| error.at(name.span()))?;
+    Ok(Some(TrainingCall { asked, model }))
+}
+
+impl TrainingCall {
+    /// What the call's columns are called unless an alias says otherwise.
+    pub(crate) fn alias(&self) -> &'static str {
+        match self.asked {
+            Asked::GlobalExplain => "global_explain",
+            Asked::FeatureInfo => "feature_info",
+            Asked::Recommend => "recommend",
+        }
+    }
+
+    /// The query that it stands for.
+    pub(crate) fn query(&self, catalog: &Catalog) -> Result<TrainingQuery> {
+        self.planned(catalog).map_err(|error| error.at(self.model.span))
+    }
+
+    fn planned(&self, catalog: &Catalog) -> Result<TrainingQuery> {
+        let (object, model) = catalog.model(&normalize(&self.model))?;
+        let Some(rows) = &model.training_set else {
+            let hint = "it is of the rows of a training set; ask ML.EXPLAIN_PREDICT and ML.PREDICT about rows of yours";
+            let what = format!("{} of a model that learns from a stream", self.asked.function());
+            return Err(SqlError::unsupported(what, hint));
+        };
+        let name = format!("ml.training_set({})", object.name);
+        let (own, set) = (quoted(&object.name), quoted(&name));
+        let text = match self.asked {
+            Asked::GlobalExplain => global_explain(&own, &set, model.features.len()),
+            Asked::FeatureInfo => feature_info(&set, model),
+            Asked::Recommend => recommend(&own, &set, model)?,
+        };
+        Ok(TrainingQuery { query: made_up(&text)?, name, rows: Arc::clone(rows) })
+    }
+}
+
+/// How far each feature moves a prediction, in the mean over the training set and without its sign.
+fn global_explain(model: &Ident, set: &Ident, features: usize) -> String {
+    format!(
+        "SELECT said['feature'] AS feature, avg(abs(said['attribution'])) AS attribution \
+         FROM (SELECT unnest(top_feature_attributions) AS said \
+               FROM ML.EXPLAIN_PREDICT(MODEL {model}, TABLE {set}, STRUCT({features} AS top_k_features)) AS explained) \
+           AS attributions \
+         GROUP BY said['feature']"
+    )
+}
+
+/// A row for each feature: the spread of a number, the categories of anything else.
+fn feature_info(set: &Ident, model: &ModelObject) -> String {
+    let rows = model.features.iter().map(|(name, data_type)| {
+        let (literal, column) = (name.replace('\'', "''"), quoted(name));
+        let (number, categories) = match data_type.is_numeric() {
+            true => (format!("CAST({column} AS DOUBLE)"), String::from("CAST(NULL AS BIGINT)")),
+            false => (String::from("CAST(NULL AS DOUBLE)"), format!("count(DISTINCT {column})")),
+        };
+        format!(
+            "SELECT '{literal}' AS input, min({number}) AS min, max({number}) AS max, avg({number}) AS mean, \
+               median({number}) AS median, stddev({number}) AS stddev, {categories} AS category_count, \
+               count(*) FILTER (WHERE {column} IS NULL) AS null_count \
+             FROM {set}"
+        )
+    });
+    rows.collect::<Vec<_>>().join(" UNION ALL ")
+}
+
+/// What each user of the training set would say of each item of it.
+fn recommend(name: &Ident, set: &Ident, model: &ModelObject) -> Result<String> {
+    let (FACTORIZATION, [(user, _), (item, _)]) = (model.model_type.as_str(), model.features.as_slice()) else {
+        let hint = format!("a {FACTORIZATION} model recommends; ML.PREDICT has what this one says");
+        return Err(SqlError::unsupported(format!("ML.RECOMMEND of a {} model", model.model_type), hint));
+    };
+    let (user, item) = (quoted(user), quoted(item));
+    let known = |column: &Ident| format!("(SELECT DISTINCT {column} FROM {set} WHERE {column} IS NOT NULL)");
+    Ok(format!(
+        "SELECT * FROM ML.PREDICT(MODEL {name}, (SELECT users.{user}, items.{item} \
+           FROM {} AS users CROSS JOIN {} AS items)) AS recommended",
+        known(&user),
+        known(&item)
+    ))
+}
+
+/// Why such a call is no part of a stream.
+pub(crate) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
+    let Some(call) = training_call(factor)? else { return Ok(()) };
+    call.query(catalog)?;
+    let hint = "ask it in a query of tables that end, which runs as a whole";
+    Err(SqlError::unsupported(format!("{} in a stream", call.asked.function()), hint).at(factor.span()))
+}
