@@ -11,6 +11,8 @@
 pub(crate) mod batch;
 mod config;
 #[cfg(test)]
+mod kept_snapshots;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod throughput;
