@@ -34,7 +34,8 @@ fn rows() -> (RecordBatch, BooleanArray) {
 pub(crate) fn learn_and_predict(c: &mut Criterion) {
     let (rows, labels) = rows();
     let schema = FeatureSchema::from_arrow(rows.schema_ref()).expect("features of known types");
-    let mut model = tidemill_ml::create("logistic_reg", &BTreeMap::new(), &schema).expect("default options");
+    let mut model =
+        tidemill_ml::create("logistic_reg", &BTreeMap::new(), &schema, &DataType::Boolean).expect("default options");
     let mut group = c.benchmark_group("logistic regression");
     group.throughput(Throughput::Elements(ROWS as u64));
     group.bench_function("learn", |b| b.iter(|| model.learn(&rows, &labels).expect("rows of the schema")));

@@ -204,7 +204,7 @@ fn refused(model: &str, reason: String) -> CoordinatorError {
 #[cfg(test)]
 mod tests {
     use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array};
-    use arrow::datatypes::Float64Type;
+    use arrow::datatypes::{DataType, Float64Type};
     use tidemill_ml::{FeatureSchema, create};
 
     use super::*;
@@ -217,7 +217,7 @@ mod tests {
     fn weights(version: i64, learnt_to: i64) -> ModelWeights {
         let rows = features();
         let schema = FeatureSchema::from_arrow(rows.schema_ref()).unwrap();
-        let mut model = create("logistic_reg", &BTreeMap::new(), &schema).unwrap();
+        let mut model = create("logistic_reg", &BTreeMap::new(), &schema, &DataType::Boolean).unwrap();
         for _ in 0..100 {
             model.learn(&rows, &BooleanArray::from(vec![false, true, true])).unwrap();
         }

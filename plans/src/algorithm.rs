@@ -58,9 +58,9 @@ pub fn outputs(
     let (column, data_type) = label.map_or(("", &DataType::Null), |label| (label.name().as_str(), label.data_type()));
     match training {
         Training::Continuous => {
-            tidemill_ml::check_label_type(column, data_type).map_err(invalid)?;
-            drop(tidemill_ml::create(model_type, &options, &features).map_err(invalid)?);
-            Ok(label_outputs(column, &DataType::Boolean))
+            let predicted = tidemill_ml::online_label_type(model_type, column, data_type).map_err(invalid)?;
+            drop(tidemill_ml::create(model_type, &options, &features, data_type).map_err(invalid)?);
+            Ok(label_outputs(column, &predicted))
         }
         Training::Whole => fitted_outputs(model_type, &options, &features, (column, data_type)).map_err(invalid),
     }

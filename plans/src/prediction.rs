@@ -245,7 +245,7 @@ mod tests {
 
     fn trained() -> Arc<TrainedModel> {
         let schema = FeatureSchema::from_arrow(rows().schema_ref()).unwrap();
-        let mut model = create("logistic_reg", &BTreeMap::new(), &schema).unwrap();
+        let mut model = create("logistic_reg", &BTreeMap::new(), &schema, &DataType::Boolean).unwrap();
         for _ in 0..100 {
             model.learn(&rows(), &BooleanArray::from(vec![false, true, true])).unwrap();
         }

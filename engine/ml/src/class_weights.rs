@@ -1,4 +1,5 @@
-//! What a row of each class weighs in a fit: the options `auto_class_weights` and `class_weights`, named as by BigQuery.
+//! What a row of each class weighs in a fit, or in a step along a stream: the options `auto_class_weights` and
+//! `class_weights`, named as by BigQuery.
 
 use std::collections::BTreeMap;
 
@@ -43,6 +44,11 @@ impl ClassWeights {
             return Err(invalid("class_weights", value, "auto_class_weights = 'false' beside it"));
         }
         Ok(Self { auto, weights })
+    }
+
+    /// Whether the rows of each class weigh the same as a whole.
+    pub(crate) fn is_auto(&self) -> bool {
+        self.auto
     }
 
     /// Checks that each class that has a weight is one of these.

@@ -13,7 +13,7 @@ use crate::error::{MlError, Result};
 use crate::predictor::Predictions;
 
 /// The most classes that a label may have: their weights are searched together.
-const CLASSES_MAX: usize = 1000;
+pub(crate) const CLASSES_MAX: usize = 1000;
 
 /// What labels that are classes look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -142,6 +142,11 @@ pub(crate) struct Classes {
 }
 
 impl Classes {
+    /// Classes in the order that a stream brought them, with the rows learnt of each.
+    pub(crate) fn of_stream(kind: LabelKind, names: Vec<String>, rows: Vec<u64>) -> Self {
+        Self { kind, names, rows }
+    }
+
     pub(crate) fn kind(&self) -> LabelKind {
         self.kind
     }

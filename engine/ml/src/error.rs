@@ -73,7 +73,7 @@ pub enum MlError {
         /// The model's type.
         model_type: &'static str,
     },
-    /// The label column is not boolean.
+    /// Models of this type do not learn labels of this type.
     #[error("label column '{column}' has the unsupported type {data_type}; {hint}")]
     UnsupportedLabel {
         /// The column's name.
@@ -208,6 +208,12 @@ pub enum MlError {
     MergeMismatch {
         /// What differs: `model type`, `options` or `features`.
         what: &'static str,
+    },
+    /// Models of this type have no average.
+    #[error("models of type '{model_type}' cannot be merged: one task has to learn all rows")]
+    NotMergeable {
+        /// The model's type.
+        model_type: &'static str,
     },
     /// A snapshot was written by another version of this crate.
     #[error("model state has version {found}, but this build reads version {supported}")]

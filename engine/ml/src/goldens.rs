@@ -1,11 +1,11 @@
-//! Small data sets, and what scikit-learn makes of them: the scripts in `goldens` wrote both.
+//! Small data sets, and what scikit-learn and River make of them: the scripts in `goldens` wrote both.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// What the scripts wrote of their cases.
-const EXPECTED: [&str; 10] = [
+const EXPECTED: [&str; 11] = [
     include_str!("../goldens/expected.txt"),
     include_str!("../goldens/explain.txt"),
     include_str!("../goldens/forest.txt"),
@@ -16,6 +16,7 @@ const EXPECTED: [&str; 10] = [
     include_str!("../goldens/naive_bayes.txt"),
     include_str!("../goldens/nearest_neighbors.txt"),
     include_str!("../goldens/dbscan.txt"),
+    include_str!("../goldens/online.txt"),
 ];
 
 /// The features of a data set, as the columns x0, x1, …, and its labels.

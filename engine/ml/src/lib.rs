@@ -7,9 +7,9 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `pca`, `isolation_forest`, `robust_zscore`,
-//! `matrix_factorization`, `kmeans`, `gaussian_mixture` and `dbscan` hold the algorithms, [`metrics`] says how good they
-//! are, and [`explain`](mod@explain) what their predictions are made of.
+//! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `hoeffding_tree`, `pca`, `isolation_forest`,
+//! `robust_zscore`, `matrix_factorization`, `kmeans`, `gaussian_mixture` and `dbscan` hold the algorithms, [`metrics`] says
+//! how good they are, and [`explain`](mod@explain) what their predictions are made of.
 
 pub mod batch;
 mod boosted_trees;
@@ -26,6 +26,7 @@ mod forest;
 mod gaussian_mixture;
 #[cfg(test)]
 mod goldens;
+mod hoeffding_tree;
 pub mod inspect;
 mod isolation_forest;
 mod kmeans;
@@ -55,4 +56,7 @@ pub use model::{
     boolean_labels, check_label_type, predicted_labels,
 };
 pub use predictor::{Predictions, Predictor, Supervised, label_outputs};
-pub use registry::{OptionDoc, create, option_docs, restore, restore_predictor, restore_supervised, valid_model_types};
+pub use registry::{
+    OptionDoc, create, online_label_type, option_docs, restore, restore_predictor, restore_supervised,
+    valid_model_types,
+};

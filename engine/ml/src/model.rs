@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Schema};
 use bincode::{Decode, Encode};
 
 use crate::error::{MlError, Result};
+use crate::predictor::{Predictions, Supervised};
 
 /// Probability from which on a label is predicted to be true.
 pub(crate) const THRESHOLD: f64 = 0.5;
@@ -24,36 +25,34 @@ pub fn predicted_labels(probabilities: &Float64Array) -> BooleanArray {
 /// beyond that range the column's variance, and then every weight, would turn into NaN.
 pub const NUMERIC_MAGNITUDE_MAX: f64 = 1e50;
 
-/// A binary classifier that learns one batch after another and can predict at any moment.
+/// A model with a label that learns one batch after another and can predict at any moment.
 ///
-/// One task owns a model and calls it from one thread at a time; `predict` takes `&self`, so copies
+/// One task owns a model and calls it from one thread at a time; predictions take `&self`, so copies
 /// for serving may be shared. Rows are learnt one by one in the order given: the same rows in the
 /// same order leave the same bits, however they were cut into batches. Implementations read no
 /// clock and draw no random numbers.
 ///
 /// Feature columns are found by name, so a batch may carry other columns and any order. A batch of
 /// the wrong shape is an error and changes nothing; a bad row is reported and skipped.
-pub trait OnlineModel: Send + Sync {
-    /// The name that [`create`](crate::create) knows this model by.
-    fn model_type(&self) -> &'static str;
-
-    /// The columns that `learn` and `predict` read.
-    fn schema(&self) -> &FeatureSchema;
-
-    /// Learns every acceptable row of a batch; `labels` has one value for each row.
+///
+/// What a model says is [`Supervised::predictions`]: a category that was never learnt and a NULL number
+/// contribute nothing. Before the first row is learnt, all classes that a boolean has are equally likely, other
+/// classes are not known, and numbers are 0.
+pub trait OnlineModel: Supervised {
+    /// Learns every acceptable row of a batch; `labels` has one value for each row, of the type that the model was
+    /// made for.
     ///
     /// # Errors
-    /// `MissingColumn`, `ChangedColumn` or `LabelCount`; the model is then as it was before.
-    fn learn(&mut self, features: &RecordBatch, labels: &BooleanArray) -> Result<LearnReport>;
+    /// `MissingColumn`, `ChangedColumn`, `LabelCount` or `UnsupportedLabel`; the model is then as it was before.
+    fn learn(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<LearnReport>;
 
-    /// The probability that each row is positive, in `[0, 1]`; one value for each row of the batch.
-    ///
-    /// NULL for a row that `learn` would reject for its features. A category that was never learnt
-    /// and a NULL number contribute nothing. Before the first row is learnt, every answer is 0.5.
+    /// What it says of each row as one number; see [`Predictions::scores`].
     ///
     /// # Errors
     /// `MissingColumn` or `ChangedColumn`.
-    fn predict(&self, features: &RecordBatch) -> Result<Float64Array>;
+    fn predict(&self, features: &RecordBatch) -> Result<Float64Array> {
+        Ok(self.predictions(features)?.scores())
+    }
 
     /// Averages this model with copies of it that learnt other rows, given as their snapshots.
     ///
@@ -61,8 +60,8 @@ pub trait OnlineModel: Send + Sync {
     /// so a caller that replays must keep it.
     ///
     /// # Errors
-    /// `MergeMismatch`, or what [`restore`](crate::restore) returns for a bad snapshot; the model is
-    /// then as it was before.
+    /// `MergeMismatch`, or what [`restore`](crate::restore) returns for a bad snapshot; `NotMergeable` where models
+    /// of the type have no average. The model is then as it was before.
     fn merge(&mut self, snapshots: &[&[u8]]) -> Result<()>;
 
     /// The model as bytes that [`restore`](crate::restore) reads; equal models give equal bytes.
@@ -71,12 +70,22 @@ pub trait OnlineModel: Send + Sync {
     /// `StateTooLarge` past 256 MiB.
     fn snapshot(&self) -> Result<Vec<u8>>;
 
-    /// Rows learnt of each class, without the rejected ones.
-    fn classes(&self) -> ClassCounts;
+    /// Rows learnt of each of [`Supervised::class_names`], without the rejected ones; none of a model that predicts
+    /// a number.
+    fn class_rows(&self) -> Vec<u64> {
+        Vec::new()
+    }
 
-    /// Rows learnt, without the rejected ones.
-    fn rows_learnt(&self) -> u64 {
-        self.classes().rows()
+    /// Fails for a classifier that has learnt rows, but of one class only: it can only repeat itself.
+    ///
+    /// # Errors
+    /// `OneClass` or `SameClass`.
+    fn require_classes(&self) -> Result<()> {
+        let mut seen = self.class_names().into_iter().zip(self.class_rows()).filter(|(_, rows)| *rows > 0);
+        match (seen.next(), seen.next()) {
+            (Some((class, rows)), None) => Err(MlError::SameClass { rows, class }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -87,9 +96,9 @@ pub struct LearnReport {
     pub rows: u64,
     /// Rows not learnt, by ascending row number.
     pub rejected: Vec<RejectedRow>,
-    /// For each row of the batch, the probability that the model gave it *before* this call: what
-    /// `predict` would have said. NULL for a rejected row. This is what prequential metrics need.
-    pub scores: Float64Array,
+    /// What the model said of each row of the batch *before* this call; NULL for a rejected row. This is what
+    /// prequential metrics need.
+    pub said: Predictions,
 }
 
 /// A row that was not learnt.
@@ -109,6 +118,11 @@ pub enum RejectReason {
     NullLabel,
     /// A numeric label is NaN or infinite, or larger than [`NUMERIC_MAGNITUDE_MAX`].
     BadLabel,
+    /// The label is a class that came after the most that a model can tell apart.
+    TooManyClasses {
+        /// The most classes that there may be.
+        classes_max: usize,
+    },
     /// A numeric feature is NaN.
     NotANumber {
         /// The feature's column.
@@ -131,6 +145,7 @@ impl fmt::Display for RejectReason {
         match self {
             Self::NullLabel => write!(f, "the label is NULL"),
             Self::BadLabel => write!(f, "the label is NaN, infinite or exceeds {NUMERIC_MAGNITUDE_MAX:e}"),
+            Self::TooManyClasses { classes_max } => write!(f, "the label is a new class after the first {classes_max}"),
             Self::NotANumber { column } => write!(f, "column '{column}' is NaN"),
             Self::TooLarge { column } => {
                 write!(f, "column '{column}' is infinite or exceeds {NUMERIC_MAGNITUDE_MAX:e}")
@@ -156,7 +171,7 @@ impl ClassCounts {
         self.negative.saturating_add(self.positive)
     }
 
-    /// Fails for a model that has learnt rows, but of one class only: it can only repeat itself.
+    /// Fails where there are rows, but of one class only.
     ///
     /// # Errors
     /// `OneClass`.

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Float64Type};
 
 use crate::error::Result;
 use crate::explain::{Explanations, explained_table};
 use crate::inspect::ModelTable;
-use crate::linear::logistic_regression::LogisticRegression;
-use crate::model::{FeatureSchema, OnlineModel, predicted_labels};
+use crate::model::FeatureSchema;
 
 /// A model that answers; how it came to what it knows does not matter any more.
 ///
 /// It is never changed, so threads may share it. Feature columns are found by name, as by
-/// [`OnlineModel::predict`].
+/// [`OnlineModel`](crate::OnlineModel).
 pub trait Predictor: Send + Sync {
     /// The name in `CREATE MODEL`.
     fn model_type(&self) -> &'static str;
@@ -106,14 +105,15 @@ pub struct Predictions {
     /// Of the type [`Supervised::label_type`]. Of a class, the one with the largest probability; of a model that decides
     /// by something else, `linear_svm`, mostly.
     pub labels: ArrayRef,
-    /// One array for each of [`Supervised::class_names`]; the sum of a row is 1.
+    /// One array for each of [`Supervised::class_names`]; the sum of a row is 1. None of a class before one is known.
     pub probabilities: Vec<Float64Array>,
 }
 
 impl Predictions {
-    /// The label, and of a class its probability.
+    /// The label, and of a class its probability; NULL before a class is known.
     pub(crate) fn columns(&self) -> Vec<ArrayRef> {
-        let probability = self.probability().map(|probability| Arc::new(probability) as ArrayRef);
+        let is_class = !self.labels.data_type().is_floating();
+        let probability = is_class.then(|| Arc::new(self.scores()) as ArrayRef);
         std::iter::once(Arc::clone(&self.labels)).chain(probability).collect()
     }
 
@@ -137,6 +137,21 @@ impl Predictions {
                 Some((0..self.labels.len()).map(largest).collect())
             }
         }
+    }
+
+    /// One number for each row: of a class [`Self::probability`], else the predicted number; NULL before a class is
+    /// known.
+    #[must_use]
+    pub fn scores(&self) -> Float64Array {
+        let numbers = || self.labels.as_primitive_opt::<Float64Type>().cloned();
+        self.probability().or_else(numbers).unwrap_or_else(|| Float64Array::new_null(self.labels.len()))
+    }
+}
+
+// Not derived: a derived one would move the shared array out of its place.
+impl PartialEq for Predictions {
+    fn eq(&self, other: &Self) -> bool {
+        self.labels.as_ref() == other.labels.as_ref() && self.probabilities == other.probabilities
     }
 }
 
@@ -185,45 +200,5 @@ impl Predictor for Labelled {
         let said = self.0.predictions(features)?;
         let explanations = self.0.explanations(features, &said)?;
         explanations.map(|explanations| explained_table(label, &said, &explanations, top_k)).transpose()
-    }
-}
-
-impl Supervised for LogisticRegression {
-    fn model_type(&self) -> &'static str {
-        Self::MODEL_TYPE
-    }
-
-    fn schema(&self) -> &FeatureSchema {
-        OnlineModel::schema(self)
-    }
-
-    fn label_type(&self) -> DataType {
-        DataType::Boolean
-    }
-
-    fn class_names(&self) -> Vec<String> {
-        ["false", "true"].map(str::to_owned).to_vec()
-    }
-
-    fn rows_learnt(&self) -> u64 {
-        OnlineModel::rows_learnt(self)
-    }
-
-    fn predictions(&self, features: &RecordBatch) -> Result<Predictions> {
-        let positive = self.predict(features)?;
-        let negative = positive.values().iter().map(|probability| 1.0 - probability).collect();
-        let negative = Float64Array::new(negative, positive.nulls().cloned());
-        Ok(Predictions { labels: Arc::new(predicted_labels(&positive)), probabilities: vec![negative, positive] })
-    }
-
-    fn explanations(&self, features: &RecordBatch, said: &Predictions) -> Result<Option<Explanations>> {
-        self.explained(features, said.labels.as_boolean()).map(Some)
-    }
-
-    fn table(&self, which: ModelTable) -> Result<Option<RecordBatch>> {
-        match which {
-            ModelTable::Weights => self.weights_table().map(Some),
-            _ => Ok(None),
-        }
     }
 }

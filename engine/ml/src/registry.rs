@@ -6,19 +6,25 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use arrow::datatypes::DataType;
+
 use crate::boosted_trees::{self, BoostedTrees};
+use crate::classes::LabelKind;
 use crate::dbscan::Dbscan;
 use crate::error::{MlError, Result};
 use crate::forest::{self, Forest};
 use crate::gaussian_mixture::GaussianMixture;
+use crate::hoeffding_tree::HoeffdingTree;
 use crate::isolation_forest::IsolationForest;
 use crate::kmeans::KMeans;
 use crate::linear::linear_regression::LinearRegression;
+use crate::linear::linear_regression::batch::check_numeric_label;
+use crate::linear::linear_regression::online::OnlineLinearRegression;
 use crate::linear::linear_svm::LinearSvm;
-use crate::linear::logistic_regression::{LogisticRegression, LogisticRegressionConfig};
+use crate::linear::logistic_regression::LogisticRegression;
 use crate::linear::multinomial_regression::MultinomialRegression;
 use crate::matrix_factorization::MatrixFactorization;
-use crate::model::{FeatureSchema, OnlineModel};
+use crate::model::{FeatureSchema, OnlineModel, check_label_type};
 use crate::naive_bayes::NaiveBayes;
 use crate::nearest_neighbors::{self, NearestNeighbors};
 use crate::pca::Pca;
@@ -46,7 +52,7 @@ impl OptionDoc {
     }
 }
 
-type CreateModel = fn(&BTreeMap<String, String>, &FeatureSchema) -> Result<Box<dyn OnlineModel>>;
+type CreateModel = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> Result<Box<dyn OnlineModel>>;
 
 /// What the crate must know of an algorithm to make it and to read it back.
 struct ModelType {
@@ -54,31 +60,59 @@ struct ModelType {
     /// The byte that marks its snapshots; never reused for another algorithm.
     tag: u8,
     create: CreateModel,
+    /// The type of predicted labels, given the label column's.
+    label_type: fn(&str, &DataType) -> Result<DataType>,
     restore: fn(&[u8]) -> Result<Box<dyn OnlineModel>>,
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [ModelType; 1] = [ModelType {
-    name: LogisticRegression::MODEL_TYPE,
-    tag: LogisticRegression::SNAPSHOT_TAG,
-    create: |options, schema| {
-        let config = LogisticRegressionConfig::from_options(options)?;
-        Ok(Box::new(LogisticRegression::new(config, schema.clone())?))
+const MODEL_TYPES: [ModelType; 3] = [
+    ModelType {
+        name: LogisticRegression::MODEL_TYPE,
+        tag: LogisticRegression::SNAPSHOT_TAG,
+        create: |options, schema, _| Ok(Box::new(LogisticRegression::new(options, schema.clone())?)),
+        label_type: |column, data_type| check_label_type(column, data_type).map(|()| DataType::Boolean),
+        restore: |bytes| Ok(Box::new(LogisticRegression::restore(bytes)?)),
+        option_docs: LogisticRegression::option_docs,
     },
-    restore: |bytes| Ok(Box::new(LogisticRegression::restore(bytes)?)),
-    option_docs: LogisticRegressionConfig::option_docs,
-}];
+    ModelType {
+        name: OnlineLinearRegression::MODEL_TYPE,
+        tag: OnlineLinearRegression::SNAPSHOT_TAG,
+        create: |options, schema, _| Ok(Box::new(OnlineLinearRegression::new(options, schema.clone())?)),
+        label_type: |column, data_type| check_numeric_label(column, data_type).map(|()| DataType::Float64),
+        restore: |bytes| Ok(Box::new(OnlineLinearRegression::restore(bytes)?)),
+        option_docs: OnlineLinearRegression::option_docs,
+    },
+    ModelType {
+        name: HoeffdingTree::MODEL_TYPE,
+        tag: HoeffdingTree::SNAPSHOT_TAG,
+        create: |options, schema, label| Ok(Box::new(HoeffdingTree::new(options, schema.clone(), label)?)),
+        label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
+        restore: |bytes| Ok(Box::new(HoeffdingTree::restore(bytes)?)),
+        option_docs: HoeffdingTree::option_docs,
+    },
+];
 
-/// Makes a model that has learnt nothing.
+/// Makes a model that has learnt nothing, for labels of the type `label`.
 ///
 /// # Errors
-/// `UnknownModelType`, `UnknownOption` or `InvalidOption`; each says what would work.
+/// `UnknownModelType`, `UnsupportedLabel`, `UnknownOption` or `InvalidOption`; each says what would work.
 pub fn create(
     model_type: &str,
     options: &BTreeMap<String, String>,
     schema: &FeatureSchema,
+    label: &DataType,
 ) -> Result<Box<dyn OnlineModel>> {
-    (find(model_type)?.create)(options, schema)
+    online_label_type(model_type, "label", label)?;
+    (find(model_type)?.create)(options, schema, label)
+}
+
+/// The type of the labels that a model predicts which learns a label column of this type online.
+///
+/// # Errors
+/// `UnknownModelType` or `UnsupportedLabel`, which says what would work.
+pub fn online_label_type(model_type: &str, column: &str, data_type: &DataType) -> Result<DataType> {
+    (find(model_type)?.label_type)(column, data_type)
 }
 
 /// Makes the model that wrote this snapshot, to go on learning.
@@ -122,8 +156,10 @@ pub fn restore_supervised(bytes: &[u8]) -> Result<Box<dyn Supervised>> {
         NaiveBayes::SNAPSHOT_TAG => Ok(Box::new(NaiveBayes::restore(bytes)?)),
         boosted_trees::SNAPSHOT_TAG => Ok(Box::new(BoostedTrees::restore(bytes)?)),
         forest::SNAPSHOT_TAG => Ok(Box::new(Forest::restore(bytes)?)),
+        HoeffdingTree::SNAPSHOT_TAG => Ok(Box::new(HoeffdingTree::restore(bytes)?)),
         MatrixFactorization::SNAPSHOT_TAG => Ok(Box::new(MatrixFactorization::restore(bytes)?)),
         LinearRegression::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),
+        OnlineLinearRegression::SNAPSHOT_TAG => Ok(Box::new(OnlineLinearRegression::restore(bytes)?)),
         nearest_neighbors::SNAPSHOT_TAG => Ok(Box::new(NearestNeighbors::restore(bytes)?)),
         _ => Err(MlError::corrupt("its model tag is unknown")),
     }

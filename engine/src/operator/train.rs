@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill_ml::metrics::{StreamingAuc, StreamingAucState};
-use tidemill_ml::{FeatureSchema, LearnReport, MlError, OnlineModel, boolean_labels};
+use tidemill_ml::{FeatureSchema, LearnReport, MlError, OnlineModel};
 use tidemill_plans::catalog::ModelVersion;
 use tidemill_plans::node::TrainNode;
 use tidemill_plans::time::{EventTime, Watermark, event_times};
@@ -52,15 +52,16 @@ impl Train {
         let features: Vec<_> = node.features.iter().map(|index| Arc::clone(&input.fields()[*index])).collect();
         let schema = FeatureSchema::from_arrow(&Schema::new(features)).map_err(failed)?;
         let options = node.options.iter().cloned().collect();
+        let label = input.field(node.label).clone();
         Ok(Self {
             name: node.model.clone(),
             label: node.label,
-            label_name: input.field(node.label).name().clone(),
+            label_name: label.name().clone(),
             time: node.time,
             publish_every: node.publish_every,
             waiting: EventTimeBuffer::new(input, node.time, memory),
             watermark: Watermark::MIN,
-            model: tidemill_ml::create(&node.model_type, &options, &schema).map_err(failed)?,
+            model: tidemill_ml::create(&node.model_type, &options, &schema, label.data_type()).map_err(failed)?,
             version: 0,
             auc: StreamingAuc::with_window(AUC_WINDOW_ROWS),
             model_bytes: 0,
@@ -104,16 +105,17 @@ impl Train {
 
     /// Learns rows; returns how many could be learnt.
     fn learn_interval(&mut self, rows: &RecordBatch, ctx: &OperatorContext) -> Result<u64> {
-        let field = rows.schema_ref().field(self.label).name().clone();
-        let labels = boolean_labels(&field, rows.column(self.label)).map_err(|error| self.failed(error))?.clone();
-        let report = self.model.learn(rows, &labels).map_err(|error| self.failed(error))?;
-        let LearnReport { rows: learnt, rejected, scores } = report;
+        let labels = rows.column(self.label);
+        let report = self.model.learn(rows, labels.as_ref()).map_err(|error| self.failed(error))?;
+        let LearnReport { rows: learnt, rejected, said } = report;
         for row in rejected {
             ctx.dead_letter(&row.reason.to_string(), || show_row(rows, row.row))?;
         }
-        for (score, label) in scores.iter().zip(labels.iter()) {
-            if let (Some(score), Some(label)) = (score, label) {
-                self.auc.push(score, label);
+        if let Some(labels) = labels.as_boolean_opt() {
+            for (score, label) in said.scores().iter().zip(labels) {
+                if let (Some(score), Some(label)) = (score, label) {
+                    self.auc.push(score, label);
+                }
             }
         }
         Ok(learnt)
@@ -123,12 +125,15 @@ impl Train {
         self.version += 1;
         let rows_learnt = self.model.rows_learnt() as i64;
         let state = self.model.snapshot().map_err(|error| self.failed(error))?;
+        // Of other labels nothing is measured yet.
+        let has_auc = self.model.label_type() == DataType::Boolean;
+        let auc = has_auc.then(|| (String::from("auc"), self.auc.auc().unwrap_or(f64::NAN)));
         let version = ModelVersion {
             model: self.name.clone(),
             version: self.version,
             learnt_to,
             rows_learnt,
-            metrics: vec![(String::from("auc"), self.auc.auc().unwrap_or(f64::NAN))],
+            metrics: auc.into_iter().collect(),
         };
         ctx.report_model(version, &self.label_name, &state);
         self.model_bytes = state.len();
@@ -170,7 +175,7 @@ impl Operator for Train {
 
     fn on_end(&mut self, reason: EndReason, _ctx: &mut OperatorContext) -> Result<()> {
         if reason == EndReason::Finished {
-            self.model.classes().require_both().map_err(|error| self.failed(error))?;
+            self.model.require_classes().map_err(|error| self.failed(error))?;
         }
         Ok(())
     }

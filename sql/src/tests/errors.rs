@@ -463,7 +463,7 @@ fn models() {
     check_error(
         &model("model_type = 'forest', label = 'late'", "ts, bidder, price > 1 AS late"),
         expect![[r#"
-            line 1, column 22: unknown model_type 'forest'; valid are: logistic_reg
+            line 1, column 22: unknown model_type 'forest'; valid are: logistic_reg, linear_reg, hoeffding_tree_classifier
         "#]],
     );
     check_error(
@@ -499,7 +499,7 @@ fn models() {
     check_error(
         &model("model_type = 'logistic_reg', label = 'late', rate = 1", "ts, bidder, price > 1 AS late"),
         expect![[r#"
-            line 1, column 67: model type 'logistic_reg' has no option 'rate'; valid options are optimizer, learning_rate, l1, l2, initial_accumulator, eps, beta, standardize, clip, max_categories; options of every such model are model_type, label, publish_every, model_freshness
+            line 1, column 67: model type 'logistic_reg' has no option 'rate'; valid options are optimizer, learning_rate, l1, l2, initial_accumulator, eps, beta, beta1, beta2, standardize, clip, max_categories, auto_class_weights, class_weights; options of every such model are model_type, label, publish_every, model_freshness
         "#]],
     );
     check_error(

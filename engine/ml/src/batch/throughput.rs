@@ -17,7 +17,7 @@ use crate::{FeatureSchema, restore_predictor};
 
 const ROWS: usize = 200_000;
 const COLUMNS: usize = 30;
-const BATCH_ROWS: usize = 8192;
+pub(crate) const BATCH_ROWS: usize = 8192;
 
 /// SplitMix64 of the row and the column, as a number in [-1, 1).
 pub(crate) fn noise(row: usize, column: usize) -> f64 {
@@ -26,7 +26,7 @@ pub(crate) fn noise(row: usize, column: usize) -> f64 {
 }
 
 /// Thirty numbers, of which the label is a noisy sum.
-fn numbers(rows: usize) -> (RecordBatch, Vec<f64>) {
+pub(crate) fn numbers(rows: usize) -> (RecordBatch, Vec<f64>) {
     let columns = (0..COLUMNS).map(|column| {
         let values = (0..rows).map(|row| noise(row, column));
         (format!("x{column}"), Arc::new(Float64Array::from_iter_values(values)) as ArrayRef)

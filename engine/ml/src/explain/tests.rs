@@ -172,6 +172,8 @@ fn a_model_that_went_on_learning_forgets_its_categories_means() {
     let fitted = fit("logistic_reg", &[], &rows, &positive);
     let mut model = crate::restore(&fitted).unwrap();
     assert_eq!(model.snapshot().unwrap(), fitted);
+    model.learn(&rows.slice(0, 0), &positive.slice(0, 0)).unwrap();
+    assert_eq!(model.snapshot().unwrap(), fitted);
     let (_, before) = explained(&fitted, &rows);
     model.learn(&rows.slice(0, 1), &positive.slice(0, 1)).unwrap();
     let (_, after) = explained(&model.snapshot().unwrap(), &rows);
@@ -222,10 +224,27 @@ fn the_table_has_the_largest_attributions_of_each_row() {
 fn online_models_are_explained_and_others_say_that_they_are_not() {
     let (rows, positive) = reference_rows(0..400);
     let schema = FeatureSchema::from_arrow(rows.schema_ref()).unwrap();
-    let mut model = create("logistic_reg", &BTreeMap::new(), &schema).unwrap();
-    model.learn(&rows, &positive).unwrap();
-    let model = restore_predictor(&model.snapshot().unwrap()).unwrap();
-    assert_eq!(explain(model.as_ref(), "late", &rows, 2).unwrap().num_rows(), 400);
+    let numbers = Float64Array::from_iter_values((0..400).map(|row| f64::from(row * 37 % 101) + 50.0));
+    let cases = [("logistic_reg", &positive as &dyn Array), ("linear_reg", &numbers)];
+    for ((model_type, labels), standardize) in cases.into_iter().flat_map(|case| ["true", "false"].map(|of| (case, of)))
+    {
+        let options = BTreeMap::from([(String::from("standardize"), String::from(standardize))]);
+        let mut model = create(model_type, &options, &schema, labels.data_type()).unwrap();
+        model.learn(&rows, labels).unwrap();
+        let (said, explanations) = explained(&model.snapshot().unwrap(), &rows);
+        for row in 0..400 {
+            let value = explanations.values().value(row);
+            let sum = explanations.baselines().value(row) + explanations.attributions(row).iter().sum::<f64>();
+            assert!((sum - value).abs() < 1e-9 * value.abs().max(1.0), "{model_type}: {sum}, not {value}");
+            let (own, theirs) = match said.probabilities.as_slice() {
+                [] => (value, said.scores().value(row)),
+                classes => (1.0 / (1.0 + (-value).exp()), classes[explanations.classes[row]].value(row)),
+            };
+            assert!((own - theirs).abs() < 1e-9 * theirs.abs().max(1.0), "{model_type}: {own}, not {theirs}");
+        }
+        let model = restore_predictor(&model.snapshot().unwrap()).unwrap();
+        assert_eq!(explain(model.as_ref(), "late", &rows, 2).unwrap().num_rows(), 400);
+    }
     let model = restore_predictor(&fit("naive_bayes", &[], &rows, &positive)).unwrap();
     let error = explain(model.as_ref(), "late", &rows, 2).unwrap_err().to_string();
     assert!(

@@ -12,6 +12,12 @@ use crate::error::{MlError, Result};
 /// The slot of a category without a weight: past the end of any weight vector, so it adds nothing.
 pub(crate) const NO_SLOT: u32 = u32::MAX;
 
+/// The numbers that [`CategoryDictionary::number_or_insert`] gives to NULL, to what is not stored, and to the first
+/// name.
+const NULL_NUMBER: u32 = 0;
+const OVERFLOW_NUMBER: u32 = 1;
+const FIRST_NUMBER: u32 = 2;
+
 /// The most text that one feature's categories may hold, in bytes; later ones share the overflow
 /// slot. It keeps a feature that turns out to be free text from growing a snapshot without end.
 const TEXT_BYTES_MAX: usize = 16 << 20;
@@ -86,6 +92,27 @@ impl CategoryDictionary {
             None if self.has_room(name) => self.insert(hash, name, new_slot()),
             None => take_slot(&mut self.overflow_slot, new_slot),
         }
+    }
+
+    /// The number of a category in this feature alone, which never changes: NULL has 0, those that are not stored
+    /// share 1, others count from 2 by first sight. A dictionary has slots or numbers, and not both.
+    #[inline]
+    pub(crate) fn number_or_insert(&mut self, category: Option<&str>) -> u32 {
+        let next = FIRST_NUMBER + self.entries.len() as u32;
+        let Some(name) = category else {
+            return take_slot(&mut self.null_slot, || NULL_NUMBER);
+        };
+        let hash = self.hasher.hash_one(name);
+        match self.find(hash, name) {
+            Some(number) => number,
+            None if self.has_room(name) => self.insert(hash, name, next),
+            None => take_slot(&mut self.overflow_slot, || OVERFLOW_NUMBER),
+        }
+    }
+
+    /// Past the largest number of a category.
+    pub(crate) fn numbers(&self) -> usize {
+        FIRST_NUMBER as usize + self.entries.len()
     }
 
     /// The slots in the order that a snapshot stores them: NULL, overflow, then by first sight.
@@ -164,6 +191,19 @@ impl CategoryDictionary {
             rest = after;
         }
         if rest.is_empty() { Ok(dictionary) } else { Err(MlError::corrupt("category names do not fit their text")) }
+    }
+
+    /// Rebuilds a dictionary that has numbers.
+    ///
+    /// # Errors
+    /// As [`Self::restore`].
+    pub(crate) fn restore_numbered(state: &DictionaryState, categories_max: usize) -> Result<Self> {
+        // What comes before the names takes slots only where it is there.
+        let mut next = FIRST_NUMBER - u32::from(state.has_null) - u32::from(state.has_overflow);
+        let mut dictionary = Self::restore(state, categories_max, &mut next)?;
+        dictionary.null_slot = if state.has_null { NULL_NUMBER } else { NO_SLOT };
+        dictionary.overflow_slot = if state.has_overflow { OVERFLOW_NUMBER } else { NO_SLOT };
+        Ok(dictionary)
     }
 
     #[inline]
@@ -253,6 +293,21 @@ mod tests {
         let categories: Vec<_> = dictionary.categories().map(|(category, _)| category).collect();
         let named = |name: &str| Category::Named(name.into());
         assert_eq!(categories, [Category::Other, named("a"), named("b")]);
+    }
+
+    #[test]
+    fn numbers_outlast_a_snapshot() {
+        let mut dictionary = CategoryDictionary::new(2);
+        let names = [Some("a"), Some("b"), Some("c"), None, Some("a"), Some("d")];
+        let numbers = names.map(|name| dictionary.number_or_insert(name));
+        assert_eq!(numbers, [2, 3, 1, 0, 2, 1]);
+        let mut without = CategoryDictionary::new(2);
+        assert_eq!([Some("a"), Some("b")].map(|name| without.number_or_insert(name)), [2, 3]);
+        let restored = CategoryDictionary::restore_numbered(&dictionary.state(), 2).unwrap();
+        assert_eq!(names.map(|name| restored.slot(name)), numbers);
+        let restored = CategoryDictionary::restore_numbered(&without.state(), 2).unwrap();
+        assert_eq!(names.map(|name| restored.slot(name)), [2, 3, NO_SLOT, NO_SLOT, 2, NO_SLOT]);
+        assert_eq!((restored.numbers(), restored.state()), (4, without.state()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! feature's category.
 
 pub(crate) mod batch;
+pub(crate) mod online;
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ pub mod logistic_regression;
 pub(crate) mod mean_loss;
 pub(crate) mod multinomial_regression;
 pub(crate) mod normal_equations;
+pub(crate) mod online;
 pub mod optimizer;
 pub(crate) mod preconditioner;
 pub(crate) mod sums;

@@ -153,7 +153,7 @@ mod tests {
     fn odds_follow_from_the_weights_of_an_online_model() {
         let (rows, labels) = reference_rows(0..400);
         let schema = FeatureSchema::from_arrow(&rows.schema()).unwrap();
-        let mut model = create("logistic_reg", &BTreeMap::new(), &schema).unwrap();
+        let mut model = create("logistic_reg", &BTreeMap::new(), &schema, &DataType::Boolean).unwrap();
         model.learn(&rows, &labels).unwrap();
         let model = restore_predictor(&model.snapshot().unwrap()).unwrap();
         let said = model.answers(&rows).unwrap();

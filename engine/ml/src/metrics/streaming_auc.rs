@@ -18,7 +18,7 @@ const BINS: usize = 1024;
 /// The AUC of the rows pushed so far, or of the most recent ones.
 ///
 /// Prequential when each score was made before its label was learnt (Gama et al. 2013); that is
-/// the caller's to ensure, for instance with [`LearnReport::scores`](crate::LearnReport).
+/// the caller's to ensure, for instance with [`LearnReport::said`](crate::LearnReport).
 #[derive(Debug, Clone)]
 pub struct StreamingAuc {
     /// Rows after which `current` becomes `previous`; 0 means never.

@@ -28,7 +28,7 @@ fn predict(freshness: ModelFreshness) -> OperatorHarness {
 fn version(n: i64, learnt_to: i64) -> RecordBatch {
     let features = Schema::new(vec![Field::new("x", DataType::Float64, true)]);
     let schema = FeatureSchema::from_arrow(&features).unwrap();
-    let mut model = tidemill_ml::create("logistic_reg", &Default::default(), &schema).unwrap();
+    let mut model = tidemill_ml::create("logistic_reg", &Default::default(), &schema, &DataType::Boolean).unwrap();
     let xs: Float64Array = (0..n).map(|i| Some((i % 2) as f64)).collect();
     let labels: BooleanArray = (0..n).map(|i| Some(i % 2 == 1)).collect();
     let rows = RecordBatch::try_new(Arc::new(features), vec![Arc::new(xs)]).unwrap();

@@ -22,11 +22,13 @@ use tidemill_compute::kernel::logistic::{loss_and_probability, sigmoid};
 use tidemill_compute::kernel::softmax::ln;
 
 pub(crate) use self::config::BatchLogisticConfig;
-use super::{LogisticRegression, LogisticRegressionConfig};
+use super::LogisticRegression;
+use super::row_weights::RowWeights;
 use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, TrainingSet, linear_numbers, map_shards};
 use crate::error::{MlError, Result};
 use crate::linear::lbfgs;
 use crate::linear::mean_loss::{MeanLoss, score};
+use crate::linear::online::{OnlineLinear, OnlineLinearConfig};
 use crate::linear::optimizer::Parameters;
 use crate::linear::preconditioner::{Penalty, Preconditioner};
 use crate::metrics;
@@ -68,15 +70,12 @@ impl BatchLogisticRegression {
             scores.extend(part.probabilities);
         }
         let config = online_config(&self.config);
-        let model = LogisticRegression {
-            moments: self.set.moments().to_vec(),
-            dictionaries: self.set.dictionaries().to_vec(),
-            parameters: Parameters::fitted(&config.optimizer, weights, squares),
-            classes,
-            category_rows: self.set.category_rows(&self.control)?,
-            ..LogisticRegression::new(config, self.set.schema().clone())?
-        };
-        Ok((model, scores))
+        let parameters = Parameters::fitted(&config.optimizer, weights, squares);
+        let (moments, dictionaries) = (self.set.moments().to_vec(), self.set.dictionaries().to_vec());
+        let log_odds = OnlineLinear::fitted(config, self.set.schema().clone(), moments, dictionaries, parameters)?;
+        let row_weights = RowWeights::new(&self.config.class_weights)?;
+        let category_rows = self.set.category_rows(&self.control)?;
+        Ok((LogisticRegression { log_odds, row_weights, classes, category_rows }, scores))
     }
 }
 
@@ -139,12 +138,12 @@ impl BatchModel for BatchLogisticRegression {
 }
 
 /// The settings of the online model that a fit makes.
-fn online_config(config: &BatchLogisticConfig) -> LogisticRegressionConfig {
-    LogisticRegressionConfig {
+fn online_config(config: &BatchLogisticConfig) -> OnlineLinearConfig {
+    OnlineLinearConfig {
         standardize: config.standardize,
         clip: CLIP,
         max_categories: config.max_categories,
-        ..LogisticRegressionConfig::default()
+        ..OnlineLinearConfig::default()
     }
 }
 

@@ -41,7 +41,7 @@ fn snapshot_of(case: &str, options: &[(&str, &str)]) -> Vec<u8> {
         model.add(&features, &labels).unwrap();
         return model.fit().unwrap().model;
     }
-    let mut model = create("logistic_reg", &options, &schema).unwrap();
+    let mut model = create("logistic_reg", &options, &schema, &DataType::Boolean).unwrap();
     model.learn(&features, &labels).unwrap();
     model.snapshot().unwrap()
 }

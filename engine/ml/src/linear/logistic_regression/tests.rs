@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Date32Array, Float32Array, Float64Array, LargeStringArray, RecordBatch, StringArray,
-    StringViewArray,
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float32Array, Float64Array, LargeStringArray, RecordBatch,
+    StringArray, StringViewArray,
 };
+use arrow::datatypes::DataType;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::LogisticRegression;
-use crate::goldens::reference_rows;
+use crate::goldens::{data_set, expected, reference_rows};
 use crate::{
     ClassCounts, FeatureSchema, MlError, OnlineModel, RejectReason, RejectedRow, Result, create, metrics, option_docs,
     restore, valid_model_types,
@@ -32,7 +33,7 @@ pub(super) fn texts(values: &[Option<&str>]) -> ArrayRef {
 
 fn try_model(options: &[(&str, &str)], features: &RecordBatch) -> Result<Box<dyn OnlineModel>> {
     let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    create("logistic_reg", &options, &FeatureSchema::from_arrow(&features.schema())?)
+    create("logistic_reg", &options, &FeatureSchema::from_arrow(&features.schema())?, &DataType::Boolean)
 }
 
 fn model(options: &[(&str, &str)], features: &RecordBatch) -> Box<dyn OnlineModel> {
@@ -63,7 +64,7 @@ fn check_reference(options: &[(&str, &str)], five: [f64; 5], sum: f64) {
     let (features, labels) = reference_rows(0..200);
     let mut model = model(options, &features);
     let report = model.learn(&features, &labels).unwrap();
-    assert_eq!((report.rows, model.classes()), (200, ClassCounts { negative: 100, positive: 100 }));
+    assert_eq!((report.rows, model.class_rows()), (200, vec![100, 100]));
 
     let predictions = predicted(&*model, &features);
     assert_close(&[0, 3, 5, 17, 199].map(|row| predictions[row]), &five, 1e-12);
@@ -77,12 +78,54 @@ fn two_steps_of_gradient_descent_by_hand() {
     let features = batch(&[("x", numbers(&[Some(2.0), Some(1.0)])), ("c", texts(&[Some("a"), Some("b")]))]);
     let mut model = model(&[("optimizer", "sgd"), ("learning_rate", "1"), ("standardize", "false")], &features);
     let report = model.learn(&features, &BooleanArray::from(vec![true, false])).unwrap();
-    assert_close(&report.scores.iter().collect::<Vec<_>>(), &[0.5, 0.5], 0.0);
+    assert_close(&report.said.scores().iter().collect::<Vec<_>>(), &[0.5, 0.5], 0.0);
     // Now the intercept is -0.3175744762, x 0.1824255238, "a" 0.5 and "b" -0.8175744762.
     let p = |logit: f64| 1.0 / (1.0 + (-logit).exp());
     let expected =
         [p(-0.317_574_476_2 + 0.364_851_047_6 + 0.5), p(-0.317_574_476_2 + 0.182_425_523_8 - 0.817_574_476_2)];
     assert_close(&predicted(&*model, &features), &expected, 1e-9);
+}
+
+#[test]
+fn rows_of_a_class_step_as_far_as_they_weigh() {
+    // At a rate of 1 a positive row of weight 3 moves the intercept by 3 * 0.5, a negative one of weight 1 by 0.5.
+    let features = batch(&[("x", numbers(&[None, None, None]))]);
+    let log_odds = |options: &[(&str, &str)], labels: Vec<bool>| {
+        let mut model = model(&[&[("optimizer", "sgd"), ("learning_rate", "1")], options].concat(), &features);
+        model.learn(&features.slice(0, labels.len()), &BooleanArray::from(labels)).unwrap();
+        let p = predicted(&*model, &features)[0].unwrap();
+        (p / (1.0 - p)).ln()
+    };
+    let weights = [("class_weights", "true:3")];
+    assert!((log_odds(&weights, vec![true]) - 1.5).abs() < 1e-12);
+    assert!((log_odds(&weights, vec![false]) + 0.5).abs() < 1e-12);
+    // A first row is all rows, of which its class should have half: weight 0.5. The second of two is 0.5 of one of them,
+    // and the third the only one of three: weight 1.5.
+    let balanced = [("auto_class_weights", "true")];
+    let p = |logit: f64| 1.0 / (1.0 + (-logit).exp());
+    let first = 0.5 * 0.5;
+    let second = first + 0.5 * (1.0 - p(first));
+    assert!((log_odds(&balanced, vec![true, true]) - second).abs() < 1e-12);
+    assert!((log_odds(&balanced, vec![true, true, false]) - (second - 1.5 * p(second))).abs() < 1e-12);
+}
+
+#[test]
+fn balanced_weights_even_out_rare_classes() {
+    let (features, labels) = reference_rows(0..6000);
+    let rare: BooleanArray = labels.iter().enumerate().map(|(row, label)| Some(label? && row % 10 == 0)).collect();
+    let share = |options: &[(&str, &str)]| {
+        let mut model = model(options, &features);
+        model.learn(&features, &rare).unwrap();
+        let said = model.predictions(&features).unwrap();
+        f64::from(said.labels.as_boolean().true_count() as u32) / 6000.0
+    };
+    // A twentieth of the rows is positive, which features tell from the negative half but not from the rest.
+    assert!(share(&[]) < 0.02, "{}", share(&[]));
+    assert!(share(&[("auto_class_weights", "true")]) > 0.3);
+    check_error(
+        try_model(&[("class_weights", "yes:2")], &features),
+        expect!["option class_weights = 'yes' is not valid; expected classes of the label: false, true"],
+    );
 }
 
 #[test]
@@ -173,11 +216,30 @@ fn gradient_descent_equals_scikit_learn() {
 }
 
 #[test]
+fn accuracy_along_a_stream_is_that_of_river() {
+    let (phishing, labels) = data_set("phishing");
+    let phishing = (phishing, labels.into_iter().map(|label| Some(label == 1.0)).collect::<BooleanArray>());
+    for (name, (features, labels)) in [("phishing", phishing), ("mixed", reference_rows(0..5000))] {
+        for optimizer in ["adagrad", "adam", "sgd"] {
+            let mut model = model(&[("optimizer", optimizer)], &features);
+            let mut right = 0;
+            for row in 0..labels.len() {
+                let report = model.learn(&features.slice(row, 1), &labels.slice(row, 1)).unwrap();
+                right += u32::from(report.said.labels.as_boolean().value(0) == labels.value(row));
+            }
+            let (ours, theirs) =
+                (f64::from(right) / labels.len() as f64, expected(&format!("{name}_{optimizer}"), "accuracy")[0]);
+            assert!(ours > theirs - 0.005, "{name}, {optimizer}: {ours}, and River {theirs}");
+        }
+    }
+}
+
+#[test]
 fn it_learns_what_the_labels_depend_on() {
     let (features, labels) = reference_rows(0..2000);
     let mut model = model(&[], &features);
     model.learn(&features.slice(0, 1000), &labels.slice(0, 1000)).unwrap();
-    let scores = model.learn(&features.slice(1000, 1000), &labels.slice(1000, 1000)).unwrap().scores;
+    let scores = model.learn(&features.slice(1000, 1000), &labels.slice(1000, 1000)).unwrap().said.scores();
     let labels: Vec<bool> = labels.slice(1000, 1000).iter().flatten().collect();
     assert!(metrics::auc(scores.values(), &labels).unwrap() > 0.95);
 }
@@ -213,16 +275,21 @@ fn scores_are_what_predict_said_before() {
     let mut model = model(&[("max_categories", "5")], &features);
     for start in [0, 300] {
         let (features, labels) = (features.slice(start, 300), labels.slice(start, 300));
-        let before = model.predict(&features).unwrap();
-        assert_eq!(model.learn(&features, &labels).unwrap().scores, before);
+        let before = model.predictions(&features).unwrap();
+        assert_eq!(model.learn(&features, &labels).unwrap().said, before);
     }
 }
 
 #[test]
 fn a_restored_model_goes_on_as_the_original() {
     let (features, labels) = reference_rows(0..400);
-    for optimizer in ["adagrad", "ftrl", "sgd"] {
-        let mut original = model(&[("optimizer", optimizer), ("max_categories", "4")], &features);
+    for options in [
+        [("optimizer", "adagrad"), ("max_categories", "4")],
+        [("optimizer", "ftrl"), ("class_weights", "true:3,false:0.5")],
+        [("optimizer", "sgd"), ("auto_class_weights", "true")],
+        [("optimizer", "adam"), ("beta2", "0.99")],
+    ] {
+        let mut original = model(&options, &features);
         original.learn(&features.slice(0, 300), &labels.slice(0, 300)).unwrap();
         let mut restored = restore(&original.snapshot().unwrap()).unwrap();
         assert_eq!(restored.snapshot().unwrap(), original.snapshot().unwrap());
@@ -267,7 +334,7 @@ fn bad_rows_are_reported_and_leave_no_trace() {
     // A NULL label says nothing about the features, so only three rows have no prediction.
     let is_null = |array: &Float64Array| (0..6).map(|row| array.is_null(row)).collect::<Vec<_>>();
     assert_eq!(is_null(&with_bad.predict(&features).unwrap()), [false, true, true, false, false, true]);
-    assert_eq!(is_null(&report.scores), [false, true, true, true, false, true]);
+    assert_eq!(is_null(&report.said.scores()), [false, true, true, true, false, true]);
 }
 
 #[test]
@@ -320,7 +387,7 @@ fn an_empty_batch_changes_nothing() {
     let mut model = model(&[], &features);
     let before = model.snapshot().unwrap();
     let report = model.learn(&features.slice(0, 0), &labels.slice(0, 0)).unwrap();
-    assert_eq!((report.rows, report.rejected.len(), report.scores.len()), (0, 0, 0));
+    assert_eq!((report.rows, report.rejected.len(), report.said.labels.len()), (0, 0, 0));
     assert_eq!(model.predict(&features.slice(0, 0)).unwrap().len(), 0);
     assert_eq!(model.snapshot().unwrap(), before);
 }
@@ -345,7 +412,7 @@ fn a_merge_weighs_models_by_their_rows() {
     let (intercept_of_three, b) = (logit(&*three, "none"), logit(&*three, "b") - logit(&*three, "none"));
     one.merge(&[&three.snapshot().unwrap()]).unwrap();
 
-    assert_eq!(one.classes(), ClassCounts { negative: 3, positive: 1 });
+    assert_eq!(one.class_rows(), [3, 1]);
     let intercept = (0.5 + 3.0 * intercept_of_three) / 4.0;
     assert!((logit(&*one, "none") - intercept).abs() < 1e-12);
     // Each category was seen by one model only, and the other abstains.
@@ -355,7 +422,7 @@ fn a_merge_weighs_models_by_their_rows() {
 
 #[test]
 fn a_merged_model_predicts_well_and_goes_on_learning() {
-    for optimizer in ["adagrad", "ftrl", "sgd"] {
+    for optimizer in ["adagrad", "ftrl", "sgd", "adam"] {
         let (features, labels) = reference_rows(0..3000);
         let mut parts: Vec<_> = (0..3).map(|_| model(&[("optimizer", optimizer)], &features)).collect();
         for (part, start) in parts.iter_mut().zip([0, 1000, 2000]) {
@@ -413,18 +480,25 @@ fn options_say_what_would_work() {
     let features = batch(&[("c", texts(&[]))]);
     let error = |options: &[(&str, &str)]| try_model(options, &features);
     check_error(
-        create("random_forest", &BTreeMap::new(), &FeatureSchema::from_arrow(&features.schema()).unwrap()),
-        expect!["unknown model type 'random_forest'; valid types are logistic_reg"],
+        create(
+            "random_forest",
+            &BTreeMap::new(),
+            &FeatureSchema::from_arrow(&features.schema()).unwrap(),
+            &DataType::Boolean,
+        ),
+        expect![
+            "unknown model type 'random_forest'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier"
+        ],
     );
     check_error(
         error(&[("rate", "1")]),
         expect![
-            "model type 'logistic_reg' has no option 'rate'; valid options are optimizer, learning_rate, l1, l2, initial_accumulator, eps, beta, standardize, clip, max_categories"
+            "model type 'logistic_reg' has no option 'rate'; valid options are optimizer, learning_rate, l1, l2, initial_accumulator, eps, beta, beta1, beta2, standardize, clip, max_categories, auto_class_weights, class_weights"
         ],
     );
     check_error(
-        error(&[("optimizer", "adam")]),
-        expect!["option optimizer = 'adam' is not valid; expected adagrad, ftrl, sgd"],
+        error(&[("optimizer", "newton")]),
+        expect!["option optimizer = 'newton' is not valid; expected adagrad, ftrl, sgd, adam"],
     );
     check_error(
         error(&[("learning_rate", "fast")]),
@@ -457,14 +531,21 @@ fn documented_defaults_are_valid_options_and_change_nothing() {
     let (features, _) = reference_rows(0..1);
     for model_type in valid_model_types() {
         let schema = FeatureSchema::from_arrow(&features.schema()).unwrap();
-        let plain = create(model_type, &BTreeMap::new(), &schema).unwrap();
-        for doc in option_docs(model_type).unwrap().into_iter().filter(|doc| doc.name != "beta") {
+        let label = if model_type.ends_with("linear_reg") { DataType::Float64 } else { DataType::Boolean };
+        let plain = create(model_type, &BTreeMap::new(), &schema, &label).unwrap();
+        for doc in option_docs(model_type).unwrap() {
             let options = BTreeMap::from([(doc.name.to_owned(), doc.default)]);
-            let explicit = create(model_type, &options, &schema).unwrap();
-            assert_eq!(explicit.snapshot().unwrap(), plain.snapshot().unwrap(), "{}", doc.name);
+            match create(model_type, &options, &schema, &label) {
+                Ok(explicit) => assert_eq!(explicit.snapshot().unwrap(), plain.snapshot().unwrap(), "{}", doc.name),
+                // It is another optimizer's, or another loss's.
+                Err(error) => assert!(error.to_string().ends_with("beside it"), "{error}"),
+            }
         }
     }
-    check_error(option_docs("none"), expect!["unknown model type 'none'; valid types are logistic_reg"]);
+    check_error(
+        option_docs("none"),
+        expect!["unknown model type 'none'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier"],
+    );
 }
 
 #[test]
@@ -509,18 +590,38 @@ fn schemas_that_cannot_be_learnt_are_refused() {
 }
 
 #[test]
+fn labels_of_another_type_are_refused_and_change_nothing() {
+    let (features, _) = reference_rows(0..10);
+    let schema = FeatureSchema::from_arrow(&features.schema()).unwrap();
+    let hint = "write a condition that is true for positive rows, such as label = 'yes' or label <> 0";
+    let check = |result: Result<()>| {
+        let message = format!("label column 'label' has the unsupported type Utf8; {hint}");
+        assert_eq!(result.unwrap_err().to_string(), message);
+    };
+    check(create("logistic_reg", &BTreeMap::new(), &schema, &DataType::Utf8).map(drop));
+    let mut model = model(&[], &features);
+    check(model.learn(&features, &texts(&[Some("yes"); 10])).map(drop));
+    assert_eq!(model.rows_learnt(), 0);
+}
+
+#[test]
 fn one_class_is_an_error_only_when_asked() {
     let both = ClassCounts { negative: 2, positive: 1 };
     assert!(both.require_both().is_ok() && ClassCounts::default().require_both().is_ok());
+    let (features, _) = reference_rows(0..7);
+    let mut model = model(&[], &features);
+    model.learn(&features, &BooleanArray::from(vec![false; 7])).unwrap();
     check_error(
-        ClassCounts { negative: 7, positive: 0 }.require_both(),
+        model.require_classes(),
         expect!["all 7 rows learnt have the label false; a classifier needs rows of both classes"],
     );
 }
 
 fn some_snapshot(optimizer: &str) -> Vec<u8> {
     let (features, labels) = reference_rows(0..60);
-    let mut model = model(&[("optimizer", optimizer), ("max_categories", "4")], &features);
+    let weights = if optimizer == "sgd" { "true:2" } else { "true:1" };
+    let options = [("optimizer", optimizer), ("max_categories", "4"), ("class_weights", weights)];
+    let mut model = model(&options, &features);
     model.learn(&features, &labels).unwrap();
     model.snapshot().unwrap()
 }
@@ -558,7 +659,7 @@ fn exercise(mut model: Box<dyn OnlineModel>) {
 proptest! {
     #[test]
     fn corrupt_bytes_are_an_error_or_a_working_model(
-        optimizer in prop::sample::select(vec!["adagrad", "ftrl", "sgd"]),
+        optimizer in prop::sample::select(vec!["adagrad", "ftrl", "sgd", "adam"]),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let mut bytes = some_snapshot(optimizer);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray};
+use arrow::datatypes::DataType;
 
 use crate::{FeatureSchema, create, restore};
 
@@ -50,9 +51,9 @@ fn throughput() {
     let batches: Vec<_> = (0..32).map(|batch| rows(batch * BATCH_ROWS)).collect();
     let total = (BATCH_ROWS * 32) as f64 / 1e6;
     let schema = FeatureSchema::from_arrow(&batches[0].0.schema()).unwrap();
-    for optimizer in ["adagrad", "ftrl", "sgd"] {
+    for optimizer in ["adagrad", "ftrl", "sgd", "adam"] {
         let options = BTreeMap::from([("optimizer".to_owned(), optimizer.to_owned())]);
-        let mut model = create("logistic_reg", &options, &schema).unwrap();
+        let mut model = create("logistic_reg", &options, &schema, &DataType::Boolean).unwrap();
         let learn = best_of(5, || batches.iter().for_each(|(x, y)| drop(model.learn(x, y).unwrap())));
         let predict = best_of(5, || batches.iter().for_each(|(x, _)| drop(model.predict(x).unwrap())));
         let bytes = model.snapshot().unwrap();

@@ -36,7 +36,7 @@ fn fit(options: &[(&str, &str)], features: &RecordBatch, labels: &BooleanArray) 
 
 /// The intercept, then the numbers' weights, then the categories'.
 fn weights(report: &FitReport) -> Vec<f64> {
-    LogisticRegression::restore(&report.model).unwrap().parameters.weights().to_vec()
+    LogisticRegression::restore(&report.model).unwrap().log_odds.weights().to_vec()
 }
 
 fn metric(report: &FitReport, name: &str) -> f64 {
@@ -178,7 +178,7 @@ fn a_fitted_model_goes_on_learning_online() {
     assert_eq!((model.model_type(), model.rows_learnt()), ("logistic_reg", 1500));
     let before = weights(&report);
     model.learn(&features.slice(1500, 500), &labels.slice(1500, 500)).unwrap();
-    let after = LogisticRegression::restore(&model.snapshot().unwrap()).unwrap().parameters.weights().to_vec();
+    let after = LogisticRegression::restore(&model.snapshot().unwrap()).unwrap().log_odds.weights().to_vec();
     let moved = before.iter().zip(&after).map(|(before, after)| (before - after).abs()).fold(0.0, f64::max);
     assert!(moved > 0.0 && moved < 0.5, "{moved}");
 }
