@@ -1,4 +1,4 @@
-//! Each kind of model that is fitted to a table, by SQL: what it learns it says of rows.
+//! Each kind of model by SQL, fitted to a table or learning along a stream: what it learns it says of rows.
 //!
 //! Numbers are compared with the reference libraries' in `engine/ml`; here each model must find what was put into the
 //! rows, with the options that only it has.
@@ -187,4 +187,78 @@ fn what_models_know_are_tables() {
         "SELECT count(*) AS n FROM ML.WEIGHTS(MODEL plane) WHERE processed_input <> '__INTERCEPT__' AND weight > 0";
     assert_eq!(served.number(rising), 2);
     served.end();
+}
+
+/// Trips of a stream, 20 a second. The fare is linear in the distance and the zone; the class is not.
+fn stream() -> (Folder, String) {
+    let trip = |n: u64| {
+        let (zone, distance) = (n * n % 7 % 3, (n * 37 % 101) as f64 / 10.0);
+        let fare = 3.0 + 2.0 * distance + if zone == 1 { 8.0 } else { 0.0 };
+        let pace = if distance < 4.0 { "short" } else { ["long", "slow"][usize::from(zone == 1)] };
+        let (millis, second) = (n % 20 * 50, n / 20);
+        format!(
+            "{n},z{zone},{distance},{fare},{pace},2024-01-01 00:{:02}:{:02}.{millis:03}\n",
+            second / 60,
+            second % 60
+        )
+    };
+    let trips: String = (0..3000).map(trip).collect();
+    let folder = Folder::with(&[("trips.csv", &format!("id,zone,distance,fare,pace,ts\n{trips}"))]);
+    let source =
+        "CREATE SOURCE trips (id BIGINT, zone VARCHAR, distance DOUBLE, fare DOUBLE, pace VARCHAR, ts TIMESTAMP,
+                                       WATERMARK FOR ts AS ts)
+                    WITH (connector = 'files', path = 'trips.csv', format = 'csv');";
+    (folder, source.to_owned())
+}
+
+#[test]
+fn models_learn_numbers_and_classes_along_a_stream() {
+    let (folder, source) = stream();
+    // What is said of a row is said by what was learnt a second before it. The first thousand rows are for learning.
+    let late = "ML.EVALUATE(MODEL m, (SELECT * FROM trips WHERE id >= 1000))";
+    for (model, label, measure) in [
+        ("model_type = 'linear_reg', optimizer = 'sgd', learning_rate = 0.05", "fare", "r2_score"),
+        ("model_type = 'linear_reg', optimizer = 'adam', learning_rate = 0.01, loss = 'huber'", "fare", "r2_score"),
+        ("model_type = 'hoeffding_tree_classifier'", "pace", "accuracy"),
+    ] {
+        let script = format!(
+            "{source}
+             CREATE MODEL m WITH ({model}, label = '{label}', publish_every = '1 second') AS
+               SELECT ts, zone, distance, {label} FROM trips;
+             SELECT {measure} FROM {late};"
+        );
+        let measured = |parallelism: &str| {
+            let printed = folder.run(&script, &["--format", "csv", "--parallelism", parallelism]).success().stdout;
+            let number = printed.lines().nth(1).and_then(|row| row.parse::<f64>().ok());
+            number.unwrap_or_else(|| panic!("{model}: {printed}"))
+        };
+        let alone = measured("1");
+        assert!(alone > 0.95, "{model}: {alone}");
+        // One task learns all rows, in their order, however many predict; those add up in some order.
+        assert!((measured("2") - alone).abs() < 1e-9, "{model}");
+    }
+    // What is known of a version says how many rows it has learnt; an AUC only where there are two classes.
+    let learns = format!(
+        "{source} CREATE MODEL m WITH (model_type = 'hoeffding_tree_classifier', label = 'pace') AS
+           SELECT ts, zone, distance, pace FROM trips;"
+    );
+    folder.run(&learns, &["--data-dir", "data"]).success();
+    let known = folder.run("SHOW MODELS", &["--data-dir", "data", "--format", "csv"]).success().stdout;
+    let row = known.lines().nth(1).unwrap_or_default();
+    assert!(row.starts_with("m,,") && row.contains(",3000,") && !row.contains("auc"), "{known}");
+}
+
+#[test]
+fn what_a_stream_cannot_teach_is_said_before_it_begins() {
+    let (folder, source) = stream();
+    for (options, message) in [
+        ("model_type = 'linear_reg', label = 'pace'", "label column 'pace' has the unsupported type"),
+        ("model_type = 'hoeffding_tree_classifier', label = 'fare'", "label column 'fare' has the unsupported type"),
+        ("model_type = 'linear_reg', label = 'fare', huber_delta = 2", "loss = 'huber' beside it"),
+        ("model_type = 'hoeffding_tree_classifier', label = 'pace', max_depth = 3", "has no option 'max_depth'"),
+    ] {
+        let script = format!("{source} CREATE MODEL m WITH ({options}) AS SELECT ts, zone, fare, pace FROM trips;");
+        let told = folder.run(&script, &[]).failure();
+        assert!(told.contains(message), "{options}: {told}");
+    }
 }

@@ -20,7 +20,7 @@ fn models_are_documented() {
     let text = fs::read_to_string(&path).unwrap();
     let (head, _) = text.split_once(BEGIN).expect("a line that begins the options");
     let batch = valid_batch_model_types();
-    for name in &batch {
+    for name in batch.iter().chain(&valid_model_types()) {
         assert!(head.contains(&format!("`{name}`")), "{FILE} says nothing of {name}");
     }
     let of_tables = batch.iter().map(|name| {
