@@ -195,6 +195,15 @@ pub enum EngineError {
         #[source]
         source: MlError,
     },
+    /// A model's features cannot be made of its training set.
+    #[error("the features of model '{model}'")]
+    Features {
+        /// The model's name.
+        model: String,
+        /// What is wrong.
+        #[source]
+        source: PlanError,
+    },
     /// The other end of a channel or of a result is gone.
     #[error("{0} is gone")]
     Disconnected(String),
@@ -230,6 +239,7 @@ impl EngineError {
             | Self::Format { .. }
             | Self::SinkRefused { .. }
             | Self::Model { .. }
+            | Self::Features { .. }
             | Self::QueryMemory { .. }
             | Self::Arrow(_)
             | Self::DataFusion(_) => ErrorDomain::User,

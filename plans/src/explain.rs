@@ -277,7 +277,11 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
         ),
         NodeKind::Fit(fit) => {
             let label = fit.label.map(|label| format!(" label={}", input(0, &[label]))).unwrap_or_default();
-            format!("{} {}{label}: {}", fit.model, fit.model_type, input(0, &fit.features))
+            let features = match &fit.transform {
+                Some(transform) => transform.to_sql().join(", "),
+                None => input(0, &fit.features),
+            };
+            format!("{} {}{label}: {features}", fit.model, fit.model_type)
         }
         NodeKind::Predict(predict) => format!(
             "{} {}: {}",

@@ -41,6 +41,7 @@ pub mod spread;
 pub mod stage;
 pub mod storage;
 pub mod time;
+pub mod transform;
 pub mod values;
 
 pub use error::{ErrorDomain, PlanError, Result};

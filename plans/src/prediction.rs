@@ -1,5 +1,5 @@
 //! A version of a model that answers rows at once: clients with it, and queries that run as a whole, to which it is a
-//! function of its features.
+//! function of the columns that it reads.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -12,10 +12,11 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 pub use tidemill_ml::ModelTable;
-use tidemill_ml::{FeatureKind, MlError, Predictor, explain, table_of};
+use tidemill_ml::{FeatureKind, MlError, explain, table_of};
 
 use crate::catalog::{ModelWeights, UNTIMED};
 use crate::node::predicted_fields;
+use crate::transform::{FittedModel, RestoreError};
 
 /// What a model is asked about rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, bincode::Encode, bincode::Decode)]
@@ -27,12 +28,28 @@ pub enum Question {
         /// The most features that a row's explanation names.
         top_k_features: u32,
     },
+    /// Which features its TRANSFORM makes of them: ML.TRANSFORM.
+    Features,
+}
+
+/// Why a model has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// Its features cannot be made of the rows.
+    #[error(transparent)]
+    Transform(#[from] DataFusionError),
+    /// The model refuses them.
+    #[error(transparent)]
+    Model(#[from] MlError),
+    /// It has no TRANSFORM that were to say what its features are.
+    #[error("it has no TRANSFORM: its features are columns of its query")]
+    NoTransform,
 }
 
 /// A version of a model that can be asked.
 pub struct TrainedModel {
     weights: ModelWeights,
-    predictor: Box<dyn Predictor>,
+    model: FittedModel,
 }
 
 impl TrainedModel {
@@ -40,9 +57,9 @@ impl TrainedModel {
     ///
     /// # Errors
     /// If they are not a model's, or another release's.
-    pub fn restore(weights: ModelWeights) -> Result<Self, MlError> {
-        let predictor = tidemill_ml::restore_predictor(&weights.state)?;
-        Ok(Self { weights, predictor })
+    pub fn restore(weights: ModelWeights) -> Result<Self, RestoreError> {
+        let model = FittedModel::restore(&weights.state)?;
+        Ok(Self { weights, model })
     }
 
     /// What it was restored from.
@@ -54,49 +71,63 @@ impl TrainedModel {
     /// The columns that ML.PREDICT adds.
     #[must_use]
     pub fn added(&self) -> Vec<Field> {
-        predicted_fields(self.predictor.outputs(&self.weights.label))
+        predicted_fields(self.model.predictor().outputs(&self.weights.label))
     }
 
-    /// Those columns for some rows, which have the features among their columns.
+    /// Those columns for some rows, which have what it reads among their columns.
     ///
     /// # Errors
-    /// If a feature is missing, or of another type.
-    pub fn predict(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>, MlError> {
-        let mut columns = self.predictor.answers(rows)?;
+    /// If a column is missing, or of another type; or if a feature cannot be made of a row.
+    pub fn predict(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>, AnswerError> {
+        let mut columns = self.model.predictor().answers(&self.model.features(rows)?)?;
         columns.extend(self.version_of(rows.num_rows()));
         Ok(columns)
     }
 
-    /// What it answers about some rows, which have the features among their columns.
+    /// What it answers about some rows, which have what it reads among their columns.
     ///
     /// # Errors
-    /// If a feature is missing, or of another type; or if its predictions cannot be explained.
-    pub fn answer(&self, question: Question, rows: &RecordBatch) -> Result<RecordBatch, MlError> {
+    /// As of [`predict`](Self::predict); or if its predictions cannot be explained, or it has no TRANSFORM.
+    pub fn answer(&self, question: Question, rows: &RecordBatch) -> Result<RecordBatch, AnswerError> {
         let (fields, columns) = match question {
             Question::Prediction => (self.added(), self.predict(rows)?),
             Question::Explanation { top_k_features } => {
-                let explained = explain(self.predictor.as_ref(), &self.weights.label, rows, top_k_features as usize)?;
+                let (features, top_k) = (self.model.features(rows)?, top_k_features as usize);
+                let explained = explain(self.model.predictor(), &self.weights.label, &features, top_k)?;
                 let fields = explained.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
                 let columns = explained.columns().iter().cloned().chain(self.version_of(rows.num_rows()));
                 (predicted_fields(fields), columns.collect())
             }
+            Question::Features => {
+                let transform = self.model.transform().ok_or(AnswerError::NoTransform)?;
+                return Ok(transform.features(rows)?);
+            }
         };
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|source| MlError::BuildTable { source })
+        let answer = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
+        answer.map_err(|source| MlError::BuildTable { source }.into())
     }
 
     /// The columns of an answer.
     ///
     /// # Errors
-    /// If its predictions cannot be explained.
-    pub fn answered(&self, question: Question) -> Result<Fields, MlError> {
+    /// If its predictions cannot be explained, or it has no TRANSFORM.
+    pub fn answered(&self, question: Question) -> Result<Fields, AnswerError> {
+        let none = RecordBatch::new_empty(self.inputs());
+        Ok(self.answer(question, &none)?.schema().fields().clone())
+    }
+
+    /// The columns that it reads, of types that it does.
+    fn inputs(&self) -> SchemaRef {
         let of_kind = |kind| match kind {
             FeatureKind::Numeric => DataType::Float64,
             FeatureKind::Categorical => DataType::Utf8,
         };
-        let features = self.predictor.schema().fields().iter();
+        if let Some(transform) = self.model.transform() {
+            return Arc::clone(transform.inputs());
+        }
+        let features = self.model.predictor().schema().fields().iter();
         let fields = features.map(|feature| Field::new(&feature.name, of_kind(feature.kind), true));
-        let none = RecordBatch::new_empty(Arc::new(Schema::new(fields.collect::<Vec<_>>())));
-        Ok(self.answer(question, &none)?.schema().fields().clone())
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
     /// The version that answers, for so many rows.
@@ -113,19 +144,19 @@ impl TrainedModel {
     /// # Errors
     /// If models of its type do not have that table.
     pub fn table(&self, which: ModelTable) -> Result<RecordBatch, MlError> {
-        table_of(self.predictor.as_ref(), which)
+        table_of(self.model.predictor(), which)
     }
 
     /// The classes that it tells apart, as text; none of other models than classifiers.
     #[must_use]
     pub fn class_names(&self) -> Vec<String> {
-        self.predictor.class_names()
+        self.model.predictor().class_names()
     }
 
-    /// The names of its features, in the order of [`function`]'s arguments.
+    /// The names of the columns that it reads, in the order of [`function`]'s arguments.
     #[must_use]
-    pub fn features(&self) -> Vec<String> {
-        self.predictor.schema().fields().iter().map(|feature| feature.name.clone()).collect()
+    pub fn reads(&self) -> Vec<String> {
+        self.model.inputs()
     }
 }
 
@@ -145,7 +176,7 @@ pub trait TrainedModels: fmt::Debug + Send + Sync {
     fn newest(&self, model: &str) -> Result<Arc<TrainedModel>, String>;
 }
 
-/// The model as a function: its features in, a struct of the columns of its answer out.
+/// The model as a function: the columns that it reads in, a struct of the columns of its answer out.
 #[must_use]
 pub fn function(model: Arc<TrainedModel>, question: Question) -> ScalarUDF {
     let name = match question {
@@ -153,9 +184,10 @@ pub fn function(model: Arc<TrainedModel>, question: Question) -> ScalarUDF {
         Question::Explanation { top_k_features } => {
             format!("ml_explain_predict({}, {top_k_features})", model.weights.model)
         }
+        Question::Features => format!("ml_transform({})", model.weights.model),
     };
     // Texts may be views.
-    let signature = Signature::new(TypeSignature::Any(model.features().len()), Volatility::Stable);
+    let signature = Signature::new(TypeSignature::Any(model.reads().len()), Volatility::Stable);
     ScalarUDF::from(Prediction { name, model, question, signature })
 }
 
@@ -192,12 +224,17 @@ impl Hash for Prediction {
 impl Prediction {
     /// The schema of arguments of these types.
     fn schema(&self, types: impl Iterator<Item = DataType>) -> SchemaRef {
-        let fields = self.model.features().into_iter().zip(types).map(|(name, of)| Field::new(name, of, true));
+        let fields = self.model.reads().into_iter().zip(types).map(|(name, of)| Field::new(name, of, true));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
-    fn failed(&self, error: &MlError) -> DataFusionError {
-        DataFusionError::Execution(format!("model '{}': {}", self.model.weights.model, crate::error::chain(error)))
+    /// What is wrong with a row's expressions stays that: such rows are left out.
+    fn failed(&self, error: AnswerError) -> DataFusionError {
+        let model = format!("model '{}'", self.model.weights.model);
+        match error {
+            AnswerError::Transform(error) => error.context(model),
+            error => DataFusionError::Execution(format!("{model}: {}", crate::error::chain(&error))),
+        }
     }
 }
 
@@ -213,7 +250,7 @@ impl ScalarUDFImpl for Prediction {
     /// Refuses what the model was not trained with, before there are rows.
     fn return_type(&self, types: &[DataType]) -> DataFusionResult<DataType> {
         let none = RecordBatch::new_empty(self.schema(types.iter().cloned()));
-        let answer = self.model.answer(self.question, &none).map_err(|error| self.failed(&error))?;
+        let answer = self.model.answer(self.question, &none).map_err(|error| self.failed(error))?;
         Ok(DataType::Struct(answer.schema().fields().clone()))
     }
 
@@ -223,7 +260,7 @@ impl ScalarUDFImpl for Prediction {
         let columns = columns.collect::<DataFusionResult<Vec<_>>>()?;
         let schema = self.schema(columns.iter().map(|column| column.data_type().clone()));
         let rows = RecordBatch::try_new(schema, columns)?;
-        let answer = self.model.answer(self.question, &rows).map_err(|error| self.failed(&error))?;
+        let answer = self.model.answer(self.question, &rows).map_err(|error| self.failed(error))?;
         Ok(ColumnarValue::Array(Arc::new(StructArray::from(answer))))
     }
 }

@@ -14,6 +14,7 @@ use tidemill_plans::catalog::{CatalogEntry, ObjectKind};
 use tidemill_plans::node::{ModelFreshness, SourceNode};
 use tidemill_plans::prediction::{TrainedModel, TrainedModels};
 use tidemill_plans::settings::Settings;
+use tidemill_plans::transform::Transform;
 
 use crate::ast::normalize;
 use crate::error::{Position, Result, SqlError};
@@ -124,8 +125,10 @@ pub(crate) struct ModelObject {
     pub(crate) time: Option<String>,
     /// The table that has the rows of the training query, if it is fitted to all of them at once.
     pub(crate) training_set: Option<Arc<Object>>,
-    /// Name and type of each feature, in order.
+    /// Name and type of each column that features are made of, or that is one, in order.
     pub(crate) features: Vec<(String, DataType)>,
+    /// What makes features of them, if they are not the features themselves.
+    pub(crate) transform: Option<Transform>,
     pub(crate) options: Vec<(String, String)>,
     /// Microseconds.
     pub(crate) publish_every: i64,

@@ -14,6 +14,7 @@ pub(crate) mod hints;
 mod options;
 mod places;
 mod source;
+mod transform;
 
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;

@@ -9,6 +9,7 @@ use tidemill_plans::PlanError;
 use tidemill_plans::batch::CopyTarget;
 
 use crate::access::AccessCommand;
+use crate::ast::quoted;
 use crate::error::{Position, SqlError};
 use crate::substrait::SubstraitPlan;
 
@@ -373,10 +374,50 @@ pub(crate) struct CreateModel {
     pub(crate) name: Name,
     pub(crate) if_not_exists: bool,
     pub(crate) or_replace: bool,
+    /// What features it makes of the query's columns, if these are not its features.
+    pub(crate) transform: Option<TransformClause>,
     pub(crate) options: Options,
     /// Where its training set may be, if it has one, and nothing else is.
     pub(crate) place: Option<String>,
     pub(crate) query: StreamQuery,
+}
+
+/// TRANSFORM (items).
+#[derive(Debug, Clone)]
+pub(crate) struct TransformClause {
+    /// Never none.
+    pub(crate) items: Vec<TransformItem>,
+    pub(crate) at: Position,
+}
+
+/// What stands between two commas of it.
+#[derive(Debug, Clone)]
+pub(crate) enum TransformItem {
+    /// All columns of the query but these.
+    All { except: Vec<Name>, at: Position },
+    /// A feature, or the label.
+    Column { expr: Expr, name: Name, at: Position },
+}
+
+/// The clause, as it is read.
+impl fmt::Display for TransformClause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let items: Vec<String> = self.items.iter().map(ToString::to_string).collect();
+        write!(f, "TRANSFORM ({})", items.join(", "))
+    }
+}
+
+impl fmt::Display for TransformItem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All { except, .. } if except.is_empty() => write!(f, "*"),
+            Self::All { except, .. } => {
+                let names: Vec<String> = except.iter().map(|name| quoted(&name.text).to_string()).collect();
+                write!(f, "* EXCEPT ({})", names.join(", "))
+            }
+            Self::Column { expr, name, .. } => write!(f, "{expr} AS {}", quoted(&name.text)),
+        }
+    }
 }
 
 /// CREATE FUNCTION.

@@ -15,6 +15,7 @@ mod savepoints;
 mod session;
 mod state_ttl;
 mod table_functions;
+mod transform;
 mod unnest;
 
 use arrow::array::{AsArray, RecordBatch};

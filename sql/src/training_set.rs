@@ -46,9 +46,11 @@ impl Session {
                 format!("the rows that the model is trained with need a place: WITH ({TRAINING_SET} = 'folder')");
             return Err(SqlError::invalid(message).at(create.options.at));
         };
-        let uses = plan.uses.clone();
+        let mut uses = plan.uses.clone();
         let (set, plan, target) = self.planned_table(&table(&create, &path), plan)?;
-        let model = plan_fitted(&create, &set)?;
+        let (model, called) = plan_fitted(&create, &set, &self.catalog)?;
+        self.require_uses(&called)?;
+        uses.extend(called.into_iter().filter(|name| !plan.uses.contains(name)));
         let plan = plan.going_to(Destination::Files(target), Becomes::TrainingSet { replaces: create.or_replace });
         let text = if given.is_some() { text.to_owned() } else { written(&create, &path) };
         let object = object(&create.name, ObjectKind::Model, &text, uses, Detail::Model(Box::new(model)));
@@ -190,5 +192,6 @@ fn written(create: &CreateModel, path: &str) -> String {
         QueryBody::Sql(query) => query.to_string(),
         _ => String::new(),
     };
-    format!("CREATE MODEL {} WITH ({options}) AS {query}", quoted(&create.name.text))
+    let transform = create.transform.iter().map(|transform| format!("{transform} ")).collect::<String>();
+    format!("CREATE MODEL {} {transform}WITH ({options}) AS {query}", quoted(&create.name.text))
 }

@@ -156,23 +156,34 @@ fn models_answer_at_workers() {
     let trip = |n: u32| format!("{n},{},{}\n", f64::from(n * 7 % 100) / 10.0, n * 7 % 100 + n % 11 > 60);
     cluster.folder.write("trips.csv", format!("id,distance,late\n{}", (0..600).map(trip).collect::<String>()));
     cluster.sql("CREATE EXTERNAL TABLE trips STORED AS CSV LOCATION 'trips.csv'").success();
-    let model =
-        "CREATE MODEL late WITH (model_type = 'logistic_reg', label = 'late') AS SELECT late, distance FROM trips";
-    cluster.sql(model).success();
-    let asked = "SELECT id, predicted_late, predicted_late_prob AS p, model_version AS v
-                 FROM ML.PREDICT(MODEL late, (SELECT id, distance FROM trips)) ORDER BY id";
-    wait("trained", || by_workers(&cluster, asked).status == Some(0));
-    let plan = by_workers(&cluster, &format!("EXPLAIN {asked}")).success().stdout;
-    assert!(plan.contains(ENGINE) && plan.contains("ml_predict(late)"), "{plan}");
-    let there = by_workers(&cluster, asked).success().stdout;
+    let transform = "TRANSFORM (ML.STANDARD_SCALER(distance) OVER () AS scaled, late)";
+    for (name, transform) in [("late", ""), ("scaled", transform)] {
+        let options = "WITH (model_type = 'logistic_reg', label = 'late')";
+        cluster
+            .sql(&format!("CREATE MODEL {name} {transform} {options} AS SELECT late, distance FROM trips"))
+            .success();
+        let rows = format!("MODEL {name}, (SELECT id, distance FROM trips)");
+        let asked = format!(
+            "SELECT id, predicted_late, predicted_late_prob AS p, model_version AS v FROM ML.PREDICT({rows}) ORDER BY id"
+        );
+        wait("trained", || by_workers(&cluster, &asked).status == Some(0));
+        let plan = by_workers(&cluster, &format!("EXPLAIN {asked}")).success().stdout;
+        assert!(plan.contains(ENGINE) && plan.contains(&format!("ml_predict({name})")), "{plan}");
+        let there = by_workers(&cluster, &asked).success().stdout;
+        assert_eq!(there.lines().count(), 601);
+        assert_eq!(there, cluster.sql(&format!("SET execution = 'streaming'; {asked}")).success().stdout);
+        let explained = format!(
+            "SELECT id, prediction_value - baseline_prediction_value AS moved,
+               top_feature_attributions[1]['attribution'] AS by_distance FROM ML.EXPLAIN_PREDICT({rows}) ORDER BY id"
+        );
+        let there = by_workers(&cluster, &explained).success().stdout;
+        assert_eq!(there.lines().count(), 601);
+        assert_eq!(there, cluster.sql(&explained).success().stdout);
+    }
+    let made = "SELECT scaled FROM ML.TRANSFORM(MODEL scaled, TABLE trips) ORDER BY scaled";
+    let there = by_workers(&cluster, made).success().stdout;
     assert_eq!(there.lines().count(), 601);
-    assert_eq!(there, cluster.sql(&format!("SET execution = 'streaming'; {asked}")).success().stdout);
-    let explained = "SELECT id, prediction_value - baseline_prediction_value AS moved,
-                       top_feature_attributions[1]['attribution'] AS by_distance
-                     FROM ML.EXPLAIN_PREDICT(MODEL late, (SELECT id, distance FROM trips)) ORDER BY id";
-    let there = by_workers(&cluster, explained).success().stdout;
-    assert_eq!(there.lines().count(), 601);
-    assert_eq!(there, cluster.sql(explained).success().stdout);
+    assert_eq!(there, cluster.sql(made).success().stdout);
 }
 
 #[test]

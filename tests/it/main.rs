@@ -70,6 +70,7 @@ mod time;
 mod tls;
 mod tpch;
 mod training_rows;
+mod transformed;
 mod unnest;
 mod users;
 mod windows_and_joins;

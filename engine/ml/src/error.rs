@@ -203,6 +203,18 @@ pub enum MlError {
         /// The most classes that there may be.
         classes_max: usize,
     },
+    /// A column has more categories than are counted.
+    #[error("a column has more than {categories_max} categories; leave out what tells single rows apart")]
+    TooManyCategories {
+        /// The most that there may be.
+        categories_max: usize,
+    },
+    /// A statistic was to be collected of a column that cannot have it.
+    #[error("a column of type {data_type} has no such statistic; scalers read DOUBLE PRECISION, encoders VARCHAR")]
+    NoStatistic {
+        /// The column's type.
+        data_type: DataType,
+    },
     /// Models that differ in `what` cannot be averaged.
     #[error("cannot merge models that differ in {what}; merge only copies of one model")]
     MergeMismatch {

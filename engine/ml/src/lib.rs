@@ -8,8 +8,9 @@
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
 //! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `hoeffding_tree`, `pca`, `isolation_forest`,
-//! `robust_zscore`, `matrix_factorization`, `kmeans`, `gaussian_mixture` and `dbscan` hold the algorithms, [`metrics`] says
-//! how good they are, and [`explain`](mod@explain) what their predictions are made of.
+//! `robust_zscore`, `matrix_factorization`, `kmeans`, `gaussian_mixture` and `dbscan` hold the algorithms, [`preprocessing`]
+//! what features are made with, [`metrics`] says how good models are, and [`explain`](mod@explain) what their predictions are
+//! made of.
 
 pub mod batch;
 mod boosted_trees;
@@ -39,6 +40,7 @@ mod nearest_neighbors;
 mod options;
 mod pca;
 pub mod predictor;
+pub mod preprocessing;
 mod random;
 pub mod registry;
 mod robust_zscore;

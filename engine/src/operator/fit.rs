@@ -9,17 +9,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
 use arrow::array::{RecordBatch, new_null_array};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use tidemill_ml::{BatchModel, FeatureSchema, FitControl, FitReport, MlError};
+use tidemill_plans::PlanError;
 use tidemill_plans::catalog::{ModelVersion, UNTIMED};
 use tidemill_plans::node::FitNode;
+use tidemill_plans::transform::{FittedTransform, PreparedTransform, Transform, TransformFit, seal};
 use tracing::warn;
 
 use super::Operator;
+use super::bad_rows::evaluate_or_route;
 use super::published::{Published, version_rows};
 use crate::error::{EngineError, Result};
 use crate::rows::{ArrivalBuffer, show_row};
-use crate::state::{Belongs, StateReader, StateWriter};
+use crate::state::{Belongs, StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks, TaskEnv};
 
 /// The number of the only version.
@@ -31,7 +34,12 @@ pub(super) struct Fit {
     label: Option<usize>,
     /// Empty without one.
     label_name: String,
+    /// What its features are made of, and how.
+    transform: Option<Transform>,
     held: ArrivalBuffer,
+    /// Where rows are held once the statistics of all are known.
+    memory: StateMemory,
+    input: SchemaRef,
     interrupt: Arc<AtomicBool>,
     /// Until it is fitted.
     model: Option<Box<dyn BatchModel>>,
@@ -42,8 +50,11 @@ pub(super) struct Fit {
 impl Fit {
     pub(super) fn new(node: &FitNode, input: &SchemaRef, env: &TaskEnv) -> Result<Self> {
         let failed = |source: MlError| EngineError::Model { model: node.model.clone(), source };
-        let features: Vec<_> = node.features.iter().map(|index| Arc::clone(&input.fields()[*index])).collect();
-        let schema = FeatureSchema::from_arrow(&Schema::new(features)).map_err(failed)?;
+        let features = match &node.transform {
+            Some(transform) => transform.outputs()?,
+            None => Arc::new(input.project(&node.features)?),
+        };
+        let schema = FeatureSchema::from_arrow(&features).map_err(failed)?;
         let label = node.label.map(|label| Arc::clone(&input.fields()[label]));
         let label_type = label.as_ref().map_or(&DataType::Null, |label| label.data_type());
         let options = node.options.iter().cloned().collect();
@@ -52,44 +63,102 @@ impl Fit {
             name: node.model.clone(),
             label: node.label,
             label_name: label.as_ref().map(|label| label.name().clone()).unwrap_or_default(),
+            transform: node.transform.clone(),
             held: ArrivalBuffer::new(input, &env.state_memory),
+            memory: env.state_memory.clone(),
+            input: Arc::clone(input),
             interrupt: Arc::clone(&env.interrupt),
             model: Some(model.map_err(failed)?),
             is_fitted: false,
         })
     }
 
-    /// Fits the model to all rows, which go from here to it, some at a time. Nothing if somebody has ended that.
-    fn fit(&mut self, mut model: Box<dyn BatchModel>, ctx: &OperatorContext) -> Result<Option<FitReport>> {
-        let failed = |source: MlError| EngineError::Model { model: self.name.clone(), source };
+    /// Whether somebody has ended the fit.
+    fn is_interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed)
+    }
+
+    /// Collects what features need to know of all rows. Rows whose features cannot be computed are dead letters, and the
+    /// others are held again: they are needed a second time.
+    fn fit_transform(&mut self, transform: &Transform, ctx: &OperatorContext) -> Result<Option<FittedTransform>> {
+        let model = self.name.clone();
+        let failed = |source: PlanError| EngineError::Features { model: model.clone(), source };
+        let mut fit = TransformFit::new(transform)?;
+        let mut again = ArrivalBuffer::new(&self.input, &self.memory);
         while let Some(rows) = self.held.take_chunk()? {
-            if self.interrupt.load(Ordering::Relaxed) {
+            if self.is_interrupted() {
                 return Ok(None);
             }
+            let (rows, arguments) = evaluate_or_route(rows, ctx, |rows| Ok(fit.arguments(rows)?))?;
+            fit.add(&arguments).map_err(failed)?;
+            again.push(&rows)?;
+        }
+        self.held = again;
+        fit.finish().map(Some).map_err(failed)
+    }
+
+    /// Has the model take up all rows, which go from here to it, some at a time. False if somebody has ended that.
+    fn add_rows(
+        &mut self,
+        model: &mut dyn BatchModel,
+        transform: Option<&PreparedTransform>,
+        ctx: &OperatorContext,
+    ) -> Result<bool> {
+        while let Some(rows) = self.held.take_chunk()? {
+            if self.is_interrupted() {
+                return Ok(false);
+            }
+            let (rows, features) = match transform {
+                Some(transform) => evaluate_or_route(rows, ctx, |rows| Ok(transform.features(rows)?))?,
+                None => (rows.clone(), rows),
+            };
             let labels = match self.label {
                 Some(label) => Arc::clone(rows.column(label)),
                 None => new_null_array(&DataType::Null, rows.num_rows()),
             };
-            for bad in model.add(&rows, &labels).map_err(failed)? {
+            for bad in model.add(&features, &labels).map_err(|source| self.failed(source))? {
                 ctx.dead_letter(&bad.reason.to_string(), || show_row(&rows, bad.row))?;
             }
+        }
+        Ok(true)
+    }
+
+    fn failed(&self, source: MlError) -> EngineError {
+        EngineError::Model { model: self.name.clone(), source }
+    }
+
+    /// Fits the model to all rows. Nothing if somebody has ended that.
+    fn fit(&mut self, mut model: Box<dyn BatchModel>, ctx: &OperatorContext) -> Result<Option<FitReport>> {
+        let fitted = match self.transform.take() {
+            Some(transform) => match self.fit_transform(&transform, ctx)? {
+                None => return Ok(None),
+                fitted => fitted,
+            },
+            None => None,
+        };
+        let prepared = fitted.as_ref().map(FittedTransform::prepare).transpose()?;
+        if !self.add_rows(model.as_mut(), prepared.as_ref(), ctx)? {
+            return Ok(None);
         }
         model.set_control(FitControl {
             threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             stop: Arc::clone(&self.interrupt),
         });
-        let fitted = match model.fit() {
+        let mut report = match model.fit() {
             Err(MlError::Stopped) => return Ok(None),
-            fitted => fitted.map_err(failed)?,
+            report => report.map_err(|source| self.failed(source))?,
         };
-        if !fitted.converged {
+        if !report.converged {
             warn!(
                 model = self.name,
-                iterations = fitted.iterations,
+                iterations = report.iterations,
                 "the model is used as it is after so many steps, which have not reached its tolerance; raise max_iterations"
             );
         }
-        Ok(Some(fitted))
+        if let Some(transform) = &fitted {
+            report.model = seal(transform, &report.model)?;
+        }
+        Ok(Some(report))
     }
 
     fn publish(&self, fitted: FitReport, ctx: &mut OperatorContext) -> Result<()> {

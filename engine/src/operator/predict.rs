@@ -13,12 +13,14 @@ use arrow::array::{
 };
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use tidemill_ml::{MlError, Predictor};
+use tidemill_ml::MlError;
 use tidemill_plans::catalog::UNTIMED;
 use tidemill_plans::node::{ModelFreshness, PredictNode};
 use tidemill_plans::time::{EventTime, Watermark, event_time_type, event_times};
+use tidemill_plans::transform::{FittedModel, RestoreError};
 
 use super::Operator;
+use super::bad_rows::evaluate_or_route;
 use super::late_rows::without_late;
 use super::state_rows::{least_watermark, other_columns};
 use crate::error::{EngineError, Result};
@@ -50,7 +52,7 @@ struct Version {
     learnt_to: i64,
     state: Vec<u8>,
     /// Restored when a row first asks: many versions are never asked.
-    restored: Option<Box<dyn Predictor>>,
+    restored: Option<FittedModel>,
 }
 
 /// Rows that wait for their version.
@@ -65,7 +67,8 @@ enum Waiting {
 struct Answer {
     /// What the model says, in its columns.
     said: Vec<ArrayRef>,
-    rows: usize,
+    /// Those of the rows that features could be made of.
+    rows: RecordBatch,
     version: Option<(i64, i64)>,
 }
 
@@ -147,20 +150,20 @@ impl Predict {
     /// Answers what waits for versions of before this time. Rows without a time wait for all of them.
     fn answer_waiting(&mut self, known_to: EventTime, ctx: &mut OperatorContext) -> Result<()> {
         while let Some((rows, time)) = self.waiting.take_chunk(known_to)? {
-            let answered = self.answer(&rows, time)?;
+            let answered = self.answer(rows, time, ctx)?;
             ctx.emit(answered);
         }
         Ok(())
     }
 
     /// Answers rows, those with a time in this column by what was known then; these are in its order.
-    fn answer(&mut self, rows: &RecordBatch, time: Option<usize>) -> Result<RecordBatch> {
+    fn answer(&mut self, rows: RecordBatch, time: Option<usize>, ctx: &OperatorContext) -> Result<RecordBatch> {
         let Some(time) = time else {
             let newest = self.versions.len().checked_sub(1);
-            let answer = self.ask(newest, rows)?;
-            return output_rows(rows, &[answer], &self.output);
+            let answer = self.ask(newest, rows, ctx)?;
+            return output_rows(&[answer], &self.output);
         };
-        let times = event_times(rows.column(time))?;
+        let times = event_times(rows.column(time))?.clone();
         let times = times.values();
         let mut answers = Vec::new();
         let mut start = 0;
@@ -168,13 +171,13 @@ impl Predict {
             let known = self.versions.partition_point(|version| version.learnt_to <= times[start]);
             let until = self.versions.get(known).map_or(i64::MAX, |next| next.learnt_to);
             let length = times[start..].partition_point(|time| *time < until).max(1);
-            answers.push(self.ask(known.checked_sub(1), &rows.slice(start, length))?);
+            answers.push(self.ask(known.checked_sub(1), rows.slice(start, length), ctx)?);
             start += length;
         }
-        output_rows(rows, &answers, &self.output)
+        output_rows(&answers, &self.output)
     }
 
-    fn ask(&mut self, version: Option<usize>, rows: &RecordBatch) -> Result<Answer> {
+    fn ask(&mut self, version: Option<usize>, rows: RecordBatch, ctx: &OperatorContext) -> Result<Answer> {
         // Rows come in event-time order: the version before this one has answered its last.
         if let Some(passed) = version.and_then(|index| self.versions.get_mut(index.checked_sub(1)?)) {
             passed.restored = None;
@@ -185,18 +188,25 @@ impl Predict {
         let failed = |source: MlError| EngineError::Model { model: self.model.clone(), source };
         let model = match &mut version.restored {
             Some(model) => model,
-            none => none.insert(tidemill_ml::restore_predictor(&version.state).map_err(failed)?),
+            none => none.insert(FittedModel::restore(&version.state).map_err(|error| match error {
+                RestoreError::Weights(source) => failed(source),
+                RestoreError::Transform(error) => error.into(),
+            })?),
         };
-        let said = model.answers(rows).map_err(failed)?;
-        Ok(Answer { said, rows: rows.num_rows(), version: Some((version.version, version.learnt_to)) })
+        let (rows, features) = match model.transform() {
+            Some(transform) => evaluate_or_route(rows, ctx, |rows| Ok(transform.features(rows)?))?,
+            None => (rows.clone(), rows),
+        };
+        let said = model.predictor().answers(&features).map_err(failed)?;
+        Ok(Answer { said, rows, version: Some((version.version, version.learnt_to)) })
     }
 
     /// Before there is a version nothing is known.
-    fn no_answer(&self, rows: &RecordBatch) -> Answer {
+    fn no_answer(&self, rows: RecordBatch) -> Answer {
         let added =
             self.output.fields().get(rows.num_columns()..self.output.fields().len() - KNOWN).unwrap_or_default();
         let said = added.iter().map(|field| new_null_array(field.data_type(), rows.num_rows())).collect();
-        Answer { said, rows: rows.num_rows(), version: None }
+        Answer { said, rows, version: None }
     }
 
     /// The versions as rows, oldest first.
@@ -256,21 +266,31 @@ fn version_batch(versions: &[&Version]) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
-fn output_rows(rows: &RecordBatch, answers: &[Answer], output: &SchemaRef) -> Result<RecordBatch> {
+fn output_rows(answers: &[Answer], output: &SchemaRef) -> Result<RecordBatch> {
     let versions = |pick: fn((i64, i64)) -> i64| {
-        answers.iter().flat_map(move |answer| std::iter::repeat_n(answer.version.map(pick), answer.rows))
+        answers.iter().flat_map(move |answer| std::iter::repeat_n(answer.version.map(pick), answer.rows.num_rows()))
     };
     let version: Int64Array = versions(|(version, _)| version).collect();
     let learnt_to = versions(|(_, learnt_to)| learnt_to).map(|time| time.filter(|time| *time != UNTIMED));
     let learnt_to: TimestampMicrosecondArray = learnt_to.collect();
-    let mut columns = rows.columns().to_vec();
-    for place in 0..answers.first().map_or(0, |answer| answer.said.len()) {
-        let said: Vec<&dyn Array> =
-            answers.iter().filter_map(|answer| answer.said.get(place)).map(AsRef::as_ref).collect();
-        columns.push(concat(&said)?);
-    }
+    let mut columns = joined(answers, |answer| answer.rows.columns())?;
+    columns.extend(joined(answers, |answer| &answer.said)?);
     columns.extend([Arc::new(version) as ArrayRef, Arc::new(learnt_to)]);
     Ok(RecordBatch::try_new(Arc::clone(output), columns)?)
+}
+
+/// The columns of all answers, one behind the other.
+fn joined(answers: &[Answer], columns: impl Fn(&Answer) -> &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+    match answers {
+        [answer] => Ok(columns(answer).to_vec()),
+        answers => (0..answers.first().map_or(0, |answer| columns(answer).len()))
+            .map(|place| {
+                let parts: Vec<&dyn Array> =
+                    answers.iter().filter_map(|answer| columns(answer).get(place)).map(AsRef::as_ref).collect();
+                Ok(concat(&parts)?)
+            })
+            .collect(),
+    }
 }
 
 impl Operator for Predict {

@@ -1,7 +1,7 @@
 //! SQL's scalar, aggregate and window functions: the planner that checks a call and the worker that runs it
 //! take them from here, so they cannot differ.
 //!
-//! All of DataFusion's defaults, the quality measures of models as aggregates, and what a program
+//! All of DataFusion's defaults, the quality measures of models as aggregates, what features are made with, and what a program
 //! registers before its first session. A worker in a process of its own knows only what that process has
 //! registered.
 
@@ -26,6 +26,7 @@ use known_by_name;
 mod checked;
 mod classes;
 mod classification;
+pub(crate) mod features;
 mod pairs;
 mod ranking;
 mod regression;
@@ -44,8 +45,19 @@ use datafusion::prelude::SessionConfig;
 use crate::error::{PlanError, Result};
 
 /// Names that the planner reads itself, in FROM and elsewhere.
-const PLANNED: [&str; 10] =
-    ["tumble", "hop", "cumulate", "session", "unnest", "descriptor", "ml_predict", "ml_evaluate", "mod", "proctime"];
+const PLANNED: [&str; 11] = [
+    "tumble",
+    "hop",
+    "cumulate",
+    "session",
+    "unnest",
+    "descriptor",
+    "ml_predict",
+    "ml_evaluate",
+    "ml_transform",
+    "mod",
+    "proctime",
+];
 
 /// Aggregates whose result never depends on the order of their input. (Measures of classifiers sort
 /// their pairs before they add anything up, or count.)
@@ -131,7 +143,8 @@ impl Registered {
 impl Registry {
     fn with_defaults() -> Self {
         let mut scalar = HashMap::new();
-        for function in SessionStateDefaults::default_scalar_functions() {
+        let own = features::functions().into_iter().map(Arc::new);
+        for function in SessionStateDefaults::default_scalar_functions().into_iter().chain(own) {
             add(&mut scalar, function.name().to_owned(), function.aliases(), &function);
         }
         let mut aggregate = HashMap::new();

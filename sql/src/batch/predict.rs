@@ -1,12 +1,13 @@
-//! ML.PREDICT and ML.EXPLAIN_PREDICT in a query as a whole: a subquery of its rows, with what the model says of them behind. The model is the
-//! version that has learnt most by the time the query is planned, and a function of its features.
+//! ML.PREDICT and ML.EXPLAIN_PREDICT in a query as a whole: a subquery of its rows, with what the model says of them
+//! behind; and ML.TRANSFORM: the features that it makes of them. The model is the version that has learnt most by the time
+//! the query is planned, and a function of the columns that it reads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Fields;
+use arrow::datatypes::{Field, Fields};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr as Planned, LogicalPlan, ScalarUDF};
 use datafusion::sql::sqlparser::ast::{
@@ -22,7 +23,7 @@ use crate::error::{Result, SqlError};
 use crate::planner::evaluate::replace_evaluation;
 use crate::planner::explain_predict::{EXPLAIN_PREDICT, answered, explain_call};
 use crate::planner::model_table::{model_table_call, rows_of_model};
-use crate::planner::table_function::{PREDICT, predict_arguments, wrong_call};
+use crate::planner::table_function::{MAKE_FEATURES, PREDICT, predict_arguments, wrong_call};
 use crate::planner::training_rows::{TrainingQuery, training_call};
 
 /// The column of what a model says, as long as it is one.
@@ -103,18 +104,21 @@ impl Calls<'_> {
             return Ok(());
         }
         let TableFactor::Table { name, args: Some(args), .. } = &*factor else { return Ok(()) };
-        if !matches!(dotted(name).as_str(), "ml.predict" | "ml_predict") {
-            return Ok(());
-        }
-        let (model, data) = predict_arguments(&args.args)?;
-        let rows = rows_of(data, PREDICT)?;
-        let trained = self.catalog.trained_model(model, "ML.PREDICT")?;
-        let subquery = self.answers(&model.clone(), trained, Question::Prediction, rows)?;
-        put_subquery(factor, subquery, "predict");
+        let (called, usage, question) = match dotted(name).as_str() {
+            "ml.predict" | "ml_predict" => ("ML.PREDICT", PREDICT, Question::Prediction),
+            "ml.transform" | "ml_transform" => ("ML.TRANSFORM", MAKE_FEATURES, Question::Features),
+            _ => return Ok(()),
+        };
+        let (model, data) = predict_arguments(&args.args, usage)?;
+        let rows = rows_of(data, usage)?;
+        let trained = self.catalog.trained_model(model, called)?;
+        let subquery = self.answers(&model.clone(), trained, question, rows)?;
+        put_subquery(factor, subquery, if question == Question::Features { "transform" } else { "predict" });
         Ok(())
     }
 
-    /// The rows with what the model answers about them, as a query that calls the model as a function.
+    /// What the model answers about rows, behind their columns unless it is its features, as a query that calls the model as
+    /// a function.
     fn answers(
         &mut self,
         model: &Ident,
@@ -124,9 +128,12 @@ impl Calls<'_> {
     ) -> Result<Query> {
         self.uses.insert(normalize(model));
         let fields = answered(model, &trained, question)?;
-        let features = trained.features();
+        let reads = trained.reads();
         let function = function(trained, question);
-        let query = with_answers(rows, function.name(), &features, &fields)?;
+        let query = match question {
+            Question::Features => only_answers(rows, function.name(), &reads, &fields)?,
+            _ => with_answers(rows, function.name(), &reads, &fields)?,
+        };
         self.asked.predictions.insert(function.name().to_owned(), Arc::new(function));
         Ok(query)
     }
@@ -166,16 +173,10 @@ fn rows_of(data: &Expr, usage: &str) -> Result<Box<Query>> {
     }
 }
 
-/// `SELECT * EXCLUDE (said), said.a AS a, … FROM (SELECT *, model(features) AS said FROM rows)`.
-fn with_answers(rows: Box<Query>, function: &str, features: &[String], fields: &Fields) -> Result<Query> {
+/// `SELECT * EXCLUDE (said), said.a AS a, … FROM (SELECT *, model(columns) AS said FROM rows)`.
+fn with_answers(rows: Box<Query>, function: &str, reads: &[String], fields: &Fields) -> Result<Query> {
     let said = quoted(SAID);
-    let added = fields.iter().map(|field| {
-        let (key, name) = (field.name().replace('\'', "''"), quoted(field.name()));
-        format!("get_field({said}, '{key}') AS {name}")
-    });
-    let features: Vec<String> = features.iter().map(|name| quoted(name).to_string()).collect();
-    let call = format!("{}({})", quoted(function), features.join(", "));
-    let added = added.collect::<Vec<_>>().join(", ");
+    let (call, added) = (call_of(function, reads), fields_of(&said, fields));
     let mut outer = made_up(&format!("SELECT *, {added} FROM (SELECT *, {call} AS {said} FROM t) AS predict"))?;
     let select = select_of(&mut outer)?;
     if let Some(all) = select.projection.first_mut() {
@@ -183,9 +184,39 @@ fn with_answers(rows: Box<Query>, function: &str, features: &[String], fields: &
         let options = WildcardAdditionalOptions { opt_exclude: Some(excluded), ..Default::default() };
         *all = SelectItem::Wildcard(options);
     }
-    if let TableFactor::Derived { subquery: inner, .. } = relation_of(select)? {
+    read_from(relation_of(select)?, rows)?;
+    Ok(outer)
+}
+
+/// `SELECT said.a AS a, … FROM (SELECT model(columns) AS said FROM rows)`.
+fn only_answers(rows: Box<Query>, function: &str, reads: &[String], fields: &Fields) -> Result<Query> {
+    let said = quoted(SAID);
+    let (call, columns) = (call_of(function, reads), fields_of(&said, fields));
+    let mut outer = made_up(&format!("SELECT {columns} FROM (SELECT {call} AS {said} FROM t) AS transform"))?;
+    read_from(relation_of(select_of(&mut outer)?)?, rows)?;
+    Ok(outer)
+}
+
+/// The call of a model's function.
+fn call_of(function: &str, reads: &[String]) -> String {
+    let columns: Vec<String> = reads.iter().map(|name| quoted(name).to_string()).collect();
+    format!("{}({})", quoted(function), columns.join(", "))
+}
+
+/// The fields of a struct as columns.
+fn fields_of(said: &Ident, fields: &Fields) -> String {
+    let column = |field: &Arc<Field>| {
+        let (key, name) = (field.name().replace('\'', "''"), quoted(field.name()));
+        format!("get_field({said}, '{key}') AS {name}")
+    };
+    fields.iter().map(column).collect::<Vec<_>>().join(", ")
+}
+
+/// Has a subquery that was made up read these rows.
+fn read_from(subquery: &mut TableFactor, rows: Box<Query>) -> Result<()> {
+    if let TableFactor::Derived { subquery: inner, .. } = subquery {
         let alias = Some(alias_of("rows"));
         *relation_of(select_of(inner)?)? = TableFactor::Derived { lateral: false, subquery: rows, alias, sample: None };
     }
-    Ok(outer)
+    Ok(())
 }

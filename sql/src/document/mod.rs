@@ -9,6 +9,7 @@ mod columns;
 mod expression;
 mod operator;
 mod read;
+mod transform;
 mod write;
 
 use std::collections::BTreeMap;

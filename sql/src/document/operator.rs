@@ -607,8 +607,34 @@ pub struct FitDocument {
     /// The label's column, if the algorithm learns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// The features' columns.
+    /// The features' columns, or those that features are made of.
     pub features: Vec<String>,
+    /// How features are made of these columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<TransformDocument>,
+}
+
+/// What features a model makes of columns, whenever it is fitted or asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TransformDocument {
+    /// Functions of all rows, whose values features read as columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub analytics: Vec<AnalyticDocument>,
+    /// The features, over the columns and these values.
+    pub features: Vec<NamedExpr>,
+}
+
+/// A function of all rows, such as ML.STANDARD_SCALER.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnalyticDocument {
+    /// The name that features have for its value.
+    pub name: String,
+    /// The function and its constants, called with x: ML.IMPUTER(x, 'mean') OVER ().
+    pub function: String,
+    /// What x is: DOUBLE for a function of numbers, VARCHAR for one of categories.
+    pub argument: ExprDocument,
 }
 
 /// Predictions. Its columns: those of port 0, predicted_<label>, predicted_<label>_prob or what else the model says,

@@ -187,6 +187,7 @@ fn operator(kind: &NodeKind, inputs: &[SchemaRef], output: &Schema) -> OperatorD
             options: node.options.iter().cloned().collect(),
             label: node.label.map(name),
             features: names(&node.features),
+            transform: node.transform.as_ref().map(TransformDocument::of),
         }),
         NodeKind::Predict(node) => OperatorDocument::Predict(PredictDocument {
             model: node.model.clone(),

@@ -85,7 +85,8 @@ pub(crate) fn resolve(expr: &Expr, relation: &Relation, schema: &DFSchema) -> Re
     Ok(plain.data)
 }
 
-fn check_supported(expr: &Expr) -> Result<()> {
+/// Refuses what no operator computes of a row.
+pub(crate) fn check_supported(expr: &Expr) -> Result<()> {
     check_repeatable(expr)?;
     let mut refused = None;
     expr.apply(|inner| {

@@ -10,14 +10,16 @@ use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{
     FitNode, ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields,
 };
+use tidemill_plans::transform::can_read;
 
 use super::stream::Stream;
 use crate::ast::normalize;
-use crate::catalog::{Detail, ModelObject, Object, StreamInfo};
+use crate::catalog::{Catalog, Detail, ModelObject, Object, StreamInfo};
 use crate::error::{Result, SqlError};
 use crate::interval::text_micros;
 use crate::planner::QueryPlanner;
 use crate::planner::source::{column_names, type_name};
+use crate::planner::transform::{PlannedTransform, plan_transform};
 use crate::statement::{CreateModel, Options};
 
 /// The options that every model takes that learns as rows come, for messages.
@@ -91,6 +93,11 @@ impl Common {
 
 /// Checks a model against its training query's columns.
 pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<ModelObject> {
+    if let Some(transform) = &create.transform {
+        let hint = "the statistics of TRANSFORM are those of a training set, which tables that end have; compute the features in \
+                    the training query";
+        return Err(SqlError::unsupported("TRANSFORM of a model that learns for ever", hint).at(transform.at));
+    }
     let mut common = Common::of(create, Training::Continuous)?;
     let options = &mut common.others;
     let publish_every = options.take("publish_every").unwrap_or_else(|| String::from("1 hour"));
@@ -107,21 +114,41 @@ pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<Mode
         time: Some(time),
         training_set: None,
         features,
+        transform: None,
         options: common.others.pairs,
         publish_every,
         freshness: common.freshness,
     })
 }
 
-/// Checks a model against the table of its training set.
-pub(crate) fn plan_fitted(create: &CreateModel, set: &Arc<Object>) -> Result<ModelObject> {
+/// Checks a model against the table of its training set; also says which functions its TRANSFORM calls.
+pub(crate) fn plan_fitted(
+    create: &CreateModel,
+    set: &Arc<Object>,
+    catalog: &Catalog,
+) -> Result<(ModelObject, Vec<String>)> {
     let Detail::Source(_, info) = &set.detail else {
         return Err(SqlError::invalid("a training set is a table"));
     };
     let common = Common::of(create, Training::Whole)?;
-    let features = feature_columns(info, common.label.as_deref());
-    let outputs = common.outputs(Training::Whole, &info.schema, &features, COMMON_OPTIONS_OF_FITTED)?;
-    Ok(ModelObject {
+    let (transform, uses) = match &create.transform {
+        Some(clause) => {
+            let PlannedTransform { transform, uses } =
+                plan_transform(clause, &info.schema, common.label.as_deref(), catalog)?;
+            (Some(transform), uses.into_iter().collect())
+        }
+        None => (None, Vec::new()),
+    };
+    let features = match &transform {
+        Some(transform) => columns_of(&transform.inputs),
+        None => feature_columns(info, common.label.as_deref()),
+    };
+    let learnt = match &transform {
+        Some(transform) => columns_of(transform.outputs()?.as_ref()),
+        None => features.clone(),
+    };
+    let outputs = common.outputs(Training::Whole, &info.schema, &learnt, COMMON_OPTIONS_OF_FITTED)?;
+    let model = ModelObject {
         query: create.query.clone(),
         model_type: common.model_type.to_owned(),
         label: common.label,
@@ -129,10 +156,17 @@ pub(crate) fn plan_fitted(create: &CreateModel, set: &Arc<Object>) -> Result<Mod
         time: None,
         training_set: Some(Arc::clone(set)),
         features,
+        transform,
         options: common.others.pairs,
         publish_every: 0,
         freshness: common.freshness,
-    })
+    };
+    Ok((model, uses))
+}
+
+/// Names and types of columns.
+fn columns_of(schema: &Schema) -> Vec<(String, DataType)> {
+    schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
 }
 
 fn freshness(text: Option<&str>) -> Result<ModelFreshness> {
@@ -222,6 +256,7 @@ impl QueryPlanner<'_> {
             options: model.options.clone(),
             label: model.label.as_deref().map(column).transpose()?,
             features: model.features.iter().map(|(name, _)| column(name)).collect::<Result<Vec<_>>>()?,
+            transform: model.transform.clone(),
         });
         let info = StreamInfo::untimed(model_version_schema(), true);
         let stream = self.builder.add_operator(node, 1, info);
@@ -299,7 +334,11 @@ fn match_features(name: &str, model: &ModelObject, input: &Stream) -> Result<Vec
                 "model '{name}' was trained with the feature '{feature}', which the input of ML.PREDICT does not have"
             )));
         };
-        if kind(field.data_type()) != kind(data_type) {
+        let is_like = match &model.transform {
+            Some(_) => can_read(field.data_type(), data_type),
+            None => kind(field.data_type()) == kind(data_type),
+        };
+        if !is_like {
             return Err(SqlError::invalid(format!(
                 "model '{name}' was trained with the feature '{feature}' as {}, but in the input of ML.PREDICT it is {}",
                 type_name(data_type),

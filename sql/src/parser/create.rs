@@ -120,10 +120,19 @@ impl ScriptParser<'_> {
     fn create_model(&mut self, or_replace: bool) -> Result<Statement> {
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
+        let transform = self.transform_clause()?;
         let options = self.with_options(&["WITH", "OPTIONS"])?;
         self.keywords(&[Keyword::AS])?;
         let query = self.query()?;
-        Ok(Statement::CreateModel(CreateModel { name, if_not_exists, or_replace, options, place: None, query }))
+        Ok(Statement::CreateModel(CreateModel {
+            name,
+            if_not_exists,
+            or_replace,
+            transform,
+            options,
+            place: None,
+            query,
+        }))
     }
 
     /// Options behind one of these words; an error if none of them comes.

@@ -115,7 +115,9 @@ impl ContextProvider for PlanningContext<'_> {
         if let Some(prediction) = self.predictions.get(name) {
             return Some(Arc::clone(prediction));
         }
-        as_of::find(name).or_else(|| functions::scalar(name))
+        let found = as_of::find(name).or_else(|| functions::scalar(name));
+        // DataFusion leaves a name with a dot as it is written.
+        found.or_else(|| functions::scalar(&name.to_lowercase().strip_prefix("ml.").map(|own| format!("ml_{own}"))?))
     }
 
     fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {

@@ -61,7 +61,7 @@ pub(crate) fn replace_evaluation(factor: &mut TableFactor, catalog: &Catalog) ->
     let TableFactor::Table { name, alias, args: Some(args), .. } = factor else { return Ok(()) };
     let Some(measure) = Measure::named(&dotted(name)) else { return Ok(()) };
     let usage = format!("{}(MODEL m, TABLE t), or a query in place of TABLE t", measure.name());
-    let (model, _) = predict_arguments(&args.args).map_err(|_| wrong_call(&usage).at(name.span()))?;
+    let (model, _) = predict_arguments(&args.args, &usage).map_err(|_| wrong_call(&usage).at(name.span()))?;
     let text = || measure.query(&Labels::of(measure, model, catalog)?);
     let mut subquery = made_up(&text().map_err(|error| error.at(model.span))?)?;
     let mut predictions = made_up("SELECT * FROM ML.PREDICT(MODEL m, TABLE t) AS predict")?;

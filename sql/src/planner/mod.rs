@@ -26,6 +26,7 @@ mod table_call;
 pub(crate) mod table_function;
 mod temporal;
 pub(crate) mod training_rows;
+pub(crate) mod transform;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

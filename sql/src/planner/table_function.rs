@@ -29,6 +29,7 @@ const HOP: &str = "HOP(TABLE t, DESCRIPTOR(ts), slide INTERVAL '1 hour', size IN
 const CUMULATE: &str = "CUMULATE(TABLE t, DESCRIPTOR(ts), step INTERVAL '1 hour', size INTERVAL '1 day' [, offset])";
 const SESSION: &str = "SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), gap INTERVAL '5 minutes')";
 pub(crate) const PREDICT: &str = "ML.PREDICT(MODEL m, TABLE t), or a query in place of TABLE t";
+pub(crate) const MAKE_FEATURES: &str = "ML.TRANSFORM(MODEL m, TABLE t), or a query in place of TABLE t";
 
 impl QueryPlanner<'_> {
     pub(super) fn replace_table_function(&mut self, factor: &mut TableFactor) -> Result<()> {
@@ -41,6 +42,10 @@ impl QueryPlanner<'_> {
             "cumulate" => self.cumulate(&arguments)?,
             "session" => self.session(&arguments)?,
             "ml.predict" | "ml_predict" => self.predict(&arguments)?,
+            "ml.transform" | "ml_transform" => {
+                let hint = "ask it in a query of tables that end, which runs as a whole, and once the model is there";
+                return Err(SqlError::unsupported("ML.TRANSFORM in a stream", hint).at(name.span()));
+            }
             _ => {
                 let hint = format!("FROM takes {TABLE_FUNCTIONS}");
                 let what = String::from("table function");
@@ -101,7 +106,7 @@ impl QueryPlanner<'_> {
     }
 
     fn predict(&mut self, arguments: &[FunctionArg]) -> Result<Leaf> {
-        let (model, data) = predict_arguments(arguments)?;
+        let (model, data) = predict_arguments(arguments, PREDICT)?;
         let input = self.argument_stream(data, PREDICT)?;
         let stream = self.predict_stream(model, input).map_err(|error| error.at(model.span))?;
         Ok(Leaf::Stream(stream))
@@ -123,9 +128,9 @@ impl QueryPlanner<'_> {
     }
 }
 
-/// The model and the rows of a call of ML.PREDICT.
-pub(crate) fn predict_arguments(arguments: &[FunctionArg]) -> Result<(&Ident, &Expr)> {
-    model_and_rows(arguments.iter(), PREDICT)
+/// The model and the rows of a call that is to be like `usage`.
+pub(crate) fn predict_arguments<'a>(arguments: &'a [FunctionArg], usage: &str) -> Result<(&'a Ident, &'a Expr)> {
+    model_and_rows(arguments.iter(), usage)
 }
 
 /// The model and the rows that are all arguments of a call.

@@ -1,8 +1,13 @@
 //! Training as a whole: one version, once all rows have come.
 
-use arrow::array::{AsArray, Float64Array};
-use arrow::datatypes::{DataType, Field};
-use tidemill_plans::node::{NodeKind, model_version_schema};
+use std::sync::atomic::Ordering;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema};
+use datafusion::logical_expr::{col, lit};
+use tidemill_plans::expr::{StreamExpr, StreamSchema};
+use tidemill_plans::node::{NodeKind, Projection, model_version_schema};
+use tidemill_plans::transform::{Analytic, AnalyticFunction, FittedModel};
 
 use super::*;
 use crate::testing::graph::{graph, harness, schema, with_memory};
@@ -15,7 +20,28 @@ fn node() -> NodeKind {
         options: vec![],
         label: Some(2),
         features: vec![0, 1],
+        transform: None,
     })
+}
+
+/// The same with features that are made of the columns.
+fn transformed(inputs: &str, features: Vec<(&str, datafusion::logical_expr::Expr)>) -> NodeKind {
+    let NodeKind::Fit(fit) = node() else { unreachable!("it is one") };
+    let scaler = Analytic {
+        name: String::from("scaled"),
+        function: AnalyticFunction::StandardScaler,
+        argument: StreamExpr(col("x")),
+    };
+    let features =
+        features.into_iter().map(|(name, expr)| Projection { name: name.to_owned(), expr: StreamExpr(expr) });
+    let transform =
+        Transform { inputs: StreamSchema(schema(inputs)), analytics: vec![scaler], features: features.collect() };
+    NodeKind::Fit(FitNode { transform: Some(transform), ..fit })
+}
+
+/// How far `x` is from its mean, and `c`.
+fn scaled() -> NodeKind {
+    transformed("x:float c:text", vec![("x", col("scaled")), ("c", col("c"))])
 }
 
 fn fit() -> OperatorHarness {
@@ -73,12 +99,54 @@ fn the_same_rows_give_the_same_model_however_they_are_cut_and_where_they_wait() 
         harness.finish().unwrap();
         (versions(&mut harness).1, spilled)
     };
-    let cramped = with_memory(&graph(node(), &[&schema("x:float c:text y:bool")], model_version_schema()), 8 << 10);
-    let (expected, _) = fitted(fit().without_twin(), 2000);
-    assert_eq!(fitted(fit().without_twin(), 61).0, expected);
-    let (on_disk, spilled) = fitted(cramped.without_twin(), 500);
-    assert!(spilled > 0, "no row has been on disk");
-    assert_eq!(on_disk, expected);
+    for node in [node(), scaled()] {
+        let input = [&schema("x:float c:text y:bool")];
+        let fit = || harness(node.clone(), &input, model_version_schema()).without_twin();
+        let cramped = with_memory(&graph(node.clone(), &input, model_version_schema()), 8 << 10);
+        let (expected, _) = fitted(fit(), 2000);
+        assert_eq!(fitted(fit(), 61).0, expected);
+        let (on_disk, spilled) = fitted(cramped.without_twin(), 500);
+        assert!(spilled > 0, "no row has been on disk");
+        assert_eq!(on_disk, expected);
+    }
+}
+
+#[test]
+fn a_version_knows_how_its_features_are_made() {
+    let mut harness = harness(scaled(), &[&schema("x:float c:text y:bool")], model_version_schema());
+    harness.push(0, &rows(0..30)).unwrap();
+    harness.push(0, &rows(30..50)).unwrap();
+    harness.finish().unwrap();
+    let (text, states) = versions(&mut harness);
+    assert_eq!(text, "1 50\n");
+    let model = FittedModel::restore(&states[0]).unwrap();
+    assert_eq!(model.inputs(), ["x", "c"]);
+
+    let numbers = (0..50).map(|n| f64::from(n % 7));
+    let texts = (0..50).map(|n| Some(if n % 3 == 0 { "a" } else { "b" }));
+    let labels: BooleanArray = (0..50).map(|n| Some(n % 7 > 3 || n % 10 == 0)).collect();
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(Float64Array::from_iter_values(numbers)), Arc::new(texts.collect::<StringArray>())];
+    let learnt = RecordBatch::try_new(schema("x:float c:text"), columns).unwrap();
+    let features = model.transform().unwrap().features(&learnt).unwrap();
+    let sum: f64 = features.column(0).as_primitive::<Float64Type>().values().iter().sum();
+    assert!(sum.abs() < 1e-9, "{sum}");
+    // The weights are those of the features.
+    let schema = FeatureSchema::from_arrow(&features.schema()).unwrap();
+    let mut plain =
+        tidemill_ml::create_batch("logistic_reg", &Default::default(), &schema, &DataType::Boolean).unwrap();
+    plain.add(&features, &labels).unwrap();
+    assert!(states[0].ends_with(&plain.fit().unwrap().model));
+}
+
+#[test]
+fn rows_whose_features_cannot_be_made_are_dead_letters() {
+    let node = transformed("x:float c:int", vec![("x", col("scaled")), ("c", lit(6_i64) / col("c"))]);
+    let mut harness = harness(node, &[&schema("x:float c:int y:bool")], model_version_schema());
+    harness.push(0, "1 1 true\n2 0 true\n3 2 false\n4 3 false\n").unwrap();
+    harness.finish().unwrap();
+    assert_eq!(versions(&mut harness).0, "1 3\n");
+    assert_eq!(harness.stats().dead_letter_rows.load(Ordering::Relaxed), 1);
 }
 
 #[test]

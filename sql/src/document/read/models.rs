@@ -12,7 +12,7 @@ use super::{Built, Inputs, Spread, fields_of, info_of};
 use crate::catalog::StreamInfo;
 use crate::document::columns::{Places, read_type, schema_of};
 use crate::document::operator::{FitDocument, FreshnessDocument, PredictDocument, TrainDocument};
-use crate::problem::{Problem, Read, Within};
+use crate::problem::{Problem, Read, Within, wrong};
 
 pub(super) fn train(train: &TrainDocument, inputs: &Inputs<'_>) -> Read<Built> {
     inputs.refuse_updating("training")?;
@@ -22,7 +22,8 @@ pub(super) fn train(train: &TrainDocument, inputs: &Inputs<'_>) -> Read<Built> {
     let features = Places(input).of_all(&train.features).within("features")?;
     let model_type = resolve_model_type(&train.model_type, Training::Continuous)?.to_owned();
     let options: Vec<(String, String)> = train.options.clone().into_iter().collect();
-    check(&model_type, Training::Continuous, Some(label), &features, &options, input)?;
+    let learnt = input.schema.project(&features).map_err(wrong)?;
+    check(&model_type, Training::Continuous, Some(label), &learnt, &options, input)?;
     let publish_every = positive(train.publish_every).within("publish_every")?;
     let info = info_of(fields_of(&model_version_schema()), input);
     let model = train.model.clone();
@@ -43,9 +44,15 @@ pub(super) fn fit(fit: &FitDocument, inputs: &Inputs<'_>) -> Read<Built> {
     let features = Places(input).of_all(&fit.features).within("features")?;
     let model_type = resolve_model_type(&fit.model_type, Training::Whole)?.to_owned();
     let options: Vec<(String, String)> = fit.options.clone().into_iter().collect();
-    check(&model_type, Training::Whole, label, &features, &options, input)?;
+    let columns = input.schema.project(&features).map_err(wrong)?;
+    let transform = fit.transform.as_ref().map(|transform| transform.read(&columns)).transpose().within("transform")?;
+    let learnt = match &transform {
+        Some(transform) => transform.outputs()?.as_ref().clone(),
+        None => columns,
+    };
+    check(&model_type, Training::Whole, label, &learnt, &options, input)?;
     let info = StreamInfo { times: Vec::new(), ..info_of(fields_of(&model_version_schema()), input) };
-    let kind = NodeKind::Fit(FitNode { model: fit.model.clone(), model_type, options, label, features });
+    let kind = NodeKind::Fit(FitNode { model: fit.model.clone(), model_type, options, label, features, transform });
     Ok(Built { kind, info, spread: Spread::Single })
 }
 
@@ -54,7 +61,7 @@ fn check(
     model_type: &str,
     training: Training,
     label: Option<usize>,
-    features: &[usize],
+    features: &Schema,
     options: &[(String, String)],
     input: &StreamInfo,
 ) -> Read<()> {
@@ -62,9 +69,8 @@ fn check(
         let words = if label.is_some() { "learns no label" } else { "needs the column of its label" };
         return Err(Problem::new(format!("a model of type {model_type} {words}"))).within("label");
     }
-    let columns: Vec<_> = features.iter().map(|feature| input.schema.field(*feature).clone()).collect();
     let label = label.map(|label| input.schema.field(label));
-    match outputs(model_type, training, options, &Schema::new(columns), label) {
+    match outputs(model_type, training, options, features, label) {
         Err(PlanError::GivenOption { option, message }) if option == "label" => {
             Err(Problem::new(message)).within("label")
         }

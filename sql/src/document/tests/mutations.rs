@@ -9,7 +9,7 @@ use super::*;
 use crate::tests::{graph as graph_of, session};
 
 /// Statements that have all operators between them.
-const STATEMENTS: [&str; 6] = [
+const STATEMENTS: [&str; 7] = [
     "CREATE SINK a WITH (connector = 'print') AS
        SELECT bidder, window_end, count(*), sum(price) FROM TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 minute')
        GROUP BY bidder, window_start, window_end;
@@ -39,6 +39,10 @@ const STATEMENTS: [&str; 6] = [
      CREATE SINK a WITH (connector = 'print') AS SELECT k, tag FROM last, UNNEST(last.tags) AS t(tag);",
     "CREATE SINK a WITH (connector = 'print') AS
        SELECT * FROM HOP(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 second', INTERVAL '3 seconds') WHERE price > 1;",
+    "CREATE MODEL dear TRANSFORM (ML.STANDARD_SCALER(auction) OVER () AS auction, \"Odd\" + 1 AS odd, dear)
+       WITH (model_type = 'linear_reg', label = 'dear', training_set = 'set') AS
+       SELECT auction, \"Odd\", 0.5 * auction AS dear FROM plain;
+     CREATE SINK a WITH (connector = 'print') AS SELECT * FROM ML.PREDICT(MODEL dear, TABLE plain);",
 ];
 
 /// What comes in the place of something else.
