@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, Schema};
 pub use tidemill_ml::label_outputs;
-use tidemill_ml::{FeatureSchema, MlError, fitted_outputs};
+use tidemill_ml::{FeatureSchema, MlError, feature_schema, fitted_outputs};
 
 use crate::error::{PlanError, Result};
 
@@ -44,6 +44,12 @@ pub fn takes_label(model_type: &str, training: Training) -> Result<bool> {
     }
 }
 
+/// Whether features may be times, as those of models of series are.
+#[must_use]
+pub fn reads_times(model_type: &str) -> bool {
+    tidemill_ml::reads_times(model_type)
+}
+
 /// The columns that a model adds to rows, by the algorithm's own name. Checks its options, the features' types and the
 /// label's by making the model once.
 pub fn outputs(
@@ -53,7 +59,11 @@ pub fn outputs(
     features: &Schema,
     label: Option<&Field>,
 ) -> Result<Vec<Field>> {
-    let features = FeatureSchema::from_arrow(features).map_err(invalid)?;
+    let features = match training {
+        Training::Continuous => FeatureSchema::from_arrow(features),
+        Training::Whole => feature_schema(model_type, features),
+    };
+    let features = features.map_err(invalid)?;
     let options: BTreeMap<String, String> = options.iter().cloned().collect();
     let (column, data_type) = label.map_or(("", &DataType::Null), |label| (label.name().as_str(), label.data_type()));
     match training {

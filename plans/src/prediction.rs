@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 pub use tidemill_ml::ModelTable;
-use tidemill_ml::{FeatureKind, MlError, explain, table_of};
+use tidemill_ml::{FeatureKind, MlError, explain, forecast_of, table_of};
 
 use crate::catalog::{ModelWeights, UNTIMED};
 use crate::node::predicted_fields;
@@ -121,6 +121,7 @@ impl TrainedModel {
         let of_kind = |kind| match kind {
             FeatureKind::Numeric => DataType::Float64,
             FeatureKind::Categorical => DataType::Utf8,
+            FeatureKind::Time => DataType::Date32,
         };
         if let Some(transform) = self.model.transform() {
             return Arc::clone(transform.inputs());
@@ -145,6 +146,14 @@ impl TrainedModel {
     /// If models of its type do not have that table.
     pub fn table(&self, which: ModelTable) -> Result<RecordBatch, MlError> {
         table_of(self.model.predictor(), which)
+    }
+
+    /// What comes after the series that it was fitted to: so many rows for each.
+    ///
+    /// # Errors
+    /// If it is no model of series, or for a number of rows or a confidence level out of range.
+    pub fn forecast(&self, horizon: usize, confidence_level: f64) -> Result<RecordBatch, MlError> {
+        forecast_of(self.model.predictor(), horizon, confidence_level)
     }
 
     /// The classes that it tells apart, as text; none of other models than classifiers.

@@ -396,7 +396,7 @@ pub(crate) enum TransformItem {
     /// All columns of the query but these.
     All { except: Vec<Name>, at: Position },
     /// A feature, or the label.
-    Column { expr: Expr, name: Name, at: Position },
+    Column { expr: Box<Expr>, name: Name, at: Position },
 }
 
 /// The clause, as it is read.

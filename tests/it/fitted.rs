@@ -384,3 +384,52 @@ fn a_served_model_lives_as_long_as_its_name() {
     assert_eq!(served.number("SELECT count(*) AS n FROM tidemill.models"), 1);
     served.end();
 }
+
+#[test]
+fn series_are_fitted_and_forecast() {
+    let mut served = Served::start();
+    // 28 days of two shops: one sells four every day, the other ten and one more each day.
+    let day = |n: usize| format!("2024-02-{:02},north,4\n2024-02-{:02},south,{}\n", n, n, 10 + n);
+    let sales: String = (1..=28).rev().map(day).collect();
+    fs::write(served.folder.path("sales.csv"), format!("day,shop,sold\n{sales}")).unwrap();
+    served.ask(
+        "CREATE EXTERNAL TABLE sales STORED AS CSV LOCATION 'sales.csv';
+         CREATE MODEL demand WITH (model_type = 'arima', non_seasonal_order = '0,1,1', include_drift = 'true',
+           time_series_timestamp_col = 'day', time_series_data_col = 'sold', time_series_id_col = 'shop') AS
+         SELECT CAST(day AS DATE) AS day, shop, sold FROM sales;
+         CREATE MODEL level WITH (model_type = 'kmeans', num_clusters = 2) AS SELECT sold FROM sales",
+    );
+    served.wait_for_jobs(&[]);
+    let forecast =
+        "SELECT shop, forecast_timestamp AS day, round(forecast_value, 6) AS sold, confidence_level AS level,
+                      prediction_interval_lower_bound <= forecast_value AS is_above
+                    FROM ML.FORECAST(MODEL demand, STRUCT(2 AS horizon, 0.9 AS confidence_level)) ORDER BY shop, day";
+    let rows = shown(&served.ask(forecast));
+    let cells = |line: &str| line.split('|').map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned();
+    let lines: Vec<String> = rows.lines().filter(|line| line.contains("2024-")).map(cells).collect();
+    let expected = [
+        "north 2024-02-29 4.0 0.9 true",
+        "north 2024-03-01 4.0 0.9 true",
+        "south 2024-02-29 39.0 0.9 true",
+        "south 2024-03-01 40.0 0.9 true",
+    ];
+    assert_eq!(lines, expected, "{rows}");
+    // BigQuery's defaults are three points and 0.95.
+    let count = "SELECT count(*) AS n FROM ML.FORECAST(MODEL demand) AS f WHERE f.confidence_level = 0.95";
+    assert_eq!(served.number(count), 6);
+    let orders = "SELECT count(*) AS n FROM ML.ARIMA_EVALUATE(MODEL demand) WHERE non_seasonal_q = 1 AND has_drift";
+    assert_eq!(served.number(orders), 2);
+    let wrong = |call: &str| format!("SELECT * FROM ML.FORECAST({call})");
+    for (call, reason) in [
+        ("MODEL demand, 3", "write ML.FORECAST(MODEL m [, STRUCT("),
+        ("MODEL demand, STRUCT('x' AS horizon)", "horizon is a whole number, not"),
+        ("MODEL demand, STRUCT(0 AS horizon)", "expected a number from 1 to 10000"),
+        ("MODEL level", "a kmeans model was fitted to no series"),
+    ] {
+        served.refused(&wrong(call), Code::InvalidArgument, reason);
+    }
+    let days = wrong("MODEL demand, STRUCT(3 AS days)");
+    served.refused(&days, Code::Unimplemented, "ML.FORECAST takes horizon, confidence_level");
+    served.refused(&wrong("MODEL nobody"), Code::NotFound, "nobody");
+    served.end();
+}

@@ -49,7 +49,7 @@ fn a_model_is_replaced_by_one_of_the_rows_that_are_there() {
     assert_eq!(served.number("SELECT count(*) AS n FROM tidemill.models"), 1);
 
     // Other columns: what there was before cannot answer for it.
-    served.ask(&made(", penalty = 'none'", "late, distance, id"));
+    served.ask(&made(", l2_reg = 2", "late, distance, id"));
     served.wait_for_jobs(&[]);
     let both = "SELECT count(*) AS n FROM ML.PREDICT(MODEL late, (SELECT 9.9 AS distance, 1 AS id))";
     assert_eq!(served.number(both), 1);
@@ -80,7 +80,7 @@ fn what_cannot_be_replaced_stays() {
     served.refused(&made(", optimiser = 'x'", "late, distance"), Code::InvalidArgument, "optimiser");
     served.refused(&made("", "distance"), Code::InvalidArgument, "late");
     served.ask("CREATE VIEW asked AS SELECT * FROM ML.PREDICT(MODEL late, TABLE trips)");
-    served.refused(&made("", "late, distance"), Code::FailedPrecondition, "asked");
+    served.refused(&made("", "late, distance"), Code::InvalidArgument, "view 'asked' uses it");
     assert_eq!(served.number("SELECT count(*) AS n FROM asked"), 600);
     assert_eq!(fs::read_dir(served.folder.path("meta/tables")).map_or(0, Iterator::count), 1);
     served.ask("DROP VIEW asked");

@@ -35,7 +35,16 @@ fn what_moves_predictions_is_told_of_the_training_set() {
     let info =
         "SELECT input, min, max, round(mean, 3) AS mean, median, round(stddev, 3) AS stddev, category_count, null_count
                 FROM ML.FEATURE_INFO(MODEL late) ORDER BY input";
-    expect_test::expect![[r#""#]].assert_eq(&shown(&served.ask(info)));
+    expect_test::expect![[r#"
+        +----------+-----+-------+---------+--------+---------+----------------+------------+
+        | input    | min | max   | mean    | median | stddev  | category_count | null_count |
+        +----------+-----+-------+---------+--------+---------+----------------+------------+
+        | distance | 0.0 | 9.9   | 4.95    | 4.95   | 2.889   |                | 0          |
+        | id       | 0.0 | 599.0 | 299.988 | 300.0  | 173.081 |                | 1          |
+        | zone     |     |       |         |        |         | 3              | 0          |
+        +----------+-----+-------+---------+--------+---------+----------------+------------+
+    "#]]
+    .assert_eq(&format!("{}\n", shown(&served.ask(info))));
 
     served.refused(
         "SELECT * FROM ML.RECOMMEND(MODEL late)",

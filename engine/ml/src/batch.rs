@@ -23,7 +23,8 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::Field;
 
 pub use self::registry::{
-    batch_option_docs, create_batch, fitted_outputs, predicted_label_type, takes_label, valid_batch_model_types,
+    batch_option_docs, create_batch, feature_schema, fitted_outputs, predicted_label_type, reads_times, takes_label,
+    valid_batch_model_types,
 };
 pub(crate) use self::shards::{map_numbered_shards, map_shards};
 pub(crate) use self::training_set::{CLIP, Chunk, Row, TrainingSet, linear_numbers, row_of};
@@ -79,7 +80,8 @@ pub trait BatchModel: Send {
     /// - a matrix factorisation 56 bytes a row, and some copies of what stands for the users and items;
     /// - k-means 24 bytes a row to choose its first centroids, and mini-batches copies of the rows of three of them;
     /// - a Gaussian mixture what k-means needs, and 32 MB at most of products for each stretch;
-    /// - DBSCAN a quarter more than as many again as the rows, and 64 bytes a row; the model has the rows that are cores.
+    /// - DBSCAN a quarter more than as many again as the rows, and 64 bytes a row; the model has the rows that are cores;
+    /// - models of series 24 bytes a row.
     fn bytes(&self) -> usize;
 
     /// Sets how many threads `fit` may use, and who may stop it. The default is one thread and nobody.

@@ -48,6 +48,7 @@ pub(crate) fn describe(encoder: &Encoder, centres: &[f64]) -> Vec<CentroidFeatur
         let mut names = names.iter();
         for field in encoder.schema().fields() {
             let value = match field.kind {
+                FeatureKind::Time => continue,
                 FeatureKind::Numeric => CentroidValue::Number(numbers.next().unwrap_or_default()),
                 FeatureKind::Categorical => {
                     let names = names.next().map(Vec::as_slice).unwrap_or_default();

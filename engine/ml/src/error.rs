@@ -144,6 +144,44 @@ pub enum MlError {
         #[source]
         source: ArrowError,
     },
+    /// A model of series was to answer rows.
+    #[error(
+        "a model of type '{model_type}' answers no rows; \
+         ML.FORECAST(MODEL m, STRUCT(10 AS horizon)) says what comes after its training set"
+    )]
+    OnlyForecasts {
+        /// The model's type.
+        model_type: &'static str,
+    },
+    /// A model that was not fitted to series was to say what comes after them.
+    #[error(
+        "a {model_type} model was fitted to no series; ML.FORECAST takes models of arima and exponential_smoothing"
+    )]
+    NoSeries {
+        /// The model's type.
+        model_type: &'static str,
+    },
+    /// No series of a training set can be forecast.
+    #[error("none of the {series} series can be forecast; the first, '{name}': {reason}")]
+    NoForecasts {
+        /// Series of the training set.
+        series: usize,
+        /// The first one's id; empty without ids.
+        name: String,
+        /// Why it cannot.
+        reason: String,
+    },
+    /// A feature is a time, which only models of series read.
+    #[error(
+        "feature column '{column}' is a time, which a model of type '{model_type}' does not read; \
+         cast it to DOUBLE PRECISION or VARCHAR"
+    )]
+    TimeFeature {
+        /// The column's name.
+        column: String,
+        /// The model's type.
+        model_type: String,
+    },
     /// Every row learnt had the same label, so nothing separates the classes.
     #[error("all {rows} rows learnt have the label {class}; a classifier needs rows of both classes")]
     OneClass {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// What the scripts wrote of their cases.
-const EXPECTED: [&str; 12] = [
+const EXPECTED: [&str; 13] = [
     include_str!("../goldens/expected.txt"),
     include_str!("../goldens/explain.txt"),
     include_str!("../goldens/forest.txt"),
@@ -18,6 +18,7 @@ const EXPECTED: [&str; 12] = [
     include_str!("../goldens/dbscan.txt"),
     include_str!("../goldens/online.txt"),
     include_str!("../goldens/preprocessing.txt"),
+    include_str!("../goldens/series.txt"),
 ];
 
 /// The features of a data set, as the columns x0, x1, …, and its labels.

@@ -25,16 +25,25 @@ pub enum ModelTable {
     PrincipalComponentInfo,
     /// Where the centres of clusters lie, a row for each cluster and feature.
     Centroids,
+    /// What is known of each series: its model, how well that fits, and why there is none.
+    SeriesInfo,
+    /// The coefficients of each series' ARIMA model.
+    ArimaCoefficients,
+    /// The orders of each series' ARIMA model, and how well it fits.
+    ArimaEvaluate,
 }
 
 impl ModelTable {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::Weights,
         Self::FeatureImportance,
         Self::PrincipalComponents,
         Self::PrincipalComponentInfo,
         Self::Centroids,
+        Self::SeriesInfo,
+        Self::ArimaCoefficients,
+        Self::ArimaEvaluate,
     ];
 
     /// The name of SQL's function, without `ml.`.
@@ -46,6 +55,9 @@ impl ModelTable {
             Self::PrincipalComponents => "principal_components",
             Self::PrincipalComponentInfo => "principal_component_info",
             Self::Centroids => "centroids",
+            Self::SeriesInfo => "series_info",
+            Self::ArimaCoefficients => "arima_coefficients",
+            Self::ArimaEvaluate => "arima_evaluate",
         }
     }
 
@@ -60,6 +72,14 @@ impl fmt::Display for ModelTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ML.{}", self.name().to_uppercase())
     }
+}
+
+/// What comes after the series of a model, as [`Predictor::forecast`] says it.
+///
+/// # Errors
+/// `NoSeries` if models of its type have none, or those of [`Predictor::forecast`].
+pub fn forecast_of(model: &dyn Predictor, horizon: usize, confidence_level: f64) -> Result<RecordBatch> {
+    model.forecast(horizon, confidence_level)?.ok_or_else(|| MlError::NoSeries { model_type: model.model_type() })
 }
 
 /// What a model knows, as a table.

@@ -8,8 +8,8 @@
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
 //! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `hoeffding_tree`, `pca`, `isolation_forest`,
-//! `robust_zscore`, `matrix_factorization`, `kmeans`, `gaussian_mixture` and `dbscan` hold the algorithms, [`preprocessing`]
-//! what features are made with, [`metrics`] says how good models are, and [`explain`](mod@explain) what their predictions are
+//! `robust_zscore`, `matrix_factorization`, `kmeans`, `gaussian_mixture`, `dbscan` and `forecast` hold the
+//! algorithms, [`preprocessing`] what features are made with, [`metrics`] says how good models are, and [`explain`](mod@explain) what their predictions are
 //! made of.
 
 pub mod batch;
@@ -23,6 +23,7 @@ mod documentation;
 pub mod error;
 pub mod explain;
 mod feature;
+mod forecast;
 mod forest;
 mod gaussian_mixture;
 #[cfg(test)]
@@ -47,12 +48,12 @@ mod robust_zscore;
 mod snapshot;
 
 pub use batch::{
-    BatchModel, FitControl, FitReport, batch_option_docs, create_batch, fitted_outputs, predicted_label_type,
-    takes_label, valid_batch_model_types,
+    BatchModel, FitControl, FitReport, batch_option_docs, create_batch, feature_schema, fitted_outputs,
+    predicted_label_type, reads_times, takes_label, valid_batch_model_types,
 };
 pub use error::{MlError, Result};
 pub use explain::{Explanations, explain};
-pub use inspect::{ModelTable, table_of};
+pub use inspect::{ModelTable, forecast_of, table_of};
 pub use model::{
     ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason, RejectedRow,
     boolean_labels, check_label_type, predicted_labels,

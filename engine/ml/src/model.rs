@@ -133,6 +133,11 @@ pub enum RejectReason {
         /// The feature's column.
         column: String,
     },
+    /// The time of a row, or the name of the series that it belongs to, is NULL.
+    NullKey {
+        /// The feature's column.
+        column: String,
+    },
     /// A numeric feature that counts something is negative.
     NegativeCount {
         /// The feature's column.
@@ -149,6 +154,9 @@ impl fmt::Display for RejectReason {
             Self::NotANumber { column } => write!(f, "column '{column}' is NaN"),
             Self::TooLarge { column } => {
                 write!(f, "column '{column}' is infinite or exceeds {NUMERIC_MAGNITUDE_MAX:e}")
+            }
+            Self::NullKey { column } => {
+                write!(f, "column '{column}' is NULL, so the row belongs to no point of a series")
             }
             Self::NegativeCount { column } => write!(f, "column '{column}' is negative, which no count is"),
         }
@@ -217,6 +225,8 @@ pub enum FeatureKind {
     Categorical,
     /// A quantity: integers and floats. NULL is missing.
     Numeric,
+    /// When something was: timestamps and dates. Only models of series read it.
+    Time,
 }
 
 impl FeatureSchema {
@@ -231,9 +241,28 @@ impl FeatureSchema {
     /// # Errors
     /// `UnsupportedFeature`, `DuplicateFeature` or `NoFeatures`.
     pub fn from_arrow(schema: &Schema) -> Result<Self> {
+        Self::of_kinds(schema, FeatureKind::of)
+    }
+
+    /// The features of a batch with this schema, of which some may be times: for models of series.
+    ///
+    /// # Errors
+    /// `UnsupportedFeature`, `DuplicateFeature` or `NoFeatures`.
+    pub fn with_times(schema: &Schema) -> Result<Self> {
+        let is_time =
+            |data_type: &DataType| matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
+        Self::of_kinds(
+            schema,
+            |data_type| {
+                if is_time(data_type) { Some(FeatureKind::Time) } else { FeatureKind::of(data_type) }
+            },
+        )
+    }
+
+    fn of_kinds(schema: &Schema, kind_of: impl Fn(&DataType) -> Option<FeatureKind>) -> Result<Self> {
         let mut fields = Vec::with_capacity(schema.fields().len());
         for field in schema.fields() {
-            let kind = FeatureKind::of(field.data_type()).ok_or_else(|| MlError::UnsupportedFeature {
+            let kind = kind_of(field.data_type()).ok_or_else(|| MlError::UnsupportedFeature {
                 column: field.name().clone(),
                 data_type: field.data_type().clone(),
                 hint: "cast it to DOUBLE PRECISION or VARCHAR",
@@ -256,6 +285,19 @@ impl FeatureSchema {
             return Err(MlError::DuplicateFeature { column: twice.name.clone() });
         }
         Ok(Self { fields })
+    }
+
+    /// The schema of a snapshot: what decodes may hold a duplicate or no feature. Times are features of models of series
+    /// alone.
+    ///
+    /// # Errors
+    /// `CorruptState`, or those of [`FeatureSchema::new`].
+    pub(crate) fn restored(&self) -> Result<Self> {
+        let schema = Self::new(self.fields.clone())?;
+        match schema.count(FeatureKind::Time) {
+            0 => Ok(schema),
+            _ => Err(MlError::corrupt("a feature is a time")),
+        }
     }
 
     /// The features in order.
@@ -288,6 +330,7 @@ impl FeatureKind {
         match self {
             Self::Categorical => "categorical",
             Self::Numeric => "numeric",
+            Self::Time => "time",
         }
     }
 }

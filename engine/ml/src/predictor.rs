@@ -45,6 +45,18 @@ pub trait Predictor: Send + Sync {
         Ok(None)
     }
 
+    /// What comes after each of the series that it was fitted to: `horizon` rows a series, by series and time, with the
+    /// series' id if there are several, `forecast_timestamp`, `forecast_value`, `standard_error`, `confidence_level`,
+    /// `prediction_interval_lower_bound` and `prediction_interval_upper_bound`, between which a value lies with the
+    /// probability `confidence_level`. None of models of anything else than series.
+    ///
+    /// # Errors
+    /// `InvalidOption` for a horizon that is not from 1 to 10,000, or of more than 400 series to 4 million rows together,
+    /// or a confidence level that is not between 0 and 1; `BuildTable`.
+    fn forecast(&self, _horizon: usize, _confidence_level: f64) -> Result<Option<RecordBatch>> {
+        Ok(None)
+    }
+
     /// The columns that it adds to rows; `label` is the name of its label, if it has one.
     fn outputs(&self, label: &str) -> Vec<Field>;
 
@@ -52,7 +64,7 @@ pub trait Predictor: Send + Sync {
     /// features.
     ///
     /// # Errors
-    /// `MissingColumn` or `ChangedColumn`.
+    /// `MissingColumn` or `ChangedColumn`; `OnlyForecasts` of models of series.
     fn answers(&self, features: &RecordBatch) -> Result<Vec<ArrayRef>>;
 }
 

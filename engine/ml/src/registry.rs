@@ -12,6 +12,9 @@ use crate::boosted_trees::{self, BoostedTrees};
 use crate::classes::LabelKind;
 use crate::dbscan::Dbscan;
 use crate::error::{MlError, Result};
+use crate::forecast::arima::Arima;
+use crate::forecast::smoothing::Smoothing;
+use crate::forecast::{Forecaster, SeriesModel, time_feature};
 use crate::forest::{self, Forest};
 use crate::gaussian_mixture::GaussianMixture;
 use crate::hoeffding_tree::HoeffdingTree;
@@ -96,7 +99,7 @@ const MODEL_TYPES: [ModelType; 3] = [
 /// Makes a model that has learnt nothing, for labels of the type `label`.
 ///
 /// # Errors
-/// `UnknownModelType`, `UnsupportedLabel`, `UnknownOption` or `InvalidOption`; each says what would work.
+/// `UnknownModelType`, `UnsupportedLabel`, `UnknownOption`, `InvalidOption` or `TimeFeature`; each says what would work.
 pub fn create(
     model_type: &str,
     options: &BTreeMap<String, String>,
@@ -104,6 +107,9 @@ pub fn create(
     label: &DataType,
 ) -> Result<Box<dyn OnlineModel>> {
     online_label_type(model_type, "label", label)?;
+    if let Some(column) = time_feature(schema) {
+        return Err(MlError::TimeFeature { column: column.to_owned(), model_type: model_type.to_owned() });
+    }
     (find(model_type)?.create)(options, schema, label)
 }
 
@@ -140,6 +146,8 @@ pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
         KMeans::SNAPSHOT_TAG => Ok(Box::new(KMeans::restore(bytes)?)),
         GaussianMixture::SNAPSHOT_TAG => Ok(Box::new(GaussianMixture::restore(bytes)?)),
         Dbscan::SNAPSHOT_TAG => Ok(Box::new(Dbscan::restore(bytes)?)),
+        Arima::SNAPSHOT_TAG => Ok(Box::new(Forecaster::<Arima>::restore(bytes)?)),
+        Smoothing::SNAPSHOT_TAG => Ok(Box::new(Forecaster::<Smoothing>::restore(bytes)?)),
         _ => Ok(Box::new(Labelled(restore_supervised(bytes)?))),
     }
 }

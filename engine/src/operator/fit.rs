@@ -10,7 +10,7 @@ use std::thread::available_parallelism;
 
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, SchemaRef};
-use tidemill_ml::{BatchModel, FeatureSchema, FitControl, FitReport, MlError};
+use tidemill_ml::{BatchModel, FitControl, FitReport, MlError, feature_schema};
 use tidemill_plans::PlanError;
 use tidemill_plans::catalog::{ModelVersion, UNTIMED};
 use tidemill_plans::node::FitNode;
@@ -54,7 +54,7 @@ impl Fit {
             Some(transform) => transform.outputs()?,
             None => Arc::new(input.project(&node.features)?),
         };
-        let schema = FeatureSchema::from_arrow(&features).map_err(failed)?;
+        let schema = feature_schema(&node.model_type, &features).map_err(failed)?;
         let label = node.label.map(|label| Arc::clone(&input.fields()[label]));
         let label_type = label.as_ref().map_or(&DataType::Null, |label| label.data_type());
         let options = node.options.iter().cloned().collect();

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Ident, ObjectName, Query, SelectItem, Spanned, TableFactor, VisitMut, VisitorMut,
     WildcardAdditionalOptions,
 };
-use tidemill_plans::prediction::{ModelTable, Question, TrainedModel, asked_by, function};
+use tidemill_plans::prediction::{Question, TrainedModel, asked_by, function};
 
 use crate::ast::{alias_of, dotted, made_up, normalize, quoted, relation_of, select_all, select_of};
 use crate::catalog::{Catalog, Object};
@@ -22,6 +22,7 @@ use crate::dialect::TABLE_MARKER;
 use crate::error::{Result, SqlError};
 use crate::planner::evaluate::replace_evaluation;
 use crate::planner::explain_predict::{EXPLAIN_PREDICT, answered, explain_call};
+use crate::planner::forecast::ForecastCall;
 use crate::planner::model_table::{model_table_call, rows_of_model};
 use crate::planner::table_function::{MAKE_FEATURES, PREDICT, predict_arguments, wrong_call};
 use crate::planner::training_rows::{TrainingQuery, training_call};
@@ -40,8 +41,8 @@ pub(crate) struct Asked {
     pub(super) training_sets: BTreeMap<String, Arc<Object>>,
 }
 
-/// Puts subqueries in the place of a query's calls of ML.PREDICT, and tables in that of calls like ML.WEIGHTS; notes the
-/// models in `uses`.
+/// Puts subqueries in the place of a query's calls of ML.PREDICT, and tables in that of calls like ML.WEIGHTS and
+/// ML.FORECAST; notes the models in `uses`.
 pub(super) fn replace_predictions(query: &mut Query, catalog: &Catalog, uses: &mut BTreeSet<String>) -> Result<Asked> {
     let mut calls = Calls { catalog, uses, asked: Asked::default() };
     match query.visit(&mut calls) {
@@ -87,7 +88,15 @@ impl Calls<'_> {
     fn replace(&mut self, factor: &mut TableFactor) -> Result<()> {
         replace_evaluation(factor, self.catalog)?;
         if let Some((table, model)) = model_table_call(factor)? {
-            return self.replace_table(factor, table, &model);
+            let rows = rows_of_model(self.catalog, table, &model)?;
+            let made_up = format!("ml.{}({})", table.name(), normalize(&model));
+            self.replace_table(factor, table.name(), &model, (made_up, rows));
+            return Ok(());
+        }
+        if let Some(call) = ForecastCall::of(factor)? {
+            let rows = call.rows(self.catalog)?;
+            self.replace_table(factor, "forecast", &call.model, (call.to_string(), rows));
+            return Ok(());
         }
         if let Some(call) = training_call(factor)? {
             let TrainingQuery { query, name, rows } = call.query(self.catalog)?;
@@ -138,17 +147,16 @@ impl Calls<'_> {
         Ok(query)
     }
 
-    /// Puts a table in the place of a call of what shows what a model knows.
-    fn replace_table(&mut self, factor: &mut TableFactor, table: ModelTable, model: &Ident) -> Result<()> {
-        let rows = rows_of_model(self.catalog, table, model)?;
+    /// Puts a table, given by a name that no other has and its rows, in the place of a call of a function that shows what
+    /// a model knows.
+    fn replace_table(&mut self, factor: &mut TableFactor, function: &str, model: &Ident, table: (String, RecordBatch)) {
+        let TableFactor::Table { name, alias, args, .. } = factor else { return };
+        let (made_up, rows) = table;
         self.uses.insert(normalize(model));
-        let TableFactor::Table { name, alias, args, .. } = factor else { return Ok(()) };
-        alias.get_or_insert_with(|| alias_of(table.name()));
-        let made_up = format!("ml.{}({})", table.name(), normalize(model));
+        alias.get_or_insert_with(|| alias_of(function));
         *name = ObjectName::from(vec![quoted(&made_up)]);
         *args = None;
         self.asked.tables.insert(made_up, rows);
-        Ok(())
     }
 }
 

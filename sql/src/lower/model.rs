@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast::Ident;
 use tidemill_plans::PlanError;
-use tidemill_plans::algorithm::{Training, outputs, resolve_model_type, takes_label};
+use tidemill_plans::algorithm::{Training, outputs, reads_times, resolve_model_type, takes_label};
 use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{
     FitNode, ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields,
@@ -71,7 +71,7 @@ impl Common {
         let label = self.label.as_ref().map(|label| self.label_among(columns, label)).transpose()?;
         let fields = features.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
         let schema = Schema::new(fields.collect::<Vec<_>>());
-        check_features(&schema)?;
+        check_features(&schema, reads_times(self.model_type))?;
         outputs(self.model_type, training, &self.others.pairs, &schema, label).map_err(|error| {
             let message = match &error {
                 PlanError::GivenOption { option, .. } if option == "label" => error.to_string(),
@@ -200,11 +200,15 @@ fn feature_columns(info: &StreamInfo, label: Option<&str>) -> Vec<(String, DataT
     fields.map(|field| (field.name().clone(), field.data_type().clone())).collect()
 }
 
-fn check_features(schema: &Schema) -> Result<()> {
+/// Checks the types of features; of models of series some are times.
+fn check_features(schema: &Schema, with_times: bool) -> Result<()> {
     if schema.fields().is_empty() {
         return Err(SqlError::invalid("a model needs at least one feature: a column besides the label and event time"));
     }
-    match schema.fields().iter().find(|field| kind(field.data_type()).is_none()) {
+    let is_time =
+        |data_type: &DataType| matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
+    let is_read = |data_type: &DataType| kind(data_type).is_some() || (with_times && is_time(data_type));
+    match schema.fields().iter().find(|field| !is_read(field.data_type())) {
         None => Ok(()),
         Some(field) => Err(SqlError::invalid(format!(
             "the feature '{}' is {}, which no model reads; cast it to DOUBLE or VARCHAR, or take a part of it with EXTRACT",
@@ -292,6 +296,7 @@ impl QueryPlanner<'_> {
         let name = normalize(model);
         let catalog = self.catalog;
         let (object, detail) = catalog.model(&name)?;
+        refuse_series(detail)?;
         let features = match_features(&name, detail, &input)?;
         let time = input.info.times.first().copied();
         if time.is_none() && detail.time.is_some() {
@@ -323,6 +328,15 @@ impl QueryPlanner<'_> {
 
 fn column_of(input: &Stream, name: &str) -> Result<usize> {
     input.schema().index_of(name).map_err(|_| SqlError::invalid(format!("the training query lost column '{name}'")))
+}
+
+/// Models of series say nothing of rows.
+fn refuse_series(model: &ModelObject) -> Result<()> {
+    if !reads_times(&model.model_type) {
+        return Ok(());
+    }
+    let hint = "ML.FORECAST(MODEL m) says what comes after the series that it was fitted to";
+    Err(SqlError::unsupported(format!("ML.PREDICT of a model of type {}", model.model_type), hint))
 }
 
 /// Finds the model's features among the input's columns by name.

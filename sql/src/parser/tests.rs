@@ -74,7 +74,7 @@ fn errors_have_positions() {
     check(
         "CREATE OR REPLACE SOURCE s (a INT) WITH ()",
         expect![[r#"
-            line 1, column 8: OR REPLACE is not supported; only views, functions, secrets and tables with a query can be replaced; DROP the old one first
+            line 1, column 8: OR REPLACE is not supported; only views, functions, models, secrets and tables with a query can be replaced; DROP the old one first
         "#]],
     );
     check(

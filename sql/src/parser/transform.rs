@@ -43,7 +43,7 @@ impl ScriptParser<'_> {
                 return Err(SqlError::invalid(message).at(at));
             }
         };
-        Ok(TransformItem::Column { expr, name, at })
+        Ok(TransformItem::Column { expr: Box::new(expr), name, at })
     }
 
     fn names_in_parentheses(&mut self) -> Result<Vec<Name>> {

@@ -4,6 +4,7 @@
 
 use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{Ident, Query, Spanned, TableFactor};
+use tidemill_plans::algorithm::reads_times;
 
 use super::table_function::{predict_arguments, wrong_call};
 use crate::ast::{alias_of, dotted, made_up, normalize, quoted, relation_of, select_of};
@@ -87,7 +88,10 @@ impl<'a> Labels<'a> {
     fn of(measure: Measure, model: &'a Ident, catalog: &'a Catalog) -> Result<Self> {
         let (_, detail) = catalog.model(&normalize(model))?;
         let (Some(label), Some(predicted)) = (&detail.label, detail.outputs.first()) else {
-            let hint = "it measures what models with a label predict; ask ML.PREDICT for what this one says";
+            let hint = match reads_times(&detail.model_type) {
+                true => "ML.SERIES_INFO(MODEL m) says how well it fits each series",
+                false => "it measures what models with a label predict; ask ML.PREDICT for what this one says",
+            };
             return Err(SqlError::unsupported(format!("{} of a {} model", measure.name(), detail.model_type), hint));
         };
         let probability = quoted(&format!("predicted_{label}_prob"));

@@ -4,14 +4,13 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Fields;
-use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, Spanned, TableFactor, Value, ValueWithSpan,
-};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Spanned, TableFactor};
 use tidemill_plans::error::chain;
 use tidemill_plans::prediction::{Question, TrainedModel};
 
-use super::table_function::{model_and_rows, wrong_call};
-use crate::ast::{dotted, normalize};
+use super::struct_options::split_options;
+use super::table_function::model_and_rows;
+use crate::ast::dotted;
 use crate::catalog::Catalog;
 use crate::error::{Result, SqlError};
 
@@ -35,43 +34,16 @@ pub(crate) fn explain_call(factor: &TableFactor) -> Result<Option<ExplainCall<'_
     if !matches!(dotted(name).as_str(), "ml.explain_predict" | "ml_explain_predict") {
         return Ok(None);
     }
-    let (options, others): (Vec<_>, Vec<_>) = args.args.iter().partition(|argument| options_of(argument).is_some());
+    let (options, others) = split_options(&args.args, EXPLAIN_PREDICT)?;
     let (model, data) = model_and_rows(others.into_iter(), EXPLAIN_PREDICT)?;
-    let top_k_features = match options.as_slice() {
-        [] => TOP_K_FEATURES_DEFAULT,
-        [only] => top_k_features(options_of(only).unwrap_or_default())?,
-        [_, second, ..] => return Err(wrong_call(EXPLAIN_PREDICT).at(second.span())),
-    };
-    Ok(Some(ExplainCall { model, data, top_k_features }))
-}
-
-/// The fields of a STRUCT without types.
-fn options_of(argument: &FunctionArg) -> Option<&[Expr]> {
-    match argument {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Struct { values, fields })) if fields.is_empty() => {
-            Some(values)
-        }
-        _ => None,
-    }
-}
-
-fn top_k_features(options: &[Expr]) -> Result<u32> {
-    let mut found = TOP_K_FEATURES_DEFAULT;
+    let mut top_k_features = TOP_K_FEATURES_DEFAULT;
     for option in options {
-        let Expr::Named { expr, name } = option else { return Err(wrong_call(EXPLAIN_PREDICT).at(option.span())) };
-        if normalize(name) != TOP_K_FEATURES {
-            let hint = format!("ML.EXPLAIN_PREDICT takes {TOP_K_FEATURES}");
-            return Err(SqlError::unsupported(format!("the option '{name}'"), hint).at(name.span));
+        match option.key().as_str() {
+            TOP_K_FEATURES => top_k_features = option.number("a whole number above 0", |number| *number > 0)?,
+            _ => return Err(option.unknown("ML.EXPLAIN_PREDICT", TOP_K_FEATURES)),
         }
-        let number = match expr.as_ref() {
-            Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. }) => digits.parse().ok(),
-            _ => None,
-        };
-        found = number.filter(|number| *number > 0).ok_or_else(|| {
-            SqlError::invalid(format!("{TOP_K_FEATURES} is a whole number above 0, not {expr}")).at(expr.span())
-        })?;
     }
-    Ok(found)
+    Ok(Some(ExplainCall { model, data, top_k_features }))
 }
 
 impl ExplainCall<'_> {

@@ -18,25 +18,26 @@ pub(crate) fn model_table_call(factor: &TableFactor) -> Result<Option<(ModelTabl
     let function = dotted(name);
     let own = function.strip_prefix("ml.").or_else(|| function.strip_prefix("ml_"));
     let Some(table) = own.and_then(ModelTable::named) else { return Ok(None) };
-    let model = only_model(&args.args, &table.to_string()).map_err(|error| error.at(name.span()))?;
-    Ok(Some((table, model)))
+    let arguments: Vec<&FunctionArg> = args.args.iter().collect();
+    let model = only_model(&arguments)?.ok_or_else(|| wrong_call(&format!("{table}(MODEL m)")).at(name.span()))?;
+    Ok(Some((table, model.clone())))
 }
 
-/// The model that is the only argument of a function.
-pub(super) fn only_model(arguments: &[FunctionArg], function: &str) -> Result<Ident> {
+/// The model that is the only argument of a call, if it is so.
+pub(super) fn only_model<'a>(arguments: &[&'a FunctionArg]) -> Result<Option<&'a Ident>> {
     match arguments {
         [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Prefixed { prefix, value }))]
             if prefix.value == MODEL_MARKER =>
         {
             match value.as_ref() {
-                Expr::Identifier(model) => Ok(model.clone()),
+                Expr::Identifier(model) => Ok(Some(model)),
                 other => {
                     let hint = "name the model alone; its newest version answers";
                     Err(SqlError::unsupported(format!("model '{other}'"), hint).at(other.span()))
                 }
             }
         }
-        _ => Err(wrong_call(&format!("{function}(MODEL m)"))),
+        _ => Ok(None),
     }
 }
 

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::QueryPlanner;
 use super::evaluate::replace_evaluation;
 use super::explain_predict;
+use super::forecast;
 use super::model_table::refuse_in_stream;
 use super::table_call::replace_table_call;
 use super::table_function::TABLE_FUNCTIONS;
@@ -111,6 +112,7 @@ impl QueryPlanner<'_> {
         refuse_in_stream(self.catalog, factor)?;
         explain_predict::refuse_in_stream(self.catalog, factor)?;
         training_rows::refuse_in_stream(self.catalog, factor)?;
+        forecast::refuse_in_stream(self.catalog, factor)?;
         if replace_table_call(factor).map_err(|error| error.at(span))? {
             return Ok(());
         }

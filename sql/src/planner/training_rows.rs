@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::{Ident, Query, Spanned, TableFactor};
+use datafusion::sql::sqlparser::ast::{FunctionArg, Ident, Query, Spanned, TableFactor};
 
 use super::model_table::only_model;
+use super::table_function::wrong_call;
 use crate::ast::{dotted, made_up, normalize, quoted};
 use crate::catalog::{Catalog, ModelObject, Object};
 use crate::error::{Result, SqlError};
@@ -58,8 +59,10 @@ impl Asked {
 pub(crate) fn training_call(factor: &TableFactor) -> Result<Option<TrainingCall>> {
     let TableFactor::Table { name, args: Some(args), .. } = factor else { return Ok(None) };
     let Some(asked) = Asked::named(&dotted(name)) else { return Ok(None) };
-    let model = only_model(&args.args, asked.function()).map_err(|error| error.at(name.span()))?;
-    Ok(Some(TrainingCall { asked, model }))
+    let arguments: Vec<&FunctionArg> = args.args.iter().collect();
+    let usage = format!("{}(MODEL m)", asked.function());
+    let model = only_model(&arguments)?.ok_or_else(|| wrong_call(&usage).at(name.span()))?;
+    Ok(Some(TrainingCall { asked, model: model.clone() }))
 }
 
 impl TrainingCall {
@@ -87,7 +90,7 @@ impl TrainingCall {
         let name = format!("ml.training_set({})", object.name);
         let (own, set) = (quoted(&object.name), quoted(&name));
         let text = match self.asked {
-            Asked::GlobalExplain => global_explain(&own, &set, model.features.len()),
+            Asked::GlobalExplain => global_explain(&own, &set),
             Asked::FeatureInfo => feature_info(&set, model),
             Asked::Recommend => recommend(&own, &set, model)?,
         };
@@ -96,11 +99,12 @@ impl TrainingCall {
 }
 
 /// How far each feature moves a prediction, in the mean over the training set and without its sign.
-fn global_explain(model: &Ident, set: &Ident, features: usize) -> String {
+fn global_explain(model: &Ident, set: &Ident) -> String {
+    let all = u32::MAX;
     format!(
         "SELECT said['feature'] AS feature, avg(abs(said['attribution'])) AS attribution \
          FROM (SELECT unnest(top_feature_attributions) AS said \
-               FROM ML.EXPLAIN_PREDICT(MODEL {model}, TABLE {set}, STRUCT({features} AS top_k_features)) AS explained) \
+               FROM ML.EXPLAIN_PREDICT(MODEL {model}, TABLE {set}, STRUCT({all} AS top_k_features)) AS explained) \
            AS attributions \
          GROUP BY said['feature']"
     )

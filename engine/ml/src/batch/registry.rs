@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Schema};
 
 use super::BatchModel;
 use crate::boosted_trees;
@@ -13,6 +13,13 @@ use crate::dbscan::Dbscan;
 use crate::dbscan::batch::BatchDbscan;
 use crate::dbscan::config::DbscanConfig;
 use crate::error::{MlError, Result};
+use crate::forecast::arima::Arima;
+use crate::forecast::arima::config::ArimaConfig;
+use crate::forecast::batch::BatchForecast;
+use crate::forecast::columns::SeriesColumns;
+use crate::forecast::smoothing::Smoothing;
+use crate::forecast::smoothing::config::SmoothingConfig;
+use crate::forecast::{SeriesModel, time_feature};
 use crate::forest::ForestType;
 use crate::forest::batch::BatchForest;
 use crate::forest::config::ForestConfig;
@@ -62,7 +69,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 19] = [
+const MODEL_TYPES: [BatchModelType; 21] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -223,7 +230,28 @@ const MODEL_TYPES: [BatchModelType; 19] = [
         label_type: Some(number_type),
         option_docs: || ForestConfig::option_docs(ForestType::ForestRegressor),
     },
+    BatchModelType {
+        name: Arima::MODEL_TYPE,
+        create: |options, schema, _| {
+            let (config, columns) = (ArimaConfig::from_options(options)?, SeriesColumns::from_options(options));
+            Ok(Box::new(BatchForecast::new(config, columns, schema.clone())?))
+        },
+        label_type: None,
+        option_docs: ArimaConfig::option_docs,
+    },
+    BatchModelType {
+        name: Smoothing::MODEL_TYPE,
+        create: |options, schema, _| {
+            let (config, columns) = (SmoothingConfig::from_options(options)?, SeriesColumns::from_options(options));
+            Ok(Box::new(BatchForecast::new(config, columns, schema.clone())?))
+        },
+        label_type: None,
+        option_docs: SmoothingConfig::option_docs,
+    },
 ];
+
+/// The model types that forecast series.
+const OF_SERIES: [&str; 2] = [Arima::MODEL_TYPE, Smoothing::MODEL_TYPE];
 
 fn create_forest(
     model: ForestType,
@@ -247,7 +275,7 @@ fn number_type(column: &str, data_type: &DataType) -> Result<DataType> {
 /// Makes a model that has no rows, for labels of the type `label`: `Null` for a model without a label.
 ///
 /// # Errors
-/// `UnknownModelType`, `UnsupportedLabel`, `UnknownOption` or `InvalidOption`; each says what would work.
+/// `UnknownModelType`, `UnsupportedLabel`, `UnknownOption`, `InvalidOption` or `TimeFeature`; each says what would work.
 pub fn create_batch(
     model_type: &str,
     options: &BTreeMap<String, String>,
@@ -255,7 +283,26 @@ pub fn create_batch(
     label: &DataType,
 ) -> Result<Box<dyn BatchModel>> {
     predicted_label_type(model_type, "label", label)?;
+    if let Some(column) = time_feature(schema)
+        && !reads_times(model_type)
+    {
+        return Err(MlError::TimeFeature { column: column.to_owned(), model_type: model_type.to_owned() });
+    }
     (find(model_type)?.create)(options, schema, label)
+}
+
+/// The features of a batch with this schema, as a model of this type reads them: times, too, if it is one of series.
+///
+/// # Errors
+/// `UnsupportedFeature`, `DuplicateFeature` or `NoFeatures`.
+pub fn feature_schema(model_type: &str, schema: &Schema) -> Result<FeatureSchema> {
+    if reads_times(model_type) { FeatureSchema::with_times(schema) } else { FeatureSchema::from_arrow(schema) }
+}
+
+/// Whether models of this type are of series, so that a feature of theirs may be a time.
+#[must_use]
+pub fn reads_times(model_type: &str) -> bool {
+    OF_SERIES.contains(&model_type)
 }
 
 /// The columns that a model adds to rows which is fitted so, to labels of this name and type if it takes any.

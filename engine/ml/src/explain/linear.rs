@@ -48,6 +48,8 @@ impl Means {
                         features[slot as usize] = feature;
                     }
                 }
+                // A linear model has none.
+                FeatureKind::Time => {}
             }
         }
         values.extend(category_rows.iter().map(|rows| *rows as f64 * per_row));

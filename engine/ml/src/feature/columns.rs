@@ -44,6 +44,8 @@ impl<'a> Columns<'a> {
             match feature.kind {
                 FeatureKind::Numeric => numeric.push(NumericColumn::read(&feature.name, column)?),
                 FeatureKind::Categorical => categorical.push(column),
+                // `find_column` has refused it.
+                FeatureKind::Time => {}
             }
         }
         Ok(Self { numeric, categorical, rows: batch.num_rows(), number_min: -NUMERIC_MAGNITUDE_MAX })

@@ -207,8 +207,7 @@ impl EncoderState {
     /// # Errors
     /// `CorruptState`, or the schema's errors, for what no encoder could have written.
     pub(crate) fn into_encoder(self, rows: u64) -> Result<Encoder> {
-        // The checked constructor: decoding alone would let in a duplicate or no feature.
-        let schema = FeatureSchema::new(self.schema.fields().to_vec())?;
+        let schema = self.schema.restored()?;
         if self.moments.len() != schema.count(FeatureKind::Numeric)
             || !self.moments.iter().all(|moments| moments.is_plausible(rows))
         {

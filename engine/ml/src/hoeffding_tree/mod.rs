@@ -252,8 +252,7 @@ struct State {
 
 impl State {
     fn into_model(self) -> Result<HoeffdingTree> {
-        // The checked constructor again: decoding alone would let in a duplicate or no feature.
-        let schema = FeatureSchema::new(self.schema.fields().to_vec())?;
+        let schema = self.schema.restored()?;
         let config = self.tree.config();
         config.validate()?;
         if self.dictionaries.len() != schema.count(FeatureKind::Categorical) {

@@ -324,8 +324,7 @@ impl<Learnt> OnlineLinearState<Learnt> {
     /// # Errors
     /// `CorruptState`; `InvalidOption` and the schema's errors for what decodes to an impossible model.
     pub(crate) fn into_score(self, rows: u64) -> Result<OnlineLinear> {
-        // The checked constructor again: decoding alone would let in a duplicate or no feature.
-        let schema = FeatureSchema::new(self.schema.fields().to_vec())?;
+        let schema = self.schema.restored()?;
         let mut score = OnlineLinear::new(self.config, schema)?;
         if self.moments.len() != score.moments.len() || !self.moments.iter().all(|moments| moments.is_plausible(rows)) {
             return Err(MlError::corrupt("the statistics do not fit the numeric features"));

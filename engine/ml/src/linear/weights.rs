@@ -63,6 +63,7 @@ impl Inputs<'_> {
                     let dictionary = categories.next().into_iter().flat_map(CategoryDictionary::categories);
                     rows.add_categories(&feature.name, dictionary.map(|(name, slot)| (name, weight(slot))));
                 }
+                FeatureKind::Time => {}
             }
         }
         rows.add_number(INTERCEPT, intercept);

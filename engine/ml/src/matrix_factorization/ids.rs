@@ -32,6 +32,7 @@ impl Ids {
                     categorical += 1;
                     first += count as u32;
                 }
+                FeatureKind::Time => return None,
             }
         }
         if fields.len() == 2 { ids.try_into().ok() } else { None }

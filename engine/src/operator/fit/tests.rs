@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use datafusion::logical_expr::{col, lit};
+use tidemill_ml::FeatureSchema;
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::node::{NodeKind, Projection, model_version_schema};
 use tidemill_plans::transform::{Analytic, AnalyticFunction, FittedModel};
