@@ -244,7 +244,7 @@ fn received<T: Send + 'static>(
 fn a_query_that_holds_too_much_fails_alone() {
     let server = Server::start(&["--query-memory", "8MB"]);
     server.ask(SOURCE).success();
-    let keys = "CREATE SOURCE keys (a BIGINT) WITH (connector = 'datagen', rows = 600000, fields.a.kind = 'sequence')";
+    let keys = "CREATE SOURCE keys (a BIGINT) WITH (connector = 'datagen', rows = 400000, fields.a.kind = 'sequence')";
     server.ask(keys).success();
     let neighbour = server.begin("SELECT auction FROM bids");
     neighbour.wait_for_row("auction");
@@ -256,7 +256,7 @@ fn a_query_that_holds_too_much_fails_alone() {
     assert!(lower.contains("of it in Aggregate") && lower.contains("which is 1.0 MB here"), "{lower}");
     // What the error advises; and what is not somebody's query.
     let bounded = server.ask(&format!("SET state_memory = '2MB'; {many}")).success();
-    assert_eq!(bounded.stdout, "n\n600000\n");
+    assert_eq!(bounded.stdout, "n\n400000\n");
     server.ask("CREATE MATERIALIZED VIEW v AS SELECT a, count(*) AS c FROM keys GROUP BY a").success();
     let jobs = server.ask("SHOW JOBS").success().stdout;
     assert!(!jobs.contains("failed") && jobs.contains("running"), "{jobs}");

@@ -1,6 +1,8 @@
 //! Every kernel against a slow oracle that was written another way.
 //!
-//! When a kernel gains a GPU twin, the twin joins these tests and meets the same oracle.
+//! Kernels with a twin on a GPU are in [`matrices`], where both meet the same oracle.
+
+mod matrices;
 
 use proptest::prelude::*;
 
@@ -28,6 +30,24 @@ fn exp_oracle(x: f64) -> f64 {
         sum *= sum;
     }
     sum
+}
+
+/// The library's exponential keeps to a unit in the last place; ours must not leave its neighbourhood anywhere.
+#[test]
+fn exponentials_hold_over_their_whole_range() {
+    for step in 0..=70_800 {
+        let x = -f64::from(step) / 100.0;
+        // Of two scores `x` apart the lesser has the probability `e^x / (1 + e^x)`.
+        let mut scores = [0.0, x];
+        softmax_in_place(&mut scores);
+        assert_close(scores[1], x.exp() / (1.0 + x.exp()), 1e-15);
+    }
+    let mut scores = [0.0, -708.5, f64::NEG_INFINITY];
+    softmax_in_place(&mut scores);
+    assert_eq!(scores, [1.0, 0.0, 0.0]);
+    let mut scores = [0.0, f64::NAN];
+    softmax_in_place(&mut scores);
+    assert!(scores.iter().all(|score| score.is_nan()));
 }
 
 fn sigmoid_oracle(z: f64) -> f64 {

@@ -5,6 +5,17 @@
 //! reach a model's weights, because those are the operations IEEE 754 rounds the same everywhere:
 //! a replay on another machine must give the same bits.
 
+//!
+//! Some kernels have a twin on a GPU ([`device`]), in 32 bits and in WGSL. What it answers is as near to the truth as
+//! 32 bits are, and not the same on every machine.
+
 #[cfg(test)]
 mod conformance;
+pub mod device;
+pub mod error;
+#[cfg(feature = "wgpu")]
+mod gpu;
 pub mod kernel;
+pub mod matrix;
+#[cfg(test)]
+mod throughput;

@@ -1,6 +1,8 @@
 //! Scores of several classes as probabilities, and the logarithm that their loss takes.
 
 use super::logistic::{exp_of_negative, ln_1p_of_fraction};
+use crate::error::Result;
+use crate::matrix::Matrix;
 
 /// Replaces scores by their softmax `e^z / Σ e^z`, and returns `ln Σ e^z`, so that the loss of a row of class
 /// `c` is that minus its score. Neither overflows; of no scores the logarithm is -∞.
@@ -11,15 +13,32 @@ pub fn softmax_in_place(scores: &mut [f64]) -> f64 {
     if !largest.is_finite() {
         return largest;
     }
-    let mut sum = 0.0;
+    // The sum has a loop of its own: it waits for each addition, which would hold up the exponentials.
     for score in scores.iter_mut() {
         *score = exp_of_negative(*score - largest);
+    }
+    let mut sum = 0.0;
+    for score in scores.iter() {
         sum += *score;
     }
     for score in scores.iter_mut() {
         *score /= sum;
     }
     largest + ln(sum)
+}
+
+/// [`softmax_in_place`] of each row of a matrix, and the logarithm of each.
+///
+/// Rows are independent of each other: whoever cuts them over threads changes no bit.
+///
+/// # Errors
+/// `Values` if the scores are not `rows` times `columns`.
+pub fn softmax_rows(scores: &mut [f64], rows: usize, columns: usize) -> Result<Vec<f64>> {
+    Matrix::new(scores, rows, columns)?;
+    if columns == 0 {
+        return Ok(vec![f64::NEG_INFINITY; rows]);
+    }
+    Ok(scores.chunks_mut(columns).map(softmax_in_place).collect())
 }
 
 /// The natural logarithm, to about `1e-15` of the larger of the result and one; NaN of what has none.

@@ -1,13 +1,9 @@
 //! Rows side by side, so that one row is compared with several at once.
 
+use tidemill_compute::kernel::lanes::{LANES, Lane};
+
 use super::config::Distance;
 use crate::feature::dictionary::NO_SLOT;
-
-/// Rows that lie side by side. Four rows by four others are sixteen sums, which registers hold on any machine.
-pub(super) const LANES: usize = 4;
-
-/// A value of each of the rows that lie side by side.
-pub(super) type Lane<T> = [T; LANES];
 
 /// Rows in groups of [`LANES`]: of each group first every row's first number, then every row's second.
 #[derive(Debug, Clone)]

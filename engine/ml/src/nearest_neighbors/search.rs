@@ -5,43 +5,15 @@
 //! digits by which near rows differ. Stored rows come in stretches that stay in the nearest cache while all asked rows
 //! are compared with them.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use tidemill_compute::kernel::lanes::{Instructions, LANES, Lane};
+use tidemill_compute::kernel::nearest::Nearest;
+pub(super) use tidemill_compute::kernel::nearest::Neighbor;
 
 use super::config::Distance;
-use super::rows::{End, LANES, Lane, Rows};
+use super::rows::{End, Rows};
 
 /// Bytes of stored rows that are compared with all asked rows before the next are.
 const STRETCH_BYTES: usize = 16 << 10;
-
-/// A stored row.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Neighbor {
-    pub(super) distance: f64,
-    pub(super) row: u32,
-}
-
-/// The instructions that compare rows. A sum adds the same numbers in the same order with any of them, and no
-/// multiplication is fused with an addition: the bits are the same.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Instructions {
-    /// Those that every processor has.
-    Any,
-    /// Four numbers at a time.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-}
-
-impl Instructions {
-    /// The fastest that this processor has.
-    fn fastest() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            return Self::Avx2;
-        }
-        Self::Any
-    }
-}
 
 /// The nearest `count` rows of each asked row, the nearest first; of rows at the same distance, the earlier one.
 pub(super) fn nearest(stored: &Rows, asked: &Rows, count: usize) -> Vec<Vec<Neighbor>> {
@@ -86,28 +58,22 @@ impl Scan<'_> {
         distance: impl Fn(f64, f64, &End, &End) -> f64 + Copy,
     ) -> Vec<Vec<Neighbor>> {
         let Self { stored, asked, count, .. } = self;
-        // Nothing is near enough to the lanes that no row fills.
-        let mut nearest: Vec<Lane<Nearest>> = (0..asked.groups())
-            .map(|group| std::array::from_fn(|lane| Nearest::new(count, group * LANES + lane < asked.rows())))
-            .collect();
+        let mut nearest: Vec<Nearest> = (0..asked.rows()).map(|_| Nearest::new(count)).collect();
         let stretch = (STRETCH_BYTES / stored.group_bytes()).max(1);
         let mut distances = [[0.0; LANES]; LANES];
         for first in (0..stored.groups()).step_by(stretch) {
             let groups = first..(first + stretch).min(stored.groups());
-            for (asked_group, nearest) in nearest.iter_mut().enumerate() {
+            // The last group has lanes that no row fills, and that nothing is offered to.
+            for (asked_group, nearest) in nearest.chunks_mut(LANES).enumerate() {
                 for group in groups.clone() {
                     self.compare(group, asked_group, term, distance, &mut distances);
-                    for lane in 0..LANES {
-                        let (nearest, distances) = (&mut nearest[lane], &distances[lane]);
-                        // Few groups hold a near row: all at once are told apart from those that do.
-                        if distances.iter().fold(false, |any, distance| any | (*distance < nearest.farthest)) {
-                            nearest.offer(group, distances, stored.rows());
-                        }
+                    for (nearest, distances) in nearest.iter_mut().zip(&distances) {
+                        nearest.offer(group * LANES, distances, stored.rows());
                     }
                 }
             }
         }
-        nearest.into_iter().flatten().take(asked.rows()).map(Nearest::into_sorted).collect()
+        nearest.into_iter().map(Nearest::into_sorted).collect()
     }
 
     /// The distances of each row of an asked group from each row of a stored one.
@@ -121,13 +87,7 @@ impl Scan<'_> {
         distances: &mut Lane<Lane<f64>>,
     ) {
         let (stored, asked) = (self.stored.group(group), self.asked.group(asked_group));
-        match self.by {
-            Instructions::Any => sums_any(stored.numbers, asked.numbers, term, distances),
-            #[cfg(target_arch = "x86_64")]
-            #[expect(unsafe_code, reason = "the compiler cannot know what the processor has")]
-            // SAFETY: `Instructions::fastest` makes `Avx2` only where the processor has these instructions.
-            Instructions::Avx2 => unsafe { sums_avx2(stored.numbers, asked.numbers, term, distances) },
-        }
+        self.by.sums(stored.numbers, asked.numbers, term, distances);
         let same = same(stored.categories, asked.categories);
         // By places and not by `zip`, which is called for each group where it is not inlined.
         for lane in 0..LANES {
@@ -137,35 +97,6 @@ impl Scan<'_> {
             }
         }
     }
-}
-
-/// Not inlined, so that the sums are written next to each other: that has the compiler keep them in vector registers.
-#[inline(never)]
-fn sums_any(stored: &[Lane<f64>], asked: &[Lane<f64>], term: impl Fn(f64, f64) -> f64, sums: &mut Lane<Lane<f64>>) {
-    *sums = sums_of(stored, asked, term);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn sums_avx2(stored: &[Lane<f64>], asked: &[Lane<f64>], term: impl Fn(f64, f64) -> f64, sums: &mut Lane<Lane<f64>>) {
-    *sums = sums_of(stored, asked, term);
-}
-
-/// For each asked row the sums of `term` over the numbers, with each stored row.
-#[inline(always)]
-fn sums_of(stored: &[Lane<f64>], asked: &[Lane<f64>], term: impl Fn(f64, f64) -> f64) -> Lane<Lane<f64>> {
-    let count = stored.len().min(asked.len());
-    let (stored, asked) = (&stored[..count], &asked[..count]);
-    let mut sums = [[0.0; LANES]; LANES];
-    for place in 0..count {
-        let (stored, asked) = (&stored[place], &asked[place]);
-        for lane in 0..LANES {
-            for other in 0..LANES {
-                sums[lane][other] += term(asked[lane], stored[other]);
-            }
-        }
-    }
-    sums
 }
 
 /// For each asked row the number of categories that are the same in each stored row.
@@ -183,57 +114,6 @@ fn same(stored: &[Lane<u32>], asked: &[Lane<u32>]) -> Lane<Lane<f64>> {
         }
     }
     same
-}
-
-/// The nearest rows of one asked row by now.
-struct Nearest {
-    count: usize,
-    /// The farthest on top.
-    heap: BinaryHeap<Neighbor>,
-    /// What a row must be nearer than to be one of them.
-    farthest: f64,
-}
-
-impl Nearest {
-    fn new(count: usize, is_asked: bool) -> Self {
-        let farthest = if is_asked { f64::INFINITY } else { f64::NEG_INFINITY };
-        Self { count, heap: BinaryHeap::new(), farthest }
-    }
-
-    /// Takes those rows of a group that are near enough. Rows come in their order, so that a later one at the
-    /// distance of the farthest is not.
-    #[cold]
-    fn offer(&mut self, group: usize, distances: &Lane<f64>, rows: usize) {
-        for (row, distance) in (group * LANES..rows).zip(distances) {
-            if *distance < self.farthest {
-                self.heap.push(Neighbor { distance: *distance, row: row as u32 });
-                if self.heap.len() > self.count {
-                    self.heap.pop();
-                }
-                if let Some(farthest) = self.heap.peek().filter(|_| self.heap.len() == self.count) {
-                    self.farthest = farthest.distance;
-                }
-            }
-        }
-    }
-
-    fn into_sorted(self) -> Vec<Neighbor> {
-        self.heap.into_sorted_vec()
-    }
-}
-
-impl Eq for Neighbor {}
-
-impl PartialOrd for Neighbor {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Neighbor {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.distance.total_cmp(&other.distance).then(self.row.cmp(&other.row))
-    }
 }
 
 #[cfg(test)]
@@ -254,7 +134,7 @@ mod tests {
     fn the_bits_are_the_same_with_any_instructions() {
         for distance in [Distance::Euclidean, Distance::Manhattan, Distance::Cosine] {
             let (stored, asked) = (rows(distance, 203), rows(distance, 31));
-            let any = nearest_by(Instructions::Any, &stored, &asked, 9);
+            let any = nearest_by(Instructions::ANY, &stored, &asked, 9);
             assert_eq!(nearest_by(Instructions::fastest(), &stored, &asked, 9), any);
             assert_eq!(any[30][0].row, 30);
         }
