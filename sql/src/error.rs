@@ -153,6 +153,12 @@ impl SqlError {
         Self::Unsupported { at: Position::UNKNOWN, what: what.into(), hint: hint.into() }
     }
 
+    /// A function of queries as a whole is part of a stream.
+    pub(crate) fn in_a_stream(function: impl fmt::Display) -> Self {
+        let hint = "ask it in a query of tables that end, which runs as a whole";
+        Self::unsupported(format!("{function} in a stream"), hint)
+    }
+
     /// Fills in the place if it is not known yet.
     #[must_use]
     pub(crate) fn at(mut self, place: impl Into<Position>) -> Self {

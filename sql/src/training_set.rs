@@ -88,8 +88,7 @@ impl Session {
     /// Where the training set of a model is, if it has one.
     #[must_use]
     pub fn training_set_of(&self, name: &str) -> Option<String> {
-        let object = self.catalog.find(name).filter(|object| object.kind == ObjectKind::Model)?;
-        place(object)
+        training_set(self.catalog.find(name)?)
     }
 
     /// Adds the model whose training set a statement has written; returns the one that it replaces.
@@ -98,7 +97,7 @@ impl Session {
         let becomes = plan.as_ref().and_then(|plan| plan.becomes.as_ref());
         let replaces = matches!(becomes, Some(Becomes::TrainingSet { replaces: true }));
         let name = Name { text: model.name.clone(), at: statement.position };
-        let old = self.catalog.find(&name.text).filter(|old| replaces && place(old).is_some()).cloned();
+        let old = self.catalog.find(&name.text).filter(|old| replaces && training_set(old).is_some()).cloned();
         if old.is_some() {
             self.catalog.remove(&name)?;
         }
@@ -139,8 +138,13 @@ impl ReplacedModel {
     /// Where its training set is.
     #[must_use]
     pub fn training_set(&self) -> Option<String> {
-        place(&self.object)
+        training_set(&self.object)
     }
+}
+
+/// Where an object's training set is, if it is a model that has one. Tables have places, too.
+fn training_set(object: &Object) -> Option<String> {
+    if object.kind == ObjectKind::Model { place(object) } else { None }
 }
 
 /// Whether two models take the same columns and say the same of them.

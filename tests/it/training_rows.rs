@@ -16,7 +16,6 @@ fn served() -> Served {
          CREATE MODEL late WITH (model_type = 'logistic_reg', label = 'late') AS
            SELECT late, distance, CAST(zone AS VARCHAR) AS zone, nullif(id, 7) AS id FROM trips",
     );
-    served.wait_for_jobs(&[]);
     served
 }
 
@@ -49,7 +48,7 @@ fn what_moves_predictions_is_told_of_the_training_set() {
     served.refused(
         "SELECT * FROM ML.RECOMMEND(MODEL late)",
         Code::Unimplemented,
-        "ML.RECOMMEND of a logistic_reg model",
+        "ML.RECOMMEND of a model of type 'logistic_reg'",
     );
     served.refused("SELECT * FROM ML.FEATURE_INFO(late)", Code::InvalidArgument, "write ML.FEATURE_INFO(MODEL m)");
     served.refused("SELECT * FROM ML.GLOBAL_EXPLAIN(MODEL nobody)", Code::NotFound, "nobody");
@@ -74,7 +73,6 @@ fn every_user_is_recommended_every_item() {
            item_col = 'thing', num_factors = 2, l2_reg = 0.001, max_iterations = 50) AS
            SELECT person, thing, stars FROM stars",
     );
-    served.wait_for_jobs(&[]);
     let all = "ML.RECOMMEND(MODEL likes)";
     assert_eq!(served.number(&format!("SELECT count(*) AS n FROM {all}")), 30);
     let hidden = format!(

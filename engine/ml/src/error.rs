@@ -119,7 +119,7 @@ pub enum MlError {
         source: ArrowError,
     },
     /// Models of this type do not know what a table is to show.
-    #[error("a {model_type} model has no {table}; it has {tables}")]
+    #[error("a model of type '{model_type}' has no {table}; it has {tables}")]
     NoTable {
         /// The model's type.
         model_type: &'static str,
@@ -130,8 +130,8 @@ pub enum MlError {
     },
     /// Nobody can say what the predictions of models of this type are made of.
     #[error(
-        "predictions of a {model_type} model cannot be explained; those of linear_reg, logistic_reg, linear_svm, boosted \
-         trees, decision trees and random forests can"
+        "predictions of a model of type '{model_type}' cannot be explained; those of linear_reg, logistic_reg, linear_svm, \
+         boosted trees, decision trees and random forests can"
     )]
     NotExplained {
         /// The model's type.
@@ -155,7 +155,7 @@ pub enum MlError {
     },
     /// A model that was not fitted to series was to say what comes after them.
     #[error(
-        "a {model_type} model was fitted to no series; ML.FORECAST takes models of arima and exponential_smoothing"
+        "a model of type '{model_type}' was fitted to no series; ML.FORECAST takes models of arima and exponential_smoothing"
     )]
     NoSeries {
         /// The model's type.

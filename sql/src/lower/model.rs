@@ -71,7 +71,7 @@ impl Common {
         let label = self.label.as_ref().map(|label| self.label_among(columns, label)).transpose()?;
         let fields = features.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
         let schema = Schema::new(fields.collect::<Vec<_>>());
-        check_features(&schema, reads_times(self.model_type))?;
+        check_features(&schema, self.model_type)?;
         outputs(self.model_type, training, &self.others.pairs, &schema, label).map_err(|error| {
             let message = match &error {
                 PlanError::GivenOption { option, .. } if option == "label" => error.to_string(),
@@ -201,17 +201,18 @@ fn feature_columns(info: &StreamInfo, label: Option<&str>) -> Vec<(String, DataT
 }
 
 /// Checks the types of features; of models of series some are times.
-fn check_features(schema: &Schema, with_times: bool) -> Result<()> {
+fn check_features(schema: &Schema, model_type: &str) -> Result<()> {
     if schema.fields().is_empty() {
         return Err(SqlError::invalid("a model needs at least one feature: a column besides the label and event time"));
     }
     let is_time =
         |data_type: &DataType| matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
-    let is_read = |data_type: &DataType| kind(data_type).is_some() || (with_times && is_time(data_type));
+    let is_read = |data_type: &DataType| kind(data_type).is_some() || (reads_times(model_type) && is_time(data_type));
     match schema.fields().iter().find(|field| !is_read(field.data_type())) {
         None => Ok(()),
         Some(field) => Err(SqlError::invalid(format!(
-            "the feature '{}' is {}, which no model reads; cast it to DOUBLE or VARCHAR, or take a part of it with EXTRACT",
+            "the feature '{}' is {}, which no model of type '{model_type}' reads; cast it to DOUBLE or VARCHAR, or take a \
+             part of it with EXTRACT",
             field.name(),
             type_name(field.data_type())
         ))),

@@ -92,7 +92,8 @@ impl<'a> Labels<'a> {
                 true => "ML.SERIES_INFO(MODEL m) says how well it fits each series",
                 false => "it measures what models with a label predict; ask ML.PREDICT for what this one says",
             };
-            return Err(SqlError::unsupported(format!("{} of a {} model", measure.name(), detail.model_type), hint));
+            let what = format!("{} of a model of type '{}'", measure.name(), detail.model_type);
+            return Err(SqlError::unsupported(what, hint));
         };
         let probability = quoted(&format!("predicted_{label}_prob"));
         let (data_type, predicted) = (predicted.data_type(), quoted(predicted.name()));

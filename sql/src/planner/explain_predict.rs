@@ -70,8 +70,7 @@ pub(crate) fn answered(model: &Ident, trained: &TrainedModel, question: Question
 pub(crate) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
     let Some(call) = explain_call(factor)? else { return Ok(()) };
     call.trained(catalog)?;
-    let hint = "ask it in a query of tables that end, which runs as a whole";
-    Err(SqlError::unsupported("ML.EXPLAIN_PREDICT in a stream", hint).at(factor.span()))
+    Err(SqlError::in_a_stream("ML.EXPLAIN_PREDICT").at(factor.span()))
 }
 
 #[cfg(test)]

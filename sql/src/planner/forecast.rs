@@ -68,8 +68,7 @@ impl fmt::Display for ForecastCall {
 pub(crate) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
     let Some(call) = ForecastCall::of(factor)? else { return Ok(()) };
     call.rows(catalog)?;
-    let hint = "ask it in a query of tables that end, which runs as a whole";
-    Err(SqlError::unsupported("ML.FORECAST in a stream", hint).at(factor.span()))
+    Err(SqlError::in_a_stream("ML.FORECAST").at(factor.span()))
 }
 
 #[cfg(test)]

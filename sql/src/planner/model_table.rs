@@ -53,6 +53,5 @@ pub(crate) fn rows_of_model(catalog: &Catalog, table: ModelTable, model: &Ident)
 pub(crate) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
     let Some((table, model)) = model_table_call(factor)? else { return Ok(()) };
     rows_of_model(catalog, table, &model)?;
-    let hint = "ask it in a query of tables that end, which runs as a whole";
-    Err(SqlError::unsupported(format!("{table} in a stream"), hint).at(factor.span()))
+    Err(SqlError::in_a_stream(table).at(factor.span()))
 }

@@ -132,7 +132,7 @@ fn feature_info(set: &Ident, model: &ModelObject) -> String {
 fn recommend(name: &Ident, set: &Ident, model: &ModelObject) -> Result<String> {
     let (FACTORIZATION, [(user, _), (item, _)]) = (model.model_type.as_str(), model.features.as_slice()) else {
         let hint = format!("a {FACTORIZATION} model recommends; ML.PREDICT has what this one says");
-        return Err(SqlError::unsupported(format!("ML.RECOMMEND of a {} model", model.model_type), hint));
+        return Err(SqlError::unsupported(format!("ML.RECOMMEND of a model of type '{}'", model.model_type), hint));
     };
     let (user, item) = (quoted(user), quoted(item));
     let known = |column: &Ident| format!("(SELECT DISTINCT {column} FROM {set} WHERE {column} IS NOT NULL)");
@@ -148,6 +148,5 @@ fn recommend(name: &Ident, set: &Ident, model: &ModelObject) -> Result<String> {
 pub(crate) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
     let Some(call) = training_call(factor)? else { return Ok(()) };
     call.query(catalog)?;
-    let hint = "ask it in a query of tables that end, which runs as a whole";
-    Err(SqlError::unsupported(format!("{} in a stream", call.asked.function()), hint).at(factor.span()))
+    Err(SqlError::in_a_stream(call.asked.function()).at(factor.span()))
 }

@@ -144,3 +144,16 @@ fn columns_of_files_become_the_statements() {
     let plain = parse_script("CREATE SOURCE t () WITH (connector = 'files', path = 't', format = 'csv')").unwrap();
     assert!(plain[0].wants_columns_of().is_none());
 }
+
+#[test]
+fn a_model_replaces_no_table_that_was_made_while_its_rows_were_written() {
+    let mut session = session().with_batches();
+    let create =
+        "CREATE OR REPLACE MODEL m WITH (model_type = 'linear_reg', label = 'auction', training_set = 'rows') AS
+        SELECT auction, \"Odd\" FROM plain";
+    let Some(Outcome::Job(model)) = execute(&mut session.clone(), create).unwrap().pop() else { panic!("no job") };
+    execute(&mut session, "CREATE SOURCE m (a INT) WITH (connector = 'files', path = 'm', format = 'csv')").unwrap();
+    let error = session.add_model(&model).unwrap_err().to_string();
+    assert!(error.contains("'m' already exists: it is a source"), "{error}");
+    assert_eq!(session.place_of("m").as_deref(), Some("m"));
+}

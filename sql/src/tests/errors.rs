@@ -493,7 +493,7 @@ fn models() {
     check_error(
         &model(right, "ts, ts + INTERVAL '1 hour' AS soon, price > 1 AS late"),
         expect![[r#"
-        line 1, column 1: the feature 'soon' is TIMESTAMP, which no model reads; cast it to DOUBLE or VARCHAR, or take a part of it with EXTRACT
+        line 1, column 1: the feature 'soon' is TIMESTAMP, which no model of type 'logistic_reg' reads; cast it to DOUBLE or VARCHAR, or take a part of it with EXTRACT
     "#]],
     );
     check_error(

@@ -281,7 +281,7 @@ fn names() {
     check_error(
         &model("at_time, late"),
         expect![[r#"
-        line 1, column 1: the feature 'at_time' is TIMESTAMP, which no model reads; cast it to DOUBLE or VARCHAR, or take a part of it with EXTRACT
+        line 1, column 1: the feature 'at_time' is TIMESTAMP, which no model of type 'logistic_reg' reads; cast it to DOUBLE or VARCHAR, or take a part of it with EXTRACT
     "#]],
     );
     check_error(

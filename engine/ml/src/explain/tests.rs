@@ -248,7 +248,7 @@ fn online_models_are_explained_and_others_say_that_they_are_not() {
     let model = restore_predictor(&fit("naive_bayes", &[], &rows, &positive)).unwrap();
     let error = explain(model.as_ref(), "late", &rows, 2).unwrap_err().to_string();
     assert!(
-        error.starts_with("predictions of a naive_bayes model cannot be explained; those of linear_reg"),
+        error.starts_with("predictions of a model of type 'naive_bayes' cannot be explained; those of linear_reg"),
         "{error}"
     );
     let missing = rows.project(&[0]).unwrap();

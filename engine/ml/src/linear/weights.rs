@@ -197,6 +197,6 @@ mod tests {
             assert!((y.exp() / total - said[1].value(row)).abs() < 1e-9, "row {row}");
         }
         let missing = table_of(model.as_ref(), ModelTable::FeatureImportance).unwrap_err().to_string();
-        assert_eq!(missing, "a logistic_reg model has no ML.FEATURE_IMPORTANCE; it has ML.WEIGHTS");
+        assert_eq!(missing, "a model of type 'logistic_reg' has no ML.FEATURE_IMPORTANCE; it has ML.WEIGHTS");
     }
 }
