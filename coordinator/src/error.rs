@@ -105,10 +105,10 @@ pub enum CoordinatorError {
         /// The job.
         job: JobId,
     },
-    /// Somebody has stopped a query as a whole whose rows another waits for.
-    #[error("{job} was stopped before its rows were complete")]
+    /// Somebody has stopped what another waits for: a query as a whole, or the training of a model.
+    #[error("{job} was stopped before it had ended")]
     Stopped {
-        /// The query.
+        /// The query or the training.
         job: JobId,
     },
     /// A job that is to be gone on with does.

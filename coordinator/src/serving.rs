@@ -108,6 +108,13 @@ impl ServedModels {
         }
     }
 
+    /// Has a version answer again that another was to take the place of.
+    pub(crate) fn put_back(&self, model: &str, served: Arc<ServedModel>) {
+        let mut known = self.known();
+        known.models.insert(model.to_owned(), served);
+        self.note_change(&mut known, model.to_owned());
+    }
+
     fn note_change(&self, known: &mut Known, model: String) {
         if self.kept.is_some() {
             known.unwritten.insert(model);
@@ -158,6 +165,12 @@ impl TrainedModels for ServedModels {
 impl fmt::Debug for ServedModels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServedModels").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ServedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServedModel").field("model", &self.weights.model).finish_non_exhaustive()
     }
 }
 

@@ -12,6 +12,7 @@ mod restore;
 mod saving;
 mod shared;
 pub(crate) mod show;
+mod training;
 mod view_rows;
 mod writing;
 
@@ -28,8 +29,7 @@ use tidemill_plans::prediction::TrainedModels;
 use tidemill_plans::protocol::StopMode;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::{
-    JobBuilder, JobStatement, Outcome, ParsedStatement, ReplacedModel, ResultColumns, RunningView, Session, SqlError,
-    parse_script,
+    JobBuilder, JobStatement, Outcome, ParsedStatement, ResultColumns, RunningView, Session, SqlError, parse_script,
 };
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -47,6 +47,8 @@ use self::dropping::{Drops, Had, end};
 pub(crate) use self::job_command::visible_jobs;
 pub use self::saving::{Saved, Saving};
 pub use self::shared::SharedScript;
+use self::training::NewModel;
+pub use self::training::Training;
 use self::writing::{NewTable, remove};
 
 /// How long a new materialized view may take until it can be read.
@@ -101,6 +103,8 @@ pub enum Reply {
     Rows(RecordBatch),
     /// A job that writes rows which stood in its statement. Whoever gets it waits until they are written.
     Ends(Ending),
+    /// A model is being fitted to rows that are there. Whoever gets it waits until it can be asked.
+    Trains(Training),
     /// Rows are to be appended to what clients push. Whoever gets it waits until they are on disk.
     Appends(Appending),
     /// A SELECT that runs. Whoever gets it reads its results, or stops it.
@@ -201,6 +205,8 @@ pub struct Script {
     gathered: Gathered,
     /// The table that its last statement makes, or the training set.
     new_table: Option<NewTable>,
+    /// The model that is fitted to that.
+    new_model: Option<NewModel>,
     /// Its own settings, if they are not the session's.
     settings: Option<Settings>,
     /// Who has it executed.
@@ -214,8 +220,6 @@ struct Gathered {
     messages: Vec<String>,
     /// The objects that were created, those without a job too once there is one that they may be made of.
     created: Vec<String>,
-    /// Models that give way to some of these.
-    replaced: Vec<ReplacedModel>,
 }
 
 impl Gathered {
@@ -223,6 +227,12 @@ impl Gathered {
         self.created.extend(job.created().map(str::to_owned));
         self.messages.push(job.message().to_owned());
         self.statements.push(job);
+    }
+}
+
+impl Script {
+    fn new(statements: std::vec::IntoIter<ParsedStatement>, settings: Option<Settings>, who: Who) -> Self {
+        Self { statements, gathered: Gathered::default(), new_table: None, new_model: None, settings, who }
     }
 }
 
@@ -279,7 +289,7 @@ impl SqlSession {
     pub async fn read(&mut self, text: &str) -> Result<Script> {
         self.refresh().await?;
         let statements = parse_script(text).map_err(sql_error)?.into_iter();
-        Ok(Script { statements, gathered: Gathered::default(), new_table: None, settings: None, who: Who::LOCAL })
+        Ok(Script::new(statements, None, Who::LOCAL))
     }
 
     /// As [`Self::read`], with settings that begin as they are and end with the text: others use the session, too. It is
@@ -291,6 +301,10 @@ impl SqlSession {
     /// Executes the next statement of a text; returns what it and those before it have come to, and nothing behind
     /// the last one. After an error the text is to be left.
     pub async fn step(&mut self, script: &mut Script) -> Result<Option<Vec<Reply>>> {
+        let begun = self.settle(script).await?;
+        if !begun.is_empty() {
+            return Ok(Some(begun));
+        }
         let next = script.statements.as_slice().first().map(|statement| statement.text().to_owned());
         let mut done = self.step_on(script).await;
         if let Some(text) = next.filter(|_| self.is_kept) {
@@ -303,11 +317,22 @@ impl SqlSession {
         done
     }
 
-    async fn step_on(&mut self, script: &mut Script) -> Result<Option<Vec<Reply>>> {
-        let Script { statements, gathered, new_table, settings, who } = script;
-        if let Some(table) = new_table.take() {
-            self.take_in(table, gathered, who).await?;
+    /// Sees to what the last statement has begun, and others have waited for.
+    async fn settle(&mut self, script: &mut Script) -> Result<Vec<Reply>> {
+        if let Some(table) = script.new_table.take() {
+            return self.take_in(table, &mut script.new_model, &script.who).await;
         }
+        let Some(model) = script.new_model.take() else { return Ok(Vec::new()) };
+        let text = model.text().to_owned();
+        let settled = self.settle_model(model, &script.who).await;
+        if settled.is_err() && self.is_kept {
+            self.coordinator.access().note(&script.who, "statement", &text, &settled).await;
+        }
+        settled.map(|()| Vec::new())
+    }
+
+    async fn step_on(&mut self, script: &mut Script) -> Result<Option<Vec<Reply>>> {
+        let Script { statements, gathered, new_table, settings, who, .. } = script;
         let Some(statement) = statements.next() else {
             if gathered.statements.is_empty() {
                 return Ok(None);
@@ -337,8 +362,9 @@ impl SqlSession {
         match outcome {
             Outcome::Job(job) if job.appends().is_some() => replies.push(self.append(*job, who).await?),
             Outcome::Job(job) if job.writes_whole() => {
-                // A table is there once its rows are.
+                // A table is there once its rows are, and may be of what stands in front of it.
                 self.sql = before;
+                replies.extend(self.start(std::mem::take(gathered), who).await?);
                 replies.push(self.write(*job, new_table, who).await?);
             }
             Outcome::Job(job) if !job.is_select() && !job.is_analyzed() => gathered.add(*job),
@@ -440,9 +466,12 @@ impl SqlSession {
     /// Leaves the rest of a text in which something is wrong: what was created in front of that runs.
     pub async fn leave(&mut self, mut script: Script) {
         if let Some(table) = script.new_table
-            && let Err(error) = self.take_in(table, &mut script.gathered, &script.who).await
+            && let Err(error) = self.take_in(table, &mut script.new_model, &script.who).await
         {
             warn!(error = error.chain(), "a table in front of an error is not there");
+        }
+        if let Some(model) = script.new_model {
+            self.leave_model(model, &script.who).await;
         }
         if let Err(error) = self.start(script.gathered, &script.who).await {
             // The error before this one is told.
@@ -452,7 +481,7 @@ impl SqlSession {
 
     /// Starts the job of statements that run without an end.
     async fn start(&mut self, gathered: Gathered, who: &Who) -> Result<Vec<Reply>> {
-        let Gathered { statements, messages, created, replaced } = gathered;
+        let Gathered { statements, messages, created } = gathered;
         let messages = messages.into_iter().map(Reply::Done);
         if statements.is_empty() {
             return Ok(messages.collect());
@@ -467,7 +496,6 @@ impl SqlSession {
                 for (name, view) in views {
                     self.sql.view_started(&name, view);
                 }
-                self.end_replaced(replaced);
                 self.jobs.retain(|job| job.is_view || *job.handle.status.borrow() != JobStatus::Finished);
                 self.jobs.push(ObjectJob { handle, objects, bounded, is_view, failure_told: false });
                 let warnings = warnings.into_iter().map(|warning| Reply::Done(format!("warning: {warning}")));
@@ -482,7 +510,6 @@ impl SqlSession {
                         remove(self.coordinator.tables(), place).await?;
                     }
                 }
-                replaced.iter().for_each(|model| self.sql.put_back(model));
                 Err(error)
             }
         }

@@ -2,7 +2,7 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
-use tidemill_coordinator::session::{Analysis, Appending, Beginning, Query, Reply, SqlSession};
+use tidemill_coordinator::session::{Analysis, Appending, Beginning, Query, Reply, SqlSession, Training};
 use tidemill_coordinator::{JobHandle, JobStatus};
 use tidemill_plans::explain::analyze::explain_analyze;
 use tidemill_plans::protocol::StopMode;
@@ -107,6 +107,7 @@ impl Showing<'_> {
             Reply::Drops(dropping) => say(&dropping.wait().await?),
             Reply::Begun(beginning) => self.wait(beginning).await?,
             Reply::Ends(ending) => drop(ending.wait().await?),
+            Reply::Trains(training) => self.train(training).await?,
             Reply::Rows(rows) => output::print(self.screen.format, &rows.schema(), &[rows])?,
             Reply::Query(query) => self.follow(query).await?,
             Reply::Analysis(analysis) => self.analyze(analysis).await?,
@@ -120,6 +121,28 @@ impl Showing<'_> {
             () = beginning.wait() => Ok(()),
             _ = self.screen.interrupts.next() => self.screen.stopped(),
         }
+    }
+
+    /// Waits until a model is fitted. It is, too, if nobody waits any more.
+    async fn train(&mut self, training: Training) -> Result<()> {
+        let mut waiting = self.screen.is_terminal.then(Waiting::new);
+        waiting.iter_mut().for_each(|waiting| waiting.tell(Some(String::from("training"))));
+        let mut refresh = interval_at(Instant::now() + PATIENCE, REFRESH);
+        let mut trained = std::pin::pin!(training.wait());
+        let trained = loop {
+            tokio::select! {
+                trained = &mut trained => break Some(trained),
+                _ = self.screen.interrupts.next() => break None,
+                _ = refresh.tick() => waiting.iter_mut().for_each(|waiting| waiting.show(None)),
+            }
+        };
+        waiting.iter_mut().for_each(Waiting::clear);
+        let Some(message) = trained else {
+            say("the model is still trained; SHOW JOBS tells how long, and STOP JOB ends it");
+            return self.screen.stopped();
+        };
+        message.iter().for_each(|message| say(message));
+        Ok(())
     }
 
     /// Waits until rows are written.

@@ -4,6 +4,9 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use arrow_flight::FlightInfo;
+use arrow_flight::error::FlightError;
+use tokio::runtime::Runtime;
 use tonic::Code;
 
 use crate::command::{Folder, PATIENCE, Run};
@@ -57,6 +60,23 @@ fn a_script_fits_a_model_and_predicts_rows_that_have_no_time() {
         let there = folder.run(&script, &[&["--format", "csv"], other].concat()).success().stdout;
         assert_eq!(there, here, "{other:?}");
     }
+}
+
+#[test]
+fn a_shell_asks_a_model_once_it_is_there() {
+    let folder = folder();
+    let input = format!(
+        "{TABLES}\n{OF_DISTANCE};\nSELECT id, model_version FROM ML.PREDICT(MODEL late, TABLE trips) WHERE id = 7;\n"
+    );
+    let printed = folder.shell(&input, &["--format", "csv"]).output(PATIENCE).success();
+    assert!(printed.stdout.contains("id,model_version\n7,1\n"), "{}{}", printed.stdout, printed.stderr);
+    let refused = format!("{TABLES}\n{OF_DISTANCE} WHERE late;\nSHOW MODELS;\n");
+    let printed = folder.shell(&refused, &["--format", "csv"]).output(PATIENCE);
+    assert!(
+        printed.stderr.contains("have the label true") && !printed.stderr.contains("CREATE MODEL late"),
+        "{}",
+        printed.stderr
+    );
 }
 
 #[test]
@@ -163,7 +183,7 @@ fn what_a_model_of_tables_cannot_be_is_told() {
     let text = told(&format!("{usual}, publish_every = '1 hour'"), query);
     assert!(text.contains("publish_every") && text.contains("training_set"), "{text}");
     let text = told(usual, "SELECT late, distance, CAST('2024-01-01' AS DATE) AS d FROM trips");
-    assert!(text.contains("the feature 'd' is DATE, which no model reads"), "{text}");
+    assert!(text.contains("the feature 'd' is DATE, which no model of type 'logistic_reg' reads"), "{text}");
     let text = told(usual, &format!("{query} WHERE late"));
     assert!(text.contains("335 rows learnt have the label true"), "{text}");
     let text = told(usual, &format!("{query} WHERE distance < 0"));
@@ -206,6 +226,15 @@ fn wait_for_threads(run: &Run, is_wanted: impl Fn(usize) -> bool) {
     panic!("{} threads", busy_threads(run));
 }
 
+/// What a statement comes to that somebody else asks meanwhile.
+fn asked_apart(port: u16, sql: &'static str) -> thread::JoinHandle<Result<FlightInfo, FlightError>> {
+    thread::spawn(move || {
+        let runtime = Runtime::new().unwrap();
+        let mut client = connect(&runtime, port);
+        runtime.block_on(client.execute(sql.to_owned(), None))
+    })
+}
+
 #[test]
 fn a_fit_ends_with_its_job_and_with_its_model() {
     let mut served = Served::start();
@@ -215,20 +244,18 @@ fn a_fit_ends_with_its_job_and_with_its_model() {
     let slow =
         "CREATE MODEL slow WITH (model_type = 'boosted_tree_classifier', label = 'late', max_iterations = 100000,
                   learn_rate = 0.000001, subsample = 0.9) AS SELECT late, distance, id FROM trips";
-    served.ask(slow);
-    wait_for_threads(&served.server, |threads| threads > 0);
-    thread::sleep(Duration::from_millis(500));
-    served.wait_for_jobs(&["slow"]);
-    let said = shown(&served.ask("STOP JOB slow"));
-    assert!(said.contains("STOP job-"), "{said}");
-    wait_for_threads(&served.server, |threads| threads == 0);
-    served.wait_for_jobs(&[]);
-    assert!(served.try_predict("slow").unwrap_err().to_string().contains("published no version"));
-    served.ask("DROP MODEL slow");
-    served.ask(slow);
-    wait_for_threads(&served.server, |threads| threads > 0);
-    served.ask("DROP MODEL slow");
-    wait_for_threads(&served.server, |threads| threads == 0);
+    for (end, told) in [("STOP JOB slow", "was stopped before it had ended"), ("DROP MODEL slow", "was stopped")] {
+        let asked = asked_apart(served.port, slow);
+        wait_for_threads(&served.server, |threads| threads > 0);
+        thread::sleep(Duration::from_millis(500));
+        served.wait_for_jobs(&["slow"]);
+        served.ask(end);
+        wait_for_threads(&served.server, |threads| threads == 0);
+        served.wait_for_jobs(&[]);
+        let error = asked.join().unwrap().unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+        served.refused("DROP MODEL slow", Code::NotFound, "slow");
+    }
     assert_eq!(
         fs::read_dir(served.folder.path("meta/tables")).map_or(0, Iterator::count),
         0,
@@ -308,7 +335,7 @@ fn check_knowledge(served: &mut Served) {
     served.refused(
         missing,
         Code::InvalidArgument,
-        "a logistic_reg model has no ML.FEATURE_IMPORTANCE; it has ML.WEIGHTS",
+        "a model of type 'logistic_reg' has no ML.FEATURE_IMPORTANCE; it has ML.WEIGHTS",
     );
     served.refused("SELECT * FROM ML.WEIGHTS(late)", Code::InvalidArgument, "write ML.WEIGHTS(MODEL m)");
     served.refused("SELECT * FROM ML.WEIGHTS(MODEL nobody)", Code::NotFound, "nobody");
@@ -376,12 +403,9 @@ fn a_served_model_lives_as_long_as_its_name() {
     assert_eq!(places(), 1, "what is refused leaves nothing");
     served.ask("DROP MODEL late");
     assert_eq!(places(), 0);
-    // The job fails, and there is a model without a version.
-    served.ask(OF_DISTANCE);
-    let error = served.try_predict("late").unwrap_err().to_string();
-    assert!(error.contains("published no version"), "{error}");
-    served.refused(&format!("SET execution = 'batch'; {PREDICTED}"), Code::InvalidArgument, "published no version");
-    assert_eq!(served.number("SELECT count(*) AS n FROM tidemill.models"), 1);
+    served.refused(OF_DISTANCE, Code::InvalidArgument, "there is no row to fit the model to");
+    served.refused(&format!("SET execution = 'batch'; {PREDICTED}"), Code::NotFound, "late");
+    assert_eq!(places(), 0);
     served.end();
 }
 
@@ -424,7 +448,7 @@ fn series_are_fitted_and_forecast() {
         ("MODEL demand, 3", "write ML.FORECAST(MODEL m [, STRUCT("),
         ("MODEL demand, STRUCT('x' AS horizon)", "horizon is a whole number, not"),
         ("MODEL demand, STRUCT(0 AS horizon)", "expected a number from 1 to 10000"),
-        ("MODEL level", "a kmeans model was fitted to no series"),
+        ("MODEL level", "a model of type 'kmeans' was fitted to no series"),
     ] {
         served.refused(&wrong(call), Code::InvalidArgument, reason);
     }

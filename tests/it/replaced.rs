@@ -36,21 +36,18 @@ fn a_model_is_replaced_by_one_of_the_rows_that_are_there() {
     let places = || fs::read_dir(&sets).map_or(0, Iterator::count);
     served.ask("CREATE EXTERNAL TABLE trips STORED AS CSV LOCATION 'trips.csv'");
     served.ask(&made("", "late, distance"));
-    served.wait_for_jobs(&[]);
     let far =
         "SELECT CASE WHEN predicted_late THEN 1 ELSE 0 END AS n FROM ML.PREDICT(MODEL late, (SELECT 9.9 AS distance))";
     assert_eq!(served.number(far), 1);
 
     fs::write(&trips, turned(&fs::read_to_string(&trips).unwrap())).unwrap();
     served.ask(&made("", "late, distance"));
-    served.wait_for_jobs(&[]);
     assert_eq!(served.number(far), 0, "it is the model of the new rows");
     assert_eq!(places(), 1, "the training set of the one before is gone");
     assert_eq!(served.number("SELECT count(*) AS n FROM tidemill.models"), 1);
 
     // Other columns: what there was before cannot answer for it.
     served.ask(&made(", l2_reg = 2", "late, distance, id"));
-    served.wait_for_jobs(&[]);
     let both = "SELECT count(*) AS n FROM ML.PREDICT(MODEL late, (SELECT 9.9 AS distance, 1 AS id))";
     assert_eq!(served.number(both), 1);
     served.refused(far, Code::InvalidArgument, "id");
@@ -66,6 +63,36 @@ fn a_model_is_replaced_by_one_of_the_rows_that_are_there() {
 }
 
 #[test]
+fn a_model_that_cannot_be_trained_is_not_there_and_the_one_before_is() {
+    let mut served = Served::start();
+    fs::copy(folder().path("trips.csv"), served.folder.path("trips.csv")).unwrap();
+    let sets = served.folder.path("meta/tables");
+    let places = || fs::read_dir(&sets).map_or(0, Iterator::count);
+    served.ask("CREATE EXTERNAL TABLE trips STORED AS CSV LOCATION 'trips.csv'");
+    let one_class = |columns: &str| format!("{} WHERE late", made("", columns));
+    served.refused(&one_class("late, distance"), Code::InvalidArgument, "have the label true");
+    served.refused("DESCRIBE late", Code::NotFound, "late");
+    assert_eq!(places(), 0);
+
+    served.ask(&made("", "late, distance"));
+    let far = "SELECT CASE WHEN predicted_late THEN model_version ELSE 0 END AS n
+               FROM ML.PREDICT(MODEL late, (SELECT 9.9 AS distance))";
+    for columns in ["late, distance", "late, distance, id"] {
+        served.refused(&one_class(columns), Code::InvalidArgument, "have the label true");
+        assert_eq!(served.number(far), 1, "it answers as before");
+        assert_eq!(places(), 1);
+    }
+    served.server.signal("TERM");
+    drop(served.server.output(crate::command::PATIENCE).success());
+    served.server = serve(&served.folder, served.port);
+    served.client = connect(&served.runtime, served.port);
+    assert_eq!(served.number(far), 1, "after a restart");
+    served.ask(&made("", "late, distance, id"));
+    assert_eq!(served.number("SELECT count(*) AS n FROM ML.PREDICT(MODEL late, (SELECT 9.9 AS distance, 1 AS id))"), 1);
+    served.end();
+}
+
+#[test]
 fn what_cannot_be_replaced_stays() {
     let mut served = Served::start();
     fs::copy(folder().path("trips.csv"), served.folder.path("trips.csv")).unwrap();
@@ -74,7 +101,6 @@ fn what_cannot_be_replaced_stays() {
          CREATE SOURCE ticks (late BOOLEAN, distance DOUBLE) WITH (connector = 'datagen', rows_per_second = 10);",
     );
     served.ask(&made("", "late, distance"));
-    served.wait_for_jobs(&[]);
     let streamed = made("", "late, distance").replace("FROM trips", "FROM ticks");
     served.refused(&streamed, Code::Unimplemented, "DROP MODEL late first");
     served.refused(&made(", optimiser = 'x'", "late, distance"), Code::InvalidArgument, "optimiser");
@@ -86,6 +112,5 @@ fn what_cannot_be_replaced_stays() {
     served.ask("DROP VIEW asked");
     served.refused(&made("", "late, distance").replace("MODEL", "SINK"), Code::Unimplemented, "models");
     served.ask(&made("", "late, distance"));
-    served.wait_for_jobs(&[]);
     served.end();
 }

@@ -118,7 +118,6 @@ fn a_served_model_makes_its_features_wherever_it_is_asked() {
     let mut served = Served::start();
     fs::write(served.folder.path("trips.csv"), trips()).unwrap();
     served.ask(&format!("{TABLES}{MODEL}{ASKED}"));
-    served.wait_for_jobs(&[]);
     let answers = shown(&served.ask(PREDICTED));
     assert!(answers.contains("0.857445") && answers.contains("0.990485"), "{answers}");
     let explained = shown(&served.ask(&format!("EXPLAIN {PREDICTED}")));

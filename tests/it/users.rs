@@ -238,7 +238,7 @@ fn whoever_has_begun_a_query_as_a_whole_sees_it_and_stops_it() {
     assert!(refused.contains("has its 1 jobs"), "{refused}");
     guarded.sql("ann", &stop).success();
     let stopped = running.output(PATIENCE).failure();
-    assert!(stopped.contains("was stopped before its rows were complete"), "{stopped}");
+    assert!(stopped.contains("was stopped before it had ended"), "{stopped}");
     guarded.server.signal("TERM");
     guarded.server.output(PATIENCE).success();
 }

@@ -14,7 +14,7 @@ use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
 use crate::follow::{Taker, analyze, follow, tell};
 use crate::limits::StatementPlaces;
-use crate::session::{Analysis, Appending, Query, Reply, SharedScript, SqlSession};
+use crate::session::{Analysis, Appending, Query, Reply, SharedScript, SqlSession, Training};
 
 /// Parts that wait for a client before its statement does.
 const PARTS_MAX: usize = 16;
@@ -98,6 +98,7 @@ impl Parts {
                 Reply::Drops(dropping) => self.send(ExecutePart::Message(dropping.wait().await?)).await?,
                 Reply::Begun(beginning) => beginning.wait().await,
                 Reply::Ends(ending) => drop(ending.wait().await?),
+                Reply::Trains(training) => self.show_training(training).await?,
                 Reply::Rows(rows) => self.send_table(&rows).await?,
                 Reply::Query(query) => self.show_query(query).await?,
                 Reply::Analysis(analysis) => self.show_analysis(analysis).await?,
@@ -119,6 +120,17 @@ impl Parts {
             _ = tell(progress, self) => waiting.await,
         };
         self.send(ExecutePart::Message(appended?.message)).await
+    }
+
+    /// Waits until a model is fitted, or nobody wants to know any more.
+    async fn show_training(&self, training: Training) -> Result<()> {
+        tokio::select! {
+            message = training.wait() => match message {
+                Some(message) => self.send(ExecutePart::Message(message)).await,
+                None => Ok(()),
+            },
+            gone = self.gone() => Err(gone),
+        }
     }
 
     async fn send_table(&self, rows: &RecordBatch) -> Result<()> {

@@ -8,7 +8,7 @@ use tidemill_sql::{
 };
 use tokio::sync::Mutex;
 
-use super::{Gathered, Reply, Script, SqlSession, sql_error};
+use super::{Reply, Script, SqlSession, sql_error};
 use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
 use crate::pushed::PushedLog;
@@ -102,8 +102,7 @@ impl SqlSession {
     /// Statements that are to be executed for somebody with these settings, and may change them.
     pub(crate) fn script(mut statements: Vec<ParsedStatement>, settings: Settings, who: Who) -> Script {
         note_shared_sinks(&mut statements);
-        let (statements, gathered) = (statements.into_iter(), Gathered::default());
-        Script { statements, gathered, new_table: None, settings: Some(settings), who }
+        Script::new(statements.into_iter(), Some(settings), who)
     }
 
     /// Begins a SELECT, or EXPLAIN ANALYZE, that has been described.

@@ -4,12 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tidemill_sql::{JobStatement, ReplacedModel};
+use tidemill_sql::JobStatement;
 use tokio::sync::watch;
 
 use super::appending::{Appending, Work};
-use super::dropping::Had;
-use super::{Gathered, Reply, SqlSession, sql_error};
+use super::training::NewModel;
+use super::{Reply, SqlSession, sql_error};
 use crate::access::Who;
 use crate::error::{CoordinatorError, Result};
 use crate::job::JobStatus;
@@ -42,15 +42,22 @@ impl SqlSession {
         Ok(Reply::Appends(Appending { work: Work::Writes(Box::new(query)), message }))
     }
 
-    /// Takes a table in if its rows are there; what is to be trained with them is one more job of the text.
-    pub(super) async fn take_in(&mut self, table: NewTable, gathered: &mut Gathered, who: &Who) -> Result<()> {
+    /// Takes a table in if its rows are there, or begins to train a model with them.
+    pub(super) async fn take_in(
+        &mut self,
+        table: NewTable,
+        new_model: &mut Option<NewModel>,
+        who: &Who,
+    ) -> Result<Vec<Reply>> {
         if *table.status.borrow() != JobStatus::Finished {
-            return Ok(());
+            return Ok(Vec::new());
         }
         if let Some(training) = table.statement.behind_its_rows() {
-            return self.take_in_model(&table.statement, training, gathered).await;
+            let (model, replies) = self.train(&table.statement, training, who).await?;
+            *new_model = Some(model);
+            return Ok(replies);
         }
-        let Some(name) = table.statement.new_table() else { return Ok(()) };
+        let Some(name) = table.statement.new_table() else { return Ok(Vec::new()) };
         let (before, replaced) = (self.sql.clone(), self.sql.place_of(name));
         let mut added = self.drops.check_free(name);
         added = added.and_then(|()| self.sql.add_table(&table.statement).map_err(sql_error));
@@ -67,46 +74,7 @@ impl SqlSession {
         if let Some(place) = gone {
             remove(self.coordinator.tables(), place).await?;
         }
-        added
-    }
-}
-
-impl SqlSession {
-    /// Takes a model in whose training set is there. It is recorded with its job.
-    async fn take_in_model(
-        &mut self,
-        written: &JobStatement,
-        training: JobStatement,
-        gathered: &mut Gathered,
-    ) -> Result<()> {
-        let free = self.drops.check_free(training.object().unwrap_or_default());
-        let added = free.and_then(|()| self.sql.add_model(written).map_err(sql_error));
-        match added {
-            Ok(replaced) => {
-                gathered.replaced.extend(replaced);
-                gathered.add(training);
-            }
-            Err(error) => {
-                if let Some(place) = training.new_place() {
-                    remove(self.coordinator.tables(), place).await?;
-                }
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends what models had that others have replaced. One that takes and says the same answers until the other is trained.
-    pub(super) fn end_replaced(&mut self, replaced: Vec<ReplacedModel>) {
-        for model in replaced {
-            if !model.is_alike() {
-                self.coordinator.serving().remove(model.name());
-            }
-            let jobs = self.jobs_for_nothing_but(model.name());
-            let had = Had { jobs, log: false, place: model.training_set() };
-            // Nobody waits: the new one has a place of its own.
-            drop(self.drops.begin(&self.coordinator, model.name(), String::new(), had));
-        }
+        added.map(|()| Vec::new())
     }
 }
 

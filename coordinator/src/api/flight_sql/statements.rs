@@ -339,6 +339,7 @@ async fn carry_out(
                 Reply::Appends(appending) => done.note(appending.wait().await?),
                 Reply::Drops(dropping) => done.messages.push(dropping.wait().await?),
                 Reply::Begun(beginning) => beginning.wait().await,
+                Reply::Trains(training) => done.messages.extend(training.wait().await),
                 Reply::Ends(ending) => done.has_written = ending.wait().await?,
                 Reply::Rows(rows) => done.rows = Some(rows),
                 // They are planned, and run when they are fetched.
