@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 pub use tidemill_ml::ModelTable;
-use tidemill_ml::{FeatureKind, MlError, explain, forecast_of, table_of};
+use tidemill_ml::{FeatureKind, MlError, anomalies_of, explain, forecast_of, table_of};
 
 use crate::catalog::{ModelWeights, UNTIMED};
 use crate::node::predicted_fields;
@@ -30,6 +30,27 @@ pub enum Question {
     },
     /// Which features its TRANSFORM makes of them: ML.TRANSFORM.
     Features,
+    /// Whether it is an anomaly: ML.DETECT_ANOMALIES.
+    Anomaly {
+        /// The probability above which one is, if that is said.
+        threshold: Option<Probability>,
+    },
+}
+
+/// A probability in a question: the bits of a number, so that questions can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, bincode::Encode, bincode::Decode)]
+pub struct Probability(u64);
+
+impl From<f64> for Probability {
+    fn from(number: f64) -> Self {
+        Self(number.to_bits())
+    }
+}
+
+impl From<Probability> for f64 {
+    fn from(Probability(bits): Probability) -> Self {
+        Self::from_bits(bits)
+    }
 }
 
 /// Why a model has no answer.
@@ -87,16 +108,17 @@ impl TrainedModel {
     /// What it answers about some rows, which have what it reads among their columns.
     ///
     /// # Errors
-    /// As of [`predict`](Self::predict); or if its predictions cannot be explained, or it has no TRANSFORM.
+    /// As of [`predict`](Self::predict); or if it cannot answer such a question.
     pub fn answer(&self, question: Question, rows: &RecordBatch) -> Result<RecordBatch, AnswerError> {
         let (fields, columns) = match question {
             Question::Prediction => (self.added(), self.predict(rows)?),
             Question::Explanation { top_k_features } => {
                 let (features, top_k) = (self.model.features(rows)?, top_k_features as usize);
-                let explained = explain(self.model.predictor(), &self.weights.label, &features, top_k)?;
-                let fields = explained.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
-                let columns = explained.columns().iter().cloned().chain(self.version_of(rows.num_rows()));
-                (predicted_fields(fields), columns.collect())
+                self.with_version(&explain(self.model.predictor(), &self.weights.label, &features, top_k)?)
+            }
+            Question::Anomaly { threshold } => {
+                let features = self.model.features(rows)?;
+                self.with_version(&anomalies_of(self.model.predictor(), &features, threshold.map(f64::from))?)
             }
             Question::Features => {
                 let transform = self.model.transform().ok_or(AnswerError::NoTransform)?;
@@ -110,7 +132,7 @@ impl TrainedModel {
     /// The columns of an answer.
     ///
     /// # Errors
-    /// If its predictions cannot be explained, or it has no TRANSFORM.
+    /// If it cannot answer such a question.
     pub fn answered(&self, question: Question) -> Result<Fields, AnswerError> {
         let none = RecordBatch::new_empty(self.inputs());
         Ok(self.answer(question, &none)?.schema().fields().clone())
@@ -129,6 +151,13 @@ impl TrainedModel {
         let features = self.model.predictor().schema().fields().iter();
         let fields = features.map(|feature| Field::new(&feature.name, of_kind(feature.kind), true));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    /// What was said of rows, and which version says it.
+    fn with_version(&self, said: &RecordBatch) -> (Vec<Field>, Vec<ArrayRef>) {
+        let fields = said.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+        let columns = said.columns().iter().cloned().chain(self.version_of(said.num_rows()));
+        (predicted_fields(fields), columns.collect())
     }
 
     /// The version that answers, for so many rows.
@@ -194,6 +223,10 @@ pub fn function(model: Arc<TrainedModel>, question: Question) -> ScalarUDF {
             format!("ml_explain_predict({}, {top_k_features})", model.weights.model)
         }
         Question::Features => format!("ml_transform({})", model.weights.model),
+        Question::Anomaly { threshold } => {
+            let threshold = threshold.map_or_else(String::new, |threshold| format!(", {}", f64::from(threshold)));
+            format!("ml_detect_anomalies({}{threshold})", model.weights.model)
+        }
     };
     // Texts may be views.
     let signature = Signature::new(TypeSignature::Any(model.reads().len()), Volatility::Stable);

@@ -161,6 +161,15 @@ pub enum MlError {
         /// The model's type.
         model_type: &'static str,
     },
+    /// A model was asked for anomalies that cannot tell.
+    #[error(
+        "a model of type '{model_type}' does not tell anomalies; those of arima, exponential_smoothing, isolation_forest and \
+         robust_zscore do"
+    )]
+    NoAnomalies {
+        /// The model's type.
+        model_type: &'static str,
+    },
     /// No series of a training set can be forecast.
     #[error("none of the {series} series can be forecast; the first, '{name}': {reason}")]
     NoForecasts {

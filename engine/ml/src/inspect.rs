@@ -4,12 +4,15 @@ mod feature_rows;
 mod importance;
 
 use std::fmt;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 
 pub(crate) use self::feature_rows::FeatureRows;
 pub(crate) use self::importance::{SplitUse, importance_table};
 use crate::error::{MlError, Result};
+use crate::options::invalid;
 use crate::predictor::Predictor;
 
 /// A table that some model types have. Each says what its columns are.
@@ -80,6 +83,28 @@ impl fmt::Display for ModelTable {
 /// `NoSeries` if models of its type have none, or those of [`Predictor::forecast`].
 pub fn forecast_of(model: &dyn Predictor, horizon: usize, confidence_level: f64) -> Result<RecordBatch> {
     model.forecast(horizon, confidence_level)?.ok_or_else(|| MlError::NoSeries { model_type: model.model_type() })
+}
+
+/// Which rows are anomalies: of a model of series `is_anomaly`, `lower_bound`, `upper_bound` and `anomaly_probability`, of
+/// others what they answer. `threshold` is the probability from which on a value of a series is one.
+///
+/// # Errors
+/// `NoAnomalies` if models of its type cannot tell; `InvalidOption` for a threshold that it does not take; or those of
+/// [`Predictor::answers`].
+pub fn anomalies_of(model: &dyn Predictor, features: &RecordBatch, threshold: Option<f64>) -> Result<RecordBatch> {
+    if let Some(said) = model.anomalies(features, threshold)? {
+        return Ok(said);
+    }
+    let fields = model.outputs("");
+    if !fields.iter().any(|field| field.name() == "is_anomaly") {
+        return Err(MlError::NoAnomalies { model_type: model.model_type() });
+    }
+    if let Some(threshold) = threshold {
+        let expected = "nothing: what an anomaly is was said in CREATE MODEL";
+        return Err(invalid("anomaly_prob_threshold", &threshold.to_string(), expected));
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), model.answers(features)?)
+        .map_err(|source| MlError::BuildTable { source })
 }
 
 /// What a model knows, as a table.

@@ -53,7 +53,7 @@ pub use batch::{
 };
 pub use error::{MlError, Result};
 pub use explain::{Explanations, explain};
-pub use inspect::{ModelTable, forecast_of, table_of};
+pub use inspect::{ModelTable, anomalies_of, forecast_of, table_of};
 pub use model::{
     ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason, RejectedRow,
     boolean_labels, check_label_type, predicted_labels,

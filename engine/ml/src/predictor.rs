@@ -57,6 +57,15 @@ pub trait Predictor: Send + Sync {
         Ok(None)
     }
 
+    /// Which rows are anomalies, in the columns of [`anomalies_of`](crate::anomalies_of), where that is another question than
+    /// what it answers; `threshold` is the probability from which on one is, of models that take any.
+    ///
+    /// # Errors
+    /// `MissingColumn` or `ChangedColumn`; `InvalidOption` for a threshold that is no probability.
+    fn anomalies(&self, _features: &RecordBatch, _threshold: Option<f64>) -> Result<Option<RecordBatch>> {
+        Ok(None)
+    }
+
     /// The columns that it adds to rows; `label` is the name of its label, if it has one.
     fn outputs(&self, label: &str) -> Vec<Field>;
 

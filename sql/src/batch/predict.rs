@@ -1,4 +1,4 @@
-//! ML.PREDICT and ML.EXPLAIN_PREDICT in a query as a whole: a subquery of its rows, with what the model says of them
+//! ML.PREDICT, ML.EXPLAIN_PREDICT and ML.DETECT_ANOMALIES in a query as a whole: a subquery of its rows, with what the model says of them
 //! behind; and ML.TRANSFORM: the features that it makes of them. The model is the version that has learnt most by the time
 //! the query is planned, and a function of the columns that it reads.
 
@@ -20,6 +20,7 @@ use crate::ast::{alias_of, dotted, made_up, normalize, quoted, relation_of, sele
 use crate::catalog::{Catalog, Object};
 use crate::dialect::TABLE_MARKER;
 use crate::error::{Result, SqlError};
+use crate::planner::detect_anomalies::{DETECT_ANOMALIES, detect_call};
 use crate::planner::evaluate::replace_evaluation;
 use crate::planner::explain_predict::{EXPLAIN_PREDICT, answered, explain_call};
 use crate::planner::forecast::ForecastCall;
@@ -110,6 +111,13 @@ impl Calls<'_> {
             let trained = self.catalog.trained_model(call.model, "ML.EXPLAIN_PREDICT")?;
             let subquery = self.answers(&call.model.clone(), trained, question, rows)?;
             put_subquery(factor, subquery, "explain_predict");
+            return Ok(());
+        }
+        if let Some(call) = detect_call(factor)? {
+            let (rows, question) = (rows_of(call.data, DETECT_ANOMALIES)?, call.question());
+            let trained = self.catalog.trained_model(call.model, "ML.DETECT_ANOMALIES")?;
+            let subquery = self.answers(&call.model.clone(), trained, question, rows)?;
+            put_subquery(factor, subquery, "detect_anomalies");
             return Ok(());
         }
         let TableFactor::Table { name, args: Some(args), .. } = &*factor else { return Ok(()) };

@@ -1,5 +1,6 @@
 //! Options: `WITH (connector = 'files', path = 'x', header = true)`. Keys are bare, dotted or quoted.
-//! `SECRET name` is a value that its readers do not see.
+//! `SECRET name` is a value that its readers do not see. A list, and the values among which a model's tuning chooses
+//! (BigQuery's `HPARAM_RANGE(0, 1)` and `HPARAM_CANDIDATES(['a', 'b'])`), are handed on as text.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
@@ -32,21 +33,75 @@ impl ScriptParser<'_> {
     }
 
     pub(super) fn option_value(&mut self) -> Result<String> {
+        if let Some(text) = self.hyperparameter()? {
+            return Ok(text);
+        }
+        if self.inner.peek_token_ref().token == Token::LBracket {
+            // The list of one thing is that thing.
+            let mut items = self.option_list_items()?;
+            return Ok(if items.len() == 1 { items.remove(0).0 } else { format!("[{}]", literals(&items)) });
+        }
+        if self.word("SECRET") {
+            return Ok(secret_reference(&self.name()?.text));
+        }
+        Ok(self.option_literal()?.0)
+    }
+
+    /// `HPARAM_RANGE(a, b)` or `HPARAM_CANDIDATES([a, …])`, if one comes.
+    fn hyperparameter(&mut self) -> Result<Option<String>> {
+        if self.word("HPARAM_RANGE") {
+            self.token(&Token::LParen)?;
+            let low = self.option_literal()?;
+            self.token(&Token::Comma)?;
+            let high = self.option_literal()?;
+            self.token(&Token::RParen)?;
+            return Ok(Some(format!("HPARAM_RANGE({})", literals(&[low, high]))));
+        }
+        if self.word("HPARAM_CANDIDATES") {
+            self.token(&Token::LParen)?;
+            let items = self.option_list_items()?;
+            self.token(&Token::RParen)?;
+            return Ok(Some(format!("HPARAM_CANDIDATES([{}])", literals(&items))));
+        }
+        Ok(None)
+    }
+
+    /// What stands between brackets.
+    fn option_list_items(&mut self) -> Result<Vec<(String, bool)>> {
+        self.token(&Token::LBracket)?;
+        let mut items = Vec::new();
+        while self.inner.peek_token_ref().token != Token::RBracket {
+            items.push(self.option_literal()?);
+            if !self.inner.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        self.token(&Token::RBracket)?;
+        Ok(items)
+    }
+
+    /// A value, and whether it is a text.
+    fn option_literal(&mut self) -> Result<(String, bool)> {
         let negative = self.inner.consume_token(&Token::Minus);
         let value = match &self.inner.peek_token_ref().token {
-            Token::Number(number, _) => format!("{}{number}", if negative { "-" } else { "" }),
-            Token::SingleQuotedString(text) if !negative => text.clone(),
-            Token::EscapedStringLiteral(text) if !negative => text.clone(),
-            Token::Word(word) if !negative && word.value.eq_ignore_ascii_case("SECRET") => {
-                self.inner.next_token();
-                return Ok(secret_reference(&self.name()?.text));
-            }
+            Token::Number(number, _) => (format!("{}{number}", if negative { "-" } else { "" }), false),
+            Token::SingleQuotedString(text) if !negative => (text.clone(), true),
+            Token::EscapedStringLiteral(text) if !negative => (text.clone(), true),
             Token::Word(word) if !negative && matches!(word.value.to_lowercase().as_str(), "true" | "false") => {
-                word.value.to_lowercase()
+                (word.value.to_lowercase(), false)
             }
             _ => return Err(self.expected("a value: 'text', a number, true, false or SECRET name")),
         };
         self.inner.next_token();
         Ok(value)
     }
+}
+
+/// Values as they are written in SQL; texts in quotes.
+fn literals(values: &[(String, bool)]) -> String {
+    let literal = |(value, is_text): &(String, bool)| match is_text {
+        true => format!("'{}'", value.replace('\'', "''")),
+        false => value.clone(),
+    };
+    values.iter().map(literal).collect::<Vec<_>>().join(", ")
 }

@@ -3,6 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::parse_script;
+use crate::statement::Statement;
 
 fn check(sql: &str, expect: Expect) {
     let Err(error) = parse_script(sql) else { panic!("no error: {sql}") };
@@ -120,4 +121,43 @@ fn a_script_of_many_statements_is_gone_through_once() {
     let sql = "SHOW a; SHOW \"é\" ;\n".repeat(20_000);
     let statements = parse_script(&sql).unwrap();
     assert_eq!((statements.len(), statements[1].text(), statements[39_999].line()), (40_000, "SHOW \"é\"", 20_000));
+}
+
+/// The options of a model.
+#[track_caller]
+fn check_options(options: &str, expect: Expect) {
+    let sql = format!("CREATE MODEL m WITH ({options}) AS SELECT 1 AS x");
+    let statements = parse_script(&sql).unwrap_or_else(|error| panic!("{error}"));
+    let Statement::CreateModel(create) = &statements[0].statement else { panic!("no model") };
+    let pairs: Vec<String> = create.options.pairs.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    expect.assert_eq(&pairs.join("; "));
+}
+
+#[test]
+fn lists_and_ranges_are_options() {
+    check_options(
+        "l2_reg = HPARAM_RANGE(0, 1.5e-3), a = hparam_candidates(['it''s', 'B', -1, true]), b = ['x'], c = [1, 'y'], d = []",
+        expect![
+            "l2_reg = HPARAM_RANGE(0, 1.5e-3); a = HPARAM_CANDIDATES(['it''s', 'B', -1, true]); b = x; c = [1, 'y']; d = []"
+        ],
+    );
+    let wrong = |options: &str| format!("CREATE MODEL m WITH ({options}) AS SELECT 1 AS x");
+    check(
+        &wrong("a = HPARAM_RANGE(1)"),
+        expect![[r#"
+        line 1, column 40: expected ,, found )
+    "#]],
+    );
+    check(
+        &wrong("a = HPARAM_CANDIDATES(1, 2)"),
+        expect![[r#"
+        line 1, column 44: expected [, found 1
+    "#]],
+    );
+    check(
+        &wrong("a = [SECRET s]"),
+        expect![[r#"
+        line 1, column 27: expected a value: 'text', a number, true, false or SECRET name, found SECRET
+    "#]],
+    );
 }

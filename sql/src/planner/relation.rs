@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::QueryPlanner;
+use super::detect_anomalies;
 use super::evaluate::replace_evaluation;
 use super::explain_predict;
 use super::forecast;
@@ -110,6 +111,7 @@ impl QueryPlanner<'_> {
         let span = factor.span();
         replace_evaluation(factor, self.catalog)?;
         refuse_in_stream(self.catalog, factor)?;
+        detect_anomalies::refuse_in_stream(self.catalog, factor)?;
         explain_predict::refuse_in_stream(self.catalog, factor)?;
         training_rows::refuse_in_stream(self.catalog, factor)?;
         forecast::refuse_in_stream(self.catalog, factor)?;

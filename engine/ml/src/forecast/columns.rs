@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
-use arrow::compute::cast;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::{can_cast_types, cast};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use bincode::{Decode, Encode};
 
@@ -135,7 +135,6 @@ impl SeriesRows {
     /// `MissingColumn`, `ChangedColumn` or `UnsupportedFeature`; nothing is then taken.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<Vec<RejectedRow>> {
         let times = column(batch, &self.columns.time)?;
-        let values = column(batch, &self.columns.value)?;
         let ids = self.columns.id.as_ref().map(|id| column(batch, id)).transpose()?;
         let types = (
             TimeType::of(&self.columns.time, times.data_type())?,
@@ -151,50 +150,19 @@ impl SeriesRows {
                 data_type,
             });
         }
-        let times = as_type(&self.columns.time, times, &DataType::Int64)?;
-        let values = as_type(&self.columns.value, values, &DataType::Float64)?;
-        let ids = ids.map(|ids| as_type("id", ids, &DataType::Utf8)).transpose()?;
+        let reader = SeriesReader::of(&self.columns, &types.0, batch)?;
         self.types = Some(types);
-        let (times, values) = (times.as_primitive::<Int64Type>(), values.as_primitive::<Float64Type>());
         let mut rejected = Vec::new();
         for row in 0..batch.num_rows() {
-            let time = times.is_valid(row).then(|| times.value(row));
-            let id = match &ids {
-                Some(ids) => ids.is_valid(row).then(|| ids.as_string::<i32>().value(row)),
-                None => Some(""),
-            };
-            match self.usable(time, id, values, row) {
-                Ok((time, value)) => {
-                    let number = self.number(id.unwrap_or_default());
+            match reader.row(row) {
+                Ok((id, time, value)) => {
+                    let number = self.number(id);
                     self.rows.push((number, time, value));
                 }
                 Err(reason) => rejected.push(RejectedRow { row, reason }),
             }
         }
         Ok(rejected)
-    }
-
-    /// The time and the value of a row, or why it is not taken.
-    fn usable(
-        &self,
-        time: Option<i64>,
-        id: Option<&str>,
-        values: &Float64Array,
-        row: usize,
-    ) -> std::result::Result<(i64, f64), RejectReason> {
-        let Some(time) = time else { return Err(RejectReason::NullKey { column: self.columns.time.clone() }) };
-        if id.is_none() {
-            return Err(RejectReason::NullKey { column: self.columns.id.clone().unwrap_or_default() });
-        }
-        if values.is_null(row) {
-            return Ok((time, f64::NAN));
-        }
-        let (value, column) = (values.value(row), self.columns.value.clone());
-        match value {
-            _ if value.is_nan() => Err(RejectReason::NotANumber { column }),
-            _ if value.abs() <= NUMERIC_MAGNITUDE_MAX => Ok((time, value)),
-            _ => Err(RejectReason::TooLarge { column }),
-        }
     }
 
     fn number(&mut self, id: &str) -> u32 {
@@ -227,6 +195,54 @@ impl SeriesRows {
     }
 }
 
+/// The columns of rows, to be read one after the other.
+pub(super) struct SeriesReader {
+    columns: SeriesColumns,
+    times: ArrayRef,
+    values: ArrayRef,
+    ids: Option<ArrayRef>,
+}
+
+impl SeriesReader {
+    /// Times come in the unit of `times`, whatever theirs is.
+    ///
+    /// # Errors
+    /// `MissingColumn` or `ChangedColumn`.
+    pub(super) fn of(columns: &SeriesColumns, times: &TimeType, batch: &RecordBatch) -> Result<Self> {
+        let read = |name: &str, data_type: &DataType| as_type(name, column(batch, name)?, data_type);
+        let of_type = read(&columns.time, &times.data_type())?;
+        Ok(Self {
+            columns: columns.clone(),
+            times: as_type(&columns.time, &of_type, &DataType::Int64)?,
+            values: read(&columns.value, &DataType::Float64)?,
+            ids: columns.id.as_ref().map(|id| read(id, &DataType::Utf8)).transpose()?,
+        })
+    }
+
+    /// The id, empty without ids, the time, and the value, NaN where it is missing, of a row; or why it is not taken.
+    pub(super) fn row(&self, row: usize) -> std::result::Result<(&str, i64, f64), RejectReason> {
+        let null_key = |column: &str| RejectReason::NullKey { column: column.to_owned() };
+        let (times, values) = (self.times.as_primitive::<Int64Type>(), self.values.as_primitive::<Float64Type>());
+        if times.is_null(row) {
+            return Err(null_key(&self.columns.time));
+        }
+        let id = match &self.ids {
+            Some(ids) if ids.is_null(row) => return Err(null_key(self.columns.id.as_deref().unwrap_or_default())),
+            Some(ids) => ids.as_string::<i32>().value(row),
+            None => "",
+        };
+        if values.is_null(row) {
+            return Ok((id, times.value(row), f64::NAN));
+        }
+        let (value, column) = (values.value(row), self.columns.value.clone());
+        match value {
+            _ if value.is_nan() => Err(RejectReason::NotANumber { column }),
+            _ if value.abs() <= NUMERIC_MAGNITUDE_MAX => Ok((id, times.value(row), value)),
+            _ => Err(RejectReason::TooLarge { column }),
+        }
+    }
+}
+
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
     batch.column_by_name(name).ok_or_else(|| {
         let schema = batch.schema_ref();
@@ -244,5 +260,9 @@ fn id_kind(column: &str, data_type: &DataType) -> Result<LabelKind> {
 }
 
 fn as_type(column: &str, array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
+    if !can_cast_types(array.data_type(), data_type) {
+        let data_type = array.data_type().clone();
+        return Err(MlError::ChangedColumn { column: column.to_owned(), expected: "what it was", data_type });
+    }
     cast(array, data_type).map_err(|source| MlError::ReadColumn { column: column.to_owned(), source })
 }

@@ -135,7 +135,7 @@ impl Grid {
     }
 
     /// The point that is nearest to a time, the earlier of two.
-    fn point(&self, time: i64) -> i128 {
+    pub(super) fn point(&self, time: i64) -> i128 {
         let (distance, step) = match self.step {
             Step::Units(units) => (i128::from(time) - i128::from(self.first), i128::from(units)),
             Step::Months { months, units_of_day, .. } => {

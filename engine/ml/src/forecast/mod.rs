@@ -6,6 +6,7 @@
 //! model and keeps nobody else's from being fitted. A fitted model answers no rows: what comes after a series' last
 //! point is all that it says, by [`Predictor::forecast`].
 
+mod anomalies;
 pub(crate) mod arima;
 pub(crate) mod batch;
 mod calendar;
@@ -38,6 +39,9 @@ use crate::snapshot;
 
 /// The steps that one forecast may go.
 const HORIZON_MAX: usize = 10_000;
+
+/// The probability from which on a value is an anomaly, as in BigQuery.
+const ANOMALY_THRESHOLD: f64 = 0.95;
 
 /// The rows of one table of forecasts, which is made as a whole: some hundred bytes each.
 const ROWS_MAX: usize = 4_000_000;
@@ -229,6 +233,15 @@ impl<M: SeriesModel> Predictor for Forecaster<M> {
             ModelTable::SeriesInfo => table::info(&self.state).map(Some),
             _ => M::own_table(self, which),
         }
+    }
+
+    fn anomalies(&self, features: &RecordBatch, threshold: Option<f64>) -> Result<Option<RecordBatch>> {
+        let threshold = threshold.unwrap_or(ANOMALY_THRESHOLD);
+        if !(0.0..1.0).contains(&threshold) {
+            let expected = "a number from 0 on and below 1";
+            return Err(invalid("anomaly_prob_threshold", &threshold.to_string(), expected));
+        }
+        anomalies::anomalies(&self.state, features, threshold).map(Some)
     }
 
     fn forecast(&self, horizon: usize, confidence_level: f64) -> Result<Option<RecordBatch>> {

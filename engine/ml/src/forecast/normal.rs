@@ -28,6 +28,11 @@ fn quantile(probability: f64) -> f64 {
     -x
 }
 
+/// The probability that a normal number is so many standard deviations from its mean, or fewer.
+pub(super) fn within(deviations: f64) -> f64 {
+    1.0 - 2.0 * tail(deviations)
+}
+
 /// The density of the standard normal distribution.
 fn density(x: f64) -> f64 {
     (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt()
@@ -49,7 +54,7 @@ fn tail(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{half_width, quantile};
+    use super::{half_width, quantile, within};
 
     #[test]
     fn quantiles_equal_scipy() {
@@ -65,6 +70,11 @@ mod tests {
         for (probability, expected) in known {
             let found = quantile(probability);
             assert!((found - expected).abs() < 1e-13 * expected.abs().max(1.0), "{probability}: {found}");
+        }
+        for (deviations, expected) in
+            [(0.0, 0.0), (1.0, 0.682_689_492_137_085_9), (2.6, 0.990_677_623_952_562_5), (40.0, 1.0)]
+        {
+            assert!((within(deviations) - expected).abs() < 1e-14, "{deviations}: {}", within(deviations));
         }
         assert!(half_width(0.0).abs() < 1e-15);
         assert!((half_width(0.95) - 1.959_963_984_540_054).abs() < 1e-13);

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, NullArray, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, NullArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray, TimestampSecondArray,
 };
-use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::util::pretty::pretty_format_batches;
 use expect_test::expect;
 use proptest::prelude::*;
 
 use super::testing::{column, forecast, one_series, series_of, try_fit, try_model};
-use crate::{FeatureSchema, MlError, ModelTable, create_batch, restore_predictor, table_of};
+use crate::{FeatureSchema, MlError, ModelTable, anomalies_of, create_batch, restore_predictor, table_of};
 
 const LEVEL: (&str, &[(&str, &str)]) = ("exponential_smoothing", &[("trend_type", "none"), ("error_type", "additive")]);
 const WITH_ID: [(&str, &str); 3] = [("trend_type", "none"), ("error_type", "additive"), ("time_series_id_col", "id")];
@@ -151,6 +151,92 @@ fn it_answers_no_rows_and_forecasts_within_bounds() {
         assert!(matches!(model.forecast(horizon, level), Err(MlError::InvalidOption { .. })), "{horizon} {level}");
     }
     assert_eq!(model.forecast(10_000, 0.999).unwrap().unwrap().num_rows(), 10_000);
+}
+
+#[test]
+fn values_that_a_forecast_makes_unlikely_are_anomalies() {
+    let values: Vec<f64> = (0..40).map(|point| f64::from(point * point * 7919 % 101)).collect();
+    let report = try_fit(LEVEL.0, &WITH_ID, &series_of(&[("a", &values), ("b", &[4.0; 6]), ("c", &[1.0])])).unwrap();
+    let model = restore_predictor(&report.model).unwrap();
+    let next = column(&forecast(&report, 1, 0.9), "forecast_value")[0];
+    let error = column(&forecast(&report, 1, 0.9), "standard_error")[0];
+    // The days from 2000-01-01: a point within the training set, the next of `a`, likely and not, and far ahead; NULL.
+    let (first, next_day, far) = (10_957, 10_997, 30_000);
+    let rows = batch(&[
+        ("id", Arc::new(StringArray::from(vec!["a", "a", "a", "a", "a", "b", "b", "c", "nobody"]))),
+        (
+            "timestamp",
+            Arc::new(Date32Array::from(vec![
+                Some(first),
+                Some(next_day),
+                Some(next_day),
+                Some(far),
+                None,
+                Some(first + 6),
+                Some(first + 7),
+                Some(first + 9),
+                Some(first + 9),
+            ])),
+        ),
+        (
+            "value",
+            Arc::new(Float64Array::from(vec![
+                1.0,
+                next + 1.9 * error,
+                next - 2.1 * error,
+                1.0,
+                1.0,
+                4.0,
+                4.5,
+                1.0,
+                1.0,
+            ])),
+        ),
+    ]);
+    let said = anomalies_of(model.as_ref(), &rows, None).unwrap();
+    let is_anomaly: Vec<Option<bool>> = said.column(0).as_boolean().iter().collect();
+    assert_eq!(is_anomaly, [None, Some(false), Some(true), None, None, Some(false), Some(true), None, None]);
+    let probabilities = said.column_by_name("anomaly_probability").unwrap().as_primitive::<Float64Type>();
+    // scipy.stats.norm: 1 - 2 * sf(1.9), 1 - 2 * sf(2.1).
+    assert!((probabilities.value(1) - 0.942_566_880_367_996_4).abs() < 1e-12, "{probabilities:?}");
+    assert!((probabilities.value(2) - 0.964_271_158_874_366_9).abs() < 1e-12, "{probabilities:?}");
+    let table = forecast(&report, 1, 0.95);
+    for (name, bound) in
+        [("lower_bound", "prediction_interval_lower_bound"), ("upper_bound", "prediction_interval_upper_bound")]
+    {
+        let found = said.column_by_name(name).unwrap().as_primitive::<Float64Type>().value(1);
+        assert_eq!(found, column(&table, bound)[0]);
+    }
+    // Other units and types of the same times and ids.
+    let seconds = rows.column(1).as_primitive::<Date32Type>().iter().map(|day| day.map(|day| i64::from(day) * 86_400));
+    let other = batch(&[
+        ("timestamp", Arc::new(TimestampSecondArray::from_iter(seconds))),
+        ("value", Arc::clone(rows.column(2))),
+        ("id", arrow::compute::cast(rows.column(0), &DataType::Utf8View).unwrap()),
+    ]);
+    assert_eq!(anomalies_of(model.as_ref(), &other, None).unwrap(), said);
+}
+
+#[test]
+fn who_cannot_tell_anomalies_says_so() {
+    let rows = one_series(&[1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 1.0]);
+    let model = restore_predictor(&try_fit(LEVEL.0, LEVEL.1, &rows).unwrap().model).unwrap();
+    for threshold in [-0.1, 1.0, f64::NAN] {
+        let error = anomalies_of(model.as_ref(), &rows, Some(threshold)).unwrap_err();
+        assert!(matches!(error, MlError::InvalidOption { .. }), "{error}");
+    }
+    let missing = anomalies_of(model.as_ref(), &rows.project(&[0]).unwrap(), None).unwrap_err();
+    assert!(matches!(missing, MlError::MissingColumn { .. }), "{missing}");
+    let features = rows.project(&[1]).unwrap();
+    let fitted = |model_type: &str| {
+        restore_predictor(&try_fit(model_type, &[("num_clusters", "2")], &features).unwrap().model).unwrap()
+    };
+    expect!["a kmeans model does not tell anomalies; those of arima, exponential_smoothing, isolation_forest and robust_zscore do"]
+        .assert_eq(&anomalies_of(fitted("kmeans").as_ref(), &features, None).unwrap_err().to_string());
+    let trees = restore_predictor(&try_fit("isolation_forest", &[], &features).unwrap().model).unwrap();
+    assert_eq!(anomalies_of(trees.as_ref(), &features, None).unwrap().num_columns(), 2);
+    expect!["option anomaly_prob_threshold = '0.9' is not valid; expected nothing: what an anomaly is was said in CREATE MODEL"]
+        .assert_eq(&anomalies_of(trees.as_ref(), &features, Some(0.9)).unwrap_err().to_string());
 }
 
 #[test]
