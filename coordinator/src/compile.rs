@@ -91,6 +91,7 @@ pub(crate) fn compile_whole(
             | Outcome::Created { .. }
             | Outcome::Dropped { .. }
             | Outcome::JobCommand(_)
+            | Outcome::Alias(_)
             | Outcome::Access(_)
             | Outcome::Migration { .. } => {}
             Outcome::Rows(rows) => outputs.push(Output::Rows(rows)),

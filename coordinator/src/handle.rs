@@ -582,7 +582,9 @@ impl CoordinatorHandle {
         });
         join_all(ends).await;
         self.ask(EndsNoted).await?;
-        self.serving.write().await;
+        if let Err(error) = self.serving.write().await {
+            warn!(error = error.chain(), "what is known of models is not kept");
+        }
         self.metadata.close().await?;
         self.ask(Terminate).await
     }

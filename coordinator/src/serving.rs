@@ -1,9 +1,11 @@
-//! Models that clients are answered with: of each the version that has learnt most, as trainers tell it.
+//! Models that clients are answered with: of each the version that has learnt most, as trainers tell it, and those that stay
+//! beside it. See [`versions`].
 //!
 //! They are in memory, and kept for the next coordinator: a job that has ended publishes nothing, and the next version
 //! of one that learns may be hours away. See [`kept`].
 
 mod kept;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,13 +18,16 @@ use arrow::datatypes::{Schema, SchemaRef};
 use tidemill_plans::PlanError;
 use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX};
 use tidemill_plans::error::chain;
-use tidemill_plans::prediction::{TrainedModel, TrainedModels};
+use tidemill_plans::model_reference::{ModelReference, WantedVersion};
+use tidemill_plans::prediction::{KnownVersion, TrainedModel, TrainedModels};
+use tidemill_sql::AliasCommand;
 use tidemill_sql::access::{Privilege, Securable, require};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
 
-use self::kept::KeptModels;
+use self::kept::{Found, KeptModels};
+use self::versions::{Part, Versions};
 use crate::access::{Access, Who};
 use crate::error::{CoordinatorError, Result};
 
@@ -44,9 +49,9 @@ pub(crate) struct ServedModels {
 #[derive(Default)]
 struct Known {
     /// By name.
-    models: BTreeMap<String, Arc<ServedModel>>,
-    /// The names of those that are not kept as they are.
-    unwritten: BTreeSet<String>,
+    models: BTreeMap<String, Versions>,
+    /// What of which is not kept as it is.
+    unwritten: BTreeSet<(String, Part)>,
 }
 
 /// A model that somebody asks, for as long as they may.
@@ -58,20 +63,27 @@ pub(crate) struct AskedModel {
 }
 
 impl AskedModel {
-    /// The version that has learnt most. What was granted when a connection began may have been revoked: it is asked
-    /// for each answer.
-    pub(crate) fn newest(&self) -> Result<Arc<ServedModel>> {
+    /// The version that is meant. What was granted when a connection began may have been revoked, and an alias may have moved:
+    /// it is asked for each answer.
+    pub(crate) fn current(&self) -> Result<Arc<ServedModel>> {
+        let reference = ModelReference::parse(&self.name).map_err(|reason| refused(&self.name, reason))?;
         if let Some(rights) = self.access.rights(&self.who)? {
-            let may = require(rights.as_ref(), Privilege::Predict, Securable::Object(self.name.clone()));
+            let may = require(rights.as_ref(), Privilege::Predict, Securable::Object(reference.model.to_owned()));
             may.map_err(|error| CoordinatorError::Sql(Box::new(error)))?;
         }
-        self.models.newest(&self.name)
+        self.models.version(&reference)
     }
 
     /// Notes in the audit log that there are no more answers.
     pub(crate) async fn note<T>(&self, outcome: &Result<T>) {
         self.access.note(&self.who, "predict", &self.name, outcome).await;
     }
+}
+
+/// What is in a file.
+enum Content {
+    Weights(Arc<ServedModel>),
+    Aliases(BTreeMap<String, i64>),
 }
 
 /// A version of a model.
@@ -86,38 +98,69 @@ impl ServedModels {
     pub(crate) async fn open(folder: Option<&Path>, names: &BTreeSet<String>) -> Result<Self> {
         let Some(folder) = folder else { return Ok(Self::default()) };
         let kept = KeptModels::below(folder)?;
-        let models = kept.read(names).await?.into_iter().map(|weights| (weights.model.clone(), served(weights)));
-        let known = Mutex::new(Known { models: models.collect(), unwritten: BTreeSet::new() });
+        let mut models: BTreeMap<String, Versions> = BTreeMap::new();
+        for (name, found) in kept.read(names).await? {
+            let versions = models.entry(name).or_default();
+            match found {
+                Found::Newest(weights) => versions.newest = Some(served(weights)),
+                Found::Version(weights) => drop(versions.kept.insert(weights.version, served(weights))),
+                Found::Aliases(aliases) => versions.aliases = aliases,
+            }
+        }
+        let known = Mutex::new(Known { models, unwritten: BTreeSet::new() });
         Ok(Self { known, kept: Some(kept), ..Self::default() })
     }
 
-    /// Takes note of a version. Another job may learn the same model from the beginning: what has learnt most stays.
+    /// Takes note of a version.
     pub(crate) fn put(&self, weights: ModelWeights) {
         let (mut known, model) = (self.known(), weights.model.clone());
-        if known.models.get(&model).is_none_or(|known| known.weights.learnt_to <= weights.learnt_to) {
-            known.models.insert(model.clone(), served(weights));
-            self.note_change(&mut known, model);
-        }
+        let changed = known.models.entry(model.clone()).or_default().put(&served(weights));
+        self.note_changes(&mut known, &model, changed);
     }
 
     /// Forgets a model that is dropped.
     pub(crate) fn remove(&self, model: &str) {
         let mut known = self.known();
-        if known.models.remove(model).is_some() {
-            self.note_change(&mut known, model.to_owned());
+        if let Some(versions) = known.models.remove(model) {
+            self.note_changes(&mut known, model, versions.parts());
         }
+    }
+
+    /// Has nothing answer for a model's plain name until it has another version.
+    pub(crate) fn hide_newest(&self, model: &str) {
+        self.set_newest(model, None);
     }
 
     /// Has a version answer again that another was to take the place of.
     pub(crate) fn put_back(&self, model: &str, served: Arc<ServedModel>) {
-        let mut known = self.known();
-        known.models.insert(model.to_owned(), served);
-        self.note_change(&mut known, model.to_owned());
+        self.set_newest(model, Some(served));
     }
 
-    fn note_change(&self, known: &mut Known, model: String) {
-        if self.kept.is_some() {
-            known.unwritten.insert(model);
+    fn set_newest(&self, model: &str, newest: Option<Arc<ServedModel>>) {
+        let mut known = self.known();
+        known.models.entry(model.to_owned()).or_default().newest = newest;
+        self.note_changes(&mut known, model, vec![Part::Newest]);
+    }
+
+    /// Gives or takes an alias; it is kept when that has been done.
+    pub(crate) async fn alias(&self, command: &AliasCommand) -> Result<()> {
+        let AliasCommand { model, alias, version } = command;
+        {
+            let mut known = self.known();
+            let versions = known.models.entry(model.clone()).or_default();
+            let changed = match version {
+                Some(version) => versions.set_alias(alias, *version),
+                None => versions.unset_alias(alias),
+            };
+            let changed = changed.map_err(|reason| refused(model, reason))?;
+            self.note_changes(&mut known, model, changed);
+        }
+        self.write().await
+    }
+
+    fn note_changes(&self, known: &mut Known, model: &str, parts: Vec<Part>) {
+        if self.kept.is_some() && !parts.is_empty() {
+            known.unwritten.extend(parts.into_iter().map(|part| (model.to_owned(), part)));
             self.changed.notify_one();
         }
     }
@@ -126,28 +169,53 @@ impl ServedModels {
     pub(crate) async fn keep(self: Arc<Self>) {
         loop {
             self.changed.notified().await;
-            self.write().await;
+            if let Err(error) = self.write().await {
+                warn!(error = error.chain(), "what is known of models is not kept");
+            }
             sleep(WRITE_INTERVAL).await;
         }
     }
 
-    /// Keeps what has changed. What cannot be kept is told; the next version is tried again.
-    pub(crate) async fn write(&self) {
-        let Some(kept) = &self.kept else { return };
+    /// Keeps what has changed: all that can be.
+    ///
+    /// # Errors
+    /// What could not be kept last; its next version is tried again.
+    pub(crate) async fn write(&self) -> Result<()> {
+        let Some(kept) = &self.kept else { return Ok(()) };
         let _turn = self.writing.lock().await;
-        let names = std::mem::take(&mut self.known().unwritten);
-        for name in names {
-            let model = self.known().models.get(&name).cloned();
-            if let Err(error) = kept.keep(&name, model.as_ref().map(|model| &model.weights)).await {
-                warn!(model = name, error = error.chain(), "the weights of a model are not kept");
+        let changed = std::mem::take(&mut self.known().unwritten);
+        let mut outcome = Ok(());
+        for (name, part) in changed {
+            let content = self.content(&name, &part);
+            if let Err(error) = kept.keep(&name, &part, content).await {
+                outcome = Err(error);
             }
+        }
+        outcome
+    }
+
+    /// What is to be in a file; nothing if that is not to be there.
+    fn content(&self, model: &str, part: &Part) -> Option<Content> {
+        let known = self.known();
+        let versions = known.models.get(model)?;
+        match part {
+            Part::Newest => versions.newest.clone().map(Content::Weights),
+            Part::Version(version) => versions.kept.get(version).cloned().map(Content::Weights),
+            Part::Aliases => Some(versions.aliases.clone()).filter(|aliases| !aliases.is_empty()).map(Content::Aliases),
         }
     }
 
     /// The version that has learnt most.
     pub(crate) fn newest(&self, model: &str) -> Result<Arc<ServedModel>> {
-        let found = self.known().models.get(model).cloned();
-        found.ok_or_else(|| refused(model, String::from("it has published no version yet")))
+        self.version(&ModelReference { model, version: WantedVersion::Newest })
+    }
+
+    /// The version that is meant.
+    pub(crate) fn version(&self, reference: &ModelReference<'_>) -> Result<Arc<ServedModel>> {
+        let known = self.known();
+        let none = Versions::default();
+        let versions = known.models.get(reference.model).unwrap_or(&none);
+        versions.find(reference.version).map_err(|reason| refused(reference.model, reason))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -156,9 +224,13 @@ impl ServedModels {
 }
 
 impl TrainedModels for ServedModels {
-    fn newest(&self, model: &str) -> Result<Arc<TrainedModel>, String> {
-        let served = self.newest(model).map_err(|error| error.chain())?;
+    fn find(&self, model: &ModelReference<'_>) -> Result<Arc<TrainedModel>, String> {
+        let served = self.version(model).map_err(|error| error.chain())?;
         Ok(Arc::clone(served.trained().map_err(|error| error.chain())?))
+    }
+
+    fn versions(&self, model: &str) -> Vec<KnownVersion> {
+        self.known().models.get(model).map(Versions::known).unwrap_or_default()
     }
 }
 
@@ -273,21 +345,36 @@ mod tests {
         let models = open(&[]).await;
         models.put(weights(7, 100));
         models.put(odd());
-        models.write().await;
+        models.write().await.unwrap();
         // A job that learns it from the beginning.
         models.put(weights(1, 10));
-        models.write().await;
+        models.write().await.unwrap();
         let again = open(&["m", "Odd %/", "other"]).await;
         assert_eq!(again.newest("m").unwrap().weights, weights(7, 100));
         assert_eq!(again.newest("Odd %/").unwrap().predict(&features()).unwrap().num_rows(), 3);
         again.remove("m");
-        again.write().await;
+        again.write().await.unwrap();
         // One was dropped when its coordinator ended.
         assert!(open(&["m"]).await.newest("m").is_err());
         assert!(open(&["Odd %/"]).await.newest("Odd %/").is_err());
 
+        // Aliases and what they name are there again, too; the newest version has no file but its own.
+        let give = |version| AliasCommand { model: String::from("m"), alias: String::from("good"), version };
         again.put(weights(8, 110));
-        again.write().await;
+        again.alias(&give(Some(8))).await.unwrap();
+        again.put(weights(9, 120));
+        again.write().await.unwrap();
+        let third = open(&["m"]).await;
+        let number = |models: &ServedModels, name: &str| {
+            models.version(&ModelReference::parse(name).unwrap()).map(|served| served.weights.version)
+        };
+        assert_eq!((number(&third, "m").unwrap(), number(&third, "m@good").unwrap()), (9, 8));
+        assert!(third.alias(&AliasCommand { alias: String::from("bad"), ..give(None) }).await.is_err());
+        third.alias(&give(None)).await.unwrap();
+        assert!(number(&third, "m@good").is_err() && number(&third, "m$8").is_err());
+        let files: Vec<_> = std::fs::read_dir(folder.path().join("models")).unwrap().collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+
         let file = folder.path().join("models/m.weights");
         let mut bytes = std::fs::read(&file).unwrap();
         bytes[3] ^= 1;

@@ -390,6 +390,10 @@ impl SqlSession {
                 replies.push(Reply::Drops(self.drops.begin(&self.coordinator, &name, message, had)));
             }
             Outcome::Rows(rows) => replies.push(Reply::Rows(rows)),
+            Outcome::Alias(command) => {
+                self.coordinator.serving().alias(&command).await?;
+                replies.push(Reply::Done(format!("ALTER MODEL {}", command.model)));
+            }
             Outcome::JobCommand(command) => replies.push(self.job_command(command, who).await?),
             Outcome::Access(command) => replies.push(self.access_command(command, who).await?),
             Outcome::Migration { graph, settings } => {

@@ -25,6 +25,7 @@ pub mod held;
 pub mod ids;
 pub mod ipc;
 pub mod key_group;
+pub mod model_reference;
 pub mod node;
 pub mod overflow;
 pub mod partitions;

@@ -15,6 +15,7 @@ pub use tidemill_ml::ModelTable;
 use tidemill_ml::{FeatureKind, MlError, anomalies_of, explain, forecast_of, table_of};
 
 use crate::catalog::{ModelWeights, UNTIMED};
+use crate::model_reference::ModelReference;
 use crate::node::predicted_fields;
 use crate::transform::{FittedModel, RestoreError};
 
@@ -205,13 +206,29 @@ impl fmt::Debug for TrainedModel {
     }
 }
 
+/// A version of a model that can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownVersion {
+    /// Its number.
+    pub version: i64,
+    /// Where it stands in event time, in microseconds; [`UNTIMED`] of a model over tables.
+    pub learnt_to: i64,
+    /// The aliases that it has.
+    pub aliases: Vec<String>,
+    /// Whether it answers for the plain name.
+    pub is_newest: bool,
+}
+
 /// Those that there are, for whoever plans queries.
 pub trait TrainedModels: fmt::Debug + Send + Sync {
-    /// The version that has learnt most of a model; or what to tell whoever asks for it.
+    /// The version of a model that is meant; or what to tell whoever asks for it.
     ///
     /// # Errors
-    /// If none is there.
-    fn newest(&self, model: &str) -> Result<Arc<TrainedModel>, String>;
+    /// If it is not there.
+    fn find(&self, model: &ModelReference<'_>) -> Result<Arc<TrainedModel>, String>;
+
+    /// The versions of a model that can be asked, by number.
+    fn versions(&self, model: &str) -> Vec<KnownVersion>;
 }
 
 /// The model as a function: the columns that it reads in, a struct of the columns of its answer out.

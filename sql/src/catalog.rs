@@ -9,14 +9,13 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::logical_expr::ScalarUDF;
-use datafusion::sql::sqlparser::ast::{Expr, Ident};
+use datafusion::sql::sqlparser::ast::Expr;
 use tidemill_plans::catalog::{CatalogEntry, ObjectKind};
 use tidemill_plans::node::{ModelFreshness, SourceNode};
-use tidemill_plans::prediction::{TrainedModel, TrainedModels};
+use tidemill_plans::prediction::TrainedModels;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::transform::Transform;
 
-use crate::ast::normalize;
 use crate::error::{Position, Result, SqlError};
 use crate::lower::write::Target;
 use crate::parser::parse_script;
@@ -117,6 +116,8 @@ pub(crate) struct SinkObject {
 pub(crate) struct ModelObject {
     pub(crate) query: StreamQuery,
     pub(crate) model_type: String,
+    /// The number of the version that its training set makes; that of the first, if it learns from a stream.
+    pub(crate) version: i64,
     /// The column that it learns, if it has any.
     pub(crate) label: Option<String>,
     /// What it says of a row. With a label, the predicted one is the first.
@@ -226,20 +227,6 @@ impl Catalog {
             Detail::Model(model) => Ok((object, model)),
             _ => Err(SqlError::invalid(format!("'{name}' is a {}, not a model", object.kind))),
         }
-    }
-
-    /// The version of a model that has learnt most, for a function that asks it at once.
-    pub(crate) fn trained_model(&self, model: &Ident, function: &str) -> Result<Arc<TrainedModel>> {
-        let name = normalize(model);
-        let newest = || {
-            self.model(&name)?;
-            let Some(models) = &self.trained else {
-                let hint = "tidemill serve and shell have it";
-                return Err(SqlError::unsupported(format!("{function} where no model is served"), hint));
-            };
-            models.newest(&name).map_err(SqlError::invalid)
-        };
-        newest().map_err(|error| error.at(model.span))
     }
 
     /// The error about a name that nothing of the wanted kinds has.

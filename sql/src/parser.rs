@@ -11,6 +11,7 @@ mod create_table;
 pub(crate) mod external_table;
 mod function;
 pub(crate) mod hints;
+mod model;
 mod options;
 mod places;
 mod source;
@@ -42,7 +43,7 @@ const OPERATORS_MAX: usize = 1_000;
 /// The words that a statement can start with.
 const HEADS: &str = "SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE \
                      MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, CREATE ROLE, \
-                     CREATE USER, CREATE SECRET, COPY, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, RESUME JOB, ALTER JOB, ALTER ROLE, \
+                     CREATE USER, CREATE SECRET, COPY, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, RESUME JOB, ALTER JOB, ALTER MODEL, ALTER ROLE, \
                      GRANT, REVOKE, REASSIGN OWNED BY";
 
 /// A statement of a script.
@@ -83,8 +84,19 @@ impl ParsedStatement {
     /// Whether it is about jobs that run, or reads what they make: those of statements before it have to be started.
     #[must_use]
     pub fn follows_jobs(&self) -> bool {
-        use Statement::{Access, Analyze, Copy, Drop, Job, Query, Subscribe};
-        matches!(self.statement, Query(_) | Copy(_) | Subscribe(_) | Analyze(_) | Job(_) | Drop { .. } | Access(_))
+        use Statement::{Access, AlterModel, Analyze, Copy, Drop, Job, Query, ShowVersions, Subscribe};
+        matches!(
+            self.statement,
+            AlterModel(_)
+                | ShowVersions(_)
+                | Query(_)
+                | Copy(_)
+                | Subscribe(_)
+                | Analyze(_)
+                | Job(_)
+                | Drop { .. }
+                | Access(_)
+        )
     }
 
     /// Whether it comes to rows, and has no other effect.
@@ -92,13 +104,13 @@ impl ParsedStatement {
     pub fn has_rows(&self) -> bool {
         use Statement::{
             Access, Analyze, Copy, Describe, Explain, ExplainJson, ExplainMigration, Job, Query, Show, ShowConnector,
-            ShowCreate, Subscribe,
+            ShowCreate, ShowVersions, Subscribe,
         };
         match &self.statement {
             Query(_) | Subscribe(_) | Analyze(_) | Describe(_) | Explain(_) | ExplainJson(_) | ExplainMigration(_) => {
                 true
             }
-            Show(_) | ShowConnector(_) | ShowCreate(_) | Copy(_) => true,
+            Show(_) | ShowConnector(_) | ShowCreate(_) | ShowVersions(_) | Copy(_) => true,
             Job(command) => command.has_rows(),
             Access(command) => command.has_rows(),
             _ => false,
@@ -381,6 +393,12 @@ impl<'a> ScriptParser<'a> {
             }
             return Ok(Statement::ShowCreate(self.name()?));
         }
+        if is_word(self.inner.peek_token_ref(), "VERSIONS") && is_word(self.inner.peek_nth_token_ref(1), "IN") {
+            self.inner.next_token();
+            self.keywords(&[Keyword::IN])?;
+            self.expect_word("MODEL")?;
+            return Ok(Statement::ShowVersions(self.name()?));
+        }
         if self.word("CONNECTOR") {
             return Ok(Statement::ShowConnector(self.name()?));
         }
@@ -451,10 +469,14 @@ impl<'a> ScriptParser<'a> {
         if self.word("ROLE") || self.word("USER") {
             return self.alter_role();
         }
+        if self.word("MODEL") {
+            return self.alter_model();
+        }
         if !is_word(self.inner.peek_token_ref(), "JOB") {
             let next = self.inner.peek_token();
             let what = format!("ALTER {}", shown(&next));
-            let hint = "ALTER JOB j SET parallelism = n and ALTER ROLE r are there";
+            let hint =
+                "ALTER JOB j SET parallelism = n, ALTER MODEL m VERSION n SET ALIAS a and ALTER ROLE r are there";
             return Err(SqlError::unsupported(what, hint).at(next.span));
         }
         let job = self.job()?;
@@ -610,6 +632,10 @@ impl<'a> ScriptParser<'a> {
             self.inner.next_token();
         }
         found
+    }
+
+    fn expect_word(&mut self, word: &str) -> Result<()> {
+        if self.word(word) { Ok(()) } else { Err(self.expected(word)) }
     }
 
     fn token(&mut self, token: &Token) -> Result<()> {

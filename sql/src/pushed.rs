@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill_plans::catalog::ObjectKind;
+use tidemill_plans::model_reference::ModelReference;
 use tidemill_plans::node::SourceNode;
 use tidemill_plans::pushed::{Kept, PUSH_CONNECTOR, TABLE_CONNECTOR, is_pushed};
 
@@ -49,6 +50,7 @@ impl Session {
 
     /// Checks that there is a model of this name, which may be asked.
     pub fn model(&self, name: &str) -> Result<()> {
+        let name = ModelReference::parse(name).map_err(SqlError::invalid)?.model;
         match self.catalog.find(name).filter(|object| object.kind == ObjectKind::Model) {
             Some(model) => self.require(Privilege::Predict, Securable::Object(model.name.clone())),
             None => Err(self.catalog.unknown("model", name, Position::UNKNOWN, |kind| kind == ObjectKind::Model)),

@@ -21,6 +21,7 @@ use crate::error::{Position, Result, SqlError};
 use crate::job::{Added, JobBuilder, JobKind, JobStatement, RunningView};
 use crate::lower::plan_model;
 use crate::lower::write::Target;
+use crate::model_versions::AliasCommand;
 use crate::parser::ParsedStatement;
 use crate::planner::QueryPlanner;
 use crate::planner::expression::Expressions;
@@ -84,6 +85,8 @@ pub enum Outcome {
     Rows(RecordBatch),
     /// A statement about jobs, for whoever runs them.
     JobCommand(JobCommand),
+    /// A statement about the aliases of a model's versions, for whoever keeps these.
+    Alias(AliasCommand),
     /// A statement about roles, privileges, secrets or the audit log, for whoever keeps them.
     Access(AccessCommand),
     /// EXPLAIN MIGRATION: what a job would keep of the savepoint that its settings name, for whoever can read that.
@@ -266,6 +269,8 @@ impl Session {
             }
             Statement::Show(what) => Ok(Outcome::Rows(show::show(self, what)?)),
             Statement::ShowConnector(name) => Ok(Outcome::Rows(show::show_connector(name)?)),
+            Statement::ShowVersions(name) => Ok(Outcome::Rows(self.show_versions(name)?)),
+            Statement::AlterModel(alter) => self.alter_model(alter),
             Statement::ShowCreate(name) => Ok(Outcome::Rows(show::show_create(self, name)?)),
             Statement::Describe(name) => Ok(Outcome::Rows(show::describe(self, name)?)),
             Statement::Job(command) if self.keeps_views => Ok(Outcome::JobCommand(command.clone())),

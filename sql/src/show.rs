@@ -40,7 +40,7 @@ pub(crate) fn show(session: &Session, what: &Name) -> Result<RecordBatch> {
                 what: String::from("setting or kind of object"),
                 name: name.to_owned(),
                 hint: format!(
-                    "SHOW takes SOURCES, SINKS, VIEWS, MODELS, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, ALL, CREATE \
+                    "SHOW takes SOURCES, SINKS, VIEWS, MODELS, VERSIONS IN MODEL m, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, ALL, CREATE \
                      name, or a setting: {}",
                     names.join(", ")
                 ),
@@ -234,7 +234,7 @@ fn settings(session: &Session, wanted: impl Fn(&str) -> bool) -> Result<RecordBa
 }
 
 /// A batch of text columns.
-fn table(columns: &[&str], rows: Vec<Vec<String>>) -> Result<RecordBatch> {
+pub(crate) fn table(columns: &[&str], rows: Vec<Vec<String>>) -> Result<RecordBatch> {
     let fields: Vec<Field> = columns.iter().map(|column| Field::new(*column, DataType::Utf8, false)).collect();
     let arrays = (0..columns.len()).map(|column| {
         let values = rows.iter().map(|row| row.get(column).map(String::as_str).unwrap_or_default());

@@ -281,6 +281,10 @@ pub(crate) enum Statement {
     ShowConnector(Name),
     /// SHOW CREATE.
     ShowCreate(Name),
+    /// SHOW VERSIONS IN MODEL.
+    ShowVersions(Name),
+    /// ALTER MODEL.
+    AlterModel(AlterModel),
     /// DESCRIBE.
     Describe(Name),
     /// About jobs: SHOW JOBS, JOB, CHECKPOINTS and METRICS, STOP JOB, RESUME JOB, ALTER JOB, CREATE SAVEPOINT.
@@ -302,6 +306,15 @@ impl Statement {
             _ => false,
         }
     }
+}
+
+/// ALTER MODEL m VERSION 3 SET ALIAS a, or ALTER MODEL m UNSET ALIAS a.
+#[derive(Debug, Clone)]
+pub(crate) struct AlterModel {
+    pub(crate) name: Name,
+    pub(crate) alias: Name,
+    /// None of UNSET.
+    pub(crate) version: Option<i64>,
 }
 
 /// CREATE SOURCE.

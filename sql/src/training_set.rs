@@ -18,6 +18,7 @@ use crate::create_table_as::place;
 use crate::error::{Position, Result, SqlError};
 use crate::job::{JobKind, JobStatement};
 use crate::lower::plan_fitted;
+use crate::model_versions::VERSION;
 use crate::session::{Effect, Session, object};
 use crate::statement::{CreateModel, CreateTableAs, Name, Options, QueryBody};
 
@@ -38,8 +39,10 @@ impl Session {
         self.require_uses(&plan.uses)?;
         let mut create = create.clone();
         let given = create.options.take(TRAINING_SET);
+        let mut version = self.next_version(&create);
         if given.is_some() {
             self.require_place()?;
+            version = given_version(&mut create.options)?.unwrap_or(version);
         }
         let Some(path) = given.clone().or_else(|| create.place.clone()) else {
             let message =
@@ -48,11 +51,11 @@ impl Session {
         };
         let mut uses = plan.uses.clone();
         let (set, plan, target) = self.planned_table(&table(&create, &path), plan)?;
-        let (model, called) = plan_fitted(&create, &set, &self.catalog)?;
+        let (model, called) = plan_fitted(&create, &set, version, &self.catalog)?;
         self.require_uses(&called)?;
         uses.extend(called.into_iter().filter(|name| !plan.uses.contains(name)));
         let plan = plan.going_to(Destination::Files(target), Becomes::TrainingSet { replaces: create.or_replace });
-        let text = if given.is_some() { text.to_owned() } else { written(&create, &path) };
+        let text = if given.is_some() { text.to_owned() } else { written(&create, &path, version) };
         let object = object(&create.name, ObjectKind::Model, &text, uses, Detail::Model(Box::new(model)));
         let job = Some(JobKind::Train(Arc::clone(&object), Some(Box::new(plan))));
         Ok(Some(Effect::Create { object, replace: create.or_replace, job }))
@@ -98,7 +101,8 @@ impl Session {
         let replaces = matches!(becomes, Some(Becomes::TrainingSet { replaces: true }));
         let name = Name { text: model.name.clone(), at: statement.position };
         let old = self.catalog.find(&name.text).filter(|old| replaces && training_set(old).is_some()).cloned();
-        if old.is_some() {
+        if let Some(old) = &old {
+            check_version(old, model).map_err(|error| error.at(name.at))?;
             self.catalog.remove(&name)?;
         }
         self.catalog.add(Arc::clone(model), statement.position)?;
@@ -147,6 +151,24 @@ fn training_set(object: &Object) -> Option<String> {
     if object.kind == ObjectKind::Model { place(object) } else { None }
 }
 
+/// The version that the statement of a model that is there says it is.
+fn given_version(options: &mut Options) -> Result<Option<i64>> {
+    let at = options.place(VERSION);
+    let Some(text) = options.take(VERSION) else { return Ok(None) };
+    match text.parse() {
+        Ok(version) if version > 0 => Ok(Some(version)),
+        _ => Err(SqlError::invalid(format!("option {VERSION} = '{text}': expected a number from 1 on")).at(at)),
+    }
+}
+
+/// Another may have been replaced while the rows of this one were written.
+fn check_version(old: &Object, new: &Object) -> Result<()> {
+    match (&old.detail, &new.detail) {
+        (Detail::Model(was), Detail::Model(is)) if is.version == was.version + 1 => Ok(()),
+        _ => Err(SqlError::invalid(format!("the model '{}' has been replaced meanwhile; write it again", old.name))),
+    }
+}
+
 /// Whether two models take the same columns and say the same of them.
 fn is_alike(old: &Object, new: &Object) -> bool {
     let (Detail::Model(old), Detail::Model(new)) = (&old.detail, &new.detail) else { return false };
@@ -186,9 +208,11 @@ fn table(create: &CreateModel, path: &str) -> CreateTableAs {
 }
 
 /// The statement with the place of its training set.
-fn written(create: &CreateModel, path: &str) -> String {
+fn written(create: &CreateModel, path: &str, version: i64) -> String {
     let options = create.options.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let options = options.chain([(TRAINING_SET, path)]);
+    let number = version.to_string();
+    let version = (version > 1).then_some((VERSION, number.as_str()));
+    let options = options.chain([(TRAINING_SET, path)]).chain(version);
     let options = options.map(|(key, value)| format!("{key} = '{}'", value.replace('\'', "''")));
     let options = options.collect::<Vec<_>>().join(", ");
     // A plan in Substrait does not run as a whole.

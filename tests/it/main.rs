@@ -73,4 +73,5 @@ mod training_rows;
 mod transformed;
 mod unnest;
 mod users;
+mod versions;
 mod windows_and_joins;

@@ -1,9 +1,10 @@
-//! The weights of served models on the object store of the metadata, for the next coordinator: a file a model.
+//! Served models on the object store of the metadata, for the next coordinator: a file for each version, and one for the
+//! aliases of them.
 //!
 //! They are written a second at most after they have come, the newest of each model only: trainers may publish faster
 //! than a store takes 16 MiB. So a coordinator that is killed leaves versions of a second before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use tidemill_plans::storage::Storage;
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::Content;
+use super::versions::Part;
 use crate::checkpoints::flush;
 use crate::error::{CoordinatorError, Result};
 use crate::file_name::file_name;
@@ -23,8 +26,11 @@ use crate::file_name::file_name;
 /// The folder of all files.
 const FOLDER: &str = "models";
 
-/// What the names of files end with.
-const SUFFIX: &str = ".weights";
+/// What the names of files end with that have weights.
+const WEIGHTS: &str = "weights";
+
+/// What those end with that have aliases.
+const ALIASES: &str = "aliases";
 
 /// How long the store may take for one model.
 const STORAGE_LIMIT: Duration = Duration::from_secs(60);
@@ -40,33 +46,33 @@ impl KeptModels {
         Ok(Self { storage: Storage::open(&folder.display().to_string())? })
     }
 
-    /// The weights of the models of these names. Those of others are removed: they were dropped when their coordinator
-    /// ended.
-    pub(super) async fn read(&self, names: &BTreeSet<String>) -> Result<Vec<ModelWeights>> {
-        let wanted: BTreeSet<String> = names.iter().map(|name| path_of(name)).collect();
-        let mut found = Vec::new();
+    /// What there is of the models of these names. What there is of others is removed: they were dropped when their
+    /// coordinator ended.
+    pub(super) async fn read(&self, names: &BTreeSet<String>) -> Result<Vec<(String, Found)>> {
+        let wanted: BTreeMap<String, &String> = names.iter().map(|name| (file_name(name, '-'), name)).collect();
+        let mut all = Vec::new();
         for path in self.storage.list(FOLDER).await? {
-            if !wanted.contains(&path) {
+            let Some((name, part)) = part_of(&path).and_then(|(file, part)| Some((wanted.get(file)?, part))) else {
                 self.storage.delete(&path).await?;
                 continue;
-            }
-            match self.storage.get(&path).await?.map(|bytes| read(&bytes, &path)) {
-                Some(Ok(weights)) => found.push(weights),
+            };
+            match self.storage.get(&path).await?.map(|bytes| Found::read(&bytes, &part, &path)) {
+                Some(Ok(found)) => all.push(((*name).clone(), found)),
                 // It answers again with its next version.
-                Some(Err(error)) => warn!(path, error = chain(&error), "weights of a model are passed over"),
+                Some(Err(error)) => warn!(path, error = chain(&error), "a file of a model is passed over"),
                 None => {}
             }
         }
-        Ok(found)
+        Ok(all)
     }
 
-    /// Keeps what a model has by now; removes what it had if it is gone.
-    pub(super) async fn keep(&self, model: &str, weights: Option<&ModelWeights>) -> Result<()> {
-        let path = path_of(model);
+    /// Keeps what there is of a model by now; removes what there was if it is gone.
+    pub(super) async fn keep(&self, model: &str, part: &Part, content: Option<Content>) -> Result<()> {
+        let path = path_of(model, part);
         let kept = timeout(STORAGE_LIMIT, async {
-            match weights {
-                Some(weights) => {
-                    self.storage.put(&path, bytes(weights)?).await?;
+            match content {
+                Some(content) => {
+                    self.storage.put(&path, content.bytes()?).await?;
                     flush(&self.storage, &path).await
                 }
                 None => Ok(self.storage.delete(&path).await?),
@@ -76,29 +82,67 @@ impl KeptModels {
     }
 }
 
+/// What was in a file.
+pub(super) enum Found {
+    Newest(ModelWeights),
+    Version(ModelWeights),
+    Aliases(BTreeMap<String, i64>),
+}
+
+impl Found {
+    fn read(bytes: &[u8], part: &Part, path: &str) -> Result<Self, PlanError> {
+        let damaged = || PlanError::Checkpoint { path: path.to_owned(), reason: String::from("its checksum is wrong") };
+        let (content, checksum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
+        if crc32fast::hash(content) != u32::from_le_bytes(*checksum) {
+            return Err(damaged());
+        }
+        Ok(match part {
+            Part::Newest => Self::Newest(codec::decode(content)?),
+            Part::Version(_) => Self::Version(codec::decode(content)?),
+            Part::Aliases => Self::Aliases(codec::decode(content)?),
+        })
+    }
+}
+
+impl Content {
+    /// It and its checksum.
+    fn bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = match self {
+            Self::Weights(served) => codec::encode(&served.weights)?,
+            Self::Aliases(aliases) => codec::encode(aliases)?,
+        };
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        Ok(bytes)
+    }
+}
+
 impl fmt::Debug for KeptModels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeptModels").finish_non_exhaustive()
     }
 }
 
-fn path_of(model: &str) -> String {
-    // Object stores have a meaning of their own for a percent sign.
-    format!("{FOLDER}/{}{SUFFIX}", file_name(model, '-'))
-}
-
-/// Weights and their checksum.
-fn bytes(weights: &ModelWeights) -> Result<Vec<u8>> {
-    let mut bytes = codec::encode(weights)?;
-    bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-    Ok(bytes)
-}
-
-fn read(bytes: &[u8], path: &str) -> Result<ModelWeights, PlanError> {
-    let damaged = || PlanError::Checkpoint { path: path.to_owned(), reason: String::from("its checksum is wrong") };
-    let (content, checksum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
-    match crc32fast::hash(content) == u32::from_le_bytes(*checksum) {
-        true => codec::decode(content),
-        false => Err(damaged()),
+/// Where a part of a model is. File names have no dots of their own, and object stores have a meaning of their own for a
+/// percent sign.
+fn path_of(model: &str, part: &Part) -> String {
+    let name = file_name(model, '-');
+    match part {
+        Part::Newest => format!("{FOLDER}/{name}.{WEIGHTS}"),
+        Part::Version(version) => format!("{FOLDER}/{name}.{version}.{WEIGHTS}"),
+        Part::Aliases => format!("{FOLDER}/{name}.{ALIASES}"),
     }
+}
+
+/// The name of a model's files, and which of them a path is.
+fn part_of(path: &str) -> Option<(&str, Part)> {
+    let file = path.strip_prefix(FOLDER)?.strip_prefix('/')?;
+    let mut parts = file.split('.');
+    let name = parts.next()?;
+    let part = match (parts.next()?, parts.next(), parts.next()) {
+        (WEIGHTS, None, None) => Part::Newest,
+        (ALIASES, None, None) => Part::Aliases,
+        (version, Some(WEIGHTS), None) => Part::Version(version.parse().ok()?),
+        _ => return None,
+    };
+    Some((name, part))
 }

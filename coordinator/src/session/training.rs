@@ -112,7 +112,7 @@ impl SqlSession {
         let served = self.coordinator.serving().newest(model.name()).ok();
         let place = if served.is_some() { None } else { model.training_set() };
         if !model.is_alike() {
-            self.coordinator.serving().remove(model.name());
+            self.coordinator.serving().hide_newest(model.name());
         }
         let had = Had { jobs: self.jobs_for_nothing_but(model.name()), log: false, place };
         // Nobody waits: the new one has a place of its own.

@@ -25,12 +25,11 @@ use crate::rows::{ArrivalBuffer, show_row};
 use crate::state::{Belongs, StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks, TaskEnv};
 
-/// The number of the only version.
-const VERSION: i64 = 1;
-
 /// See [`FitNode`].
 pub(super) struct Fit {
     name: String,
+    /// The number of its version.
+    version: i64,
     label: Option<usize>,
     /// Empty without one.
     label_name: String,
@@ -61,6 +60,7 @@ impl Fit {
         let model = tidemill_ml::create_batch(&node.model_type, &options, &schema, label_type);
         Ok(Self {
             name: node.model.clone(),
+            version: node.version,
             label: node.label,
             label_name: label.as_ref().map(|label| label.name().clone()).unwrap_or_default(),
             transform: node.transform.clone(),
@@ -165,13 +165,13 @@ impl Fit {
         let rows_learnt = fitted.rows as i64;
         let version = ModelVersion {
             model: self.name.clone(),
-            version: VERSION,
+            version: self.version,
             learnt_to: UNTIMED,
             rows_learnt,
             metrics: fitted.metrics,
         };
         ctx.report_model(version, &self.label_name, &fitted.model);
-        let version = Published { version: VERSION, learnt_to: UNTIMED, rows_learnt, state: fitted.model };
+        let version = Published { version: self.version, learnt_to: UNTIMED, rows_learnt, state: fitted.model };
         ctx.emit(version_rows(&[version])?);
         Ok(())
     }

@@ -2,13 +2,15 @@
 
 use crate::transform::Transform;
 
-/// Training as a whole. All rows are held until the last has come, then the model is fitted to them and emitted as the one
-/// version that there is ([`model_version_schema`](super::model_version_schema)), whose `learnt_to` is
+/// Training as a whole. All rows are held until the last has come, then the model is fitted to them and emitted as one
+/// version ([`model_version_schema`](super::model_version_schema)), whose `learnt_to` is
 /// [`UNTIMED`](crate::catalog::UNTIMED). Rows are fitted in the order in which they come.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
 pub struct FitNode {
     /// The model's name.
     pub model: String,
+    /// The number that its version gets.
+    pub version: i64,
     /// The algorithm, such as `logistic_reg`.
     pub model_type: String,
     /// The algorithm's options, already checked.

@@ -20,6 +20,7 @@ use crate::ast::{alias_of, dotted, made_up, normalize, quoted, relation_of, sele
 use crate::catalog::{Catalog, Object};
 use crate::dialect::TABLE_MARKER;
 use crate::error::{Result, SqlError};
+use crate::model_versions::model_name;
 use crate::planner::detect_anomalies::{DETECT_ANOMALIES, detect_call};
 use crate::planner::evaluate::replace_evaluation;
 use crate::planner::explain_predict::{EXPLAIN_PREDICT, answered, explain_call};
@@ -101,7 +102,7 @@ impl Calls<'_> {
         }
         if let Some(call) = training_call(factor)? {
             let TrainingQuery { query, name, rows } = call.query(self.catalog)?;
-            self.uses.insert(normalize(&call.model));
+            self.uses.insert(model_name(&call.model));
             self.asked.training_sets.insert(name, rows);
             put_subquery(factor, query, call.alias());
             return Ok(());
@@ -143,7 +144,7 @@ impl Calls<'_> {
         question: Question,
         rows: Box<Query>,
     ) -> Result<Query> {
-        self.uses.insert(normalize(model));
+        self.uses.insert(model_name(model));
         let fields = answered(model, &trained, question)?;
         let reads = trained.reads();
         let function = function(trained, question);
@@ -160,7 +161,7 @@ impl Calls<'_> {
     fn replace_table(&mut self, factor: &mut TableFactor, function: &str, model: &Ident, table: (String, RecordBatch)) {
         let TableFactor::Table { name, alias, args, .. } = factor else { return };
         let (made_up, rows) = table;
-        self.uses.insert(normalize(model));
+        self.uses.insert(model_name(model));
         alias.get_or_insert_with(|| alias_of(function));
         *name = ObjectName::from(vec![quoted(&made_up)]);
         *args = None;

@@ -599,6 +599,9 @@ pub struct TrainDocument {
 pub struct FitDocument {
     /// The model's name.
     pub model: String,
+    /// The number that its version gets.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub version: i64,
     /// The algorithm, such as logistic_reg.
     pub model_type: String,
     /// The algorithm's options.
@@ -612,6 +615,16 @@ pub struct FitDocument {
     /// How features are made of these columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transform: Option<TransformDocument>,
+}
+
+fn first() -> i64 {
+    1
+}
+
+/// Takes a reference, as serde has it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_first(version: &i64) -> bool {
+    *version == first()
 }
 
 /// What features a model makes of columns, whenever it is fitted or asked.

@@ -183,6 +183,7 @@ fn operator(kind: &NodeKind, inputs: &[SchemaRef], output: &Schema) -> OperatorD
         }),
         NodeKind::Fit(node) => OperatorDocument::Fit(FitDocument {
             model: node.model.clone(),
+            version: node.version,
             model_type: node.model_type.clone(),
             options: node.options.iter().cloned().collect(),
             label: node.label.map(name),

@@ -13,7 +13,6 @@ use tidemill_plans::node::{
 use tidemill_plans::transform::can_read;
 
 use super::stream::Stream;
-use crate::ast::normalize;
 use crate::catalog::{Catalog, Detail, ModelObject, Object, StreamInfo};
 use crate::error::{Result, SqlError};
 use crate::interval::text_micros;
@@ -107,6 +106,7 @@ pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<Mode
     let features = feature_columns(info, common.label.as_deref());
     let outputs = common.outputs(Training::Continuous, &info.schema, &features, COMMON_OPTIONS)?;
     Ok(ModelObject {
+        version: 1,
         query: create.query.clone(),
         model_type: common.model_type.to_owned(),
         label: common.label,
@@ -125,6 +125,7 @@ pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<Mode
 pub(crate) fn plan_fitted(
     create: &CreateModel,
     set: &Arc<Object>,
+    version: i64,
     catalog: &Catalog,
 ) -> Result<(ModelObject, Vec<String>)> {
     let Detail::Source(_, info) = &set.detail else {
@@ -149,6 +150,7 @@ pub(crate) fn plan_fitted(
     };
     let outputs = common.outputs(Training::Whole, &info.schema, &learnt, COMMON_OPTIONS_OF_FITTED)?;
     let model = ModelObject {
+        version,
         query: create.query.clone(),
         model_type: common.model_type.to_owned(),
         label: common.label,
@@ -257,6 +259,7 @@ impl QueryPlanner<'_> {
         let column = |name: &str| column_of(&input, name);
         let node = NodeKind::Fit(FitNode {
             model: object.name.clone(),
+            version: model.version,
             model_type: model.model_type.clone(),
             options: model.options.clone(),
             label: model.label.as_deref().map(column).transpose()?,
@@ -294,9 +297,9 @@ impl QueryPlanner<'_> {
 
     /// The input's rows with the model's predictions behind them.
     pub(crate) fn predict_stream(&mut self, model: &Ident, input: Stream) -> Result<Stream> {
-        let name = normalize(model);
         let catalog = self.catalog;
-        let (object, detail) = catalog.model(&name)?;
+        let (object, detail) = catalog.unversioned_model(model, "ML.PREDICT in a stream")?;
+        let name = object.name.clone();
         refuse_series(detail)?;
         let features = match_features(&name, detail, &input)?;
         let time = input.info.times.first().copied();

@@ -7,6 +7,7 @@ use super::source::ColumnList;
 use super::{ScriptParser, shown};
 use crate::ast::select_all;
 use crate::error::{Result, SqlError};
+use crate::model_versions::check_name;
 use crate::statement::{CreateModel, CreateSink, CreateView, Options, Statement, StreamQuery};
 
 fn no_replacement() -> SqlError {
@@ -120,6 +121,7 @@ impl ScriptParser<'_> {
     fn create_model(&mut self, or_replace: bool) -> Result<Statement> {
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
+        check_name(&name)?;
         let transform = self.transform_clause()?;
         let options = self.with_options(&["WITH", "OPTIONS"])?;
         self.keywords(&[Keyword::AS])?;

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{Ident, Query, Spanned, TableFactor};
 use tidemill_plans::algorithm::reads_times;
 
 use super::table_function::{predict_arguments, wrong_call};
-use crate::ast::{alias_of, dotted, made_up, normalize, quoted, relation_of, select_of};
+use crate::ast::{alias_of, dotted, made_up, quoted, relation_of, select_of};
 use crate::catalog::Catalog;
 use crate::error::{Result, SqlError};
 
@@ -86,7 +86,7 @@ fn innermost(query: &mut Query) -> Result<&mut TableFactor> {
 
 impl<'a> Labels<'a> {
     fn of(measure: Measure, model: &'a Ident, catalog: &'a Catalog) -> Result<Self> {
-        let (_, detail) = catalog.model(&normalize(model))?;
+        let (_, detail) = catalog.model_of(model)?;
         let (Some(label), Some(predicted)) = (&detail.label, detail.outputs.first()) else {
             let hint = match reads_times(&detail.model_type) {
                 true => "ML.SERIES_INFO(MODEL m) says how well it fits each series",

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{FunctionArg, Ident, Query, Spanned, TableF
 
 use super::model_table::only_model;
 use super::table_function::wrong_call;
-use crate::ast::{dotted, made_up, normalize, quoted};
+use crate::ast::{dotted, made_up, quoted};
 use crate::catalog::{Catalog, ModelObject, Object};
 use crate::error::{Result, SqlError};
 
@@ -81,7 +81,7 @@ impl TrainingCall {
     }
 
     fn planned(&self, catalog: &Catalog) -> Result<TrainingQuery> {
-        let (object, model) = catalog.model(&normalize(&self.model))?;
+        let (object, model) = catalog.unversioned_model(&self.model, self.asked.function())?;
         let Some(rows) = &model.training_set else {
             let hint = "it is of the rows of a training set; ask ML.EXPLAIN_PREDICT and ML.PREDICT about rows of yours";
             let what = format!("{} of a model that learns from a stream", self.asked.function());

@@ -53,7 +53,7 @@ impl FlightSql {
         let model = asked.map_err(|error| to_status(&error))?;
         let mut exchange = Exchange { incoming: Incoming::new(stream), model, _place: place };
         let given = exchange.incoming.columns().await?;
-        let columns = exchange.model.newest().and_then(|model| model.columns(&given));
+        let columns = exchange.model.current().and_then(|model| model.columns(&given));
         let columns = columns.map_err(|error| to_status(&error))?;
         let answers = stream::unfold(Some(exchange), async |exchange| {
             let mut exchange = exchange?;
@@ -77,7 +77,7 @@ impl Exchange {
             // The library sends nothing for no rows, and whoever waits for the answer would do so for ever.
             return Err(Status::invalid_argument("a request without rows has no answer; send one row at least"));
         }
-        let model = match self.model.newest() {
+        let model = match self.model.current() {
             Ok(model) => model,
             refused => {
                 self.model.note(&refused).await;

@@ -203,13 +203,13 @@ fn a_model_is_asked_as_long_as_somebody_may() {
         let weights = ModelWeights { model: "mo".into(), version: 1, learnt_to: 0, label: "b".into(), state };
         coordinator.serving().put(weights);
         let asked = session.asked_model("mo", &user("viewer")).await.unwrap();
-        assert!(asked.newest().is_ok());
+        assert!(asked.current().is_ok());
         say(&mut session, "ann", "REVOKE PREDICT ON MODEL mo FROM viewer").await.unwrap();
-        denied(asked.newest().map(drop), "viewer has no PREDICT on mo; its owner or a superuser can say GRANT");
+        denied(asked.current().map(drop), "viewer has no PREDICT on mo; its owner or a superuser can say GRANT");
         say(&mut session, "ann", "GRANT PREDICT ON MODEL mo TO viewer").await.unwrap();
-        assert!(asked.newest().is_ok());
+        assert!(asked.current().is_ok());
         say(&mut session, "root", "ALTER ROLE viewer NOLOGIN").await.unwrap();
-        assert!(asked.newest().map(drop).unwrap_err().to_string().contains("may not log in"));
+        assert!(asked.current().map(drop).unwrap_err().to_string().contains("may not log in"));
         coordinator.shutdown().await;
     });
 }

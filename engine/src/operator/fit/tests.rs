@@ -17,6 +17,7 @@ use crate::testing::{OperatorHarness, show_rows, test_env};
 fn node() -> NodeKind {
     NodeKind::Fit(FitNode {
         model: String::from("m"),
+        version: 1,
         model_type: String::from("logistic_reg"),
         options: vec![],
         label: Some(2),

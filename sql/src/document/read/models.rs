@@ -52,7 +52,15 @@ pub(super) fn fit(fit: &FitDocument, inputs: &Inputs<'_>) -> Read<Built> {
     };
     check(&model_type, Training::Whole, label, &learnt, &options, input)?;
     let info = StreamInfo { times: Vec::new(), ..info_of(fields_of(&model_version_schema()), input) };
-    let kind = NodeKind::Fit(FitNode { model: fit.model.clone(), model_type, options, label, features, transform });
+    let kind = NodeKind::Fit(FitNode {
+        model: fit.model.clone(),
+        version: fit.version,
+        model_type,
+        options,
+        label,
+        features,
+        transform,
+    });
     Ok(Built { kind, info, spread: Spread::Single })
 }
 

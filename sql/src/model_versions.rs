@@ -1,0 +1,117 @@
+//! Versions of models: which one a query means, what ALTER MODEL and SHOW VERSIONS say of them, and their numbers.
+
+use std::sync::Arc;
+
+use datafusion::sql::sqlparser::ast::Ident;
+use tidemill_plans::catalog::UNTIMED;
+use tidemill_plans::model_reference::{ModelReference, WantedVersion};
+use tidemill_plans::prediction::{KnownVersion, TrainedModel, TrainedModels};
+use tidemill_plans::time::EventTime;
+
+use arrow::array::RecordBatch;
+
+use crate::ast::normalize;
+use crate::catalog::{Catalog, Detail, ModelObject, Object};
+use crate::error::{Result, SqlError};
+use crate::session::{Outcome, Session};
+use crate::show::table;
+use crate::statement::{AlterModel, CreateModel, Name};
+
+/// The option that says which number a version has, in the statement of a model that is there.
+pub(crate) const VERSION: &str = "version";
+
+/// A change of a model's aliases, for whoever keeps its versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AliasCommand {
+    /// The model's name.
+    pub model: String,
+    /// The alias.
+    pub alias: String,
+    /// The version that is to have it; none if no version is to.
+    pub version: Option<i64>,
+}
+
+/// The name of the model, without what is said of its version.
+pub(crate) fn model_name(model: &Ident) -> String {
+    let name = normalize(model);
+    ModelReference::parse(&name).map(|reference| reference.model.to_owned()).unwrap_or(name)
+}
+
+impl Catalog {
+    /// The model that a query names, whichever of its versions it means.
+    pub(crate) fn model_of(&self, model: &Ident) -> Result<(&Arc<Object>, &ModelObject)> {
+        let name = normalize(model);
+        let reference = ModelReference::parse(&name).map_err(|reason| SqlError::invalid(reason).at(model.span))?;
+        self.model(reference.model)
+    }
+
+    /// The model that something takes which knows of no versions.
+    pub(crate) fn unversioned_model(&self, model: &Ident, what: &str) -> Result<(&Arc<Object>, &ModelObject)> {
+        let name = normalize(model);
+        match ModelReference::parse(&name).map_err(|reason| SqlError::invalid(reason).at(model.span))? {
+            ModelReference { model, version: WantedVersion::Newest } => self.model(model),
+            ModelReference { model: plain, .. } => {
+                let hint = format!("name the model alone: {plain}");
+                Err(SqlError::unsupported(format!("{what} of a version"), hint).at(model.span))
+            }
+        }
+    }
+
+    /// The version of a model that a function asks at once: the one that has learnt most, unless another is named.
+    pub(crate) fn trained_model(&self, model: &Ident, function: &str) -> Result<Arc<TrainedModel>> {
+        let name = normalize(model);
+        let find = || {
+            let reference = ModelReference::parse(&name).map_err(SqlError::invalid)?;
+            self.model(reference.model)?;
+            self.served(function)?.find(&reference).map_err(SqlError::invalid)
+        };
+        find().map_err(|error| error.at(model.span))
+    }
+
+    fn served(&self, what: &str) -> Result<&Arc<dyn TrainedModels>> {
+        let hint = "tidemill serve and shell have it";
+        self.trained.as_ref().ok_or_else(|| SqlError::unsupported(format!("{what} where no model is served"), hint))
+    }
+}
+
+impl Session {
+    /// The number of the version that a statement makes.
+    pub(crate) fn next_version(&self, create: &CreateModel) -> i64 {
+        match self.catalog.find(&create.name.text).map(|object| &object.detail) {
+            Some(Detail::Model(model)) => model.version + 1,
+            _ => 1,
+        }
+    }
+
+    /// ALTER MODEL: its owner gives aliases.
+    pub(crate) fn alter_model(&self, alter: &AlterModel) -> Result<Outcome> {
+        let AlterModel { name, alias, version } = alter;
+        self.catalog.model(&name.text).map_err(|error| error.at(name.at))?;
+        self.require_owner(&name.text).map_err(|error| error.at(name.at))?;
+        self.catalog.served("an alias")?;
+        let command = AliasCommand { model: name.text.clone(), alias: alias.text.clone(), version: *version };
+        Ok(Outcome::Alias(command))
+    }
+
+    /// SHOW VERSIONS IN MODEL.
+    pub(crate) fn show_versions(&self, name: &Name) -> Result<RecordBatch> {
+        self.catalog.model(&name.text).map_err(|error| error.at(name.at))?;
+        let versions = self.catalog.served("SHOW VERSIONS")?.versions(&name.text);
+        let row = |KnownVersion { version, learnt_to, aliases, is_newest }: KnownVersion| {
+            let learnt_to = Some(learnt_to).filter(|time| *time != UNTIMED);
+            let learnt_to = learnt_to.map(|time| EventTime(time).to_string()).unwrap_or_default();
+            vec![version.to_string(), learnt_to, aliases.join(", "), is_newest.to_string()]
+        };
+        table(&["version", "learnt_to", "aliases", "is_newest"], versions.into_iter().map(row).collect())
+    }
+}
+
+/// Model names that could be taken for versions are refused.
+pub(crate) fn check_name(name: &Name) -> Result<()> {
+    if ModelReference::is_plain(&name.text) {
+        return Ok(());
+    }
+    let message =
+        format!("'{}': a model's name has no $ and no @, behind which its versions and aliases are named", name.text);
+    Err(SqlError::invalid(message).at(name.at))
+}
