@@ -69,7 +69,8 @@ pub trait BatchModel: Send {
     /// Bytes that the rows taken by now hold in memory. `fit` needs some more:
     ///
     /// - a linear model, for each of up to 16 stretches of rows, a copy of the weights, or 8 MB at most of products of
-    ///   features; 30 copies of the weights for the search; and up to 40 bytes a row for the metrics of a classifier;
+    ///   features; 30 copies of the weights for the search; up to 40 bytes a row for the metrics of a classifier; and 32
+    ///   bytes a row for the search of a support vector regression;
     /// - boosted trees two bytes for each value, and for each row 40 bytes, and 16 more for each class of several; 8
     ///   more of either where rows held out end the fit;
     /// - forests two bytes for each value; for each row 20 bytes, 36 more for each thread and a bit for each tree; and 44

@@ -131,7 +131,7 @@ pub enum MlError {
     /// Nobody can say what the predictions of models of this type are made of.
     #[error(
         "predictions of a model of type '{model_type}' cannot be explained; those of linear_reg, logistic_reg, linear_svm, \
-         boosted trees, decision trees and random forests can"
+         linear_svr, boosted trees, decision trees and random forests can"
     )]
     NotExplained {
         /// The model's type.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// What the scripts wrote of their cases.
-const EXPECTED: [&str; 13] = [
+const EXPECTED: [&str; 14] = [
     include_str!("../goldens/expected.txt"),
     include_str!("../goldens/explain.txt"),
     include_str!("../goldens/forest.txt"),
@@ -13,6 +13,7 @@ const EXPECTED: [&str; 13] = [
     include_str!("../goldens/anomalies.txt"),
     include_str!("../goldens/matrix_factorization.txt"),
     include_str!("../goldens/linear_svm.txt"),
+    include_str!("../goldens/linear_svr.txt"),
     include_str!("../goldens/naive_bayes.txt"),
     include_str!("../goldens/nearest_neighbors.txt"),
     include_str!("../goldens/dbscan.txt"),

@@ -24,6 +24,7 @@ use crate::linear::linear_regression::LinearRegression;
 use crate::linear::linear_regression::batch::check_numeric_label;
 use crate::linear::linear_regression::online::OnlineLinearRegression;
 use crate::linear::linear_svm::LinearSvm;
+use crate::linear::linear_svr;
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::linear::multinomial_regression::MultinomialRegression;
 use crate::matrix_factorization::MatrixFactorization;
@@ -166,7 +167,7 @@ pub fn restore_supervised(bytes: &[u8]) -> Result<Box<dyn Supervised>> {
         forest::SNAPSHOT_TAG => Ok(Box::new(Forest::restore(bytes)?)),
         HoeffdingTree::SNAPSHOT_TAG => Ok(Box::new(HoeffdingTree::restore(bytes)?)),
         MatrixFactorization::SNAPSHOT_TAG => Ok(Box::new(MatrixFactorization::restore(bytes)?)),
-        LinearRegression::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),
+        LinearRegression::SNAPSHOT_TAG | linear_svr::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),
         OnlineLinearRegression::SNAPSHOT_TAG => Ok(Box::new(OnlineLinearRegression::restore(bytes)?)),
         nearest_neighbors::SNAPSHOT_TAG => Ok(Box::new(NearestNeighbors::restore(bytes)?)),
         _ => Err(MlError::corrupt("its model tag is unknown")),

@@ -36,6 +36,9 @@ use crate::linear::linear_regression::LinearRegression;
 use crate::linear::linear_regression::batch::{BatchLinearConfig, BatchLinearRegression, check_numeric_label};
 use crate::linear::linear_svm::LinearSvm;
 use crate::linear::linear_svm::batch::BatchLinearSvm;
+use crate::linear::linear_svr;
+use crate::linear::linear_svr::batch::BatchLinearSvr;
+use crate::linear::linear_svr::config::SvrConfig;
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::linear::logistic_regression::batch::{BatchLogisticConfig, BatchLogisticRegression};
 use crate::linear::multinomial_regression::batch::BatchMultinomialRegression;
@@ -69,7 +72,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 21] = [
+const MODEL_TYPES: [BatchModelType; 22] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -100,6 +103,14 @@ const MODEL_TYPES: [BatchModelType; 21] = [
         },
         label_type: Some(class_type),
         option_docs: BatchLogisticConfig::option_docs,
+    },
+    BatchModelType {
+        name: linear_svr::MODEL_TYPE,
+        create: |options, schema, _| {
+            Ok(Box::new(BatchLinearSvr::new(SvrConfig::from_options(options)?, schema.clone())?))
+        },
+        label_type: Some(number_type),
+        option_docs: SvrConfig::option_docs,
     },
     BatchModelType {
         name: NaiveBayes::MODEL_TYPE,

@@ -229,6 +229,7 @@ impl Memory {
     }
 }
 
-fn largest(values: &[f64]) -> f64 {
+/// The largest magnitude.
+pub(crate) fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |largest, value| value.abs().max(largest))
 }

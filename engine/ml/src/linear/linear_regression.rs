@@ -1,5 +1,5 @@
 //! Linear regression: a number is an intercept, plus a weight times each number, plus the weight of each
-//! feature's category.
+//! feature's category. A support vector regression is the same model, fitted by another loss.
 
 pub(crate) mod batch;
 pub(crate) mod online;
@@ -15,6 +15,7 @@ use crate::error::{MlError, Result};
 use crate::explain::{Explainer, Explanations, Means, check_category_rows};
 use crate::feature::encoder::{Encoder, EncoderState};
 use crate::inspect::ModelTable;
+use crate::linear::linear_svr;
 use crate::linear::weights::weights_table;
 use crate::model::FeatureSchema;
 use crate::predictor::{Predictions, Supervised};
@@ -23,12 +24,13 @@ use crate::snapshot::{self, STATE_MAGNITUDE_MAX};
 /// A fitted linear regression; it only predicts.
 #[derive(Debug, Clone)]
 pub(crate) struct LinearRegression {
-    encoder: Encoder,
+    pub(super) model_type: &'static str,
+    pub(super) encoder: Encoder,
     /// Slot 0 is the intercept, then the numeric features, then categories.
-    weights: Vec<f64>,
+    pub(super) weights: Vec<f64>,
     /// Rows that it was fitted to, and those with each category, slot by slot.
-    rows: u64,
-    category_rows: Vec<u64>,
+    pub(super) rows: u64,
+    pub(super) category_rows: Vec<u64>,
 }
 
 impl LinearRegression {
@@ -43,9 +45,11 @@ impl LinearRegression {
     /// `StateVersion`, `StateTooLarge` or `CorruptState`, or the schema's errors.
     pub(crate) fn restore(bytes: &[u8]) -> Result<Self> {
         let (tag, payload) = snapshot::open(bytes)?;
-        if tag != Self::SNAPSHOT_TAG {
-            return Err(MlError::corrupt("its model tag is not that of a linear regression"));
-        }
+        let model_type = match tag {
+            Self::SNAPSHOT_TAG => Self::MODEL_TYPE,
+            linear_svr::SNAPSHOT_TAG => linear_svr::MODEL_TYPE,
+            _ => return Err(MlError::corrupt("its model tag is not that of a linear regression")),
+        };
         let state: State = snapshot::decode(payload)?;
         let encoder = state.encoder.into_encoder(state.rows)?;
         let is_plausible = |weight: &f64| weight.abs() <= STATE_MAGNITUDE_MAX;
@@ -53,19 +57,20 @@ impl LinearRegression {
             return Err(MlError::corrupt("the weights do not fit the features and their categories"));
         }
         check_category_rows(&state.category_rows, encoder.slots() - 1 - encoder.numeric(), state.rows)?;
-        Ok(Self { encoder, weights: state.weights, rows: state.rows, category_rows: state.category_rows })
+        Ok(Self { model_type, encoder, weights: state.weights, rows: state.rows, category_rows: state.category_rows })
     }
 
-    fn snapshot(&self) -> Result<Vec<u8>> {
+    /// With the tag of its model type.
+    pub(super) fn snapshot(&self, tag: u8) -> Result<Vec<u8>> {
         let (weights, category_rows) = (self.weights.clone(), self.category_rows.clone());
         let state = State { encoder: self.encoder.state(), weights, rows: self.rows, category_rows };
-        snapshot::seal(Self::SNAPSHOT_TAG, &state)
+        snapshot::seal(tag, &state)
     }
 }
 
 impl Supervised for LinearRegression {
     fn model_type(&self) -> &'static str {
-        Self::MODEL_TYPE
+        self.model_type
     }
 
     fn schema(&self) -> &FeatureSchema {

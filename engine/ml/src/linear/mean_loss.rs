@@ -4,7 +4,7 @@ use tidemill_compute::kernel::dense::{add_scaled, dot};
 
 use super::lbfgs::Objective;
 use super::preconditioner::Preconditioner;
-use crate::batch::{Chunk, FitControl, Row, TrainingSet, map_shards};
+use crate::batch::{Chunk, FitControl, Row, TrainingSet, map_numbered_shards};
 use crate::error::Result;
 
 /// Rows at a time. With 30 numbers they are 15 kB, which stay in the nearest cache.
@@ -18,14 +18,14 @@ pub(crate) struct MeanLoss<'a, F> {
     pub(crate) control: &'a FitControl,
     pub(crate) l2: f64,
     pub(crate) preconditioner: Preconditioner,
-    /// The loss of a row and its slope, given what the model says and the label; both divided by the number
+    /// The loss of a row and its slope, given its number, what the model says and the label; both divided by the number
     /// of rows, or by their weight.
     pub(crate) row_loss: F,
 }
 
-impl<F: Fn(f64, f64) -> (f64, f64) + Sync> MeanLoss<'_, F> {
-    /// The part of some rows: their loss, and their gradient added to `gradient`.
-    fn add_rows(&self, chunks: &[Chunk], weights: &[f64], gradient: &mut [f64]) -> f64 {
+impl<F: Fn(usize, f64, f64) -> (f64, f64) + Sync> MeanLoss<'_, F> {
+    /// The part of some rows, from the one with the number `number` on: their loss, and their gradient added to `gradient`.
+    fn add_rows(&self, mut number: usize, chunks: &[Chunk], weights: &[f64], gradient: &mut [f64]) -> f64 {
         let numbers = 1..=self.set.numeric();
         let mut loss = 0.0;
         // First the scores of a few rows, of which then follow the slopes: one row's long chain of operations
@@ -41,7 +41,8 @@ impl<F: Fn(f64, f64) -> (f64, f64) + Sync> MeanLoss<'_, F> {
                     *slope = score(&row, weights);
                 }
                 for (slope, label) in slopes.iter_mut().zip(&chunk.labels()[block.clone()]) {
-                    let (row_loss, row_slope) = (self.row_loss)(*slope, *label);
+                    let (row_loss, row_slope) = (self.row_loss)(number, *slope, *label);
+                    number += 1;
                     loss += row_loss;
                     *slope = row_slope;
                 }
@@ -58,11 +59,11 @@ impl<F: Fn(f64, f64) -> (f64, f64) + Sync> MeanLoss<'_, F> {
     }
 }
 
-impl<F: Fn(f64, f64) -> (f64, f64) + Sync> Objective for MeanLoss<'_, F> {
+impl<F: Fn(usize, f64, f64) -> (f64, f64) + Sync> Objective for MeanLoss<'_, F> {
     fn evaluate(&self, point: &[f64], gradient: &mut [f64]) -> Result<f64> {
-        let parts = map_shards(self.set.chunks(), self.control, |chunks| {
+        let parts = map_numbered_shards(self.set.chunks(), self.control, |first, chunks| {
             let mut gradient = vec![0.0; point.len()];
-            let loss = self.add_rows(chunks, point, &mut gradient);
+            let loss = self.add_rows(first, chunks, point, &mut gradient);
             (loss, gradient)
         })?;
         gradient.fill(0.0);

@@ -3,9 +3,11 @@
 pub(crate) mod lbfgs;
 pub(crate) mod linear_regression;
 pub(crate) mod linear_svm;
+pub(crate) mod linear_svr;
 pub mod logistic_regression;
 pub(crate) mod mean_loss;
 pub(crate) mod multinomial_regression;
+pub(crate) mod newton;
 pub(crate) mod normal_equations;
 pub(crate) mod online;
 pub mod optimizer;

@@ -34,6 +34,25 @@ pub(crate) enum Preconditioner {
     Diagonal(Vec<f64>),
     /// Of all weights together.
     Full(Factor),
+    /// As if the function were as curved along all weights alike; for a search that needs none.
+    Identity,
+}
+
+/// Whether the products of each two weights are few enough to be summed up over these rows.
+pub(crate) fn are_products_summed(set: &TrainingSet) -> bool {
+    set.schema().fields().len() <= FEATURES_SUMMED_MAX && set.slots() <= WEIGHTS_SUMMED_MAX
+}
+
+/// The factor of a Hessian, given without the penalty on each weight but the intercept.
+pub(crate) fn positive(mut hessian: Vec<f64>, width: usize, l2: f64) -> Factor {
+    for weight in 0..width {
+        let own = &mut hessian[weight * width + weight];
+        *own += ADDED * *own + if weight == 0 { 0.0 } else { l2 };
+        if *own <= 0.0 || !own.is_finite() {
+            *own = 1.0;
+        }
+    }
+    Factor::new(&NormalEquations { width, products: hessian, targets: Vec::new(), target_squares: 0.0 }, 0.0)
 }
 
 impl Preconditioner {
@@ -45,26 +64,14 @@ impl Preconditioner {
     pub(crate) fn new(set: &TrainingSet, control: &FitControl, curvature: f64, penalty: &Penalty) -> Result<Self> {
         // A step under an L1 penalty is cut off at 0 weight by weight, which bends what goes along several.
         let Penalty { l1, l2 } = *penalty;
-        let features = set.schema().fields().len();
-        if l1 > 0.0 || features > FEATURES_SUMMED_MAX || set.slots() > WEIGHTS_SUMMED_MAX {
+        if l1 > 0.0 || !are_products_summed(set) {
             let squares = set.mean_squares(control)?;
             return Ok(Self::Diagonal(squares.iter().map(|square| inverse(curvature * square + l2)).collect()));
         }
         // The numbers are those that the weights are multiplied with, so no mean is taken off.
         let mut products = Sums::of(set, true, 0.0, control)?.with_intercept();
-        let width = set.slots();
-        for product in &mut products {
-            *product *= curvature / set.rows() as f64;
-        }
-        for weight in 0..width {
-            let own = &mut products[weight * width + weight];
-            *own += ADDED * *own + if weight == 0 { 0.0 } else { l2 };
-            if *own <= 0.0 || !own.is_finite() {
-                *own = 1.0;
-            }
-        }
-        let equations = NormalEquations { width, products, targets: Vec::new(), target_squares: 0.0 };
-        Ok(Self::Full(Factor::new(&equations, 0.0)))
+        products.iter_mut().for_each(|product| *product *= curvature / set.rows() as f64);
+        Ok(Self::Full(positive(products, set.slots(), l2)))
     }
 
     /// Multiplies the slots of one linear model, intercept first, by the inverse.
@@ -72,6 +79,7 @@ impl Preconditioner {
         match self {
             Self::Diagonal(inverses) => vector.iter_mut().zip(inverses).for_each(|(value, inverse)| *value *= inverse),
             Self::Full(factor) => factor.solve_in_place(vector),
+            Self::Identity => {}
         }
     }
 }

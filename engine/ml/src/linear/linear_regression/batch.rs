@@ -95,7 +95,7 @@ impl BatchLinearRegression {
     fn search(&self, labels: &Moments) -> Result<Solution> {
         let (rows, mean) = (self.set.rows() as f64, labels.mean());
         let deviation = if labels.squares() > 0.0 { (labels.squares() / rows).sqrt() } else { 1.0 };
-        let row_loss = |value: f64, label: f64| {
+        let row_loss = |_: usize, value: f64, label: f64| {
             let error = value - (label - mean) / deviation;
             (0.5 * error * error / rows, error / rows)
         };
@@ -110,19 +110,9 @@ impl BatchLinearRegression {
         Ok(Solution { weights, iterations: found.iterations, converged: found.converged })
     }
 
-    /// What the weights leave of the labels, over all rows.
-    fn residuals(&self, weights: &[f64]) -> Result<Residuals> {
-        let parts = map_shards(self.set.chunks(), &self.control, |chunks| Residuals::of(chunks, weights))?;
-        let add = |sum: Residuals, part: Residuals| Residuals {
-            squares: sum.squares + part.squares,
-            magnitudes: sum.magnitudes + part.magnitudes,
-        };
-        Ok(parts.into_iter().fold(Residuals::default(), add))
-    }
-
     fn report(&self, labels: &Moments, solution: Solution) -> Result<FitReport> {
         let rows = self.set.rows();
-        let residuals = self.residuals(&solution.weights)?;
+        let residuals = Residuals::of(&self.set, &self.control, &solution.weights)?;
         let penalized = &solution.weights[1..];
         let l1 = self.config.l1_reg * penalized.iter().map(|weight| weight.abs()).sum::<f64>();
         let l2 = self.config.l2_reg * 0.5 * dot(penalized, penalized);
@@ -132,9 +122,10 @@ impl BatchLinearRegression {
         }
         let encoder = self.set.encoder(linear_numbers(self.config.standardize));
         let category_rows = self.set.category_rows(&self.control)?;
-        let model = LinearRegression { encoder, weights: solution.weights, rows, category_rows };
+        let model_type = LinearRegression::MODEL_TYPE;
+        let model = LinearRegression { model_type, encoder, weights: solution.weights, rows, category_rows };
         Ok(FitReport {
-            model: model.snapshot()?,
+            model: model.snapshot(LinearRegression::SNAPSHOT_TAG)?,
             rows,
             iterations: solution.iterations,
             converged: solution.converged,
@@ -183,13 +174,26 @@ impl BatchModel for BatchLinearRegression {
 
 /// Sums of what weights leave of labels.
 #[derive(Debug, Clone, Copy, Default)]
-struct Residuals {
+pub(crate) struct Residuals {
     squares: f64,
     magnitudes: f64,
 }
 
 impl Residuals {
-    fn of(chunks: &[Chunk], weights: &[f64]) -> Self {
+    /// Over all rows.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub(crate) fn of(set: &TrainingSet, control: &FitControl, weights: &[f64]) -> Result<Self> {
+        let parts = map_shards(set.chunks(), control, |chunks| Self::of_chunks(chunks, weights))?;
+        let add = |sum: Self, part: Self| Self {
+            squares: sum.squares + part.squares,
+            magnitudes: sum.magnitudes + part.magnitudes,
+        };
+        Ok(parts.into_iter().fold(Self::default(), add))
+    }
+
+    fn of_chunks(chunks: &[Chunk], weights: &[f64]) -> Self {
         let mut sums = Self::default();
         for row in chunks.iter().flat_map(Chunk::iter) {
             let left = row.label - score(&row, weights);
@@ -200,7 +204,7 @@ impl Residuals {
     }
 
     /// R² has no value where all labels are the same.
-    fn metrics(&self, labels: &Moments, rows: f64) -> Vec<(String, f64)> {
+    pub(crate) fn metrics(&self, labels: &Moments, rows: f64) -> Vec<(String, f64)> {
         let mut metrics = vec![("mse".to_owned(), self.squares / rows), ("mae".to_owned(), self.magnitudes / rows)];
         if labels.squares() > 0.0 {
             metrics.insert(0, ("r2".to_owned(), 1.0 - self.squares / labels.squares()));

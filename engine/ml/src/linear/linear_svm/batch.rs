@@ -9,8 +9,8 @@
 //!
 //! This is scikit-learn's `LinearSVC` with the squared hinge loss, `dual=False` and `C = 1 / l2_reg`, or
 //! `penalty='l1'` and `C = 1 / l1_reg`; but the intercept is not penalised here. A row weighs by its own class against
-//! every hyperplane. The squared hinge has a slope everywhere, so it is searched as any smooth loss (Chang, Hsieh and
-//! Lin 2008).
+//! every hyperplane. The squared hinge has a slope everywhere, and a second derivative but at the margin: it is searched by
+//! Newton's method, or with an L1 penalty or many weights as any smooth loss (Chang, Hsieh and Lin 2008).
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::DataType;
@@ -24,6 +24,7 @@ use crate::linear::lbfgs::{self, Minimum};
 use crate::linear::logistic_regression::batch::BatchLogisticConfig;
 use crate::linear::mean_loss::{MeanLoss, score};
 use crate::linear::multinomial_regression::batch::Shares;
+use crate::linear::newton;
 use crate::linear::preconditioner::{Penalty, Preconditioner};
 use crate::metrics::{self, ClassHits};
 use crate::model::{FeatureSchema, RejectedRow};
@@ -58,7 +59,11 @@ impl BatchLinearSvm {
     fn search(&self, places: &[usize], shares: &Shares) -> Result<(Planes, Found)> {
         let classes = shares.of_row.len();
         let penalty = Penalty { l1: self.config.l1_reg, l2: self.config.l2_reg / shares.total };
-        let preconditioner = Preconditioner::new(&self.set, &self.control, CURVATURE, &penalty)?;
+        let preconditioner = if self.is_for_newton() {
+            Preconditioner::Identity
+        } else {
+            Preconditioner::new(&self.set, &self.control, CURVATURE, &penalty)?
+        };
         let mut planes = Planes { weights: Vec::new(), calibrations: Vec::new() };
         let mut found = Found { iterations: 0, converged: true, loss: 0.0 };
         for plane in 0..planes_of(classes) {
@@ -81,21 +86,38 @@ impl BatchLinearSvm {
         shares: &Shares,
         preconditioner: Preconditioner,
     ) -> Result<Minimum> {
-        let row_loss = |decision: f64, label: f64| {
+        // What a row weighs, on which side it is to be, and how far it is from there.
+        let place = |decision: f64, label: f64| {
             let place = places[label as usize];
-            let share = shares.of_row[place];
             let side = if place == class { 1.0 } else { -1.0 };
-            let short = 1.0 - side * decision;
+            (shares.of_row[place], side, 1.0 - side * decision)
+        };
+        let row_loss = |_: usize, decision: f64, label: f64| {
+            let (share, side, short) = place(decision, label);
             // What is NaN is no less than 0, and ends the search.
             if short <= 0.0 { (0.0, 0.0) } else { (share * short * short, -2.0 * share * side * short) }
         };
+        let curvature = |_: usize, decision: f64, label: f64| {
+            let (share, _, short) = place(decision, label);
+            if short <= 0.0 { 0.0 } else { 2.0 * share }
+        };
         let l2 = self.config.l2_reg / shares.total;
         let loss = MeanLoss { set: &self.set, control: &self.control, l2, preconditioner, row_loss };
-        let minimum = lbfgs::minimize(&loss, vec![0.0; self.set.slots()], &self.config.search(shares.total))?;
+        let (start, config) = (vec![0.0; self.set.slots()], self.config.search(shares.total));
+        let minimum = if self.is_for_newton() {
+            newton::minimize(&loss, curvature, start, &config)?
+        } else {
+            lbfgs::minimize(&loss, start, &config)?
+        };
         if !minimum.loss.is_finite() {
             return Err(MlError::Diverged { hint: "standardise the features, or scale them down" });
         }
         Ok(minimum)
+    }
+
+    /// Whether Newton's method finds the hyperplanes, which knows no L1 penalty.
+    fn is_for_newton(&self) -> bool {
+        self.config.l1_reg == 0.0 && newton::is_fast_enough(&self.set)
     }
 
     fn calibrate(&self, class: usize, places: &[usize], weights: &[f64]) -> Result<Calibration> {

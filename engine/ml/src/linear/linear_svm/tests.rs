@@ -109,7 +109,7 @@ fn several_classes_equal_scikit_learn() {
 fn the_default_tolerance_is_close_enough() {
     let (features, labels) = data_set("breast_cancer");
     let report = fit(&[], &features, &integers(&labels));
-    assert!(report.converged);
+    assert!(report.converged && report.iterations < 20, "{}", report.iterations);
     assert_all_close(&weights(&report), &expected("cancer_svm", "coefficients"), 1e-4);
 }
 

@@ -114,7 +114,7 @@ impl BatchModel for BatchLogisticRegression {
         classes.require_both()?;
         self.set.prepare(linear_numbers(self.config.standardize), &self.control)?;
         let shares = Shares::new(&self.config, classes);
-        let row_loss = |log_odds: f64, label: f64| shares.row_loss(log_odds, label);
+        let row_loss = |_: usize, log_odds: f64, label: f64| shares.row_loss(log_odds, label);
         let l2 = self.config.l2_reg / shares.total;
         let penalty = Penalty { l1: self.config.l1_reg, l2 };
         let preconditioner = Preconditioner::new(&self.set, &self.control, shares.curvature(classes), &penalty)?;

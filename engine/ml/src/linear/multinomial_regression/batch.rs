@@ -61,7 +61,7 @@ impl BatchMultinomialRegression {
         let penalty = Penalty { l1: self.config.l1_reg, l2 };
         let config = self.config.search(shares.total);
         if count == 2 {
-            let row_loss = |log_odds: f64, label: f64| {
+            let row_loss = |_: usize, log_odds: f64, label: f64| {
                 let place = places[label as usize];
                 let share = shares.of_row[place];
                 let (loss, probability) = loss_and_probability(log_odds, place == 1);
