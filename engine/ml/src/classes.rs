@@ -174,22 +174,22 @@ impl Classes {
             (0..probabilities.len()).reduce(better)
         };
         let places: Vec<_> = (0..rows).map(|row| likeliest(row).unwrap_or(0)).collect();
-        self.predictions_of(&places, probabilities, usable)
+        self.predictions_of(places, probabilities, usable)
     }
 
     /// What is said of rows, given the place of the class that is predicted for each, and the probability of each
     /// class for each row.
     pub(crate) fn predictions_of(
         &self,
-        places: &[usize],
+        places: Vec<usize>,
         probabilities: Vec<Vec<f64>>,
         usable: Option<NullBuffer>,
     ) -> Predictions {
         let is_usable = |row: usize| usable.as_ref().is_none_or(|usable| usable.is_valid(row));
-        let places: Vec<_> = places.iter().enumerate().map(|(row, place)| is_usable(row).then_some(*place)).collect();
-        let labels = self.labels(&places);
+        let known = places.iter().enumerate().map(|(row, place)| is_usable(row).then_some(*place));
+        let labels = self.labels(&known.collect::<Vec<_>>());
         let arrays = probabilities.into_iter().map(|class| Float64Array::new(class.into(), usable.clone()));
-        Predictions { labels, probabilities: arrays.collect() }
+        Predictions { labels, probabilities: arrays.collect(), places }
     }
 
     /// Labels of these classes, given by their places.

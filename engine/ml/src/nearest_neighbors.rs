@@ -239,10 +239,7 @@ impl Supervised for NearestNeighbors {
         match &self.target {
             Target::Numbers { .. } => {
                 let numbers = said.pop().unwrap_or_default();
-                Ok(Predictions {
-                    labels: Arc::new(Float64Array::new(numbers.into(), usable)),
-                    probabilities: Vec::new(),
-                })
+                Ok(Predictions::without_classes(Arc::new(Float64Array::new(numbers.into(), usable))))
             }
             Target::Classes { classes, .. } => Ok(classes.predictions(said, usable)),
         }

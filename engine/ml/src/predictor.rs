@@ -128,9 +128,16 @@ pub struct Predictions {
     pub labels: ArrayRef,
     /// One array for each of [`Supervised::class_names`]; the sum of a row is 1. None of a class before one is known.
     pub probabilities: Vec<Float64Array>,
+    /// The place among them of each row's label; nothing where there are none.
+    pub(crate) places: Vec<usize>,
 }
 
 impl Predictions {
+    /// Labels that are no classes, or not known to be any yet.
+    pub(crate) fn without_classes(labels: ArrayRef) -> Self {
+        Self { labels, probabilities: Vec::new(), places: Vec::new() }
+    }
+
     /// The label, and of a class its probability; NULL before a class is known.
     pub(crate) fn columns(&self) -> Vec<ArrayRef> {
         let is_class = !self.labels.data_type().is_floating();
@@ -138,24 +145,21 @@ impl Predictions {
         std::iter::once(Arc::clone(&self.labels)).chain(probability).collect()
     }
 
-    /// The place of the class with the largest probability, of equals the first; 0 of numbers.
-    pub(crate) fn likeliest(&self, row: usize) -> usize {
-        let probability = |class: usize| self.probabilities[class].value(row);
-        let better = |best: usize, next: usize| if probability(next) > probability(best) { next } else { best };
-        (0..self.probabilities.len()).reduce(better).unwrap_or(0)
+    /// The place of the class that is predicted for a row; 0 of numbers.
+    pub(crate) fn place(&self, row: usize) -> usize {
+        self.places.get(row).copied().unwrap_or(0)
     }
 
-    /// The one probability that people look at first: that a boolean label is true, or else the largest, which is that
-    /// of the predicted class where probabilities decide. None of numbers.
+    /// The one probability that people look at first: that a boolean label is true, or else that of the predicted class.
+    /// None of numbers.
     #[must_use]
     pub fn probability(&self) -> Option<Float64Array> {
         match &self.probabilities[..] {
             [] => None,
             [_, positive] if self.labels.data_type() == &DataType::Boolean => Some(positive.clone()),
             classes => {
-                let largest =
-                    |row: usize| classes.iter().filter(|of| of.is_valid(row)).map(|of| of.value(row)).reduce(f64::max);
-                Some((0..self.labels.len()).map(largest).collect())
+                let of_predicted = |row: usize| classes.get(self.place(row)).filter(|of| of.is_valid(row));
+                Some((0..self.labels.len()).map(|row| of_predicted(row).map(|of| of.value(row))).collect())
             }
         }
     }

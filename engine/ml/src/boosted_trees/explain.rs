@@ -49,7 +49,7 @@ impl BoostedTrees {
         let usable = self.encoder.visit(features, |row, slots, values| {
             block.push(row, slots, values);
             let (numbers, categories) = (block.numbers(0), block.categories(0));
-            let class = said.likeliest(row);
+            let class = said.place(row);
             // The only score of two classes speaks for the second.
             let (score, sign) = match objective {
                 Objective::Squares => (0, 1.0),

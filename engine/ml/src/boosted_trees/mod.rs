@@ -241,10 +241,7 @@ impl Supervised for BoostedTrees {
         match &self.target {
             Target::Numbers(_) => {
                 let numbers = said.pop().unwrap_or_default();
-                Ok(Predictions {
-                    labels: Arc::new(Float64Array::new(numbers.into(), usable)),
-                    probabilities: Vec::new(),
-                })
+                Ok(Predictions::without_classes(Arc::new(Float64Array::new(numbers.into(), usable))))
             }
             Target::Classes(classes) => {
                 if objective == Objective::Binary {

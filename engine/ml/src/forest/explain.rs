@@ -36,7 +36,7 @@ impl Forest {
         let usable = self.encoder.visit(features, |row, slots, values| {
             block.push(&values[1..=numeric], &slots[1 + numeric..], &self.categories);
             let (numbers, categories) = block.row(0);
-            let class = said.likeliest(row);
+            let class = said.place(row);
             let value = match &self.target {
                 Target::Numbers(_) => said.labels.as_primitive::<Float64Type>().value(row),
                 Target::Classes(_) => said.probabilities[class].value(row),

@@ -218,8 +218,7 @@ impl Supervised for Forest {
             Target::Classes(classes) => Ok(classes.predictions(said, usable)),
             Target::Numbers(_) => {
                 let numbers = said.pop().unwrap_or_default();
-                let labels = Arc::new(Float64Array::new(numbers.into(), usable));
-                Ok(Predictions { labels, probabilities: Vec::new() })
+                Ok(Predictions::without_classes(Arc::new(Float64Array::new(numbers.into(), usable))))
             }
         }
     }

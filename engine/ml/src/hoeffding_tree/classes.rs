@@ -118,7 +118,7 @@ impl StreamClasses {
     ) -> Predictions {
         if probabilities.is_empty() {
             // No class is known yet.
-            return Predictions { labels: new_null_array(&self.kind.data_type(), rows), probabilities: Vec::new() };
+            return Predictions::without_classes(new_null_array(&self.kind.data_type(), rows));
         }
         let known = probabilities.len();
         let classes = Classes::of_stream(self.kind, self.names[..known].to_vec(), self.rows[..known].to_vec());

@@ -94,7 +94,7 @@ impl Supervised for LinearRegression {
         let usable = self
             .encoder
             .visit(features, |row, slots, entries| values[row] = sparse_dot(slots, entries, &self.weights))?;
-        Ok(Predictions { labels: Arc::new(Float64Array::new(values.into(), usable)), probabilities: Vec::new() })
+        Ok(Predictions::without_classes(Arc::new(Float64Array::new(values.into(), usable))))
     }
 
     fn explanations(&self, features: &RecordBatch, _said: &Predictions) -> Result<Option<Explanations>> {

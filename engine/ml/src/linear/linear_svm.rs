@@ -166,7 +166,7 @@ impl Supervised for LinearSvm {
                 class[row] = *probability;
             }
         })?;
-        Ok(self.classes.predictions_of(&places, probabilities, usable))
+        Ok(self.classes.predictions_of(places, probabilities, usable))
     }
 
     /// Of two classes, those of the plane that speaks for the second.

@@ -123,7 +123,9 @@ fn predictions_of(log_odds: &Rows) -> Predictions {
     let positive: Vec<f64> = log_odds.scores().iter().map(|log_odds| sigmoid(*log_odds)).collect();
     let negative: Vec<f64> = positive.iter().map(|probability| 1.0 - probability).collect();
     let [negative, positive] = [negative, positive].map(|class| Float64Array::new(class.into(), usable.clone()));
-    Predictions { labels: Arc::new(predicted_labels(&positive)), probabilities: vec![negative, positive] }
+    let labels = predicted_labels(&positive);
+    let places = labels.iter().map(|label| usize::from(label == Some(true))).collect();
+    Predictions { labels: Arc::new(labels), probabilities: vec![negative, positive], places }
 }
 
 impl Supervised for LogisticRegression {

@@ -107,7 +107,7 @@ impl Supervised for MultinomialRegression {
         let explainers: Vec<_> = weights.map(|weights| Explainer::new(&means, weights)).collect();
         let mut explanations = Explanations::new(self.schema(), features.num_rows());
         let usable = self.encoder.visit(features, |row, slots, values| {
-            let class = said.likeliest(row);
+            let class = said.place(row);
             explainers[class].explain((row, slots, values), (class, true), &mut explanations);
         })?;
         Ok(Some(explanations.of_usable(usable)))

@@ -121,7 +121,7 @@ impl Supervised for MatrixFactorization {
             let [first, second] = self.sides.each_ref().map(|side| side.factors.row(side.ids.place(numbers, slots)));
             said[row] = self.mean + als::product(first, second);
         })?;
-        Ok(Predictions { labels: Arc::new(Float64Array::new(said.into(), usable)), probabilities: Vec::new() })
+        Ok(Predictions::without_classes(Arc::new(Float64Array::new(said.into(), usable))))
     }
 }
 

@@ -38,7 +38,7 @@ fn attributions_are_shapley_values() {
     };
     assert!(forest.encoder.visit(&asked, push).unwrap().is_none());
     for row in 0..12 {
-        let class = said.likeliest(row);
+        let class = said.place(row);
         let of_trees = |known: u32| {
             let root = |tree: &Tree| if tree.nodes.is_empty() { Place::Leaf(0) } else { Place::Node(0) };
             let trees = forest.trees.iter().map(|tree| says(tree, root(tree), block.row(row), class, known).0);

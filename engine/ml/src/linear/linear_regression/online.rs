@@ -120,7 +120,7 @@ impl Units {
     fn predictions(self, scores: &Rows) -> Predictions {
         let numbers: Vec<f64> = scores.scores().iter().map(|score| self.number(*score)).collect();
         let labels = Arc::new(Float64Array::new(numbers.into(), scores.usable()));
-        Predictions { labels, probabilities: Vec::new() }
+        Predictions::without_classes(labels)
     }
 
     fn number(self, score: f64) -> f64 {

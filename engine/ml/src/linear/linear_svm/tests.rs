@@ -134,6 +134,24 @@ fn the_label_is_the_sign_of_the_decision() {
 }
 
 #[test]
+fn the_probability_is_that_of_the_label() {
+    let (features, labels) = reference_rows(0..400);
+    let texts: StringArray =
+        labels.iter().map(|label| label.map(|label| if label { "late" } else { "early" })).collect();
+    // Weighed like this, many rows are predicted to be late of which few are.
+    let report = fit(&[("class_weights", "late:50"), EXACT], &features, &texts);
+    let said = predicted(&report, &features);
+    let mut less_likely = 0;
+    for (row, label) in said.labels.as_string::<i32>().iter().enumerate() {
+        let [early, late] = [0, 1].map(|class: usize| said.probabilities[class].value(row));
+        let (own, other) = if label == Some("late") { (late, early) } else { (early, late) };
+        assert_eq!(said.probability().unwrap().value(row), own, "row {row}");
+        less_likely += usize::from(own < other);
+    }
+    assert!(less_likely > 0);
+}
+
+#[test]
 fn a_margin_by_hand() {
     // Rows at -1 and 1 with a penalty of 4: (1 - w)² twice and 2 w² are least at w = 1/2.
     let column: ArrayRef = Arc::new(Float64Array::from(vec![-1.0, 1.0]));
