@@ -1,5 +1,8 @@
 //! The contract of a model that learns from a stream: [`OnlineModel`], what it reads, what it says.
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::collections::BTreeSet;
 use std::fmt;
 

@@ -9,6 +9,7 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Float64Type};
 
 use super::{Forecaster, SeriesModel};
+use crate::goldens::{assert_all_close, expected};
 use crate::{
     BatchModel, FitControl, FitReport, MlError, Result, batch_option_docs, create_batch, feature_schema,
     restore_predictor,
@@ -25,12 +26,24 @@ pub(super) fn try_fit(model_type: &str, options: &[(&str, &str)], rows: &RecordB
     model.fit()
 }
 
-pub(super) fn restored<M: SeriesModel>(report: &FitReport) -> Forecaster<M> {
-    Forecaster::restore(&report.model).unwrap()
-}
-
 pub(super) fn forecast(report: &FitReport, horizon: usize, confidence_level: f64) -> RecordBatch {
     restore_predictor(&report.model).unwrap().forecast(horizon, confidence_level).unwrap().unwrap()
+}
+
+/// The model that was fitted to the only series.
+pub(super) fn only_model<M: SeriesModel + Clone>(report: &FitReport) -> M {
+    Forecaster::<M>::restore(&report.model).unwrap().models().next().unwrap().1.clone()
+}
+
+/// The bounds of twelve forecasts are those of the case, for 90 and for 95 percent.
+#[track_caller]
+pub(super) fn check_bounds(case: &str, report: &FitReport, tolerance: f64) {
+    for (level, name) in [(0.9, "interval_90"), (0.95, "interval_95")] {
+        let table = forecast(report, 12, level);
+        let mut bounds = column(&table, "prediction_interval_lower_bound");
+        bounds.extend(column(&table, "prediction_interval_upper_bound"));
+        assert_all_close(&bounds, &expected(case, name), tolerance);
+    }
 }
 
 /// The numbers of a column, which has no NULL.

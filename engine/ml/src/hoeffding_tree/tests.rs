@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use super::HoeffdingTree;
 use crate::batch::throughput::noise;
 use crate::goldens::{data_set, expected, reference_rows};
+use crate::model::testing::{check_batch_boundaries, check_goes_on_restored};
 use crate::predictor::Supervised;
 use crate::{FeatureSchema, OnlineModel, RejectReason, Result, create, restore, restore_predictor};
 
@@ -188,14 +189,7 @@ fn batch_boundaries_do_not_change_a_bit() {
     let (features, labels) = waves(0..7000);
     for mode in ["majority_class", "adaptive"] {
         let options = [("leaf_prediction", mode), ("max_categories", "4"), ("grace_period", "60")];
-        let whole = learnt(&options, &features, &labels);
-        let mut parts = tree(&options, &features, &labels);
-        let mut start = 0;
-        for rows in [1, 2, 0, 255, 300, 6442] {
-            parts.learn(&features.slice(start, rows), &labels.slice(start, rows)).unwrap();
-            start += rows;
-        }
-        assert_eq!(whole.snapshot().unwrap(), parts.snapshot().unwrap());
+        check_batch_boundaries(&tree(&options, &features, &labels), &features, &labels);
     }
 }
 
@@ -204,15 +198,7 @@ fn a_restored_tree_goes_on_as_the_original() {
     let (features, labels) = waves(0..9000);
     for options in [[("grace_period", "50"), ("max_categories", "3")], [("binary_split", "true"), ("max_size", "0.02")]]
     {
-        let mut original = learnt(&options, &features.slice(0, 6000), &labels.slice(0, 6000));
-        let mut restored = restore(&original.snapshot().unwrap()).unwrap();
-        let (features, labels) = (features.slice(6000, 3000), labels.slice(6000, 3000));
-        let before = original.predictions(&features).unwrap();
-        let report = original.learn(&features, &labels).unwrap();
-        assert_eq!(report.said, before);
-        assert_eq!(restored.learn(&features, &labels).unwrap(), report);
-        assert_eq!(restored.snapshot().unwrap(), original.snapshot().unwrap());
-        assert_eq!((restored.rows_learnt(), restored.model_type()), (9000, "hoeffding_tree_classifier"));
+        check_goes_on_restored(Box::new(tree(&options, &features, &labels)), &features, &labels, 3000);
     }
 }
 

@@ -191,18 +191,9 @@ impl OnlineModel for LogisticRegression {
 
     /// See [`OnlineLinear::merge`].
     fn merge(&mut self, snapshots: &[&[u8]]) -> Result<()> {
-        let mut others = Vec::with_capacity(snapshots.len());
-        for bytes in snapshots {
-            if snapshot::open(bytes)?.0 != Self::SNAPSHOT_TAG {
-                return Err(MlError::MergeMismatch { what: "model type" });
-            }
-            let other = Self::restore(bytes)?;
-            self.log_odds.check_same_kind(&other.log_odds)?;
-            if self.row_weights != other.row_weights {
-                return Err(MlError::MergeMismatch { what: "options" });
-            }
-            others.push(other);
-        }
+        let others = self.log_odds.restore_copies((Self::SNAPSHOT_TAG, snapshots), Self::restore, |other| {
+            (other.row_weights == self.row_weights).then_some(&other.log_odds)
+        })?;
         let scores: Vec<_> = others.iter().map(|other| (other.classes.rows(), &other.log_odds)).collect();
         self.log_odds.merge(self.classes.rows(), &scores);
         others.iter().for_each(|other| self.classes.add(other.classes));

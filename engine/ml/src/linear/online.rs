@@ -27,6 +27,7 @@ use crate::feature::dictionary::{CategoryDictionary, DictionaryState, NO_SLOT};
 use crate::feature::moments::{Moments, Scale};
 use crate::feature::rows::Rows;
 use crate::model::{FeatureKind, FeatureSchema};
+use crate::snapshot;
 
 /// A linear score and how it learns; what the score means, and its loss, is for the model to say.
 #[derive(Debug, Clone)]
@@ -253,7 +254,7 @@ impl OnlineLinear {
 
     /// # Errors
     /// `MergeMismatch`.
-    pub(crate) fn check_same_kind(&self, other: &Self) -> Result<()> {
+    fn check_same_kind(&self, other: &Self) -> Result<()> {
         if self.config != other.config {
             return Err(MlError::MergeMismatch { what: "options" });
         }
@@ -261,6 +262,30 @@ impl OnlineLinear {
             return Err(MlError::MergeMismatch { what: "features" });
         }
         Ok(())
+    }
+
+    /// Restores the models to merge with this score's own, whose snapshots have this tag; `score_of` says the score of
+    /// one of them, or nothing if what it has beside a score is not that of this score's model.
+    ///
+    /// # Errors
+    /// `MergeMismatch`, or what `restore` returns for a bad snapshot.
+    pub(crate) fn restore_copies<M>(
+        &self,
+        (tag, snapshots): (u8, &[&[u8]]),
+        restore: impl Fn(&[u8]) -> Result<M>,
+        score_of: impl Fn(&M) -> Option<&Self>,
+    ) -> Result<Vec<M>> {
+        let mut copies = Vec::with_capacity(snapshots.len());
+        for bytes in snapshots {
+            if snapshot::open(bytes)?.0 != tag {
+                return Err(MlError::MergeMismatch { what: "model type" });
+            }
+            let copy = restore(bytes)?;
+            let score = score_of(&copy).ok_or(MlError::MergeMismatch { what: "options" })?;
+            self.check_same_kind(score)?;
+            copies.push(copy);
+        }
+        Ok(copies)
     }
 
     /// Averages this score, learnt from so many rows, with others of its kind, each with its rows.

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 
 use super::{Arima, Order};
 use crate::forecast::testing::{
-    check_every_default, check_stops_and_threads, column, forecast, one_series, restored, series_of, try_fit,
+    check_bounds, check_every_default, check_stops_and_threads, column, forecast, one_series, only_model, series_of,
+    try_fit,
 };
 use crate::goldens::{assert_all_close, expected};
 use crate::{MlError, ModelTable, restore_predictor, table_of};
@@ -16,8 +17,7 @@ use crate::{MlError, ModelTable, restore_predictor, table_of};
 const TYPE: &str = "arima";
 
 fn model(options: &[(&str, &str)], values: &[f64]) -> Arima {
-    let report = try_fit(TYPE, options, &one_series(values)).unwrap();
-    restored::<Arima>(&report).models().next().unwrap().1.clone()
+    only_model(&try_fit(TYPE, options, &one_series(values)).unwrap())
 }
 
 /// What statsmodels finds: the likelihood to `1e-3` or better, coefficients to `tolerance`, and forecasts and their
@@ -27,7 +27,7 @@ fn check(case: &str, options: &[(&str, &str)], tolerance: f64) {
     let values = expected(case, "values");
     let report = try_fit(TYPE, options, &one_series(&values)).unwrap();
     assert!(report.converged, "{case}");
-    let found = restored::<Arima>(&report).models().next().unwrap().1.clone();
+    let found: Arima = only_model(&report);
     let likelihood = expected(case, "log_likelihood")[0];
     assert!((found.log_likelihood - likelihood).abs() < 1e-3, "{case}: {} is not {likelihood}", found.log_likelihood);
     let mut wanted = expected(case, "parameters");
@@ -41,14 +41,10 @@ fn check(case: &str, options: &[(&str, &str)], tolerance: f64) {
     }
     // statsmodels has the seasonal coefficients behind those of values and of errors, as we do.
     assert_all_close(&found.coefficients, &wanted, tolerance);
-    for (level, name) in [(0.9, "interval_90"), (0.95, "interval_95")] {
-        let table = forecast(&report, 12, level);
-        assert_all_close(&column(&table, "forecast_value"), &expected(case, "forecast"), tolerance * deviation);
-        assert_all_close(&column(&table, "standard_error"), &expected(case, "standard_error"), tolerance * deviation);
-        let mut bounds = column(&table, "prediction_interval_lower_bound");
-        bounds.extend(column(&table, "prediction_interval_upper_bound"));
-        assert_all_close(&bounds, &expected(case, name), 3.0 * tolerance * deviation);
-    }
+    let table = forecast(&report, 12, 0.9);
+    assert_all_close(&column(&table, "forecast_value"), &expected(case, "forecast"), tolerance * deviation);
+    assert_all_close(&column(&table, "standard_error"), &expected(case, "standard_error"), tolerance * deviation);
+    check_bounds(case, &report, 3.0 * tolerance * deviation);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use super::Smoothing;
 use super::recursion::{Parameters, States, pass};
 use crate::forecast::SeriesModel;
 use crate::forecast::testing::{
-    check_every_default, check_stops_and_threads, column, forecast, one_series, restored, series_of, try_fit,
+    check_bounds, check_every_default, check_stops_and_threads, column, forecast, one_series, only_model, series_of,
+    try_fit,
 };
 use crate::goldens::{assert_all_close, expected};
 use crate::random::Random;
@@ -17,8 +18,7 @@ use crate::{ModelTable, restore_predictor};
 const TYPE: &str = "exponential_smoothing";
 
 fn model(options: &[(&str, &str)], values: &[f64]) -> Smoothing {
-    let report = try_fit(TYPE, options, &one_series(values)).unwrap();
-    restored::<Smoothing>(&report).models().next().unwrap().1.clone()
+    only_model(&try_fit(TYPE, options, &one_series(values)).unwrap())
 }
 
 /// What statsmodels finds: the likelihood to `1e-3`, or above it by up to `2e-2`, since statsmodels has `β` and `γ` of
@@ -32,7 +32,7 @@ fn check(case: &str, form: [&str; 3], tolerance: f64) {
     let mut options = vec![("error_type", error), ("trend_type", trend), ("seasonal_type", season)];
     options.extend((season != "none").then_some(("seasonality", period)));
     let report = try_fit(TYPE, &options, &one_series(&values)).unwrap();
-    let found = restored::<Smoothing>(&report).models().next().unwrap().1.clone();
+    let found: Smoothing = only_model(&report);
     let likelihood = expected(case, "log_likelihood")[0];
     let above = found.log_likelihood - likelihood;
     assert!((-1e-3..2e-2).contains(&above), "{case}: {} is not {likelihood}", found.log_likelihood);
@@ -47,12 +47,7 @@ fn check(case: &str, form: [&str; 3], tolerance: f64) {
     if error == "additive" {
         let errors: Vec<f64> = expected(case, "variance").iter().map(|variance| variance.sqrt()).collect();
         assert_all_close(&column(&table, "standard_error"), &errors, 10.0 * tolerance * deviation);
-        for (level, name) in [(0.9, "interval_90"), (0.95, "interval_95")] {
-            let table = forecast(&report, 12, level);
-            let mut bounds = column(&table, "prediction_interval_lower_bound");
-            bounds.extend(column(&table, "prediction_interval_upper_bound"));
-            assert_all_close(&bounds, &expected(case, name), 30.0 * tolerance * deviation);
-        }
+        check_bounds(case, &report, 30.0 * tolerance * deviation);
     }
 }
 

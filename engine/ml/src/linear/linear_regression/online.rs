@@ -215,18 +215,9 @@ impl OnlineModel for OnlineLinearRegression {
 
     /// See [`OnlineLinear::merge`]; what is said there of the scale of numbers holds of the label's, too.
     fn merge(&mut self, snapshots: &[&[u8]]) -> Result<()> {
-        let mut others = Vec::with_capacity(snapshots.len());
-        for bytes in snapshots {
-            if snapshot::open(bytes)?.0 != Self::SNAPSHOT_TAG {
-                return Err(MlError::MergeMismatch { what: "model type" });
-            }
-            let other = Self::restore(bytes)?;
-            self.score.check_same_kind(&other.score)?;
-            if self.loss != other.loss {
-                return Err(MlError::MergeMismatch { what: "options" });
-            }
-            others.push(other);
-        }
+        let others = self.score.restore_copies((Self::SNAPSHOT_TAG, snapshots), Self::restore, |other| {
+            (other.loss == self.loss).then_some(&other.score)
+        })?;
         let scores: Vec<_> = others.iter().map(|other| (other.labels.count(), &other.score)).collect();
         self.score.merge(self.labels.count(), &scores);
         others.iter().for_each(|other| self.labels.merge(&other.labels));

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 
 use super::LogisticRegression;
 use crate::goldens::{data_set, expected, reference_rows};
+use crate::model::testing::{check_batch_boundaries, check_goes_on_restored, try_online};
 use crate::{
     ClassCounts, FeatureSchema, MlError, OnlineModel, RejectReason, RejectedRow, Result, create, metrics, option_docs,
     restore, valid_model_types,
@@ -32,8 +33,7 @@ pub(super) fn texts(values: &[Option<&str>]) -> ArrayRef {
 }
 
 fn try_model(options: &[(&str, &str)], features: &RecordBatch) -> Result<Box<dyn OnlineModel>> {
-    let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    create("logistic_reg", &options, &FeatureSchema::from_arrow(&features.schema())?, &DataType::Boolean)
+    try_online("logistic_reg", options, features, &DataType::Boolean)
 }
 
 fn model(options: &[(&str, &str)], features: &RecordBatch) -> Box<dyn OnlineModel> {
@@ -247,15 +247,8 @@ fn it_learns_what_the_labels_depend_on() {
 #[test]
 fn batch_boundaries_do_not_change_a_bit() {
     let (features, labels) = reference_rows(0..700);
-    let mut whole = model(&[("optimizer", "ftrl"), ("max_categories", "4")], &features);
-    whole.learn(&features, &labels).unwrap();
-    let mut parts = model(&[("optimizer", "ftrl"), ("max_categories", "4")], &features);
-    let mut start = 0;
-    for rows in [1, 2, 0, 255, 300, 142] {
-        parts.learn(&features.slice(start, rows), &labels.slice(start, rows)).unwrap();
-        start += rows;
-    }
-    assert_eq!(whole.snapshot().unwrap(), parts.snapshot().unwrap());
+    let model = model(&[("optimizer", "ftrl"), ("max_categories", "4")], &features);
+    check_batch_boundaries(&*model, &features, &labels);
 }
 
 #[test]
@@ -289,15 +282,7 @@ fn a_restored_model_goes_on_as_the_original() {
         [("optimizer", "sgd"), ("auto_class_weights", "true")],
         [("optimizer", "adam"), ("beta2", "0.99")],
     ] {
-        let mut original = model(&options, &features);
-        original.learn(&features.slice(0, 300), &labels.slice(0, 300)).unwrap();
-        let mut restored = restore(&original.snapshot().unwrap()).unwrap();
-        assert_eq!(restored.snapshot().unwrap(), original.snapshot().unwrap());
-        assert_eq!((restored.schema(), restored.rows_learnt()), (original.schema(), 300));
-
-        let (features, labels) = (features.slice(300, 100), labels.slice(300, 100));
-        assert_eq!(restored.learn(&features, &labels).unwrap(), original.learn(&features, &labels).unwrap());
-        assert_eq!(restored.snapshot().unwrap(), original.snapshot().unwrap());
+        check_goes_on_restored(model(&options, &features), &features, &labels, 100);
     }
 }
 

@@ -9,6 +9,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use crate::goldens::{assert_all_close, data_set, expected, reference_rows};
+use crate::model::testing::{check_batch_boundaries, check_goes_on_restored, try_online};
 use crate::{
     FeatureSchema, ModelTable, OnlineModel, RejectReason, Result, create, restore, restore_predictor, table_of,
 };
@@ -16,8 +17,7 @@ use crate::{
 const OPTIMIZERS: [&str; 4] = ["adagrad", "ftrl", "sgd", "adam"];
 
 fn try_model(options: &[(&str, &str)], features: &RecordBatch) -> Result<Box<dyn OnlineModel>> {
-    let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    create("linear_reg", &options, &FeatureSchema::from_arrow(&features.schema())?, &DataType::Float64)
+    try_online("linear_reg", options, features, &DataType::Float64)
 }
 
 fn model(options: &[(&str, &str)], features: &RecordBatch) -> Box<dyn OnlineModel> {
@@ -164,16 +164,8 @@ fn labels_far_from_all_others_move_hubers_loss_less() {
 fn batch_boundaries_do_not_change_a_bit() {
     let (features, labels) = rows(0..700);
     for optimizer in OPTIMIZERS {
-        let options = [("optimizer", optimizer), ("max_categories", "4")];
-        let mut whole = model(&options, &features);
-        whole.learn(&features, &labels).unwrap();
-        let mut parts = model(&options, &features);
-        let mut start = 0;
-        for rows in [1, 2, 0, 255, 300, 142] {
-            parts.learn(&features.slice(start, rows), &labels.slice(start, rows)).unwrap();
-            start += rows;
-        }
-        assert_eq!(whole.snapshot().unwrap(), parts.snapshot().unwrap());
+        let model = model(&[("optimizer", optimizer), ("max_categories", "4")], &features);
+        check_batch_boundaries(&*model, &features, &labels);
     }
 }
 
@@ -181,17 +173,10 @@ fn batch_boundaries_do_not_change_a_bit() {
 fn a_restored_model_goes_on_as_the_original() {
     let (features, labels) = rows(0..400);
     for options in [[("loss", "huber"), ("huber_delta", "0.5")], [("optimizer", "adam"), ("beta1", "0.5")]] {
-        let mut original = model(&options, &features);
-        original.learn(&features.slice(0, 300), &labels.slice(0, 300)).unwrap();
-        let mut restored = restore(&original.snapshot().unwrap()).unwrap();
-        let (features, labels) = (features.slice(300, 100), labels.slice(300, 100));
-        let before = original.predictions(&features).unwrap();
-        let report = original.learn(&features, &labels).unwrap();
-        assert_eq!(report.said, before);
-        assert_eq!(restored.learn(&features, &labels).unwrap(), report);
-        assert_eq!(restored.snapshot().unwrap(), original.snapshot().unwrap());
-        assert_eq!((restored.rows_learnt(), restored.class_rows()), (400, vec![]));
-        restored.require_classes().unwrap();
+        let model = model(&options, &features);
+        assert!(model.class_rows().is_empty());
+        model.require_classes().unwrap();
+        check_goes_on_restored(model, &features, &labels, 100);
     }
 }
 

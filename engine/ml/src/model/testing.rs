@@ -1,0 +1,55 @@
+//! What the tests of online models do.
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::DataType;
+
+use crate::{FeatureSchema, OnlineModel, Result, create, restore};
+
+/// A model for the features of this batch.
+pub(crate) fn try_online(
+    model_type: &str,
+    options: &[(&str, &str)],
+    features: &RecordBatch,
+    label: &DataType,
+) -> Result<Box<dyn OnlineModel>> {
+    let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    create(model_type, &options, &FeatureSchema::from_arrow(&features.schema())?, label)
+}
+
+/// A model that has learnt nothing leaves the same bytes whether it then learns the rows, more than 558, at once or in
+/// batches, of which one is empty and others end beside a block's end.
+#[track_caller]
+pub(crate) fn check_batch_boundaries(model: &dyn OnlineModel, features: &RecordBatch, labels: &dyn Array) {
+    let copy = || restore(&model.snapshot().unwrap()).unwrap();
+    let (mut whole, mut parts) = (copy(), copy());
+    whole.learn(features, labels).unwrap();
+    let mut start = 0;
+    for rows in [1, 2, 0, 255, 300, labels.len() - 558] {
+        parts.learn(&features.slice(start, rows), labels.slice(start, rows).as_ref()).unwrap();
+        start += rows;
+    }
+    assert_eq!(whole.snapshot().unwrap(), parts.snapshot().unwrap());
+}
+
+/// Learns all rows but the last `rest`, and then those beside a model that was restored in between.
+#[track_caller]
+pub(crate) fn check_goes_on_restored(
+    mut original: Box<dyn OnlineModel>,
+    features: &RecordBatch,
+    labels: &dyn Array,
+    rest: usize,
+) {
+    let first = labels.len() - rest;
+    original.learn(&features.slice(0, first), labels.slice(0, first).as_ref()).unwrap();
+    let mut restored = restore(&original.snapshot().unwrap()).unwrap();
+    assert_eq!(restored.snapshot().unwrap(), original.snapshot().unwrap());
+    assert_eq!((restored.schema(), restored.rows_learnt()), (original.schema(), first as u64));
+    assert_eq!(restored.model_type(), original.model_type());
+    let (features, labels) = (features.slice(first, rest), labels.slice(first, rest));
+    let before = original.predictions(&features).unwrap();
+    let report = original.learn(&features, labels.as_ref()).unwrap();
+    assert_eq!(report.said, before);
+    assert_eq!(restored.learn(&features, labels.as_ref()).unwrap(), report);
+    assert_eq!(restored.snapshot().unwrap(), original.snapshot().unwrap());
+    assert_eq!(restored.class_rows(), original.class_rows());
+}
