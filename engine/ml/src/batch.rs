@@ -24,12 +24,13 @@ use arrow::datatypes::Field;
 
 pub use self::registry::{
     batch_option_docs, create_batch, feature_schema, fitted_outputs, predicted_label_type, reads_times, takes_label,
-    valid_batch_model_types,
+    tuning_option_docs, valid_batch_model_types,
 };
 pub(crate) use self::shards::{map_numbered_shards, map_shards};
 pub(crate) use self::training_set::{CLIP, Chunk, Row, TrainingSet, linear_numbers, row_of};
 use crate::error::{MlError, Result};
 use crate::model::{FeatureSchema, RejectedRow};
+use crate::tuning::Trial;
 
 /// Fits a model to all rows of a training set at once.
 ///
@@ -82,7 +83,9 @@ pub trait BatchModel: Send {
     /// - k-means 24 bytes a row to choose its first centroids, and mini-batches copies of the rows of three of them;
     /// - a Gaussian mixture what k-means needs, and 32 MB at most of products for each stretch;
     /// - DBSCAN a quarter more than as many again as the rows, and 64 bytes a row; the model has the rows that are cores;
-    /// - models of series 24 bytes a row.
+    /// - models of series 24 bytes a row;
+    /// - a model that splits its rows or is tuned keeps them as they came, and needs for each of `max_parallel_trials`
+    ///   trials at a time what its rows and their fit take, encoded.
     fn bytes(&self) -> usize;
 
     /// Sets how many threads `fit` may use, and who may stop it. The default is one thread and nobody.
@@ -110,7 +113,12 @@ pub struct FitReport {
     /// What was minimised, penalties included; each model type says what that is.
     pub loss: f64,
     /// How well the model fits the rows that it was fitted to, by the name of SQL's function.
+    /// Of a model that was given a `data_split_method`, how well it fits rows that it has not learnt: those for the test,
+    /// or else those held out. (Boosted trees say the latter beside the former, as `eval_` and a name; and as `test_` and a
+    /// name those of a test.)
     pub metrics: Vec<(String, f64)>,
+    /// What was tried, if options were searched: the model is that of the best trial.
+    pub trials: Vec<Trial>,
 }
 
 /// How a fit runs. It never changes what comes out.

@@ -236,6 +236,24 @@ pub enum MlError {
     /// Somebody ended the fit before it was done.
     #[error("the fit was stopped")]
     Stopped,
+    /// None of the trials of a search came to a model.
+    #[error("none of the {trials} trials came to a model; the first")]
+    NoTrial {
+        /// Trials made.
+        trials: usize,
+        /// Why the first failed.
+        #[source]
+        source: Box<MlError>,
+    },
+    /// The rows that a model was to be judged by say nothing of it.
+    #[error(
+        "the rows held out have no {measure}: it needs labels of at least two values, which the model can predict; hold out \
+         more rows, or take another measure"
+    )]
+    NoMeasure {
+        /// What they were to be measured by.
+        measure: &'static str,
+    },
     /// Every row has the same class of several that there might have been.
     #[error("all {rows} rows have the label '{class}'; a classifier needs rows of at least two classes")]
     SameClass {

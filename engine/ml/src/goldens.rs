@@ -20,6 +20,7 @@ const EXPECTED: [&str; 14] = [
     include_str!("../goldens/online.txt"),
     include_str!("../goldens/preprocessing.txt"),
     include_str!("../goldens/series.txt"),
+    include_str!("../goldens/tuning.txt"),
 ];
 
 /// The features of a data set, as the columns x0, x1, …, and its labels.

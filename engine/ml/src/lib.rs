@@ -9,7 +9,7 @@
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
 //! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `hoeffding_tree`, `pca`, `isolation_forest`,
 //! `robust_zscore`, `matrix_factorization`, `kmeans`, `gaussian_mixture`, `dbscan` and `forecast` hold the
-//! algorithms, [`preprocessing`] what features are made with, [`metrics`] says how good models are, and [`explain`](mod@explain) what their predictions are
+//! algorithms, `tuning` splits training sets and searches options, [`preprocessing`] what features are made with, [`metrics`] says how good models are, and [`explain`](mod@explain) what their predictions are
 //! made of.
 
 pub mod batch;
@@ -46,10 +46,11 @@ mod random;
 pub mod registry;
 mod robust_zscore;
 mod snapshot;
+mod tuning;
 
 pub use batch::{
     BatchModel, FitControl, FitReport, batch_option_docs, create_batch, feature_schema, fitted_outputs,
-    predicted_label_type, reads_times, takes_label, valid_batch_model_types,
+    predicted_label_type, reads_times, takes_label, tuning_option_docs, valid_batch_model_types,
 };
 pub use error::{MlError, Result};
 pub use explain::{Explanations, explain};
@@ -63,3 +64,4 @@ pub use registry::{
     OptionDoc, create, online_label_type, option_docs, restore, restore_predictor, restore_supervised,
     valid_model_types,
 };
+pub use tuning::{Trial, TrialStatus, trials};

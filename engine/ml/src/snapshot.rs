@@ -12,6 +12,10 @@ use crate::error::{MlError, Result};
 /// The version that this build writes, and the only one it reads.
 const VERSION: u8 = 1;
 
+/// Marks a model that has something with it: eight bytes with the length of the model's own snapshot, that snapshot, and
+/// what goes with it.
+const AROUND_TAG: u8 = 70;
+
 /// The largest snapshot written or read, in bytes.
 pub(crate) const BYTES_MAX: usize = 256 << 20;
 
@@ -34,11 +38,52 @@ pub(crate) fn seal(tag: u8, state: &impl Encode) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Checks the envelope and splits it into the model tag and the payload.
+/// Wraps a model's snapshot together with something that is no part of the model, such as how it was found.
+///
+/// # Errors
+/// `StateTooLarge` past the limit.
+pub(crate) fn seal_around(model: &[u8], state: &impl Encode) -> Result<Vec<u8>> {
+    let mut bytes = vec![VERSION, AROUND_TAG];
+    bytes.extend((model.len() as u64).to_le_bytes());
+    bytes.extend(model);
+    bincode::encode_into_std_write(state, &mut bytes, CODEC).map_err(|source| MlError::EncodeState { source })?;
+    check_size(bytes.len())?;
+    Ok(bytes)
+}
+
+/// Checks the envelope and splits it into the model tag and the payload; of a model that has something with it, its own.
 ///
 /// # Errors
 /// `StateTooLarge`, `StateVersion`, or `CorruptState` when the envelope itself is cut short.
 pub(crate) fn open(bytes: &[u8]) -> Result<(u8, &[u8])> {
+    match envelope(bytes)? {
+        (AROUND_TAG, payload) => match envelope(model_and_rest(payload)?.0)? {
+            (AROUND_TAG, _) => Err(MlError::corrupt("it is wrapped twice")),
+            model => Ok(model),
+        },
+        model => Ok(model),
+    }
+}
+
+/// What goes with a model, if anything does.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn around(bytes: &[u8]) -> Result<Option<&[u8]>> {
+    open(bytes)?;
+    match envelope(bytes)? {
+        (AROUND_TAG, payload) => Ok(Some(model_and_rest(payload)?.1)),
+        _ => Ok(None),
+    }
+}
+
+fn model_and_rest(payload: &[u8]) -> Result<(&[u8], &[u8])> {
+    let (length, rest) = payload.split_first_chunk().ok_or(MlError::corrupt("it ends within its header"))?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).ok();
+    length.and_then(|length| rest.split_at_checked(length)).ok_or(MlError::corrupt("it ends within its model"))
+}
+
+fn envelope(bytes: &[u8]) -> Result<(u8, &[u8])> {
     check_size(bytes.len())?;
     match bytes {
         [VERSION, tag, payload @ ..] => Ok((*tag, payload)),

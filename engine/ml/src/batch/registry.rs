@@ -60,6 +60,7 @@ use crate::registry::OptionDoc;
 use crate::robust_zscore::RobustZscore;
 use crate::robust_zscore::batch::BatchRobustZscore;
 use crate::robust_zscore::config::RobustZscoreConfig;
+use crate::tuning::{self, Target, Tunable};
 
 type CreateBatch = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> Result<Box<dyn BatchModel>>;
 
@@ -70,6 +71,22 @@ struct BatchModelType {
     /// The type of predicted labels, given the label column's; none of a model without a label.
     label_type: Option<fn(&str, &DataType) -> Result<DataType>>,
     option_docs: fn() -> Vec<OptionDoc>,
+}
+
+impl BatchModelType {
+    /// What a search over its options must know, if they can be searched: a model with a label can be judged by it, and
+    /// clusters by a measure of their own.
+    fn tunable(&self) -> Option<Tunable> {
+        let target = match (self.label_type, self.name) {
+            // A BOOLEAN has classes, and is no number.
+            (Some(label_type), _) if label_type("label", &DataType::Boolean).is_ok() => Target::Classes,
+            (Some(_), _) => Target::Numbers,
+            (None, KMeans::MODEL_TYPE) => Target::Own("davies_bouldin_index"),
+            (None, GaussianMixture::MODEL_TYPE) => Target::Own("bic"),
+            (None, _) => return None,
+        };
+        Some(Tunable { model_type: self.name, docs: (self.option_docs)(), target })
+    }
 }
 
 const MODEL_TYPES: [BatchModelType; 22] = [
@@ -299,7 +316,11 @@ pub fn create_batch(
     {
         return Err(MlError::TimeFeature { column: column.to_owned(), model_type: model_type.to_owned() });
     }
-    (find(model_type)?.create)(options, schema, label)
+    let known = find(model_type)?;
+    match known.tunable() {
+        Some(tunable) if tuning::is_asked_for(known.name, options) => tuning::create(&tunable, options, schema, label),
+        _ => (known.create)(options, schema, label),
+    }
 }
 
 /// The features of a batch with this schema, as a model of this type reads them: times, too, if it is one of series.
@@ -349,12 +370,24 @@ pub fn predicted_label_type(model_type: &str, column: &str, data_type: &DataType
     find(model_type)?.label_type.map_or(Ok(DataType::Null), |label_type| label_type(column, data_type))
 }
 
-/// The options of a model type that is fitted to a training set, in the order to show them.
+/// The options of a model type that is fitted to a training set, in the order to show them; not those of splits and
+/// searches, which are [`tuning_option_docs`].
 ///
 /// # Errors
 /// `UnknownModelType`.
 pub fn batch_option_docs(model_type: &str) -> Result<Vec<OptionDoc>> {
     Ok((find(model_type)?.option_docs)())
+}
+
+/// The options that a model type has beside its own: how its training set is split, and how its options are searched. None
+/// of one that cannot be judged.
+///
+/// # Errors
+/// `UnknownModelType`.
+pub fn tuning_option_docs(model_type: &str) -> Result<Vec<OptionDoc>> {
+    let known = find(model_type)?;
+    let docs = |tunable: Tunable| tuning::option_docs(known.label_type.is_some(), &tunable.docs);
+    Ok(known.tunable().map(docs).unwrap_or_default())
 }
 
 /// The model types that [`create_batch`] knows, in the order to show them.

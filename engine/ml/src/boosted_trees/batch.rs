@@ -113,6 +113,7 @@ impl BatchBoostedTrees {
             converged: true,
             loss: mean(&parts.learnt),
             metrics,
+            trials: Vec::new(),
         };
         if report.loss.is_finite() {
             return Ok(report);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::CLASSIFIER;
 use super::bins::BINS_MAX;
 use super::monotone::MonotoneConstraints;
-use crate::batch::data_split::DataSplit;
+use crate::batch::data_split::{DataSplit, Method};
 use crate::class_weights::ClassWeights;
 use crate::error::Result;
 use crate::options::{in_range, invalid, parse, unknown};
@@ -87,8 +87,8 @@ impl TreeConfig {
     /// # Errors
     /// `UnknownOption`, or `InvalidOption` for a value that cannot be read or is out of range.
     pub(crate) fn from_options(model_type: &'static str, options: &BTreeMap<String, String>) -> Result<Self> {
-        let split = DataSplit::from_options(options)?;
-        let mut config = Self { split, early_stop: split.holds_out(), ..Self::default() };
+        let split = DataSplit::from_options(options, Method::NoSplit)?;
+        let mut config = Self { early_stop: split.holds_out(), split, ..Self::default() };
         for (option, value) in options {
             config.set(model_type, option, value)?;
         }
@@ -111,7 +111,7 @@ impl TreeConfig {
     pub(crate) fn regressor_option_docs() -> Vec<OptionDoc> {
         let config = Self::default();
         let entry = OptionDoc::new;
-        let [method, eval_fraction] = DataSplit::option_docs();
+        let [method, eval_fraction, ..] = DataSplit::option_docs();
         vec![
             entry("max_iterations", "integer", &config.max_iterations, "rounds: a tree each, or one for each class"),
             entry("learn_rate", "number", &config.learn_rate, "what each tree's values are multiplied with"),

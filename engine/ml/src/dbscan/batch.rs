@@ -126,6 +126,7 @@ impl BatchModel for BatchDbscan {
             converged: true,
             loss: 0.0,
             metrics: vec![("num_clusters".to_owned(), f64::from(found.count)), ("noise_rate".to_owned(), noise_rate)],
+            trials: Vec::new(),
         })
     }
 }

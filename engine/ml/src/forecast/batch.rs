@@ -160,6 +160,7 @@ impl<C: SeriesConfig> BatchModel for BatchForecast<C> {
             iterations,
             converged,
             metrics: measures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect(),
+            trials: Vec::new(),
         })
     }
 }

@@ -207,6 +207,7 @@ impl BatchModel for BatchForest {
             converged: true,
             loss: impurity,
             metrics,
+            trials: Vec::new(),
         })
     }
 }

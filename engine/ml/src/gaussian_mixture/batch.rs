@@ -156,6 +156,7 @@ impl BatchGaussianMixture {
             converged: fit.converged,
             loss: -log_likelihood,
             metrics,
+            trials: Vec::new(),
         })
     }
 }

@@ -173,6 +173,7 @@ impl BatchModel for BatchIsolationForest {
             converged: true,
             loss: 0.0,
             metrics: vec![("anomaly_rate".to_owned(), anomalies as f64 / rows as f64)],
+            trials: Vec::new(),
         })
     }
 }

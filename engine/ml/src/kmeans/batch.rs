@@ -61,6 +61,7 @@ impl BatchKMeans {
             converged: fit.found.converged,
             loss: fit.loss,
             metrics: fit.evaluation.metrics(space, &fit.found.values),
+            trials: Vec::new(),
         })
     }
 }

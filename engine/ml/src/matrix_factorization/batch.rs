@@ -177,6 +177,7 @@ impl BatchModel for BatchFactorization {
             converged: found.converged,
             loss: found.loss / rows as f64,
             metrics,
+            trials: Vec::new(),
         })
     }
 }

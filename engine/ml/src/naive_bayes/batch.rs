@@ -126,6 +126,7 @@ impl BatchModel for BatchNaiveBayes {
             converged: true,
             loss,
             metrics: hits.metrics(),
+            trials: Vec::new(),
         })
     }
 }

@@ -146,6 +146,7 @@ impl BatchModel for BatchNearestNeighbors {
             converged: true,
             loss: 0.0,
             metrics: Vec::new(),
+            trials: Vec::new(),
         })
     }
 }

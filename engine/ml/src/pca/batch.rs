@@ -234,6 +234,7 @@ impl BatchModel for BatchPca {
             converged: spectrum.converged,
             loss,
             metrics: vec![("total_explained_variance_ratio".to_owned(), ratio)],
+            trials: Vec::new(),
         })
     }
 }

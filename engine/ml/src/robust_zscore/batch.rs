@@ -136,6 +136,7 @@ impl BatchModel for BatchRobustZscore {
             converged: true,
             loss: 0.0,
             metrics: vec![("anomaly_rate".to_owned(), anomalies as f64 / rows as f64)],
+            trials: Vec::new(),
         })
     }
 }

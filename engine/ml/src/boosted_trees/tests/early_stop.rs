@@ -128,7 +128,7 @@ fn what_stops_nothing_is_an_error() {
         assert!(switched_off.ends_with("expected early_stop = 'true' beside it"), "{switched_off}");
     }
     assert!(error(&[split, ("early_stopping_rounds", "0")]).contains("early_stopping_rounds = '0'"));
-    assert!(error(&[("data_split_method", "custom")]).contains("no_split, random, seq"));
+    assert!(error(&[("data_split_method", "half")]).contains("no_split, random, seq"));
     let sorted: BooleanArray = (0..1000).map(|row| Some(row >= 800)).collect();
     let one_class = fit(CLASSIFIER, &[split], &features, &sorted);
     assert!(matches!(one_class, Err(MlError::SameClass { rows: 800, .. })), "{one_class:?}");

@@ -131,6 +131,7 @@ impl BatchLinearRegression {
             converged: solution.converged,
             loss,
             metrics: residuals.metrics(labels, rows as f64),
+            trials: Vec::new(),
         })
     }
 }

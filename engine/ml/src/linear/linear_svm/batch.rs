@@ -202,6 +202,7 @@ impl BatchModel for BatchLinearSvm {
             converged: found.converged,
             loss: found.loss,
             metrics,
+            trials: Vec::new(),
         })
     }
 }

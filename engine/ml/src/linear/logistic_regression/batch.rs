@@ -133,6 +133,7 @@ impl BatchModel for BatchLogisticRegression {
             converged: minimum.converged,
             loss: minimum.loss,
             metrics: training_metrics(&scores, &labels),
+            trials: Vec::new(),
         })
     }
 }

@@ -150,6 +150,7 @@ impl BatchModel for BatchMultinomialRegression {
             converged: minimum.converged,
             loss: minimum.loss,
             metrics,
+            trials: Vec::new(),
         })
     }
 }
