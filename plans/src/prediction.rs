@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 pub use tidemill_ml::ModelTable;
-use tidemill_ml::{FeatureKind, MlError, anomalies_of, explain, forecast_of, table_of};
+use tidemill_ml::{FeatureKind, MlError, anomalies_of, explain, forecast_of, table_of, trial_table};
 
 use crate::catalog::{ModelWeights, UNTIMED};
 use crate::model_reference::ModelReference;
@@ -175,7 +175,10 @@ impl TrainedModel {
     /// # Errors
     /// If models of its type do not have that table.
     pub fn table(&self, which: ModelTable) -> Result<RecordBatch, MlError> {
-        table_of(self.model.predictor(), which)
+        match (which, self.model.trials()) {
+            (ModelTable::TrialInfo, trials @ [_, ..]) => trial_table(trials),
+            _ => table_of(self.model.predictor(), which),
+        }
     }
 
     /// What comes after the series that it was fitted to: so many rows for each.

@@ -21,7 +21,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::physical_expr::PhysicalExpr;
 use tidemill_ml::preprocessing::StatisticCollector;
-use tidemill_ml::{MlError, Predictor};
+use tidemill_ml::{MlError, Predictor, Trial};
 
 pub use self::analytic::{AnalyticFunction, Imputed, KnownCategories, NAMES};
 use crate::codec;
@@ -278,6 +278,7 @@ pub fn seal(transform: &FittedTransform, weights: &[u8]) -> Result<Vec<u8>> {
 pub struct FittedModel {
     transform: Option<PreparedTransform>,
     predictor: Box<dyn Predictor>,
+    trials: Vec<Trial>,
 }
 
 impl FittedModel {
@@ -293,13 +294,20 @@ impl FittedModel {
             }
             _ => (None, version),
         };
-        Ok(Self { transform, predictor: tidemill_ml::restore_predictor(weights)? })
+        let trials = tidemill_ml::trials(weights)?;
+        Ok(Self { transform, predictor: tidemill_ml::restore_predictor(weights)?, trials })
     }
 
     /// What it answers with.
     #[must_use]
     pub fn predictor(&self) -> &dyn Predictor {
         self.predictor.as_ref()
+    }
+
+    /// The trials of the search that found it, if one did.
+    #[must_use]
+    pub fn trials(&self) -> &[Trial] {
+        &self.trials
     }
 
     /// What makes its features, if they are not the columns themselves.

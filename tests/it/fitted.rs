@@ -423,7 +423,6 @@ fn series_are_fitted_and_forecast() {
          SELECT CAST(day AS DATE) AS day, shop, sold FROM sales;
          CREATE MODEL level WITH (model_type = 'kmeans', num_clusters = 2) AS SELECT sold FROM sales",
     );
-    served.wait_for_jobs(&[]);
     let forecast =
         "SELECT shop, forecast_timestamp AS day, round(forecast_value, 6) AS sold, confidence_level AS level,
                       prediction_interval_lower_bound <= forecast_value AS is_above
@@ -452,6 +451,17 @@ fn series_are_fitted_and_forecast() {
     ] {
         served.refused(&wrong(call), Code::InvalidArgument, reason);
     }
+    let said =
+        "ML.DETECT_ANOMALIES(MODEL demand, (SELECT CAST(column1 AS DATE) AS day, column2 AS shop, column3 AS sold FROM
+                  (VALUES ('2024-02-29', 'north', 4.0), ('2024-02-29', 'north', 40.0), ('2024-03-01', 'south', 40.0),
+                          ('2024-03-01', 'south', 4.0), ('2024-02-03', 'south', 4.0), ('2024-03-01', 'nobody', 4.0))),
+                  STRUCT(0.9 AS anomaly_prob_threshold))";
+    let told = "count(*) FILTER (WHERE is_anomaly) = 2 AND count(*) FILTER (WHERE NOT is_anomaly) = 2 AND count(*) = 6
+                AND bool_and(is_anomaly = (anomaly_probability > 0.9)) AND min(sold) FILTER (WHERE is_anomaly) = 4
+                AND bool_and(lower_bound <= upper_bound) AND min(model_version) = 1";
+    assert_eq!(served.number(&format!("SELECT CASE WHEN {told} THEN 1 ELSE 0 END AS n FROM {said}")), 1);
+    let of_groups = "SELECT * FROM ML.DETECT_ANOMALIES(MODEL level, TABLE sales)";
+    served.refused(of_groups, Code::InvalidArgument, "a model of type 'kmeans' does not tell anomalies");
     let days = wrong("MODEL demand, STRUCT(3 AS days)");
     served.refused(&days, Code::Unimplemented, "ML.FORECAST takes horizon, confidence_level");
     served.refused(&wrong("MODEL nobody"), Code::NotFound, "nobody");

@@ -71,6 +71,7 @@ mod tls;
 mod tpch;
 mod training_rows;
 mod transformed;
+mod tuned;
 mod unnest;
 mod users;
 mod versions;

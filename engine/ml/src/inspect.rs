@@ -34,11 +34,13 @@ pub enum ModelTable {
     ArimaCoefficients,
     /// The orders of each series' ARIMA model, and how well it fits.
     ArimaEvaluate,
+    /// The trials of the search that found it, as [`trial_table`](crate::trial_table) shows them.
+    TrialInfo,
 }
 
 impl ModelTable {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Weights,
         Self::FeatureImportance,
         Self::PrincipalComponents,
@@ -47,6 +49,7 @@ impl ModelTable {
         Self::SeriesInfo,
         Self::ArimaCoefficients,
         Self::ArimaEvaluate,
+        Self::TrialInfo,
     ];
 
     /// The name of SQL's function, without `ml.`.
@@ -61,6 +64,7 @@ impl ModelTable {
             Self::SeriesInfo => "series_info",
             Self::ArimaCoefficients => "arima_coefficients",
             Self::ArimaEvaluate => "arima_evaluate",
+            Self::TrialInfo => "trial_info",
         }
     }
 

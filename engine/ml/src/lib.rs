@@ -64,4 +64,4 @@ pub use registry::{
     OptionDoc, create, online_label_type, option_docs, restore, restore_predictor, restore_supervised,
     valid_model_types,
 };
-pub use tuning::{Trial, TrialStatus, trials};
+pub use tuning::{Trial, TrialStatus, trial_table, trials};

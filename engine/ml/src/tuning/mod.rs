@@ -21,6 +21,7 @@ mod objective;
 mod rows;
 mod search;
 mod space;
+mod table;
 #[cfg(test)]
 mod tests;
 mod tpe;
@@ -37,6 +38,7 @@ use self::fits::{looks_at_held_out, with_held_out};
 pub(crate) use self::objective::Target;
 use self::search::Algorithm;
 use self::space::{Branch, Dimension, Values};
+pub use self::table::trial_table;
 pub use self::trial::{Trial, TrialStatus, trials};
 use crate::batch::{BatchModel, create_batch};
 use crate::error::{MlError, Result};

@@ -262,6 +262,14 @@ impl BatchModel for BatchLinearSvr {
         let encoder = self.set.encoder(linear_numbers(self.config.standardize));
         let category_rows = self.set.category_rows(&self.control)?;
         let model = LinearRegression { model_type: MODEL_TYPE, encoder, weights, rows, category_rows };
-        Ok(FitReport { model: model.snapshot(SNAPSHOT_TAG)?, rows, iterations, converged, loss, metrics })
+        Ok(FitReport {
+            model: model.snapshot(SNAPSHOT_TAG)?,
+            rows,
+            iterations,
+            converged,
+            loss,
+            metrics,
+            trials: Vec::new(),
+        })
     }
 }
