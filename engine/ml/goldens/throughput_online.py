@@ -6,6 +6,7 @@ import time
 from river import linear_model, optim, preprocessing, tree
 
 from online import noise, waves
+from online_trees import drifting
 
 ROWS, COLUMNS = 5_000, 30
 
@@ -31,3 +32,6 @@ for rule, optimizer in rules.items():
     measure(f"linear, {rule}", scaled() | linear_model.LinearRegression(optimizer()), list(zip(features, labels)))
 measure("tree of thirty numbers", tree.HoeffdingTreeClassifier(), list(zip(features, booleans)))
 measure("tree of waves", tree.HoeffdingTreeClassifier(), list(waves(4 * ROWS)))
+model = tree.HoeffdingAdaptiveTreeClassifier(seed=0)
+measure("adaptive tree of waves that change", model, list(drifting(4 * ROWS)))
+measure("regression tree of thirty numbers", tree.HoeffdingTreeRegressor(), list(zip(features, labels)))

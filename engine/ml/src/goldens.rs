@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// What the scripts wrote of their cases.
-const EXPECTED: [&str; 15] = [
+const EXPECTED: [&str; 16] = [
     include_str!("../goldens/expected.txt"),
     include_str!("../goldens/explain.txt"),
     include_str!("../goldens/forest.txt"),
@@ -18,6 +18,7 @@ const EXPECTED: [&str; 15] = [
     include_str!("../goldens/nearest_neighbors.txt"),
     include_str!("../goldens/dbscan.txt"),
     include_str!("../goldens/online.txt"),
+    include_str!("../goldens/online_trees.txt"),
     include_str!("../goldens/preprocessing.txt"),
     include_str!("../goldens/series.txt"),
     include_str!("../goldens/tuning.txt"),

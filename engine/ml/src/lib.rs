@@ -9,8 +9,8 @@
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
 //! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `hoeffding_tree`, `pca`, `isolation_forest`,
 //! `robust_zscore`, `matrix_factorization`, `kmeans`, `gaussian_mixture`, `dbscan` and `forecast` hold the
-//! algorithms, `tuning` splits training sets and searches options, [`preprocessing`] what features are made with, [`metrics`] says how good models are, and [`explain`](mod@explain) what their predictions are
-//! made of.
+//! algorithms, `tuning` splits training sets and searches options, [`preprocessing`] what features are made with, `drift`
+//! finds changes, [`metrics`] says how good models are, and [`explain`](mod@explain) what their predictions are made of.
 
 pub mod batch;
 mod boosted_trees;
@@ -20,6 +20,7 @@ mod clusters;
 mod dbscan;
 #[cfg(test)]
 mod documentation;
+mod drift;
 pub mod error;
 pub mod explain;
 mod feature;

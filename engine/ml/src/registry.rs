@@ -18,6 +18,8 @@ use crate::forecast::{Forecaster, SeriesModel, time_feature};
 use crate::forest::{self, Forest};
 use crate::gaussian_mixture::GaussianMixture;
 use crate::hoeffding_tree::HoeffdingTree;
+use crate::hoeffding_tree::adaptive::HoeffdingAdaptiveTree;
+use crate::hoeffding_tree::regressor::HoeffdingTreeRegressor;
 use crate::isolation_forest::IsolationForest;
 use crate::kmeans::KMeans;
 use crate::linear::linear_regression::LinearRegression;
@@ -70,7 +72,7 @@ struct ModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [ModelType; 3] = [
+const MODEL_TYPES: [ModelType; 5] = [
     ModelType {
         name: LogisticRegression::MODEL_TYPE,
         tag: LogisticRegression::SNAPSHOT_TAG,
@@ -94,6 +96,22 @@ const MODEL_TYPES: [ModelType; 3] = [
         label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
         restore: |bytes| Ok(Box::new(HoeffdingTree::restore(bytes)?)),
         option_docs: HoeffdingTree::option_docs,
+    },
+    ModelType {
+        name: HoeffdingAdaptiveTree::MODEL_TYPE,
+        tag: HoeffdingAdaptiveTree::SNAPSHOT_TAG,
+        create: |options, schema, label| Ok(Box::new(HoeffdingAdaptiveTree::new(options, schema.clone(), label)?)),
+        label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
+        restore: |bytes| Ok(Box::new(HoeffdingAdaptiveTree::restore(bytes)?)),
+        option_docs: HoeffdingAdaptiveTree::option_docs,
+    },
+    ModelType {
+        name: HoeffdingTreeRegressor::MODEL_TYPE,
+        tag: HoeffdingTreeRegressor::SNAPSHOT_TAG,
+        create: |options, schema, _| Ok(Box::new(HoeffdingTreeRegressor::new(options, schema.clone())?)),
+        label_type: |column, data_type| check_numeric_label(column, data_type).map(|()| DataType::Float64),
+        restore: |bytes| Ok(Box::new(HoeffdingTreeRegressor::restore(bytes)?)),
+        option_docs: HoeffdingTreeRegressor::option_docs,
     },
 ];
 
@@ -166,6 +184,8 @@ pub fn restore_supervised(bytes: &[u8]) -> Result<Box<dyn Supervised>> {
         boosted_trees::SNAPSHOT_TAG => Ok(Box::new(BoostedTrees::restore(bytes)?)),
         forest::SNAPSHOT_TAG => Ok(Box::new(Forest::restore(bytes)?)),
         HoeffdingTree::SNAPSHOT_TAG => Ok(Box::new(HoeffdingTree::restore(bytes)?)),
+        HoeffdingAdaptiveTree::SNAPSHOT_TAG => Ok(Box::new(HoeffdingAdaptiveTree::restore(bytes)?)),
+        HoeffdingTreeRegressor::SNAPSHOT_TAG => Ok(Box::new(HoeffdingTreeRegressor::restore(bytes)?)),
         MatrixFactorization::SNAPSHOT_TAG => Ok(Box::new(MatrixFactorization::restore(bytes)?)),
         LinearRegression::SNAPSHOT_TAG | linear_svr::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),
         OnlineLinearRegression::SNAPSHOT_TAG => Ok(Box::new(OnlineLinearRegression::restore(bytes)?)),

@@ -3,13 +3,15 @@
 use bincode::{Decode, Encode};
 use tidemill_compute::kernel::softmax::{ln, softmax_in_place};
 
-use super::config::LeafPrediction;
-use super::observers::{Observers, Row};
+use super::config::{LeafPrediction, TreeConfig};
+use super::observers::Observers;
+use super::split::{ClassRows, Split, best_split};
+use super::tree::{Row, TreeLeaf};
 use crate::snapshot::STATE_MAGNITUDE_MAX;
 
 /// A leaf of a tree.
 #[derive(Debug, Clone, Default, Encode, Decode)]
-pub(super) struct Leaf {
+pub(crate) struct Leaf {
     /// Rows of each class; those that the split which made it had were estimated. A class past the end has none.
     weights: Vec<f64>,
     /// Rows at the last look for a split.
@@ -43,52 +45,19 @@ impl Leaf {
         self.weights.iter().sum()
     }
 
-    /// How many rows the largest class gets wrong: what a split could gain.
-    pub(super) fn promise(&self) -> f64 {
+    /// How many rows the largest class gets wrong.
+    pub(super) fn wrong(&self) -> f64 {
         self.weight() - self.weights.iter().copied().fold(0.0, f64::max)
     }
 
     /// Whether it has taken so many rows since it last looked for a split, which it then does now.
-    pub(super) fn is_due(&mut self, grace_period: u32) -> bool {
+    fn is_due(&mut self, grace_period: u32) -> bool {
         let weight = self.weight();
         let is_due = self.observers.is_some() && weight - self.looked_at >= f64::from(grace_period);
         if is_due {
             self.looked_at = weight;
         }
         is_due
-    }
-
-    /// Forgets features: the leaf will never be split, and says how frequent classes are.
-    pub(super) fn forget(&mut self) {
-        self.observers = None;
-    }
-
-    /// Bytes that it holds.
-    pub(super) fn bytes(&self) -> usize {
-        let observers = self.observers.as_ref().map_or(0, Observers::bytes);
-        size_of::<Self>() + self.weights.len() * size_of::<f64>() + observers
-    }
-
-    /// Learns one row; `scores` is room for work. Returns the bytes that it has grown by.
-    pub(super) fn learn(&mut self, row: Row<'_>, class: u32, mode: LeafPrediction, scores: &mut Vec<f64>) -> usize {
-        let class = class as usize;
-        let mut grown = 0;
-        if self.observers.is_some() && mode == LeafPrediction::Adaptive {
-            self.majority_right += u64::from(largest(&self.weights).is_none_or(|largest| largest == class));
-            scores.clear();
-            scores.resize(self.weights.len(), 0.0);
-            self.bayes_scores(row, scores);
-            self.bayes_right += u64::from(largest(scores) == Some(class));
-        }
-        if class >= self.weights.len() {
-            grown += (class + 1 - self.weights.len()) * size_of::<f64>();
-            self.weights.resize(class + 1, 0.0);
-        }
-        self.weights[class] += 1.0;
-        if let Some(observers) = &mut self.observers {
-            grown += observers.observe(row, class);
-        }
-        grown
     }
 
     /// Writes the probability of each class: of the first ones, as many as there is room for.
@@ -136,6 +105,67 @@ impl Leaf {
                 .observers
                 .as_ref()
                 .is_none_or(|observers| observers.is_plausible(self.weights.len(), features, rows))
+    }
+}
+
+impl TreeLeaf for Leaf {
+    type Label = u32;
+    type Branch = ClassRows;
+    type Config = TreeConfig;
+
+    fn first(_: &TreeConfig, _: (usize, usize)) -> Self {
+        Self::new(Vec::new())
+    }
+
+    fn learn(&mut self, row: Row<'_>, class: u32, config: &TreeConfig, scores: &mut Vec<f64>) -> usize {
+        let class = class as usize;
+        let mut grown = 0;
+        if self.observers.is_some() && config.leaf_prediction == LeafPrediction::Adaptive {
+            self.majority_right += u64::from(largest(&self.weights).is_none_or(|largest| largest == class));
+            scores.clear();
+            scores.resize(self.weights.len(), 0.0);
+            self.bayes_scores(row, scores);
+            self.bayes_right += u64::from(largest(scores) == Some(class));
+        }
+        if class >= self.weights.len() {
+            grown += (class + 1 - self.weights.len()) * size_of::<f64>();
+            self.weights.resize(class + 1, 0.0);
+        }
+        self.weights[class] += 1.0;
+        if let Some(observers) = &mut self.observers {
+            grown += observers.observe(row, class);
+        }
+        grown
+    }
+
+    fn split(&mut self, features: (usize, usize), config: &TreeConfig) -> Option<Split<ClassRows>> {
+        if self.is_due(config.growth.grace_period) { best_split(self, features, config) } else { None }
+    }
+
+    fn of_branch(&self, branch: ClassRows) -> Self {
+        Self::new(branch)
+    }
+
+    fn rows_of(branch: &ClassRows) -> f64 {
+        branch.iter().sum()
+    }
+
+    fn promise(&self) -> f64 {
+        self.wrong()
+    }
+
+    fn knows_features(&self) -> bool {
+        self.observers.as_ref().is_some_and(|observers| observers.bytes() > 0)
+    }
+
+    /// It says how frequent classes are from now on.
+    fn forget(&mut self) {
+        self.observers = None;
+    }
+
+    fn bytes(&self) -> usize {
+        let observers = self.observers.as_ref().map_or(0, Observers::bytes);
+        size_of::<Self>() + self.weights.len() * size_of::<f64>() + observers
     }
 }
 

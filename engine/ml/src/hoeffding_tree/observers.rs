@@ -8,6 +8,7 @@ use bincode::{Decode, Encode};
 use tidemill_compute::kernel::softmax::ln;
 
 use super::normal::distribution;
+use super::tree::Row;
 use crate::feature::moments::Moments;
 use crate::model::NUMERIC_MAGNITUDE_MAX;
 
@@ -20,18 +21,9 @@ const PRODUCT_RANGE: std::ops::RangeInclusive<f64> = 1e-100..=1e100;
 /// `ln 2π`.
 const LN_TAU: f64 = 1.837_877_066_409_345_3;
 
-/// The features of one row.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Row<'a> {
-    /// NaN where missing.
-    pub(super) numbers: &'a [f64],
-    /// By their numbers in the dictionary; any number that it has not for one that was never seen.
-    pub(super) categories: &'a [u32],
-}
-
 /// What is known of one number in one class.
 #[derive(Debug, Clone, Copy, Encode, Decode)]
-pub(super) struct NumberSummary {
+pub(crate) struct NumberSummary {
     moments: Moments,
     min: f64,
     max: f64,
@@ -87,7 +79,7 @@ impl NumberSummary {
 
 /// What is known of all features in each class.
 #[derive(Debug, Clone, Default, Encode, Decode)]
-pub(super) struct Observers {
+pub(crate) struct Observers {
     /// Rows seen of each class.
     rows: Vec<u64>,
     /// For each class, one for each numeric feature.

@@ -1,4 +1,4 @@
-//! Looks for the split of a leaf, and says whether its rows are enough to tell it from the second best.
+//! Splits; and looks for that of a leaf of classes, and says whether its rows are enough to tell it from the second best.
 //!
 //! The gain of a split is the entropy of its feature's rows less that of its branches (Quinlan 1986), in bits. A number
 //! is tried at ten thresholds between its smallest and largest value, its rows on either side estimated from the normal
@@ -23,7 +23,7 @@ const BRANCH_SHARE: f64 = 0.01;
 
 /// How a split sends rows to its branches.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub(super) enum Test {
+pub(crate) enum Test {
     /// Numbers that are at most this to the first branch, others to the second.
     AtMost(f64),
     /// This category to the first branch, others to the second.
@@ -34,34 +34,41 @@ pub(super) enum Test {
 
 /// A split that a leaf could have.
 #[derive(Debug)]
-pub(super) struct Split {
+pub(crate) struct Split<Branch> {
     /// Its number among the numeric features, or among the categorical ones.
     pub(super) feature: u32,
     pub(super) test: Test,
-    /// Rows of each class in each branch.
-    pub(super) branches: Vec<Vec<f64>>,
+    /// What is known of the rows of each branch.
+    pub(super) branches: Vec<Branch>,
 }
 
+/// Rows of each class.
+pub(crate) type ClassRows = Vec<f64>;
+
 /// The best split of a feature, and its gain.
-type Candidate = (f64, Split);
+type Candidate = (f64, Split<ClassRows>);
+
+/// With probability `1 - δ` the mean of `n` numbers that span `range` is within this of the true one (Hoeffding 1963).
+pub(super) fn hoeffding_bound(range: f64, delta: f64, n: f64) -> f64 {
+    (range * range * -ln(delta) / (2.0 * n)).sqrt()
+}
 
 /// The split that a leaf should have by now, if its rows are enough to say so.
 ///
-/// With probability `1 - δ` the mean of `n` numbers that span `R` is within `ε = R √(ln(1/δ) / 2n)` of the true one
-/// (Hoeffding 1963). So where the best gain exceeds the second best by more than `ε`, more rows would not have changed
-/// the choice; and where `ε < τ`, both are about as good (Domingos and Hulten 2000). No split at all, whose gain is 0,
-/// is one of the choices.
-pub(super) fn best_split(leaf: &Leaf, features: (usize, usize), config: &TreeConfig) -> Option<Split> {
-    let (weight, promise) = (leaf.weight(), leaf.promise());
+/// Where the best gain exceeds the second best by more than the [`hoeffding_bound`], more rows would not have changed
+/// the choice; and where that is below `τ`, both are about as good (Domingos and Hulten 2000). No split at all, whose gain
+/// is 0, is one of the choices.
+pub(super) fn best_split(leaf: &Leaf, features: (usize, usize), config: &TreeConfig) -> Option<Split<ClassRows>> {
+    let (weight, wrong) = (leaf.weight(), leaf.wrong());
     let classes = leaf.weights().iter().filter(|weight| **weight > 0.0).count();
-    if classes < 2 || weight - promise > LARGEST_SHARE * weight {
+    if classes < 2 || weight - wrong > LARGEST_SHARE * weight {
         return None;
     }
     let observers = leaf.observers()?;
     let (numbers, categories) = features;
-    let candidates = (0..numbers)
-        .map(|feature| best_threshold(observers, feature, numbers))
-        .chain((0..categories).map(|feature| best_categories(observers, feature, categories, config.binary_split)));
+    let candidates = (0..numbers).map(|feature| best_threshold(observers, feature, numbers)).chain(
+        (0..categories).map(|feature| best_categories(observers, feature, categories, config.growth.binary_split)),
+    );
     let (mut best, mut second) = ((0.0, None), f64::NEG_INFINITY);
     for (gain, split) in candidates.flatten() {
         if gain > best.0 {
@@ -71,10 +78,9 @@ pub(super) fn best_split(leaf: &Leaf, features: (usize, usize), config: &TreeCon
             second = second.max(gain);
         }
     }
-    let range = log2(classes as f64);
-    let bound = (range * range * -ln(config.delta) / (2.0 * weight)).sqrt();
+    let bound = hoeffding_bound(log2(classes as f64), config.growth.delta, weight);
     let (gain, split) = best;
-    split.filter(|_| gain - second > bound || bound < config.tau)
+    split.filter(|_| gain - second > bound || bound < config.growth.tau)
 }
 
 fn best_threshold(observers: &Observers, feature: usize, width: usize) -> Option<Candidate> {
@@ -128,7 +134,7 @@ fn best_categories(observers: &Observers, feature: usize, width: usize, is_binar
 }
 
 /// Replaces the best split by one that gains more.
-fn keep_better(best: &mut Option<Candidate>, rows: &[f64], split: Split) {
+fn keep_better(best: &mut Option<Candidate>, rows: &[f64], split: Split<ClassRows>) {
     if let Some(gain) = gain(rows, &split.branches)
         && best.as_ref().is_none_or(|(best, _)| gain > *best)
     {

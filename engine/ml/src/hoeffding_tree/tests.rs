@@ -82,7 +82,7 @@ fn check_river(name: &str, features: &RecordBatch, labels: &dyn Array) {
         let mut tree = tree(&[("leaf_prediction", mode)], features, labels);
         let ours = prequential_accuracy(&mut tree, features, labels);
         let theirs = expected(&format!("{name}_tree_{leaves}"), "accuracy")[0];
-        assert!(ours > theirs - 0.005, "{name}, {mode}: {ours}, and River {theirs}; {:?}", tree.tree.counts());
+        assert!(ours > theirs - 0.005, "{name}, {mode}: {ours}, and River {theirs}; {:?}", tree.learner.counts());
     }
 }
 
@@ -103,7 +103,7 @@ fn accuracy_along_a_stream_is_that_of_river() {
 fn a_tree_finds_what_the_labels_depend_on() {
     let (features, labels) = waves(0..30_000);
     let tree = learnt(&[], &features, &labels);
-    let (splits, leaves) = tree.tree.counts();
+    let (splits, leaves) = tree.learner.counts();
     assert!(splits > 3 && leaves > 6, "{splits} splits, {leaves} leaves");
     let (features, labels) = waves(30_000..40_000);
     let said = tree.predictions(&features).unwrap();
@@ -127,7 +127,7 @@ fn a_split_comes_when_the_bound_allows_and_not_before() {
     let splits = |features: &RecordBatch, rows: usize| {
         let mut tree = tree(&[], features, &labels);
         tree.learn(&features.slice(0, rows), &labels.slice(0, rows)).unwrap();
-        tree.tree.counts()
+        tree.learner.counts()
     };
     assert_eq!([199, 200].map(|rows| splits(&one, rows)), [(0, 1), (1, 2)]);
     assert_eq!([3399, 3400].map(|rows| splits(&two, rows)), [(0, 1), (1, 2)]);
@@ -143,14 +143,14 @@ fn nothing_is_split_where_nothing_is_gained() {
     let features = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap();
     let labels: BooleanArray = rows.clone().map(|row| Some(row % 4 == 0)).collect();
     let tree = learnt(&[], &features, &labels);
-    assert_eq!(tree.tree.counts(), (0, 1));
+    assert_eq!(tree.learner.counts(), (0, 1));
     let said = tree.predict(&features.slice(0, 1)).unwrap();
     assert!((said.value(0) - 0.25).abs() < 1e-3, "{said:?}");
     tree.require_classes().unwrap();
     // One class only.
     let (features, _) = reference_rows(rows);
     let mut tree = learnt(&[], &features, &BooleanArray::from(vec![true; 5000]));
-    assert_eq!((tree.tree.counts(), tree.class_rows()), ((0, 1), vec![0, 5000]));
+    assert_eq!((tree.learner.counts(), tree.class_rows()), ((0, 1), vec![0, 5000]));
     assert_eq!(tree.predict(&features.slice(0, 2)).unwrap().values(), &[1.0, 1.0]);
     check_error(
         tree.require_classes(),
@@ -168,19 +168,19 @@ fn memory_keeps_within_its_limits() {
     let (features, labels) = waves(0..30_000);
     let free = learnt(&[("grace_period", "50")], &features, &labels);
     let few = learnt(&[("grace_period", "50"), ("max_nodes", "12")], &features, &labels);
-    let (splits, leaves) = few.tree.counts();
+    let (splits, leaves) = few.learner.counts();
     assert!(splits > 0 && splits + leaves <= 12);
-    assert!(free.tree.bytes() > 22 << 10, "{}", free.tree.bytes());
+    assert!(free.learner.bytes() > 22 << 10, "{}", free.learner.bytes());
     for kib in [11, 20] {
         let size = (f64::from(kib) / 1024.0).to_string();
         let mut small = tree(&[("grace_period", "50"), ("max_size", &size)], &features, &labels);
         for start in (0..30_000).step_by(100) {
             small.learn(&features.slice(start, 100), &labels.slice(start, 100)).unwrap();
             // A split can exceed the limit until the next row comes.
-            assert!(small.tree.bytes() < (kib as usize + 4) << 10, "{}", small.tree.bytes());
+            assert!(small.learner.bytes() < (kib as usize + 4) << 10, "{}", small.learner.bytes());
         }
         let restored = HoeffdingTree::restore(&small.snapshot().unwrap()).unwrap();
-        assert_eq!(restored.tree.bytes(), small.tree.bytes());
+        assert_eq!(restored.learner.bytes(), small.learner.bytes());
     }
 }
 
@@ -308,7 +308,7 @@ fn some_snapshot() -> &'static [u8] {
     SNAPSHOT.get_or_init(|| {
         let (features, labels) = waves(0..1500);
         let tree = learnt(&[("grace_period", "50"), ("tau", "0.3")], &features, &labels);
-        assert!(tree.tree.counts().0 > 1);
+        assert!(tree.learner.counts().0 > 1);
         tree.snapshot().unwrap()
     })
 }

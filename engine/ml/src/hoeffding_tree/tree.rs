@@ -1,21 +1,86 @@
 //! The tree: sends rows to leaves, lets leaves grow into splits, and keeps within its limits.
 
+mod alternates;
+
 use bincode::{Decode, Encode};
 
-use super::config::TreeConfig;
-use super::leaf::Leaf;
-use super::observers::Row;
-use super::split::{Split, Test, best_split};
+use super::split::{Split, Test};
 use crate::error::{MlError, Result};
 use crate::snapshot::STATE_MAGNITUDE_MAX;
 
 /// How far leaves are made to forget once the tree is too large, so that it does not happen for every row.
 const SHARE_KEPT: f64 = 0.75;
 
+/// The features of one row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'a> {
+    /// NaN where missing.
+    pub(super) numbers: &'a [f64],
+    /// By their numbers in the dictionary; any number that it has not for one that was never seen.
+    pub(super) categories: &'a [u32],
+    /// The slots and values of the intercept and of the numbers in deviations from their means, for leaves with a linear
+    /// model; empty for others.
+    pub(super) scaled: (&'a [u32], &'a [f64]),
+}
+
+/// What a tree's leaves are: what they keep of rows, and when they become a split.
+pub(crate) trait TreeLeaf: Clone {
+    /// What is learnt of a row.
+    type Label: Copy;
+    /// What is known of the rows of one branch of a split.
+    type Branch;
+    type Config: TreeLimits + Copy;
+
+    /// The leaf that takes the first rows: of a tree, or of a category without a branch.
+    fn first(config: &Self::Config, features: (usize, usize)) -> Self;
+
+    /// Learns one row; `scratch` is room for work. Returns the bytes that it has grown by.
+    fn learn(&mut self, row: Row<'_>, label: Self::Label, config: &Self::Config, scratch: &mut Vec<f64>) -> usize;
+
+    /// The split that it should become by now, if it is time to look and if its rows are enough to say so.
+    fn split(&mut self, features: (usize, usize), config: &Self::Config) -> Option<Split<Self::Branch>>;
+
+    /// The leaf of a branch of this one's split.
+    fn of_branch(&self, branch: Self::Branch) -> Self;
+
+    /// Rows of a branch.
+    fn rows_of(branch: &Self::Branch) -> f64;
+
+    /// Grows with what a split could gain.
+    fn promise(&self) -> f64;
+
+    /// Whether there is something that [`Self::forget`] would free.
+    fn knows_features(&self) -> bool;
+
+    /// Forgets what splits are judged by: the leaf will never be split.
+    fn forget(&mut self);
+
+    /// Bytes that it holds.
+    fn bytes(&self) -> usize;
+}
+
+/// How large a tree may get.
+pub(crate) trait TreeLimits {
+    /// Splits and leaves together.
+    fn nodes_max(&self) -> usize;
+
+    /// Bytes that the nodes hold.
+    fn bytes_max(&self) -> usize;
+}
+
 #[derive(Debug, Clone, Encode, Decode)]
-enum Node {
-    Leaf(Leaf),
+enum Node<L> {
+    Leaf(L),
     Branches(Branches),
+}
+
+impl<L: TreeLeaf> Node<L> {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.bytes(),
+            Self::Branches(branches) => branches.bytes::<L>(),
+        }
+    }
 }
 
 /// A split that was made.
@@ -39,6 +104,11 @@ impl Branches {
             Test::Is(category) => Some(usize::from(row.categories[feature] != *category)),
             Test::Each(categories) => categories.binary_search(&row.categories[feature]).ok(),
         }
+    }
+
+    /// The child that a row goes on to.
+    fn child(&self, row: Row<'_>) -> usize {
+        self.children[self.branch(row).unwrap_or_else(|| self.heaviest())] as usize
     }
 
     /// The branch that most rows went to, and that those go to of which nothing is known.
@@ -76,74 +146,85 @@ impl Branches {
         fits && !self.children.is_empty() && self.rows.len() == self.children.len() && self.rows.iter().all(is_count)
     }
 
-    fn bytes(&self) -> usize {
+    fn bytes<L>(&self) -> usize {
         let category = if matches!(self.test, Test::Each(_)) { size_of::<u32>() } else { 0 };
-        size_of::<Node>() + self.children.len() * (size_of::<u32>() + size_of::<f64>() + category)
+        size_of::<Node<L>>() + self.children.len() * (size_of::<u32>() + size_of::<f64>() + category)
     }
 }
 
 /// Nodes of which the first is the root.
 #[derive(Debug, Clone)]
-pub(super) struct Tree {
-    config: TreeConfig,
+pub(crate) struct Tree<L: TreeLeaf> {
+    config: L::Config,
     /// Numeric and categorical features.
     features: (usize, usize),
-    nodes: Vec<Node>,
-    /// Bytes that the nodes hold.
+    nodes: Vec<Node<L>>,
+    /// Bytes that the nodes hold, and what there is beside them.
     bytes: usize,
-    /// Room for the scores of classes; holds no state.
+    bytes_beside: usize,
+    /// Room for the work of leaves; holds no state.
     scratch: Vec<f64>,
 }
 
-impl Tree {
+impl<L: TreeLeaf> Tree<L> {
     /// One leaf without rows.
-    pub(super) fn new(config: TreeConfig, features: (usize, usize)) -> Self {
-        let root = Leaf::new(Vec::new());
-        Self { config, features, bytes: root.bytes(), nodes: vec![Node::Leaf(root)], scratch: Vec::new() }
+    pub(super) fn new(config: L::Config, features: (usize, usize)) -> Self {
+        let root = L::first(&config, features);
+        let (bytes, nodes) = (root.bytes(), vec![Node::Leaf(root)]);
+        Self { config, features, nodes, bytes, bytes_beside: 0, scratch: Vec::new() }
     }
 
-    /// Writes the probability of each class: of the first ones, as many as there is room for.
-    pub(super) fn predict(&self, row: Row<'_>, probabilities: &mut [f64]) {
-        let mut node = 0;
+    pub(super) fn config(&self) -> &L::Config {
+        &self.config
+    }
+
+    /// The leaf that a row belongs to.
+    pub(super) fn leaf(&self, row: Row<'_>) -> &L {
+        self.leaf_below(0, row)
+    }
+
+    /// The leaf that a row belongs to in the part of the tree that begins at a place.
+    pub(super) fn leaf_below(&self, mut place: usize, row: Row<'_>) -> &L {
         loop {
-            match &self.nodes[node] {
-                Node::Leaf(leaf) => return leaf.predict(row, self.config.leaf_prediction, probabilities),
-                Node::Branches(branches) => {
-                    let branch = branches.branch(row).unwrap_or_else(|| branches.heaviest());
-                    node = branches.children[branch] as usize;
-                }
+            match &self.nodes[place] {
+                Node::Leaf(leaf) => return leaf,
+                Node::Branches(branches) => place = branches.child(row),
             }
         }
     }
 
     /// Learns one row.
-    pub(super) fn learn(&mut self, row: Row<'_>, class: u32) {
-        let place = self.leaf_of(row);
+    pub(super) fn learn_row(&mut self, row: Row<'_>, label: L::Label) {
+        self.learn_below(0, row, label);
+    }
+
+    /// Lets the part of the tree that begins at a place learn one row.
+    pub(super) fn learn_below(&mut self, place: usize, row: Row<'_>, label: L::Label) {
+        let place = self.leaf_to_learn(place, row);
         let Node::Leaf(leaf) = &mut self.nodes[place] else { return };
-        self.bytes += leaf.learn(row, class, self.config.leaf_prediction, &mut self.scratch);
-        if leaf.is_due(self.config.grace_period)
-            && let Some(split) = best_split(leaf, self.features, &self.config)
+        self.bytes += leaf.learn(row, label, &self.config, &mut self.scratch);
+        if let Some(split) = leaf.split(self.features, &self.config)
             && self.has_room(split.branches.len())
         {
             self.split(place, split);
         }
-        if self.bytes > self.config.bytes_max() {
+        if self.bytes + self.bytes_beside > self.config.bytes_max() {
             self.forget();
         }
     }
 
     /// The leaf that a row belongs to, past splits that count it; a category without a branch gets one.
-    fn leaf_of(&mut self, row: Row<'_>) -> usize {
+    fn leaf_to_learn(&mut self, mut node: usize, row: Row<'_>) -> usize {
         let has_room = self.has_room(1);
-        let (mut node, next) = (0, self.nodes.len() as u32);
+        let next = self.nodes.len() as u32;
         while let Node::Branches(branches) = &mut self.nodes[node] {
             let branch = match branches.branch(row) {
                 Some(branch) => branch,
                 None if has_room => {
-                    let before = branches.bytes();
+                    let before = branches.bytes::<L>();
                     branches.add(row, next);
-                    self.bytes += branches.bytes() - before;
-                    let leaf = Leaf::new(Vec::new());
+                    self.bytes += branches.bytes::<L>() - before;
+                    let leaf = L::first(&self.config, self.features);
                     self.bytes += leaf.bytes();
                     self.nodes.push(Node::Leaf(leaf));
                     return next as usize;
@@ -157,22 +238,21 @@ impl Tree {
     }
 
     fn has_room(&self, nodes: usize) -> bool {
-        self.nodes.len() + nodes <= self.config.max_nodes as usize && self.bytes < self.config.bytes_max()
+        self.nodes.len() + nodes <= self.config.nodes_max() && self.bytes + self.bytes_beside < self.config.bytes_max()
     }
 
-    fn split(&mut self, place: usize, split: Split) {
+    fn split(&mut self, place: usize, split: Split<L::Branch>) {
         let first = self.nodes.len() as u32;
-        let rows = split.branches.iter().map(|weights| weights.iter().sum()).collect();
+        let rows = split.branches.iter().map(L::rows_of).collect();
         let children = (first..).take(split.branches.len()).collect();
         let branches = Branches { feature: split.feature, test: split.test, children, rows };
-        self.bytes += branches.bytes();
-        for weights in split.branches {
-            let leaf = Leaf::new(weights);
-            self.bytes += leaf.bytes();
-            self.nodes.push(Node::Leaf(leaf));
-        }
-        if let Node::Leaf(leaf) = std::mem::replace(&mut self.nodes[place], Node::Branches(branches)) {
-            self.bytes -= leaf.bytes();
+        self.bytes += branches.bytes::<L>();
+        let Node::Leaf(leaf) = std::mem::replace(&mut self.nodes[place], Node::Branches(branches)) else { return };
+        self.bytes -= leaf.bytes();
+        for branch in split.branches {
+            let child = leaf.of_branch(branch);
+            self.bytes += child.bytes();
+            self.nodes.push(Node::Leaf(child));
         }
     }
 
@@ -183,14 +263,14 @@ impl Tree {
         let mut leaves: Vec<(f64, usize)> = Vec::new();
         for (place, node) in self.nodes.iter().enumerate() {
             if let Node::Leaf(leaf) = node
-                && leaf.observers().is_some_and(|observers| observers.bytes() > 0)
+                && leaf.knows_features()
             {
                 leaves.push((leaf.promise(), place));
             }
         }
         leaves.sort_by(|(left, _), (right, _)| left.total_cmp(right));
         for (_, place) in leaves {
-            if self.bytes <= target {
+            if self.bytes + self.bytes_beside <= target {
                 break;
             }
             if let Node::Leaf(leaf) = &mut self.nodes[place] {
@@ -201,7 +281,7 @@ impl Tree {
         }
     }
 
-    pub(super) fn state(&self) -> TreeState {
+    pub(super) fn to_state(&self) -> TreeState<L, L::Config> {
         TreeState { config: self.config, nodes: self.nodes.clone() }
     }
 
@@ -221,51 +301,67 @@ impl Tree {
 
 /// A tree as a snapshot holds it.
 #[derive(Encode, Decode)]
-pub(super) struct TreeState {
-    config: TreeConfig,
-    nodes: Vec<Node>,
+pub(crate) struct TreeState<L, Config> {
+    config: Config,
+    nodes: Vec<Node<L>>,
 }
 
-impl TreeState {
-    pub(super) fn config(&self) -> &TreeConfig {
+impl<L: TreeLeaf> TreeState<L, L::Config> {
+    pub(super) fn config(&self) -> &L::Config {
         &self.config
     }
 
-    /// The tree that wrote this, given how many numbers, categories of each feature, classes and rows there are.
+    /// Splits and leaves.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The tree that wrote this, given how many numbers there are, and categories of each feature; `is_plausible` says
+    /// whether a leaf could be one of it.
     ///
     /// # Errors
     /// `CorruptState`.
-    pub(super) fn into_tree(self, features: (usize, &[usize]), classes: usize, rows: u64) -> Result<Tree> {
+    pub(super) fn into_tree(self, features: (usize, &[usize]), is_plausible: impl Fn(&L) -> bool) -> Result<Tree<L>> {
+        self.into_trees(features, |_| None, is_plausible)
+    }
+
+    /// The same of a tree with others beside it; `beside` says the root of the one that belongs to a place.
+    ///
+    /// # Errors
+    /// `CorruptState`.
+    pub(super) fn into_trees(
+        self,
+        features: (usize, &[usize]),
+        beside: impl Fn(usize) -> Option<u32>,
+        is_plausible: impl Fn(&L) -> bool,
+    ) -> Result<Tree<L>> {
         let (numbers, categories) = features;
         let mut parents = vec![0_u32; self.nodes.len()];
         for (place, node) in self.nodes.iter().enumerate() {
             let fits = match node {
-                Node::Leaf(leaf) => leaf.is_plausible(classes, features, rows),
+                Node::Leaf(leaf) => is_plausible(leaf),
                 Node::Branches(branches) => branches.is_plausible(numbers, categories),
             };
             if !fits {
-                return Err(MlError::corrupt("a node does not fit the classes and features"));
+                return Err(MlError::corrupt("a node does not fit the rows and features"));
             }
-            let Node::Branches(branches) = node else { continue };
-            for child in &branches.children {
-                match parents.get_mut(*child as usize) {
+            let children = if let Node::Branches(branches) = node { &branches.children[..] } else { &[] };
+            for child in children.iter().copied().chain(beside(place)) {
+                match parents.get_mut(child as usize) {
                     // So there is no circle.
-                    Some(parents) if *child as usize > place => *parents += 1,
+                    Some(parents) if child as usize > place => *parents += 1,
                     _ => return Err(MlError::corrupt("its nodes are no tree")),
                 }
             }
         }
         let is_tree =
             parents.split_first().is_some_and(|(root, others)| *root == 0 && others.iter().all(|own| *own == 1));
-        if !is_tree || self.nodes.len() > self.config.max_nodes as usize {
+        if !is_tree || self.nodes.len() > self.config.nodes_max() {
             return Err(MlError::corrupt("its nodes are no tree"));
         }
-        let bytes = |node: &Node| match node {
-            Node::Leaf(leaf) => leaf.bytes(),
-            Node::Branches(branches) => branches.bytes(),
-        };
         Ok(Tree {
-            bytes: self.nodes.iter().map(bytes).sum(),
+            bytes: self.nodes.iter().map(Node::bytes).sum(),
+            bytes_beside: 0,
             config: self.config,
             features: (numbers, categories.len()),
             nodes: self.nodes,

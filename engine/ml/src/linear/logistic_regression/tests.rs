@@ -472,7 +472,7 @@ fn options_say_what_would_work() {
             &DataType::Boolean,
         ),
         expect![
-            "unknown model type 'random_forest'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier"
+            "unknown model type 'random_forest'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, hoeffding_tree_regressor"
         ],
     );
     check_error(
@@ -516,7 +516,8 @@ fn documented_defaults_are_valid_options_and_change_nothing() {
     let (features, _) = reference_rows(0..1);
     for model_type in valid_model_types() {
         let schema = FeatureSchema::from_arrow(&features.schema()).unwrap();
-        let label = if model_type.ends_with("linear_reg") { DataType::Float64 } else { DataType::Boolean };
+        let is_number = model_type.ends_with("linear_reg") || model_type.ends_with("regressor");
+        let label = if is_number { DataType::Float64 } else { DataType::Boolean };
         let plain = create(model_type, &BTreeMap::new(), &schema, &label).unwrap();
         for doc in option_docs(model_type).unwrap() {
             let options = BTreeMap::from([(doc.name.to_owned(), doc.default)]);
@@ -529,7 +530,9 @@ fn documented_defaults_are_valid_options_and_change_nothing() {
     }
     check_error(
         option_docs("none"),
-        expect!["unknown model type 'none'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier"],
+        expect![
+            "unknown model type 'none'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, hoeffding_tree_regressor"
+        ],
     );
 }
 

@@ -1,0 +1,3 @@
+//! Whether what a stream brings is still what it brought before.
+
+pub(crate) mod adwin;
