@@ -10,7 +10,7 @@ import itertools
 import math
 from pathlib import Path
 
-from river import datasets, tree
+from river import datasets, forest, tree
 from river._river_rust.drift import AdaptiveWindowing
 
 from online import noise, waves
@@ -100,6 +100,8 @@ def main():
         for seed in range(3):
             model = tree.HoeffdingAdaptiveTreeClassifier(leaf_prediction=leaf, seed=seed)
             accuracy(f"drifting_adaptive_{leaf}_{seed}", model, rows)
+    for seed in range(2):
+        accuracy(f"drifting_forest_{seed}", forest.ARFClassifier(seed=seed), rows[:12_000])
     (HERE / "online_trees.txt").write_text("\n".join(LINES) + "\n", encoding="utf-8")
 
 

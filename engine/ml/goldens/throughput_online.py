@@ -3,7 +3,7 @@
 
 import time
 
-from river import linear_model, optim, preprocessing, tree
+from river import forest, linear_model, optim, preprocessing, tree
 
 from online import noise, waves
 from online_trees import drifting
@@ -34,4 +34,5 @@ measure("tree of thirty numbers", tree.HoeffdingTreeClassifier(), list(zip(featu
 measure("tree of waves", tree.HoeffdingTreeClassifier(), list(waves(4 * ROWS)))
 model = tree.HoeffdingAdaptiveTreeClassifier(seed=0)
 measure("adaptive tree of waves that change", model, list(drifting(4 * ROWS)))
+measure("forest of waves that change", forest.ARFClassifier(seed=0), list(drifting(ROWS)))
 measure("regression tree of thirty numbers", tree.HoeffdingTreeRegressor(), list(zip(features, labels)))

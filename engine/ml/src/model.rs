@@ -33,7 +33,7 @@ pub const NUMERIC_MAGNITUDE_MAX: f64 = 1e50;
 /// One task owns a model and calls it from one thread at a time; predictions take `&self`, so copies
 /// for serving may be shared. Rows are learnt one by one in the order given: the same rows in the
 /// same order leave the same bits, however they were cut into batches. Implementations read no
-/// clock and draw no random numbers.
+/// clock, and draw random numbers of a seed and of the rows' numbers only.
 ///
 /// Feature columns are found by name, so a batch may carry other columns and any order. A batch of
 /// the wrong shape is an error and changes nothing; a bad row is reported and skipped.

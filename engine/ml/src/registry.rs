@@ -19,6 +19,7 @@ use crate::forest::{self, Forest};
 use crate::gaussian_mixture::GaussianMixture;
 use crate::hoeffding_tree::HoeffdingTree;
 use crate::hoeffding_tree::adaptive::HoeffdingAdaptiveTree;
+use crate::hoeffding_tree::forest::AdaptiveRandomForest;
 use crate::hoeffding_tree::regressor::HoeffdingTreeRegressor;
 use crate::isolation_forest::IsolationForest;
 use crate::kmeans::KMeans;
@@ -72,7 +73,7 @@ struct ModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [ModelType; 5] = [
+const MODEL_TYPES: [ModelType; 6] = [
     ModelType {
         name: LogisticRegression::MODEL_TYPE,
         tag: LogisticRegression::SNAPSHOT_TAG,
@@ -104,6 +105,14 @@ const MODEL_TYPES: [ModelType; 5] = [
         label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
         restore: |bytes| Ok(Box::new(HoeffdingAdaptiveTree::restore(bytes)?)),
         option_docs: HoeffdingAdaptiveTree::option_docs,
+    },
+    ModelType {
+        name: AdaptiveRandomForest::MODEL_TYPE,
+        tag: AdaptiveRandomForest::SNAPSHOT_TAG,
+        create: |options, schema, label| Ok(Box::new(AdaptiveRandomForest::new(options, schema.clone(), label)?)),
+        label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
+        restore: |bytes| Ok(Box::new(AdaptiveRandomForest::restore(bytes)?)),
+        option_docs: AdaptiveRandomForest::option_docs,
     },
     ModelType {
         name: HoeffdingTreeRegressor::MODEL_TYPE,
@@ -185,6 +194,7 @@ pub fn restore_supervised(bytes: &[u8]) -> Result<Box<dyn Supervised>> {
         forest::SNAPSHOT_TAG => Ok(Box::new(Forest::restore(bytes)?)),
         HoeffdingTree::SNAPSHOT_TAG => Ok(Box::new(HoeffdingTree::restore(bytes)?)),
         HoeffdingAdaptiveTree::SNAPSHOT_TAG => Ok(Box::new(HoeffdingAdaptiveTree::restore(bytes)?)),
+        AdaptiveRandomForest::SNAPSHOT_TAG => Ok(Box::new(AdaptiveRandomForest::restore(bytes)?)),
         HoeffdingTreeRegressor::SNAPSHOT_TAG => Ok(Box::new(HoeffdingTreeRegressor::restore(bytes)?)),
         MatrixFactorization::SNAPSHOT_TAG => Ok(Box::new(MatrixFactorization::restore(bytes)?)),
         LinearRegression::SNAPSHOT_TAG | linear_svr::SNAPSHOT_TAG => Ok(Box::new(LinearRegression::restore(bytes)?)),

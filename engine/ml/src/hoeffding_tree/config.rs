@@ -47,9 +47,8 @@ impl Default for GrowthConfig {
 }
 
 impl GrowthConfig {
-    /// The options in the order to show them.
-    pub(super) fn option_docs() -> Vec<OptionDoc> {
-        let config = Self::default();
+    /// The options in the order to show them, with these as their defaults.
+    pub(super) fn option_docs(config: &Self) -> Vec<OptionDoc> {
         let entry = OptionDoc::new;
         vec![
             entry("grace_period", "integer", &config.grace_period, "rows of a leaf between two looks for a split"),
@@ -177,24 +176,42 @@ impl TreeConfig {
         options: &BTreeMap<String, String>,
     ) -> Result<Self> {
         let mut config = Self::default();
+        config.read(model_type, docs, options)?;
+        Ok(config)
+    }
+
+    /// The same where those left out keep what they are.
+    ///
+    /// # Errors
+    /// `UnknownOption`, or `InvalidOption` for a value that cannot be read or is out of range.
+    pub(super) fn read(
+        &mut self,
+        model_type: &'static str,
+        docs: &[OptionDoc],
+        options: &BTreeMap<String, String>,
+    ) -> Result<()> {
         for (option, value) in options {
             if option == "leaf_prediction" {
-                config.leaf_prediction = LeafPrediction::parse(value)?;
-            } else if !config.growth.set(option, value)? {
+                self.leaf_prediction = LeafPrediction::parse(value)?;
+            } else if !self.growth.set(option, value)? {
                 return Err(unknown(model_type, option, docs));
             }
         }
-        config.growth.validate()?;
-        Ok(config)
+        self.growth.validate()
     }
 
     /// The options in the order to show them.
     pub(super) fn option_docs() -> Vec<OptionDoc> {
-        let mut docs = GrowthConfig::option_docs();
+        Self::default().option_docs_with_these()
+    }
+
+    /// The options in the order to show them, with these as their defaults.
+    pub(super) fn option_docs_with_these(&self) -> Vec<OptionDoc> {
+        let mut docs = GrowthConfig::option_docs(&self.growth);
         let prediction = OptionDoc::new(
             "leaf_prediction",
             "adaptive, naive_bayes or majority_class",
-            &Self::default().leaf_prediction.name(),
+            &self.leaf_prediction.name(),
             "what a leaf says: adaptive is whichever of the others has been right more often",
         );
         // Beside those that decide when a leaf becomes a split.

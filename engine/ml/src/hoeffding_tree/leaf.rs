@@ -83,6 +83,13 @@ impl Leaf {
         }
     }
 
+    /// The class that it says of a row; none before its first one. `scores` is room for work.
+    pub(super) fn class(&self, row: Row<'_>, mode: LeafPrediction, scores: &mut Vec<f64>) -> Option<usize> {
+        scores.resize(self.weights.len(), 0.0);
+        self.predict(row, mode, scores);
+        largest(scores)
+    }
+
     /// Writes the logarithm of each class's share times the likelihood of the row's features in it.
     fn bayes_scores(&self, row: Row<'_>, scores: &mut [f64]) {
         let weight = self.weight();
@@ -113,7 +120,7 @@ impl TreeLeaf for Leaf {
     type Branch = ClassRows;
     type Config = TreeConfig;
 
-    fn first(_: &TreeConfig, _: (usize, usize)) -> Self {
+    fn first(_: &TreeConfig, _: (usize, usize), _: usize) -> Self {
         Self::new(Vec::new())
     }
 
@@ -142,7 +149,7 @@ impl TreeLeaf for Leaf {
         if self.is_due(config.growth.grace_period) { best_split(self, features, config) } else { None }
     }
 
-    fn of_branch(&self, branch: ClassRows) -> Self {
+    fn of_branch(&self, branch: ClassRows, _: &TreeConfig, _: (usize, usize), _: usize) -> Self {
         Self::new(branch)
     }
 

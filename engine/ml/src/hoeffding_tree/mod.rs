@@ -8,7 +8,8 @@
 //! [`HoeffdingTree`] tells classes apart, by a normal distribution of each number and the counts of each category, for
 //! each class; see `split`. What a leaf says is naive Bayes over the same statistics, or the shares of its classes. As
 //! River's `HoeffdingTreeClassifier` and MOA's, but for leaves of one class, which go on learning. [`regressor`] predicts
-//! numbers, and [`adaptive`] follows changes.
+//! numbers, [`adaptive`] follows changes, and
+//! [`forest`] has many trees that do.
 //!
 //! Rows without the number that a split asks for go where most rows went, as do categories that have no branch. Two
 //! trees have no average, so one task learns all rows: see [`OnlineModel::merge`](crate::OnlineModel::merge).
@@ -20,6 +21,7 @@ mod classes;
 mod classifier;
 mod config;
 mod features;
+pub(crate) mod forest;
 mod leaf;
 mod normal;
 mod observers;

@@ -20,6 +20,7 @@ fn tree_online_throughput() {
     measure("tree of waves", "hoeffding_tree_classifier", &[], &features, &labels);
     let (features, labels) = drifting(0..ROWS);
     measure("adaptive tree of waves that change", "hoeffding_adaptive_tree_classifier", &[], &features, &labels);
+    measure("forest of waves that change", "adaptive_random_forest_classifier", &[], &features, &labels);
     let (features, labels) = numbers(ROWS);
     measure(
         "regression tree of thirty numbers",

@@ -31,8 +31,8 @@ pub(crate) trait TreeLeaf: Clone {
     type Branch;
     type Config: TreeLimits + Copy;
 
-    /// The leaf that takes the first rows: of a tree, or of a category without a branch.
-    fn first(config: &Self::Config, features: (usize, usize)) -> Self;
+    /// The leaf that takes the first rows: of a tree, or of a category without a branch. It will be at this place.
+    fn first(config: &Self::Config, features: (usize, usize), place: usize) -> Self;
 
     /// Learns one row; `scratch` is room for work. Returns the bytes that it has grown by.
     fn learn(&mut self, row: Row<'_>, label: Self::Label, config: &Self::Config, scratch: &mut Vec<f64>) -> usize;
@@ -40,8 +40,8 @@ pub(crate) trait TreeLeaf: Clone {
     /// The split that it should become by now, if it is time to look and if its rows are enough to say so.
     fn split(&mut self, features: (usize, usize), config: &Self::Config) -> Option<Split<Self::Branch>>;
 
-    /// The leaf of a branch of this one's split.
-    fn of_branch(&self, branch: Self::Branch) -> Self;
+    /// The leaf of a branch of this one's split, which will be at this place.
+    fn of_branch(&self, branch: Self::Branch, config: &Self::Config, features: (usize, usize), place: usize) -> Self;
 
     /// Rows of a branch.
     fn rows_of(branch: &Self::Branch) -> f64;
@@ -169,7 +169,7 @@ pub(crate) struct Tree<L: TreeLeaf> {
 impl<L: TreeLeaf> Tree<L> {
     /// One leaf without rows.
     pub(super) fn new(config: L::Config, features: (usize, usize)) -> Self {
-        let root = L::first(&config, features);
+        let root = L::first(&config, features, 0);
         let (bytes, nodes) = (root.bytes(), vec![Node::Leaf(root)]);
         Self { config, features, nodes, bytes, bytes_beside: 0, scratch: Vec::new() }
     }
@@ -224,7 +224,7 @@ impl<L: TreeLeaf> Tree<L> {
                     let before = branches.bytes::<L>();
                     branches.add(row, next);
                     self.bytes += branches.bytes::<L>() - before;
-                    let leaf = L::first(&self.config, self.features);
+                    let leaf = L::first(&self.config, self.features, next as usize);
                     self.bytes += leaf.bytes();
                     self.nodes.push(Node::Leaf(leaf));
                     return next as usize;
@@ -250,7 +250,7 @@ impl<L: TreeLeaf> Tree<L> {
         let Node::Leaf(leaf) = std::mem::replace(&mut self.nodes[place], Node::Branches(branches)) else { return };
         self.bytes -= leaf.bytes();
         for branch in split.branches {
-            let child = leaf.of_branch(branch);
+            let child = leaf.of_branch(branch, &self.config, self.features, self.nodes.len());
             self.bytes += child.bytes();
             self.nodes.push(Node::Leaf(child));
         }

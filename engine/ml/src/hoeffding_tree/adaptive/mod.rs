@@ -78,12 +78,8 @@ impl AdaptiveTree {
 
     /// Whether the part of a tree that begins at a place takes a row for one of another class.
     fn is_wrong(&mut self, place: usize, row: Row<'_>, class: u32) -> bool {
-        let leaf = self.tree.leaf_below(place, row);
-        // Classes that the leaf has no rows of are none that it would say.
-        self.scores.resize(leaf.weights().len().max(1), 0.0);
-        leaf.predict(row, self.tree.config().leaf_prediction, &mut self.scores);
-        let better = |best: usize, next: usize| if self.scores[next] > self.scores[best] { next } else { best };
-        (0..self.scores.len()).reduce(better) != Some(class as usize)
+        let mode = self.tree.config().leaf_prediction;
+        self.tree.leaf_below(place, row).class(row, mode, &mut self.scores) != Some(class as usize)
     }
 
     /// Takes note of whether a part told a row wrong, and says what is to become of it.

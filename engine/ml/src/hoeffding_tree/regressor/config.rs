@@ -82,7 +82,7 @@ impl RegressorConfig {
     /// The options in the order to show them.
     pub(super) fn option_docs() -> Vec<OptionDoc> {
         let config = Self::default();
-        let mut docs = GrowthConfig::option_docs();
+        let mut docs = GrowthConfig::option_docs(&config.growth);
         let own = [
             OptionDoc::new(
                 "leaf_prediction",
@@ -99,6 +99,9 @@ impl RegressorConfig {
         ];
         // Beside those that decide when a leaf becomes a split.
         docs.splice(3..3, own);
+        for doc in docs.iter_mut().filter(|doc| doc.name == "max_size") {
+            doc.doc = "MiB past which the leaves whose labels differ least forget their features";
+        }
         docs
     }
 

@@ -88,7 +88,7 @@ impl TreeLeaf for Leaf {
     type Branch = Moments;
     type Config = RegressorConfig;
 
-    fn first(config: &RegressorConfig, (numbers, categories): (usize, usize)) -> Self {
+    fn first(config: &RegressorConfig, (numbers, categories): (usize, usize), _: usize) -> Self {
         let has_linear = config.leaf_prediction != LeafPrediction::Mean;
         Self {
             labels: Moments::default(),
@@ -117,7 +117,7 @@ impl TreeLeaf for Leaf {
     }
 
     /// It begins with the linear model of this one, which goes on with steps of its own.
-    fn of_branch(&self, labels: Moments) -> Self {
+    fn of_branch(&self, labels: Moments, _: &RegressorConfig, _: (usize, usize), _: usize) -> Self {
         let linear = self.linear.as_ref().map(|linear| {
             let weights = linear.weights().to_vec();
             let squares = vec![0.0; weights.len()];

@@ -29,7 +29,7 @@ impl<L: TreeLeaf> Tree<L> {
         if !self.has_room(1) {
             return None;
         }
-        let leaf = L::first(&self.config, self.features);
+        let leaf = L::first(&self.config, self.features, self.nodes.len());
         self.bytes += leaf.bytes();
         self.nodes.push(Node::Leaf(leaf));
         Some(self.nodes.len() as u32 - 1)
