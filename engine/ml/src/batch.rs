@@ -41,13 +41,13 @@ use crate::tuning::Trial;
 /// whatever the number of threads, and on every machine: sums run over fixed stretches of rows and are added
 /// in their order. (A metric's last digit may depend on the machine.) Rows in another order give the same model up to
 /// rounding and the tolerance of the search, with categories and DBSCAN's clusters numbered in another order; where a
-/// feature has more categories than `max_categories`, the order decides which of them have a weight of their own; and
-/// chance draws rows by their numbers.
+/// feature has more categories than `max_categories`, the order decides which of them have a weight of their own; a
+/// ranker begins with the order of each group's rows; and chance draws rows by their numbers.
 pub trait BatchModel: Send {
     /// The name that [`create_batch`] knows this model by.
     fn model_type(&self) -> &'static str;
 
-    /// The columns that `add` reads, and later the fitted model.
+    /// The features: the columns that `add` reads (a ranker's that of the groups, too), and later the fitted model.
     fn schema(&self) -> &FeatureSchema;
 
     /// The columns that a fitted model without a label adds to rows. Those of others are
@@ -60,7 +60,7 @@ pub trait BatchModel: Send {
     /// does not look at. Returns the others, by ascending row number: bad rows are data, and no error.
     ///
     /// # Errors
-    /// `MissingColumn`, `ChangedColumn`, `LabelCount` or `UnsupportedLabel`; nothing is then taken.
+    /// `MissingColumn`, `ChangedColumn`, `LabelCount`, `UnsupportedLabel` or `BadRelevance`; nothing is then taken.
     /// `AlreadyFitted` after `fit`.
     fn add(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<Vec<RejectedRow>>;
 
@@ -73,7 +73,7 @@ pub trait BatchModel: Send {
     ///   features; 30 copies of the weights for the search; up to 40 bytes a row for the metrics of a classifier; and 32
     ///   bytes a row for the search of a support vector regression;
     /// - boosted trees two bytes for each value, and for each row 40 bytes, and 16 more for each class of several; 8
-    ///   more of either where rows held out end the fit;
+    ///   more of either where rows held out end the fit; of a ranker 40 more;
     /// - forests two bytes for each value; for each row 20 bytes, 36 more for each thread and a bit for each tree; and 44
     ///   bytes for each split;
     /// - nearest neighbours as many again as the rows, and the model has as many;
@@ -94,7 +94,8 @@ pub trait BatchModel: Send {
     /// Fits the model to the rows taken. A second call does it again, to the same end.
     ///
     /// # Errors
-    /// `NoRows` or `TooFewRows`; `OneClass` for a classifier; `InvalidOption` for an option that the rows contradict;
+    /// `NoRows` or `TooFewRows`; `OneClass` or `SameClass` for a classifier, `NoOrder` for a ranker; `InvalidOption` for
+    /// an option that the rows contradict;
     /// `Diverged`; `Stopped`; `StateTooLarge` or `TooManyRows` where the model is too large for a snapshot.
     fn fit(&mut self) -> Result<FitReport>;
 }

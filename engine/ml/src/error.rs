@@ -262,6 +262,25 @@ pub enum MlError {
         /// The class that they all have.
         class: String,
     },
+    /// A ranker's label is no relevance.
+    #[error("the label {label} is no relevance: that of a {model_type} is a whole number from 0, of no use, to 30")]
+    BadRelevance {
+        /// The model's type.
+        model_type: &'static str,
+        /// The label.
+        label: f64,
+    },
+    /// A ranker has nothing to put in order.
+    #[error(
+        "no group of rows {of} has labels that differ, so there is no order to learn; rows that are to be put in order need \
+         the same value in the column '{column}'"
+    )]
+    NoOrder {
+        /// Which rows: `to learn from`, or `held out`.
+        of: &'static str,
+        /// The column that says which rows are of one group.
+        column: String,
+    },
     /// The label has more classes than a model can tell apart.
     #[error("the label has more than {classes_max} classes; for a quantity, use the model type linear_reg")]
     TooManyClasses {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// What the scripts wrote of their cases.
-const EXPECTED: [&str; 16] = [
+const EXPECTED: [&str; 17] = [
     include_str!("../goldens/expected.txt"),
     include_str!("../goldens/explain.txt"),
     include_str!("../goldens/forest.txt"),
@@ -22,6 +22,7 @@ const EXPECTED: [&str; 16] = [
     include_str!("../goldens/preprocessing.txt"),
     include_str!("../goldens/series.txt"),
     include_str!("../goldens/tuning.txt"),
+    include_str!("../goldens/ranker.txt"),
 ];
 
 /// The features of a data set, as the columns x0, x1, …, and its labels.

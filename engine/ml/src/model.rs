@@ -126,6 +126,11 @@ pub enum RejectReason {
         /// The most classes that there may be.
         classes_max: usize,
     },
+    /// The column that says to which group of rows it belongs is NULL.
+    NullGroup {
+        /// That column.
+        column: String,
+    },
     /// A numeric feature is NaN.
     NotANumber {
         /// The feature's column.
@@ -154,6 +159,7 @@ impl fmt::Display for RejectReason {
             Self::NullLabel => write!(f, "the label is NULL"),
             Self::BadLabel => write!(f, "the label is NaN, infinite or exceeds {NUMERIC_MAGNITUDE_MAX:e}"),
             Self::TooManyClasses { classes_max } => write!(f, "the label is a new class after the first {classes_max}"),
+            Self::NullGroup { column } => write!(f, "column '{column}' is NULL, so the row is of no group"),
             Self::NotANumber { column } => write!(f, "column '{column}' is NaN"),
             Self::TooLarge { column } => {
                 write!(f, "column '{column}' is infinite or exceeds {NUMERIC_MAGNITUDE_MAX:e}")

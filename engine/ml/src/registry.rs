@@ -190,7 +190,7 @@ pub fn restore_supervised(bytes: &[u8]) -> Result<Box<dyn Supervised>> {
         MultinomialRegression::SNAPSHOT_TAG => Ok(Box::new(MultinomialRegression::restore(bytes)?)),
         LinearSvm::SNAPSHOT_TAG => Ok(Box::new(LinearSvm::restore(bytes)?)),
         NaiveBayes::SNAPSHOT_TAG => Ok(Box::new(NaiveBayes::restore(bytes)?)),
-        boosted_trees::SNAPSHOT_TAG => Ok(Box::new(BoostedTrees::restore(bytes)?)),
+        boosted_trees::SNAPSHOT_TAG | boosted_trees::RANKER_SNAPSHOT_TAG => Ok(Box::new(BoostedTrees::restore(bytes)?)),
         forest::SNAPSHOT_TAG => Ok(Box::new(Forest::restore(bytes)?)),
         HoeffdingTree::SNAPSHOT_TAG => Ok(Box::new(HoeffdingTree::restore(bytes)?)),
         HoeffdingAdaptiveTree::SNAPSHOT_TAG => Ok(Box::new(HoeffdingAdaptiveTree::restore(bytes)?)),

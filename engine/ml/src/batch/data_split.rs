@@ -96,7 +96,7 @@ pub(crate) enum RowKeys {
     Kinds(Vec<u32>),
 }
 
-/// The numbers of the rows that are learnt from and of those held out, each in ascending order.
+/// The numbers of the rows (or groups of them) that are learnt from and of those held out, each in ascending order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) learnt: Vec<u32>,
@@ -185,13 +185,13 @@ impl DataSplit {
         self.method != Method::NoSplit
     }
 
-    /// Splits so many rows by their numbers alone, with the seed if at random.
+    /// Splits so many rows, or whatever else `what` says, by their numbers alone, with the seed if at random.
     ///
     /// # Errors
     /// As [`Self::parts`].
-    pub(crate) fn split(&self, rows: u32, seed: u64) -> Result<Parts> {
-        let parts = self.parts(rows, &RowKeys::Nothing, seed)?;
-        let of = |wanted| (0..rows).zip(&parts).filter(|(_, part)| **part == wanted).map(|(row, _)| row).collect();
+    pub(crate) fn split(&self, count: u32, what: &str, seed: u64) -> Result<Parts> {
+        let parts = self.parts_of(count, what, &RowKeys::Nothing, seed)?;
+        let of = |wanted| (0..count).zip(&parts).filter(|(_, part)| **part == wanted).map(|(row, _)| row).collect();
         Ok(Parts { learnt: of(Part::Learnt), held_out: of(Part::HeldOut) })
     }
 
@@ -200,6 +200,10 @@ impl DataSplit {
     /// # Errors
     /// `InvalidOption` for a fraction, or a column, that leaves nothing to learn from, or nothing to judge by.
     pub(crate) fn parts(&self, rows: u32, keys: &RowKeys, seed: u64) -> Result<Vec<Part>> {
+        self.parts_of(rows, "rows", keys, seed)
+    }
+
+    fn parts_of(&self, rows: u32, what: &str, keys: &RowKeys, seed: u64) -> Result<Vec<Part>> {
         let parts = match (self.method, keys) {
             (Method::NoSplit, _) => vec![Part::Learnt; rows as usize],
             (Method::Custom, RowKeys::Parts(parts)) => parts.clone(),
@@ -212,16 +216,16 @@ impl DataSplit {
         let count = |wanted| parts.iter().filter(|part| **part == wanted).count();
         let is_empty = |part| self.holds_out() && count(part) == 0;
         if is_empty(Part::Learnt) || is_empty(Part::HeldOut) {
-            return Err(self.too_few(rows));
+            return Err(self.too_few(rows, what));
         }
         if self.test_fraction > 0.0 && is_empty(Part::Test) {
-            let expected = format!("a fraction by which {rows} rows make three parts");
+            let expected = format!("a fraction by which {rows} {what} make three parts");
             return Err(invalid(TEST_FRACTION, &self.test_fraction.to_string(), &expected));
         }
         Ok(parts)
     }
 
-    fn too_few(&self, rows: u32) -> crate::error::MlError {
+    fn too_few(&self, rows: u32, what: &str) -> crate::error::MlError {
         match (self.method, &self.column) {
             (Method::Custom, Some(column)) => {
                 invalid(COLUMN, column, &format!("a column that makes two parts of {rows} rows"))
@@ -232,7 +236,7 @@ impl DataSplit {
                 invalid(COLUMN, column, &expected)
             }
             _ => {
-                let expected = format!("a fraction by which {rows} rows make two parts");
+                let expected = format!("a fraction by which {rows} {what} make two parts");
                 invalid(EVAL_FRACTION, &self.eval_fraction.to_string(), &expected)
             }
         }

@@ -78,6 +78,8 @@ impl BatchModelType {
     /// clusters by a measure of their own.
     fn tunable(&self) -> Option<Tunable> {
         let target = match (self.label_type, self.name) {
+            // A relevance is good or bad beside others of its group alone.
+            (_, boosted_trees::RANKER) => return None,
             // A BOOLEAN has classes, and is no number.
             (Some(label_type), _) if label_type("label", &DataType::Boolean).is_ok() => Target::Classes,
             (Some(_), _) => Target::Numbers,
@@ -89,7 +91,7 @@ impl BatchModelType {
     }
 }
 
-const MODEL_TYPES: [BatchModelType; 22] = [
+const MODEL_TYPES: [BatchModelType; 23] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -155,6 +157,15 @@ const MODEL_TYPES: [BatchModelType; 22] = [
         },
         label_type: Some(number_type),
         option_docs: TreeConfig::regressor_option_docs,
+    },
+    BatchModelType {
+        name: boosted_trees::RANKER,
+        create: |options, schema, _| {
+            let config = TreeConfig::from_options(boosted_trees::RANKER, options)?;
+            Ok(Box::new(BatchBoostedTrees::ranker(config, schema)?))
+        },
+        label_type: Some(number_type),
+        option_docs: TreeConfig::ranker_option_docs,
     },
     BatchModelType {
         name: nearest_neighbors::CLASSIFIER,

@@ -6,11 +6,13 @@ use arrow::datatypes::DataType;
 use super::bins::BinnedRows;
 use super::config::TreeConfig;
 use super::fit::{Fit, Fitter};
-use super::loss::Loss;
+use super::groups::GroupReader;
+use super::loss::{Loss, RowLoss};
 use super::measures::measures;
 use super::monotone::Direction;
 use super::objective::Objective;
-use super::{BoostedTrees, CLASSIFIER, REGRESSOR, Target};
+use super::ranking::GroupLoss;
+use super::{BoostedTrees, CLASSIFIER, RANKER, REGRESSOR, Target};
 use crate::batch::data_split::Parts;
 use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet};
 use crate::classes::{ClassReader, Classes, LabelKind};
@@ -35,6 +37,8 @@ pub(crate) struct BatchBoostedTrees {
 enum Labels {
     Classes(ClassReader),
     Numbers,
+    /// How relevant rows are, each among those of its group.
+    Relevances(GroupReader),
 }
 
 impl BatchBoostedTrees {
@@ -55,6 +59,15 @@ impl BatchBoostedTrees {
         Self::new(config, schema, Labels::Numbers)
     }
 
+    /// A model without rows whose scores put rows of a group in order; the groups' column is among those of the schema.
+    ///
+    /// # Errors
+    /// As a model of numbers; `InvalidOption` for a `group_column` that is not there, `NoFeatures` where no other is.
+    pub(crate) fn ranker(config: TreeConfig, schema: &FeatureSchema) -> Result<Self> {
+        let (groups, features) = GroupReader::new(&config.group_column, schema)?;
+        Self::new(config, features, Labels::Relevances(groups))
+    }
+
     fn new(config: TreeConfig, schema: FeatureSchema, labels: Labels) -> Result<Self> {
         check_slots(config.max_categories, &schema)?;
         let directions = config.monotone_constraints.of_features(&schema)?;
@@ -62,10 +75,22 @@ impl BatchBoostedTrees {
         Ok(Self { config, directions, labels, set, control: FitControl::default() })
     }
 
+    /// Which rows are learnt, and which are held out: of a ranker, whole groups.
+    fn parts(&self) -> Result<Parts> {
+        let TreeConfig { split, seed, .. } = self.config;
+        match &self.labels {
+            Labels::Relevances(groups) => Ok(groups.rows_of(&split.split(groups.count(), "groups", seed)?)),
+            Labels::Classes(_) | Labels::Numbers => split.split(self.set.rows() as u32, "rows", seed),
+        }
+    }
+
     /// What is predicted, and what is to be lowered for it.
     fn target(&self, parts: &Parts) -> Result<(Target, Loss)> {
         let labels = self.set.chunks().iter().flat_map(Chunk::labels);
         let (target, labels, class_weights) = match &self.labels {
+            Labels::Relevances(groups) => {
+                return Ok((Target::Numbers(self.set.rows()), self.group_loss(groups, parts)?));
+            }
             Labels::Numbers => (Target::Numbers(self.set.rows()), labels.copied().collect(), Vec::new()),
             Labels::Classes(reader) => {
                 let (classes, places) = reader.classes(labels.clone())?;
@@ -74,14 +99,27 @@ impl BatchBoostedTrees {
                 (Target::Classes(classes), labels, weights)
             }
         };
-        let loss = Loss { objective: target.objective(), labels, class_weights };
+        let loss = RowLoss { objective: target.objective(), labels, class_weights };
         match (loss.objective, self.config.monotone_constraints.constrained()) {
             // The probabilities of several classes cannot all rise.
             (Objective::Classes(_), Some(feature)) => {
                 Err(invalid("monotone_constraints", feature, "no constraint where the label has more than two classes"))
             }
-            _ => Ok((target, loss)),
+            _ => Ok((target, Loss::OfRows(loss))),
         }
+    }
+
+    fn group_loss(&self, groups: &GroupReader, parts: &Parts) -> Result<Loss> {
+        let labels = self.set.chunks().iter().flat_map(Chunk::labels).copied();
+        let loss = GroupLoss::new(groups.groups(), labels, self.config.truncation_level as usize);
+        let no_order = |of| Err(MlError::NoOrder { of, column: groups.column().to_owned() });
+        if !loss.has_order(&parts.learnt) {
+            return no_order("to learn from");
+        }
+        if !parts.held_out.is_empty() && !loss.has_order(&parts.held_out) {
+            return no_order("held out");
+        }
+        Ok(Loss::OfGroups(loss))
     }
 
     /// What a row of each class weighs.
@@ -99,12 +137,14 @@ impl BatchBoostedTrees {
 
     /// What a fit came to, but for the model.
     fn report(&self, fit: &Fit, loss: &Loss, parts: &Parts) -> Result<FitReport> {
-        let mean = |rows: &[u32]| loss.mean(&fit.scores, rows, self.control.threads.get());
-        let mut metrics = measures(loss, &fit.scores, &parts.learnt);
+        let threads = self.control.threads.get();
+        let mean = |rows: &[u32]| loss.mean(&fit.scores, rows, threads);
+        let measures = |rows: &[u32]| measures(loss, &fit.scores, rows, threads);
+        let mut metrics = measures(&parts.learnt);
         if !parts.held_out.is_empty() {
             let named = |(name, value)| (format!("eval_{name}"), value);
             metrics.push(("eval_loss".to_owned(), mean(&parts.held_out)));
-            metrics.extend(measures(loss, &fit.scores, &parts.held_out).into_iter().map(named));
+            metrics.extend(measures(&parts.held_out).into_iter().map(named));
         }
         let report = FitReport {
             model: Vec::new(),
@@ -127,6 +167,7 @@ impl BatchModel for BatchBoostedTrees {
         match self.labels {
             Labels::Classes(_) => CLASSIFIER,
             Labels::Numbers => REGRESSOR,
+            Labels::Relevances(_) => RANKER,
         }
     }
 
@@ -135,11 +176,11 @@ impl BatchModel for BatchBoostedTrees {
     }
 
     fn add(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<Vec<RejectedRow>> {
-        let labels = match &mut self.labels {
-            Labels::Classes(reader) => reader.read(labels)?,
-            Labels::Numbers => numeric_labels(labels)?,
-        };
-        self.set.add(features, &labels)
+        match &mut self.labels {
+            Labels::Classes(reader) => self.set.add(features, &reader.read(labels)?),
+            Labels::Numbers => self.set.add(features, &numeric_labels(labels)?),
+            Labels::Relevances(groups) => groups.add(&mut self.set, features, &numeric_labels(labels)?),
+        }
     }
 
     fn rows(&self) -> u64 {
@@ -147,7 +188,8 @@ impl BatchModel for BatchBoostedTrees {
     }
 
     fn bytes(&self) -> usize {
-        self.set.bytes()
+        let groups = if let Labels::Relevances(groups) = &self.labels { groups.bytes() } else { 0 };
+        self.set.bytes() + groups
     }
 
     fn set_control(&mut self, control: FitControl) {
@@ -158,7 +200,7 @@ impl BatchModel for BatchBoostedTrees {
         if self.set.rows() == 0 {
             return Err(MlError::NoRows);
         }
-        let parts = self.config.split.split(self.set.rows() as u32, self.config.seed)?;
+        let parts = self.parts()?;
         let (target, loss) = self.target(&parts)?;
         self.set.prepare(Numbers::WithMissing, &self.control)?;
         let (config, control) = (&self.config, &self.control);
@@ -167,7 +209,8 @@ impl BatchModel for BatchBoostedTrees {
             .fit()?;
         let report = self.report(&fit, &loss, &parts)?;
         let encoder = self.set.encoder(Numbers::WithMissing);
-        let model = BoostedTrees { encoder, target, first: fit.first, trees: fit.trees };
+        let model_type = self.model_type();
+        let model = BoostedTrees { model_type, encoder, target, first: fit.first, trees: fit.trees };
         Ok(FitReport { model: model.snapshot()?, ..report })
     }
 }

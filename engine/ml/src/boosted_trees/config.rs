@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::CLASSIFIER;
 use super::bins::BINS_MAX;
 use super::monotone::MonotoneConstraints;
+use super::{CLASSIFIER, RANKER};
 use crate::batch::data_split::{DataSplit, Method};
 use crate::class_weights::ClassWeights;
 use crate::error::Result;
@@ -52,6 +52,10 @@ pub(crate) struct TreeConfig {
     pub(crate) seed: u64,
     /// What a row of each class weighs; of a classifier only.
     pub(crate) class_weights: ClassWeights,
+    /// The column that says which rows a ranker puts in order together; of a ranker only, which has no default.
+    pub(crate) group_column: String,
+    /// First places of a group that count, of which each pair of rows learnt from has one; of a ranker only.
+    pub(crate) truncation_level: u64,
 }
 
 impl Default for TreeConfig {
@@ -77,6 +81,8 @@ impl Default for TreeConfig {
             min_rel_progress: 0.0,
             seed: 0,
             class_weights: ClassWeights::default(),
+            group_column: String::new(),
+            truncation_level: 30,
         }
     }
 }
@@ -105,6 +111,16 @@ impl TreeConfig {
     /// The options of a classifier, in the order to show them; the defaults are those of [`Default`].
     pub(crate) fn classifier_option_docs() -> Vec<OptionDoc> {
         Self::regressor_option_docs().into_iter().chain(ClassWeights::option_docs()).collect()
+    }
+
+    /// Those of a ranker.
+    pub(crate) fn ranker_option_docs() -> Vec<OptionDoc> {
+        let level = Self::default().truncation_level;
+        let own = [
+            OptionDoc::new("group_column", "column", &"", "says which rows are put in order together; no feature"),
+            OptionDoc::new("truncation_level", "integer", &level, "first places of a group that count"),
+        ];
+        own.into_iter().chain(Self::regressor_option_docs()).collect()
     }
 
     /// Those of a model of numbers.
@@ -191,8 +207,18 @@ impl TreeConfig {
             // Read together, by themselves.
             "data_split_method" | "data_split_eval_fraction" => {}
             "auto_class_weights" | "class_weights" if model_type == CLASSIFIER => {}
-            _ if model_type == CLASSIFIER => return Err(unknown(model_type, option, &Self::classifier_option_docs())),
-            _ => return Err(unknown(model_type, option, &Self::regressor_option_docs())),
+            "group_column" if model_type == RANKER => value.clone_into(&mut self.group_column),
+            "truncation_level" if model_type == RANKER => {
+                self.truncation_level = parse("truncation_level", value, WHOLE)?;
+            }
+            _ => {
+                let docs = match model_type {
+                    CLASSIFIER => Self::classifier_option_docs(),
+                    RANKER => Self::ranker_option_docs(),
+                    _ => Self::regressor_option_docs(),
+                };
+                return Err(unknown(model_type, option, &docs));
+            }
         }
         Ok(())
     }
@@ -212,6 +238,7 @@ impl TreeConfig {
         in_range("colsample_bytree", self.colsample_bytree, 1e-6, 1.0)?;
         in_range("early_stopping_rounds", self.early_stopping_rounds as f64, 1.0, 1e5)?;
         in_range("min_rel_progress", self.min_rel_progress, 0.0, 1.0)?;
+        in_range("truncation_level", self.truncation_level as f64, 1.0, 1e9)?;
         in_range("max_categories", f64::from(self.max_categories), 1.0, 1e7)
     }
 

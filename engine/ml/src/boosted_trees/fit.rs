@@ -46,15 +46,15 @@ impl Fitter<'_> {
     /// `Stopped`.
     pub(super) fn fit(&self) -> Result<Fit> {
         let first = self.loss.first(&self.parts.learnt);
-        let scores: Vec<_> = first.iter().map(|score| vec![*score; self.loss.labels.len()]).collect();
+        let scores: Vec<_> = first.iter().map(|score| vec![*score; self.loss.rows()]).collect();
         let mut fit = Fit { trees: vec![Vec::new(); first.len()], first, scores, rounds: 0 };
         let held_out = |fit: &Fit| self.loss.mean(&fit.scores, &self.parts.held_out, self.control.threads.get());
         let mut stop = self.config.early_stop.then(|| EarlyStop::new(self.config, held_out(&fit), &fit.scores));
-        let mut derivatives: Vec<_> = fit.first.iter().map(|_| Derivatives::of_rows(self.loss.labels.len())).collect();
+        let mut derivatives: Vec<_> = fit.first.iter().map(|_| Derivatives::of_rows(self.loss.rows())).collect();
         let mut space = Space::default();
         let samples = Samples::new(self.config, self.parts, self.binned.features.len());
         for round in 0..self.config.max_iterations {
-            self.loss.derive(&fit.scores, &self.parts.learnt, self.control.threads.get(), &mut derivatives);
+            self.loss.derive(&fit.scores, &self.parts.learnt, self.control, &mut derivatives);
             // Where nothing can be split any more, other rows or features might be.
             if !self.grow_round(&mut fit, &derivatives, &mut space, &samples, round)? && !samples.is_drawn() {
                 break;

@@ -1,10 +1,12 @@
-//! The loss of rows by their scores: where scores begin, its derivatives, and its mean.
+//! What trees are to lower: where scores begin, the derivatives of the loss, and its mean.
 
 use tidemill_compute::kernel::logistic::sigmoid;
 use tidemill_compute::kernel::softmax::{ln, softmax_in_place};
 
 use super::histogram::{Gradient, Units};
 use super::objective::{Objective, PROBABILITY_MIN};
+use super::ranking::GroupLoss;
+use crate::batch::FitControl;
 use crate::batch::parallel::{in_parallel, owned_in_parallel, stretches, stretches_mut, worthwhile};
 
 /// Rows that a thread takes at a time; sums over so many are added in their order.
@@ -13,8 +15,54 @@ const ROWS_A_PART: usize = 1 << 14;
 /// What the loss or the derivatives by a score of a row take.
 const NANOSECONDS_A_SCORE: usize = 15;
 
+/// What is to be lowered, by the scores of all rows, of which each has one or, for each of several classes, one.
+pub(super) enum Loss {
+    /// Each row's, by its own scores.
+    OfRows(RowLoss),
+    /// Each group's, by the order of its rows.
+    OfGroups(GroupLoss),
+}
+
+impl Loss {
+    pub(super) fn rows(&self) -> usize {
+        match self {
+            Self::OfRows(loss) => loss.labels.len(),
+            Self::OfGroups(loss) => loss.rows(),
+        }
+    }
+
+    /// The scores that all rows begin with: the best ones of the rows learnt, without a tree.
+    pub(super) fn first(&self, learnt: &[u32]) -> Vec<f64> {
+        match self {
+            Self::OfRows(loss) => loss.first(learnt),
+            // What all have changes no order.
+            Self::OfGroups(_) => vec![0.0],
+        }
+    }
+
+    /// Takes the derivatives by each score, right for the rows learnt; `scores` has one after the other for all rows.
+    pub(super) fn derive(&self, scores: &[Vec<f64>], learnt: &[u32], control: &FitControl, all: &mut [Derivatives]) {
+        match self {
+            Self::OfRows(loss) => loss.derive(scores, learnt, control.threads.get(), all),
+            Self::OfGroups(loss) => {
+                for (scores, derivatives) in scores.iter().zip(all) {
+                    loss.derive(scores, learnt, control, derivatives);
+                }
+            }
+        }
+    }
+
+    /// The mean loss of some rows, by what they weigh; of groups, by how much their NDCG is less than 1.
+    pub(super) fn mean(&self, scores: &[Vec<f64>], rows: &[u32], threads: usize) -> f64 {
+        match self {
+            Self::OfRows(loss) => loss.mean(scores, rows, threads),
+            Self::OfGroups(loss) => 1.0 - loss.ndcg(&scores[0], rows, threads).unwrap_or(f64::NAN),
+        }
+    }
+}
+
 /// The labels of all rows, and what is to be lowered.
-pub(super) struct Loss {
+pub(super) struct RowLoss {
     pub(super) objective: Objective,
     /// Of each row; a class is given by its place.
     pub(super) labels: Vec<f64>,
@@ -35,9 +83,9 @@ impl Derivatives {
     }
 }
 
-impl Loss {
-    /// The scores that all rows begin with: the best ones of the rows learnt, without a tree.
-    pub(super) fn first(&self, learnt: &[u32]) -> Vec<f64> {
+impl RowLoss {
+    /// Those of [`Loss::first`].
+    fn first(&self, learnt: &[u32]) -> Vec<f64> {
         let labels = learnt.iter().map(|row| self.labels[*row as usize]);
         match self.objective {
             Objective::Squares => vec![labels.sum::<f64>() / learnt.len() as f64],
@@ -59,8 +107,8 @@ impl Loss {
         weights.iter().map(|weight| weight / all).collect()
     }
 
-    /// Takes the derivatives by each score, right for the rows learnt; `scores` has one after the other for all rows.
-    pub(super) fn derive(&self, scores: &[Vec<f64>], learnt: &[u32], threads: usize, all: &mut [Derivatives]) {
+    /// Takes those of [`Loss::derive`].
+    fn derive(&self, scores: &[Vec<f64>], learnt: &[u32], threads: usize, all: &mut [Derivatives]) {
         let threads = worthwhile(threads, self.labels.len() * scores.len() * NANOSECONDS_A_SCORE);
         let units = self.units(scores, learnt, threads);
         all.iter_mut().for_each(|of_score| of_score.units = units);
@@ -123,8 +171,8 @@ impl Loss {
         }
     }
 
-    /// The mean loss of some rows, by what they weigh.
-    pub(super) fn mean(&self, scores: &[Vec<f64>], rows: &[u32], threads: usize) -> f64 {
+    /// That of [`Loss::mean`].
+    fn mean(&self, scores: &[Vec<f64>], rows: &[u32], threads: usize) -> f64 {
         let threads = worthwhile(threads, rows.len() * scores.len() * NANOSECONDS_A_SCORE);
         let parts: Vec<&[u32]> = rows.chunks(ROWS_A_PART).collect();
         let sums = in_parallel(&stretches(&parts, threads), |parts| {

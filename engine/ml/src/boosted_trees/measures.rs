@@ -1,11 +1,15 @@
 //! How well scores fit the labels, by the names of SQL's functions.
 
-use super::loss::Loss;
+use super::loss::{Loss, RowLoss};
 use super::objective::Objective;
 use crate::metrics::{self, ClassHits, RegressionSums};
 
 /// The measures of some rows, which count the same each, whatever they weigh in the loss.
-pub(super) fn measures(loss: &Loss, scores: &[Vec<f64>], rows: &[u32]) -> Vec<(String, f64)> {
+pub(super) fn measures(loss: &Loss, scores: &[Vec<f64>], rows: &[u32], threads: usize) -> Vec<(String, f64)> {
+    let loss = match loss {
+        Loss::OfRows(loss) => loss,
+        Loss::OfGroups(loss) => return named([("ndcg", loss.ndcg(&scores[0], rows, threads))]),
+    };
     match loss.objective {
         Objective::Squares => of_numbers(loss, &scores[0], rows),
         Objective::Binary => of_two_classes(loss, &scores[0], rows),
@@ -13,13 +17,13 @@ pub(super) fn measures(loss: &Loss, scores: &[Vec<f64>], rows: &[u32]) -> Vec<(S
     }
 }
 
-fn of_numbers(loss: &Loss, scores: &[f64], rows: &[u32]) -> Vec<(String, f64)> {
+fn of_numbers(loss: &RowLoss, scores: &[f64], rows: &[u32]) -> Vec<(String, f64)> {
     let mut sums = RegressionSums::default();
     rows.iter().for_each(|row| sums.add(loss.labels[*row as usize], scores[*row as usize]));
     named([("r2", sums.r2()), ("rmse", sums.rmse()), ("mae", sums.mae())])
 }
 
-fn of_two_classes(loss: &Loss, scores: &[f64], rows: &[u32]) -> Vec<(String, f64)> {
+fn of_two_classes(loss: &RowLoss, scores: &[f64], rows: &[u32]) -> Vec<(String, f64)> {
     let probability = |row: &u32| {
         let mut score = [scores[*row as usize]];
         Objective::Binary.probabilities(&mut score);
@@ -34,7 +38,7 @@ fn of_two_classes(loss: &Loss, scores: &[f64], rows: &[u32]) -> Vec<(String, f64
     ])
 }
 
-fn of_classes(loss: &Loss, scores: &[Vec<f64>], rows: &[u32]) -> Vec<(String, f64)> {
+fn of_classes(loss: &RowLoss, scores: &[Vec<f64>], rows: &[u32]) -> Vec<(String, f64)> {
     let mut hits = ClassHits::default();
     let mut row_scores = vec![0.0; scores.len()];
     for row in rows {

@@ -3,6 +3,7 @@
 //! Chen and Guestrin (2016) for the second-order objective, Ke et al. (2017) for histograms of bins and leaf-wise growth. Missing
 //! numbers go to the side that lowers the loss more; categories are split by sets, and one that was not seen is in none.
 //! With the same settings the loss is about LightGBM's; the same rows give the same bits, whatever the number of threads.
+//! Of numbers and classes, each row has a loss of its own (`loss`); a ranker's is that of groups of rows (`ranking`).
 
 pub(crate) mod batch;
 pub(crate) mod bins;
@@ -10,6 +11,7 @@ pub(crate) mod config;
 mod early_stop;
 mod explain;
 mod fit;
+mod groups;
 mod grow;
 mod histogram;
 mod loss;
@@ -17,6 +19,7 @@ mod measures;
 mod monotone;
 mod objective;
 mod partition;
+mod ranking;
 mod samples;
 mod split;
 #[cfg(test)]
@@ -47,7 +50,13 @@ pub(crate) const CLASSIFIER: &str = "boosted_tree_classifier";
 /// That of a model of numbers.
 pub(crate) const REGRESSOR: &str = "boosted_tree_regressor";
 
+/// That of a model whose scores put the rows of a group in order: XGBoost's and LightGBM's rankers.
+pub(crate) const RANKER: &str = "boosted_tree_ranker";
+
 pub(crate) const SNAPSHOT_TAG: u8 = 5;
+
+/// That of a ranker, whose state is a model of numbers'.
+pub(crate) const RANKER_SNAPSHOT_TAG: u8 = 6;
 
 /// Rows that each tree answers before the next tree does: they and a tree fit into a cache.
 const ROWS_A_BLOCK: usize = 256;
@@ -55,6 +64,7 @@ const ROWS_A_BLOCK: usize = 256;
 /// A fitted model; it only predicts.
 #[derive(Debug, Clone)]
 pub(crate) struct BoostedTrees {
+    model_type: &'static str,
     encoder: Encoder,
     target: Target,
     /// What the scores begin with.
@@ -67,7 +77,7 @@ pub(crate) struct BoostedTrees {
 #[derive(Debug, Clone, Encode, Decode)]
 pub(crate) enum Target {
     Classes(Classes),
-    /// Numbers, from so many rows.
+    /// Numbers, or the scores of a ranker, from so many rows.
     Numbers(u64),
 }
 
@@ -95,10 +105,13 @@ impl BoostedTrees {
     /// `StateVersion`, `StateTooLarge` or `CorruptState`, or the schema's errors.
     pub(crate) fn restore(bytes: &[u8]) -> Result<Self> {
         let (tag, payload) = snapshot::open(bytes)?;
-        if tag != SNAPSHOT_TAG {
-            return Err(MlError::corrupt("its model tag is not that of boosted trees"));
-        }
         let State { encoder, target, first, trees } = snapshot::decode(payload)?;
+        let model_type = match (tag, &target) {
+            (SNAPSHOT_TAG, Target::Classes(_)) => CLASSIFIER,
+            (SNAPSHOT_TAG, Target::Numbers(_)) => REGRESSOR,
+            (RANKER_SNAPSHOT_TAG, Target::Numbers(_)) => RANKER,
+            _ => return Err(MlError::corrupt("its model tag is not that of such boosted trees")),
+        };
         if let Target::Classes(classes) = &target {
             classes.check()?;
         }
@@ -110,12 +123,13 @@ impl BoostedTrees {
         }
         let (numbers, categories) = (encoder.numeric(), encoder.categories().len());
         trees.iter().flatten().try_for_each(|tree| tree.check(numbers, categories))?;
-        Ok(Self { encoder, target, first, trees })
+        Ok(Self { model_type, encoder, target, first, trees })
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {
         let (target, first, trees) = (self.target.clone(), self.first.clone(), self.trees.clone());
-        snapshot::seal(SNAPSHOT_TAG, &State { encoder: self.encoder.state(), target, first, trees })
+        let tag = if self.model_type == RANKER { RANKER_SNAPSHOT_TAG } else { SNAPSHOT_TAG };
+        snapshot::seal(tag, &State { encoder: self.encoder.state(), target, first, trees })
     }
 
     /// The scores of rows, one after another for all of them.
@@ -189,10 +203,7 @@ impl Block {
 
 impl Supervised for BoostedTrees {
     fn model_type(&self) -> &'static str {
-        match self.target {
-            Target::Classes(_) => CLASSIFIER,
-            Target::Numbers(_) => REGRESSOR,
-        }
+        self.model_type
     }
 
     fn schema(&self) -> &FeatureSchema {

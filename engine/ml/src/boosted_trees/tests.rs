@@ -4,6 +4,7 @@ mod class_weights;
 mod early_stop;
 mod explain;
 mod monotone;
+mod ranker;
 mod samples;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Ar
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Float64Type};
 
-use super::{BoostedTrees, CLASSIFIER, REGRESSOR};
+use super::{BoostedTrees, CLASSIFIER, RANKER, REGRESSOR};
 use crate::batch::{FitControl, FitReport, create_batch};
 use crate::error::{MlError, Result};
 use crate::goldens::data_set;

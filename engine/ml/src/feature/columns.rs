@@ -185,7 +185,11 @@ impl SparseRows {
     }
 }
 
-fn find_column<'a>(feature: &Feature, position: usize, batch: &'a RecordBatch) -> Result<&'a ArrayRef> {
+/// The column of a feature, whose place in a batch is most likely `position`.
+///
+/// # Errors
+/// `MissingColumn` or `ChangedColumn`.
+pub(crate) fn find_column<'a>(feature: &Feature, position: usize, batch: &'a RecordBatch) -> Result<&'a ArrayRef> {
     let schema = batch.schema_ref();
     // Most batches keep the order that the model was made with.
     let in_place = schema.fields().get(position).is_some_and(|field| field.name() == &feature.name);

@@ -19,9 +19,9 @@ fn sizes(parts: &[Part]) -> [usize; 3] {
 
 #[test]
 fn the_last_rows_are_held_out() {
-    let parts = split("SEQ", Some("0.25")).unwrap().split(10, 0).unwrap();
+    let parts = split("SEQ", Some("0.25")).unwrap().split(10, "rows", 0).unwrap();
     assert_eq!(parts, Parts { learnt: (0..7).collect(), held_out: vec![7, 8, 9] });
-    let parts = split("no_split", None).unwrap().split(3, 0).unwrap();
+    let parts = split("no_split", None).unwrap().split(3, "rows", 0).unwrap();
     assert_eq!(parts, Parts { learnt: vec![0, 1, 2], held_out: Vec::new() });
 }
 
@@ -36,12 +36,12 @@ fn an_order_says_which_rows_are_last() {
 #[test]
 fn drawn_rows_are_held_out_by_seed_and_number() {
     let random = split("random", None).unwrap();
-    let parts = random.split(10_000, 1).unwrap();
+    let parts = random.split(10_000, "rows", 1).unwrap();
     assert!((1900..2100).contains(&parts.held_out.len()), "{}", parts.held_out.len());
     // More rows behind them change none.
-    let more = random.split(20_000, 1).unwrap();
+    let more = random.split(20_000, "rows", 1).unwrap();
     assert_eq!(more.held_out[..parts.held_out.len()], parts.held_out);
-    assert_ne!(random.split(10_000, 2).unwrap(), parts);
+    assert_ne!(random.split(10_000, "rows", 2).unwrap(), parts);
     // Rows for the test are taken from those learnt alone.
     let tested = DataSplit { test_fraction: 0.3, ..random }.parts(10_000, &RowKeys::Nothing, 1).unwrap();
     let of = |wanted| (0..10_000_u32).filter(|row| tested[*row as usize] == wanted).collect::<Vec<_>>();
@@ -150,7 +150,7 @@ fn what_splits_nothing_is_an_error() {
     for (method, fraction) in [("half", None), ("seq", Some("1")), ("seq", Some("x")), ("no_split", Some("0.5"))] {
         assert!(split(method, fraction).is_err(), "{method} {fraction:?}");
     }
-    let error = split("seq", Some("0.1")).unwrap().split(4, 0).unwrap_err().to_string();
+    let error = split("seq", Some("0.1")).unwrap().split(4, "rows", 0).unwrap_err().to_string();
     assert!(error.ends_with("a fraction by which 4 rows make two parts"), "{error}");
     let wrong =
         |pairs: &[(&str, &str)]| DataSplit::from_options(&options(pairs), Method::NoSplit).unwrap_err().to_string();
