@@ -262,6 +262,16 @@ pub enum MlError {
         /// The class that they all have.
         class: String,
     },
+    /// A model of another library cannot be imported.
+    #[error("the model in {format} cannot be imported: {place}: {problem}")]
+    Import {
+        /// The format's name.
+        format: &'static str,
+        /// Where in the file: a line, a node of a tree, or what is named so.
+        place: String,
+        /// What is wrong there.
+        problem: String,
+    },
     /// A ranker's label is no relevance.
     #[error("the label {label} is no relevance: that of a {model_type} is a whole number from 0, of no use, to 30")]
     BadRelevance {

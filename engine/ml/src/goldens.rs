@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// What the scripts wrote of their cases.
-const EXPECTED: [&str; 17] = [
+const EXPECTED: [&str; 18] = [
     include_str!("../goldens/expected.txt"),
     include_str!("../goldens/explain.txt"),
     include_str!("../goldens/forest.txt"),
@@ -23,6 +23,7 @@ const EXPECTED: [&str; 17] = [
     include_str!("../goldens/series.txt"),
     include_str!("../goldens/tuning.txt"),
     include_str!("../goldens/ranker.txt"),
+    include_str!("../goldens/import.txt"),
 ];
 
 /// The features of a data set, as the columns x0, x1, …, and its labels.

@@ -14,6 +14,7 @@ mod fit;
 mod groups;
 mod grow;
 mod histogram;
+pub mod import;
 mod loss;
 mod measures;
 mod monotone;
