@@ -3,7 +3,8 @@
 
 Run by hand, with lightgbm 4.7 and xgboost 3.2, as boosted_trees.py. The folder import has the models' files; a line of
 import.txt is a case, a name, and numbers: what is predicted of every seventh row, for classes the probability of each; and
-what that is made of for the first three. One file is not written here: xgboost_older.json by xgboost 1.7.6.
+what that is made of for the first three. Two files are not written here: exported_mixed.txt by the tests, and
+xgboost_older.json by xgboost 1.7.6.
 """
 
 import json
@@ -71,6 +72,11 @@ def older(case, rows):
     put(case, "said", xgboost.Booster(model_file=FOLDER / f"{case}.json").predict(xgboost.DMatrix(rows)))
 
 
+def exported(case, rows):
+    """A file that the tests of `export` write."""
+    put(case, "said", lightgbm.Booster(model_file=FOLDER / f"{case}.txt").predict(rows))
+
+
 FOLDER.mkdir(exist_ok=True)
 mixed_features, mixed_label = mixed(400)
 late = (mixed_label > 2).astype(int)
@@ -90,6 +96,8 @@ light("lightgbm_two_scores", iris, two, objective="multiclass", num_class=2, rou
 extreme("xgboost_two_scores", iris, two, objective="multi:softprob", num_class=2, rounds=4, num_parallel_tree=2, subsample=0.8)
 extreme("xgboost_leaves", iris, two, objective="binary:logistic", rounds=2, gamma=1e6, base_score=0.3)
 older("xgboost_older", iris[::7])
+flags = pandas.Categorical(np.where(mixed_features["flag"] == 1, "true", "false"))
+exported("exported_mixed", mixed_features.assign(flag=flags)[::7])
 light("lightgbm_leaf", iris, np.full(150, 2.5), objective="regression", rounds=2)
 group, relevance = np.full(15, 10), species[np.arange(150) * 7 % 150]
 ranked = iris[np.arange(150) * 7 % 150]

@@ -11,7 +11,7 @@
 //! `robust_zscore`, `matrix_factorization`, `kmeans`, `gaussian_mixture`, `dbscan` and `forecast` hold the
 //! algorithms, `tuning` splits training sets and searches options, [`preprocessing`] what features are made with, `drift`
 //! finds changes, [`metrics`] says how good models are, and [`explain`](mod@explain) what their predictions are made of.
-//! [`import`] makes boosted trees of the models of other libraries.
+//! [`import`] and [`export`] bring boosted trees here from other libraries, and back.
 
 pub mod batch;
 mod boosted_trees;
@@ -54,7 +54,7 @@ pub use batch::{
     BatchModel, FitControl, FitReport, batch_option_docs, create_batch, feature_schema, fitted_outputs,
     predicted_label_type, reads_times, takes_label, tuning_option_docs, valid_batch_model_types,
 };
-pub use boosted_trees::import;
+pub use boosted_trees::{export, import};
 pub use error::{MlError, Result};
 pub use explain::{Explanations, explain};
 pub use inspect::{ModelTable, anomalies_of, forecast_of, table_of};

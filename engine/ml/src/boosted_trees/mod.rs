@@ -10,6 +10,7 @@ pub(crate) mod bins;
 pub(crate) mod config;
 mod early_stop;
 mod explain;
+pub mod export;
 mod fit;
 mod groups;
 mod grow;
