@@ -16,6 +16,7 @@ use tidemill_sql::{
 };
 
 use crate::access::Access;
+use crate::model_files;
 use crate::tables::TableFolders;
 
 /// What a script comes to.
@@ -92,6 +93,7 @@ pub(crate) fn compile_whole(
             | Outcome::Dropped { .. }
             | Outcome::JobCommand(_)
             | Outcome::Alias(_)
+            | Outcome::Export(_)
             | Outcome::Access(_)
             | Outcome::Migration { .. } => {}
             Outcome::Rows(rows) => outputs.push(Output::Rows(rows)),
@@ -154,6 +156,10 @@ impl Whole<'_> {
 
 /// A statement with what it leaves to others: the columns of its files, or the place of a new table.
 pub(crate) fn completed(statement: ParsedStatement, whole: Option<Whole<'_>>) -> Result<ParsedStatement, SqlError> {
+    if let Some(file) = statement.wants_model() {
+        let found = model_files::read(&file).map_err(|told| SqlError::of_files(statement.position(), told))?;
+        return statement.with_model(found);
+    }
     let Some(whole) = whole else { return Ok(statement) };
     if let Some(name) = statement.wants_place_for() {
         return match whole.tables.place(name) {

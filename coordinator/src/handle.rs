@@ -19,13 +19,14 @@ use tidemill_plans::checkpoint::Manifest;
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::{Epoch, JobId, OperatorId, RunId, WorkerId};
 use tidemill_plans::ipc;
+use tidemill_plans::model_reference::ModelReference;
 use tidemill_plans::protocol::{
     CoordinatorLink, EventResponse, LinkError, OperatorMetrics, Reply, StopMode, WorkerEvent, WorkerLink,
 };
 use tidemill_plans::savepoint::Migration;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::storage::Storage;
-use tidemill_sql::{JobStatement, ParsedStatement, ResultColumns, SqlError};
+use tidemill_sql::{ExportCommand, JobStatement, ParsedStatement, Position, ResultColumns, SqlError};
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -53,6 +54,7 @@ use crate::job::{CANCEL_LIMIT, Event, JobFailure, JobStatus, SUSPEND_LIMIT};
 use crate::limits::{JobRoom, Limits};
 use crate::meta::JournalStore;
 use crate::metadata::MetadataHandle;
+use crate::model_files;
 use crate::pushed::PushedLogs;
 use crate::queries::Queries;
 use crate::savepoints::{self, Beginning, Target};
@@ -261,7 +263,9 @@ impl CoordinatorHandle {
 
     /// Statements with what they leave to others: the columns of their files, and the places of new tables.
     pub(crate) async fn completed(&self, statements: Vec<ParsedStatement>) -> Result<Vec<ParsedStatement>> {
-        let leaves_none = |one: &ParsedStatement| one.wants_columns_of().is_none() && one.wants_place_for().is_none();
+        let leaves_none = |one: &ParsedStatement| {
+            one.wants_columns_of().is_none() && one.wants_place_for().is_none() && one.wants_model().is_none()
+        };
         if statements.iter().all(leaves_none) {
             return Ok(statements);
         }
@@ -271,6 +275,17 @@ impl CoordinatorHandle {
             completed(statement, whole)
         };
         planned(move || statements.into_iter().map(look).collect()).await
+    }
+
+    /// Writes a version of a model to a file.
+    pub(crate) async fn export_model(&self, command: ExportCommand) -> Result<()> {
+        let reference = ModelReference::parse(&command.model);
+        let reference = reference.map_err(|message| CoordinatorError::Statement { message })?;
+        let served = self.serving.version(&reference)?;
+        planned(move || {
+            model_files::write(&command.path, &served).map_err(|told| SqlError::of_files(Position::UNKNOWN, told))
+        })
+        .await
     }
 
     /// Runs a query as a whole, with no worker, for a user. What is wrong with it is a status.

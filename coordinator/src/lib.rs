@@ -22,6 +22,7 @@ pub mod job;
 mod limits;
 pub mod meta;
 mod metadata;
+mod model_files;
 mod pushed;
 mod queries;
 pub mod registry;

@@ -265,6 +265,11 @@ impl ServedModel {
         Ok(RecordBatch::try_new(self.columns(rows.schema_ref())?, columns).map_err(PlanError::from)?)
     }
 
+    /// Its bytes, and whose they are.
+    pub(crate) fn weights(&self) -> &ModelWeights {
+        &self.weights
+    }
+
     /// The model itself.
     pub(crate) fn trained(&self) -> Result<&Arc<TrainedModel>> {
         if let Some(model) = self.model.get() {

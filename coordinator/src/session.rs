@@ -377,7 +377,12 @@ impl SqlSession {
             Outcome::Done(message) => replies.push(Reply::Done(message)),
             Outcome::Created { name, message } => {
                 let recorded = self.record(&name, who).await;
-                replies.push(self.done_or_undone(recorded, message, before)?);
+                let reply = self.done_or_undone(recorded, message, before)?;
+                if let Some(weights) = statement.imported() {
+                    self.coordinator.serving().put(weights);
+                    self.coordinator.serving().write().await?;
+                }
+                replies.push(reply);
             }
             Outcome::Dropped { name, message } => {
                 if let Err(error) = self.remove(&name).await {
@@ -390,6 +395,11 @@ impl SqlSession {
                 replies.push(Reply::Drops(self.drops.begin(&self.coordinator, &name, message, had)));
             }
             Outcome::Rows(rows) => replies.push(Reply::Rows(rows)),
+            Outcome::Export(command) => {
+                let message = format!("EXPORT MODEL {}", command.model);
+                self.coordinator.export_model(command).await?;
+                replies.push(Reply::Done(message));
+            }
             Outcome::Alias(command) => {
                 self.coordinator.serving().alias(&command).await?;
                 replies.push(Reply::Done(format!("ALTER MODEL {}", command.model)));
@@ -412,7 +422,8 @@ impl SqlSession {
         statements: Vec<ParsedStatement>,
         who: &Who,
     ) -> Result<Vec<ParsedStatement>> {
-        if statements.iter().any(|statement| statement.wants_columns_of().is_some()) {
+        let wants_files = |one: &ParsedStatement| one.wants_columns_of().is_some() || one.wants_model().is_some();
+        if statements.iter().any(wants_files) {
             self.as_seen_by(who, |sql| sql.check_wanted_columns(&statements))?.map_err(sql_error)?;
         }
         for name in statements.iter().flat_map(ParsedStatement::wants_rows_of) {

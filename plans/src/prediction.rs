@@ -140,7 +140,8 @@ impl TrainedModel {
     }
 
     /// The columns that it reads, of types that it does.
-    fn inputs(&self) -> SchemaRef {
+    #[must_use]
+    pub fn inputs(&self) -> SchemaRef {
         let of_kind = |kind| match kind {
             FeatureKind::Numeric => DataType::Float64,
             FeatureKind::Categorical => DataType::Utf8,
@@ -187,6 +188,12 @@ impl TrainedModel {
     /// If it is no model of series, or for a number of rows or a confidence level out of range.
     pub fn forecast(&self, horizon: usize, confidence_level: f64) -> Result<RecordBatch, MlError> {
         forecast_of(self.model.predictor(), horizon, confidence_level)
+    }
+
+    /// Its algorithm.
+    #[must_use]
+    pub fn model_type(&self) -> &'static str {
+        self.model.predictor().model_type()
     }
 
     /// The classes that it tells apart, as text; none of other models than classifiers.

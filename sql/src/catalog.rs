@@ -114,7 +114,8 @@ pub(crate) struct SinkObject {
 /// A model and how it is trained.
 #[derive(Debug)]
 pub(crate) struct ModelObject {
-    pub(crate) query: StreamQuery,
+    /// What it learns from; nobody knows what a model of a file has.
+    pub(crate) query: Option<StreamQuery>,
     pub(crate) model_type: String,
     /// The number of the version that its training set makes; that of the first, if it learns from a stream.
     pub(crate) version: i64,

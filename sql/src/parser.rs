@@ -43,7 +43,7 @@ const OPERATORS_MAX: usize = 1_000;
 /// The words that a statement can start with.
 const HEADS: &str = "SELECT, WITH, SUBSCRIBE TO, INSERT INTO, CREATE SOURCE, CREATE TABLE, CREATE VIEW, CREATE \
                      MATERIALIZED VIEW, CREATE SINK, CREATE MODEL, CREATE FUNCTION, CREATE SAVEPOINT, CREATE ROLE, \
-                     CREATE USER, CREATE SECRET, COPY, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, RESUME JOB, ALTER JOB, ALTER MODEL, ALTER ROLE, \
+                     CREATE USER, CREATE SECRET, COPY, DROP, SHOW, DESCRIBE, EXPLAIN, SET, STOP JOB, RESUME JOB, ALTER JOB, ALTER MODEL, ALTER ROLE, EXPORT MODEL, \
                      GRANT, REVOKE, REASSIGN OWNED BY";
 
 /// A statement of a script.
@@ -69,6 +69,11 @@ impl ParsedStatement {
         &self.text
     }
 
+    /// The same where another stands.
+    pub(crate) fn at_position_of(self, other: &Self) -> Self {
+        Self { position: other.position, ..self }
+    }
+
     /// The line it starts in, counted from 1.
     #[must_use]
     pub fn line(&self) -> u64 {
@@ -84,10 +89,14 @@ impl ParsedStatement {
     /// Whether it is about jobs that run, or reads what they make: those of statements before it have to be started.
     #[must_use]
     pub fn follows_jobs(&self) -> bool {
-        use Statement::{Access, AlterModel, Analyze, Copy, Drop, Job, Query, ShowVersions, Subscribe};
+        use Statement::{
+            Access, AlterModel, Analyze, Copy, Drop, ExportModel, ImportModel, Job, Query, ShowVersions, Subscribe,
+        };
         matches!(
             self.statement,
             AlterModel(_)
+                | ExportModel(_)
+                | ImportModel(_)
                 | ShowVersions(_)
                 | Query(_)
                 | Copy(_)
@@ -236,6 +245,7 @@ impl<'a> ScriptParser<'a> {
                 Keyword::ALTER => return self.alter(),
                 Keyword::GRANT => return self.grant(),
                 Keyword::REVOKE => return self.revoke(),
+                _ if is_word(&head, "EXPORT") => return self.export_model(),
                 _ if is_word(&head, "REASSIGN") => return self.reassign(),
                 _ if is_word(&head, "STOP") => return self.stop_job(),
                 _ if is_word(&head, "RESUME") => return self.resume_job(),

@@ -21,6 +21,7 @@ use crate::error::{Position, Result, SqlError};
 use crate::job::{Added, JobBuilder, JobKind, JobStatement, RunningView};
 use crate::lower::plan_model;
 use crate::lower::write::Target;
+use crate::model_files::ExportCommand;
 use crate::model_versions::AliasCommand;
 use crate::parser::ParsedStatement;
 use crate::planner::QueryPlanner;
@@ -85,6 +86,8 @@ pub enum Outcome {
     Rows(RecordBatch),
     /// A statement about jobs, for whoever runs them.
     JobCommand(JobCommand),
+    /// A version of a model is to go to a file, for whoever has it.
+    Export(ExportCommand),
     /// A statement about the aliases of a model's versions, for whoever keeps these.
     Alias(AliasCommand),
     /// A statement about roles, privileges, secrets or the audit log, for whoever keeps them.
@@ -182,6 +185,9 @@ impl Session {
     /// An error if these statements want to know columns of files that are not for whoever asks.
     pub fn check_wanted_columns(&self, statements: &[ParsedStatement]) -> Result<()> {
         for statement in statements {
+            if statement.wants_model().is_some() {
+                self.check_files()?;
+            }
             if let Some(options) = statement.wants_columns_of() {
                 self.check_files()?;
                 self.require_secrets(options).map_err(|error| error.at(statement.position()))?;
@@ -271,6 +277,11 @@ impl Session {
             Statement::ShowConnector(name) => Ok(Outcome::Rows(show::show_connector(name)?)),
             Statement::ShowVersions(name) => Ok(Outcome::Rows(self.show_versions(name)?)),
             Statement::AlterModel(alter) => self.alter_model(alter),
+            Statement::ExportModel(export) if self.keeps_views => self.export_model(export),
+            Statement::ExportModel(_) => {
+                let hint = "tidemill serve and shell have models that are trained";
+                Err(SqlError::unsupported("EXPORT MODEL in a script", hint))
+            }
             Statement::ShowCreate(name) => Ok(Outcome::Rows(show::show_create(self, name)?)),
             Statement::Describe(name) => Ok(Outcome::Rows(show::describe(self, name)?)),
             Statement::Job(command) if self.keeps_views => Ok(Outcome::JobCommand(command.clone())),
@@ -355,6 +366,7 @@ impl Session {
             Statement::CreateSink(create) => self.create_sink(create, text),
             Statement::CreateView(create) => self.create_view(create, text),
             Statement::CreateModel(create) => self.create_model(create, text),
+            Statement::ImportModel(import) => self.model_of_file(import, text),
             Statement::CreateFunction(create) => self.create_function(create, text),
             Statement::Insert(insert) => self.insert(insert).map(Effect::Run),
             Statement::Query(query) => {

@@ -48,6 +48,11 @@ impl Options {
         SqlError::from(error).at(place)
     }
 
+    /// What an option was set to.
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
     /// Takes an option out.
     pub(crate) fn take(&mut self, key: &str) -> Option<String> {
         let index = self.pairs.iter().position(|(k, _)| k == key)?;
@@ -285,6 +290,10 @@ pub(crate) enum Statement {
     ShowVersions(Name),
     /// ALTER MODEL.
     AlterModel(AlterModel),
+    /// CREATE MODEL FROM FILE.
+    ImportModel(Box<ImportModel>),
+    /// EXPORT MODEL.
+    ExportModel(ExportModel),
     /// DESCRIBE.
     Describe(Name),
     /// About jobs: SHOW JOBS, JOB, CHECKPOINTS and METRICS, STOP JOB, RESUME JOB, ALTER JOB, CREATE SAVEPOINT.
@@ -315,6 +324,27 @@ pub(crate) struct AlterModel {
     pub(crate) alias: Name,
     /// None of UNSET.
     pub(crate) version: Option<i64>,
+}
+
+/// CREATE MODEL m [(columns)] FROM FILE 'path' [WITH (…)].
+#[derive(Debug, Clone)]
+pub(crate) struct ImportModel {
+    pub(crate) name: Name,
+    pub(crate) if_not_exists: bool,
+    /// None until the file has been read.
+    pub(crate) columns: Option<Vec<(String, DataType)>>,
+    pub(crate) path: String,
+    pub(crate) options: Options,
+    /// Its bytes, from the reading of the file until they are kept.
+    pub(crate) state: Option<Arc<Vec<u8>>>,
+}
+
+/// EXPORT MODEL m TO 'path'.
+#[derive(Debug, Clone)]
+pub(crate) struct ExportModel {
+    /// With $ or @ it says which version.
+    pub(crate) name: Name,
+    pub(crate) path: String,
 }
 
 /// CREATE SOURCE.

@@ -88,6 +88,7 @@ fn shown(outcome: &Outcome) -> String {
         Outcome::Rows(rows) => pretty_format_batches(std::slice::from_ref(rows)).unwrap().to_string(),
         Outcome::JobCommand(command) => format!("{command:?}"),
         Outcome::Alias(command) => format!("{command:?}"),
+        Outcome::Export(command) => format!("{command:?}"),
         Outcome::Access(command) => command.to_string(),
         Outcome::Migration { settings, .. } => format!("migration from {}", settings.from_savepoint),
         Outcome::Job(job) => format!("job: {}", job.text()),

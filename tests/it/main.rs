@@ -40,6 +40,7 @@ mod limits;
 mod logic;
 mod lookup;
 mod metrics;
+mod model_files;
 mod moto;
 mod namespaces;
 mod network;

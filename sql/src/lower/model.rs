@@ -107,7 +107,7 @@ pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<Mode
     let outputs = common.outputs(Training::Continuous, &info.schema, &features, COMMON_OPTIONS)?;
     Ok(ModelObject {
         version: 1,
-        query: create.query.clone(),
+        query: Some(create.query.clone()),
         model_type: common.model_type.to_owned(),
         label: common.label,
         outputs,
@@ -151,7 +151,7 @@ pub(crate) fn plan_fitted(
     let outputs = common.outputs(Training::Whole, &info.schema, &learnt, COMMON_OPTIONS_OF_FITTED)?;
     let model = ModelObject {
         version,
-        query: create.query.clone(),
+        query: Some(create.query.clone()),
         model_type: common.model_type.to_owned(),
         label: common.label,
         outputs,
@@ -249,7 +249,7 @@ impl QueryPlanner<'_> {
         match (&model.training_set, &model.time) {
             (Some(set), _) => self.build_fit(object, model, set),
             (None, Some(time)) => self.build_train(object, model, time),
-            (None, None) => Err(SqlError::invalid(format!("the model '{}' has nothing to learn from", object.name))),
+            (None, None) => Err(SqlError::in_a_stream("ML.PREDICT of a model from a file")),
         }
     }
 
@@ -276,7 +276,8 @@ impl QueryPlanner<'_> {
     fn build_train(&mut self, object: &Arc<Object>, model: &ModelObject, time: &str) -> Result<Stream> {
         let whole = self.catalog.whole();
         let mut planner = QueryPlanner::new(self.builder, &whole);
-        let plan = planner.plan(&model.query)?;
+        let query = model.query.as_ref().ok_or_else(|| SqlError::in_a_stream("a model from a file"))?;
+        let plan = planner.plan(query)?;
         let input = planner.lower_to_stream(&plan, "a model's query")?;
         let column = |name: &str| column_of(&input, name);
         let features = model.features.iter().map(|(name, _)| column(name)).collect::<Result<Vec<_>>>()?;

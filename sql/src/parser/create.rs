@@ -122,6 +122,9 @@ impl ScriptParser<'_> {
         let if_not_exists = self.if_not_exists();
         let name = self.name()?;
         check_name(&name)?;
+        if self.is_of_file() {
+            return self.import_model(name, if_not_exists, or_replace);
+        }
         let transform = self.transform_clause()?;
         let options = self.with_options(&["WITH", "OPTIONS"])?;
         self.keywords(&[Keyword::AS])?;

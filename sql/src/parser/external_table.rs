@@ -182,7 +182,7 @@ fn written(create: &CreateSource, columns: &[(String, String)]) -> String {
 }
 
 /// A type of files as SQL writes that which it is read as.
-fn declared(data_type: &DataType) -> Option<String> {
+pub(crate) fn declared(data_type: &DataType) -> Option<String> {
     Some(match data_type {
         DataType::Boolean => String::from("BOOLEAN"),
         DataType::Int8 => String::from("TINYINT"),

@@ -1,12 +1,66 @@
-//! ALTER MODEL: the aliases of a model's versions, in Snowflake's words.
+//! ALTER MODEL: the aliases of a model's versions, in Snowflake's words. CREATE MODEL FROM FILE and EXPORT MODEL.
 
+use datafusion::sql::sqlparser::ast::DataType;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::ScriptParser;
-use crate::error::Result;
-use crate::statement::{AlterModel, Statement};
+use super::{ScriptParser, is_word};
+use crate::error::{Result, SqlError};
+use crate::statement::{AlterModel, ExportModel, ImportModel, Name, Options, Statement};
 
 impl ScriptParser<'_> {
+    /// Whether a model's name is followed by columns, or by FROM FILE.
+    pub(super) fn is_of_file(&self) -> bool {
+        let (next, behind) = (self.inner.peek_token_ref(), self.inner.peek_nth_token_ref(1));
+        next.token == Token::LParen || is_word(next, "FROM") && is_word(behind, "FILE")
+    }
+
+    /// Behind CREATE MODEL m: `[(column TYPE, …)] FROM FILE 'path' [WITH (…)]`.
+    pub(super) fn import_model(&mut self, name: Name, if_not_exists: bool, or_replace: bool) -> Result<Statement> {
+        if or_replace {
+            let hint = format!("DROP MODEL {} first", name.text);
+            return Err(SqlError::unsupported("OR REPLACE by a model from a file", hint).at(name.at));
+        }
+        let columns = match self.inner.peek_token_ref().token == Token::LParen {
+            true => Some(self.model_columns()?),
+            false => None,
+        };
+        self.keywords(&[Keyword::FROM])?;
+        self.expect_word("FILE")?;
+        let path = self.text("a file")?;
+        let at = self.inner.peek_token_ref().span.into();
+        let options = match self.word("WITH") || self.word("OPTIONS") {
+            true => self.option_list()?,
+            false => Options { at, ..Options::default() },
+        };
+        let import = ImportModel { name, if_not_exists, columns, path, options, state: None };
+        Ok(Statement::ImportModel(Box::new(import)))
+    }
+
+    fn model_columns(&mut self) -> Result<Vec<(String, DataType)>> {
+        self.token(&Token::LParen)?;
+        let mut columns = Vec::new();
+        loop {
+            let name = self.name()?;
+            columns.push((name.text, self.with(Parser::parse_data_type)?));
+            if !self.inner.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        self.token(&Token::RParen)?;
+        Ok(columns)
+    }
+
+    /// `EXPORT MODEL m TO 'path'`.
+    pub(super) fn export_model(&mut self) -> Result<Statement> {
+        self.inner.next_token();
+        self.expect_word("MODEL")?;
+        let name = self.name()?;
+        self.keywords(&[Keyword::TO])?;
+        Ok(Statement::ExportModel(ExportModel { name, path: self.text("a file")? }))
+    }
+
     /// Behind ALTER MODEL: `m VERSION 3 SET ALIAS [=] champion`, or `m UNSET ALIAS champion`.
     pub(super) fn alter_model(&mut self) -> Result<Statement> {
         let name = self.name()?;
