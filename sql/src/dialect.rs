@@ -12,6 +12,8 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use crate::ast::normalize;
+
 /// Prefix of a table argument.
 pub(crate) const TABLE_MARKER: &str = "TABLE";
 /// Prefix of a tuple within a table argument: the table, and the columns of its PARTITION BY.
@@ -181,7 +183,7 @@ fn parse_argument(parser: &mut Parser) -> Result<Expr, ParserError> {
 
 /// The name behind a marker.
 fn parse_name(parser: &mut Parser) -> Result<Expr, ParserError> {
-    let name = parser.parse_identifier()?;
+    let name = parse_model_name(parser)?;
     if parser.peek_token_ref().token != Token::Period {
         return Ok(Expr::Identifier(name));
     }
@@ -190,4 +192,17 @@ fn parse_name(parser: &mut Parser) -> Result<Expr, ParserError> {
         parts.push(parser.parse_identifier()?);
     }
     Ok(Expr::CompoundIdentifier(parts))
+}
+
+/// A name, or a model's with an alias behind it: `m@champion` is one name here, while `a @ b` is an operator elsewhere.
+pub(crate) fn parse_model_name(parser: &mut Parser) -> Result<Ident, ParserError> {
+    let mut name = parser.parse_identifier()?;
+    if parser.consume_token(&Token::AtSign) {
+        let alias = parser.parse_identifier()?;
+        let parts = [&name, &alias];
+        let quote_style = parts.iter().find_map(|part| part.quote_style);
+        let value = parts.map(|part| if quote_style.is_some() { normalize(part) } else { part.value.clone() });
+        name = Ident { value: value.join("@"), quote_style, span: name.span.union(&alias.span) };
+    }
+    Ok(name)
 }

@@ -6,6 +6,8 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::{ScriptParser, is_word};
+use crate::ast::normalize;
+use crate::dialect::parse_model_name;
 use crate::error::{Result, SqlError};
 use crate::statement::{AlterModel, ExportModel, ImportModel, Name, Options, Statement};
 
@@ -56,7 +58,8 @@ impl ScriptParser<'_> {
     pub(super) fn export_model(&mut self) -> Result<Statement> {
         self.inner.next_token();
         self.expect_word("MODEL")?;
-        let name = self.name()?;
+        let at = self.inner.peek_token_ref().span.into();
+        let name = Name { text: normalize(&self.with(parse_model_name)?), at };
         self.keywords(&[Keyword::TO])?;
         Ok(Statement::ExportModel(ExportModel { name, path: self.text("a file")? }))
     }

@@ -97,7 +97,13 @@ mod tests {
             trial(1, &[("model_type", "logistic_reg"), ("l2_reg", "0.5")], Some(0.75), None),
             trial(2, &[("model_type", "naive_bayes")], None, Some("no")),
         ];
-        expect![[r#""#]].assert_eq(&pretty_format_batches(&[trial_table(&trials).unwrap()]).unwrap().to_string());
+        expect![[r#"
+            +----------+-----------------------------------------+----------------------------------+---------------+-----------+-----------+---------------+------------+
+            | trial_id | hyperparameters                         | hparam_tuning_evaluation_metrics | training_loss | eval_loss | status    | error_message | is_optimal |
+            +----------+-----------------------------------------+----------------------------------+---------------+-----------+-----------+---------------+------------+
+            | 1        | {model_type: logistic_reg, l2_reg: 0.5} | {roc_auc: 0.75}                  | 0.375         |           | SUCCEEDED |               | true       |
+            | 2        | {model_type: naive_bayes, l2_reg: }     | {roc_auc: }                      |               |           | FAILED    | no            | false      |
+            +----------+-----------------------------------------+----------------------------------+---------------+-----------+-----------+---------------+------------+"#]].assert_eq(&pretty_format_batches(&[trial_table(&trials).unwrap()]).unwrap().to_string());
         assert_eq!(trial_table(&[]).unwrap().num_rows(), 0);
     }
 }
