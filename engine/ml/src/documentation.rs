@@ -8,7 +8,7 @@ use expect_test::expect_file;
 
 use crate::batch::{batch_option_docs, takes_label, valid_batch_model_types};
 use crate::registry::{OptionDoc, option_docs, valid_model_types};
-use crate::tuning;
+use crate::tuning::{self, Target};
 
 const FILE: &str = "../../docs/models.md";
 
@@ -31,7 +31,7 @@ fn models_are_documented() {
         let label = if takes_label(name).unwrap() { "" } else { " (takes no label)" };
         section(&format!("`{name}`{label}"), &batch_option_docs(name).unwrap())
     });
-    let of_tables = of_tables.chain([section(SHARED, &tuning::option_docs(true, &[]))]);
+    let of_tables = of_tables.chain([section(SHARED, &tuning::option_docs(Target::Classes, &[]))]);
     let of_streams =
         valid_model_types().into_iter().map(|name| section(&format!("`{name}`"), &option_docs(name).unwrap()));
     let (of_tables, of_streams) = (of_tables.collect::<String>(), of_streams.collect::<String>());

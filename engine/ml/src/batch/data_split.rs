@@ -307,7 +307,7 @@ fn draws(seed: u64) -> Draws {
 }
 
 /// The rows of each kind, ascending.
-fn rows_of_each(kinds: &[u32]) -> Vec<Vec<u32>> {
+pub(crate) fn rows_of_each(kinds: &[u32]) -> Vec<Vec<u32>> {
     let count = kinds.iter().max().map_or(0, |last| *last as usize + 1);
     let mut rows = vec![Vec::new(); count];
     (0..).zip(kinds).for_each(|(row, kind)| rows[*kind as usize].push(row));
@@ -315,7 +315,7 @@ fn rows_of_each(kinds: &[u32]) -> Vec<Vec<u32>> {
 }
 
 /// Numbers in the order of their draws.
-fn shuffled(draws: &Draws, mut numbers: Vec<u32>) -> Vec<u32> {
+pub(crate) fn shuffled(draws: &Draws, mut numbers: Vec<u32>) -> Vec<u32> {
     numbers.sort_by_key(|number| (draws.bits(u64::from(*number)), *number));
     numbers
 }

@@ -1,9 +1,12 @@
 //! Makes a batch model from what SQL gives, as [`crate::registry`] does online ones.
 
+mod tuned;
+
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, Schema};
 
+pub use self::tuned::tuning_option_docs;
 use super::BatchModel;
 use crate::boosted_trees;
 use crate::boosted_trees::batch::BatchBoostedTrees;
@@ -60,7 +63,7 @@ use crate::registry::OptionDoc;
 use crate::robust_zscore::RobustZscore;
 use crate::robust_zscore::batch::BatchRobustZscore;
 use crate::robust_zscore::config::RobustZscoreConfig;
-use crate::tuning::{self, Target, Tunable};
+use crate::tuning::{self, Target, auto};
 
 type CreateBatch = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> Result<Box<dyn BatchModel>>;
 
@@ -73,25 +76,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-impl BatchModelType {
-    /// What a search over its options must know, if they can be searched: a model with a label can be judged by it, and
-    /// clusters by a measure of their own.
-    fn tunable(&self) -> Option<Tunable> {
-        let target = match (self.label_type, self.name) {
-            // A relevance is good or bad beside others of its group alone.
-            (_, boosted_trees::RANKER) => return None,
-            // A BOOLEAN has classes, and is no number.
-            (Some(label_type), _) if label_type("label", &DataType::Boolean).is_ok() => Target::Classes,
-            (Some(_), _) => Target::Numbers,
-            (None, KMeans::MODEL_TYPE) => Target::Own("davies_bouldin_index"),
-            (None, GaussianMixture::MODEL_TYPE) => Target::Own("bic"),
-            (None, _) => return None,
-        };
-        Some(Tunable { model_type: self.name, docs: (self.option_docs)(), target })
-    }
-}
-
-const MODEL_TYPES: [BatchModelType; 23] = [
+const MODEL_TYPES: [BatchModelType; 25] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -287,6 +272,18 @@ const MODEL_TYPES: [BatchModelType; 23] = [
         label_type: None,
         option_docs: SmoothingConfig::option_docs,
     },
+    BatchModelType {
+        name: auto::CLASSIFIER,
+        create: |options, schema, label| auto::create(Target::Classes, options, schema, label),
+        label_type: Some(class_type),
+        option_docs: || auto::option_docs(Target::Classes),
+    },
+    BatchModelType {
+        name: auto::REGRESSOR,
+        create: |options, schema, label| auto::create(Target::Numbers, options, schema, label),
+        label_type: Some(number_type),
+        option_docs: || auto::option_docs(Target::Numbers),
+    },
 ];
 
 /// The model types that forecast series.
@@ -388,17 +385,6 @@ pub fn predicted_label_type(model_type: &str, column: &str, data_type: &DataType
 /// `UnknownModelType`.
 pub fn batch_option_docs(model_type: &str) -> Result<Vec<OptionDoc>> {
     Ok((find(model_type)?.option_docs)())
-}
-
-/// The options that a model type has beside its own: how its training set is split, and how its options are searched. None
-/// of one that cannot be judged.
-///
-/// # Errors
-/// `UnknownModelType`.
-pub fn tuning_option_docs(model_type: &str) -> Result<Vec<OptionDoc>> {
-    let known = find(model_type)?;
-    let docs = |tunable: Tunable| tuning::option_docs(known.label_type.is_some(), &tunable.docs);
-    Ok(known.tunable().map(docs).unwrap_or_default())
 }
 
 /// The model types that [`create_batch`] knows, in the order to show them.

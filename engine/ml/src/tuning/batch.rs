@@ -82,8 +82,15 @@ impl TunedModel {
     }
 
     fn fits(&self, plan: &Plan) -> Fits<'_> {
-        let ends_early = plan.folds.is_none();
-        Fits { rows: &self.rows, schema: &self.schema, label: &self.label, target: self.target, ends_early }
+        Fits {
+            rows: &self.rows,
+            schema: &self.schema,
+            label: &self.label,
+            target: self.target,
+            ends_early: plan.folds.is_none(),
+            sampling: self.config.sampling.as_ref(),
+            seed: self.config.seed,
+        }
     }
 
     /// One model, judged by the rows that it does not learn.
@@ -100,7 +107,9 @@ impl TunedModel {
             }
             (true, false) => report.metrics.clone(),
             (false, true) => judge(Part::Test)?,
-            (false, false) => judge(Part::HeldOut)?,
+            (false, false) if self.config.split.holds_out() => judge(Part::HeldOut)?,
+            // As the rows came, and not as they were made alike.
+            (false, false) => judge(Part::Learnt)?,
         };
         Ok(FitReport { metrics, ..report })
     }

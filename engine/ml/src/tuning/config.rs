@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::objective::{self, Measure, Target};
+use super::sampling::Sampling;
 use super::search::Algorithm;
 use crate::batch::data_split::{DataSplit, Method};
 use crate::error::Result;
@@ -24,6 +25,8 @@ pub(crate) struct TuningConfig {
     pub(super) split: DataSplit,
     /// None where one model is fitted.
     pub(super) search: Option<SearchConfig>,
+    /// How classes are made alike in number, if they are.
+    pub(super) sampling: Option<Sampling>,
     /// What rows and trials are drawn by.
     pub(super) seed: u64,
 }
@@ -50,7 +53,7 @@ impl Default for SearchConfig {
 
 /// Whether an option is one of these, and none of a model type's; `seed` is of both.
 pub(super) fn is_own(option: &str) -> bool {
-    OF_SEARCH.contains(&option) || DataSplit::OPTIONS.contains(&option)
+    OF_SEARCH.contains(&option) || DataSplit::OPTIONS.contains(&option) || Sampling::OPTIONS.contains(&option)
 }
 
 impl TuningConfig {
@@ -68,7 +71,8 @@ impl TuningConfig {
         let method = if search.is_some() && has_label { Method::Random } else { Method::NoSplit };
         let split = DataSplit::from_options(options, method)?;
         let seed = options.get(SEED).map_or(Ok(0), |value| parse(SEED, value, "a whole number"))?;
-        let config = Self { split, search, seed };
+        let sampling = Sampling::from_options(options)?;
+        let config = Self { split, search, sampling, seed };
         config.check(target, options)?;
         Ok(config)
     }
@@ -81,6 +85,9 @@ impl TuningConfig {
         }
         if self.split.method == Method::Stratified && target == Target::Numbers {
             return method("random, seq, custom or grouped for a label that is a number");
+        }
+        if self.sampling.is_some() && target != Target::Classes {
+            return Err(invalid("sampling", given("sampling"), "none where no classes are learnt"));
         }
         let Some(search) = &self.search else { return Ok(()) };
         if !self.split.holds_out() && !matches!(target, Target::Own(_)) {
@@ -99,7 +106,7 @@ impl TuningConfig {
 
     /// Whether there is anything to do that a model does not do by itself.
     pub(super) fn is_idle(&self) -> bool {
-        self.search.is_none() && !self.split.holds_out()
+        self.search.is_none() && self.sampling.is_none() && !self.split.holds_out()
     }
 }
 
@@ -166,8 +173,9 @@ impl SearchConfig {
 }
 
 /// The options that `known` model types have beside their own, which are `known`.
-pub(super) fn option_docs(has_label: bool, trials: &str, known: &[OptionDoc]) -> Vec<OptionDoc> {
+pub(super) fn option_docs(target: Target, trials: &str, known: &[OptionDoc]) -> Vec<OptionDoc> {
     let entry = OptionDoc::new;
+    let has_label = !matches!(target, Target::Own(_));
     let mut docs = vec![entry(
         NUM_TRIALS,
         "integer",
@@ -177,6 +185,9 @@ pub(super) fn option_docs(has_label: bool, trials: &str, known: &[OptionDoc]) ->
     docs.extend(SearchConfig::default().option_docs(has_label));
     if has_label {
         docs.extend(DataSplit::option_docs());
+    }
+    if target == Target::Classes {
+        docs.extend(Sampling::option_docs());
     }
     docs.push(entry(SEED, "integer", &0, "what rows and trials are drawn by"));
     docs.retain(|doc| known.iter().all(|known| known.name != doc.name));

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use arrow::datatypes::DataType;
 
 use super::objective::{Judge, Target};
-use super::rows::KeptRows;
+use super::rows::{KeptRows, Rows};
+use super::sampling::{Sampled, Sampling};
 use crate::batch::data_split::Part;
 use crate::batch::{FitControl, FitReport, create_batch};
 use crate::boosted_trees;
@@ -22,6 +23,10 @@ pub(super) struct Fits<'a> {
     pub(super) target: Target,
     /// Whether rows held out may end a fit, of those models that look at them.
     pub(super) ends_early: bool,
+    /// How the rows learnt are changed before a fit.
+    pub(super) sampling: Option<&'a Sampling>,
+    /// What that draws by.
+    pub(super) seed: u64,
 }
 
 /// Whether models of this type end a fit by rows that are held out.
@@ -55,23 +60,34 @@ impl Fits<'_> {
         parts: &[Part],
         control: &FitControl,
     ) -> Result<FitReport> {
-        let count = |wanted| parts.iter().filter(|part| **part == wanted).count() as f64;
+        let Sampled { parts, extra } = self.sampled(parts, control)?;
+        let count = |wanted| parts.iter().filter(|part| **part == wanted).count();
         let looks = self.ends_early && looks_at_held_out(model_type);
-        let held_out = if looks { count(Part::HeldOut) } else { 0.0 };
+        let held_out = if looks { count(Part::HeldOut) } else { 0 };
+        let learnt = count(Part::Learnt) + extra.iter().map(|rows| rows.labels.len()).sum::<usize>();
         // This part of all rows, rounded, is as many as there are.
-        let options = with_held_out(model_type, options, held_out / (held_out + count(Part::Learnt)));
+        let options = with_held_out(model_type, options, held_out as f64 / (held_out + learnt) as f64);
         let mut model = create_batch(model_type, &options, self.schema, self.label)?;
+        let mut add = |rows: Rows| control.check().and_then(|()| model.add(&rows.features, &rows.labels));
+        for rows in self.rows.of_part(&parts, Part::Learnt) {
+            add(rows?)?;
+        }
+        for rows in extra {
+            add(rows)?;
+        }
         // Those held out come last, so that the part is theirs.
-        let wanted = if held_out > 0.0 { &[Part::Learnt, Part::HeldOut][..] } else { &[Part::Learnt] };
-        for part in wanted {
-            for rows in self.rows.of_part(parts, *part) {
-                control.check()?;
-                let rows = rows?;
-                model.add(&rows.features, &rows.labels)?;
-            }
+        for rows in self.rows.of_part(&parts, Part::HeldOut).take_while(|_| held_out > 0) {
+            add(rows?)?;
         }
         model.set_control(control.clone());
         model.fit()
+    }
+
+    fn sampled(&self, parts: &[Part], control: &FitControl) -> Result<Sampled> {
+        match self.sampling {
+            Some(sampling) => sampling.apply(self.rows, parts, self.seed, control),
+            None => Ok(Sampled { parts: parts.to_vec(), extra: Vec::new() }),
+        }
     }
 
     /// What a fitted model is worth, by the rows of a part; of a model without a label, by its fit.

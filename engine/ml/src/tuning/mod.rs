@@ -9,9 +9,13 @@
 //! The best trial's model is the model, as fitted to the part that is learnt; with folds, to all of them. All trials go
 //! with it in its snapshot ([`trial`]), and are no part of it: whoever reads the snapshot as a model finds that model.
 //!
+//! Before a fit, the classes that it learns can be made alike in number ([`sampling`]). [`auto`] searches over model types,
+//! too.
+//!
 //! What comes out depends on the seed, and not on the threads. Trials of a round (`max_parallel_trials`) run at the same
 //! time, and so do not know of each other: with `tpe` another number of them is another search.
 
+pub(crate) mod auto;
 mod batch;
 mod config;
 mod defaults;
@@ -19,7 +23,9 @@ mod fits;
 mod halving;
 mod objective;
 mod rows;
+mod sampling;
 mod search;
+mod smote;
 mod space;
 mod table;
 #[cfg(test)]
@@ -70,8 +76,8 @@ pub(crate) fn is_asked_for(model_type: &str, options: &BTreeMap<String, String>)
 }
 
 /// The options that a model type has by way of this module.
-pub(crate) fn option_docs(has_label: bool, known: &[OptionDoc]) -> Vec<OptionDoc> {
-    config::option_docs(has_label, "", known)
+pub(crate) fn option_docs(target: Target, known: &[OptionDoc]) -> Vec<OptionDoc> {
+    config::option_docs(target, "", known)
 }
 
 /// Makes a model around those of a type, for labels of the type `label`.

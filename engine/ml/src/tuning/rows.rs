@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{SortOptions, cast, concat, filter, filter_record_batch, rank};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{SortOptions, cast, concat, filter, filter_record_batch, rank, take, take_record_batch};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
@@ -116,6 +116,11 @@ impl KeptRows {
         Ok(reader.classes(numbers.iter())?.0.names().len())
     }
 
+    /// The class of each row; empty of numbers.
+    pub(super) fn classes(&self) -> &[u32] {
+        &self.classes
+    }
+
     /// What a method goes by.
     ///
     /// # Errors
@@ -141,6 +146,25 @@ impl KeptRows {
         };
         self.batches.iter().filter_map(own)
     }
+
+    /// The rows with these numbers, which ascend and may come several times.
+    ///
+    /// # Errors
+    /// `ReadColumn`.
+    pub(super) fn numbered(&self, numbers: &[u32]) -> Result<Vec<Rows>> {
+        let (mut first, mut left) = (0, numbers);
+        let mut taken = Vec::new();
+        for rows in &self.batches {
+            let last = first + rows.features.num_rows() as u32;
+            let (own, others) = left.split_at(left.partition_point(|number| *number < last));
+            if !own.is_empty() {
+                let places: UInt32Array = own.iter().map(|number| Some(number - first)).collect();
+                taken.push(rows.taken(&places)?);
+            }
+            (first, left) = (last, others);
+        }
+        Ok(taken)
+    }
 }
 
 impl Rows {
@@ -151,6 +175,12 @@ impl Rows {
     fn filtered(&self, mask: &BooleanArray) -> Result<Self> {
         let features = filter_record_batch(&self.features, mask).map_err(unreadable("features"))?;
         let labels = filter(&self.labels, mask).map_err(unreadable("label"))?;
+        Ok(Self { features, labels })
+    }
+
+    fn taken(&self, places: &UInt32Array) -> Result<Self> {
+        let features = take_record_batch(&self.features, places).map_err(unreadable("features"))?;
+        let labels = take(&self.labels, places, None).map_err(unreadable("label"))?;
         Ok(Self { features, labels })
     }
 }
@@ -251,7 +281,7 @@ fn find<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
     })
 }
 
-fn unreadable(column: &str) -> impl Fn(ArrowError) -> MlError {
+pub(super) fn unreadable(column: &str) -> impl Fn(ArrowError) -> MlError {
     let column = column.to_owned();
     move |source| MlError::ReadColumn { column: column.clone(), source }
 }

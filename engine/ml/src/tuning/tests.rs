@@ -1,7 +1,9 @@
 //! scikit-learn's grid searches (`goldens/tuning.py`), the same bits whatever the threads, what splits promise, and bad
 //! input.
 
+mod auto;
 mod errors;
+mod sampling;
 mod splits;
 mod trials;
 

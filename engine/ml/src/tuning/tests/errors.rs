@@ -120,11 +120,13 @@ fn models_that_cannot_be_judged_say_so() {
 fn each_model_type_says_what_it_has_beside_its_own_options() {
     let names =
         |name: &str| crate::tuning_option_docs(name).unwrap().into_iter().map(|doc| doc.name).collect::<Vec<_>>();
-    assert_eq!(names("logistic_reg").len(), 10);
+    assert_eq!(names("logistic_reg").len(), 13);
+    assert_eq!(names("linear_reg").len(), 10);
     // They have some of them themselves.
     assert!(!names("boosted_tree_regressor").contains(&"data_split_method"));
     assert!(!names("random_forest_regressor").contains(&"seed"));
     let of_clusters = ["num_trials", "max_parallel_trials", "hparam_tuning_algorithm", "hparam_tuning_objectives"];
     assert_eq!(names("kmeans"), of_clusters);
+    assert!(names("auto_classifier").is_empty() && crate::batch_option_docs("auto_classifier").unwrap().len() == 13);
     assert!(names("pca").is_empty() && crate::tuning_option_docs("none").is_err());
 }
