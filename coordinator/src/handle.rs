@@ -283,7 +283,8 @@ impl CoordinatorHandle {
         let reference = reference.map_err(|message| CoordinatorError::Statement { message })?;
         let served = self.serving.version(&reference)?;
         planned(move || {
-            model_files::write(&command.path, &served).map_err(|told| SqlError::of_files(Position::UNKNOWN, told))
+            model_files::write(&command.path, command.format.as_deref(), &served)
+                .map_err(|told| SqlError::of_files(Position::UNKNOWN, told))
         })
         .await
     }

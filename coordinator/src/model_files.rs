@@ -6,14 +6,15 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use tidemill_ml::{ImportFormat, Imported, ImportedClasses};
+use tidemill_ml::export::lightgbm_text;
+use tidemill_ml::import::{ImportFormat, Imported, ImportedClasses, import};
 use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX, UNTIMED};
 use tidemill_plans::codec;
 use tidemill_plans::error::chain;
 use tidemill_plans::prediction::TrainedModel;
+use tidemill_plans::transform::FittedModel;
 use tidemill_sql::{FoundModel, WantedFile, texts_of};
 
 use crate::serving::ServedModel;
@@ -27,22 +28,27 @@ const FILE_BYTES_MAX: u64 = 256 << 20;
 /// The name of our own format.
 const OWN: &str = "tidemill";
 
+/// That of the other that is written.
+const LIGHTGBM: &str = "lightgbm_text";
+
 /// Writes a version of a model. A file that is there is replaced once the new one is whole.
 ///
 /// # Errors
 /// What to tell whoever wanted it.
-pub(crate) fn write(path: &str, served: &ServedModel) -> Result<(), String> {
+pub(crate) fn write(path: &str, format: Option<&str>, served: &ServedModel) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| format!("cannot write the model to '{path}': {error}");
     let weights = served.weights();
     if weights.state.is_empty() {
         return Err(failed(&format!("it has more than {SERVED_BYTES_MAX} bytes")));
     }
-    let content = codec::encode(weights).map_err(|error| failed(&chain(&error)))?;
+    let content = match format {
+        None | Some(OWN) => sealed(weights).map_err(|reason| failed(&reason))?,
+        Some(LIGHTGBM) => lightgbm(&weights.state).map_err(|reason| failed(&reason))?.into_bytes(),
+        Some(other) => return Err(failed(&format!("format = '{other}'; valid are: {OWN}, {LIGHTGBM}"))),
+    };
     let part = format!("{path}.part");
     let written = File::create(&part).and_then(|mut file| {
-        file.write_all(MAGIC)?;
         file.write_all(&content)?;
-        file.write_all(&crc32fast::hash(&content).to_le_bytes())?;
         file.sync_all()
     });
     written.and_then(|()| fs::rename(&part, path)).map_err(|error| {
@@ -50,6 +56,20 @@ pub(crate) fn write(path: &str, served: &ServedModel) -> Result<(), String> {
         let _ = fs::remove_file(&part);
         failed(&error)
     })
+}
+
+/// A file of ours.
+fn sealed(weights: &ModelWeights) -> Result<Vec<u8>, String> {
+    let content = codec::encode(weights).map_err(|error| chain(&error))?;
+    Ok([MAGIC, &content, &crc32fast::hash(&content).to_le_bytes()].concat())
+}
+
+/// What LightGBM reads, of a model whose features are columns of rows.
+fn lightgbm(state: &[u8]) -> Result<String, String> {
+    if FittedModel::restore(state).map_err(|error| chain(&error))?.transform().is_some() {
+        return Err(String::from("its TRANSFORM is no part of LightGBM's models"));
+    }
+    lightgbm_text(state).map_err(|error| chain(&error))
 }
 
 /// Reads a model.
@@ -151,14 +171,14 @@ fn foreign(bytes: &[u8], options: &FileOptions) -> Result<FoundModel, String> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| format!("it is neither a model of ours nor a text; formats are: {}", formats()))?;
     let format = match &options.format {
-        Some(name) => ImportFormat::ALL.into_iter().find(|format| format.name() == name),
+        Some(name) => ImportFormat::named(name),
         None => ImportFormat::of(text),
     };
     let format = format.ok_or_else(|| format!("its format is not known; format is one of: {}", formats()))?;
     let label =
         options.label.clone().ok_or("the option label is missing: WITH (label = 'late') says what it predicts")?;
     let Imported { model, .. } =
-        tidemill_ml::import(text, format, options.imported_classes()?.as_ref()).map_err(|error| chain(&error))?;
+        import(text, format, options.imported_classes()?.as_ref()).map_err(|error| chain(&error))?;
     found(ModelWeights { model: String::new(), version: 1, learnt_to: UNTIMED, label, state: model })
 }
 
@@ -168,11 +188,12 @@ fn formats() -> String {
 
 fn found(weights: ModelWeights) -> Result<FoundModel, String> {
     let (label, state) = (weights.label.clone(), weights.state.clone());
-    let trained = Arc::new(TrainedModel::restore(weights).map_err(|error| chain(&error))?);
+    let trained = TrainedModel::restore(weights).map_err(|error| chain(&error))?;
     let label = match (label.is_empty(), trained.added().first()) {
         (false, Some(predicted)) => Some((label, predicted.data_type().clone())),
         _ => None,
     };
-    let columns = trained.inputs().fields().iter().map(|field| (field.name().clone(), field.data_type().clone()));
-    Ok(FoundModel { model_type: trained.model_type().to_owned(), label, columns: columns.collect(), state })
+    let inputs = trained.inputs();
+    let columns = inputs.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect();
+    Ok(FoundModel { model_type: trained.model_type().to_owned(), label, columns, state })
 }

@@ -58,6 +58,8 @@ pub struct ExportCommand {
     pub model: String,
     /// Where it is to go.
     pub path: String,
+    /// In which format; ours if it is not said.
+    pub format: Option<String>,
 }
 
 impl ParsedStatement {
@@ -90,11 +92,10 @@ impl ParsedStatement {
     /// The version that the statement brings along, if it makes a model of a file.
     #[must_use]
     pub fn imported(&self) -> Option<ModelWeights> {
-        let Statement::ImportModel(ImportModel { name, options, state: Some(state), .. }) = &self.statement else {
-            return None;
-        };
+        let Statement::ImportModel(import) = &self.statement else { return None };
+        let ImportModel { name, options, state, .. } = import.as_ref();
         let label = options.get(LABEL).unwrap_or_default().to_owned();
-        let (model, state) = (name.text.clone(), state.as_ref().clone());
+        let (model, state) = (name.text.clone(), state.as_ref()?.as_ref().clone());
         Some(ModelWeights { model, version: 1, learnt_to: UNTIMED, label, state })
     }
 }
@@ -158,7 +159,13 @@ impl Session {
         self.catalog.model(reference.model)?;
         self.require_owner(reference.model)?;
         self.check_files()?;
-        Ok(Outcome::Export(ExportCommand { model: export.name.text.clone(), path: export.path.clone() }))
+        let mut options = export.options.clone();
+        let format = options.take("format");
+        if let Some((key, _)) = options.pairs.first() {
+            let message = format!("unknown option '{key}'; valid is: format");
+            return Err(SqlError::invalid(message).at(options.place(key)));
+        }
+        Ok(Outcome::Export(ExportCommand { model: export.name.text.clone(), path: export.path.clone(), format }))
     }
 }
 

@@ -345,6 +345,7 @@ pub(crate) struct ExportModel {
     /// With $ or @ it says which version.
     pub(crate) name: Name,
     pub(crate) path: String,
+    pub(crate) options: Options,
 }
 
 /// CREATE SOURCE.

@@ -31,6 +31,7 @@ fn classifiers_tell_three_classes_apart() {
         ("model_type = 'decision_tree_classifier', max_tree_depth = 3", 0.99),
         ("model_type = 'random_forest_classifier', num_parallel_tree = 20, seed = 1", 0.99),
         ("model_type = 'boosted_tree_classifier', max_iterations = 20", 0.99),
+        ("model_type = 'auto_classifier', num_trials = 4", 0.85),
     ] {
         let model = format!("{model}, label = 'far') AS (SELECT * FROM {FAR} AS t");
         let accuracy = asked(&folder, &model, &format!("accuracy FROM ML.EVALUATE(MODEL m, {FAR})"));
@@ -44,6 +45,8 @@ fn regressors_follow_a_product_of_two_features() {
     let rows = "(SELECT distance, zone, 3 + 2 * distance * zone AS fare FROM trips)";
     for (model, least) in [
         ("model_type = 'linear_reg'", 0.8),
+        ("model_type = 'linear_svr', epsilon = 0.5", 0.7),
+        ("model_type = 'auto_regressor', num_trials = 4", 0.8),
         ("model_type = 'knn_regressor', num_neighbors = 1", 0.999),
         ("model_type = 'decision_tree_regressor', max_tree_depth = 8", 0.99),
         ("model_type = 'random_forest_regressor', num_parallel_tree = 20, seed = 1", 0.99),
@@ -53,6 +56,21 @@ fn regressors_follow_a_product_of_two_features() {
         let r2 = asked(&folder, &model, &format!("r2_score FROM ML.EVALUATE(MODEL m, {rows})"));
         assert!(r2[0] >= least, "{model}: {r2:?}");
     }
+}
+
+#[test]
+fn a_ranker_puts_the_rows_of_each_group_in_order() {
+    let folder = folder();
+    // In each zone the far ones are wanted, whatever far is there.
+    let rows = "(SELECT id, zone, distance + 100 * zone AS place, CAST(distance / 2 AS BIGINT) AS wanted FROM trips)";
+    let model = format!(
+        "model_type = 'boosted_tree_ranker', group_column = 'zone', max_iterations = 30, label = 'wanted') AS
+         (SELECT zone, place, wanted FROM {rows} AS t"
+    );
+    let order = "min(r) AS r FROM (SELECT zone, corr(predicted_wanted, CAST(wanted AS DOUBLE)) AS r
+                 FROM ML.PREDICT(MODEL m, (SELECT zone, place, wanted FROM";
+    let correlation = asked(&folder, &model, &format!("{order} {rows})) GROUP BY zone)"));
+    assert!(correlation[0] > 0.9, "{correlation:?}");
 }
 
 #[test]
@@ -219,6 +237,9 @@ fn models_learn_numbers_and_classes_along_a_stream() {
         ("model_type = 'linear_reg', optimizer = 'sgd', learning_rate = 0.05", "fare", "r2_score"),
         ("model_type = 'linear_reg', optimizer = 'adam', learning_rate = 0.01, loss = 'huber'", "fare", "r2_score"),
         ("model_type = 'hoeffding_tree_classifier'", "pace", "accuracy"),
+        ("model_type = 'hoeffding_adaptive_tree_classifier'", "pace", "accuracy"),
+        ("model_type = 'adaptive_random_forest_classifier', seed = 1", "pace", "accuracy"),
+        ("model_type = 'hoeffding_tree_regressor'", "fare", "r2_score"),
     ] {
         let script = format!(
             "{source}

@@ -92,6 +92,8 @@ fn a_model_is_the_same_behind_a_file() {
     let broken = format!("CREATE MODEL broken FROM FILE '{}'", file(&served, "broken.model"));
     served.refused(&broken, Code::InvalidArgument, "its checksum is wrong");
     served.refused(&format!("EXPORT MODEL again$7 TO '{path}'"), Code::FailedPrecondition, "no version 7");
+    let lightgbm = format!("EXPORT MODEL again TO '{path}' WITH (format = 'lightgbm_text')");
+    served.refused(&lightgbm, Code::InvalidArgument, "its TRANSFORM is no part of LightGBM's models");
     served.refused("EXPORT MODEL again TO '/nowhere/at/all'", Code::InvalidArgument, "cannot write the model");
     let streamed = "SET execution = 'streaming'; SELECT * FROM ML.PREDICT(MODEL again, TABLE trips)";
     served.refused(streamed, Code::Unimplemented, "ML.PREDICT of a model from a file in a stream");
@@ -111,6 +113,10 @@ fn models_of_other_libraries_answer() {
     served.ask(&format!("CREATE MODEL fare FROM FILE '{path}' WITH (label = 'fare')"));
     let asked = "SELECT CAST(sum(predicted_fare * weight) AS BIGINT) AS n FROM ML.PREDICT(MODEL fare,
                    (SELECT column1 AS distance, column2 AS weight FROM (VALUES (5.5, 1), (5.6, 100), (CAST(NULL AS DOUBLE), 10000))))";
+    assert_eq!(served.number(asked), 5 + 2000 + 200_000);
+    let back = served.folder.path("back.txt").display().to_string();
+    served.ask(&format!("EXPORT MODEL fare TO '{back}' WITH (format = 'lightgbm_text'); DROP MODEL fare"));
+    served.ask(&format!("CREATE MODEL fare FROM FILE '{back}' WITH (label = 'fare')"));
     assert_eq!(served.number(asked), 5 + 2000 + 200_000);
     let wrong = |name: &str, text: &str, options: &str| {
         fs::write(served.folder.path(name), text).unwrap();

@@ -31,11 +31,7 @@ impl ScriptParser<'_> {
         self.keywords(&[Keyword::FROM])?;
         self.expect_word("FILE")?;
         let path = self.text("a file")?;
-        let at = self.inner.peek_token_ref().span.into();
-        let options = match self.word("WITH") || self.word("OPTIONS") {
-            true => self.option_list()?,
-            false => Options { at, ..Options::default() },
-        };
+        let options = self.options_if_any()?;
         let import = ImportModel { name, if_not_exists, columns, path, options, state: None };
         Ok(Statement::ImportModel(Box::new(import)))
     }
@@ -54,14 +50,23 @@ impl ScriptParser<'_> {
         Ok(columns)
     }
 
-    /// `EXPORT MODEL m TO 'path'`.
+    /// `EXPORT MODEL m TO 'path' [WITH (format = '…')]`.
     pub(super) fn export_model(&mut self) -> Result<Statement> {
         self.inner.next_token();
         self.expect_word("MODEL")?;
         let at = self.inner.peek_token_ref().span.into();
         let name = Name { text: normalize(&self.with(parse_model_name)?), at };
         self.keywords(&[Keyword::TO])?;
-        Ok(Statement::ExportModel(ExportModel { name, path: self.text("a file")? }))
+        let path = self.text("a file")?;
+        Ok(Statement::ExportModel(ExportModel { name, path, options: self.options_if_any()? }))
+    }
+
+    fn options_if_any(&mut self) -> Result<Options> {
+        let at = self.inner.peek_token_ref().span.into();
+        match self.word("WITH") || self.word("OPTIONS") {
+            true => self.option_list(),
+            false => Ok(Options { at, ..Options::default() }),
+        }
     }
 
     /// Behind ALTER MODEL: `m VERSION 3 SET ALIAS [=] champion`, or `m UNSET ALIAS champion`.

@@ -77,10 +77,10 @@ impl BatchBoostedTrees {
 
     /// Which rows are learnt, and which are held out: of a ranker, whole groups.
     fn parts(&self) -> Result<Parts> {
-        let TreeConfig { split, seed, .. } = self.config;
+        let TreeConfig { split, seed, .. } = &self.config;
         match &self.labels {
-            Labels::Relevances(groups) => Ok(groups.rows_of(&split.split(groups.count(), "groups", seed)?)),
-            Labels::Classes(_) | Labels::Numbers => split.split(self.set.rows() as u32, "rows", seed),
+            Labels::Relevances(groups) => Ok(groups.rows_of(&split.split(groups.count(), "groups", *seed)?)),
+            Labels::Classes(_) | Labels::Numbers => split.split(self.set.rows() as u32, "rows", *seed),
         }
     }
 

@@ -132,7 +132,7 @@ impl ScaledRow {
 
 /// What is said of rows: numbers, of those that can be used.
 fn predictions(numbers: Vec<f64>, usable: Option<NullBuffer>) -> Predictions {
-    Predictions { labels: Arc::new(Float64Array::new(numbers.into(), usable)), probabilities: Vec::new() }
+    Predictions::without_classes(Arc::new(Float64Array::new(numbers.into(), usable)))
 }
 
 impl Supervised for HoeffdingTreeRegressor {
