@@ -13,6 +13,10 @@ use crate::error::{PlanError, Result};
 /// Names that other systems have for our algorithms: BigQuery ML's, so far.
 const ALIASES: &[(&str, &str)] = &[("logistic_reg", "logistic_regression"), ("logistic_regression", "logistic_reg")];
 
+/// The option that names the column by which a training set is split. Models read it in the rows that they are fitted to; it
+/// is no feature.
+pub const SPLIT_COLUMN: &str = "data_split_col";
+
 /// How a model comes to know its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Training {

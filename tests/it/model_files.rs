@@ -91,7 +91,7 @@ fn a_model_is_the_same_behind_a_file() {
     fs::write(served.folder.path("broken.model"), bytes).unwrap();
     let broken = format!("CREATE MODEL broken FROM FILE '{}'", file(&served, "broken.model"));
     served.refused(&broken, Code::InvalidArgument, "its checksum is wrong");
-    served.refused(&format!("EXPORT MODEL again$7 TO '{path}'"), Code::FailedPrecondition, "no version 7");
+    served.refused(&format!("EXPORT MODEL again$7 TO '{path}'"), Code::InvalidArgument, "no version 7");
     let lightgbm = format!("EXPORT MODEL again TO '{path}' WITH (format = 'lightgbm_text')");
     served.refused(&lightgbm, Code::InvalidArgument, "its TRANSFORM is no part of LightGBM's models");
     served.refused("EXPORT MODEL again TO '/nowhere/at/all'", Code::InvalidArgument, "cannot write the model");

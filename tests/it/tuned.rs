@@ -55,6 +55,16 @@ fn options_are_searched_and_all_trials_are_known() {
          AS SELECT late, distance, id % 4 = 0 AS held FROM trips",
     );
     assert!(holds(&mut served, "count(*) = 600", "ML.PREDICT(MODEL split, (SELECT distance FROM trips))"));
+    // It may be a time, of which no model reads any, and stand beside a TRANSFORM that makes the features.
+    served.ask(
+        "CREATE MODEL last TRANSFORM (ML.STANDARD_SCALER(distance) OVER () AS scaled, late)
+           OPTIONS (model_type = 'logistic_reg', label = 'late', data_split_method = 'seq', data_split_col = 'at')
+         AS SELECT late, distance, to_timestamp(id) AS at FROM trips;
+         CREATE MODEL day OPTIONS (model_type = 'linear_reg', label = 'distance', data_split_method = 'seq', data_split_col = 'at')
+         AS SELECT distance, zone, to_timestamp(id) AS at FROM trips",
+    );
+    assert!(holds(&mut served, "count(*) = 600", "ML.PREDICT(MODEL last, (SELECT distance FROM trips))"));
+    assert!(holds(&mut served, "count(*) = 600", "ML.PREDICT(MODEL day, (SELECT zone FROM trips))"));
     served.refused("SELECT * FROM ML.TRIAL_INFO(MODEL split)", Code::InvalidArgument, "has no ML.TRIAL_INFO");
     let wrong = |options: &str| {
         format!(
@@ -67,6 +77,7 @@ fn options_are_searched_and_all_trials_are_known() {
         ("l2_reg = HPARAM_RANGE(0, 1), num_trials = 3, hparam_tuning_algorithm = 'grid_search'", "grid_search"),
         ("l2_reg = HPARAM_CANDIDATES(['x']), num_trials = 3", "l2_reg"),
         ("data_split_method = 'custom'", "data_split_col"),
+        ("data_split_method = 'seq', data_split_col = 'nothing'", "no column 'nothing' to split by"),
     ] {
         served.refused(&wrong(options), Code::InvalidArgument, reason);
     }

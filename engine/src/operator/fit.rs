@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
 use arrow::array::{RecordBatch, new_null_array};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use tidemill_ml::{BatchModel, FitControl, FitReport, MlError, feature_schema};
 use tidemill_plans::PlanError;
+use tidemill_plans::algorithm::SPLIT_COLUMN;
 use tidemill_plans::catalog::{ModelVersion, UNTIMED};
 use tidemill_plans::node::FitNode;
 use tidemill_plans::transform::{FittedTransform, PreparedTransform, Transform, TransformFit, seal};
@@ -35,6 +36,8 @@ pub(super) struct Fit {
     label_name: String,
     /// What its features are made of, and how.
     transform: Option<Transform>,
+    /// The column by which the rows are split, if they are by one.
+    split: Option<usize>,
     held: ArrivalBuffer,
     /// Where rows are held once the statistics of all are known.
     memory: StateMemory,
@@ -64,6 +67,7 @@ impl Fit {
             label: node.label,
             label_name: label.as_ref().map(|label| label.name().clone()).unwrap_or_default(),
             transform: node.transform.clone(),
+            split: split_column(node, input),
             held: ArrivalBuffer::new(input, &env.state_memory),
             memory: env.state_memory.clone(),
             input: Arc::clone(input),
@@ -109,7 +113,10 @@ impl Fit {
                 return Ok(false);
             }
             let (rows, features) = match transform {
-                Some(transform) => evaluate_or_route(rows, ctx, |rows| Ok(transform.features(rows)?))?,
+                Some(transform) => {
+                    let features = |rows: &RecordBatch| self.with_split(transform.features(rows)?, rows);
+                    evaluate_or_route(rows, ctx, features)?
+                }
                 None => (rows.clone(), rows),
             };
             let labels = match self.label {
@@ -121,6 +128,19 @@ impl Fit {
             }
         }
         Ok(true)
+    }
+
+    /// Features with the column by which the rows are split, unless it is one of them.
+    fn with_split(&self, features: RecordBatch, rows: &RecordBatch) -> Result<RecordBatch> {
+        let Some(split) = self.split else { return Ok(features) };
+        let field = Arc::clone(&rows.schema_ref().fields()[split]);
+        if features.schema_ref().column_with_name(field.name()).is_some() {
+            return Ok(features);
+        }
+        let fields = features.schema_ref().fields().iter().cloned().chain([field]);
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let columns = features.columns().iter().cloned().chain([Arc::clone(rows.column(split))]).collect();
+        Ok(RecordBatch::try_new(schema, columns).map_err(PlanError::from)?)
     }
 
     fn failed(&self, source: MlError) -> EngineError {
@@ -175,6 +195,12 @@ impl Fit {
         ctx.emit(version_rows(&[version])?);
         Ok(())
     }
+}
+
+/// Where the column is by which rows are split.
+fn split_column(node: &FitNode, input: &SchemaRef) -> Option<usize> {
+    let (_, name) = node.options.iter().find(|(option, _)| option == SPLIT_COLUMN)?;
+    input.index_of(name).ok()
 }
 
 impl Operator for Fit {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast::Ident;
 use tidemill_plans::PlanError;
-use tidemill_plans::algorithm::{Training, outputs, reads_times, resolve_model_type, takes_label};
+use tidemill_plans::algorithm::{SPLIT_COLUMN, Training, outputs, reads_times, resolve_model_type, takes_label};
 use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{
     FitNode, ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields,
@@ -81,6 +81,19 @@ impl Common {
         })
     }
 
+    /// The column by which the training set is split: it is no feature.
+    fn split_column(&self, columns: &Schema) -> Result<Option<&str>> {
+        let Some(name) = self.others.get(SPLIT_COLUMN) else { return Ok(None) };
+        match columns.field_with_name(name) {
+            Ok(_) => Ok(Some(name)),
+            Err(_) => {
+                let names = column_names(columns);
+                let message = format!("the training query has no column '{name}' to split by; there are: {names}");
+                Err(SqlError::invalid(message).at(self.others.place(SPLIT_COLUMN)))
+            }
+        }
+    }
+
     fn label_among<'a>(&self, columns: &'a Schema, label: &str) -> Result<&'a Field> {
         columns.field_with_name(label).map_err(|_| {
             let names = column_names(columns);
@@ -140,9 +153,13 @@ pub(crate) fn plan_fitted(
         }
         None => (None, Vec::new()),
     };
+    let split = common.split_column(&info.schema)?;
     let features = match &transform {
         Some(transform) => columns_of(&transform.inputs),
-        None => feature_columns(info, common.label.as_deref()),
+        None => {
+            let all = feature_columns(info, common.label.as_deref());
+            all.into_iter().filter(|(name, _)| Some(name.as_str()) != split).collect()
+        }
     };
     let learnt = match &transform {
         Some(transform) => columns_of(transform.outputs()?.as_ref()),

@@ -91,8 +91,21 @@ mod tests {
 
     #[test]
     fn wrong_calls_say_what_is_right() {
-        check("ML.DETECT_ANOMALIES(MODEL m)", expect!["wrong arguments; write ML.DETECT_ANOMALIES(MODEL m, TABLE t [, STRUCT(0.95 AS anomaly_prob_threshold)]), or a query in place of TABLE t"]);
-        check("ML.DETECT_ANOMALIES(MODEL m, TABLE t, STRUCT(0.1 AS contamination))", expect!["line 1, column 67: the option 'contamination' is not supported; ML.DETECT_ANOMALIES takes anomaly_prob_threshold"]);
-        check("ML.DETECT_ANOMALIES(MODEL m, TABLE t, STRUCT(1.5 AS anomaly_prob_threshold))", expect!["line 1, column 60: anomaly_prob_threshold is a number from 0 on and below 1, not 1.5"]);
+        check(
+            "ML.DETECT_ANOMALIES(MODEL m)",
+            expect![
+                "wrong arguments; write ML.DETECT_ANOMALIES(MODEL m, TABLE t [, STRUCT(0.95 AS anomaly_prob_threshold)]), or a query in place of TABLE t"
+            ],
+        );
+        check(
+            "ML.DETECT_ANOMALIES(MODEL m, TABLE t, STRUCT(0.1 AS contamination))",
+            expect![
+                "line 1, column 67: the option 'contamination' is not supported; ML.DETECT_ANOMALIES takes anomaly_prob_threshold"
+            ],
+        );
+        check(
+            "ML.DETECT_ANOMALIES(MODEL m, TABLE t, STRUCT(1.5 AS anomaly_prob_threshold))",
+            expect!["line 1, column 60: anomaly_prob_threshold is a number from 0 on and below 1, not 1.5"],
+        );
     }
 }

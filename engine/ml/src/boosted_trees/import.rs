@@ -112,8 +112,8 @@ pub struct Imported {
 /// Makes a model of a file. Without names, classes are whole numbers from 0.
 ///
 /// # Errors
-/// `Import` for a file that cannot be read, or that has what trees of this crate have not; `UnsupportedLabel` for a type
-/// that is none of classes; `DuplicateFeature`; `StateTooLarge`. Never panics, whatever the text.
+/// `Import` for a file that cannot be read, or that has what trees of this crate have not; `UnsupportedLabel` for a
+/// type that is none of classes; `StateTooLarge`. Never panics, whatever the text.
 pub fn import(text: &str, format: ImportFormat, classes: Option<&ImportedClasses>) -> Result<Imported> {
     let parsed = match format {
         ImportFormat::XgboostJson => xgboost::read(text),

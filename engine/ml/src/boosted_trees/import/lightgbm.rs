@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::parsed::{FEATURES_MAX, Goal, Parsed, ParsedFeature, ParsedTree};
+use super::parsed::{Categories, FEATURES_MAX, Goal, Parsed, ParsedFeature, ParsedTree};
 use super::{Parse, Problem};
 use crate::classes::CLASSES_MAX;
 
@@ -100,11 +100,14 @@ impl Head<'_> {
     }
 
     /// The model of these trees, in their order.
-    pub(super) fn model(self, trees: Vec<ParsedTree>, categories: Vec<Option<Vec<(u32, String)>>>) -> Parse<Parsed> {
+    pub(super) fn model(self, trees: Vec<ParsedTree>, categories: Vec<Option<Categories>>) -> Parse<Parsed> {
         self.check()?;
         let objective = Objective::new(&self)?;
         let scores = objective.scores;
-        if self.trees_an_iteration != scores || !(1..=CLASSES_MAX).contains(&scores) || trees.len() % scores != 0 {
+        if self.trees_an_iteration != scores
+            || !(1..=CLASSES_MAX).contains(&scores)
+            || !trees.len().is_multiple_of(scores)
+        {
             let an_iteration = self.trees_an_iteration;
             let problem = format!("{} with {an_iteration} an iteration do not fit '{}'", trees.len(), self.objective);
             return Err(Problem::at("the trees", problem));
@@ -127,7 +130,7 @@ impl Head<'_> {
 pub(super) fn categories(
     known: Vec<Option<BTreeSet<u32>>>,
     pandas: Option<&serde_json::Value>,
-) -> Parse<Vec<Option<Vec<(u32, String)>>>> {
+) -> Parse<Vec<Option<Categories>>> {
     let problem = |problem: String| Problem::at("pandas_categorical", problem);
     let columns = match pandas {
         None | Some(serde_json::Value::Null) => &[][..],

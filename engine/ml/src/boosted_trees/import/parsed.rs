@@ -29,11 +29,14 @@ pub(super) struct Parsed {
     pub(super) trees: Vec<Vec<ParsedTree>>,
 }
 
+/// The number and name of each category of a feature.
+pub(super) type Categories = Vec<(u32, String)>;
+
 #[derive(Debug)]
 pub(super) struct ParsedFeature {
     pub(super) name: String,
-    /// Of a categorical feature the number and name of each category.
-    pub(super) categories: Option<Vec<(u32, String)>>,
+    /// None of a number.
+    pub(super) categories: Option<Categories>,
 }
 
 /// What a model says of rows.
@@ -244,7 +247,7 @@ impl Features {
         let mut places = vec![0; features.len()];
         schema.numbers_first().into_iter().enumerate().for_each(|(place, feature)| places[feature] = place);
         // NULL is the first category.
-        let by_number = |names: &Vec<(u32, String)>| names.iter().map(|(number, _)| *number).zip(1..).collect();
+        let by_number = |names: &Categories| names.iter().map(|(number, _)| *number).zip(1..).collect();
         let categories = features.iter().map(|feature| feature.categories.as_ref().map(by_number)).collect();
         let moments = vec![Moments::default(); numeric];
         let encoder = Encoder::new(Arc::new(schema), moments, dictionaries, Numbers::WithMissing);

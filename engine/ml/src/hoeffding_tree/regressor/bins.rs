@@ -1,8 +1,9 @@
 //! What a leaf of numbers knows of one feature: the labels beside its values, in at most 64 bins of neighbouring values.
 //!
 //! FIMT-DD keeps every value that was seen, which has no bound. Here a value within a bin joins it, and one in a gap between
-//! bins makes a bin of its own; past 64, the two neighbours with the fewest rows become one. So a number with few
-//! values has them all, and of others bins come to have about as many rows each, far values or not.
+//! bins makes a bin of its own, until there are 64. From then on it joins the neighbour with fewer rows; if that has
+//! more than its share, it still makes a bin, and the two neighbours with the fewest rows become one. So a number with few
+//! values has them all, and of others no bin comes to have many more rows than others, far values or not.
 
 use bincode::{Decode, Encode};
 
@@ -14,6 +15,9 @@ use crate::model::NUMERIC_MAGNITUDE_MAX;
 /// The most bins: their borders are the thresholds that are tried. River's rounding to a tenth has twenty for a number
 /// between -1 and 1.
 const BINS_MAX: usize = 64;
+
+/// How many times its share of the rows a bin may have for a value beside it to join it.
+const SHARES_MAX: u64 = 2;
 
 /// The labels beside the values from `min` to `max`.
 #[derive(Debug, Clone, Copy, Encode, Decode)]
@@ -27,15 +31,17 @@ struct Bin {
 #[derive(Debug, Clone, Default, Encode, Decode)]
 pub(super) struct Bins {
     bins: Vec<Bin>,
+    /// Rows of all.
+    rows: u64,
 }
 
 impl Bins {
     /// Takes one row; returns the bytes that this has grown by.
     pub(super) fn add(&mut self, value: f64, label: f64) -> usize {
+        self.rows = self.rows.saturating_add(1);
         let place = self.bins.partition_point(|bin| bin.max < value);
-        if let Some(bin) = self.bins.get_mut(place)
-            && bin.min <= value
-        {
+        if let Some(bin) = self.bin_of(place, value) {
+            (bin.min, bin.max) = (bin.min.min(value), bin.max.max(value));
             bin.labels.add(label);
             return 0;
         }
@@ -47,6 +53,21 @@ impl Bins {
         }
         self.join();
         0
+    }
+
+    /// The bin that a value joins, which comes before the one at this place or within it.
+    fn bin_of(&mut self, place: usize, value: f64) -> Option<&mut Bin> {
+        if self.bins.get(place).is_some_and(|bin| bin.min <= value) {
+            return self.bins.get_mut(place);
+        }
+        if self.bins.len() < BINS_MAX {
+            return None;
+        }
+        let rows = |place: usize| self.bins.get(place).map_or(u64::MAX, |bin| bin.labels.count());
+        let before = place.wrapping_sub(1);
+        let fewer = if rows(before) < rows(place) { before } else { place };
+        let share = SHARES_MAX * (self.rows / BINS_MAX as u64 + 1);
+        if rows(fewer) <= share { self.bins.get_mut(fewer) } else { None }
     }
 
     /// Makes one of the two neighbours with the fewest rows, of equals the first.
@@ -96,7 +117,7 @@ impl Bins {
         self.bins.len() <= BINS_MAX
             && self.bins.iter().all(is_bin)
             && self.bins.is_sorted_by(|left, right| left.max < right.min)
-            && self.bins.iter().try_fold(0_u64, |sum, bin| sum.checked_add(bin.labels.count())).is_some()
+            && self.bins.iter().try_fold(0_u64, |sum, bin| sum.checked_add(bin.labels.count())) == Some(self.rows)
     }
 }
 
@@ -124,17 +145,20 @@ mod tests {
 
     #[test]
     fn bins_are_bounded_and_about_even() {
-        let mut bins = Bins::default();
-        let mut bytes = 0;
-        for row in 0..20_000 {
-            // A cube, so that most are near zero; and some are far away.
-            let value = noise(row, 0).powi(3) * if row % 1000 == 0 { 1e9 } else { 1.0 };
-            bytes += bins.add(value, 1.0);
-            assert_eq!(bytes, bins.bytes());
+        // A cube, so that most are near zero, and some far away; and values that only grow.
+        let cube = |row: usize| noise(row, 0).powi(3) * if row.is_multiple_of(1000) { 1e9 } else { 1.0 };
+        let line = |row: usize| row as f64;
+        for value in [&cube as &dyn Fn(usize) -> f64, &line] {
+            let mut bins = Bins::default();
+            let mut bytes = 0;
+            for row in 0..20_000 {
+                bytes += bins.add(value(row), 1.0);
+                assert_eq!(bytes, bins.bytes());
+            }
+            assert_eq!(bins.bins.len(), 64);
+            assert!(bins.is_plausible(20_000));
+            let largest = bins.bins.iter().map(|bin| bin.labels.count()).max().unwrap();
+            assert!(largest < 20_000 / 8, "{largest}");
         }
-        assert_eq!(bins.bins.len(), 64);
-        assert!(bins.is_plausible(20_000));
-        let largest = bins.bins.iter().map(|bin| bin.labels.count()).max().unwrap();
-        assert!(largest < 20_000 / 8, "{largest}");
     }
 }
