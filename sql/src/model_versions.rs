@@ -51,6 +51,8 @@ impl Catalog {
         match ModelReference::parse(&name).map_err(|reason| SqlError::invalid(reason).at(model.span))? {
             ModelReference { model, version: WantedVersion::Newest } => self.model(model),
             ModelReference { model: plain, .. } => {
+                // That there is no such version is the better answer.
+                self.trained_model(model, what)?;
                 let hint = format!("name the model alone: {plain}");
                 Err(SqlError::unsupported(format!("{what} of a version"), hint).at(model.span))
             }

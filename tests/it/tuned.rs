@@ -59,9 +59,9 @@ fn options_are_searched_and_all_trials_are_known() {
     served.ask(
         "CREATE MODEL last TRANSFORM (ML.STANDARD_SCALER(distance) OVER () AS scaled, late)
            OPTIONS (model_type = 'logistic_reg', label = 'late', data_split_method = 'seq', data_split_col = 'at')
-         AS SELECT late, distance, to_timestamp(id) AS at FROM trips;
+         AS SELECT late, distance, CAST(to_timestamp(id) AS TIMESTAMP) AS at FROM trips;
          CREATE MODEL day OPTIONS (model_type = 'linear_reg', label = 'distance', data_split_method = 'seq', data_split_col = 'at')
-         AS SELECT distance, zone, to_timestamp(id) AS at FROM trips",
+         AS SELECT distance, zone, CAST(to_timestamp(id) AS TIMESTAMP) AS at FROM trips",
     );
     assert!(holds(&mut served, "count(*) = 600", "ML.PREDICT(MODEL last, (SELECT distance FROM trips))"));
     assert!(holds(&mut served, "count(*) = 600", "ML.PREDICT(MODEL day, (SELECT zone FROM trips))"));
