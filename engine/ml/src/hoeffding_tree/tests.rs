@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::HoeffdingTree;
 use crate::batch::throughput::noise;
 use crate::goldens::{data_set, expected, reference_rows};
-use crate::model::testing::{check_batch_boundaries, check_goes_on_restored};
+use crate::model::testing::{check_batch_boundaries, check_damaged, check_goes_on_restored, is_probability};
 use crate::predictor::Supervised;
 use crate::{FeatureSchema, OnlineModel, RejectReason, Result, create, restore, restore_predictor};
 
@@ -321,17 +321,6 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let (features, labels) = waves(1500..1600);
-        let mut bytes = some_snapshot().to_vec();
-        for (position, byte) in changes {
-            let position = position.index(bytes.len());
-            bytes[position] = byte;
-        }
-        if let Ok(mut model) = HoeffdingTree::restore(&bytes) {
-            if let Ok(said) = model.predict(&features) {
-                prop_assert!(said.iter().flatten().all(|probability| (0.0..=1.0).contains(&probability)));
-                model.learn(&features, &labels).unwrap();
-            }
-            model.snapshot().unwrap();
-        }
+        check_damaged(some_snapshot(), changes, HoeffdingTree::restore, (&features, &labels), is_probability);
     }
 }

@@ -2,6 +2,7 @@
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::DataType;
+use proptest::sample::Index;
 
 use crate::{FeatureSchema, OnlineModel, Result, create, restore};
 
@@ -52,4 +53,33 @@ pub(crate) fn check_goes_on_restored(
     assert_eq!(restored.learn(&features, labels.as_ref()).unwrap(), report);
     assert_eq!(restored.snapshot().unwrap(), original.snapshot().unwrap());
     assert_eq!(restored.class_rows(), original.class_rows());
+}
+
+/// Bytes of a model with some of them changed are an error, or a model that works: what it says of rows passes, and it goes
+/// on learning them.
+#[track_caller]
+pub(crate) fn check_damaged<M: OnlineModel>(
+    bytes: &[u8],
+    changes: Vec<(Index, u8)>,
+    restore: fn(&[u8]) -> Result<M>,
+    (features, labels): (&RecordBatch, &dyn Array),
+    passes: fn(f64) -> bool,
+) {
+    let mut bytes = bytes.to_vec();
+    for (position, byte) in changes {
+        let position = position.index(bytes.len());
+        bytes[position] = byte;
+    }
+    if let Ok(mut model) = restore(&bytes) {
+        if let Ok(said) = model.predict(features) {
+            assert!(said.iter().flatten().all(passes));
+            model.learn(features, labels).unwrap();
+        }
+        model.snapshot().unwrap();
+    }
+}
+
+/// Whether a number can be a probability.
+pub(crate) fn is_probability(number: f64) -> bool {
+    (0.0..=1.0).contains(&number)
 }

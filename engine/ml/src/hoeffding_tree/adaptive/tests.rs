@@ -12,7 +12,9 @@ use proptest::prelude::*;
 use super::HoeffdingAdaptiveTree;
 use crate::goldens::{expected, reference_rows};
 use crate::hoeffding_tree::tests::waves;
-use crate::model::testing::{check_batch_boundaries, check_goes_on_restored, try_online};
+use crate::model::testing::{
+    check_batch_boundaries, check_damaged, check_goes_on_restored, is_probability, try_online,
+};
 use crate::predictor::Supervised;
 use crate::{FeatureSchema, OnlineModel, Result, restore};
 
@@ -181,17 +183,6 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let (features, labels) = drifting(6400..6500);
-        let mut bytes = some_snapshot().to_vec();
-        for (position, byte) in changes {
-            let position = position.index(bytes.len());
-            bytes[position] = byte;
-        }
-        if let Ok(mut model) = HoeffdingAdaptiveTree::restore(&bytes) {
-            if let Ok(said) = model.predict(&features) {
-                prop_assert!(said.iter().flatten().all(|probability| (0.0..=1.0).contains(&probability)));
-                model.learn(&features, &labels).unwrap();
-            }
-            model.snapshot().unwrap();
-        }
+        check_damaged(some_snapshot(), changes, HoeffdingAdaptiveTree::restore, (&features, &labels), is_probability);
     }
 }

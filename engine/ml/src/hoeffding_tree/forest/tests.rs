@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use super::{AdaptiveRandomForest, times};
 use crate::goldens::{expected, reference_rows};
 use crate::hoeffding_tree::adaptive::tests::drifting;
-use crate::model::testing::{check_batch_boundaries, check_goes_on_restored, try_online};
+use crate::model::testing::{
+    check_batch_boundaries, check_damaged, check_goes_on_restored, is_probability, try_online,
+};
 use crate::random::Random;
 use crate::{FeatureSchema, OnlineModel, Result, restore};
 
@@ -159,17 +161,6 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let (features, labels) = drifting(6400..6450);
-        let mut bytes = some_snapshot().to_vec();
-        for (position, byte) in changes {
-            let position = position.index(bytes.len());
-            bytes[position] = byte;
-        }
-        if let Ok(mut model) = AdaptiveRandomForest::restore(&bytes) {
-            if let Ok(said) = model.predict(&features) {
-                prop_assert!(said.iter().flatten().all(|probability| (0.0..=1.0).contains(&probability)));
-                model.learn(&features, &labels).unwrap();
-            }
-            model.snapshot().unwrap();
-        }
+        check_damaged(some_snapshot(), changes, AdaptiveRandomForest::restore, (&features, &labels), is_probability);
     }
 }

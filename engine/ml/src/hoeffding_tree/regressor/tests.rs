@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::HoeffdingTreeRegressor;
 use crate::batch::throughput::noise;
 use crate::goldens::{data_set, expected, reference_rows};
-use crate::model::testing::{check_batch_boundaries, check_goes_on_restored, try_online};
+use crate::model::testing::{check_batch_boundaries, check_damaged, check_goes_on_restored, try_online};
 use crate::{FeatureSchema, OnlineModel, RejectReason, Result, restore, restore_predictor};
 
 fn tree(options: &[(&str, &str)], features: &RecordBatch) -> HoeffdingTreeRegressor {
@@ -302,17 +302,6 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let (features, labels) = surfaces(1500..1600);
-        let mut bytes = some_snapshot().to_vec();
-        for (position, byte) in changes {
-            let position = position.index(bytes.len());
-            bytes[position] = byte;
-        }
-        if let Ok(mut model) = HoeffdingTreeRegressor::restore(&bytes) {
-            if let Ok(said) = model.predict(&features) {
-                prop_assert!(said.iter().flatten().all(f64::is_finite));
-                model.learn(&features, &labels).unwrap();
-            }
-            model.snapshot().unwrap();
-        }
+        check_damaged(some_snapshot(), changes, HoeffdingTreeRegressor::restore, (&features, &labels), f64::is_finite);
     }
 }
