@@ -11,6 +11,7 @@ use arrow::datatypes::DataType;
 use tidemill_ml::export::lightgbm_text;
 use tidemill_ml::import::{ImportFormat, Imported, ImportedClasses, import};
 use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX, UNTIMED};
+use tidemill_plans::checksum::{checked, with_checksum};
 use tidemill_plans::codec;
 use tidemill_plans::error::chain;
 use tidemill_plans::prediction::TrainedModel;
@@ -61,7 +62,7 @@ pub(crate) fn write(path: &str, format: Option<&str>, served: &ServedModel) -> R
 /// A file of ours.
 fn sealed(weights: &ModelWeights) -> Result<Vec<u8>, String> {
     let content = codec::encode(weights).map_err(|error| chain(&error))?;
-    Ok([MAGIC, &content, &crc32fast::hash(&content).to_le_bytes()].concat())
+    Ok([MAGIC, &with_checksum(content)].concat())
 }
 
 /// What LightGBM reads, of a model whose features are columns of rows.
@@ -158,12 +159,8 @@ fn own(content: &[u8], options: &FileOptions) -> Result<FoundModel, String> {
     if options.format.as_deref().is_some_and(|format| format != OWN) {
         return Err(format!("its format is {OWN}"));
     }
-    let (content, checksum) = content.split_last_chunk::<4>().ok_or("it is cut short")?;
-    if crc32fast::hash(content) != u32::from_le_bytes(*checksum) {
-        return Err(String::from("its checksum is wrong: it is damaged"));
-    }
-    let weights: ModelWeights = codec::decode(content).map_err(|error| chain(&error))?;
-    found(weights)
+    let content = checked(content).ok_or("its checksum is wrong: it is damaged")?;
+    found(codec::decode(content).map_err(|error| chain(&error))?)
 }
 
 /// A model of another library.

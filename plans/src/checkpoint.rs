@@ -8,6 +8,7 @@
 //! one takes the next number, and the other learns that it is not alone. Epochs would not do: an attempt leaves out
 //! those that it gives up, so two attempts could seal one after the other without ever meeting.
 
+use crate::checksum::{checked, with_checksum};
 use crate::codec;
 use crate::error::{PlanError, Result};
 use crate::ids::{Epoch, JobId, OperatorId, RunId, StageId, TaskId};
@@ -155,17 +156,13 @@ impl Manifest {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(codec::encode(self)?);
-        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-        Ok(bytes)
+        Ok(with_checksum(bytes))
     }
 
     /// Reads what [`Self::to_bytes`] wrote; `path` is for the error.
     pub fn from_bytes(bytes: &[u8], path: &str) -> Result<Self> {
         let broken = |reason: &str| PlanError::Checkpoint { path: path.to_owned(), reason: reason.to_owned() };
-        let (content, checksum) = bytes.split_last_chunk::<4>().ok_or_else(|| broken("it is cut short"))?;
-        if crc32fast::hash(content) != u32::from_le_bytes(*checksum) {
-            return Err(broken("its checksum is wrong"));
-        }
+        let content = checked(bytes).ok_or_else(|| broken("its checksum is wrong"))?;
         let (magic, body) = content.split_first_chunk::<8>().ok_or_else(|| broken("it is cut short"))?;
         match magic.strip_prefix(&MAGIC[..MAGIC.len() - 1]) {
             Some(version) if version == &MAGIC[MAGIC.len() - 1..] => codec::decode(body),
@@ -209,8 +206,7 @@ mod tests {
         let mut bytes = Manifest::beginning(RunId::first(JobId(3))).to_bytes().unwrap();
         bytes.truncate(bytes.len() - 4);
         bytes[7] = 1;
-        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-        let error = Manifest::from_bytes(&bytes, "m").unwrap_err().to_string();
+        let error = Manifest::from_bytes(&with_checksum(bytes), "m").unwrap_err().to_string();
         assert_eq!(error, "checkpoint m cannot be read: its format has version 1, and this build reads version 2");
     }
 }

@@ -13,6 +13,7 @@ pub mod catalog;
 pub mod change;
 pub mod checkpoint;
 pub mod cluster_secret;
+pub mod checksum;
 pub mod codec;
 pub mod connector;
 pub mod error;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tidemill_plans::PlanError;
 use tidemill_plans::catalog::ModelWeights;
+use tidemill_plans::checksum::{checked, with_checksum};
 use tidemill_plans::codec;
 use tidemill_plans::error::chain;
 use tidemill_plans::storage::Storage;
@@ -92,10 +93,7 @@ pub(super) enum Found {
 impl Found {
     fn read(bytes: &[u8], part: &Part, path: &str) -> Result<Self, PlanError> {
         let damaged = || PlanError::Checkpoint { path: path.to_owned(), reason: String::from("its checksum is wrong") };
-        let (content, checksum) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
-        if crc32fast::hash(content) != u32::from_le_bytes(*checksum) {
-            return Err(damaged());
-        }
+        let content = checked(bytes).ok_or_else(damaged)?;
         Ok(match part {
             Part::Newest => Self::Newest(codec::decode(content)?),
             Part::Version(_) => Self::Version(codec::decode(content)?),
@@ -107,12 +105,10 @@ impl Found {
 impl Content {
     /// It and its checksum.
     fn bytes(&self) -> Result<Vec<u8>> {
-        let mut bytes = match self {
+        Ok(with_checksum(match self {
             Self::Weights(served) => codec::encode(&served.weights)?,
             Self::Aliases(aliases) => codec::encode(aliases)?,
-        };
-        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-        Ok(bytes)
+        }))
     }
 }
 
