@@ -15,6 +15,7 @@ use arrow::util::pretty::pretty_format_batches_with_options;
 use unicode_width::UnicodeWidthStr;
 
 use tidemill_plans::explain::PLAN_COLUMN;
+use tidemill_plans::flat::flat;
 
 use crate::error::Result;
 use crate::table;
@@ -57,7 +58,7 @@ pub fn print(format: Format, schema: &SchemaRef, batches: &[RecordBatch]) -> Res
         Format::Expanded => table::write_expanded(&mut out, &names(schema), &table::cells(&rows)?)?,
         Format::Csv => {
             let mut writer = WriterBuilder::new().with_header(true).build(&mut out);
-            writer.write(&rows)?;
+            writer.write(&*flat(&rows)?)?;
         }
         Format::Json => write_json(&mut out, &rows)?,
     }
@@ -103,7 +104,7 @@ impl LiveRows {
             }
             Format::Csv => {
                 let empty = RecordBatch::new_empty(Arc::clone(&self.schema));
-                WriterBuilder::new().with_header(true).build(&mut out).write(&empty)?;
+                WriterBuilder::new().with_header(true).build(&mut out).write(&*flat(&empty)?)?;
             }
             Format::Json | Format::Expanded => {}
         }
@@ -118,7 +119,7 @@ impl LiveRows {
                 table::cells(rows)?.iter().try_for_each(|row| writeln!(out, "{}", self.line(row)))?;
             }
             Format::Expanded => table::write_expanded(&mut out, &names(&self.schema), &table::cells(rows)?)?,
-            Format::Csv => WriterBuilder::new().with_header(false).build(&mut out).write(rows)?,
+            Format::Csv => WriterBuilder::new().with_header(false).build(&mut out).write(&*flat(rows)?)?,
             Format::Json => write_json(&mut out, rows)?,
         }
         Ok(out.flush()?)

@@ -16,6 +16,7 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use tidemill_plans::PlanError;
 use tidemill_plans::connector::{Direction, value};
+use tidemill_plans::flat::flat;
 
 use super::changes::Encoding;
 use super::parts::PartBytes;
@@ -120,7 +121,7 @@ fn is_avro_name(name: &str) -> bool {
 }
 
 fn write_csv(text: &mut Vec<u8>, batch: &RecordBatch, header: bool) -> Result<(), ArrowError> {
-    arrow::csv::WriterBuilder::new().with_header(header).build(text).write(batch)
+    arrow::csv::WriterBuilder::new().with_header(header).build(text).write(&*flat(batch)?)
 }
 
 fn write_json(text: &mut Vec<u8>, objects: &RecordBatch, nulls: bool) -> Result<(), ArrowError> {
