@@ -581,6 +581,11 @@ impl CoordinatorHandle {
         self.metadata.versions(model.to_owned()).await
     }
 
+    /// The versions of all runs of a model, by number.
+    pub(crate) async fn versions_by_number(&self, model: &str) -> Result<Vec<ModelVersion>> {
+        self.metadata.versions_by_number(model.to_owned()).await
+    }
+
     /// One version of a model's newest run.
     pub async fn model_version(&self, model: &str, version: i64) -> Result<Option<ModelVersion>> {
         self.metadata.version(model.to_owned(), version).await

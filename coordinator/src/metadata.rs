@@ -55,6 +55,7 @@ enum Request {
     AppendVersions(Vec<(JobId, ModelVersion)>, Answer<()>),
     Models(Answer<Vec<ModelVersion>>),
     Versions(String, Answer<Vec<ModelVersion>>),
+    VersionsByNumber(String, Answer<Vec<ModelVersion>>),
     Version(String, i64, Answer<Option<ModelVersion>>),
     /// Keys and values that others know the meaning of.
     Scan(&'static str, Answer<Vec<(Vec<u8>, Vec<u8>)>>),
@@ -164,6 +165,10 @@ impl MetadataHandle {
         self.call(|answer| Request::Versions(model, answer)).await
     }
 
+    pub(crate) async fn versions_by_number(&self, model: String) -> Result<Vec<ModelVersion>> {
+        self.call(|answer| Request::VersionsByNumber(model, answer)).await
+    }
+
     pub(crate) async fn version(&self, model: String, version: i64) -> Result<Option<ModelVersion>> {
         self.call(|answer| Request::Version(model, version, answer)).await
     }
@@ -230,6 +235,9 @@ async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Reque
             }
             Request::Models(answer) => drop(answer.send(registry::models(store.as_ref()))),
             Request::Versions(model, answer) => drop(answer.send(registry::versions(store.as_ref(), &model))),
+            Request::VersionsByNumber(model, answer) => {
+                drop(answer.send(registry::by_number(store.as_ref(), &model)));
+            }
             Request::Version(model, version, answer) => {
                 drop(answer.send(registry::get(store.as_ref(), &model, version)));
             }

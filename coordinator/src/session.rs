@@ -430,6 +430,9 @@ impl SqlSession {
             let rows = self.rows_of(name, who).await?;
             self.sql.set_rows_of(name, rows);
         }
+        for model in statements.iter().filter_map(ParsedStatement::wants_versions_of) {
+            self.sql.set_versions(self.coordinator.versions_by_number(model).await?);
+        }
         self.coordinator.completed(statements).await
     }
 

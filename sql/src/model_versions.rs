@@ -3,19 +3,19 @@
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::Ident;
-use tidemill_plans::catalog::UNTIMED;
+use tidemill_plans::catalog::ModelVersion;
 use tidemill_plans::model_reference::{ModelReference, WantedVersion};
 use tidemill_plans::prediction::{KnownVersion, TrainedModel, TrainedModels};
-use tidemill_plans::time::EventTime;
 
 use arrow::array::RecordBatch;
 
 use crate::ast::normalize;
 use crate::catalog::{Catalog, Detail, ModelObject, Object};
 use crate::error::{Result, SqlError};
+use crate::parser::ParsedStatement;
 use crate::session::{Outcome, Session};
-use crate::show::table;
-use crate::statement::{AlterModel, CreateModel, Name};
+use crate::show::{measured, shown_time, table};
+use crate::statement::{AlterModel, CreateModel, Name, Statement};
 
 /// The option that says which number a version has, in the statement of a model that is there.
 pub(crate) const VERSION: &str = "version";
@@ -37,37 +37,41 @@ pub(crate) fn model_name(model: &Ident) -> String {
     ModelReference::parse(&name).map(|reference| reference.model.to_owned()).unwrap_or(name)
 }
 
+/// Does something with what an identifier says of a model and its version; errors are at its place.
+fn with_reference<T>(model: &Ident, read: impl FnOnce(ModelReference<'_>) -> Result<T>) -> Result<T> {
+    let name = normalize(model);
+    let reference = ModelReference::parse(&name).map_err(SqlError::invalid);
+    reference.and_then(read).map_err(|error| error.at(model.span))
+}
+
 impl Catalog {
     /// The model that a query names, whichever of its versions it means.
     pub(crate) fn model_of(&self, model: &Ident) -> Result<(&Arc<Object>, &ModelObject)> {
-        let name = normalize(model);
-        let reference = ModelReference::parse(&name).map_err(|reason| SqlError::invalid(reason).at(model.span))?;
-        self.model(reference.model)
+        with_reference(model, |reference| self.model(reference.model))
     }
 
     /// The model that something takes which knows of no versions.
     pub(crate) fn unversioned_model(&self, model: &Ident, what: &str) -> Result<(&Arc<Object>, &ModelObject)> {
-        let name = normalize(model);
-        match ModelReference::parse(&name).map_err(|reason| SqlError::invalid(reason).at(model.span))? {
+        with_reference(model, |reference| match reference {
             ModelReference { model, version: WantedVersion::Newest } => self.model(model),
-            ModelReference { model: plain, .. } => {
-                // That there is no such version is the better answer.
-                self.trained_model(model, what)?;
-                let hint = format!("name the model alone: {plain}");
-                Err(SqlError::unsupported(format!("{what} of a version"), hint).at(model.span))
+            ModelReference { model, .. } => {
+                let hint = format!("name the model alone: {model}");
+                Err(SqlError::unsupported(format!("{what} of a version"), hint))
             }
-        }
+        })
     }
 
     /// The version of a model that a function asks at once: the one that has learnt most, unless another is named.
     pub(crate) fn trained_model(&self, model: &Ident, function: &str) -> Result<Arc<TrainedModel>> {
-        let name = normalize(model);
-        let find = || {
-            let reference = ModelReference::parse(&name).map_err(SqlError::invalid)?;
+        with_reference(model, |reference| {
             self.model(reference.model)?;
             self.served(function)?.find(&reference).map_err(SqlError::invalid)
-        };
-        find().map_err(|error| error.at(model.span))
+        })
+    }
+
+    /// The version that answers for a model's plain name, if there is one.
+    pub(crate) fn kept_version(&self, model: &str) -> Option<KnownVersion> {
+        self.trained.as_ref()?.versions(model).into_iter().find(|known| known.is_newest)
     }
 
     fn served(&self, what: &str) -> Result<&Arc<dyn TrainedModels>> {
@@ -76,7 +80,23 @@ impl Catalog {
     }
 }
 
+impl ParsedStatement {
+    /// The model of which the statement shows what was measured of its versions, which the coordinator knows.
+    #[must_use]
+    pub fn wants_versions_of(&self) -> Option<&str> {
+        match &self.statement {
+            Statement::ShowVersions(name) => Some(&name.text),
+            _ => None,
+        }
+    }
+}
+
 impl Session {
+    /// Takes note of what the registry knows of a model's versions, for whoever asks next.
+    pub fn set_versions(&mut self, versions: Vec<ModelVersion>) {
+        self.versions = versions;
+    }
+
     /// The number of the version that a statement makes.
     pub(crate) fn next_version(&self, create: &CreateModel) -> i64 {
         match self.catalog.find(&create.name.text).map(|object| &object.detail) {
@@ -100,11 +120,13 @@ impl Session {
         self.catalog.model(&name.text).map_err(|error| error.at(name.at))?;
         let versions = self.catalog.served("SHOW VERSIONS")?.versions(&name.text);
         let row = |KnownVersion { version, learnt_to, aliases, is_newest }: KnownVersion| {
-            let learnt_to = Some(learnt_to).filter(|time| *time != UNTIMED);
-            let learnt_to = learnt_to.map(|time| EventTime(time).to_string()).unwrap_or_default();
-            vec![version.to_string(), learnt_to, aliases.join(", "), is_newest.to_string()]
+            let is_it = |one: &&ModelVersion| one.model == name.text && one.version == version;
+            let [rows, metrics] = self.versions.iter().find(is_it).map(measured).unwrap_or_default();
+            let named = [version.to_string(), shown_time(learnt_to), aliases.join(", "), is_newest.to_string()];
+            named.into_iter().chain([rows, metrics]).collect()
         };
-        table(&["version", "learnt_to", "aliases", "is_newest"], versions.into_iter().map(row).collect())
+        let columns = ["version", "learnt_to", "aliases", "is_newest", "rows_learnt", "metrics"];
+        table(&columns, versions.into_iter().map(row).collect())
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Session {
     pub settings: Settings,
     /// The newest version of each model that the registry knows.
     pub(crate) models: Vec<ModelVersion>,
+    /// What the registry knows of the versions of the model that somebody asks about.
+    pub(crate) versions: Vec<ModelVersion>,
     /// The objects that the jobs of this session write or train.
     busy: BTreeSet<String>,
     /// Whether each statement's job starts at once, and materialized views are read while they run.

@@ -126,7 +126,14 @@ pub(crate) fn models(session: &Session) -> Result<RecordBatch> {
     for object in session.catalog.objects() {
         if let Detail::Model(model) = &object.detail {
             let version = session.models.iter().find(|version| version.model == object.name);
-            rows.push(model_row(&object.name, &model.model_type, version));
+            let mut row = model_row(&object.name, &model.model_type, version);
+            // One of a file has been measured by nobody here.
+            if version.is_none()
+                && let Some(kept) = session.catalog.kept_version(&object.name)
+            {
+                row.extend([kept.version.to_string(), shown_time(kept.learnt_to)]);
+            }
+            rows.push(row);
         }
     }
     // Whose the earlier ones were, nobody knows any more.
@@ -140,13 +147,22 @@ pub(crate) fn models(session: &Session) -> Result<RecordBatch> {
 fn model_row(name: &str, model_type: &str, version: Option<&ModelVersion>) -> Vec<String> {
     let mut row = vec![name.to_owned(), model_type.to_owned()];
     if let Some(version) = version {
-        let metrics: Vec<String> = version.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-        let learnt_to = Some(version.learnt_to).filter(|time| *time != UNTIMED);
-        let learnt_to = learnt_to.map(|time| EventTime(time).to_string()).unwrap_or_default();
-        row.extend([version.version.to_string(), learnt_to]);
-        row.extend([version.rows_learnt.to_string(), metrics.join(", ")]);
+        row.extend([version.version.to_string(), shown_time(version.learnt_to)]);
+        row.extend(measured(version));
     }
     row
+}
+
+/// The rows that a version has learnt, and its measures.
+pub(crate) fn measured(version: &ModelVersion) -> [String; 2] {
+    let metrics: Vec<String> = version.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+    [version.rows_learnt.to_string(), metrics.join(", ")]
+}
+
+/// Up to when in event time a version has learnt; nothing of one over tables.
+pub(crate) fn shown_time(learnt_to: i64) -> String {
+    let time = Some(learnt_to).filter(|time| *time != UNTIMED);
+    time.map(|time| EventTime(time).to_string()).unwrap_or_default()
 }
 
 fn connector(detail: &Detail) -> String {

@@ -3,6 +3,8 @@
 //! A version belongs to the job that learnt it: a second run counts from 1 again. All runs are kept;
 //! look-ups by name answer from the newest run, or versions of two runs would mix.
 
+use std::collections::BTreeMap;
+
 use tidemill_plans::catalog::ModelVersion;
 use tidemill_plans::codec;
 use tidemill_plans::ids::JobId;
@@ -38,6 +40,14 @@ pub fn versions(store: &dyn MetaStore, model: &str) -> Result<Vec<ModelVersion>>
     let all = stored(store, &name_prefix(model))?;
     let newest_run = all.last().map(|(job, _)| *job);
     Ok(all.into_iter().rev().filter(|(job, _)| Some(*job) == newest_run).map(|(_, version)| version).collect())
+}
+
+/// Of each number of a model's versions the one of the newest run that has it, by number: runs over tables go on counting.
+pub fn by_number(store: &dyn MetaStore, model: &str) -> Result<Vec<ModelVersion>> {
+    let all = stored(store, &name_prefix(model))?;
+    let numbered: BTreeMap<i64, ModelVersion> =
+        all.into_iter().map(|(_, version)| (version.version, version)).collect();
+    Ok(numbered.into_values().collect())
 }
 
 /// One version of a model's newest run.
@@ -91,6 +101,8 @@ mod tests {
             let second = [(JobId(2), model_version("ctr", 1)), (JobId(2), model_version("ctr2", 7))];
             store.commit(append(&second).unwrap()).await.unwrap();
             assert_eq!(versions(&store, "ctr").unwrap(), [model_version("ctr", 1)]);
+            let numbers: Vec<i64> = by_number(&store, "ctr").unwrap().iter().map(|found| found.version).collect();
+            assert_eq!(numbers, (1..=300).collect::<Vec<_>>());
             assert_eq!(models(&store).unwrap(), [model_version("ctr", 1), model_version("ctr2", 7)]);
             assert_eq!(get(&store, "ctr2", 7).unwrap(), Some(model_version("ctr2", 7)));
             assert_eq!(get(&store, "ctr", 300).unwrap(), None);
