@@ -35,8 +35,8 @@ pub use tidemill_sql::document::{DocumentError, PlanDocument, WindowDocument as 
 use tidemill_sql::document::{
     AggregateDocument, Call, ChangesDocument, ColumnDocument, EventTimeDocument, ExprDocument, FilterDocument,
     FreshnessDocument, InputDocument, JoinDocument, JoinKindDocument, NamedExpr, NodeDocument, OnNull,
-    OperatorDocument, PartitioningDocument, PredictDocument, ProjectDocument, SinkDocument, SourceDocument,
-    TrainDocument, UnionDocument, WindowAggregateDocument,
+    OperatorDocument, PartitioningDocument, PredictDocument, ProjectDocument, QuestionDocument, SinkDocument,
+    SourceDocument, TrainDocument, UnionDocument, WindowAggregateDocument,
 };
 
 /// How long a publishing interval of a model is unless it is said: an hour, in microseconds.
@@ -287,6 +287,7 @@ impl Dataflow {
             features,
             time,
             freshness,
+            question: QuestionDocument::Prediction,
         };
         let inputs = vec![input(&self.head, 0), input(model, 1)];
         self.add(name, inputs, OperatorDocument::Predict(predict))

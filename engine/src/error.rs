@@ -8,6 +8,7 @@ use thiserror::Error;
 use tidemill_ml::MlError;
 use tidemill_plans::explain::analyze::shown_bytes;
 use tidemill_plans::ids::Epoch;
+use tidemill_plans::prediction::AnswerError;
 use tidemill_plans::{ErrorDomain, PlanError};
 
 /// The result of everything in this crate.
@@ -195,6 +196,15 @@ pub enum EngineError {
         #[source]
         source: MlError,
     },
+    /// A model cannot answer what it is asked about rows.
+    #[error("model {model}")]
+    NoAnswer {
+        /// The model's name.
+        model: String,
+        /// Why.
+        #[source]
+        source: AnswerError,
+    },
     /// A model's features cannot be made of its training set.
     #[error("the features of model '{model}'")]
     Features {
@@ -239,6 +249,7 @@ impl EngineError {
             | Self::Format { .. }
             | Self::SinkRefused { .. }
             | Self::Model { .. }
+            | Self::NoAnswer { .. }
             | Self::Features { .. }
             | Self::QueryMemory { .. }
             | Self::Arrow(_)

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, Schema};
-pub use tidemill_ml::label_outputs;
 use tidemill_ml::{FeatureSchema, MlError, feature_schema, fitted_outputs};
+pub use tidemill_ml::{explained_outputs, label_outputs};
 
 use crate::error::{PlanError, Result};
 

@@ -16,6 +16,7 @@ use crate::node::{
     AggregateEmit, JoinKind, LateWindows, ModelFreshness, NodeKind, NullEventTime, OverEmit, SortColumn,
     TemporalJoinKind, TopNEmit, UnnestColumn, VersionBound,
 };
+use crate::prediction::Question;
 
 /// The column in which plans are shown, a line a row.
 pub const PLAN_COLUMN: &str = "plan";
@@ -284,7 +285,8 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             format!("{} {}{label}: {features}", fit.model, fit.model_type)
         }
         NodeKind::Predict(predict) => format!(
-            "{} {}: {}",
+            "{}{} {}: {}",
+            question(predict.question),
             predict.model,
             if predict.freshness == ModelFreshness::Consistent { "consistent" } else { "latest" },
             input(0, &predict.features)
@@ -307,5 +309,16 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             let limit = sink.limit.map(|limit| format!(" limit {limit}")).unwrap_or_default();
             format!("{} to {}{order}{limit}", sink.table, sink.connector)
         }
+    }
+}
+
+/// What is asked of a model that is no prediction, as the beginning of a text.
+fn question(question: Question) -> String {
+    match question {
+        Question::Prediction => String::new(),
+        Question::Explanation { top_k_features } => format!("explanations by {top_k_features} features, "),
+        Question::Features => String::from("features, "),
+        Question::Anomaly { threshold: None } => String::from("anomalies, "),
+        Question::Anomaly { threshold: Some(threshold) } => format!("anomalies above {}, ", f64::from(threshold)),
     }
 }

@@ -363,11 +363,28 @@ fn check_explanations(served: &mut Served) {
          FROM (SELECT unnest(e.top_feature_attributions) AS a FROM {explained}) AS u"
     );
     assert_eq!(served.number(&mean), 1);
-    let streamed = format!("SET execution = 'streaming'; SELECT * FROM {explained}");
-    served.refused(&streamed, Code::Unimplemented, "ML.EXPLAIN_PREDICT in a stream");
+    let rows = format!("SELECT e.* FROM {explained} ORDER BY e.id");
+    let streamed = format!("SET execution = 'streaming'; {rows}");
+    assert_eq!(shown(&served.ask(&streamed)), shown(&served.ask(&rows)), "a stream explains the same");
     let wrong = "SELECT * FROM ML.EXPLAIN_PREDICT(MODEL late, TABLE trips, STRUCT(0 AS top_k_features))";
     served.refused(wrong, Code::InvalidArgument, "top_k_features is a whole number above 0, not 0");
     served.refused("SELECT * FROM ML.EXPLAIN_PREDICT(MODEL nobody, TABLE trips)", Code::NotFound, "nobody");
+}
+
+/// A prediction is an expression, too.
+#[track_caller]
+fn check_row_predictions(served: &mut Served) {
+    let predicted = "FROM ML.PREDICT(MODEL late, (SELECT id, distance FROM trips)) AS p";
+    for call in
+        ["ml_predict(MODEL late, distance)", "ML_PREDICT('late', distance + 0)", "ml.predict(MODEL late$1, distance)"]
+    {
+        let same = format!(
+            "SELECT CASE WHEN bool_and({call} = predicted_late) AND count(*) = 600 THEN 1 ELSE 0 END AS n {predicted}"
+        );
+        assert_eq!(served.number(&same), 1, "{call}");
+    }
+    let streamed = "SET execution = 'streaming'; SELECT ml_predict(MODEL late, distance) AS p FROM trips";
+    served.refused(streamed, Code::Unimplemented, "FROM ML.PREDICT(MODEL m, TABLE t) has a stream's rows");
 }
 
 #[test]
@@ -391,6 +408,7 @@ fn a_served_model_lives_as_long_as_its_name() {
     check_whole(&mut served, &answers);
     check_knowledge(&mut served);
     check_explanations(&mut served);
+    check_row_predictions(&mut served);
     // What the tables have by now is another matter.
     fs::write(served.folder.path("trips.csv"), "id,zone,distance,late\n").unwrap();
     served.server.signal("TERM");

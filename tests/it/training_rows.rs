@@ -52,8 +52,14 @@ fn what_moves_predictions_is_told_of_the_training_set() {
     );
     served.refused("SELECT * FROM ML.FEATURE_INFO(late)", Code::InvalidArgument, "write ML.FEATURE_INFO(MODEL m)");
     served.refused("SELECT * FROM ML.GLOBAL_EXPLAIN(MODEL nobody)", Code::NotFound, "nobody");
-    let streamed = format!("SET execution = 'streaming'; SELECT * FROM {explained}");
-    served.refused(&streamed, Code::Unimplemented, "ML.GLOBAL_EXPLAIN in a stream");
+    let scalar =
+        |arguments: &str| format!("SELECT sum(CASE WHEN ml_predict({arguments}) THEN 1 ELSE 0 END) AS n FROM trips");
+    served.refused(&scalar("MODEL nobody, distance"), Code::NotFound, "nobody");
+    served.refused(&scalar("MODEL late, distance"), Code::InvalidArgument, "reads distance, zone, id, in this order");
+    served.refused(&scalar("late, distance"), Code::InvalidArgument, "write ml_predict(MODEL m, …)");
+    let streamed = |sql: &str| format!("SET execution = 'streaming'; {sql}");
+    let ordered = format!("SELECT feature FROM {explained} WHERE attribution > 0.4 ORDER BY feature");
+    assert_eq!(shown(&served.ask(&streamed(&ordered))), shown(&served.ask(&ordered)), "of a stream, too");
     served.end();
 }
 

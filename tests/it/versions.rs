@@ -19,10 +19,14 @@ fn made(says: bool) -> String {
 
 /// Which version says what of a far trip: its number, below zero if it says no.
 fn asked(served: &mut Served, model: &str) -> i64 {
-    served.number(&format!(
+    served.number(&question(model))
+}
+
+fn question(model: &str) -> String {
+    format!(
         "SELECT CASE WHEN predicted_late THEN model_version ELSE -model_version END AS n
          FROM ML.PREDICT(MODEL {model}, (SELECT 9.9 AS distance))"
-    ))
+    )
 }
 
 #[test]
@@ -42,6 +46,10 @@ fn each_version_answers_by_its_number_and_by_its_alias() {
     let rows: Vec<&str> = versions.lines().collect();
     assert!(rows.iter().any(|row| row.contains("| 2       |           | champion   | false")), "{versions}");
     assert!(rows.iter().any(|row| row.contains("| 3       |           | challenger | true")), "{versions}");
+    assert!(
+        rows.iter().filter(|row| row.contains("| 600         |") && row.contains("roc_auc 0.")).count() == 3,
+        "{versions}"
+    );
     // Other functions, and other columns than the newest version has.
     let weights = "SELECT count(*) AS n FROM ML.WEIGHTS(MODEL late$2)";
     assert!(served.number(weights) > 0);
@@ -69,11 +77,9 @@ fn each_version_answers_by_its_number_and_by_its_alias() {
     ] {
         served.refused(&what(name), code, reason);
     }
-    served.refused(
-        &format!("SET execution = 'streaming'; {}", what("late$1")),
-        Code::Unimplemented,
-        "name the model alone: late",
-    );
+    let streamed =
+        ["late$1", "late$2"].map(|name| served.number(&format!("SET execution = 'streaming'; {}", question(name))));
+    assert_eq!(streamed, [1, -2], "in a stream");
     served.refused("SELECT * FROM ML.FEATURE_INFO(MODEL late$1)", Code::Unimplemented, "of a version");
     served.refused("ALTER MODEL late VERSION 9 SET ALIAS champion", Code::InvalidArgument, "no version 9");
     served.refused("ALTER MODEL nobody VERSION 1 SET ALIAS a", Code::NotFound, "nobody");

@@ -88,11 +88,13 @@ impl Explanations {
         self.attributions.get(row * width..(row + 1) * width).unwrap_or_default()
     }
 
-    /// The probability of each row's predicted class; none of numbers.
-    fn probability(&self, said: &Predictions) -> Option<Float64Array> {
+    /// The probability of each row's predicted class; NULL before a class is known.
+    fn probability(&self, said: &Predictions) -> Float64Array {
+        if said.probabilities.is_empty() {
+            return Float64Array::new_null(said.labels.len());
+        }
         let of_row = |(row, class): (usize, &usize)| said.probabilities.get(*class).map_or(0.0, |of| of.value(row));
-        let of_rows = || self.classes.iter().enumerate().map(of_row).collect();
-        (!said.probabilities.is_empty()).then(|| self.array(of_rows()))
+        self.array(self.classes.iter().enumerate().map(of_row).collect())
     }
 
     fn array(&self, values: Vec<f64>) -> Float64Array {
@@ -145,28 +147,36 @@ pub fn explain(model: &dyn Predictor, label: &str, features: &RecordBatch, top_k
     explained.ok_or_else(|| MlError::NotExplained { model_type: model.model_type() })
 }
 
-/// The columns of [`explain`], of a model with a label.
+/// The columns of [`explain`], of a model that predicts labels of this type.
+#[must_use]
+pub fn explained_outputs(label: &str, data_type: &DataType) -> Vec<Field> {
+    let number = |name: &str| Field::new(name, DataType::Float64, true);
+    let mut fields = label_outputs(label, data_type);
+    if !data_type.is_floating() {
+        fields.push(number("probability"));
+    }
+    let attributions = DataType::List(Arc::new(attribution_item()));
+    fields.push(Field::new("top_feature_attributions", attributions, true));
+    fields.extend(["baseline_prediction_value", "prediction_value", "approximation_error"].map(number));
+    fields
+}
+
+/// What [`explain`] says, of a model with a label.
 pub(crate) fn explained_table(
     label: &str,
     said: &Predictions,
     explanations: &Explanations,
     top_k: usize,
 ) -> Result<RecordBatch> {
-    let mut fields = label_outputs(label, said.labels.data_type());
+    let is_class = !said.labels.data_type().is_floating();
     let mut columns = said.columns();
-    let mut push = |name: &str, column: ArrayRef| {
-        fields.push(Field::new(name, column.data_type().clone(), true));
-        columns.push(column);
-    };
-    if let Some(probability) = explanations.probability(said) {
-        push("probability", Arc::new(probability));
-    }
-    push("top_feature_attributions", Arc::new(explanations.top_features(top_k)?));
-    push("baseline_prediction_value", Arc::new(explanations.baselines()));
-    push("prediction_value", Arc::new(explanations.values()));
+    columns.extend(is_class.then(|| Arc::new(explanations.probability(said)) as ArrayRef));
+    columns.push(Arc::new(explanations.top_features(top_k)?));
     // Other methods sample; these attributions are exact.
-    push("approximation_error", Arc::new(explanations.array(vec![0.0; said.labels.len()])));
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|source| MlError::BuildTable { source })
+    let errors = explanations.array(vec![0.0; said.labels.len()]);
+    columns.extend([explanations.baselines(), explanations.values(), errors].map(|of| Arc::new(of) as ArrayRef));
+    let schema = Schema::new(explained_outputs(label, said.labels.data_type()));
+    RecordBatch::try_new(Arc::new(schema), columns).map_err(|source| MlError::BuildTable { source })
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub use batch::{
 };
 pub use boosted_trees::{export, import};
 pub use error::{MlError, Result};
-pub use explain::{Explanations, explain};
+pub use explain::{Explanations, explain, explained_outputs};
 pub use inspect::{ModelTable, anomalies_of, forecast_of, table_of};
 pub use model::{
     ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason, RejectedRow,

@@ -1,4 +1,5 @@
-//! Adds to each row what the model says that belongs to its event time.
+//! Adds to each row what the model says that belongs to its event time: predictions, why they are so, anomalies. Or gives
+//! the features that it makes of the row.
 //!
 //! The model's versions are the other input, aligned by watermark like any stream: a row at time t is
 //! answered by the newest version that has learnt from labels before or at t only. In consistent mode
@@ -16,6 +17,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use tidemill_ml::MlError;
 use tidemill_plans::catalog::UNTIMED;
 use tidemill_plans::node::{ModelFreshness, PredictNode};
+use tidemill_plans::prediction::Question;
 use tidemill_plans::time::{EventTime, Watermark, event_time_type, event_times};
 use tidemill_plans::transform::{FittedModel, RestoreError};
 
@@ -37,6 +39,8 @@ const KNOWN: usize = 2;
 /// See [`PredictNode`].
 pub(super) struct Predict {
     model: String,
+    label: String,
+    question: Question,
     freshness: ModelFreshness,
     waiting: Waiting,
     watermark: Watermark,
@@ -123,6 +127,8 @@ impl Predict {
         let memory = memory.limited_if(node.freshness.waits());
         Self {
             model: node.model.clone(),
+            label: node.label.clone(),
+            question: node.question,
             freshness: node.freshness,
             waiting: Waiting::new(node.time, input, &memory),
             watermark: Watermark::MIN,
@@ -161,7 +167,7 @@ impl Predict {
         let Some(time) = time else {
             let newest = self.versions.len().checked_sub(1);
             let answer = self.ask(newest, rows, ctx)?;
-            return output_rows(&[answer], &self.output);
+            return self.output_rows(&[answer]);
         };
         let times = event_times(rows.column(time))?.clone();
         let times = times.values();
@@ -174,7 +180,7 @@ impl Predict {
             answers.push(self.ask(known.checked_sub(1), rows.slice(start, length), ctx)?);
             start += length;
         }
-        output_rows(&answers, &self.output)
+        self.output_rows(&answers)
     }
 
     fn ask(&mut self, version: Option<usize>, rows: RecordBatch, ctx: &OperatorContext) -> Result<Answer> {
@@ -197,16 +203,37 @@ impl Predict {
             Some(transform) => evaluate_or_route(rows, ctx, |rows| Ok(transform.features(rows)?))?,
             None => (rows.clone(), rows),
         };
-        let said = model.predictor().answers(&features).map_err(failed)?;
-        Ok(Answer { said, rows, version: Some((version.version, version.learnt_to)) })
+        let said = model.said(self.question, &self.label, &features);
+        let said = said.map_err(|source| EngineError::NoAnswer { model: self.model.clone(), source })?;
+        Ok(Answer { said: said.columns().to_vec(), rows, version: Some((version.version, version.learnt_to)) })
     }
 
     /// Before there is a version nothing is known.
     fn no_answer(&self, rows: RecordBatch) -> Answer {
-        let added =
-            self.output.fields().get(rows.num_columns()..self.output.fields().len() - KNOWN).unwrap_or_default();
+        let fields = self.output.fields();
+        let added = match self.question.is_of_a_version() {
+            true => fields.get(rows.num_columns()..fields.len() - KNOWN).unwrap_or_default(),
+            false => fields,
+        };
         let said = added.iter().map(|field| new_null_array(field.data_type(), rows.num_rows())).collect();
         Answer { said, rows, version: None }
+    }
+
+    /// The answers in the columns of the output.
+    fn output_rows(&self, answers: &[Answer]) -> Result<RecordBatch> {
+        if !self.question.is_of_a_version() {
+            return Ok(RecordBatch::try_new(Arc::clone(&self.output), joined(answers, |answer| &answer.said)?)?);
+        }
+        let versions = |pick: fn((i64, i64)) -> i64| {
+            answers.iter().flat_map(move |answer| std::iter::repeat_n(answer.version.map(pick), answer.rows.num_rows()))
+        };
+        let version: Int64Array = versions(|(version, _)| version).collect();
+        let learnt_to = versions(|(_, learnt_to)| learnt_to).map(|time| time.filter(|time| *time != UNTIMED));
+        let learnt_to: TimestampMicrosecondArray = learnt_to.collect();
+        let mut columns = joined(answers, |answer| answer.rows.columns())?;
+        columns.extend(joined(answers, |answer| &answer.said)?);
+        columns.extend([Arc::new(version) as ArrayRef, Arc::new(learnt_to)]);
+        Ok(RecordBatch::try_new(Arc::clone(&self.output), columns)?)
     }
 
     /// The versions as rows, oldest first.
@@ -264,19 +291,6 @@ fn version_batch(versions: &[&Version]) -> Result<RecordBatch> {
         Arc::new(BinaryArray::from_iter_values(versions.iter().map(|version| &version.state))),
     ];
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
-}
-
-fn output_rows(answers: &[Answer], output: &SchemaRef) -> Result<RecordBatch> {
-    let versions = |pick: fn((i64, i64)) -> i64| {
-        answers.iter().flat_map(move |answer| std::iter::repeat_n(answer.version.map(pick), answer.rows.num_rows()))
-    };
-    let version: Int64Array = versions(|(version, _)| version).collect();
-    let learnt_to = versions(|(_, learnt_to)| learnt_to).map(|time| time.filter(|time| *time != UNTIMED));
-    let learnt_to: TimestampMicrosecondArray = learnt_to.collect();
-    let mut columns = joined(answers, |answer| answer.rows.columns())?;
-    columns.extend(joined(answers, |answer| &answer.said)?);
-    columns.extend([Arc::new(version) as ArrayRef, Arc::new(learnt_to)]);
-    Ok(RecordBatch::try_new(Arc::clone(output), columns)?)
 }
 
 /// The columns of all answers, one behind the other.

@@ -2,11 +2,13 @@
 
 use arrow::datatypes::{DataType, Field};
 
+use crate::prediction::Question;
 use crate::time::event_time_type;
 
 /// Prediction. Port 0 is the rows, port 1 the model's versions. Output: the input's columns, then
 /// those of [`predicted_fields`]; all of them are
-/// NULL as long as the model has learnt nothing, and the last is where the model was fitted to a training set.
+/// NULL as long as the model has learnt nothing, and the last is where the model was fitted to a training set. Asked for
+/// [`Question::Features`], these are all of the output.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
 pub struct PredictNode {
     /// The model's name.
@@ -20,6 +22,8 @@ pub struct PredictNode {
     pub time: Option<usize>,
     /// Which version answers.
     pub freshness: ModelFreshness,
+    /// What it is asked about each row.
+    pub question: Question,
 }
 
 /// Which version of a model answers for a row at event time t.

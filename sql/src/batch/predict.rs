@@ -170,7 +170,7 @@ impl Calls<'_> {
 }
 
 /// Puts a query in the place of a call, with this alias unless it has one.
-fn put_subquery(factor: &mut TableFactor, query: Query, name: &str) {
+pub(crate) fn put_subquery(factor: &mut TableFactor, query: Query, name: &str) {
     let given = match factor {
         TableFactor::Table { alias, .. } => alias.take(),
         _ => None,

@@ -651,7 +651,7 @@ pub struct AnalyticDocument {
 }
 
 /// Predictions. Its columns: those of port 0, predicted_<label>, predicted_<label>_prob or what else the model says,
-/// model_version, model_event_time.
+/// model_version, model_event_time. Asked for features, it has these alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PredictDocument {
@@ -663,7 +663,7 @@ pub struct PredictDocument {
     /// The label's type as the model predicts it, such as Int64 or BIGINT; Boolean unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_type: Option<String>,
-    /// What a model without a label says.
+    /// What a model without a label says, or the features of one that has TRANSFORM.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<ColumnDocument>,
     /// The features' columns, in the order in which the model was trained.
@@ -674,6 +674,31 @@ pub struct PredictDocument {
     /// Which version answers.
     #[serde(default, skip_serializing_if = "is_default")]
     pub freshness: FreshnessDocument,
+    /// What it is asked about each row.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub question: QuestionDocument,
+}
+
+/// What a model is asked about rows.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum QuestionDocument {
+    /// What it predicts.
+    #[default]
+    Prediction,
+    /// What it predicts, and why.
+    Explanation {
+        /// The most features that a row's explanation names.
+        top_k_features: u32,
+    },
+    /// Which features its TRANSFORM makes of them.
+    Features,
+    /// Whether they are anomalies.
+    Anomaly {
+        /// The probability above which one is, of a model of series.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        threshold: Option<f64>,
+    },
 }
 
 /// Which version of a model answers.

@@ -8,6 +8,7 @@ use tidemill_plans::node::{
     AggregateEmit, JoinKind, LateWindows, ModelFreshness, NodeKind, NullEventTime, OverEmit, SortColumn, SourceNode,
     TemporalJoinKind, TimeToLive, TopNEmit, UnnestColumn, VersionBound, WindowSpec,
 };
+use tidemill_plans::prediction::Question;
 
 use super::columns::{ColumnDocument, name_of, names_of};
 use super::expression::ExprDocument;
@@ -194,13 +195,18 @@ fn operator(kind: &NodeKind, inputs: &[SchemaRef], output: &Schema) -> OperatorD
             model: node.model.clone(),
             label: (!node.label.is_empty()).then(|| node.label.clone()),
             label_type: label_type(&node.label, output),
-            outputs: if node.label.is_empty() { said(first, output) } else { Vec::new() },
+            outputs: match node.question {
+                Question::Features => output.fields().iter().map(|field| ColumnDocument::of(field)).collect(),
+                _ if node.label.is_empty() => said(first, output),
+                _ => Vec::new(),
+            },
             features: names(&node.features),
             time: node.time.map(name),
             freshness: match node.freshness {
                 ModelFreshness::Consistent => FreshnessDocument::Consistent,
                 ModelFreshness::Latest => FreshnessDocument::Latest,
             },
+            question: QuestionDocument::of(node.question),
         }),
         NodeKind::Union(_) => OperatorDocument::Union(UnionDocument {}),
         NodeKind::Unnest(node) => OperatorDocument::Unnest(UnnestDocument {

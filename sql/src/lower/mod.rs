@@ -4,6 +4,7 @@
 //! A relation costs nothing until a shuffle, a view or a sink wants exactly those columns.
 
 mod aggregate;
+mod answers;
 pub(crate) mod emit;
 pub(crate) mod expression;
 pub(crate) mod interval_join;

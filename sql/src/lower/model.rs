@@ -1,16 +1,11 @@
-//! Models: what CREATE MODEL promises, the Train operator that keeps it, and ML.PREDICT.
+//! Models: what CREATE MODEL promises, and the operators that keep it, Train and Fit.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::sql::sqlparser::ast::Ident;
 use tidemill_plans::PlanError;
 use tidemill_plans::algorithm::{SPLIT_COLUMN, Training, outputs, reads_times, resolve_model_type, takes_label};
-use tidemill_plans::graph::Partitioning;
-use tidemill_plans::node::{
-    FitNode, ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields,
-};
-use tidemill_plans::transform::can_read;
+use tidemill_plans::node::{FitNode, ModelFreshness, NodeKind, TrainNode, model_version_schema};
 
 use super::stream::Stream;
 use crate::catalog::{Catalog, Detail, ModelObject, Object, StreamInfo};
@@ -239,7 +234,7 @@ fn check_features(schema: &Schema, model_type: &str) -> Result<()> {
 }
 
 /// What a model makes of a type.
-fn kind(data_type: &DataType) -> Option<&'static str> {
+pub(super) fn kind(data_type: &DataType) -> Option<&'static str> {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some("text"),
         DataType::Boolean => Some("a boolean"),
@@ -266,7 +261,7 @@ impl QueryPlanner<'_> {
         match (&model.training_set, &model.time) {
             (Some(set), _) => self.build_fit(object, model, set),
             (None, Some(time)) => self.build_train(object, model, time),
-            (None, None) => Err(SqlError::in_a_stream("ML.PREDICT of a model from a file")),
+            (None, None) => Err(SqlError::in_a_stream("a model from a file")),
         }
     }
 
@@ -312,88 +307,8 @@ impl QueryPlanner<'_> {
         self.builder.connect(&input, &stream, 0);
         Ok(stream)
     }
-
-    /// The input's rows with the model's predictions behind them.
-    pub(crate) fn predict_stream(&mut self, model: &Ident, input: Stream) -> Result<Stream> {
-        let catalog = self.catalog;
-        let (object, detail) = catalog.unversioned_model(model, "ML.PREDICT in a stream")?;
-        let name = object.name.clone();
-        refuse_series(detail)?;
-        let features = match_features(&name, detail, &input)?;
-        let time = input.info.times.first().copied();
-        if time.is_none() && detail.time.is_some() {
-            return Err(SqlError::invalid(
-                "ML.PREDICT needs an event-time column in its input: it says which version of the model answers",
-            ));
-        }
-        if input.info.changelog {
-            let hint = "predict before the aggregation";
-            return Err(SqlError::unsupported("ML.PREDICT over updating rows", hint));
-        }
-        self.note_use(&name);
-        let train = self.train_operator(object, detail)?;
-        // Rows are held by this column, so the output's watermark speaks of it alone.
-        let schema = predicted_schema(&input, detail)?;
-        let info = StreamInfo { schema, ..input.info.with_times(Vec::from_iter(time)) };
-        let node = NodeKind::Predict(PredictNode {
-            model: name,
-            label: detail.label.clone().unwrap_or_default(),
-            features,
-            time,
-            freshness: detail.freshness,
-        });
-        let stream = self.builder.add_chained(&input, node, info);
-        self.builder.graph.add_edge(train.node, stream.node, 1, Partitioning::Broadcast);
-        Ok(stream)
-    }
 }
 
 fn column_of(input: &Stream, name: &str) -> Result<usize> {
     input.schema().index_of(name).map_err(|_| SqlError::invalid(format!("the training query lost column '{name}'")))
-}
-
-/// Models of series say nothing of rows.
-fn refuse_series(model: &ModelObject) -> Result<()> {
-    if !reads_times(&model.model_type) {
-        return Ok(());
-    }
-    let hint = "ML.FORECAST(MODEL m) says what comes after the series that it was fitted to";
-    Err(SqlError::unsupported(format!("ML.PREDICT of a model of type {}", model.model_type), hint))
-}
-
-/// Finds the model's features among the input's columns by name.
-fn match_features(name: &str, model: &ModelObject, input: &Stream) -> Result<Vec<usize>> {
-    let mut features = Vec::new();
-    for (feature, data_type) in &model.features {
-        let Some((index, field)) = input.schema().column_with_name(feature) else {
-            return Err(SqlError::invalid(format!(
-                "model '{name}' was trained with the feature '{feature}', which the input of ML.PREDICT does not have"
-            )));
-        };
-        let is_like = match &model.transform {
-            Some(_) => can_read(field.data_type(), data_type),
-            None => kind(field.data_type()) == kind(data_type),
-        };
-        if !is_like {
-            return Err(SqlError::invalid(format!(
-                "model '{name}' was trained with the feature '{feature}' as {}, but in the input of ML.PREDICT it is {}",
-                type_name(data_type),
-                type_name(field.data_type())
-            )));
-        }
-        features.push(index);
-    }
-    Ok(features)
-}
-
-fn predicted_schema(input: &Stream, model: &ModelObject) -> Result<Arc<Schema>> {
-    let new = predicted_fields(model.outputs.clone());
-    if let Some(taken) = new.iter().find(|field| input.schema().column_with_name(field.name()).is_some()) {
-        return Err(SqlError::invalid(format!(
-            "the input of ML.PREDICT has a column '{}' already; give it another name",
-            taken.name()
-        )));
-    }
-    let own = input.schema().fields().iter().map(|field| field.as_ref().clone());
-    Ok(Arc::new(Schema::new(own.chain(new).collect::<Vec<_>>())))
 }

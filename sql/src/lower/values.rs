@@ -24,19 +24,20 @@ impl QueryPlanner<'_> {
             .zip(&columns)
             .map(|(field, values)| Field::new(field.name(), values.data_type().clone(), values.null_count() > 0));
         let schema = Arc::new(Schema::new(named.collect::<Vec<_>>()));
-        Ok(Relation::all(self.rows(&RecordBatch::try_new(schema, columns)?)?))
+        Ok(Relation::all(self.values_stream("values", &RecordBatch::try_new(schema, columns)?)?))
     }
 
     /// One row that nobody sees a column of.
     pub(super) fn lower_no_columns(&mut self) -> Result<Relation> {
         let schema = Arc::new(Schema::new(vec![Field::new("nothing", arrow::datatypes::DataType::Boolean, false)]));
         let row = RecordBatch::try_new(schema, vec![Arc::new(BooleanArray::from(vec![true]))])?;
-        Ok(Relation { columns: Vec::new(), ..Relation::all(self.rows(&row)?) })
+        Ok(Relation { columns: Vec::new(), ..Relation::all(self.values_stream("values", &row)?) })
     }
 
-    fn rows(&mut self, rows: &RecordBatch) -> Result<Stream> {
+    /// A source of rows that stand in the plan, under a name for those who read it.
+    pub(crate) fn values_stream(&mut self, name: &str, rows: &RecordBatch) -> Result<Stream> {
         let options = to_options(rows)?;
-        Ok(self.builder.add_whole_source("values", VALUES_CONNECTOR, options, 1, rows.schema_ref()))
+        Ok(self.builder.add_whole_source(name, VALUES_CONNECTOR, options, 1, rows.schema_ref()))
     }
 }
 

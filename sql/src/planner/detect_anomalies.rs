@@ -1,15 +1,12 @@
-//! ML.DETECT_ANOMALIES in FROM: which rows the version of a model that has learnt most takes for anomalies. It is part of
-//! queries as a whole. Its columns and its option are BigQuery ML's.
+//! ML.DETECT_ANOMALIES in FROM: which rows a model takes for anomalies. Its columns and its option are BigQuery ML's.
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Spanned, TableFactor};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, TableFactor};
 use tidemill_plans::prediction::{Probability, Question};
 
-use super::explain_predict::answered;
 use super::struct_options::split_options;
 use super::table_function::model_and_rows;
 use crate::ast::dotted;
-use crate::catalog::Catalog;
-use crate::error::{Result, SqlError};
+use crate::error::Result;
 
 pub(crate) const DETECT_ANOMALIES: &str =
     "ML.DETECT_ANOMALIES(MODEL m, TABLE t [, STRUCT(0.95 AS anomaly_prob_threshold)]), or a query in place of TABLE t";
@@ -49,14 +46,6 @@ impl DetectCall<'_> {
     pub(crate) fn question(&self) -> Question {
         Question::Anomaly { threshold: self.threshold.map(Probability::from) }
     }
-}
-
-/// Why such a call is no part of a stream.
-pub(crate) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
-    let Some(call) = detect_call(factor)? else { return Ok(()) };
-    let trained = catalog.trained_model(call.model, "ML.DETECT_ANOMALIES")?;
-    answered(call.model, &trained, call.question())?;
-    Err(SqlError::in_a_stream("ML.DETECT_ANOMALIES").at(factor.span()))
 }
 
 #[cfg(test)]

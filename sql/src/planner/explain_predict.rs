@@ -1,17 +1,13 @@
-//! ML.EXPLAIN_PREDICT in FROM: what the predictions of the version of a model that has learnt most are made of. It is
-//! part of queries as a whole. Its columns and options are BigQuery ML's.
-
-use std::sync::Arc;
+//! ML.EXPLAIN_PREDICT in FROM: what a model's predictions are made of. Its columns and options are BigQuery ML's.
 
 use arrow::datatypes::Fields;
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Spanned, TableFactor};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, TableFactor};
 use tidemill_plans::error::chain;
 use tidemill_plans::prediction::{Question, TrainedModel};
 
 use super::struct_options::split_options;
 use super::table_function::model_and_rows;
 use crate::ast::dotted;
-use crate::catalog::Catalog;
 use crate::error::{Result, SqlError};
 
 pub(crate) const EXPLAIN_PREDICT: &str =
@@ -50,13 +46,6 @@ impl ExplainCall<'_> {
     pub(crate) fn question(&self) -> Question {
         Question::Explanation { top_k_features: self.top_k_features }
     }
-
-    /// The model, whose predictions can be explained.
-    pub(crate) fn trained(&self, catalog: &Catalog) -> Result<Arc<TrainedModel>> {
-        let trained = catalog.trained_model(self.model, "ML.EXPLAIN_PREDICT")?;
-        answered(self.model, &trained, self.question())?;
-        Ok(trained)
-    }
 }
 
 /// The columns that a model's answer adds to rows.
@@ -64,13 +53,6 @@ pub(crate) fn answered(model: &Ident, trained: &TrainedModel, question: Question
     trained
         .answered(question)
         .map_err(|error| SqlError::invalid(format!("model '{model}': {}", chain(&error))).at(model.span))
-}
-
-/// Why such a call is no part of a stream.
-pub(crate) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
-    let Some(call) = explain_call(factor)? else { return Ok(()) };
-    call.trained(catalog)?;
-    Err(SqlError::in_a_stream("ML.EXPLAIN_PREDICT").at(factor.span()))
 }
 
 #[cfg(test)]

@@ -64,13 +64,6 @@ impl fmt::Display for ForecastCall {
     }
 }
 
-/// Why such a call is no part of a stream.
-pub(crate) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
-    let Some(call) = ForecastCall::of(factor)? else { return Ok(()) };
-    call.rows(catalog)?;
-    Err(SqlError::in_a_stream("ML.FORECAST").at(factor.span()))
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};

@@ -48,10 +48,3 @@ pub(crate) fn rows_of_model(catalog: &Catalog, table: ModelTable, model: &Ident)
         .table(table)
         .map_err(|error| SqlError::invalid(format!("model '{model}': {}", chain(&error))).at(model.span))
 }
-
-/// Why such a call is no part of a stream.
-pub(crate) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
-    let Some((table, model)) = model_table_call(factor)? else { return Ok(()) };
-    rows_of_model(catalog, table, &model)?;
-    Err(SqlError::in_a_stream(table).at(factor.span()))
-}

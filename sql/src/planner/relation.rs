@@ -11,14 +11,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::QueryPlanner;
-use super::detect_anomalies;
 use super::evaluate::replace_evaluation;
-use super::explain_predict;
-use super::forecast;
-use super::model_table::refuse_in_stream;
 use super::table_call::replace_table_call;
 use super::table_function::TABLE_FUNCTIONS;
-use super::training_rows;
 use crate::ast::{alias_of, dotted, normalize, quoted, select_all};
 use crate::error::{Result, SqlError};
 use crate::lower::over::{ORDERED_FUNCTIONS, no_order};
@@ -110,11 +105,9 @@ impl QueryPlanner<'_> {
     fn replace_factor(&mut self, factor: &mut TableFactor) -> Result<()> {
         let span = factor.span();
         replace_evaluation(factor, self.catalog)?;
-        refuse_in_stream(self.catalog, factor)?;
-        detect_anomalies::refuse_in_stream(self.catalog, factor)?;
-        explain_predict::refuse_in_stream(self.catalog, factor)?;
-        training_rows::refuse_in_stream(self.catalog, factor)?;
-        forecast::refuse_in_stream(self.catalog, factor)?;
+        if self.replace_training_call(factor).map_err(|error| error.at(span))? {
+            return Ok(());
+        }
         if replace_table_call(factor).map_err(|error| error.at(span))? {
             return Ok(());
         }
@@ -152,6 +145,9 @@ impl QueryPlanner<'_> {
     /// The stream of a name: a WITH query in sight, or an object of the catalog.
     pub(super) fn named_stream(&mut self, ident: &Ident) -> Result<Stream> {
         let name = normalize(ident);
+        if let Some(Leaf::Stream(made_up)) = self.leaves.get(&name) {
+            return Ok(made_up.clone());
+        }
         if self.is_in_scope(&name) {
             return self.scoped_stream(*select_all(&name)?);
         }

@@ -1,4 +1,4 @@
-//! TUMBLE, HOP, CUMULATE, SESSION and ML.PREDICT in FROM. Arguments stand in Flink's order or are named.
+//! TUMBLE, HOP, CUMULATE and SESSION in FROM, and what asks models. Arguments stand in Flink's order or are named.
 
 use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{
@@ -19,7 +19,7 @@ use crate::lower::stream::{Stream, WindowKind};
 
 /// The table functions, as messages name them.
 pub(crate) const TABLE_FUNCTIONS: &str =
-    "TUMBLE, HOP, CUMULATE, SESSION, ML.PREDICT, ML.EVALUATE, ML.ROC_CURVE and ML.CONFUSION_MATRIX";
+    "TUMBLE, HOP, CUMULATE, SESSION, ML.PREDICT, ML.EVALUATE and other functions of ML";
 
 /// How many windows may hold one row: a day every 10 seconds, a week every minute.
 const WINDOWS_A_ROW_MAX: i64 = 10_080;
@@ -33,6 +33,10 @@ pub(crate) const MAKE_FEATURES: &str = "ML.TRANSFORM(MODEL m, TABLE t), or a que
 
 impl QueryPlanner<'_> {
     pub(super) fn replace_table_function(&mut self, factor: &mut TableFactor) -> Result<()> {
+        if let Some((leaf, alias)) = self.asked_model(factor)? {
+            self.put_leaf(factor, leaf, alias);
+            return Ok(());
+        }
         let TableFactor::Table { name, args: Some(args), .. } = &*factor else { return Ok(()) };
         let function = dotted(name);
         let arguments = args.args.clone();
@@ -41,11 +45,6 @@ impl QueryPlanner<'_> {
             "hop" => self.hop(&arguments)?,
             "cumulate" => self.cumulate(&arguments)?,
             "session" => self.session(&arguments)?,
-            "ml.predict" | "ml_predict" => self.predict(&arguments)?,
-            "ml.transform" | "ml_transform" => {
-                let hint = "ask it in a query of tables that end, which runs as a whole, and once the model is there";
-                return Err(SqlError::unsupported("ML.TRANSFORM in a stream", hint).at(name.span()));
-            }
             _ => {
                 let hint = format!("FROM takes {TABLE_FUNCTIONS}");
                 let what = String::from("table function");
@@ -105,15 +104,8 @@ impl QueryPlanner<'_> {
         Leaf::windowed(stream, WindowKind::Fixed(window), time)
     }
 
-    fn predict(&mut self, arguments: &[FunctionArg]) -> Result<Leaf> {
-        let (model, data) = predict_arguments(arguments, PREDICT)?;
-        let input = self.argument_stream(data, PREDICT)?;
-        let stream = self.predict_stream(model, input).map_err(|error| error.at(model.span))?;
-        Ok(Leaf::Stream(stream))
-    }
-
     /// The stream of `TABLE t`, a plain name or a subquery.
-    fn argument_stream(&mut self, argument: &Expr, usage: &str) -> Result<Stream> {
+    pub(super) fn argument_stream(&mut self, argument: &Expr, usage: &str) -> Result<Stream> {
         match argument {
             Expr::Prefixed { prefix, value } if prefix.value == TABLE_MARKER => self.argument_stream(value, usage),
             Expr::Prefixed { prefix, .. } if prefix.value == PARTITION_MARKER => {

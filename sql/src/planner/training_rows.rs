@@ -1,5 +1,5 @@
 //! ML.GLOBAL_EXPLAIN, ML.FEATURE_INFO and ML.RECOMMEND: what follows from a model and the rows that it was fitted to. They are
-//! queries of its training set, and so parts of queries as a whole. The functions and their columns are BigQuery ML's.
+//! queries of its training set. The functions and their columns are BigQuery ML's.
 
 use std::sync::Arc;
 
@@ -142,11 +142,4 @@ fn recommend(name: &Ident, set: &Ident, model: &ModelObject) -> Result<String> {
         known(&user),
         known(&item)
     ))
-}
-
-/// Why such a call is no part of a stream.
-pub(crate) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
-    let Some(call) = training_call(factor)? else { return Ok(()) };
-    call.query(catalog)?;
-    Err(SqlError::in_a_stream(call.asked.function()).at(factor.span()))
 }

@@ -200,7 +200,7 @@ fn windows() {
     check_error(
         "SELECT * FROM WINDOWS(TABLE bids)",
         expect![[r#"
-            line 1, column 15: there is no table function 'windows'; FROM takes TUMBLE, HOP, CUMULATE, SESSION, ML.PREDICT, ML.EVALUATE, ML.ROC_CURVE and ML.CONFUSION_MATRIX
+            line 1, column 15: there is no table function 'windows'; FROM takes TUMBLE, HOP, CUMULATE, SESSION, ML.PREDICT, ML.EVALUATE and other functions of ML
         "#]],
     );
 }

@@ -7,20 +7,27 @@ use arrow::datatypes::{DataType, Field, Schema};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use tidemill_ml::FeatureSchema;
+use tidemill_plans::algorithm::explained_outputs;
+use tidemill_plans::error::chain;
 use tidemill_plans::graph::Partitioning;
-use tidemill_plans::node::{NodeKind, model_version_schema};
+use tidemill_plans::node::{NodeKind, model_version_schema, predicted_fields};
 
 use super::*;
 use crate::testing::OperatorHarness;
 use crate::testing::graph::{cases, harness, joined, schema, sorted_rows};
 use crate::testing::instances::{self, Step as Taken, check_rescaling};
 
+/// About rows without a time.
+fn asked(freshness: ModelFreshness, question: Question) -> PredictNode {
+    let (model, label) = (String::from("m"), String::from("y"));
+    PredictNode { model, label, features: vec![1], time: None, freshness, question }
+}
+
 fn predict(freshness: ModelFreshness) -> OperatorHarness {
     let input = schema("id:int x:float t:time");
     let added = schema("predicted_y:bool predicted_y_prob:float model_version:int model_event_time:time");
     let output = joined(&input, &added);
-    let node =
-        PredictNode { model: String::from("m"), label: String::from("y"), features: vec![1], time: Some(2), freshness };
+    let node = PredictNode { time: Some(2), ..asked(freshness, Question::Prediction) };
     harness(NodeKind::Predict(node), &[&input, &model_version_schema()], output)
 }
 
@@ -265,8 +272,7 @@ fn untimed(freshness: ModelFreshness) -> OperatorHarness {
     let input = schema("id:int x:float");
     let added = schema("predicted_y:bool predicted_y_prob:float model_version:int model_event_time:time");
     let output = joined(&input, &added);
-    let node =
-        PredictNode { model: String::from("m"), label: String::from("y"), features: vec![1], time: None, freshness };
+    let node = PredictNode { time: None, ..asked(freshness, Question::Prediction) };
     harness(NodeKind::Predict(node), &[&input, &model_version_schema()], output)
 }
 
@@ -318,4 +324,31 @@ fn a_model_without_a_time_answers_rows_of_all_times() {
         watermark end
     "#]]
     .assert_eq(&harness.output().unwrap());
+}
+
+#[test]
+fn an_explanation_stands_where_a_prediction_does() {
+    let input = schema("id:int x:float t:time");
+    let said = explained_outputs("y", &DataType::Boolean);
+    let output = joined(&input, &Arc::new(Schema::new(predicted_fields(said))));
+    let question = Question::Explanation { top_k_features: 1 };
+    let node = PredictNode { time: Some(2), ..asked(ModelFreshness::Consistent, question) };
+    let mut harness = harness(NodeKind::Predict(node), &[&input, &model_version_schema()], output);
+    play(&mut harness, "row 1 1 @9\nversion 2 10\nrow 2 1 @10\nend");
+    expect![[r#"
+        1 1.0 @9 - - - - - - - - -
+        2 1.0 @10 true 0.5167621893966318 0.5167621893966318 [{feature: x, attribution: 0.0854907039805249}] -0.018416811100963326 0.06707389287956157 0.0 2 @10
+        watermark end
+    "#]].assert_eq(&harness.output().unwrap());
+}
+
+#[test]
+fn a_model_that_has_no_features_of_its_own_says_so() {
+    let input = schema("id:int x:float t:time");
+    let node = PredictNode { time: Some(2), ..asked(ModelFreshness::Latest, Question::Features) };
+    let output = schema("x:float");
+    let mut harness = harness(NodeKind::Predict(node), &[&input, &model_version_schema()], output);
+    harness.push_batch(1, version(2, 10)).unwrap();
+    let error = harness.push(0, "2 1 @10").unwrap_err();
+    assert_eq!(chain(&error), "model m: it has no TRANSFORM: its features are columns of its query");
 }

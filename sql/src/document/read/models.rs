@@ -2,16 +2,17 @@
 
 use arrow::datatypes::{DataType, Field, Schema};
 use tidemill_plans::PlanError;
-use tidemill_plans::algorithm::{Training, label_outputs, outputs, resolve_model_type, takes_label};
+use tidemill_plans::algorithm::{Training, explained_outputs, label_outputs, outputs, resolve_model_type, takes_label};
 use tidemill_plans::node::{
     FitNode, ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields,
 };
+use tidemill_plans::prediction::{Probability, Question};
 
 use super::rows::positive;
 use super::{Built, Inputs, Spread, fields_of, info_of};
 use crate::catalog::StreamInfo;
 use crate::document::columns::{Places, read_type, schema_of};
-use crate::document::operator::{FitDocument, FreshnessDocument, PredictDocument, TrainDocument};
+use crate::document::operator::{FitDocument, FreshnessDocument, PredictDocument, QuestionDocument, TrainDocument};
 use crate::problem::{Problem, Read, Within, wrong};
 
 pub(super) fn train(train: &TrainDocument, inputs: &Inputs<'_>) -> Read<Built> {
@@ -95,12 +96,18 @@ pub(super) fn predict(predict: &PredictDocument, inputs: &Inputs<'_>) -> Read<Bu
     }
     let features = Places(input).of_all(&predict.features).within("features")?;
     let time = predict.time.as_ref().map(|time| Places(input).of_time(time).within("time")).transpose()?;
-    let said = predicted_fields(said(predict)?);
-    let fields = fields_of(&input.schema).into_iter().chain(said).collect();
-    let info = StreamInfo {
-        times: Vec::from_iter(time),
-        window_times: Vec::from_iter(time.filter(|time| input.window_times.contains(time))),
-        ..info_of(fields, input)
+    let question = predict.question.question();
+    let info = match question.is_of_a_version() {
+        true => StreamInfo {
+            times: Vec::from_iter(time),
+            window_times: Vec::from_iter(time.filter(|time| input.window_times.contains(time))),
+            ..info_of(fields_of(&input.schema).into_iter().chain(predicted_fields(said(predict)?)).collect(), input)
+        },
+        false => StreamInfo {
+            times: Vec::new(),
+            window_times: Vec::new(),
+            ..info_of(fields_of(&schema_of(&predict.outputs).within("outputs")?), input)
+        },
     };
     let kind = NodeKind::Predict(PredictNode {
         model: predict.model.clone(),
@@ -111,6 +118,7 @@ pub(super) fn predict(predict: &PredictDocument, inputs: &Inputs<'_>) -> Read<Bu
             FreshnessDocument::Consistent => ModelFreshness::Consistent,
             FreshnessDocument::Latest => ModelFreshness::Latest,
         },
+        question,
     });
     Ok(Built { kind, info, spread: Spread::Model })
 }
@@ -119,5 +127,30 @@ pub(super) fn predict(predict: &PredictDocument, inputs: &Inputs<'_>) -> Read<Bu
 fn said(predict: &PredictDocument) -> Read<Vec<Field>> {
     let Some(label) = &predict.label else { return Ok(fields_of(&schema_of(&predict.outputs).within("outputs")?)) };
     let label_type = predict.label_type.as_deref().map(read_type).transpose().within("label_type")?;
-    Ok(label_outputs(label, &label_type.unwrap_or(DataType::Boolean)))
+    let label_type = label_type.unwrap_or(DataType::Boolean);
+    Ok(match predict.question {
+        QuestionDocument::Explanation { .. } => explained_outputs(label, &label_type),
+        _ => label_outputs(label, &label_type),
+    })
+}
+
+impl QuestionDocument {
+    /// The question as documents have it.
+    pub(in crate::document) fn of(question: Question) -> Self {
+        match question {
+            Question::Prediction => Self::Prediction,
+            Question::Explanation { top_k_features } => Self::Explanation { top_k_features },
+            Question::Features => Self::Features,
+            Question::Anomaly { threshold } => Self::Anomaly { threshold: threshold.map(f64::from) },
+        }
+    }
+
+    fn question(self) -> Question {
+        match self {
+            Self::Prediction => Question::Prediction,
+            Self::Explanation { top_k_features } => Question::Explanation { top_k_features },
+            Self::Features => Question::Features,
+            Self::Anomaly { threshold } => Question::Anomaly { threshold: threshold.map(Probability::from) },
+        }
+    }
 }

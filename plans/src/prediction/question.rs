@@ -1,0 +1,88 @@
+//! What a model can be asked about rows, and its answers.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use datafusion::error::DataFusionError;
+use tidemill_ml::{MlError, anomalies_of, explain};
+
+use crate::transform::FittedModel;
+
+/// What a model is asked about rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, bincode::Encode, bincode::Decode)]
+pub enum Question {
+    /// What it predicts: ML.PREDICT.
+    Prediction,
+    /// And why: ML.EXPLAIN_PREDICT.
+    Explanation {
+        /// The most features that a row's explanation names.
+        top_k_features: u32,
+    },
+    /// Which features its TRANSFORM makes of them: ML.TRANSFORM.
+    Features,
+    /// Whether it is an anomaly: ML.DETECT_ANOMALIES.
+    Anomaly {
+        /// The probability above which one is, if that is said.
+        threshold: Option<Probability>,
+    },
+}
+
+/// A probability in a question: the bits of a number, so that questions can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, bincode::Encode, bincode::Decode)]
+pub struct Probability(u64);
+
+impl From<f64> for Probability {
+    fn from(number: f64) -> Self {
+        Self(number.to_bits())
+    }
+}
+
+impl From<Probability> for f64 {
+    fn from(Probability(bits): Probability) -> Self {
+        Self::from_bits(bits)
+    }
+}
+
+/// Why a model has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// Its features cannot be made of the rows.
+    #[error(transparent)]
+    Transform(#[from] DataFusionError),
+    /// The model refuses them.
+    #[error(transparent)]
+    Model(#[from] MlError),
+    /// It has no TRANSFORM that were to say what its features are.
+    #[error("it has no TRANSFORM: its features are columns of its query")]
+    NoTransform,
+}
+
+impl Question {
+    /// Whether the version of the model that answers stands behind its answer.
+    #[must_use]
+    pub fn is_of_a_version(self) -> bool {
+        self != Self::Features
+    }
+}
+
+impl FittedModel {
+    /// What it says about rows with these features; without the version that says it.
+    ///
+    /// # Errors
+    /// If a feature is missing, or of another type; or if it cannot answer such a question.
+    pub fn said(&self, question: Question, label: &str, features: &RecordBatch) -> Result<RecordBatch, AnswerError> {
+        let model = self.predictor();
+        Ok(match question {
+            Question::Prediction => {
+                let (schema, columns) = (Schema::new(model.outputs(label)), model.answers(features)?);
+                let said = RecordBatch::try_new(Arc::new(schema), columns);
+                said.map_err(|source| MlError::BuildTable { source })?
+            }
+            Question::Explanation { top_k_features } => explain(model, label, features, top_k_features as usize)?,
+            Question::Anomaly { threshold } => anomalies_of(model, features, threshold.map(f64::from))?,
+            Question::Features if self.transform().is_none() => return Err(AnswerError::NoTransform),
+            Question::Features => features.clone(),
+        })
+    }
+}

@@ -1,0 +1,156 @@
+//! ML.PREDICT and its like in a stream: a Predict operator over rows and the versions of a model.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{Field, Schema};
+use datafusion::sql::sqlparser::ast::Ident;
+use tidemill_plans::algorithm::reads_times;
+use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX, UNTIMED};
+use tidemill_plans::error::chain;
+use tidemill_plans::graph::Partitioning;
+use tidemill_plans::model_reference::ModelReference;
+use tidemill_plans::node::{ModelFreshness, NodeKind, PredictNode, model_version_schema};
+use tidemill_plans::prediction::Question;
+use tidemill_plans::transform::can_read;
+
+use super::model::kind;
+use super::stream::Stream;
+use crate::ast::normalize;
+use crate::catalog::{ModelObject, Object, StreamInfo};
+use crate::error::{Result, SqlError};
+use crate::planner::QueryPlanner;
+use crate::planner::asked_model::answer_fields;
+use crate::planner::source::type_name;
+
+impl QueryPlanner<'_> {
+    /// The input's rows with what the model says of them behind; or only that, if it is asked for their features.
+    pub(crate) fn answered_stream(&mut self, model: &Ident, input: Stream, question: Question) -> Result<Stream> {
+        let (object, detail) = self.catalog.model_of(model)?;
+        refuse_series(detail, question)?;
+        if input.info.changelog {
+            let hint = "ask the model before the aggregation";
+            return Err(SqlError::unsupported("a model's answers about updating rows", hint));
+        }
+        let is_kept = detail.query.is_none() || !ModelReference::is_plain(&normalize(model));
+        let Asked { versions, features, added, freshness } = match is_kept {
+            true => self.kept_version(model, &input, question)?,
+            false => self.learnt_versions(model, (object, detail), &input, question)?,
+        };
+        self.note_use(&object.name);
+        let time = input.info.times.first().copied();
+        let info = match question.is_of_a_version() {
+            // Rows are held by this column, so the output's watermark speaks of it alone.
+            true => {
+                let schema = with_answers(&input, added)?;
+                StreamInfo { schema, ..input.info.with_times(Vec::from_iter(time)) }
+            }
+            false => StreamInfo { schema: Arc::new(Schema::new(added)), ..input.info.with_times(Vec::new()) },
+        };
+        let (model, label) = (object.name.clone(), detail.label.clone().unwrap_or_default());
+        let node = NodeKind::Predict(PredictNode { model, label, features, time, freshness, question });
+        let stream = self.builder.add_chained(&input, node, info);
+        self.builder.graph.add_edge(versions.node, stream.node, 1, Partitioning::Broadcast);
+        Ok(stream)
+    }
+
+    /// The versions of a model as it learns them.
+    fn learnt_versions(
+        &mut self,
+        model: &Ident,
+        (object, detail): (&Arc<Object>, &ModelObject),
+        input: &Stream,
+        question: Question,
+    ) -> Result<Asked> {
+        let features = match_features(&object.name, detail, input)?;
+        if input.info.times.is_empty() && detail.time.is_some() {
+            return Err(SqlError::invalid(
+                "ML.PREDICT needs an event-time column in its input: it says which version of the model answers",
+            ));
+        }
+        let added = answer_fields(self.catalog, model, detail, question)?;
+        Ok(Asked { versions: self.train_operator(object, detail)?, features, added, freshness: detail.freshness })
+    }
+
+    /// The one version that a query names, or that a file had: it answers rows of all times, and is part of the plan.
+    fn kept_version(&mut self, model: &Ident, input: &Stream, question: Question) -> Result<Asked> {
+        let trained = self.catalog.trained_model(model, "ML.PREDICT of a model that no query trains")?;
+        let ModelWeights { version, state, .. } = trained.weights();
+        if state.is_empty() {
+            let hint = "name the model alone, and its versions come as it learns them";
+            return Err(SqlError::unsupported(format!("a version of more than {SERVED_BYTES_MAX} bytes"), hint));
+        }
+        let answer = trained.answer(question, &RecordBatch::new_empty(Arc::clone(input.schema())));
+        let answer = answer.map_err(|error| SqlError::invalid(format!("model '{model}': {}", chain(&error))))?;
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![*version])),
+            Arc::new(TimestampMicrosecondArray::from(vec![UNTIMED])),
+            // What nobody looks at that answers.
+            Arc::new(Int64Array::from(vec![0])),
+            Arc::new(BinaryArray::from(vec![state.as_slice()])),
+        ];
+        let rows = RecordBatch::try_new(model_version_schema(), columns)?;
+        Ok(Asked {
+            versions: self.values_stream(&normalize(model), &rows)?,
+            features: trained.reads().iter().map(|name| Ok(input.schema().index_of(name)?)).collect::<Result<_>>()?,
+            added: answer.schema().fields().iter().map(|field| field.as_ref().clone()).collect(),
+            // There is but one version, and no row is to be answered before it is there.
+            freshness: ModelFreshness::Consistent,
+        })
+    }
+}
+
+/// Who answers about a stream's rows.
+struct Asked {
+    versions: Stream,
+    /// The columns of the stream that are features.
+    features: Vec<usize>,
+    /// The columns of an answer.
+    added: Vec<Field>,
+    freshness: ModelFreshness,
+}
+
+/// Models of series say nothing of rows, but whether they are anomalies.
+fn refuse_series(model: &ModelObject, question: Question) -> Result<()> {
+    if !reads_times(&model.model_type) || matches!(question, Question::Anomaly { .. }) {
+        return Ok(());
+    }
+    let hint = "ML.FORECAST(MODEL m) says what comes after the series that it was fitted to";
+    Err(SqlError::unsupported(format!("ML.PREDICT of a model of type {}", model.model_type), hint))
+}
+
+/// Finds the model's features among the input's columns by name.
+fn match_features(name: &str, model: &ModelObject, input: &Stream) -> Result<Vec<usize>> {
+    let mut features = Vec::new();
+    for (feature, data_type) in &model.features {
+        let Some((index, field)) = input.schema().column_with_name(feature) else {
+            return Err(SqlError::invalid(format!(
+                "model '{name}' was trained with the feature '{feature}', which the input of ML.PREDICT does not have"
+            )));
+        };
+        let is_like = match &model.transform {
+            Some(_) => can_read(field.data_type(), data_type),
+            None => kind(field.data_type()) == kind(data_type),
+        };
+        if !is_like {
+            return Err(SqlError::invalid(format!(
+                "model '{name}' was trained with the feature '{feature}' as {}, but in the input of ML.PREDICT it is {}",
+                type_name(data_type),
+                type_name(field.data_type())
+            )));
+        }
+        features.push(index);
+    }
+    Ok(features)
+}
+
+fn with_answers(input: &Stream, new: Vec<Field>) -> Result<Arc<Schema>> {
+    if let Some(taken) = new.iter().find(|field| input.schema().column_with_name(field.name()).is_some()) {
+        return Err(SqlError::invalid(format!(
+            "the input of ML.PREDICT has a column '{}' already; give it another name",
+            taken.name()
+        )));
+    }
+    let own = input.schema().fields().iter().map(|field| field.as_ref().clone());
+    Ok(Arc::new(Schema::new(own.chain(new).collect::<Vec<_>>())))
+}
