@@ -159,6 +159,11 @@ impl SqlError {
         Self::unsupported(format!("{function} in a stream"), hint)
     }
 
+    /// Whether the statement asks for what there is not, or not there.
+    pub(crate) fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Unsupported { .. })
+    }
+
     /// Fills in the place if it is not known yet.
     #[must_use]
     pub(crate) fn at(mut self, place: impl Into<Position>) -> Self {

@@ -70,7 +70,8 @@ impl Session {
             None => {
                 let (target, declared) = (sink.target(name), sink.schema.clone());
                 let kind = JobKind::Write { target, declared, query: insert.query.clone() };
-                self.require_uses(&self.try_job(&kind)?)?;
+                let uses = self.try_job(&kind).map_err(|error| self.why_neither(&insert.query, error))?;
+                self.require_uses(&uses)?;
                 kind
             }
         };

@@ -378,7 +378,8 @@ impl Session {
                 }
                 let kind = JobKind::Select(query.clone());
                 // Errors belong to the statement, not to the moment when its job is put together.
-                self.require_uses(&self.try_job(&kind)?)?;
+                let uses = self.try_job(&kind).map_err(|error| self.why_neither(query, error))?;
+                self.require_uses(&uses)?;
                 Ok(Effect::Run(kind))
             }
             Statement::Copy(copy) => {
@@ -414,6 +415,16 @@ impl Session {
                 refused("execution = 'batch' where nothing runs queries as a whole", "SET execution = 'inferred'")
             }
             (_, false, _) => Ok(None),
+        }
+    }
+
+    /// What is wrong with a query that could not be planned as a whole, and as a stream neither: where a stream has not what
+    /// it asks for, that is why it is no query as a whole.
+    pub(crate) fn why_neither(&self, query: &StreamQuery, of_stream: SqlError) -> SqlError {
+        let is_inferred = self.runs_batches && self.settings.execution == Execution::Inferred;
+        match self.whole(query, &self.settings) {
+            Err(error) if is_inferred && of_stream.is_unsupported() && !error.is_unsupported() => error,
+            _ => of_stream,
         }
     }
 

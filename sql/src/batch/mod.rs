@@ -7,6 +7,7 @@
 pub(crate) mod fit;
 mod order;
 pub(crate) mod predict;
+pub(crate) mod row_prediction;
 mod shape;
 mod tables;
 

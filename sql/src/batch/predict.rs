@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use tidemill_plans::prediction::{Question, TrainedModel, asked_by, function};
 
+use super::row_prediction::replace_row_prediction;
 use crate::ast::{alias_of, dotted, made_up, normalize, quoted, relation_of, select_all, select_of};
 use crate::catalog::{Catalog, Object};
 use crate::dialect::TABLE_MARKER;
@@ -81,6 +82,19 @@ impl VisitorMut for Calls<'_> {
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<SqlError> {
         match self.replace(factor) {
             Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
+        match replace_row_prediction(expr, self.catalog) {
+            Ok(None) => ControlFlow::Continue(()),
+            Ok(Some(call)) => {
+                self.uses.insert(call.model.clone());
+                let (name, function) = call.named();
+                self.asked.predictions.insert(name, function);
+                ControlFlow::Continue(())
+            }
             Err(error) => ControlFlow::Break(error),
         }
     }

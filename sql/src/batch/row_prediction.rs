@@ -1,0 +1,105 @@
+//! `ml_predict(MODEL m, x, y, …)` as an expression: what a model says first of each row, its arguments being what it reads,
+//! in the order of [`TrainedModel::reads`].
+//!
+//! [`TrainedModel::reads`]: tidemill_plans::prediction::TrainedModel::reads
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, SelectItem, Spanned, Value,
+};
+use tidemill_plans::prediction::{Question, function};
+
+use crate::ast::{dotted, made_up, quoted, select_of};
+use crate::catalog::Catalog;
+use crate::dialect::MODEL_MARKER;
+use crate::error::{Result, SqlError};
+use crate::model_versions::model_name;
+use crate::planner::explain_predict::answered;
+
+const USAGE: &str = "ml_predict(MODEL m, …) with all columns that the model reads";
+
+/// The function that a call became, and the name of its model.
+pub(super) struct RowPrediction {
+    pub(super) function: ScalarUDF,
+    pub(super) model: String,
+}
+
+/// Whether an expression is such a call.
+pub(crate) fn is_row_prediction(expr: &Expr) -> bool {
+    matches!(expr, Expr::Function(call) if matches!(dotted(&call.name).as_str(), "ml_predict" | "ml.predict"))
+}
+
+/// Puts the model's function in the place of a call; none for other expressions.
+pub(super) fn replace_row_prediction(expr: &mut Expr, catalog: &Catalog) -> Result<Option<RowPrediction>> {
+    if !is_row_prediction(expr) {
+        return Ok(None);
+    }
+    let Expr::Function(call) = expr else { return Ok(None) };
+    let at = call.name.span();
+    let wrong = || SqlError::invalid(format!("wrong arguments; write {USAGE}")).at(at);
+    let FunctionArguments::List(list) = &mut call.args else { return Err(wrong()) };
+    if list.args.is_empty() {
+        return Err(wrong());
+    }
+    let model = model_of(&list.args.remove(0)).ok_or_else(wrong)?;
+    let trained = catalog.trained_model(&model, "ML.PREDICT")?;
+    let reads = trained.reads();
+    if list.args.len() != reads.len() {
+        let message = format!("ml_predict of model '{model}' reads {}, in this order", reads.join(", "));
+        return Err(SqlError::invalid(message).at(at));
+    }
+    let fields = answered(&model, &trained, Question::Prediction)?;
+    let said = fields.first().map(|field| field.name().clone()).unwrap_or_default();
+    let function = function(trained, Question::Prediction);
+    call.name = ObjectName::from(vec![quoted(function.name())]);
+    let first = first_of(call.clone(), &said)?;
+    *expr = first;
+    Ok(Some(RowPrediction { function, model: model_name(&model) }))
+}
+
+/// The model that an argument names, as MODEL m or as text.
+fn model_of(argument: &FunctionArg) -> Option<Ident> {
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else { return None };
+    match expr {
+        Expr::Prefixed { prefix, value } if prefix.value == MODEL_MARKER => match value.as_ref() {
+            Expr::Identifier(model) => Some(model.clone()),
+            _ => None,
+        },
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(name) => Some(Ident { span: expr.span(), ..quoted(name) }),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `get_field(call, 'name')`.
+fn first_of(call: Function, name: &str) -> Result<Expr> {
+    let mut query = made_up(&format!("SELECT get_field(said, '{}')", name.replace('\'', "''")))?;
+    let select = select_of(&mut query)?;
+    let Some(SelectItem::UnnamedExpr(mut field)) = select.projection.pop() else {
+        return Err(SqlError::invalid("there is no field"));
+    };
+    if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut field
+        && let Some(said) = list.args.first_mut()
+    {
+        *said = FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(call)));
+    }
+    Ok(field)
+}
+
+/// What a stream says of such a call.
+pub(crate) fn in_a_stream() -> SqlError {
+    let hint =
+        "FROM ML.PREDICT(MODEL m, TABLE t) has a stream's rows with the predictions of the version of their time";
+    SqlError::unsupported("ml_predict of a row in a stream", hint)
+}
+
+impl RowPrediction {
+    /// The function by its name.
+    pub(super) fn named(self) -> (String, Arc<ScalarUDF>) {
+        (self.function.name().to_owned(), Arc::new(self.function))
+    }
+}
