@@ -39,6 +39,6 @@ pub(crate) fn learn_and_predict(c: &mut Criterion) {
     let mut group = c.benchmark_group("logistic regression");
     group.throughput(Throughput::Elements(ROWS as u64));
     group.bench_function("learn", |b| b.iter(|| model.learn(&rows, &labels).expect("rows of the schema")));
-    group.bench_function("predict", |b| b.iter(|| model.predict(&rows).expect("rows of the schema")));
+    group.bench_function("predict", |b| b.iter(|| model.answers(&rows).expect("rows of the schema")));
     group.finish();
 }

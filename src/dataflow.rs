@@ -151,7 +151,7 @@ impl Train {
             model: String::new(),
             model_type: model_type.to_owned(),
             options: Default::default(),
-            label: label.to_owned(),
+            label: Some(label.to_owned()),
             time: time.to_owned(),
             features: Vec::new(),
             publish_every: PUBLISH_EVERY,
@@ -270,7 +270,7 @@ impl Dataflow {
     pub fn predict(self, name: &str, model: &str) -> Self {
         let trained = self.document.nodes.iter().find_map(|node| match &node.operator {
             OperatorDocument::Train(train) if node.name == model => {
-                Some((Some(train.label.clone()), train.features.clone(), Some(train.time.clone())))
+                Some((train.label.clone(), train.features.clone(), Some(train.time.clone())))
             }
             OperatorDocument::Fit(fit) if node.name == model => Some((fit.label.clone(), fit.features.clone(), None)),
             _ => None,

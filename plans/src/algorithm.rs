@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, Schema};
-use tidemill_ml::{FeatureSchema, MlError, feature_schema, fitted_outputs};
-pub use tidemill_ml::{explained_outputs, label_outputs};
+pub use tidemill_ml::label_outputs;
+use tidemill_ml::{FeatureSchema, MlError, feature_schema, fitted_outputs, learnt_outputs};
 
 use crate::error::{PlanError, Result};
 
@@ -43,9 +43,10 @@ pub fn resolve_model_type(name: &str, training: Training) -> Result<&'static str
 /// Whether an algorithm, by its own name, learns a label.
 pub fn takes_label(model_type: &str, training: Training) -> Result<bool> {
     match training {
-        Training::Continuous => Ok(true),
-        Training::Whole => tidemill_ml::takes_label(model_type).map_err(invalid),
+        Training::Continuous => tidemill_ml::learns_label(model_type),
+        Training::Whole => tidemill_ml::takes_label(model_type),
     }
+    .map_err(invalid)
 }
 
 /// Whether features may be times, as those of models of series are.
@@ -70,14 +71,12 @@ pub fn outputs(
     let features = features.map_err(invalid)?;
     let options: BTreeMap<String, String> = options.iter().cloned().collect();
     let (column, data_type) = label.map_or(("", &DataType::Null), |label| (label.name().as_str(), label.data_type()));
+    let label = (column, data_type);
     match training {
-        Training::Continuous => {
-            let predicted = tidemill_ml::online_label_type(model_type, column, data_type).map_err(invalid)?;
-            drop(tidemill_ml::create(model_type, &options, &features, data_type).map_err(invalid)?);
-            Ok(label_outputs(column, &predicted))
-        }
-        Training::Whole => fitted_outputs(model_type, &options, &features, (column, data_type)).map_err(invalid),
+        Training::Continuous => learnt_outputs(model_type, &options, &features, label),
+        Training::Whole => fitted_outputs(model_type, &options, &features, label),
     }
+    .map_err(invalid)
 }
 
 /// The same error, at the option that is wrong.

@@ -268,10 +268,10 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             join.table.connector
         ),
         NodeKind::Train(train) => format!(
-            "{} {} label={} time={} every {}: {}",
+            "{} {}{} time={} every {}: {}",
             train.model,
             train.model_type,
-            input(0, &[train.label]),
+            train.label.map(|label| format!(" label={}", input(0, &[label]))).unwrap_or_default(),
             input(0, &[train.time]),
             micros(train.publish_every),
             input(0, &train.features)

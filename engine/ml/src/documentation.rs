@@ -7,7 +7,7 @@ use std::path::Path;
 use expect_test::expect_file;
 
 use crate::batch::{batch_option_docs, takes_label, valid_batch_model_types};
-use crate::registry::{OptionDoc, option_docs, valid_model_types};
+use crate::registry::{OptionDoc, learns_label, option_docs, valid_model_types};
 use crate::tuning::{self, Target};
 
 const FILE: &str = "../../docs/models.md";
@@ -27,13 +27,16 @@ fn models_are_documented() {
     for name in batch.iter().chain(&valid_model_types()) {
         assert!(head.contains(&format!("`{name}`")), "{FILE} says nothing of {name}");
     }
-    let of_tables = batch.iter().map(|name| {
-        let label = if takes_label(name).unwrap() { "" } else { " (takes no label)" };
-        section(&format!("`{name}`{label}"), &batch_option_docs(name).unwrap())
-    });
+    let title = |name: &str, takes_label: bool| {
+        let label = if takes_label { "" } else { " (takes no label)" };
+        format!("`{name}`{label}")
+    };
+    let of_tables =
+        batch.iter().map(|name| section(&title(name, takes_label(name).unwrap()), &batch_option_docs(name).unwrap()));
     let of_tables = of_tables.chain([section(SHARED, &tuning::option_docs(Target::Classes, &[]))]);
-    let of_streams =
-        valid_model_types().into_iter().map(|name| section(&format!("`{name}`"), &option_docs(name).unwrap()));
+    let of_streams = valid_model_types()
+        .into_iter()
+        .map(|name| section(&title(name, learns_label(name).unwrap()), &option_docs(name).unwrap()));
     let (of_tables, of_streams) = (of_tables.collect::<String>(), of_streams.collect::<String>());
     let all = format!("{head}{BEGIN}{of_tables}\n## Options of models over streams\n{of_streams}");
     expect_file![path].assert_eq(&all);

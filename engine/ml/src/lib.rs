@@ -1,7 +1,7 @@
 //! Learning algorithms and metrics on Arrow arrays; knows nothing of streams.
 //!
-//! An algorithm is an [`OnlineModel`]: it learns from one batch at a time, predicts at any moment,
-//! and turns into bytes and back. Or it is a [`BatchModel`], which is fitted to a training set as a whole
+//! An algorithm is an [`OnlineModel`], by an [`OnlineSupervised`] if it learns a label: it learns from one batch at a time,
+//! predicts at any moment, and turns into bytes and back. Or it is a [`BatchModel`], which is fitted to a training set as a whole
 //! and becomes a [`Predictor`]. Everything is a plain function call on the caller's thread, with a few more
 //! threads for a fit where they are allowed, so a test needs no runtime and a replay of the same rows in the
 //! same order gives the same bits.
@@ -59,12 +59,12 @@ pub use error::{MlError, Result};
 pub use explain::{Explanations, explain, explained_outputs};
 pub use inspect::{ModelTable, anomalies_of, forecast_of, table_of};
 pub use model::{
-    ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason, RejectedRow,
-    boolean_labels, check_label_type, predicted_labels,
+    ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, OnlineSupervised, RejectReason,
+    RejectedRow, boolean_labels, check_label_type, predicted_labels,
 };
-pub use predictor::{Predictions, Predictor, Supervised, label_outputs};
+pub use predictor::{Labelled, Predictions, Predictor, Supervised, label_outputs};
 pub use registry::{
-    OptionDoc, create, online_label_type, option_docs, restore, restore_predictor, restore_supervised,
+    OptionDoc, create, learns_label, learnt_outputs, option_docs, restore, restore_predictor, restore_supervised,
     valid_model_types,
 };
 pub use tuning::{Trial, TrialStatus, trial_table, trials};

@@ -1,4 +1,5 @@
-//! The contract of a model that learns from a stream: [`OnlineModel`], what it reads, what it says.
+//! The contracts of models that learn from a stream: [`OnlineModel`], and of those with a label [`OnlineSupervised`]; what
+//! they read, what they say.
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -6,12 +7,12 @@ pub(crate) mod testing;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use arrow::array::{Array, BooleanArray, Float64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 use bincode::{Decode, Encode};
 
 use crate::error::{MlError, Result};
-use crate::predictor::{Predictions, Supervised};
+use crate::predictor::{Labelled, Predictions, Predictor, Supervised};
 
 /// Probability from which on a label is predicted to be true.
 pub(crate) const THRESHOLD: f64 = 0.5;
@@ -28,7 +29,7 @@ pub fn predicted_labels(probabilities: &Float64Array) -> BooleanArray {
 /// beyond that range the column's variance, and then every weight, would turn into NaN.
 pub const NUMERIC_MAGNITUDE_MAX: f64 = 1e50;
 
-/// A model with a label that learns one batch after another and can predict at any moment.
+/// A model that learns one batch after another and can predict at any moment.
 ///
 /// One task owns a model and calls it from one thread at a time; predictions take `&self`, so copies
 /// for serving may be shared. Rows are learnt one by one in the order given: the same rows in the
@@ -38,16 +39,52 @@ pub const NUMERIC_MAGNITUDE_MAX: f64 = 1e50;
 /// Feature columns are found by name, so a batch may carry other columns and any order. A batch of
 /// the wrong shape is an error and changes nothing; a bad row is reported and skipped.
 ///
-/// What a model says is [`Supervised::predictions`]: a category that was never learnt and a NULL number
-/// contribute nothing. Before the first row is learnt, all classes that a boolean has are equally likely, other
-/// classes are not known, and numbers are 0.
-pub trait OnlineModel: Supervised {
+/// What a model says is [`Predictor::answers`]. Models with a label are [`OnlineSupervised`], and this by [`Labelled`].
+pub trait OnlineModel: Predictor {
     /// Learns every acceptable row of a batch; `labels` has one value for each row, of the type that the model was
-    /// made for.
+    /// made for: NULLs of the type Null for a model without a label.
     ///
     /// # Errors
     /// `MissingColumn`, `ChangedColumn`, `LabelCount` or `UnsupportedLabel`; the model is then as it was before.
     fn learn(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<LearnReport>;
+
+    /// Joins this model with copies of it that learnt other rows, given as their snapshots.
+    ///
+    /// The order of `snapshots` decides the rounding, so a caller that replays must keep it.
+    ///
+    /// # Errors
+    /// `MergeMismatch`, or what [`restore`](crate::restore) returns for a bad snapshot; `NotMergeable`, as here, where
+    /// models of the type have no average. The model is then as it was before.
+    fn merge(&mut self, snapshots: &[&[u8]]) -> Result<()> {
+        if snapshots.is_empty() { Ok(()) } else { Err(MlError::NotMergeable { model_type: self.model_type() }) }
+    }
+
+    /// The model as bytes that [`restore`](crate::restore) reads; equal models give equal bytes.
+    ///
+    /// # Errors
+    /// `StateTooLarge` past 256 MiB.
+    fn snapshot(&self) -> Result<Vec<u8>>;
+
+    /// Fails for a classifier that has learnt rows, but of one class only: it can only repeat itself.
+    ///
+    /// # Errors
+    /// `OneClass` or `SameClass`.
+    fn require_classes(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A model with a label that learns one batch after another: what is said of [`OnlineModel`] holds of it.
+///
+/// What it says is [`Supervised::predictions`]: a category that was never learnt and a NULL number
+/// contribute nothing. Before the first row is learnt, all classes that a boolean has are equally likely, other
+/// classes are not known, and numbers are 0.
+pub trait OnlineSupervised: Supervised {
+    /// As [`OnlineModel::learn`].
+    ///
+    /// # Errors
+    /// Those of [`OnlineModel::learn`].
+    fn learn(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<LearnReport<Predictions>>;
 
     /// What it says of each row as one number; see [`Predictions::scores`].
     ///
@@ -57,20 +94,16 @@ pub trait OnlineModel: Supervised {
         Ok(self.predictions(features)?.scores())
     }
 
-    /// Averages this model with copies of it that learnt other rows, given as their snapshots.
-    ///
-    /// Each model counts by the rows it has learnt. The order of `snapshots` decides the rounding,
-    /// so a caller that replays must keep it.
+    /// Averages this model with copies of it, as [`OnlineModel::merge`]: each counts by the rows it has learnt.
     ///
     /// # Errors
-    /// `MergeMismatch`, or what [`restore`](crate::restore) returns for a bad snapshot; `NotMergeable` where models
-    /// of the type have no average. The model is then as it was before.
+    /// Those of [`OnlineModel::merge`].
     fn merge(&mut self, snapshots: &[&[u8]]) -> Result<()>;
 
-    /// The model as bytes that [`restore`](crate::restore) reads; equal models give equal bytes.
+    /// As [`OnlineModel::snapshot`].
     ///
     /// # Errors
-    /// `StateTooLarge` past 256 MiB.
+    /// Those of [`OnlineModel::snapshot`].
     fn snapshot(&self) -> Result<Vec<u8>>;
 
     /// Rows learnt of each of [`Supervised::class_names`], without the rejected ones; none of a model that predicts
@@ -79,7 +112,7 @@ pub trait OnlineModel: Supervised {
         Vec::new()
     }
 
-    /// Fails for a classifier that has learnt rows, but of one class only: it can only repeat itself.
+    /// As [`OnlineModel::require_classes`].
     ///
     /// # Errors
     /// `OneClass` or `SameClass`.
@@ -92,16 +125,35 @@ pub trait OnlineModel: Supervised {
     }
 }
 
-/// What one call of [`OnlineModel::learn`] did.
+impl<M: OnlineSupervised + ?Sized> OnlineModel for Labelled<M> {
+    fn learn(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<LearnReport> {
+        let LearnReport { rows, rejected, said } = self.0.learn(features, labels)?;
+        Ok(LearnReport { rows, rejected, said: said.columns() })
+    }
+
+    fn merge(&mut self, snapshots: &[&[u8]]) -> Result<()> {
+        self.0.merge(snapshots)
+    }
+
+    fn snapshot(&self) -> Result<Vec<u8>> {
+        self.0.snapshot()
+    }
+
+    fn require_classes(&self) -> Result<()> {
+        self.0.require_classes()
+    }
+}
+
+/// What one call of [`OnlineModel::learn`] did; of [`OnlineSupervised::learn`], `Said` are [`Predictions`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct LearnReport {
+pub struct LearnReport<Said = Vec<ArrayRef>> {
     /// Rows learnt.
     pub rows: u64,
     /// Rows not learnt, by ascending row number.
     pub rejected: Vec<RejectedRow>,
-    /// What the model said of each row of the batch *before* this call; NULL for a rejected row. This is what
-    /// prequential metrics need.
-    pub said: Predictions,
+    /// What the model said of each row of the batch *before* this call, in the columns of [`Predictor::outputs`]; NULL for
+    /// a rejected row. This is what prequential metrics need.
+    pub said: Said,
 }
 
 /// A row that was not learnt.

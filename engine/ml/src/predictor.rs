@@ -190,9 +190,9 @@ pub fn label_outputs(label: &str, data_type: &DataType) -> Vec<Field> {
 }
 
 /// A model with a label among all others.
-pub(crate) struct Labelled(pub(crate) Box<dyn Supervised>);
+pub struct Labelled<M: ?Sized>(pub(crate) Box<M>);
 
-impl Predictor for Labelled {
+impl<M: Supervised + ?Sized> Predictor for Labelled<M> {
     fn model_type(&self) -> &'static str {
         self.0.model_type()
     }

@@ -3,10 +3,13 @@
 //! A new algorithm is one entry in `MODEL_TYPES`; its options' names, defaults and checks stay in
 //! the algorithm's own file, and from there also feed error messages and documentation.
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 
 use crate::boosted_trees::{self, BoostedTrees};
 use crate::classes::LabelKind;
@@ -31,7 +34,7 @@ use crate::linear::linear_svr;
 use crate::linear::logistic_regression::LogisticRegression;
 use crate::linear::multinomial_regression::MultinomialRegression;
 use crate::matrix_factorization::MatrixFactorization;
-use crate::model::{FeatureSchema, OnlineModel, check_label_type};
+use crate::model::{FeatureSchema, OnlineModel, OnlineSupervised, check_label_type};
 use crate::naive_bayes::NaiveBayes;
 use crate::nearest_neighbors::{self, NearestNeighbors};
 use crate::pca::Pca;
@@ -59,94 +62,155 @@ impl OptionDoc {
     }
 }
 
-type CreateModel = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> Result<Box<dyn OnlineModel>>;
+type Options = BTreeMap<String, String>;
 
 /// What the crate must know of an algorithm to make it and to read it back.
 struct ModelType {
     name: &'static str,
     /// The byte that marks its snapshots; never reused for another algorithm.
     tag: u8,
-    create: CreateModel,
-    /// The type of predicted labels, given the label column's.
-    label_type: fn(&str, &DataType) -> Result<DataType>,
-    restore: fn(&[u8]) -> Result<Box<dyn OnlineModel>>,
+    learner: Learner,
     option_docs: fn() -> Vec<OptionDoc>,
+}
+
+/// How a model is made: for labels of a type, or without any.
+enum Learner {
+    Labelled {
+        create: fn(&Options, &FeatureSchema, &DataType) -> Result<Box<dyn OnlineSupervised>>,
+        /// Whether a label column of this type can be learnt.
+        check_label: fn(&str, &DataType) -> Result<()>,
+        restore: fn(&[u8]) -> Result<Box<dyn OnlineSupervised>>,
+    },
+    #[expect(dead_code, reason = "the models that follow learn no label")]
+    Unlabelled {
+        create: fn(&Options, &FeatureSchema) -> Result<Box<dyn OnlineModel>>,
+        restore: fn(&[u8]) -> Result<Box<dyn OnlineModel>>,
+    },
+}
+
+impl Learner {
+    /// Whether it learns a label column of this type; Null is none.
+    ///
+    /// # Errors
+    /// `UnsupportedLabel`.
+    fn check_label(&self, column: &str, data_type: &DataType) -> Result<()> {
+        match self {
+            Self::Labelled { check_label, .. } => check_label(column, data_type),
+            Self::Unlabelled { .. } if data_type.is_null() => Ok(()),
+            Self::Unlabelled { .. } => Err(MlError::UnsupportedLabel {
+                column: column.to_owned(),
+                data_type: data_type.clone(),
+                hint: "models of this type learn no label: leave it out",
+            }),
+        }
+    }
 }
 
 const MODEL_TYPES: [ModelType; 6] = [
     ModelType {
         name: LogisticRegression::MODEL_TYPE,
         tag: LogisticRegression::SNAPSHOT_TAG,
-        create: |options, schema, _| Ok(Box::new(LogisticRegression::new(options, schema.clone())?)),
-        label_type: |column, data_type| check_label_type(column, data_type).map(|()| DataType::Boolean),
-        restore: |bytes| Ok(Box::new(LogisticRegression::restore(bytes)?)),
+        learner: Learner::Labelled {
+            create: |options, schema, _| Ok(Box::new(LogisticRegression::new(options, schema.clone())?)),
+            check_label: check_label_type,
+            restore: |bytes| Ok(Box::new(LogisticRegression::restore(bytes)?)),
+        },
         option_docs: LogisticRegression::option_docs,
     },
     ModelType {
         name: OnlineLinearRegression::MODEL_TYPE,
         tag: OnlineLinearRegression::SNAPSHOT_TAG,
-        create: |options, schema, _| Ok(Box::new(OnlineLinearRegression::new(options, schema.clone())?)),
-        label_type: |column, data_type| check_numeric_label(column, data_type).map(|()| DataType::Float64),
-        restore: |bytes| Ok(Box::new(OnlineLinearRegression::restore(bytes)?)),
+        learner: Learner::Labelled {
+            create: |options, schema, _| Ok(Box::new(OnlineLinearRegression::new(options, schema.clone())?)),
+            check_label: check_numeric_label,
+            restore: |bytes| Ok(Box::new(OnlineLinearRegression::restore(bytes)?)),
+        },
         option_docs: OnlineLinearRegression::option_docs,
     },
     ModelType {
         name: HoeffdingTree::MODEL_TYPE,
         tag: HoeffdingTree::SNAPSHOT_TAG,
-        create: |options, schema, label| Ok(Box::new(HoeffdingTree::new(options, schema.clone(), label)?)),
-        label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
-        restore: |bytes| Ok(Box::new(HoeffdingTree::restore(bytes)?)),
+        learner: Learner::Labelled {
+            create: |options, schema, label| Ok(Box::new(HoeffdingTree::new(options, schema.clone(), label)?)),
+            check_label: |column, data_type| LabelKind::of(column, data_type).map(drop),
+            restore: |bytes| Ok(Box::new(HoeffdingTree::restore(bytes)?)),
+        },
         option_docs: HoeffdingTree::option_docs,
     },
     ModelType {
         name: HoeffdingAdaptiveTree::MODEL_TYPE,
         tag: HoeffdingAdaptiveTree::SNAPSHOT_TAG,
-        create: |options, schema, label| Ok(Box::new(HoeffdingAdaptiveTree::new(options, schema.clone(), label)?)),
-        label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
-        restore: |bytes| Ok(Box::new(HoeffdingAdaptiveTree::restore(bytes)?)),
+        learner: Learner::Labelled {
+            create: |options, schema, label| Ok(Box::new(HoeffdingAdaptiveTree::new(options, schema.clone(), label)?)),
+            check_label: |column, data_type| LabelKind::of(column, data_type).map(drop),
+            restore: |bytes| Ok(Box::new(HoeffdingAdaptiveTree::restore(bytes)?)),
+        },
         option_docs: HoeffdingAdaptiveTree::option_docs,
     },
     ModelType {
         name: AdaptiveRandomForest::MODEL_TYPE,
         tag: AdaptiveRandomForest::SNAPSHOT_TAG,
-        create: |options, schema, label| Ok(Box::new(AdaptiveRandomForest::new(options, schema.clone(), label)?)),
-        label_type: |column, data_type| Ok(LabelKind::of(column, data_type)?.data_type()),
-        restore: |bytes| Ok(Box::new(AdaptiveRandomForest::restore(bytes)?)),
+        learner: Learner::Labelled {
+            create: |options, schema, label| Ok(Box::new(AdaptiveRandomForest::new(options, schema.clone(), label)?)),
+            check_label: |column, data_type| LabelKind::of(column, data_type).map(drop),
+            restore: |bytes| Ok(Box::new(AdaptiveRandomForest::restore(bytes)?)),
+        },
         option_docs: AdaptiveRandomForest::option_docs,
     },
     ModelType {
         name: HoeffdingTreeRegressor::MODEL_TYPE,
         tag: HoeffdingTreeRegressor::SNAPSHOT_TAG,
-        create: |options, schema, _| Ok(Box::new(HoeffdingTreeRegressor::new(options, schema.clone())?)),
-        label_type: |column, data_type| check_numeric_label(column, data_type).map(|()| DataType::Float64),
-        restore: |bytes| Ok(Box::new(HoeffdingTreeRegressor::restore(bytes)?)),
+        learner: Learner::Labelled {
+            create: |options, schema, _| Ok(Box::new(HoeffdingTreeRegressor::new(options, schema.clone())?)),
+            check_label: check_numeric_label,
+            restore: |bytes| Ok(Box::new(HoeffdingTreeRegressor::restore(bytes)?)),
+        },
         option_docs: HoeffdingTreeRegressor::option_docs,
     },
 ];
 
-/// Makes a model that has learnt nothing, for labels of the type `label`.
+/// Makes a model that has learnt nothing, for labels of the type `label`: Null for one without a label.
 ///
 /// # Errors
 /// `UnknownModelType`, `UnsupportedLabel`, `UnknownOption`, `InvalidOption` or `TimeFeature`; each says what would work.
 pub fn create(
     model_type: &str,
-    options: &BTreeMap<String, String>,
+    options: &Options,
     schema: &FeatureSchema,
     label: &DataType,
 ) -> Result<Box<dyn OnlineModel>> {
-    online_label_type(model_type, "label", label)?;
+    let learner = &find(model_type)?.learner;
+    learner.check_label("label", label)?;
     if let Some(column) = time_feature(schema) {
         return Err(MlError::TimeFeature { column: column.to_owned(), model_type: model_type.to_owned() });
     }
-    (find(model_type)?.create)(options, schema, label)
+    match learner {
+        Learner::Labelled { create, .. } => Ok(Box::new(Labelled(create(options, schema, label)?))),
+        Learner::Unlabelled { create, .. } => create(options, schema),
+    }
 }
 
-/// The type of the labels that a model predicts which learns a label column of this type online.
+/// Whether models of this type learn a label online.
 ///
 /// # Errors
-/// `UnknownModelType` or `UnsupportedLabel`, which says what would work.
-pub fn online_label_type(model_type: &str, column: &str, data_type: &DataType) -> Result<DataType> {
-    (find(model_type)?.label_type)(column, data_type)
+/// `UnknownModelType`.
+pub fn learns_label(model_type: &str) -> Result<bool> {
+    Ok(matches!(find(model_type)?.learner, Learner::Labelled { .. }))
+}
+
+/// The columns that a model adds to rows which learns such features and the label column online; its type is Null for a
+/// model without a label.
+///
+/// # Errors
+/// Those of [`create`], about the label by its column's name.
+pub fn learnt_outputs(
+    model_type: &str,
+    options: &Options,
+    schema: &FeatureSchema,
+    (column, data_type): (&str, &DataType),
+) -> Result<Vec<Field>> {
+    find(model_type)?.learner.check_label(column, data_type)?;
+    Ok(create(model_type, options, schema, data_type)?.outputs(column))
 }
 
 /// Makes the model that wrote this snapshot, to go on learning.
@@ -156,8 +220,9 @@ pub fn online_label_type(model_type: &str, column: &str, data_type: &DataType) -
 /// [`restore_predictor`] reads. Never panics, whatever the bytes.
 pub fn restore(bytes: &[u8]) -> Result<Box<dyn OnlineModel>> {
     let (tag, _) = snapshot::open(bytes)?;
-    match MODEL_TYPES.iter().find(|model_type| model_type.tag == tag) {
-        Some(model_type) => (model_type.restore)(bytes),
+    match MODEL_TYPES.iter().find(|model_type| model_type.tag == tag).map(|model_type| &model_type.learner) {
+        Some(Learner::Labelled { restore, .. }) => Ok(Box::new(Labelled(restore(bytes)?))),
+        Some(Learner::Unlabelled { restore, .. }) => restore(bytes),
         None => Err(MlError::NotOnline { model_type: restore_predictor(bytes)?.model_type() }),
     }
 }

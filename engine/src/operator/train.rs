@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BinaryArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, NullArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 use tidemill_ml::metrics::{StreamingAuc, StreamingAucState};
 use tidemill_ml::{FeatureSchema, LearnReport, MlError, OnlineModel};
 use tidemill_plans::catalog::ModelVersion;
@@ -33,7 +33,8 @@ const VERSIONS_BYTES: usize = 1 << 18;
 /// See [`TrainNode`].
 pub(super) struct Train {
     name: String,
-    label: usize,
+    label: Option<usize>,
+    /// Empty without a label.
     label_name: String,
     time: usize,
     publish_every: i64,
@@ -42,6 +43,8 @@ pub(super) struct Train {
     model: Box<dyn OnlineModel>,
     version: i64,
     auc: StreamingAuc,
+    /// Whether the label has two classes: of others nothing is measured yet.
+    has_auc: bool,
     /// Bytes of the last version: about what the model takes.
     model_bytes: usize,
 }
@@ -52,18 +55,20 @@ impl Train {
         let features: Vec<_> = node.features.iter().map(|index| Arc::clone(&input.fields()[*index])).collect();
         let schema = FeatureSchema::from_arrow(&Schema::new(features)).map_err(failed)?;
         let options = node.options.iter().cloned().collect();
-        let label = input.field(node.label).clone();
+        let label = node.label.map(|label| Arc::clone(&input.fields()[label]));
+        let label_type = label.as_ref().map_or(&DataType::Null, |label| label.data_type());
         Ok(Self {
             name: node.model.clone(),
             label: node.label,
-            label_name: label.name().clone(),
+            label_name: label.as_ref().map(|label| label.name().clone()).unwrap_or_default(),
             time: node.time,
             publish_every: node.publish_every,
             waiting: EventTimeBuffer::new(input, node.time, memory),
             watermark: Watermark::MIN,
-            model: tidemill_ml::create(&node.model_type, &options, &schema, label.data_type()).map_err(failed)?,
+            model: tidemill_ml::create(&node.model_type, &options, &schema, label_type).map_err(failed)?,
             version: 0,
             auc: StreamingAuc::with_window(AUC_WINDOW_ROWS),
+            has_auc: label_type == &DataType::Boolean,
             model_bytes: 0,
         })
     }
@@ -105,29 +110,37 @@ impl Train {
 
     /// Learns rows; returns how many could be learnt.
     fn learn_interval(&mut self, rows: &RecordBatch, ctx: &OperatorContext) -> Result<u64> {
-        let labels = rows.column(self.label);
+        let labels: ArrayRef = match self.label {
+            Some(label) => Arc::clone(rows.column(label)),
+            None => Arc::new(NullArray::new(rows.num_rows())),
+        };
         let report = self.model.learn(rows, labels.as_ref()).map_err(|error| self.failed(error))?;
         let LearnReport { rows: learnt, rejected, said } = report;
         for row in rejected {
             ctx.dead_letter(&row.reason.to_string(), || show_row(rows, row.row))?;
         }
         if let Some(labels) = labels.as_boolean_opt() {
-            for (score, label) in said.scores().iter().zip(labels) {
-                if let (Some(score), Some(label)) = (score, label) {
-                    self.auc.push(score, label);
-                }
-            }
+            self.measure(labels, &said);
         }
         Ok(learnt)
+    }
+
+    /// Measures what was said of rows with two classes before they were learnt: the label and the probability that it is
+    /// true.
+    fn measure(&mut self, labels: &BooleanArray, said: &[ArrayRef]) {
+        let Some(scores) = said.last().and_then(|scores| scores.as_primitive_opt::<Float64Type>()) else { return };
+        for (score, label) in scores.iter().zip(labels) {
+            if let (Some(score), Some(label)) = (score, label) {
+                self.auc.push(score, label);
+            }
+        }
     }
 
     fn publish(&mut self, learnt_to: i64, ctx: &OperatorContext) -> Result<Published> {
         self.version += 1;
         let rows_learnt = self.model.rows_learnt() as i64;
         let state = self.model.snapshot().map_err(|error| self.failed(error))?;
-        // Of other labels nothing is measured yet.
-        let has_auc = self.model.label_type() == DataType::Boolean;
-        let auc = has_auc.then(|| (String::from("auc"), self.auc.auc().unwrap_or(f64::NAN)));
+        let auc = self.has_auc.then(|| (String::from("auc"), self.auc.auc().unwrap_or(f64::NAN)));
         let version = ModelVersion {
             model: self.name.clone(),
             version: self.version,

@@ -1,4 +1,4 @@
-//! Learns a model from labelled rows in event-time order and emits its versions.
+//! Learns a model from rows, labelled or not, in event-time order and emits its versions.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ pub struct TrainNode {
     pub model_type: String,
     /// The algorithm's options, already checked.
     pub options: Vec<(String, String)>,
-    /// Index of the label column in the input.
-    pub label: usize,
-    /// Index of the event-time column in the input: when the label became known.
+    /// Index of the label column in the input, if the algorithm learns one.
+    pub label: Option<usize>,
+    /// Index of the event-time column in the input: when the label, or else the row, became known.
     pub time: usize,
     /// Indexes of the feature columns in the input.
     pub features: Vec<usize>,
@@ -27,7 +27,7 @@ pub struct TrainNode {
 }
 
 /// The stream of a model's versions: `model_version` counts from 1, `learnt_to` is the event time up
-/// to which (exclusive) labels have been learnt, `state` restores the model.
+/// to which (exclusive) rows have been learnt, `state` restores the model.
 #[must_use]
 pub fn model_version_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![

@@ -92,8 +92,8 @@ fn what(graph: &DataflowGraph, node: &Node) -> Option<String> {
             format!("by ({}): {functions}", input(0, &over.partition))
         }
         NodeKind::Train(train) => {
-            let (label, features) = (input(0, &[train.label]), input(0, &train.features));
-            format!("{} of {label} from ({features})", train.model_type)
+            let label = train.label.map(|label| format!("of {} ", input(0, &[label]))).unwrap_or_default();
+            format!("{} {label}from ({})", train.model_type, input(0, &train.features))
         }
         NodeKind::Fit(fit) => {
             let label = fit.label.map(|label| format!("{} from ", input(0, &[label]))).unwrap_or_default();

@@ -583,9 +583,10 @@ pub struct TrainDocument {
     /// The algorithm's options.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub options: IndexMap<String, String>,
-    /// The label's column, a BOOLEAN.
-    pub label: String,
-    /// The event-time column: when the label became known.
+    /// The label's column, if the algorithm learns one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The event-time column: when the label, or else the row, became known.
     pub time: String,
     /// The features' columns.
     pub features: Vec<String>,

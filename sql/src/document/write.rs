@@ -177,7 +177,7 @@ fn operator(kind: &NodeKind, inputs: &[SchemaRef], output: &Schema) -> OperatorD
             model: node.model.clone(),
             model_type: node.model_type.clone(),
             options: node.options.iter().cloned().collect(),
-            label: name(node.label),
+            label: node.label.map(name),
             time: name(node.time),
             features: names(&node.features),
             publish_every: node.publish_every,

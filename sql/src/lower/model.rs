@@ -200,7 +200,7 @@ fn training_time(info: &StreamInfo) -> Result<String> {
     }
     info.time_names().first().map(|name| (*name).to_owned()).ok_or_else(|| {
         SqlError::invalid(
-            "the training query has no event-time column: add the column that says when the label became known \
+            "the training query has no event-time column: add the column that says when a row, or its label, became known \
              (one that its source declares WATERMARK FOR) to the SELECT; it is not a feature",
         )
     })
@@ -297,7 +297,7 @@ impl QueryPlanner<'_> {
             model: object.name.clone(),
             model_type: model.model_type.clone(),
             options: model.options.clone(),
-            label: column(model.label.as_deref().unwrap_or_default())?,
+            label: model.label.as_deref().map(column).transpose()?,
             time: column(time)?,
             features,
             publish_every: model.publish_every,

@@ -481,7 +481,7 @@ fn models() {
     check_error(
         &model(right, "bidder, price > 1 AS late"),
         expect![[r#"
-        line 1, column 1: the training query has no event-time column: add the column that says when the label became known (one that its source declares WATERMARK FOR) to the SELECT; it is not a feature
+        line 1, column 1: the training query has no event-time column: add the column that says when a row, or its label, became known (one that its source declares WATERMARK FOR) to the SELECT; it is not a feature
     "#]],
     );
     check_error(

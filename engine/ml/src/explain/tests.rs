@@ -12,7 +12,8 @@ use crate::error::MlError;
 use crate::goldens::{assert_all_close, data_set, expected, reference_rows};
 use crate::model::FeatureSchema;
 use crate::predictor::Predictions;
-use crate::{create, create_batch, restore_predictor, restore_supervised};
+use crate::registry::testing::create_supervised;
+use crate::{create_batch, restore_predictor, restore_supervised};
 
 /// The Shapley values of a game with so many players by their definition; a bit of a coalition is a player.
 pub(crate) fn shapley(players: usize, value: impl Fn(u32) -> f64) -> Vec<f64> {
@@ -229,7 +230,7 @@ fn online_models_are_explained_and_others_say_that_they_are_not() {
     for ((model_type, labels), standardize) in cases.into_iter().flat_map(|case| ["true", "false"].map(|of| (case, of)))
     {
         let options = BTreeMap::from([(String::from("standardize"), String::from(standardize))]);
-        let mut model = create(model_type, &options, &schema, labels.data_type()).unwrap();
+        let mut model = create_supervised(model_type, &options, &schema, labels.data_type()).unwrap();
         model.learn(&rows, labels).unwrap();
         let (said, explanations) = explained(&model.snapshot().unwrap(), &rows);
         for row in 0..400 {

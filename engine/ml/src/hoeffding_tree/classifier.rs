@@ -7,12 +7,12 @@ use arrow::datatypes::DataType;
 use bincode::{Decode, Encode};
 
 use super::classes::{ClassesState, StreamClasses};
-use super::features::{FeaturesState, StreamFeatures};
 use super::tree::Row;
 use crate::classes::{CLASSES_MAX, LabelKind};
 use crate::error::{MlError, Result};
 use crate::feature::rows::Rows;
-use crate::model::{FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason};
+use crate::feature::stream::{FeaturesState, StreamFeatures};
+use crate::model::{FeatureKind, FeatureSchema, LearnReport, OnlineSupervised, RejectReason};
 use crate::predictor::{Predictions, Supervised};
 use crate::registry::OptionDoc;
 use crate::snapshot;
@@ -91,7 +91,7 @@ impl<L: ClassLearner> StreamClassifier<L> {
         })
     }
 
-    /// Reads what [`OnlineModel::snapshot`] wrote.
+    /// Reads what [`OnlineSupervised::snapshot`] wrote.
     ///
     /// # Errors
     /// `StateVersion`, `StateTooLarge` or `CorruptState`; `InvalidOption` and the schema's errors for bytes that
@@ -134,14 +134,15 @@ impl<L: ClassLearner> Supervised for StreamClassifier<L> {
 
     fn predictions(&self, features: &RecordBatch) -> Result<Predictions> {
         let mut said = Said::new(self.classes.names().len(), features.num_rows());
-        let rows =
-            self.features.visit(features, |row, of_row| said.say(row, |room| self.learner.predict(of_row, room)))?;
+        let rows = self
+            .features
+            .visit(features, |row, of_row| said.say(row, |room| self.learner.predict(of_row.into(), room)))?;
         Ok(self.classes.predictions(features.num_rows(), said.probabilities, rows.usable()))
     }
 }
 
-impl<L: ClassLearner> OnlineModel for StreamClassifier<L> {
-    fn learn(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<LearnReport> {
+impl<L: ClassLearner> OnlineSupervised for StreamClassifier<L> {
+    fn learn(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<LearnReport<Predictions>> {
         if labels.len() != features.num_rows() {
             return Err(MlError::LabelCount { rows: features.num_rows(), labels: labels.len() });
         }
@@ -160,11 +161,11 @@ impl<L: ClassLearner> OnlineModel for StreamClassifier<L> {
         })?;
         let accepted = || (0..features.num_rows()).filter(|row| rows.is_accepted(*row));
         for row in accepted() {
-            said.say(row, |room| self.learner.predict(self.features.row(row), room));
+            said.say(row, |room| self.learner.predict(self.features.row(row).into(), room));
         }
         let said = self.classes.predictions(features.num_rows(), said.probabilities, rows.usable());
         for row in accepted() {
-            self.learner.learn(self.features.row(row), numbers[row]);
+            self.learner.learn(self.features.row(row).into(), numbers[row]);
             self.classes.count(numbers[row]);
         }
         let (rows, rejected) = rows.into_rejected();

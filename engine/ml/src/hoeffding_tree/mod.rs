@@ -12,7 +12,7 @@
 //! [`forest`] has many trees that do.
 //!
 //! Rows without the number that a split asks for go where most rows went, as do categories that have no branch. Two
-//! trees have no average, so one task learns all rows: see [`OnlineModel::merge`](crate::OnlineModel::merge).
+//! trees have no average, so one task learns all rows: see [`OnlineSupervised::merge`](crate::OnlineSupervised::merge).
 //!
 //! Memory is bounded by `max_nodes` and `max_size`; beside these it holds the names of categories.
 
@@ -20,7 +20,6 @@ pub(crate) mod adaptive;
 mod classes;
 mod classifier;
 mod config;
-mod features;
 pub(crate) mod forest;
 mod leaf;
 mod normal;

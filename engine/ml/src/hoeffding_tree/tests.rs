@@ -16,7 +16,7 @@ use crate::batch::throughput::noise;
 use crate::goldens::{data_set, expected, reference_rows};
 use crate::model::testing::{check_batch_boundaries, check_damaged, check_goes_on_restored, is_probability};
 use crate::predictor::Supervised;
-use crate::{FeatureSchema, OnlineModel, RejectReason, Result, create, restore, restore_predictor};
+use crate::{FeatureSchema, OnlineSupervised, RejectReason, Result, create, restore, restore_predictor};
 
 fn try_tree(options: &[(&str, &str)], features: &RecordBatch, label: &DataType) -> Result<HoeffdingTree> {
     let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();

@@ -6,6 +6,7 @@ use bincode::{Decode, Encode};
 
 use super::split::{Split, Test};
 use crate::error::{MlError, Result};
+use crate::feature::stream::StreamRow;
 use crate::snapshot::STATE_MAGNITUDE_MAX;
 
 /// How far leaves are made to forget once the tree is too large, so that it does not happen for every row.
@@ -21,6 +22,12 @@ pub(crate) struct Row<'a> {
     /// The slots and values of the intercept and of the numbers in deviations from their means, for leaves with a linear
     /// model; empty for others.
     pub(super) scaled: (&'a [u32], &'a [f64]),
+}
+
+impl<'a> From<StreamRow<'a>> for Row<'a> {
+    fn from(StreamRow { numbers, categories }: StreamRow<'a>) -> Self {
+        Self { numbers, categories, scaled: (&[], &[]) }
+    }
 }
 
 /// What a tree's leaves are: what they keep of rows, and when they become a split.

@@ -24,7 +24,7 @@ use crate::error::{MlError, Result};
 use crate::explain::{Explanations, check_category_rows};
 use crate::feature::rows::Rows;
 use crate::inspect::ModelTable;
-use crate::model::{ClassCounts, FeatureSchema, LearnReport, OnlineModel, boolean_labels, predicted_labels};
+use crate::model::{ClassCounts, FeatureSchema, LearnReport, OnlineSupervised, boolean_labels, predicted_labels};
 use crate::options::unknown;
 use crate::predictor::{Predictions, Supervised};
 use crate::registry::OptionDoc;
@@ -76,7 +76,7 @@ impl LogisticRegression {
         OnlineLinearConfig::option_docs().into_iter().chain(ClassWeights::option_docs()).collect()
     }
 
-    /// Reads what [`OnlineModel::snapshot`] wrote.
+    /// Reads what [`OnlineSupervised::snapshot`] wrote.
     ///
     /// # Errors
     /// `StateVersion`, `StateTooLarge` or `CorruptState`; `InvalidOption` and the schema's errors
@@ -169,8 +169,8 @@ impl Supervised for LogisticRegression {
     }
 }
 
-impl OnlineModel for LogisticRegression {
-    fn learn(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<LearnReport> {
+impl OnlineSupervised for LogisticRegression {
+    fn learn(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<LearnReport<Predictions>> {
         if labels.len() != features.num_rows() {
             return Err(MlError::LabelCount { rows: features.num_rows(), labels: labels.len() });
         }

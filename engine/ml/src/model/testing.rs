@@ -4,7 +4,8 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::DataType;
 use proptest::sample::Index;
 
-use crate::{FeatureSchema, OnlineModel, Result, create, restore};
+use crate::registry::testing::{create_supervised, restore_learning};
+use crate::{FeatureSchema, OnlineSupervised, Result};
 
 /// A model for the features of this batch.
 pub(crate) fn try_online(
@@ -12,16 +13,16 @@ pub(crate) fn try_online(
     options: &[(&str, &str)],
     features: &RecordBatch,
     label: &DataType,
-) -> Result<Box<dyn OnlineModel>> {
+) -> Result<Box<dyn OnlineSupervised>> {
     let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    create(model_type, &options, &FeatureSchema::from_arrow(&features.schema())?, label)
+    create_supervised(model_type, &options, &FeatureSchema::from_arrow(&features.schema())?, label)
 }
 
 /// A model that has learnt nothing leaves the same bytes whether it then learns the rows, more than 558, at once or in
 /// batches, of which one is empty and others end beside a block's end.
 #[track_caller]
-pub(crate) fn check_batch_boundaries(model: &dyn OnlineModel, features: &RecordBatch, labels: &dyn Array) {
-    let copy = || restore(&model.snapshot().unwrap()).unwrap();
+pub(crate) fn check_batch_boundaries(model: &dyn OnlineSupervised, features: &RecordBatch, labels: &dyn Array) {
+    let copy = || restore_learning(&model.snapshot().unwrap()).unwrap();
     let (mut whole, mut parts) = (copy(), copy());
     whole.learn(features, labels).unwrap();
     let mut start = 0;
@@ -35,14 +36,14 @@ pub(crate) fn check_batch_boundaries(model: &dyn OnlineModel, features: &RecordB
 /// Learns all rows but the last `rest`, and then those beside a model that was restored in between.
 #[track_caller]
 pub(crate) fn check_goes_on_restored(
-    mut original: Box<dyn OnlineModel>,
+    mut original: Box<dyn OnlineSupervised>,
     features: &RecordBatch,
     labels: &dyn Array,
     rest: usize,
 ) {
     let first = labels.len() - rest;
     original.learn(&features.slice(0, first), labels.slice(0, first).as_ref()).unwrap();
-    let mut restored = restore(&original.snapshot().unwrap()).unwrap();
+    let mut restored = restore_learning(&original.snapshot().unwrap()).unwrap();
     assert_eq!(restored.snapshot().unwrap(), original.snapshot().unwrap());
     assert_eq!((restored.schema(), restored.rows_learnt()), (original.schema(), first as u64));
     assert_eq!(restored.model_type(), original.model_type());
@@ -58,7 +59,7 @@ pub(crate) fn check_goes_on_restored(
 /// Bytes of a model with some of them changed are an error, or a model that works: what it says of rows passes, and it goes
 /// on learning them.
 #[track_caller]
-pub(crate) fn check_damaged<M: OnlineModel>(
+pub(crate) fn check_damaged<M: OnlineSupervised>(
     bytes: &[u8],
     changes: Vec<(Index, u8)>,
     restore: fn(&[u8]) -> Result<M>,

@@ -83,11 +83,11 @@ fn a_version_comes_at_the_end_and_knows_all_rows() {
     harness.finish().unwrap();
     let (text, states) = versions(&mut harness);
     assert_eq!(text, "1 50\n");
-    let model = tidemill_ml::restore(&states[0]).unwrap();
+    let model = tidemill_ml::restore_supervised(&states[0]).unwrap();
     let features = Schema::new(vec![Field::new("x", DataType::Float64, true), Field::new("c", DataType::Utf8, true)]);
     let xs = Arc::new(Float64Array::from(vec![0.0, 6.0]));
     let cs = Arc::new(arrow::array::StringArray::from(vec!["b", "b"]));
-    let answers = model.predict(&RecordBatch::try_new(Arc::new(features), vec![xs, cs]).unwrap()).unwrap();
+    let answers = model.predictions(&RecordBatch::try_new(Arc::new(features), vec![xs, cs]).unwrap()).unwrap().scores();
     assert!(answers.value(0) < 0.5 && answers.value(1) > 0.5, "{answers:?}");
 }
 

@@ -19,7 +19,7 @@ fn train(env: TaskEnv) -> OperatorHarness {
         model: String::from("m"),
         model_type: String::from("logistic_reg"),
         options: vec![],
-        label: 2,
+        label: Some(2),
         time: 3,
         features: vec![0, 1],
         publish_every: 10_000_000,

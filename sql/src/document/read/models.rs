@@ -18,13 +18,13 @@ use crate::problem::{Problem, Read, Within, wrong};
 pub(super) fn train(train: &TrainDocument, inputs: &Inputs<'_>) -> Read<Built> {
     inputs.refuse_updating("training")?;
     let input = inputs.info(0);
-    let label = Places(input).of(&train.label).within("label")?;
+    let label = train.label.as_ref().map(|label| Places(input).of(label)).transpose().within("label")?;
     let time = Places(input).of_time(&train.time).within("time")?;
     let features = Places(input).of_all(&train.features).within("features")?;
     let model_type = resolve_model_type(&train.model_type, Training::Continuous)?.to_owned();
     let options: Vec<(String, String)> = train.options.clone().into_iter().collect();
     let learnt = input.schema.project(&features).map_err(wrong)?;
-    check(&model_type, Training::Continuous, Some(label), &learnt, &options, input)?;
+    check(&model_type, Training::Continuous, label, &learnt, &options, input)?;
     let publish_every = positive(train.publish_every).within("publish_every")?;
     let info = info_of(fields_of(&model_version_schema()), input);
     let model = train.model.clone();

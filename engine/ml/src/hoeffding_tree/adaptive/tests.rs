@@ -16,7 +16,7 @@ use crate::model::testing::{
     check_batch_boundaries, check_damaged, check_goes_on_restored, is_probability, try_online,
 };
 use crate::predictor::Supervised;
-use crate::{FeatureSchema, OnlineModel, Result, restore};
+use crate::{FeatureSchema, OnlineSupervised, Result, restore};
 
 /// The rows of `waves`, whose labels change places every 6000 rows; `drifting` in `goldens/online_trees.py` makes the same.
 pub(crate) fn drifting(rows: Range<usize>) -> (RecordBatch, StringArray) {

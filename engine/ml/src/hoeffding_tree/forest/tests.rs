@@ -14,7 +14,7 @@ use crate::model::testing::{
     check_batch_boundaries, check_damaged, check_goes_on_restored, is_probability, try_online,
 };
 use crate::random::Random;
-use crate::{FeatureSchema, OnlineModel, Result, restore};
+use crate::{FeatureSchema, OnlineSupervised, Result, restore};
 
 fn forest(options: &[(&str, &str)], features: &RecordBatch) -> AdaptiveRandomForest {
     let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();

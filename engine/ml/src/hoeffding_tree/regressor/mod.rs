@@ -22,13 +22,13 @@ use bincode::{Decode, Encode};
 
 use self::config::{LeafPrediction, RegressorConfig};
 use self::leaf::{Leaf, Target};
-use super::features::{FeaturesState, StreamFeatures};
 use super::tree::{Row, Tree, TreeState};
 use crate::error::{MlError, Result};
 use crate::feature::moments::{Moments, Scale};
 use crate::feature::rows::Rows;
+use crate::feature::stream::{FeaturesState, StreamFeatures, StreamRow};
 use crate::linear::linear_regression::batch::numeric_labels;
-use crate::model::{FeatureSchema, LearnReport, NUMERIC_MAGNITUDE_MAX, OnlineModel, RejectReason};
+use crate::model::{FeatureSchema, LearnReport, NUMERIC_MAGNITUDE_MAX, OnlineSupervised, RejectReason};
 use crate::predictor::{Predictions, Supervised};
 use crate::registry::OptionDoc;
 use crate::snapshot;
@@ -74,7 +74,7 @@ impl HoeffdingTreeRegressor {
         RegressorConfig::option_docs()
     }
 
-    /// Reads what [`OnlineModel::snapshot`] wrote.
+    /// Reads what [`OnlineSupervised::snapshot`] wrote.
     ///
     /// # Errors
     /// `StateVersion`, `StateTooLarge` or `CorruptState`; `InvalidOption` and the schema's errors for bytes that
@@ -122,11 +122,11 @@ struct ScaledRow {
 
 impl ScaledRow {
     /// A row with what linear models read of it.
-    fn of<'a>(&'a mut self, row: Row<'a>, scales: &[Scale]) -> Row<'a> {
+    fn of<'a>(&'a mut self, row: StreamRow<'a>, scales: &[Scale]) -> Row<'a> {
         for ((scaled, value), scale) in self.values.iter_mut().skip(1).zip(row.numbers).zip(scales) {
             *scaled = scale.apply(*value, CLIP);
         }
-        Row { scaled: (&self.slots, &self.values), ..row }
+        Row { scaled: (&self.slots, &self.values), ..row.into() }
     }
 }
 
@@ -167,8 +167,8 @@ impl Supervised for HoeffdingTreeRegressor {
     }
 }
 
-impl OnlineModel for HoeffdingTreeRegressor {
-    fn learn(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<LearnReport> {
+impl OnlineSupervised for HoeffdingTreeRegressor {
+    fn learn(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<LearnReport<Predictions>> {
         if labels.len() != features.num_rows() {
             return Err(MlError::LabelCount { rows: features.num_rows(), labels: labels.len() });
         }

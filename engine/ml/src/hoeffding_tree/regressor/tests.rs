@@ -12,7 +12,7 @@ use super::HoeffdingTreeRegressor;
 use crate::batch::throughput::noise;
 use crate::goldens::{data_set, expected, reference_rows};
 use crate::model::testing::{check_batch_boundaries, check_damaged, check_goes_on_restored, try_online};
-use crate::{FeatureSchema, OnlineModel, RejectReason, Result, restore, restore_predictor};
+use crate::{FeatureSchema, OnlineSupervised, RejectReason, Result, restore, restore_predictor};
 
 fn tree(options: &[(&str, &str)], features: &RecordBatch) -> HoeffdingTreeRegressor {
     let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
@@ -53,7 +53,7 @@ pub(crate) fn surfaces(rows: Range<usize>) -> (RecordBatch, Float64Array) {
 }
 
 /// The root of the mean squared error of what is said of each row before it is learnt, one by one.
-fn prequential_rmse(tree: &mut dyn OnlineModel, features: &RecordBatch, labels: &Float64Array) -> f64 {
+fn prequential_rmse(tree: &mut dyn OnlineSupervised, features: &RecordBatch, labels: &Float64Array) -> f64 {
     let mut squares = 0.0;
     for row in 0..labels.len() {
         let report = tree.learn(&features.slice(row, 1), &labels.slice(row, 1)).unwrap();
@@ -62,7 +62,7 @@ fn prequential_rmse(tree: &mut dyn OnlineModel, features: &RecordBatch, labels: 
     (squares / labels.len() as f64).sqrt()
 }
 
-fn rmse(tree: &dyn OnlineModel, features: &RecordBatch, labels: &Float64Array) -> f64 {
+fn rmse(tree: &dyn OnlineSupervised, features: &RecordBatch, labels: &Float64Array) -> f64 {
     let said = tree.predict(features).unwrap();
     let squares = said.values().iter().zip(labels.values()).map(|(said, label)| (said - label).powi(2));
     (squares.sum::<f64>() / labels.len() as f64).sqrt()

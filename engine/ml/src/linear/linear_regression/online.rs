@@ -32,7 +32,7 @@ use crate::inspect::ModelTable;
 use crate::linear::online::{OnlineLinear, OnlineLinearState};
 use crate::linear::optimizer::{Optimizer, OptimizerConfig};
 use crate::linear::weights::weights_table;
-use crate::model::{FeatureSchema, LearnReport, NUMERIC_MAGNITUDE_MAX, OnlineModel, RejectReason};
+use crate::model::{FeatureSchema, LearnReport, NUMERIC_MAGNITUDE_MAX, OnlineSupervised, RejectReason};
 use crate::predictor::{Predictions, Supervised};
 use crate::registry::OptionDoc;
 use crate::snapshot;
@@ -70,7 +70,7 @@ impl OnlineLinearRegression {
         OnlineRegressionConfig::option_docs()
     }
 
-    /// Reads what [`OnlineModel::snapshot`] wrote.
+    /// Reads what [`OnlineSupervised::snapshot`] wrote.
     ///
     /// # Errors
     /// `StateVersion`, `StateTooLarge` or `CorruptState`; `InvalidOption` and the schema's errors for bytes that
@@ -187,8 +187,8 @@ impl Supervised for OnlineLinearRegression {
     }
 }
 
-impl OnlineModel for OnlineLinearRegression {
-    fn learn(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<LearnReport> {
+impl OnlineSupervised for OnlineLinearRegression {
+    fn learn(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<LearnReport<Predictions>> {
         if labels.len() != features.num_rows() {
             return Err(MlError::LabelCount { rows: features.num_rows(), labels: labels.len() });
         }

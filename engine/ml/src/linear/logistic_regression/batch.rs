@@ -32,7 +32,7 @@ use crate::linear::online::{OnlineLinear, OnlineLinearConfig};
 use crate::linear::optimizer::Parameters;
 use crate::linear::preconditioner::{Penalty, Preconditioner};
 use crate::metrics;
-use crate::model::{ClassCounts, FeatureSchema, OnlineModel, RejectedRow, boolean_labels};
+use crate::model::{ClassCounts, FeatureSchema, OnlineSupervised, RejectedRow, boolean_labels};
 
 /// The rows of a training set, and what will be made of them.
 #[derive(Debug)]

@@ -11,7 +11,8 @@ use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::datatypes::DataType;
 
 use crate::goldens::reference_rows;
-use crate::{FeatureSchema, OnlineModel, create, create_batch, restore};
+use crate::registry::testing::{create_supervised, restore_learning};
+use crate::{FeatureSchema, OnlineSupervised, create_batch};
 
 /// The cases: how a model came to be, and its options.
 const CASES: [(&str, &[(&str, &str)]); 4] = [
@@ -41,13 +42,13 @@ fn snapshot_of(case: &str, options: &[(&str, &str)]) -> Vec<u8> {
         model.add(&features, &labels).unwrap();
         return model.fit().unwrap().model;
     }
-    let mut model = create("logistic_reg", &options, &schema, &DataType::Boolean).unwrap();
+    let mut model = create_supervised("logistic_reg", &options, &schema, &DataType::Boolean).unwrap();
     model.learn(&features, &labels).unwrap();
     model.snapshot().unwrap()
 }
 
 /// The bits of what it says of later rows.
-fn said(model: &dyn OnlineModel) -> Vec<u8> {
+fn said(model: &dyn OnlineSupervised) -> Vec<u8> {
     let said = model.predict(&later_rows().0).unwrap();
     assert_eq!(said.null_count(), 0);
     said.values().iter().flat_map(|probability| probability.to_le_bytes()).collect()
@@ -65,7 +66,7 @@ fn kept(case: &str, what: &str) -> Vec<u8> {
 fn kept_snapshots_are_read_and_go_on_learning() {
     let (features, labels) = later_rows();
     for (case, _) in CASES {
-        let mut model = restore(&kept(case, "snapshot")).unwrap();
+        let mut model = restore_learning(&kept(case, "snapshot")).unwrap();
         assert!(model.snapshot().unwrap() == kept(case, "snapshot"), "{case}: the same model has other bytes");
         assert!(said(model.as_ref()) == kept(case, "said"), "{case}: it says something else");
         model.learn(&features, &labels).unwrap();
@@ -81,7 +82,7 @@ fn writes_the_kept_snapshots() {
     let mut text = String::new();
     for (case, options) in CASES {
         let snapshot = snapshot_of(case, options);
-        let mut model = restore(&snapshot).unwrap();
+        let mut model = restore_learning(&snapshot).unwrap();
         let said = said(model.as_ref());
         model.learn(&features, &labels).unwrap();
         for (what, bytes) in [("snapshot", snapshot), ("said", said), ("later", model.snapshot().unwrap())] {

@@ -10,7 +10,8 @@ use std::time::Instant;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 
-use crate::{FeatureSchema, create, restore};
+use crate::FeatureSchema;
+use crate::registry::testing::{create_supervised, restore_learning};
 
 const BATCH_ROWS: u64 = 8192;
 
@@ -53,12 +54,12 @@ fn throughput() {
     let schema = FeatureSchema::from_arrow(&batches[0].0.schema()).unwrap();
     for optimizer in ["adagrad", "ftrl", "sgd", "adam"] {
         let options = BTreeMap::from([("optimizer".to_owned(), optimizer.to_owned())]);
-        let mut model = create("logistic_reg", &options, &schema, &DataType::Boolean).unwrap();
+        let mut model = create_supervised("logistic_reg", &options, &schema, &DataType::Boolean).unwrap();
         let learn = best_of(5, || batches.iter().for_each(|(x, y)| drop(model.learn(x, y).unwrap())));
         let predict = best_of(5, || batches.iter().for_each(|(x, _)| drop(model.predict(x).unwrap())));
         let bytes = model.snapshot().unwrap();
         let snapshot = best_of(1000, || model.snapshot().unwrap());
-        let restored = best_of(1000, || restore(&bytes).unwrap());
+        let restored = best_of(1000, || restore_learning(&bytes).unwrap());
         eprintln!(
             "{optimizer}: learn {:.2} and predict {:.2} Mrows/s; snapshot {:.1} us, restore {:.1} us, {} bytes",
             total / learn,

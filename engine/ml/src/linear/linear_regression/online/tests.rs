@@ -10,17 +10,16 @@ use proptest::prelude::*;
 
 use crate::goldens::{assert_all_close, data_set, expected, reference_rows};
 use crate::model::testing::{check_batch_boundaries, check_goes_on_restored, try_online};
-use crate::{
-    FeatureSchema, ModelTable, OnlineModel, RejectReason, Result, create, restore, restore_predictor, table_of,
-};
+use crate::registry::testing::restore_learning;
+use crate::{FeatureSchema, ModelTable, OnlineSupervised, RejectReason, Result, create, restore_predictor, table_of};
 
 const OPTIMIZERS: [&str; 4] = ["adagrad", "ftrl", "sgd", "adam"];
 
-fn try_model(options: &[(&str, &str)], features: &RecordBatch) -> Result<Box<dyn OnlineModel>> {
+fn try_model(options: &[(&str, &str)], features: &RecordBatch) -> Result<Box<dyn OnlineSupervised>> {
     try_online("linear_reg", options, features, &DataType::Float64)
 }
 
-fn model(options: &[(&str, &str)], features: &RecordBatch) -> Box<dyn OnlineModel> {
+fn model(options: &[(&str, &str)], features: &RecordBatch) -> Box<dyn OnlineSupervised> {
     try_model(options, features).unwrap()
 }
 
@@ -39,7 +38,7 @@ fn rows(range: std::ops::Range<usize>) -> (RecordBatch, Float64Array) {
     (features, labels)
 }
 
-fn weights(model: &dyn OnlineModel) -> Vec<f64> {
+fn weights(model: &dyn OnlineSupervised) -> Vec<f64> {
     let predictor = restore_predictor(&model.snapshot().unwrap()).unwrap();
     let table = table_of(predictor.as_ref(), ModelTable::Weights).unwrap();
     table["weight"].as_primitive::<Float64Type>().values().to_vec()
@@ -51,7 +50,7 @@ fn rate(optimizer: &str) -> &'static str {
 }
 
 /// Mean absolute error of what is said of each row before it is learnt.
-fn prequential_error(model: &mut dyn OnlineModel, features: &RecordBatch, labels: &Float64Array) -> f64 {
+fn prequential_error(model: &mut dyn OnlineSupervised, features: &RecordBatch, labels: &Float64Array) -> f64 {
     let mut error = 0.0;
     for row in 0..labels.len() {
         let report = model.learn(&features.slice(row, 1), &labels.slice(row, 1)).unwrap();
@@ -239,7 +238,7 @@ fn no_numbers_make_it_explode() {
             let mut model = model(&options, &features);
             model.learn(&features, &signs(label).rev().collect::<Float64Array>()).unwrap();
             assert!(model.predict(&features).unwrap().values().iter().all(|said| said.is_finite()));
-            restore(&model.snapshot().unwrap()).unwrap();
+            restore_learning(&model.snapshot().unwrap()).unwrap();
         }
     }
 }
@@ -300,7 +299,7 @@ proptest! {
             let position = position.index(bytes.len());
             bytes[position] = byte;
         }
-        if let Ok(mut model) = restore(&bytes) {
+        if let Ok(mut model) = restore_learning(&bytes) {
             if model.predictions(&features).is_ok() {
                 model.learn(&features, &labels).unwrap();
             }

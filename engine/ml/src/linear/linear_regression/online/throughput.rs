@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch};
 
+use crate::FeatureSchema;
 use crate::batch::throughput::{BATCH_ROWS, numbers};
-use crate::{FeatureSchema, create};
+use crate::registry::testing::create_supervised;
 
 const ROWS: usize = 200_000;
 
@@ -28,7 +29,7 @@ pub(crate) fn measure(
     let rows = features.num_rows();
     let (mut learnt, mut bytes) = (f64::INFINITY, 0);
     for _ in 0..3 {
-        let mut model = create(model_type, &options, &schema, labels.data_type()).unwrap();
+        let mut model = create_supervised(model_type, &options, &schema, labels.data_type()).unwrap();
         let start = Instant::now();
         for first in (0..rows).step_by(BATCH_ROWS) {
             let length = BATCH_ROWS.min(rows - first);

@@ -14,9 +14,10 @@ use proptest::prelude::*;
 use super::super::LogisticRegression;
 use super::super::tests::{batch, check_error, numbers, texts};
 use crate::goldens::{assert_all_close, data_set, expected, reference_rows};
+use crate::registry::testing::restore_learning;
 use crate::{
     BatchModel, ClassCounts, FeatureSchema, FitControl, FitReport, MlError, RejectReason, RejectedRow, Result,
-    batch_option_docs, create_batch, metrics, restore,
+    batch_option_docs, create_batch, metrics,
 };
 
 fn try_model(options: &[(&str, &str)], features: &RecordBatch) -> Result<Box<dyn BatchModel>> {
@@ -103,7 +104,7 @@ fn a_model_predicts_rows_that_it_was_not_fitted_to() {
     let weights = weights(&report);
     let norm = weights[1..].iter().map(|weight| weight * weight).sum::<f64>().sqrt();
     assert_all_close(&[norm, weights[0]], &[3.739_143, 0.242_896], 1e-4);
-    let scores = restore(&report.model).unwrap().predict(&test).unwrap();
+    let scores = restore_learning(&report.model).unwrap().predict(&test).unwrap();
     let labels: Vec<bool> = test_labels.iter().flatten().collect();
     for (name, value) in
         [("roc_auc", metrics::auc(scores.values(), &labels)), ("log_loss", metrics::log_loss(scores.values(), &labels))]
@@ -164,7 +165,7 @@ fn the_loss_is_the_mean_with_its_penalty() {
 fn metrics_are_those_of_the_restored_model() {
     let (features, labels) = reference_rows(0..300);
     let report = fit(&[], &features, &labels);
-    let scores = restore(&report.model).unwrap().predict(&features).unwrap();
+    let scores = restore_learning(&report.model).unwrap().predict(&features).unwrap();
     let labels: Vec<bool> = labels.iter().flatten().collect();
     assert_all_close(&[metric(&report, "roc_auc")], &[metrics::auc(scores.values(), &labels).unwrap()], 1e-12);
     assert_all_close(&[metric(&report, "log_loss")], &[metrics::log_loss(scores.values(), &labels).unwrap()], 1e-12);
@@ -174,7 +175,7 @@ fn metrics_are_those_of_the_restored_model() {
 fn a_fitted_model_goes_on_learning_online() {
     let (features, labels) = reference_rows(0..2000);
     let report = fit(&[], &features.slice(0, 1500), &labels.slice(0, 1500));
-    let mut model = restore(&report.model).unwrap();
+    let mut model = restore_learning(&report.model).unwrap();
     assert_eq!((model.model_type(), model.rows_learnt()), ("logistic_reg", 1500));
     let before = weights(&report);
     model.learn(&features.slice(1500, 500), &labels.slice(1500, 500)).unwrap();
@@ -391,7 +392,7 @@ proptest! {
         let rows = take_record_batch(&features, &UInt64Array::from(order)).unwrap();
         let (plain, other) = (fit(&[], &features, &labels), fit(&[], &rows, &shuffled));
         prop_assert!((plain.loss - other.loss).abs() < 1e-9);
-        let predicted = |report: &FitReport| restore(&report.model).unwrap().predict(&features).unwrap();
+        let predicted = |report: &FitReport| restore_learning(&report.model).unwrap().predict(&features).unwrap();
         assert_all_close(predicted(&other).values(), predicted(&plain).values(), 1e-4);
     }
 

@@ -13,9 +13,10 @@ use proptest::prelude::*;
 
 use super::MultinomialRegression;
 use crate::goldens::{assert_all_close, data_set, expected, reference_rows};
+use crate::registry::testing::restore_learning;
 use crate::{
     BatchModel, FeatureSchema, FitControl, FitReport, MlError, Predictions, RejectReason, Result, create_batch,
-    predicted_label_type, restore, restore_supervised,
+    predicted_label_type, restore_supervised,
 };
 
 fn try_model(options: &[(&str, &str)], features: &RecordBatch, label: &DataType) -> Result<Box<dyn BatchModel>> {
@@ -100,7 +101,7 @@ fn a_text_of_two_classes_is_the_model_of_a_boolean() {
     assert_eq!((model.class_names(), model.label_type()), (vec!["no".to_owned(), "yes".to_owned()], DataType::Utf8));
     assert_eq!((model.model_type(), model.rows_learnt()), ("logistic_reg", 300));
     check_error(
-        restore(&of_text.model),
+        restore_learning(&of_text.model),
         expect!["this model of type 'logistic_reg' only predicts; it cannot go on learning"],
     );
 }
@@ -109,7 +110,7 @@ fn a_text_of_two_classes_is_the_model_of_a_boolean() {
 fn a_boolean_model_predicts_like_any_other() {
     let (features, labels) = reference_rows(0..300);
     let report = fit(&[], &features, &labels);
-    let (model, online) = (restore_supervised(&report.model).unwrap(), restore(&report.model).unwrap());
+    let (model, online) = (restore_supervised(&report.model).unwrap(), restore_learning(&report.model).unwrap());
     assert_eq!((model.class_names(), model.label_type()), (vec!["false".into(), "true".into()], DataType::Boolean));
     let predictions = model.predictions(&features).unwrap();
     assert_eq!(predictions.probabilities[1], online.predict(&features).unwrap());

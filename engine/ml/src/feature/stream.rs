@@ -1,4 +1,4 @@
-//! The features of a stream's rows, as trees read them: numbers as they are, categories by their numbers.
+//! The features of a stream's rows: numbers as they are, categories by their numbers.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,16 +6,24 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use bincode::{Decode, Encode};
 
-use super::tree::Row;
+use super::columns::{Columns, SparseRows};
+use super::dictionary::{CategoryDictionary, DictionaryState};
+use super::rows::Rows;
 use crate::error::{MlError, Result};
-use crate::feature::columns::{Columns, SparseRows};
-use crate::feature::dictionary::{CategoryDictionary, DictionaryState};
-use crate::feature::rows::Rows;
 use crate::model::{FeatureKind, FeatureSchema};
+
+/// What a row has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamRow<'a> {
+    /// NaN where missing.
+    pub(crate) numbers: &'a [f64],
+    /// By their numbers in the dictionary; any number that it has not for one that was never seen.
+    pub(crate) categories: &'a [u32],
+}
 
 /// Reads batches, and numbers categories as they come.
 #[derive(Debug, Clone)]
-pub(super) struct StreamFeatures {
+pub(crate) struct StreamFeatures {
     /// Shared, so that a batch's columns can name it while the dictionaries grow.
     schema: Arc<FeatureSchema>,
     /// One for each categorical feature; they number categories by [`CategoryDictionary::number_or_insert`].
@@ -25,7 +33,7 @@ pub(super) struct StreamFeatures {
 }
 
 impl StreamFeatures {
-    pub(super) fn new(schema: FeatureSchema, max_categories: u32) -> Self {
+    pub(crate) fn new(schema: FeatureSchema, max_categories: u32) -> Self {
         let dictionary = CategoryDictionary::new(max_categories as usize);
         Self {
             dictionaries: vec![dictionary; schema.count(FeatureKind::Categorical)],
@@ -34,17 +42,17 @@ impl StreamFeatures {
         }
     }
 
-    pub(super) fn schema(&self) -> &FeatureSchema {
+    pub(crate) fn schema(&self) -> &FeatureSchema {
         &self.schema
     }
 
     /// Numeric and categorical features.
-    pub(super) fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         (self.schema.count(FeatureKind::Numeric), self.dictionaries.len())
     }
 
     /// Past the largest number of a category, of each categorical feature.
-    pub(super) fn categories(&self) -> Vec<usize> {
+    pub(crate) fn categories(&self) -> Vec<usize> {
         self.dictionaries.iter().map(CategoryDictionary::numbers).collect()
     }
 
@@ -53,7 +61,7 @@ impl StreamFeatures {
     ///
     /// # Errors
     /// `MissingColumn` or `ChangedColumn`; nothing is changed then.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         features: &RecordBatch,
         rows: &mut Rows,
@@ -74,7 +82,7 @@ impl StreamFeatures {
     }
 
     /// A row of the batch that was read last, by its number there.
-    pub(super) fn row(&self, row: usize) -> Row<'_> {
+    pub(crate) fn row(&self, row: usize) -> StreamRow<'_> {
         row_of(&self.scratch, row)
     }
 
@@ -82,7 +90,7 @@ impl StreamFeatures {
     ///
     /// # Errors
     /// `MissingColumn` or `ChangedColumn`.
-    pub(super) fn visit(&self, features: &RecordBatch, mut visit: impl FnMut(usize, Row<'_>)) -> Result<Rows> {
+    pub(crate) fn visit(&self, features: &RecordBatch, mut visit: impl FnMut(usize, StreamRow<'_>)) -> Result<Rows> {
         let columns = Columns::resolve(&self.schema, features)?;
         let mut rows = Rows::new(columns.rows());
         let mut scratch = SparseRows::new(&self.schema);
@@ -100,7 +108,7 @@ impl StreamFeatures {
         Ok(rows)
     }
 
-    pub(super) fn state(&self) -> FeaturesState {
+    pub(crate) fn state(&self) -> FeaturesState {
         FeaturesState {
             schema: FeatureSchema::clone(&self.schema),
             dictionaries: self.dictionaries.iter().map(CategoryDictionary::state).collect(),
@@ -109,14 +117,14 @@ impl StreamFeatures {
 }
 
 /// A row of a scratch, whose numbers are as they were read.
-fn row_of(scratch: &SparseRows, row: usize) -> Row<'_> {
+fn row_of(scratch: &SparseRows, row: usize) -> StreamRow<'_> {
     let numbers = scratch.numbers(row);
-    Row { numbers, categories: &scratch.row(row).0[1 + numbers.len()..], scaled: (&[], &[]) }
+    StreamRow { numbers, categories: &scratch.row(row).0[1 + numbers.len()..] }
 }
 
 /// Features as a snapshot holds them.
 #[derive(Encode, Decode)]
-pub(super) struct FeaturesState {
+pub(crate) struct FeaturesState {
     schema: FeatureSchema,
     dictionaries: Vec<DictionaryState>,
 }
@@ -124,7 +132,7 @@ pub(super) struct FeaturesState {
 impl FeaturesState {
     /// # Errors
     /// `CorruptState`, or the schema's errors.
-    pub(super) fn into_features(self, max_categories: u32) -> Result<StreamFeatures> {
+    pub(crate) fn into_features(self, max_categories: u32) -> Result<StreamFeatures> {
         let schema = self.schema.restored()?;
         if self.dictionaries.len() != schema.count(FeatureKind::Categorical) {
             return Err(MlError::corrupt("the dictionaries do not fit the categorical features"));
