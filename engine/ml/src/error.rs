@@ -163,8 +163,8 @@ pub enum MlError {
     },
     /// A model was asked for anomalies that cannot tell.
     #[error(
-        "a model of type '{model_type}' does not tell anomalies; those of arima, exponential_smoothing, isolation_forest and \
-         robust_zscore do"
+        "a model of type '{model_type}' does not tell anomalies; those of arima, exponential_smoothing, half_space_trees, \
+         isolation_forest and robust_zscore do"
     )]
     NoAnomalies {
         /// The model's type.

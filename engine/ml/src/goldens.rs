@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// What the scripts wrote of their cases.
-const EXPECTED: [&str; 18] = [
+const EXPECTED: [&str; 19] = [
     include_str!("../goldens/expected.txt"),
     include_str!("../goldens/explain.txt"),
     include_str!("../goldens/forest.txt"),
@@ -19,6 +19,7 @@ const EXPECTED: [&str; 18] = [
     include_str!("../goldens/dbscan.txt"),
     include_str!("../goldens/online.txt"),
     include_str!("../goldens/online_trees.txt"),
+    include_str!("../goldens/online_unlabelled.txt"),
     include_str!("../goldens/preprocessing.txt"),
     include_str!("../goldens/series.txt"),
     include_str!("../goldens/tuning.txt"),
@@ -80,4 +81,25 @@ pub(crate) fn reference_rows(rows: std::ops::Range<usize>) -> (RecordBatch, Bool
     let bonus = |i: usize| if i * i % 7 == 2 { 2.0 } else { 0.0 };
     let label = |i: usize| a(i) * 0.8 + bonus(i) + (i * 29 % 17) as f64 / 8.0 > 1.5;
     (features, BooleanArray::from_iter(rows.map(|i| Some(label(i)))))
+}
+
+/// Two dense groups, and every fiftieth row anywhere: `scattered` in `goldens/anomalies.py`.
+pub(crate) fn scattered(rows: usize) -> (RecordBatch, Vec<bool>) {
+    let is_anomaly = |i: usize| i % 50 == 7;
+    let group = |i: usize| [6.0, 0.0, 0.0][i % 3];
+    let bell = |i: usize, [a, b, c]: [usize; 3]| (i * a % 101 + i * b % 97 + i * c % 89) as f64 / 60.0;
+    let anywhere = |i: usize, a: usize, m: usize, width: f64, from: f64| (i * a % m) as f64 / m as f64 * width - from;
+    let row = |i: usize| {
+        if is_anomaly(i) {
+            return [
+                anywhere(i, 7919, 1009, 24.0, 9.0),
+                anywhere(i, 6007, 1013, 24.0, 12.0),
+                anywhere(i, 8009, 1019, 16.0, 6.0),
+            ];
+        }
+        [bell(i, [37, 53, 71]) + group(i), bell(i, [41, 29, 61]) - group(i), bell(i, [67, 43, 31])]
+    };
+    let column = |place: usize| Arc::new(Float64Array::from_iter_values((0..rows).map(|i| row(i)[place]))) as ArrayRef;
+    let columns = [("x", column(0)), ("y", column(1)), ("z", column(2))];
+    (RecordBatch::try_from_iter(columns).unwrap(), (0..rows).map(is_anomaly).collect())
 }

@@ -7,7 +7,7 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `hoeffding_tree`, `pca`, `isolation_forest`,
+//! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `hoeffding_tree`, `pca`, `isolation_forest`, `half_space_trees`,
 //! `robust_zscore`, `matrix_factorization`, `kmeans`, `gaussian_mixture`, `dbscan` and `forecast` hold the
 //! algorithms, `tuning` splits training sets and searches options, [`preprocessing`] what features are made with, `drift`
 //! finds changes, [`metrics`] says how good models are, and [`explain`](mod@explain) what their predictions are made of.
@@ -30,6 +30,7 @@ mod forest;
 mod gaussian_mixture;
 #[cfg(test)]
 mod goldens;
+mod half_space_trees;
 mod hoeffding_tree;
 pub mod inspect;
 mod isolation_forest;

@@ -20,6 +20,7 @@ use crate::forecast::smoothing::Smoothing;
 use crate::forecast::{Forecaster, SeriesModel, time_feature};
 use crate::forest::{self, Forest};
 use crate::gaussian_mixture::GaussianMixture;
+use crate::half_space_trees::HalfSpaceTrees;
 use crate::hoeffding_tree::HoeffdingTree;
 use crate::hoeffding_tree::adaptive::HoeffdingAdaptiveTree;
 use crate::hoeffding_tree::forest::AdaptiveRandomForest;
@@ -81,7 +82,6 @@ enum Learner {
         check_label: fn(&str, &DataType) -> Result<()>,
         restore: fn(&[u8]) -> Result<Box<dyn OnlineSupervised>>,
     },
-    #[expect(dead_code, reason = "the models that follow learn no label")]
     Unlabelled {
         create: fn(&Options, &FeatureSchema) -> Result<Box<dyn OnlineModel>>,
         restore: fn(&[u8]) -> Result<Box<dyn OnlineModel>>,
@@ -106,7 +106,7 @@ impl Learner {
     }
 }
 
-const MODEL_TYPES: [ModelType; 6] = [
+const MODEL_TYPES: [ModelType; 7] = [
     ModelType {
         name: LogisticRegression::MODEL_TYPE,
         tag: LogisticRegression::SNAPSHOT_TAG,
@@ -166,6 +166,15 @@ const MODEL_TYPES: [ModelType; 6] = [
             restore: |bytes| Ok(Box::new(HoeffdingTreeRegressor::restore(bytes)?)),
         },
         option_docs: HoeffdingTreeRegressor::option_docs,
+    },
+    ModelType {
+        name: HalfSpaceTrees::MODEL_TYPE,
+        tag: HalfSpaceTrees::SNAPSHOT_TAG,
+        learner: Learner::Unlabelled {
+            create: |options, schema| Ok(Box::new(HalfSpaceTrees::new(options, schema.clone())?)),
+            restore: |bytes| Ok(Box::new(HalfSpaceTrees::restore(bytes)?)),
+        },
+        option_docs: HalfSpaceTrees::option_docs,
     },
 ];
 
@@ -237,6 +246,7 @@ pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
         RobustZscore::SNAPSHOT_TAG => Ok(Box::new(RobustZscore::restore(bytes)?)),
         Pca::SNAPSHOT_TAG => Ok(Box::new(Pca::restore(bytes)?)),
         KMeans::SNAPSHOT_TAG => Ok(Box::new(KMeans::restore(bytes)?)),
+        HalfSpaceTrees::SNAPSHOT_TAG => Ok(Box::new(HalfSpaceTrees::restore(bytes)?)),
         GaussianMixture::SNAPSHOT_TAG => Ok(Box::new(GaussianMixture::restore(bytes)?)),
         Dbscan::SNAPSHOT_TAG => Ok(Box::new(Dbscan::restore(bytes)?)),
         Arima::SNAPSHOT_TAG => Ok(Box::new(Forecaster::<Arima>::restore(bytes)?)),

@@ -463,7 +463,19 @@ fn models() {
     check_error(
         &model("model_type = 'forest', label = 'late'", "ts, bidder, price > 1 AS late"),
         expect![[r#"
-            line 1, column 22: unknown model_type 'forest'; valid are: logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor
+            line 1, column 22: unknown model_type 'forest'; valid are: logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, half_space_trees
+        "#]],
+    );
+    check_error(
+        &model("model_type = 'logistic_reg'", "ts, bidder, price > 1 AS late"),
+        expect![[r#"
+            line 1, column 21: a model needs the option 'label': WITH (label = 'late', …)
+        "#]],
+    );
+    check_error(
+        &model("model_type = 'half_space_trees'", "ts, auction, price > 1 AS late"),
+        expect![[r#"
+            line 1, column 21: feature column 'late' is a category, but a model of type 'half_space_trees' takes numbers only; leave it out or turn it into numbers; options of every such model are model_type, label, publish_every, model_freshness
         "#]],
     );
     check_error(

@@ -114,7 +114,7 @@ fn drawn(random: &mut Random, end: u64, count: u64) -> BTreeSet<u64> {
 }
 
 /// The score that a part of all scores exceeds, between the two scores that are next to it.
-fn exceeded_by(mut scores: Vec<f64>, share: f64) -> f64 {
+pub(crate) fn exceeded_by(mut scores: Vec<f64>, share: f64) -> f64 {
     scores.sort_unstable_by(|one, other| other.total_cmp(one));
     let place = share * scores.len().saturating_sub(1) as f64;
     let at = |place: usize| scores.get(place).or(scores.last()).copied().unwrap_or(SCORE_OF_ANOMALIES);

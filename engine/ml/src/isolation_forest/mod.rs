@@ -119,7 +119,7 @@ impl Forest {
     }
 }
 
-fn output_fields() -> Vec<Field> {
+pub(crate) fn output_fields() -> Vec<Field> {
     vec![Field::new("is_anomaly", DataType::Boolean, true), Field::new("anomaly_score", DataType::Float64, true)]
 }
 

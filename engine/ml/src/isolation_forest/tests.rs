@@ -12,7 +12,7 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use crate::batch::unlabelled;
-use crate::goldens::{data_set, expected, reference_rows};
+use crate::goldens::{data_set, expected, reference_rows, scattered};
 use crate::metrics::auc;
 use crate::{
     BatchModel, FeatureSchema, FitControl, FitReport, MlError, Result, batch_option_docs, fitted_outputs,
@@ -36,27 +36,6 @@ fn fit(options: &[(&str, &str)], features: &RecordBatch) -> FitReport {
 fn answers(report: &FitReport, features: &RecordBatch) -> (BooleanArray, Float64Array) {
     let columns = restore_predictor(&report.model).unwrap().answers(features).unwrap();
     (columns[0].as_boolean().clone(), columns[1].as_primitive::<Float64Type>().clone())
-}
-
-/// Two dense groups, and every fiftieth row anywhere: `scattered` in `goldens/anomalies.py`.
-fn scattered(rows: usize) -> (RecordBatch, Vec<bool>) {
-    let is_anomaly = |i: usize| i % 50 == 7;
-    let group = |i: usize| [6.0, 0.0, 0.0][i % 3];
-    let bell = |i: usize, [a, b, c]: [usize; 3]| (i * a % 101 + i * b % 97 + i * c % 89) as f64 / 60.0;
-    let anywhere = |i: usize, a: usize, m: usize, width: f64, from: f64| (i * a % m) as f64 / m as f64 * width - from;
-    let row = |i: usize| {
-        if is_anomaly(i) {
-            return [
-                anywhere(i, 7919, 1009, 24.0, 9.0),
-                anywhere(i, 6007, 1013, 24.0, 12.0),
-                anywhere(i, 8009, 1019, 16.0, 6.0),
-            ];
-        }
-        [bell(i, [37, 53, 71]) + group(i), bell(i, [41, 29, 61]) - group(i), bell(i, [67, 43, 31])]
-    };
-    let column = |place: usize| Arc::new(Float64Array::from_iter_values((0..rows).map(|i| row(i)[place]))) as ArrayRef;
-    let columns = [("x", column(0)), ("y", column(1)), ("z", column(2))];
-    (RecordBatch::try_from_iter(columns).unwrap(), (0..rows).map(is_anomaly).collect())
 }
 
 fn mean(values: impl IntoIterator<Item = f64>) -> f64 {

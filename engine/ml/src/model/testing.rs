@@ -1,11 +1,11 @@
 //! What the tests of online models do.
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, NullArray, RecordBatch};
 use arrow::datatypes::DataType;
 use proptest::sample::Index;
 
 use crate::registry::testing::{create_supervised, restore_learning};
-use crate::{FeatureSchema, OnlineSupervised, Result};
+use crate::{FeatureSchema, LearnReport, OnlineModel, OnlineSupervised, Result, create, restore};
 
 /// A model for the features of this batch.
 pub(crate) fn try_online(
@@ -54,6 +54,63 @@ pub(crate) fn check_goes_on_restored(
     assert_eq!(restored.learn(&features, labels.as_ref()).unwrap(), report);
     assert_eq!(restored.snapshot().unwrap(), original.snapshot().unwrap());
     assert_eq!(restored.class_rows(), original.class_rows());
+}
+
+/// A model without a label of this type and options, for the features of this batch.
+pub(crate) fn try_unlabelled(
+    model_type: &str,
+    options: &[(&str, &str)],
+    features: &RecordBatch,
+) -> Result<Box<dyn OnlineModel>> {
+    let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    create(model_type, &options, &FeatureSchema::from_arrow(&features.schema())?, &DataType::Null)
+}
+
+/// What a model without a label says of rows, which it then learns.
+pub(crate) fn learnt(model: &mut dyn OnlineModel, features: &RecordBatch) -> LearnReport {
+    model.learn(features, &NullArray::new(features.num_rows())).unwrap()
+}
+
+/// A model without a label leaves the same bytes whether it learns the rows, more than 558, at once or in batches, of which
+/// one is empty and others end beside a block's end, and whether or not it is restored before each of them. It says before
+/// it learns a batch what it answers.
+#[track_caller]
+pub(crate) fn check_unlabelled(model: &dyn OnlineModel, features: &RecordBatch) {
+    let copy = |model: &dyn OnlineModel| restore(&model.snapshot().unwrap()).unwrap();
+    let (mut whole, mut parts) = (copy(model), copy(model));
+    learnt(whole.as_mut(), features);
+    let mut start = 0;
+    for rows in [1, 2, 0, 255, 300, features.num_rows() - 558] {
+        let batch = features.slice(start, rows);
+        let before = parts.answers(&batch).unwrap();
+        let mut restored = copy(parts.as_ref());
+        assert_eq!((restored.schema(), restored.model_type()), (model.schema(), model.model_type()));
+        let report = learnt(parts.as_mut(), &batch);
+        assert_eq!(report.said, before);
+        assert_eq!(learnt(restored.as_mut(), &batch), report);
+        assert_eq!(restored.snapshot().unwrap(), parts.snapshot().unwrap());
+        start += rows;
+    }
+    assert_eq!(whole.snapshot().unwrap(), parts.snapshot().unwrap());
+    assert_eq!(whole.rows_learnt(), features.num_rows() as u64);
+    assert!(whole.merge(&[]).is_ok() && whole.merge(&[&parts.snapshot().unwrap()]).is_err());
+}
+
+/// Bytes of a model without a label with some of them changed are an error, or a model that answers and goes on learning.
+#[track_caller]
+pub(crate) fn check_damaged_unlabelled(bytes: &[u8], changes: Vec<(Index, u8)>, features: &RecordBatch) {
+    let mut bytes = bytes.to_vec();
+    for (position, byte) in changes {
+        let position = position.index(bytes.len());
+        bytes[position] = byte;
+    }
+    if let Ok(mut model) = restore(&bytes) {
+        if model.answers(features).is_ok() {
+            learnt(model.as_mut(), features);
+            model.answers(features).unwrap();
+        }
+        model.snapshot().unwrap();
+    }
 }
 
 /// Bytes of a model with some of them changed are an error, or a model that works: what it says of rows passes, and it goes
