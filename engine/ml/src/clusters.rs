@@ -54,7 +54,7 @@ pub(crate) fn describe(encoder: &Encoder, centres: &[f64]) -> Vec<CentroidFeatur
                     let names = names.next().map(Vec::as_slice).unwrap_or_default();
                     let (own, rest) = shares.split_at(names.len());
                     shares = rest;
-                    CentroidValue::Categories(ranked_shares(names, own))
+                    CentroidValue::Categories(ranked_shares(names.iter().cloned().zip(own.iter().copied())))
                 }
             };
             rows.push(CentroidFeature { centroid_id, feature: field.name.clone(), value });
@@ -76,9 +76,9 @@ pub(crate) fn centroids_table(centres: &[CentroidFeature]) -> Result<RecordBatch
     rows.into_table(Some((Field::new("centroid_id", DataType::Int64, false), ids)))
 }
 
-fn ranked_shares(names: &[Category], shares: &[f64]) -> Vec<(Category, f64)> {
-    let seen = names.iter().zip(shares).filter(|(_, share)| **share > 0.0);
-    let mut ranked: Vec<_> = seen.map(|(name, share)| (name.clone(), *share)).collect();
+/// Categories that have a share, by descending share.
+pub(crate) fn ranked_shares(shares: impl Iterator<Item = (Category, f64)>) -> Vec<(Category, f64)> {
+    let mut ranked: Vec<_> = shares.filter(|(_, share)| *share > 0.0).collect();
     // A stable sort: of equal shares, the category seen first comes first.
     ranked.sort_by(|(_, one), (_, other)| other.total_cmp(one));
     ranked

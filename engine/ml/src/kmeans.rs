@@ -15,6 +15,7 @@ pub(crate) mod config;
 mod evaluation;
 mod lloyd;
 mod mini_batch;
+pub(crate) mod online;
 pub(crate) mod search;
 mod seeding;
 mod space;

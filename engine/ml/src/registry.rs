@@ -27,6 +27,7 @@ use crate::hoeffding_tree::forest::AdaptiveRandomForest;
 use crate::hoeffding_tree::regressor::HoeffdingTreeRegressor;
 use crate::isolation_forest::IsolationForest;
 use crate::kmeans::KMeans;
+use crate::kmeans::online::OnlineKMeans;
 use crate::linear::linear_regression::LinearRegression;
 use crate::linear::linear_regression::batch::check_numeric_label;
 use crate::linear::linear_regression::online::OnlineLinearRegression;
@@ -106,7 +107,7 @@ impl Learner {
     }
 }
 
-const MODEL_TYPES: [ModelType; 7] = [
+const MODEL_TYPES: [ModelType; 8] = [
     ModelType {
         name: LogisticRegression::MODEL_TYPE,
         tag: LogisticRegression::SNAPSHOT_TAG,
@@ -175,6 +176,15 @@ const MODEL_TYPES: [ModelType; 7] = [
             restore: |bytes| Ok(Box::new(HalfSpaceTrees::restore(bytes)?)),
         },
         option_docs: HalfSpaceTrees::option_docs,
+    },
+    ModelType {
+        name: OnlineKMeans::MODEL_TYPE,
+        tag: OnlineKMeans::SNAPSHOT_TAG,
+        learner: Learner::Unlabelled {
+            create: |options, schema| Ok(Box::new(OnlineKMeans::new(options, schema.clone())?)),
+            restore: |bytes| Ok(Box::new(OnlineKMeans::restore(bytes)?)),
+        },
+        option_docs: OnlineKMeans::option_docs,
     },
 ];
 
@@ -246,6 +256,7 @@ pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
         RobustZscore::SNAPSHOT_TAG => Ok(Box::new(RobustZscore::restore(bytes)?)),
         Pca::SNAPSHOT_TAG => Ok(Box::new(Pca::restore(bytes)?)),
         KMeans::SNAPSHOT_TAG => Ok(Box::new(KMeans::restore(bytes)?)),
+        OnlineKMeans::SNAPSHOT_TAG => Ok(Box::new(OnlineKMeans::restore(bytes)?)),
         HalfSpaceTrees::SNAPSHOT_TAG => Ok(Box::new(HalfSpaceTrees::restore(bytes)?)),
         GaussianMixture::SNAPSHOT_TAG => Ok(Box::new(GaussianMixture::restore(bytes)?)),
         Dbscan::SNAPSHOT_TAG => Ok(Box::new(Dbscan::restore(bytes)?)),

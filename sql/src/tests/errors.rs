@@ -463,13 +463,19 @@ fn models() {
     check_error(
         &model("model_type = 'forest', label = 'late'", "ts, bidder, price > 1 AS late"),
         expect![[r#"
-            line 1, column 22: unknown model_type 'forest'; valid are: logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, half_space_trees
+            line 1, column 22: unknown model_type 'forest'; valid are: logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, half_space_trees, kmeans
         "#]],
     );
     check_error(
         &model("model_type = 'logistic_reg'", "ts, bidder, price > 1 AS late"),
         expect![[r#"
             line 1, column 21: a model needs the option 'label': WITH (label = 'late', …)
+        "#]],
+    );
+    check_error(
+        &model("model_type = 'kmeans', label = 'late'", "ts, bidder, price > 1 AS late"),
+        expect![[r#"
+            line 1, column 45: a model of type kmeans learns no label: leave out the option
         "#]],
     );
     check_error(

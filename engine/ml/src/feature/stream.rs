@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use bincode::{Decode, Encode};
 
 use super::columns::{Columns, SparseRows};
-use super::dictionary::{CategoryDictionary, DictionaryState};
+use super::dictionary::{Category, CategoryDictionary, DictionaryState};
 use super::rows::Rows;
 use crate::error::{MlError, Result};
 use crate::model::{FeatureKind, FeatureSchema};
@@ -54,6 +54,11 @@ impl StreamFeatures {
     /// Past the largest number of a category, of each categorical feature.
     pub(crate) fn categories(&self) -> Vec<usize> {
         self.dictionaries.iter().map(CategoryDictionary::numbers).collect()
+    }
+
+    /// What the numbers of each categorical feature's categories stand for.
+    pub(crate) fn category_names(&self) -> Vec<Vec<(Category, u32)>> {
+        self.dictionaries.iter().map(|dictionary| dictionary.categories().collect()).collect()
     }
 
     /// Reads the rows of a batch that can be used, to be had by [`Self::row`], and learns their categories. `check`, which

@@ -40,7 +40,7 @@ pub(crate) struct KMeansConfig {
 }
 
 /// Where a search starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum InitMethod {
     /// Rows far from each other.
     PlusPlus,
@@ -192,7 +192,7 @@ pub(crate) fn parse_clusters(value: &str) -> Result<Option<u32>> {
     parse(NUM_CLUSTERS, value, "a whole number, or auto").map(Some)
 }
 
-fn parse_init(value: &str) -> Result<InitMethod> {
+pub(super) fn parse_init(value: &str) -> Result<InitMethod> {
     match value.trim().to_ascii_lowercase().as_str() {
         KMEANS_PLUS_PLUS => Ok(InitMethod::PlusPlus),
         "random" => Ok(InitMethod::Random),

@@ -48,7 +48,7 @@ fn has_direction(space: &Space<'_>) -> Result<Vec<f64>> {
 }
 
 /// Rows chosen by chance, given the squared distance of each from the nearest centroid; none where all are 0.
-fn candidates(left: &[f64], weighs: bool, trials: usize, random: &mut Random) -> Vec<usize> {
+pub(super) fn candidates(left: &[f64], weighs: bool, trials: usize, random: &mut Random) -> Vec<usize> {
     let mut total = 0.0;
     let sums: Vec<f64> = left
         .iter()

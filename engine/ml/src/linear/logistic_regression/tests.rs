@@ -473,7 +473,7 @@ fn options_say_what_would_work() {
             &DataType::Boolean,
         ),
         expect![
-            "unknown model type 'random_forest'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, half_space_trees"
+            "unknown model type 'random_forest'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, half_space_trees, kmeans"
         ],
     );
     check_error(
@@ -536,7 +536,7 @@ fn documented_defaults_are_valid_options_and_change_nothing() {
     check_error(
         option_docs("none"),
         expect![
-            "unknown model type 'none'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, half_space_trees"
+            "unknown model type 'none'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, half_space_trees, kmeans"
         ],
     );
 }
