@@ -73,6 +73,7 @@ mod tpch;
 mod training_rows;
 mod transformed;
 mod tuned;
+mod unlabelled;
 mod unnest;
 mod users;
 mod versions;

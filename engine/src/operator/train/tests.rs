@@ -13,15 +13,29 @@ use crate::task::{DeadLetters, TaskEnv};
 use crate::testing::graph::{cases, graph, schema};
 use crate::testing::{OperatorHarness, show_rows, test_env};
 
-/// A model over `x` and `c` that publishes every ten seconds.
+/// A model of `y` over `x` and `c` that publishes every ten seconds.
 fn train(env: TaskEnv) -> OperatorHarness {
+    train_model(MODELS[0], env)
+}
+
+/// A model type, its options, its label and its features.
+type Model = (&'static str, &'static [(&'static str, &'static str)], Option<usize>, &'static [usize]);
+
+/// One with a label and two without.
+const MODELS: [Model; 3] = [
+    ("logistic_reg", &[], Some(2), &[0, 1]),
+    ("kmeans", &[("num_clusters", "2"), ("init_rows", "3"), ("half_life_rows", "10")], None, &[0, 1]),
+    ("half_space_trees", &[("num_trees", "3"), ("tree_depth", "4"), ("window_rows", "5")], None, &[0]),
+];
+
+fn train_model((model_type, options, label, features): Model, env: TaskEnv) -> OperatorHarness {
     let node = TrainNode {
         model: String::from("m"),
-        model_type: String::from("logistic_reg"),
-        options: vec![],
-        label: Some(2),
+        model_type: String::from(model_type),
+        options: options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        label,
         time: 3,
-        features: vec![0, 1],
+        features: features.to_vec(),
         publish_every: 10_000_000,
     };
     let graph = graph(NodeKind::Train(node), &[&schema("x:float c:text y:bool t:time")], model_version_schema());
@@ -172,6 +186,23 @@ fn versions_are_reported_to_the_registry_with_their_quality() {
     .assert_eq(&text);
 }
 
+#[test]
+fn models_without_a_label_learn_rows_and_are_not_measured() {
+    let learnt = 4;
+    for model in [MODELS[1], MODELS[2]] {
+        let mut harness = train_model(model, test_env().unwrap());
+        // What would be a label is none: one that is NULL is learnt, and one class is enough.
+        harness.push(0, "1 a - @1\n2 b true @2\n- a true @3\n9 a true @4\nNaN a true @5").unwrap();
+        harness.finish().unwrap();
+        let (text, states) = versions(&mut harness);
+        assert_eq!((text, states.len()), (format!("1 @10 {learnt}\n"), 1), "{model:?}");
+        assert_eq!(harness.stats().dead_letter_rows.load(Ordering::Relaxed), 1);
+        let reported = std::mem::take(&mut *harness.env().models.lock().unwrap()).versions;
+        assert!(reported[0].metrics.is_empty(), "{reported:?}");
+        assert_eq!(tidemill_ml::restore_predictor(&states[0]).unwrap().rows_learnt(), learnt);
+    }
+}
+
 proptest! {
     #![proptest_config(cases(48))]
 
@@ -179,9 +210,10 @@ proptest! {
     fn versions_have_the_same_bits_however_rows_interleave(
         rows in Just((0..60i64).collect::<Vec<_>>()).prop_shuffle(),
         batch in 1usize..20,
+        model in prop::sample::select(&MODELS),
     ) {
         let run = |rows: &[i64], batch: usize| {
-            let mut harness = train(test_env().unwrap());
+            let mut harness = train_model(model, test_env().unwrap());
             for (index, part) in rows.chunks(batch).enumerate() {
                 let line = |i: &i64| {
                     format!("{} c{} {} @{}\n", (i * i) as f64 / 7.0, i % 5, i % 3 == 0, i / 2)
@@ -217,8 +249,8 @@ fn rows_that_wait_count_as_state_until_they_are_learnt() {
 
 #[test]
 fn a_trainer_that_is_restored_publishes_the_same_bytes() {
-    let run = |restarts: bool| {
-        let mut harness = train(test_env().unwrap());
+    let run = |model: Model, restarts: bool| {
+        let mut harness = train_model(model, test_env().unwrap());
         let mut published = (String::new(), Vec::new());
         let mut reported = Vec::new();
         for interval in 0..12i64 {
@@ -241,7 +273,9 @@ fn a_trainer_that_is_restored_publishes_the_same_bytes() {
         }
         (published, reported)
     };
-    let (expected, found) = (run(false), run(true));
-    assert_eq!(expected.0.1.len(), 12);
-    assert_eq!(found, expected);
+    for model in MODELS {
+        let (expected, found) = (run(model, false), run(model, true));
+        assert_eq!(expected.0.1.len(), 12);
+        assert_eq!(found, expected, "{model:?}");
+    }
 }

@@ -28,6 +28,9 @@ const STATEMENTS: [&str; 7] = [
        SELECT price > 10 AS dear, bidder, auction, ts FROM bids;
      CREATE SINK a WITH (connector = 'print') AS
        SELECT * FROM ML.PREDICT(MODEL dear, (SELECT bidder, auction, ts FROM bids));",
+    "CREATE MODEL odd WITH (model_type = 'half_space_trees', window_rows = 100) AS SELECT price, auction, ts FROM bids;
+     CREATE SINK a WITH (connector = 'print') AS
+       SELECT * FROM ML.PREDICT(MODEL odd, (SELECT price, auction, ts FROM bids));",
     "CREATE SINK a WITH (connector = 'print') AS
        SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY auction ORDER BY price DESC) AS place FROM bids)
        WHERE place <= 3;
