@@ -9,7 +9,7 @@ use super::*;
 use crate::tests::{graph as graph_of, session};
 
 /// Statements that have all operators between them.
-const STATEMENTS: [&str; 7] = [
+const STATEMENTS: [&str; 8] = [
     "CREATE SINK a WITH (connector = 'print') AS
        SELECT bidder, window_end, count(*), sum(price) FROM TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '1 minute')
        GROUP BY bidder, window_start, window_end;
