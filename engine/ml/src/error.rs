@@ -83,6 +83,17 @@ pub enum MlError {
         /// What would work.
         hint: &'static str,
     },
+    /// A column of actions has a type that no action has.
+    #[error(
+        "action column '{column}' has the unsupported type {data_type}; an action is a VARCHAR, a BOOLEAN or a whole number; \
+         cast it to one of these"
+    )]
+    UnsupportedAction {
+        /// The column's name.
+        column: String,
+        /// Its type.
+        data_type: DataType,
+    },
     /// A batch lacks one of the model's feature columns.
     #[error("feature column '{column}' is missing; the batch has {available}")]
     MissingColumn {

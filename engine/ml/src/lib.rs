@@ -7,17 +7,19 @@
 //! same order gives the same bits.
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
-//! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `hoeffding_tree`, `pca`, `isolation_forest`, `half_space_trees`,
-//! `robust_zscore`, `matrix_factorization`, `kmeans`, `gaussian_mixture`, `dbscan` and `forecast` hold the
+//! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `hoeffding_tree`, `pca`, `isolation_forest`,
+//! `robust_zscore`, `contextual_bandit`, `q_learning`, `matrix_factorization`, `kmeans`, `gaussian_mixture`, `dbscan` and `forecast` hold the
 //! algorithms, `tuning` splits training sets and searches options, [`preprocessing`] what features are made with, `drift`
 //! finds changes, [`metrics`] says how good models are, and [`explain`](mod@explain) what their predictions are made of.
 //! [`import`] and [`export`] bring boosted trees here from other libraries, and back.
 
+mod actions;
 pub mod batch;
 mod boosted_trees;
 mod class_weights;
 mod classes;
 mod clusters;
+mod contextual_bandit;
 mod dbscan;
 #[cfg(test)]
 mod documentation;
@@ -45,6 +47,7 @@ mod options;
 mod pca;
 pub mod predictor;
 pub mod preprocessing;
+mod q_learning;
 mod random;
 pub mod registry;
 mod robust_zscore;
@@ -65,7 +68,7 @@ pub use model::{
 };
 pub use predictor::{Labelled, Predictions, Predictor, Supervised, label_outputs};
 pub use registry::{
-    OptionDoc, create, learns_label, learnt_outputs, option_docs, restore, restore_predictor, restore_supervised,
-    valid_model_types,
+    OptionDoc, create, learning_columns, online_label_type, online_outputs, option_docs, restore, restore_predictor,
+    restore_supervised, valid_model_types,
 };
 pub use tuning::{Trial, TrialStatus, trial_table, trials};

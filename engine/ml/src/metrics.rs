@@ -9,6 +9,7 @@
 
 mod calibration;
 mod confusion;
+mod off_policy;
 mod ranking;
 mod regression;
 mod streaming_auc;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use calibration::expected_calibration_error;
 pub use confusion::Confusion;
+pub use off_policy::{Mean, OffPolicyRow, OffPolicySums};
 pub use ranking::{average_precision, ndcg};
 pub use regression::RegressionSums;
 pub use streaming_auc::{StreamingAuc, StreamingAucState};

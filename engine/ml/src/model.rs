@@ -178,6 +178,21 @@ pub enum RejectReason {
         /// The most classes that there may be.
         classes_max: usize,
     },
+    /// The column that says which action was taken is NULL.
+    NullAction {
+        /// That column.
+        column: String,
+    },
+    /// The action came after the most that a model can tell apart.
+    TooManyActions {
+        /// The most actions that there may be.
+        actions_max: u32,
+    },
+    /// The state came after the most that a model can hold.
+    TooManyStates {
+        /// The most states that there may be.
+        states_max: u32,
+    },
     /// The column that says to which group of rows it belongs is NULL.
     NullGroup {
         /// That column.
@@ -211,6 +226,9 @@ impl fmt::Display for RejectReason {
             Self::NullLabel => write!(f, "the label is NULL"),
             Self::BadLabel => write!(f, "the label is NaN, infinite or exceeds {NUMERIC_MAGNITUDE_MAX:e}"),
             Self::TooManyClasses { classes_max } => write!(f, "the label is a new class after the first {classes_max}"),
+            Self::NullAction { column } => write!(f, "column '{column}' is NULL, so no action was taken"),
+            Self::TooManyActions { actions_max } => write!(f, "the action is a new one after the first {actions_max}"),
+            Self::TooManyStates { states_max } => write!(f, "the state is a new one after the first {states_max}"),
             Self::NullGroup { column } => write!(f, "column '{column}' is NULL, so the row is of no group"),
             Self::NotANumber { column } => write!(f, "column '{column}' is NaN"),
             Self::TooLarge { column } => {

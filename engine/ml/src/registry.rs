@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field};
 
 use crate::boosted_trees::{self, BoostedTrees};
 use crate::classes::LabelKind;
+use crate::contextual_bandit::ContextualBandit;
 use crate::dbscan::Dbscan;
 use crate::error::{MlError, Result};
 use crate::forecast::arima::Arima;
@@ -40,7 +41,8 @@ use crate::model::{FeatureSchema, OnlineModel, OnlineSupervised, check_label_typ
 use crate::naive_bayes::NaiveBayes;
 use crate::nearest_neighbors::{self, NearestNeighbors};
 use crate::pca::Pca;
-use crate::predictor::{Labelled, Predictor, Supervised};
+use crate::predictor::{Labelled, Predictor, Supervised, label_outputs};
+use crate::q_learning::QLearning;
 use crate::robust_zscore::RobustZscore;
 use crate::snapshot;
 
@@ -73,38 +75,6 @@ struct ModelType {
     tag: u8,
     learner: Learner,
     option_docs: fn() -> Vec<OptionDoc>,
-}
-
-/// How a model is made: for labels of a type, or without any.
-enum Learner {
-    Labelled {
-        create: fn(&Options, &FeatureSchema, &DataType) -> Result<Box<dyn OnlineSupervised>>,
-        /// Whether a label column of this type can be learnt.
-        check_label: fn(&str, &DataType) -> Result<()>,
-        restore: fn(&[u8]) -> Result<Box<dyn OnlineSupervised>>,
-    },
-    Unlabelled {
-        create: fn(&Options, &FeatureSchema) -> Result<Box<dyn OnlineModel>>,
-        restore: fn(&[u8]) -> Result<Box<dyn OnlineModel>>,
-    },
-}
-
-impl Learner {
-    /// Whether it learns a label column of this type; Null is none.
-    ///
-    /// # Errors
-    /// `UnsupportedLabel`.
-    fn check_label(&self, column: &str, data_type: &DataType) -> Result<()> {
-        match self {
-            Self::Labelled { check_label, .. } => check_label(column, data_type),
-            Self::Unlabelled { .. } if data_type.is_null() => Ok(()),
-            Self::Unlabelled { .. } => Err(MlError::UnsupportedLabel {
-                column: column.to_owned(),
-                data_type: data_type.clone(),
-                hint: "models of this type learn no label: leave it out",
-            }),
-        }
-    }
 }
 
 const MODEL_TYPES: [ModelType; 8] = [
@@ -169,22 +139,20 @@ const MODEL_TYPES: [ModelType; 8] = [
         option_docs: HoeffdingTreeRegressor::option_docs,
     },
     ModelType {
-        name: HalfSpaceTrees::MODEL_TYPE,
-        tag: HalfSpaceTrees::SNAPSHOT_TAG,
-        learner: Learner::Unlabelled {
-            create: |options, schema| Ok(Box::new(HalfSpaceTrees::new(options, schema.clone())?)),
-            restore: |bytes| Ok(Box::new(HalfSpaceTrees::restore(bytes)?)),
-        },
-        option_docs: HalfSpaceTrees::option_docs,
+        name: ContextualBandit::MODEL_TYPE,
+        tag: ContextualBandit::SNAPSHOT_TAG,
+        create: |options, schema, _| Ok(Box::new(ContextualBandit::new(options, schema)?)),
+        label_type: |column, data_type| check_numeric_label(column, data_type).map(|()| DataType::Float64),
+        restore: |bytes| Ok(Box::new(ContextualBandit::restore(bytes)?)),
+        option_docs: ContextualBandit::option_docs,
     },
     ModelType {
-        name: OnlineKMeans::MODEL_TYPE,
-        tag: OnlineKMeans::SNAPSHOT_TAG,
-        learner: Learner::Unlabelled {
-            create: |options, schema| Ok(Box::new(OnlineKMeans::new(options, schema.clone())?)),
-            restore: |bytes| Ok(Box::new(OnlineKMeans::restore(bytes)?)),
-        },
-        option_docs: OnlineKMeans::option_docs,
+        name: QLearning::MODEL_TYPE,
+        tag: QLearning::SNAPSHOT_TAG,
+        create: |options, schema, _| Ok(Box::new(QLearning::new(options, schema)?)),
+        label_type: |column, data_type| check_numeric_label(column, data_type).map(|()| DataType::Float64),
+        restore: |bytes| Ok(Box::new(QLearning::restore(bytes)?)),
+        option_docs: QLearning::option_docs,
     },
 ];
 
@@ -232,6 +200,34 @@ pub fn learnt_outputs(
     Ok(create(model_type, options, schema, data_type)?.outputs(column))
 }
 
+/// The columns that a model adds to rows which learns a label column of this name and type online.
+///
+/// # Errors
+/// As [`online_label_type`].
+pub fn online_outputs(model_type: &str, column: &str, data_type: &DataType) -> Result<Vec<Field>> {
+    let predicted = online_label_type(model_type, column, data_type)?;
+    Ok(match model_type {
+        ContextualBandit::MODEL_TYPE => ContextualBandit::output_fields(column),
+        QLearning::MODEL_TYPE => QLearning::output_fields(column),
+        _ => label_outputs(column, &predicted),
+    })
+}
+
+/// Those columns of a training query that only learning reads, beside the label, by a model of this type: rows to be
+/// predicted need not have them, and they are no features. Most models have none.
+///
+/// Learning finds them in its batches by name. The schema that [`create`] gets may have them or not.
+///
+/// # Errors
+/// `UnknownModelType`, `UnknownOption` or `InvalidOption`, which a column that is not there is, too.
+pub fn learning_columns(model_type: &str, options: &BTreeMap<String, String>, columns: &[&str]) -> Result<Vec<String>> {
+    match find(model_type)?.name {
+        ContextualBandit::MODEL_TYPE => ContextualBandit::learning_columns(options, columns),
+        QLearning::MODEL_TYPE => QLearning::learning_columns(options, columns),
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// Makes the model that wrote this snapshot, to go on learning.
 ///
 /// # Errors
@@ -262,6 +258,8 @@ pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
         Dbscan::SNAPSHOT_TAG => Ok(Box::new(Dbscan::restore(bytes)?)),
         Arima::SNAPSHOT_TAG => Ok(Box::new(Forecaster::<Arima>::restore(bytes)?)),
         Smoothing::SNAPSHOT_TAG => Ok(Box::new(Forecaster::<Smoothing>::restore(bytes)?)),
+        ContextualBandit::SNAPSHOT_TAG => Ok(Box::new(ContextualBandit::restore(bytes)?)),
+        QLearning::SNAPSHOT_TAG => Ok(Box::new(QLearning::restore(bytes)?)),
         _ => Ok(Box::new(Labelled(restore_supervised(bytes)?))),
     }
 }

@@ -110,6 +110,11 @@ impl CategoryDictionary {
         }
     }
 
+    /// How many names are stored.
+    pub(crate) fn names(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Past the largest number of a category.
     pub(crate) fn numbers(&self) -> usize {
         FIRST_NUMBER as usize + self.entries.len()
@@ -213,7 +218,8 @@ impl CategoryDictionary {
         self.table.find(hash, is_name).map(|entry| entry.slot)
     }
 
-    fn has_room(&self, name: &str) -> bool {
+    /// Whether this name may be stored.
+    pub(crate) fn has_room(&self, name: &str) -> bool {
         self.entries.len() < self.categories_max && self.text.len() + name.len() <= TEXT_BYTES_MAX
     }
 

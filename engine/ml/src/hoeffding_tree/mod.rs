@@ -22,7 +22,7 @@ mod classifier;
 mod config;
 pub(crate) mod forest;
 mod leaf;
-mod normal;
+pub(crate) mod normal;
 mod observers;
 pub(crate) mod regressor;
 mod split;

@@ -8,7 +8,7 @@ const FAR: f64 = 8.0;
 /// The share of a standard normal distribution that is at most `z`, to about `1e-15`.
 ///
 /// `½ + φ(z) (z + z³/3 + z⁵/(3·5) + …)`, the series of Marsaglia (2004). Returns the same bits on every machine.
-pub(super) fn distribution(z: f64) -> f64 {
+pub(crate) fn distribution(z: f64) -> f64 {
     if z.is_nan() || z.abs() > FAR {
         return if z > 0.0 { 1.0 } else { 0.0 };
     }

@@ -17,7 +17,7 @@ use crate::inspect::FeatureRows;
 use crate::model::{FeatureKind, FeatureSchema};
 
 /// The row of the intercept, which is no feature.
-const INTERCEPT: &str = "__INTERCEPT__";
+pub(crate) const INTERCEPT: &str = "__INTERCEPT__";
 
 /// How a linear model reads its features.
 pub(crate) struct Inputs<'a> {

@@ -1,5 +1,7 @@
 //! Hand-worked numbers, scikit-learn's numbers, and a quadratic oracle.
 
+mod off_policy;
+
 use proptest::prelude::*;
 
 use super::{
