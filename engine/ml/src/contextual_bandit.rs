@@ -185,6 +185,7 @@ impl ContextualBandit {
         let context = &mut self.context;
         let Ok((slots, numbers)) = reader.read(row, |feature, category| context.slot_or_insert(feature, category))
         else {
+            // Rows that cannot be used have been rejected before.
             return;
         };
         if self.config.standardize {
@@ -293,14 +294,14 @@ impl OnlineModel for ContextualBandit {
         let mut reader = RowReader::new(&schema, features)?;
         let scales = self.scales();
         let mut said = vec![0.0; labels.len()];
-        for row in 0..labels.len() {
+        for (row, said) in said.iter_mut().enumerate() {
             match encode(&self.context, &mut reader, row, None) {
                 Err(reason) => rows.reject(row, reason),
                 Ok(mut encoded) if rows.is_accepted(row) => {
                     self.scale(&scales, &mut encoded.values);
                     let number = self.actions.number(taken.value(row));
                     let arm = number.and_then(|number| self.arm(number, &scales));
-                    said[row] = arm.map_or(0.0, |arm| arm.mean(&encoded.values));
+                    *said = arm.map_or(0.0, |arm| arm.mean(&encoded.values));
                 }
                 Ok(_) => {}
             }

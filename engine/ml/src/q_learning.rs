@@ -345,12 +345,12 @@ impl OnlineModel for QLearning {
         let (schema, next_schema) = (Arc::clone(&self.schema), Arc::clone(&self.next_schema));
         let (mut now, mut next) = (RowReader::new(&schema, features)?, RowReader::new(&next_schema, features)?);
         let mut said = vec![0.0; labels.len()];
-        for row in 0..labels.len() {
+        for (row, said) in said.iter_mut().enumerate() {
             let action = if taken.is_valid(row) { self.actions.number(taken.value(row)) } else { None };
             // Nothing comes after the last row, so its next state may be anything.
             let next = (!is_last(row)).then_some(&mut next);
             match self.value((&mut now, next), row, action) {
-                Ok(value) => said[row] = value,
+                Ok(value) => *said = value,
                 Err(reason) => rows.reject(row, reason),
             }
         }

@@ -86,23 +86,27 @@ fn probability_of(chosen: usize, rewards: &[Normal]) -> f64 {
     if deviation == 0.0 && rewards.iter().all(|reward| reward.1 == 0.0) {
         return 1.0;
     }
-    // Those that are never larger within the range leave no trace.
-    let rivals = rewards.iter().enumerate().filter(|(place, _)| *place != chosen).map(|(_, reward)| *reward);
-    let rivals: Vec<Normal> = rivals.filter(|rival| mean - FAR * deviation < rival.0 + FAR * rival.1).collect();
-    let all_below = |number: f64| rivals.iter().map(|rival| below(number, *rival)).product::<f64>();
+    // How far the chosen one's mean is above a rival's, and the rival's deviation; those that are never larger within the range
+    // leave no trace. Differences keep the digits that a number beside a mean far from 0 loses.
+    let rivals = rewards.iter().enumerate().filter(|(place, _)| *place != chosen);
+    let rivals = rivals.map(|(_, rival)| (mean - rival.0, rival.1));
+    let rivals: Vec<Normal> = rivals.filter(|(ahead, spread)| *ahead < FAR * (deviation + spread)).collect();
+    let all_below = |above_mean: f64| {
+        rivals.iter().map(|(ahead, spread)| share_below(ahead + above_mean, *spread)).product::<f64>()
+    };
     if deviation == 0.0 {
-        return all_below(mean);
+        return all_below(0.0);
     }
     let density = |z: f64| exponential_of_half_square(z) / std::f64::consts::TAU.sqrt();
-    let integrand = |z: f64| density(z) * all_below(mean + deviation * z);
+    let integrand = |z: f64| density(z) * all_below(deviation * z);
     let step = 2.0 * FAR / PIECES as f64;
     let pieces = (0..PIECES).map(|piece| Piece::new(&integrand, -FAR + step * piece as f64, step));
     pieces.map(|piece| piece.integral(&integrand, HALVINGS)).sum::<f64>().clamp(0.0, 1.0)
 }
 
-/// The probability that a normal number is at most `number`.
-fn below(number: f64, (mean, deviation): Normal) -> f64 {
-    if deviation > 0.0 { distribution((number - mean) / deviation) } else { f64::from(u8::from(number >= mean)) }
+/// The probability that a normal number is at most so far above its mean.
+fn share_below(distance: f64, deviation: f64) -> f64 {
+    if deviation > 0.0 { distribution(distance / deviation) } else { f64::from(u8::from(distance >= 0.0)) }
 }
 
 /// `exp(-z²/2)`, by way of the logistic function, which is the kernels' own: `e^-x = s(-x) / s(x)`.

@@ -26,7 +26,7 @@ impl ContextualBandit {
         let categories: Vec<_> = self.context.categories().collect();
         let scales = self.scales();
         for (number, action) in self.actions.names().into_iter().enumerate() {
-            let weights = self.arm(number, &scales).map_or(&[][..], |arm| &arm.weights);
+            let weights = self.arm(number, &scales).map(|arm| arm.weights.as_slice()).unwrap_or_default();
             self.add_rows(weights, &scales, &categories, &mut rows);
             actions.resize(actions.len() + self.context.schema().fields().len() + 1, action);
         }

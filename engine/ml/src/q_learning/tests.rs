@@ -318,9 +318,24 @@ fn the_planner_learns_which_columns_are_read_and_which_are_said() {
     let columns = ["next_x", "x", "next_stop", "next_next_stop", "action", "done"];
     let learning = |options: &[(&str, &str)]| learning_columns("q_learning", &text_options(options), &columns);
     assert_eq!(learning(&[TERMINAL]).unwrap(), ["next_x", "next_next_stop", "action", "done"]);
-    check_error(learning(&[]), expect![""]);
-    check_error(learning(&[("terminal_column", "end")]), expect![""]);
-    check_error(learning(&[TERMINAL, ("next_prefix", "then_")]), expect![""]);
+    check_error(
+        learning(&[]),
+        expect![
+            "option next_prefix = 'next_' is not valid; expected a prefix with which each feature has a column of the next state; 'done' has none"
+        ],
+    );
+    check_error(
+        learning(&[("terminal_column", "end")]),
+        expect![
+            "option terminal_column = 'end' is not valid; expected one of next_x, x, next_stop, next_next_stop, action, done"
+        ],
+    );
+    check_error(
+        learning(&[TERMINAL, ("next_prefix", "then_")]),
+        expect![
+            "option next_prefix = 'then_' is not valid; expected a prefix with which each feature has a column of the next state; 'next_x' has none"
+        ],
+    );
     let fields = online_outputs("q_learning", "gain", &DataType::Float64).unwrap();
     assert_eq!(
         fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>(),
@@ -335,22 +350,69 @@ fn what_cannot_be_made_or_learnt_is_an_error() {
     let model = |options: &[(&str, &str)], features: &RecordBatch| {
         try_online("q_learning", options, features, &DataType::Float64)
     };
-    check_error(model(&[TERMINAL], &places), expect![""]);
-    check_error(model(&[("q_function", "deep")], &cells), expect![""]);
-    check_error(model(&[("learn_rate", "0")], &cells), expect![""]);
-    check_error(model(&[LINEAR, ("learn_rate", "visits")], &places), expect![""]);
-    check_error(model(&[LINEAR, ("max_states", "9")], &places), expect![""]);
-    check_error(model(&[("standardize", "false")], &cells), expect![""]);
-    check_error(model(&[("discount", "1.1")], &cells), expect![""]);
-    check_error(model(&[("next_prefix", "")], &cells), expect![""]);
-    check_error(model(&[("terminal_column", "action")], &cells), expect![""]);
-    check_error(model(&[LINEAR, ("max_categories", "100000"), ("max_actions", "1000")], &cells), expect![""]);
-    check_error(model(&[("epsilon", "0.1")], &cells), expect![""]);
+    check_error(
+        model(&[TERMINAL], &places),
+        expect![
+            "option q_function = 'tabular' is not valid; expected linear, as the feature 'row' is a number; or cast it to VARCHAR"
+        ],
+    );
+    check_error(
+        model(&[("q_function", "deep")], &cells),
+        expect!["option q_function = 'deep' is not valid; expected tabular or linear"],
+    );
+    check_error(
+        model(&[("learn_rate", "0")], &cells),
+        expect!["option learn_rate = '0' is not valid; expected a number from 0.000000001 to 1"],
+    );
+    check_error(
+        model(&[LINEAR, ("learn_rate", "visits")], &places),
+        expect!["option learn_rate = 'visits' is not valid; expected a number with q_function = 'linear'"],
+    );
+    check_error(
+        model(&[LINEAR, ("max_states", "9")], &places),
+        expect!["option max_states = '9' is not valid; expected q_function = 'tabular' beside it"],
+    );
+    check_error(
+        model(&[("standardize", "false")], &cells),
+        expect!["option standardize = 'false' is not valid; expected q_function = 'linear' beside it"],
+    );
+    check_error(
+        model(&[("discount", "1.1")], &cells),
+        expect!["option discount = '1.1' is not valid; expected a number from 0 to 1"],
+    );
+    check_error(
+        model(&[("next_prefix", "")], &cells),
+        expect![
+            "option next_prefix = '' is not valid; expected what tells the columns of the next state from those of this one"
+        ],
+    );
+    check_error(
+        model(&[("terminal_column", "action")], &cells),
+        expect!["option terminal_column = 'action' is not valid; expected another column than action_column"],
+    );
+    check_error(
+        model(&[LINEAR, ("max_categories", "100000"), ("max_actions", "1000")], &cells),
+        expect!["option max_categories = '100000' is not valid; expected at most 10000 for 1000 actions"],
+    );
+    check_error(
+        model(&[("epsilon", "0.1")], &cells),
+        expect![
+            "model type 'q_learning' has no option 'epsilon'; valid options are q_function, learn_rate, discount, action_column, next_prefix, terminal_column, max_actions, max_states, standardize, max_categories"
+        ],
+    );
     let mut made = model(&[TERMINAL], &cells).unwrap();
-    check_error(made.learn(&cells.project(&[0, 2, 3]).unwrap(), &gains), expect![""]);
+    check_error(
+        made.learn(&cells.project(&[0, 2, 3]).unwrap(), &gains),
+        expect!["feature column 'next_cell' is missing; the batch has cell, action, done"],
+    );
     check_error(made.learn(&cells, &gains.slice(0, 9)), expect!["the batch has 10 rows but 9 labels"]);
     let mut wrong = model(&[("terminal_column", "next_cell")], &cells.project(&[0, 1, 2]).unwrap()).unwrap();
-    check_error(wrong.learn(&cells, &gains), expect![""]);
+    check_error(
+        wrong.learn(&cells, &gains),
+        expect![
+            "feature column 'next_cell' has the unsupported type Utf8; terminal_column is a BOOLEAN: write a condition, such as done = 1"
+        ],
+    );
     assert_eq!(made.rows_learnt(), 0);
     let report = made.learn(&cells.slice(0, 0), &gains.slice(0, 0)).unwrap();
     assert_eq!((report.rows, report.said.labels.len()), (0, 0));
