@@ -137,6 +137,11 @@ pub(crate) fn report(rows: Rows, said: Vec<f64>) -> LearnReport {
     LearnReport { rows, rejected, said }
 }
 
+/// The column that an option names; none of an empty name.
+pub(crate) fn column_name(value: &str) -> Option<String> {
+    Some(value.trim().to_owned()).filter(|column| !column.is_empty())
+}
+
 /// Checks that an option names a column that is there.
 ///
 /// # Errors

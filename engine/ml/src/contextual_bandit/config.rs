@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bincode::{Decode, Encode};
 
 use super::ContextualBandit;
-use crate::actions::ACTIONS_MAX;
+use crate::actions::{ACTIONS_MAX, column_name};
 use crate::error::Result;
 use crate::model::{FeatureKind, FeatureSchema};
 use crate::options::{in_range, invalid, parse, unknown};
@@ -89,7 +89,7 @@ impl BanditConfig {
                 "standardize" => config.standardize = parse("standardize", value, "true or false")?,
                 "seed" => config.seed = parse("seed", value, "a whole number")?,
                 "action_column" => value.trim().clone_into(&mut config.action_column),
-                "unit_column" => config.unit_column = Some(value.trim().to_owned()),
+                "unit_column" => config.unit_column = column_name(value),
                 "max_actions" => config.max_actions = parse("max_actions", value, "a whole number")?,
                 "max_categories" => config.max_categories = parse("max_categories", value, "a whole number")?,
                 _ => return Err(unknown(ContextualBandit::MODEL_TYPE, option, &Self::option_docs())),

@@ -18,7 +18,7 @@ use crate::{FeatureSchema, OnlineModel, RejectReason, Result, learning_columns, 
 
 const POLICIES: [&[(&str, &str)]; 3] = [
     &[("policy", "linucb"), ("alpha", "1.5")],
-    &[("policy", "thompson"), ("alpha", "0.3"), ("seed", "7")],
+    &[("policy", "thompson"), ("alpha", "1"), ("seed", "7")],
     &[("policy", "epsilon_greedy"), ("epsilon", "0.2"), ("standardize", "false")],
 ];
 

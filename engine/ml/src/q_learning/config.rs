@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bincode::{Decode, Encode};
 
 use super::QLearning;
-use crate::actions::ACTIONS_MAX;
+use crate::actions::{ACTIONS_MAX, column_name};
 use crate::error::Result;
 use crate::options::{in_range, invalid, parse, unknown};
 use crate::registry::OptionDoc;
@@ -88,7 +88,7 @@ impl QConfig {
                 "discount" => config.discount = parse("discount", value, "a number")?,
                 "action_column" => value.trim().clone_into(&mut config.action_column),
                 "next_prefix" => value.trim().clone_into(&mut config.next_prefix),
-                "terminal_column" => config.terminal_column = Some(value.trim().to_owned()),
+                "terminal_column" => config.terminal_column = column_name(value),
                 "max_actions" => config.max_actions = parse("max_actions", value, "a whole number")?,
                 "max_states" => config.max_states = parse("max_states", value, "a whole number")?,
                 "standardize" => config.standardize = parse("standardize", value, "true or false")?,
