@@ -1,8 +1,10 @@
 //! Every kernel against a slow oracle that was written another way.
 //!
-//! Kernels with a twin on a GPU are in [`matrices`], where both meet the same oracle.
+//! Kernels with a twin on a GPU are in [`matrices`] and, if they are sums over rows, in [`sums`], where both meet the same
+//! oracle.
 
 mod matrices;
+mod sums;
 
 use proptest::prelude::*;
 

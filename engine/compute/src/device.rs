@@ -3,16 +3,34 @@
 //! A device is there to be faster, and never to decide whether there is an answer. What it does not take (numbers that
 //! 32 bits do not hold, infinities, NaN, more than it has room for) the CPU twin computes; and once a device has
 //! failed, it is asked for nothing more. Which of the two answered can be seen in the last digits: a device adds in 32
-//! bits, fused or not as its compiler likes. So 'auto' is for whoever takes that; learning that must replay bit for bit
-//! asks for 'cpu'.
+//! bits, fused or not as its compiler likes. What must replay bit for bit asks for 'cpu', or has a device propose what the
+//! CPU then settles ([`exact`]). With 'auto' a call goes where [`worth`] says that it is sooner done, by what
+//! [`calibration`] has measured; who names 'wgpu' has all that the device takes there.
 
+#[cfg(feature = "wgpu")]
+pub(crate) mod calibration;
+mod calls;
+pub mod exact;
+mod process;
+#[cfg(test)]
+mod tests;
+pub mod worth;
+
+use std::num::NonZeroUsize;
 use std::str::FromStr;
+#[cfg(feature = "wgpu")]
+use std::sync::OnceLock;
+#[cfg(feature = "wgpu")]
+use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use self::process::{chosen, reports, set_chosen};
+#[cfg(feature = "wgpu")]
+use self::worth::is_worth;
+use self::worth::{Speeds, Work};
 use crate::error::{ComputeError, Result};
 #[cfg(feature = "wgpu")]
-use crate::gpu::{DeviceMatrix, Gpu};
-use crate::kernel::nearest::{self, Neighbor};
-use crate::kernel::{product, softmax};
+use crate::gpu::{DeviceBins, DeviceMatrix, Gpu};
+use crate::kernel::histogram::Binned;
 use crate::matrix::Matrix;
 
 /// Bytes that buffers of a device may have together, those that wait for another use included.
@@ -52,12 +70,14 @@ pub struct Transfers {
     pub bytes_down: u64,
     /// Kernels that were started.
     pub dispatches: u64,
-    /// Calls that the CPU answered in the place of the device.
+    /// Calls that the CPU answered in the place of the device, which failed or did not take them.
     pub fallbacks: u64,
+    /// Calls that the CPU answered because they were not worth the way to the device.
+    pub not_worth: u64,
 }
 
 /// A row of a list of devices.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// The adapter's name, or `cpu`.
     pub name: String,
@@ -67,6 +87,8 @@ pub struct Report {
     pub lost: Option<String>,
     /// How much it has done.
     pub transfers: Transfers,
+    /// What was measured when it was chosen, if that decides which calls it gets.
+    pub speeds: Option<Speeds>,
 }
 
 /// The kernels, on the device that was chosen when this was made.
@@ -75,49 +97,76 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Compute {
     reason: String,
+    /// Threads of a call that the CPU answers.
+    threads: NonZeroUsize,
     #[cfg(feature = "wgpu")]
-    gpu: Option<Gpu>,
-    #[cfg(feature = "wgpu")]
-    fallbacks: std::sync::atomic::AtomicU64,
+    device: Option<Device>,
+}
+
+/// A device, and which calls it gets.
+#[cfg(feature = "wgpu")]
+#[derive(Debug)]
+struct Device {
+    gpu: Gpu,
+    /// What decides which calls are worth it; nothing where all are.
+    speeds: Option<Speeds>,
+    fallbacks: AtomicU64,
+    not_worth: AtomicU64,
+    /// Kinds of failure that somebody has been warned of.
+    warned: [OnceLock<()>; 3],
 }
 
 impl Compute {
-    /// The CPU alone, for the reason given.
+    /// The CPU alone, for the reason given, on one thread.
     #[must_use]
     pub fn cpu(reason: &str) -> Self {
         Self {
             reason: reason.to_owned(),
+            threads: NonZeroUsize::MIN,
             #[cfg(feature = "wgpu")]
-            gpu: None,
-            #[cfg(feature = "wgpu")]
-            fallbacks: std::sync::atomic::AtomicU64::new(0),
+            device: None,
         }
     }
 
     /// Chooses the device, which takes up to some seconds where a driver is slow. `memory_max` bounds the bytes of its
-    /// buffers.
+    /// buffers, `threads` those of a call that the CPU answers: bits depend on neither.
     ///
     /// # Errors
     /// `NotBuilt`, `NoAdapter`, `Refused` or `TimedOut`, for [`Preference::Wgpu`] alone: with 'auto' each of them is the
     /// reason for the CPU.
-    pub fn choose(preference: Preference, memory_max: u64) -> Result<Self> {
-        match preference {
-            Preference::Cpu => Ok(Self::cpu("compute.device = 'cpu'")),
-            Preference::Wgpu => Self::on_gpu(true, memory_max),
+    pub fn choose(preference: Preference, memory_max: u64, threads: NonZeroUsize) -> Result<Self> {
+        let chosen = match preference {
+            Preference::Cpu => Self::cpu("compute.device = 'cpu'"),
+            Preference::Wgpu => Self::on_gpu(true, memory_max, threads)?,
             Preference::Auto => {
-                Ok(Self::on_gpu(false, memory_max).unwrap_or_else(|error| Self::cpu(&error.to_string())))
+                Self::on_gpu(false, memory_max, threads).unwrap_or_else(|error| Self::cpu(&error.to_string()))
             }
-        }
+        };
+        Ok(Self { threads, ..chosen })
+    }
+
+    /// A device that was asked for by name, be it in software, or one that is measured.
+    #[cfg(feature = "wgpu")]
+    fn on_gpu(by_name: bool, memory_max: u64, threads: NonZeroUsize) -> Result<Self> {
+        let (gpu, reason) = Gpu::request(by_name, memory_max)?;
+        let speeds = if by_name { None } else { Some(calibration::measure(&gpu, threads)?) };
+        Ok(Self::on_device_with(gpu, reason, speeds, threads))
     }
 
     #[cfg(feature = "wgpu")]
-    fn on_gpu(software: bool, memory_max: u64) -> Result<Self> {
-        let (gpu, reason) = Gpu::request(software, memory_max)?;
-        Ok(Self { reason, gpu: Some(gpu), fallbacks: std::sync::atomic::AtomicU64::new(0) })
+    pub(crate) fn on_device_with(gpu: Gpu, reason: String, speeds: Option<Speeds>, threads: NonZeroUsize) -> Self {
+        let device = Device {
+            gpu,
+            speeds,
+            fallbacks: AtomicU64::new(0),
+            not_worth: AtomicU64::new(0),
+            warned: Default::default(),
+        };
+        Self { reason, threads, device: Some(device) }
     }
 
     #[cfg(not(feature = "wgpu"))]
-    fn on_gpu(_: bool, _: u64) -> Result<Self> {
+    fn on_gpu(_: bool, _: u64, _: NonZeroUsize) -> Result<Self> {
         Err(ComputeError::NotBuilt)
     }
 
@@ -125,170 +174,171 @@ impl Compute {
     #[must_use]
     pub fn report(&self) -> Report {
         #[cfg(feature = "wgpu")]
-        if let Some(gpu) = &self.gpu {
-            let fallbacks = self.fallbacks.load(std::sync::atomic::Ordering::Relaxed);
-            let transfers = Transfers { fallbacks, ..gpu.transfers() };
-            let (name, reason) = (gpu.name().to_owned(), self.reason.clone());
-            return Report { name, reason, lost: gpu.lost(), transfers };
+        if let Some(device) = &self.device {
+            let transfers = Transfers {
+                fallbacks: device.fallbacks.load(Ordering::Relaxed),
+                not_worth: device.not_worth.load(Ordering::Relaxed),
+                ..device.gpu.transfers()
+            };
+            let (name, reason) = (device.gpu.name().to_owned(), self.reason.clone());
+            return Report { name, reason, lost: device.gpu.lost(), transfers, speeds: device.speeds };
         }
-        Report { name: "cpu".into(), reason: self.reason.clone(), lost: None, transfers: Transfers::default() }
+        let reason = self.reason.clone();
+        Report { name: "cpu".into(), reason, lost: None, transfers: Transfers::default(), speeds: None }
     }
 
-    /// Sends a matrix to the device, if there is one that takes it, so that several calls send it once.
+    /// Whether there is a device that the user has named, and so takes answers of 32 bits from, even where the CPU's
+    /// cannot be had by its help: what is learnt then is not the same bits on every machine.
+    #[must_use]
+    pub fn may_round(&self) -> bool {
+        #[cfg(feature = "wgpu")]
+        {
+            self.device.as_ref().is_some_and(|device| device.speeds.is_none())
+        }
+        #[cfg(not(feature = "wgpu"))]
+        {
+            false
+        }
+    }
+
+    /// Whether a device gets such a call.
+    #[must_use]
+    pub fn is_worth(&self, work: &Work) -> bool {
+        #[cfg(feature = "wgpu")]
+        {
+            self.device.as_ref().is_some_and(|device| device.speeds.is_none_or(|speeds| is_worth(&speeds, work)))
+        }
+        #[cfg(not(feature = "wgpu"))]
+        {
+            let _: &Work = work;
+            false
+        }
+    }
+
+    /// A matrix that the device gets with the first call that is worth it, and keeps for others until this is dropped.
     #[must_use]
     pub fn place<'a>(&self, matrix: Matrix<'a>) -> Placed<'a> {
         Placed {
             matrix,
             #[cfg(feature = "wgpu")]
-            device: self.gpu.as_ref().and_then(|gpu| self.tried(gpu.upload(matrix))),
+            uses: NonZeroUsize::MIN,
+            #[cfg(feature = "wgpu")]
+            sent: Sent::to(self),
         }
     }
 
-    /// [`nearest::nearest`].
-    ///
-    /// # Errors
-    /// `Shapes`.
-    pub fn nearest(&self, stored: &Placed<'_>, asked: &Placed<'_>, count: usize) -> Result<Vec<Vec<Neighbor>>> {
-        nearest::check_shapes(stored.matrix.shape(), asked.matrix.shape())?;
-        #[cfg(feature = "wgpu")]
-        if let Some((gpu, [stored, asked])) = self.on_device([stored, asked])
-            && let Some(nearest) = self.tried(gpu.nearest(stored, asked, count))
-        {
-            return Ok(nearest);
+    /// Bins of rows likewise.
+    #[must_use]
+    pub fn place_bins<'a>(&self, binned: Binned<'a>) -> PlacedBins<'a> {
+        PlacedBins {
+            binned,
+            #[cfg(feature = "wgpu")]
+            sent: Sent::to(self),
         }
-        nearest::nearest(stored.matrix, asked.matrix, count)
-    }
-
-    /// [`nearest::assign`].
-    ///
-    /// # Errors
-    /// `Shapes`.
-    pub fn assign(&self, points: &Placed<'_>, centroids: &Placed<'_>) -> Result<Vec<Option<Neighbor>>> {
-        nearest::check_shapes(centroids.matrix.shape(), points.matrix.shape())?;
-        #[cfg(feature = "wgpu")]
-        if let Some((gpu, [points, centroids])) = self.on_device([points, centroids])
-            && let Some(assigned) = self.tried(gpu.assign(points, centroids))
-        {
-            return Ok(assigned);
-        }
-        nearest::assign(points.matrix, centroids.matrix)
-    }
-
-    /// [`product::product`].
-    ///
-    /// # Errors
-    /// `Shapes`.
-    pub fn product(&self, left: &Placed<'_>, right: &Placed<'_>) -> Result<Vec<f64>> {
-        product::check_shapes(left.matrix.shape(), right.matrix.shape())?;
-        #[cfg(feature = "wgpu")]
-        if let Some((gpu, [left, right])) = self.on_device([left, right])
-            && let Some(values) = self.tried(gpu.product(left, right).and_then(|product| gpu.read(&product)))
-        {
-            return Ok(values);
-        }
-        product::product(left.matrix, right.matrix)
-    }
-
-    /// [`softmax::softmax_rows`] of scores that are `left` times `right`: probabilities, row by row, and the logarithm
-    /// of each row. The scores do not leave the device.
-    ///
-    /// # Errors
-    /// `Shapes`.
-    pub fn softmax_of_product(&self, left: &Placed<'_>, right: &Placed<'_>) -> Result<(Vec<f64>, Vec<f64>)> {
-        product::check_shapes(left.matrix.shape(), right.matrix.shape())?;
-        #[cfg(feature = "wgpu")]
-        if let Some((gpu, [left, right])) = self.on_device([left, right])
-            && let Some(answer) = self.tried(gpu.product(left, right).and_then(|scores| gpu.softmax_rows(scores)))
-        {
-            return Ok(answer);
-        }
-        let mut scores = product::product(left.matrix, right.matrix)?;
-        let logarithms = softmax::softmax_rows(&mut scores, left.matrix.rows(), right.matrix.columns())?;
-        Ok((scores, logarithms))
     }
 
     #[cfg(all(test, feature = "wgpu"))]
     pub(crate) fn gpu(&self) -> Option<&Gpu> {
-        self.gpu.as_ref()
+        self.device.as_ref().map(|device| &device.gpu)
     }
 
-    /// Two matrices on the device, if both are on this one.
+    /// The device, if it is to answer a call.
     #[cfg(feature = "wgpu")]
-    fn on_device<'a>(&'a self, placed: [&'a Placed<'_>; 2]) -> Option<(&'a Gpu, [&'a DeviceMatrix; 2])> {
-        let gpu = self.gpu.as_ref()?;
-        let [a, b] = placed.map(|placed| placed.device.as_ref().filter(|matrix| gpu.has(matrix)));
-        Some((gpu, [a?, b?]))
-    }
-
-    /// What the device answers; `None`, and counted, if the CPU is to.
-    #[cfg(feature = "wgpu")]
-    fn tried<T>(&self, answer: Result<T>) -> Option<T> {
-        if answer.is_err() {
-            self.fallbacks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    fn device_for(&self, work: &Work) -> Option<&Device> {
+        let device = self.device.as_ref()?;
+        if device.speeds.is_none_or(|speeds| is_worth(&speeds, work)) {
+            return Some(device);
         }
-        answer.ok()
+        device.not_worth.fetch_add(1, Ordering::Relaxed);
+        None
     }
 }
 
-/// A matrix where kernels find it: with the caller, and on the device if that takes it.
+#[cfg(feature = "wgpu")]
+impl Device {
+    /// What the device answers; `None`, and counted, if the CPU is to.
+    fn tried<T>(&self, answer: Result<T>) -> Option<T> {
+        answer.inspect_err(|error| self.fell_back(error)).ok()
+    }
+
+    /// Takes note of a failure; the first of each kind is worth a warning.
+    fn fell_back(&self, error: &ComputeError) {
+        self.fallbacks.fetch_add(1, Ordering::Relaxed);
+        let kind = match error {
+            ComputeError::NoRoom { .. } => 0,
+            ComputeError::OutOfRange { .. } => 1,
+            _ => 2,
+        };
+        if self.warned[kind].set(()).is_ok() {
+            tracing::warn!(device = self.gpu.name(), %error, "the CPU computes in the place of the device");
+        }
+    }
+}
+
+/// A matrix where kernels find it: with the caller, and on the device once that has taken it.
 #[derive(Debug)]
 pub struct Placed<'a> {
     matrix: Matrix<'a>,
+    /// Calls that the way to the device is for.
     #[cfg(feature = "wgpu")]
-    device: Option<DeviceMatrix>,
+    uses: NonZeroUsize,
+    #[cfg(feature = "wgpu")]
+    sent: Sent<DeviceMatrix>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{Compute, DEVICE_MEMORY_MAX, Preference};
-    use crate::error::ComputeError;
-    use crate::matrix::Matrix;
-
-    #[test]
-    fn a_device_has_a_name() {
-        assert_eq!("auto".parse(), Ok(Preference::Auto));
-        assert_eq!("cpu".parse(), Ok(Preference::Cpu));
-        assert_eq!("wgpu".parse(), Ok(Preference::Wgpu));
-        let error = "cuda".parse::<Preference>().unwrap_err();
-        assert_eq!(error, ComputeError::UnknownDevice("cuda".into()));
-        assert_eq!(error.to_string(), "compute.device = 'cuda' is none of 'auto', 'cpu' and 'wgpu'");
+impl<'a> Placed<'a> {
+    /// The matrix of the caller.
+    #[must_use]
+    pub fn matrix(&self) -> Matrix<'a> {
+        self.matrix
     }
 
-    #[test]
-    fn the_cpu_is_chosen_by_name_and_says_so() {
-        let compute = Compute::choose(Preference::Cpu, DEVICE_MEMORY_MAX).unwrap();
-        let report = compute.report();
-        assert_eq!((report.name.as_str(), report.reason.as_str()), ("cpu", "compute.device = 'cpu'"));
+    /// The same for so many calls, of which each has its part of the way to the device when it is looked whether it is
+    /// worth it.
+    #[must_use]
+    pub fn for_uses(self, uses: NonZeroUsize) -> Self {
+        #[cfg(feature = "wgpu")]
+        {
+            Self { uses, ..self }
+        }
+        #[cfg(not(feature = "wgpu"))]
+        {
+            let _: NonZeroUsize = uses;
+            self
+        }
+    }
+}
+
+/// Bins of rows where kernels find them.
+#[derive(Debug)]
+pub struct PlacedBins<'a> {
+    binned: Binned<'a>,
+    #[cfg(feature = "wgpu")]
+    sent: Sent<DeviceBins>,
+}
+
+/// What is sent to a device when it is first needed there.
+#[cfg(feature = "wgpu")]
+#[derive(Debug)]
+struct Sent<T> {
+    /// The device that it is for, if there is one.
+    gpu: Option<u64>,
+    there: OnceLock<Result<T>>,
+}
+
+#[cfg(feature = "wgpu")]
+impl<T> Sent<T> {
+    fn to(compute: &Compute) -> Self {
+        Self { gpu: compute.device.as_ref().map(|device| device.gpu.id()), there: OnceLock::new() }
     }
 
-    #[test]
-    fn auto_is_never_an_error() {
-        let compute = Compute::choose(Preference::Auto, DEVICE_MEMORY_MAX).unwrap();
-        let identity = Matrix::new(&[1.0, 0.0, 0.0, 1.0], 2, 2).unwrap();
-        let placed = compute.place(identity);
-        assert_eq!(compute.product(&placed, &placed).unwrap(), identity.values());
-        assert!(!compute.report().reason.is_empty());
+    /// Whether it is for this device.
+    fn is_for(&self, device: &Device) -> bool {
+        self.gpu == Some(device.gpu.id())
     }
 
-    #[cfg(not(feature = "wgpu"))]
-    #[test]
-    fn wgpu_that_is_not_built_in_is_an_error_for_who_asks_for_it() {
-        let error = Compute::choose(Preference::Wgpu, DEVICE_MEMORY_MAX).unwrap_err();
-        assert_eq!(error, ComputeError::NotBuilt);
-        let reason = Compute::choose(Preference::Auto, DEVICE_MEMORY_MAX).unwrap().report().reason;
-        assert_eq!(reason, error.to_string());
-    }
-
-    #[test]
-    fn shapes_that_do_not_fit_are_the_callers_to_mend() {
-        let compute = Compute::cpu("a test");
-        let (two, three) = ([1.0, 2.0], [1.0, 2.0, 3.0]);
-        let (two, three) = (Matrix::new(&two, 1, 2).unwrap(), Matrix::new(&three, 1, 3).unwrap());
-        let (two, three) = (compute.place(two), compute.place(three));
-        let shapes = |operation| ComputeError::Shapes { operation, left: (1, 2), right: (1, 3) };
-        assert_eq!(compute.product(&two, &three).unwrap_err(), shapes("product"));
-        assert_eq!(compute.nearest(&two, &three, 1).unwrap_err(), shapes("distances"));
-        assert_eq!(compute.assign(&three, &two).unwrap_err(), shapes("distances"));
-        assert_eq!(compute.softmax_of_product(&two, &three).unwrap_err(), shapes("product"));
+    /// What is on the device, or why it is not.
+    fn get(&self, send: impl FnOnce() -> Result<T>) -> Result<&T> {
+        self.there.get_or_init(send).as_ref().map_err(Clone::clone)
     }
 }

@@ -4,9 +4,12 @@
 #![expect(clippy::disallowed_methods, reason = "a measurement needs the real clock")]
 
 use std::hint::black_box;
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use crate::device::{Compute, DEVICE_MEMORY_MAX, Placed, Preference};
+use crate::kernel::histogram::Binned;
+use crate::kernel::logistic_loss::Hessian;
 use crate::matrix::Matrix;
 
 /// Runs of each, of which the fastest counts: another process only ever takes time.
@@ -61,15 +64,21 @@ fn measure(computes: &[Compute], case: &Case<'_>) {
     }
 }
 
-#[test]
-#[ignore = "a measurement, not a check"]
-fn throughput() {
+/// The CPU, and a device where there is one.
+fn computes() -> Vec<Compute> {
     let mut computes = vec![Compute::cpu("a measurement, on one thread")];
-    match Compute::choose(Preference::Wgpu, DEVICE_MEMORY_MAX) {
+    match Compute::choose(Preference::Wgpu, DEVICE_MEMORY_MAX, NonZeroUsize::MIN) {
         Ok(compute) => computes.push(compute),
         Err(error) => eprintln!("no device: {error}"),
     }
     computes.iter().for_each(|compute| eprintln!("{}: {}", compute.report().name, compute.report().reason));
+    computes
+}
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn throughput() {
+    let computes = computes();
     let values = numbers(1 << 22);
     let matrix = |rows: usize, columns: usize| Matrix::new(&values[..rows * columns], rows, columns).unwrap();
     let distances = |stored: usize, asked: usize, columns: usize| (stored * asked * columns * 3) as f64;
@@ -109,4 +118,46 @@ fn throughput() {
         run: |compute, left, right| drop(black_box(compute.softmax_of_product(left, right).unwrap())),
     };
     measure(&computes, &case);
+}
+
+/// Kernels that read each number once or a few times: what they wait for is memory, or the way to the device.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn throughput_of_sums() {
+    let (computes, values) = (computes(), numbers(3_000_000));
+    let tall = Matrix::new(&values[..100_000 * 30], 100_000, 30).unwrap();
+    let one = Matrix::new(&values[..30], 1, 30).unwrap();
+    let case = |name: &str, operations: f64, run: fn(&Compute, &Placed<'_>, &Placed<'_>)| {
+        let name = format!("{name}, 100000 x 30");
+        measure(&computes, &Case { name, left: tall, right: one, operations: operations * 3e6, run });
+    };
+    case("product with a vector", 2.0, |compute, rows, vector| {
+        drop(black_box(compute.times_vector(rows, vector.matrix().values()).unwrap()));
+    });
+    case("sums of columns", 5.0, |compute, rows, _| drop(black_box(compute.column_sums(rows))));
+    case("products of columns", 30.0, |compute, rows, _| drop(black_box(compute.gram(rows, None).unwrap())));
+    case("logarithms of sums of exponentials", 25.0, |compute, rows, _| {
+        drop(black_box(compute.log_sum_exp_rows(rows)));
+    });
+    case("logistic gradient", 6.0, |compute, rows, weights| logistic(compute, rows, weights, Hessian::None));
+    case("logistic Hessian", 36.0, |compute, rows, weights| logistic(compute, rows, weights, Hessian::Whole));
+    case("sums of 50 groups", 1.0, |compute, rows, _| {
+        let group_of: Vec<u32> = (0..100_000).map(|row| row * 7 % 50).collect();
+        drop(black_box(compute.group_sums(rows, &group_of, 50).unwrap()));
+    });
+    case("rows by their numbers", 0.0, |compute, rows, _| {
+        let asked: Vec<u32> = (0..100_000).map(|row| row * 7 % 100_000).collect();
+        drop(black_box(compute.gather(rows, &asked)));
+    });
+    case("histogram of 30 features", 2.0, |compute, rows, _| {
+        let bins: Vec<u8> = rows.matrix().values().iter().map(|value| (value * 255.0) as i8 as u8).collect();
+        let (gradients, all) = (vec![[7, -9]; 100_000], (0..100_000).collect::<Vec<u32>>());
+        let bins = compute.place_bins(Binned::new(&bins, 100_000, 30).unwrap());
+        drop(black_box(compute.histogram(&bins, &gradients, &all).unwrap()));
+    });
+}
+
+fn logistic(compute: &Compute, rows: &Placed<'_>, weights: &Placed<'_>, hessian: Hessian) {
+    let positive = [false, true].repeat(50_000);
+    drop(black_box(compute.logistic_sums(rows, &positive, weights.matrix().values(), hessian).unwrap()));
 }

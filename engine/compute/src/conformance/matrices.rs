@@ -1,5 +1,6 @@
 //! Kernels of matrices and their twins, each against sums of 64 bits that were made another way.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use proptest::prelude::*;
@@ -32,7 +33,7 @@ fn cpu(name: &'static str, by: Instructions) -> Twin {
     Twin {
         name,
         tolerance: 1e-14,
-        nearest: Box::new(move |stored, asked, count| nearest_by(by, stored, asked, count)),
+        nearest: Box::new(move |stored, asked, count| nearest_by(by, stored, asked, count, NonZeroUsize::MIN)),
         assign: Box::new(assign),
         product: Box::new(move |left, right| product_by(by, left, right)),
         softmax: Box::new(|scores| {
@@ -73,7 +74,7 @@ fn twins() -> Vec<Twin> {
 }
 
 /// Numbers that 32 bits do not hold, of a matrix that a name tells from others.
-fn numbers(name: u64, count: usize, range: Range<f64>) -> Vec<f64> {
+pub(super) fn numbers(name: u64, count: usize, range: Range<f64>) -> Vec<f64> {
     let mut state = name.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -83,7 +84,7 @@ fn numbers(name: u64, count: usize, range: Range<f64>) -> Vec<f64> {
 }
 
 /// The same as whole numbers so small that sums of their products are exact in 32 bits, too.
-fn whole_numbers(name: u64, count: usize) -> Vec<f64> {
+pub(super) fn whole_numbers(name: u64, count: usize) -> Vec<f64> {
     numbers(name, count, -8.0..8.0).into_iter().map(f64::floor).collect()
 }
 
@@ -194,7 +195,7 @@ const PRODUCTS: [(usize, usize, usize); 13] = [
 ];
 
 /// The sum of products with what each addition rounded off added at the end (Ogita, Rump and Oishi 2005).
-fn dot_oracle(a: impl Iterator<Item = f64>, b: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn dot_oracle(a: impl Iterator<Item = f64>, b: impl Iterator<Item = f64>) -> f64 {
     let (mut sum, mut lost) = (0.0, 0.0);
     for (a, b) in a.zip(b) {
         let product = a * b;
@@ -309,7 +310,8 @@ proptest! {
 
         let stored = Matrix::new(&b, columns, places).unwrap();
         let whole = nearest(stored, left, 3).unwrap();
-        let mut parts = nearest_by(Instructions::ANY, stored, left.some_rows(0..cut), 3).unwrap();
+        let one = NonZeroUsize::MIN;
+        let mut parts = nearest_by(Instructions::ANY, stored, left.some_rows(0..cut), 3, one).unwrap();
         parts.extend(nearest(stored, left.some_rows(cut..rows), 3).unwrap());
         prop_assert_eq!(whole, parts);
     }

@@ -18,6 +18,16 @@ pub(super) struct Kernels {
     pub(super) product: ComputePipeline,
     pub(super) softmax_wide: ComputePipeline,
     pub(super) softmax_narrow: ComputePipeline,
+    pub(super) logarithms_wide: ComputePipeline,
+    pub(super) logarithms_narrow: ComputePipeline,
+    pub(super) columns: ComputePipeline,
+    pub(super) ordered: ComputePipeline,
+    pub(super) times_vector: ComputePipeline,
+    pub(super) derivatives: ComputePipeline,
+    pub(super) gradient: ComputePipeline,
+    pub(super) gram: ComputePipeline,
+    pub(super) gather: ComputePipeline,
+    pub(super) histogram: ComputePipeline,
 }
 
 impl Kernels {
@@ -25,12 +35,24 @@ impl Kernels {
         let nearest = module(device, include_str!("nearest.wgsl"));
         let product = module(device, include_str!("product.wgsl"));
         let softmax = module(device, include_str!("softmax.wgsl"));
+        let columns = module(device, include_str!("columns.wgsl"));
+        let matvec = module(device, include_str!("matvec.wgsl"));
         Self {
             nearest: pipeline(device, &nearest, "nearest"),
             assign: pipeline(device, &nearest, "assign"),
             product: pipeline(device, &product, "product"),
             softmax_wide: pipeline(device, &softmax, "wide"),
             softmax_narrow: pipeline(device, &softmax, "narrow"),
+            logarithms_wide: pipeline(device, &softmax, "logarithms_wide"),
+            logarithms_narrow: pipeline(device, &softmax, "logarithms_narrow"),
+            columns: pipeline(device, &columns, "columns"),
+            ordered: pipeline(device, &columns, "ordered"),
+            times_vector: pipeline(device, &matvec, "times_vector"),
+            derivatives: pipeline(device, &matvec, "derivatives"),
+            gradient: pipeline(device, &module(device, include_str!("logistic.wgsl")), "gradient"),
+            gram: pipeline(device, &module(device, include_str!("gram.wgsl")), "gram"),
+            gather: pipeline(device, &module(device, include_str!("gather.wgsl")), "gather"),
+            histogram: pipeline(device, &module(device, include_str!("histogram.wgsl")), "histogram"),
         }
     }
 }
@@ -110,6 +132,11 @@ impl Gpu {
 }
 
 impl Commands {
+    /// Fills a buffer with zeros.
+    pub(super) fn clear(&mut self, lease: &Lease) {
+        self.encoder.clear_buffer(lease.buffer(), 0, Some(lease.bytes()));
+    }
+
     /// Copies a buffer into another from `offset` on.
     pub(super) fn copy(&mut self, from: &Lease, to: &Lease, offset: u64) {
         self.encoder.copy_buffer_to_buffer(from.buffer(), 0, to.buffer(), offset, from.bytes());

@@ -6,8 +6,14 @@
 //! buffers hold is unknown.
 
 mod adapter;
+mod columns;
 mod faults;
+mod gather;
+mod gram;
+mod histogram;
 mod kernels;
+mod logistic;
+mod matvec;
 mod nearest;
 mod pool;
 mod product;
@@ -21,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use self::faults::Faults;
+pub(crate) use self::histogram::DeviceBins;
 use self::kernels::Kernels;
 use self::pool::{Lease, Pool};
 use crate::device::Transfers;
@@ -118,6 +125,11 @@ impl Gpu {
         self.faults.first()
     }
 
+    /// Tells this device from others of the process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Whether a matrix is on this device.
     pub(crate) fn has(&self, matrix: &DeviceMatrix) -> bool {
         matrix.gpu == self.id
@@ -129,7 +141,7 @@ impl Gpu {
             bytes_up: self.counters.bytes_up.load(Ordering::Relaxed),
             bytes_down: self.counters.bytes_down.load(Ordering::Relaxed),
             dispatches: self.counters.dispatches.load(Ordering::Relaxed),
-            fallbacks: 0,
+            ..Transfers::default()
         }
     }
 

@@ -1,6 +1,7 @@
 // Rows of scores as probabilities, in their place, and the logarithm of the sum of each row's exponentials.
 //
-// A wide row has a workgroup, whose threads meet in a tree; a narrow one a thread.
+// A wide row has a workgroup, whose threads meet in a tree; a narrow one a thread. Those without probabilities leave the
+// scores as they are.
 
 const LANES: u32 = 64u;
 const LOWEST: f32 = -3.4e38;
@@ -90,6 +91,71 @@ fn narrow(
     }
     for (var column = 0u; column < shape.columns; column++) {
         scores[start + column] /= sum;
+    }
+    logarithms[row] = largest + log(sum);
+}
+
+@compute @workgroup_size(64)
+fn logarithms_wide(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = group.y * groups.x + group.x;
+    // As in `wide`.
+    if (row >= shape.rows) {
+        return;
+    }
+    let start = row * shape.stride;
+    var largest = LOWEST;
+    for (var column = lane; column < shape.columns; column += LANES) {
+        largest = max(largest, scores[start + column]);
+    }
+    partial[lane] = largest;
+    workgroupBarrier();
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        if (lane < half) {
+            partial[lane] = max(partial[lane], partial[lane + half]);
+        }
+        workgroupBarrier();
+    }
+    largest = partial[0];
+    workgroupBarrier();
+    var sum = 0.0;
+    for (var column = lane; column < shape.columns; column += LANES) {
+        sum += exp(scores[start + column] - largest);
+    }
+    partial[lane] = sum;
+    workgroupBarrier();
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        if (lane < half) {
+            partial[lane] += partial[lane + half];
+        }
+        workgroupBarrier();
+    }
+    if (lane == 0u) {
+        logarithms[row] = largest + log(partial[0]);
+    }
+}
+
+@compute @workgroup_size(64)
+fn logarithms_narrow(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = (group.y * groups.x + group.x) * LANES + lane;
+    if (row >= shape.rows) {
+        return;
+    }
+    let start = row * shape.stride;
+    var largest = LOWEST;
+    for (var column = 0u; column < shape.columns; column++) {
+        largest = max(largest, scores[start + column]);
+    }
+    var sum = 0.0;
+    for (var column = 0u; column < shape.columns; column++) {
+        sum += exp(scores[start + column] - largest);
     }
     logarithms[row] = largest + log(sum);
 }

@@ -1,12 +1,15 @@
 //! What a device does when it cannot, and what it keeps count of. What it computes: `conformance/matrices.rs`.
 
 use std::env;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::{Gpu, pool::Use};
-use crate::device::{Compute, DEVICE_MEMORY_MAX, Preference, Transfers};
+use crate::device::worth::{Speeds, Work};
+use crate::device::{Compute, DEVICE_MEMORY_MAX, Preference, Transfers, calibration};
 use crate::error::ComputeError;
-use crate::kernel::{nearest, product};
+use crate::kernel::{columns, nearest, product};
 use crate::matrix::Matrix;
 
 /// Fails where there is no adapter if this is `1`, as in CI, which installs one.
@@ -33,7 +36,12 @@ fn device_with(memory_max: u64) -> Option<Gpu> {
 
 fn compute_with(memory_max: u64) -> Option<Compute> {
     device_with(memory_max)?;
-    Some(Compute::choose(Preference::Wgpu, memory_max).unwrap())
+    Some(Compute::choose(Preference::Wgpu, memory_max, NonZeroUsize::MIN).unwrap())
+}
+
+/// One that has all that the device takes computed there.
+pub(crate) fn compute() -> Option<Compute> {
+    compute_with(DEVICE_MEMORY_MAX)
 }
 
 /// Whole numbers, of which 32 bits compute as 64 do.
@@ -57,7 +65,7 @@ fn bytes_and_kernels_are_counted() {
     let right = compute.place(Matrix::new(&values, 5, 6).unwrap());
     compute.product(&matrix, &right).unwrap();
     // Six rows of two vectors, five of two; and six of two that come back.
-    let once = Transfers { bytes_up: (6 + 5) * 32, bytes_down: 6 * 32, dispatches: 1, fallbacks: 0 };
+    let once = Transfers { bytes_up: (6 + 5) * 32, bytes_down: 6 * 32, dispatches: 1, ..Transfers::default() };
     assert_eq!(compute.report().transfers, once);
     compute.nearest(&matrix, &matrix, 2).unwrap();
     // Distances and rows: 48 bytes each, in whole vectors.
@@ -80,7 +88,7 @@ fn what_the_device_does_not_take_the_cpu_answers() {
         assert_eq!(compute.nearest(&placed, &placed, 2).unwrap(), nearest::nearest(matrix, matrix, 2).unwrap());
     }
     let report = compute.report();
-    assert_eq!((report.lost, report.transfers.fallbacks, report.transfers.dispatches), (None, 5, 0));
+    assert_eq!((report.lost, report.transfers.fallbacks, report.transfers.dispatches), (None, 10, 0));
 }
 
 #[test]
@@ -99,6 +107,97 @@ fn a_device_without_room_lets_the_cpu_answer_and_goes_on() {
     assert_eq!(compute.nearest(&small, &small, 1).unwrap()[2][0].row, 2);
     let report = compute.report();
     assert!(report.lost.is_none() && report.transfers.fallbacks > 0 && report.transfers.dispatches > 0, "{report:?}");
+}
+
+/// What somebody is warned of, as text.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("tidemill_compute") && *metadata.level() == tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            text += &format!("{field}={value:?} ");
+        });
+        self.0.lock().unwrap().push(text);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn each_kind_of_failure_is_warned_of_once_and_each_call_is_counted() {
+    let Some(compute) = compute_with(8 << 10) else { return };
+    let (values, warnings) = (whole(100 * 100), Warnings::default());
+    let large = Matrix::new(&values, 100, 100).unwrap();
+    let small = compute.place(large.some_rows(0..2));
+    tracing::subscriber::with_default(warnings.clone(), || {
+        for _ in 0..3 {
+            let placed = compute.place(large);
+            assert_eq!(compute.column_sums(&placed), columns::column_sums(large, NonZeroUsize::MIN));
+        }
+        let nan = [f64::NAN; 4];
+        drop(compute.column_sums(&compute.place(Matrix::new(&nan, 2, 2).unwrap())));
+        assert!(compute.report().transfers.dispatches == 0 && compute.report().lost.is_none());
+        drop(compute.column_sums(&small));
+        assert_eq!(compute.report().transfers.dispatches, 1, "a device without room for one has room for others");
+        compute.gpu().unwrap().device.destroy();
+        for _ in 0..3 {
+            // In the middle of a job: the matrix is on the device.
+            let expected = columns::column_sums(large.some_rows(0..2), NonZeroUsize::MIN);
+            assert_eq!(compute.column_sums(&small), expected);
+        }
+    });
+    assert_eq!(compute.report().transfers.fallbacks, 7);
+    let told = warnings.0.lock().unwrap();
+    assert_eq!(told.len(), 3, "{told:?}");
+    for (told, error) in told.iter().zip(["has no room", "numbers up to 2^48", "is lost"]) {
+        assert!(told.contains(error) && told.contains("the CPU computes in the place of the device"), "{told}");
+    }
+}
+
+#[test]
+fn a_device_that_is_not_worth_the_way_is_not_asked() {
+    let Some(gpu) = device() else { return };
+    let (measured, threads) = (calibration::measure(&gpu, NonZeroUsize::MIN).unwrap(), NonZeroUsize::MIN);
+    let all = [measured.cpu_operations_per_s, measured.cpu_bytes_per_s, measured.device_operations_per_s];
+    assert!(
+        all.iter().chain([&measured.link_bytes_per_s, &measured.round_trip_s]).all(|it| it.is_finite() && *it > 0.0)
+    );
+    let values = whole(64 * 64);
+    let matrix = Matrix::new(&values, 64, 64).unwrap();
+    let slow = Speeds { round_trip_s: 1e6, ..measured };
+    let fast = Speeds { round_trip_s: 0.0, cpu_operations_per_s: 1.0, ..measured };
+    let compute = Compute::on_device_with(gpu, "a test".into(), Some(slow), threads);
+    let expected = product::product(matrix, matrix).unwrap();
+    let placed = compute.place(matrix);
+    assert_eq!(compute.product(&placed, &placed).unwrap(), expected);
+    assert!(compute.keep(&[matrix], &Work::nearest((64, 64), (64, 64), 1)).is_none());
+    let not_worth = Transfers { not_worth: 2, ..compute.report().transfers };
+    assert_eq!((compute.report().transfers, compute.report().speeds), (not_worth, Some(slow)));
+    let dispatches = compute.report().transfers.dispatches;
+    assert!(!compute.may_round());
+
+    let compute = Compute::on_device_with(device().unwrap(), "a test".into(), Some(fast), threads);
+    let placed = compute.place(matrix);
+    assert_eq!(compute.product(&placed, &placed).unwrap(), expected);
+    let transfers = compute.report().transfers;
+    assert_eq!((transfers.dispatches, transfers.not_worth, transfers.fallbacks), (1, 0, 0));
+    assert!(dispatches > 0, "those of the measure");
 }
 
 #[test]

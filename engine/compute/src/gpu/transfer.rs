@@ -16,14 +16,29 @@ impl Gpu {
     /// `OutOfRange` for infinities, NaN and what is beyond 2^48: WGSL promises nothing of the first two, and squares of
     /// the last leave the range of 32 bits. `NoRoom`, `Lost`.
     pub(crate) fn upload(&self, matrix: Matrix<'_>) -> Result<DeviceMatrix> {
+        self.upload_parts(&[matrix])
+    }
+
+    /// The same of rows that lie in several matrices, as long as those of the first.
+    ///
+    /// # Errors
+    /// As [`Self::upload`].
+    pub(crate) fn upload_parts(&self, parts: &[Matrix<'_>]) -> Result<DeviceMatrix> {
         // As a whole first, which vector registers do; NaN is not less, either.
-        if !matrix.values().iter().fold(true, |all, value| all & (value.abs() <= MAGNITUDE_MAX)) {
-            let value = matrix.values().iter().find(|value| value.is_nan() || value.abs() > MAGNITUDE_MAX);
-            return Err(ComputeError::OutOfRange { value: value.copied().unwrap_or(f64::NAN).to_string() });
+        for matrix in parts {
+            if !matrix.values().iter().fold(true, |all, value| all & (value.abs() <= MAGNITUDE_MAX)) {
+                let value = matrix.values().iter().find(|value| value.is_nan() || value.abs() > MAGNITUDE_MAX);
+                return Err(ComputeError::OutOfRange { value: value.copied().unwrap_or(f64::NAN).to_string() });
+            }
         }
+        let (rows, columns) = (parts.iter().map(Matrix::rows).sum(), parts.first().map_or(0, Matrix::columns));
         self.attempt(|| {
-            let placed = self.room_for(matrix.rows(), matrix.columns())?;
-            self.write(matrix, &placed)?;
+            let placed = self.room_for(rows, columns)?;
+            let mut first_row = 0;
+            for matrix in parts {
+                self.write(*matrix, &placed, first_row)?;
+                first_row += matrix.rows();
+            }
             Ok(placed)
         })
     }
@@ -46,12 +61,12 @@ impl Gpu {
         Ok(DeviceMatrix { gpu: self.id, lease, rows: rows_32, columns: columns_32 })
     }
 
-    fn write(&self, matrix: Matrix<'_>, placed: &DeviceMatrix) -> Result<()> {
+    fn write(&self, matrix: Matrix<'_>, placed: &DeviceMatrix, first_row: usize) -> Result<()> {
         let columns = matrix.columns();
         let row_bytes = placed.vectors() as usize * VECTOR * size_of::<f32>();
         let bytes = row_bytes * matrix.rows();
         let Some(size) = NonZeroU64::new(bytes as u64) else { return Ok(()) };
-        let view = self.queue.write_buffer_with(placed.lease.buffer(), 0, size);
+        let view = self.queue.write_buffer_with(placed.lease.buffer(), (row_bytes * first_row) as u64, size);
         let mut view = view.ok_or_else(|| ComputeError::Lost("no memory to send from".to_owned()))?;
         let padding = columns.next_multiple_of(VECTOR) - columns;
         for row in 0..matrix.rows() {
@@ -61,6 +76,22 @@ impl Gpu {
         }
         self.counters.bytes_up.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Sends words of 32 bits, of which there are `count`.
+    ///
+    /// # Errors
+    /// `NoRoom`, `Lost`.
+    pub(super) fn send(&self, count: usize, words: impl Iterator<Item = [u8; 4]>) -> Result<Lease> {
+        let bytes = count as u64 * 4;
+        let lease = self.pool.lend(&self.device, Use::Storage, bytes)?;
+        let Some(size) = NonZeroU64::new(bytes) else { return Ok(lease) };
+        let view = self.queue.write_buffer_with(lease.buffer(), 0, size);
+        let mut view = view.ok_or_else(|| ComputeError::Lost("no memory to send from".to_owned()))?;
+        view.slice(..).into_chunks::<4>().0.write_iter(words);
+        drop(view);
+        self.counters.bytes_up.fetch_add(bytes, Ordering::Relaxed);
+        Ok(lease)
     }
 
     /// A matrix's numbers, row by row.

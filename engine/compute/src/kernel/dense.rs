@@ -11,6 +11,12 @@ const LANES: usize = 8;
 /// Entry `k` goes to the sum `k mod 8`, and the eight sums are added pairwise.
 #[must_use]
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+    dot_inlined(a, b)
+}
+
+/// The same within functions that have instructions of their own: the bits do not depend on them.
+#[inline(always)]
+pub(super) fn dot_inlined(a: &[f64], b: &[f64]) -> f64 {
     let length = a.len().min(b.len());
     let (a, b) = (&a[..length], &b[..length]);
     let (a_lanes, a_rest) = a.as_chunks::<LANES>();
@@ -29,6 +35,12 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 /// Adds `factor * row[k]` to `target[k]` for each `k`; the longer of the two is cut to the shorter.
 pub fn add_scaled(target: &mut [f64], factor: f64, row: &[f64]) {
+    add_scaled_inlined(target, factor, row);
+}
+
+/// As [`dot_inlined`].
+#[inline(always)]
+pub(super) fn add_scaled_inlined(target: &mut [f64], factor: f64, row: &[f64]) {
     for (target, value) in target.iter_mut().zip(row) {
         *target += factor * value;
     }
@@ -38,6 +50,12 @@ pub fn add_scaled(target: &mut [f64], factor: f64, row: &[f64]) {
 ///
 /// Each entry gets the sum `(f0 r0 + f1 r1) + (f2 r2 + f3 r3)`; the longest are cut to the shortest.
 pub fn add_four_scaled(target: &mut [f64], factors: [f64; 4], rows: [&[f64]; 4]) {
+    add_four_scaled_inlined(target, factors, rows);
+}
+
+/// As [`dot_inlined`].
+#[inline(always)]
+pub(super) fn add_four_scaled_inlined(target: &mut [f64], factors: [f64; 4], rows: [&[f64]; 4]) {
     let length = rows.iter().map(|row| row.len()).fold(target.len(), usize::min);
     let [a, b, c, d] = rows.map(|row| &row[..length]);
     for (k, target) in target[..length].iter_mut().enumerate() {

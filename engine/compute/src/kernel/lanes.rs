@@ -37,6 +37,18 @@ impl Instructions {
         Self::ANY
     }
 
+    /// Runs `work` with these instructions: whatever is inlined into it, such as loops that the compiler turns into
+    /// operations on vector registers. It must not be told to fuse operations, which no Rust compiler does by itself.
+    pub(super) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+        match self.0 {
+            Set::Any => work(),
+            #[cfg(target_arch = "x86_64")]
+            #[expect(unsafe_code, reason = "the compiler cannot know what the processor has")]
+            // SAFETY: as in `sums`.
+            Set::Avx2 => unsafe { run_avx2(work) },
+        }
+    }
+
     /// For each asked row the sums of `term(asked, stored)` over the numbers, with each stored row. The longer rows are
     /// cut to the shorter.
     #[inline]
@@ -68,6 +80,12 @@ impl Instructions {
             Set::Avx2 => unsafe { products_avx2(left, right, tile) },
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn run_avx2<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }
 
 /// Not inlined, so that the sums are written next to each other: that has the compiler keep them in vector registers.

@@ -7,9 +7,11 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use super::lanes::{Instructions, LANES, Lane};
+use super::stretches::map_stretches;
 use crate::error::{ComputeError, Result};
 use crate::matrix::Matrix;
 
@@ -32,7 +34,7 @@ pub struct Neighbor {
 /// # Errors
 /// `Shapes` if the rows of one are longer than those of the other, or if there are too many stored rows for 32 bits.
 pub fn nearest(stored: Matrix<'_>, asked: Matrix<'_>, count: usize) -> Result<Vec<Vec<Neighbor>>> {
-    nearest_by(Instructions::fastest(), stored, asked, count)
+    nearest_by(Instructions::fastest(), stored, asked, count, NonZeroUsize::MIN)
 }
 
 /// The nearest stored row of each asked row, such as the centroid that a point belongs to: [`nearest`] of one. `None`
@@ -41,7 +43,19 @@ pub fn nearest(stored: Matrix<'_>, asked: Matrix<'_>, count: usize) -> Result<Ve
 /// # Errors
 /// As [`nearest`].
 pub fn assign(points: Matrix<'_>, centroids: Matrix<'_>) -> Result<Vec<Option<Neighbor>>> {
-    let nearest = nearest(centroids, points, 1)?;
+    assign_on(points, centroids, NonZeroUsize::MIN)
+}
+
+/// The same on several threads.
+///
+/// # Errors
+/// As [`nearest`].
+pub(crate) fn assign_on(
+    points: Matrix<'_>,
+    centroids: Matrix<'_>,
+    threads: NonZeroUsize,
+) -> Result<Vec<Option<Neighbor>>> {
+    let nearest = nearest_by(Instructions::fastest(), centroids, points, 1, threads)?;
     Ok(nearest.into_iter().map(|found| found.first().copied()).collect())
 }
 
@@ -57,19 +71,29 @@ pub(crate) fn nearest_by(
     stored: Matrix<'_>,
     asked: Matrix<'_>,
     count: usize,
+    threads: NonZeroUsize,
 ) -> Result<Vec<Vec<Neighbor>>> {
     check_shapes(stored.shape(), asked.shape())?;
-    let (stored_rows, asked_rows) = (Interleaved::of(stored), Interleaved::of(asked));
-    let groups = stored.rows().div_ceil(LANES);
-    let stretch = (STRETCH_BYTES / (stored.columns().max(1) * size_of::<Lane<f64>>())).max(1);
+    let stored_rows = Interleaved::of(stored);
+    let numbers = stored.values().len().saturating_mul(asked.rows());
+    let parts = map_stretches(asked.rows(), numbers, threads, |rows| {
+        nearest_of_some(by, &stored_rows, asked.some_rows(rows), count)
+    });
+    Ok(parts.into_iter().flatten().collect())
+}
+
+fn nearest_of_some(by: Instructions, stored: &Interleaved, asked: Matrix<'_>, count: usize) -> Vec<Vec<Neighbor>> {
+    let asked_rows = Interleaved::of(asked);
+    let groups = stored.rows.div_ceil(LANES);
+    let stretch = (STRETCH_BYTES / (stored.columns.max(1) * size_of::<Lane<f64>>())).max(1);
     let mut nearest: Vec<Nearest> = (0..asked.rows()).map(|_| Nearest::new(count)).collect();
     for first in (0..groups).step_by(stretch) {
         let groups = first..(first + stretch).min(groups);
         for (group, nearest) in nearest.chunks_mut(LANES).enumerate() {
-            offer_all(by, &stored_rows, groups.clone(), asked_rows.group(group), nearest);
+            offer_all(by, stored, groups.clone(), asked_rows.group(group), nearest);
         }
     }
-    Ok(nearest.into_iter().map(Nearest::into_sorted).collect())
+    nearest.into_iter().map(Nearest::into_sorted).collect()
 }
 
 /// Offers the stored rows of some groups to the asked rows of one.

@@ -5,8 +5,11 @@
 //! this is no call of a library (matrixmultiply, gemm and faer choose fused instructions where the processor has them).
 //! On a processor with as many units for additions as for multiplications it costs nothing.
 
+use std::num::NonZeroUsize;
+
 use super::lanes::{COLUMNS, Instructions, LANES, Lane};
 use super::nearest::Interleaved;
+use super::stretches::map_stretches;
 use crate::error::{ComputeError, Result};
 use crate::matrix::Matrix;
 
@@ -22,6 +25,20 @@ const PANELS: usize = 8;
 /// `Shapes` if `left` has not as many columns as `right` has rows, or if the result has more places than a machine.
 pub fn product(left: Matrix<'_>, right: Matrix<'_>) -> Result<Vec<f64>> {
     product_by(Instructions::fastest(), left, right)
+}
+
+/// The same on several threads, between which rows of `left` are cut.
+///
+/// # Errors
+/// As [`product`].
+pub(crate) fn product_on(left: Matrix<'_>, right: Matrix<'_>, threads: NonZeroUsize) -> Result<Vec<f64>> {
+    check_shapes(left.shape(), right.shape())?;
+    if threads == NonZeroUsize::MIN {
+        return product(left, right);
+    }
+    let numbers = left.values().len().saturating_mul(right.columns());
+    let parts = map_stretches(left.rows(), numbers, threads, |rows| product(left.some_rows(rows), right));
+    Ok(parts.into_iter().collect::<Result<Vec<_>>>()?.concat())
 }
 
 pub(crate) fn check_shapes(left: (usize, usize), right: (usize, usize)) -> Result<()> {

@@ -1,6 +1,9 @@
 //! Scores of several classes as probabilities, and the logarithm that their loss takes.
 
+use std::num::NonZeroUsize;
+
 use super::logistic::{exp_of_negative, ln_1p_of_fraction};
+use super::stretches::map_stretches;
 use crate::error::Result;
 use crate::matrix::Matrix;
 
@@ -9,9 +12,22 @@ use crate::matrix::Matrix;
 ///
 /// Returns the same bits on every machine.
 pub fn softmax_in_place(scores: &mut [f64]) -> f64 {
-    let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let (largest, sum) = exponentials_in_place(scores);
     if !largest.is_finite() {
         return largest;
+    }
+    for score in scores.iter_mut() {
+        *score /= sum;
+    }
+    largest + ln(sum)
+}
+
+/// Replaces scores by `e^(z - m)`, where `m` is the largest of them, and returns that and the sum; leaves them as they are
+/// if `m` is infinite.
+fn exponentials_in_place(scores: &mut [f64]) -> (f64, f64) {
+    let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if !largest.is_finite() {
+        return (largest, 0.0);
     }
     // The sum has a loop of its own: it waits for each addition, which would hold up the exponentials.
     for score in scores.iter_mut() {
@@ -21,10 +37,24 @@ pub fn softmax_in_place(scores: &mut [f64]) -> f64 {
     for score in scores.iter() {
         sum += *score;
     }
-    for score in scores.iter_mut() {
-        *score /= sum;
-    }
-    largest + ln(sum)
+    (largest, sum)
+}
+
+/// `ln Σ e^z` of each row of scores, the same bits as [`softmax_rows`] returns, without the probabilities.
+#[must_use]
+pub fn log_sum_exp_rows(scores: Matrix<'_>, threads: NonZeroUsize) -> Vec<f64> {
+    // An exponential is about 25 operations.
+    let parts = map_stretches(scores.rows(), scores.values().len().saturating_mul(8), threads, |rows| {
+        let mut exponentials = Vec::with_capacity(scores.columns());
+        let logarithm = |row: usize| {
+            exponentials.clear();
+            exponentials.extend_from_slice(scores.row(row));
+            let (largest, sum) = exponentials_in_place(&mut exponentials);
+            if largest.is_finite() { largest + ln(sum) } else { largest }
+        };
+        rows.map(logarithm).collect::<Vec<_>>()
+    });
+    parts.concat()
 }
 
 /// [`softmax_in_place`] of each row of a matrix, and the logarithm of each.
