@@ -6,6 +6,8 @@
 
 pub(crate) mod data_split;
 pub(crate) mod draws;
+#[cfg(all(test, feature = "wgpu"))]
+pub(crate) mod on_device;
 pub(crate) mod parallel;
 mod registry;
 mod shards;

@@ -15,7 +15,7 @@ pub(crate) mod config;
 mod evaluation;
 mod lloyd;
 mod mini_batch;
-pub(crate) mod online;
+mod on_device;
 pub(crate) mod search;
 mod seeding;
 mod space;

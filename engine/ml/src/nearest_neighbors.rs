@@ -11,6 +11,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod config;
+mod on_device;
 mod rows;
 mod search;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use arrow::datatypes::DataType;
 use bincode::{Decode, Encode};
 
 use self::config::{Distance, NEIGHBORS_MAX, Weights};
+use self::on_device::{ROWS_A_DEVICE_BLOCK, RowsOnDevice};
 use self::rows::Rows;
 use self::search::{Neighbor, nearest};
 use crate::batch::CLIP;
@@ -53,6 +55,8 @@ pub(crate) struct NearestNeighbors {
     target: Target,
     settings: Settings,
     rows: Rows,
+    /// The rows where they may be found sooner.
+    on_device: RowsOnDevice,
 }
 
 /// What is predicted, and each row's label.
@@ -155,14 +159,16 @@ impl NearestNeighbors {
                 &categories[row * categorical..(row + 1) * categorical],
             );
         }
-        Ok(Self { encoder, target, settings, rows })
+        Ok(Self { encoder, target, settings, rows, on_device: RowsOnDevice::default() })
     }
 
     /// Answers the rows of a block.
     fn answer(&self, block: &mut Block, said: &mut [Vec<f64>]) {
         let mut answer = vec![0.0; said.len()];
         let mut weights = Vec::new();
-        let neighbors = nearest(&self.rows, &block.asked, self.settings.num_neighbors as usize);
+        let count = self.settings.num_neighbors as usize;
+        let found = self.on_device.nearest(&self.rows, &block.asked, count);
+        let neighbors = found.unwrap_or_else(|| nearest(&self.rows, &block.asked, count));
         for (row, neighbors) in block.rows.iter().zip(&neighbors) {
             self.settings.weights.of(neighbors, &mut weights);
             self.target.answer(neighbors, &weights, &mut answer);
@@ -227,11 +233,13 @@ impl Supervised for NearestNeighbors {
         let (numeric, categorical) = (self.encoder.numeric(), self.encoder.categories().len());
         let mut said = vec![vec![0.0; features.num_rows()]; self.target.width()];
         let asked = Rows::new(self.settings.distance, numeric, categorical);
-        let mut block = Block { rows: Vec::with_capacity(ROWS_A_BLOCK), asked };
+        let is_worth = self.on_device.is_worth(&self.rows, features.num_rows(), self.settings.num_neighbors as usize);
+        let block_rows = if is_worth { ROWS_A_DEVICE_BLOCK } else { ROWS_A_BLOCK };
+        let mut block = Block { rows: Vec::with_capacity(block_rows.min(features.num_rows())), asked };
         let usable = self.encoder.visit(features, |row, slots, values| {
             block.rows.push(row);
             block.asked.push(&values[1..=numeric], &slots[1 + numeric..]);
-            if block.rows.len() == ROWS_A_BLOCK {
+            if block.rows.len() == block_rows {
                 self.answer(&mut block, &mut said);
             }
         })?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::array::{Float64Array, RecordBatch};
 
 use tidemill_compute::kernel::dense::add_scaled;
+use tidemill_compute::matrix::Matrix;
 
 use super::{FitControl, map_shards};
 use crate::error::{MlError, Result};
@@ -316,6 +317,11 @@ impl Chunk {
 
     pub(crate) fn labels(&self) -> &[f64] {
         &self.labels
+    }
+
+    /// The numbers of all rows as a matrix.
+    pub(crate) fn numbers(&self) -> Option<Matrix<'_>> {
+        Matrix::new(&self.numbers, self.rows(), self.numeric).ok()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Row<'_>> {

@@ -6,6 +6,7 @@
 
 use super::centroids::{Centroids, ROWS};
 use super::config::DistanceType;
+use super::on_device::RowsOnDevice;
 use super::space::Space;
 use crate::batch::Row;
 use crate::error::Result;
@@ -25,10 +26,12 @@ pub(super) struct Found {
 /// # Errors
 /// `Stopped`.
 pub(super) fn search(space: &Space<'_>, start: Vec<f64>, enough: f64, iterations_max: u64) -> Result<Found> {
+    let on_device = RowsOnDevice::of(space, start.len() / space.width().max(1), iterations_max);
     let mut values = start;
     for iterations in 1..=iterations_max {
         let centroids = space.centroids(&values);
-        let sums = Sums::of(space, &centroids)?;
+        let nearest = on_device.as_ref().and_then(|rows| rows.nearest(&values));
+        let sums = Sums::of(space, &centroids, nearest.as_deref().unwrap_or_default())?;
         let mut next = sums.means(space.distance, &values);
         relocate(space, &centroids, &sums.counts, &mut next)?;
         let moved = squared_movement(&values, &next);
@@ -62,12 +65,15 @@ impl Sums {
         Self { width, points: vec![0.0; width * count], counts: vec![0; count] }
     }
 
+    /// Those of each row's nearest centroid; some may be `known`, by the rows' numbers.
+    ///
     /// # Errors
     /// `Stopped`.
-    pub(super) fn of(space: &Space<'_>, centroids: &Centroids) -> Result<Self> {
+    pub(super) fn of(space: &Space<'_>, centroids: &Centroids, known: &[Option<u32>]) -> Result<Self> {
         let empty = || Self::new(space.width(), centroids.count());
         let parts = space.fold(empty, |sums, four| {
-            let nearest = centroids.nearest(&four.rows);
+            let known = known.get(four.first..four.first + four.count).and_then(four_of);
+            let nearest = known.unwrap_or_else(|| centroids.nearest(&four.rows));
             sums.add(space, &four.rows, &nearest[..four.count]);
         })?;
         let mut total = empty();
@@ -105,6 +111,15 @@ impl Sums {
         }
         means
     }
+}
+
+/// The centroids of some rows, if all are known.
+fn four_of(known: &[Option<u32>]) -> Option<[usize; ROWS]> {
+    let mut four = [0; ROWS];
+    for (centroid, known) in four.iter_mut().zip(known) {
+        *centroid = (*known)? as usize;
+    }
+    Some(four)
 }
 
 /// Moves each centroid without rows to a row that is far from its own centroid: the farthest one first.

@@ -42,7 +42,7 @@ pub(super) fn search(
         let (values_before, counts_before) = (values.clone(), drawn.counts.clone());
         for _ in 0..rows.div_ceil(batch_rows) {
             let batch = space.sample(batch_rows, random);
-            drawn.merge(&Sums::of(&space.with_rows(&batch), &space.centroids(&values))?);
+            drawn.merge(&Sums::of(&space.with_rows(&batch), &space.centroids(&values), &[])?);
             values = drawn.means(space.distance, &values);
         }
         let came: Vec<u64> = drawn.counts.iter().zip(&counts_before).map(|(count, before)| count - before).collect();

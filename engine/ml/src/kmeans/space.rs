@@ -1,5 +1,7 @@
 //! The rows of a training set as points among centroids, gone through on several threads.
 
+use tidemill_compute::device::{Compute, chosen};
+
 use super::centroids::{Centroids, Point, ROWS};
 use super::config::DistanceType;
 use crate::batch::{Chunk, FitControl, Row, TrainingSet, map_numbered_shards, row_of};
@@ -14,6 +16,8 @@ pub(super) struct Space<'a> {
     pub(super) chunks: &'a [Chunk],
     pub(super) control: &'a FitControl,
     pub(super) distance: DistanceType,
+    /// What may help to find the nearest centroids.
+    pub(super) compute: &'a Compute,
 }
 
 /// Some rows that are next to each other, as many as centroids are compared with at once.
@@ -28,7 +32,7 @@ pub(super) struct Four<'a> {
 impl<'a> Space<'a> {
     /// All rows of a set.
     pub(super) fn new(set: &'a TrainingSet, control: &'a FitControl, distance: DistanceType) -> Self {
-        Self { set, chunks: set.chunks(), control, distance }
+        Self { set, chunks: set.chunks(), control, distance, compute: chosen() }
     }
 
     /// The same with other rows.

@@ -84,6 +84,32 @@ impl Rows {
         self.rows
     }
 
+    /// A row's numbers.
+    pub(super) fn numbers_of(&self, row: usize) -> impl Iterator<Item = f64> {
+        let group = &self.numbers[row / LANES * self.numeric..(row / LANES + 1) * self.numeric];
+        group.iter().map(move |lanes| lanes[row % LANES])
+    }
+
+    /// All numbers, row by row, and how many a row has; nothing of rows with categories.
+    pub(super) fn as_numbers(&self) -> Option<(Vec<f64>, usize)> {
+        (self.categorical == 0).then(|| ((0..self.rows).flat_map(|row| self.numbers_of(row)).collect(), self.numeric))
+    }
+
+    /// Rows and numbers of a row; nothing of rows with categories.
+    pub(super) fn shape_of_numbers(&self) -> Option<(usize, usize)> {
+        (self.categorical == 0).then_some((self.rows, self.numeric))
+    }
+
+    /// Some of the rows, which have no categories.
+    pub(super) fn some(&self, rows: &[usize]) -> Self {
+        let mut some = Self::new(self.distance, self.numeric, 0);
+        some.reserve(rows.len());
+        for row in rows {
+            some.push(&self.numbers_of(*row).collect::<Vec<_>>(), &[]);
+        }
+        some
+    }
+
     pub(super) fn groups(&self) -> usize {
         self.ends.len()
     }

@@ -2,13 +2,16 @@
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::Field;
+use tidemill_compute::device::worth::Work;
+use tidemill_compute::device::{Compute, chosen};
 use tidemill_compute::kernel::dense::dot;
+use tidemill_compute::matrix::Matrix;
 
 use super::config::{Kept, PcaConfig, Solver};
 use super::eigen::Eigen;
 use super::randomized::CentredRows;
 use super::{Component, Pca, output_fields};
-use crate::batch::{BatchModel, CLIP, FitControl, FitReport, TrainingSet};
+use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, TrainingSet};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
 use crate::linear::sums::Sums;
@@ -33,6 +36,7 @@ pub(crate) struct BatchPca {
     config: PcaConfig,
     set: TrainingSet,
     control: FitControl,
+    compute: &'static Compute,
 }
 
 /// Directions and the variances along them.
@@ -54,7 +58,7 @@ impl BatchPca {
     pub(crate) fn new(config: PcaConfig, schema: FeatureSchema) -> Result<Self> {
         check_slots(config.max_categories, &schema)?;
         let set = TrainingSet::new(schema, config.max_categories);
-        Ok(Self { config, set, control: FitControl::default() })
+        Ok(Self { config, set, control: FitControl::default(), compute: chosen() })
     }
 
     fn numbers(&self) -> Numbers {
@@ -104,12 +108,26 @@ impl BatchPca {
         }
         let per_row = 1.0 / (self.set.rows() - 1) as f64;
         // Numbers have no mean any more, be they scaled or not.
-        let products = Sums::of(&self.set, true, 0.0, &self.control)?.centred().products;
+        let products = match self.products_of_device() {
+            Some(products) => products,
+            None => Sums::of(&self.set, true, 0.0, &self.control)?.centred().products,
+        };
         let covariance: Vec<Vec<f64>> =
             products.chunks(width).map(|row| row.iter().map(|product| product * per_row).collect()).collect();
         let total = covariance.iter().enumerate().map(|(place, row)| row[place]).sum();
         let Eigen { values, vectors } = Eigen::of(covariance, &self.control)?;
         Ok(Spectrum { values, vectors, total, iterations: 1, converged: true })
+    }
+
+    /// The products of features, of 32 bits; nothing unless the user has named a device, and takes that components are not
+    /// the same bits on every machine. Nor of rows with categories, which are no numbers.
+    fn products_of_device(&self) -> Option<Vec<f64>> {
+        if !self.compute.may_round() || self.width() != self.set.numeric() {
+            return None;
+        }
+        let parts: Vec<Matrix<'_>> = self.set.chunks().iter().map(Chunk::numbers).collect::<Option<_>>()?;
+        let work = Work::scan((self.set.rows() as usize, self.width()), self.width() as f64, 0);
+        self.compute.gram_of_kept(&self.compute.keep(&parts, &work)?)
     }
 
     fn first_components(&self, wanted: usize) -> Result<Spectrum> {
@@ -236,5 +254,33 @@ impl BatchModel for BatchPca {
             metrics: vec![("total_explained_variance_ratio".to_owned(), ratio)],
             trials: Vec::new(),
         })
+    }
+}
+
+#[cfg(all(test, feature = "wgpu"))]
+mod tests {
+    use arrow::array::NullArray;
+
+    use super::*;
+    use crate::batch::on_device;
+    use crate::goldens::data_set;
+
+    #[test]
+    fn a_device_that_was_named_finds_the_components_to_six_digits() {
+        let Some(device) = on_device::compute() else { return };
+        let device: &'static Compute = Box::leak(Box::new(device));
+        let (features, _) = data_set("wine");
+        let spectrum = |compute| {
+            let schema = FeatureSchema::from_arrow(&features.schema()).unwrap();
+            let config = PcaConfig { scale_features: true, ..PcaConfig::default() };
+            let mut model = BatchPca { compute, ..BatchPca::new(config, schema).unwrap() };
+            model.add(&features, &NullArray::new(features.num_rows())).unwrap();
+            model.set.prepare(model.numbers(), &model.control).unwrap();
+            model.all_components().unwrap()
+        };
+        let (exact, found) = (spectrum(chosen()), spectrum(device));
+        assert!(found.values.iter().zip(&exact.values).all(|(found, exact)| (found - exact).abs() < 1e-5));
+        assert_eq!((device.report().transfers.dispatches, device.report().transfers.fallbacks), (1, 0));
+        assert_ne!(found.values, exact.values, "it adds in 32 bits");
     }
 }
