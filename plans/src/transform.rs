@@ -21,7 +21,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::physical_expr::PhysicalExpr;
 use tidemill_ml::preprocessing::StatisticCollector;
-use tidemill_ml::{MlError, Predictor, Trial};
+use tidemill_ml::{MlError, Origin, Predictor};
 
 pub use self::analytic::{AnalyticFunction, Imputed, KnownCategories, NAMES};
 use crate::codec;
@@ -278,7 +278,7 @@ pub fn seal(transform: &FittedTransform, weights: &[u8]) -> Result<Vec<u8>> {
 pub struct FittedModel {
     transform: Option<PreparedTransform>,
     predictor: Box<dyn Predictor>,
-    trials: Vec<Trial>,
+    origin: Origin,
 }
 
 impl FittedModel {
@@ -294,8 +294,8 @@ impl FittedModel {
             }
             _ => (None, version),
         };
-        let trials = tidemill_ml::trials(weights)?;
-        Ok(Self { transform, predictor: tidemill_ml::restore_predictor(weights)?, trials })
+        let origin = Origin::of(weights)?;
+        Ok(Self { transform, predictor: tidemill_ml::restore_predictor(weights)?, origin })
     }
 
     /// What it answers with.
@@ -304,10 +304,10 @@ impl FittedModel {
         self.predictor.as_ref()
     }
 
-    /// The trials of the search that found it, if one did.
+    /// How it came about.
     #[must_use]
-    pub fn trials(&self) -> &[Trial] {
-        &self.trials
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// What makes its features, if they are not the columns themselves.

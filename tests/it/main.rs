@@ -70,6 +70,7 @@ mod tidy;
 mod time;
 mod tls;
 mod tpch;
+mod training_info;
 mod training_rows;
 mod transformed;
 mod tuned;

@@ -9,7 +9,7 @@ use crate::fitted::folder;
 use crate::flight_sql::{Served, connect, serve, shown};
 
 /// A regression tree of LightGBM's: far trips cost 20, others 5; missing distances are far.
-const LIGHTGBM: &str = "tree
+pub(crate) const LIGHTGBM: &str = "tree
 version=v4
 num_class=1
 num_tree_per_iteration=1

@@ -6,8 +6,7 @@
 
 pub(crate) mod data_split;
 pub(crate) mod draws;
-#[cfg(all(test, feature = "wgpu"))]
-pub(crate) mod on_device;
+pub(crate) mod history;
 pub(crate) mod parallel;
 mod registry;
 mod shards;
@@ -24,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::Field;
 
+pub use self::history::Iteration;
 pub use self::registry::{
     batch_option_docs, create_batch, feature_schema, fitted_outputs, predicted_label_type, reads_times, takes_label,
     tuning_option_docs, valid_batch_model_types,
@@ -122,6 +122,9 @@ pub struct FitReport {
     pub metrics: Vec<(String, f64)>,
     /// What was tried, if options were searched: the model is that of the best trial.
     pub trials: Vec<Trial>,
+    /// The loss after each step, by their numbers; of a fit that takes none, one that says its loss. Of very many, some:
+    /// each second, or fourth, and so on, and the last.
+    pub history: Vec<Iteration>,
 }
 
 /// How a fit runs. It never changes what comes out.

@@ -139,6 +139,16 @@ pub enum MlError {
         /// What it has, or `none of these tables`.
         tables: String,
     },
+    /// A model was asked for what it does not have.
+    #[error("a model of type '{model_type}' has no {what}: {reason}")]
+    NotKnown {
+        /// The model's type.
+        model_type: &'static str,
+        /// What was asked for: the steps of its fit, or the probabilities of its classes.
+        what: &'static str,
+        /// Why it has none, and what would help.
+        reason: &'static str,
+    },
     /// Nobody can say what the predictions of models of this type are made of.
     #[error(
         "predictions of a model of type '{model_type}' cannot be explained; those of linear_reg, logistic_reg, linear_svm, \

@@ -25,7 +25,7 @@ const EXPECTED: [&str; 19] = [
     include_str!("../goldens/tuning.txt"),
     include_str!("../goldens/ranker.txt"),
     include_str!("../goldens/import.txt"),
-    include_str!("../goldens/decisions.txt"),
+    include_str!("../goldens/training_info.txt"),
 ];
 
 /// The features of a data set, as the columns x0, x1, …, and its labels.

@@ -36,11 +36,13 @@ pub enum ModelTable {
     ArimaEvaluate,
     /// The trials of the search that found it, as [`trial_table`](crate::trial_table) shows them.
     TrialInfo,
+    /// The steps of its fit, as [`training_table`](crate::training_table) shows them.
+    TrainingInfo,
 }
 
 impl ModelTable {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Weights,
         Self::FeatureImportance,
         Self::PrincipalComponents,
@@ -50,6 +52,7 @@ impl ModelTable {
         Self::ArimaCoefficients,
         Self::ArimaEvaluate,
         Self::TrialInfo,
+        Self::TrainingInfo,
     ];
 
     /// The name of SQL's function, without `ml.`.
@@ -65,6 +68,7 @@ impl ModelTable {
             Self::ArimaCoefficients => "arima_coefficients",
             Self::ArimaEvaluate => "arima_evaluate",
             Self::TrialInfo => "trial_info",
+            Self::TrainingInfo => "training_info",
         }
     }
 

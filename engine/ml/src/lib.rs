@@ -44,6 +44,7 @@ pub mod model;
 mod naive_bayes;
 mod nearest_neighbors;
 mod options;
+mod origin;
 mod pca;
 pub mod predictor;
 pub mod preprocessing;
@@ -55,7 +56,7 @@ mod snapshot;
 mod tuning;
 
 pub use batch::{
-    BatchModel, FitControl, FitReport, batch_option_docs, create_batch, feature_schema, fitted_outputs,
+    BatchModel, FitControl, FitReport, Iteration, batch_option_docs, create_batch, feature_schema, fitted_outputs,
     predicted_label_type, reads_times, takes_label, tuning_option_docs, valid_batch_model_types,
 };
 pub use boosted_trees::{export, import};
@@ -66,9 +67,10 @@ pub use model::{
     ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, OnlineSupervised, RejectReason,
     RejectedRow, boolean_labels, check_label_type, predicted_labels,
 };
-pub use predictor::{Labelled, Predictions, Predictor, Supervised, label_outputs};
+pub use origin::{Origin, training_table};
+pub use predictor::{Predictions, Predictor, Supervised, label_outputs};
 pub use registry::{
     OptionDoc, create, learning_columns, online_label_type, online_outputs, option_docs, restore, restore_predictor,
     restore_supervised, valid_model_types,
 };
-pub use tuning::{Trial, TrialStatus, trial_table, trials};
+pub use tuning::{Trial, TrialStatus, trial_table};

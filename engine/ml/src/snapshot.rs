@@ -8,13 +8,32 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 
 use crate::error::{MlError, Result};
+use crate::origin::Origin;
 
 /// The version that this build writes, and the only one it reads.
 const VERSION: u8 = 1;
 
-/// Marks a model that has something with it: eight bytes with the length of the model's own snapshot, that snapshot, and
-/// what goes with it.
-const AROUND_TAG: u8 = 70;
+/// What goes with a model: eight bytes with the length of the model's own snapshot, that snapshot, and this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Around {
+    /// The trials of the search that found it, and nothing else. It is read, and not written any more.
+    Trials,
+    /// An [`Origin`](crate::Origin).
+    Origin,
+}
+
+impl Around {
+    /// The one that a tag marks.
+    fn tagged(tag: u8) -> Option<Self> {
+        match tag {
+            70 => Some(Self::Trials),
+            ORIGIN_TAG => Some(Self::Origin),
+            _ => None,
+        }
+    }
+}
+
+const ORIGIN_TAG: u8 = 71;
 
 /// The largest snapshot written or read, in bytes.
 pub(crate) const BYTES_MAX: usize = 256 << 20;
@@ -38,15 +57,15 @@ pub(crate) fn seal(tag: u8, state: &impl Encode) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Wraps a model's snapshot together with something that is no part of the model, such as how it was found.
+/// Wraps a model's snapshot together with what is no part of the model: how it came about.
 ///
 /// # Errors
 /// `StateTooLarge` past the limit.
-pub(crate) fn seal_around(model: &[u8], state: &impl Encode) -> Result<Vec<u8>> {
-    let mut bytes = vec![VERSION, AROUND_TAG];
+pub(crate) fn seal_around(model: &[u8], origin: &Origin) -> Result<Vec<u8>> {
+    let mut bytes = vec![VERSION, ORIGIN_TAG];
     bytes.extend((model.len() as u64).to_le_bytes());
     bytes.extend(model);
-    bincode::encode_into_std_write(state, &mut bytes, CODEC).map_err(|source| MlError::EncodeState { source })?;
+    bincode::encode_into_std_write(origin, &mut bytes, CODEC).map_err(|source| MlError::EncodeState { source })?;
     check_size(bytes.len())?;
     Ok(bytes)
 }
@@ -56,11 +75,12 @@ pub(crate) fn seal_around(model: &[u8], state: &impl Encode) -> Result<Vec<u8>> 
 /// # Errors
 /// `StateTooLarge`, `StateVersion`, or `CorruptState` when the envelope itself is cut short.
 pub(crate) fn open(bytes: &[u8]) -> Result<(u8, &[u8])> {
-    match envelope(bytes)? {
-        (AROUND_TAG, payload) => match envelope(model_and_rest(payload)?.0)? {
-            (AROUND_TAG, _) => Err(MlError::corrupt("it is wrapped twice")),
-            model => Ok(model),
-        },
+    let (tag, payload) = envelope(bytes)?;
+    if Around::tagged(tag).is_none() {
+        return Ok((tag, payload));
+    }
+    match envelope(model_and_rest(payload)?.0)? {
+        (tag, _) if Around::tagged(tag).is_some() => Err(MlError::corrupt("it is wrapped twice")),
         model => Ok(model),
     }
 }
@@ -69,12 +89,10 @@ pub(crate) fn open(bytes: &[u8]) -> Result<(u8, &[u8])> {
 ///
 /// # Errors
 /// As [`open`].
-pub(crate) fn around(bytes: &[u8]) -> Result<Option<&[u8]>> {
+pub(crate) fn around(bytes: &[u8]) -> Result<Option<(Around, &[u8])>> {
     open(bytes)?;
-    match envelope(bytes)? {
-        (AROUND_TAG, payload) => Ok(Some(model_and_rest(payload)?.1)),
-        _ => Ok(None),
-    }
+    let (tag, payload) = envelope(bytes)?;
+    Around::tagged(tag).map(|around| Ok((around, model_and_rest(payload)?.1))).transpose()
 }
 
 fn model_and_rest(payload: &[u8]) -> Result<(&[u8], &[u8])> {

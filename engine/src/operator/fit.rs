@@ -147,7 +147,7 @@ impl Fit {
         EngineError::Model { model: self.name.clone(), source }
     }
 
-    /// Fits the model to all rows. Nothing if somebody has ended that.
+    /// Fits the model to all rows; it comes with how it came about. Nothing if somebody has ended that.
     fn fit(&mut self, mut model: Box<dyn BatchModel>, ctx: &OperatorContext) -> Result<Option<FitReport>> {
         let fitted = match self.transform.take() {
             Some(transform) => match self.fit_transform(&transform, ctx)? {
@@ -175,6 +175,7 @@ impl Fit {
                 "the model is used as it is after so many steps, which have not reached its tolerance; raise max_iterations"
             );
         }
+        report.model = report.kept().map_err(|source| self.failed(source))?;
         if let Some(transform) = &fitted {
             report.model = seal(transform, &report.model)?;
         }

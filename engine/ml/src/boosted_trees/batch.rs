@@ -146,14 +146,16 @@ impl BatchBoostedTrees {
             metrics.push(("eval_loss".to_owned(), mean(&parts.held_out)));
             metrics.extend(measures(&parts.held_out).into_iter().map(named));
         }
+        let learnt = mean(&parts.learnt);
         let report = FitReport {
             model: Vec::new(),
             rows: self.set.rows(),
             iterations: fit.rounds,
             converged: true,
-            loss: mean(&parts.learnt),
+            loss: learnt,
             metrics,
             trials: Vec::new(),
+            history: fit.history.clone().into_iterations(learnt),
         };
         if report.loss.is_finite() {
             return Ok(report);

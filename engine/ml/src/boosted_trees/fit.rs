@@ -11,6 +11,7 @@ use super::split::Search;
 use super::tree::Tree;
 use crate::batch::FitControl;
 use crate::batch::data_split::Parts;
+use crate::batch::history::History;
 use crate::batch::parallel::{owned_in_parallel, stretch, stretches_mut, worthwhile};
 use crate::error::Result;
 
@@ -37,6 +38,8 @@ pub(super) struct Fit {
     /// Of all rows, one score after the other.
     pub(super) scores: Vec<Vec<f64>>,
     pub(super) rounds: u64,
+    /// The mean loss after each round, those that were taken back included.
+    pub(super) history: History,
 }
 
 impl Fitter<'_> {
@@ -47,19 +50,26 @@ impl Fitter<'_> {
     pub(super) fn fit(&self) -> Result<Fit> {
         let first = self.loss.first(&self.parts.learnt);
         let scores: Vec<_> = first.iter().map(|score| vec![*score; self.loss.rows()]).collect();
-        let mut fit = Fit { trees: vec![Vec::new(); first.len()], first, scores, rounds: 0 };
-        let held_out = |fit: &Fit| self.loss.mean(&fit.scores, &self.parts.held_out, self.control.threads.get());
-        let mut stop = self.config.early_stop.then(|| EarlyStop::new(self.config, held_out(&fit), &fit.scores));
+        let mut fit =
+            Fit { trees: vec![Vec::new(); first.len()], first, scores, rounds: 0, history: History::default() };
+        let mean = |fit: &Fit, rows: &[u32]| self.loss.mean(&fit.scores, rows, self.control.threads.get());
+        let held_out = |fit: &Fit| (!self.parts.held_out.is_empty()).then(|| mean(fit, &self.parts.held_out));
+        let mut held_out_loss = held_out(&fit).unwrap_or(f64::NAN);
+        let mut stop = self.config.early_stop.then(|| EarlyStop::new(self.config, held_out_loss, &fit.scores));
         let mut derivatives: Vec<_> = fit.first.iter().map(|_| Derivatives::of_rows(self.loss.rows())).collect();
         let mut space = Space::default();
         let samples = Samples::new(self.config, self.parts, self.binned.features.len());
         for round in 0..self.config.max_iterations {
             self.loss.derive(&fit.scores, &self.parts.learnt, self.control, &mut derivatives);
-            // Where nothing can be split any more, other rows or features might be.
-            if !self.grow_round(&mut fit, &derivatives, &mut space, &samples, round)? && !samples.is_drawn() {
+            if self.grow_round(&mut fit, &derivatives, &mut space, &samples, round)? {
+                let (learnt, evaluated) = (mean(&fit, &self.parts.learnt), held_out(&fit));
+                fit.history.push_round(learnt, evaluated, self.config.learn_rate);
+                held_out_loss = evaluated.unwrap_or(f64::NAN);
+            } else if !samples.is_drawn() {
+                // Where nothing can be split any more, other rows or features might be.
                 break;
             }
-            if stop.as_mut().is_some_and(|stop| stop.is_over(fit.rounds, held_out(&fit), &fit.scores)) {
+            if stop.as_mut().is_some_and(|stop| stop.is_over(fit.rounds, held_out_loss, &fit.scores)) {
                 break;
             }
         }

@@ -7,7 +7,7 @@ use super::clustering::{Density, Found};
 use super::config::DbscanConfig;
 use super::tree::Tree;
 use super::{Dbscan, State};
-use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, Row, TrainingSet};
+use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, Iteration, Row, TrainingSet};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
 use crate::model::{FeatureSchema, RejectedRow};
@@ -127,6 +127,7 @@ impl BatchModel for BatchDbscan {
             loss: 0.0,
             metrics: vec![("num_clusters".to_owned(), f64::from(found.count)), ("noise_rate".to_owned(), noise_rate)],
             trials: Vec::new(),
+            history: Iteration::only(0.0),
         })
     }
 }

@@ -6,7 +6,7 @@ use super::columns::{NamedPoints, SeriesColumns, SeriesRows};
 use super::grid::{Regular, TimeType, regular};
 use super::{FittedSeries, Forecaster, NoForecast, Outcome, SeriesModel, State};
 use crate::batch::parallel::{in_parallel, stretches};
-use crate::batch::{BatchModel, FitControl, FitReport};
+use crate::batch::{BatchModel, FitControl, FitReport, Iteration};
 use crate::error::{MlError, Result};
 use crate::metrics::RegressionSums;
 use crate::model::{FeatureSchema, RejectedRow};
@@ -152,15 +152,17 @@ impl<C: SeriesConfig> BatchModel for BatchForecast<C> {
         if model.models().next().is_none() {
             return Err(no_model(&model));
         }
+        let loss = -model.models().map(|(_, model)| model.summary().log_likelihood).sum::<f64>();
         let measures = [("r2", errors.r2()), ("rmse", errors.rmse()), ("mae", errors.mae())];
         Ok(FitReport {
-            loss: -model.models().map(|(_, model)| model.summary().log_likelihood).sum::<f64>(),
+            loss,
             model: model.snapshot()?,
             rows,
             iterations,
             converged,
             metrics: measures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect(),
             trials: Vec::new(),
+            history: Iteration::only(loss),
         })
     }
 }

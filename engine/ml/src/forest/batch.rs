@@ -24,7 +24,7 @@ use super::sample::{RowSet, draw, random_of};
 use super::split::Search;
 use super::tree::Tree;
 use crate::batch::parallel::in_parallel;
-use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet};
+use crate::batch::{BatchModel, Chunk, FitControl, FitReport, Iteration, TrainingSet};
 use crate::boosted_trees::Target;
 use crate::classes::{ClassReader, LabelKind};
 use crate::error::{MlError, Result};
@@ -208,6 +208,7 @@ impl BatchModel for BatchForest {
             loss: impurity,
             metrics,
             trials: Vec::new(),
+            history: Iteration::only(impurity),
         })
     }
 }

@@ -8,6 +8,7 @@ use super::config::{COVARIANCE_TYPE, CovarianceType, MixtureConfig, REG_COVAR};
 use super::density::covariance_len;
 use super::mixture::{Clusters, Scratch, Sums};
 use super::{GaussianMixture, ln_unit, used_numbers};
+use crate::batch::history::History;
 use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, TrainingSet, map_shards};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
@@ -36,6 +37,8 @@ struct Fit {
     ln_density: f64,
     iterations: u64,
     converged: bool,
+    /// The logarithm of the density at each step, and after the last.
+    history: History,
 }
 
 impl BatchGaussianMixture {
@@ -95,15 +98,16 @@ impl BatchGaussianMixture {
             0.0
         })?;
         let mut clusters = start.clusters(&centroids, self.config.reg_covar);
-        let (mut before, mut iterations) = (f64::NEG_INFINITY, 0);
+        let (mut before, mut iterations, mut history) = (f64::NEG_INFINITY, 0, History::default());
         loop {
             let mixture = clusters.mixture().ok_or_else(|| self.singular())?;
             let sums = self.sum(used, count, &mixture.scratch(), |numbers, scratch| mixture.weigh(numbers, scratch))?;
             let ln_density = sums.ln_density / self.set.rows() as f64;
             iterations += 1;
+            history.push(ln_density);
             let converged = (ln_density - before).abs() <= self.config.tolerance;
             if converged || iterations == self.config.max_iterations {
-                return Ok(Fit { clusters, rows: sums.rows, ln_density, iterations, converged });
+                return Ok(Fit { clusters, rows: sums.rows, ln_density, iterations, converged, history });
             }
             before = ln_density;
             clusters = sums.clusters(&clusters.means, self.config.reg_covar);
@@ -157,6 +161,7 @@ impl BatchGaussianMixture {
             loss: -log_likelihood,
             metrics,
             trials: Vec::new(),
+            history: fit.history.mapped(|ln_density| -(ln_density + unit)).ending_with(-log_likelihood),
         })
     }
 }

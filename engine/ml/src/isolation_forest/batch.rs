@@ -9,7 +9,7 @@ use super::config::{Contamination, IsolationForestConfig};
 use super::tree::{Sample, Tree};
 use super::{Forest, IsolationForest, ROWS_A_BLOCK, output_fields};
 use crate::batch::parallel::{in_parallel, stretches};
-use crate::batch::{BatchModel, FitControl, FitReport, TrainingSet, map_shards};
+use crate::batch::{BatchModel, FitControl, FitReport, Iteration, TrainingSet, map_shards};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
 use crate::model::{FeatureSchema, RejectedRow};
@@ -174,6 +174,7 @@ impl BatchModel for BatchIsolationForest {
             loss: 0.0,
             metrics: vec![("anomaly_rate".to_owned(), anomalies as f64 / rows as f64)],
             trials: Vec::new(),
+            history: Iteration::only(0.0),
         })
     }
 }

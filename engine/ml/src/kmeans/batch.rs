@@ -62,6 +62,7 @@ impl BatchKMeans {
             loss: fit.loss,
             metrics: fit.evaluation.metrics(space, &fit.found.values),
             trials: Vec::new(),
+            history: fit.history.clone(),
         })
     }
 }

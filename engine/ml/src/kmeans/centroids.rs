@@ -183,6 +183,18 @@ impl Centroids {
         out.truncate(self.count);
     }
 
+    /// What k-means minimises of a point and its centroid, whose values are given: the squared distance, or of
+    /// directions the distance.
+    #[inline]
+    pub(super) fn loss(&self, distance: DistanceType, point: &Point<'_>, centroid: usize, values: &[f64]) -> f64 {
+        let category_squares = self.groups[centroid / LANES].category_squares[centroid % LANES];
+        let squared = point.squared_distance(values, category_squares);
+        match distance {
+            DistanceType::Euclidean => squared,
+            DistanceType::Cosine => squared / 2.0,
+        }
+    }
+
     /// What those are as distances of this type. Of directions, the squared distance is twice the cosine's.
     #[inline]
     pub(super) fn distance(distance: DistanceType, point: &Point<'_>, squared: f64) -> f64 {

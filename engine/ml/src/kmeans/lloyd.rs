@@ -9,6 +9,7 @@ use super::config::DistanceType;
 use super::on_device::RowsOnDevice;
 use super::space::Space;
 use crate::batch::Row;
+use crate::batch::history::History;
 use crate::error::Result;
 
 /// Where a search came to.
@@ -19,6 +20,8 @@ pub(super) struct Found {
     pub(super) iterations: u64,
     /// Whether the centroids stood still in the end.
     pub(super) converged: bool,
+    /// What is minimised, after each pass.
+    pub(super) history: History,
 }
 
 /// Moves centroids until the sum of their squared movements is `enough` or less, or `iterations_max` times.
@@ -26,22 +29,24 @@ pub(super) struct Found {
 /// # Errors
 /// `Stopped`.
 pub(super) fn search(space: &Space<'_>, start: Vec<f64>, enough: f64, iterations_max: u64) -> Result<Found> {
-    let on_device = RowsOnDevice::of(space, start.len() / space.width().max(1), iterations_max);
-    let mut values = start;
+    let (mut values, mut history) = (start, History::default());
     for iterations in 1..=iterations_max {
         let centroids = space.centroids(&values);
-        let nearest = on_device.as_ref().and_then(|rows| rows.nearest(&values));
-        let sums = Sums::of(space, &centroids, nearest.as_deref().unwrap_or_default())?;
+        let sums = Sums::of(space, &centroids, &values)?;
+        // How far rows are from their centroids is known when they are next compared with them.
+        if iterations > 1 {
+            history.push(sums.loss);
+        }
         let mut next = sums.means(space.distance, &values);
         relocate(space, &centroids, &sums.counts, &mut next)?;
         let moved = squared_movement(&values, &next);
         values = next;
         // Rows that go where they went before have the same means, bit by bit.
         if moved <= enough {
-            return Ok(Found { values, iterations, converged: true });
+            return Ok(Found { values, iterations, converged: true, history });
         }
     }
-    Ok(Found { values, iterations: iterations_max, converged: false })
+    Ok(Found { values, iterations: iterations_max, converged: false, history })
 }
 
 /// The sum of the squared distances from old centroids to new ones.
@@ -57,24 +62,25 @@ pub(super) struct Sums {
     points: Vec<f64>,
     /// The rows of each centroid.
     pub(super) counts: Vec<u64>,
+    /// What is minimised: the sum of their squared distances, or of directions that of their distances.
+    pub(super) loss: f64,
 }
 
 impl Sums {
     /// Those of no rows, for so many centroids of `width` values.
     pub(super) fn new(width: usize, count: usize) -> Self {
-        Self { width, points: vec![0.0; width * count], counts: vec![0; count] }
+        Self { width, points: vec![0.0; width * count], counts: vec![0; count], loss: 0.0 }
     }
 
-    /// Those of each row's nearest centroid; some may be `known`, by the rows' numbers.
+    /// Of centroids and their values.
     ///
     /// # Errors
     /// `Stopped`.
-    pub(super) fn of(space: &Space<'_>, centroids: &Centroids, known: &[Option<u32>]) -> Result<Self> {
+    pub(super) fn of(space: &Space<'_>, centroids: &Centroids, values: &[f64]) -> Result<Self> {
         let empty = || Self::new(space.width(), centroids.count());
         let parts = space.fold(empty, |sums, four| {
-            let known = known.get(four.first..four.first + four.count).and_then(four_of);
-            let nearest = known.unwrap_or_else(|| centroids.nearest(&four.rows));
-            sums.add(space, &four.rows, &nearest[..four.count]);
+            let nearest = centroids.nearest(&four.rows);
+            sums.add(space, &four.rows, &nearest[..four.count], centroids, values);
         })?;
         let mut total = empty();
         parts.iter().for_each(|part| total.merge(part));
@@ -84,14 +90,24 @@ impl Sums {
     pub(super) fn merge(&mut self, other: &Self) {
         self.points.iter_mut().zip(&other.points).for_each(|(own, others)| *own += others);
         self.counts.iter_mut().zip(&other.counts).for_each(|(own, others)| *own += others);
+        self.loss += other.loss;
     }
 
-    fn add(&mut self, space: &Space<'_>, rows: &[Row<'_>; ROWS], nearest: &[usize]) {
+    fn add(
+        &mut self,
+        space: &Space<'_>,
+        rows: &[Row<'_>; ROWS],
+        nearest: &[usize],
+        centroids: &Centroids,
+        values: &[f64],
+    ) {
         for place in 0..nearest.len() {
             let (point, centroid) = (space.point(rows[place]), nearest[place]);
             if !point.is_nowhere() {
                 self.counts[centroid] += 1;
-                point.add_to(&mut self.points[centroid * self.width..(centroid + 1) * self.width]);
+                let own = centroid * self.width..(centroid + 1) * self.width;
+                self.loss += centroids.loss(space.distance, &point, centroid, &values[own.clone()]);
+                point.add_to(&mut self.points[own]);
             }
         }
     }

@@ -16,6 +16,7 @@ mod tests;
 use super::config::KMeansConfig;
 use super::lloyd::{Found, Sums, squared_movement};
 use super::space::Space;
+use crate::batch::history::History;
 use crate::error::Result;
 use crate::random::Random;
 
@@ -37,20 +38,24 @@ pub(super) fn search(
     let (rows, width) = (space.set.rows(), space.width());
     let batch_rows = config.batch_size.clamp(1, rows.max(1));
     let mut drawn = Sums::new(width, start.len() / width);
-    let mut values = start;
+    let (mut values, mut history) = (start, History::default());
     for iterations in 1..=config.max_iterations {
         let (values_before, counts_before) = (values.clone(), drawn.counts.clone());
-        for _ in 0..rows.div_ceil(batch_rows) {
+        let steps = rows.div_ceil(batch_rows);
+        drawn.loss = 0.0;
+        for _ in 0..steps {
             let batch = space.sample(batch_rows, random);
-            drawn.merge(&Sums::of(&space.with_rows(&batch), &space.centroids(&values), &[])?);
+            drawn.merge(&Sums::of(&space.with_rows(&batch), &space.centroids(&values), &values)?);
             values = drawn.means(space.distance, &values);
         }
+        // Of the rows drawn, when they were; of all rows, as many times as much.
+        history.push(drawn.loss * rows as f64 / (steps * batch_rows) as f64);
         let came: Vec<u64> = drawn.counts.iter().zip(&counts_before).map(|(count, before)| count - before).collect();
         if mean_movement(&values_before, &values, &came) <= enough {
-            return Ok(Found { values, iterations, converged: true });
+            return Ok(Found { values, iterations, converged: true, history });
         }
     }
-    Ok(Found { values, iterations: config.max_iterations, converged: false })
+    Ok(Found { values, iterations: config.max_iterations, converged: false, history })
 }
 
 /// The mean of the squared movements of the centroids that these many rows each have come to; 0 of no rows.

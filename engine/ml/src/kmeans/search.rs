@@ -6,7 +6,7 @@ use super::lloyd::{self, Found};
 use super::mini_batch;
 use super::seeding::choose;
 use super::space::Space;
-use crate::batch::{FitControl, TrainingSet};
+use crate::batch::{FitControl, Iteration, TrainingSet};
 use crate::error::{MlError, Result};
 use crate::options::invalid;
 use crate::random::Random;
@@ -19,6 +19,8 @@ pub(super) struct Fit {
     pub(super) found: Found,
     pub(super) evaluation: Evaluation,
     pub(super) loss: f64,
+    /// What is minimised, after each pass: by now, or of mini-batches of their rows.
+    pub(super) history: Vec<Iteration>,
 }
 
 /// The centroids of prepared and centred rows for another model to start from; each has its numbers, then a share for
@@ -42,7 +44,7 @@ pub(super) fn best_of(space: &Space<'_>, config: &KMeansConfig) -> Result<Fit> {
     let mut best: Option<Fit> = None;
     for _ in 0..config.num_init {
         let start = start(space, config, clusters, &mut random)?;
-        let found = match config.algorithm {
+        let mut found = match config.algorithm {
             Algorithm::Lloyd => lloyd::search(space, start, enough, config.max_iterations)?,
             Algorithm::MiniBatch => {
                 // Of a whole point, not of one of its values.
@@ -53,7 +55,11 @@ pub(super) fn best_of(space: &Space<'_>, config: &KMeansConfig) -> Result<Fit> {
         let evaluation = Evaluation::of(space, &found.values)?;
         let loss = evaluation.loss(space.distance);
         if best.as_ref().is_none_or(|best| loss < best.loss) {
-            best = Some(Fit { found, evaluation, loss });
+            let mut history = std::mem::take(&mut found.history);
+            if config.algorithm == Algorithm::Lloyd {
+                history.push(loss);
+            }
+            best = Some(Fit { found, evaluation, loss, history: history.ending_with(loss) });
         }
     }
     best.ok_or(MlError::NoRows)

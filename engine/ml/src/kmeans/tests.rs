@@ -18,7 +18,7 @@ use crate::batch::unlabelled;
 use crate::clusters::CentroidValue;
 use crate::feature::dictionary::Category;
 use crate::feature::encoder::Numbers;
-use crate::goldens::{assert_all_close, data_set, reference_rows};
+use crate::goldens::{assert_all_close, data_set, expected, reference_rows};
 use crate::inspect::ModelTable;
 use crate::{
     BatchModel, FeatureSchema, FitControl, FitReport, MlError, Result, batch_option_docs, fitted_outputs, restore,
@@ -95,6 +95,22 @@ fn blobs(rows: usize) -> RecordBatch {
     let z = |i: usize| (corner(i) * 3 + 100) as f64 + noise(i, 29, 89, 80.0);
     let column = |value: &dyn Fn(usize) -> f64| (0..rows).map(value).collect::<Vec<f64>>();
     numbers(&[&column(&x), &column(&y), &column(&z)])
+}
+
+/// The inertia of scikit-learn's fits that are cut off after each pass, from the same centroids; see
+/// `goldens/training_info.py`.
+#[test]
+fn passes_have_scikit_learns_inertia() {
+    let (features, _) = data_set("iris");
+    let mut set = TrainingSet::new(FeatureSchema::from_arrow(features.schema_ref()).unwrap(), 1);
+    set.add_unlabelled(&features).unwrap();
+    let control = FitControl::default();
+    set.prepare(Numbers::Centred, &control).unwrap();
+    let space = Space::new(&set, &control, DistanceType::Euclidean);
+    let start = [3, 60, 62].into_iter().flat_map(|row| space.values(row)).collect();
+    let history = lloyd::search(&space, start, 0.0, 9).unwrap().history.into_iterations(0.0);
+    let losses: Vec<f64> = history.iter().map(|iteration| iteration.loss).collect();
+    assert_all_close(&losses, &expected("kmeans_passes", "losses"), 1e-9);
 }
 
 #[track_caller]

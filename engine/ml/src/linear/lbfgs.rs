@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use tidemill_compute::kernel::dense::{add_scaled, dot};
 
 use self::line_search::{backtrack, strong_wolfe};
+use crate::batch::history::History;
 use crate::error::Result;
 
 /// Steps remembered; more help little and cost two vectors each.
@@ -56,6 +57,8 @@ pub(crate) struct Minimum {
     pub(crate) iterations: u64,
     /// Whether it ended by itself: the gradient is small, progress is, or no step lowers the loss any more.
     pub(crate) converged: bool,
+    /// The loss after each step.
+    pub(crate) history: History,
 }
 
 /// A point that the function was evaluated at.
@@ -77,6 +80,7 @@ pub(crate) fn minimize(objective: &impl Objective, start: Vec<f64>, config: &Sea
     let mut here = Point::evaluate(objective, start, config)?;
     let mut iterations = 0;
     let mut converged = false;
+    let mut history = History::default();
     while iterations < config.max_iterations {
         let uphill = here.steepest(config);
         if largest(&uphill) <= config.tolerance {
@@ -97,12 +101,13 @@ pub(crate) fn minimize(objective: &impl Objective, start: Vec<f64>, config: &Sea
         let progress = (here.loss - next.loss) / here.loss.abs().max(f64::MIN_POSITIVE);
         here = next;
         iterations += 1;
+        history.push(here.loss);
         if config.min_rel_progress > 0.0 && progress < config.min_rel_progress {
             converged = true;
             break;
         }
     }
-    Ok(Minimum { point: here.coordinates, loss: here.loss, iterations, converged })
+    Ok(Minimum { point: here.coordinates, loss: here.loss, iterations, converged, history })
 }
 
 /// The next point along a direction, or `None` where no step lowers the loss.

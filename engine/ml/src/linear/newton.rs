@@ -9,6 +9,7 @@ use tidemill_compute::kernel::dense::{add_four_scaled, add_scaled, dot};
 use super::lbfgs::{Minimum, Objective, SearchConfig, largest};
 use super::mean_loss::{MeanLoss, score};
 use super::preconditioner::{Preconditioner, are_products_summed, positive};
+use crate::batch::history::History;
 use crate::batch::{Row, TrainingSet, map_numbered_shards};
 use crate::error::Result;
 
@@ -43,7 +44,8 @@ where
     let mut hessian = Hessian::new(loss.set);
     let mut gradient = vec![0.0; start.len()];
     let first = loss.evaluate(&start, &mut gradient)?;
-    let mut here = Minimum { point: start, loss: first, iterations: 0, converged: false };
+    let history = History::default();
+    let mut here = Minimum { point: start, loss: first, iterations: 0, converged: false, history };
     while here.iterations < config.max_iterations {
         if largest(&gradient) <= config.tolerance {
             here.converged = true;
@@ -56,7 +58,8 @@ where
             break;
         };
         let progress = (here.loss - value) / here.loss.abs().max(f64::MIN_POSITIVE);
-        here = Minimum { point, loss: value, iterations: here.iterations + 1, converged: false };
+        here.history.push(value);
+        here = Minimum { point, loss: value, iterations: here.iterations + 1, ..here };
         if config.min_rel_progress > 0.0 && progress < config.min_rel_progress {
             here.converged = true;
             break;

@@ -7,6 +7,8 @@
 
 use tidemill_compute::kernel::dense::{add_scaled, dot};
 
+use crate::batch::history::History;
+
 /// The part of a feature's variance, not explained by the other features, below which it is taken for
 /// a combination of them. Rounding leaves about 1e-15 times their number.
 const INDEPENDENT: f64 = 1e-12;
@@ -30,6 +32,8 @@ pub(crate) struct Solution {
     pub(crate) weights: Vec<f64>,
     pub(crate) iterations: u64,
     pub(crate) converged: bool,
+    /// What is minimised, after each step where there are several.
+    pub(crate) history: History,
 }
 
 impl NormalEquations {
@@ -38,7 +42,7 @@ impl NormalEquations {
         let factor = Factor::new(self, l2);
         let targets: Vec<f64> = factor.order.iter().map(|&feature| self.targets[feature]).collect();
         let some = factor.solve_transposed(factor.solve(targets));
-        Solution { weights: factor.shortest(&some), iterations: 1, converged: true }
+        Solution { weights: factor.shortest(&some), iterations: 1, converged: true, history: History::default() }
     }
 
     /// The minimum with an L1 penalty, by sweeps over the features, until a sweep moves no prediction by more than
@@ -48,6 +52,7 @@ impl NormalEquations {
         // The products of each feature with what the weights leave of the label.
         let mut left = self.targets.clone();
         let enough = tolerance * self.target_squares.max(0.0).sqrt();
+        let mut history = History::default();
         for sweep in 1..=sweeps_max {
             let mut moved: f64 = 0.0;
             for feature in 0..self.width {
@@ -64,11 +69,19 @@ impl NormalEquations {
                     moved = moved.max(step.abs() * own.sqrt());
                 }
             }
+            history.push(self.loss(&weights, &left, l1, l2));
             if moved <= enough {
-                return Solution { weights, iterations: sweep, converged: true };
+                return Solution { weights, iterations: sweep, converged: true, history };
             }
         }
-        Solution { weights, iterations: sweeps_max, converged: false }
+        Solution { weights, iterations: sweeps_max, converged: false, history }
+    }
+
+    /// What is minimised, given the products of each feature with what the weights leave of the label.
+    fn loss(&self, weights: &[f64], left: &[f64], l1: f64, l2: f64) -> f64 {
+        let squares = self.target_squares - dot(weights, &self.targets) - dot(weights, left);
+        let magnitudes: f64 = weights.iter().map(|weight| weight.abs()).sum();
+        0.5 * squares.max(0.0) + l1 * magnitudes + 0.5 * l2 * dot(weights, weights)
     }
 
     fn row(&self, feature: usize) -> &[f64] {
@@ -223,10 +236,17 @@ mod tests {
         let independent = equations(&[&[4.0, 0.0], &[0.0, 2.0]], &[10.0, 0.5]);
         check(&independent.lasso(1.0, 0.0, 1e-12, 10), &[9.0 / 4.0, 0.0]);
         check(&independent.lasso(0.25, 1.0, 1e-12, 10), &[9.75 / 5.0, 0.25 / 3.0]);
-        let solution = equations(&[&[4.0, 2.0], &[2.0, 3.0]], &[10.0, 9.0]).lasso(1.0, 0.0, 1e-13, 1000);
+        let both = NormalEquations { target_squares: 50.0, ..equations(&[&[4.0, 2.0], &[2.0, 3.0]], &[10.0, 9.0]) };
+        let solution = both.lasso(1.0, 0.0, 1e-13, 1000);
         // 4 a + 2 b = 9, 2 a + 3 b = 8.
         check(&solution, &[11.0 / 8.0, 7.0 / 4.0]);
         assert!(solution.converged);
+        // Half of 50 - 2 (10 a + 9 b) + 4 a² + 4 a b + 3 b², and a + b: first of (9/4, 7/6), in the end of (11/8, 7/4).
+        let losses = solution.history.into_iterations(0.0);
+        assert!((losses[0].loss - (25.0 - 22.5 - 10.5 + 10.125 + 5.25 + 49.0 / 24.0 + 41.0 / 12.0)).abs() < 1e-12);
+        assert!(
+            (losses.last().unwrap().loss - (25.0 - 13.75 - 15.75 + 3.78125 + 4.8125 + 4.59375 + 3.125)).abs() < 1e-12
+        );
         assert!(!equations(&[&[4.0, 2.0], &[2.0, 3.0]], &[10.0, 9.0]).lasso(1.0, 0.0, 1e-13, 2).converged);
     }
 }

@@ -6,6 +6,7 @@ use super::als::{Factors, Goal, Rating, Ratings, Solver, product};
 use super::config::{FactorizationConfig, Feedback};
 use super::ids::{Ids, distinct};
 use super::{MatrixFactorization, Side};
+use crate::batch::history::History;
 use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
@@ -30,6 +31,8 @@ struct Found {
     loss: f64,
     iterations: u64,
     converged: bool,
+    /// The loss after each step.
+    history: History,
 }
 
 impl BatchFactorization {
@@ -93,15 +96,16 @@ impl BatchFactorization {
         let (user, item) = (1 - self.item, self.item);
         let random = Factors::random(ids[item].len(), self.config.num_factors as usize, self.config.seed);
         let mut factors = [random.clone(), random];
-        let (mut before, mut step) = (f64::INFINITY, 0);
+        let (mut before, mut step, mut history) = (f64::INFINITY, 0, History::default());
         loop {
             step += 1;
             factors[user] = solver.solve(&by_side[user], &factors[item])?;
             factors[item] = solver.solve(&by_side[item], &factors[user])?;
             let loss = solver.loss(&by_side, &factors)?;
+            history.push(loss);
             let converged = before.is_finite() && before - loss <= self.config.tolerance * before;
             if converged || step == self.config.max_iterations || !loss.is_finite() {
-                return Ok(Found { factors, loss, iterations: step, converged });
+                return Ok(Found { factors, loss, iterations: step, converged, history });
             }
             before = loss;
         }
@@ -165,6 +169,7 @@ impl BatchModel for BatchFactorization {
         if !found.loss.is_finite() {
             return Err(MlError::Diverged { hint: "scale the label down, or take a larger l2_reg" });
         }
+        let loss = found.loss / rows as f64;
         let metrics = measures(goal, &found, &ratings);
         let mean = if let Goal::Explicit { mean } = goal { mean } else { 0.0 };
         let [(first, of_first), (second, of_second)] = pairs(ids, found.factors);
@@ -175,9 +180,10 @@ impl BatchModel for BatchFactorization {
             rows,
             iterations: found.iterations,
             converged: found.converged,
-            loss: found.loss / rows as f64,
+            loss,
             metrics,
             trials: Vec::new(),
+            history: found.history.scaled(1.0 / rows as f64).ending_with(loss),
         })
     }
 }

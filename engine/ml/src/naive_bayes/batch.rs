@@ -7,7 +7,7 @@ use tidemill_compute::kernel::softmax::softmax_in_place;
 use super::config::{Distribution, NaiveBayesConfig};
 use super::sums::Sums;
 use super::{NaiveBayes, Statistics};
-use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet, map_shards};
+use crate::batch::{BatchModel, Chunk, FitControl, FitReport, Iteration, TrainingSet, map_shards};
 use crate::classes::{ClassReader, Classes, LabelKind};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
@@ -127,6 +127,7 @@ impl BatchModel for BatchNaiveBayes {
             loss,
             metrics: hits.metrics(),
             trials: Vec::new(),
+            history: Iteration::only(loss),
         })
     }
 }

@@ -5,7 +5,7 @@ use arrow::datatypes::DataType;
 
 use super::config::NeighborsConfig;
 use super::{CLASSIFIER, REGRESSOR, Settings, State, Target};
-use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, TrainingSet};
+use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, Iteration, TrainingSet};
 use crate::classes::{ClassReader, LabelKind};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
@@ -147,6 +147,7 @@ impl BatchModel for BatchNearestNeighbors {
             loss: 0.0,
             metrics: Vec::new(),
             trials: Vec::new(),
+            history: Iteration::only(0.0),
         })
     }
 }

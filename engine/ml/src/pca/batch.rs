@@ -11,7 +11,7 @@ use super::config::{Kept, PcaConfig, Solver};
 use super::eigen::Eigen;
 use super::randomized::CentredRows;
 use super::{Component, Pca, output_fields};
-use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, TrainingSet};
+use crate::batch::{BatchModel, CLIP, FitControl, FitReport, Iteration, TrainingSet};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
 use crate::linear::sums::Sums;
@@ -253,6 +253,7 @@ impl BatchModel for BatchPca {
             loss,
             metrics: vec![("total_explained_variance_ratio".to_owned(), ratio)],
             trials: Vec::new(),
+            history: Iteration::only(loss),
         })
     }
 }

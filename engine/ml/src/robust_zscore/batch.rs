@@ -6,7 +6,7 @@ use arrow::datatypes::Field;
 use super::config::RobustZscoreConfig;
 use super::{Column, RobustZscore, largest_score, output_fields};
 use crate::batch::parallel::{in_parallel, stretches};
-use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet, map_shards};
+use crate::batch::{BatchModel, Chunk, FitControl, FitReport, Iteration, TrainingSet, map_shards};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
 use crate::model::{FeatureKind, FeatureSchema, RejectedRow};
@@ -137,6 +137,7 @@ impl BatchModel for BatchRobustZscore {
             loss: 0.0,
             metrics: vec![("anomaly_rate".to_owned(), anomalies as f64 / rows as f64)],
             trials: Vec::new(),
+            history: Iteration::only(0.0),
         })
     }
 }

@@ -8,16 +8,15 @@ use arrow::datatypes::{DataType, Field};
 
 use super::config::{SearchConfig, TuningConfig};
 use super::fits::{Fits, looks_at_held_out};
-use super::objective::{Measure, Target};
+use super::objective::{self, Measure, Target};
 use super::rows::KeptRows;
 use super::space::Branch;
 use super::trials::{Found, Trials};
 use crate::batch::data_split::{Folds, Part};
-use crate::batch::{BatchModel, FitControl, FitReport, create_batch};
+use crate::batch::{BatchModel, FitControl, FitReport, Iteration, create_batch};
 use crate::classes::LabelKind;
 use crate::error::{MlError, Result};
 use crate::model::{FeatureSchema, RejectedRow};
-use crate::snapshot;
 
 /// The rows of a training set, and the models that may be made of them.
 #[derive(Debug)]
@@ -99,7 +98,10 @@ impl TunedModel {
         let fits = self.fits(plan);
         let report = fits.fit(model_type, options, &plan.parts, &self.control)?;
         let judge = |part| fits.judge(&report, &plan.parts, part, &self.control);
-        let metrics = match (looks_at_held_out(model_type), plan.parts.contains(&Part::Test)) {
+        let (looks, holds_out) = (looks_at_held_out(model_type), self.config.split.holds_out());
+        let of_held_out = if holds_out && !looks { judge(Part::HeldOut)? } else { Vec::new() };
+        let history = judged(report.history.clone(), &of_held_out);
+        let metrics = match (looks, plan.parts.contains(&Part::Test)) {
             // It has said what it is worth by the rows held out, beside those learnt.
             (true, true) => {
                 let of_test = judge(Part::Test)?.into_iter().map(|(name, value)| (format!("test_{name}"), value));
@@ -107,11 +109,11 @@ impl TunedModel {
             }
             (true, false) => report.metrics.clone(),
             (false, true) => judge(Part::Test)?,
-            (false, false) if self.config.split.holds_out() => judge(Part::HeldOut)?,
+            (false, false) if holds_out => of_held_out,
             // As the rows came, and not as they were made alike.
             (false, false) => judge(Part::Learnt)?,
         };
-        Ok(FitReport { metrics, ..report })
+        Ok(FitReport { metrics, history, ..report })
     }
 
     /// The best of many models.
@@ -128,12 +130,21 @@ impl TunedModel {
             control: &self.control,
         };
         let Found { report, measures, trials } = trials.run()?;
+        let history = judged(report.history.clone(), &measures);
         let metrics = match plan.parts.contains(&Part::Test) {
             true => fits.judge(&report, &plan.parts, Part::Test, &self.control)?,
             false => measures,
         };
-        Ok(FitReport { model: snapshot::seal_around(&report.model, &trials)?, metrics, trials, ..report })
+        Ok(FitReport { metrics, trials, history, ..report })
     }
+}
+
+/// The steps of a fit that looked at no rows held out: these say what it came to.
+fn judged(mut history: Vec<Iteration>, of_held_out: &[(String, f64)]) -> Vec<Iteration> {
+    if let Some(last) = history.last_mut() {
+        last.evaluation_loss = last.evaluation_loss.or_else(|| objective::evaluation_loss(of_held_out));
+    }
+    history
 }
 
 impl BatchModel for TunedModel {

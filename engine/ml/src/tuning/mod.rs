@@ -7,7 +7,7 @@
 //! that options may have ([`space`]); [`tpe`] and [`halving`] are the two that learn from trials before.
 //!
 //! The best trial's model is the model, as fitted to the part that is learnt; with folds, to all of them. All trials go
-//! with it in its snapshot ([`trial`]), and are no part of it: whoever reads the snapshot as a model finds that model.
+//! with it where it is kept ([`Origin`](crate::Origin)), and are no part of it.
 //!
 //! Before a fit, the classes that it learns can be made alike in number ([`sampling`]). [`auto`] searches over model types,
 //! too.
@@ -45,7 +45,7 @@ pub(crate) use self::objective::Target;
 use self::search::Algorithm;
 use self::space::{Branch, Dimension, Values};
 pub use self::table::trial_table;
-pub use self::trial::{Trial, TrialStatus, trials};
+pub use self::trial::{Trial, TrialStatus};
 use crate::batch::{BatchModel, create_batch};
 use crate::error::{MlError, Result};
 use crate::model::FeatureSchema;

@@ -138,7 +138,7 @@ fn a_version_knows_how_its_features_are_made() {
     let mut plain =
         tidemill_ml::create_batch("logistic_reg", &Default::default(), &schema, &DataType::Boolean).unwrap();
     plain.add(&features, &labels).unwrap();
-    assert!(states[0].ends_with(&plain.fit().unwrap().model));
+    assert!(states[0].ends_with(&plain.fit().unwrap().kept().unwrap()));
 }
 
 #[test]

@@ -107,7 +107,9 @@ impl BatchLinearRegression {
         let found = lbfgs::minimize(&loss, vec![0.0; self.set.slots()], &config)?;
         let mut weights: Vec<f64> = found.point.iter().map(|weight| weight * deviation).collect();
         weights[0] += mean;
-        Ok(Solution { weights, iterations: found.iterations, converged: found.converged })
+        // In the unit of the labels, and as a sum over all rows.
+        let history = found.history.scaled(deviation * deviation * rows);
+        Ok(Solution { weights, iterations: found.iterations, converged: found.converged, history })
     }
 
     fn report(&self, labels: &Moments, solution: Solution) -> Result<FitReport> {
@@ -132,6 +134,7 @@ impl BatchLinearRegression {
             loss,
             metrics: residuals.metrics(labels, rows as f64),
             trials: Vec::new(),
+            history: solution.history.scaled(1.0 / rows as f64).ending_with(loss),
         })
     }
 }

@@ -17,6 +17,7 @@ use arrow::datatypes::DataType;
 
 use super::calibration::Calibration;
 use super::{LinearSvm, Planes, planes_of};
+use crate::batch::history::History;
 use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet, linear_numbers, map_shards};
 use crate::classes::{ClassReader, LabelKind};
 use crate::error::{MlError, Result};
@@ -65,7 +66,8 @@ impl BatchLinearSvm {
             Preconditioner::new(&self.set, &self.control, CURVATURE, &penalty)?
         };
         let mut planes = Planes { weights: Vec::new(), calibrations: Vec::new() };
-        let mut found = Found { iterations: 0, converged: true, loss: 0.0 };
+        let mut found = Found { iterations: 0, converged: true, loss: 0.0, history: History::default() };
+        let mut searches = Vec::new();
         for plane in 0..planes_of(classes) {
             let class = if classes == 2 { 1 } else { plane };
             let minimum = self.search_plane(class, places, shares, preconditioner.clone())?;
@@ -74,7 +76,9 @@ impl BatchLinearSvm {
             found.iterations += minimum.iterations;
             found.converged &= minimum.converged;
             found.loss += minimum.loss;
+            searches.push((minimum.history, minimum.loss));
         }
+        found.history = History::sum(&searches);
         Ok((planes, found))
     }
 
@@ -159,6 +163,8 @@ struct Found {
     converged: bool,
     /// The sum of the hyperplanes' losses.
     loss: f64,
+    /// That sum, as if all were searched side by side.
+    history: History,
 }
 
 impl BatchModel for BatchLinearSvm {
@@ -203,6 +209,7 @@ impl BatchModel for BatchLinearSvm {
             loss: found.loss,
             metrics,
             trials: Vec::new(),
+            history: found.history.ending_with(found.loss),
         })
     }
 }

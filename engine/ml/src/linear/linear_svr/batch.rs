@@ -15,9 +15,11 @@
 //! are those of the loss with corners. Labels are standardised meanwhile, so that lengths have no unit.
 
 use arrow::array::{Array, RecordBatch};
+use tidemill_compute::kernel::dense::dot;
 
 use super::config::{SvrConfig, TubeLoss};
 use super::{MODEL_TYPE, SNAPSHOT_TAG};
+use crate::batch::history::History;
 use crate::batch::{
     BatchModel, Chunk, FitControl, FitReport, TrainingSet, linear_numbers, map_numbered_shards, map_shards,
 };
@@ -127,7 +129,7 @@ impl BatchLinearSvr {
         };
         let mut weights: Vec<f64> = found.point.iter().map(|weight| weight * scaled.deviation).collect();
         weights[0] += scaled.mean;
-        Ok(Solution { weights, iterations: found.iterations, converged: found.converged })
+        Ok(Solution { weights, iterations: found.iterations, converged: found.converged, history: found.history })
     }
 
     fn search_squares(&self, scaled: &Scaled) -> Result<Minimum> {
@@ -141,14 +143,18 @@ impl BatchLinearSvr {
             if scaled.beyond(distance(said, label)) > 0.0 { 2.0 } else { 0.0 }
         };
         let start = vec![0.0; self.set.slots()];
-        self.minimize((loss, curvature), self.config.l2_reg, start, self.config.max_iterations)
+        let found = self.minimize((loss, curvature), self.config.l2_reg, start, self.config.max_iterations)?;
+        Ok(Minimum { history: found.history.scaled(scaled.deviation * scaled.deviation), ..found })
     }
 
+    /// The losses of the searches for rounded corners cannot be compared; it is that with corners that is noted, after
+    /// each of them.
     fn search_corners(&self, scaled: &Scaled) -> Result<Minimum> {
         // Of losses by one deviation, the penalty of weights by their squares counts one more.
         let l2 = self.config.l2_reg * scaled.deviation;
         let mut pulls = vec![0.0; self.set.rows() as usize];
-        let mut all = Minimum { point: vec![0.0; self.set.slots()], loss: 0.0, iterations: 0, converged: false };
+        let (point, mut history) = (vec![0.0; self.set.slots()], History::default());
+        let mut all = Minimum { point, loss: 0.0, iterations: 0, converged: false, history: History::default() };
         let mut sharpness = 1.0;
         loop {
             let rounded = Rounded { scaled, sharpness, pulls: &pulls };
@@ -158,25 +164,34 @@ impl BatchLinearSvr {
             );
             let steps_left = self.config.max_iterations - all.iterations;
             let found = self.minimize(losses, l2, std::mem::take(&mut all.point), steps_left)?;
-            let next = self.pulls(&rounded, &found.point)?;
+            let (next, beyond) = self.pulls(&rounded, &found.point)?;
+            let squares = dot(&found.point[1..], &found.point[1..]);
+            history.push(scaled.deviation * (beyond + 0.5 * l2 * squares) / self.set.rows() as f64);
             let moved = next.iter().zip(&pulls).fold(0.0, |most: f64, (next, pull)| (next - pull).abs().max(most));
             // A search that begins at its end has cost a step all the same, so this ends.
             all = Minimum { iterations: all.iterations + found.iterations.max(1), ..found };
             pulls = next;
             if moved <= self.config.tolerance * sharpness || !all.converged {
-                return Ok(all);
+                return Ok(Minimum { history, ..all });
             }
             sharpness = (sharpness * SHARPER).min(SHARPNESS_MAX);
         }
     }
 
-    /// How much each row pulls at its prediction.
-    fn pulls(&self, rounded: &Rounded<'_>, weights: &[f64]) -> Result<Vec<f64>> {
+    /// How much each row pulls at its prediction, and how far labels are beyond the tube in all.
+    fn pulls(&self, rounded: &Rounded<'_>, weights: &[f64]) -> Result<(Vec<f64>, f64)> {
+        let scaled = rounded.scaled;
         let parts = map_numbered_shards(self.set.chunks(), &self.control, |first, chunks| {
-            let rows = chunks.iter().flat_map(Chunk::iter).zip(first..);
-            rows.map(|(row, number)| rounded.pull(number, score(&row, weights), row.label)).collect::<Vec<_>>()
+            let (mut pulls, mut beyond) = (Vec::new(), 0.0);
+            for (row, number) in chunks.iter().flat_map(Chunk::iter).zip(first..) {
+                let said = score(&row, weights);
+                pulls.push(rounded.pull(number, said, row.label));
+                beyond += scaled.beyond(scaled.label(row.label) - said).max(0.0);
+            }
+            (pulls, beyond)
         })?;
-        Ok(parts.concat())
+        let (pulls, beyond): (Vec<_>, Vec<f64>) = parts.into_iter().unzip();
+        Ok((pulls.concat(), beyond.iter().sum()))
     }
 
     /// The minimum of the mean of a loss, given with its second derivative, and a penalty.
@@ -253,7 +268,7 @@ impl BatchModel for BatchLinearSvr {
         self.set.prepare(linear_numbers(self.config.standardize), &self.control)?;
         let mut labels = Moments::default();
         self.set.chunks().iter().flat_map(Chunk::labels).for_each(|label| labels.add(*label));
-        let Solution { weights, iterations, converged } = self.solve(&labels)?;
+        let Solution { weights, iterations, converged, history } = self.solve(&labels)?;
         let (rows, loss) = (self.set.rows(), self.loss(&weights)?);
         if !loss.is_finite() {
             return Err(MlError::Diverged { hint: "scale the label and the features down" });
@@ -270,6 +285,7 @@ impl BatchModel for BatchLinearSvr {
             loss,
             metrics,
             trials: Vec::new(),
+            history: history.ending_with(loss),
         })
     }
 }

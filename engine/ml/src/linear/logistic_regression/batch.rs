@@ -134,6 +134,7 @@ impl BatchModel for BatchLogisticRegression {
             loss: minimum.loss,
             metrics: training_metrics(&scores, &labels),
             trials: Vec::new(),
+            history: minimum.history.ending_with(minimum.loss),
         })
     }
 }

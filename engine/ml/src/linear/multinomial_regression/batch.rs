@@ -151,6 +151,7 @@ impl BatchModel for BatchMultinomialRegression {
             loss: minimum.loss,
             metrics,
             trials: Vec::new(),
+            history: minimum.history.ending_with(minimum.loss),
         })
     }
 }

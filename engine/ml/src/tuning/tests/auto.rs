@@ -3,8 +3,8 @@
 use arrow::datatypes::DataType;
 
 use super::*;
+use crate::Origin;
 use crate::registry::{restore_predictor, restore_supervised};
-use crate::tuning::trials;
 
 #[test]
 fn the_best_of_several_model_types_is_the_model() {
@@ -19,7 +19,7 @@ fn the_best_of_several_model_types_is_the_model() {
     let best = report.trials.iter().find(|trial| trial.is_optimal).unwrap();
     assert_eq!(restore_predictor(&report.model).unwrap().model_type(), best.parameters[0].1);
     assert!(metric(&report, "accuracy") > 0.9);
-    assert_eq!(trials(&report.model).unwrap(), report.trials);
+    assert_eq!(Origin::of(&report.kept().unwrap()).unwrap().trials, report.trials);
     assert!(report == fit_with("auto_classifier", &options, &features, &integers(&labels), 4).unwrap());
 }
 

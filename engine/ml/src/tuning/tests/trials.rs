@@ -5,12 +5,12 @@ use std::sync::atomic::AtomicBool;
 use arrow::datatypes::DataType;
 
 use super::*;
+use crate::Origin;
 use crate::error::MlError;
 use crate::explain::explain;
 use crate::goldens::reference_rows;
 use crate::inspect::{ModelTable, table_of};
 use crate::registry::{restore, restore_predictor};
-use crate::tuning::trials;
 
 const PENALTY: (&str, &str) = ("l2_reg", "HPARAM_RANGE(0.001, 1000)");
 
@@ -51,7 +51,8 @@ fn the_best_model_goes_with_its_trials() {
     let (features, labels) = reference_rows(0..300);
     let options = [PENALTY, ("num_trials", "5"), ("hparam_tuning_objectives", "f1_score")];
     let report = fit("logistic_reg", &options, &features, &labels).unwrap();
-    assert_eq!(trials(&report.model).unwrap(), report.trials);
+    let tuned = report.kept().unwrap();
+    assert_eq!(Origin::of(&tuned).unwrap().trials, report.trials);
     let best = report.trials.iter().find(|trial| trial.is_optimal).unwrap();
     assert_eq!(report.trials.iter().filter(|trial| trial.is_optimal).count(), 1);
     assert!(report.trials.iter().all(|trial| trial.value <= best.value && trial.objective == "f1"));
@@ -63,8 +64,9 @@ fn the_best_model_goes_with_its_trials() {
     let options = [("l2_reg", best.parameters[0].1.as_str()), ("data_split_method", "random")];
     let split = fit("logistic_reg", &options, &features, &labels).unwrap();
     assert_eq!(split.metrics, report.metrics);
-    assert!(trials(&split.model).unwrap().is_empty());
-    let [tuned, plain] = [&report.model, &split.model].map(|model| restore_predictor(model).unwrap());
+    assert!(Origin::of(&split.kept().unwrap()).unwrap().trials.is_empty());
+    let bytes = [&tuned, &split.model];
+    let [tuned, plain] = bytes.map(|model| restore_predictor(model).unwrap());
     assert_eq!((tuned.model_type(), tuned.rows_learnt()), ("logistic_reg", split.rows));
     assert_eq!(tuned.answers(&features).unwrap(), plain.answers(&features).unwrap());
     let weights = |model: &dyn crate::Predictor| table_of(model, ModelTable::Weights).unwrap();
@@ -72,7 +74,7 @@ fn the_best_model_goes_with_its_trials() {
     let explained = |model: &dyn crate::Predictor| explain(model, "y", &features, 2).unwrap();
     assert_eq!(explained(tuned.as_ref()), explained(plain.as_ref()));
     // It may go on to learn from a stream.
-    let [tuned, plain] = [&report.model, &split.model].map(|model| restore(model).unwrap().snapshot().unwrap());
+    let [tuned, plain] = bytes.map(|model| restore(model).unwrap().snapshot().unwrap());
     assert!(tuned == plain);
 }
 
@@ -80,14 +82,15 @@ fn the_best_model_goes_with_its_trials() {
 fn damaged_models_are_an_error() {
     let (features, labels) = reference_rows(0..200);
     let report = fit("logistic_reg", &[PENALTY, ("num_trials", "2")], &features, &labels).unwrap();
-    for end in (0..report.model.len()).step_by(7) {
-        assert!(trials(&report.model[..end]).is_err(), "{end}");
+    let kept = report.kept().unwrap();
+    for end in (0..kept.len()).step_by(7) {
+        assert!(Origin::of(&kept[..end]).is_err(), "{end}");
     }
     // Whatever is wrong, nothing panics.
-    for place in 0..report.model.len() {
-        let mut bytes = report.model.clone();
+    for place in 0..kept.len() {
+        let mut bytes = kept.clone();
         bytes[place] ^= 0x55;
-        drop((restore_predictor(&bytes), trials(&bytes)));
+        drop((restore_predictor(&bytes), Origin::of(&bytes)));
     }
 }
 
