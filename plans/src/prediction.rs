@@ -11,7 +11,8 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray}
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 pub use tidemill_ml::ModelTable;
 use tidemill_ml::{
-    FeatureKind, MlError, Origin, anomalies_of, explain, forecast_of, table_of, training_table, trial_table,
+    FeatureKind, MlError, Origin, anomalies_of, class_probabilities_of, explain, forecast_of, table_of, training_table,
+    trial_table,
 };
 
 pub use self::function::{asked_by, function};
@@ -46,6 +47,8 @@ pub enum Question {
         /// The probability above which one is, if that is said.
         threshold: Option<Probability>,
     },
+    /// What it predicts, with the probabilities of all classes beside that of the predicted one.
+    ClassProbabilities,
 }
 
 /// A probability in a question: the bits of a number, so that questions can be compared.
@@ -119,11 +122,25 @@ impl TrainedModel {
     /// # Errors
     /// As of [`predict`](Self::predict); or if it cannot answer such a question.
     pub fn answer(&self, question: Question, rows: &RecordBatch) -> Result<RecordBatch, AnswerError> {
-        let said = self.model.said(question, &self.weights.label, &self.model.features(rows)?)?;
-        if !question.is_of_a_version() {
-            return Ok(said);
-        }
-        let (fields, columns) = self.with_version(&said);
+        let (fields, columns) = match question {
+            Question::Prediction => (self.added(), self.predict(rows)?),
+            Question::Explanation { top_k_features } => {
+                let (features, top_k) = (self.model.features(rows)?, top_k_features as usize);
+                self.with_version(&explain(self.model.predictor(), &self.weights.label, &features, top_k)?)
+            }
+            Question::ClassProbabilities => {
+                let features = self.model.features(rows)?;
+                self.with_version(&class_probabilities_of(self.model.predictor(), &self.weights.label, &features)?)
+            }
+            Question::Anomaly { threshold } => {
+                let features = self.model.features(rows)?;
+                self.with_version(&anomalies_of(self.model.predictor(), &features, threshold.map(f64::from))?)
+            }
+            Question::Features => {
+                let transform = self.model.transform().ok_or(AnswerError::NoTransform)?;
+                return Ok(transform.features(rows)?);
+            }
+        };
         let answer = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
         answer.map_err(|source| MlError::BuildTable { source }.into())
     }
@@ -254,6 +271,7 @@ pub fn function(model: Arc<TrainedModel>, question: Question) -> ScalarUDF {
             format!("ml_explain_predict({}, {top_k_features})", model.weights.model)
         }
         Question::Features => format!("ml_transform({})", model.weights.model),
+        Question::ClassProbabilities => format!("ml_predict({}, class_probabilities)", model.weights.model),
         Question::Anomaly { threshold } => {
             let threshold = threshold.map_or_else(String::new, |threshold| format!(", {}", f64::from(threshold)));
             format!("ml_detect_anomalies({}{threshold})", model.weights.model)

@@ -16,6 +16,7 @@ mod batch_workers;
 mod catalog;
 mod certificates;
 mod chains;
+mod class_probabilities;
 mod clickbench;
 mod cluster;
 mod command;

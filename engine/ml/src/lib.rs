@@ -16,6 +16,7 @@
 mod actions;
 pub mod batch;
 mod boosted_trees;
+mod class_probabilities;
 mod class_weights;
 mod classes;
 mod clusters;
@@ -60,6 +61,7 @@ pub use batch::{
     predicted_label_type, reads_times, takes_label, tuning_option_docs, valid_batch_model_types,
 };
 pub use boosted_trees::{export, import};
+pub use class_probabilities::class_probabilities_of;
 pub use error::{MlError, Result};
 pub use explain::{Explanations, explain, explained_outputs};
 pub use inspect::{ModelTable, anomalies_of, forecast_of, table_of};

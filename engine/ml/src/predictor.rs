@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float64Type};
 
+use crate::class_probabilities::said_of_classes;
 use crate::error::Result;
 use crate::explain::{Explanations, explained_table};
 use crate::inspect::ModelTable;
@@ -42,6 +43,15 @@ pub trait Predictor: Send + Sync {
     /// # Errors
     /// `MissingColumn`, `ChangedColumn` or `BuildTable`.
     fn explain(&self, _label: &str, _features: &RecordBatch, _top_k: usize) -> Result<Option<RecordBatch>> {
+        Ok(None)
+    }
+
+    /// What it says of rows, with the probabilities of all classes: the columns of
+    /// [`class_probabilities_of`](crate::class_probabilities_of), if it tells classes apart.
+    ///
+    /// # Errors
+    /// `MissingColumn`, `ChangedColumn` or `BuildTable`.
+    fn class_probabilities(&self, _label: &str, _features: &RecordBatch) -> Result<Option<RecordBatch>> {
         Ok(None)
     }
 
@@ -219,6 +229,10 @@ impl<M: Supervised + ?Sized> Predictor for Labelled<M> {
 
     fn answers(&self, features: &RecordBatch) -> Result<Vec<ArrayRef>> {
         Ok(self.0.predictions(features)?.columns())
+    }
+
+    fn class_probabilities(&self, label: &str, features: &RecordBatch) -> Result<Option<RecordBatch>> {
+        said_of_classes(self.0.as_ref(), label, features)
     }
 
     fn explain(&self, label: &str, features: &RecordBatch, top_k: usize) -> Result<Option<RecordBatch>> {

@@ -97,3 +97,16 @@ fn the_steps_of_a_fit_are_a_table_of_its_model() {
     let error = trained().table(ModelTable::TrainingInfo).unwrap_err().to_string();
     assert!(error.contains("learns from a stream, row by row; SHOW MODELS"), "{error}");
 }
+
+#[test]
+fn probabilities_of_all_classes_are_a_question_of_their_own() {
+    let (model, function) = (trained(), function(trained(), Question::ClassProbabilities));
+    let said = returned(&function);
+    assert_eq!(said.fields(), &model.answered(Question::ClassProbabilities).unwrap());
+    let names = "predicted_late predicted_late_prob predicted_late_probs model_version model_event_time";
+    assert_eq!(said.column_names(), names.split(' ').collect::<Vec<_>>());
+    let first = said.column(2).as_list::<i32>().value(0);
+    let values = first.as_struct().column(1).as_primitive::<Float64Type>().clone();
+    assert_eq!(values.value(1), said.column(1).as_primitive::<Float64Type>().value(0));
+    assert!((values.value(0) + values.value(1) - 1.0).abs() < 1e-12);
+}

@@ -22,8 +22,9 @@ use crate::catalog::{Catalog, Object};
 use crate::dialect::TABLE_MARKER;
 use crate::error::{Result, SqlError};
 use crate::model_versions::model_name;
+use crate::planner::class_probabilities::{PredictCall, predict_call};
 use crate::planner::detect_anomalies::{DETECT_ANOMALIES, detect_call};
-use crate::planner::evaluate::replace_evaluation;
+use crate::planner::evaluate::{self, replace_evaluation};
 use crate::planner::explain_predict::{EXPLAIN_PREDICT, answered, explain_call};
 use crate::planner::forecast::ForecastCall;
 use crate::planner::model_table::{model_table_call, rows_of_model};
@@ -102,7 +103,7 @@ impl VisitorMut for Calls<'_> {
 
 impl Calls<'_> {
     fn replace(&mut self, factor: &mut TableFactor) -> Result<()> {
-        replace_evaluation(factor, self.catalog)?;
+        replace_evaluation(factor, self.catalog, evaluate::Asked::AtOnce)?;
         if let Some((table, model)) = model_table_call(factor)? {
             let rows = rows_of_model(self.catalog, table, &model)?;
             let made_up = format!("ml.{}({})", table.name(), normalize(&model));
@@ -136,12 +137,14 @@ impl Calls<'_> {
             return Ok(());
         }
         let TableFactor::Table { name, args: Some(args), .. } = &*factor else { return Ok(()) };
-        let (called, usage, question) = match dotted(name).as_str() {
-            "ml.predict" | "ml_predict" => ("ML.PREDICT", PREDICT, Question::Prediction),
-            "ml.transform" | "ml_transform" => ("ML.TRANSFORM", MAKE_FEATURES, Question::Features),
+        let (called, usage, PredictCall { model, data, question }) = match dotted(name).as_str() {
+            "ml.predict" | "ml_predict" => ("ML.PREDICT", PREDICT, predict_call(&args.args)?),
+            "ml.transform" | "ml_transform" => {
+                let (model, data) = predict_arguments(&args.args, MAKE_FEATURES)?;
+                ("ML.TRANSFORM", MAKE_FEATURES, PredictCall { model, data, question: Question::Features })
+            }
             _ => return Ok(()),
         };
-        let (model, data) = predict_arguments(&args.args, usage)?;
         let rows = rows_of(data, usage)?;
         let trained = self.catalog.trained_model(model, called)?;
         let subquery = self.answers(&model.clone(), trained, question, rows)?;

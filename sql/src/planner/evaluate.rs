@@ -1,15 +1,31 @@
 //! ML.EVALUATE, ML.ROC_CURVE and ML.CONFUSION_MATRIX: the measures of a model's predictions for rows that have the label.
 //! They are aggregates of ML.PREDICT, and so planned as such, in streams and in queries as a whole. The measures and their
 //! names are BigQuery ML's.
+//!
+//! Of several classes, `log_loss` and `roc_auc` need the probability of each, which queries as a whole have: the latter is
+//! the mean of each class's against all others (scikit-learn's `multi_class='ovr'`, `average='macro'`).
 
 use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{Ident, Query, Spanned, TableFactor};
 use tidemill_plans::algorithm::reads_times;
 
+use super::class_probabilities::CLASS_PROBABILITIES;
 use super::table_function::{predict_arguments, wrong_call};
 use crate::ast::{alias_of, dotted, made_up, quoted, relation_of, select_of};
 use crate::catalog::Catalog;
 use crate::error::{Result, SqlError};
+
+/// The most classes whose probabilities are measured: each has measures of its own.
+const CLASSES_MEASURED_MAX: usize = 100;
+
+/// What predictions are asked as part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A stream, in which the probabilities of all classes are no column.
+    InStream,
+    /// A query as a whole.
+    AtOnce,
+}
 
 /// A function that measures predictions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +56,7 @@ impl Measure {
     /// What it asks of the predictions, as a query of `FROM predictions`.
     fn query(self, labels: &Labels<'_>) -> Result<String> {
         match self {
-            Self::Evaluate => Ok(format!("SELECT {} FROM t", measures(labels))),
+            Self::Evaluate => Ok(evaluation(labels)),
             Self::RocCurve => roc_curve(labels),
             Self::ConfusionMatrix => confusion_matrix(labels),
         }
@@ -55,20 +71,28 @@ struct Labels<'a> {
     label: Ident,
     predicted: Ident,
     probability: Ident,
+    /// The column of the probabilities of all classes.
+    probabilities: Ident,
+    /// The classes whose probabilities are measured, each as a literal; none of a BOOLEAN, which has measures of its own,
+    /// and of numbers.
+    measured: Vec<String>,
 }
 
 /// Puts a subquery in the place of a call of such a function.
-pub(crate) fn replace_evaluation(factor: &mut TableFactor, catalog: &Catalog) -> Result<()> {
+pub(crate) fn replace_evaluation(factor: &mut TableFactor, catalog: &Catalog, asked: Asked) -> Result<()> {
     let TableFactor::Table { name, alias, args: Some(args), .. } = factor else { return Ok(()) };
     let Some(measure) = Measure::named(&dotted(name)) else { return Ok(()) };
     let usage = format!("{}(MODEL m, TABLE t), or a query in place of TABLE t", measure.name());
     let (model, _) = predict_arguments(&args.args, &usage).map_err(|_| wrong_call(&usage).at(name.span()))?;
-    let text = || measure.query(&Labels::of(measure, model, catalog)?);
-    let mut subquery = made_up(&text().map_err(|error| error.at(model.span))?)?;
-    let mut predictions = made_up("SELECT * FROM ML.PREDICT(MODEL m, TABLE t) AS predict")?;
+    let labels = Labels::of(measure, model, catalog, asked).map_err(|error| error.at(model.span))?;
+    let mut subquery = made_up(&measure.query(&labels).map_err(|error| error.at(model.span))?)?;
+    let option = format!("STRUCT(TRUE AS {CLASS_PROBABILITIES})");
+    let mut predictions = made_up(&format!("SELECT * FROM ML.PREDICT(MODEL m, TABLE t, {option}) AS predict"))?;
     let predict = relation_of(select_of(&mut predictions)?)?;
-    if let TableFactor::Table { args: made_up, .. } = predict {
-        *made_up = Some(args.clone());
+    if let TableFactor::Table { args: Some(made_up), .. } = predict {
+        // In the place of the model and the rows; the option stays where it is wanted.
+        let options = if labels.measured.is_empty() { Vec::new() } else { made_up.args.split_off(2) };
+        made_up.args = args.args.iter().cloned().chain(options).collect();
     }
     *innermost(&mut subquery)? = predict.clone();
     let alias = alias.take().unwrap_or_else(|| alias_of("evaluate"));
@@ -85,7 +109,7 @@ fn innermost(query: &mut Query) -> Result<&mut TableFactor> {
 }
 
 impl<'a> Labels<'a> {
-    fn of(measure: Measure, model: &'a Ident, catalog: &'a Catalog) -> Result<Self> {
+    fn of(measure: Measure, model: &'a Ident, catalog: &'a Catalog, asked: Asked) -> Result<Self> {
         let (_, detail) = catalog.model_of(model)?;
         let (Some(label), Some(predicted)) = (&detail.label, detail.outputs.first()) else {
             let hint = match reads_times(&detail.model_type) {
@@ -95,20 +119,32 @@ impl<'a> Labels<'a> {
             let what = format!("{} of a model of type '{}'", measure.name(), detail.model_type);
             return Err(SqlError::unsupported(what, hint));
         };
-        let probability = quoted(&format!("predicted_{label}_prob"));
+        let [probability, probabilities] = ["prob", "probs"].map(|of| quoted(&format!("predicted_{label}_{of}")));
         let (data_type, predicted) = (predicted.data_type(), quoted(predicted.name()));
-        Ok(Self { model, catalog, data_type, label: quoted(label), predicted, probability })
+        let (label, measured) = (quoted(label), Vec::new());
+        let mut labels = Self { model, catalog, data_type, label, predicted, probability, probabilities, measured };
+        let has_own = data_type == &DataType::Boolean || data_type.is_floating();
+        if (measure, asked) == (Measure::Evaluate, Asked::AtOnce) && !has_own {
+            let literals = labels.classes(measure)?.into_iter().map(|(_, literal)| literal).collect::<Vec<_>>();
+            labels.measured = if literals.len() <= CLASSES_MEASURED_MAX { literals } else { Vec::new() };
+        }
+        Ok(labels)
+    }
+
+    /// The probability of a class, from 1.
+    fn probability_of(&self, class: usize) -> String {
+        format!("{}[{class}]['prob']", self.probabilities)
     }
 
     /// The classes, and each of them as a literal.
-    fn classes(&self) -> Result<Vec<(String, String)>> {
+    fn classes(&self, measure: Measure) -> Result<Vec<(String, String)>> {
         let names = match self.data_type {
             DataType::Boolean => vec![String::from("false"), String::from("true")],
             number if number.is_floating() => {
                 let hint = "a number has no classes; ML.EVALUATE measures how far predictions are from it";
                 return Err(SqlError::unsupported("ML.CONFUSION_MATRIX of a model of numbers", hint));
             }
-            _ => self.catalog.trained_model(self.model, "ML.CONFUSION_MATRIX")?.class_names(),
+            _ => self.catalog.trained_model(self.model, measure.name())?.class_names(),
         };
         let is_text = self.data_type == &DataType::Utf8;
         let literal = |name: &str| if is_text { format!("'{}'", name.replace('\'', "''")) } else { name.to_owned() };
@@ -122,7 +158,7 @@ fn confusion_matrix(labels: &Labels<'_>) -> Result<String> {
     let count = |(name, literal): &(String, String)| {
         format!("count(*) FILTER (WHERE {predicted} = {literal}) AS {}", quoted(name))
     };
-    let columns: Vec<String> = labels.classes()?.iter().map(count).collect();
+    let columns: Vec<String> = labels.classes(Measure::ConfusionMatrix)?.iter().map(count).collect();
     let columns = columns.join(", ");
     Ok(format!("SELECT {label} AS expected_label, {columns} FROM t WHERE {label} IS NOT NULL GROUP BY {label}"))
 }
@@ -148,7 +184,35 @@ fn roc_curve(labels: &Labels<'_>) -> Result<String> {
     ))
 }
 
-/// The columns of ML.EVALUATE.
+/// The row of ML.EVALUATE.
+fn evaluation(labels: &Labels<'_>) -> String {
+    let Labels { label, probabilities, measured, .. } = labels;
+    let measures = measures(labels);
+    if measured.is_empty() {
+        return format!("SELECT {measures} FROM t");
+    }
+    let classes = || (1..).zip(measured);
+    let own = classes().map(|(class, name)| format!("WHEN {label} = {name} THEN {}", labels.probability_of(class)));
+    // A class that the model does not know is as unlikely as can be.
+    let own = format!(
+        "CASE WHEN {label} IS NULL OR {probabilities} IS NULL THEN NULL {} ELSE 0.0 END",
+        own.collect::<Vec<_>>().join(" ")
+    );
+    let auc = |(class, name): (usize, &String)| {
+        format!("roc_auc({label} = {name}, {}) AS auc_{class}", labels.probability_of(class))
+    };
+    let aucs: Vec<String> = classes().map(auc).collect();
+    let each = |of: fn(usize) -> String| (1..=measured.len()).map(of).collect::<Vec<_>>().join(" + ");
+    let sum = each(|class| format!("coalesce(auc_{class}, 0.0)"));
+    let count = each(|class| format!("CASE WHEN auc_{class} IS NULL THEN 0.0 ELSE 1.0 END"));
+    format!(
+        "SELECT precision, recall, accuracy, f1_score, log_loss, ({sum}) / nullif({count}, 0.0) AS roc_auc \
+         FROM (SELECT {measures}, log_loss(TRUE, {own}) AS log_loss, {} FROM t) AS measured",
+        aucs.join(", ")
+    )
+}
+
+/// The measures of rows with their predictions.
 fn measures(labels: &Labels<'_>) -> String {
     let Labels { label, predicted, probability, .. } = labels;
     let of_classes = format!(

@@ -9,6 +9,7 @@ pub(crate) mod as_of;
 mod as_of_join;
 pub(crate) mod asked_model;
 pub(crate) mod call;
+pub(crate) mod class_probabilities;
 pub(crate) mod context;
 pub(crate) mod detect_anomalies;
 pub(crate) mod evaluate;

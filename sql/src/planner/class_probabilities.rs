@@ -1,0 +1,118 @@
+//! `STRUCT(TRUE AS class_probabilities)` of ML.PREDICT: the probabilities of all classes beside that of the predicted one,
+//! as BigQuery ML's `predicted_<label>_probs`. It is part of queries as a whole.
+//!
+//! The column is a list of structs, which sinks of CSV cannot hold, and streams that are running already do not have it: so
+//! it is there where it is asked for.
+
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, Ident, Spanned, TableFactor, Value, ValueWithSpan};
+use tidemill_plans::prediction::Question;
+
+use super::explain_predict::answered;
+use super::struct_options::{StructOption, split_options};
+use super::table_function::{PREDICT, model_and_rows};
+use crate::ast::dotted;
+use crate::catalog::Catalog;
+use crate::error::{Result, SqlError};
+
+/// The only option of ML.PREDICT.
+pub(super) const CLASS_PROBABILITIES: &str = "class_probabilities";
+
+/// A call of ML.PREDICT.
+pub(crate) struct PredictCall<'a> {
+    pub(crate) model: &'a Ident,
+    pub(crate) data: &'a Expr,
+    pub(crate) question: Question,
+}
+
+/// The model, the rows and what is asked about them.
+pub(crate) fn predict_call(arguments: &[FunctionArg]) -> Result<PredictCall<'_>> {
+    let (options, others) = split_options(arguments, PREDICT)?;
+    let (model, data) = model_and_rows(others.into_iter(), PREDICT)?;
+    let mut question = Question::Prediction;
+    for option in options {
+        match option.key().as_str() {
+            CLASS_PROBABILITIES if is_true(&option)? => question = Question::ClassProbabilities,
+            CLASS_PROBABILITIES => {}
+            _ => return Err(option.unknown("ML.PREDICT", CLASS_PROBABILITIES)),
+        }
+    }
+    Ok(PredictCall { model, data, question })
+}
+
+fn is_true(option: &StructOption<'_>) -> Result<bool> {
+    match option.value {
+        Expr::Value(ValueWithSpan { value: Value::Boolean(value), .. }) => Ok(*value),
+        other => {
+            let message = format!("{} is TRUE or FALSE, not {other}", option.key());
+            Err(SqlError::invalid(message).at(other.span()))
+        }
+    }
+}
+
+/// Why such a call is no part of a stream.
+pub(super) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
+    let TableFactor::Table { name, args: Some(args), .. } = factor else { return Ok(()) };
+    if !matches!(dotted(name).as_str(), "ml.predict" | "ml_predict") {
+        return Ok(());
+    }
+    let (options, _) = split_options(&args.args, PREDICT)?;
+    if options.is_empty() {
+        return Ok(());
+    }
+    let PredictCall { model, question, .. } = predict_call(&args.args)?;
+    if question == Question::Prediction {
+        let hint = "leave the option out, which is FALSE without it";
+        return Err(SqlError::unsupported("an option of ML.PREDICT in a stream", hint).at(factor.span()));
+    }
+    answered(model, catalog.trained_model(model, "ML.PREDICT")?.as_ref(), question)?;
+    Err(SqlError::in_a_stream("the probabilities of all classes").at(factor.span()))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::ast::{made_up, relation_of, select_of};
+
+    /// The model, the rows and the question of a call, or why it is none.
+    #[track_caller]
+    fn check(arguments: &str, expected: Expect) {
+        let mut query = made_up(&format!("SELECT * FROM ML.PREDICT({arguments})")).unwrap();
+        let TableFactor::Table { args: Some(args), .. } = relation_of(select_of(&mut query).unwrap()).unwrap() else {
+            panic!("no call: {arguments}");
+        };
+        let found = match predict_call(&args.args) {
+            Ok(PredictCall { model, data, question }) => format!("{model}, {data}, {question:?}"),
+            Err(error) => error.to_string(),
+        };
+        expected.assert_eq(&found);
+    }
+
+    #[test]
+    fn probabilities_are_there_where_they_are_asked_for() {
+        check("MODEL m, TABLE t", expect!["m, TABLE t, Prediction"]);
+        check("MODEL m, TABLE t, STRUCT(FALSE AS class_probabilities)", expect!["m, TABLE t, Prediction"]);
+        check("TABLE t, STRUCT(TRUE AS class_probabilities), MODEL m", expect!["m, TABLE t, ClassProbabilities"]);
+    }
+
+    #[track_caller]
+    fn check_refused(arguments: &str, expected: &str) {
+        let mut query = made_up(&format!("SELECT * FROM ML.PREDICT({arguments})")).unwrap();
+        let TableFactor::Table { args: Some(args), .. } = relation_of(select_of(&mut query).unwrap()).unwrap() else {
+            panic!("no call: {arguments}");
+        };
+        let error = predict_call(&args.args).err().unwrap().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn wrong_calls_say_what_is_right() {
+        check_refused(
+            "MODEL m, TABLE t, STRUCT(1 AS class_probabilities)",
+            "class_probabilities is TRUE or FALSE, not 1",
+        );
+        check_refused("MODEL m, TABLE t, STRUCT(TRUE AS probabilities)", "ML.PREDICT takes class_probabilities");
+        check_refused("MODEL m, TABLE t, TABLE u", &format!("wrong arguments; write {PREDICT}"));
+    }
+}
