@@ -139,24 +139,22 @@ pub enum MlError {
         /// What it has, or `none of these tables`.
         tables: String,
     },
-    /// A model was asked for what it does not have.
-    #[error("a model of type '{model_type}' has no {what}: {reason}")]
-    NotKnown {
-        /// The model's type.
-        model_type: &'static str,
-        /// What was asked for: the steps of its fit, or the probabilities of its classes.
-        what: &'static str,
-        /// Why it has none, and what would help.
-        reason: &'static str,
-    },
-    /// Nobody can say what the predictions of models of this type are made of.
-    #[error(
-        "predictions of a model of type '{model_type}' cannot be explained; those of linear_reg, logistic_reg, linear_svm, \
-         linear_svr, boosted trees, decision trees and random forests can"
-    )]
+    /// Nobody can say what that which models of this type say is made of.
+    #[error("what a model of type '{model_type}' says cannot be explained; predictions of models with a label can")]
     NotExplained {
         /// The model's type.
         model_type: &'static str,
+    },
+    /// Predictions depend on more features than can be told apart by asking the model.
+    #[error(
+        "predictions of a model of this type can be explained by at most {features_max} features, not {features}; \
+         fit it to those that matter"
+    )]
+    TooManyExplained {
+        /// Features that there are.
+        features: usize,
+        /// The most that there may be.
+        features_max: usize,
     },
     /// A table about a model could not be made.
     #[error("cannot make a table about the model")]

@@ -1,20 +1,29 @@
 //! What predictions are made of: how much each feature has moved one away from what the model says on average.
 //!
 //! A feature's attribution is its Shapley value (Shapley 1953; Lundberg and Lee 2017): the mean, over all orders in
-//! which features may become known, of how much the prediction changes when this one does. Attributions are exact, and
-//! sum up to the difference between the prediction and the baseline. Categories are one feature, however many there
-//! are.
+//! which features may become known, of how much the prediction changes when this one does. Attributions sum up to the
+//! difference between the prediction and the baseline. They are exact, but for models of the last kind below where a row
+//! has more than 11 features, whose error is estimated then. Categories are one feature, however many there are.
 //!
 //! What a model says where it knows only some of the features is, of a linear model, what it says where the others have
 //! the mean of the rows that it was fitted to: so an attribution is the weight times the distance from that mean. (A
 //! model that learns online does not count its categories: the attribution of one is its weight.) Of trees it is the
 //! mean of the leaves that can still be reached, each by the rows that went there (path-dependent TreeSHAP, Lundberg et
-//! al. 2020).
+//! al. 2020). Of naive Bayes it is what follows from the features that are known, as if there were no others: features
+//! do not depend on each other there, so each adds its own part to the log-odds.
+//!
+//! Any other model is asked again and again, with features missing (`coalitions`): what it says where it knows only some
+//! features is what it says of a row in which the others are NULL, or of texts a category that it has never seen. Of
+//! nearest neighbours a missing number is the mean of all rows, and an unseen category is as far from each of them, so
+//! that is the mean row, without categories. Rows without what a split of a Hoeffding tree asks for go where most rows
+//! went. A user or an item that is not known has the mean of all.
 //!
 //! Explained is what a model adds up, before it becomes a probability: the number of a regression; the log-odds or the
 //! score of the predicted class of a logistic regression and of boosted trees; its decision value of a support vector
-//! machine. Forests add up probabilities.
+//! machine; of naive Bayes its log-odds against the class that comes next. Forests add up probabilities, and
+//! probabilities are explained of nearest neighbours and of all that learns along a stream by trees.
 
+mod coalitions;
 mod linear;
 mod quadrature;
 mod walk;
@@ -25,6 +34,7 @@ use arrow::array::{ArrayRef, Float64Array, ListArray, RecordBatch, StringArray, 
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 
+pub(crate) use self::coalitions::{Coalitions, Shares, with_missing};
 pub(crate) use self::linear::{Explainer, Means, check_category_rows};
 pub(crate) use self::walk::{Place, ShapTree, Walk};
 use crate::error::{MlError, Result};
@@ -41,6 +51,8 @@ pub struct Explanations {
     values: Vec<f64>,
     /// Row by row, one for each feature.
     attributions: Vec<f64>,
+    /// About how far the worst of a row's attributions is off; 0 of exact ones.
+    errors: Vec<f64>,
     /// The place of each row's predicted class; 0 of numbers.
     classes: Vec<usize>,
     usable: Option<NullBuffer>,
@@ -52,7 +64,7 @@ impl Explanations {
         let features: Vec<_> = schema.fields().iter().map(|feature| feature.name.clone()).collect();
         let attributions = vec![0.0; rows * features.len()];
         let (baselines, values, classes) = (vec![0.0; rows], vec![0.0; rows], vec![0; rows]);
-        Self { features, baselines, values, attributions, classes, usable: None }
+        Self { features, baselines, values, attributions, errors: vec![0.0; rows], classes, usable: None }
     }
 
     /// Says what a row is predicted as; returns the attributions of its features, in the order of the schema.
@@ -62,6 +74,13 @@ impl Explanations {
         self.values[row] = value;
         let width = self.features.len();
         &mut self.attributions[row * width..][..width]
+    }
+
+    /// Says what a row is predicted as and how its features share that, which are in this order of places in the schema.
+    pub(crate) fn share(&mut self, row: usize, class: usize, shares: &Shares, places: &[usize]) {
+        self.errors[row] = shares.error;
+        let attributions = self.explain(row, class, shares.baseline, shares.value);
+        places.iter().zip(&shares.attributions).for_each(|(place, share)| attributions[*place] = *share);
     }
 
     /// With the rows that can be predicted; `None` for all.
@@ -79,6 +98,12 @@ impl Explanations {
     #[must_use]
     pub fn values(&self) -> Float64Array {
         self.array(self.values.clone())
+    }
+
+    /// Of each row about how far the worst of its attributions is off, one standard deviation; 0 of exact ones.
+    #[must_use]
+    pub fn errors(&self) -> Float64Array {
+        self.array(self.errors.clone())
     }
 
     /// The attributions of a row, one for each feature of the schema; all 0 of a row that cannot be predicted.
@@ -141,7 +166,7 @@ fn attribution_item() -> Field {
 /// `probability` of a predicted class, and its attributions, of each row the `top_k` largest.
 ///
 /// # Errors
-/// `NotExplained` by a model whose predictions have no explanation, `MissingColumn` or `ChangedColumn`.
+/// `NotExplained` by a model without a label, `MissingColumn`, `ChangedColumn` or `TooManyExplained`.
 pub fn explain(model: &dyn Predictor, label: &str, features: &RecordBatch, top_k: usize) -> Result<RecordBatch> {
     let explained = model.explain(label, features, top_k)?;
     explained.ok_or_else(|| MlError::NotExplained { model_type: model.model_type() })
@@ -170,13 +195,18 @@ pub(crate) fn explained_table(
 ) -> Result<RecordBatch> {
     let is_class = !said.labels.data_type().is_floating();
     let mut columns = said.columns();
-    columns.extend(is_class.then(|| Arc::new(explanations.probability(said)) as ArrayRef));
-    columns.push(Arc::new(explanations.top_features(top_k)?));
-    // Other methods sample; these attributions are exact.
-    let errors = explanations.array(vec![0.0; said.labels.len()]);
-    columns.extend([explanations.baselines(), explanations.values(), errors].map(|of| Arc::new(of) as ArrayRef));
-    let schema = Schema::new(explained_outputs(label, said.labels.data_type()));
-    RecordBatch::try_new(Arc::new(schema), columns).map_err(|source| MlError::BuildTable { source })
+    let mut push = |name: &str, column: ArrayRef| {
+        fields.push(Field::new(name, column.data_type().clone(), true));
+        columns.push(column);
+    };
+    if let Some(probability) = explanations.probability(said) {
+        push("probability", Arc::new(probability));
+    }
+    push("top_feature_attributions", Arc::new(explanations.top_features(top_k)?));
+    push("baseline_prediction_value", Arc::new(explanations.baselines()));
+    push("prediction_value", Arc::new(explanations.values()));
+    push("approximation_error", Arc::new(explanations.errors()));
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|source| MlError::BuildTable { source })
 }
 
 #[cfg(test)]

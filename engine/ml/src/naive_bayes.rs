@@ -11,6 +11,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod config;
+mod explain;
 mod numbers;
 mod sums;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use tidemill_compute::kernel::softmax::{ln, softmax_in_place};
 use self::numbers::{NumberLikelihood, NumberStatistics};
 use crate::classes::Classes;
 use crate::error::{MlError, Result};
+use crate::explain::Explanations;
 use crate::feature::encoder::{Encoder, EncoderState, Numbers};
 use crate::model::FeatureSchema;
 use crate::predictor::{Predictions, Supervised};
@@ -142,6 +144,10 @@ impl Supervised for NaiveBayes {
             }
         })?;
         Ok(self.classes.predictions(probabilities, usable))
+    }
+
+    fn explanations(&self, features: &RecordBatch, said: &Predictions) -> Result<Option<Explanations>> {
+        self.explained(features, said).map(Some)
     }
 }
 

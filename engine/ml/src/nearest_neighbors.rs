@@ -11,7 +11,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod config;
-mod on_device;
+mod explain;
 mod rows;
 mod search;
 #[cfg(test)]
@@ -32,6 +32,7 @@ use self::search::{Neighbor, nearest};
 use crate::batch::CLIP;
 use crate::classes::Classes;
 use crate::error::{MlError, Result};
+use crate::explain::Explanations;
 use crate::feature::encoder::{Encoder, EncoderState, Numbers};
 use crate::model::{FeatureSchema, NUMERIC_MAGNITUDE_MAX};
 use crate::predictor::{Predictions, Supervised};
@@ -251,6 +252,10 @@ impl Supervised for NearestNeighbors {
             }
             Target::Classes { classes, .. } => Ok(classes.predictions(said, usable)),
         }
+    }
+
+    fn explanations(&self, features: &RecordBatch, said: &Predictions) -> Result<Option<Explanations>> {
+        self.explained(features, said).map(Some)
     }
 }
 

@@ -41,7 +41,7 @@ pub trait Predictor: Send + Sync {
     /// What it says of rows, and why: the columns of [`explain`](crate::explain()), if models of its type know.
     ///
     /// # Errors
-    /// `MissingColumn`, `ChangedColumn` or `BuildTable`.
+    /// `MissingColumn`, `ChangedColumn`, `TooManyExplained` or `BuildTable`.
     fn explain(&self, _label: &str, _features: &RecordBatch, _top_k: usize) -> Result<Option<RecordBatch>> {
         Ok(None)
     }
@@ -116,7 +116,7 @@ pub trait Supervised: Send + Sync {
     /// What its predictions of these rows, `said`, are made of, if models of its type know.
     ///
     /// # Errors
-    /// `MissingColumn` or `ChangedColumn`.
+    /// `MissingColumn` or `ChangedColumn`; `TooManyExplained`.
     fn explanations(&self, _features: &RecordBatch, _said: &Predictions) -> Result<Option<Explanations>> {
         Ok(None)
     }

@@ -1,5 +1,7 @@
 //! Attributions of the package shap (`goldens/explain.py`), sums that are the prediction, and the columns of the table.
 
+mod asked;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -64,7 +66,7 @@ fn check_golden(
     let learnt = Int64Array::from_iter_values((0..labels.len() as i64).filter(|row| row % 5 != 0));
     let asked = Int64Array::from_iter_values((0..labels.len() as i64).step_by(5).step_by(step));
     let own = learnt.values().iter().map(|row| labels[*row as usize]);
-    let labels: ArrayRef = match model_type.ends_with("classifier") {
+    let labels: ArrayRef = match model_type.ends_with("classifier") || model_type == "naive_bayes" {
         true => Arc::new(Int64Array::from_iter_values(own.map(|label| label as i64))),
         false => Arc::new(Float64Array::from_iter_values(own)),
     };
@@ -83,6 +85,18 @@ fn trees_and_linear_models_are_explained_as_by_shap() {
     check_golden("shap_diabetes_deep", "decision_tree_regressor", &deep, floored(), 9);
     check_golden("shap_digits", "decision_tree_classifier", &[("max_tree_depth", "3")], digits(), 30);
     check_golden("shap_ridge", "linear_reg", &[("l2_reg", "1")], data_set("diabetes"), 9);
+}
+
+#[test]
+fn neighbours_and_naive_bayes_are_explained_as_by_shap() {
+    check_golden("shap_knn_numbers", "knn_regressor", &[("num_neighbors", "7")], data_set("diabetes"), 18);
+    let (features, labels) = data_set("diabetes");
+    let class = |label: f64| f64::from(u8::from(label >= 100.0) + u8::from(label >= 200.0));
+    let classes = labels.into_iter().map(class).collect();
+    let options = [("num_neighbors", "9"), ("weights", "distance")];
+    check_golden("shap_knn_classes", "knn_classifier", &options, (features, classes), 18);
+    check_golden("shap_naive_bayes_iris", "naive_bayes", &[], data_set("iris"), 6);
+    check_golden("shap_naive_bayes_wine", "naive_bayes", &[], data_set("wine"), 9);
 }
 
 /// Attributions add up, and so does what they explain, to the prediction.
@@ -222,7 +236,7 @@ fn the_table_has_the_largest_attributions_of_each_row() {
 }
 
 #[test]
-fn online_models_are_explained_and_others_say_that_they_are_not() {
+fn online_models_are_explained_and_those_without_a_label_say_that_they_are_not() {
     let (rows, positive) = reference_rows(0..400);
     let schema = FeatureSchema::from_arrow(rows.schema_ref()).unwrap();
     let numbers = Float64Array::from_iter_values((0..400).map(|row| f64::from(row * 37 % 101) + 50.0));
@@ -246,11 +260,10 @@ fn online_models_are_explained_and_others_say_that_they_are_not() {
         let model = restore_predictor(&model.snapshot().unwrap()).unwrap();
         assert_eq!(explain(model.as_ref(), "late", &rows, 2).unwrap().num_rows(), 400);
     }
-    let model = restore_predictor(&fit("naive_bayes", &[], &rows, &positive)).unwrap();
-    let error = explain(model.as_ref(), "late", &rows, 2).unwrap_err().to_string();
-    assert!(
-        error.starts_with("predictions of a model of type 'naive_bayes' cannot be explained; those of linear_reg"),
-        "{error}"
+    let model = restore_predictor(&fit("pca", &[], &rows, &positive)).unwrap();
+    assert_eq!(
+        explain(model.as_ref(), "late", &rows, 2).unwrap_err().to_string(),
+        "what a model of type 'pca' says cannot be explained; predictions of models with a label can"
     );
     let missing = rows.project(&[0]).unwrap();
     let model = restore_predictor(&fit("linear_svm", &[], &rows, &positive as &BooleanArray)).unwrap();

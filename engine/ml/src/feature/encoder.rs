@@ -145,6 +145,13 @@ impl Encoder {
         self.moments.iter().map(Moments::scale).collect()
     }
 
+    /// What a row without any number has instead of them.
+    pub(crate) fn missing_numbers(&self) -> Vec<f64> {
+        let mut numbers = vec![f64::NAN; self.moments.len()];
+        self.numbers.encode(&self.scales(), &mut numbers);
+        numbers
+    }
+
     /// One row's numbers as they were before they were encoded.
     pub(crate) fn decoded(&self, numbers: &[f64]) -> Vec<f64> {
         self.scales().iter().zip(numbers).map(|(scale, value)| self.numbers.decode(scale, *value)).collect()

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, RecordBatch};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 use bincode::{Decode, Encode};
 
 use super::classes::{ClassesState, StreamClasses};
+use super::explain::Asker;
+use super::features::{FeaturesState, StreamFeatures};
 use super::tree::Row;
 use crate::classes::{CLASSES_MAX, LabelKind};
 use crate::error::{MlError, Result};
+use crate::explain::Explanations;
 use crate::feature::rows::Rows;
 use crate::feature::stream::{FeaturesState, StreamFeatures};
 use crate::model::{FeatureKind, FeatureSchema, LearnReport, OnlineSupervised, RejectReason};
@@ -138,6 +142,26 @@ impl<L: ClassLearner> Supervised for StreamClassifier<L> {
             .features
             .visit(features, |row, of_row| said.say(row, |room| self.learner.predict(of_row.into(), room)))?;
         Ok(self.classes.predictions(features.num_rows(), said.probabilities, rows.usable()))
+    }
+
+    fn explanations(&self, features: &RecordBatch, said: &Predictions) -> Result<Option<Explanations>> {
+        let rows = features.num_rows();
+        let mut explanations = Explanations::new(self.schema(), rows);
+        let mut probabilities = vec![0.0; self.classes.names().len()];
+        if probabilities.is_empty() {
+            // No class is known yet.
+            return Ok(Some(explanations.of_usable(Some(NullBuffer::new_null(rows)))));
+        }
+        let mut asker = Asker::new(&self.features)?;
+        let rows = self.features.visit(features, |number, row| {
+            let class = said.place(number);
+            let predict = |row: Row<'_>| {
+                self.learner.predict(row, &mut probabilities);
+                probabilities[class]
+            };
+            asker.explain(row, (number, class), predict, &mut explanations);
+        })?;
+        Ok(Some(explanations.of_usable(rows.usable())))
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) mod adaptive;
 mod classes;
 mod classifier;
 mod config;
+mod explain;
+mod features;
 pub(crate) mod forest;
 mod leaf;
 pub(crate) mod normal;

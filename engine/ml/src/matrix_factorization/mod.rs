@@ -22,6 +22,7 @@ use bincode::{Decode, Encode};
 use self::als::Factors;
 use self::ids::Ids;
 use crate::error::{MlError, Result};
+use crate::explain::{Coalitions, Explanations};
 use crate::feature::encoder::{Encoder, EncoderState};
 use crate::model::FeatureSchema;
 use crate::predictor::{Predictions, Supervised};
@@ -80,6 +81,13 @@ impl MatrixFactorization {
         Ok(Self { encoder, mean, sides, rows })
     }
 
+    /// What is known of a row's two ids; nothing of one that is not known.
+    fn factors(&self, slots: &[u32], values: &[f64]) -> [&[f64]; 2] {
+        let numeric = self.encoder.numeric();
+        let (numbers, slots) = (&values[1..=numeric], &slots[1 + numeric..]);
+        self.sides.each_ref().map(|side| side.factors.row(side.ids.place(numbers, slots)))
+    }
+
     fn snapshot(&self) -> Result<Vec<u8>> {
         let state = State {
             encoder: self.encoder.state(),
@@ -114,14 +122,28 @@ impl Supervised for MatrixFactorization {
     }
 
     fn predictions(&self, features: &RecordBatch) -> Result<Predictions> {
-        let numeric = self.encoder.numeric();
         let mut said = vec![0.0; features.num_rows()];
         let usable = self.encoder.visit(features, |row, slots, values| {
-            let (numbers, slots) = (&values[1..=numeric], &slots[1 + numeric..]);
-            let [first, second] = self.sides.each_ref().map(|side| side.factors.row(side.ids.place(numbers, slots)));
+            let [first, second] = self.factors(slots, values);
             said[row] = self.mean + als::product(first, second);
         })?;
         Ok(Predictions::without_classes(Arc::new(Float64Array::new(said.into(), usable))))
+    }
+
+    fn explanations(&self, features: &RecordBatch, _said: &Predictions) -> Result<Option<Explanations>> {
+        let mut explanations = Explanations::new(self.schema(), features.num_rows());
+        let mut coalitions = Coalitions::new(2)?;
+        let usable = self.encoder.visit(features, |row, slots, values| {
+            let factors = self.factors(slots, values);
+            let shares = coalitions.explain(&factors.map(|side| !side.is_empty()), |asked, answers| {
+                answers.extend(asked.map(|known| {
+                    let of_side = |side: usize| if known[side] { factors[side] } else { &[] };
+                    self.mean + als::product(of_side(0), of_side(1))
+                }));
+            });
+            explanations.share(row, 0, &shares, &[0, 1]);
+        })?;
+        Ok(Some(explanations.of_usable(usable)))
     }
 }
 

@@ -111,10 +111,7 @@ impl NumberLikelihood {
         match self {
             Self::Gaussian(densities) => {
                 let known = numbers.iter().zip(densities).filter(|(number, _)| !number.is_nan());
-                known.fold(0.0, |sum, (number, [mean, per_variance, peak])| {
-                    let distance = (number - mean) * (number - mean) * per_variance;
-                    sum + (peak - 0.5 * distance.min(DISTANCE_MAX))
-                })
+                known.fold(0.0, |sum, (number, density)| sum + normal(*number, density))
             }
             Self::Multinomial(shares) => dot(numbers, shares),
             Self::Bernoulli { threshold, sides } => {
@@ -123,4 +120,20 @@ impl NumberLikelihood {
             }
         }
     }
+
+    /// What one number adds to [`Self::ln`], given its place.
+    pub(super) fn ln_of(&self, place: usize, number: f64) -> f64 {
+        match self {
+            _ if number.is_nan() => 0.0,
+            Self::Gaussian(densities) => normal(number, &densities[place]),
+            Self::Multinomial(shares) => number * shares[place],
+            Self::Bernoulli { threshold, sides } => sides[place][usize::from(number > *threshold)],
+        }
+    }
+}
+
+/// The logarithm of a number's density.
+fn normal(number: f64, [mean, per_variance, peak]: &[f64; 3]) -> f64 {
+    let distance = (number - mean) * (number - mean) * per_variance;
+    peak - 0.5 * distance.min(DISTANCE_MAX)
 }

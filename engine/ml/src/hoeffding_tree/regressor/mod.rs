@@ -22,8 +22,11 @@ use bincode::{Decode, Encode};
 
 use self::config::{LeafPrediction, RegressorConfig};
 use self::leaf::{Leaf, Target};
+use super::explain::Asker;
+use super::features::{FeaturesState, StreamFeatures};
 use super::tree::{Row, Tree, TreeState};
 use crate::error::{MlError, Result};
+use crate::explain::Explanations;
 use crate::feature::moments::{Moments, Scale};
 use crate::feature::rows::Rows;
 use crate::feature::stream::{FeaturesState, StreamFeatures, StreamRow};
@@ -164,6 +167,20 @@ impl Supervised for HoeffdingTreeRegressor {
             numbers[row] = self.tree.leaf(of_row).predict(of_row, units, self.tree.config());
         })?;
         Ok(predictions(numbers, rows.usable()))
+    }
+
+    fn explanations(&self, features: &RecordBatch, _said: &Predictions) -> Result<Option<Explanations>> {
+        let (scales, mut scaled, units) = (self.scales(), self.scaled(), self.labels.scale());
+        let mut explanations = Explanations::new(self.schema(), features.num_rows());
+        let mut asker = Asker::new(&self.features)?;
+        let rows = self.features.visit(features, |number, row| {
+            let predict = |row: Row<'_>| {
+                let row = scaled.of(row, &scales);
+                self.tree.leaf(row).predict(row, units, self.tree.config())
+            };
+            asker.explain(row, (number, 0), predict, &mut explanations);
+        })?;
+        Ok(Some(explanations.of_usable(rows.usable())))
     }
 }
 
