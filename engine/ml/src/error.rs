@@ -182,8 +182,8 @@ pub enum MlError {
     },
     /// A model was asked for anomalies that cannot tell.
     #[error(
-        "a model of type '{model_type}' does not tell anomalies; those of arima, exponential_smoothing, half_space_trees, \
-         isolation_forest and robust_zscore do"
+        "a model of type '{model_type}' does not tell anomalies; those of arima, exponential_smoothing, isolation_forest, \
+         one_class_svm and robust_zscore do"
     )]
     NoAnomalies {
         /// The model's type.
@@ -361,6 +361,19 @@ pub enum MlError {
         bytes: usize,
         /// The largest size in bytes.
         bytes_max: usize,
+    },
+    /// A model that compares each two rows was to be fitted to more of them than it can be in minutes.
+    #[error(
+        "a model of type '{model_type}' compares each two of its rows, so it is fitted to at most {rows_max} of them, not \
+         {rows}; fit it to a sample of them, or isolation_forest to all"
+    )]
+    TooManyPairs {
+        /// The model's type.
+        model_type: &'static str,
+        /// Rows that it was to be fitted to.
+        rows: u64,
+        /// The most that there may be.
+        rows_max: u64,
     },
     /// A model that holds the rows of its training set was to hold more than a snapshot has room for.
     #[error(

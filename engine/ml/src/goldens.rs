@@ -17,6 +17,7 @@ const EXPECTED: [&str; 19] = [
     include_str!("../goldens/naive_bayes.txt"),
     include_str!("../goldens/nearest_neighbors.txt"),
     include_str!("../goldens/dbscan.txt"),
+    include_str!("../goldens/one_class_svm.txt"),
     include_str!("../goldens/online.txt"),
     include_str!("../goldens/online_trees.txt"),
     include_str!("../goldens/online_unlabelled.txt"),

@@ -8,7 +8,7 @@
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
 //! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `hoeffding_tree`, `pca`, `isolation_forest`,
-//! `robust_zscore`, `contextual_bandit`, `q_learning`, `matrix_factorization`, `kmeans`, `gaussian_mixture`, `dbscan` and `forecast` hold the
+//! `one_class_svm`, `robust_zscore`, `matrix_factorization`, `kmeans`, `gaussian_mixture`, `dbscan` and `forecast` hold the
 //! algorithms, `tuning` splits training sets and searches options, [`preprocessing`] what features are made with, `drift`
 //! finds changes, [`metrics`] says how good models are, and [`explain`](mod@explain) what their predictions are made of.
 //! [`import`] and [`export`] bring boosted trees here from other libraries, and back.
@@ -44,6 +44,7 @@ pub mod metrics;
 pub mod model;
 mod naive_bayes;
 mod nearest_neighbors;
+mod one_class_svm;
 mod options;
 mod origin;
 mod pca;

@@ -40,6 +40,7 @@ use crate::matrix_factorization::MatrixFactorization;
 use crate::model::{FeatureSchema, OnlineModel, OnlineSupervised, check_label_type};
 use crate::naive_bayes::NaiveBayes;
 use crate::nearest_neighbors::{self, NearestNeighbors};
+use crate::one_class_svm::OneClassSvm;
 use crate::pca::Pca;
 use crate::predictor::{Labelled, Predictor, Supervised, label_outputs};
 use crate::q_learning::QLearning;
@@ -249,6 +250,7 @@ pub fn restore(bytes: &[u8]) -> Result<Box<dyn OnlineModel>> {
 pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
     match snapshot::open(bytes)?.0 {
         IsolationForest::SNAPSHOT_TAG => Ok(Box::new(IsolationForest::restore(bytes)?)),
+        OneClassSvm::SNAPSHOT_TAG => Ok(Box::new(OneClassSvm::restore(bytes)?)),
         RobustZscore::SNAPSHOT_TAG => Ok(Box::new(RobustZscore::restore(bytes)?)),
         Pca::SNAPSHOT_TAG => Ok(Box::new(Pca::restore(bytes)?)),
         KMeans::SNAPSHOT_TAG => Ok(Box::new(KMeans::restore(bytes)?)),

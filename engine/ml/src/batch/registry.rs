@@ -55,6 +55,9 @@ use crate::naive_bayes::config::NaiveBayesConfig;
 use crate::nearest_neighbors;
 use crate::nearest_neighbors::batch::BatchNearestNeighbors;
 use crate::nearest_neighbors::config::NeighborsConfig;
+use crate::one_class_svm::OneClassSvm;
+use crate::one_class_svm::batch::BatchOneClassSvm;
+use crate::one_class_svm::config::OneClassConfig;
 use crate::pca::Pca;
 use crate::pca::batch::BatchPca;
 use crate::pca::config::PcaConfig;
@@ -76,7 +79,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 25] = [
+const MODEL_TYPES: [BatchModelType; 26] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -184,6 +187,15 @@ const MODEL_TYPES: [BatchModelType; 25] = [
         },
         label_type: None,
         option_docs: IsolationForestConfig::option_docs,
+    },
+    BatchModelType {
+        name: OneClassSvm::MODEL_TYPE,
+        create: |options, schema, _| {
+            let config = OneClassConfig::from_options(options)?;
+            Ok(Box::new(BatchOneClassSvm::new(config, schema.clone())?))
+        },
+        label_type: None,
+        option_docs: OneClassConfig::option_docs,
     },
     BatchModelType {
         name: RobustZscore::MODEL_TYPE,
