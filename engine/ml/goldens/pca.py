@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn import datasets
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.preprocessing import StandardScaler
 
 HERE = Path(__file__).parent
@@ -23,6 +23,17 @@ def put(case, name, values):
 def components(case, features, count, step):
     model = PCA(n_components=count, svd_solver="full").fit(features)
     # Where two entries are the largest, as for the two categories of a boolean, it is chance which one is positive.
+    largest = np.abs(model.components_).max(axis=1, keepdims=True)
+    first = np.argmax(np.abs(model.components_) >= largest * (1 - 1e-9), axis=1)
+    model.components_ *= np.sign(model.components_[np.arange(count), first])[:, None]
+    put(case, "components", model.components_)
+    put(case, "variances", model.explained_variance_)
+    put(case, "ratios", model.explained_variance_ratio_)
+    put(case, "transformed", model.transform(features)[::step])
+
+
+def truncated(case, features, count, step):
+    model = TruncatedSVD(n_components=count, algorithm="arpack", tol=1e-14).fit(features)
     largest = np.abs(model.components_).max(axis=1, keepdims=True)
     first = np.argmax(np.abs(model.components_) >= largest * (1 - 1e-9), axis=1)
     model.components_ *= np.sign(model.components_[np.arange(count), first])[:, None]
@@ -61,4 +72,8 @@ numbers, one_hot = mixed(400)
 components("mixed_pca_scaled", np.hstack([np.nan_to_num(standardized(numbers)), one_hot]), 4, 7)
 centred = np.nan_to_num(numbers - np.nanmean(numbers, axis=0))
 components("mixed_pca", np.hstack([centred, one_hot]), 4, 7)
+truncated("iris_svd", iris, 3, 7)
+truncated("wine_svd", wine, 2, 7)
+truncated("digits_svd", digits, 10, 71)
+truncated("mixed_svd", np.hstack([np.nan_to_num(numbers), one_hot]), 5, 7)
 (HERE / "pca.txt").write_text("\n".join(LINES) + "\n", encoding="utf-8")

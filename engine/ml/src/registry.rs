@@ -41,9 +41,8 @@ use crate::model::{FeatureSchema, OnlineModel, OnlineSupervised, check_label_typ
 use crate::naive_bayes::NaiveBayes;
 use crate::nearest_neighbors::{self, NearestNeighbors};
 use crate::one_class_svm::OneClassSvm;
-use crate::pca::Pca;
-use crate::predictor::{Labelled, Predictor, Supervised, label_outputs};
-use crate::q_learning::QLearning;
+use crate::pca::{self, Pca};
+use crate::predictor::{Labelled, Predictor, Supervised};
 use crate::robust_zscore::RobustZscore;
 use crate::snapshot;
 
@@ -252,7 +251,7 @@ pub fn restore_predictor(bytes: &[u8]) -> Result<Box<dyn Predictor>> {
         IsolationForest::SNAPSHOT_TAG => Ok(Box::new(IsolationForest::restore(bytes)?)),
         OneClassSvm::SNAPSHOT_TAG => Ok(Box::new(OneClassSvm::restore(bytes)?)),
         RobustZscore::SNAPSHOT_TAG => Ok(Box::new(RobustZscore::restore(bytes)?)),
-        Pca::SNAPSHOT_TAG => Ok(Box::new(Pca::restore(bytes)?)),
+        pca::SNAPSHOT_TAG | pca::TRUNCATED_SNAPSHOT_TAG => Ok(Box::new(Pca::restore(bytes)?)),
         KMeans::SNAPSHOT_TAG => Ok(Box::new(KMeans::restore(bytes)?)),
         OnlineKMeans::SNAPSHOT_TAG => Ok(Box::new(OnlineKMeans::restore(bytes)?)),
         HalfSpaceTrees::SNAPSHOT_TAG => Ok(Box::new(HalfSpaceTrees::restore(bytes)?)),

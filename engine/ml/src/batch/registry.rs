@@ -58,9 +58,10 @@ use crate::nearest_neighbors::config::NeighborsConfig;
 use crate::one_class_svm::OneClassSvm;
 use crate::one_class_svm::batch::BatchOneClassSvm;
 use crate::one_class_svm::config::OneClassConfig;
-use crate::pca::Pca;
+use crate::pca::Kind;
 use crate::pca::batch::BatchPca;
 use crate::pca::config::PcaConfig;
+use crate::pca::truncated::{BatchTruncatedSvd, TruncatedConfig};
 use crate::predictor::label_outputs;
 use crate::registry::OptionDoc;
 use crate::robust_zscore::RobustZscore;
@@ -79,7 +80,7 @@ struct BatchModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [BatchModelType; 26] = [
+const MODEL_TYPES: [BatchModelType; 27] = [
     BatchModelType {
         name: LogisticRegression::MODEL_TYPE,
         create: |options, schema, label| {
@@ -174,10 +175,19 @@ const MODEL_TYPES: [BatchModelType; 26] = [
         option_docs: NeighborsConfig::option_docs,
     },
     BatchModelType {
-        name: Pca::MODEL_TYPE,
+        name: Kind::Principal.name(),
         create: |options, schema, _| Ok(Box::new(BatchPca::new(PcaConfig::from_options(options)?, schema.clone())?)),
         label_type: None,
         option_docs: PcaConfig::option_docs,
+    },
+    BatchModelType {
+        name: Kind::Truncated.name(),
+        create: |options, schema, _| {
+            let config = TruncatedConfig::from_options(options)?;
+            Ok(Box::new(BatchTruncatedSvd::new(config, schema.clone())?))
+        },
+        label_type: None,
+        option_docs: TruncatedConfig::option_docs,
     },
     BatchModelType {
         name: IsolationForest::MODEL_TYPE,

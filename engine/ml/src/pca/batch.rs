@@ -10,8 +10,8 @@ use tidemill_compute::matrix::Matrix;
 use super::config::{Kept, PcaConfig, Solver};
 use super::eigen::Eigen;
 use super::randomized::CentredRows;
-use super::{Component, Pca, output_fields};
-use crate::batch::{BatchModel, CLIP, FitControl, FitReport, Iteration, TrainingSet};
+use super::{Component, Kind, Pca, output_fields};
+use crate::batch::{BatchModel, CLIP, FitControl, FitReport, TrainingSet};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
 use crate::linear::sums::Sums;
@@ -19,7 +19,7 @@ use crate::model::{FeatureSchema, RejectedRow};
 use crate::options::{check_slots, invalid};
 
 /// Encoded features up to which all components are searched by default: a few seconds.
-const FULL_AUTO_MAX: usize = 1024;
+pub(super) const FULL_AUTO_MAX: usize = 1024;
 
 /// Encoded features up to which all components can be searched: 16 stretches of rows have 32 MB of products each.
 const FULL_MAX: usize = 2048;
@@ -180,6 +180,7 @@ impl BatchPca {
             Component { variance: value.max(0.0), weights }
         };
         Ok(Pca {
+            kind: Kind::Principal,
             encoder: self.set.encoder(self.numbers()),
             components: spectrum.values.iter().zip(&spectrum.vectors).take(kept).map(component).collect(),
             total_variance: spectrum.total.max(0.0),
@@ -191,7 +192,7 @@ impl BatchPca {
 
 /// The direction or its opposite: the one whose largest entry by magnitude is positive, or the first of those that are
 /// as large but for rounding, as the two categories of a boolean always are.
-fn upright(direction: &[f64]) -> Vec<f64> {
+pub(super) fn upright(direction: &[f64]) -> Vec<f64> {
     let largest = direction.iter().fold(0.0, |largest: f64, entry| largest.max(entry.abs()));
     let first = direction.iter().find(|entry| entry.abs() >= largest * (1.0 - ENTRY_ROUNDING));
     let sign = if first.is_some_and(|entry| *entry < 0.0) { -1.0 } else { 1.0 };
@@ -200,7 +201,7 @@ fn upright(direction: &[f64]) -> Vec<f64> {
 
 impl BatchModel for BatchPca {
     fn model_type(&self) -> &'static str {
-        Pca::MODEL_TYPE
+        Kind::Principal.name()
     }
 
     fn schema(&self) -> &FeatureSchema {
@@ -231,7 +232,7 @@ impl BatchModel for BatchPca {
     fn fit(&mut self) -> Result<FitReport> {
         match self.set.rows() {
             0 => return Err(MlError::NoRows),
-            1 => return Err(MlError::TooFewRows { model_type: Pca::MODEL_TYPE, rows: 1, rows_min: 2 }),
+            1 => return Err(MlError::TooFewRows { model_type: Kind::Principal.name(), rows: 1, rows_min: 2 }),
             _ => {}
         }
         let wanted = self.wanted()?;

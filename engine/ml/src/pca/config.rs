@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Pca;
+use super::Kind;
 use crate::error::Result;
 use crate::model::FeatureSchema;
 use crate::options::{in_range, invalid, parse, unknown};
@@ -120,7 +120,7 @@ impl PcaConfig {
                 };
             }
             "max_categories" => self.max_categories = parse("max_categories", value, "a whole number")?,
-            _ => return Err(unknown(Pca::MODEL_TYPE, option, &Self::option_docs())),
+            _ => return Err(unknown(Kind::Principal.name(), option, &Self::option_docs())),
         }
         Ok(())
     }

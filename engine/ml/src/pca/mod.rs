@@ -12,6 +12,7 @@ mod randomized;
 mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod truncated;
 
 use std::sync::Arc;
 
@@ -27,6 +28,11 @@ use crate::inspect::ModelTable;
 use crate::model::FeatureSchema;
 use crate::predictor::Predictor;
 use crate::snapshot::{self, STATE_MAGNITUDE_MAX};
+
+pub(crate) const SNAPSHOT_TAG: u8 = 30;
+
+/// That of directions of rows as they are.
+pub(crate) const TRUNCATED_SNAPSHOT_TAG: u8 = 35;
 
 /// One direction, and how much of the rows' variance lies along it.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,9 +60,36 @@ struct Loading {
     value: f64,
 }
 
+/// How directions were found; both are answered by the same way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Of rows without their mean.
+    Principal,
+    /// Of rows as they are.
+    Truncated,
+}
+
+impl Kind {
+    /// The name in `CREATE MODEL`, as in BigQuery if it has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Principal => "pca",
+            Self::Truncated => "truncated_svd",
+        }
+    }
+
+    const fn snapshot_tag(self) -> u8 {
+        match self {
+            Self::Principal => SNAPSHOT_TAG,
+            Self::Truncated => TRUNCATED_SNAPSHOT_TAG,
+        }
+    }
+}
+
 /// Fitted components; they only transform rows.
 #[derive(Debug, Clone)]
 pub(crate) struct Pca {
+    kind: Kind,
     encoder: Encoder,
     components: Vec<Component>,
     /// The variance of all encoded features together.
@@ -75,20 +108,15 @@ struct Component {
 }
 
 impl Pca {
-    /// The name in `CREATE MODEL`, as in BigQuery.
-    pub(crate) const MODEL_TYPE: &'static str = "pca";
-
-    pub(crate) const SNAPSHOT_TAG: u8 = 30;
-
     /// Reads what [`Self::snapshot`] wrote.
     ///
     /// # Errors
     /// `StateVersion`, `StateTooLarge` or `CorruptState`, or the schema's errors.
     pub(crate) fn restore(bytes: &[u8]) -> Result<Self> {
         let (tag, payload) = snapshot::open(bytes)?;
-        if tag != Self::SNAPSHOT_TAG {
+        let Some(kind) = [Kind::Principal, Kind::Truncated].into_iter().find(|kind| kind.snapshot_tag() == tag) else {
             return Err(MlError::corrupt("its model tag is not that of principal components"));
-        }
+        };
         let State { encoder, components, total_variance, columns, rows } = snapshot::decode(payload)?;
         let encoder = encoder.into_encoder(rows)?;
         let is_variance = |variance: f64| (0.0..=STATE_MAGNITUDE_MAX).contains(&variance);
@@ -104,7 +132,7 @@ impl Pca {
         {
             return Err(MlError::corrupt("the components do not fit the features"));
         }
-        Ok(Self { encoder, components, total_variance, columns: columns as usize, rows })
+        Ok(Self { kind, encoder, components, total_variance, columns: columns as usize, rows })
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {
@@ -115,7 +143,7 @@ impl Pca {
             columns: self.columns as u32,
             rows: self.rows,
         };
-        snapshot::seal(Self::SNAPSHOT_TAG, &state)
+        snapshot::seal(self.kind.snapshot_tag(), &state)
     }
 
     /// The part of the variance that a component explains.
@@ -166,7 +194,7 @@ fn output_fields(columns: usize) -> Vec<Field> {
 
 impl Predictor for Pca {
     fn model_type(&self) -> &'static str {
-        Self::MODEL_TYPE
+        self.kind.name()
     }
 
     fn schema(&self) -> &FeatureSchema {
