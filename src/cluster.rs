@@ -197,6 +197,7 @@ fn spawn(coordinator: SocketAddr, slots: u32) -> Result<Child> {
     Command::new(program)
         .args(["worker", "--coordinator", &coordinator.to_string(), "--slots", &slots.to_string()])
         .arg("--end-without-coordinator")
+        .args(["--compute-device", device::preference().name()])
         .stdin(Stdio::null())
         // An interrupt at the terminal goes to the whole group; the coordinator decides what it means.
         .process_group(0)

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use arrow::error::ArrowError;
 use rustyline::error::ReadlineError;
 use thiserror::Error;
+use tidemill_compute::error::ComputeError;
 use tidemill_coordinator::CoordinatorError;
 use tidemill_net::TlsError;
 use tidemill_plans::PlanError;
@@ -20,6 +21,9 @@ pub type Result<T, E = TidemillError> = std::result::Result<T, E>;
 /// An error that ends the command.
 #[derive(Debug, Error)]
 pub enum TidemillError {
+    /// The device that --compute-device names cannot be had.
+    #[error("--compute-device")]
+    Device(#[from] ComputeError),
     /// A file given on the command line cannot be read.
     #[error("cannot read {}", path.display())]
     ReadFile {

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod config;
 pub mod coordinator;
 pub mod dataflow;
+pub mod device;
 pub mod error;
 pub mod follow;
 pub mod functions;

@@ -47,6 +47,7 @@ use crate::checkpoints::{self, CheckpointPlace, can_be_restored};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{FlightWorkerLink, HEARTBEAT_LIMIT, Membership, Origin, WorkerInfo};
 use crate::compile::{Compiled, Whole, compile_whole, completed};
+use crate::devices::Devices;
 use crate::error::{CoordinatorError, Result};
 use crate::job::checkpoint_log::{CheckpointInfo, CheckpointLog};
 use crate::job::record::JobRecord;
@@ -115,6 +116,7 @@ pub struct CoordinatorHandle {
     checkpoints: CheckpointPlace,
     pushed: Arc<PushedLogs>,
     serving: Arc<ServedModels>,
+    devices: Arc<Devices>,
     heartbeat_limit: Duration,
     connector: Connector,
     limits: Limits,
@@ -181,6 +183,7 @@ impl CoordinatorHandle {
             checkpoints: place,
             pushed,
             serving,
+            devices: Arc::default(),
             heartbeat_limit,
             connector,
             limits,
@@ -225,6 +228,12 @@ impl CoordinatorHandle {
     /// The registered workers.
     pub async fn workers(&self) -> Result<Vec<WorkerInfo>> {
         self.ask(ListWorkers).await
+    }
+
+    /// What the nodes of the cluster compute with, as SHOW DEVICES has it.
+    pub(crate) async fn devices(&self) -> Result<RecordBatch> {
+        let workers: Vec<WorkerId> = self.workers().await?.iter().map(|worker| worker.id).collect();
+        Ok(self.devices.rows(&workers)?)
     }
 
     /// Waits until there are at least `n` workers.
@@ -644,6 +653,7 @@ impl CoordinatorHandle {
                     return Err(CoordinatorError::NotRegistered { worker });
                 }
             }
+            WorkerEvent::Devices { worker, devices } => self.devices.note(worker, devices),
             WorkerEvent::Models { models, .. } => models.into_iter().for_each(|weights| self.serving.put(weights)),
             WorkerEvent::Leaving { worker } => {
                 if !self.ask(LeaveWorker(worker)).await? {

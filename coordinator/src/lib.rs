@@ -14,6 +14,7 @@ mod checkpoints;
 mod clock;
 pub mod cluster;
 mod compile;
+mod devices;
 mod error;
 mod file_name;
 mod follow;

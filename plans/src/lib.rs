@@ -16,6 +16,7 @@ pub mod checksum;
 pub mod cluster_secret;
 pub mod codec;
 pub mod connector;
+pub mod device;
 pub mod error;
 pub mod explain;
 pub mod expr;

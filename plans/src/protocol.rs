@@ -126,6 +126,13 @@ pub enum WorkerEvent {
         /// The models.
         models: Vec<crate::catalog::ModelWeights>,
     },
+    /// What a worker process computes with, and what that has done; told when it has changed.
+    Devices {
+        /// The worker.
+        worker: WorkerId,
+        /// The devices.
+        devices: Vec<crate::device::DeviceReport>,
+    },
     /// The worker is to end: it takes no more tasks, and what it runs is to go on elsewhere. When nothing is left, it
     /// is told to.
     Leaving {

@@ -17,6 +17,9 @@ use crate::planner::source::type_name;
 use crate::session::Session;
 use crate::statement::Name;
 
+/// What SHOW DEVICES names.
+pub(crate) const SHOWN_DEVICES: &str = "devices";
+
 /// One column of text.
 pub(crate) fn text_rows<'a>(column: &str, rows: impl Iterator<Item = &'a str>) -> Result<RecordBatch> {
     table(&[column], rows.map(|row| vec![row.to_owned()]).collect())
@@ -31,6 +34,7 @@ pub(crate) fn show(session: &Session, what: &Name) -> Result<RecordBatch> {
         "models" => models(session),
         "connectors" => options_of(CONNECTORS),
         "functions" => functions_of(session),
+        SHOWN_DEVICES => session.devices(),
         "all" => settings(session, |_| true),
         name if session.settings.get(name).is_some() => settings(session, |setting| setting == name),
         name => {
@@ -40,7 +44,7 @@ pub(crate) fn show(session: &Session, what: &Name) -> Result<RecordBatch> {
                 what: String::from("setting or kind of object"),
                 name: name.to_owned(),
                 hint: format!(
-                    "SHOW takes SOURCES, SINKS, VIEWS, MODELS, VERSIONS IN MODEL m, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, ALL, CREATE \
+                    "SHOW takes SOURCES, SINKS, VIEWS, MODELS, VERSIONS IN MODEL m, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, DEVICES, ALL, CREATE \
                      name, or a setting: {}",
                     names.join(", ")
                 ),

@@ -1,5 +1,5 @@
 //! Tables about what there is, for queries as a whole: `information_schema`, as the standard has it, and `tidemill.models`,
-//! `tidemill.jobs` and `tidemill.checkpoints`, which are what SHOW says, for whoever asks.
+//! `tidemill.devices`, `tidemill.jobs` and `tidemill.checkpoints`, which are what SHOW says, for whoever asks.
 //!
 //! Their rows are those of the moment in which a query is planned. What jobs do, the coordinator says.
 
@@ -11,6 +11,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast::{Query, visit_relations};
 use tidemill_plans::catalog::ObjectKind;
+use tidemill_plans::device::{device_rows, own_devices};
 
 use crate::ast::{SCHEMA, dotted};
 use crate::catalog::{Catalog, Detail, Object};
@@ -19,8 +20,8 @@ use crate::parameters::query_of;
 use crate::parser::ParsedStatement;
 use crate::planner::source::type_name;
 use crate::session::Session;
-use crate::show;
-use crate::statement::StreamQuery;
+use crate::show::{self, SHOWN_DEVICES};
+use crate::statement::{Statement, StreamQuery};
 
 /// The jobs, as SHOW JOBS has them.
 pub const JOBS: &str = "tidemill.jobs";
@@ -28,19 +29,23 @@ pub const JOBS: &str = "tidemill.jobs";
 /// The checkpoints of all jobs, as SHOW CHECKPOINTS has those of one.
 pub const CHECKPOINTS: &str = "tidemill.checkpoints";
 
+/// What the nodes of the cluster compute with, as SHOW DEVICES has it.
+pub const DEVICES: &str = "tidemill.devices";
+
 const MODELS: &str = "tidemill.models";
 
 /// The schemas of such tables.
 const SCHEMAS: [&str; 2] = ["information_schema", "tidemill"];
 
 /// The tables.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "information_schema.columns",
     "information_schema.routines",
     "information_schema.schemata",
     "information_schema.tables",
     "information_schema.views",
     CHECKPOINTS,
+    DEVICES,
     JOBS,
     MODELS,
 ];
@@ -49,8 +54,11 @@ impl ParsedStatement {
     /// The tables of its query whose rows the coordinator says.
     #[must_use]
     pub fn wants_rows_of(&self) -> Vec<&'static str> {
+        if matches!(&self.statement, Statement::Show(what) if what.text == SHOWN_DEVICES) {
+            return vec![DEVICES];
+        }
         let named = query_of(&self.statement).and_then(StreamQuery::sql).map(named).unwrap_or_default();
-        [JOBS, CHECKPOINTS].into_iter().filter(|name| named.contains(*name)).collect()
+        [JOBS, CHECKPOINTS, DEVICES].into_iter().filter(|name| named.contains(*name)).collect()
     }
 }
 
@@ -86,10 +94,19 @@ impl Session {
             "information_schema.tables" => self.all_tables(),
             "information_schema.views" => self.views(),
             MODELS => show::models(self),
+            DEVICES => self.devices(),
             JOBS | CHECKPOINTS => self.told.get(name).cloned().ok_or_else(|| {
                 SqlError::unsupported(format!("'{name}' in a script"), "it is for a session in which jobs go on")
             }),
             other => Err(SqlError::invalid(format!("there is no table '{other}'; there are: {}", NAMES.join(", ")))),
+        }
+    }
+
+    /// Those of the cluster, or of this process where there is none.
+    pub(crate) fn devices(&self) -> Result<RecordBatch> {
+        match self.told.get(DEVICES) {
+            Some(told) => Ok(told.clone()),
+            None => Ok(device_rows([("this process", own_devices().as_slice())].into_iter())?),
         }
     }
 

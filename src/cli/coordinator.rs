@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::device::DeviceArguments;
 use super::duration;
 use super::server::{Place, ServerArguments};
 use crate::config;
@@ -30,9 +31,12 @@ pub(super) struct CoordinatorArguments {
     heartbeat_timeout: Duration,
     #[command(flatten)]
     server: ServerArguments,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 pub(super) fn run(arguments: &CoordinatorArguments) -> Result<ExitCode> {
+    arguments.device.choose()?;
     let place = Place {
         data_dir: Some(config::absolute(&arguments.data_dir)?),
         bind: arguments.bind,

@@ -2,6 +2,7 @@
 
 mod completions;
 mod coordinator;
+mod device;
 mod jobs;
 mod limits;
 mod login;

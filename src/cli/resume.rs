@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::device::DeviceArguments;
 use super::exit_code;
 use crate::cluster::Workers;
 use crate::error::Result;
@@ -22,9 +23,12 @@ pub(super) struct ResumeArguments {
     /// Start so many worker processes; without it, the work is done in this process.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     workers: Option<u32>,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 pub(super) fn run(arguments: &ResumeArguments) -> Result<ExitCode> {
+    arguments.device.choose()?;
     let workers = arguments.workers.map_or(Workers::Embedded, Workers::Processes);
     let resume = Resume { data_dir: arguments.data_dir.clone(), workers, job: arguments.job.clone() };
     Ok(exit_code(actix::System::new().block_on(resume::run(resume))?))

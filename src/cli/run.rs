@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::device::DeviceArguments;
 use super::exit_code;
 use super::session::SessionArguments;
 use crate::config;
@@ -18,9 +19,12 @@ pub(super) struct RunArguments {
     file: PathBuf,
     #[command(flatten)]
     session: SessionArguments,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
+    arguments.device.choose()?;
     let session = &arguments.session;
     let script = Script {
         path: arguments.file.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::device::DeviceArguments;
 use super::duration;
 use super::server::{Place, ServerArguments};
 use crate::cluster;
@@ -35,9 +36,12 @@ pub(super) struct ServeArguments {
     heartbeat_timeout: Duration,
     #[command(flatten)]
     server: ServerArguments,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 pub(super) fn run(arguments: &ServeArguments) -> Result<ExitCode> {
+    arguments.device.choose()?;
     let place = Place {
         data_dir: arguments.data_dir.as_deref().map(config::absolute).transpose()?,
         bind: arguments.bind,

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::device::DeviceArguments;
 use super::exit_code;
 use super::login::LoginArguments;
 use super::session::SessionArguments;
@@ -24,12 +25,17 @@ pub(super) struct ShellArguments {
     login: LoginArguments,
     #[command(flatten)]
     session: SessionArguments,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 pub(super) fn run(arguments: &ShellArguments) -> Result<ExitCode> {
     let session = &arguments.session;
     // What is wrong with them is told before anybody is asked.
     let settings = Box::new(session.settings()?);
+    if arguments.url.is_none() {
+        arguments.device.choose()?;
+    }
     let place = match &arguments.url {
         Some(url) => Place::Server {
             url: url.clone(),

@@ -9,6 +9,7 @@ use clap::Args;
 use tidemill_net::Address;
 use tidemill_workers::{ProcessConfig, WithoutCoordinator};
 
+use super::device::DeviceArguments;
 use super::tls::ServerTls;
 use super::{duration, exit_code};
 use crate::config::{self, Protection};
@@ -44,9 +45,12 @@ pub(super) struct WorkerArguments {
     /// Let other machines reach it, though encryption or authentication is missing.
     #[arg(long)]
     insecure: bool,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 pub(super) fn run(arguments: &WorkerArguments) -> Result<ExitCode> {
+    arguments.device.choose()?;
     let tls = arguments.tls.open()?;
     let protection = Protection::by(tls.as_ref(), arguments.cluster_secret.is_some());
     config::check_bind(arguments.bind, protection, arguments.insecure)?;

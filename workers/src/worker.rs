@@ -24,6 +24,7 @@ use tidemill_engine::task::DriverCommand;
 use tidemill_net::{Address, Connector, Tls};
 use tidemill_plans::catalog::ModelWeights;
 use tidemill_plans::cluster_secret::ClusterSecret;
+use tidemill_plans::device::{DeviceReport, own_devices};
 use tidemill_plans::held::StreamsHeld;
 use tidemill_plans::ids::{Epoch, RunId, WorkerId};
 use tidemill_plans::protocol::{
@@ -122,6 +123,7 @@ impl WorkerHandle {
         let (data_address, has_tls) = (exchange.address(), config.tls.is_some());
         let actor = WorkerActor {
             id: None,
+            devices: None,
             slots: SlotTable::new(config.slots as usize),
             jobs: JobTable::default(),
             compute,
@@ -208,6 +210,8 @@ impl WorkerLink for ActorLink {
 
 struct WorkerActor {
     id: Option<WorkerId>,
+    /// What was told last of the devices of this process, if it is not the coordinator's.
+    devices: Option<Vec<DeviceReport>>,
     slots: SlotTable,
     jobs: JobTable<JobResources>,
     compute: ComputePool,
@@ -292,6 +296,7 @@ impl Handler<SetId> for WorkerActor {
     fn handle(&mut self, SetId { id, lease }: SetId, ctx: &mut Self::Context) {
         let identified = self.identify(id, lease);
         if lease.is_some() && identified.is_ok() {
+            self.devices = Some(Vec::new());
             self.ask_for_batches(id);
         }
         if let Err(error) = identified {
@@ -512,6 +517,16 @@ impl WorkerActor {
         }
     }
 
+    /// Queues what this process computes with, if that has done something since it was told.
+    fn report_devices(&mut self, worker: WorkerId) {
+        let Some(told) = &mut self.devices else { return };
+        let devices = own_devices();
+        if *told != devices {
+            told.clone_from(&devices);
+            self.events.push(WorkerEvent::Devices { worker, devices });
+        }
+    }
+
     /// Queues the metrics and new models of all jobs, if there are any.
     fn heartbeat(&mut self) {
         let Some(worker) = self.id else { return };
@@ -524,6 +539,7 @@ impl WorkerActor {
             newest.push(published.newest);
         }
         newest.into_iter().for_each(|newest| self.push_weights(worker, newest));
+        self.report_devices(worker);
         if !metrics.is_empty() || !models.is_empty() {
             self.events.push(WorkerEvent::Heartbeat { worker, metrics, models });
         }

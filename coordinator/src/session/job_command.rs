@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use tidemill_plans::ids::JobId;
 use tidemill_plans::protocol::StopMode;
 use tidemill_sql::access::{self, AccessCommand, Privilege, Rights, Securable};
-use tidemill_sql::system::JOBS;
+use tidemill_sql::system::{DEVICES, JOBS};
 use tidemill_sql::{JobCommand, JobName};
 
 use super::restore::running_views;
@@ -69,8 +69,11 @@ impl SqlSession {
         Ok(())
     }
 
-    /// The rows of a table about jobs, as far as somebody may see them.
+    /// The rows of a table about the cluster or its jobs, as far as somebody may see them.
     pub(super) async fn rows_of(&self, table: &str, who: &Who) -> Result<RecordBatch> {
+        if table == DEVICES {
+            return self.coordinator.devices().await;
+        }
         let jobs = visible_jobs(&self.coordinator, who).await?;
         if table == JOBS {
             return show::jobs(&jobs);
