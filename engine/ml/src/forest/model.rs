@@ -58,6 +58,9 @@ impl Categories {
     }
 }
 
+/// Rows that go through a tree side by side.
+const ROWS_A_WALK: usize = 8;
+
 /// Some rows that are answered together.
 #[derive(Debug, Default)]
 pub(super) struct Block {
@@ -78,9 +81,21 @@ impl Block {
 
     /// Adds what a tree says of each row that is wanted to the row's sums, of which it has `width`.
     pub(super) fn add(&self, tree: &Tree, sums: &mut [f64], width: usize, is_wanted: impl Fn(usize) -> bool) {
-        for (row, sums) in sums.chunks_exact_mut(width).enumerate().filter(|(row, _)| is_wanted(*row)) {
-            let (numbers, categories) = self.row(row);
-            tree.leaves.add(tree.leaf(numbers, categories), sums);
+        let mut of_row = |row: usize, leaf: usize| tree.leaves.add(leaf, &mut sums[row * width..][..width]);
+        let mut waiting = [0; ROWS_A_WALK];
+        let mut count = 0;
+        for row in (0..self.rows).filter(|row| is_wanted(*row)) {
+            waiting[count] = row;
+            count += 1;
+            if count == ROWS_A_WALK {
+                let leaves = tree.leaves_of(waiting.map(|row| self.row(row)));
+                waiting.iter().zip(leaves).for_each(|(row, leaf)| of_row(*row, leaf));
+                count = 0;
+            }
+        }
+        for row in &waiting[..count] {
+            let [leaf] = tree.leaves_of([self.row(*row)]);
+            of_row(*row, leaf);
         }
     }
 

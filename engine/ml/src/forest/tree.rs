@@ -29,8 +29,8 @@ pub(super) struct Node {
     test: Test,
     /// Numbers first, then categories.
     pub(super) feature: u32,
-    left: Child,
-    right: Child,
+    /// Left and right.
+    children: [Child; 2],
     /// How much it lowers the impurity of the tree's rows, as a part of what the root has.
     pub(super) gain: f32,
 }
@@ -152,7 +152,7 @@ impl Leaves {
 impl Node {
     /// Where rows go from here, left and right.
     pub(super) fn children(&self) -> [Place; 2] {
-        [self.left, self.right].map(|child| match child.is_leaf() {
+        self.children.map(|child| match child.is_leaf() {
             true => Place::Leaf(child.place()),
             false => Place::Node(child.place()),
         })
@@ -179,26 +179,33 @@ impl Tree {
         };
         let nowhere = Child::leaf(0);
         let gain = (split.gain / whole) as f32;
-        self.nodes.push(Node { test, feature: split.feature as u32, left: nowhere, right: nowhere, gain });
+        self.nodes.push(Node { test, feature: split.feature as u32, children: [nowhere; 2], gain });
         self.nodes.len() - 1
     }
 
     /// Has a node lead to a child; the root has none above it.
     pub(super) fn put(&mut self, parent: Option<(usize, bool)>, child: Child) {
         if let Some((node, is_left)) = parent {
-            let node = &mut self.nodes[node];
-            *(if is_left { &mut node.left } else { &mut node.right }) = child;
+            self.nodes[node].children[usize::from(!is_left)] = child;
         }
     }
 
-    /// The leaf of a row: missing numbers are NaN, categories the bins of their features.
-    pub(super) fn leaf(&self, numbers: &[f64], categories: &[u8]) -> usize {
-        let mut place = if self.nodes.is_empty() { Child::leaf(0) } else { Child::node(0) };
-        while !place.is_leaf() {
-            let node = &self.nodes[place.place()];
-            place = if self.sends_left(node, numbers, categories) { node.left } else { node.right };
+    /// The leaf of each row, given its numbers, of which missing ones are NaN, and the bins of its categories.
+    ///
+    /// All rows go a step before any goes the next: a step waits for memory, and those of other rows meanwhile do not wait
+    /// for it.
+    pub(super) fn leaves_of<const N: usize>(&self, rows: [(&[f64], &[u8]); N]) -> [usize; N] {
+        let mut places = [if self.nodes.is_empty() { Child::leaf(0) } else { Child::node(0) }; N];
+        while places.iter().any(|place| !place.is_leaf()) {
+            for (place, (numbers, categories)) in places.iter_mut().zip(rows) {
+                if !place.is_leaf() {
+                    let node = &self.nodes[place.place()];
+                    // By its place and not by a branch, which would be guessed wrong as often as right.
+                    *place = node.children[usize::from(!self.sends_left(node, numbers, categories))];
+                }
+            }
         }
-        place.place()
+        places.map(Child::place)
     }
 
     /// Whether a row goes to the left at a node.
@@ -211,7 +218,7 @@ impl Tree {
         match node.test {
             Test::AtMost { threshold, missing_left, .. } => {
                 let number = numbers[node.feature as usize];
-                number <= threshold || (number.is_nan() && missing_left)
+                (number <= threshold) | (number.is_nan() & missing_left)
             }
             Test::In(set) => contains(&self.sets[set as usize], categories[node.feature as usize - numbers.len()]),
         }
@@ -261,7 +268,8 @@ impl Tree {
                 Test::AtMost { bins, missing_left, .. } => (bins, flag(missing_left, MISSING_LEFT)),
                 Test::In(_) => ([0, 0], IS_SET),
             };
-            let of_children = flag(node.left.is_leaf(), LEFT_IS_LEAF) | flag(node.right.is_leaf(), RIGHT_IS_LEAF);
+            let [left, right] = node.children.map(Child::is_leaf);
+            let of_children = flag(left, LEFT_IS_LEAF) | flag(right, RIGHT_IS_LEAF);
             NodeState { feature: node.feature, flags: of_test | of_children, bins, gain: node.gain }
         });
         let leaves = match &self.leaves {
@@ -334,7 +342,7 @@ impl NodeState {
             _ => return None,
         };
         let nowhere = Child::leaf(0);
-        let node = Node { test, feature: self.feature, left: nowhere, right: nowhere, gain: self.gain };
+        let node = Node { test, feature: self.feature, children: [nowhere; 2], gain: self.gain };
         Some(node).filter(|_| self.gain.is_finite())
     }
 }

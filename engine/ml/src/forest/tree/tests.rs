@@ -31,8 +31,10 @@ fn tree() -> Tree {
 #[test]
 fn rows_find_their_leaves() {
     let tree = tree();
-    assert_eq!((tree.leaf(&[0.0], &[2]), tree.leaf(&[0.5], &[0]), tree.leaf(&[f64::NAN], &[1])), (0, 1, 1));
-    assert_eq!((tree.leaf(&[1.5], &[2]), tree.leaf(&[1e9], &[2])), (2, 3));
+    let rows: [(&[f64], &[u8]); 5] =
+        [(&[0.0], &[2]), (&[0.5], &[0]), (&[f64::NAN], &[1]), (&[1.5], &[2]), (&[1e9], &[2])];
+    assert_eq!(tree.leaves_of(rows), [0, 1, 1, 2, 3]);
+    assert_eq!(rows.map(|row| tree.leaves_of([row])), [[0], [1], [1], [2], [3]]);
     let mut sums = [0.0; 3];
     tree.leaves.add(2, &mut sums);
     tree.leaves.add(0, &mut sums);
