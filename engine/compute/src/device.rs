@@ -36,7 +36,7 @@ use crate::matrix::Matrix;
 /// Bytes that buffers of a device may have together, those that wait for another use included.
 pub const DEVICE_MEMORY_MAX: u64 = 1 << 30;
 
-/// What a user asks for: `compute.device`.
+/// What a user asks for: `--compute-device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Preference {
     /// A real GPU where there is one, else the CPU.
@@ -46,6 +46,18 @@ pub enum Preference {
     Cpu,
     /// A GPU, or an adapter in software such as Mesa's lavapipe, or an error.
     Wgpu,
+}
+
+impl Preference {
+    /// The name that [`FromStr`] reads.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Wgpu => "wgpu",
+        }
+    }
 }
 
 impl FromStr for Preference {
@@ -136,7 +148,7 @@ impl Compute {
     /// reason for the CPU.
     pub fn choose(preference: Preference, memory_max: u64, threads: NonZeroUsize) -> Result<Self> {
         let chosen = match preference {
-            Preference::Cpu => Self::cpu("compute.device = 'cpu'"),
+            Preference::Cpu => Self::cpu("--compute-device cpu"),
             Preference::Wgpu => Self::on_gpu(true, memory_max, threads)?,
             Preference::Auto => {
                 Self::on_gpu(false, memory_max, threads).unwrap_or_else(|error| Self::cpu(&error.to_string()))

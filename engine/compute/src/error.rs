@@ -30,25 +30,25 @@ pub enum ComputeError {
         right: (usize, usize),
     },
     /// A name that is no device's.
-    #[error("compute.device = '{0}' is none of 'auto', 'cpu' and 'wgpu'")]
+    #[error("'{0}' is no device to compute with: it is one of auto, cpu, wgpu")]
     UnknownDevice(String),
     /// wgpu is asked for and not compiled in.
-    #[error("this build has no wgpu: build with the feature `wgpu` of tidemill-compute, or set compute.device = 'cpu'")]
+    #[error("this build has no wgpu: build it with --features wgpu, or take --compute-device cpu")]
     NotBuilt,
     /// No adapter that may be used.
     #[error(
         "wgpu finds no adapter: install the GPU's driver with Vulkan, or, to compute in software, \
-         mesa-vulkan-drivers and libvulkan1; or set compute.device = 'cpu'"
+         mesa-vulkan-drivers and libvulkan1; or take --compute-device cpu"
     )]
     NoAdapter,
     /// An adapter that computes on the CPU, which our own kernels do faster.
-    #[error("the only adapter of wgpu, {adapter}, computes in software, which is used if compute.device = 'wgpu'")]
+    #[error("the only adapter of wgpu, {adapter}, computes in software, which is used if --compute-device is wgpu")]
     SoftwareOnly {
         /// The adapter's name.
         adapter: String,
     },
     /// An adapter that gives no device, or one on which a kernel does not compile.
-    #[error("{adapter} cannot be used: {message}; set compute.device = 'cpu', or try another driver")]
+    #[error("{adapter} cannot be used: {message}; take --compute-device cpu, or try another driver")]
     Refused {
         /// The adapter's name.
         adapter: String,
@@ -56,7 +56,7 @@ pub enum ComputeError {
         message: String,
     },
     /// A driver that does not answer.
-    #[error("{what} has taken {timeout:?}; set compute.device = 'cpu' if the driver hangs")]
+    #[error("{what} has taken {timeout:?}; take --compute-device cpu if the driver hangs")]
     TimedOut {
         /// What was waited for.
         what: &'static str,

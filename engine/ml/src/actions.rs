@@ -17,7 +17,6 @@ use crate::feature::rows::Rows;
 use crate::linear::linear_regression::batch::numeric_labels;
 use crate::model::{Feature, FeatureSchema, LearnReport, NUMERIC_MAGNITUDE_MAX, RejectReason};
 use crate::options::invalid;
-use crate::predictor::Predictions;
 
 /// The most actions that a model may tell apart: each row is scored for each of them.
 pub(crate) const ACTIONS_MAX: u32 = 1000;
@@ -130,11 +129,11 @@ pub(crate) fn rewards(features: &RecordBatch, labels: &dyn Array) -> Result<(Flo
     Ok((labels, rows))
 }
 
-/// What became of rows, and what was said of those that were learnt.
+/// What became of rows, and what was said of the actions of those that were learnt: one number, for the reward.
 pub(crate) fn report(rows: Rows, said: Vec<f64>) -> LearnReport {
-    let said = Predictions::without_classes(Arc::new(Float64Array::new(said.into(), rows.usable())));
+    let said: ArrayRef = Arc::new(Float64Array::new(said.into(), rows.usable()));
     let (rows, rejected) = rows.into_rejected();
-    LearnReport { rows, rejected, said }
+    LearnReport { rows, rejected, said: vec![said] }
 }
 
 /// The column that an option names; none of an empty name.

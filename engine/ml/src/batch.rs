@@ -7,6 +7,8 @@
 pub(crate) mod data_split;
 pub(crate) mod draws;
 pub(crate) mod history;
+#[cfg(all(test, feature = "wgpu"))]
+pub(crate) mod on_device;
 pub(crate) mod parallel;
 mod registry;
 mod shards;

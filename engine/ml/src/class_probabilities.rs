@@ -26,8 +26,8 @@ pub fn class_probabilities_of(model: &dyn Predictor, label: &str, features: &Rec
 }
 
 /// That of a model with a label; none of a model of numbers.
-pub(crate) fn said_of_classes(
-    model: &dyn Supervised,
+pub(crate) fn said_of_classes<M: Supervised + ?Sized>(
+    model: &M,
     label: &str,
     features: &RecordBatch,
 ) -> Result<Option<RecordBatch>> {
@@ -40,11 +40,24 @@ pub(crate) fn said_of_classes(
     let names = StringArray::from(model.class_names());
     let classes = cast(&names, &data_type).map_err(failed)?;
     let lists = lists(&classes, &said.probabilities, features.num_rows()).map_err(failed)?;
-    let mut fields = label_outputs(label, &data_type);
-    fields.push(Field::new(format!("predicted_{label}_probs"), lists.data_type().clone(), true));
+    let fields = class_probability_outputs(label, &data_type);
     let mut columns = said.columns();
     columns.push(lists);
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map(Some).map_err(failed)
+}
+
+/// The columns of [`class_probabilities_of`], of classes of this type.
+#[must_use]
+pub fn class_probability_outputs(label: &str, data_type: &DataType) -> Vec<Field> {
+    let mut fields = label_outputs(label, data_type);
+    let item = Field::new_list_field(DataType::Struct(class_fields(data_type)), true);
+    fields.push(Field::new(format!("predicted_{label}_probs"), DataType::List(Arc::new(item)), true));
+    fields
+}
+
+fn class_fields(data_type: &DataType) -> Fields {
+    let label = Field::new("label", data_type.clone(), true);
+    Fields::from(vec![label, Field::new("prob", DataType::Float64, true)])
 }
 
 /// For each row a struct of each class.
@@ -62,8 +75,7 @@ fn lists(
             values.extend(probabilities.iter().map(|of| of.value(row)));
         }
     }
-    let label = Field::new("label", classes.data_type().clone(), true);
-    let fields = Fields::from(vec![label, Field::new("prob", DataType::Float64, true)]);
+    let fields = class_fields(classes.data_type());
     let labels = take(classes, &arrow::array::UInt32Array::from(places), None)?;
     let structs = StructArray::try_new(fields, vec![labels, Arc::new(Float64Array::from(values))], None)?;
     let length = |is_valid: &bool| if *is_valid { probabilities.len() } else { 0 };

@@ -39,7 +39,7 @@ use crate::feature::moments::Scale;
 use crate::feature::row_reader::RowReader;
 use crate::inspect::ModelTable;
 use crate::model::{FeatureSchema, LearnReport, OnlineModel, RejectReason};
-use crate::predictor::{Predictions, Predictor, Supervised};
+use crate::predictor::Predictor;
 use crate::random::{Random, mixed};
 use crate::registry::OptionDoc;
 use crate::snapshot;
@@ -250,34 +250,6 @@ impl Predictor for ContextualBandit {
             number(|choice| choice.reward),
             number(|choice| choice.probability),
         ])
-    }
-}
-
-impl Supervised for ContextualBandit {
-    fn model_type(&self) -> &'static str {
-        Self::MODEL_TYPE
-    }
-
-    fn schema(&self) -> &FeatureSchema {
-        &self.schema
-    }
-
-    fn label_type(&self) -> DataType {
-        DataType::Float64
-    }
-
-    fn class_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn rows_learnt(&self) -> u64 {
-        self.rows()
-    }
-
-    /// The rewards that are expected of the actions which the model chooses.
-    fn predictions(&self, features: &RecordBatch) -> Result<Predictions> {
-        let rewards = self.choices(features)?.into_iter().map(|choice| choice.map(|choice| choice.reward));
-        Ok(Predictions::without_classes(Arc::new(rewards.collect::<Float64Array>())))
     }
 }
 

@@ -139,6 +139,16 @@ pub enum MlError {
         /// What it has, or `none of these tables`.
         tables: String,
     },
+    /// A model was asked for what it does not have.
+    #[error("a model of type '{model_type}' has no {what}: {reason}")]
+    NotKnown {
+        /// The model's type.
+        model_type: &'static str,
+        /// What was asked for: the steps of its fit, or the probabilities of its classes.
+        what: &'static str,
+        /// Why it has none, and what would help.
+        reason: &'static str,
+    },
     /// Nobody can say what that which models of this type say is made of.
     #[error("what a model of type '{model_type}' says cannot be explained; predictions of models with a label can")]
     NotExplained {
@@ -182,8 +192,8 @@ pub enum MlError {
     },
     /// A model was asked for anomalies that cannot tell.
     #[error(
-        "a model of type '{model_type}' does not tell anomalies; those of arima, exponential_smoothing, isolation_forest, \
-         one_class_svm and robust_zscore do"
+        "a model of type '{model_type}' does not tell anomalies; those of arima, exponential_smoothing, half_space_trees, \
+         isolation_forest, one_class_svm and robust_zscore do"
     )]
     NoAnomalies {
         /// The model's type.

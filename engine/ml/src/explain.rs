@@ -195,18 +195,13 @@ pub(crate) fn explained_table(
 ) -> Result<RecordBatch> {
     let is_class = !said.labels.data_type().is_floating();
     let mut columns = said.columns();
-    let mut push = |name: &str, column: ArrayRef| {
-        fields.push(Field::new(name, column.data_type().clone(), true));
-        columns.push(column);
-    };
-    if let Some(probability) = explanations.probability(said) {
-        push("probability", Arc::new(probability));
-    }
-    push("top_feature_attributions", Arc::new(explanations.top_features(top_k)?));
-    push("baseline_prediction_value", Arc::new(explanations.baselines()));
-    push("prediction_value", Arc::new(explanations.values()));
-    push("approximation_error", Arc::new(explanations.errors()));
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|source| MlError::BuildTable { source })
+    columns.extend(is_class.then(|| Arc::new(explanations.probability(said)) as ArrayRef));
+    columns.push(Arc::new(explanations.top_features(top_k)?));
+    columns.extend(
+        [explanations.baselines(), explanations.values(), explanations.errors()].map(|of| Arc::new(of) as ArrayRef),
+    );
+    let schema = Schema::new(explained_outputs(label, said.labels.data_type()));
+    RecordBatch::try_new(Arc::new(schema), columns).map_err(|source| MlError::BuildTable { source })
 }
 
 #[cfg(test)]

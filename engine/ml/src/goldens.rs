@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// What the scripts wrote of their cases.
-const EXPECTED: [&str; 19] = [
+const EXPECTED: [&str; 22] = [
     include_str!("../goldens/expected.txt"),
     include_str!("../goldens/explain.txt"),
     include_str!("../goldens/forest.txt"),
@@ -26,6 +26,7 @@ const EXPECTED: [&str; 19] = [
     include_str!("../goldens/tuning.txt"),
     include_str!("../goldens/ranker.txt"),
     include_str!("../goldens/import.txt"),
+    include_str!("../goldens/decisions.txt"),
     include_str!("../goldens/training_info.txt"),
 ];
 

@@ -16,6 +16,7 @@ mod evaluation;
 mod lloyd;
 mod mini_batch;
 mod on_device;
+pub(crate) mod online;
 pub(crate) mod search;
 mod seeding;
 mod space;

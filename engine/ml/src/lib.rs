@@ -8,7 +8,8 @@
 //!
 //! Reading order: [`model`] and [`batch`] are the contracts, [`registry`] makes a model from SQL options,
 //! [`linear`], `naive_bayes`, `nearest_neighbors`, `boosted_trees`, `forest`, `hoeffding_tree`, `pca`, `isolation_forest`,
-//! `one_class_svm`, `robust_zscore`, `matrix_factorization`, `kmeans`, `gaussian_mixture`, `dbscan` and `forecast` hold the
+//! `half_space_trees`, `one_class_svm`, `robust_zscore`, `contextual_bandit`, `q_learning`, `matrix_factorization`, `kmeans`,
+//! `gaussian_mixture`, `dbscan` and `forecast` hold the
 //! algorithms, `tuning` splits training sets and searches options, [`preprocessing`] what features are made with, `drift`
 //! finds changes, [`metrics`] says how good models are, and [`explain`](mod@explain) what their predictions are made of.
 //! [`import`] and [`export`] bring boosted trees here from other libraries, and back.
@@ -62,7 +63,7 @@ pub use batch::{
     predicted_label_type, reads_times, takes_label, tuning_option_docs, valid_batch_model_types,
 };
 pub use boosted_trees::{export, import};
-pub use class_probabilities::class_probabilities_of;
+pub use class_probabilities::{class_probabilities_of, class_probability_outputs};
 pub use error::{MlError, Result};
 pub use explain::{Explanations, explain, explained_outputs};
 pub use inspect::{ModelTable, anomalies_of, forecast_of, table_of};
@@ -71,9 +72,9 @@ pub use model::{
     RejectedRow, boolean_labels, check_label_type, predicted_labels,
 };
 pub use origin::{Origin, training_table};
-pub use predictor::{Predictions, Predictor, Supervised, label_outputs};
+pub use predictor::{Labelled, Predictions, Predictor, Supervised, label_outputs};
 pub use registry::{
-    OptionDoc, create, learning_columns, online_label_type, online_outputs, option_docs, restore, restore_predictor,
+    OptionDoc, create, learning_columns, learns_label, learnt_outputs, option_docs, restore, restore_predictor,
     restore_supervised, valid_model_types,
 };
 pub use tuning::{Trial, TrialStatus, trial_table};

@@ -12,6 +12,7 @@
 pub(crate) mod batch;
 pub(crate) mod config;
 mod explain;
+mod on_device;
 mod rows;
 mod search;
 #[cfg(test)]

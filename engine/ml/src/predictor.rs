@@ -232,7 +232,7 @@ impl<M: Supervised + ?Sized> Predictor for Labelled<M> {
     }
 
     fn class_probabilities(&self, label: &str, features: &RecordBatch) -> Result<Option<RecordBatch>> {
-        said_of_classes(self.0.as_ref(), label, features)
+        said_of_classes(&*self.0, label, features)
     }
 
     fn explain(&self, label: &str, features: &RecordBatch, top_k: usize) -> Result<Option<RecordBatch>> {

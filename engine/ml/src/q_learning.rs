@@ -31,7 +31,7 @@ use crate::feature::context::Context;
 use crate::feature::row_reader::RowReader;
 use crate::model::{Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, RejectReason};
 use crate::options::invalid;
-use crate::predictor::{Predictions, Predictor, Supervised};
+use crate::predictor::Predictor;
 use crate::registry::OptionDoc;
 use crate::snapshot;
 
@@ -304,34 +304,6 @@ impl Predictor for QLearning {
     }
 }
 
-impl Supervised for QLearning {
-    fn model_type(&self) -> &'static str {
-        Self::MODEL_TYPE
-    }
-
-    fn schema(&self) -> &FeatureSchema {
-        &self.schema
-    }
-
-    fn label_type(&self) -> DataType {
-        DataType::Float64
-    }
-
-    fn class_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn rows_learnt(&self) -> u64 {
-        self.rows
-    }
-
-    /// The values of the best actions.
-    fn predictions(&self, features: &RecordBatch) -> Result<Predictions> {
-        let values = self.choices(features)?.into_iter().map(|choice| choice.map(|(_, value)| value));
-        Ok(Predictions::without_classes(Arc::new(values.collect::<Float64Array>())))
-    }
-}
-
 impl OnlineModel for QLearning {
     /// What it says of rows is the value of the action that was taken.
     fn learn(&mut self, features: &RecordBatch, labels: &dyn Array) -> Result<LearnReport> {
@@ -368,11 +340,6 @@ impl OnlineModel for QLearning {
             }
         }
         Ok(report(rows, said))
-    }
-
-    /// Values that were learnt one from the other have no average.
-    fn merge(&mut self, snapshots: &[&[u8]]) -> Result<()> {
-        if snapshots.is_empty() { Ok(()) } else { Err(MlError::NotMergeable { model_type: Self::MODEL_TYPE }) }
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {

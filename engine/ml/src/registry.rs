@@ -43,6 +43,7 @@ use crate::nearest_neighbors::{self, NearestNeighbors};
 use crate::one_class_svm::OneClassSvm;
 use crate::pca::{self, Pca};
 use crate::predictor::{Labelled, Predictor, Supervised};
+use crate::q_learning::QLearning;
 use crate::robust_zscore::RobustZscore;
 use crate::snapshot;
 
@@ -77,7 +78,44 @@ struct ModelType {
     option_docs: fn() -> Vec<OptionDoc>,
 }
 
-const MODEL_TYPES: [ModelType; 8] = [
+/// How a model is made: for labels of a type, for the rewards of actions, or without either.
+enum Learner {
+    Labelled {
+        create: fn(&Options, &FeatureSchema, &DataType) -> Result<Box<dyn OnlineSupervised>>,
+        /// Whether a label column of this type can be learnt.
+        check_label: fn(&str, &DataType) -> Result<()>,
+        restore: fn(&[u8]) -> Result<Box<dyn OnlineSupervised>>,
+    },
+    Rewarded {
+        create: fn(&Options, &FeatureSchema) -> Result<Box<dyn OnlineModel>>,
+        restore: fn(&[u8]) -> Result<Box<dyn OnlineModel>>,
+    },
+    Unlabelled {
+        create: fn(&Options, &FeatureSchema) -> Result<Box<dyn OnlineModel>>,
+        restore: fn(&[u8]) -> Result<Box<dyn OnlineModel>>,
+    },
+}
+
+impl Learner {
+    /// Whether it learns a label column of this type; Null is none.
+    ///
+    /// # Errors
+    /// `UnsupportedLabel`.
+    fn check_label(&self, column: &str, data_type: &DataType) -> Result<()> {
+        match self {
+            Self::Labelled { check_label, .. } => check_label(column, data_type),
+            Self::Rewarded { .. } => check_numeric_label(column, data_type),
+            Self::Unlabelled { .. } if data_type.is_null() => Ok(()),
+            Self::Unlabelled { .. } => Err(MlError::UnsupportedLabel {
+                column: column.to_owned(),
+                data_type: data_type.clone(),
+                hint: "models of this type learn no label: leave it out",
+            }),
+        }
+    }
+}
+
+const MODEL_TYPES: [ModelType; 10] = [
     ModelType {
         name: LogisticRegression::MODEL_TYPE,
         tag: LogisticRegression::SNAPSHOT_TAG,
@@ -139,19 +177,39 @@ const MODEL_TYPES: [ModelType; 8] = [
         option_docs: HoeffdingTreeRegressor::option_docs,
     },
     ModelType {
+        name: HalfSpaceTrees::MODEL_TYPE,
+        tag: HalfSpaceTrees::SNAPSHOT_TAG,
+        learner: Learner::Unlabelled {
+            create: |options, schema| Ok(Box::new(HalfSpaceTrees::new(options, schema.clone())?)),
+            restore: |bytes| Ok(Box::new(HalfSpaceTrees::restore(bytes)?)),
+        },
+        option_docs: HalfSpaceTrees::option_docs,
+    },
+    ModelType {
+        name: OnlineKMeans::MODEL_TYPE,
+        tag: OnlineKMeans::SNAPSHOT_TAG,
+        learner: Learner::Unlabelled {
+            create: |options, schema| Ok(Box::new(OnlineKMeans::new(options, schema.clone())?)),
+            restore: |bytes| Ok(Box::new(OnlineKMeans::restore(bytes)?)),
+        },
+        option_docs: OnlineKMeans::option_docs,
+    },
+    ModelType {
         name: ContextualBandit::MODEL_TYPE,
         tag: ContextualBandit::SNAPSHOT_TAG,
-        create: |options, schema, _| Ok(Box::new(ContextualBandit::new(options, schema)?)),
-        label_type: |column, data_type| check_numeric_label(column, data_type).map(|()| DataType::Float64),
-        restore: |bytes| Ok(Box::new(ContextualBandit::restore(bytes)?)),
+        learner: Learner::Rewarded {
+            create: |options, schema| Ok(Box::new(ContextualBandit::new(options, schema)?)),
+            restore: |bytes| Ok(Box::new(ContextualBandit::restore(bytes)?)),
+        },
         option_docs: ContextualBandit::option_docs,
     },
     ModelType {
         name: QLearning::MODEL_TYPE,
         tag: QLearning::SNAPSHOT_TAG,
-        create: |options, schema, _| Ok(Box::new(QLearning::new(options, schema)?)),
-        label_type: |column, data_type| check_numeric_label(column, data_type).map(|()| DataType::Float64),
-        restore: |bytes| Ok(Box::new(QLearning::restore(bytes)?)),
+        learner: Learner::Rewarded {
+            create: |options, schema| Ok(Box::new(QLearning::new(options, schema)?)),
+            restore: |bytes| Ok(Box::new(QLearning::restore(bytes)?)),
+        },
         option_docs: QLearning::option_docs,
     },
 ];
@@ -173,7 +231,7 @@ pub fn create(
     }
     match learner {
         Learner::Labelled { create, .. } => Ok(Box::new(Labelled(create(options, schema, label)?))),
-        Learner::Unlabelled { create, .. } => create(options, schema),
+        Learner::Rewarded { create, .. } | Learner::Unlabelled { create, .. } => create(options, schema),
     }
 }
 
@@ -182,7 +240,7 @@ pub fn create(
 /// # Errors
 /// `UnknownModelType`.
 pub fn learns_label(model_type: &str) -> Result<bool> {
-    Ok(matches!(find(model_type)?.learner, Learner::Labelled { .. }))
+    Ok(!matches!(find(model_type)?.learner, Learner::Unlabelled { .. }))
 }
 
 /// The columns that a model adds to rows which learns such features and the label column online; its type is Null for a
@@ -200,19 +258,6 @@ pub fn learnt_outputs(
     Ok(create(model_type, options, schema, data_type)?.outputs(column))
 }
 
-/// The columns that a model adds to rows which learns a label column of this name and type online.
-///
-/// # Errors
-/// As [`online_label_type`].
-pub fn online_outputs(model_type: &str, column: &str, data_type: &DataType) -> Result<Vec<Field>> {
-    let predicted = online_label_type(model_type, column, data_type)?;
-    Ok(match model_type {
-        ContextualBandit::MODEL_TYPE => ContextualBandit::output_fields(column),
-        QLearning::MODEL_TYPE => QLearning::output_fields(column),
-        _ => label_outputs(column, &predicted),
-    })
-}
-
 /// Those columns of a training query that only learning reads, beside the label, by a model of this type: rows to be
 /// predicted need not have them, and they are no features. Most models have none.
 ///
@@ -220,7 +265,7 @@ pub fn online_outputs(model_type: &str, column: &str, data_type: &DataType) -> R
 ///
 /// # Errors
 /// `UnknownModelType`, `UnknownOption` or `InvalidOption`, which a column that is not there is, too.
-pub fn learning_columns(model_type: &str, options: &BTreeMap<String, String>, columns: &[&str]) -> Result<Vec<String>> {
+pub fn learning_columns(model_type: &str, options: &Options, columns: &[&str]) -> Result<Vec<String>> {
     match find(model_type)?.name {
         ContextualBandit::MODEL_TYPE => ContextualBandit::learning_columns(options, columns),
         QLearning::MODEL_TYPE => QLearning::learning_columns(options, columns),
@@ -237,7 +282,7 @@ pub fn restore(bytes: &[u8]) -> Result<Box<dyn OnlineModel>> {
     let (tag, _) = snapshot::open(bytes)?;
     match MODEL_TYPES.iter().find(|model_type| model_type.tag == tag).map(|model_type| &model_type.learner) {
         Some(Learner::Labelled { restore, .. }) => Ok(Box::new(Labelled(restore(bytes)?))),
-        Some(Learner::Unlabelled { restore, .. }) => restore(bytes),
+        Some(Learner::Rewarded { restore, .. } | Learner::Unlabelled { restore, .. }) => restore(bytes),
         None => Err(MlError::NotOnline { model_type: restore_predictor(bytes)?.model_type() }),
     }
 }

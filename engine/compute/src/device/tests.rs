@@ -17,14 +17,14 @@ fn a_device_has_a_name() {
     assert_eq!("wgpu".parse(), Ok(Preference::Wgpu));
     let error = "cuda".parse::<Preference>().unwrap_err();
     assert_eq!(error, ComputeError::UnknownDevice("cuda".into()));
-    assert_eq!(error.to_string(), "compute.device = 'cuda' is none of 'auto', 'cpu' and 'wgpu'");
+    assert_eq!(error.to_string(), "'cuda' is no device to compute with: it is one of auto, cpu, wgpu");
 }
 
 #[test]
 fn the_cpu_is_chosen_by_name_and_says_so() {
     let compute = Compute::choose(Preference::Cpu, DEVICE_MEMORY_MAX, ONE).unwrap();
     let report = compute.report();
-    assert_eq!((report.name.as_str(), report.reason.as_str()), ("cpu", "compute.device = 'cpu'"));
+    assert_eq!((report.name.as_str(), report.reason.as_str()), ("cpu", "--compute-device cpu"));
 }
 
 #[test]

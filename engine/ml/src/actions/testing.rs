@@ -1,11 +1,11 @@
 //! What the tests of models of decisions do.
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
-use arrow::datatypes::Float64Type;
+use arrow::datatypes::{DataType, Float64Type};
 use proptest::sample::Index;
 
 use crate::random::{STEP, mixed};
-use crate::{OnlineModel, Result, restore, restore_predictor};
+use crate::{FeatureSchema, OnlineModel, Result, create, restore, restore_predictor};
 
 /// SplitMix64 of the row and the column, its upper 31 bits; as `bits` in `goldens/decisions.py`.
 pub(crate) fn bits(row: usize, column: usize) -> usize {
@@ -26,6 +26,31 @@ pub(crate) fn numbers(array: &ArrayRef) -> &Float64Array {
     array.as_primitive::<Float64Type>()
 }
 
+/// A model of decisions for rows like these.
+pub(crate) fn try_decisions(
+    model_type: &str,
+    options: &[(&str, &str)],
+    features: &RecordBatch,
+    reward: &DataType,
+) -> Result<Box<dyn OnlineModel>> {
+    let options = options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    create(model_type, &options, &FeatureSchema::from_arrow(&features.schema())?, reward)
+}
+
+/// The same rows leave the same bytes however they are cut into batches.
+#[track_caller]
+pub(crate) fn check_batches(model: &dyn OnlineModel, features: &RecordBatch, labels: &Float64Array) {
+    let copy = || restore(&model.snapshot().unwrap()).unwrap();
+    let (mut whole, mut parts) = (copy(), copy());
+    whole.learn(features, labels).unwrap();
+    let mut start = 0;
+    for rows in [1, 2, 0, 255, 300, labels.len() - 558] {
+        parts.learn(&features.slice(start, rows), &labels.slice(start, rows)).unwrap();
+        start += rows;
+    }
+    assert_eq!(whole.snapshot().unwrap(), parts.snapshot().unwrap());
+}
+
 /// Learns all rows but the last `rest`, and then those beside a model that was restored in between.
 #[track_caller]
 pub(crate) fn check_goes_on(
@@ -40,17 +65,17 @@ pub(crate) fn check_goes_on(
     assert_eq!(restored.snapshot().unwrap(), original.snapshot().unwrap());
     assert_eq!((restored.schema(), restored.rows_learnt()), (original.schema(), original.rows_learnt()));
     assert_eq!(restored.model_type(), original.model_type());
-    assert_eq!(restored.predictions(features).unwrap(), original.predictions(features).unwrap());
+    assert_eq!(restored.answers(features).unwrap(), original.answers(features).unwrap());
     let (features, labels) = (features.slice(first, rest), labels.slice(first, rest));
     let report = original.learn(&features, &labels).unwrap();
     assert_eq!(restored.learn(&features, &labels).unwrap(), report);
     assert_eq!(restored.snapshot().unwrap(), original.snapshot().unwrap());
-    assert_eq!(restored.predictions(&features).unwrap(), original.predictions(&features).unwrap());
+    assert_eq!(restored.answers(&features).unwrap(), original.answers(&features).unwrap());
     let predictor = restore_predictor(&original.snapshot().unwrap()).unwrap();
     let fields = predictor.outputs("gain");
     let answers = predictor.answers(&features).unwrap();
     assert_eq!(fields.iter().map(|field| field.data_type()).collect::<Vec<_>>(), types(&answers));
-    assert_eq!(original.predictions(&features).unwrap().labels.as_ref(), answers[1].as_ref());
+    assert_eq!(original.answers(&features).unwrap(), answers);
 }
 
 fn types(arrays: &[ArrayRef]) -> Vec<&arrow::datatypes::DataType> {
@@ -72,8 +97,8 @@ pub(crate) fn check_damaged<M: OnlineModel>(
         bytes[position] = byte;
     }
     if let Ok(mut model) = restore(&bytes) {
-        if let Ok(said) = model.predict(features) {
-            assert!(said.iter().flatten().all(f64::is_finite));
+        if let Ok(said) = model.answers(features) {
+            assert!(said[1..].iter().all(|said| numbers(said).iter().flatten().all(f64::is_finite)));
             let _ = model.learn(features, labels);
         }
         model.snapshot().unwrap();

@@ -10,11 +10,12 @@ use proptest::prelude::*;
 
 use super::ContextualBandit;
 use super::row::encode;
-use crate::actions::testing::{answers, bits, check_damaged, check_goes_on, noise, numbers};
+use crate::actions::testing::{
+    answers, bits, check_batches, check_damaged, check_goes_on, noise, numbers, try_decisions,
+};
 use crate::feature::row_reader::RowReader;
 use crate::goldens::{assert_all_close, expected};
-use crate::model::testing::{check_batch_boundaries, try_online};
-use crate::{FeatureSchema, OnlineModel, RejectReason, Result, learning_columns, online_outputs, restore};
+use crate::{FeatureSchema, OnlineModel, RejectReason, Result, learning_columns, restore};
 
 const POLICIES: [&[(&str, &str)]; 3] = [
     &[("policy", "linucb"), ("alpha", "1.5")],
@@ -157,17 +158,17 @@ fn two_decisions_by_hand() {
     };
     let features = columns(vec![2.0, 0.0], vec![7, 7]);
     let options = [("action_column", "arm"), ("standardize", "false")];
-    let mut model = try_online("contextual_bandit", &options, &features, &DataType::Float64).unwrap();
+    let mut model = try_decisions("contextual_bandit", &options, &features, &DataType::Float64).unwrap();
     assert_eq!(answers(&*model, &features)[0].null_count(), 2);
     let report = model.learn(&features, &Float64Array::from(vec![3.0, 1.0])).unwrap();
-    assert_eq!((report.rows, report.said.scores().values().to_vec()), (2, vec![0.0, 0.0]));
+    assert_eq!((report.rows, numbers(&report.said[0]).values().to_vec()), (2, vec![0.0, 0.0]));
     // Rows to be answered need no column of actions.
     let said = answers(&*model, &features.project(&[0]).unwrap());
     assert_eq!(said[0].as_string::<i32>().value(0), "7");
     assert_all_close(numbers(&said[1]).values(), &[28.0 / 11.0, 8.0 / 11.0], 1e-14);
     // What is said of a row that is learnt is of its own action: nothing is known of another.
     let report = model.learn(&columns(vec![2.0, 2.0], vec![7, 8]), &Float64Array::from(vec![1.0, 1.0])).unwrap();
-    assert_all_close(report.said.scores().values(), &[28.0 / 11.0, 0.0], 1e-14);
+    assert_all_close(numbers(&report.said[0]).values(), &[28.0 / 11.0, 0.0], 1e-14);
 }
 
 #[test]
@@ -256,8 +257,8 @@ fn merging_joins_actions_and_categories_that_the_other_has_not_seen() {
 fn batch_boundaries_do_not_change_a_bit_and_a_restored_model_goes_on() {
     let (features, labels) = decisions(0..700);
     for options in POLICIES {
-        let model = try_online("contextual_bandit", options, &features, &DataType::Float64).unwrap();
-        check_batch_boundaries(&*model, &features, &labels);
+        let model = try_decisions("contextual_bandit", options, &features, &DataType::Float64).unwrap();
+        check_batches(&*model, &features, &labels);
         check_goes_on(model, &features, &labels, 100);
         let mut model = bandit(options, &features);
         model.learn(&features, &labels).unwrap();
@@ -377,7 +378,7 @@ fn rows_that_cannot_be_used_are_reported_and_leave_no_trace() {
             (4, RejectReason::TooLarge { column: "n".into() }),
         ]
     );
-    assert_eq!((report.rows, report.said.labels.null_count()), (2, 4));
+    assert_eq!((report.rows, report.said[0].null_count()), (2, 4));
     let mut without = bandit(&[("max_actions", "1")], &features);
     for row in [0, 5] {
         without.learn(&features.slice(row, 1), &rewards.slice(row, 1)).unwrap();
@@ -398,7 +399,7 @@ fn no_numbers_make_it_explode() {
             let mut model = bandit(&options, &features);
             model.learn(&features, &rewards).unwrap();
             let said = answers(&model, &features);
-            assert!(said[1..].iter().all(|said| numbers_are_finite(said)), "{magnitude}");
+            assert!(said[1..].iter().all(numbers_are_finite), "{magnitude}");
             restore(&model.snapshot().unwrap()).unwrap();
         }
     }
@@ -418,18 +419,15 @@ fn the_planner_learns_which_columns_are_read_and_which_are_said() {
         expect!["option action_column = 'choice' is not valid; expected one of a, city, action, arm"],
     );
     assert!(learning_columns("linear_reg", &BTreeMap::new(), &columns).unwrap().is_empty());
-    let names = |model_type: &str| {
-        let fields = online_outputs(model_type, "gain", &DataType::Int64).unwrap();
-        fields.iter().map(|field| field.name().clone()).collect::<Vec<_>>()
-    };
-    assert_eq!(names("contextual_bandit"), ["predicted_action", "predicted_gain", "action_probability"]);
-    assert_eq!(names("linear_reg"), ["predicted_gain"]);
+    let fields = ContextualBandit::output_fields("gain");
+    let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["predicted_action", "predicted_gain", "action_probability"]);
 }
 
 #[test]
 fn what_cannot_be_made_or_learnt_is_an_error() {
     let (features, labels) = decisions(0..10);
-    let model = |options: &[(&str, &str)]| try_online("contextual_bandit", options, &features, &DataType::Float64);
+    let model = |options: &[(&str, &str)]| try_decisions("contextual_bandit", options, &features, &DataType::Float64);
     check_error(
         model(&[("policy", "ucb")]),
         expect!["option policy = 'ucb' is not valid; expected linucb, thompson or epsilon_greedy"],
@@ -463,11 +461,11 @@ fn what_cannot_be_made_or_learnt_is_an_error() {
         ],
     );
     check_error(
-        try_online("contextual_bandit", &[], &features.project(&[3]).unwrap(), &DataType::Float64),
+        try_decisions("contextual_bandit", &[], &features.project(&[3]).unwrap(), &DataType::Float64),
         expect!["a model needs at least one feature column"],
     );
     check_error(
-        try_online("contextual_bandit", &[], &features, &DataType::Utf8),
+        try_decisions("contextual_bandit", &[], &features, &DataType::Utf8),
         expect!["label column 'label' has the unsupported type Utf8; cast it to DOUBLE PRECISION"],
     );
     let mut made = model(&[]).unwrap();
@@ -478,7 +476,7 @@ fn what_cannot_be_made_or_learnt_is_an_error() {
     check_error(made.learn(&features, &labels.slice(0, 9)), expect!["the batch has 10 rows but 9 labels"]);
     assert_eq!(made.rows_learnt(), 0);
     let report = made.learn(&features.slice(0, 0), &labels.slice(0, 0)).unwrap();
-    assert_eq!((report.rows, report.said.labels.len()), (0, 0));
+    assert_eq!((report.rows, report.said[0].len()), (0, 0));
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! From Arrow columns to sparse rows: [`columns`] reads them, [`dictionary`] numbers categories,
-//! [`moments`] standardises numbers, [`rows`] says which rows can be used, and [`encoder`] does all of it for models
-//! that are done learning. [`context`] numbers categories in the order of rows, which [`row_reader`] reads.
+//! [`moments`] standardises numbers, [`rows`] says which rows can be used; [`encoder`] does all of it for models
+//! that are done learning, and [`stream`] for those that learn row by row. [`context`] numbers categories in the order of
+//! rows, which [`row_reader`] reads.
 
 pub(crate) mod columns;
 pub(crate) mod context;

@@ -231,7 +231,7 @@ fn who_cannot_tell_anomalies_says_so() {
     let fitted = |model_type: &str| {
         restore_predictor(&try_fit(model_type, &[("num_clusters", "2")], &features).unwrap().model).unwrap()
     };
-    expect!["a model of type 'kmeans' does not tell anomalies; those of arima, exponential_smoothing, isolation_forest, one_class_svm and robust_zscore do"]
+    expect!["a model of type 'kmeans' does not tell anomalies; those of arima, exponential_smoothing, half_space_trees, isolation_forest, one_class_svm and robust_zscore do"]
         .assert_eq(&anomalies_of(fitted("kmeans").as_ref(), &features, None).unwrap_err().to_string());
     let trees = restore_predictor(&try_fit("isolation_forest", &[], &features).unwrap().model).unwrap();
     assert_eq!(anomalies_of(trees.as_ref(), &features, None).unwrap().num_columns(), 2);

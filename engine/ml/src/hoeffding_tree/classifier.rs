@@ -9,7 +9,6 @@ use bincode::{Decode, Encode};
 
 use super::classes::{ClassesState, StreamClasses};
 use super::explain::Asker;
-use super::features::{FeaturesState, StreamFeatures};
 use super::tree::Row;
 use crate::classes::{CLASSES_MAX, LabelKind};
 use crate::error::{MlError, Result};
@@ -159,7 +158,7 @@ impl<L: ClassLearner> Supervised for StreamClassifier<L> {
                 self.learner.predict(row, &mut probabilities);
                 probabilities[class]
             };
-            asker.explain(row, (number, class), predict, &mut explanations);
+            asker.explain(row.into(), (number, class), predict, &mut explanations);
         })?;
         Ok(Some(explanations.of_usable(rows.usable())))
     }

@@ -2,11 +2,11 @@
 //! features. Without what a split asks for it goes where most rows went, and naive Bayes and linear models in leaves do
 //! without what is missing.
 
-use super::features::StreamFeatures;
 use super::tree::Row;
 use crate::error::Result;
 use crate::explain::{Coalitions, Explanations, with_missing};
 use crate::feature::dictionary::NO_SLOT;
+use crate::feature::stream::StreamFeatures;
 
 /// Explains row after row.
 pub(super) struct Asker {

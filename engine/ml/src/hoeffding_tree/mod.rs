@@ -21,7 +21,6 @@ mod classes;
 mod classifier;
 mod config;
 mod explain;
-mod features;
 pub(crate) mod forest;
 mod leaf;
 pub(crate) mod normal;

@@ -29,10 +29,12 @@ pub(super) struct Found {
 /// # Errors
 /// `Stopped`.
 pub(super) fn search(space: &Space<'_>, start: Vec<f64>, enough: f64, iterations_max: u64) -> Result<Found> {
+    let on_device = RowsOnDevice::of(space, start.len() / space.width().max(1), iterations_max);
     let (mut values, mut history) = (start, History::default());
     for iterations in 1..=iterations_max {
         let centroids = space.centroids(&values);
-        let sums = Sums::of(space, &centroids, &values)?;
+        let nearest = on_device.as_ref().and_then(|rows| rows.nearest(&values));
+        let sums = Sums::of(space, (&centroids, &values), nearest.as_deref().unwrap_or_default())?;
         // How far rows are from their centroids is known when they are next compared with them.
         if iterations > 1 {
             history.push(sums.loss);
@@ -72,14 +74,19 @@ impl Sums {
         Self { width, points: vec![0.0; width * count], counts: vec![0; count], loss: 0.0 }
     }
 
-    /// Of centroids and their values.
+    /// Those of each row's nearest centroid, of centroids and their values; some may be `known`, by the rows' numbers.
     ///
     /// # Errors
     /// `Stopped`.
-    pub(super) fn of(space: &Space<'_>, centroids: &Centroids, values: &[f64]) -> Result<Self> {
+    pub(super) fn of(
+        space: &Space<'_>,
+        (centroids, values): (&Centroids, &[f64]),
+        known: &[Option<u32>],
+    ) -> Result<Self> {
         let empty = || Self::new(space.width(), centroids.count());
         let parts = space.fold(empty, |sums, four| {
-            let nearest = centroids.nearest(&four.rows);
+            let known = known.get(four.first..four.first + four.count).and_then(four_of);
+            let nearest = known.unwrap_or_else(|| centroids.nearest(&four.rows));
             sums.add(space, &four.rows, &nearest[..four.count], centroids, values);
         })?;
         let mut total = empty();

@@ -45,7 +45,7 @@ pub(super) fn search(
         drawn.loss = 0.0;
         for _ in 0..steps {
             let batch = space.sample(batch_rows, random);
-            drawn.merge(&Sums::of(&space.with_rows(&batch), &space.centroids(&values), &values)?);
+            drawn.merge(&Sums::of(&space.with_rows(&batch), (&space.centroids(&values), &values), &[])?);
             values = drawn.means(space.distance, &values);
         }
         // Of the rows drawn, when they were; of all rows, as many times as much.

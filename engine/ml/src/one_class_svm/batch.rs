@@ -7,7 +7,7 @@ use super::config::{Gamma, KernelKind, OneClassConfig};
 use super::rows::{Kernel, Rows};
 use super::solver::{Search, Solution};
 use super::{Border, OneClassSvm, State, output_fields};
-use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, Row, TrainingSet, map_shards};
+use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, Iteration, Row, TrainingSet, map_shards};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
 use crate::model::{FeatureSchema, RejectedRow};
@@ -174,6 +174,7 @@ impl BatchModel for BatchOneClassSvm {
             iterations: found.iterations,
             converged: found.converged,
             loss: found.objective,
+            history: Iteration::only(found.objective),
             metrics: vec![
                 ("anomaly_rate".to_owned(), anomalies as f64 / rows as f64),
                 ("support_vectors".to_owned(), support as f64),

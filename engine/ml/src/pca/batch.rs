@@ -11,7 +11,7 @@ use super::config::{Kept, PcaConfig, Solver};
 use super::eigen::Eigen;
 use super::randomized::CentredRows;
 use super::{Component, Kind, Pca, output_fields};
-use crate::batch::{BatchModel, CLIP, FitControl, FitReport, TrainingSet};
+use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, Iteration, TrainingSet};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
 use crate::linear::sums::Sums;

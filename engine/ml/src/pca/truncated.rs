@@ -16,7 +16,7 @@ use super::batch::{FULL_AUTO_MAX, Spectrum, upright};
 use super::eigen::Eigen;
 use super::randomized::CentredRows;
 use super::{Component, Kind, Pca, output_fields};
-use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet, map_shards};
+use crate::batch::{BatchModel, Chunk, FitControl, FitReport, Iteration, TrainingSet, map_shards};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::Numbers;
 use crate::linear::sums::Sums;
@@ -228,6 +228,7 @@ impl BatchModel for BatchTruncatedSvd {
             iterations: spectrum.iterations,
             converged: spectrum.converged,
             loss: loss.max(0.0),
+            history: Iteration::only(loss.max(0.0)),
             metrics: vec![("total_explained_variance_ratio".to_owned(), ratio)],
             trials: Vec::new(),
         })

@@ -11,10 +11,11 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::{QLearning, Values};
-use crate::actions::testing::{answers, bits, check_damaged, check_goes_on, noise, numbers};
+use crate::actions::testing::{
+    answers, bits, check_batches, check_damaged, check_goes_on, noise, numbers, try_decisions,
+};
 use crate::goldens::{assert_all_close, expected};
-use crate::model::testing::{check_batch_boundaries, try_online};
-use crate::{FeatureSchema, OnlineModel, RejectReason, Result, learning_columns, online_outputs};
+use crate::{FeatureSchema, OnlineModel, RejectReason, Result, learning_columns};
 
 const TERMINAL: (&str, &str) = ("terminal_column", "done");
 const LINEAR: (&str, &str) = ("q_function", "linear");
@@ -150,9 +151,12 @@ fn linear_values_equal_numpy() {
     assert_all_close(&weights, &expected("lake_linear", "weights"), 1e-12);
 }
 
+/// Of each action in a state what it may come to: the probability, the reward and the next state.
+type Outcomes = Vec<Vec<(f64, f64, usize)>>;
+
 /// The values of states by value iteration, given what each action leads to: probabilities, rewards and states after, of
 /// which those past the end end the episode.
-fn optimum(outcomes: &[Vec<Vec<(f64, f64, usize)>>], discount: f64) -> Vec<f64> {
+fn optimum(outcomes: &[Outcomes], discount: f64) -> Vec<f64> {
     let mut values = vec![0.0; outcomes.len()];
     for _ in 0..5000 {
         values = outcomes
@@ -169,13 +173,13 @@ fn worth(outcomes: &[(f64, f64, usize)], values: &[f64], discount: f64) -> f64 {
 }
 
 /// The values of states if each takes this action.
-fn value_of_policy(outcomes: &[Vec<Vec<(f64, f64, usize)>>], policy: &[usize], discount: f64) -> Vec<f64> {
+fn value_of_policy(outcomes: &[Outcomes], policy: &[usize], discount: f64) -> Vec<f64> {
     let followed: Vec<_> =
         outcomes.iter().zip(policy).map(|(actions, action)| vec![actions[*action].clone()]).collect();
     optimum(&followed, discount)
 }
 
-fn lake_outcomes(slippery: bool) -> Vec<Vec<Vec<(f64, f64, usize)>>> {
+fn lake_outcomes(slippery: bool) -> Vec<Outcomes> {
     let drawn: &[usize] = if slippery { &[0, 1, 2] } else { &[0] };
     let outcome = |cell, action, drawn_: usize| {
         let (after, gain, is_last) = lake_step(cell, action, drawn_);
@@ -222,10 +226,10 @@ fn two_steps_by_hand() {
     let columns = [("cell", cells(["a", "b"])), ("next_cell", cells(["c", "a"])), ("action", cells(["go", "go"]))];
     let features = RecordBatch::try_from_iter(columns).unwrap();
     let options = [("learn_rate", "0.5"), ("discount", "0.9")];
-    let mut model = try_online("q_learning", &options, &features, &DataType::Int64).unwrap();
+    let mut model = try_decisions("q_learning", &options, &features, &DataType::Int64).unwrap();
     assert_eq!(answers(&*model, &features)[0].null_count(), 2);
     let report = model.learn(&features, &Int64Array::from(vec![4, 1])).unwrap();
-    assert_eq!((report.rows, report.said.scores().values().to_vec()), (2, vec![0.0, 0.0]));
+    assert_eq!((report.rows, numbers(&report.said[0]).values().to_vec()), (2, vec![0.0, 0.0]));
     let asked: ArrayRef = Arc::new(StringArray::from(vec![Some("b"), Some("c"), None]));
     let said = answers(&*model, &RecordBatch::try_from_iter_with_nullable([("cell", asked, true)]).unwrap());
     assert_eq!(said[0].as_ref(), &StringArray::from(vec![Some("go"), None, None]) as &dyn Array);
@@ -233,7 +237,7 @@ fn two_steps_by_hand() {
     assert_eq!(said[1].null_count(), 2);
     // What is said of a row that is learnt is the value of its action before.
     let report = model.learn(&features, &Int64Array::from(vec![0, 0])).unwrap();
-    assert_all_close(report.said.scores().values(), &[2.0, 1.4], 1e-15);
+    assert_all_close(numbers(&report.said[0]).values(), &[2.0, 1.4], 1e-15);
 }
 
 #[test]
@@ -255,7 +259,7 @@ fn the_next_state_of_a_last_row_is_not_read() {
     assert_eq!(rejected[0].reason, RejectReason::NotANumber { column: "next_x".into() });
     assert_eq!(model.learn(&features(f64::NAN, Some(true)), &gain).unwrap().rows, 1);
     // w = (0.25, 0.25) by then; of the next state (1, 3) that is 1, and of this one 0.5: w += 0.25 (1 + 0.5 - 0.5) (1, 1).
-    assert_eq!(model.learn(&features(3.0, None), &gain).unwrap().said.scores().values().to_vec(), [0.5]);
+    assert_eq!(numbers(&model.learn(&features(3.0, None), &gain).unwrap().said[0]).values().to_vec(), [0.5]);
     assert_eq!(numbers(&answers(&model, &features(0.0, None))[1]).values().to_vec(), [1.0]);
 }
 
@@ -267,8 +271,8 @@ fn batch_boundaries_do_not_change_a_bit_and_a_restored_model_goes_on() {
         (&[TERMINAL, LINEAR, ("max_categories", "5")][..], false),
     ] {
         let (features, gains) = transitions(&walk(700, true), is_linear);
-        let model = try_online("q_learning", options, &features, &DataType::Float64).unwrap();
-        check_batch_boundaries(&*model, &features, &gains);
+        let model = try_decisions("q_learning", options, &features, &DataType::Float64).unwrap();
+        check_batches(&*model, &features, &gains);
         check_goes_on(model, &features, &gains, 100);
     }
 }
@@ -336,7 +340,7 @@ fn the_planner_learns_which_columns_are_read_and_which_are_said() {
             "option next_prefix = 'then_' is not valid; expected a prefix with which each feature has a column of the next state; 'next_x' has none"
         ],
     );
-    let fields = online_outputs("q_learning", "gain", &DataType::Float64).unwrap();
+    let fields = QLearning::output_fields("gain");
     assert_eq!(
         fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>(),
         ["predicted_action", "predicted_gain"]
@@ -348,7 +352,7 @@ fn what_cannot_be_made_or_learnt_is_an_error() {
     let (cells, gains) = transitions(&walk(10, false), false);
     let (places, _) = transitions(&walk(10, false), true);
     let model = |options: &[(&str, &str)], features: &RecordBatch| {
-        try_online("q_learning", options, features, &DataType::Float64)
+        try_decisions("q_learning", options, features, &DataType::Float64)
     };
     check_error(
         model(&[TERMINAL], &places),
@@ -415,7 +419,7 @@ fn what_cannot_be_made_or_learnt_is_an_error() {
     );
     assert_eq!(made.rows_learnt(), 0);
     let report = made.learn(&cells.slice(0, 0), &gains.slice(0, 0)).unwrap();
-    assert_eq!((report.rows, report.said.labels.len()), (0, 0));
+    assert_eq!((report.rows, report.said[0].len()), (0, 0));
 }
 
 proptest! {

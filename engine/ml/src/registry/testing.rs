@@ -15,7 +15,7 @@ pub(crate) fn create_supervised(
     create(model_type, options, schema, label)?;
     match find(model_type)?.learner {
         Learner::Labelled { create, .. } => create(options, schema, label),
-        Learner::Unlabelled { .. } => panic!("{model_type} learns no label"),
+        Learner::Rewarded { .. } | Learner::Unlabelled { .. } => panic!("{model_type} predicts no label"),
     }
 }
 

@@ -23,13 +23,12 @@ use bincode::{Decode, Encode};
 use self::config::{LeafPrediction, RegressorConfig};
 use self::leaf::{Leaf, Target};
 use super::explain::Asker;
-use super::features::{FeaturesState, StreamFeatures};
 use super::tree::{Row, Tree, TreeState};
 use crate::error::{MlError, Result};
 use crate::explain::Explanations;
 use crate::feature::moments::{Moments, Scale};
 use crate::feature::rows::Rows;
-use crate::feature::stream::{FeaturesState, StreamFeatures, StreamRow};
+use crate::feature::stream::{FeaturesState, StreamFeatures};
 use crate::linear::linear_regression::batch::numeric_labels;
 use crate::model::{FeatureSchema, LearnReport, NUMERIC_MAGNITUDE_MAX, OnlineSupervised, RejectReason};
 use crate::predictor::{Predictions, Supervised};
@@ -125,11 +124,12 @@ struct ScaledRow {
 
 impl ScaledRow {
     /// A row with what linear models read of it.
-    fn of<'a>(&'a mut self, row: StreamRow<'a>, scales: &[Scale]) -> Row<'a> {
+    fn of<'a>(&'a mut self, row: impl Into<Row<'a>>, scales: &[Scale]) -> Row<'a> {
+        let row = row.into();
         for ((scaled, value), scale) in self.values.iter_mut().skip(1).zip(row.numbers).zip(scales) {
             *scaled = scale.apply(*value, CLIP);
         }
-        Row { scaled: (&self.slots, &self.values), ..row.into() }
+        Row { scaled: (&self.slots, &self.values), ..row }
     }
 }
 
@@ -178,7 +178,7 @@ impl Supervised for HoeffdingTreeRegressor {
                 let row = scaled.of(row, &scales);
                 self.tree.leaf(row).predict(row, units, self.tree.config())
             };
-            asker.explain(row, (number, 0), predict, &mut explanations);
+            asker.explain(row.into(), (number, 0), predict, &mut explanations);
         })?;
         Ok(Some(explanations.of_usable(rows.usable())))
     }

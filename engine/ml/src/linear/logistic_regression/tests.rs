@@ -16,8 +16,8 @@ use crate::goldens::{data_set, expected, reference_rows};
 use crate::model::testing::{check_batch_boundaries, check_goes_on_restored, try_online};
 use crate::registry::testing::restore_learning;
 use crate::{
-    ClassCounts, FeatureSchema, MlError, OnlineModel, RejectReason, RejectedRow, Result, create, metrics,
-    online_label_type, option_docs, restore, valid_model_types,
+    ClassCounts, FeatureSchema, MlError, OnlineSupervised, RejectReason, RejectedRow, Result, create, learns_label,
+    metrics, option_docs, valid_model_types,
 };
 
 pub(super) fn batch(columns: &[(&str, ArrayRef)]) -> RecordBatch {
@@ -473,7 +473,7 @@ fn options_say_what_would_work() {
             &DataType::Boolean,
         ),
         expect![
-            "unknown model type 'random_forest'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, contextual_bandit, q_learning"
+            "unknown model type 'random_forest'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, half_space_trees, kmeans, contextual_bandit, q_learning"
         ],
     );
     check_error(
@@ -516,11 +516,14 @@ fn options_say_what_would_work() {
 fn documented_defaults_are_valid_options_and_change_nothing() {
     let (features, _) = reference_rows(0..1);
     for model_type in valid_model_types() {
-        // A table's states are categories.
-        let columns: &[usize] = if model_type == "q_learning" { &[2, 3] } else { &[0, 1, 2, 3] };
-        let schema = FeatureSchema::from_arrow(&features.project(columns).unwrap().schema()).unwrap();
-        let takes_boolean = online_label_type(model_type, "label", &DataType::Boolean).is_ok();
-        let label = if takes_boolean { DataType::Boolean } else { DataType::Float64 };
+        // Two numbers, as some models read no categories, or of a table's states two categories.
+        let columns = if model_type == "q_learning" { [2, 3] } else { [0, 1] };
+        let schema = FeatureSchema::from_arrow(&features.schema().project(&columns).unwrap()).unwrap();
+        let label = match model_type {
+            "linear_reg" | "hoeffding_tree_regressor" | "contextual_bandit" | "q_learning" => DataType::Float64,
+            _ if learns_label(model_type).unwrap() => DataType::Boolean,
+            _ => DataType::Null,
+        };
         let plain = create(model_type, &BTreeMap::new(), &schema, &label).unwrap();
         for doc in option_docs(model_type).unwrap() {
             let options = BTreeMap::from([(doc.name.to_owned(), doc.default)]);
@@ -534,7 +537,7 @@ fn documented_defaults_are_valid_options_and_change_nothing() {
     check_error(
         option_docs("none"),
         expect![
-            "unknown model type 'none'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, contextual_bandit, q_learning"
+            "unknown model type 'none'; valid types are logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, half_space_trees, kmeans, contextual_bandit, q_learning"
         ],
     );
 }
