@@ -11,6 +11,9 @@ use bincode::{Decode, Encode};
 /// Steps kept at most, the last one included.
 const STEPS_MAX: usize = 10_000;
 
+/// Rows over which the loss is taken after each step; of twice as many it is after each second, and so on.
+const ROWS_A_STEP: usize = 1 << 16;
+
 /// A step of a fit: a round of trees, a step of a search, a pass over rows.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct Iteration {
@@ -53,6 +56,33 @@ impl Default for History {
 }
 
 impl History {
+    /// Of steps whose loss costs a pass over so many rows: of many rows it is not taken after each.
+    pub(crate) fn of_rows(rows: usize) -> Self {
+        let stride = (rows / ROWS_A_STEP).max(1).next_power_of_two();
+        Self { stride: stride as u64, ..Self::default() }
+    }
+
+    /// Whether the loss after the next step is kept.
+    pub(crate) fn is_due(&self) -> bool {
+        self.steps.is_multiple_of(self.stride)
+    }
+
+    /// Notes a step after which it was not taken.
+    pub(crate) fn pass(&mut self) {
+        self.steps += 1;
+    }
+
+    /// Whether it was not taken after the last step.
+    pub(crate) fn lacks_last(&self) -> bool {
+        self.steps > self.last.as_ref().map_or(0, |last| last.number + 1)
+    }
+
+    /// Notes it after the last step, which has been counted.
+    pub(crate) fn push_last(&mut self, loss: f64, evaluation_loss: Option<f64>, learning_rate: f64) {
+        let number = self.steps.saturating_sub(1);
+        self.last = Some(Iteration { number, loss, evaluation_loss, learning_rate: Some(learning_rate) });
+    }
+
     /// Notes the loss after a step.
     pub(crate) fn push(&mut self, loss: f64) {
         self.push_iteration(Iteration::new(self.steps, loss));

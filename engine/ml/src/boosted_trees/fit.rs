@@ -38,7 +38,7 @@ pub(super) struct Fit {
     /// Of all rows, one score after the other.
     pub(super) scores: Vec<Vec<f64>>,
     pub(super) rounds: u64,
-    /// The mean loss after each round, those that were taken back included.
+    /// The mean loss after each round, of many rows after some of them; those that were taken back included.
     pub(super) history: History,
 }
 
@@ -50,8 +50,13 @@ impl Fitter<'_> {
     pub(super) fn fit(&self) -> Result<Fit> {
         let first = self.loss.first(&self.parts.learnt);
         let scores: Vec<_> = first.iter().map(|score| vec![*score; self.loss.rows()]).collect();
-        let mut fit =
-            Fit { trees: vec![Vec::new(); first.len()], first, scores, rounds: 0, history: History::default() };
+        let mut fit = Fit {
+            trees: vec![Vec::new(); first.len()],
+            first,
+            scores,
+            rounds: 0,
+            history: History::of_rows(self.loss.rows()),
+        };
         let mean = |fit: &Fit, rows: &[u32]| self.loss.mean(&fit.scores, rows, self.control.threads.get());
         let held_out = |fit: &Fit| (!self.parts.held_out.is_empty()).then(|| mean(fit, &self.parts.held_out));
         let mut held_out_loss = held_out(&fit).unwrap_or(f64::NAN);
@@ -62,8 +67,12 @@ impl Fitter<'_> {
         for round in 0..self.config.max_iterations {
             self.loss.derive(&fit.scores, &self.parts.learnt, self.control, &mut derivatives);
             if self.grow_round(&mut fit, &derivatives, &mut space, &samples, round)? {
-                let (learnt, evaluated) = (mean(&fit, &self.parts.learnt), held_out(&fit));
-                fit.history.push_round(learnt, evaluated, self.config.learn_rate);
+                let is_due = fit.history.is_due();
+                let evaluated = if is_due || stop.is_some() { held_out(&fit) } else { None };
+                match is_due {
+                    true => fit.history.push_round(mean(&fit, &self.parts.learnt), evaluated, self.config.learn_rate),
+                    false => fit.history.pass(),
+                }
                 held_out_loss = evaluated.unwrap_or(f64::NAN);
             } else if !samples.is_drawn() {
                 // Where nothing can be split any more, other rows or features might be.
@@ -72,6 +81,10 @@ impl Fitter<'_> {
             if stop.as_mut().is_some_and(|stop| stop.is_over(fit.rounds, held_out_loss, &fit.scores)) {
                 break;
             }
+        }
+        if fit.history.lacks_last() {
+            let (learnt, evaluated) = (mean(&fit, &self.parts.learnt), held_out(&fit));
+            fit.history.push_last(learnt, evaluated, self.config.learn_rate);
         }
         if let Some(stop) = stop {
             (fit.rounds, fit.scores) = stop.into_best();

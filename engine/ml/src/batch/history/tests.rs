@@ -44,6 +44,27 @@ fn many_steps_are_thinned_evenly() {
 }
 
 #[test]
+fn of_many_rows_some_steps_are_measured() {
+    for (rows, numbers) in
+        [(131_071, vec![0, 1, 2, 3, 4]), (131_072, vec![0, 2, 4]), (300_000, vec![0, 4]), (1_000_000, vec![0, 4])]
+    {
+        let mut history = History::of_rows(rows);
+        for round in 0..5 {
+            match history.is_due() {
+                true => history.push_round(f64::from(round), None, 0.1),
+                false => history.pass(),
+            }
+        }
+        if history.lacks_last() {
+            history.push_last(4.0, None, 0.1);
+        }
+        let kept = history.into_iterations(0.0);
+        assert_eq!(kept.iter().map(|iteration| iteration.number).collect::<Vec<_>>(), numbers, "{rows} rows");
+        assert!(kept.iter().all(|iteration| iteration.loss == iteration.number as f64));
+    }
+}
+
+#[test]
 fn searches_side_by_side_stay_at_their_ends() {
     let sum = History::sum(&[(history([4.0, 2.0, 1.0]), 1.0), (history([30.0]), 20.0), (history([]), 100.0)]);
     assert_eq!(losses(&sum.ending_with(121.0)), [134.0, 122.0, 121.0]);
