@@ -20,6 +20,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
 use crate::config::{self, Protection};
+use crate::device;
 use crate::error::{Result, TidemillError};
 
 /// How long worker processes may take to start.

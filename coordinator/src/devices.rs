@@ -38,7 +38,9 @@ mod tests {
     #[test]
     fn a_worker_that_is_gone_has_no_devices() {
         let devices = Devices::default();
-        [WorkerId(1), WorkerId(2)].map(|worker| devices.note(worker, own_devices()));
+        for worker in [WorkerId(1), WorkerId(2)] {
+            devices.note(worker, own_devices());
+        }
         let nodes = |workers: &[WorkerId]| {
             let rows = devices.rows(workers).unwrap();
             rows.column(0).as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>()

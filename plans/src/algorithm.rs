@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, Schema};
-pub use tidemill_ml::label_outputs;
 use tidemill_ml::{FeatureSchema, MlError, feature_schema, fitted_outputs, learnt_outputs};
+pub use tidemill_ml::{class_probability_outputs, explained_outputs, label_outputs};
 
 use crate::error::{PlanError, Result};
 
@@ -16,6 +16,9 @@ const ALIASES: &[(&str, &str)] = &[("logistic_reg", "logistic_regression"), ("lo
 /// The option that names the column by which a training set is split. Models read it in the rows that they are fitted to; it
 /// is no feature.
 pub const SPLIT_COLUMN: &str = "data_split_col";
+
+/// The option that names the column which says what rows a ranker puts in order together.
+const GROUP_COLUMN: &str = "group_column";
 
 /// How a model comes to know its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,22 @@ pub fn takes_label(model_type: &str, training: Training) -> Result<bool> {
 #[must_use]
 pub fn reads_times(model_type: &str) -> bool {
     tidemill_ml::reads_times(model_type)
+}
+
+/// Those of a training query's columns, beside the label, that only learning reads: rows that are asked about need not have
+/// them. The options have been checked.
+pub fn learning_columns(
+    model_type: &str,
+    training: Training,
+    options: &[(String, String)],
+    columns: &[&str],
+) -> Result<Vec<String>> {
+    let options: BTreeMap<String, String> = options.iter().cloned().collect();
+    match training {
+        Training::Continuous => tidemill_ml::learning_columns(model_type, &options, columns).map_err(invalid),
+        // Only rankers have that option.
+        Training::Whole => Ok(options.get(GROUP_COLUMN).cloned().into_iter().collect()),
+    }
 }
 
 /// The columns that a model adds to rows, by the algorithm's own name. Checks its options, the features' types and the

@@ -318,6 +318,7 @@ fn question(question: Question) -> String {
         Question::Prediction => String::new(),
         Question::Explanation { top_k_features } => format!("explanations by {top_k_features} features, "),
         Question::Features => String::from("features, "),
+        Question::ClassProbabilities => String::from("probabilities of all classes, "),
         Question::Anomaly { threshold: None } => String::from("anomalies, "),
         Question::Anomaly { threshold: Some(threshold) } => format!("anomalies above {}, ", f64::from(threshold)),
     }

@@ -121,7 +121,7 @@ pub(crate) struct ModelObject {
     pub(crate) version: i64,
     /// The column that it learns, if it has any.
     pub(crate) label: Option<String>,
-    /// What it says of a row. With a label, the predicted one is the first.
+    /// What it says of a row.
     pub(crate) outputs: Vec<Field>,
     /// The event-time column of the training query, if it learns in event time.
     pub(crate) time: Option<String>,
@@ -129,12 +129,27 @@ pub(crate) struct ModelObject {
     pub(crate) training_set: Option<Arc<Object>>,
     /// Name and type of each column that features are made of, or that is one, in order.
     pub(crate) features: Vec<(String, DataType)>,
+    /// Likewise each column beside them that only learning reads.
+    pub(crate) learning: Vec<(String, DataType)>,
     /// What makes features of them, if they are not the features themselves.
     pub(crate) transform: Option<Transform>,
     pub(crate) options: Vec<(String, String)>,
     /// Microseconds.
     pub(crate) publish_every: i64,
     pub(crate) freshness: ModelFreshness,
+}
+
+impl ModelObject {
+    /// What it says of its label, if it has learnt one.
+    pub(crate) fn predicted(&self) -> Option<&Field> {
+        let name = format!("predicted_{}", self.label.as_ref()?);
+        self.outputs.iter().find(|field| field.name() == &name)
+    }
+
+    /// All columns of its query that learning reads, beside the label.
+    pub(crate) fn learnt(&self) -> impl Iterator<Item = &(String, DataType)> {
+        self.features.iter().chain(&self.learning)
+    }
 }
 
 impl SinkObject {

@@ -144,6 +144,7 @@ impl Session {
             time: None,
             training_set: None,
             features: columns.iter().map(feature).collect::<Result<_>>()?,
+            learning: Vec::new(),
             transform: None,
             options: Vec::new(),
             publish_every: 0,

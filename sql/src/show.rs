@@ -100,11 +100,13 @@ fn describe_schema(schema: &Schema, role: impl Fn(usize) -> String) -> Result<Re
 
 fn describe_model(model: &ModelObject) -> Result<RecordBatch> {
     let features = model.features.iter().map(|(name, data_type)| (name.clone(), type_name(data_type), "feature"));
-    let label = model.label.iter().zip(&model.outputs);
+    let learning = model.learning.iter().map(|(name, data_type)| (name.clone(), type_name(data_type), "learning"));
+    let label = model.label.iter().zip(model.predicted());
     let rows = label
         .map(|(label, predicted)| (label.clone(), type_name(predicted.data_type()), "label"))
         .chain(model.time.clone().map(|time| (time, String::from("TIMESTAMP"), "event time")))
         .chain(features)
+        .chain(learning)
         .map(|(name, data_type, role)| vec![name, data_type, role.to_owned()]);
     table(&["column", "type", "role"], rows.collect())
 }

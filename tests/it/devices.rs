@@ -12,7 +12,7 @@ fn a_script_says_what_it_computes_with() {
     assert_eq!(
         shown,
         "node,device,reason,lost,bytes_up,bytes_down,dispatches,fallbacks,not_worth\n\
-         this process,cpu,compute.device = 'cpu',,0,0,0,0,0\n"
+         this process,cpu,--compute-device cpu,,0,0,0,0,0\n"
     );
     let table = "SELECT count(*) AS n FROM tidemill.devices WHERE device = 'cpu'";
     assert_eq!(folder.run(table, &["--format", "csv"]).success().stdout, "n\n1\n");

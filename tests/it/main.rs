@@ -20,6 +20,7 @@ mod class_probabilities;
 mod clickbench;
 mod cluster;
 mod command;
+mod decisions;
 mod devices;
 mod documents;
 mod endpoints;

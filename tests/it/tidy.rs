@@ -40,7 +40,7 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("tidemill-batch", &["tidemill-net", "tidemill-plans"]),
     ("tidemill-engine", &["tidemill-compute", "tidemill-ml", "tidemill-plans"]),
     ("tidemill-net", &["tidemill-plans"]),
-    ("tidemill-plans", &["tidemill-ml"]),
+    ("tidemill-plans", &["tidemill-compute", "tidemill-ml"]),
     ("tidemill-ml", &["tidemill-compute"]),
     ("tidemill-compute", &[]),
 ];

@@ -27,6 +27,7 @@ mod checked;
 mod classes;
 mod classification;
 pub(crate) mod features;
+mod off_policy;
 mod pairs;
 mod ranking;
 mod regression;
@@ -149,8 +150,13 @@ impl Registry {
         }
         let mut aggregate = HashMap::new();
         // Behind DataFusion's, in whose place they are.
-        let measures =
-            [classification::functions(), classes::functions(), ranking::functions(), regression::functions()];
+        let measures = [
+            classification::functions(),
+            classes::functions(),
+            off_policy::functions(),
+            ranking::functions(),
+            regression::functions(),
+        ];
         let own = measures.concat().into_iter().chain([sum::function()]).map(Arc::new);
         for function in SessionStateDefaults::default_aggregate_functions().into_iter().chain(own) {
             add(&mut aggregate, function.name().to_owned(), function.aliases(), &function);

@@ -21,6 +21,7 @@ pub fn function(model: Arc<TrainedModel>, question: Question) -> ScalarUDF {
             format!("ml_explain_predict({}, {top_k_features})", model.weights.model)
         }
         Question::Features => format!("ml_transform({})", model.weights.model),
+        Question::ClassProbabilities => format!("ml_predict({}, class_probabilities)", model.weights.model),
         Question::Anomaly { threshold } => {
             let threshold = threshold.map_or_else(String::new, |threshold| format!(", {}", f64::from(threshold)));
             format!("ml_detect_anomalies({}{threshold})", model.weights.model)
@@ -102,81 +103,5 @@ impl ScalarUDFImpl for Prediction {
         let rows = RecordBatch::try_new(schema, columns)?;
         let answer = self.model.answer(self.question, &rows).map_err(|error| self.failed(error))?;
         Ok(ColumnarValue::Array(Arc::new(StructArray::from(answer))))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array};
-    use arrow::datatypes::{Fields, Float64Type};
-    use tidemill_ml::{FeatureSchema, create};
-
-    use super::*;
-    use crate::catalog::ModelWeights;
-
-    fn rows() -> RecordBatch {
-        let values: ArrayRef = Arc::new(Float64Array::from(vec![Some(-1.0), Some(1.0), None]));
-        RecordBatch::try_from_iter_with_nullable([("x", values, true)]).unwrap()
-    }
-
-    fn trained() -> Arc<TrainedModel> {
-        let schema = FeatureSchema::from_arrow(rows().schema_ref()).unwrap();
-        let mut model = create("logistic_reg", &BTreeMap::new(), &schema, &DataType::Boolean).unwrap();
-        for _ in 0..100 {
-            model.learn(&rows(), &BooleanArray::from(vec![false, true, true])).unwrap();
-        }
-        let (state, label) = (model.snapshot().unwrap(), String::from("late"));
-        let weights = ModelWeights { model: String::from("m"), version: 3, learnt_to: 30, label, state };
-        Arc::new(TrainedModel::restore(weights).unwrap())
-    }
-
-    /// What a function returns for the rows.
-    fn returned(function: &ScalarUDF) -> StructArray {
-        let returned = function.inner().return_type(&[DataType::Float64]).unwrap();
-        let args = |column: &ArrayRef| ScalarFunctionArgs {
-            args: vec![ColumnarValue::Array(Arc::clone(column))],
-            arg_fields: vec![Arc::new(Field::new("x", column.data_type().clone(), true))],
-            number_rows: column.len(),
-            return_field: Arc::new(Field::new("said", returned.clone(), true)),
-            config_options: Arc::default(),
-        };
-        let said = function.invoke_with_args(args(rows().column(0))).unwrap().into_array(3).unwrap();
-        assert_eq!(said.data_type(), &returned);
-        said.as_struct().clone()
-    }
-
-    #[test]
-    fn a_model_is_a_function_of_its_features() {
-        let (model, function) = (trained(), function(trained(), Question::Prediction));
-        let wanted = StructArray::try_new(Fields::from(model.added()), model.predict(&rows()).unwrap(), None).unwrap();
-        assert_eq!(returned(&function), wanted);
-        let (asked, question) = asked_by(&function).unwrap();
-        assert_eq!((asked.weights(), question), (model.weights(), Question::Prediction));
-    }
-
-    #[test]
-    fn explanations_are_a_function_too() {
-        let question = Question::Explanation { top_k_features: 2 };
-        let (model, explained) = (trained(), function(trained(), question));
-        assert_ne!(explained, function(trained(), Question::Prediction));
-        assert_ne!(explained, function(trained(), Question::Explanation { top_k_features: 3 }));
-        let said = returned(&explained);
-        assert_eq!(said.fields(), &model.answered(question).unwrap());
-        let names = "predicted_late predicted_late_prob probability top_feature_attributions baseline_prediction_value \
-                     prediction_value approximation_error model_version model_event_time";
-        assert_eq!(said.column_names(), names.split(' ').collect::<Vec<_>>());
-        let first = said.column(3).as_list::<i32>().value(0);
-        let attribution = first.as_struct().column(1).as_primitive::<Float64Type>().value(0);
-        let of_row = |column: usize| said.column(column).as_primitive::<Float64Type>().value(0);
-        assert!((of_row(4) + attribution - of_row(5)).abs() < 1e-12 && attribution > 0.0);
-    }
-
-    #[test]
-    fn what_a_model_was_not_trained_with_is_refused() {
-        let error =
-            function(trained(), Question::Prediction).inner().return_type(&[DataType::Utf8]).unwrap_err().to_string();
-        assert!(error.contains("model 'm'") && error.contains('x'), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use datafusion::error::DataFusionError;
-use tidemill_ml::{MlError, anomalies_of, explain};
+use tidemill_ml::{MlError, anomalies_of, class_probabilities_of, explain};
 
 use crate::transform::FittedModel;
 
@@ -26,6 +26,8 @@ pub enum Question {
         /// The probability above which one is, if that is said.
         threshold: Option<Probability>,
     },
+    /// What it predicts, with the probabilities of all classes beside that of the predicted one.
+    ClassProbabilities,
 }
 
 /// A probability in a question: the bits of a number, so that questions can be compared.
@@ -80,6 +82,7 @@ impl FittedModel {
                 said.map_err(|source| MlError::BuildTable { source })?
             }
             Question::Explanation { top_k_features } => explain(model, label, features, top_k_features as usize)?,
+            Question::ClassProbabilities => class_probabilities_of(model, label, features)?,
             Question::Anomaly { threshold } => anomalies_of(model, features, threshold.map(f64::from))?,
             Question::Features if self.transform().is_none() => return Err(AnswerError::NoTransform),
             Question::Features => features.clone(),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, AsArray, BooleanArray, Float64Array};
+use arrow::array::{Array, AsArray, BooleanArray, Float64Array, StructArray};
 use arrow::datatypes::Float64Type;
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 use tidemill_ml::{FeatureSchema, create, create_batch};
 
 use super::*;

@@ -700,6 +700,8 @@ pub enum QuestionDocument {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         threshold: Option<f64>,
     },
+    /// What it predicts, and the probabilities of all classes.
+    ClassProbabilities,
 }
 
 /// Which version of a model answers.

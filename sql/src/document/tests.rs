@@ -172,7 +172,7 @@ fn what_makes_no_sense_is_found_in_its_node() {
             the plan cannot run: node 'pages', nodes[1].operator.window_aggregate.window.tumble.size: it is 0, and lengths are positive
             the plan cannot run: node 'pages', nodes[1].operator.window_aggregate.window.cumulate.size: it is 10, and a multiple of the step is needed
             the plan cannot run: node 'predicted', nodes[4].operator.predict.features[0]: there is no column 'pages' in the input; there are: page, bought, ts
-            the plan cannot run: node 'buys', nodes[3].operator.train: unknown model_type 'tree_of_life'; valid are: logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, half_space_trees, kmeans
+            the plan cannot run: node 'buys', nodes[3].operator.train: unknown model_type 'tree_of_life'; valid are: logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, half_space_trees, kmeans, contextual_bandit, q_learning
             the plan cannot run: node 'buys', nodes[3].operator.train.label: a model of type logistic_reg needs the column of its label
             the plan cannot run: node 'buys', nodes[3].operator.train.label: a model of type kmeans learns no label
             the plan cannot run: node 'predicted', nodes[4].operator.predict: what comes on port 1 are not the versions of a model: it is read from a train node

@@ -63,12 +63,12 @@ impl QueryPlanner<'_> {
         question: Question,
     ) -> Result<Asked> {
         let features = match_features(&object.name, detail, input)?;
+        let added = answer_fields(self.catalog, model, detail, question)?;
         if input.info.times.is_empty() && detail.time.is_some() {
             return Err(SqlError::invalid(
                 "ML.PREDICT needs an event-time column in its input: it says which version of the model answers",
             ));
         }
-        let added = answer_fields(self.catalog, model, detail, question)?;
         Ok(Asked { versions: self.train_operator(object, detail)?, features, added, freshness: detail.freshness })
     }
 

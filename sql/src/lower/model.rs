@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use tidemill_plans::PlanError;
-use tidemill_plans::algorithm::{SPLIT_COLUMN, Training, outputs, reads_times, resolve_model_type, takes_label};
+use tidemill_plans::algorithm::{
+    SPLIT_COLUMN, Training, learning_columns, outputs, reads_times, resolve_model_type, takes_label,
+};
 use tidemill_plans::node::{FitNode, ModelFreshness, NodeKind, TrainNode, model_version_schema};
 
 use super::stream::Stream;
@@ -21,6 +23,9 @@ const COMMON_OPTIONS: &str = "model_type, label, publish_every, model_freshness"
 
 /// Those of models that are fitted to a training set.
 const COMMON_OPTIONS_OF_FITTED: &str = "model_type, label, model_freshness, training_set";
+
+/// Names and types.
+type Columns = Vec<(String, DataType)>;
 
 /// The options that say what is learnt, taken out of the others.
 struct Common {
@@ -76,6 +81,13 @@ impl Common {
         })
     }
 
+    /// The columns that only learning reads, and the features.
+    fn learning(&self, training: Training, columns: Columns) -> Result<(Columns, Columns)> {
+        let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+        let learning = learning_columns(self.model_type, training, &self.others.pairs, &names)?;
+        Ok(columns.into_iter().partition(|(name, _)| learning.contains(name)))
+    }
+
     /// The column by which the training set is split: it is no feature.
     fn split_column(&self, columns: &Schema) -> Result<Option<&str>> {
         let Some(name) = self.others.get(SPLIT_COLUMN) else { return Ok(None) };
@@ -113,6 +125,7 @@ pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<Mode
     let time = training_time(info)?;
     let features = feature_columns(info, common.label.as_deref());
     let outputs = common.outputs(Training::Continuous, &info.schema, &features, COMMON_OPTIONS)?;
+    let (learning, features) = common.learning(Training::Continuous, features)?;
     Ok(ModelObject {
         version: 1,
         query: Some(create.query.clone()),
@@ -122,6 +135,7 @@ pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<Mode
         time: Some(time),
         training_set: None,
         features,
+        learning,
         transform: None,
         options: common.others.pairs,
         publish_every,
@@ -161,6 +175,10 @@ pub(crate) fn plan_fitted(
         None => features.clone(),
     };
     let outputs = common.outputs(Training::Whole, &info.schema, &learnt, COMMON_OPTIONS_OF_FITTED)?;
+    let (learning, features) = match &transform {
+        Some(_) => (Vec::new(), features),
+        None => common.learning(Training::Whole, features)?,
+    };
     let model = ModelObject {
         version,
         query: Some(create.query.clone()),
@@ -170,6 +188,7 @@ pub(crate) fn plan_fitted(
         time: None,
         training_set: Some(Arc::clone(set)),
         features,
+        learning,
         transform,
         options: common.others.pairs,
         publish_every: 0,
@@ -275,7 +294,7 @@ impl QueryPlanner<'_> {
             model_type: model.model_type.clone(),
             options: model.options.clone(),
             label: model.label.as_deref().map(column).transpose()?,
-            features: model.features.iter().map(|(name, _)| column(name)).collect::<Result<Vec<_>>>()?,
+            features: model.learnt().map(|(name, _)| column(name)).collect::<Result<Vec<_>>>()?,
             transform: model.transform.clone(),
         });
         let info = StreamInfo::untimed(model_version_schema(), true);
@@ -292,7 +311,7 @@ impl QueryPlanner<'_> {
         let plan = planner.plan(query)?;
         let input = planner.lower_to_stream(&plan, "a model's query")?;
         let column = |name: &str| column_of(&input, name);
-        let features = model.features.iter().map(|(name, _)| column(name)).collect::<Result<Vec<_>>>()?;
+        let features = model.learnt().map(|(name, _)| column(name)).collect::<Result<Vec<_>>>()?;
         let node = NodeKind::Train(TrainNode {
             model: object.name.clone(),
             model_type: model.model_type.clone(),

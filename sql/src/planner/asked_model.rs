@@ -5,11 +5,12 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::Field;
 use datafusion::sql::sqlparser::ast::{Ident, TableFactor};
-use tidemill_plans::algorithm::explained_outputs;
+use tidemill_plans::algorithm::{class_probability_outputs, explained_outputs};
 use tidemill_plans::node::predicted_fields;
 use tidemill_plans::prediction::Question;
 
 use super::QueryPlanner;
+use super::class_probabilities::{PredictCall, predict_call};
 use super::detect_anomalies::{DETECT_ANOMALIES, detect_call};
 use super::explain_predict::{EXPLAIN_PREDICT, answered, explain_call};
 use super::forecast::ForecastCall;
@@ -43,13 +44,17 @@ impl QueryPlanner<'_> {
             (call.model, call.data, DETECT_ANOMALIES, call.question(), "detect_anomalies")
         } else {
             let TableFactor::Table { name, args: Some(args), .. } = factor else { return Ok(None) };
-            let (usage, question, name) = match dotted(name).as_str() {
-                "ml.predict" | "ml_predict" => (PREDICT, Question::Prediction, "predict"),
-                "ml.transform" | "ml_transform" => (MAKE_FEATURES, Question::Features, "transform"),
+            match dotted(name).as_str() {
+                "ml.predict" | "ml_predict" => {
+                    let PredictCall { model, data, question } = predict_call(&args.args)?;
+                    (model, data, PREDICT, question, "predict")
+                }
+                "ml.transform" | "ml_transform" => {
+                    let (model, data) = predict_arguments(&args.args, MAKE_FEATURES)?;
+                    (model, data, MAKE_FEATURES, Question::Features, "transform")
+                }
                 _ => return Ok(None),
-            };
-            let (model, data) = predict_arguments(&args.args, usage)?;
-            (model, data, usage, question, name)
+            }
         };
         let input = self.argument_stream(data, usage)?;
         let stream = self.answered_stream(model, input, question).map_err(|error| error.at(model.span))?;
@@ -95,8 +100,13 @@ pub(crate) fn answer_fields(
             Ok(transform.outputs()?.fields().iter().map(|field| field.as_ref().clone()).collect())
         }
         (Question::Explanation { .. }, Some(label), _) => {
-            said(detail.outputs.first().map(|first| explained_outputs(label, first.data_type())).unwrap_or_default())
+            let predicted = detail.predicted().map(|field| explained_outputs(label, field.data_type()));
+            said(predicted.unwrap_or_default())
         }
+        (Question::ClassProbabilities, Some(label), _) => match detail.predicted().map(Field::data_type) {
+            Some(class) if !class.is_floating() => said(class_probability_outputs(label, class)),
+            _ => Err(no_answer(detail, question)),
+        },
         (Question::Anomaly { threshold: None }, ..) if detail.outputs.iter().any(|of| of.name() == IS_ANOMALY) => {
             said(detail.outputs.clone())
         }
@@ -111,6 +121,7 @@ fn no_answer(detail: &ModelObject, question: Question) -> SqlError {
         Question::Anomaly { .. } => {
             ("ML.DETECT_ANOMALIES", "models of series that are fitted, isolation_forest and their like say what is one")
         }
+        Question::ClassProbabilities => ("class_probabilities", "it tells no classes apart: leave the option out"),
         _ => ("ML.EXPLAIN_PREDICT", "it explains what models with a label predict"),
     };
     SqlError::unsupported(format!("{what} of type '{}'", detail.model_type), hint)

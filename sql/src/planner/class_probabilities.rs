@@ -1,17 +1,14 @@
 //! `STRUCT(TRUE AS class_probabilities)` of ML.PREDICT: the probabilities of all classes beside that of the predicted one,
-//! as BigQuery ML's `predicted_<label>_probs`. It is part of queries as a whole.
+//! as BigQuery ML's `predicted_<label>_probs`.
 //!
-//! The column is a list of structs, which sinks of CSV cannot hold, and streams that are running already do not have it: so
+//! The column is a list of structs, which not every sink can hold, and streams that are running already do not have it: so
 //! it is there where it is asked for.
 
-use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, Ident, Spanned, TableFactor, Value, ValueWithSpan};
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, Ident, Spanned, Value, ValueWithSpan};
 use tidemill_plans::prediction::Question;
 
-use super::explain_predict::answered;
 use super::struct_options::{StructOption, split_options};
 use super::table_function::{PREDICT, model_and_rows};
-use crate::ast::dotted;
-use crate::catalog::Catalog;
 use crate::error::{Result, SqlError};
 
 /// The only option of ML.PREDICT.
@@ -49,27 +46,9 @@ fn is_true(option: &StructOption<'_>) -> Result<bool> {
     }
 }
 
-/// Why such a call is no part of a stream.
-pub(super) fn refuse_in_stream(catalog: &Catalog, factor: &TableFactor) -> Result<()> {
-    let TableFactor::Table { name, args: Some(args), .. } = factor else { return Ok(()) };
-    if !matches!(dotted(name).as_str(), "ml.predict" | "ml_predict") {
-        return Ok(());
-    }
-    let (options, _) = split_options(&args.args, PREDICT)?;
-    if options.is_empty() {
-        return Ok(());
-    }
-    let PredictCall { model, question, .. } = predict_call(&args.args)?;
-    if question == Question::Prediction {
-        let hint = "leave the option out, which is FALSE without it";
-        return Err(SqlError::unsupported("an option of ML.PREDICT in a stream", hint).at(factor.span()));
-    }
-    answered(model, catalog.trained_model(model, "ML.PREDICT")?.as_ref(), question)?;
-    Err(SqlError::in_a_stream("the probabilities of all classes").at(factor.span()))
-}
-
 #[cfg(test)]
 mod tests {
+    use datafusion::sql::sqlparser::ast::TableFactor;
     use expect_test::{Expect, expect};
 
     use super::*;
@@ -93,7 +72,7 @@ mod tests {
     fn probabilities_are_there_where_they_are_asked_for() {
         check("MODEL m, TABLE t", expect!["m, TABLE t, Prediction"]);
         check("MODEL m, TABLE t, STRUCT(FALSE AS class_probabilities)", expect!["m, TABLE t, Prediction"]);
-        check("TABLE t, STRUCT(TRUE AS class_probabilities), MODEL m", expect!["m, TABLE t, ClassProbabilities"]);
+        check("TABLE t, MODEL m, STRUCT(TRUE AS class_probabilities)", expect!["m, TABLE t, ClassProbabilities"]);
     }
 
     #[track_caller]

@@ -15,6 +15,9 @@ use crate::ast::{alias_of, dotted, made_up, quoted, relation_of, select_of};
 use crate::catalog::Catalog;
 use crate::error::{Result, SqlError};
 
+/// What models of decisions say first.
+const PREDICTED_ACTION: &str = "predicted_action";
+
 /// The most classes whose probabilities are measured: each has measures of its own.
 const CLASSES_MEASURED_MAX: usize = 100;
 
@@ -56,7 +59,10 @@ impl Measure {
     /// What it asks of the predictions, as a query of `FROM predictions`.
     fn query(self, labels: &Labels<'_>) -> Result<String> {
         match self {
-            Self::Evaluate => Ok(evaluation(labels)),
+            Self::Evaluate => Ok(match &labels.groups {
+                Some(groups) => measures_of_order(labels, groups),
+                None => evaluation(labels),
+            }),
             Self::RocCurve => roc_curve(labels),
             Self::ConfusionMatrix => confusion_matrix(labels),
         }
@@ -71,6 +77,8 @@ struct Labels<'a> {
     label: Ident,
     predicted: Ident,
     probability: Ident,
+    /// The column that says which rows a ranker puts in order together.
+    groups: Option<Ident>,
     /// The column of the probabilities of all classes.
     probabilities: Ident,
     /// The classes whose probabilities are measured, each as a literal; none of a BOOLEAN, which has measures of its own,
@@ -111,7 +119,13 @@ fn innermost(query: &mut Query) -> Result<&mut TableFactor> {
 impl<'a> Labels<'a> {
     fn of(measure: Measure, model: &'a Ident, catalog: &'a Catalog, asked: Asked) -> Result<Self> {
         let (_, detail) = catalog.model_of(model)?;
-        let (Some(label), Some(predicted)) = (&detail.label, detail.outputs.first()) else {
+        if detail.outputs.iter().any(|field| field.name() == PREDICTED_ACTION) {
+            let hint = "snips(reward, propensity, action = predicted_action) of ML.PREDICT, ips and doubly_robust say what its \
+                        decisions would have brought";
+            let what = format!("{} of a model of type '{}'", measure.name(), detail.model_type);
+            return Err(SqlError::unsupported(what, hint));
+        }
+        let (Some(label), Some(predicted)) = (&detail.label, detail.predicted()) else {
             let hint = match reads_times(&detail.model_type) {
                 true => "ML.SERIES_INFO(MODEL m) says how well it fits each series",
                 false => "it measures what models with a label predict; ask ML.PREDICT for what this one says",
@@ -122,7 +136,10 @@ impl<'a> Labels<'a> {
         let [probability, probabilities] = ["prob", "probs"].map(|of| quoted(&format!("predicted_{label}_{of}")));
         let (data_type, predicted) = (predicted.data_type(), quoted(predicted.name()));
         let (label, measured) = (quoted(label), Vec::new());
-        let mut labels = Self { model, catalog, data_type, label, predicted, probability, probabilities, measured };
+        // Of models over tables only rankers learn from a column that is no feature.
+        let groups = detail.learning.first().map(|(name, _)| quoted(name));
+        let mut labels =
+            Self { model, catalog, data_type, label, predicted, probability, groups, probabilities, measured };
         let has_own = data_type == &DataType::Boolean || data_type.is_floating();
         if (measure, asked) == (Measure::Evaluate, Asked::AtOnce) && !has_own {
             let literals = labels.classes(measure)?.into_iter().map(|(_, literal)| literal).collect::<Vec<_>>();
@@ -182,6 +199,18 @@ fn roc_curve(labels: &Labels<'_>) -> Result<String> {
                      FROM t WHERE {label} IS NOT NULL AND {probability} IS NOT NULL \
                      GROUP BY {probability}) AS counted) AS summed"
     ))
+}
+
+/// How well the rows of each group are in order, on average.
+fn measures_of_order(labels: &Labels<'_>, groups: &Ident) -> String {
+    let Labels { label, predicted, .. } = labels;
+    let ndcg = |rest: &str| format!("ndcg({label}, {predicted}{rest})");
+    format!(
+        "SELECT avg(of_all) AS ndcg, avg(of_10) AS ndcg_at_10, count(*) AS groups \
+         FROM (SELECT {} AS of_all, {} AS of_10 FROM t WHERE {label} IS NOT NULL GROUP BY {groups}) AS grouped",
+        ndcg(""),
+        ndcg(", 10")
+    )
 }
 
 /// The row of ML.EVALUATE.

@@ -11,12 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::QueryPlanner;
-use super::class_probabilities;
-use super::detect_anomalies;
 use super::evaluate::{Asked, replace_evaluation};
-use super::explain_predict;
-use super::forecast;
-use super::model_table::refuse_in_stream;
 use super::table_call::replace_table_call;
 use super::table_function::TABLE_FUNCTIONS;
 use crate::ast::{alias_of, dotted, normalize, quoted, select_all};
@@ -110,12 +105,9 @@ impl QueryPlanner<'_> {
     fn replace_factor(&mut self, factor: &mut TableFactor) -> Result<()> {
         let span = factor.span();
         replace_evaluation(factor, self.catalog, Asked::InStream)?;
-        refuse_in_stream(self.catalog, factor)?;
-        detect_anomalies::refuse_in_stream(self.catalog, factor)?;
-        explain_predict::refuse_in_stream(self.catalog, factor)?;
-        class_probabilities::refuse_in_stream(self.catalog, factor)?;
-        training_rows::refuse_in_stream(self.catalog, factor)?;
-        forecast::refuse_in_stream(self.catalog, factor)?;
+        if self.replace_training_call(factor).map_err(|error| error.at(span))? {
+            return Ok(());
+        }
         if replace_table_call(factor).map_err(|error| error.at(span))? {
             return Ok(());
         }

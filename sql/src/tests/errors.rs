@@ -463,7 +463,7 @@ fn models() {
     check_error(
         &model("model_type = 'forest', label = 'late'", "ts, bidder, price > 1 AS late"),
         expect![[r#"
-            line 1, column 22: unknown model_type 'forest'; valid are: logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, half_space_trees, kmeans
+            line 1, column 22: unknown model_type 'forest'; valid are: logistic_reg, linear_reg, hoeffding_tree_classifier, hoeffding_adaptive_tree_classifier, adaptive_random_forest_classifier, hoeffding_tree_regressor, half_space_trees, kmeans, contextual_bandit, q_learning
         "#]],
     );
     check_error(

@@ -331,7 +331,7 @@ fn settings_say_what_is_valid() {
     check_error(
         "SHOW nonsense",
         expect![[r#"
-            line 1, column 6: there is no setting or kind of object 'nonsense'; SHOW takes SOURCES, SINKS, VIEWS, MODELS, VERSIONS IN MODEL m, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, ALL, CREATE name, or a setting: parallelism, execution, batch.engine, checkpoint_interval, aligned_checkpoint_timeout, checkpoint_storage, from_savepoint, allow_dropped_state, restart_strategy, restart_attempts, restart_delay, restart_delay_max, restart_window, view_interval, update_interval, state_ttl, state_memory, query_memory, result_order, result_endpoints, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
+            line 1, column 6: there is no setting or kind of object 'nonsense'; SHOW takes SOURCES, SINKS, VIEWS, MODELS, VERSIONS IN MODEL m, TABLES, CONNECTORS, CONNECTOR name, FUNCTIONS, DEVICES, ALL, CREATE name, or a setting: parallelism, execution, batch.engine, checkpoint_interval, aligned_checkpoint_timeout, checkpoint_storage, from_savepoint, allow_dropped_state, restart_strategy, restart_attempts, restart_delay, restart_delay_max, restart_window, view_interval, update_interval, state_ttl, state_memory, query_memory, result_order, result_endpoints, channel_bytes, source_batch_rows, dead_letter_path, watermark_max_drift, seed
         "#]],
     );
 }

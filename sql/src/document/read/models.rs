@@ -2,7 +2,9 @@
 
 use arrow::datatypes::{DataType, Field, Schema};
 use tidemill_plans::PlanError;
-use tidemill_plans::algorithm::{Training, explained_outputs, label_outputs, outputs, resolve_model_type, takes_label};
+use tidemill_plans::algorithm::{
+    Training, class_probability_outputs, explained_outputs, label_outputs, outputs, resolve_model_type, takes_label,
+};
 use tidemill_plans::node::{
     FitNode, ModelFreshness, NodeKind, PredictNode, TrainNode, model_version_schema, predicted_fields,
 };
@@ -130,6 +132,7 @@ fn said(predict: &PredictDocument) -> Read<Vec<Field>> {
     let label_type = label_type.unwrap_or(DataType::Boolean);
     Ok(match predict.question {
         QuestionDocument::Explanation { .. } => explained_outputs(label, &label_type),
+        QuestionDocument::ClassProbabilities => class_probability_outputs(label, &label_type),
         _ => label_outputs(label, &label_type),
     })
 }
@@ -142,6 +145,7 @@ impl QuestionDocument {
             Question::Explanation { top_k_features } => Self::Explanation { top_k_features },
             Question::Features => Self::Features,
             Question::Anomaly { threshold } => Self::Anomaly { threshold: threshold.map(f64::from) },
+            Question::ClassProbabilities => Self::ClassProbabilities,
         }
     }
 
@@ -151,6 +155,7 @@ impl QuestionDocument {
             Self::Explanation { top_k_features } => Question::Explanation { top_k_features },
             Self::Features => Question::Features,
             Self::Anomaly { threshold } => Question::Anomaly { threshold: threshold.map(Probability::from) },
+            Self::ClassProbabilities => Question::ClassProbabilities,
         }
     }
 }
