@@ -7,8 +7,10 @@ import lightgbm
 import numpy as np
 from scipy import sparse
 from sklearn.cluster import KMeans
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 ROWS, COLUMNS = 200_000, 30
 
@@ -76,3 +78,21 @@ for THREADS in [1, 2]:
     trees("100 trees of numbers", raw, labels, objective="regression")
     trees("100 trees of categories", np.column_stack([np.stack(names, axis=1), raw[:200_000, 5:8]]), labels[:200_000] > 0,
           categorical=range(5))
+
+
+def forest(name, model, labels):
+    features = raw[:100_000]
+    start = time.perf_counter()
+    model.fit(features, labels[:100_000])
+    fitted, predicted = time.perf_counter() - start, float("inf")
+    predict = getattr(model, "predict_proba", model.predict)
+    for _ in range(3):
+        start = time.perf_counter()
+        predict(features)
+        predicted = min(predicted, time.perf_counter() - start)
+    print(f"{name}, 1 thread: fit {fitted:.3f} s, predict {len(features) / predicted / 1e6:.2f} Mrows/s")
+
+
+forest("forest of 20 trees", RandomForestClassifier(20, random_state=0), labels > 0)
+forest("forest of 20 trees of numbers", RandomForestRegressor(20, max_features="sqrt", min_samples_leaf=5, random_state=0), labels)
+forest("tree", DecisionTreeClassifier(random_state=0), labels > 0)
