@@ -21,12 +21,19 @@ fn a_sink_that_is_dropped_before_its_end_leaves_nothing() {
 
 #[test]
 fn a_sink_that_cannot_be_opened_leaves_nothing() {
+    let spaced: SchemaRef = Arc::new(Schema::new(vec![Field::new("v w", DataType::Int64, true)]));
+    let files = Files::new("avro");
+    let Err(error) = files.try_sink(0, &spaced) else { panic!("Avro has no such name") };
+    assert_eq!(error.domain(), ErrorDomain::User);
+    assert_eq!(files.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_list_has_its_place_in_csv() {
     let item = Arc::new(Field::new("item", DataType::Int64, true));
     let nested: SchemaRef = Arc::new(Schema::new(vec![Field::new("v", DataType::List(item), true)]));
     let files = Files::new("csv");
-    let Err(error) = files.try_sink(0, &nested) else { panic!("a list has no place in CSV") };
-    assert_eq!(error.domain(), ErrorDomain::User);
-    assert_eq!(files.names(), Vec::<String>::new());
+    drop(files.sink(0, &nested));
 }
 
 #[test]
