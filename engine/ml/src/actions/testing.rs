@@ -37,20 +37,6 @@ pub(crate) fn try_decisions(
     create(model_type, &options, &FeatureSchema::from_arrow(&features.schema())?, reward)
 }
 
-/// The same rows leave the same bytes however they are cut into batches.
-#[track_caller]
-pub(crate) fn check_batches(model: &dyn OnlineModel, features: &RecordBatch, labels: &Float64Array) {
-    let copy = || restore(&model.snapshot().unwrap()).unwrap();
-    let (mut whole, mut parts) = (copy(), copy());
-    whole.learn(features, labels).unwrap();
-    let mut start = 0;
-    for rows in [1, 2, 0, 255, 300, labels.len() - 558] {
-        parts.learn(&features.slice(start, rows), &labels.slice(start, rows)).unwrap();
-        start += rows;
-    }
-    assert_eq!(whole.snapshot().unwrap(), parts.snapshot().unwrap());
-}
-
 /// Learns all rows but the last `rest`, and then those beside a model that was restored in between.
 #[track_caller]
 pub(crate) fn check_goes_on(

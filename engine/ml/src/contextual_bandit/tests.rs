@@ -10,11 +10,10 @@ use proptest::prelude::*;
 
 use super::ContextualBandit;
 use super::row::encode;
-use crate::actions::testing::{
-    answers, bits, check_batches, check_damaged, check_goes_on, noise, numbers, try_decisions,
-};
+use crate::actions::testing::{answers, bits, check_damaged, check_goes_on, noise, numbers, try_decisions};
 use crate::feature::row_reader::RowReader;
 use crate::goldens::{assert_all_close, expected};
+use crate::model::testing::check_batches;
 use crate::{FeatureSchema, OnlineModel, RejectReason, Result, learning_columns, restore};
 
 const POLICIES: [&[(&str, &str)]; 3] = [
@@ -258,7 +257,7 @@ fn batch_boundaries_do_not_change_a_bit_and_a_restored_model_goes_on() {
     let (features, labels) = decisions(0..700);
     for options in POLICIES {
         let model = try_decisions("contextual_bandit", options, &features, &DataType::Float64).unwrap();
-        check_batches(&*model, &features, &labels);
+        check_batches(&model.snapshot().unwrap(), &features, &labels);
         check_goes_on(model, &features, &labels, 100);
         let mut model = bandit(options, &features);
         model.learn(&features, &labels).unwrap();

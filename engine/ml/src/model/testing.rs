@@ -22,7 +22,13 @@ pub(crate) fn try_online(
 /// batches, of which one is empty and others end beside a block's end.
 #[track_caller]
 pub(crate) fn check_batch_boundaries(model: &dyn OnlineSupervised, features: &RecordBatch, labels: &dyn Array) {
-    let copy = || restore_learning(&model.snapshot().unwrap()).unwrap();
+    check_batches(&model.snapshot().unwrap(), features, labels);
+}
+
+/// The same of any model, given as its snapshot.
+#[track_caller]
+pub(crate) fn check_batches(snapshot: &[u8], features: &RecordBatch, labels: &dyn Array) {
+    let copy = || restore(snapshot).unwrap();
     let (mut whole, mut parts) = (copy(), copy());
     whole.learn(features, labels).unwrap();
     let mut start = 0;

@@ -11,10 +11,9 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::{QLearning, Values};
-use crate::actions::testing::{
-    answers, bits, check_batches, check_damaged, check_goes_on, noise, numbers, try_decisions,
-};
+use crate::actions::testing::{answers, bits, check_damaged, check_goes_on, noise, numbers, try_decisions};
 use crate::goldens::{assert_all_close, expected};
+use crate::model::testing::check_batches;
 use crate::{FeatureSchema, OnlineModel, RejectReason, Result, learning_columns};
 
 const TERMINAL: (&str, &str) = ("terminal_column", "done");
@@ -272,7 +271,7 @@ fn batch_boundaries_do_not_change_a_bit_and_a_restored_model_goes_on() {
     ] {
         let (features, gains) = transitions(&walk(700, true), is_linear);
         let model = try_decisions("q_learning", options, &features, &DataType::Float64).unwrap();
-        check_batches(&*model, &features, &gains);
+        check_batches(&model.snapshot().unwrap(), &features, &gains);
         check_goes_on(model, &features, &gains, 100);
     }
 }
