@@ -4,6 +4,7 @@
 //! fit all of them best. What comes out is a snapshot of the kind that online models write, so serving,
 //! prediction and export know no difference.
 
+pub(crate) mod baseline;
 pub(crate) mod data_split;
 pub(crate) mod draws;
 pub(crate) mod history;
@@ -120,13 +121,22 @@ pub struct FitReport {
     /// How well the model fits the rows that it was fitted to, by the name of SQL's function.
     /// Of a model that was given a `data_split_method`, how well it fits rows that it has not learnt: those for the test,
     /// or else those held out. (Boosted trees say the latter beside the former, as `eval_` and a name; and as `test_` and a
-    /// name those of a test.)
+    /// name those of a test.) Behind them are those of a guess that looks at no feature, by the same rows, as `baseline_` and
+    /// a name: the share of each class as its probability, or the mean of the labels.
     pub metrics: Vec<(String, f64)>,
     /// What was tried, if options were searched: the model is that of the best trial.
     pub trials: Vec<Trial>,
     /// The loss after each step, by their numbers; of a fit that takes none, one that says its loss. Of very many, some:
     /// each second, or fourth, and so on, and the last.
     pub history: Vec<Iteration>,
+}
+
+impl FitReport {
+    /// Whether the model does no better than a guess that looks at no feature; by the rows that say its measures.
+    #[must_use]
+    pub fn is_no_better_than_a_guess(&self) -> bool {
+        baseline::is_no_better(&self.metrics).unwrap_or(false)
+    }
 }
 
 /// How a fit runs. It never changes what comes out.

@@ -128,9 +128,14 @@ impl ClassHits {
 
     /// Counts a row, given the probability of its own class and whether that class is predicted.
     pub(crate) fn count(&mut self, probability: f64, is_right: bool) {
-        self.rows += 1;
-        self.right += u64::from(is_right);
-        self.loss -= ln(probability.clamp(PROBABILITY_EPS, 1.0));
+        self.count_rows(1, probability, is_right);
+    }
+
+    /// Counts so many rows of which the same is said.
+    pub(crate) fn count_rows(&mut self, rows: u64, probability: f64, is_right: bool) {
+        self.rows += rows;
+        self.right += rows * u64::from(is_right);
+        self.loss -= rows as f64 * ln(probability.clamp(PROBABILITY_EPS, 1.0));
     }
 
     /// The counts of all parts, in their order.

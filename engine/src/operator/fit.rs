@@ -175,6 +175,13 @@ impl Fit {
                 "the model is used as it is after so many steps, which have not reached its tolerance; raise max_iterations"
             );
         }
+        if report.is_no_better_than_a_guess() {
+            warn!(
+                model = self.name,
+                measures = ?report.metrics,
+                "the model does no better than a guess that looks at no feature: its features may say nothing of the label"
+            );
+        }
         report.model = report.kept().map_err(|source| self.failed(source))?;
         if let Some(transform) = &fitted {
             report.model = seal(transform, &report.model)?;

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 pub use self::tuned::tuning_option_docs;
 use super::BatchModel;
+use super::baseline::WithBaseline;
 use crate::boosted_trees;
 use crate::boosted_trees::batch::BatchBoostedTrees;
 use crate::boosted_trees::config::TreeConfig;
@@ -67,7 +68,7 @@ use crate::registry::OptionDoc;
 use crate::robust_zscore::RobustZscore;
 use crate::robust_zscore::batch::BatchRobustZscore;
 use crate::robust_zscore::config::RobustZscoreConfig;
-use crate::tuning::{self, Target, auto};
+use crate::tuning::{self, Target, Tunable, auto};
 
 type CreateBatch = fn(&BTreeMap<String, String>, &FeatureSchema, &DataType) -> Result<Box<dyn BatchModel>>;
 
@@ -349,6 +350,14 @@ pub fn create_batch(
     let known = find(model_type)?;
     match known.tunable() {
         Some(tunable) if tuning::is_asked_for(known.name, options) => tuning::create(&tunable, options, schema, label),
+        Some(Tunable { target: Target::Classes, .. }) => {
+            let kind = LabelKind::of("label", label)?;
+            Ok(Box::new(WithBaseline::around((known.create)(options, schema, label)?, Some(kind))))
+        }
+        Some(Tunable { target: Target::Numbers, .. }) => {
+            Ok(Box::new(WithBaseline::around((known.create)(options, schema, label)?, None)))
+        }
+        // A search looks after that itself.
         _ => (known.create)(options, schema, label),
     }
 }

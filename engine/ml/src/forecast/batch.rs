@@ -20,6 +20,9 @@ pub(crate) trait SeriesConfig: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// `Stopped`. A series that cannot be fitted is no error.
     fn fit(&self, values: &[f64], control: &FitControl) -> Result<Fitted<Self::Model>>;
+
+    /// Points of a season, of which a guess takes the value that was one before; 1 without.
+    fn season(&self) -> usize;
 }
 
 /// A fit, or why there is none.
@@ -54,6 +57,8 @@ struct Done<M> {
     converged: bool,
     /// Of one step.
     errors: RegressionSums,
+    /// Those of a guess by the value before, or of the season before.
+    guess: RegressionSums,
 }
 
 impl<C: SeriesConfig> BatchForecast<C> {
@@ -74,6 +79,7 @@ impl<C: SeriesConfig> BatchForecast<C> {
             iterations: 0,
             converged: true,
             errors: RegressionSums::default(),
+            guess: RegressionSums::default(),
         };
         let Regular { grid, values } = match regular(&series.points, times) {
             Ok(regular) => regular,
@@ -81,17 +87,20 @@ impl<C: SeriesConfig> BatchForecast<C> {
         };
         let there: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
         let (points, count) = (values.len() as u64, there.len() as u64);
-        let mut errors = RegressionSums::default();
+        let (mut errors, mut guess) = (RegressionSums::default(), RegressionSums::default());
         let (outcome, iterations, converged) = match self.config.fit(&values, &self.control)? {
             Ok(fit) => {
                 let said = there.iter().zip(&fit.fitted).filter(|(_, said)| !said.is_nan());
                 said.for_each(|(value, said)| errors.add(*value, *said));
+                let guessed = values.iter().skip(self.config.season()).zip(&values);
+                let guessed = guessed.filter(|(value, before)| !value.is_nan() && !before.is_nan());
+                guessed.for_each(|(value, before)| guess.add(*value, *before));
                 (Outcome::Model(fit.model), fit.iterations, fit.converged)
             }
             Err(note) => (Outcome::None(note), 0, true),
         };
         let series = FittedSeries { name, points, values: count, grid: Some(grid), outcome };
-        Ok(Done { series, iterations, converged, errors })
+        Ok(Done { series, iterations, converged, errors, guess })
     }
 
     /// All series, each fitted alone.
@@ -133,7 +142,8 @@ impl<C: SeriesConfig> BatchModel for BatchForecast<C> {
     }
 
     /// The loss is minus the sum of the series' log-likelihoods, and the measures are of what was said one step ahead
-    /// of all values that are behind the first ones, which set a level.
+    /// of all values that are behind the first ones, which set a level. The guess beside it takes the value before, or of the
+    /// season before.
     fn fit(&mut self) -> Result<FitReport> {
         self.is_fitted = true;
         let rows = self.rows();
@@ -141,8 +151,11 @@ impl<C: SeriesConfig> BatchModel for BatchForecast<C> {
             return Err(MlError::NoRows);
         };
         let fitted = self.fit_all(&self.rows.series(), &times)?;
-        let mut errors = RegressionSums::default();
-        fitted.iter().for_each(|one| errors.merge(&one.errors));
+        let (mut errors, mut guess) = (RegressionSums::default(), RegressionSums::default());
+        for one in &fitted {
+            errors.merge(&one.errors);
+            guess.merge(&one.guess);
+        }
         let (iterations, converged) =
             (fitted.iter().map(|one| one.iterations).sum(), fitted.iter().all(|one| one.converged));
         let series: Vec<_> = fitted.into_iter().map(|one| one.series).collect();
@@ -153,7 +166,13 @@ impl<C: SeriesConfig> BatchModel for BatchForecast<C> {
             return Err(no_model(&model));
         }
         let loss = -model.models().map(|(_, model)| model.summary().log_likelihood).sum::<f64>();
-        let measures = [("r2", errors.r2()), ("rmse", errors.rmse()), ("mae", errors.mae())];
+        let measures = [
+            ("r2", errors.r2()),
+            ("rmse", errors.rmse()),
+            ("mae", errors.mae()),
+            ("baseline_rmse", guess.rmse()),
+            ("baseline_mae", guess.mae()),
+        ];
         Ok(FitReport {
             loss,
             model: model.snapshot()?,

@@ -104,7 +104,10 @@ fn implicit_feedback_comes_out_as_in_numpy() {
     assert_all_close(&[report.loss], &expected("watched", "loss"), 1e-6);
     let some: Vec<f64> = said(&report, &held().0).into_iter().step_by(20).collect();
     assert_all_close(&some, &expected("watched", "predicted"), 1e-6);
-    assert_eq!(report.metrics.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["mse", "mae"]);
+    assert_eq!(
+        report.metrics.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["mse", "mae", "baseline_mse"]
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::objective::{self, Measure, Target};
 use super::rows::KeptRows;
 use super::space::Branch;
 use super::trials::{Found, Trials};
+use crate::batch::baseline::{Labels, beside};
 use crate::batch::data_split::{Folds, Part};
 use crate::batch::{BatchModel, FitControl, FitReport, Iteration, create_batch};
 use crate::classes::LabelKind;
@@ -113,7 +114,23 @@ impl TunedModel {
             // As the rows came, and not as they were made alike.
             (false, false) => judge(Part::Learnt)?,
         };
+        let metrics = if looks { metrics } else { self.beside_guess(metrics, plan, plan.judged())? };
         Ok(FitReport { metrics, history, ..report })
+    }
+
+    /// Measures by the rows of a part, and behind them those of a guess by the rows that are learnt.
+    fn beside_guess(&self, measures: Vec<(String, f64)>, plan: &Plan, judged: Part) -> Result<Vec<(String, f64)>> {
+        let kind = match self.target {
+            Target::Own(_) => return Ok(measures),
+            Target::Classes => Some(LabelKind::of("label", &self.label)?),
+            Target::Numbers => None,
+        };
+        let labels = |part| {
+            let mut labels = Labels::new(kind);
+            self.rows.of_part(&plan.parts, part).try_for_each(|rows| labels.add(&rows?.labels))?;
+            Ok::<_, MlError>(labels)
+        };
+        Ok(beside(measures, labels(Part::Learnt)?.guessing(&labels(judged)?)))
     }
 
     /// The best of many models.
@@ -135,7 +152,15 @@ impl TunedModel {
             true => fits.judge(&report, &plan.parts, Part::Test, &self.control)?,
             false => measures,
         };
+        let metrics = self.beside_guess(metrics, plan, plan.judged())?;
         Ok(FitReport { metrics, trials, history, ..report })
+    }
+}
+
+impl Plan {
+    /// Which rows say what the model is worth: with folds each row of them once.
+    fn judged(&self) -> Part {
+        [Part::Test, Part::HeldOut].into_iter().find(|part| self.parts.contains(part)).unwrap_or(Part::Learnt)
     }
 }
 

@@ -157,6 +157,10 @@ impl SeriesConfig for ArimaConfig {
             None => auto::search(&series, self, control),
         }
     }
+
+    fn season(&self) -> usize {
+        usize::from(self.season)
+    }
 }
 
 const AUTO_ARIMA: &str = "auto_arima";

@@ -139,6 +139,10 @@ impl SeriesConfig for SmoothingConfig {
         let Some((_, best)) = best else { return Ok(Err(note.unwrap_or(NoForecast::Diverged))) };
         Ok(Ok(Fit { iterations, ..best }))
     }
+
+    fn season(&self) -> usize {
+        usize::from(self.period)
+    }
 }
 
 const AUTO: &str = "auto";

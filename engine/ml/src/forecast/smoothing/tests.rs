@@ -52,6 +52,19 @@ fn check(case: &str, form: [&str; 3], tolerance: f64) {
 }
 
 #[test]
+fn a_guess_by_the_value_before_or_of_the_season_before_stands_beside() {
+    let values = [1.0, 2.0, 4.0, f64::NAN, 7.0, 9.0, 8.0, 12.0, 11.0, 14.0, 16.0, 15.0];
+    let measure = |options: &[(&str, &str)], name: &str| {
+        let report = try_fit(TYPE, &[options, &[("seasonal_type", "none")]].concat(), &one_series(&values)).unwrap();
+        report.metrics.iter().find(|(known, _)| known == name).unwrap().1
+    };
+    // Differences by hand: 1, 2, 2, -1, 4, -1, 3, 2, -1; then of two before: 3, 3, 1, 3, 3, 2, 5, 1.
+    assert_all_close(&[measure(&[], "baseline_mae")], &[17.0 / 9.0], 1e-12);
+    assert_all_close(&[measure(&[], "baseline_rmse")], &[(41.0_f64 / 9.0).sqrt()], 1e-12);
+    assert_all_close(&[measure(&[("seasonality", "2")], "baseline_mae")], &[21.0 / 8.0], 1e-12);
+}
+
+#[test]
 fn levels_and_trends_equal_statsmodels() {
     check("ets_nile", ["additive", "none", "none"], 1e-3);
     check("ets_trend", ["additive", "additive", "none"], 1e-3);

@@ -70,7 +70,10 @@ fn check_golden(case: &str, options: &[(&str, &str)], features: &RecordBatch, la
     assert_all_close(&weights(&report), &expected(case, "coefficients"), 1e-4);
     assert_all_close(&[report.loss], &expected(case, "loss"), 1e-6);
     let measures: Vec<f64> = report.metrics.iter().map(|(_, value)| *value).collect();
-    assert_eq!(report.metrics.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["r2", "mse", "mae"]);
+    assert_eq!(
+        report.metrics.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["r2", "mse", "mae", "baseline_mse"]
+    );
     for (found, wanted) in measures.iter().zip(expected(case, "measures")) {
         assert!((found - wanted).abs() <= 1e-5 * wanted.abs(), "{case}: {found} {wanted}");
     }
@@ -173,7 +176,7 @@ fn what_is_within_the_tube_or_always_the_same_needs_no_slope() {
         let same = Float64Array::from(vec![5.0; labels.len()]);
         let report = fit(&[("loss", loss)], &features, &same);
         assert_all_close(&weights(&report), &[&[5.0][..], &[0.0; 10]].concat(), 1e-9);
-        assert_eq!(report.metrics.len(), 2);
+        assert_eq!(report.metrics.len(), 3);
     }
 }
 

@@ -186,7 +186,10 @@ fn rows_that_say_little_are_fine() {
     assert!(metric(&report, "r2") > 1.0 - 1e-9, "{:?}", report.metrics);
     let report = fit(&[("l1_reg", "1")], &features.slice(0, 1), &labels.slice(0, 1));
     assert_eq!(weights(&report)[0], labels.value(0));
-    assert_eq!(report.metrics.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["mse", "mae"]);
+    assert_eq!(
+        report.metrics.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["mse", "mae", "baseline_mse"]
+    );
     let constant = fit(&[], &features, &Float64Array::from(vec![7.5; 442]));
     assert_all_close(predicted(&constant, &features).values(), &[7.5; 442], 1e-12);
 }
