@@ -10,6 +10,7 @@ use std::path::Path;
 use arrow::datatypes::DataType;
 use tidemill_ml::export::lightgbm_text;
 use tidemill_ml::import::{ImportFormat, Imported, ImportedClasses, import};
+use tidemill_ml::onnx_file;
 use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX, UNTIMED};
 use tidemill_plans::checksum::{checked, with_checksum};
 use tidemill_plans::codec;
@@ -29,8 +30,9 @@ const FILE_BYTES_MAX: u64 = 256 << 20;
 /// The name of our own format.
 const OWN: &str = "tidemill";
 
-/// That of the other that is written.
+/// Those of others that are written.
 const LIGHTGBM: &str = "lightgbm_text";
+const ONNX: &str = "onnx";
 
 /// Writes a version of a model. A file that is there is replaced once the new one is whole.
 ///
@@ -45,7 +47,8 @@ pub(crate) fn write(path: &str, format: Option<&str>, served: &ServedModel) -> R
     let content = match format {
         None | Some(OWN) => sealed(weights).map_err(|reason| failed(&reason))?,
         Some(LIGHTGBM) => lightgbm(&weights.state).map_err(|reason| failed(&reason))?.into_bytes(),
-        Some(other) => return Err(failed(&format!("format = '{other}'; valid are: {OWN}, {LIGHTGBM}"))),
+        Some(ONNX) => onnx(weights).map_err(|reason| failed(&reason))?,
+        Some(other) => return Err(failed(&format!("format = '{other}'; valid are: {OWN}, {LIGHTGBM}, {ONNX}"))),
     };
     let part = format!("{path}.part");
     let written = File::create(&part).and_then(|mut file| {
@@ -67,10 +70,22 @@ fn sealed(weights: &ModelWeights) -> Result<Vec<u8>, String> {
 
 /// What LightGBM reads, of a model whose features are columns of rows.
 fn lightgbm(state: &[u8]) -> Result<String, String> {
-    if FittedModel::restore(state).map_err(|error| chain(&error))?.transform().is_some() {
-        return Err(String::from("its TRANSFORM is no part of LightGBM's models"));
-    }
+    check_columns(state, "LightGBM's")?;
     lightgbm_text(state).map_err(|error| chain(&error))
+}
+
+/// What runs ONNX, of a model whose features are columns of rows.
+fn onnx(weights: &ModelWeights) -> Result<Vec<u8>, String> {
+    check_columns(&weights.state, "these ONNX")?;
+    onnx_file(&weights.state, &weights.label).map_err(|error| chain(&error))
+}
+
+/// Checks that nothing is made of columns before a model reads them.
+fn check_columns(state: &[u8], whose: &str) -> Result<(), String> {
+    match FittedModel::restore(state).map_err(|error| chain(&error))?.transform() {
+        Some(_) => Err(format!("its TRANSFORM is no part of {whose} models")),
+        None => Ok(()),
+    }
 }
 
 /// Reads a model.

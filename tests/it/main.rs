@@ -48,6 +48,7 @@ mod moto;
 mod namespaces;
 mod network;
 mod nexmark;
+mod onnx;
 mod oracle;
 mod outputs;
 mod over;

@@ -291,11 +291,13 @@ pub enum MlError {
         /// The class that they all have.
         class: String,
     },
-    /// Models of this type have no text in another library.
-    #[error("a {model_type} model cannot be exported; boosted trees can")]
+    /// Models of this type have no form in another library.
+    #[error("a {model_type} model cannot be exported so; {exported} can")]
     NotExported {
         /// The model's type.
         model_type: &'static str,
+        /// What can.
+        exported: &'static str,
     },
     /// A model of another library cannot be imported.
     #[error("the model in {format} cannot be imported: {place}: {problem}")]

@@ -12,7 +12,7 @@
 //! `gaussian_mixture`, `dbscan` and `forecast` hold the
 //! algorithms, `tuning` splits training sets and searches options, [`preprocessing`] what features are made with, `drift`
 //! finds changes, [`metrics`] says how good models are, and [`explain`](mod@explain) what their predictions are made of.
-//! [`import`] and [`export`] bring boosted trees here from other libraries, and back.
+//! [`import`] and [`export`] bring boosted trees here from other libraries, and back; [`onnx_file`] has models for whatever runs ONNX.
 
 mod actions;
 pub mod batch;
@@ -46,6 +46,7 @@ pub mod model;
 mod naive_bayes;
 mod nearest_neighbors;
 mod one_class_svm;
+mod onnx;
 mod options;
 mod origin;
 mod pca;
@@ -71,6 +72,7 @@ pub use model::{
     ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, OnlineSupervised, RejectReason,
     RejectedRow, boolean_labels, check_label_type, predicted_labels,
 };
+pub use onnx::onnx_file;
 pub use origin::{Origin, training_table};
 pub use predictor::{Labelled, Predictions, Predictor, Supervised, label_outputs};
 pub use registry::{

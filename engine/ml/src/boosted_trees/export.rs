@@ -31,7 +31,9 @@ const MISSING_NAN: u8 = 8;
 pub fn lightgbm_text(model: &[u8]) -> Result<String> {
     match snapshot::open(model)?.0 {
         SNAPSHOT_TAG | RANKER_SNAPSHOT_TAG => Ok(Writer::new(&BoostedTrees::restore(model)?).text()),
-        _ => Err(MlError::NotExported { model_type: restore_predictor(model)?.model_type() }),
+        _ => {
+            Err(MlError::NotExported { model_type: restore_predictor(model)?.model_type(), exported: "boosted trees" })
+        }
     }
 }
 

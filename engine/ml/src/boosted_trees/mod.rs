@@ -20,6 +20,7 @@ mod loss;
 mod measures;
 mod monotone;
 mod objective;
+mod onnx;
 mod partition;
 mod ranking;
 mod samples;

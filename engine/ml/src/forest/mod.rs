@@ -17,6 +17,7 @@ mod grow;
 mod importance;
 mod impurity;
 mod model;
+mod onnx;
 mod sample;
 mod split;
 #[cfg(test)]

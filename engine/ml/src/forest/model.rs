@@ -50,6 +50,11 @@ impl Categories {
         Self { features: first_slots(encoder.numeric(), &widths).into_iter().zip(bins).collect() }
     }
 
+    /// The bin of each place in the dictionary of a categorical feature.
+    pub(super) fn of_places(&self, feature: usize) -> &[u8] {
+        &self.features[feature].1
+    }
+
     /// The bins of a row's categories, given their slots.
     fn bins<'a>(&'a self, slots: &'a [u32]) -> impl Iterator<Item = u8> + 'a {
         let place = |slot: u32, first: u32| slot.checked_sub(first).map_or(usize::MAX, |place| place as usize);

@@ -149,6 +149,14 @@ impl Leaves {
     }
 }
 
+/// What a node asks of rows; those that say yes go to the left.
+pub(super) enum Question<'a> {
+    /// A number that is at most this, or missing if those go there.
+    AtMost { threshold: f64, missing_left: bool },
+    /// A bin of this set.
+    In(&'a BinSet),
+}
+
 impl Node {
     /// Where rows go from here, left and right.
     pub(super) fn children(&self) -> [Place; 2] {
@@ -206,6 +214,14 @@ impl Tree {
             }
         }
         places.map(Child::place)
+    }
+
+    /// What is asked at a node.
+    pub(super) fn question(&self, node: usize) -> Question<'_> {
+        match self.nodes[node].test {
+            Test::AtMost { threshold, missing_left, .. } => Question::AtMost { threshold, missing_left },
+            Test::In(set) => Question::In(&self.sets[set as usize]),
+        }
     }
 
     /// Whether a row goes to the left at a node.

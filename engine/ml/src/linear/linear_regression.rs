@@ -3,6 +3,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod online;
+mod onnx;
 
 use std::sync::Arc;
 

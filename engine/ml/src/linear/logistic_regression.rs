@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 #[cfg(test)]
 mod kept_snapshots;
+mod onnx;
 mod row_weights;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //! a score, and the softmax of the scores are the probabilities.
 
 pub(crate) mod batch;
+mod onnx;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;

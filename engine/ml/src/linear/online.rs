@@ -24,6 +24,7 @@ use crate::error::{MlError, Result};
 use crate::explain::{Explainer, Explanations, Means};
 use crate::feature::columns::{Columns, SparseRows};
 use crate::feature::dictionary::{CategoryDictionary, DictionaryState, NO_SLOT};
+use crate::feature::encoder::{Encoder, Numbers};
 use crate::feature::moments::{Moments, Scale};
 use crate::feature::rows::Rows;
 use crate::model::{FeatureKind, FeatureSchema};
@@ -90,6 +91,15 @@ impl OnlineLinear {
     /// How many categories have a slot, of all features.
     pub(crate) fn categories(&self) -> usize {
         self.dictionaries.iter().map(|dictionary| dictionary.slots().count()).sum()
+    }
+
+    /// How it reads its features, if its slots are in the order of a snapshot: after it was restored from one.
+    pub(crate) fn encoder(&self) -> Encoder {
+        let numbers = match self.config.standardize {
+            true => Numbers::Standardized { clip: self.config.clip },
+            false => Numbers::Plain,
+        };
+        Encoder::new(Arc::clone(&self.schema), self.moments.clone(), self.dictionaries.clone(), numbers)
     }
 
     /// By slot.

@@ -139,6 +139,6 @@ fn a_model_without_a_split_and_one_of_another_type() {
     let mut other = create_batch("linear_reg", &options, &schema, &arrow::datatypes::DataType::Float64).unwrap();
     other.add(&features, &Float64Array::from(vec![2.5; 50])).unwrap();
     let error = lightgbm_text(&other.fit().unwrap().model).unwrap_err();
-    expect!["a linear_reg model cannot be exported; boosted trees can"].assert_eq(&error.to_string());
+    expect!["a linear_reg model cannot be exported so; boosted trees can"].assert_eq(&error.to_string());
     assert!(lightgbm_text(&model[..20]).is_err());
 }
