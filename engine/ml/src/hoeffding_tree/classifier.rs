@@ -10,6 +10,7 @@ use bincode::{Decode, Encode};
 use super::classes::{ClassesState, StreamClasses};
 use super::explain::Asker;
 use super::tree::Row;
+use crate::batch::parallel::{in_parallel, stretches, worthwhile};
 use crate::classes::{CLASSES_MAX, LabelKind};
 use crate::error::{MlError, Result};
 use crate::explain::Explanations;
@@ -19,6 +20,9 @@ use crate::model::{FeatureKind, FeatureSchema, LearnReport, OnlineSupervised, Re
 use crate::predictor::{Predictions, Supervised};
 use crate::registry::OptionDoc;
 use crate::snapshot;
+
+/// The most parts that rows are cut into to be predicted.
+const PARTS_MAX: usize = 64;
 
 /// What tells classes apart, given by their numbers.
 pub(crate) trait ClassLearner: Sized + Send + Sync {
@@ -44,8 +48,13 @@ pub(crate) trait ClassLearner: Sized + Send + Sync {
     /// Writes the probability of each class: of the first ones, as many as there is room for.
     fn predict(&self, row: Row<'_>, probabilities: &mut [f64]);
 
-    /// Learns one row.
-    fn learn(&mut self, row: Row<'_>, class: u32);
+    /// About how long a prediction takes.
+    fn nanoseconds_a_prediction(&self) -> usize {
+        200
+    }
+
+    /// Learns rows with these classes one after the other.
+    fn learn<'a>(&mut self, rows: impl Iterator<Item = (Row<'a>, u32)>);
 
     fn state(&self) -> Self::State;
 
@@ -111,6 +120,29 @@ impl<L: ClassLearner> StreamClassifier<L> {
         let rows = classes.total_rows();
         let learner = L::restore(learner, (counts.0, &counts.1), classes.names().len(), rows)?;
         Ok(Self { features, classes, learner })
+    }
+}
+
+impl<L: ClassLearner> StreamClassifier<L> {
+    /// Says what it does of rows of the batch that was read last, on several threads where that is worth it.
+    fn say(&self, rows: &[usize], said: &mut Said) {
+        let parts = worthwhile(PARTS_MAX, rows.len() * self.learner.nanoseconds_a_prediction());
+        let classes = said.of_row.len();
+        let predict = |row: usize, room: &mut [f64]| self.learner.predict(self.features.row(row).into(), room);
+        if parts == 1 || classes == 0 {
+            return rows.iter().for_each(|row| said.say(*row, |room| predict(*row, room)));
+        }
+        let parts = stretches(rows, parts);
+        let of_part = |rows: &&[usize]| {
+            let mut probabilities = vec![0.0; rows.len() * classes];
+            let rooms = probabilities.chunks_exact_mut(classes);
+            rows.iter().zip(rooms).for_each(|(row, room)| predict(*row, room));
+            probabilities
+        };
+        for (rows, probabilities) in parts.iter().zip(in_parallel(&parts, of_part)) {
+            let of_rows = probabilities.chunks_exact(classes);
+            rows.iter().zip(of_rows).for_each(|(row, own)| said.say(*row, |room| room.copy_from_slice(own)));
+        }
     }
 }
 
@@ -183,14 +215,10 @@ impl<L: ClassLearner> OnlineSupervised for StreamClassifier<L> {
             }
         })?;
         let accepted = || (0..features.num_rows()).filter(|row| rows.is_accepted(*row));
-        for row in accepted() {
-            said.say(row, |room| self.learner.predict(self.features.row(row).into(), room));
-        }
+        self.say(&accepted().collect::<Vec<_>>(), &mut said);
         let said = self.classes.predictions(features.num_rows(), said.probabilities, rows.usable());
-        for row in accepted() {
-            self.learner.learn(self.features.row(row).into(), numbers[row]);
-            self.classes.count(numbers[row]);
-        }
+        self.learner.learn(accepted().map(|row| (self.features.row(row).into(), numbers[row])));
+        accepted().for_each(|row| self.classes.count(numbers[row]));
         let (rows, rejected) = rows.into_rejected();
         Ok(LearnReport { rows, rejected, said })
     }

@@ -119,6 +119,8 @@ impl TreeLeaf for Leaf {
     type Label = u32;
     type Branch = ClassRows;
     type Config = TreeConfig;
+    /// Scores of classes.
+    type Room = Vec<f64>;
 
     fn first(_: &TreeConfig, _: (usize, usize), _: usize) -> Self {
         Self::new(Vec::new())

@@ -66,8 +66,8 @@ impl ClassLearner for Tree<Leaf> {
         self.leaf(row).predict(row, self.config().leaf_prediction, probabilities);
     }
 
-    fn learn(&mut self, row: Row<'_>, class: u32) {
-        self.learn_row(row, class);
+    fn learn<'a>(&mut self, rows: impl Iterator<Item = (Row<'a>, u32)>) {
+        rows.for_each(|(row, class)| self.learn_row(row, class));
     }
 
     fn state(&self) -> Self::State {

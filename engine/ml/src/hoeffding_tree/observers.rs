@@ -222,6 +222,7 @@ impl LnProduct {
     }
 
     fn ln(&self) -> f64 {
-        self.taken + ln(self.product)
+        // Of one there is nothing to work out, and no category is what many rows have.
+        if self.product == 1.0 { self.taken } else { self.taken + ln(self.product) }
     }
 }

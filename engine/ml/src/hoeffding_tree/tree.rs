@@ -2,6 +2,8 @@
 
 mod alternates;
 
+use std::fmt::Debug;
+
 use bincode::{Decode, Encode};
 
 use super::split::{Split, Test};
@@ -37,12 +39,14 @@ pub(crate) trait TreeLeaf: Clone {
     /// What is known of the rows of one branch of a split.
     type Branch;
     type Config: TreeLimits + Copy;
+    /// Room for work that holds no state, so that no row needs room of its own.
+    type Room: Debug + Clone + Default;
 
     /// The leaf that takes the first rows: of a tree, or of a category without a branch. It will be at this place.
     fn first(config: &Self::Config, features: (usize, usize), place: usize) -> Self;
 
-    /// Learns one row; `scratch` is room for work. Returns the bytes that it has grown by.
-    fn learn(&mut self, row: Row<'_>, label: Self::Label, config: &Self::Config, scratch: &mut Vec<f64>) -> usize;
+    /// Learns one row; returns the bytes that it has grown by.
+    fn learn(&mut self, row: Row<'_>, label: Self::Label, config: &Self::Config, room: &mut Self::Room) -> usize;
 
     /// The split that it should become by now, if it is time to look and if its rows are enough to say so.
     fn split(&mut self, features: (usize, usize), config: &Self::Config) -> Option<Split<Self::Branch>>;
@@ -169,8 +173,7 @@ pub(crate) struct Tree<L: TreeLeaf> {
     /// Bytes that the nodes hold, and what there is beside them.
     bytes: usize,
     bytes_beside: usize,
-    /// Room for the work of leaves; holds no state.
-    scratch: Vec<f64>,
+    room: L::Room,
 }
 
 impl<L: TreeLeaf> Tree<L> {
@@ -178,7 +181,7 @@ impl<L: TreeLeaf> Tree<L> {
     pub(super) fn new(config: L::Config, features: (usize, usize)) -> Self {
         let root = L::first(&config, features, 0);
         let (bytes, nodes) = (root.bytes(), vec![Node::Leaf(root)]);
-        Self { config, features, nodes, bytes, bytes_beside: 0, scratch: Vec::new() }
+        Self { config, features, nodes, bytes, bytes_beside: 0, room: L::Room::default() }
     }
 
     pub(super) fn config(&self) -> &L::Config {
@@ -209,7 +212,7 @@ impl<L: TreeLeaf> Tree<L> {
     pub(super) fn learn_below(&mut self, place: usize, row: Row<'_>, label: L::Label) {
         let place = self.leaf_to_learn(place, row);
         let Node::Leaf(leaf) = &mut self.nodes[place] else { return };
-        self.bytes += leaf.learn(row, label, &self.config, &mut self.scratch);
+        self.bytes += leaf.learn(row, label, &self.config, &mut self.room);
         if let Some(split) = leaf.split(self.features, &self.config)
             && self.has_room(split.branches.len())
         {
@@ -372,7 +375,7 @@ impl<L: TreeLeaf> TreeState<L, L::Config> {
             config: self.config,
             features: (numbers, categories.len()),
             nodes: self.nodes,
-            scratch: Vec::new(),
+            room: L::Room::default(),
         })
     }
 }

@@ -136,6 +136,13 @@ impl AdaptiveTree {
         }
     }
 
+    fn learn_row(&mut self, row: Row<'_>, class: u32) {
+        self.watch(row, class);
+        self.tree.set_bytes_beside(self.watch_bytes);
+        self.tree.learn_row(row, class);
+        self.watches.resize(self.tree.nodes(), None);
+    }
+
     fn beside(&self, place: usize) -> Option<usize> {
         self.watches[place].as_ref().and_then(|watch| watch.beside).map(|root| root as usize)
     }
@@ -219,11 +226,8 @@ impl ClassLearner for AdaptiveTree {
         self.tree.leaf(row).predict(row, self.tree.config().leaf_prediction, probabilities);
     }
 
-    fn learn(&mut self, row: Row<'_>, class: u32) {
-        self.watch(row, class);
-        self.tree.set_bytes_beside(self.watch_bytes);
-        self.tree.learn_row(row, class);
-        self.watches.resize(self.tree.nodes(), None);
+    fn learn<'a>(&mut self, rows: impl Iterator<Item = (Row<'a>, u32)>) {
+        rows.for_each(|(row, class)| self.learn_row(row, class));
     }
 
     fn state(&self) -> AdaptiveState {

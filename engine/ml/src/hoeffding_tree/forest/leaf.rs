@@ -42,22 +42,13 @@ impl SubsetLeaf {
     }
 
     /// Writes the probability of each class: of the first ones, as many as there is room for.
-    pub(super) fn predict(&self, row: Row<'_>, config: &LeafConfig, probabilities: &mut [f64]) {
-        let read = self.read(row);
-        self.leaf.predict(read.row(), config.tree.leaf_prediction, probabilities);
+    pub(super) fn predict(&self, row: Row<'_>, config: &LeafConfig, room: &mut Room, probabilities: &mut [f64]) {
+        self.leaf.predict(room.read.of(self, row), config.tree.leaf_prediction, probabilities);
     }
 
-    /// The class that it says of a row; none before its first one. `scores` is room for work.
-    pub(super) fn class(&self, row: Row<'_>, config: &LeafConfig, scores: &mut Vec<f64>) -> Option<usize> {
-        self.leaf.class(self.read(row).row(), config.tree.leaf_prediction, scores)
-    }
-
-    /// What it reads of a row.
-    fn read(&self, row: Row<'_>) -> Read {
-        Read {
-            numbers: self.numbers.iter().map(|feature| row.numbers[*feature as usize]).collect(),
-            categories: self.categories.iter().map(|feature| row.categories[*feature as usize]).collect(),
-        }
+    /// The class that it says of a row; none before its first one.
+    pub(super) fn class(&self, row: Row<'_>, config: &LeafConfig, room: &mut Room) -> Option<usize> {
+        self.leaf.class(room.read.of(self, row), config.tree.leaf_prediction, &mut room.scores)
     }
 
     /// Whether rows of so many classes, in trees of this shape, could have led here.
@@ -83,14 +74,27 @@ impl SubsetLeaf {
     }
 }
 
+/// Room for what a leaf reads of a row, and for the scores of classes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Room {
+    read: Read,
+    scores: Vec<f64>,
+}
+
 /// A part of a row's features.
+#[derive(Debug, Clone, Default)]
 struct Read {
     numbers: Vec<f64>,
     categories: Vec<u32>,
 }
 
 impl Read {
-    fn row(&self) -> Row<'_> {
+    /// What a leaf reads of a row.
+    fn of(&mut self, leaf: &SubsetLeaf, row: Row<'_>) -> Row<'_> {
+        self.numbers.clear();
+        self.numbers.extend(leaf.numbers.iter().map(|feature| row.numbers[*feature as usize]));
+        self.categories.clear();
+        self.categories.extend(leaf.categories.iter().map(|feature| row.categories[*feature as usize]));
         Row { numbers: &self.numbers, categories: &self.categories, scaled: (&[], &[]) }
     }
 }
@@ -99,14 +103,16 @@ impl TreeLeaf for SubsetLeaf {
     type Label = Repeated;
     type Branch = ClassRows;
     type Config = LeafConfig;
+    type Room = Room;
 
     fn first(config: &LeafConfig, features: (usize, usize), place: usize) -> Self {
         Self::new(Leaf::new(Vec::new()), config, features, place)
     }
 
-    fn learn(&mut self, row: Row<'_>, label: Repeated, config: &LeafConfig, scratch: &mut Vec<f64>) -> usize {
-        let read = self.read(row);
-        (0..label.times).map(|_| self.leaf.learn(read.row(), label.class, &config.tree, scratch)).sum()
+    fn learn(&mut self, row: Row<'_>, label: Repeated, config: &LeafConfig, room: &mut Room) -> usize {
+        let Room { read, scores } = room;
+        let row = read.of(self, row);
+        (0..label.times).map(|_| self.leaf.learn(row, label.class, &config.tree, scores)).sum()
     }
 
     fn split(&mut self, _: (usize, usize), config: &LeafConfig) -> Option<Split<ClassRows>> {

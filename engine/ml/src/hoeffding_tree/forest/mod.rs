@@ -6,10 +6,12 @@
 //! tree begins in the background; at the second it takes the other's place. Votes weigh as much as a tree has been
 //! right since.
 //!
-//! What is drawn follows from the seed, the number of the row and that of the tree, so the same rows give the same forest.
+//! What is drawn follows from the seed, the number of the row and that of the tree, so the same rows give the same forest,
+//! however many threads its trees learn on.
 
 mod config;
 mod leaf;
+mod member;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -18,19 +20,21 @@ use std::collections::BTreeMap;
 use bincode::{Decode, Encode};
 
 use self::config::{ForestConfig, LeafConfig};
-use self::leaf::{Repeated, SubsetLeaf};
+use self::leaf::{Room, SubsetLeaf};
+use self::member::{Block, Member, Stop, TIMES_MAX};
 use super::classifier::{ClassLearner, StreamClassifier};
 use super::tree::{Row, Tree, TreeState};
-use crate::drift::adwin::{Adwin, Change};
+use crate::batch::parallel::{owned_in_parallel, worthwhile};
 use crate::error::{MlError, Result};
-use crate::random::Random;
 use crate::registry::OptionDoc;
 
-/// `e⁻⁶`: how likely a tree does not learn a row.
-const NOT_LEARNT: f64 = 0.002_478_752_176_666_358_4;
+/// Rows that members learn before they wait for each other: enough work for threads, few enough that a member which needs a
+/// tree has not much left to learn while the others are done.
+const BLOCK_ROWS: usize = 128;
 
-/// The most often that a tree learns a row; a Poisson distribution of mean 6 says more once in 10¹³ rows.
-const TIMES_MAX: u32 = 32;
+/// About what a tree takes to learn a row, and to say its class.
+const NANOSECONDS_A_ROW: usize = 2000;
+const NANOSECONDS_A_VOTE: usize = 200;
 
 /// A classifier that learns row by row and follows changes; see the [module](self).
 pub(crate) type AdaptiveRandomForest = StreamClassifier<AdaptiveForest>;
@@ -44,65 +48,11 @@ pub(crate) struct AdaptiveForest {
     /// Trees planted so far, and rows learnt.
     planted: u64,
     rows: u64,
-    /// Room for the scores of classes; holds no state.
-    scores: Vec<f64>,
-}
-
-/// A tree and how well it does.
-#[derive(Debug, Clone, Encode, Decode)]
-struct Member<T> {
-    tree: T,
-    /// Rows that it has told right, of those since it began to vote.
-    right: u64,
-    seen: u64,
-    warning: Adwin,
-    drift: Adwin,
-    background: Option<T>,
-}
-
-impl<T> Member<T> {
-    fn new(tree: T, config: &ForestConfig) -> Self {
-        let (warning, drift) = (Adwin::new(config.warning_delta), Adwin::new(config.drift_delta));
-        Self { tree, right: 0, seen: 0, warning, drift, background: None }
-    }
-
-    /// How much its vote weighs.
-    fn weight(&self) -> f64 {
-        if self.right == 0 { 1.0 } else { self.right as f64 / self.seen as f64 }
-    }
-
-    /// The same of other trees.
-    fn with<U>(&self, mut of: impl FnMut(&T) -> U) -> Member<U> {
-        Member {
-            tree: of(&self.tree),
-            right: self.right,
-            seen: self.seen,
-            warning: self.warning.clone(),
-            drift: self.drift.clone(),
-            background: self.background.as_ref().map(of),
-        }
-    }
-}
-
-/// Whether errors have become more.
-fn is_worse(window: &mut Adwin, is_wrong: bool) -> bool {
-    let before = window.mean();
-    window.add(f64::from(u8::from(is_wrong))) == Change::Dropped && window.mean() > before
-}
-
-/// How often a tree learns a row, by a Poisson distribution of mean 6 (Knuth 1969).
-fn times(mut random: Random) -> u32 {
-    let (mut times, mut product) = (0, random.fraction());
-    while product > NOT_LEARNT && times < TIMES_MAX {
-        product *= random.fraction();
-        times += 1;
-    }
-    times
 }
 
 impl AdaptiveForest {
     fn new(config: ForestConfig, features: (usize, usize)) -> Self {
-        let mut forest = Self { config, features, members: Vec::new(), planted: 0, rows: 0, scores: Vec::new() };
+        let mut forest = Self { config, features, members: Vec::new(), planted: 0, rows: 0 };
         for _ in 0..config.trees {
             let tree = forest.plant();
             forest.members.push(Member::new(tree, &config));
@@ -116,35 +66,33 @@ impl AdaptiveForest {
         Tree::new(config, self.features)
     }
 
-    /// Lets one tree, and what is in its background, learn a row.
-    fn learn_member(&mut self, number: usize, row: Row<'_>, class: u32) {
-        let times = times(Random::new(self.config.seed.wrapping_add(number as u64), self.rows));
-        let member = &mut self.members[number];
-        let said = member.tree.leaf(row).class(row, member.tree.config(), &mut self.scores);
-        let is_wrong = said != Some(class as usize);
-        member.seen = member.seen.saturating_add(1);
-        member.right = member.right.saturating_add(u64::from(!is_wrong));
-        if times > 0 {
-            let label = Repeated { class, times };
-            member.tree.learn_row(row, label);
-            if let Some(background) = &mut member.background {
-                background.learn_row(row, label);
-            }
-        }
-        let (has_warned, has_drifted) =
-            (is_worse(&mut member.warning, is_wrong), is_worse(&mut member.drift, is_wrong));
-        if has_warned {
-            let background = self.plant();
+    /// Lets all members learn rows, on several threads where there is enough to do.
+    ///
+    /// Trees are planted in the order of the rows, and of the members for the same row: the tree for the first stop is
+    /// known, since nobody else can come to an earlier one any more, and by then that member may stop again.
+    fn learn_block(&mut self, rows: &[(Row<'_>, u32)]) {
+        let (config, block) = (self.config, Block { rows, before: self.rows });
+        let trees = self.members.len();
+        let learn = |(number, member): (usize, &mut Member<_>)| member.learn(number, block, 0, &config);
+        let members = self.members.iter_mut().enumerate();
+        let mut stops = match worthwhile(trees, rows.len() * trees * NANOSECONDS_A_ROW) {
+            1 => members.map(learn).collect(),
+            _ => owned_in_parallel(members, learn),
+        };
+        while let Some((stop, number)) = first_of(&stops) {
+            let planted = self.plant();
             let member = &mut self.members[number];
-            member.warning = Adwin::new(self.config.warning_delta);
-            member.background = Some(background);
+            member.take(planted, stop, &config);
+            stops[number] = member.learn(number, block, stop.row + 1, &config);
         }
-        if has_drifted {
-            let next = self.members[number].background.take();
-            let next = next.unwrap_or_else(|| self.plant());
-            self.members[number] = Member::new(next, &self.config);
-        }
+        self.rows = self.rows.saturating_add(rows.len() as u64);
     }
+}
+
+/// The first stop and the number of its member.
+fn first_of(stops: &[Option<Stop>]) -> Option<(Stop, usize)> {
+    let stopped = stops.iter().enumerate().filter_map(|(number, stop)| Some(((*stop)?, number)));
+    stopped.min_by_key(|(stop, number)| (stop.row, *number))
 }
 
 impl ClassLearner for AdaptiveForest {
@@ -164,13 +112,17 @@ impl ClassLearner for AdaptiveForest {
         self.config.tree.growth.max_categories
     }
 
+    fn nanoseconds_a_prediction(&self) -> usize {
+        self.members.len() * NANOSECONDS_A_VOTE
+    }
+
     /// The mean of what trees say, each as much as it weighs.
     fn predict(&self, row: Row<'_>, probabilities: &mut [f64]) {
-        let mut own = vec![0.0; probabilities.len()];
+        let (mut own, mut room) = (vec![0.0; probabilities.len()], Room::default());
         let mut total = 0.0;
         probabilities.fill(0.0);
         for member in &self.members {
-            member.tree.leaf(row).predict(row, member.tree.config(), &mut own);
+            member.tree.leaf(row).predict(row, member.tree.config(), &mut room, &mut own);
             let weight = member.weight();
             total += weight;
             probabilities.iter_mut().zip(&own).for_each(|(sum, own)| *sum += weight * own);
@@ -179,11 +131,9 @@ impl ClassLearner for AdaptiveForest {
         probabilities.iter_mut().for_each(|sum| *sum = (*sum / total).min(1.0));
     }
 
-    fn learn(&mut self, row: Row<'_>, class: u32) {
-        for number in 0..self.members.len() {
-            self.learn_member(number, row, class);
-        }
-        self.rows = self.rows.saturating_add(1);
+    fn learn<'a>(&mut self, rows: impl Iterator<Item = (Row<'a>, u32)>) {
+        let rows: Vec<_> = rows.collect();
+        rows.chunks(BLOCK_ROWS).for_each(|block| self.learn_block(block));
     }
 
     fn state(&self) -> ForestState {
@@ -216,7 +166,7 @@ impl ClassLearner for AdaptiveForest {
             }
             tree.into_tree(features, |leaf| leaf.is_plausible(&own, classes, features, repeated))
         };
-        let mut forest = Self { config, features: counts, members: Vec::new(), planted, rows, scores: Vec::new() };
+        let mut forest = Self { config, features: counts, members: Vec::new(), planted, rows };
         for member in members {
             let Member { tree, right, seen, warning, drift, background } = member;
             let (tree, background) = (restored(tree)?, background.map(&restored).transpose()?);

@@ -7,7 +7,8 @@ use arrow::datatypes::DataType;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
-use super::{AdaptiveRandomForest, times};
+use super::AdaptiveRandomForest;
+use super::member::times;
 use crate::goldens::{expected, reference_rows};
 use crate::hoeffding_tree::adaptive::tests::drifting;
 use crate::model::testing::{
@@ -94,6 +95,19 @@ fn batch_boundaries_do_not_change_a_bit() {
     let (features, labels) = drifting(4500..7500);
     let options = [("max_categories", "4"), ("num_parallel_tree", "3")];
     check_batch_boundaries(&forest(&options, &features), &features, &labels);
+}
+
+#[test]
+fn trees_are_planted_in_the_order_of_rows() {
+    let (features, labels) = drifting(5000..7000);
+    let options = [("num_parallel_tree", "40"), ("warning_delta", "0.45"), ("drift_delta", "0.4")];
+    let mut whole = forest(&options, &features);
+    whole.learn(&features, &labels).unwrap();
+    // More than there are blocks that members learn by themselves, so of some blocks several.
+    assert!(whole.learner.planted > 40 + 2000 / 128 + 1, "{}", whole.learner.planted);
+    let mut alone = forest(&options, &features);
+    (0..2000).for_each(|row| drop(alone.learn(&features.slice(row, 1), &labels.slice(row, 1)).unwrap()));
+    assert_eq!(alone.snapshot().unwrap(), whole.snapshot().unwrap());
 }
 
 #[test]

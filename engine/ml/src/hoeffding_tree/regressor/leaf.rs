@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 use tidemill_compute::kernel::sparse::sparse_dot;
 
-use super::bins::Bins;
+use super::bins::{BinPlace, Bins};
 use super::config::{LeafPrediction, RegressorConfig};
 use super::split::best_split;
 use crate::feature::moments::{Moments, Scale};
@@ -87,6 +87,8 @@ impl TreeLeaf for Leaf {
     type Label = Target;
     type Branch = Moments;
     type Config = RegressorConfig;
+    /// Where a row's numbers lie.
+    type Room = Vec<BinPlace>;
 
     fn first(config: &RegressorConfig, (numbers, categories): (usize, usize), _: usize) -> Self {
         let has_linear = config.leaf_prediction != LeafPrediction::Mean;
@@ -100,10 +102,10 @@ impl TreeLeaf for Leaf {
         }
     }
 
-    fn learn(&mut self, row: Row<'_>, target: Target, config: &RegressorConfig, _: &mut Vec<f64>) -> usize {
+    fn learn(&mut self, row: Row<'_>, target: Target, config: &RegressorConfig, room: &mut Self::Room) -> usize {
         self.learn_linear(row, target, config.error_decay);
         self.labels.add(target.label);
-        self.observers.as_mut().map_or(0, |observers| observers.observe(row, target.label))
+        self.observers.as_mut().map_or(0, |observers| observers.observe(row, target.label, room))
     }
 
     fn split(&mut self, _: (usize, usize), config: &RegressorConfig) -> Option<Split<Moments>> {
@@ -178,11 +180,14 @@ impl Observers {
     }
 
     /// Takes one row; returns the bytes that this has grown by.
-    fn observe(&mut self, row: Row<'_>, label: f64) -> usize {
+    fn observe(&mut self, row: Row<'_>, label: f64, places: &mut Vec<BinPlace>) -> usize {
         let mut grown = 0;
-        for (bins, value) in self.numbers.iter_mut().zip(row.numbers) {
+        // All are found before the first is changed, so that they come from memory together.
+        places.clear();
+        places.extend(self.numbers.iter().zip(row.numbers).map(|(bins, value)| bins.find(*value)));
+        for ((bins, value), place) in self.numbers.iter_mut().zip(row.numbers).zip(places) {
             if !value.is_nan() {
-                grown += bins.add(*value, label);
+                grown += bins.add(*place, *value, label);
             }
         }
         for (labels, category) in self.categories.iter_mut().zip(row.categories) {
@@ -198,7 +203,7 @@ impl Observers {
     /// Bytes that this holds, beside itself.
     fn bytes(&self) -> usize {
         let categories: usize = self.categories.iter().map(|labels| labels.len() * size_of::<Moments>()).sum();
-        let rooms = self.numbers.len() * size_of::<Bins>() + self.categories.len() * size_of::<Vec<Moments>>();
+        let rooms = self.numbers.len() * Bins::BYTES + self.categories.len() * size_of::<Vec<Moments>>();
         rooms + self.numbers.iter().map(Bins::bytes).sum::<usize>() + categories
     }
 

@@ -51,7 +51,8 @@ fn best_categories(feature: usize, labels: &[Moments], is_binary: bool) -> Optio
     let seen: Vec<u32> = (0..labels.len() as u32).filter(|category| of(*category).count() > 0).collect();
     let mut best = None;
     if !is_binary && seen.len() > 1 {
-        keep_better(&mut best, feature, Test::Each(seen.clone()), seen.iter().map(|category| of(*category)).collect());
+        let branches: Vec<_> = seen.iter().map(|category| of(*category)).collect();
+        keep_better(&mut best, feature, &branches, || Test::Each(seen.clone()));
     }
     // What came before each category, and what comes after it.
     let mut after = vec![Moments::default(); seen.len()];
@@ -64,14 +65,19 @@ fn best_categories(feature: usize, labels: &[Moments], is_binary: bool) -> Optio
     for (category, after) in seen.into_iter().zip(after) {
         let mut others = before;
         others.merge(&after);
-        keep_better(&mut best, feature, Test::Is(category), vec![of(category), others]);
+        keep_better(&mut best, feature, &[of(category), others], || Test::Is(category));
         before.merge(&of(category));
     }
     best
 }
 
 /// Replaces the best split by one that gains more, if all of its branches have enough rows.
-pub(super) fn keep_better(best: &mut Option<Candidate>, feature: usize, test: Test, branches: Vec<Moments>) {
+pub(super) fn keep_better(
+    best: &mut Option<Candidate>,
+    feature: usize,
+    branches: &[Moments],
+    test: impl FnOnce() -> Test,
+) {
     if branches.iter().any(|branch| branch.count() < BRANCH_ROWS_MIN) {
         return;
     }
@@ -79,7 +85,7 @@ pub(super) fn keep_better(best: &mut Option<Candidate>, feature: usize, test: Te
     branches.iter().for_each(|branch| all.merge(branch));
     let gain = all.squares() - branches.iter().map(Moments::squares).sum::<f64>();
     if best.as_ref().is_none_or(|(best, _)| gain > *best) {
-        *best = Some((gain, Split { feature: feature as u32, test, branches }));
+        *best = Some((gain, Split { feature: feature as u32, test: test(), branches: branches.to_vec() }));
     }
 }
 
@@ -99,11 +105,11 @@ mod tests {
     fn gains_by_hand() {
         let (low, high) = (moments(&[1.0, 2.0, 3.0, 2.0, 2.0]), moments(&[7.0, 8.0, 9.0, 8.0, 8.0]));
         let mut best = None;
-        keep_better(&mut best, 0, Test::AtMost(0.5), vec![low, high]);
+        keep_better(&mut best, 0, &[low, high], || Test::AtMost(0.5));
         // Means 2 and 8 of ten rows around 5: squares of 94 in all, and 2 in each branch.
         assert!((best.unwrap().0 - 90.0).abs() < 1e-12);
         let mut best = None;
-        keep_better(&mut best, 0, Test::AtMost(0.5), vec![low, moments(&[8.0; 4])]);
+        keep_better(&mut best, 0, &[low, moments(&[8.0; 4])], || Test::AtMost(0.5));
         assert!(best.is_none());
     }
 
