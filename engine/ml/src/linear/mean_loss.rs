@@ -15,6 +15,8 @@ const BLOCK_ROWS: usize = 64;
 /// Slot 0 of the weights is the intercept, then come the numbers, then the categories.
 pub(crate) struct MeanLoss<'a, F> {
     pub(crate) set: &'a TrainingSet,
+    /// The rows that count: those of the set, or a sample of them.
+    pub(crate) chunks: &'a [Chunk],
     pub(crate) control: &'a FitControl,
     pub(crate) l2: f64,
     pub(crate) preconditioner: Preconditioner,
@@ -61,7 +63,7 @@ impl<F: Fn(usize, f64, f64) -> (f64, f64) + Sync> MeanLoss<'_, F> {
 
 impl<F: Fn(usize, f64, f64) -> (f64, f64) + Sync> Objective for MeanLoss<'_, F> {
     fn evaluate(&self, point: &[f64], gradient: &mut [f64]) -> Result<f64> {
-        let parts = map_numbered_shards(self.set.chunks(), self.control, |first, chunks| {
+        let parts = map_numbered_shards(self.chunks, self.control, |first, chunks| {
             let mut gradient = vec![0.0; point.len()];
             let loss = self.add_rows(first, chunks, point, &mut gradient);
             (loss, gradient)

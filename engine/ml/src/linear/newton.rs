@@ -10,7 +10,7 @@ use super::lbfgs::{Minimum, Objective, SearchConfig, largest};
 use super::mean_loss::{MeanLoss, score};
 use super::preconditioner::{Preconditioner, are_products_summed, positive};
 use crate::batch::history::History;
-use crate::batch::{Row, TrainingSet, map_numbered_shards};
+use crate::batch::{Chunk, Row, TrainingSet, map_numbered_shards};
 use crate::error::Result;
 
 /// The part of what a step is to take off by its slope that it must take off (Nocedal and Wright 2006, (3.4)).
@@ -41,7 +41,7 @@ where
     F: Fn(usize, f64, f64) -> (f64, f64) + Sync,
     C: Fn(usize, f64, f64) -> f64 + Sync,
 {
-    let mut hessian = Hessian::new(loss.set);
+    let mut hessian = Hessian::new(loss);
     let mut gradient = vec![0.0; start.len()];
     let first = loss.evaluate(&start, &mut gradient)?;
     let history = History::default();
@@ -66,6 +66,20 @@ where
         }
     }
     Ok(here)
+}
+
+/// The inverse Hessian of a mean loss at a point, for a search that begins there.
+///
+/// # Errors
+/// `Stopped`.
+pub(crate) fn preconditioner<F, C>(loss: &MeanLoss<'_, F>, curvature: C, point: &[f64]) -> Result<Preconditioner>
+where
+    F: Fn(usize, f64, f64) -> (f64, f64) + Sync,
+    C: Fn(usize, f64, f64) -> f64 + Sync,
+{
+    let mut hessian = Hessian::new(loss);
+    hessian.update(loss, &curvature, point)?;
+    Ok(hessian.inverse(loss.l2))
 }
 
 /// The next point and the loss there, whose gradient replaces that of `here`; none where no step lowers the loss.
@@ -127,9 +141,10 @@ struct Hessian {
 }
 
 impl Hessian {
-    fn new(set: &TrainingSet) -> Self {
-        let width = set.slots();
-        Self { width, products: vec![0.0; width * width], curvatures: vec![0.0; set.rows() as usize] }
+    fn new<F>(loss: &MeanLoss<'_, F>) -> Self {
+        let width = loss.set.slots();
+        let rows = loss.chunks.iter().map(Chunk::rows).sum();
+        Self { width, products: vec![0.0; width * width], curvatures: vec![0.0; rows] }
     }
 
     /// Makes it that of a point: adds for each row the change of its curvature.
@@ -139,7 +154,7 @@ impl Hessian {
         C: Fn(usize, f64, f64) -> f64 + Sync,
     {
         let (set, control, known) = (loss.set, loss.control, &self.curvatures);
-        let parts = map_numbered_shards(set.chunks(), control, |first, chunks| {
+        let parts = map_numbered_shards(loss.chunks, control, |first, chunks| {
             let mut changes = Changes::new(self.width, set.numeric());
             let mut curvatures = Vec::new();
             for chunk in chunks.iter().take_while(|_| !control.is_stopped()) {
@@ -161,17 +176,22 @@ impl Hessian {
         Ok(())
     }
 
-    /// Newton's step; or steepest descent, where rounding makes that no descent.
-    fn descent(&self, gradient: &[f64], l2: f64) -> Vec<f64> {
+    /// The inverse of it, with the penalty.
+    fn inverse(&self, l2: f64) -> Preconditioner {
         let mut products = self.products.clone();
         for row in 0..self.width {
             for column in 0..row {
                 products[column * self.width + row] = products[row * self.width + column];
             }
         }
+        Preconditioner::Full(positive(products, self.width, l2))
+    }
+
+    /// Newton's step; or steepest descent, where rounding makes that no descent.
+    fn descent(&self, gradient: &[f64], l2: f64) -> Vec<f64> {
         let steepest: Vec<f64> = gradient.iter().map(|slope| -slope).collect();
         let mut direction = steepest.clone();
-        Preconditioner::Full(positive(products, self.width, l2)).apply(&mut direction);
+        self.inverse(l2).apply(&mut direction);
         if dot(&direction, gradient) < 0.0 { direction } else { steepest }
     }
 }

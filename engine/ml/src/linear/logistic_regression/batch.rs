@@ -13,6 +13,7 @@
 //! squared gradients of the rows that it was fitted to for AdaGrad to start from.
 
 mod config;
+mod sample;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use tidemill_compute::kernel::logistic::{loss_and_probability, sigmoid};
 use tidemill_compute::kernel::softmax::ln;
 
 pub(crate) use self::config::BatchLogisticConfig;
+use self::sample::Sample;
 use super::LogisticRegression;
 use super::row_weights::RowWeights;
 use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, TrainingSet, linear_numbers, map_shards};
@@ -117,10 +119,15 @@ impl BatchModel for BatchLogisticRegression {
         let row_loss = |_: usize, log_odds: f64, label: f64| shares.row_loss(log_odds, label);
         let l2 = self.config.l2_reg / shares.total;
         let penalty = Penalty { l1: self.config.l1_reg, l2 };
-        let preconditioner = Preconditioner::new(&self.set, &self.control, shares.curvature(classes), &penalty)?;
-        let loss = MeanLoss { set: &self.set, control: &self.control, l2, preconditioner, row_loss };
+        let search = self.config.search(shares.total);
         let start = shares.start(classes, self.set.slots());
-        let minimum = lbfgs::minimize(&loss, start, &self.config.search(shares.total))?;
+        let (start, preconditioner) = match Sample::of(&self.set, &penalty, classes) {
+            Some(sample) => sample.search(&self.set, &self.control, (&shares, l2), (start, &search))?,
+            None => (start, Preconditioner::new(&self.set, &self.control, shares.curvature(classes), &penalty)?),
+        };
+        let chunks = self.set.chunks();
+        let loss = MeanLoss { set: &self.set, chunks, control: &self.control, l2, preconditioner, row_loss };
+        let minimum = lbfgs::minimize(&loss, start, &search)?;
         if !minimum.loss.is_finite() {
             return Err(MlError::Diverged { hint: "standardise the features, or scale them down" });
         }
@@ -185,6 +192,12 @@ impl Shares {
         let share = self.of_row[usize::from(positive)];
         let (loss, probability) = loss_and_probability(log_odds, positive);
         (share * loss, share * (probability - label))
+    }
+
+    /// The second derivative of a row's loss.
+    fn row_curvature(&self, log_odds: f64, label: f64) -> f64 {
+        let probability = sigmoid(log_odds);
+        self.of_row[usize::from(label == 1.0)] * probability * (1.0 - probability)
     }
 
     /// No weights, and the intercept that fits the classes alone.
