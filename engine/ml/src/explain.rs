@@ -18,6 +18,8 @@
 //! that is the mean row, without categories. Rows without what a split of a Hoeffding tree asks for go where most rows
 //! went. A user or an item that is not known has the mean of all.
 //!
+//! `local` says something else: what moves the prediction of any model with a label among rows near one (LIME).
+//!
 //! Explained is what a model adds up, before it becomes a probability: the number of a regression; the log-odds or the
 //! score of the predicted class of a logistic regression and of boosted trees; its decision value of a support vector
 //! machine; of naive Bayes its log-odds against the class that comes next. Forests add up probabilities, and
@@ -25,6 +27,7 @@
 
 mod coalitions;
 mod linear;
+mod local;
 mod quadrature;
 mod walk;
 
@@ -36,6 +39,8 @@ use arrow::datatypes::{DataType, Field, Fields, Schema};
 
 pub(crate) use self::coalitions::{Coalitions, Shares, with_missing};
 pub(crate) use self::linear::{Explainer, Means, check_category_rows};
+pub(crate) use self::local::explanations as local_explanations;
+pub use self::local::{Background, explain_locally};
 pub(crate) use self::walk::{Place, ShapTree, Walk};
 use crate::error::{MlError, Result};
 use crate::model::FeatureSchema;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 
 /// What the scripts wrote of their cases.
-const EXPECTED: [&str; 22] = [
+const EXPECTED: [&str; 23] = [
     include_str!("../goldens/expected.txt"),
     include_str!("../goldens/explain.txt"),
     include_str!("../goldens/forest.txt"),
@@ -28,6 +28,7 @@ const EXPECTED: [&str; 22] = [
     include_str!("../goldens/import.txt"),
     include_str!("../goldens/decisions.txt"),
     include_str!("../goldens/training_info.txt"),
+    include_str!("../goldens/local.txt"),
 ];
 
 /// The features of a data set, as the columns x0, x1, …, and its labels.

@@ -66,7 +66,7 @@ pub use batch::{
 pub use boosted_trees::{export, import};
 pub use class_probabilities::{class_probabilities_of, class_probability_outputs};
 pub use error::{MlError, Result};
-pub use explain::{Explanations, explain, explained_outputs};
+pub use explain::{Background, Explanations, explain, explain_locally, explained_outputs};
 pub use inspect::{ModelTable, anomalies_of, forecast_of, table_of};
 pub use model::{
     ClassCounts, Feature, FeatureKind, FeatureSchema, LearnReport, OnlineModel, OnlineSupervised, RejectReason,

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Float64Type};
 
 use crate::class_probabilities::said_of_classes;
 use crate::error::Result;
-use crate::explain::{Explanations, explained_table};
+use crate::explain::{Background, Explanations, explained_table, local_explanations};
 use crate::inspect::ModelTable;
 use crate::model::FeatureSchema;
 
@@ -43,6 +43,21 @@ pub trait Predictor: Send + Sync {
     /// # Errors
     /// `MissingColumn`, `ChangedColumn`, `TooManyExplained` or `BuildTable`.
     fn explain(&self, _label: &str, _features: &RecordBatch, _top_k: usize) -> Result<Option<RecordBatch>> {
+        Ok(None)
+    }
+
+    /// What it says of rows, and what moves that near each of them: the columns of
+    /// [`explain_locally`](crate::explain_locally), of models with a label.
+    ///
+    /// # Errors
+    /// Those of [`explain_locally`](crate::explain_locally), but for `NotExplained`.
+    fn explain_locally(
+        &self,
+        _label: &str,
+        _features: &RecordBatch,
+        _top_k: usize,
+        _background: Background<'_>,
+    ) -> Result<Option<RecordBatch>> {
         Ok(None)
     }
 
@@ -233,6 +248,18 @@ impl<M: Supervised + ?Sized> Predictor for Labelled<M> {
 
     fn class_probabilities(&self, label: &str, features: &RecordBatch) -> Result<Option<RecordBatch>> {
         said_of_classes(&*self.0, label, features)
+    }
+
+    fn explain_locally(
+        &self,
+        label: &str,
+        features: &RecordBatch,
+        top_k: usize,
+        background: Background<'_>,
+    ) -> Result<Option<RecordBatch>> {
+        let said = self.0.predictions(features)?;
+        let explanations = local_explanations(&*self.0, features, &said, background)?;
+        explained_table(label, &said, &explanations, top_k).map(Some)
     }
 
     fn explain(&self, label: &str, features: &RecordBatch, top_k: usize) -> Result<Option<RecordBatch>> {

@@ -26,7 +26,7 @@ const EXACT_MAX: usize = 11;
 const DRAWN: usize = 2048;
 
 /// The most features of a model that is asked: their equations take 8 MB then.
-const FEATURES_MAX: usize = 1000;
+pub(super) const FEATURES_MAX: usize = 1000;
 
 /// Coalitions that are asked for together.
 const BLOCK: usize = 64;
