@@ -6,9 +6,10 @@ import time
 import lightgbm
 import numpy as np
 from scipy import sparse
-from sklearn.cluster import KMeans
+from sklearn.cluster import DBSCAN, KMeans, MiniBatchKMeans
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression
+from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
@@ -29,7 +30,12 @@ def measure(name, model, features, labels):
         start = time.perf_counter()
         model.fit(features, labels)
         best = min(best, time.perf_counter() - start)
-    print(f"{name}: fit {best:.3f} s in {getattr(model, 'n_iter_', 1)} steps")
+    said = ""
+    if labels is None and hasattr(model, "predict"):
+        start = time.perf_counter()
+        model.predict(features)
+        said = f", predict {len(features) / (time.perf_counter() - start) / 1e6:.2f} Mrows/s"
+    print(f"{name}: fit {best:.3f} s in {getattr(model, 'n_iter_', 1)} steps{said}")
 
 
 raw = np.stack([noise(column) for column in range(COLUMNS)], axis=1)
@@ -40,6 +46,7 @@ print(f"standardise: {time.perf_counter() - start:.3f} s")
 positive, classes = labels > 0, np.fmod((labels * 1.5).astype(int), 2)
 measure("logistic", LogisticRegression(tol=1e-7, max_iter=300), features, positive)
 measure("logistic to 1e-4", LogisticRegression(tol=1e-4), features, positive)
+measure("logistic by Newton", LogisticRegression(tol=1e-7, solver="newton-cholesky"), features, positive)
 names = [((noise(c) + 1) / 2 * n).astype(int) for c, n in enumerate([12, 7, 16, 3, 105])]
 start = time.perf_counter()
 encoded = OneHotEncoder().fit_transform(np.array([[f"category {v}" for v in row] for row in np.stack(names, axis=1)]))
@@ -52,6 +59,10 @@ measure("lasso", Lasso(alpha=0.1, tol=1e-9), features, labels)
 clusters = {"n_init": 1, "max_iter": 20, "tol": 0, "random_state": 0}
 measure("10 clusters", KMeans(10, **clusters), features, None)
 measure("100 clusters", KMeans(100, **clusters), features, None)
+measure("100 clusters by mini-batches", MiniBatchKMeans(100, n_init=1, random_state=0), features, None)
+for eps in [0.04, 0.2]:
+    measure(f"DBSCAN of 3 numbers within {eps}", DBSCAN(eps=eps), raw[:, :3], None)
+measure("10 normal distributions", GaussianMixture(10, max_iter=5, tol=0, random_state=0), features, None)
 
 
 def trees(name, features, labels, categorical=(), **options):
