@@ -57,7 +57,8 @@ fn onnx_runtime_says_what_ml_predict_says() {
             ""
         };
         // Cities that no row had, too.
-        let rows = "(SELECT distance, stops, CASE WHEN id % 17 = 0 THEN 'nowhere' ELSE city END AS city, rainy FROM trips)";
+        let rows =
+            "(SELECT distance, stops, CASE WHEN id % 17 = 0 THEN 'nowhere' ELSE city END AS city, rainy FROM trips)";
         let (onnx, parquet) = (here(&served, format!("{name}.onnx")), here(&served, format!("{name}.parquet")));
         served.ask(&format!(
             "EXPORT MODEL {name} TO '{onnx}' WITH (format = 'onnx');

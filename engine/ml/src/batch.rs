@@ -120,8 +120,8 @@ pub struct FitReport {
     pub loss: f64,
     /// How well the model fits the rows that it was fitted to, by the name of SQL's function.
     /// Of a model that was given a `data_split_method`, how well it fits rows that it has not learnt: those for the test,
-    /// or else those held out. (Boosted trees say the latter beside the former, as `eval_` and a name; and as `test_` and a
-    /// name those of a test.) Behind them are those of a guess that looks at no feature, by the same rows, as `baseline_` and
+    /// or else those held out. (Boosted trees say those of the rows learnt beside the latter, as `training_` and a name.)
+    /// Behind them are those of a guess that looks at no feature, by the same rows, as `baseline_` and
     /// a name: the share of each class as its probability, or the mean of the labels.
     pub metrics: Vec<(String, f64)>,
     /// What was tried, if options were searched: the model is that of the best trial.

@@ -29,8 +29,8 @@ use crate::model::THRESHOLD;
 
 /// Keeps `log_loss` finite when a model is certain and wrong.
 ///
-/// scikit-learn clipped at `1e-15` until 1.2 and clips at the type's epsilon, `2.2e-16`, since.
-const PROBABILITY_EPS: f64 = 1e-15;
+/// As scikit-learn does since 1.3.
+const PROBABILITY_EPS: f64 = f64::EPSILON;
 
 /// The area under the ROC curve: the share of (positive, negative) pairs that are ordered rightly,
 /// where a tie counts one half. In `[0, 1]`; 0.5 is a guess.
@@ -56,7 +56,7 @@ pub fn auc(scores: &[f64], labels: &[bool]) -> Option<f64> {
 
 /// The mean negative log-likelihood of the labels, in nats a row; 0 is perfect.
 ///
-/// Scores are clipped to `[1e-15, 1 - 1e-15]`.
+/// Scores are clipped to `[ε, 1 - ε]`, where ε is the distance from 1 to the next double, `2.2e-16`.
 #[must_use]
 pub fn log_loss(scores: &[f64], labels: &[bool]) -> Option<f64> {
     mean_over_rows(scores, labels, |score, label| {

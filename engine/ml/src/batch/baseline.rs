@@ -58,6 +58,14 @@ impl Labels {
         Ok(())
     }
 
+    /// How many.
+    fn rows(&self) -> u64 {
+        match self {
+            Self::Classes { rows, .. } => rows.values().sum(),
+            Self::Numbers(sums) => sums.count,
+        }
+    }
+
     /// How well a guess by these does with the labels of others, by the names of SQL's functions.
     pub(crate) fn guessing(&self, others: &Self) -> Vec<(String, f64)> {
         let measures = match (self, others) {
@@ -96,8 +104,9 @@ fn guess_mean(learnt: &RegressionSums, others: &RegressionSums) -> Vec<(String, 
 
 /// Measures of a model, and behind them those of a guess that the model has, too.
 pub(crate) fn beside(mut measures: Vec<(String, f64)>, guess: Vec<(String, f64)>) -> Vec<(String, f64)> {
-    let is_known = |name: &str| measures.iter().any(|(own, _)| Some(own.as_str()) == name.strip_prefix(PREFIX));
-    let known: Vec<_> = guess.into_iter().filter(|(name, value)| is_known(name) && value.is_finite()).collect();
+    let has = |name: &str| measures.iter().any(|(own, _)| own == name);
+    let is_new = |name: &str| !has(name) && name.strip_prefix(PREFIX).is_some_and(has);
+    let known: Vec<_> = guess.into_iter().filter(|(name, value)| is_new(name) && value.is_finite()).collect();
     measures.extend(known);
     measures
 }
@@ -164,6 +173,10 @@ impl BatchModel for WithBaseline {
 
     fn fit(&mut self) -> Result<FitReport> {
         let report = self.model.fit()?;
+        if report.rows < self.labels.rows() {
+            // It has held out some, by which it is judged: whoever has chosen them knows which.
+            return Ok(report);
+        }
         Ok(FitReport { metrics: beside(report.metrics, self.labels.guessing(&self.labels)), ..report })
     }
 }

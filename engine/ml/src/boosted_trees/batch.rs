@@ -142,14 +142,16 @@ impl BatchBoostedTrees {
         let measures = |rows: &[u32]| measures(loss, &fit.scores, rows, threads);
         let mut metrics = measures(&parts.learnt);
         if !parts.held_out.is_empty() {
-            let named = |(name, value)| (format!("eval_{name}"), value);
+            let named = |(name, value)| (format!("training_{name}"), value);
+            let of_learnt: Vec<_> = metrics.into_iter().map(named).collect();
+            metrics = measures(&parts.held_out);
             metrics.push(("eval_loss".to_owned(), mean(&parts.held_out)));
-            metrics.extend(measures(&parts.held_out).into_iter().map(named));
+            metrics.extend(of_learnt);
         }
         let learnt = mean(&parts.learnt);
         let report = FitReport {
             model: Vec::new(),
-            rows: self.set.rows(),
+            rows: parts.learnt.len() as u64,
             iterations: fit.rounds,
             converged: true,
             loss: learnt,

@@ -20,7 +20,8 @@ fn rows() -> RecordBatch {
 fn fitted(model_type: &str, labels: &dyn Array) -> Vec<u8> {
     let features = rows();
     let schema = FeatureSchema::from_arrow(features.schema_ref()).unwrap();
-    let few = [("max_iterations", "2"), ("min_rows_in_leaf", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let few =
+        [("max_iterations", "2"), ("min_rows_in_leaf", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
     let options = if model_type.starts_with("boosted") { BTreeMap::from(few) } else { BTreeMap::new() };
     let mut model = create_batch(model_type, &options, &schema, labels.data_type()).unwrap();
     model.add(&features, labels).unwrap();

@@ -102,19 +102,15 @@ impl TunedModel {
         let (looks, holds_out) = (looks_at_held_out(model_type), self.config.split.holds_out());
         let of_held_out = if holds_out && !looks { judge(Part::HeldOut)? } else { Vec::new() };
         let history = judged(report.history.clone(), &of_held_out);
-        let metrics = match (looks, plan.parts.contains(&Part::Test)) {
-            // It has said what it is worth by the rows held out, beside those learnt.
-            (true, true) => {
-                let of_test = judge(Part::Test)?.into_iter().map(|(name, value)| (format!("test_{name}"), value));
-                report.metrics.iter().cloned().chain(of_test).collect()
-            }
-            (true, false) => report.metrics.clone(),
-            (false, true) => judge(Part::Test)?,
-            (false, false) if holds_out => of_held_out,
+        let metrics = match plan.judged() {
+            Part::Test => judge(Part::Test)?,
+            // It has said itself what it is worth by the rows held out.
+            Part::HeldOut if looks => report.metrics.clone(),
+            Part::HeldOut => of_held_out,
             // As the rows came, and not as they were made alike.
-            (false, false) => judge(Part::Learnt)?,
+            part => judge(part)?,
         };
-        let metrics = if looks { metrics } else { self.beside_guess(metrics, plan, plan.judged())? };
+        let metrics = self.beside_guess(metrics, plan, plan.judged())?;
         Ok(FitReport { metrics, history, ..report })
     }
 

@@ -40,7 +40,7 @@ fn a_class_that_was_not_learnt_was_not_expected_and_three_have_no_brier_score() 
     let kind = Some(LabelKind::Text);
     let learnt = labels(kind, StringArray::from(vec!["a", "b", "c", "c"]));
     let found = learnt.guessing(&labels(kind, StringArray::from(vec!["c", "d"])));
-    let unexpected = -(0.5_f64.ln() + 1e-15_f64.ln()) / 2.0;
+    let unexpected = -(0.5_f64.ln() + f64::EPSILON.ln()) / 2.0;
     assert_measures(&found, &[("baseline_log_loss", unexpected), ("baseline_accuracy", 0.5)]);
 }
 

@@ -21,13 +21,13 @@ fn check(
 #[test]
 fn rows_held_out_end_a_fit_as_with_lightgbm() {
     let (features, labels) = rare(20_000);
-    let wanted = [("eval_roc_auc", 0.935_56, 0.003), ("eval_log_loss", 0.117_83, 0.003)];
+    let wanted = [("roc_auc", 0.935_56, 0.003), ("log_loss", 0.117_83, 0.003)];
     check(CLASSIFIER, &features, &booleans(&labels), (39, 8), &wanted);
     let (features, labels) = data_set("breast_cancer");
-    let wanted = [("eval_roc_auc", 0.999_13, 0.003), ("eval_log_loss", 0.051_96, 0.02)];
+    let wanted = [("roc_auc", 0.999_13, 0.003), ("log_loss", 0.051_96, 0.02)];
     check(CLASSIFIER, &features, &booleans(&labels), (92, 40), &wanted);
     let (features, labels) = data_set("diabetes");
-    check(REGRESSOR, &features, &Float64Array::from(labels), (40, 15), &[("eval_rmse", 58.71, 1.0)]);
+    check(REGRESSOR, &features, &Float64Array::from(labels), (40, 15), &[("rmse", 58.71, 1.0)]);
 }
 
 /// As [`mixed`], but x is missing and the category is a new one in the last rows only.
@@ -48,14 +48,14 @@ fn measures_are_those_of_the_models_answers() {
         let options = [("data_split_method", "seq"), ("early_stop", "false"), ("max_iterations", "20")];
         let report = fit(CLASSIFIER, &options, &features, &booleans(&labels)).unwrap();
         let said = said(&report, &features).probability().unwrap();
-        for (prefix, rows) in [("", 0..2400), ("eval_", 2400..3000)] {
+        for (prefix, rows) in [("training_", 0..2400), ("", 2400..3000)] {
             let wanted: Vec<bool> = labels[rows.clone()].iter().map(|label| *label > 0.5).collect();
             let found = log_loss(&said.values()[rows.clone()], &wanted).unwrap();
             assert!((metric(&report, &format!("{prefix}log_loss")) - found).abs() < 1e-12, "{found} {report:?}");
             let found = auc(&said.values()[rows], &wanted).unwrap();
             assert!((metric(&report, &format!("{prefix}roc_auc")) - found).abs() < 1e-12, "{found} {report:?}");
         }
-        assert!((metric(&report, "eval_loss") - metric(&report, "eval_log_loss")).abs() < 1e-9);
+        assert!((metric(&report, "eval_loss") - metric(&report, "log_loss")).abs() < 1e-9);
     }
 }
 
@@ -64,8 +64,8 @@ fn several_classes_are_measured_too() {
     let (features, labels) = data_set("iris");
     let options = [("data_split_method", "random"), ("seed", "3"), ("data_split_eval_fraction", "0.3")];
     let report = fit(CLASSIFIER, &options, &features, &integers(&labels)).unwrap();
-    assert!(metric(&report, "eval_accuracy") > 0.85, "{:?}", report.metrics);
-    assert!((metric(&report, "eval_loss") - metric(&report, "eval_log_loss")).abs() < 1e-9);
+    assert!(metric(&report, "accuracy") > 0.85, "{:?}", report.metrics);
+    assert!((metric(&report, "eval_loss") - metric(&report, "log_loss")).abs() < 1e-9);
     assert!(report.iterations < 100, "{}", report.iterations);
 }
 

@@ -212,7 +212,7 @@ fn whole_groups_are_held_out_and_end_the_fit() {
         features: take_record_batch(&all.features, &Int64Array::from(rows)).unwrap(),
     };
     let found = held.ndcg(&scores(&report, &held.features));
-    assert!((metric(&report, "eval_ndcg") - found).abs() < 1e-9 && found > 0.9, "{found} {:?}", report.metrics);
+    assert!((metric(&report, "ndcg") - found).abs() < 1e-9 && found > 0.9, "{found} {:?}", report.metrics);
     assert!((metric(&report, "eval_loss") - (1.0 - found)).abs() < 1e-9);
 }
 
