@@ -20,6 +20,7 @@ use datafusion::logical_expr::dml::CopyTo;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit};
 use tidemill_plans::batch::{CopyFormat, CopyLayout, CopyTarget};
 use tidemill_plans::bucket::local;
+use tidemill_plans::flat::flat_expr;
 use tidemill_plans::partitions::NULL_PARTITION;
 
 /// What is at the end of a name as long as not everything is written.
@@ -31,6 +32,7 @@ pub(crate) const ADDITIONS_MAX: u32 = 1_000_000;
 /// A plan that writes the rows of another to this path.
 pub(crate) fn written(rows: LogicalPlan, target: &CopyTarget, mut path: String) -> Result<LogicalPlan> {
     let by = target.partition_by.clone();
+    let rows = if target.format == CopyFormat::Csv { flat_rows(rows)? } else { rows };
     let rows = if by.is_empty() { rows } else { with_names_of_folders(rows, &by)? };
     // One file, whatever it is called; else one for each folder.
     let single = (String::from("single_file_output"), by.is_empty().to_string());
@@ -41,6 +43,25 @@ pub(crate) fn written(rows: LogicalPlan, target: &CopyTarget, mut path: String) 
         path.push('/');
     }
     Ok(LogicalPlan::Copy(CopyTo::new(Arc::new(rows), path, by, file_type, options)))
+}
+
+/// Rows with JSON in the place of lists and structs, for files whose values are flat.
+fn flat_rows(rows: LogicalPlan) -> Result<LogicalPlan> {
+    let schema = Arc::clone(rows.schema());
+    if !schema.fields().iter().any(|field| field.data_type().is_nested()) {
+        return Ok(rows);
+    }
+    let expr = |place: usize| {
+        let (column, field) = (Expr::Column(Column::from(schema.qualified_field(place))), schema.field(place));
+        match field.data_type().is_nested() {
+            true => {
+                Ok(flat_expr(column).map_err(|error| DataFusionError::External(Box::new(error)))?.alias(field.name()))
+            }
+            false => Ok(column.alias(field.name())),
+        }
+    };
+    let exprs = (0..schema.fields().len()).map(expr).collect::<Result<Vec<Expr>>>()?;
+    LogicalPlanBuilder::from(rows).project(exprs)?.build()
 }
 
 /// Rows whose partition columns are the names of their folders: DataFusion has no name for NULL.

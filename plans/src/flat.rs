@@ -7,6 +7,11 @@ use arrow::array::{Array, ArrayRef, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::writer::{EncoderOptions, make_encoder};
+use datafusion::logical_expr::Expr;
+
+use crate::error::{PlanError, Result};
+use crate::functions;
+use crate::functions::json::TO_JSON;
 
 /// The rows with a text in the place of each nested value.
 ///
@@ -17,13 +22,24 @@ pub fn flat(rows: &RecordBatch) -> Result<Cow<'_, RecordBatch>, ArrowError> {
         return Ok(Cow::Borrowed(rows));
     }
     let column = |(field, values): (&FieldRef, &ArrayRef)| match field.data_type().is_nested() {
-        true => texts(field, values),
+        true => json_texts(field, values),
         false => Ok(Arc::clone(values)),
     };
     let schema = flat_schema(rows.schema_ref());
     let named = rows.schema_ref().fields().iter().zip(rows.columns());
     let columns = named.map(column).collect::<Result<Vec<_>, _>>()?;
     RecordBatch::try_new(schema, columns).map(Cow::Owned)
+}
+
+/// The same of an expression: the text of a nested value.
+///
+/// # Errors
+/// If there is no such function, which every registry has.
+pub fn flat_expr(expr: Expr) -> Result<Expr> {
+    match functions::scalar(TO_JSON) {
+        Some(function) => Ok(function.call(vec![expr])),
+        None => Err(PlanError::Function(format!("there is no function '{TO_JSON}'"))),
+    }
 }
 
 /// The columns of flat rows.
@@ -36,7 +52,8 @@ pub fn flat_schema(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
-fn texts(field: &FieldRef, values: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+/// Each value as JSON; NULL stays NULL.
+pub(crate) fn json_texts(field: &FieldRef, values: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let options = EncoderOptions::default().with_explicit_nulls(true);
     let mut encoder = make_encoder(field, values, &options)?;
     let (mut texts, mut text) = (StringBuilder::new(), Vec::new());

@@ -275,6 +275,13 @@ fn copies_are_there_once_they_are_complete() {
     assert_eq!(folder.read("c.csv"), "i,t\n1,a\n2,b\n3,c\n", "in its order");
     whole(&folder, &format!("{TABLE}COPY t TO 't2.csv'"));
     assert_eq!(folder.read("t2.csv"), "a,b\n0,x\n1,y\n2,\n3,x\n");
+    let nested = "SELECT 1 AS i, [1, NULL] AS l, named_struct('a', 'x, \"y\"') AS s UNION ALL SELECT 2, NULL, NULL";
+    whole(&folder, &format!("COPY (SELECT * FROM ({nested}) ORDER BY i) TO 'n.csv'"));
+    assert_eq!(
+        folder.read("n.csv"),
+        "i,l,s\n1,\"[1,null]\",\"{\"\"a\"\":\"\"x, \\\"\"y\\\"\"\"\"}\"\n2,,\n",
+        "lists and structs are JSON"
+    );
     let failed = folder.run(&format!("{TABLE}COPY (SELECT sum(1 / a) AS s FROM t) TO 'f.csv'"), &[]).failure();
     assert!(failed.to_lowercase().contains("divide by zero"), "{failed}");
     let left =

@@ -27,6 +27,7 @@ mod checked;
 mod classes;
 mod classification;
 pub(crate) mod features;
+pub(crate) mod json;
 mod off_policy;
 mod pairs;
 mod ranking;
@@ -144,7 +145,7 @@ impl Registered {
 impl Registry {
     fn with_defaults() -> Self {
         let mut scalar = HashMap::new();
-        let own = features::functions().into_iter().map(Arc::new);
+        let own = features::functions().into_iter().chain([json::function()]).map(Arc::new);
         for function in SessionStateDefaults::default_scalar_functions().into_iter().chain(own) {
             add(&mut scalar, function.name().to_owned(), function.aliases(), &function);
         }
