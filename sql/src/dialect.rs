@@ -132,7 +132,7 @@ fn marker_ahead(parser: &Parser) -> Option<&'static str> {
         return Some(TABLE_MARKER);
     }
     // MODEL is an ordinary name elsewhere: only `(MODEL m)`, `(MODEL m, …` and `=> MODEL m` mean a model,
-    // and `TABLE t, MODEL m`, the order that Flink has.
+    // and `TABLE t, MODEL m`, the order that Flink has, and `STRUCT(…), MODEL m`.
     let ends = matches!(after.token, Token::Comma | Token::RParen | Token::Period | Token::AtSign);
     (is_word(word, MODEL_MARKER) && ends && is_argument(parser)).then_some(MODEL_MARKER)
 }
@@ -142,9 +142,28 @@ fn is_argument(parser: &Parser) -> bool {
     let mut before = (0..parser.index()).rev().map(|index| parser.token_at(index)).filter(|token| !is_space(token));
     match before.next().map(|token| &token.token) {
         Some(Token::LParen | Token::RArrow) => true,
-        Some(Token::Comma) => before.nth(1).is_some_and(|token| is_word(token, TABLE_MARKER)),
+        Some(Token::Comma) => match before.next() {
+            Some(end) if end.token == Token::RParen => is_struct(before),
+            _ => before.next().is_some_and(|token| is_word(token, TABLE_MARKER)),
+        },
         _ => false,
     }
+}
+
+/// Whether the parenthesis that is closed behind these tokens, the last of them first, is that of a struct.
+fn is_struct<'a>(mut before: impl Iterator<Item = &'a TokenWithSpan>) -> bool {
+    let mut open = 1_usize;
+    for token in before.by_ref() {
+        match token.token {
+            Token::RParen => open += 1,
+            Token::LParen => open -= 1,
+            _ => {}
+        }
+        if open == 0 {
+            break;
+        }
+    }
+    before.next().is_some_and(|token| is_word(token, "STRUCT"))
 }
 
 fn is_space(token: &TokenWithSpan) -> bool {

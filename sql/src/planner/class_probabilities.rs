@@ -73,6 +73,7 @@ mod tests {
         check("MODEL m, TABLE t", expect!["m, TABLE t, Prediction"]);
         check("MODEL m, TABLE t, STRUCT(FALSE AS class_probabilities)", expect!["m, TABLE t, Prediction"]);
         check("TABLE t, MODEL m, STRUCT(TRUE AS class_probabilities)", expect!["m, TABLE t, ClassProbabilities"]);
+        check("STRUCT(TRUE AS class_probabilities), MODEL m, TABLE t", expect!["m, TABLE t, ClassProbabilities"]);
     }
 
     #[track_caller]
