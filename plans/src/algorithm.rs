@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{DataType, Field, Schema};
+use tidemill_ml::preprocessing::assumed_features;
+pub use tidemill_ml::preprocessing::is_feature_list;
 use tidemill_ml::{FeatureSchema, MlError, feature_schema, fitted_outputs, learnt_outputs};
 pub use tidemill_ml::{class_probability_outputs, explained_outputs, label_outputs};
 
@@ -75,7 +77,7 @@ pub fn learning_columns(
 }
 
 /// The columns that a model adds to rows, by the algorithm's own name. Checks its options, the features' types and the
-/// label's by making the model once.
+/// label's by making the model once; where features are lists twice, for how many of them there are is known from rows.
 pub fn outputs(
     model_type: &str,
     training: Training,
@@ -83,19 +85,29 @@ pub fn outputs(
     features: &Schema,
     label: Option<&Field>,
 ) -> Result<Vec<Field>> {
-    let features = match training {
-        Training::Continuous => FeatureSchema::from_arrow(features),
-        Training::Whole => feature_schema(model_type, features),
-    };
-    let features = features.map_err(invalid)?;
     let options: BTreeMap<String, String> = options.iter().cloned().collect();
     let (column, data_type) = label.map_or(("", &DataType::Null), |label| (label.name().as_str(), label.data_type()));
     let label = (column, data_type);
     match training {
-        Training::Continuous => learnt_outputs(model_type, &options, &features, label),
-        Training::Whole => fitted_outputs(model_type, &options, &features, label),
+        Training::Continuous => FeatureSchema::from_arrow(features)
+            .and_then(|features| learnt_outputs(model_type, &options, &features, label))
+            .map_err(invalid),
+        Training::Whole => {
+            let outputs = |of_a_list| {
+                let features = feature_schema(model_type, &assumed_features(features, of_a_list)).map_err(invalid)?;
+                fitted_outputs(model_type, &options, &features, label).map_err(invalid)
+            };
+            let (of_one, of_two) = (outputs(1)?, outputs(2)?);
+            if of_one.len() == of_two.len() { Ok(of_one) } else { Err(unknown_columns(model_type)) }
+        }
     }
-    .map_err(invalid)
+}
+
+fn unknown_columns(model_type: &str) -> PlanError {
+    PlanError::InvalidOption(format!(
+        "what a model of type {model_type} says has as many columns as there are features, and those of lists are known from \
+         the rows alone: the option num_principal_components says how many columns there are to be"
+    ))
 }
 
 /// The same error, at the option that is wrong.

@@ -6,9 +6,11 @@
 //! worker or a server of predictions, makes the same features.
 
 mod analytic;
+mod fit;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -16,14 +18,14 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::common::DFSchema;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::ExprSchemable;
 use datafusion::physical_expr::PhysicalExpr;
-use tidemill_ml::preprocessing::StatisticCollector;
+use tidemill_ml::preprocessing::ListFeatures;
 use tidemill_ml::{MlError, Origin, Predictor};
 
-pub use self::analytic::{AnalyticFunction, Imputed, KnownCategories, NAMES};
+pub use self::analytic::{AnalyticFunction, Imputed, KnownCategories, NAMES, TargetEncoding, TfIdfFormula};
+pub use self::fit::{Fitted, TransformFit};
 use crate::codec;
 use crate::error::{PlanError, Result};
 use crate::expr::{StreamExpr, StreamSchema};
@@ -31,6 +33,12 @@ use crate::node::Projection;
 
 /// The first byte of a version that has a transform. A model's own bytes begin with their format's version, 1.
 const SEALED: u8 = b'T';
+
+/// That of one with a transform of which some features are lists.
+const SEALED_WITH_LISTS: u8 = b'L';
+
+/// A column that rows have while a model is fitted: a number of 0 or more, by which functions of the label deal them to folds.
+pub const DRAW_COLUMN: &str = "ml.draw";
 
 /// What features are made of the columns of a query.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
@@ -73,6 +81,12 @@ impl Transform {
         Ok(Arc::new(Schema::new(self.features.iter().map(field).collect::<Result<Vec<_>>>()?)))
     }
 
+    /// Whether some function goes by the label.
+    #[must_use]
+    pub fn reads_label(&self) -> bool {
+        self.analytics.iter().any(|analytic| analytic.function.reads_label())
+    }
+
     /// The features as text, each as it would be written in TRANSFORM.
     #[must_use]
     pub fn to_sql(&self) -> Vec<String> {
@@ -83,81 +97,6 @@ impl Transform {
             if text == feature.name { text } else { format!("{text} AS {}", feature.name) }
         };
         self.features.iter().map(text).collect()
-    }
-}
-
-/// Collects what has to be known of all rows.
-pub struct TransformFit {
-    transform: Transform,
-    arguments: Vec<Arc<dyn PhysicalExpr>>,
-    collectors: Vec<StatisticCollector>,
-}
-
-impl TransformFit {
-    /// Begins without rows; they come with the transform's inputs among their columns.
-    pub fn new(transform: &Transform) -> Result<Self> {
-        let schema = DFSchema::try_from(transform.inputs.0.as_ref().clone())?;
-        let (mut arguments, mut collectors) = (Vec::new(), Vec::new());
-        for analytic in &transform.analytics {
-            let data_type = analytic.argument.0.get_type(&schema)?;
-            let collector = StatisticCollector::new(analytic.function.statistic(), &data_type);
-            collectors.push(collector.map_err(|error| analytic.failed(&error))?);
-            arguments.push(analytic.argument.to_physical(&transform.inputs)?);
-        }
-        Ok(Self { transform: transform.clone(), arguments, collectors })
-    }
-
-    /// The arguments of the analytic functions in these rows.
-    ///
-    /// # Errors
-    /// If an expression fails; that may be the fault of a row.
-    pub fn arguments(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>, DataFusionError> {
-        let inputs = inputs_of(rows, &self.transform.inputs.0)?;
-        self.arguments.iter().map(|argument| argument.evaluate(&inputs)?.into_array(rows.num_rows())).collect()
-    }
-
-    /// Takes them up.
-    ///
-    /// # Errors
-    /// If there are too many categories.
-    pub fn add(&mut self, arguments: &[ArrayRef]) -> Result<()> {
-        for ((collector, analytic), values) in self.collectors.iter_mut().zip(&self.transform.analytics).zip(arguments)
-        {
-            collector.add(values).map_err(|error| analytic.failed(&error))?;
-        }
-        Ok(())
-    }
-
-    /// The transform of a row alone.
-    ///
-    /// # Errors
-    /// If a column has no value where one is needed.
-    pub fn finish(self) -> Result<FittedTransform> {
-        let outputs = StreamSchema(self.transform.outputs()?);
-        let mut fitted = Vec::new();
-        for (collector, analytic) in self.collectors.into_iter().zip(&self.transform.analytics) {
-            let known = collector.finish();
-            let expr = analytic.function.fitted(analytic.argument.0.clone(), known.as_ref())?;
-            fitted.push((analytic.name.as_str(), expr));
-        }
-        let place = |expr: Expr| {
-            let known = |column: &str| fitted.iter().find(|(name, _)| *name == column).map(|(_, expr)| expr.clone());
-            Ok(match &expr {
-                Expr::Column(column) => known(&column.name).map_or(Transformed::no(expr), Transformed::yes),
-                _ => Transformed::no(expr),
-            })
-        };
-        let mut features = Vec::new();
-        for Projection { expr, .. } in self.transform.features {
-            features.push(StreamExpr(expr.0.transform_up(place)?.data));
-        }
-        Ok(FittedTransform { inputs: self.transform.inputs, outputs, features })
-    }
-}
-
-impl Analytic {
-    fn failed(&self, error: &MlError) -> PlanError {
-        PlanError::InvalidOption(format!("{}: {error}", self.function.call(&self.argument.to_string())))
     }
 }
 
@@ -177,17 +116,52 @@ pub struct PreparedTransform {
     inputs: SchemaRef,
     outputs: SchemaRef,
     features: Vec<Arc<dyn PhysicalExpr>>,
+    lists: ListFeatures,
 }
 
 impl FittedTransform {
     /// Makes it ready to evaluate.
     pub fn prepare(&self) -> Result<PreparedTransform> {
         let features = self.features.iter().map(|feature| feature.to_physical(&self.inputs)).collect::<Result<_>>()?;
-        Ok(PreparedTransform { inputs: Arc::clone(&self.inputs.0), outputs: Arc::clone(&self.outputs.0), features })
+        let (inputs, outputs) = (Arc::clone(&self.inputs.0), Arc::clone(&self.outputs.0));
+        Ok(PreparedTransform { inputs, outputs, features, lists: ListFeatures::default() })
     }
 }
 
+/// How many rows at a time have the elements of their lists in columns: 4096 features of each are 32 MB.
+const EXPANDED_ROWS: usize = 1024;
+
 impl PreparedTransform {
+    /// Whether some features are lists.
+    #[must_use]
+    pub fn has_lists(&self) -> bool {
+        !self.lists.is_empty()
+    }
+
+    /// Rows in pieces that may be expanded at once; they are one if there is no list to expand. Never none.
+    pub fn pieces(&self, rows: &RecordBatch) -> impl Iterator<Item = RecordBatch> + use<> {
+        let (rows, step) = (rows.clone(), if self.has_lists() { EXPANDED_ROWS } else { usize::MAX });
+        let count = rows.num_rows();
+        (0..count.max(1)).step_by(step).map(move |start| rows.slice(start, step.min(count - start)))
+    }
+
+    /// The same once it is known which features its lists are.
+    #[must_use]
+    pub fn with_lists(self, lists: ListFeatures) -> Self {
+        Self { lists, ..self }
+    }
+
+    /// Features with the elements of lists in the lists' place: what a model learns.
+    ///
+    /// # Errors
+    /// If a list has another length than those of the training set.
+    pub fn expanded<'a>(&self, features: &'a RecordBatch) -> Result<Cow<'a, RecordBatch>, MlError> {
+        if !self.has_lists() {
+            return Ok(Cow::Borrowed(features));
+        }
+        self.lists.expand(features).map(Cow::Owned)
+    }
+
     /// The columns that it reads.
     #[must_use]
     pub fn inputs(&self) -> &SchemaRef {
@@ -203,7 +177,8 @@ impl PreparedTransform {
     /// The features of rows that have the inputs among their columns.
     ///
     /// # Errors
-    /// If one is missing or of another type, or an expression fails, which may be the fault of a row.
+    /// If one is missing or of another type; or an expression fails or a list has another length than those of the training
+    /// set, which is the fault of a row.
     pub fn features(&self, rows: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
         let inputs = inputs_of(rows, &self.inputs)?;
         let mut columns = Vec::with_capacity(self.features.len());
@@ -212,7 +187,9 @@ impl PreparedTransform {
             columns.push(cast_to(&column, field.data_type())?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.outputs), columns, &options)?)
+        let features = RecordBatch::try_new_with_options(Arc::clone(&self.outputs), columns, &options)?;
+        self.lists.check(&features).map_err(|error| DataFusionError::Execution(crate::error::chain(&error)))?;
+        Ok(features)
     }
 }
 
@@ -226,6 +203,17 @@ pub fn can_read(given: &DataType, wanted: &DataType) -> bool {
         || (given.is_integer() && wanted.is_integer())
         || ((is_number(given) || given.is_decimal()) && wanted.is_floating())
         || matches!((given, wanted), (DataType::Timestamp(_, a), DataType::Timestamp(_, b)) if a == b)
+        || matches!((element_of(given), element_of(wanted)), (Some(a), Some(b)) if can_read(a, b))
+}
+
+/// What a list is of.
+fn element_of(data_type: &DataType) -> Option<&DataType> {
+    match data_type {
+        DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _) => {
+            Some(element.data_type())
+        }
+        _ => None,
+    }
 }
 
 fn cast_to(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
@@ -261,13 +249,16 @@ fn inputs_of(rows: &RecordBatch, inputs: &SchemaRef) -> Result<RecordBatch, Data
     Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
 }
 
-/// A version with the transform in front of its weights.
-pub fn seal(transform: &FittedTransform, weights: &[u8]) -> Result<Vec<u8>> {
-    let encoded = codec::encode(transform)?;
+/// A version with the transform in front of its weights, and which features its lists are.
+pub fn seal(transform: &FittedTransform, lists: &ListFeatures, weights: &[u8]) -> Result<Vec<u8>> {
+    let (first, encoded) = match lists.is_empty() {
+        true => (SEALED, codec::encode(transform)?),
+        false => (SEALED_WITH_LISTS, codec::encode(&(transform, lists))?),
+    };
     let length = u32::try_from(encoded.len())
         .map_err(|_| PlanError::TooLarge { size: encoded.len(), limit: u32::MAX as usize })?;
     let mut sealed = Vec::with_capacity(encoded.len() + weights.len() + 5);
-    sealed.push(SEALED);
+    sealed.push(first);
     sealed.extend(length.to_le_bytes());
     sealed.extend(encoded);
     sealed.extend_from_slice(weights);
@@ -289,8 +280,12 @@ impl FittedModel {
     pub fn restore(version: &[u8]) -> Result<Self, RestoreError> {
         let (transform, weights) = match version.split_first() {
             Some((&SEALED, sealed)) => {
-                let (transform, weights) = opened(sealed)?;
+                let (transform, weights) = opened::<FittedTransform>(sealed)?;
                 (Some(transform.prepare()?), weights)
+            }
+            Some((&SEALED_WITH_LISTS, sealed)) => {
+                let ((transform, lists), weights) = opened::<(FittedTransform, ListFeatures)>(sealed)?;
+                (Some(transform.prepare()?.with_lists(lists)), weights)
             }
             _ => (None, version),
         };
@@ -337,7 +332,7 @@ impl FittedModel {
     }
 }
 
-fn opened(sealed: &[u8]) -> Result<(FittedTransform, &[u8])> {
+fn opened<T: bincode::Decode<()>>(sealed: &[u8]) -> Result<(T, &[u8])> {
     let cut_short = || PlanError::InvalidGraph(String::from("a model's version is cut short"));
     let (length, rest) = sealed.split_first_chunk::<4>().ok_or_else(cut_short)?;
     let (encoded, weights) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(cut_short)?;

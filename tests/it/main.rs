@@ -70,6 +70,7 @@ mod stores;
 mod subscriptions;
 mod substrait;
 mod terminal;
+mod texts;
 mod tidy;
 mod time;
 mod tls;

@@ -340,8 +340,46 @@ pub enum MlError {
         /// The most that there may be.
         categories_max: usize,
     },
+    /// A list of numbers has another length than those that the model was fitted to.
+    #[error("the list in column '{column}' has {found} numbers, and {expected} were expected, as the first row had")]
+    ListLength {
+        /// The column's name.
+        column: String,
+        /// How many it has.
+        found: usize,
+        /// How many those of the training set have.
+        expected: usize,
+    },
+    /// The lists of a column are too many features.
+    #[error(
+        "the lists in column '{column}' are more than {features_max} features: ML.BAG_OF_WORDS and ML.TF_IDF take the words that \
+         most rows have, ML.TF_IDF({column}, {}) OVER (); of numbers take a part, or what tells most",
+        .features_max - 1
+    )]
+    TooManyListFeatures {
+        /// The column's name.
+        column: String,
+        /// The most that there may be.
+        features_max: usize,
+    },
+    /// Categories were to be encoded by labels of more than two classes.
+    #[error(
+        "ML.TARGET_ENCODER goes by the mean of the label, or by how often it is the second of two classes, and this one has more: \
+         {first}, {second}, {third}; ML.ONE_HOT_ENCODER goes by no label"
+    )]
+    TooManyTargets {
+        /// Three of the classes.
+        first: String,
+        /// Another.
+        second: String,
+        /// And the one that is too many.
+        third: String,
+    },
     /// A statistic was to be collected of a column that cannot have it.
-    #[error("a column of type {data_type} has no such statistic; scalers read DOUBLE PRECISION, encoders VARCHAR")]
+    #[error(
+        "a column of type {data_type} has no such statistic; scalers read DOUBLE PRECISION, encoders VARCHAR, bags of words lists \
+         of VARCHAR"
+    )]
     NoStatistic {
         /// The column's type.
         data_type: DataType,

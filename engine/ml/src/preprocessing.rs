@@ -6,7 +6,10 @@
 //! so is a number that no model learns: NaN, infinite, or beyond [`NUMERIC_MAGNITUDE_MAX`].
 
 mod categories;
+mod lists;
 mod numbers;
+mod targets;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +17,14 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type};
 
 use self::categories::Categories;
+pub use self::lists::{
+    LIST_FEATURES_MAX, ListCollector, ListFeatures, assumed_features, is_feature_list, sparse_element,
+};
 use self::numbers::Numbers;
+use self::targets::TargetCollector;
+pub use self::targets::{Encodings, TargetRows, Targets, row_draws};
+use self::terms::TermCollector;
+pub use self::terms::Terms;
 use crate::error::{MlError, Result};
 use crate::feature::moments::Moments;
 use crate::model::NUMERIC_MAGNITUDE_MAX;
@@ -33,6 +43,9 @@ pub enum StatisticKind {
     /// The quantiles at these shares, between two values by their distance: `numpy.percentile` as it is unless told
     /// otherwise.
     Quantiles(Vec<f64>),
+    /// So many quantiles from the least value to the largest, or as many as there are rows if that is less: those of
+    /// `QuantileTransformer`.
+    EvenQuantiles(usize),
     /// The value that is there most often; of several, the least.
     MostFrequent,
     /// The categories that are there at least so often, of these the most frequent ones, in order of their text.
@@ -41,6 +54,20 @@ pub enum StatisticKind {
         count_max: usize,
         /// How often one has to be there.
         frequency_min: u64,
+    },
+    /// The texts that are in so many lists, of these the ones that are in most, in order of their text.
+    Terms {
+        /// How many at most; of those that are in as many lists, the first by their text.
+        count_max: usize,
+        /// How many lists have to have one.
+        frequency_min: u64,
+    },
+    /// What the label is in the rows of each category.
+    Targets {
+        /// How many rows' worth the label of all rows counts in each category; nothing if the labels' spread says.
+        smooth: Option<f64>,
+        /// The parts of the training set whose rows are encoded by the other parts.
+        folds: u32,
     },
 }
 
@@ -51,6 +78,10 @@ pub enum Statistic {
     Numbers(Vec<f64>),
     /// Categories.
     Categories(Vec<String>),
+    /// Texts in lists.
+    Terms(Terms),
+    /// Categories and what stands for them.
+    Targets(Targets),
 }
 
 /// Collects a statistic of a column.
@@ -58,6 +89,8 @@ pub enum Statistic {
 pub struct StatisticCollector {
     kind: StatisticKind,
     held: Held,
+    /// Those without a value, too.
+    rows: usize,
 }
 
 #[derive(Debug)]
@@ -67,10 +100,12 @@ enum Held {
     /// All of them.
     Numbers(Numbers),
     Categories(Categories),
+    Terms(TermCollector),
+    Targets(TargetCollector),
 }
 
 impl StatisticCollector {
-    /// Collects what is to be known of a column of numbers (Float64), or of categories (Utf8).
+    /// Collects what is to be known of a column of numbers (Float64), of categories (Utf8), or of lists of texts (List of Utf8).
     ///
     /// # Errors
     /// `NoStatistic` if columns of that type do not have it.
@@ -78,26 +113,39 @@ impl StatisticCollector {
         let held = match (&kind, data_type) {
             (StatisticKind::Moments, DataType::Float64) => Held::Moments(Moments::default()),
             (StatisticKind::Range, DataType::Float64) => Held::Range(None),
-            (StatisticKind::Quantiles(_) | StatisticKind::MostFrequent, DataType::Float64) => {
-                Held::Numbers(Numbers::default())
-            }
+            (
+                StatisticKind::Quantiles(_) | StatisticKind::EvenQuantiles(_) | StatisticKind::MostFrequent,
+                DataType::Float64,
+            ) => Held::Numbers(Numbers::default()),
             (StatisticKind::Categories { .. } | StatisticKind::MostFrequent, DataType::Utf8) => {
                 Held::Categories(Categories::default())
             }
+            (StatisticKind::Terms { .. }, DataType::List(element)) if element.data_type() == &DataType::Utf8 => {
+                Held::Terms(TermCollector::default())
+            }
+            (StatisticKind::Targets { smooth, folds }, DataType::Utf8) => {
+                Held::Targets(TargetCollector::new(*smooth, *folds))
+            }
             _ => return Err(MlError::NoStatistic { data_type: data_type.clone() }),
         };
-        Ok(Self { kind, held })
+        Ok(Self { kind, held, rows: 0 })
     }
 
-    /// Takes the column's values in more rows.
+    /// Takes the column's values in more rows, and where it goes by labels, these.
     ///
     /// # Errors
-    /// `NoStatistic` if they are of another type; `TooManyCategories`.
-    pub fn add(&mut self, values: &ArrayRef) -> Result<()> {
+    /// `NoStatistic` if they are of another type; `TooManyCategories`, `TooManyTargets` or `ReadColumn`.
+    pub fn add(&mut self, values: &ArrayRef, rows: &TargetRows<'_>) -> Result<()> {
         let other = || MlError::NoStatistic { data_type: values.data_type().clone() };
-        if let Held::Categories(categories) = &mut self.held {
-            let values = values.as_string_opt::<i32>().ok_or_else(other)?;
-            return values.iter().flatten().try_for_each(|category| categories.add(category));
+        self.rows += values.len();
+        match &mut self.held {
+            Held::Categories(categories) => {
+                let values = values.as_string_opt::<i32>().ok_or_else(other)?;
+                return values.iter().flatten().try_for_each(|category| categories.add(category));
+            }
+            Held::Terms(terms) => return terms.add(values.as_list_opt::<i32>().ok_or_else(other)?),
+            Held::Targets(targets) => return targets.add(values.as_string_opt::<i32>().ok_or_else(other)?, rows),
+            Held::Moments(_) | Held::Range(_) | Held::Numbers(_) => {}
         }
         let values = values.as_primitive_opt::<Float64Type>().ok_or_else(other)?;
         let learnt = values.iter().flatten().filter(|value| value.abs() <= NUMERIC_MAGNITUDE_MAX);
@@ -108,7 +156,7 @@ impl StatisticCollector {
                 (*least, *largest) = (least.min(value), largest.max(value));
             }),
             Held::Numbers(numbers) => learnt.for_each(|value| numbers.add(value)),
-            Held::Categories(_) => {}
+            Held::Categories(_) | Held::Terms(_) | Held::Targets(_) => {}
         }
         Ok(())
     }
@@ -125,7 +173,15 @@ impl StatisticCollector {
             (StatisticKind::Quantiles(shares), Held::Numbers(numbers)) => {
                 Statistic::Numbers(numbers.quantiles(&shares)?)
             }
+            (StatisticKind::EvenQuantiles(count), Held::Numbers(numbers)) => {
+                Statistic::Numbers(numbers.even_quantiles(count.min(self.rows))?)
+            }
             (_, Held::Numbers(numbers)) => Statistic::Numbers(vec![numbers.most_frequent()?]),
+            (StatisticKind::Terms { count_max, frequency_min }, Held::Terms(terms)) => {
+                Statistic::Terms(terms.finish(count_max, frequency_min))
+            }
+            (_, Held::Terms(terms)) => Statistic::Terms(terms.finish(usize::MAX, 1)),
+            (_, Held::Targets(targets)) => Statistic::Targets(targets.finish()?),
             (StatisticKind::Categories { count_max, frequency_min }, Held::Categories(categories)) => {
                 Statistic::Categories(categories.kept(count_max, frequency_min)?)
             }

@@ -1,21 +1,24 @@
 //! Fits a model to a training set, once all of it has come, and emits it.
 //!
 //! Rows are held as they come, on disk if they have no room; the model takes them up when the last has come. What has been
-//! read is in the state, so an attempt that goes on from a checkpoint fits the same rows in the same order.
+//! read is in the state, so an attempt that goes on from a checkpoint fits the same rows in the same order. Before that they are
+//! read for what TRANSFORM goes by, and once more for what is in lists, which are as many features as the rows say.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 
-use arrow::array::{RecordBatch, new_null_array};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use tidemill_ml::preprocessing::{ListFeatures, TargetRows, assumed_features, row_draws};
 use tidemill_ml::{BatchModel, FitControl, FitReport, MlError, feature_schema};
 use tidemill_plans::PlanError;
 use tidemill_plans::algorithm::SPLIT_COLUMN;
+use tidemill_plans::bad_rows::{Evaluated, evaluate_good};
 use tidemill_plans::catalog::{ModelVersion, UNTIMED};
 use tidemill_plans::node::FitNode;
-use tidemill_plans::transform::{FittedTransform, PreparedTransform, Transform, TransformFit, seal};
+use tidemill_plans::transform::{DRAW_COLUMN, Fitted, PreparedTransform, Transform, TransformFit, seal};
 use tracing::warn;
 
 use super::Operator;
@@ -29,13 +32,10 @@ use crate::task::{OperatorContext, PortWatermarks, TaskEnv};
 /// See [`FitNode`].
 pub(super) struct Fit {
     name: String,
-    /// The number of its version.
-    version: i64,
-    label: Option<usize>,
+    node: FitNode,
     /// Empty without one.
     label_name: String,
-    /// What its features are made of, and how.
-    transform: Option<Transform>,
+    label_type: DataType,
     /// The column by which the rows are split, if they are by one.
     split: Option<usize>,
     held: ArrivalBuffer,
@@ -51,28 +51,24 @@ pub(super) struct Fit {
 
 impl Fit {
     pub(super) fn new(node: &FitNode, input: &SchemaRef, env: &TaskEnv) -> Result<Self> {
-        let failed = |source: MlError| EngineError::Model { model: node.model.clone(), source };
+        let label = node.label.map(|label| Arc::clone(&input.fields()[label]));
+        let label_type = label.as_ref().map_or(DataType::Null, |label| label.data_type().clone());
         let features = match &node.transform {
             Some(transform) => transform.outputs()?,
             None => Arc::new(input.project(&node.features)?),
         };
-        let schema = feature_schema(&node.model_type, &features).map_err(failed)?;
-        let label = node.label.map(|label| Arc::clone(&input.fields()[label]));
-        let label_type = label.as_ref().map_or(&DataType::Null, |label| label.data_type());
-        let options = node.options.iter().cloned().collect();
-        let model = tidemill_ml::create_batch(&node.model_type, &options, &schema, label_type);
         Ok(Self {
             name: node.model.clone(),
-            version: node.version,
-            label: node.label,
+            // Where features are lists it is made again once it is known how many these are.
+            model: Some(new_model(node, &assumed_features(&features, 1), &label_type)?),
+            node: node.clone(),
             label_name: label.as_ref().map(|label| label.name().clone()).unwrap_or_default(),
-            transform: node.transform.clone(),
+            label_type,
             split: split_column(node, input),
             held: ArrivalBuffer::new(input, &env.state_memory),
             memory: env.state_memory.clone(),
             input: Arc::clone(input),
             interrupt: Arc::clone(&env.interrupt),
-            model: Some(model.map_err(failed)?),
             is_fitted: false,
         })
     }
@@ -84,21 +80,44 @@ impl Fit {
 
     /// Collects what features need to know of all rows. Rows whose features cannot be computed are dead letters, and the
     /// others are held again: they are needed a second time.
-    fn fit_transform(&mut self, transform: &Transform, ctx: &OperatorContext) -> Result<Option<FittedTransform>> {
-        let model = self.name.clone();
-        let failed = |source: PlanError| EngineError::Features { model: model.clone(), source };
+    fn fit_transform(&mut self, transform: &Transform, ctx: &OperatorContext) -> Result<Option<Fitted>> {
+        let failed = self.failed_features();
         let mut fit = TransformFit::new(transform)?;
         let mut again = ArrivalBuffer::new(&self.input, &self.memory);
+        let mut count = 0;
         while let Some(rows) = self.held.take_chunk()? {
             if self.is_interrupted() {
                 return Ok(None);
             }
             let (rows, arguments) = evaluate_or_route(rows, ctx, |rows| Ok(fit.arguments(rows)?))?;
-            fit.add(&arguments).map_err(failed)?;
+            let draws = row_draws(count, rows.num_rows());
+            count += rows.num_rows() as u64;
+            fit.add(&arguments, &TargetRows { labels: &self.labels(&rows), draws: &draws }).map_err(&failed)?;
             again.push(&rows)?;
         }
         self.held = again;
         fit.finish().map(Some).map_err(failed)
+    }
+
+    /// Collects what is in the lists among the features. Rows without features are left to those who learn the others.
+    fn fit_lists(&mut self, fitted: &Fitted) -> Result<Option<ListFeatures>> {
+        let mut lists = fitted.lists();
+        if lists.is_empty() {
+            return Ok(Some(ListFeatures::default()));
+        }
+        let transform = fitted.version.prepare()?;
+        let mut again = ArrivalBuffer::new(&self.input, &self.memory);
+        while let Some(rows) = self.held.take_chunk()? {
+            if self.is_interrupted() {
+                return Ok(None);
+            }
+            again.push(&rows)?;
+            let features = |rows: &RecordBatch| Ok::<_, EngineError>(transform.features(rows)?);
+            let made = evaluate_good(rows, features, |_, _| Ok(()))?;
+            lists.add(&made.result).map_err(|source| self.failed(source))?;
+        }
+        self.held = again;
+        Ok(Some(lists.finish()))
     }
 
     /// Has the model take up all rows, which go from here to it, some at a time. False if somebody has ended that.
@@ -108,56 +127,109 @@ impl Fit {
         transform: Option<&PreparedTransform>,
         ctx: &OperatorContext,
     ) -> Result<bool> {
+        let mut count = 0;
         while let Some(rows) = self.held.take_chunk()? {
             if self.is_interrupted() {
                 return Ok(false);
             }
-            let (rows, features) = match transform {
-                Some(transform) => {
-                    let features = |rows: &RecordBatch| self.with_split(transform.features(rows)?, rows);
-                    evaluate_or_route(rows, ctx, features)?
-                }
-                None => (rows.clone(), rows),
+            let Some(transform) = transform else {
+                self.add_features(model, &rows, &rows, ctx)?;
+                continue;
             };
-            let labels = match self.label {
-                Some(label) => Arc::clone(rows.column(label)),
-                None => new_null_array(&DataType::Null, rows.num_rows()),
-            };
-            for bad in model.add(&features, &labels).map_err(|source| self.failed(source))? {
-                ctx.dead_letter(&bad.reason.to_string(), || show_row(&rows, bad.row))?;
+            for piece in transform.pieces(&rows) {
+                let first = count;
+                count += piece.num_rows() as u64;
+                let (rows, features) = self.made(piece, first, transform, ctx)?;
+                self.add_features(model, &rows, &features, ctx)?;
             }
         }
         Ok(true)
     }
 
+    /// Has the model take up the features of rows, which it refuses some of.
+    fn add_features(
+        &self,
+        model: &mut dyn BatchModel,
+        rows: &RecordBatch,
+        features: &RecordBatch,
+        ctx: &OperatorContext,
+    ) -> Result<()> {
+        for bad in model.add(features, &self.labels(rows)).map_err(|source| self.failed(source))? {
+            ctx.dead_letter(&bad.reason.to_string(), || show_row(rows, bad.row))?;
+        }
+        Ok(())
+    }
+
+    /// What the model learns of rows of the training set, the first of which has this number, and which rows these are.
+    fn made(
+        &self,
+        rows: RecordBatch,
+        first: u64,
+        transform: &PreparedTransform,
+        ctx: &OperatorContext,
+    ) -> Result<(RecordBatch, RecordBatch)> {
+        let own: Vec<usize> = (0..rows.num_columns()).collect();
+        let rows = with_column(&rows, DRAW_COLUMN, Arc::new(Int64Array::from(row_draws(first, rows.num_rows()))))?;
+        let features = |rows: &RecordBatch| Ok::<_, EngineError>(transform.features(rows)?);
+        let refuse = |row: &RecordBatch, reason: String| {
+            let row = row.project(&own)?;
+            ctx.dead_letter(&reason, || show_row(&row, 0))
+        };
+        let Evaluated { rows, result, .. } = evaluate_good(rows, features, refuse)?;
+        let rows = rows.project(&own)?;
+        let features = transform.expanded(&result).map_err(|source| self.failed(source))?.into_owned();
+        Ok((rows.clone(), self.with_split(features, &rows)?))
+    }
+
+    /// The labels of rows; NULL without any.
+    fn labels(&self, rows: &RecordBatch) -> ArrayRef {
+        match self.node.label {
+            Some(label) => Arc::clone(rows.column(label)),
+            None => new_null_array(&DataType::Null, rows.num_rows()),
+        }
+    }
+
     /// Features with the column by which the rows are split, unless it is one of them.
     fn with_split(&self, features: RecordBatch, rows: &RecordBatch) -> Result<RecordBatch> {
         let Some(split) = self.split else { return Ok(features) };
-        let field = Arc::clone(&rows.schema_ref().fields()[split]);
-        if features.schema_ref().column_with_name(field.name()).is_some() {
+        let name = rows.schema_ref().field(split).name();
+        if features.schema_ref().column_with_name(name).is_some() {
             return Ok(features);
         }
-        let fields = features.schema_ref().fields().iter().cloned().chain([field]);
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let columns = features.columns().iter().cloned().chain([Arc::clone(rows.column(split))]).collect();
-        Ok(RecordBatch::try_new(schema, columns).map_err(PlanError::from)?)
+        with_column(&features, name, Arc::clone(rows.column(split)))
     }
 
     fn failed(&self, source: MlError) -> EngineError {
         EngineError::Model { model: self.name.clone(), source }
     }
 
+    fn failed_features(&self) -> impl Fn(PlanError) -> EngineError + use<> {
+        let model = self.name.clone();
+        move |source| EngineError::Features { model: model.clone(), source }
+    }
+
     /// Fits the model to all rows; it comes with how it came about. Nothing if somebody has ended that.
     fn fit(&mut self, mut model: Box<dyn BatchModel>, ctx: &OperatorContext) -> Result<Option<FitReport>> {
-        let fitted = match self.transform.take() {
+        let fitted = match self.node.transform.take() {
             Some(transform) => match self.fit_transform(&transform, ctx)? {
                 None => return Ok(None),
                 fitted => fitted,
             },
             None => None,
         };
-        let prepared = fitted.as_ref().map(FittedTransform::prepare).transpose()?;
-        if !self.add_rows(model.as_mut(), prepared.as_ref(), ctx)? {
+        let lists = match &fitted {
+            Some(fitted) => self.fit_lists(fitted)?,
+            None => Some(ListFeatures::default()),
+        };
+        let Some(lists) = lists else { return Ok(None) };
+        let learnt = fitted.as_ref().map(|fitted| fitted.learnt.as_ref().unwrap_or(&fitted.version).prepare());
+        let learnt = learnt.transpose()?.map(|transform| transform.with_lists(lists.clone()));
+        if let Some(transform) = learnt.as_ref().filter(|_| !lists.is_empty()) {
+            let none = RecordBatch::new_empty(Arc::clone(transform.outputs()));
+            let features = transform.expanded(&none).map_err(|source| self.failed(source))?;
+            model = new_model(&self.node, features.schema_ref(), &self.label_type)?;
+        }
+        if !self.add_rows(model.as_mut(), learnt.as_ref(), ctx)? {
             return Ok(None);
         }
         model.set_control(FitControl {
@@ -183,8 +255,8 @@ impl Fit {
             );
         }
         report.model = report.kept().map_err(|source| self.failed(source))?;
-        if let Some(transform) = &fitted {
-            report.model = seal(transform, &report.model)?;
+        if let Some(fitted) = &fitted {
+            report.model = seal(&fitted.version, &lists, &report.model)?;
         }
         Ok(Some(report))
     }
@@ -193,16 +265,33 @@ impl Fit {
         let rows_learnt = fitted.rows as i64;
         let version = ModelVersion {
             model: self.name.clone(),
-            version: self.version,
+            version: self.node.version,
             learnt_to: UNTIMED,
             rows_learnt,
             metrics: fitted.metrics,
         };
         ctx.report_model(version, &self.label_name, &fitted.model);
-        let version = Published { version: self.version, learnt_to: UNTIMED, rows_learnt, state: fitted.model };
+        let version = Published { version: self.node.version, learnt_to: UNTIMED, rows_learnt, state: fitted.model };
         ctx.emit(version_rows(&[version])?);
         Ok(())
     }
+}
+
+/// A model that is fitted to such features.
+fn new_model(node: &FitNode, features: &Schema, label: &DataType) -> Result<Box<dyn BatchModel>> {
+    let options = node.options.iter().cloned().collect();
+    let model = feature_schema(&node.model_type, features)
+        .and_then(|schema| tidemill_ml::create_batch(&node.model_type, &options, &schema, label));
+    model.map_err(|source| EngineError::Model { model: node.model.clone(), source })
+}
+
+/// Rows with another column behind.
+fn with_column(rows: &RecordBatch, name: &str, column: ArrayRef) -> Result<RecordBatch> {
+    let field = Arc::new(Field::new(name, column.data_type().clone(), true));
+    let fields = rows.schema_ref().fields().iter().cloned().chain([field]);
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let columns = rows.columns().iter().cloned().chain([column]).collect();
+    Ok(RecordBatch::try_new(schema, columns).map_err(PlanError::from)?)
 }
 
 /// Where the column is by which rows are split.

@@ -1,7 +1,11 @@
 //! Scalar functions that features are made with: `ML.BUCKETIZE(x, points)`, `ML.HASH_BUCKETIZE(c, count)`, and what the statistics of a training set are
-//! applied with (`crate::transform`): a value within limits, and the places of categories in a list.
+//! applied with (`crate::transform`): a value within limits, and the places of categories in a list. [`texts`] has those that make
+//! lists, of words and of numbers, and [`known`] what lists and categories are by the words and labels of a training set.
 //!
 //! NULL gives NULL, but for the place of a category, which is 0. A list of points or categories is in ascending order.
+
+pub(crate) mod known;
+mod texts;
 
 use std::sync::Arc;
 
@@ -24,17 +28,20 @@ pub(crate) const CATEGORY_NUMBER: &str = "ml_category_number";
 /// A category that is in a list, and NULL otherwise.
 pub(crate) const KNOWN_CATEGORY: &str = "ml_known_category";
 
-/// The functions of this file.
+/// The functions of this file and of those below it.
 pub(super) fn functions() -> Vec<ScalarUDF> {
-    let functions = [
-        Feature::new(BUCKETIZE, DataType::Utf8, bucketize),
-        Feature::new(HASH_BUCKETIZE, DataType::Int64, hash_bucketize),
-        Feature::new(CLAMP, DataType::Float64, clamp),
-        Feature::new(CATEGORY_NUMBER, DataType::Int64, category_number),
-        Feature::new(KNOWN_CATEGORY, DataType::Utf8, known_category),
+    let own = [
+        Feature::new(BUCKETIZE, DataType::Utf8, bucketize_types, bucketize),
+        Feature::new(HASH_BUCKETIZE, DataType::Int64, hash_bucketize_types, hash_bucketize),
+        Feature::new(CLAMP, DataType::Float64, clamp_types, clamp),
+        Feature::new(CATEGORY_NUMBER, DataType::Int64, category_types, category_number),
+        Feature::new(KNOWN_CATEGORY, DataType::Utf8, category_types, known_category),
     ];
-    functions.into_iter().map(ScalarUDF::from).collect()
+    own.into_iter().chain(known::functions()).chain(texts::functions()).map(ScalarUDF::from).collect()
 }
+
+/// What arguments of these types are cast to.
+type Coerce = fn(&[DataType]) -> Result<Vec<DataType>>;
 
 /// The values of rows, as many as there are.
 type Invoke = fn(&[ColumnarValue], usize) -> Result<ArrayRef>;
@@ -44,6 +51,7 @@ type Invoke = fn(&[ColumnarValue], usize) -> Result<ArrayRef>;
 struct Feature {
     name: &'static str,
     returns: DataType,
+    coerce: Coerce,
     invoke: Invoke,
     signature: Signature,
 }
@@ -51,8 +59,48 @@ struct Feature {
 super::known_by_name!(Feature);
 
 impl Feature {
-    fn new(name: &'static str, returns: DataType, invoke: Invoke) -> Self {
-        Self { name, returns, invoke, signature: Signature::user_defined(Volatility::Immutable) }
+    fn new(name: &'static str, returns: DataType, coerce: Coerce, invoke: Invoke) -> Self {
+        Self { name, returns, coerce, invoke, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+}
+
+fn bucketize_types(arguments: &[DataType]) -> Result<Vec<DataType>> {
+    match arguments {
+        [x, points] if is_number(x) && is_list_of(points, is_number) => {
+            Ok(vec![DataType::Float64, list_of(DataType::Float64)])
+        }
+        [x, points, DataType::Boolean] if is_number(x) && is_list_of(points, is_number) => {
+            Ok(vec![DataType::Float64, list_of(DataType::Float64), DataType::Boolean])
+        }
+        _ => plan_err!(
+            "ML.BUCKETIZE takes a number and the points between its buckets, ML.BUCKETIZE(x, [1, 2.5]), and TRUE \
+             behind them to have NULL outside of the first and the last point"
+        ),
+    }
+}
+
+fn hash_bucketize_types(arguments: &[DataType]) -> Result<Vec<DataType>> {
+    match arguments {
+        [category, count] if is_text(category) && (count.is_integer() || count.is_null()) => {
+            Ok(vec![DataType::Utf8, DataType::Int64])
+        }
+        _ => plan_err!("ML.HASH_BUCKETIZE takes a text and how many buckets there are: ML.HASH_BUCKETIZE(c, 100)"),
+    }
+}
+
+fn clamp_types(arguments: &[DataType]) -> Result<Vec<DataType>> {
+    match arguments {
+        [x, low, high] if [x, low, high].into_iter().all(is_number) => Ok(vec![DataType::Float64; 3]),
+        _ => plan_err!("{CLAMP} takes a number and two limits"),
+    }
+}
+
+fn category_types(arguments: &[DataType]) -> Result<Vec<DataType>> {
+    match arguments {
+        [category, list] if is_text(category) && is_list_of(list, is_text) => {
+            Ok(vec![DataType::Utf8, list_of(DataType::Utf8)])
+        }
+        _ => plan_err!("a category is looked for in a list of texts"),
     }
 }
 
@@ -88,29 +136,7 @@ impl ScalarUDFImpl for Feature {
     }
 
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
-        match (self.name, arguments) {
-            (BUCKETIZE, [x, points]) if is_number(x) && is_list_of(points, is_number) => {
-                Ok(vec![DataType::Float64, list_of(DataType::Float64)])
-            }
-            (BUCKETIZE, [x, points, DataType::Boolean]) if is_number(x) && is_list_of(points, is_number) => {
-                Ok(vec![DataType::Float64, list_of(DataType::Float64), DataType::Boolean])
-            }
-            (BUCKETIZE, _) => plan_err!(
-                "ML.BUCKETIZE takes a number and the points between its buckets, ML.BUCKETIZE(x, [1, 2.5]), and TRUE \
-                 behind them to have NULL outside of the first and the last point"
-            ),
-            (HASH_BUCKETIZE, [category, count]) if is_text(category) && (count.is_integer() || count.is_null()) => {
-                Ok(vec![DataType::Utf8, DataType::Int64])
-            }
-            (HASH_BUCKETIZE, _) => {
-                plan_err!("ML.HASH_BUCKETIZE takes a text and how many buckets there are: ML.HASH_BUCKETIZE(c, 100)")
-            }
-            (CLAMP, [x, low, high]) if [x, low, high].into_iter().all(is_number) => Ok(vec![DataType::Float64; 3]),
-            (CATEGORY_NUMBER | KNOWN_CATEGORY, [category, list]) if is_text(category) && is_list_of(list, is_text) => {
-                Ok(vec![DataType::Utf8, list_of(DataType::Utf8)])
-            }
-            _ => plan_err!("{} does not take arguments of these types", self.name),
-        }
+        (self.coerce)(arguments)
     }
 
     fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {

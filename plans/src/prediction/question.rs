@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use arrow::datatypes::Schema;
 use datafusion::error::DataFusionError;
 use tidemill_ml::{MlError, anomalies_of, class_probabilities_of, explain};
@@ -74,6 +75,28 @@ impl FittedModel {
     /// # Errors
     /// If a feature is missing, or of another type; or if it cannot answer such a question.
     pub fn said(&self, question: Question, label: &str, features: &RecordBatch) -> Result<RecordBatch, AnswerError> {
+        let Some(transform) = self.transform() else {
+            return match question {
+                Question::Features => Err(AnswerError::NoTransform),
+                _ => self.said_of(question, label, features),
+            };
+        };
+        if question == Question::Features {
+            return Ok(features.clone());
+        }
+        let said = |piece: RecordBatch| self.said_of(question, label, transform.expanded(&piece)?.as_ref());
+        let said = transform.pieces(features).map(said).collect::<Result<Vec<_>, _>>()?;
+        match &said[..] {
+            [said] => Ok(said.clone()),
+            said => {
+                let schema = said.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
+                Ok(concat_batches(&schema, said).map_err(|source| MlError::BuildTable { source })?)
+            }
+        }
+    }
+
+    /// The same of what the model has learnt.
+    fn said_of(&self, question: Question, label: &str, features: &RecordBatch) -> Result<RecordBatch, AnswerError> {
         let model = self.predictor();
         Ok(match question {
             Question::Prediction => {
@@ -84,7 +107,6 @@ impl FittedModel {
             Question::Explanation { top_k_features } => explain(model, label, features, top_k_features as usize)?,
             Question::ClassProbabilities => class_probabilities_of(model, label, features)?,
             Question::Anomaly { threshold } => anomalies_of(model, features, threshold.map(f64::from))?,
-            Question::Features if self.transform().is_none() => return Err(AnswerError::NoTransform),
             Question::Features => features.clone(),
         })
     }

@@ -10,6 +10,11 @@
 //! | `QUANTILE_BUCKETIZE(x, n)` | `KBinsDiscretizer(quantile_method='linear')` | BigQuery's quantiles are approximate |
 //! | `LABEL_ENCODER(c, top_k, frequency)` | `OrdinalEncoder` and 1; 0 for what is not known | BigQuery's `frequency` is 5 unless given, here 1 |
 //! | `ONE_HOT_ENCODER(c, 'none', top_k, frequency)` | `OneHotEncoder(handle_unknown='ignore')` | the same; nothing is dropped |
+//! | `QUANTILE_SCALER(x, n)` | `QuantileTransformer(n, subsample=None)` | nothing |
+//! | `TARGET_ENCODER(c, smooth, folds)` | `TargetEncoder(smooth, cv)` | rows are dealt to folds by their number, and classes are two |
+//! | `BAG_OF_WORDS(words, top_k, frequency)` | `CountVectorizer(analyzer=list)` | the words in most rows are kept, and 0 is for the others, as in BigQuery |
+//! | `TF_IDF(words, top_k, frequency, 'bigquery')` | none | BigQuery's formula: `count / size * ln(1 + N / (1 + n))` |
+//! | `TF_IDF(words, top_k, frequency, 'scikit_learn')` | `TfidfVectorizer(analyzer=list)` | the words in most rows are kept |
 //!
 //! Statistics are of all rows of the training query, those without a label too. Of a column without values, scalers and
 //! buckets are NULL; of a constant one, scalers are 0 as in scikit-learn.
@@ -17,23 +22,16 @@
 //! A model makes a number of 0 or 1 of each category by itself: an encoded category is the category, if it is one of those
 //! that are to have a number, and NULL otherwise.
 
-use arrow::array::Array;
-use arrow::datatypes::DataType;
+mod constants;
+mod fitted;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{Expr, lit, when};
-use tidemill_ml::preprocessing::{CATEGORIES_MAX, Statistic, StatisticKind};
+use tidemill_ml::preprocessing::{StatisticKind, sparse_element};
 
 use crate::error::{PlanError, Result};
-use crate::functions::{self, features};
-
-/// The most buckets of a column.
-const BUCKETS_MAX: i64 = 10_000;
-
-/// How many categories an encoder tells apart unless told otherwise: BigQuery's number.
-const TOP_K: u32 = 32_000;
-
-/// A range of values below this is a constant's, and divides nothing: scikit-learn's bound.
-const RANGE_MIN: f64 = 10.0 * f64::EPSILON;
 
 /// An analytic function with its constants.
 #[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
@@ -61,6 +59,32 @@ pub enum AnalyticFunction {
     LabelEncoder(KnownCategories),
     /// The category, or NULL if it is none of those that are told apart.
     OneHotEncoder(KnownCategories),
+    /// The share of the values that are less, by this many quantiles.
+    QuantileScaler(u32),
+    /// What the label is in the rows of a category.
+    TargetEncoder(TargetEncoding),
+    /// How often a list has each word: a sparse list.
+    BagOfWords(KnownCategories),
+    /// The same, less for a word that many rows have.
+    TfIdf(KnownCategories, TfIdfFormula),
+}
+
+/// How categories are encoded by labels.
+#[derive(Debug, Clone, Copy, PartialEq, bincode::Encode, bincode::Decode)]
+pub struct TargetEncoding {
+    /// How many rows' worth the mean of all labels counts; nothing if their spread says.
+    pub smooth: Option<f64>,
+    /// The parts of the training set of which each is encoded by the others.
+    pub folds: u32,
+}
+
+/// What becomes of a word's count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
+pub enum TfIdfFormula {
+    /// The share of a row's words, times `ln(1 + rows / (1 + rows with the word))`.
+    BigQuery,
+    /// The count times `1 + ln((1 + rows) / (1 + rows with the word))`, and a row's of length 1.
+    ScikitLearn,
 }
 
 /// What stands for a value that is not there.
@@ -84,7 +108,7 @@ pub struct KnownCategories {
 }
 
 /// Their names, for messages.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 12] = [
     "ML.STANDARD_SCALER",
     "ML.MIN_MAX_SCALER",
     "ML.MAX_ABS_SCALER",
@@ -93,6 +117,10 @@ pub const NAMES: [&str; 8] = [
     "ML.QUANTILE_BUCKETIZE",
     "ML.LABEL_ENCODER",
     "ML.ONE_HOT_ENCODER",
+    "ML.QUANTILE_SCALER",
+    "ML.TARGET_ENCODER",
+    "ML.BAG_OF_WORDS",
+    "ML.TF_IDF",
 ];
 
 fn wrong<T>(message: impl Into<String>) -> Result<T> {
@@ -113,14 +141,15 @@ impl AnalyticFunction {
             ("ML.STANDARD_SCALER" | "ML.MIN_MAX_SCALER" | "ML.MAX_ABS_SCALER", _) => {
                 return wrong(format!("{name} takes one number: {name}(x) OVER ()"));
             }
-            ("ML.ROBUST_SCALER", constants) => robust(constants)?,
-            ("ML.IMPUTER", constants) => Self::Imputer(imputed(constants)?),
-            ("ML.QUANTILE_BUCKETIZE", constants) => Self::QuantileBucketize(buckets(constants)?),
-            ("ML.LABEL_ENCODER", constants) => match known(constants) {
-                Some(known) => Self::LabelEncoder(known),
-                None => return wrong(format!("{name} takes {}", encoder_usage("ML.LABEL_ENCODER(c"))),
-            },
-            ("ML.ONE_HOT_ENCODER", constants) => one_hot(constants)?,
+            ("ML.ROBUST_SCALER", constants) => constants::robust(constants)?,
+            ("ML.IMPUTER", constants) => Self::Imputer(constants::imputed(constants)?),
+            ("ML.QUANTILE_BUCKETIZE", constants) => Self::QuantileBucketize(constants::buckets(constants)?),
+            ("ML.LABEL_ENCODER", constants) => Self::LabelEncoder(constants::known(constants, name, "c")?),
+            ("ML.ONE_HOT_ENCODER", constants) => constants::one_hot(constants)?,
+            ("ML.QUANTILE_SCALER", constants) => Self::QuantileScaler(constants::quantiles(constants)?),
+            ("ML.TARGET_ENCODER", constants) => Self::TargetEncoder(constants::target_encoding(constants)?),
+            ("ML.BAG_OF_WORDS", constants) => Self::BagOfWords(constants::known(constants, name, "words")?),
+            ("ML.TF_IDF", constants) => constants::tf_idf(constants)?,
             _ => return Ok(None),
         };
         Ok(Some(function))
@@ -138,10 +167,20 @@ impl AnalyticFunction {
             Self::QuantileBucketize(_) => "ML.QUANTILE_BUCKETIZE",
             Self::LabelEncoder(_) => "ML.LABEL_ENCODER",
             Self::OneHotEncoder(_) => "ML.ONE_HOT_ENCODER",
+            Self::QuantileScaler(_) => "ML.QUANTILE_SCALER",
+            Self::TargetEncoder(_) => "ML.TARGET_ENCODER",
+            Self::BagOfWords(_) => "ML.BAG_OF_WORDS",
+            Self::TfIdf(..) => "ML.TF_IDF",
         }
     }
 
-    /// What an argument of some type is cast to: DOUBLE or VARCHAR.
+    /// Whether it goes by the label.
+    #[must_use]
+    pub fn reads_label(&self) -> bool {
+        matches!(self, Self::TargetEncoder(_))
+    }
+
+    /// What an argument of some type is cast to: DOUBLE, VARCHAR, or a list of VARCHAR.
     ///
     /// # Errors
     /// If the function does not take such.
@@ -152,8 +191,12 @@ impl AnalyticFunction {
             Self::Imputer(_) if is_text => {
                 wrong("the mean and the median are of numbers: ML.IMPUTER(c, 'most_frequent')")
             }
-            Self::LabelEncoder(_) | Self::OneHotEncoder(_) if is_text => Ok(DataType::Utf8),
-            Self::LabelEncoder(_) | Self::OneHotEncoder(_) => {
+            Self::BagOfWords(_) | Self::TfIdf(..) if is_list_of_texts(argument) => Ok(list_of(DataType::Utf8)),
+            Self::BagOfWords(_) | Self::TfIdf(..) => {
+                wrong(format!("{} reads lists of VARCHAR, such as TEXT_ANALYZE makes of a text", self.name()))
+            }
+            Self::LabelEncoder(_) | Self::OneHotEncoder(_) | Self::TargetEncoder(_) if is_text => Ok(DataType::Utf8),
+            Self::LabelEncoder(_) | Self::OneHotEncoder(_) | Self::TargetEncoder(_) => {
                 wrong(format!("{} encodes VARCHAR; CAST(… AS VARCHAR) makes categories of other values", self.name()))
             }
             _ if is_number => Ok(DataType::Float64),
@@ -168,6 +211,7 @@ impl AnalyticFunction {
             Self::Imputer(_) => argument.clone(),
             Self::QuantileBucketize(_) | Self::OneHotEncoder(_) => DataType::Utf8,
             Self::LabelEncoder(_) => DataType::Int64,
+            Self::BagOfWords(_) | Self::TfIdf(..) => list_of(sparse_element()),
             _ => DataType::Float64,
         }
     }
@@ -191,25 +235,13 @@ impl AnalyticFunction {
                 count_max: known.top_k as usize,
                 frequency_min: u64::from(known.frequency_min),
             },
-        }
-    }
-
-    /// The same as an expression of the argument alone; without a statistic there was no value.
-    ///
-    /// # Errors
-    /// If there was no value, and there has to be one.
-    pub fn fitted(&self, argument: Expr, known: Option<&Statistic>) -> Result<Expr> {
-        match known {
-            Some(Statistic::Numbers(numbers)) => self.of_numbers(argument, numbers),
-            Some(Statistic::Categories(categories)) => self.of_categories(argument, categories),
-            None => match self {
-                Self::Imputer(_) => wrong(format!(
-                    "{} has nothing to put in the place of NULL: the training query has no value of {argument}",
-                    self.name()
-                )),
-                Self::LabelEncoder(_) => self.of_categories(argument, &[]),
-                _ => Ok(lit(ScalarValue::try_from(&self.returns(&DataType::Float64))?)),
-            },
+            Self::BagOfWords(known) | Self::TfIdf(known, _) => {
+                StatisticKind::Terms { count_max: known.top_k as usize, frequency_min: u64::from(known.frequency_min) }
+            }
+            Self::QuantileScaler(count) => StatisticKind::EvenQuantiles(*count as usize),
+            Self::TargetEncoder(TargetEncoding { smooth, folds }) => {
+                StatisticKind::Targets { smooth: *smooth, folds: *folds }
+            }
         }
     }
 
@@ -225,170 +257,31 @@ impl AnalyticFunction {
             Self::Imputer(Imputed::Median) => String::from(", 'median'"),
             Self::Imputer(Imputed::MostFrequent) => String::from(", 'most_frequent'"),
             Self::QuantileBucketize(buckets) => format!(", {buckets}"),
-            Self::LabelEncoder(known) => format!(", {}, {}", known.top_k, known.frequency_min),
+            Self::LabelEncoder(known) | Self::BagOfWords(known) => {
+                format!(", {}, {}", known.top_k, known.frequency_min)
+            }
+            Self::TfIdf(known, TfIdfFormula::BigQuery) => format!(", {}, {}", known.top_k, known.frequency_min),
+            Self::TfIdf(known, TfIdfFormula::ScikitLearn) => {
+                format!(", {}, {}, 'scikit_learn'", known.top_k, known.frequency_min)
+            }
+            Self::QuantileScaler(count) => format!(", {count}"),
+            Self::TargetEncoder(TargetEncoding { smooth: None, folds }) => format!(", 'auto', {folds}"),
+            Self::TargetEncoder(TargetEncoding { smooth: Some(smooth), folds }) => format!(", {smooth}, {folds}"),
             Self::OneHotEncoder(known) => format!(", 'none', {}, {}", known.top_k, known.frequency_min),
         };
         format!("{}({argument}{constants}) OVER ()", self.name())
     }
+}
 
-    fn of_numbers(&self, x: Expr, numbers: &[f64]) -> Result<Expr> {
-        Ok(match (self, numbers) {
-            (Self::StandardScaler, [mean, deviation]) => {
-                (x - lit(*mean)) / lit(if *deviation > 0.0 { *deviation } else { 1.0 })
-            }
-            (Self::MinMaxScaler, [least, largest]) => clamp((x - lit(*least)) / lit(range(*largest - *least)), 0.0)?,
-            (Self::MaxAbsScaler, [least, largest]) => clamp(x / lit(range(least.abs().max(largest.abs()))), -1.0)?,
-            (Self::RobustScaler { centers, scales, .. }, [low, median, high]) => {
-                let centered = if *centers { x - lit(*median) } else { x };
-                if *scales { centered / lit(range(*high - *low)) } else { centered }
-            }
-            (Self::Imputer(_), [value, ..]) => filled(x, lit(*value))?,
-            (Self::QuantileBucketize(_), points) => {
-                let mut points = points.to_vec();
-                points.dedup();
-                let points: Vec<_> = points.into_iter().map(ScalarValue::from).collect();
-                let list = ScalarValue::List(ScalarValue::new_list_nullable(&points, &DataType::Float64));
-                call(features::BUCKETIZE, vec![x, lit(list)])?
-            }
-            _ => return wrong(format!("{} does not go by {} numbers", self.name(), numbers.len())),
-        })
-    }
+fn list_of(element: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(element, true)))
+}
 
-    fn of_categories(&self, category: Expr, known: &[String]) -> Result<Expr> {
-        if let (Self::Imputer(_), [most_frequent]) = (self, known) {
-            return filled(category, lit(most_frequent.as_str()));
+fn is_list_of_texts(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(element) | DataType::LargeList(element) | DataType::FixedSizeList(element, _) => {
+            element.data_type().is_string() || element.data_type().is_null()
         }
-        let function = match self {
-            Self::LabelEncoder(_) => features::CATEGORY_NUMBER,
-            Self::OneHotEncoder(_) => features::KNOWN_CATEGORY,
-            _ => return wrong(format!("{} does not go by categories", self.name())),
-        };
-        let known: Vec<_> = known.iter().map(|category| ScalarValue::from(category.as_str())).collect();
-        let list = ScalarValue::List(ScalarValue::new_list_nullable(&known, &DataType::Utf8));
-        call(function, vec![category, lit(list)])
-    }
-}
-
-/// A value, or another where it is NULL: what coalesce() is planned as, which has no kernel of its own.
-fn filled(value: Expr, other: Expr) -> Result<Expr> {
-    Ok(when(value.clone().is_not_null(), value).otherwise(other)?)
-}
-
-/// What a value is divided by: nothing if all are the same.
-fn range(range: f64) -> f64 {
-    if range < RANGE_MIN { 1.0 } else { range }
-}
-
-fn clamp(x: Expr, low: f64) -> Result<Expr> {
-    call(features::CLAMP, vec![x, lit(low), lit(1.0)])
-}
-
-fn call(name: &str, arguments: Vec<Expr>) -> Result<Expr> {
-    match functions::scalar(name) {
-        Some(function) => Ok(function.call(arguments)),
-        None => Err(PlanError::Function(format!("there is no function '{name}'"))),
-    }
-}
-
-fn integer(constant: &ScalarValue) -> Option<i64> {
-    match constant.cast_to(&DataType::Int64) {
-        Ok(ScalarValue::Int64(number)) if constant.data_type().is_integer() => number,
-        _ => None,
-    }
-}
-
-fn boolean(constant: Option<&ScalarValue>) -> Option<bool> {
-    match constant {
-        None => Some(true),
-        Some(ScalarValue::Boolean(value)) => *value,
-        Some(_) => None,
-    }
-}
-
-fn text(constant: &ScalarValue) -> Option<&str> {
-    match constant {
-        ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text) => text.as_deref(),
-        _ => None,
-    }
-}
-
-/// A list of two percentages.
-fn quantile_range(constant: &ScalarValue) -> Option<(f64, f64)> {
-    let ScalarValue::List(list) = constant else { return None };
-    let elements: Vec<_> = (0..list.values().len())
-        .map(|place| ScalarValue::try_from_array(list.values(), place).and_then(|one| one.cast_to(&DataType::Float64)))
-        .collect();
-    match &elements[..] {
-        [Ok(ScalarValue::Float64(Some(low))), Ok(ScalarValue::Float64(Some(high)))]
-            if 0.0 <= *low && low < high && *high <= 100.0 =>
-        {
-            Some((*low, *high))
-        }
-        _ => None,
-    }
-}
-
-fn robust(constants: &[ScalarValue]) -> Result<AnalyticFunction> {
-    let range = constants.first().map_or(Some((25.0, 75.0)), quantile_range);
-    match (range, boolean(constants.get(1)), boolean(constants.get(2))) {
-        (Some(range), Some(centers), Some(scales)) if constants.len() <= 3 => {
-            Ok(AnalyticFunction::RobustScaler { range, centers, scales })
-        }
-        _ => wrong(
-            "ML.ROBUST_SCALER takes a number, a range of percentages, and whether the median is taken off and whether the \
-             rest is divided by the range: ML.ROBUST_SCALER(x, [25, 75], TRUE, TRUE) OVER ()",
-        ),
-    }
-}
-
-fn imputed(constants: &[ScalarValue]) -> Result<Imputed> {
-    match constants {
-        [strategy] => match text(strategy).map(str::to_lowercase).as_deref() {
-            Some("mean") => Ok(Imputed::Mean),
-            Some("median") => Ok(Imputed::Median),
-            Some("most_frequent") => Ok(Imputed::MostFrequent),
-            _ => {
-                wrong(format!("the strategy of ML.IMPUTER is 'mean', 'median' or 'most_frequent', and not {strategy}"))
-            }
-        },
-        _ => wrong("ML.IMPUTER takes a column and a strategy: ML.IMPUTER(x, 'mean') OVER ()"),
-    }
-}
-
-fn buckets(constants: &[ScalarValue]) -> Result<u32> {
-    let [count] = constants else {
-        return wrong(
-            "ML.QUANTILE_BUCKETIZE takes a number and how many buckets: ML.QUANTILE_BUCKETIZE(x, 10) OVER ()",
-        );
-    };
-    match integer(count) {
-        Some(count) if (2..=BUCKETS_MAX).contains(&count) => Ok(count as u32),
-        _ => wrong(format!("ML.QUANTILE_BUCKETIZE makes 2 to {BUCKETS_MAX} buckets, and not {count}")),
-    }
-}
-
-fn encoder_usage(call: &str) -> String {
-    format!("VARCHAR, how many categories are told apart, and how often one has to be there: {call}, 100, 5) OVER ()")
-}
-
-fn known(constants: &[ScalarValue]) -> Option<KnownCategories> {
-    let number = |place: usize, default: u32, most: i64| match constants.get(place) {
-        None => Some(default),
-        Some(number) => integer(number).filter(|number| (1..=most).contains(number)).map(|number| number as u32),
-    };
-    let (top_k, frequency_min) = (number(0, TOP_K, CATEGORIES_MAX as i64)?, number(1, 1, i64::from(u32::MAX))?);
-    (constants.len() <= 2).then_some(KnownCategories { top_k, frequency_min })
-}
-
-fn one_hot(constants: &[ScalarValue]) -> Result<AnalyticFunction> {
-    let (drop, rest) = constants.split_first().map_or((Some("none"), constants), |(drop, rest)| (text(drop), rest));
-    if drop.is_some_and(|drop| drop.eq_ignore_ascii_case("most_frequent")) {
-        return wrong(
-            "ML.ONE_HOT_ENCODER drops no category, for the models here are regularised or do not need it: take 'none'",
-        );
-    }
-    match (drop.filter(|drop| drop.eq_ignore_ascii_case("none")), known(rest)) {
-        (Some(_), Some(known)) => Ok(AnalyticFunction::OneHotEncoder(known)),
-        _ => wrong(format!("ML.ONE_HOT_ENCODER takes {}", encoder_usage("ML.ONE_HOT_ENCODER(c, 'none'"))),
+        other => other.is_null(),
     }
 }

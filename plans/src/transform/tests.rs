@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, Float64Array, Int64Array, NullArray, StringArray};
 use arrow::datatypes::{Float64Type, Int64Type};
-use datafusion::logical_expr::{col, lit};
+use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::scalar::ScalarValue;
+use tidemill_ml::preprocessing::{TargetRows, row_draws};
 use tidemill_ml::{FeatureSchema, create_batch};
 
 use super::*;
+use crate::transform::fit::{Fitted, TransformFit};
+
+mod texts;
 
 /// Numbers of a case under a name.
 fn expected(case: &str, name: &str) -> Vec<f64> {
@@ -50,11 +54,17 @@ fn transform(inputs: &RecordBatch, functions: &[(&str, AnalyticFunction)]) -> Tr
 }
 
 fn try_fitted(transform: &Transform, rows: &RecordBatch) -> Result<FittedTransform> {
+    Ok(fitted_to(transform, rows, &NullArray::new(rows.num_rows()))?.version)
+}
+
+/// What rows with these labels make of a transform; they come in two halves.
+fn fitted_to(transform: &Transform, rows: &RecordBatch, labels: &dyn Array) -> Result<Fitted> {
     let mut fit = TransformFit::new(transform)?;
     let half = rows.num_rows() / 2;
-    for part in [rows.slice(0, half), rows.slice(half, rows.num_rows() - half)] {
-        let arguments = fit.arguments(&part)?;
-        fit.add(&arguments)?;
+    for (start, count) in [(0, half), (half, rows.num_rows() - half)] {
+        let arguments = fit.arguments(&rows.slice(start, count))?;
+        let draws = row_draws(start as u64, count);
+        fit.add(&arguments, &TargetRows { labels: &labels.slice(start, count), draws: &draws })?;
     }
     fit.finish()
 }
@@ -105,6 +115,8 @@ fn features_are_those_of_scikit_learn() {
         check(made("ML.MIN_MAX_SCALER", &[]), "min_max");
         check(made("ML.MAX_ABS_SCALER", &[]), "max_abs");
         check(made("ML.ROBUST_SCALER", &[]), "robust");
+        check(made("ML.QUANTILE_SCALER", &[ScalarValue::from(11_i64)]), "eleven_ranks");
+        check(made("ML.QUANTILE_SCALER", &[]), "all_ranks");
         check(made("ML.ROBUST_SCALER", &[ten_to_ninety.clone(), ScalarValue::from(false)]), "wide");
         let buckets = [ScalarValue::from(4_i64)];
         let quarters = features(&rows, &["c", "d"].map(|column| (column, function("ML.QUANTILE_BUCKETIZE", &buckets))));
@@ -187,7 +199,18 @@ fn wrong_constants_are_refused() {
     assert!(wrong("ML.ROBUST_SCALER", &[ScalarValue::from(25.0)]).contains("[25, 75]"));
     assert!(wrong("ML.LABEL_ENCODER", &[ScalarValue::from(0_i64)]).contains("how many"));
     assert!(wrong("ML.ONE_HOT_ENCODER", &[ScalarValue::from("most_frequent")]).contains("'none'"));
-    assert_eq!(AnalyticFunction::named("ML.TF_IDF", &[]).unwrap(), None);
+    assert!(wrong("ML.BAG_OF_WORDS", &[ScalarValue::from("all")]).contains("how many words"));
+    assert!(
+        wrong(
+            "ML.TF_IDF",
+            &[3, 1].map(ScalarValue::from).into_iter().chain([ScalarValue::from("mine")]).collect::<Vec<_>>()
+        )
+        .contains("'bigquery' or 'scikit_learn'")
+    );
+    assert!(wrong("ML.QUANTILE_SCALER", &[ScalarValue::from(1_i64)]).contains("2 to 10000"));
+    assert!(wrong("ML.TARGET_ENCODER", &[ScalarValue::from(-1.0)]).contains("'auto'"));
+    assert!(wrong("ML.TARGET_ENCODER", &["auto", "5"].map(ScalarValue::from)).contains("2 to 20"));
+    assert_eq!(AnalyticFunction::named("ML.NGRAMS", &[]).unwrap(), None);
 }
 
 #[test]
@@ -226,7 +249,7 @@ fn a_version_has_the_transform_in_front_of_its_weights() {
 
     let plain = FittedModel::restore(&weights).unwrap();
     assert!(plain.transform().is_none());
-    let version = seal(&fitted, &weights).unwrap();
+    let version = seal(&fitted, &ListFeatures::default(), &weights).unwrap();
     let model = FittedModel::restore(&version).unwrap();
     assert_eq!(model.inputs(), ["x"]);
     let asked = model.transform().unwrap().features(&known).unwrap();

@@ -3,20 +3,22 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::sql::sqlparser::ast::Expr;
 use tidemill_plans::PlanError;
 use tidemill_plans::algorithm::{
-    SPLIT_COLUMN, Training, learning_columns, outputs, reads_times, resolve_model_type, takes_label,
+    SPLIT_COLUMN, Training, is_feature_list, learning_columns, outputs, reads_times, resolve_model_type, takes_label,
 };
 use tidemill_plans::node::{FitNode, ModelFreshness, NodeKind, TrainNode, model_version_schema};
 
 use super::stream::Stream;
+use crate::ast::quoted;
 use crate::catalog::{Catalog, Detail, ModelObject, Object, StreamInfo};
 use crate::error::{Result, SqlError};
 use crate::interval::text_micros;
 use crate::planner::QueryPlanner;
 use crate::planner::source::{column_names, type_name};
 use crate::planner::transform::{PlannedTransform, plan_transform};
-use crate::statement::{CreateModel, Options};
+use crate::statement::{CreateModel, Name, Options, TransformClause, TransformItem};
 
 /// The options that every model takes that learns as rows come, for messages.
 const COMMON_OPTIONS: &str = "model_type, label, publish_every, model_freshness";
@@ -70,7 +72,7 @@ impl Common {
         let label = self.label.as_ref().map(|label| self.label_among(columns, label)).transpose()?;
         let fields = features.iter().map(|(name, data_type)| Field::new(name, data_type.clone(), true));
         let schema = Schema::new(fields.collect::<Vec<_>>());
-        check_features(&schema, self.model_type)?;
+        check_features(&schema, self.model_type, training)?;
         outputs(self.model_type, training, &self.others.pairs, &schema, label).map_err(|error| {
             let message = match &error {
                 PlanError::GivenOption { option, .. } if option == "label" => error.to_string(),
@@ -99,6 +101,19 @@ impl Common {
                 Err(SqlError::invalid(message).at(self.others.place(SPLIT_COLUMN)))
             }
         }
+    }
+
+    /// The TRANSFORM of a model that says none, if some of its features are lists: which features these are is part of each
+    /// version, as what TRANSFORM makes is.
+    fn all_as_they_are(&self, features: &[(String, DataType)]) -> Option<TransformClause> {
+        features.iter().find(|(_, data_type)| is_feature_list(data_type))?;
+        let at = self.others.at;
+        let names = features.iter().map(|(name, _)| name).chain(&self.label);
+        let items = names.map(|name| {
+            let expr = Box::new(Expr::Identifier(quoted(name)));
+            TransformItem::Column { expr, name: Name { text: name.clone(), at }, at }
+        });
+        Some(TransformClause { items: items.collect(), at })
     }
 
     fn label_among<'a>(&self, columns: &'a Schema, label: &str) -> Result<&'a Field> {
@@ -154,7 +169,11 @@ pub(crate) fn plan_fitted(
         return Err(SqlError::invalid("a training set is a table"));
     };
     let common = Common::of(create, Training::Whole)?;
-    let (transform, uses) = match &create.transform {
+    let split = common.split_column(&info.schema)?;
+    let plain = feature_columns(info, common.label.as_deref());
+    let plain: Columns = plain.into_iter().filter(|(name, _)| Some(name.as_str()) != split).collect();
+    let clause = create.transform.clone().or_else(|| common.all_as_they_are(&plain));
+    let (transform, uses) = match &clause {
         Some(clause) => {
             let PlannedTransform { transform, uses } =
                 plan_transform(clause, &info.schema, common.label.as_deref(), catalog)?;
@@ -162,13 +181,9 @@ pub(crate) fn plan_fitted(
         }
         None => (None, Vec::new()),
     };
-    let split = common.split_column(&info.schema)?;
     let features = match &transform {
         Some(transform) => columns_of(&transform.inputs),
-        None => {
-            let all = feature_columns(info, common.label.as_deref());
-            all.into_iter().filter(|(name, _)| Some(name.as_str()) != split).collect()
-        }
+        None => plain,
     };
     let learnt = match &transform {
         Some(transform) => columns_of(transform.outputs()?.as_ref()),
@@ -233,16 +248,26 @@ fn feature_columns(info: &StreamInfo, label: Option<&str>) -> Vec<(String, DataT
     fields.map(|field| (field.name().clone(), field.data_type().clone())).collect()
 }
 
-/// Checks the types of features; of models of series some are times.
-fn check_features(schema: &Schema, model_type: &str) -> Result<()> {
+/// Checks the types of features; of models of series some are times, and of models over tables some are lists.
+fn check_features(schema: &Schema, model_type: &str, training: Training) -> Result<()> {
     if schema.fields().is_empty() {
         return Err(SqlError::invalid("a model needs at least one feature: a column besides the label and event time"));
     }
     let is_time =
         |data_type: &DataType| matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
-    let is_read = |data_type: &DataType| kind(data_type).is_some() || (reads_times(model_type) && is_time(data_type));
+    let is_read = |data_type: &DataType| {
+        kind(data_type).is_some()
+            || (reads_times(model_type) && is_time(data_type))
+            || (training == Training::Whole && is_feature_list(data_type))
+    };
     match schema.fields().iter().find(|field| !is_read(field.data_type())) {
         None => Ok(()),
+        Some(field) if is_feature_list(field.data_type()) => Err(SqlError::invalid(format!(
+            "the feature '{0}' is {1}, and how many features its elements are is known from the rows of tables that end; take \
+             some of them in the training query: {0}[1]",
+            field.name(),
+            type_name(field.data_type())
+        ))),
         Some(field) => Err(SqlError::invalid(format!(
             "the feature '{}' is {}, which no model of type '{model_type}' reads; cast it to DOUBLE or VARCHAR, or take a \
              part of it with EXTRACT",

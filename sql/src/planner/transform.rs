@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, ExprSchemable, cast};
@@ -31,7 +31,8 @@ use crate::lower::expression::{check_supported, unaliased};
 use crate::statement::{Name, TransformClause, TransformItem};
 
 /// Those of a row alone, for messages.
-const SCALAR_NAMES: &str = "ML.BUCKETIZE, ML.HASH_BUCKETIZE, ML.POLYNOMIAL_EXPAND and ML.FEATURE_CROSS";
+const SCALAR_NAMES: &str =
+    "ML.BUCKETIZE, ML.HASH_BUCKETIZE, ML.NGRAMS, ML.NORMALIZER, ML.POLYNOMIAL_EXPAND and ML.FEATURE_CROSS";
 
 /// A clause that was planned.
 pub(crate) struct PlannedTransform {
@@ -156,6 +157,9 @@ impl Planning<'_> {
     fn value_of(&mut self, call: &Function, name: &str) -> Result<String> {
         let (function, argument) = function_of(call, name)?;
         check_flat(argument, name)?;
+        if function.reads_label() {
+            self.check_label(name)?;
+        }
         let planned = self.expressions.plan(argument.clone(), self.columns)?;
         check_row_by_row(&planned)?;
         let found = planned.get_type(&DFSchema::try_from(self.columns.clone())?)?;
@@ -170,6 +174,21 @@ impl Planning<'_> {
             self.analytics.push(Analytic { name: column.clone(), function, argument: StreamExpr(planned) });
         }
         Ok(column)
+    }
+
+    /// There is a label that has a mean, or classes.
+    fn check_label(&self, name: &str) -> Result<()> {
+        let Some(label) = self.label else {
+            return Err(SqlError::invalid(format!("{name} goes by the label, and this model has none")));
+        };
+        match self.columns.field_with_name(label).map(Field::data_type) {
+            Ok(other) if !(other.is_numeric() || other.is_string() || other == &DataType::Boolean) => {
+                let message = format!("{name} goes by numbers or by classes, and the label is {}", type_name(other));
+                Err(SqlError::invalid(message))
+            }
+            // That it is not there is told when it is planned.
+            _ => Ok(()),
+        }
     }
 
     fn finish(self) -> Result<PlannedTransform> {

@@ -130,10 +130,10 @@ fn a_label_is_in_it_as_it_is() {
 #[test]
 fn functions_and_their_arguments() {
     check_error(
-        &model("ML.TF_IDF(zone) OVER () AS z, late"),
+        &model("ML.TEXT_VECTOR(zone) OVER () AS z, late"),
         expect![[r#"
-        line 1, column 27: the function ML.TF_IDF is not supported; TRANSFORM has ML.STANDARD_SCALER, ML.MIN_MAX_SCALER, ML.MAX_ABS_SCALER, ML.ROBUST_SCALER, ML.IMPUTER, ML.QUANTILE_BUCKETIZE, ML.LABEL_ENCODER, ML.ONE_HOT_ENCODER, ML.BUCKETIZE, ML.HASH_BUCKETIZE, ML.POLYNOMIAL_EXPAND and ML.FEATURE_CROSS
-    "#]],
+            line 1, column 27: the function ML.TEXT_VECTOR is not supported; TRANSFORM has ML.STANDARD_SCALER, ML.MIN_MAX_SCALER, ML.MAX_ABS_SCALER, ML.ROBUST_SCALER, ML.IMPUTER, ML.QUANTILE_BUCKETIZE, ML.LABEL_ENCODER, ML.ONE_HOT_ENCODER, ML.QUANTILE_SCALER, ML.TARGET_ENCODER, ML.BAG_OF_WORDS, ML.TF_IDF, ML.BUCKETIZE, ML.HASH_BUCKETIZE, ML.NGRAMS, ML.NORMALIZER, ML.POLYNOMIAL_EXPAND and ML.FEATURE_CROSS
+        "#]],
     );
     check_error(
         &model("ML.STANDARD_SCALER(distance) AS d, late"),
@@ -158,6 +158,24 @@ fn functions_and_their_arguments() {
         expect![[r#"
         line 1, column 44: ML.LABEL_ENCODER encodes VARCHAR; CAST(… AS VARCHAR) makes categories of other values, and id is BIGINT
     "#]],
+    );
+    check_error(
+        &model("ML.TF_IDF(zone) OVER () AS z, late"),
+        expect![[r#"
+            line 1, column 37: ML.TF_IDF reads lists of VARCHAR, such as TEXT_ANALYZE makes of a text, and zone is VARCHAR
+        "#]],
+    );
+    check_error(
+        &model("ML.TF_IDF(TEXT_ANALYZE(zone), 100, 1, 'mine') OVER () AS z, late"),
+        expect![[r#"
+            line 1, column 27: ML.TF_IDF takes a list of VARCHAR, how many words are told apart, in how many rows one has to be, and whose formula, 'bigquery' or 'scikit_learn': ML.TF_IDF(words, 1000, 2, 'scikit_learn') OVER ()
+        "#]],
+    );
+    check_error(
+        &model("ML.NORMALIZER(zone) AS z, late"),
+        expect![[r#"
+            line 1, column 27: Function 'ml_normalizer' user-defined coercion failed with: Error during planning: ML.NORMALIZER takes a list of numbers, and which norm they are divided by: ML.NORMALIZER(x, 2); 1 is the sum of magnitudes, CAST('inf' AS DOUBLE) the largest, 0 how many are not 0
+        "#]],
     );
     check_error(
         &model("ML.IMPUTER(zone, 'mean') OVER () AS d, late"),
@@ -186,8 +204,8 @@ fn functions_and_their_arguments() {
     check_error(
         &model("avg(distance) OVER () AS d, late"),
         expect![[r#"
-        line 1, column 27: avg(distance) ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING in TRANSFORM is not supported; of all rows TRANSFORM has ML.STANDARD_SCALER, ML.MIN_MAX_SCALER, ML.MAX_ABS_SCALER, ML.ROBUST_SCALER, ML.IMPUTER, ML.QUANTILE_BUCKETIZE, ML.LABEL_ENCODER, ML.ONE_HOT_ENCODER; others go into the training query
-    "#]],
+            line 1, column 27: avg(distance) ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING in TRANSFORM is not supported; of all rows TRANSFORM has ML.STANDARD_SCALER, ML.MIN_MAX_SCALER, ML.MAX_ABS_SCALER, ML.ROBUST_SCALER, ML.IMPUTER, ML.QUANTILE_BUCKETIZE, ML.LABEL_ENCODER, ML.ONE_HOT_ENCODER, ML.QUANTILE_SCALER, ML.TARGET_ENCODER, ML.BAG_OF_WORDS, ML.TF_IDF; others go into the training query
+        "#]],
     );
     check_error(
         &model("(SELECT max(id) FROM trips) AS d, late"),
@@ -248,6 +266,75 @@ fn functions_and_their_arguments() {
         expect![[r#"
         line 1, column 42: expected WITH or OPTIONS (…), found ;
     "#]],
+    );
+}
+
+/// The features of lists, of words and by the label.
+const LISTS: &str = "ML.TF_IDF(ML.NGRAMS(TEXT_ANALYZE(zone), [1, 2]), 100, 2, 'scikit_learn') OVER () AS words,
+    ML.BAG_OF_WORDS(TEXT_ANALYZE(zone)) OVER () AS bag, TEXT_ANALYZE(zone) AS plain, ML.NORMALIZER([distance, pace], 1) AS both,
+    ML.TARGET_ENCODER(zone) OVER () AS zone, ML.TARGET_ENCODER(zone, 2.5, 3) OVER () + id AS other,
+    ML.QUANTILE_SCALER(distance, 10) OVER () AS distance, late";
+
+#[test]
+fn lists_are_features() {
+    check(
+        LISTS,
+        expect![[r#"
+            Sink #5 select_1 to result [x1]
+              Project #4 id, predicted_late [x1] -> forward
+                Predict #3 m consistent: id, zone, distance, pace [x1] -> forward
+                  Source #0 trips from files [x1] -> forward
+                  Fit #2 m logistic_reg label=late: ML.TF_IDF(ML.NGRAMS(TEXT_ANALYZE(zone), [1, 2]), 100, 2, 'scikit_learn') OVER () AS words, ML.BAG_OF_WORDS(TEXT_ANALYZE(zone), 32000, 1) OVER () AS bag, text_analyze("zone") AS plain, ml_normalizer([distance, CAST(pace AS DOUBLE)], 1.0) AS both, ML.TARGET_ENCODER(zone, 'auto', 5) OVER () AS zone, (ML.TARGET_ENCODER(zone, 2.5, 3) OVER () + CAST(id AS DOUBLE)) AS other, ML.QUANTILE_SCALER(distance, 10) OVER () AS distance [x1] -> broadcast
+                    Source #1 m_training_set from files [x1] -> forward
+        "#]],
+    );
+    let mut session = session();
+    execute(&mut session, TRIPS).unwrap();
+    let sql = format!(
+        "{}; CREATE SINK out WITH (connector = 'print') AS SELECT predicted_late FROM ML.PREDICT(MODEL m, TABLE trips)",
+        model(LISTS)
+    );
+    let graph = graph(&mut session, &sql).unwrap();
+    let document = PlanDocument::of_graph(&graph).unwrap();
+    let (again, _) = PlanDocument::from_json(&document.to_json()).unwrap().to_graph(&session.settings).unwrap();
+    assert_eq!(again, graph);
+}
+
+#[test]
+fn a_model_of_lists_has_the_transform_that_leaves_columns_as_they_are() {
+    let lists = "CREATE SOURCE lists (x DOUBLE[], n BIGINT, words VARCHAR[], day DATE, y BOOLEAN)
+                 WITH (connector = 'files', path = 'lists', format = 'parquet');";
+    let model = |options: &str, columns: &str| {
+        format!("{lists} CREATE MODEL l WITH ({options}, training_set = 'set') AS SELECT {columns} FROM lists;")
+    };
+    let preparation =
+        model("model_type = 'logistic_reg', label = 'y', data_split_method = 'seq', data_split_col = 'day'", "*");
+    let predict = "SELECT predicted_y FROM ML.PREDICT(MODEL l, TABLE lists)";
+    expect![[r#"
+        Sink #5 select_1 to result [x1]
+          Project #4 predicted_y [x1] -> forward
+            Predict #3 l consistent: x, n, words [x1] -> forward
+              Source #0 lists from files [x1] -> forward
+              Fit #2 l logistic_reg label=y: x, n, words [x1] -> broadcast
+                Source #1 l_training_set from files [x1] -> forward
+    "#]]
+    .assert_eq(&explain_after(&preparation, predict));
+    let refused = |options: &str, columns: &str, expect: Expect| {
+        expect.assert_eq(&error(&mut session(), &model(options, columns)));
+    };
+    refused(
+        "model_type = 'pca'",
+        "x",
+        expect![[r#"
+            line 2, column 102: what a model of type pca says has as many columns as there are features, and those of lists are known from the rows alone: the option num_principal_components says how many columns there are to be; options of every such model are model_type, label, model_freshness, training_set
+        "#]],
+    );
+    refused(
+        "model_type = 'pca'",
+        "[y] AS z",
+        expect![[r#"
+            line 2, column 82: the feature 'z' is BOOLEAN[], which no model of type 'pca' reads; cast it to DOUBLE or VARCHAR, or take a part of it with EXTRACT
+        "#]],
     );
 }
 

@@ -35,14 +35,20 @@ impl Categories {
         self.ordered().into_iter().next().map(|(category, _)| category)
     }
 
-    /// So many that are there so often, in order of their text; nothing if there are no categories at all.
-    pub(super) fn kept(self, count_max: usize, frequency_min: u64) -> Option<Vec<String>> {
+    /// So many that are there so often, with how often, in order of their text; nothing if there are no categories at all.
+    pub(super) fn counted(self, count_max: usize, frequency_min: u64) -> Option<Vec<(String, u64)>> {
         if self.0.is_empty() {
             return None;
         }
         let frequent = self.ordered().into_iter().filter(|(_, count)| *count >= frequency_min);
-        let mut kept: Vec<String> = frequent.take(count_max).map(|(category, _)| category).collect();
+        let mut kept: Vec<(String, u64)> = frequent.take(count_max).collect();
         kept.sort_unstable();
         Some(kept)
+    }
+
+    /// The same without how often.
+    pub(super) fn kept(self, count_max: usize, frequency_min: u64) -> Option<Vec<String>> {
+        let kept = self.counted(count_max, frequency_min)?;
+        Some(kept.into_iter().map(|(category, _)| category).collect())
     }
 }

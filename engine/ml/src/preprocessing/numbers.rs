@@ -21,6 +21,15 @@ impl Numbers {
         shares.iter().map(|share| quantile(&sorted, *share)).collect()
     }
 
+    /// So many quantiles from the least value to the largest, at shares that are as far from each other; nothing of no values.
+    /// The shares are rounded as numpy rounds them, in percent, for which values equal a quantile depends on the last bit.
+    pub(super) fn even_quantiles(self, count: usize) -> Option<Vec<f64>> {
+        let last = count.saturating_sub(1).max(1);
+        let step = 1.0 / last as f64;
+        let share = |place: usize| if place == last { 1.0 } else { place as f64 * step * 100.0 / 100.0 };
+        self.quantiles(&(0..count).map(share).collect::<Vec<_>>())
+    }
+
     /// The value that is there most often, the least of several.
     pub(super) fn most_frequent(self) -> Option<f64> {
         let sorted = self.sorted();

@@ -7,8 +7,9 @@ use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use datafusion::logical_expr::{col, lit};
 use tidemill_ml::FeatureSchema;
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
+use tidemill_plans::functions::scalar;
 use tidemill_plans::node::{NodeKind, Projection, model_version_schema};
-use tidemill_plans::transform::{Analytic, AnalyticFunction, FittedModel};
+use tidemill_plans::transform::{Analytic, AnalyticFunction, FittedModel, TargetEncoding};
 
 use super::*;
 use crate::testing::graph::{graph, harness, schema, with_memory};
@@ -34,16 +35,29 @@ fn transformed(inputs: &str, features: Vec<(&str, datafusion::logical_expr::Expr
         function: AnalyticFunction::StandardScaler,
         argument: StreamExpr(col("x")),
     };
-    let features =
-        features.into_iter().map(|(name, expr)| Projection { name: name.to_owned(), expr: StreamExpr(expr) });
-    let transform =
-        Transform { inputs: StreamSchema(schema(inputs)), analytics: vec![scaler], features: features.collect() };
+    let features: Vec<_> =
+        features.into_iter().map(|(name, expr)| Projection { name: name.to_owned(), expr: StreamExpr(expr) }).collect();
+    let encoder = Analytic {
+        name: String::from("encoded"),
+        function: AnalyticFunction::TargetEncoder(TargetEncoding { smooth: None, folds: 3 }),
+        argument: StreamExpr(col("c")),
+    };
+    let is_encoded = features.iter().any(|feature| feature.expr.0 == col("encoded"));
+    let analytics = std::iter::once(scaler).chain(is_encoded.then_some(encoder)).collect();
+    let transform = Transform { inputs: StreamSchema(schema(inputs)), analytics, features };
     NodeKind::Fit(FitNode { transform: Some(transform), ..fit })
 }
 
 /// How far `x` is from its mean, and `c`.
 fn scaled() -> NodeKind {
     transformed("x:float c:text", vec![("x", col("scaled")), ("c", col("c"))])
+}
+
+/// Two lists, and a category by the label.
+fn listed() -> NodeKind {
+    let numbers = scalar("make_array").unwrap().call(vec![col("x"), lit(2.5)]);
+    let words = scalar("text_analyze").unwrap().call(vec![col("c")]);
+    transformed("x:float c:text", vec![("x", numbers), ("c", words), ("e", col("encoded"))])
 }
 
 fn fit() -> OperatorHarness {
@@ -101,7 +115,7 @@ fn the_same_rows_give_the_same_model_however_they_are_cut_and_where_they_wait() 
         harness.finish().unwrap();
         (versions(&mut harness).1, spilled)
     };
-    for node in [node(), scaled()] {
+    for node in [node(), scaled(), listed()] {
         let input = [&schema("x:float c:text y:bool")];
         let fit = || harness(node.clone(), &input, model_version_schema()).without_twin();
         let cramped = with_memory(&graph(node.clone(), &input, model_version_schema()), 8 << 10);
@@ -139,6 +153,19 @@ fn a_version_knows_how_its_features_are_made() {
         tidemill_ml::create_batch("logistic_reg", &Default::default(), &schema, &DataType::Boolean).unwrap();
     plain.add(&features, &labels).unwrap();
     assert!(states[0].ends_with(&plain.fit().unwrap().kept().unwrap()));
+}
+
+#[test]
+fn lists_are_as_many_features_as_the_rows_say() {
+    let mut harness = harness(listed(), &[&schema("x:float c:text y:bool")], model_version_schema());
+    harness.push(0, &rows(0..50)).unwrap();
+    harness.finish().unwrap();
+    let (text, states) = versions(&mut harness);
+    assert_eq!(text, "1 50\n");
+    let model = FittedModel::restore(&states[0]).unwrap();
+    assert_eq!(model.inputs(), ["x", "c"]);
+    let names: Vec<_> = model.predictor().schema().fields().iter().map(|feature| feature.name.clone()).collect();
+    assert_eq!(names, ["x[1]", "x[2]", "c['a']", "c['b']", "e"]);
 }
 
 #[test]
