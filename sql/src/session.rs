@@ -422,8 +422,11 @@ impl Session {
     /// it asks for, that is why it is no query as a whole.
     pub(crate) fn why_neither(&self, query: &StreamQuery, of_stream: SqlError) -> SqlError {
         let is_inferred = self.runs_batches && self.settings.execution == Execution::Inferred;
+        if !is_inferred || !of_stream.is_unsupported() {
+            return of_stream;
+        }
         match self.whole(query, &self.settings) {
-            Err(error) if is_inferred && of_stream.is_unsupported() && !error.is_unsupported() => error,
+            Err(error) if !error.is_unsupported() => error,
             _ => of_stream,
         }
     }

@@ -17,18 +17,17 @@ use datafusion::sql::sqlparser::ast::{
 use tidemill_plans::prediction::{Question, TrainedModel, asked_by, function};
 
 use super::row_prediction::replace_row_prediction;
-use crate::ast::{alias_of, dotted, made_up, normalize, quoted, relation_of, select_all, select_of};
+use crate::ast::{alias_of, made_up, normalize, quoted, relation_of, select_all, select_of};
 use crate::catalog::{Catalog, Object};
 use crate::dialect::TABLE_MARKER;
 use crate::error::{Result, SqlError};
 use crate::model_versions::model_name;
-use crate::planner::class_probabilities::{PredictCall, predict_call};
-use crate::planner::detect_anomalies::{DETECT_ANOMALIES, detect_call};
 use crate::planner::evaluate::{self, replace_evaluation};
-use crate::planner::explain_predict::{EXPLAIN_PREDICT, answered, explain_call};
+use crate::planner::explain_predict::answered;
 use crate::planner::forecast::ForecastCall;
 use crate::planner::model_table::{model_table_call, rows_of_model};
-use crate::planner::table_function::{MAKE_FEATURES, PREDICT, predict_arguments, wrong_call};
+use crate::planner::rows_call::{RowsCall, rows_call};
+use crate::planner::table_function::wrong_call;
 use crate::planner::training_rows::{TrainingQuery, training_call};
 
 /// The column of what a model says, as long as it is one.
@@ -122,33 +121,13 @@ impl Calls<'_> {
             put_subquery(factor, query, call.alias());
             return Ok(());
         }
-        if let Some(call) = explain_call(factor)? {
-            let (rows, question) = (rows_of(call.data, EXPLAIN_PREDICT)?, call.question());
-            let trained = self.catalog.trained_model(call.model, "ML.EXPLAIN_PREDICT")?;
-            let subquery = self.answers(&call.model.clone(), trained, question, rows)?;
-            put_subquery(factor, subquery, "explain_predict");
+        let Some(RowsCall { model, data, question, function, usage, alias }) = rows_call(factor)? else {
             return Ok(());
-        }
-        if let Some(call) = detect_call(factor)? {
-            let (rows, question) = (rows_of(call.data, DETECT_ANOMALIES)?, call.question());
-            let trained = self.catalog.trained_model(call.model, "ML.DETECT_ANOMALIES")?;
-            let subquery = self.answers(&call.model.clone(), trained, question, rows)?;
-            put_subquery(factor, subquery, "detect_anomalies");
-            return Ok(());
-        }
-        let TableFactor::Table { name, args: Some(args), .. } = &*factor else { return Ok(()) };
-        let (called, usage, PredictCall { model, data, question }) = match dotted(name).as_str() {
-            "ml.predict" | "ml_predict" => ("ML.PREDICT", PREDICT, predict_call(&args.args)?),
-            "ml.transform" | "ml_transform" => {
-                let (model, data) = predict_arguments(&args.args, MAKE_FEATURES)?;
-                ("ML.TRANSFORM", MAKE_FEATURES, PredictCall { model, data, question: Question::Features })
-            }
-            _ => return Ok(()),
         };
         let rows = rows_of(data, usage)?;
-        let trained = self.catalog.trained_model(model, called)?;
+        let trained = self.catalog.trained_model(model, function)?;
         let subquery = self.answers(&model.clone(), trained, question, rows)?;
-        put_subquery(factor, subquery, if question == Question::Features { "transform" } else { "predict" });
+        put_subquery(factor, subquery, alias);
         Ok(())
     }
 

@@ -10,14 +10,11 @@ use tidemill_plans::node::predicted_fields;
 use tidemill_plans::prediction::Question;
 
 use super::QueryPlanner;
-use super::class_probabilities::{PredictCall, predict_call};
-use super::detect_anomalies::{DETECT_ANOMALIES, detect_call};
-use super::explain_predict::{EXPLAIN_PREDICT, answered, explain_call};
+use super::explain_predict::answered;
 use super::forecast::ForecastCall;
 use super::model_table::{model_table_call, rows_of_model};
-use super::table_function::{MAKE_FEATURES, PREDICT, predict_arguments};
+use super::rows_call::{RowsCall, rows_call};
 use super::training_rows::{TrainingQuery, training_call};
-use crate::ast::dotted;
 use crate::batch::predict::put_subquery;
 use crate::catalog::{Catalog, ModelObject};
 use crate::error::{Result, SqlError};
@@ -38,27 +35,10 @@ impl QueryPlanner<'_> {
             let rows = call.rows(self.catalog)?;
             return Ok(Some((self.known(&call.model, &rows)?, "forecast")));
         }
-        let (model, data, usage, question, name) = if let Some(call) = explain_call(factor)? {
-            (call.model, call.data, EXPLAIN_PREDICT, call.question(), "explain_predict")
-        } else if let Some(call) = detect_call(factor)? {
-            (call.model, call.data, DETECT_ANOMALIES, call.question(), "detect_anomalies")
-        } else {
-            let TableFactor::Table { name, args: Some(args), .. } = factor else { return Ok(None) };
-            match dotted(name).as_str() {
-                "ml.predict" | "ml_predict" => {
-                    let PredictCall { model, data, question } = predict_call(&args.args)?;
-                    (model, data, PREDICT, question, "predict")
-                }
-                "ml.transform" | "ml_transform" => {
-                    let (model, data) = predict_arguments(&args.args, MAKE_FEATURES)?;
-                    (model, data, MAKE_FEATURES, Question::Features, "transform")
-                }
-                _ => return Ok(None),
-            }
-        };
+        let Some(RowsCall { model, data, question, usage, alias, .. }) = rows_call(factor)? else { return Ok(None) };
         let input = self.argument_stream(data, usage)?;
         let stream = self.answered_stream(model, input, question).map_err(|error| error.at(model.span))?;
-        Ok(Some((Leaf::Stream(stream), name)))
+        Ok(Some((Leaf::Stream(stream), alias)))
     }
 
     /// Puts the query that a call stands for, of a model and the rows that it was fitted to, in its place; whether it was one.

@@ -24,6 +24,7 @@ pub(crate) mod model_table;
 pub(crate) mod modulo;
 mod optimize;
 pub(crate) mod relation;
+pub(crate) mod rows_call;
 pub(crate) mod source;
 mod state_ttl;
 mod struct_options;
