@@ -3,6 +3,7 @@
 //! Handlers only decide and return. Calls to workers run in lanes, commits in the metadata task,
 //! results in the task of whoever delivers them; all come back as messages.
 
+mod feeds;
 mod lane;
 mod leaving;
 pub(crate) mod messages;
@@ -24,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
+use self::feeds::{Feeds, follow_models};
 use self::lane::{LANE_REQUESTS_MAX, Outcome, ask, run_lane};
 use self::messages::{
     AddWorker, ForgetViews, Heartbeat, JobEvent, ListWorkers, RequestEnded, ResultQueue, ShutdownWorkers, StopJob,
@@ -42,6 +44,7 @@ use crate::metadata::MetadataHandle;
 use crate::pushed::PushedLogs;
 use crate::queries::Queries;
 use crate::scheduler::{SlotWait, place};
+use crate::serving::ServedModels;
 use crate::views::Views;
 
 /// How often silent workers are looked for, at least; and how often in the time that they may be silent.
@@ -76,6 +79,8 @@ pub(crate) struct Coordinator {
     pushed: Arc<PushedLogs>,
     /// What is told which workers there are.
     batch: Option<Arc<dyn BatchEngine>>,
+    /// What names of models mean.
+    serving: Arc<ServedModels>,
 }
 
 /// A job that some worker may still know of, or that is going to be tried again.
@@ -99,6 +104,8 @@ struct Job {
     savepoint: Option<WantedSavepoint>,
     /// For how many slots it waits, while it does.
     slots: SlotWait,
+    /// What its streams have been told of the models that they ask.
+    feeds: Feeds,
 }
 
 impl Coordinator {
@@ -127,7 +134,13 @@ impl Coordinator {
             metadata,
             pushed,
             batch: None,
+            serving: Arc::default(),
         }
+    }
+
+    /// Has streams ask the models that are served.
+    pub(crate) fn serving(self, serving: Arc<ServedModels>) -> Self {
+        Self { serving, ..self }
     }
 
     /// Tells an engine of queries which workers there are, and counts these queries.
@@ -182,6 +195,7 @@ impl Coordinator {
         if let Some(epoch) = sealed {
             self.note_sealed(run, epoch, ctx);
         }
+        self.tell_versions(run, ctx);
         self.go_on_if_over(run.job, ctx);
     }
 
@@ -288,6 +302,7 @@ impl Actor for Coordinator {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.run_interval(EXPIRY_INTERVAL.min(self.members.limit() / EXPIRY_CHECKS), Self::expire);
+        self.tasks.spawn(follow_models(self.serving.follow(), ctx.address()));
     }
 
     fn stopped(&mut self, _: &mut Context<Self>) {
@@ -397,6 +412,9 @@ impl Handler<RequestEnded> for Coordinator {
         if let Some(job) = job {
             if kind == RequestKind::Release && job.deployed.remove(&worker) {
                 self.members.end_job(worker);
+            }
+            if kind == RequestKind::Model {
+                job.feeds.note_answer();
             }
             if let Outcome::Damaged(_) = outcome {
                 job.note_damaged();

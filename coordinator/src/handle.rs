@@ -175,7 +175,7 @@ impl CoordinatorHandle {
         let room = JobRoom { jobs_max: limits.jobs_max, access: Arc::clone(&access) };
         let actor = Coordinator::new(clock, members, count, tasks, metadata.clone(), Arc::clone(&pushed), room);
         let queries: Arc<Queries> = Arc::default();
-        let actor = actor.telling(batch.clone(), Arc::clone(&queries)).start();
+        let actor = actor.telling(batch.clone(), Arc::clone(&queries)).serving(Arc::clone(&serving)).start();
         Ok(Self {
             actor,
             metadata,

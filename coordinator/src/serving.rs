@@ -22,7 +22,7 @@ use tidemill_plans::model_reference::{ModelReference, WantedVersion};
 use tidemill_plans::prediction::{KnownVersion, TrainedModel, TrainedModels};
 use tidemill_sql::AliasCommand;
 use tidemill_sql::access::{Privilege, Securable, require};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -40,8 +40,10 @@ pub(crate) struct ServedModels {
     known: Mutex<Known>,
     /// Where they are kept, if the metadata are.
     kept: Option<KeptModels>,
-    /// Told when something has changed.
+    /// Told when something has changed that is to be kept.
     changed: Notify,
+    /// Told when some name may mean another version.
+    moved: watch::Sender<()>,
     /// Held by whoever writes.
     writing: tokio::sync::Mutex<()>,
 }
@@ -88,7 +90,7 @@ enum Content {
 
 /// A version of a model.
 pub(crate) struct ServedModel {
-    weights: ModelWeights,
+    weights: Arc<ModelWeights>,
     /// Restored when somebody first asks.
     model: OnceLock<Arc<TrainedModel>>,
 }
@@ -158,7 +160,15 @@ impl ServedModels {
         self.write().await
     }
 
+    /// Changes, from now on, of what names mean.
+    pub(crate) fn follow(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
+    }
+
     fn note_changes(&self, known: &mut Known, model: &str, parts: Vec<Part>) {
+        if !parts.is_empty() {
+            self.moved.send_replace(());
+        }
         if self.kept.is_some() && !parts.is_empty() {
             known.unwritten.extend(parts.into_iter().map(|part| (model.to_owned(), part)));
             self.changed.notify_one();
@@ -247,7 +257,7 @@ impl fmt::Debug for ServedModel {
 }
 
 fn served(weights: ModelWeights) -> Arc<ServedModel> {
-    Arc::new(ServedModel { weights, model: OnceLock::new() })
+    Arc::new(ServedModel { weights: Arc::new(weights), model: OnceLock::new() })
 }
 
 impl ServedModel {
@@ -266,7 +276,7 @@ impl ServedModel {
     }
 
     /// Its bytes, and whose they are.
-    pub(crate) fn weights(&self) -> &ModelWeights {
+    pub(crate) fn weights(&self) -> &Arc<ModelWeights> {
         &self.weights
     }
 
@@ -278,7 +288,8 @@ impl ServedModel {
         if self.weights.state.is_empty() {
             return Err(self.refused(format!("it has more than {SERVED_BYTES_MAX} bytes; use ML.PREDICT in a query")));
         }
-        let restored = TrainedModel::restore(self.weights.clone()).map_err(|error| self.refused(chain(&error)))?;
+        let restored =
+            TrainedModel::restore(ModelWeights::clone(&self.weights)).map_err(|error| self.refused(chain(&error)))?;
         Ok(self.model.get_or_init(|| Arc::new(restored)))
     }
 
@@ -355,7 +366,7 @@ mod tests {
         models.put(weights(1, 10));
         models.write().await.unwrap();
         let again = open(&["m", "Odd %/", "other"]).await;
-        assert_eq!(again.newest("m").unwrap().weights, weights(7, 100));
+        assert_eq!(*again.newest("m").unwrap().weights, weights(7, 100));
         assert_eq!(again.newest("Odd %/").unwrap().predict(&features()).unwrap().num_rows(), 3);
         again.remove("m");
         again.write().await.unwrap();

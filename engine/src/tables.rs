@@ -42,6 +42,7 @@ impl TableReaders for ConnectorTables {
             checkpoints: None,
             dead_letters,
             models: Arc::default(),
+            served: Arc::default(),
             alignment: Arc::default(),
             results: Arc::new(NoResults),
             state_memory: StateMemory { bytes_max: None, scratch: ScratchFolder::new(PathBuf::new()) },

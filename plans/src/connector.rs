@@ -181,6 +181,17 @@ pub const VIEW_FOLLOW: &str = "follow";
 /// The connector of rows that stand in the statement itself; see [`crate::values`]. Users cannot name it.
 pub const VALUES_CONNECTOR: &str = "values";
 
+/// The connector of the versions of a model that is served: its source gives out the one that a name means, and each that it
+/// comes to mean later, as the coordinator tells it. Users cannot name it. See [`crate::node::model_version_schema`]; in
+/// place of the rows learnt it has how often the name has come to mean another version.
+pub const MODEL_CONNECTOR: &str = "model";
+
+/// The option of a model's source that has the name, as queries write it: see [`crate::model_reference`].
+pub const MODEL_OPTION: &str = "model";
+
+/// The option with which a model's source ends behind the first version.
+pub const MODEL_ENDS: &str = "ends";
+
 /// Which way rows go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -193,13 +204,13 @@ pub enum Direction {
 /// Whether what a connector reads is as it is declared, without a look at each row.
 #[must_use]
 pub fn makes_rows(name: &str) -> bool {
-    name == VIEW_CONNECTOR || name == VALUES_CONNECTOR || find(name).is_ok_and(|spec| spec.makes_rows)
+    [VIEW_CONNECTOR, VALUES_CONNECTOR, MODEL_CONNECTOR].contains(&name) || find(name).is_ok_and(|spec| spec.makes_rows)
 }
 
-/// Whether it is a connector that statements use and nobody can name: results, materialized views, rows in the text.
+/// Whether it is a connector that statements use and nobody can name: results, materialized views, rows in the text, models.
 #[must_use]
 pub fn is_inner(name: &str) -> bool {
-    [RESULT_CONNECTOR, VALUES_CONNECTOR, VIEW_CONNECTOR].contains(&name)
+    [RESULT_CONNECTOR, VALUES_CONNECTOR, VIEW_CONNECTOR, MODEL_CONNECTOR].contains(&name)
 }
 
 /// The connector of this name.
@@ -213,8 +224,10 @@ pub fn find(name: &str) -> Result<&'static ConnectorSpec> {
 
 /// Whether a source with these options ends.
 pub fn is_bounded(connector: &str, options: &[(String, String)]) -> Result<bool> {
-    if connector == VALUES_CONNECTOR {
-        return Ok(true);
+    match connector {
+        VALUES_CONNECTOR => return Ok(true),
+        MODEL_CONNECTOR => return Ok(option(options, MODEL_ENDS).is_some()),
+        _ => {}
     }
     let declared = find(connector)?.source.unwrap_or_default();
     let is_given = |names: &[&str]| {

@@ -288,7 +288,11 @@ fn describe(graph: &DataflowGraph, node: &Node) -> String {
             "{}{} {}: {}",
             question(predict.question),
             predict.model,
-            if predict.freshness == ModelFreshness::Consistent { "consistent" } else { "latest" },
+            match predict.freshness {
+                ModelFreshness::Consistent => "consistent",
+                ModelFreshness::Latest => "latest",
+                ModelFreshness::Live => "live",
+            },
             input(0, &predict.features)
         ),
         NodeKind::Union(_) => String::new(),

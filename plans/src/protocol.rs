@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -12,6 +13,7 @@ use thiserror::Error;
 
 use crate::batch::progress::BatchProgress;
 use crate::batch::work::{WorkAnswer, WorkRequest};
+use crate::catalog::ModelWeights;
 use crate::checkpoint::{Manifest, TaskState};
 use crate::error::{ErrorDomain, chain};
 use crate::graph::DataflowGraph;
@@ -67,6 +69,15 @@ pub enum WorkerRequest {
     Stop(RunId, StopMode),
     /// Sources emit this barrier.
     Barrier(RunId, Barrier),
+    /// The run's sources of this model have a version that its name means from now on.
+    Model {
+        /// The run.
+        run: RunId,
+        /// The name, as queries write it: see [`crate::model_reference`].
+        reference: String,
+        /// The version.
+        weights: Arc<ModelWeights>,
+    },
     /// The checkpoint of this epoch is sealed: sinks show what it covers. Answered when they have.
     Commit(RunId, Epoch),
     /// Forget the run, but for what its materialized views hold.
@@ -124,7 +135,7 @@ pub enum WorkerEvent {
         /// The worker.
         worker: WorkerId,
         /// The models.
-        models: Vec<crate::catalog::ModelWeights>,
+        models: Vec<ModelWeights>,
     },
     /// What a worker process computes with, and what that has done; told when it has changed.
     Devices {

@@ -32,6 +32,9 @@ pub struct Catalog {
     pub(crate) system: Arc<BTreeMap<String, RecordBatch>>,
     /// What queries as a whole ask for predictions.
     pub(crate) trained: Option<Arc<dyn TrainedModels>>,
+    /// Whether its objects have been accepted before and are planned once more: what some of them ask of models need not be
+    /// there any more.
+    pub(crate) plans_again: bool,
 }
 
 /// A created object.
@@ -200,19 +203,34 @@ impl Catalog {
     }
 
     /// The catalog that the statements of these objects, in this order, create, and the objects that are left out
-    /// because their statements are not accepted any more. Jobs are not started.
+    /// because their statements are not accepted any more. Jobs are not started. `models` are those that are served.
     #[must_use]
-    pub fn restored(entries: &[CatalogEntry]) -> (Self, Vec<(String, SqlError)>) {
+    pub fn restored(
+        entries: &[CatalogEntry],
+        models: Option<Arc<dyn TrainedModels>>,
+    ) -> (Self, Vec<(String, SqlError)>) {
         // Whatever a source's statement leaves to the settings was there when it was accepted.
         let settings = Settings { watermark_max_drift_ms: 1, ..Settings::default() };
         let mut session = Session::new(settings, Vec::new());
-        let mut left_out = Vec::new();
-        for entry in entries {
-            let executed = parse_script(&entry.definition)
-                .and_then(|statements| statements.iter().try_for_each(|one| session.execute(one).map(drop)));
-            left_out.extend(executed.err().map(|error| (entry.name.clone(), error)));
+        session.catalog = Self { trained: models, plans_again: true, ..Self::default() };
+        let mut left: Vec<&CatalogEntry> = entries.iter().collect();
+        // A model may have been replaced by one of tables that are newer than its users: so often as that helps, from the
+        // beginning.
+        loop {
+            let (before, mut left_out) = (left.len(), Vec::new());
+            left.retain(|entry| {
+                let executed = parse_script(&entry.definition)
+                    .and_then(|statements| statements.iter().try_for_each(|one| session.execute(one).map(drop)));
+                let failed = executed.err();
+                let is_left = failed.is_some();
+                left_out.extend(failed.map(|error| (entry.name.clone(), error)));
+                is_left
+            });
+            if left.is_empty() || left.len() == before {
+                session.catalog.plans_again = false;
+                return (session.catalog, left_out);
+            }
         }
-        (session.catalog, left_out)
     }
 
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
@@ -263,6 +281,21 @@ impl Catalog {
         }
         self.objects.push(object);
         Ok(())
+    }
+
+    /// The objects that are made of this one, for messages: `view 'v', sink 's'`; none if there are none.
+    pub(crate) fn users(&self, name: &str) -> Option<String> {
+        let users = self.objects.iter().filter(|object| object.uses.iter().any(|used| used == name));
+        let users: Vec<String> = users.map(|user| format!("{} '{}'", user.kind, user.name)).collect();
+        (!users.is_empty()).then(|| users.join(", "))
+    }
+
+    /// Puts an object in the place of another of its name, whatever is made of that.
+    pub(crate) fn put(&mut self, object: Arc<Object>) {
+        match self.objects.iter_mut().find(|old| old.name == object.name) {
+            Some(old) => *old = object,
+            None => self.objects.push(object),
+        }
     }
 
     /// Takes an object out that nothing is made of.

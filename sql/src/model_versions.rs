@@ -69,9 +69,22 @@ impl Catalog {
         })
     }
 
+    /// Whether the versions of a model over tables come to streams as they are served: where models are, unless the newest is
+    /// too large.
+    pub(crate) fn serves(&self, model: &str) -> bool {
+        let Some(trained) = &self.trained else { return false };
+        let newest = ModelReference { model, version: WantedVersion::Newest };
+        self.kept_version(model).is_none() || trained.find(&newest).is_ok()
+    }
+
     /// The version that answers for a model's plain name, if there is one.
     pub(crate) fn kept_version(&self, model: &str) -> Option<KnownVersion> {
         self.trained.as_ref()?.versions(model).into_iter().find(|known| known.is_newest)
+    }
+
+    /// Whether something that is made of a model has this text in its statement.
+    fn mentions(&self, model: &str, text: &str) -> bool {
+        self.objects().any(|user| user.uses.iter().any(|used| used == model) && user.definition.contains(text))
     }
 
     fn served(&self, what: &str) -> Result<&Arc<dyn TrainedModels>> {
@@ -111,8 +124,31 @@ impl Session {
         self.catalog.model(&name.text).map_err(|error| error.at(name.at))?;
         self.require_owner(&name.text).map_err(|error| error.at(name.at))?;
         self.catalog.served("an alias")?;
+        if let Some(version) = version {
+            self.check_asks_alike(&name.text, &alias.text, *version).map_err(|error| error.at(alias.at))?;
+        }
         let command = AliasCommand { model: name.text.clone(), alias: alias.text.clone(), version: *version };
         Ok(Outcome::Alias(command))
+    }
+
+    /// An error if views or sinks ask for an alias and could not go on with another version. Where there is none, whoever
+    /// keeps versions says so.
+    fn check_asks_alike(&self, model: &str, alias: &str, version: i64) -> Result<()> {
+        let reference = |version| ModelReference { model, version };
+        let trained = self.catalog.served("an alias")?;
+        let named = reference(WantedVersion::Alias(alias)).to_string();
+        let users = self.catalog.users(model).filter(|_| self.catalog.mentions(model, &named));
+        let Some(users) = users else { return Ok(()) };
+        let Ok(was) = trained.find(&reference(WantedVersion::Alias(alias))) else { return Ok(()) };
+        let is = trained.find(&reference(WantedVersion::Number(version))).map_err(SqlError::invalid)?;
+        let shape = |version: &TrainedModel| (version.inputs(), version.added());
+        if shape(&was) == shape(&is) {
+            return Ok(());
+        }
+        let what = format!(
+            "{named} as version {version}, for {users} asks for it, and that takes or says other columns than now"
+        );
+        Err(SqlError::unsupported(what, "give it an alias of its own, or drop first what asks for this one"))
     }
 
     /// SHOW VERSIONS IN MODEL.

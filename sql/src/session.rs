@@ -320,11 +320,16 @@ impl Session {
                     _ => object.kind.to_string().to_uppercase(),
                 };
                 let message = format!("CREATE {kind} {}", object.name);
-                if replace && self.catalog.find(&object.name).is_some() {
-                    self.catalog.remove(&Name { text: object.name.clone(), at: parsed.position() })?;
-                }
                 let name = object.name.clone();
-                self.catalog.add(object, parsed.position())?;
+                match self.catalog.find(&name).map(|old| old.kind) {
+                    // Whatever is made of it can be made of the new one.
+                    Some(ObjectKind::Model) if replace => self.catalog.put(object),
+                    Some(_) if replace => {
+                        self.catalog.remove(&Name { text: name.clone(), at: parsed.position() })?;
+                        self.catalog.add(object, parsed.position())?;
+                    }
+                    _ => self.catalog.add(object, parsed.position())?,
+                }
                 (message, job, Some(name))
             }
         };

@@ -5,22 +5,26 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Field};
 use tidemill_plans::batch::Destination;
-use tidemill_plans::catalog::ObjectKind;
+use tidemill_plans::catalog::{ObjectKind, SERVED_BYTES_MAX};
 use tidemill_plans::connector::option;
 
 use crate::access::{Privilege, Securable};
 use crate::ast::quoted;
 use crate::batch::predict::asks_models;
 use crate::batch::{BatchPlan, Becomes};
-use crate::catalog::{Detail, Object};
+use crate::catalog::{Catalog, Detail, ModelObject, Object};
 use crate::create_table_as::place;
-use crate::error::{Position, Result, SqlError};
+use crate::error::{Result, SqlError};
 use crate::job::{JobKind, JobStatement};
 use crate::lower::plan_fitted;
 use crate::model_versions::VERSION;
+use crate::parser::parse_script;
+use crate::planner::source::type_name;
+use crate::planner::training_rows::asks_training_rows;
 use crate::session::{Effect, Session, object};
-use crate::statement::{CreateModel, CreateTableAs, Name, Options, QueryBody};
+use crate::statement::{CreateModel, CreateTableAs, Name, Options, QueryBody, Statement};
 
 /// The option that says where a training set is.
 pub(crate) const TRAINING_SET: &str = "training_set";
@@ -53,6 +57,9 @@ impl Session {
         let (set, plan, target) = self.planned_table(&table(&create, &path), plan)?;
         let (model, called) = plan_fitted(&create, &set, version, &self.catalog)?;
         self.require_uses(&called)?;
+        if let Some(old) = self.catalog.find(&create.name.text).filter(|_| create.or_replace) {
+            self.catalog.check_users(old, &model).map_err(|error| error.at(create.name.at))?;
+        }
         uses.extend(called.into_iter().filter(|name| !plan.uses.contains(name)));
         let plan = plan.going_to(Destination::Files(target), Becomes::TrainingSet { replaces: create.or_replace });
         let text = if given.is_some() { text.to_owned() } else { written(&create, &path, version) };
@@ -101,20 +108,23 @@ impl Session {
         let replaces = matches!(becomes, Some(Becomes::TrainingSet { replaces: true }));
         let name = Name { text: model.name.clone(), at: statement.position };
         let old = self.catalog.find(&name.text).filter(|old| replaces && training_set(old).is_some()).cloned();
-        if let Some(old) = &old {
-            check_version(old, model).map_err(|error| error.at(name.at))?;
-            self.catalog.remove(&name)?;
-        }
-        self.catalog.add(Arc::clone(model), statement.position)?;
+        let Some(old) = old else {
+            self.catalog.add(Arc::clone(model), statement.position)?;
+            self.note_busy(&model.name);
+            return Ok(None);
+        };
+        let (was, is) = check_version(&old, model).map_err(|error| error.at(name.at))?;
+        let is_alike = difference(was, is).is_none();
+        self.catalog.check_users(&old, is).map_err(|error| error.at(name.at))?;
+        let has_users = self.catalog.users(&name.text).is_some();
+        self.catalog.put(Arc::clone(model));
         self.note_busy(&model.name);
-        Ok(old.map(|old| ReplacedModel { is_alike: is_alike(&old, model), object: old }))
+        Ok(Some(ReplacedModel { is_alike, has_users, object: old }))
     }
 
     /// Has a model back whose replacement could not be trained.
     pub fn put_back(&mut self, model: &ReplacedModel) {
-        self.take_back(&model.object.name);
-        // Its name is free.
-        let _ = self.catalog.add(Arc::clone(&model.object), Position::UNKNOWN);
+        self.catalog.put(Arc::clone(&model.object));
         self.note_busy(&model.object.name);
     }
 }
@@ -124,6 +134,7 @@ impl Session {
 pub struct ReplacedModel {
     object: Arc<Object>,
     is_alike: bool,
+    has_users: bool,
 }
 
 impl ReplacedModel {
@@ -137,6 +148,12 @@ impl ReplacedModel {
     #[must_use]
     pub fn is_alike(&self) -> bool {
         self.is_alike
+    }
+
+    /// Whether views and sinks ask it, which are then to ask the other.
+    #[must_use]
+    pub fn has_users(&self) -> bool {
+        self.has_users
     }
 
     /// Where its training set is.
@@ -162,17 +179,67 @@ fn given_version(options: &mut Options) -> Result<Option<i64>> {
 }
 
 /// Another may have been replaced while the rows of this one were written.
-fn check_version(old: &Object, new: &Object) -> Result<()> {
+fn check_version<'a>(old: &'a Object, new: &'a Object) -> Result<(&'a ModelObject, &'a ModelObject)> {
     match (&old.detail, &new.detail) {
-        (Detail::Model(was), Detail::Model(is)) if is.version == was.version + 1 => Ok(()),
+        (Detail::Model(was), Detail::Model(is)) if is.version == was.version + 1 => Ok((was, is)),
         _ => Err(SqlError::invalid(format!("the model '{}' has been replaced meanwhile; write it again", old.name))),
     }
 }
 
-/// Whether two models take the same columns and say the same of them.
-fn is_alike(old: &Object, new: &Object) -> bool {
-    let (Detail::Model(old), Detail::Model(new)) = (&old.detail, &new.detail) else { return false };
-    (&old.label, &old.outputs, &old.features) == (&new.label, &new.outputs, &new.features)
+impl Catalog {
+    /// An error if what is made of a model could not go on with another in its place.
+    fn check_users(&self, old: &Object, new: &ModelObject) -> Result<()> {
+        let (Some(users), Detail::Model(was)) = (self.users(&old.name), &old.detail) else { return Ok(()) };
+        let refused = |why: String, hint: &str| {
+            Err(SqlError::unsupported(format!("OR REPLACE of '{}', which {users} asks: {why}", old.name), hint))
+        };
+        if let Some(what) = difference(was, new) {
+            return refused(what, "give the new model a name of its own, or drop first what asks the old one");
+        }
+        if !self.serves(&old.name) {
+            let why = format!(
+                "streams fit it themselves, for no version of it is served, or one of more than {SERVED_BYTES_MAX} bytes"
+            );
+            return refused(why, "drop them first");
+        }
+        if self.objects().any(|user| user.uses.contains(&old.name) && reads_training_rows(user)) {
+            let why = String::from("its training set is read");
+            return refused(why, "drop first what uses ML.GLOBAL_EXPLAIN, ML.FEATURE_INFO or ML.RECOMMEND");
+        }
+        Ok(())
+    }
+}
+
+/// Whether a view or a sink reads rows that models were fitted to.
+fn reads_training_rows(user: &Object) -> bool {
+    let statements = parse_script(&user.definition).unwrap_or_default();
+    let queries = statements.iter().filter_map(|parsed| match &parsed.statement {
+        Statement::CreateView(create) => Some(&create.query.body),
+        Statement::CreateSink(create) => create.query.as_ref().map(|query| &query.body),
+        _ => None,
+    });
+    queries.into_iter().any(|body| matches!(body, QueryBody::Sql(query) if asks_training_rows(query)))
+}
+
+/// What is another in what two models take, or say of that; none if they are alike.
+fn difference(old: &ModelObject, new: &ModelObject) -> Option<String> {
+    if old.label != new.label {
+        let named =
+            |label: &Option<String>| label.as_ref().map_or_else(|| String::from("none"), |name| format!("'{name}'"));
+        return Some(format!("its label is {} instead of {}", named(&new.label), named(&old.label)));
+    }
+    let shown = |columns: &[(String, DataType)]| {
+        let columns = columns.iter().map(|(name, data_type)| format!("{name} {}", type_name(data_type)));
+        columns.collect::<Vec<_>>().join(", ")
+    };
+    if old.features != new.features {
+        return Some(format!("it takes ({}) instead of ({})", shown(&new.features), shown(&old.features)));
+    }
+    let outputs = |fields: &[Field]| {
+        fields.iter().map(|field| (field.name().clone(), field.data_type().clone())).collect::<Vec<_>>()
+    };
+    let (was, is) = (outputs(&old.outputs), outputs(&new.outputs));
+    (old.outputs != new.outputs).then(|| format!("it says ({}) instead of ({})", shown(&is), shown(&was)))
 }
 
 fn learns_from_a_stream(name: &Name) -> SqlError {

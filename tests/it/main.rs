@@ -40,6 +40,7 @@ mod kept;
 mod killed;
 mod learning;
 mod limits;
+mod live;
 mod logic;
 mod lookup;
 mod metrics;

@@ -106,9 +106,11 @@ fn what_cannot_be_replaced_stays() {
     served.refused(&made(", optimiser = 'x'", "late, distance"), Code::InvalidArgument, "optimiser");
     served.refused(&made("", "distance"), Code::InvalidArgument, "late");
     served.ask("CREATE VIEW asked AS SELECT * FROM ML.PREDICT(MODEL late, TABLE trips)");
-    served.refused(&made("", "late, distance"), Code::InvalidArgument, "view 'asked' uses it");
+    served.refused(&made("", "late, distance, id"), Code::Unimplemented, "which view 'asked' asks");
     assert_eq!(served.number("SELECT count(*) AS n FROM asked"), 600);
     assert_eq!(fs::read_dir(served.folder.path("meta/tables")).map_or(0, Iterator::count), 1);
+    served.ask(&made("", "late, distance"));
+    assert_eq!(served.number("SELECT max(model_version) AS n FROM asked"), 2);
     served.ask("DROP VIEW asked");
     served.refused(&made("", "late, distance").replace("MODEL", "SINK"), Code::Unimplemented, "models");
     served.ask(&made("", "late, distance"));

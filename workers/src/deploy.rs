@@ -102,6 +102,7 @@ impl Site {
             settings: deployment.settings.clone(),
             dead_letters: Arc::new(DeadLetters::open(&deployment.settings)?),
             models: Arc::new(Mutex::default()),
+            served: Arc::default(),
             alignment: Arc::default(),
             results: Arc::new(results),
             state_memory,
@@ -110,7 +111,7 @@ impl Site {
             interrupt: Arc::clone(&interrupt),
         };
         let here = self.worker;
-        let models = Arc::clone(&env.models);
+        let (models, served) = (Arc::clone(&env.models), Arc::clone(&env.served));
         let own = deployment.tasks.iter().filter(|(_, worker)| *worker == here).map(|(task, _)| *task);
         let chains: BTreeMap<TaskId, StateChain> = own.map(|task| (task, restored.chain_of(task))).collect();
         let next: NextSnapshots = chains.iter().map(|(task, chain)| (*task, chain.next())).collect();
@@ -126,7 +127,8 @@ impl Site {
         let (tasks, built) = building
             .await
             .map_err(|error| WorkersError::Engine(tidemill_engine::EngineError::Panicked(error.to_string())))??;
-        Ok(DeployedJob { tasks, resources: JobResources::new(built, models, Ends { cancelled, interrupt }, writer) })
+        let ends = Ends { cancelled, interrupt };
+        Ok(DeployedJob { tasks, resources: JobResources::new(built, models, served, ends, writer) })
     }
 
     /// What each operator of this worker that can do with less may keep in memory: all have the same share.

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use actix::{Actor, Addr};
 use futures::future::{join, join_all};
+use tidemill_engine::connector::ServedVersions;
 use tidemill_engine::metrics::OperatorStats;
 use tidemill_engine::task::{BuiltTask, DriverCommand, Passed, PublishedModels, Task};
+use tidemill_plans::catalog::ModelWeights;
 use tidemill_plans::ids::{Epoch, RunId, TaskId};
 use tidemill_plans::protocol::OperatorMetrics;
 use tokio::sync::watch;
@@ -41,6 +43,7 @@ pub(crate) struct Ends {
 pub(crate) struct JobResources {
     stats: Vec<Arc<OperatorStats>>,
     models: Arc<Mutex<PublishedModels>>,
+    served: Arc<ServedVersions>,
     ends: Ends,
     /// Built and not started.
     waiting: Vec<BuiltTask>,
@@ -56,11 +59,22 @@ impl JobResources {
     pub(crate) fn new(
         waiting: Vec<BuiltTask>,
         models: Arc<Mutex<PublishedModels>>,
+        served: Arc<ServedVersions>,
         ends: Ends,
         writer: Option<CheckpointWriter>,
     ) -> Self {
         let stats = waiting.iter().flat_map(|built| built.task.stats()).collect();
-        Self { stats, models, ends, waiting, actors: Vec::new(), threads: Vec::new(), drivers: Vec::new(), writer }
+        Self {
+            stats,
+            models,
+            served,
+            ends,
+            waiting,
+            actors: Vec::new(),
+            threads: Vec::new(),
+            drivers: Vec::new(),
+            writer,
+        }
     }
 
     /// Starts all tasks and drivers. After an error those that run are to be torn down.
@@ -92,6 +106,11 @@ impl JobResources {
         for driver in &self.drivers {
             driver.command(command);
         }
+    }
+
+    /// Has the sources of a model give out what its name means from now on.
+    pub(crate) fn serve(&self, reference: String, weights: Arc<ModelWeights>) {
+        self.served.put(reference, weights);
     }
 
     /// Has a task's state written.

@@ -315,6 +315,7 @@ impl Handler<Request> for WorkerActor {
             WorkerRequest::Deploy(worker, deployment) => self.deploy(worker, *deployment),
             WorkerRequest::Start(run) => self.start_job(run),
             WorkerRequest::Barrier(run, barrier) => done(self.command(run, DriverCommand::Barrier(barrier))),
+            WorkerRequest::Model { run, reference, weights } => done(self.serve(run, reference, weights)),
             WorkerRequest::Commit(run, epoch) => self.commit(run, epoch),
             // A job that is not here has stopped.
             WorkerRequest::Stop(run, StopMode::Drain) => done(self.command(run, DriverCommand::Stop).or(Ok(()))),
@@ -436,6 +437,12 @@ impl WorkerActor {
 
     fn command(&mut self, run: RunId, command: DriverCommand) -> Result<()> {
         self.jobs.resources(run).ok_or(WorkersError::NotDeployed(run))?.command(command);
+        Ok(())
+    }
+
+    /// Has a job's sources of a model give out what its name means from now on.
+    fn serve(&mut self, run: RunId, reference: String, weights: Arc<ModelWeights>) -> Result<()> {
+        self.jobs.resources(run).ok_or(WorkersError::NotDeployed(run))?.serve(reference, weights);
         Ok(())
     }
 

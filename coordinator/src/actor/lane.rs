@@ -17,7 +17,7 @@ use crate::actor::Coordinator;
 use crate::actor::messages::RequestEnded;
 use crate::job::{JobFailure, RequestKind};
 
-/// Requests that can wait. A job sends each kind once, and one barrier at a time.
+/// Requests that can wait. A job sends each kind once, and one barrier and one version of a model at a time.
 pub(super) const LANE_REQUESTS_MAX: usize = 16;
 
 /// What became of a request.
@@ -63,12 +63,12 @@ pub(super) async fn ask(worker: WorkerId, link: &dyn WorkerLink, request: Worker
     }
 }
 
-/// Creating tasks may open many files and restore much state, and sinks complete files in a commit. Whoever is
-/// released waits for its sinks, which may take 10 s: until it has answered, no other attempt begins. Everything
-/// else is a message.
+/// Creating tasks may open many files and restore much state, sinks complete files in a commit, and a model may be large.
+/// Whoever is released waits for its sinks, which may take 10 s: until it has answered, no other attempt begins.
+/// Everything else is a message.
 fn time_limit(kind: RequestKind) -> Duration {
     match kind {
-        RequestKind::Deploy | RequestKind::Commit(_) => Duration::from_secs(60),
+        RequestKind::Deploy | RequestKind::Commit(_) | RequestKind::Model => Duration::from_secs(60),
         RequestKind::Release => Duration::from_secs(15),
         _ => Duration::from_secs(5),
     }

@@ -180,6 +180,10 @@ pub(crate) struct Redeploy {
 }
 message!(Redeploy => ());
 
+/// Some names of models may mean other versions.
+pub(crate) struct ModelsMoved;
+message!(ModelsMoved => ());
+
 /// Ends all jobs and tells all workers to end; answered when they have answered.
 pub(crate) struct ShutdownWorkers;
 message!(ShutdownWorkers => ());

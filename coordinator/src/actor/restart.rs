@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::feeds::Feeds;
 use super::messages::{BeginQuery, EndsNoted, JobChannels, JobEvent, Redeploy, Rescale, Submit};
 use super::{Coordinator, Job, RESULT_MESSAGES_MAX};
 use crate::checkpoints;
@@ -119,6 +120,7 @@ impl Coordinator {
         let job = Job {
             lanes: self.open_lanes(&plan, ctx),
             slots: slots_wanted(&plan),
+            feeds: Feeds::of(plan.deployment()),
             machine: JobMachine::new(plan),
             owner,
             restarts,
@@ -294,6 +296,7 @@ impl Coordinator {
                 info!(%run, %from, tasks = plan.task_count(), "attempt begins");
                 job.lanes = self.open_lanes(&plan, ctx);
                 job.slots = slots_wanted(&plan);
+                job.feeds = Feeds::of(plan.deployment());
                 job.machine = JobMachine::new(plan);
                 job.newest_metrics.clear();
                 self.jobs.insert(run.job, job);

@@ -130,6 +130,8 @@ pub enum RequestKind {
     Cancel,
     /// [`WorkerRequest::Barrier`].
     Barrier,
+    /// [`WorkerRequest::Model`].
+    Model,
     /// [`WorkerRequest::Commit`] of an epoch.
     Commit(Epoch),
     /// [`WorkerRequest::Release`].
@@ -151,6 +153,7 @@ impl RequestKind {
             WorkerRequest::Stop(_, StopMode::Cut) => Self::Cut,
             WorkerRequest::Stop(_, StopMode::Cancel) => Self::Cancel,
             WorkerRequest::Barrier(..) => Self::Barrier,
+            WorkerRequest::Model { .. } => Self::Model,
             WorkerRequest::Commit(_, epoch) => Self::Commit(*epoch),
             WorkerRequest::Release(_) => Self::Release,
             WorkerRequest::ForgetViews(_) => Self::ForgetViews,

@@ -448,6 +448,16 @@ fn behind_a_savepoint_nothing_begins_before_it_is_taken() {
 }
 
 #[test]
+fn an_attempt_that_cannot_be_told_of_a_version_fails() {
+    let mut world = running(Epoch(0));
+    let told = |result| Event::WorkerAnswered { worker: WorkerId(1), kind: RequestKind::Model, result };
+    world.deliver(told(Ok(())));
+    assert!(matches!(world.machine.state(), state::State::Running(_)));
+    world.deliver(told(Err(failure(String::from("no answer")))));
+    assert!(matches!(world.machine.state(), state::State::Failing(_)));
+}
+
+#[test]
 fn the_answer_to_an_earlier_commit_does_not_stand_for_that_to_the_last() {
     let mut world = running(Epoch(0));
     world.deliver(Event::BarrierDue);

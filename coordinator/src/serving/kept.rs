@@ -106,7 +106,7 @@ impl Content {
     /// It and its checksum.
     fn bytes(&self) -> Result<Vec<u8>> {
         Ok(with_checksum(match self {
-            Self::Weights(served) => codec::encode(&served.weights)?,
+            Self::Weights(served) => codec::encode(served.weights.as_ref())?,
             Self::Aliases(aliases) => codec::encode(aliases)?,
         }))
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidemill_plans::catalog::UNTIMED;
+use tidemill_plans::catalog::{ModelWeights, UNTIMED};
 use tidemill_plans::model_reference::WantedVersion;
 use tidemill_plans::prediction::KnownVersion;
 
@@ -36,9 +36,13 @@ pub(super) struct Versions {
 
 impl Versions {
     /// Takes note of a version; returns what has changed. Another job may learn the same model from the beginning: what has
-    /// learnt most stays the newest.
+    /// learnt most stays the newest, and of a model over tables what was fitted last.
     pub(super) fn put(&mut self, served: &Arc<ServedModel>) -> Vec<Part> {
-        if self.newest.as_ref().is_some_and(|newest| newest.weights.learnt_to > served.weights.learnt_to) {
+        let learnt = |of: &ServedModel| {
+            let ModelWeights { learnt_to, version, .. } = of.weights.as_ref();
+            (*learnt_to, if *learnt_to == UNTIMED { *version } else { 0 })
+        };
+        if self.newest.as_ref().is_some_and(|newest| learnt(newest) > learnt(served)) {
             return Vec::new();
         }
         self.newest = Some(Arc::clone(served));
@@ -139,8 +143,6 @@ fn list(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tidemill_plans::catalog::ModelWeights;
-
     use super::super::served;
     use super::*;
 
@@ -164,6 +166,7 @@ mod tests {
         for n in 1..=KEPT_VERSIONS as i64 {
             versions.put(&version(n, UNTIMED));
         }
+        assert_eq!(versions.put(&version(3, UNTIMED)), [], "a job that fits an older one again");
         versions.set_alias("champion", 1).unwrap();
         assert_eq!(versions.put(&version(11, UNTIMED)), [Part::Newest, Part::Version(11)]);
         assert_eq!(versions.put(&version(12, UNTIMED)), [Part::Newest, Part::Version(12), Part::Version(2)]);

@@ -4,10 +4,12 @@
 //! moment the coordinator before has ended at, a job whose objects are all gone is one that was being ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tidemill_plans::graph::DataflowGraph;
 use tidemill_plans::ids::JobId;
 use tidemill_plans::node::NodeKind;
+use tidemill_plans::prediction::TrainedModels;
 use tidemill_plans::settings::Settings;
 use tidemill_sql::{Catalog, RunningView, Session};
 
@@ -25,7 +27,8 @@ impl SqlSession {
         for left in left_jobs {
             restored.take_up(&coordinator, left).await?;
         }
-        let (catalog, left_out) = Catalog::restored(&coordinator.objects().await?);
+        let models = Arc::clone(coordinator.serving()) as Arc<dyn TrainedModels>;
+        let (catalog, left_out) = Catalog::restored(&coordinator.objects().await?, Some(models));
         let Restored { jobs, running, mut told } = restored;
         told.extend(left_out.into_iter().map(|(name, error)| format!("'{name}' is not there any more: {error}")));
         let sql = with_batches(Session::restored(settings, catalog, running), &coordinator);

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tidemill_plans::catalog::SERVED_BYTES_MAX;
 use tidemill_plans::ids::JobId;
 use tidemill_sql::{JobStatement, ReplacedModel};
 use tokio::sync::watch;
@@ -123,7 +124,7 @@ impl SqlSession {
     /// What has become of a model: an error if it could not be fitted, and then all is as it was before. One that nobody
     /// waits for any more is fitted all the same, and nothing stays of what it replaces.
     pub(super) async fn settle_model(&mut self, new: NewModel, who: &Who) -> Result<()> {
-        if let Some(error) = new.failure() {
+        if let Some(error) = new.failure().or_else(|| self.too_large(&new)) {
             if self.sql.training_set_of(&new.name) == new.training_set {
                 self.undo_model(new, who).await?;
             }
@@ -135,13 +136,29 @@ impl SqlSession {
         self.remove_place(place).await
     }
 
+    /// Why a model that has been fitted cannot take the place of the other: streams that ask it could not be given it.
+    fn too_large(&self, new: &NewModel) -> Option<CoordinatorError> {
+        new.old.as_ref().filter(|old| old.model.has_users())?;
+        let served = self.coordinator.serving().newest(&new.name).ok()?;
+        served.weights().state.is_empty().then(|| CoordinatorError::Model {
+            model: new.name.clone(),
+            reason: format!(
+                "the new version has more than {SERVED_BYTES_MAX} bytes, too many for the streams that ask it; the one before \
+                 stays. Make it smaller, give it a name of its own, or drop first what asks it"
+            ),
+        })
+    }
+
     /// Removes a model that could not be fitted, and has the one back that it was to replace.
     async fn undo_model(&mut self, new: NewModel, who: &Who) -> Result<()> {
         let NewModel { name, training_set, old, .. } = new;
-        self.sql.take_back(&name);
-        if self.sql.training_set_of(&name).is_some() {
-            // Somebody has made something of it meanwhile.
-            return Ok(());
+        // What is made of one that is alike can be made of the other.
+        if !old.as_ref().is_some_and(|old| old.model.is_alike()) {
+            self.sql.take_back(&name);
+            if self.sql.training_set_of(&name).is_some() {
+                // Somebody has made something of it meanwhile.
+                return Ok(());
+            }
         }
         self.remove(&name).await?;
         if let Some(OldModel { model, served }) = old {

@@ -20,6 +20,7 @@ mod print;
 mod pushed;
 mod random;
 mod result;
+mod served_model;
 mod share;
 pub mod transactions;
 mod values;
@@ -32,7 +33,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
 use tidemill_plans::batch::{BoundedTable, FileGroup, Part};
-use tidemill_plans::connector::{RESULT_CONNECTOR, VALUES_CONNECTOR, VIEW_CONNECTOR, option};
+use tidemill_plans::connector::{MODEL_CONNECTOR, RESULT_CONNECTOR, VALUES_CONNECTOR, VIEW_CONNECTOR, option};
 use tidemill_plans::ids::{Epoch, OperatorId};
 use tidemill_plans::node::{SinkNode, SourceNode};
 use tidemill_plans::pushed::{LogNeed, PUSH_CONNECTOR, TABLE_CONNECTOR};
@@ -40,6 +41,7 @@ use tidemill_plans::result_ticket::RESULT_OPTION;
 
 pub(crate) use self::files::Buckets;
 pub(crate) use self::lookup::Lookup;
+pub use self::served_model::ServedVersions;
 use self::share::Share;
 pub use self::view::Views;
 use crate::error::{EngineError, Result};
@@ -161,6 +163,7 @@ pub fn open_source(
         "nexmark" => nexmark::open_source(node, env, Share { subtask, parallelism }),
         PUSH_CONNECTOR | TABLE_CONNECTOR => pushed::open_source(node, env, Share { subtask, parallelism }),
         VALUES_CONNECTOR => values::open_source(node, env),
+        MODEL_CONNECTOR => served_model::open_source(node, env),
         VIEW_CONNECTOR => view::open_source(node, env, subtask),
         other => Err(unknown(other)),
     }

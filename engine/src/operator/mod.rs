@@ -209,7 +209,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::LookupJoin(join) => Box::new(lookup_join::LookupJoin::new(join, &inputs[0], output)?),
         NodeKind::Train(train) => Box::new(train::Train::new(train, Arc::clone(&inputs[0]), &env.state_memory)?),
         NodeKind::Fit(fit) => Box::new(fit::Fit::new(fit, &inputs[0], env)?),
-        NodeKind::Predict(predict) => Box::new(predict::Predict::new(predict, &inputs[0], output, &env.state_memory)),
+        NodeKind::Predict(predict) => predict::operator(predict, &inputs[0], output, &env.state_memory),
         NodeKind::Unnest(unnest) => Box::new(unnest::Unnest::new(unnest, &inputs[0], output)),
         NodeKind::Union(_) => Box::new(union::Union::new(output)),
         NodeKind::Sink(sink) => {

@@ -5,27 +5,25 @@
 //! answered by the newest version that has learnt from labels before or at t only. In consistent mode
 //! it waits until that version is certain, so a replay gives the same predictions. Rows without a time wait for the
 //! last version.
+//!
+//! Versions of a model that is served are another matter: see [`live`].
+
+mod answers;
+mod live;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray, new_null_array,
-};
-use arrow::compute::concat;
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use tidemill_ml::MlError;
-use tidemill_plans::catalog::UNTIMED;
 use tidemill_plans::node::{ModelFreshness, PredictNode};
-use tidemill_plans::prediction::Question;
 use tidemill_plans::time::{EventTime, Watermark, event_time_type, event_times};
-use tidemill_plans::transform::{FittedModel, RestoreError};
 
+use self::answers::{Answer, Answers, Version};
 use super::Operator;
-use super::bad_rows::evaluate_or_route;
 use super::late_rows::without_late;
 use super::state_rows::{least_watermark, other_columns};
-use crate::error::{EngineError, Result};
+use crate::error::Result;
 use crate::rows::{ArrivalBuffer, EventTimeBuffer};
 use crate::state::{Belongs, StateMemory, StateReader, StateWriter};
 use crate::task::{OperatorContext, PortWatermarks};
@@ -33,14 +31,22 @@ use crate::task::{OperatorContext, PortWatermarks};
 /// Bytes of model versions that are written in one batch.
 const VERSIONS_BYTES: usize = 1 << 24;
 
-/// The columns behind what the model says: its version and event time.
-const KNOWN: usize = 2;
+/// The operator of a node.
+pub(super) fn operator(
+    node: &PredictNode,
+    input: &SchemaRef,
+    output: SchemaRef,
+    memory: &StateMemory,
+) -> Box<dyn Operator> {
+    match node.freshness {
+        ModelFreshness::Live => Box::new(live::PredictLive::new(node, input, output, memory)),
+        _ => Box::new(Predict::new(node, input, output, memory)),
+    }
+}
 
 /// See [`PredictNode`].
-pub(super) struct Predict {
-    model: String,
-    label: String,
-    question: Question,
+struct Predict {
+    answers: Answers,
     freshness: ModelFreshness,
     waiting: Waiting,
     watermark: Watermark,
@@ -48,15 +54,6 @@ pub(super) struct Predict {
     known_to: Watermark,
     /// By `learnt_to`, oldest first.
     versions: VecDeque<Version>,
-    output: SchemaRef,
-}
-
-struct Version {
-    version: i64,
-    learnt_to: i64,
-    state: Vec<u8>,
-    /// Restored when a row first asks: many versions are never asked.
-    restored: Option<FittedModel>,
 }
 
 /// Rows that wait for their version.
@@ -65,15 +62,6 @@ enum Waiting {
     Timed { time: usize, rows: EventTimeBuffer },
     /// Until the last version has come.
     Untimed(ArrivalBuffer),
-}
-
-/// What rows of one stretch of time get.
-struct Answer {
-    /// What the model says, in its columns.
-    said: Vec<ArrayRef>,
-    /// Those of the rows that features could be made of.
-    rows: RecordBatch,
-    version: Option<(i64, i64)>,
 }
 
 impl Waiting {
@@ -123,18 +111,15 @@ impl Waiting {
 }
 
 impl Predict {
-    pub(super) fn new(node: &PredictNode, input: &SchemaRef, output: SchemaRef, memory: &StateMemory) -> Self {
+    fn new(node: &PredictNode, input: &SchemaRef, output: SchemaRef, memory: &StateMemory) -> Self {
         let memory = memory.limited_if(node.freshness.waits());
         Self {
-            model: node.model.clone(),
-            label: node.label.clone(),
-            question: node.question,
+            answers: Answers::new(node, output),
             freshness: node.freshness,
             waiting: Waiting::new(node.time, input, &memory),
             watermark: Watermark::MIN,
             known_to: Watermark::MIN,
             versions: VecDeque::new(),
-            output,
         }
     }
 
@@ -143,12 +128,7 @@ impl Predict {
         let learnt_to = event_times(batch.column(1))?;
         let states = batch.column(3).as_binary::<i32>();
         for row in 0..batch.num_rows() {
-            self.versions.push_back(Version {
-                version: versions.value(row),
-                learnt_to: learnt_to.value(row),
-                state: states.value(row).to_vec(),
-                restored: None,
-            });
+            self.versions.push_back(Version::new(versions.value(row), learnt_to.value(row), states.value(row)));
         }
         Ok(())
     }
@@ -167,7 +147,7 @@ impl Predict {
         let Some(time) = time else {
             let newest = self.versions.len().checked_sub(1);
             let answer = self.ask(newest, rows, ctx)?;
-            return self.output_rows(&[answer]);
+            return self.answers.output_rows(&[answer]);
         };
         let times = event_times(rows.column(time))?.clone();
         let times = times.values();
@@ -180,7 +160,7 @@ impl Predict {
             answers.push(self.ask(known.checked_sub(1), rows.slice(start, length), ctx)?);
             start += length;
         }
-        self.output_rows(&answers)
+        self.answers.output_rows(&answers)
     }
 
     fn ask(&mut self, version: Option<usize>, rows: RecordBatch, ctx: &OperatorContext) -> Result<Answer> {
@@ -188,52 +168,7 @@ impl Predict {
         if let Some(passed) = version.and_then(|index| self.versions.get_mut(index.checked_sub(1)?)) {
             passed.restored = None;
         }
-        let Some(version) = version.and_then(|index| self.versions.get_mut(index)) else {
-            return Ok(self.no_answer(rows));
-        };
-        let failed = |source: MlError| EngineError::Model { model: self.model.clone(), source };
-        let model = match &mut version.restored {
-            Some(model) => model,
-            none => none.insert(FittedModel::restore(&version.state).map_err(|error| match error {
-                RestoreError::Weights(source) => failed(source),
-                RestoreError::Transform(error) => error.into(),
-            })?),
-        };
-        let (rows, features) = match model.transform() {
-            Some(transform) => evaluate_or_route(rows, ctx, |rows| Ok(transform.features(rows)?))?,
-            None => (rows.clone(), rows),
-        };
-        let said = model.said(self.question, &self.label, &features);
-        let said = said.map_err(|source| EngineError::NoAnswer { model: self.model.clone(), source })?;
-        Ok(Answer { said: said.columns().to_vec(), rows, version: Some((version.version, version.learnt_to)) })
-    }
-
-    /// Before there is a version nothing is known.
-    fn no_answer(&self, rows: RecordBatch) -> Answer {
-        let fields = self.output.fields();
-        let added = match self.question.is_of_a_version() {
-            true => fields.get(rows.num_columns()..fields.len() - KNOWN).unwrap_or_default(),
-            false => fields,
-        };
-        let said = added.iter().map(|field| new_null_array(field.data_type(), rows.num_rows())).collect();
-        Answer { said, rows, version: None }
-    }
-
-    /// The answers in the columns of the output.
-    fn output_rows(&self, answers: &[Answer]) -> Result<RecordBatch> {
-        if !self.question.is_of_a_version() {
-            return Ok(RecordBatch::try_new(Arc::clone(&self.output), joined(answers, |answer| &answer.said)?)?);
-        }
-        let versions = |pick: fn((i64, i64)) -> i64| {
-            answers.iter().flat_map(move |answer| std::iter::repeat_n(answer.version.map(pick), answer.rows.num_rows()))
-        };
-        let version: Int64Array = versions(|(version, _)| version).collect();
-        let learnt_to = versions(|(_, learnt_to)| learnt_to).map(|time| time.filter(|time| *time != UNTIMED));
-        let learnt_to: TimestampMicrosecondArray = learnt_to.collect();
-        let mut columns = joined(answers, |answer| answer.rows.columns())?;
-        columns.extend(joined(answers, |answer| &answer.said)?);
-        columns.extend([Arc::new(version) as ArrayRef, Arc::new(learnt_to)]);
-        Ok(RecordBatch::try_new(Arc::clone(&self.output), columns)?)
+        self.answers.ask(version.and_then(|index| self.versions.get_mut(index)), rows, ctx)
     }
 
     /// The versions as rows, oldest first.
@@ -259,12 +194,10 @@ impl Predict {
             let version = version.as_primitive_opt::<Int64Type>().ok_or_else(other_columns)?;
             let states = states.as_binary_opt::<i32>().ok_or_else(other_columns)?;
             let learnt_to = event_times(learnt_to)?;
-            versions.extend((0..batch.num_rows()).map(|row| Version {
-                version: version.value(row),
-                learnt_to: learnt_to.value(row),
-                state: states.value(row).to_vec(),
-                restored: None,
-            }));
+            versions.extend(
+                (0..batch.num_rows())
+                    .map(|row| Version::new(version.value(row), learnt_to.value(row), states.value(row))),
+            );
         }
         versions.sort_by_key(|version| (version.learnt_to, version.version));
         versions.dedup_by_key(|version| version.version);
@@ -293,20 +226,6 @@ fn version_batch(versions: &[&Version]) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
 }
 
-/// The columns of all answers, one behind the other.
-fn joined(answers: &[Answer], columns: impl Fn(&Answer) -> &[ArrayRef]) -> Result<Vec<ArrayRef>> {
-    match answers {
-        [answer] => Ok(columns(answer).to_vec()),
-        answers => (0..answers.first().map_or(0, |answer| columns(answer).len()))
-            .map(|place| {
-                let parts: Vec<&dyn Array> =
-                    answers.iter().filter_map(|answer| columns(answer).get(place)).map(AsRef::as_ref).collect();
-                Ok(concat(&parts)?)
-            })
-            .collect(),
-    }
-}
-
 impl Operator for Predict {
     fn on_batch(&mut self, port: usize, batch: RecordBatch, ctx: &mut OperatorContext) -> Result<()> {
         if port == 1 {
@@ -316,10 +235,7 @@ impl Operator for Predict {
             Waiting::Timed { time, rows } => rows.push(without_late(batch, *time, self.watermark.0, ctx)?)?,
             Waiting::Untimed(rows) => rows.push(&batch)?,
         }
-        let known = match self.freshness {
-            ModelFreshness::Latest => EventTime::MAX,
-            ModelFreshness::Consistent => self.known_to.0,
-        };
+        let known = if self.freshness.waits() { self.known_to.0 } else { EventTime::MAX };
         if self.freshness == ModelFreshness::Latest || matches!(self.waiting, Waiting::Untimed(_)) {
             self.answer_waiting(known, ctx)?;
         }

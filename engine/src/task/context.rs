@@ -12,7 +12,7 @@ use tidemill_plans::result_ticket::ResultTicket;
 use tidemill_plans::settings::Settings;
 use tidemill_plans::time::Watermark;
 
-use crate::connector::Views;
+use crate::connector::{ServedVersions, Views};
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::state::StateMemory;
@@ -56,6 +56,8 @@ pub struct TaskEnv {
     pub dead_letters: Arc<DeadLetters>,
     /// What trainers have published.
     pub models: Arc<Mutex<PublishedModels>>,
+    /// Which versions of models the coordinator has told of.
+    pub served: Arc<ServedVersions>,
     /// Which sources wait for each other.
     pub alignment: Arc<Alignment>,
     /// Where results of SELECTs go.

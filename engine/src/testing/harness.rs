@@ -108,6 +108,7 @@ pub fn test_env() -> Result<TaskEnv> {
         dead_letters: Arc::new(DeadLetters::open(&settings)?),
         settings,
         models: Arc::default(),
+        served: Arc::default(),
         alignment: Arc::default(),
         results: Arc::new(NoResults),
         state_memory: StateMemory { bytes_max: None, scratch: ScratchFolder::new(std::env::temp_dir()) },

@@ -26,20 +26,23 @@ pub struct PredictNode {
     pub question: Question,
 }
 
-/// Which version of a model answers for a row at event time t.
+/// Which version of a model answers for a row at event time t. Without a time it is the newest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bincode::Encode, bincode::Decode)]
 pub enum ModelFreshness {
     /// The newest with `learnt_to <= t`; the row waits until it is certain which one that is.
     Consistent,
     /// The newest that has arrived and has `learnt_to <= t`; the row does not wait.
     Latest,
+    /// Of versions that come while the stream runs, whatever they have learnt, the newest that has come while event time was
+    /// before t. Rows wait for the first.
+    Live,
 }
 
 impl ModelFreshness {
-    /// Whether rows wait.
+    /// Whether rows may wait.
     #[must_use]
     pub fn waits(self) -> bool {
-        self == Self::Consistent
+        self != Self::Latest
     }
 }
 

@@ -11,7 +11,7 @@ use crate::explain::{input_names, list, sort_list};
 use crate::expr::StreamExpr;
 use crate::graph::{DataflowGraph, Node};
 use crate::node::window_assign_micros as micros;
-use crate::node::{JoinKind, LateWindows, NodeKind, TemporalJoinKind, VersionBound};
+use crate::node::{JoinKind, LateWindows, ModelFreshness, NodeKind, TemporalJoinKind, VersionBound};
 use crate::pushed::SEAM;
 
 /// Options that say how fast or by whom something is read or written, and not what; and where a source began, which
@@ -98,6 +98,9 @@ fn what(graph: &DataflowGraph, node: &Node) -> Option<String> {
         NodeKind::Fit(fit) => {
             let label = fit.label.map(|label| format!("{} from ", input(0, &[label]))).unwrap_or_default();
             format!("rows of {label}({}) for {}", input(0, &fit.features), fit.model)
+        }
+        NodeKind::Predict(predict) if predict.freshness == ModelFreshness::Live => {
+            format!("the versions of {} and since when each answers", predict.model)
         }
         NodeKind::Predict(predict) => format!("rows for {} and its versions", predict.model),
         NodeKind::LateSplit(split) => match &split.windows {

@@ -713,6 +713,8 @@ pub enum FreshnessDocument {
     Consistent,
     /// The newest that is there and not from the row's future.
     Latest,
+    /// The newest that has come while event time was before the row's.
+    Live,
 }
 
 /// Streams of the same columns, all on port 0.

@@ -205,6 +205,7 @@ fn operator(kind: &NodeKind, inputs: &[SchemaRef], output: &Schema) -> OperatorD
             freshness: match node.freshness {
                 ModelFreshness::Consistent => FreshnessDocument::Consistent,
                 ModelFreshness::Latest => FreshnessDocument::Latest,
+                ModelFreshness::Live => FreshnessDocument::Live,
             },
             question: QuestionDocument::of(node.question),
         }),

@@ -7,11 +7,12 @@ use arrow::datatypes::{Field, Schema};
 use datafusion::sql::sqlparser::ast::Ident;
 use tidemill_plans::algorithm::reads_times;
 use tidemill_plans::catalog::{ModelWeights, SERVED_BYTES_MAX, UNTIMED};
+use tidemill_plans::connector::{MODEL_CONNECTOR, MODEL_ENDS, MODEL_OPTION};
 use tidemill_plans::error::chain;
 use tidemill_plans::graph::Partitioning;
-use tidemill_plans::model_reference::ModelReference;
+use tidemill_plans::model_reference::{ModelReference, WantedVersion};
 use tidemill_plans::node::{ModelFreshness, NodeKind, PredictNode, model_version_schema};
-use tidemill_plans::prediction::Question;
+use tidemill_plans::prediction::{Question, TrainedModel};
 use tidemill_plans::transform::can_read;
 
 use super::model::kind;
@@ -32,10 +33,10 @@ impl QueryPlanner<'_> {
             let hint = "ask the model before the aggregation";
             return Err(SqlError::unsupported("a model's answers about updating rows", hint));
         }
-        let is_kept = detail.query.is_none() || !ModelReference::is_plain(&normalize(model));
-        let Asked { versions, features, added, freshness } = match is_kept {
-            true => self.kept_version(model, &input, question)?,
-            false => self.learnt_versions(model, (object, detail), &input, question)?,
+        let Asked { versions, features, added, freshness } = match self.origin(model, detail)? {
+            Origin::Plan => self.kept_version(model, &input, question)?,
+            Origin::Served => self.served_versions(model, (object, detail), &input, question)?,
+            Origin::Learnt => self.learnt_versions(model, (object, detail), &input, question)?,
         };
         self.note_use(&object.name);
         let time = input.info.times.first().copied();
@@ -52,6 +53,60 @@ impl QueryPlanner<'_> {
         let stream = self.builder.add_chained(&input, node, info);
         self.builder.graph.add_edge(versions.node, stream.node, 1, Partitioning::Broadcast);
         Ok(stream)
+    }
+
+    /// Where the versions come from that answer for a name.
+    fn origin(&self, model: &Ident, detail: &ModelObject) -> Result<Origin> {
+        let name = normalize(model);
+        let reference = ModelReference::parse(&name).map_err(SqlError::invalid)?;
+        Ok(match reference.version {
+            _ if detail.query.is_none() => Origin::Plan,
+            WantedVersion::Number(_) => Origin::Plan,
+            WantedVersion::Alias(_) => Origin::Served,
+            WantedVersion::Newest if detail.training_set.is_some() && self.catalog.serves(&name) => Origin::Served,
+            WantedVersion::Newest => Origin::Learnt,
+        })
+    }
+
+    /// The versions that a name means while the stream runs. Those of a plain name take and say what the model's statement
+    /// promises, and may be still to come.
+    fn served_versions(
+        &mut self,
+        model: &Ident,
+        (object, detail): (&Arc<Object>, &ModelObject),
+        input: &Stream,
+        question: Question,
+    ) -> Result<Asked> {
+        let name = normalize(model);
+        let promised = || {
+            let features = match_features(&object.name, detail, input)?;
+            Ok::<_, SqlError>((features, answer_fields(self.catalog, model, detail, question)?))
+        };
+        let (features, added) = match self.catalog.trained_model(model, "an alias in a stream") {
+            _ if ModelReference::is_plain(&name) => promised()?,
+            Ok(trained) => of_version(model, &trained, input, question)?,
+            Err(_) if self.catalog.plans_again => promised()?,
+            Err(error) => return Err(error),
+        };
+        let outer = self.builder.begin_object(&object.name);
+        let versions = self.versions_source(&name, input.info.bounded);
+        self.builder.begin_object(&outer);
+        Ok(Asked { versions, features, added, freshness: ModelFreshness::Live })
+    }
+
+    /// The source of what a name means: the first version alone for a stream that ends, so that its answers do not depend
+    /// on how long it takes. All that ask alike in a job have the same.
+    fn versions_source(&mut self, name: &str, ends: bool) -> Stream {
+        // Nobody waits for what seldom comes.
+        let mut options = vec![(MODEL_OPTION, name), ("idle_timeout", "1ms")];
+        options.extend(ends.then_some((MODEL_ENDS, "true")));
+        let options: Vec<_> = options.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let schema = model_version_schema();
+        let info = StreamInfo::untimed(Arc::clone(&schema), ends);
+        match self.builder.source_like(MODEL_CONNECTOR, &options) {
+            Some(node) => Stream { node, parallelism: 1, info },
+            None => Stream { info, ..self.builder.add_whole_source(name, MODEL_CONNECTOR, options, 1, &schema) },
+        }
     }
 
     /// The versions of a model as it learns them.
@@ -72,7 +127,8 @@ impl QueryPlanner<'_> {
         Ok(Asked { versions: self.train_operator(object, detail)?, features, added, freshness: detail.freshness })
     }
 
-    /// The one version that a query names, or that a file had: it answers rows of all times, and is part of the plan.
+    /// The one version that a query names by its number, or that a file had: it answers rows of all times, and is part of the
+    /// plan.
     fn kept_version(&mut self, model: &Ident, input: &Stream, question: Question) -> Result<Asked> {
         let trained = self.catalog.trained_model(model, "ML.PREDICT of a model that no query trains")?;
         let ModelWeights { version, state, .. } = trained.weights();
@@ -80,8 +136,7 @@ impl QueryPlanner<'_> {
             let hint = "name the model alone, and its versions come as it learns them";
             return Err(SqlError::unsupported(format!("a version of more than {SERVED_BYTES_MAX} bytes"), hint));
         }
-        let answer = trained.answer(question, &RecordBatch::new_empty(Arc::clone(input.schema())));
-        let answer = answer.map_err(|error| SqlError::invalid(format!("model '{model}': {}", chain(&error))))?;
+        let (features, added) = of_version(model, &trained, input, question)?;
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int64Array::from(vec![*version])),
             Arc::new(TimestampMicrosecondArray::from(vec![UNTIMED])),
@@ -92,12 +147,35 @@ impl QueryPlanner<'_> {
         let rows = RecordBatch::try_new(model_version_schema(), columns)?;
         Ok(Asked {
             versions: self.values_stream(&normalize(model), &rows)?,
-            features: trained.reads().iter().map(|name| Ok(input.schema().index_of(name)?)).collect::<Result<_>>()?,
-            added: answer.schema().fields().iter().map(|field| field.as_ref().clone()).collect(),
+            features,
+            added,
             // There is but one version, and no row is to be answered before it is there.
             freshness: ModelFreshness::Consistent,
         })
     }
+}
+
+/// Where versions of a model come from in a stream.
+enum Origin {
+    /// There is one, in the plan.
+    Plan,
+    /// From what is served, while the job runs.
+    Served,
+    /// From the operator of the job that learns them.
+    Learnt,
+}
+
+/// The columns of a stream that a version reads, and those of what it says of them.
+fn of_version(
+    model: &Ident,
+    trained: &TrainedModel,
+    input: &Stream,
+    question: Question,
+) -> Result<(Vec<usize>, Vec<Field>)> {
+    let answer = trained.answer(question, &RecordBatch::new_empty(Arc::clone(input.schema())));
+    let answer = answer.map_err(|error| SqlError::invalid(format!("model '{model}': {}", chain(&error))))?;
+    let features = trained.reads().iter().map(|name| Ok(input.schema().index_of(name)?)).collect::<Result<_>>()?;
+    Ok((features, answer.schema().fields().iter().map(|field| field.as_ref().clone()).collect()))
 }
 
 /// Who answers about a stream's rows.

@@ -7,6 +7,8 @@ use datafusion::logical_expr::TableScan;
 use tidemill_plans::change::with_change_column;
 use tidemill_plans::connector::{VIEW_CONNECTOR, VIEW_FOLLOW};
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
+use tidemill_plans::graph::Node;
+use tidemill_plans::ids::OperatorId;
 use tidemill_plans::node::{NodeKind, Projection, SourceNode};
 use tidemill_plans::partitions::partition_columns;
 use tidemill_plans::pushed::is_pushed;
@@ -180,6 +182,15 @@ impl JobBuilder {
         };
         let info = StreamInfo { times: Vec::new(), window_times: Vec::new(), bounded: false, ..info.clone() };
         self.add_operator(NodeKind::Source(node), view.parallelism, info)
+    }
+
+    /// A source with these options that the graph has already.
+    pub(super) fn source_like(&self, connector: &str, options: &[(String, String)]) -> Option<OperatorId> {
+        let is_like = |node: &&Node| match &node.kind {
+            NodeKind::Source(source) => source.connector == connector && source.options == options,
+            _ => false,
+        };
+        self.graph.nodes.iter().find(is_like).map(|node| node.id)
     }
 
     /// A source of rows that are there already: all columns as they are, in no order.

@@ -1,9 +1,10 @@
 //! ML.GLOBAL_EXPLAIN, ML.FEATURE_INFO and ML.RECOMMEND: what follows from a model and the rows that it was fitted to. They are
 //! queries of its training set. The functions and their columns are BigQuery ML's.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::{FunctionArg, Ident, Query, Spanned, TableFactor};
+use datafusion::sql::sqlparser::ast::{FunctionArg, Ident, Query, Spanned, TableFactor, Visit, Visitor};
 
 use super::model_table::only_model;
 use super::table_function::wrong_call;
@@ -63,6 +64,22 @@ pub(crate) fn training_call(factor: &TableFactor) -> Result<Option<TrainingCall>
     let usage = format!("{}(MODEL m)", asked.function());
     let model = only_model(&arguments)?.ok_or_else(|| wrong_call(&usage).at(name.span()))?;
     Ok(Some(TrainingCall { asked, model: model.clone() }))
+}
+
+/// Whether a query has such a call anywhere.
+pub(crate) fn asks_training_rows(query: &Query) -> bool {
+    struct Calls;
+    impl Visitor for Calls {
+        type Break = ();
+
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+            match training_call(factor) {
+                Ok(None) => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            }
+        }
+    }
+    query.visit(&mut Calls).is_break()
 }
 
 impl TrainingCall {

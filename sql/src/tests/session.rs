@@ -97,13 +97,17 @@ fn the_catalog_is_rebuilt_from_its_texts() {
     )
     .unwrap();
     let entries = session.catalog.entries();
-    let (again, left_out) = Catalog::restored(&entries);
+    let (again, left_out) = Catalog::restored(&entries, None);
     assert_eq!((again.entries(), left_out.len()), (entries.clone(), 0));
     assert_eq!(entries.len(), 6);
+    // A model that is replaced comes behind what is made of it.
+    let reversed: Vec<_> = entries.iter().cloned().rev().collect();
+    let (again, left_out) = Catalog::restored(&reversed, None);
+    assert_eq!((again.entries().len(), left_out.len()), (6, 0), "{left_out:?}");
 
     // Without one of them, those that are made of it are left out, too.
     let (v, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.name == "v");
-    let (again, left_out) = Catalog::restored(&others);
+    let (again, left_out) = Catalog::restored(&others, None);
     let left_out: Vec<String> = left_out.into_iter().map(|(name, error)| format!("{name}: {error}")).collect();
     assert!(left_out.len() == 2 && left_out[0].contains("m: line 1, column 87: "), "{left_out:?}");
     assert_eq!((again.entries().len(), v.len()), (3, 1));
@@ -116,7 +120,7 @@ fn a_restored_source_has_what_the_settings_gave_it() {
         CREATE SOURCE s (ts TIMESTAMP, WATERMARK FOR ts AS ts)
           WITH (connector = 'files', path = 's', format = 'csv', watermark_group = 'g')";
     execute(&mut session, script).unwrap();
-    let (again, left_out) = Catalog::restored(&session.catalog.entries());
+    let (again, left_out) = Catalog::restored(&session.catalog.entries(), None);
     assert_eq!((again.entries().len(), left_out.len()), (1, 0), "{left_out:?}");
 }
 

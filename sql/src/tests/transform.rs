@@ -88,7 +88,7 @@ fn what_is_written_down_of_it_means_the_same() {
     }
     let (again, _) = PlanDocument::from_json(&json).unwrap().to_graph(&session.settings).unwrap();
     assert_eq!(again, graph);
-    let (restored, left_out) = Catalog::restored(&session.catalog.entries());
+    let (restored, left_out) = Catalog::restored(&session.catalog.entries(), None);
     assert!(left_out.is_empty(), "{left_out:?}");
     assert_eq!(restored.entries(), session.catalog.entries());
 }

@@ -68,6 +68,13 @@ fn empty_job(worker: WorkerId) -> WorkerRequest {
     WorkerRequest::Deploy(worker, deployment)
 }
 
+/// A version of a model for its streams.
+fn model() -> WorkerRequest {
+    let (model, label) = (String::from("m"), String::new());
+    let weights = Arc::new(ModelWeights { model, version: 1, learnt_to: 0, label, state: vec![1] });
+    WorkerRequest::Model { run: RUN, reference: String::from("m@good"), weights }
+}
+
 async fn check(worker: &WorkerHandle, request: WorkerRequest, expected: &str) {
     let text = match worker.request(request).await.unwrap() {
         WorkerResponse::Done => String::from("done"),
@@ -90,10 +97,12 @@ fn a_job_is_deployed_started_stopped_and_forgotten() {
         check(&worker, empty_job(WorkerId(7)), "job-1 is already deployed here").await;
         check(&worker, WorkerRequest::Start(RUN), "done").await;
         check(&worker, WorkerRequest::Barrier(RUN, barrier(1)), "done").await;
+        check(&worker, model(), "done").await;
         check(&worker, WorkerRequest::Stop(RUN, StopMode::Drain), "done").await;
         check(&worker, WorkerRequest::Stop(RUN, StopMode::Cut), "done").await;
         check(&worker, WorkerRequest::Stop(RUN, StopMode::Cancel), "done").await;
         check(&worker, WorkerRequest::Barrier(RUN, barrier(2)), "job-1 is not deployed here").await;
+        check(&worker, model(), "job-1 is not deployed here").await;
         check(&worker, WorkerRequest::Release(RUN), "done").await;
         check(&worker, WorkerRequest::Release(RUN), "done").await;
         check(&worker, empty_job(WorkerId(7)), "done").await;

@@ -95,7 +95,8 @@ impl Running {
             Event::WorkerAnswered { worker, kind: RequestKind::Commit(epoch), result: Ok(()) } => {
                 self.committed(worker, epoch).into_iter().collect()
             }
-            Event::WorkerAnswered { kind: RequestKind::Commit(_), result: Err(cause), .. } => {
+            // Without the version the job would go on with one that nobody means. The next attempt is told what is meant.
+            Event::WorkerAnswered { kind: RequestKind::Commit(_) | RequestKind::Model, result: Err(cause), .. } => {
                 return Failing::enter(plan, self.progress, cause);
             }
             // The barrier may have come to some tasks and never comes to the others. They wait for it until

@@ -12,13 +12,16 @@ use tidemill_plans::error::chain;
 use tidemill_plans::graph::Partitioning;
 use tidemill_plans::node::{NodeKind, model_version_schema, predicted_fields};
 
+use tidemill_plans::catalog::UNTIMED;
+use tidemill_plans::prediction::Question;
+
 use super::*;
 use crate::testing::OperatorHarness;
 use crate::testing::graph::{cases, harness, joined, schema, sorted_rows};
 use crate::testing::instances::{self, Step as Taken, check_rescaling};
 
 /// About rows without a time.
-fn asked(freshness: ModelFreshness, question: Question) -> PredictNode {
+pub(super) fn asked(freshness: ModelFreshness, question: Question) -> PredictNode {
     let (model, label) = (String::from("m"), String::from("y"));
     PredictNode { model, label, features: vec![1], time: None, freshness, question }
 }
@@ -32,7 +35,7 @@ fn predict(freshness: ModelFreshness) -> OperatorHarness {
 }
 
 /// A version that has learnt `n` rows, so that each version answers differently.
-fn version(n: i64, learnt_to: i64) -> RecordBatch {
+pub(super) fn version(n: i64, learnt_to: i64) -> RecordBatch {
     let features = Schema::new(vec![Field::new("x", DataType::Float64, true)]);
     let schema = FeatureSchema::from_arrow(&features).unwrap();
     let mut model = tidemill_ml::create("logistic_reg", &Default::default(), &schema, &DataType::Boolean).unwrap();

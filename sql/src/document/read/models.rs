@@ -119,6 +119,7 @@ pub(super) fn predict(predict: &PredictDocument, inputs: &Inputs<'_>) -> Read<Bu
         freshness: match predict.freshness {
             FreshnessDocument::Consistent => ModelFreshness::Consistent,
             FreshnessDocument::Latest => ModelFreshness::Latest,
+            FreshnessDocument::Live => ModelFreshness::Live,
         },
         question,
     });
