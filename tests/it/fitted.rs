@@ -268,7 +268,7 @@ fn a_fit_ends_with_its_job_and_with_its_model() {
 #[track_caller]
 fn check_whole(served: &mut Served, answers: &str) {
     let explained = shown(&served.ask(&format!("EXPLAIN {PREDICTED}")));
-    assert!(explained.contains("Batch, by DataFusion") && explained.contains("ml_predict(late)"), "{explained}");
+    assert!(explained.contains("Batch, by DataFusion") && explained.contains("ml_predict(late$1)"), "{explained}");
     let streamed = shown(&served.ask(&format!("SET execution = 'streaming'; {PREDICTED}")));
     assert_eq!(streamed, answers);
 

@@ -227,7 +227,10 @@ fn every_instance_has_the_new_version_and_a_killed_worker_changes_no_answer() {
     assert_eq!(all.iter().filter(|id| **id <= end).count() as u64, end + 1, "no row is missing");
     for (instance, rows) in &rows {
         let versions: Vec<&str> = rows.iter().map(|(_, version)| version.as_str()).collect();
-        assert!(versions.is_sorted() && versions.first() == Some(&"1") && versions.last() == Some(&"3"), "instance {instance}");
+        assert!(
+            versions.is_sorted() && versions.first() == Some(&"1") && versions.last() == Some(&"3"),
+            "instance {instance}"
+        );
     }
     cluster.coordinator.signal("KILL");
     cluster.workers.iter().for_each(|worker| worker.signal("KILL"));

@@ -121,7 +121,7 @@ fn a_served_model_makes_its_features_wherever_it_is_asked() {
     let answers = shown(&served.ask(PREDICTED));
     assert!(answers.contains("0.857445") && answers.contains("0.990485"), "{answers}");
     let explained = shown(&served.ask(&format!("EXPLAIN {PREDICTED}")));
-    assert!(explained.contains("Batch, by DataFusion") && explained.contains("ml_predict(late)"), "{explained}");
+    assert!(explained.contains("Batch, by DataFusion") && explained.contains("ml_predict(late$1)"), "{explained}");
     assert_eq!(shown(&served.ask(&format!("SET execution = 'streaming'; {PREDICTED}"))), answers);
     let weights = shown(&served.ask("SELECT processed_input FROM ML.WEIGHTS(MODEL late)"));
     assert!(["quick", "quarter", "zone"].iter().all(|feature| weights.contains(feature)), "{weights}");

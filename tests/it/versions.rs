@@ -50,6 +50,14 @@ fn each_version_answers_by_its_number_and_by_its_alias() {
         rows.iter().filter(|row| row.contains("| 600         |") && row.contains("roc_auc 0.")).count() == 3,
         "{versions}"
     );
+    // Two versions in one query.
+    let both =
+        "SELECT a.model_version * 10 + b.model_version AS n FROM ML.PREDICT(MODEL late@champion, TABLE trips) AS a
+                JOIN ML.PREDICT(MODEL late@challenger, TABLE trips) AS b ON b.id = a.id WHERE a.id = 7";
+    assert_eq!(served.number(both), 23);
+    let differ = "SELECT count(*) AS n FROM trips
+                  WHERE ml_predict(MODEL late@champion, distance) <> ml_predict(MODEL late, distance)";
+    assert_eq!(served.number(differ), 600, "they have learnt the contrary of each other");
     // Other functions, and other columns than the newest version has.
     let weights = "SELECT count(*) AS n FROM ML.WEIGHTS(MODEL late$2)";
     assert!(served.number(weights) > 0);

@@ -11,20 +11,25 @@ use datafusion::logical_expr::{
 };
 
 use super::{AnswerError, Question, TrainedModel};
+use crate::catalog::ModelWeights;
+use crate::model_reference::{ModelReference, WantedVersion};
 
 /// The model as a function: the columns that it reads in, a struct of the columns of its answer out.
 #[must_use]
 pub fn function(model: Arc<TrainedModel>, question: Question) -> ScalarUDF {
+    // Of two versions in one query each is a function of its own.
+    let ModelWeights { model: name, version, .. } = model.weights();
+    let asked = ModelReference { model: name, version: WantedVersion::Number(*version) };
     let name = match question {
-        Question::Prediction => format!("ml_predict({})", model.weights.model),
+        Question::Prediction => format!("ml_predict({asked})"),
         Question::Explanation { top_k_features } => {
-            format!("ml_explain_predict({}, {top_k_features})", model.weights.model)
+            format!("ml_explain_predict({asked}, {top_k_features})")
         }
-        Question::Features => format!("ml_transform({})", model.weights.model),
-        Question::ClassProbabilities => format!("ml_predict({}, class_probabilities)", model.weights.model),
+        Question::Features => format!("ml_transform({asked})"),
+        Question::ClassProbabilities => format!("ml_predict({asked}, class_probabilities)"),
         Question::Anomaly { threshold } => {
             let threshold = threshold.map_or_else(String::new, |threshold| format!(", {}", f64::from(threshold)));
-            format!("ml_detect_anomalies({}{threshold})", model.weights.model)
+            format!("ml_detect_anomalies({asked}{threshold})")
         }
     };
     // Texts may be views.
