@@ -551,7 +551,7 @@ fn require_uses(catalog: &Catalog, rights: &dyn Rights, uses: &[String]) -> Resu
             Detail::Source(..) | Detail::View(..) => require(rights, Privilege::Select, on)?,
             Detail::Sink(_) => require(rights, Privilege::Insert, on)?,
             Detail::Model(_) => require(rights, Privilege::Predict, on)?,
-            Detail::Function(_) => {}
+            Detail::Function(_) | Detail::Lost(_) => {}
         }
         if object.kind == ObjectKind::View
             && let Some(owner) = rights.of_owner(&object.name)

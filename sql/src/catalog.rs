@@ -53,6 +53,20 @@ impl Object {
     fn entry(&self) -> CatalogEntry {
         CatalogEntry { name: self.name.clone(), kind: self.kind, definition: self.definition.clone() }
     }
+
+    /// What stands for an object that cannot be restored.
+    fn lost(entry: &CatalogEntry, reason: &SqlError) -> Self {
+        let (name, definition) = (entry.name.clone(), entry.definition.clone());
+        Self { name, kind: entry.kind, definition, uses: Vec::new(), detail: Detail::Lost(reason.to_string()) }
+    }
+
+    /// An error if it is there by name alone.
+    pub(crate) fn check_restored(&self) -> Result<()> {
+        let Detail::Lost(reason) = &self.detail else { return Ok(()) };
+        let (name, kind) = (&self.name, self.kind);
+        let message = format!("{kind} '{name}' could not be restored, drop it and create it anew: {reason}");
+        Err(SqlError::invalid(message))
+    }
 }
 
 /// What planning needs of an object.
@@ -63,6 +77,9 @@ pub(crate) enum Detail {
     View(StreamQuery, StreamInfo),
     Model(Box<ModelObject>),
     Function(Box<FunctionObject>),
+    /// One whose statement was accepted by an earlier session and is not any more, for this reason. All that can be done
+    /// with it is to drop or replace it: it must not be gone, for a job may work for it.
+    Lost(String),
 }
 
 /// A stream as its consumers see it: what columns it has and what may be done with it.
@@ -202,8 +219,9 @@ impl Catalog {
         self.find(name).map(|object| object.entry())
     }
 
-    /// The catalog that the statements of these objects, in this order, create, and the objects that are left out
-    /// because their statements are not accepted any more. Jobs are not started. `models` are those that are served.
+    /// The catalog that the statements of these objects, in this order, create; some may ask models, whose versions are
+    /// these. Objects whose statements are not accepted any more are there by name, and told with the reason. Jobs are not
+    /// started.
     #[must_use]
     pub fn restored(
         entries: &[CatalogEntry],
@@ -216,21 +234,36 @@ impl Catalog {
         let mut left: Vec<&CatalogEntry> = entries.iter().collect();
         // A model may have been replaced by one of tables that are newer than its users: so often as that helps, from the
         // beginning.
-        loop {
-            let (before, mut left_out) = (left.len(), Vec::new());
+        let failed = loop {
+            let (before, mut failed) = (left.len(), Vec::new());
             left.retain(|entry| {
                 let executed = parse_script(&entry.definition)
                     .and_then(|statements| statements.iter().try_for_each(|one| session.execute(one).map(drop)));
-                let failed = executed.err();
-                let is_left = failed.is_some();
-                left_out.extend(failed.map(|error| (entry.name.clone(), error)));
+                let error = executed.err();
+                let is_left = error.is_some();
+                failed.extend(error);
                 is_left
             });
             if left.is_empty() || left.len() == before {
-                session.catalog.plans_again = false;
-                return (session.catalog, left_out);
+                break failed;
             }
-        }
+        };
+        let mut catalog = session.catalog;
+        catalog.plans_again = false;
+        let lost = left.iter().zip(&failed).map(|(entry, error)| Arc::new(Object::lost(entry, error)));
+        catalog.objects.extend(lost);
+        // In their order, in which the next start restores them.
+        let place = |object: &Arc<Object>| entries.iter().position(|entry| entry.name == object.name);
+        catalog.objects.sort_by_key(place);
+        let lost = left.into_iter().map(|entry| entry.name.clone()).zip(failed);
+        (catalog, lost.collect())
+    }
+
+    /// Whether an object is a sink that any statement may write to, beside others.
+    #[must_use]
+    pub fn takes_inserts(&self, name: &str) -> bool {
+        let sink = self.objects.iter().find(|object| object.name == name);
+        sink.is_some_and(|object| matches!(&object.detail, Detail::Sink(sink) if !sink.has_query))
     }
 
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
@@ -257,6 +290,7 @@ impl Catalog {
         let Some(object) = self.find(name) else {
             return Err(self.unknown("model", name, Position::UNKNOWN, |kind| kind == ObjectKind::Model));
         };
+        object.check_restored()?;
         match &object.detail {
             Detail::Model(model) => Ok((object, model)),
             _ => Err(SqlError::invalid(format!("'{name}' is a {}, not a model", object.kind))),

@@ -161,7 +161,7 @@ fn table(object: &Object) -> Option<TableInfo> {
             (Arc::clone(&info.schema), info.upsert_keys.iter().map(name).collect())
         }
         Detail::Sink(sink) => (sink.schema.clone().unwrap_or_else(|| Arc::new(Schema::empty())), sink.key.clone()),
-        Detail::Model(_) | Detail::Function(_) => return None,
+        Detail::Model(_) | Detail::Function(_) | Detail::Lost(_) => return None,
     };
     Some(TableInfo { name: object.name.clone(), kind: object.kind, columns, key })
 }

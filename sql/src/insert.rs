@@ -36,6 +36,7 @@ impl Session {
             return self.append(insert);
         }
         let at = insert.sink.at;
+        object.check_restored().map_err(|error| error.at(at))?;
         let allowed = || self.require(Privilege::Insert, Securable::Object(object.name.clone())).map_err(|e| e.at(at));
         match &object.detail {
             Detail::Sink(sink) => allowed().and_then(|()| self.insert_into_sink(insert, sink)),

@@ -447,6 +447,7 @@ impl Session {
     /// The view that somebody subscribes to.
     fn subscribed(&self, name: &Name) -> Result<&Arc<Object>> {
         let object = self.catalog.get(name)?;
+        object.check_restored().map_err(|error| error.at(name.at))?;
         if object.kind != ObjectKind::MaterializedView {
             let message = format!(
                 "'{}' is a {}, and SUBSCRIBE TO takes a materialized view; SELECT * FROM {} streams what has no end",

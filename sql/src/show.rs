@@ -65,11 +65,14 @@ pub(crate) fn show_create(session: &Session, name: &Name) -> Result<RecordBatch>
 
 /// DESCRIBE.
 pub(crate) fn describe(session: &Session, name: &Name) -> Result<RecordBatch> {
-    match &session.catalog.get(name)?.detail {
+    let object = session.catalog.get(name)?;
+    object.check_restored()?;
+    match &object.detail {
         Detail::Source(_, info) | Detail::View(_, info) => describe_stream(info),
         Detail::Sink(sink) => describe_schema(sink.schema.as_deref().unwrap_or(&Schema::empty()), |_| String::new()),
         Detail::Model(model) => describe_model(model),
         Detail::Function(function) => describe_function(function),
+        Detail::Lost(_) => Ok(RecordBatch::new_empty(Arc::new(Schema::empty()))),
     }
 }
 
@@ -175,7 +178,7 @@ fn connector(detail: &Detail) -> String {
     match detail {
         Detail::Source(source, _) => source.connector.clone(),
         Detail::Sink(sink) => sink.connector.clone(),
-        Detail::View(..) | Detail::Model(_) | Detail::Function(_) => String::new(),
+        Detail::View(..) | Detail::Model(_) | Detail::Function(_) | Detail::Lost(_) => String::new(),
     }
 }
 

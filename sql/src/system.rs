@@ -208,7 +208,7 @@ fn columns_of(object: &Object) -> Option<SchemaRef> {
     match &object.detail {
         Detail::Source(_, info) | Detail::View(_, info) => Some(Arc::clone(&info.schema)),
         Detail::Sink(sink) => sink.schema.clone(),
-        Detail::Model(_) | Detail::Function(_) => None,
+        Detail::Model(_) | Detail::Function(_) | Detail::Lost(_) => None,
     }
 }
 

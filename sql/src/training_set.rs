@@ -71,7 +71,8 @@ impl Session {
     /// Only what was fitted to a training set can be replaced: what learns from a stream has learnt what nobody has any more.
     fn check_is_fitted(&self, create: &CreateModel) -> Result<()> {
         match self.catalog.find(&create.name.text) {
-            Some(_) if self.training_set_of(&create.name.text).is_none() => Err(learns_from_a_stream(&create.name)),
+            Some(old) if is_of_file(old) => Err(comes_from_a_file(&create.name)),
+            Some(old) if !is_replaceable(old) => Err(learns_from_a_stream(&create.name)),
             _ => Ok(()),
         }
     }
@@ -107,16 +108,19 @@ impl Session {
         let becomes = plan.as_ref().and_then(|plan| plan.becomes.as_ref());
         let replaces = matches!(becomes, Some(Becomes::TrainingSet { replaces: true }));
         let name = Name { text: model.name.clone(), at: statement.position };
-        let old = self.catalog.find(&name.text).filter(|old| replaces && training_set(old).is_some()).cloned();
+        let old = self.catalog.find(&name.text).filter(|old| replaces && is_replaceable(old)).cloned();
         let Some(old) = old else {
             self.catalog.add(Arc::clone(model), statement.position)?;
             self.note_busy(&model.name);
             return Ok(None);
         };
-        let (was, is) = check_version(&old, model).map_err(|error| error.at(name.at))?;
-        let is_alike = difference(was, is).is_none();
-        self.catalog.check_users(&old, is).map_err(|error| error.at(name.at))?;
-        let has_users = self.catalog.users(&name.text).is_some();
+        let (mut is_alike, mut has_users) = (false, false);
+        if !matches!(old.detail, Detail::Lost(_)) {
+            let (was, is) = check_version(&old, model).map_err(|error| error.at(name.at))?;
+            self.catalog.check_users(&old, is).map_err(|error| error.at(name.at))?;
+            is_alike = difference(was, is).is_none();
+            has_users = self.catalog.users(&name.text).is_some();
+        }
         self.catalog.put(Arc::clone(model));
         self.note_busy(&model.name);
         Ok(Some(ReplacedModel { is_alike, has_users, object: old }))
@@ -240,6 +244,21 @@ fn difference(old: &ModelObject, new: &ModelObject) -> Option<String> {
     };
     let (was, is) = (outputs(&old.outputs), outputs(&new.outputs));
     (old.outputs != new.outputs).then(|| format!("it says ({}) instead of ({})", shown(&is), shown(&was)))
+}
+
+/// Whether a model can take an object's place: one with a training set, and one that could not be restored.
+fn is_replaceable(old: &Object) -> bool {
+    training_set(old).is_some() || (old.kind == ObjectKind::Model && old.check_restored().is_err())
+}
+
+/// Whether an object is a model that no query has trained.
+fn is_of_file(object: &Object) -> bool {
+    matches!(&object.detail, Detail::Model(model) if model.query.is_none())
+}
+
+fn comes_from_a_file(name: &Name) -> SqlError {
+    let hint = format!("DROP MODEL {} first: a model over tables can replace one over tables", name.text);
+    SqlError::unsupported("OR REPLACE of a model from a file", hint).at(name.at)
 }
 
 fn learns_from_a_stream(name: &Name) -> SqlError {

@@ -8,6 +8,7 @@
 mod algorithms;
 mod analyze;
 mod answers;
+mod asked_after_restart;
 mod backfill;
 mod bad_input;
 mod bank;

@@ -27,10 +27,12 @@ impl SqlSession {
         for left in left_jobs {
             restored.take_up(&coordinator, left).await?;
         }
+        // What they are made of may be what a model knows, or says.
         let models = Arc::clone(coordinator.serving()) as Arc<dyn TrainedModels>;
-        let (catalog, left_out) = Catalog::restored(&coordinator.objects().await?, Some(models));
+        let (catalog, lost) = Catalog::restored(&coordinator.objects().await?, Some(models));
         let Restored { jobs, running, mut told } = restored;
-        told.extend(left_out.into_iter().map(|(name, error)| format!("'{name}' is not there any more: {error}")));
+        let told_of = |(name, error)| format!("'{name}' could not be restored, drop it and create it anew: {error}");
+        told.extend(lost.into_iter().map(told_of));
         let sql = with_batches(Session::restored(settings, catalog, running), &coordinator);
         Ok((Self { coordinator, sql, jobs, drops: Drops::default(), is_kept: true }, told))
     }

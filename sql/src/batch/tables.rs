@@ -66,6 +66,7 @@ impl<'a> Tables<'a> {
         let Some(object) = self.catalog.find(name) else {
             return Err(self.catalog.unknown("source or view", name, Position::UNKNOWN, |_| true));
         };
+        object.check_restored()?;
         self.used.borrow_mut().insert(name.to_owned());
         match &object.detail {
             Detail::Source(source, info) => table(object, source, info),
@@ -75,7 +76,9 @@ impl<'a> Tables<'a> {
                 Ok(Arc::new(View { plan }))
             }
             Detail::View(..) => Err(no_table(name, "is held by a job, and has not been read")),
-            Detail::Sink(_) | Detail::Model(_) | Detail::Function(_) => Err(no_table(name, "has no rows")),
+            Detail::Sink(_) | Detail::Model(_) | Detail::Function(_) | Detail::Lost(_) => {
+                Err(no_table(name, "has no rows"))
+            }
         }
     }
 }

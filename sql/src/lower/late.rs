@@ -146,6 +146,7 @@ impl QueryPlanner<'_> {
     /// stream, so they have no order to wait for.
     fn write_late(&mut self, mut late: Stream, width: usize, sink: &Name) -> Result<()> {
         let object = Arc::clone(self.catalog.get(sink)?);
+        object.check_restored()?;
         let Detail::Sink(detail) = &object.detail else {
             let message = format!("'{}' is a {}; late rows go into a sink", object.name, object.kind);
             return Err(SqlError::invalid(message).at(sink.at));

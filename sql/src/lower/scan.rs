@@ -116,6 +116,7 @@ impl QueryPlanner<'_> {
     }
 
     fn build_object(&mut self, object: &Arc<Object>) -> Result<Stream> {
+        object.check_restored()?;
         Ok(match &object.detail {
             Detail::Source(node, _) if is_lookup(node) => return Err(not_read(&object.name)),
             Detail::Source(node, _) if !partition_columns(&node.options).is_empty() => {
@@ -145,7 +146,7 @@ impl QueryPlanner<'_> {
                     planner.lower_to_stream(&plan, "a view")
                 })?,
             },
-            Detail::Sink(_) | Detail::Model(_) | Detail::Function(_) => {
+            Detail::Sink(_) | Detail::Model(_) | Detail::Function(_) | Detail::Lost(_) => {
                 let message = format!("'{}' is a {}; only sources and views have rows", object.name, object.kind);
                 return Err(SqlError::invalid(message));
             }

@@ -65,9 +65,10 @@ impl PlanningContext<'_> {
             };
             return Err(DataFusionError::Plan(format!("there is no source or view '{name}'; {hint}")));
         };
+        object.check_restored().map_err(|error| DataFusionError::Plan(error.to_string()))?;
         match &object.detail {
             Detail::Source(_, info) | Detail::View(_, info) => Ok(Arc::clone(&info.schema)),
-            Detail::Sink(_) | Detail::Model(_) | Detail::Function(_) => {
+            Detail::Sink(_) | Detail::Model(_) | Detail::Function(_) | Detail::Lost(_) => {
                 let message = format!("'{name}' is a {}; only sources and views have rows to select", object.kind);
                 Err(DataFusionError::Plan(message))
             }

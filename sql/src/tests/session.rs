@@ -1,5 +1,7 @@
 //! What statements do to a session, and what it says about itself.
 
+use std::collections::BTreeMap;
+
 use expect_test::expect;
 use tidemill_plans::connector::{CONNECTORS, ConnectorSpec, SOURCE_OPTIONS};
 use tidemill_plans::node::NodeKind;
@@ -105,12 +107,21 @@ fn the_catalog_is_rebuilt_from_its_texts() {
     let (again, left_out) = Catalog::restored(&reversed, None);
     assert_eq!((again.entries().len(), left_out.len()), (6, 0), "{left_out:?}");
 
-    // Without one of them, those that are made of it are left out, too.
+    // Without one of them, those that are made of it are lost, too: they are there to be dropped.
     let (v, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.name == "v");
-    let (again, left_out) = Catalog::restored(&others, None);
-    let left_out: Vec<String> = left_out.into_iter().map(|(name, error)| format!("{name}: {error}")).collect();
-    assert!(left_out.len() == 2 && left_out[0].contains("m: line 1, column 87: "), "{left_out:?}");
-    assert_eq!((again.entries().len(), v.len()), (3, 1));
+    let (again, lost) = Catalog::restored(&others, None);
+    let lost: Vec<String> = lost.into_iter().map(|(name, error)| format!("{name}: {error}")).collect();
+    assert!(lost.len() == 2 && lost[0].contains("m: line 1, column 87: "), "{lost:?}");
+    assert_eq!((again.entries(), v.len()), (others, 1));
+    let mut session = Session::restored(Settings::default(), again, BTreeMap::new());
+    let mut refused = |sql: &str| execute(&mut session, sql).err().map(|error| error.to_string()).unwrap_or_default();
+    for sql in ["SELECT * FROM ML.PREDICT(MODEL m, TABLE bids)", "DESCRIBE s", "INSERT INTO s SELECT 1 AS a"] {
+        let error = refused(sql);
+        assert!(error.contains("could not be restored, drop it and create it anew"), "{error}");
+    }
+    assert!(refused("CREATE SINK s WITH (connector = 'print')").contains("already"));
+    assert_eq!(refused("SHOW MODELS; SHOW CREATE m; DROP MODEL m; DROP SINK s"), "");
+    assert_eq!(session.catalog.entries().len(), 3);
 }
 
 #[test]
