@@ -49,6 +49,7 @@ use crate::cluster::{FlightWorkerLink, HEARTBEAT_LIMIT, Membership, Origin, Work
 use crate::compile::{Compiled, Whole, compile_whole, completed};
 use crate::devices::Devices;
 use crate::error::{CoordinatorError, Result};
+use crate::inserts::Inserts;
 use crate::job::checkpoint_log::{CheckpointInfo, CheckpointLog};
 use crate::job::record::JobRecord;
 use crate::job::{CANCEL_LIMIT, Event, JobFailure, JobStatus, SUSPEND_LIMIT};
@@ -122,6 +123,7 @@ pub struct CoordinatorHandle {
     limits: Limits,
     access: Arc<Access>,
     batch: Option<Arc<dyn BatchEngine>>,
+    inserts: Arc<Inserts>,
     /// Those that it runs.
     queries: Arc<Queries>,
     tables: Arc<TableFolders>,
@@ -171,6 +173,7 @@ impl CoordinatorHandle {
         let tables = tables.unwrap_or_else(|| Arc::clone(&script_tables));
         let (count, member_count) = watch::channel(0);
         let members = Membership::new(config.heartbeat_limit);
+        let inserts = Arc::new(Inserts::new(Arc::clone(&config.clock)));
         let CoordinatorConfig { clock, heartbeat_limit, connector, limits, batch, .. } = config;
         let room = JobRoom { jobs_max: limits.jobs_max, access: Arc::clone(&access) };
         let actor = Coordinator::new(clock, members, count, tasks, metadata.clone(), Arc::clone(&pushed), room);
@@ -189,6 +192,7 @@ impl CoordinatorHandle {
             limits,
             access,
             batch,
+            inserts,
             queries,
             tables,
             script_tables,
@@ -198,6 +202,11 @@ impl CoordinatorHandle {
     /// How much it takes on.
     pub(crate) fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// What numbers INSERTs.
+    pub(crate) fn inserts(&self) -> &Inserts {
+        &self.inserts
     }
 
     /// The users, and what they may do.

@@ -19,6 +19,7 @@ mod error;
 mod file_name;
 mod follow;
 mod handle;
+mod inserts;
 pub mod job;
 mod limits;
 pub mod meta;

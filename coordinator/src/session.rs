@@ -548,7 +548,8 @@ impl SqlSession {
         }
         let settings = builder.job_settings().clone();
         let warnings = warnings(&builder);
-        let graph = builder.finish().map_err(sql_error)?;
+        let mut graph = builder.finish().map_err(sql_error)?;
+        self.coordinator.inserts().number(&mut graph, &self.sql.catalog);
         let bounded = is_bounded(&graph);
         let created = created.iter().filter_map(|name| self.sql.catalog.entry(name)).collect();
         let objects = self.is_kept.then(|| JobObjects { all: objects.clone(), created });
@@ -564,16 +565,18 @@ impl SqlSession {
         if let Some(query) = statement.batch() {
             self.as_seen_by(who, |sql| sql.check_batch(&statement))?.map_err(sql_error)?;
             let BatchJob { job, graph, result } =
-                self.coordinator.run_batch(&statement, query, who.role.clone()).await?;
+                self.coordinator.run_batch(&statement, &query, who.role.clone()).await?;
             return Ok(Reply::Query(Query { job, warnings: Vec::new(), graph, result }));
         }
+            let query = self.coordinator.inserts().numbered(query, &self.sql.catalog);
         let mut builder = JobBuilder::new(&self.sql);
         let added = builder.add(&statement).map_err(sql_error)?;
         // It was planned a while ago, maybe, and what was granted then may have been revoked.
         self.as_seen_by(who, |sql| sql.check_job(&statement, &added))?.map_err(sql_error)?;
         let settings = builder.job_settings().clone();
         let warnings = warnings(&builder);
-        let graph = builder.finish().map_err(sql_error)?;
+        let mut graph = builder.finish().map_err(sql_error)?;
+        self.coordinator.inserts().number(&mut graph, &self.sql.catalog);
         let job = self.coordinator.submit_for(graph.clone(), settings, who.role.clone(), None).await?;
         if statement.is_analyzed() {
             let sinks = added.sinks(&graph);

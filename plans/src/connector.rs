@@ -17,6 +17,10 @@ use crate::error::{PlanError, Result};
 use crate::settings::parse_duration_ms;
 use crate::time::EventTime;
 
+/// What tells the files of an INSERT into a sink of files from those of others, in the order of INSERTs. Nobody writes it:
+/// whoever runs the INSERT gives a number that no other has.
+pub const INSERT_OPTION: &str = "insert";
+
 /// What values an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OptionKind {

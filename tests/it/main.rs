@@ -34,6 +34,7 @@ mod formats;
 mod functions;
 mod generated;
 mod help;
+mod inserted;
 mod interactive;
 mod job_control;
 mod joins;

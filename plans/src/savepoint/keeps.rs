@@ -6,7 +6,7 @@
 use arrow::datatypes::Schema;
 
 use super::Keeps;
-use crate::connector::STARTUP_MODE_OPTION;
+use crate::connector::{INSERT_OPTION, STARTUP_MODE_OPTION};
 use crate::explain::{input_names, list, sort_list};
 use crate::expr::StreamExpr;
 use crate::graph::{DataflowGraph, Node};
@@ -14,8 +14,8 @@ use crate::node::window_assign_micros as micros;
 use crate::node::{JoinKind, LateWindows, ModelFreshness, NodeKind, TemporalJoinKind, VersionBound};
 use crate::pushed::SEAM;
 
-/// Options that say how fast or by whom something is read or written, and not what; and where a source began, which
-/// means nothing to one that goes on.
+/// Options that say how fast or by whom something is read or written, and not what; and where a source began, or what a
+/// sink's files are called, which mean nothing to one that goes on.
 const PASSING_OPTIONS: &[&str] = &[
     "rows_per_second",
     "idle_timeout",
@@ -23,6 +23,7 @@ const PASSING_OPTIONS: &[&str] = &[
     "watermark_max_drift",
     "user",
     "password",
+    INSERT_OPTION,
     STARTUP_MODE_OPTION,
     SEAM,
 ];

@@ -12,7 +12,10 @@ use super::{IN_PROGRESS, file_error};
 use crate::error::{EngineError, Result};
 
 /// What the parts of one subtask of a sink are called.
+#[derive(Clone)]
 pub(super) struct PartNames {
+    /// What they begin with. Those of an INSERT have beginnings of their own, so that no other takes their place.
+    pub(super) series: String,
     pub(super) subtask: u32,
     /// What the names end in.
     pub(super) extension: String,
@@ -40,15 +43,15 @@ pub(super) enum PartStage {
 impl PartNames {
     /// The only part, in a job without checkpoints.
     pub(super) fn only(&self) -> String {
-        format!("part-{}.{}", self.subtask, self.extension)
+        format!("{}-{}.{}", self.series, self.subtask, self.extension)
     }
 
     /// The part that begins behind a checkpoint. The names sort as the parts follow each other.
     pub(super) fn after(&self, epoch: Epoch) -> String {
-        format!("part-{}-{:010}.{}", self.subtask, epoch.0, self.extension)
+        format!("{}-{}-{:010}.{}", self.series, self.subtask, epoch.0, self.extension)
     }
 
-    /// What a name says if it is that of a part, of any subtask.
+    /// What a name says if it is that of a part of the same series, of any subtask.
     pub(super) fn parse(&self, name: &str) -> Option<PartName> {
         let extension = |name: &str| Some(name.strip_suffix(&self.extension)?.strip_suffix('.')?.to_owned());
         let (part, stage) = match name.strip_suffix(IN_PROGRESS).and_then(|name| name.strip_suffix('.')) {
@@ -62,7 +65,7 @@ impl PartNames {
                 }
             },
         };
-        let part = part.strip_prefix("part-")?;
+        let part = part.strip_prefix(&self.series)?.strip_prefix('-')?;
         let (subtask, epoch) = match part.split_once('-') {
             Some((subtask, epoch)) => (subtask, Some(Epoch(epoch.parse().ok()?))),
             None => (part, None),

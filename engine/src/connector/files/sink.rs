@@ -9,7 +9,8 @@
 //! In a bucket a part is an upload until then, which nobody sees.
 //!
 //! What an earlier run left in the folder goes when there is something to take its place: a subtask removes
-//! the parts of its own number as it completes its first.
+//! the parts of its own number as it completes its first. An INSERT adds to what is there: its parts are a series with a
+//! name of its own, which goes on in whatever job goes on with its state.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use tidemill_plans::connector::{INSERT_OPTION, option};
 use tidemill_plans::ids::{Epoch, OperatorId};
 use tidemill_plans::node::SinkNode;
 
@@ -95,7 +97,7 @@ impl FilesSink {
             node: node.clone(),
             schema,
             parts,
-            names: PartNames { subtask, extension: extension(format).to_owned() },
+            names: PartNames { series: series(&node.options), subtask, extension: extension(format).to_owned() },
             committing: None,
             current: None,
             has_parts: false,
@@ -189,6 +191,11 @@ impl FilesSink {
     }
 }
 
+/// What the parts of a sink's job begin with.
+fn series(options: &[(String, String)]) -> String {
+    option(options, INSERT_OPTION).map_or_else(|| String::from("part"), |number| format!("insert-{number}"))
+}
+
 impl Sink for FilesSink {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         if self.committing.is_some() && batch.num_rows() == 0 {
@@ -210,12 +217,17 @@ impl Sink for FilesSink {
         state.value("pending", &pending)?;
         state.value("epoch", &state.epoch())?;
         state.value("has_parts", &self.has_parts)?;
+        state.value("series", &self.names.series)?;
         let uncleared = (!self.is_cleared).then_some(self.names.subtask);
         state.value("uncleared", &uncleared)
     }
 
     fn restore(&mut self, state: &StateReader<'_>) -> Result<()> {
         let Some(committing) = &mut self.committing else { return Ok(()) };
+        // Savepoints of before INSERTs had their own lack it.
+        let series = state.values::<String>("series")?.pop().filter(|series| *series != self.names.series);
+        let goes_on = series.is_some();
+        self.names.series = series.unwrap_or_else(|| self.names.series.clone());
         let mut pending: Vec<String> = state.values::<Vec<String>>("pending")?.concat();
         if state.is_of_savepoint() {
             // They were completed by the job that the savepoint is of, and whoever has them may have taken them away.
@@ -238,8 +250,9 @@ impl Sink for FilesSink {
             PartStage::InProgress => pending.iter().any(|pending| pending == name),
             PartStage::Claimed => false,
         };
-        for subtask in (0..state.instances()).filter(|from| state.has_part_of(*from) && *from != self.names.subtask) {
-            let names = PartNames { subtask, extension: self.names.extension.clone() };
+        let is_claimed = |from: u32| from == self.names.subtask && !goes_on;
+        for subtask in (0..state.instances()).filter(|from| state.has_part_of(*from) && !is_claimed(*from)) {
+            let names = PartNames { subtask, ..self.names.clone() };
             committing.claims.push(self.parts.claim(&names.only(), &committing.owner)?);
         }
         // The rows behind the checkpoint come again.

@@ -417,3 +417,32 @@ fn an_instance_that_has_ended_does_not_number_the_parts_of_the_others() {
     sink.commit(Epoch::END).unwrap();
     files.check(&[SECOND, "part-1-0000000000.csv"], "2 1");
 }
+
+#[test]
+fn inserts_add_to_what_is_there() {
+    let first = Files::committed("csv").with("insert", "1");
+    let second =
+        Files { options: first.options.clone(), folder: tempfile::tempdir().unwrap(), ..Files::committed("csv") };
+    let second = second.with("insert", "2");
+    let mut sinks = [&first, &second].map(|files| files.sink(0, &rows()));
+    write(&mut sinks[0], "1");
+    let state = snapshot(&mut sinks[0], 1);
+    write(&mut sinks[1], "2");
+    let [one, mut two] = sinks;
+    drop(one);
+    two.finish().unwrap();
+    two.commit(Epoch::END).unwrap();
+    drop(two);
+    // A job of another number that goes on with what the first has left.
+    let third =
+        Files { options: first.options.clone(), folder: tempfile::tempdir().unwrap(), ..Files::committed("csv") };
+    let third = Files { attempt: 1, ..third.with("insert", "3") };
+    let mut sink = third.restored(&[state], 0, 1);
+    write(&mut sink, "3");
+    sink.finish().unwrap();
+    sink.commit(Epoch::END).unwrap();
+    drop(sink);
+    let names = ["insert-1-0-0000000000.csv", "insert-1-0-0000000001.csv", "insert-2-0-0000000000.csv"];
+    first.check(&names, "1 3 2");
+    assert_eq!(first.names(), names);
+}
