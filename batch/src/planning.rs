@@ -43,7 +43,10 @@ impl Planner {
             Site::Workers => cluster::config(),
         };
         // The pool keeps room for merges.
-        let config = config.with_target_partitions(parts).with_sort_spill_reservation_bytes(0);
+        let mut config = config.with_target_partitions(parts).with_sort_spill_reservation_bytes(0);
+        // It takes fields of structs, such as what a model says of a row, below the projection that names the rows' columns,
+        // and keeps these there by their old names: where a column is called as another was, the plan has two of a name.
+        config.options_mut().optimizer.enable_leaf_expression_pushdown = false;
         let mut rules = PhysicalOptimizer::new().rules;
         // Behind those that put rows in order, and in front of what puts projections into scans.
         let place = rules.iter().position(|rule| rule.name() == "ProjectionPushdown").unwrap_or_default();

@@ -485,3 +485,46 @@ fn series_are_fitted_and_forecast() {
     served.refused(&wrong("MODEL nobody"), Code::NotFound, "nobody");
     served.end();
 }
+
+#[test]
+fn rows_may_call_a_column_as_another_was() {
+    let folder = folder();
+    let model =
+        "CREATE MODEL pace WITH (model_type = 'linear_reg', label = 'id') AS SELECT id, zone, distance FROM trips;";
+    let said = |rows: &str| {
+        let sql = format!(
+            "{TABLES}{model} SELECT round(predicted_id, 6) AS p FROM ML.PREDICT(MODEL pace, ({rows})) ORDER BY p LIMIT 5"
+        );
+        folder.run(&sql, &["--format", "csv"]).success().stdout
+    };
+    // The same rows, without names that are others'.
+    let of_file = "SELECT CAST(a AS DOUBLE) AS distance, b AS zone FROM (VALUES (1, 0), (2, 1), (3, 2)) AS v (a, b)";
+    let swapped = "SELECT zone AS distance, CAST(distance AS BIGINT) AS zone FROM \
+                   (SELECT b AS distance, CAST(a AS DOUBLE) AS zone FROM (VALUES (1, 0), (2, 1), (3, 2)) AS v (a, b)) AS s";
+    assert_eq!(said(swapped), said(of_file));
+    for rows in [
+        "SELECT CAST(zone AS DOUBLE) AS distance, CAST(distance AS BIGINT) AS zone FROM trips",
+        "SELECT id AS a, id AS b, zone, distance FROM trips",
+        "SELECT distance AS zone, CAST(id AS DOUBLE) AS distance FROM trips",
+    ] {
+        assert_eq!(said(rows).lines().count(), 6, "{rows}");
+    }
+    let swapped = "(SELECT id, CAST(zone AS DOUBLE) AS distance, CAST(distance AS BIGINT) AS zone FROM trips)";
+    for asked in ["ML.EVALUATE", "ML.EXPLAIN_PREDICT"] {
+        folder.run(&format!("{TABLES}{model} SELECT * FROM {asked}(MODEL pace, {swapped})"), &[]).success();
+    }
+}
+
+#[test]
+fn a_sample_of_predictions_is_refused() {
+    let folder = folder();
+    for call in
+        ["ML.PREDICT(MODEL late, TABLE trips)", "ML.EVALUATE(MODEL late, TABLE trips)", "ML.WEIGHTS(MODEL late)"]
+    {
+        for mode in ["batch", "inferred"] {
+            let sql = format!("SET execution = '{mode}'; {TABLES}{OF_DISTANCE}; SELECT * FROM {call} TABLESAMPLE (10)");
+            let refused = folder.run(&sql, &[]).failure();
+            assert!(refused.contains("TABLESAMPLE"), "{call} {mode}: {refused}");
+        }
+    }
+}
