@@ -26,6 +26,7 @@ use crate::planner::evaluate::{self, replace_evaluation};
 use crate::planner::explain_predict::answered;
 use crate::planner::forecast::ForecastCall;
 use crate::planner::model_table::{model_table_call, rows_of_model};
+use crate::planner::relation::refuse_ignored_hints;
 use crate::planner::rows_call::{RowsCall, rows_call};
 use crate::planner::table_function::wrong_call;
 use crate::planner::training_rows::{TrainingQuery, training_call};
@@ -102,6 +103,10 @@ impl VisitorMut for Calls<'_> {
 
 impl Calls<'_> {
     fn replace(&mut self, factor: &mut TableFactor) -> Result<()> {
+        if matches!(factor, TableFactor::Table { args: Some(_), .. }) {
+            // Nothing is left of the call when its shape is looked at.
+            refuse_ignored_hints(factor).map_err(|error| error.at(factor.span()))?;
+        }
         replace_evaluation(factor, self.catalog, evaluate::Asked::AtOnce)?;
         if let Some((table, model)) = model_table_call(factor)? {
             let rows = rows_of_model(self.catalog, table, &model)?;

@@ -104,6 +104,7 @@ impl QueryPlanner<'_> {
 
     fn replace_factor(&mut self, factor: &mut TableFactor) -> Result<()> {
         let span = factor.span();
+        refuse_ignored_hints(factor).map_err(|error| error.at(span))?;
         replace_evaluation(factor, self.catalog, Asked::InStream)?;
         if self.replace_training_call(factor).map_err(|error| error.at(span))? {
             return Ok(());
@@ -114,7 +115,7 @@ impl QueryPlanner<'_> {
         match factor {
             TableFactor::Table { args, .. } => {
                 let is_function = args.is_some();
-                refuse_version(factor).and_then(|()| refuse_ignored_hints(factor)).map_err(|e| e.at(span))?;
+                refuse_version(factor).map_err(|error| error.at(span))?;
                 if is_function { self.replace_table_function(factor).map_err(|e| e.at(span)) } else { Ok(()) }
             }
             TableFactor::Derived { subquery, sample: None, .. } => self.replace_relations(subquery),
