@@ -589,6 +589,12 @@ impl CoordinatorHandle {
         self.metadata.objects().await
     }
 
+    /// Forgets all versions of a model that is gone, whose jobs have ended.
+    pub(crate) async fn forget_model(&self, model: &str) -> Result<()> {
+        self.serving.remove(model);
+        self.metadata.forget_versions(model.to_owned()).await
+    }
+
     /// The newest version of each model, by name.
     pub async fn models(&self) -> Result<Vec<ModelVersion>> {
         self.metadata.models().await

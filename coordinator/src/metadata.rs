@@ -53,6 +53,7 @@ enum Request {
     RemoveObject(String, Answer<bool>),
     Objects(Answer<Vec<CatalogEntry>>),
     AppendVersions(Vec<(JobId, ModelVersion)>, Answer<()>),
+    ForgetVersions(String, Answer<()>),
     Models(Answer<Vec<ModelVersion>>),
     Versions(String, Answer<Vec<ModelVersion>>),
     VersionsByNumber(String, Answer<Vec<ModelVersion>>),
@@ -157,6 +158,11 @@ impl MetadataHandle {
         self.call(|answer| Request::AppendVersions(versions, answer)).await
     }
 
+    /// Forgets the versions of a model that is gone.
+    pub(crate) async fn forget_versions(&self, model: String) -> Result<()> {
+        self.call(|answer| Request::ForgetVersions(model, answer)).await
+    }
+
     pub(crate) async fn models(&self) -> Result<Vec<ModelVersion>> {
         self.call(Request::Models).await
     }
@@ -232,6 +238,10 @@ async fn serve(mut store: Box<dyn MetaStore>, mut requests: mpsc::Receiver<Reque
             Request::Objects(answer) => drop(answer.send(catalog::entries(store.as_ref()))),
             Request::AppendVersions(versions, answer) => {
                 drop(answer.send(commit(store.as_mut(), registry::append(&versions)).await));
+            }
+            Request::ForgetVersions(model, answer) => {
+                let changes = registry::forget(store.as_ref(), &model);
+                drop(answer.send(commit(store.as_mut(), changes).await));
             }
             Request::Models(answer) => drop(answer.send(registry::models(store.as_ref()))),
             Request::Versions(model, answer) => drop(answer.send(registry::versions(store.as_ref(), &model))),

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use tidemill_plans::catalog::ObjectKind;
 use tidemill_plans::connector;
 use tidemill_plans::graph::{DataflowGraph, Node};
 use tidemill_plans::ids::{Epoch, JobId, OperatorId};
@@ -389,9 +390,12 @@ impl SqlSession {
                     self.sql = before;
                     return Err(error);
                 }
-                self.coordinator.serving().remove(&name);
                 let (log, place) = (before.is_pushed(&name), before.place_of(&name));
-                let had = Had { jobs: self.jobs_for_nothing_but(&name), log, place };
+                let versions = before.catalog.entry(&name).is_some_and(|entry| entry.kind == ObjectKind::Model);
+                if versions {
+                    self.coordinator.forget_model(&name).await?;
+                }
+                let had = Had { jobs: self.jobs_for_nothing_but(&name), log, versions, place };
                 replies.push(Reply::Drops(self.drops.begin(&self.coordinator, &name, message, had)));
             }
             Outcome::Rows(rows) => replies.push(Reply::Rows(rows)),
@@ -564,11 +568,11 @@ impl SqlSession {
     async fn select(&mut self, statement: JobStatement, who: &Who) -> Result<Reply> {
         if let Some(query) = statement.batch() {
             self.as_seen_by(who, |sql| sql.check_batch(&statement))?.map_err(sql_error)?;
+            let query = self.coordinator.inserts().numbered(query, &self.sql.catalog);
             let BatchJob { job, graph, result } =
                 self.coordinator.run_batch(&statement, &query, who.role.clone()).await?;
             return Ok(Reply::Query(Query { job, warnings: Vec::new(), graph, result }));
         }
-            let query = self.coordinator.inserts().numbered(query, &self.sql.catalog);
         let mut builder = JobBuilder::new(&self.sql);
         let added = builder.add(&statement).map_err(sql_error)?;
         // It was planned a while ago, maybe, and what was granted then may have been revoked.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use tidemill_plans::catalog::{ModelVersion, ObjectKind, UNTIMED};
 use tidemill_plans::connector::{CONNECTORS, ConnectorSpec, SOURCE_OPTIONS, find};
@@ -132,40 +132,77 @@ fn objects(session: &Session, wanted: impl Fn(ObjectKind) -> bool) -> Result<Rec
 /// The models of the session, and those of earlier jobs, with the newest version of each.
 pub(crate) fn models(session: &Session) -> Result<RecordBatch> {
     let mut rows = Vec::new();
-    for object in session.catalog.objects() {
+    for object in session.catalog.objects().filter(|object| object.kind == ObjectKind::Model) {
+        let version = session.models.iter().find(|version| version.model == object.name);
+        let mut row = ModelRow::of(&object.name, version);
         if let Detail::Model(model) = &object.detail {
-            let version = session.models.iter().find(|version| version.model == object.name);
-            let mut row = model_row(&object.name, &model.model_type, version);
-            // One of a file has been measured by nobody here.
-            if version.is_none()
-                && let Some(kept) = session.catalog.kept_version(&object.name)
-            {
-                row.extend([kept.version.to_string(), shown_time(kept.learnt_to)]);
-            }
-            rows.push(row);
+            row.model_type.clone_from(&model.model_type);
         }
+        // One of a file has been measured by nobody here.
+        if version.is_none()
+            && let Some(kept) = session.catalog.kept_version(&object.name)
+        {
+            row = ModelRow { version: Some(kept.version), learnt_to: shown_time(kept.learnt_to), ..row };
+        }
+        rows.push(row);
     }
     // Whose the earlier ones were, nobody knows any more.
     let sees_earlier = session.sees_all();
     let earlier =
         session.models.iter().filter(|version| sees_earlier && session.catalog.find(&version.model).is_none());
-    rows.extend(earlier.map(|version| model_row(&version.model, "", Some(version))));
-    table(&["name", "model_type", "version", "learnt_to", "rows_learnt", "metrics"], rows)
+    rows.extend(earlier.map(|version| ModelRow::of(&version.model, Some(version))));
+    models_table(&rows)
 }
 
-fn model_row(name: &str, model_type: &str, version: Option<&ModelVersion>) -> Vec<String> {
-    let mut row = vec![name.to_owned(), model_type.to_owned()];
-    if let Some(version) = version {
-        row.extend([version.version.to_string(), shown_time(version.learnt_to)]);
-        row.extend(measured(version));
+/// What SHOW MODELS says of a model.
+#[derive(Default)]
+struct ModelRow {
+    name: String,
+    model_type: String,
+    version: Option<i64>,
+    learnt_to: String,
+    rows_learnt: Option<i64>,
+    metrics: String,
+}
+
+impl ModelRow {
+    fn of(name: &str, version: Option<&ModelVersion>) -> Self {
+        let row = Self { name: name.to_owned(), ..Self::default() };
+        let Some(version) = version else { return row };
+        Self {
+            version: Some(version.version),
+            learnt_to: shown_time(version.learnt_to),
+            rows_learnt: Some(version.rows_learnt),
+            metrics: shown_metrics(version),
+            ..row
+        }
     }
-    row
+}
+
+fn models_table(rows: &[ModelRow]) -> Result<RecordBatch> {
+    let texts =
+        |text: fn(&ModelRow) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(text))) };
+    let numbers =
+        |number: fn(&ModelRow) -> Option<i64>| -> ArrayRef { Arc::new(Int64Array::from_iter(rows.iter().map(number))) };
+    let columns = [
+        ("name", texts(|row| &row.name), false),
+        ("model_type", texts(|row| &row.model_type), false),
+        ("version", numbers(|row| row.version), true),
+        ("learnt_to", texts(|row| &row.learnt_to), false),
+        ("rows_learnt", numbers(|row| row.rows_learnt), true),
+        ("metrics", texts(|row| &row.metrics), false),
+    ];
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
 }
 
 /// The rows that a version has learnt, and its measures.
 pub(crate) fn measured(version: &ModelVersion) -> [String; 2] {
+    [version.rows_learnt.to_string(), shown_metrics(version)]
+}
+
+fn shown_metrics(version: &ModelVersion) -> String {
     let metrics: Vec<String> = version.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-    [version.rows_learnt.to_string(), metrics.join(", ")]
+    metrics.join(", ")
 }
 
 /// Up to when in event time a version has learnt; nothing of one over tables.

@@ -11,6 +11,7 @@ use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use futures::{StreamExt, TryStreamExt, stream};
+use tonic::Code;
 
 use crate::flight_sql::{POLL, Served, TRIES, connect, python, serve};
 
@@ -74,12 +75,18 @@ fn a_model_answers_after_a_restart_though_nobody_learns_it_any_more() {
         served.client = connect(&served.runtime, served.port);
         assert_eq!(served.try_predict("late").unwrap(), before, "after {signal}");
     }
+    assert_eq!(served.number("SELECT max(rows_learnt) + max(version) AS n FROM tidemill.models"), 600 + before.0);
     served.ask("DROP MODEL late");
+    assert_eq!(served.number("SELECT count(*) AS n FROM tidemill.models"), 0, "it is gone");
     served.ask(
         "CREATE MODEL late WITH (model_type = 'logistic_reg', label = 'late') AS SELECT ts, late, distance FROM trips
          WHERE distance < 0",
     );
     let error = served.try_predict("late").unwrap_err().to_string();
     assert!(error.contains("published no version"), "{error}");
+    let asked = "SELECT * FROM ML.PREDICT(MODEL late, (SELECT 1.0 AS distance))";
+    served.refused(asked, Code::InvalidArgument, "it has published no version yet");
+    let known = "SELECT count(*) AS n FROM tidemill.models WHERE version IS NULL AND rows_learnt IS NULL";
+    assert_eq!(served.number(known), 1, "it is another than the one that was dropped");
     served.end();
 }

@@ -22,6 +22,11 @@ pub fn append(versions: &[(JobId, ModelVersion)]) -> Result<Vec<MetaChange>> {
         .collect()
 }
 
+/// The changes that forget all runs of a model that is gone: one that is made by its name is another.
+pub fn forget(store: &dyn MetaStore, model: &str) -> Result<Vec<MetaChange>> {
+    Ok(store.scan(&name_prefix(model))?.into_iter().map(|(key, _)| (key, None)).collect())
+}
+
 /// The newest version of each model, by name.
 pub fn models(store: &dyn MetaStore) -> Result<Vec<ModelVersion>> {
     let mut newest: Vec<ModelVersion> = Vec::new();
@@ -107,6 +112,10 @@ mod tests {
             assert_eq!(get(&store, "ctr2", 7).unwrap(), Some(model_version("ctr2", 7)));
             assert_eq!(get(&store, "ctr", 300).unwrap(), None);
             assert!(versions(&store, "ct").unwrap().is_empty());
+            let changes = forget(&store, "ctr").unwrap();
+            store.commit(changes).await.unwrap();
+            assert_eq!(models(&store).unwrap(), [model_version("ctr2", 7)]);
+            assert!(by_number(&store, "ctr").unwrap().is_empty());
         });
     }
 }

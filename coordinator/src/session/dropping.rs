@@ -84,6 +84,8 @@ pub(super) struct Had {
     pub(super) jobs: Vec<JobHandle>,
     /// A log of pushed rows.
     pub(super) log: bool,
+    /// Versions of a model; not of one that another of its name takes the place of.
+    pub(super) versions: bool,
     /// Files of a table, which go if their place was not the user's.
     pub(super) place: Option<String>,
 }
@@ -150,6 +152,10 @@ async fn end_all(coordinator: &CoordinatorHandle, name: &str, had: Had, readers:
             reader.wait().await;
         }
         coordinator.pushed().remove(name).await?;
+    }
+    if had.versions {
+        // Its jobs may have published one as they ended.
+        coordinator.forget_model(name).await?;
     }
     match had.place {
         Some(place) => writing::remove(coordinator.tables(), place).await,

@@ -115,7 +115,7 @@ impl SqlSession {
         if !model.is_alike() {
             self.coordinator.serving().hide_newest(model.name());
         }
-        let had = Had { jobs: self.jobs_for_nothing_but(model.name()), log: false, place };
+        let had = Had { jobs: self.jobs_for_nothing_but(model.name()), log: false, versions: false, place };
         // Nobody waits: the new one has a place of its own.
         drop(self.drops.begin(&self.coordinator, model.name(), String::new(), had));
         served.map(|served| OldModel { model, served })
