@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, Query, Select, SetExpr, TableAlias, TableFactor, visit_expressions_mut,
-    visit_relations_mut,
+    Expr, Ident, ObjectName, Query, Select, SetExpr, TableAlias, TableFactor, VisitMut, VisitorMut,
+    visit_expressions_mut, visit_relations_mut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -83,8 +83,10 @@ pub(crate) fn made_up(sql: &str) -> Result<Query> {
     let mut query = *parsed.map_err(|error| SqlError::invalid(error.to_string()))?;
     let nowhere = |ident: &Ident| Ident { span: Span::empty(), ..ident.clone() };
     let _ = visit_expressions_mut(&mut query, |expr| {
-        if let Expr::Identifier(ident) = expr {
-            ident.span = Span::empty();
+        match expr {
+            Expr::Identifier(ident) | Expr::Prefixed { prefix: ident, .. } => ident.span = Span::empty(),
+            Expr::Value(value) => value.span = Span::empty(),
+            _ => {}
         }
         ControlFlow::<()>::Continue(())
     });
@@ -92,7 +94,23 @@ pub(crate) fn made_up(sql: &str) -> Result<Query> {
         *name = ObjectName::from(name.0.iter().filter_map(|part| part.as_ident()).map(nowhere).collect::<Vec<_>>());
         ControlFlow::<()>::Continue(())
     });
+    let _ = query.visit(&mut NamelessPlaces);
     Ok(query)
+}
+
+/// Takes the positions of aliases in FROM away.
+struct NamelessPlaces;
+
+impl VisitorMut for NamelessPlaces {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } = factor
+        {
+            alias.name.span = Span::empty();
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// The SELECT of a query that was made up.

@@ -168,6 +168,9 @@ impl Session {
 
 /// Model names that could be taken for versions are refused.
 pub(crate) fn check_name(name: &Name) -> Result<()> {
+    if name.text.is_empty() {
+        return Err(SqlError::invalid("a model needs a name that has letters").at(name.at));
+    }
     if ModelReference::is_plain(&name.text) {
         return Ok(());
     }

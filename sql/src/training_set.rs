@@ -80,6 +80,7 @@ impl Session {
     /// A model that is to learn from a stream replaces none.
     pub(crate) fn check_is_new(&self, create: &CreateModel) -> Result<()> {
         match self.catalog.find(&create.name.text) {
+            Some(old) if is_of_file(old) => Err(comes_from_a_file(&create.name)),
             Some(_) => Err(learns_from_a_stream(&create.name)),
             None => Ok(()),
         }

@@ -97,6 +97,10 @@ fn a_model_is_the_same_behind_a_file() {
     let lightgbm = format!("EXPORT MODEL again TO '{path}' WITH (format = 'lightgbm_text')");
     served.refused(&lightgbm, Code::InvalidArgument, "its TRANSFORM is no part of LightGBM's models");
     served.refused("EXPORT MODEL again TO '/nowhere/at/all'", Code::InvalidArgument, "cannot write the model");
+    let of_file = "of a model from a file is not supported";
+    served.refused("SELECT * FROM ML.GLOBAL_EXPLAIN(MODEL again)", Code::Unimplemented, of_file);
+    let replaced = "CREATE OR REPLACE MODEL again WITH (model_type = 'logistic_reg', label = 'late') AS SELECT late, distance FROM trips";
+    served.refused(replaced, Code::Unimplemented, of_file);
     let streamed = format!("SET execution = 'streaming'; {}", prediction("again"));
     assert_eq!(shown(&served.ask(&streamed)), before, "in a stream");
     served.end();

@@ -120,6 +120,11 @@ impl QueryPlanner<'_> {
         let features = match_features(&object.name, detail, input)?;
         let added = answer_fields(self.catalog, model, detail, question)?;
         if input.info.times.is_empty() && detail.time.is_some() {
+            // Rows of a table are answered by the version that is there.
+            let is_served = self.catalog.trained.is_some();
+            if is_served && input.info.bounded && self.catalog.kept_version(&object.name).is_none() {
+                self.catalog.trained_model(model, "ML.PREDICT of rows without event time")?;
+            }
             return Err(SqlError::invalid(
                 "ML.PREDICT needs an event-time column in its input: it says which version of the model answers",
             ));

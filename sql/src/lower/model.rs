@@ -8,7 +8,7 @@ use tidemill_plans::PlanError;
 use tidemill_plans::algorithm::{
     SPLIT_COLUMN, Training, is_feature_list, learning_columns, outputs, reads_times, resolve_model_type, takes_label,
 };
-use tidemill_plans::node::{FitNode, ModelFreshness, NodeKind, TrainNode, model_version_schema};
+use tidemill_plans::node::{FitNode, ModelFreshness, NodeKind, TrainNode, model_version_schema, predicted_fields};
 
 use super::stream::Stream;
 use crate::ast::quoted;
@@ -46,7 +46,7 @@ impl Common {
             SqlError::invalid(format!("a model needs the option '{key}': WITH ({key} = '{example}', …)")).at(at)
         };
         let model_type = others.take("model_type").ok_or_else(|| missing("model_type", "logistic_reg"))?;
-        let model_type = resolve_model_type(&model_type, training).map_err(|error| others.locate(error))?;
+        let model_type = resolved(&model_type, training).map_err(|error| others.locate(error))?;
         let label = others.take("label");
         match (&label, takes_label(model_type, training)?) {
             (None, true) => return Err(missing("label", "late")),
@@ -75,7 +75,7 @@ impl Common {
         check_features(&schema, self.model_type, training)?;
         outputs(self.model_type, training, &self.others.pairs, &schema, label).map_err(|error| {
             let message = match &error {
-                PlanError::GivenOption { option, .. } if option == "label" => error.to_string(),
+                PlanError::GivenOption { option, .. } if !is_unknown(option, &error) => error.to_string(),
                 _ => format!("{error}; options of every such model are {common}"),
             };
             let place = self.others.locate(error).position().unwrap_or(self.others.at);
@@ -141,6 +141,7 @@ pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<Mode
     let features = feature_columns(info, common.label.as_deref());
     let outputs = common.outputs(Training::Continuous, &info.schema, &features, COMMON_OPTIONS)?;
     let (learning, features) = common.learning(Training::Continuous, features)?;
+    check_asked(&features, &outputs)?;
     Ok(ModelObject {
         version: 1,
         query: Some(create.query.clone()),
@@ -194,6 +195,7 @@ pub(crate) fn plan_fitted(
         Some(_) => (Vec::new(), features),
         None => common.learning(Training::Whole, features)?,
     };
+    check_asked(&features, &outputs)?;
     let model = ModelObject {
         version,
         query: Some(create.query.clone()),
@@ -210,6 +212,26 @@ pub(crate) fn plan_fitted(
         freshness: common.freshness,
     };
     Ok((model, uses))
+}
+
+/// The algorithm of a name, which may be in capitals, as BigQuery's are.
+fn resolved(name: &str, training: Training) -> std::result::Result<&'static str, PlanError> {
+    let name = name.to_lowercase();
+    let (other, why) = match training {
+        Training::Whole => {
+            (Training::Continuous, "it learns from streams: the training query needs an event-time column")
+        }
+        Training::Continuous => (Training::Whole, "it is fitted to tables that end, and its query has no event time"),
+    };
+    resolve_model_type(&name, training).map_err(|error| match resolve_model_type(&name, other) {
+        Ok(known) => PlanError::given_option("model_type", format!("model_type '{known}' here: {why}")),
+        Err(_) => error,
+    })
+}
+
+/// Whether an error says that there is no such option, so that others are worth naming.
+fn is_unknown(option: &str, error: &PlanError) -> bool {
+    error.to_string().contains(&format!("has no option '{option}'"))
 }
 
 /// Names and types of columns.
@@ -273,6 +295,18 @@ fn check_features(schema: &Schema, model_type: &str, training: Training) -> Resu
              part of it with EXTRACT",
             field.name(),
             type_name(field.data_type())
+        ))),
+    }
+}
+
+/// Refuses a feature that is called as a column which ML.PREDICT adds to rows: no rows could be asked about.
+fn check_asked(features: &[(String, DataType)], outputs: &[Field]) -> Result<()> {
+    let added = predicted_fields(outputs.to_vec());
+    match features.iter().find(|(name, _)| added.iter().any(|field| field.name() == name)) {
+        None => Ok(()),
+        Some((name, _)) => Err(SqlError::invalid(format!(
+            "the feature '{name}' is called as a column that ML.PREDICT adds to rows, so that the model could not be asked: \
+             give it another name with AS"
         ))),
     }
 }

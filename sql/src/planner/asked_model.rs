@@ -45,6 +45,7 @@ impl QueryPlanner<'_> {
     pub(super) fn replace_training_call(&mut self, factor: &mut TableFactor) -> Result<bool> {
         let Some(call) = training_call(factor)? else { return Ok(false) };
         let TrainingQuery { mut query, name, rows } = call.query(self.catalog)?;
+        call.check_streams()?;
         self.note_use(&model_name(&call.model));
         let set = self.object_stream(&rows)?;
         self.leaves.insert(name, Leaf::Stream(set));

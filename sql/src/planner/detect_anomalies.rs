@@ -94,7 +94,7 @@ mod tests {
         );
         check(
             "ML.DETECT_ANOMALIES(MODEL m, TABLE t, STRUCT(1.5 AS anomaly_prob_threshold))",
-            expect!["line 1, column 60: anomaly_prob_threshold is a number from 0 on and below 1, not 1.5"],
+            expect!["anomaly_prob_threshold is a number from 0 on and below 1, not 1.5"],
         );
     }
 }

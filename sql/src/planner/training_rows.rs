@@ -83,6 +83,15 @@ pub(crate) fn asks_training_rows(query: &Query) -> bool {
 }
 
 impl TrainingCall {
+    /// An error if the call's query cannot be a stream's.
+    pub(crate) fn check_streams(&self) -> Result<()> {
+        match self.asked {
+            // All users with all items are no join by keys.
+            Asked::Recommend => Err(SqlError::in_a_stream(self.asked.function()).at(self.model.span)),
+            Asked::GlobalExplain | Asked::FeatureInfo => Ok(()),
+        }
+    }
+
     /// What the call's columns are called unless an alias says otherwise.
     pub(crate) fn alias(&self) -> &'static str {
         match self.asked {
@@ -101,7 +110,8 @@ impl TrainingCall {
         let (object, model) = catalog.unversioned_model(&self.model, self.asked.function())?;
         let Some(rows) = &model.training_set else {
             let hint = "it is of the rows of a training set; ask ML.EXPLAIN_PREDICT and ML.PREDICT about rows of yours";
-            let what = format!("{} of a model that learns from a stream", self.asked.function());
+            let origin = if model.query.is_none() { "from a file" } else { "that learns from a stream" };
+            let what = format!("{} of a model {origin}", self.asked.function());
             return Err(SqlError::unsupported(what, hint));
         };
         let name = format!("ml.training_set({})", object.name);

@@ -1223,3 +1223,49 @@ fn emitting_what_a_query_does_not_emit() {
         execute(&mut session(), &right).unwrap();
     }
 }
+
+#[test]
+fn models_that_could_not_be_asked_or_are_of_another_kind() {
+    let streamed = |features: &str, options: &str| {
+        format!(
+            "CREATE MODEL m WITH (model_type = 'LOGISTIC_REG', label = 'late'{options}) AS SELECT ts, price > 1 AS late, {features} FROM bids"
+        )
+    };
+    assert!(execute(&mut session(), &streamed("price", "")).is_ok(), "as BigQuery writes it");
+    check_error(
+        &streamed("auction AS model_version", ""),
+        expect![[r#"
+        line 1, column 1: the feature 'model_version' is called as a column that ML.PREDICT adds to rows, so that the model could not be asked: give it another name with AS
+    "#]],
+    );
+    check_error(
+        &streamed("price AS predicted_late", ""),
+        expect![[r#"
+        line 1, column 1: the feature 'predicted_late' is called as a column that ML.PREDICT adds to rows, so that the model could not be asked: give it another name with AS
+    "#]],
+    );
+    check_error(
+        &streamed("price", ", l2 = 'much'"),
+        expect![[r#"
+            line 1, column 67: option l2 = 'much' is not valid; expected a number
+        "#]],
+    );
+    check_error(
+        &streamed("price", ", odd = '1'"),
+        expect![[r#"
+        line 1, column 67: model type 'logistic_reg' has no option 'odd'; valid options are optimizer, learning_rate, l1, l2, initial_accumulator, eps, beta, beta1, beta2, standardize, clip, max_categories, auto_class_weights, class_weights; options of every such model are model_type, label, publish_every, model_freshness
+    "#]],
+    );
+    check_error(
+        &streamed("price", "").replace("MODEL m", "MODEL \"\""),
+        expect![[r#"
+        line 1, column 14: a model needs a name that has letters
+    "#]],
+    );
+    check_error(
+        &streamed("price", "").replace("LOGISTIC_REG", "arima"),
+        expect![[r#"
+        line 1, column 22: model_type 'arima' here: it is fitted to tables that end, and its query has no event time
+    "#]],
+    );
+}
