@@ -83,6 +83,14 @@ impl Folder {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
+    /// The only file of a folder, whatever it is called: one of an INSERT has a number of its own.
+    pub(crate) fn read_only_file(&self, folder: &str) -> String {
+        let mut files = std::fs::read_dir(self.path(folder)).unwrap();
+        let only = files.next().unwrap().unwrap().path();
+        assert!(files.next().is_none(), "{folder} has more than {only:?}");
+        std::fs::read_to_string(only).unwrap()
+    }
+
     /// Runs a script to its end.
     #[track_caller]
     pub(crate) fn run(&self, sql: &str, arguments: &[&str]) -> Output {
