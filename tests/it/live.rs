@@ -158,6 +158,26 @@ fn what_a_stream_could_not_ask_does_not_take_the_place() {
     rides.served.end();
 }
 
+#[test]
+fn an_alias_that_streams_ask_for_moves_to_no_version_that_takes_something_else() {
+    let mut served = Served::start();
+    fs::copy(folder().path("trips.csv"), served.folder.path("trips.csv")).unwrap();
+    served.ask(TRIPS);
+    served.ask(&made(true));
+    served.ask(&made(true).replace("late, distance", "late, distance, id"));
+    served.ask("ALTER MODEL late VERSION 1 SET ALIAS champion");
+    served.ask("ALTER MODEL late VERSION 2 SET ALIAS champion");
+    served.ask("ALTER MODEL late VERSION 1 SET ALIAS champion");
+    served.ask("CREATE VIEW named AS SELECT * FROM ML.PREDICT(MODEL late@champion, (SELECT distance FROM trips))");
+    let moves = |version: i64| format!("ALTER MODEL late VERSION {version} SET ALIAS champion");
+    served.refused(&moves(2), Code::Unimplemented, "late@champion as version 2, for view 'named' asks for it");
+    served.refused(&moves(9), Code::InvalidArgument, "no version 9");
+    served.ask(&moves(1));
+    served.ask("ALTER MODEL late VERSION 2 SET ALIAS challenger");
+    assert_eq!(served.number("SELECT max(model_version) AS n FROM named"), 1);
+    served.end();
+}
+
 /// How many rides follow each other that one instance makes: at its pace the generator makes 20 batches a second.
 const BLOCK: u64 = 400 / 20 / 2;
 
