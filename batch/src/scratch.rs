@@ -16,6 +16,9 @@ use crate::error::{BatchError, Result};
 const PREFIX: &str = "tidemill-queries-";
 const LOCK: &str = "lock";
 
+/// What the name of a folder ends with that is being removed.
+const GONE: &str = "-gone";
+
 /// A folder that goes with this.
 #[derive(Debug)]
 pub(crate) struct Scratch {
@@ -65,8 +68,13 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        // Under another name nobody can put files there any more: a query that has failed may still have threads that spill,
+        // and a folder that gets files while it is emptied stays.
+        let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        let gone = self.folder.with_file_name(format!("{name}{GONE}"));
+        let folder = fs::rename(&self.folder, &gone).map_or(&self.folder, |()| &gone);
         // What cannot be removed now is swept by the next process.
-        let _ = fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_dir_all(folder);
     }
 }
 
@@ -86,6 +94,27 @@ fn sweep(place: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_goes_though_files_are_put_there_meanwhile() {
+        let place = tempfile::tempdir().unwrap();
+        let scratch = Scratch::open(place.path()).unwrap();
+        let folder = scratch.folder().to_path_buf();
+        let (began, begins) = std::sync::mpsc::channel();
+        let spills = std::thread::spawn(move || {
+            (0_u32..)
+                .take_while(|number| {
+                    // Nobody waits any more once the folder is gone.
+                    let _ = began.send(());
+                    File::create_new(folder.join(number.to_string())).is_ok()
+                })
+                .count()
+        });
+        (0..100).for_each(|_| begins.recv().unwrap());
+        drop(scratch);
+        assert!(spills.join().unwrap() > 100);
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    }
 
     #[test]
     fn folders_of_those_who_are_gone_are_removed() {

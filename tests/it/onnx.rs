@@ -24,7 +24,7 @@ fn trips() -> String {
 /// What each model is called, its type and options, and what its label is made of.
 const MODELS: [(&str, &str, &str); 10] = [
     ("two_classes", "'logistic_reg'", "late"),
-    ("many_classes", "'logistic_reg', standardize = 'false'", "kind"),
+    ("many_classes", "'logistic_reg', standardize_features = 'false'", "kind"),
     ("whole_numbers", "'logistic_reg'", "grade"),
     ("line", "'linear_reg'", "cost"),
     ("tube", "'linear_svr'", "cost"),

@@ -23,7 +23,7 @@ def bayes(case, model, features, labels, step):
     probabilities = model.fit(features, labels).predict_proba(features)
     put(case, "probabilities", probabilities[::step])
     put(case, "accuracy", model.score(features, labels))
-    put(case, "log_loss", metrics.log_loss(labels, np.maximum(probabilities, 1e-15)))
+    put(case, "log_loss", metrics.log_loss(labels, probabilities))
 
 
 digits, digit = datasets.load_digits(return_X_y=True)

@@ -11,7 +11,7 @@ use arrow::compute::{cast, filter};
 use arrow::datatypes::{DataType, Field, Float64Type};
 
 use super::{BatchModel, FitControl, FitReport};
-use crate::classes::LabelKind;
+use crate::classes::{Classes, LabelKind};
 use crate::error::{MlError, Result};
 use crate::metrics::{ClassHits, RegressionSums};
 use crate::model::{FeatureSchema, RejectedRow};
@@ -35,6 +35,19 @@ impl Labels {
             Some(kind) => Self::Classes { kind, rows: BTreeMap::new() },
             None => Self::Numbers(RegressionSums::default()),
         }
+    }
+
+    /// Those of rows whose labels are places among classes, or without classes numbers.
+    pub(crate) fn of(classes: Option<&Classes>, labels: impl Iterator<Item = f64>) -> Self {
+        let Some(classes) = classes else {
+            let mut sums = RegressionSums::default();
+            labels.for_each(|label| sums.add(label, label));
+            return Self::Numbers(sums);
+        };
+        let mut rows = vec![0_u64; classes.names().len()];
+        labels.for_each(|label| rows[label as usize] += 1);
+        let seen = classes.names().iter().cloned().zip(rows).filter(|(_, rows)| *rows > 0);
+        Self::Classes { kind: classes.kind(), rows: seen.collect() }
     }
 
     /// # Errors
@@ -174,7 +187,7 @@ impl BatchModel for WithBaseline {
     fn fit(&mut self) -> Result<FitReport> {
         let report = self.model.fit()?;
         if report.rows < self.labels.rows() {
-            // It has held out some, by which it is judged: whoever has chosen them knows which.
+            // It has held out some, by which it is judged, and a guess, too.
             return Ok(report);
         }
         Ok(FitReport { metrics: beside(report.metrics, self.labels.guessing(&self.labels)), ..report })

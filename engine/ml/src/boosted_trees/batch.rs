@@ -13,6 +13,7 @@ use super::monotone::Direction;
 use super::objective::Objective;
 use super::ranking::GroupLoss;
 use super::{BoostedTrees, CLASSIFIER, RANKER, REGRESSOR, Target};
+use crate::batch::baseline::{self, beside};
 use crate::batch::data_split::Parts;
 use crate::batch::{BatchModel, Chunk, FitControl, FitReport, TrainingSet};
 use crate::classes::{ClassReader, Classes, LabelKind};
@@ -136,7 +137,7 @@ impl BatchBoostedTrees {
     }
 
     /// What a fit came to, but for the model.
-    fn report(&self, fit: &Fit, loss: &Loss, parts: &Parts) -> Result<FitReport> {
+    fn report(&self, fit: &Fit, target: &Target, loss: &Loss, parts: &Parts) -> Result<FitReport> {
         let threads = self.control.threads.get();
         let mean = |rows: &[u32]| loss.mean(&fit.scores, rows, threads);
         let measures = |rows: &[u32]| measures(loss, &fit.scores, rows, threads);
@@ -147,6 +148,7 @@ impl BatchBoostedTrees {
             metrics = measures(&parts.held_out);
             metrics.push(("eval_loss".to_owned(), mean(&parts.held_out)));
             metrics.extend(of_learnt);
+            metrics = beside(metrics, guess(target, loss, parts));
         }
         let learnt = mean(&parts.learnt);
         let report = FitReport {
@@ -164,6 +166,14 @@ impl BatchBoostedTrees {
         }
         Err(MlError::Diverged { hint: "take a smaller learn_rate, or scale the label down" })
     }
+}
+
+/// How well a guess by the rows learnt does with those held out; of groups there is none.
+fn guess(target: &Target, loss: &Loss, parts: &Parts) -> Vec<(String, f64)> {
+    let Loss::OfRows(loss) = loss else { return Vec::new() };
+    let classes = if let Target::Classes(classes) = target { Some(classes) } else { None };
+    let labels = |rows: &[u32]| baseline::Labels::of(classes, rows.iter().map(|row| loss.labels[*row as usize]));
+    labels(&parts.learnt).guessing(&labels(&parts.held_out))
 }
 
 impl BatchModel for BatchBoostedTrees {
@@ -211,7 +221,7 @@ impl BatchModel for BatchBoostedTrees {
         let binned = BinnedRows::of(&self.set, &parts.learnt, config.max_bins as usize, control.threads.get());
         let fit = Fitter { config, control, loss: &loss, parts: &parts, binned: &binned, directions: &self.directions }
             .fit()?;
-        let report = self.report(&fit, &loss, &parts)?;
+        let report = self.report(&fit, &target, &loss, &parts)?;
         let encoder = self.set.encoder(Numbers::WithMissing);
         let model_type = self.model_type();
         let model = BoostedTrees { model_type, encoder, target, first: fit.first, trees: fit.trees };
