@@ -12,7 +12,7 @@ fn trips() -> String {
     let trip = |n: u64| {
         let distance = (n * 37 % 101) as f64 / 10.0;
         let city = ["north", "east", "south", "west", ""][(n * n % 7 % 5) as usize];
-        let is_rainy = n % 3 == 0;
+        let is_rainy = n.is_multiple_of(3);
         let cost = distance * 2.0 + if city == "east" { 9.0 } else { 0.0 } + (n % 5) as f64 / 2.0;
         let kind = ["slow", "plain", "fast"][(cost / 11.0) as usize % 3];
         let distance = if n % 11 == 3 { String::new() } else { distance.to_string() };
@@ -31,7 +31,7 @@ const MODELS: [(&str, &str, &str); 10] = [
     ("boosted_flag", "'boosted_tree_classifier', max_iterations = 20", "late"),
     ("boosted_texts", "'boosted_tree_classifier', max_iterations = 10", "kind"),
     ("boosted_numbers", "'boosted_tree_regressor', max_iterations = 20", "cost"),
-    ("forest", "'random_forest_classifier', num_trees = 7", "kind"),
+    ("forest", "'random_forest_classifier', num_parallel_tree = 7", "kind"),
     ("tree", "'decision_tree_regressor'", "cost"),
 ];
 

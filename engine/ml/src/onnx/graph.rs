@@ -48,31 +48,31 @@ pub(crate) struct Value(String);
 pub(crate) struct Attribute(AttributeProto);
 
 impl Attribute {
-    fn new(name: &str, kind: AttributeKind) -> AttributeProto {
+    fn of_kind(name: &str, kind: AttributeKind) -> AttributeProto {
         AttributeProto { name: name.to_owned(), r#type: kind as i32, ..AttributeProto::default() }
     }
 
     pub(crate) fn int(name: &str, value: i64) -> Self {
-        Self(AttributeProto { i: value, ..Self::new(name, AttributeKind::Int) })
+        Self(AttributeProto { i: value, ..Self::of_kind(name, AttributeKind::Int) })
     }
 
     pub(crate) fn text(name: &str, value: &str) -> Self {
-        Self(AttributeProto { s: value.as_bytes().to_vec(), ..Self::new(name, AttributeKind::String) })
+        Self(AttributeProto { s: value.as_bytes().to_vec(), ..Self::of_kind(name, AttributeKind::String) })
     }
 
     pub(crate) fn ints(name: &str, values: Vec<i64>) -> Self {
-        Self(AttributeProto { ints: values, ..Self::new(name, AttributeKind::Ints) })
+        Self(AttributeProto { ints: values, ..Self::of_kind(name, AttributeKind::Ints) })
     }
 
     pub(crate) fn texts(name: &str, values: Vec<String>) -> Self {
         let strings = values.into_iter().map(String::into_bytes).collect();
-        Self(AttributeProto { strings, ..Self::new(name, AttributeKind::Strings) })
+        Self(AttributeProto { strings, ..Self::of_kind(name, AttributeKind::Strings) })
     }
 
     /// A list of doubles, where the attribute of the plain name has floats.
     pub(crate) fn doubles(name: &str, values: Vec<f64>) -> Self {
         let tensor = tensor_of_doubles(&[values.len()], values);
-        Self(AttributeProto { t: Some(tensor), ..Self::new(name, AttributeKind::Tensor) })
+        Self(AttributeProto { t: Some(tensor), ..Self::of_kind(name, AttributeKind::Tensor) })
     }
 }
 

@@ -41,11 +41,27 @@ pub(crate) struct Ensemble {
     numeric: usize,
     /// What rows have before any tree.
     first: Vec<f64>,
-    /// Of each categorical feature, the sets that are asked for, in order of first sight, and where they stand there.
-    sets: Vec<(Vec<Vec<u32>>, HashMap<Vec<u32>, usize>)>,
+    /// Of each categorical feature, the sets that are asked for.
+    sets: Vec<Sets>,
     nodes: Vec<Node>,
     leaves: Vec<(usize, usize, Leaf)>,
     trees: usize,
+}
+
+/// Different sets of places, in order of first sight, and the number of each there.
+#[derive(Debug, Default)]
+struct Sets {
+    all: Vec<Vec<u32>>,
+    numbers: HashMap<Vec<u32>, usize>,
+}
+
+impl Sets {
+    fn number(&mut self, places: Vec<u32>) -> usize {
+        *self.numbers.entry(places).or_insert_with_key(|places| {
+            self.all.push(places.clone());
+            self.all.len() - 1
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -71,7 +87,7 @@ impl Ensemble {
             scores,
             numeric: inputs.numeric,
             first: vec![0.0; scores],
-            sets: inputs.categories.iter().map(|_| Default::default()).collect(),
+            sets: inputs.categories.iter().map(|_| Sets::default()).collect(),
             nodes: Vec::new(),
             leaves: Vec::new(),
             trees: 0,
@@ -112,12 +128,7 @@ impl Ensemble {
         match split {
             Split::Number { feature, threshold, missing_left } => (Column::Number(feature), threshold, missing_left),
             Split::Set { feature, places } => {
-                let (sets, known) = &mut self.sets[feature];
-                let set = *known.entry(places).or_insert_with_key(|places| {
-                    sets.push(places.clone());
-                    sets.len() - 1
-                });
-                (Column::Set { feature, set }, 0.5, false)
+                (Column::Set { feature, set: self.sets[feature].number(places) }, 0.5, false)
             }
         }
     }
@@ -160,7 +171,10 @@ impl Ensemble {
     /// The numbers, and behind them a column for each set that is asked for.
     fn columns(&self, inputs: &Inputs, graph: &mut Graph) -> Option<Value> {
         let mut columns: Vec<Value> = inputs.numbers.iter().cloned().collect();
-        for (places, (sets, _)) in inputs.categories.iter().zip(&self.sets).filter(|(_, (sets, _))| !sets.is_empty()) {
+        for (places, Sets { all: sets, .. }) in inputs.categories.iter().zip(&self.sets) {
+            if sets.is_empty() {
+                continue;
+            }
             let mut table = vec![1.0; (places.count + 1) * sets.len()];
             for (column, set) in sets.iter().enumerate() {
                 set.iter().for_each(|place| table[*place as usize * sets.len() + column] = 0.0);
@@ -172,8 +186,8 @@ impl Ensemble {
 
     fn node(&self, columns: &Value, graph: &mut Graph) -> Value {
         let mut first_of = vec![self.numeric];
-        first_of.extend(self.sets.iter().scan(self.numeric, |first, (sets, _)| {
-            *first += sets.len();
+        first_of.extend(self.sets.iter().scan(self.numeric, |first, sets| {
+            *first += sets.all.len();
             Some(*first)
         }));
         let column = |node: &Node| match node.split {
