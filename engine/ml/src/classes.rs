@@ -7,6 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Ar
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
 use bincode::{Decode, Encode};
 
 use crate::error::{MlError, Result};
@@ -41,6 +42,15 @@ impl LabelKind {
         }
     }
 
+    /// What the classes of labels are called: integers by way of BIGINT, as which they are predicted, so that those beyond it have
+    /// no label.
+    ///
+    /// # Errors
+    /// `ReadColumn` for labels of another type.
+    pub(crate) fn texts(self, labels: &dyn Array) -> Result<ArrayRef> {
+        cast_label(&cast_label(labels, &self.data_type())?, &DataType::Utf8)
+    }
+
     /// The type of predicted labels.
     pub(crate) fn data_type(self) -> DataType {
         match self {
@@ -49,6 +59,19 @@ impl LabelKind {
             Self::Text => DataType::Utf8,
         }
     }
+}
+
+/// Labels as values of another type.
+///
+/// # Errors
+/// `ReadColumn` where they cannot be.
+pub(crate) fn cast_label(labels: &dyn Array, data_type: &DataType) -> Result<ArrayRef> {
+    cast(labels, data_type).map_err(unreadable_label)
+}
+
+/// An error about the label's column.
+pub(crate) fn unreadable_label(source: ArrowError) -> MlError {
+    MlError::ReadColumn { column: "label".to_owned(), source }
 }
 
 /// Numbers classes as they come.
@@ -77,10 +100,7 @@ impl ClassReader {
                 hint: "give labels of one type to all of a model's rows",
             });
         }
-        let failed = |source| MlError::ReadColumn { column: "label".to_owned(), source };
-        // Integers by way of BIGINT, as which they are predicted: those beyond it have no label.
-        let labels = cast(labels, &self.kind.data_type()).map_err(failed)?;
-        let texts = cast(&labels, &DataType::Utf8).map_err(failed)?;
+        let texts = self.kind.texts(labels)?;
         let mut numbers = Vec::with_capacity(texts.len());
         for label in texts.as_string::<i32>() {
             numbers.push(label.map(|label| self.number(label)).transpose()?);

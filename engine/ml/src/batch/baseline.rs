@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, make_array};
-use arrow::compute::{cast, filter};
+use arrow::compute::filter;
 use arrow::datatypes::{DataType, Field, Float64Type};
 
 use super::{BatchModel, FitControl, FitReport};
-use crate::classes::{Classes, LabelKind};
-use crate::error::{MlError, Result};
+use crate::classes::{Classes, LabelKind, cast_label, unreadable_label};
+use crate::error::Result;
 use crate::metrics::{ClassHits, RegressionSums};
 use crate::model::{FeatureSchema, RejectedRow};
 
@@ -55,7 +55,7 @@ impl Labels {
     pub(crate) fn add(&mut self, labels: &ArrayRef) -> Result<()> {
         match self {
             Self::Classes { kind, rows } => {
-                let texts = cast_label(&cast_label(labels, &kind.data_type())?, &DataType::Utf8)?;
+                let texts = kind.texts(labels)?;
                 for class in texts.as_string::<i32>().iter().flatten() {
                     match rows.get_mut(class) {
                         Some(rows) => *rows += 1,
@@ -167,7 +167,7 @@ impl BatchModel for WithBaseline {
         }
         let mut is_taken = vec![true; labels.len()];
         rejected.iter().for_each(|rejected| is_taken[rejected.row] = false);
-        let taken = filter(&labels, &BooleanArray::from(is_taken)).map_err(unreadable)?;
+        let taken = filter(&labels, &BooleanArray::from(is_taken)).map_err(unreadable_label)?;
         self.labels.add(&taken)?;
         Ok(rejected)
     }
@@ -192,14 +192,6 @@ impl BatchModel for WithBaseline {
         }
         Ok(FitReport { metrics: beside(report.metrics, self.labels.guessing(&self.labels)), ..report })
     }
-}
-
-fn cast_label(labels: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
-    cast(labels, data_type).map_err(unreadable)
-}
-
-fn unreadable(source: arrow::error::ArrowError) -> MlError {
-    MlError::ReadColumn { column: "label".to_owned(), source }
 }
 
 #[cfg(test)]

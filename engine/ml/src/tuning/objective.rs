@@ -1,11 +1,11 @@
 //! What models are judged by: measures by the names of SQL's functions, of rows that a model has not learnt.
 
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
-use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 
 use super::space::items;
-use crate::error::{MlError, Result};
+use crate::classes::cast_label;
+use crate::error::Result;
 use crate::metrics::{self, ClassHits, Confusion, RegressionSums};
 use crate::options::invalid;
 use crate::predictor::{Predictions, Supervised};
@@ -244,8 +244,4 @@ impl Judge {
 
 fn valued<const COUNT: usize>(measures: [(&str, Option<f64>); COUNT]) -> Vec<(String, f64)> {
     measures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
-}
-
-fn cast_label(labels: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
-    cast(labels, data_type).map_err(|source| MlError::ReadColumn { column: "label".to_owned(), source })
 }
