@@ -37,3 +37,4 @@ pub use cluster::{BatchWorker, BatchWorkerConfig, ClusterConfig, ClusterEngine};
 pub use embedded::{EmbeddedConfig, EmbeddedEngine};
 pub use engine::{BatchEngine, BatchRun, BatchWorkers};
 pub use error::{BatchError, Result};
+pub use scratch::remove_scratch;

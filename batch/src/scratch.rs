@@ -8,6 +8,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 
@@ -51,6 +52,7 @@ impl Scratch {
             let lock = File::create_new(folder.join(LOCK))?;
             // Somebody who sweeps may have been faster, and the folder is gone then.
             if lock.try_lock().is_ok() && folder.join(LOCK).exists() {
+                OPEN.lock().unwrap_or_else(PoisonError::into_inner).push(folder.clone());
                 return Ok(Self { folder, _lock: lock });
             }
         }
@@ -66,15 +68,35 @@ impl Scratch {
     }
 }
 
+/// The folders of this process that are still there.
+static OPEN: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes the folders that queries of this process still have, for one that ends: its threads may hold an engine until
+/// they are gone, and then nobody drops it.
+pub fn remove_scratch() {
+    let left = std::mem::take(&mut *OPEN.lock().unwrap_or_else(PoisonError::into_inner));
+    left.iter().for_each(|folder| empty(folder));
+}
+
+/// Removes a folder that nobody uses any more.
+fn remove(folder: &Path) {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner).retain(|open| open != folder);
+    empty(folder);
+}
+
+fn empty(folder: &Path) {
+    // Under another name nobody can put files there any more: a query that has failed may still have threads that spill,
+    // and a folder that gets files while it is emptied stays.
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let gone = folder.with_file_name(format!("{name}{GONE}"));
+    let folder = fs::rename(folder, &gone).map_or(folder, |()| &gone);
+    // What cannot be removed now is swept by the next process.
+    let _ = fs::remove_dir_all(folder);
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Under another name nobody can put files there any more: a query that has failed may still have threads that spill,
-        // and a folder that gets files while it is emptied stays.
-        let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
-        let gone = self.folder.with_file_name(format!("{name}{GONE}"));
-        let folder = fs::rename(&self.folder, &gone).map_or(&self.folder, |()| &gone);
-        // What cannot be removed now is swept by the next process.
-        let _ = fs::remove_dir_all(folder);
+        remove(&self.folder);
     }
 }
 

@@ -94,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Submit(arguments) => submit::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     };
+    tidemill_batch::remove_scratch();
     answer.unwrap_or_else(|error| {
         say(&format!("error: {}", error.chain()));
         ExitCode::FAILURE
