@@ -126,6 +126,13 @@ pub(crate) fn relation_of(select: &mut Select) -> Result<&mut TableFactor> {
     select.from.first_mut().map(|table| &mut table.relation).ok_or_else(no_select)
 }
 
+/// What a text names that stands in FROM, for tests.
+#[cfg(test)]
+pub(crate) fn factor_of(text: &str) -> TableFactor {
+    let mut query = made_up(&format!("SELECT * FROM {text}")).unwrap();
+    relation_of(select_of(&mut query).unwrap()).unwrap().clone()
+}
+
 fn no_select() -> SqlError {
     SqlError::invalid("a query that was made up is no SELECT; this is a bug")
 }

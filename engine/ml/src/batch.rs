@@ -23,7 +23,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::datatypes::Field;
 
 pub use self::history::Iteration;
@@ -129,6 +129,13 @@ pub struct FitReport {
     /// The loss after each step, by their numbers; of a fit that takes none, one that says its loss. Of very many, some:
     /// each second, or fourth, and so on, and the last.
     pub history: Vec<Iteration>,
+}
+
+/// Which of so many rows of a batch are taken.
+pub(crate) fn taken(rows: usize, rejected: &[RejectedRow]) -> BooleanArray {
+    let mut is_taken = vec![true; rows];
+    rejected.iter().for_each(|rejected| is_taken[rejected.row] = false);
+    is_taken.into()
 }
 
 impl FitReport {

@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tidemill_plans::PlanError;
 use tidemill_plans::catalog::ModelWeights;
 use tidemill_plans::codec;
 use tidemill_plans::connector::{MODEL_ENDS, MODEL_OPTION, option};
-use tidemill_plans::node::{SourceNode, model_version_schema};
+use tidemill_plans::node::{Published, SourceNode, version_rows};
 
 use super::{Source, SourceEvent};
 use crate::error::Result;
@@ -85,13 +85,9 @@ impl ServedModel {
 
     /// The last version as a row.
     fn row(&self, newest: &ModelWeights) -> Result<RecordBatch> {
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from(vec![newest.version])),
-            Arc::new(TimestampMicrosecondArray::from(vec![newest.learnt_to])),
-            Arc::new(Int64Array::from(vec![self.number])),
-            Arc::new(BinaryArray::from(vec![newest.state.as_slice()])),
-        ];
-        let row = RecordBatch::try_new(model_version_schema(), columns)?;
+        let ModelWeights { version, learnt_to, state, .. } = newest;
+        let version = Published { version: *version, learnt_to: *learnt_to, rows_learnt: self.number, state };
+        let row = version_rows(&[version])?;
         let places: Result<Vec<usize>, _> =
             self.columns.fields().iter().map(|field| row.schema_ref().index_of(field.name())).collect();
         Ok(row.project(&places?)?)
@@ -137,6 +133,7 @@ impl Source for ServedModel {
 mod tests {
     use arrow::array::AsArray;
     use arrow::datatypes::Int64Type;
+    use tidemill_plans::node::model_version_schema;
 
     use super::*;
 

@@ -17,13 +17,12 @@ use tidemill_plans::PlanError;
 use tidemill_plans::algorithm::SPLIT_COLUMN;
 use tidemill_plans::bad_rows::{Evaluated, evaluate_good};
 use tidemill_plans::catalog::{ModelVersion, UNTIMED};
-use tidemill_plans::node::FitNode;
+use tidemill_plans::node::{FitNode, Published, version_rows};
 use tidemill_plans::transform::{DRAW_COLUMN, Fitted, PreparedTransform, Transform, TransformFit, seal};
 use tracing::warn;
 
 use super::Operator;
 use super::bad_rows::evaluate_or_route;
-use super::published::{Published, version_rows};
 use crate::error::{EngineError, Result};
 use crate::rows::{ArrivalBuffer, show_row};
 use crate::state::{Belongs, StateMemory, StateReader, StateWriter};

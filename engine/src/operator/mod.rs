@@ -27,7 +27,6 @@ mod panes;
 mod partitions;
 mod predict;
 mod project;
-mod published;
 mod recency;
 mod session_window;
 mod sessions;

@@ -12,12 +12,11 @@ use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 use tidemill_ml::metrics::{StreamingAuc, StreamingAucState};
 use tidemill_ml::{FeatureSchema, LearnReport, MlError, OnlineModel};
 use tidemill_plans::catalog::ModelVersion;
-use tidemill_plans::node::TrainNode;
+use tidemill_plans::node::{Published, TrainNode, version_rows};
 use tidemill_plans::time::{EventTime, Watermark, event_times};
 
 use super::Operator;
 use super::late_rows::without_late;
-use super::published::{Published, version_rows};
 use super::state_rows::{least_watermark, other_columns};
 use crate::error::{EngineError, Result};
 use crate::rows::{EventTimeBuffer, show_row};
@@ -136,7 +135,7 @@ impl Train {
         }
     }
 
-    fn publish(&mut self, learnt_to: i64, ctx: &OperatorContext) -> Result<Published> {
+    fn publish(&mut self, learnt_to: i64, ctx: &OperatorContext) -> Result<Published<Vec<u8>>> {
         self.version += 1;
         let rows_learnt = self.model.rows_learnt() as i64;
         let state = self.model.snapshot().map_err(|error| self.failed(error))?;

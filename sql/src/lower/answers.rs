@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema};
 use datafusion::sql::sqlparser::ast::Ident;
 use tidemill_plans::algorithm::reads_times;
@@ -11,7 +11,7 @@ use tidemill_plans::connector::{MODEL_CONNECTOR, MODEL_ENDS, MODEL_OPTION};
 use tidemill_plans::error::chain;
 use tidemill_plans::graph::Partitioning;
 use tidemill_plans::model_reference::{ModelReference, WantedVersion};
-use tidemill_plans::node::{ModelFreshness, NodeKind, PredictNode, model_version_schema};
+use tidemill_plans::node::{ModelFreshness, NodeKind, PredictNode, Published, model_version_schema, version_rows};
 use tidemill_plans::prediction::{Question, TrainedModel};
 use tidemill_plans::transform::can_read;
 
@@ -142,14 +142,9 @@ impl QueryPlanner<'_> {
             return Err(SqlError::unsupported(format!("a version of more than {SERVED_BYTES_MAX} bytes"), hint));
         }
         let (features, added) = of_version(model, &trained, input, question)?;
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from(vec![*version])),
-            Arc::new(TimestampMicrosecondArray::from(vec![UNTIMED])),
-            // What nobody looks at that answers.
-            Arc::new(Int64Array::from(vec![0])),
-            Arc::new(BinaryArray::from(vec![state.as_slice()])),
-        ];
-        let rows = RecordBatch::try_new(model_version_schema(), columns)?;
+        // Nobody looks at the rows learnt who answers.
+        let version = Published { version: *version, learnt_to: UNTIMED, rows_learnt: 0, state };
+        let rows = version_rows(&[version])?;
         Ok(Asked {
             versions: self.values_stream(&normalize(model), &rows)?,
             features,

@@ -52,13 +52,13 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::ast::{made_up, relation_of, select_of};
+    use crate::ast::factor_of;
 
     /// The model, the rows and the question of a call, or why it is none.
     #[track_caller]
     fn check(arguments: &str, expected: Expect) {
-        let mut query = made_up(&format!("SELECT * FROM ML.PREDICT({arguments})")).unwrap();
-        let TableFactor::Table { args: Some(args), .. } = relation_of(select_of(&mut query).unwrap()).unwrap() else {
+        let factor = factor_of(&format!("ML.PREDICT({arguments})"));
+        let TableFactor::Table { args: Some(args), .. } = &factor else {
             panic!("no call: {arguments}");
         };
         let found = match predict_call(&args.args) {
@@ -78,8 +78,8 @@ mod tests {
 
     #[track_caller]
     fn check_refused(arguments: &str, expected: &str) {
-        let mut query = made_up(&format!("SELECT * FROM ML.PREDICT({arguments})")).unwrap();
-        let TableFactor::Table { args: Some(args), .. } = relation_of(select_of(&mut query).unwrap()).unwrap() else {
+        let factor = factor_of(&format!("ML.PREDICT({arguments})"));
+        let TableFactor::Table { args: Some(args), .. } = &factor else {
             panic!("no call: {arguments}");
         };
         let error = predict_call(&args.args).err().unwrap().to_string();

@@ -53,14 +53,13 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::ast::{made_up, relation_of, select_of};
+    use crate::ast::factor_of;
 
     /// The model, the rows and the threshold of a call, or why it is none.
     #[track_caller]
     fn check(call: &str, expected: Expect) {
-        let mut query = made_up(&format!("SELECT * FROM {call}")).unwrap();
-        let factor = relation_of(select_of(&mut query).unwrap()).unwrap();
-        let found = match detect_call(factor) {
+        let factor = factor_of(call);
+        let found = match detect_call(&factor) {
             Ok(Some(DetectCall { model, data, threshold })) => format!("{model}, {data}, {threshold:?}"),
             Ok(None) => String::from("no call"),
             Err(error) => error.to_string(),

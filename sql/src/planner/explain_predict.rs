@@ -60,14 +60,13 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::ast::{made_up, relation_of, select_of};
+    use crate::ast::factor_of;
 
     /// The model, the rows and the number of features of a call, or why it is none.
     #[track_caller]
     fn check(call: &str, expected: Expect) {
-        let mut query = made_up(&format!("SELECT * FROM {call}")).unwrap();
-        let factor = relation_of(select_of(&mut query).unwrap()).unwrap();
-        let found = match explain_call(factor) {
+        let factor = factor_of(call);
+        let found = match explain_call(&factor) {
             Ok(Some(ExplainCall { model, data, top_k_features })) => format!("{model}, {data}, {top_k_features}"),
             Ok(None) => String::from("no call"),
             Err(error) => error.to_string(),
@@ -89,9 +88,8 @@ mod tests {
 
     #[track_caller]
     fn check_refused(call: &str, expected: &str) {
-        let mut query = made_up(&format!("SELECT * FROM {call}")).unwrap();
-        let factor = relation_of(select_of(&mut query).unwrap()).unwrap();
-        let error = explain_call(factor).err().unwrap().to_string();
+        let factor = factor_of(call);
+        let error = explain_call(&factor).err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
     }
 

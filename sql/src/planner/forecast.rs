@@ -69,14 +69,13 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::ast::{made_up, relation_of, select_of};
+    use crate::ast::factor_of;
 
     /// The table that stands for a call, or why it is none.
     #[track_caller]
     fn check(call: &str, expected: Expect) {
-        let mut query = made_up(&format!("SELECT * FROM {call}")).unwrap();
-        let factor = relation_of(select_of(&mut query).unwrap()).unwrap();
-        let found = match ForecastCall::of(factor) {
+        let factor = factor_of(call);
+        let found = match ForecastCall::of(&factor) {
             Ok(Some(call)) => call.to_string(),
             Ok(None) => String::from("no call"),
             Err(error) => error.to_string(),
@@ -98,9 +97,8 @@ mod tests {
 
     #[track_caller]
     fn check_refused(call: &str, expected: &str) {
-        let mut query = made_up(&format!("SELECT * FROM {call}")).unwrap();
-        let factor = relation_of(select_of(&mut query).unwrap()).unwrap();
-        let error = ForecastCall::of(factor).err().unwrap().to_string();
+        let factor = factor_of(call);
+        let error = ForecastCall::of(&factor).err().unwrap().to_string();
         assert!(error.contains(expected), "{error}");
     }
 

@@ -57,13 +57,12 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::ast::{made_up, relation_of, select_of};
+    use crate::ast::factor_of;
 
     #[track_caller]
     fn check(call: &str, expected: Expect) {
-        let mut query = made_up(&format!("SELECT * FROM {call}")).unwrap();
-        let factor = relation_of(select_of(&mut query).unwrap()).unwrap();
-        let found = match rows_call(factor) {
+        let factor = factor_of(call);
+        let found = match rows_call(&factor) {
             Ok(Some(RowsCall { model, data, question, function, alias, .. })) => {
                 format!("{function} AS {alias}: {question:?} to {model} about {data}")
             }

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, make_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_array};
 use arrow::compute::filter;
 use arrow::datatypes::{DataType, Field, Float64Type};
 
-use super::{BatchModel, FitControl, FitReport};
+use super::{BatchModel, FitControl, FitReport, taken};
 use crate::classes::{Classes, LabelKind, cast_label, unreadable_label};
 use crate::error::Result;
 use crate::metrics::{ClassHits, RegressionSums};
@@ -165,9 +165,7 @@ impl BatchModel for WithBaseline {
             self.labels.add(&labels)?;
             return Ok(rejected);
         }
-        let mut is_taken = vec![true; labels.len()];
-        rejected.iter().for_each(|rejected| is_taken[rejected.row] = false);
-        let taken = filter(&labels, &BooleanArray::from(is_taken)).map_err(unreadable_label)?;
+        let taken = filter(&labels, &taken(labels.len(), &rejected)).map_err(unreadable_label)?;
         self.labels.add(&taken)?;
         Ok(rejected)
     }

@@ -25,7 +25,18 @@ pub(crate) struct MeanLoss<'a, F> {
     pub(crate) row_loss: F,
 }
 
-impl<F: Fn(usize, f64, f64) -> (f64, f64) + Sync> MeanLoss<'_, F> {
+impl<'a, F: Fn(usize, f64, f64) -> (f64, f64) + Sync> MeanLoss<'a, F> {
+    /// Over all rows of a set.
+    pub(crate) fn over(
+        set: &'a TrainingSet,
+        control: &'a FitControl,
+        l2: f64,
+        preconditioner: Preconditioner,
+        row_loss: F,
+    ) -> Self {
+        Self { set, chunks: set.chunks(), control, l2, preconditioner, row_loss }
+    }
+
     /// The part of some rows, from the one with the number `number` on: their loss, and their gradient added to `gradient`.
     fn add_rows(&self, mut number: usize, chunks: &[Chunk], weights: &[f64], gradient: &mut [f64]) -> f64 {
         let numbers = 1..=self.set.numeric();

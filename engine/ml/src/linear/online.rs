@@ -95,11 +95,7 @@ impl OnlineLinear {
 
     /// How it reads its features, if its slots are in the order of a snapshot: after it was restored from one.
     pub(crate) fn encoder(&self) -> Encoder {
-        let numbers = match self.config.standardize {
-            true => Numbers::Standardized { clip: self.config.clip },
-            false => Numbers::Plain,
-        };
-        Encoder::new(Arc::clone(&self.schema), self.moments.clone(), self.dictionaries.clone(), numbers)
+        Encoder::new(Arc::clone(&self.schema), self.moments.clone(), self.dictionaries.clone(), self.numbers())
     }
 
     /// By slot.
@@ -180,7 +176,7 @@ impl OnlineLinear {
             columns.write_categories(block.clone(), &mut scratch, 0, rows.accepted(), slot_of);
             for (place, row) in block.enumerate() {
                 if rows.is_accepted(row) {
-                    self.standardize(&scales, scratch.numbers_mut(place));
+                    self.numbers().encode(&scales, scratch.numbers_mut(place));
                     let (indices, values) = scratch.row(place);
                     visit(row, indices, values);
                 }
@@ -206,7 +202,7 @@ impl OnlineLinear {
             for row in block {
                 if rows.is_accepted(row) {
                     standardized[1..=scales.len()].copy_from_slice(self.scratch.numbers(row));
-                    self.standardize(&scales, &mut standardized[1..=scales.len()]);
+                    self.numbers().encode(&scales, &mut standardized[1..=scales.len()]);
                     let slots = self.scratch.row(row).0;
                     rows.set_score(row, sparse_dot(slots, &standardized, self.parameters.weights()));
                 }
@@ -244,14 +240,11 @@ impl OnlineLinear {
         self.moments.iter().map(Moments::scale).collect()
     }
 
-    /// Turns one row's raw numbers into what the weights multiply.
-    fn standardize(&self, scales: &[Scale], numbers: &mut [f64]) {
-        for (number, scale) in numbers.iter_mut().zip(scales) {
-            if self.config.standardize {
-                *number = scale.apply(*number, self.config.clip);
-            } else if number.is_nan() {
-                *number = 0.0;
-            }
+    /// What the weights multiply of a row's raw numbers.
+    fn numbers(&self) -> Numbers {
+        match self.config.standardize {
+            true => Numbers::Standardized { clip: self.config.clip },
+            false => Numbers::Plain,
         }
     }
 

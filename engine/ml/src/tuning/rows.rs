@@ -9,6 +9,7 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
 use crate::batch::data_split::{DataSplit, Method, Part, RowKeys};
+use crate::batch::taken;
 use crate::classes::{ClassReader, LabelKind};
 use crate::error::{MlError, Result};
 use crate::model::{FeatureSchema, RejectedRow};
@@ -68,9 +69,7 @@ impl KeptRows {
         labels: &ArrayRef,
         rejected: &[RejectedRow],
     ) -> Result<()> {
-        let mut is_taken = vec![true; features.num_rows()];
-        rejected.iter().for_each(|rejected| is_taken[rejected.row] = false);
-        let taken = BooleanArray::from(is_taken);
+        let taken = taken(features.num_rows(), rejected);
         let rows = taken.true_count();
         let total = u64::from(self.rows) + rows as u64;
         if total >= u64::from(u32::MAX) {

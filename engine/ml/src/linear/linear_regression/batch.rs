@@ -102,14 +102,7 @@ impl BatchLinearRegression {
         let l2 = self.config.l2_reg / rows;
         let penalty = Penalty { l1: self.config.l1_reg, l2 };
         let preconditioner = Preconditioner::new(&self.set, &self.control, 1.0, &penalty)?;
-        let loss = MeanLoss {
-            set: &self.set,
-            chunks: self.set.chunks(),
-            control: &self.control,
-            l2,
-            preconditioner,
-            row_loss,
-        };
+        let loss = MeanLoss::over(&self.set, &self.control, l2, preconditioner, row_loss);
         let config = self.config.search(rows * deviation);
         let found = lbfgs::minimize(&loss, vec![0.0; self.set.slots()], &config)?;
         let mut weights: Vec<f64> = found.point.iter().map(|weight| weight * deviation).collect();

@@ -106,14 +106,7 @@ impl BatchLinearSvm {
             if short <= 0.0 { 0.0 } else { 2.0 * share }
         };
         let l2 = self.config.l2_reg / shares.total;
-        let loss = MeanLoss {
-            set: &self.set,
-            chunks: self.set.chunks(),
-            control: &self.control,
-            l2,
-            preconditioner,
-            row_loss,
-        };
+        let loss = MeanLoss::over(&self.set, &self.control, l2, preconditioner, row_loss);
         let (start, config) = (vec![0.0; self.set.slots()], self.config.search(shares.total));
         let minimum = if self.is_for_newton() {
             newton::minimize(&loss, curvature, start, &config)?

@@ -209,16 +209,11 @@ impl BatchLinearSvr {
         };
         let (l2, config) = (l2 / rows, self.config.search(steps_left));
         let found = if newton::is_fast_enough(set) {
-            let loss =
-                MeanLoss { set, chunks: set.chunks(), control, l2, preconditioner: Preconditioner::Identity, row_loss };
+            let loss = MeanLoss::over(set, control, l2, Preconditioner::Identity, row_loss);
             newton::minimize(&loss, |row, said, label| curvature(row, said, label) / rows, start, &config)?
         } else {
             let preconditioner = Preconditioner::new(set, control, 1.0, &Penalty { l1: 0.0, l2 })?;
-            lbfgs::minimize(
-                &MeanLoss { set, chunks: set.chunks(), control, l2, preconditioner, row_loss },
-                start,
-                &config,
-            )?
+            lbfgs::minimize(&MeanLoss::over(set, control, l2, preconditioner, row_loss), start, &config)?
         };
         if found.loss.is_finite() {
             return Ok(found);

@@ -68,14 +68,7 @@ impl BatchMultinomialRegression {
                 (share * loss, share * (probability - place as f64))
             };
             let preconditioner = Preconditioner::new(&self.set, &self.control, 0.25, &penalty)?;
-            let loss = MeanLoss {
-                set: &self.set,
-                chunks: self.set.chunks(),
-                control: &self.control,
-                l2,
-                preconditioner,
-                row_loss,
-            };
+            let loss = MeanLoss::over(&self.set, &self.control, l2, preconditioner, row_loss);
             let mut minimum = lbfgs::minimize(&loss, vec![0.0; slots], &config)?;
             minimum.point.splice(0..0, std::iter::repeat_n(0.0, slots));
             return Ok(minimum);
