@@ -126,15 +126,16 @@ mod tests {
         let spills = std::thread::spawn(move || {
             (0_u32..)
                 .take_while(|number| {
-                    // Nobody waits any more once the folder is gone.
+                    // Nobody waits for more than the first of them.
                     let _ = began.send(());
                     File::create_new(folder.join(number.to_string())).is_ok()
                 })
                 .count()
         });
+        // It spills by now, and goes on until there is no folder.
         (0..100).for_each(|_| begins.recv().unwrap());
         drop(scratch);
-        assert!(spills.join().unwrap() > 100);
+        assert!(spills.join().unwrap() >= 99);
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
     }
 
