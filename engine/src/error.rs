@@ -242,6 +242,7 @@ impl EngineError {
     pub fn domain(&self) -> ErrorDomain {
         match self {
             Self::Operator { source, .. } => source.domain(),
+            Self::Model { source: MlError::Team { .. }, .. } => ErrorDomain::External,
             Self::NoFiles { .. }
             | Self::NoObjects { .. }
             | Self::MissingColumn { .. }

@@ -22,7 +22,7 @@ use crate::metrics::OperatorStats;
 use crate::operator::Columns;
 use crate::rows::show_row;
 use crate::state::{ScratchFolder, StateMemory};
-use crate::task::{DeadLetter, DeadLetters, OperatorContext, ResultPort, TaskEnv};
+use crate::task::{DeadLetter, DeadLetters, LocalTeams, OperatorContext, ResultPort, TaskEnv};
 
 /// Reads tables with the connectors of this crate.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +49,7 @@ impl TableReaders for ConnectorTables {
             query_memory: Arc::default(),
             views: Arc::default(),
             interrupt: Arc::default(),
+            teams: Arc::new(LocalTeams::default()),
         };
         let stats = Arc::new(OperatorStats::new(JobId(0), OperatorId(0), 0));
         Ok(Arc::new(Reader { env, stats, buckets: Buckets::default() }))

@@ -77,6 +77,7 @@ fn partitioning(graph: &DataflowGraph, edge: &Edge) -> String {
         Partitioning::Hash(keys) => format!("hash({})", names(graph, edge.from, keys)),
         Partitioning::Rebalance => String::from("rebalance"),
         Partitioning::Broadcast => String::from("broadcast"),
+        Partitioning::First => String::from("first"),
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Partitioning {
     Rebalance,
     /// Every batch to every subtask.
     Broadcast,
+    /// Every batch to the first subtask, which tells the others what they have to know.
+    First,
 }
 
 /// An operator of the graph.

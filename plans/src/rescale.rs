@@ -136,6 +136,7 @@ mod tests {
             Partitioning::Forward => "forward",
             Partitioning::Rebalance => "rebalance",
             Partitioning::Broadcast => "broadcast",
+            Partitioning::First => "first",
         });
         format!("{} | {}", nodes.join(" "), edges.collect::<Vec<_>>().join(" "))
     }

@@ -157,6 +157,8 @@ pub(crate) struct ModelObject {
     /// Microseconds.
     pub(crate) publish_every: i64,
     pub(crate) freshness: ModelFreshness,
+    /// How many instances fit it together.
+    pub(crate) workers: u32,
 }
 
 impl ModelObject {

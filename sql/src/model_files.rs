@@ -149,6 +149,7 @@ impl Session {
             options: Vec::new(),
             publish_every: 0,
             freshness: ModelFreshness::Latest,
+            workers: 1,
         };
         let object = object(&import.name, ObjectKind::Model, text, Vec::new(), Detail::Model(Box::new(model)));
         Ok(Effect::Create { object, replace: false, job: None })

@@ -77,6 +77,7 @@ mod texts;
 mod tidy;
 mod time;
 mod tls;
+mod together;
 mod tpch;
 mod training_info;
 mod training_rows;

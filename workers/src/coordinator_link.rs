@@ -2,18 +2,14 @@
 
 use std::time::Duration;
 
-use arrow_flight::Action;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use bytes::Bytes;
 use tidemill_net::{Address, Connector};
 use tidemill_plans::cluster_secret::ClusterSecret;
-use tidemill_plans::codec;
-use tidemill_plans::error::chain;
 use tidemill_plans::protocol::{COORDINATOR_ACTION, CoordinatorLink, EventResponse, LinkError, Reply, WorkerEvent};
 use tonic::transport::Channel;
 
 use crate::error::Result;
-use crate::exchange::{flight_client, flight_endpoint, with_secret};
+use crate::exchange::{ask, flight_client, flight_endpoint};
 use crate::results::RESULT_PATIENCE;
 
 /// How long the coordinator may take to answer an event.
@@ -45,25 +41,12 @@ impl CoordinatorLink for FlightCoordinatorLink {
         // A session may be slow to read its rows: that is back-pressure, not a fault.
         let limit = if matches!(event, WorkerEvent::ResultRows { .. }) { RESULT_PATIENCE } else { EVENT_TIMEOUT };
         Box::pin(async move {
-            let answer = tokio::time::timeout(limit, call(client, &connector, &event, secret.as_ref())).await;
+            let answer =
+                tokio::time::timeout(limit, ask(client, &connector, COORDINATOR_ACTION, &event, secret.as_ref())).await;
             let answer = answer.unwrap_or_else(|_| Err(format!("no answer in {limit:?}")));
             answer.map_err(|reason| LinkError { peer, reason })
         })
     }
-}
-
-async fn call(
-    mut client: FlightServiceClient<Channel>,
-    connector: &Connector,
-    event: &WorkerEvent,
-    secret: Option<&ClusterSecret>,
-) -> Result<EventResponse, String> {
-    let body = Bytes::from(codec::encode(event).map_err(|error| chain(&error))?);
-    let action = with_secret(Action { r#type: String::from(COORDINATOR_ACTION), body }, secret);
-    let mut results = client.do_action(action).await.map_err(|status| connector.reason(&status))?.into_inner();
-    let result = results.message().await.map_err(|status| connector.reason(&status))?;
-    let result = result.ok_or_else(|| String::from("an empty answer"))?;
-    codec::decode(&result.body).map_err(|error| chain(&error))
 }
 
 #[cfg(test)]

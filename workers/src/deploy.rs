@@ -12,7 +12,7 @@ use tidemill_engine::task::{
     BuiltTask, DeadLetters, NextSnapshot, QueryMemory, Receiver, Sender, TaskEnv, TaskPlan, build_task, channel,
 };
 use tidemill_plans::held::StreamsHeld;
-use tidemill_plans::ids::{ChannelId, StageId, TaskId, WorkerId};
+use tidemill_plans::ids::{ChannelId, OperatorId, StageId, TaskId, WorkerId};
 use tidemill_plans::protocol::{CoordinatorLink, Deployment};
 use tidemill_plans::stage::Stages;
 use tidemill_plans::storage::Storage;
@@ -109,6 +109,7 @@ impl Site {
             query_memory: Arc::new(QueryMemory::new(deployment.settings.query_memory, self.streams.clone())),
             views: Arc::clone(&self.views),
             interrupt: Arc::clone(&interrupt),
+            teams: Arc::new(self.exchange.teams(deployment.run, self.teams_elsewhere(&deployment, &stages))),
         };
         let here = self.worker;
         let (models, served) = (Arc::clone(&env.models), Arc::clone(&env.served));
@@ -129,6 +130,16 @@ impl Site {
             .map_err(|error| WorkersError::Engine(tidemill_engine::EngineError::Panicked(error.to_string())))??;
         let ends = Ends { cancelled, interrupt };
         Ok(DeployedJob { tasks, resources: JobResources::new(built, models, served, ends, writer) })
+    }
+
+    /// Where operators meet whose first instance is on another worker: its data address.
+    fn teams_elsewhere(&self, deployment: &Deployment, stages: &Stages) -> HashMap<OperatorId, String> {
+        let addresses: HashMap<WorkerId, &String> =
+            deployment.workers.iter().map(|(worker, address)| (*worker, address)).collect();
+        let firsts = deployment.tasks.iter().filter(|(task, worker)| task.subtask == 0 && *worker != self.worker);
+        let meeting =
+            firsts.filter_map(|(task, worker)| Some((stages.stage(task.stage).ok()?, *addresses.get(worker)?)));
+        meeting.flat_map(|(stage, address)| stage.operators.iter().map(move |one| (*one, address.clone()))).collect()
     }
 
     /// What each operator of this worker that can do with less may keep in memory: all have the same share.

@@ -26,6 +26,7 @@ mod running;
 mod slots;
 mod state_chain;
 mod task_actor;
+mod teams;
 
 pub use coordinator_link::FlightCoordinatorLink;
 pub use error::{Result, WorkersError};

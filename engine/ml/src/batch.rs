@@ -13,6 +13,7 @@ pub(crate) mod on_device;
 pub(crate) mod parallel;
 mod registry;
 mod shards;
+pub(crate) mod team;
 #[cfg(test)]
 pub(crate) mod throughput;
 mod training_set;
@@ -32,6 +33,7 @@ pub use self::registry::{
     tuning_option_docs, valid_batch_model_types,
 };
 pub(crate) use self::shards::{map_numbered_shards, map_shards};
+pub use self::team::{ENTRIES_FOR_A_TEAM, Team};
 pub(crate) use self::training_set::{CLIP, Chunk, Row, TrainingSet, linear_numbers, row_of};
 use crate::error::{MlError, Result};
 use crate::model::{FeatureSchema, RejectedRow};
@@ -153,17 +155,24 @@ pub struct FitControl {
     pub threads: NonZeroUsize,
     /// Set by somebody else, it ends the fit with `Stopped` within the time of about a thousand rows.
     pub stop: Arc<AtomicBool>,
+    /// The others who fit the same model to the same rows at the same time, if there are any.
+    pub team: Option<Arc<dyn Team>>,
 }
 
 impl Default for FitControl {
     fn default() -> Self {
-        Self { threads: NonZeroUsize::MIN, stop: Arc::new(AtomicBool::new(false)) }
+        Self { threads: NonZeroUsize::MIN, stop: Arc::new(AtomicBool::new(false)), team: None }
     }
 }
 
 impl FitControl {
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Those with whom work that goes through so many numbers and categories is divided, if it is.
+    pub(crate) fn team_for(&self, entries: usize) -> Option<&dyn Team> {
+        self.team.as_deref().filter(|team| team.size() > 1 && entries >= team.entries_min())
     }
 
     pub(crate) fn check(&self) -> Result<()> {

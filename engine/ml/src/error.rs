@@ -265,6 +265,12 @@ pub enum MlError {
     /// Somebody ended the fit before it was done.
     #[error("the fit was stopped")]
     Stopped,
+    /// The others who fit the same model cannot be reached, or do something else.
+    #[error("the other workers of this fit: {reason}")]
+    Team {
+        /// What is wrong.
+        reason: String,
+    },
     /// None of the trials of a search came to a model.
     #[error("none of the {trials} trials came to a model; the first")]
     NoTrial {

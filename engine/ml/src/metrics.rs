@@ -23,6 +23,7 @@ pub use ranking::{average_precision, ndcg};
 pub use regression::RegressionSums;
 pub use streaming_auc::{StreamingAuc, StreamingAucState};
 
+use bincode::{Decode, Encode};
 use tidemill_compute::kernel::softmax::ln;
 
 use crate::model::THRESHOLD;
@@ -108,7 +109,7 @@ impl PairCounts {
 }
 
 /// How often the right one of several classes was named, and how surely.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Encode, Decode)]
 pub(crate) struct ClassHits {
     rows: u64,
     right: u64,

@@ -3,6 +3,10 @@
 //! Rows are held as they come, on disk if they have no room; the model takes them up when the last has come. What has been
 //! read is in the state, so an attempt that goes on from a checkpoint fits the same rows in the same order. Before that they are
 //! read for what TRANSFORM goes by, and once more for what is in lists, which are as many features as the rows say.
+//!
+//! Of several instances the first does all that; the others learn the same rows from it, and the fit is divided.
+
+mod team;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,15 +16,17 @@ use std::thread::available_parallelism;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tidemill_ml::preprocessing::{ListFeatures, TargetRows, assumed_features, row_draws};
-use tidemill_ml::{BatchModel, FitControl, FitReport, MlError, feature_schema};
+use tidemill_ml::{BatchModel, FitControl, FitReport, MlError, Team, feature_schema};
 use tidemill_plans::PlanError;
 use tidemill_plans::algorithm::SPLIT_COLUMN;
 use tidemill_plans::bad_rows::{Evaluated, evaluate_good};
 use tidemill_plans::catalog::{ModelVersion, UNTIMED};
 use tidemill_plans::node::{FitNode, Published, version_rows};
 use tidemill_plans::transform::{DRAW_COLUMN, Fitted, PreparedTransform, Transform, TransformFit, seal};
-use tracing::warn;
+use tracing::{info, warn};
 
+pub(super) use self::team::FitTeam;
+use self::team::Told;
 use super::Operator;
 use super::bad_rows::evaluate_or_route;
 use crate::error::{EngineError, Result};
@@ -41,7 +47,11 @@ pub(super) struct Fit {
     /// Where rows are held once the statistics of all are known.
     memory: StateMemory,
     input: SchemaRef,
+    /// What the model is made for, unless there are lists.
+    features: Schema,
     interrupt: Arc<AtomicBool>,
+    /// The other instances, if there are any.
+    team: Option<Arc<FitTeam>>,
     /// Until it is fitted.
     model: Option<Box<dyn BatchModel>>,
     /// False of one whose fit was ended, too: its rows are gone, and whoever were to go on from there fails for want of them.
@@ -49,17 +59,18 @@ pub(super) struct Fit {
 }
 
 impl Fit {
-    pub(super) fn new(node: &FitNode, input: &SchemaRef, env: &TaskEnv) -> Result<Self> {
+    pub(super) fn new(node: &FitNode, input: &SchemaRef, env: &TaskEnv, team: Option<Arc<FitTeam>>) -> Result<Self> {
         let label = node.label.map(|label| Arc::clone(&input.fields()[label]));
         let label_type = label.as_ref().map_or(DataType::Null, |label| label.data_type().clone());
         let features = match &node.transform {
             Some(transform) => transform.outputs()?,
             None => Arc::new(input.project(&node.features)?),
         };
+        let features = assumed_features(&features, 1);
         Ok(Self {
             name: node.model.clone(),
             // Where features are lists it is made again once it is known how many these are.
-            model: Some(new_model(node, &assumed_features(&features, 1), &label_type)?),
+            model: Some(new_model(node, &features, &label_type)?),
             node: node.clone(),
             label_name: label.as_ref().map(|label| label.name().clone()).unwrap_or_default(),
             label_type,
@@ -67,7 +78,9 @@ impl Fit {
             held: ArrivalBuffer::new(input, &env.state_memory),
             memory: env.state_memory.clone(),
             input: Arc::clone(input),
+            features,
             interrupt: Arc::clone(&env.interrupt),
+            team,
             is_fitted: false,
         })
     }
@@ -145,7 +158,7 @@ impl Fit {
         Ok(true)
     }
 
-    /// Has the model take up the features of rows, which it refuses some of.
+    /// Has the model take up the features of rows, which it refuses some of, and the others of a team, too.
     fn add_features(
         &self,
         model: &mut dyn BatchModel,
@@ -153,7 +166,11 @@ impl Fit {
         features: &RecordBatch,
         ctx: &OperatorContext,
     ) -> Result<()> {
-        for bad in model.add(features, &self.labels(rows)).map_err(|source| self.failed(source))? {
+        let labels = self.labels(rows);
+        if let Some(team) = &self.team {
+            team.tell_rows(features, &labels).map_err(|source| self.failed(source))?;
+        }
+        for bad in model.add(features, &labels).map_err(|source| self.failed(source))? {
             ctx.dead_letter(&bad.reason.to_string(), || show_row(rows, bad.row))?;
         }
         Ok(())
@@ -226,15 +243,15 @@ impl Fit {
         if let Some(transform) = learnt.as_ref().filter(|_| !lists.is_empty()) {
             let none = RecordBatch::new_empty(Arc::clone(transform.outputs()));
             let features = transform.expanded(&none).map_err(|source| self.failed(source))?;
-            model = new_model(&self.node, features.schema_ref(), &self.label_type)?;
+            self.features = features.schema_ref().as_ref().clone();
+            model = new_model(&self.node, &self.features, &self.label_type)?;
         }
+        self.tell(|team| team.tell_features(&self.features))?;
         if !self.add_rows(model.as_mut(), learnt.as_ref(), ctx)? {
             return Ok(None);
         }
-        model.set_control(FitControl {
-            threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            stop: Arc::clone(&self.interrupt),
-        });
+        self.tell(FitTeam::tell_all)?;
+        model.set_control(self.control());
         let mut report = match model.fit() {
             Err(MlError::Stopped) => return Ok(None),
             report => report.map_err(|source| self.failed(source))?,
@@ -258,6 +275,55 @@ impl Fit {
             report.model = seal(&fitted.version, &lists, &report.model)?;
         }
         Ok(Some(report))
+    }
+
+    fn control(&self) -> FitControl {
+        if let Some(team) = &self.team {
+            info!(model = self.name, instance = team.rank(), instances = team.size(), "fitting a part of the model");
+        }
+        FitControl {
+            threads: available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            stop: Arc::clone(&self.interrupt),
+            team: self.team.clone().map(|team| team as Arc<dyn Team>),
+        }
+    }
+
+    /// Tells the other instances something, if there are any.
+    fn tell(&self, tell: impl FnOnce(&FitTeam) -> std::result::Result<(), MlError>) -> Result<()> {
+        self.team.as_ref().map_or(Ok(()), |team| tell(team)).map_err(|source| self.failed(source))
+    }
+
+    /// Learns what the first of a team tells, and does its part of the fit.
+    fn assist(&self, team: &FitTeam) -> Result<()> {
+        let failed = |source| self.failed(source);
+        let mut model = None;
+        loop {
+            match (team.told().map_err(failed)?, &mut model) {
+                (Told::Features(features), _) => model = Some(new_model(&self.node, &features, &self.label_type)?),
+                // Which rows it refuses, the first says.
+                (Told::Rows(features, labels), Some(model)) => drop(model.add(&features, &labels).map_err(failed)?),
+                (Told::Rows(..), None) => {}
+                (Told::AllRows, _) => break,
+            }
+        }
+        let Some(mut model) = model else { return Ok(()) };
+        model.set_control(self.control());
+        model.fit().map(drop).map_err(failed)
+    }
+
+    /// Fits the model and emits it, or assists who does. False if somebody has ended that.
+    fn run(&mut self, model: Box<dyn BatchModel>, ctx: &mut OperatorContext) -> Result<bool> {
+        let outcome = match self.team.clone() {
+            Some(team) if !team.is_first() => self.assist(&team).map(|()| true),
+            _ => self.fit(model, ctx).and_then(|fitted| match fitted {
+                Some(fitted) => self.publish(fitted, ctx).map(|()| true),
+                None => Ok(false),
+            }),
+        };
+        match outcome {
+            Err(EngineError::Model { source: MlError::Stopped, .. }) => Ok(false),
+            outcome => outcome,
+        }
     }
 
     fn publish(&self, fitted: FitReport, ctx: &mut OperatorContext) -> Result<()> {
@@ -308,10 +374,11 @@ impl Operator for Fit {
         if watermarks.min().is_end()
             && let Some(model) = self.model.take()
         {
-            // Whoever has ended the fit cuts the task off next.
-            let Some(fitted) = self.fit(model, ctx)? else { return Ok(()) };
-            self.publish(fitted, ctx)?;
-            self.is_fitted = true;
+            self.is_fitted = self.run(model, ctx)?;
+            if !self.is_fitted {
+                // Whoever has ended the fit cuts the task off next.
+                return Ok(());
+            }
         }
         ctx.emit_watermark(watermarks.min());
         Ok(())

@@ -54,6 +54,7 @@ use tidemill_plans::ids::Epoch;
 use tidemill_plans::node::NodeKind;
 use tidemill_plans::spread::spread_by;
 
+use self::fit::FitTeam;
 pub(crate) use self::project::Columns;
 use crate::connector;
 use crate::error::Result;
@@ -207,7 +208,7 @@ pub fn build_operator(graph: &DataflowGraph, node: &Node, subtask: u32, env: &Ta
         NodeKind::OverWindow(over) => over_window::build(over, Arc::clone(&inputs[0]), output, &env.state_memory)?,
         NodeKind::LookupJoin(join) => Box::new(lookup_join::LookupJoin::new(join, &inputs[0], output)?),
         NodeKind::Train(train) => Box::new(train::Train::new(train, Arc::clone(&inputs[0]), &env.state_memory)?),
-        NodeKind::Fit(fit) => Box::new(fit::Fit::new(fit, &inputs[0], env)?),
+        NodeKind::Fit(fit) => Box::new(fit::Fit::new(fit, &inputs[0], env, FitTeam::join(node, subtask, env))?),
         NodeKind::Predict(predict) => predict::operator(predict, &inputs[0], output, &env.state_memory),
         NodeKind::Unnest(unnest) => Box::new(unnest::Unnest::new(unnest, &inputs[0], output)),
         NodeKind::Union(_) => Box::new(union::Union::new(output)),

@@ -16,7 +16,7 @@ use crate::connector::{ServedVersions, Views};
 use crate::error::{EngineError, Result};
 use crate::metrics::OperatorStats;
 use crate::state::StateMemory;
-use crate::task::{Alignment, DeadLetter, DeadLetters, Message, QueryMemory};
+use crate::task::{Alignment, DeadLetter, DeadLetters, Message, QueryMemory, Teams};
 
 /// Takes the rows of a SELECT's result to the session that asked.
 pub trait ResultPort: Send + Sync {
@@ -70,6 +70,8 @@ pub struct TaskEnv {
     pub views: Arc<Views>,
     /// Set once nobody wants what the job's tasks still make here: whoever computes for long looks at it.
     pub interrupt: Arc<AtomicBool>,
+    /// Where the instances of an operator find each other.
+    pub teams: Arc<dyn Teams>,
 }
 
 /// Models that were published and not yet reported; each heartbeat takes them.

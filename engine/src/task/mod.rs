@@ -20,6 +20,7 @@ mod outbox;
 mod query_memory;
 mod run;
 mod source_clock;
+mod team;
 mod turns;
 
 pub use alignment::Alignment;
@@ -34,4 +35,5 @@ pub use message::{EndReason, Message};
 pub use outbox::{OutEdge, Outbox};
 pub use query_memory::QueryMemory;
 pub use run::{BuiltTask, Task, TaskPlan, TaskPoll, build_task};
+pub use team::{LocalLink, LocalTeams, Parts, TeamError, TeamLink, TeamRoom, Teams};
 pub use tidemill_plans::size::batch_bytes;

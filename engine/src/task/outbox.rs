@@ -39,7 +39,7 @@ impl OutEdge {
             return Ok(());
         }
         match &self.partitioning {
-            Partitioning::Forward => out.push((0, batch)),
+            Partitioning::Forward | Partitioning::First => out.push((0, batch)),
             Partitioning::Rebalance => {
                 out.push((self.turn, batch));
                 self.turn = (self.turn + 1) % self.senders.len();

@@ -25,7 +25,7 @@ use crate::operator::{Operator, build_operator};
 #[cfg(test)]
 use crate::state::Snapshot;
 use crate::state::{ScratchFolder, StateMemory, StateReader};
-use crate::task::{DeadLetters, EndReason, Message, OperatorContext, PortWatermarks, ResultPort, TaskEnv};
+use crate::task::{DeadLetters, EndReason, LocalTeams, Message, OperatorContext, PortWatermarks, ResultPort, TaskEnv};
 
 /// One operator under test, built from a graph as a worker would build it.
 pub struct OperatorHarness {
@@ -115,6 +115,7 @@ pub fn test_env() -> Result<TaskEnv> {
         query_memory: Arc::default(),
         views: Arc::default(),
         interrupt: Arc::default(),
+        teams: Arc::new(LocalTeams::default()),
     })
 }
 

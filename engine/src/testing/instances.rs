@@ -169,6 +169,7 @@ fn end_call(operator: &mut dyn Operator, context: &mut OperatorContext) -> Resul
 pub(super) fn part(rows: &RecordBatch, route: &Partitioning, own: u32, parallelism: u32) -> Result<RecordBatch> {
     let is_own: BooleanArray = match route {
         Partitioning::Broadcast => return Ok(rows.clone()),
+        Partitioning::First => std::iter::repeat_n(Some(own == 0), rows.num_rows()).collect(),
         Partitioning::Hash(keys) => {
             let keys: Vec<ArrayRef> = keys.iter().map(|key| ArrayRef::clone(rows.column(*key))).collect();
             let mut groups = Vec::new();

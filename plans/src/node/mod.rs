@@ -31,7 +31,7 @@ mod window_assign;
 
 pub use aggregate::{AggregateEmit, AggregateNode};
 pub use filter::FilterNode;
-pub use fit::FitNode;
+pub use fit::{FIT_WORKERS_MAX, FitNode};
 pub use interval_join::IntervalJoinNode;
 pub use join::JoinNode;
 pub use join_kind::{JoinKind, JoinSide};

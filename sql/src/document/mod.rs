@@ -93,6 +93,8 @@ pub enum PartitioningDocument {
     Rebalance,
     /// Everything to all.
     Broadcast,
+    /// Everything to the first.
+    First,
 }
 
 fn is_zero(number: &u32) -> bool {

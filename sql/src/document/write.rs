@@ -35,6 +35,7 @@ fn input(graph: &DataflowGraph, edge: &Edge) -> Result<InputDocument> {
         Partitioning::Forward => PartitioningDocument::Forward,
         Partitioning::Rebalance => PartitioningDocument::Rebalance,
         Partitioning::Broadcast => PartitioningDocument::Broadcast,
+        Partitioning::First => PartitioningDocument::First,
         Partitioning::Hash(keys) => PartitioningDocument::Hash(names_of(&from.schema, keys)),
     };
     Ok(InputDocument { from: from.name.clone(), port: edge.port, partitioning: Some(partitioning) })

@@ -8,7 +8,10 @@ use tidemill_plans::PlanError;
 use tidemill_plans::algorithm::{
     SPLIT_COLUMN, Training, is_feature_list, learning_columns, outputs, reads_times, resolve_model_type, takes_label,
 };
-use tidemill_plans::node::{FitNode, ModelFreshness, NodeKind, TrainNode, model_version_schema, predicted_fields};
+use tidemill_plans::graph::Partitioning;
+use tidemill_plans::node::{
+    FIT_WORKERS_MAX, FitNode, ModelFreshness, NodeKind, TrainNode, model_version_schema, predicted_fields,
+};
 
 use super::stream::Stream;
 use crate::ast::quoted;
@@ -24,7 +27,7 @@ use crate::statement::{CreateModel, Name, Options, TransformClause, TransformIte
 const COMMON_OPTIONS: &str = "model_type, label, publish_every, model_freshness";
 
 /// Those of models that are fitted to a training set.
-const COMMON_OPTIONS_OF_FITTED: &str = "model_type, label, model_freshness, training_set";
+const COMMON_OPTIONS_OF_FITTED: &str = "model_type, label, model_freshness, training_set, workers";
 
 /// Names and types.
 type Columns = Vec<(String, DataType)>;
@@ -156,6 +159,7 @@ pub(crate) fn plan_model(create: &CreateModel, info: &StreamInfo) -> Result<Mode
         options: common.others.pairs,
         publish_every,
         freshness: common.freshness,
+        workers: 1,
     })
 }
 
@@ -169,7 +173,8 @@ pub(crate) fn plan_fitted(
     let Detail::Source(_, info) = &set.detail else {
         return Err(SqlError::invalid("a training set is a table"));
     };
-    let common = Common::of(create, Training::Whole)?;
+    let mut common = Common::of(create, Training::Whole)?;
+    let workers = workers(&mut common.others)?;
     let split = common.split_column(&info.schema)?;
     let plain = feature_columns(info, common.label.as_deref());
     let plain: Columns = plain.into_iter().filter(|(name, _)| Some(name.as_str()) != split).collect();
@@ -210,6 +215,7 @@ pub(crate) fn plan_fitted(
         options: common.others.pairs,
         publish_every: 0,
         freshness: common.freshness,
+        workers,
     };
     Ok((model, uses))
 }
@@ -237,6 +243,18 @@ fn is_unknown(option: &str, error: &PlanError) -> bool {
 /// Names and types of columns.
 fn columns_of(schema: &Schema) -> Vec<(String, DataType)> {
     schema.fields().iter().map(|field| (field.name().clone(), field.data_type().clone())).collect()
+}
+
+/// How many instances fit the model together.
+fn workers(options: &mut Options) -> Result<u32> {
+    let Some(text) = options.take("workers") else { return Ok(1) };
+    match text.parse() {
+        Ok(workers) if (1..=FIT_WORKERS_MAX).contains(&workers) => Ok(workers),
+        _ => {
+            let message = format!("option 'workers' is '{text}', but takes a whole number from 1 to {FIT_WORKERS_MAX}");
+            Err(SqlError::invalid(message).at(options.place("workers")))
+        }
+    }
 }
 
 fn freshness(text: Option<&str>) -> Result<ModelFreshness> {
@@ -357,8 +375,11 @@ impl QueryPlanner<'_> {
             transform: model.transform.clone(),
         });
         let info = StreamInfo::untimed(model_version_schema(), true);
-        let stream = self.builder.add_operator(node, 1, info);
-        self.builder.connect(&input, &stream, 0);
+        let stream = self.builder.add_operator(node, model.workers, info);
+        match model.workers {
+            1 => self.builder.connect(&input, &stream, 0),
+            _ => self.builder.graph.add_edge(input.node, stream.node, 0, Partitioning::First),
+        }
         Ok(stream)
     }
 

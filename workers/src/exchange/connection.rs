@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_flight::FlightData;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::{Action, FlightData};
+use bytes::Bytes;
 use tidemill_net::{Address, Connector, reason};
 use tidemill_plans::cluster_secret::{CLUSTER_SECRET_HEADER, ClusterSecret};
+use tidemill_plans::codec;
+use tidemill_plans::error::chain;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -87,6 +90,22 @@ pub(crate) fn with_secret<T>(message: T, secret: Option<&ClusterSecret>) -> Requ
         request.metadata_mut().insert(CLUSTER_SECRET_HEADER, secret);
     }
     request
+}
+
+/// Asks a peer something by a Flight action of this type; an error says why there is no answer.
+pub(crate) async fn ask<A: bincode::Decode<()>>(
+    mut client: FlightServiceClient<Channel>,
+    connector: &Connector,
+    action: &str,
+    question: &impl bincode::Encode,
+    secret: Option<&ClusterSecret>,
+) -> std::result::Result<A, String> {
+    let body = Bytes::from(codec::encode(question).map_err(|error| chain(&error))?);
+    let action = with_secret(Action { r#type: String::from(action), body }, secret);
+    let mut results = client.do_action(action).await.map_err(|status| connector.reason(&status))?.into_inner();
+    let result = results.message().await.map_err(|status| connector.reason(&status))?;
+    let result = result.ok_or_else(|| String::from("an empty answer"))?;
+    codec::decode(&result.body).map_err(|error| chain(&error))
 }
 
 /// Connects to the worker at `peer`.

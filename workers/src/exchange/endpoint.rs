@@ -9,7 +9,7 @@ use tidemill_batch::BatchWorker;
 use tidemill_engine::task::{Receiver, Sender, channel};
 use tidemill_net::{Connector, Door, Listener, Protocol, Tls};
 use tidemill_plans::cluster_secret::ClusterSecret;
-use tidemill_plans::ids::{ChannelId, RunId};
+use tidemill_plans::ids::{ChannelId, OperatorId, RunId};
 use tidemill_plans::protocol::WorkerLink;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -22,6 +22,7 @@ use crate::exchange::flight_server::FlightServer;
 use crate::exchange::incoming::{Incoming, Registry};
 use crate::exchange::outgoing::{LinkCommand, Outgoing};
 use crate::result_parts::ResultParts;
+use crate::teams::{Reach, RunTeams, TeamRooms};
 
 /// Learns which channels fail, and why. Called on any thread, for any job, also for jobs that have
 /// ended: it must not block.
@@ -54,6 +55,8 @@ struct Shared {
     parts: Arc<ResultParts>,
     /// What others fetch of queries that run as a whole.
     pieces: Arc<OnceLock<Arc<BatchWorker>>>,
+    /// Where instances meet that work together.
+    teams: Arc<TeamRooms>,
     closing: watch::Sender<bool>,
     server: Option<JoinHandle<()>>,
 }
@@ -83,6 +86,7 @@ impl Exchange {
         let requests = Arc::new(OnceLock::new());
         let parts = Arc::new(ResultParts::default());
         let pieces = Arc::new(OnceLock::new());
+        let teams = Arc::new(TeamRooms::default());
         let closing = watch::Sender::new(false);
         let mut server = None;
         let mut address = None;
@@ -96,6 +100,7 @@ impl Exchange {
                 requests: Arc::clone(&requests),
                 parts: Arc::clone(&parts),
                 pieces: Arc::clone(&pieces),
+                teams: Arc::clone(&teams),
                 closing: closing.clone(),
             };
             server = Some(runtime.spawn(service.serve(listener)));
@@ -110,6 +115,7 @@ impl Exchange {
             requests,
             parts,
             pieces,
+            teams,
             links: Mutex::default(),
             staged: Mutex::default(),
             closing,
@@ -127,6 +133,16 @@ impl Exchange {
     /// What others fetch of the results of jobs here.
     pub(crate) fn result_parts(&self) -> Arc<ResultParts> {
         Arc::clone(&self.shared.parts)
+    }
+
+    /// The teams of a run, of which those meet on another worker whose address is here.
+    pub(crate) fn teams(&self, run: RunId, elsewhere: HashMap<OperatorId, String>) -> RunTeams {
+        let reach = Reach {
+            runtime: self.shared.runtime.clone(),
+            connector: Connector::new(self.shared.tls.clone()),
+            secret: self.shared.secret.clone(),
+        };
+        RunTeams { run, rooms: Arc::clone(&self.shared.teams), reach, elsewhere }
     }
 
     /// Answers the coordinator's requests that come in over Flight with `link`.
@@ -182,8 +198,9 @@ impl Exchange {
         Ok(())
     }
 
-    /// Drops all channels of a job.
+    /// Drops all channels of a job, and closes the rooms of its teams.
     pub async fn release(&self, job: RunId) {
+        self.shared.teams.release(job);
         self.shared.registry.release(job);
         lock(&self.shared.staged).retain(|(_, outgoing)| outgoing.id.run != job);
         let links: Vec<_> = lock(&self.shared.links).values().map(|link| link.commands().clone()).collect();

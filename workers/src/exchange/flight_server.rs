@@ -14,13 +14,15 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tidemill_batch::BatchWorker;
+use tidemill_engine::task::Parts;
 use tidemill_net::{Listener, REQUESTS_MAX, admit};
 use tidemill_plans::cluster_secret::{CLUSTER_SECRET_HEADER, ClusterSecret};
 use tidemill_plans::codec;
 use tidemill_plans::error::chain;
-use tidemill_plans::protocol::{WORKER_ACTION, WorkerLink, WorkerRequest};
+use tidemill_plans::protocol::{WORKER_ACTION, WorkerLink, WorkerRequest, WorkerResponse};
 use tidemill_plans::result_ticket::ResultTicket;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
@@ -31,6 +33,7 @@ use crate::exchange::connection::{CONNECTION_WINDOW, HTTP_FRAME_BYTES, KEEP_ALIV
 use crate::exchange::frame::MESSAGE_BYTES_MAX;
 use crate::exchange::incoming::{Closed, IncomingLink, Registry};
 use crate::result_parts::{FetchedPart, PartMessage, ResultParts};
+use crate::teams::{TEAM_ACTION, TeamPart, TeamRooms};
 
 /// The service behind a worker's data address.
 pub(crate) struct FlightServer {
@@ -46,6 +49,8 @@ pub(crate) struct FlightServer {
     pub(crate) parts: Arc<ResultParts>,
     /// The pieces that other workers fetch, of queries that run as a whole.
     pub(crate) pieces: Arc<OnceLock<Arc<BatchWorker>>>,
+    /// Where instances meet that work together.
+    pub(crate) teams: Arc<TeamRooms>,
     /// True once the exchange closes.
     pub(crate) closing: watch::Sender<bool>,
 }
@@ -87,17 +92,34 @@ impl FlightServer {
     }
 
     async fn answer(&self, action: Action) -> Result<ActionResult, Status> {
-        if action.r#type != WORKER_ACTION {
-            let text = format!("no action '{}'; a worker answers '{WORKER_ACTION}'", action.r#type);
-            return Err(Status::unimplemented(text));
+        match action.r#type.as_str() {
+            WORKER_ACTION => answered(&self.request(decoded(&action)?).await?),
+            TEAM_ACTION => answered(&*self.parts_of_all(decoded(&action)?).await?),
+            other => Err(Status::unimplemented(format!("no action '{other}'; a worker answers '{WORKER_ACTION}'"))),
         }
-        let link = self.requests.get().ok_or_else(|| Status::unavailable("the worker is still starting"))?;
-        let request: WorkerRequest =
-            codec::decode(&action.body).map_err(|error| Status::invalid_argument(chain(&error)))?;
-        let response = link.request(request).await.map_err(|error| Status::unavailable(error.to_string()))?;
-        let body = codec::encode(&response).map_err(|error| Status::internal(chain(&error)))?;
-        Ok(ActionResult { body: Bytes::from(body) })
     }
+
+    async fn request(&self, request: WorkerRequest) -> Result<WorkerResponse, Status> {
+        let link = self.requests.get().ok_or_else(|| Status::unavailable("the worker is still starting"))?;
+        link.request(request).await.map_err(|error| Status::unavailable(error.to_string()))
+    }
+
+    /// Waits until all of a team have given their parts, on a thread that nobody else waits for.
+    async fn parts_of_all(&self, part: TeamPart) -> Result<Parts, Status> {
+        let teams = Arc::clone(&self.teams);
+        let given = spawn_blocking(move || teams.give(part)).await;
+        let given = given.map_err(|error| Status::internal(error.to_string()))?;
+        given.map_err(|error| Status::aborted(error.to_string()))
+    }
+}
+
+fn decoded<T: bincode::Decode<()>>(action: &Action) -> Result<T, Status> {
+    codec::decode(&action.body).map_err(|error| Status::invalid_argument(chain(&error)))
+}
+
+fn answered(answer: &impl bincode::Encode) -> Result<ActionResult, Status> {
+    let body = codec::encode(answer).map_err(|error| Status::internal(chain(&error)))?;
+    Ok(ActionResult { body: Bytes::from(body) })
 }
 
 /// The answer to all calls that a worker does not take.

@@ -19,7 +19,7 @@ mod incoming;
 mod outgoing;
 
 pub(crate) use batch_codec::split;
-pub(crate) use connection::{flight_client, flight_endpoint, with_secret};
+pub(crate) use connection::{ask, flight_client, flight_endpoint};
 pub use endpoint::{Exchange, ExchangeFailures};
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Two exchanges over loopback.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc as std_mpsc};
@@ -8,11 +9,11 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_flight::Action;
 use bytes::Bytes;
-use tidemill_engine::task::{EndReason, Gone, Message, Receiver, Sender};
+use tidemill_engine::task::{EndReason, Gone, Message, Receiver, Sender, TeamError, TeamLink, Teams};
 use tidemill_net::Connector;
 use tidemill_plans::cluster_secret::ClusterSecret;
 use tidemill_plans::codec;
-use tidemill_plans::ids::{Barrier, ChannelId, Epoch, JobId, RunId};
+use tidemill_plans::ids::{Barrier, ChannelId, Epoch, JobId, OperatorId, RunId};
 use tidemill_plans::protocol::{Reply, WORKER_ACTION, WorkerLink, WorkerRequest, WorkerResponse};
 use tidemill_plans::time::{EventTime, Watermark};
 use tokio::runtime::Handle;
@@ -322,4 +323,41 @@ async fn requests_are_answered_over_flight_and_other_actions_refused() {
     assert!(status.message().contains(WORKER_ACTION), "{status}");
     let nonsense = Action { r#type: String::from(WORKER_ACTION), body: Bytes::from_static(b"?") };
     assert_eq!(client.do_action(nonsense).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_on_several_workers_meet_on_that_of_the_first() {
+    let (a, b) = (Peer::start().await, Peer::start().await);
+    let operator = OperatorId(7);
+    let here = a.exchange.teams(RUN, HashMap::new());
+    let there = b.exchange.teams(RUN, HashMap::from([(operator, a.url())]));
+    let links = [here.join(operator, 0, 3), there.join(operator, 1, 3), there.join(operator, 2, 3)];
+    let member = |(rank, link): (usize, Arc<dyn TeamLink>)| {
+        tokio::task::spawn_blocking(move || {
+            let large = 1 << 20;
+            for round in 0..20 {
+                let part = vec![rank as u8; if round == 7 { large } else { rank }];
+                let parts = link.exchange(round, part, &|| false).unwrap();
+                let lengths: Vec<usize> = parts.iter().map(Vec::len).collect();
+                assert_eq!(lengths, if round == 7 { [large; 3] } else { [0, 1, 2] });
+                assert!((0..3).all(|rank| parts[rank].iter().all(|byte| *byte as usize == rank)));
+            }
+            link
+        })
+    };
+    let links = futures::future::join_all(links.into_iter().enumerate().map(member)).await;
+    let [_, second, third] = links.try_into().unwrap_or_else(|_| panic!("there are three"));
+    // Whoever waits is sent away with the run.
+    let third = third.unwrap();
+    let waiting = tokio::task::spawn_blocking(move || third.exchange(20, Vec::new(), &|| false));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    a.exchange.release(RUN).await;
+    assert!(matches!(waiting.await.unwrap(), Err(TeamError::Lost(why)) if why.contains("the job has ended")));
+    // And whoever's own job has ended does not wait at all.
+    let second = second.unwrap();
+    let over = tokio::task::spawn_blocking(move || second.exchange(20, Vec::new(), &|| true));
+    assert!(over.await.unwrap().is_err());
+    let nowhere = b.exchange.teams(RUN, HashMap::from([(operator, String::from("http://127.0.0.1:1"))]));
+    let lost = tokio::task::spawn_blocking(move || nowhere.join(operator, 1, 2).exchange(0, vec![], &|| false));
+    assert!(matches!(lost.await.unwrap(), Err(TeamError::Lost(why)) if why.contains("127.0.0.1:1")));
 }

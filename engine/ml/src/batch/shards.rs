@@ -1,9 +1,12 @@
-//! Sums over all rows on several threads whose bits do not depend on how many they are.
+//! Sums over all rows on several threads, and by several processes, whose bits do not depend on how many they are.
 //!
 //! The rows are cut into at most 16 stretches by their number alone. A thread sums up whole stretches, and
 //! the sums come back in the order of the rows.
 
+use bincode::{Decode, Encode};
+
 use super::parallel::{in_parallel, stretches};
+use super::team::{gathered, own_part};
 use super::{Chunk, FitControl};
 use crate::error::Result;
 
@@ -16,8 +19,8 @@ const ENTRIES_FOR_THREADS: usize = 1 << 16;
 /// What `work` makes of each stretch of chunks, in their order.
 ///
 /// # Errors
-/// `Stopped`; `work` should look at [`FitControl::is_stopped`] for each chunk and return early.
-pub(crate) fn map_shards<T: Send>(
+/// `Stopped`; `work` should look at [`FitControl::is_stopped`] for each chunk and return early. `Team`.
+pub(crate) fn map_shards<T: Send + Encode + Decode<()>>(
     chunks: &[Chunk],
     control: &FitControl,
     work: impl Fn(&[Chunk]) -> T + Sync,
@@ -29,20 +32,28 @@ pub(crate) fn map_shards<T: Send>(
 ///
 /// # Errors
 /// As [`map_shards`].
-pub(crate) fn map_numbered_shards<T: Send>(
+pub(crate) fn map_numbered_shards<T: Send + Encode + Decode<()>>(
     chunks: &[Chunk],
     control: &FitControl,
     work: impl Fn(usize, &[Chunk]) -> T + Sync,
 ) -> Result<Vec<T>> {
     control.check()?;
-    let shards = cut(chunks);
+    let mut shards = cut(chunks);
     let entries: usize = chunks.iter().map(Chunk::entries).sum();
+    let team = control.team_for(entries);
+    if let Some(team) = team {
+        shards = shards[own_part(team, shards.len())].to_vec();
+    }
     let threads = if entries < ENTRIES_FOR_THREADS { 1 } else { control.threads.get() };
     let run =
         |shards: &&[(usize, &[Chunk])]| shards.iter().map(|(first, shard)| work(*first, shard)).collect::<Vec<_>>();
-    let sums = in_parallel(&stretches(&shards, threads), run).into_iter().flatten().collect();
+    let sums = in_parallel(&stretches(&shards, threads), run).into_iter().flatten().collect::<Vec<_>>();
+    // Before the others are told: what was stopped is not whole.
     control.check()?;
-    Ok(sums)
+    match team {
+        Some(team) => gathered(team, &sums),
+        None => Ok(sums),
+    }
 }
 
 /// The chunks in stretches of about the same length, each with the number of its first row.

@@ -5,6 +5,7 @@ use arrow::datatypes::DataType;
 
 use super::bins::BinnedRows;
 use super::config::TreeConfig;
+use super::division::Division;
 use super::fit::{Fit, Fitter};
 use super::groups::GroupReader;
 use super::loss::{Loss, RowLoss};
@@ -219,9 +220,10 @@ impl BatchModel for BatchBoostedTrees {
         self.set.prepare(Numbers::WithMissing, &self.control)?;
         let (config, control) = (&self.config, &self.control);
         let binned = BinnedRows::of(&self.set, &parts.learnt, config.max_bins as usize, control.threads.get());
-        let fit = Fitter { config, control, loss: &loss, parts: &parts, binned: &binned, directions: &self.directions }
-            .fit()?;
-        let report = self.report(&fit, &target, &loss, &parts)?;
+        let (parts, directions) = (&parts, &self.directions);
+        let division = Division::new(control, loss.rows(), binned.features.len(), config.num_leaves);
+        let fit = Fitter { config, control, loss: &loss, parts, binned: &binned, directions, division }.fit()?;
+        let report = self.report(&fit, &target, &loss, parts)?;
         let encoder = self.set.encoder(Numbers::WithMissing);
         let model_type = self.model_type();
         let model = BoostedTrees { model_type, encoder, target, first: fit.first, trees: fit.trees };

@@ -2,6 +2,7 @@
 
 use super::bins::BinnedRows;
 use super::config::TreeConfig;
+use super::division::Division;
 use super::early_stop::EarlyStop;
 use super::grow::{Grower, Grown, Space, within};
 use super::loss::{Derivatives, Loss};
@@ -27,6 +28,8 @@ pub(super) struct Fitter<'a> {
     pub(super) binned: &'a BinnedRows,
     /// How predictions may change with each feature; empty where all are free.
     pub(super) directions: &'a [Direction],
+    /// Which rows are this process' own.
+    pub(super) division: Division<'a>,
 }
 
 /// Trees, and what they say.
@@ -46,7 +49,7 @@ impl Fitter<'_> {
     /// Grows trees until they are enough, none has a split, or the rows held out say so.
     ///
     /// # Errors
-    /// `Stopped`.
+    /// `Stopped`, `Team`.
     pub(super) fn fit(&self) -> Result<Fit> {
         let first = self.loss.first(&self.parts.learnt);
         let scores: Vec<_> = first.iter().map(|score| vec![*score; self.loss.rows()]).collect();
@@ -65,9 +68,16 @@ impl Fitter<'_> {
         let mut space = Space::default();
         let samples = Samples::new(self.config, self.parts, self.binned.features.len());
         for round in 0..self.config.max_iterations {
-            self.loss.derive(&fit.scores, &self.parts.learnt, self.control, &mut derivatives);
+            if self.loss.is_of_groups() {
+                self.division.share(&mut fit.scores)?;
+            }
+            let how = (self.control, &self.division);
+            self.loss.derive(&fit.scores, &self.parts.learnt, how, &mut derivatives)?;
             if self.grow_round(&mut fit, &derivatives, &mut space, &samples, round)? {
                 let is_due = fit.history.is_due();
+                if is_due || stop.is_some() {
+                    self.division.share(&mut fit.scores)?;
+                }
                 let evaluated = if is_due || stop.is_some() { held_out(&fit) } else { None };
                 match is_due {
                     true => fit.history.push_round(mean(&fit, &self.parts.learnt), evaluated, self.config.learn_rate),
@@ -82,6 +92,7 @@ impl Fitter<'_> {
                 break;
             }
         }
+        self.division.share(&mut fit.scores)?;
         if fit.history.lacks_last() {
             let (learnt, evaluated) = (mean(&fit, &self.parts.learnt), held_out(&fit));
             fit.history.push_last(learnt, evaluated, self.config.learn_rate);
@@ -131,20 +142,22 @@ impl Fitter<'_> {
         features: &[usize],
         space: &'a mut Space,
     ) -> Result<Grown<'a>> {
-        let Self { config, binned, directions, .. } = *self;
+        let Self { config, binned, directions, .. } = self;
         let search = Search { config, units: derivatives.units, binned, features, directions };
-        let grower = Grower { search, gradients: &derivatives.gradients, control: self.control };
-        let mut grown = grower.grow(rows, space)?;
+        let (gradients, control, division) = (&derivatives.gradients, self.control, &self.division);
+        let mut grown = Grower { search, gradients, control, division }.grow(division.own(rows), space)?;
         grown.tree.values.iter_mut().for_each(|value| *value *= self.config.learn_rate);
         Ok(grown)
     }
 
-    /// Adds what a tree says to the scores of the rows that it was grown from, and to those of others.
+    /// Adds what a tree says to the scores of the rows that it was grown from, and to those of others, of its own rows.
     fn add(&self, grown: &Grown<'_>, others: &[u32], scores: &mut [f64]) {
+        let first = self.division.rows.start;
+        let scores = &mut scores[self.division.rows.clone()];
         let threads = worthwhile(self.control.threads.get(), scores.len() * NANOSECONDS_A_ROW);
         let length = stretch(scores.len(), threads);
         owned_in_parallel(stretches_mut(scores, threads).enumerate(), |(place, scores)| {
-            let start = place * length;
+            let start = first + place * length;
             grown.add_to(start, scores);
             for row in within(others, start..start + scores.len()) {
                 scores[*row as usize - start] += grown.value(self.binned, *row as usize);

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::bins::{BinnedRows, FeatureBins};
+use super::division::{Division, Stretches};
 use super::histogram::{Gradient, Histogram, Histograms, Siblings, Sum};
 use super::monotone::Bounds;
 use super::partition::Partition;
@@ -20,6 +21,7 @@ pub(super) struct Grower<'a> {
     /// Of each row.
     pub(super) gradients: &'a [Gradient],
     pub(super) control: &'a FitControl,
+    pub(super) division: &'a Division<'a>,
 }
 
 /// Memory that one tree after the other is grown in.
@@ -79,7 +81,10 @@ pub(super) fn within(rows: &[u32], range: Range<usize>) -> &[u32] {
 
 /// A leaf that may be split.
 struct Leaf {
+    /// Where its rows are, of those that are this process' own.
     rows: Range<usize>,
+    /// How many it has, those of all processes together.
+    count: usize,
     sum: Sum,
     l2: f64,
     bounds: Bounds,
@@ -92,7 +97,7 @@ struct Leaf {
 
 impl Leaf {
     fn whole(&self) -> Whole {
-        Whole { sum: self.sum, rows: self.rows.len(), bounds: self.bounds }
+        Whole { sum: self.sum, rows: self.count, bounds: self.bounds }
     }
 
     /// Keeps what was found, if anything was.
@@ -105,14 +110,14 @@ impl Leaf {
 }
 
 impl Grower<'_> {
-    /// A tree of these rows, which are in ascending order.
+    /// A tree of these rows, which are in ascending order and this process' own, and of those of the others.
     ///
     /// # Errors
-    /// `Stopped`.
+    /// `Stopped`, `Team`.
     pub(super) fn grow<'a>(&self, rows: &[u32], space: &'a mut Space) -> Result<Grown<'a>> {
         space.rows.begin(rows);
         let (mut tree, mut cuts) = (Tree::default(), Vec::new());
-        let mut leaves = vec![self.root(space)];
+        let mut leaves = vec![self.root(space)?];
         while leaves.len() < self.search.config.num_leaves as usize {
             self.control.check()?;
             let gain = |leaf: &Leaf| leaf.best.as_ref().map(|(split, _)| split.gain);
@@ -120,13 +125,13 @@ impl Grower<'_> {
             let best = found.reduce(|best, next| if gain(&leaves[next]) > gain(&leaves[best]) { next } else { best });
             let Some(place) = best else { break };
             let is_last = leaves.len() + 1 == self.search.config.num_leaves as usize;
-            if let Some((right, cut)) = self.split(&mut leaves[place], space, &mut tree, is_last) {
+            if let Some((right, cut)) = self.split(&mut leaves[place], space, &mut tree, is_last)? {
                 leaves.push(right);
                 cuts.push(cut);
             }
         }
         tree.values = leaves.iter().map(|leaf| self.search.value(leaf.sum, leaf.l2, leaf.bounds)).collect();
-        tree.rows = leaves.iter().map(|leaf| leaf.rows.len() as u64).collect();
+        tree.rows = leaves.iter().map(|leaf| leaf.count as u64).collect();
         for (place, leaf) in leaves.iter().enumerate() {
             put(&mut tree, leaf.parent, Child::Leaf(place as u32));
         }
@@ -135,84 +140,99 @@ impl Grower<'_> {
         Ok(Grown { tree, order: &space.rows.order, leaves, cuts })
     }
 
-    fn root(&self, space: &mut Space) -> Leaf {
+    fn root(&self, space: &mut Space) -> Result<Leaf> {
         let (rows, l2, bounds) = (0..space.rows.order.len(), self.search.config.l2_reg, Bounds::NONE);
-        let mut root = Leaf { rows, sum: Sum::default(), l2, bounds, depth: 0, parent: None, best: None };
+        let count = self.division.count(rows.len())?;
+        let mut root = Leaf { rows, count, sum: Sum::default(), l2, bounds, depth: 0, parent: None, best: None };
         // The sum of a root that is not split is nobody's concern.
         if self.may_split(&root) {
-            let (mut own, stretches) = self.histograms(&root, space);
-            root.sum = [&own].into_iter().chain(&stretches).fold(Sum::default(), |all, part| all + part.sum());
-            let siblings = Siblings { small: &mut own, stretches: &stretches, large: None };
+            let (mut own, Stretches { to_add, added }) = self.histograms(&root, space)?;
+            root.sum = [&own].into_iter().chain(&to_add).fold(Sum::default(), |all, part| all + part.sum());
+            let siblings = Siblings { small: &mut own, stretches: &to_add, large: None };
             let [best, _] = self.search.best(siblings, [Some(root.whole()), None], self.control.threads.get());
-            space.histograms.free(stretches);
+            space.histograms.free(to_add.into_iter().chain(added));
             root.keep(best, own, &mut space.histograms);
         }
-        root
+        Ok(root)
     }
 
-    fn histograms(&self, leaf: &Leaf, space: &mut Space) -> (Histogram, Vec<Histogram>) {
-        let rows = &space.rows.order[leaf.rows.clone()];
-        space.histograms.of(self.search.binned, rows, self.gradients, self.control.threads.get())
+    fn histograms(&self, leaf: &Leaf, space: &mut Space) -> Result<(Histogram, Stretches)> {
+        let (binned, rows) = (self.search.binned, &space.rows.order[leaf.rows.clone()]);
+        let (mut own, stretches) = space.histograms.of(binned, rows, self.gradients, self.control.threads.get());
+        let stretches = self.division.add_up(&mut own, stretches, binned)?;
+        Ok((own, stretches))
     }
 
     fn may_split(&self, leaf: &Leaf) -> bool {
         let config = self.search.config;
-        leaf.rows.len() as u64 >= 2 * config.min_rows_in_leaf
+        leaf.count as u64 >= 2 * config.min_rows_in_leaf
             && (config.max_tree_depth == 0 || leaf.depth < config.max_tree_depth)
     }
 
     /// Splits a leaf, which becomes the left one; returns the right one, and how they were cut.
-    fn split(&self, leaf: &mut Leaf, space: &mut Space, tree: &mut Tree, is_last: bool) -> Option<(Leaf, Cut)> {
-        let (mut split, histogram) = leaf.best.take()?;
+    fn split(&self, leaf: &mut Leaf, space: &mut Space, tree: &mut Tree, is_last: bool) -> Result<Option<(Leaf, Cut)>> {
+        let Some((mut split, histogram)) = leaf.best.take() else { return Ok(None) };
         let (bins, threads) = (&self.search.binned.columns[split.feature], self.control.threads.get());
         let middle = space.rows.split(leaf.rows.clone(), &split.cut, bins, threads);
-        let (left, right) = (leaf.rows.start..middle, middle..leaf.rows.end);
-        if left.is_empty() || right.is_empty() {
+        let rows = [leaf.rows.start..middle, middle..leaf.rows.end];
+        let left = self.division.count(rows[0].len())?;
+        let counts = [left, leaf.count - left];
+        if counts.contains(&0) {
             space.histograms.free([histogram]);
-            return None;
+            return Ok(None);
         }
         if let Cut::Number { missing_left: missing_left @ None, .. } = &mut split.cut {
             // Where no row of the leaf lacks the number, others go with most rows.
-            *missing_left = Some(left.len() >= right.len());
+            *missing_left = Some(counts[0] >= counts[1]);
         }
         let node = tree.nodes.len();
-        tree.nodes.push(self.node(&split, leaf.rows.len()));
+        tree.nodes.push(self.node(&split, leaf.count));
         put(tree, leaf.parent, Child::Node(node as u32));
 
-        let [left, mut other] = self.children(leaf, &split, [left, right], node);
+        let [left, mut other] = self.children(leaf, &split, (rows, counts), node);
         *leaf = left;
         if is_last || !(self.may_split(leaf) || self.may_split(&other)) {
             space.histograms.free([histogram]);
-            return Some((other, split.cut));
+            return Ok(Some((other, split.cut)));
         }
-        let siblings = if leaf.rows.len() <= other.rows.len() { [leaf, &mut other] } else { [&mut other, leaf] };
-        self.find(siblings, histogram, space);
-        Some((other, split.cut))
+        let siblings = if counts[0] <= counts[1] { [leaf, &mut other] } else { [&mut other, leaf] };
+        self.find(siblings, histogram, space)?;
+        Ok(Some((other, split.cut)))
     }
 
     /// The two sides of a split, which nobody has looked for splits of yet.
-    fn children(&self, leaf: &Leaf, split: &Split, rows: [Range<usize>; 2], node: usize) -> [Leaf; 2] {
+    fn children(
+        &self,
+        leaf: &Leaf,
+        split: &Split,
+        (rows, counts): ([Range<usize>; 2], [usize; 2]),
+        node: usize,
+    ) -> [Leaf; 2] {
         let mut right = leaf.sum;
         right -= split.left;
         let values = [split.left, right].map(|sum| self.search.value(sum, split.l2, leaf.bounds));
         let [bounds_left, bounds_right] = leaf.bounds.split(self.search.direction(split.feature), values);
         let (l2, depth, [rows_left, rows_right]) = (split.l2, leaf.depth + 1, rows);
-        let child = |rows, sum, bounds, is_left| {
+        let child = |rows, count, sum, bounds, is_left| {
             let parent = Some((node, is_left));
-            Leaf { rows, sum, l2, bounds, depth, parent, best: None }
+            Leaf { rows, count, sum, l2, bounds, depth, parent, best: None }
         };
-        [child(rows_left, split.left, bounds_left, true), child(rows_right, right, bounds_right, false)]
+        [
+            child(rows_left, counts[0], split.left, bounds_left, true),
+            child(rows_right, counts[1], right, bounds_right, false),
+        ]
     }
 
     /// Looks for the splits of two siblings, the one with fewer rows first, given the histogram of both together.
-    fn find(&self, [small, large]: [&mut Leaf; 2], mut of_large: Histogram, space: &mut Space) {
-        let (mut of_small, stretches) = self.histograms(small, space);
+    fn find(&self, [small, large]: [&mut Leaf; 2], mut of_large: Histogram, space: &mut Space) -> Result<()> {
+        let (mut of_small, Stretches { to_add, added }) = self.histograms(small, space)?;
         let wholes = [&*small, &*large].map(|leaf| self.may_split(leaf).then(|| leaf.whole()));
-        let siblings = Siblings { small: &mut of_small, stretches: &stretches, large: Some(&mut of_large) };
+        let siblings = Siblings { small: &mut of_small, stretches: &to_add, large: Some(&mut of_large) };
         let [best_small, best_large] = self.search.best(siblings, wholes, self.control.threads.get());
-        space.histograms.free(stretches);
+        space.histograms.free(to_add.into_iter().chain(added));
         small.keep(best_small, of_small, &mut space.histograms);
         large.keep(best_large, of_large, &mut space.histograms);
+        Ok(())
     }
 
     fn node(&self, split: &Split, rows: usize) -> Node {

@@ -123,6 +123,13 @@ impl Histogram {
         }
     }
 
+    /// Adds the sums of other rows.
+    pub(super) fn add_all(&mut self, others: &Self) {
+        for (own, others) in self.features.iter_mut().zip(&others.features) {
+            own.iter_mut().zip(others).for_each(|(own, other)| *own += *other);
+        }
+    }
+
     /// The sum of all rows, which any feature has; of no feature it is 0.
     pub(super) fn sum(&self) -> Sum {
         self.features.first().into_iter().flatten().fold(Sum::default(), |all, bin| all + *bin)

@@ -3,11 +3,13 @@
 use tidemill_compute::kernel::logistic::sigmoid;
 use tidemill_compute::kernel::softmax::{ln, softmax_in_place};
 
+use super::division::Division;
 use super::histogram::{Gradient, Units};
 use super::objective::{Objective, PROBABILITY_MIN};
 use super::ranking::GroupLoss;
 use crate::batch::FitControl;
 use crate::batch::parallel::{in_parallel, owned_in_parallel, stretches, stretches_mut, worthwhile};
+use crate::error::Result;
 
 /// Rows that a thread takes at a time; sums over so many are added in their order.
 const ROWS_A_PART: usize = 1 << 14;
@@ -40,16 +42,32 @@ impl Loss {
         }
     }
 
-    /// Takes the derivatives by each score, right for the rows learnt; `scores` has one after the other for all rows.
-    pub(super) fn derive(&self, scores: &[Vec<f64>], learnt: &[u32], control: &FitControl, all: &mut [Derivatives]) {
+    /// Takes the derivatives by each score, right for the rows learnt that are this process' own; `scores` has one after
+    /// the other for all rows.
+    ///
+    /// # Errors
+    /// Those of [`Division::largest`].
+    pub(super) fn derive(
+        &self,
+        scores: &[Vec<f64>],
+        learnt: &[u32],
+        (control, division): (&FitControl, &Division<'_>),
+        all: &mut [Derivatives],
+    ) -> Result<()> {
         match self {
-            Self::OfRows(loss) => loss.derive(scores, learnt, control.threads.get(), all),
+            Self::OfRows(loss) => loss.derive(scores, learnt, (control.threads.get(), division), all),
             Self::OfGroups(loss) => {
                 for (scores, derivatives) in scores.iter().zip(all) {
                     loss.derive(scores, learnt, control, derivatives);
                 }
+                Ok(())
             }
         }
+    }
+
+    /// Whether the derivatives of a row depend on the scores of others.
+    pub(super) fn is_of_groups(&self) -> bool {
+        matches!(self, Self::OfGroups(_))
     }
 
     /// The mean loss of some rows, by what they weigh; of groups, by how much their NDCG is less than 1.
@@ -108,13 +126,20 @@ impl RowLoss {
     }
 
     /// Takes those of [`Loss::derive`].
-    fn derive(&self, scores: &[Vec<f64>], learnt: &[u32], threads: usize, all: &mut [Derivatives]) {
-        let threads = worthwhile(threads, self.labels.len() * scores.len() * NANOSECONDS_A_SCORE);
-        let units = self.units(scores, learnt, threads);
+    fn derive(
+        &self,
+        scores: &[Vec<f64>],
+        learnt: &[u32],
+        (threads, division): (usize, &Division<'_>),
+        all: &mut [Derivatives],
+    ) -> Result<()> {
+        let own = division.rows.clone();
+        let threads = worthwhile(threads, own.len() * scores.len() * NANOSECONDS_A_SCORE);
+        let units = self.units(scores, learnt, threads, division)?;
         all.iter_mut().for_each(|of_score| of_score.units = units);
         let mut stretches: Vec<_> =
-            all.iter_mut().map(|of_score| stretches_mut(&mut of_score.gradients, threads)).collect();
-        let mut start = 0;
+            all.iter_mut().map(|of_score| stretches_mut(&mut of_score.gradients[own.clone()], threads)).collect();
+        let mut start = own.start;
         // Of each score the next stretch, as long as there is one.
         let parts = std::iter::from_fn(|| {
             let part: Vec<&mut [Gradient]> = stretches.iter_mut().filter_map(Iterator::next).collect();
@@ -123,6 +148,7 @@ impl RowLoss {
             Some((first, part))
         });
         owned_in_parallel(parts, |(start, mut part)| self.derive_part(start, scores, units, &mut part));
+        Ok(())
     }
 
     /// Those of the rows from `start` on.
@@ -157,18 +183,18 @@ impl RowLoss {
         }
     }
 
-    fn units(&self, scores: &[Vec<f64>], learnt: &[u32], threads: usize) -> Units {
+    fn units(&self, scores: &[Vec<f64>], learnt: &[u32], threads: usize, division: &Division<'_>) -> Result<Units> {
         let weight = self.class_weights.iter().copied().fold(0.0, f64::max);
-        match self.objective {
+        Ok(match self.objective {
             Objective::Squares => {
                 let error = |row: &u32| (scores[0][*row as usize] - self.labels[*row as usize]).abs();
                 let largest = |rows: &&[u32]| rows.iter().map(error).fold(0.0, f64::max);
-                let largest = in_parallel(&stretches(learnt, threads), largest);
-                Units::up_to(largest.into_iter().fold(0.0, f64::max), 1.0)
+                let largest = in_parallel(&stretches(division.own(learnt), threads), largest);
+                Units::up_to(division.largest(largest.into_iter().fold(0.0, f64::max))?, 1.0)
             }
             Objective::Binary => Units::up_to(weight, 0.25 * weight),
             Objective::Classes(count) => Units::up_to(weight, 0.25 * weight * count as f64 / (count as f64 - 1.0)),
-        }
+        })
     }
 
     /// That of [`Loss::mean`].

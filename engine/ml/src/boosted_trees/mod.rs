@@ -8,6 +8,7 @@
 pub(crate) mod batch;
 pub(crate) mod bins;
 pub(crate) mod config;
+mod division;
 mod early_stop;
 mod explain;
 pub mod export;

@@ -194,7 +194,7 @@ fn check_bits(options: &[(&str, &str)]) {
     let (features, labels) = mixed(60_000);
     let labels = booleans(&labels);
     let options = [options, &[("max_iterations", "3")]].concat();
-    let with = |threads| FitControl { threads: NonZeroUsize::new(threads).unwrap(), stop: Arc::default() };
+    let with = |threads| FitControl { threads: NonZeroUsize::new(threads).unwrap(), ..FitControl::default() };
     let one = fit_with(CLASSIFIER, &options, &features, &labels, with(1)).unwrap();
     let four = fit_with(CLASSIFIER, &options, &features, &labels, with(4)).unwrap();
     assert_eq!(one, four);

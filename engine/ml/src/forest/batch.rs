@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::DataType;
+use bincode::{Decode, Encode};
 
 use super::ForestType;
 use super::bins::BinnedColumns;
@@ -24,6 +25,7 @@ use super::sample::{RowSet, draw, random_of};
 use super::split::Search;
 use super::tree::Tree;
 use crate::batch::parallel::in_parallel;
+use crate::batch::team::{Team, gathered, own_part};
 use crate::batch::{BatchModel, Chunk, FitControl, FitReport, Iteration, TrainingSet};
 use crate::boosted_trees::Target;
 use crate::classes::{ClassReader, LabelKind};
@@ -108,15 +110,17 @@ impl BatchForest {
     fn grow_by<I: Impurity>(&self, impurity: &I, binned: &BinnedColumns) -> Result<Grove> {
         let all = self.config.num_parallel_tree as usize;
         let threads = self.control.threads.get();
-        let growers = vec![(); threads.min(all)];
+        let team = self.control.team_for(self.set.rows() as usize * self.set.schema().fields().len());
+        let own = team.map_or(0..all, |team| own_part(team, all));
+        let growers = vec![(); threads.min(own.len()).max(1)];
         let helpers = NonZeroUsize::new(threads / growers.len()).unwrap_or(NonZeroUsize::MIN);
         let control = FitControl { threads: helpers, ..self.control.clone() };
         let grower = Grower { search: Search { config: &self.config, binned }, impurity, control };
-        let (next, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (next, bytes) = (AtomicUsize::new(own.start), AtomicUsize::new(0));
         let parts = in_parallel(&growers, |()| {
             // A thread takes the next tree when it is done with one: trees differ in size.
             let numbers =
-                std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed)).take_while(|next| *next < all);
+                std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed)).take_while(|next| *next < own.end);
             let one = |number| {
                 let grown = self.grow_one(&grower, number)?;
                 let own = grown.tree.bytes_min();
@@ -126,7 +130,23 @@ impl BatchForest {
             };
             numbers.map(one).collect::<Result<Vec<_>>>()
         });
-        Ok(Grove::of(parts.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect()))
+        let grown = parts.into_iter().collect::<Result<Vec<_>>>().map(|parts| parts.into_iter().flatten().collect());
+        match team {
+            Some(team) => Ok(Grove::of(self.of_all(team, grown)?)),
+            None => Ok(Grove::of(grown?)),
+        }
+    }
+
+    /// The trees of all members, given what has become of this one's. Those of one that are too large are so for all.
+    fn of_all(&self, team: &dyn Team, own: Result<Vec<Numbered>>) -> Result<Vec<Numbered>> {
+        let own = match own {
+            Err(MlError::TreesTooLarge { .. }) => None,
+            own => Some(own?),
+        };
+        let grown = gathered(team, &[own])?.into_iter().collect::<Option<Vec<_>>>().ok_or_else(too_large)?;
+        let grown: Vec<Numbered> = grown.into_iter().flatten().collect();
+        let bytes: usize = grown.iter().map(|grown| grown.tree.bytes_min()).sum();
+        if bytes <= self.bytes_max { Ok(grown) } else { Err(too_large()) }
     }
 
     fn grow_one<I: Impurity>(&self, grower: &Grower<'_, I>, number: usize) -> Result<Numbered> {
@@ -144,6 +164,7 @@ fn too_large() -> MlError {
 }
 
 /// A tree of a forest.
+#[derive(Encode, Decode)]
 struct Numbered {
     number: usize,
     tree: Tree,

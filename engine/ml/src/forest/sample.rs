@@ -1,5 +1,7 @@
 //! Which rows a tree is made of: drawn at random, from a sequence that depends on the seed and the tree's number alone.
 
+use bincode::{Decode, Encode};
+
 use super::config::ForestConfig;
 use crate::random::{Random, STEP, mixed};
 
@@ -32,7 +34,7 @@ pub(super) fn draw(config: &ForestConfig, rows: usize, random: &mut Random) -> V
 }
 
 /// A bit for each row.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Encode, Decode)]
 pub(super) struct RowSet(Vec<u64>);
 
 impl RowSet {

@@ -255,7 +255,7 @@ fn forests_of_numbers_are_as_good_as_scikit_learn_s() {
 
 #[test]
 fn threads_and_batches_change_no_bit() {
-    let with = |threads| FitControl { threads: NonZeroUsize::new(threads).unwrap(), stop: Arc::default() };
+    let with = |threads| FitControl { threads: NonZeroUsize::new(threads).unwrap(), ..FitControl::default() };
     let (features, labels) = mixed(3000);
     let labels = integers(&labels);
     let options = [("num_parallel_tree", "7"), ("max_features", "2"), ("seed", "5")];
@@ -279,7 +279,7 @@ fn threads_and_batches_change_no_bit() {
 
 #[test]
 fn threads_that_share_a_node_change_no_bit() {
-    let with = |threads| FitControl { threads: NonZeroUsize::new(threads).unwrap(), stop: Arc::default() };
+    let with = |threads| FitControl { threads: NonZeroUsize::new(threads).unwrap(), ..FitControl::default() };
     let (features, labels) = mixed(100_000);
     let labels = Float64Array::from(labels);
     let options = [("max_tree_depth", "3")];

@@ -15,7 +15,7 @@ use crate::explain::Place;
 use crate::snapshot::STATE_MAGNITUDE_MAX;
 
 /// Nodes and leaves. Node 0 is the root, if there is a node.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub(super) struct Tree {
     pub(super) nodes: Vec<Node>,
     /// Of the nodes that look at categories, in their order.
@@ -24,7 +24,7 @@ pub(super) struct Tree {
 }
 
 /// A split: 32 bytes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
 pub(super) struct Node {
     test: Test,
     /// Numbers first, then categories.
@@ -36,7 +36,7 @@ pub(super) struct Node {
 }
 
 /// Which rows go to the left.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode)]
 enum Test {
     /// Those up to this number, which follows from two bins, and maybe those without.
     AtMost { threshold: f64, bins: [u8; 2], missing_left: bool },
@@ -45,7 +45,7 @@ enum Test {
 }
 
 /// Where rows go: to a node, or to a leaf, which has the highest bit set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Child(u32);
 
 impl Child {
@@ -69,7 +69,7 @@ impl Child {
 }
 
 /// What leaves say, and the weights of the rows that they are made of.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub(super) enum Leaves {
     Classes {
         /// Where each leaf's classes end.

@@ -117,7 +117,7 @@ impl Scratch {
 }
 
 /// Sums over rows, each weighed by the probability that it is of a cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Encode, Decode)]
 pub(super) struct Sums {
     covariance: CovarianceType,
     width: usize,

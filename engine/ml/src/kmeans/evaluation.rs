@@ -1,5 +1,7 @@
 //! How well centroids fit the rows: the distances, and the Davies-Bouldin index (1979).
 
+use bincode::{Decode, Encode};
+
 use super::centroids::{Centroids, Point};
 use super::config::DistanceType;
 use super::space::Space;
@@ -12,7 +14,7 @@ pub(super) struct Evaluation {
 }
 
 /// Sums over the rows of one centroid.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
 struct Cluster {
     rows: u64,
     /// The sum of its rows' distances from the centroid.

@@ -4,6 +4,8 @@
 //! pass, of four rows and four centroids at once; bounds on them (Elkan 2003, Hamerly 2010) would save most where there
 //! are many centroids.
 
+use bincode::{Decode, Encode};
+
 use super::centroids::{Centroids, ROWS};
 use super::config::DistanceType;
 use super::on_device::RowsOnDevice;
@@ -57,7 +59,7 @@ pub(super) fn squared_movement(old: &[f64], new: &[f64]) -> f64 {
 }
 
 /// The sums of the rows of each centroid.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Encode, Decode)]
 pub(super) struct Sums {
     width: usize,
     /// For each centroid the sum of its points.

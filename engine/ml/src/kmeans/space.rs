@@ -1,5 +1,6 @@
 //! The rows of a training set as points among centroids, gone through on several threads.
 
+use bincode::{Decode, Encode};
 use tidemill_compute::device::{Compute, chosen};
 
 use super::centroids::{Centroids, Point, ROWS};
@@ -77,7 +78,7 @@ impl<'a> Space<'a> {
     ///
     /// # Errors
     /// `Stopped`.
-    pub(super) fn fold<T: Send>(
+    pub(super) fn fold<T: Send + Encode + Decode<()>>(
         &self,
         start: impl Fn() -> T + Sync,
         work: impl Fn(&mut T, &Four<'_>) + Sync,

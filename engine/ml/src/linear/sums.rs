@@ -1,6 +1,7 @@
 //! Sums over all rows: products of features with each other and with the label, for least squares and for what
 //! a search should know of its loss.
 
+use bincode::{Decode, Encode};
 use tidemill_compute::kernel::dense::{add_four_scaled, add_scaled};
 
 use crate::batch::{Chunk, FitControl, Row, TrainingSet, map_shards};
@@ -10,6 +11,7 @@ use crate::linear::normal_equations::NormalEquations;
 
 /// Sums of numbers from which their means were taken off, as far as rounding lets one: so that taking off
 /// the rest of the mean later cancels no digits.
+#[derive(Encode, Decode)]
 pub(crate) struct Sums {
     /// Features: the numbers, then one for each category.
     width: usize,

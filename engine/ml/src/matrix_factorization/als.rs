@@ -12,6 +12,7 @@ use tidemill_compute::kernel::dense::{add_scaled, dot};
 
 use crate::batch::FitControl;
 use crate::batch::parallel::{in_parallel, stretches};
+use crate::batch::team::{gathered, own_part};
 use crate::error::Result;
 use crate::linear::normal_equations::NormalEquations;
 use crate::random::Random;
@@ -147,16 +148,25 @@ impl Solver<'_> {
     }
 
     /// What is made of each place of a side, in their order.
-    fn for_each<T: Send + Sync>(&self, ratings: &Ratings, work: impl Fn(usize) -> T + Sync) -> Result<Vec<T>> {
+    fn for_each<T: Send + Encode + Decode<()>>(
+        &self,
+        ratings: &Ratings,
+        work: impl Fn(usize) -> T + Sync,
+    ) -> Result<Vec<T>> {
         self.control.check()?;
-        let places: Vec<usize> = (0..ratings.count()).collect();
+        let team = self.control.team_for(ratings.ratings.len());
+        let places: Vec<usize> = team.map_or(0..ratings.count(), |team| own_part(team, ratings.count())).collect();
         let run = |places: &&[usize]| {
             let going_on = places.iter().take_while(|_| !self.control.is_stopped());
             going_on.map(|place| work(*place)).collect::<Vec<_>>()
         };
         let done = in_parallel(&stretches(&places, self.control.threads.get()), run);
         self.control.check()?;
-        Ok(done.into_iter().flatten().collect())
+        let done: Vec<T> = done.into_iter().flatten().collect();
+        match team {
+            Some(team) => gathered(team, &done),
+            None => Ok(done),
+        }
     }
 
     fn explicit(&self, ratings: &[(u32, f64)], others: &Factors, mean: f64) -> Vec<f64> {

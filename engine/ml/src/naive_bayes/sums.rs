@@ -1,5 +1,7 @@
 //! Sums over the rows of each class, of which the statistics are made.
 
+use bincode::{Decode, Encode};
+
 use super::Statistics;
 use super::config::{Distribution, NaiveBayesConfig};
 use super::numbers::NumberStatistics;
@@ -7,6 +9,7 @@ use crate::batch::Chunk;
 use crate::feature::moments::Moments;
 
 /// Sums, one class after another.
+#[derive(Encode, Decode)]
 pub(super) struct Sums {
     /// Numbers of each class.
     numeric: usize,
@@ -17,6 +20,7 @@ pub(super) struct Sums {
     counts: Vec<u64>,
 }
 
+#[derive(Encode, Decode)]
 enum NumberSums {
     Gaussian(Vec<Moments>),
     Multinomial(Vec<f64>),

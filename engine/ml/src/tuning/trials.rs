@@ -185,7 +185,9 @@ impl Trials<'_> {
         let threads = self.control.threads.get();
         let workers = points.len().min(threads).min(self.config.parallel as usize).max(1);
         let own = NonZeroUsize::new(threads / workers).unwrap_or(NonZeroUsize::MIN);
-        let control = FitControl { threads: own, ..self.control.clone() };
+        // Trials that run at the same time would not come to their sums in the same order everywhere.
+        let team = self.control.team.clone().filter(|_| self.config.parallel == 1);
+        let control = FitControl { threads: own, team, ..self.control.clone() };
         let next = AtomicUsize::new(0);
         let work = |(): &()| {
             let places = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));

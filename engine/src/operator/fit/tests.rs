@@ -9,11 +9,15 @@ use tidemill_ml::FeatureSchema;
 use tidemill_plans::expr::{StreamExpr, StreamSchema};
 use tidemill_plans::functions::scalar;
 use tidemill_plans::node::{NodeKind, Projection, model_version_schema};
+use tidemill_plans::time::Watermark;
 use tidemill_plans::transform::{Analytic, AnalyticFunction, FittedModel, TargetEncoding};
 
 use super::*;
+use crate::metrics::OperatorStats;
+use crate::operator::build_operator;
+use crate::task::Message;
 use crate::testing::graph::{graph, harness, schema, with_memory};
-use crate::testing::{OperatorHarness, show_rows, test_env};
+use crate::testing::{OperatorHarness, parse_rows, show_rows, test_env};
 
 fn node() -> NodeKind {
     NodeKind::Fit(FitNode {
@@ -214,4 +218,82 @@ fn a_job_that_is_stopped_publishes_nothing() {
     harness.push(0, &rows(0..30)).unwrap();
     harness.stop().unwrap();
     assert_eq!(versions(&mut harness).0, "");
+}
+
+/// What so many instances emit together for such rows, and how many rows each has refused.
+fn fitted_by(instances: u32, node: &NodeKind, rows: &str) -> Vec<(Vec<Message>, u64)> {
+    let input = schema("x:float c:text y:bool");
+    let mut graph = graph(node.clone(), &[&input], model_version_schema());
+    graph.nodes.last_mut().unwrap().parallelism = instances;
+    let node = graph.nodes.last().unwrap();
+    let rows = parse_rows(&input, rows).unwrap();
+    let env = test_env().unwrap();
+    let instance = |subtask: u32| {
+        let mut operator = build_operator(&graph, node, subtask, &env).unwrap();
+        let stats = Arc::new(OperatorStats::new(env.job, node.id, subtask));
+        let mut ctx = OperatorContext::new(node.kind.name().to_owned(), env.clone(), Arc::clone(&stats));
+        if subtask == 0 {
+            operator.on_batch(0, rows.clone(), &mut ctx).unwrap();
+        }
+        operator.on_watermark(&PortWatermarks::of(vec![Watermark::MAX]), &mut ctx).unwrap();
+        let refused = stats.dead_letter_rows.load(Ordering::Relaxed);
+        (ctx.take_output().into_iter().collect::<Vec<_>>(), refused)
+    };
+    std::thread::scope(|scope| {
+        let instance = &instance;
+        let running: Vec<_> = (0..instances).map(|subtask| scope.spawn(move || instance(subtask))).collect();
+        running.into_iter().map(|running| running.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn instances_learn_the_rows_of_the_first_and_fit_the_model_of_one() {
+    let rows = format!("{}1 a -\n", rows(0..500));
+    for node in [node(), scaled(), listed()] {
+        let alone = fitted_by(1, &node, &rows);
+        let together = fitted_by(3, &node, &rows);
+        assert_eq!(together[0], alone[0]);
+        assert_eq!(alone[0].1, 1, "a row without a label is refused once");
+        for (others, refused) in &together[1..] {
+            assert!(matches!(others[..], [Message::Watermark(Watermark::MAX)]) && *refused == 0, "{others:?}");
+        }
+    }
+}
+
+#[test]
+fn instances_say_all_why_there_is_no_model() {
+    let node = node();
+    let input = schema("x:float c:text y:bool");
+    let mut graph = graph(node, &[&input], model_version_schema());
+    graph.nodes.last_mut().unwrap().parallelism = 2;
+    let node = graph.nodes.last().unwrap();
+    let env = test_env().unwrap();
+    let error = |subtask: u32| {
+        let mut operator = build_operator(&graph, node, subtask, &env).unwrap();
+        let stats = Arc::new(OperatorStats::new(env.job, node.id, subtask));
+        let mut ctx = OperatorContext::new(node.kind.name().to_owned(), env.clone(), stats);
+        operator.on_watermark(&PortWatermarks::of(vec![Watermark::MAX]), &mut ctx).unwrap_err().chain()
+    };
+    let errors = std::thread::scope(|scope| {
+        let (error, other) = (&error, scope.spawn(|| error(1)));
+        [error(0), other.join().unwrap()]
+    });
+    assert!(errors.iter().all(|error| error.contains("no row to fit")), "{errors:?}");
+}
+
+#[test]
+fn instances_wait_for_nobody_when_a_fit_is_ended() {
+    let mut graph = graph(node(), &[&schema("x:float c:text y:bool")], model_version_schema());
+    graph.nodes.last_mut().unwrap().parallelism = 2;
+    let node = graph.nodes.last().unwrap();
+    let env = test_env().unwrap();
+    let mut operator = build_operator(&graph, node, 1, &env).unwrap();
+    let stats = Arc::new(OperatorStats::new(env.job, node.id, 1));
+    let mut ctx = OperatorContext::new(node.kind.name().to_owned(), env.clone(), stats);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| operator.on_watermark(&PortWatermarks::of(vec![Watermark::MAX]), &mut ctx));
+        env.interrupt.store(true, Ordering::Relaxed);
+        waiting.join().unwrap().unwrap();
+    });
+    assert!(ctx.take_output().is_empty(), "no version, and no end");
 }

@@ -13,7 +13,7 @@ use tidemill_plans::expr::StreamSchema;
 use tidemill_plans::graph::{DataflowGraph, Node, Partitioning};
 use tidemill_plans::ids::OperatorId;
 use tidemill_plans::key_group::KEY_GROUPS;
-use tidemill_plans::node::NodeKind;
+use tidemill_plans::node::{FIT_WORKERS_MAX, NodeKind};
 use tidemill_plans::settings::Settings;
 
 use super::columns::{Places, check_unique, schema_of};
@@ -49,6 +49,8 @@ enum Spread {
     Single,
     /// As many instances as port 0 has; everything on port 1 goes to all.
     Model,
+    /// Several that work together: everything goes to the first.
+    Team,
 }
 
 /// What an operator reads, by port.
@@ -183,7 +185,7 @@ impl Reader {
             Spread::Any => inputs.all.iter().map(|input| input.parallelism).max().unwrap_or(1),
             Spread::Readers(readers) => *readers,
             Spread::Keys(_) => self.settings.parallelism,
-            Spread::Single => 1,
+            Spread::Single | Spread::Team => 1,
             Spread::Model => of_first(),
         };
         let given = node.parallelism.unwrap_or(usual);
@@ -193,6 +195,9 @@ impl Reader {
             }
             Spread::Single if given != 1 => {
                 Err(Problem::new("there can be one instance only: no key says which instance a row belongs to"))
+            }
+            Spread::Team if given > FIT_WORKERS_MAX => {
+                Err(Problem::new(format!("it is {given}, and a fit has 1 to {FIT_WORKERS_MAX} instances")))
             }
             _ => Ok(given),
         }
@@ -262,14 +267,20 @@ fn partitioning(input: &InputDocument, from: &Stream, parallelism: u32, spread: 
         _ => None,
     };
     let is_model = matches!(spread, Spread::Model) && input.port == 1;
+    let is_team = matches!(spread, Spread::Team) && parallelism > 1;
     let given = match &input.partitioning {
+        None if is_team => return Ok(Partitioning::First),
         None => return Ok(usual_partitioning(straight, keys, is_model)),
         Some(PartitioningDocument::Forward) => Partitioning::Forward,
         Some(PartitioningDocument::Rebalance) => Partitioning::Rebalance,
         Some(PartitioningDocument::Broadcast) => Partitioning::Broadcast,
+        Some(PartitioningDocument::First) => Partitioning::First,
         Some(PartitioningDocument::Hash(columns)) => Partitioning::Hash(Places(&from.info).of_all(columns)?),
     };
     let refused = match (&given, keys) {
+        (Partitioning::First, _) if is_team => return Ok(given),
+        (_, _) if is_team => "the first instance takes all rows, and tells the others: first",
+        (Partitioning::First, _) if parallelism > 1 => "the other instances would have no rows: rebalance, or hash",
         (Partitioning::Broadcast, _) if !is_model => "rows would be there once for each instance",
         (Partitioning::Hash(_) | Partitioning::Rebalance | Partitioning::Forward, _) if is_model => {
             "all instances need the versions of the model: broadcast"

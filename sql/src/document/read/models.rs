@@ -64,7 +64,7 @@ pub(super) fn fit(fit: &FitDocument, inputs: &Inputs<'_>) -> Read<Built> {
         features,
         transform,
     });
-    Ok(Built { kind, info, spread: Spread::Single })
+    Ok(Built { kind, info, spread: Spread::Team })
 }
 
 /// Checks that a model can be trained with these columns of the input.

@@ -154,7 +154,7 @@ fn threads_and_batches_change_no_order() {
     let all = ranked(30_000);
     for split in [&[][..], &[("data_split_method", "random"), ("subsample", "0.7")][..]] {
         let options = [split, &[BY_QUERY, ("max_iterations", "3")]].concat();
-        let with = |threads| FitControl { threads: NonZeroUsize::new(threads).unwrap(), stop: Arc::default() };
+        let with = |threads| FitControl { threads: NonZeroUsize::new(threads).unwrap(), ..FitControl::default() };
         let one = fit_with(RANKER, &options, &all.features, &all.labels(), with(1)).unwrap();
         assert_eq!(fit_with(RANKER, &options, &all.features, &all.labels(), with(3)).unwrap(), one);
         let schema = FeatureSchema::from_arrow(all.features.schema_ref()).unwrap();

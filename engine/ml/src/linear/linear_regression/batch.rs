@@ -15,6 +15,7 @@ mod tests;
 use arrow::array::{Array, AsArray, Float64Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
+use bincode::{Decode, Encode};
 use tidemill_compute::kernel::dense::dot;
 
 pub(crate) use self::config::BatchLinearConfig;
@@ -177,7 +178,7 @@ impl BatchModel for BatchLinearRegression {
 }
 
 /// Sums of what weights leave of labels.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Encode, Decode)]
 pub(crate) struct Residuals {
     squares: f64,
     magnitudes: f64,

@@ -18,6 +18,7 @@ mod sample;
 mod tests;
 
 use arrow::array::{Array, Float64Array, RecordBatch};
+use bincode::{Decode, Encode};
 use tidemill_compute::kernel::dense::add_scaled;
 use tidemill_compute::kernel::logistic::{loss_and_probability, sigmoid};
 use tidemill_compute::kernel::softmax::ln;
@@ -210,6 +211,7 @@ impl Shares {
 }
 
 /// What a fitted model says of some rows.
+#[derive(Encode, Decode)]
 struct Scores {
     probabilities: Vec<f64>,
     /// For each weight, the sum of the squares of the rows' gradients.
