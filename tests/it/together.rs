@@ -64,7 +64,7 @@ fn workers_fit_the_model_of_one() {
 
 #[test]
 fn a_fit_outlives_a_worker_that_is_killed() {
-    let options = "model_type = 'boosted_tree_classifier', num_leaves = 4, max_iterations = 1500";
+    let options = "model_type = 'boosted_tree_classifier', num_leaves = 4, max_iterations = 400";
     let mut cluster = cluster(2);
     cluster.sql(&create(options, 1)).success();
     let alone = taken_away(&cluster);

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::datatypes::Field;
+use bincode::{Decode, Encode};
 
 pub use self::history::Iteration;
 pub use self::registry::{
@@ -108,7 +109,7 @@ pub trait BatchModel: Send {
 }
 
 /// What a fit came to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct FitReport {
     /// The fitted model, as a snapshot that [`restore_predictor`](crate::restore_predictor) reads.
     pub model: Vec<u8>,

@@ -265,6 +265,14 @@ pub enum MlError {
     /// Somebody ended the fit before it was done.
     #[error("the fit was stopped")]
     Stopped,
+    /// A trial that one of several workers has run came to no model.
+    #[error("{reason}")]
+    Trial {
+        /// Whether its options contradict each other, or the rows.
+        is_contradiction: bool,
+        /// Why.
+        reason: String,
+    },
     /// The others who fit the same model cannot be reached, or do something else.
     #[error("the other workers of this fit: {reason}")]
     Team {

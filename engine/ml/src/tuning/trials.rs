@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bincode::{Decode, Encode};
+
 use super::config::SearchConfig;
 use super::fits::Fits;
 use super::halving;
@@ -14,6 +16,7 @@ use super::trial::{Trial, TrialStatus};
 use crate::batch::data_split::{Folds, Part};
 use crate::batch::draws::Draws;
 use crate::batch::parallel::in_parallel;
+use crate::batch::team::{gathered, own_part};
 use crate::batch::{FitControl, FitReport};
 use crate::error::{MlError, Result};
 
@@ -39,12 +42,21 @@ pub(super) struct Found {
 }
 
 /// What came of one point.
+#[derive(Encode, Decode)]
 struct Outcome {
     /// The model; none where there are several, of folds.
     report: Option<FitReport>,
     training_loss: f64,
     measures: Vec<(String, f64)>,
     value: f64,
+}
+
+/// Why nothing came of one.
+#[derive(Encode, Decode)]
+struct Failure {
+    /// Whether its options contradict each other, or the rows.
+    is_contradiction: bool,
+    reason: String,
 }
 
 /// The best model so far.
@@ -168,7 +180,7 @@ impl Trials<'_> {
                 loss
             }
             Err(error) => {
-                let is_contradiction = matches!(error, MlError::InvalidOption { .. });
+                let is_contradiction = Failure::of(&error).is_contradiction;
                 trial.status = if is_contradiction { TrialStatus::Infeasible } else { TrialStatus::Failed };
                 trial.error = Some(error.to_string());
                 log.first_error.get_or_insert(error);
@@ -182,22 +194,33 @@ impl Trials<'_> {
     /// # Errors
     /// `Stopped`; what else goes wrong is the outcome of one point.
     fn all(&self, points: &[Point], share: f64) -> Result<Vec<Result<Outcome>>> {
+        // Those of one after the other are divided among the members of a team each; of several at the same time, each
+        // member has some, for they would not come to their sums in the same order everywhere.
+        let dealt = self.control.team.as_deref().filter(|team| team.size() > 1 && self.config.parallel > 1);
+        let own = dealt.map_or(0..points.len(), |team| own_part(team, points.len()));
         let threads = self.control.threads.get();
-        let workers = points.len().min(threads).min(self.config.parallel as usize).max(1);
-        let own = NonZeroUsize::new(threads / workers).unwrap_or(NonZeroUsize::MIN);
-        // Trials that run at the same time would not come to their sums in the same order everywhere.
-        let team = self.control.team.clone().filter(|_| self.config.parallel == 1);
-        let control = FitControl { threads: own, team, ..self.control.clone() };
-        let next = AtomicUsize::new(0);
+        let workers = own.len().min(threads).min(self.config.parallel as usize).max(1);
+        let of_each = NonZeroUsize::new(threads / workers).unwrap_or(NonZeroUsize::MIN);
+        let team = self.control.team.clone().filter(|_| dealt.is_none());
+        let control = FitControl { threads: of_each, team, ..self.control.clone() };
+        let next = AtomicUsize::new(own.start);
         let work = |(): &()| {
             let places = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-            let own = places.map_while(|place| Some((place, points.get(place)?)));
+            let own = places.map_while(|place| Some((place, points[..own.end].get(place)?)));
             own.map(|(place, point)| (place, self.outcome(point, share, &control))).collect::<Vec<_>>()
         };
         let mut outcomes: Vec<_> = in_parallel(&vec![(); workers], work).into_iter().flatten().collect();
         self.control.check()?;
         outcomes.sort_by_key(|(place, _)| *place);
-        Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
+        let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome);
+        match dealt {
+            None => Ok(outcomes.collect()),
+            Some(team) => {
+                let own: Vec<_> = outcomes.map(|outcome| outcome.map_err(|error| Failure::of(&error))).collect();
+                let all = gathered(team, &own)?.into_iter();
+                Ok(all.map(|outcome| outcome.map_err(Failure::into_error)).collect())
+            }
+        }
     }
 
     fn outcome(&self, point: &Point, share: f64, control: &FitControl) -> Result<Outcome> {
@@ -257,6 +280,19 @@ impl Trials<'_> {
         let Some(branch) = self.space.get(point.branch) else { return ("", BTreeMap::new()) };
         let fixed = branch.options.iter().map(|(option, value)| (option.clone(), value.clone()));
         (branch.model_type, fixed.chain(branch.values(point)).collect())
+    }
+}
+
+impl Failure {
+    fn of(error: &MlError) -> Self {
+        let is_contradiction =
+            matches!(error, MlError::InvalidOption { .. } | MlError::Trial { is_contradiction: true, .. });
+        Self { is_contradiction, reason: error.to_string() }
+    }
+
+    fn into_error(self) -> MlError {
+        let Self { is_contradiction, reason } = self;
+        MlError::Trial { is_contradiction, reason }
     }
 }
 

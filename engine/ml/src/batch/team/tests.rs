@@ -186,6 +186,27 @@ fn members_of_a_team_grow_the_trees_of_one() {
 }
 
 #[test]
+fn members_of_a_team_find_what_one_does() {
+    let searches = [
+        // Each fit is divided, or each member has some of them.
+        "num_trials=5 l2_reg=hparam_range(0.1,2) seed=4",
+        "num_trials=5 l2_reg=hparam_range(0.1,2) seed=4 max_parallel_trials=3",
+        "num_trials=6 learn_rate=hparam_range(0.1,2) seed=4 max_parallel_trials=4 cv_folds=2",
+    ];
+    for options in searches {
+        let label = if options.contains("learn_rate") { "boosted_tree_classifier" } else { "logistic_reg" };
+        assert!(check(label, options, Label::Two) > 0, "{options}");
+    }
+    let halved = "num_trials=4 max_iterations=3 num_leaves=hparam_range(2,9) seed=4 max_parallel_trials=2 \
+                  hparam_tuning_algorithm=successive_halving";
+    assert!(check("boosted_tree_classifier", halved, Label::Two) > 0);
+    // One of two trials comes to nothing, whoever runs it.
+    let grid = "num_trials=2 num_neighbors=hparam_candidates([50000,3]) max_parallel_trials=2 \
+                hparam_tuning_algorithm=grid_search";
+    assert!(check("knn_classifier", grid, Label::Two) > 0);
+}
+
+#[test]
 fn what_is_not_divided_is_the_same_everywhere() {
     use Label::{No, Two};
     let whole = [
@@ -193,8 +214,6 @@ fn what_is_not_divided_is_the_same_everywhere() {
         ("knn_classifier", "", Two),
         ("pca", "num_principal_components=2", No),
         ("dbscan", "eps=0.2", No),
-        ("logistic_reg", "num_trials=3 l2_reg=hparam_range(0.1,2) seed=4 max_parallel_trials=2", Two),
-        ("logistic_reg", "num_trials=3 l2_reg=hparam_range(0.1,2) seed=4", Two),
     ];
     for (model_type, options, label) in whole {
         check(model_type, options, label);
@@ -218,4 +237,41 @@ fn members_that_do_something_else_are_told() {
         _ => gathered(&*team, &[7_u64]).unwrap_err().to_string(),
     });
     assert!(errors.iter().all(|error| error.contains("another member is elsewhere in its fit")), "{errors:?}");
+}
+
+/// Seconds of a fit on one thread alone, and of the same by two members on a thread each:
+/// `cargo test --release -p tidemill-ml team_throughput -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, to be run by hand in release"]
+#[expect(clippy::print_stderr, reason = "a measurement reports to the person who runs it")]
+#[expect(clippy::disallowed_methods, reason = "a measurement needs the real clock")]
+fn team_throughput() {
+    let (features, numbers) = crate::batch::throughput::numbers(1_000_000);
+    let labels: BooleanArray = numbers.iter().map(|label| Some(*label > 0.0)).collect();
+    let schema = FeatureSchema::from_arrow(&features.schema()).unwrap();
+    for (model_type, options) in [
+        ("boosted_tree_classifier", vec![("max_iterations", "100")]),
+        ("logistic_reg", vec![]),
+        ("random_forest_classifier", vec![("num_parallel_tree", "8"), ("max_tree_depth", "12")]),
+        ("kmeans", vec![("num_clusters", "20"), ("max_iterations", "20")]),
+    ] {
+        let options = options.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let is_labelled = model_type != "kmeans";
+        let fit = |team: Option<Arc<dyn Team>>| {
+            let label_type = if is_labelled { DataType::Boolean } else { DataType::Null };
+            let mut model = create_batch(model_type, &options, &schema, &label_type).unwrap();
+            let labels: ArrayRef = match is_labelled {
+                true => Arc::new(labels.clone()),
+                false => Arc::new(NullArray::new(labels.len())),
+            };
+            model.add(&features, &labels).unwrap();
+            model.set_control(FitControl { team, ..FitControl::default() });
+            let start = std::time::Instant::now();
+            model.fit().unwrap();
+            start.elapsed().as_secs_f64()
+        };
+        let alone = fit(None);
+        let together = in_team(2, |team| fit(Some(team))).into_iter().fold(0.0, f64::max);
+        eprintln!("{model_type}: alone {alone:.2} s, two members {together:.2} s, {:.2} times", alone / together);
+    }
 }
