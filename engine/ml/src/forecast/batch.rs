@@ -1,15 +1,20 @@
-//! Models of series fitted to a training set: each series alone, on all threads.
+//! Models of series fitted to a training set: each series alone, on all threads, by all members of a team.
 
 use arrow::array::{Array, RecordBatch};
+use bincode::{Decode, Encode};
 
 use super::columns::{NamedPoints, SeriesColumns, SeriesRows};
 use super::grid::{Regular, TimeType, regular};
 use super::{FittedSeries, Forecaster, NoForecast, Outcome, SeriesModel, State};
 use crate::batch::parallel::{in_parallel, stretches};
+use crate::batch::team::{gathered, own_part};
 use crate::batch::{BatchModel, FitControl, FitReport, Iteration};
 use crate::error::{MlError, Result};
 use crate::metrics::RegressionSums;
 use crate::model::{FeatureSchema, RejectedRow};
+
+/// A search goes over a series about so often.
+const PASSES: usize = 100;
 
 /// What a fit of one series does.
 pub(crate) trait SeriesConfig: std::fmt::Debug + Send + Sync {
@@ -51,6 +56,7 @@ pub(crate) struct BatchForecast<C> {
 }
 
 /// What became of one series.
+#[derive(Encode, Decode)]
 struct Done<M> {
     series: FittedSeries<M>,
     iterations: u64,
@@ -106,10 +112,17 @@ impl<C: SeriesConfig> BatchForecast<C> {
     /// All series, each fitted alone.
     fn fit_all(&self, series: &[NamedPoints], times: &TimeType) -> Result<Vec<Done<C::Model>>> {
         self.control.check()?;
+        let points: usize = series.iter().map(|series| series.points.len()).sum();
+        let team = self.control.team_for(points.saturating_mul(PASSES));
+        let series = &series[team.map_or(0..series.len(), |team| own_part(team, series.len()))];
         let threads = self.control.threads.get().min(series.len()).max(1);
         let run = |part: &&[NamedPoints]| part.iter().map(|one| self.fit_one(one, times)).collect::<Result<Vec<_>>>();
         let parts = in_parallel(&stretches(series, threads), run);
-        Ok(parts.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+        let done: Vec<_> = parts.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        match team {
+            Some(team) => gathered(team, &done),
+            None => Ok(done),
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! How far predicted numbers are from the right ones: sums of which all measures are made, in one pass.
 
+use bincode::{Decode, Encode};
+
 /// What is known of pairs of a number and its prediction.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Encode, Decode)]
 pub struct RegressionSums {
     /// Pairs.
     pub count: u64,

@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, NullArray, RecordBatch, StringArray};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, NullArray, RecordBatch, StringArray,
+};
 use arrow::datatypes::DataType;
 
 use super::{Team, gathered};
-use crate::batch::{FitControl, FitReport, create_batch};
+use crate::batch::{FitControl, FitReport, create_batch, feature_schema};
 use crate::error::{MlError, Result};
 use crate::model::FeatureSchema;
 
@@ -70,12 +72,35 @@ fn column(of: impl Fn(usize) -> f64) -> ArrayRef {
     Arc::new((0..ROWS).map(|row| Some(of(row)).filter(|_| row % 97 != 5)).collect::<Float64Array>())
 }
 
-fn features() -> RecordBatch {
+fn features(model_type: &str) -> RecordBatch {
+    let places = |count: i64| (0..ROWS as i64).map(move |row| Some(row % count));
+    match model_type {
+        "arima" | "exponential_smoothing" => {
+            let days: ArrayRef = Arc::new(Date32Array::from_iter((0..ROWS as i32).map(|row| Some(row / 50))));
+            let (ids, values): (ArrayRef, _) = (Arc::new(places(50).collect::<Int64Array>()), column(target));
+            RecordBatch::try_from_iter([("id", ids), ("timestamp", days), ("value", values)]).unwrap()
+        }
+        "matrix_factorization" => {
+            let texts = |count| {
+                Arc::new(places(count).map(|place| place.map(|place| place.to_string())).collect::<StringArray>())
+            };
+            let [users, items] = [71, 61].map(|count| texts(count) as ArrayRef);
+            RecordBatch::try_from_iter([("user", users), ("item", items)]).unwrap()
+        }
+        "boosted_tree_ranker" => of_kinds(&["x", "y", "c", "g"]),
+        "one_class_svm" | "robust_zscore" | "gaussian_mixture" | "dbscan" => of_kinds(&["x", "y"]),
+        _ => of_kinds(&["x", "y", "c"]),
+    }
+}
+
+/// Some of two numbers, a category and a group.
+fn of_kinds(wanted: &[&str]) -> RecordBatch {
     let names = (0..ROWS).map(|row| Some(["a", "b", "c", "d"][(number(row, 3) * 4.0) as usize]));
     let (x, y) = (column(|row| number(row, 0)), column(|row| number(row, 1) * 10.0 + number(row, 0)));
     let groups: Int64Array = (0..ROWS as i64).map(|row| Some(row / 7)).collect();
     let texts: ArrayRef = Arc::new(names.collect::<StringArray>());
-    RecordBatch::try_from_iter([("x", x), ("y", y), ("c", texts), ("g", Arc::new(groups) as ArrayRef)]).unwrap()
+    let all = [("x", x), ("y", y), ("c", texts), ("g", Arc::new(groups) as ArrayRef)];
+    RecordBatch::try_from_iter(all.into_iter().filter(|(name, _)| wanted.contains(name))).unwrap()
 }
 
 /// What a row's label follows, mostly.
@@ -102,13 +127,7 @@ fn labels(label: Label) -> ArrayRef {
 }
 
 fn fit(model_type: &str, options: &str, label: Label, control: FitControl) -> Result<FitReport> {
-    let mut features = features();
-    if !model_type.contains("ranker") {
-        features.remove_column(3);
-    }
-    if ["one_class_svm", "robust_zscore", "gaussian_mixture", "dbscan"].contains(&model_type) {
-        features.remove_column(2);
-    }
+    let features = features(model_type);
     let pair = |option: &str| option.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     let options = options.split_whitespace().filter_map(pair).collect();
     let labels = labels(label);
@@ -116,7 +135,7 @@ fn fit(model_type: &str, options: &str, label: Label, control: FitControl) -> Re
         Label::No => DataType::Null,
         _ => labels.data_type().clone(),
     };
-    let schema = FeatureSchema::from_arrow(&features.schema()).unwrap();
+    let schema = feature_schema(model_type, &features.schema()).unwrap();
     let mut model = create_batch(model_type, &options, &schema, &label_type)?;
     model.add(&features, &labels)?;
     model.set_control(control);
@@ -161,6 +180,9 @@ fn members_of_a_team_come_to_the_model_of_one() {
         ("isolation_forest", "", No),
         ("random_forest_regressor", "num_parallel_tree=5 subsample=0.6 seed=2", Number),
         ("random_forest_classifier", "num_parallel_tree=3 seed=2", Two),
+        ("arima", "non_seasonal_order=1,0,1 time_series_id_col=id", No),
+        ("exponential_smoothing", "time_series_id_col=id", No),
+        ("matrix_factorization", "user_col=user item_col=item num_factors=3 max_iterations=4", Number),
         ("robust_zscore", "", No),
         ("one_class_svm", "", No),
     ];
@@ -201,7 +223,7 @@ fn members_of_a_team_find_what_one_does() {
                   hparam_tuning_algorithm=successive_halving";
     assert!(check("boosted_tree_classifier", halved, Label::Two) > 0);
     // One of two trials comes to nothing, whoever runs it.
-    let grid = "num_trials=2 num_neighbors=hparam_candidates([50000,3]) max_parallel_trials=2 \
+    let grid = "num_trials=2 num_neighbors=hparam_candidates([9000,3]) max_parallel_trials=2 \
                 hparam_tuning_algorithm=grid_search";
     assert!(check("knn_classifier", grid, Label::Two) > 0);
 }
