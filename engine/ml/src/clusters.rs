@@ -92,12 +92,36 @@ pub(crate) struct RankedClusters {
     /// The clusters of all rows that have an answer, one row after another.
     ids: Vec<i64>,
     values: Vec<f64>,
+    /// What the clusters of one row are sorted by.
+    keys: Vec<u64>,
+}
+
+/// Which cluster comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// That of the smallest value.
+    Ascending,
+    /// That of the largest.
+    Descending,
+}
+
+impl Order {
+    /// A number that is the smaller, the sooner a value comes: the bits of numbers of one sign are in their order.
+    #[inline]
+    fn key(self, value: f64) -> u64 {
+        let bits = value.to_bits();
+        let ascending = bits ^ (((bits as i64 >> 63) as u64) | 1 << 63);
+        match self {
+            Self::Ascending => ascending,
+            Self::Descending => !ascending,
+        }
+    }
 }
 
 impl RankedClusters {
-    /// A column without rows; `names` are those of the cluster's number and of the value.
-    pub(crate) fn new(names: [&'static str; 2]) -> Self {
-        Self { names, ids: Vec::new(), values: Vec::new() }
+    /// A column without rows, and room for as many values; `names` are those of the cluster's number and of the value.
+    pub(crate) fn new(names: [&'static str; 2], room: usize) -> Self {
+        Self { names, ids: Vec::with_capacity(room), values: Vec::with_capacity(room), keys: Vec::new() }
     }
 
     /// The column's type.
@@ -109,6 +133,34 @@ impl RankedClusters {
     pub(crate) fn push(&mut self, ranked: &[(usize, f64)]) {
         self.ids.extend(ranked.iter().map(|(cluster, _)| *cluster as i64 + 1));
         self.values.extend(ranked.iter().map(|(_, value)| *value));
+    }
+
+    /// Adds the next row that has an answer: all clusters, ranked by their `values`, of equals the first. Returns the one that
+    /// comes first, from 1.
+    ///
+    /// What is sorted are numbers that have the cluster in the place of the last digits of its value, which takes a
+    /// fraction of what pairs do; few clusters have the same digits before, and are compared as they are.
+    pub(crate) fn rank(&mut self, values: &[f64], order: Order) -> i64 {
+        let numbers = values.len().next_power_of_two() as u64 - 1;
+        let keys = values.iter().zip(0_u64..).map(|(value, cluster)| order.key(*value) & !numbers | cluster);
+        self.keys.clear();
+        self.keys.extend(keys);
+        self.keys.sort_unstable();
+        let cluster = |key: u64| (key & numbers) as usize;
+        let whole = |key: u64| (order.key(values[cluster(key)]), cluster(key));
+        for place in 1..self.keys.len() {
+            let mut own = place;
+            while own > 0
+                && (self.keys[own] ^ self.keys[own - 1]) <= numbers
+                && whole(self.keys[own]) < whole(self.keys[own - 1])
+            {
+                self.keys.swap(own, own - 1);
+                own -= 1;
+            }
+        }
+        self.ids.extend(self.keys.iter().map(|key| cluster(*key) as i64 + 1));
+        self.values.extend(self.keys.iter().map(|key| values[cluster(*key)]));
+        self.keys.first().map_or(0, |key| cluster(*key) as i64 + 1)
     }
 
     /// The column of `rows` rows of `clusters` clusters each, but for those that are not `usable`: these are NULL.
@@ -127,5 +179,31 @@ impl RankedClusters {
 
     fn fields([id, value]: [&'static str; 2]) -> Fields {
         Fields::from(vec![Field::new(id, DataType::Int64, true), Field::new(value, DataType::Float64, true)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Order, RankedClusters};
+
+    #[test]
+    fn clusters_are_ranked_by_all_digits_and_then_by_their_numbers() {
+        // The smallest steps between numbers, equals, zeros of both signs, infinity, and more than one group of a sort.
+        let step = |from: f64, steps: u64| f64::from_bits(from.to_bits() + steps);
+        let close = [step(1.0, 3), 1.0, step(1.0, 1), 1.0, step(1.0, 2), 0.5, f64::INFINITY, 0.0, -0.0, -2.0, -3.0];
+        let many = (0..300_u64).map(|place| step(7.0, place * 7919 % 97)).collect();
+        for values in [close.to_vec(), many, vec![1.0], Vec::new()] {
+            for order in [Order::Ascending, Order::Descending] {
+                let mut ranked: Vec<(usize, f64)> = values.iter().copied().enumerate().collect();
+                ranked.sort_by(|one, other| match order {
+                    Order::Ascending => one.1.total_cmp(&other.1),
+                    Order::Descending => other.1.total_cmp(&one.1),
+                });
+                let (mut expected, mut found) = (RankedClusters::new(["", ""], 0), RankedClusters::new(["", ""], 0));
+                expected.push(&ranked);
+                assert_eq!(found.rank(&values, order), expected.ids.first().copied().unwrap_or(0));
+                assert_eq!((found.ids, found.values), (expected.ids, expected.values));
+            }
+        }
     }
 }

@@ -6,9 +6,11 @@
 //! same in all rows is left out, since it has no density; and a missing number counts as the mean.
 
 pub(crate) mod batch;
+mod block;
 pub(crate) mod config;
 mod density;
 mod mixture;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -19,9 +21,10 @@ use arrow::datatypes::{DataType, Field};
 use bincode::{Decode, Encode};
 use tidemill_compute::kernel::softmax::ln;
 
+use self::block::{Block, ROWS_A_BLOCK};
 use self::density::covariance_len;
 use self::mixture::{Clusters, Mixture};
-use crate::clusters::{CentroidFeature, RankedClusters, centroids_table, describe};
+use crate::clusters::{CentroidFeature, Order, RankedClusters, centroids_table, describe};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::{Encoder, EncoderState, Numbers};
 use crate::feature::moments::Scale;
@@ -141,19 +144,24 @@ impl Predictor for GaussianMixture {
     fn answers(&self, features: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let rows = features.num_rows();
         let (mut likeliest, mut densities) = (vec![0; rows], vec![0.0; rows]);
-        let mut lists = RankedClusters::new(RANKED);
-        let mut scratch = self.mixture.scratch();
-        let (mut numbers, mut ranked) = (Vec::new(), Vec::<(usize, f64)>::new());
+        let mut lists = RankedClusters::new(RANKED, rows * self.mixture.count());
+        let (mut block, mut places) = (self.mixture.block(), Vec::with_capacity(ROWS_A_BLOCK));
+        let mut answer = |block: &mut Block, places: &mut Vec<usize>| {
+            self.mixture.weigh(block);
+            for (of_block, row) in places.drain(..).enumerate() {
+                densities[row] = block.ln_densities[of_block] + self.ln_unit;
+                likeliest[row] = lists.rank(block.probabilities(of_block), Order::Descending);
+            }
+            block.clear();
+        };
         let usable = self.encoder.visit(features, |row, _, values| {
-            numbers.clear();
-            numbers.extend(self.used.iter().map(|number| values[1 + number]));
-            densities[row] = self.mixture.weigh(&numbers, &mut scratch) + self.ln_unit;
-            likeliest[row] = scratch.likeliest() as i64 + 1;
-            ranked.clear();
-            ranked.extend(scratch.probabilities.iter().copied().enumerate());
-            ranked.sort_unstable_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
-            lists.push(&ranked);
+            block.push(self.used.iter().map(|number| values[1 + number]));
+            places.push(row);
+            if places.len() == ROWS_A_BLOCK {
+                answer(&mut block, &mut places);
+            }
         })?;
+        answer(&mut block, &mut places);
         let lists = lists.finish(rows, self.mixture.count(), usable.as_ref());
         let likeliest = Int64Array::new(likeliest.into(), usable.clone());
         Ok(vec![Arc::new(likeliest), lists, Arc::new(Float64Array::new(densities.into(), usable))])

@@ -31,7 +31,7 @@ use bincode::{Decode, Encode};
 
 use self::centroids::{Centroids, Point};
 use self::config::{CLUSTERS_MAX, DistanceType};
-use crate::clusters::{CentroidFeature, RankedClusters, centroids_table, describe};
+use crate::clusters::{CentroidFeature, Order, RankedClusters, centroids_table, describe};
 use crate::error::{MlError, Result};
 use crate::feature::encoder::{Encoder, EncoderState};
 use crate::inspect::ModelTable;
@@ -125,17 +125,15 @@ impl Predictor for KMeans {
     fn answers(&self, features: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let numeric = self.encoder.numeric();
         let mut nearest = vec![0; features.num_rows()];
-        let mut lists = RankedClusters::new(RANKED);
-        let (mut squares, mut ranked) = (Vec::new(), Vec::new());
+        let mut lists = RankedClusters::new(RANKED, features.num_rows() * self.centroids.count());
+        let mut distances = Vec::new();
         let usable = self.encoder.visit(features, |row, slots, values| {
             let point = Point::new(self.state.distance, &values[1..=numeric], &slots[1 + numeric..]);
-            self.centroids.squared_distances(&point, &mut squares);
-            ranked.clear();
-            let distances = squares.iter().map(|square| Centroids::distance(self.state.distance, &point, *square));
-            ranked.extend(distances.enumerate());
-            ranked.sort_unstable_by(|one: &(usize, f64), other| one.1.total_cmp(&other.1).then(one.0.cmp(&other.0)));
-            nearest[row] = ranked.first().map_or(0, |(centroid, _)| *centroid as i64 + 1);
-            lists.push(&ranked);
+            self.centroids.squared_distances(&point, &mut distances);
+            for distance in &mut distances {
+                *distance = Centroids::distance(self.state.distance, &point, *distance);
+            }
+            nearest[row] = lists.rank(&distances, Order::Ascending);
         })?;
         let lists = lists.finish(features.num_rows(), self.centroids.count(), usable.as_ref());
         Ok(vec![Arc::new(Int64Array::new(nearest.into(), usable)), lists])

@@ -15,8 +15,9 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// The same within functions that have instructions of their own: the bits do not depend on them.
+#[must_use]
 #[inline(always)]
-pub(super) fn dot_inlined(a: &[f64], b: &[f64]) -> f64 {
+pub fn dot_inlined(a: &[f64], b: &[f64]) -> f64 {
     let length = a.len().min(b.len());
     let (a, b) = (&a[..length], &b[..length]);
     let (a_lanes, a_rest) = a.as_chunks::<LANES>();
@@ -40,7 +41,7 @@ pub fn add_scaled(target: &mut [f64], factor: f64, row: &[f64]) {
 
 /// As [`dot_inlined`].
 #[inline(always)]
-pub(super) fn add_scaled_inlined(target: &mut [f64], factor: f64, row: &[f64]) {
+pub fn add_scaled_inlined(target: &mut [f64], factor: f64, row: &[f64]) {
     for (target, value) in target.iter_mut().zip(row) {
         *target += factor * value;
     }
@@ -55,7 +56,7 @@ pub fn add_four_scaled(target: &mut [f64], factors: [f64; 4], rows: [&[f64]; 4])
 
 /// As [`dot_inlined`].
 #[inline(always)]
-pub(super) fn add_four_scaled_inlined(target: &mut [f64], factors: [f64; 4], rows: [&[f64]; 4]) {
+pub fn add_four_scaled_inlined(target: &mut [f64], factors: [f64; 4], rows: [&[f64]; 4]) {
     let length = rows.iter().map(|row| row.len()).fold(target.len(), usize::min);
     let [a, b, c, d] = rows.map(|row| &row[..length]);
     for (k, target) in target[..length].iter_mut().enumerate() {

@@ -39,7 +39,8 @@ impl Instructions {
 
     /// Runs `work` with these instructions: whatever is inlined into it, such as loops that the compiler turns into
     /// operations on vector registers. It must not be told to fuse operations, which no Rust compiler does by itself.
-    pub(super) fn run<T>(self, work: impl FnOnce() -> T) -> T {
+    #[inline]
+    pub fn run<T>(self, work: impl FnOnce() -> T) -> T {
         match self.0 {
             Set::Any => work(),
             #[cfg(target_arch = "x86_64")]
@@ -71,7 +72,7 @@ impl Instructions {
     /// Adds to `tile` the products of four rows of one matrix with eight columns of another: `left` has a number of
     /// each of the rows, `right` one of each of the columns, of every place that is summed over.
     #[inline]
-    pub(super) fn add_products(self, left: &[Lane<f64>], right: &[[f64; COLUMNS]], tile: &mut Lane<[f64; COLUMNS]>) {
+    pub fn add_products(self, left: &[Lane<f64>], right: &[[f64; COLUMNS]], tile: &mut Lane<[f64; COLUMNS]>) {
         match self.0 {
             Set::Any => products_of(left, right, tile),
             #[cfg(target_arch = "x86_64")]
@@ -80,6 +81,79 @@ impl Instructions {
             Set::Avx2 => unsafe { products_avx2(left, right, tile) },
         }
     }
+}
+
+impl Instructions {
+    /// Adds to `tile` the sums of `term(factor * number, column)` over the numbers of four rows, which have a factor each,
+    /// with eight columns that lie side by side; such as products or distances of points and centroids. Rows that are longer
+    /// than the columns are cut to them.
+    ///
+    /// # Panics
+    /// If a row is shorter.
+    #[inline]
+    pub fn add_terms(
+        self,
+        rows: [&[f64]; LANES],
+        factors: Lane<f64>,
+        columns: &[[f64; COLUMNS]],
+        term: impl Fn(f64, f64) -> f64,
+        tile: &mut Lane<[f64; COLUMNS]>,
+    ) {
+        match self.0 {
+            Set::Any => terms_any(rows, factors, columns, term, tile),
+            #[cfg(target_arch = "x86_64")]
+            #[expect(unsafe_code, reason = "the compiler cannot know what the processor has")]
+            // SAFETY: as in `sums`.
+            Set::Avx2 => unsafe { terms_avx2(rows, factors, columns, term, tile) },
+        }
+    }
+}
+
+/// Not inlined, as [`sums_any`].
+#[inline(never)]
+fn terms_any(
+    rows: [&[f64]; LANES],
+    factors: Lane<f64>,
+    columns: &[[f64; COLUMNS]],
+    term: impl Fn(f64, f64) -> f64,
+    tile: &mut Lane<[f64; COLUMNS]>,
+) {
+    terms_of(rows, factors, columns, term, tile);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline(never)]
+fn terms_avx2(
+    rows: [&[f64]; LANES],
+    factors: Lane<f64>,
+    columns: &[[f64; COLUMNS]],
+    term: impl Fn(f64, f64) -> f64,
+    tile: &mut Lane<[f64; COLUMNS]>,
+) {
+    terms_of(rows, factors, columns, term, tile);
+}
+
+#[inline(always)]
+fn terms_of(
+    rows: [&[f64]; LANES],
+    factors: Lane<f64>,
+    columns: &[[f64; COLUMNS]],
+    term: impl Fn(f64, f64) -> f64,
+    tile: &mut Lane<[f64; COLUMNS]>,
+) {
+    let [a, b, c, d] = rows;
+    let (a, b, c, d) = (&a[..columns.len()], &b[..columns.len()], &c[..columns.len()], &d[..columns.len()]);
+    let mut sums = *tile;
+    for (place, column) in columns.iter().enumerate() {
+        let numbers = [factors[0] * a[place], factors[1] * b[place], factors[2] * c[place], factors[3] * d[place]];
+        for row in 0..LANES {
+            for lane in 0..COLUMNS {
+                sums[row][lane] += term(numbers[row], column[lane]);
+            }
+        }
+    }
+    *tile = sums;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -117,7 +191,7 @@ fn sums_of(stored: &[Lane<f64>], asked: &[Lane<f64>], term: impl Fn(f64, f64) ->
 }
 
 /// Columns of a product at once: with four rows 32 sums, eight of AVX2's sixteen registers.
-pub(super) const COLUMNS: usize = 8;
+pub const COLUMNS: usize = 8;
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
@@ -128,7 +202,10 @@ fn products_avx2(left: &[Lane<f64>], right: &[[f64; COLUMNS]], tile: &mut Lane<[
 #[inline(always)]
 fn products_of(left: &[Lane<f64>], right: &[[f64; COLUMNS]], tile: &mut Lane<[f64; COLUMNS]>) {
     let mut sums = *tile;
-    for (left, right) in left.iter().zip(right) {
+    let count = left.len().min(right.len());
+    let (left, right) = (&left[..count], &right[..count]);
+    for place in 0..count {
+        let (left, right) = (&left[place], &right[place]);
         for row in 0..LANES {
             for column in 0..COLUMNS {
                 sums[row][column] += left[row] * right[column];
@@ -136,4 +213,33 @@ fn products_of(left: &[Lane<f64>], right: &[[f64; COLUMNS]], tile: &mut Lane<[f6
         }
     }
     *tile = sums;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COLUMNS, Instructions, LANES};
+
+    #[test]
+    fn terms_are_summed_up_in_order_with_any_instructions() {
+        let number = |place: usize| ((place * 7919) % 1009) as f64 / 71.0 - 6.0;
+        let columns: Vec<[f64; COLUMNS]> =
+            (0..37).map(|place| std::array::from_fn(|lane| number(place * COLUMNS + lane))).collect();
+        let rows: Vec<f64> = (0..LANES * 40).map(|place| number(place + 5000)).collect();
+        let rows: [&[f64]; LANES] = std::array::from_fn(|row| &rows[row * 40..(row + 1) * 40]);
+        let factors = [1.0, 0.5, 3.0, -0.1];
+        for term in [|a: f64, b: f64| (a - b) * (a - b), |a: f64, b: f64| -(a * b)] {
+            let mut expected = [[0.25; COLUMNS]; LANES];
+            for row in 0..LANES {
+                for lane in 0..COLUMNS {
+                    let terms = (0..37).map(|place| term(factors[row] * rows[row][place], columns[place][lane]));
+                    expected[row][lane] = terms.fold(0.25, |sum, term| sum + term);
+                }
+            }
+            for instructions in [Instructions::ANY, Instructions::fastest()] {
+                let mut tile = [[0.25; COLUMNS]; LANES];
+                instructions.add_terms(rows, factors, &columns, term, &mut tile);
+                assert_eq!(tile, expected);
+            }
+        }
+    }
 }

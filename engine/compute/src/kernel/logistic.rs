@@ -33,16 +33,14 @@ const INVERSE_FACTORIALS: [f64; 14] = [
 ///
 /// Exact to about two units in the last place, also where the result is tiny. Past `|z| = 708` it
 /// is exactly 0 or 1, and NaN stays NaN. Returns the same bits on every machine.
+#[inline]
 #[must_use]
 pub fn sigmoid(z: f64) -> f64 {
     // The exponential of a negative number cannot overflow, and for a negative `z` the form
     // `t / (1 + t)` keeps the digits that `1 - 1 / (1 + t)` would cancel.
-    if z >= 0.0 {
-        1.0 / (1.0 + exp_of_negative(-z))
-    } else {
-        let t = exp_of_negative(z);
-        t / (1.0 + t)
-    }
+    let t = exp_of_negative(-z.abs());
+    let over = if z >= 0.0 { 1.0 } else { t };
+    over / (1.0 + t)
 }
 
 /// `ln(1 + e^z)`, the logistic loss of a negative row with log-odds `z`, without overflow.
@@ -58,21 +56,23 @@ pub fn log1p_exp(z: f64) -> f64 {
 
 /// The logistic loss of one row with log-odds `z`, and its probability: `log1p_exp` and [`sigmoid`]
 /// for one exponential.
+///
+/// Without a branch, as [`exp_of_negative`]; NaN stays NaN.
+#[inline]
 #[must_use]
 pub fn loss_and_probability(z: f64, positive: bool) -> (f64, f64) {
-    if z.is_nan() {
-        return (z, z);
-    }
     let t = exp_of_negative(-z.abs());
-    let probability = if z >= 0.0 { 1.0 / (1.0 + t) } else { t / (1.0 + t) };
+    let over = if z >= 0.0 { 1.0 } else { t };
     // What a row on the wrong side of 0 is charged; nothing on the right side, so no digit cancels.
-    let wrong = if positive { (-z).max(0.0) } else { z.max(0.0) };
-    (wrong + ln_1p_of_fraction(t), probability)
+    let wrong = if positive { -z } else { z };
+    let wrong = if wrong > 0.0 { wrong } else { 0.0 };
+    (wrong + ln_1p_of_fraction(t), over / (1.0 + t))
 }
 
 /// `ln(1 + t)` for `t` in `[0, 1]`, as `2 artanh(t / (2 + t))` by its series.
 ///
 /// The argument of the series is at most 1/3, so the first term left out is below `1e-18` of the first.
+#[inline]
 pub(super) fn ln_1p_of_fraction(t: f64) -> f64 {
     let s = t / (2.0 + t);
     let square = s * s;

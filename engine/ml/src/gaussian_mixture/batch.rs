@@ -4,9 +4,11 @@ use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::Field;
 use tidemill_compute::kernel::softmax::ln;
 
+use super::block::{Block, ROWS_A_BLOCK};
 use super::config::{COVARIANCE_TYPE, CovarianceType, MixtureConfig, REG_COVAR};
 use super::density::covariance_len;
-use super::mixture::{Clusters, Scratch, Sums};
+use super::mixture::Clusters;
+use super::sums::Sums;
 use super::{GaussianMixture, ln_unit, used_numbers};
 use crate::batch::history::History;
 use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, TrainingSet, map_shards};
@@ -93,15 +95,12 @@ impl BatchGaussianMixture {
     /// EM from the clusters around `count` centroids until the density grows by no more than the tolerance.
     fn improve(&self, used: &[usize], centroids: Vec<f64>, count: usize) -> Result<Fit> {
         self.check_size(count, used.len())?;
-        let start = self.sum(used, count, &Scratch::new(&centroids, count), |numbers, scratch| {
-            scratch.choose_nearest(numbers, &centroids);
-            0.0
-        })?;
+        let start = self.sum(used, &centroids, count, |block| block.choose_nearest(&centroids))?;
         let mut clusters = start.clusters(&centroids, self.config.reg_covar);
         let (mut before, mut iterations, mut history) = (f64::NEG_INFINITY, 0, History::default());
         loop {
             let mixture = clusters.mixture().ok_or_else(|| self.singular())?;
-            let sums = self.sum(used, count, &mixture.scratch(), |numbers, scratch| mixture.weigh(numbers, scratch))?;
+            let sums = self.sum(used, &clusters.means, count, |block| mixture.weigh(block))?;
             let ln_density = sums.ln_density / self.set.rows() as f64;
             iterations += 1;
             history.push(ln_density);
@@ -114,23 +113,23 @@ impl BatchGaussianMixture {
         }
     }
 
-    /// Sums over all rows; `weigh` works out what a row says, and returns the logarithm of its density.
-    fn sum(
-        &self,
-        used: &[usize],
-        count: usize,
-        scratch: &Scratch,
-        weigh: impl Fn(&[f64], &mut Scratch) -> f64 + Sync,
-    ) -> Result<Sums> {
+    /// Sums over all rows, of differences from these means; `weigh` works out what rows say.
+    fn sum(&self, used: &[usize], means: &[f64], count: usize, weigh: impl Fn(&mut Block) + Sync) -> Result<Sums> {
         let empty = || Sums::new(self.config.covariance, count, used.len());
         let parts = map_shards(self.set.chunks(), &self.control, |chunks| {
-            let (mut sums, mut scratch, mut numbers) = (empty(), scratch.clone(), Vec::new());
+            let (mut sums, mut block) = (empty(), Block::new(used.len(), count));
+            let mut add = |block: &mut Block| {
+                weigh(block);
+                sums.add(block, means);
+                block.clear();
+            };
             for row in chunks.iter().take_while(|_| !self.control.is_stopped()).flat_map(Chunk::iter) {
-                numbers.clear();
-                numbers.extend(used.iter().map(|number| row.numbers[*number]));
-                let ln_density = weigh(&numbers, &mut scratch);
-                sums.add(&scratch, ln_density);
+                block.push(used.iter().map(|number| row.numbers[*number]));
+                if block.rows() == ROWS_A_BLOCK {
+                    add(&mut block);
+                }
             }
+            add(&mut block);
             sums
         })?;
         let mut total = empty();

@@ -4,8 +4,10 @@
 //! of the density is half of minus that, less `ln det L` and `n/2 ln 2π`.
 
 use tidemill_compute::kernel::dense::dot;
+use tidemill_compute::kernel::lanes::{Instructions, LANES, Lane};
 use tidemill_compute::kernel::softmax::ln;
 
+use super::block::ROWS;
 use super::config::CovarianceType;
 
 /// The largest squared distance that counts: sums of many stay finite.
@@ -14,15 +16,21 @@ const DISTANCE_MAX: f64 = 1e100;
 /// One cluster's share times its density.
 #[derive(Debug, Clone)]
 pub(super) struct Density {
-    covariance: CovarianceType,
-    /// The inverse factor: of any covariance the rows of a lower triangle, one after another, the diagonal included.
-    inverse: Vec<f64>,
+    inverse: Inverse,
     /// The logarithm at the mean.
     peak: f64,
 }
 
+/// The inverse of a covariance's factor.
+#[derive(Debug, Clone)]
+enum Inverse {
+    /// Four rows of the lower triangle side by side, column by column up to the last one's diagonal, then the next four.
+    Full(Vec<Lane<f64>>),
+    Diagonal(Vec<f64>),
+}
+
 impl Density {
-    /// The density of a cluster with this share; none where the covariance, laid out as `inverse`, is singular.
+    /// The density of a cluster with this share; none where the covariance, laid out as its type says, is singular.
     pub(super) fn new(covariance: CovarianceType, share: f64, values: &[f64], width: usize) -> Option<Self> {
         let inverse = match covariance {
             CovarianceType::Full => inverted(factored(values, width)?, width),
@@ -30,31 +38,53 @@ impl Density {
         };
         let diagonal = (0..width).map(|place| inverse[diagonal_place(covariance, place)]);
         let peak = ln(share) + diagonal.map(ln).sum::<f64>() - 0.5 * ln(std::f64::consts::TAU) * width as f64;
-        peak.is_finite().then_some(Self { covariance, inverse, peak })
+        let inverse = match covariance {
+            CovarianceType::Full => Inverse::Full(side_by_side(&inverse, width)),
+            CovarianceType::Diagonal => Inverse::Diagonal(inverse),
+        };
+        peak.is_finite().then_some(Self { inverse, peak })
     }
 
-    /// The logarithm of the share times the density, at a difference from the mean.
-    pub(super) fn ln_at(&self, difference: &[f64]) -> f64 {
-        let mut squares = 0.0;
-        match self.covariance {
-            CovarianceType::Full => {
-                let mut rest = self.inverse.as_slice();
-                for place in 1..=difference.len() {
-                    let (row, after) = rest.split_at(place);
-                    let value = dot(row, &difference[..place]);
-                    squares += value * value;
+    /// The logarithms of the share times the density, at the differences of some rows from the mean.
+    pub(super) fn ln_at(&self, differences: &[[f64; ROWS]]) -> [f64; ROWS] {
+        let mut squares = [0.0; ROWS];
+        match &self.inverse {
+            Inverse::Full(inverse) => {
+                let (instructions, mut rest) = (Instructions::fastest(), inverse.as_slice());
+                for first in (0..differences.len()).step_by(LANES) {
+                    let columns = differences.len().min(first + LANES);
+                    let (four, after) = rest.split_at(columns);
+                    let mut values = [[0.0; ROWS]; LANES];
+                    instructions.add_products(four, &differences[..columns], &mut values);
+                    values.iter().for_each(|values| add_squares(values, &mut squares));
                     rest = after;
                 }
             }
-            CovarianceType::Diagonal => {
-                for (difference, inverse) in difference.iter().zip(&self.inverse) {
-                    squares += (difference * inverse) * (difference * inverse);
+            Inverse::Diagonal(inverse) => {
+                for (differences, inverse) in differences.iter().zip(inverse) {
+                    add_squares(&differences.map(|difference| difference * inverse), &mut squares);
                 }
             }
         }
         // Of a number that is none, `min` takes the other one.
-        self.peak - 0.5 * squares.min(DISTANCE_MAX)
+        squares.map(|squares| self.peak - 0.5 * squares.min(DISTANCE_MAX))
     }
+}
+
+fn add_squares(values: &[f64; ROWS], squares: &mut [f64; ROWS]) {
+    for row in 0..ROWS {
+        squares[row] += values[row] * values[row];
+    }
+}
+
+/// The rows of a lower triangle as [`Inverse::Full`] has them, zeros above the diagonal.
+fn side_by_side(values: &[f64], width: usize) -> Vec<Lane<f64>> {
+    let value = |row: usize, column: usize| if column <= row { values[triangle(row) + column] } else { 0.0 };
+    let four = |first: usize| {
+        let of = move |row: usize, column: usize| if row < width { value(row, column) } else { 0.0 };
+        (0..width.min(first + LANES)).map(move |column| std::array::from_fn(|row| of(first + row, column)))
+    };
+    (0..width).step_by(LANES).flat_map(four).collect()
 }
 
 /// Numbers that a covariance of so many features has.
@@ -114,7 +144,7 @@ fn inverted(mut factor: Vec<f64>, width: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CovarianceType, Density, factored, inverted};
+    use super::{CovarianceType, Density, ROWS, factored, inverted};
 
     #[test]
     fn a_factor_and_its_inverse_by_hand() {
@@ -129,11 +159,16 @@ mod tests {
         let full = Density::new(CovarianceType::Full, 0.5, &[4.0, 2.0, 5.0], 2).unwrap();
         // The squared distance of (2, 3) is 1² + (-½ + 3/2)², and the determinant's root is 4.
         let expected = f64::ln(0.5) - 0.5 * 2.0 - f64::ln(4.0) - f64::ln(std::f64::consts::TAU);
-        assert!((full.ln_at(&[2.0, 3.0]) - expected).abs() < 1e-14);
+        let at = |density: &Density, difference: [f64; 2]| {
+            let logarithms = density.ln_at(&difference.map(|difference| [difference; ROWS]));
+            assert_eq!(logarithms, [logarithms[0]; ROWS]);
+            logarithms[0]
+        };
+        assert!((at(&full, [2.0, 3.0]) - expected).abs() < 1e-14);
         let diagonal = Density::new(CovarianceType::Diagonal, 1.0, &[4.0, 9.0], 2).unwrap();
         let expected = -0.5 * (1.0 + 4.0) - f64::ln(6.0) - f64::ln(std::f64::consts::TAU);
-        assert!((diagonal.ln_at(&[2.0, 6.0]) - expected).abs() < 1e-14);
-        assert!(full.ln_at(&[1e200, -1e200]).is_finite());
+        assert!((at(&diagonal, [2.0, 6.0]) - expected).abs() < 1e-14);
+        assert!(at(&full, [1e200, -1e200]).is_finite());
         assert!(Density::new(CovarianceType::Diagonal, 1.0, &[4.0, 0.0], 2).is_none());
     }
 }

@@ -1,19 +1,24 @@
 //! Centroids laid out for the distances of rows to all of them at once.
 //!
-//! Four centroids lie side by side, so that one value of a row meets four of theirs in vector registers; and four rows
+//! Eight centroids lie side by side, so that one value of a row meets eight of theirs in vector registers; and four rows
 //! are taken at a time, so that the sums wait less for each other. Each sum runs over the features in their order,
-//! whatever stands beside it: the same row has the same distance anywhere.
+//! whatever stands beside it and whatever the instructions: the same row has the same distance anywhere.
 #![expect(clippy::needless_range_loop, reason = "iterators over several slices are calls in the innermost loops")]
 
 #[cfg(test)]
 mod tests;
+
+use tidemill_compute::kernel::lanes::{COLUMNS, Instructions};
 
 use super::config::DistanceType;
 use crate::batch::Row;
 use crate::feature::dictionary::NO_SLOT;
 
 /// Centroids side by side.
-const LANES: usize = 4;
+const LANES: usize = COLUMNS;
+
+/// Sums side by side where a row is compared with one centroid.
+const SUMS: usize = 4;
 
 /// Rows that are compared with the centroids together.
 pub(super) const ROWS: usize = 4;
@@ -30,10 +35,10 @@ pub(super) struct Centroids {
     groups: Vec<Group>,
 }
 
-/// Up to four centroids.
+/// Up to eight centroids.
 #[derive(Debug, Clone)]
 struct Group {
-    /// For each number, the values of the four.
+    /// For each number, the values of the eight.
     numbers: Vec<[f64; LANES]>,
     /// For each category likewise.
     categories: Vec<[f64; LANES]>,
@@ -76,7 +81,7 @@ impl<'a> Point<'a> {
     }
 
     /// The squared distance to one centroid, given the sum of the squares of its categories' values.
-    #[inline]
+    #[inline(always)]
     pub(super) fn squared_distance(&self, values: &[f64], category_squares: f64) -> f64 {
         let (numbers, categories) = values.split_at(self.numbers.len());
         let squares = scaled_squares(self.numbers, self.scale, numbers);
@@ -89,7 +94,7 @@ impl<'a> Point<'a> {
     }
 
     /// Adds the point to a sum.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add_to(&self, sum: &mut [f64]) {
         let (numbers, categories) = sum.split_at_mut(self.numbers.len());
         let own = &self.numbers[..numbers.len()];
@@ -131,20 +136,22 @@ impl Centroids {
     /// little is cancelled, and it takes two operations a value instead of three. Centroids of length 1 have the first
     /// term in common, too, and what is left compares directions, whatever the length of the row.
     pub(super) fn nearest(&self, rows: &[Row<'_>; ROWS]) -> [usize; ROWS] {
+        let instructions = Instructions::fastest();
+        let numbers = rows.map(|row| row.numbers);
         let mut nearest = [Nearest::default(); ROWS];
-        for place in 0..self.groups.len() {
-            let group = &self.groups[place];
+        for (place, group) in self.groups.iter().enumerate() {
             let mut scores = [group.half_squares; ROWS];
-            subtract_products(&mut scores, rows, &group.numbers);
-            for row in 0..ROWS {
-                for slot in rows[row].categories {
-                    scores[row] = less(&scores[row], 1.0, &group.categories[*slot as usize - 1 - self.numeric]);
+            instructions.add_terms(numbers, [1.0; ROWS], &group.numbers, |own, other| -(own * other), &mut scores);
+            if !group.categories.is_empty() {
+                for row in 0..ROWS {
+                    for slot in rows[row].categories {
+                        subtract(&mut scores[row], &group.categories[*slot as usize - 1 - self.numeric]);
+                    }
                 }
-                nearest[row].compare(&scores[row], place);
             }
+            instructions.run(|| compare(&mut nearest, &scores, place));
         }
-        let [a, b, c, d] = nearest;
-        [a.centroid(), b.centroid(), c.centroid(), d.centroid()]
+        nearest.map(Nearest::centroid)
     }
 
     /// The squared distances of a point to all centroids.
@@ -153,23 +160,21 @@ impl Centroids {
     pub(super) fn squared_distances(&self, point: &Point<'_>, out: &mut Vec<f64>) {
         out.clear();
         for group in &self.groups {
-            let mut sums = [0.0; LANES];
-            let numbers = &point.numbers[..group.numbers.len()];
-            for place in 0..group.numbers.len() {
-                sums = and_squares(&sums, point.scale * numbers[place], &group.numbers[place]);
-            }
+            let mut sums = Instructions::fastest().run(|| squares_of_one(point, &group.numbers));
             group.add_categories(point, self.numeric, &mut sums);
-            out.extend(sums);
+            out.extend_from_slice(&sums);
         }
         out.truncate(self.count);
     }
 
     /// The same of four points, bit by bit: for each centroid, theirs.
     pub(super) fn squared_distances_of_four(&self, points: &[Point<'_>; ROWS], out: &mut Vec<[f64; ROWS]>) {
+        let instructions = Instructions::fastest();
+        let (numbers, scales) = (points.map(|point| point.numbers), points.map(|point| point.scale));
         out.clear();
         for group in &self.groups {
             let mut sums = [[0.0; LANES]; ROWS];
-            add_squares(&mut sums, points, &group.numbers);
+            instructions.add_terms(numbers, scales, &group.numbers, square_of_difference, &mut sums);
             if !group.categories.is_empty() {
                 for row in 0..ROWS {
                     group.add_categories(&points[row], self.numeric, &mut sums[row]);
@@ -185,7 +190,7 @@ impl Centroids {
 
     /// What k-means minimises of a point and its centroid, whose values are given: the squared distance, or of
     /// directions the distance.
-    #[inline]
+    #[inline(always)]
     pub(super) fn loss(&self, distance: DistanceType, point: &Point<'_>, centroid: usize, values: &[f64]) -> f64 {
         let category_squares = self.groups[centroid / LANES].category_squares[centroid % LANES];
         let squared = point.squared_distance(values, category_squares);
@@ -276,94 +281,85 @@ impl Default for Nearest {
 }
 
 impl Nearest {
-    #[inline]
-    fn compare(&mut self, scores: &[f64; LANES], group: usize) {
+    fn centroid(self) -> usize {
+        let mut smallest = f64::INFINITY;
         for lane in 0..LANES {
-            let is_nearer = scores[lane] < self.scores[lane];
-            self.scores[lane] = if is_nearer { scores[lane] } else { self.scores[lane] };
-            self.groups[lane] = if is_nearer { group as u64 } else { self.groups[lane] };
+            smallest = if self.scores[lane] < smallest { self.scores[lane] } else { smallest };
         }
-    }
-
-    #[inline]
-    fn centroid(&self) -> usize {
-        let centroid = |lane: usize| self.groups[lane] as usize * LANES + lane;
-        let mut best = 0;
-        for lane in 1..LANES {
-            let is_first = centroid(lane) < centroid(best);
-            if self.scores[lane] < self.scores[best] || (self.scores[lane] == self.scores[best] && is_first) {
-                best = lane;
-            }
+        let mut first = u64::MAX;
+        for lane in 0..LANES {
+            let centroid = self.groups[lane] * LANES as u64 + lane as u64;
+            let is_first = self.scores[lane] == smallest && centroid < first;
+            first = if is_first { centroid } else { first };
         }
-        centroid(best)
+        first as usize
     }
 }
 
 // The loops below count places of slices that were cut to one length, so nothing is checked and nothing called: `zip`
 // and an array's `map` are calls unless all of the crate is compiled as one, and take as long as a row of ten numbers.
 
-fn subtract_products(scores: &mut [[f64; LANES]; ROWS], rows: &[Row<'_>; ROWS], columns: &[[f64; LANES]]) {
-    let length = columns.len();
-    let (first, second) = (&rows[0].numbers[..length], &rows[1].numbers[..length]);
-    let (third, fourth) = (&rows[2].numbers[..length], &rows[3].numbers[..length]);
-    let [mut a, mut b, mut c, mut d] = *scores;
-    for place in 0..length {
-        let column = &columns[place];
-        a = less(&a, first[place], column);
-        b = less(&b, second[place], column);
-        c = less(&c, third[place], column);
-        d = less(&d, fourth[place], column);
+/// Keeps of each row the nearer of what is nearest by now and a group's centroids. Selected by masks: a branch for each
+/// would be guessed wrong too often.
+#[inline(always)]
+fn compare(nearest: &mut [Nearest; ROWS], scores: &[[f64; LANES]; ROWS], group: usize) {
+    for row in 0..ROWS {
+        let (nearest, scores) = (&mut nearest[row], &scores[row]);
+        for lane in 0..LANES {
+            let nearer = u64::from(scores[lane] < nearest.scores[lane]).wrapping_neg();
+            let score = (scores[lane].to_bits() & nearer) | (nearest.scores[lane].to_bits() & !nearer);
+            nearest.scores[lane] = f64::from_bits(score);
+            nearest.groups[lane] = (group as u64 & nearer) | (nearest.groups[lane] & !nearer);
+        }
     }
-    *scores = [a, b, c, d];
 }
 
-fn add_squares(sums: &mut [[f64; LANES]; ROWS], points: &[Point<'_>; ROWS], columns: &[[f64; LANES]]) {
-    let length = columns.len();
-    let (first, second) = (&points[0].numbers[..length], &points[1].numbers[..length]);
-    let (third, fourth) = (&points[2].numbers[..length], &points[3].numbers[..length]);
-    let [mut a, mut b, mut c, mut d] = *sums;
-    for place in 0..length {
-        let column = &columns[place];
-        a = and_squares(&a, points[0].scale * first[place], column);
-        b = and_squares(&b, points[1].scale * second[place], column);
-        c = and_squares(&c, points[2].scale * third[place], column);
-        d = and_squares(&d, points[3].scale * fourth[place], column);
+/// The sums of the squared differences of a point and each of a group's centroids.
+#[inline(always)]
+fn squares_of_one(point: &Point<'_>, columns: &[[f64; LANES]]) -> [f64; LANES] {
+    let numbers = &point.numbers[..columns.len()];
+    let mut sums = [0.0; LANES];
+    for place in 0..columns.len() {
+        let value = point.scale * numbers[place];
+        for lane in 0..LANES {
+            sums[lane] += square_of_difference(value, columns[place][lane]);
+        }
     }
-    *sums = [a, b, c, d];
+    sums
+}
+
+#[inline(always)]
+fn square_of_difference(one: f64, other: f64) -> f64 {
+    (one - other) * (one - other)
 }
 
 /// The sum of squared differences of two rows, the first of them scaled.
-#[inline]
+#[inline(always)]
 fn scaled_squares(row: &[f64], scale: f64, other: &[f64]) -> f64 {
     let length = row.len().min(other.len());
     let (row, other) = (&row[..length], &other[..length]);
-    let (rows, row_rest) = row.as_chunks::<LANES>();
-    let (others, other_rest) = other.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
+    let (rows, row_rest) = row.as_chunks::<SUMS>();
+    let (others, other_rest) = other.as_chunks::<SUMS>();
+    let mut sums = [0.0; SUMS];
     for place in 0..rows.len().min(others.len()) {
-        for lane in 0..LANES {
-            let difference = scale * rows[place][lane] - others[place][lane];
-            sums[lane] += difference * difference;
+        for sum in 0..SUMS {
+            let difference = scale * rows[place][sum] - others[place][sum];
+            sums[sum] += difference * difference;
         }
     }
-    for place in 0..row_rest.len().min(other_rest.len()) {
-        let difference = scale * row_rest[place] - other_rest[place];
-        sums[place % LANES] += difference * difference;
+    // By numbers that are known, so that the sums stay in registers.
+    for sum in 0..SUMS {
+        if sum < row_rest.len().min(other_rest.len()) {
+            let difference = scale * row_rest[sum] - other_rest[sum];
+            sums[sum] += difference * difference;
+        }
     }
     (sums[0] + sums[2]) + (sums[1] + sums[3])
 }
 
-/// Sums, less a value times each of a column.
-#[inline]
-fn less(sums: &[f64; LANES], value: f64, column: &[f64; LANES]) -> [f64; LANES] {
-    let [a, b, c, d] = *sums;
-    [a - value * column[0], b - value * column[1], c - value * column[2], d - value * column[3]]
-}
-
-/// Sums, and the squared differences of a value from each of a column.
-#[inline]
-fn and_squares(sums: &[f64; LANES], value: f64, column: &[f64; LANES]) -> [f64; LANES] {
-    let [a, b, c, d] = *sums;
-    let [x, y, z, w] = [value - column[0], value - column[1], value - column[2], value - column[3]];
-    [a + x * x, b + y * y, c + z * z, d + w * w]
+/// Takes each of a column off sums.
+fn subtract(sums: &mut [f64; LANES], column: &[f64; LANES]) {
+    for lane in 0..LANES {
+        sums[lane] -= column[lane];
+    }
 }

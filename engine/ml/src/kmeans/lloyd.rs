@@ -1,10 +1,11 @@
 //! Lloyd's algorithm (1982): each row goes to its nearest centroid, each centroid to the mean of its rows, and so on.
 //!
 //! Of directions the mean is taken as a direction again (Dhillon and Modha 2001). All distances are computed in each
-//! pass, of four rows and four centroids at once; bounds on them (Elkan 2003, Hamerly 2010) would save most where there
+//! pass, of four rows and eight centroids at once; bounds on them (Elkan 2003, Hamerly 2010) would save most where there
 //! are many centroids.
 
 use bincode::{Decode, Encode};
+use tidemill_compute::kernel::lanes::Instructions;
 
 use super::centroids::{Centroids, ROWS};
 use super::config::DistanceType;
@@ -86,10 +87,11 @@ impl Sums {
         known: &[Option<u32>],
     ) -> Result<Self> {
         let empty = || Self::new(space.width(), centroids.count());
+        let instructions = Instructions::fastest();
         let parts = space.fold(empty, |sums, four| {
             let known = known.get(four.first..four.first + four.count).and_then(four_of);
             let nearest = known.unwrap_or_else(|| centroids.nearest(&four.rows));
-            sums.add(space, &four.rows, &nearest[..four.count], centroids, values);
+            instructions.run(|| sums.add(space, &four.rows, &nearest[..four.count], centroids, values));
         })?;
         let mut total = empty();
         parts.iter().for_each(|part| total.merge(part));
@@ -102,6 +104,7 @@ impl Sums {
         self.loss += other.loss;
     }
 
+    #[inline(always)]
     fn add(
         &mut self,
         space: &Space<'_>,

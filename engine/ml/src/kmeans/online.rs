@@ -125,7 +125,8 @@ impl Predictor for OnlineKMeans {
 
     fn answers(&self, features: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let count = self.clusters.centroids().len();
-        let (mut nearest, mut lists) = (vec![0; features.num_rows()], RankedClusters::new(RANKED));
+        let room = features.num_rows() * count;
+        let (mut nearest, mut lists) = (vec![0; features.num_rows()], RankedClusters::new(RANKED, room));
         let (units, mut ranked) = (self.clusters.units(), Vec::new());
         let rows = self.features.visit(features, |row, of_row| {
             self.clusters.rank(of_row, &units, &mut ranked);

@@ -4,9 +4,10 @@
 //! distance from those chosen before, so that they spread over the rows. As in scikit-learn it is greedy: of
 //! `2 + ⌊ln k⌋` such rows it takes the one that leaves the smallest sum of squared distances.
 
+use tidemill_compute::kernel::lanes::Instructions;
 use tidemill_compute::kernel::softmax::ln;
 
-use super::centroids::Centroids;
+use super::centroids::{Centroids, Point, ROWS};
 use super::config::InitMethod;
 use super::space::Space;
 use crate::error::Result;
@@ -89,13 +90,27 @@ fn best(space: &Space<'_>, left: &[f64], candidates: Vec<usize>) -> Result<Optio
     Ok(best.map(|best| candidates[best]))
 }
 
+/// The squared distances of points from one centroid.
+#[inline(always)]
+fn squares_to(points: &[Point<'_>; ROWS], values: &[f64], category_squares: f64) -> [f64; ROWS] {
+    let [a, b, c, d] = points;
+    [
+        a.squared_distance(values, category_squares),
+        b.squared_distance(values, category_squares),
+        c.squared_distance(values, category_squares),
+        d.squared_distance(values, category_squares),
+    ]
+}
+
 /// The squared distance of each row from the nearest centroid, once there is one more.
 fn squares_left(space: &Space<'_>, left: &[f64], values: &[f64]) -> Result<Vec<f64>> {
     let category_squares: f64 = values[space.set.numeric()..].iter().map(|value| value * value).sum();
+    let instructions = Instructions::fastest();
     let parts = space.fold(Vec::new, |squares, four| {
+        let points = four.points(space);
+        let of_four = instructions.run(|| squares_to(&points, values, category_squares));
         for row in 0..four.count {
-            let square = space.point(four.rows[row]).squared_distance(values, category_squares);
-            squares.push(left[four.first + row].min(Centroids::without_noise(space.distance, square)));
+            squares.push(left[four.first + row].min(Centroids::without_noise(space.distance, of_four[row])));
         }
     })?;
     Ok(parts.concat())
