@@ -84,14 +84,14 @@ impl BatchIsolationForest {
 
     /// The scores of all rows, in their order.
     fn scores(&self, forest: &Forest) -> Result<Vec<f64>> {
-        let width = self.width();
+        let (width, paths) = (self.width(), forest.paths());
         let parts = map_shards(self.set.chunks(), &self.control, |chunks| {
             let (mut scores, mut values) = (Vec::new(), Vec::new());
             for chunk in chunks.iter().take_while(|_| !self.control.is_stopped()) {
                 values.clear();
                 chunk.iter().for_each(|row| forest.see(row.numbers, row.categories, &mut values));
                 for block in values.chunks(ROWS_A_BLOCK * width) {
-                    scores.extend(forest.scores(block, width));
+                    scores.extend(forest.scores(&paths, block, width));
                 }
             }
             scores
@@ -165,7 +165,7 @@ impl BatchModel for BatchIsolationForest {
         };
         let anomalies = scores.iter().filter(|score| forest.is_anomaly(**score)).count();
         let rows = self.set.rows();
-        let model = IsolationForest { encoder: self.set.encoder(Numbers::WithMissing), forest, rows };
+        let model = IsolationForest::new(self.set.encoder(Numbers::WithMissing), forest, rows);
         Ok(FitReport {
             model: model.snapshot()?,
             rows,

@@ -15,11 +15,11 @@ const EULER: f64 = 0.577_215_664_901_532_9;
 /// Node 0 is the root; the children of a node are behind it, side by side.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub(super) struct Tree {
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
 }
 
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
-enum Node {
+pub(super) enum Node {
     Cut(Cut),
     /// The length of the paths to the rows that are left here: the cuts that led here, and those that it would have
     /// taken.
@@ -28,11 +28,11 @@ enum Node {
 
 /// Rows up to the threshold go to the node `left`, the others to the one behind it.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
-struct Cut {
-    feature: u32,
-    threshold: f64,
-    missing_left: bool,
-    left: u32,
+pub(super) struct Cut {
+    pub(super) feature: u32,
+    pub(super) threshold: f64,
+    pub(super) missing_left: bool,
+    pub(super) left: u32,
 }
 
 /// Rows that a tree is grown from, one after another.
@@ -84,7 +84,8 @@ impl Tree {
         tree
     }
 
-    /// How many cuts it takes to isolate a row.
+    /// How many cuts it takes to isolate a row; of many rows, [`Paths`](super::paths::Paths) says it sooner.
+    #[cfg(test)]
     pub(super) fn path(&self, values: &[f64]) -> f64 {
         let mut node = 0;
         loop {
