@@ -16,6 +16,8 @@
 //! for polynomials. The time is that of nodes times features on the way, where Lundberg's has their square; and
 //! no factor is 0 between 0 and 1, so what was multiplied can be divided out again, and deep trees keep their digits.
 
+use tidemill_compute::kernel::lanes::{Instructions, LANES, Lane};
+
 use super::quadrature::Quadrature;
 
 /// Where rows go.
@@ -96,11 +98,13 @@ fn distinct_features(nodes: &[Fork]) -> usize {
 /// Walks trees; what it holds in between is kept to spare allocations.
 #[derive(Debug)]
 pub(crate) struct Walk {
-    quadrature: Quadrature,
+    /// The points, and what they weigh; those that only fill the last four up weigh nothing.
+    points: Vec<Lane<f64>>,
+    weights: Vec<Lane<f64>>,
     /// The way from the root to where the walk is.
     way: Vec<Step>,
-    /// What each step has at each point; as many as the longest way had.
-    levels: Vec<Level>,
+    /// What the root and each step have at each point, as [`Level`] says; as many as the longest way had.
+    levels: Vec<Lane<f64>>,
     /// Of each feature, the last step that tests it.
     last: Vec<Option<usize>>,
 }
@@ -119,23 +123,27 @@ struct Step {
     walked: usize,
 }
 
-/// One number for each point.
-#[derive(Debug, Default)]
-struct Level {
-    /// What the step's feature multiplies by: `o t + z (1 - t)`.
-    factors: Vec<f64>,
+/// One number for each point, three times; the root, which multiplies by 1, is the first level.
+struct Level<'a> {
+    /// One over what the step's feature multiplies by, `o t + z (1 - t)`.
+    inverses: &'a mut [Lane<f64>],
     /// The product of the factors of all features on the way.
-    products: Vec<f64>,
+    products: &'a mut [Lane<f64>],
     /// The sum over the leaves behind the step, each with its product.
-    sums: Vec<f64>,
+    sums: &'a mut [Lane<f64>],
 }
+
+/// The parts of a level.
+const PARTS: usize = 3;
 
 impl Walk {
     /// Walks these trees, of so many features.
     pub(crate) fn new<'a>(trees: impl Iterator<Item = &'a ShapTree>, features: usize) -> Self {
         let on_a_way = trees.map(|tree| tree.features_max).max().unwrap_or(0);
         let quadrature = Quadrature::new(on_a_way.div_ceil(2).max(1));
-        Self { quadrature, way: Vec::new(), levels: Vec::new(), last: vec![None; features] }
+        let (points, weights) = (in_lanes(&quadrature.points, 0.5), in_lanes(&quadrature.weights, 0.0));
+        let levels = vec![[1.0; LANES]; PARTS * points.len()];
+        Self { points, weights, way: Vec::new(), levels, last: vec![None; features] }
     }
 
     /// Adds the Shapley values of a row's features to `attributions`, given whether the row goes left at a node, and
@@ -147,9 +155,24 @@ impl Walk {
         value: impl Fn(usize) -> f64,
         attributions: &mut [f64],
     ) {
+        Instructions::fastest().run(|| self.add_inlined(tree, goes_left, value, attributions));
+    }
+
+    #[inline(always)]
+    fn add_inlined(
+        &mut self,
+        tree: &ShapTree,
+        goes_left: impl Fn(usize) -> bool,
+        value: impl Fn(usize) -> f64,
+        attributions: &mut [f64],
+    ) {
         let Place::Node(root) = tree.root() else { return };
+        let value_of = |child: Place| match child {
+            Place::Leaf(leaf) => value(leaf),
+            Place::Node(_) => 0.0,
+        };
         for (side, &(child, share)) in tree.nodes[root].children.iter().enumerate() {
-            self.enter(&tree.nodes[root], child, share, goes_left(root) == (side == 0), &value);
+            self.enter(tree.nodes[root].feature, child, share, goes_left(root) == (side == 0), value_of(child));
             while let Some(step) = self.way.last_mut() {
                 let next = match step.place {
                     Place::Node(node) if step.walked < 2 => Some((node, step.walked)),
@@ -161,64 +184,93 @@ impl Walk {
                 };
                 step.walked += 1;
                 let (child, share) = tree.nodes[node].children[side];
-                self.enter(&tree.nodes[node], child, share, goes_left(node) == (side == 0), &value);
+                self.enter(tree.nodes[node].feature, child, share, goes_left(node) == (side == 0), value_of(child));
             }
         }
     }
 
-    /// Goes on to a child of a node, where `is_own` if the row itself does.
-    fn enter(&mut self, node: &Fork, child: Place, share: f64, is_own: bool, value: &impl Fn(usize) -> f64) {
-        let feature = node.feature;
+    /// Goes on to a child of a node that tests this feature, where `is_own` if the row itself does; `value` is what it says
+    /// if it is a leaf, or else 0.
+    #[inline(always)]
+    fn enter(&mut self, feature: usize, child: Place, share: f64, is_own: bool, value: f64) {
         let before = self.last[feature].replace(self.way.len());
         let (known, unknown) = before.map_or((1.0, 1.0), |step| (self.way[step].known, self.way[step].unknown));
         let (known, unknown) = (if is_own { known } else { 0.0 }, unknown * share);
-        let depth = self.way.len();
         self.way.push(Step { place: child, feature, known, unknown, before, walked: 0 });
-        if self.levels.len() == depth {
-            self.levels.push(Level::default());
+        let count = self.points.len();
+        let own = self.way.len() * PARTS * count;
+        if self.levels.len() == own {
+            self.levels.resize(own + PARTS * count, [0.0; LANES]);
         }
-        let (above, own) = self.levels.split_at_mut(depth);
-        let own = &mut own[0];
-        own.factors.clear();
-        own.factors.extend(self.quadrature.points.iter().map(|point| known * point + unknown * (1.0 - point)));
-        own.products.clone_from(&own.factors);
-        if let Some(parent) = above.last() {
-            own.products.iter_mut().zip(&parent.products).for_each(|(product, above)| *product *= above);
-        }
-        if let Some(step) = before {
-            // This factor takes the place of that one.
-            own.products.iter_mut().zip(&above[step].factors).for_each(|(product, factor)| *product /= factor);
-        }
-        own.sums.clear();
-        match child {
-            Place::Leaf(leaf) => {
-                let value = value(leaf);
-                own.sums.extend(own.products.iter().map(|product| value * product));
+        let (above, own) = self.levels.split_at_mut(own);
+        let Level { inverses, products, sums } = level(own, count);
+        let parent = &above[above.len() - (PARTS - 1) * count..][..count];
+        // This factor takes the place of that one; the root's is 1.
+        let replaced = &above[before.map_or(0, |step| step + 1) * PARTS * count..][..count];
+        for group in 0..count {
+            for lane in 0..LANES {
+                let point = self.points[group][lane];
+                let factor = known * point + unknown * (1.0 - point);
+                let product = factor * parent[group][lane] * replaced[group][lane];
+                inverses[group][lane] = 1.0 / factor;
+                products[group][lane] = product;
+                sums[group][lane] = value * product;
             }
-            Place::Node(_) => own.sums.resize(own.products.len(), 0.0),
         }
     }
 
     /// Goes back to the parent: the step's feature gets what the leaves behind it add.
+    #[inline(always)]
     fn leave(&mut self, attributions: &mut [f64]) {
+        let count = self.points.len();
+        let own = self.way.len() * PARTS * count;
         let Some(step) = self.way.pop() else { return };
         self.last[step.feature] = step.before;
-        let (above, own) = self.levels.split_at_mut(self.way.len());
-        let own = &own[0];
-        let slope = |known: f64, unknown: f64, factors: &[f64]| {
-            let at_points = own.sums.iter().zip(factors).zip(&self.quadrature.weights);
-            (known - unknown) * at_points.map(|((sum, factor), weight)| weight * sum / factor).sum::<f64>()
-        };
-        attributions[step.feature] += slope(step.known, step.unknown, &own.factors);
+        let (above, own) = self.levels.split_at_mut(own);
+        let Level { inverses, sums, .. } = level(own, count);
+        attributions[step.feature] += (step.known - step.unknown) * weighed(&self.weights, sums, inverses);
         if let Some(before) = step.before {
             // The tests further up were counted without this one.
             let Step { known, unknown, .. } = self.way[before];
-            attributions[step.feature] -= slope(known, unknown, &above[before].factors);
+            let inverses = &above[(before + 1) * PARTS * count..][..count];
+            attributions[step.feature] -= (known - unknown) * weighed(&self.weights, sums, inverses);
         }
-        if let Some(parent) = above.last_mut() {
-            parent.sums.iter_mut().zip(&own.sums).for_each(|(sum, below)| *sum += below);
+        let first = above.len() - count;
+        let parent = &mut above[first..];
+        for group in 0..count {
+            for lane in 0..LANES {
+                parent[group][lane] += sums[group][lane];
+            }
         }
     }
+}
+
+/// Numbers four by four, filled up.
+fn in_lanes(numbers: &[f64], filling: f64) -> Vec<Lane<f64>> {
+    let lane = |four: &[f64]| std::array::from_fn(|place| four.get(place).copied().unwrap_or(filling));
+    numbers.chunks(LANES).map(lane).collect()
+}
+
+/// The parts of the first level of some, each of `count` lanes.
+#[inline(always)]
+fn level(levels: &mut [Lane<f64>], count: usize) -> Level<'_> {
+    let (inverses, rest) = levels.split_at_mut(count);
+    let (products, rest) = rest.split_at_mut(count);
+    Level { inverses, products, sums: &mut rest[..count] }
+}
+
+/// The integral of sums over leaves, each without a step's factor.
+#[inline(always)]
+fn weighed(weights: &[Lane<f64>], sums: &[Lane<f64>], inverses: &[Lane<f64>]) -> f64 {
+    let count = weights.len();
+    let (sums, inverses) = (&sums[..count], &inverses[..count]);
+    let mut total = [0.0; LANES];
+    for group in 0..count {
+        for lane in 0..LANES {
+            total[lane] += weights[group][lane] * sums[group][lane] * inverses[group][lane];
+        }
+    }
+    (total[0] + total[2]) + (total[1] + total[3])
 }
 
 #[cfg(test)]
