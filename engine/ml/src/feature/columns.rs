@@ -78,20 +78,35 @@ impl<'a> Columns<'a> {
     ) {
         for (column, entry) in self.numeric.iter().zip(1..) {
             let values = &column.values.values()[block.clone()];
-            let target = out.values[first * out.width + entry..].iter_mut().step_by(out.width);
-            let nulls = column.values.nulls().filter(|nulls| nulls.null_count() > 0);
-            for ((row, &value), target) in block.clone().zip(values).zip(target) {
+            let target = out.values[first * out.width..].chunks_exact_mut(out.width);
+            match column.values.nulls().filter(|nulls| nulls.null_count() > 0) {
                 // The value beneath a NULL is arbitrary.
-                if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                    *target = f64::NAN;
-                    continue;
+                Some(nulls) => {
+                    for ((row, &value), target) in block.clone().zip(values).zip(target) {
+                        let is_missing = nulls.is_null(row);
+                        target[entry] = if is_missing { f64::NAN } else { value };
+                        if !is_missing && !self.can_use(value) {
+                            reject(row, column.reason(value));
+                        }
+                    }
                 }
-                *target = value;
-                if !(self.number_min..=NUMERIC_MAGNITUDE_MAX).contains(&value) {
-                    reject(row, column.reason(value));
+                None => {
+                    for (value, target) in values.iter().zip(target) {
+                        target[entry] = *value;
+                    }
+                    // All at once, since nearly always all can be used.
+                    if !values.iter().fold(true, |all, value| all & self.can_use(*value)) {
+                        let unusable = block.clone().zip(values).filter(|(_, value)| !self.can_use(**value));
+                        unusable.for_each(|(row, value)| reject(row, column.reason(*value)));
+                    }
                 }
             }
         }
+    }
+
+    #[inline]
+    fn can_use(&self, value: f64) -> bool {
+        (self.number_min <= value) & (value <= NUMERIC_MAGNITUDE_MAX)
     }
 
     /// Writes the categories' slots of those rows in `block` for which `accepted`, given the

@@ -37,14 +37,19 @@ pub(crate) enum Numbers {
 impl Numbers {
     /// Encodes one row's numbers in place.
     pub(crate) fn encode(self, scales: &[Scale], numbers: &mut [f64]) {
-        for (number, scale) in numbers.iter_mut().zip(scales) {
-            match self {
-                Self::Standardized { clip } => *number = scale.apply(*number, clip),
-                Self::Centred => *number = scale.centre(*number),
-                Self::Plain | Self::Counts if number.is_nan() => *number = 0.0,
-                Self::MeanForMissing if number.is_nan() => *number = scale.mean(),
-                Self::Plain | Self::WithMissing | Self::Counts | Self::MeanForMissing => {}
+        // A loop each, so that none asks for each number again which it is.
+        let numbers_and_scales = numbers.iter_mut().zip(scales);
+        match self {
+            Self::Standardized { clip } => {
+                numbers_and_scales.for_each(|(number, scale)| *number = scale.apply(*number, clip))
             }
+            Self::Centred => numbers_and_scales.for_each(|(number, scale)| *number = scale.centre(*number)),
+            Self::MeanForMissing => numbers_and_scales
+                .for_each(|(number, scale)| *number = if number.is_nan() { scale.mean() } else { *number }),
+            Self::Plain | Self::Counts => {
+                numbers.iter_mut().for_each(|number| *number = if number.is_nan() { 0.0 } else { *number });
+            }
+            Self::WithMissing => {}
         }
     }
 

@@ -94,12 +94,14 @@ impl Scale {
     /// The distance from the mean in standard deviations, clamped to `[-clip, clip]`.
     ///
     /// 0 for NaN, which marks a missing value, and for a feature that has been constant so far.
+    #[inline]
     pub(crate) fn apply(&self, value: f64, clip: f64) -> f64 {
         let standardized = (value - self.mean) * self.per_deviation;
-        if standardized.is_nan() { 0.0 } else { standardized.clamp(-clip, clip) }
+        if standardized.is_nan() { 0.0 } else { standardized.max(-clip).min(clip) }
     }
 
     /// The distance from the mean; 0 for NaN, which marks a missing value.
+    #[inline]
     pub(crate) fn centre(&self, value: f64) -> f64 {
         if value.is_nan() { 0.0 } else { value - self.mean }
     }
