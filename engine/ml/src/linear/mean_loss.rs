@@ -1,6 +1,8 @@
 //! The mean loss of a linear model over a training set, as a function of its weights, for a search.
+#![expect(clippy::needless_range_loop, reason = "iterators over several slices are calls in the innermost loops")]
 
-use tidemill_compute::kernel::dense::{add_scaled, dot};
+use tidemill_compute::kernel::dense::{add_four_scaled_inlined, add_scaled, add_scaled_inlined, dot, dot_inlined};
+use tidemill_compute::kernel::lanes::Instructions;
 
 use super::lbfgs::Objective;
 use super::preconditioner::Preconditioner;
@@ -38,37 +40,57 @@ impl<'a, F: Fn(usize, f64, f64) -> (f64, f64) + Sync> MeanLoss<'a, F> {
     }
 
     /// The part of some rows, from the one with the number `number` on: their loss, and their gradient added to `gradient`.
+    #[inline(always)]
     fn add_rows(&self, mut number: usize, chunks: &[Chunk], weights: &[f64], gradient: &mut [f64]) -> f64 {
-        let numbers = 1..=self.set.numeric();
         let mut loss = 0.0;
-        // First the scores of a few rows, of which then follow the slopes: one row's long chain of operations
-        // does not wait for another's.
-        let mut slopes = [0.0; BLOCK_ROWS];
+        // First the scores of a few rows, of which then follow the losses and the slopes, four rows at a time in vector
+        // registers: one row's long chain of operations does not wait for another's.
+        let (mut losses, mut slopes) = ([0.0; BLOCK_ROWS], [0.0; BLOCK_ROWS]);
         for chunk in chunks {
             if self.control.is_stopped() {
                 break;
             }
             for first in (0..chunk.rows()).step_by(BLOCK_ROWS) {
-                let block = first..(first + BLOCK_ROWS).min(chunk.rows());
-                for (slope, row) in slopes.iter_mut().zip(chunk.slice(block.clone())) {
-                    *slope = score(&row, weights);
+                let count = BLOCK_ROWS.min(chunk.rows() - first);
+                let labels = &chunk.labels()[first..first + count];
+                let (losses, slopes) = (&mut losses[..count], &mut slopes[..count]);
+                for row in 0..count {
+                    slopes[row] = score_inlined(&chunk.row(first + row), weights);
                 }
-                for (slope, label) in slopes.iter_mut().zip(&chunk.labels()[block.clone()]) {
-                    let (row_loss, row_slope) = (self.row_loss)(number, *slope, *label);
-                    number += 1;
-                    loss += row_loss;
-                    *slope = row_slope;
+                for row in 0..count {
+                    (losses[row], slopes[row]) = (self.row_loss)(number + row, slopes[row], labels[row]);
                 }
-                for (slope, row) in slopes.iter().zip(chunk.slice(block)) {
-                    gradient[0] += slope;
-                    add_scaled(&mut gradient[numbers.clone()], *slope, row.numbers);
-                    for &slot in row.categories {
-                        gradient[slot as usize] += slope;
-                    }
+                number += count;
+                for row in 0..count {
+                    loss += losses[row];
                 }
+                add_slopes(chunk, first, slopes, gradient);
             }
         }
         loss
+    }
+}
+
+/// Adds the features of some rows from `first` on, each times its slope.
+#[inline(always)]
+fn add_slopes(chunk: &Chunk, first: usize, slopes: &[f64], gradient: &mut [f64]) {
+    let mut rows = first;
+    let (fours, rest) = slopes.as_chunks::<4>();
+    for four in fours {
+        let numbers = [0, 1, 2, 3].map(|row| chunk.row(rows + row).numbers);
+        add_four_scaled_inlined(&mut gradient[1..=numbers[0].len()], *four, numbers);
+        rows += four.len();
+    }
+    for slope in rest {
+        let numbers = chunk.row(rows).numbers;
+        add_scaled_inlined(&mut gradient[1..=numbers.len()], *slope, numbers);
+        rows += 1;
+    }
+    for (slope, row) in slopes.iter().zip(first..) {
+        gradient[0] += slope;
+        for &slot in chunk.row(row).categories {
+            gradient[slot as usize] += slope;
+        }
     }
 }
 
@@ -76,7 +98,7 @@ impl<F: Fn(usize, f64, f64) -> (f64, f64) + Sync> Objective for MeanLoss<'_, F> 
     fn evaluate(&self, point: &[f64], gradient: &mut [f64]) -> Result<f64> {
         let parts = map_numbered_shards(self.chunks, self.control, |first, chunks| {
             let mut gradient = vec![0.0; point.len()];
-            let loss = self.add_rows(first, chunks, point, &mut gradient);
+            let loss = Instructions::fastest().run(|| self.add_rows(first, chunks, point, &mut gradient));
             (loss, gradient)
         })?;
         gradient.fill(0.0);
@@ -97,6 +119,12 @@ impl<F: Fn(usize, f64, f64) -> (f64, f64) + Sync> Objective for MeanLoss<'_, F> 
 
 /// What a linear model with these weights says of a row: its value, or its log-odds.
 pub(crate) fn score(row: &Row<'_>, weights: &[f64]) -> f64 {
-    let numbers = dot(row.numbers, &weights[1..=row.numbers.len()]);
+    score_inlined(row, weights)
+}
+
+/// The same within functions that have instructions of their own.
+#[inline(always)]
+pub(crate) fn score_inlined(row: &Row<'_>, weights: &[f64]) -> f64 {
+    let numbers = dot_inlined(row.numbers, &weights[1..=row.numbers.len()]);
     row.categories.iter().fold(weights[0] + numbers, |sum, &slot| sum + weights[slot as usize])
 }

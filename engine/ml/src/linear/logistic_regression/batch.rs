@@ -20,6 +20,7 @@ mod tests;
 use arrow::array::{Array, Float64Array, RecordBatch};
 use bincode::{Decode, Encode};
 use tidemill_compute::kernel::dense::add_scaled;
+use tidemill_compute::kernel::lanes::Instructions;
 use tidemill_compute::kernel::logistic::{loss_and_probability, sigmoid};
 use tidemill_compute::kernel::softmax::ln;
 
@@ -30,7 +31,7 @@ use super::row_weights::RowWeights;
 use crate::batch::{BatchModel, CLIP, Chunk, FitControl, FitReport, TrainingSet, linear_numbers, map_shards};
 use crate::error::{MlError, Result};
 use crate::linear::lbfgs;
-use crate::linear::mean_loss::{MeanLoss, score};
+use crate::linear::mean_loss::{MeanLoss, score_inlined};
 use crate::linear::online::{OnlineLinear, OnlineLinearConfig};
 use crate::linear::optimizer::Parameters;
 use crate::linear::preconditioner::{Penalty, Preconditioner};
@@ -188,9 +189,10 @@ impl Shares {
     }
 
     /// The loss of a row and its slope.
+    #[inline(always)]
     fn row_loss(&self, log_odds: f64, label: f64) -> (f64, f64) {
         let positive = label == 1.0;
-        let share = self.of_row[usize::from(positive)];
+        let share = if positive { self.of_row[1] } else { self.of_row[0] };
         let (loss, probability) = loss_and_probability(log_odds, positive);
         (share * loss, share * (probability - label))
     }
@@ -221,18 +223,27 @@ struct Scores {
 impl Scores {
     fn of(chunks: &[Chunk], weights: &[f64]) -> Self {
         let mut scores = Self { probabilities: Vec::new(), squares: vec![0.0; weights.len()] };
-        for row in chunks.iter().flat_map(Chunk::iter) {
-            let probability = sigmoid(score(&row, weights));
+        Instructions::fastest().run(|| chunks.iter().for_each(|chunk| scores.add(chunk, weights)));
+        scores
+    }
+
+    #[inline(always)]
+    fn add(&mut self, chunk: &Chunk, weights: &[f64]) {
+        let first = self.probabilities.len();
+        self.probabilities.extend((0..chunk.rows()).map(|row| score_inlined(&chunk.row(row), weights)));
+        let probabilities = &mut self.probabilities[first..];
+        for probability in probabilities.iter_mut() {
+            *probability = sigmoid(*probability);
+        }
+        for (probability, row) in probabilities.iter().zip(chunk.iter()) {
             let square = (probability - row.label) * (probability - row.label);
-            scores.probabilities.push(probability);
-            scores.squares[0] += square;
-            for (sum, number) in scores.squares[1..].iter_mut().zip(row.numbers) {
+            self.squares[0] += square;
+            for (sum, number) in self.squares[1..].iter_mut().zip(row.numbers) {
                 *sum += square * number * number;
             }
             for &slot in row.categories {
-                scores.squares[slot as usize] += square;
+                self.squares[slot as usize] += square;
             }
         }
-        scores
     }
 }
